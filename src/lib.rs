@@ -1,0 +1,1 @@
+//! Job queues on Redis, compatible with BullMQ on the wire.

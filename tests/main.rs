@@ -1,0 +1,1 @@
+//! One binary for all integration tests, so that the support code is built once.
