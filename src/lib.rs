@@ -1,1 +1,9 @@
 //! Job queues on Redis, compatible with BullMQ on the wire.
+#![allow(dead_code, reason = "the layers are built from the bottom up")]
+
+mod clock;
+mod error;
+mod keys;
+
+pub use clock::Clock;
+pub use error::{BoxError, Error, Halt, Reason, Result};

@@ -1,0 +1,306 @@
+//! What can go wrong: a broken connection, a refusal by the server, and a processor's wish are three different types.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Any error, boxed, as it travels through processors and causes.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// A result with this crate's [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call failed.
+///
+/// The cause, where there is one, is in [`source`](std::error::Error::source) and not in the text. Neither ever
+/// holds a credential.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The server could not be reached, or answered with an error of its own. Nothing was changed.
+    #[error("{op}: redis: {source}")]
+    Redis {
+        /// The operation.
+        op: &'static str,
+        /// What the driver said.
+        #[source]
+        source: BoxError,
+    },
+    /// The request was sent and no reply came: it may have been carried out, or not.
+    ///
+    /// Returned only where a blind repetition could do harm, for instance for an add whose id the server chooses.
+    #[error("{op}: the connection broke before the reply came; the outcome is unknown")]
+    OutcomeUnknown {
+        /// The operation.
+        op: &'static str,
+    },
+    /// The server is full (`maxmemory` with the policy `noeviction`). Nothing was changed; workers go on consuming.
+    #[error("{op}: the server is out of memory")]
+    OutOfMemory {
+        /// The operation.
+        op: &'static str,
+    },
+    /// The server understood the request and refused it; nothing was changed.
+    #[error("{op}: job {id}: {reason}")]
+    Refused {
+        /// The operation.
+        op: &'static str,
+        /// The job.
+        id: String,
+        /// Why.
+        reason: Reason,
+    },
+    /// A reply did not have the documented shape: a newer peer, or a bug.
+    #[error("{op}: unexpected reply")]
+    Reply {
+        /// The operation.
+        op: &'static str,
+    },
+    /// A value could not be written as JSON, or a stored value could not be read as the type asked for.
+    #[error("{what}: json: {source}")]
+    Json {
+        /// Which value.
+        what: &'static str,
+        /// What the JSON library said.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A job hash cannot be read: a field does not hold what it should.
+    #[error("job {id}: field {field}: {problem}")]
+    Undecodable {
+        /// The job.
+        id: String,
+        /// The hash field.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An option, a name or an id breaks a rule; found before anything was sent.
+    #[error("option {option}: {problem}")]
+    InvalidOption {
+        /// The option, as BullMQ names it, in snake_case.
+        option: &'static str,
+        /// The rule that was broken.
+        problem: String,
+    },
+    /// The server is too old: 6.2 is needed.
+    #[error("the server has version {found}; 6.2 or newer is needed")]
+    ServerVersion {
+        /// What the server said.
+        found: String,
+    },
+    /// The job failed; the text is its `failedReason`. Returned by a wait for its result.
+    #[error("job {id} failed: {reason}")]
+    JobFailed {
+        /// The job.
+        id: String,
+        /// The stored reason.
+        reason: String,
+    },
+    /// The time allowed for a wait was over.
+    #[error("{op}: no answer within {after:?}")]
+    Timeout {
+        /// The operation.
+        op: &'static str,
+        /// The time that was allowed.
+        after: Duration,
+    },
+    /// The queue, worker or event stream was closed.
+    #[error("closed")]
+    Closed,
+}
+
+impl Error {
+    /// Whether the same call may succeed later without a change: the server was not reachable, full, or busy.
+    ///
+    /// False for [`Error::OutcomeUnknown`], since the first call may have had its effect.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Redis { .. } | Self::OutOfMemory { .. } | Self::Timeout { .. })
+    }
+
+    /// The server's refusal, if this is one.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Refused { reason, .. } => Some(*reason),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn refused(op: &'static str, id: impl Into<String>, reason: Reason) -> Self {
+        Self::Refused { op, id: id.into(), reason }
+    }
+
+    pub(crate) fn invalid(option: &'static str, problem: impl Into<String>) -> Self {
+        Self::InvalidOption { option, problem: problem.into() }
+    }
+
+    pub(crate) fn json(what: &'static str) -> impl FnOnce(serde_json::Error) -> Self {
+        move |source| Self::Json { what, source }
+    }
+}
+
+/// Why the server refused: BullMQ's numeric codes, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// −1: the job does not exist.
+    MissingJob,
+    /// −2: nobody holds the job's lock; it expired, or the job was never fetched.
+    MissingLock,
+    /// −3: the job is not in the state that the operation needs.
+    NotInState,
+    /// −4: children of the job are still pending.
+    PendingDependencies,
+    /// −5: the parent job does not exist.
+    MissingParent,
+    /// −6: somebody else holds the job's lock.
+    LockMismatch,
+    /// −7: the id exists and belongs to another parent.
+    ParentCannotBeReplaced,
+    /// −8: the job is the current iteration of a job scheduler.
+    BelongsToScheduler,
+    /// −9: a child of the job failed, so the job cannot complete.
+    FailedChildren,
+    /// −10: the iteration of a job scheduler exists already.
+    SchedulerJobExists,
+    /// −11: this and the next slots of a job scheduler are taken.
+    SchedulerSlotsBusy,
+    /// −50: the job's key does not hold a job: a wrong Redis type.
+    WrongType,
+    /// A code of a newer peer.
+    Unknown(i64),
+}
+
+impl Reason {
+    /// Every code that the scripts use, with its meaning; `lua/shared/codes.lua` names the same numbers.
+    pub(crate) const CODES: [(i64, Self); 12] = [
+        (-1, Self::MissingJob),
+        (-2, Self::MissingLock),
+        (-3, Self::NotInState),
+        (-4, Self::PendingDependencies),
+        (-5, Self::MissingParent),
+        (-6, Self::LockMismatch),
+        (-7, Self::ParentCannotBeReplaced),
+        (-8, Self::BelongsToScheduler),
+        (-9, Self::FailedChildren),
+        (-10, Self::SchedulerJobExists),
+        (-11, Self::SchedulerSlotsBusy),
+        (-50, Self::WrongType),
+    ];
+
+    /// The meaning of a script's reply; codes of zero and above are no refusal.
+    pub(crate) fn from_code(code: i64) -> Result<(), Self> {
+        if code >= 0 {
+            return Ok(());
+        }
+        let known = Self::CODES.iter().find(|(number, _)| *number == code);
+        Err(known.map_or(Self::Unknown(code), |(_, reason)| *reason))
+    }
+
+    /// BullMQ's number for this reason.
+    #[must_use]
+    pub fn code(self) -> i64 {
+        match self {
+            Self::Unknown(code) => code,
+            named => Self::CODES.iter().find(|(_, reason)| *reason == named).map_or(0, |(code, _)| *code),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::MissingJob => "the job does not exist",
+            Self::MissingLock => "nobody holds its lock",
+            Self::NotInState => "it is not in the state this needs",
+            Self::PendingDependencies => "it has pending children",
+            Self::MissingParent => "its parent does not exist",
+            Self::LockMismatch => "somebody else holds its lock",
+            Self::ParentCannotBeReplaced => "it belongs to another parent",
+            Self::BelongsToScheduler => "it belongs to a job scheduler",
+            Self::FailedChildren => "one of its children failed",
+            Self::SchedulerJobExists => "this iteration exists already",
+            Self::SchedulerSlotsBusy => "this and the next slots are taken",
+            Self::WrongType => "its key does not hold a job",
+            Self::Unknown(code) => return write!(f, "code {code}"),
+        };
+        f.write_str(text)
+    }
+}
+
+/// What a processor returns instead of a value.
+///
+/// It is not a [`std::error::Error`], so that `?` turns any error, also of `anyhow`, into [`Halt::Failed`]:
+///
+/// ```
+/// use oxmq::Halt;
+///
+/// fn parse(text: &str) -> Result<u32, Halt> {
+///     if text.is_empty() {
+///         return Err(Halt::unrecoverable("nothing to parse"));
+///     }
+///     Ok(text.parse()?)
+/// }
+/// assert!(matches!(parse("x"), Err(Halt::Failed(_))));
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Halt {
+    /// The attempt failed; the job's `attempts` and `backoff` decide what comes next.
+    Failed(BoxError),
+    /// The attempt failed and no further one is made. BullMQ: `UnrecoverableError`.
+    Unrecoverable(BoxError),
+    /// Run the job again after this time, without spending an attempt. BullMQ: `moveToDelayed` and `DelayedError`.
+    Delayed(Duration),
+    /// Put the job back to the front of the queue, without spending an attempt. BullMQ: `moveToWait` and `WaitingError`.
+    Waiting,
+    /// Let the job wait for its children, without spending an attempt. BullMQ: `moveToWaitingChildren` and
+    /// `WaitingChildrenError`. A job without pending children is fetched again at once.
+    WaitingChildren,
+    /// The outside world asked for patience: no worker of this queue that has a limit fetches for this time, and the
+    /// job goes back to the front without spending an attempt. BullMQ: `rateLimit` and `RateLimitError`.
+    RateLimited(Duration),
+}
+
+impl Halt {
+    /// A failed attempt with this text or error.
+    pub fn failed(error: impl Into<BoxError>) -> Self {
+        Self::Failed(error.into())
+    }
+
+    /// A final failure with this text or error.
+    pub fn unrecoverable(error: impl Into<BoxError>) -> Self {
+        Self::Unrecoverable(error.into())
+    }
+}
+
+impl<E: Into<BoxError>> From<E> for Halt {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_reasons_are_one_to_one() {
+        for (code, reason) in Reason::CODES {
+            assert_eq!(reason.code(), code);
+            assert_eq!(Reason::from_code(code), Err(reason));
+        }
+        assert_eq!(Reason::from_code(0), Ok(()));
+        assert_eq!(Reason::from_code(-99), Err(Reason::Unknown(-99)));
+    }
+
+    #[test]
+    fn the_question_mark_makes_a_failed_attempt() {
+        fn f() -> Result<(), Halt> {
+            Err(anyhow::anyhow!("no"))?;
+            Ok(())
+        }
+        assert!(matches!(f(), Err(Halt::Failed(error)) if error.to_string() == "no"));
+    }
+}

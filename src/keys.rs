@@ -1,0 +1,238 @@
+//! Prefix and queue name → every Redis key of the queue; pure.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+
+/// BullMQ's default prefix.
+pub(crate) const DEFAULT_PREFIX: &str = "bull";
+
+/// The longest queue name and prefix accepted, in bytes.
+const MAX_NAME: usize = 256;
+
+/// The suffixes that a queue keeps for itself; a job id must not be one of them.
+///
+/// `groups` and `groups-lid` belong to BullMQ Pro; `priority` and `delay` are left-overs of old versions.
+const RESERVED: [&str; 21] = [
+    "active",
+    "wait",
+    "waiting-children",
+    "paused",
+    "id",
+    "delayed",
+    "prioritized",
+    "stalled-check",
+    "completed",
+    "failed",
+    "stalled",
+    "repeat",
+    "limiter",
+    "meta",
+    "events",
+    "pc",
+    "marker",
+    "de",
+    "priority",
+    "delay",
+    "groups",
+];
+
+/// The first segments of the dynamic families of keys.
+const RESERVED_FAMILIES: [&str; 5] = ["de", "dn", "repeat", "metrics", "groups"];
+
+/// The keys of one queue. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct QueueKeys(Arc<Names>);
+
+#[derive(PartialEq, Eq, Hash)]
+struct Names {
+    /// `<prefix>:<queue>:`; a job hash is this and the id.
+    base: String,
+    prefix_len: usize,
+}
+
+macro_rules! keys {
+    ($($(#[$doc:meta])* $name:ident = $suffix:literal;)*) => {
+        impl QueueKeys {
+            $($(#[$doc])* pub(crate) fn $name(&self) -> String { self.key($suffix) })*
+        }
+    };
+}
+
+keys! {
+    /// Hash: the queue's settings.
+    meta = "meta";
+    /// List: jobs ready to run; the next one is the last.
+    wait = "wait";
+    /// List: jobs being processed.
+    active = "active";
+    /// Zset: when to wake a worker.
+    marker = "marker";
+    /// Stream: what happened.
+    events = "events";
+}
+
+impl QueueKeys {
+    /// The keys of `queue` under `prefix`.
+    pub(crate) fn new(prefix: &str, queue: &str) -> Result<Self> {
+        check_name("prefix", prefix)?;
+        check_name("queue name", queue)?;
+        if queue.contains(':') {
+            return Err(Error::invalid("queue name", "it must not contain a colon"));
+        }
+        Ok(Self(Arc::new(Names { base: format!("{prefix}:{queue}:"), prefix_len: prefix.len() })))
+    }
+
+    /// `<prefix>:<queue>:`, the key that every other begins with.
+    pub(crate) fn base(&self) -> &str {
+        &self.0.base
+    }
+
+    /// `<prefix>:<queue>`, the name by which children refer to their parent's queue.
+    pub(crate) fn qualified(&self) -> &str {
+        &self.0.base[..self.0.base.len() - 1]
+    }
+
+    pub(crate) fn prefix(&self) -> &str {
+        &self.0.base[..self.0.prefix_len]
+    }
+
+    pub(crate) fn queue(&self) -> &str {
+        &self.0.base[self.0.prefix_len + 1..self.0.base.len() - 1]
+    }
+
+    /// The key with this suffix.
+    pub(crate) fn key(&self, suffix: &str) -> String {
+        let mut key = String::with_capacity(self.0.base.len() + suffix.len());
+        key.push_str(&self.0.base);
+        key.push_str(suffix);
+        key
+    }
+
+    /// The hash of a job.
+    pub(crate) fn job(&self, id: &str) -> String {
+        self.key(id)
+    }
+}
+
+impl fmt::Debug for QueueKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.qualified())
+    }
+}
+
+fn check_name(option: &'static str, name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::invalid(option, "it must not be empty"));
+    }
+    if name.len() > MAX_NAME {
+        return Err(Error::invalid(option, format!("it must not be longer than {MAX_NAME} bytes")));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(Error::invalid(option, "it must not contain control characters"));
+    }
+    Ok(())
+}
+
+/// Checks a job id chosen by the caller.
+///
+/// Node's rules, and beyond them: no id that is a key of the queue itself, and `0:` everywhere, not only in `add`.
+pub(crate) fn check_job_id(id: &str) -> Result<()> {
+    const OPTION: &str = "job_id";
+    const MAX_ID: usize = 512;
+    if id.is_empty() {
+        return Err(Error::invalid(OPTION, "it must not be empty"));
+    }
+    if id.len() > MAX_ID {
+        return Err(Error::invalid(OPTION, format!("it must not be longer than {MAX_ID} bytes")));
+    }
+    if id.chars().any(char::is_control) {
+        return Err(Error::invalid(OPTION, "it must not contain control characters"));
+    }
+    if id == "0" || id.starts_with("0:") {
+        return Err(Error::invalid(OPTION, "it must not be '0' or start with '0:'"));
+    }
+    if is_integer(id) {
+        return Err(Error::invalid(OPTION, "it must not be an integer: those are the queue's own ids"));
+    }
+    let colons = id.matches(':').count();
+    if colons != 0 && colons != 2 {
+        return Err(Error::invalid(OPTION, "it must not contain a colon"));
+    }
+    let family = id.split(':').next().unwrap_or(id);
+    if RESERVED.contains(&id) || (colons > 0 && RESERVED_FAMILIES.contains(&family)) {
+        return Err(Error::invalid(OPTION, format!("'{id}' is a key of the queue itself")));
+    }
+    Ok(())
+}
+
+/// Checks the id of a deduplication: it becomes a key's suffix, and may hold anything printable.
+pub(crate) fn check_deduplication_id(id: &str) -> Result<()> {
+    const OPTION: &str = "deduplication.id";
+    const MAX_ID: usize = 1024;
+    if id.is_empty() {
+        return Err(Error::invalid(OPTION, "it must not be empty"));
+    }
+    if id.len() > MAX_ID {
+        return Err(Error::invalid(OPTION, format!("it must not be longer than {MAX_ID} bytes")));
+    }
+    Ok(())
+}
+
+/// Whether the text is the canonical form of an integer.
+fn is_integer(id: &str) -> bool {
+    let digits = id.strip_prefix('-').unwrap_or(id);
+    digits == "0" || (!digits.is_empty() && !digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_knows_its_parts() {
+        let keys = QueueKeys::new("a:b", "mails é").unwrap();
+        assert_eq!(keys.base(), "a:b:mails é:");
+        assert_eq!(keys.qualified(), "a:b:mails é");
+        assert_eq!((keys.prefix(), keys.queue()), ("a:b", "mails é"));
+        assert_eq!(keys.wait(), "a:b:mails é:wait");
+    }
+
+    #[test]
+    fn bad_names_are_refused() {
+        for (prefix, queue) in [("", "q"), ("p", ""), ("p", "a:b"), ("p", "a\nb"), ("p", &"x".repeat(257))] {
+            assert!(QueueKeys::new(prefix, queue).is_err(), "{prefix:?} {queue:?}");
+        }
+    }
+
+    #[test]
+    fn job_ids_follow_nodes_rules_and_stay_away_from_the_queues_keys() {
+        for good in ["a", "+5", "05", "5.0", "1e3", "a:b:c", "é", "with space", "9a", "metrics-1"] {
+            assert!(check_job_id(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "0",
+            "-0",
+            "0:",
+            "0:1:2",
+            "5",
+            "-5",
+            "9007199254740992",
+            "a:b",
+            ":",
+            "a:b:c:d",
+            "meta",
+            "wait",
+            "delayed",
+            "stalled-check",
+            "pc",
+            "metrics:completed:data",
+            "repeat:x:1",
+            "de:a:b",
+        ] {
+            assert!(check_job_id(bad).is_err(), "{bad}");
+        }
+    }
+}
