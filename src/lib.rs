@@ -2,8 +2,11 @@
 #![allow(dead_code, reason = "the layers are built from the bottom up")]
 
 mod clock;
+mod connection;
+mod engine;
 mod error;
 mod keys;
+mod script;
 
 pub use clock::Clock;
 pub use error::{BoxError, Error, Halt, Reason, Result};

@@ -1,0 +1,33 @@
+--[[ adopt_jobs: find the jobs that were handed out under a token when the reply was lost.
+
+KEYS    1 base      "<prefix>:<queue>:"
+ARGV    1 token     the token of that fetch; no other fetch has it
+        2 lock_ms   how long their locks live from now on
+        3…          ids that the caller runs already
+RETURN  jobs, as `settle` hands them out
+EVENTS  none: they were announced when they were handed out
+USES    codes, queue
+COST    one pass over the active jobs
+]]
+local known = {}
+for i = 3, #ARGV do known[ARGV[i]] = true end
+local active, jobs = call("LRANGE", ACTIVE, "0", "-1"), {}
+for from = 1, #active, 1000 do
+  local keys = {}
+  for i = from, math.min(from + 999, #active) do keys[#keys + 1] = base .. active[i] .. ":lock" end
+  for n, held in ipairs(call("MGET", unpack(keys))) do
+    local id = active[from + n - 1]
+    if held == ARGV[1] and not known[id] then
+      local all, named = redis.pcall("HGETALL", base .. id), {}
+      if not all.err then
+        for i = 1, #all, 2 do named[all[i]] = all[i + 1] end
+        call("PEXPIRE", base .. id .. ":lock", ARGV[2])
+        for _, field in ipairs({ id, named.name or "", named.data or "", named.opts or "", named.timestamp or "",
+          named.delay or "", named.priority or "", all }) do
+          jobs[#jobs + 1] = field
+        end
+      end
+    end
+  end
+end
+return jobs

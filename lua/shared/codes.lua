@@ -1,0 +1,14 @@
+-- The numbers that an item of a batch is answered with; `Reason` in src/error.rs names the same.
+local OK = 0
+local MISSING_JOB = -1
+local MISSING_LOCK = -2
+local NOT_IN_STATE = -3
+local PENDING_DEPENDENCIES = -4
+local MISSING_PARENT = -5
+local LOCK_MISMATCH = -6
+local PARENT_CANNOT_BE_REPLACED = -7
+local BELONGS_TO_SCHEDULER = -8
+local FAILED_CHILDREN = -9
+local SCHEDULER_JOB_EXISTS = -10
+local SCHEDULER_SLOTS_BUSY = -11
+local WRONG_TYPE = -50

@@ -1,0 +1,19 @@
+-- The score of a job due at `due` ms: 4096 places per millisecond, first come, first served. `last` remembers the
+-- places this call has given, so that a batch may write them all at once.
+local last_place = {}
+local function delayed_score(due)
+  local low, high = due * 4096, (due + 1) * 4096 - 1
+  local top = last_place[due]
+  if not top then
+    local found = call("ZREVRANGEBYSCORE", DELAYED, digits(high), digits(low), "WITHSCORES", "LIMIT", "0", "1")
+    top = tonumber(found[2] or "")
+  end
+  local score = not top and low or math.min(top + 1, high)
+  last_place[due] = score
+  return score
+end
+
+-- When a job with this delay, counted from `from`, is due; a delay of nothing or less means now.
+local function due_time(from, delay)
+  return delay > 0 and from + delay or from
+end

@@ -1,0 +1,52 @@
+-- What the end of a child means to its parent. The policy stands in the child's `parent` field.
+local function parent_of(child)
+  local held = call("HMGET", child, "parentKey", "parent")
+  if not held[1] or held[1] == "" then return nil end
+  local readable, link = pcall(cjson.decode, held[2] or "")
+  if readable and type(link) == "table" and type(link.queueKey) == "string" and link.id ~= nil then
+    return { key = held[1], home = link.queueKey .. ":", id = tostring(link.id), policy = link }
+  end
+  local home, id = split_key(held[1])
+  return home and { key = held[1], home = home, id = id }
+end
+
+local function child_completed(child, value, now)
+  local parent = parent_of(child)
+  if not parent or call("SREM", parent.key .. ":dependencies", child) == 0 then return end
+  call("HSET", parent.key .. ":processed", child, value)
+  release_if_free(parent.home, parent.id, now)
+end
+
+-- A failed child with `fpof` fails its parent, which a worker of the parent's queue carries out.
+local function condemn(parent, child, now)
+  local key = parent.home .. parent.id
+  if call("EXISTS", key) == 0 then return end
+  local waited = call("ZREM", parent.home .. "waiting-children", parent.id) == 1
+  if not waited and call("ZREM", parent.home .. "delayed", parent.id) == 1 then
+    call("HSET", key, "delay", "0")
+    waited = true
+  end
+  if not waited and call("ZSCORE", parent.home .. "failed", parent.id) then return end
+  call("HSET", key, "defa", "child " .. child .. " failed")
+  if waited then release_parent(parent.home, parent.id, now) end
+end
+
+local function child_failed(child, reason, now)
+  local parent = parent_of(child)
+  local policy = parent and parent.policy
+  if not policy or not (policy.fpof or policy.cpof or policy.idof or policy.rdof) then return end
+  local key = parent.home .. parent.id
+  if call("SREM", key .. ":dependencies", child) == 0 then return end
+  if policy.fpof then
+    call("ZADD", key .. ":unsuccessful", digits(now), child)
+    condemn(parent, child, now)
+  elseif policy.cpof then
+    call("HSET", key .. ":failed", child, reason)
+    if call("EXISTS", key) == 1 and call("ZREM", parent.home .. "waiting-children", parent.id) == 1 then
+      release_parent(parent.home, parent.id, now)
+    end
+  else
+    release_if_free(parent.home, parent.id, now)
+    if policy.idof then call("HSET", key .. ":failed", child, reason) end
+  end
+end

@@ -1,0 +1,21 @@
+-- Moves delayed jobs that are due to where they wait, at most 1,000 in one call.
+local function promote_due(now)
+  local due = call("ZRANGEBYSCORE", DELAYED, "0", digits((now + 1) * 4096 - 1), "LIMIT", "0", "1000")
+  if #due == 0 then return end
+  call("ZREM", DELAYED, unpack(due))
+  for _, id in ipairs(due) do
+    local job = base .. id
+    local held = redis.pcall("HGET", job, "priority")
+    local readable = not (type(held) == "table" and held.err)
+    local priority = readable and tonumber(held or "") or 0
+    if priority == 0 then
+      call("LPUSH", WAIT, id)
+    else
+      call("ZADD", PRIORITIZED, digits(priority_score(priority)), id)
+    end
+    call("XADD", EVENTS, "*", "event", "waiting", "jobId", id, "prev", "delayed")
+    -- An id without a hash stays one: HSET would make a ghost of it.
+    if readable and call("EXISTS", job) == 1 then call("HSET", job, "delay", "0") end
+  end
+  wake()
+end

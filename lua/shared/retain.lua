@@ -1,0 +1,32 @@
+-- Drops finished jobs that a retention rule no longer keeps. `rule` is "count", or "count,age,limit" with the age in
+-- seconds; a count of -1 keeps any number.
+local rules = {}
+local function retention(text)
+  local rule = rules[text]
+  if not rule then
+    local count, age, limit = string.match(text, "^(-?%d*),?(%d*),?(%d*)$")
+    rule = { count = tonumber(count) or -1, age = tonumber(age), limit = tonumber(limit) or 1000 }
+    rules[text] = rule
+  end
+  return rule
+end
+
+local function forget(finished, ids)
+  local jobs = {}
+  for i, id in ipairs(ids) do
+    jobs[i] = base .. id
+    detach(jobs[i], call("HGET", jobs[i], "parentKey"))
+  end
+  delete_jobs(jobs)
+  for i = 1, #ids, 5000 do
+    call("ZREM", finished, unpack(ids, i, math.min(i + 4999, #ids)))
+  end
+end
+
+local function retain(finished, rule, now)
+  if rule.age then
+    local oldest = digits(now - rule.age * 1000)
+    forget(finished, call("ZREVRANGEBYSCORE", finished, oldest, "-inf", "LIMIT", "0", digits(rule.limit)))
+  end
+  if rule.count > 0 then forget(finished, call("ZREVRANGE", finished, digits(rule.count), "-1")) end
+end

@@ -1,0 +1,15 @@
+-- Markers: "0" says that there may be something to fetch, "1" when the next delayed job is due.
+local function wake()
+  if headroom() > 0 then call("ZADD", MARKER, "0", "0") end
+end
+
+-- The earliest due time in ms, with the fraction that the order within a millisecond adds; nil if nothing is delayed.
+local function next_due()
+  local first = call("ZRANGE", DELAYED, "0", "0", "WITHSCORES")
+  return first[2] and tonumber(first[2]) / 4096
+end
+
+local function wake_when_due()
+  local due = next_due()
+  if due then call("ZADD", MARKER, digits(due), "1") end
+end

@@ -1,0 +1,20 @@
+--[[ update_data: replace the data of one or many jobs.
+
+KEYS    1 base      "<prefix>:<queue>:"
+ARGV    1…          id and data (JSON) of each job, one after the other
+RETURN  array of codes, one per job in order: OK, MISSING_JOB or WRONG_TYPE
+EVENTS  none
+USES    codes, queue
+COST    two commands per job; at most 1,000 jobs
+]]
+local answer = {}
+for i = 1, #ARGV, 2 do
+  local kind = call("TYPE", base .. ARGV[i]).ok
+  if kind == "hash" then
+    call("HSET", base .. ARGV[i], "data", ARGV[i + 1])
+    answer[#answer + 1] = OK
+  else
+    answer[#answer + 1] = kind == "none" and MISSING_JOB or WRONG_TYPE
+  end
+end
+return answer

@@ -1,0 +1,164 @@
+//! One new connection: the handshake, the server's version, the client's name.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisError, Value};
+
+use super::failure::without_secrets;
+use super::options::{Address, ConnectOptions};
+use crate::error::{Error, Result};
+
+/// What a server says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Server {
+    /// Major, minor and patch version; `None` where the server does not tell.
+    pub(crate) version: Option<(u32, u32, u32)>,
+    /// Whether it is Redis itself; others count their versions differently.
+    pub(crate) is_redis: bool,
+}
+
+impl Server {
+    /// The oldest Redis whose commands the scripts use.
+    const OLDEST: (u32, u32, u32) = (6, 2, 0);
+
+    /// Whether scripts may carry flags: Redis 7, and everything that came after its fork.
+    pub(crate) fn knows_script_flags(self) -> bool {
+        self.version.is_some_and(|version| version >= (7, 0, 0))
+    }
+
+    /// Whether a blocking command may wait for a single millisecond.
+    pub(crate) fn blocks_for_1_ms(self) -> bool {
+        !self.is_redis || self.version.is_none_or(|version| version >= (7, 0, 8))
+    }
+
+    fn is_too_old(self) -> bool {
+        self.is_redis && self.version.is_some_and(|version| version < Self::OLDEST)
+    }
+}
+
+/// Opens connections; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Dialer {
+    client: redis::Client,
+    options: Arc<ConnectOptions>,
+}
+
+impl Dialer {
+    pub(crate) fn new(options: Arc<ConnectOptions>) -> Result<Self> {
+        let address = match &options.address {
+            Address::Tcp(host, port) => ConnectionAddr::Tcp(host.clone(), *port),
+            Address::Tls(host, port) => {
+                ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
+            }
+            Address::Unix(path) => ConnectionAddr::Unix(path.clone()),
+        };
+        let invalid = |error: RedisError| Error::invalid("address", without_secrets(&error).to_string());
+        let mut login =
+            redis::RedisConnectionInfo::default().set_db(options.db).set_lib_name("oxmq", env!("CARGO_PKG_VERSION"));
+        if let Some(username) = &options.username {
+            login = login.set_username(username);
+        }
+        if let Some(password) = &options.password {
+            login = login.set_password(password);
+        }
+        let info = address.into_connection_info().map_err(invalid)?.set_redis_settings(login);
+        Ok(Self { client: redis::Client::open(info).map_err(invalid)?, options })
+    }
+
+    pub(crate) fn options(&self) -> &ConnectOptions {
+        &self.options
+    }
+
+    /// A new connection, ready for use, under `name` if one is given.
+    pub(crate) async fn dial(
+        &self,
+        name: Option<&str>,
+    ) -> std::result::Result<(MultiplexedConnection, Server), RedisError> {
+        let timeout = self.options.connect_timeout;
+        // Deadlines are ours: the driver's own would end a wait, but not the silent connection behind it.
+        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(None);
+        let opening = async {
+            let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+            let server = greet(&mut connection).await?;
+            if let Some(name) = name {
+                // A name that the server does not take costs visibility in `getWorkers`, nothing else.
+                let _ = connection.send_packed_command(Cmd::new().arg("CLIENT").arg("SETNAME").arg(name)).await;
+            }
+            Ok((connection, server))
+        };
+        within(timeout, opening).await
+    }
+}
+
+/// Gives up on a future after a time, with an I/O error.
+pub(crate) async fn within<T>(
+    timeout: Duration,
+    future: impl Future<Output = std::result::Result<T, RedisError>>,
+) -> std::result::Result<T, RedisError> {
+    match tokio::time::timeout(timeout, future).await {
+        Ok(result) => result,
+        Err(_) => Err(RedisError::from((ErrorKind::Io, "no answer in time"))),
+    }
+}
+
+/// Asks for the version by `HELLO`, which needs no right that a restricted user may lack.
+async fn greet(connection: &mut MultiplexedConnection) -> std::result::Result<Server, RedisError> {
+    let unknown = Server { version: None, is_redis: false };
+    let reply = match connection.send_packed_command(Cmd::new().arg("HELLO")).await {
+        Ok(reply) => reply,
+        Err(error) if error.code() == Some("NOAUTH") || error.is_io_error() => return Err(error),
+        Err(_) => return Ok(unknown),
+    };
+    let server = describe(&reply).unwrap_or(unknown);
+    if server.is_too_old() {
+        let (major, minor, patch) = server.version.unwrap_or_default();
+        let found = format!("{major}.{minor}.{patch}");
+        return Err(RedisError::from((ErrorKind::InvalidClientConfig, TOO_OLD, found)));
+    }
+    Ok(server)
+}
+
+/// How [`greet`] marks a server that is too old.
+pub(super) const TOO_OLD: &str = "the server is older than 6.2";
+
+fn describe(reply: &Value) -> Option<Server> {
+    let text = |value: &Value| match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
+        Value::SimpleString(text) => Some(text.clone()),
+        _ => None,
+    };
+    let pairs: Vec<(String, Option<String>)> = match reply {
+        Value::Array(items) => {
+            items.chunks_exact(2).filter_map(|pair| Some((text(&pair[0])?, text(&pair[1])))).collect()
+        }
+        Value::Map(items) => items.iter().filter_map(|(name, value)| Some((text(name)?, text(value)))).collect(),
+        _ => return None,
+    };
+    let of = |name: &str| pairs.iter().find(|(found, _)| found == name).and_then(|(_, value)| value.clone());
+    let mut parts = of("version").unwrap_or_default().split('.').map(str::parse).collect::<Vec<_>>().into_iter();
+    let mut next = || parts.next().and_then(std::result::Result::ok);
+    let version = next().map(|major| (major, next().unwrap_or(0), next().unwrap_or(0)));
+    Some(Server { version, is_redis: of("server").as_deref() == Some("redis") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(server: &str, version: &str) -> Value {
+        let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        Value::Array(vec![bulk("server"), bulk(server), bulk("version"), bulk(version), bulk("proto"), Value::Int(2)])
+    }
+
+    #[test]
+    fn versions_decide_what_a_server_can_do() {
+        let seen = |server, version| describe(&hello(server, version)).unwrap();
+        assert!(seen("redis", "7.0.15").knows_script_flags() && seen("redis", "7.0.15").blocks_for_1_ms());
+        assert!(!seen("redis", "6.2.14").knows_script_flags() && !seen("redis", "7.0.5").blocks_for_1_ms());
+        assert!(seen("redis", "6.0.20").is_too_old() && !seen("redis", "6.2.0").is_too_old());
+        assert!(!seen("valkey", "1.0").is_too_old() && seen("valkey", "8.0.1").knows_script_flags());
+        assert_eq!(describe(&Value::Nil), None);
+    }
+}

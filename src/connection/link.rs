@@ -1,0 +1,207 @@
+//! The shared connection: many calls at once, and a new one whenever the old one breaks.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, ErrorKind, RedisError, Value};
+
+use super::dial::{Dialer, Server, TOO_OLD};
+use super::failure::{Failure, without_secrets};
+use super::options::ConnectOptions;
+use crate::error::{Error, Result};
+
+/// A connection that many share. Cheap to clone; clones share the socket.
+///
+/// Connecting again is for ever, with growing pauses; a call waits for it no longer than its own deadline.
+#[derive(Clone)]
+pub(crate) struct Link(Arc<Inner>);
+
+struct Inner {
+    dialer: Dialer,
+    /// The live connection and its number. Written by whoever dials, under `dialing`; emptied by the first call that
+    /// finds it broken, which compares the number so as not to drop a newer one.
+    current: RwLock<Option<(u64, MultiplexedConnection)>>,
+    /// Held while one task dials, so that a thousand waiting calls open one socket; counts the connections.
+    dialing: tokio::sync::Mutex<Dialing>,
+    flags: AtomicU8,
+    closed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Dialing {
+    opened: u64,
+    pause: Backoff,
+    /// When the last attempt failed; the next one starts no earlier than the pause after it.
+    failed: Option<tokio::time::Instant>,
+}
+
+const KNOWS_FLAGS: u8 = 1;
+
+impl Link {
+    /// Connects. Waits for the server only if the options say so.
+    pub(crate) async fn connect(options: Arc<ConnectOptions>) -> Result<Self> {
+        let link = Self::lazy(options)?;
+        loop {
+            match link.connection().await {
+                Ok(_) => return Ok(link),
+                Err(error) if link.options().wait_for_server && error.kind() != ErrorKind::InvalidClientConfig => {
+                    tracing::warn!(error = %without_secrets(&error), "waiting for the server");
+                }
+                Err(error) => return Err(connect_error(&error)),
+            }
+        }
+    }
+
+    /// Connects at the first call.
+    pub(crate) fn lazy(options: Arc<ConnectOptions>) -> Result<Self> {
+        Ok(Self(Arc::new(Inner {
+            dialer: Dialer::new(options)?,
+            current: RwLock::default(),
+            dialing: tokio::sync::Mutex::default(),
+            flags: AtomicU8::new(0),
+            closed: AtomicBool::new(false),
+        })))
+    }
+
+    /// A link of its own to the same server, for another runtime.
+    pub(crate) fn another(&self) -> Self {
+        Self(Arc::new(Inner {
+            dialer: self.0.dialer.clone(),
+            current: RwLock::default(),
+            dialing: tokio::sync::Mutex::default(),
+            flags: AtomicU8::new(self.0.flags.load(Ordering::Relaxed)),
+            closed: AtomicBool::new(false),
+        }))
+    }
+
+    pub(crate) fn options(&self) -> &ConnectOptions {
+        self.0.dialer.options()
+    }
+
+    pub(crate) fn dialer(&self) -> Dialer {
+        self.0.dialer.clone()
+    }
+
+    /// Whether the server lets scripts say that they may run while it is full.
+    pub(crate) fn allows_oom(&self) -> bool {
+        self.0.flags.load(Ordering::Relaxed) & KNOWS_FLAGS != 0
+    }
+
+    /// Sends one command and waits for its reply, both within the deadline of the options.
+    pub(crate) async fn send(&self, cmd: &Cmd) -> std::result::Result<Value, Failure> {
+        let deadline = tokio::time::Instant::now() + self.options().command_timeout;
+        let (number, mut connection) = match tokio::time::timeout_at(deadline, self.wait_for_connection()).await {
+            Ok(Ok(live)) => live,
+            Ok(Err(error)) => return Err(Failure::NotApplied(error)),
+            Err(_) => return Err(Failure::NotApplied(RedisError::from((ErrorKind::Io, "no connection in time")))),
+        };
+        let reply = match tokio::time::timeout_at(deadline, connection.send_packed_command(cmd)).await {
+            Ok(Ok(Value::ServerError(error))) => Err(Failure::of(error.into())),
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => Err(Failure::of(error)),
+            Err(_) => Err(Failure::Unknown(RedisError::from((ErrorKind::Io, "no reply in time")))),
+        };
+        if reply.as_ref().is_err_and(Failure::spoils_connection) {
+            self.discard(number);
+        }
+        reply
+    }
+
+    /// Drops the connection with this number, if it is still the one in use.
+    fn discard(&self, number: u64) {
+        let mut current = self.0.current.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if current.as_ref().is_some_and(|(live, _)| *live == number) {
+            *current = None;
+        }
+    }
+
+    fn live(&self) -> Option<(u64, MultiplexedConnection)> {
+        self.0.current.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// The live connection, or a new one; tries until it has one, unless the server will never do.
+    async fn wait_for_connection(&self) -> std::result::Result<(u64, MultiplexedConnection), RedisError> {
+        loop {
+            match self.connection().await {
+                Err(error) if is_permanent(&error) => return Err(error),
+                Err(error) => tracing::debug!(error = %without_secrets(&error), "connecting failed"),
+                live => return live,
+            }
+        }
+    }
+
+    /// The live connection, or one attempt at a new one, no earlier than the pause after the last failure.
+    async fn connection(&self) -> std::result::Result<(u64, MultiplexedConnection), RedisError> {
+        if let Some(live) = self.live() {
+            return Ok(live);
+        }
+        let mut dialing = self.0.dialing.lock().await;
+        if let Some(live) = self.live() {
+            return Ok(live);
+        }
+        if let Some(failed) = dialing.failed {
+            tokio::time::sleep_until(failed + dialing.pause.current()).await;
+        }
+        // Counted as failed until it has succeeded, so that a caller who gives up does not hurry the next one.
+        dialing.failed = Some(tokio::time::Instant::now());
+        dialing.pause.grow();
+        let (connection, server) = self.0.dialer.dial(None).await?;
+        dialing.failed = None;
+        dialing.pause = Backoff::default();
+        dialing.opened += 1;
+        self.note(server);
+        let live = (dialing.opened, connection);
+        *self.0.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(live.clone());
+        Ok(live)
+    }
+
+    fn note(&self, server: Server) {
+        self.0.flags.store(if server.knows_script_flags() { KNOWS_FLAGS } else { 0 }, Ordering::Relaxed);
+    }
+}
+
+/// An error that no further attempt will mend.
+fn is_permanent(error: &RedisError) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidClientConfig | ErrorKind::AuthenticationFailed)
+        || matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM"))
+}
+
+fn connect_error(error: &RedisError) -> Error {
+    if error.to_string().contains(TOO_OLD) {
+        return Error::ServerVersion { found: error.detail().unwrap_or_default().to_owned() };
+    }
+    Error::Redis { op: "connect", source: without_secrets(error) }
+}
+
+/// The pauses between attempts: 10 ms, doubling up to half a second, each varied by half so that a fleet spreads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Backoff {
+    next: Duration,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(10);
+    const LONGEST: Duration = Duration::from_millis(500);
+
+    pub(crate) fn current(self) -> Duration {
+        self.next.mul_f64(0.75 + fastrand::f64() * 0.5)
+    }
+
+    pub(crate) fn grow(&mut self) {
+        self.next = (self.next * 2).min(Self::LONGEST);
+    }
+
+    /// Waits for the current pause, and makes the next one longer.
+    pub(crate) async fn pause(&mut self) {
+        tokio::time::sleep(self.current()).await;
+        self.grow();
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { next: Self::FIRST }
+    }
+}

@@ -1,0 +1,14 @@
+//! Sockets: the shared connection, the blocking one, how they come back, and what a failed call may have done.
+//!
+//! Nothing in here knows what a queue or a job is.
+
+mod blocking;
+mod dial;
+mod failure;
+mod link;
+mod options;
+
+pub(crate) use blocking::{BlockingLink, Waited};
+pub(crate) use failure::Failure;
+pub(crate) use link::{Backoff, Link};
+pub use options::{Address, ConnectOptions};

@@ -1,0 +1,161 @@
+//! Where the server is and how to be let in.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// Where a server listens.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Address {
+    /// Host and port.
+    Tcp(String, u16),
+    /// Host and port, encrypted. Needs the feature `tls`.
+    Tls(String, u16),
+    /// The path of a unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) => write!(f, "redis://{host}:{port}"),
+            Self::Tls(host, port) => write!(f, "rediss://{host}:{port}"),
+            Self::Unix(path) => write!(f, "redis+unix://{}", path.display()),
+        }
+    }
+}
+
+/// How to connect: address, credentials, deadlines.
+///
+/// `Debug` never shows the password.
+#[derive(Clone)]
+#[must_use]
+pub struct ConnectOptions {
+    pub(crate) address: Address,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<String>,
+    pub(crate) db: i64,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) command_timeout: Duration,
+    pub(crate) wait_for_server: bool,
+}
+
+impl ConnectOptions {
+    /// A server at this address, with the defaults of every other option.
+    pub fn new(address: Address) -> Self {
+        Self {
+            address,
+            username: None,
+            password: None,
+            db: 0,
+            connect_timeout: Duration::from_secs(5),
+            command_timeout: Duration::from_secs(5),
+            wait_for_server: false,
+        }
+    }
+
+    /// Reads a URL: `redis://[user][:password@]host[:port][/db]`, `rediss://…` for TLS,
+    /// `redis+unix:///path/to/socket[?db=n&user=…&pass=…]` for a unix socket.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] if the URL cannot be read. The text never repeats the URL, which may hold a password.
+    pub fn from_url(url: &str) -> Result<Self> {
+        use redis::{ConnectionAddr, IntoConnectionInfo};
+        let info = url
+            .into_connection_info()
+            .map_err(|error| Error::invalid("url", error.detail().unwrap_or("it cannot be read").to_owned()))?;
+        let address = match info.addr() {
+            ConnectionAddr::Tcp(host, port) => Address::Tcp(host.clone(), *port),
+            ConnectionAddr::TcpTls { host, port, .. } => Address::Tls(host.clone(), *port),
+            ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
+            _ => return Err(Error::invalid("url", "this kind of address is not supported")),
+        };
+        if matches!(address, Address::Tls(..)) && !cfg!(feature = "tls") {
+            return Err(Error::invalid("url", "TLS needs the feature `tls` of this crate"));
+        }
+        let redis = info.redis_settings();
+        let mut options = Self::new(address).db(redis.db());
+        options.username = redis.username().map(ToOwned::to_owned);
+        options.password = redis.password().map(ToOwned::to_owned);
+        Ok(options)
+    }
+
+    /// The user of the server's access control list. Default: the server's default user.
+    pub fn username(mut self, username: impl Into<String>) -> Self {
+        self.username = Some(username.into());
+        self
+    }
+
+    /// The password. Default: none.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    /// The number of the database. Default: 0.
+    pub fn db(mut self, db: i64) -> Self {
+        self.db = db;
+        self
+    }
+
+    /// How long one attempt to connect may take. Default: 5 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a command may wait for a connection and its reply. When it is over, the connection is replaced: a
+    /// socket that carries nothing looks like a slow server. Default: 5 s.
+    pub fn command_timeout(mut self, timeout: Duration) -> Self {
+        self.command_timeout = timeout;
+        self
+    }
+
+    /// Whether connecting waits for a server that cannot be reached, for ever. Default: false, an error at once.
+    ///
+    /// Once connected, a lost server is awaited for ever either way.
+    pub fn wait_for_server(mut self, wait: bool) -> Self {
+        self.wait_for_server = wait;
+        self
+    }
+}
+
+impl fmt::Debug for ConnectOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectOptions")
+            .field("address", &self.address)
+            .field("username", &self.username.as_ref().map(|_| "…"))
+            .field("password", &self.password.as_ref().map(|_| "…"))
+            .field("db", &self.db)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("command_timeout", &self.command_timeout)
+            .field("wait_for_server", &self.wait_for_server)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_and_secrets_stay_inside() {
+        let options = ConnectOptions::from_url("redis://joe:s3cret@example.org:7000/3").unwrap();
+        assert_eq!(options.address, Address::Tcp("example.org".into(), 7000));
+        assert_eq!((options.db, options.password.as_deref()), (3, Some("s3cret")));
+        let shown = format!("{options:?}");
+        assert!(!shown.contains("s3cret") && !shown.contains("joe"), "{shown}");
+        let unix = ConnectOptions::from_url("redis+unix:///run/redis.sock?db=2").unwrap();
+        assert_eq!((unix.address, unix.db), (Address::Unix("/run/redis.sock".into()), 2));
+    }
+
+    #[test]
+    fn a_bad_url_is_an_error_that_does_not_repeat_it() {
+        let error = ConnectOptions::from_url("http://joe:s3cret@host/").unwrap_err().to_string();
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+}

@@ -1,0 +1,76 @@
+//! Whole operations on raw jobs: defaults, chunks, repetition after failures, refusals → errors. Nothing here is generic.
+
+use redis::{Cmd, Value};
+
+use crate::clock::Clock;
+use crate::connection::{Backoff, Failure, Link};
+use crate::error::{Error, Reason, Result};
+use crate::keys::QueueKeys;
+use crate::script::{Args, Script};
+
+/// One queue on one connection: what every operation needs. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    pub(crate) link: Link,
+    pub(crate) keys: QueueKeys,
+    pub(crate) clock: Clock,
+}
+
+/// Whether a call whose reply was lost may be sent again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Sending it twice does what sending it once does.
+    Safe,
+    /// It would do harm, so the caller is told that the outcome is unknown.
+    Never,
+}
+
+impl Engine {
+    pub(crate) fn new(link: Link, keys: QueueKeys, clock: Clock) -> Self {
+        Self { link, keys, clock }
+    }
+
+    /// Runs a script, again after passing failures, within the command deadline.
+    pub(crate) async fn run(&self, script: &Script, args: &Args, repeat: Repeat) -> Result<Value> {
+        let deadline = tokio::time::Instant::now() + self.link.options().command_timeout;
+        let mut backoff = Backoff::default();
+        loop {
+            let failure = match script.run(&self.link, &self.keys, args).await {
+                Ok(value) => return Ok(value),
+                Err(failure) => failure,
+            };
+            let again = match &failure {
+                Failure::NotApplied(_) => true,
+                Failure::Unknown(_) => repeat == Repeat::Safe,
+                Failure::OutOfMemory | Failure::Server(_) => false,
+            };
+            if !again || tokio::time::Instant::now() >= deadline {
+                return Err(failure.into_error(script.name));
+            }
+            backoff.pause().await;
+        }
+    }
+
+    /// Sends one plain command that may be repeated, under the name of the operation.
+    pub(crate) async fn command(&self, op: &'static str, cmd: &Cmd) -> Result<Value> {
+        let deadline = tokio::time::Instant::now() + self.link.options().command_timeout;
+        let mut backoff = Backoff::default();
+        loop {
+            match self.link.send(cmd).await {
+                Ok(value) => return Ok(value),
+                Err(failure @ (Failure::NotApplied(_) | Failure::Unknown(_))) => {
+                    if tokio::time::Instant::now() >= deadline {
+                        return Err(failure.into_error(op));
+                    }
+                }
+                Err(failure) => return Err(failure.into_error(op)),
+            }
+            backoff.pause().await;
+        }
+    }
+
+    /// The answer to one item, as the error of operation `op` on job `id` where it is a refusal.
+    pub(crate) fn accept(op: &'static str, id: &str, code: Result<i64, Reason>) -> Result<i64> {
+        code.map_err(|reason| Error::refused(op, id, reason))
+    }
+}

@@ -1,0 +1,145 @@
+//! Adding jobs: the arguments and the reply of `lua/add_jobs.lua`.
+
+use redis::Value;
+
+use super::{Args, Script, script};
+use crate::error::Reason;
+
+pub(crate) static SCRIPT: Script = script!("add_jobs", Produces, uses: [
+    "codes", "outcomes", "queue", "settings", "wake", "delay", "prioritize", "release", "detach", "attach", "dedup",
+]);
+
+/// Where a new job goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Wait,
+    WaitFirst,
+    Prioritized,
+    Delayed,
+    WaitingChildren,
+}
+
+/// One job as the script takes it.
+#[derive(Debug, Clone)]
+pub(crate) struct NewJob {
+    pub(crate) place: Place,
+    /// Empty for the queue's next number.
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) data: String,
+    pub(crate) opts: String,
+    pub(crate) timestamp: u64,
+    pub(crate) delay: u64,
+    pub(crate) priority: u32,
+    pub(crate) parent: Option<Link>,
+    pub(crate) in_flow: bool,
+    pub(crate) deduplication: Option<Dedup>,
+}
+
+/// The link to a parent: its job key, and the `parent` field.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    pub(crate) key: String,
+    pub(crate) json: String,
+}
+
+/// Deduplication as the script takes it.
+#[derive(Debug, Clone)]
+pub(crate) struct Dedup {
+    pub(crate) id: String,
+    pub(crate) ttl: Option<u64>,
+    pub(crate) extend: bool,
+    pub(crate) replace: bool,
+    pub(crate) keep_last_if_active: bool,
+    pub(crate) reschedule: bool,
+}
+
+/// What became of one job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Placed {
+    Created { id: String },
+    Existing { id: String },
+    Deduplicated { owner: String },
+    SetAside { owner: String, id: String },
+    Replaced { id: String, old: String },
+    Refused { reason: Reason },
+}
+
+impl NewJob {
+    /// Bytes that this job adds to a call.
+    pub(crate) fn size(&self) -> usize {
+        self.name.len() + self.data.len() + self.opts.len() + self.id.len() + 64
+    }
+
+    /// Whether the same add, sent again, cannot make a second job.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        !self.id.is_empty()
+    }
+
+    fn write(&self, args: &mut Args) {
+        let mut traits = [0_u8; 4];
+        let mut n = 0;
+        let mut letter = |letter| {
+            traits[n] = letter;
+            n += 1;
+        };
+        letter(match self.place {
+            Place::Wait => b'w',
+            Place::WaitFirst => b'l',
+            Place::Prioritized => b'p',
+            Place::Delayed => b'd',
+            Place::WaitingChildren => b'c',
+        });
+        if self.parent.is_some() {
+            letter(b'P');
+        }
+        if self.in_flow {
+            letter(b'F');
+        }
+        if self.deduplication.is_some() {
+            letter(b'D');
+        }
+        args.text(&traits[..n]).text(&self.id).text(&self.name).text(&self.data).text(&self.opts);
+        args.number(self.timestamp).number(self.delay).number(self.priority);
+        if let Some(parent) = &self.parent {
+            args.text(&parent.key).text(&parent.json);
+        }
+        if let Some(dedup) = &self.deduplication {
+            let how: String =
+                [(dedup.extend, 'e'), (dedup.replace, 'r'), (dedup.keep_last_if_active, 'k'), (dedup.reschedule, 's')]
+                    .iter()
+                    .filter_map(|(on, letter)| on.then_some(*letter))
+                    .collect();
+            args.text(&dedup.id).maybe(dedup.ttl).text(how);
+        }
+    }
+}
+
+pub(crate) fn args<'a>(jobs: impl IntoIterator<Item = &'a NewJob>, bytes: usize) -> Args {
+    let jobs = jobs.into_iter();
+    let mut args = Args::with_capacity(jobs.size_hint().0 * 8, bytes);
+    for job in jobs {
+        job.write(&mut args);
+    }
+    args
+}
+
+/// One outcome per job, in order.
+pub(crate) fn reply(value: Value) -> Option<Vec<Placed>> {
+    let Value::Array(items) = value else { return None };
+    let mut items = items.into_iter();
+    let mut placed = Vec::with_capacity(items.len() / 3);
+    while let Some(code) = items.next() {
+        let Value::Int(code) = code else { return None };
+        let (id, other) = (super::string(items.next()?)?, super::string(items.next()?)?);
+        placed.push(match code {
+            0 => Placed::Created { id },
+            1 => Placed::Existing { id },
+            2 => Placed::Deduplicated { owner: id },
+            3 => Placed::SetAside { owner: id, id: other },
+            4 => Placed::Replaced { id, old: other },
+            code => Placed::Refused { reason: Reason::from_code(code).err()? },
+        });
+    }
+    Some(placed)
+}

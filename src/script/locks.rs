@@ -1,0 +1,30 @@
+//! Locks and what happens without them: `lua/extend_locks.lua`, `lua/recover_stalled.lua`, `lua/wake_workers.lua`.
+
+use redis::Value;
+
+use super::{Args, Script, script, string};
+
+pub(crate) static EXTEND: Script = script!("extend_locks", Consumes, uses: ["codes", "queue"]);
+pub(crate) static RECOVER: Script = script!("recover_stalled", Consumes, uses: ["codes", "queue", "settings", "wake"]);
+pub(crate) static WAKE: Script = script!("wake_workers", Consumes, uses: ["codes", "queue", "settings", "wake"]);
+
+pub(crate) fn extend_args<'a>(lock_ms: u64, locks: impl Iterator<Item = (&'a str, &'a str)>) -> Args {
+    let mut args = Args::default();
+    args.number(lock_ms);
+    for (id, token) in locks {
+        args.text(id).text(token);
+    }
+    args
+}
+
+pub(crate) fn recover_args(now: u64, interval_ms: u64, limit: u32) -> Args {
+    let mut args = Args::default();
+    args.number(now).number(interval_ms).number(limit);
+    args
+}
+
+/// The ids that a script answers with.
+pub(crate) fn ids(value: Value) -> Option<Vec<String>> {
+    let Value::Array(items) = value else { return None };
+    items.into_iter().map(string).collect()
+}

@@ -1,0 +1,162 @@
+//! One call to Redis each: a Lua text, joined from shared pieces at compile time, and the way to run it.
+
+use std::sync::OnceLock;
+
+use redis::{Cmd, ErrorKind, ServerErrorKind, Value};
+
+use crate::connection::{Failure, Link};
+use crate::keys::QueueKeys;
+
+pub(crate) mod add_jobs;
+pub(crate) mod locks;
+pub(crate) mod settle;
+pub(crate) mod update;
+
+/// A Lua script: its text as joined by [`script!`], and its digest.
+pub(crate) struct Script {
+    /// The operation's name, the same for the Lua file, the Rust file, errors and spans.
+    pub(crate) name: &'static str,
+    /// The shared pieces that stand in front of the script, in order.
+    pub(crate) uses: &'static [&'static str],
+    /// The text without its first line, which depends on the server.
+    pub(crate) text: &'static str,
+    /// Whether the script takes work off the queue, and so must run while Redis is full.
+    pub(crate) consumes: bool,
+    plain: OnceLock<Loaded>,
+    flagged: OnceLock<Loaded>,
+}
+
+struct Loaded {
+    text: String,
+    sha: String,
+}
+
+/// Joins the pieces in `lua/shared` and the script of that name in `lua/`.
+macro_rules! script {
+    ($name:literal, $kind:ident, uses: [$($piece:literal),* $(,)?]) => {
+        $crate::script::Script::new($name, &[$($piece),*], concat!(
+            $(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lua/shared/", $piece, ".lua")), "\n",)*
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lua/", $name, ".lua")),
+        ), $crate::script::Kind::$kind)
+    };
+}
+pub(crate) use script;
+
+/// What a script does to the amount of work in Redis.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It adds work or only reads: refused while Redis is full.
+    Produces,
+    /// It takes work off: runs while Redis is full, where the server is 7 or later.
+    Consumes,
+}
+
+impl Script {
+    pub(crate) const fn new(name: &'static str, uses: &'static [&'static str], text: &'static str, kind: Kind) -> Self {
+        let consumes = matches!(kind, Kind::Consumes);
+        Self { name, uses, text, consumes, plain: OnceLock::new(), flagged: OnceLock::new() }
+    }
+
+    /// The text for a server, with the flags that it understands.
+    fn loaded(&self, allow_oom: bool) -> &Loaded {
+        let (slot, first_line) = if allow_oom { (&self.flagged, "#!lua flags=allow-oom\n") } else { (&self.plain, "") };
+        slot.get_or_init(|| {
+            let text = format!("{first_line}{}", self.text);
+            let sha = sha1_smol::Sha1::from(&text).hexdigest();
+            Loaded { text, sha }
+        })
+    }
+
+    /// Runs the script once: by its digest, and with its text where the server does not know the digest.
+    pub(crate) async fn run(&self, link: &Link, keys: &QueueKeys, args: &Args) -> Result<Value, Failure> {
+        let loaded = self.loaded(self.consumes && link.allows_oom());
+        match link.send(&command("EVALSHA", &loaded.sha, keys, args)).await {
+            Err(Failure::Server(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                link.send(&command("EVAL", &loaded.text, keys, args)).await
+            }
+            other => other,
+        }
+    }
+}
+
+fn command(verb: &str, script: &str, keys: &QueueKeys, args: &Args) -> Cmd {
+    let size = script.len() + keys.base().len() + args.bytes.len() + 64;
+    let mut cmd = Cmd::with_capacity(args.ends.len() + 4, size);
+    cmd.arg(verb).arg(script).arg(1).arg(keys.base());
+    let mut from = 0;
+    for &to in &args.ends {
+        cmd.arg(&args.bytes[from..to]);
+        from = to;
+    }
+    cmd
+}
+
+/// The arguments of a script, written one after the other into one buffer.
+#[derive(Default)]
+pub(crate) struct Args {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Args {
+    pub(crate) fn with_capacity(count: usize, bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(count) }
+    }
+
+    pub(crate) fn text(&mut self, text: impl AsRef<[u8]>) -> &mut Self {
+        self.bytes.extend_from_slice(text.as_ref());
+        self.end()
+    }
+
+    pub(crate) fn number(&mut self, number: impl itoa::Integer) -> &mut Self {
+        self.bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        self.end()
+    }
+
+    /// A number, or nothing where there is none.
+    pub(crate) fn maybe(&mut self, number: Option<impl itoa::Integer>) -> &mut Self {
+        match number {
+            Some(number) => self.number(number),
+            None => self.end(),
+        }
+    }
+
+    pub(crate) fn flag(&mut self, on: bool) -> &mut Self {
+        self.text(if on { "1" } else { "0" })
+    }
+
+    fn end(&mut self) -> &mut Self {
+        self.ends.push(self.bytes.len());
+        self
+    }
+
+    /// Bytes written so far.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// Every script, for the tests that walk them all.
+pub(crate) static ALL: &[&Script] = &[
+    &add_jobs::SCRIPT,
+    &settle::SCRIPT,
+    &settle::ADOPT,
+    &settle::TRACE,
+    &locks::EXTEND,
+    &locks::RECOVER,
+    &locks::WAKE,
+    &update::PROGRESS,
+    &update::DATA,
+    &update::LOG,
+];
+
+/// The text of a reply's item.
+pub(crate) fn string(value: Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        Value::Int(number) => Some(number.to_string()),
+        Value::Okay => Some("OK".to_owned()),
+        _ => None,
+    }
+}

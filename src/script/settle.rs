@@ -1,0 +1,245 @@
+//! Ending attempts and taking the next jobs: `lua/settle.lua`, and what helps after a lost reply.
+
+use redis::Value;
+
+use super::{Args, Script, script, string};
+use crate::error::Reason;
+
+pub(crate) static SCRIPT: Script = script!("settle", Consumes, uses: [
+    "codes", "queue", "settings", "wake", "delay", "prioritize", "promote", "release", "detach", "retain", "family",
+    "metrics", "dedup_finish", "take",
+]);
+pub(crate) static ADOPT: Script = script!("adopt_jobs", Consumes, uses: ["codes", "queue"]);
+pub(crate) static TRACE: Script = script!("trace_outcomes", Consumes, uses: ["codes", "queue"]);
+
+/// What every call of a worker says about the jobs it wants.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ask {
+    pub(crate) want: usize,
+    pub(crate) token: String,
+    pub(crate) lock_ms: u64,
+    pub(crate) worker: String,
+    pub(crate) limit: Option<(u64, u64)>,
+    pub(crate) metrics: Option<u64>,
+}
+
+/// How one attempt ends.
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome {
+    pub(crate) id: String,
+    pub(crate) token: String,
+    /// Which start of the job this was (`ats`); tells an applied outcome from a lost lock after a lost reply.
+    pub(crate) start: u32,
+    pub(crate) end: End,
+}
+
+/// The ways an attempt can end, with what each writes.
+#[derive(Debug, Clone)]
+pub(crate) enum End {
+    Completed { value: String, keep: String },
+    Failed { why: Why, keep: String, attempts: u32 },
+    Retry { why: Why, lifo: bool },
+    Delayed { why: Option<Why>, delay: u64, counts: bool },
+    Waiting,
+    Children { child: String },
+}
+
+/// The reason of a failed attempt.
+#[derive(Debug, Clone)]
+pub(crate) struct Why {
+    pub(crate) reason: String,
+    /// JSON array of texts, newest last.
+    pub(crate) stacktrace: String,
+    /// Trace context of the failing span, if there is one.
+    pub(crate) trace: String,
+}
+
+/// A job as the script hands it out.
+#[derive(Debug)]
+pub(crate) struct Handed {
+    pub(crate) id: Vec<u8>,
+    pub(crate) name: Vec<u8>,
+    pub(crate) data: Vec<u8>,
+    pub(crate) opts: Vec<u8>,
+    pub(crate) timestamp: Vec<u8>,
+    pub(crate) delay: Vec<u8>,
+    pub(crate) priority: Vec<u8>,
+    /// Every field, when there are more than these.
+    pub(crate) rest: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// The answer to one call.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    /// One per outcome, in order; 1 says that no child was pending.
+    pub(crate) codes: Vec<Result<i64, Reason>>,
+    pub(crate) jobs: Vec<Handed>,
+    /// For how many ms the rate limit is exhausted; 0 when it is not.
+    pub(crate) limited_ms: u64,
+    /// When the next delayed job is due; 0 when there is none, or when jobs were handed out.
+    pub(crate) next_due: u64,
+    /// Ids that had no readable job; they have left the queue.
+    pub(crate) ghosts: Vec<String>,
+    /// For how long the limiter still runs, where a job went back to wait.
+    pub(crate) limiter_ttl_ms: u64,
+}
+
+impl Outcome {
+    /// Bytes that this outcome adds to a call.
+    pub(crate) fn size(&self) -> usize {
+        let text = match &self.end {
+            End::Completed { value, .. } => value.len(),
+            End::Failed { why, .. } | End::Retry { why, .. } | End::Delayed { why: Some(why), .. } => {
+                why.reason.len() + why.stacktrace.len() + why.trace.len()
+            }
+            End::Delayed { .. } | End::Waiting | End::Children { .. } => 0,
+        };
+        text + self.id.len() + self.token.len() + 64
+    }
+
+    fn write(&self, args: &mut Args) {
+        let kind = match &self.end {
+            End::Completed { .. } => "completed",
+            End::Failed { .. } => "failed",
+            End::Retry { .. } => "retry",
+            End::Delayed { .. } => "delayed",
+            End::Waiting => "waiting",
+            End::Children { .. } => "children",
+        };
+        args.text(kind).text(&self.id).text(&self.token);
+        match &self.end {
+            End::Completed { value, keep } => {
+                args.text(value).text(keep);
+            }
+            End::Failed { why, keep, attempts } => {
+                args.text(&why.reason).text(&why.stacktrace).text(keep).number(*attempts).text(&why.trace);
+            }
+            End::Retry { why, lifo } => {
+                args.text(&why.reason).text(&why.stacktrace).flag(*lifo).text(&why.trace);
+            }
+            End::Delayed { why, delay, counts } => {
+                let (reason, stacktrace, trace) =
+                    why.as_ref().map_or(("", "", ""), |why| (&why.reason, &why.stacktrace, &why.trace));
+                args.text(reason).text(stacktrace).number(*delay).flag(*counts).text(trace);
+            }
+            End::Waiting => {}
+            End::Children { child } => {
+                args.text(child);
+            }
+        }
+    }
+}
+
+pub(crate) fn args(now: u64, ask: &Ask, outcomes: &[Outcome]) -> Args {
+    let bytes = outcomes.iter().map(Outcome::size).sum::<usize>() + 256;
+    let mut args = Args::with_capacity(8 + outcomes.len() * 8, bytes);
+    args.number(now).number(ask.want).text(&ask.token).number(ask.lock_ms).text(&ask.worker);
+    args.maybe(ask.limit.map(|(max, _)| max)).maybe(ask.limit.map(|(_, window)| window)).maybe(ask.metrics);
+    for outcome in outcomes {
+        outcome.write(&mut args);
+    }
+    args
+}
+
+pub(crate) fn reply(value: Value) -> Option<Settled> {
+    let [codes, jobs, limited, next, ghosts, ttl] = array(value)?.try_into().ok()?;
+    let codes = array(codes)?.into_iter().map(|code| match code {
+        Value::Int(code) => Some(Reason::from_code(code).map(|()| code)),
+        _ => None,
+    });
+    Some(Settled {
+        codes: codes.collect::<Option<_>>()?,
+        jobs: handed(jobs)?,
+        limited_ms: unsigned(&limited)?,
+        next_due: unsigned(&next)?,
+        ghosts: array(ghosts)?
+            .into_iter()
+            .map(|id| Some(String::from_utf8_lossy(&bytes(id)?).into_owned()))
+            .collect::<Option<_>>()?,
+        limiter_ttl_ms: unsigned(&ttl)?,
+    })
+}
+
+/// Jobs as `settle` and `adopt_jobs` hand them out.
+pub(crate) fn handed(value: Value) -> Option<Vec<Handed>> {
+    let mut items = array(value)?.into_iter();
+    let mut jobs = Vec::with_capacity(items.len() / 8);
+    while let Some(id) = items.next() {
+        let id = bytes(id)?;
+        let mut next = || bytes(items.next()?);
+        let (name, data, opts) = (next()?, next()?, next()?);
+        let (timestamp, delay, priority) = (next()?, next()?, next()?);
+        let rest = match items.next()? {
+            Value::Array(fields) => {
+                let mut fields = fields.into_iter();
+                let mut pairs = Vec::with_capacity(fields.len() / 2);
+                while let Some(field) = fields.next() {
+                    pairs.push((bytes(field)?, bytes(fields.next()?)?));
+                }
+                pairs
+            }
+            _ => Vec::new(),
+        };
+        jobs.push(Handed { id, name, data, opts, timestamp, delay, priority, rest });
+    }
+    Some(jobs)
+}
+
+pub(crate) fn adopt_args(token: &str, lock_ms: u64, known: impl Iterator<Item = impl AsRef<[u8]>>) -> Args {
+    let mut args = Args::default();
+    args.text(token).number(lock_ms);
+    for id in known {
+        args.text(id);
+    }
+    args
+}
+
+/// What a trace says about one outcome whose reply was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Traced {
+    NotApplied,
+    Applied,
+    LockLost,
+}
+
+pub(crate) fn trace_args(outcomes: &[Outcome]) -> Args {
+    let mut args = Args::with_capacity(outcomes.len() * 3, outcomes.len() * 96);
+    for outcome in outcomes {
+        args.text(&outcome.id).text(&outcome.token).number(outcome.start);
+    }
+    args
+}
+
+pub(crate) fn trace_reply(value: Value) -> Option<Vec<Traced>> {
+    array(value)?
+        .into_iter()
+        .map(|code| match code {
+            Value::Int(0) => Some(Traced::NotApplied),
+            Value::Int(1) => Some(Traced::Applied),
+            Value::Int(2) => Some(Traced::LockLost),
+            _ => None,
+        })
+        .collect()
+}
+
+fn array(value: Value) -> Option<Vec<Value>> {
+    match value {
+        Value::Array(items) => Some(items),
+        _ => None,
+    }
+}
+
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        other => string(other).map(String::into_bytes),
+    }
+}
+
+fn unsigned(value: &Value) -> Option<u64> {
+    match value {
+        Value::Int(number) => u64::try_from(*number).ok(),
+        Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),
+        _ => None,
+    }
+}
