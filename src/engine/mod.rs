@@ -1,5 +1,12 @@
 //! Whole operations on raw jobs: defaults, chunks, repetition after failures, refusals → errors. Nothing here is generic.
 
+mod add;
+mod settle;
+mod update;
+
+pub(crate) use add::Coalescer;
+pub(crate) use settle::Decided;
+
 use redis::{Cmd, Value};
 
 use crate::clock::Clock;
@@ -45,7 +52,7 @@ impl Engine {
                 Failure::OutOfMemory | Failure::Server(_) => false,
             };
             if !again || tokio::time::Instant::now() >= deadline {
-                return Err(failure.into_error(script.name));
+                return Err(failure.to_error(script.name));
             }
             backoff.pause().await;
         }
@@ -60,10 +67,10 @@ impl Engine {
                 Ok(value) => return Ok(value),
                 Err(failure @ (Failure::NotApplied(_) | Failure::Unknown(_))) => {
                     if tokio::time::Instant::now() >= deadline {
-                        return Err(failure.into_error(op));
+                        return Err(failure.to_error(op));
                     }
                 }
-                Err(failure) => return Err(failure.into_error(op)),
+                Err(failure) => return Err(failure.to_error(op)),
             }
             backoff.pause().await;
         }
