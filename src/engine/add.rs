@@ -78,7 +78,8 @@ impl Engine {
             calls.push(call);
             rest = others;
         }
-        let answers = futures::stream::iter(calls).map(|call| self.add_call(call)).buffered(CALLS_AT_ONCE);
+        let calls: Vec<_> = calls.into_iter().map(|call| self.add_call(call)).collect();
+        let answers = futures::stream::iter(calls).buffered(CALLS_AT_ONCE);
         answers.collect::<Vec<_>>().await.into_iter().flatten().collect()
     }
 
@@ -157,10 +158,13 @@ pub(crate) struct Coalescer {
 #[derive(Default)]
 struct Gathering {
     jobs: Vec<NewJob>,
-    callers: Vec<oneshot::Sender<Result<Placed>>>,
+    callers: Vec<oneshot::Sender<Answer>>,
     /// Tasks that send; each takes what has gathered, until nothing has.
     senders: usize,
 }
+
+/// The job back, with what became of it.
+type Answer = Result<(NewJob, Placed)>;
 
 /// Calls of the coalescer on their way at once.
 const SENDERS: usize = 2;
@@ -175,7 +179,7 @@ impl Coalescer {
     }
 
     /// Adds one job. The add goes on if the caller gives up.
-    pub(crate) async fn add(self: &Arc<Self>, job: NewJob) -> Result<Placed> {
+    pub(crate) async fn add(self: &Arc<Self>, job: NewJob) -> Answer {
         let (caller, answer) = oneshot::channel();
         let is_sender_needed = {
             let mut state = self.lock();
@@ -210,9 +214,9 @@ impl Coalescer {
                 }
             };
             let answers = self.engine.add_call(&jobs).await;
-            for (caller, answer) in callers.into_iter().zip(answers) {
+            for ((caller, job), answer) in callers.into_iter().zip(jobs).zip(answers) {
                 // A caller who has given up does not want it.
-                let _ = caller.send(answer);
+                let _ = caller.send(answer.map(|placed| (job, placed)));
             }
             // Those who were answered run first, so that what they add next travels together.
             tokio::task::yield_now().await;
