@@ -12,4 +12,4 @@ pub use clock::Clock;
 pub use error::{BoxError, Error, Halt, Reason, Result};
 pub use options::{Backoff, Deduplication, JobOptions, KeepJobs, OnChildFailure, ParentRef};
 pub use state::{JobCounts, JobState, UnknownState};
-pub use wire::QueueEvent;
+pub use wire::{JsonText, QueueEvent};
