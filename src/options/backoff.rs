@@ -180,6 +180,17 @@ mod tests {
     }
 
     #[test]
+    fn node_waits_as_long() {
+        let json = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/backoff.json"));
+        let cases: Vec<(String, f64, f64, u32, f64, f64)> = serde_json::from_str(json).unwrap();
+        assert!(cases.len() > 100);
+        for (kind, delay, jitter, attempt, random, wait) in cases {
+            let backoff = Backoff { kind: Kind::from_name(kind.into()), delay: Some(delay), jitter: Some(jitter) };
+            assert_eq!(next_delay(&backoff, attempt, random), Some(whole(wait)), "{backoff:?} {attempt} {random}");
+        }
+    }
+
+    #[test]
     fn jitter_takes_its_part_at_random() {
         let almost_one = 1.0 - f64::EPSILON;
         let fixed = Backoff::fixed(ms(1000)).jitter(0.5);

@@ -1,4 +1,4 @@
-// Writes <version>.json for each pinned release of BullMQ: the job hashes and the events it leaves behind after a rich
+// Writes backoff.json, and <version>.json for each pinned release of BullMQ: the job hashes and the events it leaves behind after a rich
 // set of adds and some processing. Needs redis-server on the path.
 //
 //     npm install && npm run make
@@ -269,6 +269,29 @@ async function make(version, alias) {
   console.log(version, jobs.length, "jobs,", shapes.size, "shapes of events,", text.length, "bytes; refused:", skipped);
 }
 
+// What Node's built-in strategies answer: [type, delay, jitter, attempt, random, wait].
+async function backoffs() {
+  const { Backoffs } = require(releases["6.7.0"]);
+  const random = Math.random;
+  const cases = [];
+  for (const type of ["fixed", "exponential"]) {
+    for (const delay of [0, 1, 3, 250, 999, 1000, 86400000, 0.3, 2.5]) {
+      for (const jitter of [0, 0.1, 0.25, 0.5, 1]) {
+        for (const attempt of [1, 2, 3, 10, 21]) {
+          const drawn = random();
+          Math.random = () => drawn;
+          const wait = await Backoffs.calculate({ type, delay, jitter }, attempt, new Error("x"), {});
+          if (random() < 0.5) cases.push([type, delay, jitter, attempt, drawn, wait]);
+        }
+      }
+    }
+  }
+  Math.random = random;
+  writeFileSync(join(here, "backoff.json"), `[\n${cases.map((row) => JSON.stringify(row)).join(",\n")}\n]\n`);
+  console.log("backoff", cases.length, "cases");
+}
+
+await backoffs();
 const dir = mkdtempSync(join(tmpdir(), "corpus-"));
 const server = spawn("redis-server", ["--port", port, "--save", "", "--appendonly", "no", "--dir", dir, "--bind", "127.0.0.1"], { stdio: "ignore" });
 try {
