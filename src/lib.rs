@@ -25,5 +25,5 @@ pub use options::{
 };
 pub use queue::{Add, AddBulk, Added, NewJob, Queue};
 pub use state::{JobCounts, JobState, UnknownState};
-pub use wire::QueueEvent;
+pub use wire::{JsonText, QueueEvent};
 pub use worker::{Erased, Processor, Report, Router, Worker, WorkerBuilder, WorkerEvent, WorkerEvents};
