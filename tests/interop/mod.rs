@@ -6,3 +6,5 @@ pub mod node_side;
 pub mod ops;
 pub mod scenarios;
 pub mod twin;
+
+mod node_twins;

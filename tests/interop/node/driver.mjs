@@ -283,6 +283,15 @@ const ops = {
     hands.delete(keyOf(a));
   },
 
+  closeAll: async () => {
+    await Promise.allSettled(
+      [...hands.values(), ...flows.values(), ...queues.values()].map((o) => o.close(true)),
+    );
+    hands.clear();
+    flows.clear();
+    queues.clear();
+  },
+
   // Adding
   add: onQueue(async (q, a) => ({ id: (await q.add(a.name, a.data, a.opts)).id })),
   addBulk: onQueue(async (q, a) => (await q.addBulk(a.jobs)).map((job) => ({ id: job.id }))),
