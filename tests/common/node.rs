@@ -77,6 +77,8 @@ impl NodeDriver {
         let mut child = Command::new("node")
             .args(["driver.mjs", version.arg(), redis_url])
             .current_dir(&dir)
+            // Cron expressions without a time zone mean the one of the process.
+            .env("TZ", "UTC")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -77,6 +77,11 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// `redis://` address of a numbered database.
+    pub fn database(&self, number: u8) -> String {
+        format!("{}/{number}", self.url())
+    }
+
     /// `unix://` address.
     pub fn unix_url(&self) -> String {
         format!("unix://{}", self.socket().display())

@@ -1,16 +1,70 @@
 //! Random scenarios over few ids, so that much happens to each of them.
 
+use std::cell::RefCell;
+use std::future::Future;
+
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
 use super::ops::*;
 use super::scenarios::{
     Step, add, add_numbered, complete, expire_check, fail, fetch, get, lose_lock, op, state, wait,
 };
+use super::twin::Twin;
 
 /// A sequence of up to `most` steps; shrinks towards fewer and simpler ones.
 pub fn random_scenario(most: usize) -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step(), 1..=most)
+}
+
+/// Lets two sides play `cases` random scenarios of up to `most` steps. `TWIN_CASES` and `TWIN_SEED` (a number) in the
+/// environment overrule and repeat.
+///
+/// # Panics
+///
+/// At the first difference, with the smallest scenario found that shows it.
+pub fn run_random<L: Side, R: Side>(
+    twin: impl Future<Output = Twin<L, R>>,
+    cases: u32,
+    most: usize,
+) {
+    let from_env = |name| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
+    let seed = from_env("TWIN_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let cases = from_env("TWIN_CASES")
+        .and_then(|n| u32::try_from(n).ok())
+        .unwrap_or(cases);
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 500,
+        ..Config::default()
+    };
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.expect("a runtime");
+    let twin = RefCell::new(runtime.block_on(twin));
+    let result = TestRunner::new_with_rng(config, rng).run(&random_scenario(most), |steps| {
+        let compared = runtime.block_on(twin.borrow_mut().compare(&steps, 1));
+        compared.map_err(|mismatch| TestCaseError::fail(mismatch.to_string()))
+    });
+    match result {
+        Ok(()) => {}
+        Err(TestError::Fail(why, steps)) => {
+            let steps: Vec<String> = steps.iter().map(ToString::to_string).collect();
+            panic!("TWIN_SEED={seed}: {why}\nof\n  {}", steps.join("\n  "));
+        }
+        Err(err) => panic!("TWIN_SEED={seed}: {err}"),
+    }
 }
 
 fn id() -> impl Strategy<Value = String> {
@@ -166,7 +220,7 @@ fn step() -> impl Strategy<Value = Step> {
     let stall = prop_oneof![
         3 => Just(op(Op::StalledCheck)),
         2 => Just(expire_check()),
-        2 => select(vec!["a", "b", "c", "1"]).prop_map(lose_lock),
+        2 => id().prop_map(|id| lose_lock(&id)),
     ];
     let read =
         (id(), any::<bool>()).prop_map(|(id, whole)| if whole { get(&id) } else { state(&id) });

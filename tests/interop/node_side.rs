@@ -4,20 +4,20 @@ use serde_json::json;
 
 use super::ops::{Op, Reply, Side, for_prefix};
 use crate::common::node::{BullMq, NodeDriver};
-use crate::common::server::shared_server;
 
 /// BullMQ in a Node process of its own.
 pub struct NodeSide {
     driver: NodeDriver,
     name: &'static str,
+    url: String,
     prefix: String,
     now: i64,
 }
 
 impl NodeSide {
-    /// Starts the process. Random numbers are counted, so that jitter is the same in all processes.
-    pub async fn start(version: BullMq) -> Self {
-        let driver = NodeDriver::start(version, &shared_server().url(), "unused").await;
+    /// Starts the process on a Redis database. Random numbers are counted, so that jitter is the same in all processes.
+    pub async fn start(version: BullMq, redis_url: &str) -> Self {
+        let driver = NodeDriver::start(version, redis_url, "unused").await;
         driver
             .call("random", json!({ "counted": true }))
             .await
@@ -29,6 +29,7 @@ impl NodeSide {
         Self {
             driver,
             name,
+            url: redis_url.to_owned(),
             prefix: String::new(),
             now: 0,
         }
@@ -38,6 +39,10 @@ impl NodeSide {
 impl Side for NodeSide {
     fn name(&self) -> &str {
         self.name
+    }
+
+    fn redis_url(&self) -> &str {
+        &self.url
     }
 
     async fn begin(&mut self, prefix: &str) {

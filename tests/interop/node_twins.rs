@@ -1,20 +1,19 @@
 //! BullMQ beside itself: shows that the scenarios mean something and that the comparison sees what it should.
 
-use std::cell::RefCell;
-
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::json;
 
-use super::generate::random_scenario;
+use super::generate::run_random;
 use super::node_side::NodeSide;
 use super::ops::{Op, Reply, Side};
 use super::scenarios::{self, Scenario, TABLES, add, complete, counts, fail, fetch, get, op};
 use super::twin::{Mismatch, Twin};
 use crate::common::node::BullMq;
-use crate::common::server::shared_server;
+use crate::common::server::{connect, shared_server};
 
 async fn nodes(left: BullMq, right: BullMq) -> Twin<NodeSide, NodeSide> {
-    Twin::new(NodeSide::start(left).await, NodeSide::start(right).await).await
+    let server = shared_server();
+    let left = NodeSide::start(left, &server.database(0)).await;
+    Twin::new(left, NodeSide::start(right, &server.database(1)).await).await
 }
 
 fn all() -> Vec<Scenario> {
@@ -54,23 +53,7 @@ async fn version_5_agrees_where_no_difference_is_known() {
 
 #[test]
 fn version_6_agrees_with_itself_on_random_scenarios() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let twin = RefCell::new(runtime.block_on(nodes(BullMq::V6, BullMq::V6)));
-    let config = Config {
-        cases: 30,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let result = TestRunner::new(config).run(&random_scenario(25), |steps| {
-        let compared = runtime.block_on(twin.borrow_mut().compare(&steps, 1));
-        compared.map_err(|mismatch| TestCaseError::fail(mismatch.to_string()))
-    });
-    if let Err(err) = result {
-        panic!("{err}");
-    }
+    run_random(nodes(BullMq::V6, BullMq::V6), 30, 25);
 }
 
 /// A side that is wrong in one place.
@@ -86,6 +69,10 @@ struct Wrong<F> {
 impl<F: Fn(&mut Op)> Side for Wrong<F> {
     fn name(&self) -> &str {
         "a wrong side"
+    }
+
+    fn redis_url(&self) -> &str {
+        self.inner.redis_url()
     }
 
     async fn begin(&mut self, prefix: &str) {
@@ -107,7 +94,7 @@ impl<F: Fn(&mut Op)> Side for Wrong<F> {
             for word in words {
                 command.arg(word.replace("{q}", &format!("{}:{queue}", self.prefix)));
             }
-            let mut connection = shared_server().connection().await;
+            let mut connection = connect(self.inner.redis_url()).await;
             let _: redis::Value = command.query_async(&mut connection).await.expect("sent");
         }
         reply
@@ -155,9 +142,10 @@ fn assert_about(mismatch: &Mismatch, index: usize, words: &[&str]) {
 #[tokio::test]
 async fn a_difference_is_found_at_its_step() {
     let same = |_: &mut Op| {};
+    let Twin { left, right, .. } = nodes(BullMq::V6, BullMq::V6).await;
     let mut wrongs = Wrongs {
-        left: Some(NodeSide::start(BullMq::V6).await),
-        right: Some(NodeSide::start(BullMq::V6).await),
+        left: Some(left),
+        right: Some(right),
     };
 
     let later = |op: &mut Op| {

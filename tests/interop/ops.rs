@@ -627,7 +627,7 @@ fn strip(value: &mut Json, prefix: &str) {
     }
 }
 
-/// An implementation of the queue, on the shared test server.
+/// An implementation of the queue.
 ///
 /// A side does each operation completely before it returns (nothing may trickle into Redis afterwards), takes the time
 /// from [`set_clock`](Self::set_clock) only, and opens a queue, so that its `meta` is written, before the first
@@ -635,6 +635,10 @@ fn strip(value: &mut Json, prefix: &str) {
 pub trait Side {
     /// For messages: `bullmq 6.7.0`.
     fn name(&self) -> &str;
+
+    /// Where its keys are. The two sides of a twin have databases of their own on one server, so that keys have the
+    /// same names and sets the same order.
+    fn redis_url(&self) -> &str;
 
     /// Forgets all queues and workers; the next ones live under `prefix`, with real default options.
     async fn begin(&mut self, prefix: &str);

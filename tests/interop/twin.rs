@@ -6,7 +6,7 @@ use redis::aio::MultiplexedConnection;
 
 use super::ops::{Op, Reply, Side};
 use crate::common::dump::{Dump, remove_all};
-use crate::common::server::{fresh_prefix, shared_server};
+use crate::common::server::{connect, fresh_prefix};
 
 /// When every scenario begins: 2023-11-14 22:13:20 UTC.
 pub const BEGIN: i64 = 1_700_000_000_000;
@@ -31,6 +31,31 @@ pub enum What {
     Redis(Vec<String>),
 }
 
+impl Step {
+    /// With `$last` replaced by the id of a job.
+    fn with_last(&self, last: &str) -> Self {
+        let what = match &self.what {
+            What::Op(op) => {
+                let text = serde_json::to_string(op).expect("an operation is JSON");
+                What::Op(
+                    serde_json::from_str(&text.replace("$last", last)).expect("still an operation"),
+                )
+            }
+            What::Redis(words) => What::Redis(
+                words
+                    .iter()
+                    .map(|word| word.replace("$last", last))
+                    .collect(),
+            ),
+            What::Advance(ms) => What::Advance(*ms),
+        };
+        Self {
+            queue: self.queue.clone(),
+            what,
+        }
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
@@ -53,8 +78,10 @@ pub struct Scenario {
     pub steps: Vec<Step>,
     /// How many ms pass at each operation, so that no two times are equal by accident.
     pub tick: i64,
-    /// Why BullMQ 5 does something else, if it does.
+    /// Why BullMQ 5 does something else than 6, if it does.
     pub differs_v5: Option<&'static str>,
+    /// Why oxmq does something else than BullMQ on purpose, if it does.
+    pub differs_oxmq: Option<&'static str>,
 }
 
 /// Where two sides parted.
@@ -77,23 +104,28 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// Two sides on the shared server.
+/// Two sides, each with a database of its own.
 pub struct Twin<L, R> {
     /// One side.
     pub left: L,
     /// The other side.
     pub right: R,
-    redis: MultiplexedConnection,
+    redis: [MultiplexedConnection; 2],
 }
 
 impl<L: Side, R: Side> Twin<L, R> {
     /// Brings two sides together.
     pub async fn new(left: L, right: R) -> Self {
-        Self {
-            left,
-            right,
-            redis: shared_server().connection().await,
-        }
+        assert_ne!(
+            left.redis_url(),
+            right.redis_url(),
+            "the sides share a database"
+        );
+        let redis = [
+            connect(left.redis_url()).await,
+            connect(right.redis_url()).await,
+        ];
+        Self { left, right, redis }
     }
 
     /// Does all steps on both sides.
@@ -102,25 +134,26 @@ impl<L: Side, R: Side> Twin<L, R> {
     ///
     /// The first difference.
     pub async fn compare(&mut self, steps: &[Step], tick: i64) -> Result<(), Mismatch> {
-        let (left, right) = (fresh_prefix(), fresh_prefix());
-        self.left.begin(&left).await;
-        self.right.begin(&right).await;
-        let result = self.compare_under(&left, &right, steps, tick).await;
-        remove_all(&mut self.redis, &left).await;
-        remove_all(&mut self.redis, &right).await;
+        let prefix = fresh_prefix();
+        self.left.begin(&prefix).await;
+        self.right.begin(&prefix).await;
+        let result = self.compare_under(&prefix, steps, tick).await;
+        for redis in &mut self.redis {
+            remove_all(redis, &prefix).await;
+        }
         result
     }
 
     async fn compare_under(
         &mut self,
-        left: &str,
-        right: &str,
+        prefix: &str,
         steps: &[Step],
         tick: i64,
     ) -> Result<(), Mismatch> {
         let mut now = BEGIN;
         let mut last = String::from("$last");
         for (index, step) in steps.iter().enumerate() {
+            let step = step.with_last(&last);
             let mut differences = Vec::new();
             match &step.what {
                 What::Advance(ms) => {
@@ -128,16 +161,16 @@ impl<L: Side, R: Side> Twin<L, R> {
                     continue;
                 }
                 What::Redis(command) => {
-                    send(&mut self.redis, command, &format!("{left}:{}", step.queue)).await;
-                    send(&mut self.redis, command, &format!("{right}:{}", step.queue)).await;
+                    for redis in &mut self.redis {
+                        send(redis, command, &format!("{prefix}:{}", step.queue)).await;
+                    }
                 }
                 What::Op(op) => {
                     now += tick;
-                    let op = with_last(op, &last);
                     self.left.set_clock(now).await;
                     self.right.set_clock(now).await;
-                    let l = self.left.run(&step.queue, &op).await;
-                    let r = self.right.run(&step.queue, &op).await;
+                    let l = self.left.run(&step.queue, op).await;
+                    let r = self.right.run(&step.queue, op).await;
                     if let Some(id) = l.fetched() {
                         last = id;
                     }
@@ -149,14 +182,16 @@ impl<L: Side, R: Side> Twin<L, R> {
                     }
                 }
             }
-            let l = Dump::take(&mut self.redis, left).await;
-            let r = Dump::take(&mut self.redis, right).await;
+            let [left, right] = &mut self.redis;
+            let (l, r) = (
+                Dump::take(left, prefix).await,
+                Dump::take(right, prefix).await,
+            );
             differences.extend(Dump::diff(&l, &r));
             if !differences.is_empty() {
-                let step = step.to_string();
                 return Err(Mismatch {
                     index,
-                    step,
+                    step: step.to_string(),
                     differences,
                 });
             }
@@ -215,11 +250,6 @@ fn shown(reply: &Reply) -> String {
         Reply::Ok(value) => value.to_string(),
         Reply::Err { code, message } => format!("error {code:?} {message:?}"),
     }
-}
-
-fn with_last(op: &Op, last: &str) -> Op {
-    let text = serde_json::to_string(op).expect("an operation is JSON");
-    serde_json::from_str(&text.replace("$last", last)).expect("still an operation")
 }
 
 async fn send(redis: &mut MultiplexedConnection, command: &[String], queue: &str) {

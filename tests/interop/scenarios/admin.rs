@@ -44,7 +44,7 @@ pub fn scenarios() -> Vec<Scenario> {
         vec![
             add("done"),
             add("broken"),
-            add("active"),
+            add("busy"),
             fetch(),
             complete("done"),
             fetch(),

@@ -249,7 +249,8 @@ pub fn scenarios() -> Vec<Scenario> {
                 to_delayed("a", 5_000),
                 get("a"),
             ],
-        ),
+        )
+        .not_oxmq("a refusal leaves everything as it was, the lock too"),
         scenario(
             "a waiting job gets a priority",
             [

@@ -1,7 +1,4 @@
 //! Parents and children: protocol 04.
-//!
-//! The order in which Redis returns the members of a set is arbitrary (its hash is seeded, and keys contain the prefix),
-//! so nothing here removes or releases two children of one parent in one call.
 
 use super::*;
 
@@ -331,6 +328,24 @@ pub fn scenarios() -> Vec<Scenario> {
                 flow(node("p", [node("c", [node("x", [])])])),
                 remove("p", true),
                 counts(),
+            ],
+        ),
+        scenario(
+            "a parent is removed with two children",
+            [pair(), remove("p", true), counts()],
+        ),
+        scenario(
+            "a parent cannot complete with a failed child",
+            [
+                pair(),
+                fetch(),
+                fail("$last"),
+                redis("ZREM {q}:waiting-children p"),
+                redis("RPUSH {q}:wait p"),
+                fetch(),
+                redis("DEL {q}:p:dependencies"),
+                complete("p"),
+                get("p"),
             ],
         ),
         scenario(

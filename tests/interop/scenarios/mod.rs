@@ -47,6 +47,7 @@ pub fn scenario(name: &'static str, steps: impl Into<Vec<Step>>) -> Scenario {
         steps: steps.into(),
         tick: 1,
         differs_v5: None,
+        differs_oxmq: None,
     }
 }
 
@@ -55,6 +56,13 @@ impl Scenario {
     #[must_use]
     pub fn not_v5(mut self, why: &'static str) -> Self {
         self.differs_v5 = Some(why);
+        self
+    }
+
+    /// oxmq does something else on purpose, because of `why`.
+    #[must_use]
+    pub fn not_oxmq(mut self, why: &'static str) -> Self {
+        self.differs_oxmq = Some(why);
         self
     }
 

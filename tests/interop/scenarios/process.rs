@@ -182,7 +182,8 @@ pub fn scenarios() -> Vec<Scenario> {
                 complete("a"),
                 get("a"),
             ],
-        ),
+        )
+        .not_oxmq("a refusal leaves everything as it was, the lock too"),
         scenario(
             "locks are renewed by their owner",
             [
@@ -413,6 +414,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 complete("ghost"),
                 get("ghost"),
             ],
-        ),
+        )
+        .not_oxmq("an id without a job is dropped"),
     ]
 }

@@ -162,7 +162,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 vec![
                     add("done"),
                     add("broken"),
-                    add("active"),
+                    add("busy"),
                     fetch(),
                     complete("done"),
                     fetch(),
@@ -174,11 +174,11 @@ pub fn scenarios() -> Vec<Scenario> {
                     flow(node("parent", [node("c", [])])),
                 ],
                 [
-                    "done", "broken", "active", "w", "p", "d", "parent", "c", "nobody",
+                    "done", "broken", "busy", "w", "p", "d", "parent", "c", "nobody",
                 ]
                 .map(state)
                 .to_vec(),
-                ["done", "broken", "active", "w", "p", "d", "parent"]
+                ["done", "broken", "busy", "w", "p", "d", "parent"]
                     .iter()
                     .flat_map(|job| states.map(|s| is(job, s)))
                     .collect(),

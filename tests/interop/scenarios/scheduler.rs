@@ -266,6 +266,63 @@ pub fn scenarios() -> Vec<Scenario> {
             ],
         ),
         scenario(
+            "an iteration whose slot is taken goes to the next",
+            [
+                redis("HSET {q}:repeat:s:1700000000001 name n"),
+                upsert(every(60_000), template(None)),
+                show(),
+                counts(),
+            ],
+        ),
+        scenario(
+            "two taken slots refuse the scheduler",
+            [
+                redis("HSET {q}:repeat:s:1700000000001 name n"),
+                redis("HSET {q}:repeat:s:1700000060001 name n"),
+                upsert(every(60_000), template(None)),
+                show(),
+                counts(),
+            ],
+        ),
+        scenario(
+            "by cron in a taken slot",
+            [
+                redis("HSET {q}:repeat:s:1700000100000 name n"),
+                upsert(cron("*/5 * * * *"), template(None)),
+                show(),
+                counts(),
+            ],
+        ),
+        scenario(
+            "iterations with removal and backoff",
+            [
+                upsert(
+                    every(60_000),
+                    Template {
+                        opts: Some(JobOpts {
+                            attempts: Some(2),
+                            backoff: Some(Backoff {
+                                kind: "fixed".into(),
+                                delay: Some(1_000),
+                                jitter: None,
+                            }),
+                            remove_on_complete: Some(Keep::Remove(true)),
+                            ..JobOpts::default()
+                        }),
+                        ..Template::default()
+                    },
+                ),
+                fetch(),
+                fail("$last"),
+                wait(2_000),
+                fetch(),
+                complete("$last"),
+                show(),
+                counts(),
+            ],
+        )
+        .not_v5(v5),
+        scenario(
             "two schedulers",
             [
                 upsert(every(60_000), Template::default()),
