@@ -235,3 +235,96 @@ async fn node_adds_and_says_what_is_wrong() {
         .unwrap_err();
     assert_eq!(missing.code, Some(-3));
 }
+
+#[tokio::test]
+async fn node_works_listens_and_waits() {
+    let server = super::server::shared_server();
+    for version in [BullMq::V5, BullMq::V6] {
+        let prefix = super::server::fresh_prefix();
+        let node = NodeDriver::start(version, &server.url(), &prefix).await;
+        let call = async |op: &str, args: Value| {
+            let mut all = json!({ "queue": "q" });
+            all.as_object_mut()
+                .expect("an object")
+                .extend(args.as_object().cloned().unwrap_or_default());
+            node.call(op, all).await
+        };
+        call(
+            "startQueueEvents",
+            json!({ "opts": { "lastEventId": "0-0" } }),
+        )
+        .await
+        .unwrap();
+        let behaviour = json!({ "kind": "failFirst", "times": 1, "message": "not yet" });
+        let opts = json!({ "name": "ada", "concurrency": 3 });
+        call(
+            "startWorker",
+            json!({ "behaviour": behaviour, "opts": opts }),
+        )
+        .await
+        .unwrap();
+        let workers = call("getWorkers", json!({})).await.unwrap();
+        assert_eq!(workers[0]["rawname"], format!("{prefix}:cQ==:w:ada"));
+
+        let job =
+            |attempts: u32| json!({ "name": "n", "data": 1, "opts": { "attempts": attempts } });
+        call("add", job(2)).await.unwrap();
+        call("add", job(1)).await.unwrap();
+        let wait = |id: &str| json!({ "job": id, "ttl": 10_000 });
+        assert_eq!(call("waitUntilFinished", wait("1")).await, Ok(Value::Null));
+        let failed = call("waitUntilFinished", wait("2")).await.unwrap_err();
+        assert_eq!(failed.message, "not yet");
+
+        let ledger = call("workerLedger", json!({})).await.unwrap();
+        let mut runs: Vec<_> = ledger["ledger"].as_array().expect("runs").clone();
+        runs.sort_by_key(|run| (run["id"].to_string(), run["attempt"].as_u64()));
+        let outcomes: Vec<_> = runs
+            .iter()
+            .map(|run| (&run["id"], &run["outcome"]))
+            .collect();
+        let (one, two) = (json!("1"), json!("2"));
+        let (no, yes) = (json!("not yet"), json!("completed"));
+        assert_eq!(outcomes, [(&one, &no), (&one, &yes), (&two, &no)]);
+        call("stopWorker", json!({})).await.unwrap();
+        let mut names = Vec::new();
+        for event in call("takeEvents", json!({}))
+            .await
+            .unwrap()
+            .as_array()
+            .expect("events")
+        {
+            if event["jobId"] == "1" {
+                names.push(event["event"].as_str().expect("a name").to_owned());
+            }
+        }
+        assert_eq!(
+            names,
+            [
+                "added",
+                "waiting",
+                "active",
+                "waiting",
+                "active",
+                "completed"
+            ]
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_node_is_noticed() {
+    let server = super::server::shared_server();
+    let node = NodeDriver::start(BullMq::V6, &server.url(), "unused").await;
+    let pid = node.child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-9", &pid])
+            .status()
+            .expect("kill")
+            .success()
+    );
+    let call = std::panic::AssertUnwindSafe(node.call("quit", json!({})));
+    let panicked = futures::FutureExt::catch_unwind(call).await.unwrap_err();
+    let text = panicked.downcast_ref::<String>().expect("a text");
+    assert!(text.contains("node"), "{text}");
+}

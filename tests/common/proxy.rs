@@ -22,9 +22,12 @@ use tokio::time::Instant;
 const MAX_CONNECTIONS: usize = 1_000;
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
+/// A question about a request.
+type Wanted = dyn Fn(&[Vec<u8>]) -> bool + Send + Sync;
+
 /// Says which requests an action is for.
 pub struct Matcher {
-    wanted: Box<dyn Fn(&[Vec<u8>]) -> bool + Send + Sync>,
+    wanted: Box<Wanted>,
     skip: u64,
     times: u64,
 }

@@ -22,6 +22,7 @@ pub struct Step {
 
 /// What a step does.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "most steps are operations")]
 pub enum What {
     /// An operation. A job `$last` is the one that was handed to a worker last.
     Op(Op),

@@ -337,17 +337,23 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario(
             "a parent cannot complete with a failed child",
             [
-                pair(),
+                flow(node(
+                    "p",
+                    [node("c", []).opts(|o| o.fail_parent_on_failure = Some(true))],
+                )),
                 fetch(),
-                fail("$last"),
-                redis("ZREM {q}:waiting-children p"),
-                redis("RPUSH {q}:wait p"),
+                fail("c"),
                 fetch(),
-                redis("DEL {q}:p:dependencies"),
                 complete("p"),
                 get("p"),
+                op(Op::MoveToWaitingChildren {
+                    job: "p".into(),
+                    token: "t".into(),
+                }),
+                state("p"),
             ],
-        ),
+        )
+        .not_v5("fetching by hand fails the job by itself"),
         scenario(
             "a parent is removed without its children",
             [

@@ -275,7 +275,7 @@ pub fn scenarios() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "two taken slots refuse the scheduler",
+            "taken slots are passed over",
             [
                 redis("HSET {q}:repeat:s:1700000000001 name n"),
                 redis("HSET {q}:repeat:s:1700000060001 name n"),
@@ -283,6 +283,21 @@ pub fn scenarios() -> Vec<Scenario> {
                 show(),
                 counts(),
             ],
+        ),
+        scenario(
+            "too many taken slots refuse the scheduler",
+            [
+                (0..33)
+                    .map(|i| {
+                        redis(&format!(
+                            "HSET {{q}}:repeat:s:{} name n",
+                            BEGIN + 1 + i * 60_000
+                        ))
+                    })
+                    .collect(),
+                vec![upsert(every(60_000), template(None)), show(), counts()],
+            ]
+            .concat(),
         ),
         scenario(
             "by cron in a taken slot",
