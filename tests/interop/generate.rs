@@ -9,13 +9,74 @@ use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner
 
 use super::ops::*;
 use super::scenarios::{
-    Step, add, add_numbered, complete, expire_check, fail, fetch, get, lose_lock, op, state, wait,
+    Step, add, add_numbered, complete, expire_check, fail, fetch, flow, get, lose_lock, node, op,
+    state, wait,
 };
-use super::twin::Twin;
+use super::twin::{BEGIN, Twin, What};
 
-/// A sequence of up to `most` steps; shrinks towards fewer and simpler ones.
+/// A sequence of about `most` steps; shrinks towards fewer and simpler ones.
+///
+/// Half of it is phrases, steps that make sense one after the other, so that enough of them succeed; the rest is
+/// anything, for the refusals.
 pub fn random_scenario(most: usize) -> impl Strategy<Value = Vec<Step>> {
-    proptest::collection::vec(step(), 1..=most)
+    proptest::collection::vec(phrase(), 1..=most)
+        .prop_map(move |phrases| phrases.into_iter().flatten().take(most).collect())
+}
+
+fn phrase() -> impl Strategy<Value = Vec<Step>> {
+    let one = step().prop_map(|step| vec![step]);
+    let worked = (any::<bool>(), new(), finish(Just("$last".to_owned()))).prop_map(
+        |(added, new, finish)| {
+            if added {
+                vec![new, fetch(), finish]
+            } else {
+                vec![fetch(), finish]
+            }
+        },
+    );
+    let held = (held(Just("$last".to_owned())), any::<bool>()).prop_map(|(held, again)| {
+        if again {
+            vec![fetch(), held, fetch()]
+        } else {
+            vec![fetch(), held]
+        }
+    });
+    // Something done to a job in the state that it is for.
+    let handled = (
+        select(vec!["a", "b", "c"]),
+        new(),
+        select(vec![0, 0, 1_000]),
+        one_job(Just("{id}".to_owned())),
+    )
+        .prop_map(|(id, new, delay, then)| {
+            let add = new.opts(|o| {
+                o.job_id = Some(id.to_owned());
+                o.delay = (delay > 0).then_some(delay);
+                o.deduplication = None;
+            });
+            let text = |step: &Step| match &step.what {
+                What::Op(op) => serde_json::to_string(op).expect("an operation is JSON"),
+                what => unreachable!("{what:?} is no operation"),
+            };
+            let then =
+                op(serde_json::from_str(&text(&then).replace("{id}", id)).expect("still one"));
+            match then.what {
+                What::Op(Op::RetryJob { ref state, .. }) => {
+                    let end = if state == "failed" {
+                        fail("$last").unrecoverable()
+                    } else {
+                        complete("$last")
+                    };
+                    let mut then = then;
+                    if let What::Op(Op::RetryJob { job, .. }) = &mut then.what {
+                        "$last".clone_into(job);
+                    }
+                    vec![add, fetch(), end, then]
+                }
+                _ => vec![add, then],
+            }
+        });
+    prop_oneof![6 => one, 4 => worked, 1 => held, 2 => handled]
 }
 
 /// Lets two sides play `cases` random scenarios of up to `most` steps. `TWIN_CASES` and `TWIN_SEED` (a number) in the
@@ -125,25 +186,32 @@ fn new() -> impl Strategy<Value = Step> {
     )
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let finish =
-        (id(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(id, ok, next, last)| {
-            let step = if ok { complete(&id) } else { fail(&id) };
-            let step = if next { step.and_fetch() } else { step };
-            if last && !ok {
-                step.unrecoverable()
-            } else {
-                step
-            }
-        });
-    let held = (id(), 0..3_u8).prop_map(|(job, kind)| {
+fn finish(id: impl Strategy<Value = String>) -> impl Strategy<Value = Step> {
+    let how = (
+        any::<bool>(),
+        any::<bool>(),
+        select(vec![false, false, true]),
+    );
+    (id, how).prop_map(|(id, (ok, next, last))| {
+        let step = if ok { complete(&id) } else { fail(&id) };
+        let step = if next { step.and_fetch() } else { step };
+        if last && !ok {
+            step.unrecoverable()
+        } else {
+            step
+        }
+    })
+}
+
+fn held(id: impl Strategy<Value = String>) -> impl Strategy<Value = Step> {
+    (id, 0..3_u8).prop_map(|(job, kind)| {
         let token = "t".to_owned();
         op(match kind {
             0 => Op::MoveToWait { job, token },
             1 => Op::MoveToDelayed {
                 job,
                 token,
-                timestamp: super::twin::BEGIN + 3_000,
+                timestamp: BEGIN + 3_000,
             },
             _ => Op::ExtendLock {
                 job,
@@ -151,8 +219,11 @@ fn step() -> impl Strategy<Value = Step> {
                 duration: 60_000,
             },
         })
-    });
-    let one = (id(), 0..8_u8).prop_map(|(job, kind)| {
+    })
+}
+
+fn one_job(id: impl Strategy<Value = String>) -> impl Strategy<Value = Step> {
+    (id, 0..8_u8).prop_map(|(job, kind)| {
         op(match kind {
             0 => Op::Promote { job },
             1 => Op::ChangeDelay { job, delay: 2_000 },
@@ -194,6 +265,30 @@ fn step() -> impl Strategy<Value = Step> {
                 progress: serde_json::json!(50),
             },
         })
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let family = (id(), 0..8_u8, select(vec![0_u8, 1, 2, 3, 4])).prop_map(|(job, kind, policy)| {
+        let policy = move |o: &mut JobOpts| match policy {
+            1 => o.fail_parent_on_failure = Some(true),
+            2 => o.ignore_dependency_on_failure = Some(true),
+            3 => o.remove_dependency_on_failure = Some(true),
+            4 => o.continue_parent_on_failure = Some(true),
+            _ => {}
+        };
+        match kind {
+            0 | 1 => flow(node("a", [node("b", []).opts(policy)])),
+            2 => flow(node("a", [node("b", []).opts(policy), node("c", [])])),
+            3 => flow(node("c", [node("a", [node("b", []).opts(policy)])])),
+            4 => add("c").parent("a").opts(policy),
+            5 => op(Op::MoveToWaitingChildren {
+                job,
+                token: "t".to_owned(),
+            }),
+            6 => op(Op::RemoveChildDependency { job }),
+            _ => op(Op::GetDependencies { job }),
+        }
     });
     let all = select(vec![
         Op::Pause,
@@ -227,11 +322,12 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => new(),
         5 => Just(fetch()),
-        5 => finish,
+        3 => finish(id()),
         2 => select(vec![500_i64, 1_000, 5_000]).prop_map(wait),
-        1 => held,
-        2 => one,
-        1 => all,
+        1 => held(id()),
+        2 => one_job(id()),
+        2 => all,
+        2 => family,
         2 => stall,
         1 => read,
     ]

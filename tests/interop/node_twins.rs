@@ -32,6 +32,30 @@ fn scenarios_have_names_of_their_own() {
     assert!(names.len() >= 80, "{}", names.len());
 }
 
+#[test]
+fn every_operation_occurs() {
+    let mut seen = std::collections::BTreeSet::new();
+    for scenario in all() {
+        for step in scenario.steps {
+            if let scenarios::What::Op(op) = step.what {
+                let json = serde_json::to_value(&op).expect("an operation is JSON");
+                seen.insert(json["op"].as_str().expect("a tag").to_owned());
+            }
+        }
+    }
+    // serde lists the names of all operations when it is asked for one that is none.
+    let err = serde_json::from_value::<Op>(json!({ "op": "?" }))
+        .expect_err("no operation")
+        .to_string();
+    let names: Vec<_> = err.split('`').skip(3).step_by(2).collect();
+    let missing: Vec<_> = names.iter().filter(|name| !seen.contains(**name)).collect();
+    assert!(
+        names.len() > 60 && missing.is_empty(),
+        "{missing:?} of {}",
+        names.len()
+    );
+}
+
 #[tokio::test]
 async fn version_6_agrees_with_itself() {
     nodes(BullMq::V6, BullMq::V6).await.run_all(&all()).await;
@@ -53,7 +77,7 @@ async fn version_5_agrees_where_no_difference_is_known() {
 
 #[test]
 fn version_6_agrees_with_itself_on_random_scenarios() {
-    run_random(nodes(BullMq::V6, BullMq::V6), 30, 25);
+    run_random(nodes(BullMq::V6, BullMq::V6), 30, 40);
 }
 
 /// A side that is wrong in one place.
@@ -99,6 +123,36 @@ impl<F: Fn(&mut Op)> Side for Wrong<F> {
         }
         reply
     }
+}
+
+#[test]
+fn a_random_run_shrinks_what_it_finds() {
+    let later = |op: &mut Op| {
+        if let Op::Add { job } = op {
+            job.opts.delay = job.opts.delay.map(|delay| delay + 1);
+        }
+    };
+    let twin = async {
+        let Twin {
+            left, right: inner, ..
+        } = nodes(BullMq::V6, BullMq::V6).await;
+        Twin::new(
+            left,
+            Wrong {
+                inner,
+                prefix: String::new(),
+                change: later,
+                after: "",
+            },
+        )
+        .await
+    };
+    let run = std::panic::AssertUnwindSafe(|| run_random(twin, 200, 20));
+    let panicked = std::panic::catch_unwind(run).expect_err("a difference");
+    let text = panicked.downcast_ref::<String>().expect("a text");
+    let (_, steps) = text.split_once("\nof\n").expect("the steps");
+    assert!(steps.lines().count() <= 2, "{text}");
+    assert!(steps.contains("\"delay\":1000"), "{text}");
 }
 
 struct Wrongs {
