@@ -7,9 +7,14 @@
 //! - [`generate`]: random scenarios, shrunk when the sides part.
 //!
 //! Another implementation joins by a `Side` of its own, then `Twin::new(NodeSide::start(…), …).run_all(…)` over
-//! [`scenarios::TABLES`] and [`generate::run_random`]. `TWIN_TRACE=1 cargo test … -- --nocapture` prints each step with
+//! [`scenarios::for_oxmq`], and [`generate::run_random`]. `TWIN_TRACE=1 cargo test … -- --nocapture` prints each step with
 //! its answer; `TWIN_SEED` and `TWIN_CASES` repeat and extend a random run. BullMQ is installed by `make setup`.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::disallowed_methods
+)]
 
 pub mod generate;
 pub mod node_side;

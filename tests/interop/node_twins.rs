@@ -29,7 +29,9 @@ fn scenarios_have_names_of_their_own() {
     names.sort_unstable();
     let twice: Vec<_> = names.windows(2).filter(|two| two[0] == two[1]).collect();
     assert!(twice.is_empty(), "{twice:?}");
-    assert!(names.len() >= 80, "{}", names.len());
+    assert!(names.len() >= 300, "{}", names.len());
+    let shared = scenarios::for_oxmq(BullMq::V5).len();
+    assert!(shared < scenarios::for_oxmq(BullMq::V6).len() && shared > names.len() / 2);
 }
 
 #[test]

@@ -163,7 +163,12 @@ pub enum Op {
     /// `Queue.trimEvents` → null.
     TrimEvents { max: u64 },
 
-    /// `Queue.getJob` → the job with its public properties (those that are not set left out), or null.
+    /// `Queue.getJob` → the job or null.
+    ///
+    /// Always with `id, name, data, opts` (long names, `attempts` 0 if absent)`, progress, returnvalue` (or null)`,
+    /// stacktrace` (or `[]`)`, delay, priority, attemptsStarted, attemptsMade, stalledCounter, timestamp`; if set also
+    /// with `finishedOn, processedOn, failedReason, deferredFailure, deduplicationId, repeatJobKey, parentKey, parent,
+    /// processedBy`, and `token` where it was just taken.
     GetJob { job: String },
     /// `Queue.getJobState` → text.
     GetState { job: String },

@@ -6,6 +6,8 @@
 use serde_json::{Value as Json, json};
 
 use super::ops::*;
+use crate::common::node::BullMq;
+
 pub use super::twin::{BEGIN, Scenario, Step, What};
 
 pub mod add;
@@ -39,6 +41,14 @@ pub const TABLES: &[Table] = &[
     ("scheduler", scheduler::scenarios),
     ("stalled", stalled::scenarios),
 ];
+
+/// The scenarios in which oxmq has to do the same as a version of BullMQ.
+pub fn for_oxmq(version: BullMq) -> Vec<Scenario> {
+    let all = TABLES.iter().flat_map(|(_, scenarios)| scenarios());
+    let like = |s: &Scenario| version == BullMq::V6 || s.differs_v5.is_none();
+    all.filter(|s| s.differs_oxmq.is_none() && like(s))
+        .collect()
+}
 
 /// A scenario that both versions of BullMQ play the same way.
 pub fn scenario(name: &'static str, steps: impl Into<Vec<Step>>) -> Scenario {
