@@ -20,11 +20,7 @@ use anyhow::Result;
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1).peekable();
-    let result = if words.next_if_eq("--as-peer").is_some() {
-        as_peer(words)
-    } else {
-        harness::main(words)
-    };
+    let result = if words.next_if_eq("--as-peer").is_some() { as_peer(words) } else { harness::main(words) };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

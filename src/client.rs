@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::de::DeserializeOwned;
+
 use crate::clock::Clock;
 use crate::connection::{ConnectOptions, Link};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::keys::{DEFAULT_PREFIX, QueueKeys};
+use crate::options::WorkerOptions;
 use crate::queue::{Queue, QueueCore};
-use crate::worker::{LockKeeper, Processor, WorkerBuilder};
+use crate::worker::{LockKeeper, ManualWorker, Processor, WorkerBuilder};
 
 /// A connection to a server, shared by all that is made from it. Cheap to clone.
 ///
@@ -97,6 +100,19 @@ impl Client {
     /// A worker to be: jobs of this queue go to this processor.
     pub fn worker<M>(&self, queue: impl Into<String>, processor: impl Processor<M>) -> WorkerBuilder {
         WorkerBuilder::new(self.clone(), queue.into(), processor.erase())
+    }
+
+    /// A worker without a processor: it fetches one job at a time, when asked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) if the queue's name or an option breaks a rule.
+    pub fn manual_worker<D: DeserializeOwned, R>(
+        &self,
+        queue: impl AsRef<str>,
+        options: WorkerOptions,
+    ) -> Result<ManualWorker<D, R>> {
+        ManualWorker::new(self.core(queue.as_ref())?, options)
     }
 
     /// What all handles of one queue share.

@@ -26,4 +26,4 @@ pub use options::{
 pub use queue::{Add, AddBulk, Added, NewJob, Queue};
 pub use state::{JobCounts, JobState, UnknownState};
 pub use wire::{JsonText, QueueEvent};
-pub use worker::{Erased, Processor, Report, Router, Worker, WorkerBuilder, WorkerEvent, WorkerEvents};
+pub use worker::{Erased, ManualWorker, Processor, Report, Router, Worker, WorkerBuilder, WorkerEvent, WorkerEvents};

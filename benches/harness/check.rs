@@ -14,9 +14,7 @@ const SLACK: i64 = 12;
 
 /// Looks at the queue's keys right after the timed part, while the peer still holds its connections.
 pub(super) fn check(server: &Server, work: &Work, before: &Figures, after: &Figures) -> Result<()> {
-    let mut queue = Keys {
-        connection: server.connect()?,
-    };
+    let mut queue = Keys { connection: server.connect()? };
     let jobs = i64::try_from(work.jobs)?;
     let warm = i64::try_from(WARM_SAMPLES)?;
     let (waiting, completed, more_keys) = match work.kind {
@@ -52,21 +50,11 @@ pub(super) fn check(server: &Server, work: &Work, before: &Figures, after: &Figu
             ensure!(data.len() == 120, "job {last} has {} bytes", data.len());
         }
         Kind::Process | Kind::ProcessRetry | Kind::Memory => {
-            let attempts = if work.kind == Kind::ProcessRetry {
-                "2"
-            } else {
-                "1"
-            };
+            let attempts = if work.kind == Kind::ProcessRetry { "2" } else { "1" };
             for id in ["1", &last] {
                 let made = queue.job(id, "atm")?;
-                ensure!(
-                    made.as_deref() == Some(attempts),
-                    "job {id} had {made:?} attempts, not {attempts}"
-                );
-                ensure!(
-                    queue.job(id, "finishedOn")?.is_some(),
-                    "job {id} has no finishedOn"
-                );
+                ensure!(made.as_deref() == Some(attempts), "job {id} had {made:?} attempts, not {attempts}");
+                ensure!(queue.job(id, "finishedOn")?.is_some(), "job {id} has no finishedOn");
             }
         }
         Kind::ProcessRemove | Kind::Latency | Kind::Idle => {}
@@ -76,9 +64,7 @@ pub(super) fn check(server: &Server, work: &Work, before: &Figures, after: &Figu
 
 /// Looks at what the prefilling peer wrote.
 pub(super) fn check_prefill(server: &Server, work: &Work) -> Result<()> {
-    let mut queue = Keys {
-        connection: server.connect()?,
-    };
+    let mut queue = Keys { connection: server.connect()? };
     let mut found = 0;
     for key in ["wait", "prioritized", "delayed"] {
         found += queue.length(key)?;
@@ -98,12 +84,10 @@ impl Keys {
             "wait" | "active" | "paused" => "LLEN",
             _ => "ZCARD",
         };
-        self.connection
-            .integer(&[command, &format!("{PREFIX}:bench:{key}")])
+        self.connection.integer(&[command, &format!("{PREFIX}:bench:{key}")])
     }
 
     fn job(&mut self, id: &str, field: &str) -> Result<Option<String>> {
-        self.connection
-            .text(&["HGET", &format!("{PREFIX}:bench:{id}"), field])
+        self.connection.text(&["HGET", &format!("{PREFIX}:bench:{id}"), field])
     }
 }

@@ -27,10 +27,6 @@ pub(crate) fn main(words: impl Iterator<Item = String>) -> Result<()> {
     }
     report::write(&options, &server, &results)?;
     let failures: Vec<_> = results.iter().flat_map(run::Outcome::failures).collect();
-    ensure!(
-        failures.is_empty(),
-        "{} of the measurements failed",
-        failures.len()
-    );
+    ensure!(failures.is_empty(), "{} of the measurements failed", failures.len());
     Ok(())
 }

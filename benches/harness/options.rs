@@ -84,18 +84,11 @@ impl Options {
             target,
         };
         while let Some(word) = words.next() {
-            let mut value = || {
-                words
-                    .next()
-                    .with_context(|| format!("{word} needs a value"))
-            };
+            let mut value = || words.next().with_context(|| format!("{word} needs a value"));
             match word.as_str() {
                 "--rounds" => rounds = Some(value()?.parse()?),
                 "--peers" => {
-                    options.peers = value()?
-                        .split(',')
-                        .map(PeerName::parse)
-                        .collect::<Result<_>>()?;
+                    options.peers = value()?.split(',').map(PeerName::parse).collect::<Result<_>>()?;
                 }
                 "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
                 "--jobs" => options.jobs = Some(value()?.parse()?),

@@ -25,13 +25,7 @@ pub(super) struct Running {
 
 impl Running {
     /// Starts `name` with `work`, on core 1.
-    pub(super) fn start(
-        options: &Options,
-        server: &Server,
-        name: PeerName,
-        work: &str,
-        shape: &Work,
-    ) -> Result<Self> {
+    pub(super) fn start(options: &Options, server: &Server, name: PeerName, work: &str, shape: &Work) -> Result<Self> {
         let mut command = program(options, name)?;
         command
             .args(["--redis", &server.url(), "--prefix", PREFIX])
@@ -39,9 +33,7 @@ impl Running {
             .args(["--concurrency", &shape.concurrency.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("peer {} cannot be started", name.as_str()))?;
+        let mut child = command.spawn().with_context(|| format!("peer {} cannot be started", name.as_str()))?;
         let input = child.stdin.take();
         let stdout = child.stdout.take().context("the peer has no output")?;
         let (sender, output) = channel();
@@ -52,12 +44,7 @@ impl Running {
                 }
             }
         });
-        Ok(Self {
-            child,
-            input,
-            output,
-            deadline: Instant::now() + options.timeout,
-        })
+        Ok(Self { child, input, output, deadline: Instant::now() + options.timeout })
     }
 
     /// Waits for the end of the peer's preparation.
@@ -84,10 +71,7 @@ impl Running {
         self.go_on()?;
         self.input = None;
         while self.child.try_wait()?.is_none() {
-            ensure!(
-                Instant::now() < self.deadline,
-                "the peer is stuck in closing"
-            );
+            ensure!(Instant::now() < self.deadline, "the peer is stuck in closing");
             std::thread::sleep(Duration::from_millis(5));
         }
         let status = self.child.wait()?;
@@ -138,11 +122,7 @@ fn program(options: &Options, name: PeerName) -> Result<Command> {
         }
         PeerName::Official => {
             let executable = options.target.join("peers/release/official-peer");
-            ensure!(
-                executable.is_file(),
-                "{} is missing: run `make bench-setup`",
-                executable.display()
-            );
+            ensure!(executable.is_file(), "{} is missing: run `make bench-setup`", executable.display());
             pinned(&executable)
         }
     })

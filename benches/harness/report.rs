@@ -35,12 +35,7 @@ impl Spread {
 
     fn show(&self, decimals: usize) -> String {
         let text = |value| grouped(value, decimals);
-        format!(
-            "{} ({}–{})",
-            text(self.median),
-            text(self.min),
-            text(self.max)
-        )
+        format!("{} ({}–{})", text(self.median), text(self.min), text(self.max))
     }
 
     fn json(&self) -> Value {
@@ -66,9 +61,7 @@ fn ratio(first: &Series, rival: &Series, key: &str) -> Option<Spread> {
 fn grouped(value: f64, decimals: usize) -> String {
     let plain = format!("{value:.decimals$}");
     let (whole, rest) = plain.split_at(plain.find('.').unwrap_or(plain.len()));
-    let (sign, digits) = whole
-        .strip_prefix('-')
-        .map_or(("", whole), |digits| ("-", digits));
+    let (sign, digits) = whole.strip_prefix('-').map_or(("", whole), |digits| ("-", digits));
     let mut text = sign.to_owned();
     for (place, digit) in digits.chars().enumerate() {
         if place > 0 && (digits.len() - place).is_multiple_of(3) {
@@ -96,8 +89,7 @@ pub(super) fn print(options: &Options, outcome: &Outcome) {
             continue;
         }
         for metric in metrics {
-            let text =
-                spread(series, metric.key).map_or_else(String::new, |s| s.show(metric.decimals));
+            let text = spread(series, metric.key).map_or_else(String::new, |s| s.show(metric.decimals));
             print!("{text:>width$}");
         }
         println!();
@@ -149,17 +141,15 @@ pub(super) fn write(options: &Options, server: &Server, outcomes: &[Outcome]) ->
     if let Some(directory) = options.out.parent() {
         std::fs::create_dir_all(directory)?;
     }
-    std::fs::write(
-        &options.out,
-        serde_json::to_string_pretty(&document)? + "\n",
-    )?;
+    std::fs::write(&options.out, serde_json::to_string_pretty(&document)? + "\n")?;
     println!("written to {}", options.out.display());
     Ok(())
 }
 
 fn work_json(outcome: &Outcome) -> Value {
     let work = &outcome.work;
-    let metric = |metric: &super::work::Metric| json!({"key": metric.key, "title": metric.title, "decimals": metric.decimals});
+    let metric =
+        |metric: &super::work::Metric| json!({"key": metric.key, "title": metric.title, "decimals": metric.decimals});
     json!({
         "work": work.name,
         "label": work.label(),
@@ -172,9 +162,8 @@ fn work_json(outcome: &Outcome) -> Value {
 }
 
 fn series_json(series: &Series) -> Value {
-    let summary: Map<String, Value> = keys(series)
-        .filter_map(|key| Some((key.to_owned(), spread(series, key)?.json())))
-        .collect();
+    let summary: Map<String, Value> =
+        keys(series).filter_map(|key| Some((key.to_owned(), spread(series, key)?.json()))).collect();
     json!({"error": series.error, "summary": summary, "runs": series.runs})
 }
 
@@ -184,27 +173,13 @@ fn ratios_json(series: &[Series]) -> Map<String, Value> {
         return Map::new();
     };
     let against = |rival: &Series| -> Map<String, Value> {
-        keys(first)
-            .filter_map(|key| Some((key.to_owned(), ratio(first, rival, key)?.json())))
-            .collect()
+        keys(first).filter_map(|key| Some((key.to_owned(), ratio(first, rival, key)?.json()))).collect()
     };
-    rivals
-        .iter()
-        .map(|rival| {
-            (
-                PeerName::as_str(rival.peer).to_owned(),
-                Value::Object(against(rival)),
-            )
-        })
-        .collect()
+    rivals.iter().map(|rival| (PeerName::as_str(rival.peer).to_owned(), Value::Object(against(rival)))).collect()
 }
 
 fn keys(series: &Series) -> impl Iterator<Item = &'static str> {
-    series
-        .runs
-        .first()
-        .into_iter()
-        .flat_map(|run| run.keys().copied())
+    series.runs.first().into_iter().flat_map(|run| run.keys().copied())
 }
 
 fn output(program: &str, words: &[&str]) -> Option<String> {

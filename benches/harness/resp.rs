@@ -23,9 +23,7 @@ impl Connection {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(120)))?;
-        Ok(Self {
-            reader: BufReader::new(stream),
-        })
+        Ok(Self { reader: BufReader::new(stream) })
     }
 
     pub(super) fn call(&mut self, words: &[&str]) -> Result<Reply> {
@@ -34,8 +32,7 @@ impl Connection {
             request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
         }
         self.reader.get_mut().write_all(request.as_bytes())?;
-        self.reply()
-            .with_context(|| format!("redis: {}", words.join(" ")))
+        self.reply().with_context(|| format!("redis: {}", words.join(" ")))
     }
 
     pub(super) fn integer(&mut self, words: &[&str]) -> Result<i64> {
@@ -88,10 +85,7 @@ impl Connection {
             reader
                 .lines()
                 .map_while(Result::ok)
-                .filter(|line| {
-                    line.split_once('[')
-                        .is_some_and(|(_, rest)| !rest.starts_with("0 lua]"))
-                })
+                .filter(|line| line.split_once('[').is_some_and(|(_, rest)| !rest.starts_with("0 lua]")))
                 .count()
         });
         Ok(Monitor { stream, counting })

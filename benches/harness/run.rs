@@ -41,15 +41,8 @@ impl Outcome {
 
 /// Measures `work` with all peers, in turn within each round.
 pub(super) fn measure(options: &Options, server: &Server, work: &Work) -> Outcome {
-    let series = |&peer| Series {
-        peer,
-        runs: Vec::new(),
-        error: None,
-    };
-    let mut outcome = Outcome {
-        work: work.clone(),
-        series: options.peers.iter().map(series).collect(),
-    };
+    let series = |&peer| Series { peer, runs: Vec::new(), error: None };
+    let mut outcome = Outcome { work: work.clone(), series: options.peers.iter().map(series).collect() };
     if let Err(error) = prefill(options, server, work) {
         for series in &mut outcome.series {
             series.error = Some(format!("prefill: {error:#}"));
@@ -62,11 +55,7 @@ pub(super) fn measure(options: &Options, server: &Server, work: &Work) -> Outcom
                 continue;
             }
             let name = series.peer.as_str();
-            status(&format!(
-                "{} round {round}/{} {name}",
-                work.label(),
-                options.rounds
-            ));
+            status(&format!("{} round {round}/{} {name}", work.label(), options.rounds));
             match run(options, server, work, series.peer) {
                 Ok(figures) => series.runs.push(figures),
                 Err(error) => {
@@ -154,27 +143,15 @@ fn figures(
     after: &Figures,
 ) -> Result<Run> {
     let jobs = number(result, "jobs")?;
-    anyhow::ensure!(
-        (jobs - f64::from(u32::try_from(work.jobs)?)).abs() < 0.5,
-        "the peer reports {jobs} jobs"
-    );
+    anyhow::ensure!((jobs - f64::from(u32::try_from(work.jobs)?)).abs() < 0.5, "the peer reports {jobs} jobs");
     let seconds = number(result, "seconds")?;
     let mut run = Run::from([
         ("seconds", seconds),
         ("jobs_per_s", jobs / seconds),
-        (
-            "redis_us_per_job",
-            (after.cpu_s - before.cpu_s) * 1e6 / jobs,
-        ),
-        (
-            "client_us_per_job",
-            number(result, "client_cpu_s")? * 1e6 / jobs,
-        ),
+        ("redis_us_per_job", (after.cpu_s - before.cpu_s) * 1e6 / jobs),
+        ("client_us_per_job", number(result, "client_cpu_s")? * 1e6 / jobs),
         ("peak_rss_mb", number(result, "peak_rss_kb")? / 1024.0),
-        (
-            "commands_per_job",
-            (after.commands - before.commands) / jobs,
-        ),
+        ("commands_per_job", (after.commands - before.commands) / jobs),
     ]);
     match work.kind {
         Kind::Add => {
@@ -185,11 +162,9 @@ fn figures(
             // An empty server takes about 1 MB, a byte per job of the million.
             run.insert("redis_bytes_per_job_before", empty.memory / jobs);
             run.insert("redis_bytes_per_job_after", after.memory / jobs);
-            for (key, source) in [
-                ("rss_start_mb", "rss_start_kb"),
-                ("rss_tenth_mb", "rss_tenth_kb"),
-                ("rss_end_mb", "rss_end_kb"),
-            ] {
+            for (key, source) in
+                [("rss_start_mb", "rss_start_kb"), ("rss_tenth_mb", "rss_tenth_kb"), ("rss_end_mb", "rss_end_kb")]
+            {
                 run.insert(key, number(result, source)? / 1024.0);
             }
         }
@@ -202,27 +177,13 @@ fn figures(
     Ok(run)
 }
 
-fn idle_figures(
-    result: &Map<String, Value>,
-    sent: usize,
-    before: &Figures,
-    after: &Figures,
-) -> Result<Run> {
+fn idle_figures(result: &Map<String, Value>, sent: usize, before: &Figures, after: &Figures) -> Result<Run> {
     let seconds = number(result, "seconds")?;
     Ok(Run::from([
         ("seconds", seconds),
-        (
-            "client_commands_per_s",
-            f64::from(u32::try_from(sent)?) / seconds,
-        ),
-        (
-            "all_commands_per_s",
-            (after.commands - before.commands) / seconds,
-        ),
-        (
-            "client_ms_per_s",
-            number(result, "client_cpu_s")? * 1e3 / seconds,
-        ),
+        ("client_commands_per_s", f64::from(u32::try_from(sent)?) / seconds),
+        ("all_commands_per_s", (after.commands - before.commands) / seconds),
+        ("client_ms_per_s", number(result, "client_cpu_s")? * 1e3 / seconds),
         ("close_ms", number(result, "close_ms")?),
         ("peak_rss_mb", number(result, "peak_rss_kb")? / 1024.0),
     ]))

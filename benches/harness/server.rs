@@ -20,10 +20,7 @@ pub(super) struct Server {
 impl Server {
     /// Starts a server on a free loopback port, on core 0, that saves only when told to.
     pub(super) fn start(options: &Options) -> Result<Self> {
-        let directory = options
-            .target
-            .join("bench")
-            .join(format!("redis-{}", std::process::id()));
+        let directory = options.target.join("bench").join(format!("redis-{}", std::process::id()));
         std::fs::create_dir_all(&directory)?;
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let mut command = command("redis-server".as_ref(), 0, options.pin);
@@ -37,15 +34,8 @@ impl Server {
             .arg(&directory)
             .stdin(Stdio::null())
             .stdout(Stdio::null());
-        let child = command
-            .spawn()
-            .context("redis-server (7 or later) cannot be started")?;
-        let mut server = Self {
-            port,
-            version: String::new(),
-            child,
-            directory,
-        };
+        let child = command.spawn().context("redis-server (7 or later) cannot be started")?;
+        let mut server = Self { port, version: String::new(), child, directory };
         server.version = server.wait_until_up()?;
         Ok(server)
     }
@@ -107,8 +97,7 @@ impl Server {
             Ok(value.parse()?)
         };
         Ok(Figures {
-            cpu_s: number(&cpu, "used_cpu_user_main_thread")?
-                + number(&cpu, "used_cpu_sys_main_thread")?,
+            cpu_s: number(&cpu, "used_cpu_user_main_thread")? + number(&cpu, "used_cpu_sys_main_thread")?,
             memory: number(&memory, "used_memory")?,
             commands: commands(&stats),
             keys: self.connect()?.integer(&["DBSIZE"])?,
@@ -139,9 +128,7 @@ pub(super) struct Figures {
 }
 
 fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    info.lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-        .map(str::trim)
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
 fn commands(stats: &str) -> f64 {
@@ -151,11 +138,7 @@ fn commands(stats: &str) -> f64 {
             let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(':')?;
             let ours = ["info", "dbsize", "monitor"].contains(&name);
             let calls = rest.strip_prefix("calls=")?.split(',').next()?;
-            if ours {
-                None
-            } else {
-                calls.parse::<f64>().ok()
-            }
+            if ours { None } else { calls.parse::<f64>().ok() }
         })
         .sum()
 }

@@ -38,11 +38,7 @@ pub(super) struct Work {
 
 impl Work {
     pub(super) fn label(&self) -> String {
-        if self.labelled {
-            format!("{}@{}", self.name, self.concurrency)
-        } else {
-            self.name.to_owned()
-        }
+        if self.labelled { format!("{}@{}", self.name, self.concurrency) } else { self.name.to_owned() }
     }
 
     /// The figures for the table, the most important first.
@@ -65,11 +61,7 @@ pub(super) struct Metric {
 }
 
 const fn metric(key: &'static str, title: &'static str, decimals: usize) -> Metric {
-    Metric {
-        key,
-        title,
-        decimals,
-    }
+    Metric { key, title, decimals }
 }
 
 const THROUGHPUT: [Metric; 4] = [
@@ -86,11 +78,8 @@ const MEMORY: [Metric; 6] = [
     metric("redis_bytes_per_job_after", "Redis B/job completed", 0),
     metric("jobs_per_s", "jobs/s", 0),
 ];
-const LATENCY: [Metric; 3] = [
-    metric("p50_us", "p50 µs", 0),
-    metric("p99_us", "p99 µs", 0),
-    metric("client_us_per_job", "client µs/job", 0),
-];
+const LATENCY: [Metric; 3] =
+    [metric("p50_us", "p50 µs", 0), metric("p99_us", "p99 µs", 0), metric("client_us_per_job", "client µs/job", 0)];
 const IDLE: [Metric; 4] = [
     metric("client_commands_per_s", "commands/s sent", 2),
     metric("all_commands_per_s", "commands/s in all", 2),
@@ -100,14 +89,7 @@ const IDLE: [Metric; 4] = [
 
 /// All works, with numbers of jobs that keep a run between one and a few seconds.
 fn all(long: bool) -> Vec<Work> {
-    let work = |name, kind, jobs, prefill| Work {
-        name,
-        kind,
-        concurrency: 100,
-        labelled: false,
-        jobs,
-        prefill,
-    };
+    let work = |name, kind, jobs, prefill| Work { name, kind, concurrency: 100, labelled: false, jobs, prefill };
     if long {
         return vec![work("memory", Kind::Memory, 1_000_000, Some("prefill"))];
     }
@@ -124,34 +106,11 @@ fn all(long: bool) -> Vec<Work> {
         process(10, 40_000),
         process(100, 60_000),
         process(1_000, 60_000),
-        work(
-            "process_remove",
-            Kind::ProcessRemove,
-            40_000,
-            Some("prefill_remove"),
-        ),
-        work(
-            "process_priority",
-            Kind::Process,
-            40_000,
-            Some("prefill_priority"),
-        ),
-        work(
-            "process_delayed",
-            Kind::Process,
-            40_000,
-            Some("prefill_delayed"),
-        ),
-        work(
-            "process_retry",
-            Kind::ProcessRetry,
-            30_000,
-            Some("prefill_retry"),
-        ),
-        Work {
-            concurrency: 1,
-            ..work("latency", Kind::Latency, 500, None)
-        },
+        work("process_remove", Kind::ProcessRemove, 40_000, Some("prefill_remove")),
+        work("process_priority", Kind::Process, 40_000, Some("prefill_priority")),
+        work("process_delayed", Kind::Process, 40_000, Some("prefill_delayed")),
+        work("process_retry", Kind::ProcessRetry, 30_000, Some("prefill_retry")),
+        Work { concurrency: 1, ..work("latency", Kind::Latency, 500, None) },
         work("idle", Kind::Idle, 15, None),
     ]
 }
@@ -161,17 +120,12 @@ pub(super) fn selected(options: &Options) -> Result<Vec<Work>> {
     let mut works = all(options.long);
     if !options.only.is_empty() {
         for word in &options.only {
-            let known = works
-                .iter()
-                .any(|work| *word == work.name || *word == work.label());
+            let known = works.iter().any(|work| *word == work.name || *word == work.label());
             ensure!(known, "unknown work {word}");
         }
         works.retain(|work| {
             let label = work.label();
-            options
-                .only
-                .iter()
-                .any(|word| *word == work.name || *word == label)
+            options.only.iter().any(|word| *word == work.name || *word == label)
         });
     }
     for work in &mut works {

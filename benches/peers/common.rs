@@ -41,10 +41,7 @@ pub(crate) struct Payload {
 impl Payload {
     /// The same for all jobs and peers.
     pub(crate) fn sample() -> Self {
-        Self {
-            to: "someone@example.com".to_owned(),
-            body: "x".repeat(82),
-        }
+        Self { to: "someone@example.com".to_owned(), body: "x".repeat(82) }
     }
 }
 
@@ -123,9 +120,7 @@ impl Args {
         };
         let mut words = words;
         while let Some(word) = words.next() {
-            let value = words
-                .next()
-                .with_context(|| format!("{word} needs a value"))?;
+            let value = words.next().with_context(|| format!("{word} needs a value"))?;
             match word.as_str() {
                 "--redis" => args.redis = value,
                 "--prefix" => args.prefix = value,
@@ -140,11 +135,7 @@ impl Args {
     }
 
     fn place(&self, queue: &'static str) -> Place {
-        Place {
-            redis: self.redis.clone(),
-            prefix: self.prefix.clone(),
-            queue,
-        }
+        Place { redis: self.redis.clone(), prefix: self.prefix.clone(), queue }
     }
 }
 
@@ -174,24 +165,15 @@ impl Shape {
         let unset = Spec::default();
         match self {
             Self::Plain => unset,
-            Self::Remove => Spec {
-                remove_on_complete: true,
-                ..unset
-            },
+            Self::Remove => Spec { remove_on_complete: true, ..unset },
             Self::Priority => Spec {
                 // At most 10, so the conversion cannot fail.
                 priority: u32::try_from(1 + index % 10).ok(),
                 ..unset
             },
             // Due long before the timed part begins.
-            Self::Delayed => Spec {
-                delay: Some(Duration::from_millis(1)),
-                ..unset
-            },
-            Self::Retry => Spec {
-                attempts: Some(2),
-                ..unset
-            },
+            Self::Delayed => Spec { delay: Some(Duration::from_millis(1)), ..unset },
+            Self::Retry => Spec { attempts: Some(2), ..unset },
         }
     }
 }
@@ -258,11 +240,7 @@ async fn add<P: Peer>(peer: &P, work: &str, count: usize) -> Result<()> {
             Ok(())
         }
         "add_concurrent" => {
-            stream::iter(0..count)
-                .map(|_| peer.add(&payload))
-                .buffer_unordered(IN_FLIGHT)
-                .try_collect::<()>()
-                .await
+            stream::iter(0..count).map(|_| peer.add(&payload)).buffer_unordered(IN_FLIGHT).try_collect::<()>().await
         }
         _ => bulk(peer, Shape::Plain, count).await,
     }
@@ -342,10 +320,7 @@ async fn latency<P: Peer>(args: &Args) -> Result<()> {
         let at = (samples.len() * per_mille / 1_000).min(samples.len() - 1);
         json!(samples[at].as_secs_f64() * 1e6)
     };
-    let extra = Map::from_iter([
-        ("p50_us".to_owned(), micros(500)),
-        ("p99_us".to_owned(), micros(990)),
-    ]);
+    let extra = Map::from_iter([("p50_us".to_owned(), micros(500)), ("p99_us".to_owned(), micros(990))]);
     report(args, args.jobs, &measured, extra);
 
     next_line().await?;
@@ -395,10 +370,7 @@ struct Stopwatch {
 
 impl Stopwatch {
     fn start() -> Self {
-        Self {
-            cpu: process_cpu(),
-            wall: Instant::now(),
-        }
+        Self { cpu: process_cpu(), wall: Instant::now() }
     }
 
     fn stop(&self) -> Measured {
@@ -418,9 +390,7 @@ fn process_cpu() -> Duration {
 /// A figure in kB from `/proc/self/status`; `getrusage` would report the peak of whoever forked us.
 fn status_kb(field: &str) -> Option<u64> {
     let status = std::fs::read_to_string(Path::new("/proc/self/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
     line.trim().trim_end_matches("kB").trim().parse().ok()
 }
 

@@ -1,6 +1,7 @@
 //! A job, typed: what processors receive and queues return.
 
 mod attempt;
+pub(crate) mod manual;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub(crate) struct JobCore {
     pub(crate) raw: RawJob,
     /// The attempt that this job was handed out for, in a processor or by hand.
     pub(crate) attempt: Option<Arc<Attempt>>,
+    /// The options of the worker that fetched it by hand.
+    pub(crate) options: Option<Arc<crate::options::WorkerOptions>>,
 }
 
 impl<D, R> Job<D, R> {

@@ -10,6 +10,7 @@ pub use backoff::Backoff;
 pub use dedup::Deduplication;
 pub use job::{JobOptions, OnChildFailure, ParentRef};
 pub use keep::KeepJobs;
+pub(crate) use worker::with_worker_setters;
 pub use worker::{FailedAttempt, Retry, WorkerOptions};
 
 /// 2^53 − 1: up to here JavaScript and Lua count exactly.

@@ -274,6 +274,6 @@ fn added<D, R>(core: &Arc<QueueCore>, new: add_jobs::NewJob, placed: Placed, dat
     let options = StoredOptions::parse(&new.opts).unwrap_or_default();
     let mut raw = RawJob::added(id, new.name, new.data, new.opts, options, new.timestamp, new.delay, new.priority);
     raw.set_deduplication_id(new.deduplication.map(|deduplication| deduplication.id));
-    let job = JobCore { queue: Arc::clone(core), raw, attempt: None };
+    let job = JobCore { queue: Arc::clone(core), raw, attempt: None, options: None };
     (Job::new(Arc::new(job), data), added)
 }

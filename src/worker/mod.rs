@@ -2,12 +2,13 @@
 
 mod event;
 mod locks;
+mod manual;
 mod perform;
 mod processor;
 mod router;
 mod run;
 mod stalled;
-mod verdict;
+pub(crate) mod verdict;
 mod wait;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use event::{WorkerEvent, WorkerEvents};
 pub(crate) use locks::LockKeeper;
+pub use manual::ManualWorker;
 pub use processor::{Erased, Processor};
 pub use router::Router;
 
@@ -106,7 +108,7 @@ pub struct WorkerBuilder {
     options: WorkerOptions,
 }
 
-macro_rules! setters {
+macro_rules! forward {
     ($($(#[$doc:meta])* $name:ident($($arg:ident: $kind:ty),*) => $value:expr;)*) => {
         impl WorkerBuilder {
             $($(#[$doc])*
@@ -117,55 +119,7 @@ macro_rules! setters {
         }
     };
 }
-
-setters! {
-    /// The worker's name, written to each job it takes (`processedBy`) and shown by Node's `getWorkers`. Default: none.
-    name(name: impl Into<String>) => Some(name.into());
-    /// How many jobs run at once. Default: 1; at least 1.
-    concurrency(jobs: usize) => jobs;
-    /// How long a job's lock lives without renewal, and so how long a job of a dead worker waits at most before the
-    /// next check finds it. Renewed by a thread of its own when a quarter of it has passed. Default: 30 s.
-    #[doc(alias = "lockDuration")]
-    lock_duration(life: Duration) => life;
-    /// Never renews locks: for jobs that surely end within `lock_duration`. Default: false.
-    #[doc(alias = "skipLockRenewal")]
-    skip_lock_renewal(skip: bool) => skip;
-    /// How often a job may be found without a lock before it is failed. Default: 1.
-    #[doc(alias = "maxStalledCount")]
-    max_stalled_count(times: u32) => times;
-    /// How often to look for jobs without a lock; one worker of the queue does it for all. Default: 30 s.
-    #[doc(alias = "stalledInterval")]
-    stalled_interval(interval: Duration) => interval;
-    /// Never looks for jobs without a lock. Default: false.
-    #[doc(alias = "skipStalledCheck")]
-    skip_stalled_check(skip: bool) => skip;
-    /// How often a job may be started, for whatever reason it comes back, before it is failed. Default: any number.
-    #[doc(alias = "maxStartedAttempts")]
-    max_started_attempts(times: u32) => Some(times).filter(|times| *times > 0);
-    /// How long an idle worker waits for a marker before it looks by itself. Default: 5 s.
-    #[doc(alias = "drainDelay")]
-    drain_delay(delay: Duration) => delay;
-    /// The longest sleep of a worker whose queue is rate limited. Default: 30 s.
-    #[doc(alias = "maximumRateLimitDelay")]
-    maximum_rate_limit_delay(delay: Duration) => delay;
-    /// Which completed jobs to keep, where the job itself does not say. Default: all.
-    #[doc(alias = "removeOnComplete")]
-    remove_on_complete(keep: impl Into<KeepJobs>) => Some(keep.into());
-    /// Which failed jobs to keep, where the job itself does not say. Default: all.
-    #[doc(alias = "removeOnFail")]
-    remove_on_fail(keep: impl Into<KeepJobs>) => Some(keep.into());
-    /// Counts finished jobs per minute, for this many minutes, as Node's `getMetrics` reads them. Default: off.
-    metrics(minutes: u64) => Some(minutes);
-    /// How long an attempt may take, where the job itself does not say. Then it is told to stop, and failed. Default: no
-    /// limit.
-    timeout(limit: Duration) => Some(limit);
-    /// How long a cancelled attempt has to end in its own way. Default: 1 s.
-    cancel_grace(grace: Duration) => grace;
-    /// How long [`Worker::close`] waits for running jobs before it cancels them. Default: 30 s.
-    shutdown_timeout(timeout: Duration) => timeout;
-    /// How many events a slow listener may be behind before it misses the oldest. Default: 1,024; at least 1.
-    event_buffer(events: usize) => events;
-}
+crate::options::with_worker_setters!(forward);
 
 impl WorkerBuilder {
     pub(crate) fn new(client: crate::Client, queue: String, processor: Erased) -> Self {
@@ -174,7 +128,7 @@ impl WorkerBuilder {
 
     /// At most `max` jobs per `window` in the whole queue, as far as its workers have this option. Default: no limit.
     pub fn limiter(mut self, max: u64, window: Duration) -> Self {
-        self.options.limiter = Some((max, window));
+        self.options = self.options.limiter(max, window);
         self
     }
 
@@ -182,7 +136,7 @@ impl WorkerBuilder {
     /// job's `backoff` is used.
     #[doc(alias = "backoffStrategy")]
     pub fn backoff_strategy(mut self, strategy: impl Fn(&FailedAttempt<'_>) -> Retry + Send + Sync + 'static) -> Self {
-        self.options.backoff_strategy = Some(Arc::new(strategy));
+        self.options = self.options.backoff_strategy(strategy);
         self
     }
 

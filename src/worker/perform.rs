@@ -39,14 +39,15 @@ pub(crate) async fn perform(
     let decoded = RawJob::from_parts(id, name, data, opts, &timestamp, &delay, &priority, rest);
     let verdict = match decoded {
         Ok(mut raw) => {
-            // Freshly added jobs come without the fields that the fetch has written.
-            raw.attempts_started = raw.attempts_started.max(1);
+            // The job comes as it was before this start.
+            raw.attempts_started += 1;
+            raw.processed_on = i64::try_from(worker.queue.engine().clock.now_ms()).ok();
             unfinished.start = raw.attempts_started;
             attempt_job(&worker, raw, &attempt).await
         }
         Err(undecodable) => {
             let raw = &undecodable.partial;
-            unfinished.start = raw.attempts_started.max(1);
+            unfinished.start = raw.attempts_started + 1;
             if undecodable.kind == UndecodableKind::Ghost {
                 worker.events.emit(|| WorkerEvent::Ghost { job_id: raw.id.clone() });
             }
@@ -71,7 +72,8 @@ async fn attempt_job(worker: &Arc<Inner>, raw: RawJob, attempt: &Arc<Attempt>) -
     }
     worker.events.emit(|| WorkerEvent::Active { job_id: raw.id.clone(), name: raw.name.clone() });
     let limit = raw.options.timeout.or(worker.options.timeout);
-    let core = Arc::new(JobCore { queue: Arc::clone(&worker.queue), raw, attempt: Some(Arc::clone(attempt)) });
+    let core =
+        Arc::new(JobCore { queue: Arc::clone(&worker.queue), raw, attempt: Some(Arc::clone(attempt)), options: None });
     let processor = Arc::clone(&worker.processor.0);
     let running = {
         let core = Arc::clone(&core);

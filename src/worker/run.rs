@@ -542,14 +542,7 @@ impl Loop {
 /// Settles outcomes and takes jobs, until it is known what became of it.
 async fn settle(worker: &Inner, ended: Vec<Ended>, want: usize) -> Answered {
     let options = &worker.options;
-    let mut ask = Ask {
-        want,
-        token: String::new(),
-        lock_ms: millis(options.lock_duration),
-        worker: options.name.clone().unwrap_or_default(),
-        limit: options.limiter.map(|(max, window)| (max, millis(window))),
-        metrics: options.metrics,
-    };
+    let mut ask = Ask::of(options, want);
     let sent = Instant::now();
     let (slots, outcomes): (Vec<_>, Vec<_>) =
         ended.into_iter().map(|ended| ((ended.slot, ended.handed_back, ended.attempt), ended.outcome)).unzip();

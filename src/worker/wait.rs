@@ -86,7 +86,7 @@ async fn serve(
     }
 }
 
-async fn wait(link: &mut BlockingLink, marker: &str, block: Duration) -> Woken {
+pub(crate) async fn wait(link: &mut BlockingLink, marker: &str, block: Duration) -> Woken {
     let shortest = if link.ready().await.blocks_for_1_ms() { 1 } else { 2 };
     let block = block.max(Duration::from_millis(shortest));
     let mut cmd = Cmd::new();

@@ -72,21 +72,15 @@ impl fmt::Debug for Value {
             Self::Set(items) => write!(f, "set {items:?}"),
             Self::Scores(items) => {
                 f.write_str("zset")?;
-                items
-                    .iter()
-                    .try_for_each(|(score, member)| write!(f, " {member:?}={score}"))
+                items.iter().try_for_each(|(score, member)| write!(f, " {member:?}={score}"))
             }
             Self::Hash(fields) => {
                 f.write_str("hash")?;
-                fields
-                    .iter()
-                    .try_for_each(|(name, value)| write!(f, "\n    {name} = {value:?}"))
+                fields.iter().try_for_each(|(name, value)| write!(f, "\n    {name} = {value:?}"))
             }
             Self::Stream(entries) => {
                 f.write_str("stream")?;
-                entries
-                    .iter()
-                    .try_for_each(|entry| write!(f, "\n    {}", Event(entry)))
+                entries.iter().try_for_each(|entry| write!(f, "\n    {}", Event(entry)))
             }
         }
     }
@@ -122,9 +116,7 @@ impl Dump {
     pub async fn take(connection: &mut MultiplexedConnection, prefix: &str) -> Self {
         let names = scan(connection, prefix).await;
         if names.is_empty() {
-            return Self {
-                keys: BTreeMap::new(),
-            };
+            return Self { keys: BTreeMap::new() };
         }
         let mut about = redis::pipe();
         for name in &names {
@@ -133,22 +125,14 @@ impl Dump {
         let about: Vec<redis::Value> = about.query_async(connection).await.expect("types");
         let mut kinds = Vec::new();
         for pair in about.chunks_exact(2) {
-            kinds.push((
-                text(&pair[0]),
-                redis::from_redis_value::<i64>(pair[1].clone()).expect("ttl"),
-            ));
+            kinds.push((text(&pair[0]), redis::from_redis_value::<i64>(pair[1].clone()).expect("ttl")));
         }
         let mut read = redis::pipe();
         for (name, (kind, _)) in names.iter().zip(&kinds) {
             match kind.as_str() {
                 "list" => read.cmd("LRANGE").arg(name).arg(0).arg(-1),
                 "set" => read.cmd("SMEMBERS").arg(name),
-                "zset" => read
-                    .cmd("ZRANGE")
-                    .arg(name)
-                    .arg(0)
-                    .arg(-1)
-                    .arg("WITHSCORES"),
+                "zset" => read.cmd("ZRANGE").arg(name).arg(0).arg(-1).arg("WITHSCORES"),
                 "hash" => read.cmd("HGETALL").arg(name),
                 "stream" => read.cmd("XRANGE").arg(name).arg("-").arg("+"),
                 // `none`: it has expired since the scan.
@@ -165,13 +149,7 @@ impl Dump {
             }
             let name = strip(name, prefix);
             let value = canonical(&name, kind, &value, prefix, &mut tokens);
-            keys.insert(
-                name,
-                Key {
-                    ttl: (*ttl >= 0).then_some(*ttl),
-                    value,
-                },
-            );
+            keys.insert(name, Key { ttl: (*ttl >= 0).then_some(*ttl), value });
         }
         Self { keys }
     }
@@ -191,10 +169,7 @@ impl Dump {
                         (a, b) => a != b,
                     };
                     if far {
-                        found.push(format!(
-                            "{name}: ttl: left {:?}, right {:?} ms",
-                            l.ttl, r.ttl
-                        ));
+                        found.push(format!("{name}: ttl: left {:?}, right {:?} ms", l.ttl, r.ttl));
                     }
                 }
                 (None, None) => unreachable!("the names are theirs"),
@@ -208,11 +183,7 @@ impl Dump {
 pub async fn remove_all(connection: &mut MultiplexedConnection, prefix: &str) {
     let names = scan(connection, prefix).await;
     for some in names.chunks(500) {
-        let _: i64 = redis::cmd("DEL")
-            .arg(some)
-            .query_async(connection)
-            .await
-            .expect("DEL");
+        let _: i64 = redis::cmd("DEL").arg(some).query_async(connection).await.expect("DEL");
     }
 }
 
@@ -226,11 +197,7 @@ async fn scan(connection: &mut MultiplexedConnection, prefix: &str) -> Vec<Strin
     let mut cursor = String::from("0");
     loop {
         let mut scan = redis::cmd("SCAN");
-        scan.arg(&cursor)
-            .arg("MATCH")
-            .arg(&pattern)
-            .arg("COUNT")
-            .arg(1000);
+        scan.arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(1000);
         let (next, page): (String, Vec<String>) = scan.query_async(connection).await.expect("SCAN");
         names.extend(page);
         if next == "0" {
@@ -270,9 +237,7 @@ fn items(value: &redis::Value) -> Vec<&redis::Value> {
 
 fn pairs(value: &redis::Value) -> Vec<(String, String)> {
     let all = items(value);
-    all.chunks_exact(2)
-        .map(|pair| (text(pair[0]), text(pair[1])))
-        .collect()
+    all.chunks_exact(2).map(|pair| (text(pair[0]), text(pair[1]))).collect()
 }
 
 /// Lock tokens, numbered in the order in which they appear.
@@ -290,13 +255,7 @@ impl Tokens {
     }
 }
 
-fn canonical(
-    name: &str,
-    kind: &str,
-    value: &redis::Value,
-    prefix: &str,
-    tokens: &mut Tokens,
-) -> Value {
+fn canonical(name: &str, kind: &str, value: &redis::Value, prefix: &str, tokens: &mut Tokens) -> Value {
     let plain = |value: &redis::Value| strip(&text(value), prefix);
     match kind {
         "list" => Value::List(items(value).into_iter().map(plain).collect()),
@@ -317,10 +276,7 @@ fn canonical(
                     continue;
                 }
                 let json = all_json || JOB_JSON.contains(&field.as_str());
-                fields.insert(
-                    strip(&field, prefix),
-                    field_text(&field, &value, json, prefix),
-                );
+                fields.insert(strip(&field, prefix), field_text(&field, &value, json, prefix));
             }
             Value::Hash(fields)
         }
@@ -329,10 +285,7 @@ fn canonical(
                 let parts = items(entry);
                 let fields = pairs(parts[1]);
                 let json = |field: &str| EVENT_JSON.contains(&field);
-                fields
-                    .iter()
-                    .map(|(f, v)| (f.clone(), field_text(f, v, json(f), prefix)))
-                    .collect()
+                fields.iter().map(|(f, v)| (f.clone(), field_text(f, v, json(f), prefix))).collect()
             };
             Value::Stream(items(value).into_iter().map(entry).collect())
         }
@@ -342,14 +295,7 @@ fn canonical(
 }
 
 /// The fields of a job (and of a scheduler or a stored next job) that hold JSON.
-const JOB_JSON: &[&str] = &[
-    "data",
-    "opts",
-    "parent",
-    "progress",
-    "returnvalue",
-    "stacktrace",
-];
+const JOB_JSON: &[&str] = &["data", "opts", "parent", "progress", "returnvalue", "stacktrace"];
 /// The fields of an event that hold JSON.
 const EVENT_JSON: &[&str] = &["data", "returnvalue"];
 
@@ -372,10 +318,7 @@ pub fn canonical_json(value: Json) -> Json {
             None => Json::Number(n),
         },
         Json::Array(items) => items.into_iter().map(canonical_json).collect(),
-        Json::Object(fields) => fields
-            .into_iter()
-            .map(|(name, value)| (name, canonical_json(value)))
-            .collect(),
+        Json::Object(fields) => fields.into_iter().map(|(name, value)| (name, canonical_json(value))).collect(),
         other => other,
     }
 }
@@ -385,19 +328,14 @@ fn messages(traces: Json) -> Json {
     let Json::Array(traces) = traces else {
         return traces;
     };
-    traces
-        .iter()
-        .map(|trace| Json::from(trace_message(trace.as_str().unwrap_or_default())))
-        .collect()
+    traces.iter().map(|trace| Json::from(trace_message(trace.as_str().unwrap_or_default()))).collect()
 }
 
 /// The message in a stack trace: its first line without the name of the error's class.
 pub fn trace_message(trace: &str) -> String {
     let line = trace.lines().next().unwrap_or_default();
     match line.split_once(": ") {
-        Some((class, message)) if class.ends_with("Error") && !class.contains(' ') => {
-            message.to_owned()
-        }
+        Some((class, message)) if class.ends_with("Error") && !class.contains(' ') => message.to_owned(),
         _ => line.to_owned(),
     }
 }
@@ -409,29 +347,18 @@ fn diff_values(name: &str, left: &Value, right: &Value, found: &mut Vec<String>)
             for field in fields {
                 let (l, r) = (l.get(field), r.get(field));
                 if l != r {
-                    found.push(format!(
-                        "{name}: field {field}: left {}, right {}",
-                        shown(l),
-                        shown(r)
-                    ));
+                    found.push(format!("{name}: field {field}: left {}, right {}", shown(l), shown(r)));
                 }
             }
         }
         (Value::Scores(l), Value::Scores(r)) => {
-            let score = |of: &[(f64, String)], member: &str| {
-                of.iter()
-                    .find(|(_, m)| m == member)
-                    .map(|(score, _)| *score)
-            };
+            let score =
+                |of: &[(f64, String)], member: &str| of.iter().find(|(_, m)| m == member).map(|(score, _)| *score);
             let members: BTreeSet<&String> = l.iter().chain(r).map(|(_, member)| member).collect();
             for member in members {
                 let (l, r) = (score(l, member), score(r, member));
                 if l != r {
-                    found.push(format!(
-                        "{name}: score of {member}: left {}, right {}",
-                        shown(l),
-                        shown(r)
-                    ));
+                    found.push(format!("{name}: score of {member}: left {}, right {}", shown(l), shown(r)));
                 }
             }
         }
@@ -439,14 +366,9 @@ fn diff_values(name: &str, left: &Value, right: &Value, found: &mut Vec<String>)
             for i in 0..l.len().max(r.len()) {
                 let (l, r) = (l.get(i), r.get(i));
                 if l != r {
-                    let show = |entry: Option<&Vec<_>>| {
-                        entry.map_or_else(|| "nothing".to_owned(), |e| Event(e).to_string())
-                    };
-                    found.push(format!(
-                        "{name}: event {i}: left {}, right {}",
-                        show(l),
-                        show(r)
-                    ));
+                    let show =
+                        |entry: Option<&Vec<_>>| entry.map_or_else(|| "nothing".to_owned(), |e| Event(e).to_string());
+                    found.push(format!("{name}: event {i}: left {}, right {}", show(l), show(r)));
                     // What follows a missing event is shifted, not different.
                     break;
                 }
@@ -482,10 +404,7 @@ async fn stored(script: &str) -> Dump {
 async fn differ(left: &str, right: &str, words: &[&str]) {
     let found = Dump::diff(&stored(left).await, &stored(right).await);
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(
-        words.iter().all(|word| found[0].contains(word)),
-        "{found:?}"
-    );
+    assert!(words.iter().all(|word| found[0].contains(word)), "{found:?}");
 }
 
 #[tokio::test]
@@ -510,75 +429,20 @@ async fn the_same_state_in_other_words_is_the_same() {
 #[tokio::test]
 async fn every_kind_of_difference_is_found() {
     differ("SET|{p}:q:id|1", "SET|{p}:q:id|2", &["q:id", "1", "2"]).await;
-    differ(
-        "SET|{p}:q:id|1",
-        "SADD|{p}:q:id|1",
-        &["q:id", "string", "set"],
-    )
-    .await;
+    differ("SET|{p}:q:id|1", "SADD|{p}:q:id|1", &["q:id", "string", "set"]).await;
     differ("SET|{p}:q:id|1", "", &["q:id", "only left"]).await;
     differ("", "LPUSH|{p}:q:wait|1", &["q:wait", "only right"]).await;
     differ("RPUSH|{p}:q:wait|1|2", "RPUSH|{p}:q:wait|2|1", &["q:wait"]).await;
-    differ(
-        "ZADD|{p}:q:delayed|4096|1",
-        "ZADD|{p}:q:delayed|4097|1",
-        &["score of 1", "4097"],
-    )
-    .await;
-    differ(
-        "HSET|{p}:q:1|delay|0",
-        "HSET|{p}:q:1|delay|5",
-        &["field delay", "0", "5"],
-    )
-    .await;
-    differ(
-        "HSET|{p}:q:1|delay|0",
-        "HSET|{p}:q:1|delay|0|pb|w",
-        &["field pb", "nothing"],
-    )
-    .await;
-    differ(
-        "HSET|{p}:q:1|data|{}",
-        "HSET|{p}:q:1|data|[]",
-        &["field data"],
-    )
-    .await;
-    differ(
-        "HSET|{p}:q:1|stacktrace|[\"a\"]",
-        "HSET|{p}:q:1|stacktrace|[\"b\"]",
-        &["stacktrace"],
-    )
-    .await;
-    differ(
-        "SET|{p}:q:1:lock|t|PX|60000",
-        "SET|{p}:q:1:lock|t|PX|30000",
-        &["ttl"],
-    )
-    .await;
-    differ(
-        "SET|{p}:q:1:lock|t|PX|60000",
-        "SET|{p}:q:1:lock|t",
-        &["ttl", "None"],
-    )
-    .await;
+    differ("ZADD|{p}:q:delayed|4096|1", "ZADD|{p}:q:delayed|4097|1", &["score of 1", "4097"]).await;
+    differ("HSET|{p}:q:1|delay|0", "HSET|{p}:q:1|delay|5", &["field delay", "0", "5"]).await;
+    differ("HSET|{p}:q:1|delay|0", "HSET|{p}:q:1|delay|0|pb|w", &["field pb", "nothing"]).await;
+    differ("HSET|{p}:q:1|data|{}", "HSET|{p}:q:1|data|[]", &["field data"]).await;
+    differ("HSET|{p}:q:1|stacktrace|[\"a\"]", "HSET|{p}:q:1|stacktrace|[\"b\"]", &["stacktrace"]).await;
+    differ("SET|{p}:q:1:lock|t|PX|60000", "SET|{p}:q:1:lock|t|PX|30000", &["ttl"]).await;
+    differ("SET|{p}:q:1:lock|t|PX|60000", "SET|{p}:q:1:lock|t", &["ttl", "None"]).await;
     let two = "SET|{p}:q:1:lock|a\nSET|{p}:q:2:lock|b";
-    differ(
-        two,
-        "SET|{p}:q:1:lock|a\nSET|{p}:q:2:lock|a",
-        &["q:2:lock", "T2", "T1"],
-    )
-    .await;
+    differ(two, "SET|{p}:q:1:lock|a\nSET|{p}:q:2:lock|a", &["q:2:lock", "T2", "T1"]).await;
     let event = "XADD|{p}:q:events|*|event|waiting|jobId|1";
-    differ(
-        event,
-        "XADD|{p}:q:events|*|jobId|1|event|waiting",
-        &["event 0"],
-    )
-    .await;
-    differ(
-        &format!("{event}\n{event}"),
-        event,
-        &["event 1", "right nothing"],
-    )
-    .await;
+    differ(event, "XADD|{p}:q:events|*|jobId|1|event|waiting", &["event 0"]).await;
+    differ(&format!("{event}\n{event}"), event, &["event 1", "right nothing"]).await;
 }

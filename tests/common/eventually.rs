@@ -43,11 +43,7 @@ where
 }
 
 /// [`eventually`] with a deadline of its own.
-pub async fn eventually_within<F, Fut, C>(
-    deadline: Duration,
-    what: &str,
-    mut condition: F,
-) -> C::Output
+pub async fn eventually_within<F, Fut, C>(deadline: Duration, what: &str, mut condition: F) -> C::Output
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = C>,
@@ -63,10 +59,7 @@ where
         {
             return found;
         }
-        assert!(
-            start.elapsed() < deadline,
-            "not within {deadline:?}: {what}"
-        );
+        assert!(start.elapsed() < deadline, "not within {deadline:?}: {what}");
         tokio::time::sleep(pause.min(left)).await;
         pause = (pause * 2).min(Duration::from_millis(50));
     }
@@ -87,8 +80,5 @@ async fn a_condition_is_awaited() {
 #[tokio::test]
 #[should_panic(expected = "the moon is cheese")]
 async fn a_condition_never_met_is_named() {
-    eventually_within(Duration::from_millis(20), "the moon is cheese", || async {
-        false
-    })
-    .await;
+    eventually_within(Duration::from_millis(20), "the moon is cheese", || async { false }).await;
 }

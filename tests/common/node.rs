@@ -66,14 +66,8 @@ impl NodeDriver {
     ///
     /// When there is no node on the PATH or BullMQ is not installed.
     pub async fn start(version: BullMq, redis_url: &str, prefix: &str) -> Self {
-        let dir: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "interop", "node"]
-            .iter()
-            .collect();
-        assert!(
-            dir.join("node_modules").is_dir(),
-            "BullMQ is not installed in {}: run `make setup`",
-            dir.display()
-        );
+        let dir: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "interop", "node"].iter().collect();
+        assert!(dir.join("node_modules").is_dir(), "BullMQ is not installed in {}: run `make setup`", dir.display());
         let mut child = Command::new("node")
             .args(["driver.mjs", version.arg(), redis_url])
             .current_dir(&dir)
@@ -141,9 +135,7 @@ impl NodeDriver {
     /// When the process is gone or does not answer within 20 s.
     pub async fn call(&self, op: &str, args: Value) -> Result<Value, NodeError> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let Value::Object(args) = args else {
-            panic!("{op}: arguments must be an object")
-        };
+        let Value::Object(args) = args else { panic!("{op}: arguments must be an object") };
         let mut request = Map::new();
         request.insert("prefix".into(), json!(self.prefix));
         request.extend(args);
@@ -165,9 +157,7 @@ impl NodeDriver {
 
     /// Fixes what Node takes for the time, in ms; `None` lets it run.
     pub async fn clock(&self, now: Option<i64>) {
-        self.call("clock", json!({ "to": now }))
-            .await
-            .expect("clock");
+        self.call("clock", json!({ "to": now })).await.expect("clock");
     }
 
     fn send(&self, request: &Value) {
@@ -182,10 +172,7 @@ impl NodeDriver {
         match tokio::time::timeout(DEADLINE, reply).await {
             Ok(Ok(value)) => value,
             Ok(Err(_)) => panic!("{op}: node ended; stderr:\n{}", self.stderr()),
-            Err(_) => panic!(
-                "{op}: no answer of node within {DEADLINE:?}; stderr:\n{}",
-                self.stderr()
-            ),
+            Err(_) => panic!("{op}: no answer of node within {DEADLINE:?}; stderr:\n{}", self.stderr()),
         }
     }
 }
@@ -224,15 +211,9 @@ async fn node_adds_and_says_what_is_wrong() {
     node.clock(Some(1_700_000_000_000)).await;
     let added = json!({ "queue": "q", "name": "n", "data": {}, "opts": { "jobId": "a" } });
     assert_eq!(node.call("add", added).await, Ok(json!({ "id": "a" })));
-    let job = node
-        .call("getJob", json!({ "queue": "q", "job": "a" }))
-        .await
-        .unwrap();
+    let job = node.call("getJob", json!({ "queue": "q", "job": "a" })).await.unwrap();
     assert_eq!(job["timestamp"], json!(1_700_000_000_000_i64));
-    let missing = node
-        .call("promote", json!({ "queue": "q", "job": "b" }))
-        .await
-        .unwrap_err();
+    let missing = node.call("promote", json!({ "queue": "q", "job": "b" })).await.unwrap_err();
     assert_eq!(missing.code, Some(-3));
 }
 
@@ -244,30 +225,17 @@ async fn node_works_listens_and_waits() {
         let node = NodeDriver::start(version, &server.url(), &prefix).await;
         let call = async |op: &str, args: Value| {
             let mut all = json!({ "queue": "q" });
-            all.as_object_mut()
-                .expect("an object")
-                .extend(args.as_object().cloned().unwrap_or_default());
+            all.as_object_mut().expect("an object").extend(args.as_object().cloned().unwrap_or_default());
             node.call(op, all).await
         };
-        call(
-            "startQueueEvents",
-            json!({ "opts": { "lastEventId": "0-0" } }),
-        )
-        .await
-        .unwrap();
+        call("startQueueEvents", json!({ "opts": { "lastEventId": "0-0" } })).await.unwrap();
         let behaviour = json!({ "kind": "failFirst", "times": 1, "message": "not yet" });
         let opts = json!({ "name": "ada", "concurrency": 3 });
-        call(
-            "startWorker",
-            json!({ "behaviour": behaviour, "opts": opts }),
-        )
-        .await
-        .unwrap();
+        call("startWorker", json!({ "behaviour": behaviour, "opts": opts })).await.unwrap();
         let workers = call("getWorkers", json!({})).await.unwrap();
         assert_eq!(workers[0]["rawname"], format!("{prefix}:cQ==:w:ada"));
 
-        let job =
-            |attempts: u32| json!({ "name": "n", "data": 1, "opts": { "attempts": attempts } });
+        let job = |attempts: u32| json!({ "name": "n", "data": 1, "opts": { "attempts": attempts } });
         call("add", job(2)).await.unwrap();
         call("add", job(1)).await.unwrap();
         let wait = |id: &str| json!({ "job": id, "ttl": 10_000 });
@@ -278,36 +246,18 @@ async fn node_works_listens_and_waits() {
         let ledger = call("workerLedger", json!({})).await.unwrap();
         let mut runs: Vec<_> = ledger["ledger"].as_array().expect("runs").clone();
         runs.sort_by_key(|run| (run["id"].to_string(), run["attempt"].as_u64()));
-        let outcomes: Vec<_> = runs
-            .iter()
-            .map(|run| (&run["id"], &run["outcome"]))
-            .collect();
+        let outcomes: Vec<_> = runs.iter().map(|run| (&run["id"], &run["outcome"])).collect();
         let (one, two) = (json!("1"), json!("2"));
         let (no, yes) = (json!("not yet"), json!("completed"));
         assert_eq!(outcomes, [(&one, &no), (&one, &yes), (&two, &no)]);
         call("stopWorker", json!({})).await.unwrap();
         let mut names = Vec::new();
-        for event in call("takeEvents", json!({}))
-            .await
-            .unwrap()
-            .as_array()
-            .expect("events")
-        {
+        for event in call("takeEvents", json!({})).await.unwrap().as_array().expect("events") {
             if event["jobId"] == "1" {
                 names.push(event["event"].as_str().expect("a name").to_owned());
             }
         }
-        assert_eq!(
-            names,
-            [
-                "added",
-                "waiting",
-                "active",
-                "waiting",
-                "active",
-                "completed"
-            ]
-        );
+        assert_eq!(names, ["added", "waiting", "active", "waiting", "active", "completed"]);
     }
 }
 
@@ -316,13 +266,7 @@ async fn the_end_of_node_is_noticed() {
     let server = super::server::shared_server();
     let node = NodeDriver::start(BullMq::V6, &server.url(), "unused").await;
     let pid = node.child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-9", &pid])
-            .status()
-            .expect("kill")
-            .success()
-    );
+    assert!(Command::new("kill").args(["-9", &pid]).status().expect("kill").success());
     let call = std::panic::AssertUnwindSafe(node.call("quit", json!({})));
     let panicked = futures::FutureExt::catch_unwind(call).await.unwrap_err();
     let text = panicked.downcast_ref::<String>().expect("a text");

@@ -35,28 +35,18 @@ pub struct Matcher {
 impl Matcher {
     /// The first request for whose command and arguments `wanted` is true.
     pub fn new(wanted: impl Fn(&[Vec<u8>]) -> bool + Send + Sync + 'static) -> Self {
-        Self {
-            wanted: Box::new(wanted),
-            skip: 0,
-            times: 1,
-        }
+        Self { wanted: Box::new(wanted), skip: 0, times: 1 }
     }
 
     /// The first request of this command, e.g. `EVALSHA`.
     pub fn command(name: &'static str) -> Self {
-        Self::new(move |args| {
-            args.first()
-                .is_some_and(|a| a.eq_ignore_ascii_case(name.as_bytes()))
-        })
+        Self::new(move |args| args.first().is_some_and(|a| a.eq_ignore_ascii_case(name.as_bytes())))
     }
 
     /// The first request in which one of the arguments contains `part`.
     pub fn mentions(part: impl Into<Vec<u8>>) -> Self {
         let part = part.into();
-        Self::new(move |args| {
-            args.iter()
-                .any(|a| a.windows(part.len().max(1)).any(|w| w == part))
-        })
+        Self::new(move |args| args.iter().any(|a| a.windows(part.len().max(1)).any(|w| w == part)))
     }
 
     /// Takes the first `n` instead of the first one.
@@ -140,9 +130,7 @@ impl Proxy {
     /// Listens on a free loopback port in front of `target`.
     pub async fn start(target: SocketAddr) -> Self {
         assert!(target.ip().is_loopback(), "the proxy stays on loopback");
-        let listener = TcpListener::bind(("127.0.0.1", 0))
-            .await
-            .expect("a free port");
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let addr = listener.local_addr().expect("its number");
         let shared = Arc::new(Shared {
             target: Mutex::new(target),
@@ -156,11 +144,7 @@ impl Proxy {
             lost_requests: AtomicU64::new(0),
         });
         let acceptor = tokio::spawn(accept(listener, Arc::clone(&shared)));
-        Self {
-            addr,
-            shared,
-            acceptor,
-        }
+        Self { addr, shared, acceptor }
     }
 
     /// Where it listens.
@@ -215,9 +199,7 @@ impl Proxy {
 
     /// Holds everything for a while.
     pub fn stall(&self, duration: Duration) {
-        self.shared
-            .weather
-            .send_modify(|w| w.stalled_until = Some(Instant::now() + duration));
+        self.shared.weather.send_modify(|w| w.stalled_until = Some(Instant::now() + duration));
     }
 
     /// Sends new connections to another server.
@@ -268,10 +250,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn serve(mut client: TcpStream, number: u64, shared: &Shared) -> io::Result<()> {
-    let mut gate = Gate {
-        number,
-        weather: shared.weather.subscribe(),
-    };
+    let mut gate = Gate { number, weather: shared.weather.subscribe() };
     gate.pass().await?;
     let target = *lock(&shared.target);
     let mut server = TcpStream::connect(target).await?;
@@ -281,10 +260,7 @@ async fn serve(mut client: TcpStream, number: u64, shared: &Shared) -> io::Resul
     let (from_server, to_server) = server.split();
     // The fates of the requests that have no reply yet.
     let fates = Mutex::new(VecDeque::new());
-    let other_gate = Gate {
-        number,
-        weather: shared.weather.subscribe(),
-    };
+    let other_gate = Gate { number, weather: shared.weather.subscribe() };
     // The first of the two to end takes the sockets with it.
     tokio::select! {
         end = requests(from_client, to_server, gate, &fates, shared) => end,
@@ -360,9 +336,7 @@ impl Gate {
             if self.number < weather.cut_below {
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
-            let stalled = weather
-                .stalled_until
-                .filter(|&until| until > Instant::now());
+            let stalled = weather.stalled_until.filter(|&until| until > Instant::now());
             if self.number >= weather.dead_below && !weather.held && stalled.is_none() {
                 return Ok(());
             }
@@ -410,9 +384,7 @@ fn request(buffer: &[u8]) -> io::Result<Option<(Vec<Vec<u8>>, usize)>> {
         return Ok(None);
     };
     if !line.starts_with(b"*") {
-        let words = line
-            .split(u8::is_ascii_whitespace)
-            .filter(|w| !w.is_empty());
+        let words = line.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty());
         return Ok(Some((words.map(<[u8]>::to_vec).collect(), at)));
     }
     let mut args = Vec::new();
@@ -423,8 +395,7 @@ fn request(buffer: &[u8]) -> io::Result<Option<(Vec<Vec<u8>>, usize)>> {
         if !head.starts_with(b"$") {
             return Err(invalid("a request of other than bulk strings"));
         }
-        let length =
-            usize::try_from(number(&head[1..])?).map_err(|_| invalid("a negative length"))?;
+        let length = usize::try_from(number(&head[1..])?).map_err(|_| invalid("a negative length"))?;
         let start = at + after;
         let Some(arg) = buffer.get(start..start + length + 2) else {
             return Ok(None);
@@ -478,8 +449,7 @@ fn line(buffer: &[u8]) -> Option<(&[u8], usize)> {
 
 fn number(text: &[u8]) -> io::Result<i64> {
     let text = std::str::from_utf8(text).ok();
-    text.and_then(|t| t.parse().ok())
-        .ok_or_else(|| invalid("no number"))
+    text.and_then(|t| t.parse().ok()).ok_or_else(|| invalid("no number"))
 }
 
 fn invalid(what: &str) -> io::Error {
@@ -503,19 +473,12 @@ mod tests {
     async fn incr(connection: &mut redis::aio::MultiplexedConnection, key: &str) -> Option<i64> {
         let command = redis::cmd("INCR").arg(key).to_owned();
         let call = command.query_async(connection);
-        tokio::time::timeout(Duration::from_millis(200), call)
-            .await
-            .ok()?
-            .ok()
+        tokio::time::timeout(Duration::from_millis(200), call).await.ok()?.ok()
     }
 
     async fn value(key: &str) -> Option<i64> {
         let mut connection = shared_server().connection().await;
-        redis::cmd("GET")
-            .arg(key)
-            .query_async(&mut connection)
-            .await
-            .unwrap()
+        redis::cmd("GET").arg(key).query_async(&mut connection).await.unwrap()
     }
 
     #[test]
@@ -540,12 +503,7 @@ mod tests {
             b">2\r\n+a\r\n+b\r\n",
         ] {
             for end in 0..whole.len() {
-                assert_eq!(
-                    reply(&whole[..end]).unwrap(),
-                    None,
-                    "{}",
-                    whole.escape_ascii()
-                );
+                assert_eq!(reply(&whole[..end]).unwrap(), None, "{}", whole.escape_ascii());
             }
             assert_eq!(reply(&[whole, b"+"].concat()).unwrap(), Some(whole.len()));
         }
@@ -560,14 +518,8 @@ mod tests {
         assert_eq!(incr(&mut connection, &key).await, Some(2));
         assert_eq!(incr(&mut connection, &key).await, None);
         assert_eq!(value(&key).await, Some(3));
-        assert_eq!(
-            incr(&mut server::connect(&proxy.url()).await, &key).await,
-            Some(4)
-        );
-        assert_eq!(
-            (proxy.counters().lost_replies, proxy.counters().connections),
-            (1, 2)
-        );
+        assert_eq!(incr(&mut server::connect(&proxy.url()).await, &key).await, Some(4));
+        assert_eq!((proxy.counters().lost_replies, proxy.counters().connections), (1, 2));
     }
 
     #[tokio::test]
@@ -587,15 +539,9 @@ mod tests {
         let (proxy, key) = (proxy().await, fresh_prefix());
         let mut connection = server::connect(&proxy.url()).await;
         proxy.cut_now();
-        eventually("no connection is open", || async {
-            proxy.open_connections() == 0
-        })
-        .await;
+        eventually("no connection is open", || async { proxy.open_connections() == 0 }).await;
         assert_eq!(incr(&mut connection, &key).await, None);
-        assert_eq!(
-            incr(&mut server::connect(&proxy.url()).await, &key).await,
-            Some(1)
-        );
+        assert_eq!(incr(&mut server::connect(&proxy.url()).await, &key).await, Some(1));
     }
 
     #[tokio::test]
@@ -612,10 +558,7 @@ mod tests {
         assert_eq!(value(&key).await, Some(1));
         proxy.heal();
         // What was held goes on.
-        eventually("the held request is done", || async {
-            value(&key).await == Some(2)
-        })
-        .await;
+        eventually("the held request is done", || async { value(&key).await == Some(2) }).await;
         assert_eq!(incr(&mut new, &key).await, Some(3));
         assert_eq!(incr(&mut old, &key).await, None);
     }

@@ -59,12 +59,7 @@ impl RedisServer {
             let port = free_port();
             match launch(&dir, port, &args) {
                 Ok(running) => {
-                    return Self {
-                        dir,
-                        port,
-                        args,
-                        running: Some(running),
-                    };
+                    return Self { dir, port, args, running: Some(running) };
                 }
                 Err(text) => log = text,
             }
@@ -142,10 +137,7 @@ impl RedisServer {
 
     fn signal(&self, name: &str) {
         let running = self.running.as_ref().expect("the server was killed");
-        let status = Command::new("kill")
-            .args(["-s", name, &running.pid.to_string()])
-            .status()
-            .expect("kill");
+        let status = Command::new("kill").args(["-s", name, &running.pid.to_string()]).status().expect("kill");
         assert!(status.success(), "kill -s {name} {}", running.pid);
     }
 }
@@ -153,11 +145,7 @@ impl RedisServer {
 impl Drop for RedisServer {
     fn drop(&mut self) {
         match self.running.take() {
-            Some(Running {
-                mut watchdog,
-                stdin,
-                ..
-            }) => {
+            Some(Running { mut watchdog, stdin, .. }) => {
                 drop(stdin);
                 let _ = watchdog.wait();
             }
@@ -177,10 +165,7 @@ pub async fn connect(url: &str) -> MultiplexedConnection {
     let config = redis::AsyncConnectionConfig::new()
         .set_response_timeout(Some(Duration::from_secs(10)))
         .set_connection_timeout(Some(Duration::from_secs(5)));
-    client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await
-        .unwrap_or_else(|err| panic!("{url}: {err}"))
+    client.get_multiplexed_async_connection_with_config(&config).await.unwrap_or_else(|err| panic!("{url}: {err}"))
 }
 
 /// The server that all tests of this process share, ended with the process. Use [`fresh_prefix`] on it, and no command
@@ -193,20 +178,12 @@ pub fn shared_server() -> &'static RedisServer {
 /// A key prefix that no other test uses.
 pub fn fresh_prefix() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
-    format!(
-        "t{}-{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn fresh_dir() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(1);
-    let name = format!(
-        "oxmq-{}-{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    );
+    let name = format!("oxmq-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let dir = std::env::temp_dir().join(name);
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir).expect("directory for redis-server");
@@ -228,27 +205,14 @@ pub fn server_version() -> u32 {
             .unwrap_or_else(|err| panic!("these tests need redis-server on the PATH: {err}"));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let version = text.split("v=").nth(1).and_then(|v| v.split('.').next());
-        version
-            .and_then(|v| v.parse().ok())
-            .unwrap_or_else(|| panic!("redis-server --version: {text}"))
+        version.and_then(|v| v.parse().ok()).unwrap_or_else(|| panic!("redis-server --version: {text}"))
     })
 }
 
 fn launch(dir: &Path, port: u16, args: &[String]) -> Result<Running, String> {
     let mut command = Command::new("sh");
-    command
-        .args(["-c", WATCHDOG, "redis-watchdog"])
-        .arg(dir)
-        .arg("redis-server");
-    command.args([
-        "--port",
-        &port.to_string(),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--dir",
-    ]);
+    command.args(["-c", WATCHDOG, "redis-watchdog"]).arg(dir).arg("redis-server");
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]);
     command.arg(dir).arg("--unixsocket").arg(dir.join("s"));
     if server_version() >= 7 {
         command.args(["--enable-debug-command", "local"]);
@@ -256,22 +220,12 @@ fn launch(dir: &Path, port: u16, args: &[String]) -> Result<Running, String> {
     if !args.iter().any(|a| a == "--appendonly") {
         command.args(["--appendonly", "no"]);
     }
-    command
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut watchdog = command.spawn().expect("sh");
     let stdin = watchdog.stdin.take().expect("piped");
     let mut line = String::new();
-    BufReader::new(watchdog.stdout.take().expect("piped"))
-        .read_line(&mut line)
-        .expect("a pid");
-    let running = Running {
-        watchdog,
-        stdin,
-        pid: line.trim().parse().expect("a pid"),
-    };
+    BufReader::new(watchdog.stdout.take().expect("piped")).read_line(&mut line).expect("a pid");
+    let running = Running { watchdog, stdin, pid: line.trim().parse().expect("a pid") };
 
     let start = Instant::now();
     loop {
@@ -282,11 +236,7 @@ fn launch(dir: &Path, port: u16, args: &[String]) -> Result<Running, String> {
         }
         let gone = log.contains("Failed listening") || log.contains("FATAL");
         if gone || start.elapsed() > Duration::from_secs(10) {
-            let Running {
-                mut watchdog,
-                mut stdin,
-                ..
-            } = running;
+            let Running { mut watchdog, mut stdin, .. } = running;
             let _ = stdin.write_all(b"keep\n");
             let _ = watchdog.wait();
             return Err(log);
@@ -296,10 +246,7 @@ fn launch(dir: &Path, port: u16, args: &[String]) -> Result<Running, String> {
 }
 
 async fn ping(url: &str) -> String {
-    redis::cmd("PING")
-        .query_async(&mut connect(url).await)
-        .await
-        .unwrap()
+    redis::cmd("PING").query_async(&mut connect(url).await).await.unwrap()
 }
 
 #[tokio::test]
@@ -318,17 +265,10 @@ async fn a_server_comes_back_with_its_keys() {
     let mut server = RedisServer::start_with(AOF);
     let port = server.port();
     let set = redis::cmd("SET").arg("k").arg("v").to_owned();
-    let _: String = set
-        .query_async(&mut server.connection().await)
-        .await
-        .unwrap();
+    let _: String = set.query_async(&mut server.connection().await).await.unwrap();
     server.restart();
     assert_eq!(server.port(), port);
-    let value: String = redis::cmd("GET")
-        .arg("k")
-        .query_async(&mut server.connection().await)
-        .await
-        .unwrap();
+    let value: String = redis::cmd("GET").arg("k").query_async(&mut server.connection().await).await.unwrap();
     assert_eq!(value, "v");
 }
 
@@ -339,11 +279,7 @@ async fn a_paused_server_is_silent() {
     server.pause();
     let command = redis::cmd("PING");
     let ping = command.query_async::<String>(&mut connection);
-    assert!(
-        tokio::time::timeout(Duration::from_millis(100), ping)
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(Duration::from_millis(100), ping).await.is_err());
     server.resume();
     assert_eq!(ping_on(&mut connection).await, "PONG");
 }

@@ -9,12 +9,7 @@
 //! Another implementation joins by a `Side` of its own, then `Twin::new(NodeSide::start(…), …).run_all(…)` over
 //! [`scenarios::for_oxmq`], and [`generate::run_random`]. `TWIN_TRACE=1 cargo test … -- --nocapture` prints each step with
 //! its answer; `TWIN_SEED` and `TWIN_CASES` repeat and extend a random run. BullMQ is installed by `make setup`.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::disallowed_methods
-)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::disallowed_methods)]
 
 pub mod generate;
 pub mod node_side;

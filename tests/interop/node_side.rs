@@ -18,21 +18,12 @@ impl NodeSide {
     /// Starts the process on a Redis database. Random numbers are counted, so that jitter is the same in all processes.
     pub async fn start(version: BullMq, redis_url: &str) -> Self {
         let driver = NodeDriver::start(version, redis_url, "unused").await;
-        driver
-            .call("random", json!({ "counted": true }))
-            .await
-            .expect("random");
+        driver.call("random", json!({ "counted": true })).await.expect("random");
         let name = match version {
             BullMq::V5 => "bullmq 5.81.5",
             BullMq::V6 => "bullmq 6.7.0",
         };
-        Self {
-            driver,
-            name,
-            url: redis_url.to_owned(),
-            prefix: String::new(),
-            now: 0,
-        }
+        Self { driver, name, url: redis_url.to_owned(), prefix: String::new(), now: 0 }
     }
 }
 
@@ -46,14 +37,8 @@ impl Side for NodeSide {
     }
 
     async fn begin(&mut self, prefix: &str) {
-        self.driver
-            .call("closeAll", json!({}))
-            .await
-            .expect("closeAll");
-        self.driver
-            .call("random", json!({ "counted": true }))
-            .await
-            .expect("random");
+        self.driver.call("closeAll", json!({})).await.expect("closeAll");
+        self.driver.call("random", json!({ "counted": true })).await.expect("random");
         prefix.clone_into(&mut self.prefix);
     }
 
@@ -63,9 +48,7 @@ impl Side for NodeSide {
 
     async fn run(&mut self, queue: &str, op: &Op) -> Reply {
         let mut args = for_prefix(op, &self.prefix);
-        let Some(op) = args["op"].as_str().map(str::to_owned) else {
-            unreachable!("operations are tagged")
-        };
+        let Some(op) = args["op"].as_str().map(str::to_owned) else { unreachable!("operations are tagged") };
         args["queue"] = json!(queue);
         args["prefix"] = json!(self.prefix);
         args["now"] = json!(self.now);

@@ -17,10 +17,7 @@ async fn nodes(left: BullMq, right: BullMq) -> Twin<NodeSide, NodeSide> {
 }
 
 fn all() -> Vec<Scenario> {
-    TABLES
-        .iter()
-        .flat_map(|(_, scenarios)| scenarios())
-        .collect()
+    TABLES.iter().flat_map(|(_, scenarios)| scenarios()).collect()
 }
 
 #[test]
@@ -46,16 +43,10 @@ fn every_operation_occurs() {
         }
     }
     // serde lists the names of all operations when it is asked for one that is none.
-    let err = serde_json::from_value::<Op>(json!({ "op": "?" }))
-        .expect_err("no operation")
-        .to_string();
+    let err = serde_json::from_value::<Op>(json!({ "op": "?" })).expect_err("no operation").to_string();
     let names: Vec<_> = err.split('`').skip(3).step_by(2).collect();
     let missing: Vec<_> = names.iter().filter(|name| !seen.contains(**name)).collect();
-    assert!(
-        names.len() > 60 && missing.is_empty(),
-        "{missing:?} of {}",
-        names.len()
-    );
+    assert!(names.len() > 60 && missing.is_empty(), "{missing:?} of {}", names.len());
 }
 
 #[tokio::test]
@@ -135,19 +126,8 @@ fn a_random_run_shrinks_what_it_finds() {
         }
     };
     let twin = async {
-        let Twin {
-            left, right: inner, ..
-        } = nodes(BullMq::V6, BullMq::V6).await;
-        Twin::new(
-            left,
-            Wrong {
-                inner,
-                prefix: String::new(),
-                change: later,
-                after: "",
-            },
-        )
-        .await
+        let Twin { left, right: inner, .. } = nodes(BullMq::V6, BullMq::V6).await;
+        Twin::new(left, Wrong { inner, prefix: String::new(), change: later, after: "" }).await
     };
     let run = std::panic::AssertUnwindSafe(|| run_random(twin, 200, 20));
     let panicked = std::panic::catch_unwind(run).expect_err("a difference");
@@ -163,22 +143,9 @@ struct Wrongs {
 }
 
 impl Wrongs {
-    async fn find(
-        &mut self,
-        steps: &[scenarios::Step],
-        change: impl Fn(&mut Op),
-        after: &'static str,
-    ) -> Mismatch {
-        let (left, inner) = (
-            self.left.take().expect("left"),
-            self.right.take().expect("right"),
-        );
-        let wrong = Wrong {
-            inner,
-            prefix: String::new(),
-            change,
-            after,
-        };
+    async fn find(&mut self, steps: &[scenarios::Step], change: impl Fn(&mut Op), after: &'static str) -> Mismatch {
+        let (left, inner) = (self.left.take().expect("left"), self.right.take().expect("right"));
+        let wrong = Wrong { inner, prefix: String::new(), change, after };
         let mut twin = Twin::new(left, wrong).await;
         let found = twin.compare(steps, 1).await.expect_err("a difference");
         (self.left, self.right) = (Some(twin.left), Some(twin.right.inner));
@@ -189,63 +156,35 @@ impl Wrongs {
 fn assert_about(mismatch: &Mismatch, index: usize, words: &[&str]) {
     let text = mismatch.to_string();
     assert_eq!(mismatch.index, index, "{text}");
-    assert!(
-        words.iter().all(|word| text.contains(word)),
-        "{words:?} not all in: {text}"
-    );
+    assert!(words.iter().all(|word| text.contains(word)), "{words:?} not all in: {text}");
 }
 
 #[tokio::test]
 async fn a_difference_is_found_at_its_step() {
     let same = |_: &mut Op| {};
     let Twin { left, right, .. } = nodes(BullMq::V6, BullMq::V6).await;
-    let mut wrongs = Wrongs {
-        left: Some(left),
-        right: Some(right),
-    };
+    let mut wrongs = Wrongs { left: Some(left), right: Some(right) };
 
     let later = |op: &mut Op| {
         if let Op::Add { job } = op {
             job.opts.delay = job.opts.delay.map(|delay| delay + 1);
         }
     };
-    let found = wrongs
-        .find(&[add("a"), add("b").delay(1_000)], later, "")
-        .await;
-    assert_about(
-        &found,
-        1,
-        &["delayed: score of b", "field delay", "event", "marker"],
-    );
+    let found = wrongs.find(&[add("a"), add("b").delay(1_000)], later, "").await;
+    assert_about(&found, 1, &["delayed: score of b", "field delay", "event", "marker"]);
 
-    let found = wrongs
-        .find(&[add("a"), counts()], same, "XTRIM {q}:events MAXLEN 1")
-        .await;
+    let found = wrongs.find(&[add("a"), counts()], same, "XTRIM {q}:events MAXLEN 1").await;
     assert_about(&found, 0, &["events: event 0", "added", "right"]);
 
-    let found = wrongs
-        .find(
-            &[add("a").priority(1), counts()],
-            same,
-            "ZADD {q}:prioritized 5 a",
-        )
-        .await;
-    assert_about(
-        &found,
-        0,
-        &["prioritized: score of a: left 4294967297.0, right 5.0"],
-    );
+    let found = wrongs.find(&[add("a").priority(1), counts()], same, "ZADD {q}:prioritized 5 a").await;
+    assert_about(&found, 0, &["prioritized: score of a: left 4294967297.0, right 5.0"]);
 
     let shorter = |op: &mut Op| {
         if let Op::SetWorker { opts } = op {
             opts.lock_duration = Some(20_000);
         }
     };
-    let steps = [
-        scenarios::worker(|w| w.lock_duration = Some(60_000)),
-        add("a"),
-        fetch(),
-    ];
+    let steps = [scenarios::worker(|w| w.lock_duration = Some(60_000)), add("a"), fetch()];
     assert_about(&wrongs.find(&steps, shorter, "").await, 2, &["a:lock: ttl"]);
 
     let other_value = |op: &mut Op| {
@@ -253,9 +192,7 @@ async fn a_difference_is_found_at_its_step() {
             *value = json!("other");
         }
     };
-    let found = wrongs
-        .find(&[add("a"), fetch(), complete("a")], other_value, "")
-        .await;
+    let found = wrongs.find(&[add("a"), fetch(), complete("a")], other_value, "").await;
     assert_about(&found, 2, &["field returnvalue", "events: event"]);
 
     let other_text = |op: &mut Op| {
@@ -263,9 +200,7 @@ async fn a_difference_is_found_at_its_step() {
             message.push('!');
         }
     };
-    let found = wrongs
-        .find(&[add("a"), fetch(), fail("a")], other_text, "")
-        .await;
+    let found = wrongs.find(&[add("a"), fetch(), fail("a")], other_text, "").await;
     assert_about(&found, 2, &["field failedReason", "field stacktrace"]);
 
     let other_job = |op: &mut Op| {
@@ -273,9 +208,7 @@ async fn a_difference_is_found_at_its_step() {
             *job = "b".into();
         }
     };
-    let found = wrongs
-        .find(&[add("a"), add("b"), get("a")], other_job, "")
-        .await;
+    let found = wrongs.find(&[add("a"), add("b"), get("a")], other_job, "").await;
     assert_about(&found, 2, &["reply: left", "\"id\":\"a\"", "\"id\":\"b\""]);
 
     let refused = |op: &mut Op| {
@@ -284,9 +217,5 @@ async fn a_difference_is_found_at_its_step() {
         }
     };
     let steps = [add("a").delay(50), op(Op::Promote { job: "a".into() })];
-    assert_about(
-        &wrongs.find(&steps, refused, "").await,
-        1,
-        &["reply: left null, right error Some(-3)"],
-    );
+    assert_about(&wrongs.find(&steps, refused, "").await, 1, &["reply: left null, right error Some(-3)"]);
 }

@@ -30,53 +30,26 @@ pub enum Op {
     /// `FlowProducer.addBulk` → `[{id, children?}]`.
     FlowAddBulk { flows: Vec<FlowNode> },
     /// `Queue.upsertJobScheduler` → `{id}` of the next iteration.
-    UpsertJobScheduler {
-        scheduler: String,
-        repeat: Repeat,
-        template: Template,
-    },
+    UpsertJobScheduler { scheduler: String, repeat: Repeat, template: Template },
     /// `Queue.removeJobScheduler` → bool.
     RemoveJobScheduler { scheduler: String },
 
     /// `Worker.getNextJob`, not blocking → `{job, limited, delayUntil}`; `job` as for [`Op::GetJob`], or null.
     GetNextJob { token: String },
     /// `Job.moveToCompleted` → `{next: id or null, limited, delayUntil}`.
-    MoveToCompleted {
-        job: String,
-        token: String,
-        value: Json,
-        fetch_next: bool,
-    },
+    MoveToCompleted { job: String, token: String, value: Json, fetch_next: bool },
     /// `Job.moveToFailed`, which retries if it may → as [`Op::MoveToCompleted`].
-    MoveToFailed {
-        job: String,
-        token: String,
-        message: String,
-        kind: FailKind,
-        fetch_next: bool,
-    },
+    MoveToFailed { job: String, token: String, message: String, kind: FailKind, fetch_next: bool },
     /// `Job.moveToDelayed`, to an absolute time.
-    MoveToDelayed {
-        job: String,
-        token: String,
-        timestamp: i64,
-    },
+    MoveToDelayed { job: String, token: String, timestamp: i64 },
     /// `Job.moveToWait` → whether the queue is rate limited.
     MoveToWait { job: String, token: String },
     /// `Job.moveToWaitingChildren` → whether it was moved.
     MoveToWaitingChildren { job: String, token: String },
     /// `Job.extendLock` → bool.
-    ExtendLock {
-        job: String,
-        token: String,
-        duration: u64,
-    },
+    ExtendLock { job: String, token: String, duration: u64 },
     /// `Worker.extendJobLocks` → the ids whose lock is lost.
-    ExtendLocks {
-        jobs: Vec<String>,
-        tokens: Vec<String>,
-        duration: u64,
-    },
+    ExtendLocks { jobs: Vec<String>, tokens: Vec<String>, duration: u64 },
     /// One run of the stalled check → the ids put back, sorted.
     StalledCheck,
     /// `Worker.rateLimit`.
@@ -101,11 +74,7 @@ pub enum Op {
     /// `Job.changePriority`.
     ChangePriority { job: String, opts: PriorityOpts },
     /// `Job.retry`.
-    RetryJob {
-        job: String,
-        state: String,
-        opts: RetryOpts,
-    },
+    RetryJob { job: String, state: String, opts: RetryOpts },
     /// `Job.remove`, an error if it is locked.
     RemoveJob { job: String },
     /// `Job.removeDeduplicationKey` → bool.
@@ -131,11 +100,7 @@ pub enum Op {
     /// `Queue.drain`.
     Drain { delayed: bool },
     /// `Queue.clean` → ids.
-    Clean {
-        grace: i64,
-        limit: u64,
-        state: String,
-    },
+    Clean { grace: i64, limit: u64, state: String },
     /// `Queue.obliterate`.
     Obliterate { opts: ObliterateOpts },
     /// `Queue.remove` → 1, or 0 if locked.
@@ -179,26 +144,11 @@ pub enum Op {
     /// `Queue.count` → number.
     Count,
     /// `Queue.getJobs` → ids.
-    GetJobs {
-        states: Vec<String>,
-        start: i64,
-        end: i64,
-        asc: bool,
-    },
+    GetJobs { states: Vec<String>, start: i64, end: i64, asc: bool },
     /// `Queue.getRanges` → ids.
-    GetRanges {
-        states: Vec<String>,
-        start: i64,
-        end: i64,
-        asc: bool,
-    },
+    GetRanges { states: Vec<String>, start: i64, end: i64, asc: bool },
     /// `Queue.getJobLogs` → `{logs, count}`.
-    GetJobLogs {
-        job: String,
-        start: i64,
-        end: i64,
-        asc: bool,
-    },
+    GetJobLogs { job: String, start: i64, end: i64, asc: bool },
     /// `Queue.getDeduplicationJobId` → id or null.
     GetDeduplicationJobId { deduplication: String },
     /// `Queue.isPaused` → bool.
@@ -586,10 +536,7 @@ impl Reply {
 
     /// A refusal.
     pub fn err(code: Option<i64>, message: impl Into<String>) -> Self {
-        Self::Err {
-            code,
-            message: message.into(),
-        }
+        Self::Err { code, message: message.into() }
     }
 
     /// The id of a job that this reply hands to a worker.

@@ -38,22 +38,12 @@ impl Step {
         let what = match &self.what {
             What::Op(op) => {
                 let text = serde_json::to_string(op).expect("an operation is JSON");
-                What::Op(
-                    serde_json::from_str(&text.replace("$last", last)).expect("still an operation"),
-                )
+                What::Op(serde_json::from_str(&text.replace("$last", last)).expect("still an operation"))
             }
-            What::Redis(words) => What::Redis(
-                words
-                    .iter()
-                    .map(|word| word.replace("$last", last))
-                    .collect(),
-            ),
+            What::Redis(words) => What::Redis(words.iter().map(|word| word.replace("$last", last)).collect()),
             What::Advance(ms) => What::Advance(*ms),
         };
-        Self {
-            queue: self.queue.clone(),
-            what,
-        }
+        Self { queue: self.queue.clone(), what }
     }
 }
 
@@ -99,9 +89,7 @@ pub struct Mismatch {
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "after step {}, {}:", self.index, self.step)?;
-        self.differences
-            .iter()
-            .try_for_each(|line| write!(f, "\n  {line}"))
+        self.differences.iter().try_for_each(|line| write!(f, "\n  {line}"))
     }
 }
 
@@ -117,15 +105,8 @@ pub struct Twin<L, R> {
 impl<L: Side, R: Side> Twin<L, R> {
     /// Brings two sides together.
     pub async fn new(left: L, right: R) -> Self {
-        assert_ne!(
-            left.redis_url(),
-            right.redis_url(),
-            "the sides share a database"
-        );
-        let redis = [
-            connect(left.redis_url()).await,
-            connect(right.redis_url()).await,
-        ];
+        assert_ne!(left.redis_url(), right.redis_url(), "the sides share a database");
+        let redis = [connect(left.redis_url()).await, connect(right.redis_url()).await];
         Self { left, right, redis }
     }
 
@@ -145,12 +126,7 @@ impl<L: Side, R: Side> Twin<L, R> {
         result
     }
 
-    async fn compare_under(
-        &mut self,
-        prefix: &str,
-        steps: &[Step],
-        tick: i64,
-    ) -> Result<(), Mismatch> {
+    async fn compare_under(&mut self, prefix: &str, steps: &[Step], tick: i64) -> Result<(), Mismatch> {
         let mut now = BEGIN;
         let mut last = String::from("$last");
         for (index, step) in steps.iter().enumerate() {
@@ -184,17 +160,10 @@ impl<L: Side, R: Side> Twin<L, R> {
                 }
             }
             let [left, right] = &mut self.redis;
-            let (l, r) = (
-                Dump::take(left, prefix).await,
-                Dump::take(right, prefix).await,
-            );
+            let (l, r) = (Dump::take(left, prefix).await, Dump::take(right, prefix).await);
             differences.extend(Dump::diff(&l, &r));
             if !differences.is_empty() {
-                return Err(Mismatch {
-                    index,
-                    step: step.to_string(),
-                    differences,
-                });
+                return Err(Mismatch { index, step: step.to_string(), differences });
             }
         }
         Ok(())
@@ -259,8 +228,5 @@ async fn send(redis: &mut MultiplexedConnection, command: &[String], queue: &str
     words.for_each(|word| {
         request.arg(word);
     });
-    let _: redis::Value = request
-        .query_async(redis)
-        .await
-        .expect("a command that Redis takes");
+    let _: redis::Value = request.query_async(redis).await.expect("a command that Redis takes");
 }

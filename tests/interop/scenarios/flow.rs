@@ -8,18 +8,9 @@ pub fn scenarios() -> Vec<Scenario> {
     let deps_count = |job: &str| op(Op::GetDependenciesCount { job: job.into() });
     let values = |job: &str| op(Op::GetChildrenValues { job: job.into() });
     let ignored = |job: &str| op(Op::GetIgnoredChildrenFailures { job: job.into() });
-    let wait_for_children = |job: &str| {
-        op(Op::MoveToWaitingChildren {
-            job: job.into(),
-            token: "t".into(),
-        })
-    };
-    let remove = |job: &str, remove_children: bool| {
-        op(Op::Remove {
-            job: job.into(),
-            opts: RemoveOpts { remove_children },
-        })
-    };
+    let wait_for_children = |job: &str| op(Op::MoveToWaitingChildren { job: job.into(), token: "t".into() });
+    let remove =
+        |job: &str, remove_children: bool| op(Op::Remove { job: job.into(), opts: RemoveOpts { remove_children } });
     let pair = || flow(node("p", [node("c", []), node("d", [])]));
     let failing = |policy: fn(&mut JobOpts)| {
         vec![
@@ -57,10 +48,7 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario(
             "a flow is read as a tree",
             [
-                flow(node(
-                    "p",
-                    [node("m", [node("x", []), node("y", [])]), node("d", [])],
-                )),
+                flow(node("p", [node("m", [node("x", []), node("y", [])]), node("d", [])])),
                 op(Op::GetFlow { job: "p".into() }),
                 op(Op::GetFlow { job: "m".into() }),
             ],
@@ -80,10 +68,7 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario(
             "flows across queues",
             [
-                flow(node(
-                    "p",
-                    [node("c", []).queue("other"), node("d", []).queue("third")],
-                )),
+                flow(node("p", [node("c", []).queue("other"), node("d", []).queue("third")])),
                 on("other", fetch()),
                 on("other", complete("c")),
                 on("third", fetch()),
@@ -93,10 +78,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 values("p"),
             ],
         ),
-        scenario(
-            "a root without children is a job",
-            [flow(node("p", [])), get("p"), fetch(), complete("p")],
-        ),
+        scenario("a root without children is a job", [flow(node("p", [])), get("p"), fetch(), complete("p")]),
         scenario(
             "a parent with a priority",
             [
@@ -141,39 +123,21 @@ pub fn scenarios() -> Vec<Scenario> {
             "several flows at once",
             [
                 op(Op::FlowAddBulk {
-                    flows: vec![
-                        node("p", [node("c", [])]),
-                        node("r", []),
-                        node("s", [node("x", []), node("y", [])]),
-                    ],
+                    flows: vec![node("p", [node("c", [])]), node("r", []), node("s", [node("x", []), node("y", [])])],
                 }),
                 counts(),
             ],
         ),
         scenario(
             "a parent cannot complete with pending children",
-            [
-                pair(),
-                redis("ZREM {q}:waiting-children p"),
-                redis("RPUSH {q}:wait p"),
-                fetch(),
-                complete("p"),
-                get("p"),
-            ],
+            [pair(), redis("ZREM {q}:waiting-children p"), redis("RPUSH {q}:wait p"), fetch(), complete("p"), get("p")],
         ),
         scenario("a failed child blocks its parent", failing(|_| {})),
         scenario(
             "a failed child is ignored",
             [
                 failing(|o| o.ignore_dependency_on_failure = Some(true)),
-                vec![
-                    ignored("p"),
-                    fetch(),
-                    complete("$last"),
-                    ignored("p"),
-                    fetch(),
-                    complete("p"),
-                ],
+                vec![ignored("p"), fetch(), complete("$last"), ignored("p"), fetch(), complete("p")],
             ]
             .concat(),
         ),
@@ -187,31 +151,21 @@ pub fn scenarios() -> Vec<Scenario> {
         ),
         scenario(
             "a failed child fails its parent",
-            [
-                failing(|o| o.fail_parent_on_failure = Some(true)),
-                vec![get("p"), fetch(), get("p")],
-            ]
-            .concat(),
+            [failing(|o| o.fail_parent_on_failure = Some(true)), vec![get("p"), fetch(), get("p")]].concat(),
         )
         .not_v5("fetching by hand fails the job by itself"),
         scenario(
             "a failed child lets its parent go on",
-            [
-                failing(|o| o.continue_parent_on_failure = Some(true)),
-                vec![get("p"), fetch(), get("p"), ignored("p")],
-            ]
-            .concat(),
+            [failing(|o| o.continue_parent_on_failure = Some(true)), vec![get("p"), fetch(), get("p"), ignored("p")]]
+                .concat(),
         ),
         scenario(
             "the failure climbs",
             [
                 flow(node(
                     "g",
-                    [node(
-                        "p",
-                        [node("c", []).opts(|o| o.fail_parent_on_failure = Some(true))],
-                    )
-                    .opts(|o| o.fail_parent_on_failure = Some(true))],
+                    [node("p", [node("c", []).opts(|o| o.fail_parent_on_failure = Some(true))])
+                        .opts(|o| o.fail_parent_on_failure = Some(true))],
                 )),
                 fetch(),
                 fail("c"),
@@ -253,11 +207,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 pair(),
                 fetch(),
                 fail("$last"),
-                op(Op::RetryJob {
-                    job: "$last".into(),
-                    state: "failed".into(),
-                    opts: RetryOpts::default(),
-                }),
+                op(Op::RetryJob { job: "$last".into(), state: "failed".into(), opts: RetryOpts::default() }),
                 deps("p"),
                 fetch(),
                 complete("$last"),
@@ -269,21 +219,11 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario(
             "an ignored child is retried",
             [
-                flow(node(
-                    "p",
-                    [
-                        node("c", []).opts(|o| o.ignore_dependency_on_failure = Some(true)),
-                        node("d", []),
-                    ],
-                )),
+                flow(node("p", [node("c", []).opts(|o| o.ignore_dependency_on_failure = Some(true)), node("d", [])])),
                 fetch(),
                 fetch(),
                 fail("c"),
-                op(Op::RetryJob {
-                    job: "c".into(),
-                    state: "failed".into(),
-                    opts: RetryOpts::default(),
-                }),
+                op(Op::RetryJob { job: "c".into(), state: "failed".into(), opts: RetryOpts::default() }),
                 deps("p"),
                 complete("d"),
                 state("p"),
@@ -292,84 +232,44 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario(
             "all failed children are retried",
             [
-                flow(node(
-                    "p",
-                    [
-                        node("c", []).opts(|o| o.ignore_dependency_on_failure = Some(true)),
-                        node("d", []),
-                    ],
-                )),
+                flow(node("p", [node("c", []).opts(|o| o.ignore_dependency_on_failure = Some(true)), node("d", [])])),
                 fetch(),
                 fetch(),
                 fail("c"),
-                op(Op::RetryJobs {
-                    opts: BulkOpts::default(),
-                }),
+                op(Op::RetryJobs { opts: BulkOpts::default() }),
                 deps("p"),
             ],
         )
         .not_v5("the parent does not get it back"),
         scenario(
             "a removed child releases its parent",
-            [
-                flow(node("p", [node("c", [])])),
-                remove("c", true),
-                state("p"),
-                fetch(),
-            ],
+            [flow(node("p", [node("c", [])])), remove("c", true), state("p"), fetch()],
         ),
-        scenario(
-            "one of two children is removed",
-            [pair(), remove("c", true), deps("p"), state("p")],
-        ),
+        scenario("one of two children is removed", [pair(), remove("c", true), deps("p"), state("p")]),
         scenario(
             "a parent is removed with its children",
-            [
-                flow(node("p", [node("c", [node("x", [])])])),
-                remove("p", true),
-                counts(),
-            ],
+            [flow(node("p", [node("c", [node("x", [])])])), remove("p", true), counts()],
         ),
-        scenario(
-            "a parent is removed with two children",
-            [pair(), remove("p", true), counts()],
-        ),
+        scenario("a parent is removed with two children", [pair(), remove("p", true), counts()]),
         scenario(
             "a parent cannot complete with a failed child",
             [
-                flow(node(
-                    "p",
-                    [node("c", []).opts(|o| o.fail_parent_on_failure = Some(true))],
-                )),
+                flow(node("p", [node("c", []).opts(|o| o.fail_parent_on_failure = Some(true))])),
                 fetch(),
                 fail("c"),
                 fetch(),
                 complete("p"),
                 get("p"),
-                op(Op::MoveToWaitingChildren {
-                    job: "p".into(),
-                    token: "t".into(),
-                }),
+                op(Op::MoveToWaitingChildren { job: "p".into(), token: "t".into() }),
                 state("p"),
             ],
         )
         .not_v5("fetching by hand fails the job by itself"),
         scenario(
             "a parent is removed without its children",
-            [
-                pair(),
-                remove("p", false),
-                counts(),
-                fetch(),
-                complete("$last"),
-                fetch(),
-                complete("$last"),
-            ],
+            [pair(), remove("p", false), counts(), fetch(), complete("$last"), fetch(), complete("$last")],
         ),
-        scenario(
-            "a locked child protects its parent",
-            [pair(), fetch(), remove("p", true), counts()],
-        ),
+        scenario("a locked child protects its parent", [pair(), fetch(), remove("p", true), counts()]),
         scenario(
             "unprocessed children are removed",
             [
@@ -395,10 +295,7 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario(
             "a child removed on completion stays in its parent",
             [
-                flow(node(
-                    "p",
-                    [node("c", []).opts(|o| o.remove_on_complete = Some(Keep::Remove(true)))],
-                )),
+                flow(node("p", [node("c", []).opts(|o| o.remove_on_complete = Some(Keep::Remove(true)))])),
                 fetch(),
                 complete("c"),
                 values("p"),
@@ -409,10 +306,7 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario(
             "a child removed on failure releases its parent",
             [
-                flow(node(
-                    "p",
-                    [node("c", []).opts(|o| o.remove_on_fail = Some(Keep::Remove(true)))],
-                )),
+                flow(node("p", [node("c", []).opts(|o| o.remove_on_fail = Some(Keep::Remove(true)))])),
                 fetch(),
                 fail("c"),
                 state("p"),
@@ -466,18 +360,14 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario(
             "a deduplicated root",
             [
-                flow(node("p", []).opts(|o| {
-                    o.deduplication = Some(Deduplication {
-                        id: "x".into(),
-                        ..Deduplication::default()
-                    })
-                })),
-                flow(node("r", []).opts(|o| {
-                    o.deduplication = Some(Deduplication {
-                        id: "x".into(),
-                        ..Deduplication::default()
-                    })
-                })),
+                flow(
+                    node("p", [])
+                        .opts(|o| o.deduplication = Some(Deduplication { id: "x".into(), ..Deduplication::default() })),
+                ),
+                flow(
+                    node("r", [])
+                        .opts(|o| o.deduplication = Some(Deduplication { id: "x".into(), ..Deduplication::default() })),
+                ),
                 counts(),
             ],
         )
@@ -485,30 +375,23 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario(
             "a parent is not deduplicated",
             [
-                flow(node("p", [node("c", [])]).opts(|o| {
-                    o.deduplication = Some(Deduplication {
-                        id: "x".into(),
-                        ..Deduplication::default()
-                    })
-                })),
+                flow(
+                    node("p", [node("c", [])])
+                        .opts(|o| o.deduplication = Some(Deduplication { id: "x".into(), ..Deduplication::default() })),
+                ),
                 counts(),
             ],
         )
         .not_v5("it is allowed"),
-        scenario(
-            "a flow with a bad node adds nothing",
-            [flow(node("p", [node("c", []), node("5", [])])), counts()],
-        ),
+        scenario("a flow with a bad node adds nothing", [flow(node("p", [node("c", []), node("5", [])])), counts()]),
         scenario(
             "a flow below an existing parent",
             [
                 pair(),
-                flow(node("x", [node("y", [])]).opts(|o| {
-                    o.parent = Some(Parent {
-                        id: "p".into(),
-                        queue: "{p}:q".into(),
-                    })
-                })),
+                flow(
+                    node("x", [node("y", [])])
+                        .opts(|o| o.parent = Some(Parent { id: "p".into(), queue: "{p}:q".into() })),
+                ),
                 deps("p"),
                 get("x"),
             ],
@@ -516,38 +399,20 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario(
             "a flow below a missing parent",
             [
-                flow(node("x", [node("y", [])]).opts(|o| {
-                    o.parent = Some(Parent {
-                        id: "nobody".into(),
-                        queue: "{p}:q".into(),
-                    })
-                })),
+                flow(
+                    node("x", [node("y", [])])
+                        .opts(|o| o.parent = Some(Parent { id: "nobody".into(), queue: "{p}:q".into() })),
+                ),
                 counts(),
             ],
         ),
         scenario(
             "a flow with a child that exists",
-            [
-                add("c"),
-                flow(node("p", [node("c", [])])),
-                get("c"),
-                deps("p"),
-                fetch(),
-                complete("c"),
-                state("p"),
-            ],
+            [add("c"), flow(node("p", [node("c", [])])), get("c"), deps("p"), fetch(), complete("c"), state("p")],
         ),
         scenario(
             "a flow with a child that is completed",
-            [
-                add("c"),
-                fetch(),
-                complete("c"),
-                flow(node("p", [node("c", [])])),
-                deps("p"),
-                state("p"),
-                fetch(),
-            ],
+            [add("c"), fetch(), complete("c"), flow(node("p", [node("c", [])])), deps("p"), state("p"), fetch()],
         )
         .not_v5("the parent is released by the add of the child"),
     ]

@@ -4,57 +4,27 @@ use super::*;
 
 /// Limits.
 pub fn scenarios() -> Vec<Scenario> {
-    let limited = |max: u64| {
-        worker(|w| {
-            w.limiter = Some(Limiter {
-                max,
-                duration: 60_000,
-            })
-        })
-    };
+    let limited = |max: u64| worker(|w| w.limiter = Some(Limiter { max, duration: 60_000 }));
     let ttl = |max: Option<u64>| op(Op::GetRateLimitTtl { max });
     let paused = "waiting jobs of a paused queue are in the list paused";
     vec![
         scenario(
             "so many in a window",
-            [
-                vec![limited(2), add("a"), add("b"), add("c")],
-                fetches(3),
-                vec![ttl(Some(2)), expire_limiter(), fetch()],
-            ]
-            .concat(),
+            [vec![limited(2), add("a"), add("b"), add("c")], fetches(3), vec![ttl(Some(2)), expire_limiter(), fetch()]]
+                .concat(),
         ),
         scenario(
             "a limit holds for the next job too",
-            [
-                limited(1),
-                add("a"),
-                add("b"),
-                fetch(),
-                complete("a").and_fetch(),
-                expire_limiter(),
-                fetch(),
-            ],
+            [limited(1), add("a"), add("b"), fetch(), complete("a").and_fetch(), expire_limiter(), fetch()],
         ),
         scenario(
             "a limited fetch promotes nevertheless",
-            [
-                limited(1),
-                add("a"),
-                add("b").delay(1_000),
-                fetch(),
-                wait(2_000),
-                fetch(),
-                state("b"),
-            ],
+            [limited(1), add("a"), add("b").delay(1_000), fetch(), wait(2_000), fetch(), state("b")],
         ),
         scenario(
             "the limit of the queue",
             [
-                op(Op::SetGlobalRateLimit {
-                    max: 1,
-                    duration: 60_000,
-                }),
+                op(Op::SetGlobalRateLimit { max: 1, duration: 60_000 }),
                 op(Op::GetGlobalRateLimit),
                 op(Op::GetMeta),
                 add("a"),
@@ -70,16 +40,8 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario(
             "max is the queue's, duration the worker's",
             [
-                worker(|w| {
-                    w.limiter = Some(Limiter {
-                        max: 10,
-                        duration: 600_000,
-                    })
-                }),
-                op(Op::SetGlobalRateLimit {
-                    max: 1,
-                    duration: 60_000,
-                }),
+                worker(|w| w.limiter = Some(Limiter { max: 10, duration: 600_000 })),
+                op(Op::SetGlobalRateLimit { max: 1, duration: 60_000 }),
                 add("a"),
                 add("b"),
                 fetch(),
@@ -102,12 +64,7 @@ pub fn scenarios() -> Vec<Scenario> {
         ),
         scenario(
             "a limit by hand without any max is none",
-            [
-                add("a"),
-                op(Op::RateLimit { ms: 60_000 }),
-                ttl(None),
-                fetch(),
-            ],
+            [add("a"), op(Op::RateLimit { ms: 60_000 }), ttl(None), fetch()],
         ),
         scenario(
             "a worker limits and gives back",
@@ -117,10 +74,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 add("b"),
                 fetch(),
                 op(Op::WorkerRateLimit { ms: 60_000 }),
-                op(Op::MoveToWait {
-                    job: "a".into(),
-                    token: "t".into(),
-                }),
+                op(Op::MoveToWait { job: "a".into(), token: "t".into() }),
                 fetch(),
                 expire_limiter(),
                 fetch(),
@@ -129,15 +83,7 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario("no limiter, no time", [ttl(None), ttl(Some(3))]),
         scenario(
             "a deferred failure is not counted",
-            [
-                limited(1),
-                add("a"),
-                add("b"),
-                redis("HSET {q}:a defa why"),
-                fetch(),
-                fetch(),
-                fetch(),
-            ],
+            [limited(1), add("a"), add("b"), redis("HSET {q}:a defa why"), fetch(), fetch(), fetch()],
         )
         .not_v5("it is counted, and fetching by hand fails the job by itself"),
         scenario(
@@ -199,10 +145,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 add("a"),
                 add("b"),
                 fetch(),
-                op(Op::MoveToWait {
-                    job: "a".into(),
-                    token: "t".into(),
-                }),
+                op(Op::MoveToWait { job: "a".into(), token: "t".into() }),
                 fetch(),
             ],
         ),
@@ -232,21 +175,10 @@ pub fn scenarios() -> Vec<Scenario> {
         ),
         scenario(
             "jobs stay in wait while paused",
-            [
-                add("a"),
-                add("b").priority(2),
-                op(Op::Pause),
-                counts(),
-                state("a"),
-                op(Op::Resume),
-                fetch(),
-            ],
+            [add("a"), add("b").priority(2), op(Op::Pause), counts(), state("a"), op(Op::Resume), fetch()],
         )
         .not_v5(paused),
-        scenario(
-            "resume wakes for delayed jobs",
-            [add("a").delay(60_000), op(Op::Pause), op(Op::Resume)],
-        ),
+        scenario("resume wakes for delayed jobs", [add("a").delay(60_000), op(Op::Pause), op(Op::Resume)]),
         scenario(
             "resume merges the list of version 5",
             [
@@ -254,12 +186,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 add("d"),
                 redis("HSET {q}:meta paused 1"),
                 op(Op::Resume),
-                op(Op::GetRanges {
-                    states: vec!["wait".into()],
-                    start: 0,
-                    end: -1,
-                    asc: true,
-                }),
+                op(Op::GetRanges { states: vec!["wait".into()], start: 0, end: -1, asc: true }),
             ],
         )
         .not_v5("it overwrites wait"),
@@ -269,12 +196,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 redis("RPUSH {q}:paused a b c"),
                 redis("HSET {q}:meta paused 1"),
                 op(Op::Resume),
-                op(Op::GetRanges {
-                    states: vec!["wait".into()],
-                    start: 0,
-                    end: -1,
-                    asc: true,
-                }),
+                op(Op::GetRanges { states: vec!["wait".into()], start: 0, end: -1, asc: true }),
             ],
         ),
         scenario(
@@ -291,14 +213,7 @@ pub fn scenarios() -> Vec<Scenario> {
         .not_v5(paused),
         scenario(
             "active jobs finish while paused",
-            [
-                add("a"),
-                add("b"),
-                fetch(),
-                op(Op::Pause),
-                complete("a"),
-                counts(),
-            ],
+            [add("a"), add("b"), fetch(), op(Op::Pause), complete("a"), counts()],
         )
         .not_v5(paused),
     ]

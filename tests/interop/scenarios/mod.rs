@@ -46,19 +46,12 @@ pub const TABLES: &[Table] = &[
 pub fn for_oxmq(version: BullMq) -> Vec<Scenario> {
     let all = TABLES.iter().flat_map(|(_, scenarios)| scenarios());
     let like = |s: &Scenario| version == BullMq::V6 || s.differs_v5.is_none();
-    all.filter(|s| s.differs_oxmq.is_none() && like(s))
-        .collect()
+    all.filter(|s| s.differs_oxmq.is_none() && like(s)).collect()
 }
 
 /// A scenario that both versions of BullMQ play the same way.
 pub fn scenario(name: &'static str, steps: impl Into<Vec<Step>>) -> Scenario {
-    Scenario {
-        name,
-        steps: steps.into(),
-        tick: 1,
-        differs_v5: None,
-        differs_oxmq: None,
-    }
+    Scenario { name, steps: steps.into(), tick: 1, differs_v5: None, differs_oxmq: None }
 }
 
 impl Scenario {
@@ -86,10 +79,7 @@ impl Scenario {
 
 /// An operation on queue `q`.
 pub fn op(op: Op) -> Step {
-    Step {
-        queue: "q".into(),
-        what: What::Op(op),
-    }
+    Step { queue: "q".into(), what: What::Op(op) }
 }
 
 /// A step on another queue.
@@ -100,19 +90,13 @@ pub fn on(queue: &str, mut step: Step) -> Step {
 
 /// Time passes.
 pub fn wait(ms: i64) -> Step {
-    Step {
-        queue: "q".into(),
-        what: What::Advance(ms),
-    }
+    Step { queue: "q".into(), what: What::Advance(ms) }
 }
 
 /// A Redis command, words divided by spaces; `{q}` is the queue's key prefix.
 pub fn redis(command: &str) -> Step {
     let words = command.split(' ').map(str::to_owned).collect();
-    Step {
-        queue: "q".into(),
-        what: What::Redis(words),
-    }
+    Step { queue: "q".into(), what: What::Redis(words) }
 }
 
 /// The lock of a job expires.
@@ -139,18 +123,13 @@ fn new_job(id: Option<&str>) -> NewJob {
     NewJob {
         name: "work".into(),
         data: json!({ "for": id.unwrap_or("anyone") }),
-        opts: JobOpts {
-            job_id: id.map(str::to_owned),
-            ..JobOpts::default()
-        },
+        opts: JobOpts { job_id: id.map(str::to_owned), ..JobOpts::default() },
     }
 }
 
 /// Adds a job with an id; options follow as methods of [`Step`].
 pub fn add(id: &str) -> Step {
-    op(Op::Add {
-        job: new_job(Some(id)),
-    })
+    op(Op::Add { job: new_job(Some(id)) })
 }
 
 /// Adds a job that gets a number.
@@ -164,9 +143,7 @@ pub fn add_bulk(adds: impl IntoIterator<Item = Step>) -> Step {
         What::Op(Op::Add { job }) => job,
         other => panic!("not an add: {other:?}"),
     });
-    op(Op::AddBulk {
-        jobs: jobs.collect(),
-    })
+    op(Op::AddBulk { jobs: jobs.collect() })
 }
 
 impl Step {
@@ -224,40 +201,28 @@ impl Step {
     /// With a backoff of this kind and delay.
     pub fn backoff(self, kind: &str, delay: u64) -> Self {
         self.opts(|o| {
-            o.backoff = Some(Backoff {
-                kind: kind.into(),
-                delay: Some(delay),
-                jitter: None,
-            });
+            o.backoff = Some(Backoff { kind: kind.into(), delay: Some(delay), jitter: None });
         })
     }
 
     /// With a deduplication id and more.
     pub fn dedup(self, id: &str, more: impl FnOnce(&mut Deduplication)) -> Self {
-        let mut deduplication = Deduplication {
-            id: id.into(),
-            ..Deduplication::default()
-        };
+        let mut deduplication = Deduplication { id: id.into(), ..Deduplication::default() };
         more(&mut deduplication);
         self.opts(|o| o.deduplication = Some(deduplication))
     }
 
     /// As the child of a job of the queue `q`.
     pub fn parent(self, id: &str) -> Self {
-        self.opts(|o| {
-            o.parent = Some(Parent {
-                id: id.into(),
-                queue: "{p}:q".into(),
-            })
-        })
+        self.opts(|o| o.parent = Some(Parent { id: id.into(), queue: "{p}:q".into() }))
     }
 
     /// With another token, and asking for a next job.
     pub fn and_fetch(mut self) -> Self {
         match &mut self.what {
-            What::Op(
-                Op::MoveToCompleted { fetch_next, .. } | Op::MoveToFailed { fetch_next, .. },
-            ) => *fetch_next = true,
+            What::Op(Op::MoveToCompleted { fetch_next, .. } | Op::MoveToFailed { fetch_next, .. }) => {
+                *fetch_next = true
+            }
             other => panic!("no finish: {other:?}"),
         }
         self
@@ -301,34 +266,18 @@ pub fn fetch() -> Step {
 
 /// Completes a job.
 pub fn complete(job: &str) -> Step {
-    op(Op::MoveToCompleted {
-        job: job.into(),
-        token: t(),
-        value: json!({ "done": job }),
-        fetch_next: false,
-    })
+    op(Op::MoveToCompleted { job: job.into(), token: t(), value: json!({ "done": job }), fetch_next: false })
 }
 
 /// Completes a job with a value.
 pub fn complete_with(job: &str, value: Json) -> Step {
-    op(Op::MoveToCompleted {
-        job: job.into(),
-        token: t(),
-        value,
-        fetch_next: false,
-    })
+    op(Op::MoveToCompleted { job: job.into(), token: t(), value, fetch_next: false })
 }
 
 /// Fails an attempt at a job.
 pub fn fail(job: &str) -> Step {
     let message = format!("{job} broke");
-    op(Op::MoveToFailed {
-        job: job.into(),
-        token: t(),
-        message,
-        kind: FailKind::Error,
-        fetch_next: false,
-    })
+    op(Op::MoveToFailed { job: job.into(), token: t(), message, kind: FailKind::Error, fetch_next: false })
 }
 
 /// Takes `n` jobs in turn.
@@ -355,18 +304,8 @@ pub fn state(job: &str) -> Step {
 
 /// Counts all.
 pub fn counts() -> Step {
-    let states = [
-        "active",
-        "completed",
-        "delayed",
-        "failed",
-        "prioritized",
-        "wait",
-        "waiting-children",
-    ];
-    op(Op::GetJobCounts {
-        states: states.map(str::to_owned).to_vec(),
-    })
+    let states = ["active", "completed", "delayed", "failed", "prioritized", "wait", "waiting-children"];
+    op(Op::GetJobCounts { states: states.map(str::to_owned).to_vec() })
 }
 
 /// A node of a flow in queue `q`.
@@ -375,10 +314,7 @@ pub fn node(id: &str, children: impl Into<Vec<FlowNode>>) -> FlowNode {
         name: "node".into(),
         queue_name: "q".into(),
         data: json!({ "node": id }),
-        opts: JobOpts {
-            job_id: Some(id.into()),
-            ..JobOpts::default()
-        },
+        opts: JobOpts { job_id: Some(id.into()), ..JobOpts::default() },
         children: children.into(),
     }
 }

@@ -4,62 +4,25 @@ use super::*;
 
 /// Processing.
 pub fn scenarios() -> Vec<Scenario> {
-    let extend = |job: &str| {
-        op(Op::ExtendLock {
-            job: job.into(),
-            token: "t".into(),
-            duration: 90_000,
-        })
-    };
-    let to_wait = |job: &str| {
-        op(Op::MoveToWait {
-            job: job.into(),
-            token: "t".into(),
-        })
-    };
+    let extend = |job: &str| op(Op::ExtendLock { job: job.into(), token: "t".into(), duration: 90_000 });
+    let to_wait = |job: &str| op(Op::MoveToWait { job: job.into(), token: "t".into() });
     vec![
         scenario("nothing to take", [fetch(), add("a"), fetch(), fetch()]),
         scenario(
             "a job is taken and completed",
-            [
-                add("a"),
-                fetch(),
-                get("a"),
-                state("a"),
-                complete("a"),
-                get("a"),
-                state("a"),
-            ],
+            [add("a"), fetch(), get("a"), state("a"), complete("a"), get("a"), state("a")],
         ),
         scenario(
             "drained comes with the last job",
-            [
-                add("a"),
-                add("b"),
-                fetch(),
-                fetch(),
-                complete("a"),
-                complete("b"),
-            ],
+            [add("a"), add("b"), fetch(), fetch(), complete("a"), complete("b")],
         ),
         scenario(
             "drained comes with the last fetch",
-            [
-                add("a"),
-                add("b"),
-                fetch(),
-                complete("a").and_fetch(),
-                complete("$last").and_fetch(),
-            ],
+            [add("a"), add("b"), fetch(), complete("a").and_fetch(), complete("$last").and_fetch()],
         ),
         scenario(
             "no drained while a job is delayed",
-            [
-                add("a"),
-                add("b").delay(60_000),
-                fetch(),
-                complete("a").and_fetch(),
-            ],
+            [add("a"), add("b").delay(60_000), fetch(), complete("a").and_fetch()],
         ),
         scenario(
             "drained despite delayed if nothing is asked for",
@@ -67,13 +30,7 @@ pub fn scenarios() -> Vec<Scenario> {
         ),
         scenario(
             "completing fetches a prioritized job",
-            [
-                add("a"),
-                add("b").priority(4),
-                fetch(),
-                complete("a").and_fetch(),
-                complete("$last"),
-            ],
+            [add("a"), add("b").priority(4), fetch(), complete("a").and_fetch(), complete("$last")],
         ),
         scenario(
             "completing promotes what is due",
@@ -108,92 +65,37 @@ pub fn scenarios() -> Vec<Scenario> {
                 get("d"),
             ],
         ),
-        scenario(
-            "a failure without attempts is final",
-            [add("a"), fetch(), fail("a"), get("a"), state("a")],
-        ),
+        scenario("a failure without attempts is final", [add("a"), fetch(), fail("a"), get("a"), state("a")]),
         scenario(
             "failing fetches the next job",
-            [
-                add("a"),
-                add("b"),
-                fetch(),
-                fail("a").and_fetch(),
-                complete("$last").and_fetch(),
-            ],
+            [add("a"), add("b"), fetch(), fail("a").and_fetch(), complete("$last").and_fetch()],
         ),
-        scenario(
-            "a job that is not active cannot be finished",
-            [add("a"), complete("a"), fail("a"), get("a")],
-        ),
-        scenario(
-            "a missing job cannot be finished",
-            [complete("nobody"), fail("nobody"), counts()],
-        ),
+        scenario("a job that is not active cannot be finished", [add("a"), complete("a"), fail("a"), get("a")]),
+        scenario("a missing job cannot be finished", [complete("nobody"), fail("nobody"), counts()]),
         scenario(
             "a finished job cannot be finished again",
-            [
-                add("a"),
-                fetch(),
-                complete("a"),
-                complete("a"),
-                fail("a"),
-                get("a"),
-            ],
+            [add("a"), fetch(), complete("a"), complete("a"), fail("a"), get("a")],
         ),
         scenario(
             "a lost lock refuses the finish",
-            [
-                add("a"),
-                fetch(),
-                lose_lock("a"),
-                complete("a"),
-                fail("a"),
-                get("a"),
-            ],
+            [add("a"), fetch(), lose_lock("a"), complete("a"), fail("a"), get("a")],
         ),
         scenario(
             "another's lock refuses the finish",
-            [
-                add("a"),
-                fetch(),
-                complete("a").token("other"),
-                fail("a").token("other"),
-                complete("a"),
-            ],
+            [add("a"), fetch(), complete("a").token("other"), fail("a").token("other"), complete("a")],
         ),
         scenario(
             "a stolen lock refuses the old owner",
-            [
-                add("a"),
-                fetch(),
-                steal_lock("a"),
-                complete("a"),
-                extend("a"),
-                complete("a").token("thief"),
-            ],
+            [add("a"), fetch(), steal_lock("a"), complete("a"), extend("a"), complete("a").token("thief")],
         ),
         scenario(
             "a job out of active loses its lock in vain",
-            [
-                add("a"),
-                fetch(),
-                redis("LREM {q}:active 0 a"),
-                complete("a"),
-                get("a"),
-            ],
+            [add("a"), fetch(), redis("LREM {q}:active 0 a"), complete("a"), get("a")],
         )
         .not_oxmq("a refusal leaves everything as it was, the lock too"),
         scenario(
             "locks are renewed by their owner",
-            [
-                add("a"),
-                fetch(),
-                extend("a"),
-                extend("a").token("other"),
-                lose_lock("a"),
-                extend("a"),
-            ],
+            [add("a"), fetch(), extend("a"), extend("a").token("other"), lose_lock("a"), extend("a")],
         ),
         scenario(
             "many locks are renewed at once",
@@ -214,75 +116,30 @@ pub fn scenarios() -> Vec<Scenario> {
         ),
         scenario(
             "the lock lives as long as the worker says",
-            [
-                worker(|w| w.lock_duration = Some(120_000)),
-                add("a"),
-                fetch(),
-            ],
+            [worker(|w| w.lock_duration = Some(120_000)), add("a"), fetch()],
         ),
         scenario(
             "a named worker leaves its name",
-            [
-                worker(|w| w.name = Some("ada".into())),
-                add("a"),
-                fetch(),
-                get("a"),
-                complete("a"),
-                get("a"),
-            ],
+            [worker(|w| w.name = Some("ada".into())), add("a"), fetch(), get("a"), complete("a"), get("a")],
         ),
         scenario(
             "a job goes back to wait, next to run",
-            [
-                add("a"),
-                add("b"),
-                fetch(),
-                to_wait("a"),
-                get("a"),
-                fetch(),
-                get("a"),
-            ],
+            [add("a"), add("b"), fetch(), to_wait("a"), get("a"), fetch(), get("a")],
         ),
         scenario(
             "a prioritized job goes back to the front of its class",
-            [
-                add("a").priority(3),
-                add("b").priority(3),
-                fetch(),
-                to_wait("a"),
-                fetch(),
-                fetch(),
-            ],
+            [add("a").priority(3), add("b").priority(3), fetch(), to_wait("a"), fetch(), fetch()],
         ),
         scenario(
             "going back needs the lock",
-            [
-                add("a"),
-                fetch(),
-                to_wait("a").token("other"),
-                lose_lock("a"),
-                to_wait("a"),
-                to_wait("nobody"),
-            ],
+            [add("a"), fetch(), to_wait("a").token("other"), lose_lock("a"), to_wait("a"), to_wait("nobody")],
         ),
-        scenario(
-            "a paused queue hands out nothing",
-            [add("a"), op(Op::Pause), fetch(), op(Op::Resume), fetch()],
-        )
-        .not_v5("waiting jobs of a paused queue are in the list paused"),
-        scenario(
-            "no drained while paused",
-            [add("a"), fetch(), op(Op::Pause), complete("a").and_fetch()],
-        ),
+        scenario("a paused queue hands out nothing", [add("a"), op(Op::Pause), fetch(), op(Op::Resume), fetch()])
+            .not_v5("waiting jobs of a paused queue are in the list paused"),
+        scenario("no drained while paused", [add("a"), fetch(), op(Op::Pause), complete("a").and_fetch()]),
         scenario(
             "delayed jobs are promoted while paused",
-            [
-                add("a").delay(1_000),
-                op(Op::Pause),
-                wait(2_000),
-                fetch(),
-                state("a"),
-            ],
+            [add("a").delay(1_000), op(Op::Pause), wait(2_000), fetch(), state("a")],
         )
         .not_v5("waiting jobs of a paused queue are in the list paused"),
         scenario(
@@ -290,53 +147,26 @@ pub fn scenarios() -> Vec<Scenario> {
             [
                 add("a"),
                 fetch(),
-                op(Op::UpdateProgress {
-                    job: "a".into(),
-                    progress: json!(42),
-                }),
-                op(Op::UpdateProgress {
-                    job: "a".into(),
-                    progress: json!({ "step": [1, 2] }),
-                }),
-                op(Op::UpdateProgress {
-                    job: "a".into(),
-                    progress: json!("half"),
-                }),
-                op(Op::UpdateProgress {
-                    job: "a".into(),
-                    progress: json!(true),
-                }),
+                op(Op::UpdateProgress { job: "a".into(), progress: json!(42) }),
+                op(Op::UpdateProgress { job: "a".into(), progress: json!({ "step": [1, 2] }) }),
+                op(Op::UpdateProgress { job: "a".into(), progress: json!("half") }),
+                op(Op::UpdateProgress { job: "a".into(), progress: json!(true) }),
                 get("a"),
-                op(Op::UpdateProgress {
-                    job: "nobody".into(),
-                    progress: json!(1),
-                }),
+                op(Op::UpdateProgress { job: "nobody".into(), progress: json!(1) }),
                 complete("a"),
-                op(Op::UpdateProgress {
-                    job: "a".into(),
-                    progress: json!(100),
-                }),
+                op(Op::UpdateProgress { job: "a".into(), progress: json!(100) }),
             ],
         ),
         scenario(
             "data is replaced in any state",
             [
                 add("a"),
-                op(Op::UpdateData {
-                    job: "a".into(),
-                    data: json!({ "new": 1 }),
-                }),
+                op(Op::UpdateData { job: "a".into(), data: json!({ "new": 1 }) }),
                 fetch(),
                 complete("a"),
-                op(Op::UpdateData {
-                    job: "a".into(),
-                    data: Json::Null,
-                }),
+                op(Op::UpdateData { job: "a".into(), data: Json::Null }),
                 get("a"),
-                op(Op::UpdateData {
-                    job: "nobody".into(),
-                    data: json!(1),
-                }),
+                op(Op::UpdateData { job: "nobody".into(), data: json!(1) }),
             ],
         ),
         scenario(
@@ -358,15 +188,9 @@ pub fn scenarios() -> Vec<Scenario> {
                     fail("j6"),
                 ],
                 vec![
-                    op(Op::GetMetrics {
-                        state: "completed".into(),
-                    }),
-                    op(Op::GetMetrics {
-                        state: "failed".into(),
-                    }),
-                    op(Op::ExportPrometheusMetrics {
-                        globals: [("host".to_owned(), "a\"b\\c\nd".to_owned())].into(),
-                    }),
+                    op(Op::GetMetrics { state: "completed".into() }),
+                    op(Op::GetMetrics { state: "failed".into() }),
+                    op(Op::ExportPrometheusMetrics { globals: [("host".to_owned(), "a\"b\\c\nd".to_owned())].into() }),
                 ],
             ]
             .concat(),
@@ -379,14 +203,10 @@ pub fn scenarios() -> Vec<Scenario> {
                 add("a").attempts(2),
                 fetch(),
                 fail("a"),
-                op(Op::GetMetrics {
-                    state: "failed".into(),
-                }),
+                op(Op::GetMetrics { state: "failed".into() }),
                 fetch(),
                 fail("a"),
-                op(Op::GetMetrics {
-                    state: "failed".into(),
-                }),
+                op(Op::GetMetrics { state: "failed".into() }),
             ],
         ),
         scenario(
@@ -401,19 +221,12 @@ pub fn scenarios() -> Vec<Scenario> {
                 fetch(),
                 fail("b"),
                 op(Op::IsFinished { job: "b".into() }),
-                op(Op::IsFinished {
-                    job: "nobody".into(),
-                }),
+                op(Op::IsFinished { job: "nobody".into() }),
             ],
         ),
         scenario(
             "a job without a hash is a ghost",
-            [
-                redis("LPUSH {q}:wait ghost"),
-                fetch(),
-                complete("ghost"),
-                get("ghost"),
-            ],
+            [redis("LPUSH {q}:wait ghost"), fetch(), complete("ghost"), get("ghost")],
         )
         .not_oxmq("an id without a job is dropped"),
     ]

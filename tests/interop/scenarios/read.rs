@@ -5,48 +5,14 @@ use super::*;
 /// Reading.
 pub fn scenarios() -> Vec<Scenario> {
     let texts = |states: &[&str]| -> Vec<String> { states.iter().map(|&s| s.to_owned()).collect() };
-    let jobs = |states: &[&str], start: i64, end: i64, asc: bool| {
-        op(Op::GetJobs {
-            states: texts(states),
-            start,
-            end,
-            asc,
-        })
-    };
-    let ranges = |states: &[&str], start: i64, end: i64, asc: bool| {
-        op(Op::GetRanges {
-            states: texts(states),
-            start,
-            end,
-            asc,
-        })
-    };
-    let is = |job: &str, state: &str| {
-        op(Op::IsInState {
-            job: job.into(),
-            state: state.into(),
-        })
-    };
+    let jobs =
+        |states: &[&str], start: i64, end: i64, asc: bool| op(Op::GetJobs { states: texts(states), start, end, asc });
+    let ranges =
+        |states: &[&str], start: i64, end: i64, asc: bool| op(Op::GetRanges { states: texts(states), start, end, asc });
+    let is = |job: &str, state: &str| op(Op::IsInState { job: job.into(), state: state.into() });
     let five = || -> Vec<Step> { (1..=5).map(|i| add(&format!("w{i}"))).collect() };
-    let pages: &[(i64, i64)] = &[
-        (0, -1),
-        (0, 1),
-        (1, 3),
-        (3, 10),
-        (-3, -1),
-        (0, -2),
-        (-1, -1),
-        (2, 1),
-        (5, 10),
-    ];
-    let states = [
-        "Completed",
-        "Failed",
-        "Delayed",
-        "Active",
-        "Waiting",
-        "WaitingChildren",
-    ];
+    let pages: &[(i64, i64)] = &[(0, -1), (0, 1), (1, 3), (3, 10), (-3, -1), (0, -2), (-1, -1), (2, 1), (5, 10)];
+    let states = ["Completed", "Failed", "Delayed", "Active", "Waiting", "WaitingChildren"];
     vec![
         scenario(
             "pages of a list",
@@ -70,9 +36,7 @@ pub fn scenarios() -> Vec<Scenario> {
             "pages of a sorted set",
             [
                 five(),
-                (1..=5)
-                    .flat_map(|i| [fetch(), complete(&format!("w{i}"))])
-                    .collect(),
+                (1..=5).flat_map(|i| [fetch(), complete(&format!("w{i}"))]).collect(),
                 pages
                     .iter()
                     .flat_map(|&(s, e)| {
@@ -122,27 +86,16 @@ pub fn scenarios() -> Vec<Scenario> {
                 add("d"),
                 fetch(),
                 complete("a"),
-                op(Op::GetJobCounts {
-                    states: texts(&["wait", "delayed", "repeat", "completed"]),
-                }),
+                op(Op::GetJobCounts { states: texts(&["wait", "delayed", "repeat", "completed"]) }),
                 op(Op::Count),
                 counts(),
             ],
         ),
-        scenario(
-            "counts of all states",
-            [add("a"), op(Op::GetJobCounts { states: vec![] })],
-        )
-        .not_v5("it counts paused too"),
+        scenario("counts of all states", [add("a"), op(Op::GetJobCounts { states: vec![] })])
+            .not_v5("it counts paused too"),
         scenario(
             "a legacy marker is not counted",
-            [
-                redis("RPUSH {q}:wait 0:5"),
-                counts(),
-                add("a"),
-                counts(),
-                fetch(),
-            ],
+            [redis("RPUSH {q}:wait 0:5"), counts(), add("a"), counts(), fetch()],
         ),
         scenario(
             "counts by priority",
@@ -151,9 +104,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 add("b").priority(2),
                 add("c").priority(2),
                 add("d").priority(2_097_151),
-                op(Op::GetCountsPerPriority {
-                    priorities: vec![0, 2, 7, 2, 2_097_151],
-                }),
+                op(Op::GetCountsPerPriority { priorities: vec![0, 2, 7, 2, 2_097_151] }),
             ],
         ),
         scenario(
@@ -173,11 +124,7 @@ pub fn scenarios() -> Vec<Scenario> {
                     add("d").delay(60_000),
                     flow(node("parent", [node("c", [])])),
                 ],
-                [
-                    "done", "broken", "busy", "w", "p", "d", "parent", "c", "nobody",
-                ]
-                .map(state)
-                .to_vec(),
+                ["done", "broken", "busy", "w", "p", "d", "parent", "c", "nobody"].map(state).to_vec(),
                 ["done", "broken", "busy", "w", "p", "d", "parent"]
                     .iter()
                     .flat_map(|job| states.map(|s| is(job, s)))
@@ -200,15 +147,8 @@ pub fn scenarios() -> Vec<Scenario> {
             [
                 get("nobody"),
                 state("nobody"),
-                op(Op::IsFinished {
-                    job: "nobody".into(),
-                }),
-                op(Op::GetJobLogs {
-                    job: "nobody".into(),
-                    start: 0,
-                    end: -1,
-                    asc: true,
-                }),
+                op(Op::IsFinished { job: "nobody".into() }),
+                op(Op::GetJobLogs { job: "nobody".into(), start: 0, end: -1, asc: true }),
             ],
         ),
         scenario(
@@ -220,32 +160,20 @@ pub fn scenarios() -> Vec<Scenario> {
                     "HSET {q}:b name n data [1] opts {\"kl\":3,\"other\":true} timestamp 5 delay 7 priority 2 ats 3 atm 2 stc 1 progress 5 pb w",
                 ),
                 get("b"),
-                redis(
-                    "HSET {q}:c name n attemptsMade 4 atm 2 timestamp 5 delay 0 priority 0 stacktrace nonsense",
-                ),
+                redis("HSET {q}:c name n attemptsMade 4 atm 2 timestamp 5 delay 0 priority 0 stacktrace nonsense"),
                 get("c"),
             ],
         ),
         scenario(
             "metrics of nobody",
-            [
-                op(Op::GetMetrics {
-                    state: "completed".into(),
-                }),
-                op(Op::GetMetrics {
-                    state: "failed".into(),
-                }),
-            ],
+            [op(Op::GetMetrics { state: "completed".into() }), op(Op::GetMetrics { state: "failed".into() })],
         ),
         scenario(
             "the settings of a queue",
             [
                 op(Op::GetMeta),
                 op(Op::SetGlobalConcurrency { concurrency: 7 }),
-                op(Op::SetGlobalRateLimit {
-                    max: 3,
-                    duration: 1_000,
-                }),
+                op(Op::SetGlobalRateLimit { max: 3, duration: 1_000 }),
                 op(Op::Pause),
                 op(Op::GetMeta),
                 redis("HSET {q}:meta mine kept"),
@@ -255,11 +183,7 @@ pub fn scenarios() -> Vec<Scenario> {
         ),
         scenario(
             "text for Prometheus",
-            [
-                add("a"),
-                add("b").delay(100),
-                op(Op::ExportPrometheusMetrics { globals: [].into() }),
-            ],
+            [add("a"), add("b").delay(100), op(Op::ExportPrometheusMetrics { globals: [].into() })],
         )
         .not_v5("it counts paused too"),
     ]

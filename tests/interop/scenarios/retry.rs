@@ -8,25 +8,12 @@ pub fn scenarios() -> Vec<Scenario> {
         op(Op::RetryJob {
             job: job.into(),
             state: state.into(),
-            opts: RetryOpts {
-                reset_attempts_made: made,
-                reset_attempts_started: started,
-            },
+            opts: RetryOpts { reset_attempts_made: made, reset_attempts_started: started },
         })
     };
-    let retry_all = |state: &str| {
-        op(Op::RetryJobs {
-            opts: BulkOpts {
-                state: Some(state.into()),
-                ..BulkOpts::default()
-            },
-        })
-    };
-    let failed = |ids: &[&str]| -> Vec<Step> {
-        ids.iter()
-            .flat_map(|id| [add(id), fetch(), fail(id)])
-            .collect()
-    };
+    let retry_all =
+        |state: &str| op(Op::RetryJobs { opts: BulkOpts { state: Some(state.into()), ..BulkOpts::default() } });
+    let failed = |ids: &[&str]| -> Vec<Step> { ids.iter().flat_map(|id| [add(id), fetch(), fail(id)]).collect() };
     vec![
         scenario(
             "an attempt is repeated at once",
@@ -45,67 +32,27 @@ pub fn scenarios() -> Vec<Scenario> {
         ),
         scenario(
             "a job that failed once completes",
-            [
-                add("a").attempts(2),
-                fetch(),
-                fail("a"),
-                fetch(),
-                complete("a"),
-                get("a"),
-            ],
+            [add("a").attempts(2), fetch(), fail("a"), fetch(), complete("a"), get("a")],
         ),
         scenario(
             "a repeated job waits behind the others",
-            [
-                add("a").attempts(2),
-                fetch(),
-                add("b"),
-                fail("a"),
-                fetch(),
-                fetch(),
-            ],
+            [add("a").attempts(2), fetch(), add("b"), fail("a"), fetch(), fetch()],
         ),
         scenario(
             "a repeated lifo job is next",
-            [
-                add("a").attempts(2).lifo(),
-                fetch(),
-                add("b"),
-                fail("a"),
-                fetch(),
-                fetch(),
-            ],
+            [add("a").attempts(2).lifo(), fetch(), add("b"), fail("a"), fetch(), fetch()],
         ),
         scenario(
             "a repeated prioritized job goes behind its class",
-            [
-                add("a").attempts(2).priority(3),
-                fetch(),
-                add("b").priority(3),
-                fail("a"),
-                fetch(),
-                fetch(),
-            ],
+            [add("a").attempts(2).priority(3), fetch(), add("b").priority(3), fail("a"), fetch(), fetch()],
         ),
         scenario(
             "an immediate retry fetches nothing",
-            [
-                add("a").attempts(2),
-                add("b"),
-                fetch(),
-                fail("a").and_fetch(),
-                counts(),
-            ],
+            [add("a").attempts(2), add("b"), fetch(), fail("a").and_fetch(), counts()],
         ),
         scenario(
             "an immediate retry promotes what is due",
-            [
-                add("a").attempts(2),
-                add("b").delay(1_000),
-                fetch(),
-                wait(2_000),
-                fail("a"),
-            ],
+            [add("a").attempts(2), add("b").delay(1_000), fetch(), wait(2_000), fail("a")],
         ),
         scenario(
             "fixed backoff",
@@ -140,32 +87,14 @@ pub fn scenarios() -> Vec<Scenario> {
                 get("a"),
             ],
         ),
-        scenario(
-            "backoff 0 is none",
-            [
-                add("a").attempts(3).backoff("fixed", 0),
-                fetch(),
-                fail("a"),
-                fetch(),
-            ],
-        ),
+        scenario("backoff 0 is none", [add("a").attempts(3).backoff("fixed", 0), fetch(), fail("a"), fetch()]),
         scenario(
             "a delayed retry fetches the next job",
-            [
-                add("a").attempts(2).backoff("fixed", 1_000),
-                add("b"),
-                fetch(),
-                fail("a").and_fetch(),
-                complete("$last"),
-            ],
+            [add("a").attempts(2).backoff("fixed", 1_000), add("b"), fetch(), fail("a").and_fetch(), complete("$last")],
         ),
         scenario(
             "a delayed retry finds nothing next",
-            [
-                add("a").attempts(2).backoff("fixed", 1_000),
-                fetch(),
-                fail("a").and_fetch(),
-            ],
+            [add("a").attempts(2).backoff("fixed", 1_000), fetch(), fail("a").and_fetch()],
         ),
         scenario(
             "a custom backoff",
@@ -173,13 +102,9 @@ pub fn scenarios() -> Vec<Scenario> {
                 worker(|w| {
                     w.backoff_table.insert("mine".into(), vec![1_000, 0, -1]);
                 }),
-                add("a").attempts(9).opts(|o| {
-                    o.backoff = Some(Backoff {
-                        kind: "mine".into(),
-                        delay: None,
-                        jitter: None,
-                    })
-                }),
+                add("a")
+                    .attempts(9)
+                    .opts(|o| o.backoff = Some(Backoff { kind: "mine".into(), delay: None, jitter: None })),
                 fetch(),
                 fail("a"),
                 wait(2_000),
@@ -192,17 +117,9 @@ pub fn scenarios() -> Vec<Scenario> {
         ),
         scenario(
             "an unrecoverable failure is final",
-            [
-                add("a").attempts(5),
-                fetch(),
-                fail("a").unrecoverable(),
-                get("a"),
-            ],
+            [add("a").attempts(5), fetch(), fail("a").unrecoverable(), get("a")],
         ),
-        scenario(
-            "the last attempt exhausts",
-            [add("a").attempts(1), fetch(), fail("a"), get("a")],
-        ),
+        scenario("the last attempt exhausts", [add("a").attempts(1), fetch(), fail("a"), get("a")]),
         scenario(
             "stack traces are limited",
             [
@@ -218,23 +135,11 @@ pub fn scenarios() -> Vec<Scenario> {
         ),
         scenario(
             "no stack traces at all",
-            [
-                add("a").attempts(2).opts(|o| o.stack_trace_limit = Some(0)),
-                fetch(),
-                fail("a"),
-                get("a"),
-            ],
+            [add("a").attempts(2).opts(|o| o.stack_trace_limit = Some(0)), fetch(), fail("a"), get("a")],
         ),
         scenario(
             "a retry needs the lock",
-            [
-                add("a").attempts(3),
-                fetch(),
-                fail("a").token("other"),
-                lose_lock("a"),
-                fail("a"),
-                get("a"),
-            ],
+            [add("a").attempts(3), fetch(), fail("a").token("other"), lose_lock("a"), fail("a"), get("a")],
         ),
         scenario(
             "a delayed retry needs the lock",
@@ -249,41 +154,17 @@ pub fn scenarios() -> Vec<Scenario> {
         ),
         scenario(
             "retry after the queue was paused",
-            [
-                add("a").attempts(3),
-                fetch(),
-                op(Op::Pause),
-                fail("a"),
-                op(Op::Resume),
-                fetch(),
-            ],
+            [add("a").attempts(3), fetch(), op(Op::Pause), fail("a"), op(Op::Resume), fetch()],
         )
         .not_v5("waiting jobs of a paused queue are in the list paused"),
         scenario(
             "a failed job is retried by hand",
-            [
-                failed(&["a"]),
-                vec![
-                    retry("a", "failed", false, false),
-                    get("a"),
-                    fetch(),
-                    complete("a"),
-                    get("a"),
-                ],
-            ]
-            .concat(),
+            [failed(&["a"]), vec![retry("a", "failed", false, false), get("a"), fetch(), complete("a"), get("a")]]
+                .concat(),
         ),
         scenario(
             "a completed job is retried by hand",
-            [
-                add("a"),
-                fetch(),
-                complete("a"),
-                retry("a", "completed", false, false),
-                get("a"),
-                fetch(),
-                complete("a"),
-            ],
+            [add("a"), fetch(), complete("a"), retry("a", "completed", false, false), get("a"), fetch(), complete("a")],
         ),
         scenario(
             "attempts can be reset",
@@ -318,70 +199,30 @@ pub fn scenarios() -> Vec<Scenario> {
         ),
         scenario(
             "a prioritized job is retried with its priority",
-            [
-                add("a").priority(5),
-                fetch(),
-                fail("a"),
-                retry("a", "failed", false, false),
-                fetch(),
-            ],
+            [add("a").priority(5), fetch(), fail("a"), retry("a", "failed", false, false), fetch()],
         )
         .not_v5("it goes to wait"),
         scenario(
             "a lifo job is retried first",
-            [
-                add("a").lifo(),
-                fetch(),
-                fail("a"),
-                add("b"),
-                retry("a", "failed", false, false),
-                fetch(),
-            ],
+            [add("a").lifo(), fetch(), fail("a"), add("b"), retry("a", "failed", false, false), fetch()],
         ),
         scenario(
             "a retry in the wrong state",
             [
-                vec![
-                    add("b"),
-                    retry("b", "failed", false, false),
-                    retry("nobody", "failed", false, false),
-                ],
-                failed(&["a"])
-                    .into_iter()
-                    .filter(|s| *s != fetch())
-                    .take(1)
-                    .collect(),
-                vec![
-                    fetch(),
-                    complete("b"),
-                    retry("b", "failed", false, false),
-                    get("b"),
-                ],
+                vec![add("b"), retry("b", "failed", false, false), retry("nobody", "failed", false, false)],
+                failed(&["a"]).into_iter().filter(|s| *s != fetch()).take(1).collect(),
+                vec![fetch(), complete("b"), retry("b", "failed", false, false), get("b")],
             ]
             .concat(),
         ),
         scenario(
             "a retried job of a paused queue",
-            [
-                failed(&["a"]),
-                vec![
-                    op(Op::Pause),
-                    retry("a", "failed", false, false),
-                    op(Op::Resume),
-                    fetch(),
-                ],
-            ]
-            .concat(),
+            [failed(&["a"]), vec![op(Op::Pause), retry("a", "failed", false, false), op(Op::Resume), fetch()]].concat(),
         )
         .not_v5("waiting jobs of a paused queue are in the list paused"),
         scenario(
             "all failed jobs are retried",
-            [
-                failed(&["a", "b", "c"]),
-                vec![retry_all("failed"), counts()],
-                fetches(3),
-            ]
-            .concat(),
+            [failed(&["a", "b", "c"]), vec![retry_all("failed"), counts()], fetches(3)].concat(),
         ),
         scenario(
             "all completed jobs are retried",
@@ -404,11 +245,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 failed(&["a", "b", "c", "d", "e"]),
                 vec![
                     op(Op::RetryJobs {
-                        opts: BulkOpts {
-                            state: Some("failed".into()),
-                            count: Some(2),
-                            timestamp: None,
-                        },
+                        opts: BulkOpts { state: Some("failed".into()), count: Some(2), timestamp: None },
                     }),
                     counts(),
                 ],
@@ -423,20 +260,13 @@ pub fn scenarios() -> Vec<Scenario> {
                 failed(&["b"]),
                 vec![
                     op(Op::RetryJobs {
-                        opts: BulkOpts {
-                            state: Some("failed".into()),
-                            count: None,
-                            timestamp: Some(BEGIN + 5_000),
-                        },
+                        opts: BulkOpts { state: Some("failed".into()), count: None, timestamp: Some(BEGIN + 5_000) },
                     }),
                     counts(),
                 ],
             ]
             .concat(),
         ),
-        scenario(
-            "retrying none",
-            [retry_all("failed"), retry_all("completed")],
-        ),
+        scenario("retrying none", [retry_all("failed"), retry_all("completed")]),
     ]
 }

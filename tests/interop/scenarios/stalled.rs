@@ -5,55 +5,19 @@ use super::*;
 /// Stalling.
 pub fn scenarios() -> Vec<Scenario> {
     let check = || op(Op::StalledCheck);
-    let stalls = |job: &str| {
-        vec![
-            check(),
-            expire_check(),
-            lose_lock(job),
-            check(),
-            expire_check(),
-        ]
-    };
+    let stalls = |job: &str| vec![check(), expire_check(), lose_lock(job), check(), expire_check()];
     vec![
-        scenario(
-            "nothing stalls",
-            [check(), check(), expire_check(), check()],
-        ),
+        scenario("nothing stalls", [check(), check(), expire_check(), check()]),
         scenario(
             "the first check marks, the second moves",
-            [
-                vec![add("a"), fetch()],
-                stalls("a"),
-                vec![get("a"), state("a"), fetch(), complete("a")],
-            ]
-            .concat(),
+            [vec![add("a"), fetch()], stalls("a"), vec![get("a"), state("a"), fetch(), complete("a")]].concat(),
         ),
-        scenario(
-            "one check suppresses the next",
-            [
-                add("a"),
-                fetch(),
-                check(),
-                lose_lock("a"),
-                check(),
-                state("a"),
-            ],
-        ),
+        scenario("one check suppresses the next", [add("a"), fetch(), check(), lose_lock("a"), check(), state("a")]),
         scenario(
             "the check is suppressed as long as the worker says",
             [worker(|w| w.stalled_interval = Some(120_000)), check()],
         ),
-        scenario(
-            "a job with a lock is left alone",
-            [
-                add("a"),
-                fetch(),
-                check(),
-                expire_check(),
-                check(),
-                state("a"),
-            ],
-        ),
+        scenario("a job with a lock is left alone", [add("a"), fetch(), check(), expire_check(), check(), state("a")]),
         scenario(
             "a renewed lock takes the mark away",
             [
@@ -61,27 +25,13 @@ pub fn scenarios() -> Vec<Scenario> {
                 fetch(),
                 check(),
                 expire_check(),
-                op(Op::ExtendLock {
-                    job: "a".into(),
-                    token: "t".into(),
-                    duration: 60_000,
-                }),
+                op(Op::ExtendLock { job: "a".into(), token: "t".into(), duration: 60_000 }),
                 lose_lock("a"),
                 check(),
                 state("a"),
             ],
         ),
-        scenario(
-            "a finish takes the mark away",
-            [
-                add("a"),
-                fetch(),
-                check(),
-                complete("a"),
-                expire_check(),
-                check(),
-            ],
-        ),
+        scenario("a finish takes the mark away", [add("a"), fetch(), check(), complete("a"), expire_check(), check()]),
         scenario(
             "a job that stalls too often fails at the next fetch",
             [
@@ -107,12 +57,7 @@ pub fn scenarios() -> Vec<Scenario> {
         .not_v5("fetching by hand fails the job by itself"),
         scenario(
             "no stall is allowed",
-            [
-                vec![worker(|w| w.max_stalled_count = Some(0)), add("a"), fetch()],
-                stalls("a"),
-                vec![get("a")],
-            ]
-            .concat(),
+            [vec![worker(|w| w.max_stalled_count = Some(0)), add("a"), fetch()], stalls("a"), vec![get("a")]].concat(),
         ),
         scenario(
             "many stalls are allowed",
@@ -127,37 +72,17 @@ pub fn scenarios() -> Vec<Scenario> {
         ),
         scenario(
             "a stalled job goes first, whatever its priority",
-            [
-                vec![
-                    add("a").priority(9),
-                    fetch(),
-                    add("b").priority(1),
-                    add("c"),
-                ],
-                stalls("a"),
-                fetches(3),
-            ]
-            .concat(),
+            [vec![add("a").priority(9), fetch(), add("b").priority(1), add("c")], stalls("a"), fetches(3)].concat(),
         ),
         scenario(
             "a job stalls in a paused queue",
-            [
-                vec![add("a"), fetch(), op(Op::Pause)],
-                stalls("a"),
-                vec![op(Op::Resume), fetch()],
-            ]
-            .concat(),
+            [vec![add("a"), fetch(), op(Op::Pause)], stalls("a"), vec![op(Op::Resume), fetch()]].concat(),
         )
         .not_v5("waiting jobs of a paused queue are in the list paused"),
         scenario(
             "a stalled job of a maxed queue",
             [
-                vec![
-                    op(Op::SetGlobalConcurrency { concurrency: 1 }),
-                    add("a"),
-                    fetch(),
-                    add("b"),
-                ],
+                vec![op(Op::SetGlobalConcurrency { concurrency: 1 }), add("a"), fetch(), add("b")],
                 stalls("a"),
                 fetches(2),
             ]
@@ -165,13 +90,7 @@ pub fn scenarios() -> Vec<Scenario> {
         ),
         scenario(
             "an active id without a hash stalls",
-            [
-                redis("LPUSH {q}:active ghost"),
-                check(),
-                expire_check(),
-                check(),
-                get("ghost"),
-            ],
+            [redis("LPUSH {q}:active ghost"), check(), expire_check(), check(), get("ghost")],
         )
         .not_oxmq("an id without a job is dropped"),
         scenario(
@@ -180,10 +99,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 worker(|w| w.max_stalled_count = Some(0)),
                 op(Op::UpsertJobScheduler {
                     scheduler: "s".into(),
-                    repeat: Repeat {
-                        every: Some(60_000),
-                        ..Repeat::default()
-                    },
+                    repeat: Repeat { every: Some(60_000), ..Repeat::default() },
                     template: Template::default(),
                 }),
                 wait(60_000),
