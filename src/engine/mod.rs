@@ -1,5 +1,14 @@
 //! Whole operations on raw jobs: defaults, chunks, repetition after failures, refusals → errors. Nothing here is generic.
 
+mod admin;
+#[cfg(test)]
+mod admin_tests;
+mod read;
+#[cfg(test)]
+mod read_tests;
+#[cfg(test)]
+mod testing;
+
 use redis::{Cmd, Value};
 
 use crate::clock::Clock;
