@@ -4,8 +4,8 @@ KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1…          ids of keys that may be jobs, up to 1,000
 RETURN  how many of them were deleted
 EVENTS  none
-USES    queue, detach
-COST    one pass over the lists, and up to eight commands per id
+USES    queue, release, detach
+COST    one pass over the lists, and up to 15 commands per id
 ]]
 local found = {}
 for _, list in ipairs({ "wait", "paused", "active" }) do
@@ -25,8 +25,15 @@ local function is_referenced(id)
   return false
 end
 
--- A hash that has nothing of a job is somebody else's, whatever its name.
+-- What has nothing of a job is somebody else's, whatever its name: a private hash, or the set `failed` of a queue whose
+-- prefix begins like our base key.
+local PART_TYPES = { logs = "list", dependencies = "set", processed = "hash", failed = "hash", unsuccessful = "zset",
+  lock = "string" }
 local function may_be_job(job)
+  for part, kind in pairs(PART_TYPES) do
+    local found = call("TYPE", job .. ":" .. part).ok
+    if found ~= "none" and found ~= kind then return false end
+  end
   local kind = call("TYPE", job).ok
   if kind ~= "hash" then return kind == "none" end
   local held = call("HMGET", job, "name", "data", "ats", "atm", "progress", "finishedOn")

@@ -22,8 +22,8 @@ async fn one_job_is_read_or_missing_or_undecodable() {
     assert_eq!(queue.get_job("").await.unwrap(), None);
     queue.redis("HSET @ghost progress 5").await;
     assert_eq!(queue.get_job("ghost").await.unwrap(), None);
-    queue.store("bad", &[("data", "{")]).await;
-    assert!(matches!(queue.get_job("bad").await, Err(Error::Undecodable { field: "data", .. })));
+    queue.store("bad", &[("opts", "{")]).await;
+    assert!(matches!(queue.get_job("bad").await, Err(Error::Undecodable { field: "opts", .. })));
 }
 
 #[tokio::test]
@@ -277,7 +277,7 @@ async fn workers_and_event_readers_are_told_apart() {
 #[tokio::test]
 async fn a_user_without_the_right_gets_an_error_of_its_own() {
     let queue = queue().await;
-    queue.redis("ACL SETUSER plain on >pw ~* +@all -client|list").await;
+    queue.redis_words(&["ACL", "SETUSER", "plain", "on", ">pw", "~*", "+@all", "-client|list"]).await;
     let options = queue.link.options().clone().username("plain").password("pw");
     let link = Link::connect(std::sync::Arc::new(options)).await.unwrap();
     let restricted = Engine::new(link, queue.keys.clone(), queue.clock.clone());
