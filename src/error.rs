@@ -104,6 +104,22 @@ pub enum Error {
         /// The time that was allowed.
         after: Duration,
     },
+    /// The queue as a whole is not in the state that the operation needs.
+    #[error("{op}: {problem}")]
+    QueueState {
+        /// The operation.
+        op: &'static str,
+        /// What stands in the way.
+        problem: &'static str,
+    },
+    /// The server does not offer a command that the operation needs, or not to this user.
+    #[error("{op}: the server does not permit {command}")]
+    NotPermitted {
+        /// The operation.
+        op: &'static str,
+        /// The command.
+        command: &'static str,
+    },
     /// The queue, worker or event stream was closed.
     #[error("closed")]
     Closed,

@@ -180,6 +180,11 @@ pub(crate) fn check_deduplication_id(id: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whether a key with this first segment belongs to the queue itself rather than to a job.
+pub(crate) fn is_reserved(segment: &str) -> bool {
+    RESERVED.contains(&segment) || RESERVED_FAMILIES.contains(&segment)
+}
+
 /// Whether the text is the canonical form of an integer.
 fn is_integer(id: &str) -> bool {
     let digits = id.strip_prefix('-').unwrap_or(id);

@@ -4,6 +4,15 @@ mod add;
 mod settle;
 mod update;
 
+mod admin;
+#[cfg(test)]
+mod admin_tests;
+mod read;
+#[cfg(test)]
+mod read_tests;
+#[cfg(test)]
+mod testing;
+
 pub(crate) use add::Coalescer;
 pub(crate) use settle::Decided;
 

@@ -8,7 +8,9 @@ use crate::connection::{Failure, Link};
 use crate::keys::QueueKeys;
 
 pub(crate) mod add_jobs;
+pub(crate) mod admin;
 pub(crate) mod locks;
+pub(crate) mod read;
 pub(crate) mod settle;
 pub(crate) mod update;
 
@@ -148,6 +150,32 @@ pub(crate) static ALL: &[&Script] = &[
     &update::PROGRESS,
     &update::DATA,
     &update::LOG,
+    &read::LIST,
+    &read::COUNT,
+    &read::PRIORITIES,
+    &read::STATE,
+    &read::FINISHED,
+    &read::MAXED,
+    &read::RATE_LIMIT_TTL,
+    &read::METRICS,
+    &read::LOGS,
+    &read::CHILDREN,
+    &admin::OPEN,
+    &admin::PAUSE,
+    &admin::RESUME,
+    &admin::TUNE,
+    &admin::PROMOTE,
+    &admin::DELAY,
+    &admin::PRIORITY,
+    &admin::RETRY,
+    &admin::REQUEUE,
+    &admin::REMOVE,
+    &admin::REMOVE_CHILD,
+    &admin::DRAIN,
+    &admin::CLEAN,
+    &admin::OBLITERATE,
+    &admin::FREE_DEDUPLICATION,
+    &admin::REMOVE_ORPHANS,
 ];
 
 /// The text of a reply's item.

@@ -1,0 +1,23 @@
+--[[ change_priority: give a job another priority, and its new place if it waits.
+
+KEYS    1 base      "<prefix>:<queue>:"
+ARGV    1 id        the job
+        2 priority  0 for none
+        3 lifo      "1" puts the job before the others of its priority
+RETURN  OK or MISSING_JOB
+EVENTS  none
+USES    codes, queue, settings, wake, prioritize, ready
+COST    six commands; one pass over `wait` for a job without priority
+]]
+local id, priority, first = ARGV[1], tonumber(ARGV[2]), ARGV[3] == "1"
+if call("HLEN", base .. id) == 0 then return MISSING_JOB end
+if call("ZREM", PRIORITIZED, id) == 1 or call("LREM", WAIT, "-1", id) == 1 then
+  if first and priority > 0 then
+    call("ZADD", PRIORITIZED, digits(priority * 4294967296), id)
+    wake()
+  else
+    put_ready(id, priority, first)
+  end
+end
+call("HSET", base .. id, "priority", ARGV[2])
+return OK

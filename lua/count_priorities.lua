@@ -1,0 +1,19 @@
+--[[ count_priorities: how many jobs are ready under each of some priorities.
+
+KEYS    1 base      "<prefix>:<queue>:"
+ARGV    1…          priorities; 0 stands for the jobs without one
+RETURN  array of numbers, in order
+EVENTS  none
+USES    queue
+COST    one command each
+]]
+local counts = {}
+for i, priority in ipairs(ARGV) do
+  local lowest = tonumber(priority) * 4294967296
+  if lowest == 0 then
+    counts[i] = call("LLEN", WAIT)
+  else
+    counts[i] = call("ZCOUNT", PRIORITIZED, digits(lowest), digits(lowest + 4294967295))
+  end
+end
+return counts

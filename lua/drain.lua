@@ -1,0 +1,48 @@
+--[[ drain: remove the jobs that wait, except the pending iterations of job schedulers.
+
+KEYS    1 base      "<prefix>:<queue>:"
+ARGV    1 kept      how many jobs at the beginning of the first structure were kept by earlier calls
+        2…          the structures to empty: "wait", "paused", "delayed", "prioritized"
+RETURN  {done, kept, removed}: how many structures are done, and `kept` for the next one; call again for the rest
+EVENTS  none; a parent in another queue is let go silently
+USES    queue, release, detach, check_queue, erase, cut
+COST    looks at no more than 1,000 jobs
+]]
+local LISTS = { wait = true, paused = true }
+local kept, left, removed, work, done = tonumber(ARGV[1]), 1000, 0, {}, 0
+check_queue(base)
+for i = 2, #ARGV do
+  local key, is_list = base .. ARGV[i], LISTS[ARGV[i]]
+  local ids = call(is_list and "LRANGE" or "ZRANGE", key, digits(kept), digits(kept + left - 1))
+  local leaving = { key = key, is_list = is_list, ids = {}, held = {}, at = {} }
+  for n, id in ipairs(ids) do
+    if not is_pending_iteration(id) then
+      local at = #leaving.ids + 1
+      leaving.ids[at], leaving.held[at], leaving.at[at] = id, look_up(id), kept + n - 1
+    end
+  end
+  leaving.head = kept == 0 and #leaving.ids == #ids
+  work[#work + 1] = leaving
+  removed = removed + #leaving.ids
+  if #ids >= left then
+    kept = kept + #ids - #leaving.ids
+    break
+  end
+  left = left - #ids
+  done, kept = done + 1, 0
+end
+
+for _, leaving in ipairs(work) do
+  if #leaving.ids > 0 then
+    for n, id in ipairs(leaving.ids) do erase(id, leaving.held[n]) end
+    if not leaving.is_list then
+      call("ZREM", leaving.key, unpack(leaving.ids))
+    elseif leaving.head then
+      call("LTRIM", leaving.key, digits(#leaving.ids), "-1")
+    else
+      cut(leaving.key, leaving.at)
+    end
+  end
+end
+delete_erased()
+return { done, kept, removed }

@@ -1,0 +1,58 @@
+--[[ obliterate: delete a paused queue with everything in it.
+
+KEYS    1 base      "<prefix>:<queue>:"
+ARGV    1 count     how many jobs and schedulers to delete in this call, up to 1,000
+        2 force     "1" also deletes jobs that are active
+RETURN  0 done, 1 call again, -1 the queue is not paused, -2 it has active jobs
+EVENTS  waiting in the queues of parents elsewhere: none, they are let go silently
+USES    queue, release, detach, check_queue, erase
+COST    up to 15 commands per job
+]]
+local left, force = tonumber(ARGV[1]), ARGV[2] == "1"
+check_queue(base)
+-- Without settings there is nothing left: the reply of an earlier call was lost.
+if call("EXISTS", META) == 0 then return 0 end
+if call("HEXISTS", META, "paused") == 0 then return -1 end
+if not force and call("LLEN", ACTIVE) > 0 then return -2 end
+
+local work = {}
+local PHASES = { "active", "delayed", "repeat", "completed", "wait", "paused", "prioritized", "failed", "waiting-children" }
+local LISTS = { active = true, wait = true, paused = true }
+for _, name in ipairs(PHASES) do
+  local ids = call(LISTS[name] and "LRANGE" or "ZRANGE", base .. name, "0", digits(left - 1))
+  local held = {}
+  for i, id in ipairs(ids) do held[i] = name == "repeat" or look_up(id) end
+  work[#work + 1] = { name = name, ids = ids, held = held }
+  left = left - #ids
+  if left <= 0 then break end
+end
+
+for _, part in ipairs(work) do
+  local name, ids, keys = part.name, part.ids, {}
+  if #ids > 0 then
+    for i, id in ipairs(ids) do
+      if name == "repeat" then
+        keys[i] = base .. "repeat:" .. id
+      else
+        erase(id, part.held[i])
+        if name == "active" then keys[i] = base .. id .. ":lock" end
+      end
+    end
+    if #keys > 0 then call("DEL", unpack(keys)) end
+    if LISTS[name] then
+      call("LTRIM", base .. name, digits(#ids), "-1")
+    else
+      call("ZREM", base .. name, unpack(ids))
+    end
+  end
+end
+delete_erased()
+if left <= 0 then return 1 end
+
+local rest = {}
+for _, name in ipairs({ "meta", "id", "pc", "marker", "events", "stalled", "stalled-check", "limiter", "delay",
+  "metrics:completed", "metrics:completed:data", "metrics:failed", "metrics:failed:data" }) do
+  rest[#rest + 1] = base .. name
+end
+call("DEL", unpack(rest))
+return 0

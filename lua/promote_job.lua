@@ -1,0 +1,17 @@
+--[[ promote_job: let a delayed job run now.
+
+KEYS    1 base      "<prefix>:<queue>:"
+ARGV    1 id        the job
+RETURN  OK or NOT_IN_STATE
+EVENTS  waiting {jobId, prev}
+USES    codes, queue, settings, wake, prioritize, ready
+COST    six commands
+]]
+local id, job = ARGV[1], base .. ARGV[1]
+local priority = tonumber(call("HGET", job, "priority") or "") or 0
+if call("ZREM", DELAYED, id) == 0 then return NOT_IN_STATE end
+put_ready(id, priority)
+call("XADD", EVENTS, "*", "event", "waiting", "jobId", id, "prev", "delayed")
+-- An id without a hash stays one: HSET would make a ghost of it.
+if call("EXISTS", job) == 1 then call("HSET", job, "delay", "0") end
+return OK

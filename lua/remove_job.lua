@@ -1,0 +1,152 @@
+--[[ remove_job: remove a job with or without its children, or only the children that wait for their turn.
+
+KEYS    1 base      "<prefix>:<queue>:"
+ARGV    1 id        the job
+        2 what      "alone"  the job, its children stay
+                    "tree"   the job and its children and theirs, finished or not
+                    "unprocessed"  its pending children and theirs, but none that runs or failed; the job stays
+        3 step      1 in the first call, counting up
+RETURN  1 done; 0 a worker holds the job or one of its pending children, nothing more is removed; 2 call again;
+        or BELONGS_TO_SCHEDULER
+EVENTS  removed {jobId, prev} in the queue of each job; waiting {jobId, prev} in a queue whose parent is let go
+USES    codes, queue, release, detach, check_queue, erase
+COST    up to 20 commands per job and a search of the list it is in; at most 1,000 jobs per call. The first call also
+        looks at the locks of all pending children.
+]]
+local LIMIT = 1000
+local root = { id = ARGV[1], home = base, key = base .. ARGV[1] }
+local what, first_step = ARGV[2], ARGV[3] == "1"
+
+-- Whether a worker runs the job or one of the children it waits for.
+local tested = {}
+local function is_held(key)
+  if tested[key] then return false end
+  tested[key] = true
+  if call("EXISTS", key .. ":lock") == 1 then return true end
+  if what == "alone" then return false end
+  for _, child in ipairs(call("SMEMBERS", key .. ":dependencies")) do
+    if is_held(child) then return true end
+  end
+  return false
+end
+
+-- The keys of the children that go too: those with a result first. Of large families only some, if `some` is set.
+local function children_of(key, some)
+  local found = {}
+  local function note(keys, step)
+    for i = 1, #keys, step do found[#found + 1] = keys[i] end
+  end
+  if what == "tree" then
+    for _, record in ipairs({ ":processed", ":failed" }) do
+      if some then
+        note(call("HSCAN", key .. record, "0", "COUNT", digits(LIMIT))[2], 2)
+      else
+        note(call("HKEYS", key .. record), 1)
+      end
+    end
+    note(call("ZRANGE", key .. ":unsuccessful", "0", some and digits(LIMIT - 1) or "-1"), 1)
+    if some then
+      note(call("SRANDMEMBER", key .. ":dependencies", digits(LIMIT)), 1)
+      return found
+    end
+  end
+  note(call("SMEMBERS", key .. ":dependencies"), 1)
+  return found
+end
+
+-- All that will be done, in order, read before anything is written. A family that fits into one call goes in Node's
+-- order: a job leaves its parent before its own children go. In a larger one the children go first, over many calls;
+-- nobody forgets a child that is still to go.
+local steps, planned, size, held_later, more
+local function plan(node, whole)
+  if planned[node.key] then return end
+  planned[node.key] = true
+  local keep = what == "unprocessed" and node == root
+  if what == "unprocessed" and not keep
+    and (call("EXISTS", node.key .. ":lock") == 1 or call("ZSCORE", node.home .. "failed", node.id)) then
+    return
+  end
+  check_queue(node.home)
+  local fields = call("HMGET", node.key, "parentKey", "deid")
+  check_owner(node.home, fields[2])
+  node.deid = fields[2]
+  if node == root then
+    node.parent = fields[1]
+    check_parent(node.parent)
+  end
+  if whole and not keep then steps[#steps + 1] = { "leave", node } end
+  if what ~= "alone" then
+    for _, key in ipairs(children_of(node.key, not whole)) do
+      local home, id = split_key(key)
+      if home then plan({ key = key, home = home, id = id, parent = node.key }, whole) end
+      if size >= LIMIT then
+        more = true
+        return
+      end
+    end
+  end
+  if keep then return end
+  if not first_step and what ~= "unprocessed" and call("EXISTS", node.key .. ":lock") == 1 then held_later = true end
+  if not whole then steps[#steps + 1] = { "leave", node } end
+  steps[#steps + 1] = { "go", node }
+  size = size + 1
+end
+
+local function start_plan(whole)
+  steps, planned, size, held_later, more = {}, {}, 0, false, false
+  plan(root, whole)
+end
+
+local function take_from_state(node)
+  for _, zset in ipairs({ "completed", "waiting-children", "delayed", "failed", "prioritized" }) do
+    if call("ZREM", node.home .. zset, node.id) == 1 then return zset end
+  end
+  for _, list in ipairs({ "wait", "paused", "active" }) do
+    if call("LREM", node.home .. list, "1", node.id) == 1 then return list end
+  end
+  return "unknown"
+end
+
+local function announce(node, prev)
+  local meta = node.home .. "meta"
+  local cap = call("HGET", meta, "opts.maxLenEvents")
+  if not cap then
+    cap = "10000"
+    call("HSET", meta, "opts.maxLenEvents", cap)
+  end
+  call("XADD", node.home .. "events", "MAXLEN", "~", cap, "*", "event", "removed", "jobId", node.id, "prev", prev)
+end
+
+local function go(node, whole)
+  local prev = take_from_state(node)
+  free_deduplication(node.home, node.id, node.deid)
+  local keys = {}
+  for i, part in ipairs(JOB_PARTS) do keys[i] = node.key .. part end
+  if call("DEL", unpack(keys)) > 0 then announce(node, prev) end
+  if not whole and node.parent and node ~= root then
+    call("HDEL", node.parent .. ":processed", node.key)
+    call("HDEL", node.parent .. ":failed", node.key)
+    call("ZREM", node.parent .. ":unsuccessful", node.key)
+  end
+end
+
+if what ~= "unprocessed" and first_step then
+  local scheduler = call("HGET", root.key, "rjk")
+  if scheduler and scheduler ~= "" and is_pending_iteration(root.id) then return BELONGS_TO_SCHEDULER end
+  if is_held(root.key) then return 0 end
+end
+local whole = first_step
+start_plan(whole)
+if whole and more then
+  whole = false
+  start_plan(whole)
+end
+if held_later then return 0 end
+for _, step in ipairs(steps) do
+  if step[1] == "leave" then
+    detach(step[2].key, step[2].parent)
+  else
+    go(step[2], whole)
+  end
+end
+return more and 2 or 1

@@ -1,0 +1,38 @@
+--[[ requeue_jobs: let many finished or delayed jobs run now, in the order in which they finished or are due.
+
+KEYS    1 base      "<prefix>:<queue>:"
+ARGV    1 state     "failed", "completed" or "delayed"
+        2 until     highest score of a job to move; "+inf" for all
+        3 count     how many at most, up to 1,000
+RETURN  {looked at, moved}: fewer looked at than asked for when there are no more
+EVENTS  waiting {jobId, prev}
+USES    queue, settings, wake, restore
+COST    per job: HMGET, HDEL, XADD and its share of ZREM and LPUSH
+]]
+local state, source = ARGV[1], base .. ARGV[1]
+local STALE = { failed = "failedReason", completed = "returnvalue" }
+local ids = call("ZRANGEBYSCORE", source, "-inf", ARGV[2], "LIMIT", "0", ARGV[3])
+if #ids == 0 then return { 0, 0 } end
+local moved, parents = {}, {}
+for _, id in ipairs(ids) do
+  local held = call("HMGET", base .. id, "name", "data", "parentKey")
+  -- An id without a job only leaves the set: a worker could do nothing with it.
+  if held[1] or held[2] then
+    moved[#moved + 1] = id
+    parents[#moved] = held[3]
+    check_records(held[3])
+  end
+end
+call("ZREM", source, unpack(ids))
+if #moved == 0 then return { #ids, 0 } end
+call("LPUSH", WAIT, unpack(moved))
+keep_cap()
+for i, id in ipairs(moved) do
+  if STALE[state] then
+    call("HDEL", base .. id, "finishedOn", "processedOn", STALE[state])
+    restore_child(base .. id, parents[i], state)
+  end
+  call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", "waiting", "jobId", id, "prev", state)
+end
+wake()
+return { #ids, #moved }

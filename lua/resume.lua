@@ -1,0 +1,25 @@
+--[[ resume: let workers fetch again, after the jobs that BullMQ 5 set aside during a pause have been put back.
+
+KEYS    1 base      "<prefix>:<queue>:"
+RETURN  how many ids are left in `paused`; above 0 the queue is still paused, and the caller calls again
+EVENTS  resumed, in the last call
+USES    queue, settings, wake
+COST    moves at most 1,000 ids
+]]
+local set_aside = base .. "paused"
+local ids = call("LRANGE", set_aside, "0", "999")
+-- Never a RENAME: over a list that exists it would lose every id in there.
+if #ids > 0 then
+  call("RPUSH", WAIT, unpack(ids))
+  call("LTRIM", set_aside, digits(#ids), "-1")
+  local left = call("LLEN", set_aside)
+  if left > 0 then return left end
+end
+call("HDEL", META, "paused")
+if call("LLEN", WAIT) + call("ZCARD", PRIORITIZED) == 0 then
+  wake_when_due()
+else
+  call("ZADD", MARKER, "0", "0")
+end
+call("XADD", EVENTS, "*", "event", "resumed")
+return 0

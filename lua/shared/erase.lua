@@ -1,0 +1,62 @@
+-- Removal without an event, of many jobs at once. First every job is read, which also finds keys of a wrong type,
+-- then `erase` collects them, and `delete_erased` deletes them.
+local function is_pending_iteration(id)
+  local scheduler, run = string.match(id, "^repeat:(.+):([^:]+)$")
+  return scheduler and call("ZSCORE", base .. "repeat", scheduler) == run
+end
+
+local function check_owner(home, deid)
+  if deid and deid ~= "" then call("STRLEN", home .. "de:" .. deid) end
+end
+
+local checked_parents = {}
+local function check_parent(key)
+  if not key or key == "" or checked_parents[key] then return end
+  checked_parents[key] = true
+  call("SCARD", key .. ":dependencies")
+  local home = split_key(key)
+  if not home then return end
+  check_queue(home)
+  if home == base then
+    local above = call("HMGET", key, "parentKey", "deid")
+    check_owner(home, above[2])
+    check_parent(above[1])
+  end
+end
+
+-- The fields that decide about a job and that its removal needs; fails if the removal would.
+local function look_up(id)
+  local held = call("HMGET", base .. id, "parentKey", "deid", "rjk", "timestamp", "processedOn", "finishedOn")
+  check_owner(base, held[2])
+  check_parent(held[1])
+  return held
+end
+
+local function free_deduplication(home, id, deid)
+  if not deid or deid == "" then return end
+  local owner = home .. "de:" .. deid
+  if call("GET", owner) == id then call("DEL", owner, home .. "dn:" .. deid) end
+end
+
+local erased = {}
+local function erase(id, held)
+  erased[#erased + 1] = base .. id
+  held = held or call("HMGET", base .. id, "parentKey", "deid")
+  free_deduplication(base, id, held[2])
+  local parent = held[1]
+  if not parent or parent == "" or call("EXISTS", parent) == 0 then return end
+  local pending = parent .. ":dependencies"
+  if call("SREM", pending, base .. id) == 0 or call("SCARD", pending) > 0 then return end
+  local home, parent_id = split_key(parent)
+  if not home or call("ZREM", home .. "waiting-children", parent_id) == 0 then return end
+  -- A parent of this queue goes with its last child; one of another queue runs without it.
+  if home == base then
+    erase(parent_id)
+  else
+    release_raw(home, parent_id, true)
+  end
+end
+
+local function delete_erased()
+  delete_jobs(erased)
+end

@@ -1,0 +1,524 @@
+//! Reading: jobs, counts, states, settings, logs, figures. Nothing here changes a job.
+
+use std::collections::HashSet;
+use std::fmt::Write;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use redis::{Cmd, Value};
+
+use super::{Engine, Repeat};
+use crate::connection::Failure;
+use crate::error::{Error, Reason, Result};
+use crate::script::read::{self, Minutes, Page, Span};
+use crate::script::{Args, admin, string};
+use crate::state::{JobCounts, JobState};
+use crate::wire::job::{Pair, RawJob, Undecodable, UndecodableKind};
+
+/// How many positions one call looks at; ids alone cost a fraction of jobs.
+const JOBS_PER_CALL: u32 = 1_000;
+const IDS_PER_CALL: u32 = 10_000;
+
+/// The states that a queue's figures are made of, in Node's order.
+pub(crate) const REPORTED: [JobState; 7] = [
+    JobState::Active,
+    JobState::Completed,
+    JobState::Delayed,
+    JobState::Failed,
+    JobState::Prioritized,
+    JobState::Waiting,
+    JobState::WaitingChildren,
+];
+
+/// Whether a job has run to its end, and what came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Finished {
+    /// There is no such job.
+    Missing,
+    NotYet,
+    /// JSON; `None` if nothing was stored.
+    Completed(Option<String>),
+    /// The stored reason.
+    Failed(Option<String>),
+}
+
+/// The queue's settings, as stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Meta {
+    pub(crate) concurrency: Option<u64>,
+    pub(crate) max: Option<u64>,
+    pub(crate) duration: Option<u64>,
+    pub(crate) max_len_events: Option<u64>,
+    /// Whether the field says `1`; any other value pauses the queue all the same (see `is_paused`).
+    pub(crate) paused: bool,
+    pub(crate) version: Option<String>,
+    /// Fields that we know nothing about.
+    pub(crate) others: Vec<(String, String)>,
+}
+
+/// How many children a job has, by what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ChildCounts {
+    /// Completed.
+    pub(crate) processed: u64,
+    /// Not finished.
+    pub(crate) unprocessed: u64,
+    /// Failed, and the parent goes on.
+    pub(crate) ignored: u64,
+    /// Failed, and the parent fails.
+    pub(crate) failed: u64,
+}
+
+/// One client of the server, as `CLIENT LIST` describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ClientInfo {
+    /// Every field in the server's order. `name` is the queue's; `rawname` the client's own.
+    pub(crate) fields: Vec<(String, String)>,
+}
+
+impl ClientInfo {
+    pub(crate) fn get(&self, field: &str) -> Option<&str> {
+        self.fields.iter().find(|(name, _)| name == field).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Engine {
+    /// The job with this id; `None` if there is none. One round trip.
+    ///
+    /// What a late write leaves of a removed job, a hash without name and data, is no job.
+    pub(crate) async fn get_job(&self, id: &str) -> Result<Option<RawJob>> {
+        const OP: &str = "get_job";
+        if id.is_empty() {
+            return Ok(None);
+        }
+        let fields = self.hash(OP, &self.keys.job(id)).await?;
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        match RawJob::from_pairs(id.as_bytes().to_vec(), fields) {
+            Ok(job) => Ok(Some(job)),
+            Err(ghost) if ghost.kind == UndecodableKind::Ghost => Ok(None),
+            Err(undecodable) => Err(undecodable.into()),
+        }
+    }
+
+    /// The jobs at the positions `start` to `end` of each state, in the order of the states; each job once.
+    ///
+    /// Ascending, position 0 is what comes next: the next to run, the earliest due, the first finished. Descending
+    /// begins at the other end. Negative positions count from the end of that order. Ids without a job are passed
+    /// over; if neither position is negative, later jobs take their places. One that cannot be decoded is an `Err` of
+    /// its own.
+    ///
+    /// One round trip and one snapshot for up to 1,000 positions and 4 MB. More are read in several steps: a job that
+    /// moves meanwhile may be missed.
+    pub(crate) async fn get_jobs(
+        &self,
+        states: &[JobState],
+        start: i64,
+        end: i64,
+        ascending: bool,
+    ) -> Result<Vec<Result<RawJob, Undecodable>>> {
+        let mut spans = spans(states, start, end);
+        if let (Ok(first), Ok(last)) = (u64::try_from(start), u64::try_from(end)) {
+            spans.retain(|_| last >= first);
+            for span in &mut spans {
+                span.want = Some((last - first).saturating_add(1));
+            }
+        }
+        let groups = self.list("jobs", ascending, JOBS_PER_CALL, spans).await?;
+        let mut seen = HashSet::new();
+        let mut jobs = Vec::new();
+        let mut items = groups.into_iter().flatten();
+        while let Some(id) = items.next() {
+            let (id, fields) = both(id, items.next()).ok_or(Error::Reply { op: read::LIST.name })?;
+            if !seen.insert(id.clone()) {
+                continue;
+            }
+            match RawJob::from_pairs(id, fields) {
+                Err(ghost) if ghost.kind == UndecodableKind::Ghost => {}
+                job => jobs.push(job),
+            }
+        }
+        Ok(jobs)
+    }
+
+    /// The ids at the positions `start` to `end` of each state, as [`get_jobs`](Self::get_jobs) counts them, whether or
+    /// not there are jobs behind them. One round trip for up to 10,000.
+    pub(crate) async fn get_ranges(
+        &self,
+        states: &[JobState],
+        start: i64,
+        end: i64,
+        ascending: bool,
+    ) -> Result<Vec<String>> {
+        let groups = self.list("ids", ascending, IDS_PER_CALL, spans(states, start, end)).await?;
+        let ids = groups.into_iter().flatten().map(|id| Some(text(&read::bytes(id)?)));
+        ids.collect::<Option<_>>().ok_or(Error::Reply { op: read::LIST.name })
+    }
+
+    /// Reads spans to their ends, one group of items each.
+    async fn list(&self, what: &str, ascending: bool, budget: u32, mut spans: Vec<Span>) -> Result<Vec<Vec<Value>>> {
+        let per_job = if what == "jobs" { 2 } else { 1 };
+        let mut groups = vec![Vec::new(); spans.len()];
+        let mut open: Vec<usize> = (0..spans.len()).collect();
+        while !open.is_empty() {
+            let asked: Vec<Span> = open.iter().map(|&at| spans[at].clone()).collect();
+            let args = read::list_args(what, ascending, budget, &asked);
+            let pages = self.read(&read::LIST, &args, read::pages).await?;
+            if pages.len() != open.len() {
+                return Err(Error::Reply { op: read::LIST.name });
+            }
+            let mut still_open = Vec::new();
+            for (at, Page { rest, items }) in open.into_iter().zip(pages) {
+                let span = &mut spans[at];
+                let found = u64::try_from(items.len() / per_job).unwrap_or(u64::MAX);
+                span.want = span.want.map(|want| want.saturating_sub(found));
+                groups[at].extend(items);
+                if let Some((first, last)) = rest {
+                    (span.first, span.last) = (first, last);
+                    still_open.push(at);
+                }
+            }
+            open = still_open;
+        }
+        Ok(groups)
+    }
+
+    /// Where a job is. One round trip; a search of the lists for a job in none of the sorted sets.
+    pub(crate) async fn get_state(&self, id: &str) -> Result<JobState> {
+        self.read(&read::STATE, &admin::texts(&[id]), |value| string(value)?.parse().ok()).await
+    }
+
+    /// How many jobs there are in each of these states; 0 for the others. One round trip, one moment.
+    pub(crate) async fn get_job_counts(&self, states: &[JobState]) -> Result<JobCounts> {
+        let states = distinct(states);
+        let names: Vec<&str> = states.iter().filter_map(|state| state.suffix()).collect();
+        let numbers = self.read(&read::COUNT, &admin::texts(&names), read::numbers).await?;
+        let mut counts = JobCounts::default();
+        for (state, number) in states.into_iter().zip(numbers) {
+            counts.set(state, number);
+        }
+        Ok(counts)
+    }
+
+    /// How many jobs are due before `timestamp`, in ms. One round trip.
+    pub(crate) async fn get_delayed_count(&self, timestamp: u64) -> Result<u64> {
+        const OP: &str = "get_delayed_count";
+        // Later than 2^53 / 4096 a score has no room left for the order within a millisecond; the bound is exact.
+        let below = i128::from(timestamp) * 4096 - 1;
+        let mut cmd = Cmd::new();
+        cmd.arg("ZCOUNT").arg(self.keys.key("delayed")).arg("-inf").arg(below.to_string());
+        let reply = self.command(OP, &cmd).await?;
+        read::unsigned(&reply).ok_or(Error::Reply { op: OP })
+    }
+
+    /// How many jobs are ready under each priority, each asked for once, in order; 0 is for the jobs without one.
+    pub(crate) async fn get_counts_per_priority(&self, priorities: &[u32]) -> Result<Vec<(u32, u64)>> {
+        let mut seen = HashSet::new();
+        let priorities: Vec<u32> = priorities.iter().copied().filter(|priority| seen.insert(*priority)).collect();
+        let mut args = Args::default();
+        for &priority in &priorities {
+            args.number(priority);
+        }
+        let counts = self.read(&read::PRIORITIES, &args, read::numbers).await?;
+        Ok(priorities.into_iter().zip(counts).collect())
+    }
+
+    /// Whether a job has run to its end, and what came out; both of the same moment. One round trip.
+    pub(crate) async fn is_finished(&self, id: &str) -> Result<Finished> {
+        let decode = |value| {
+            let mut items = read::array(value)?.into_iter();
+            let Value::Int(status) = items.next()? else { return None };
+            let held = items.next().and_then(read::bytes).map(|held| text(&held));
+            match status {
+                0 => Some(Finished::NotYet),
+                1 => Some(Finished::Completed(held)),
+                2 => Some(Finished::Failed(held)),
+                code => (Reason::from_code(code) == Err(Reason::MissingJob)).then_some(Finished::Missing),
+            }
+        };
+        self.read(&read::FINISHED, &admin::texts(&[id]), decode).await
+    }
+
+    /// Whether the queue is paused for all workers. One round trip.
+    pub(crate) async fn is_paused(&self) -> Result<bool> {
+        let mut cmd = Cmd::new();
+        cmd.arg("HEXISTS").arg(self.keys.meta()).arg("paused");
+        Ok(self.command("is_paused", &cmd).await? == Value::Int(1))
+    }
+
+    /// Whether as many jobs are active as the global concurrency allows. One round trip.
+    pub(crate) async fn is_maxed(&self) -> Result<bool> {
+        Ok(self.run(&read::MAXED, &Args::default(), Repeat::Safe).await? == Value::Int(1))
+    }
+
+    /// Lines of a job's log, and how many there are. Position 0 is the oldest line, or the newest if not `ascending`.
+    /// One round trip, one moment.
+    pub(crate) async fn get_job_logs(
+        &self,
+        id: &str,
+        start: i64,
+        end: i64,
+        ascending: bool,
+    ) -> Result<(Vec<String>, u64)> {
+        let (first, last) = if ascending { (start, end) } else { (!end, !start) };
+        let (stored, mut lines) = self.read(&read::LOGS, &read::logs_args(id, first, last), read::logs).await?;
+        if !ascending {
+            lines.reverse();
+        }
+        Ok((lines, stored))
+    }
+
+    /// How many jobs completed or failed in each minute, the newest first; only counted while a worker collects
+    /// metrics. One round trip, one moment.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] for a state that is neither `Completed` nor `Failed`.
+    pub(crate) async fn get_metrics(&self, kind: JobState, start: i64, end: i64) -> Result<Minutes> {
+        if !kind.is_finished() {
+            return Err(Error::invalid("kind", "metrics are kept of completed and failed jobs"));
+        }
+        self.read(&read::METRICS, &read::metrics_args(kind.as_str(), start, end), read::minutes).await
+    }
+
+    /// The queue's settings. One round trip.
+    pub(crate) async fn get_meta(&self) -> Result<Meta> {
+        let mut meta = Meta::default();
+        for (field, value) in self.hash("get_meta", &self.keys.meta()).await? {
+            let (field, value) = (text(&field), text(&value));
+            match field.as_str() {
+                "concurrency" => meta.concurrency = value.parse().ok(),
+                "max" => meta.max = value.parse().ok(),
+                "duration" => meta.duration = value.parse().ok(),
+                "opts.maxLenEvents" => meta.max_len_events = value.parse().ok(),
+                "paused" => meta.paused = value == "1",
+                "version" => meta.version = Some(value),
+                _ => meta.others.push((field, value)),
+            }
+        }
+        Ok(meta)
+    }
+
+    /// What the last queue opened says of its library, `<library>:<version>`. One round trip.
+    pub(crate) async fn get_version(&self) -> Result<Option<String>> {
+        Ok(self.settings("get_version", &["version"]).await?.remove(0))
+    }
+
+    /// How many jobs may be active at once, over all workers. One round trip.
+    pub(crate) async fn get_global_concurrency(&self) -> Result<Option<u64>> {
+        let held = self.settings("get_global_concurrency", &["concurrency"]).await?.remove(0);
+        Ok(held.and_then(|held| held.parse().ok()))
+    }
+
+    /// How many jobs may be fetched, and in how many ms, over all workers. One round trip.
+    pub(crate) async fn get_global_rate_limit(&self) -> Result<Option<(u64, u64)>> {
+        let held = self.settings("get_global_rate_limit", &["max", "duration"]).await?;
+        let mut numbers = held.iter().map(|held| held.as_ref()?.parse().ok());
+        Ok(numbers.next().flatten().zip(numbers.next().flatten()))
+    }
+
+    /// For how many ms no job may be fetched, if up to `max` jobs may be fetched in a window; without `max` the queue's
+    /// own number counts, and without that the answer is what `PTTL` says. One round trip.
+    pub(crate) async fn get_rate_limit_ttl(&self, max: Option<u64>) -> Result<i64> {
+        let mut args = Args::default();
+        args.number(max.unwrap_or(0));
+        self.read(&read::RATE_LIMIT_TTL, &args, |value| match value {
+            Value::Int(ms) => Some(ms),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The job that a deduplication id stands for at present. One round trip.
+    pub(crate) async fn get_deduplication_job_id(&self, deduplication_id: &str) -> Result<Option<String>> {
+        const OP: &str = "get_deduplication_job_id";
+        let mut cmd = Cmd::new();
+        cmd.arg("GET").arg(self.keys.key(&format!("de:{deduplication_id}")));
+        match self.command(OP, &cmd).await? {
+            Value::Nil => Ok(None),
+            value => string(value).map(Some).ok_or(Error::Reply { op: OP }),
+        }
+    }
+
+    /// How many children a job has. One round trip, one moment.
+    pub(crate) async fn get_dependencies_count(&self, id: &str) -> Result<ChildCounts> {
+        let decode = |value| {
+            let [processed, unprocessed, ignored, failed] = read::numbers(value)?.try_into().ok()?;
+            Some(ChildCounts { processed, unprocessed, ignored, failed })
+        };
+        self.read(&read::CHILDREN, &admin::texts(&[id]), decode).await
+    }
+
+    /// The results of a job's completed children: their job keys and JSON. One round trip.
+    pub(crate) async fn get_children_values(&self, id: &str) -> Result<Vec<(String, String)>> {
+        self.records("get_children_values", id, ":processed").await
+    }
+
+    /// The children whose failure the parent ignores: their job keys and reasons. One round trip.
+    pub(crate) async fn get_ignored_children_failures(&self, id: &str) -> Result<Vec<(String, String)>> {
+        self.records("get_ignored_children_failures", id, ":failed").await
+    }
+
+    /// The job keys of a job's pending children. One round trip.
+    pub(crate) async fn get_unprocessed_children(&self, id: &str) -> Result<Vec<String>> {
+        let mut cmd = Cmd::new();
+        cmd.arg("SMEMBERS").arg(self.keys.job(id) + ":dependencies");
+        self.texts("get_unprocessed_children", &cmd).await
+    }
+
+    /// The job keys of the children whose failure fails the job. One round trip.
+    pub(crate) async fn get_failed_children(&self, id: &str) -> Result<Vec<String>> {
+        let mut cmd = Cmd::new();
+        cmd.arg("ZRANGE").arg(self.keys.job(id) + ":unsuccessful").arg(0).arg(-1);
+        self.texts("get_failed_children", &cmd).await
+    }
+
+    /// The workers of this queue that are connected, of every library. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotPermitted`] where the server has no `CLIENT LIST`, or the user may not call it.
+    pub(crate) async fn get_workers(&self) -> Result<Vec<ClientInfo>> {
+        let name = self.client_name();
+        let named = format!("{name}:w:");
+        self.clients("get_workers", |client| client == name || client.starts_with(&named)).await
+    }
+
+    /// The event readers of this queue that are connected. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// As [`get_workers`](Self::get_workers).
+    pub(crate) async fn get_queue_events(&self) -> Result<Vec<ClientInfo>> {
+        let name = format!("{}:qe", self.client_name());
+        self.clients("get_queue_events", |client| client == name).await
+    }
+
+    /// The queue's figures in the text format of Prometheus, as Node writes them. Three round trips.
+    ///
+    /// `labels` are added to every figure. The totals stay 0 unless a worker collects metrics.
+    pub(crate) async fn export_prometheus_metrics(&self, labels: &[(&str, &str)]) -> Result<String> {
+        let counts = self.get_job_counts(&REPORTED).await?;
+        let completed = self.get_metrics(JobState::Completed, 0, 0).await?.count;
+        let failed = self.get_metrics(JobState::Failed, 0, 0).await?.count;
+        Ok(prometheus(self.keys.queue(), &counts, completed, failed, labels))
+    }
+
+    /// Under what name BullMQ's workers of this queue connect.
+    fn client_name(&self) -> String {
+        format!("{}:{}", self.keys.prefix(), STANDARD.encode(self.keys.queue()))
+    }
+
+    async fn clients(&self, op: &'static str, is_ours: impl Fn(&str) -> bool) -> Result<Vec<ClientInfo>> {
+        let mut cmd = Cmd::new();
+        cmd.arg("CLIENT").arg("LIST");
+        let reply = match self.link.send(&cmd).await {
+            Ok(reply) => reply,
+            Err(Failure::Server(error))
+                if error.code() == Some("NOPERM") || error.to_string().to_lowercase().contains("unknown command") =>
+            {
+                return Err(Error::NotPermitted { op, command: "CLIENT LIST" });
+            }
+            Err(_) => self.command(op, &cmd).await?,
+        };
+        let reply = match reply {
+            Value::VerbatimString { text, .. } => text,
+            other => text(&read::bytes(other).ok_or(Error::Reply { op })?),
+        };
+        Ok(reply.lines().filter_map(|line| client(line, self.keys.queue(), &is_ours)).collect())
+    }
+
+    async fn hash(&self, op: &'static str, key: &str) -> Result<Vec<Pair>> {
+        let mut cmd = Cmd::new();
+        cmd.arg("HGETALL").arg(key);
+        read::pairs(self.command(op, &cmd).await?).ok_or(Error::Reply { op })
+    }
+
+    async fn records(&self, op: &'static str, id: &str, part: &str) -> Result<Vec<(String, String)>> {
+        let records = self.hash(op, &(self.keys.job(id) + part)).await?;
+        Ok(records.into_iter().map(|(key, value)| (text(&key), text(&value))).collect())
+    }
+
+    async fn settings(&self, op: &'static str, fields: &[&str]) -> Result<Vec<Option<String>>> {
+        let mut cmd = Cmd::new();
+        cmd.arg("HMGET").arg(self.keys.meta()).arg(fields);
+        let held = read::array(self.command(op, &cmd).await?).filter(|held| held.len() == fields.len());
+        let held = held.ok_or(Error::Reply { op })?;
+        Ok(held.into_iter().map(|value| read::bytes(value).map(|value| text(&value))).collect())
+    }
+
+    async fn texts(&self, op: &'static str, cmd: &Cmd) -> Result<Vec<String>> {
+        let items = match self.command(op, cmd).await? {
+            Value::Set(items) => Some(items),
+            other => read::array(other),
+        };
+        let texts = items.map(|items| items.into_iter().map(|item| Some(text(&read::bytes(item)?))).collect());
+        texts.flatten().ok_or(Error::Reply { op })
+    }
+
+    async fn read<T>(
+        &self,
+        script: &crate::script::Script,
+        args: &Args,
+        decode: impl FnOnce(Value) -> Option<T>,
+    ) -> Result<T> {
+        let reply = self.run(script, args, Repeat::Safe).await?;
+        decode(reply).ok_or(Error::Reply { op: script.name })
+    }
+}
+
+fn both(id: Value, fields: Option<Value>) -> Option<(Vec<u8>, Vec<Pair>)> {
+    Some((read::bytes(id)?, read::pairs(fields?)?))
+}
+
+fn distinct(states: &[JobState]) -> Vec<JobState> {
+    let mut seen = HashSet::new();
+    states.iter().copied().filter(|state| state.suffix().is_some() && seen.insert(*state)).collect()
+}
+
+fn spans(states: &[JobState], start: i64, end: i64) -> Vec<Span> {
+    let names = distinct(states).into_iter().filter_map(JobState::suffix);
+    names.map(|name| Span { name, first: start, last: end, want: None }).collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// One line of `CLIENT LIST`, if its name is one of ours.
+fn client(line: &str, queue: &str, is_ours: impl Fn(&str) -> bool) -> Option<ClientInfo> {
+    let mut fields: Vec<(String, String)> = Vec::new();
+    let mut raw = None;
+    for field in line.split_ascii_whitespace() {
+        let (name, value) = field.split_once('=').unwrap_or((field, ""));
+        if name == "name" {
+            raw = Some(value.to_owned()).filter(|value| is_ours(value));
+            fields.push((name.to_owned(), queue.to_owned()));
+        } else {
+            fields.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    fields.push(("rawname".to_owned(), raw?));
+    Some(ClientInfo { fields })
+}
+
+fn prometheus(queue: &str, counts: &JobCounts, completed: u64, failed: u64, labels: &[(&str, &str)]) -> String {
+    let escape = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let queue = escape(queue);
+    let more: String = labels.iter().map(|(name, value)| format!(", {name}=\"{}\"", escape(value))).collect();
+    let mut out =
+        String::from("# HELP bullmq_job_count Number of jobs in the queue by state\n# TYPE bullmq_job_count gauge\n");
+    for state in REPORTED {
+        let count = counts.get(state);
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(out, "bullmq_job_count{{queue=\"{queue}\", state=\"{state}\"{more}}} {count}");
+    }
+    for (kind, total) in [("completed", completed), ("failed", failed)] {
+        let metric = format!("bullmq_job_{kind}_total");
+        let _ = writeln!(out, "# HELP {metric} Total number of {kind} jobs\n# TYPE {metric} counter");
+        let _ = writeln!(out, "{metric}{{queue=\"{queue}\"{more}}} {total}");
+    }
+    out.pop();
+    out
+}

@@ -1,0 +1,142 @@
+//! A redis-server for the unit tests of the engine, one for the whole test process.
+
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use redis::{Cmd, Value};
+
+use super::Engine;
+use crate::clock::Clock;
+use crate::connection::{Address, ConnectOptions, Link};
+use crate::keys::QueueKeys;
+
+/// Ends the server, and removes its directory, when this process closes the pipe: however it dies.
+const WATCHDOG: &str = r#"redis-server --port 0 --unixsocket "$1/s" --save '' --dir "$1" >"$1/log" 2>&1 & pid=$!
+read -r _; kill -9 $pid; rm -rf "$1""#;
+
+struct Server {
+    dir: PathBuf,
+    _watchdog: Child,
+    _pipe: Option<ChildStdin>,
+}
+
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let dir = std::env::temp_dir().join(format!("oxmq-engine-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let mut watchdog = Command::new("sh")
+            .args(["-c", WATCHDOG, "sh"])
+            .arg(&dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let pipe = watchdog.stdin.take();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while std::os::unix::net::UnixStream::connect(dir.join("s")).is_err() {
+            let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "redis-server is needed on the PATH; it said:\n{log}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Server { dir, _watchdog: watchdog, _pipe: pipe }
+    })
+}
+
+/// A fresh queue, with the clock at a fixed moment.
+pub(crate) async fn queue() -> Engine {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let prefix = format!("t{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    named(&prefix, "q").await
+}
+
+/// A queue under a prefix of its own, so that two of them can belong to one flow.
+pub(crate) async fn named(prefix: &str, queue: &str) -> Engine {
+    let options = ConnectOptions::new(Address::Unix(server().dir.join("s")));
+    let link = Link::connect(Arc::new(options)).await.unwrap();
+    Engine::new(link, QueueKeys::new(prefix, queue).unwrap(), Clock::manual(NOW))
+}
+
+/// When the tests take place.
+pub(crate) const NOW: u64 = 1_700_000_000_000;
+
+impl Engine {
+    /// Sends a command in which `@` stands for the base key of the queue.
+    pub(crate) async fn redis(&self, command: &str) -> Value {
+        let words: Vec<String> = command.split(' ').map(|word| word.replace('@', self.keys.base())).collect();
+        self.redis_words(&words).await
+    }
+
+    pub(crate) async fn redis_words<T: AsRef<str>>(&self, words: &[T]) -> Value {
+        let mut cmd = Cmd::new();
+        for word in words {
+            cmd.arg(word.as_ref());
+        }
+        self.link.send(&cmd).await.unwrap()
+    }
+
+    pub(crate) async fn int(&self, command: &str) -> i64 {
+        match self.redis(command).await {
+            Value::Int(number) => number,
+            other => panic!("{command}: {other:?}"),
+        }
+    }
+
+    /// The reply's texts, separated by spaces.
+    pub(crate) async fn says(&self, command: &str) -> String {
+        say(self.redis(command).await)
+    }
+
+    /// Stores a job with the fields that every job has, and more.
+    pub(crate) async fn store(&self, id: &str, more: &[(&str, &str)]) {
+        let key = self.keys.job(id);
+        let mut words = vec!["HSET", &key, "name", "n", "data", "{}", "opts", "{}", "timestamp", "1600000000000"];
+        words.extend(["delay", "0", "priority", "0"]);
+        for (field, value) in more {
+            words.extend([*field, *value]);
+        }
+        self.redis_words(&words).await;
+    }
+
+    /// Event names with their fields, oldest first, one per line.
+    pub(crate) async fn events(&self) -> Vec<String> {
+        let Value::Array(entries) = self.redis("XRANGE @events - +").await else { panic!() };
+        let fields = entries.into_iter().map(|entry| match entry {
+            Value::Array(mut parts) => say(parts.remove(1)),
+            other => panic!("{other:?}"),
+        });
+        fields.collect()
+    }
+
+    /// Everything under this prefix, byte for byte.
+    pub(crate) async fn dump(&self) -> Vec<(String, Vec<u8>)> {
+        let Value::Array(keys) = self.redis_words(&["KEYS", &format!("{}:*", self.keys.prefix())]).await else {
+            panic!()
+        };
+        let mut dump = Vec::new();
+        for key in keys {
+            let key = say(key);
+            let Value::BulkString(bytes) = self.redis_words(&["DUMP", &key]).await else { panic!() };
+            dump.push((key, bytes));
+        }
+        dump.sort();
+        dump
+    }
+
+    /// The keys of this queue, without the base, sorted.
+    pub(crate) async fn left(&self) -> Vec<String> {
+        let all = self.dump().await;
+        all.iter().filter_map(|(key, _)| key.strip_prefix(self.keys.base())).map(str::to_owned).collect()
+    }
+}
+
+fn say(value: Value) -> String {
+    match value {
+        Value::Array(items) => items.into_iter().map(say).collect::<Vec<_>>().join(" "),
+        Value::Nil => "nil".to_owned(),
+        other => crate::script::string(other).unwrap(),
+    }
+}
