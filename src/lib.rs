@@ -6,7 +6,13 @@ mod connection;
 mod engine;
 mod error;
 mod keys;
+mod options;
 mod script;
+mod state;
+mod wire;
 
 pub use clock::Clock;
 pub use error::{BoxError, Error, Halt, Reason, Result};
+pub use options::{Backoff, Deduplication, JobOptions, KeepJobs, OnChildFailure, ParentRef};
+pub use state::{JobCounts, JobState, UnknownState};
+pub use wire::QueueEvent;

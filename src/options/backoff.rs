@@ -1,0 +1,152 @@
+//! How long a failed job waits before its next attempt.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use super::MAX_SAFE;
+use crate::clock::millis;
+use crate::error::{Error, Result};
+
+/// The wait between a failed attempt and the next one.
+///
+/// ```
+/// use std::time::Duration;
+/// use oxmq::Backoff;
+///
+/// let doubling = Backoff::exponential(Duration::from_secs(1)).jitter(0.5);
+/// let constant: Backoff = Duration::from_secs(5).into();
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub struct Backoff {
+    pub(crate) kind: Kind,
+    /// Milliseconds, as JavaScript counts them; peers store fractions and negative numbers too.
+    pub(crate) delay: Option<f64>,
+    pub(crate) jitter: Option<f64>,
+}
+
+/// BullMQ's `type`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Fixed,
+    Exponential,
+    /// Any other name: a strategy that the worker brings along.
+    Custom(Cow<'static, str>),
+}
+
+impl Kind {
+    pub(crate) fn from_name(name: Cow<'static, str>) -> Self {
+        match &*name {
+            "fixed" => Self::Fixed,
+            "exponential" => Self::Exponential,
+            _ => Self::Custom(name),
+        }
+    }
+}
+
+impl Backoff {
+    fn new(kind: Kind, delay: Option<Duration>) -> Self {
+        Self { kind, delay: delay.map(|span| number(millis(span))), jitter: None }
+    }
+
+    /// The same wait each time; zero retries at once.
+    pub fn fixed(delay: Duration) -> Self {
+        Self::new(Kind::Fixed, Some(delay))
+    }
+
+    /// `delay` after the first failure, then twice as long after each further one. There is no upper limit.
+    pub fn exponential(delay: Duration) -> Self {
+        Self::new(Kind::Exponential, Some(delay))
+    }
+
+    /// A strategy that the worker knows by this name. `fixed` and `exponential` mean the built-in ones.
+    pub fn custom(name: impl Into<String>) -> Self {
+        Self::new(Kind::from_name(Cow::Owned(name.into())), None)
+    }
+
+    /// The base of the wait; a custom strategy may read it, the built-in ones have it from their constructors.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = Some(number(millis(delay)));
+        self
+    }
+
+    /// The part of the wait that is random: 0.25 draws it between 75 % and 100 %. Default 0; range 0 to 1.
+    ///
+    /// Custom strategies do not heed it.
+    pub fn jitter(mut self, jitter: f64) -> Self {
+        self.jitter = Some(jitter);
+        self
+    }
+
+    /// The strategy's name: `fixed`, `exponential` or that of a custom one.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match &self.kind {
+            Kind::Fixed => "fixed",
+            Kind::Exponential => "exponential",
+            Kind::Custom(name) => name,
+        }
+    }
+
+    /// The base of the wait, for custom strategies. `None` if the producer gave none that is a span of time.
+    #[must_use]
+    pub fn base_delay(&self) -> Option<Duration> {
+        self.delay.filter(|ms| *ms >= 0.0).map(|ms| Duration::from_millis(whole(ms)))
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.name().is_empty() {
+            return Err(Error::invalid("backoff.type", "it must not be empty"));
+        }
+        if self.delay.is_some_and(|ms| ms > number(MAX_SAFE)) {
+            return Err(Error::invalid("backoff.delay", "it must be less than 2^53 milliseconds"));
+        }
+        if self.jitter.is_some_and(|jitter| !(0.0..=1.0).contains(&jitter)) {
+            return Err(Error::invalid("backoff.jitter", "it must lie between 0 and 1"));
+        }
+        Ok(())
+    }
+}
+
+impl From<Duration> for Backoff {
+    fn from(delay: Duration) -> Self {
+        Self::fixed(delay)
+    }
+}
+
+/// The wait in milliseconds after failure number `attempt` (the first is 1); `random` lies in [0, 1).
+///
+/// Zero means: retry at once. `None` means: the strategy is a custom one. The arithmetic is JavaScript's, in doubles,
+/// so both sides wait equally long; what exceeds the exact integers saturates there, a negative wait is none.
+pub(crate) fn next_delay(backoff: &Backoff, attempt: u32, random: f64) -> Option<u64> {
+    let delay = backoff.delay.unwrap_or(0.0);
+    let base = match backoff.kind {
+        Kind::Fixed => delay,
+        Kind::Exponential => {
+            // Beyond 2^1023 a double is infinite, and infinity times zero is not a number.
+            let doublings = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX).min(1023);
+            round(2f64.powi(doublings) * delay).min(f64::MAX)
+        }
+        Kind::Custom(_) => return None,
+    };
+    let jitter = backoff.jitter.unwrap_or(0.0).clamp(0.0, 1.0);
+    let wait = if jitter > 0.0 { (random * base * jitter + base * (1.0 - jitter)).floor() } else { base };
+    Some(whole(wait))
+}
+
+/// As `Math.round`: half goes up.
+fn round(x: f64) -> f64 {
+    let below = x.floor();
+    if x - below >= 0.5 { below + 1.0 } else { below }
+}
+
+/// The integer below, within 0 and 2^53 − 1; 0 for what is no number.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped before; NaN becomes 0")]
+fn whole(ms: f64) -> u64 {
+    ms.clamp(0.0, number(MAX_SAFE)) as u64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53; `check` refuses more")]
+fn number(ms: u64) -> f64 {
+    ms as f64
+}

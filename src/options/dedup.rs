@@ -1,0 +1,75 @@
+//! Suppressing an add while another job of the same kind is under way.
+
+use std::time::Duration;
+
+use super::MAX_SAFE;
+use crate::clock::millis;
+use crate::error::{Error, Result};
+use crate::keys;
+
+/// Ignores an add while a job with the same deduplication id, its owner, stands in the way.
+///
+/// | mode | written as | the window ends |
+/// |---|---|---|
+/// | simple | `new(id)` | when the owner completes, finally fails or is removed |
+/// | throttle | `.ttl(t)` | `t` after the owner was added |
+/// | extending throttle | `.ttl(t).extend()` | `t` after the last attempt to add |
+/// | debounce | `.ttl(t).extend().replace()`, and a delay | as above; a *delayed* owner is exchanged for the new job |
+/// | reschedule | `.reschedule()` | as above; a *delayed* owner gets the new delay |
+/// | keep last | `.keep_last_if_active()` | when the owner ends; then the last suppressed job is run |
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Deduplication {
+    pub(crate) id: String,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) extend: bool,
+    pub(crate) replace: bool,
+    pub(crate) keep_last_if_active: bool,
+    pub(crate) reschedule: bool,
+}
+
+impl Deduplication {
+    /// Deduplicates by this id, any text of up to 1,024 bytes.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self { id: id.into(), ttl: None, extend: false, replace: false, keep_last_if_active: false, reschedule: false }
+    }
+
+    /// Ends the window this long after the owner was added, finished or not. Default: none; at least 1 ms.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// Lets every attempt to add start the time to live anew. Needs [`ttl`](Self::ttl) to have an effect.
+    pub fn extend(mut self) -> Self {
+        self.extend = true;
+        self
+    }
+
+    /// Exchanges an owner that is still delayed for the new job.
+    pub fn replace(mut self) -> Self {
+        self.replace = true;
+        self
+    }
+
+    /// Stores the last job suppressed while the owner was active, and adds it when the owner ends.
+    #[doc(alias = "keepLastIfActive")]
+    pub fn keep_last_if_active(mut self) -> Self {
+        self.keep_last_if_active = true;
+        self
+    }
+
+    /// Gives an owner that is still delayed the delay of the new job. BullMQ 5 does not know it.
+    pub fn reschedule(mut self) -> Self {
+        self.reschedule = true;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        keys::check_deduplication_id(&self.id)?;
+        if self.ttl.is_some_and(|ttl| !(1..=MAX_SAFE).contains(&millis(ttl))) {
+            return Err(Error::invalid("deduplication.ttl", "it must lie between 1 and 2^53 − 1 milliseconds"));
+        }
+        Ok(())
+    }
+}

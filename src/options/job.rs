@@ -1,0 +1,420 @@
+//! What a job may be told when it is added.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use super::{Backoff, Deduplication, KeepJobs, MAX_SAFE};
+use crate::clock::{epoch_ms, millis};
+use crate::error::{Error, Result};
+use crate::keys;
+
+/// The largest priority: 21 bits, so that it fits a double beside a counter of 32 bits.
+pub(crate) const MAX_PRIORITY: u32 = (1 << 21) - 1;
+
+/// The longest delay and the latest timestamp, in ms; the sum of two still is an exact number.
+const MAX_TIME: u64 = 1 << 52;
+
+/// How a job is to be run, and what becomes of it afterwards.
+///
+/// What is not set is not stored, and the reader's default applies. Options given with a job win over the defaults of
+/// its queue one by one; nested ones are replaced as a whole.
+///
+/// ```
+/// use std::time::Duration;
+/// use oxmq::{Backoff, JobOptions};
+///
+/// let options = JobOptions::default()
+///     .attempts(5)
+///     .backoff(Backoff::exponential(Duration::from_secs(1)))
+///     .remove_on_complete(1_000);
+/// ```
+///
+/// BullMQ: `JobsOptions`.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+#[must_use]
+#[doc(alias = "JobsOptions")]
+pub struct JobOptions {
+    pub(crate) attempts: Option<u32>,
+    pub(crate) backoff: Option<Backoff>,
+    pub(crate) delay: Option<Duration>,
+    pub(crate) priority: Option<u32>,
+    pub(crate) lifo: Option<bool>,
+    pub(crate) job_id: Option<String>,
+    pub(crate) timestamp: Option<SystemTime>,
+    pub(crate) remove_on_complete: Option<KeepJobs>,
+    pub(crate) remove_on_fail: Option<KeepJobs>,
+    pub(crate) keep_logs: Option<u32>,
+    pub(crate) size_limit: Option<usize>,
+    pub(crate) stack_trace_limit: Option<u32>,
+    pub(crate) deduplication: Option<Deduplication>,
+    pub(crate) parent: Option<ParentRef>,
+    pub(crate) on_child_failure: Option<OnChildFailure>,
+    pub(crate) telemetry_metadata: Option<String>,
+    pub(crate) omit_context: Option<bool>,
+    pub(crate) timeout: Option<Duration>,
+    /// Options we have no setter for, each name once.
+    pub(crate) extra: Vec<(String, Value)>,
+}
+
+/// The job that waits for this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParentRef {
+    pub(crate) id: String,
+    pub(crate) queue: String,
+}
+
+impl ParentRef {
+    /// The job `id` of the queue with this qualified name, `<prefix>:<queue>`.
+    pub fn new(id: impl Into<String>, queue: impl Into<String>) -> Self {
+        Self { id: id.into(), queue: queue.into() }
+    }
+
+    /// The parent's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The qualified name of the parent's queue, `<prefix>:<queue>`.
+    #[must_use]
+    pub fn queue(&self) -> &str {
+        &self.queue
+    }
+
+    /// The key of the parent's hash.
+    pub(crate) fn key(&self) -> String {
+        format!("{}:{}", self.queue, self.id)
+    }
+}
+
+/// What the final failure of a child means to its parent. Without a policy the parent goes on waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnChildFailure {
+    /// The parent fails too. BullMQ: `failParentOnFailure`.
+    FailParent,
+    /// The parent runs at once, whatever its other children do, and can ask which one failed. BullMQ:
+    /// `continueParentOnFailure`.
+    ContinueParent,
+    /// The parent no longer waits for this child, and can ask why it failed. BullMQ: `ignoreDependencyOnFailure`.
+    IgnoreDependency,
+    /// The parent no longer waits for this child, and nothing is recorded. BullMQ: `removeDependencyOnFailure`.
+    RemoveDependency,
+}
+
+impl OnChildFailure {
+    /// In the order in which the finishing script looks: the first that is set decides.
+    pub(crate) const ALL: [Self; 4] =
+        [Self::FailParent, Self::ContinueParent, Self::IgnoreDependency, Self::RemoveDependency];
+
+    /// The short name under which it is stored.
+    pub(crate) fn short(self) -> &'static str {
+        match self {
+            Self::FailParent => "fpof",
+            Self::ContinueParent => "cpof",
+            Self::IgnoreDependency => "idof",
+            Self::RemoveDependency => "rdof",
+        }
+    }
+}
+
+impl JobOptions {
+    /// How often the job may be tried; 0 and 1 both mean once. Default 0.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.attempts = Some(attempts);
+        self
+    }
+
+    /// The wait before the next attempt; a [`Duration`] is a fixed one. Default: none, the job is retried at once.
+    pub fn backoff(mut self, backoff: impl Into<Backoff>) -> Self {
+        self.backoff = Some(backoff.into());
+        self
+    }
+
+    /// The time from its timestamp until the job may run, in whole milliseconds. Default 0; at most 2^52 ms.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = Some(delay);
+        self
+    }
+
+    /// Jobs with a lower number run first, and all of them after the jobs without one. Default 0, which is none; range
+    /// 1 to 2,097,151.
+    pub fn priority(mut self, priority: u32) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// Runs the job before those that wait already. No effect together with a priority or a delay. Default false.
+    pub fn lifo(mut self, lifo: bool) -> Self {
+        self.lifo = Some(lifo);
+        self
+    }
+
+    /// The job's id; an add whose id exists changes nothing. Default: the next number of the queue.
+    ///
+    /// At most 512 bytes, no integer, not `0` or `0:…`, no colon, and none of the queue's own keys such as `wait`.
+    #[doc(alias = "jobId")]
+    pub fn job_id(mut self, id: impl Into<String>) -> Self {
+        self.job_id = Some(id.into());
+        self
+    }
+
+    /// The moment from which the delay counts. Default: now; at most 2^52 ms after 1970, and not before.
+    pub fn timestamp(mut self, timestamp: SystemTime) -> Self {
+        self.timestamp = Some(timestamp);
+        self
+    }
+
+    /// What stays after success: `true` nothing, `false` everything, a number so many. Default: as the worker says,
+    /// else everything.
+    #[doc(alias = "removeOnComplete")]
+    pub fn remove_on_complete(mut self, keep: impl Into<KeepJobs>) -> Self {
+        self.remove_on_complete = Some(keep.into());
+        self
+    }
+
+    /// What stays after the final failure, as for [`remove_on_complete`](Self::remove_on_complete).
+    #[doc(alias = "removeOnFail")]
+    pub fn remove_on_fail(mut self, keep: impl Into<KeepJobs>) -> Self {
+        self.remove_on_fail = Some(keep.into());
+        self
+    }
+
+    /// How many of the newest log lines stay. Default 0, which is all.
+    #[doc(alias = "keepLogs")]
+    pub fn keep_logs(mut self, lines: u32) -> Self {
+        self.keep_logs = Some(lines);
+        self
+    }
+
+    /// The most bytes that the data may have as JSON; a larger job is refused. Default 0, which is no limit.
+    #[doc(alias = "sizeLimit")]
+    pub fn size_limit(mut self, bytes: usize) -> Self {
+        self.size_limit = Some(bytes);
+        self
+    }
+
+    /// How many stack traces of failed attempts stay; 0 is none. Default: all.
+    #[doc(alias = "stackTraceLimit")]
+    pub fn stack_trace_limit(mut self, traces: u32) -> Self {
+        self.stack_trace_limit = Some(traces);
+        self
+    }
+
+    /// Ignores this add while another job stands in the way. Default: none; not together with a parent.
+    pub fn deduplication(mut self, deduplication: Deduplication) -> Self {
+        self.deduplication = Some(deduplication);
+        self
+    }
+
+    /// Makes this job a child: the parent waits for it. Default: none.
+    pub fn parent(mut self, parent: ParentRef) -> Self {
+        self.parent = Some(parent);
+        self
+    }
+
+    /// What the final failure of this job means to its parent. Default: nothing, the parent goes on waiting.
+    pub fn on_child_failure(mut self, policy: OnChildFailure) -> Self {
+        self.on_child_failure = Some(policy);
+        self
+    }
+
+    fn policy(mut self, policy: OnChildFailure, on: bool) -> Self {
+        if on {
+            self.on_child_failure = Some(policy);
+        } else if self.on_child_failure == Some(policy) {
+            self.on_child_failure = None;
+        }
+        self
+    }
+
+    /// [`OnChildFailure::FailParent`] by BullMQ's name; takes the place of another policy.
+    #[doc(alias = "failParentOnFailure")]
+    pub fn fail_parent_on_failure(self, on: bool) -> Self {
+        self.policy(OnChildFailure::FailParent, on)
+    }
+
+    /// [`OnChildFailure::ContinueParent`] by BullMQ's name; takes the place of another policy.
+    #[doc(alias = "continueParentOnFailure")]
+    pub fn continue_parent_on_failure(self, on: bool) -> Self {
+        self.policy(OnChildFailure::ContinueParent, on)
+    }
+
+    /// [`OnChildFailure::IgnoreDependency`] by BullMQ's name; takes the place of another policy.
+    #[doc(alias = "ignoreDependencyOnFailure")]
+    pub fn ignore_dependency_on_failure(self, on: bool) -> Self {
+        self.policy(OnChildFailure::IgnoreDependency, on)
+    }
+
+    /// [`OnChildFailure::RemoveDependency`] by BullMQ's name; takes the place of another policy.
+    #[doc(alias = "removeDependencyOnFailure")]
+    pub fn remove_dependency_on_failure(self, on: bool) -> Self {
+        self.policy(OnChildFailure::RemoveDependency, on)
+    }
+
+    /// The trace to continue, as text; by convention JSON with the W3C headers. Default: what the client's telemetry
+    /// says.
+    #[doc(alias = "telemetry")]
+    pub fn telemetry_metadata(mut self, metadata: impl Into<String>) -> Self {
+        self.telemetry_metadata = Some(metadata.into());
+        self
+    }
+
+    /// Stores no trace with the job. Default false.
+    #[doc(alias = "omitContext")]
+    pub fn omit_context(mut self, omit: bool) -> Self {
+        self.omit_context = Some(omit);
+        self
+    }
+
+    /// The longest that one attempt may take; then it has failed. Ours: Node ignores it. Default: as the worker says,
+    /// else no limit; at least 1 ms.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// An option that has no setter here, by the name under which it is stored. The last value of a name wins.
+    pub fn extra(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        let (name, value) = (name.into(), value.into());
+        self.extra.retain(|(other, _)| *other != name);
+        self.extra.push((name, value));
+        self
+    }
+
+    /// Tests every rule that can be told before anything is sent, except the size of the data.
+    pub(crate) fn check(&self) -> Result<()> {
+        if let Some(backoff) = &self.backoff {
+            backoff.check()?;
+        }
+        if self.delay.is_some_and(|delay| millis(delay) > MAX_TIME) {
+            return Err(Error::invalid("delay", "it must not exceed 2^52 milliseconds"));
+        }
+        if self.priority.is_some_and(|priority| priority > MAX_PRIORITY) {
+            return Err(Error::invalid("priority", format!("it must lie between 0 and {MAX_PRIORITY}")));
+        }
+        if let Some(id) = &self.job_id {
+            keys::check_job_id(id)?;
+        }
+        if let Some(at) = self.timestamp
+            && !(1..=MAX_TIME).contains(&epoch_ms(at))
+        {
+            return Err(Error::invalid("timestamp", "it must lie after 1970 and within 2^52 milliseconds of it"));
+        }
+        if let Some(keep) = self.remove_on_complete {
+            keep.check("remove_on_complete")?;
+        }
+        if let Some(keep) = self.remove_on_fail {
+            keep.check("remove_on_fail")?;
+        }
+        if let Some(deduplication) = &self.deduplication {
+            deduplication.check()?;
+            if self.parent.is_some() {
+                return Err(Error::invalid("deduplication", "it cannot be used together with a parent"));
+            }
+        }
+        if let Some(parent) = &self.parent {
+            for (option, text) in [("parent.id", &parent.id), ("parent.queue", &parent.queue)] {
+                if text.is_empty() {
+                    return Err(Error::invalid(option, "it must not be empty"));
+                }
+            }
+        }
+        if self.timeout.is_some_and(|timeout| !(1..=MAX_SAFE).contains(&millis(timeout))) {
+            return Err(Error::invalid("timeout", "it must lie between 1 and 2^53 − 1 milliseconds"));
+        }
+        for (name, _) in &self.extra {
+            check_extra(name)?;
+        }
+        Ok(())
+    }
+
+    /// Tests the size of the data, given as JSON.
+    pub(crate) fn check_data(&self, json: &str) -> Result<()> {
+        match self.size_limit {
+            Some(limit) if limit > 0 && json.len() > limit => {
+                Err(Error::invalid("size_limit", format!("the data has {} bytes, {limit} are allowed", json.len())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// These options, and for what they leave open the queue's defaults. An id is never a default.
+    pub(crate) fn or_defaults(mut self, defaults: &Self) -> Self {
+        fn fill<T: Clone>(own: &mut Option<T>, default: &Option<T>) {
+            if own.is_none() {
+                own.clone_from(default);
+            }
+        }
+        // Node keeps these two in one nested object, which is replaced as a whole.
+        if self.telemetry_metadata.is_none() && self.omit_context.is_none() {
+            self.telemetry_metadata.clone_from(&defaults.telemetry_metadata);
+            self.omit_context = defaults.omit_context;
+        }
+        fill(&mut self.attempts, &defaults.attempts);
+        fill(&mut self.backoff, &defaults.backoff);
+        fill(&mut self.delay, &defaults.delay);
+        fill(&mut self.priority, &defaults.priority);
+        fill(&mut self.lifo, &defaults.lifo);
+        fill(&mut self.timestamp, &defaults.timestamp);
+        fill(&mut self.remove_on_complete, &defaults.remove_on_complete);
+        fill(&mut self.remove_on_fail, &defaults.remove_on_fail);
+        fill(&mut self.keep_logs, &defaults.keep_logs);
+        fill(&mut self.size_limit, &defaults.size_limit);
+        fill(&mut self.stack_trace_limit, &defaults.stack_trace_limit);
+        fill(&mut self.deduplication, &defaults.deduplication);
+        fill(&mut self.parent, &defaults.parent);
+        fill(&mut self.on_child_failure, &defaults.on_child_failure);
+        fill(&mut self.timeout, &defaults.timeout);
+        for (name, value) in &defaults.extra {
+            if !self.extra.iter().any(|(own, _)| own == name) {
+                self.extra.push((name.clone(), value.clone()));
+            }
+        }
+        self
+    }
+}
+
+/// An extra option must not be one that has a setter, or that Node takes out or refuses.
+fn check_extra(name: &str) -> Result<()> {
+    const TAKEN: [&str; 32] = [
+        "attempts",
+        "backoff",
+        "continueParentOnFailure",
+        "cpof",
+        "de",
+        "debounce",
+        "deduplication",
+        "delay",
+        "failParentOnFailure",
+        "fpof",
+        "idof",
+        "ignoreDependencyOnFailure",
+        "jobId",
+        "keepLogs",
+        "kl",
+        "lifo",
+        "omc",
+        "parent",
+        "priority",
+        "rdof",
+        "removeDependencyOnFailure",
+        "removeOnComplete",
+        "removeOnFail",
+        "repeatJobKey",
+        "sizeLimit",
+        "stackTraceLimit",
+        "telemetry",
+        "timeout",
+        "timestamp",
+        "tm",
+        "",
+        "__proto__",
+    ];
+    if TAKEN.contains(&name) {
+        return Err(Error::invalid("extra", format!("'{name}' is not free for an extra option")));
+    }
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! Where a job is, and how many jobs are there.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Where a job is.
+///
+/// ```
+/// use oxmq::JobState;
+///
+/// assert_eq!("waiting-children".parse(), Ok(JobState::WaitingChildren));
+/// assert_eq!(JobState::Waiting.as_str(), "waiting");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum JobState {
+    /// Ready to run, without a priority.
+    Waiting,
+    /// A worker runs it.
+    Active,
+    /// Not due yet.
+    Delayed,
+    /// Ready to run, with a priority.
+    Prioritized,
+    /// Finished with success.
+    Completed,
+    /// Finished without success, no attempts left.
+    Failed,
+    /// Waits for its children.
+    WaitingChildren,
+    /// In the list that BullMQ 5 uses in place of `wait` while the queue is paused. BullMQ reports it as waiting.
+    Paused,
+    /// In none of the above.
+    Unknown,
+}
+
+impl JobState {
+    /// Every state that a job can be found in, in the order in which BullMQ looks.
+    pub const ALL: [Self; 8] = [
+        Self::Completed,
+        Self::Failed,
+        Self::Delayed,
+        Self::Prioritized,
+        Self::Active,
+        Self::Waiting,
+        Self::Paused,
+        Self::WaitingChildren,
+    ];
+
+    /// BullMQ's name of the state.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Active => "active",
+            Self::Delayed => "delayed",
+            Self::Prioritized => "prioritized",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::WaitingChildren => "waiting-children",
+            Self::Paused => "paused",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The suffix of the key that holds the jobs of this state; none for `Unknown`.
+    pub(crate) fn suffix(self) -> Option<&'static str> {
+        match self {
+            Self::Waiting => Some("wait"),
+            Self::Unknown => None,
+            other => Some(other.as_str()),
+        }
+    }
+
+    /// Whether the jobs are in a list rather than a sorted set.
+    pub(crate) fn is_list(self) -> bool {
+        matches!(self, Self::Waiting | Self::Active | Self::Paused)
+    }
+
+    /// Whether the job has run to its end.
+    #[must_use]
+    pub fn is_finished(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed)
+    }
+}
+
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The text is not the name of a job's state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not the state of a job")]
+pub struct UnknownState(String);
+
+impl FromStr for JobState {
+    type Err = UnknownState;
+
+    /// BullMQ's names; `wait`, as the key is called, stands for `waiting`.
+    fn from_str(name: &str) -> Result<Self, UnknownState> {
+        if name == "wait" {
+            return Ok(Self::Waiting);
+        }
+        let all = Self::ALL.iter().chain([&Self::Unknown]);
+        all.copied().find(|state| state.as_str() == name).ok_or_else(|| UnknownState(name.to_owned()))
+    }
+}
+
+/// How many jobs there are in each state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JobCounts {
+    /// See [`JobState::Waiting`].
+    pub waiting: u64,
+    /// See [`JobState::Active`].
+    pub active: u64,
+    /// See [`JobState::Delayed`].
+    pub delayed: u64,
+    /// See [`JobState::Prioritized`].
+    pub prioritized: u64,
+    /// See [`JobState::Completed`].
+    pub completed: u64,
+    /// See [`JobState::Failed`].
+    pub failed: u64,
+    /// See [`JobState::WaitingChildren`].
+    pub waiting_children: u64,
+    /// See [`JobState::Paused`].
+    pub paused: u64,
+}
+
+impl JobCounts {
+    /// The number of jobs in this state; 0 for `Unknown`.
+    #[must_use]
+    pub fn get(&self, state: JobState) -> u64 {
+        match state {
+            JobState::Waiting => self.waiting,
+            JobState::Active => self.active,
+            JobState::Delayed => self.delayed,
+            JobState::Prioritized => self.prioritized,
+            JobState::Completed => self.completed,
+            JobState::Failed => self.failed,
+            JobState::WaitingChildren => self.waiting_children,
+            JobState::Paused => self.paused,
+            JobState::Unknown => 0,
+        }
+    }
+
+    /// All jobs counted.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        JobState::ALL.iter().map(|state| self.get(*state)).sum()
+    }
+
+    pub(crate) fn set(&mut self, state: JobState, count: u64) {
+        match state {
+            JobState::Waiting => self.waiting = count,
+            JobState::Active => self.active = count,
+            JobState::Delayed => self.delayed = count,
+            JobState::Prioritized => self.prioritized = count,
+            JobState::Completed => self.completed = count,
+            JobState::Failed => self.failed = count,
+            JobState::WaitingChildren => self.waiting_children = count,
+            JobState::Paused => self.paused = count,
+            JobState::Unknown => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_both_ways() {
+        for state in JobState::ALL.into_iter().chain([JobState::Unknown]) {
+            assert_eq!(state.as_str().parse(), Ok(state));
+        }
+        assert_eq!("wait".parse(), Ok(JobState::Waiting));
+        assert!("waiting_children".parse::<JobState>().is_err());
+        assert_eq!(JobState::Waiting.suffix(), Some("wait"));
+    }
+
+    #[test]
+    fn counts_add_up() {
+        let mut counts = JobCounts::default();
+        for (count, state) in (1..).zip(JobState::ALL) {
+            counts.set(state, count);
+            assert_eq!(counts.get(state), count);
+        }
+        assert_eq!(counts.total(), 36);
+    }
+}

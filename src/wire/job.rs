@@ -1,0 +1,464 @@
+//! A job as its hash holds it.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::json;
+use super::options::{Parent, StoredOptions};
+use crate::error::Error;
+use crate::options::OnChildFailure;
+
+/// A job without its types: JSON stays text, and nothing that the hash holds is lost.
+///
+/// What a freshly added job never has is in `rest`, on the heap, and absent for most.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct RawJob {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// JSON, byte for byte as stored; never empty.
+    pub(crate) data: String,
+    /// `opts` byte for byte as stored; `options` is our reading of it.
+    pub(crate) opts_text: String,
+    pub(crate) options: StoredOptions,
+    /// When the job was added, in ms; `None` if missing or no number.
+    pub(crate) timestamp: Option<i64>,
+    /// The last delay, in ms.
+    pub(crate) delay: i64,
+    pub(crate) priority: i64,
+    /// When the current or last attempt began, in ms.
+    pub(crate) processed_on: Option<i64>,
+    /// How often a worker took the job.
+    pub(crate) attempts_started: u32,
+    /// How many attempts are spent.
+    pub(crate) attempts_made: u32,
+    rest: Option<Box<Rest>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Rest {
+    stalled_counter: u32,
+    finished_on: Option<i64>,
+    parent_key: Option<String>,
+    /// JSON.
+    parent_text: Option<String>,
+    parent: Option<Parent>,
+    repeat_job_key: Option<String>,
+    deduplication_id: Option<String>,
+    /// JSON.
+    progress: Option<String>,
+    /// JSON.
+    return_value: Option<String>,
+    failed_reason: Option<String>,
+    /// JSON.
+    stacktrace: Option<String>,
+    deferred_failure: Option<String>,
+    processed_by: Option<String>,
+    tm: Option<String>,
+    unknown: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+static NOTHING: Rest = Rest {
+    stalled_counter: 0,
+    finished_on: None,
+    parent_key: None,
+    parent_text: None,
+    parent: None,
+    repeat_job_key: None,
+    deduplication_id: None,
+    progress: None,
+    return_value: None,
+    failed_reason: None,
+    stacktrace: None,
+    deferred_failure: None,
+    processed_by: None,
+    tm: None,
+    unknown: Vec::new(),
+};
+
+/// A job that cannot be read as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Undecodable {
+    /// The job's id, byte for byte.
+    pub(crate) id_bytes: Vec<u8>,
+    pub(crate) kind: UndecodableKind,
+    /// The hash field that is at fault.
+    pub(crate) field: &'static str,
+    pub(crate) problem: String,
+    /// What could be read, so that the job can be failed like any other: unreadable text has `�`, unreadable JSON its
+    /// default. `id` is exact unless `field` is `id`.
+    pub(crate) partial: Box<RawJob>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UndecodableKind {
+    /// Neither `name` nor `data`: not a job, but what a late write left of one.
+    Ghost,
+    /// A field does not hold what it should.
+    Field,
+}
+
+impl Undecodable {
+    /// The id, for messages only.
+    pub(crate) fn id(&self) -> &str {
+        &self.partial.id
+    }
+}
+
+impl From<Undecodable> for Error {
+    fn from(undecodable: Undecodable) -> Self {
+        let Undecodable { field, problem, partial, .. } = undecodable;
+        Self::Undecodable { id: partial.id, field, problem }
+    }
+}
+
+/// A hash field and its value.
+pub(crate) type Pair = (Vec<u8>, Vec<u8>);
+
+impl RawJob {
+    /// A job from the fields that every job has, as a worker's fetch replies, and all others as they are.
+    ///
+    /// Takes the bytes over without copying them. A missing field is empty; if all are, there is no job.
+    #[expect(clippy::too_many_arguments, reason = "one argument for each field of the reply, in its order")]
+    pub(crate) fn from_parts(
+        id: Vec<u8>,
+        name: Vec<u8>,
+        data: Vec<u8>,
+        opts: Vec<u8>,
+        timestamp: &[u8],
+        delay: &[u8],
+        priority: &[u8],
+        rest: Vec<Pair>,
+    ) -> Result<Self, Undecodable> {
+        let mut reader = Reader::new(id);
+        if name.is_empty() && data.is_empty() && opts.is_empty() && timestamp.is_empty() {
+            reader.ghost();
+        }
+        reader.job.name = reader.text("name", name);
+        reader.data(data);
+        reader.options(opts);
+        reader.job.timestamp = number(timestamp);
+        reader.job.delay = number(delay).unwrap_or(0);
+        reader.job.priority = number(priority).unwrap_or(0);
+        reader.rest(rest);
+        reader.finish()
+    }
+
+    /// A job from its whole hash.
+    pub(crate) fn from_pairs(id: Vec<u8>, pairs: Vec<Pair>) -> Result<Self, Undecodable> {
+        let mut reader = Reader::new(id);
+        let (mut name, mut data, mut opts) = (None, None, None);
+        let mut rest = Vec::new();
+        for (field, value) in pairs {
+            match &*field {
+                b"name" => name = Some(value),
+                b"data" => data = Some(value),
+                b"opts" => opts = Some(value),
+                b"timestamp" => reader.job.timestamp = number(&value),
+                b"delay" => reader.job.delay = number(&value).unwrap_or(0),
+                b"priority" => reader.job.priority = number(&value).unwrap_or(0),
+                _ => rest.push((field, value)),
+            }
+        }
+        if name.is_none() && data.is_none() {
+            reader.ghost();
+        }
+        reader.job.name = reader.text("name", name.unwrap_or_default());
+        reader.data(data.unwrap_or_default());
+        reader.options(opts.unwrap_or_default());
+        reader.rest(rest);
+        reader.finish()
+    }
+
+    /// A job that was just added.
+    #[expect(clippy::too_many_arguments, reason = "one argument for each field that an added job has")]
+    pub(crate) fn added(
+        id: String,
+        name: String,
+        data: String,
+        opts_text: String,
+        options: StoredOptions,
+        timestamp: u64,
+        delay: u64,
+        priority: u32,
+    ) -> Self {
+        Self {
+            id,
+            name,
+            data,
+            opts_text,
+            options,
+            timestamp: i64::try_from(timestamp).ok(),
+            delay: i64::try_from(delay).unwrap_or(i64::MAX),
+            priority: i64::from(priority),
+            ..Self::default()
+        }
+    }
+
+    fn more(&self) -> &Rest {
+        self.rest.as_deref().unwrap_or(&NOTHING)
+    }
+
+    fn more_mut(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_default()
+    }
+
+    /// How often the job was found without a lock.
+    pub(crate) fn stalled_counter(&self) -> u32 {
+        self.more().stalled_counter
+    }
+
+    /// When the job finished, in ms.
+    pub(crate) fn finished_on(&self) -> Option<i64> {
+        self.more().finished_on
+    }
+
+    /// The key of the parent's hash.
+    pub(crate) fn parent_key(&self) -> Option<&str> {
+        self.more().parent_key.as_deref()
+    }
+
+    /// The parent, also for jobs that have only its key.
+    pub(crate) fn parent(&self) -> Option<&Parent> {
+        self.more().parent.as_ref()
+    }
+
+    /// The field `parent` as it is stored.
+    pub(crate) fn parent_text(&self) -> Option<&str> {
+        self.more().parent_text.as_deref()
+    }
+
+    /// What the failure of this job means to its parent: what the link says, else the options, where BullMQ up to 5.34
+    /// has it alone.
+    pub(crate) fn on_child_failure(&self) -> Option<OnChildFailure> {
+        self.parent().and_then(|parent| parent.policy).or_else(|| self.options.on_child_failure())
+    }
+
+    /// The key of the scheduler that made this job.
+    pub(crate) fn repeat_job_key(&self) -> Option<&str> {
+        self.more().repeat_job_key.as_deref()
+    }
+
+    /// The deduplication id, from the hash or else the options.
+    pub(crate) fn deduplication_id(&self) -> Option<&str> {
+        self.more().deduplication_id.as_deref().or(self.options.deduplication_id.as_deref())
+    }
+
+    /// JSON; `0` until progress was made.
+    pub(crate) fn progress(&self) -> &str {
+        self.more().progress.as_deref().unwrap_or("0")
+    }
+
+    /// JSON; `None` until the job completed.
+    pub(crate) fn return_value(&self) -> Option<&str> {
+        self.more().return_value.as_deref()
+    }
+
+    /// Why the last failed attempt failed; a later success does not remove it.
+    pub(crate) fn failed_reason(&self) -> Option<&str> {
+        self.more().failed_reason.as_deref()
+    }
+
+    /// The stack traces as they are stored: JSON, as a rule an array of strings.
+    pub(crate) fn stacktrace_text(&self) -> Option<&str> {
+        self.more().stacktrace.as_deref()
+    }
+
+    /// The stack traces of the failed attempts, the latest last; none if the field holds no array.
+    pub(crate) fn stacktrace(&self) -> Vec<String> {
+        let traces: Option<Vec<&RawValue>> = self.stacktrace_text().and_then(|text| serde_json::from_str(text).ok());
+        let text = |trace| json::string(trace).map_or_else(|| trace.get().to_owned(), Cow::into_owned);
+        traces.unwrap_or_default().into_iter().map(text).collect()
+    }
+
+    /// Why the next worker is to fail the job without running it.
+    pub(crate) fn deferred_failure(&self) -> Option<&str> {
+        self.more().deferred_failure.as_deref()
+    }
+
+    /// The name of the worker that took the job last.
+    pub(crate) fn processed_by(&self) -> Option<&str> {
+        self.more().processed_by.as_deref()
+    }
+
+    /// The trace of the attempt that failed.
+    pub(crate) fn failure_telemetry(&self) -> Option<&str> {
+        self.more().tm.as_deref()
+    }
+
+    /// Fields that we do not know.
+    pub(crate) fn unknown(&self) -> &[Pair] {
+        &self.more().unknown
+    }
+
+    pub(crate) fn set_finished_on(&mut self, ms: Option<i64>) {
+        self.more_mut().finished_on = ms;
+    }
+
+    pub(crate) fn set_parent(&mut self, key: Option<String>, parent: Option<Parent>, text: Option<String>) {
+        let more = self.more_mut();
+        (more.parent_key, more.parent, more.parent_text) = (key, parent, text);
+    }
+
+    pub(crate) fn set_repeat_job_key(&mut self, key: Option<String>) {
+        self.more_mut().repeat_job_key = key;
+    }
+
+    pub(crate) fn set_deduplication_id(&mut self, id: Option<String>) {
+        self.more_mut().deduplication_id = id;
+    }
+
+    pub(crate) fn set_progress(&mut self, json: String) {
+        self.more_mut().progress = Some(json);
+    }
+
+    pub(crate) fn set_return_value(&mut self, json: Option<String>) {
+        self.more_mut().return_value = json;
+    }
+
+    pub(crate) fn set_failed_reason(&mut self, reason: Option<String>) {
+        self.more_mut().failed_reason = reason;
+    }
+
+    pub(crate) fn set_stacktrace(&mut self, json: Option<String>) {
+        self.more_mut().stacktrace = json;
+    }
+
+    pub(crate) fn set_processed_by(&mut self, worker: Option<String>) {
+        self.more_mut().processed_by = worker;
+    }
+}
+
+/// Reads a hash to its end and remembers the first problem.
+struct Reader {
+    job: RawJob,
+    id_bytes: Option<Vec<u8>>,
+    problem: Option<(UndecodableKind, &'static str, String)>,
+}
+
+impl Reader {
+    fn new(id: Vec<u8>) -> Self {
+        let mut reader = Self { job: RawJob::default(), id_bytes: None, problem: None };
+        reader.job.id = match String::from_utf8(id) {
+            Ok(id) => id,
+            Err(error) => {
+                reader.note("id", "it is not UTF-8");
+                let lossy = String::from_utf8_lossy(error.as_bytes()).into_owned();
+                reader.id_bytes = Some(error.into_bytes());
+                lossy
+            }
+        };
+        reader
+    }
+
+    fn note(&mut self, field: &'static str, problem: impl Into<String>) {
+        self.problem.get_or_insert_with(|| (UndecodableKind::Field, field, problem.into()));
+    }
+
+    fn ghost(&mut self) {
+        self.problem = Some((UndecodableKind::Ghost, "name", "it is missing, as is data".to_owned()));
+    }
+
+    fn text(&mut self, field: &'static str, bytes: Vec<u8>) -> String {
+        String::from_utf8(bytes).unwrap_or_else(|error| {
+            self.note(field, "it is not UTF-8");
+            String::from_utf8_lossy(error.as_bytes()).into_owned()
+        })
+    }
+
+    fn data(&mut self, bytes: Vec<u8>) {
+        self.job.data = match String::from_utf8(bytes) {
+            Ok(data) if !data.is_empty() => data,
+            Ok(_) => "{}".to_owned(),
+            Err(_) => {
+                self.note("data", "it is not UTF-8");
+                "{}".to_owned()
+            }
+        };
+    }
+
+    fn options(&mut self, bytes: Vec<u8>) {
+        self.job.opts_text = self.text("opts", bytes);
+        self.job.options = StoredOptions::parse(&self.job.opts_text).unwrap_or_else(|problem| {
+            self.note("opts", problem);
+            StoredOptions::default()
+        });
+    }
+
+    fn rest(&mut self, pairs: Vec<Pair>) {
+        let mut legacy_attempts = None;
+        for (field, value) in pairs {
+            match &*field {
+                b"ats" => self.job.attempts_started = counter(&value),
+                b"atm" => self.job.attempts_made = counter(&value),
+                b"attemptsMade" => legacy_attempts = Some(counter(&value)),
+                b"processedOn" => self.job.processed_on = number(&value),
+                b"stc" => self.job.more_mut().stalled_counter = counter(&value),
+                b"finishedOn" => self.job.more_mut().finished_on = number(&value),
+                b"parentKey" => self.job.more_mut().parent_key = some(self.text("parentKey", value)),
+                b"parent" => self.job.more_mut().parent_text = some(self.text("parent", value)),
+                b"rjk" => self.job.more_mut().repeat_job_key = some(self.text("rjk", value)),
+                b"deid" => self.job.more_mut().deduplication_id = some(self.text("deid", value)),
+                b"progress" => self.job.more_mut().progress = some(self.text("progress", value)),
+                b"returnvalue" => self.job.more_mut().return_value = some(self.text("returnvalue", value)),
+                b"defa" => self.job.more_mut().deferred_failure = some(self.text("defa", value)),
+                // Read by people only: no reason to refuse the job.
+                b"failedReason" => self.job.more_mut().failed_reason = Some(lossy(value)),
+                b"stacktrace" => self.job.more_mut().stacktrace = Some(lossy(value)),
+                b"pb" => self.job.more_mut().processed_by = Some(lossy(value)),
+                b"tm" => self.job.more_mut().tm = Some(lossy(value)),
+                _ => self.job.more_mut().unknown.push((field, value)),
+            }
+        }
+        if let Some(attempts) = legacy_attempts {
+            self.job.attempts_made = attempts;
+        }
+        self.parent();
+    }
+
+    fn parent(&mut self) {
+        let more = self.job.more();
+        let parent = match (&more.parent_text, &more.parent_key) {
+            (None, None) => return,
+            (Some(text), key) => match Parent::parse(text) {
+                Ok(parent) => Some(parent),
+                Err(problem) => {
+                    let parent = key.as_deref().and_then(Parent::from_key);
+                    self.note("parent", problem);
+                    parent
+                }
+            },
+            (None, Some(key)) => Parent::from_key(key),
+        };
+        self.job.more_mut().parent = parent;
+    }
+
+    fn finish(self) -> Result<RawJob, Undecodable> {
+        let Some((kind, field, problem)) = self.problem else { return Ok(self.job) };
+        let id_bytes = self.id_bytes.unwrap_or_else(|| self.job.id.clone().into_bytes());
+        Err(Undecodable { id_bytes, kind, field, problem, partial: Box::new(self.job) })
+    }
+}
+
+/// An empty text is a value that is not there.
+fn some(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn lossy(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// A number as text; fractions are cut off, as Node does. `None` if it is missing or no number.
+fn number(bytes: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(bytes).ok()?.trim_ascii();
+    if let Ok(integer) = text.parse() {
+        return Some(integer);
+    }
+    let number: f64 = text.parse().ok()?;
+    (!number.is_nan()).then(|| json::integer(number))
+}
+
+fn counter(bytes: &[u8]) -> u32 {
+    number(bytes).map_or(0, |number| u32::try_from(number.max(0)).unwrap_or(u32::MAX))
+}

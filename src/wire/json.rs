@@ -1,0 +1,138 @@
+//! Single JSON values as JavaScript, Lua and other ports write them, taken for what they are meant to be.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// A JSON string; half of a surrogate pair, which JavaScript allows and UTF-8 does not, becomes `�`.
+pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+                Ok(Text(String::from_utf8_lossy(bytes)))
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(String::from_utf8_lossy(bytes).into_owned())))
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        // As bytes, since only then does serde_json let half surrogates pass.
+        deserializer.deserialize_bytes(TextVisitor)
+    }
+}
+
+/// Calls `each` with every name and value of a JSON object, in order, without a look into the values.
+///
+/// The outer error is the JSON's, the inner one that of `each`.
+pub(crate) fn object<'a>(
+    json: &'a str,
+    each: impl FnMut(&str, &'a RawValue) -> Result<(), String>,
+) -> Result<(), String> {
+    struct Entries<F>(F);
+
+    impl<'de, F: FnMut(&str, &'de RawValue) -> Result<(), String>> Visitor<'de> for Entries<F> {
+        type Value = Result<(), String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut outcome = Ok(());
+            // To the end also after a problem, so that broken JSON is told apart from a bad value.
+            while let Some((Text(name), value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
+                if outcome.is_ok() {
+                    outcome = (self.0)(&name, value);
+                }
+            }
+            Ok(outcome)
+        }
+    }
+
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let outcome = (&mut deserializer).deserialize_map(Entries(each)).map_err(|error| error.to_string())?;
+    deserializer.end().map_err(|error| error.to_string())?;
+    outcome
+}
+
+/// The text of a JSON string; `None` for any other value.
+pub(crate) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
+    serde_json::from_str::<Text<'_>>(value.get()).ok().map(|text| text.0)
+}
+
+/// The text of a JSON string or number, as JavaScript would put it into a key.
+pub(crate) fn id(value: &RawValue) -> Option<String> {
+    match value.get().as_bytes().first() {
+        Some(b'"') => string(value).map(Cow::into_owned),
+        Some(b'-' | b'0'..=b'9') => Some(match number(value) {
+            Some(number) if number.fract() == 0.0 && number.abs() < 1e21 => format!("{number:.0}"),
+            _ => value.get().to_owned(),
+        }),
+        _ => None,
+    }
+}
+
+/// A number, a string that holds one, or a boolean as JavaScript counts it. Never NaN.
+pub(crate) fn number(value: &RawValue) -> Option<f64> {
+    let json = value.get();
+    match json.as_bytes().first() {
+        Some(b'-' | b'0'..=b'9') => json.parse().ok(),
+        Some(b't') => Some(1.0),
+        Some(b'f') => Some(0.0),
+        Some(b'"') => string(value)?.trim().parse().ok().filter(|number: &f64| !number.is_nan()),
+        _ => None,
+    }
+}
+
+/// Whether JavaScript takes the value for true.
+pub(crate) fn truthy(value: &RawValue) -> bool {
+    match value.get().as_bytes().first() {
+        Some(b'n' | b'f') => false,
+        Some(b'"') => value.get() != "\"\"",
+        Some(b'-' | b'0'..=b'9') => number(value).is_some_and(|number| number != 0.0),
+        _ => true,
+    }
+}
+
+/// Whether the value is an empty object or array; Lua cannot tell the one from the other.
+pub(crate) fn empty(value: &RawValue) -> bool {
+    let json = value.get();
+    matches!(json.as_bytes().first(), Some(b'{' | b'[')) && json[1..json.len() - 1].trim_ascii().is_empty()
+}
+
+/// The integer towards zero, saturating; 0 for NaN.
+#[expect(clippy::cast_possible_truncation, reason = "a float saturates, which is what is wanted")]
+pub(crate) fn integer(number: f64) -> i64 {
+    number as i64
+}
+
+/// The count that a number stands for: what is negative or NaN is 0, what is too large the largest.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float saturates, which is what is wanted"
+)]
+pub(crate) fn count(number: f64) -> u32 {
+    number as u32
+}

@@ -1,0 +1,8 @@
+//! BullMQ's fields and shapes ⇄ Rust; pure.
+
+pub(crate) mod event;
+pub(crate) mod job;
+mod json;
+pub(crate) mod options;
+
+pub use event::QueueEvent;
