@@ -1,5 +1,7 @@
 //! Whole operations on raw jobs: defaults, chunks, repetition after failures, refusals → errors. Nothing here is generic.
 
+pub(crate) mod events;
+
 use redis::{Cmd, Value};
 
 use crate::clock::Clock;

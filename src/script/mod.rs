@@ -8,7 +8,9 @@ use crate::connection::{Failure, Link};
 use crate::keys::QueueKeys;
 
 pub(crate) mod add_jobs;
+pub(crate) mod finished;
 pub(crate) mod locks;
+pub(crate) mod publish;
 pub(crate) mod settle;
 pub(crate) mod update;
 
@@ -148,6 +150,8 @@ pub(crate) static ALL: &[&Script] = &[
     &update::PROGRESS,
     &update::DATA,
     &update::LOG,
+    &finished::SCRIPT,
+    &publish::SCRIPT,
 ];
 
 /// The text of a reply's item.

@@ -1,8 +1,10 @@
 //! BullMQ's fields and shapes ⇄ Rust; pure.
 
 pub(crate) mod event;
+pub(crate) mod event_id;
 pub(crate) mod job;
 mod json;
 pub(crate) mod options;
 
 pub use event::QueueEvent;
+pub use event_id::EventId;
