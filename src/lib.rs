@@ -5,6 +5,7 @@ mod clock;
 mod connection;
 mod engine;
 mod error;
+mod events;
 mod keys;
 mod options;
 mod script;
@@ -13,6 +14,7 @@ mod wire;
 
 pub use clock::Clock;
 pub use error::{BoxError, Error, Halt, Reason, Result};
+pub use events::{Delivery, EventsFrom, EventsOptions, QueueEvents};
 pub use options::{Backoff, Deduplication, JobOptions, KeepJobs, OnChildFailure, ParentRef};
 pub use state::{JobCounts, JobState, UnknownState};
-pub use wire::QueueEvent;
+pub use wire::{EventId, QueueEvent};
