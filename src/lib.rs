@@ -6,6 +6,7 @@ mod clock;
 mod connection;
 mod engine;
 mod error;
+mod events;
 mod job;
 mod keys;
 mod options;
@@ -19,11 +20,12 @@ pub use client::{Client, ClientBuilder};
 pub use clock::Clock;
 pub use connection::{Address, ConnectOptions};
 pub use error::{BoxError, Error, Halt, Reason, Result};
+pub use events::{Delivery, EventsFrom, EventsOptions, QueueEvents};
 pub use job::{CancelReason, Job};
 pub use options::{
     Backoff, Deduplication, FailedAttempt, JobOptions, KeepJobs, OnChildFailure, ParentRef, Retry, WorkerOptions,
 };
 pub use queue::{Add, AddBulk, Added, NewJob, Queue};
 pub use state::{JobCounts, JobState, UnknownState};
-pub use wire::{JsonText, QueueEvent};
+pub use wire::{EventId, JsonText, QueueEvent};
 pub use worker::{Erased, ManualWorker, Processor, Report, Router, Worker, WorkerBuilder, WorkerEvent, WorkerEvents};

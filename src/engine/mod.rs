@@ -15,6 +15,7 @@ mod testing;
 
 pub(crate) use add::Coalescer;
 pub(crate) use settle::Decided;
+pub(crate) mod events;
 
 use redis::{Cmd, Value};
 

@@ -29,14 +29,4 @@ impl Engine {
         let code = update::code(value).ok_or(Error::Reply { op: "add_log" })?;
         Ok(u64::try_from(Self::accept("add_log", id, code)?).unwrap_or(0))
     }
-
-    /// Stops all workers of the queue that have a limit from fetching, for this time.
-    pub(crate) async fn rate_limit(&self, pause: std::time::Duration) -> Result<()> {
-        /// More than any limit allows: the largest number that JavaScript counts exactly.
-        const EXHAUSTED: u64 = (1 << 53) - 1;
-        let mut cmd = redis::Cmd::new();
-        cmd.arg("SET").arg(self.keys.key("limiter")).arg(EXHAUSTED);
-        cmd.arg("PX").arg(crate::clock::millis(pause).max(1));
-        self.command("rate_limit", &cmd).await.map(drop)
-    }
 }

@@ -146,7 +146,7 @@ impl<D, R> Job<D, R> {
     async fn failed(&self, halt: Halt) -> Result<End> {
         let verdict = verdict::decide(&self.core.raw, Err(halt), &self.options());
         if let Some(pause) = verdict.rate_limit {
-            self.core.queue.engine().rate_limit(pause).await?;
+            self.core.queue.engine().rate_limit(millis(pause).max(1)).await?;
         }
         Ok(verdict.end)
     }

@@ -3,9 +3,11 @@
 #[cfg(test)]
 mod corpus;
 pub(crate) mod event;
+pub(crate) mod event_id;
 pub(crate) mod job;
 mod json;
 pub(crate) mod options;
 
 pub use event::QueueEvent;
+pub use event_id::EventId;
 pub use json::JsonText;

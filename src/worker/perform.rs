@@ -87,7 +87,7 @@ async fn attempt_job(worker: &Arc<Inner>, raw: RawJob, attempt: &Arc<Attempt>) -
     let result = result.unwrap_or_else(|panic| Err(Halt::failed(panic_text(panic.as_ref()))));
     let verdict = verdict::decide(&core.raw, result, &worker.options);
     if let Some(pause) = verdict.rate_limit
-        && let Err(error) = worker.queue.engine().rate_limit(pause).await
+        && let Err(error) = worker.queue.engine().rate_limit(millis(pause).max(1)).await
     {
         worker.events.error(error);
     }
