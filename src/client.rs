@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::connection::{ConnectOptions, Link};
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::events::{EventsOptions, QueueEvents};
 use crate::keys::{DEFAULT_PREFIX, QueueKeys};
 use crate::options::WorkerOptions;
 use crate::queue::{Queue, QueueCore};
@@ -100,6 +101,20 @@ impl Client {
     /// A worker to be: jobs of this queue go to this processor.
     pub fn worker<M>(&self, queue: impl Into<String>, processor: impl Processor<M>) -> WorkerBuilder {
         WorkerBuilder::new(self.clone(), queue.into(), processor.erase())
+    }
+
+    /// The events of a queue, whoever causes them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) if the queue's name or an option breaks a rule.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn queue_events(&self, queue: impl AsRef<str>, options: EventsOptions) -> Result<QueueEvents> {
+        options.check()?;
+        Ok(QueueEvents::open(self.core(queue.as_ref())?.engine().clone(), options))
     }
 
     /// A worker without a processor: it fetches one job at a time, when asked.

@@ -58,26 +58,30 @@ pub(crate) struct Meta {
 
 /// How many children a job has, by what became of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct ChildCounts {
+#[non_exhaustive]
+pub struct ChildCounts {
     /// Completed.
-    pub(crate) processed: u64,
+    pub processed: u64,
     /// Not finished.
-    pub(crate) unprocessed: u64,
+    pub unprocessed: u64,
     /// Failed, and the parent goes on.
-    pub(crate) ignored: u64,
+    pub ignored: u64,
     /// Failed, and the parent fails.
-    pub(crate) failed: u64,
+    pub failed: u64,
 }
 
 /// One client of the server, as `CLIENT LIST` describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ClientInfo {
+#[non_exhaustive]
+pub struct ClientInfo {
     /// Every field in the server's order. `name` is the queue's; `rawname` the client's own.
-    pub(crate) fields: Vec<(String, String)>,
+    pub fields: Vec<(String, String)>,
 }
 
 impl ClientInfo {
-    pub(crate) fn get(&self, field: &str) -> Option<&str> {
+    /// The value of one field.
+    #[must_use]
+    pub fn get(&self, field: &str) -> Option<&str> {
         self.fields.iter().find(|(name, _)| name == field).map(|(_, value)| value.as_str())
     }
 }

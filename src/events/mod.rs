@@ -1,7 +1,7 @@
 //! Listening to a queue: its event stream as a [`Stream`], and waiting for a job to finish.
 
 mod buffer;
-pub(crate) mod hub;
+mod hub;
 mod options;
 #[cfg(test)]
 mod testing;
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::buffer::Buffer;
+pub(crate) use self::hub::FinishHub;
 pub use self::options::{EventsFrom, EventsOptions};
 use crate::engine::Engine;
 use crate::engine::events::EventReader;

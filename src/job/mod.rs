@@ -56,8 +56,8 @@ impl<D, R> Job<D, R> {
         Ok(Self::new(core, data))
     }
 
-    pub(crate) fn raw(&self) -> &RawJob {
-        &self.core.raw
+    pub(crate) fn queue_core(&self) -> &QueueCore {
+        &self.core.queue
     }
 
     /// The id, unique in its queue.
@@ -294,6 +294,27 @@ impl<D, R> Job<D, R> {
         self.core.queue.engine().update_data(self.id(), &json).await?;
         self.data = data;
         Ok(())
+    }
+
+    /// Waits until the job has completed or failed for good, and returns its result.
+    ///
+    /// All waits on one queue share one reader of its events, and jobs are looked at every few seconds besides, so that a
+    /// lost event or a removed job cannot make a wait endless. A job that is removed as soon as it completes answers too,
+    /// if the wait began before.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::JobFailed`] with the reason, [`Error::Timeout`] after `limit`, [`Error::Refused`] with
+    /// [`Reason::MissingJob`](crate::Reason::MissingJob) if the job is gone, [`Error::Json`] if its result is not an `R`.
+    ///
+    /// Since 0.1. BullMQ: `Job.waitUntilFinished`.
+    #[doc(alias = "waitUntilFinished")]
+    pub async fn wait_until_finished(&self, limit: Duration) -> Result<R>
+    where
+        R: DeserializeOwned,
+    {
+        let json = self.core.queue.finished().wait_until_finished(self.id(), Some(limit)).await?;
+        serde_json::from_str(&json).map_err(Error::json("returnvalue"))
     }
 
     /// Appends a line to the job's log and returns how many lines are kept, at most the job's `keep_logs`.

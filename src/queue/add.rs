@@ -200,6 +200,7 @@ where
     pub async fn outcome(self) -> Result<(Job<D, R>, Added)> {
         let Self { queue, job } = self;
         let new = queue.prepare(&job)?;
+        queue.core.open().await;
         let (new, placed) = queue.core.adder().add(new).await?;
         Ok(added(&queue.core, new, placed, job.data))
     }
@@ -238,6 +239,10 @@ where
     pub async fn outcomes(self) -> Result<Vec<Result<(Job<D, R>, Added)>>> {
         let Self { queue, jobs } = self;
         let new = jobs.iter().map(|job| queue.prepare(job)).collect::<Result<Vec<_>>>()?;
+        if new.is_empty() {
+            return Ok(Vec::new());
+        }
+        queue.core.open().await;
         let placed = queue.core.engine().add_all(&new).await;
         let answers = jobs.into_iter().zip(new).zip(placed);
         Ok(answers.map(|((job, new), placed)| Ok(added(&queue.core, new, placed?, job.data))).collect())

@@ -1,7 +1,9 @@
 //! A queue: what producers and tools hold.
 
 mod add;
+mod admin;
 mod core;
+mod read;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -9,7 +11,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use add::{Add, AddBulk, Added, NewJob};
+pub use admin::RetryOptions;
 pub(crate) use core::QueueCore;
+pub use read::{JobLogs, Metrics, QueueMeta};
 
 use crate::options::JobOptions;
 
@@ -39,6 +43,21 @@ impl<D, R> Queue<D, R> {
     #[must_use]
     pub fn prefix(&self) -> &str {
         self.core.engine().keys.prefix()
+    }
+
+    /// Keeps about this many events, for all who use the queue. Default: what the queue has, 10,000 for a new one.
+    ///
+    /// Takes effect with the first add through this client.
+    #[must_use]
+    pub fn max_len_events(self, events: u64) -> Self {
+        self.core.limit_events(events);
+        self
+    }
+
+    /// Writes the queue's settings to Redis, where they are missing: they make it visible to dashboards. The first add
+    /// does the same.
+    pub async fn open(&self) {
+        self.core.open().await;
     }
 
     /// Options for each job added through this handle and its clones, where the job itself says nothing else; an id is

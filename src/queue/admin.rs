@@ -1,0 +1,394 @@
+//! Steering a queue and its jobs.
+
+use std::time::{Duration, SystemTime};
+
+use super::Queue;
+use crate::clock::{epoch_ms, millis};
+use crate::error::Result;
+use crate::job::Job;
+use crate::state::JobState;
+use crate::wire::EventId;
+
+/// What a bulk operation takes in one round trip, as in Node.
+const COUNT: u32 = 1000;
+
+/// What a retried job begins anew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RetryOptions {
+    reset_attempts_made: bool,
+    reset_attempts_started: bool,
+}
+
+impl RetryOptions {
+    /// Counts the attempts from 0 again. Default: false, so that a job that had used them up gets one more.
+    #[must_use]
+    #[doc(alias = "resetAttemptsMade")]
+    pub fn reset_attempts_made(mut self, reset: bool) -> Self {
+        self.reset_attempts_made = reset;
+        self
+    }
+
+    /// Counts the starts from 0 again. Default: false.
+    #[must_use]
+    #[doc(alias = "resetAttemptsStarted")]
+    pub fn reset_attempts_started(mut self, reset: bool) -> Self {
+        self.reset_attempts_started = reset;
+        self
+    }
+}
+
+impl<D, R> Queue<D, R> {
+    /// Pauses the queue for all workers: those that run jobs end them, and take no more. One round trip.
+    ///
+    /// In a fleet with Node's version 5, pause and resume from oxmq or version 6 only: version 5 loses jobs when both do.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.pause`.
+    pub async fn pause(&self) -> Result<()> {
+        self.core.engine().pause().await
+    }
+
+    /// Resumes the queue. Jobs that version 5 has put aside come first. One round trip, more for thousands of those.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.resume`.
+    pub async fn resume(&self) -> Result<()> {
+        self.core.engine().resume().await
+    }
+
+    /// Lets at most so many jobs be active at once, over all workers. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for 0.
+    ///
+    /// Since 0.1. BullMQ: `Queue.setGlobalConcurrency`.
+    #[doc(alias = "setGlobalConcurrency")]
+    pub async fn set_global_concurrency(&self, jobs: u32) -> Result<()> {
+        self.core.engine().set_global_concurrency(jobs).await
+    }
+
+    /// Ends the limit of [`set_global_concurrency`](Self::set_global_concurrency); whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.removeGlobalConcurrency`.
+    #[doc(alias = "removeGlobalConcurrency")]
+    pub async fn remove_global_concurrency(&self) -> Result<bool> {
+        self.core.engine().remove_global_concurrency().await
+    }
+
+    /// Lets at most `max` jobs be fetched in each window, over all workers. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for 0 jobs or less than a millisecond.
+    ///
+    /// Since 0.1. BullMQ: `Queue.setGlobalRateLimit`.
+    #[doc(alias = "setGlobalRateLimit")]
+    pub async fn set_global_rate_limit(&self, max: u64, window: Duration) -> Result<()> {
+        self.core.engine().set_global_rate_limit(max, millis(window)).await
+    }
+
+    /// Ends the limit of [`set_global_rate_limit`](Self::set_global_rate_limit); whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.removeGlobalRateLimit`.
+    #[doc(alias = "removeGlobalRateLimit")]
+    pub async fn remove_global_rate_limit(&self) -> Result<bool> {
+        self.core.engine().remove_global_rate_limit().await
+    }
+
+    /// Lets workers that have a limit, their own or the queue's, fetch nothing for this time. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for less than a millisecond.
+    ///
+    /// Since 0.1. BullMQ: `Queue.rateLimit`.
+    #[doc(alias = "rateLimit")]
+    pub async fn rate_limit(&self, pause: Duration) -> Result<()> {
+        self.core.engine().rate_limit(millis(pause)).await
+    }
+
+    /// Begins a new window of the rate limit at once; whether one was open. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.removeRateLimitKey`.
+    #[doc(alias = "removeRateLimitKey")]
+    pub async fn remove_rate_limit_key(&self) -> Result<bool> {
+        self.core.engine().remove_rate_limit_key().await
+    }
+
+    /// Lets all delayed jobs run now, the earliest due first; how many. As in Node their priority does not count.
+    ///
+    /// One round trip for each 1,000 jobs.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.promoteJobs`.
+    #[doc(alias = "promoteJobs")]
+    pub async fn promote_jobs(&self) -> Result<u64> {
+        self.core.engine().promote_jobs(COUNT).await
+    }
+
+    /// Lets all jobs run again that failed, or completed, up to a moment (now by default); how many. As in Node their
+    /// priority does not count.
+    ///
+    /// One round trip for each 1,000 jobs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for a state that is not finished.
+    ///
+    /// Since 0.1. BullMQ: `Queue.retryJobs`.
+    #[doc(alias = "retryJobs")]
+    pub async fn retry_jobs(&self, state: JobState, until: Option<SystemTime>) -> Result<u64> {
+        self.core.engine().retry_jobs(state, COUNT, until.map(epoch_ms)).await
+    }
+
+    /// Removes a job and its pending children; false if a worker holds one of them. One that does not exist counts as
+    /// removed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`](crate::Error::Refused) with
+    /// [`Reason::BelongsToScheduler`](crate::Reason::BelongsToScheduler) for the current iteration of a job scheduler.
+    ///
+    /// Since 0.1. BullMQ: `Queue.remove`.
+    pub async fn remove(&self, id: &str) -> Result<bool> {
+        self.core.engine().remove(id, true).await
+    }
+
+    /// Removes a job and leaves its children; otherwise as [`remove`](Self::remove).
+    ///
+    /// # Errors
+    ///
+    /// As [`remove`](Self::remove).
+    ///
+    /// Since 0.1. BullMQ: `Queue.remove` with `removeChildren: false`.
+    pub async fn remove_without_children(&self, id: &str) -> Result<bool> {
+        self.core.engine().remove(id, false).await
+    }
+
+    /// Removes all jobs that wait, and if asked to the delayed ones; how many. The current iterations of job schedulers
+    /// stay. One round trip for each 1,000 jobs.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.drain`.
+    pub async fn drain(&self, delayed: bool) -> Result<u64> {
+        self.core.engine().drain(delayed).await
+    }
+
+    /// Removes up to `limit` jobs of a state (0: all) that are older than `grace`; their ids.
+    ///
+    /// The age counts from the end of a finished job, else from its start or, if it never started, from its add. Jobs
+    /// that run and the current iterations of job schedulers stay. One round trip for each 1,000 jobs looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for [`JobState::Unknown`].
+    ///
+    /// Since 0.1. BullMQ: `Queue.clean`.
+    pub async fn clean(&self, grace: Duration, limit: u64, state: JobState) -> Result<Vec<String>> {
+        self.core.engine().clean(state, millis(grace), limit).await
+    }
+
+    /// Pauses the queue and deletes it with everything in it, 1,000 jobs in each round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QueueState`](crate::Error::QueueState) if jobs are active and `force` is not set, or if somebody
+    /// resumed the queue meanwhile; the queue stays paused.
+    ///
+    /// Since 0.1. BullMQ: `Queue.obliterate`.
+    pub async fn obliterate(&self, force: bool) -> Result<()> {
+        self.core.engine().obliterate(force, COUNT).await
+    }
+
+    /// Shortens the event stream to about `keep` entries; how many went. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.trimEvents`.
+    #[doc(alias = "trimEvents")]
+    pub async fn trim_events(&self, keep: u64) -> Result<u64> {
+        self.core.engine().trim_events(keep).await
+    }
+
+    /// Ends a deduplication, whichever job it stands for; whether there was one. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.removeDeduplicationKey`.
+    #[doc(alias = "removeDeduplicationKey")]
+    pub async fn remove_deduplication_key(&self, deduplication_id: &str) -> Result<bool> {
+        self.core.engine().remove_deduplication_key(deduplication_id).await
+    }
+
+    /// Deletes jobs that are in no list and no set, at most `limit` of them (0: all); how many. Scans the keys of the
+    /// whole server.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.removeOrphanedJobs`.
+    #[doc(alias = "removeOrphanedJobs")]
+    pub async fn remove_orphaned_jobs(&self, limit: u64) -> Result<u64> {
+        self.core.engine().remove_orphaned_jobs(COUNT, limit).await
+    }
+
+    /// Writes an event of your own into the queue's stream; all values are text. One round trip, never repeated.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for names that would do harm in Node.
+    ///
+    /// Since 0.1. BullMQ: `QueueEventsProducer.publishEvent`.
+    #[doc(alias = "publishEvent")]
+    pub async fn publish_event(&self, name: &str, fields: &[(&str, &str)]) -> Result<EventId> {
+        self.core.engine().publish_event(name, fields).await
+    }
+}
+
+impl<D, R> Job<D, R> {
+    /// Lets a delayed job run now, by its priority. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::NotInState`](crate::Reason::NotInState) if it is not
+    /// delayed.
+    ///
+    /// Since 0.1. BullMQ: `Job.promote`.
+    pub async fn promote(&self) -> Result<()> {
+        self.queue_core().engine().promote(self.id()).await
+    }
+
+    /// Lets a delayed job become due after this time from now. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::Reason::MissingJob) or
+    /// [`Reason::NotInState`](crate::Reason::NotInState).
+    ///
+    /// Since 0.1. BullMQ: `Job.changeDelay`.
+    #[doc(alias = "changeDelay")]
+    pub async fn change_delay(&self, delay: Duration) -> Result<()> {
+        self.queue_core().engine().change_delay(self.id(), millis(delay)).await
+    }
+
+    /// Gives the job another priority; `lifo` puts it before the others of that priority. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::Reason::MissingJob);
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) above 2,097,151.
+    ///
+    /// Since 0.1. BullMQ: `Job.changePriority`.
+    #[doc(alias = "changePriority")]
+    pub async fn change_priority(&self, priority: u32, lifo: bool) -> Result<()> {
+        self.queue_core().engine().change_priority(self.id(), priority, lifo).await
+    }
+
+    /// Lets a failed or completed job run again, by its priority. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::Reason::MissingJob), or
+    /// [`Reason::NotInState`](crate::Reason::NotInState) if it is not in `state`.
+    ///
+    /// Since 0.1. BullMQ: `Job.retry`.
+    pub async fn retry(&self, state: JobState, options: RetryOptions) -> Result<()> {
+        let RetryOptions { reset_attempts_made, reset_attempts_started } = options;
+        self.queue_core().engine().retry_job(self.id(), state, reset_attempts_made, reset_attempts_started).await
+    }
+
+    /// Removes the job and its pending children; false if a worker holds one of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::remove`].
+    ///
+    /// Since 0.1. BullMQ: `Job.remove`.
+    pub async fn remove(&self) -> Result<bool> {
+        self.queue_core().engine().remove(self.id(), true).await
+    }
+
+    /// Removes the pending children of the job and theirs, except those that run or have failed.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Job.removeUnprocessedChildren`.
+    #[doc(alias = "removeUnprocessedChildren")]
+    pub async fn remove_unprocessed_children(&self) -> Result<()> {
+        self.queue_core().engine().remove_unprocessed_children(self.id()).await
+    }
+
+    /// Takes this job away from its parent; whether the parent waited for it. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::Reason::MissingJob) or
+    /// [`Reason::MissingParent`](crate::Reason::MissingParent).
+    ///
+    /// Since 0.1. BullMQ: `Job.removeChildDependency`.
+    #[doc(alias = "removeChildDependency")]
+    pub async fn remove_child_dependency(&self) -> Result<bool> {
+        let parent = self.parent_key().unwrap_or_default();
+        self.queue_core().engine().remove_child_dependency(self.id(), parent).await
+    }
+
+    /// Ends the deduplication that this job stands for; false if another job does, or none. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Job.removeDeduplicationKey`.
+    #[doc(alias = "removeDeduplicationKey")]
+    pub async fn remove_deduplication_key(&self) -> Result<bool> {
+        match self.deduplication_id() {
+            Some(id) => self.queue_core().engine().remove_deduplication_key_of(self.id(), id).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Keeps the newest `keep` lines of the job's log, or none. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Job.clearLogs`.
+    #[doc(alias = "clearLogs")]
+    pub async fn clear_logs(&self, keep: u64) -> Result<()> {
+        self.queue_core().engine().clear_logs(self.id(), keep).await
+    }
+}

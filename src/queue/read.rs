@@ -1,0 +1,419 @@
+//! Reading a queue: its jobs, their states, counts and figures.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::de::DeserializeOwned;
+
+use super::Queue;
+use crate::clock::epoch_ms;
+use crate::engine::{ChildCounts, ClientInfo, REPORTED};
+use crate::error::Result;
+use crate::job::{Job, JobCore};
+use crate::state::{JobCounts, JobState};
+use crate::wire::job::RawJob;
+
+/// The settings of a queue, as its `meta` hash says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueMeta {
+    /// How many jobs may be active at once, over all workers.
+    pub concurrency: Option<u64>,
+    /// How many jobs may be fetched in one window of the global rate limit.
+    pub max: Option<u64>,
+    /// The length of that window in ms.
+    pub duration: Option<u64>,
+    /// About how many events are kept.
+    pub max_len_events: Option<u64>,
+    /// Whether the queue is paused.
+    pub paused: bool,
+    /// `<library>:<version>` of the queue opened last.
+    pub version: Option<String>,
+    /// Fields of others.
+    pub others: Vec<(String, String)>,
+}
+
+/// Finished jobs per minute.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Jobs counted ever.
+    pub count: u64,
+    /// When the latest minute was closed, in ms.
+    pub previous_at: u64,
+    /// Jobs counted by then.
+    pub previous_count: u64,
+    /// Jobs of each minute, the newest first.
+    pub data: Vec<u64>,
+    /// How many minutes are stored.
+    pub points: u64,
+}
+
+/// The log of a job, or a part of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JobLogs {
+    /// The lines asked for.
+    pub logs: Vec<String>,
+    /// How many lines there are.
+    pub count: u64,
+}
+
+impl<D, R> Queue<D, R> {
+    fn job(&self, raw: RawJob) -> Result<Job<D, R>>
+    where
+        D: DeserializeOwned,
+    {
+        Job::read(Arc::new(JobCore { queue: Arc::clone(&self.core), raw, attempt: None, options: None }))
+    }
+
+    /// The job with this id; `None` if there is none. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Undecodable`](crate::Error::Undecodable) or [`Error::Json`](crate::Error::Json) if it cannot be read.
+    ///
+    /// Since 0.1. BullMQ: `Queue.getJob`.
+    #[doc(alias = "getJob")]
+    pub async fn get_job(&self, id: &str) -> Result<Option<Job<D, R>>>
+    where
+        D: DeserializeOwned,
+    {
+        self.core.engine().get_job(id).await?.map(|raw| self.job(raw)).transpose()
+    }
+
+    /// The jobs at the positions `start` to `end` of each state, both inclusive, in the order of the states; each job
+    /// once. No states means all but `paused`.
+    ///
+    /// Ascending, position 0 is what comes next: the next to run, the earliest due, the first finished. Descending
+    /// begins at the other end. Negative positions count from the end of that order. A job that cannot be read is an
+    /// `Err` of its own.
+    ///
+    /// One round trip and one snapshot for up to 1,000 positions and 4 MB; more are read in several steps.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.getJobs`.
+    #[doc(alias = "getJobs")]
+    pub async fn get_jobs(
+        &self,
+        states: &[JobState],
+        start: i64,
+        end: i64,
+        ascending: bool,
+    ) -> Result<Vec<Result<Job<D, R>>>>
+    where
+        D: DeserializeOwned,
+    {
+        let states = if states.is_empty() { &REPORTED } else { states };
+        let raws = self.core.engine().get_jobs(states, start, end, ascending).await?;
+        Ok(raws.into_iter().map(|raw| self.job(raw?)).collect())
+    }
+
+    /// The ids at the positions `start` to `end` of each state, as [`get_jobs`](Self::get_jobs) counts them, whether or
+    /// not there are jobs behind them. One round trip for up to 10,000.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.getRanges`.
+    #[doc(alias = "getRanges")]
+    pub async fn get_ranges(&self, states: &[JobState], start: i64, end: i64, ascending: bool) -> Result<Vec<String>> {
+        self.core.engine().get_ranges(states, start, end, ascending).await
+    }
+
+    /// Where a job is. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.getJobState`.
+    #[doc(alias = "getJobState")]
+    pub async fn get_job_state(&self, id: &str) -> Result<JobState> {
+        self.core.engine().get_state(id).await
+    }
+
+    /// How many jobs there are in each of these states; none means all but `paused`. One round trip, one moment.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.getJobCounts`.
+    #[doc(alias = "getJobCounts")]
+    pub async fn get_job_counts(&self, states: &[JobState]) -> Result<JobCounts> {
+        let states = if states.is_empty() { &REPORTED } else { states };
+        self.core.engine().get_job_counts(states).await
+    }
+
+    /// How many jobs wait for anything: a worker, their time, their children.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.count`.
+    pub async fn count(&self) -> Result<u64> {
+        use JobState::{Delayed, Prioritized, Waiting, WaitingChildren};
+        let counts = self.core.engine().get_job_counts(&[Waiting, Delayed, Prioritized, WaitingChildren]).await?;
+        Ok(counts.total())
+    }
+
+    /// How many jobs are due before this moment. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.getDelayedCount`.
+    #[doc(alias = "getDelayedCount")]
+    pub async fn get_delayed_count(&self, before: SystemTime) -> Result<u64> {
+        self.core.engine().get_delayed_count(epoch_ms(before)).await
+    }
+
+    /// How many jobs are ready under each priority; 0 is for those without one. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.getCountsPerPriority`.
+    #[doc(alias = "getCountsPerPriority")]
+    pub async fn get_counts_per_priority(&self, priorities: &[u32]) -> Result<Vec<(u32, u64)>> {
+        self.core.engine().get_counts_per_priority(priorities).await
+    }
+
+    /// Lines of a job's log. Position 0 is the oldest line, or the newest if not `ascending`; both ends are inclusive.
+    /// One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.getJobLogs`.
+    #[doc(alias = "getJobLogs")]
+    pub async fn get_job_logs(&self, id: &str, start: i64, end: i64, ascending: bool) -> Result<JobLogs> {
+        let (logs, count) = self.core.engine().get_job_logs(id, start, end, ascending).await?;
+        Ok(JobLogs { logs, count })
+    }
+
+    /// Appends a line to a job's log, keeping the newest `keep` (0 keeps all); how many are kept.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::Reason::MissingJob).
+    ///
+    /// Since 0.1. BullMQ: `Queue.addJobLog`.
+    #[doc(alias = "addJobLog")]
+    pub async fn add_job_log(&self, id: &str, line: &str, keep: u32) -> Result<u64> {
+        self.core.engine().add_log(id, &[line], keep).await
+    }
+
+    /// Whether the queue is paused for all workers. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.isPaused`.
+    #[doc(alias = "isPaused")]
+    pub async fn is_paused(&self) -> Result<bool> {
+        self.core.engine().is_paused().await
+    }
+
+    /// Whether as many jobs are active as the global concurrency allows. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.isMaxed`.
+    #[doc(alias = "isMaxed")]
+    pub async fn is_maxed(&self) -> Result<bool> {
+        self.core.engine().is_maxed().await
+    }
+
+    /// The queue's settings. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.getMeta`.
+    #[doc(alias = "getMeta")]
+    pub async fn get_meta(&self) -> Result<QueueMeta> {
+        let meta = self.core.engine().get_meta().await?;
+        Ok(QueueMeta {
+            concurrency: meta.concurrency,
+            max: meta.max,
+            duration: meta.duration,
+            max_len_events: meta.max_len_events,
+            paused: meta.paused,
+            version: meta.version,
+            others: meta.others,
+        })
+    }
+
+    /// `<library>:<version>` of the queue opened last. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.getVersion`.
+    #[doc(alias = "getVersion")]
+    pub async fn get_version(&self) -> Result<Option<String>> {
+        self.core.engine().get_version().await
+    }
+
+    /// How many jobs completed or failed in each minute; only counted while a worker collects metrics. Positions as in
+    /// [`get_jobs`](Self::get_jobs), the newest minute is 0. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for a state that is neither completed nor failed.
+    ///
+    /// Since 0.1. BullMQ: `Queue.getMetrics`.
+    #[doc(alias = "getMetrics")]
+    pub async fn get_metrics(&self, state: JobState, start: i64, end: i64) -> Result<Metrics> {
+        let minutes = self.core.engine().get_metrics(state, start, end).await?;
+        Ok(Metrics {
+            count: minutes.count,
+            previous_at: minutes.previous_at,
+            previous_count: minutes.previous_count,
+            data: minutes.data,
+            points: minutes.stored,
+        })
+    }
+
+    /// The queue's counts as text for Prometheus, with these labels on each line.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.exportPrometheusMetrics`.
+    #[doc(alias = "exportPrometheusMetrics")]
+    pub async fn export_prometheus_metrics(&self, labels: &[(&str, &str)]) -> Result<String> {
+        self.core.engine().export_prometheus_metrics(labels).await
+    }
+
+    /// The most jobs that may be active at once over all workers. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.getGlobalConcurrency`.
+    #[doc(alias = "getGlobalConcurrency")]
+    pub async fn get_global_concurrency(&self) -> Result<Option<u64>> {
+        self.core.engine().get_global_concurrency().await
+    }
+
+    /// The global rate limit: jobs, and the ms of their window. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.getGlobalRateLimit`.
+    #[doc(alias = "getGlobalRateLimit")]
+    pub async fn get_global_rate_limit(&self) -> Result<Option<(u64, u64)>> {
+        self.core.engine().get_global_rate_limit().await
+    }
+
+    /// For how many ms no job may be fetched, if `max` may be fetched in a window; without `max` the queue's own number
+    /// counts, and without that the answer is what Redis' `PTTL` says. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.getRateLimitTtl`.
+    #[doc(alias = "getRateLimitTtl")]
+    pub async fn get_rate_limit_ttl(&self, max: Option<u64>) -> Result<i64> {
+        self.core.engine().get_rate_limit_ttl(max).await
+    }
+
+    /// The job that a deduplication id stands for. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.getDeduplicationJobId`.
+    #[doc(alias = "getDeduplicationJobId")]
+    pub async fn get_deduplication_job_id(&self, deduplication_id: &str) -> Result<Option<String>> {
+        self.core.engine().get_deduplication_job_id(deduplication_id).await
+    }
+
+    /// The workers of this queue that are connected, Node's and ours. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Redis`](crate::Error::Redis) if the user may not list clients.
+    ///
+    /// Since 0.1. BullMQ: `Queue.getWorkers`.
+    #[doc(alias = "getWorkers")]
+    pub async fn get_workers(&self) -> Result<Vec<ClientInfo>> {
+        self.core.engine().get_workers().await
+    }
+}
+
+impl<D, R> Job<D, R> {
+    /// Where the job is now. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Job.getState`.
+    #[doc(alias = "getState")]
+    pub async fn get_state(&self) -> Result<JobState> {
+        self.queue_core().engine().get_state(self.id()).await
+    }
+
+    /// How many children the job has, by what became of them. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Job.getDependenciesCount`.
+    #[doc(alias = "getDependenciesCount")]
+    pub async fn get_dependencies_count(&self) -> Result<ChildCounts> {
+        self.queue_core().engine().get_dependencies_count(self.id()).await
+    }
+
+    /// The results of completed children, by their full keys. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Json`](crate::Error::Json) if a result is not a `T`.
+    ///
+    /// Since 0.1. BullMQ: `Job.getChildrenValues`.
+    #[doc(alias = "getChildrenValues")]
+    pub async fn get_children_values<T: DeserializeOwned>(&self) -> Result<Vec<(String, T)>> {
+        let values = self.queue_core().engine().get_children_values(self.id()).await?;
+        let read = |(child, json): (String, String)| {
+            Ok((child, serde_json::from_str(&json).map_err(crate::Error::json("returnvalue"))?))
+        };
+        values.into_iter().map(read).collect()
+    }
+
+    /// Why children failed whose failures the job ignores, by their full keys. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Job.getIgnoredChildrenFailures`.
+    #[doc(alias = "getIgnoredChildrenFailures")]
+    pub async fn get_ignored_children_failures(&self) -> Result<Vec<(String, String)>> {
+        self.queue_core().engine().get_ignored_children_failures(self.id()).await
+    }
+}
