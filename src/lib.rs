@@ -1,18 +1,31 @@
 //! Job queues on Redis, compatible with BullMQ on the wire.
 #![allow(dead_code, reason = "the layers are built from the bottom up")]
 
+mod client;
 mod clock;
 mod connection;
 mod engine;
 mod error;
+mod events;
+mod job;
 mod keys;
 mod options;
+mod queue;
 mod script;
 mod state;
 mod wire;
+mod worker;
 
+pub use client::{Client, ClientBuilder};
 pub use clock::Clock;
+pub use connection::{Address, ConnectOptions};
 pub use error::{BoxError, Error, Halt, Reason, Result};
-pub use options::{Backoff, Deduplication, JobOptions, KeepJobs, OnChildFailure, ParentRef};
+pub use events::{Delivery, EventsFrom, EventsOptions, QueueEvents};
+pub use job::{CancelReason, Job};
+pub use options::{
+    Backoff, Deduplication, FailedAttempt, JobOptions, KeepJobs, OnChildFailure, ParentRef, Retry, WorkerOptions,
+};
+pub use queue::{Add, AddBulk, Added, NewJob, Queue};
 pub use state::{JobCounts, JobState, UnknownState};
-pub use wire::QueueEvent;
+pub use wire::{EventId, JsonText, QueueEvent};
+pub use worker::{Erased, ManualWorker, Processor, Report, Router, Worker, WorkerBuilder, WorkerEvent, WorkerEvents};

@@ -1,1 +1,4 @@
 //! One binary for all integration tests, so that the support code is built once.
+
+mod common;
+mod interop;

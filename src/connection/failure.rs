@@ -51,11 +51,11 @@ impl Failure {
     }
 
     /// The public error for operation `op`.
-    pub(crate) fn into_error(self, op: &'static str) -> Error {
+    pub(crate) fn to_error(&self, op: &'static str) -> Error {
         match self {
             Self::OutOfMemory => Error::OutOfMemory { op },
             Self::Unknown(_) => Error::OutcomeUnknown { op },
-            Self::NotApplied(error) | Self::Server(error) => Error::Redis { op, source: without_secrets(&error) },
+            Self::NotApplied(error) | Self::Server(error) => Error::Redis { op, source: without_secrets(error) },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The shared connection: many calls at once, and a new one whenever the old one breaks.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use redis::{Cmd, ErrorKind, RedisError, Value};
 use super::dial::{Dialer, Server, TOO_OLD};
 use super::failure::{Failure, without_secrets};
 use super::options::ConnectOptions;
+use crate::clock::millis;
 use crate::error::{Error, Result};
 
 /// A connection that many share. Cheap to clone; clones share the socket.
@@ -26,7 +27,8 @@ struct Inner {
     /// Held while one task dials, so that a thousand waiting calls open one socket; counts the connections.
     dialing: tokio::sync::Mutex<Dialing>,
     flags: AtomicU8,
-    closed: AtomicBool,
+    /// The deadline of a command in ms.
+    timeout: AtomicU64,
 }
 
 #[derive(Default)]
@@ -56,12 +58,13 @@ impl Link {
 
     /// Connects at the first call.
     pub(crate) fn lazy(options: Arc<ConnectOptions>) -> Result<Self> {
+        let timeout = AtomicU64::new(millis(options.command_timeout));
         Ok(Self(Arc::new(Inner {
             dialer: Dialer::new(options)?,
             current: RwLock::default(),
             dialing: tokio::sync::Mutex::default(),
             flags: AtomicU8::new(0),
-            closed: AtomicBool::new(false),
+            timeout,
         })))
     }
 
@@ -72,7 +75,7 @@ impl Link {
             current: RwLock::default(),
             dialing: tokio::sync::Mutex::default(),
             flags: AtomicU8::new(self.0.flags.load(Ordering::Relaxed)),
-            closed: AtomicBool::new(false),
+            timeout: AtomicU64::new(self.0.timeout.load(Ordering::Relaxed)),
         }))
     }
 
@@ -89,9 +92,14 @@ impl Link {
         self.0.flags.load(Ordering::Relaxed) & KNOWS_FLAGS != 0
     }
 
+    /// Changes the deadline of the commands of this link and its clones.
+    pub(crate) fn set_command_timeout(&self, timeout: Duration) {
+        self.0.timeout.store(millis(timeout), Ordering::Relaxed);
+    }
+
     /// Sends one command and waits for its reply, both within the deadline of the options.
     pub(crate) async fn send(&self, cmd: &Cmd) -> std::result::Result<Value, Failure> {
-        let deadline = tokio::time::Instant::now() + self.options().command_timeout;
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(self.0.timeout.load(Ordering::Relaxed));
         let (number, mut connection) = match tokio::time::timeout_at(deadline, self.wait_for_connection()).await {
             Ok(Ok(live)) => live,
             Ok(Err(error)) => return Err(Failure::NotApplied(error)),

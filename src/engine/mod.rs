@@ -1,5 +1,9 @@
 //! Whole operations on raw jobs: defaults, chunks, repetition after failures, refusals → errors. Nothing here is generic.
 
+mod add;
+mod settle;
+mod update;
+
 mod admin;
 #[cfg(test)]
 mod admin_tests;
@@ -8,6 +12,10 @@ mod read;
 mod read_tests;
 #[cfg(test)]
 mod testing;
+
+pub(crate) use add::Coalescer;
+pub(crate) use settle::Decided;
+pub(crate) mod events;
 
 use redis::{Cmd, Value};
 
@@ -54,7 +62,7 @@ impl Engine {
                 Failure::OutOfMemory | Failure::Server(_) => false,
             };
             if !again || tokio::time::Instant::now() >= deadline {
-                return Err(failure.into_error(script.name));
+                return Err(failure.to_error(script.name));
             }
             backoff.pause().await;
         }
@@ -69,10 +77,10 @@ impl Engine {
                 Ok(value) => return Ok(value),
                 Err(failure @ (Failure::NotApplied(_) | Failure::Unknown(_))) => {
                     if tokio::time::Instant::now() >= deadline {
-                        return Err(failure.into_error(op));
+                        return Err(failure.to_error(op));
                     }
                 }
-                Err(failure) => return Err(failure.into_error(op)),
+                Err(failure) => return Err(failure.to_error(op)),
             }
             backoff.pause().await;
         }

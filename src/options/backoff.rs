@@ -150,3 +150,105 @@ fn whole(ms: f64) -> u64 {
 fn number(ms: u64) -> f64 {
     ms as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn without_jitter_the_wait_is_fixed_or_doubles() {
+        for (backoff, waits) in [
+            (Backoff::fixed(ms(1000)), [1000, 1000, 1000, 1000]),
+            (Backoff::exponential(ms(1000)), [1000, 2000, 4000, 8000]),
+            (Backoff::exponential(ms(0)), [0, 0, 0, 0]),
+            (Backoff::from(ms(7)), [7, 7, 7, 7]),
+            (Backoff { delay: Some(0.3), ..Backoff::exponential(ms(0)) }, [0, 1, 1, 2]),
+            (Backoff { delay: Some(-5.0), ..Backoff::fixed(ms(0)) }, [0, 0, 0, 0]),
+            (Backoff { delay: None, ..Backoff::fixed(ms(0)) }, [0, 0, 0, 0]),
+        ] {
+            for (attempt, wait) in (1..).zip(waits) {
+                assert_eq!(next_delay(&backoff, attempt, 0.99), Some(wait), "{backoff:?} {attempt}");
+            }
+        }
+        assert_eq!(next_delay(&Backoff::custom("mine"), 1, 0.5), None);
+    }
+
+    #[test]
+    fn node_waits_as_long() {
+        let json = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/backoff.json"));
+        let cases: Vec<(String, f64, f64, u32, f64, f64)> = serde_json::from_str(json).unwrap();
+        assert!(cases.len() > 100);
+        for (kind, delay, jitter, attempt, random, wait) in cases {
+            let backoff = Backoff { kind: Kind::from_name(kind.into()), delay: Some(delay), jitter: Some(jitter) };
+            assert_eq!(next_delay(&backoff, attempt, random), Some(whole(wait)), "{backoff:?} {attempt} {random}");
+        }
+    }
+
+    #[test]
+    fn jitter_takes_its_part_at_random() {
+        let almost_one = 1.0 - f64::EPSILON;
+        let fixed = Backoff::fixed(ms(1000)).jitter(0.5);
+        assert_eq!((next_delay(&fixed, 1, 0.0), next_delay(&fixed, 1, almost_one)), (Some(500), Some(999)));
+        let doubling = Backoff::exponential(ms(1000)).jitter(0.5);
+        assert_eq!((next_delay(&doubling, 3, 0.0), next_delay(&doubling, 3, almost_one)), (Some(2000), Some(3999)));
+        let all = Backoff::exponential(ms(1)).jitter(1.0);
+        assert_eq!(next_delay(&all, u32::MAX, 0.0), Some(0));
+        assert_eq!(next_delay(&all, u32::MAX, 0.5), Some(MAX_SAFE));
+    }
+
+    #[test]
+    fn the_names_of_the_built_in_strategies_are_theirs() {
+        assert_eq!(Backoff::custom("fixed").delay(ms(5)), Backoff::fixed(ms(5)));
+        assert_eq!(Backoff::custom("exponential").delay(ms(5)), Backoff::exponential(ms(5)));
+        assert_eq!(Backoff::custom("mine").delay(ms(5)).base_delay(), Some(ms(5)));
+    }
+
+    #[test]
+    fn rules() {
+        assert!(Backoff::fixed(ms(5)).jitter(1.0).check().is_ok());
+        for bad in [
+            Backoff::fixed(ms(5)).jitter(1.01),
+            Backoff::fixed(ms(5)).jitter(-0.01),
+            Backoff::fixed(ms(5)).jitter(f64::NAN),
+            Backoff::fixed(Duration::MAX),
+            Backoff::custom(""),
+        ] {
+            assert!(bad.check().is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn waits_have_bounds_and_never_shrink(
+            delay in 0u64..=MAX_SAFE,
+            jitter in 0.0..=1.0f64,
+            attempt in 1u32..2000,
+            (less, more) in (0.0..1.0f64, 0.0..1.0f64),
+        ) {
+            let (less, more) = (less.min(more), less.max(more));
+            for plain in [Backoff::fixed(ms(delay)), Backoff::exponential(ms(delay))] {
+                let full = next_delay(&plain, attempt, 0.0).unwrap();
+                prop_assert!(full <= MAX_SAFE);
+                prop_assert!(next_delay(&plain, attempt + 1, 0.0).unwrap() >= full);
+                let jittered = plain.jitter(jitter);
+                let wait = next_delay(&jittered, attempt, less).unwrap();
+                prop_assert!(wait <= full);
+                prop_assert!(wait <= next_delay(&jittered, attempt, more).unwrap());
+            }
+        }
+
+        #[test]
+        fn any_stored_backoff_gives_a_wait(delay in any::<f64>(), jitter in any::<f64>(), attempt: u32, random in 0.0..1.0f64) {
+            for kind in [Kind::Fixed, Kind::Exponential] {
+                let backoff = Backoff { kind, delay: Some(delay), jitter: Some(jitter) };
+                prop_assert!(next_delay(&backoff, attempt, random).unwrap() <= MAX_SAFE);
+            }
+        }
+    }
+}

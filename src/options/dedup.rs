@@ -73,3 +73,18 @@ impl Deduplication {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules() {
+        let with_ttl = |ttl| Deduplication::new("a:b é").ttl(ttl).check();
+        assert!(Deduplication::new("a:b é").extend().replace().keep_last_if_active().reschedule().check().is_ok());
+        assert!(with_ttl(Duration::from_millis(1)).is_ok());
+        assert!(with_ttl(Duration::from_micros(999)).is_err());
+        assert!(with_ttl(Duration::MAX).is_err());
+        assert!(Deduplication::new("").check().is_err());
+    }
+}

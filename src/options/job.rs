@@ -418,3 +418,107 @@ fn check_extra(name: &str) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn new() -> JobOptions {
+        JobOptions::default()
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn what_node_accepts_is_accepted() {
+        for good in [
+            new(),
+            new().attempts(u32::MAX),
+            new().priority(0),
+            new().priority(MAX_PRIORITY),
+            new().delay(ms(MAX_TIME)).timestamp(UNIX_EPOCH + ms(MAX_TIME)),
+            new().job_id("a:b:c"),
+            new().deduplication(Deduplication::new("d").ttl(ms(1))),
+            new().parent(ParentRef::new("1", "bull:q")).fail_parent_on_failure(true),
+            new().backoff(ms(0)),
+            new().backoff(Backoff::exponential(ms(1)).jitter(1.0)),
+            new().extra("repeat", json!({"every": 5})).extra("prevMillis", 1).extra("group", json!({"id": 1})),
+        ] {
+            assert!(good.check().is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn a_broken_rule_is_told_by_the_options_name() {
+        for (option, bad) in [
+            ("priority", new().priority(MAX_PRIORITY + 1)),
+            ("job_id", new().job_id("12")),
+            ("job_id", new().job_id("0:1:2")),
+            ("job_id", new().job_id("wait")),
+            ("delay", new().delay(ms(MAX_TIME + 1))),
+            ("timestamp", new().timestamp(UNIX_EPOCH)),
+            ("timestamp", new().timestamp(UNIX_EPOCH + ms(MAX_TIME + 1))),
+            ("backoff.jitter", new().backoff(Backoff::fixed(ms(1)).jitter(2.0))),
+            ("backoff.type", new().backoff(Backoff::custom(""))),
+            ("remove_on_complete", new().remove_on_complete(u64::MAX)),
+            ("remove_on_fail", new().remove_on_fail(KeepJobs::new().age(Duration::MAX))),
+            ("deduplication.id", new().deduplication(Deduplication::new(""))),
+            ("deduplication.ttl", new().deduplication(Deduplication::new("d").ttl(ms(0)))),
+            ("deduplication", new().deduplication(Deduplication::new("d")).parent(ParentRef::new("1", "bull:q"))),
+            ("parent.id", new().parent(ParentRef::new("", "bull:q"))),
+            ("parent.queue", new().parent(ParentRef::new("1", ""))),
+            ("timeout", new().timeout(ms(0))),
+            ("extra", new().extra("attempts", 3)),
+            ("extra", new().extra("debounce", json!({"id": "x"}))),
+        ] {
+            match bad.check() {
+                Err(Error::InvalidOption { option: named, .. }) => assert_eq!(named, option, "{bad:?}"),
+                other => panic!("{bad:?}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_size_counts_bytes() {
+        assert!(new().size_limit(6).check_data("\"éé\"").is_ok());
+        assert!(new().size_limit(5).check_data("\"éé\"").is_err());
+        assert!(new().size_limit(0).check_data("\"éé\"").is_ok());
+        assert!(new().check_data("\"éé\"").is_ok());
+    }
+
+    #[test]
+    fn defaults_fill_what_is_open() {
+        let defaults = new()
+            .attempts(5)
+            .job_id("never")
+            .telemetry_metadata("trace")
+            .backoff(Backoff::exponential(ms(1)).jitter(0.5))
+            .ignore_dependency_on_failure(true)
+            .extra("a", 1)
+            .extra("b", 1);
+        let own = new().attempts(0).backoff(ms(9)).omit_context(true).fail_parent_on_failure(true).extra("b", 2);
+        let merged = own.clone().or_defaults(&defaults);
+        assert_eq!(merged, own.extra("a", 1));
+        assert_eq!(new().or_defaults(&defaults), JobOptions { job_id: None, ..defaults });
+    }
+
+    #[test]
+    fn there_is_one_policy() {
+        let options = new().fail_parent_on_failure(true).continue_parent_on_failure(true);
+        assert_eq!(options.on_child_failure, Some(OnChildFailure::ContinueParent));
+        let options = options.remove_dependency_on_failure(false);
+        assert_eq!(options.on_child_failure, Some(OnChildFailure::ContinueParent));
+        assert_eq!(options.continue_parent_on_failure(false).on_child_failure, None);
+    }
+
+    #[test]
+    fn the_last_value_of_an_extra_option_wins() {
+        assert_eq!(new().extra("a", 1).extra("a", 2).extra, [("a".to_owned(), json!(2))]);
+    }
+}

@@ -9,7 +9,9 @@ use crate::keys::QueueKeys;
 
 pub(crate) mod add_jobs;
 pub(crate) mod admin;
+pub(crate) mod finished;
 pub(crate) mod locks;
+pub(crate) mod publish;
 pub(crate) mod read;
 pub(crate) mod settle;
 pub(crate) mod update;
@@ -176,6 +178,8 @@ pub(crate) static ALL: &[&Script] = &[
     &admin::OBLITERATE,
     &admin::FREE_DEDUPLICATION,
     &admin::REMOVE_ORPHANS,
+    &finished::SCRIPT,
+    &publish::SCRIPT,
 ];
 
 /// The text of a reply's item.

@@ -3,7 +3,9 @@
 use redis::Value;
 
 use super::{Args, Script, script, string};
+use crate::clock::millis;
 use crate::error::Reason;
+use crate::options::WorkerOptions;
 
 pub(crate) static SCRIPT: Script = script!("settle", Consumes, uses: [
     "codes", "queue", "settings", "wake", "delay", "prioritize", "promote", "release", "detach", "retain", "family",
@@ -82,6 +84,20 @@ pub(crate) struct Settled {
     pub(crate) ghosts: Vec<String>,
     /// For how long the limiter still runs, where a job went back to wait.
     pub(crate) limiter_ttl_ms: u64,
+}
+
+impl Ask {
+    /// What a worker with these options says when it wants this many jobs.
+    pub(crate) fn of(options: &WorkerOptions, want: usize) -> Self {
+        Self {
+            want,
+            token: String::new(),
+            lock_ms: millis(options.lock_duration),
+            worker: options.name.clone().unwrap_or_default(),
+            limit: options.limiter.map(|(max, window)| (max, millis(window))),
+            metrics: options.metrics,
+        }
+    }
 }
 
 impl Outcome {

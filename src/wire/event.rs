@@ -2,9 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
-
-use super::json;
+use super::json::{self, JsonText};
 use crate::state::JobState;
 
 /// What happened in a queue.
@@ -43,8 +41,8 @@ pub enum QueueEvent {
     Completed {
         /// The job.
         job_id: String,
-        /// What its processor returned; null too if that is not JSON.
-        return_value: Value,
+        /// What its processor returned.
+        return_value: JsonText,
         /// Where it was before.
         prev: Option<JobState>,
     },
@@ -87,8 +85,8 @@ pub enum QueueEvent {
     Progress {
         /// The job.
         job_id: String,
-        /// What it reported; null too if that is not JSON.
-        data: Value,
+        /// What it reported.
+        data: JsonText,
     },
     /// A job had lost its worker and went back to waiting.
     #[non_exhaustive]
@@ -153,7 +151,11 @@ pub enum QueueEvent {
 impl QueueEvent {
     /// Reads the fields of one entry; whatever they hold, there is an event.
     pub(crate) fn decode(fields: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
-        let mut fields = Fields(fields.into_iter().map(|(name, value)| (text(name), text(value))).collect());
+        let fields = fields.into_iter().map(|(name, value)| (text(name), text(value)));
+        Self::read(&mut Fields(fields.collect()))
+    }
+
+    fn read(fields: &mut Fields) -> Self {
         let name = fields.take("event").unwrap_or_default();
         let mut job_id = || fields.take("jobId").unwrap_or_default();
         match &*name {
@@ -185,7 +187,7 @@ impl QueueEvent {
             "paused" => Self::Paused,
             "resumed" => Self::Resumed,
             "drained" => Self::Drained,
-            _ => Self::Other { name, fields: fields.0 },
+            _ => Self::Other { name, fields: std::mem::take(&mut fields.0) },
         }
     }
 
@@ -254,8 +256,8 @@ impl Fields {
         self.take("prev").map(|state| state.parse().unwrap_or(JobState::Unknown))
     }
 
-    fn json(&mut self, name: &str) -> Value {
-        self.take(name).and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default()
+    fn json(&mut self, name: &str) -> JsonText {
+        JsonText::new(self.take(name).unwrap_or_else(|| "null".to_owned()))
     }
 
     fn time(&mut self, name: &str) -> Option<SystemTime> {
@@ -271,4 +273,137 @@ impl Fields {
 
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn decode(fields: &[&str]) -> QueueEvent {
+        QueueEvent::decode(fields.chunks(2).map(|pair| (pair[0].into(), pair[1].into())).collect())
+    }
+
+    #[test]
+    fn every_event_has_its_shape() {
+        let job_id = || "7".to_owned();
+        let cases = [
+            (
+                &["event", "added", "jobId", "7", "name", "n"][..],
+                QueueEvent::Added { job_id: job_id(), name: Some("n".into()) },
+            ),
+            (&["event", "waiting", "jobId", "7"], QueueEvent::Waiting { job_id: job_id(), prev: None }),
+            (
+                &["event", "waiting", "jobId", "7", "prev", "waiting-children"],
+                QueueEvent::Waiting { job_id: job_id(), prev: Some(JobState::WaitingChildren) },
+            ),
+            (
+                &["event", "active", "jobId", "7", "prev", "waiting"],
+                QueueEvent::Active { job_id: job_id(), prev: Some(JobState::Waiting) },
+            ),
+            (
+                &["event", "completed", "jobId", "7", "returnvalue", "[1]", "prev", "active"],
+                QueueEvent::Completed {
+                    job_id: job_id(),
+                    return_value: JsonText::new("[1]"),
+                    prev: Some(JobState::Active),
+                },
+            ),
+            (
+                &["event", "failed", "jobId", "7", "failedReason", "r", "prev", "active"],
+                QueueEvent::Failed { job_id: job_id(), failed_reason: Some("r".into()), prev: Some(JobState::Active) },
+            ),
+            (
+                &["event", "retries-exhausted", "jobId", "7", "attemptsMade", "3"],
+                QueueEvent::RetriesExhausted { job_id: job_id(), attempts_made: Some(3) },
+            ),
+            (
+                &["event", "delayed", "jobId", "7", "delay", "1700000000000.5"],
+                QueueEvent::Delayed {
+                    job_id: job_id(),
+                    due: Some(UNIX_EPOCH + Duration::from_millis(1_700_000_000_000)),
+                },
+            ),
+            (
+                &["event", "waiting-children", "jobId", "7"],
+                QueueEvent::WaitingChildren { job_id: job_id(), prev: None },
+            ),
+            (
+                &["event", "progress", "jobId", "7", "data", "50"],
+                QueueEvent::Progress { job_id: job_id(), data: JsonText::new("50") },
+            ),
+            (&["event", "stalled", "jobId", "7"], QueueEvent::Stalled { job_id: job_id() }),
+            (
+                &["event", "removed", "jobId", "7", "prev", "wait"],
+                QueueEvent::Removed { job_id: job_id(), prev: Some(JobState::Waiting) },
+            ),
+            (
+                &["event", "removed", "jobId", "7", "prev", "elsewhere"],
+                QueueEvent::Removed { job_id: job_id(), prev: Some(JobState::Unknown) },
+            ),
+            (&["event", "duplicated", "jobId", "7"], QueueEvent::Duplicated { job_id: job_id() }),
+            (
+                &["event", "deduplicated", "jobId", "7", "deduplicationId", "d"],
+                QueueEvent::Deduplicated {
+                    job_id: job_id(),
+                    deduplication_id: Some("d".into()),
+                    deduplicated_job_id: None,
+                },
+            ),
+            (
+                &["event", "debounced", "jobId", "7", "debounceId", "d"],
+                QueueEvent::Debounced { job_id: job_id(), debounce_id: Some("d".into()) },
+            ),
+            (&["event", "cleaned", "count", "0"], QueueEvent::Cleaned { count: Some(0) }),
+            (&["event", "paused"], QueueEvent::Paused),
+            (&["event", "resumed"], QueueEvent::Resumed),
+            (&["event", "drained"], QueueEvent::Drained),
+            (
+                &["event", "mine", "jobId", "7", "x", ""],
+                QueueEvent::Other {
+                    name: "mine".into(),
+                    fields: vec![("jobId".into(), job_id()), ("x".into(), "".into())],
+                },
+            ),
+        ];
+        for (fields, event) in cases {
+            assert_eq!(decode(fields), event);
+            assert_eq!(event.name(), fields[1]);
+            assert_eq!(event.job_id(), fields.contains(&"7").then_some("7"));
+        }
+    }
+
+    #[test]
+    fn nothing_is_fatal() {
+        assert_eq!(decode(&["jobId", "7"]).name(), "");
+        assert_eq!(decode(&["event", "added"]).job_id(), None);
+        assert_eq!(
+            decode(&["event", "delayed", "delay", "soon"]),
+            QueueEvent::Delayed { job_id: String::new(), due: None }
+        );
+        let QueueEvent::Delayed { due, .. } = decode(&["event", "delayed", "delay", "1e300"]) else { panic!() };
+        let _ = due;
+        let QueueEvent::Progress { data, .. } = decode(&["event", "progress", "jobId", "7", "data", ""]) else {
+            panic!()
+        };
+        assert!(data.parse::<Value>().is_err());
+        let QueueEvent::Completed { return_value, .. } = decode(&["event", "completed"]) else { panic!() };
+        assert_eq!(return_value.parse::<Value>().unwrap(), Value::Null);
+        let broken = vec![(b"event".to_vec(), b"m\xff".to_vec()), (b"\xff".to_vec(), b"\xff".to_vec())];
+        assert_eq!(QueueEvent::decode(broken).name(), "m\u{fffd}");
+    }
+
+    #[test]
+    fn what_real_releases_write_is_known_to_the_last_field() {
+        for release in super::super::corpus::load() {
+            for event in release.events {
+                let mut fields = Fields(event.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect());
+                let decoded = QueueEvent::read(&mut fields);
+                assert!(!matches!(decoded, QueueEvent::Other { .. }), "{}: {event:?}", release.version);
+                assert!(fields.0.is_empty(), "{}: {event:?}", release.version);
+                assert!(!format!("{decoded:?}").contains("Unknown"), "{}: {event:?}", release.version);
+            }
+        }
+    }
 }

@@ -1,10 +1,46 @@
-//! Single JSON values as JavaScript, Lua and other ports write them, taken for what they are meant to be.
+//! JSON as text, and single values as JavaScript, Lua and other ports write them, taken for what they are meant to be.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::error::Error;
+
+/// A JSON value as the text in which it is stored.
+///
+/// It is parsed only when asked, so that nothing is lost on the way: no digit of a long number, no half of a surrogate
+/// pair. What a foreign writer stored may turn out not to be JSON at all; then [`parse`](Self::parse) says so.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct JsonText(String);
+
+impl JsonText {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text as it is stored.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Json`] if the text is not JSON, or JSON of another shape.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_str(&self.0).map_err(Error::json("stored value"))
+    }
+}
+
+impl fmt::Display for JsonText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// A JSON string; half of a surrogate pair, which JavaScript allows and UTF-8 does not, becomes `�`.
 pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
@@ -135,4 +171,77 @@ pub(crate) fn integer(number: f64) -> i64 {
 )]
 pub(crate) fn count(number: f64) -> u32 {
     number as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> &RawValue {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn numbers_in_every_disguise() {
+        for (json, meant) in [
+            ("3", Some(3.0)),
+            ("-2.5", Some(-2.5)),
+            ("1.7976931348623e+308", Some(1.7976931348623e308)),
+            ("1e999", Some(f64::INFINITY)),
+            ("123456789012345678901234567890", Some(1.2345678901234568e29)),
+            ("\"7\"", Some(7.0)),
+            ("\" 7 \"", Some(7.0)),
+            ("\"\\u0037\"", Some(7.0)),
+            ("true", Some(1.0)),
+            ("false", Some(0.0)),
+            ("null", None),
+            ("\"\"", None),
+            ("\"NaN\"", None),
+            ("\"7 apples\"", None),
+            ("[7]", None),
+            ("{}", None),
+        ] {
+            assert_eq!(number(raw(json)), meant, "{json}");
+        }
+    }
+
+    #[test]
+    fn truth_is_javascripts() {
+        for yes in ["true", "1", "-1", "0.1", "\"false\"", "[]", "{}"] {
+            assert!(truthy(raw(yes)), "{yes}");
+        }
+        for no in ["false", "null", "0", "-0", "0.0", "\"\""] {
+            assert!(!truthy(raw(no)), "{no}");
+        }
+    }
+
+    #[test]
+    fn ids_may_be_numbers() {
+        for (json, meant) in
+            [("42", Some("42")), ("1e3", Some("1000")), ("1.5", Some("1.5")), ("\"a\\n\"", Some("a\n"))]
+        {
+            assert_eq!(id(raw(json)).as_deref(), meant);
+        }
+        assert_eq!(id(raw("true")), None);
+    }
+
+    #[test]
+    fn half_a_surrogate_is_no_reason_to_stop() {
+        let mut seen = Vec::new();
+        object(r#"{"\ud83d":"\udc00 x","y":"\ud83d\ude00"}"#, |name, value| {
+            seen.push((name.to_owned(), string(value).unwrap().into_owned()));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(seen[0].1.chars().last(), Some('x'));
+        assert_eq!(seen[1], ("y".to_owned(), "😀".to_owned()));
+    }
+
+    #[test]
+    fn broken_json_wins_over_a_bad_value() {
+        let bad = |_: &str, _: &RawValue| Err("bad".to_owned());
+        assert_eq!(object("{\"a\":1}", bad), Err("bad".to_owned()));
+        assert_ne!(object("{\"a\":1", bad), Err("bad".to_owned()));
+        assert_ne!(object("{\"a\":1}}", bad), Err("bad".to_owned()));
+    }
 }

@@ -1,8 +1,13 @@
 //! BullMQ's fields and shapes ⇄ Rust; pure.
 
+#[cfg(test)]
+mod corpus;
 pub(crate) mod event;
+pub(crate) mod event_id;
 pub(crate) mod job;
 mod json;
 pub(crate) mod options;
 
 pub use event::QueueEvent;
+pub use event_id::EventId;
+pub use json::JsonText;

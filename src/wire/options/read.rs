@@ -1,4 +1,4 @@
-//! The `opts` of a job: what we write, and a view of what others wrote.
+//! A typed view of the options that anybody wrote.
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -6,237 +6,12 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::json;
-use crate::clock::{epoch_ms, millis};
+use super::PLAIN;
+use super::parent::first_policy;
 use crate::options::backoff::Kind;
 use crate::options::keep::Form;
-use crate::options::{Backoff, JobOptions, KeepJobs, OnChildFailure, ParentRef};
-
-/// What a job without options of its own has in `opts`.
-const PLAIN: &str = r#"{"attempts":0}"#;
-
-/// The options as Node stores them: compact, short names, only what was given, `attempts` always.
-pub(crate) fn to_json(options: &JobOptions) -> String {
-    if is_plain(options) {
-        return PLAIN.to_owned();
-    }
-    let mut out = Writer::new();
-    out.name("attempts").integer(u64::from(options.attempts.unwrap_or(0)));
-    if let Some(backoff) = &options.backoff {
-        out.name("backoff").open().name("type").string(backoff.name());
-        if let Some(delay) = backoff.delay {
-            out.name("delay").float(delay);
-        }
-        if let Some(jitter) = backoff.jitter {
-            out.name("jitter").float(jitter);
-        }
-        out.close();
-    }
-    if let Some(delay) = options.delay {
-        out.name("delay").integer(millis(delay));
-    }
-    if let Some(priority) = options.priority {
-        out.name("priority").integer(u64::from(priority));
-    }
-    if let Some(lifo) = options.lifo {
-        out.name("lifo").boolean(lifo);
-    }
-    if let Some(id) = &options.job_id {
-        out.name("jobId").string(id);
-    }
-    if let Some(at) = options.timestamp {
-        out.name("timestamp").integer(epoch_ms(at));
-    }
-    if let Some(keep) = options.remove_on_complete {
-        out.name("removeOnComplete").keep(keep);
-    }
-    if let Some(keep) = options.remove_on_fail {
-        out.name("removeOnFail").keep(keep);
-    }
-    if let Some(lines) = options.keep_logs {
-        out.name("kl").integer(u64::from(lines));
-    }
-    if let Some(bytes) = options.size_limit {
-        out.name("sizeLimit").integer(u64::try_from(bytes).unwrap_or(u64::MAX));
-    }
-    if let Some(traces) = options.stack_trace_limit {
-        out.name("stackTraceLimit").integer(u64::from(traces));
-    }
-    if let Some(deduplication) = &options.deduplication {
-        out.name("de").open().name("id").string(&deduplication.id);
-        if let Some(ttl) = deduplication.ttl {
-            out.name("ttl").integer(millis(ttl));
-        }
-        out.flag("extend", deduplication.extend);
-        out.flag("replace", deduplication.replace);
-        out.flag("keepLastIfActive", deduplication.keep_last_if_active);
-        out.flag("reschedule", deduplication.reschedule);
-        out.close();
-    }
-    if let Some(parent) = &options.parent {
-        out.name("parent").open().name("id").string(&parent.id).name("queue").string(&parent.queue).close();
-    }
-    if let Some(policy) = options.on_child_failure {
-        out.flag(policy.short(), true);
-    }
-    if let Some(metadata) = &options.telemetry_metadata {
-        out.name("tm").string(metadata);
-    }
-    if let Some(omit) = options.omit_context {
-        out.name("omc").boolean(omit);
-    }
-    if let Some(timeout) = options.timeout {
-        out.name("timeout").integer(millis(timeout));
-    }
-    for (name, value) in &options.extra {
-        out.name(name).raw(&value.to_string());
-    }
-    out.finish()
-}
-
-/// The field `parent` of a child's hash. The policy is read from here when the child fails, not from `opts`.
-pub(crate) fn parent_json(parent: &ParentRef, policy: Option<OnChildFailure>) -> String {
-    let mut out = Writer::new();
-    out.name("id").string(&parent.id).name("queueKey").string(&parent.queue);
-    if let Some(policy) = policy {
-        out.flag(policy.short(), true);
-    }
-    out.finish()
-}
-
-fn is_plain(options: &JobOptions) -> bool {
-    let JobOptions {
-        attempts,
-        backoff,
-        delay,
-        priority,
-        lifo,
-        job_id,
-        timestamp,
-        remove_on_complete,
-        remove_on_fail,
-        keep_logs,
-        size_limit,
-        stack_trace_limit,
-        deduplication,
-        parent,
-        on_child_failure,
-        telemetry_metadata,
-        omit_context,
-        timeout,
-        extra,
-    } = options;
-    matches!(attempts, None | Some(0))
-        && backoff.is_none()
-        && delay.is_none()
-        && priority.is_none()
-        && lifo.is_none()
-        && job_id.is_none()
-        && timestamp.is_none()
-        && remove_on_complete.is_none()
-        && remove_on_fail.is_none()
-        && keep_logs.is_none()
-        && size_limit.is_none()
-        && stack_trace_limit.is_none()
-        && deduplication.is_none()
-        && parent.is_none()
-        && on_child_failure.is_none()
-        && telemetry_metadata.is_none()
-        && omit_context.is_none()
-        && timeout.is_none()
-        && extra.is_empty()
-}
-
-/// Writes one JSON object, piece by piece.
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn new() -> Self {
-        let mut buffer = Vec::with_capacity(96);
-        buffer.push(b'{');
-        Self(buffer)
-    }
-
-    fn name(&mut self, name: &str) -> &mut Self {
-        if self.0.last() != Some(&b'{') {
-            self.0.push(b',');
-        }
-        self.string(name);
-        self.0.push(b':');
-        self
-    }
-
-    fn open(&mut self) -> &mut Self {
-        self.0.push(b'{');
-        self
-    }
-
-    fn close(&mut self) {
-        self.0.push(b'}');
-    }
-
-    fn raw(&mut self, json: &str) -> &mut Self {
-        self.0.extend_from_slice(json.as_bytes());
-        self
-    }
-
-    fn string(&mut self, text: &str) -> &mut Self {
-        serde_json::to_writer(&mut self.0, text).expect("a string always is JSON, and a Vec takes all");
-        self
-    }
-
-    fn integer(&mut self, number: u64) -> &mut Self {
-        self.raw(itoa::Buffer::new().format(number))
-    }
-
-    fn boolean(&mut self, value: bool) -> &mut Self {
-        self.raw(if value { "true" } else { "false" })
-    }
-
-    /// Integral numbers without a point, as JavaScript writes them.
-    fn float(&mut self, number: f64) -> &mut Self {
-        if number.fract() == 0.0 && number.abs() < 1e15 {
-            self.raw(itoa::Buffer::new().format(json::integer(number)))
-        } else {
-            let text = serde_json::to_string(&number).expect("a number always is JSON");
-            self.raw(&text)
-        }
-    }
-
-    /// A flag that is only written when it is set.
-    fn flag(&mut self, name: &str, on: bool) {
-        if on {
-            self.name(name).boolean(true);
-        }
-    }
-
-    fn keep(&mut self, keep: KeepJobs) {
-        match (keep.form, keep.count) {
-            (Form::Flag, count) => _ = self.boolean(count.is_some()),
-            (Form::Number, Some(count)) => _ = self.integer(count),
-            (Form::Number, None) => _ = self.raw("-1"),
-            (Form::Object, count) => {
-                self.open();
-                if let Some(count) = count {
-                    self.name("count").integer(count);
-                }
-                if let Some(age) = keep.age {
-                    // Node trims by seconds and does not mind fractions.
-                    self.name("age").float(age.as_secs_f64());
-                }
-                if let Some(limit) = keep.limit {
-                    self.name("limit").integer(limit);
-                }
-                self.close();
-            }
-        }
-    }
-
-    fn finish(mut self) -> String {
-        self.0.push(b'}');
-        String::from_utf8(self.0).expect("put together from text")
-    }
-}
+use crate::options::{Backoff, KeepJobs, OnChildFailure, ParentRef};
+use crate::wire::json::{self, JsonText};
 
 /// What we understand of a job's `opts`, whoever wrote them.
 ///
@@ -267,8 +42,7 @@ pub(crate) struct Known {
     pub(crate) parent: Option<ParentRef>,
     pub(crate) deduplication_id: Option<String>,
     pub(crate) telemetry: Option<String>,
-    /// JSON.
-    pub(crate) repeat: Option<Box<RawJson>>,
+    pub(crate) repeat: Option<JsonText>,
     pub(crate) repeat_job_key: Option<String>,
     pub(crate) prev_millis: Option<f64>,
     /// As given on adding; what counts is in the hash.
@@ -276,16 +50,6 @@ pub(crate) struct Known {
     /// As given on adding; what counts is in the hash.
     pub(crate) priority: Option<f64>,
     pub(crate) timestamp: Option<f64>,
-}
-
-/// JSON text, compared as text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RawJson(String);
-
-impl RawJson {
-    pub(crate) fn get(&self) -> &str {
-        &self.0
-    }
 }
 
 static DEFAULT: Known = Known {
@@ -324,10 +88,6 @@ impl Known {
     pub(crate) fn on_child_failure(&self) -> Option<OnChildFailure> {
         first_policy(self.policies)
     }
-}
-
-fn first_policy(set: [bool; 4]) -> Option<OnChildFailure> {
-    OnChildFailure::ALL.into_iter().zip(set).find_map(|(policy, on)| on.then_some(policy))
 }
 
 impl StoredOptions {
@@ -372,11 +132,7 @@ impl Known {
             "stackTraceLimit" | "stack_trace_limit" => {
                 self.stack_trace_limit = json::number(value).filter(|number| *number >= 0.0).map(json::count);
             }
-            "timeout" => {
-                self.timeout = json::number(value)
-                    .filter(|ms| *ms > 0.0)
-                    .and_then(|ms| Duration::try_from_secs_f64(ms / 1e3).ok());
-            }
+            "timeout" => self.timeout = json::number(value).filter(|ms| *ms > 0.0).map(span),
             "de" | "deduplication" | "debounce" => self.deduplication_id = deduplication_id(value),
             "fpof" | "failParentOnFailure" | "fail_parent_on_failure" => self.policies[0] = json::truthy(value),
             "cpof" | "continueParentOnFailure" | "continue_parent_on_failure" => {
@@ -396,7 +152,7 @@ impl Known {
                 _ => {}
             }),
             "parent" => self.parent = parent(value),
-            "repeat" => self.repeat = json::truthy(value).then(|| Box::new(RawJson(value.get().to_owned()))),
+            "repeat" => self.repeat = json::truthy(value).then(|| JsonText::new(value.get())),
             "repeatJobKey" | "repeat_job_key" => self.repeat_job_key = json::id(value),
             "prevMillis" | "prev_millis" => self.prev_millis = json::number(value),
             _ => {}
@@ -487,9 +243,15 @@ fn keep(option: &str, value: &RawValue) -> Result<Option<KeepJobs>, String> {
     Ok(Some(keep))
 }
 
+/// So many milliseconds, one at least.
+fn span(ms: f64) -> Duration {
+    Duration::from_millis(u64::try_from(json::integer(ms.ceil())).unwrap_or(1))
+}
+
 /// A number of jobs; a negative one stands for all.
 fn kept(count: f64) -> Option<u64> {
-    u64::try_from(json::integer(count.floor())).ok()
+    // Rounded up: rather one job too many than one too few.
+    if count < 0.0 { None } else { u64::try_from(json::integer(count.ceil())).ok() }
 }
 
 fn deduplication_id(value: &RawValue) -> Option<String> {
@@ -521,43 +283,155 @@ fn telemetry(value: &RawValue) -> Option<String> {
     }
 }
 
-/// The link from a child to its parent, as the child's hash has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Parent {
-    pub(crate) id: String,
-    /// `<prefix>:<queue>`.
-    pub(crate) queue_key: String,
-    pub(crate) policy: Option<OnChildFailure>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Parent {
-    /// Reads the field `parent`.
-    pub(crate) fn parse(raw: &str) -> Result<Self, String> {
-        let (mut id, mut queue_key, mut policies) = (None, None, [false; 4]);
-        json::object(raw, |name, value| {
-            match name {
-                "id" => id = json::id(value),
-                "queueKey" => queue_key = json::string(value),
-                _ => {
-                    if let Some(at) = OnChildFailure::ALL.iter().position(|policy| policy.short() == name) {
-                        policies[at] = json::truthy(value);
-                    }
-                }
-            }
-            Ok(())
-        })?;
-        match (id, queue_key) {
-            (Some(id), Some(queue_key)) => {
-                Ok(Self { id, queue_key: queue_key.into_owned(), policy: first_policy(policies) })
-            }
-            (None, _) => Err("it has no id".to_owned()),
-            _ => Err("it has no queueKey".to_owned()),
+    fn parse(json: &str) -> StoredOptions {
+        StoredOptions::parse(json).unwrap_or_else(|problem| panic!("{json}: {problem}"))
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn plain_options_need_no_parser_and_no_memory() {
+        for plain in ["", "{}", PLAIN, "null", "[]", " {} ", r#"{"attempts":0,"x":1}"#] {
+            assert_eq!(parse(plain).0, None, "{plain}");
+        }
+        assert_eq!(size_of::<StoredOptions>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn attempts_in_every_disguise() {
+        for (value, attempts) in [
+            ("3", 3),
+            ("3.0", 3),
+            ("2.5", 3),
+            ("\"3\"", 3),
+            ("-1", 0),
+            ("1.7976931348623e+308", u32::MAX),
+            ("1e999", u32::MAX),
+            ("null", 0),
+            ("true", 1),
+        ] {
+            assert_eq!(parse(&format!(r#"{{"attempts":{value}}}"#)).attempts, attempts, "{value}");
+        }
+        assert_eq!(parse(r#"{"attempts":3,"attempts":5}"#).attempts, 5);
+        assert_eq!(parse(r#"{"attempts":3,"attempts":null}"#).attempts, 0);
+    }
+
+    #[test]
+    fn backoff_in_every_disguise() {
+        let of = |kind, delay| Some(Backoff { kind, delay, jitter: None });
+        for (value, backoff) in [
+            ("1000", of(Kind::Fixed, Some(1000.0))),
+            ("0", of(Kind::Fixed, Some(0.0))),
+            ("\"1000\"", of(Kind::Fixed, Some(1000.0))),
+            ("\"exponential\"", of(Kind::Exponential, None)),
+            ("null", None),
+            ("false", None),
+            ("\"\"", None),
+            ("[]", None),
+            ("{}", None),
+            (r#"{"type":"fixed","delay":"5","x":1}"#, of(Kind::Fixed, Some(5.0))),
+            (
+                r#"{"delay":0.5,"type":"exponential","jitter":0.25}"#,
+                Some(Backoff { kind: Kind::Exponential, delay: Some(0.5), jitter: Some(0.25) }),
+            ),
+            (r#"{"type":"mine","delay":null}"#, of(Kind::Custom("mine".into()), None)),
+            (r#"{"delay":5}"#, of(Kind::Custom("undefined".into()), Some(5.0))),
+        ] {
+            assert_eq!(parse(&format!(r#"{{"attempts":2,"backoff":{value}}}"#)).backoff, backoff, "{value}");
         }
     }
 
-    /// What the key of the parent's hash tells, for jobs that have nothing else.
-    pub(crate) fn from_key(key: &str) -> Option<Self> {
-        let (queue_key, id) = key.rsplit_once(':')?;
-        Some(Self { id: id.to_owned(), queue_key: queue_key.to_owned(), policy: None })
+    #[test]
+    fn retention_in_every_disguise() {
+        let number = |count| Some(KeepJobs { count, form: Form::Number, ..KeepJobs::new() });
+        for (value, keep) in [
+            ("true", Some(true.into())),
+            ("false", Some(false.into())),
+            ("null", None),
+            ("0", number(Some(0))),
+            ("-1", number(None)),
+            ("\"5\"", number(Some(5))),
+            ("1e300", number(Some(i64::MAX.unsigned_abs()))),
+            ("{}", Some(KeepJobs::new())),
+            ("[]", Some(KeepJobs::new())),
+            (r#"{"count":-1}"#, Some(KeepJobs::new())),
+            (r#"{"age":0.5,"count":"7","limit":3,"x":[]}"#, Some(KeepJobs::new().age(ms(500)).count(7).limit(3))),
+            (r#"{"age":1e300,"limit":null}"#, Some(KeepJobs::new().age(Duration::MAX))),
+        ] {
+            for name in ["removeOnComplete", "remove_on_complete"] {
+                assert_eq!(parse(&format!(r#"{{"{name}":{value}}}"#)).remove_on_complete, keep, "{value}");
+            }
+            for name in ["removeOnFail", "remove_on_fail"] {
+                assert_eq!(parse(&format!(r#"{{"{name}":{value}}}"#)).remove_on_fail, keep, "{value}");
+            }
+        }
+    }
+
+    #[test]
+    fn long_and_short_names_mean_the_same() {
+        let long = parse(
+            r#"{"failParentOnFailure":true,"keepLogs":3,"deduplication":{"ttl":1,"id":"d"},"telemetry":{"metadata":"m","omitContext":true}}"#,
+        );
+        let short = parse(r#"{"fpof":true,"kl":3,"de":{"id":"d"},"tm":"m","omc":true}"#);
+        assert_eq!(long, short);
+        assert_eq!(long.on_child_failure(), Some(OnChildFailure::FailParent));
+        assert_eq!((long.keep_logs, long.deduplication_id.as_deref()), (Some(3), Some("d")));
+        assert_eq!((long.telemetry.as_deref(), long.omit_context), (Some("m"), true));
+        let elixir = parse(r#"{"at":3,"attempts":3,"bo":1,"ro":true,"ignore_dependency_on_failure":true,"lifo":true}"#);
+        assert_eq!((elixir.attempts, elixir.lifo), (3, true));
+        assert_eq!(elixir.on_child_failure(), Some(OnChildFailure::IgnoreDependency));
+    }
+
+    #[test]
+    fn the_rest() {
+        let options = parse(
+            r#"{"tm":false,"omc":true,"de":{"id":42},"parent":{"id":7,"queue":"p:q","x":1},"priority":-1,"delay":0.5,
+                "timestamp":1700000000000.2,"jobId":"j","repeat":{"every":500, "count":1},"repeatJobKey":"k",
+                "prevMillis":1700000000000,"timeout":1500,"stackTraceLimit":0,"kl":"5"}"#,
+        );
+        assert_eq!((options.telemetry.as_deref(), options.deduplication_id.as_deref()), (None, Some("42")));
+        assert_eq!(options.parent, Some(ParentRef::new("7", "p:q")));
+        assert_eq!((options.priority, options.delay), (Some(-1.0), Some(0.5)));
+        assert_eq!((options.timestamp, options.prev_millis), (Some(1_700_000_000_000.2), Some(1.7e12)));
+        assert_eq!(options.repeat.as_ref().map(JsonText::as_str), Some(r#"{"every":500, "count":1}"#));
+        assert_eq!((options.job_id.as_deref(), options.repeat_job_key.as_deref()), (Some("j"), Some("k")));
+        assert_eq!((options.timeout, options.stack_trace_limit, options.keep_logs), (Some(ms(1500)), Some(0), Some(5)));
+    }
+
+    #[test]
+    fn what_decides_and_cannot_be_read_is_named() {
+        for (json, named) in [
+            (r#"{"attempts":{}}"#, "attempts"),
+            (r#"{"attempts":[3]}"#, "attempts"),
+            (r#"{"attempts":"many"}"#, "attempts"),
+            (r#"{"backoff":true}"#, "backoff"),
+            (r#"{"backoff":[1]}"#, "backoff"),
+            (r#"{"backoff":{"type":"fixed","delay":{}}}"#, "backoff.delay"),
+            (r#"{"removeOnComplete":"soon"}"#, "removeOnComplete"),
+            (r#"{"removeOnFail":{"count":"few"}}"#, "removeOnFail.count"),
+            (r#"{"removeOnFail":{"age":[]}}"#, "removeOnFail.age"),
+            ("7", "object"),
+            ("[1]", "object"),
+            ("\"x\"", "object"),
+        ] {
+            let problem = StoredOptions::parse(json).unwrap_err();
+            assert!(problem.contains(named), "{json}: {problem}");
+        }
+        for broken in ["{", "x", r#"{"a":1}}"#, r#"{"a"}"#, "{'a':1}"] {
+            assert!(StoredOptions::parse(broken).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn what_we_do_not_know_never_matters() {
+        let deep =
+            format!(r#"{{"attempts":2,"x":{}{},"y":1e999,"z":"\ud800","\udfff":0}}"#, "[".repeat(500), "]".repeat(500));
+        assert_eq!(parse(&deep).attempts, 2);
     }
 }

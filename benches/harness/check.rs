@@ -1,0 +1,93 @@
+//! Whether a run did what it was measured for.
+
+use anyhow::{Result, ensure};
+
+use super::peer::PREFIX;
+use super::resp::Connection;
+use super::server::{Figures, Server};
+use super::work::{Kind, Work};
+use crate::peers::common::WARM_SAMPLES;
+
+/// Keys a run may add besides its jobs: `completed`, `meta`, `events`, `stalled-check` and their like. A job or a
+/// lock left behind by every job is thousands.
+const SLACK: i64 = 12;
+
+/// Looks at the queue's keys right after the timed part, while the peer still holds its connections.
+pub(super) fn check(server: &Server, work: &Work, before: &Figures, after: &Figures) -> Result<()> {
+    let mut queue = Keys { connection: server.connect()? };
+    let jobs = i64::try_from(work.jobs)?;
+    let warm = i64::try_from(WARM_SAMPLES)?;
+    let (waiting, completed, more_keys) = match work.kind {
+        Kind::Add => (jobs, 0, jobs),
+        Kind::Process | Kind::ProcessRetry | Kind::Memory => (0, jobs, 0),
+        Kind::ProcessRemove => (0, 0, -jobs),
+        Kind::Latency => (0, jobs + warm, jobs),
+        Kind::Idle => (0, 0, 0),
+    };
+    for (key, expected) in [
+        ("wait", waiting),
+        ("active", 0),
+        ("paused", 0),
+        ("prioritized", 0),
+        ("delayed", 0),
+        ("waiting-children", 0),
+        ("failed", 0),
+        ("completed", completed),
+    ] {
+        let found = queue.length(key)?;
+        ensure!(found == expected, "{found} jobs in {key}, not {expected}");
+    }
+    let grown = after.keys - before.keys;
+    ensure!(
+        (more_keys - SLACK..=more_keys + SLACK).contains(&grown),
+        "{grown} keys more than before, not {more_keys}: jobs are missing, or locks were left"
+    );
+
+    let last = jobs.to_string();
+    match work.kind {
+        Kind::Add => {
+            let data = queue.job(&last, "data")?.unwrap_or_default();
+            ensure!(data.len() == 120, "job {last} has {} bytes", data.len());
+        }
+        Kind::Process | Kind::ProcessRetry | Kind::Memory => {
+            let attempts = if work.kind == Kind::ProcessRetry { "2" } else { "1" };
+            for id in ["1", &last] {
+                let made = queue.job(id, "atm")?;
+                ensure!(made.as_deref() == Some(attempts), "job {id} had {made:?} attempts, not {attempts}");
+                ensure!(queue.job(id, "finishedOn")?.is_some(), "job {id} has no finishedOn");
+            }
+        }
+        Kind::ProcessRemove | Kind::Latency | Kind::Idle => {}
+    }
+    Ok(())
+}
+
+/// Looks at what the prefilling peer wrote.
+pub(super) fn check_prefill(server: &Server, work: &Work) -> Result<()> {
+    let mut queue = Keys { connection: server.connect()? };
+    let mut found = 0;
+    for key in ["wait", "prioritized", "delayed"] {
+        found += queue.length(key)?;
+    }
+    let expected = i64::try_from(work.jobs)?;
+    ensure!(found == expected, "{found} jobs prefilled, not {expected}");
+    Ok(())
+}
+
+struct Keys {
+    connection: Connection,
+}
+
+impl Keys {
+    fn length(&mut self, key: &str) -> Result<i64> {
+        let command = match key {
+            "wait" | "active" | "paused" => "LLEN",
+            _ => "ZCARD",
+        };
+        self.connection.integer(&[command, &format!("{PREFIX}:bench:{key}")])
+    }
+
+    fn job(&mut self, id: &str, field: &str) -> Result<Option<String>> {
+        self.connection.text(&["HGET", &format!("{PREFIX}:bench:{id}"), field])
+    }
+}

@@ -1,0 +1,120 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+pub(super) const USAGE: &str = "\
+cargo bench --bench throughput -- [options]
+
+  --rounds N       runs of each peer per work; default 5
+  --peers A,B      of oxmq, node, official; ratios are those of the first to the others; default all
+  --only W,W       of the works printed as labels, with or without the concurrency: process, process@10
+  --jobs N         jobs per run, in place of each work's own number
+  --quick          two rounds of a tenth of the jobs: does it work?
+  --long           only the memory runs, one million jobs each, one round unless --rounds says more
+  --no-pin         leave the choice of cores to the kernel
+  --timeout S      seconds after which a run counts as stuck; default 300
+  --out FILE       where the JSON goes; default <target>/bench/throughput.json
+";
+
+/// A library under test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PeerName {
+    Oxmq,
+    Node,
+    Official,
+}
+
+impl PeerName {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Oxmq => "oxmq",
+            Self::Node => "node",
+            Self::Official => "official",
+        }
+    }
+
+    fn parse(word: &str) -> Result<Self> {
+        Ok(match word {
+            "oxmq" => Self::Oxmq,
+            "node" => Self::Node,
+            "official" => Self::Official,
+            _ => bail!("unknown peer {word}"),
+        })
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Options {
+    pub(super) rounds: usize,
+    /// Never empty; the first is the one the others are compared with.
+    pub(super) peers: Vec<PeerName>,
+    pub(super) only: Vec<String>,
+    pub(super) jobs: Option<usize>,
+    pub(super) quick: bool,
+    pub(super) long: bool,
+    pub(super) pin: bool,
+    pub(super) timeout: Duration,
+    pub(super) target: PathBuf,
+    pub(super) out: PathBuf,
+}
+
+impl Options {
+    /// `None` asks for the usage.
+    pub(super) fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Self>> {
+        // target/release/deps/throughput-1234
+        let target = std::env::current_exe()?
+            .ancestors()
+            .nth(3)
+            .context("the executable is not in a target directory")?
+            .to_owned();
+        let mut rounds = None;
+        let mut options = Self {
+            rounds: 0,
+            peers: vec![PeerName::Oxmq, PeerName::Node, PeerName::Official],
+            only: Vec::new(),
+            jobs: None,
+            quick: false,
+            long: false,
+            pin: true,
+            timeout: Duration::from_secs(300),
+            out: target.join("bench/throughput.json"),
+            target,
+        };
+        while let Some(word) = words.next() {
+            let mut value = || words.next().with_context(|| format!("{word} needs a value"));
+            match word.as_str() {
+                "--rounds" => rounds = Some(value()?.parse()?),
+                "--peers" => {
+                    options.peers = value()?.split(',').map(PeerName::parse).collect::<Result<_>>()?;
+                }
+                "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
+                "--jobs" => options.jobs = Some(value()?.parse()?),
+                "--quick" => options.quick = true,
+                "--long" => options.long = true,
+                "--no-pin" => options.pin = false,
+                "--timeout" => options.timeout = Duration::from_secs(value()?.parse()?),
+                "--out" => options.out = value()?.into(),
+                // What `cargo bench` adds by itself.
+                "--bench" => {}
+                "--help" => return Ok(None),
+                _ => bail!("unknown option {word}\n\n{USAGE}"),
+            }
+        }
+        options.rounds = rounds.unwrap_or(match (options.quick, options.long) {
+            (true, _) => 2,
+            (_, true) => 1,
+            _ => 5,
+        });
+        ensure!(options.rounds > 0, "--rounds must be at least 1");
+        ensure!(options.jobs != Some(0), "--jobs must be at least 1");
+        Ok(Some(options))
+    }
+
+    /// Whether the figures are too few or too loose to be shown to anybody.
+    pub(super) fn is_trial(&self) -> bool {
+        self.quick || !self.pin || self.jobs.is_some() || (self.rounds < 5 && !self.long)
+    }
+}

@@ -1,0 +1,190 @@
+//! Rounds of runs.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Map, Value};
+
+use super::check::{check, check_prefill};
+use super::options::{Options, PeerName};
+use super::peer::Running;
+use super::server::{Figures, Server};
+use super::work::{Kind, Work};
+
+/// The figures of one run by name.
+pub(super) type Run = BTreeMap<&'static str, f64>;
+
+/// What one peer gave for one work.
+#[derive(Debug)]
+pub(super) struct Series {
+    pub(super) peer: PeerName,
+    /// One per round.
+    pub(super) runs: Vec<Run>,
+    /// Why the series ended early; its runs are no result then.
+    pub(super) error: Option<String>,
+}
+
+/// What all peers gave for one work.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) work: Work,
+    pub(super) series: Vec<Series>,
+}
+
+impl Outcome {
+    pub(super) fn failures(&self) -> impl Iterator<Item = &Series> {
+        self.series.iter().filter(|series| series.error.is_some())
+    }
+}
+
+/// Measures `work` with all peers, in turn within each round.
+pub(super) fn measure(options: &Options, server: &Server, work: &Work) -> Outcome {
+    let series = |&peer| Series { peer, runs: Vec::new(), error: None };
+    let mut outcome = Outcome { work: work.clone(), series: options.peers.iter().map(series).collect() };
+    if let Err(error) = prefill(options, server, work) {
+        for series in &mut outcome.series {
+            series.error = Some(format!("prefill: {error:#}"));
+        }
+        return outcome;
+    }
+    for round in 1..=options.rounds {
+        for series in &mut outcome.series {
+            if series.error.is_some() {
+                continue;
+            }
+            let name = series.peer.as_str();
+            status(&format!("{} round {round}/{} {name}", work.label(), options.rounds));
+            match run(options, server, work, series.peer) {
+                Ok(figures) => series.runs.push(figures),
+                Err(error) => {
+                    series.runs.clear();
+                    series.error = Some(format!("round {round}: {error:#}"));
+                }
+            }
+        }
+    }
+    status("");
+    outcome
+}
+
+/// Shows `text` in the last line of a terminal; the next one replaces it.
+fn status(text: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{text}");
+    }
+}
+
+/// Lets one peer write the jobs and keeps the keys, so that each run of each peer finds the same bytes.
+///
+/// BullMQ itself writes them if it takes part: its jobs are the ones everybody has to cope with.
+fn prefill(options: &Options, server: &Server, work: &Work) -> Result<()> {
+    server.flush()?;
+    let Some(prefill) = work.prefill else {
+        return Ok(());
+    };
+    let writer = [PeerName::Node, PeerName::Official]
+        .into_iter()
+        .find(|name| options.peers.contains(name))
+        .unwrap_or(PeerName::Oxmq);
+    let mut peer = Running::start(options, server, writer, prefill, work)?;
+    peer.wait_until_ready()?;
+    peer.go_on()?;
+    peer.result()?;
+    check_prefill(server, work)?;
+    peer.finish()?;
+    server.keep()
+}
+
+fn run(options: &Options, server: &Server, work: &Work, name: PeerName) -> Result<Run> {
+    if work.prefill.is_some() {
+        server.restore()?;
+    } else {
+        server.flush()?;
+    }
+    // What the server weighs without the jobs of the timed part, respectively with them.
+    let empty = server.figures()?;
+    let mut peer = Running::start(options, server, name, work.name, work)?;
+    peer.wait_until_ready()?;
+
+    let before = server.figures()?;
+    if work.kind == Kind::Idle {
+        let seconds = Duration::from_secs(u64::try_from(work.jobs)?);
+        let monitor = server.connect()?.monitor()?;
+        peer.go_on()?;
+        std::thread::sleep(seconds);
+        let sent = monitor.stop()?;
+        let after = server.figures()?;
+        peer.go_on()?;
+        let result = peer.result()?;
+        check(server, work, &before, &after)?;
+        peer.finish()?;
+        return idle_figures(&result, sent, &before, &after);
+    }
+    peer.go_on()?;
+    let result = peer.result()?;
+    let after = server.figures()?;
+    check(server, work, &before, &after)?;
+    peer.finish()?;
+    figures(work, &result, &empty, &before, &after)
+}
+
+fn number(result: &Map<String, Value>, key: &str) -> Result<f64> {
+    let value = result.get(key).and_then(Value::as_f64);
+    value.with_context(|| format!("the peer reports no {key}"))
+}
+
+fn figures(
+    work: &Work,
+    result: &Map<String, Value>,
+    empty: &Figures,
+    before: &Figures,
+    after: &Figures,
+) -> Result<Run> {
+    let jobs = number(result, "jobs")?;
+    anyhow::ensure!((jobs - f64::from(u32::try_from(work.jobs)?)).abs() < 0.5, "the peer reports {jobs} jobs");
+    let seconds = number(result, "seconds")?;
+    let mut run = Run::from([
+        ("seconds", seconds),
+        ("jobs_per_s", jobs / seconds),
+        ("redis_us_per_job", (after.cpu_s - before.cpu_s) * 1e6 / jobs),
+        ("client_us_per_job", number(result, "client_cpu_s")? * 1e6 / jobs),
+        ("peak_rss_mb", number(result, "peak_rss_kb")? / 1024.0),
+        ("commands_per_job", (after.commands - before.commands) / jobs),
+    ]);
+    match work.kind {
+        Kind::Add => {
+            let grown = after.memory - before.memory;
+            run.insert("redis_bytes_per_job_after", grown / jobs);
+        }
+        Kind::Memory => {
+            // An empty server takes about 1 MB, a byte per job of the million.
+            run.insert("redis_bytes_per_job_before", empty.memory / jobs);
+            run.insert("redis_bytes_per_job_after", after.memory / jobs);
+            for (key, source) in
+                [("rss_start_mb", "rss_start_kb"), ("rss_tenth_mb", "rss_tenth_kb"), ("rss_end_mb", "rss_end_kb")]
+            {
+                run.insert(key, number(result, source)? / 1024.0);
+            }
+        }
+        Kind::Latency => {
+            run.insert("p50_us", number(result, "p50_us")?);
+            run.insert("p99_us", number(result, "p99_us")?);
+        }
+        _ => {}
+    }
+    Ok(run)
+}
+
+fn idle_figures(result: &Map<String, Value>, sent: usize, before: &Figures, after: &Figures) -> Result<Run> {
+    let seconds = number(result, "seconds")?;
+    Ok(Run::from([
+        ("seconds", seconds),
+        ("client_commands_per_s", f64::from(u32::try_from(sent)?) / seconds),
+        ("all_commands_per_s", (after.commands - before.commands) / seconds),
+        ("client_ms_per_s", number(result, "client_cpu_s")? * 1e3 / seconds),
+        ("close_ms", number(result, "close_ms")?),
+        ("peak_rss_mb", number(result, "peak_rss_kb")? / 1024.0),
+    ]))
+}

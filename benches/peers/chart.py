@@ -1,0 +1,218 @@
+#!/usr/bin/env python3
+"""Turns the JSON of `cargo bench --bench throughput` into docs/performance.svg and the tables of docs/performance.md.
+
+    python3 benches/peers/chart.py target/bench/throughput.json [target/bench/memory.json ...]
+
+The first file gives the machine and the versions; works of further files (a --long run) are added to its own. Trial
+runs are refused unless --allow-trial is given. Needs nothing but Python's standard library.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+from xml.sax.saxutils import escape
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+TITLES = {"oxmq": "oxmq", "node": "BullMQ (Node)", "official": "bullmq-official"}
+VERSIONS = {"oxmq": "oxmq", "node": "bullmq", "official": "bullmq-official"}
+COLOURS = {"oxmq": "#d9480f", "node": "#2b8a3e", "official": "#3b5bdb"}
+# The figures drawn, each a panel of its own scale.
+PANELS = [
+    ("jobs_per_s", "jobs per second", "longer is better", 0),
+    ("redis_us_per_job", "Redis CPU per job, µs", "shorter is better", 1),
+    ("client_us_per_job", "client CPU per job, µs", "shorter is better", 1),
+]
+
+
+def number(value, decimals):
+    return f"{value:,.{decimals}f}"
+
+
+def spread(figure, decimals):
+    ends = f"{number(figure['min'], decimals)}–{number(figure['max'], decimals)}"
+    return f"{number(figure['median'], decimals)} ({ends})"
+
+
+def summary(work, peer, key):
+    return work["peers"].get(peer, {}).get("summary", {}).get(key)
+
+
+def peers_of(document):
+    return [peer for peer in document["peers"] if any(peer_has_figures(work, peer) for work in document["works"])]
+
+
+def peer_has_figures(work, peer):
+    return bool(work["peers"].get(peer, {}).get("summary"))
+
+
+def is_throughput(work):
+    return any(metric["key"] == "redis_us_per_job" for metric in work["metrics"])
+
+
+def header_cells(cells):
+    return ["| " + " | ".join(cells) + " |", "|" + " --- |" + " ---: |" * (len(cells) - 1)]
+
+
+def row(cells):
+    return "| " + " | ".join(cells) + " |"
+
+
+def figure_table(works, peers, key, decimals):
+    """One figure of several works: a row per work, a column per peer, then the first peer's ratio to each rival."""
+    first, rivals = peers[0], peers[1:]
+    heads = ["work"] + [TITLES[peer] for peer in peers] + [f"{TITLES[first]} ÷ {TITLES[rival]}" for rival in rivals]
+    lines = header_cells(heads)
+    for work in works:
+        cells = [f"`{work['label']}`"]
+        for peer in peers:
+            figure = summary(work, peer, key)
+            cells.append(spread(figure, decimals) if figure else "–")
+        for rival in rivals:
+            figure = work["ratios"].get(rival, {}).get(key)
+            cells.append(f"**{spread(figure, 2)}**" if figure else "–")
+        lines.append(row(cells))
+    return lines
+
+
+def work_table(work, peers):
+    """All figures of one work: a row per figure."""
+    lines = header_cells([f"`{work['label']}`"] + [TITLES[peer] for peer in peers])
+    for metric in work["metrics"]:
+        cells = [metric["title"]]
+        for peer in peers:
+            figure = summary(work, peer, metric["key"])
+            cells.append(spread(figure, metric["decimals"]) if figure else "–")
+        lines.append(row(cells))
+    return lines
+
+
+def setting(document, peers):
+    versions, machine = document["versions"], document["machine"]
+    names = ", ".join(f"{TITLES[peer]} {versions.get(VERSIONS[peer]) or '?'}" for peer in peers)
+    return [
+        f"Measured {document['date'][:10]}: {names}; Redis {versions['redis']}, Node {versions['node']}, "
+        f"{(versions.get('rustc') or '').split(' (')[0]}; {machine['cpu']}, {machine['cores']} cores, "
+        f"{machine['kernel']}. Medians of {document['rounds']} alternating rounds, least and greatest in brackets; "
+        "ratios are medians of the ratios within each round.",
+    ]
+
+
+def figures(document):
+    peers = peers_of(document)
+    works = document["works"]
+    throughput = [work for work in works if is_throughput(work)]
+    blocks = [["## Figures"], setting(document, peers)]
+    if document["trial"]:
+        blocks.append(["**A trial run: these figures say nothing.**"])
+    blocks.append(["![jobs per second, Redis CPU and client CPU per job](performance.svg)"])
+    for key, title, hint, decimals in PANELS if throughput else []:
+        blocks.append([f"### {title[0].upper()}{title[1:]}"])
+        blocks.append([f"{hint.capitalize()}." if key == "jobs_per_s" else "Less is better."])
+        blocks.append(figure_table(throughput, peers, key, decimals))
+    rest = [work for work in works if not is_throughput(work)]
+    if rest:
+        blocks.append(["### Latency, idling, memory"])
+    for work in rest:
+        blocks.append(work_table(work, peers))
+    return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def chart(document):
+    peers = peers_of(document)
+    works = [work for work in document["works"] if is_throughput(work)]
+    bar, gap, label_width, panel_width, value_width, top = 11, 12, 130, 150, 66, 78
+    group = bar * len(peers) + gap
+    panel_pitch = panel_width + value_width + 14
+    width = label_width + panel_pitch * len(PANELS) + 6
+    height = top + group * len(works) + 8
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        'font-family="system-ui, sans-serif" font-size="11" role="img" '
+        'aria-label="Bar charts: jobs per second, Redis CPU per job and client CPU per job">',
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+    ]
+
+    def text(x, y, content, **attributes):
+        extra = "".join(f' {name.replace("_", "-")}="{value}"' for name, value in attributes.items())
+        parts.append(f'<text x="{x:.1f}" y="{y:.1f}" fill="#212529"{extra}>{escape(content)}</text>')
+
+    x = label_width
+    for peer in peers:
+        parts.append(f'<rect x="{x}" y="10" width="11" height="11" fill="{COLOURS[peer]}"/>')
+        title = f"{TITLES[peer]} {document['versions'].get(VERSIONS[peer]) or ''}".strip()
+        text(x + 16, 20, title, font_size=12)
+        x += 34 + 7 * len(title)
+    for index, work in enumerate(works):
+        middle = top + group * index + bar * len(peers) / 2
+        text(label_width - 8, middle + 4, work["label"], text_anchor="end")
+    for number_of_panel, (key, title, hint, decimals) in enumerate(PANELS):
+        left = label_width + panel_pitch * number_of_panel
+        text(left, 48, title, font_weight="bold", font_size=12)
+        text(left, 63, hint, fill_opacity="0.7")
+        found = [summary(work, peer, key) for work in works for peer in peers]
+        longest = max((figure["max"] for figure in found if figure), default=1) or 1
+        scale = panel_width / longest
+        for index, work in enumerate(works):
+            for place, peer in enumerate(peers):
+                figure = summary(work, peer, key)
+                if not figure:
+                    continue
+                y = top + group * index + bar * place
+                length = figure["median"] * scale
+                low, high = figure["min"] * scale, figure["max"] * scale
+                parts.append(
+                    f'<rect x="{left}" y="{y}" width="{length:.1f}" height="{bar - 1}" fill="{COLOURS[peer]}"/>'
+                )
+                line_y = y + (bar - 1) / 2
+                parts.append(
+                    f'<path d="M{left + low:.1f} {line_y}H{left + high:.1f}" stroke="#212529" stroke-opacity="0.6"/>'
+                )
+                text(left + max(length, high) + 4, y + bar - 2, number(figure["median"], decimals), font_size=10)
+        parts.append(
+            f'<path d="M{left - 0.5} {top - 4}V{height - 12}" stroke="#868e96" stroke-width="1" fill="none"/>'
+        )
+    parts.append("</svg>")
+    return "\n".join(parts) + "\n"
+
+
+def load(paths, allow_trial):
+    document = None
+    for path in paths:
+        with open(path, encoding="utf-8") as file:
+            read = json.load(file)
+        if read["trial"] and not allow_trial:
+            sys.exit(f"{path} holds a trial run (too few rounds, other job numbers, or not pinned); see --allow-trial")
+        for work in read["works"]:
+            for peer, series in work["peers"].items():
+                if series["error"]:
+                    sys.exit(f"{path}: {work['label']} of {peer} failed: {series['error']}")
+        if document is None:
+            document = read
+        else:
+            document["works"] += read["works"]
+            document["trial"] = document["trial"] or read["trial"]
+    return document
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("json", nargs="+")
+    parser.add_argument("--docs", type=pathlib.Path, default=ROOT / "docs", help="directory of performance.md")
+    parser.add_argument("--allow-trial", action="store_true")
+    options = parser.parse_args()
+
+    document = load(options.json, options.allow_trial)
+    page = options.docs / "performance.md"
+    text = page.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        sys.exit(f"{page} must have the lines {BEGIN} and {END} once each")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    page.write_text(f"{before}{BEGIN}\n\n{figures(document)}\n\n{END}{after}", encoding="utf-8")
+    (options.docs / "performance.svg").write_text(chart(document), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

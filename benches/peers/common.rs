@@ -1,0 +1,407 @@
+//! What the Rust sides of the comparison share: the command line, the protocol with the orchestrator, the jobs, the
+//! clock, and each work written once against the [`Peer`] trait.
+//!
+//! A peer is a process: `peer --redis URL --prefix P --work NAME --jobs N [--concurrency C]`. It connects, warms up on
+//! a queue of its own, prints `ready` and waits for a line on its standard input; then it does the timed part, prints
+//! one line of JSON, and waits for another line before it closes its connections and leaves. The orchestrator reads
+//! Redis' own figures while the peer waits, so that they cover the timed part and nothing else.
+//!
+//! `idle` is timed by the orchestrator: the second line ends it, and the JSON follows once the worker is closed.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// Jobs in one `add_bulk` call.
+const BATCH: usize = 1_000;
+/// Adds in flight in `add_concurrent`.
+const IN_FLIGHT: usize = 100;
+/// The queue that is measured; the orchestrator looks at its keys afterwards.
+const QUEUE: &str = "bench";
+/// The queue of the untimed warm-up: the same work in small, so that nobody pays for script loading or a cold JIT.
+const WARM_QUEUE: &str = "warm";
+const WARM_JOBS: usize = 2_000;
+pub(crate) const WARM_SAMPLES: usize = 50;
+
+/// The job name of every job.
+pub(crate) const JOB_NAME: &str = "mail";
+
+/// The data of every job: 120 bytes as JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Payload {
+    to: String,
+    body: String,
+}
+
+impl Payload {
+    /// The same for all jobs and peers.
+    pub(crate) fn sample() -> Self {
+        Self { to: "someone@example.com".to_owned(), body: "x".repeat(82) }
+    }
+}
+
+/// The options of one job; what is `None`, `0` or `false` is left unset.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spec {
+    pub(crate) priority: Option<u32>,
+    pub(crate) delay: Option<Duration>,
+    pub(crate) attempts: Option<u32>,
+    pub(crate) remove_on_complete: bool,
+}
+
+/// Where the peer works.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) redis: String,
+    pub(crate) prefix: String,
+    pub(crate) queue: &'static str,
+}
+
+/// One library under test. Everything it does is here; what is done with it is the same for all.
+pub(crate) trait Peer: Sized {
+    /// A worker with its connections, which may run or not.
+    type Worker;
+
+    /// Connects a queue, as a good user of the library would.
+    async fn connect(place: &Place) -> Result<Self>;
+
+    /// Adds one job and returns when Redis has acknowledged it. Called up to 100 times at once in `add_concurrent`.
+    async fn add(&self, payload: &Payload) -> Result<()>;
+
+    /// Adds all `specs` with this payload, in this order, by one call of the library's bulk method.
+    async fn add_bulk(&self, payload: &Payload, specs: &[Spec]) -> Result<()>;
+
+    /// Makes a worker that is connected but takes no jobs yet.
+    ///
+    /// The library's processor decodes the job's data, calls `processor` with `attempts_made` (0 in the first
+    /// attempt), and succeeds with a null result if that returns `true`, else fails with an ordinary error.
+    async fn worker<P>(&self, concurrency: usize, processor: P) -> Result<Self::Worker>
+    where
+        P: Fn(u32) -> bool + Send + Sync + 'static;
+
+    /// Lets the worker take jobs.
+    async fn start(&self, worker: &mut Self::Worker) -> Result<()>;
+
+    /// Waits until `count` jobs since the start are known to be completed *in Redis*, not merely processed.
+    async fn completed(&self, worker: &mut Self::Worker, count: usize) -> Result<()>;
+
+    /// Closes the worker gracefully, as the library recommends; measured in `idle`.
+    async fn close(&self, worker: Self::Worker) -> Result<()>;
+
+    /// Gets rid of a worker that has nothing left to do, where closing is not measured and may be impatient.
+    async fn abandon(&self, worker: Self::Worker) -> Result<()> {
+        self.close(worker).await
+    }
+}
+
+/// The command line of a peer.
+#[derive(Clone, Debug)]
+struct Args {
+    redis: String,
+    prefix: String,
+    work: String,
+    jobs: usize,
+    concurrency: usize,
+}
+
+impl Args {
+    fn parse(words: impl Iterator<Item = String>) -> Result<Self> {
+        let mut args = Self {
+            redis: "redis://127.0.0.1:6379".to_owned(),
+            prefix: "bull".to_owned(),
+            work: String::new(),
+            jobs: 1_000,
+            concurrency: 100,
+        };
+        let mut words = words;
+        while let Some(word) = words.next() {
+            let value = words.next().with_context(|| format!("{word} needs a value"))?;
+            match word.as_str() {
+                "--redis" => args.redis = value,
+                "--prefix" => args.prefix = value,
+                "--work" => args.work = value,
+                "--jobs" => args.jobs = value.parse()?,
+                "--concurrency" => args.concurrency = value.parse()?,
+                _ => bail!("unexpected argument {word}"),
+            }
+        }
+        ensure!(!args.work.is_empty(), "--work is missing");
+        Ok(args)
+    }
+
+    fn place(&self, queue: &'static str) -> Place {
+        Place { redis: self.redis.clone(), prefix: self.prefix.clone(), queue }
+    }
+}
+
+/// The kind of jobs a work deals in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Plain,
+    Remove,
+    Priority,
+    Delayed,
+    Retry,
+}
+
+impl Shape {
+    fn of(word: &str) -> Option<Self> {
+        Some(match word {
+            "" => Self::Plain,
+            "_remove" => Self::Remove,
+            "_priority" => Self::Priority,
+            "_delayed" => Self::Delayed,
+            "_retry" => Self::Retry,
+            _ => return None,
+        })
+    }
+
+    fn spec(self, index: usize) -> Spec {
+        let unset = Spec::default();
+        match self {
+            Self::Plain => unset,
+            Self::Remove => Spec { remove_on_complete: true, ..unset },
+            Self::Priority => Spec {
+                // At most 10, so the conversion cannot fail.
+                priority: u32::try_from(1 + index % 10).ok(),
+                ..unset
+            },
+            // Due long before the timed part begins.
+            Self::Delayed => Spec { delay: Some(Duration::from_millis(1)), ..unset },
+            Self::Retry => Spec { attempts: Some(2), ..unset },
+        }
+    }
+}
+
+/// Runs one work with the library `P`, reading its command line from `words`.
+pub(crate) async fn run<P: Peer>(words: impl Iterator<Item = String>) -> Result<()> {
+    let args = Args::parse(words)?;
+    match args.work.as_str() {
+        "add_sequential" | "add_concurrent" | "add_bulk" => adds::<P>(&args).await,
+        "memory" => process::<P>(&args, Shape::Plain, true).await,
+        "latency" => latency::<P>(&args).await,
+        "idle" => idle::<P>(&args).await,
+        work => {
+            let shape = |rest| Shape::of(rest).with_context(|| format!("unknown work {work}"));
+            if let Some(rest) = work.strip_prefix("prefill") {
+                prefill::<P>(&args, shape(rest)?).await
+            } else if let Some(rest) = work.strip_prefix("process") {
+                process::<P>(&args, shape(rest)?, false).await
+            } else {
+                bail!("unknown work {work}")
+            }
+        }
+    }
+}
+
+async fn bulk<P: Peer>(peer: &P, shape: Shape, count: usize) -> Result<()> {
+    let payload = Payload::sample();
+    let mut specs = Vec::with_capacity(BATCH);
+    for first in (0..count).step_by(BATCH) {
+        specs.clear();
+        specs.extend((first..count.min(first + BATCH)).map(|index| shape.spec(index)));
+        peer.add_bulk(&payload, &specs).await?;
+    }
+    Ok(())
+}
+
+async fn prefill<P: Peer>(args: &Args, shape: Shape) -> Result<()> {
+    let peer = P::connect(&args.place(QUEUE)).await?;
+    ready().await?;
+    let stopwatch = Stopwatch::start();
+    bulk(&peer, shape, args.jobs).await?;
+    report(args, args.jobs, &stopwatch.stop(), Map::new());
+    next_line().await
+}
+
+async fn adds<P: Peer>(args: &Args) -> Result<()> {
+    let warm = P::connect(&args.place(WARM_QUEUE)).await?;
+    let peer = P::connect(&args.place(QUEUE)).await?;
+    add(&warm, &args.work, WARM_JOBS.min(args.jobs)).await?;
+    ready().await?;
+    let stopwatch = Stopwatch::start();
+    add(&peer, &args.work, args.jobs).await?;
+    report(args, args.jobs, &stopwatch.stop(), Map::new());
+    next_line().await
+}
+
+async fn add<P: Peer>(peer: &P, work: &str, count: usize) -> Result<()> {
+    let payload = Payload::sample();
+    match work {
+        "add_sequential" => {
+            for _ in 0..count {
+                peer.add(&payload).await?;
+            }
+            Ok(())
+        }
+        "add_concurrent" => {
+            stream::iter(0..count).map(|_| peer.add(&payload)).buffer_unordered(IN_FLIGHT).try_collect::<()>().await
+        }
+        _ => bulk(peer, Shape::Plain, count).await,
+    }
+}
+
+async fn process<P: Peer>(args: &Args, shape: Shape, watch_memory: bool) -> Result<()> {
+    let processor = move |attempts_made| shape != Shape::Retry || attempts_made > 0;
+
+    let warm = P::connect(&args.place(WARM_QUEUE)).await?;
+    let warm_jobs = WARM_JOBS.min(args.jobs);
+    bulk(&warm, shape, warm_jobs).await?;
+    let mut worker = warm.worker(args.concurrency, processor).await?;
+    warm.start(&mut worker).await?;
+    warm.completed(&mut worker, warm_jobs).await?;
+    warm.abandon(worker).await?;
+
+    let peer = P::connect(&args.place(QUEUE)).await?;
+    let mut worker = peer.worker(args.concurrency, processor).await?;
+    ready().await?;
+
+    let mut extra = Map::new();
+    let stopwatch = Stopwatch::start();
+    peer.start(&mut worker).await?;
+    if watch_memory {
+        extra.insert("rss_start_kb".to_owned(), json!(status_kb("VmRSS")));
+        // A tenth in, buffers have their size: what grows from here on grows with the number of jobs.
+        peer.completed(&mut worker, args.jobs / 10).await?;
+        extra.insert("rss_tenth_kb".to_owned(), json!(status_kb("VmRSS")));
+    }
+    peer.completed(&mut worker, args.jobs).await?;
+    let measured = stopwatch.stop();
+    if watch_memory {
+        extra.insert("rss_end_kb".to_owned(), json!(status_kb("VmRSS")));
+    }
+    report(args, args.jobs, &measured, extra);
+
+    next_line().await?;
+    peer.abandon(worker).await
+}
+
+async fn latency<P: Peer>(args: &Args) -> Result<()> {
+    let peer = P::connect(&args.place(QUEUE)).await?;
+    let started: Arc<Mutex<Option<Instant>>> = Arc::default();
+    let mark = Arc::clone(&started);
+    let mut worker = peer
+        .worker(args.concurrency, move |_| {
+            let now = Instant::now();
+            if let Ok(mut slot) = mark.lock() {
+                *slot = Some(now);
+            }
+            true
+        })
+        .await?;
+    peer.start(&mut worker).await?;
+
+    let payload = Payload::sample();
+    let mut samples = Vec::with_capacity(args.jobs);
+    let mut stopwatch = Stopwatch::start();
+    for done in 0..WARM_SAMPLES + args.jobs {
+        if done == WARM_SAMPLES {
+            ready().await?;
+            samples.clear();
+            stopwatch = Stopwatch::start();
+        }
+        // Long enough for the worker to be back in its blocking wait.
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        let added = Instant::now();
+        peer.add(&payload).await?;
+        peer.completed(&mut worker, done + 1).await?;
+        let began = started.lock().ok().and_then(|mut slot| slot.take());
+        let began = began.context("a job completed without having been processed")?;
+        samples.push(began.saturating_duration_since(added));
+    }
+    let measured = stopwatch.stop();
+    samples.sort_unstable();
+    let micros = |per_mille: usize| {
+        let at = (samples.len() * per_mille / 1_000).min(samples.len() - 1);
+        json!(samples[at].as_secs_f64() * 1e6)
+    };
+    let extra = Map::from_iter([("p50_us".to_owned(), micros(500)), ("p99_us".to_owned(), micros(990))]);
+    report(args, args.jobs, &measured, extra);
+
+    next_line().await?;
+    peer.abandon(worker).await
+}
+
+async fn idle<P: Peer>(args: &Args) -> Result<()> {
+    let peer = P::connect(&args.place(QUEUE)).await?;
+    let mut worker = peer.worker(args.concurrency, |_| true).await?;
+    peer.start(&mut worker).await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    ready().await?;
+
+    let stopwatch = Stopwatch::start();
+    next_line().await?;
+    let measured = stopwatch.stop();
+    let closing = Instant::now();
+    peer.close(worker).await?;
+    let close_ms = closing.elapsed().as_secs_f64() * 1e3;
+    let extra = Map::from_iter([("close_ms".to_owned(), json!(close_ms))]);
+    report(args, 0, &measured, extra);
+    next_line().await
+}
+
+/// Tells the orchestrator that preparation is over and waits for its leave to begin.
+async fn ready() -> Result<()> {
+    println!("ready");
+    next_line().await
+}
+
+/// Waits for a line on standard input, or its end, while the runtime goes on.
+async fn next_line() -> Result<()> {
+    tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await??;
+    Ok(())
+}
+
+/// What the timed part took.
+struct Measured {
+    seconds: f64,
+    client_cpu_s: f64,
+}
+
+struct Stopwatch {
+    wall: Instant,
+    cpu: Duration,
+}
+
+impl Stopwatch {
+    fn start() -> Self {
+        Self { cpu: process_cpu(), wall: Instant::now() }
+    }
+
+    fn stop(&self) -> Measured {
+        Measured {
+            seconds: self.wall.elapsed().as_secs_f64(),
+            client_cpu_s: process_cpu().saturating_sub(self.cpu).as_secs_f64(),
+        }
+    }
+}
+
+/// User and system time of all threads of this process; what `getrusage` counts, in nanoseconds.
+fn process_cpu() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(now).unwrap_or_default()
+}
+
+/// A figure in kB from `/proc/self/status`; `getrusage` would report the peak of whoever forked us.
+fn status_kb(field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(Path::new("/proc/self/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    line.trim().trim_end_matches("kB").trim().parse().ok()
+}
+
+fn report(args: &Args, jobs: usize, measured: &Measured, extra: Map<String, Value>) {
+    let mut line = Map::from_iter([
+        ("work".to_owned(), json!(args.work)),
+        ("jobs".to_owned(), json!(jobs)),
+        ("seconds".to_owned(), json!(measured.seconds)),
+        ("client_cpu_s".to_owned(), json!(measured.client_cpu_s)),
+        ("peak_rss_kb".to_owned(), json!(status_kb("VmHWM"))),
+    ]);
+    line.extend(extra);
+    println!("{}", Value::Object(line));
+}

@@ -1,0 +1,139 @@
+//! The way in: one client per server, from which queues and workers are made.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::de::DeserializeOwned;
+
+use crate::clock::Clock;
+use crate::connection::{ConnectOptions, Link};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::keys::{DEFAULT_PREFIX, QueueKeys};
+use crate::options::WorkerOptions;
+use crate::queue::{Queue, QueueCore};
+use crate::worker::{LockKeeper, ManualWorker, Processor, WorkerBuilder};
+
+/// A connection to a server, shared by all that is made from it. Cheap to clone.
+///
+/// All queues and event streams of a client share one connection; each worker has one more, on which it waits.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    link: Link,
+    prefix: String,
+    clock: Clock,
+    locks: LockKeeper,
+    /// What handles of one queue share. Grows with the number of queues used; an entry is small.
+    queues: Mutex<HashMap<String, Arc<QueueCore>>>,
+}
+
+/// How a client is made: [`ConnectOptions`] and what its queues have in common.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct ClientBuilder {
+    connect: ConnectOptions,
+    prefix: String,
+    clock: Clock,
+}
+
+impl ClientBuilder {
+    /// What all keys begin with; must be the same on the Node side. Default: `bull`.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Where timestamps come from. Default: the system's clock.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Redis`](crate::Error::Redis) if the server cannot be reached or refuses the credentials,
+    /// [`Error::ServerVersion`](crate::Error::ServerVersion) if it is older than 6.2,
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for a bad prefix or address.
+    pub async fn connect(self) -> Result<Client> {
+        QueueKeys::new(&self.prefix, "q")?;
+        let link = Link::connect(Arc::new(self.connect)).await?;
+        Ok(Client(Arc::new(Inner {
+            link,
+            prefix: self.prefix,
+            clock: self.clock,
+            locks: LockKeeper::default(),
+            queues: Mutex::default(),
+        })))
+    }
+}
+
+impl Client {
+    /// Connects to the server at a URL, with the defaults of all options. See [`ConnectOptions::from_url`] for its
+    /// forms.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientBuilder::connect`].
+    pub async fn connect(url: &str) -> Result<Self> {
+        Self::builder(ConnectOptions::from_url(url)?).connect().await
+    }
+
+    /// A client to be, with options.
+    pub fn builder(connect: ConnectOptions) -> ClientBuilder {
+        ClientBuilder { connect, prefix: DEFAULT_PREFIX.to_owned(), clock: Clock::system() }
+    }
+
+    /// A queue, with the data of its jobs as `D` and their results as `R`. No round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for a name that is empty, too long, or has a colon or
+    /// control characters.
+    pub fn queue<D, R>(&self, name: impl AsRef<str>) -> Result<Queue<D, R>> {
+        Ok(Queue::new(self.core(name.as_ref())?))
+    }
+
+    /// A worker to be: jobs of this queue go to this processor.
+    pub fn worker<M>(&self, queue: impl Into<String>, processor: impl Processor<M>) -> WorkerBuilder {
+        WorkerBuilder::new(self.clone(), queue.into(), processor.erase())
+    }
+
+    /// A worker without a processor: it fetches one job at a time, when asked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) if the queue's name or an option breaks a rule.
+    pub fn manual_worker<D: DeserializeOwned, R>(
+        &self,
+        queue: impl AsRef<str>,
+        options: WorkerOptions,
+    ) -> Result<ManualWorker<D, R>> {
+        ManualWorker::new(self.core(queue.as_ref())?, options)
+    }
+
+    /// What all handles of one queue share.
+    pub(crate) fn core(&self, name: &str) -> Result<Arc<QueueCore>> {
+        let mut queues = self.0.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(core) = queues.get(name) {
+            return Ok(Arc::clone(core));
+        }
+        let keys = QueueKeys::new(&self.0.prefix, name)?;
+        let core = QueueCore::new(Engine::new(self.0.link.clone(), keys, self.0.clock.clone()));
+        queues.insert(name.to_owned(), Arc::clone(&core));
+        Ok(core)
+    }
+
+    pub(crate) fn lock_keeper(&self) -> &LockKeeper {
+        &self.0.locks
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("server", self.0.link.options()).field("prefix", &self.0.prefix).finish()
+    }
+}

@@ -1,0 +1,368 @@
+//! The event stream of a queue: reading it without a hole, events of the user's own, and whether jobs have finished.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use redis::{Cmd, Value};
+
+use super::{Engine, Repeat};
+use crate::clock::millis;
+use crate::connection::{Backoff, BlockingLink, Waited};
+use crate::error::{Error, Result};
+use crate::keys::QueueKeys;
+use crate::script::finished;
+pub(crate) use crate::script::finished::Finished;
+use crate::script::{publish, string};
+use crate::wire::EventId;
+
+/// How many entries one read takes at most: a reader that is far behind must not ask for the whole stream at once.
+pub(crate) const BATCH: usize = 256;
+
+/// The cap of a stream whose queue does not say.
+const DEFAULT_CAP: u64 = 10_000;
+
+/// Names that would do harm in Node, where an event is emitted under its own name.
+const FORBIDDEN: [&str; 4] = ["error", "ioredis:close", "closing", "closed"];
+
+/// Fields of one custom event; Lua's `unpack` has a limit.
+const MAX_FIELDS: usize = 500;
+
+impl Engine {
+    /// How each of these jobs stands, and the newest event at that moment. At most 1,000 ids.
+    pub(crate) async fn read_finished(&self, ids: &[impl AsRef<str>]) -> Result<(EventId, Vec<Finished>)> {
+        let reply = self.run(&finished::SCRIPT, &finished::args(ids), Repeat::Safe).await?;
+        finished::reply(reply, ids.len()).ok_or(Error::Reply { op: finished::SCRIPT.name })
+    }
+
+    /// Writes an event of the user's own into the queue's stream; the values are text.
+    ///
+    /// The stream is trimmed to the queue's own cap. A lost reply is [`Error::OutcomeUnknown`]: the event may be there.
+    pub(crate) async fn publish_event(&self, name: &str, fields: &[(&str, &str)]) -> Result<EventId> {
+        check_event(name, fields)?;
+        let reply = self.run(&publish::SCRIPT, &publish::args(name, fields), Repeat::Never).await?;
+        let id = string(reply).and_then(|id| EventId::decode(id.as_bytes()));
+        id.ok_or(Error::Reply { op: publish::SCRIPT.name })
+    }
+}
+
+fn check_event(name: &str, fields: &[(&str, &str)]) -> Result<()> {
+    const NAME: &str = "event_name";
+    const FIELDS: &str = "event_fields";
+    if name.is_empty() {
+        return Err(Error::invalid(NAME, "it must not be empty"));
+    }
+    if FORBIDDEN.contains(&name) {
+        return Err(Error::invalid(NAME, format!("'{name}' has a meaning of its own in Node")));
+    }
+    if fields.len() > MAX_FIELDS {
+        return Err(Error::invalid(FIELDS, format!("there must be no more than {MAX_FIELDS}")));
+    }
+    if fields.iter().any(|(field, _)| *field == "event") {
+        return Err(Error::invalid(FIELDS, "the field 'event' holds the name"));
+    }
+    // Node reads these as JSON, and its consumers stop for good when they cannot.
+    let json = match name {
+        "progress" => "data",
+        "completed" => "returnvalue",
+        _ => return Ok(()),
+    };
+    let last = fields.iter().rfind(|(field, _)| *field == json);
+    if last.is_some_and(|(_, value)| serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok()) {
+        return Ok(());
+    }
+    Err(Error::invalid(FIELDS, format!("'{name}' needs a field '{json}' that holds JSON")))
+}
+
+/// What one read found.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Batch {
+    /// Where the hole begins, if there may be one before the first entry: entries after this one may have been trimmed
+    /// away before they were read.
+    pub(crate) gap_after: Option<EventId>,
+    /// In order; never empty.
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// One entry of the stream, as it came.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) id: EventId,
+    pub(crate) fields: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Entry {
+    /// The last field of that name, as Node's map would have it.
+    pub(crate) fn field(&self, name: &str) -> Option<&[u8]> {
+        self.fields.iter().rfind(|(field, _)| field == name.as_bytes()).map(|(_, value)| &**value)
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.fields.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+}
+
+/// Reads a queue's event stream on a connection of its own, again and again after failures.
+///
+/// It always asks for what comes after a concrete id: with Redis' `$`, an event between two reads would be lost.
+/// Dropping it, or the future of a call, closes the connection at once.
+pub(crate) struct EventReader {
+    link: BlockingLink,
+    events: String,
+    meta: String,
+    block: Duration,
+    deadline: Duration,
+    backoff: Backoff,
+    /// Where to begin: after the newest entry if none is given.
+    start: Option<EventId>,
+    /// The next read takes what comes after this entry. Written by `settle` at first, then by whoever read something.
+    last: EventId,
+    /// The length that trimming leaves at least, as last read from `meta`.
+    cap: u64,
+    doubt: Doubt,
+    /// The entry after which some may be missing, until there is one to report it with.
+    lost: Option<EventId>,
+}
+
+/// What may have happened to the stream since the last look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    None,
+    /// Nothing came for a while: the stream may have been deleted, and a new one may have begun with lower ids.
+    Quiet,
+    /// We were away, and do not know what happened.
+    Away,
+}
+
+/// The connection broke, or the reply made no sense; everything is as before the call.
+struct Broken;
+
+impl EventReader {
+    /// A reader of what comes after `start`, or after the newest entry at the time of the first call.
+    pub(crate) fn new(engine: &Engine, block: Duration, start: Option<EventId>) -> Self {
+        Self {
+            link: BlockingLink::new(engine.link.dialer(), Some(client_name(&engine.keys))),
+            events: engine.keys.events(),
+            meta: engine.keys.meta(),
+            block,
+            deadline: engine.link.options().command_timeout,
+            backoff: Backoff::default(),
+            start,
+            last: start.unwrap_or(EventId::ZERO),
+            cap: 0,
+            doubt: Doubt::Away,
+            lost: None,
+        }
+    }
+
+    /// Finds out where to begin, if that is not known yet; the answer never changes.
+    pub(crate) async fn start(&mut self) -> EventId {
+        loop {
+            if let Some(start) = self.start {
+                return start;
+            }
+            match self.newest().await {
+                Ok(newest) => {
+                    self.last = newest.unwrap_or(EventId::ZERO);
+                    self.start = Some(self.last);
+                }
+                Err(Broken) => self.backoff.pause().await,
+            }
+        }
+    }
+
+    /// The entry that was read last, or the start.
+    pub(crate) fn position(&self) -> EventId {
+        self.last
+    }
+
+    /// Waits for the next entries, however long that takes.
+    pub(crate) async fn next(&mut self) -> Batch {
+        self.start().await;
+        loop {
+            match self.read().await {
+                Ok(read) => {
+                    self.backoff = Backoff::default();
+                    if let Some(batch) = read {
+                        return batch;
+                    }
+                }
+                Err(Broken) => {
+                    self.doubt = Doubt::Away;
+                    self.backoff.pause().await;
+                }
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<Option<Batch>, Broken> {
+        self.survey().await?;
+        let mut cmd = Cmd::new();
+        cmd.arg("XREAD").arg("BLOCK").arg(millis(self.block).max(1)).arg("COUNT").arg(BATCH);
+        cmd.arg("STREAMS").arg(&self.events).arg(self.last.to_string());
+        let reply = self.ask(&cmd, self.block).await?;
+        let Some(entries) = entries(reply)? else {
+            self.doubt = Doubt::Quiet;
+            return Ok(None);
+        };
+        let (Some(first), Some(newest)) = (entries.first(), entries.last()) else {
+            // An entry that was trimmed away as it was written; it woke us all the same.
+            self.lost.get_or_insert(self.last);
+            return Ok(None);
+        };
+        debug_assert!(first.id > self.last);
+        // Trimming leaves `cap` entries, so a shorter answer proves that nothing before it was unread and is gone.
+        let may_be_late = entries.len() as u64 >= self.cap.min(BATCH as u64) && self.last != EventId::ZERO;
+        if may_be_late && self.oldest().await?.is_none_or(|oldest| oldest > self.last) {
+            self.lost.get_or_insert(self.last);
+        }
+        self.last = newest.id;
+        Ok(Some(Batch { gap_after: self.lost.take(), entries }))
+    }
+
+    /// Looks at both ends of the stream where it may not be what it was.
+    async fn survey(&mut self) -> Result<(), Broken> {
+        if self.doubt == Doubt::None {
+            return Ok(());
+        }
+        let away = self.doubt == Doubt::Away;
+        self.cap = self.read_cap().await?;
+        match self.newest().await? {
+            // Deleted or emptied: whatever comes is new, also if the server's clock was set back meanwhile.
+            None if self.last != EventId::ZERO => {
+                if away {
+                    self.lost.get_or_insert(self.last);
+                }
+                self.last = EventId::ZERO;
+            }
+            // Deleted and begun anew while we listened: all of it is new.
+            Some(newest) if newest < self.last && !away => self.last = EventId::ZERO,
+            // The server fell back to an earlier time, as after a failover: what it has now was read before.
+            Some(newest) if newest < self.last => {
+                self.lost.get_or_insert(self.last);
+                self.last = newest;
+            }
+            Some(newest)
+                if away
+                    && newest > self.last
+                    && self.last != EventId::ZERO
+                    && self.oldest().await?.is_none_or(|oldest| oldest > self.last) =>
+            {
+                self.lost.get_or_insert(self.last);
+            }
+            _ => {}
+        }
+        self.doubt = Doubt::None;
+        Ok(())
+    }
+
+    async fn read_cap(&mut self) -> Result<u64, Broken> {
+        let mut cmd = Cmd::new();
+        cmd.arg("HGET").arg(&self.meta).arg("opts.maxLenEvents");
+        Ok(match self.ask(&cmd, self.deadline).await? {
+            Value::Nil => DEFAULT_CAP,
+            // What cannot be read makes us look every time.
+            other => string(other).and_then(|cap| cap.parse().ok()).unwrap_or(0),
+        })
+    }
+
+    async fn newest(&mut self) -> Result<Option<EventId>, Broken> {
+        self.end("XREVRANGE", "+", "-").await
+    }
+
+    async fn oldest(&mut self) -> Result<Option<EventId>, Broken> {
+        self.end("XRANGE", "-", "+").await
+    }
+
+    async fn end(&mut self, verb: &str, from: &str, to: &str) -> Result<Option<EventId>, Broken> {
+        let mut cmd = Cmd::new();
+        cmd.arg(verb).arg(&self.events).arg(from).arg(to).arg("COUNT").arg(1);
+        let Value::Array(items) = self.ask(&cmd, self.deadline).await? else { return Err(unexpected()) };
+        match items.into_iter().next() {
+            None => Ok(None),
+            Some(item) => entry(item).map(|entry| Some(entry.id)).ok_or_else(unexpected),
+        }
+    }
+
+    async fn ask(&mut self, cmd: &Cmd, block: Duration) -> Result<Value, Broken> {
+        match self.link.send(cmd, block).await {
+            Waited::Reply(value) => Ok(value),
+            Waited::Broken(error) => {
+                tracing::debug!(%error, stream = %self.events, "reading events was interrupted");
+                Err(Broken)
+            }
+        }
+    }
+}
+
+/// The name by which dashboards find the listeners of a queue.
+fn client_name(keys: &QueueKeys) -> String {
+    format!("{}:{}:qe", keys.prefix(), STANDARD.encode(keys.queue()))
+}
+
+fn unexpected() -> Broken {
+    tracing::warn!("an event stream was answered in a shape that is not documented");
+    Broken
+}
+
+/// The entries that `XREAD` found in the one stream it was asked for; none if the time was over.
+fn entries(reply: Value) -> Result<Option<Vec<Entry>>, Broken> {
+    let stream = match reply {
+        Value::Nil => return Ok(None),
+        Value::Array(mut streams) => match streams.pop() {
+            Some(Value::Array(pair)) => pair.into_iter().nth(1),
+            _ => None,
+        },
+        Value::Map(mut streams) => streams.pop().map(|(_, entries)| entries),
+        _ => None,
+    };
+    let Some(Value::Array(items)) = stream else { return Err(unexpected()) };
+    items.into_iter().map(|item| entry(item).ok_or_else(unexpected)).collect::<Result<_, _>>().map(Some)
+}
+
+fn entry(item: Value) -> Option<Entry> {
+    let Value::Array(pair) = item else { return None };
+    let mut pair = pair.into_iter();
+    let (Value::BulkString(id), fields) = (pair.next()?, pair.next()) else { return None };
+    let mut flat = match fields {
+        Some(Value::Array(flat)) => flat,
+        // An entry that was deleted while it was read.
+        _ => Vec::new(),
+    }
+    .into_iter();
+    let mut fields = Vec::with_capacity(flat.len() / 2);
+    while let (Some(Value::BulkString(name)), Some(Value::BulkString(value))) = (flat.next(), flat.next()) {
+        fields.push((name, value));
+    }
+    Some(Entry { id: EventId::decode(&id)?, fields })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn custom_events_cannot_harm_node() {
+        for bad in ["", "error", "closing", "closed", "ioredis:close"] {
+            assert!(check_event(bad, &[]).is_err(), "{bad}");
+        }
+        assert!(check_event("mine", &[("a", ""), ("b", "x")]).is_ok());
+        assert!(check_event("mine", &[("event", "other")]).is_err());
+        assert!(check_event("progress", &[("data", "")]).is_err() && check_event("progress", &[]).is_err());
+        assert!(check_event("completed", &[("returnvalue", "null")]).is_ok());
+    }
+
+    #[test]
+    fn replies_of_both_protocols_are_read() {
+        let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let list = || Value::Array(vec![Value::Array(vec![bulk("1-2"), Value::Array(vec![bulk("event"), bulk("x")])])]);
+        let old = entries(Value::Array(vec![Value::Array(vec![bulk("q:events"), list()])]));
+        let new = entries(Value::Map(vec![(bulk("q:events"), list())]));
+        for read in [old, new] {
+            let Ok(Some(read)) = read else { panic!() };
+            assert_eq!((read[0].id, read[0].field("event")), (EventId::new(1, 2), Some(&b"x"[..])));
+        }
+        assert!(matches!(entries(Value::Nil), Ok(None)));
+        assert!(entries(Value::Array(vec![])).is_err() && entries(Value::Okay).is_err());
+    }
+}

@@ -1,0 +1,168 @@
+//! Between the task that reads and the one that listens: a queue with an end, which drops at the front.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use super::Delivery;
+use crate::engine::events::{Batch, Entry};
+use crate::wire::{EventId, QueueEvent};
+
+/// The most bytes of names and values that are held.
+const MAX_BYTES: usize = 64 << 20;
+
+/// One writer, one reader. Entries are decoded as they leave, so those that are dropped cost nothing more.
+pub(super) struct Buffer {
+    state: Mutex<State>,
+    limit: usize,
+    max_bytes: usize,
+}
+
+#[derive(Default)]
+struct State {
+    slots: VecDeque<Slot>,
+    bytes: usize,
+    /// Dropped since the reader was last told.
+    lagged: u64,
+    /// Dropped altogether.
+    missed: u64,
+    waker: Option<Waker>,
+    closed: bool,
+}
+
+struct Slot {
+    /// Set if entries between this one and the slot's may have been trimmed away; delivered first.
+    gap_after: Option<EventId>,
+    entry: Entry,
+}
+
+impl Buffer {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { state: Mutex::default(), limit: limit.max(1), max_bytes: MAX_BYTES }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn push(&self, batch: Batch) {
+        let mut state = self.lock();
+        let mut gap_after = batch.gap_after;
+        for entry in batch.entries {
+            state.bytes += entry.size();
+            state.slots.push_back(Slot { gap_after: gap_after.take(), entry });
+            while state.slots.len() > self.limit || (state.bytes > self.max_bytes && state.slots.len() > 1) {
+                let Some(slot) = state.slots.pop_front() else { break };
+                state.bytes -= slot.entry.size();
+                // A gap in front of it goes too: "you missed some" is said either way.
+                state.lagged += 1;
+                state.missed += 1;
+            }
+        }
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        let mut state = self.lock();
+        if state.lagged > 0 {
+            return Poll::Ready(Some(Delivery::Lagged { missed: std::mem::take(&mut state.lagged) }));
+        }
+        if let Some(slot) = state.slots.front_mut()
+            && let Some(after) = slot.gap_after.take()
+        {
+            return Poll::Ready(Some(Delivery::Gap { after, before: slot.entry.id }));
+        }
+        if let Some(Slot { entry, .. }) = state.slots.pop_front() {
+            state.bytes -= entry.size();
+            drop(state);
+            return Poll::Ready(Some(Delivery::Event { id: entry.id, event: QueueEvent::decode(entry.fields) }));
+        }
+        if state.closed {
+            return Poll::Ready(None);
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    pub(super) fn missed(&self) -> u64 {
+        self.lock().missed
+    }
+
+    /// No more will come; what is there can still be taken.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(ids: std::ops::Range<u64>, bytes: usize, gap_after: Option<EventId>) -> Batch {
+        let fields = |id: u64| vec![(b"event".to_vec(), format!("{id}").into_bytes()), (vec![], vec![b'x'; bytes])];
+        let entries = ids.map(|id| Entry { id: EventId::new(id, 0), fields: fields(id) }).collect();
+        Batch { gap_after, entries }
+    }
+
+    /// Everything that can be had without waiting.
+    fn drain(buffer: &Buffer) -> Vec<String> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut seen = Vec::new();
+        while let Poll::Ready(Some(delivery)) = buffer.poll(&mut cx) {
+            seen.push(match delivery {
+                Delivery::Event { event, .. } => event.name().to_owned(),
+                Delivery::Gap { after, before } => format!("gap {after} {before}"),
+                Delivery::Lagged { missed } => format!("lagged {missed}"),
+            });
+        }
+        seen
+    }
+
+    #[test]
+    fn a_slow_reader_is_told_how_many_of_the_oldest_it_missed() {
+        let buffer = Buffer::new(3);
+        buffer.push(batch(1..3, 0, None));
+        buffer.push(batch(3..7, 0, None));
+        assert_eq!(drain(&buffer), ["lagged 3", "4", "5", "6"]);
+        buffer.push(batch(7..12, 0, None));
+        assert_eq!(drain(&buffer), ["lagged 2", "9", "10", "11"]);
+        assert_eq!(buffer.missed(), 5);
+        assert_eq!(buffer.lock().bytes, 0);
+    }
+
+    #[test]
+    fn a_gap_comes_before_the_entry_that_ends_it() {
+        let buffer = Buffer::new(9);
+        buffer.push(batch(1..2, 0, None));
+        buffer.push(batch(5..7, 0, Some(EventId::new(1, 0))));
+        assert_eq!(drain(&buffer), ["1", "gap 1-0 5-0", "5", "6"]);
+    }
+
+    #[test]
+    fn large_events_are_bounded_by_their_bytes() {
+        let buffer = Buffer { max_bytes: 10_000, ..Buffer::new(1_000_000) };
+        buffer.push(batch(1..10, 3_000, None));
+        assert_eq!(drain(&buffer), ["lagged 6", "7", "8", "9"]);
+        buffer.push(batch(10..12, 50_000, None));
+        assert_eq!(drain(&buffer), ["lagged 1", "11"]);
+    }
+
+    #[test]
+    fn what_is_there_can_be_taken_after_the_end() {
+        let buffer = Buffer::new(3);
+        buffer.push(batch(1..3, 0, None));
+        buffer.close();
+        assert_eq!(drain(&buffer), ["1", "2"]);
+        assert!(matches!(buffer.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(None)));
+    }
+}

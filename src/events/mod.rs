@@ -1,0 +1,191 @@
+//! Listening to a queue: its event stream as a [`Stream`], and waiting for a job to finish.
+
+mod buffer;
+pub(crate) mod hub;
+mod options;
+#[cfg(test)]
+mod testing;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::Stream;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use self::buffer::Buffer;
+pub use self::options::{EventsFrom, EventsOptions};
+use crate::engine::Engine;
+use crate::engine::events::EventReader;
+use crate::error::{Error, Result};
+use crate::wire::{EventId, QueueEvent};
+
+/// What a listener is told.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// Something happened in the queue.
+    Event {
+        /// Its place in the stream; [`EventsFrom::After`] goes on from there.
+        id: EventId,
+        /// What happened.
+        event: QueueEvent,
+    },
+    /// Events between these two may have been trimmed away before they were read: the stream holds only so many, and
+    /// the listener was disconnected, or too far behind. Or the server has lost its latest data, and what it has now
+    /// goes on from an earlier state. What matters should be read again from the queue.
+    Gap {
+        /// The last event that was seen.
+        after: EventId,
+        /// The next one, which follows.
+        before: EventId,
+    },
+    /// The listener did not take its events quickly enough, and so many of the oldest in its buffer were dropped.
+    Lagged {
+        /// How many, since this was last told.
+        missed: u64,
+    },
+}
+
+impl Delivery {
+    /// The event, if this is one.
+    #[must_use]
+    pub fn into_event(self) -> Option<QueueEvent> {
+        match self {
+            Self::Event { event, .. } => Some(event),
+            Self::Gap { .. } | Self::Lagged { .. } => None,
+        }
+    }
+}
+
+/// The events of one queue, whoever causes them: in this process, another one, or Node.
+///
+/// A task reads them on a connection of its own, under the name by which dashboards count the listeners of a queue.
+/// Connection failures are not reported, since nothing is lost by them: the reader comes back as soon as the server
+/// does, and goes on after the last event it saw. Where events were lost nevertheless, a [`Delivery::Gap`] or
+/// [`Delivery::Lagged`] stands in their place. Events that cannot be read as BullMQ's are delivered as far as they can.
+///
+/// Dropping it ends the task and closes the connection at once.
+///
+/// # Example
+///
+/// ```no_run
+/// use oxmq::{Delivery, QueueEvent, QueueEvents};
+///
+/// # async fn demo(mut events: QueueEvents) {
+/// while let Some(delivery) = events.recv().await {
+///     match delivery {
+///         Delivery::Event { event: QueueEvent::Completed { job_id, return_value, .. }, .. } => {
+///             println!("{job_id}: {}", return_value.as_str());
+///         }
+///         Delivery::Gap { .. } | Delivery::Lagged { .. } => println!("some were missed"),
+///         _ => {}
+///     }
+/// }
+/// # }
+/// ```
+///
+/// Since 0.1. BullMQ: `QueueEvents`.
+#[must_use = "dropping it ends the listening"]
+pub struct QueueEvents {
+    buffer: Arc<Buffer>,
+    ready: watch::Receiver<Option<EventId>>,
+    /// Gone once it has been awaited.
+    task: Option<JoinHandle<()>>,
+}
+
+impl QueueEvents {
+    /// Begins to listen. The options have been checked; the place to begin is found out by the task.
+    pub(crate) fn open(engine: Engine, options: EventsOptions) -> Self {
+        let start = match options.from {
+            EventsFrom::Now => None,
+            EventsFrom::Beginning => Some(EventId::ZERO),
+            EventsFrom::After(id) => Some(id),
+        };
+        let buffer = Arc::new(Buffer::new(options.buffer));
+        let (told, ready) = watch::channel(None);
+        let closing = Closing(Arc::clone(&buffer));
+        let mut reader = EventReader::new(&engine, options.block, start);
+        let task = tokio::spawn(async move {
+            told.send_replace(Some(reader.start().await));
+            loop {
+                closing.0.push(reader.next().await);
+            }
+        });
+        Self { buffer, ready, task: Some(task) }
+    }
+
+    /// Waits until it is known where to begin; returns the event after which that is.
+    ///
+    /// Everything that happens after this will be delivered, with [`EventsFrom::Now`] too. Waits as long as the server
+    /// cannot be reached.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if this was closed before.
+    pub async fn ready(&self) -> Result<EventId> {
+        let mut ready = self.ready.clone();
+        let start = ready.wait_for(Option::is_some).await.map_err(|_| Error::Closed)?;
+        (*start).ok_or(Error::Closed)
+    }
+
+    /// The next event, or word of those that were missed; `None` after [`close`](Self::close).
+    ///
+    /// The future can be dropped at any time without losing an event.
+    pub async fn recv(&mut self) -> Option<Delivery> {
+        std::future::poll_fn(|cx| self.buffer.poll(cx)).await
+    }
+
+    /// How many events were dropped so far because they were not taken quickly enough.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.buffer.missed()
+    }
+
+    /// Stops listening and closes the connection, also in the midst of a read. What was read already can still be
+    /// taken.
+    pub async fn close(&mut self) {
+        if let Some(task) = &mut self.task {
+            task.abort();
+            // The error says that it was aborted.
+            let _ = task.await;
+            self.task = None;
+        }
+    }
+}
+
+impl Stream for QueueEvents {
+    type Item = Delivery;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        self.buffer.poll(cx)
+    }
+}
+
+impl Drop for QueueEvents {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl fmt::Debug for QueueEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueueEvents").field("missed", &self.missed()).finish_non_exhaustive()
+    }
+}
+
+/// Tells the listener when the task is gone, however it went.
+struct Closing(Arc<Buffer>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! A server for the tests of this module.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+
+use crate::clock::Clock;
+use crate::connection::{Address, ConnectOptions, Link};
+use crate::engine::Engine;
+use crate::keys::QueueKeys;
+use crate::script::string;
+
+/// A `redis-server` of its own for one test, on a unix socket; ends with it.
+pub(super) struct TestServer {
+    child: Child,
+    directory: PathBuf,
+}
+
+impl TestServer {
+    pub(super) fn start() -> Self {
+        let directory = std::env::temp_dir().join(format!("oxmq-events-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::create_dir(&directory).unwrap();
+        Self { child: Self::spawn(&directory), directory }
+    }
+
+    fn spawn(directory: &Path) -> Child {
+        Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
+            .arg(directory.join("socket"))
+            .arg("--dir")
+            .arg(directory)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("these tests need redis-server in the PATH")
+    }
+
+    /// Ends the server as a power cut would, and starts an empty one in its place.
+    pub(super) fn restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = Self::spawn(&self.directory);
+    }
+
+    /// The queue `mails é` under the prefix `t`.
+    pub(super) async fn queue(&self) -> TestQueue {
+        let options = ConnectOptions::new(Address::Unix(self.directory.join("socket"))).wait_for_server(true);
+        let link = Link::connect(Arc::new(options)).await.unwrap();
+        TestQueue { engine: Engine::new(link, QueueKeys::new("t", "mails é").unwrap(), Clock::system()) }
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A queue, written to as scripts of other peers would.
+pub(super) struct TestQueue {
+    pub(super) engine: Engine,
+}
+
+impl TestQueue {
+    /// `printf 'mails é' | base64`, as Node's dashboards look for it.
+    pub(super) const CLIENT_NAME: &str = "t:bWFpbHMgw6k=:qe";
+
+    /// Sends the words of a command; `@` in front of one stands for the queue's base key.
+    pub(super) async fn send(&self, words: &[&str]) -> Value {
+        let mut cmd = Cmd::new();
+        for word in words {
+            match word.strip_prefix('@') {
+                Some(suffix) => cmd.arg(self.engine.keys.key(suffix)),
+                None => cmd.arg(word),
+            };
+        }
+        self.engine.command("test", &cmd).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// Writes an event; returns its id.
+    pub(super) async fn emit(&self, fields: &[&str]) -> String {
+        string(self.send(&[&["XADD", "@events", "*", "event"], fields].concat()).await).unwrap()
+    }
+
+    /// Writes the events `from`…`to`, in calls to the server of a few hundred.
+    pub(super) async fn emit_range(&self, from: u64, to: u64) {
+        const LUA: &str = "for i = ARGV[1], ARGV[2] do redis.call('XADD', KEYS[1], '*', 'event', i) end";
+        for start in (from..to).step_by(300) {
+            let end = (start + 299).min(to - 1);
+            self.send(&["EVAL", LUA, "1", "@events", &start.to_string(), &end.to_string()]).await;
+        }
+    }
+
+    /// Ids of the connections with the name of a listener.
+    pub(super) async fn listeners(&self) -> Vec<String> {
+        let Value::BulkString(list) = self.send(&["CLIENT", "LIST"]).await else { panic!() };
+        let name = format!("name={}", Self::CLIENT_NAME);
+        let list = String::from_utf8(list).unwrap();
+        let lines = list.lines().filter(|line| line.split(' ').any(|word| word == name));
+        lines.map(|line| line.split(' ').next().unwrap().replace("id=", "")).collect()
+    }
+
+    /// Whether a listener waits in a blocking read.
+    pub(super) async fn is_blocked(&self) -> bool {
+        let info = string(self.send(&["INFO", "clients"]).await).unwrap();
+        !info.contains("blocked_clients:0")
+    }
+
+    /// Cuts the connections of all listeners; tells how many.
+    pub(super) async fn kill_listeners(&self) -> usize {
+        let ids = self.listeners().await;
+        for id in &ids {
+            self.send(&["CLIENT", "KILL", "ID", id]).await;
+        }
+        ids.len()
+    }
+
+    pub(super) async fn add_job(&self, id: &str) {
+        self.send(&["HSET", &format!("@{id}"), "name", "n"]).await;
+    }
+
+    /// Completes a job as a worker would: all at once.
+    pub(super) async fn complete(&self, id: &str, value: &str, keep: bool, announce: bool) {
+        const LUA: &str = "local q, id, value = KEYS[1], ARGV[1], ARGV[2]
+            if ARGV[3] == 'true' then
+              redis.call('ZADD', q .. 'completed', 1, id)
+              redis.call('HSET', q .. id, 'returnvalue', value)
+            else
+              redis.call('DEL', q .. id)
+            end
+            if ARGV[4] == 'true' then
+              redis.call('XADD', q .. 'events', '*', 'event', 'completed', 'jobId', id, 'returnvalue', value)
+            end";
+        self.send(&["EVAL", LUA, "1", "@", id, value, &keep.to_string(), &announce.to_string()]).await;
+    }
+}
+
+/// Polls until the condition holds; fails after half a minute.
+pub(super) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while !condition().await {
+        assert!(tokio::time::Instant::now() < deadline, "not within 30 s: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The value of a future that must not hang.
+pub(super) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), future).await.expect("not within 30 s")
+}

@@ -1,0 +1,90 @@
+//! One attempt at a job: its lock, and how it is told to stop.
+
+use std::sync::OnceLock;
+
+use tokio_util::sync::CancellationToken;
+
+/// Why an attempt was told to stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CancelReason {
+    /// The lock ran out or was taken over: somebody else may run the job now, and the outcome of this attempt is
+    /// dropped.
+    LockLost,
+    /// The job's or the worker's time limit is over.
+    Timeout,
+    /// The worker closes, and its time to do so is over.
+    Shutdown,
+    /// [`Worker::cancel_job`](crate::Worker::cancel_job) was called, with this text.
+    Requested(String),
+}
+
+/// What ties a running job to its lock. Shared by the job, the worker and the thread that renews locks.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    id: String,
+    token: String,
+    /// Written once by whoever cancels first; read by the processor.
+    reason: OnceLock<CancelReason>,
+    /// Made when the processor first asks for it: most never do.
+    cancellation: OnceLock<CancellationToken>,
+}
+
+impl Attempt {
+    pub(crate) fn new(id: String, token: String) -> Self {
+        Self { id, token, reason: OnceLock::new(), cancellation: OnceLock::new() }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Tells the attempt to stop. The first reason stays; true if this was it.
+    pub(crate) fn cancel(&self, reason: CancelReason) -> bool {
+        let first = self.reason.set(reason).is_ok();
+        if let Some(token) = self.cancellation.get() {
+            token.cancel();
+        }
+        first
+    }
+
+    pub(crate) fn cancellation(&self) -> &CancellationToken {
+        let token = self.cancellation.get_or_init(CancellationToken::new);
+        // Whoever cancelled before the token was there could not fire it.
+        if self.reason.get().is_some() {
+            token.cancel();
+        }
+        token
+    }
+
+    pub(crate) fn cancel_reason(&self) -> Option<&CancelReason> {
+        self.reason.get()
+    }
+
+    /// Whether the job may be somebody else's by now.
+    pub(crate) fn lost_its_lock(&self) -> bool {
+        self.reason.get() == Some(&CancelReason::LockLost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_fires_whether_it_is_asked_for_before_or_after() {
+        let attempt = Attempt::new("1".into(), "t".into());
+        let early = attempt.cancellation().clone();
+        assert!(attempt.cancel(CancelReason::Timeout));
+        assert!(!attempt.cancel(CancelReason::Shutdown));
+        assert!(early.is_cancelled());
+
+        let attempt = Attempt::new("1".into(), "t".into());
+        attempt.cancel(CancelReason::LockLost);
+        assert!(attempt.cancellation().is_cancelled() && attempt.lost_its_lock());
+    }
+}

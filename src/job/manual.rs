@@ -1,0 +1,205 @@
+//! Ending an attempt by hand: for jobs that were fetched with [`ManualWorker`](crate::ManualWorker).
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Job, JobCore};
+use crate::clock::{epoch_ms, millis};
+use crate::engine::Decided;
+use crate::error::{Error, Halt, Result};
+use crate::options::WorkerOptions;
+use crate::queue::QueueCore;
+use crate::script::settle::{Ask, End, Handed, Outcome};
+use crate::wire::job::RawJob;
+use crate::worker::verdict;
+
+impl<D, R> Job<D, R> {
+    /// Completes the job with a result. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if the lock is not held with this token, if children are pending or failed, or if the job is
+    /// not active; nothing was changed.
+    ///
+    /// Since 0.1. BullMQ: `Job.moveToCompleted`.
+    #[doc(alias = "moveToCompleted")]
+    pub async fn move_to_completed(&self, result: &R, token: &str) -> Result<()>
+    where
+        R: Serialize,
+    {
+        self.end("move_to_completed", self.completed(result)?, token, 0).await.map(drop)
+    }
+
+    /// Completes the job and fetches the next one, locked with the same token. One round trip for both.
+    ///
+    /// # Errors
+    ///
+    /// As [`move_to_completed`](Self::move_to_completed); [`Error::Json`] or [`Error::Undecodable`] if the next job
+    /// cannot be read: it stays active until its lock has run out.
+    ///
+    /// Since 0.1. BullMQ: `Job.moveToCompleted` with `fetchNext`.
+    pub async fn move_to_completed_and_fetch(&self, result: &R, token: &str) -> Result<Option<Self>>
+    where
+        R: Serialize,
+        D: DeserializeOwned,
+    {
+        let decided = self.end("move_to_completed", self.completed(result)?, token, 1).await?;
+        next(&self.core.queue, &self.options(), decided)
+    }
+
+    /// Ends the attempt as failed, or as moved: its error, and the job's attempts and backoff, decide. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if the lock is not held with this token or the job is not active; nothing was changed.
+    ///
+    /// Since 0.1. BullMQ: `Job.moveToFailed`.
+    #[doc(alias = "moveToFailed")]
+    pub async fn move_to_failed(&self, error: impl Into<Halt>, token: &str) -> Result<()> {
+        self.end("move_to_failed", self.failed(error.into()).await?, token, 0).await.map(drop)
+    }
+
+    /// Ends the attempt as failed and fetches the next job, locked with the same token. One round trip for both.
+    ///
+    /// # Errors
+    ///
+    /// As [`move_to_failed`](Self::move_to_failed); [`Error::Json`] or [`Error::Undecodable`] if the next job cannot be
+    /// read.
+    ///
+    /// Since 0.1. BullMQ: `Job.moveToFailed` with `fetchNext`.
+    pub async fn move_to_failed_and_fetch(&self, error: impl Into<Halt>, token: &str) -> Result<Option<Self>>
+    where
+        D: DeserializeOwned,
+    {
+        let decided = self.end("move_to_failed", self.failed(error.into()).await?, token, 1).await?;
+        next(&self.core.queue, &self.options(), decided)
+    }
+
+    /// Lets the active job run again at a moment, without spending an attempt. A moment that has passed means now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] as [`move_to_failed`](Self::move_to_failed).
+    ///
+    /// Since 0.1. BullMQ: `Job.moveToDelayed`.
+    #[doc(alias = "moveToDelayed")]
+    pub async fn move_to_delayed(&self, at: SystemTime, token: &str) -> Result<()> {
+        let delay = epoch_ms(at).saturating_sub(self.core.queue.engine().clock.now_ms());
+        self.end("move_to_delayed", End::Delayed { why: None, delay, counts: false }, token, 0).await.map(drop)
+    }
+
+    /// Puts the active job back to the front of the queue, without spending an attempt.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] as [`move_to_failed`](Self::move_to_failed).
+    ///
+    /// Since 0.1. BullMQ: `Job.moveToWait`.
+    #[doc(alias = "moveToWait")]
+    pub async fn move_to_wait(&self, token: &str) -> Result<()> {
+        self.end("move_to_wait", End::Waiting, token, 0).await.map(drop)
+    }
+
+    /// Lets the active job wait for its children; false if none is pending, and the job stays active.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] as [`move_to_failed`](Self::move_to_failed), and with
+    /// [`Reason::FailedChildren`](crate::Reason::FailedChildren) if a child failed that fails its parent.
+    ///
+    /// Since 0.1. BullMQ: `Job.moveToWaitingChildren`.
+    #[doc(alias = "moveToWaitingChildren")]
+    pub async fn move_to_waiting_children(&self, token: &str) -> Result<bool> {
+        let end = End::Children { child: String::new() };
+        let decided = self.end("move_to_waiting_children", end, token, 0).await?;
+        Ok(decided.settled.codes.first() == Some(&Ok(0)))
+    }
+
+    /// Renews the lock for this long from now; false if it is not held with this token. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Job.extendLock`.
+    #[doc(alias = "extendLock")]
+    pub async fn extend_lock(&self, token: &str, life: Duration) -> Result<bool> {
+        let lost = self.core.queue.engine().extend_locks(millis(life).max(1), &[(self.id(), token)]).await?;
+        Ok(lost.is_empty())
+    }
+
+    fn options(&self) -> Arc<WorkerOptions> {
+        self.core.options.clone().unwrap_or_default()
+    }
+
+    fn completed(&self, result: &R) -> Result<End>
+    where
+        R: Serialize,
+    {
+        let value = serde_json::to_string(result).map_err(Error::json("returnvalue"))?;
+        Ok(verdict::decide(&self.core.raw, Ok(value), &self.options()).end)
+    }
+
+    async fn failed(&self, halt: Halt) -> Result<End> {
+        let verdict = verdict::decide(&self.core.raw, Err(halt), &self.options());
+        if let Some(pause) = verdict.rate_limit {
+            self.core.queue.engine().rate_limit(millis(pause).max(1)).await?;
+        }
+        Ok(verdict.end)
+    }
+
+    async fn end(&self, op: &'static str, end: End, token: &str, want: usize) -> Result<Decided> {
+        let raw = &self.core.raw;
+        let outcome = Outcome { id: raw.id.clone(), token: token.to_owned(), start: raw.attempts_started, end };
+        let decided = settle(op, &self.core.queue, &self.options(), &[outcome], want, token).await?;
+        match decided.settled.codes.first() {
+            Some(Err(reason)) => Err(Error::refused(op, self.id(), *reason)),
+            _ => Ok(decided),
+        }
+    }
+}
+
+/// One call by hand: within twice the deadline of a command, since a lost reply is looked after.
+pub(crate) async fn settle(
+    op: &'static str,
+    queue: &QueueCore,
+    options: &WorkerOptions,
+    outcomes: &[Outcome],
+    want: usize,
+    token: &str,
+) -> Result<Decided> {
+    let engine = queue.engine();
+    let mut ask = Ask::of(options, want);
+    let call = engine.settle(&mut ask, outcomes, || token.to_owned());
+    match tokio::time::timeout(engine.link.options().command_timeout * 2, call).await {
+        Ok(decided) => decided,
+        Err(_) => Err(Error::OutcomeUnknown { op }),
+    }
+}
+
+/// The job that a call has handed out.
+pub(crate) fn next<D: DeserializeOwned, R>(
+    queue: &Arc<QueueCore>,
+    options: &Arc<WorkerOptions>,
+    decided: Decided,
+) -> Result<Option<Job<D, R>>> {
+    let Some(handed) = decided.settled.jobs.into_iter().next() else { return Ok(None) };
+    let raw = decode(handed, queue, options)?;
+    let attempt = super::Attempt::new(raw.id.clone(), decided.token);
+    let core =
+        JobCore { queue: Arc::clone(queue), raw, attempt: Some(Arc::new(attempt)), options: Some(Arc::clone(options)) };
+    Job::read(Arc::new(core)).map(Some)
+}
+
+/// Reads a job as it was handed out: the fields that the fetch has written are those it was told.
+fn decode(handed: Handed, queue: &QueueCore, options: &WorkerOptions) -> Result<RawJob> {
+    let Handed { id, name, data, opts, timestamp, delay, priority, rest } = handed;
+    let mut raw = RawJob::from_parts(id, name, data, opts, &timestamp, &delay, &priority, rest)?;
+    raw.attempts_started += 1;
+    raw.processed_on = i64::try_from(queue.engine().clock.now_ms()).ok();
+    raw.set_processed_by(options.name.clone());
+    Ok(raw)
+}

@@ -1,0 +1,328 @@
+//! A job, typed: what processors receive and queues return.
+
+mod attempt;
+pub(crate) mod manual;
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use attempt::Attempt;
+pub use attempt::CancelReason;
+
+use crate::clock::from_epoch_ms;
+use crate::error::{Error, Result};
+use crate::queue::QueueCore;
+use crate::wire::job::RawJob;
+
+/// A job of a queue, with its data as `D` and its result as `R`.
+///
+/// It is a snapshot: what changes in Redis afterwards does not change it. Both types default to JSON values.
+///
+/// Local accessors (`id`, `name`, `data` …) cost nothing; everything else is a round trip.
+///
+/// BullMQ: `Job`.
+pub struct Job<D = Value, R = Value> {
+    core: Arc<JobCore>,
+    data: D,
+    result: PhantomData<fn() -> R>,
+}
+
+/// A job without its types.
+pub(crate) struct JobCore {
+    pub(crate) queue: Arc<QueueCore>,
+    pub(crate) raw: RawJob,
+    /// The attempt that this job was handed out for, in a processor or by hand.
+    pub(crate) attempt: Option<Arc<Attempt>>,
+    /// The options of the worker that fetched it by hand.
+    pub(crate) options: Option<Arc<crate::options::WorkerOptions>>,
+}
+
+impl<D, R> Job<D, R> {
+    pub(crate) fn new(core: Arc<JobCore>, data: D) -> Self {
+        Self { core, data, result: PhantomData }
+    }
+
+    pub(crate) fn read(core: Arc<JobCore>) -> Result<Self>
+    where
+        D: DeserializeOwned,
+    {
+        let data = serde_json::from_str(&core.raw.data).map_err(Error::json("data"))?;
+        Ok(Self::new(core, data))
+    }
+
+    pub(crate) fn raw(&self) -> &RawJob {
+        &self.core.raw
+    }
+
+    /// The id, unique in its queue.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.core.raw.id
+    }
+
+    /// The name, by which processors tell kinds of jobs apart.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.core.raw.name
+    }
+
+    /// The name of the queue.
+    #[must_use]
+    pub fn queue_name(&self) -> &str {
+        self.core.queue.engine().keys.queue()
+    }
+
+    /// The prefix of the queue's keys.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        self.core.queue.engine().keys.prefix()
+    }
+
+    /// What the job is about.
+    #[must_use]
+    pub fn data(&self) -> &D {
+        &self.data
+    }
+
+    /// Takes the data out of the job.
+    #[must_use]
+    pub fn into_data(self) -> D {
+        self.data
+    }
+
+    /// The data as stored: JSON, byte for byte.
+    #[must_use]
+    pub fn data_json(&self) -> &str {
+        &self.core.raw.data
+    }
+
+    /// The options as stored: JSON, byte for byte, with BullMQ's short names.
+    #[must_use]
+    pub fn opts_json(&self) -> &str {
+        &self.core.raw.opts_text
+    }
+
+    /// When the job was added.
+    #[must_use]
+    pub fn timestamp(&self) -> Option<SystemTime> {
+        moment(self.core.raw.timestamp)
+    }
+
+    /// How long the job was to wait, counted from its timestamp; none once it was promoted.
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.core.raw.delay).unwrap_or(0))
+    }
+
+    /// The priority; 0 for none, 1 for the most urgent.
+    #[must_use]
+    pub fn priority(&self) -> i64 {
+        self.core.raw.priority
+    }
+
+    /// How many attempts the job may take; 0 and 1 both mean one.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.core.raw.options.attempts
+    }
+
+    /// How many attempts are spent: failed ones that count, and the one that completed the job.
+    #[must_use]
+    #[doc(alias = "attemptsMade")]
+    pub fn attempts_made(&self) -> u32 {
+        self.core.raw.attempts_made
+    }
+
+    /// How often a worker started the job, for whatever reason it came back. It only grows, so that it can fence side
+    /// effects outside: what carries a lower number is late.
+    #[must_use]
+    #[doc(alias = "attemptsStarted")]
+    pub fn attempts_started(&self) -> u32 {
+        self.core.raw.attempts_started
+    }
+
+    /// How often the job was found active without a lock.
+    #[must_use]
+    #[doc(alias = "stalledCounter")]
+    pub fn stalled_counter(&self) -> u32 {
+        self.core.raw.stalled_counter()
+    }
+
+    /// The progress as last seen, as JSON; `0` before the first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Json`] if it is not a `T`.
+    pub fn progress<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_str(self.core.raw.progress()).map_err(Error::json("progress"))
+    }
+
+    /// The result of a completed job.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Json`] if it is not an `R`.
+    #[doc(alias = "returnvalue")]
+    pub fn return_value(&self) -> Result<Option<R>>
+    where
+        R: DeserializeOwned,
+    {
+        let json = self.core.raw.return_value();
+        json.map(|json| serde_json::from_str(json).map_err(Error::json("returnvalue"))).transpose()
+    }
+
+    /// Why the last failed attempt failed. It stays when a later attempt completes the job.
+    #[must_use]
+    #[doc(alias = "failedReason")]
+    pub fn failed_reason(&self) -> Option<&str> {
+        self.core.raw.failed_reason()
+    }
+
+    /// One entry per failed attempt, oldest first, within the job's `stack_trace_limit`.
+    #[must_use]
+    pub fn stacktrace(&self) -> Vec<String> {
+        self.core.raw.stacktrace()
+    }
+
+    /// When the current or last attempt began.
+    #[must_use]
+    #[doc(alias = "processedOn")]
+    pub fn processed_on(&self) -> Option<SystemTime> {
+        moment(self.core.raw.processed_on)
+    }
+
+    /// When the job completed or failed for good.
+    #[must_use]
+    #[doc(alias = "finishedOn")]
+    pub fn finished_on(&self) -> Option<SystemTime> {
+        moment(self.core.raw.finished_on())
+    }
+
+    /// The name of the worker that last took the job, if it has one.
+    #[must_use]
+    #[doc(alias = "processedBy")]
+    pub fn processed_by(&self) -> Option<&str> {
+        self.core.raw.processed_by()
+    }
+
+    /// The full key of the parent job, if this is a child of a flow.
+    #[must_use]
+    #[doc(alias = "parentKey")]
+    pub fn parent_key(&self) -> Option<&str> {
+        self.core.raw.parent_key()
+    }
+
+    /// The id under which the job was deduplicated.
+    #[must_use]
+    #[doc(alias = "deduplicationId")]
+    pub fn deduplication_id(&self) -> Option<&str> {
+        self.core.raw.deduplication_id()
+    }
+
+    /// The scheduler that made the job.
+    #[must_use]
+    #[doc(alias = "repeatJobKey")]
+    pub fn repeat_job_key(&self) -> Option<&str> {
+        self.core.raw.repeat_job_key()
+    }
+
+    /// The lock token of the attempt that this job was handed out for.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        self.core.attempt.as_ref().map(|attempt| attempt.token())
+    }
+
+    /// Fires when the attempt should stop: the lock was lost, the time is over, the worker closes, or
+    /// [`Worker::cancel_job`](crate::Worker::cancel_job) was called. Why is in [`cancel_reason`](Self::cancel_reason).
+    ///
+    /// A job outside a processor has a token that never fires.
+    #[must_use]
+    pub fn cancellation(&self) -> CancellationToken {
+        self.core.attempt.as_ref().map_or_else(CancellationToken::new, |attempt| attempt.cancellation().clone())
+    }
+
+    /// Why [`cancellation`](Self::cancellation) fired.
+    #[must_use]
+    pub fn cancel_reason(&self) -> Option<&CancelReason> {
+        self.core.attempt.as_ref().and_then(|attempt| attempt.cancel_reason())
+    }
+
+    /// Stores the progress of this job and announces it as a `progress` event.
+    ///
+    /// Any JSON value will do, a percentage or an object; listeners receive it as written. The last write wins, also
+    /// across processes. One round trip; stored and announced together or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::Reason::MissingJob) if the job was removed meanwhile; the
+    /// processor may go on.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn demo(job: oxmq::Job<u32>) -> oxmq::Result<()> {
+    /// job.update_progress(&40).await?; // percent, by our own convention
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// Since 0.1. BullMQ: `Job.updateProgress`.
+    #[doc(alias = "updateProgress")]
+    pub async fn update_progress<T: Serialize + ?Sized>(&self, progress: &T) -> Result<()> {
+        let json = serde_json::to_string(progress).map_err(Error::json("progress"))?;
+        self.core.queue.engine().save_progress(self.id(), &json).await
+    }
+
+    /// Replaces the data of this job, in Redis and in this snapshot. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::Reason::MissingJob) if the job was removed meanwhile.
+    ///
+    /// Since 0.1. BullMQ: `Job.updateData`.
+    #[doc(alias = "updateData")]
+    pub async fn update_data(&mut self, data: D) -> Result<()>
+    where
+        D: Serialize,
+    {
+        let json = serde_json::to_string(&data).map_err(Error::json("data"))?;
+        self.core.queue.engine().update_data(self.id(), &json).await?;
+        self.data = data;
+        Ok(())
+    }
+
+    /// Appends a line to the job's log and returns how many lines are kept, at most the job's `keep_logs`.
+    ///
+    /// One round trip; never repeated after a lost reply, so that no line stands twice.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::Reason::MissingJob) if the job was removed meanwhile.
+    ///
+    /// Since 0.1. BullMQ: `Job.log`.
+    pub async fn log(&self, line: &str) -> Result<u64> {
+        let keep = self.core.raw.options.keep_logs.unwrap_or(0);
+        self.core.queue.engine().add_log(self.id(), &[line], keep).await
+    }
+}
+
+impl<D, R> std::fmt::Debug for Job<D, R> {
+    /// Id, name and queue; never the data, which may be secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job")
+            .field("queue", &self.queue_name())
+            .field("id", &self.id())
+            .field("name", &self.name())
+            .field("attempts_made", &self.attempts_made())
+            .finish_non_exhaustive()
+    }
+}
+
+fn moment(ms: Option<i64>) -> Option<SystemTime> {
+    ms.and_then(|ms| u64::try_from(ms).ok()).map(from_epoch_ms)
+}

@@ -1,0 +1,216 @@
+//! How a worker works.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::KeepJobs;
+use crate::error::{BoxError, Error, Result};
+
+/// What a custom backoff strategy decides on.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct FailedAttempt<'a> {
+    /// The job's id.
+    pub job_id: &'a str,
+    /// The job's name.
+    pub job_name: &'a str,
+    /// How many attempts have failed by now, this one included; the first is 1.
+    pub attempts_made: u32,
+    /// The name that the job's `backoff` option gives.
+    pub strategy: &'a str,
+    /// What the processor returned.
+    pub error: &'a BoxError,
+}
+
+/// What a custom backoff strategy answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Retry {
+    /// Try again at once.
+    Now,
+    /// Try again after this time.
+    After(Duration),
+    /// Do not try again: the job has failed for good. BullMQ: `-1`.
+    Never,
+}
+
+pub(crate) type BackoffStrategy = Arc<dyn Fn(&FailedAttempt<'_>) -> Retry + Send + Sync>;
+
+/// A worker's options; the defaults are BullMQ's.
+///
+/// BullMQ: `WorkerOptions`.
+#[derive(Clone)]
+#[must_use]
+pub struct WorkerOptions {
+    pub(crate) name: Option<String>,
+    pub(crate) concurrency: usize,
+    pub(crate) lock_duration: Duration,
+    pub(crate) skip_lock_renewal: bool,
+    pub(crate) max_stalled_count: u32,
+    pub(crate) stalled_interval: Duration,
+    pub(crate) skip_stalled_check: bool,
+    pub(crate) max_started_attempts: Option<u32>,
+    pub(crate) drain_delay: Duration,
+    pub(crate) limiter: Option<(u64, Duration)>,
+    pub(crate) maximum_rate_limit_delay: Duration,
+    pub(crate) remove_on_complete: Option<KeepJobs>,
+    pub(crate) remove_on_fail: Option<KeepJobs>,
+    pub(crate) metrics: Option<u64>,
+    pub(crate) backoff_strategy: Option<BackoffStrategy>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) cancel_grace: Duration,
+    pub(crate) shutdown_timeout: Duration,
+    pub(crate) event_buffer: usize,
+}
+
+impl Default for WorkerOptions {
+    fn default() -> Self {
+        Self {
+            name: None,
+            concurrency: 1,
+            lock_duration: Duration::from_secs(30),
+            skip_lock_renewal: false,
+            max_stalled_count: 1,
+            stalled_interval: Duration::from_secs(30),
+            skip_stalled_check: false,
+            max_started_attempts: None,
+            drain_delay: Duration::from_secs(5),
+            limiter: None,
+            maximum_rate_limit_delay: Duration::from_secs(30),
+            remove_on_complete: None,
+            remove_on_fail: None,
+            metrics: None,
+            backoff_strategy: None,
+            timeout: None,
+            cancel_grace: Duration::from_secs(1),
+            shutdown_timeout: Duration::from_secs(30),
+            event_buffer: 1024,
+        }
+    }
+}
+
+/// Applies a macro to every option that is one value, so that `WorkerOptions` and `WorkerBuilder` have the same setters.
+macro_rules! with_worker_setters {
+    ($apply:ident) => {
+        $apply! {
+            /// The worker's name, written to each job it takes (`processedBy`) and shown by Node's `getWorkers`. Default: none.
+            name(name: impl Into<String>) => Some(name.into());
+            /// How many jobs run at once. Default: 1; at least 1.
+            concurrency(jobs: usize) => jobs;
+            /// How long a job's lock lives without renewal, and so how long a job of a dead worker waits at most before the
+            /// next check finds it. Renewed by a thread of its own when a quarter of it has passed. Default: 30 s.
+            #[doc(alias = "lockDuration")]
+            lock_duration(life: Duration) => life;
+            /// Never renews locks: for jobs that surely end within `lock_duration`. Default: false.
+            #[doc(alias = "skipLockRenewal")]
+            skip_lock_renewal(skip: bool) => skip;
+            /// How often a job may be found without a lock before it is failed. Default: 1.
+            #[doc(alias = "maxStalledCount")]
+            max_stalled_count(times: u32) => times;
+            /// How often to look for jobs without a lock; one worker of the queue does it for all. Default: 30 s.
+            #[doc(alias = "stalledInterval")]
+            stalled_interval(interval: Duration) => interval;
+            /// Never looks for jobs without a lock. Default: false.
+            #[doc(alias = "skipStalledCheck")]
+            skip_stalled_check(skip: bool) => skip;
+            /// How often a job may be started, for whatever reason it comes back, before it is failed. Default: any number.
+            #[doc(alias = "maxStartedAttempts")]
+            max_started_attempts(times: u32) => Some(times).filter(|times| *times > 0);
+            /// How long an idle worker waits for a marker before it looks by itself. Default: 5 s.
+            #[doc(alias = "drainDelay")]
+            drain_delay(delay: Duration) => delay;
+            /// The longest sleep of a worker whose queue is rate limited. Default: 30 s.
+            #[doc(alias = "maximumRateLimitDelay")]
+            maximum_rate_limit_delay(delay: Duration) => delay;
+            /// Which completed jobs to keep, where the job itself does not say. Default: all.
+            #[doc(alias = "removeOnComplete")]
+            remove_on_complete(keep: impl Into<KeepJobs>) => Some(keep.into());
+            /// Which failed jobs to keep, where the job itself does not say. Default: all.
+            #[doc(alias = "removeOnFail")]
+            remove_on_fail(keep: impl Into<KeepJobs>) => Some(keep.into());
+            /// Counts finished jobs per minute, for this many minutes, as Node's `getMetrics` reads them. Default: off.
+            metrics(minutes: u64) => Some(minutes);
+            /// How long an attempt may take, where the job itself does not say. Then it is told to stop, and failed. Default: no
+            /// limit.
+            timeout(limit: Duration) => Some(limit);
+            /// How long a cancelled attempt has to end in its own way. Default: 1 s.
+            cancel_grace(grace: Duration) => grace;
+            /// How long [`Worker::close`] waits for running jobs before it cancels them. Default: 30 s.
+            shutdown_timeout(timeout: Duration) => timeout;
+            /// How many events a slow listener may be behind before it misses the oldest. Default: 1,024; at least 1.
+            event_buffer(events: usize) => events;
+        }
+    };
+}
+pub(crate) use with_worker_setters;
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $kind:ty),*) => $value:expr;)*) => {
+        impl WorkerOptions {
+            $($(#[$doc])*
+            pub fn $name(mut self, $($arg: $kind),*) -> Self {
+                self.$name = $value;
+                self
+            })*
+        }
+    };
+}
+with_worker_setters!(setters);
+
+impl WorkerOptions {
+    /// At most `max` jobs per `window` in the whole queue, as far as its workers have this option. Default: no limit.
+    pub fn limiter(mut self, max: u64, window: Duration) -> Self {
+        self.limiter = Some((max, window));
+        self
+    }
+
+    /// Decides when to try again for jobs whose `backoff` names a strategy of your own. Default: none; the delay of the
+    /// job's `backoff` is used.
+    #[doc(alias = "backoffStrategy")]
+    pub fn backoff_strategy(mut self, strategy: impl Fn(&FailedAttempt<'_>) -> Retry + Send + Sync + 'static) -> Self {
+        self.backoff_strategy = Some(Arc::new(strategy));
+        self
+    }
+
+    /// Tests the ranges, before anything is sent.
+    pub(crate) fn check(&self) -> Result<()> {
+        let positive = [
+            ("lock_duration", self.lock_duration),
+            ("stalled_interval", self.stalled_interval),
+            ("drain_delay", self.drain_delay),
+            ("maximum_rate_limit_delay", self.maximum_rate_limit_delay),
+        ];
+        for (option, span) in positive {
+            if span < Duration::from_millis(1) {
+                return Err(Error::invalid(option, "it must be at least a millisecond"));
+            }
+        }
+        if self.concurrency == 0 {
+            return Err(Error::invalid("concurrency", "it must be at least 1"));
+        }
+        if self.event_buffer == 0 {
+            return Err(Error::invalid("event_buffer", "it must be at least 1"));
+        }
+        if let Some((max, window)) = self.limiter
+            && (max == 0 || window < Duration::from_millis(1))
+        {
+            return Err(Error::invalid("limiter", "it must allow at least one job per millisecond or longer window"));
+        }
+        if self.metrics == Some(0) {
+            return Err(Error::invalid("metrics", "it must keep at least one data point"));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for WorkerOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerOptions")
+            .field("name", &self.name)
+            .field("concurrency", &self.concurrency)
+            .field("lock_duration", &self.lock_duration)
+            .field("limiter", &self.limiter)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,279 @@
+//! Adding jobs to a queue.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures::future::BoxFuture;
+use serde::Serialize;
+
+use super::{Queue, QueueCore};
+use crate::error::{Error, Result};
+use crate::job::{Job, JobCore};
+use crate::options::{Backoff, Deduplication, JobOptions, KeepJobs, OnChildFailure, ParentRef};
+use crate::script::add_jobs::{self, Placed};
+use crate::wire::job::RawJob;
+use crate::wire::options::StoredOptions;
+
+impl<D: Serialize, R> Queue<D, R> {
+    /// Adds a job. Awaiting the builder sends it.
+    ///
+    /// One round trip, shared with other adds on this queue that are under way at the same time. The job is stored and
+    /// placed in one atomic step; the add goes on if its future is dropped after the first poll.
+    ///
+    /// An id that exists already, or a deduplication, makes no new job: the answer is the id that stands for it. What
+    /// happened is told by [`Add::outcome`].
+    ///
+    /// # Errors
+    ///
+    /// Awaiting it may return [`Error::InvalidOption`] (nothing was sent), [`Error::Refused`] with
+    /// [`Reason::MissingParent`](crate::Reason::MissingParent) or
+    /// [`Reason::ParentCannotBeReplaced`](crate::Reason::ParentCannotBeReplaced), [`Error::OutOfMemory`], or
+    /// [`Error::OutcomeUnknown`] if the reply was lost and the job has no id of its own: with one the add is repeated,
+    /// which cannot make a second job.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn demo(queue: oxmq::Queue<String, ()>) -> oxmq::Result<()> {
+    /// use std::time::Duration;
+    /// let job = queue.add("welcome", "ada@example.org".into()).delay(Duration::from_secs(5)).attempts(3).await?;
+    /// println!("job {}", job.id());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// Since 0.1. BullMQ: `Queue.add`.
+    pub fn add(&self, name: impl Into<String>, data: D) -> Add<D, R> {
+        Add { queue: self.clone(), job: NewJob::new(name, data) }
+    }
+
+    /// Adds many jobs in order, in calls of a few hundred; each job is atomic, the whole is not.
+    ///
+    /// All jobs are checked before the first is sent. The answer has one item per job, in order; one that was refused
+    /// does not keep the others from being added.
+    ///
+    /// # Errors
+    ///
+    /// Awaiting it returns [`Error::InvalidOption`] or [`Error::Json`] if a job breaks a rule; then none was sent.
+    ///
+    /// Since 0.1. BullMQ: `Queue.addBulk`.
+    #[doc(alias = "addBulk")]
+    pub fn add_bulk(&self, jobs: impl IntoIterator<Item = NewJob<D>>) -> AddBulk<D, R> {
+        AddBulk { queue: self.clone(), jobs: jobs.into_iter().collect() }
+    }
+
+    fn prepare(&self, job: &NewJob<D>) -> Result<add_jobs::NewJob> {
+        let data = serde_json::to_string(&job.data).map_err(Error::json("data"))?;
+        self.core.engine().new_job(job.name.clone(), data, job.options.clone(), &self.defaults)
+    }
+}
+
+/// A job that is not added yet.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct NewJob<D> {
+    name: String,
+    data: D,
+    options: JobOptions,
+}
+
+impl<D> NewJob<D> {
+    /// A job with this name and data, and no options.
+    pub fn new(name: impl Into<String>, data: D) -> Self {
+        Self { name: name.into(), data, options: JobOptions::default() }
+    }
+
+    /// Its options, in place of those given so far.
+    pub fn options(mut self, options: JobOptions) -> Self {
+        self.options = options;
+        self
+    }
+}
+
+/// What became of an added job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Added {
+    /// A new job.
+    Created,
+    /// A job with this id existed; nothing of it was changed, except that it may have got a parent.
+    Existing,
+    /// Another job stands for this one, by its deduplication id.
+    Deduplicated,
+    /// As `Deduplicated`, and this job will run when the active one has finished, under the id given.
+    SetAside {
+        /// The id that the job will have.
+        id: String,
+    },
+    /// A new job in place of a delayed one with the same deduplication id, which was removed.
+    Replaced {
+        /// The job that was removed.
+        old: String,
+    },
+}
+
+/// An add that is not sent yet; await it.
+#[must_use = "an add does nothing until it is awaited"]
+pub struct Add<D, R> {
+    queue: Queue<D, R>,
+    job: NewJob<D>,
+}
+
+macro_rules! forward {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $kind:ty),*);)*) => {
+        impl<D, R> Add<D, R> {
+            $($(#[$doc])*
+            pub fn $name(mut self, $($arg: $kind),*) -> Self {
+                self.job.options = self.job.options.$name($($arg),*);
+                self
+            })*
+        }
+
+        impl<D> NewJob<D> {
+            $($(#[$doc])*
+            pub fn $name(mut self, $($arg: $kind),*) -> Self {
+                self.options = self.options.$name($($arg),*);
+                self
+            })*
+        }
+    };
+}
+
+forward! {
+    /// See [`JobOptions::attempts`].
+    attempts(attempts: u32);
+    /// See [`JobOptions::backoff`].
+    backoff(backoff: impl Into<Backoff>);
+    /// See [`JobOptions::delay`].
+    delay(delay: Duration);
+    /// See [`JobOptions::priority`].
+    priority(priority: u32);
+    /// See [`JobOptions::lifo`].
+    lifo(lifo: bool);
+    /// See [`JobOptions::job_id`].
+    #[doc(alias = "jobId")]
+    job_id(id: impl Into<String>);
+    /// See [`JobOptions::timestamp`].
+    timestamp(at: SystemTime);
+    /// See [`JobOptions::remove_on_complete`].
+    #[doc(alias = "removeOnComplete")]
+    remove_on_complete(keep: impl Into<KeepJobs>);
+    /// See [`JobOptions::remove_on_fail`].
+    #[doc(alias = "removeOnFail")]
+    remove_on_fail(keep: impl Into<KeepJobs>);
+    /// See [`JobOptions::keep_logs`].
+    #[doc(alias = "keepLogs")]
+    keep_logs(lines: u32);
+    /// See [`JobOptions::size_limit`].
+    #[doc(alias = "sizeLimit")]
+    size_limit(bytes: usize);
+    /// See [`JobOptions::stack_trace_limit`].
+    #[doc(alias = "stackTraceLimit")]
+    stack_trace_limit(traces: u32);
+    /// See [`JobOptions::deduplication`].
+    deduplication(deduplication: Deduplication);
+    /// See [`JobOptions::parent`].
+    parent(parent: ParentRef);
+    /// See [`JobOptions::on_child_failure`].
+    on_child_failure(policy: OnChildFailure);
+    /// See [`JobOptions::timeout`].
+    timeout(limit: Duration);
+}
+
+impl<D, R> Add<D, R> {
+    /// All options at once, in place of those set so far.
+    pub fn options(mut self, options: JobOptions) -> Self {
+        self.job = self.job.options(options);
+        self
+    }
+}
+
+impl<D, R> Add<D, R>
+where
+    D: Serialize,
+{
+    /// Sends the add, and tells whether it made a new job.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::add`].
+    pub async fn outcome(self) -> Result<(Job<D, R>, Added)> {
+        let Self { queue, job } = self;
+        let new = queue.prepare(&job)?;
+        let (new, placed) = queue.core.adder().add(new).await?;
+        Ok(added(&queue.core, new, placed, job.data))
+    }
+}
+
+impl<D, R> IntoFuture for Add<D, R>
+where
+    D: Serialize + Send + 'static,
+    R: 'static,
+{
+    type Output = Result<Job<D, R>>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        // Prepared here, so that nothing of the data is borrowed across the wait.
+        Box::pin(async move { self.outcome().await.map(|(job, _)| job) })
+    }
+}
+
+/// A bulk add that is not sent yet; await it.
+#[must_use = "an add does nothing until it is awaited"]
+pub struct AddBulk<D, R> {
+    queue: Queue<D, R>,
+    jobs: Vec<NewJob<D>>,
+}
+
+impl<D, R> AddBulk<D, R>
+where
+    D: Serialize,
+{
+    /// Sends the adds, and tells of each whether it made a new job.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::add_bulk`].
+    pub async fn outcomes(self) -> Result<Vec<Result<(Job<D, R>, Added)>>> {
+        let Self { queue, jobs } = self;
+        let new = jobs.iter().map(|job| queue.prepare(job)).collect::<Result<Vec<_>>>()?;
+        let placed = queue.core.engine().add_all(&new).await;
+        let answers = jobs.into_iter().zip(new).zip(placed);
+        Ok(answers.map(|((job, new), placed)| Ok(added(&queue.core, new, placed?, job.data))).collect())
+    }
+}
+
+impl<D, R> IntoFuture for AddBulk<D, R>
+where
+    D: Serialize + Send + 'static,
+    R: 'static,
+{
+    type Output = Result<Vec<Result<Job<D, R>>>>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let outcomes = self.outcomes().await?;
+            Ok(outcomes.into_iter().map(|outcome| outcome.map(|(job, _)| job)).collect())
+        })
+    }
+}
+
+/// The job that an add has led to.
+fn added<D, R>(core: &Arc<QueueCore>, new: add_jobs::NewJob, placed: Placed, data: D) -> (Job<D, R>, Added) {
+    let (id, added) = match placed {
+        Placed::Created { id } => (id, Added::Created),
+        Placed::Existing { id } => (id, Added::Existing),
+        Placed::Deduplicated { owner } => (owner, Added::Deduplicated),
+        Placed::SetAside { owner, id } => (owner, Added::SetAside { id }),
+        Placed::Replaced { id, old } => (id, Added::Replaced { old }),
+        // Refusals were made errors by the engine.
+        Placed::Refused { .. } => (new.id.clone(), Added::Existing),
+    };
+    let options = StoredOptions::parse(&new.opts).unwrap_or_default();
+    let mut raw = RawJob::added(id, new.name, new.data, new.opts, options, new.timestamp, new.delay, new.priority);
+    raw.set_deduplication_id(new.deduplication.map(|deduplication| deduplication.id));
+    let job = JobCore { queue: Arc::clone(core), raw, attempt: None, options: None };
+    (Job::new(Arc::new(job), data), added)
+}

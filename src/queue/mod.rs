@@ -1,0 +1,64 @@
+//! A queue: what producers and tools hold.
+
+mod add;
+mod core;
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub use add::{Add, AddBulk, Added, NewJob};
+pub(crate) use core::QueueCore;
+
+use crate::options::JobOptions;
+
+/// A queue of jobs with data `D` and results `R`. Cheap to clone.
+///
+/// Both types default to JSON values: the untyped view, for tools.
+///
+/// BullMQ: `Queue`.
+pub struct Queue<D = Value, R = Value> {
+    core: Arc<QueueCore>,
+    defaults: Arc<JobOptions>,
+    types: PhantomData<fn(D) -> R>,
+}
+
+impl<D, R> Queue<D, R> {
+    pub(crate) fn new(core: Arc<QueueCore>) -> Self {
+        Self { core, defaults: Arc::default(), types: PhantomData }
+    }
+
+    /// The queue's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.core.engine().keys.queue()
+    }
+
+    /// The prefix of its keys.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        self.core.engine().keys.prefix()
+    }
+
+    /// Options for each job added through this handle and its clones, where the job itself says nothing else; an id is
+    /// never taken from here. Default: none. BullMQ: `defaultJobOptions`.
+    #[doc(alias = "defaultJobOptions")]
+    #[must_use]
+    pub fn default_job_options(mut self, options: JobOptions) -> Self {
+        self.defaults = Arc::new(options);
+        self
+    }
+}
+
+impl<D, R> Clone for Queue<D, R> {
+    fn clone(&self) -> Self {
+        Self { core: Arc::clone(&self.core), defaults: Arc::clone(&self.defaults), types: PhantomData }
+    }
+}
+
+impl<D, R> std::fmt::Debug for Queue<D, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").field("prefix", &self.prefix()).field("name", &self.name()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,321 @@
+//! Processing jobs.
+
+mod event;
+mod locks;
+mod manual;
+mod perform;
+mod processor;
+mod router;
+mod run;
+mod stalled;
+pub(crate) mod verdict;
+mod wait;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use tokio::sync::{mpsc, oneshot};
+
+pub use event::{WorkerEvent, WorkerEvents};
+pub(crate) use locks::LockKeeper;
+pub use manual::ManualWorker;
+pub use processor::{Erased, Processor};
+pub use router::Router;
+
+use event::EventSink;
+use locks::LockTable;
+use run::{Command, Loop};
+
+use crate::connection::BlockingLink;
+use crate::error::{Error, Result};
+use crate::job::CancelReason;
+use crate::keys::QueueKeys;
+use crate::options::{FailedAttempt, KeepJobs, Retry, WorkerOptions};
+use crate::queue::QueueCore;
+
+/// What the loop, the attempts and the handle of one worker share.
+pub(crate) struct Inner {
+    pub(crate) queue: Arc<QueueCore>,
+    pub(crate) options: WorkerOptions,
+    pub(crate) processor: Erased,
+    pub(crate) events: EventSink,
+    pub(crate) locks: Arc<LockTable>,
+    pub(crate) tokens: Tokens,
+    /// How many jobs run at once; changed by the handle, read by the loop.
+    pub(crate) concurrency: AtomicUsize,
+}
+
+/// Lock tokens: no two calls have the same, so that a token tells which call handed a job out.
+pub(crate) struct Tokens {
+    worker: String,
+    next: AtomicU64,
+}
+
+impl Tokens {
+    fn new() -> Self {
+        Self { worker: uuid::Uuid::new_v4().to_string(), next: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn next(&self) -> String {
+        format!("{}:{}", self.worker, self.next.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// What became of the jobs of a worker that was closed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// How many jobs it completed.
+    pub completed: u64,
+    /// How many jobs failed for good.
+    pub failed: u64,
+    /// How many failed attempts will be tried again.
+    pub retried: u64,
+    /// How many jobs their processor moved: to later, to wait, to wait for children.
+    pub moved: u64,
+    /// Jobs put back to the front of the queue when the worker closed; no attempt was spent on them.
+    pub handed_back: Vec<String>,
+    /// Jobs whose processor did not end, or whose end Redis was not told: they come back when their lock has run out.
+    pub abandoned: Vec<String>,
+    /// Jobs whose outcome was dropped, because they were not this worker's any more.
+    pub lost: Vec<String>,
+}
+
+/// A worker to be: its processor and options. [`start`](Self::start) makes it work.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use oxmq::{Client, Halt, Job};
+///
+/// # async fn demo() -> oxmq::Result<()> {
+/// async fn send(job: Job<String, ()>) -> Result<(), Halt> {
+///     println!("to {}", job.data());
+///     Ok(())
+/// }
+/// let client = Client::connect("redis://127.0.0.1:6379").await?;
+/// let worker = client.worker("emails", send).concurrency(64).start()?;
+/// let report = worker.run_until(async { tokio::time::sleep(Duration::from_secs(60)).await }).await;
+/// println!("{} completed", report.completed);
+/// # Ok(()) }
+/// ```
+#[must_use]
+pub struct WorkerBuilder {
+    client: crate::Client,
+    queue: String,
+    processor: Erased,
+    options: WorkerOptions,
+}
+
+macro_rules! forward {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $kind:ty),*) => $value:expr;)*) => {
+        impl WorkerBuilder {
+            $($(#[$doc])*
+            pub fn $name(mut self, $($arg: $kind),*) -> Self {
+                self.options.$name = $value;
+                self
+            })*
+        }
+    };
+}
+crate::options::with_worker_setters!(forward);
+
+impl WorkerBuilder {
+    pub(crate) fn new(client: crate::Client, queue: String, processor: Erased) -> Self {
+        Self { client, queue, processor, options: WorkerOptions::default() }
+    }
+
+    /// At most `max` jobs per `window` in the whole queue, as far as its workers have this option. Default: no limit.
+    pub fn limiter(mut self, max: u64, window: Duration) -> Self {
+        self.options = self.options.limiter(max, window);
+        self
+    }
+
+    /// Decides when to try again for jobs whose `backoff` names a strategy of your own. Default: none; the delay of the
+    /// job's `backoff` is used.
+    #[doc(alias = "backoffStrategy")]
+    pub fn backoff_strategy(mut self, strategy: impl Fn(&FailedAttempt<'_>) -> Retry + Send + Sync + 'static) -> Self {
+        self.options = self.options.backoff_strategy(strategy);
+        self
+    }
+
+    /// All options at once, in place of those set so far.
+    pub fn options(mut self, options: WorkerOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Begins to work, on the runtime that this is called in.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] if the queue's name or an option breaks a rule.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn start(self) -> Result<Worker> {
+        self.options.check()?;
+        let queue = self.client.core(&self.queue)?;
+        let engine = queue.engine().clone();
+        let events = EventSink::new(self.options.event_buffer);
+        let renews = !self.options.skip_lock_renewal;
+        let locks = LockTable::new(engine.clone(), events.clone(), self.options.lock_duration, renews);
+        self.client.lock_keeper().keep(&locks);
+        let name = client_name(&engine.keys, self.options.name.as_deref());
+        let blocking = BlockingLink::new(engine.link.dialer(), Some(name));
+        let waiter = wait::Waiter::start(blocking, &engine.keys);
+        let concurrency = AtomicUsize::new(self.options.concurrency);
+        let inner = Arc::new(Inner {
+            queue,
+            options: self.options,
+            processor: self.processor,
+            events,
+            locks,
+            tokens: Tokens::new(),
+            concurrency,
+        });
+        let (commands, asked) = mpsc::channel(16);
+        let stalled = tokio::spawn(stalled::check_for_ever(Arc::clone(&inner)));
+        let work = tokio::spawn(Loop::new(Arc::clone(&inner), waiter, asked).run());
+        Ok(Worker { inner, commands, work: Some(work), stalled: stalled.abort_handle() })
+    }
+}
+
+/// The name by which Node's `getWorkers` finds the connection.
+fn client_name(keys: &QueueKeys, worker: Option<&str>) -> String {
+    let queue = base64::engine::general_purpose::STANDARD.encode(keys.queue());
+    // Redis takes no spaces and controls in a name; better a changed name than none.
+    let printable =
+        |text: &str| -> String { text.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect() };
+    let prefix = printable(keys.prefix());
+    match worker {
+        Some(worker) => format!("{prefix}:{queue}:w:{}", printable(worker)),
+        None => format!("{prefix}:{queue}"),
+    }
+}
+
+/// A worker at work.
+///
+/// Dropping it closes it in the background: it takes no new jobs, and those that run may end.
+///
+/// BullMQ: `Worker`.
+pub struct Worker {
+    inner: Arc<Inner>,
+    commands: mpsc::Sender<Command>,
+    work: Option<tokio::task::JoinHandle<Report>>,
+    stalled: tokio::task::AbortHandle,
+}
+
+impl Worker {
+    /// The name of the queue.
+    #[must_use]
+    pub fn queue_name(&self) -> &str {
+        self.inner.queue.engine().keys.queue()
+    }
+
+    /// What happens from now on.
+    #[must_use]
+    pub fn events(&self) -> WorkerEvents {
+        self.inner.events.subscribe()
+    }
+
+    /// How many jobs may run at once.
+    #[must_use]
+    pub fn concurrency(&self) -> usize {
+        self.inner.concurrency.load(Ordering::Relaxed)
+    }
+
+    /// Changes how many jobs may run at once. More take effect at once; fewer as running jobs end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] for 0.
+    pub async fn set_concurrency(&self, jobs: usize) -> Result<()> {
+        if jobs == 0 {
+            return Err(Error::invalid("concurrency", "it must be at least 1"));
+        }
+        self.inner.concurrency.store(jobs, Ordering::Relaxed);
+        self.send(Command::Changed).await
+    }
+
+    /// Takes no new jobs, and waits until those that run have ended. Nothing is written to Redis: other workers go on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the worker is closed.
+    pub async fn pause(&self) -> Result<()> {
+        let (done, ended) = oneshot::channel();
+        self.send(Command::Pause(done)).await?;
+        ended.await.map_err(|_| Error::Closed)
+    }
+
+    /// Takes jobs again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the worker is closed.
+    pub async fn resume(&self) -> Result<()> {
+        self.send(Command::Resume).await
+    }
+
+    /// Tells a running job to stop, with a reason that it can read; true if it runs here and was not told before.
+    ///
+    /// How the attempt ends is the processor's affair; to end without a retry it returns
+    /// [`Halt::Unrecoverable`](crate::Halt::Unrecoverable).
+    #[doc(alias = "cancelJob")]
+    pub fn cancel_job(&self, id: &str, reason: impl Into<String>) -> bool {
+        self.inner.locks.cancel(id, CancelReason::Requested(reason.into()))
+    }
+
+    /// Tells all running jobs to stop; how many were not told before.
+    #[doc(alias = "cancelAllJobs")]
+    pub fn cancel_all_jobs(&self, reason: impl Into<String>) -> usize {
+        self.inner.locks.cancel_all(&CancelReason::Requested(reason.into()))
+    }
+
+    /// Works until the signal comes, then closes.
+    pub async fn run_until(self, signal: impl Future<Output = ()>) -> Report {
+        signal.await;
+        self.close().await
+    }
+
+    /// Closes: takes no new jobs, waits for those that run, at most the worker's `shutdown_timeout`, then cancels them
+    /// and hands back what does not end. A wait for work is interrupted at once.
+    pub async fn close(self) -> Report {
+        let within = self.inner.options.shutdown_timeout;
+        self.close_within(within).await
+    }
+
+    /// Closes, with a time of its own for running jobs. Zero cancels them at once.
+    ///
+    /// It returns at most a second and a half after that time, also while Redis is down; a worker whose
+    /// `cancel_grace` is longer than its default needs that much longer.
+    pub async fn close_within(mut self, within: Duration) -> Report {
+        let _ = self.send(Command::Close { within }).await;
+        match self.work.take() {
+            Some(work) => work.await.unwrap_or_default(),
+            None => Report::default(),
+        }
+    }
+
+    async fn send(&self, command: Command) -> Result<()> {
+        self.commands.send(command).await.map_err(|_| Error::Closed)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stalled.abort();
+    }
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker")
+            .field("queue", &self.queue_name())
+            .field("options", &self.inner.options)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,153 @@
+//! One attempt: from the job as it was handed out to its outcome. Nothing in here can take the worker down.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::sync::mpsc;
+
+use super::event::WorkerEvent;
+use super::verdict::{self, Verdict};
+use super::{Inner, verdict::fail};
+use crate::clock::millis;
+use crate::error::{BoxError, Error, Halt};
+use crate::job::{Attempt, CancelReason, JobCore};
+use crate::script::settle::{End, Handed, Outcome};
+use crate::wire::job::{RawJob, UndecodableKind};
+
+/// The end of an attempt, on its way to Redis.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) slot: usize,
+    pub(crate) outcome: Outcome,
+    /// True if the job goes back because the worker closes.
+    pub(crate) handed_back: bool,
+    pub(crate) attempt: Arc<Attempt>,
+}
+
+/// Runs one attempt and sends its end. If the task is dropped or aborted on the way, the job is handed back.
+pub(crate) async fn perform(
+    worker: Arc<Inner>,
+    handed: Handed,
+    attempt: Arc<Attempt>,
+    slot: usize,
+    ended: mpsc::UnboundedSender<Ended>,
+) {
+    let mut unfinished = Unfinished { slot, start: 0, attempt: Some(Arc::clone(&attempt)), ended };
+    let Handed { id, name, data, opts, timestamp, delay, priority, rest } = handed;
+    let decoded = RawJob::from_parts(id, name, data, opts, &timestamp, &delay, &priority, rest);
+    let verdict = match decoded {
+        Ok(mut raw) => {
+            // The job comes as it was before this start.
+            raw.attempts_started += 1;
+            raw.processed_on = i64::try_from(worker.queue.engine().clock.now_ms()).ok();
+            unfinished.start = raw.attempts_started;
+            attempt_job(&worker, raw, &attempt).await
+        }
+        Err(undecodable) => {
+            let raw = &undecodable.partial;
+            unfinished.start = raw.attempts_started + 1;
+            if undecodable.kind == UndecodableKind::Ghost {
+                worker.events.emit(|| WorkerEvent::Ghost { job_id: raw.id.clone() });
+            }
+            let problem = format!("the job cannot be read: field {}: {}", undecodable.field, undecodable.problem);
+            fail(raw, &BoxError::from(problem), true, &worker.options)
+        }
+    };
+    if let Some(complaint) = verdict.complaint {
+        worker.events.error(Error::InvalidOption { option: "backoff_strategy", problem: complaint });
+    }
+    unfinished.finish(verdict.end);
+}
+
+async fn attempt_job(worker: &Arc<Inner>, raw: RawJob, attempt: &Arc<Attempt>) -> Verdict {
+    if let Some(reason) = raw.deferred_failure() {
+        let error = BoxError::from(reason);
+        return fail(&raw, &error, true, &worker.options);
+    }
+    if worker.options.max_started_attempts.is_some_and(|most| most > 0 && most < raw.attempts_started) {
+        let error = BoxError::from("job started more than allowable limit");
+        return fail(&raw, &error, true, &worker.options);
+    }
+    worker.events.emit(|| WorkerEvent::Active { job_id: raw.id.clone(), name: raw.name.clone() });
+    let limit = raw.options.timeout.or(worker.options.timeout);
+    let core =
+        Arc::new(JobCore { queue: Arc::clone(&worker.queue), raw, attempt: Some(Arc::clone(attempt)), options: None });
+    let processor = Arc::clone(&worker.processor.0);
+    let running = {
+        let core = Arc::clone(&core);
+        // The call itself is inside: a processor may panic before it has returned a future.
+        AssertUnwindSafe(async move { processor.call(core).await }).catch_unwind()
+    };
+    let result = match limit {
+        None => running.await,
+        Some(limit) => within(running, limit, worker.options.cancel_grace, attempt).await,
+    };
+    let result = result.unwrap_or_else(|panic| Err(Halt::failed(panic_text(panic.as_ref()))));
+    let verdict = verdict::decide(&core.raw, result, &worker.options);
+    if let Some(pause) = verdict.rate_limit
+        && let Err(error) = worker.queue.engine().rate_limit(millis(pause).max(1)).await
+    {
+        worker.events.error(error);
+    }
+    verdict
+}
+
+/// Runs an attempt within a time. When it is over, the attempt is told so, and gets `grace` to end in its own way.
+async fn within<T>(
+    running: impl Future<Output = Result<Result<T, Halt>, Box<dyn std::any::Any + Send>>>,
+    limit: Duration,
+    grace: Duration,
+    attempt: &Attempt,
+) -> Result<Result<T, Halt>, Box<dyn std::any::Any + Send>> {
+    tokio::pin!(running);
+    if let Ok(result) = tokio::time::timeout(limit, &mut running).await {
+        return result;
+    }
+    attempt.cancel(CancelReason::Timeout);
+    match tokio::time::timeout(grace, running).await {
+        // What it returns after its time is not a result any more.
+        Ok(Ok(Err(halt))) => Ok(Err(halt)),
+        Ok(panicked @ Err(_)) => panicked,
+        Ok(Ok(Ok(_))) | Err(_) => Ok(Err(Halt::failed(format!("timed out after {} ms", millis(limit))))),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panicked: {}", text.unwrap_or("a payload that is no text"))
+}
+
+/// An attempt whose end was not sent yet.
+struct Unfinished {
+    slot: usize,
+    start: u32,
+    attempt: Option<Arc<Attempt>>,
+    /// Holds at most one end per running attempt, so it is bounded by the worker's concurrency.
+    ended: mpsc::UnboundedSender<Ended>,
+}
+
+impl Unfinished {
+    fn finish(mut self, end: End) {
+        self.send(end, false);
+    }
+
+    fn send(&mut self, end: End, handed_back: bool) {
+        if let Some(attempt) = self.attempt.take() {
+            // Nobody listens when the loop has given the worker up; then the lock runs out.
+            let _ = self.ended.send(ended(attempt, self.slot, self.start, end, handed_back));
+        }
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        self.send(End::Waiting, true);
+    }
+}
+
+pub(crate) fn ended(attempt: Arc<Attempt>, slot: usize, start: u32, end: End, handed_back: bool) -> Ended {
+    let outcome = Outcome { id: attempt.id().to_owned(), token: attempt.token().to_owned(), start, end };
+    Ended { slot, outcome, handed_back, attempt }
+}

@@ -1,0 +1,566 @@
+//! The loop: one task owns the state of a worker and talks to Redis for all of its jobs.
+//!
+//! Outcomes come in over a channel. Each turn takes all that have come, settles them and fetches as many jobs as there
+//! are free slots, in one call. While calls are on their way the next outcomes gather: batches form by load alone.
+//!
+//! Modes, and what leads out of each:
+//!
+//! - *running*: takes jobs. `pause` → paused, `close` → draining.
+//! - *paused*: takes none, settles what ends. `resume` → running, `close` → draining.
+//! - *draining*: takes none, waits for the running jobs. All settled → closed; the deadline → cancelling.
+//! - *cancelling*: told all jobs to stop; after the grace their tasks are ended and the jobs handed back.
+//!   All settled → closed; a second deadline → closed, with what is left given up.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant as Deadline;
+
+use super::event::WorkerEvent;
+use super::perform::{Ended, ended, perform};
+use super::wait::{Waiter, Woken};
+use super::{Inner, Report};
+use crate::clock::millis;
+use crate::engine::Decided;
+use crate::error::{Error, Reason};
+use crate::job::{Attempt, CancelReason};
+use crate::script::settle::{Ask, End, Handed};
+
+/// What a call takes at most, so that Redis is held for a few milliseconds: about 18 µs per job.
+const CALL_JOBS: usize = 200;
+const CALL_BYTES: usize = 1024 * 1024;
+
+/// Calls on their way at once: Redis works on one while the other's jobs run.
+const CALLS_AT_ONCE: usize = 2;
+
+/// The longest wait for a delayed job that is known; clocks differ.
+const LONGEST_DELAY_WAIT: Duration = Duration::from_secs(10);
+
+/// The pause after the server refused a call as such.
+const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(1);
+
+/// What the handle asks of the loop.
+pub(crate) enum Command {
+    Pause(oneshot::Sender<()>),
+    Resume,
+    Close {
+        within: Duration,
+    },
+    /// The concurrency was changed.
+    Changed,
+}
+
+enum Mode {
+    Running,
+    Paused,
+    Draining { until: Deadline },
+    Cancelling { until: Deadline, aborted: bool },
+}
+
+/// A call that came back, with what it was about.
+struct Answered {
+    ended: Vec<Ended>,
+    want: usize,
+    sent: Instant,
+    answer: crate::error::Result<Decided>,
+}
+
+pub(crate) struct Loop {
+    worker: Arc<Inner>,
+    commands: mpsc::Receiver<Command>,
+    ends: mpsc::UnboundedReceiver<Ended>,
+    /// Cloned into each attempt.
+    end: mpsc::UnboundedSender<Ended>,
+    waiter: Waiter,
+    mode: Mode,
+    calls: FuturesUnordered<BoxFuture<'static, Answered>>,
+    /// Ended attempts that no call has taken yet.
+    pending: VecDeque<Ended>,
+    /// Attempts whose processor runs.
+    running: usize,
+    /// Jobs that calls on their way may bring.
+    asked: usize,
+    /// Whether the last fetch brought less than it wanted, so that it is time to wait for a marker.
+    drained: bool,
+    /// Whether listeners know that.
+    drained_told: bool,
+    /// When the next delayed job is due, in ms of the worker's clock; 0 if none is known.
+    next_due: u64,
+    /// No fetch before this: the rate limit, or a server that refuses.
+    not_before: Option<Deadline>,
+    /// Settle the outcomes one by one: the server refused them together.
+    one_by_one: bool,
+    /// Tokens of calls whose reply was lost, and when to look for their jobs again.
+    suspects: VecDeque<(Deadline, String)>,
+    pausing: Vec<oneshot::Sender<()>>,
+    report: Report,
+}
+
+impl Loop {
+    pub(crate) fn new(worker: Arc<Inner>, waiter: Waiter, commands: mpsc::Receiver<Command>) -> Self {
+        let (end, ends) = mpsc::unbounded_channel();
+        Self {
+            worker,
+            commands,
+            ends,
+            end,
+            waiter,
+            mode: Mode::Running,
+            calls: FuturesUnordered::new(),
+            pending: VecDeque::new(),
+            running: 0,
+            asked: 0,
+            drained: false,
+            drained_told: false,
+            next_due: 0,
+            not_before: None,
+            one_by_one: false,
+            suspects: VecDeque::new(),
+            pausing: Vec::new(),
+            report: Report::default(),
+        }
+    }
+
+    /// Works until closed.
+    pub(crate) async fn run(mut self) -> Report {
+        let mut came = Vec::new();
+        let mut handle_lives = true;
+        loop {
+            self.turn();
+            if self.is_closed() {
+                break;
+            }
+            let alarm = self.alarm();
+            tokio::select! {
+                n = self.ends.recv_many(&mut came, 1024) => {
+                    self.running -= n;
+                    self.pending.extend(came.drain(..));
+                }
+                Some(answered) = self.calls.next(), if !self.calls.is_empty() => self.answered(answered),
+                woken = self.waiter.woken(), if self.waiter.is_waiting => self.woken(woken),
+                command = self.commands.recv(), if handle_lives => match command {
+                    Some(command) => self.command(command),
+                    None => {
+                        // The handle was dropped: no new jobs, and those that run may end.
+                        handle_lives = false;
+                        self.close(self.worker.options.shutdown_timeout);
+                    }
+                },
+                () = sleep_until(alarm), if alarm.is_some() => self.ring(),
+            }
+        }
+        self.finish().await
+    }
+
+    /// Sends what can be sent, and waits for work if there is nothing to do.
+    fn turn(&mut self) {
+        while self.calls.len() < CALLS_AT_ONCE {
+            let want = self.wanted();
+            let fetches = want > 0 && !self.drained;
+            if self.pending.is_empty() && !fetches {
+                break;
+            }
+            // A second call only for a fair share of the slots: small batches cost Redis more than they gain.
+            if !self.calls.is_empty() {
+                let share = self.worker.concurrency.load(Ordering::Relaxed).div_ceil(4).min(CALL_JOBS);
+                if self.pending.len().max(if fetches { want } else { 0 }) < share {
+                    break;
+                }
+            }
+            self.call(want);
+        }
+        if self.waits_for_work() {
+            let block = match self.next_due {
+                0 => self.worker.options.drain_delay,
+                due => {
+                    let ms = due.saturating_sub(self.now());
+                    Duration::from_millis(ms).min(LONGEST_DELAY_WAIT)
+                }
+            };
+            if block.is_zero() {
+                self.drained = false;
+                self.next_due = 0;
+                return self.turn();
+            }
+            self.waiter.wait(block);
+        }
+        if self.running == 0 && self.pending.is_empty() && self.calls.is_empty() {
+            for paused in self.pausing.drain(..) {
+                let _ = paused.send(());
+            }
+        }
+    }
+
+    /// How many jobs to ask for: the free slots, unless no jobs are to be taken now.
+    fn wanted(&self) -> usize {
+        if !matches!(self.mode, Mode::Running) || self.not_before.is_some() {
+            return 0;
+        }
+        let slots = self.worker.concurrency.load(Ordering::Relaxed);
+        slots.saturating_sub(self.running + self.asked).min(CALL_JOBS)
+    }
+
+    fn waits_for_work(&self) -> bool {
+        self.drained && self.wanted() > 0 && self.calls.is_empty() && !self.waiter.is_waiting
+    }
+
+    /// Sends one call with the outcomes that fit and the wish for `want` jobs.
+    fn call(&mut self, want: usize) {
+        let mut bytes = 0;
+        let most = if self.one_by_one { 1 } else { CALL_JOBS };
+        let fitting = self.pending.iter().take(most).take_while(|ended| {
+            bytes += ended.outcome.size();
+            bytes <= CALL_BYTES
+        });
+        let n = fitting.count().max(usize::from(!self.pending.is_empty()));
+        let ended: Vec<Ended> = self.pending.drain(..n).collect();
+        self.asked += want;
+        let worker = Arc::clone(&self.worker);
+        self.calls.push(Box::pin(async move { settle(&worker, ended, want).await }));
+    }
+
+    fn answered(&mut self, answered: Answered) {
+        let Answered { ended, want, sent, answer } = answered;
+        self.asked -= want;
+        let Decided { settled, suspects, token } = match answer {
+            Ok(decided) => decided,
+            Err(error) => return self.refused(ended, error),
+        };
+        self.one_by_one &= !self.pending.is_empty();
+        let looks = [Duration::from_secs(1), Duration::from_secs(5)];
+        for token in suspects {
+            self.suspects.extend(looks.map(|after| (Deadline::now() + after, token.clone())));
+        }
+        self.suspects.make_contiguous().sort_by_key(|(at, _)| *at);
+        self.settled(ended, &settled.codes);
+        for job_id in settled.ghosts {
+            tracing::warn!(%job_id, queue = ?self.worker.queue.engine().keys, "an id without a readable job was dropped");
+            self.worker.events.emit(|| WorkerEvent::Ghost { job_id });
+        }
+        let limited = settled.limited_ms.max(settled.limiter_ttl_ms);
+        if limited > 0 {
+            let pause = Duration::from_millis(limited).min(self.worker.options.maximum_rate_limit_delay);
+            self.not_before = Some(Deadline::now() + pause);
+        }
+        if want > 0 {
+            let got = settled.jobs.len();
+            self.drained = got < want;
+            self.next_due = settled.next_due;
+            if got > 0 {
+                self.drained_told = false;
+            } else if !self.drained_told {
+                self.drained_told = true;
+                self.worker.events.emit(|| WorkerEvent::Drained);
+            }
+        }
+        self.start(settled.jobs, &token, sent);
+    }
+
+    /// What Redis said to each outcome.
+    fn settled(&mut self, ended: Vec<Ended>, codes: &[Result<i64, Reason>]) {
+        let mut freed = Vec::with_capacity(ended.len());
+        for (mut ended, code) in ended.into_iter().zip(codes) {
+            match code {
+                Ok(code) => {
+                    // No child is pending, so there is nothing to wait for: the job runs on from the front.
+                    if *code == 1 && matches!(ended.outcome.end, End::Children { .. }) {
+                        ended.outcome.end = End::Waiting;
+                        self.pending.push_back(ended);
+                        continue;
+                    }
+                    freed.push(ended.slot);
+                    self.note(ended);
+                }
+                Err(reason) => match self.after_refusal(ended, *reason) {
+                    Ok(again) => self.pending.push_back(again),
+                    Err(slot) => freed.push(slot),
+                },
+            }
+        }
+        self.worker.locks.let_go(freed.into_iter());
+    }
+
+    /// Counts and announces an outcome that Redis has taken.
+    fn note(&mut self, ended: Ended) {
+        let events = &self.worker.events;
+        let job_id = ended.outcome.id;
+        match ended.outcome.end {
+            End::Completed { value, .. } => {
+                self.report.completed += 1;
+                events.emit(|| WorkerEvent::Completed { job_id, return_value: value });
+            }
+            End::Failed { why, .. } => {
+                self.report.failed += 1;
+                events.emit(|| WorkerEvent::Failed { job_id, reason: why.reason, will_retry: false });
+            }
+            End::Retry { why, .. } | End::Delayed { why: Some(why), .. } => {
+                self.report.retried += 1;
+                events.emit(|| WorkerEvent::Failed { job_id, reason: why.reason, will_retry: true });
+            }
+            End::Waiting if ended.handed_back => self.report.handed_back.push(job_id),
+            End::Delayed { .. } | End::Waiting | End::Children { .. } => self.report.moved += 1,
+        }
+    }
+
+    /// What to do with an outcome that Redis refused: an outcome to settle instead, or the slot to free.
+    fn after_refusal(&mut self, ended: Ended, reason: Reason) -> Result<Ended, usize> {
+        let slot = ended.slot;
+        let id = ended.outcome.id.clone();
+        match reason {
+            // A request was carried out whose reply was lost, and left this one alone; ask again why.
+            Reason::Unknown(0) => return Ok(ended),
+            // A parent cannot complete yet, or not any more: that is how this attempt ends.
+            Reason::PendingDependencies | Reason::FailedChildren
+                if matches!(ended.outcome.end, End::Completed { .. }) =>
+            {
+                let is_final = reason == Reason::FailedChildren;
+                let text = if is_final {
+                    format!("Cannot complete job {id} because it has at least one failed child")
+                } else {
+                    format!("Job {id} has pending dependencies")
+                };
+                self.worker.events.error(Error::refused("settle", id, reason));
+                let end = End::Failed {
+                    why: super::verdict::plain_reason(&text),
+                    keep: "-1".to_owned(),
+                    attempts: if is_final { u32::MAX } else { 0 },
+                };
+                let mut failed = ended;
+                failed.outcome.end = end;
+                return Ok(failed);
+            }
+            Reason::MissingLock | Reason::LockMismatch | Reason::NotInState => {
+                self.report.lost.push(id.clone());
+                if ended.attempt.cancel(CancelReason::LockLost) {
+                    let job_id = id.clone();
+                    self.worker.events.emit(|| WorkerEvent::LockLost { job_id });
+                }
+            }
+            _ => self.report.lost.push(id.clone()),
+        }
+        self.worker.events.error(Error::refused("settle", id, reason));
+        Err(slot)
+    }
+
+    /// The server refused the whole call. Outcomes are tried one by one; one that is refused alone is given up, and
+    /// its job comes back when its lock has run out.
+    fn refused(&mut self, ended: Vec<Ended>, error: Error) {
+        self.not_before = Some(Deadline::now() + PAUSE_AFTER_REFUSAL);
+        if ended.len() == 1 {
+            self.report.lost.push(ended[0].outcome.id.clone());
+            self.worker.locks.let_go(ended.iter().map(|ended| ended.slot));
+        } else {
+            self.one_by_one = true;
+            for ended in ended.into_iter().rev() {
+                self.pending.push_front(ended);
+            }
+        }
+        self.worker.events.error(error);
+    }
+
+    /// Starts jobs that were handed out; a worker that takes none any more hands them back.
+    fn start(&mut self, jobs: Vec<Handed>, token: &str, sent: Instant) {
+        if jobs.is_empty() {
+            return;
+        }
+        let attempts: Vec<Arc<Attempt>> = jobs
+            .iter()
+            .map(|job| Arc::new(Attempt::new(String::from_utf8_lossy(&job.id).into_owned(), token.to_owned())))
+            .collect();
+        let slots = self.worker.locks.hold(attempts.iter().cloned(), sent);
+        let takes_jobs = matches!(self.mode, Mode::Running | Mode::Paused);
+        let mut tasks = Vec::with_capacity(jobs.len());
+        for ((job, attempt), slot) in jobs.into_iter().zip(attempts).zip(slots) {
+            if takes_jobs {
+                self.running += 1;
+                let task = perform(Arc::clone(&self.worker), job, attempt, slot, self.end.clone());
+                tasks.push((slot, tokio::spawn(task).abort_handle()));
+            } else {
+                self.pending.push_back(ended(attempt, slot, 0, End::Waiting, true));
+            }
+        }
+        self.worker.locks.attach(tasks.into_iter());
+    }
+
+    fn woken(&mut self, woken: Woken) {
+        match woken {
+            Woken::Marker(score) => {
+                let due = whole_ms(score);
+                if due > self.now() {
+                    // The marker of a delayed job: it was taken, so this worker looks when it is due.
+                    self.next_due = if self.next_due == 0 { due } else { due.min(self.next_due) };
+                } else {
+                    self.drained = false;
+                    self.next_due = 0;
+                    if self.wanted() == 0 {
+                        self.pass_marker_on();
+                    }
+                }
+            }
+            Woken::TimeOver | Woken::Broken => {
+                self.drained = false;
+                self.next_due = 0;
+            }
+            Woken::Interrupted => {
+                // What the server handed out as the socket closed is lost, so it is written again.
+                if !matches!(self.mode, Mode::Draining { .. } | Mode::Cancelling { .. }) {
+                    self.pass_marker_on();
+                }
+            }
+        }
+    }
+
+    /// Lets another worker have a marker that this one cannot use.
+    fn pass_marker_on(&self) {
+        let engine = self.worker.queue.engine().clone();
+        tokio::spawn(async move { engine.wake_workers(engine.link.options().command_timeout).await });
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Pause(done) => {
+                if matches!(self.mode, Mode::Running) {
+                    self.mode = Mode::Paused;
+                    self.waiter.interrupt();
+                    self.worker.events.emit(|| WorkerEvent::Paused);
+                }
+                self.pausing.push(done);
+            }
+            Command::Resume => {
+                if matches!(self.mode, Mode::Paused) {
+                    self.mode = Mode::Running;
+                    self.drained = false;
+                    self.worker.events.emit(|| WorkerEvent::Resumed);
+                }
+            }
+            Command::Close { within } => self.close(within),
+            Command::Changed => self.drained = false,
+        }
+    }
+
+    fn close(&mut self, within: Duration) {
+        let until = Deadline::now() + within.min(Duration::from_secs(365 * 24 * 3600));
+        match &mut self.mode {
+            Mode::Running | Mode::Paused => {
+                self.worker.events.emit(|| WorkerEvent::Closing);
+                self.mode = Mode::Draining { until };
+                self.waiter.interrupt();
+            }
+            // A second call may shorten the wait.
+            Mode::Draining { until: sooner } => *sooner = until.min(*sooner),
+            Mode::Cancelling { .. } => {}
+        }
+    }
+
+    fn alarm(&self) -> Option<Deadline> {
+        let closing = match self.mode {
+            Mode::Draining { until } | Mode::Cancelling { until, .. } => Some(until),
+            Mode::Running | Mode::Paused => None,
+        };
+        let look = self.suspects.front().map(|(at, _)| *at);
+        [closing, self.not_before, look].into_iter().flatten().min()
+    }
+
+    fn ring(&mut self) {
+        let now = Deadline::now();
+        if self.not_before.is_some_and(|at| at <= now) {
+            self.not_before = None;
+            self.drained = false;
+        }
+        while self.suspects.front().is_some_and(|(at, _)| *at <= now) {
+            if let Some((_, token)) = self.suspects.pop_front() {
+                self.look_for(token);
+            }
+        }
+        match self.mode {
+            Mode::Draining { until } if until <= now => {
+                self.worker.locks.cancel_all(&CancelReason::Shutdown);
+                self.mode = Mode::Cancelling { until: now + self.worker.options.cancel_grace, aborted: false };
+            }
+            Mode::Cancelling { until, aborted: false } if until <= now => {
+                // Tasks that wait for something end here and hand their job back; those that compute go on.
+                self.worker.locks.abort_all();
+                self.mode = Mode::Cancelling { until: now + Duration::from_millis(400), aborted: true };
+            }
+            _ => {}
+        }
+    }
+
+    /// Looks once more for jobs that were handed out under the token of a lost reply.
+    fn look_for(&mut self, token: String) {
+        let worker = Arc::clone(&self.worker);
+        let known = self.worker.locks.ids();
+        let sent = Instant::now();
+        self.calls.push(Box::pin(async move {
+            let lock_ms = millis(worker.options.lock_duration);
+            let found = worker.queue.engine().adopt(&token, lock_ms, &known).await;
+            let answer = found.map(|jobs| {
+                let settled = crate::script::settle::Settled { jobs, ..Default::default() };
+                Decided { settled, suspects: Vec::new(), token }
+            });
+            Answered { ended: Vec::new(), want: 0, sent, answer }
+        }));
+    }
+
+    fn is_closed(&self) -> bool {
+        let quiet = self.running == 0 && self.pending.is_empty() && self.calls.is_empty();
+        match self.mode {
+            Mode::Draining { .. } => quiet,
+            Mode::Cancelling { until, aborted } => quiet || (aborted && until <= Deadline::now()),
+            Mode::Running | Mode::Paused => false,
+        }
+    }
+
+    async fn finish(mut self) -> Report {
+        let was_waiting = self.waiter.is_waiting;
+        drop(self.waiter);
+        drop(self.calls);
+        self.report.abandoned = self.worker.locks.ids();
+        // Nobody renews the locks of what is given up, so that others can have it soon.
+        self.worker.locks.clear();
+        if was_waiting {
+            self.worker.queue.engine().wake_workers(Duration::from_millis(400)).await;
+        }
+        for paused in self.pausing.drain(..) {
+            let _ = paused.send(());
+        }
+        self.worker.events.emit(|| WorkerEvent::Closed);
+        self.report
+    }
+
+    fn now(&self) -> u64 {
+        self.worker.queue.engine().clock.now_ms()
+    }
+}
+
+/// Settles outcomes and takes jobs, until it is known what became of it.
+async fn settle(worker: &Inner, ended: Vec<Ended>, want: usize) -> Answered {
+    let options = &worker.options;
+    let mut ask = Ask::of(options, want);
+    let sent = Instant::now();
+    let (slots, outcomes): (Vec<_>, Vec<_>) =
+        ended.into_iter().map(|ended| ((ended.slot, ended.handed_back, ended.attempt), ended.outcome)).unzip();
+    let answer = worker.queue.engine().settle(&mut ask, &outcomes, || worker.tokens.next()).await;
+    let ended = slots.into_iter().zip(outcomes);
+    let ended = ended.map(|((slot, handed_back, attempt), outcome)| Ended { slot, outcome, handed_back, attempt });
+    Answered { ended: ended.collect(), want, sent, answer }
+}
+
+async fn sleep_until(at: Option<Deadline>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The whole milliseconds of a marker's score.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped before")]
+fn whole_ms(score: f64) -> u64 {
+    score.clamp(0.0, 9e15) as u64
+}

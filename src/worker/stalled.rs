@@ -1,0 +1,36 @@
+//! Looking for jobs that are active without a lock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Inner;
+use super::event::WorkerEvent;
+
+/// The pause after a check that failed.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(5);
+
+/// Checks at once, and then every interval. The check is shared: in one interval only one worker's call does it.
+pub(crate) async fn check_for_ever(worker: Arc<Inner>) {
+    if worker.options.skip_stalled_check {
+        return;
+    }
+    let interval = worker.options.stalled_interval;
+    loop {
+        let pause = match worker.queue.engine().recover_stalled(interval, worker.options.max_stalled_count).await {
+            Ok(recovered) => {
+                for job_id in recovered {
+                    tracing::warn!(%job_id, queue = ?worker.queue.engine().keys, "a stalled job was put back");
+                    worker.events.emit(|| WorkerEvent::Stalled { job_id });
+                }
+                interval
+            }
+            Err(error) => {
+                if !error.is_retryable() {
+                    worker.events.error(error);
+                }
+                PAUSE_AFTER_ERROR.min(interval)
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}

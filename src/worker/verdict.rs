@@ -1,0 +1,221 @@
+//! From what a processor returned to what is written: the rules of retrying; pure.
+
+use std::time::Duration;
+
+use crate::clock::millis;
+use crate::error::{BoxError, Halt};
+use crate::options::backoff::next_delay;
+use crate::options::{FailedAttempt, KeepJobs, Retry, WorkerOptions};
+use crate::script::settle::{End, Why};
+use crate::wire::job::RawJob;
+
+/// What a wait for children answers when none is pending: the job runs again at once.
+const ANY_CHILD: &str = "";
+
+/// How an attempt ends, and what listeners hear of it.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    pub(crate) end: End,
+    /// Set for a job that asked its queue for patience.
+    pub(crate) rate_limit: Option<Duration>,
+    /// Something that the operator should know, though the attempt has its outcome.
+    pub(crate) complaint: Option<String>,
+}
+
+impl From<End> for Verdict {
+    fn from(end: End) -> Self {
+        Self { end, rate_limit: None, complaint: None }
+    }
+}
+
+/// Decides on the end of an attempt.
+pub(crate) fn decide(raw: &RawJob, result: Result<String, Halt>, worker: &WorkerOptions) -> Verdict {
+    let (error, is_final) = match result {
+        Ok(value) => {
+            let keep = keep_rule(raw.options.remove_on_complete, worker.remove_on_complete);
+            return End::Completed { value, keep }.into();
+        }
+        Err(Halt::Delayed(delay)) => return End::Delayed { why: None, delay: millis(delay), counts: false }.into(),
+        Err(Halt::Waiting) => return End::Waiting.into(),
+        Err(Halt::WaitingChildren) => return End::Children { child: ANY_CHILD.to_owned() }.into(),
+        Err(Halt::RateLimited(pause)) => {
+            return Verdict { end: End::Waiting, rate_limit: Some(pause), complaint: None };
+        }
+        Err(Halt::Failed(error)) => (error, false),
+        Err(Halt::Unrecoverable(error)) => (error, true),
+    };
+    fail(raw, &error, is_final, worker)
+}
+
+/// A failed attempt: retried at once, retried later, or final.
+pub(crate) fn fail(raw: &RawJob, error: &BoxError, is_final: bool, worker: &WorkerOptions) -> Verdict {
+    let failures = raw.attempts_made.saturating_add(1);
+    let started_too_often = worker.max_started_attempts.is_some_and(|most| most > 0 && most <= raw.attempts_started);
+    let mut complaint = None;
+    let retry = if is_final || failures >= raw.options.attempts || started_too_often {
+        Retry::Never
+    } else {
+        when_to_retry(raw, error, failures, worker, &mut complaint)
+    };
+    let why = why(raw, error);
+    let end = match retry {
+        Retry::Never => End::Failed {
+            why,
+            keep: keep_rule(raw.options.remove_on_fail, worker.remove_on_fail),
+            attempts: raw.options.attempts,
+        },
+        Retry::Now => End::Retry { why, lifo: raw.options.lifo },
+        Retry::After(delay) => End::Delayed { why: Some(why), delay: millis(delay), counts: true },
+    };
+    Verdict { end, rate_limit: None, complaint }
+}
+
+fn when_to_retry(
+    raw: &RawJob,
+    error: &BoxError,
+    failures: u32,
+    worker: &WorkerOptions,
+    complaint: &mut Option<String>,
+) -> Retry {
+    let Some(backoff) = &raw.options.backoff else { return Retry::Now };
+    let after = |ms| if ms == 0 { Retry::Now } else { Retry::After(Duration::from_millis(ms)) };
+    if let Some(ms) = next_delay(backoff, failures, fastrand::f64()) {
+        return after(ms);
+    }
+    let Some(strategy) = &worker.backoff_strategy else {
+        // Node leaves such a job active for ever. Its own delay is the best guess at what was meant.
+        *complaint = Some(format!("job {}: this worker has no backoff strategy '{}'", raw.id, backoff.name()));
+        return after(backoff.base_delay().map_or(0, millis));
+    };
+    let attempt = FailedAttempt {
+        job_id: &raw.id,
+        job_name: &raw.name,
+        attempts_made: failures,
+        strategy: backoff.name(),
+        error,
+    };
+    // A strategy that panics must not cost the job its retries.
+    let ask = std::panic::AssertUnwindSafe(|| strategy(&attempt));
+    std::panic::catch_unwind(ask).unwrap_or_else(|_| {
+        *complaint = Some(format!("job {}: the backoff strategy '{}' panicked", raw.id, backoff.name()));
+        after(backoff.base_delay().map_or(0, millis))
+    })
+}
+
+/// The reason and the stack traces to store, the new one last.
+fn why(raw: &RawJob, error: &BoxError) -> Why {
+    let mut reason = error.to_string();
+    if reason.is_empty() {
+        // Node's waiters cannot do with an empty reason.
+        "an error without a message".clone_into(&mut reason);
+    }
+    let mut trace = format!("Error: {reason}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        trace.push_str("\n    caused by: ");
+        trace.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    let mut traces = raw.stacktrace();
+    traces.push(trace);
+    if let Some(limit) = raw.options.stack_trace_limit {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        traces.drain(..traces.len().saturating_sub(limit));
+    }
+    let stacktrace = serde_json::to_string(&traces).unwrap_or_else(|_| "[]".to_owned());
+    Why { reason, stacktrace, trace: String::new() }
+}
+
+/// A reason that comes from the queue itself, with no trace of its own.
+pub(crate) fn plain_reason(text: &str) -> Why {
+    let stacktrace = serde_json::to_string(&[format!("Error: {text}")]).unwrap_or_else(|_| "[]".to_owned());
+    Why { reason: text.to_owned(), stacktrace, trace: String::new() }
+}
+
+/// The rule by which the script keeps finished jobs: the job's own, else the worker's, else all.
+fn keep_rule(job: Option<KeepJobs>, worker: Option<KeepJobs>) -> String {
+    let Some(keep) = job.or(worker) else { return "-1".to_owned() };
+    let count = keep.count.map_or_else(|| "-1".to_owned(), |count| count.to_string());
+    match (keep.age, keep.removes_at_once()) {
+        (None, _) | (_, true) => count,
+        (Some(age), false) => {
+            format!("{count},{},{}", age.as_secs(), keep.limit.map_or_else(String::new, |limit| limit.to_string()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::options::StoredOptions;
+
+    fn job(opts: &str, made: u32, started: u32) -> RawJob {
+        let options = StoredOptions::parse(opts).unwrap();
+        let mut raw = RawJob::added("7".into(), "n".into(), "{}".into(), opts.into(), options, 1, 0, 0);
+        raw.attempts_made = made;
+        raw.attempts_started = started;
+        raw
+    }
+
+    fn end(opts: &str, made: u32, result: Result<String, Halt>) -> End {
+        decide(&job(opts, made, made + 1), result, &WorkerOptions::default()).end
+    }
+
+    #[test]
+    fn attempts_and_backoff_decide() {
+        let fails = || Err(Halt::failed("no"));
+        assert!(matches!(end("{}", 0, fails()), End::Failed { attempts: 0, .. }));
+        assert!(matches!(end(r#"{"attempts":1}"#, 0, fails()), End::Failed { .. }));
+        assert!(matches!(end(r#"{"attempts":3,"lifo":true}"#, 1, fails()), End::Retry { lifo: true, .. }));
+        assert!(matches!(end(r#"{"attempts":3}"#, 2, fails()), End::Failed { attempts: 3, .. }));
+        let doubled = end(r#"{"attempts":9,"backoff":{"type":"exponential","delay":10}}"#, 2, fails());
+        assert!(matches!(doubled, End::Delayed { delay: 40, counts: true, why: Some(_) }), "{doubled:?}");
+        assert!(matches!(end(r#"{"attempts":3}"#, 0, Err(Halt::unrecoverable("no"))), End::Failed { .. }));
+        let unknown = decide(
+            &job(r#"{"attempts":3,"backoff":{"type":"mine","delay":5}}"#, 0, 1),
+            fails(),
+            &WorkerOptions::default(),
+        );
+        assert!(matches!(unknown.end, End::Delayed { delay: 5, .. }) && unknown.complaint.is_some());
+    }
+
+    #[test]
+    fn a_job_that_was_started_too_often_is_not_retried() {
+        let worker = WorkerOptions { max_started_attempts: Some(2), ..WorkerOptions::default() };
+        let raw = |started| job(r#"{"attempts":9}"#, 0, started);
+        let fails = || Err(Halt::failed("no"));
+        assert!(matches!(decide(&raw(1), fails(), &worker).end, End::Retry { .. }));
+        assert!(matches!(decide(&raw(2), fails(), &worker).end, End::Failed { .. }));
+    }
+
+    #[test]
+    fn halts_move_without_spending_an_attempt() {
+        assert!(matches!(end("{}", 0, Err(Halt::Waiting)), End::Waiting));
+        let delayed = end("{}", 0, Err(Halt::Delayed(Duration::from_secs(2))));
+        assert!(matches!(delayed, End::Delayed { delay: 2000, counts: false, why: None }));
+        let limited =
+            decide(&job("{}", 0, 1), Err(Halt::RateLimited(Duration::from_secs(1))), &WorkerOptions::default());
+        assert_eq!(limited.rate_limit, Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn reasons_and_traces_are_bounded_and_never_empty() {
+        let mut raw = job(r#"{"stackTraceLimit":2}"#, 0, 1);
+        raw.set_stacktrace(Some(r#"["a","b"]"#.into()));
+        let written = why(&raw, &"c".into());
+        assert_eq!(written.stacktrace, r#"["b","Error: c"]"#);
+        assert_eq!(why(&job(r#"{"stackTraceLimit":0}"#, 0, 1), &"c".into()).stacktrace, "[]");
+        assert!(!why(&raw, &"".into()).reason.is_empty());
+    }
+
+    #[test]
+    fn retention_follows_the_job_then_the_worker() {
+        let keep = |job: Option<KeepJobs>, worker: Option<KeepJobs>| keep_rule(job, worker);
+        assert_eq!(keep(None, None), "-1");
+        assert_eq!(keep(Some(false.into()), Some(true.into())), "-1");
+        assert_eq!(keep(None, Some(true.into())), "0");
+        assert_eq!(keep(Some(5_u32.into()), None), "5");
+        let aged = KeepJobs::new().age(Duration::from_secs(60)).limit(7);
+        assert_eq!(keep(Some(aged), None), "-1,60,7");
+    }
+}

@@ -1,0 +1,111 @@
+//! Waiting for work: one blocking read of the marker at a time, on a connection of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+use tokio::sync::{Notify, mpsc};
+
+use crate::connection::{BlockingLink, Waited};
+use crate::keys::QueueKeys;
+
+/// How a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Woken {
+    /// A marker was taken; its score says when to look: 0 for now, else ms.
+    Marker(f64),
+    /// Nothing came.
+    TimeOver,
+    /// The connection broke; what was taken may be lost, so it is time to look.
+    Broken,
+    /// [`Waiter::interrupt`] was called.
+    Interrupted,
+}
+
+/// A task that waits on behalf of a worker. It ends when the waiter is dropped, and its socket is closed at once.
+pub(crate) struct Waiter {
+    requests: mpsc::Sender<Duration>,
+    woken: mpsc::Receiver<Woken>,
+    interrupt: Arc<Notify>,
+    /// Whether a wait was asked for and has not ended. Written and read by the worker's loop only.
+    pub(crate) is_waiting: bool,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Waiter {
+    pub(crate) fn start(link: BlockingLink, keys: &QueueKeys) -> Self {
+        let (requests, asked) = mpsc::channel(1);
+        let (answers, woken) = mpsc::channel(1);
+        let interrupt = Arc::new(Notify::new());
+        let task = tokio::spawn(serve(link, keys.marker(), asked, answers, Arc::clone(&interrupt)));
+        Self { requests, woken, interrupt, is_waiting: false, task }
+    }
+
+    /// Begins a wait of at most this long.
+    pub(crate) fn wait(&mut self, block: Duration) {
+        // The channel has room for the one wait that there may be.
+        self.is_waiting = self.requests.try_send(block).is_ok();
+    }
+
+    /// How the wait ended that was begun.
+    pub(crate) async fn woken(&mut self) -> Woken {
+        let woken = self.woken.recv().await;
+        self.is_waiting = false;
+        woken.unwrap_or(Woken::Interrupted)
+    }
+
+    /// Ends the wait at once by closing its socket.
+    pub(crate) fn interrupt(&self) {
+        if self.is_waiting {
+            self.interrupt.notify_one();
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(
+    mut link: BlockingLink,
+    marker: String,
+    mut asked: mpsc::Receiver<Duration>,
+    answers: mpsc::Sender<Woken>,
+    interrupt: Arc<Notify>,
+) {
+    while let Some(block) = asked.recv().await {
+        let woken = tokio::select! {
+            woken = wait(&mut link, &marker, block) => woken,
+            () = interrupt.notified() => Woken::Interrupted,
+        };
+        if answers.send(woken).await.is_err() {
+            return;
+        }
+    }
+}
+
+pub(crate) async fn wait(link: &mut BlockingLink, marker: &str, block: Duration) -> Woken {
+    let shortest = if link.ready().await.blocks_for_1_ms() { 1 } else { 2 };
+    let block = block.max(Duration::from_millis(shortest));
+    let mut cmd = Cmd::new();
+    cmd.arg("BZPOPMIN").arg(marker).arg(format!("{:.3}", block.as_secs_f64()));
+    match link.send(&cmd, block).await {
+        Waited::Reply(Value::Array(reply)) => Woken::Marker(score(reply.get(2)).unwrap_or(0.0)),
+        Waited::Reply(_) => Woken::TimeOver,
+        Waited::Broken(error) => {
+            tracing::debug!(%error, marker, "the wait for work broke");
+            Woken::Broken
+        }
+    }
+}
+
+fn score(value: Option<&Value>) -> Option<f64> {
+    match value? {
+        Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),
+        Value::Double(score) => Some(*score),
+        Value::Int(score) => u32::try_from(*score).ok().map(f64::from),
+        _ => None,
+    }
+}

@@ -1,0 +1,84 @@
+//! Waiting for a condition instead of for a while.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// How long [`eventually`] waits at most.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What a condition answers: `None` and `false` mean "not yet".
+pub trait Condition {
+    /// What the waiting caller gets in the end.
+    type Output;
+    /// The answer, once there is one.
+    fn met(self) -> Option<Self::Output>;
+}
+
+impl Condition for bool {
+    type Output = ();
+    fn met(self) -> Option<()> {
+        self.then_some(())
+    }
+}
+
+impl<T> Condition for Option<T> {
+    type Output = T;
+    fn met(self) -> Option<T> {
+        self
+    }
+}
+
+/// Polls `condition` until it is met and returns what it found.
+///
+/// # Panics
+///
+/// When it is not met within [`DEADLINE`]; the message names `what`.
+pub async fn eventually<F, Fut, C>(what: &str, condition: F) -> C::Output
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = C>,
+    C: Condition,
+{
+    eventually_within(DEADLINE, what, condition).await
+}
+
+/// [`eventually`] with a deadline of its own.
+pub async fn eventually_within<F, Fut, C>(deadline: Duration, what: &str, mut condition: F) -> C::Output
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = C>,
+    C: Condition,
+{
+    let start = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let left = deadline.saturating_sub(start.elapsed());
+        // A condition that hangs counts as one that is not met.
+        if let Ok(answer) = tokio::time::timeout(left, condition()).await
+            && let Some(found) = answer.met()
+        {
+            return found;
+        }
+        assert!(start.elapsed() < deadline, "not within {deadline:?}: {what}");
+        tokio::time::sleep(pause.min(left)).await;
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+#[tokio::test]
+async fn a_condition_is_awaited() {
+    let mut calls = 0;
+    let found = eventually("three calls", || {
+        calls += 1;
+        let seen = calls;
+        async move { (seen == 3).then_some(seen) }
+    })
+    .await;
+    assert_eq!(found, 3);
+}
+
+#[tokio::test]
+#[should_panic(expected = "the moon is cheese")]
+async fn a_condition_never_met_is_named() {
+    eventually_within(Duration::from_millis(20), "the moon is cheese", || async { false }).await;
+}

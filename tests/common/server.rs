@@ -1,0 +1,289 @@
+//! A redis-server of our own for a test.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+
+/// Starts redis-server, says its process id, and ends it when its own stdin closes: however this process dies, no
+/// server is left behind. A line `keep` leaves the directory for a restart.
+const WATCHDOG: &str = r#"dir=$1; shift
+: >"$dir/log"
+"$@" </dev/null >>"$dir/log" 2>&1 &
+pid=$!
+echo $pid
+read -r word
+kill -9 $pid 2>/dev/null
+wait $pid 2>/dev/null
+[ "$word" = keep ] || rm -rf "$dir""#;
+
+/// A running redis-server on a loopback port and a unix socket, with nothing saved; ended on drop.
+#[derive(Debug)]
+pub struct RedisServer {
+    dir: PathBuf,
+    port: u16,
+    args: Vec<String>,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    watchdog: Child,
+    /// Closing it is what ends the server.
+    stdin: ChildStdin,
+    pid: u32,
+}
+
+impl RedisServer {
+    /// Starts a server.
+    ///
+    /// # Panics
+    ///
+    /// When there is no redis-server on the PATH or it does not come up: a test that cannot run fails.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a server with more arguments, e.g. `&["--maxmemory", "64mb"]`.
+    pub fn start_with(args: &[&str]) -> Self {
+        let args: Vec<String> = args.iter().map(|&a| a.to_owned()).collect();
+        let mut log = String::new();
+        for _ in 0..10 {
+            let dir = fresh_dir();
+            // The port is free now; should another process take it first, redis-server ends and we try again.
+            let port = free_port();
+            match launch(&dir, port, &args) {
+                Ok(running) => {
+                    return Self { dir, port, args, running: Some(running) };
+                }
+                Err(text) => log = text,
+            }
+        }
+        panic!("redis-server does not start; its last words:\n{log}");
+    }
+
+    /// `redis://` address.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// `redis://` address of a numbered database.
+    pub fn database(&self, number: u8) -> String {
+        format!("{}/{number}", self.url())
+    }
+
+    /// `unix://` address.
+    pub fn unix_url(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// The loopback port; [`restart`](Self::restart) keeps it.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where this server is reached by TCP.
+    pub fn addr(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.join("s")
+    }
+
+    /// A new connection.
+    pub async fn connection(&self) -> MultiplexedConnection {
+        connect(&self.url()).await
+    }
+
+    /// Ends the server at once, as by `kill -9`.
+    pub fn kill(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            let _ = running.stdin.write_all(b"keep\n");
+            let _ = running.watchdog.wait();
+        }
+    }
+
+    /// Starts the server again on its port, with what its append-only file holds, if it has one.
+    pub fn restart(&mut self) {
+        self.kill();
+        let mut log = String::new();
+        for _ in 0..10 {
+            match launch(&self.dir, self.port, &self.args) {
+                Ok(running) => {
+                    self.running = Some(running);
+                    return;
+                }
+                Err(text) => log = text,
+            }
+        }
+        panic!("redis-server does not start again; its last words:\n{log}");
+    }
+
+    /// Stops the server from running (`SIGSTOP`): connections stay, answers do not come.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a paused server go on.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let running = self.running.as_ref().expect("the server was killed");
+        let status = Command::new("kill").args(["-s", name, &running.pid.to_string()]).status().expect("kill");
+        assert!(status.success(), "kill -s {name} {}", running.pid);
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        match self.running.take() {
+            Some(Running { mut watchdog, stdin, .. }) => {
+                drop(stdin);
+                let _ = watchdog.wait();
+            }
+            None => {
+                let _ = std::fs::remove_dir_all(&self.dir);
+            }
+        }
+    }
+}
+
+/// The arguments that make a server write everything down before it answers; for tests that restart it.
+pub const AOF: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
+
+/// A new connection to any server.
+pub async fn connect(url: &str) -> MultiplexedConnection {
+    let client = redis::Client::open(url).expect("redis url");
+    let config = redis::AsyncConnectionConfig::new()
+        .set_response_timeout(Some(Duration::from_secs(10)))
+        .set_connection_timeout(Some(Duration::from_secs(5)));
+    client.get_multiplexed_async_connection_with_config(&config).await.unwrap_or_else(|err| panic!("{url}: {err}"))
+}
+
+/// The server that all tests of this process share, ended with the process. Use [`fresh_prefix`] on it, and no command
+/// that reaches beyond one's own keys.
+pub fn shared_server() -> &'static RedisServer {
+    static SHARED: OnceLock<RedisServer> = OnceLock::new();
+    SHARED.get_or_init(RedisServer::start)
+}
+
+/// A key prefix that no other test uses.
+pub fn fresh_prefix() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn fresh_dir() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let name = format!("oxmq-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let dir = std::env::temp_dir().join(name);
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).expect("directory for redis-server");
+    dir
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("its number").port()
+}
+
+/// The major version of the redis-server on the PATH.
+pub fn server_version() -> u32 {
+    static VERSION: OnceLock<u32> = OnceLock::new();
+    *VERSION.get_or_init(|| {
+        let output = Command::new("redis-server")
+            .arg("--version")
+            .output()
+            .unwrap_or_else(|err| panic!("these tests need redis-server on the PATH: {err}"));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let version = text.split("v=").nth(1).and_then(|v| v.split('.').next());
+        version.and_then(|v| v.parse().ok()).unwrap_or_else(|| panic!("redis-server --version: {text}"))
+    })
+}
+
+fn launch(dir: &Path, port: u16, args: &[String]) -> Result<Running, String> {
+    let mut command = Command::new("sh");
+    command.args(["-c", WATCHDOG, "redis-watchdog"]).arg(dir).arg("redis-server");
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]);
+    command.arg(dir).arg("--unixsocket").arg(dir.join("s"));
+    if server_version() >= 7 {
+        command.args(["--enable-debug-command", "local"]);
+    }
+    if !args.iter().any(|a| a == "--appendonly") {
+        command.args(["--appendonly", "no"]);
+    }
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut watchdog = command.spawn().expect("sh");
+    let stdin = watchdog.stdin.take().expect("piped");
+    let mut line = String::new();
+    BufReader::new(watchdog.stdout.take().expect("piped")).read_line(&mut line).expect("a pid");
+    let running = Running { watchdog, stdin, pid: line.trim().parse().expect("a pid") };
+
+    let start = Instant::now();
+    loop {
+        let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
+        // Only our own server writes this log: a stranger on the same port does not fool us.
+        if log.contains("eady to accept connections") {
+            return Ok(running);
+        }
+        let gone = log.contains("Failed listening") || log.contains("FATAL");
+        if gone || start.elapsed() > Duration::from_secs(10) {
+            let Running { mut watchdog, mut stdin, .. } = running;
+            let _ = stdin.write_all(b"keep\n");
+            let _ = watchdog.wait();
+            return Err(log);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+async fn ping(url: &str) -> String {
+    redis::cmd("PING").query_async(&mut connect(url).await).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_server_answers_on_both_sockets_and_ends() {
+    let server = RedisServer::start();
+    assert_eq!(ping(&server.url()).await, "PONG");
+    assert_eq!(ping(&server.unix_url()).await, "PONG");
+    let (dir, addr) = (server.dir.clone(), server.addr());
+    drop(server);
+    assert!(std::net::TcpStream::connect(addr).is_err());
+    assert!(!dir.exists());
+}
+
+#[tokio::test]
+async fn a_server_comes_back_with_its_keys() {
+    let mut server = RedisServer::start_with(AOF);
+    let port = server.port();
+    let set = redis::cmd("SET").arg("k").arg("v").to_owned();
+    let _: String = set.query_async(&mut server.connection().await).await.unwrap();
+    server.restart();
+    assert_eq!(server.port(), port);
+    let value: String = redis::cmd("GET").arg("k").query_async(&mut server.connection().await).await.unwrap();
+    assert_eq!(value, "v");
+}
+
+#[tokio::test]
+async fn a_paused_server_is_silent() {
+    let server = RedisServer::start();
+    let mut connection = server.connection().await;
+    server.pause();
+    let command = redis::cmd("PING");
+    let ping = command.query_async::<String>(&mut connection);
+    assert!(tokio::time::timeout(Duration::from_millis(100), ping).await.is_err());
+    server.resume();
+    assert_eq!(ping_on(&mut connection).await, "PONG");
+}
+
+async fn ping_on(connection: &mut MultiplexedConnection) -> String {
+    redis::cmd("PING").query_async(connection).await.unwrap()
+}

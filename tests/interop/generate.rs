@@ -1,0 +1,223 @@
+//! Random scenarios over few ids, so that much happens to each of them.
+
+use std::cell::RefCell;
+use std::future::Future;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+
+use super::ops::*;
+use super::scenarios::{
+    Step, add, add_numbered, complete, expire_check, fail, fetch, flow, get, lose_lock, node, op, state, wait,
+};
+use super::twin::{BEGIN, Twin, What};
+
+/// A sequence of about `most` steps; shrinks towards fewer and simpler ones.
+///
+/// Half of it is phrases, steps that make sense one after the other, so that enough of them succeed; the rest is
+/// anything, for the refusals.
+pub fn random_scenario(most: usize) -> impl Strategy<Value = Vec<Step>> {
+    proptest::collection::vec(phrase(), 1..=most)
+        .prop_map(move |phrases| phrases.into_iter().flatten().take(most).collect())
+}
+
+fn phrase() -> impl Strategy<Value = Vec<Step>> {
+    let one = step().prop_map(|step| vec![step]);
+    let worked = (any::<bool>(), new(), finish(Just("$last".to_owned())))
+        .prop_map(|(added, new, finish)| if added { vec![new, fetch(), finish] } else { vec![fetch(), finish] });
+    let held = (held(Just("$last".to_owned())), any::<bool>())
+        .prop_map(|(held, again)| if again { vec![fetch(), held, fetch()] } else { vec![fetch(), held] });
+    // Something done to a job in the state that it is for.
+    let handled = (select(vec!["a", "b", "c"]), new(), select(vec![0, 0, 1_000]), one_job(Just("{id}".to_owned())))
+        .prop_map(|(id, new, delay, then)| {
+            let add = new.opts(|o| {
+                o.job_id = Some(id.to_owned());
+                o.delay = (delay > 0).then_some(delay);
+                o.deduplication = None;
+            });
+            let text = |step: &Step| match &step.what {
+                What::Op(op) => serde_json::to_string(op).expect("an operation is JSON"),
+                what => unreachable!("{what:?} is no operation"),
+            };
+            let then = op(serde_json::from_str(&text(&then).replace("{id}", id)).expect("still one"));
+            match then.what {
+                What::Op(Op::RetryJob { ref state, .. }) => {
+                    let end = if state == "failed" { fail("$last").unrecoverable() } else { complete("$last") };
+                    let mut then = then;
+                    if let What::Op(Op::RetryJob { job, .. }) = &mut then.what {
+                        "$last".clone_into(job);
+                    }
+                    vec![add, fetch(), end, then]
+                }
+                _ => vec![add, then],
+            }
+        });
+    prop_oneof![6 => one, 4 => worked, 1 => held, 2 => handled]
+}
+
+/// Lets two sides play `cases` random scenarios of up to `most` steps. `TWIN_CASES` and `TWIN_SEED` (a number) in the
+/// environment overrule and repeat.
+///
+/// # Panics
+///
+/// At the first difference, with the smallest scenario found that shows it.
+pub fn run_random<L: Side, R: Side>(twin: impl Future<Output = Twin<L, R>>, cases: u32, most: usize) {
+    let from_env = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seed = from_env("TWIN_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let cases = from_env("TWIN_CASES").and_then(|n| u32::try_from(n).ok()).unwrap_or(cases);
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 500, ..Config::default() };
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let twin = RefCell::new(runtime.block_on(twin));
+    let result = TestRunner::new_with_rng(config, rng).run(&random_scenario(most), |steps| {
+        let compared = runtime.block_on(twin.borrow_mut().compare(&steps, 1));
+        compared.map_err(|mismatch| TestCaseError::fail(mismatch.to_string()))
+    });
+    match result {
+        Ok(()) => {}
+        Err(TestError::Fail(why, steps)) => {
+            let steps: Vec<String> = steps.iter().map(ToString::to_string).collect();
+            panic!("TWIN_SEED={seed}: {why}\nof\n  {}", steps.join("\n  "));
+        }
+        Err(err) => panic!("TWIN_SEED={seed}: {err}"),
+    }
+}
+
+fn id() -> impl Strategy<Value = String> {
+    select(vec!["$last", "a", "b", "c"]).prop_map(str::to_owned)
+}
+
+fn new() -> impl Strategy<Value = Step> {
+    let placed = (
+        select(vec![Some("a"), Some("b"), Some("c"), None]),
+        select(vec![0, 0, 0, 1_000, 5_000]),
+        select(vec![0, 0, 1, 2]),
+        any::<bool>(),
+    );
+    let tried = (select(vec![0_u32, 2, 3]), select(vec![None, Some(("fixed", 1_000)), Some(("exponential", 500))]));
+    let dedup = select(vec![None, None, None, Some(0_u8), Some(1), Some(2)]);
+    let keep = select(vec![None, None, Some(Keep::Remove(true)), Some(Keep::Count(1))]);
+    (placed, tried, dedup, keep).prop_map(|((id, delay, priority, lifo), (attempts, backoff), dedup, keep)| {
+        let mut step = id.map_or_else(add_numbered, add);
+        if delay > 0 {
+            step = step.delay(delay);
+        }
+        if priority > 0 {
+            step = step.priority(priority);
+        }
+        if lifo {
+            step = step.lifo();
+        }
+        if attempts > 0 {
+            step = step.attempts(attempts);
+        }
+        if let Some((kind, delay)) = backoff {
+            step = step.backoff(kind, delay);
+        }
+        if let Some(mode) = dedup {
+            step = step.dedup("x", |d| {
+                d.replace = (mode == 1).then_some(true);
+                d.keep_last_if_active = (mode == 2).then_some(true);
+            });
+        }
+        step.opts(|o| {
+            o.remove_on_complete.clone_from(&keep);
+            o.remove_on_fail = keep;
+        })
+    })
+}
+
+fn finish(id: impl Strategy<Value = String>) -> impl Strategy<Value = Step> {
+    let how = (any::<bool>(), any::<bool>(), select(vec![false, false, true]));
+    (id, how).prop_map(|(id, (ok, next, last))| {
+        let step = if ok { complete(&id) } else { fail(&id) };
+        let step = if next { step.and_fetch() } else { step };
+        if last && !ok { step.unrecoverable() } else { step }
+    })
+}
+
+fn held(id: impl Strategy<Value = String>) -> impl Strategy<Value = Step> {
+    (id, 0..3_u8).prop_map(|(job, kind)| {
+        let token = "t".to_owned();
+        op(match kind {
+            0 => Op::MoveToWait { job, token },
+            1 => Op::MoveToDelayed { job, token, timestamp: BEGIN + 3_000 },
+            _ => Op::ExtendLock { job, token, duration: 60_000 },
+        })
+    })
+}
+
+fn one_job(id: impl Strategy<Value = String>) -> impl Strategy<Value = Step> {
+    (id, 0..8_u8).prop_map(|(job, kind)| {
+        op(match kind {
+            0 => Op::Promote { job },
+            1 => Op::ChangeDelay { job, delay: 2_000 },
+            2 => Op::ChangePriority { job, opts: PriorityOpts { priority: Some(1), lifo: None } },
+            3 => Op::ChangePriority { job, opts: PriorityOpts { priority: Some(0), lifo: Some(true) } },
+            4 => Op::RetryJob { job, state: "failed".into(), opts: RetryOpts::default() },
+            5 => Op::RetryJob {
+                job,
+                state: "completed".into(),
+                opts: RetryOpts { reset_attempts_made: true, reset_attempts_started: true },
+            },
+            6 => Op::Remove { job, opts: RemoveOpts { remove_children: true } },
+            _ => Op::UpdateProgress { job, progress: serde_json::json!(50) },
+        })
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let family = (id(), 0..8_u8, select(vec![0_u8, 1, 2, 3, 4])).prop_map(|(job, kind, policy)| {
+        let policy = move |o: &mut JobOpts| match policy {
+            1 => o.fail_parent_on_failure = Some(true),
+            2 => o.ignore_dependency_on_failure = Some(true),
+            3 => o.remove_dependency_on_failure = Some(true),
+            4 => o.continue_parent_on_failure = Some(true),
+            _ => {}
+        };
+        match kind {
+            0 | 1 => flow(node("a", [node("b", []).opts(policy)])),
+            2 => flow(node("a", [node("b", []).opts(policy), node("c", [])])),
+            3 => flow(node("c", [node("a", [node("b", []).opts(policy)])])),
+            4 => add("c").parent("a").opts(policy),
+            5 => op(Op::MoveToWaitingChildren { job, token: "t".to_owned() }),
+            6 => op(Op::RemoveChildDependency { job }),
+            _ => op(Op::GetDependencies { job }),
+        }
+    });
+    let all = select(vec![
+        Op::Pause,
+        Op::Resume,
+        Op::PromoteJobs { opts: BulkOpts::default() },
+        Op::RetryJobs { opts: BulkOpts::default() },
+        Op::Drain { delayed: false },
+        Op::Clean { grace: 0, limit: 2, state: "completed".into() },
+        Op::SetGlobalConcurrency { concurrency: 1 },
+        Op::RemoveGlobalConcurrency,
+        Op::RemoveDeduplicationKey { deduplication: "x".into() },
+    ])
+    .prop_map(op);
+    let stall = prop_oneof![
+        3 => Just(op(Op::StalledCheck)),
+        2 => Just(expire_check()),
+        2 => id().prop_map(|id| lose_lock(&id)),
+    ];
+    let read = (id(), any::<bool>()).prop_map(|(id, whole)| if whole { get(&id) } else { state(&id) });
+    prop_oneof![
+        6 => new(),
+        5 => Just(fetch()),
+        3 => finish(id()),
+        2 => select(vec![500_i64, 1_000, 5_000]).prop_map(wait),
+        1 => held(id()),
+        2 => one_job(id()),
+        2 => all,
+        2 => family,
+        2 => stall,
+        1 => read,
+    ]
+}

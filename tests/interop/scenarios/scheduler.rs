@@ -1,0 +1,223 @@
+//! Job schedulers: protocol 05.
+
+use super::*;
+
+/// Schedulers.
+pub fn scenarios() -> Vec<Scenario> {
+    let upsert =
+        |repeat: Repeat, template: Template| op(Op::UpsertJobScheduler { scheduler: "s".into(), repeat, template });
+    let every = |ms: u64| Repeat { every: Some(ms), ..Repeat::default() };
+    let cron = |pattern: &str| Repeat { pattern: Some(pattern.into()), ..Repeat::default() };
+    let remove = || op(Op::RemoveJobScheduler { scheduler: "s".into() });
+    let show = || op(Op::GetJobScheduler { scheduler: "s".into() });
+    let list = || op(Op::GetJobSchedulers);
+    let template = |priority: Option<i64>| Template {
+        name: Some("tick".into()),
+        data: Some(json!({ "n": 1 })),
+        opts: Some(JobOpts { attempts: Some(3), priority, ..JobOpts::default() }),
+    };
+    let v5 = "it writes nrjid and data besides";
+    vec![
+        scenario(
+            "every so often, the first at once",
+            [upsert(every(60_000), template(None)), show(), list(), op(Op::GetJobSchedulersCount), counts()],
+        ),
+        scenario(
+            "iterations follow one another",
+            [
+                upsert(every(60_000), template(None)),
+                fetch(),
+                show(),
+                complete("$last"),
+                wait(60_000),
+                fetch(),
+                complete("$last"),
+                wait(180_000),
+                fetch(),
+                complete("$last"),
+                show(),
+            ],
+        )
+        .not_v5(v5),
+        scenario(
+            "by cron",
+            [upsert(cron("*/5 * * * *"), template(None)), show(), wait(300_000), fetch(), complete("$last"), show()],
+        )
+        .not_v5(v5),
+        scenario(
+            "by cron in a time zone",
+            [upsert(Repeat { tz: Some("America/New_York".into()), ..cron("0 9 * * *") }, Template::default()), show()],
+        ),
+        scenario(
+            "by cron, the first at once",
+            [
+                upsert(Repeat { immediately: Some(true), ..cron("0 0 * * *") }, Template::default()),
+                show(),
+                fetch(),
+                complete("$last"),
+            ],
+        )
+        .not_v5(v5),
+        scenario(
+            "a limit of iterations",
+            [
+                upsert(Repeat { limit: Some(2), ..every(60_000) }, Template::default()),
+                fetch(),
+                complete("$last"),
+                wait(60_000),
+                fetch(),
+                complete("$last"),
+                wait(60_000),
+                fetch(),
+                counts(),
+            ],
+        )
+        .not_v5(v5),
+        scenario(
+            "a start in the future",
+            [
+                upsert(Repeat { start_date: Some(BEGIN + 600_000), ..every(60_000) }, Template::default()),
+                show(),
+                wait(600_001),
+                fetch(),
+            ],
+        )
+        .not_v5(v5),
+        scenario(
+            "an end in the past",
+            [upsert(Repeat { end_date: Some(BEGIN - 1), ..every(60_000) }, Template::default()), counts()],
+        ),
+        scenario(
+            "an end in the future",
+            [
+                upsert(Repeat { end_date: Some(BEGIN + 90_000), ..every(60_000) }, Template::default()),
+                fetch(),
+                complete("$last"),
+                wait(60_000),
+                fetch(),
+                complete("$last"),
+                counts(),
+            ],
+        )
+        .not_v5(v5),
+        scenario(
+            "an upsert changes the interval",
+            [upsert(every(60_000), template(None)), upsert(every(10_000), template(Some(2))), show(), counts()],
+        ),
+        scenario(
+            "an upsert changes the template only",
+            [
+                upsert(every(60_000), template(None)),
+                upsert(every(60_000), Template { name: Some("tock".into()), data: Some(json!(2)), opts: None }),
+                show(),
+                counts(),
+            ],
+        ),
+        scenario(
+            "an upsert while an iteration runs",
+            [
+                upsert(every(60_000), template(None)),
+                fetch(),
+                upsert(every(30_000), template(None)),
+                complete("$last"),
+                show(),
+                counts(),
+            ],
+        )
+        .not_v5(v5),
+        scenario(
+            "prioritized iterations",
+            [upsert(every(60_000), template(Some(3))), fetch(), complete("$last"), wait(60_000), fetch()],
+        )
+        .not_v5(v5),
+        scenario(
+            "removal takes the next iteration",
+            [upsert(every(60_000), template(None)), fetch(), remove(), remove(), show(), complete("$last"), counts()],
+        )
+        .not_v5(v5),
+        scenario(
+            "a failed iteration does not stop the next",
+            [upsert(every(60_000), Template::default()), fetch(), fail("$last"), wait(60_000), fetch()],
+        )
+        .not_v5(v5),
+        scenario(
+            "interval and pattern exclude each other",
+            [
+                upsert(Repeat { every: Some(5), ..cron("* * * * *") }, Template::default()),
+                upsert(Repeat::default(), Template::default()),
+                upsert(cron("nonsense"), Template::default()),
+                counts(),
+            ],
+        ),
+        scenario(
+            "an iteration whose slot is taken goes to the next",
+            [redis("HSET {q}:repeat:s:1700000000001 name n"), upsert(every(60_000), template(None)), show(), counts()],
+        ),
+        scenario(
+            "taken slots are passed over",
+            [
+                redis("HSET {q}:repeat:s:1700000000001 name n"),
+                redis("HSET {q}:repeat:s:1700000060001 name n"),
+                upsert(every(60_000), template(None)),
+                show(),
+                counts(),
+            ],
+        ),
+        scenario(
+            "too many taken slots refuse the scheduler",
+            [
+                (0..33).map(|i| redis(&format!("HSET {{q}}:repeat:s:{} name n", BEGIN + 1 + i * 60_000))).collect(),
+                vec![upsert(every(60_000), template(None)), show(), counts()],
+            ]
+            .concat(),
+        ),
+        scenario(
+            "by cron in a taken slot",
+            [
+                redis("HSET {q}:repeat:s:1700000100000 name n"),
+                upsert(cron("*/5 * * * *"), template(None)),
+                show(),
+                counts(),
+            ],
+        ),
+        scenario(
+            "iterations with removal and backoff",
+            [
+                upsert(
+                    every(60_000),
+                    Template {
+                        opts: Some(JobOpts {
+                            attempts: Some(2),
+                            backoff: Some(Backoff { kind: "fixed".into(), delay: Some(1_000), jitter: None }),
+                            remove_on_complete: Some(Keep::Remove(true)),
+                            ..JobOpts::default()
+                        }),
+                        ..Template::default()
+                    },
+                ),
+                fetch(),
+                fail("$last"),
+                wait(2_000),
+                fetch(),
+                complete("$last"),
+                show(),
+                counts(),
+            ],
+        )
+        .not_v5(v5),
+        scenario(
+            "two schedulers",
+            [
+                upsert(every(60_000), Template::default()),
+                op(Op::UpsertJobScheduler {
+                    scheduler: "r".into(),
+                    repeat: every(30_000),
+                    template: Template::default(),
+                }),
+                list(),
+                op(Op::GetJobSchedulersCount),
+                counts(),
+            ],
+        ),
+    ]
+}
