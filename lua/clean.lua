@@ -9,10 +9,10 @@ ARGV    1 state     suffix of the key: "wait", "paused", "active", or any of the
 RETURN  {done, kept, ids}: whether that was all, `kept` for the next call, and the removed jobs
 EVENTS  cleaned {count} in the last call
 USES    queue, release, detach, check_queue, erase, cut
-COST    looks at no more than 1,000 jobs
+COST    looks at no more than 500 jobs; ten commands for each that goes
 ]]
 local LISTS = { wait = true, paused = true, active = true }
-local SPAN = 1000
+local SPAN = 500
 local state, oldest, limit, kept = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local key, is_list, by_id = base .. state, LISTS[ARGV[1]], state == "delayed" or state == "prioritized"
 check_queue(base)
@@ -55,12 +55,10 @@ end
 
 if #gone > 0 then
   for n, id in ipairs(gone) do erase(id, fields[n]) end
-  if not is_list then
-    call("ZREM", key, unpack(gone))
-  elseif kept == 0 and #gone == looked_at then
-    call("LTRIM", key, "0", digits(-looked_at - 1))
+  if is_list then
+    cut(key, true, kept + looked_at, at)
   else
-    cut(key, at)
+    call("ZREM", key, unpack(gone))
   end
   delete_erased()
 end

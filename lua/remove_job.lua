@@ -10,24 +10,47 @@ RETURN  1 done; 0 a worker holds the job or one of its pending children, nothing
         or BELONGS_TO_SCHEDULER
 EVENTS  removed {jobId, prev} in the queue of each job; waiting {jobId, prev} in a queue whose parent is let go
 USES    codes, queue, release, detach, check_queue, erase
-COST    up to 20 commands per job and a search of the list it is in; at most 1,000 jobs per call. The first call also
-        looks at the locks of all pending children.
+COST    about twelve commands per job and a search of the list it is in; at most 300 jobs per call. The first call
+        also looks at the locks of all pending children.
 ]]
-local LIMIT = 1000
+local LIMIT = 300
 local root = { id = ARGV[1], home = base, key = base .. ARGV[1] }
 local what, first_step = ARGV[2], ARGV[3] == "1"
 
--- Whether a worker runs the job or one of the children it waits for.
+-- How many of these keys exist, each with this suffix.
+local function count_existing(keys, suffixes)
+  local asked, found = {}, 0
+  for i, key in ipairs(keys) do
+    for _, suffix in ipairs(suffixes) do asked[#asked + 1] = key .. suffix end
+    if #asked >= 1000 or i == #keys then
+      found = found + call("EXISTS", unpack(asked))
+      asked = {}
+    end
+  end
+  return found
+end
+
+-- Whether a worker runs one of these jobs, or one of the children that they wait for.
 local tested = {}
-local function is_held(key)
-  if tested[key] then return false end
-  tested[key] = true
-  if call("EXISTS", key .. ":lock") == 1 then return true end
-  if what == "alone" then return false end
-  for _, child in ipairs(call("SMEMBERS", key .. ":dependencies")) do
-    if is_held(child) then return true end
+local function is_any_held(keys)
+  local fresh = {}
+  for _, key in ipairs(keys) do
+    if not tested[key] then fresh[#fresh + 1] = key end
+    tested[key] = true
+  end
+  if #fresh == 0 then return false end
+  if count_existing(fresh, { ":lock" }) > 0 then return true end
+  if what == "alone" or count_existing(fresh, { ":dependencies" }) == 0 then return false end
+  for _, key in ipairs(fresh) do
+    if is_any_held(call("SMEMBERS", key .. ":dependencies")) then return true end
   end
   return false
+end
+
+local FAMILY = { ":processed", ":failed", ":unsuccessful", ":dependencies" }
+local function size_of_family(key)
+  return call("HLEN", key .. ":processed") + call("HLEN", key .. ":failed") + call("ZCARD", key .. ":unsuccessful")
+    + call("SCARD", key .. ":dependencies")
 end
 
 -- The keys of the children that go too: those with a result first. Of large families only some, if `some` is set.
@@ -58,7 +81,7 @@ end
 -- order: a job leaves its parent before its own children go. In a larger one the children go first, over many calls;
 -- nobody forgets a child that is still to go.
 local steps, planned, size, held_later, more
-local function plan(node, whole)
+local function plan(node, whole, childless)
   if planned[node.key] then return end
   planned[node.key] = true
   local keep = what == "unprocessed" and node == root
@@ -75,10 +98,16 @@ local function plan(node, whole)
     check_parent(node.parent)
   end
   if whole and not keep then steps[#steps + 1] = { "leave", node } end
-  if what ~= "alone" then
-    for _, key in ipairs(children_of(node.key, not whole)) do
+  if what ~= "alone" and not childless then
+    if whole and size_of_family(node.key) >= LIMIT then
+      more = true
+      return
+    end
+    local children = children_of(node.key, not whole)
+    local all_childless = count_existing(children, FAMILY) == 0
+    for _, key in ipairs(children) do
       local home, id = split_key(key)
-      if home then plan({ key = key, home = home, id = id, parent = node.key }, whole) end
+      if home then plan({ key = key, home = home, id = id, parent = node.key }, whole, all_childless) end
       if size >= LIMIT then
         more = true
         return
@@ -98,8 +127,10 @@ local function start_plan(whole)
 end
 
 local function take_from_state(node)
+  local held = check_queue(node.home)
   for _, zset in ipairs({ "completed", "waiting-children", "delayed", "failed", "prioritized" }) do
-    if call("ZREM", node.home .. zset, node.id) == 1 then return zset end
+    -- What was empty at the start is so still: a release only fills `wait`.
+    if held[zset] > 0 and call("ZREM", node.home .. zset, node.id) == 1 then return zset end
   end
   for _, list in ipairs({ "wait", "paused", "active" }) do
     if call("LREM", node.home .. list, "1", node.id) == 1 then return list end
@@ -108,13 +139,12 @@ local function take_from_state(node)
 end
 
 local function announce(node, prev)
-  local meta = node.home .. "meta"
-  local cap = call("HGET", meta, "opts.maxLenEvents")
-  if not cap then
-    cap = "10000"
-    call("HSET", meta, "opts.maxLenEvents", cap)
+  local held = check_queue(node.home)
+  if not held.cap then
+    held.cap = "10000"
+    call("HSET", node.home .. "meta", "opts.maxLenEvents", held.cap)
   end
-  call("XADD", node.home .. "events", "MAXLEN", "~", cap, "*", "event", "removed", "jobId", node.id, "prev", prev)
+  call("XADD", node.home .. "events", "MAXLEN", "~", held.cap, "*", "event", "removed", "jobId", node.id, "prev", prev)
 end
 
 local function go(node, whole)
@@ -133,7 +163,7 @@ end
 if what ~= "unprocessed" and first_step then
   local scheduler = call("HGET", root.key, "rjk")
   if scheduler and scheduler ~= "" and is_pending_iteration(root.id) then return BELONGS_TO_SCHEDULER end
-  if is_held(root.key) then return 0 end
+  if is_any_held({ root.key }) then return 0 end
 end
 local whole = first_step
 start_plan(whole)

@@ -1,7 +1,7 @@
 --[[ remove_orphans: delete jobs that are in no list and in no set of their queue.
 
 KEYS    1 base      "<prefix>:<queue>:"
-ARGV    1…          ids of keys that may be jobs, up to 1,000
+ARGV    1…          ids of keys that may be jobs, up to 500
 RETURN  how many of them were deleted
 EVENTS  none
 USES    queue, release, detach

@@ -1,12 +1,16 @@
 -- Reads every key of a queue that a removal may write to: one of a wrong type fails the call before its first write.
+-- Answers what the sorted sets held then.
 local checked = {}
 local function check_queue(home)
-  if checked[home] then return end
-  checked[home] = true
+  local held = checked[home]
+  if held then return held end
+  held = {}
+  checked[home] = held
   for _, list in ipairs({ "wait", "paused", "active" }) do call("LLEN", home .. list) end
   for _, zset in ipairs({ "completed", "failed", "delayed", "prioritized", "waiting-children", "marker", "repeat" }) do
-    call("ZCARD", home .. zset)
+    held[zset] = call("ZCARD", home .. zset)
   end
   call("XLEN", home .. "events")
-  call("HLEN", home .. "meta")
+  held.cap = call("HGET", home .. "meta", "opts.maxLenEvents")
+  return held
 end

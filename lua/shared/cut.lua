@@ -1,9 +1,30 @@
--- Takes the elements at some positions out of a list; all positions count from the same end: 0, 1, 2 … from the left,
--- -1, -2, -3 … from the right. The place holder looks like a wake-up mark of old versions, which no reader takes for
--- an id.
-local CUT = "0:cut"
-local function cut(list, positions)
-  if #positions == 0 then return end
-  for _, position in ipairs(positions) do call("LSET", list, digits(position), CUT) end
-  call("LREM", list, digits(positions[1] < 0 and -#positions or #positions), CUT)
+-- Takes elements out of a list near one of its ends. `depth` is how many of that end were looked at, by this call or
+-- earlier ones; `gone` names the positions to take out: 0, 1, 2 … from the left, or -1, -2, -3 … from the right.
+-- The place holder looks like a wake-up mark of old versions, which no reader takes for an id.
+local CUT, SHALLOW = "0:cut", 2000
+local function cut(list, from_right, depth, gone)
+  if #gone == 0 then return end
+  if depth > SHALLOW then
+    for _, position in ipairs(gone) do call("LSET", list, digits(position), CUT) end
+    call("LREM", list, digits(from_right and -#gone or #gone), CUT)
+    return
+  end
+  -- Near the end it is faster to take everything off and to put back what stays.
+  local is_gone, stays = {}, {}
+  for _, position in ipairs(gone) do is_gone[position] = true end
+  local ids
+  if from_right then
+    ids = call("LRANGE", list, digits(-depth), "-1")
+    for i, id in ipairs(ids) do
+      if not is_gone[i - #ids - 1] then stays[#stays + 1] = id end
+    end
+    call("LTRIM", list, "0", digits(-#ids - 1))
+  else
+    ids = call("LRANGE", list, "0", digits(depth - 1))
+    for i = #ids, 1, -1 do
+      if not is_gone[i - 1] then stays[#stays + 1] = ids[i] end
+    end
+    call("LTRIM", list, digits(#ids), "-1")
+  end
+  if #stays > 0 then call(from_right and "RPUSH" or "LPUSH", list, unpack(stays)) end
 end

@@ -7,8 +7,8 @@ use crate::error::{Error, Reason, Result};
 use crate::script::{Args, Script, admin, read, update};
 use crate::state::JobState;
 
-/// The most that one call of a script works on.
-const MOST_PER_CALL: u32 = 1_000;
+/// The most that one call of a script works on: some milliseconds of the server's time.
+const MOST_PER_CALL: u32 = 500;
 
 /// The highest priority number, which is the last to run.
 const LOWEST_PRIORITY: u32 = 2_097_151;
@@ -99,7 +99,7 @@ impl Engine {
         self.job_code(&admin::PROMOTE, id, &admin::texts(&[id]), Repeat::Never).await.map(drop)
     }
 
-    /// Lets all delayed jobs run now, the earliest due first; says how many. One round trip for each `count`.
+    /// Lets all delayed jobs run now, the earliest due first; says how many. One round trip for each `count`, at most 500.
     ///
     /// As in Node they go to `wait` whatever their priority.
     pub(crate) async fn promote_jobs(&self, count: u32) -> Result<u64> {
@@ -154,7 +154,7 @@ impl Engine {
     }
 
     /// Lets all jobs run again that failed, or completed, up to `timestamp` (ms; now by default), the first finished
-    /// first; says how many. One round trip for each `count`.
+    /// first; says how many. One round trip for each `count`, at most 500.
     ///
     /// The moment is fixed at the start: a job that fails again during the call is not retried by it. As in Node the
     /// jobs go to `wait` whatever their priority.
@@ -171,7 +171,7 @@ impl Engine {
     /// Removes a job, with its children and theirs if asked to; says whether it did. False: a worker holds the job or
     /// one of its pending children. A job that does not exist counts as removed.
     ///
-    /// One round trip, atomic, for up to 1,000 jobs. A larger family goes in steps, children first; a worker that
+    /// One round trip, atomic, for up to 300 jobs. A larger family goes in steps, children first; a worker that
     /// takes one of the rest meanwhile stops it, and what has gone is gone.
     ///
     /// # Errors
@@ -210,7 +210,7 @@ impl Engine {
     }
 
     /// Removes all jobs that wait, with or without a priority, and if asked to the delayed ones; says how many. The
-    /// pending iterations of job schedulers stay. One round trip for each 1,000 jobs.
+    /// pending iterations of job schedulers stay. One round trip for each 500 jobs.
     pub(crate) async fn drain(&self, delayed: bool) -> Result<u64> {
         let all = ["wait", "paused", "prioritized", "delayed"];
         let mut open = if delayed { &all[..] } else { &all[..3] };
@@ -234,7 +234,7 @@ impl Engine {
     /// Removes up to `limit` jobs of one state (0: all) that are older than `grace_ms`, and names them.
     ///
     /// The age counts from the end of a finished job, else from its start or, if it never started, from its add. Jobs
-    /// that run and the pending iterations of job schedulers stay. One round trip for each 1,000 jobs looked at.
+    /// that run and the pending iterations of job schedulers stay. One round trip for each 500 jobs looked at.
     ///
     /// # Errors
     ///
@@ -260,7 +260,7 @@ impl Engine {
         }
     }
 
-    /// Pauses the queue and deletes it with everything in it, `count` jobs in each round trip.
+    /// Pauses the queue and deletes it with everything in it, `count` jobs (at most 500) in each round trip.
     ///
     /// # Errors
     ///

@@ -55,7 +55,7 @@ async fn resume_puts_back_what_an_older_version_set_aside() {
     queue.run(&crate::script::admin::RESUME, &Args::default(), Repeat::Safe).await.unwrap();
     assert!(queue.is_paused().await.unwrap());
     queue.resume().await.unwrap();
-    assert!(!queue.is_paused().await.unwrap());
+    assert_eq!(queue.int("HEXISTS @meta paused").await, 0);
     let Value::Array(ids) = queue.redis("LRANGE @wait 0 -1").await else { panic!() };
     let ids: Vec<String> = ids.into_iter().map(|id| crate::script::string(id).unwrap()).collect();
     let expected: Vec<String> = ["a".into(), "b".into()].into_iter().chain((1..=7001).map(|n| n.to_string())).collect();

@@ -16,8 +16,8 @@ use crate::state::{JobCounts, JobState};
 use crate::wire::job::{Pair, RawJob, Undecodable, UndecodableKind};
 
 /// How many positions one call looks at; ids alone cost a fraction of jobs.
-const JOBS_PER_CALL: u32 = 1_000;
-const IDS_PER_CALL: u32 = 10_000;
+const JOBS_PER_CALL: u32 = 500;
+const IDS_PER_CALL: u32 = 5_000;
 
 /// The states that a queue's figures are made of, in Node's order.
 pub(crate) const REPORTED: [JobState; 7] = [
@@ -70,6 +70,24 @@ pub struct ChildCounts {
     pub failed: u64,
 }
 
+/// What became of a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChildKind {
+    Processed,
+    Unprocessed,
+    Ignored,
+    Failed,
+}
+
+/// Some children of a job.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ChildPage {
+    /// Where the next page begins; 0 when there is none.
+    pub(crate) next: u64,
+    /// Job keys, with the result (JSON) of a processed child or the reason of an ignored one.
+    pub(crate) children: Vec<(String, Option<String>)>,
+}
+
 /// One client of the server, as `CLIENT LIST` describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -113,7 +131,7 @@ impl Engine {
     /// over; if neither position is negative, later jobs take their places. One that cannot be decoded is an `Err` of
     /// its own.
     ///
-    /// One round trip and one snapshot for up to 1,000 positions and 4 MB. More are read in several steps: a job that
+    /// One round trip and one snapshot for up to 500 positions and 4 MB. More are read in several steps: a job that
     /// moves meanwhile may be missed.
     pub(crate) async fn get_jobs(
         &self,
@@ -147,7 +165,7 @@ impl Engine {
     }
 
     /// The ids at the positions `start` to `end` of each state, as [`get_jobs`](Self::get_jobs) counts them, whether or
-    /// not there are jobs behind them. One round trip for up to 10,000.
+    /// not there are jobs behind them. One round trip for up to 5,000.
     pub(crate) async fn get_ranges(
         &self,
         states: &[JobState],
@@ -288,20 +306,23 @@ impl Engine {
 
     /// The queue's settings. One round trip.
     pub(crate) async fn get_meta(&self) -> Result<Meta> {
-        let mut meta = Meta::default();
-        for (field, value) in self.hash("get_meta", &self.keys.meta()).await? {
-            let (field, value) = (text(&field), text(&value));
-            match field.as_str() {
-                "concurrency" => meta.concurrency = value.parse().ok(),
-                "max" => meta.max = value.parse().ok(),
-                "duration" => meta.duration = value.parse().ok(),
-                "opts.maxLenEvents" => meta.max_len_events = value.parse().ok(),
-                "paused" => meta.paused = value == "1",
-                "version" => meta.version = Some(value),
-                _ => meta.others.push((field, value)),
-            }
-        }
-        Ok(meta)
+        let fields = self.hash("get_meta", &self.keys.meta()).await?;
+        let mut held: Vec<(String, String)> = fields.iter().map(|(name, value)| (text(name), text(value))).collect();
+        let mut take = |name: &str| {
+            let at = held.iter().position(|(found, _)| found == name)?;
+            Some(held.swap_remove(at).1)
+        };
+        let number = |held: Option<String>| held?.parse().ok();
+        let meta = Meta {
+            concurrency: number(take("concurrency")),
+            max: number(take("max")),
+            duration: number(take("duration")),
+            max_len_events: number(take("opts.maxLenEvents")),
+            paused: take("paused").as_deref() == Some("1"),
+            version: take("version"),
+            others: Vec::new(),
+        };
+        Ok(Meta { others: held, ..meta })
     }
 
     /// What the last queue opened says of its library, `<library>:<version>`. One round trip.
@@ -376,6 +397,44 @@ impl Engine {
         let mut cmd = Cmd::new();
         cmd.arg("ZRANGE").arg(self.keys.job(id) + ":unsuccessful").arg(0).arg(-1);
         self.texts("get_failed_children", &cmd).await
+    }
+
+    /// About `count` children of one kind, from `cursor` on, which is 0 for the first page. One round trip.
+    ///
+    /// A hint only: small families come whole. A child that changes between two pages may be in both or in neither.
+    pub(crate) async fn get_children_page(
+        &self,
+        id: &str,
+        kind: ChildKind,
+        cursor: u64,
+        count: u32,
+    ) -> Result<ChildPage> {
+        const OP: &str = "get_dependencies";
+        let (verb, part, width) = match kind {
+            ChildKind::Processed => ("HSCAN", ":processed", 2),
+            ChildKind::Ignored => ("HSCAN", ":failed", 2),
+            ChildKind::Unprocessed => ("SSCAN", ":dependencies", 1),
+            ChildKind::Failed => ("ZRANGE", ":unsuccessful", 1),
+        };
+        let count = u64::from(count.max(1));
+        let mut cmd = Cmd::new();
+        cmd.arg(verb).arg(self.keys.job(id) + part).arg(cursor);
+        let (mut next, items) = if kind == ChildKind::Failed {
+            let items = self.texts(OP, cmd.arg(cursor + count - 1)).await?;
+            (cursor + count, items)
+        } else {
+            let [next, items] = read::array(self.command(OP, cmd.arg("COUNT").arg(count)).await?)
+                .and_then(|reply| reply.try_into().ok())
+                .ok_or(Error::Reply { op: OP })?;
+            let items = read::array(items).map(|items| items.into_iter().map(|item| Some(text(&read::bytes(item)?))));
+            let items = items.and_then(Iterator::collect).ok_or(Error::Reply { op: OP })?;
+            (read::unsigned(&next).ok_or(Error::Reply { op: OP })?, items)
+        };
+        if kind == ChildKind::Failed && (items.len() as u64) < count {
+            next = 0;
+        }
+        let children = items.chunks(width).map(|child| (child[0].clone(), child.get(1).cloned())).collect();
+        Ok(ChildPage { next, children })
     }
 
     /// The workers of this queue that are connected, of every library. One round trip.

@@ -1,6 +1,6 @@
 //! What the reading operations answer, against a real server.
 
-use super::read::{ChildCounts, Finished};
+use super::read::{ChildCounts, ChildKind, ChildPage, Finished};
 use super::testing::{NOW, named, queue};
 use super::*;
 use crate::state::JobState;
@@ -299,6 +299,17 @@ async fn children_are_read_by_what_became_of_them() {
     assert_eq!(queue.get_ignored_children_failures("p").await.unwrap(), [pair("d", "no")]);
     assert_eq!(queue.get_unprocessed_children("p").await.unwrap(), ["c"]);
     assert_eq!(queue.get_failed_children("p").await.unwrap(), ["e"]);
+    queue.redis("ZADD @p:unsuccessful 2 f 3 g").await;
+    let page = async |kind, cursor| queue.get_children_page("p", kind, cursor, 2).await.unwrap();
+    let of = |next, children: &[(&str, Option<&str>)]| ChildPage {
+        next,
+        children: children.iter().map(|(key, value)| ((*key).to_owned(), value.map(str::to_owned))).collect(),
+    };
+    assert_eq!(page(ChildKind::Processed, 0).await, of(0, &[("a", Some("1")), ("b", Some("2"))]));
+    assert_eq!(page(ChildKind::Ignored, 0).await, of(0, &[("d", Some("no"))]));
+    assert_eq!(page(ChildKind::Unprocessed, 0).await, of(0, &[("c", None)]));
+    assert_eq!(page(ChildKind::Failed, 0).await, of(2, &[("e", None), ("f", None)]));
+    assert_eq!(page(ChildKind::Failed, 2).await, of(0, &[("g", None)]));
 }
 
 #[tokio::test]
