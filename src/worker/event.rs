@@ -33,13 +33,6 @@ pub enum WorkerEvent {
         /// Whether it will be tried again.
         will_retry: bool,
     },
-    /// A job was put back because nobody held its lock.
-    Stalled {
-        /// The job.
-        job_id: String,
-    },
-    /// The queue had nothing more to hand out.
-    Drained,
     /// A running job may be somebody else's by now: its lock ran out or was taken over. Its outcome is dropped.
     LockLost {
         /// The job.
@@ -50,6 +43,13 @@ pub enum WorkerEvent {
         /// The id.
         job_id: String,
     },
+    /// A job was put back because nobody held its lock.
+    Stalled {
+        /// The job.
+        job_id: String,
+    },
+    /// The queue had nothing more to hand out.
+    Drained,
     /// Something went wrong that belongs to no attempt; the worker goes on.
     Error(Arc<Error>),
     /// The worker takes no new jobs.
