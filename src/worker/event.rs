@@ -33,18 +33,13 @@ pub enum WorkerEvent {
         /// Whether it will be tried again.
         will_retry: bool,
     },
-    /// A running job may be somebody else's by now: its lock ran out or was taken over. Its outcome is dropped.
-    LockLost {
+    /// A job was put back because nobody held its lock.
+    Stalled {
         /// The job.
         job_id: String,
     },
-    /// An id in the queue had no readable job behind it and was dropped.
-    Ghost {
-        /// The id.
-        job_id: String,
-    },
-    /// A job was put back because nobody held its lock.
-    Stalled {
+    /// A running job may be somebody else's by now: its lock ran out or was taken over. Its outcome is dropped.
+    LockLost {
         /// The job.
         job_id: String,
     },
@@ -52,6 +47,11 @@ pub enum WorkerEvent {
     Drained,
     /// Something went wrong that belongs to no attempt; the worker goes on.
     Error(Arc<Error>),
+    /// An id in the queue had no readable job behind it and was dropped.
+    Ghost {
+        /// The id.
+        job_id: String,
+    },
     /// The worker takes no new jobs.
     Paused,
     /// The worker takes jobs again.
