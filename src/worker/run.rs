@@ -292,15 +292,15 @@ impl Loop {
         let job_id = ended.outcome.id;
         match ended.outcome.end {
             End::Completed { value, .. } => {
-                self.report.completed += 1;
+                self.worker.counters.completed.fetch_add(1, Ordering::Relaxed);
                 events.emit(|| WorkerEvent::Completed { job_id, return_value: value });
             }
             End::Failed { why, .. } => {
-                self.report.failed += 1;
+                self.worker.counters.failed.fetch_add(1, Ordering::Relaxed);
                 events.emit(|| WorkerEvent::Failed { job_id, reason: why.reason, will_retry: false });
             }
             End::Retry { why, .. } | End::Delayed { why: Some(why), .. } => {
-                self.report.retried += 1;
+                self.worker.counters.retried.fetch_add(1, Ordering::Relaxed);
                 events.emit(|| WorkerEvent::Failed { job_id, reason: why.reason, will_retry: true });
             }
             End::Waiting if ended.handed_back => self.report.handed_back.push(job_id),
@@ -521,6 +521,7 @@ impl Loop {
         let was_waiting = self.waiter.is_waiting;
         drop(self.waiter);
         drop(self.calls);
+        self.report.counts = self.worker.counters.read();
         self.report.abandoned = self.worker.locks.ids();
         // Nobody renews the locks of what is given up, so that others can have it soon.
         self.worker.locks.clear();
