@@ -18,6 +18,7 @@ pub(crate) use read::REPORTED;
 pub use read::{ChildCounts, ClientInfo};
 pub(crate) use settle::Decided;
 pub(crate) mod events;
+pub(crate) mod marker;
 
 use redis::{Cmd, Value};
 
