@@ -20,6 +20,9 @@
 //! - `tls`: `rediss://` addresses, by rustls with the roots of the operating system.
 #![allow(dead_code, reason = "the layers are built from the bottom up")]
 
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench_support;
 mod client;
 mod clock;
 mod connection;

@@ -96,7 +96,7 @@ fn arrows_point_down() {
 #[test]
 fn the_table_has_no_circle_below_the_rim() {
     let rules = rules(include_str!("../ARCHITECTURE.md"));
-    let rim = ["client", "queue", "job", "worker", "events", "lib"];
+    let rim = ["client", "queue", "job", "worker", "events", "bench_support", "lib"];
     // Layer by layer: a module can be laid down when all that it uses lies below.
     let mut laid = BTreeSet::from(["redis".to_owned()]);
     let lower: Vec<_> = rules.iter().filter(|(module, _)| !rim.contains(&module.as_str())).collect();
@@ -109,8 +109,8 @@ fn the_table_has_no_circle_below_the_rim() {
     }
     assert_eq!(laid.len(), lower.len() + 1, "{laid:?}");
     for (module, allowed) in &rules {
-        let holds_redis = allowed.contains("redis");
-        assert_eq!(holds_redis, ["connection", "script", "engine"].contains(&module.as_str()), "{module} and redis");
+        let holds_redis = ["connection", "script", "engine", "bench_support"].contains(&module.as_str());
+        assert_eq!(allowed.contains("redis"), holds_redis, "{module} and redis");
     }
 }
 

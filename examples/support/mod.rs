@@ -19,16 +19,19 @@ read -r _; kill $pid; wait $pid; rm -rf "$dir""#;
 /// # Panics
 ///
 /// When no server comes up.
+#[allow(dead_code, reason = "benches/scripts.rs wants none but its own")]
 pub(crate) fn redis() -> Redis {
-    if let Ok(url) = std::env::var("REDIS_URL") {
-        return Redis { url, _own: None };
-    }
+    std::env::var("REDIS_URL").map_or_else(|_| own(), |url| Redis { url, _own: None })
+}
+
+/// A server of our own.
+pub(crate) fn own() -> Redis {
     let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     let port = free.expect("a free port").port().to_string();
     let mut shell = Command::new("sh");
     shell.args(["-c", WATCHDOG, "sh", &port]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let own = shell.spawn().expect("sh");
-    eprintln!("REDIS_URL is not set: a redis-server of our own runs on port {port} meanwhile");
+    eprintln!("a redis-server of our own runs on port {port} meanwhile");
     let deadline = Instant::now() + Duration::from_secs(10);
     while std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_err() {
         assert!(Instant::now() < deadline, "redis-server does not start; is it on the PATH?");
