@@ -51,7 +51,8 @@ async fn each_user_does_its_work() {
     let mut events = observer.queue_events("acl", EventsOptions::new().from(EventsFrom::Beginning)).unwrap();
     assert_eq!(events.recv().await.and_then(oxmq::Delivery::into_event).unwrap().name(), "added");
     assert_eq!(queue.clean(Duration::ZERO, 10, JobState::Completed).await.unwrap(), [later.id()]);
-    queue.obliterate(true).await.unwrap_err();
+    queue.obliterate(true).await.unwrap();
+    assert_eq!(watched.count().await.unwrap(), 0);
 }
 
 #[tokio::test]
