@@ -14,7 +14,7 @@ mod read_tests;
 mod testing;
 
 pub(crate) use add::Coalescer;
-pub(crate) use read::REPORTED;
+pub(crate) use read::{Finished, REPORTED};
 pub use read::{ChildCounts, ClientInfo};
 pub(crate) use settle::Decided;
 pub(crate) mod events;
