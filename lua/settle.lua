@@ -2,7 +2,7 @@
 
 KEYS    1 base      "<prefix>:<queue>:", which every key of the queue begins with
 ARGV    1 now       ms, the caller's clock
-        2 want      how many jobs to hand out; 0 for none
+        2 want      how many jobs to hand out; 0 for none, below 0 only if an outcome was accepted
         3 token     the lock of the jobs handed out; "0" for none
         4 lock_ms   how long that lock lives
         5 worker    name of the worker, written to `pb`; may be empty
@@ -26,7 +26,7 @@ USES    codes, queue, settings, wake, delay, prioritize, promote, release, detac
 COST    per completed job: HMGET, LREM, HSET, XADD and its share of MGET, DEL, SREM, EXISTS, ZADD;
         per job handed out: HLEN, HMGET, SET, XADD, HSET and its share of RPOP, LPUSH; at most 1,000 of either
 ]]
-local now, want = tonumber(ARGV[1]), tonumber(ARGV[2])
+local now, want = tonumber(ARGV[1]), math.abs(tonumber(ARGV[2]))
 local WIDTH = { completed = 5, failed = 8, retry = 7, delayed = 8, waiting = 3, children = 4 }
 
 -- Where each outcome begins, and everything that can be read for all of them at once.
@@ -217,7 +217,7 @@ if ARGV[8] ~= "" then
 end
 
 local jobs, limited, due, ghosts, shut = {}, 0, 0, {}, false
-if want > 0 then
+if want > 0 and (settled > 0 or tonumber(ARGV[2]) > 0) then
   jobs, limited, due, ghosts, shut = take({
     now = now, want = want, token = ARGV[3], lock_ms = ARGV[4], worker = ARGV[5],
     limit_max = tonumber(ARGV[6]), limit_duration = tonumber(ARGV[7]),
