@@ -14,8 +14,8 @@ mod read_tests;
 mod testing;
 
 pub(crate) use add::Coalescer;
-pub(crate) use read::REPORTED;
 pub use read::{ChildCounts, ClientInfo};
+pub(crate) use read::{Finished, REPORTED};
 pub(crate) use settle::Decided;
 pub(crate) mod events;
 

@@ -16,8 +16,8 @@ const COUNT: u32 = 1000;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryOptions {
-    reset_attempts_made: bool,
-    reset_attempts_started: bool,
+    pub(super) reset_attempts_made: bool,
+    pub(super) reset_attempts_started: bool,
 }
 
 impl RetryOptions {
