@@ -86,11 +86,13 @@ pub fn scenarios() -> Vec<Scenario> {
                 add("d"),
                 fetch(),
                 complete("a"),
-                op(Op::GetJobCounts { states: texts(&["wait", "delayed", "repeat", "completed"]) }),
+                op(Op::GetJobCounts { states: texts(&["wait", "delayed", "completed"]) }),
                 op(Op::Count),
                 counts(),
             ],
         ),
+        scenario("a count of schedulers", [op(Op::GetJobCounts { states: texts(&["repeat"]) })])
+            .not_oxmq("it is no state of a job"),
         scenario("counts of all states", [add("a"), op(Op::GetJobCounts { states: vec![] })])
             .not_v5("it counts paused too"),
         scenario(
@@ -136,12 +138,17 @@ pub fn scenarios() -> Vec<Scenario> {
             "a job in the list of version 5 waits",
             [
                 redis("RPUSH {q}:paused a"),
-                redis("HSET {q}:a name n data {} opts {} timestamp 5"),
+                redis("HSET {q}:a name n data {} opts {} timestamp 5 delay 0 priority 0"),
                 state("a"),
                 is("a", "Waiting"),
                 get("a"),
             ],
         ),
+        scenario(
+            "numbers that are missing",
+            [redis("RPUSH {q}:wait a"), redis("HSET {q}:a name n data {} opts {} timestamp 5"), get("a")],
+        )
+        .not_oxmq("they are read as 0, not as something that is no number"),
         scenario(
             "a missing job",
             [

@@ -91,6 +91,16 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario(
             "a delayed retry fetches the next job",
             [add("a").attempts(2).backoff("fixed", 1_000), add("b"), fetch(), fail("a").and_fetch(), complete("$last")],
+        )
+        .not_oxmq("the marker for the retry is written also when another job was fetched"),
+        scenario(
+            "a refused retry promotes nothing",
+            [add("a").attempts(2), fetch(), add("b").delay(1_000), wait(2_000), fail("a").token("other"), counts()],
+        )
+        .not_oxmq("a refusal leaves everything as it was"),
+        scenario(
+            "a refused failure fetches nothing",
+            [add("a").attempts(2), add("b"), fetch(), fail("a").token("other").and_fetch(), counts()],
         ),
         scenario(
             "a delayed retry finds nothing next",
