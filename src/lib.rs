@@ -29,4 +29,6 @@ pub use options::{
 pub use queue::{Add, AddBulk, Added, JobLogs, JobOutcome, Metrics, NewJob, Queue, QueueMeta, RetryOptions};
 pub use state::{JobCounts, JobState, UnknownState};
 pub use wire::{EventId, JsonText, QueueEvent};
-pub use worker::{Erased, ManualWorker, Processor, Report, Router, Worker, WorkerBuilder, WorkerEvent, WorkerEvents};
+pub use worker::{
+    Erased, ManualWorker, Processor, Report, Router, Worker, WorkerBuilder, WorkerCounts, WorkerEvent, WorkerEvents,
+};

@@ -11,7 +11,7 @@ mod read;
 #[cfg(test)]
 mod read_tests;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub(crate) use add::Coalescer;
 pub use read::{ChildCounts, ClientInfo};

@@ -156,7 +156,7 @@ impl<D, R> Job<D, R> {
 
     async fn end(&self, op: &'static str, end: End, token: &str, want: usize) -> Result<Decided> {
         let raw = &self.core.raw;
-        let outcome = Outcome { id: raw.id.clone(), token: token.to_owned(), start: raw.attempts_started, end };
+        let outcome = Outcome { id: raw.id.as_str().into(), token: token.into(), start: raw.attempts_started, end };
         let decided = settle(op, &self.core.queue, &self.options(), &[outcome], want, token).await?;
         match decided.settled.codes.first() {
             Some(Err(reason)) => Err(Error::refused(op, self.id(), *reason)),
@@ -188,7 +188,7 @@ pub(crate) async fn settle(
 ) -> Result<Decided> {
     let engine = queue.engine();
     let mut ask = Ask { only_if_settled: !outcomes.is_empty(), ..Ask::of(options, want) };
-    let call = engine.settle(&mut ask, outcomes, || token.to_owned());
+    let call = engine.settle(&mut ask, outcomes, || token.into());
     match tokio::time::timeout(engine.link.options().command_timeout * 2, call).await {
         Ok(decided) => decided,
         Err(_) => Err(Error::OutcomeUnknown { op }),
@@ -204,7 +204,7 @@ pub(crate) fn next<D: DeserializeOwned, R>(
     let Settled { jobs, limited_ms, next_due, .. } = decided.settled;
     let job = jobs.into_iter().next().map(|handed| {
         let raw = decode(handed, queue, options)?;
-        let attempt = Arc::new(super::Attempt::new(raw.id.clone(), decided.token));
+        let attempt = Arc::new(super::Attempt::new(raw.id.as_str().into(), decided.token));
         held(queue, options, raw, Some(attempt))
     });
     let next_due = Some(next_due).filter(|due| *due > 0).map(from_epoch_ms);

@@ -17,18 +17,18 @@ use crate::wire::job::RawJob;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueMeta {
-    /// How many jobs may be active at once, over all workers.
-    pub concurrency: Option<u64>,
-    /// How many jobs may be fetched in one window of the global rate limit.
-    pub max: Option<u64>,
-    /// The length of that window in ms.
-    pub duration: Option<u64>,
-    /// About how many events are kept.
-    pub max_len_events: Option<u64>,
-    /// Whether the queue is paused.
-    pub paused: bool,
     /// `<library>:<version>` of the queue opened last.
     pub version: Option<String>,
+    /// Whether the queue is paused.
+    pub paused: bool,
+    /// About how many events are kept.
+    pub max_len_events: Option<u64>,
+    /// How many jobs may be active at once, over all workers.
+    pub concurrency: Option<u64>,
+    /// The length of one window of the global rate limit, in ms.
+    pub duration: Option<u64>,
+    /// How many jobs may be fetched in such a window.
+    pub max: Option<u64>,
     /// Fields of others.
     pub others: Vec<(String, String)>,
 }
