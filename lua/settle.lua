@@ -132,6 +132,8 @@ local function finish(kind, id, job, held, value, keep, field)
     pending[#pending + 1] = id
     call("HSET", job, field, value, "finishedOn", ARGV[1], "atm", digits(attempts))
     if kind == "failed" then call("HDEL", job, "defa") end
+    -- As in Node, a parent that retention releases is announced before the job that made room; in a batch after it.
+    if #starts == 1 then record(kind) end
   end
   call("XADD", EVENTS, "*", "event", kind, "jobId", id, field, value, "prev", "active")
   counts[kind] = counts[kind] + 1
