@@ -73,6 +73,7 @@ fn flow_has_policy(node: &FlowNode) -> bool {
 }
 
 /// What becomes of a step where the sides part.
+#[expect(clippy::large_enum_variant, reason = "one at a time")]
 pub enum Amend {
     /// It is a difference: the run fails.
     No,
