@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner
 
 use super::ops::*;
 use super::scenarios::{
-    Step, add, add_numbered, complete, expire_check, fail, fetch, flow, get, lose_lock, node, op, state, wait,
+    Step, add, add_numbered, complete, expire_check, fail, fetch, flow, get, lose_lock, node, op, redis, state, wait,
 };
 use super::twin::{BEGIN, Mismatch, Twin, What};
 
@@ -203,8 +203,9 @@ fn held(id: impl Strategy<Value = String>) -> impl Strategy<Value = Step> {
 }
 
 fn one_job(id: impl Strategy<Value = String>) -> impl Strategy<Value = Step> {
-    (id, 0..8_u8).prop_map(|(job, kind)| {
+    (id, 0..9_u8).prop_map(|(job, kind)| {
         op(match kind {
+            8 => Op::ChangePriority { job, opts: PriorityOpts { priority: Some(2), lifo: Some(true) } },
             0 => Op::Promote { job },
             1 => Op::ChangeDelay { job, delay: 2_000 },
             2 => Op::ChangePriority { job, opts: PriorityOpts { priority: Some(1), lifo: None } },
@@ -256,6 +257,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(op(Op::StalledCheck)),
         2 => Just(expire_check()),
         2 => id().prop_map(|id| lose_lock(&id)),
+        // As a waiting worker does: who writes a marker when is seen only where there is none.
+        5 => Just(redis("ZPOPMIN {q}:marker")),
     ];
     let read = (id(), any::<bool>()).prop_map(|(id, whole)| if whole { get(&id) } else { state(&id) });
     prop_oneof![
@@ -267,7 +270,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => one_job(id()),
         2 => all,
         2 => family,
-        2 => stall,
+        4 => stall,
         1 => read,
     ]
 }

@@ -27,6 +27,8 @@ pub struct OxmqSide {
     /// Jobs as they were fetched, for calls on one that has gone since.
     fetched: HashMap<(String, String), Job>,
     options: HashMap<String, ops::WorkerOpts>,
+    /// What the helper is to be told of a queue before it does something to it.
+    untold: HashMap<String, Op>,
     /// How many numbers of the jitter were drawn.
     drawn: Arc<AtomicU32>,
 }
@@ -82,6 +84,7 @@ impl OxmqSide {
             workers: HashMap::new(),
             fetched: HashMap::new(),
             options: HashMap::new(),
+            untold: HashMap::new(),
             drawn: Arc::default(),
         }
     }
@@ -339,6 +342,7 @@ impl Side for OxmqSide {
         self.workers.clear();
         self.fetched.clear();
         self.options.clear();
+        self.untold.clear();
         self.drawn.store(0, Ordering::Relaxed);
         self.helper.begin(prefix).await;
     }
@@ -351,13 +355,15 @@ impl Side for OxmqSide {
     async fn run(&mut self, queue: &str, op: &Op) -> Reply {
         let op: Op = serde_json::from_value(for_prefix(op, &self.prefix)).expect("still an operation");
         let answer = match &op {
-            op if needs_help(op) => return self.helper.run(queue, op).await,
-            Op::SetQueue { opts } => {
-                let answer = self.set_queue(queue, opts).await;
-                if answer.is_ok() {
-                    self.helper.run(queue, &op).await;
+            op if needs_help(op) => {
+                if let Some(set) = self.untold.remove(queue) {
+                    self.helper.run(queue, &set).await;
                 }
-                answer
+                return self.helper.run(queue, op).await;
+            }
+            Op::SetQueue { opts } => {
+                self.untold.insert(queue.to_owned(), op.clone());
+                self.set_queue(queue, opts).await
             }
             Op::SetWorker { opts } => {
                 self.options.insert(queue.to_owned(), opts.clone());
@@ -431,8 +437,11 @@ async fn read(q: &Queue, prefix: &str, queue: &str, op: &Op) -> Answer {
         Op::Count => json!(q.count().await?),
         Op::GetJobs { states: names, start, end, asc } => {
             let jobs = q.get_jobs(&states(names)?, *start, *end, *asc).await?;
-            let ids = jobs.into_iter().map(|job| Ok(job?.id().to_owned()));
-            json!(ids.collect::<Result<Vec<_>, Error>>()?)
+            let ids = jobs.into_iter().map(|job| match job {
+                Ok(job) => json!(job.id()),
+                Err(unreadable) => json!(unreadable.to_string()),
+            });
+            ids.collect()
         }
         Op::GetRanges { states: names, start, end, asc } => {
             json!(q.get_ranges(&states(names)?, *start, *end, *asc).await?)

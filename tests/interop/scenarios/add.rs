@@ -82,6 +82,12 @@ pub fn scenarios() -> Vec<Scenario> {
             "colons in ids are refused but for two",
             [add("a:b"), add("a:b:c"), add("a:b:c:d"), add("0:1:2"), counts()],
         ),
+        scenario(
+            "a number with many digits",
+            [add("a")
+                .opts(|o| o.backoff = Some(Backoff { kind: "fixed".into(), delay: Some(1), jitter: Some(1.0 / 3.0) }))],
+        )
+        .not_oxmq("options are stored as they were given"),
         scenario("an empty id is none", [add(""), counts()])
             .not_oxmq("it is refused: who gives an id wants to find the job by it"),
         scenario("an id that is a key of the queue", [add("a").delay(50), add("meta"), add("marker"), counts()])

@@ -145,6 +145,38 @@ pub fn scenarios() -> Vec<Scenario> {
             ],
         ),
         scenario(
+            "a page behind many ids without a job",
+            [
+                (0..8).map(|i| redis(&format!("RPUSH {{q}}:wait ghost{i}"))).collect(),
+                vec![
+                    redis("LPUSH {q}:wait a"),
+                    redis("HSET {q}:a name n data {} opts {} timestamp 5 delay 0 priority 0"),
+                ],
+                vec![op(Op::GetJobs { states: texts(&["wait"]), start: 0, end: 0, asc: true })],
+            ]
+            .concat(),
+        )
+        .not_oxmq("the page is filled however many there are"),
+        scenario(
+            "one job that cannot be read",
+            [
+                add("a"),
+                redis("LPUSH {q}:wait b"),
+                redis("HSET {q}:b name n data {} opts oops timestamp 5 delay 0 priority 0"),
+                op(Op::GetJobs { states: texts(&["wait"]), start: 0, end: -1, asc: true }),
+            ],
+        )
+        .not_oxmq("the others are listed"),
+        scenario(
+            "ranges of several lists",
+            [
+                redis("RPUSH {q}:paused b a"),
+                redis("RPUSH {q}:wait d c"),
+                op(Op::GetRanges { states: texts(&["paused", "waiting"]), start: 0, end: -1, asc: true }),
+            ],
+        )
+        .not_oxmq("each is in its order"),
+        scenario(
             "numbers that are missing",
             [redis("RPUSH {q}:wait a"), redis("HSET {q}:a name n data {} opts {} timestamp 5"), get("a")],
         )

@@ -278,5 +278,25 @@ pub fn scenarios() -> Vec<Scenario> {
             .concat(),
         ),
         scenario("retrying none", [retry_all("failed"), retry_all("completed")]),
+        scenario(
+            "a backoff that the worker does not know",
+            [add("a").attempts(2).backoff("mine", 1_000), fetch(), fail("a"), state("a")],
+        )
+        .not_oxmq("the job is tried again after its delay, and not left active"),
+        scenario(
+            "a failure without a message",
+            [
+                add("a"),
+                fetch(),
+                op(Op::MoveToFailed {
+                    job: "a".into(),
+                    token: "t".into(),
+                    message: String::new(),
+                    kind: FailKind::Error,
+                    fetch_next: false,
+                }),
+            ],
+        )
+        .not_oxmq("there is a reason always: waiting callers of Node cannot do with an empty one"),
     ]
 }
