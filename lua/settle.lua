@@ -2,7 +2,7 @@
 
 KEYS    1 base      "<prefix>:<queue>:", which every key of the queue begins with
 ARGV    1 now       ms, the caller's clock
-        2 want      how many jobs to hand out; 0 for none
+        2 want      how many jobs to hand out; 0 for none, below 0 only if an outcome was accepted
         3 token     the lock of the jobs handed out; "0" for none
         4 lock_ms   how long that lock lives
         5 worker    name of the worker, written to `pb`; may be empty
@@ -26,7 +26,7 @@ USES    codes, queue, settings, wake, rarely, delay, prioritize, promote, releas
 COST    per completed job: HMGET, LREM, HSET, XADD and its share of MGET, DEL, SREM, EXISTS, ZADD;
         per job handed out: HLEN, HMGET, SET, XADD, HSET and its share of RPOP, LPUSH; at most 1,000 of either
 ]]
-local now, want = tonumber(ARGV[1]), tonumber(ARGV[2])
+local now, want = tonumber(ARGV[1]), math.abs(tonumber(ARGV[2]))
 local WIDTH = { completed = 5, failed = 8, retry = 7, delayed = 8, waiting = 3, children = 4 }
 
 -- Where each outcome begins, and everything that can be read for all of them at once.
@@ -61,7 +61,7 @@ end
 
 local codes, unlocked, freed, settled, ended, completed, failed = {}, {}, {}, 0, 0, 0, 0
 -- Completed and failed jobs, with their scores, that are not recorded yet, and the rule that keeps them.
-local record = { completed = {}, failed = {} }
+local record = { completed = {}, failed = {}, alone = total == 1 }
 
 local function refusal(kind, job, token, lock, child)
   local held = redis.pcall("HMGET", job, "ats", "atm", "parentKey", "deid")
@@ -125,7 +125,7 @@ end
 if ARGV[8] ~= "" then rarely().count(completed, failed, tonumber(ARGV[8]), now) end
 
 local handed, limited, due, ghosts, shut = {}, 0, 0, {}, false
-if want > 0 then
+if want > 0 and (settled > 0 or tonumber(ARGV[2]) > 0) then
   handed, limited, due, ghosts, shut = take(ARGV[1], want, ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7])
 end
 if ended > 0 and #handed == 0 and limited == 0 and due == 0 and not shut

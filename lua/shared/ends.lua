@@ -70,6 +70,8 @@ local function finish(kind, id, job, held, value, keep, field, record)
     kept[#kept + 1], kept[#kept + 2] = ARGV[1], id
     call("HSET", job, field, value, "finishedOn", ARGV[1], "atm", digits(attempts))
     if kind == "failed" then call("HDEL", job, "defa") end
+    -- As in Node, a parent that retention releases is announced before the job that made room; in a batch after it.
+    if record.alone then flush(record, ARGV[1]) end
   end
   call("XADD", EVENTS, "*", "event", kind, "jobId", id, field, value, "prev", "active")
   return attempts
