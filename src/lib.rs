@@ -11,6 +11,7 @@ mod job;
 mod keys;
 mod options;
 mod queue;
+mod scheduler;
 mod script;
 mod state;
 mod wire;
@@ -27,6 +28,7 @@ pub use options::{
     Backoff, Deduplication, FailedAttempt, JobOptions, KeepJobs, OnChildFailure, ParentRef, Retry, WorkerOptions,
 };
 pub use queue::{Add, AddBulk, Added, JobLogs, Metrics, NewJob, Queue, QueueMeta, RetryOptions};
+pub use scheduler::Repeat;
 pub use state::{JobCounts, JobState, UnknownState};
 pub use wire::{EventId, JsonText, QueueEvent};
 pub use worker::{

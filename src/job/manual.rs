@@ -47,7 +47,7 @@ impl<D, R> Job<D, R> {
         D: DeserializeOwned,
     {
         let decided = self.end("move_to_completed", self.completed(result)?, token, 1).await?;
-        next(&self.core.queue, &self.options(), decided)
+        next(&self.core.queue, &self.options(), decided).await
     }
 
     /// Ends the attempt as failed, or as moved: its error, and the job's attempts and backoff, decide. One round trip.
@@ -75,7 +75,7 @@ impl<D, R> Job<D, R> {
         D: DeserializeOwned,
     {
         let decided = self.end("move_to_failed", self.failed(error.into()).await?, token, 1).await?;
-        next(&self.core.queue, &self.options(), decided)
+        next(&self.core.queue, &self.options(), decided).await
     }
 
     /// Lets the active job run again at a moment, without spending an attempt. A moment that has passed means now.
@@ -181,13 +181,20 @@ pub(crate) async fn settle(
 }
 
 /// The job that a call has handed out.
-pub(crate) fn next<D: DeserializeOwned, R>(
+///
+/// As for a worker, a scheduler makes its next run first.
+pub(crate) async fn next<D: DeserializeOwned, R>(
     queue: &Arc<QueueCore>,
     options: &Arc<WorkerOptions>,
     decided: Decided,
 ) -> Result<Option<Job<D, R>>> {
     let Some(handed) = decided.settled.jobs.into_iter().next() else { return Ok(None) };
     let raw = decode(handed, queue, options)?;
+    if let Some(key) = raw.repeat_job_key()
+        && let Err(error) = crate::scheduler::advance(queue.engine(), key, &raw).await
+    {
+        tracing::warn!(%error, "the job is handed out all the same");
+    }
     let attempt = super::Attempt::new(raw.id.clone(), decided.token);
     let core =
         JobCore { queue: Arc::clone(queue), raw, attempt: Some(Arc::new(attempt)), options: Some(Arc::clone(options)) };

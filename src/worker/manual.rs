@@ -64,7 +64,7 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     #[doc(alias = "getNextJob")]
     pub async fn get_next_job(&self, token: &str) -> Result<Option<Job<D, R>>> {
         let decided = manual::settle("get_next_job", &self.queue, &self.options, &[], 1, token).await?;
-        manual::next(&self.queue, &self.options, decided)
+        manual::next(&self.queue, &self.options, decided).await
     }
 
     /// The next job, waiting for one at most this long.
@@ -79,7 +79,7 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
         loop {
             let decided = manual::settle("get_next_job", &self.queue, &self.options, &[], 1, token).await?;
             let due = decided.settled.next_due;
-            if let Some(job) = manual::next(&self.queue, &self.options, decided)? {
+            if let Some(job) = manual::next(&self.queue, &self.options, decided).await? {
                 return Ok(Some(job));
             }
             let engine = self.queue.engine();

@@ -13,6 +13,7 @@ use super::{Inner, verdict::fail};
 use crate::clock::millis;
 use crate::error::{BoxError, Error, Halt};
 use crate::job::{Attempt, CancelReason, JobCore};
+use crate::scheduler;
 use crate::script::settle::{End, Handed, Outcome};
 use crate::wire::job::{RawJob, UndecodableKind};
 
@@ -43,6 +44,11 @@ pub(crate) async fn perform(
             raw.attempts_started += 1;
             raw.processed_on = i64::try_from(worker.queue.engine().clock.now_ms()).ok();
             unfinished.start = raw.attempts_started;
+            if let Some(key) = raw.repeat_job_key()
+                && !schedule_next(&worker, key, &raw, &attempt).await
+            {
+                return;
+            }
             attempt_job(&worker, raw, &attempt).await
         }
         Err(undecodable) => {
@@ -59,6 +65,22 @@ pub(crate) async fn perform(
         worker.events.error(Error::InvalidOption { option: "backoff_strategy", problem: complaint });
     }
     unfinished.finish(verdict.end);
+}
+
+/// Makes the next run of the scheduler that this job is a run of. That it cannot be made is no reason not to process
+/// this one: Node leaves such a job active for ever, here it is told as an error.
+///
+/// False if the attempt was told to stop meanwhile; then the job is to be handed back.
+async fn schedule_next(worker: &Inner, key: &str, raw: &RawJob, attempt: &Attempt) -> bool {
+    tokio::select! {
+        advanced = scheduler::advance(worker.queue.engine(), key, raw) => {
+            if let Err(error) = advanced {
+                worker.events.error(error);
+            }
+            true
+        }
+        () = attempt.cancellation().cancelled() => false,
+    }
 }
 
 async fn attempt_job(worker: &Arc<Inner>, raw: RawJob, attempt: &Arc<Attempt>) -> Verdict {

@@ -18,3 +18,4 @@ pub mod scenarios;
 pub mod twin;
 
 mod node_twins;
+mod schedulers;

@@ -414,6 +414,22 @@ const ops = {
     return found;
   }),
 
+  // When cron patterns are due, by the parser that BullMQ uses: times, or the error.
+  cron: async (a) => {
+    const { CronExpressionParser } = await import('cron-parser');
+    return a.cases.map(({ pattern, tz, from, count, hashSeed }) => {
+      try {
+        let at = from;
+        return Array.from({ length: count }, () => {
+          at = CronExpressionParser.parse(pattern, { currentDate: new RealDate(at), tz, hashSeed }).next().getTime();
+          return at;
+        });
+      } catch (err) {
+        return err.message;
+      }
+    });
+  },
+
   // Running on their own
   startWorker: async (a) => {
     await queueOf(a);
