@@ -153,7 +153,7 @@ impl<D, R> Job<D, R> {
 
     async fn end(&self, op: &'static str, end: End, token: &str, want: usize) -> Result<Decided> {
         let raw = &self.core.raw;
-        let outcome = Outcome { id: raw.id.clone(), token: token.to_owned(), start: raw.attempts_started, end };
+        let outcome = Outcome { id: raw.id.as_str().into(), token: token.into(), start: raw.attempts_started, end };
         let decided = settle(op, &self.core.queue, &self.options(), &[outcome], want, token).await?;
         match decided.settled.codes.first() {
             Some(Err(reason)) => Err(Error::refused(op, self.id(), *reason)),
@@ -173,7 +173,7 @@ pub(crate) async fn settle(
 ) -> Result<Decided> {
     let engine = queue.engine();
     let mut ask = Ask::of(options, want);
-    let call = engine.settle(&mut ask, outcomes, || token.to_owned());
+    let call = engine.settle(&mut ask, outcomes, || token.into());
     match tokio::time::timeout(engine.link.options().command_timeout * 2, call).await {
         Ok(decided) => decided,
         Err(_) => Err(Error::OutcomeUnknown { op }),
@@ -195,7 +195,7 @@ pub(crate) async fn next<D: DeserializeOwned, R>(
     {
         tracing::warn!(%error, "the job is handed out all the same");
     }
-    let attempt = super::Attempt::new(raw.id.clone(), decided.token);
+    let attempt = super::Attempt::new(raw.id.as_str().into(), decided.token);
     let core =
         JobCore { queue: Arc::clone(queue), raw, attempt: Some(Arc::new(attempt)), options: Some(Arc::clone(options)) };
     Job::read(Arc::new(core)).map(Some)

@@ -235,7 +235,7 @@ impl<D, R> Job<D, R> {
     /// The lock token of the attempt that this job was handed out for.
     #[must_use]
     pub fn token(&self) -> Option<&str> {
-        self.core.attempt.as_ref().map(|attempt| attempt.token())
+        self.core.attempt.as_ref().map(|attempt| attempt.token().as_ref())
     }
 
     /// Fires when the attempt should stop: the lock was lost, the time is over, the worker closes, or

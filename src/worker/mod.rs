@@ -59,8 +59,8 @@ impl Tokens {
         Self { worker: uuid::Uuid::new_v4().to_string(), next: AtomicU64::new(0) }
     }
 
-    pub(crate) fn next(&self) -> String {
-        format!("{}:{}", self.worker, self.next.fetch_add(1, Ordering::Relaxed))
+    pub(crate) fn next(&self) -> Arc<str> {
+        format!("{}:{}", self.worker, self.next.fetch_add(1, Ordering::Relaxed)).into()
     }
 }
 
