@@ -14,6 +14,7 @@ mod queue;
 mod scheduler;
 mod script;
 mod state;
+mod telemetry;
 mod wire;
 mod worker;
 

@@ -421,7 +421,7 @@ const ops = {
       try {
         let at = from;
         return Array.from({ length: count }, () => {
-          at = CronExpressionParser.parse(pattern, { currentDate: new RealDate(at), tz, hashSeed }).next().getTime();
+          at = CronExpressionParser.parse(pattern, { currentDate: at, tz, hashSeed }).next().getTime();
           return at;
         });
       } catch (err) {
