@@ -19,3 +19,4 @@ pub mod twin;
 
 mod node_twins;
 mod schedulers;
+mod telemetry;
