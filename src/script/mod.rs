@@ -194,3 +194,6 @@ pub(crate) fn string(value: Value) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

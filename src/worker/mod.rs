@@ -174,6 +174,13 @@ impl WorkerBuilder {
         self
     }
 
+    /// Where the jitter of a backoff takes its numbers from, each in [0, 1). Default: a random number each time; tests
+    /// may want others.
+    pub fn jitter_source(mut self, source: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
+        self.options = self.options.jitter_source(source);
+        self
+    }
+
     /// All options at once, in place of those set so far.
     pub fn options(mut self, options: WorkerOptions) -> Self {
         self.options = options;

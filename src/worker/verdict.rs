@@ -79,7 +79,10 @@ fn when_to_retry(
 ) -> Retry {
     let Some(backoff) = &raw.options.backoff else { return Retry::Now };
     let after = |ms| if ms == 0 { Retry::Now } else { Retry::After(Duration::from_millis(ms)) };
-    if let Some(ms) = next_delay(backoff, failures, fastrand::f64()) {
+    // Drawn only where it is used, so that a source of one's own can be followed.
+    let drawn = |_| worker.jitter_source.as_ref().map_or_else(fastrand::f64, |source| source());
+    let random = backoff.jitter.filter(|jitter| *jitter > 0.0).map_or(0.0, drawn);
+    if let Some(ms) = next_delay(backoff, failures, random) {
         return after(ms);
     }
     let Some(strategy) = &worker.backoff_strategy else {

@@ -14,9 +14,11 @@
 pub mod generate;
 pub mod node_side;
 pub mod ops;
+pub mod oxmq_side;
 pub mod scenarios;
 pub mod twin;
 
 mod node_twins;
 mod schedulers;
 mod telemetry;
+mod oxmq_twins;
