@@ -33,8 +33,10 @@ mod job;
 mod keys;
 mod options;
 mod queue;
+mod scheduler;
 mod script;
 mod state;
+mod telemetry;
 mod wire;
 mod worker;
 
@@ -49,6 +51,7 @@ pub use options::{
     Backoff, Deduplication, FailedAttempt, JobOptions, KeepJobs, OnChildFailure, ParentRef, Retry, WorkerOptions,
 };
 pub use queue::{Add, AddBulk, Added, JobLogs, JobOutcome, Metrics, NewJob, Queue, QueueMeta, RetryOptions};
+pub use scheduler::Repeat;
 pub use state::{JobCounts, JobState, UnknownState};
 pub use wire::{EventId, JsonText, QueueEvent};
 pub use worker::{
