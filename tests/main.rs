@@ -1,4 +1,6 @@
 //! One binary for all integration tests, so that the support code is built once.
 
 mod common;
+mod faults;
 mod interop;
+mod worker;
