@@ -15,7 +15,7 @@ RETURN  array, three values per job in order: outcome, id, other
                     run after the active owner  4 created in place of the delayed job `other`
                     or a code below 0: nothing was done
 EVENTS  added, waiting, delayed, waiting-children, duplicated, deduplicated, removed
-USES    codes, queue, settings, wake, delay, prioritize, release, detach, attach, dedup, outcomes
+USES    codes, outcomes, queue, settings, wake, delay, prioritize, release, detach, attach, dedup
 COST    per job: HSET, two XADD and its share of LPUSH or ZADD; at most 1,000 jobs
 ]]
 local jobs, keys, numbered, with_parents = {}, {}, 0, false

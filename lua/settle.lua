@@ -79,15 +79,21 @@ end
 local function refusal(kind, job, token, lock, child)
   local held = redis.pcall("HMGET", job, "ats", "atm", "parentKey", "deid", "priority")
   if held.err then return WRONG_TYPE end
-  if held[3] and type(redis.pcall("SCARD", held[3] .. ":dependencies")) ~= "number" then return WRONG_TYPE end
+  if held[3] then
+    held.parent = parent_of(job)
+    if held.parent and not is_sound(held.parent) then return WRONG_TYPE end
+  end
+  if held[4] and not can_end_deduplication(held[4]) then return WRONG_TYPE end
   if not held[1] and call("EXISTS", job) == 0 then return MISSING_JOB end
-  if kind == "completed" and families then
-    if call("SCARD", job .. ":dependencies") > 0 then return PENDING_DEPENDENCIES end
-    if call("ZCARD", job .. ":unsuccessful") > 0 then return FAILED_CHILDREN end
-  elseif kind == "children" then
-    if call("ZCARD", job .. ":unsuccessful") > 0 then return FAILED_CHILDREN end
-    local pending = job .. ":dependencies"
-    if child ~= "" and call("SISMEMBER", pending, child) == 0 or call("SCARD", pending) == 0 then return 1 end
+  if kind == "children" or kind == "completed" and families then
+    local pending, failed = redis.pcall("SCARD", job .. ":dependencies"), redis.pcall("ZCARD", job .. ":unsuccessful")
+    if type(pending) ~= "number" or type(failed) ~= "number" then return WRONG_TYPE end
+    if kind == "completed" and pending > 0 then return PENDING_DEPENDENCIES end
+    if failed > 0 then return FAILED_CHILDREN end
+    if kind == "children" then
+      if pending == 0 then return 1 end
+      if child ~= "" and call("SISMEMBER", job .. ":dependencies", child) == 0 then return 1 end
+    end
   end
   if token ~= "0" and lock ~= token then return lock and LOCK_MISMATCH or MISSING_LOCK end
   return nil, held
@@ -106,8 +112,12 @@ local function finish(kind, id, job, held, value, keep, field)
     trimmed = true
   end
   if held[4] then end_deduplication(id, held[4], now) end
-  if held[3] then
-    if kind == "completed" then child_completed(job, value, now) else child_failed(job, value, now) end
+  if held.parent then
+    if kind == "completed" then
+      child_completed(held.parent, job, value, now)
+    else
+      child_failed(held.parent, job, value, now)
+    end
   end
   local attempts = (tonumber(held[2] or "") or 0) + 1
   if keep == "0" then

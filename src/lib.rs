@@ -22,11 +22,13 @@ pub use connection::{Address, ConnectOptions};
 pub use engine::{ChildCounts, ClientInfo};
 pub use error::{BoxError, Error, Halt, Reason, Result};
 pub use events::{Delivery, EventsFrom, EventsOptions, QueueEvents};
-pub use job::{CancelReason, Job};
+pub use job::{CancelReason, Dependencies, Fetched, Job};
 pub use options::{
     Backoff, Deduplication, FailedAttempt, JobOptions, KeepJobs, OnChildFailure, ParentRef, Retry, WorkerOptions,
 };
-pub use queue::{Add, AddBulk, Added, JobLogs, Metrics, NewJob, Queue, QueueMeta, RetryOptions};
+pub use queue::{Add, AddBulk, Added, JobLogs, JobOutcome, Metrics, NewJob, Queue, QueueMeta, RetryOptions};
 pub use state::{JobCounts, JobState, UnknownState};
 pub use wire::{EventId, JsonText, QueueEvent};
-pub use worker::{Erased, ManualWorker, Processor, Report, Router, Worker, WorkerBuilder, WorkerEvent, WorkerEvents};
+pub use worker::{
+    Erased, ManualWorker, Processor, Report, Router, Worker, WorkerBuilder, WorkerCounts, WorkerEvent, WorkerEvents,
+};

@@ -14,22 +14,22 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum JobState {
-    /// Ready to run, without a priority.
-    Waiting,
-    /// A worker runs it.
-    Active,
-    /// Not due yet.
-    Delayed,
-    /// Ready to run, with a priority.
-    Prioritized,
-    /// Finished with success.
-    Completed,
-    /// Finished without success, no attempts left.
-    Failed,
     /// Waits for its children.
     WaitingChildren,
+    /// Not due yet.
+    Delayed,
+    /// Ready to run, without a priority.
+    Waiting,
     /// In the list that BullMQ 5 uses in place of `wait` while the queue is paused. BullMQ reports it as waiting.
     Paused,
+    /// Ready to run, with a priority.
+    Prioritized,
+    /// A worker runs it.
+    Active,
+    /// Finished without success, no attempts left.
+    Failed,
+    /// Finished with success.
+    Completed,
     /// In none of the above.
     Unknown,
 }
@@ -51,14 +51,14 @@ impl JobState {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Waiting => "waiting",
-            Self::Active => "active",
-            Self::Delayed => "delayed",
-            Self::Prioritized => "prioritized",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
             Self::WaitingChildren => "waiting-children",
+            Self::Delayed => "delayed",
+            Self::Waiting => "waiting",
             Self::Paused => "paused",
+            Self::Prioritized => "prioritized",
+            Self::Active => "active",
+            Self::Failed => "failed",
+            Self::Completed => "completed",
             Self::Unknown => "unknown",
         }
     }
@@ -112,39 +112,30 @@ impl FromStr for JobState {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JobCounts {
-    /// See [`JobState::Waiting`].
-    pub waiting: u64,
-    /// See [`JobState::Active`].
-    pub active: u64,
-    /// See [`JobState::Delayed`].
-    pub delayed: u64,
-    /// See [`JobState::Prioritized`].
-    pub prioritized: u64,
-    /// See [`JobState::Completed`].
-    pub completed: u64,
-    /// See [`JobState::Failed`].
-    pub failed: u64,
     /// See [`JobState::WaitingChildren`].
     pub waiting_children: u64,
+    /// See [`JobState::Delayed`].
+    pub delayed: u64,
+    /// See [`JobState::Waiting`].
+    pub waiting: u64,
     /// See [`JobState::Paused`].
     pub paused: u64,
+    /// See [`JobState::Prioritized`].
+    pub prioritized: u64,
+    /// See [`JobState::Active`].
+    pub active: u64,
+    /// See [`JobState::Failed`].
+    pub failed: u64,
+    /// See [`JobState::Completed`].
+    pub completed: u64,
 }
 
 impl JobCounts {
     /// The number of jobs in this state; 0 for `Unknown`.
     #[must_use]
     pub fn get(&self, state: JobState) -> u64 {
-        match state {
-            JobState::Waiting => self.waiting,
-            JobState::Active => self.active,
-            JobState::Delayed => self.delayed,
-            JobState::Prioritized => self.prioritized,
-            JobState::Completed => self.completed,
-            JobState::Failed => self.failed,
-            JobState::WaitingChildren => self.waiting_children,
-            JobState::Paused => self.paused,
-            JobState::Unknown => 0,
-        }
+        let mut counts = *self;
+        counts.slot(state).map_or(0, |count| *count)
     }
 
     /// All jobs counted.
@@ -154,17 +145,23 @@ impl JobCounts {
     }
 
     pub(crate) fn set(&mut self, state: JobState, count: u64) {
-        match state {
-            JobState::Waiting => self.waiting = count,
-            JobState::Active => self.active = count,
-            JobState::Delayed => self.delayed = count,
-            JobState::Prioritized => self.prioritized = count,
-            JobState::Completed => self.completed = count,
-            JobState::Failed => self.failed = count,
-            JobState::WaitingChildren => self.waiting_children = count,
-            JobState::Paused => self.paused = count,
-            JobState::Unknown => {}
+        if let Some(slot) = self.slot(state) {
+            *slot = count;
         }
+    }
+
+    fn slot(&mut self, state: JobState) -> Option<&mut u64> {
+        Some(match state {
+            JobState::WaitingChildren => &mut self.waiting_children,
+            JobState::Delayed => &mut self.delayed,
+            JobState::Waiting => &mut self.waiting,
+            JobState::Paused => &mut self.paused,
+            JobState::Prioritized => &mut self.prioritized,
+            JobState::Active => &mut self.active,
+            JobState::Failed => &mut self.failed,
+            JobState::Completed => &mut self.completed,
+            JobState::Unknown => return None,
+        })
     }
 }
 

@@ -1,45 +1,93 @@
 //! The oxmq side of the comparison; see `common.rs` for what it does and how it reports.
 
-use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
+use oxmq::{Client, ConnectOptions, Halt, Job, NewJob, Queue, Worker, WorkerBuilder};
 
-use super::common::{Payload, Peer, Place, Spec};
+use super::common::{JOB_NAME, Payload, Peer, Place, Spec};
 
-/// Cannot be made as long as the library has no queue; every method but `connect` is therefore unreachable.
-pub(crate) enum Oxmq {}
+pub(crate) struct Oxmq {
+    client: Client,
+    queue: Queue<Payload, ()>,
+}
+
+/// A worker, from its options to its end.
+pub(crate) struct Running {
+    builder: Option<WorkerBuilder>,
+    worker: Option<Worker>,
+}
 
 impl Peer for Oxmq {
-    type Worker = Infallible;
+    type Worker = Running;
 
-    async fn connect(_place: &Place) -> Result<Self> {
-        bail!("this version of oxmq cannot connect to Redis yet")
+    async fn connect(place: &Place) -> Result<Self> {
+        let connect = ConnectOptions::from_url(&place.redis)?;
+        let client = Client::builder(connect).prefix(&place.prefix).connect().await?;
+        let queue = client.queue(place.queue)?;
+        queue.open().await;
+        Ok(Self { client, queue })
     }
 
-    async fn add(&self, _payload: &Payload) -> Result<()> {
-        match *self {}
+    async fn add(&self, payload: &Payload) -> Result<()> {
+        self.queue.add(JOB_NAME, payload.clone()).await?;
+        Ok(())
     }
 
-    async fn add_bulk(&self, _payload: &Payload, _specs: &[Spec]) -> Result<()> {
-        match *self {}
+    async fn add_bulk(&self, payload: &Payload, specs: &[Spec]) -> Result<()> {
+        let jobs = specs.iter().map(|spec| {
+            let mut job = NewJob::new(JOB_NAME, payload.clone());
+            if let Some(priority) = spec.priority {
+                job = job.priority(priority);
+            }
+            if let Some(delay) = spec.delay {
+                job = job.delay(delay);
+            }
+            if let Some(attempts) = spec.attempts {
+                job = job.attempts(attempts);
+            }
+            if spec.remove_on_complete {
+                job = job.remove_on_complete(true);
+            }
+            job
+        });
+        for added in self.queue.add_bulk(jobs).await? {
+            added?;
+        }
+        Ok(())
     }
 
-    async fn worker<P>(&self, _concurrency: usize, _processor: P) -> Result<Infallible>
+    async fn worker<P>(&self, concurrency: usize, processor: P) -> Result<Running>
     where
         P: Fn(u32) -> bool + Send + Sync + 'static,
     {
-        match *self {}
+        let processor = Arc::new(processor);
+        let process = move |job: Job<Payload, ()>| {
+            let succeeds = processor(job.attempts_made());
+            async move { if succeeds { Ok(()) } else { Err(Halt::failed("first attempt")) } }
+        };
+        let builder = self.client.worker(self.queue.name(), process).concurrency(concurrency);
+        Ok(Running { builder: Some(builder), worker: None })
     }
 
-    async fn start(&self, _worker: &mut Infallible) -> Result<()> {
-        match *self {}
+    async fn start(&self, running: &mut Running) -> Result<()> {
+        running.worker = Some(running.builder.take().context("the worker runs already")?.start()?);
+        Ok(())
     }
 
-    async fn completed(&self, _worker: &mut Infallible, _count: usize) -> Result<()> {
-        match *self {}
+    async fn completed(&self, running: &mut Running, count: usize) -> Result<()> {
+        let worker = running.worker.as_ref().context("the worker does not run")?;
+        while worker.counts().completed < count as u64 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
     }
 
-    async fn close(&self, _worker: Infallible) -> Result<()> {
-        match *self {}
+    async fn close(&self, running: Running) -> Result<()> {
+        if let Some(worker) = running.worker {
+            worker.close().await;
+        }
+        Ok(())
     }
 }

@@ -62,17 +62,17 @@ local function deduplicate(de, job)
   if de.replace then
     if replace_delayed(de, key, owner, job) then return nil, owner end
     if take_over(de, key, owner, job.id) then return nil end
-    if set_aside(de, key, owner, job) then return owner, STASHED end
+    if set_aside(de, key, owner, job) then return owner, SET_ASIDE end
     return owner, DEDUPLICATED
   end
   if take_over(de, key, owner, job.id) then return nil end
-  local outcome = STASHED
+  local outcome = SET_ASIDE
   if not set_aside(de, key, owner, job) then
     outcome = DEDUPLICATED
     if de.ttl and de.extend then own(de, key, owner) end
     announce_duplicate(de, owner, job.id)
   end
-  if de.reschedule and call("ZSCORE", DELAYED, owner) then
+  if de.reschedule and call("ZSCORE", DELAYED, owner) and call("TYPE", base .. owner).ok == "hash" then
     local due = due_time(job.timestamp, job.delay)
     call("HSET", base .. owner, "delay", digits(job.delay))
     call("ZADD", DELAYED, digits(delayed_score(due)), owner)

@@ -26,6 +26,17 @@ local function place_follower(id, follower, now)
   return opts
 end
 
+-- Whether all that the end of a deduplication may write to has the type it should have.
+local function can_end_deduplication(deid)
+  return pcall(function()
+    call("STRLEN", base .. "de:" .. deid)
+    call("STRLEN", base .. "id")
+    local stash = call("HMGET", base .. "dn:" .. deid, "jid", "pdk")
+    if stash[1] and stash[1] ~= "" then call("HLEN", base .. stash[1]) end
+    if stash[2] then call("SCARD", stash[2]) end
+  end)
+end
+
 -- The end of a job that owned a deduplication id: the id becomes free, unless a time to live still runs, and the
 -- job that was set aside while this one was active is created now.
 local function end_deduplication(id, deid, now)

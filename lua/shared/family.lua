@@ -10,9 +10,37 @@ local function parent_of(child)
   return home and { key = held[1], home = home, id = id }
 end
 
-local function child_completed(child, value, now)
-  local parent = parent_of(child)
-  if not parent or call("SREM", parent.key .. ":dependencies", child) == 0 then return end
+-- Whether all that the end of a child may write to has the type it should have. Read once per parent and call.
+local sound = {}
+local function read_records(key)
+  call("HLEN", key)
+  call("SCARD", key .. ":dependencies")
+  call("HLEN", key .. ":processed")
+  call("HLEN", key .. ":failed")
+  call("ZCARD", key .. ":unsuccessful")
+end
+local function read_parent(parent)
+  local home, key = parent.home, parent.home .. parent.id
+  read_records(key)
+  if key ~= parent.key then read_records(parent.key) end
+  if home == base then return end
+  for _, list in ipairs({ "wait", "active" }) do call("LLEN", home .. list) end
+  for _, zset in ipairs({ "prioritized", "delayed", "waiting-children", "marker" }) do call("ZCARD", home .. zset) end
+  call("HLEN", home .. "meta")
+  call("XLEN", home .. "events")
+  call("STRLEN", home .. "pc")
+end
+local function is_sound(parent)
+  local known = sound[parent.key]
+  if known == nil then
+    known = pcall(read_parent, parent)
+    sound[parent.key] = known
+  end
+  return known
+end
+
+local function child_completed(parent, child, value, now)
+  if call("SREM", parent.key .. ":dependencies", child) == 0 then return end
   call("HSET", parent.key .. ":processed", child, value)
   release_if_free(parent.home, parent.id, now)
 end
@@ -31,9 +59,8 @@ local function condemn(parent, child, now)
   if waited then release_parent(parent.home, parent.id, now) end
 end
 
-local function child_failed(child, reason, now)
-  local parent = parent_of(child)
-  local policy = parent and parent.policy
+local function child_failed(parent, child, reason, now)
+  local policy = parent.policy
   if not policy or not (policy.fpof or policy.cpof or policy.idof or policy.rdof) then return end
   local key = parent.home .. parent.id
   if call("SREM", key .. ":dependencies", child) == 0 then return end

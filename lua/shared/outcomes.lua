@@ -1,2 +1,2 @@
--- What became of an add; `Added` in src/job says the same.
-local CREATED, EXISTING, DEDUPLICATED, STASHED, REPLACED = 0, 1, 2, 3, 4
+-- What became of an add; `Placed` in src/script/add_jobs.rs says the same.
+local CREATED, EXISTING, DEDUPLICATED, SET_ASIDE, REPLACED = 0, 1, 2, 3, 4

@@ -15,7 +15,9 @@ local function forget(finished, ids)
   local jobs = {}
   for i, id in ipairs(ids) do
     jobs[i] = base .. id
-    detach(jobs[i], call("HGET", jobs[i], "parentKey"))
+    -- A job or a parent of a wrong type must not keep the others from going.
+    local parent = redis.pcall("HGET", jobs[i], "parentKey")
+    if type(parent) == "string" then pcall(detach, jobs[i], parent) end
   end
   delete_jobs(jobs)
   for i = 1, #ids, 5000 do

@@ -85,14 +85,14 @@ impl ConnectOptions {
     }
 
     /// The user of the server's access control list. Default: the server's default user.
-    pub fn username(mut self, username: impl Into<String>) -> Self {
-        self.username = Some(username.into());
+    pub fn username(mut self, user: impl Into<String>) -> Self {
+        self.username = Some(user.into());
         self
     }
 
     /// The password. Default: none.
-    pub fn password(mut self, password: impl Into<String>) -> Self {
-        self.password = Some(password.into());
+    pub fn password(mut self, secret: impl Into<String>) -> Self {
+        self.password = Some(secret.into());
         self
     }
 

@@ -11,11 +11,11 @@ mod read;
 #[cfg(test)]
 mod read_tests;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub(crate) use add::Coalescer;
-pub(crate) use read::REPORTED;
 pub use read::{ChildCounts, ClientInfo};
+pub(crate) use read::{Finished, REPORTED};
 pub(crate) use settle::Decided;
 pub(crate) mod events;
 

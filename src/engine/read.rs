@@ -60,14 +60,14 @@ pub(crate) struct Meta {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChildCounts {
-    /// Completed.
-    pub processed: u64,
     /// Not finished.
     pub unprocessed: u64,
-    /// Failed, and the parent goes on.
-    pub ignored: u64,
     /// Failed, and the parent fails.
     pub failed: u64,
+    /// Failed, and the parent goes on.
+    pub ignored: u64,
+    /// Completed.
+    pub processed: u64,
 }
 
 /// What became of a child.

@@ -1,5 +1,6 @@
 //! Ending attempts and taking jobs, decided also when replies are lost.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
@@ -8,14 +9,14 @@ use crate::error::{Error, Reason, Result};
 use crate::script::settle::{self, Ask, Handed, Outcome, Settled, Traced};
 
 /// A settled call, and the tokens under which a lost request may still be carried out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Decided {
     pub(crate) settled: Settled,
     /// Tokens of requests whose reply was lost. A server that was only slow may hand out jobs under them later, so
     /// they want another look.
-    pub(crate) suspects: Vec<String>,
+    pub(crate) suspects: Vec<Arc<str>>,
     /// The token that the jobs are locked with.
-    pub(crate) token: String,
+    pub(crate) token: Arc<str>,
 }
 
 impl Engine {
@@ -30,7 +31,7 @@ impl Engine {
         &self,
         ask: &mut Ask,
         outcomes: &[Outcome],
-        mut token: impl FnMut() -> String,
+        mut token: impl FnMut() -> Arc<str>,
     ) -> Result<Decided> {
         let mut backoff = Backoff::default();
         let mut suspects = Vec::new();

@@ -1,6 +1,6 @@
 //! One attempt at a job: its lock, and how it is told to stop.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
@@ -22,8 +22,8 @@ pub enum CancelReason {
 /// What ties a running job to its lock. Shared by the job, the worker and the thread that renews locks.
 #[derive(Debug)]
 pub(crate) struct Attempt {
-    id: String,
-    token: String,
+    id: Arc<str>,
+    token: Arc<str>,
     /// Written once by whoever cancels first; read by the processor.
     reason: OnceLock<CancelReason>,
     /// Made when the processor first asks for it: most never do.
@@ -31,15 +31,15 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    pub(crate) fn new(id: String, token: String) -> Self {
+    pub(crate) fn new(id: Arc<str>, token: Arc<str>) -> Self {
         Self { id, token, reason: OnceLock::new(), cancellation: OnceLock::new() }
     }
 
-    pub(crate) fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &Arc<str> {
         &self.id
     }
 
-    pub(crate) fn token(&self) -> &str {
+    pub(crate) fn token(&self) -> &Arc<str> {
         &self.token
     }
 

@@ -5,14 +5,15 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::{Job, JobCore};
-use crate::clock::{epoch_ms, millis};
+use crate::clock::{epoch_ms, from_epoch_ms, millis};
 use crate::engine::Decided;
 use crate::error::{Error, Halt, Result};
 use crate::options::WorkerOptions;
 use crate::queue::QueueCore;
-use crate::script::settle::{Ask, End, Handed, Outcome};
+use crate::script::settle::{Ask, End, Handed, Outcome, Settled};
 use crate::wire::job::RawJob;
 use crate::worker::verdict;
 
@@ -41,7 +42,7 @@ impl<D, R> Job<D, R> {
     /// cannot be read: it stays active until its lock has run out.
     ///
     /// Since 0.1. BullMQ: `Job.moveToCompleted` with `fetchNext`.
-    pub async fn move_to_completed_and_fetch(&self, result: &R, token: &str) -> Result<Option<Self>>
+    pub async fn move_to_completed_and_fetch(&self, result: &R, token: &str) -> Result<Fetched<D, R>>
     where
         R: Serialize,
         D: DeserializeOwned,
@@ -70,7 +71,7 @@ impl<D, R> Job<D, R> {
     /// read.
     ///
     /// Since 0.1. BullMQ: `Job.moveToFailed` with `fetchNext`.
-    pub async fn move_to_failed_and_fetch(&self, error: impl Into<Halt>, token: &str) -> Result<Option<Self>>
+    pub async fn move_to_failed_and_fetch(&self, error: impl Into<Halt>, token: &str) -> Result<Fetched<D, R>>
     where
         D: DeserializeOwned,
     {
@@ -91,7 +92,8 @@ impl<D, R> Job<D, R> {
         self.end("move_to_delayed", End::Delayed { why: None, delay, counts: false }, token, 0).await.map(drop)
     }
 
-    /// Puts the active job back to the front of the queue, without spending an attempt.
+    /// Puts the active job back to the front of the queue, without spending an attempt; for how long the queue's rate
+    /// limit still runs, zero if it does not.
     ///
     /// # Errors
     ///
@@ -99,8 +101,9 @@ impl<D, R> Job<D, R> {
     ///
     /// Since 0.1. BullMQ: `Job.moveToWait`.
     #[doc(alias = "moveToWait")]
-    pub async fn move_to_wait(&self, token: &str) -> Result<()> {
-        self.end("move_to_wait", End::Waiting, token, 0).await.map(drop)
+    pub async fn move_to_wait(&self, token: &str) -> Result<Duration> {
+        let decided = self.end("move_to_wait", End::Waiting, token, 0).await?;
+        Ok(Duration::from_millis(decided.settled.limiter_ttl_ms))
     }
 
     /// Lets the active job wait for its children; false if none is pending, and the job stays active.
@@ -153,13 +156,25 @@ impl<D, R> Job<D, R> {
 
     async fn end(&self, op: &'static str, end: End, token: &str, want: usize) -> Result<Decided> {
         let raw = &self.core.raw;
-        let outcome = Outcome { id: raw.id.clone(), token: token.to_owned(), start: raw.attempts_started, end };
+        let outcome = Outcome { id: raw.id.as_str().into(), token: token.into(), start: raw.attempts_started, end };
         let decided = settle(op, &self.core.queue, &self.options(), &[outcome], want, token).await?;
         match decided.settled.codes.first() {
             Some(Err(reason)) => Err(Error::refused(op, self.id(), *reason)),
             _ => Ok(decided),
         }
     }
+}
+
+/// What a fetch by hand has brought, and when to try again if it brought nothing.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Fetched<D = Value, R = Value> {
+    /// The job; `None` if there is none now, or the queue is paused or limited.
+    pub job: Option<Job<D, R>>,
+    /// For how long the rate limit lets nobody fetch; zero if it is not exhausted.
+    pub limited_for: Duration,
+    /// When the next delayed job is due; `None` if a job was fetched, the queue is paused or limited, or none is delayed.
+    pub next_due: Option<SystemTime>,
 }
 
 /// One call by hand: within twice the deadline of a command, since a lost reply is looked after.
@@ -173,7 +188,7 @@ pub(crate) async fn settle(
 ) -> Result<Decided> {
     let engine = queue.engine();
     let mut ask = Ask::of(options, want);
-    let call = engine.settle(&mut ask, outcomes, || token.to_owned());
+    let call = engine.settle(&mut ask, outcomes, || token.into());
     match tokio::time::timeout(engine.link.options().command_timeout * 2, call).await {
         Ok(decided) => decided,
         Err(_) => Err(Error::OutcomeUnknown { op }),
@@ -185,13 +200,26 @@ pub(crate) fn next<D: DeserializeOwned, R>(
     queue: &Arc<QueueCore>,
     options: &Arc<WorkerOptions>,
     decided: Decided,
-) -> Result<Option<Job<D, R>>> {
-    let Some(handed) = decided.settled.jobs.into_iter().next() else { return Ok(None) };
-    let raw = decode(handed, queue, options)?;
-    let attempt = super::Attempt::new(raw.id.clone(), decided.token);
-    let core =
-        JobCore { queue: Arc::clone(queue), raw, attempt: Some(Arc::new(attempt)), options: Some(Arc::clone(options)) };
-    Job::read(Arc::new(core)).map(Some)
+) -> Result<Fetched<D, R>> {
+    let Settled { jobs, limited_ms, next_due, .. } = decided.settled;
+    let job = jobs.into_iter().next().map(|handed| {
+        let raw = decode(handed, queue, options)?;
+        let attempt = Arc::new(super::Attempt::new(raw.id.as_str().into(), decided.token));
+        held(queue, options, raw, Some(attempt))
+    });
+    let next_due = Some(next_due).filter(|due| *due > 0).map(from_epoch_ms);
+    Ok(Fetched { job: job.transpose()?, limited_for: Duration::from_millis(limited_ms), next_due })
+}
+
+/// A job that ends by the options of the worker who has it.
+pub(crate) fn held<D: DeserializeOwned, R>(
+    queue: &Arc<QueueCore>,
+    options: &Arc<WorkerOptions>,
+    raw: RawJob,
+    attempt: Option<Arc<super::Attempt>>,
+) -> Result<Job<D, R>> {
+    let core = JobCore { queue: Arc::clone(queue), raw, attempt, options: Some(Arc::clone(options)) };
+    Job::read(Arc::new(core))
 }
 
 /// Reads a job as it was handed out: the fields that the fetch has written are those it was told.

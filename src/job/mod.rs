@@ -1,6 +1,7 @@
 //! A job, typed: what processors receive and queues return.
 
 mod attempt;
+mod children;
 pub(crate) mod manual;
 
 use std::marker::PhantomData;
@@ -14,9 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use attempt::Attempt;
 pub use attempt::CancelReason;
+pub use children::Dependencies;
+pub(crate) use children::typed_records;
+pub use manual::Fetched;
 
 use crate::clock::from_epoch_ms;
 use crate::error::{Error, Result};
+use crate::options::{OnChildFailure, ParentRef};
 use crate::queue::QueueCore;
 use crate::wire::job::RawJob;
 
@@ -102,10 +107,10 @@ impl<D, R> Job<D, R> {
         &self.core.raw.data
     }
 
-    /// The options as stored: JSON, byte for byte, with BullMQ's short names.
+    /// The options as stored: JSON, byte for byte, with BullMQ's short names; `{}` if none are stored.
     #[must_use]
     pub fn opts_json(&self) -> &str {
-        &self.core.raw.opts_text
+        Some(&*self.core.raw.opts_text).filter(|text| !text.is_empty()).unwrap_or("{}")
     }
 
     /// When the job was added.
@@ -218,6 +223,26 @@ impl<D, R> Job<D, R> {
         self.core.raw.parent_key()
     }
 
+    /// The parent job, if this is a child of a flow.
+    #[must_use]
+    pub fn parent(&self) -> Option<ParentRef> {
+        self.core.raw.parent().map(|parent| ParentRef::new(&*parent.id, &*parent.queue_key))
+    }
+
+    /// What the final failure of this job means to its parent.
+    #[must_use]
+    pub fn on_child_failure(&self) -> Option<OnChildFailure> {
+        self.core.raw.on_child_failure()
+    }
+
+    /// Why a worker has to fail this job without running it: it stalled too often, or a child failed. Workers do so by
+    /// themselves; whoever fetches jobs by hand has to look.
+    #[must_use]
+    #[doc(alias = "deferredFailure")]
+    pub fn deferred_failure(&self) -> Option<&str> {
+        self.core.raw.deferred_failure()
+    }
+
     /// The id under which the job was deduplicated.
     #[must_use]
     #[doc(alias = "deduplicationId")]
@@ -235,7 +260,7 @@ impl<D, R> Job<D, R> {
     /// The lock token of the attempt that this job was handed out for.
     #[must_use]
     pub fn token(&self) -> Option<&str> {
-        self.core.attempt.as_ref().map(|attempt| attempt.token())
+        self.core.attempt.as_ref().map(|attempt| attempt.token().as_ref())
     }
 
     /// Fires when the attempt should stop: the lock was lost, the time is over, the worker closes, or

@@ -162,8 +162,8 @@ impl JobOptions {
     }
 
     /// The moment from which the delay counts. Default: now; at most 2^52 ms after 1970, and not before.
-    pub fn timestamp(mut self, timestamp: SystemTime) -> Self {
-        self.timestamp = Some(timestamp);
+    pub fn timestamp(mut self, at: SystemTime) -> Self {
+        self.timestamp = Some(at);
         self
     }
 

@@ -35,6 +35,9 @@ pub enum Retry {
     Never,
 }
 
+/// Numbers in [0, 1).
+pub(crate) type JitterSource = Arc<dyn Fn() -> f64 + Send + Sync>;
+
 pub(crate) type BackoffStrategy = Arc<dyn Fn(&FailedAttempt<'_>) -> Retry + Send + Sync>;
 
 /// A worker's options; the defaults are BullMQ's.
@@ -58,6 +61,7 @@ pub struct WorkerOptions {
     pub(crate) remove_on_fail: Option<KeepJobs>,
     pub(crate) metrics: Option<u64>,
     pub(crate) backoff_strategy: Option<BackoffStrategy>,
+    pub(crate) jitter_source: Option<JitterSource>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) cancel_grace: Duration,
     pub(crate) shutdown_timeout: Duration,
@@ -82,6 +86,7 @@ impl Default for WorkerOptions {
             remove_on_fail: None,
             metrics: None,
             backoff_strategy: None,
+            jitter_source: None,
             timeout: None,
             cancel_grace: Duration::from_secs(1),
             shutdown_timeout: Duration::from_secs(30),
@@ -170,6 +175,13 @@ impl WorkerOptions {
     #[doc(alias = "backoffStrategy")]
     pub fn backoff_strategy(mut self, strategy: impl Fn(&FailedAttempt<'_>) -> Retry + Send + Sync + 'static) -> Self {
         self.backoff_strategy = Some(Arc::new(strategy));
+        self
+    }
+
+    /// Where the jitter of a backoff takes its numbers from, each in [0, 1). Default: a random number each time; tests
+    /// may want others.
+    pub fn jitter_source(mut self, source: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
+        self.jitter_source = Some(Arc::new(source));
         self
     }
 

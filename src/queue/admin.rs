@@ -16,8 +16,8 @@ const COUNT: u32 = 1000;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryOptions {
-    reset_attempts_made: bool,
-    reset_attempts_started: bool,
+    pub(super) reset_attempts_made: bool,
+    pub(super) reset_attempts_started: bool,
 }
 
 impl RetryOptions {
@@ -361,8 +361,10 @@ impl<D, R> Job<D, R> {
     /// Since 0.1. BullMQ: `Job.removeChildDependency`.
     #[doc(alias = "removeChildDependency")]
     pub async fn remove_child_dependency(&self) -> Result<bool> {
-        let parent = self.parent_key().unwrap_or_default();
-        self.queue_core().engine().remove_child_dependency(self.id(), parent).await
+        match self.parent_key() {
+            Some(parent) => self.queue_core().engine().remove_child_dependency(self.id(), parent).await,
+            None => Ok(false),
+        }
     }
 
     /// Ends the deduplication that this job stands for; false if another job does, or none. One round trip.

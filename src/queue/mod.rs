@@ -2,6 +2,7 @@
 
 mod add;
 mod admin;
+mod by_id;
 mod core;
 mod read;
 
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 pub use add::{Add, AddBulk, Added, NewJob};
 pub use admin::RetryOptions;
+pub use by_id::JobOutcome;
 pub(crate) use core::QueueCore;
 pub use read::{JobLogs, Metrics, QueueMeta};
 

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::Queue;
 use crate::clock::epoch_ms;
-use crate::engine::{ChildCounts, ClientInfo, REPORTED};
+use crate::engine::{ClientInfo, REPORTED};
 use crate::error::Result;
 use crate::job::{Job, JobCore};
 use crate::state::{JobCounts, JobState};
@@ -17,18 +17,18 @@ use crate::wire::job::RawJob;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueMeta {
-    /// How many jobs may be active at once, over all workers.
-    pub concurrency: Option<u64>,
-    /// How many jobs may be fetched in one window of the global rate limit.
-    pub max: Option<u64>,
-    /// The length of that window in ms.
-    pub duration: Option<u64>,
-    /// About how many events are kept.
-    pub max_len_events: Option<u64>,
-    /// Whether the queue is paused.
-    pub paused: bool,
     /// `<library>:<version>` of the queue opened last.
     pub version: Option<String>,
+    /// Whether the queue is paused.
+    pub paused: bool,
+    /// About how many events are kept.
+    pub max_len_events: Option<u64>,
+    /// How many jobs may be active at once, over all workers.
+    pub concurrency: Option<u64>,
+    /// The length of one window of the global rate limit, in ms.
+    pub duration: Option<u64>,
+    /// How many jobs may be fetched in such a window.
+    pub max: Option<u64>,
     /// Fields of others.
     pub others: Vec<(String, String)>,
 }
@@ -375,45 +375,5 @@ impl<D, R> Job<D, R> {
     #[doc(alias = "getState")]
     pub async fn get_state(&self) -> Result<JobState> {
         self.queue_core().engine().get_state(self.id()).await
-    }
-
-    /// How many children the job has, by what became of them. One round trip.
-    ///
-    /// # Errors
-    ///
-    /// Those of the connection.
-    ///
-    /// Since 0.1. BullMQ: `Job.getDependenciesCount`.
-    #[doc(alias = "getDependenciesCount")]
-    pub async fn get_dependencies_count(&self) -> Result<ChildCounts> {
-        self.queue_core().engine().get_dependencies_count(self.id()).await
-    }
-
-    /// The results of completed children, by their full keys. One round trip.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Json`](crate::Error::Json) if a result is not a `T`.
-    ///
-    /// Since 0.1. BullMQ: `Job.getChildrenValues`.
-    #[doc(alias = "getChildrenValues")]
-    pub async fn get_children_values<T: DeserializeOwned>(&self) -> Result<Vec<(String, T)>> {
-        let values = self.queue_core().engine().get_children_values(self.id()).await?;
-        let read = |(child, json): (String, String)| {
-            Ok((child, serde_json::from_str(&json).map_err(crate::Error::json("returnvalue"))?))
-        };
-        values.into_iter().map(read).collect()
-    }
-
-    /// Why children failed whose failures the job ignores, by their full keys. One round trip.
-    ///
-    /// # Errors
-    ///
-    /// Those of the connection.
-    ///
-    /// Since 0.1. BullMQ: `Job.getIgnoredChildrenFailures`.
-    #[doc(alias = "getIgnoredChildrenFailures")]
-    pub async fn get_ignored_children_failures(&self) -> Result<Vec<(String, String)>> {
-        self.queue_core().engine().get_ignored_children_failures(self.id()).await
     }
 }

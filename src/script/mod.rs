@@ -192,3 +192,6 @@ pub(crate) fn string(value: Value) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

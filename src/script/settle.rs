@@ -1,5 +1,8 @@
 //! Ending attempts and taking the next jobs: `lua/settle.lua`, and what helps after a lost reply.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use redis::Value;
 
 use super::{Args, Script, script, string};
@@ -18,7 +21,7 @@ pub(crate) static TRACE: Script = script!("trace_outcomes", Consumes, uses: ["co
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ask {
     pub(crate) want: usize,
-    pub(crate) token: String,
+    pub(crate) token: Arc<str>,
     pub(crate) lock_ms: u64,
     pub(crate) worker: String,
     pub(crate) limit: Option<(u64, u64)>,
@@ -28,8 +31,8 @@ pub(crate) struct Ask {
 /// How one attempt ends.
 #[derive(Debug, Clone)]
 pub(crate) struct Outcome {
-    pub(crate) id: String,
-    pub(crate) token: String,
+    pub(crate) id: Arc<str>,
+    pub(crate) token: Arc<str>,
     /// Which start of the job this was (`ats`); tells an applied outcome from a lost lock after a lost reply.
     pub(crate) start: u32,
     pub(crate) end: End,
@@ -38,13 +41,16 @@ pub(crate) struct Outcome {
 /// The ways an attempt can end, with what each writes.
 #[derive(Debug, Clone)]
 pub(crate) enum End {
-    Completed { value: String, keep: String },
-    Failed { why: Why, keep: String, attempts: u32 },
+    Completed { value: String, keep: Keep },
+    Failed { why: Why, keep: Keep, attempts: u32 },
     Retry { why: Why, lifo: bool },
     Delayed { why: Option<Why>, delay: u64, counts: bool },
     Waiting,
     Children { child: String },
 }
+
+/// Which finished jobs to keep, in the words of the script's piece `retain`.
+pub(crate) type Keep = Cow<'static, str>;
 
 /// The reason of a failed attempt.
 #[derive(Debug, Clone)]
@@ -91,7 +97,7 @@ impl Ask {
     pub(crate) fn of(options: &WorkerOptions, want: usize) -> Self {
         Self {
             want,
-            token: String::new(),
+            token: Arc::from(""),
             lock_ms: millis(options.lock_duration),
             worker: options.name.clone().unwrap_or_default(),
             limit: options.limiter.map(|(max, window)| (max, millis(window))),
@@ -122,13 +128,13 @@ impl Outcome {
             End::Waiting => "waiting",
             End::Children { .. } => "children",
         };
-        args.text(kind).text(&self.id).text(&self.token);
+        args.text(kind).text(self.id.as_ref()).text(self.token.as_ref());
         match &self.end {
             End::Completed { value, keep } => {
-                args.text(value).text(keep);
+                args.text(value).text(keep.as_ref());
             }
             End::Failed { why, keep, attempts } => {
-                args.text(&why.reason).text(&why.stacktrace).text(keep).number(*attempts).text(&why.trace);
+                args.text(&why.reason).text(&why.stacktrace).text(keep.as_ref()).number(*attempts).text(&why.trace);
             }
             End::Retry { why, lifo } => {
                 args.text(&why.reason).text(&why.stacktrace).flag(*lifo).text(&why.trace);
@@ -149,7 +155,7 @@ impl Outcome {
 pub(crate) fn args(now: u64, ask: &Ask, outcomes: &[Outcome]) -> Args {
     let bytes = outcomes.iter().map(Outcome::size).sum::<usize>() + 256;
     let mut args = Args::with_capacity(8 + outcomes.len() * 8, bytes);
-    args.number(now).number(ask.want).text(&ask.token).number(ask.lock_ms).text(&ask.worker);
+    args.number(now).number(ask.want).text(ask.token.as_ref()).number(ask.lock_ms).text(&ask.worker);
     args.maybe(ask.limit.map(|(max, _)| max)).maybe(ask.limit.map(|(_, window)| window)).maybe(ask.metrics);
     for outcome in outcomes {
         outcome.write(&mut args);
@@ -221,7 +227,7 @@ pub(crate) enum Traced {
 pub(crate) fn trace_args(outcomes: &[Outcome]) -> Args {
     let mut args = Args::with_capacity(outcomes.len() * 3, outcomes.len() * 96);
     for outcome in outcomes {
-        args.text(&outcome.id).text(&outcome.token).number(outcome.start);
+        args.text(outcome.id.as_ref()).text(outcome.token.as_ref()).number(outcome.start);
     }
     args
 }

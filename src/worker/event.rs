@@ -38,20 +38,20 @@ pub enum WorkerEvent {
         /// The job.
         job_id: String,
     },
-    /// The queue had nothing more to hand out.
-    Drained,
     /// A running job may be somebody else's by now: its lock ran out or was taken over. Its outcome is dropped.
     LockLost {
         /// The job.
         job_id: String,
     },
+    /// The queue had nothing more to hand out.
+    Drained,
+    /// Something went wrong that belongs to no attempt; the worker goes on.
+    Error(Arc<Error>),
     /// An id in the queue had no readable job behind it and was dropped.
     Ghost {
         /// The id.
         job_id: String,
     },
-    /// Something went wrong that belongs to no attempt; the worker goes on.
-    Error(Arc<Error>),
     /// The worker takes no new jobs.
     Paused,
     /// The worker takes jobs again.

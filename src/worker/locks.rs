@@ -93,7 +93,7 @@ impl LockTable {
     pub(crate) fn cancel(&self, id: &str, reason: CancelReason) -> bool {
         let slots = self.slots();
         let mut running = slots.jobs.iter().flatten();
-        running.find(|held| held.attempt.id() == id).is_some_and(|held| held.attempt.cancel(reason))
+        running.find(|held| held.attempt.id().as_ref() == id).is_some_and(|held| held.attempt.cancel(reason))
     }
 
     /// Cancels all jobs; how many were not yet.
@@ -117,7 +117,7 @@ impl LockTable {
 
     /// The ids that are held.
     pub(crate) fn ids(&self) -> Vec<String> {
-        self.slots().jobs.iter().flatten().map(|held| held.attempt.id().to_owned()).collect()
+        self.slots().jobs.iter().flatten().map(|held| held.attempt.id().to_string()).collect()
     }
 
     /// Locks of which a quarter of their life has passed are due.
@@ -136,7 +136,8 @@ impl LockTable {
         let engine = Engine { link: link.clone(), ..self.engine.clone() };
         for batch in due.chunks(CALL_LOCKS) {
             let sent = Instant::now();
-            let locks: Vec<_> = batch.iter().map(|(_, attempt)| (attempt.id(), attempt.token())).collect();
+            let locks: Vec<_> =
+                batch.iter().map(|(_, attempt)| (attempt.id().as_ref(), attempt.token().as_ref())).collect();
             match engine.extend_locks(millis(self.lock_duration), &locks).await {
                 Ok(lost) => self.note_renewal(batch, &lost.into_iter().collect(), sent),
                 Err(error) => tracing::debug!(%error, "locks could not be renewed"),
@@ -151,7 +152,7 @@ impl LockTable {
             // The slot may have been given to another job while the call was on its way.
             let held = slots.jobs[*slot].as_mut().filter(|held| Arc::ptr_eq(&held.attempt, attempt));
             match held {
-                Some(held) if lost.contains(attempt.id()) => self.lose(held),
+                Some(held) if lost.contains(attempt.id().as_ref()) => self.lose(held),
                 Some(held) => held.locked = sent,
                 None => {}
             }
@@ -170,7 +171,7 @@ impl LockTable {
 
     fn lose(&self, held: &Held) {
         if held.attempt.cancel(CancelReason::LockLost) {
-            let job_id = held.attempt.id().to_owned();
+            let job_id = held.attempt.id().to_string();
             tracing::warn!(%job_id, queue = ?self.engine.keys, "the lock is lost");
             self.events.emit(|| WorkerEvent::LockLost { job_id });
         }

@@ -9,9 +9,10 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::wait::{self, Woken};
+use crate::clock::{epoch_ms, millis};
 use crate::connection::BlockingLink;
 use crate::error::Result;
-use crate::job::{Job, manual};
+use crate::job::{Fetched, Job, manual};
 use crate::options::WorkerOptions;
 use crate::queue::QueueCore;
 
@@ -63,8 +64,58 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     /// Since 0.1. BullMQ: `Worker.getNextJob` with `block: false`.
     #[doc(alias = "getNextJob")]
     pub async fn get_next_job(&self, token: &str) -> Result<Option<Job<D, R>>> {
+        self.fetch(token).await.map(|fetched| fetched.job)
+    }
+
+    /// The next job as [`get_next_job`](Self::get_next_job), and if there is none, when to try again.
+    ///
+    /// # Errors
+    ///
+    /// As [`get_next_job`](Self::get_next_job).
+    ///
+    /// Since 0.1. BullMQ: `Worker.getNextJob` with `block: false`.
+    pub async fn fetch(&self, token: &str) -> Result<Fetched<D, R>> {
         let decided = manual::settle("get_next_job", &self.queue, &self.options, &[], 1, token).await?;
         manual::next(&self.queue, &self.options, decided)
+    }
+
+    /// A job by its id, to be ended by this worker's options: for programs that remember the id and the token of a job
+    /// and not the job. `None` if there is none. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Json`](crate::Error::Json) or [`Error::Undecodable`](crate::Error::Undecodable) if it cannot be read.
+    ///
+    /// Since 0.1. BullMQ: `Job.fromId`.
+    #[doc(alias = "fromId")]
+    pub async fn get_job(&self, id: &str) -> Result<Option<Job<D, R>>> {
+        let raw = self.queue.engine().get_job(id).await?;
+        raw.map(|raw| manual::held(&self.queue, &self.options, raw, None)).transpose()
+    }
+
+    /// Renews the locks of jobs, given by id and token, for this long from now; the ids whose lock is not held with
+    /// that token. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Worker.extendJobLocks`.
+    #[doc(alias = "extendJobLocks")]
+    pub async fn extend_locks(&self, locks: &[(&str, &str)], life: Duration) -> Result<Vec<String>> {
+        self.queue.engine().extend_locks(millis(life).max(1), locks).await
+    }
+
+    /// Lets workers that have a limit, their own or the queue's, fetch nothing for this time. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for less than a millisecond.
+    ///
+    /// Since 0.1. BullMQ: `Worker.rateLimit`.
+    #[doc(alias = "rateLimit")]
+    pub async fn rate_limit(&self, pause: Duration) -> Result<()> {
+        self.queue.engine().rate_limit(millis(pause)).await
     }
 
     /// The next job, waiting for one at most this long.
@@ -77,18 +128,17 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     pub async fn get_next_job_within(&self, token: &str, limit: Duration) -> Result<Option<Job<D, R>>> {
         let until = tokio::time::Instant::now() + limit;
         loop {
-            let decided = manual::settle("get_next_job", &self.queue, &self.options, &[], 1, token).await?;
-            let due = decided.settled.next_due;
-            if let Some(job) = manual::next(&self.queue, &self.options, decided)? {
-                return Ok(Some(job));
+            let fetched = self.fetch(token).await?;
+            if fetched.job.is_some() {
+                return Ok(fetched.job);
             }
             let engine = self.queue.engine();
             let mut block = until.saturating_duration_since(tokio::time::Instant::now());
             if block.is_zero() {
                 return Ok(None);
             }
-            if due > 0 {
-                block = block.min(Duration::from_millis(due.saturating_sub(engine.clock.now_ms())));
+            if let Some(due) = fetched.next_due {
+                block = block.min(Duration::from_millis(epoch_ms(due).saturating_sub(engine.clock.now_ms())));
             }
             let mut blocking = self.blocking.lock().await;
             let woken = wait::wait(&mut blocking, &engine.keys.marker(), block.min(self.options.drain_delay)).await;

@@ -45,6 +45,7 @@ pub(crate) struct Inner {
     pub(crate) tokens: Tokens,
     /// How many jobs run at once; changed by the handle, read by the loop.
     pub(crate) concurrency: AtomicUsize,
+    pub(crate) counters: Counters,
 }
 
 /// Lock tokens: no two calls have the same, so that a token tells which call handed a job out.
@@ -58,8 +59,36 @@ impl Tokens {
         Self { worker: uuid::Uuid::new_v4().to_string(), next: AtomicU64::new(0) }
     }
 
-    pub(crate) fn next(&self) -> String {
-        format!("{}:{}", self.worker, self.next.fetch_add(1, Ordering::Relaxed))
+    pub(crate) fn next(&self) -> Arc<str> {
+        format!("{}:{}", self.worker, self.next.fetch_add(1, Ordering::Relaxed)).into()
+    }
+}
+
+/// How many attempts of a worker ended in which way, as far as Redis has confirmed it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerCounts {
+    /// Jobs that completed.
+    pub completed: u64,
+    /// Jobs that failed for good.
+    pub failed: u64,
+    /// Failed attempts that will be tried again.
+    pub retried: u64,
+}
+
+/// The counters behind [`WorkerCounts`]: written by the loop, read by the handle.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) completed: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) retried: AtomicU64,
+}
+
+impl Counters {
+    fn read(&self) -> WorkerCounts {
+        let Self { completed, failed, retried } = self;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        WorkerCounts { completed: read(completed), failed: read(failed), retried: read(retried) }
     }
 }
 
@@ -67,12 +96,8 @@ impl Tokens {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// How many jobs it completed.
-    pub completed: u64,
-    /// How many jobs failed for good.
-    pub failed: u64,
-    /// How many failed attempts will be tried again.
-    pub retried: u64,
+    /// How its attempts ended.
+    pub counts: WorkerCounts,
     /// How many jobs their processor moved: to later, to wait, to wait for children.
     pub moved: u64,
     /// Jobs put back to the front of the queue when the worker closed; no attempt was spent on them.
@@ -97,7 +122,7 @@ pub struct Report {
 /// let client = Client::connect("redis://127.0.0.1:6379").await?;
 /// let worker = client.worker("emails", send).concurrency(64).start()?;
 /// let report = worker.run_until(async { tokio::time::sleep(Duration::from_secs(60)).await }).await;
-/// println!("{} completed", report.completed);
+/// println!("{} completed", report.counts.completed);
 /// # Ok(()) }
 /// ```
 #[must_use]
@@ -140,6 +165,13 @@ impl WorkerBuilder {
         self
     }
 
+    /// Where the jitter of a backoff takes its numbers from, each in [0, 1). Default: a random number each time; tests
+    /// may want others.
+    pub fn jitter_source(mut self, source: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
+        self.options = self.options.jitter_source(source);
+        self
+    }
+
     /// All options at once, in place of those set so far.
     pub fn options(mut self, options: WorkerOptions) -> Self {
         self.options = options;
@@ -175,6 +207,7 @@ impl WorkerBuilder {
             locks,
             tokens: Tokens::new(),
             concurrency,
+            counters: Counters::default(),
         });
         let (commands, asked) = mpsc::channel(16);
         let stalled = tokio::spawn(stalled::check_for_ever(Arc::clone(&inner)));
@@ -219,6 +252,12 @@ impl Worker {
     #[must_use]
     pub fn events(&self) -> WorkerEvents {
         self.inner.events.subscribe()
+    }
+
+    /// How many attempts have ended so far, and how.
+    #[must_use]
+    pub fn counts(&self) -> WorkerCounts {
+        self.inner.counters.read()
     }
 
     /// How many jobs may run at once.

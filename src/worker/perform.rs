@@ -148,6 +148,6 @@ impl Drop for Unfinished {
 }
 
 pub(crate) fn ended(attempt: Arc<Attempt>, slot: usize, start: u32, end: End, handed_back: bool) -> Ended {
-    let outcome = Outcome { id: attempt.id().to_owned(), token: attempt.token().to_owned(), start, end };
+    let outcome = Outcome { id: Arc::clone(attempt.id()), token: Arc::clone(attempt.token()), start, end };
     Ended { slot, outcome, handed_back, attempt }
 }

@@ -97,7 +97,7 @@ pub(crate) struct Loop {
     /// Settle the outcomes one by one: the server refused them together.
     one_by_one: bool,
     /// Tokens of calls whose reply was lost, and when to look for their jobs again.
-    suspects: VecDeque<(Deadline, String)>,
+    suspects: VecDeque<(Deadline, Arc<str>)>,
     pausing: Vec<oneshot::Sender<()>>,
     report: Report,
 }
@@ -289,21 +289,22 @@ impl Loop {
     /// Counts and announces an outcome that Redis has taken.
     fn note(&mut self, ended: Ended) {
         let events = &self.worker.events;
-        let job_id = ended.outcome.id;
+        let id = ended.outcome.id;
+        let job_id = || id.to_string();
         match ended.outcome.end {
             End::Completed { value, .. } => {
-                self.report.completed += 1;
-                events.emit(|| WorkerEvent::Completed { job_id, return_value: value });
+                self.worker.counters.completed.fetch_add(1, Ordering::Relaxed);
+                events.emit(|| WorkerEvent::Completed { job_id: job_id(), return_value: value });
             }
             End::Failed { why, .. } => {
-                self.report.failed += 1;
-                events.emit(|| WorkerEvent::Failed { job_id, reason: why.reason, will_retry: false });
+                self.worker.counters.failed.fetch_add(1, Ordering::Relaxed);
+                events.emit(|| WorkerEvent::Failed { job_id: job_id(), reason: why.reason, will_retry: false });
             }
             End::Retry { why, .. } | End::Delayed { why: Some(why), .. } => {
-                self.report.retried += 1;
-                events.emit(|| WorkerEvent::Failed { job_id, reason: why.reason, will_retry: true });
+                self.worker.counters.retried.fetch_add(1, Ordering::Relaxed);
+                events.emit(|| WorkerEvent::Failed { job_id: job_id(), reason: why.reason, will_retry: true });
             }
-            End::Waiting if ended.handed_back => self.report.handed_back.push(job_id),
+            End::Waiting if ended.handed_back => self.report.handed_back.push(job_id()),
             End::Delayed { .. } | End::Waiting | End::Children { .. } => self.report.moved += 1,
         }
     }
@@ -311,7 +312,7 @@ impl Loop {
     /// What to do with an outcome that Redis refused: an outcome to settle instead, or the slot to free.
     fn after_refusal(&mut self, ended: Ended, reason: Reason) -> Result<Ended, usize> {
         let slot = ended.slot;
-        let id = ended.outcome.id.clone();
+        let id = ended.outcome.id.to_string();
         match reason {
             // A request was carried out whose reply was lost, and left this one alone; ask again why.
             Reason::Unknown(0) => return Ok(ended),
@@ -328,7 +329,7 @@ impl Loop {
                 self.worker.events.error(Error::refused("settle", id, reason));
                 let end = End::Failed {
                     why: super::verdict::plain_reason(&text),
-                    keep: "-1".to_owned(),
+                    keep: "-1".into(),
                     attempts: if is_final { u32::MAX } else { 0 },
                 };
                 let mut failed = ended;
@@ -353,7 +354,7 @@ impl Loop {
     fn refused(&mut self, ended: Vec<Ended>, error: Error) {
         self.not_before = Some(Deadline::now() + PAUSE_AFTER_REFUSAL);
         if ended.len() == 1 {
-            self.report.lost.push(ended[0].outcome.id.clone());
+            self.report.lost.push(ended[0].outcome.id.to_string());
             self.worker.locks.let_go(ended.iter().map(|ended| ended.slot));
         } else {
             self.one_by_one = true;
@@ -365,13 +366,13 @@ impl Loop {
     }
 
     /// Starts jobs that were handed out; a worker that takes none any more hands them back.
-    fn start(&mut self, jobs: Vec<Handed>, token: &str, sent: Instant) {
+    fn start(&mut self, jobs: Vec<Handed>, token: &Arc<str>, sent: Instant) {
         if jobs.is_empty() {
             return;
         }
         let attempts: Vec<Arc<Attempt>> = jobs
             .iter()
-            .map(|job| Arc::new(Attempt::new(String::from_utf8_lossy(&job.id).into_owned(), token.to_owned())))
+            .map(|job| Arc::new(Attempt::new(String::from_utf8_lossy(&job.id).into(), Arc::clone(token))))
             .collect();
         let slots = self.worker.locks.hold(attempts.iter().cloned(), sent);
         let takes_jobs = matches!(self.mode, Mode::Running | Mode::Paused);
@@ -493,7 +494,7 @@ impl Loop {
     }
 
     /// Looks once more for jobs that were handed out under the token of a lost reply.
-    fn look_for(&mut self, token: String) {
+    fn look_for(&mut self, token: Arc<str>) {
         let worker = Arc::clone(&self.worker);
         let known = self.worker.locks.ids();
         let sent = Instant::now();
@@ -521,6 +522,7 @@ impl Loop {
         let was_waiting = self.waiter.is_waiting;
         drop(self.waiter);
         drop(self.calls);
+        self.report.counts = self.worker.counters.read();
         self.report.abandoned = self.worker.locks.ids();
         // Nobody renews the locks of what is given up, so that others can have it soon.
         self.worker.locks.clear();

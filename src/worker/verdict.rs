@@ -6,7 +6,7 @@ use crate::clock::millis;
 use crate::error::{BoxError, Halt};
 use crate::options::backoff::next_delay;
 use crate::options::{FailedAttempt, KeepJobs, Retry, WorkerOptions};
-use crate::script::settle::{End, Why};
+use crate::script::settle::{End, Keep, Why};
 use crate::wire::job::RawJob;
 
 /// What a wait for children answers when none is pending: the job runs again at once.
@@ -79,7 +79,10 @@ fn when_to_retry(
 ) -> Retry {
     let Some(backoff) = &raw.options.backoff else { return Retry::Now };
     let after = |ms| if ms == 0 { Retry::Now } else { Retry::After(Duration::from_millis(ms)) };
-    if let Some(ms) = next_delay(backoff, failures, fastrand::f64()) {
+    // Drawn only where it is used, so that a source of one's own can be followed.
+    let drawn = |_| worker.jitter_source.as_ref().map_or_else(fastrand::f64, |source| source());
+    let random = backoff.jitter.filter(|jitter| *jitter > 0.0).map_or(0.0, drawn);
+    if let Some(ms) = next_delay(backoff, failures, random) {
         return after(ms);
     }
     let Some(strategy) = &worker.backoff_strategy else {
@@ -133,13 +136,14 @@ pub(crate) fn plain_reason(text: &str) -> Why {
 }
 
 /// The rule by which the script keeps finished jobs: the job's own, else the worker's, else all.
-fn keep_rule(job: Option<KeepJobs>, worker: Option<KeepJobs>) -> String {
-    let Some(keep) = job.or(worker) else { return "-1".to_owned() };
+fn keep_rule(job: Option<KeepJobs>, worker: Option<KeepJobs>) -> Keep {
+    let Some(keep) = job.or(worker) else { return "-1".into() };
     let count = keep.count.map_or_else(|| "-1".to_owned(), |count| count.to_string());
     match (keep.age, keep.removes_at_once()) {
-        (None, _) | (_, true) => count,
+        (None, _) | (_, true) => count.into(),
         (Some(age), false) => {
             format!("{count},{},{}", age.as_secs(), keep.limit.map_or_else(String::new, |limit| limit.to_string()))
+                .into()
         }
     }
 }

@@ -14,7 +14,9 @@
 pub mod generate;
 pub mod node_side;
 pub mod ops;
+pub mod oxmq_side;
 pub mod scenarios;
 pub mod twin;
 
 mod node_twins;
+mod oxmq_twins;

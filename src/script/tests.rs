@@ -1,0 +1,124 @@
+//! All scripts, one after the other: what they say of themselves, and what they do when a key holds something else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use redis::Value;
+
+use super::{ALL, add_jobs, string};
+use crate::engine::testing::queue;
+use crate::error::Reason;
+
+fn lua(folder: &str) -> BTreeMap<String, String> {
+    let dir: PathBuf = [env!("CARGO_MANIFEST_DIR"), "lua", folder].iter().collect();
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "lua") {
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            files.insert(name, std::fs::read_to_string(path).unwrap());
+        }
+    }
+    files
+}
+
+/// The sections of a header by their names, each with its lines joined.
+fn header(text: &str) -> BTreeMap<&str, String> {
+    let end = text.find("\n]]\n").expect("a header ends with ]] on a line of its own");
+    let mut sections: BTreeMap<&str, String> = BTreeMap::new();
+    let mut current = "";
+    for line in text[..end].lines().skip(1) {
+        let word = line.split(' ').next().unwrap();
+        let starts = !word.is_empty() && word.chars().all(|c| c.is_ascii_uppercase());
+        if starts {
+            current = word;
+        }
+        let rest = if starts { &line[word.len()..] } else { line };
+        let section = sections.entry(current).or_default();
+        section.push_str(rest.trim());
+        section.push(' ');
+    }
+    sections
+}
+
+/// `MISSING_JOB` → `MissingJob`.
+fn camel(name: &str) -> String {
+    let word = |word: &str| word[..1].to_owned() + &word[1..].to_lowercase();
+    name.split('_').map(word).collect()
+}
+
+/// The numbers that `local A, B = 0, 1` gives to names.
+fn numbers(text: &str) -> Vec<(String, i64)> {
+    let mut found = Vec::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix("local ")) {
+        let (names, values) = line.split_once(" = ").unwrap();
+        for (name, value) in names.split(", ").zip(values.split(", ")) {
+            found.push((name.to_owned(), value.parse().unwrap()));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_file_is_listed_and_every_listed_script_has_a_file() {
+    let files: BTreeSet<String> = lua("").into_keys().collect();
+    let listed: BTreeSet<String> = ALL.iter().map(|script| script.name.to_owned()).collect();
+    assert_eq!(files, listed);
+    assert_eq!(listed.len(), ALL.len(), "a script is listed twice");
+    let pieces: BTreeSet<String> = lua("shared").into_keys().collect();
+    let used: BTreeSet<String> = ALL.iter().flat_map(|script| script.uses).map(|piece| (*piece).to_owned()).collect();
+    assert_eq!(pieces, used);
+}
+
+#[test]
+fn headers_say_what_the_scripts_are() {
+    let files = lua("");
+    for script in ALL {
+        let (name, text) = (script.name, &files[script.name]);
+        assert!(text.starts_with(&format!("--[[ {name}: ")), "{name}: the first line names it");
+        let sections = header(text);
+        for section in ["KEYS", "RETURN", "EVENTS", "USES", "COST"] {
+            assert!(sections.contains_key(section), "{name}: {section} is missing");
+        }
+        assert!(sections["KEYS"].starts_with("1 base "), "{name}: {}", sections["KEYS"]);
+        let body = &text[text.find("\n]]\n").unwrap()..];
+        assert!(!body.contains("KEYS["), "{name}: only the piece `queue` reads KEYS");
+        assert_eq!(sections.contains_key("ARGV"), body.contains("ARGV"), "{name}: ARGV");
+        let uses: Vec<&str> = sections["USES"].split(", ").map(str::trim).collect();
+        assert_eq!(uses, script.uses, "{name}: USES");
+    }
+}
+
+#[test]
+fn codes_are_the_same_in_lua_and_rust() {
+    let mut lua_codes = numbers(&lua("shared")["codes"]);
+    assert_eq!(lua_codes.remove(0), ("OK".to_owned(), 0));
+    let named: Vec<_> = lua_codes.into_iter().map(|(name, code)| (code, camel(&name))).collect();
+    let ours: Vec<_> = Reason::CODES.iter().map(|(code, reason)| (*code, format!("{reason:?}"))).collect();
+    assert_eq!(named, ours);
+}
+
+#[test]
+fn outcomes_are_the_same_in_lua_and_rust() {
+    let text = lua("shared").remove("outcomes").unwrap();
+    for (name, code) in numbers(&text) {
+        let empty = || Value::BulkString(Vec::new());
+        let placed = add_jobs::reply(Value::Array(vec![Value::Int(code), empty(), empty()])).unwrap().remove(0);
+        assert!(format!("{placed:?}").starts_with(&camel(&name)), "{code} is {name} in Lua and {placed:?} in Rust");
+    }
+}
+
+#[tokio::test]
+async fn every_script_loads_with_and_without_flags() {
+    let engine = queue().await;
+    for script in ALL {
+        for allow_oom in [false, true] {
+            let loaded = script.loaded(allow_oom);
+            assert_eq!(loaded.text.starts_with("#!"), allow_oom);
+            let sha = engine.redis_words(&["SCRIPT", "LOAD", &loaded.text]).await;
+            assert_eq!(string(sha).as_ref(), Some(&loaded.sha), "{}", script.name);
+        }
+    }
+}
+
+mod wrong_types;

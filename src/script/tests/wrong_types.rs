@@ -1,0 +1,259 @@
+//! A key that holds another Redis type than it should: a script either does without it, or it fails before it has
+//! written anything. Tried for every script, with every key of a busy queue and of its jobs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use redis::Value;
+
+use super::super::{ALL, Args};
+use crate::connection::Failure;
+use crate::engine::Engine;
+use crate::engine::testing::{NOW, named};
+
+/// A queue with a job in every state, and a parent in another queue. `@` stands for the base key, `%` for the other
+/// queue's, `now` for the time.
+const FIXTURE: &str = r"
+HSET @meta opts.maxLenEvents 10000
+SET @id 20
+SET @pc 7
+SET @limiter 1 PX 60000
+XADD @events 1-1 event waiting jobId w1
+ZADD @marker 0 0
+LPUSH @wait w1 w2
+LPUSH @paused x1
+LPUSH @active a1 a2 a3 a4
+SADD @stalled a2
+ZADD @delayed 0 d1 9000000000000000 d2
+ZADD @prioritized 8589934598 p1
+ZADD @completed now c1
+ZADD @failed now f1
+ZADD @waiting-children now par
+ZADD @repeat 1800000000000 s1
+HSET @repeat:s1 ic 1
+HSET @metrics:completed count 3 prevTS 1600000000000 prevCount 1
+LPUSH @metrics:completed:data 1
+HSET @metrics:failed count 3 prevTS 1600000000000 prevCount 1
+LPUSH @metrics:failed:data 1
+job @w1
+job @w2
+job @x1
+job @a1 atm 0 ats 1 deid one parentKey @par parent {'id':'par','queueKey':'$','fpof':true}
+SET @a1:lock t
+RPUSH @a1:logs line
+SET @de:one a1
+HSET @dn:one name n data {} opts {} jid next
+job @a2 ats 1 stc 0
+job @a3 ats 1 parentKey %mum parent {'id':'mum','queueKey':'&','cpof':true}
+SET @a3:lock t
+job @a4 ats 1
+SET @a4:lock t
+SADD @a4:dependencies @w1
+job @d1
+job @d2 deid two
+SET @de:two d2
+job @p1 priority 2
+job @c1 returnvalue 1 finishedOn now parentKey @par
+job @f1 failedReason no finishedOn now parentKey @par deid three
+SET @de:three f1
+job @par
+SADD @par:dependencies @a1
+HSET @par:processed @c1 1
+HSET @par:failed @f1 no
+ZADD @par:unsuccessful 5 @gone
+HSET %meta opts.maxLenEvents 10000
+ZADD %waiting-children now mum
+job %mum priority 3
+SADD %mum:dependencies @a3
+";
+
+const QUEUE_KEYS: &str = "wait active prioritized delayed marker meta events pc id limiter paused completed failed \
+    waiting-children stalled stalled-check repeat de:one de:two de:new dn:one dn:two dn:new repeat:s1 \
+    metrics:completed metrics:completed:data metrics:failed metrics:failed:data";
+const JOBS: &str = "@w1 @w2 @x1 @a1 @a2 @a3 @a4 @d1 @d2 @p1 @c1 @f1 @par @new @next %mum";
+const JOB_KEYS: [&str; 7] = ["", ":lock", ":logs", ":dependencies", ":processed", ":failed", ":unsuccessful"];
+
+/// One call of every script for each way through it: its name and arguments, separated by spaces; `''` is empty.
+const CALLS: &str = r"
+add_jobs w '' n {} {} now 0 0 p '' n {} {} now 0 3 d '' n {} {} now 50 0 c new n {} {} now 0 0
+add_jobs l new n {} {} now 0 0
+add_jobs wP '' n {} {} now 0 0 @par {}
+add_jobs wP w1 n {} {} now 0 0 @par {}
+add_jobs wP c1 n {} {} now 0 0 %mum {}
+add_jobs wPF new n {} {} now 0 0 %mum {}
+add_jobs wD '' n {} {} now 0 0 new 500 ''
+add_jobs wD '' n {} {} now 0 0 one '' k
+add_jobs dD '' n {} {} now 50 0 two '' r
+add_jobs dD '' n {} {} now 50 0 two 500 es
+settle now 10 u 30000 me 5 1000 15
+settle now 10 u 30000 '' '' '' '' completed a1 t 1 -1
+settle now 0 u 30000 '' '' '' 15 completed a1 t 1 0 completed a3 t 1 1,0,100
+settle now 0 u 30000 '' '' '' 15 failed a1 t no [] -1 1 '' failed a3 t no [] 0 1 ''
+settle now 0 u 30000 '' '' '' '' failed a3 t no [] 1,0,100 1 ''
+settle now 1 u 30000 '' '' '' '' retry a1 t no [] 0 ''
+settle now 0 u 30000 '' '' '' '' delayed a1 t no [] 500 1 ''
+settle now 0 u 30000 '' '' '' '' waiting a1 t
+settle now 0 u 30000 '' '' '' '' children a4 t ''
+adopt_jobs t 30000 a3
+trace_outcomes a1 t 1 a2 t 1
+extend_locks 30000 a1 t a2 t
+recover_stalled now 30000 1
+wake_workers
+save_progress a1 50 w1 60
+update_data a1 5 w1 6
+add_log a1 3 more
+list_jobs jobs asc 1000 wait 0 -1 '' completed 0 -1 '' delayed 0 -1 5
+list_jobs ids desc 1000 paused 0 -1 '' prioritized 0 -1 ''
+count_jobs wait paused active delayed completed
+count_priorities 0 2
+get_state a1
+get_state par
+is_finished c1
+is_finished f1
+is_maxed
+get_rate_limit_ttl 0
+get_metrics completed 0 -1
+get_job_logs a1 0 -1
+count_children par
+open_queue bullmq:1 ''
+pause
+resume
+tune_queue concurrency 5 max ''
+promote_job d1
+change_delay d2 500 now
+change_priority w1 4 0
+change_priority p1 0 1
+retry_job f1 failed 1 1
+retry_job c1 completed 0 0
+requeue_jobs failed +inf 100
+requeue_jobs completed +inf 100
+requeue_jobs delayed +inf 100
+remove_job f1 alone 1
+remove_job d2 alone 1
+remove_job c1 tree 1
+remove_job par tree 1
+remove_job par unprocessed 1
+remove_child a3 %mum
+remove_child a1 @par
+drain 0 wait paused delayed prioritized
+clean completed now 100 0 0
+clean failed now 100 0 0
+clean wait now 100 0 0
+clean active now 100 0 0
+clean delayed now 100 0 0
+obliterate 100 1
+free_deduplication a1 one
+remove_orphans next new w1
+read_finished c1 f1 w1
+publish_event mine a b
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_of_a_wrong_type_is_met_before_anything_is_written() {
+    let engine = named("types", "q").await;
+    // A database of its own, so that it can be emptied and dumped as a whole.
+    engine.redis("SELECT 1").await;
+    let fixture: Vec<Vec<String>> = FIXTURE.trim().lines().map(command).collect();
+    let fixture = serde_json::to_string(&fixture).unwrap();
+    let keys: Vec<String> = QUEUE_KEYS
+        .split_whitespace()
+        .flat_map(|key| [format!("@{key}"), format!("%{key}")])
+        .chain(JOBS.split(' ').flat_map(|job| JOB_KEYS.map(|part| format!("{job}{part}"))))
+        .collect();
+    let mut violations = Vec::new();
+    let mut called = BTreeSet::new();
+    for call in CALLS.trim().lines() {
+        let (name, args) = call.split_once(' ').unwrap_or((call, ""));
+        let script = ALL.iter().find(|script| script.name == name).unwrap_or_else(|| panic!("{name}: no such script"));
+        called.insert(name);
+        let mut arguments = Args::default();
+        for word in args.split_whitespace() {
+            arguments.text(expand(if word == "''" { "" } else { word }));
+        }
+        reset(&engine, &fixture, name, "").await;
+        if let Err(failure) = script.run(&engine.link, &engine.keys, &arguments).await {
+            panic!("{call}: fails without a wrong type: {}", failure.to_error(script.name));
+        }
+        for key in &keys {
+            // What does not reach the other queue need not be tried with its keys.
+            if key.starts_with('%') && !["a3", "%", "obliterate"].iter().any(|word| call.contains(word)) {
+                continue;
+            }
+            let bad = expand(key);
+            reset(&engine, &fixture, name, &bad).await;
+            let wrong = engine.redis_words(&["DUMP", &bad]).await;
+            match script.run(&engine.link, &engine.keys, &arguments).await {
+                Ok(_) => {
+                    // Deleting a job takes all of its keys along, whatever they hold; a lock is written by whoever
+                    // takes the job, whatever stood there.
+                    let left = engine.redis_words(&["DUMP", &bad]).await;
+                    if left != wrong && left != Value::Nil && !(name == "settle" && key.ends_with(":lock")) {
+                        violations.push(format!("{call}\n    {key}: written anew"));
+                    }
+                }
+                Err(Failure::Server(error)) => {
+                    let after = dump(&engine).await;
+                    reset(&engine, &fixture, name, &bad).await;
+                    let before = dump(&engine).await;
+                    let all = before.keys().chain(after.keys());
+                    let changed: BTreeSet<&str> =
+                        all.filter(|key| before.get(*key) != after.get(*key)).map(String::as_str).collect();
+                    if !changed.is_empty() {
+                        violations.push(format!("{call}\n    {key}: {changed:?} changed, then {error}"));
+                    }
+                }
+                Err(failure) => panic!("{call}: {}", failure.to_error(script.name)),
+            }
+        }
+    }
+    for script in ALL {
+        assert!(called.contains(script.name), "{} is not called", script.name);
+    }
+    assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
+}
+
+/// The words of one line of the fixture, ready to be sent.
+fn command(line: &str) -> Vec<String> {
+    let mut words: Vec<String> = line.split(' ').map(|word| expand(word).replace('\'', "\"")).collect();
+    if words[0] == "job" {
+        words[0] = "HSET".to_owned();
+        for (field, value) in
+            [("name", "n"), ("data", "{}"), ("opts", "{}"), ("timestamp", "1600000000000"), ("delay", "0")]
+        {
+            words.extend([field.to_owned(), value.to_owned()]);
+        }
+        if !words.iter().any(|word| word == "priority") {
+            words.extend(["priority".to_owned(), "0".to_owned()]);
+        }
+    }
+    words
+}
+
+fn expand(word: &str) -> String {
+    let word = word.replace('@', "types:q:").replace('%', "types:other:");
+    let word = word.replace('$', "types:q").replace('&', "types:other");
+    if word == "now" { NOW.to_string() } else { word }
+}
+
+/// The queue as the fixture says and as the script expects it, with a wrong type at the key `bad`, if it is not empty.
+async fn reset(engine: &Engine, fixture: &str, script: &str, bad: &str) {
+    const TEXT: &str = r"
+        local fixture, script, bad = cjson.decode(ARGV[1]), ARGV[2], ARGV[3]
+        redis.call('FLUSHDB')
+        for _, words in ipairs(fixture) do redis.call(unpack(words)) end
+        if script == 'obliterate' then redis.call('HSET', 'types:q:meta', 'paused', '1') end
+        if bad == '' then return end
+        local kind = redis.call('TYPE', bad).ok
+        local is_text = kind == 'string' or bad:find(':de:') or bad:find(':lock$') or bad:find('^[^:]*:[^:]*:id$')
+            or bad:find(':pc$') or bad:find(':limiter$') or bad:find(':stalled%-check$')
+        redis.call('DEL', bad)
+        redis.call(is_text and 'RPUSH' or 'SET', bad, 'x')";
+    engine.redis_words(&["EVAL", TEXT, "0", fixture, script, bad]).await;
+}
+
+/// Everything in the database, byte for byte.
+async fn dump(engine: &Engine) -> BTreeMap<String, Vec<u8>> {
+    const TEXT: &str = "local all = {} for i, key in ipairs(redis.call('KEYS', '*')) do \
+        all[2 * i - 1] = key all[2 * i] = redis.call('DUMP', key) end return all";
+    let pairs = crate::script::read::pairs(engine.redis_words(&["EVAL", TEXT, "0"]).await).unwrap();
+    pairs.into_iter().map(|(key, dump)| (String::from_utf8(key).unwrap(), dump)).collect()
+}
