@@ -40,6 +40,7 @@ struct Dialing {
 }
 
 const KNOWS_FLAGS: u8 = 1;
+const TAKES_LONG_WAY: u8 = 2;
 
 impl Link {
     /// Connects. Waits for the server only if the options say so.
@@ -90,6 +91,15 @@ impl Link {
     /// Whether the server lets scripts say that they may run while it is full.
     pub(crate) fn allows_oom(&self) -> bool {
         self.0.flags.load(Ordering::Relaxed) & KNOWS_FLAGS != 0
+    }
+
+    /// Whether scripts are asked not to treat a single job in a way of its own; for tests that compare both ways.
+    pub(crate) fn takes_long_way(&self) -> bool {
+        self.0.flags.load(Ordering::Relaxed) & TAKES_LONG_WAY != 0
+    }
+
+    pub(crate) fn take_long_way(&self) {
+        self.0.flags.fetch_or(TAKES_LONG_WAY, Ordering::Relaxed);
     }
 
     /// Changes the deadline of the commands of this link and its clones.
@@ -166,7 +176,11 @@ impl Link {
     }
 
     fn note(&self, server: Server) {
-        self.0.flags.store(if server.knows_script_flags() { KNOWS_FLAGS } else { 0 }, Ordering::Relaxed);
+        if server.knows_script_flags() {
+            self.0.flags.fetch_or(KNOWS_FLAGS, Ordering::Relaxed);
+        } else {
+            self.0.flags.fetch_and(!KNOWS_FLAGS, Ordering::Relaxed);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::Reason;
 use crate::options::WorkerOptions;
 
 pub(crate) static SCRIPT: Script = script!("settle", Consumes, uses: [
-    "codes", "queue", "settings", "wake", "rarely", "delay", "prioritize", "promote", "release", "detach",
+    "codes", "queue", "settle_one", "settings", "wake", "rarely", "delay", "prioritize", "promote", "release", "detach",
     "retain", "family", "metrics", "dedup_finish", "ends", "take",
 ]);
 pub(crate) static ADOPT: Script = script!("adopt_jobs", Consumes, uses: ["codes", "queue"]);
