@@ -11,8 +11,8 @@ use crate::error::Reason;
 use crate::options::WorkerOptions;
 
 pub(crate) static SCRIPT: Script = script!("settle", Consumes, uses: [
-    "codes", "queue", "settings", "wake", "delay", "prioritize", "promote", "release", "detach", "retain", "family",
-    "metrics", "dedup_finish", "take",
+    "codes", "queue", "settings", "wake", "rarely", "delay", "prioritize", "promote", "release", "detach",
+    "retain", "family", "metrics", "dedup_finish", "ends", "take",
 ]);
 pub(crate) static ADOPT: Script = script!("adopt_jobs", Consumes, uses: ["codes", "queue"]);
 pub(crate) static TRACE: Script = script!("trace_outcomes", Consumes, uses: ["codes", "queue"]);

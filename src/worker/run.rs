@@ -31,6 +31,7 @@ use crate::engine::Decided;
 use crate::error::{Error, Reason};
 use crate::job::{Attempt, CancelReason};
 use crate::script::settle::{Ask, End, Handed};
+use crate::telemetry::Outcome as Settled;
 
 /// What a call takes at most, so that Redis is held for a few milliseconds: about 18 µs per job.
 const CALL_JOBS: usize = 200;
@@ -54,6 +55,8 @@ pub(crate) enum Command {
     },
     /// The concurrency was changed.
     Changed,
+    /// Asked by [`Pulse`](super::pulse::Pulse).
+    Answer,
 }
 
 enum Mode {
@@ -288,24 +291,33 @@ impl Loop {
 
     /// Counts and announces an outcome that Redis has taken.
     fn note(&mut self, ended: Ended) {
-        let events = &self.worker.events;
+        let (events, figures) = (&self.worker.events, &self.worker.figures);
         let id = ended.outcome.id;
         let job_id = || id.to_string();
         match ended.outcome.end {
             End::Completed { value, .. } => {
                 self.worker.counters.completed.fetch_add(1, Ordering::Relaxed);
+                figures.count(Settled::Completed);
                 events.emit(|| WorkerEvent::Completed { job_id: job_id(), return_value: value });
             }
             End::Failed { why, .. } => {
                 self.worker.counters.failed.fetch_add(1, Ordering::Relaxed);
+                figures.count(Settled::Failed);
                 events.emit(|| WorkerEvent::Failed { job_id: job_id(), reason: why.reason, will_retry: false });
             }
             End::Retry { why, .. } | End::Delayed { why: Some(why), .. } => {
                 self.worker.counters.retried.fetch_add(1, Ordering::Relaxed);
+                figures.count(Settled::Retried);
                 events.emit(|| WorkerEvent::Failed { job_id: job_id(), reason: why.reason, will_retry: true });
             }
-            End::Waiting if ended.handed_back => self.report.handed_back.push(job_id()),
-            End::Delayed { .. } | End::Waiting | End::Children { .. } => self.report.moved += 1,
+            End::Waiting if ended.handed_back => {
+                figures.count(Settled::HandedBack);
+                self.report.handed_back.push(job_id());
+            }
+            End::Delayed { .. } | End::Waiting | End::Children { .. } => {
+                figures.count(Settled::Moved);
+                self.report.moved += 1;
+            }
         }
     }
 
@@ -337,16 +349,21 @@ impl Loop {
                 return Ok(failed);
             }
             Reason::MissingLock | Reason::LockMismatch | Reason::NotInState => {
-                self.report.lost.push(id.clone());
+                self.lose(id.clone());
                 if ended.attempt.cancel(CancelReason::LockLost) {
                     let job_id = id.clone();
                     self.worker.events.emit(|| WorkerEvent::LockLost { job_id });
                 }
             }
-            _ => self.report.lost.push(id.clone()),
+            _ => self.lose(id.clone()),
         }
         self.worker.events.error(Error::refused("settle", id, reason));
         Err(slot)
+    }
+
+    fn lose(&mut self, id: String) {
+        self.worker.figures.count(Settled::Lost);
+        self.report.lost.push(id);
     }
 
     /// The server refused the whole call. Outcomes are tried one by one; one that is refused alone is given up, and
@@ -354,7 +371,7 @@ impl Loop {
     fn refused(&mut self, ended: Vec<Ended>, error: Error) {
         self.not_before = Some(Deadline::now() + PAUSE_AFTER_REFUSAL);
         if ended.len() == 1 {
-            self.report.lost.push(ended[0].outcome.id.to_string());
+            self.lose(ended[0].outcome.id.to_string());
             self.worker.locks.let_go(ended.iter().map(|ended| ended.slot));
         } else {
             self.one_by_one = true;
@@ -442,6 +459,7 @@ impl Loop {
             }
             Command::Close { within } => self.close(within),
             Command::Changed => self.drained = false,
+            Command::Answer => self.worker.pulse.answer(),
         }
     }
 
@@ -549,6 +567,9 @@ async fn settle(worker: &Inner, ended: Vec<Ended>, want: usize) -> Answered {
     let (slots, outcomes): (Vec<_>, Vec<_>) =
         ended.into_iter().map(|ended| ((ended.slot, ended.handed_back, ended.attempt), ended.outcome)).unzip();
     let answer = worker.queue.engine().settle(&mut ask, &outcomes, || worker.tokens.next()).await;
+    if let Ok(decided) = &answer {
+        worker.figures.settled(outcomes.len(), decided.settled.jobs.len());
+    }
     let ended = slots.into_iter().zip(outcomes);
     let ended = ended.map(|((slot, handed_back, attempt), outcome)| Ended { slot, outcome, handed_back, attempt });
     Answered { ended: ended.collect(), want, sent, answer }

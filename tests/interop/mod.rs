@@ -21,4 +21,6 @@ pub mod twin;
 
 mod mixed;
 mod node_twins;
+mod schedulers;
+mod telemetry;
 mod oxmq_twins;
