@@ -130,7 +130,9 @@ fn on_purpose(step: &Step, mismatch: &Mismatch) -> Amend {
         What::Op(Op::MoveToFailed { fetch_next, .. }) => fetch_next,
         // Here a new limit wakes an idle worker.
         What::Op(Op::SetGlobalConcurrency { .. } | Op::RemoveGlobalConcurrency)
-            if all(|text| text.contains(":marker: ") && text.contains("right ") && !text.contains("right nothing")) =>
+            if all(|text| {
+                text.contains(":marker: only right") || text.contains(":marker: score of 0: left nothing")
+            }) =>
         {
             return Amend::Remove;
         }
