@@ -179,7 +179,9 @@ impl History {
 pub async fn check(fixture: &Fixture, added: &[String]) -> Figures {
     match History::of(fixture, added).await.check() {
         Ok(figures) => figures,
-        Err(broken) => panic!("{} rules broken, the first:\n{}", broken.len(), broken[..broken.len().min(12)].join("\n")),
+        Err(broken) => {
+            panic!("{} rules broken, the first:\n{}", broken.len(), broken[..broken.len().min(12)].join("\n"))
+        }
     }
 }
 
@@ -204,7 +206,10 @@ fn a_sound_history_passes() {
     assert_eq!(figures, Figures { added: 1, completed: 1, ..Figures::default() });
     let mut again = sound();
     again.events.splice(3..3, [event("waiting"), event("stalled"), event("active")]);
-    assert_eq!(again.check().unwrap(), Figures { added: 1, completed: 1, restarts: 1, stalled: 1, ..Figures::default() });
+    assert_eq!(
+        again.check().unwrap(),
+        Figures { added: 1, completed: 1, restarts: 1, stalled: 1, ..Figures::default() }
+    );
     let mut removed = sound();
     removed.resident.clear();
     assert!(removed.check().is_ok());
@@ -215,7 +220,8 @@ fn a_sound_history_passes() {
 
 #[test]
 fn broken_histories_are_found() {
-    let cases: [(&str, fn(&mut History)); 14] = [
+    type Spoil = fn(&mut History);
+    let cases: [(&str, Spoil); 14] = [
         ("completed twice", |h| h.events.push(event("completed"))),
         ("completed and failed", |h| h.events.push(event("failed"))),
         ("failed after it completed elsewhere", |h| h.events[3] = event("failed")),

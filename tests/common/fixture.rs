@@ -38,7 +38,8 @@ impl Fixture {
     /// Through a proxy, with short deadlines.
     pub async fn through(proxy: &Proxy, server: &RedisServer) -> Self {
         let options = ConnectOptions::from_url(&proxy.url()).unwrap();
-        Self::with(options.command_timeout(Duration::from_secs(2)).connect_timeout(Duration::from_secs(1)), server).await
+        Self::with(options.command_timeout(Duration::from_secs(2)).connect_timeout(Duration::from_secs(1)), server)
+            .await
     }
 
     pub async fn with(options: ConnectOptions, server: &RedisServer) -> Self {

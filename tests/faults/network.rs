@@ -53,7 +53,7 @@ async fn sockets_that_fall_silent_are_replaced() {
     println!("silent sockets: resumed after {:?}", begun.elapsed());
     fixture.until(JobState::Completed, 2).await;
     let report = worker.close().await;
-    assert_eq!((report.completed, report.lost, heard.errors()), (2, vec![], vec![]));
+    assert_eq!((report.counts.completed, report.lost, heard.errors()), (2, vec![], vec![]));
     assert_eq!(check(&fixture, &[long, quick]).await.restarts, 0);
     assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
 }
@@ -89,7 +89,7 @@ async fn a_network_that_swallows_everything_is_outlived() {
     println!("everything swallowed: resumed {:?} after healing", healed.elapsed());
     fixture.until(JobState::Completed, 400).await;
     let report = worker.close().await;
-    assert_eq!((report.completed, report.lost, heard.errors()), (400, vec![], vec![]));
+    assert_eq!((report.counts.completed, report.lost, heard.errors()), (400, vec![], vec![]));
     assert!(ran.tally().values().all(|runs| *runs == 1));
     assert_eq!(check(&fixture, &ids).await.restarts, 0);
 }
@@ -126,7 +126,7 @@ async fn a_server_that_sleeps_longer_than_every_deadline_loses_and_repeats_nothi
     fixture.until(JobState::Completed, 300).await;
     // Late hand-outs are looked for a while after.
     let report = worker.close().await;
-    assert_eq!((report.completed, report.lost, heard.errors()), (300, vec![], vec![]));
+    assert_eq!((report.counts.completed, report.lost, heard.errors()), (300, vec![], vec![]));
     assert!(ran.tally().values().all(|runs| *runs == 1));
     assert_eq!(check(&fixture, &ids).await.restarts, 0);
 }

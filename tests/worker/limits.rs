@@ -176,7 +176,8 @@ async fn a_job_that_takes_too_long_is_told_and_failed() {
         .unwrap();
     let mut ids = Vec::new();
     for name in ["polite", "late", "deaf"] {
-        let job = fixture.queue.add(name, json!(1)).timeout(Duration::from_millis(if name == "late" { 60 } else { 50 }));
+        let job =
+            fixture.queue.add(name, json!(1)).timeout(Duration::from_millis(if name == "late" { 60 } else { 50 }));
         ids.push(job.await.unwrap().id().to_owned());
     }
     fixture.until(JobState::Failed, 3).await;

@@ -29,7 +29,7 @@ async fn large_jobs_travel_in_calls_of_bounded_size() {
     fixture.until(JobState::Waiting, 0).await;
     ran.until(200).await;
     let report = worker.close().await;
-    assert_eq!((report.completed, report.lost), (200, vec![]));
+    assert_eq!((report.counts.completed, report.lost), (200, vec![]));
     assert!(ran.tally().values().all(|runs| *runs == 1));
     check(&fixture, &ids).await;
 }
@@ -49,7 +49,7 @@ async fn ten_thousand_jobs_run_exactly_once() {
         .unwrap();
     let ids = fixture.add_many(10_000).await;
     fixture.until_within(Duration::from_secs(60), JobState::Completed, 10_000).await;
-    assert_eq!(worker.close().await.completed, 10_000);
+    assert_eq!(worker.close().await.counts.completed, 10_000);
     let tally = ran.tally();
     assert!(tally.len() == 10_000 && tally.values().all(|runs| *runs == 1));
     let figures = check(&fixture, &ids).await;

@@ -17,7 +17,9 @@ async fn a_result_is_stored_and_told() {
     let fixture = Fixture::new().await;
     let worker = fixture
         .client
-        .worker("q", |job: Job<Value, Value>| async move { Ok::<_, Halt>(json!({ "twice": job.data()["n"].as_i64().unwrap() * 2 })) })
+        .worker("q", |job: Job<Value, Value>| async move {
+            Ok::<_, Halt>(json!({ "twice": job.data()["n"].as_i64().unwrap() * 2 }))
+        })
         .name("ada")
         .start()
         .unwrap();
@@ -26,12 +28,14 @@ async fn a_result_is_stored_and_told() {
     assert_eq!(job.wait_until_finished(Duration::from_secs(10)).await.unwrap(), json!({ "twice": 42 }));
     let seen = fixture.queue.get_job(job.id()).await.unwrap().unwrap();
     assert_eq!((seen.attempts_made(), seen.attempts_started(), seen.processed_by()), (1, 1, Some("ada")));
-    heard.until("completed", |event| {
-        matches!(event, WorkerEvent::Completed { return_value, .. } if return_value == r#"{"twice":42}"#)
-    })
-    .await;
+    heard
+        .until(
+            "completed",
+            |event| matches!(event, WorkerEvent::Completed { return_value, .. } if return_value == r#"{"twice":42}"#),
+        )
+        .await;
     let report = worker.close().await;
-    assert_eq!((report.completed, report.failed), (1, 0));
+    assert_eq!((report.counts.completed, report.counts.failed), (1, 0));
     check(&fixture, &[job.id().to_owned()]).await;
 }
 
@@ -39,9 +43,7 @@ async fn a_result_is_stored_and_told() {
 async fn attempts_are_spent_one_by_one_and_the_last_one_is_final() {
     let fixture = Fixture::new().await;
     let worker = fixture
-        .worker(|job: Job<Value, ()>| async move {
-            Err::<(), _>(Halt::failed(format!("no {}", job.attempts_made())))
-        })
+        .worker(|job: Job<Value, ()>| async move { Err::<(), _>(Halt::failed(format!("no {}", job.attempts_made()))) })
         .start()
         .unwrap();
     let heard = listen(&worker);
@@ -50,7 +52,8 @@ async fn attempts_are_spent_one_by_one_and_the_last_one_is_final() {
     let job = fixture.queue.get_job(&id).await.unwrap().unwrap();
     assert_eq!((job.attempts_made(), job.attempts_started(), job.failed_reason()), (3, 3, Some("no 2")));
     assert_eq!(job.stacktrace().len(), 3);
-    let failed = |again| heard.count(|event| matches!(event, WorkerEvent::Failed { will_retry, .. } if *will_retry == again));
+    let failed =
+        |again| heard.count(|event| matches!(event, WorkerEvent::Failed { will_retry, .. } if *will_retry == again));
     heard.until("the last failure", |event| matches!(event, WorkerEvent::Failed { will_retry: false, .. })).await;
     assert_eq!((failed(true), failed(false)), (2, 1));
     worker.close().await;
@@ -139,7 +142,7 @@ async fn every_halt_moves_the_job_where_it_says() {
         assert_eq!(fixture.number(id, "atm").await, made, "job {id}");
     }
     let report = worker.close().await;
-    assert_eq!((report.completed, report.failed, report.retried, report.moved), (5, 2, 1, 4));
+    assert_eq!((report.counts.completed, report.counts.failed, report.counts.retried, report.moved), (5, 2, 1, 4));
     check(&fixture, &ids).await;
 }
 
@@ -147,9 +150,9 @@ async fn every_halt_moves_the_job_where_it_says() {
 async fn a_job_that_waits_does_not_hold_the_worker_to_a_limit_that_has_room() {
     let fixture = Fixture::new().await;
     let worker = fixture
-        .worker(|job: Job<Value, ()>| async move {
-            if job.attempts_started() == 1 { Err(Halt::Waiting) } else { Ok(()) }
-        })
+        .worker(
+            |job: Job<Value, ()>| async move { if job.attempts_started() == 1 { Err(Halt::Waiting) } else { Ok(()) } },
+        )
         .limiter(1_000, Duration::from_secs(600))
         .start()
         .unwrap();
@@ -177,7 +180,9 @@ async fn finished_jobs_are_kept_as_job_and_worker_say() {
     }
     let kept = fixture.queue.add("job", json!({ "fail": true })).remove_on_fail(false).await.unwrap();
     let gone = fixture.queue.add("job", json!({})).remove_on_complete(true).await.unwrap();
-    heard.until("the last", |event| matches!(event, WorkerEvent::Completed { job_id, .. } if job_id == gone.id())).await;
+    heard
+        .until("the last", |event| matches!(event, WorkerEvent::Completed { job_id, .. } if job_id == gone.id()))
+        .await;
     assert_eq!(fixture.count(JobState::Completed).await, 2);
     assert_eq!(fixture.count(JobState::Failed).await, 1);
     assert_eq!(fixture.field(kept.id(), "failedReason").await.as_deref(), Some("no"));

@@ -63,12 +63,18 @@ async fn a_deferred_failure_fails_without_running() {
     let fixture = Fixture::new().await;
     let id = fixture.queue.add("job", json!(1)).attempts(5).await.unwrap().id().to_owned();
     let mut redis = fixture.redis.clone();
-    let () = redis::cmd("HSET").arg(fixture.key(&id)).arg("defa").arg("a child failed").query_async(&mut redis).await.unwrap();
+    let () = redis::cmd("HSET")
+        .arg(fixture.key(&id))
+        .arg("defa")
+        .arg("a child failed")
+        .query_async(&mut redis)
+        .await
+        .unwrap();
     let worker = fixture.worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).start().unwrap();
     fixture.until(JobState::Failed, 1).await;
     assert_eq!(fixture.field(&id, "failedReason").await.as_deref(), Some("a child failed"));
     assert_eq!(fixture.field(&id, "defa").await, None);
-    assert_eq!(worker.close().await.completed, 0);
+    assert_eq!(worker.close().await.counts.completed, 0);
 }
 
 #[tokio::test]
@@ -119,7 +125,7 @@ async fn a_worker_that_lost_its_lock_writes_nothing() {
     cancelled.until(1).await;
     assert_eq!(cancelled.lines(), ["Some(LockLost)"]);
     let report = worker.close().await;
-    assert_eq!((report.completed, report.lost), (0, vec![id.clone()]));
+    assert_eq!((report.counts.completed, report.lost), (0, vec![id.clone()]));
     assert_eq!(fixture.field(&id, "returnvalue").await, None);
     assert!(fixture.is_active(&id).await);
     assert_eq!(heard.count(|event| matches!(event, WorkerEvent::LockLost { .. })), 1);
