@@ -4,6 +4,8 @@
 mod acl;
 mod common;
 mod examples;
+mod faults;
 mod interop;
 mod layers;
 mod package;
+mod worker;

@@ -114,7 +114,12 @@ fn may_be_legacy(key: &str) -> bool {
 }
 
 #[cfg(feature = "cron")]
-pub(super) fn by_pattern(pattern: &str, zone: Option<&str>, seed: Option<&str>, from: u64) -> Result<Option<u64>, String> {
+pub(super) fn by_pattern(
+    pattern: &str,
+    zone: Option<&str>,
+    seed: Option<&str>,
+    from: u64,
+) -> Result<Option<u64>, String> {
     use super::cron::{Cron, Zone};
     let zone = Zone::parse(zone)?;
     Ok(Cron::parse(pattern, seed)?.next_after(from, &zone))

@@ -21,6 +21,6 @@ pub mod twin;
 
 mod mixed;
 mod node_twins;
+mod oxmq_twins;
 mod schedulers;
 mod telemetry;
-mod oxmq_twins;

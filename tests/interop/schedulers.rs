@@ -152,7 +152,8 @@ async fn limits_starts_and_ends_are_respected_as_with_node() {
     pair.upsert("ends", json!({ "every": 10_000, "endDate": BEGIN + 25_000 }), none.clone()).await;
     pair.upsert("text", json!({ "every": 10_000, "endDate": "2023-11-14T22:14:00.000Z" }), none.clone()).await;
     pair.upsert("starts", json!({ "every": 10_000, "startDate": BEGIN + 15_000 }), none.clone()).await;
-    let cron = json!({ "pattern": "*/7 * * * * *", "startDate": BEGIN + 9_000, "endDate": BEGIN + 40_000, "tz": "UTC" });
+    let cron =
+        json!({ "pattern": "*/7 * * * * *", "startDate": BEGIN + 9_000, "endDate": BEGIN + 40_000, "tz": "UTC" });
     pair.upsert("cron", cron, none).await;
     for _ in 0..12 {
         pair.work().await;
@@ -291,10 +292,27 @@ async fn cron_patterns_are_due_when_node_says() {
         &["*", "2", "jan-mar", "JUL", "3,11", "4", "6-9/3", "*/5"],
         &["*", "?", "1-5", "0", "7", "fri#2", "5L", "friL", "5-7", "*/2", "0,6", "1,3L", "sun", "1#5"],
     ];
-    let zones = ["UTC", "America/New_York", "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe", "Asia/Beirut",
-        "America/Sao_Paulo", "Pacific/Apia", "Africa/Casablanca", "utc+5:45"];
+    let zones = [
+        "UTC",
+        "America/New_York",
+        "Europe/Berlin",
+        "Asia/Kolkata",
+        "Australia/Lord_Howe",
+        "Asia/Beirut",
+        "America/Sao_Paulo",
+        "Pacific/Apia",
+        "Africa/Casablanca",
+        "utc+5:45",
+    ];
     // A winter's day, and shortly before the clock is moved in New York and Berlin, in spring and in autumn.
-    let moments: [u64; 6] = [1_768_000_000_123, 1_772_928_000_000, 1_774_724_400_000, 1_792_886_400_000, 1_793_491_200_000, 1_775_311_200_000];
+    let moments: [u64; 6] = [
+        1_768_000_000_123,
+        1_772_928_000_000,
+        1_774_724_400_000,
+        1_792_886_400_000,
+        1_793_491_200_000,
+        1_775_311_200_000,
+    ];
     let mut random = fastrand::Rng::with_seed(7);
     let mut cases = Vec::new();
     for i in 0..1_500 {
@@ -308,18 +326,65 @@ async fn cron_patterns_are_due_when_node_says() {
         let text = words[if i % 4 == 0 { random.usize(0..5) } else { 0 }..].join(" ");
         cases.push((text, zones[random.usize(..zones.len())], moments[random.usize(..moments.len())]));
     }
-    for text in ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@hourly", "@minutely", "@secondly", "@weekdays",
-        "@weekends", "@midnight", "@Daily", " @daily", "1,1 * * * *", "1-5,3 * * * *", "22-2 * * *", "sat-sun", "Monday",
-        "* * * * * * *", "0 0 30 2 *", "0 0 31 4 *", "0 0 31 4 1", "0 0 W * *", "0 0 LW * *", "0 0 * * L", "0 0 L-2 * *",
-        "0 0 1-L * *", "0,7", "0 0 * * 1#6", "0 0 * * 1,2#1", "*/0 * * * *", "*/90 * * * *", "60 * * * *", "/5 * * * *",
-        "5/ * * * *", "1-5/2,6 * * * *", "0 0 * nov-feb *", "0 0 * * 5-7/2", "0 0 * * 0-7", "0 0 7L * *", "0 0 l * *",
-        "0 0 * * 5l", "a * * * *", "0 0 * * *#2", "0\t0  1 * *", "jan", "0 0 * mon *", "0 0 * * jan", "05 007 * * *"] {
+    for text in [
+        "@yearly",
+        "@annually",
+        "@monthly",
+        "@weekly",
+        "@daily",
+        "@hourly",
+        "@minutely",
+        "@secondly",
+        "@weekdays",
+        "@weekends",
+        "@midnight",
+        "@Daily",
+        " @daily",
+        "1,1 * * * *",
+        "1-5,3 * * * *",
+        "22-2 * * *",
+        "sat-sun",
+        "Monday",
+        "* * * * * * *",
+        "0 0 30 2 *",
+        "0 0 31 4 *",
+        "0 0 31 4 1",
+        "0 0 W * *",
+        "0 0 LW * *",
+        "0 0 * * L",
+        "0 0 L-2 * *",
+        "0 0 1-L * *",
+        "0,7",
+        "0 0 * * 1#6",
+        "0 0 * * 1,2#1",
+        "*/0 * * * *",
+        "*/90 * * * *",
+        "60 * * * *",
+        "/5 * * * *",
+        "5/ * * * *",
+        "1-5/2,6 * * * *",
+        "0 0 * nov-feb *",
+        "0 0 * * 5-7/2",
+        "0 0 * * 0-7",
+        "0 0 7L * *",
+        "0 0 l * *",
+        "0 0 * * 5l",
+        "a * * * *",
+        "0 0 * * *#2",
+        "0\t0  1 * *",
+        "jan",
+        "0 0 * mon *",
+        "0 0 * * jan",
+        "05 007 * * *",
+    ] {
         cases.push((text.to_owned(), "UTC", moments[0]));
         cases.push((text.to_owned(), "America/New_York", moments[2]));
     }
     let node = NodeDriver::start(BullMq::V6, &shared_server().url(), "unused").await;
-    let asked: Vec<Value> =
-        cases.iter().map(|(pattern, tz, from)| json!({ "pattern": pattern, "tz": tz, "from": from, "count": 4 })).collect();
+    let asked: Vec<Value> = cases
+        .iter()
+        .map(|(pattern, tz, from)| json!({ "pattern": pattern, "tz": tz, "from": from, "count": 4 }))
+        .collect();
     let theirs = node.call("cron", json!({ "cases": asked })).await.unwrap();
     let mut parted = Vec::new();
     for ((pattern, tz, from), theirs) in cases.iter().zip(theirs.as_array().unwrap()) {
