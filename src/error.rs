@@ -120,6 +120,15 @@ pub enum Error {
         /// The command.
         command: &'static str,
     },
+    /// The next run of a job scheduler could not be made. The current run is processed all the same; the scheduler
+    /// stands still until it is upserted again.
+    #[error("job scheduler {scheduler}: no next run: {problem}")]
+    Scheduler {
+        /// The scheduler's id.
+        scheduler: String,
+        /// What stands in the way.
+        problem: String,
+    },
     /// The queue, worker or event stream was closed.
     #[error("closed")]
     Closed,

@@ -11,6 +11,7 @@ use crate::connection::{Backoff, Failure};
 use crate::error::{Error, Result};
 use crate::options::JobOptions;
 use crate::script::add_jobs::{self, Dedup, Link, NewJob, Place, Placed};
+use crate::telemetry::AddFigures;
 use crate::wire::options::{parent_json, to_json};
 
 /// What one call carries at most: Redis is held for about 12 µs per job, and for the copying of its bytes.
@@ -156,6 +157,7 @@ fn call_length(sizes: impl Iterator<Item = usize>) -> usize {
 /// for nothing, and a busy one shares the cost of a call among many jobs.
 pub(crate) struct Coalescer {
     engine: Engine,
+    figures: AddFigures,
     state: Mutex<Gathering>,
 }
 
@@ -175,7 +177,8 @@ const SENDERS: usize = 2;
 
 impl Coalescer {
     pub(crate) fn new(engine: Engine) -> Arc<Self> {
-        Arc::new(Self { engine, state: Mutex::default() })
+        let figures = AddFigures::new(engine.keys.queue());
+        Arc::new(Self { engine, figures, state: Mutex::default() })
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -217,6 +220,7 @@ impl Coalescer {
                     (state.jobs.drain(..n).collect(), state.callers.drain(..n).collect())
                 }
             };
+            self.figures.sent(jobs.len());
             let answers = self.engine.add_call(&jobs).await;
             for ((caller, job), answer) in callers.into_iter().zip(jobs).zip(answers) {
                 // A caller who has given up does not want it.

@@ -1,6 +1,7 @@
 //! Whole operations on raw jobs: defaults, chunks, repetition after failures, refusals → errors. Nothing here is generic.
 
 mod add;
+mod scheduler;
 mod settle;
 mod update;
 
@@ -18,6 +19,7 @@ pub use read::{ChildCounts, ClientInfo};
 pub(crate) use read::{Finished, REPORTED};
 pub(crate) use settle::Decided;
 pub(crate) mod events;
+pub(crate) mod marker;
 
 use redis::{Cmd, Value};
 

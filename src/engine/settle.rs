@@ -118,7 +118,7 @@ impl Engine {
     }
 
     /// Runs a script that may be repeated, for as long as it takes.
-    async fn insist(
+    pub(super) async fn insist(
         &self,
         script: &crate::script::Script,
         args: &crate::script::Args,

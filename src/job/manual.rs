@@ -48,7 +48,7 @@ impl<D, R> Job<D, R> {
         D: DeserializeOwned,
     {
         let decided = self.end("move_to_completed", self.completed(result)?, token, 1).await?;
-        next(&self.core.queue, &self.options(), decided)
+        next(&self.core.queue, &self.options(), decided).await
     }
 
     /// Ends the attempt as failed, or as moved: its error, and the job's attempts and backoff, decide. One round trip.
@@ -76,7 +76,7 @@ impl<D, R> Job<D, R> {
         D: DeserializeOwned,
     {
         let decided = self.end("move_to_failed", self.failed(error.into()).await?, token, 1).await?;
-        next(&self.core.queue, &self.options(), decided)
+        next(&self.core.queue, &self.options(), decided).await
     }
 
     /// Lets the active job run again at a moment, without spending an attempt. A moment that has passed means now.
@@ -187,7 +187,7 @@ pub(crate) async fn settle(
     token: &str,
 ) -> Result<Decided> {
     let engine = queue.engine();
-    let mut ask = Ask::of(options, want);
+    let mut ask = Ask { only_if_settled: !outcomes.is_empty(), ..Ask::of(options, want) };
     let call = engine.settle(&mut ask, outcomes, || token.into());
     match tokio::time::timeout(engine.link.options().command_timeout * 2, call).await {
         Ok(decided) => decided,
@@ -196,19 +196,29 @@ pub(crate) async fn settle(
 }
 
 /// The job that a call has handed out.
-pub(crate) fn next<D: DeserializeOwned, R>(
+///
+/// As for a worker, a scheduler makes its next run first.
+pub(crate) async fn next<D: DeserializeOwned, R>(
     queue: &Arc<QueueCore>,
     options: &Arc<WorkerOptions>,
     decided: Decided,
 ) -> Result<Fetched<D, R>> {
     let Settled { jobs, limited_ms, next_due, .. } = decided.settled;
-    let job = jobs.into_iter().next().map(|handed| {
-        let raw = decode(handed, queue, options)?;
-        let attempt = Arc::new(super::Attempt::new(raw.id.as_str().into(), decided.token));
-        held(queue, options, raw, Some(attempt))
-    });
+    let job = match jobs.into_iter().next() {
+        None => None,
+        Some(handed) => {
+            let raw = decode(handed, queue, options)?;
+            if let Some(key) = raw.repeat_job_key()
+                && let Err(error) = crate::scheduler::advance(queue.engine(), key, &raw).await
+            {
+                tracing::warn!(%error, "the job is handed out all the same");
+            }
+            let attempt = Arc::new(super::Attempt::new(raw.id.as_str().into(), decided.token));
+            Some(held(queue, options, raw, Some(attempt))?)
+        }
+    };
     let next_due = Some(next_due).filter(|due| *due > 0).map(from_epoch_ms);
-    Ok(Fetched { job: job.transpose()?, limited_for: Duration::from_millis(limited_ms), next_due })
+    Ok(Fetched { job, limited_for: Duration::from_millis(limited_ms), next_due })
 }
 
 /// A job that ends by the options of the worker who has it.

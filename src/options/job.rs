@@ -341,6 +341,19 @@ impl JobOptions {
         }
     }
 
+    /// These options with the trace that the add is part of, unless they or the defaults want none. With `replaces` it
+    /// takes the place of a trace that the caller gave; so does Node for a single add, but not for many.
+    pub(crate) fn in_trace(mut self, trace: &str, replaces: bool, defaults: &Self) -> Self {
+        let has_own = self.telemetry_metadata.is_some() || self.omit_context.is_some();
+        let given = if has_own { &self } else { defaults };
+        let omits = given.omit_context;
+        if omits != Some(true) && (replaces || given.telemetry_metadata.is_none()) {
+            self.omit_context = omits.filter(|_| !replaces);
+            self.telemetry_metadata = Some(trace.to_owned());
+        }
+        self
+    }
+
     /// These options, and for what they leave open the queue's defaults. An id is never a default.
     pub(crate) fn or_defaults(mut self, defaults: &Self) -> Self {
         fn fill<T: Clone>(own: &mut Option<T>, default: &Option<T>) {

@@ -8,6 +8,7 @@ mod worker;
 
 pub use backoff::Backoff;
 pub use dedup::Deduplication;
+pub(crate) use job::MAX_PRIORITY;
 pub use job::{JobOptions, OnChildFailure, ParentRef};
 pub use keep::KeepJobs;
 pub(crate) use worker::with_worker_setters;

@@ -6,12 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
 use serde::Serialize;
+use tracing::{Instrument, Span};
 
 use super::{Queue, QueueCore};
 use crate::error::{Error, Result};
 use crate::job::{Job, JobCore};
 use crate::options::{Backoff, Deduplication, JobOptions, KeepJobs, OnChildFailure, ParentRef};
 use crate::script::add_jobs::{self, Placed};
+use crate::telemetry;
 use crate::wire::job::RawJob;
 use crate::wire::options::StoredOptions;
 
@@ -62,9 +64,14 @@ impl<D: Serialize, R> Queue<D, R> {
         AddBulk { queue: self.clone(), jobs: jobs.into_iter().collect() }
     }
 
-    fn prepare(&self, job: &NewJob<D>) -> Result<add_jobs::NewJob> {
+    /// `trace` is what the add is part of; with `replaces` it counts more than a trace in the job's options.
+    fn prepare(&self, job: &NewJob<D>, trace: Option<&str>, replaces: bool) -> Result<add_jobs::NewJob> {
         let data = serde_json::to_string(&job.data).map_err(Error::json("data"))?;
-        self.core.engine().new_job(job.name.clone(), data, job.options.clone(), &self.defaults)
+        let mut options = job.options.clone();
+        if let Some(trace) = trace {
+            options = options.in_trace(trace, replaces, &self.defaults);
+        }
+        self.core.engine().new_job(job.name.clone(), data, options, &self.defaults)
     }
 }
 
@@ -198,11 +205,20 @@ where
     ///
     /// As [`Queue::add`].
     pub async fn outcome(self) -> Result<(Job<D, R>, Added)> {
+        let span = telemetry::add(self.queue.name(), &self.job.name);
+        self.send(&span).instrument(span.clone()).await
+    }
+}
+
+impl<D: Serialize, R> Add<D, R> {
+    async fn send(self, span: &Span) -> Result<(Job<D, R>, Added)> {
         let Self { queue, job } = self;
-        let new = queue.prepare(&job)?;
+        let new = queue.prepare(&job, telemetry::inject(span).as_deref(), true)?;
         queue.core.open().await;
         let (new, placed) = queue.core.adder().add(new).await?;
-        Ok(added(&queue.core, new, placed, job.data))
+        let (job, added) = added(&queue.core, new, placed, job.data);
+        span.record("bullmq.job.id", job.id()).record("messaging.message.id", job.id());
+        Ok((job, added))
     }
 }
 
@@ -237,8 +253,14 @@ where
     ///
     /// As [`Queue::add_bulk`].
     pub async fn outcomes(self) -> Result<Vec<Result<(Job<D, R>, Added)>>> {
+        let span = telemetry::add_bulk(self.queue.name(), self.jobs.len());
+        self.send(&span).instrument(span.clone()).await
+    }
+
+    async fn send(self, span: &Span) -> Result<Vec<Result<(Job<D, R>, Added)>>> {
         let Self { queue, jobs } = self;
-        let new = jobs.iter().map(|job| queue.prepare(job)).collect::<Result<Vec<_>>>()?;
+        let trace = telemetry::inject(span);
+        let new = jobs.iter().map(|job| queue.prepare(job, trace.as_deref(), false)).collect::<Result<Vec<_>>>()?;
         if new.is_empty() {
             return Ok(Vec::new());
         }

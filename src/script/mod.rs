@@ -13,6 +13,7 @@ pub(crate) mod finished;
 pub(crate) mod locks;
 pub(crate) mod publish;
 pub(crate) mod read;
+pub(crate) mod scheduler;
 pub(crate) mod settle;
 pub(crate) mod update;
 
@@ -180,6 +181,7 @@ pub(crate) static ALL: &[&Script] = &[
     &admin::REMOVE_ORPHANS,
     &finished::SCRIPT,
     &publish::SCRIPT,
+    &scheduler::ADVANCE,
 ];
 
 /// The text of a reply's item.

@@ -5,7 +5,7 @@ mod corpus;
 pub(crate) mod event;
 pub(crate) mod event_id;
 pub(crate) mod job;
-mod json;
+pub(crate) mod json;
 pub(crate) mod options;
 
 pub use event::QueueEvent;

@@ -52,6 +52,12 @@ pub enum WorkerEvent {
         /// The id.
         job_id: String,
     },
+    /// The worker's loop did not get its turn for this long or longer: a processor computes or waits without `.await`.
+    /// Locks are renewed all the same, but jobs are neither taken nor settled.
+    RuntimeBlocked {
+        /// How late it was when this was noticed.
+        at_least: std::time::Duration,
+    },
     /// The worker takes no new jobs.
     Paused,
     /// The worker takes jobs again.

@@ -8,10 +8,12 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::event::{EventSink, WorkerEvent};
+use super::pulse::Pulse;
 use crate::clock::millis;
 use crate::connection::Link;
 use crate::engine::Engine;
 use crate::job::{Attempt, CancelReason};
+use crate::telemetry::WorkerFigures;
 
 /// Locks of one call.
 const CALL_LOCKS: usize = 500;
@@ -25,7 +27,14 @@ pub(crate) struct LockTable {
     lock_duration: Duration,
     /// Whether locks are renewed at all.
     renews: bool,
+    watch: Watch,
     slots: Mutex<Slots>,
+}
+
+/// What the thread watches and counts besides.
+pub(crate) struct Watch {
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) figures: Arc<WorkerFigures>,
 }
 
 #[derive(Default)]
@@ -44,8 +53,14 @@ struct Held {
 }
 
 impl LockTable {
-    pub(crate) fn new(engine: Engine, events: EventSink, lock_duration: Duration, renews: bool) -> Arc<Self> {
-        Arc::new(Self { engine, events, lock_duration, renews, slots: Mutex::default() })
+    pub(crate) fn new(
+        engine: Engine,
+        events: EventSink,
+        lock_duration: Duration,
+        renews: bool,
+        watch: Watch,
+    ) -> Arc<Self> {
+        Arc::new(Self { engine, events, lock_duration, renews, watch, slots: Mutex::default() })
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
@@ -148,15 +163,21 @@ impl LockTable {
 
     fn note_renewal(&self, batch: &[(usize, Arc<Attempt>)], lost: &HashSet<String>, sent: Instant) {
         let mut slots = self.slots();
+        let mut oldest = Duration::ZERO;
         for (slot, attempt) in batch {
             // The slot may have been given to another job while the call was on its way.
             let held = slots.jobs[*slot].as_mut().filter(|held| Arc::ptr_eq(&held.attempt, attempt));
             match held {
                 Some(held) if lost.contains(attempt.id().as_ref()) => self.lose(held),
-                Some(held) => held.locked = sent,
+                Some(held) => {
+                    oldest = oldest.max(sent.duration_since(held.locked));
+                    held.locked = sent;
+                }
                 None => {}
             }
         }
+        drop(slots);
+        self.watch.figures.renewal_lag(oldest.saturating_sub(self.lock_duration / 4));
     }
 
     /// Jobs whose lock must have run out are told so before anybody else can have taken them.
@@ -242,6 +263,7 @@ fn run(shared: &Keeping, link: &Link) {
             let tick = shortest / 8;
             // A silent connection must be noticed while there is time to renew on another one.
             link.set_command_timeout(link.options().command_timeout.min(shortest / 4));
+            tables.iter().for_each(|table| table.watch.pulse.ask());
             futures::future::join_all(tables.iter().map(|table| table.renew(link))).await;
             drop(tables);
             tokio::select! {

@@ -76,7 +76,7 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     /// Since 0.1. BullMQ: `Worker.getNextJob` with `block: false`.
     pub async fn fetch(&self, token: &str) -> Result<Fetched<D, R>> {
         let decided = manual::settle("get_next_job", &self.queue, &self.options, &[], 1, token).await?;
-        manual::next(&self.queue, &self.options, decided)
+        manual::next(&self.queue, &self.options, decided).await
     }
 
     /// A job by its id, to be ended by this worker's options: for programs that remember the id and the token of a job

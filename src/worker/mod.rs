@@ -5,6 +5,7 @@ mod locks;
 mod manual;
 mod perform;
 mod processor;
+mod pulse;
 mod router;
 mod run;
 mod stalled;
@@ -25,7 +26,8 @@ pub use processor::{Erased, Processor};
 pub use router::Router;
 
 use event::EventSink;
-use locks::LockTable;
+use locks::{LockTable, Watch};
+use pulse::Pulse;
 use run::{Command, Loop};
 
 use crate::connection::BlockingLink;
@@ -34,6 +36,7 @@ use crate::job::CancelReason;
 use crate::keys::QueueKeys;
 use crate::options::{FailedAttempt, KeepJobs, Retry, WorkerOptions};
 use crate::queue::QueueCore;
+use crate::telemetry::WorkerFigures;
 
 /// What the loop, the attempts and the handle of one worker share.
 pub(crate) struct Inner {
@@ -46,6 +49,8 @@ pub(crate) struct Inner {
     /// How many jobs run at once; changed by the handle, read by the loop.
     pub(crate) concurrency: AtomicUsize,
     pub(crate) counters: Counters,
+    pub(crate) figures: Arc<WorkerFigures>,
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 /// Lock tokens: no two calls have the same, so that a token tells which call handed a job out.
@@ -57,6 +62,10 @@ pub(crate) struct Tokens {
 impl Tokens {
     fn new() -> Self {
         Self { worker: uuid::Uuid::new_v4().to_string(), next: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn worker(&self) -> &str {
+        &self.worker
     }
 
     pub(crate) fn next(&self) -> Arc<str> {
@@ -193,7 +202,11 @@ impl WorkerBuilder {
         let engine = queue.engine().clone();
         let events = EventSink::new(self.options.event_buffer);
         let renews = !self.options.skip_lock_renewal;
-        let locks = LockTable::new(engine.clone(), events.clone(), self.options.lock_duration, renews);
+        let (commands, asked) = mpsc::channel(16);
+        let figures = Arc::new(WorkerFigures::new(engine.keys.queue()));
+        let pulse = Pulse::new(engine.keys.queue(), commands.downgrade(), events.clone(), Arc::clone(&figures));
+        let watch = Watch { pulse: Arc::clone(&pulse), figures: Arc::clone(&figures) };
+        let locks = LockTable::new(engine.clone(), events.clone(), self.options.lock_duration, renews, watch);
         self.client.lock_keeper().keep(&locks);
         let name = client_name(&engine.keys, self.options.name.as_deref());
         let blocking = BlockingLink::new(engine.link.dialer(), Some(name));
@@ -208,8 +221,9 @@ impl WorkerBuilder {
             tokens: Tokens::new(),
             concurrency,
             counters: Counters::default(),
+            figures,
+            pulse,
         });
-        let (commands, asked) = mpsc::channel(16);
         let stalled = tokio::spawn(stalled::check_for_ever(Arc::clone(&inner)));
         let work = tokio::spawn(Loop::new(Arc::clone(&inner), waiter, asked).run());
         Ok(Worker { inner, commands, work: Some(work), stalled: stalled.abort_handle() })

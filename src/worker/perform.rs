@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::sync::mpsc;
+use tracing::{Instrument, Span};
 
 use super::event::WorkerEvent;
 use super::verdict::{self, Verdict};
@@ -13,8 +14,11 @@ use super::{Inner, verdict::fail};
 use crate::clock::millis;
 use crate::error::{BoxError, Error, Halt};
 use crate::job::{Attempt, CancelReason, JobCore};
+use crate::scheduler;
 use crate::script::settle::{End, Handed, Outcome};
+use crate::telemetry::{self, Stopwatch};
 use crate::wire::job::{RawJob, UndecodableKind};
+use crate::wire::json;
 
 /// The end of an attempt, on its way to Redis.
 #[derive(Debug)]
@@ -49,7 +53,25 @@ pub(crate) fn perform(
                 raw.attempts_started += 1;
                 raw.processed_on = i64::try_from(worker.queue.engine().clock.now_ms()).ok();
                 unfinished.start = raw.attempts_started;
-                attempt_job(&worker, raw, &attempt).await
+                if let Some(key) = raw.repeat_job_key()
+                    && !schedule_next(&worker, key, &raw, &attempt).await
+                {
+                    return;
+                }
+                let ready = raw.timestamp.map(|at| at.saturating_add(delay_ms(&raw)));
+                if raw.attempts_started == 1 {
+                    worker.figures.waited_from(ready, raw.processed_on);
+                }
+                let queue = worker.queue.engine().keys.queue();
+                let span = telemetry::process(queue, worker.options.name.as_deref(), worker.tokens.worker(), &raw);
+                let wants_trace = !raw.options.omit_context;
+                let watch = Stopwatch::start();
+                let mut verdict = attempt_job(&worker, raw, &attempt).instrument(span.clone()).await;
+                worker.figures.ran(&watch);
+                if !span.is_disabled() {
+                    conclude(&span, &mut verdict.end, wants_trace);
+                }
+                verdict
             }
             Err(undecodable) => {
                 let raw = &undecodable.partial;
@@ -65,6 +87,48 @@ pub(crate) fn perform(
             worker.events.error(Error::InvalidOption { option: "backoff_strategy", problem: complaint });
         }
         unfinished.finish(verdict.end, verdict.rate_limit);
+    }
+}
+
+/// The delay that a job was added with, in ms; its own field is 0 once it has passed.
+fn delay_ms(raw: &RawJob) -> i64 {
+    raw.options.delay.map_or(0, json::integer).max(0)
+}
+
+/// Writes the end of an attempt into its span, and where it failed, the span's context into the end.
+fn conclude(span: &Span, end: &mut End, wants_trace: bool) {
+    let (outcome, why) = match end {
+        End::Completed { .. } => ("completed", None),
+        End::Failed { why, .. } => ("failed", Some(why)),
+        End::Retry { why, .. } | End::Delayed { why: Some(why), .. } => ("retried", Some(why)),
+        End::Delayed { .. } => ("delayed", None),
+        End::Waiting => ("waiting", None),
+        End::Children { .. } => ("waiting-children", None),
+    };
+    span.record("oxmq.job.outcome", outcome);
+    if let Some(why) = why {
+        span.record("otel.status_code", "ERROR");
+        span.record("otel.status_description", &why.reason);
+        span.record("bullmq.job.failed.reason", &why.reason);
+        if wants_trace && let Some(trace) = telemetry::inject(span) {
+            why.trace = trace;
+        }
+    }
+}
+
+/// Makes the next run of the scheduler that this job is a run of. That it cannot be made is no reason not to process
+/// this one: Node leaves such a job active for ever, here it is told as an error.
+///
+/// False if the attempt was told to stop meanwhile; then the job is to be handed back.
+async fn schedule_next(worker: &Inner, key: &str, raw: &RawJob, attempt: &Attempt) -> bool {
+    tokio::select! {
+        advanced = scheduler::advance(worker.queue.engine(), key, raw) => {
+            if let Err(error) = advanced {
+                worker.events.error(error);
+            }
+            true
+        }
+        () = attempt.cancellation().cancelled() => false,
     }
 }
 

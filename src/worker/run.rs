@@ -31,6 +31,7 @@ use crate::engine::Decided;
 use crate::error::{Error, Reason};
 use crate::job::{Attempt, CancelReason};
 use crate::script::settle::{Ask, End, Handed};
+use crate::telemetry::Outcome as Settled;
 
 /// What a call takes at most, so that Redis is held for a few milliseconds: about 18 µs per job.
 const CALL_JOBS: usize = 200;
@@ -61,6 +62,8 @@ pub(crate) enum Command {
     },
     /// The concurrency was changed.
     Changed,
+    /// Asked by [`Pulse`](super::pulse::Pulse).
+    Answer,
 }
 
 enum Mode {
@@ -313,24 +316,33 @@ impl Loop {
 
     /// Counts and announces an outcome that Redis has taken.
     fn note(&mut self, ended: Ended) {
-        let events = &self.worker.events;
+        let (events, figures) = (&self.worker.events, &self.worker.figures);
         let id = ended.outcome.id;
         let job_id = || id.to_string();
         match ended.outcome.end {
             End::Completed { value, .. } => {
                 self.worker.counters.completed.fetch_add(1, Ordering::Relaxed);
+                figures.count(Settled::Completed);
                 events.emit(|| WorkerEvent::Completed { job_id: job_id(), return_value: value });
             }
             End::Failed { why, .. } => {
                 self.worker.counters.failed.fetch_add(1, Ordering::Relaxed);
+                figures.count(Settled::Failed);
                 events.emit(|| WorkerEvent::Failed { job_id: job_id(), reason: why.reason, will_retry: false });
             }
             End::Retry { why, .. } | End::Delayed { why: Some(why), .. } => {
                 self.worker.counters.retried.fetch_add(1, Ordering::Relaxed);
+                figures.count(Settled::Retried);
                 events.emit(|| WorkerEvent::Failed { job_id: job_id(), reason: why.reason, will_retry: true });
             }
-            End::Waiting if ended.handed_back => self.report.handed_back.push(job_id()),
-            End::Delayed { .. } | End::Waiting | End::Children { .. } => self.report.moved += 1,
+            End::Waiting if ended.handed_back => {
+                figures.count(Settled::HandedBack);
+                self.report.handed_back.push(job_id());
+            }
+            End::Delayed { .. } | End::Waiting | End::Children { .. } => {
+                figures.count(Settled::Moved);
+                self.report.moved += 1;
+            }
         }
     }
 
@@ -362,16 +374,21 @@ impl Loop {
                 return Ok(failed);
             }
             Reason::MissingLock | Reason::LockMismatch | Reason::NotInState => {
-                self.report.lost.push(id.clone());
+                self.lose(id.clone());
                 if ended.attempt.cancel(CancelReason::LockLost) {
                     let job_id = id.clone();
                     self.worker.events.emit(|| WorkerEvent::LockLost { job_id });
                 }
             }
-            _ => self.report.lost.push(id.clone()),
+            _ => self.lose(id.clone()),
         }
         self.worker.events.error(Error::refused("settle", id, reason));
         Err(slot)
+    }
+
+    fn lose(&mut self, id: String) {
+        self.worker.figures.count(Settled::Lost);
+        self.report.lost.push(id);
     }
 
     /// The server refused the whole call. After a pause outcomes are tried one by one, without asking for jobs; one that
@@ -381,8 +398,9 @@ impl Loop {
         if let ([alone], 0) = (&mut ended[..], want) {
             alone.refusals += 1;
             if alone.refusals >= MOST_REFUSALS {
-                self.report.lost.push(alone.outcome.id.to_string());
-                self.worker.locks.let_go([alone.slot].into_iter());
+                let (id, slot) = (alone.outcome.id.to_string(), alone.slot);
+                self.lose(id);
+                self.worker.locks.let_go([slot].into_iter());
                 ended.clear();
             }
         }
@@ -471,6 +489,7 @@ impl Loop {
             }
             Command::Close { within } => self.close(within),
             Command::Changed => self.drained = false,
+            Command::Answer => self.worker.pulse.answer(),
         }
     }
 
@@ -582,6 +601,9 @@ async fn settle(worker: &Inner, ended: Vec<Ended>, want: usize) -> Answered {
         .map(|ended| ((ended.slot, ended.handed_back, ended.pause, ended.refusals, ended.attempt), ended.outcome))
         .unzip();
     let answer = worker.queue.engine().settle(&mut ask, &outcomes, || worker.tokens.next()).await;
+    if let Ok(decided) = &answer {
+        worker.figures.settled(outcomes.len(), decided.settled.jobs.len());
+    }
     let ended = rests.into_iter().zip(outcomes).map(|((slot, handed_back, pause, refusals, attempt), outcome)| Ended {
         slot,
         outcome,

@@ -48,6 +48,8 @@ const flows = new Map(); // prefix -> FlowProducer
 const live = new Map(); // prefix + queue + name -> {worker, ledger, errors}
 const listeners = new Map(); // prefix + queue -> {events, seen}
 
+let traced = null; // telemetry.mjs, once it is asked for: then all queues and workers are traced by bullmq-otel
+
 const complain = (what) => (err) => console.error(`${what}:`, err.message);
 const keyOf = (a) => `${a.prefix}\0${a.queue}`;
 
@@ -61,7 +63,7 @@ async function queueOf(a) {
 
 async function openQueue(a, opts) {
   await queues.get(keyOf(a))?.close();
-  const queue = new bull.Queue(a.queue, { connection, prefix: a.prefix, ...opts });
+  const queue = new bull.Queue(a.queue, { connection, prefix: a.prefix, ...opts, telemetry: traced?.telemetry });
   queue.on('error', complain('queue'));
   queues.set(keyOf(a), queue);
   await queue.waitUntilReady();
@@ -80,7 +82,7 @@ const strategy = (table) => (made, type, err) => {
 
 function workerOptions(a, { backoffTable, ...opts }) {
   const settings = backoffTable ? { backoffStrategy: strategy(backoffTable) } : undefined;
-  return { connection, prefix: a.prefix, ...opts, ...(settings && { settings }) };
+  return { connection, prefix: a.prefix, ...opts, telemetry: traced?.telemetry, ...(settings && { settings }) };
 }
 
 async function handOf(a, opts) {
@@ -228,6 +230,15 @@ function processor(behaviour, ledger) {
             throw new bull.DelayedError();
           }
           break;
+        case 'plan': // what the job itself says
+          if (job.data.progress) {
+            await job.updateProgress({ attempt: job.attemptsMade + 1 });
+          }
+          if (job.data.fails > job.attemptsMade) {
+            throw new Error(`failure ${job.attemptsMade + 1} of ${job.data.n}`);
+          }
+          value = { n: job.data.n, by: 'node' };
+          break;
         case 'childrenValues':
           value = await job.getChildrenValues();
           break;
@@ -265,6 +276,10 @@ const onHeld = (run) =>
   });
 
 const ops = {
+  traceAll: async () => {
+    traced = await import('./telemetry.mjs');
+  },
+  spans: async () => traced.spans,
   random: async ({ counted }) => countRandom(counted),
   clock: async (a) => {
     now = a.to;
@@ -413,6 +428,22 @@ const ops = {
     }
     return found;
   }),
+
+  // When cron patterns are due, by the parser that BullMQ uses: times, or the error.
+  cron: async (a) => {
+    const { CronExpressionParser } = await import('cron-parser');
+    return a.cases.map(({ pattern, tz, from, count, hashSeed }) => {
+      try {
+        let at = from;
+        return Array.from({ length: count }, () => {
+          at = CronExpressionParser.parse(pattern, { currentDate: at, tz, hashSeed }).next().getTime();
+          return at;
+        });
+      } catch (err) {
+        return err.message;
+      }
+    });
+  },
 
   // Running on their own
   startWorker: async (a) => {

@@ -1,0 +1,79 @@
+--[[ advance_scheduler: make the next run of a job scheduler, on behalf of the worker that took the current one.
+
+KEYS    1 base       "<prefix>:<queue>:", which every key of the queue begins with
+ARGV    1 scheduler  its id
+        2 producer   id of the job that was taken
+        3 now        ms, the caller's clock
+        4 slot       ms of the next run, by the pattern; empty with an interval
+        5 every      ms, by the options of the producer; empty with a pattern
+        6 offset     ms, by the options of the producer; may be empty
+        7 opts       options of the next run as JSON, an object without `delay` and `jobId`, and not empty
+        8 priority   of the next run
+        9 lifo       "1" or "0"
+        10 deid      its deduplication id; may be empty
+        11 legacy    "1" if the id may be the key of a repeatable job of old versions
+RETURN  {outcome, id}
+        outcome 0 created  1 the id of the next run is taken: the chain stops  2 nothing to do: the scheduler is gone,
+        or this producer is not its current run  3 a repeatable job of old versions  4 neither interval nor slot
+EVENTS  added, waiting, delayed, duplicated
+USES    codes, queue, settings, wake, delay, prioritize, ready
+COST    a dozen commands
+]]
+local scheduler, producer, now = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local zset, entry = base .. "repeat", base .. "repeat:" .. ARGV[1]
+
+-- Everything is read before the first write, so that a key of a wrong type or content changes nothing.
+local held = call("HMGET", entry, "name", "data", "every", "offset", "ic")
+local prev = call("ZSCORE", zset, scheduler)
+local runs = tonumber(held[5] or "0")
+local counter = tonumber(call("GET", base .. "id") or "0")
+if not runs or not counter then return redis.error_reply("WRONGTYPE a counter is no number") end
+if ARGV[11] == "1" and not held[5] then return { 3, "" } end
+if not prev or producer ~= "repeat:" .. scheduler .. ":" .. prev then return { 2, "" } end
+
+local every, slot = tonumber(held[3] or ARGV[5]), tonumber(ARGV[4])
+if every and every > 0 then
+  slot = tonumber(prev) + every
+  if slot < now then
+    -- Missed slots are skipped; the phase of the grid stays.
+    slot = math.floor(now / every) * every + (tonumber(held[4] or ARGV[6]) or 0)
+    if slot <= now then slot = slot + every end
+  end
+  slot = math.floor(slot)
+end
+if not slot then return { 4, "" } end
+
+local id = "repeat:" .. scheduler .. ":" .. digits(slot)
+local job = base .. id
+local found = call("TYPE", job).ok
+keep_cap()
+if found ~= "none" then
+  call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", "duplicated", "jobId", id)
+  return { 1, id }
+end
+
+local delay, priority = math.max(0, slot - now), tonumber(ARGV[8])
+local name, data = held[1] or "", held[2]
+if not data and not held[5] then
+  -- A repeatable job of version 5 has its data nowhere but in its runs.
+  data = call("HGET", base .. producer, "data")
+  if data == "{}" then data = nil end
+  if data then call("HSET", entry, "data", data) end
+end
+call("ZADD", zset, digits(slot), scheduler)
+call("HINCRBY", entry, "ic", "1")
+call("INCR", base .. "id")
+local opts = string.sub(ARGV[7], 1, -2) .. ',"delay":' .. digits(delay) .. ',"jobId":' .. cjson.encode(id) .. "}"
+call("HSET", job, "name", name, "data", data or "{}", "opts", opts, "timestamp", ARGV[3], "delay", digits(delay),
+  "priority", ARGV[8], "rjk", scheduler)
+if ARGV[10] ~= "" then call("HSET", job, "deid", ARGV[10]) end
+call("XADD", EVENTS, "*", "event", "added", "jobId", id, "name", name)
+if delay > 0 then
+  call("ZADD", DELAYED, digits(delayed_score(slot)), id)
+  call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", "delayed", "jobId", id, "delay", digits(slot))
+  wake_when_due()
+else
+  put_ready(id, priority, ARGV[9] == "1")
+  call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", "waiting", "jobId", id)
+end
+return { 0, id }

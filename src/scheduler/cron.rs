@@ -1,0 +1,354 @@
+//! Cron patterns as BullMQ's cron-parser 5 reads them; the search for the next time is `croner`'s.
+//!
+//! The text is read by rules of our own, because patterns mean other things to other parsers: names, missing fields,
+//! duplicates, weekday 7, `L` and `H`. Where the clock is moved, the two libraries may part; see docs/schedulers.md.
+
+use std::str::FromStr;
+
+use chrono::{DateTime, FixedOffset, Local, TimeZone};
+use chrono_tz::Tz;
+use croner::parser::{CronParser, Seconds, Year};
+
+/// A pattern that was understood.
+#[derive(Debug, Clone)]
+pub(crate) struct Cron(croner::Cron);
+
+/// The zone whose wall clock a pattern is about.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Zone {
+    Named(Tz),
+    Offset(FixedOffset),
+    /// The zone of this process.
+    Own,
+}
+
+/// What one field of a pattern may hold.
+struct Shape {
+    name: &'static str,
+    min: u32,
+    max: u32,
+    names: bool,
+    last: bool,
+}
+
+const SHAPES: [Shape; 6] = [
+    Shape { name: "second", min: 0, max: 59, names: false, last: false },
+    Shape { name: "minute", min: 0, max: 59, names: false, last: false },
+    Shape { name: "hour", min: 0, max: 23, names: false, last: false },
+    Shape { name: "day of month", min: 1, max: 31, names: false, last: true },
+    Shape { name: "month", min: 1, max: 12, names: true, last: false },
+    Shape { name: "day of week", min: 0, max: 7, names: true, last: true },
+];
+
+/// The longest month of each name; February has its leap day.
+const DAYS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+
+/// The values that one field lists.
+#[derive(Debug, Default)]
+struct Field {
+    values: Vec<u32>,
+    /// Days of the week in their last week of the month; for the day of month, any entry means the last day.
+    last: Vec<u32>,
+    /// Which one in the month, for a day of the week.
+    nth: Option<u32>,
+    is_wildcard: bool,
+}
+
+impl Cron {
+    /// Reads a pattern. `seed` fixes what `H` stands for; without one it is drawn anew each time, as in BullMQ.
+    ///
+    /// # Errors
+    ///
+    /// Why the pattern is none, for people.
+    pub(crate) fn parse(text: &str, seed: Option<&str>) -> Result<Self, String> {
+        let bad = |problem: &str| format!("the pattern '{text}': {problem}");
+        if text.len() > 1024 {
+            return Err(bad("it is longer than 1024 characters"));
+        }
+        let words: Vec<&str> = named(text).unwrap_or(text).split_whitespace().collect();
+        if words.len() > 6 {
+            return Err(bad("it has more than six fields"));
+        }
+        let defaults = ["0", "*", "*", "*", "*", "*"];
+        let words = defaults[..6 - words.len()].iter().copied().chain(words);
+        let mut random = Random::new(seed);
+        let mut drawn = [0.0; 6];
+        // In this order the draws give what cron-parser gives for the same seed.
+        for field in [0, 1, 2, 4, 3, 5] {
+            drawn[field] = random.next();
+        }
+        let mut fields = Vec::with_capacity(6);
+        for ((word, shape), draw) in words.zip(&SHAPES).zip(drawn) {
+            let field = Field::parse(word, shape, draw);
+            fields.push(field.map_err(|problem| bad(&format!("{}: {problem}", shape.name)))?);
+        }
+        let [seconds, minutes, hours, days, months, weekdays] = &fields[..] else { return Err(bad("six fields")) };
+        if let [month] = months.values[..]
+            && days.last.is_empty()
+            && weekdays.is_wildcard
+            && days.values.first().is_some_and(|day| *day > DAYS[month as usize - 1])
+        {
+            return Err(bad("the month has no such day"));
+        }
+        let list = |field: &Field| field.values.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let canonical = [
+            list(seconds),
+            list(minutes),
+            list(hours),
+            if days.is_wildcard { "*".to_owned() } else { days.days() },
+            list(months),
+            if weekdays.is_wildcard { "*".to_owned() } else { weekdays.weekdays() },
+        ]
+        .join(" ");
+        let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Disallowed).build();
+        parser.parse(&canonical).map(Self).map_err(|error| bad(&error.to_string()))
+    }
+
+    /// The first time after `ms` at which the pattern is due; `None` if there is none for thousands of years.
+    pub(crate) fn next_after(&self, ms: u64, zone: &Zone) -> Option<u64> {
+        match zone {
+            Zone::Named(zone) => self.next_in(ms, zone),
+            Zone::Offset(zone) => self.next_in(ms, zone),
+            Zone::Own => self.next_in(ms, &Local),
+        }
+    }
+
+    fn next_in<Z: TimeZone>(&self, ms: u64, zone: &Z) -> Option<u64> {
+        let seconds = i64::try_from(ms / 1000).ok()?;
+        let from = DateTime::from_timestamp(seconds, 0)?.with_timezone(zone);
+        let found = self.0.find_next_occurrence(&from, false).ok()?;
+        u64::try_from(found.timestamp_millis()).ok()
+    }
+}
+
+impl Zone {
+    /// Reads the name of a zone; none is the zone of this process.
+    pub(crate) fn parse(text: Option<&str>) -> Result<Self, String> {
+        let Some(text) = text else { return Ok(Self::Own) };
+        if ["local", "system", "default"].iter().any(|own| text.eq_ignore_ascii_case(own)) {
+            return Ok(Self::Own);
+        }
+        let bad = || format!("the time zone '{text}' is not known");
+        if let Some(offset) = text.get(..3).filter(|utc| utc.eq_ignore_ascii_case("utc")).map(|_| &text[3..])
+            && let Some(digits) = offset.strip_prefix(['+', '-'])
+        {
+            let (hours, minutes) = digits.split_once(':').unwrap_or((digits, "0"));
+            let (hours, minutes) = (i32::from_str(hours), i32::from_str(minutes));
+            let (Ok(hours), Ok(minutes)) = (hours, minutes) else { return Err(bad()) };
+            let east = (hours * 60 + minutes) * 60;
+            let east = if offset.starts_with('-') { -east } else { east };
+            return FixedOffset::east_opt(east).map(Self::Offset).ok_or_else(bad);
+        }
+        Tz::from_str_insensitive(text).map(Self::Named).map_err(|_| bad())
+    }
+}
+
+/// The patterns that have a name.
+fn named(text: &str) -> Option<&'static str> {
+    Some(match text {
+        "@yearly" | "@annually" => "0 0 0 1 1 *",
+        "@monthly" => "0 0 0 1 * *",
+        "@weekly" => "0 0 0 * * 0",
+        "@daily" => "0 0 0 * * *",
+        "@hourly" => "0 0 * * * *",
+        "@minutely" => "0 * * * * *",
+        "@secondly" => "* * * * * *",
+        "@weekdays" => "0 0 0 * * 1-5",
+        "@weekends" => "0 0 0 * * 0,6",
+        _ => return None,
+    })
+}
+
+impl Field {
+    fn parse(word: &str, shape: &Shape, draw: f64) -> Result<Self, String> {
+        let is_weekday = shape.max == 7;
+        let mut field = Self { is_wildcard: matches!(word, "*" | "?"), ..Self::default() };
+        let mut word = if shape.names { without_names(word)? } else { word.to_owned() };
+        if is_weekday && let Some((days, nth)) = word.split_once('#') {
+            if word.contains([',', '-', '/']) {
+                return Err("`#` stands alone".to_owned());
+            }
+            field.nth = Some(nth.parse().ok().filter(|nth| (1..=5).contains(nth)).ok_or("`#` takes 1 to 5")?);
+            word = days.to_owned();
+        }
+        let allowed = |c: char| c.is_ascii_digit() || ",-/*?".contains(c) || (c == 'L' && shape.last);
+        word = without_hashes(&word, shape, draw)?;
+        if let Some(c) = word.chars().find(|c| !allowed(*c)) {
+            return Err(format!("'{c}' is not allowed"));
+        }
+        word = word.replace(['*', '?'], &format!("{}-{}", shape.min, shape.max));
+        for piece in word.split(',') {
+            field.piece(piece, shape, is_weekday)?;
+        }
+        field.values.sort_unstable();
+        Ok(field)
+    }
+
+    fn piece(&mut self, piece: &str, shape: &Shape, is_weekday: bool) -> Result<(), String> {
+        if piece.is_empty() {
+            return Err("an entry is empty".to_owned());
+        }
+        if let Some(day) = piece.strip_suffix('L').filter(|_| shape.last) {
+            let day = if is_weekday {
+                one(day, shape)? % 7
+            } else if day.bytes().all(|byte| byte.is_ascii_digit()) {
+                0
+            } else {
+                return Err("`L` stands alone".to_owned());
+            };
+            if self.last.contains(&day) {
+                return Err("an entry is listed twice".to_owned());
+            }
+            self.last.push(day);
+            return Ok(());
+        }
+        let (range, step) = match piece.split_once('/') {
+            None => (piece.to_owned(), 1),
+            Some((range, step)) => {
+                let step = step.parse().ok().filter(|step: &u32| *step > 0).ok_or("a step is a number above 0")?;
+                (if range.contains('-') { range.to_owned() } else { format!("{range}-{}", shape.max) }, step)
+            }
+        };
+        let mut found = Vec::new();
+        match range.split_once('-') {
+            None => found.push(if is_weekday { one(&range, shape)? % 7 } else { one(&range, shape)? }),
+            Some((from, to)) => {
+                // What follows a third number is ignored, as by cron-parser.
+                let to = to.split('-').next().unwrap_or_default();
+                let (from, to) = (one(from, shape)?, one(to, shape)?);
+                if from > to {
+                    return Err("a range runs backwards".to_owned());
+                }
+                for value in (from..=to).step_by(step as usize) {
+                    let value = if is_weekday { value % 7 } else { value };
+                    if !found.contains(&value) {
+                        found.push(value);
+                    }
+                }
+            }
+        }
+        if found.iter().any(|value| self.values.contains(value)) {
+            return Err("a value is listed twice".to_owned());
+        }
+        self.values.extend(found);
+        Ok(())
+    }
+
+    /// The days of the month, in croner's words.
+    fn days(&self) -> String {
+        let mut days: Vec<String> = self.values.iter().map(u32::to_string).collect();
+        if !self.last.is_empty() {
+            days.push("L".to_owned());
+        }
+        days.join(",")
+    }
+
+    /// The days of the week, in croner's words.
+    fn weekdays(&self) -> String {
+        let nth = |day: &u32| self.nth.map_or_else(|| day.to_string(), |nth| format!("{day}#{nth}"));
+        let listed = self.values.iter().map(nth);
+        listed.chain(self.last.iter().map(|day| format!("{day}L"))).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// A number of a field.
+fn one(text: &str, shape: &Shape) -> Result<u32, String> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = digits.then(|| text.parse().ok()).flatten().ok_or_else(|| format!("'{text}' is no number"))?;
+    if (shape.min..=shape.max).contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("{number} does not lie between {} and {}", shape.min, shape.max))
+    }
+}
+
+/// Months and days of the week as numbers. Each run of three letters is a name, in either field.
+fn without_names(word: &str) -> Result<String, String> {
+    const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+    const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+    let mut numbers = String::with_capacity(word.len());
+    let mut rest = word;
+    while let Some(first) = rest.chars().next() {
+        match rest.get(..3).filter(|name| name.bytes().all(|byte| byte.is_ascii_alphabetic())) {
+            Some(name) => {
+                let is = |known: &&str| name.eq_ignore_ascii_case(known);
+                let month = MONTHS.iter().position(|known| is(&known)).map(|at| at + 1);
+                let number = month.or_else(|| WEEKDAYS.iter().position(|known| is(&known)));
+                numbers.push_str(&number.ok_or_else(|| format!("'{name}' is not known"))?.to_string());
+                rest = &rest[3..];
+            }
+            None => {
+                numbers.push(first);
+                rest = &rest[first.len_utf8()..];
+            }
+        }
+    }
+    Ok(numbers)
+}
+
+/// `H`, `H/step`, `H(from-to)` and `H(from-to)/step` as the values that `draw` picks for them.
+fn without_hashes(word: &str, shape: &Shape, draw: f64) -> Result<String, String> {
+    let pick = |low: u32, high: u32| scaled(draw, high - low + 1) + low;
+    let mut values = String::with_capacity(word.len());
+    let mut rest = word;
+    while let Some(at) = rest.find('H') {
+        values.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let (mut low, mut high) = (shape.min, shape.max);
+        if let Some(inside) = rest.strip_prefix('(') {
+            let (range, behind) = inside.split_once(')').ok_or("`H(` has no end")?;
+            let (from, to) = range.split_once('-').ok_or("`H(…)` takes a range")?;
+            let bounds = (from.parse::<u32>(), to.parse::<u32>());
+            let (Ok(from), Ok(to)) = bounds else { return Err("`H(…)` takes a range".to_owned()) };
+            (low, high) = (low.max(from), high.min(to));
+            if from > to || low > high {
+                return Err("the range of `H` is empty".to_owned());
+            }
+            rest = behind;
+        }
+        let mut picked = vec![pick(low, high)];
+        if let Some(behind) = rest.strip_prefix('/') {
+            let digits = behind.bytes().take_while(u8::is_ascii_digit).count();
+            let step = behind[..digits].parse().ok().filter(|step: &u32| *step > 0).ok_or("a step is a number")?;
+            rest = &behind[digits..];
+            let first = low / step * step + scaled(draw, step);
+            let steps: Vec<u32> = (first..=high).step_by(step as usize).filter(|value| *value >= low).collect();
+            if !steps.is_empty() {
+                picked = steps;
+            }
+        }
+        if shape.max == 7 {
+            picked.iter_mut().for_each(|value| *value %= 7);
+            picked.dedup();
+        }
+        values.push_str(&picked.iter().map(u32::to_string).collect::<Vec<_>>().join(","));
+    }
+    values.push_str(rest);
+    Ok(values)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 ≤ draw < 1")]
+fn scaled(draw: f64, below: u32) -> u32 {
+    (draw * f64::from(below)) as u32
+}
+
+/// The numbers behind `H`: the same for the same seed, in every implementation.
+struct Random(u32);
+
+impl Random {
+    fn new(seed: Option<&str>) -> Self {
+        Self(match seed {
+            None => fastrand::u32(..),
+            Some(text) => text
+                .encode_utf16()
+                .fold(0x811c_9dc5, |hash: u32, unit| (hash ^ u32::from(unit)).wrapping_mul(0x0100_0193)),
+        })
+    }
+
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x6d2b_79f5);
+        let mut mixed = (self.0 ^ (self.0 >> 15)).wrapping_mul(self.0 | 1);
+        mixed ^= mixed.wrapping_add((mixed ^ (mixed >> 7)).wrapping_mul(mixed | 61));
+        f64::from(mixed ^ (mixed >> 14)) / 4_294_967_296.0
+    }
+}

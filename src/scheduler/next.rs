@@ -1,0 +1,175 @@
+//! The run after this one: whether there is one, when, and with which options; pure.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use crate::options::{MAX_PRIORITY, MAX_SAFE};
+use crate::script::scheduler::Advance;
+use crate::wire::job::RawJob;
+use crate::wire::json;
+
+/// What follows a run.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Next {
+    Run(Box<Advance>),
+    /// Nothing: the limit or the end is reached. The scheduler's entry stays.
+    Ended,
+}
+
+type Members<'a> = BTreeMap<String, &'a RawValue>;
+
+/// What follows the run `job` of the scheduler `key` at the time `now`, in ms.
+///
+/// The options of the job decide, and go on to the next run; the scheduler's own hash is the script's affair.
+///
+/// # Errors
+///
+/// The options say nothing usable about repetition; why, for people.
+pub(crate) fn after(key: &str, job: &RawJob, now: u64) -> Result<Next, String> {
+    let mut opts = members(&job.opts_text)?;
+    let repeat_text = opts.remove("repeat").map_or("", |repeat| repeat.get());
+    let mut repeat = members(repeat_text).map_err(|_| "the job has no options `repeat`".to_owned())?;
+    let number = |name: &str| repeat.get(name).copied().and_then(json::number);
+    let text = |name: &str| repeat.get(name).copied().and_then(json::string).filter(|text| !text.is_empty());
+
+    let every = number("every").filter(|every| *every != 0.0);
+    let pattern = text("pattern");
+    match (&every, &pattern) {
+        (Some(_), Some(_)) => return Err("it has both an interval and a pattern".to_owned()),
+        (None, None) => return Err("it has neither an interval nor a pattern".to_owned()),
+        _ => {}
+    }
+    if every.is_some_and(|every| every < 1.0) {
+        return Err("its interval is below a millisecond".to_owned());
+    }
+    let start = repeat.get("startDate").and_then(|value| moment(value));
+    let end = repeat.get("endDate").and_then(|value| moment(value));
+    if start.is_some() && repeat.get("immediately").is_some_and(|value| json::truthy(value)) {
+        return Err("it has both a start and `immediately`".to_owned());
+    }
+    let count = number("count").filter(|count| *count > 0.0).map_or(1, |count| whole(count) + 1);
+    if number("limit").is_some_and(|limit| count > whole(limit)) || end.is_some_and(|end| now > end) {
+        return Ok(Next::Ended);
+    }
+    let earliest = now.max(job.options.prev_millis.map_or(0, whole));
+    let slot = match &pattern {
+        None => None,
+        Some(pattern) => {
+            let from = start.map_or(earliest, |start| start.max(earliest));
+            let (zone, seed) = (text("tz"), text("hashSeed"));
+            match by_pattern(pattern, zone.as_deref(), seed.as_deref(), from)? {
+                Some(slot) if end.is_none_or(|end| slot <= end) => Some(slot.max(earliest)),
+                _ => return Ok(Next::Ended),
+            }
+        }
+    };
+    let offset = number("offset").filter(|offset| *offset != 0.0 && every.is_some());
+
+    let mut owned = Vec::new();
+    let mut set = |name: &'static str, json: String| owned.push((name, json));
+    set("repeatJobKey", quoted(key));
+    set("timestamp", now.to_string());
+    if let Some(slot) = slot {
+        set("prevMillis", slot.to_string());
+    }
+    if !opts.contains_key("attempts") {
+        set("attempts", "0".to_owned());
+    }
+    if let Some(delay) = opts.get("backoff").filter(|value| is_number(value)).and_then(|value| json::number(value)) {
+        set("backoff", format!(r#"{{"type":"fixed","delay":{delay}}}"#));
+    }
+    let mut repeats = vec![("count", count.to_string())];
+    for (name, at) in [("startDate", start), ("endDate", end)] {
+        repeats.extend(at.map(|at| (name, at.to_string())));
+    }
+    repeat.remove("immediately");
+    if offset.is_none() {
+        repeat.remove("offset");
+    }
+    set("repeat", object(&repeat, &repeats));
+    for name in ["delay", "jobId", "prevMillis"] {
+        opts.remove(name);
+    }
+    Ok(Next::Run(Box::new(Advance {
+        scheduler: key.to_owned(),
+        producer: job.id.clone(),
+        slot,
+        every,
+        offset,
+        opts: object(&opts, &owned),
+        priority: job.options.priority.map_or(0, json::count).min(MAX_PRIORITY),
+        lifo: job.options.lifo,
+        deduplication_id: job.options.deduplication_id.clone(),
+        may_be_legacy: may_be_legacy(key),
+    })))
+}
+
+/// Whether a text has the shape of the key of a repeatable job up to BullMQ 3, `name:id:end:zone:pattern`. An id of a
+/// scheduler may have it by accident.
+fn may_be_legacy(key: &str) -> bool {
+    let parts: Vec<&str> = key.splitn(5, ':').collect();
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    matches!(parts[..], [_, _, end, _, rest] if digits(end) && !rest.is_empty() && (rest.contains(' ') || digits(rest)))
+}
+
+#[cfg(feature = "cron")]
+pub(super) fn by_pattern(
+    pattern: &str,
+    zone: Option<&str>,
+    seed: Option<&str>,
+    from: u64,
+) -> Result<Option<u64>, String> {
+    use super::cron::{Cron, Zone};
+    let zone = Zone::parse(zone)?;
+    Ok(Cron::parse(pattern, seed)?.next_after(from, &zone))
+}
+
+#[cfg(not(feature = "cron"))]
+pub(super) fn by_pattern(pattern: &str, _: Option<&str>, _: Option<&str>, _: u64) -> Result<Option<u64>, String> {
+    Err(format!("the pattern '{pattern}' needs the feature `cron` of this crate"))
+}
+
+fn members(text: &str) -> Result<Members<'_>, String> {
+    let mut members = BTreeMap::new();
+    json::object(text, |name, value| {
+        if value.get() != "null" {
+            members.insert(name.to_owned(), value);
+        }
+        Ok(())
+    })?;
+    Ok(members)
+}
+
+/// The members as one object, those in `set` in place of others of their name.
+fn object(members: &Members<'_>, set: &[(&str, String)]) -> String {
+    let kept = members.iter().filter(|(name, _)| set.iter().all(|(other, _)| other != name));
+    let kept = kept.map(|(name, value)| (name.as_str(), value.get()));
+    let all: Vec<String> = kept
+        .chain(set.iter().map(|(name, json)| (*name, json.as_str())))
+        .map(|(name, json)| format!("{}:{json}", quoted(name)))
+        .collect();
+    format!("{{{}}}", all.join(","))
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn is_number(value: &RawValue) -> bool {
+    matches!(value.get().as_bytes().first(), Some(b'-' | b'0'..=b'9'))
+}
+
+/// A date as other writers put it: ms since the epoch, or text as JavaScript prints dates.
+fn moment(value: &RawValue) -> Option<u64> {
+    if let Some(ms) = json::number(value) {
+        return Some(whole(ms));
+    }
+    let at = chrono::DateTime::parse_from_rfc3339(&json::string(value)?).ok()?;
+    u64::try_from(at.timestamp_millis()).ok()
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float saturates, and is capped")]
+fn whole(number: f64) -> u64 {
+    (number as u64).min(MAX_SAFE)
+}

@@ -1,0 +1,69 @@
+//! Schedulers: `lua/advance_scheduler.lua`.
+
+use redis::Value;
+
+use super::{Args, Script, script, string};
+
+pub(crate) static ADVANCE: Script = script!("advance_scheduler", Consumes, uses: [
+    "codes", "queue", "settings", "wake", "delay", "prioritize", "ready",
+]);
+
+/// The next run of a scheduler, as far as the worker that took the current one knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Advance {
+    pub(crate) scheduler: String,
+    /// The job that was taken; nothing happens unless it is the scheduler's current run.
+    pub(crate) producer: String,
+    /// When, in ms, by the pattern; `None` with an interval.
+    pub(crate) slot: Option<u64>,
+    /// The interval in ms, by the job's options; the scheduler's own counts more.
+    pub(crate) every: Option<f64>,
+    pub(crate) offset: Option<f64>,
+    /// A JSON object with at least one member, without `delay` and `jobId`.
+    pub(crate) opts: String,
+    pub(crate) priority: u32,
+    pub(crate) lifo: bool,
+    pub(crate) deduplication_id: Option<String>,
+    /// Whether the id may be the key of a repeatable job of old versions.
+    pub(crate) may_be_legacy: bool,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Advanced {
+    Created {
+        id: String,
+    },
+    /// A job has the id of the next run: the scheduler stops.
+    Taken {
+        id: String,
+    },
+    /// The scheduler was removed, or has moved on already.
+    NotCurrent,
+    /// A repeatable job of old versions, which has no scheduler.
+    Legacy,
+    /// There is neither an interval nor a slot.
+    NoInterval,
+}
+
+pub(crate) fn args(now: u64, advance: &Advance) -> Args {
+    let mut args = Args::with_capacity(11, advance.opts.len() + 256);
+    let maybe = |number: Option<f64>| number.map(|number| number.to_string()).unwrap_or_default();
+    args.text(&advance.scheduler).text(&advance.producer).number(now).maybe(advance.slot);
+    args.text(maybe(advance.every)).text(maybe(advance.offset)).text(&advance.opts).number(advance.priority);
+    args.flag(advance.lifo).text(advance.deduplication_id.as_deref().unwrap_or_default()).flag(advance.may_be_legacy);
+    args
+}
+
+pub(crate) fn reply(value: Value) -> Option<Advanced> {
+    let Value::Array(items) = value else { return None };
+    let [Value::Int(outcome), id] = <[Value; 2]>::try_from(items).ok()? else { return None };
+    Some(match outcome {
+        0 => Advanced::Created { id: string(id)? },
+        1 => Advanced::Taken { id: string(id)? },
+        2 => Advanced::NotCurrent,
+        3 => Advanced::Legacy,
+        4 => Advanced::NoInterval,
+        _ => return None,
+    })
+}

@@ -1,0 +1,164 @@
+//! Figures by way of the `metrics` facade. Without the feature `metrics` all of this is nothing.
+
+use std::time::Duration;
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Completed,
+    Failed,
+    Retried,
+    Moved,
+    HandedBack,
+    Lost,
+}
+
+#[cfg(feature = "metrics")]
+mod real {
+    use std::time::{Duration, Instant};
+
+    use metrics::{Counter, Histogram, SharedString, counter, histogram};
+
+    use super::Outcome;
+
+    /// What a worker counts. Handles are made once, so that counting a job costs no look-up.
+    pub(crate) struct WorkerFigures {
+        wait: Histogram,
+        run: Histogram,
+        settled: Histogram,
+        taken: Histogram,
+        renewal_lag: Histogram,
+        loop_lag: Histogram,
+        outcomes: [Counter; 6],
+    }
+
+    impl WorkerFigures {
+        pub(crate) fn new(queue: &str) -> Self {
+            let queue: SharedString = queue.to_owned().into();
+            let outcomes = ["completed", "failed", "retried", "moved", "handed_back", "lost"];
+            let of = |outcome| counter!("oxmq_jobs_total", "queue" => queue.clone(), "outcome" => outcome);
+            Self {
+                wait: histogram!("oxmq_job_wait_seconds", "queue" => queue.clone()),
+                run: histogram!("oxmq_job_run_seconds", "queue" => queue.clone()),
+                settled: histogram!("oxmq_settle_batch_jobs", "queue" => queue.clone()),
+                taken: histogram!("oxmq_take_batch_jobs", "queue" => queue.clone()),
+                renewal_lag: histogram!("oxmq_lock_renewal_lag_seconds", "queue" => queue.clone()),
+                loop_lag: histogram!("oxmq_worker_loop_lag_seconds", "queue" => queue.clone()),
+                outcomes: outcomes.map(of),
+            }
+        }
+
+        pub(crate) fn waited(&self, wait: Duration) {
+            self.wait.record(wait);
+        }
+
+        pub(crate) fn ran(&self, since: &Stopwatch) {
+            self.run.record(since.0.elapsed());
+        }
+
+        #[expect(clippy::cast_precision_loss, reason = "at most some hundred")]
+        pub(crate) fn settled(&self, outcomes: usize, taken: usize) {
+            if outcomes > 0 {
+                self.settled.record(outcomes as f64);
+            }
+            if taken > 0 {
+                self.taken.record(taken as f64);
+            }
+        }
+
+        pub(crate) fn count(&self, outcome: Outcome) {
+            self.outcomes[outcome as usize].increment(1);
+        }
+
+        pub(crate) fn renewal_lag(&self, lag: Duration) {
+            self.renewal_lag.record(lag);
+        }
+
+        pub(crate) fn loop_lag(&self, lag: Duration) {
+            self.loop_lag.record(lag);
+        }
+    }
+
+    /// What a producer counts.
+    pub(crate) struct AddFigures(Histogram);
+
+    impl AddFigures {
+        pub(crate) fn new(queue: &str) -> Self {
+            Self(histogram!("oxmq_add_batch_jobs", "queue" => queue.to_owned()))
+        }
+
+        #[expect(clippy::cast_precision_loss, reason = "at most some hundred")]
+        pub(crate) fn sent(&self, jobs: usize) {
+            self.0.record(jobs as f64);
+        }
+    }
+
+    pub(crate) struct Stopwatch(Instant);
+
+    impl Stopwatch {
+        pub(crate) fn start() -> Self {
+            Self(Instant::now())
+        }
+    }
+}
+
+#[cfg(not(feature = "metrics"))]
+mod nothing {
+    use std::time::Duration;
+
+    use super::Outcome;
+
+    pub(crate) struct WorkerFigures;
+
+    #[expect(clippy::unused_self, reason = "as if there were something to count")]
+    impl WorkerFigures {
+        pub(crate) fn new(_: &str) -> Self {
+            Self
+        }
+
+        pub(crate) fn waited(&self, _: Duration) {}
+
+        pub(crate) fn ran(&self, _: &Stopwatch) {}
+
+        pub(crate) fn settled(&self, _: usize, _: usize) {}
+
+        pub(crate) fn count(&self, _: Outcome) {}
+
+        pub(crate) fn renewal_lag(&self, _: Duration) {}
+
+        pub(crate) fn loop_lag(&self, _: Duration) {}
+    }
+
+    pub(crate) struct AddFigures;
+
+    #[expect(clippy::unused_self, reason = "as if there were something to count")]
+    impl AddFigures {
+        pub(crate) fn new(_: &str) -> Self {
+            Self
+        }
+
+        pub(crate) fn sent(&self, _: usize) {}
+    }
+
+    pub(crate) struct Stopwatch;
+
+    impl Stopwatch {
+        pub(crate) fn start() -> Self {
+            Self
+        }
+    }
+}
+
+#[cfg(not(feature = "metrics"))]
+pub(crate) use nothing::{AddFigures, Stopwatch, WorkerFigures};
+#[cfg(feature = "metrics")]
+pub(crate) use real::{AddFigures, Stopwatch, WorkerFigures};
+
+impl WorkerFigures {
+    /// The time from when a job could run to its first start, both in ms.
+    pub(crate) fn waited_from(&self, ready: Option<i64>, started: Option<i64>) {
+        if let (Some(ready), Some(started)) = (ready, started) {
+            self.waited(Duration::from_millis(u64::try_from(started - ready).unwrap_or(0)));
+        }
+    }
+}
