@@ -89,7 +89,11 @@ impl Engine {
     }
 
     /// Runs a script that may be repeated, for as long as it takes.
-    pub(super) async fn insist(&self, script: &crate::script::Script, args: &crate::script::Args) -> Result<redis::Value> {
+    pub(super) async fn insist(
+        &self,
+        script: &crate::script::Script,
+        args: &crate::script::Args,
+    ) -> Result<redis::Value> {
         let mut backoff = Backoff::default();
         loop {
             match script.run(&self.link, &self.keys, args).await {

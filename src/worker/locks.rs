@@ -53,7 +53,13 @@ struct Held {
 }
 
 impl LockTable {
-    pub(crate) fn new(engine: Engine, events: EventSink, lock_duration: Duration, renews: bool, watch: Watch) -> Arc<Self> {
+    pub(crate) fn new(
+        engine: Engine,
+        events: EventSink,
+        lock_duration: Duration,
+        renews: bool,
+        watch: Watch,
+    ) -> Arc<Self> {
         Arc::new(Self { engine, events, lock_duration, renews, watch, slots: Mutex::default() })
     }
 

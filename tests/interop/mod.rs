@@ -19,6 +19,6 @@ pub mod scenarios;
 pub mod twin;
 
 mod node_twins;
+mod oxmq_twins;
 mod schedulers;
 mod telemetry;
-mod oxmq_twins;

@@ -254,7 +254,8 @@ async fn figures_tell_what_a_worker_does() {
     counters.sort();
     let total = "oxmq_jobs_total".to_owned();
     assert_eq!(counters, [(total.clone(), "completed".to_owned(), 18), (total, "failed".to_owned(), 2)]);
-    let of = |name: &str| histograms.iter().find(|(of, ..)| of == name).unwrap_or_else(|| panic!("{name}: {histograms:?}"));
+    let of =
+        |name: &str| histograms.iter().find(|(of, ..)| of == name).unwrap_or_else(|| panic!("{name}: {histograms:?}"));
     assert_eq!((of("oxmq_job_wait_seconds").1, of("oxmq_job_run_seconds").1), (20, 20));
     for name in ["oxmq_add_batch_jobs", "oxmq_settle_batch_jobs", "oxmq_take_batch_jobs"] {
         assert!((of(name).2 - 20.0).abs() < 0.1 && of(name).1 < 20, "{:?}", of(name));
