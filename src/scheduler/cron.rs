@@ -272,8 +272,8 @@ fn without_names(word: &str) -> Result<String, String> {
         match rest.get(..3).filter(|name| name.bytes().all(|byte| byte.is_ascii_alphabetic())) {
             Some(name) => {
                 let is = |known: &&str| name.eq_ignore_ascii_case(known);
-                let month = MONTHS.iter().position(|known| is(known)).map(|at| at + 1);
-                let number = month.or_else(|| WEEKDAYS.iter().position(|known| is(known)));
+                let month = MONTHS.iter().position(is).map(|at| at + 1);
+                let number = month.or_else(|| WEEKDAYS.iter().position(is));
                 numbers.push_str(&number.ok_or_else(|| format!("'{name}' is not known"))?.to_string());
                 rest = &rest[3..];
             }
