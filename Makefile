@@ -17,7 +17,8 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
 
 .PHONY: setup
-setup: tools $(INTEROP)/node_modules/.package-lock.json ## redis-server and the pinned BullMQ versions, where missing
+setup: tools $(INTEROP)/node_modules/.package-lock.json ## redis-server, the pinned BullMQ versions and a first build
+	$(CARGO) build --quiet --all-features --example demo
 
 .PHONY: tools
 tools:
@@ -31,13 +32,11 @@ tools:
 
 .PHONY: demo
 demo: setup ## jobs from Node to Rust and back, on this repository's files
-	$(CARGO) build --quiet --release --example demo
-	$(CARGO) run --quiet --release --example demo
+	$(CARGO) run --quiet --all-features --example demo
 
 .PHONY: test
 test: setup ## all tests: units, integration, interop with Node, examples, doctests
 	$(CARGO) test --all-features
-	$(CARGO) test --all-features --examples --benches
 
 .PHONY: interop
 interop: setup ## only the tests with Node on the other side

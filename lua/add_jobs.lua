@@ -15,89 +15,82 @@ RETURN  array, three values per job in order: outcome, id, other
                     run after the active owner  4 created in place of the delayed job `other`
                     or a code below 0: nothing was done
 EVENTS  added, waiting, delayed, waiting-children, duplicated, deduplicated, removed
-USES    codes, outcomes, queue, settings, wake, delay, prioritize, release, detach, attach, dedup
+USES    codes, outcomes, queue, settings, wake, rarely, delay, prioritize, release, detach, attach, dedup, linked
 COST    per job: HSET, two XADD and its share of LPUSH or ZADD; at most 1,000 jobs
 ]]
-local jobs, keys, numbered, with_parents = {}, {}, 0, false
+-- How many jobs there are, and whether any of them has more to it than name, data and options.
+local total, has_parents, is_linked = 0, false, false
 do
   local at = 1
   while ARGV[at] do
     local traits = ARGV[at]
-    local job = {
-      traits = traits, id = ARGV[at + 1], name = ARGV[at + 2], data = ARGV[at + 3], opts = ARGV[at + 4],
-      at = ARGV[at + 5], delay_text = ARGV[at + 6], priority_text = ARGV[at + 7],
-    }
+    total = total + 1
     at = at + 8
-    if #traits > 1 then
+    if #traits > 1 or traits == "c" then
+      is_linked = true
       if string.find(traits, "P", 1, true) then
-        job.parent = { key = ARGV[at], json = ARGV[at + 1] }
-        job.in_flow = string.find(traits, "F", 1, true)
-        with_parents = true
+        has_parents = true
         at = at + 2
       end
-      if string.find(traits, "S", 1, true) then
-        job.rjk = ARGV[at]
-        at = at + 1
-      end
-      if string.find(traits, "D", 1, true) then
-        local how = ARGV[at + 2]
-        job.de = {
-          id = ARGV[at], ttl = ARGV[at + 1] ~= "" and ARGV[at + 1], extend = string.find(how, "e", 1, true),
-          replace = string.find(how, "r", 1, true), keep = string.find(how, "k", 1, true),
-          reschedule = string.find(how, "s", 1, true),
-        }
-        at = at + 3
-      end
+      if string.find(traits, "S", 1, true) then at = at + 1 end
+      if string.find(traits, "D", 1, true) then at = at + 3 end
     end
-    jobs[#jobs + 1] = job
   end
 end
 -- As in `settings`: a key of a wrong type is met before anything is written.
 call("STRLEN", base .. "id")
-call("ZCARD", base .. "waiting-children")
-call("ZCARD", base .. "completed")
-
--- Every add that is not refused for its parent takes a number, whether it needs one or not.
-local counter
-if not with_parents then counter = call("INCRBY", base .. "id", tostring(#jobs)) - #jobs end
-local function next_number()
-  if counter then
-    counter = counter + 1
-    return digits(counter)
-  end
-  return digits(call("INCR", base .. "id"))
+if is_linked then
+  call("ZCARD", base .. "waiting-children")
+  call("ZCARD", base .. "completed")
 end
 
--- The queue's own numbers are free, unless somebody tampered with the counter.
-local clash = false
-if counter then
-  for i, job in ipairs(jobs) do
-    if job.id == "" then keys[#keys + 1] = base .. digits(counter + i) end
+-- Every add that is not refused for its parent takes a number, whether it needs one or not. Without parents all of
+-- them are taken at once; they are free, unless somebody tampered with the counter.
+local numbers, keys, clash
+if not has_parents then
+  local before = call("INCRBY", base .. "id", total == 1 and "1" or digits(total)) - total
+  numbers, keys = {}, {}
+  for i = 1, total do
+    local number = digits(before + i)
+    numbers[i], keys[i] = number, base .. number
   end
-  clash = #keys > 0 and call("EXISTS", unpack(keys)) > 0
+  clash = call("EXISTS", unpack(keys)) > 0
+end
+
+-- The number of the next add, and the key of a job of that number.
+local turn = 0
+local function next_number()
+  turn = turn + 1
+  if numbers then return numbers[turn], keys[turn] end
+  local number = digits(call("INCR", base .. "id"))
+  return number, base .. number
+end
+
+local function free_number()
+  local id, key = next_number()
+  while (clash or not numbers) and call("EXISTS", key) == 1 do
+    id = digits(call("INCR", base .. "id"))
+    key = base .. id
+  end
+  return id, key
 end
 
 local pushed, put_first, ranked, due_later, parked = {}, {}, {}, {}, {}
-local reply, trim = {}, false
 
-local function place(job, id)
-  local kind = string.sub(job.traits, 1, 1)
+local function place(kind, id, at, delay, priority)
   if kind == "w" then
     pushed[#pushed + 1] = id
   elseif kind == "l" then
     put_first[#put_first + 1] = id
   elseif kind == "p" then
-    ranked[#ranked + 1] = digits(priority_score(tonumber(job.priority_text)))
-    ranked[#ranked + 1] = id
+    ranked[#ranked + 1], ranked[#ranked + 2] = digits(rarely().priority_score(tonumber(priority))), id
   elseif kind == "d" then
-    local due = due_time(tonumber(job.at), tonumber(job.delay_text))
-    due_later[#due_later + 1] = digits(delayed_score(due))
-    due_later[#due_later + 1] = id
+    local due = rarely().due_time(tonumber(at), tonumber(delay))
+    due_later[#due_later + 1], due_later[#due_later + 2] = digits(rarely().delayed_score(due)), id
     call("XADD", EVENTS, "*", "event", "delayed", "jobId", id, "delay", digits(due))
     return
   else
-    parked[#parked + 1] = job.at
-    parked[#parked + 1] = id
+    parked[#parked + 1], parked[#parked + 2] = at, id
     call("XADD", EVENTS, "*", "event", "waiting-children", "jobId", id)
     return
   end
@@ -118,91 +111,36 @@ local function flush()
   pushed, put_first, ranked, due_later, parked = {}, {}, {}, {}, {}
 end
 
-local function is_of(kind, key)
-  local found = call("TYPE", key).ok
-  return found == kind or found == "none"
-end
-
-local function refusal(job)
-  if job.parent then
-    if call("EXISTS", job.parent.key) == 0 then return MISSING_PARENT end
-    if not is_of("hash", job.parent.key) or not is_of("set", job.parent.key .. ":dependencies")
-      or not is_of("hash", job.parent.key .. ":processed") then
-      return WRONG_TYPE
-    end
-  end
-  if job.de and not (is_of("string", base .. "de:" .. job.de.id) and is_of("hash", base .. "dn:" .. job.de.id)) then
-    return WRONG_TYPE
-  end
-  if job.id ~= "" and not is_of("hash", base .. job.id) then return WRONG_TYPE end
-end
-
-local function add(job)
-  local code = refusal(job)
-  if code then
-    -- Its number is spent all the same, as Node spends it.
-    if code ~= MISSING_PARENT then next_number() end
-    return code, job.id, ""
-  end
-  local number = next_number()
-  keep_cap()
-  local id, custom = job.id, job.id ~= ""
-  if not custom then
-    id = number
-    while (clash or with_parents) and call("EXISTS", base .. id) == 1 do
-      id = digits(call("INCR", base .. "id"))
-    end
-  end
-  local key = base .. id
-  if custom and call("EXISTS", key) == 1 then
-    if job.parent then
-      flush()
-      code = attach(id, key, job.parent, tonumber(job.at), job.in_flow)
-      if code ~= OK then return code, id, "" end
-    end
-    call("XADD", EVENTS, "*", "event", "duplicated", "jobId", id)
-    return EXISTING, id, ""
-  end
-  local outcome, other = CREATED, ""
-  if job.de then
-    flush()
-    local owner, detail = deduplicate(job.de, {
-      id = id, name = job.name, data = job.data, opts = job.opts, timestamp = tonumber(job.at),
-      delay = tonumber(job.delay_text), parent = job.parent or { key = "" },
-    })
-    if owner then return detail, owner, id end
-    if detail then outcome, other = REPLACED, detail end
-  end
-  if job.parent or job.rjk or job.de then
-    local fields = { "name", job.name, "data", job.data, "opts", job.opts, "timestamp", job.at, "delay", job.delay_text,
-      "priority", job.priority_text }
-    local function field(name, value)
-      fields[#fields + 1] = name
-      fields[#fields + 1] = value
-    end
-    if job.parent then
-      field("parentKey", job.parent.key)
-      field("parent", job.parent.json)
-    end
-    if job.rjk then field("rjk", job.rjk) end
-    if job.de then field("deid", job.de.id) end
-    call("HSET", key, unpack(fields))
+local reply, n, at, announced = {}, 0, 1, false
+for _ = 1, total do
+  local traits, id, name = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local outcome, other, width, key = CREATED, "", 8, nil
+  if #traits > 1 then
+    outcome, id, other, width = rarely().add_linked(at, flush, next_number, free_number, place)
   else
-    call("HSET", key, "name", job.name, "data", job.data, "opts", job.opts, "timestamp", job.at, "delay",
-      job.delay_text, "priority", job.priority_text)
+    keep_cap()
+    if id == "" then
+      id, key = free_number()
+    else
+      next_number()
+      key = base .. id
+      local kind = call("TYPE", key).ok
+      if kind ~= "none" then outcome = kind == "hash" and EXISTING or WRONG_TYPE end
+    end
+    if outcome == CREATED then
+      call("HSET", key, "name", name, "data", ARGV[at + 3], "opts", ARGV[at + 4], "timestamp", ARGV[at + 5],
+        "delay", ARGV[at + 6], "priority", ARGV[at + 7])
+      call("XADD", EVENTS, "*", "event", "added", "jobId", id, "name", name)
+      place(traits, id, ARGV[at + 5], ARGV[at + 6], ARGV[at + 7])
+    elseif outcome == EXISTING then
+      call("XADD", EVENTS, "*", "event", "duplicated", "jobId", id)
+    end
   end
-  call("XADD", EVENTS, "*", "event", "added", "jobId", id, "name", job.name)
-  place(job, id)
-  if job.parent then call("SADD", job.parent.key .. ":dependencies", key) end
-  return outcome, id, other
-end
-
-for _, job in ipairs(jobs) do
-  local outcome, id, other = add(job)
-  reply[#reply + 1] = outcome
-  reply[#reply + 1] = id
-  reply[#reply + 1] = other
+  announced = announced or outcome >= 0
+  at = at + width
+  reply[n + 1], reply[n + 2], reply[n + 3] = outcome, id, other
+  n = n + 3
 end
 flush()
-trim_events()
+if announced then trim_events() end
 return reply

@@ -14,7 +14,6 @@ if call("HLEN", base .. id) == 0 then return MISSING_JOB end
 if call("ZREM", PRIORITIZED, id) == 1 or call("LREM", WAIT, "-1", id) == 1 then
   if first and priority > 0 then
     call("ZADD", PRIORITIZED, digits(priority * 4294967296), id)
-    wake()
   else
     put_ready(id, priority, first)
   end

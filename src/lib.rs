@@ -1,6 +1,28 @@
-//! Job queues on Redis, compatible with BullMQ on the wire.
+#![doc = include_str!("../README.md")]
+//!
+//! # How these pages are laid out
+//!
+//! - [`Client`] is the way in; [`ConnectOptions`] say how.
+//! - [`Queue`] adds, reads and administers; [`Add`], [`NewJob`] and [`JobOptions`] say how a job is added.
+//! - [`Job`] is what a queue gives and what a processor gets; [`Halt`] is how a processor ends without a value.
+//! - [`WorkerBuilder`] makes a [`Worker`] of a [`Processor`] or a [`Router`]; [`WorkerOptions`] has all of its options.
+//!   [`ManualWorker`] fetches one job at a time instead.
+//! - [`QueueEvents`] is what happens in a queue, whoever causes it; [`WorkerEvents`] what happens in one worker.
+//! - [`Error`] is why a call failed, [`Reason`] why the server refused.
+//!
+//! Names are BullMQ's in `snake_case`, and can be searched for as they are called there. An item says how many round trips
+//! it makes where it is not one, and what is atomic.
+//!
+//! # Features
+//!
+//! All are off by default.
+//!
+//! - `tls`: `rediss://` addresses, by rustls with the roots of the operating system.
 #![allow(dead_code, reason = "the layers are built from the bottom up")]
 
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench_support;
 mod client;
 mod clock;
 mod connection;

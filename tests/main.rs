@@ -1,4 +1,11 @@
 //! One binary for all integration tests, so that the support code is built once.
+#![allow(clippy::unwrap_used, reason = "clippy knows functions with #[test] only, not what they share")]
 
+mod acl;
 mod common;
+mod examples;
+mod faults;
 mod interop;
+mod layers;
+mod package;
+mod worker;

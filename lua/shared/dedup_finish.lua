@@ -12,6 +12,7 @@ local function place_follower(id, follower, now)
   if delay ~= 0 then
     local due = due_time(now, delay)
     call("ZADD", DELAYED, digits(delayed_score(due)), id)
+    settings.any_delayed = true
     call("XADD", EVENTS, "*", "event", "delayed", "jobId", id, "delay", digits(due))
     wake_when_due()
   else

@@ -1,7 +1,5 @@
 -- Moves delayed jobs that are due to where they wait, at most 1,000 in one call.
-local function promote_due(now)
-  local due = call("ZRANGEBYSCORE", DELAYED, "0", digits((now + 1) * 4096 - 1), "LIMIT", "0", "1000")
-  if #due == 0 then return end
+local function promote(due)
   call("ZREM", DELAYED, unpack(due))
   for _, id in ipairs(due) do
     local job = base .. id

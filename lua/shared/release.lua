@@ -26,6 +26,7 @@ local function release_parent(home, id, now)
   if delay > 0 then
     local delayed = home .. "delayed"
     call("ZADD", delayed, digits((now + delay) * 4096), id)
+    if home == base then settings.any_delayed = true end
     call("XADD", home .. "events", "*", "event", "delayed", "jobId", id, "delay", digits(now + delay))
     local first = call("ZRANGE", delayed, "0", "0", "WITHSCORES")
     call("ZADD", home .. "marker", digits(tonumber(first[2]) / 4096), "1")

@@ -1,29 +1,25 @@
 -- What `meta` says, read once. Reading every kind of key first also means that a key of a wrong type fails the
 -- whole call before anything is written.
-local settings = (function()
-  local m = call("HMGET", META, "paused", "concurrency", "max", "duration", "opts.maxLenEvents")
-  local lengths = {
-    wait = call("LLEN", WAIT), active = call("LLEN", ACTIVE), prioritized = call("ZCARD", PRIORITIZED),
-    delayed = call("ZCARD", DELAYED), marker = call("ZCARD", MARKER), events = call("XLEN", EVENTS),
-    pc = call("STRLEN", PC),
-  }
-  local cap = tonumber(m[5] or "")
-  if not m[5] then
-    cap = 10000
-  elseif not cap or cap < 0 then
-    return error("meta: opts.maxLenEvents is not a length")
-  end
-  return {
-    paused = m[1] and true, concurrency = tonumber(m[2] or ""), max = tonumber(m[3] or ""),
-    duration = tonumber(m[4] or ""), cap = digits(cap), capped = m[5] and true, at_start = lengths,
-  }
-end)()
+local settings = call("HMGET", META, "paused", "concurrency", "max", "duration", "opts.maxLenEvents")
+call("LLEN", WAIT)
+call("LLEN", ACTIVE)
+call("ZCARD", PRIORITIZED)
+call("ZCARD", MARKER)
+call("XLEN", EVENTS)
+call("STRLEN", PC)
+settings.any_delayed = call("ZCARD", DELAYED) > 0
+settings.paused = settings[1]
+settings.concurrency = settings[2] and tonumber(settings[2])
+settings.max = settings[3] and tonumber(settings[3])
+settings.duration = settings[4] and tonumber(settings[4])
+settings.cap = settings[5] or "10000"
+if not string.find(settings.cap, "^%d+$") then error("meta: opts.maxLenEvents is not a length") end
 
 -- Node expects the cap of the event stream to stand in `meta` once anything was written.
 local function keep_cap()
-  if not settings.capped then
+  if not settings[5] then
     call("HSET", META, "opts.maxLenEvents", settings.cap)
-    settings.capped = true
+    settings[5] = settings.cap
   end
 end
 

@@ -19,6 +19,7 @@ pub use read::{ChildCounts, ClientInfo};
 pub(crate) use read::{Finished, REPORTED};
 pub(crate) use settle::Decided;
 pub(crate) mod events;
+pub(crate) mod marker;
 
 use redis::{Cmd, Value};
 

@@ -187,7 +187,7 @@ pub(crate) async fn settle(
     token: &str,
 ) -> Result<Decided> {
     let engine = queue.engine();
-    let mut ask = Ask::of(options, want);
+    let mut ask = Ask { only_if_settled: !outcomes.is_empty(), ..Ask::of(options, want) };
     let call = engine.settle(&mut ask, outcomes, || token.into());
     match tokio::time::timeout(engine.link.options().command_timeout * 2, call).await {
         Ok(decided) => decided,

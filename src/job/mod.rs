@@ -229,10 +229,13 @@ impl<D, R> Job<D, R> {
         self.core.raw.parent().map(|parent| ParentRef::new(&*parent.id, &*parent.queue_key))
     }
 
-    /// What the final failure of this job means to its parent.
+    /// What the final failure of this job means to its parent; `None` also without a parent.
+    ///
+    /// It is a property of the link, which a later add of the same id may have made anew: the job's options may say
+    /// something else, and do not count.
     #[must_use]
     pub fn on_child_failure(&self) -> Option<OnChildFailure> {
-        self.core.raw.on_child_failure()
+        self.core.raw.parent().and_then(|parent| parent.policy)
     }
 
     /// Why a worker has to fail this job without running it: it stalled too often, or a child failed. Workers do so by

@@ -141,7 +141,7 @@ macro_rules! with_worker_setters {
             timeout(limit: Duration) => Some(limit);
             /// How long a cancelled attempt has to end in its own way. Default: 1 s.
             cancel_grace(grace: Duration) => grace;
-            /// How long [`Worker::close`] waits for running jobs before it cancels them. Default: 30 s.
+            /// How long [`Worker::close`](crate::Worker::close) waits for running jobs before it cancels them. Default: 30 s.
             shutdown_timeout(timeout: Duration) => timeout;
             /// How many events a slow listener may be behind before it misses the oldest. Default: 1,024; at least 1.
             event_buffer(events: usize) => events;

@@ -361,10 +361,8 @@ impl<D, R> Job<D, R> {
     /// Since 0.1. BullMQ: `Job.removeChildDependency`.
     #[doc(alias = "removeChildDependency")]
     pub async fn remove_child_dependency(&self) -> Result<bool> {
-        match self.parent_key() {
-            Some(parent) => self.queue_core().engine().remove_child_dependency(self.id(), parent).await,
-            None => Ok(false),
-        }
+        let parent = self.parent_key().unwrap_or_default();
+        self.queue_core().engine().remove_child_dependency(self.id(), parent).await
     }
 
     /// Ends the deduplication that this job stands for; false if another job does, or none. One round trip.

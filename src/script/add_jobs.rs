@@ -6,7 +6,8 @@ use super::{Args, Script, script};
 use crate::error::Reason;
 
 pub(crate) static SCRIPT: Script = script!("add_jobs", Produces, uses: [
-    "codes", "outcomes", "queue", "settings", "wake", "delay", "prioritize", "release", "detach", "attach", "dedup",
+    "codes", "outcomes", "queue", "settings", "wake", "rarely", "delay", "prioritize", "release", "detach", "attach",
+    "dedup", "linked",
 ]);
 
 /// Where a new job goes.

@@ -11,8 +11,8 @@ use crate::error::Reason;
 use crate::options::WorkerOptions;
 
 pub(crate) static SCRIPT: Script = script!("settle", Consumes, uses: [
-    "codes", "queue", "settings", "wake", "delay", "prioritize", "promote", "release", "detach", "retain", "family",
-    "metrics", "dedup_finish", "take",
+    "codes", "queue", "settings", "wake", "rarely", "delay", "prioritize", "promote", "release", "detach",
+    "retain", "family", "metrics", "dedup_finish", "ends", "take",
 ]);
 pub(crate) static ADOPT: Script = script!("adopt_jobs", Consumes, uses: ["codes", "queue"]);
 pub(crate) static TRACE: Script = script!("trace_outcomes", Consumes, uses: ["codes", "queue"]);
@@ -21,6 +21,8 @@ pub(crate) static TRACE: Script = script!("trace_outcomes", Consumes, uses: ["co
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ask {
     pub(crate) want: usize,
+    /// Hands jobs out only if an outcome was accepted: a caller who is told of a refusal cannot take a job besides.
+    pub(crate) only_if_settled: bool,
     pub(crate) token: Arc<str>,
     pub(crate) lock_ms: u64,
     pub(crate) worker: String,
@@ -97,6 +99,7 @@ impl Ask {
     pub(crate) fn of(options: &WorkerOptions, want: usize) -> Self {
         Self {
             want,
+            only_if_settled: false,
             token: Arc::from(""),
             lock_ms: millis(options.lock_duration),
             worker: options.name.clone().unwrap_or_default(),
@@ -155,7 +158,9 @@ impl Outcome {
 pub(crate) fn args(now: u64, ask: &Ask, outcomes: &[Outcome]) -> Args {
     let bytes = outcomes.iter().map(Outcome::size).sum::<usize>() + 256;
     let mut args = Args::with_capacity(8 + outcomes.len() * 8, bytes);
-    args.number(now).number(ask.want).text(ask.token.as_ref()).number(ask.lock_ms).text(&ask.worker);
+    let want = i64::try_from(ask.want).unwrap_or(i64::MAX);
+    let want = if ask.only_if_settled { -want } else { want };
+    args.number(now).number(want).text(ask.token.as_ref()).number(ask.lock_ms).text(&ask.worker);
     args.maybe(ask.limit.map(|(max, _)| max)).maybe(ask.limit.map(|(_, window)| window)).maybe(ask.metrics);
     for outcome in outcomes {
         outcome.write(&mut args);

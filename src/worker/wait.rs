@@ -3,24 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, Value};
 use tokio::sync::{Notify, mpsc};
 
-use crate::connection::{BlockingLink, Waited};
+use crate::connection::BlockingLink;
+pub(crate) use crate::engine::marker::{Woken, wait};
 use crate::keys::QueueKeys;
-
-/// How a wait ended.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Woken {
-    /// A marker was taken; its score says when to look: 0 for now, else ms.
-    Marker(f64),
-    /// Nothing came.
-    TimeOver,
-    /// The connection broke; what was taken may be lost, so it is time to look.
-    Broken,
-    /// [`Waiter::interrupt`] was called.
-    Interrupted,
-}
 
 /// A task that waits on behalf of a worker. It ends when the waiter is dropped, and its socket is closed at once.
 pub(crate) struct Waiter {
@@ -83,29 +70,5 @@ async fn serve(
         if answers.send(woken).await.is_err() {
             return;
         }
-    }
-}
-
-pub(crate) async fn wait(link: &mut BlockingLink, marker: &str, block: Duration) -> Woken {
-    let shortest = if link.ready().await.blocks_for_1_ms() { 1 } else { 2 };
-    let block = block.max(Duration::from_millis(shortest));
-    let mut cmd = Cmd::new();
-    cmd.arg("BZPOPMIN").arg(marker).arg(format!("{:.3}", block.as_secs_f64()));
-    match link.send(&cmd, block).await {
-        Waited::Reply(Value::Array(reply)) => Woken::Marker(score(reply.get(2)).unwrap_or(0.0)),
-        Waited::Reply(_) => Woken::TimeOver,
-        Waited::Broken(error) => {
-            tracing::debug!(%error, marker, "the wait for work broke");
-            Woken::Broken
-        }
-    }
-}
-
-fn score(value: Option<&Value>) -> Option<f64> {
-    match value? {
-        Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),
-        Value::Double(score) => Some(*score),
-        Value::Int(score) => u32::try_from(*score).ok().map(f64::from),
-        _ => None,
     }
 }

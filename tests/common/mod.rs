@@ -2,8 +2,10 @@
 //! process, waiting for conditions, and dumps of everything a queue keeps in Redis.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::disallowed_methods)]
 
+pub mod check;
 pub mod dump;
 pub mod eventually;
+pub mod fixture;
 pub mod node;
 pub mod proxy;
 pub mod server;

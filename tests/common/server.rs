@@ -109,6 +109,11 @@ impl RedisServer {
         }
     }
 
+    /// Other arguments from the next start on.
+    pub fn set_args(&mut self, args: &[&str]) {
+        self.args = args.iter().map(|&arg| arg.to_owned()).collect();
+    }
+
     /// Starts the server again on its port, with what its append-only file holds, if it has one.
     pub fn restart(&mut self) {
         self.kill();

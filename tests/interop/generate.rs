@@ -9,9 +9,9 @@ use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner
 
 use super::ops::*;
 use super::scenarios::{
-    Step, add, add_numbered, complete, expire_check, fail, fetch, flow, get, lose_lock, node, op, state, wait,
+    Step, add, add_numbered, complete, expire_check, fail, fetch, flow, get, lose_lock, node, op, redis, state, wait,
 };
-use super::twin::{BEGIN, Twin, What};
+use super::twin::{BEGIN, Mismatch, Twin, What};
 
 /// A sequence of about `most` steps; shrinks towards fewer and simpler ones.
 ///
@@ -56,6 +56,33 @@ fn phrase() -> impl Strategy<Value = Vec<Step>> {
     prop_oneof![6 => one, 4 => worked, 1 => held, 2 => handled]
 }
 
+/// As [`random_scenario`], without most of what BullMQ 5 does otherwise than 6: pausing, deduplication, bulk retries, and
+/// the failure of parents.
+pub fn random_scenario_for_5(most: usize) -> impl Strategy<Value = Vec<Step>> {
+    let differs = |step: &Step| match &step.what {
+        What::Op(Op::Add { job }) => job.opts.deduplication.is_some(),
+        What::Op(Op::Pause | Op::Resume | Op::RetryJobs { .. }) => true,
+        What::Op(Op::FlowAdd { flow }) => flow_has_policy(flow),
+        _ => false,
+    };
+    random_scenario(most).prop_map(move |steps| steps.into_iter().filter(|step| !differs(step)).collect())
+}
+
+fn flow_has_policy(node: &FlowNode) -> bool {
+    node.opts.fail_parent_on_failure.is_some() || node.children.iter().any(flow_has_policy)
+}
+
+/// What becomes of a step where the sides part.
+#[expect(clippy::large_enum_variant, reason = "one at a time")]
+pub enum Amend {
+    /// It is a difference: the run fails.
+    No,
+    /// It is known; another step is played in its place.
+    Replace(Step),
+    /// It is known; the scenario goes on without it.
+    Remove,
+}
+
 /// Lets two sides play `cases` random scenarios of up to `most` steps. `TWIN_CASES` and `TWIN_SEED` (a number) in the
 /// environment overrule and repeat.
 ///
@@ -63,6 +90,20 @@ fn phrase() -> impl Strategy<Value = Vec<Step>> {
 ///
 /// At the first difference, with the smallest scenario found that shows it.
 pub fn run_random<L: Side, R: Side>(twin: impl Future<Output = Twin<L, R>>, cases: u32, most: usize) {
+    run_random_but(twin, random_scenario(most), cases, async |_: &[Step], _: &Mismatch| Amend::No);
+}
+
+/// As [`run_random`], with scenarios of a kind and differences that are known; how many were played.
+///
+/// # Panics
+///
+/// As [`run_random`].
+pub fn run_random_but<L: Side, R: Side>(
+    twin: impl Future<Output = Twin<L, R>>,
+    scenarios: impl Strategy<Value = Vec<Step>>,
+    cases: u32,
+    amend: impl AsyncFn(&[Step], &Mismatch) -> Amend,
+) -> u32 {
     let from_env = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seed = from_env("TWIN_SEED").unwrap_or_else(|| fastrand::u64(..));
     let cases = from_env("TWIN_CASES").and_then(|n| u32::try_from(n).ok()).unwrap_or(cases);
@@ -74,12 +115,21 @@ pub fn run_random<L: Side, R: Side>(twin: impl Future<Output = Twin<L, R>>, case
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let twin = RefCell::new(runtime.block_on(twin));
-    let result = TestRunner::new_with_rng(config, rng).run(&random_scenario(most), |steps| {
-        let compared = runtime.block_on(twin.borrow_mut().compare(&steps, 1));
-        compared.map_err(|mismatch| TestCaseError::fail(mismatch.to_string()))
+    let result = TestRunner::new_with_rng(config, rng).run(&scenarios, |mut steps| {
+        let mut twin = twin.borrow_mut();
+        runtime.block_on(async {
+            while let Err(mismatch) = twin.compare(&steps, 1).await {
+                match amend(&steps, &mismatch).await {
+                    Amend::No => return Err(TestCaseError::fail(mismatch.to_string())),
+                    Amend::Replace(step) => steps[mismatch.index] = step,
+                    Amend::Remove => drop(steps.remove(mismatch.index)),
+                }
+            }
+            Ok(())
+        })
     });
     match result {
-        Ok(()) => {}
+        Ok(()) => cases,
         Err(TestError::Fail(why, steps)) => {
             let steps: Vec<String> = steps.iter().map(ToString::to_string).collect();
             panic!("TWIN_SEED={seed}: {why}\nof\n  {}", steps.join("\n  "));
@@ -153,8 +203,9 @@ fn held(id: impl Strategy<Value = String>) -> impl Strategy<Value = Step> {
 }
 
 fn one_job(id: impl Strategy<Value = String>) -> impl Strategy<Value = Step> {
-    (id, 0..8_u8).prop_map(|(job, kind)| {
+    (id, 0..9_u8).prop_map(|(job, kind)| {
         op(match kind {
+            8 => Op::ChangePriority { job, opts: PriorityOpts { priority: Some(2), lifo: Some(true) } },
             0 => Op::Promote { job },
             1 => Op::ChangeDelay { job, delay: 2_000 },
             2 => Op::ChangePriority { job, opts: PriorityOpts { priority: Some(1), lifo: None } },
@@ -206,6 +257,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(op(Op::StalledCheck)),
         2 => Just(expire_check()),
         2 => id().prop_map(|id| lose_lock(&id)),
+        // As a waiting worker does: who writes a marker when is seen only where there is none.
+        5 => Just(redis("ZPOPMIN {q}:marker")),
     ];
     let read = (id(), any::<bool>()).prop_map(|(id, whole)| if whole { get(&id) } else { state(&id) });
     prop_oneof![
@@ -217,7 +270,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => one_job(id()),
         2 => all,
         2 => family,
-        2 => stall,
+        4 => stall,
         1 => read,
     ]
 }

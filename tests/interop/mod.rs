@@ -2,12 +2,13 @@
 //!
 //! - [`ops`]: an operation and its answer, and the trait [`Side`](ops::Side) of whoever does it.
 //! - [`node_side`]: BullMQ 5.81.5 or 6.7.0 as a side, by way of `node/driver.mjs`.
+//! - [`oxmq_side`]: oxmq as a side, through what its users see.
 //! - [`scenarios`]: the table, by capability. Each scenario checks one rule of the protocol.
 //! - [`twin`]: plays a scenario on two sides under one clock and compares after each step.
 //! - [`generate`]: random scenarios, shrunk when the sides part.
 //!
-//! Another implementation joins by a `Side` of its own, then `Twin::new(NodeSide::start(…), …).run_all(…)` over
-//! [`scenarios::for_oxmq`], and [`generate::run_random`]. `TWIN_TRACE=1 cargo test … -- --nocapture` prints each step with
+//! `node_twins` shows that the comparison sees what it should, `oxmq_twins` that oxmq does what BullMQ does, and `mixed`
+//! lets both work on one queue at once. `TWIN_TRACE=1 cargo test … -- --nocapture` prints each step with
 //! its answer; `TWIN_SEED` and `TWIN_CASES` repeat and extend a random run. BullMQ is installed by `make setup`.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::disallowed_methods)]
 
@@ -18,6 +19,7 @@ pub mod oxmq_side;
 pub mod scenarios;
 pub mod twin;
 
+mod mixed;
 mod node_twins;
 mod oxmq_twins;
 mod schedulers;

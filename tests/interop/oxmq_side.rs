@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use oxmq::{
-    Added, Backoff, Client, Clock, ConnectOptions, Deduplication, Error, Fetched, Halt, Job, JobOptions, JobOutcome,
-    JobState, KeepJobs, ManualWorker, NewJob, OnChildFailure, ParentRef, Queue, Retry, RetryOptions, WorkerOptions,
+    Backoff, Client, Clock, ConnectOptions, Deduplication, Error, Fetched, Halt, Job, JobOptions, JobOutcome, JobState,
+    KeepJobs, ManualWorker, NewJob, OnChildFailure, ParentRef, Queue, Retry, RetryOptions, WorkerOptions,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -27,6 +27,8 @@ pub struct OxmqSide {
     /// Jobs as they were fetched, for calls on one that has gone since.
     fetched: HashMap<(String, String), Job>,
     options: HashMap<String, ops::WorkerOpts>,
+    /// What the helper is to be told of a queue before it does something to it.
+    untold: HashMap<String, Op>,
     /// How many numbers of the jitter were drawn.
     drawn: Arc<AtomicU32>,
 }
@@ -82,6 +84,7 @@ impl OxmqSide {
             workers: HashMap::new(),
             fetched: HashMap::new(),
             options: HashMap::new(),
+            untold: HashMap::new(),
             drawn: Arc::default(),
         }
     }
@@ -170,12 +173,9 @@ impl OxmqSide {
                     .map(|job| Ok(NewJob::new(job.name.clone(), job.data.clone()).options(job_options(&job.opts)?)));
                 let jobs = jobs.collect::<Result<Vec<_>, Refusal>>()?;
                 let mut answers = Vec::new();
-                for outcome in q.add_bulk(jobs).outcomes().await? {
+                for outcome in q.add_bulk(jobs).await? {
                     answers.push(match outcome {
-                        Ok((job, Added::Created | Added::Existing | Added::Deduplicated | Added::SetAside { .. })) => {
-                            json!({ "id": job.id() })
-                        }
-                        Ok((job, _)) => json!({ "id": job.id() }),
+                        Ok(job) => json!({ "id": job.id() }),
                         // Node hands such a job out with the code for an id.
                         Err(Error::Refused { reason, .. }) => json!({ "id": reason.code() }),
                         Err(error) => return Err(error.into()),
@@ -213,7 +213,7 @@ impl OxmqSide {
             Op::RemoveUnprocessedChildren { job } => done(q.remove_unprocessed_children(job).await)?,
             Op::RemoveChildDependency { job } => match q.get_job(job).await? {
                 Some(job) => json!(job.remove_child_dependency().await?),
-                None => json!(false),
+                None => return missing(),
             },
             Op::IsInState { job, state: asked } => {
                 let found = q.get_job_state(job).await?;
@@ -322,9 +322,7 @@ impl OxmqSide {
     }
 
     async fn some(&mut self, queue: &str, id: &str) -> Result<Job, Refusal> {
-        // What is not there cannot be ended: oxmq says so before it would ask the script.
-        let gone = || Refusal { code: Some(-1), message: "there is no such job".into() };
-        self.held(queue, id).await?.ok_or_else(gone)
+        self.held(queue, id).await?.map_or_else(missing, Ok)
     }
 }
 
@@ -344,6 +342,7 @@ impl Side for OxmqSide {
         self.workers.clear();
         self.fetched.clear();
         self.options.clear();
+        self.untold.clear();
         self.drawn.store(0, Ordering::Relaxed);
         self.helper.begin(prefix).await;
     }
@@ -356,13 +355,15 @@ impl Side for OxmqSide {
     async fn run(&mut self, queue: &str, op: &Op) -> Reply {
         let op: Op = serde_json::from_value(for_prefix(op, &self.prefix)).expect("still an operation");
         let answer = match &op {
-            op if needs_help(op) => return self.helper.run(queue, op).await,
-            Op::SetQueue { opts } => {
-                let answer = self.set_queue(queue, opts).await;
-                if answer.is_ok() {
-                    self.helper.run(queue, &op).await;
+            op if needs_help(op) => {
+                if let Some(set) = self.untold.remove(queue) {
+                    self.helper.run(queue, &set).await;
                 }
-                answer
+                return self.helper.run(queue, op).await;
+            }
+            Op::SetQueue { opts } => {
+                self.untold.insert(queue.to_owned(), op.clone());
+                self.set_queue(queue, opts).await
             }
             Op::SetWorker { opts } => {
                 self.options.insert(queue.to_owned(), opts.clone());
@@ -436,8 +437,11 @@ async fn read(q: &Queue, prefix: &str, queue: &str, op: &Op) -> Answer {
         Op::Count => json!(q.count().await?),
         Op::GetJobs { states: names, start, end, asc } => {
             let jobs = q.get_jobs(&states(names)?, *start, *end, *asc).await?;
-            let ids = jobs.into_iter().map(|job| Ok(job?.id().to_owned()));
-            json!(ids.collect::<Result<Vec<_>, Error>>()?)
+            let ids = jobs.into_iter().map(|job| match job {
+                Ok(job) => json!(job.id()),
+                Err(unreadable) => json!(unreadable.to_string()),
+            });
+            ids.collect()
         }
         Op::GetRanges { states: names, start, end, asc } => {
             json!(q.get_ranges(&states(names)?, *start, *end, *asc).await?)
@@ -521,6 +525,11 @@ async fn read(q: &Queue, prefix: &str, queue: &str, op: &Op) -> Answer {
         }
         other => unreachable!("{other:?} is not read"),
     })
+}
+
+/// What is not there cannot be read, and so not be acted on: oxmq says so before the script would.
+fn missing<T>() -> Result<T, Refusal> {
+    Err(Refusal { code: Some(-1), message: "there is no such job".into() })
 }
 
 fn done<T>(result: oxmq::Result<T>) -> Answer {

@@ -82,6 +82,8 @@ pub struct Mismatch {
     pub index: usize,
     /// The step, for reading.
     pub step: String,
+    /// Whether both sides refused the step.
+    pub refused: bool,
     /// What differs, a line each.
     pub differences: Vec<String>,
 }
@@ -132,6 +134,7 @@ impl<L: Side, R: Side> Twin<L, R> {
         for (index, step) in steps.iter().enumerate() {
             let step = step.with_last(&last);
             let mut differences = Vec::new();
+            let mut refused = false;
             match &step.what {
                 What::Advance(ms) => {
                     now += ms;
@@ -154,6 +157,7 @@ impl<L: Side, R: Side> Twin<L, R> {
                     if tracing() {
                         eprintln!("  {step}\n    -> {}", shown(&l));
                     }
+                    refused = matches!((&l, &r), (Reply::Err { .. }, Reply::Err { .. }));
                     if l != r {
                         differences.push(format!("reply: left {}, right {}", shown(&l), shown(&r)));
                     }
@@ -163,7 +167,7 @@ impl<L: Side, R: Side> Twin<L, R> {
             let (l, r) = (Dump::take(left, prefix).await, Dump::take(right, prefix).await);
             differences.extend(Dump::diff(&l, &r));
             if !differences.is_empty() {
-                return Err(Mismatch { index, step: step.to_string(), differences });
+                return Err(Mismatch { index, step: step.to_string(), refused, differences });
             }
         }
         Ok(())

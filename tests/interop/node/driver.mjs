@@ -230,6 +230,15 @@ function processor(behaviour, ledger) {
             throw new bull.DelayedError();
           }
           break;
+        case 'plan': // what the job itself says
+          if (job.data.progress) {
+            await job.updateProgress({ attempt: job.attemptsMade + 1 });
+          }
+          if (job.data.fails > job.attemptsMade) {
+            throw new Error(`failure ${job.attemptsMade + 1} of ${job.data.n}`);
+          }
+          value = { n: job.data.n, by: 'node' };
+          break;
         case 'childrenValues':
           value = await job.getChildrenValues();
           break;

@@ -266,5 +266,102 @@ pub fn scenarios() -> Vec<Scenario> {
             ],
         ),
         scenario("events are trimmed", [add("a"), add("b"), op(Op::TrimEvents { max: 0 }), add("c")]),
+        scenario(
+            "retrying all finds an id without a job",
+            [redis("ZADD {q}:failed 5 ghost"), add("a"), op(Op::RetryJobs { opts: BulkOpts::default() }), counts()],
+        )
+        .not_oxmq("an id without a job is dropped"),
+        scenario(
+            "promoting all finds an id without a job",
+            [redis("ZADD {q}:delayed 4096 ghost"), op(Op::PromoteJobs { opts: BulkOpts::default() }), counts()],
+        )
+        .not_oxmq("an id without a job is dropped"),
+        scenario(
+            "draining spares the next iteration of a scheduler",
+            [
+                redis("ZADD {q}:repeat 5 s"),
+                redis("HSET {q}:repeat:s:5 name n data {} opts {} timestamp 5 delay 0 priority 0 rjk s"),
+                add("a"),
+                add("b"),
+                redis("LPUSH {q}:wait repeat:s:5"),
+                op(Op::Drain { delayed: false }),
+                counts(),
+            ],
+        )
+        .not_oxmq("what is removed leaves the list, not as many as are removed from its end"),
+        scenario(
+            "cleaning compares ages",
+            [
+                add("a").opts(|o| o.timestamp = Some(999)),
+                op(Op::Clean { grace: 1_000, limit: 10, state: "wait".into() }),
+            ],
+        )
+        .not_oxmq("as numbers, not as texts"),
+        scenario(
+            "cleaning looks behind young jobs",
+            [
+                add("young").delay(1_000),
+                add("old").delay(90_000).opts(|o| o.timestamp = Some(BEGIN - 60_000)),
+                op(Op::Clean { grace: 10_000, limit: 1, state: "delayed".into() }),
+            ],
+        )
+        .not_oxmq("the limit is of those removed, not of those looked at"),
+        scenario(
+            "obliterating a limited queue",
+            [
+                op(Op::SetGlobalRateLimit { max: 1, duration: 60_000 }),
+                add("a"),
+                fetch(),
+                complete("a"),
+                obliterate(false, None),
+            ],
+        )
+        .not_oxmq("nothing stays, the limiter neither"),
+        scenario(
+            "obliterating a parent of another queue's children",
+            [flow(node("p", [node("c", []).queue("other")])), obliterate(false, None)],
+        )
+        .not_oxmq("nothing stays, a parent that waits neither"),
+        scenario(
+            "obliterating a deduplicated job that has finished",
+            [
+                add("a").dedup("x", |d| d.ttl = Some(60_000)),
+                fetch(),
+                complete("a"),
+                obliterate(false, None),
+                op(Op::GetDeduplicationJobId { deduplication: "x".into() }),
+            ],
+        ),
+        scenario(
+            "orphans are jobs",
+            [redis("SET {q}:mine x"), redis("HSET {q}:metrics:failed count 1"), op(Op::RemoveOrphanedJobs)],
+        )
+        .not_oxmq("only what looks like a job is deleted"),
+        scenario(
+            "a limit that is taken back wakes a worker",
+            [
+                op(Op::SetGlobalConcurrency { concurrency: 1 }),
+                add("a"),
+                add("b"),
+                fetch(),
+                redis("DEL {q}:marker"),
+                op(Op::RemoveGlobalConcurrency),
+            ],
+        )
+        .not_oxmq("the marker is written, so that idle workers need not wait for their own time-out"),
+        scenario(
+            "opening a queue again without a length of its stream",
+            [
+                op(Op::SetQueue {
+                    opts: QueueOpts {
+                        streams: Some(Streams { events: StreamLen { max_len: 500 } }),
+                        ..QueueOpts::default()
+                    },
+                }),
+                op(Op::SetQueue { opts: QueueOpts::default() }),
+                op(Op::GetMeta),
+            ],
+        )
+        .not_oxmq("the length that somebody has set stays"),
     ]
 }

@@ -179,5 +179,7 @@ pub fn scenarios() -> Vec<Scenario> {
             "priority changes in a paused queue",
             [add("a").priority(5), op(Op::Pause), prioritize("a", 2, false), op(Op::Resume), fetch()],
         ),
+        scenario("a due id without a job", [redis("ZADD {q}:delayed 4096 ghost"), add("a"), fetch(), get("ghost")])
+            .not_oxmq("an id without a job is dropped"),
     ]
 }

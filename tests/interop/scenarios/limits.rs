@@ -216,5 +216,7 @@ pub fn scenarios() -> Vec<Scenario> {
             [add("a"), add("b"), fetch(), op(Op::Pause), complete("a"), counts()],
         )
         .not_v5(paused),
+        scenario("a limit without a time", [redis("HSET {q}:meta max 1"), add("a"), add("b"), fetch(), fetch()])
+            .not_oxmq("it is no limit; counting without an end would lock the queue"),
     ]
 }

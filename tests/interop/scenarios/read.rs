@@ -86,11 +86,13 @@ pub fn scenarios() -> Vec<Scenario> {
                 add("d"),
                 fetch(),
                 complete("a"),
-                op(Op::GetJobCounts { states: texts(&["wait", "delayed", "repeat", "completed"]) }),
+                op(Op::GetJobCounts { states: texts(&["wait", "delayed", "completed"]) }),
                 op(Op::Count),
                 counts(),
             ],
         ),
+        scenario("a count of schedulers", [op(Op::GetJobCounts { states: texts(&["repeat"]) })])
+            .not_oxmq("it is no state of a job"),
         scenario("counts of all states", [add("a"), op(Op::GetJobCounts { states: vec![] })])
             .not_v5("it counts paused too"),
         scenario(
@@ -136,12 +138,49 @@ pub fn scenarios() -> Vec<Scenario> {
             "a job in the list of version 5 waits",
             [
                 redis("RPUSH {q}:paused a"),
-                redis("HSET {q}:a name n data {} opts {} timestamp 5"),
+                redis("HSET {q}:a name n data {} opts {} timestamp 5 delay 0 priority 0"),
                 state("a"),
                 is("a", "Waiting"),
                 get("a"),
             ],
         ),
+        scenario(
+            "a page behind many ids without a job",
+            [
+                (0..8).map(|i| redis(&format!("RPUSH {{q}}:wait ghost{i}"))).collect(),
+                vec![
+                    redis("LPUSH {q}:wait a"),
+                    redis("HSET {q}:a name n data {} opts {} timestamp 5 delay 0 priority 0"),
+                ],
+                vec![op(Op::GetJobs { states: texts(&["wait"]), start: 0, end: 0, asc: true })],
+            ]
+            .concat(),
+        )
+        .not_oxmq("the page is filled however many there are"),
+        scenario(
+            "one job that cannot be read",
+            [
+                add("a"),
+                redis("LPUSH {q}:wait b"),
+                redis("HSET {q}:b name n data {} opts oops timestamp 5 delay 0 priority 0"),
+                op(Op::GetJobs { states: texts(&["wait"]), start: 0, end: -1, asc: true }),
+            ],
+        )
+        .not_oxmq("the others are listed"),
+        scenario(
+            "ranges of several lists",
+            [
+                redis("RPUSH {q}:paused b a"),
+                redis("RPUSH {q}:wait d c"),
+                op(Op::GetRanges { states: texts(&["paused", "waiting"]), start: 0, end: -1, asc: true }),
+            ],
+        )
+        .not_oxmq("each is in its order"),
+        scenario(
+            "numbers that are missing",
+            [redis("RPUSH {q}:wait a"), redis("HSET {q}:a name n data {} opts {} timestamp 5"), get("a")],
+        )
+        .not_oxmq("they are read as 0, not as something that is no number"),
         scenario(
             "a missing job",
             [

@@ -21,6 +21,19 @@ pub fn scenarios() -> Vec<Scenario> {
         })
     };
     vec![
+        scenario(
+            "a failed child that is dropped for a newer one releases its parent",
+            [
+                flow(node("p", [node("c", [])])),
+                add("b").opts(|o| o.remove_on_fail = Some(Keep::Count(1))),
+                fetch(),
+                fail("$last"),
+                fetch(),
+                fail("$last"),
+                state("p"),
+                counts(),
+            ],
+        ),
         scenario("all are kept", finished(&["a", "b", "c"], None)),
         scenario("none is kept", finished(&["a", "b"], Some(Keep::Remove(true)))),
         scenario("false keeps all", finished(&["a", "b"], Some(Keep::Remove(false)))),

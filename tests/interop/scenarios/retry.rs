@@ -91,6 +91,16 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario(
             "a delayed retry fetches the next job",
             [add("a").attempts(2).backoff("fixed", 1_000), add("b"), fetch(), fail("a").and_fetch(), complete("$last")],
+        )
+        .not_oxmq("the marker for the retry is written also when another job was fetched"),
+        scenario(
+            "a refused retry promotes nothing",
+            [add("a").attempts(2), fetch(), add("b").delay(1_000), wait(2_000), fail("a").token("other"), counts()],
+        )
+        .not_oxmq("a refusal leaves everything as it was"),
+        scenario(
+            "a refused failure fetches nothing",
+            [add("a").attempts(2), add("b"), fetch(), fail("a").token("other").and_fetch(), counts()],
         ),
         scenario(
             "a delayed retry finds nothing next",
@@ -268,5 +278,25 @@ pub fn scenarios() -> Vec<Scenario> {
             .concat(),
         ),
         scenario("retrying none", [retry_all("failed"), retry_all("completed")]),
+        scenario(
+            "a backoff that the worker does not know",
+            [add("a").attempts(2).backoff("mine", 1_000), fetch(), fail("a"), state("a")],
+        )
+        .not_oxmq("the job is tried again after its delay, and not left active"),
+        scenario(
+            "a failure without a message",
+            [
+                add("a"),
+                fetch(),
+                op(Op::MoveToFailed {
+                    job: "a".into(),
+                    token: "t".into(),
+                    message: String::new(),
+                    kind: FailKind::Error,
+                    fetch_next: false,
+                }),
+            ],
+        )
+        .not_oxmq("there is a reason always: waiting callers of Node cannot do with an empty one"),
     ]
 }

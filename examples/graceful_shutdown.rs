@@ -1,0 +1,55 @@
+//! Closes a worker while it has work: what can end does, what cannot is handed back for another worker.
+//!
+//!     cargo run --example graceful_shutdown
+//!
+//! prints (the signal comes by itself after half a second; Ctrl-C works too)
+//!
+//!     patient: told to stop (Shutdown), hands itself back
+//!     completed: 2
+//!     handed back: 1
+//!     still waiting in the queue: 2
+
+mod support;
+
+use std::time::Duration;
+
+use oxmq::{Client, Halt, Job, JobState, NewJob, Queue};
+
+async fn work(job: Job<u64, ()>) -> Result<(), Halt> {
+    let work = tokio::time::sleep(Duration::from_millis(*job.data()));
+    let stop = job.cancellation();
+    tokio::select! {
+        () = work => Ok(()),
+        () = stop.cancelled() => {
+            let why = job.cancel_reason().map(|reason| format!("{reason:?}")).unwrap_or_default();
+            println!("{}: told to stop ({why}), hands itself back", job.name());
+            // Back to the front of the queue, without spending an attempt.
+            Err(Halt::Waiting)
+        }
+    }
+}
+
+async fn signal() {
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = tokio::time::sleep(Duration::from_millis(500)) => {}
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let redis = support::redis();
+    let client = Client::connect(&redis.url).await?;
+    let queue: Queue<u64, ()> = client.queue("graceful")?;
+    // The time that each takes, in ms: one is done before the signal comes, one soon after, one never.
+    let jobs = [("quick", 100), ("patient", 3_600_000), ("slow", 800), ("late", 100)];
+    queue.add_bulk(jobs.map(|(name, ms)| NewJob::new(name, ms))).await?;
+
+    let worker = client.worker("graceful", work).concurrency(2).shutdown_timeout(Duration::from_secs(2)).start()?;
+    let report = worker.run_until(signal()).await;
+
+    println!("completed: {}", report.counts.completed);
+    println!("handed back: {}", report.handed_back.len() as u64 + report.moved);
+    println!("still waiting in the queue: {}", queue.get_job_counts(&[JobState::Waiting]).await?.waiting);
+    Ok(())
+}

@@ -1,0 +1,152 @@
+-- How attempts end that do not simply complete, as `settle` applies them; and the end of the pieces that are made at
+-- the first need.
+local function write_reason(job, reason, stacktrace, tm)
+  if reason == "" then return end
+  call("HSET", job, "failedReason", reason, "stacktrace", stacktrace)
+  if tm ~= "" then call("HSET", job, "tm", tm) end
+end
+
+local function priority_of(job)
+  return tonumber(call("HGET", job, "priority") or "") or 0
+end
+
+local function announce(event, id, ...)
+  keep_cap()
+  call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", event, "jobId", id, ...)
+end
+
+-- Why a job with relatives or a deduplication cannot end as asked; reads all that its end may write to.
+local function family_refusal(kind, job, held, child, families)
+  if held[3] then
+    held.parent = parent_of(job)
+    if held.parent and not is_sound(held.parent) then return WRONG_TYPE end
+  end
+  if held[4] and not can_end_deduplication(held[4]) then return WRONG_TYPE end
+  if kind == "children" or kind == "completed" and families then
+    if not held[1] and call("EXISTS", job) == 0 then return MISSING_JOB end
+    local pending, failed = redis.pcall("SCARD", job .. ":dependencies"), redis.pcall("ZCARD", job .. ":unsuccessful")
+    if type(pending) ~= "number" or type(failed) ~= "number" then return WRONG_TYPE end
+    if kind == "completed" and pending > 0 then return PENDING_DEPENDENCIES end
+    if failed > 0 then return FAILED_CHILDREN end
+    if kind == "children" then
+      if pending == 0 then return 1 end
+      if child ~= "" and call("SISMEMBER", job .. ":dependencies", child) == 0 then return 1 end
+    end
+  end
+end
+
+-- Records the finished jobs of one rule in a row together.
+local function flush(record, now)
+  for _, kind in ipairs({ "completed", "failed" }) do
+    local kept = record[kind]
+    if #kept > 0 then
+      call("ZADD", base .. kind, unpack(kept))
+      record[kind] = {}
+      if record.rule then retain(base .. kind, record.rule, tonumber(now)) end
+    end
+  end
+  record.rule, record.kind = nil, nil
+end
+
+local function finish(kind, id, job, held, value, keep, field, record)
+  local now = tonumber(ARGV[1])
+  if held[4] then end_deduplication(id, held[4], now) end
+  if held.parent then
+    if kind == "completed" then
+      child_completed(held.parent, job, value, now)
+    else
+      child_failed(held.parent, job, value, now)
+    end
+  end
+  local attempts = (tonumber(held[2] or "") or 0) + 1
+  if keep == "0" then
+    delete_jobs({ job })
+    if held[3] then detach(job, held[3]) end
+  else
+    local rule = keep ~= "-1" and retention(keep) or nil
+    if record.rule ~= rule or (rule and record.kind ~= kind) then flush(record, ARGV[1]) end
+    record.rule, record.kind = rule, kind
+    local kept = record[kind]
+    kept[#kept + 1], kept[#kept + 2] = ARGV[1], id
+    call("HSET", job, field, value, "finishedOn", ARGV[1], "atm", digits(attempts))
+    if kind == "failed" then call("HDEL", job, "defa") end
+    -- As in Node, a parent that retention releases is announced before the job that made room; in a batch after it.
+    if record.alone then flush(record, ARGV[1]) end
+  end
+  call("XADD", EVENTS, "*", "event", kind, "jobId", id, field, value, "prev", "active")
+  return attempts
+end
+
+rare = {
+  promote = promote, family_refusal = family_refusal, flush = flush, finish = finish,
+}
+
+function rare.read_metrics()
+  for _, kind in ipairs({ "completed", "failed" }) do
+    call("HLEN", base .. "metrics:" .. kind)
+    call("LLEN", base .. "metrics:" .. kind .. ":data")
+  end
+end
+
+function rare.count(completed, failed, points, now)
+  if completed > 0 then count_finished("completed", completed, points, now) end
+  if failed > 0 then count_finished("failed", failed, points, now) end
+end
+
+function rare.failed(id, job, held, at, record)
+  local reason, limit = ARGV[at + 3], tonumber(ARGV[at + 6])
+  if ARGV[at + 5] ~= "0" then write_reason(job, reason, ARGV[at + 4], ARGV[at + 7]) end
+  local attempts = finish("failed", id, job, held, reason, ARGV[at + 5], "failedReason", record)
+  if attempts >= limit then
+    call("XADD", EVENTS, "*", "event", "retries-exhausted", "jobId", id, "attemptsMade", digits(attempts))
+  end
+end
+
+function rare.retry(id, job, at)
+  if settings.any_delayed then
+    local limit = digits((tonumber(ARGV[1]) + 1) * 4096 - 1)
+    local due = call("ZRANGEBYSCORE", DELAYED, "0", limit, "LIMIT", "0", "1000")
+    if #due > 0 then promote(due) end
+  end
+  write_reason(job, ARGV[at + 3], ARGV[at + 4], ARGV[at + 6])
+  local priority = priority_of(job)
+  if priority == 0 then
+    call(ARGV[at + 5] == "1" and "RPUSH" or "LPUSH", WAIT, id)
+  else
+    call("ZADD", PRIORITIZED, digits(priority_score(priority)), id)
+  end
+  wake()
+  call("HINCRBY", job, "atm", "1")
+  announce("waiting", id, "prev", "active")
+end
+
+function rare.delayed(id, job, at)
+  write_reason(job, ARGV[at + 3], ARGV[at + 4], ARGV[at + 7])
+  local due = due_time(tonumber(ARGV[1]), tonumber(ARGV[at + 5]))
+  local score = delayed_score(due)
+  if ARGV[at + 6] == "1" then call("HINCRBY", job, "atm", "1") end
+  call("HSET", job, "delay", ARGV[at + 5])
+  call("ZADD", DELAYED, digits(score), id)
+  settings.any_delayed = true
+  announce("delayed", id, "delay", digits(due))
+  wake_when_due()
+end
+
+function rare.waiting(id, job)
+  local priority = priority_of(job)
+  if priority > 0 then
+    call("ZADD", PRIORITIZED, digits(priority * 4294967296), id)
+  else
+    call("RPUSH", WAIT, id)
+    wake()
+  end
+  announce("waiting", id, "prev", "active")
+end
+
+function rare.children(id)
+  call("ZADD", base .. "waiting-children", ARGV[1], id)
+  call("XADD", EVENTS, "*", "event", "waiting-children", "jobId", id, "prev", "active")
+end
+
+return rare
+end

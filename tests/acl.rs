@@ -1,0 +1,74 @@
+//! The users of docs/acl.md can do what the page says, and no more.
+
+use std::time::Duration;
+
+use oxmq::{Client, Error, EventsFrom, EventsOptions, Job, JobState, Queue};
+
+use crate::common::server::RedisServer;
+
+/// A server with the users of the page.
+async fn server() -> RedisServer {
+    let server = RedisServer::start();
+    let mut connection = server.connection().await;
+    for line in include_str!("../docs/acl.md").lines().filter(|line| line.starts_with("ACL SETUSER ")) {
+        let mut words = line.split(' ');
+        let mut command = redis::cmd(words.next().unwrap());
+        command.arg(words.collect::<Vec<_>>()).exec_async(&mut connection).await.unwrap();
+    }
+    server
+}
+
+async fn client(server: &RedisServer, user: &str) -> Client {
+    Client::connect(&server.url().replace("://", &format!("://{user}:secret@"))).await.unwrap()
+}
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn each_user_does_its_work() {
+    let server = server().await;
+    let queue: Queue<u32, u32> = client(&server, "bull-producer").await.queue("acl").unwrap();
+    let process = |job: Job<u32, u32>| async move {
+        job.update_progress(&1).await?;
+        job.log("a line").await?;
+        if *job.data() == 0 { Err("no") } else { Ok(*job.data()) }.map_err(oxmq::Halt::from)
+    };
+    let worker = client(&server, "bull-worker").await.worker("acl", process).metrics(5).start().unwrap();
+    let later = queue.add("n", 7).delay(Duration::from_millis(50)).priority(3).await.unwrap();
+    let failing = queue.add("n", 0).attempts(2).backoff(Duration::from_millis(10)).await.unwrap();
+    assert_eq!(later.wait_until_finished(LIMIT).await.unwrap(), 7);
+    assert!(matches!(failing.wait_until_finished(LIMIT).await, Err(Error::JobFailed { .. })));
+    assert_eq!(worker.close().await.counts.completed, 1);
+    queue.pause().await.unwrap();
+    queue.resume().await.unwrap();
+
+    let observer = client(&server, "bull-observer").await;
+    let watched: Queue<u32, u32> = observer.queue("acl").unwrap();
+    let counts = watched.get_job_counts(&[JobState::Completed, JobState::Failed]).await.unwrap();
+    assert_eq!((counts.completed, counts.failed), (1, 1));
+    assert_eq!(watched.get_job(later.id()).await.unwrap().unwrap().return_value().unwrap(), Some(7));
+    assert_eq!(watched.get_job_logs(later.id(), 0, -1, true).await.unwrap().logs, ["a line"]);
+    let mut events = observer.queue_events("acl", EventsOptions::new().from(EventsFrom::Beginning)).unwrap();
+    assert_eq!(events.recv().await.and_then(oxmq::Delivery::into_event).unwrap().name(), "added");
+    assert_eq!(queue.clean(Duration::ZERO, 10, JobState::Completed).await.unwrap(), [later.id()]);
+    queue.obliterate(true).await.unwrap();
+    assert_eq!(watched.count().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn no_user_does_more() {
+    let server = server().await;
+    let observer: Queue<u32, u32> = client(&server, "bull-observer").await.queue("acl").unwrap();
+    assert!(observer.add("n", 1).await.is_err());
+    assert!(matches!(observer.get_workers().await, Err(Error::NotPermitted { command: "CLIENT LIST", .. })));
+    for user in ["bull-worker", "bull-producer", "bull-observer"] {
+        let url = server.url().replace("://", &format!("://{user}:secret@"));
+        let mut connection = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
+        for forbidden in ["GET other", "FLUSHALL", "KEYS *", "CONFIG GET maxmemory", "SCRIPT FLUSH"] {
+            let mut words = forbidden.split(' ');
+            let mut command = redis::cmd(words.next().unwrap());
+            let error = command.arg(words.collect::<Vec<_>>()).exec_async(&mut connection).await.unwrap_err();
+            assert_eq!(error.code(), Some("NOPERM"), "{user}: {forbidden}: {error}");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What most tests begin with: a queue of their own, a direct connection beside it, and a ledger of what ran.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use oxmq::{Client, ConnectOptions, JobState, NewJob, Processor, Queue, Worker, WorkerBuilder, WorkerEvent};
+use redis::aio::MultiplexedConnection;
+use serde_json::{Value, json};
+
+use super::eventually::eventually_within;
+use super::proxy::Proxy;
+use super::server::{RedisServer, connect, fresh_prefix, shared_server};
+
+/// How long a test waits for something that takes milliseconds on a machine with nothing else to do.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The queue `q` under a prefix of its own.
+pub struct Fixture {
+    pub prefix: String,
+    pub client: Client,
+    pub queue: Queue<Value, Value>,
+    /// To the server itself, past any proxy.
+    pub redis: MultiplexedConnection,
+}
+
+impl Fixture {
+    /// On the server that all tests share.
+    pub async fn new() -> Self {
+        Self::on(shared_server()).await
+    }
+
+    /// On a server of the test's own.
+    pub async fn on(server: &RedisServer) -> Self {
+        Self::with(ConnectOptions::from_url(&server.url()).unwrap(), server).await
+    }
+
+    /// Through a proxy, with short deadlines.
+    pub async fn through(proxy: &Proxy, server: &RedisServer) -> Self {
+        let options = ConnectOptions::from_url(&proxy.url()).unwrap();
+        Self::with(options.command_timeout(Duration::from_secs(2)).connect_timeout(Duration::from_secs(1)), server)
+            .await
+    }
+
+    pub async fn with(options: ConnectOptions, server: &RedisServer) -> Self {
+        let prefix = fresh_prefix();
+        let client = Client::builder(options).prefix(&prefix).connect().await.unwrap();
+        let queue = client.queue("q").unwrap().max_len_events(1_000_000);
+        queue.open().await;
+        Self { prefix, client, queue, redis: connect(&server.url()).await }
+    }
+
+    /// The full name of one of the queue's keys.
+    pub fn key(&self, suffix: &str) -> String {
+        format!("{}:q:{suffix}", self.prefix)
+    }
+
+    /// A worker of the queue that looks for work every second at least.
+    pub fn worker<M>(&self, processor: impl Processor<M>) -> WorkerBuilder {
+        self.client.worker("q", processor).drain_delay(Duration::from_secs(1))
+    }
+
+    pub async fn add(&self, data: Value) -> String {
+        self.queue.add("job", data).await.unwrap().id().to_owned()
+    }
+
+    /// Adds `n` jobs `{"n": 0…}`; their ids.
+    pub async fn add_many(&self, n: usize) -> Vec<String> {
+        let jobs = (0..n).map(|n| NewJob::new("job", json!({ "n": n })));
+        let added = self.queue.add_bulk(jobs).await.unwrap();
+        added.into_iter().map(|job| job.unwrap().id().to_owned()).collect()
+    }
+
+    /// A field of a job's hash.
+    pub async fn field(&self, id: &str, field: &str) -> Option<String> {
+        let mut redis = self.redis.clone();
+        redis::cmd("HGET").arg(self.key(id)).arg(field).query_async(&mut redis).await.unwrap()
+    }
+
+    /// A numeric field of a job's hash; 0 if it is not there.
+    pub async fn number(&self, id: &str, field: &str) -> u64 {
+        self.field(id, field).await.map_or(0, |text| text.parse().unwrap())
+    }
+
+    pub async fn is_active(&self, id: &str) -> bool {
+        let mut redis = self.redis.clone();
+        let active: Vec<String> =
+            redis::cmd("LRANGE").arg(self.key("active")).arg(0).arg(-1).query_async(&mut redis).await.unwrap();
+        active.iter().any(|found| found == id)
+    }
+
+    /// How many jobs are in this state, asked past any proxy.
+    pub async fn count(&self, state: JobState) -> usize {
+        let mut redis = self.redis.clone();
+        let (command, key) = match state {
+            JobState::Waiting => ("LLEN", "wait"),
+            JobState::Active => ("LLEN", "active"),
+            JobState::Delayed => ("ZCARD", "delayed"),
+            JobState::Prioritized => ("ZCARD", "prioritized"),
+            JobState::Completed => ("ZCARD", "completed"),
+            JobState::Failed => ("ZCARD", "failed"),
+            other => panic!("no count of {other:?}"),
+        };
+        redis::cmd(command).arg(self.key(key)).query_async(&mut redis).await.unwrap()
+    }
+
+    /// Waits until so many jobs are in this state.
+    pub async fn until(&self, state: JobState, jobs: usize) {
+        self.until_within(PATIENCE, state, jobs).await;
+    }
+
+    pub async fn until_within(&self, limit: Duration, state: JobState, jobs: usize) {
+        let what = format!("{jobs} jobs {state:?}");
+        eventually_within(limit, &what, || async { self.count(state).await == jobs }).await;
+    }
+
+    /// Keys of locks that are left.
+    pub async fn locks(&self) -> usize {
+        let mut redis = self.redis.clone();
+        let pattern = self.key("*:lock");
+        let mut cursor = 0_u64;
+        let mut found = 0;
+        loop {
+            let (next, keys): (u64, Vec<String>) = redis::cmd("SCAN")
+                .arg(cursor)
+                .arg("MATCH")
+                .arg(&pattern)
+                .arg("COUNT")
+                .arg(1000)
+                .query_async(&mut redis)
+                .await
+                .unwrap();
+            found += keys.len();
+            cursor = next;
+            if cursor == 0 {
+                return found;
+            }
+        }
+    }
+}
+
+/// What processors say of themselves.
+#[derive(Clone, Default)]
+pub struct Ledger(Arc<Mutex<Vec<String>>>);
+
+impl Ledger {
+    pub fn note(&self, line: impl Into<String>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line.into());
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// How often each line was noted.
+    pub fn tally(&self) -> HashMap<String, usize> {
+        let mut tally = HashMap::new();
+        for line in self.lines() {
+            *tally.entry(line).or_default() += 1;
+        }
+        tally
+    }
+
+    pub async fn until(&self, lines: usize) {
+        let what = format!("{lines} lines in the ledger");
+        eventually_within(PATIENCE, &what, || async { self.len() >= lines }).await;
+    }
+}
+
+/// Collects what a worker tells, from now on.
+pub fn listen(worker: &Worker) -> Heard {
+    let heard = Heard::default();
+    let mut events = worker.events();
+    let into = heard.clone();
+    tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            into.0.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        }
+    });
+    heard
+}
+
+/// The events of a worker so far.
+#[derive(Clone, Default)]
+pub struct Heard(Arc<Mutex<Vec<WorkerEvent>>>);
+
+impl Heard {
+    pub fn count(&self, wanted: impl Fn(&WorkerEvent) -> bool) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().filter(|event| wanted(event)).count()
+    }
+
+    pub fn completed(&self) -> usize {
+        self.count(|event| matches!(event, WorkerEvent::Completed { .. }))
+    }
+
+    pub fn errors(&self) -> Vec<String> {
+        let events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let errors = events.iter().filter_map(|event| match event {
+            WorkerEvent::Error(error) => Some(error.to_string()),
+            _ => None,
+        });
+        errors.collect()
+    }
+
+    pub async fn until(&self, what: &str, wanted: impl Fn(&WorkerEvent) -> bool) {
+        eventually_within(PATIENCE, what, || async { self.count(&wanted) > 0 }).await;
+    }
+}

@@ -1,0 +1,97 @@
+//! Every example runs to its end and prints what it says it prints.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::common::server::RedisServer;
+
+/// The example as cargo has built it beside this test.
+fn example(name: &str) -> Command {
+    let this = std::env::current_exe().unwrap();
+    let path = this.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name);
+    assert!(path.exists(), "{} is not built: run `cargo build --examples` with the same features", path.display());
+    Command::new(path)
+}
+
+/// Runs it and returns the lines that it prints.
+fn run(command: &mut Command) -> Vec<String> {
+    let output = command.output().unwrap();
+    let (printed, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{printed}\n{said}", output.status);
+    printed.lines().map(str::to_owned).collect()
+}
+
+/// The lines that the head of the example promises: the indented block after the word "prints".
+fn promised(name: &str) -> Vec<String> {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "examples", &format!("{name}.rs")].iter().collect();
+    let source = std::fs::read_to_string(path).unwrap();
+    let head = source.lines().map_while(|line| line.strip_prefix("//!")).skip_while(|line| !line.contains("prints"));
+    let block = head.skip(1).skip_while(|line| line.is_empty()).map_while(|line| line.strip_prefix("     "));
+    block.map(str::to_owned).collect()
+}
+
+/// On a server of its own, which the example starts.
+fn keeps_its_promise(name: &str) {
+    let printed = run(example(name).env_remove("REDIS_URL"));
+    assert_eq!(printed, promised(name));
+    assert!(!printed.is_empty());
+}
+
+#[test]
+fn quickstart() {
+    keeps_its_promise("quickstart");
+}
+
+#[test]
+fn graceful_shutdown() {
+    keeps_its_promise("graceful_shutdown");
+}
+
+#[test]
+fn router() {
+    keeps_its_promise("router");
+}
+
+#[test]
+fn the_watchers_work_together() {
+    let server = RedisServer::start();
+    let dir = std::env::temp_dir().join(format!("oxmq-documents-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("a.txt"), "The cat sat on the mat").unwrap();
+    std::fs::write(dir.join("b.txt"), "the dog ran").unwrap();
+    let mut results = example("result_watcher")
+        .env("REDIS_URL", server.url())
+        .arg("2")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut printed = run(example("index_watcher").env("REDIS_URL", server.url()).arg(&dir));
+    std::fs::remove_dir_all(&dir).unwrap();
+    let last = printed.pop().unwrap();
+    printed.sort();
+    assert_eq!(printed, ["a.txt: 5 words", "b.txt: 3 words"]);
+    assert_eq!(last, r#"4 adds, 2 documents, 7 different words; "the" is in 2 of them"#);
+
+    assert!(results.wait().unwrap().success());
+    let mut heard = String::new();
+    std::io::Read::read_to_string(&mut results.stdout.take().unwrap(), &mut heard).unwrap();
+    assert!(heard.ends_with("2 results: 2 completed, 0 failed, 2 progress reports, sum 8\n"), "{heard}");
+}
+
+#[test]
+fn the_result_watcher_fills_its_own_queue() {
+    let printed = run(example("result_watcher").env_remove("REDIS_URL").arg("3"));
+    let expected = [
+        "job 1: 10",
+        "job 2: 20",
+        "job 3: failed: too many",
+        "3 results: 2 completed, 1 failed, 3 progress reports, sum 30",
+    ];
+    assert_eq!(printed, expected);
+}
+
+#[test]
+fn the_demo_finds_all_numbers_as_they_should_be() {
+    let printed = run(example("demo").env_remove("REDIS_URL"));
+    assert!(printed.last().unwrap().starts_with("all numbers are as they should be"), "{printed:?}");
+}

@@ -1,0 +1,188 @@
+//! Credentials, rights and versions.
+
+use std::time::Duration;
+
+use oxmq::{Client, ConnectOptions, Error, Halt, Job, JobState};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::common::check::check;
+use crate::common::eventually::eventually;
+use crate::common::fixture::{Fixture, listen};
+use crate::common::server::{RedisServer, server_version};
+
+const SECRET: &str = "correct-horse-battery";
+
+/// The error's text, its `Debug` form and all of its causes.
+fn everything(error: &Error) -> String {
+    let mut text = format!("{error} {error:?}");
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(&format!(" {cause} {cause:?}"));
+        source = cause.source();
+    }
+    text
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_said_without_the_password() {
+    let server = RedisServer::start_with(&["--requirepass", "right"]);
+    let with = |url: &str| ConnectOptions::from_url(url).unwrap();
+    let host = server.addr();
+    let wrong = with(&format!("redis://:{SECRET}@{host}"));
+    let error = Client::builder(wrong).connect().await.unwrap_err();
+    assert!(matches!(error, Error::Redis { .. }), "{error:?}");
+    let text = everything(&error);
+    assert!(!text.contains(SECRET), "{text}");
+    // Waiting for the server does not mean waiting for its password to change.
+    let patient = with(&format!("redis://joe:{SECRET}@{host}")).wait_for_server(true);
+    let answer = tokio::time::timeout(Duration::from_secs(10), Client::builder(patient).connect()).await;
+    let text = everything(&answer.expect("an answer").unwrap_err());
+    assert!(!text.contains(SECRET) && !text.contains("joe"), "{text}");
+    // None at all, where one is needed.
+    let none = Client::builder(with(&format!("redis://{host}"))).connect().await.unwrap_err();
+    assert!(none.to_string().contains("NOAUTH") || none.to_string().to_lowercase().contains("auth"), "{none}");
+}
+
+#[tokio::test]
+async fn a_password_that_changes_is_an_error_until_it_is_right_again() {
+    let server = RedisServer::start_with(&["--requirepass", "right"]);
+    let admin = redis::Client::open(format!("redis://:right@{}", server.addr())).unwrap();
+    let mut admin = admin.get_multiplexed_async_connection().await.unwrap();
+    let options = ConnectOptions::from_url(&format!("redis://:right@{}", server.addr())).unwrap();
+    let client =
+        Client::builder(options.command_timeout(Duration::from_secs(1))).prefix("auth").connect().await.unwrap();
+    let queue = client.queue::<Value, ()>("q").unwrap();
+    let worker = client.worker("q", |_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).start().unwrap();
+    queue.add("job", json!(1)).await.unwrap().wait_until_finished(Duration::from_secs(10)).await.unwrap();
+    let set = |password: &str| redis::cmd("CONFIG").arg("SET").arg("requirepass").arg(password).to_owned();
+    let () = set("other").query_async(&mut admin).await.unwrap();
+    let kill = redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").to_owned();
+    let _: usize = kill.query_async(&mut admin).await.unwrap();
+    let error = eventually("it is noticed", || async { queue.add("job", json!(2)).await.err() }).await;
+    let text = everything(&error);
+    assert!(!text.contains("right") || !text.contains(":right"), "{text}");
+    let () = set("right").query_async(&mut admin).await.unwrap();
+    let job = eventually("it works again", || async { queue.add("job", json!(3)).await.ok() }).await;
+    job.wait_until_finished(Duration::from_secs(10)).await.unwrap();
+    worker.close().await;
+}
+
+/// The rights that the documentation asks for.
+const RIGHTS: &str = "resetchannels -@all +@read +@write +@blocking +@scripting +@connection +@transaction \
+    -@dangerous -@admin -script +script|load -function -fcall -fcall_ro -flushdb -flushall -swapdb -keys +info \
+    +client|list";
+
+async fn works_with_rights(more: &str) {
+    let server = RedisServer::start();
+    let mut admin = server.connection().await;
+    let mut set = redis::cmd("ACL");
+    set.arg("SETUSER").arg("bull").arg("on").arg(">pass").arg("~t*");
+    for rule in RIGHTS.split_whitespace().chain(more.split_whitespace()) {
+        // Rights to parts of a command came with 7.0.
+        if server_version() >= 7 || !rule.contains('|') && !rule.contains("fcall") && rule != "-function" {
+            set.arg(rule);
+        }
+    }
+    let () = set.query_async(&mut admin).await.unwrap();
+    let options = ConnectOptions::from_url(&format!("redis://bull:pass@{}", server.addr())).unwrap();
+    let fixture = Fixture::with(options, &server).await;
+    let worker = fixture
+        .worker(|mut job: Job<Value, u32>| async move {
+            job.update_progress(&1).await?;
+            job.update_data(json!(2)).await?;
+            job.log("line").await?;
+            if job.attempts_started() == 1 { Err(Halt::failed("once")) } else { Ok(1) }
+        })
+        .stalled_interval(Duration::from_millis(100))
+        .lock_duration(Duration::from_millis(400))
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        let job = fixture.queue.add("job", json!(n)).attempts(2).delay(Duration::from_millis(n)).await.unwrap();
+        job.wait_until_finished(Duration::from_secs(10)).await.unwrap();
+        ids.push(job.id().to_owned());
+    }
+    fixture.until(JobState::Completed, 5).await;
+    assert_eq!(heard.errors(), Vec::<String>::new());
+    worker.close().await;
+    check(&fixture, &ids).await;
+    // A server of an unknown version is asked whether it knows flags, so a full one is drained here too.
+    if server_version() >= 7 {
+        fixture.add_many(10).await;
+        let () = redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(1).query_async(&mut admin).await.unwrap();
+        let worker = fixture.worker(|_: Job<Value, u32>| async { Ok::<_, Halt>(1) }).start().unwrap();
+        fixture.until(JobState::Completed, 15).await;
+        worker.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_user_with_few_rights_can_do_everything_that_matters() {
+    works_with_rights("").await;
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_even_say_hello_can_too() {
+    works_with_rights("-hello -client").await;
+}
+
+#[tokio::test]
+async fn a_wait_that_is_not_permitted_is_no_storm() {
+    let server = RedisServer::start();
+    let mut admin = server.connection().await;
+    let set = redis::cmd("ACL").arg(&["SETUSER", "bull", "on", ">pass", "~*", "&*", "+@all", "-bzpopmin"]).to_owned();
+    let () = set.query_async(&mut admin).await.unwrap();
+    let options = ConnectOptions::from_url(&format!("redis://bull:pass@{}", server.addr())).unwrap();
+    let fixture = Fixture::with(options, &server).await;
+    let worker = fixture.worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).start().unwrap();
+    let id = fixture.add(json!(1)).await;
+    fixture.until(JobState::Completed, 1).await;
+    let calls = || async {
+        let text: String = redis::cmd("INFO").arg("stats").query_async(&mut admin.clone()).await.unwrap();
+        let of = |name: &str| -> u64 {
+            text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().parse().unwrap()
+        };
+        (of("total_commands_processed:"), of("total_connections_received:"))
+    };
+    let before = calls().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let after = calls().await;
+    assert!(after.0 - before.0 < 200, "{} commands in 2 s", after.0 - before.0);
+    assert!(after.1 - before.1 < 40, "{} connections in 2 s", after.1 - before.1);
+    worker.close().await;
+    check(&fixture, &[id]).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_too_old_is_named() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut heard = vec![0; 4096];
+            while let Ok(n @ 1..) = socket.read(&mut heard).await {
+                let text = String::from_utf8_lossy(&heard[..n]).into_owned();
+                for command in text.split('*').skip(1) {
+                    let reply: &[u8] = if command.contains("HELLO") {
+                        b"*6\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n6.0.20\r\n$5\r\nproto\r\n:2\r\n"
+                    } else {
+                        b"+OK\r\n"
+                    };
+                    if socket.write_all(reply).await.is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+    });
+    for wait in [false, true] {
+        let options = ConnectOptions::from_url(&url).unwrap().wait_for_server(wait);
+        let error = tokio::time::timeout(Duration::from_secs(10), Client::builder(options).connect()).await;
+        let error = error.expect("an answer").unwrap_err();
+        assert!(matches!(&error, Error::ServerVersion { found } if found == "6.0.20"), "{error:?}");
+    }
+}

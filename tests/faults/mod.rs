@@ -1,0 +1,50 @@
+//! Faults on purpose: lost replies, lost servers, lost processes. Each test names what it breaks.
+#![allow(clippy::unwrap_used)]
+
+mod access;
+mod busy;
+mod kill;
+mod network;
+mod replies;
+mod server;
+
+use std::time::Duration;
+
+use oxmq::{Halt, Job};
+use serde_json::{Value, json};
+
+use crate::common::fixture::Fixture;
+use crate::common::proxy::Matcher;
+
+/// A lock duration that no other argument of a call equals, so that a call of a worker is known by it.
+const LOCK: Duration = Duration::from_millis(30_011);
+
+/// Calls of workers that settle or fetch.
+fn settles() -> Matcher {
+    Matcher::new(is_settle)
+}
+
+/// Calls that tell the server of a completed job.
+fn finishes() -> Matcher {
+    Matcher::new(|args| is_settle(args) && args.get(12).is_some_and(|kind| kind == b"completed"))
+}
+
+fn is_settle(args: &[Vec<u8>]) -> bool {
+    args.first().is_some_and(|verb| verb == b"EVALSHA") && args.get(7).is_some_and(|lock| lock == b"30011")
+}
+
+/// Adds of jobs with this name.
+fn adds(name: &'static str) -> Matcher {
+    Matcher::new(move |args| {
+        let is_script = args.first().is_some_and(|verb| verb == b"EVALSHA");
+        is_script && args.iter().any(|arg| arg == name.as_bytes()) && !is_settle(args)
+    })
+}
+
+/// Lets the server learn all scripts, so that later calls need no second request.
+async fn warm_up(fixture: &Fixture) {
+    let worker = fixture.client.worker("warm", |_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).start().unwrap();
+    let job = fixture.client.queue::<Value, ()>("warm").unwrap().add("job", json!(1)).await.unwrap();
+    job.wait_until_finished(Duration::from_secs(10)).await.unwrap();
+    worker.close().await;
+}

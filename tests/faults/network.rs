@@ -1,0 +1,196 @@
+//! Sockets that carry nothing, and peers that speak nonsense.
+
+use std::time::{Duration, Instant};
+
+use oxmq::{Client, ConnectOptions, Error, Halt, Job, JobState};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::warm_up;
+use crate::common::check::check;
+use crate::common::fixture::{Fixture, Ledger, listen};
+use crate::common::proxy::Proxy;
+use crate::common::server::{RedisServer, shared_server};
+
+/// Deadlines of the fixture: 2 s for a command, and a second more than asked for a wait.
+const BOUND: Duration = Duration::from_secs(15);
+
+#[tokio::test]
+async fn sockets_that_fall_silent_are_replaced() {
+    let server = shared_server();
+    let proxy = Proxy::start(server.addr()).await;
+    let fixture = Fixture::through(&proxy, server).await;
+    warm_up(&fixture).await;
+    let started = Ledger::default();
+    let ledger = started.clone();
+    let worker = fixture
+        .worker(move |job: Job<Value, ()>| {
+            ledger.note(job.id());
+            async move {
+                if job.name() == "long" {
+                    // Longer than its lock lives, so it depends on a renewal over a new connection.
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                }
+                Ok::<_, Halt>(())
+            }
+        })
+        .concurrency(2)
+        .lock_duration(Duration::from_secs(4))
+        .stalled_interval(Duration::from_millis(500))
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    let long = fixture.queue.add("long", json!(1)).await.unwrap().id().to_owned();
+    started.until(1).await;
+    proxy.blackhole_existing();
+    let begun = Instant::now();
+    // Past the proxy: the producer is another process.
+    let other = Client::builder(ConnectOptions::from_url(&server.url()).unwrap()).prefix(&fixture.prefix);
+    let other = other.connect().await.unwrap().queue::<Value, ()>("q").unwrap();
+    let quick = other.add("quick", json!(1)).await.unwrap().id().to_owned();
+    started.until(2).await;
+    println!("silent sockets: resumed after {:?}", begun.elapsed());
+    fixture.until(JobState::Completed, 2).await;
+    let report = worker.close().await;
+    assert_eq!((report.counts.completed, report.lost, heard.errors()), (2, vec![], vec![]));
+    assert_eq!(check(&fixture, &[long, quick]).await.restarts, 0);
+    assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_network_that_swallows_everything_is_outlived() {
+    let server = shared_server();
+    let proxy = Proxy::start(server.addr()).await;
+    let fixture = Fixture::through(&proxy, server).await;
+    warm_up(&fixture).await;
+    let ran = Ledger::default();
+    let ledger = ran.clone();
+    let worker = fixture
+        .worker(move |job: Job<Value, ()>| {
+            ledger.note(job.id());
+            async {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Ok::<_, Halt>(())
+            }
+        })
+        .concurrency(4)
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    let ids = fixture.add_many(400).await;
+    ran.until(20).await;
+    proxy.blackhole_all();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    proxy.heal();
+    let healed = Instant::now();
+    let seen = ran.len();
+    ran.until(seen + 5).await;
+    println!("everything swallowed: resumed {:?} after healing", healed.elapsed());
+    fixture.until(JobState::Completed, 400).await;
+    let report = worker.close().await;
+    assert_eq!((report.counts.completed, report.lost, heard.errors()), (400, vec![], vec![]));
+    assert!(ran.tally().values().all(|runs| *runs == 1));
+    assert_eq!(check(&fixture, &ids).await.restarts, 0);
+}
+
+#[tokio::test]
+async fn a_server_that_sleeps_longer_than_every_deadline_loses_and_repeats_nothing() {
+    let server = RedisServer::start();
+    let options = ConnectOptions::from_url(&server.url()).unwrap();
+    let options = options.command_timeout(Duration::from_millis(400)).connect_timeout(Duration::from_millis(400));
+    let fixture = Fixture::with(options, &server).await;
+    warm_up(&fixture).await;
+    let ran = Ledger::default();
+    let ledger = ran.clone();
+    let worker = fixture
+        .worker(move |job: Job<Value, ()>| {
+            ledger.note(job.id());
+            async {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                Ok::<_, Halt>(())
+            }
+        })
+        .concurrency(4)
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    let ids = fixture.add_many(300).await;
+    for round in 1..=3 {
+        ran.until(round * 50).await;
+        // What was sent is carried out when it wakes, though nobody waits for the replies any more.
+        server.pause();
+        tokio::time::sleep(Duration::from_millis(1_300)).await;
+        server.resume();
+    }
+    fixture.until(JobState::Completed, 300).await;
+    // Late hand-outs are looked for a while after.
+    let report = worker.close().await;
+    assert_eq!((report.counts.completed, report.lost, heard.errors()), (300, vec![], vec![]));
+    assert!(ran.tally().values().all(|runs| *runs == 1));
+    assert_eq!(check(&fixture, &ids).await.restarts, 0);
+}
+
+/// A server that says this to whatever it hears.
+async fn babbler(words: Vec<u8>) -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let words = words.clone();
+            tokio::spawn(async move {
+                let mut heard = [0; 1024];
+                while socket.read(&mut heard).await.is_ok_and(|n| n > 0) {
+                    if socket.write_all(&words).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_peer_that_speaks_nonsense_is_an_error() {
+    let endless = vec![b'x'; 4 * 1024 * 1024];
+    let cases: [&[u8]; 8] = [
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x28",
+        b"$2147483647\r\nx",
+        b"*1000000000\r\n",
+        b"$-2\r\n",
+        b":1\r\n:2\r\n:3\r\n",
+        b"+OK\r\n+OK\r\n+OK\r\n+OK\r\n",
+        &endless,
+    ];
+    for words in cases {
+        let options = ConnectOptions::from_url(&babbler(words.to_vec()).await).unwrap();
+        let options = options.connect_timeout(Duration::from_millis(500));
+        let connecting = Client::builder(options).connect();
+        let error = tokio::time::timeout(Duration::from_secs(5), connecting).await.expect("an answer in time");
+        let shown = String::from_utf8_lossy(&words[..words.len().min(20)]).into_owned();
+        assert!(matches!(error, Err(Error::Redis { .. })), "{shown:?}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_survives_a_peer_that_begins_to_speak_nonsense() {
+    let server = shared_server();
+    let proxy = Proxy::start(server.addr()).await;
+    let fixture = Fixture::through(&proxy, server).await;
+    let worker = fixture.worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).start().unwrap();
+    let nonsense: std::net::SocketAddr =
+        babbler(b"HTTP/1.1 502 Bad Gateway\r\n\r\n".to_vec()).await.trim_start_matches("redis://").parse().unwrap();
+    proxy.retarget(nonsense);
+    proxy.cut_now();
+    let before = proxy.counters().connections;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let attempts = proxy.counters().connections - before;
+    assert!((1..=80).contains(&attempts), "{attempts} attempts in 2 s");
+    proxy.retarget(server.addr());
+    let ids = [fixture.queue.add("job", json!(1)).await.unwrap().id().to_owned()];
+    fixture.until(JobState::Completed, 1).await;
+    worker.close().await;
+    check(&fixture, &ids).await;
+}

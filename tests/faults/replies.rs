@@ -1,0 +1,228 @@
+//! Replies and requests that are lost on the way.
+
+use std::time::Duration;
+
+use oxmq::{Error, Halt, Job, JobState};
+use serde_json::{Value, json};
+
+use super::{LOCK, adds, finishes, settles, warm_up};
+use crate::common::check::check;
+use crate::common::fixture::{Fixture, Ledger, listen};
+use crate::common::proxy::Proxy;
+use crate::common::server::shared_server;
+
+async fn proxied() -> (Proxy, Fixture) {
+    let server = shared_server();
+    let proxy = Proxy::start(server.addr()).await;
+    let fixture = Fixture::through(&proxy, server).await;
+    warm_up(&fixture).await;
+    (proxy, fixture)
+}
+
+#[tokio::test]
+async fn an_add_with_an_id_whose_reply_is_lost_is_one_job_and_ok() {
+    let (proxy, fixture) = proxied().await;
+    proxy.cut_after_request(adds("lossy").times(40));
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        // Twice lost, then answered.
+        let job = fixture.queue.add("lossy", json!(n)).job_id(format!("own-{n}")).await.unwrap();
+        ids.push(job.id().to_owned());
+    }
+    assert!(proxy.counters().lost_replies >= 20);
+    assert_eq!(fixture.count(JobState::Waiting).await, 20);
+    assert_eq!(check(&fixture, &ids).await.unexpected, 0);
+}
+
+#[tokio::test]
+async fn an_add_without_an_id_whose_reply_is_lost_is_honest() {
+    let (proxy, fixture) = proxied().await;
+    let (mut ids, mut unknown) = (Vec::new(), 0);
+    for n in 0..20 {
+        if n % 4 == 0 {
+            proxy.cut_after_request(adds("lossy"));
+        }
+        match fixture.queue.add("lossy", json!(n)).await {
+            Ok(job) => ids.push(job.id().to_owned()),
+            Err(Error::OutcomeUnknown { .. }) => unknown += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!((ids.len(), unknown), (15, 5));
+    // Carried out once each: none twice, none lost.
+    assert_eq!(fixture.count(JobState::Waiting).await, 20);
+    assert_eq!(check(&fixture, &ids).await.unexpected, 5);
+}
+
+#[tokio::test]
+async fn an_add_whose_request_is_lost_never_claims_that_nothing_happened_wrongly() {
+    let (proxy, fixture) = proxied().await;
+    let (mut ids, mut unknown) = (Vec::new(), 0);
+    for n in 0..10 {
+        proxy.drop_request(adds("lossy"));
+        let add = fixture.queue.add("lossy", json!(n));
+        let add = if n % 2 == 0 { add.job_id(format!("own-{n}")) } else { add };
+        match add.await {
+            Ok(job) => ids.push(job.id().to_owned()),
+            Err(Error::OutcomeUnknown { .. }) => unknown += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!((ids.len(), unknown), (5, 5));
+    assert_eq!(fixture.count(JobState::Waiting).await, 5);
+    check(&fixture, &ids).await;
+}
+
+#[tokio::test]
+async fn an_add_on_a_connection_that_broke_while_idle_just_works() {
+    let (proxy, fixture) = proxied().await;
+    let mut ids = Vec::new();
+    for n in 0..10 {
+        proxy.cut_now();
+        // The end of the connection has arrived; nothing was sent on it since.
+        let idle = || async { proxy.open_connections() == 0 };
+        crate::common::eventually::eventually("the cut", idle).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        ids.push(fixture.add(json!(n)).await);
+    }
+    assert_eq!(check(&fixture, &ids).await.unexpected, 0);
+}
+
+#[tokio::test]
+async fn jobs_of_lost_fetches_are_adopted_and_run_once() {
+    let (proxy, fixture) = proxied().await;
+    let ids = fixture.add_many(60).await;
+    let ran = Ledger::default();
+    let ledger = ran.clone();
+    proxy.cut_after_request(settles().times(15));
+    let worker = fixture
+        .worker(move |job: Job<Value, ()>| {
+            ledger.note(job.id());
+            async { Ok::<_, Halt>(()) }
+        })
+        .lock_duration(LOCK)
+        .concurrency(4)
+        .start()
+        .unwrap();
+    fixture.until(JobState::Completed, 60).await;
+    worker.close().await;
+    assert_eq!(proxy.counters().lost_replies, 15);
+    assert!(ids.iter().all(|id| ran.tally()[id] == 1));
+    for id in &ids {
+        assert_eq!((fixture.number(id, "stc").await, fixture.number(id, "ats").await), (0, 1));
+    }
+    let figures = check(&fixture, &ids).await;
+    assert_eq!((figures.completed, figures.restarts, figures.stalled), (60, 0, 0));
+}
+
+#[tokio::test]
+async fn one_job_whose_fetch_is_lost_again_and_again_runs_once() {
+    let (proxy, fixture) = proxied().await;
+    let id = fixture.add(json!(1)).await;
+    let ran = Ledger::default();
+    let ledger = ran.clone();
+    // The fetch itself, and then every attempt to find out.
+    proxy.cut_after_request(settles().times(2));
+    let worker = fixture
+        .worker(move |job: Job<Value, ()>| {
+            ledger.note(job.id());
+            async { Ok::<_, Halt>(()) }
+        })
+        .lock_duration(LOCK)
+        .start()
+        .unwrap();
+    fixture.until(JobState::Completed, 1).await;
+    worker.close().await;
+    assert_eq!((ran.lines(), fixture.number(&id, "stc").await), (vec![id.clone()], 0));
+    check(&fixture, &[id]).await;
+}
+
+#[tokio::test]
+async fn a_lost_finish_is_told_once_and_the_next_job_is_adopted() {
+    let (proxy, fixture) = proxied().await;
+    let ids = fixture.add_many(40).await;
+    let ran = Ledger::default();
+    let ledger = ran.clone();
+    let worker = fixture
+        .worker(move |job: Job<Value, ()>| {
+            ledger.note(job.id());
+            async { Ok::<_, Halt>(()) }
+        })
+        .lock_duration(LOCK)
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    proxy.cut_after_request(finishes().times(10));
+    fixture.until(JobState::Completed, 40).await;
+    let report = worker.close().await;
+    assert_eq!((report.counts.completed, report.lost, heard.completed()), (40, vec![], 40));
+    assert_eq!(heard.errors(), Vec::<String>::new());
+    assert_eq!(proxy.counters().lost_replies, 10);
+    assert!(ids.iter().all(|id| ran.tally()[id] == 1));
+    assert_eq!(check(&fixture, &ids).await.restarts, 0);
+}
+
+#[tokio::test]
+async fn lost_replies_to_every_kind_of_outcome_are_resolved() {
+    let (proxy, fixture) = proxied().await;
+    let worker = fixture
+        .worker(|job: Job<Value, ()>| async move {
+            if job.attempts_started() > 1 {
+                return Ok(());
+            }
+            match job.data()["n"].as_u64().unwrap() % 5 {
+                0 => Err(Halt::Waiting),
+                1 => Err(Halt::Delayed(Duration::from_millis(20))),
+                2 => Err(Halt::failed("again")),
+                3 => Err(Halt::unrecoverable("never")),
+                _ => Ok(()),
+            }
+        })
+        .lock_duration(LOCK)
+        .remove_on_fail(true)
+        .concurrency(3)
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    let mut ids = Vec::new();
+    for n in 0..50 {
+        if n % 3 == 0 {
+            proxy.cut_after_request(settles());
+        }
+        ids.push(
+            fixture
+                .queue
+                .add("job", json!({ "n": n }))
+                .attempts(3)
+                .await
+                .map_or_else(|_| String::new(), |job| job.id().to_owned()),
+        );
+    }
+    ids.retain(|id| !id.is_empty());
+    fixture.until(JobState::Completed, 40).await;
+    proxy.clear_rules();
+    fixture.until(JobState::Active, 0).await;
+    let report = worker.close().await;
+    assert_eq!((report.counts.completed, report.counts.failed, report.lost), (40, 10, vec![]));
+    assert_eq!(heard.errors(), Vec::<String>::new());
+    assert_eq!(fixture.locks().await, 0);
+}
+
+#[tokio::test]
+async fn requests_that_never_arrive_are_sent_again() {
+    let (proxy, fixture) = proxied().await;
+    let ids = fixture.add_many(40).await;
+    proxy.drop_request(settles().times(12));
+    let worker = fixture
+        .worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) })
+        .lock_duration(LOCK)
+        .concurrency(3)
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    fixture.until(JobState::Completed, 40).await;
+    let report = worker.close().await;
+    assert_eq!((report.counts.completed, report.lost, heard.errors()), (40, vec![], vec![]));
+    assert_eq!(proxy.counters().lost_requests, 12);
+    assert_eq!(check(&fixture, &ids).await.restarts, 0);
+}

@@ -1,0 +1,341 @@
+//! Servers that restart, fill up, change their role, forget their scripts or cut their clients.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use oxmq::{Error, Halt, Job, JobState};
+use serde_json::{Value, json};
+
+use super::warm_up;
+use crate::common::check::check;
+use crate::common::eventually::eventually;
+use crate::common::fixture::{Fixture, Ledger, PATIENCE, listen};
+use crate::common::proxy::Proxy;
+use crate::common::server::{AOF, RedisServer};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_killed_connections_loses_and_repeats_nothing() {
+    let server = RedisServer::start();
+    let fixture = Arc::new(Fixture::on(&server).await);
+    warm_up(&fixture).await;
+    let ran = Ledger::default();
+    let ledger = ran.clone();
+    let worker = fixture
+        .worker(move |job: Job<Value, ()>| {
+            ledger.note(job.id());
+            async {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                Ok::<_, Halt>(())
+            }
+        })
+        .concurrency(20)
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    let stop = Arc::new(AtomicBool::new(false));
+    let storm = tokio::spawn({
+        let (stop, mut redis) = (Arc::clone(&stop), fixture.redis.clone());
+        async move {
+            let mut kills = 0;
+            while !stop.load(Ordering::SeqCst) {
+                let kill =
+                    redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes").to_owned();
+                let _: usize = kill.query_async(&mut redis).await.unwrap();
+                kills += 1;
+                tokio::time::sleep(Duration::from_millis(20 + kills % 5 * 15)).await;
+            }
+            kills
+        }
+    });
+    let producers = (0..4).map(|producer| {
+        let fixture = Arc::clone(&fixture);
+        tokio::spawn(async move {
+            let mut ids = Vec::new();
+            for n in 0..250 {
+                let id = format!("p{producer}-{n}");
+                let job = fixture.queue.add("job", json!(n)).job_id(id).await.unwrap();
+                ids.push(job.id().to_owned());
+            }
+            ids
+        })
+    });
+    let mut ids = Vec::new();
+    for producer in producers.collect::<Vec<_>>() {
+        ids.extend(producer.await.unwrap());
+    }
+    fixture.until_within(Duration::from_secs(40), JobState::Completed, 1_000).await;
+    stop.store(true, Ordering::SeqCst);
+    let kills = storm.await.unwrap();
+    let report = worker.close().await;
+    let figures = check(&fixture, &ids).await;
+    println!("storm: {kills} kills, {figures:?}");
+    assert_eq!((report.counts.completed, report.lost, heard.errors()), (1_000, vec![], vec![]));
+    assert_eq!((figures.completed, figures.restarts, figures.unexpected), (1_000, 0, 0));
+    assert!(ran.tally().values().all(|runs| *runs == 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_restarts_finds_everybody_again() {
+    let mut server = RedisServer::start_with(AOF);
+    let fixture = Fixture::on(&server).await;
+    warm_up(&fixture).await;
+    let ran = Ledger::default();
+    let ledger = ran.clone();
+    let worker = fixture
+        .worker(move |job: Job<Value, ()>| {
+            ledger.note(job.id());
+            async {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                Ok::<_, Halt>(())
+            }
+        })
+        .concurrency(5)
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    let mut ids = fixture.add_many(600).await;
+    let mut resumed = Vec::new();
+    for round in 1..=3 {
+        ran.until(round * 60).await;
+        server.kill();
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        server.restart();
+        let back = Instant::now();
+        let seen = ran.len();
+        ran.until(seen + 10).await;
+        resumed.push(back.elapsed());
+    }
+    // Connections that broke while idle: the first add works.
+    ids.push(fixture.add(json!({ "n": 600 })).await);
+    let redis = crate::common::server::connect(&server.url()).await;
+    let fixture = Fixture { redis, ..fixture };
+    fixture.until(JobState::Completed, 601).await;
+    let report = worker.close().await;
+    let figures = check(&fixture, &ids).await;
+    println!("restarts: resumed after {resumed:?}, {figures:?}");
+    assert_eq!((report.counts.completed, report.lost, heard.errors()), (601, vec![], vec![]));
+    assert_eq!(figures.restarts, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_still_loading_is_waited_for() {
+    let mut server = RedisServer::start_with(&[AOF, &["--aof-use-rdb-preamble", "no"][..]].concat());
+    let fixture = Fixture::on(&server).await;
+    let worker = fixture.worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).start().unwrap();
+    fixture.add_many(20).await;
+    fixture.until(JobState::Completed, 20).await;
+    // A server fills up, so that it counts whether scripts may say that they free memory.
+    let mut redis = fixture.redis.clone();
+    let filler: Vec<String> = (0..1_500).map(|n| format!("filler:{n}")).collect();
+    for name in filler {
+        let () = redis::cmd("SET").arg(name).arg("x").query_async(&mut redis).await.unwrap();
+    }
+    server.set_args(&[AOF, &["--aof-use-rdb-preamble", "no", "--key-load-delay", "1000"][..]].concat());
+    let server = tokio::task::spawn_blocking(move || {
+        server.restart();
+        server
+    })
+    .await
+    .unwrap();
+    let redis = server.connection().await;
+    let fixture = Fixture { redis, ..fixture };
+    let mut redis = fixture.redis.clone();
+    fixture.add(json!(1)).await;
+    fixture.until(JobState::Completed, 21).await;
+    // The connection made during the load knows the server, too: a full one is drained.
+    fixture.queue.pause().await.unwrap();
+    fixture.add_many(20).await;
+    fill(&mut redis).await;
+    fixture.queue.resume().await.unwrap();
+    fixture.until(JobState::Completed, 41).await;
+    worker.close().await;
+}
+
+/// Sets the limit of memory just above what is used, and uses that up.
+async fn fill(redis: &mut redis::aio::MultiplexedConnection) {
+    let info: String = redis::cmd("INFO").arg("memory").query_async(redis).await.unwrap();
+    let used: u64 = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap().trim().parse().unwrap();
+    let set = |bytes: u64| redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).to_owned();
+    let () = set(used + 100_000).query_async(redis).await.unwrap();
+    for n in 0..100 {
+        let push = redis::cmd("SET").arg(format!("ballast:{n}")).arg("x".repeat(20_000)).to_owned();
+        if push.query_async::<()>(redis).await.is_err() {
+            return;
+        }
+    }
+    panic!("the server does not fill up");
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_adds_and_is_drained() {
+    let server = RedisServer::start();
+    let fixture = Fixture::on(&server).await;
+    warm_up(&fixture).await;
+    let ids = fixture.add_many(2_000).await;
+    let mut redis = fixture.redis.clone();
+    fill(&mut redis).await;
+    for own in [false, true] {
+        let add = fixture.queue.add("job", json!(1));
+        let error = if own { add.job_id("own").await } else { add.await }.unwrap_err();
+        assert!(matches!(error, Error::OutOfMemory { .. }), "{error:?}");
+    }
+    let worker = fixture
+        .worker(|job: Job<Value, ()>| async move {
+            // Every kind of outcome must pass.
+            match (job.data()["n"].as_u64().unwrap() % 10, job.attempts_started()) {
+                (0, _) => Err(Halt::failed("no")),
+                (1, 1) => Err(Halt::Waiting),
+                (2, 1) => Err(Halt::Delayed(Duration::from_millis(1))),
+                _ => Ok(()),
+            }
+        })
+        .concurrency(50)
+        .remove_on_complete(true)
+        .remove_on_fail(true)
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    eventually("it is drained", || async {
+        fixture.count(JobState::Waiting).await
+            + fixture.count(JobState::Active).await
+            + fixture.count(JobState::Delayed).await
+            == 0
+    })
+    .await;
+    let report = worker.close().await;
+    assert_eq!(
+        (report.counts.completed, report.counts.failed, report.lost, heard.errors()),
+        (1_800, 200, vec![], vec![])
+    );
+    assert!(fixture.queue.get_job("own").await.unwrap().is_none());
+    let () = redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(0).query_async(&mut redis).await.unwrap();
+    fixture.add(json!(1)).await;
+    drop(ids);
+}
+
+#[tokio::test]
+async fn a_primary_that_becomes_a_replica_is_left_for_the_new_one() {
+    let (old, new) = (RedisServer::start(), RedisServer::start());
+    let proxy = Proxy::start(old.addr()).await;
+    let fixture = Fixture::through(&proxy, &old).await;
+    warm_up(&fixture).await;
+    let (mut to_old, mut to_new) = (old.connection().await, new.connection().await);
+    let follow = |port: u16| redis::cmd("REPLICAOF").arg("127.0.0.1").arg(port).to_owned();
+    let () = follow(old.port()).query_async(&mut to_new).await.unwrap();
+    eventually("in sync", || async {
+        let info: String = redis::cmd("INFO").arg("replication").query_async(&mut to_new.clone()).await.unwrap();
+        info.contains("master_link_status:up")
+    })
+    .await;
+    let ran = Ledger::default();
+    let ledger = ran.clone();
+    let worker = fixture
+        .worker(move |job: Job<Value, ()>| {
+            ledger.note(job.id());
+            async {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                Ok::<_, Halt>(())
+            }
+        })
+        .concurrency(3)
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    let mut ids = fixture.add_many(200).await;
+    ran.until(30).await;
+    // All writes stop and arrive before the roles change, as a failover by hand does it.
+    let pause = redis::cmd("CLIENT").arg("PAUSE").arg(5_000).arg("WRITE").to_owned();
+    let () = pause.query_async(&mut to_old).await.unwrap();
+    eventually("all has arrived", || async {
+        let of = |mut redis: redis::aio::MultiplexedConnection, field: &'static str| async move {
+            let info: String = redis::cmd("INFO").arg("replication").query_async(&mut redis).await.unwrap();
+            info.lines().find_map(|line| line.strip_prefix(field).map(str::to_owned)).unwrap()
+        };
+        of(to_old.clone(), "master_repl_offset:").await == of(to_new.clone(), "slave_repl_offset:").await
+    })
+    .await;
+    let () = redis::cmd("REPLICAOF").arg("NO").arg("ONE").query_async(&mut to_new).await.unwrap();
+    let () = follow(new.port()).query_async(&mut to_old).await.unwrap();
+    proxy.retarget(new.addr());
+    let () = redis::cmd("CLIENT").arg("UNPAUSE").query_async(&mut to_old).await.unwrap();
+    let swapped = Instant::now();
+    let seen = ran.len();
+    ran.until(seen + 5).await;
+    println!("roles changed: resumed after {:?}", swapped.elapsed());
+    ids.push(fixture.queue.add("job", json!({ "n": 200 })).job_id("after").await.unwrap().id().to_owned());
+    let fixture = Fixture { redis: to_new, ..fixture };
+    fixture.until(JobState::Completed, 201).await;
+    let report = worker.close().await;
+    assert_eq!((report.counts.completed, report.lost, heard.errors()), (201, vec![], vec![]));
+    assert_eq!(check(&fixture, &ids).await.restarts, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_forgets_its_scripts_all_the_time_is_taught_again() {
+    let server = RedisServer::start();
+    let fixture = Arc::new(Fixture::on(&server).await);
+    let worker = fixture
+        .worker(|job: Job<Value, ()>| async move {
+            job.update_progress(&1).await?;
+            Ok::<_, Halt>(())
+        })
+        .concurrency(20)
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    let stop = Arc::new(AtomicBool::new(false));
+    let flushing = tokio::spawn({
+        let (stop, mut redis) = (Arc::clone(&stop), fixture.redis.clone());
+        async move {
+            let mut flushes = 0;
+            while !stop.load(Ordering::SeqCst) {
+                let () = redis::cmd("SCRIPT").arg("FLUSH").arg("SYNC").query_async(&mut redis).await.unwrap();
+                flushes += 1;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            flushes
+        }
+    });
+    let mut ids = Vec::new();
+    for _ in 0..10 {
+        ids.extend(fixture.add_many(50).await);
+        for n in 0..50 {
+            ids.push(fixture.add(json!(n)).await);
+        }
+    }
+    fixture.until(JobState::Completed, 1_000).await;
+    stop.store(true, Ordering::SeqCst);
+    println!("{} flushes", flushing.await.unwrap());
+    let report = worker.close().await;
+    assert_eq!((report.counts.completed, report.counts.failed, heard.errors()), (1_000, 0, vec![]));
+    assert_eq!(check(&fixture, &ids).await.restarts, 0);
+}
+
+#[tokio::test]
+async fn a_server_that_pauses_its_clients_is_waited_for() {
+    let server = RedisServer::start();
+    let fixture = Fixture::on(&server).await;
+    let worker = fixture
+        .worker(|_: Job<Value, ()>| async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Ok::<_, Halt>(())
+        })
+        .concurrency(4)
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    let ids = fixture.add_many(300).await;
+    let mut redis = fixture.redis.clone();
+    for kind in ["ALL", "WRITE"] {
+        let () = redis::cmd("CLIENT").arg("PAUSE").arg(1_500).arg(kind).query_async(&mut redis).await.unwrap();
+        let waiting = Instant::now();
+        // This, too, is held until the pause is over.
+        fixture.add(json!({ "n": 0 })).await;
+        assert!(waiting.elapsed() < PATIENCE);
+    }
+    fixture.until(JobState::Completed, 302).await;
+    let report = worker.close().await;
+    assert_eq!((report.counts.completed, report.lost, heard.errors()), (302, vec![], vec![]));
+    assert_eq!(check(&fixture, &ids).await.restarts, 0);
+}

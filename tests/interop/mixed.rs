@@ -1,0 +1,376 @@
+//! Node and oxmq on one queue at the same time: producers, workers, listeners and readers of both.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use oxmq::{
+    Backoff, Client, ConnectOptions, Delivery, Error, EventsFrom, EventsOptions, Halt, Job, JobOptions, JobState,
+    NewJob, Queue, QueueEvent, QueueEvents, Worker,
+};
+use serde_json::{Value as Json, json};
+
+use crate::common::eventually::eventually;
+use crate::common::node::{BullMq, NodeDriver};
+use crate::common::server::{RedisServer, fresh_prefix};
+
+const JOBS: u64 = 600;
+const ATTEMPTS: u64 = 3;
+
+/// Longer than it takes: the machine may be busy.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How often job `n` fails before it succeeds; one in four never does.
+fn fails(n: u64) -> u64 {
+    n % 4
+}
+
+fn reports(n: u64) -> bool {
+    n.is_multiple_of(6)
+}
+
+fn delay(n: u64) -> u64 {
+    if n.is_multiple_of(5) { n % 50 * 4 } else { 0 }
+}
+
+fn priority(n: u64) -> u64 {
+    n % 3
+}
+
+fn data(n: u64) -> Json {
+    json!({ "n": n, "fails": fails(n), "progress": reports(n) })
+}
+
+/// Runs of each job: its number, the attempt, and whether it succeeded.
+type Ledger = Arc<Mutex<Vec<(u64, u32, bool)>>>;
+
+fn number(data: &Json) -> u64 {
+    data["n"].as_u64().expect("a number")
+}
+
+/// Does what the job says, as `plan` in `node/driver.mjs`.
+async fn perform(job: Job, ledger: Ledger) -> Result<Json, Halt> {
+    let (n, attempt) = (number(job.data()), job.attempts_made() + 1);
+    if job.data()["progress"] == json!(true) {
+        job.update_progress(&json!({ "attempt": attempt })).await?;
+    }
+    let ok = job.data()["fails"].as_u64() <= Some(u64::from(job.attempts_made()));
+    ledger.lock().expect("not poisoned").push((n, attempt, ok));
+    if ok { Ok(json!({ "n": n, "by": "oxmq" })) } else { Err(Halt::failed(format!("failure {attempt} of {n}"))) }
+}
+
+struct Mixed {
+    node: NodeDriver,
+    server: RedisServer,
+    prefix: String,
+    client: Client,
+    queue: Queue,
+    ledger: Ledger,
+}
+
+impl Mixed {
+    async fn start(version: BullMq) -> Self {
+        let server = RedisServer::start();
+        let prefix = fresh_prefix();
+        let node = NodeDriver::start(version, &server.url(), &prefix).await;
+        let connect = ConnectOptions::from_url(&server.url()).expect("a url");
+        let client = Client::builder(connect).prefix(prefix.clone()).connect().await.expect("connected");
+        let queue = client.queue("q").expect("a queue");
+        Self { node, server, prefix, client, queue, ledger: Ledger::default() }
+    }
+
+    async fn call(&self, op: &str, mut args: Json) -> Json {
+        args["queue"] = json!("q");
+        self.node.call(op, args).await.unwrap_or_else(|error| panic!("{op}: {error}"))
+    }
+
+    async fn node_works(&self) {
+        let args = json!({ "behaviour": "plan", "worker": "w", "opts": { "name": "node", "concurrency": 8 } });
+        self.call("startWorker", args).await;
+    }
+
+    fn oxmq_works(&self) -> Worker {
+        let ledger = Arc::clone(&self.ledger);
+        let process = move |job: Job| perform(job, Arc::clone(&ledger));
+        self.client.worker("q", process).name("oxmq").concurrency(8).start().expect("started")
+    }
+
+    async fn node_adds(&self, numbers: impl Iterator<Item = u64>) {
+        let jobs: Vec<Json> = numbers
+            .map(|n| {
+                json!({ "name": "node", "data": data(n), "opts": {
+                    "jobId": format!("j{n}"), "attempts": ATTEMPTS, "delay": delay(n), "priority": priority(n),
+                    "backoff": { "type": "fixed", "delay": 20 },
+                } })
+            })
+            .collect();
+        for chunk in jobs.chunks(50) {
+            self.call("addBulk", json!({ "jobs": chunk })).await;
+        }
+    }
+
+    async fn oxmq_adds(&self, numbers: impl Iterator<Item = u64>) {
+        let jobs: Vec<NewJob<Json>> = numbers
+            .map(|n| {
+                let options = JobOptions::default()
+                    .job_id(format!("j{n}"))
+                    .attempts(u32::try_from(ATTEMPTS).expect("few"))
+                    .delay(Duration::from_millis(delay(n)))
+                    .priority(u32::try_from(priority(n)).expect("small"))
+                    .backoff(Backoff::exponential(Duration::from_millis(10)));
+                NewJob::new("oxmq", data(n)).options(options)
+            })
+            .collect();
+        for chunk in jobs.chunks(50) {
+            for added in self.queue.add_bulk(chunk.to_vec()).await.expect("sent") {
+                added.expect("added");
+            }
+        }
+    }
+
+    async fn finished(&self) -> u64 {
+        let counts = self.queue.get_job_counts(&[]).await.expect("counts");
+        counts.completed + counts.failed
+    }
+
+    /// Nothing is left of the work: no active job, no lock, no id in a place that has none.
+    async fn is_clean(&self) {
+        let counts = self.queue.get_job_counts(&[]).await.expect("counts");
+        let open = [counts.active, counts.waiting, counts.prioritized, counts.delayed, counts.waiting_children];
+        assert_eq!(open, [0; 5], "{counts:?}");
+        let mut connection = self.server.connection().await;
+        let locks: Vec<String> =
+            redis::cmd("KEYS").arg(format!("{}:q:*:lock", self.prefix)).query_async(&mut connection).await.unwrap();
+        assert_eq!(locks, Vec::<String>::new());
+        let stalled: Vec<String> = redis::cmd("SMEMBERS")
+            .arg(format!("{}:q:stalled", self.prefix))
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(stalled, Vec::<String>::new());
+    }
+}
+
+/// How often each event came, by its name and the job.
+type Seen = BTreeMap<(String, String), usize>;
+
+/// What every listener must have seen in the end.
+fn expected() -> Seen {
+    let mut seen = Seen::new();
+    for n in 1..=JOBS {
+        let starts = (fails(n) + 1).min(ATTEMPTS);
+        let mut note = |name: &str, times: u64| {
+            seen.insert((name.to_owned(), format!("j{n}")), usize::try_from(times).expect("few"));
+        };
+        note("added", 1);
+        note("active", starts);
+        if reports(n) {
+            note("progress", starts);
+        }
+        if fails(n) < ATTEMPTS {
+            note("completed", 1);
+        } else {
+            note("failed", 1);
+            note("retries-exhausted", 1);
+        }
+    }
+    seen
+}
+
+fn note(seen: &mut Seen, name: &str, job: &str) {
+    *seen.entry((name.to_owned(), job.to_owned())).or_default() += 1;
+}
+
+/// Reads what a listener of oxmq has been told, until it is all there.
+async fn oxmq_sees(events: &mut QueueEvents, wanted: &Seen) -> Seen {
+    let mut seen = Seen::new();
+    let all: usize = wanted.values().sum();
+    let read = async {
+        while seen.values().sum::<usize>() < all {
+            let event = match events.recv().await.expect("open") {
+                Delivery::Event { event, .. } => event,
+                lost => panic!("{lost:?}"),
+            };
+            match event {
+                QueueEvent::Added { job_id, .. } => note(&mut seen, "added", &job_id),
+                QueueEvent::Active { job_id, .. } => note(&mut seen, "active", &job_id),
+                QueueEvent::Progress { job_id, data, .. } => {
+                    assert!(data.as_str().contains("attempt"), "{data:?}");
+                    note(&mut seen, "progress", &job_id);
+                }
+                QueueEvent::Completed { job_id, return_value, .. } => {
+                    assert!(return_value.as_str().contains("\"by\""), "{return_value:?}");
+                    note(&mut seen, "completed", &job_id);
+                }
+                QueueEvent::Failed { job_id, failed_reason, .. } => {
+                    assert!(failed_reason.is_some_and(|reason| reason.starts_with("failure 3 of ")));
+                    note(&mut seen, "failed", &job_id);
+                }
+                QueueEvent::RetriesExhausted { job_id, .. } => note(&mut seen, "retries-exhausted", &job_id),
+                _ => {}
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DEADLINE, read).await;
+    seen
+}
+
+/// Reads what a listener of Node has been told, until it is all there.
+async fn node_sees(mixed: &Mixed, wanted: &Seen) -> Seen {
+    let mut seen = Seen::new();
+    let deadline = std::time::Instant::now() + DEADLINE;
+    while seen.values().sum::<usize>() < wanted.values().sum() && std::time::Instant::now() < deadline {
+        for event in mixed.call("takeEvents", json!({})).await.as_array().expect("events") {
+            let name = event["event"].as_str().expect("a name");
+            if wanted.keys().any(|(wanted, _)| wanted == name) {
+                note(&mut seen, name, event["jobId"].as_str().expect("an id"));
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    seen
+}
+
+async fn work_together(version: BullMq) {
+    let mixed = Mixed::start(version).await;
+    mixed.call("startQueueEvents", json!({ "opts": { "lastEventId": "0-0" } })).await;
+    let options = EventsOptions::new().from(EventsFrom::Beginning).buffer(100_000);
+    let mut events = mixed.client.queue_events("q", options).expect("listening");
+    mixed.node_works().await;
+    let worker = mixed.oxmq_works();
+    eventually("both know both workers", || async {
+        let here = mixed.queue.get_workers().await.expect("workers").len();
+        let there = mixed.call("getWorkers", json!({})).await;
+        let names: BTreeSet<_> = there.as_array().expect("workers").iter().map(|w| w["rawname"].to_string()).collect();
+        here == 2 && ["w:node", "w:oxmq"].iter().all(|end| names.iter().any(|name| name.ends_with(&format!("{end}\""))))
+    })
+    .await;
+
+    let (odd, even) = ((1..=JOBS).step_by(2), (2..=JOBS).step_by(2));
+    tokio::join!(mixed.node_adds(odd), mixed.oxmq_adds(even));
+    let done = async {
+        while mixed.finished().await < JOBS {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, done).await.expect("all jobs finish");
+    let report = worker.close().await;
+    assert_eq!((&report.abandoned, &report.lost), (&Vec::new(), &Vec::new()), "{report:?}");
+
+    let node_ledger = mixed.call("workerLedger", json!({ "worker": "w" })).await;
+    assert_eq!(node_ledger["errors"], json!([]));
+    let node_runs: Vec<_> = node_ledger["ledger"].as_array().expect("runs").clone();
+    mixed.call("stopWorker", json!({ "worker": "w" })).await;
+    let mut runs = BTreeMap::<u64, Vec<(u64, bool)>>::new();
+    for run in &node_runs {
+        let n = run["id"].as_str().expect("an id")[1..].parse().expect("a number");
+        let run = (run["attempt"].as_u64().expect("a number"), run["outcome"] == json!("completed"));
+        runs.entry(n).or_default().push(run);
+    }
+    let ours = mixed.ledger.lock().expect("not poisoned").clone();
+    for (n, attempt, ok) in &ours {
+        runs.entry(*n).or_default().push((u64::from(*attempt), *ok));
+    }
+    assert!(node_runs.len() > 100 && ours.len() > 100, "node {}, oxmq {}", node_runs.len(), ours.len());
+    for n in 1..=JOBS {
+        let mut done = runs.remove(&n).unwrap_or_default();
+        done.sort_unstable();
+        let wanted: Vec<_> = (1..=(fails(n) + 1).min(ATTEMPTS)).map(|attempt| (attempt, attempt > fails(n))).collect();
+        assert_eq!(done, wanted, "the runs of job {n}");
+    }
+
+    let wanted = expected();
+    assert_eq!(oxmq_sees(&mut events, &wanted).await, wanted);
+    assert_eq!(node_sees(&mixed, &wanted).await, wanted);
+    mixed.is_clean().await;
+    read_each_other(&mixed).await;
+}
+
+/// Both read the same of every job, whoever worked on it.
+async fn read_each_other(mixed: &Mixed) {
+    let states = [(JobState::Completed, true), (JobState::Failed, false)];
+    let mut workers = BTreeSet::new();
+    let mut seen = 0;
+    for (state, ok) in states {
+        for job in mixed.queue.get_jobs(&[state], 0, -1, true).await.expect("jobs") {
+            let job = job.expect("readable");
+            let n = number(job.data());
+            seen += 1;
+            let worker = job.processed_by().expect("a worker").to_owned();
+            assert_eq!(fails(n) < ATTEMPTS, ok, "job {n}");
+            if ok {
+                assert_eq!(job.return_value().expect("JSON"), Some(json!({ "n": n, "by": worker })));
+            } else {
+                assert_eq!(job.failed_reason(), Some(&*format!("failure 3 of {n}")));
+            }
+            assert_eq!(u64::try_from(job.stacktrace().len()).expect("few"), fails(n), "job {n}");
+            // A sample: a round trip each.
+            if n.is_multiple_of(12) || n.is_multiple_of(7) {
+                let there = mixed.call("getJob", json!({ "job": job.id() })).await;
+                assert_eq!(there["returnvalue"], job.return_value().expect("JSON").unwrap_or_default());
+                assert_eq!(there["failedReason"].as_str(), job.failed_reason());
+                assert_eq!(there["attemptsMade"], json!(job.attempts_made()));
+                assert_eq!(there["progress"], job.progress::<Json>().expect("JSON"));
+                assert_eq!(there["stacktrace"].as_array().map(Vec::len), Some(job.stacktrace().len()));
+                assert_eq!(there["processedBy"].as_str(), Some(&*worker));
+            }
+            workers.insert(worker);
+        }
+    }
+    assert_eq!((seen, workers.len()), (JOBS, 2), "{workers:?}");
+}
+
+/// Each waits for jobs that the other adds to and works on.
+async fn wait_for_each_other(version: BullMq) {
+    let mixed = Mixed::start(version).await;
+    mixed.call("startQueueEvents", json!({})).await;
+    let wait = async |id: &str| {
+        let args = json!({ "queue": "q", "job": id, "ttl": 10_000 });
+        mixed.node.call("waitUntilFinished", args).await.map_err(|error| error.message)
+    };
+    let worker = mixed.oxmq_works();
+    mixed.node_adds([1, 3, 4].into_iter()).await;
+    assert_eq!(wait("j1").await, Ok(json!({ "n": 1, "by": "oxmq" })));
+    assert_eq!(wait("j4").await, Ok(json!({ "n": 4, "by": "oxmq" })));
+    assert_eq!(wait("j3").await, Err("failure 3 of 3".to_owned()));
+    // Also where the job is gone when it has finished.
+    let gone =
+        json!({ "name": "node", "data": data(8), "opts": { "jobId": "gone", "removeOnComplete": true, "delay": 100 } });
+    mixed.call("add", gone).await;
+    assert_eq!(wait("gone").await, Ok(json!({ "n": 8, "by": "oxmq" })));
+    worker.close().await;
+
+    mixed.node_works().await;
+    let limit = Duration::from_secs(10);
+    let add = async |n: u64| {
+        let retried = JobOptions::default().attempts(3).backoff(Duration::from_millis(10));
+        mixed.queue.add("oxmq", data(n)).options(retried).await.expect("added")
+    };
+    assert_eq!(add(5).await.wait_until_finished(limit).await.expect("completed"), json!({ "n": 5, "by": "node" }));
+    match add(7).await.wait_until_finished(limit).await {
+        Err(Error::JobFailed { reason, .. }) => assert_eq!(reason, "failure 3 of 7"),
+        other => panic!("{other:?}"),
+    }
+    mixed.call("stopWorker", json!({ "worker": "w" })).await;
+    mixed.is_clean().await;
+}
+
+#[tokio::test]
+async fn node_6_and_oxmq_work_together() {
+    work_together(BullMq::V6).await;
+}
+
+#[tokio::test]
+async fn node_5_and_oxmq_work_together() {
+    work_together(BullMq::V5).await;
+}
+
+#[tokio::test]
+async fn node_6_and_oxmq_wait_for_each_other() {
+    wait_for_each_other(BullMq::V6).await;
+}
+
+#[tokio::test]
+async fn node_5_and_oxmq_wait_for_each_other() {
+    wait_for_each_other(BullMq::V5).await;
+}

@@ -1,0 +1,315 @@
+//! Closing: when it returns, what it leaves behind, and what it hands on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use oxmq::{CancelReason, Client, ConnectOptions, Halt, Job, JobState, WorkerEvent};
+use serde_json::{Value, json};
+
+use crate::common::check::check;
+use crate::common::eventually::{eventually, eventually_within};
+use crate::common::fixture::{Fixture, Ledger, PATIENCE, listen};
+use crate::common::server::RedisServer;
+
+/// Clients that wait in a blocking command.
+async fn blocked(redis: &redis::aio::MultiplexedConnection) -> usize {
+    let text: String = redis::cmd("INFO").arg("clients").query_async(&mut redis.clone()).await.unwrap();
+    text.lines().find_map(|line| line.strip_prefix("blocked_clients:")).unwrap().trim().parse().unwrap()
+}
+
+async fn clients(redis: &redis::aio::MultiplexedConnection, name: &str) -> usize {
+    let list: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut redis.clone()).await.unwrap();
+    list.lines().filter(|line| line.contains(&format!("name={name}"))).count()
+}
+
+#[tokio::test]
+async fn an_idle_worker_closes_at_once_and_its_connection_is_gone() {
+    let fixture = Fixture::new().await;
+    let worker = fixture
+        .client
+        .worker("q", |_: Job<Value, ()>| async { Ok::<_, Halt>(()) })
+        .drain_delay(Duration::from_secs(60))
+        .start()
+        .unwrap();
+    let name = format!("{}:cQ==", fixture.prefix);
+    eventually("it is listed", || async { clients(&fixture.redis, &name).await == 1 }).await;
+    let begun = Instant::now();
+    let report = worker.close().await;
+    // It would have waited a minute.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(report.counts.completed, 0);
+    assert_eq!(clients(&fixture.redis, &name).await, 0, "still listed when close has returned");
+}
+
+#[tokio::test]
+async fn a_busy_worker_waits_for_its_jobs_and_takes_no_more() {
+    let fixture = Fixture::new().await;
+    let worker = fixture
+        .worker(|_: Job<Value, ()>| async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            Ok::<_, Halt>(())
+        })
+        .concurrency(3)
+        .start()
+        .unwrap();
+    let ids = fixture.add_many(10).await;
+    fixture.until(JobState::Active, 3).await;
+    let report = worker.close().await;
+    assert_eq!((report.counts.completed, report.handed_back.len(), report.abandoned.len()), (3, 0, 0));
+    assert_eq!(fixture.count(JobState::Waiting).await, 7);
+    check(&fixture, &ids).await;
+}
+
+#[tokio::test]
+async fn at_its_deadline_jobs_are_told_and_handed_back_unspent() {
+    let fixture = Fixture::new().await;
+    let told = Ledger::default();
+    let ledger = told.clone();
+    let worker = fixture
+        .worker(move |job: Job<Value, ()>| {
+            let ledger = ledger.clone();
+            async move {
+                job.cancellation().cancelled().await;
+                ledger.note(format!("{:?}", job.cancel_reason().cloned() == Some(CancelReason::Shutdown)));
+                if job.data()["n"] == json!(0) {
+                    return Ok::<_, Halt>(());
+                }
+                std::future::pending().await
+            }
+        })
+        .concurrency(3)
+        .cancel_grace(Duration::from_millis(100))
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    let ids = fixture.add_many(4).await;
+    fixture.until(JobState::Active, 3).await;
+    let mut report = worker.close_within(Duration::from_millis(50)).await;
+    report.handed_back.sort();
+    assert_eq!((report.counts.completed, report.handed_back, report.abandoned), (1, ids[1..3].to_vec(), vec![]));
+    assert_eq!(told.tally()["true"], 3);
+    assert_eq!(heard.errors(), Vec::<String>::new());
+    for id in &ids[1..3] {
+        assert_eq!((fixture.number(id, "atm").await, fixture.number(id, "stc").await), (0, 0));
+    }
+    assert_eq!(fixture.count(JobState::Waiting).await, 3);
+    // Handed back to the front, and taken by the next worker as if nothing had been.
+    let next = fixture.worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).start().unwrap();
+    fixture.until(JobState::Completed, 4).await;
+    next.close().await;
+    check(&fixture, &ids).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blocking_processor_is_abandoned_and_reported() {
+    let fixture = Fixture::new().await;
+    let release = Arc::new(std::sync::Barrier::new(2));
+    let held = Arc::clone(&release);
+    let worker = fixture
+        .worker(move |_: Job<Value, ()>| {
+            let held = Arc::clone(&held);
+            async move {
+                held.wait();
+                Ok::<_, Halt>(())
+            }
+        })
+        .cancel_grace(Duration::from_millis(50))
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    let id = fixture.add(json!(1)).await;
+    heard.until("a start", |event| matches!(event, WorkerEvent::Active { .. })).await;
+    let report = worker.close_within(Duration::from_millis(50)).await;
+    assert_eq!((report.abandoned, report.counts.completed), (vec![id.clone()], 0));
+    release.wait();
+    assert!(fixture.is_active(&id).await);
+}
+
+#[tokio::test]
+async fn closing_returns_while_the_server_is_down() {
+    let mut server = RedisServer::start();
+    let options = ConnectOptions::from_url(&server.url()).unwrap().command_timeout(Duration::from_secs(1));
+    let fixture = Fixture::with(options, &server).await;
+    let grace = Duration::from_millis(200);
+    let busy = fixture
+        .client
+        .worker("q", |_: Job<Value, ()>| async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            Ok::<_, Halt>(())
+        })
+        .cancel_grace(grace)
+        .concurrency(2)
+        .start()
+        .unwrap();
+    let idle = fixture
+        .client
+        .worker("idle", |_: Job<Value, ()>| async { Ok::<_, Halt>(()) })
+        .cancel_grace(grace)
+        .start()
+        .unwrap();
+    let id = fixture.add(json!(1)).await;
+    fixture.until(JobState::Active, 1).await;
+    server.kill();
+    let deadline = Duration::from_millis(500);
+    let begun = Instant::now();
+    let (busy, idle) = tokio::join!(busy.close_within(deadline), idle.close_within(deadline));
+    let took = begun.elapsed();
+    assert!(took < deadline + Duration::from_millis(1500), "{took:?}");
+    assert_eq!((busy.abandoned, busy.counts.completed, idle.counts.completed), (vec![id], 0, 0));
+}
+
+#[tokio::test]
+async fn a_dropped_worker_ends_its_jobs_and_takes_no_more() {
+    let fixture = Fixture::new().await;
+    let worker = fixture
+        .worker(|_: Job<Value, ()>| async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            Ok::<_, Halt>(())
+        })
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    let ids = fixture.add_many(3).await;
+    fixture.until(JobState::Active, 1).await;
+    drop(worker);
+    heard.until("closed", |event| matches!(event, WorkerEvent::Closed)).await;
+    assert_eq!((fixture.count(JobState::Completed).await, fixture.count(JobState::Waiting).await), (1, 2));
+    check(&fixture, &ids).await;
+}
+
+#[test]
+fn a_runtime_that_goes_away_takes_its_worker_along() {
+    let outer = tokio::runtime::Runtime::new().unwrap();
+    let fixture = outer.block_on(Fixture::new());
+    let ids = outer.block_on(fixture.add_many(2));
+    let inner = tokio::runtime::Runtime::new().unwrap();
+    let worker = inner.block_on(async {
+        let client = Client::builder(ConnectOptions::from_url(&crate::common::server::shared_server().url()).unwrap());
+        let client = client.prefix(&fixture.prefix).connect().await.unwrap();
+        let worker = client.worker("q", |_: Job<Value, ()>| std::future::pending::<Result<(), Halt>>());
+        worker.lock_duration(Duration::from_millis(300)).start().unwrap()
+    });
+    outer.block_on(fixture.until(JobState::Active, 1));
+    inner.shutdown_timeout(Duration::from_secs(2));
+    drop(worker);
+    let next = outer.block_on(async {
+        fixture
+            .worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) })
+            .stalled_interval(Duration::from_millis(300))
+            .start()
+            .unwrap()
+    });
+    outer.block_on(fixture.until(JobState::Completed, 2));
+    outer.block_on(next.close());
+    outer.block_on(check(&fixture, &ids));
+}
+
+#[tokio::test]
+async fn a_marker_taken_by_a_worker_that_closes_is_passed_on() {
+    let server = RedisServer::start();
+    let fixture = Fixture::on(&server).await;
+    let ran = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&ran);
+    let processor = move |_: Job<Value, ()>| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        async { Ok::<_, Halt>(()) }
+    };
+    // Only a marker wakes these in time.
+    let idle = Duration::from_secs(60);
+    let stays = fixture.client.worker("q", processor.clone()).drain_delay(idle).start().unwrap();
+    let mut ids = Vec::new();
+    for round in 1..=200_usize {
+        let closes =
+            fixture.client.worker("q", processor.clone()).drain_delay(idle).concurrency(1 + round % 2).start().unwrap();
+        eventually("both wait", || async { blocked(&fixture.redis).await == 2 }).await;
+        // The add meets the close a little earlier or later each time.
+        let add = async {
+            for _ in 0..round % 7 {
+                tokio::task::yield_now().await;
+            }
+            fixture.add(json!(round)).await
+        };
+        let (id, _) = tokio::join!(add, closes.close());
+        ids.push(id);
+        eventually_within(PATIENCE, &format!("round {round} runs"), || async { ran.load(Ordering::SeqCst) == round })
+            .await;
+    }
+    fixture.until(JobState::Completed, 200).await;
+    stays.close().await;
+    check(&fixture, &ids).await;
+}
+
+#[tokio::test]
+async fn a_busy_worker_that_closes_passes_its_marker_on_too() {
+    let server = RedisServer::start();
+    let fixture = Fixture::on(&server).await;
+    let idle = Duration::from_secs(60);
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let processor = move |job: Job<Value, ()>| {
+        let gate = Arc::clone(&held);
+        async move {
+            if job.name() == "long" {
+                gate.acquire().await?.forget();
+            }
+            Ok::<_, Halt>(())
+        }
+    };
+    for round in 0..40 {
+        let closes = fixture.client.worker("q", processor.clone()).drain_delay(idle).concurrency(2).start().unwrap();
+        fixture.queue.add("long", json!(0)).await.unwrap();
+        eventually("one runs, and the worker waits", || async {
+            fixture.count(JobState::Active).await == 1 && blocked(&fixture.redis).await == 1
+        })
+        .await;
+        let stays = fixture.client.worker("q", processor.clone()).drain_delay(idle).start().unwrap();
+        eventually("both wait", || async { blocked(&fixture.redis).await == 2 }).await;
+        let before = fixture.count(JobState::Completed).await;
+        let add = async {
+            for _ in 0..round % 7 {
+                tokio::task::yield_now().await;
+            }
+            fixture.add(json!(round)).await;
+            // It runs while the long one still does.
+            fixture.until(JobState::Completed, before + 1).await;
+            gate.add_permits(1);
+        };
+        let (_, report) = tokio::join!(add, closes.close());
+        assert!(report.counts.completed >= 1, "{report:?}");
+        stays.close().await;
+    }
+    assert_eq!(fixture.count(JobState::Completed).await, 80);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_start_and_stop_all_the_time() {
+    let fixture = Arc::new(Fixture::new().await);
+    let ids = fixture.add_many(400).await;
+    let cycles = (0..10).map(|task| {
+        let fixture = Arc::clone(&fixture);
+        tokio::spawn(async move {
+            for cycle in 0..20_u64 {
+                let worker = fixture
+                    .worker(|job: Job<Value, ()>| async move {
+                        tokio::time::sleep(Duration::from_micros(job.data()["n"].as_u64().unwrap() % 7 * 300)).await;
+                        Ok::<_, Halt>(())
+                    })
+                    .concurrency(3)
+                    .start()
+                    .unwrap();
+                tokio::time::sleep(Duration::from_millis((task * 7 + cycle * 3) % 11)).await;
+                let report = tokio::time::timeout(Duration::from_secs(20), worker.close()).await.expect("it closes");
+                assert_eq!((report.abandoned, report.lost), (vec![], vec![]));
+            }
+        })
+    });
+    for cycle in cycles.collect::<Vec<_>>() {
+        cycle.await.unwrap();
+    }
+    let rest = fixture.worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).concurrency(10).start().unwrap();
+    fixture.until(JobState::Completed, 400).await;
+    rest.close().await;
+    let figures = check(&fixture, &ids).await;
+    assert_eq!((figures.completed, figures.restarts, figures.stalled), (400, 0, 0));
+}

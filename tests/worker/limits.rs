@@ -1,0 +1,297 @@
+//! Limits of time, of number and of rate, and stopping what runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use oxmq::{CancelReason, Halt, Job, JobState, WorkerEvent};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::common::check::check;
+use crate::common::eventually::eventually;
+use crate::common::fixture::{Fixture, Ledger, listen};
+
+/// Counts what runs at once, and the most that ever did.
+#[derive(Default)]
+struct Gauge {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Gauge {
+    fn enter(&self) {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+    }
+
+    fn leave(&self) {
+        self.now.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    async fn until(&self, n: usize) {
+        eventually(&format!("{n} at once"), || async { self.now.load(Ordering::SeqCst) == n }).await;
+    }
+}
+
+/// A processor that runs until the gate lets it go.
+fn gated(gauge: &Arc<Gauge>, gate: &Arc<Semaphore>) -> impl Fn(Job<Value, ()>) -> Held + Clone + use<> {
+    let (gauge, gate) = (Arc::clone(gauge), Arc::clone(gate));
+    move |_| {
+        let (gauge, gate) = (Arc::clone(&gauge), Arc::clone(&gate));
+        Box::pin(async move {
+            gauge.enter();
+            gate.acquire().await?.forget();
+            gauge.leave();
+            Ok(())
+        })
+    }
+}
+
+type Held = std::pin::Pin<Box<dyn Future<Output = Result<(), Halt>> + Send>>;
+
+#[tokio::test]
+async fn concurrency_is_kept_to_and_changes_while_all_slots_are_busy() {
+    let fixture = Fixture::new().await;
+    let (gauge, gate) = (Arc::new(Gauge::default()), Arc::new(Semaphore::new(0)));
+    let worker = fixture.worker(gated(&gauge, &gate)).concurrency(3).start().unwrap();
+    let ids = fixture.add_many(20).await;
+    gauge.until(3).await;
+    // Up: at once, though nothing has ended.
+    worker.set_concurrency(8).await.unwrap();
+    gauge.until(8).await;
+    // Down: as jobs end.
+    worker.set_concurrency(2).await.unwrap();
+    gate.add_permits(6);
+    gauge.until(2).await;
+    gate.add_permits(2);
+    fixture.until(JobState::Completed, 8).await;
+    gauge.until(2).await;
+    assert_eq!(gauge.most.load(Ordering::SeqCst), 8);
+    gate.add_permits(100);
+    fixture.until(JobState::Completed, 20).await;
+    assert!(worker.set_concurrency(0).await.is_err());
+    worker.close().await;
+    check(&fixture, &ids).await;
+}
+
+#[tokio::test]
+async fn the_concurrency_of_the_whole_queue_is_kept_to() {
+    let fixture = Fixture::new().await;
+    fixture.queue.set_global_concurrency(3).await.unwrap();
+    let (gauge, gate) = (Arc::new(Gauge::default()), Arc::new(Semaphore::new(1_000)));
+    let one = fixture.worker(gated(&gauge, &gate)).concurrency(5).start().unwrap();
+    let two = fixture.worker(gated(&gauge, &gate)).concurrency(5).start().unwrap();
+    let ids = fixture.add_many(60).await;
+    fixture.until(JobState::Completed, 60).await;
+    assert!(gauge.most.load(Ordering::SeqCst) <= 3);
+    tokio::join!(one.close(), two.close());
+    check(&fixture, &ids).await;
+}
+
+#[tokio::test]
+async fn a_paused_worker_takes_nothing_and_a_resumed_one_goes_on() {
+    let fixture = Fixture::new().await;
+    let (gauge, gate) = (Arc::new(Gauge::default()), Arc::new(Semaphore::new(0)));
+    let worker = Arc::new(fixture.worker(gated(&gauge, &gate)).concurrency(2).start().unwrap());
+    let mut ids = fixture.add_many(2).await;
+    gauge.until(2).await;
+    let pausing = tokio::spawn({
+        let worker = Arc::clone(&worker);
+        async move { worker.pause().await }
+    });
+    ids.extend(fixture.add_many(3).await);
+    gate.add_permits(100);
+    pausing.await.unwrap().unwrap();
+    assert_eq!((fixture.count(JobState::Completed).await, fixture.count(JobState::Waiting).await), (2, 3));
+    worker.resume().await.unwrap();
+    fixture.until(JobState::Completed, 5).await;
+    // Idle, then paused: what is added meanwhile waits for the resume, however late the marker was taken.
+    for round in 0..20 {
+        worker.pause().await.unwrap();
+        ids.push(fixture.add(json!(round)).await);
+        worker.resume().await.unwrap();
+    }
+    fixture.until(JobState::Completed, 25).await;
+    Arc::into_inner(worker).unwrap().close().await;
+    check(&fixture, &ids).await;
+}
+
+#[tokio::test]
+async fn a_pause_that_is_taken_back_returns() {
+    let fixture = Fixture::new().await;
+    let (gauge, gate) = (Arc::new(Gauge::default()), Arc::new(Semaphore::new(0)));
+    let worker = Arc::new(fixture.worker(gated(&gauge, &gate)).concurrency(2).start().unwrap());
+    let heard = listen(&worker);
+    fixture.add_many(5).await;
+    gauge.until(2).await;
+    let pausing = tokio::spawn({
+        let worker = Arc::clone(&worker);
+        async move { worker.pause().await }
+    });
+    heard.until("paused", |event| matches!(event, WorkerEvent::Paused)).await;
+    worker.resume().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), pausing).await.expect("it returns").unwrap().unwrap();
+    gate.add_permits(100);
+    fixture.until(JobState::Completed, 5).await;
+}
+
+#[tokio::test]
+async fn a_paused_queue_hands_out_nothing() {
+    let fixture = Fixture::new().await;
+    let worker = fixture.worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).start().unwrap();
+    let heard = listen(&worker);
+    fixture.queue.pause().await.unwrap();
+    heard.until("drained", |event| matches!(event, WorkerEvent::Drained)).await;
+    let ids = fixture.add_many(3).await;
+    assert_eq!(fixture.count(JobState::Completed).await, 0);
+    fixture.queue.resume().await.unwrap();
+    fixture.until(JobState::Completed, 3).await;
+    worker.close().await;
+    check(&fixture, &ids).await;
+}
+
+#[tokio::test]
+async fn a_job_that_takes_too_long_is_told_and_failed() {
+    let fixture = Fixture::new().await;
+    let reasons = Ledger::default();
+    let ledger = reasons.clone();
+    let worker = fixture
+        .worker(move |job: Job<Value, ()>| {
+            let ledger = ledger.clone();
+            async move {
+                job.cancellation().cancelled().await;
+                ledger.note(format!("{:?}", job.cancel_reason()));
+                match job.name() {
+                    "polite" => Err(Halt::unrecoverable("cleaned up")),
+                    "late" => Ok(()),
+                    _ => std::future::pending().await,
+                }
+            }
+        })
+        .concurrency(3)
+        .timeout(Duration::from_millis(50))
+        .cancel_grace(Duration::from_millis(50))
+        .start()
+        .unwrap();
+    let mut ids = Vec::new();
+    for name in ["polite", "late", "deaf"] {
+        let job =
+            fixture.queue.add(name, json!(1)).timeout(Duration::from_millis(if name == "late" { 60 } else { 50 }));
+        ids.push(job.await.unwrap().id().to_owned());
+    }
+    fixture.until(JobState::Failed, 3).await;
+    for (id, text) in ids.iter().zip(["cleaned up", "timed out after 60 ms", "timed out after 50 ms"]) {
+        assert_eq!(fixture.field(id, "failedReason").await.as_deref(), Some(text));
+    }
+    assert_eq!(reasons.tally()["Some(Timeout)"], 3);
+    worker.close().await;
+    check(&fixture, &ids).await;
+}
+
+#[tokio::test]
+async fn running_jobs_are_cancelled_by_id_and_all_together() {
+    let fixture = Fixture::new().await;
+    let started = Ledger::default();
+    let ledger = started.clone();
+    let worker = fixture
+        .worker(move |job: Job<Value, ()>| {
+            ledger.note(job.id());
+            async move {
+                job.cancellation().cancelled().await;
+                match job.cancel_reason() {
+                    Some(CancelReason::Requested(why)) => Err::<(), _>(Halt::unrecoverable(why.clone())),
+                    other => Err(Halt::unrecoverable(format!("{other:?}"))),
+                }
+            }
+        })
+        .concurrency(3)
+        .start()
+        .unwrap();
+    let ids = fixture.add_many(3).await;
+    started.until(3).await;
+    assert!(worker.cancel_job(&ids[1], "not wanted"));
+    assert!(!worker.cancel_job("no such job", "x"));
+    fixture.until(JobState::Failed, 1).await;
+    assert_eq!(fixture.field(&ids[1], "failedReason").await.as_deref(), Some("not wanted"));
+    assert_eq!(worker.cancel_all_jobs("enough"), 2);
+    fixture.until(JobState::Failed, 3).await;
+    assert_eq!(fixture.field(&ids[0], "failedReason").await.as_deref(), Some("enough"));
+    worker.close().await;
+    check(&fixture, &ids).await;
+}
+
+/// The largest number of starts within any `window` of server time.
+async fn most_starts_within(fixture: &Fixture, window: u64) -> usize {
+    let mut redis = fixture.redis.clone();
+    let events: Vec<(String, std::collections::HashMap<String, String>)> =
+        redis::cmd("XRANGE").arg(fixture.key("events")).arg("-").arg("+").query_async(&mut redis).await.unwrap();
+    let starts: Vec<u64> = events
+        .iter()
+        .filter(|(_, fields)| fields["event"] == "active")
+        .map(|(id, _)| id.split('-').next().unwrap().parse().unwrap())
+        .collect();
+    let within = |from: &u64| starts.iter().filter(|at| *at >= from && **at < from + window).count();
+    starts.iter().map(within).max().unwrap_or(0)
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_kept_by_all_workers_together() {
+    let fixture = Fixture::new().await;
+    let worker = |_| {
+        let worker = fixture.worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) });
+        worker.concurrency(4).limiter(5, Duration::from_millis(200)).start().unwrap()
+    };
+    let workers = [(); 2].map(worker);
+    let ids = fixture.add_many(25).await;
+    fixture.until(JobState::Completed, 25).await;
+    // A fixed window: at its edge two windows' worth may meet, never three.
+    let most = most_starts_within(&fixture, 190).await;
+    assert!(most <= 10, "{most} starts within one window");
+    for worker in workers {
+        worker.close().await;
+    }
+    check(&fixture, &ids).await;
+}
+
+#[tokio::test]
+async fn the_rate_limit_of_the_queue_comes_before_the_workers_own() {
+    let fixture = Fixture::new().await;
+    fixture.queue.set_global_rate_limit(2, Duration::from_millis(150)).await.unwrap();
+    let worker = fixture.worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).concurrency(10).start().unwrap();
+    let ids = fixture.add_many(10).await;
+    fixture.until(JobState::Completed, 10).await;
+    let most = most_starts_within(&fixture, 140).await;
+    assert!(most <= 4, "{most} starts within one window");
+    worker.close().await;
+    check(&fixture, &ids).await;
+}
+
+#[tokio::test]
+async fn a_job_that_asks_for_patience_holds_the_queue_and_runs_again() {
+    let fixture = Fixture::new().await;
+    let runs = Ledger::default();
+    let ledger = runs.clone();
+    let worker = fixture
+        .worker(move |job: Job<Value, ()>| {
+            ledger.note(job.id());
+            async move {
+                if job.attempts_started() == 1 && job.data()["n"] == json!(0) {
+                    return Err(Halt::RateLimited(Duration::from_millis(400)));
+                }
+                Ok(())
+            }
+        })
+        .limiter(100, Duration::from_secs(1))
+        .start()
+        .unwrap();
+    let ids = fixture.add_many(4).await;
+    runs.until(1).await;
+    assert!(fixture.queue.get_rate_limit_ttl(None).await.unwrap() != 0);
+    fixture.until(JobState::Completed, 4).await;
+    // It went back to the front.
+    assert_eq!(runs.lines()[..2], [ids[0].clone(), ids[0].clone()]);
+    assert_eq!(fixture.number(&ids[0], "atm").await, 1);
+    worker.close().await;
+    check(&fixture, &ids).await;
+}

@@ -1,0 +1,9 @@
+//! What a worker does with jobs, by the public interface alone.
+#![allow(clippy::unwrap_used)]
+
+mod closing;
+mod limits;
+mod load;
+mod outcomes;
+mod recovery;
+mod trouble;

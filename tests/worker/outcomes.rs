@@ -1,0 +1,262 @@
+//! How attempts end: completed, failed, retried, moved.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use oxmq::{Backoff, Halt, Job, JobState, NewJob, Retry, Router, WorkerEvent};
+use serde_json::{Value, json};
+
+use crate::common::check::check;
+use crate::common::fixture::{Fixture, Ledger, listen};
+
+const FAST: Duration = Duration::from_millis(5);
+
+#[tokio::test]
+async fn a_result_is_stored_and_told() {
+    let fixture = Fixture::new().await;
+    let worker = fixture
+        .client
+        .worker("q", |job: Job<Value, Value>| async move {
+            Ok::<_, Halt>(json!({ "twice": job.data()["n"].as_i64().unwrap() * 2 }))
+        })
+        .name("ada")
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    let job = fixture.queue.add("job", json!({ "n": 21 })).await.unwrap();
+    assert_eq!(job.wait_until_finished(Duration::from_secs(10)).await.unwrap(), json!({ "twice": 42 }));
+    let seen = fixture.queue.get_job(job.id()).await.unwrap().unwrap();
+    assert_eq!((seen.attempts_made(), seen.attempts_started(), seen.processed_by()), (1, 1, Some("ada")));
+    heard
+        .until(
+            "completed",
+            |event| matches!(event, WorkerEvent::Completed { return_value, .. } if return_value == r#"{"twice":42}"#),
+        )
+        .await;
+    let report = worker.close().await;
+    assert_eq!((report.counts.completed, report.counts.failed), (1, 0));
+    check(&fixture, &[job.id().to_owned()]).await;
+}
+
+#[tokio::test]
+async fn attempts_are_spent_one_by_one_and_the_last_one_is_final() {
+    let fixture = Fixture::new().await;
+    let worker = fixture
+        .worker(|job: Job<Value, ()>| async move { Err::<(), _>(Halt::failed(format!("no {}", job.attempts_made()))) })
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    let id = fixture.queue.add("job", json!(1)).attempts(3).await.unwrap().id().to_owned();
+    fixture.until(JobState::Failed, 1).await;
+    let job = fixture.queue.get_job(&id).await.unwrap().unwrap();
+    assert_eq!((job.attempts_made(), job.attempts_started(), job.failed_reason()), (3, 3, Some("no 2")));
+    assert_eq!(job.stacktrace().len(), 3);
+    let failed =
+        |again| heard.count(|event| matches!(event, WorkerEvent::Failed { will_retry, .. } if *will_retry == again));
+    heard.until("the last failure", |event| matches!(event, WorkerEvent::Failed { will_retry: false, .. })).await;
+    assert_eq!((failed(true), failed(false)), (2, 1));
+    worker.close().await;
+    check(&fixture, &[id]).await;
+}
+
+/// The delays that a job with this backoff is given, one after the other.
+async fn delays(backoff: Backoff, attempts: u32) -> Vec<u64> {
+    let fixture = Fixture::new().await;
+    let worker = fixture
+        .worker(|_: Job<Value, ()>| async { Err::<(), _>(Halt::failed("no")) })
+        .backoff_strategy(|attempt| match attempt.strategy {
+            "mine" => Retry::After(Duration::from_millis(u64::from(attempt.attempts_made) * 3)),
+            "now" => Retry::Now,
+            _ => Retry::Never,
+        })
+        .start()
+        .unwrap();
+    fixture.queue.add("job", json!(1)).attempts(attempts).backoff(backoff).await.unwrap();
+    fixture.until(JobState::Failed, 1).await;
+    worker.close().await;
+    let mut redis = fixture.redis.clone();
+    let events: Vec<(String, std::collections::HashMap<String, String>)> =
+        redis::cmd("XRANGE").arg(fixture.key("events")).arg("-").arg("+").query_async(&mut redis).await.unwrap();
+    events
+        .iter()
+        .filter(|(_, fields)| fields["event"] == "delayed")
+        .map(|(id, fields)| {
+            let written: u64 = id.split('-').next().unwrap().parse().unwrap();
+            fields["delay"].parse::<u64>().unwrap().saturating_sub(written)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn backoffs_wait_as_they_are_told() {
+    // A due time is counted from the worker's clock, the event's id from the server's: the same machine, so a few ms.
+    let fits = |seen: Vec<u64>, meant: &[u64]| {
+        assert_eq!(seen.len(), meant.len(), "{seen:?}");
+        for (seen, meant) in seen.iter().zip(meant) {
+            assert!(seen <= meant && seen + 2_000 > *meant, "{seen} in place of {meant}");
+        }
+    };
+    fits(delays(Backoff::fixed(Duration::from_millis(20)), 3).await, &[20, 20]);
+    fits(delays(Backoff::exponential(Duration::from_millis(20)), 4).await, &[20, 40, 80]);
+    fits(delays(Backoff::custom("mine"), 3).await, &[3, 6]);
+    fits(delays(Backoff::custom("now"), 3).await, &[]);
+    fits(delays(Backoff::custom("other"), 3).await, &[]);
+}
+
+#[tokio::test]
+async fn every_halt_moves_the_job_where_it_says() {
+    let fixture = Fixture::new().await;
+    let starts = Ledger::default();
+    let ledger = starts.clone();
+    let worker = fixture
+        .worker(move |job: Job<Value, Value>| {
+            ledger.note(job.name());
+            async move {
+                let first = job.attempts_started() == 1;
+                match job.name() {
+                    "delayed" if first => Err(Halt::Delayed(FAST)),
+                    "waiting" if first => Err(Halt::Waiting),
+                    "children" if first => Err(Halt::WaitingChildren),
+                    "limited" if first => Err(Halt::RateLimited(Duration::from_millis(30))),
+                    "unrecoverable" => Err(Halt::unrecoverable("never")),
+                    "failed" => Err(Halt::failed("no")),
+                    _ => Ok(json!(job.attempts_made())),
+                }
+            }
+        })
+        .start()
+        .unwrap();
+    let mut ids = Vec::new();
+    for name in ["delayed", "waiting", "children", "limited", "unrecoverable", "failed", "plain"] {
+        ids.push(fixture.queue.add(name, json!(1)).attempts(2).await.unwrap().id().to_owned());
+    }
+    fixture.until(JobState::Completed, 5).await;
+    fixture.until(JobState::Failed, 2).await;
+    let tally = starts.tally();
+    for name in ["delayed", "waiting", "children", "limited", "failed"] {
+        assert_eq!(tally[name], 2, "{name}");
+    }
+    assert_eq!((tally["unrecoverable"], tally["plain"]), (1, 1));
+    for (id, made) in ids.iter().zip([1, 1, 1, 1, 1, 2, 1]) {
+        assert_eq!(fixture.number(id, "atm").await, made, "job {id}");
+    }
+    let report = worker.close().await;
+    assert_eq!((report.counts.completed, report.counts.failed, report.counts.retried, report.moved), (5, 2, 1, 4));
+    check(&fixture, &ids).await;
+}
+
+#[tokio::test]
+async fn a_job_that_waits_does_not_hold_the_worker_to_a_limit_that_has_room() {
+    let fixture = Fixture::new().await;
+    let worker = fixture
+        .worker(
+            |job: Job<Value, ()>| async move { if job.attempts_started() == 1 { Err(Halt::Waiting) } else { Ok(()) } },
+        )
+        .limiter(1_000, Duration::from_secs(600))
+        .start()
+        .unwrap();
+    let ids = fixture.add_many(3).await;
+    fixture.until(JobState::Completed, 3).await;
+    worker.close().await;
+    check(&fixture, &ids).await;
+}
+
+#[tokio::test]
+async fn finished_jobs_are_kept_as_job_and_worker_say() {
+    let fixture = Fixture::new().await;
+    let worker = fixture
+        .worker(|job: Job<Value, ()>| async move {
+            if job.data()["fail"] == json!(true) { Err(Halt::failed("no")) } else { Ok(()) }
+        })
+        .remove_on_complete(2)
+        .remove_on_fail(true)
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    for _ in 0..5 {
+        fixture.add(json!({})).await;
+        fixture.add(json!({ "fail": true })).await;
+    }
+    let kept = fixture.queue.add("job", json!({ "fail": true })).remove_on_fail(false).await.unwrap();
+    let gone = fixture.queue.add("job", json!({})).remove_on_complete(true).await.unwrap();
+    heard
+        .until("the last", |event| matches!(event, WorkerEvent::Completed { job_id, .. } if job_id == gone.id()))
+        .await;
+    assert_eq!(fixture.count(JobState::Completed).await, 2);
+    assert_eq!(fixture.count(JobState::Failed).await, 1);
+    assert_eq!(fixture.field(kept.id(), "failedReason").await.as_deref(), Some("no"));
+    assert!(fixture.queue.get_job(gone.id()).await.unwrap().is_none());
+    worker.close().await;
+    assert_eq!(fixture.locks().await, 0);
+}
+
+#[tokio::test]
+async fn a_processor_writes_progress_logs_and_data() {
+    let fixture = Fixture::new().await;
+    let worker = fixture
+        .worker(|mut job: Job<Value, u64>| async move {
+            job.update_progress(&json!({ "percent": 40 })).await?;
+            job.update_data(json!({ "step": 2 })).await?;
+            job.log("one").await?;
+            Ok::<_, Halt>(job.log("two").await?)
+        })
+        .start()
+        .unwrap();
+    let job = fixture.queue.add("job", json!({ "step": 1 })).await.unwrap();
+    assert_eq!(job.wait_until_finished(Duration::from_secs(10)).await.unwrap(), json!(2));
+    let seen = fixture.queue.get_job(job.id()).await.unwrap().unwrap();
+    assert_eq!(seen.progress::<Value>().unwrap(), json!({ "percent": 40 }));
+    assert_eq!(seen.data(), &json!({ "step": 2 }));
+    assert_eq!(fixture.queue.get_job_logs(job.id(), 0, -1, true).await.unwrap().logs, ["one", "two"]);
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn a_router_sends_jobs_by_name() {
+    async fn text(job: Job<String, usize>) -> Result<usize, Halt> {
+        Ok(job.data().len())
+    }
+    async fn sum(job: Job<Vec<i64>, i64>) -> Result<i64, Halt> {
+        Ok(job.data().iter().sum())
+    }
+    let fixture = Fixture::new().await;
+    let worker = fixture.worker(Router::new().on("text", text).on("sum", sum)).concurrency(3).start().unwrap();
+    let limit = Duration::from_secs(10);
+    let text = fixture.queue.add("text", json!("four")).await.unwrap();
+    let sum = fixture.queue.add("sum", json!([1, 2])).await.unwrap();
+    let other = fixture.queue.add("other", json!(null)).await.unwrap();
+    assert_eq!(text.wait_until_finished(limit).await.unwrap(), json!(4));
+    assert_eq!(sum.wait_until_finished(limit).await.unwrap(), json!(3));
+    let error = other.wait_until_finished(limit).await.unwrap_err().to_string();
+    assert!(error.contains("no processor for jobs named 'other'"), "{error}");
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn a_slow_listener_learns_how_much_it_missed() {
+    let fixture = Fixture::new().await;
+    let done = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&done);
+    let worker = fixture
+        .worker(move |_: Job<Value, ()>| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            async { Ok::<_, Halt>(()) }
+        })
+        .event_buffer(8)
+        .start()
+        .unwrap();
+    let mut events = worker.events();
+    fixture.queue.add_bulk((0..50).map(|n| NewJob::new("job", json!(n)))).await.unwrap();
+    fixture.until(JobState::Completed, 50).await;
+    worker.close().await;
+    let mut heard = 0;
+    let mut last = None;
+    while let Some(event) = events.recv().await {
+        heard += 1;
+        last = Some(event);
+    }
+    assert!(matches!(last, Some(WorkerEvent::Closed)), "{last:?}");
+    assert!(heard <= 8 && events.missed() >= 80, "{heard} heard, {} missed", events.missed());
+    assert_eq!(done.load(Ordering::SeqCst), 50);
+}
