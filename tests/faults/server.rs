@@ -204,7 +204,10 @@ async fn a_full_server_refuses_adds_and_is_drained() {
     })
     .await;
     let report = worker.close().await;
-    assert_eq!((report.counts.completed, report.counts.failed, report.lost, heard.errors()), (1_800, 200, vec![], vec![]));
+    assert_eq!(
+        (report.counts.completed, report.counts.failed, report.lost, heard.errors()),
+        (1_800, 200, vec![], vec![])
+    );
     assert!(fixture.queue.get_job("own").await.unwrap().is_none());
     let () = redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(0).query_async(&mut redis).await.unwrap();
     fixture.add(json!(1)).await;
