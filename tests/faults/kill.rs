@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::common::check::check;
 use crate::common::fixture::Fixture;
+use crate::common::node::{BullMq, NodeDriver};
 use crate::common::server::RedisServer;
 
 const JOBS: usize = 2_000;
@@ -103,4 +104,80 @@ async fn workers_killed_at_any_moment_lose_nothing() {
     assert!(kills >= 5, "{kills} kills");
     // Each restart beyond the planned retries is owed to a kill, and each kill costs at most a worker's slots.
     assert!(figures.restarts <= JOBS / 10 + usize::try_from(kills).unwrap() * 20, "{figures:?}");
+}
+
+/// A Node worker process on the same queue, of the same pace.
+async fn spawn_node(version: BullMq, url: &str, prefix: &str) -> NodeDriver {
+    let node = NodeDriver::start(version, url, prefix).await;
+    let opts = serde_json::json!({
+        "concurrency": 20, "lockDuration": 1_000, "stalledInterval": 1_000, "maxStalledCount": 1_000, "drainDelay": 1,
+    });
+    let behaviour = serde_json::json!({ "kind": "sleep", "ms": 20 });
+    node.call("startWorker", serde_json::json!({ "queue": "q", "behaviour": behaviour, "opts": opts })).await.unwrap();
+    node
+}
+
+/// Node of both versions and oxmq work on one queue, and all are killed again and again. `OXMQ_KILL_JOBS` says how many
+/// jobs there are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes: run it with --ignored, as `make soak` does"]
+async fn a_mixed_fleet_killed_at_any_moment_loses_nothing() {
+    let jobs = std::env::var("OXMQ_KILL_JOBS").map_or(20_000, |jobs| jobs.parse().unwrap());
+    let server = RedisServer::start();
+    let fixture = Fixture::on(&server).await;
+    let many = (0..jobs).map(|n| oxmq::NewJob::new("job", serde_json::json!({ "n": n })).attempts(3));
+    let ids: Vec<String> =
+        fixture.queue.add_bulk(many).await.unwrap().into_iter().map(|job| job.unwrap().id().to_owned()).collect();
+    let (url, prefix) = (server.url(), fixture.prefix.clone());
+    let begun = Instant::now();
+    let (mut kills_of_node, mut kills_of_oxmq) = (0_u32, 0_u32);
+    // One worker of each kind is alive at any time; each round kills one of them and starts another.
+    let mut nodes = vec![spawn_node(BullMq::V6, &url, &prefix).await, spawn_node(BullMq::V5, &url, &prefix).await];
+    let mut ours = start_oxmq(&url, &prefix).await;
+    let mut round = 0_u64;
+    while fixture.count(JobState::Completed).await < jobs {
+        assert!(begun.elapsed() < Duration::from_secs(540), "{} done", fixture.count(JobState::Completed).await);
+        // A moment of its own for each kill; towards the end the last jobs wait for their locks to run out.
+        let life = if fixture.count(JobState::Waiting).await > 0 { 150 + round * 97 % 600 } else { 2_500 };
+        tokio::time::sleep(Duration::from_millis(life)).await;
+        if fixture.count(JobState::Waiting).await == 0 {
+            continue;
+        }
+        match round % 3 {
+            0 => {
+                ours.kill().unwrap();
+                ours.wait().unwrap();
+                ours = start_oxmq(&url, &prefix).await;
+                kills_of_oxmq += 1;
+            }
+            turn => {
+                let version = if turn == 1 { BullMq::V6 } else { BullMq::V5 };
+                let at = usize::try_from(turn - 1).unwrap();
+                // Dropping it kills the process.
+                nodes[at] = spawn_node(version, &url, &prefix).await;
+                kills_of_node += 1;
+            }
+        }
+        round += 1;
+    }
+    let took = begun.elapsed();
+    drop(nodes);
+    ours.kill().unwrap();
+    ours.wait().unwrap();
+    let figures = check(&fixture, &ids).await;
+    println!("kill -9: {kills_of_oxmq} of oxmq, {kills_of_node} of Node in {took:?}, {figures:?}");
+    assert_eq!((figures.completed, figures.failed, figures.unexpected), (jobs, 0, 0));
+    // Each restart beyond the planned retries is owed to a kill, and each kill costs at most a worker's slots.
+    let kills = usize::try_from(kills_of_node + kills_of_oxmq).unwrap();
+    assert!(figures.restarts <= jobs / 10 + kills * 20, "{figures:?}");
+}
+
+async fn start_oxmq(url: &str, prefix: &str) -> Child {
+    let (url, prefix) = (url.to_owned(), prefix.to_owned());
+    let start = move || {
+        let mut child = spawn(&url, &prefix);
+        wait_for(&mut child);
+        child
+    };
+    tokio::task::spawn_blocking(start).await.unwrap()
 }
