@@ -272,8 +272,8 @@ fn without_names(word: &str) -> Result<String, String> {
         match rest.get(..3).filter(|name| name.bytes().all(|byte| byte.is_ascii_alphabetic())) {
             Some(name) => {
                 let is = |known: &&str| name.eq_ignore_ascii_case(known);
-                let month = MONTHS.iter().position(|known| is(&known)).map(|at| at + 1);
-                let number = month.or_else(|| WEEKDAYS.iter().position(|known| is(&known)));
+                let month = MONTHS.iter().position(is).map(|at| at + 1);
+                let number = month.or_else(|| WEEKDAYS.iter().position(is));
                 numbers.push_str(&number.ok_or_else(|| format!("'{name}' is not known"))?.to_string());
                 rest = &rest[3..];
             }
@@ -350,5 +350,34 @@ impl Random {
         let mut mixed = (self.0 ^ (self.0 >> 15)).wrapping_mul(self.0 | 1);
         mixed ^= mixed.wrapping_add((mixed ^ (mixed >> 7)).wrapping_mul(mixed | 61));
         f64::from(mixed ^ (mixed >> 14)) / 4_294_967_296.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// That they are the values of cron-parser is shown with Node.
+    #[test]
+    fn a_seed_fixes_what_h_stands_for() {
+        let first = |pattern: &str, seed| Cron::parse(pattern, Some(seed)).unwrap().next_after(0, &utc()).unwrap();
+        for pattern in ["H H * * *", "H H(1-3) H * *", "H/15 * * * *", "H H * * H"] {
+            assert_eq!(first(pattern, "a"), first(pattern, "a"), "{pattern}");
+        }
+        assert_ne!(first("H H H * * *", "a"), first("H H H * * *", "b"));
+    }
+
+    #[test]
+    fn zones_are_read_as_by_node() {
+        for good in ["utc", "UTC+5:45", "europe/berlin", "local", "utc-3"] {
+            assert!(Zone::parse(Some(good)).is_ok(), "{good}");
+        }
+        for bad in ["", "Z", "+02:00", "GMT+2", "Nowhere", "UTC ", "utc+x"] {
+            assert!(Zone::parse(Some(bad)).is_err(), "{bad}");
+        }
+    }
+
+    fn utc() -> Zone {
+        Zone::parse(Some("UTC")).unwrap()
     }
 }

@@ -31,10 +31,10 @@ pub(crate) fn after(key: &str, job: &RawJob, now: u64) -> Result<Next, String> {
     let repeat_text = opts.remove("repeat").map_or("", |repeat| repeat.get());
     let mut repeat = members(repeat_text).map_err(|_| "the job has no options `repeat`".to_owned())?;
     let number = |name: &str| repeat.get(name).copied().and_then(json::number);
-    let text = |name: &str| repeat.get(name).copied().and_then(json::string).filter(|text| !text.is_empty());
+    let text = |name: &str| repeat.get(name).copied().and_then(json::string);
 
     let every = number("every").filter(|every| *every != 0.0);
-    let pattern = text("pattern");
+    let pattern = text("pattern").filter(|pattern| !pattern.is_empty());
     match (&every, &pattern) {
         (Some(_), Some(_)) => return Err("it has both an interval and a pattern".to_owned()),
         (None, None) => return Err("it has neither an interval nor a pattern".to_owned()),
@@ -172,4 +172,111 @@ fn moment(value: &RawValue) -> Option<u64> {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float saturates, and is capped")]
 fn whole(number: f64) -> u64 {
     (number as u64).min(MAX_SAFE)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::wire::options::StoredOptions;
+
+    const NOW: u64 = 1_700_000_000_000;
+
+    fn next(opts: &Value) -> Result<Next, String> {
+        let text = opts.to_string();
+        let options = StoredOptions::parse(&text).unwrap();
+        let job = RawJob::added("repeat:s:1".into(), "n".into(), "{}".into(), text, options, NOW, 0, 0);
+        after("s", &job, NOW)
+    }
+
+    fn run(opts: &Value) -> (Advance, Value) {
+        match next(opts) {
+            Ok(Next::Run(advance)) => {
+                let opts = serde_json::from_str(&advance.opts).unwrap();
+                (*advance, opts)
+            }
+            other => panic!("{opts}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn options_go_on_to_the_next_run() {
+        let opts = json!({
+            "repeat": { "every": 1000, "count": 2, "endDate": "2050-01-01T00:00:00.000Z", "offset": 7, "mine": [1] },
+            "jobId": "x", "delay": 3, "timestamp": 1, "prevMillis": 5, "backoff": 50, "unheard": {"of": 1e3}, "lifo": true,
+            "priority": 2, "de": {"id": "d"}, "nothing": null,
+        });
+        let (advance, opts) = run(&opts);
+        assert_eq!((advance.slot, advance.every, advance.offset), (None, Some(1000.0), Some(7.0)));
+        assert_eq!((advance.priority, advance.lifo, advance.deduplication_id.as_deref()), (2, true, Some("d")));
+        let repeat = json!({ "every": 1000, "count": 3, "endDate": 2_524_608_000_000_u64, "offset": 7, "mine": [1] });
+        let backoff = json!({ "type": "fixed", "delay": 50 });
+        let expected = json!({
+            "repeat": repeat, "timestamp": NOW, "backoff": backoff, "unheard": {"of": 1e3}, "lifo": true, "priority": 2,
+            "de": {"id": "d"}, "attempts": 0, "repeatJobKey": "s",
+        });
+        assert_eq!(opts, expected);
+    }
+
+    #[test]
+    fn limits_and_ends_end_it() {
+        for (repeat, goes_on) in [
+            (json!({ "every": 5, "limit": 3, "count": 2 }), true),
+            (json!({ "every": 5, "limit": 3, "count": 3 }), false),
+            (json!({ "every": 5, "endDate": NOW }), true),
+            (json!({ "every": 5, "endDate": NOW - 1 }), false),
+        ] {
+            assert_eq!(next(&json!({ "repeat": repeat })) != Ok(Next::Ended), goes_on, "{repeat}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_repetition_is_said() {
+        for repeat in [
+            json!(null),
+            json!(5),
+            json!({}),
+            json!({ "every": 0 }),
+            json!({ "every": -5 }),
+            json!({ "every": 5, "pattern": "* * * * *" }),
+            json!({ "pattern": "sat-sun" }),
+            json!({ "pattern": "* * * * *", "tz": "Mars/Base" }),
+        ] {
+            assert!(next(&json!({ "repeat": repeat })).is_err(), "{repeat}");
+        }
+    }
+
+    #[cfg(feature = "cron")]
+    #[test]
+    fn a_pattern_is_due_after_now_the_last_run_and_the_start() {
+        let slot = |extra: Value| {
+            let mut opts = json!({ "repeat": { "pattern": "*/10 * * * * *", "tz": "UTC" } });
+            for (name, value) in extra.as_object().unwrap() {
+                let holder = if name == "prevMillis" { &mut opts } else { &mut opts["repeat"] };
+                holder[name] = value.clone();
+            }
+            run(&opts).0.slot.unwrap() - NOW
+        };
+        assert_eq!(slot(json!({})), 10_000);
+        assert_eq!(slot(json!({ "prevMillis": NOW + 10_000 })), 20_000);
+        assert_eq!(slot(json!({ "startDate": NOW + 30_000 })), 40_000);
+        let opts = json!({ "repeat": { "pattern": "*/10 * * * * *", "tz": "UTC", "endDate": NOW + 9_999 } });
+        assert_eq!(next(&opts), Ok(Next::Ended));
+    }
+
+    #[test]
+    fn old_keys_have_a_shape_of_their_own() {
+        for (key, old) in [
+            ("n:::UTC:* * * * *", true),
+            ("n:id:1700000000000::5000", true),
+            ("a:b:1:d:5", true),
+            ("n::x::5", false),
+            ("n::::", false),
+            ("n:::", false),
+            ("plain", false),
+        ] {
+            assert_eq!(may_be_legacy(key), old, "{key}");
+        }
+    }
 }

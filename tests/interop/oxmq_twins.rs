@@ -30,9 +30,10 @@ fn report(text: &str) {
 }
 
 /// Plays the scenarios that a version shares with 6.7.0, and says what came of them.
-async fn play_all(version: BullMq, at_least: usize) {
+async fn play_all(version: BullMq, at_least: usize, long_way: bool) {
     let server = RedisServer::start();
     let mut twin = beside(version, &server, [0, 1]).await;
+    twin.right.long_way = long_way;
     let all = TABLES.iter().flat_map(|(_, scenarios)| scenarios());
     let (mut agree, mut wrong, mut apart) = (0, Vec::new(), BTreeMap::<_, Vec<_>>::new());
     let (mut helped, mut elsewhere) = (0, 0);
@@ -70,12 +71,17 @@ fn is_helped(op: &Op) -> bool {
 
 #[tokio::test]
 async fn oxmq_does_what_version_6_does() {
-    play_all(BullMq::V6, 340).await;
+    play_all(BullMq::V6, 340, false).await;
+}
+
+#[tokio::test]
+async fn oxmq_does_what_version_6_does_also_in_batches() {
+    play_all(BullMq::V6, 340, true).await;
 }
 
 #[tokio::test]
 async fn oxmq_does_what_version_5_does() {
-    play_all(BullMq::V5, 270).await;
+    play_all(BullMq::V5, 270, true).await;
 }
 
 /// The page for users names every scenario that differs, and no other.
