@@ -788,6 +788,8 @@ fn long_names(stored: &str) -> Json {
             "idof" => "ignoreDependencyOnFailure",
             "rdof" => "removeDependencyOnFailure",
             "kl" => "keepLogs",
+            // Shown beside the options.
+            "repeatJobKey" => continue,
             "tm" | "omc" => {
                 let telemetry = options.entry("telemetry").or_insert_with(|| json!({}));
                 telemetry[if name == "tm" { "metadata" } else { "omitContext" }] = value;
