@@ -80,12 +80,15 @@ impl Bench {
         let rounds = items.div_ceil(batch);
         let mut redis = self.redis.clone();
         redis::cmd("FLUSHDB").exec_async(&mut redis).await?;
+        let mut held = Vec::new();
         if !matches!(op, Op::Add | Op::AddPrioritized | Op::AddDelayed) {
             for _ in 0..(rounds + 1) * batch / 1000 + 1 {
                 self.add("w", "0", "0", 1000).await?;
             }
+            if op != Op::Take {
+                held = self.take(batch, &[]).await?;
+            }
         }
-        let mut held = if matches!(op, Op::Take) { Vec::new() } else { self.take(batch, &[]).await? };
         redis::cmd("CONFIG").arg("RESETSTAT").exec_async(&mut redis).await?;
         for _ in 0..rounds {
             self.round(op, batch, &mut held).await?;

@@ -21,7 +21,7 @@ ARGV    1 now       ms, the caller's clock
 RETURN  {codes, jobs, limited, next, ghosts, ttl}: one code per outcome in order (OK, 1 for "children" with nothing
         pending, or why nothing was changed), then what `take` answers, then the ms for which the limiter still runs
 EVENTS  completed, failed, retries-exhausted, waiting, delayed, waiting-children, active, drained
-USES    codes, queue, settings, wake, rarely, delay, prioritize, promote, release, detach, retain, family,
+USES    codes, queue, settle_one, settings, wake, rarely, delay, prioritize, promote, release, detach, retain, family,
         metrics, dedup_finish, ends, take
 COST    per completed job: HMGET, LREM, HSET, XADD and its share of MGET, DEL, SREM, EXISTS, ZADD;
         per job handed out: HLEN, HMGET, SET, XADD, HSET and its share of RPOP, LPUSH; at most 1,000 of either
@@ -33,7 +33,7 @@ local WIDTH = { completed = 5, failed = 8, retry = 7, delayed = 8, waiting = 3, 
 local starts, jobs, lock_keys, family_keys, total = {}, {}, {}, {}, 0
 local locks, families, went_back
 do
-  local at, n = 9, 0
+  local at, n = done_up_to + 1, 0
   while ARGV[at] do
     local job, kind = base .. ARGV[at + 1], ARGV[at]
     total = total + 1
@@ -55,11 +55,12 @@ do
     call("ZCARD", base .. "failed")
     call("ZCARD", base .. "waiting-children")
   end
-  if want > 0 or settings.max then call("STRLEN", base .. "limiter") end
+  if settings.max or ARGV[6] ~= "" then call("STRLEN", base .. "limiter") end
   if ARGV[8] ~= "" then rarely().read_metrics() end
 end
 
 local codes, unlocked, freed, settled, ended, completed, failed = {}, {}, {}, 0, 0, 0, 0
+if done_up_to > 8 then codes, settled, ended = { OK }, 1, 1 end
 -- Completed and failed jobs, with their scores, that are not recorded yet, and the rule that keeps them.
 local record = { completed = {}, failed = {}, alone = total == 1 }
 

@@ -37,6 +37,7 @@ pub struct ClientBuilder {
     connect: ConnectOptions,
     prefix: String,
     clock: Clock,
+    long_way: bool,
 }
 
 impl ClientBuilder {
@@ -52,6 +53,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Lets scripts serve a single job as they serve a batch of many, which costs them more; for tests of the batches.
+    #[doc(hidden)]
+    pub fn long_way(mut self, on: bool) -> Self {
+        self.long_way = on;
+        self
+    }
+
     /// Connects.
     ///
     /// # Errors
@@ -62,6 +70,9 @@ impl ClientBuilder {
     pub async fn connect(self) -> Result<Client> {
         QueueKeys::new(&self.prefix, "q")?;
         let link = Link::connect(Arc::new(self.connect)).await?;
+        if self.long_way {
+            link.take_long_way();
+        }
         Ok(Client(Arc::new(Inner {
             link,
             prefix: self.prefix,
@@ -85,7 +96,7 @@ impl Client {
 
     /// A client to be, with options.
     pub fn builder(connect: ConnectOptions) -> ClientBuilder {
-        ClientBuilder { connect, prefix: DEFAULT_PREFIX.to_owned(), clock: Clock::system() }
+        ClientBuilder { connect, prefix: DEFAULT_PREFIX.to_owned(), clock: Clock::system(), long_way: false }
     }
 
     /// A queue, with the data of its jobs as `D` and their results as `R`. No round trip.

@@ -15,8 +15,9 @@
 //!
 //! # Features
 //!
-//! All are off by default.
-//!
+//! - `cron` (on by default): without it a worker cannot make the next run of a scheduler with a cron pattern.
+//! - `otel`: trace context in jobs, one trace over Node and Rust.
+//! - `metrics`: figures by way of the `metrics` facade.
 //! - `tls`: `rediss://` addresses, by rustls with the roots of the operating system.
 #![allow(dead_code, reason = "the layers are built from the bottom up")]
 

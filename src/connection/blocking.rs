@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, Value};
 
-use super::dial::{Dialer, Server, within};
+use super::dial::{Dialed, Dialer, Driver, Server, within};
 use super::link::Backoff;
 
 /// How much longer than the server was asked to wait a reply may take, before the connection counts as dead.
@@ -20,33 +20,44 @@ pub(crate) enum Waited {
     Broken(RedisError),
 }
 
-/// A connection that only blocks. Dropping it, or the future of a call, ends the wait at once by closing the socket.
+/// A connection that only blocks. Dropping it closes its socket.
 pub(crate) struct BlockingLink {
     dialer: Dialer,
     name: Option<String>,
     live: Option<(MultiplexedConnection, Server)>,
+    /// The socket of `live`, and of a call that was given up.
+    driver: Option<Driver>,
+    /// Since the last reply: a server that takes connections and refuses what they ask for is not stormed either.
+    failed: bool,
     backoff: Backoff,
 }
 
 impl BlockingLink {
     pub(crate) fn new(dialer: Dialer, name: Option<String>) -> Self {
-        Self { dialer, name, live: None, backoff: Backoff::default() }
+        Self { dialer, name, live: None, driver: None, failed: false, backoff: Backoff::default() }
     }
 
     /// The server behind the connection; opens it, with pauses after failures, until there is one.
     pub(crate) async fn ready(&mut self) -> Server {
         loop {
+            if self.driver.as_ref().is_some_and(Driver::has_ended) {
+                self.live = None;
+            }
             if let Some((_, server)) = &self.live {
                 return *server;
             }
+            self.driver = None;
+            if self.failed {
+                self.backoff.pause().await;
+            }
             match self.dialer.dial(self.name.as_deref()).await {
-                Ok(live) => {
-                    self.backoff = Backoff::default();
-                    self.live = Some(live);
+                Ok(Dialed { connection, server, driver }) => {
+                    self.live = Some((connection, server));
+                    self.driver = Some(driver);
                 }
                 Err(error) => {
                     tracing::debug!(%error, "connecting failed");
-                    self.backoff.pause().await;
+                    self.failed = true;
                 }
             }
         }
@@ -55,17 +66,30 @@ impl BlockingLink {
     /// Sends a command that the server answers within `block`; the watchdog gives it a second more.
     pub(crate) async fn send(&mut self, cmd: &Cmd, block: Duration) -> Waited {
         self.ready().await;
+        // While the call runs the connection is nowhere else: a call that is given up leaves none behind.
         let Some((mut connection, server)) = self.live.take() else {
             return Waited::Reply(Value::Nil);
         };
-        // While the call runs the connection is nowhere else: a future that is dropped closes the socket.
-        match within(block + GRACE, connection.send_packed_command(cmd)).await {
-            Ok(Value::ServerError(error)) => Waited::Broken(error.into()),
+        let error = match within(block + GRACE, connection.send_packed_command(cmd)).await {
+            Ok(Value::ServerError(error)) => error.into(),
             Ok(value) => {
                 self.live = Some((connection, server));
-                Waited::Reply(value)
+                self.failed = false;
+                self.backoff = Backoff::default();
+                return Waited::Reply(value);
             }
-            Err(error) => Waited::Broken(error),
+            Err(error) => error,
+        };
+        self.failed = true;
+        Waited::Broken(error)
+    }
+
+    /// Closes the socket and returns when it is closed: what the server sends on it from then on nobody receives. The
+    /// next call opens another one.
+    pub(crate) async fn close(&mut self) {
+        self.live = None;
+        if let Some(driver) = self.driver.take() {
+            driver.close().await;
         }
     }
 }

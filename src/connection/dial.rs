@@ -38,6 +38,41 @@ impl Server {
     }
 }
 
+/// A connection, what answers it, and the task that moves its bytes.
+pub(crate) struct Dialed {
+    pub(crate) connection: MultiplexedConnection,
+    pub(crate) server: Server,
+    pub(crate) driver: Driver,
+}
+
+/// The task that moves the bytes of one connection; dropping it closes the socket.
+pub(crate) struct Driver(Option<tokio::task::JoinHandle<()>>);
+
+impl Driver {
+    /// Whether the connection has ended: what is sent from now on does not arrive.
+    ///
+    /// Never true for TLS, where the driver of the driver is out of sight.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.as_ref().is_some_and(tokio::task::JoinHandle::is_finished)
+    }
+
+    /// Closes the socket, and returns when it is closed.
+    pub(crate) async fn close(mut self) {
+        if let Some(task) = self.0.take() {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
 /// Opens connections; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Dialer {
@@ -72,23 +107,39 @@ impl Dialer {
     }
 
     /// A new connection, ready for use, under `name` if one is given.
-    pub(crate) async fn dial(
-        &self,
-        name: Option<&str>,
-    ) -> std::result::Result<(MultiplexedConnection, Server), RedisError> {
-        let timeout = self.options.connect_timeout;
-        // Deadlines are ours: the driver's own would end a wait, but not the silent connection behind it.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(None);
+    pub(crate) async fn dial(&self, name: Option<&str>) -> std::result::Result<Dialed, RedisError> {
         let opening = async {
-            let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+            let (mut connection, driver) = self.open().await?;
             let server = greet(&mut connection).await?;
             if let Some(name) = name {
                 // A name that the server does not take costs visibility in `getWorkers`, nothing else.
                 let _ = connection.send_packed_command(Cmd::new().arg("CLIENT").arg("SETNAME").arg(name)).await;
             }
-            Ok((connection, server))
+            Ok(Dialed { connection, server, driver })
         };
-        within(timeout, opening).await
+        within(self.options.connect_timeout, opening).await
+    }
+
+    /// Opens the socket ourselves where we can: whoever drives a connection knows when it has ended.
+    async fn open(&self) -> std::result::Result<(MultiplexedConnection, Driver), RedisError> {
+        // Deadlines are ours: the driver's own would end a wait, but not the silent connection behind it.
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let login = self.client.get_connection_info().redis_settings();
+        match &self.options.address {
+            Address::Tcp(host, port) => {
+                let socket = tokio::net::TcpStream::connect((host.as_str(), *port)).await?;
+                socket.set_nodelay(true)?;
+                let (connection, driver) = MultiplexedConnection::new_with_config(login, socket, config).await?;
+                Ok((connection, Driver(Some(tokio::spawn(driver)))))
+            }
+            #[cfg(unix)]
+            Address::Unix(path) => {
+                let socket = tokio::net::UnixStream::connect(path).await?;
+                let (connection, driver) = MultiplexedConnection::new_with_config(login, socket, config).await?;
+                Ok((connection, Driver(Some(tokio::spawn(driver)))))
+            }
+            _ => Ok((self.client.get_multiplexed_async_connection_with_config(&config).await?, Driver(None))),
+        }
     }
 }
 
@@ -103,21 +154,35 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// Asks for the version by `HELLO`, which needs no right that a restricted user may lack.
+/// Asks for the version by `HELLO`, which needs no right that a restricted user usually lacks.
 async fn greet(connection: &mut MultiplexedConnection) -> std::result::Result<Server, RedisError> {
-    let unknown = Server { version: None, is_redis: false };
     let reply = match connection.send_packed_command(Cmd::new().arg("HELLO")).await {
-        Ok(reply) => reply,
-        Err(error) if error.code() == Some("NOAUTH") || error.is_io_error() => return Err(error),
-        Err(_) => return Ok(unknown),
+        Ok(Value::ServerError(error)) => Err(RedisError::from(error)),
+        other => other,
     };
-    let server = describe(&reply).unwrap_or(unknown);
+    let server = match reply {
+        Ok(reply) => describe(&reply).ok_or_else(|| RedisError::from((ErrorKind::Parse, "this is no Redis server")))?,
+        // The server speaks, but not to this user about this.
+        Err(error) if matches!(error.code(), Some("NOPERM" | "ERR")) => return try_flags(connection).await,
+        Err(error) => return Err(error),
+    };
     if server.is_too_old() {
         let (major, minor, patch) = server.version.unwrap_or_default();
         let found = format!("{major}.{minor}.{patch}");
         return Err(RedisError::from((ErrorKind::InvalidClientConfig, TOO_OLD, found)));
     }
     Ok(server)
+}
+
+/// Finds out by trying whether scripts may carry flags; whether a full server can be drained depends on it.
+async fn try_flags(connection: &mut MultiplexedConnection) -> std::result::Result<Server, RedisError> {
+    let trial = Cmd::new().arg("EVAL").arg("#!lua flags=allow-oom\nreturn 1").arg(0).to_owned();
+    match connection.send_packed_command(&trial).await {
+        Ok(Value::Int(1)) => Ok(Server { version: Some((7, 0, 0)), is_redis: true }),
+        Ok(_) => Ok(Server { version: None, is_redis: false }),
+        Err(error) if error.code().is_some() => Ok(Server { version: None, is_redis: false }),
+        Err(error) => Err(error),
+    }
 }
 
 /// How [`greet`] marks a server that is too old.
@@ -136,6 +201,9 @@ fn describe(reply: &Value) -> Option<Server> {
         Value::Map(items) => items.iter().filter_map(|(name, value)| Some((text(name)?, text(value)))).collect(),
         _ => return None,
     };
+    if pairs.iter().all(|(name, _)| name != "version") {
+        return None;
+    }
     let of = |name: &str| pairs.iter().find(|(found, _)| found == name).and_then(|(_, value)| value.clone());
     let mut parts = of("version").unwrap_or_default().split('.').map(str::parse).collect::<Vec<_>>().into_iter();
     let mut next = || parts.next().and_then(std::result::Result::ok);

@@ -1,6 +1,6 @@
 //! What a failed call may have done to the server.
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, RedisError};
 
 use crate::error::{BoxError, Error};
 
@@ -20,20 +20,17 @@ pub(crate) enum Failure {
 impl Failure {
     /// Sorts an error that came back from a command that was sent.
     pub(crate) fn of(error: RedisError) -> Self {
-        if error.code() == Some("OOM") || is_oom_in_script(&error) {
-            return Self::OutOfMemory;
+        let known = |code: Option<&str>| match code? {
+            "OOM" => Some(Self::OutOfMemory),
+            "LOADING" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "READONLY" | "BUSY" | "MISCONF" | "NOREPLICAS"
+            | "UNBLOCKED" => Some(Self::NotApplied(error.clone())),
+            _ => None,
+        };
+        // Before version 7, what stops a script at its first write stands within the error's text.
+        if let Some(failure) = known(error.code()).or_else(|| known(inner_code(&error))) {
+            return failure;
         }
         match error.kind() {
-            ErrorKind::Server(
-                ServerErrorKind::BusyLoading
-                | ServerErrorKind::TryAgain
-                | ServerErrorKind::ClusterDown
-                | ServerErrorKind::MasterDown
-                | ServerErrorKind::ReadOnly,
-            ) => Self::NotApplied(error),
-            ErrorKind::Extension if matches!(error.code(), Some("BUSY" | "MISCONF" | "NOREPLICAS" | "UNBLOCKED")) => {
-                Self::NotApplied(error)
-            }
             ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::InvalidClientConfig => Self::Server(error),
             _ => Self::Unknown(error),
         }
@@ -44,7 +41,7 @@ impl Failure {
         match self {
             Self::Unknown(_) => true,
             Self::NotApplied(error) => {
-                error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) || error.code() == Some("UNBLOCKED")
+                [error.code(), inner_code(error)].iter().any(|code| matches!(code, Some("READONLY" | "UNBLOCKED")))
             }
             Self::OutOfMemory | Self::Server(_) => false,
         }
@@ -60,12 +57,38 @@ impl Failure {
     }
 }
 
-/// A script that runs into the limit half-way answers with a text of its own.
-fn is_oom_in_script(error: &RedisError) -> bool {
-    error.detail().is_some_and(|text| text.starts_with("OOM ") || text.contains("-OOM "))
+/// The code of the command that failed within a script: `… @user_script: 12: -OOM command not allowed …`.
+fn inner_code(error: &RedisError) -> Option<&str> {
+    let text = error.detail()?;
+    let (code, _) = text.split_once(": -").map_or(text, |(_, inner)| inner).split_once(' ')?;
+    Some(code)
 }
 
 /// The text of a driver's error; its own types never hold credentials, but its next version is not ours.
 pub(crate) fn without_secrets(error: &RedisError) -> BoxError {
     error.to_string().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::ServerErrorKind;
+
+    use super::*;
+
+    fn sorted(kind: ServerErrorKind, detail: &str) -> Failure {
+        Failure::of(RedisError::from((ErrorKind::Server(kind), "An error was signalled", detail.to_owned())))
+    }
+
+    #[test]
+    fn what_stops_a_script_at_its_first_write_was_not_applied() {
+        let err = ServerErrorKind::ResponseError;
+        let old = "Error running script (call to f_12): @user_script:9: @user_script: 9: -OOM command not allowed when";
+        assert!(matches!(sorted(err, old), Failure::OutOfMemory));
+        let old = "Error running script (call to f_12): @user_script:9: @user_script: 9: -READONLY You can't write";
+        let failure = sorted(err, old);
+        assert!(matches!(failure, Failure::NotApplied(_)) && failure.spoils_connection());
+        assert!(matches!(sorted(ServerErrorKind::ReadOnly, "You can't"), Failure::NotApplied(_)));
+        assert!(matches!(sorted(err, "user_script:9: attempt to index a nil value"), Failure::Server(_)));
+        assert!(matches!(Failure::of(RedisError::from((ErrorKind::Io, "x"))), Failure::Unknown(_)));
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, RedisError, Value};
 
-use super::dial::{Dialer, Server, TOO_OLD};
+use super::dial::{Dialed, Dialer, Driver, Server, TOO_OLD};
 use super::failure::{Failure, without_secrets};
 use super::options::ConnectOptions;
 use crate::clock::millis;
@@ -23,12 +23,19 @@ struct Inner {
     dialer: Dialer,
     /// The live connection and its number. Written by whoever dials, under `dialing`; emptied by the first call that
     /// finds it broken, which compares the number so as not to drop a newer one.
-    current: RwLock<Option<(u64, MultiplexedConnection)>>,
+    current: RwLock<Option<Arc<Live>>>,
     /// Held while one task dials, so that a thousand waiting calls open one socket; counts the connections.
     dialing: tokio::sync::Mutex<Dialing>,
     flags: AtomicU8,
     /// The deadline of a command in ms.
     timeout: AtomicU64,
+}
+
+/// A connection in use. Calls on their way hold it too, so that they may end after it was given up for new ones.
+struct Live {
+    number: u64,
+    connection: MultiplexedConnection,
+    driver: Driver,
 }
 
 #[derive(Default)]
@@ -40,6 +47,7 @@ struct Dialing {
 }
 
 const KNOWS_FLAGS: u8 = 1;
+const TAKES_LONG_WAY: u8 = 2;
 
 impl Link {
     /// Connects. Waits for the server only if the options say so.
@@ -48,7 +56,7 @@ impl Link {
         loop {
             match link.connection().await {
                 Ok(_) => return Ok(link),
-                Err(error) if link.options().wait_for_server && error.kind() != ErrorKind::InvalidClientConfig => {
+                Err(error) if link.options().wait_for_server && !is_permanent(&error) => {
                     tracing::warn!(error = %without_secrets(&error), "waiting for the server");
                 }
                 Err(error) => return Err(connect_error(&error)),
@@ -92,6 +100,15 @@ impl Link {
         self.0.flags.load(Ordering::Relaxed) & KNOWS_FLAGS != 0
     }
 
+    /// Whether scripts are asked not to treat a single job in a way of its own; for tests that compare both ways.
+    pub(crate) fn takes_long_way(&self) -> bool {
+        self.0.flags.load(Ordering::Relaxed) & TAKES_LONG_WAY != 0
+    }
+
+    pub(crate) fn take_long_way(&self) {
+        self.0.flags.fetch_or(TAKES_LONG_WAY, Ordering::Relaxed);
+    }
+
     /// Changes the deadline of the commands of this link and its clones.
     pub(crate) fn set_command_timeout(&self, timeout: Duration) {
         self.0.timeout.store(millis(timeout), Ordering::Relaxed);
@@ -100,11 +117,12 @@ impl Link {
     /// Sends one command and waits for its reply, both within the deadline of the options.
     pub(crate) async fn send(&self, cmd: &Cmd) -> std::result::Result<Value, Failure> {
         let deadline = tokio::time::Instant::now() + Duration::from_millis(self.0.timeout.load(Ordering::Relaxed));
-        let (number, mut connection) = match tokio::time::timeout_at(deadline, self.wait_for_connection()).await {
+        let live = match tokio::time::timeout_at(deadline, self.wait_for_connection()).await {
             Ok(Ok(live)) => live,
             Ok(Err(error)) => return Err(Failure::NotApplied(error)),
             Err(_) => return Err(Failure::NotApplied(RedisError::from((ErrorKind::Io, "no connection in time")))),
         };
+        let mut connection = live.connection.clone();
         let reply = match tokio::time::timeout_at(deadline, connection.send_packed_command(cmd)).await {
             Ok(Ok(Value::ServerError(error))) => Err(Failure::of(error.into())),
             Ok(Ok(value)) => return Ok(value),
@@ -112,7 +130,7 @@ impl Link {
             Err(_) => Err(Failure::Unknown(RedisError::from((ErrorKind::Io, "no reply in time")))),
         };
         if reply.as_ref().is_err_and(Failure::spoils_connection) {
-            self.discard(number);
+            self.discard(live.number);
         }
         reply
     }
@@ -120,17 +138,19 @@ impl Link {
     /// Drops the connection with this number, if it is still the one in use.
     fn discard(&self, number: u64) {
         let mut current = self.0.current.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if current.as_ref().is_some_and(|(live, _)| *live == number) {
+        if current.as_ref().is_some_and(|live| live.number == number) {
             *current = None;
         }
     }
 
-    fn live(&self) -> Option<(u64, MultiplexedConnection)> {
-        self.0.current.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    /// The connection in use, unless it has ended: what was never sent needs no resolving.
+    fn live(&self) -> Option<Arc<Live>> {
+        let current = self.0.current.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        current.as_ref().filter(|live| !live.driver.has_ended()).cloned()
     }
 
     /// The live connection, or a new one; tries until it has one, unless the server will never do.
-    async fn wait_for_connection(&self) -> std::result::Result<(u64, MultiplexedConnection), RedisError> {
+    async fn wait_for_connection(&self) -> std::result::Result<Arc<Live>, RedisError> {
         loop {
             match self.connection().await {
                 Err(error) if is_permanent(&error) => return Err(error),
@@ -141,7 +161,7 @@ impl Link {
     }
 
     /// The live connection, or one attempt at a new one, no earlier than the pause after the last failure.
-    async fn connection(&self) -> std::result::Result<(u64, MultiplexedConnection), RedisError> {
+    async fn connection(&self) -> std::result::Result<Arc<Live>, RedisError> {
         if let Some(live) = self.live() {
             return Ok(live);
         }
@@ -155,18 +175,23 @@ impl Link {
         // Counted as failed until it has succeeded, so that a caller who gives up does not hurry the next one.
         dialing.failed = Some(tokio::time::Instant::now());
         dialing.pause.grow();
-        let (connection, server) = self.0.dialer.dial(None).await?;
+        let Dialed { connection, server, driver } = self.0.dialer.dial(None).await?;
         dialing.failed = None;
         dialing.pause = Backoff::default();
         dialing.opened += 1;
         self.note(server);
-        let live = (dialing.opened, connection);
-        *self.0.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(live.clone());
+        let number = dialing.opened;
+        let live = Arc::new(Live { number, connection, driver });
+        *self.0.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::clone(&live));
         Ok(live)
     }
 
     fn note(&self, server: Server) {
-        self.0.flags.store(if server.knows_script_flags() { KNOWS_FLAGS } else { 0 }, Ordering::Relaxed);
+        if server.knows_script_flags() {
+            self.0.flags.fetch_or(KNOWS_FLAGS, Ordering::Relaxed);
+        } else {
+            self.0.flags.fetch_and(!KNOWS_FLAGS, Ordering::Relaxed);
+        }
     }
 }
 

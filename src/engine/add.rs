@@ -92,6 +92,8 @@ impl Engine {
         // Which jobs to send, and the answers so far; a job without one is sent again.
         let mut open: Vec<usize> = (0..jobs.len()).collect();
         let mut answers: Vec<Option<Result<Placed>>> = jobs.iter().map(|_| None).collect();
+        // Whether a call was sent that nobody answered: what it may have done, no later failure undoes.
+        let mut was_unknown = false;
         while !open.is_empty() {
             let bytes = open.iter().map(|&i| jobs[i].size()).sum();
             let args = add_jobs::args(open.iter().map(|&i| &jobs[i]), bytes);
@@ -118,10 +120,12 @@ impl Engine {
                         Failure::OutOfMemory | Failure::Server(_) => false,
                     };
                 if !again {
-                    answers[i] = Some(Err(failure.to_error(OP)));
+                    let error = if was_unknown { Error::OutcomeUnknown { op: OP } } else { failure.to_error(OP) };
+                    answers[i] = Some(Err(error));
                 }
                 again
             });
+            was_unknown |= matches!(failure, Failure::Unknown(_));
             if !open.is_empty() {
                 backoff.pause().await;
             }

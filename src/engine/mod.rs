@@ -55,6 +55,7 @@ impl Engine {
     pub(crate) async fn run(&self, script: &Script, args: &Args, repeat: Repeat) -> Result<Value> {
         let deadline = tokio::time::Instant::now() + self.link.options().command_timeout;
         let mut backoff = Backoff::default();
+        let mut was_unknown = false;
         loop {
             let failure = match script.run(&self.link, &self.keys, args).await {
                 Ok(value) => return Ok(value),
@@ -66,8 +67,12 @@ impl Engine {
                 Failure::OutOfMemory | Failure::Server(_) => false,
             };
             if !again || tokio::time::Instant::now() >= deadline {
-                return Err(failure.to_error(script.name));
+                // What an earlier, unanswered call may have done is not undone by this failure.
+                let error =
+                    if was_unknown { Error::OutcomeUnknown { op: script.name } } else { failure.to_error(script.name) };
+                return Err(error);
             }
+            was_unknown |= matches!(failure, Failure::Unknown(_));
             backoff.pause().await;
         }
     }

@@ -1,7 +1,7 @@
 //! Ending attempts and taking jobs, decided also when replies are lost.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Engine;
 use crate::connection::{Backoff, Failure};
@@ -17,6 +17,10 @@ pub(crate) struct Decided {
     pub(crate) suspects: Vec<Arc<str>>,
     /// The token that the jobs are locked with.
     pub(crate) token: Arc<str>,
+    /// When the request was sent that locked the jobs. Earlier ones may have failed for hours.
+    pub(crate) sent: Instant,
+    /// Whether a reply says what is left in the queue; false where the outcome was pieced together.
+    pub(crate) is_answered: bool,
 }
 
 impl Engine {
@@ -37,20 +41,24 @@ impl Engine {
         let mut suspects = Vec::new();
         loop {
             ask.token = token();
+            let sent = Instant::now();
             let args = settle::args(self.clock.now_ms(), ask, outcomes);
             match settle::SCRIPT.run(&self.link, &self.keys, &args).await {
                 Ok(value) => {
                     let settled = settle::reply(value).filter(|settled| settled.codes.len() == outcomes.len());
-                    let settled = settled.ok_or(Error::Reply { op: "settle" })?;
-                    return Ok(Decided { settled, suspects, token: ask.token.clone() });
+                    let mut settled = settled.ok_or(Error::Reply { op: "settle" })?;
+                    if !suspects.is_empty() {
+                        self.forgive(&mut settled, outcomes).await?;
+                    }
+                    return Ok(Decided { settled, suspects, token: ask.token.clone(), sent, is_answered: true });
                 }
                 Err(failure @ Failure::Server(_)) => return Err(failure.to_error("settle")),
                 Err(Failure::NotApplied(_) | Failure::OutOfMemory) => {}
                 Err(Failure::Unknown(error)) => {
                     tracing::debug!(queue = ?self.keys, %error, "the reply was lost, looking what was done");
                     suspects.push(ask.token.clone());
-                    if let Some(settled) = self.resolve(ask, outcomes).await? {
-                        return Ok(Decided { settled, suspects, token: ask.token.clone() });
+                    if let Some((settled, sent)) = self.resolve(ask, outcomes).await? {
+                        return Ok(Decided { settled, suspects, token: ask.token.clone(), sent, is_answered: false });
                     }
                 }
             }
@@ -58,11 +66,14 @@ impl Engine {
         }
     }
 
-    /// Finds out whether a call whose reply was lost was carried out; `None` if it was not. A call is one atomic step,
-    /// so one trace of it proves the whole.
-    async fn resolve(&self, ask: &Ask, outcomes: &[Outcome]) -> Result<Option<Settled>> {
+    /// Finds out whether a call whose reply was lost was carried out; `None` if it was not, or not yet. A call is one
+    /// atomic step, so one trace of it proves the whole.
+    async fn resolve(&self, ask: &Ask, outcomes: &[Outcome]) -> Result<Option<(Settled, Instant)>> {
+        // Jobs first: should the call be carried out between the two looks, the second one sees it, and the jobs are
+        // found when the token is looked for again.
+        let (jobs, sent) =
+            if ask.want > 0 { self.adopt(&ask.token, ask.lock_ms, &[]).await? } else { (Vec::new(), Instant::now()) };
         let traces = if outcomes.is_empty() { Vec::new() } else { self.trace(outcomes).await? };
-        let jobs = if ask.want > 0 { self.adopt(&ask.token, ask.lock_ms, &[]).await? } else { Vec::new() };
         if jobs.is_empty() && !traces.contains(&Traced::Applied) {
             return Ok(None);
         }
@@ -72,20 +83,38 @@ impl Engine {
             // The call was carried out and left this one alone; the caller settles it again to learn why.
             Traced::NotApplied => Err(Reason::Unknown(0)),
         });
-        Ok(Some(Settled { codes: codes.collect(), jobs, ..Settled::default() }))
+        Ok(Some((Settled { codes: codes.collect(), jobs, ..Settled::default() }, sent)))
+    }
+
+    /// An earlier request whose reply was lost may have been carried out after we had looked, just before this one: then
+    /// this one is refused what that one has done.
+    async fn forgive(&self, settled: &mut Settled, outcomes: &[Outcome]) -> Result<()> {
+        let is_late = |code: &Result<i64, Reason>| {
+            use Reason::{LockMismatch, MissingJob, MissingLock, NotInState};
+            matches!(code, Err(LockMismatch | MissingJob | MissingLock | NotInState))
+        };
+        if settled.codes.iter().any(is_late) {
+            let traces = self.trace(outcomes).await?;
+            for (code, traced) in settled.codes.iter_mut().zip(traces) {
+                if is_late(code) && traced == Traced::Applied {
+                    *code = Ok(0);
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn trace(&self, outcomes: &[Outcome]) -> Result<Vec<Traced>> {
         let args = settle::trace_args(outcomes);
-        let value = self.insist(&settle::TRACE, &args).await?;
+        let (value, _) = self.insist(&settle::TRACE, &args).await?;
         settle::trace_reply(value).filter(|traces| traces.len() == outcomes.len()).ok_or(Error::Reply { op: "settle" })
     }
 
-    /// The jobs that are locked with this token, without those that the caller knows.
-    pub(crate) async fn adopt(&self, token: &str, lock_ms: u64, known: &[String]) -> Result<Vec<Handed>> {
+    /// The jobs that are locked with this token, without those that the caller knows, and since when their locks live.
+    pub(crate) async fn adopt(&self, token: &str, lock_ms: u64, known: &[String]) -> Result<(Vec<Handed>, Instant)> {
         let args = settle::adopt_args(token, lock_ms, known.iter());
-        let value = self.insist(&settle::ADOPT, &args).await?;
-        settle::handed(value).ok_or(Error::Reply { op: "adopt_jobs" })
+        let (value, sent) = self.insist(&settle::ADOPT, &args).await?;
+        Ok((settle::handed(value).ok_or(Error::Reply { op: "adopt_jobs" })?, sent))
     }
 
     /// Runs a script that may be repeated, for as long as it takes.
@@ -93,11 +122,12 @@ impl Engine {
         &self,
         script: &crate::script::Script,
         args: &crate::script::Args,
-    ) -> Result<redis::Value> {
+    ) -> Result<(redis::Value, Instant)> {
         let mut backoff = Backoff::default();
         loop {
+            let sent = Instant::now();
             match script.run(&self.link, &self.keys, args).await {
-                Ok(value) => return Ok(value),
+                Ok(value) => return Ok((value, sent)),
                 Err(failure @ Failure::Server(_)) => return Err(failure.to_error(script.name)),
                 Err(_) => backoff.pause().await,
             }

@@ -6,7 +6,7 @@ use super::{Args, Script, script};
 use crate::error::Reason;
 
 pub(crate) static SCRIPT: Script = script!("add_jobs", Produces, uses: [
-    "codes", "outcomes", "queue", "settings", "wake", "rarely", "delay", "prioritize", "release", "detach", "attach",
+    "codes", "outcomes", "queue", "add_one", "settings", "wake", "rarely", "delay", "prioritize", "release", "detach", "attach",
     "dedup", "linked",
 ]);
 

@@ -75,19 +75,26 @@ impl Script {
     /// Runs the script once: by its digest, and with its text where the server does not know the digest.
     pub(crate) async fn run(&self, link: &Link, keys: &QueueKeys, args: &Args) -> Result<Value, Failure> {
         let loaded = self.loaded(self.consumes && link.allows_oom());
-        match link.send(&command("EVALSHA", &loaded.sha, keys, args)).await {
+        let long_way = link.takes_long_way();
+        match link.send(&command("EVALSHA", &loaded.sha, keys, args, long_way)).await {
             Err(Failure::Server(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                link.send(&command("EVAL", &loaded.text, keys, args)).await
+                link.send(&command("EVAL", &loaded.text, keys, args, long_way)).await
             }
             other => other,
         }
     }
 }
 
-fn command(verb: &str, script: &str, keys: &QueueKeys, args: &Args) -> Cmd {
+/// `long_way` passes the key twice, which asks a script not to take the short way of a single job.
+fn command(verb: &str, script: &str, keys: &QueueKeys, args: &Args, long_way: bool) -> Cmd {
     let size = script.len() + keys.base().len() + args.bytes.len() + 64;
     let mut cmd = Cmd::with_capacity(args.ends.len() + 4, size);
-    cmd.arg(verb).arg(script).arg(1).arg(keys.base());
+    cmd.arg(verb).arg(script);
+    if long_way {
+        cmd.arg(2).arg(keys.base()).arg(keys.base());
+    } else {
+        cmd.arg(1).arg(keys.base());
+    }
     let mut from = 0;
     for &to in &args.ends {
         cmd.arg(&args.bytes[from..to]);

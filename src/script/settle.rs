@@ -11,7 +11,7 @@ use crate::error::Reason;
 use crate::options::WorkerOptions;
 
 pub(crate) static SCRIPT: Script = script!("settle", Consumes, uses: [
-    "codes", "queue", "settings", "wake", "rarely", "delay", "prioritize", "promote", "release", "detach",
+    "codes", "queue", "settle_one", "settings", "wake", "rarely", "delay", "prioritize", "promote", "release", "detach",
     "retain", "family", "metrics", "dedup_finish", "ends", "take",
 ]);
 pub(crate) static ADOPT: Script = script!("adopt_jobs", Consumes, uses: ["codes", "queue"]);
@@ -230,9 +230,14 @@ pub(crate) enum Traced {
 }
 
 pub(crate) fn trace_args(outcomes: &[Outcome]) -> Args {
-    let mut args = Args::with_capacity(outcomes.len() * 3, outcomes.len() * 96);
+    let mut args = Args::with_capacity(outcomes.len() * 4, outcomes.len() * 96);
     for outcome in outcomes {
         args.text(outcome.id.as_ref()).text(outcome.token.as_ref()).number(outcome.start);
+        args.text(match outcome.end {
+            End::Completed { .. } => "completed",
+            End::Failed { .. } => "failed",
+            End::Retry { .. } | End::Delayed { .. } | End::Waiting | End::Children { .. } => "",
+        });
     }
     args
 }

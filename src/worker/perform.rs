@@ -27,60 +27,67 @@ pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
     /// True if the job goes back because the worker closes.
     pub(crate) handed_back: bool,
+    /// Set if the job asked its queue for patience.
+    pub(crate) pause: Option<Duration>,
+    /// How often the server has refused the call that carried nothing but this.
+    pub(crate) refusals: u32,
     pub(crate) attempt: Arc<Attempt>,
 }
 
-/// Runs one attempt and sends its end. If the task is dropped or aborted on the way, the job is handed back.
-pub(crate) async fn perform(
+/// Runs one attempt and sends its end. If the task is dropped or aborted on the way, even before it began, the job is
+/// handed back.
+pub(crate) fn perform(
     worker: Arc<Inner>,
     handed: Handed,
     attempt: Arc<Attempt>,
     slot: usize,
     ended: mpsc::UnboundedSender<Ended>,
-) {
+) -> impl Future<Output = ()> + Send {
     let mut unfinished = Unfinished { slot, start: 0, attempt: Some(Arc::clone(&attempt)), ended };
-    let Handed { id, name, data, opts, timestamp, delay, priority, rest } = handed;
-    let decoded = RawJob::from_parts(id, name, data, opts, &timestamp, &delay, &priority, rest);
-    let verdict = match decoded {
-        Ok(mut raw) => {
-            // The job comes as it was before this start.
-            raw.attempts_started += 1;
-            raw.processed_on = i64::try_from(worker.queue.engine().clock.now_ms()).ok();
-            unfinished.start = raw.attempts_started;
-            if let Some(key) = raw.repeat_job_key()
-                && !schedule_next(&worker, key, &raw, &attempt).await
-            {
-                return;
+    async move {
+        let Handed { id, name, data, opts, timestamp, delay, priority, rest } = handed;
+        let decoded = RawJob::from_parts(id, name, data, opts, &timestamp, &delay, &priority, rest);
+        let verdict = match decoded {
+            Ok(mut raw) => {
+                // The job comes as it was before this start.
+                raw.attempts_started += 1;
+                raw.processed_on = i64::try_from(worker.queue.engine().clock.now_ms()).ok();
+                unfinished.start = raw.attempts_started;
+                if let Some(key) = raw.repeat_job_key()
+                    && !schedule_next(&worker, key, &raw, &attempt).await
+                {
+                    return;
+                }
+                let ready = raw.timestamp.map(|at| at.saturating_add(delay_ms(&raw)));
+                if raw.attempts_started == 1 {
+                    worker.figures.waited_from(ready, raw.processed_on);
+                }
+                let queue = worker.queue.engine().keys.queue();
+                let span = telemetry::process(queue, worker.options.name.as_deref(), worker.tokens.worker(), &raw);
+                let wants_trace = !raw.options.omit_context;
+                let watch = Stopwatch::start();
+                let mut verdict = attempt_job(&worker, raw, &attempt).instrument(span.clone()).await;
+                worker.figures.ran(&watch);
+                if !span.is_disabled() {
+                    conclude(&span, &mut verdict.end, wants_trace);
+                }
+                verdict
             }
-            let ready = raw.timestamp.map(|at| at.saturating_add(delay_ms(&raw)));
-            if raw.attempts_started == 1 {
-                worker.figures.waited_from(ready, raw.processed_on);
+            Err(undecodable) => {
+                let raw = &undecodable.partial;
+                unfinished.start = raw.attempts_started + 1;
+                if undecodable.kind == UndecodableKind::Ghost {
+                    worker.events.emit(|| WorkerEvent::Ghost { job_id: raw.id.clone() });
+                }
+                let problem = format!("the job cannot be read: field {}: {}", undecodable.field, undecodable.problem);
+                fail(raw, &BoxError::from(problem), true, &worker.options)
             }
-            let queue = worker.queue.engine().keys.queue();
-            let span = telemetry::process(queue, worker.options.name.as_deref(), worker.tokens.worker(), &raw);
-            let wants_trace = !raw.options.omit_context;
-            let watch = Stopwatch::start();
-            let mut verdict = attempt_job(&worker, raw, &attempt).instrument(span.clone()).await;
-            worker.figures.ran(&watch);
-            if !span.is_disabled() {
-                conclude(&span, &mut verdict.end, wants_trace);
-            }
-            verdict
+        };
+        if let Some(complaint) = verdict.complaint {
+            worker.events.error(Error::InvalidOption { option: "backoff_strategy", problem: complaint });
         }
-        Err(undecodable) => {
-            let raw = &undecodable.partial;
-            unfinished.start = raw.attempts_started + 1;
-            if undecodable.kind == UndecodableKind::Ghost {
-                worker.events.emit(|| WorkerEvent::Ghost { job_id: raw.id.clone() });
-            }
-            let problem = format!("the job cannot be read: field {}: {}", undecodable.field, undecodable.problem);
-            fail(raw, &BoxError::from(problem), true, &worker.options)
-        }
-    };
-    if let Some(complaint) = verdict.complaint {
-        worker.events.error(Error::InvalidOption { option: "backoff_strategy", problem: complaint });
+        unfinished.finish(verdict.end, verdict.rate_limit);
     }
-    unfinished.finish(verdict.end);
 }
 
 /// The delay that a job was added with, in ms; its own field is 0 once it has passed.
@@ -139,17 +146,26 @@ async fn attempt_job(worker: &Arc<Inner>, raw: RawJob, attempt: &Arc<Attempt>) -
     let core =
         Arc::new(JobCore { queue: Arc::clone(&worker.queue), raw, attempt: Some(Arc::clone(attempt)), options: None });
     let processor = Arc::clone(&worker.processor.0);
-    let running = {
-        let core = Arc::clone(&core);
-        // The call itself is inside: a processor may panic before it has returned a future.
-        AssertUnwindSafe(async move { processor.call(core).await }).catch_unwind()
+    let deciding = async {
+        let running = {
+            let core = Arc::clone(&core);
+            // The call itself is inside: a processor may panic before it has returned a future.
+            AssertUnwindSafe(async move { processor.call(core).await }).catch_unwind()
+        };
+        let result = match limit {
+            None => running.await,
+            Some(limit) => within(running, limit, worker.options.cancel_grace, attempt).await,
+        };
+        let result = result.unwrap_or_else(|panic| Err(Halt::failed(panic_text(panic))));
+        // The error is the user's, and asked for its text in here.
+        verdict::decide(&core.raw, result, &worker.options)
     };
-    let result = match limit {
-        None => running.await,
-        Some(limit) => within(running, limit, worker.options.cancel_grace, attempt).await,
-    };
-    let result = result.unwrap_or_else(|panic| Err(Halt::failed(panic_text(panic.as_ref()))));
-    let verdict = verdict::decide(&core.raw, result, &worker.options);
+    // What is left of a processor may panic as it is dropped after its time, and an error as it is asked for its text.
+    let decided = AssertUnwindSafe(deciding).catch_unwind().await;
+    let verdict = decided.unwrap_or_else(|panic| {
+        let error = BoxError::from(panic_text(panic));
+        fail(&core.raw, &error, false, &worker.options)
+    });
     if let Some(pause) = verdict.rate_limit
         && let Err(error) = worker.queue.engine().rate_limit(millis(pause).max(1)).await
     {
@@ -178,9 +194,14 @@ async fn within<T>(
     }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+fn panic_text(panic: Box<dyn std::any::Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panicked: {}", text.unwrap_or("a payload that is no text"))
+    let text = format!("panicked: {}", text.unwrap_or("a payload that is no text"));
+    // Dropping it is the user's code once more.
+    if let Err(again) = std::panic::catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
+    }
+    text
 }
 
 /// An attempt whose end was not sent yet.
@@ -193,25 +214,27 @@ struct Unfinished {
 }
 
 impl Unfinished {
-    fn finish(mut self, end: End) {
-        self.send(end, false);
+    fn finish(mut self, end: End, pause: Option<Duration>) {
+        if let Some(attempt) = self.attempt.take() {
+            self.send(Ended { pause, ..ended(attempt, self.slot, self.start, end, false) });
+        }
     }
 
-    fn send(&mut self, end: End, handed_back: bool) {
-        if let Some(attempt) = self.attempt.take() {
-            // Nobody listens when the loop has given the worker up; then the lock runs out.
-            let _ = self.ended.send(ended(attempt, self.slot, self.start, end, handed_back));
-        }
+    fn send(&self, end: Ended) {
+        // Nobody listens when the loop has given the worker up; then the lock runs out.
+        let _ = self.ended.send(end);
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        self.send(End::Waiting, true);
+        if let Some(attempt) = self.attempt.take() {
+            self.send(ended(attempt, self.slot, self.start, End::Waiting, true));
+        }
     }
 }
 
 pub(crate) fn ended(attempt: Arc<Attempt>, slot: usize, start: u32, end: End, handed_back: bool) -> Ended {
     let outcome = Outcome { id: Arc::clone(attempt.id()), token: Arc::clone(attempt.token()), start, end };
-    Ended { slot, outcome, handed_back, attempt }
+    Ended { slot, outcome, handed_back, pause: None, refusals: 0, attempt }
 }

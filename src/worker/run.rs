@@ -11,7 +11,7 @@
 //! - *cancelling*: told all jobs to stop; after the grace their tasks are ended and the jobs handed back.
 //!   All settled → closed; a second deadline → closed, with what is left given up.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -46,6 +46,13 @@ const LONGEST_DELAY_WAIT: Duration = Duration::from_secs(10);
 /// The pause after the server refused a call as such.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(1);
 
+/// How often an outcome is sent alone before it is given up: what is wrong may be mended meanwhile.
+const MOST_REFUSALS: u32 = 5;
+
+/// When to look again for jobs that a lost request may hand out late: a server that was only slow does so at once, a
+/// network that was down when its kernel tries again.
+const LOOKS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(20)];
+
 /// What the handle asks of the loop.
 pub(crate) enum Command {
     Pause(oneshot::Sender<()>),
@@ -70,7 +77,6 @@ enum Mode {
 struct Answered {
     ended: Vec<Ended>,
     want: usize,
-    sent: Instant,
     answer: crate::error::Result<Decided>,
 }
 
@@ -169,6 +175,13 @@ impl Loop {
             if self.pending.is_empty() && !fetches {
                 break;
             }
+            if self.one_by_one {
+                // One at a time, and none in the pause after a refusal.
+                if self.calls.is_empty() && self.not_before.is_none() {
+                    self.call(0);
+                }
+                break;
+            }
             // A second call only for a fair share of the slots: small batches cost Redis more than they gain.
             if !self.calls.is_empty() {
                 let share = self.worker.concurrency.load(Ordering::Relaxed).div_ceil(4).min(CALL_JOBS);
@@ -229,29 +242,32 @@ impl Loop {
     }
 
     fn answered(&mut self, answered: Answered) {
-        let Answered { ended, want, sent, answer } = answered;
+        let Answered { ended, want, answer } = answered;
         self.asked -= want;
-        let Decided { settled, suspects, token } = match answer {
+        let Decided { settled, suspects, token, sent, is_answered } = match answer {
             Ok(decided) => decided,
-            Err(error) => return self.refused(ended, error),
+            Err(error) => return self.refused(ended, want, error),
         };
         self.one_by_one &= !self.pending.is_empty();
-        let looks = [Duration::from_secs(1), Duration::from_secs(5)];
-        for token in suspects {
-            self.suspects.extend(looks.map(|after| (Deadline::now() + after, token.clone())));
+        if !suspects.is_empty() {
+            self.suspect(suspects);
         }
-        self.suspects.make_contiguous().sort_by_key(|(at, _)| *at);
+        let pause = ended.iter().filter_map(|ended| ended.pause).max();
         self.settled(ended, &settled.codes);
         for job_id in settled.ghosts {
             tracing::warn!(%job_id, queue = ?self.worker.queue.engine().keys, "an id without a readable job was dropped");
             self.worker.events.emit(|| WorkerEvent::Ghost { job_id });
         }
-        let limited = settled.limited_ms.max(settled.limiter_ttl_ms);
+        // The limiter may be running for other reasons; only a job that asked for it makes this worker wait for it.
+        let asked = pause.map_or(0, |pause| if is_answered { settled.limiter_ttl_ms } else { millis(pause) });
+        let limited = settled.limited_ms.max(asked);
         if limited > 0 {
             let pause = Duration::from_millis(limited).min(self.worker.options.maximum_rate_limit_delay);
             self.not_before = Some(Deadline::now() + pause);
         }
-        if want > 0 {
+        if !is_answered {
+            self.drained = false;
+        } else if want > 0 {
             let got = settled.jobs.len();
             self.drained = got < want;
             self.next_due = settled.next_due;
@@ -263,6 +279,15 @@ impl Loop {
             }
         }
         self.start(settled.jobs, &token, sent);
+    }
+
+    /// Tokens of lost replies: requests that are carried out late, when a server or a network wakes up, hand out jobs
+    /// under them.
+    fn suspect(&mut self, tokens: Vec<Arc<str>>) {
+        for token in tokens {
+            self.suspects.extend(LOOKS.map(|after| (Deadline::now() + after, Arc::clone(&token))));
+        }
+        self.suspects.make_contiguous().sort_by_key(|(at, _)| *at);
     }
 
     /// What Redis said to each outcome.
@@ -330,7 +355,7 @@ impl Loop {
             Reason::Unknown(0) => return Ok(ended),
             // A parent cannot complete yet, or not any more: that is how this attempt ends.
             Reason::PendingDependencies | Reason::FailedChildren
-                if matches!(ended.outcome.end, End::Completed { .. }) =>
+                if matches!(ended.outcome.end, End::Completed { .. } | End::Children { .. }) =>
             {
                 let is_final = reason == Reason::FailedChildren;
                 let text = if is_final {
@@ -366,19 +391,21 @@ impl Loop {
         self.report.lost.push(id);
     }
 
-    /// The server refused the whole call. Outcomes are tried one by one; one that is refused alone is given up, and
-    /// its job comes back when its lock has run out.
-    fn refused(&mut self, ended: Vec<Ended>, error: Error) {
+    /// The server refused the whole call. After a pause outcomes are tried one by one, without asking for jobs; one that
+    /// is refused again and again is given up, and its job comes back when its lock has run out.
+    fn refused(&mut self, mut ended: Vec<Ended>, want: usize, error: Error) {
         self.not_before = Some(Deadline::now() + PAUSE_AFTER_REFUSAL);
-        if ended.len() == 1 {
-            self.lose(ended[0].outcome.id.to_string());
-            self.worker.locks.let_go(ended.iter().map(|ended| ended.slot));
-        } else {
-            self.one_by_one = true;
-            for ended in ended.into_iter().rev() {
-                self.pending.push_front(ended);
+        if let ([alone], 0) = (&mut ended[..], want) {
+            alone.refusals += 1;
+            if alone.refusals >= MOST_REFUSALS {
+                let (id, slot) = (alone.outcome.id.to_string(), alone.slot);
+                self.lose(id);
+                self.worker.locks.let_go([slot].into_iter());
+                ended.clear();
             }
         }
+        self.pending.extend(ended);
+        self.one_by_one = !self.pending.is_empty();
         self.worker.events.error(error);
     }
 
@@ -410,7 +437,10 @@ impl Loop {
         match woken {
             Woken::Marker(score) => {
                 let due = whole_ms(score);
-                if due > self.now() {
+                if !matches!(self.mode, Mode::Running) {
+                    // Not this one's any more; `wake_workers` writes both kinds again.
+                    self.pass_marker_on();
+                } else if due > self.now() {
                     // The marker of a delayed job: it was taken, so this worker looks when it is due.
                     self.next_due = if self.next_due == 0 { due } else { due.min(self.next_due) };
                 } else {
@@ -425,12 +455,8 @@ impl Loop {
                 self.drained = false;
                 self.next_due = 0;
             }
-            Woken::Interrupted => {
-                // What the server handed out as the socket closed is lost, so it is written again.
-                if !matches!(self.mode, Mode::Draining { .. } | Mode::Cancelling { .. }) {
-                    self.pass_marker_on();
-                }
-            }
+            // What the server handed out as the socket closed is lost, so it is written again.
+            Woken::Interrupted => self.pass_marker_on(),
         }
     }
 
@@ -456,6 +482,10 @@ impl Loop {
                     self.drained = false;
                     self.worker.events.emit(|| WorkerEvent::Resumed);
                 }
+                // Whoever still waits for the running jobs of a pause that is over would wait for ever.
+                for paused in self.pausing.drain(..) {
+                    let _ = paused.send(());
+                }
             }
             Command::Close { within } => self.close(within),
             Command::Changed => self.drained = false,
@@ -470,6 +500,10 @@ impl Loop {
                 self.worker.events.emit(|| WorkerEvent::Closing);
                 self.mode = Mode::Draining { until };
                 self.waiter.interrupt();
+                // Nobody looks for these later.
+                for token in self.suspects.drain(..).map(|(_, token)| token).collect::<HashSet<_>>() {
+                    self.look_for(token);
+                }
             }
             // A second call may shorten the wait.
             Mode::Draining { until: sooner } => *sooner = until.min(*sooner),
@@ -515,15 +549,14 @@ impl Loop {
     fn look_for(&mut self, token: Arc<str>) {
         let worker = Arc::clone(&self.worker);
         let known = self.worker.locks.ids();
-        let sent = Instant::now();
         self.calls.push(Box::pin(async move {
             let lock_ms = millis(worker.options.lock_duration);
             let found = worker.queue.engine().adopt(&token, lock_ms, &known).await;
-            let answer = found.map(|jobs| {
+            let answer = found.map(|(jobs, sent)| {
                 let settled = crate::script::settle::Settled { jobs, ..Default::default() };
-                Decided { settled, suspects: Vec::new(), token }
+                Decided { settled, suspects: Vec::new(), token, sent, is_answered: true }
             });
-            Answered { ended: Vec::new(), want: 0, sent, answer }
+            Answered { ended: Vec::new(), want: 0, answer }
         }));
     }
 
@@ -537,14 +570,14 @@ impl Loop {
     }
 
     async fn finish(mut self) -> Report {
-        let was_waiting = self.waiter.is_waiting;
-        drop(self.waiter);
         drop(self.calls);
+        // A marker of a delayed job that this worker has taken is as good as lost, too.
+        let has_marker = self.waiter.close().await || self.next_due > 0;
         self.report.counts = self.worker.counters.read();
         self.report.abandoned = self.worker.locks.ids();
         // Nobody renews the locks of what is given up, so that others can have it soon.
         self.worker.locks.clear();
-        if was_waiting {
+        if has_marker {
             self.worker.queue.engine().wake_workers(Duration::from_millis(400)).await;
         }
         for paused in self.pausing.drain(..) {
@@ -563,16 +596,23 @@ impl Loop {
 async fn settle(worker: &Inner, ended: Vec<Ended>, want: usize) -> Answered {
     let options = &worker.options;
     let mut ask = Ask::of(options, want);
-    let sent = Instant::now();
-    let (slots, outcomes): (Vec<_>, Vec<_>) =
-        ended.into_iter().map(|ended| ((ended.slot, ended.handed_back, ended.attempt), ended.outcome)).unzip();
+    let (rests, outcomes): (Vec<_>, Vec<_>) = ended
+        .into_iter()
+        .map(|ended| ((ended.slot, ended.handed_back, ended.pause, ended.refusals, ended.attempt), ended.outcome))
+        .unzip();
     let answer = worker.queue.engine().settle(&mut ask, &outcomes, || worker.tokens.next()).await;
     if let Ok(decided) = &answer {
         worker.figures.settled(outcomes.len(), decided.settled.jobs.len());
     }
-    let ended = slots.into_iter().zip(outcomes);
-    let ended = ended.map(|((slot, handed_back, attempt), outcome)| Ended { slot, outcome, handed_back, attempt });
-    Answered { ended: ended.collect(), want, sent, answer }
+    let ended = rests.into_iter().zip(outcomes).map(|((slot, handed_back, pause, refusals, attempt), outcome)| Ended {
+        slot,
+        outcome,
+        handed_back,
+        pause,
+        refusals,
+        attempt,
+    });
+    Answered { ended: ended.collect(), want, answer }
 }
 
 async fn sleep_until(at: Option<Deadline>) {

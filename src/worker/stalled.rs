@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Inner;
 use super::event::WorkerEvent;
+use crate::error::Error;
 
 /// The pause after a check that failed.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(5);
@@ -25,7 +26,8 @@ pub(crate) async fn check_for_ever(worker: Arc<Inner>) {
                 interval
             }
             Err(error) => {
-                if !error.is_retryable() {
+                // A check that may not have happened is followed by the next one.
+                if !error.is_retryable() && !matches!(error, Error::OutcomeUnknown { .. }) {
                     worker.events.error(error);
                 }
                 PAUSE_AFTER_ERROR.min(interval)

@@ -11,7 +11,8 @@ use crate::keys::QueueKeys;
 
 /// A task that waits on behalf of a worker. It ends when the waiter is dropped, and its socket is closed at once.
 pub(crate) struct Waiter {
-    requests: mpsc::Sender<Duration>,
+    /// Gone once the waiter closes.
+    requests: Option<mpsc::Sender<Duration>>,
     woken: mpsc::Receiver<Woken>,
     interrupt: Arc<Notify>,
     /// Whether a wait was asked for and has not ended. Written and read by the worker's loop only.
@@ -25,13 +26,13 @@ impl Waiter {
         let (answers, woken) = mpsc::channel(1);
         let interrupt = Arc::new(Notify::new());
         let task = tokio::spawn(serve(link, keys.marker(), asked, answers, Arc::clone(&interrupt)));
-        Self { requests, woken, interrupt, is_waiting: false, task }
+        Self { requests: Some(requests), woken, interrupt, is_waiting: false, task }
     }
 
     /// Begins a wait of at most this long.
     pub(crate) fn wait(&mut self, block: Duration) {
         // The channel has room for the one wait that there may be.
-        self.is_waiting = self.requests.try_send(block).is_ok();
+        self.is_waiting = self.requests.as_ref().is_some_and(|requests| requests.try_send(block).is_ok());
     }
 
     /// How the wait ended that was begun.
@@ -46,6 +47,16 @@ impl Waiter {
         if self.is_waiting {
             self.interrupt.notify_one();
         }
+    }
+
+    /// Ends the wait, if there is one, and returns when the socket is closed: a marker that is written from then on goes
+    /// to another worker. True if there was a wait, whose marker may be lost.
+    pub(crate) async fn close(&mut self) -> bool {
+        self.interrupt();
+        self.requests = None;
+        // The task only closes what it has; the limit is for a runtime that has no time for it.
+        let _ = tokio::time::timeout(Duration::from_millis(400), &mut self.task).await;
+        self.is_waiting
     }
 }
 
@@ -67,8 +78,12 @@ async fn serve(
             woken = wait(&mut link, &marker, block) => woken,
             () = interrupt.notified() => Woken::Interrupted,
         };
+        if woken == Woken::Interrupted {
+            link.close().await;
+        }
         if answers.send(woken).await.is_err() {
-            return;
+            break;
         }
     }
+    link.close().await;
 }

@@ -220,7 +220,8 @@ fn a_sound_history_passes() {
 
 #[test]
 fn broken_histories_are_found() {
-    let cases: [(&str, fn(&mut History)); 14] = [
+    type Spoil = fn(&mut History);
+    let cases: [(&str, Spoil); 14] = [
         ("completed twice", |h| h.events.push(event("completed"))),
         ("completed and failed", |h| h.events.push(event("failed"))),
         ("failed after it completed elsewhere", |h| h.events[3] = event("failed")),

@@ -53,7 +53,7 @@ fn the_worker_process() {
                 let n = job.data()["n"].as_u64().unwrap();
                 tokio::time::sleep(Duration::from_millis(20 + n % 30)).await;
                 // Some attempts fail, so that retries are cut as well.
-                if n % 10 == 0 && job.attempts_made() == 0 { Err(Halt::failed("once")) } else { Ok(n) }
+                if n.is_multiple_of(10) && job.attempts_made() == 0 { Err(Halt::failed("once")) } else { Ok(n) }
             })
             .concurrency(20)
             .lock_duration(Duration::from_secs(1))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oxmq::{Error, Halt, Job, JobState};
+use oxmq::{Client, ConnectOptions, Error, Halt, Job, JobState, Queue};
 use serde_json::{Value, json};
 
 use super::{LOCK, adds, finishes, settles, warm_up};
@@ -22,14 +22,14 @@ async fn proxied() -> (Proxy, Fixture) {
 #[tokio::test]
 async fn an_add_with_an_id_whose_reply_is_lost_is_one_job_and_ok() {
     let (proxy, fixture) = proxied().await;
-    proxy.cut_after_request(adds("lossy").times(40));
     let mut ids = Vec::new();
     for n in 0..20 {
         // Twice lost, then answered.
+        proxy.cut_after_request(adds("lossy").times(2));
         let job = fixture.queue.add("lossy", json!(n)).job_id(format!("own-{n}")).await.unwrap();
         ids.push(job.id().to_owned());
     }
-    assert!(proxy.counters().lost_replies >= 20);
+    assert_eq!(proxy.counters().lost_replies, 40);
     assert_eq!(fixture.count(JobState::Waiting).await, 20);
     assert_eq!(check(&fixture, &ids).await.unexpected, 0);
 }
@@ -184,21 +184,18 @@ async fn lost_replies_to_every_kind_of_outcome_are_resolved() {
         .start()
         .unwrap();
     let heard = listen(&worker);
+    // Another process, past the proxy: a cut hits all that is on its way on a connection, adds too.
+    let options = ConnectOptions::from_url(&shared_server().url()).unwrap();
+    let client = Client::builder(options).prefix(&fixture.prefix).connect().await.unwrap();
+    let producer: Queue<Value, Value> = client.queue("q").unwrap();
     let mut ids = Vec::new();
     for n in 0..50 {
         if n % 3 == 0 {
             proxy.cut_after_request(settles());
         }
-        ids.push(
-            fixture
-                .queue
-                .add("job", json!({ "n": n }))
-                .attempts(3)
-                .await
-                .map_or_else(|_| String::new(), |job| job.id().to_owned()),
-        );
+        let job = producer.add("job", json!({ "n": n })).attempts(3).await.unwrap();
+        ids.push(job.id().to_owned());
     }
-    ids.retain(|id| !id.is_empty());
     fixture.until(JobState::Completed, 40).await;
     proxy.clear_rules();
     fixture.until(JobState::Active, 0).await;

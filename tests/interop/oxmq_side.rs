@@ -29,6 +29,8 @@ pub struct OxmqSide {
     options: HashMap<String, ops::WorkerOpts>,
     /// What the helper is to be told of a queue before it does something to it.
     untold: HashMap<String, Op>,
+    /// Serves a single job as a batch of many is served; random scenarios change it each time they begin.
+    pub long_way: bool,
     /// How many numbers of the jitter were drawn.
     drawn: Arc<AtomicU32>,
 }
@@ -85,6 +87,7 @@ impl OxmqSide {
             fetched: HashMap::new(),
             options: HashMap::new(),
             untold: HashMap::new(),
+            long_way: false,
             drawn: Arc::default(),
         }
     }
@@ -95,7 +98,7 @@ impl OxmqSide {
         }
         let connect = ConnectOptions::from_url(&self.url).expect("a url");
         let client = Client::builder(connect).prefix(self.prefix.clone()).clock(self.clock.clone());
-        let client = client.connect().await.expect("connected");
+        let client = client.long_way(self.long_way).connect().await.expect("connected");
         self.client = Some(client.clone());
         client
     }

@@ -117,12 +117,12 @@ async fn a_blocking_processor_is_abandoned_and_reported() {
         .cancel_grace(Duration::from_millis(50))
         .start()
         .unwrap();
-    let heard = listen(&worker);
     let id = fixture.add(json!(1)).await;
-    heard.until("a start", |event| matches!(event, WorkerEvent::Active { .. })).await;
+    fixture.until(JobState::Active, 1).await;
     let report = worker.close_within(Duration::from_millis(50)).await;
-    assert_eq!((report.abandoned, report.counts.completed), (vec![id.clone()], 0));
+    // First of all: a thread that waits for ever would keep the test from ending.
     release.wait();
+    assert_eq!((report.abandoned, report.counts.completed), (vec![id.clone()], 0));
     assert!(fixture.is_active(&id).await);
 }
 
@@ -188,7 +188,8 @@ fn a_runtime_that_goes_away_takes_its_worker_along() {
         let client = Client::builder(ConnectOptions::from_url(&crate::common::server::shared_server().url()).unwrap());
         let client = client.prefix(&fixture.prefix).connect().await.unwrap();
         let worker = client.worker("q", |_: Job<Value, ()>| std::future::pending::<Result<(), Halt>>());
-        worker.lock_duration(Duration::from_millis(300)).start().unwrap()
+        let short = Duration::from_millis(300);
+        worker.lock_duration(short).stalled_interval(short).start().unwrap()
     });
     outer.block_on(fixture.until(JobState::Active, 1));
     inner.shutdown_timeout(Duration::from_secs(2));
@@ -286,14 +287,20 @@ async fn a_busy_worker_that_closes_passes_its_marker_on_too() {
 async fn workers_start_and_stop_all_the_time() {
     let fixture = Arc::new(Fixture::new().await);
     let ids = fixture.add_many(400).await;
+    let ran = Ledger::default();
     let cycles = (0..10).map(|task| {
-        let fixture = Arc::clone(&fixture);
+        let (fixture, ran) = (Arc::clone(&fixture), ran.clone());
         tokio::spawn(async move {
             for cycle in 0..20_u64 {
+                let ledger = ran.clone();
                 let worker = fixture
-                    .worker(|job: Job<Value, ()>| async move {
-                        tokio::time::sleep(Duration::from_micros(job.data()["n"].as_u64().unwrap() % 7 * 300)).await;
-                        Ok::<_, Halt>(())
+                    .worker(move |job: Job<Value, ()>| {
+                        ledger.note(job.id());
+                        async move {
+                            tokio::time::sleep(Duration::from_micros(job.data()["n"].as_u64().unwrap() % 7 * 300))
+                                .await;
+                            Ok::<_, Halt>(())
+                        }
                     })
                     .concurrency(3)
                     .start()
@@ -307,9 +314,16 @@ async fn workers_start_and_stop_all_the_time() {
     for cycle in cycles.collect::<Vec<_>>() {
         cycle.await.unwrap();
     }
-    let rest = fixture.worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).concurrency(10).start().unwrap();
+    let ledger = ran.clone();
+    let rest = fixture.worker(move |job: Job<Value, ()>| {
+        ledger.note(job.id());
+        async { Ok::<_, Halt>(()) }
+    });
+    let rest = rest.concurrency(10).start().unwrap();
     fixture.until(JobState::Completed, 400).await;
     rest.close().await;
+    // A job that was handed out to a worker that closes goes back unseen, so more are handed out than run.
+    assert!(ran.len() == 400 && ran.tally().values().all(|runs| *runs == 1));
     let figures = check(&fixture, &ids).await;
-    assert_eq!((figures.completed, figures.restarts, figures.stalled), (400, 0, 0));
+    assert_eq!((figures.completed, figures.stalled), (400, 0));
 }

@@ -70,13 +70,13 @@ SADD %mum:dependencies @a3
 ";
 
 const QUEUE_KEYS: &str = "wait active prioritized delayed marker meta events pc id limiter paused completed failed \
-    waiting-children stalled stalled-check repeat de:one de:two de:new dn:one dn:two dn:new repeat:s1 repeat:s2 repeat:s2:1800000000000 \
-    metrics:completed metrics:completed:data metrics:failed metrics:failed:data";
+    waiting-children stalled stalled-check repeat de:one de:two de:new dn:one dn:two dn:new repeat:s1 repeat:s2 \
+    repeat:s2:1800000000000 metrics:completed metrics:completed:data metrics:failed metrics:failed:data";
 const JOBS: &str = "@w1 @w2 @x1 @a1 @a2 @a3 @a4 @d1 @d2 @p1 @c1 @f1 @par @new @next %mum";
 const JOB_KEYS: [&str; 7] = ["", ":lock", ":logs", ":dependencies", ":processed", ":failed", ":unsuccessful"];
 
 /// One call of every script for each way through it: its name and arguments, separated by spaces; `''` is empty.
-const CALLS: &str = r"
+const CALLS: &str = r#"
 add_jobs w '' n {} {} now 0 0 p '' n {} {} now 0 3 d '' n {} {} now 50 0 c new n {} {} now 0 0
 add_jobs l new n {} {} now 0 0
 add_jobs wP '' n {} {} now 0 0 @par {}
@@ -101,6 +101,9 @@ trace_outcomes a1 t 1 a2 t 1
 extend_locks 30000 a1 t a2 t
 recover_stalled now 30000 1
 wake_workers
+advance_scheduler s1 repeat:s1:1800000000000 now '' 60000 '' {"a":1} 3 0 new 0
+advance_scheduler s1 repeat:s1:1800000000000 now now '' '' {"a":1} 0 1 '' 0
+advance_scheduler s2 repeat:s2:1800000000000 now '' 5000 '' {"a":1} 0 0 '' 0
 save_progress a1 50 w1 60
 update_data a1 5 w1 6
 add_log a1 3 more
@@ -148,11 +151,7 @@ free_deduplication a1 one
 remove_orphans next new w1
 read_finished c1 f1 w1
 publish_event mine a b
-advance_scheduler s1 repeat:s1:1800000000000 now '' 5000 '' {} 0 0 '' 0
-advance_scheduler s1 repeat:s1:1800000000000 now now '' '' {} 3 0 d 0
-advance_scheduler s1 repeat:s1:1800000000000 now now '' '' {} 0 1 '' 1
-advance_scheduler s2 repeat:s2:1800000000000 now '' 5000 '' {} 0 0 '' 0
-";
+"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_of_a_wrong_type_is_met_before_anything_is_written() {

@@ -290,6 +290,17 @@ pub fn scenarios() -> Vec<Scenario> {
         )
         .not_oxmq("what is removed leaves the list, not as many as are removed from its end"),
         scenario(
+            "draining the last child of a parent, whose deduplication is another's",
+            [
+                flow(node("p", [node("c", [])])),
+                redis("HSET {q}:c deid x"),
+                redis("SET {q}:de:x other"),
+                op(Op::Drain { delayed: false }),
+                counts(),
+            ],
+        )
+        .not_oxmq("a deduplication is ended by its owner only"),
+        scenario(
             "cleaning compares ages",
             [
                 add("a").opts(|o| o.timestamp = Some(999)),

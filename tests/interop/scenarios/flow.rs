@@ -415,5 +415,15 @@ pub fn scenarios() -> Vec<Scenario> {
             [add("c"), fetch(), complete("c"), flow(node("p", [node("c", [])])), deps("p"), state("p"), fetch()],
         )
         .not_v5("the parent is released by the add of the child"),
+        scenario(
+            "jobs that are parents of each other are removed",
+            [
+                flow(node("a", [node("b", []), node("c", [])])),
+                flow(node("c", [node("a", [])])),
+                remove("c", true),
+                counts(),
+            ],
+        )
+        .not_oxmq("each is removed once; the script of Node does not come to an end"),
     ]
 }
