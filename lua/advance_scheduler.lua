@@ -45,7 +45,12 @@ if not slot then return { 4, "" } end
 
 local id = "repeat:" .. scheduler .. ":" .. digits(slot)
 local job = base .. id
-local found = call("TYPE", job).ok
+local found, name, data, adopted = call("TYPE", job).ok, held[1] or "", held[2], nil
+if not data and not held[5] then
+  -- A repeatable job of version 5 has its data nowhere but in its runs.
+  adopted = call("HGET", base .. producer, "data")
+  if adopted == "{}" then adopted = nil end
+end
 keep_cap()
 if found ~= "none" then
   call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", "duplicated", "jobId", id)
@@ -53,18 +58,12 @@ if found ~= "none" then
 end
 
 local delay, priority = math.max(0, slot - now), tonumber(ARGV[8])
-local name, data = held[1] or "", held[2]
-if not data and not held[5] then
-  -- A repeatable job of version 5 has its data nowhere but in its runs.
-  data = call("HGET", base .. producer, "data")
-  if data == "{}" then data = nil end
-  if data then call("HSET", entry, "data", data) end
-end
+if adopted then call("HSET", entry, "data", adopted) end
 call("ZADD", zset, digits(slot), scheduler)
 call("HINCRBY", entry, "ic", "1")
 call("INCR", base .. "id")
 local opts = string.sub(ARGV[7], 1, -2) .. ',"delay":' .. digits(delay) .. ',"jobId":' .. cjson.encode(id) .. "}"
-call("HSET", job, "name", name, "data", data or "{}", "opts", opts, "timestamp", ARGV[3], "delay", digits(delay),
+call("HSET", job, "name", name, "data", data or adopted or "{}", "opts", opts, "timestamp", ARGV[3], "delay", digits(delay),
   "priority", ARGV[8], "rjk", scheduler)
 if ARGV[10] ~= "" then call("HSET", job, "deid", ARGV[10]) end
 call("XADD", EVENTS, "*", "event", "added", "jobId", id, "name", name)

@@ -30,6 +30,9 @@ ZADD @failed now f1
 ZADD @waiting-children now par
 ZADD @repeat 1800000000000 s1
 HSET @repeat:s1 ic 1
+ZADD @repeat 1800000000000 s2
+HSET @repeat:s2 name n
+job @repeat:s2:1800000000000
 HSET @metrics:completed count 3 prevTS 1600000000000 prevCount 1
 LPUSH @metrics:completed:data 1
 HSET @metrics:failed count 3 prevTS 1600000000000 prevCount 1
@@ -67,8 +70,8 @@ SADD %mum:dependencies @a3
 ";
 
 const QUEUE_KEYS: &str = "wait active prioritized delayed marker meta events pc id limiter paused completed failed \
-    waiting-children stalled stalled-check repeat de:one de:two de:new dn:one dn:two dn:new repeat:s1 \
-    metrics:completed metrics:completed:data metrics:failed metrics:failed:data";
+    waiting-children stalled stalled-check repeat de:one de:two de:new dn:one dn:two dn:new repeat:s1 repeat:s2 \
+    repeat:s2:1800000000000 metrics:completed metrics:completed:data metrics:failed metrics:failed:data";
 const JOBS: &str = "@w1 @w2 @x1 @a1 @a2 @a3 @a4 @d1 @d2 @p1 @c1 @f1 @par @new @next %mum";
 const JOB_KEYS: [&str; 7] = ["", ":lock", ":logs", ":dependencies", ":processed", ":failed", ":unsuccessful"];
 
@@ -100,6 +103,7 @@ recover_stalled now 30000 1
 wake_workers
 advance_scheduler s1 repeat:s1:1800000000000 now '' 60000 '' {"a":1} 3 0 new 0
 advance_scheduler s1 repeat:s1:1800000000000 now now '' '' {"a":1} 0 1 '' 0
+advance_scheduler s2 repeat:s2:1800000000000 now '' 5000 '' {"a":1} 0 0 '' 0
 save_progress a1 50 w1 60
 update_data a1 5 w1 6
 add_log a1 3 more
