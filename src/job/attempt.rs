@@ -1,5 +1,6 @@
 //! One attempt at a job: its lock, and how it is told to stop.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
@@ -28,11 +29,14 @@ pub(crate) struct Attempt {
     reason: OnceLock<CancelReason>,
     /// Made when the processor first asks for it: most never do.
     cancellation: OnceLock<CancellationToken>,
+    /// Set when the processor has ended. From then on the lock may be gone because our own outcome has released it, so
+    /// only the answer to that outcome tells whether it was lost.
+    ended: AtomicBool,
 }
 
 impl Attempt {
     pub(crate) fn new(id: Arc<str>, token: Arc<str>) -> Self {
-        Self { id, token, reason: OnceLock::new(), cancellation: OnceLock::new() }
+        Self { id, token, reason: OnceLock::new(), cancellation: OnceLock::new(), ended: AtomicBool::new(false) }
     }
 
     pub(crate) fn id(&self) -> &Arc<str> {
@@ -63,6 +67,16 @@ impl Attempt {
 
     pub(crate) fn cancel_reason(&self) -> Option<&CancelReason> {
         self.reason.get()
+    }
+
+    /// Says that the processor has ended.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// Whether the processor has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// Whether the job may be somebody else's by now.

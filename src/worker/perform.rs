@@ -235,6 +235,7 @@ impl Drop for Unfinished {
 }
 
 pub(crate) fn ended(attempt: Arc<Attempt>, slot: usize, start: u32, end: End, handed_back: bool) -> Ended {
+    attempt.end();
     let outcome = Outcome { id: Arc::clone(attempt.id()), token: Arc::clone(attempt.token()), start, end };
     Ended { slot, outcome, handed_back, pause: None, refusals: 0, attempt }
 }

@@ -106,10 +106,13 @@ async fn a_blocking_processor_is_abandoned_and_reported() {
     let fixture = Fixture::new().await;
     let release = Arc::new(std::sync::Barrier::new(2));
     let held = Arc::clone(&release);
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&runs);
     let worker = fixture
         .worker(move |_: Job<Value, ()>| {
-            let held = Arc::clone(&held);
+            let (held, counter) = (Arc::clone(&held), Arc::clone(&counter));
             async move {
+                counter.store(1, Ordering::SeqCst);
                 held.wait();
                 Ok::<_, Halt>(())
             }
@@ -118,7 +121,7 @@ async fn a_blocking_processor_is_abandoned_and_reported() {
         .start()
         .unwrap();
     let id = fixture.add(json!(1)).await;
-    fixture.until(JobState::Active, 1).await;
+    eventually("it runs", || async { runs.load(Ordering::SeqCst) == 1 }).await;
     let report = worker.close_within(Duration::from_millis(50)).await;
     // First of all: a thread that waits for ever would keep the test from ending.
     release.wait();
