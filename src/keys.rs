@@ -63,10 +63,6 @@ macro_rules! keys {
 keys! {
     /// Hash: the queue's settings.
     meta = "meta";
-    /// List: jobs ready to run; the next one is the last.
-    wait = "wait";
-    /// List: jobs being processed.
-    active = "active";
     /// Zset: when to wake a worker.
     marker = "marker";
     /// Stream: what happened.
@@ -201,7 +197,7 @@ mod tests {
         assert_eq!(keys.base(), "a:b:mails é:");
         assert_eq!(keys.qualified(), "a:b:mails é");
         assert_eq!((keys.prefix(), keys.queue()), ("a:b", "mails é"));
-        assert_eq!(keys.wait(), "a:b:mails é:wait");
+        assert_eq!(keys.meta(), "a:b:mails é:meta");
     }
 
     #[test]

@@ -19,7 +19,6 @@
 //! - `otel`: trace context in jobs, one trace over Node and Rust.
 //! - `metrics`: figures by way of the `metrics` facade.
 //! - `tls`: `rediss://` addresses, by rustls with the roots of the operating system.
-#![allow(dead_code, reason = "the layers are built from the bottom up")]
 
 #[cfg(feature = "bench")]
 #[doc(hidden)]
@@ -44,7 +43,7 @@ mod worker;
 pub use client::{Client, ClientBuilder};
 pub use clock::Clock;
 pub use connection::{Address, ConnectOptions};
-pub use engine::{ChildCounts, ClientInfo};
+pub use engine::{ChildCounts, ChildKind, ChildPage, ClientInfo};
 pub use error::{BoxError, Error, Halt, Reason, Result};
 pub use events::{Delivery, EventsFrom, EventsOptions, QueueEvents};
 pub use job::{CancelReason, Dependencies, Fetched, Job};
@@ -52,6 +51,8 @@ pub use options::{
     Backoff, Deduplication, FailedAttempt, JobOptions, KeepJobs, OnChildFailure, ParentRef, Retry, WorkerOptions,
 };
 pub use queue::{Add, AddBulk, Added, JobLogs, JobOutcome, Metrics, NewJob, Queue, QueueMeta, RetryOptions};
+// Complete only with the calls that make schedulers; until then its clock work is compared with Node's.
+#[doc(hidden)]
 pub use scheduler::Repeat;
 pub use state::{JobCounts, JobState, UnknownState};
 pub use wire::{EventId, JsonText, QueueEvent};

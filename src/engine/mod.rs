@@ -15,7 +15,7 @@ mod read_tests;
 pub(crate) mod testing;
 
 pub(crate) use add::Coalescer;
-pub use read::{ChildCounts, ClientInfo};
+pub use read::{ChildCounts, ChildKind, ChildPage, ClientInfo};
 pub(crate) use read::{Finished, REPORTED};
 pub(crate) use settle::Decided;
 pub(crate) mod events;

@@ -72,20 +72,26 @@ pub struct ChildCounts {
 
 /// What became of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ChildKind {
+#[non_exhaustive]
+pub enum ChildKind {
+    /// It completed.
     Processed,
+    /// It has not finished.
     Unprocessed,
+    /// It failed, and the parent goes on.
     Ignored,
+    /// It failed, and fails the parent.
     Failed,
 }
 
 /// Some children of a job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct ChildPage {
+#[non_exhaustive]
+pub struct ChildPage {
     /// Where the next page begins; 0 when there is none.
-    pub(crate) next: u64,
+    pub next: u64,
     /// Job keys, with the result (JSON) of a processed child or the reason of an ignored one.
-    pub(crate) children: Vec<(String, Option<String>)>,
+    pub children: Vec<(String, Option<String>)>,
 }
 
 /// One client of the server, as `CLIENT LIST` describes it.

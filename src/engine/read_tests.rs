@@ -233,7 +233,7 @@ async fn figures_and_their_prometheus_text() {
     assert_eq!((minutes.count, minutes.previous_at, minutes.previous_count, minutes.stored), (9, 5, 0, 3));
     assert_eq!(minutes.data, [3, 2]);
     assert!(queue.get_metrics(JobState::Active, 0, 1).await.is_err());
-    queue.redis_words(&["RPUSH", &queue.keys.wait(), "1", "2"]).await;
+    queue.redis_words(&["RPUSH", &queue.keys.key("wait"), "1", "2"]).await;
     let text = queue.export_prometheus_metrics(&[("env", "a\nb")]).await.unwrap();
     let expected = r#"# HELP bullmq_job_count Number of jobs in the queue by state
 # TYPE bullmq_job_count gauge

@@ -143,6 +143,7 @@ impl FinishHub {
     }
 
     /// Ends the reader; everybody who waits is told so. Whoever waits after this starts another one.
+    #[cfg(test)]
     pub(crate) fn close(&self) {
         self.0.waiting.stop(None);
     }

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Job;
-use crate::engine::{ChildCounts, Engine};
+use crate::engine::{ChildCounts, ChildKind, ChildPage, Engine};
 use crate::error::{Error, Result};
 
 /// The children of a job by what became of them, each by its full key.
@@ -63,6 +63,19 @@ impl<D, R> Job<D, R> {
     #[doc(alias = "getDependenciesCount")]
     pub async fn get_dependencies_count(&self) -> Result<ChildCounts> {
         self.core.queue.engine().get_dependencies_count(self.id()).await
+    }
+
+    /// About `count` children of one kind, from `cursor` on, which is 0 for the first page. One round trip.
+    ///
+    /// A hint only: small families come whole. A child that changes between two pages may be in both or in neither.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Job.getDependencies` with a cursor.
+    pub async fn get_children_page(&self, kind: ChildKind, cursor: u64, count: u32) -> Result<ChildPage> {
+        self.core.queue.engine().get_children_page(self.id(), kind, cursor, count).await
     }
 
     /// The results of completed children, by their full keys. One round trip.

@@ -351,6 +351,18 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_deduplication_job_id(deduplication_id).await
     }
 
+    /// The listeners to this queue's events that are connected, Node's and ours. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotPermitted`](crate::Error::NotPermitted) if the user may not list clients.
+    ///
+    /// Since 0.1. BullMQ: `Queue.getQueueEvents`.
+    #[doc(alias = "getQueueEvents")]
+    pub async fn get_queue_events(&self) -> Result<Vec<ClientInfo>> {
+        self.core.engine().get_queue_events().await
+    }
+
     /// The workers of this queue that are connected, Node's and ours. One round trip.
     ///
     /// # Errors

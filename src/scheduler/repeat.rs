@@ -107,12 +107,4 @@ impl Repeat {
         let next = next.map_err(|problem| Error::invalid("pattern", problem))?;
         Ok(next.filter(|next| self.end.is_none_or(|end| *next <= epoch_ms(end))).map(from_epoch_ms))
     }
-
-    /// The interval in ms, if there is one.
-    pub(super) fn every_ms(&self) -> Option<u64> {
-        match &self.when {
-            When::Every(span) => Some(millis(*span)),
-            When::Pattern(_) => None,
-        }
-    }
 }

@@ -17,6 +17,7 @@ pub(crate) enum Place {
     WaitFirst,
     Prioritized,
     Delayed,
+    #[expect(dead_code, reason = "the place of a flow's parent, which only Node adds so far")]
     WaitingChildren,
 }
 

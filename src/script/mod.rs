@@ -22,6 +22,7 @@ pub(crate) struct Script {
     /// The operation's name, the same for the Lua file, the Rust file, errors and spans.
     pub(crate) name: &'static str,
     /// The shared pieces that stand in front of the script, in order.
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by the tests that walk all scripts"))]
     pub(crate) uses: &'static [&'static str],
     /// The text without its first line, which depends on the server.
     pub(crate) text: &'static str,
@@ -143,12 +144,14 @@ impl Args {
     }
 
     /// Bytes written so far.
+    #[cfg(feature = "bench")]
     pub(crate) fn size(&self) -> usize {
         self.bytes.len()
     }
 }
 
 /// Every script, for the tests that walk them all.
+#[cfg(any(test, feature = "bench"))]
 pub(crate) static ALL: &[&Script] = &[
     &add_jobs::SCRIPT,
     &settle::SCRIPT,

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::json;
 use super::options::{Parent, StoredOptions};
 use crate::error::Error;
+#[cfg(test)]
 use crate::options::OnChildFailure;
 
 /// A job without its types: JSON stays text, and nothing that the hash holds is lost.
@@ -80,6 +81,7 @@ static NOTHING: Rest = Rest {
 #[derive(Debug, Clone)]
 pub(crate) struct Undecodable {
     /// The job's id, byte for byte.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for a worker that ends jobs with such ids"))]
     pub(crate) id_bytes: Vec<u8>,
     pub(crate) kind: UndecodableKind,
     /// The hash field that is at fault.
@@ -100,6 +102,7 @@ pub(crate) enum UndecodableKind {
 
 impl Undecodable {
     /// The id, for messages only.
+    #[cfg(test)]
     pub(crate) fn id(&self) -> &str {
         &self.partial.id
     }
@@ -224,12 +227,14 @@ impl RawJob {
     }
 
     /// The field `parent` as it is stored.
+    #[cfg(test)]
     pub(crate) fn parent_text(&self) -> Option<&str> {
         self.more().parent_text.as_deref()
     }
 
     /// What the failure of this job means to its parent: what the link says, else the options, where BullMQ up to 5.34
     /// has it alone.
+    #[cfg(test)]
     pub(crate) fn on_child_failure(&self) -> Option<OnChildFailure> {
         self.parent().and_then(|parent| parent.policy).or_else(|| self.options.on_child_failure())
     }
@@ -282,44 +287,22 @@ impl RawJob {
     }
 
     /// The trace of the attempt that failed.
+    #[cfg(test)]
     pub(crate) fn failure_telemetry(&self) -> Option<&str> {
         self.more().tm.as_deref()
     }
 
     /// Fields that we do not know.
+    #[cfg(test)]
     pub(crate) fn unknown(&self) -> &[Pair] {
         &self.more().unknown
-    }
-
-    pub(crate) fn set_finished_on(&mut self, ms: Option<i64>) {
-        self.more_mut().finished_on = ms;
-    }
-
-    pub(crate) fn set_parent(&mut self, key: Option<String>, parent: Option<Parent>, text: Option<String>) {
-        let more = self.more_mut();
-        (more.parent_key, more.parent, more.parent_text) = (key, parent, text);
-    }
-
-    pub(crate) fn set_repeat_job_key(&mut self, key: Option<String>) {
-        self.more_mut().repeat_job_key = key;
     }
 
     pub(crate) fn set_deduplication_id(&mut self, id: Option<String>) {
         self.more_mut().deduplication_id = id;
     }
 
-    pub(crate) fn set_progress(&mut self, json: String) {
-        self.more_mut().progress = Some(json);
-    }
-
-    pub(crate) fn set_return_value(&mut self, json: Option<String>) {
-        self.more_mut().return_value = json;
-    }
-
-    pub(crate) fn set_failed_reason(&mut self, reason: Option<String>) {
-        self.more_mut().failed_reason = reason;
-    }
-
+    #[cfg(test)]
     pub(crate) fn set_stacktrace(&mut self, json: Option<String>) {
         self.more_mut().stacktrace = json;
     }

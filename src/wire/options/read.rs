@@ -7,10 +7,13 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::PLAIN;
+#[cfg(test)]
 use super::parent::first_policy;
+#[cfg(test)]
+use crate::options::OnChildFailure;
 use crate::options::backoff::Kind;
 use crate::options::keep::Form;
-use crate::options::{Backoff, KeepJobs, OnChildFailure, ParentRef};
+use crate::options::{Backoff, KeepJobs, ParentRef};
 use crate::wire::json::{self, JsonText};
 
 /// What we understand of a job's `opts`, whoever wrote them.
@@ -85,6 +88,7 @@ impl Deref for StoredOptions {
 
 impl Known {
     /// The policy that decides if the job fails for good.
+    #[cfg(test)]
     pub(crate) fn on_child_failure(&self) -> Option<OnChildFailure> {
         first_policy(self.policies)
     }
