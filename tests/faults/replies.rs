@@ -75,7 +75,10 @@ async fn an_add_whose_request_is_lost_never_claims_that_nothing_happened_wrongly
 
 #[tokio::test]
 async fn an_add_on_a_connection_that_broke_while_idle_just_works() {
-    let (proxy, fixture) = proxied().await;
+    let server = shared_server();
+    let proxy = Proxy::start(server.addr()).await;
+    // With no worker and no listener: they would connect again at once.
+    let fixture = Fixture::through(&proxy, server).await;
     let mut ids = Vec::new();
     for n in 0..10 {
         proxy.cut_now();

@@ -250,10 +250,10 @@ async fn a_queue_that_refuses_every_call_is_not_stormed_and_recovers() {
     let heard = listen(&worker);
     let ids = fixture.add_many(2).await;
     crate::common::eventually::eventually("a start", || async { STARTED.load(Ordering::SeqCst) }).await;
-    // A list of failed jobs: `settle` looks at it before it writes anything.
-    let () = redis::cmd("LPUSH").arg(fixture.key("failed")).arg("x").query_async(&mut redis).await.unwrap();
+    // No set of stalled jobs: `settle` looks at it before it writes anything.
+    let () = redis::cmd("SET").arg(fixture.key("stalled")).arg("x").query_async(&mut redis).await.unwrap();
     heard.until("a refusal", |event| matches!(event, WorkerEvent::Error(_))).await;
-    let () = redis::cmd("DEL").arg(fixture.key("failed")).query_async(&mut redis).await.unwrap();
+    let () = redis::cmd("DEL").arg(fixture.key("stalled")).query_async(&mut redis).await.unwrap();
     fixture.until(JobState::Completed, 2).await;
     assert!(heard.errors().len() < 5, "{:?}", heard.errors());
     worker.close().await;
