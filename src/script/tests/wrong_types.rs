@@ -21,7 +21,7 @@ XADD @events 1-1 event waiting jobId w1
 ZADD @marker 0 0
 LPUSH @wait w1 w2
 LPUSH @paused x1
-LPUSH @active a1 a2 a3 a4
+LPUSH @active a1 a2 a3 a4 a5
 SADD @stalled a2
 ZADD @delayed 0 d1 9000000000000000 d2
 ZADD @prioritized 8589934598 p1
@@ -51,6 +51,8 @@ SET @a3:lock t
 job @a4 ats 1
 SET @a4:lock t
 SADD @a4:dependencies @w1
+job @a5 ats 1
+SET @a5:lock t
 job @d1
 job @d2 deid two
 SET @de:two d2
@@ -72,12 +74,14 @@ SADD %mum:dependencies @a3
 const QUEUE_KEYS: &str = "wait active prioritized delayed marker meta events pc id limiter paused completed failed \
     waiting-children stalled stalled-check repeat de:one de:two de:new dn:one dn:two dn:new repeat:s1 repeat:s2 \
     repeat:s2:1800000000000 metrics:completed metrics:completed:data metrics:failed metrics:failed:data";
-const JOBS: &str = "@w1 @w2 @x1 @a1 @a2 @a3 @a4 @d1 @d2 @p1 @c1 @f1 @par @new @next %mum";
+const JOBS: &str = "@w1 @w2 @x1 @a1 @a2 @a3 @a4 @a5 @d1 @d2 @p1 @c1 @f1 @par @new @next %mum";
 const JOB_KEYS: [&str; 7] = ["", ":lock", ":logs", ":dependencies", ":processed", ":failed", ":unsuccessful"];
 
-/// One call of every script for each way through it: its name and arguments, separated by spaces; `''` is empty.
+/// One call of every script for each way through it: its name and arguments, separated by spaces; `''` is empty. `~` in
+/// front: nothing is delayed or prioritized, so that the short ways are taken.
 const CALLS: &str = r#"
 add_jobs w '' n {} {} now 0 0 p '' n {} {} now 0 3 d '' n {} {} now 50 0 c new n {} {} now 0 0
+add_jobs w '' n {} {} now 0 0
 add_jobs l new n {} {} now 0 0
 add_jobs wP '' n {} {} now 0 0 @par {}
 add_jobs wP w1 n {} {} now 0 0 @par {}
@@ -88,6 +92,10 @@ add_jobs wD '' n {} {} now 0 0 one '' k
 add_jobs dD '' n {} {} now 50 0 two '' r
 add_jobs dD '' n {} {} now 50 0 two 500 es
 settle now 10 u 30000 me 5 1000 15
+~settle now 1 u 30000 '' '' '' ''
+~settle now 1 u 30000 me '' '' '' completed a5 t 1 -1
+settle now 1 u 30000 me '' '' '' completed a5 t 1 -1
+settle now 1 u 30000 '' 5 1000 15 completed a5 t 1 0
 settle now 10 u 30000 '' '' '' '' completed a1 t 1 -1
 settle now 0 u 30000 '' '' '' 15 completed a1 t 1 0 completed a3 t 1 1,0,100
 settle now 0 u 30000 '' '' '' 15 failed a1 t no [] -1 1 '' failed a3 t no [] 0 1 ''
@@ -169,13 +177,14 @@ async fn a_key_of_a_wrong_type_is_met_before_anything_is_written() {
     let mut called = BTreeSet::new();
     for call in CALLS.trim().lines() {
         let (name, args) = call.split_once(' ').unwrap_or((call, ""));
+        let name = name.trim_start_matches('~');
         let script = ALL.iter().find(|script| script.name == name).unwrap_or_else(|| panic!("{name}: no such script"));
         called.insert(name);
         let mut arguments = Args::default();
         for word in args.split_whitespace() {
             arguments.text(expand(if word == "''" { "" } else { word }));
         }
-        reset(&engine, &fixture, name, "").await;
+        reset(&engine, &fixture, call, "").await;
         if let Err(failure) = script.run(&engine.link, &engine.keys, &arguments).await {
             panic!("{call}: fails without a wrong type: {}", failure.to_error(script.name));
         }
@@ -185,7 +194,7 @@ async fn a_key_of_a_wrong_type_is_met_before_anything_is_written() {
                 continue;
             }
             let bad = expand(key);
-            reset(&engine, &fixture, name, &bad).await;
+            reset(&engine, &fixture, call, &bad).await;
             let wrong = engine.redis_words(&["DUMP", &bad]).await;
             match script.run(&engine.link, &engine.keys, &arguments).await {
                 Ok(_) => {
@@ -198,7 +207,7 @@ async fn a_key_of_a_wrong_type_is_met_before_anything_is_written() {
                 }
                 Err(Failure::Server(error)) => {
                     let after = dump(&engine).await;
-                    reset(&engine, &fixture, name, &bad).await;
+                    reset(&engine, &fixture, call, &bad).await;
                     let before = dump(&engine).await;
                     let all = before.keys().chain(after.keys());
                     let changed: BTreeSet<&str> =
@@ -241,19 +250,20 @@ fn expand(word: &str) -> String {
 }
 
 /// The queue as the fixture says and as the script expects it, with a wrong type at the key `bad`, if it is not empty.
-async fn reset(engine: &Engine, fixture: &str, script: &str, bad: &str) {
+async fn reset(engine: &Engine, fixture: &str, call: &str, bad: &str) {
     const TEXT: &str = r"
-        local fixture, script, bad = cjson.decode(ARGV[1]), ARGV[2], ARGV[3]
+        local fixture, line, bad = cjson.decode(ARGV[1]), ARGV[2], ARGV[3]
         redis.call('FLUSHDB')
         for _, words in ipairs(fixture) do redis.call(unpack(words)) end
-        if script == 'obliterate' then redis.call('HSET', 'types:q:meta', 'paused', '1') end
+        if line:find('^obliterate') then redis.call('HSET', 'types:q:meta', 'paused', '1') end
+        if line:find('^~') then redis.call('DEL', 'types:q:delayed', 'types:q:prioritized') end
         if bad == '' then return end
         local kind = redis.call('TYPE', bad).ok
         local is_text = kind == 'string' or bad:find(':de:') or bad:find(':lock$') or bad:find('^[^:]*:[^:]*:id$')
             or bad:find(':pc$') or bad:find(':limiter$') or bad:find(':stalled%-check$')
         redis.call('DEL', bad)
         redis.call(is_text and 'RPUSH' or 'SET', bad, 'x')";
-    engine.redis_words(&["EVAL", TEXT, "0", fixture, script, bad]).await;
+    engine.redis_words(&["EVAL", TEXT, "0", fixture, call, bad]).await;
 }
 
 /// Everything in the database, byte for byte.
