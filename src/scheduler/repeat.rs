@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::clock::{epoch_ms, from_epoch_ms, millis};
+use crate::clock::{epoch_ms, from_epoch_ms};
 use crate::error::{Error, Result};
 
 /// How a job repeats: at an interval, or by a cron pattern.
