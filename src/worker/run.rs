@@ -306,8 +306,9 @@ impl Loop {
                     self.note(ended);
                 }
                 Err(reason) => match self.after_refusal(ended, *reason) {
-                    Ok(again) => self.pending.push_back(again),
-                    Err(slot) => freed.push(slot),
+                    Some(Ok(again)) => self.pending.push_back(again),
+                    Some(Err(slot)) => freed.push(slot),
+                    None => {}
                 },
             }
         }
@@ -346,32 +347,21 @@ impl Loop {
         }
     }
 
-    /// What to do with an outcome that Redis refused: an outcome to settle instead, or the slot to free.
-    fn after_refusal(&mut self, ended: Ended, reason: Reason) -> Result<Ended, usize> {
+    /// What to do with an outcome that Redis refused: an outcome to settle instead, or the slot to free; `None` if that
+    /// is under way.
+    fn after_refusal(&mut self, ended: Ended, reason: Reason) -> Option<Result<Ended, usize>> {
         let slot = ended.slot;
         let id = ended.outcome.id.to_string();
         match reason {
             // A request was carried out whose reply was lost, and left this one alone; ask again why.
-            Reason::Unknown(0) => return Ok(ended),
+            Reason::Unknown(0) => return Some(Ok(ended)),
             // A parent cannot complete yet, or not any more: that is how this attempt ends.
             Reason::PendingDependencies | Reason::FailedChildren
                 if matches!(ended.outcome.end, End::Completed { .. } | End::Children { .. }) =>
             {
-                let is_final = reason == Reason::FailedChildren;
-                let text = if is_final {
-                    format!("Cannot complete job {id} because it has at least one failed child")
-                } else {
-                    format!("Job {id} has pending dependencies")
-                };
                 self.worker.events.error(Error::refused("settle", id, reason));
-                let end = End::Failed {
-                    why: super::verdict::plain_reason(&text),
-                    keep: "-1".into(),
-                    attempts: if is_final { u32::MAX } else { 0 },
-                };
-                let mut failed = ended;
-                failed.outcome.end = end;
-                return Ok(failed);
+                self.fail_instead(ended, reason);
+                return None;
             }
             Reason::MissingLock | Reason::LockMismatch | Reason::NotInState => {
                 self.lose(id.clone());
@@ -383,7 +373,25 @@ impl Loop {
             _ => self.lose(id.clone()),
         }
         self.worker.events.error(Error::refused("settle", id, reason));
-        Err(slot)
+        Some(Err(slot))
+    }
+
+    /// Ends an attempt as failed that was to complete; the job's own attempts and backoff decide what comes next.
+    fn fail_instead(&mut self, mut ended: Ended, reason: Reason) {
+        let worker = Arc::clone(&self.worker);
+        self.calls.push(Box::pin(async move {
+            let id = Arc::clone(&ended.outcome.id);
+            let is_final = reason == Reason::FailedChildren;
+            let text = if is_final {
+                format!("Cannot complete job {id} because it has at least one failed child. moveToFinished")
+            } else {
+                format!("Job {id} has pending dependencies. moveToFinished")
+            };
+            // Read again, since only few jobs come here and the outcome does not hold the options.
+            let raw = worker.queue.engine().get_job(&id).await.ok().flatten().unwrap_or_default();
+            ended.outcome.end = super::verdict::fail(&raw, &text.into(), is_final, &worker.options).end;
+            settle(&worker, vec![ended], 0).await
+        }));
     }
 
     fn lose(&mut self, id: String) {

@@ -129,12 +129,6 @@ fn why(raw: &RawJob, error: &BoxError) -> Why {
     Why { reason, stacktrace, trace: String::new() }
 }
 
-/// A reason that comes from the queue itself, with no trace of its own.
-pub(crate) fn plain_reason(text: &str) -> Why {
-    let stacktrace = serde_json::to_string(&[format!("Error: {text}")]).unwrap_or_else(|_| "[]".to_owned());
-    Why { reason: text.to_owned(), stacktrace, trace: String::new() }
-}
-
 /// The rule by which the script keeps finished jobs: the job's own, else the worker's, else all.
 fn keep_rule(job: Option<KeepJobs>, worker: Option<KeepJobs>) -> Keep {
     let Some(keep) = job.or(worker) else { return "-1".into() };

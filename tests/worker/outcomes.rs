@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use oxmq::{Backoff, Halt, Job, JobState, NewJob, Retry, Router, WorkerEvent};
+use oxmq::{Backoff, Halt, Job, JobState, NewJob, ParentRef, Retry, Router, WorkerEvent};
 use serde_json::{Value, json};
 
 use crate::common::check::check;
@@ -259,4 +259,35 @@ async fn a_slow_listener_learns_how_much_it_missed() {
     assert!(matches!(last, Some(WorkerEvent::Closed)), "{last:?}");
     assert!(heard <= 8 && events.missed() >= 80, "{heard} heard, {} missed", events.missed());
     assert_eq!(done.load(Ordering::SeqCst), 50);
+}
+
+#[tokio::test]
+async fn a_parent_that_completes_too_early_is_tried_again_by_its_own_rules() {
+    let fixture = Fixture::new().await;
+    let (queue, qualified) = (fixture.queue.clone(), format!("{}:q", fixture.prefix));
+    let router = Router::new()
+        .on("parent", move |job: Job<Value, ()>| {
+            let (queue, qualified) = (queue.clone(), qualified.clone());
+            async move {
+                if job.attempts_made() == 0 {
+                    let parent = ParentRef::new(job.id(), qualified);
+                    queue.add("child", json!(1)).parent(parent).job_id("child").await?;
+                }
+                Ok::<_, Halt>(())
+            }
+        })
+        .on("child", async |_: Job<Value, ()>| Ok::<_, Halt>(()));
+    let worker = fixture.client.worker("q", router).start().unwrap();
+    let heard = listen(&worker);
+    let parent = fixture.queue.add("parent", json!(1)).attempts(5).backoff(Backoff::fixed(FAST)).await.unwrap();
+    fixture.until(JobState::Completed, 2).await;
+    let text = format!("Job {} has pending dependencies. moveToFinished", parent.id());
+    heard
+        .until(
+            "a retry",
+            |event| matches!(event, WorkerEvent::Failed { reason, will_retry: true, .. } if *reason == text),
+        )
+        .await;
+    worker.close().await;
+    check(&fixture, &[parent.id().to_owned(), "child".to_owned()]).await;
 }
