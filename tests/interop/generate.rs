@@ -83,6 +83,10 @@ pub enum Amend {
     Remove,
 }
 
+/// The seed of a run that names none: the same each time, so that a change is what makes a run fail. Longer runs look for
+/// what this one has not met: `TWIN_SEED=$RANDOM TWIN_CASES=1000`.
+const SEED: u64 = 20_261_124;
+
 /// Lets two sides play `cases` random scenarios of up to `most` steps. `TWIN_CASES` and `TWIN_SEED` (a number) in the
 /// environment overrule and repeat.
 ///
@@ -105,7 +109,7 @@ pub fn run_random_but<L: Side, R: Side>(
     amend: impl AsyncFn(&[Step], &Mismatch) -> Amend,
 ) -> u32 {
     let from_env = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seed = from_env("TWIN_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let seed = from_env("TWIN_SEED").unwrap_or(SEED);
     let cases = from_env("TWIN_CASES").and_then(|n| u32::try_from(n).ok()).unwrap_or(cases);
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
