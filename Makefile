@@ -42,6 +42,10 @@ test: setup ## all tests: units, integration, interop with Node, examples, docte
 interop: setup ## only the tests with Node on the other side
 	$(CARGO) test --all-features --test main interop::
 
+.PHONY: soak
+soak: setup ## minutes of Node and oxmq workers under kill -9; OXMQ_KILL_JOBS says how many jobs
+	$(CARGO) test --all-features --test main a_mixed_fleet -- --ignored --nocapture
+
 .PHONY: lint
 lint: ## formatting, clippy and docs, warnings denied
 	$(CARGO) fmt --all --check
