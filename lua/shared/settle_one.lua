@@ -38,7 +38,8 @@ if not KEYS[2] and ARGV[6] == "" and ARGV[8] == ""
     end
   end
   -- The next job, if it is the only one that can be had or the only one that is wanted.
-  if is_common and (not id or done_up_to == 13) and (ARGV[2] == "1" and waiting > 0
+  local wants_one = ARGV[2] == "1" or ARGV[2] == "-1"
+  if is_common and (not id or done_up_to == 13) and (wants_one and waiting > 0
     or ARGV[2] ~= "0" and waiting == 1 and prioritized == 0) then
     local next_id = call("LINDEX", WAIT, "-1")
     local job = base .. next_id
@@ -46,7 +47,8 @@ if not KEYS[2] and ARGV[6] == "" and ARGV[8] == ""
       local held = call("HMGET", job, "name", "data", "opts", "timestamp", "delay", "priority")
       if held[1] and held[2] and held[3] and held[4] and held[5] and held[6] then
         call("RPOPLPUSH", WAIT, ACTIVE)
-        if ARGV[2] ~= "1" then call("DEL", PC) end
+        -- As whoever finds no prioritized job; one who wants no more does not look.
+        if not wants_one then call("DEL", PC) end
         if ARGV[3] ~= "0" then call("SET", job .. ":lock", ARGV[3], "PX", ARGV[4]) end
         call("XADD", EVENTS, "*", "event", "active", "jobId", next_id, "prev", "waiting")
         if ARGV[5] ~= "" then
