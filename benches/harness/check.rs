@@ -13,22 +13,26 @@ use crate::peers::common::WARM_SAMPLES;
 const SLACK: i64 = 12;
 
 /// Looks at the queue's keys right after the timed part, while the peer still holds its connections.
-pub(super) fn check(server: &Server, work: &Work, before: &Figures, after: &Figures) -> Result<()> {
+pub(super) fn check(server: &Server, work: &Work, jobs: usize, before: &Figures, after: &Figures) -> Result<()> {
     let mut queue = Keys { connection: server.connect()? };
-    let jobs = i64::try_from(work.jobs)?;
+    let jobs = i64::try_from(jobs)?;
+    let before_it = if work.prefill.is_some() { i64::try_from(work.backlog)? } else { 0 };
     let warm = i64::try_from(WARM_SAMPLES)?;
     let (waiting, completed, more_keys) = match work.kind {
-        Kind::Add => (jobs, 0, jobs),
+        Kind::Add => (before_it + jobs, 0, jobs),
         Kind::Process | Kind::ProcessRetry | Kind::Memory => (0, jobs, 0),
-        Kind::ProcessRemove => (0, 0, -jobs),
+        Kind::ProcessRemove | Kind::Erase => (0, 0, -jobs),
+        Kind::Part(_) => (before_it - jobs, jobs, 0),
+        Kind::Leave => (jobs, 0, 0),
         Kind::Latency => (0, jobs + warm, jobs),
         Kind::Idle => (0, 0, 0),
     };
+    let by_priority = work.kind == Kind::Part("prioritized");
     for (key, expected) in [
-        ("wait", waiting),
+        ("wait", if by_priority { 0 } else { waiting }),
         ("active", 0),
         ("paused", 0),
-        ("prioritized", 0),
+        ("prioritized", if by_priority { waiting } else { 0 }),
         ("delayed", 0),
         ("waiting-children", 0),
         ("failed", 0),
@@ -47,7 +51,7 @@ pub(super) fn check(server: &Server, work: &Work, before: &Figures, after: &Figu
     match work.kind {
         Kind::Add => {
             let data = queue.job(&last, "data")?.unwrap_or_default();
-            ensure!(data.len() == 120, "job {last} has {} bytes", data.len());
+            ensure!(data.len() == work.bytes, "job {last} has {} bytes", data.len());
         }
         Kind::Process | Kind::ProcessRetry | Kind::Memory => {
             let attempts = if work.kind == Kind::ProcessRetry { "2" } else { "1" };
@@ -57,7 +61,7 @@ pub(super) fn check(server: &Server, work: &Work, before: &Figures, after: &Figu
                 ensure!(queue.job(id, "finishedOn")?.is_some(), "job {id} has no finishedOn");
             }
         }
-        Kind::ProcessRemove | Kind::Latency | Kind::Idle => {}
+        _ => {}
     }
     Ok(())
 }
@@ -66,10 +70,10 @@ pub(super) fn check(server: &Server, work: &Work, before: &Figures, after: &Figu
 pub(super) fn check_prefill(server: &Server, work: &Work) -> Result<()> {
     let mut queue = Keys { connection: server.connect()? };
     let mut found = 0;
-    for key in ["wait", "prioritized", "delayed"] {
+    for key in ["wait", "prioritized", "delayed", "completed", "failed"] {
         found += queue.length(key)?;
     }
-    let expected = i64::try_from(work.jobs)?;
+    let expected = i64::try_from(work.backlog)?;
     ensure!(found == expected, "{found} jobs prefilled, not {expected}");
     Ok(())
 }

@@ -22,7 +22,11 @@ pub(crate) fn main(words: impl Iterator<Item = String>) -> Result<()> {
     let mut results = Vec::new();
     for work in &works {
         let result = run::measure(&options, &server, work);
-        report::print(&options, &result);
+        if options.growth {
+            report::print_growth(&results, &result);
+        } else {
+            report::print(&options, &result);
+        }
         results.push(result);
     }
     report::write(&options, &server, &results)?;

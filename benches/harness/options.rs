@@ -14,9 +14,12 @@ cargo bench --bench throughput -- [options]
   --jobs N         jobs per run, in place of each work's own number
   --quick          two rounds of a tenth of the jobs: does it work?
   --long           only the memory runs, one million jobs each, one round unless --rounds says more
+  --growth         other works: the same with more and more jobs around; three rounds of oxmq
+                   alone, or beside official with --peers
   --no-pin         leave the choice of cores to the kernel
   --timeout S      seconds after which a run counts as stuck; default 300
-  --out FILE       where the JSON goes; default <target>/bench/throughput.json
+  --out FILE       where the JSON goes; default <target>/bench/throughput.json,
+                   or growth.json
 ";
 
 /// A library under test.
@@ -55,6 +58,7 @@ pub(super) struct Options {
     pub(super) jobs: Option<usize>,
     pub(super) quick: bool,
     pub(super) long: bool,
+    pub(super) growth: bool,
     pub(super) pin: bool,
     pub(super) timeout: Duration,
     pub(super) target: PathBuf,
@@ -70,17 +74,18 @@ impl Options {
             .nth(3)
             .context("the executable is not in a target directory")?
             .to_owned();
-        let mut rounds = None;
+        let (mut rounds, mut peers, mut out) = (None, None, None);
         let mut options = Self {
             rounds: 0,
-            peers: vec![PeerName::Oxmq, PeerName::Node, PeerName::Official],
+            peers: Vec::new(),
             only: Vec::new(),
             jobs: None,
             quick: false,
             long: false,
+            growth: false,
             pin: true,
             timeout: Duration::from_secs(300),
-            out: target.join("bench/throughput.json"),
+            out: PathBuf::new(),
             target,
         };
         while let Some(word) = words.next() {
@@ -88,26 +93,37 @@ impl Options {
             match word.as_str() {
                 "--rounds" => rounds = Some(value()?.parse()?),
                 "--peers" => {
-                    options.peers = value()?.split(',').map(PeerName::parse).collect::<Result<_>>()?;
+                    peers = Some(value()?.split(',').map(PeerName::parse).collect::<Result<_>>()?);
                 }
                 "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
                 "--jobs" => options.jobs = Some(value()?.parse()?),
                 "--quick" => options.quick = true,
                 "--long" => options.long = true,
+                "--growth" => options.growth = true,
                 "--no-pin" => options.pin = false,
                 "--timeout" => options.timeout = Duration::from_secs(value()?.parse()?),
-                "--out" => options.out = value()?.into(),
+                "--out" => out = Some(value()?.into()),
                 // What `cargo bench` adds by itself.
                 "--bench" => {}
                 "--help" => return Ok(None),
                 _ => bail!("unknown option {word}\n\n{USAGE}"),
             }
         }
-        options.rounds = rounds.unwrap_or(match (options.quick, options.long) {
-            (true, _) => 2,
-            (_, true) => 1,
+        options.rounds = rounds.unwrap_or(match (options.quick, options.long, options.growth) {
+            (true, _, _) => 2,
+            (_, true, _) => 1,
+            (_, _, true) => 3,
             _ => 5,
         });
+        options.peers = peers.unwrap_or(if options.growth {
+            vec![PeerName::Oxmq]
+        } else {
+            vec![PeerName::Oxmq, PeerName::Node, PeerName::Official]
+        });
+        let file = if options.growth { "bench/growth.json" } else { "bench/throughput.json" };
+        options.out = out.unwrap_or_else(|| options.target.join(file));
+        ensure!(!(options.growth && options.long), "--growth and --long are two runs");
+        ensure!(!(options.growth && options.peers.contains(&PeerName::Node)), "--growth is not made for node");
         ensure!(options.rounds > 0, "--rounds must be at least 1");
         ensure!(options.jobs != Some(0), "--jobs must be at least 1");
         Ok(Some(options))
@@ -115,6 +131,7 @@ impl Options {
 
     /// Whether the figures are too few or too loose to be shown to anybody.
     pub(super) fn is_trial(&self) -> bool {
-        self.quick || !self.pin || self.jobs.is_some() || (self.rounds < 5 && !self.long)
+        let least = if self.growth { 3 } else { 5 };
+        self.quick || !self.pin || self.jobs.is_some() || (self.rounds < least && !self.long)
     }
 }

@@ -31,6 +31,7 @@ impl Running {
             .args(["--redis", &server.url(), "--prefix", PREFIX])
             .args(["--work", work, "--jobs", &shape.jobs.to_string()])
             .args(["--concurrency", &shape.concurrency.to_string()])
+            .args(["--backlog", &shape.backlog.to_string(), "--bytes", &shape.bytes.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("peer {} cannot be started", name.as_str()))?;

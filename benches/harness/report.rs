@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::options::{Options, PeerName};
 use super::run::{Outcome, Series};
 use super::server::Server;
+use super::work::Work;
 
 /// The middle and the ends of some figures.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,6 +73,38 @@ fn grouped(value: f64, decimals: usize) -> String {
     text + rest
 }
 
+/// Prints one work among others that differ from it in size, beside the smallest of them: the first that was measured.
+pub(super) fn print_growth(earlier: &[Outcome], outcome: &Outcome) {
+    let is_kin = |other: &&Outcome| {
+        let axis = |work: &Work| work.growth.map(|growth| growth.axis);
+        other.work.name == outcome.work.name && axis(&other.work) == axis(&outcome.work)
+    };
+    let first = earlier.iter().find(is_kin).unwrap_or(outcome);
+    let metrics = outcome.work.metrics();
+    let width = 26;
+    if std::ptr::eq(first, outcome) {
+        print!("\n{:<46}", "");
+        for metric in metrics {
+            print!("{:>width$}", metric.title);
+        }
+        println!("{:>14}", "Redis × first");
+    }
+    for (series, start) in outcome.series.iter().zip(&first.series) {
+        print!("{:<37} {:<8}", outcome.work.label(), series.peer.as_str());
+        if let Some(error) = &series.error {
+            println!("  ERROR {error}");
+            continue;
+        }
+        for metric in metrics {
+            let text = spread(series, metric.key).map_or_else(String::new, |s| s.show(metric.decimals));
+            print!("{text:>width$}");
+        }
+        let cost = |series| spread(series, "redis_us_per_job").map(|spread| spread.median);
+        let times = cost(series).zip(cost(start)).map(|(now, then)| now / then);
+        println!("{:>14}", times.map_or_else(String::new, |times| grouped(times, 2)));
+    }
+}
+
 /// Prints the block of one work.
 pub(super) fn print(options: &Options, outcome: &Outcome) {
     let work = &outcome.work;
@@ -121,6 +154,7 @@ pub(super) fn write(options: &Options, server: &Server, outcomes: &[Outcome]) ->
         "trial": options.is_trial(),
         "rounds": options.rounds,
         "pinned": options.pin,
+        "growth": options.growth,
         "peers": options.peers.iter().map(|peer| peer.as_str()).collect::<Vec<_>>(),
         "versions": {
             "redis": server.version,
@@ -155,6 +189,8 @@ fn work_json(outcome: &Outcome) -> Value {
         "label": work.label(),
         "concurrency": work.concurrency,
         "jobs": work.jobs,
+        "axis": work.growth.map(|growth| growth.axis),
+        "size": work.growth.map(|growth| growth.size),
         "metrics": work.metrics().iter().map(metric).collect::<Vec<_>>(),
         "peers": outcome.series.iter().map(|series| (series.peer.as_str().to_owned(), series_json(series))).collect::<Map<_, _>>(),
         "ratios": ratios_json(&outcome.series),

@@ -27,9 +27,10 @@ impl Server {
         command
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no"])
-            .args(["--dbfilename", "prefilled.rdb", "--loglevel", "warning"])
-            // `DEBUG RELOAD` gives each run the very same keys.
-            .args(["--enable-debug-command", "local"])
+            .args(["--loglevel", "warning"])
+            // `DEBUG RELOAD` gives each run the very same keys; the file is chosen by `CONFIG SET`.
+            .args(["--enable-debug-command", "local", "--enable-protected-configs", "local"])
+            .args(["--latency-tracking-info-percentiles", "99", "100"])
             .arg("--dir")
             .arg(&directory)
             .stdin(Stdio::null())
@@ -70,15 +71,30 @@ impl Server {
         Ok(())
     }
 
-    /// Keeps the present keys for [`Self::restore`].
-    pub(super) fn keep(&self) -> Result<()> {
-        self.connect()?.call(&["SAVE"])?;
+    /// Keeps the present keys under this name.
+    pub(super) fn keep(&self, name: &str) -> Result<()> {
+        let mut connection = self.connect()?;
+        connection.call(&["CONFIG", "SET", "dbfilename", name])?;
+        connection.call(&["SAVE"])?;
         Ok(())
     }
 
-    /// Replaces all keys by those of the last [`Self::keep`].
-    pub(super) fn restore(&self) -> Result<()> {
-        self.connect()?.call(&["DEBUG", "RELOAD", "NOSAVE"])?;
+    /// Whether there are keys under this name.
+    pub(super) fn keeps(&self, name: &str) -> bool {
+        self.directory.join(name).exists()
+    }
+
+    /// Replaces all keys by those that were kept under this name.
+    pub(super) fn restore(&self, name: &str) -> Result<()> {
+        let mut connection = self.connect()?;
+        connection.call(&["CONFIG", "SET", "dbfilename", name])?;
+        connection.call(&["DEBUG", "RELOAD", "NOSAVE"])?;
+        Ok(())
+    }
+
+    /// Forgets how long commands have taken.
+    pub(super) fn reset(&self) -> Result<()> {
+        self.connect()?.call(&["CONFIG", "RESETSTAT"])?;
         Ok(())
     }
 
@@ -89,6 +105,7 @@ impl Server {
             text.with_context(|| format!("INFO {section} is empty"))
         };
         let stats = info("commandstats")?;
+        let latencies = info("latencystats")?;
         let memory = info("memory")?;
         // Last before the timed part and first after it would be best; a few dozen µs either way is what we accept.
         let cpu = info("cpu")?;
@@ -100,6 +117,8 @@ impl Server {
             cpu_s: number(&cpu, "used_cpu_user_main_thread")? + number(&cpu, "used_cpu_sys_main_thread")?,
             memory: number(&memory, "used_memory")?,
             commands: commands(&stats),
+            script_p99_ms: script_ms(&latencies, "p99"),
+            longest_script_ms: script_ms(&latencies, "p100"),
             keys: self.connect()?.integer(&["DBSIZE"])?,
         })
     }
@@ -123,6 +142,10 @@ pub(super) struct Figures {
     pub(super) memory: f64,
     /// Commands executed, those inside scripts included, the harness's own excluded.
     pub(super) commands: f64,
+    /// The time that one call of a script held the server, since the last [`Server::reset`]: not exceeded by 99 % of
+    /// the calls, and by none. It is wall time, so another process on the same core lengthens it.
+    pub(super) script_p99_ms: f64,
+    pub(super) longest_script_ms: f64,
     /// Keys of the database.
     pub(super) keys: i64,
 }
@@ -136,11 +159,21 @@ fn commands(stats: &str) -> f64 {
         .lines()
         .filter_map(|line| {
             let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(':')?;
-            let ours = ["info", "dbsize", "monitor"].contains(&name);
+            let ours = ["info", "dbsize", "monitor", "config|resetstat"].contains(&name);
             let calls = rest.strip_prefix("calls=")?.split(',').next()?;
             if ours { None } else { calls.parse::<f64>().ok() }
         })
         .sum()
+}
+
+/// A percentile of the time that calls of scripts took.
+fn script_ms(latencies: &str, percentile: &str) -> f64 {
+    let of = |command: &str| -> Option<f64> {
+        let line = field(latencies, &format!("latency_percentiles_usec_{command}"))?;
+        let figures = line.split(',').find_map(|figure| figure.strip_prefix(percentile)?.strip_prefix('='))?;
+        figures.parse().ok()
+    };
+    of("evalsha").unwrap_or(0.0).max(of("eval").unwrap_or(0.0)) / 1e3
 }
 
 /// `program`, on one core if `pin`.

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::options::Options;
+use super::options::{Options, PeerName};
 
 /// What a work does, hence how it is timed and checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,12 @@ pub(super) enum Kind {
     ProcessRetry,
     /// As `Process`, watching memory.
     Memory,
+    /// As `Process`, but only a part of the jobs, which are all under the named key.
+    Part(&'static str),
+    /// An operation that removes all jobs.
+    Erase,
+    /// An operation after which all jobs wait.
+    Leave,
     /// From `add` to the processor, one job at a time.
     Latency,
     /// A worker with nothing to do.
@@ -34,17 +40,53 @@ pub(super) struct Work {
     pub(super) jobs: usize,
     /// The work of the peer that writes the jobs.
     pub(super) prefill: Option<&'static str>,
+    /// How many jobs it writes.
+    pub(super) backlog: usize,
+    /// The size of each job's data.
+    pub(super) bytes: usize,
+    pub(super) growth: Option<Growth>,
+}
+
+/// The place of a work among those that differ in one number only.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Growth {
+    /// What grows.
+    pub(super) axis: &'static str,
+    pub(super) size: usize,
 }
 
 impl Work {
     pub(super) fn label(&self) -> String {
+        if let Some(Growth { axis, size }) = self.growth {
+            return format!("{axis}/{}/{size}", self.name);
+        }
         if self.labelled { format!("{}@{}", self.name, self.concurrency) } else { self.name.to_owned() }
+    }
+
+    /// Whether this peer can do it.
+    pub(super) fn suits(&self, peer: PeerName) -> bool {
+        peer == PeerName::Oxmq || !matches!(self.kind, Kind::Erase | Kind::Leave)
+    }
+
+    /// Whether `--only` means this work by that word.
+    fn is_called(&self, word: &str) -> bool {
+        let label = self.label();
+        word == self.name || word == label || label.strip_prefix(word).is_some_and(|rest| rest.starts_with('/'))
     }
 
     /// The figures for the table, the most important first.
     pub(super) fn metrics(&self) -> &'static [Metric] {
+        if self.growth.is_some() {
+            return &GROWTH;
+        }
         match self.kind {
-            Kind::Add | Kind::Process | Kind::ProcessRemove | Kind::ProcessRetry => &THROUGHPUT,
+            Kind::Add
+            | Kind::Process
+            | Kind::ProcessRemove
+            | Kind::ProcessRetry
+            | Kind::Part(_)
+            | Kind::Erase
+            | Kind::Leave => &THROUGHPUT,
             Kind::Memory => &MEMORY,
             Kind::Latency => &LATENCY,
             Kind::Idle => &IDLE,
@@ -70,6 +112,13 @@ const THROUGHPUT: [Metric; 4] = [
     metric("client_us_per_job", "client µs/job", 1),
     metric("peak_rss_mb", "peak RSS MB", 0),
 ];
+const GROWTH: [Metric; 5] = [
+    metric("jobs_per_s", "jobs/s", 0),
+    metric("redis_us_per_job", "Redis µs/job", 1),
+    metric("client_us_per_job", "client µs/job", 1),
+    metric("script_p99_ms", "script p99 ms", 2),
+    metric("longest_script_ms", "longest script ms", 2),
+];
 const MEMORY: [Metric; 6] = [
     metric("rss_start_mb", "RSS start MB", 1),
     metric("rss_tenth_mb", "RSS at 10 % MB", 1),
@@ -87,9 +136,12 @@ const IDLE: [Metric; 4] = [
     metric("close_ms", "close ms", 1),
 ];
 
+fn work(name: &'static str, kind: Kind, jobs: usize, prefill: Option<&'static str>) -> Work {
+    Work { name, kind, concurrency: 100, labelled: false, jobs, prefill, backlog: jobs, bytes: 120, growth: None }
+}
+
 /// All works, with numbers of jobs that keep a run between one and a few seconds.
 fn all(long: bool) -> Vec<Work> {
-    let work = |name, kind, jobs, prefill| Work { name, kind, concurrency: 100, labelled: false, jobs, prefill };
     if long {
         return vec![work("memory", Kind::Memory, 1_000_000, Some("prefill"))];
     }
@@ -115,20 +167,75 @@ fn all(long: bool) -> Vec<Work> {
     ]
 }
 
+/// The works of `--growth`: by what grows, by what is done, the smallest first.
+fn growing() -> Vec<Work> {
+    const THOUSAND: usize = 1_000;
+    const FEW: usize = 20 * THOUSAND;
+    let mut works = Vec::new();
+    let mut grow = |axis, size, work| works.push(Work { growth: Some(Growth { axis, size }), ..work });
+    let backlogs = [THOUSAND, 10 * THOUSAND, 100 * THOUSAND, 1_000 * THOUSAND];
+    for backlog in backlogs {
+        grow("waiting", backlog, Work { backlog, ..work("add_bulk", Kind::Add, FEW, Some("prefill")) });
+    }
+    for (name, key, prefill, sizes) in [
+        ("part", "wait", "prefill", &backlogs[..]),
+        ("part_priority", "prioritized", "prefill_priority", &backlogs[..3]),
+    ] {
+        for &backlog in sizes {
+            let part = work(name, Kind::Part(key), FEW.min(backlog), Some(prefill));
+            grow("waiting", backlog, Work { backlog, ..part });
+        }
+    }
+    for (concurrency, jobs) in [(1, 10), (10, 20), (100, 30), (1_000, 30), (10_000, 30)] {
+        let running = work("running", Kind::Process, jobs * THOUSAND, Some("prefill"));
+        grow("running", concurrency, Work { concurrency, ..running });
+    }
+    let payloads = [(100, 20), (1_000, 20), (10_000, 10), (100_000, 2)];
+    for (name, kind, prefill) in [
+        ("add_concurrent", Kind::Add, None),
+        ("add_bulk", Kind::Add, None),
+        ("process", Kind::Process, Some("prefill")),
+    ] {
+        for (bytes, jobs) in payloads {
+            grow("payload", bytes, Work { bytes, ..work(name, kind, jobs * THOUSAND, prefill) });
+        }
+    }
+    for (name, kind, prefill) in [
+        ("clean", Kind::Erase, "prefill_completed"),
+        ("drain", Kind::Erase, "prefill"),
+        ("obliterate", Kind::Erase, "prefill"),
+        ("retry_jobs", Kind::Leave, "prefill_failed"),
+        ("promote_jobs", Kind::Leave, "prefill_later"),
+        ("remove_orphaned_jobs", Kind::Leave, "prefill"),
+        ("get_jobs", Kind::Leave, "prefill"),
+    ] {
+        for jobs in [THOUSAND, 10 * THOUSAND, 100 * THOUSAND] {
+            grow("whole queue", jobs, work(name, kind, jobs, Some(prefill)));
+        }
+    }
+    works
+}
+
 /// The works that the options ask for.
 pub(super) fn selected(options: &Options) -> Result<Vec<Work>> {
-    let mut works = all(options.long);
+    let mut works = if options.growth { growing() } else { all(options.long) };
     if !options.only.is_empty() {
         for word in &options.only {
-            let known = works.iter().any(|work| *word == work.name || *word == work.label());
-            ensure!(known, "unknown work {word}");
+            ensure!(works.iter().any(|work| work.is_called(word)), "unknown work {word}");
         }
-        works.retain(|work| {
-            let label = work.label();
-            options.only.iter().any(|word| *word == work.name || *word == label)
-        });
+        works.retain(|work| options.only.iter().any(|word| work.is_called(word)));
     }
     for work in &mut works {
+        if work.growth.is_some() {
+            ensure!(options.jobs.is_none(), "--growth has its own numbers of jobs");
+            if options.quick {
+                let is_part = matches!(work.kind, Kind::Add | Kind::Part(_));
+                work.jobs = work.jobs.min(2_000);
+                work.backlog = if is_part { work.backlog.min(10_000) } else { work.jobs };
+                work.concurrency = work.concurrency.min(1_000);
+            }
+            continue;
+        }
         match (work.kind, options.jobs) {
             (Kind::Idle, _) if options.quick => work.jobs = 5,
             (Kind::Idle, _) => {}
@@ -136,6 +243,7 @@ pub(super) fn selected(options: &Options) -> Result<Vec<Work>> {
             (_, None) if options.quick => work.jobs /= 10,
             _ => {}
         }
+        work.backlog = work.jobs;
     }
     Ok(works)
 }

@@ -1,13 +1,17 @@
 //! What the Rust sides of the comparison share: the command line, the protocol with the orchestrator, the jobs, the
 //! clock, and each work written once against the [`Peer`] trait.
 //!
-//! A peer is a process: `peer --redis URL --prefix P --work NAME --jobs N [--concurrency C]`. It connects, warms up on
-//! a queue of its own, prints `ready` and waits for a line on its standard input; then it does the timed part, prints
+//! A peer is a process: `peer --redis URL --prefix P --work NAME --jobs N [--concurrency C] [--backlog B] [--bytes B]`.
+//! It connects, warms up on a queue of its own, prints `ready` and waits for a line on its standard input; then it does the timed part, prints
 //! one line of JSON, and waits for another line before it closes its connections and leaves. The orchestrator reads
 //! Redis' own figures while the peer waits, so that they cover the timed part and nothing else.
 //!
 //! `idle` is timed by the orchestrator: the second line ends it, and the JSON follows once the worker is closed.
 
+#[path = "growth.rs"]
+mod growth;
+
+use std::future::{Future, ready};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -31,7 +35,7 @@ pub(crate) const WARM_SAMPLES: usize = 50;
 /// The job name of every job.
 pub(crate) const JOB_NAME: &str = "mail";
 
-/// The data of every job: 120 bytes as JSON.
+/// The data of every job: 120 bytes as JSON, unless the command line says otherwise.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Payload {
     to: String,
@@ -40,8 +44,9 @@ pub(crate) struct Payload {
 
 impl Payload {
     /// The same for all jobs and peers.
-    pub(crate) fn sample() -> Self {
-        Self { to: "someone@example.com".to_owned(), body: "x".repeat(82) }
+    fn of(bytes: usize) -> Self {
+        let empty = r#"{"to":"someone@example.com","body":""}"#.len();
+        Self { to: "someone@example.com".to_owned(), body: "x".repeat(bytes.saturating_sub(empty)) }
     }
 }
 
@@ -80,9 +85,10 @@ pub(crate) trait Peer: Sized {
     ///
     /// The library's processor decodes the job's data, calls `processor` with `attempts_made` (0 in the first
     /// attempt), and succeeds with a null result if that returns `true`, else fails with an ordinary error.
-    async fn worker<P>(&self, concurrency: usize, processor: P) -> Result<Self::Worker>
+    async fn worker<P, F>(&self, concurrency: usize, processor: P) -> Result<Self::Worker>
     where
-        P: Fn(u32) -> bool + Send + Sync + 'static;
+        P: Fn(u32) -> F + Send + Sync + 'static,
+        F: Future<Output = bool> + Send + 'static;
 
     /// Lets the worker take jobs.
     async fn start(&self, worker: &mut Self::Worker) -> Result<()>;
@@ -97,6 +103,17 @@ pub(crate) trait Peer: Sized {
     async fn abandon(&self, worker: Self::Worker) -> Result<()> {
         self.close(worker).await
     }
+
+    /// Lets a worker that has not started renew its locks and look for stalled jobs so often that a run of a few
+    /// seconds sees it, if it can. For a work of `--growth`.
+    fn hasten(&self, _worker: &mut Self::Worker) -> Result<()> {
+        Ok(())
+    }
+
+    /// Does `operation` to the whole queue; says to how many jobs. For works of `--growth`, by oxmq only.
+    async fn administer(&self, operation: &str) -> Result<usize> {
+        bail!("{operation} is not made for this library")
+    }
 }
 
 /// The command line of a peer.
@@ -107,6 +124,10 @@ struct Args {
     work: String,
     jobs: usize,
     concurrency: usize,
+    /// How many jobs are there before the timed part; `jobs` unless it is said.
+    backlog: usize,
+    /// The size of a job's data.
+    bytes: usize,
 }
 
 impl Args {
@@ -117,8 +138,11 @@ impl Args {
             work: String::new(),
             jobs: 1_000,
             concurrency: 100,
+            backlog: 0,
+            bytes: 120,
         };
         let mut words = words;
+        let mut backlog = None;
         while let Some(word) = words.next() {
             let value = words.next().with_context(|| format!("{word} needs a value"))?;
             match word.as_str() {
@@ -127,10 +151,13 @@ impl Args {
                 "--work" => args.work = value,
                 "--jobs" => args.jobs = value.parse()?,
                 "--concurrency" => args.concurrency = value.parse()?,
+                "--backlog" => backlog = Some(value.parse()?),
+                "--bytes" => args.bytes = value.parse()?,
                 _ => bail!("unexpected argument {word}"),
             }
         }
         ensure!(!args.work.is_empty(), "--work is missing");
+        args.backlog = backlog.unwrap_or(args.jobs);
         Ok(args)
     }
 
@@ -146,6 +173,8 @@ enum Shape {
     Remove,
     Priority,
     Delayed,
+    /// Due after the run.
+    Later,
     Retry,
 }
 
@@ -156,6 +185,7 @@ impl Shape {
             "_remove" => Self::Remove,
             "_priority" => Self::Priority,
             "_delayed" => Self::Delayed,
+            "_later" => Self::Later,
             "_retry" => Self::Retry,
             _ => return None,
         })
@@ -173,8 +203,14 @@ impl Shape {
             },
             // Due long before the timed part begins.
             Self::Delayed => Spec { delay: Some(Duration::from_millis(1)), ..unset },
+            Self::Later => Spec { delay: Some(Duration::from_secs(3600)), ..unset },
             Self::Retry => Spec { attempts: Some(2), ..unset },
         }
+    }
+
+    /// What a worker does with such jobs.
+    fn processor(self) -> impl Fn(u32) -> std::future::Ready<bool> + Send + Sync + 'static {
+        move |attempts_made| ready(self != Self::Retry || attempts_made > 0)
     }
 }
 
@@ -186,6 +222,7 @@ pub(crate) async fn run<P: Peer>(words: impl Iterator<Item = String>) -> Result<
         "memory" => process::<P>(&args, Shape::Plain, true).await,
         "latency" => latency::<P>(&args).await,
         "idle" => idle::<P>(&args).await,
+        work if growth::knows(work) => growth::run::<P>(&args).await,
         work => {
             let shape = |rest| Shape::of(rest).with_context(|| format!("unknown work {work}"));
             if let Some(rest) = work.strip_prefix("prefill") {
@@ -199,8 +236,8 @@ pub(crate) async fn run<P: Peer>(words: impl Iterator<Item = String>) -> Result<
     }
 }
 
-async fn bulk<P: Peer>(peer: &P, shape: Shape, count: usize) -> Result<()> {
-    let payload = Payload::sample();
+async fn bulk<P: Peer>(args: &Args, peer: &P, shape: Shape, count: usize) -> Result<()> {
+    let payload = Payload::of(args.bytes);
     let mut specs = Vec::with_capacity(BATCH);
     for first in (0..count).step_by(BATCH) {
         specs.clear();
@@ -212,27 +249,27 @@ async fn bulk<P: Peer>(peer: &P, shape: Shape, count: usize) -> Result<()> {
 
 async fn prefill<P: Peer>(args: &Args, shape: Shape) -> Result<()> {
     let peer = P::connect(&args.place(QUEUE)).await?;
-    ready().await?;
+    ready_to_go().await?;
     let stopwatch = Stopwatch::start();
-    bulk(&peer, shape, args.jobs).await?;
-    report(args, args.jobs, &stopwatch.stop(), Map::new());
+    bulk(args, &peer, shape, args.backlog).await?;
+    report(args, args.backlog, &stopwatch.stop(), Map::new());
     next_line().await
 }
 
 async fn adds<P: Peer>(args: &Args) -> Result<()> {
     let warm = P::connect(&args.place(WARM_QUEUE)).await?;
     let peer = P::connect(&args.place(QUEUE)).await?;
-    add(&warm, &args.work, WARM_JOBS.min(args.jobs)).await?;
-    ready().await?;
+    add(args, &warm, WARM_JOBS.min(args.jobs)).await?;
+    ready_to_go().await?;
     let stopwatch = Stopwatch::start();
-    add(&peer, &args.work, args.jobs).await?;
+    add(args, &peer, args.jobs).await?;
     report(args, args.jobs, &stopwatch.stop(), Map::new());
     next_line().await
 }
 
-async fn add<P: Peer>(peer: &P, work: &str, count: usize) -> Result<()> {
-    let payload = Payload::sample();
-    match work {
+async fn add<P: Peer>(args: &Args, peer: &P, count: usize) -> Result<()> {
+    let payload = Payload::of(args.bytes);
+    match args.work.as_str() {
         "add_sequential" => {
             for _ in 0..count {
                 peer.add(&payload).await?;
@@ -242,24 +279,26 @@ async fn add<P: Peer>(peer: &P, work: &str, count: usize) -> Result<()> {
         "add_concurrent" => {
             stream::iter(0..count).map(|_| peer.add(&payload)).buffer_unordered(IN_FLIGHT).try_collect::<()>().await
         }
-        _ => bulk(peer, Shape::Plain, count).await,
+        _ => bulk(args, peer, Shape::Plain, count).await,
     }
 }
 
+/// Empties a small queue of its own.
+async fn warm_up<P: Peer>(args: &Args, shape: Shape) -> Result<()> {
+    let peer = P::connect(&args.place(WARM_QUEUE)).await?;
+    let jobs = WARM_JOBS.min(args.jobs);
+    bulk(args, &peer, shape, jobs).await?;
+    let mut worker = peer.worker(args.concurrency, shape.processor()).await?;
+    peer.start(&mut worker).await?;
+    peer.completed(&mut worker, jobs).await?;
+    peer.abandon(worker).await
+}
+
 async fn process<P: Peer>(args: &Args, shape: Shape, watch_memory: bool) -> Result<()> {
-    let processor = move |attempts_made| shape != Shape::Retry || attempts_made > 0;
-
-    let warm = P::connect(&args.place(WARM_QUEUE)).await?;
-    let warm_jobs = WARM_JOBS.min(args.jobs);
-    bulk(&warm, shape, warm_jobs).await?;
-    let mut worker = warm.worker(args.concurrency, processor).await?;
-    warm.start(&mut worker).await?;
-    warm.completed(&mut worker, warm_jobs).await?;
-    warm.abandon(worker).await?;
-
+    warm_up::<P>(args, shape).await?;
     let peer = P::connect(&args.place(QUEUE)).await?;
-    let mut worker = peer.worker(args.concurrency, processor).await?;
-    ready().await?;
+    let mut worker = peer.worker(args.concurrency, shape.processor()).await?;
+    ready_to_go().await?;
 
     let mut extra = Map::new();
     let stopwatch = Stopwatch::start();
@@ -291,17 +330,17 @@ async fn latency<P: Peer>(args: &Args) -> Result<()> {
             if let Ok(mut slot) = mark.lock() {
                 *slot = Some(now);
             }
-            true
+            ready(true)
         })
         .await?;
     peer.start(&mut worker).await?;
 
-    let payload = Payload::sample();
+    let payload = Payload::of(args.bytes);
     let mut samples = Vec::with_capacity(args.jobs);
     let mut stopwatch = Stopwatch::start();
     for done in 0..WARM_SAMPLES + args.jobs {
         if done == WARM_SAMPLES {
-            ready().await?;
+            ready_to_go().await?;
             samples.clear();
             stopwatch = Stopwatch::start();
         }
@@ -329,10 +368,10 @@ async fn latency<P: Peer>(args: &Args) -> Result<()> {
 
 async fn idle<P: Peer>(args: &Args) -> Result<()> {
     let peer = P::connect(&args.place(QUEUE)).await?;
-    let mut worker = peer.worker(args.concurrency, |_| true).await?;
+    let mut worker = peer.worker(args.concurrency, |_| ready(true)).await?;
     peer.start(&mut worker).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    ready().await?;
+    ready_to_go().await?;
 
     let stopwatch = Stopwatch::start();
     next_line().await?;
@@ -346,7 +385,7 @@ async fn idle<P: Peer>(args: &Args) -> Result<()> {
 }
 
 /// Tells the orchestrator that preparation is over and waits for its leave to begin.
-async fn ready() -> Result<()> {
+async fn ready_to_go() -> Result<()> {
     println!("ready");
     next_line().await
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use oxmq::{Client, ConnectOptions, Halt, Job, NewJob, Queue, Worker, WorkerBuilder};
+use anyhow::{Context, Result, bail};
+use oxmq::{Client, ConnectOptions, Halt, Job, JobState, NewJob, Queue, Worker, WorkerBuilder};
 
 use super::common::{JOB_NAME, Payload, Peer, Place, Spec};
 
@@ -58,14 +58,15 @@ impl Peer for Oxmq {
         Ok(())
     }
 
-    async fn worker<P>(&self, concurrency: usize, processor: P) -> Result<Running>
+    async fn worker<P, F>(&self, concurrency: usize, processor: P) -> Result<Running>
     where
-        P: Fn(u32) -> bool + Send + Sync + 'static,
+        P: Fn(u32) -> F + Send + Sync + 'static,
+        F: Future<Output = bool> + Send + 'static,
     {
         let processor = Arc::new(processor);
         let process = move |job: Job<Payload, ()>| {
             let succeeds = processor(job.attempts_made());
-            async move { if succeeds { Ok(()) } else { Err(Halt::failed("first attempt")) } }
+            async move { if succeeds.await { Ok(()) } else { Err(Halt::failed("first attempt")) } }
         };
         let builder = self.client.worker(self.queue.name(), process).concurrency(concurrency);
         Ok(Running { builder: Some(builder), worker: None })
@@ -89,5 +90,32 @@ impl Peer for Oxmq {
             worker.close().await;
         }
         Ok(())
+    }
+
+    fn hasten(&self, running: &mut Running) -> Result<()> {
+        let builder = running.builder.take().context("the worker runs already")?;
+        let (lock, check) = (Duration::from_secs(4), Duration::from_millis(500));
+        running.builder = Some(builder.lock_duration(lock).stalled_interval(check));
+        Ok(())
+    }
+
+    async fn administer(&self, operation: &str) -> Result<usize> {
+        let queue = &self.queue;
+        let jobs = queue.get_job_counts(&JobState::ALL).await?.total();
+        let done = match operation {
+            "clean" => queue.clean(Duration::ZERO, 0, JobState::Completed).await?.len() as u64,
+            "drain" => queue.drain(false).await?,
+            "obliterate" => {
+                queue.obliterate(false).await?;
+                jobs
+            }
+            "retry_jobs" => queue.retry_jobs(JobState::Failed, None).await?,
+            "promote_jobs" => queue.promote_jobs().await?,
+            // Nothing is lost in the queue, so it only looks.
+            "remove_orphaned_jobs" => jobs - queue.remove_orphaned_jobs(0).await?,
+            "get_jobs" => queue.get_jobs(&[], 0, -1, true).await?.len() as u64,
+            _ => bail!("unknown operation {operation}"),
+        };
+        Ok(usize::try_from(done)?)
     }
 }

@@ -61,9 +61,10 @@ impl Peer for Official {
         Ok(())
     }
 
-    async fn worker<P>(&self, concurrency: usize, processor: P) -> Result<Running>
+    async fn worker<P, F>(&self, concurrency: usize, processor: P) -> Result<Running>
     where
-        P: Fn(u32) -> bool + Send + Sync + 'static,
+        P: Fn(u32) -> F + Send + Sync + 'static,
+        F: Future<Output = bool> + Send + 'static,
     {
         let options = WorkerOptions::new()
             .connection(RedisConnectionOptions::new().url(&self.place.redis))
@@ -74,7 +75,7 @@ impl Peer for Official {
         let processor = move |job: Job, _token| {
             let succeeds = processor(job.attempts_made());
             async move {
-                if succeeds {
+                if succeeds.await {
                     Ok(serde_json::Value::Null)
                 } else {
                     Err(Error::ProcessingError("first attempt".to_owned()))
