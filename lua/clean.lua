@@ -9,10 +9,10 @@ ARGV    1 state     suffix of the key: "wait", "paused", "active", or any of the
 RETURN  {done, kept, ids}: whether that was all, `kept` for the next call, and the removed jobs
 EVENTS  cleaned {count} in the last call
 USES    queue, release, detach, check_queue, erase, cut
-COST    looks at no more than 500 jobs; ten commands for each that goes
+COST    looks at no more than 200 jobs; ten commands for each that goes
 ]]
 local LISTS = { wait = true, paused = true, active = true }
-local SPAN = 500
+local SPAN = 200
 local state, oldest, limit, kept = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local key, is_list, by_id = base .. state, LISTS[ARGV[1]], state == "delayed" or state == "prioritized"
 check_queue(base)

@@ -6,10 +6,10 @@ ARGV    1 kept      how many jobs at the beginning of the first structure were k
 RETURN  {done, kept, removed}: how many structures are done, and `kept` for the next one; call again for the rest
 EVENTS  none; a parent in another queue is let go silently
 USES    queue, release, detach, check_queue, erase, cut
-COST    looks at no more than 500 jobs; ten commands for each
+COST    looks at no more than 200 jobs; ten commands for each
 ]]
 local LISTS = { wait = true, paused = true }
-local kept, left, removed, work, done = tonumber(ARGV[1]), 500, 0, {}, 0
+local kept, left, removed, work, done = tonumber(ARGV[1]), 200, 0, {}, 0
 check_queue(base)
 for i = 2, #ARGV do
   local key, is_list = base .. ARGV[i], LISTS[ARGV[i]]

@@ -14,7 +14,7 @@ USES    queue, legacy
 COST    one HGETALL per position; stops early when the jobs are large
 ]]
 local with_hash, ascending, budget = ARGV[1] == "jobs", ARGV[2] == "asc", tonumber(ARGV[3])
-local bytes, ENOUGH = 0, 4 * 1024 * 1024
+local bytes, ENOUGH = 0, 1024 * 1024
 
 -- Positions count from the end of a list that runs next, and from the lowest score.
 local function read(name, from, to)
@@ -48,11 +48,14 @@ local function page(name, first, last, want)
   while first <= stop and missing > 0 do
     if budget <= 0 or bytes >= ENOUGH then return digits(first), digits(last), items end
     local to = math.min(stop, first + math.min(budget, missing, with_hash and 50 or 5000) - 1)
-    local ids = read(name, first, to)
-    for _, id in ipairs(ids) do
+    for n, id in ipairs(read(name, first, to)) do
       if collect(id, items) then missing = missing - 1 end
+      if bytes >= ENOUGH then
+        to = first + n - 1
+        break
+      end
     end
-    budget = budget - #ids
+    budget = budget - (to - first + 1)
     first = to + 1
   end
   return "done", "", items

@@ -1,7 +1,7 @@
 --[[ obliterate: delete a paused queue with everything in it.
 
 KEYS    1 base      "<prefix>:<queue>:"
-ARGV    1 count     how many jobs and schedulers to delete in this call, up to 500
+ARGV    1 count     how many jobs and schedulers to delete in this call, up to 200
         2 force     "1" also deletes jobs that are active
 RETURN  0 done, 1 call again, -1 the queue is not paused, -2 it has active jobs
 EVENTS  waiting in the queues of parents elsewhere: none, they are let go silently

@@ -3,7 +3,7 @@
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 state     "failed", "completed" or "delayed"
         2 until     highest score of a job to move; "+inf" for all
-        3 count     how many at most, up to 500
+        3 count     how many at most, up to 200
 RETURN  {looked at, moved}: fewer looked at than asked for when there are no more
 EVENTS  waiting {jobId, prev}
 USES    queue, settings, wake, restore

@@ -16,8 +16,8 @@ use crate::state::{JobCounts, JobState};
 use crate::wire::job::{Pair, RawJob, Undecodable, UndecodableKind};
 
 /// How many positions one call looks at; ids alone cost a fraction of jobs.
-const JOBS_PER_CALL: u32 = 500;
-const IDS_PER_CALL: u32 = 5_000;
+const JOBS_PER_CALL: u32 = 250;
+const IDS_PER_CALL: u32 = 2_500;
 
 /// The states that a queue's figures are made of, in Node's order.
 pub(crate) const REPORTED: [JobState; 7] = [
@@ -137,7 +137,7 @@ impl Engine {
     /// over; if neither position is negative, later jobs take their places. One that cannot be decoded is an `Err` of
     /// its own.
     ///
-    /// One round trip and one snapshot for up to 500 positions and 4 MB. More are read in several steps: a job that
+    /// One round trip and one snapshot for up to 250 positions and 1 MB. More are read in several steps: a job that
     /// moves meanwhile may be missed.
     pub(crate) async fn get_jobs(
         &self,
@@ -171,7 +171,7 @@ impl Engine {
     }
 
     /// The ids at the positions `start` to `end` of each state, as [`get_jobs`](Self::get_jobs) counts them, whether or
-    /// not there are jobs behind them. One round trip for up to 5,000.
+    /// not there are jobs behind them. One round trip for up to 2,500.
     pub(crate) async fn get_ranges(
         &self,
         states: &[JobState],

@@ -322,3 +322,16 @@ async fn deduplication_ids_lead_to_their_jobs_and_can_be_freed() {
     assert_eq!(queue.get_deduplication_job_id("x").await.unwrap(), None);
     assert!(!queue.remove_deduplication_key("x").await.unwrap());
 }
+
+#[tokio::test]
+async fn large_jobs_come_in_several_calls() {
+    let queue = queue().await;
+    let fill = "local data = '\"' .. string.rep('x', 400000) .. '\"' \
+                for i = 1, 10 do \
+                  redis.call('HSET', KEYS[1] .. i, 'name', 'n', 'data', data, 'timestamp', '1') \
+                  redis.call('LPUSH', KEYS[1] .. 'wait', i) \
+                end";
+    queue.redis_words(&["EVAL", fill, "1", queue.keys.base()]).await;
+    let jobs = queue.get_jobs(&[JobState::Waiting], 1, 8, true).await.unwrap();
+    assert_eq!(ids(jobs), ["2", "3", "4", "5", "6", "7", "8", "9"]);
+}

@@ -137,7 +137,7 @@ impl<D, R> Queue<D, R> {
 
     /// Lets all delayed jobs run now, the earliest due first; how many. As in Node their priority does not count.
     ///
-    /// One round trip for each 1,000 jobs.
+    /// One round trip for each 200 jobs.
     ///
     /// # Errors
     ///
@@ -152,7 +152,7 @@ impl<D, R> Queue<D, R> {
     /// Lets all jobs run again that failed, or completed, up to a moment (now by default); how many. As in Node their
     /// priority does not count.
     ///
-    /// One round trip for each 1,000 jobs.
+    /// One round trip for each 200 jobs.
     ///
     /// # Errors
     ///
@@ -189,7 +189,7 @@ impl<D, R> Queue<D, R> {
     }
 
     /// Removes all jobs that wait, and if asked to the delayed ones; how many. The current iterations of job schedulers
-    /// stay. One round trip for each 1,000 jobs.
+    /// stay. One round trip for each 200 jobs.
     ///
     /// # Errors
     ///
@@ -203,7 +203,7 @@ impl<D, R> Queue<D, R> {
     /// Removes up to `limit` jobs of a state (0: all) that are older than `grace`; their ids.
     ///
     /// The age counts from the end of a finished job, else from its start or, if it never started, from its add. Jobs
-    /// that run and the current iterations of job schedulers stay. One round trip for each 1,000 jobs looked at.
+    /// that run and the current iterations of job schedulers stay. One round trip for each 200 jobs looked at.
     ///
     /// # Errors
     ///
@@ -214,7 +214,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().clean(state, millis(grace), limit).await
     }
 
-    /// Pauses the queue and deletes it with everything in it, 1,000 jobs in each round trip.
+    /// Pauses the queue and deletes it with everything in it, 200 jobs in each round trip.
     ///
     /// # Errors
     ///

@@ -89,7 +89,7 @@ impl<D, R> Queue<D, R> {
     /// begins at the other end. Negative positions count from the end of that order. A job that cannot be read is an
     /// `Err` of its own.
     ///
-    /// One round trip and one snapshot for up to 1,000 positions and 4 MB; more are read in several steps.
+    /// One round trip and one snapshot for up to 250 positions and 1 MB; more are read in several steps.
     ///
     /// # Errors
     ///
@@ -113,7 +113,7 @@ impl<D, R> Queue<D, R> {
     }
 
     /// The ids at the positions `start` to `end` of each state, as [`get_jobs`](Self::get_jobs) counts them, whether or
-    /// not there are jobs behind them. One round trip for up to 10,000.
+    /// not there are jobs behind them. One round trip for up to 2,500.
     ///
     /// # Errors
     ///
