@@ -1,26 +1,26 @@
 --[[ remove_orphans: delete jobs that are in no list and in no set of their queue.
 
 KEYS    1 base      "<prefix>:<queue>:"
-ARGV    1…          ids of keys that may be jobs, up to 500
-RETURN  how many of them were deleted
+ARGV    1…          ids of keys that may be jobs, up to 200
+RETURN  {looked at, deleted}: the ids that were not looked at are for the next call
 EVENTS  none
 USES    queue, release, detach
-COST    one pass over the lists, and up to 15 commands per id
+COST    up to 20 commands per id, and a search of the lists for each that is in no set: as many as look at 50,000
+        elements, and at least one
 ]]
-local found = {}
-for _, list in ipairs({ "wait", "paused", "active" }) do
-  local from = 0
-  repeat
-    local ids = call("LRANGE", base .. list, digits(from), digits(from + 4999))
-    for _, id in ipairs(ids) do found[id] = true end
-    from = from + 5000
-  until #ids < 5000
-end
+local LISTS, length, searched = { "wait", "paused", "active" }, 0, 0
+for _, list in ipairs(LISTS) do length = length + call("LLEN", base .. list) end
 
-local function is_referenced(id)
-  if found[id] then return true end
+local function is_in_a_set(id)
   for _, zset in ipairs({ "completed", "failed", "delayed", "prioritized", "waiting-children" }) do
     if call("ZSCORE", base .. zset, id) then return true end
+  end
+  return false
+end
+
+local function is_in_a_list(id)
+  for _, list in ipairs(LISTS) do
+    if call("LPOS", base .. list, id) then return true end
   end
   return false
 end
@@ -43,14 +43,19 @@ local function may_be_job(job)
   return false
 end
 
-local orphans, locks = {}, {}
-for _, id in ipairs(ARGV) do
+local orphans, locks, looked_at = {}, {}, 0
+for n, id in ipairs(ARGV) do
   local job = base .. id
-  if not is_referenced(id) and may_be_job(job) then
-    orphans[#orphans + 1] = job
-    locks[#locks + 1] = job .. ":lock"
+  if not is_in_a_set(id) and may_be_job(job) then
+    if searched > 0 and searched + length > 50000 then break end
+    searched = searched + length
+    if not is_in_a_list(id) then
+      orphans[#orphans + 1] = job
+      locks[#locks + 1] = job .. ":lock"
+    end
   end
+  looked_at = n
 end
 delete_jobs(orphans)
 if #locks > 0 then call("DEL", unpack(locks)) end
-return #orphans
+return { looked_at, #orphans }

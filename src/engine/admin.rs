@@ -1,5 +1,7 @@
 //! Administration: everything that changes a queue or a job and is neither an add nor a worker's business.
 
+use std::collections::HashSet;
+
 use redis::{Cmd, Value};
 
 use super::{Engine, Repeat};
@@ -7,8 +9,8 @@ use crate::error::{Error, Reason, Result};
 use crate::script::{Args, Script, admin, read, update};
 use crate::state::JobState;
 
-/// The most that one call of a script works on: some milliseconds of the server's time.
-const MOST_PER_CALL: u32 = 500;
+/// The most that one call of a script works on: two or three milliseconds of the server's time.
+const MOST_PER_CALL: u32 = 200;
 
 /// The highest priority number, which is the last to run.
 const LOWEST_PRIORITY: u32 = 2_097_151;
@@ -99,7 +101,7 @@ impl Engine {
         self.job_code(&admin::PROMOTE, id, &admin::texts(&[id]), Repeat::Never).await.map(drop)
     }
 
-    /// Lets all delayed jobs run now, the earliest due first; says how many. One round trip for each `count`, at most 500.
+    /// Lets all delayed jobs run now, the earliest due first; says how many. One round trip for each `count`, at most 200.
     ///
     /// As in Node they go to `wait` whatever their priority.
     pub(crate) async fn promote_jobs(&self, count: u32) -> Result<u64> {
@@ -154,7 +156,7 @@ impl Engine {
     }
 
     /// Lets all jobs run again that failed, or completed, up to `timestamp` (ms; now by default), the first finished
-    /// first; says how many. One round trip for each `count`, at most 500.
+    /// first; says how many. One round trip for each `count`, at most 200.
     ///
     /// The moment is fixed at the start: a job that fails again during the call is not retried by it. As in Node the
     /// jobs go to `wait` whatever their priority.
@@ -171,7 +173,7 @@ impl Engine {
     /// Removes a job, with its children and theirs if asked to; says whether it did. False: a worker holds the job or
     /// one of its pending children. A job that does not exist counts as removed.
     ///
-    /// One round trip, atomic, for up to 300 jobs. A larger family goes in steps, children first; a worker that
+    /// One round trip, atomic, for up to 150 jobs. A larger family goes in steps, children first; a worker that
     /// takes one of the rest meanwhile stops it, and what has gone is gone.
     ///
     /// # Errors
@@ -210,7 +212,7 @@ impl Engine {
     }
 
     /// Removes all jobs that wait, with or without a priority, and if asked to the delayed ones; says how many. The
-    /// pending iterations of job schedulers stay. One round trip for each 500 jobs.
+    /// pending iterations of job schedulers stay. One round trip for each 200 jobs.
     pub(crate) async fn drain(&self, delayed: bool) -> Result<u64> {
         let all = ["wait", "paused", "prioritized", "delayed"];
         let mut open = if delayed { &all[..] } else { &all[..3] };
@@ -234,7 +236,7 @@ impl Engine {
     /// Removes up to `limit` jobs of one state (0: all) that are older than `grace_ms`, and names them.
     ///
     /// The age counts from the end of a finished job, else from its start or, if it never started, from its add. Jobs
-    /// that run and the pending iterations of job schedulers stay. One round trip for each 500 jobs looked at.
+    /// that run and the pending iterations of job schedulers stay. One round trip for each 200 jobs looked at.
     ///
     /// # Errors
     ///
@@ -260,7 +262,7 @@ impl Engine {
         }
     }
 
-    /// Pauses the queue and deletes it with everything in it, `count` jobs (at most 500) in each round trip.
+    /// Pauses the queue and deletes it with everything in it, `count` jobs (at most 200) in each round trip.
     ///
     /// # Errors
     ///
@@ -317,10 +319,14 @@ impl Engine {
 
     /// Deletes jobs that are in no list and no set, up to `limit` of them (0: all); says how many.
     ///
-    /// Scans the whole keyspace of the server, in steps of about `count` keys.
+    /// Scans the whole keyspace of the server, in steps of about `count` keys. Holds the ids of all jobs that wait or run.
     pub(crate) async fn remove_orphaned_jobs(&self, count: u32, limit: u64) -> Result<u64> {
         const OP: &str = "remove_orphaned_jobs";
-        let count = count.clamp(1, MOST_PER_CALL);
+        let count = count.clamp(1, 1_000);
+        // What is in a list now need not be searched for there. The script looks again at all others: they may have
+        // moved meanwhile.
+        let lists = [JobState::Waiting, JobState::Paused, JobState::Active];
+        let listed: HashSet<String> = self.get_ranges(&lists, 0, -1, true).await?.into_iter().collect();
         let pattern = glob(self.keys.base());
         let (mut cursor, mut removed) = ("0".to_owned(), 0);
         loop {
@@ -328,14 +334,18 @@ impl Engine {
             cmd.arg("SCAN").arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(count);
             let (next, keys) = scanned(self.command(OP, &cmd).await?).ok_or(Error::Reply { op: OP })?;
             let mut ids: Vec<String> = keys.iter().filter_map(|key| self.job_of(key)).collect();
+            ids.retain(|id| !listed.contains(id));
             ids.sort_unstable();
             ids.dedup();
-            if limit > 0 {
-                ids.truncate(usize::try_from(limit - removed).unwrap_or(usize::MAX));
-            }
-            for chunk in ids.chunks(MOST_PER_CALL as usize) {
-                let deleted = self.number(&admin::REMOVE_ORPHANS, &admin::texts(chunk), Repeat::Safe).await?;
-                removed += u64::try_from(deleted).unwrap_or(0);
+            let mut rest = &ids[..];
+            while !rest.is_empty() && (limit == 0 || removed < limit) {
+                let wanted = if limit == 0 { u64::MAX } else { limit - removed };
+                let most = usize::try_from(wanted.min(MOST_PER_CALL.into())).unwrap_or(usize::MAX).min(rest.len());
+                let reply = self.run(&admin::REMOVE_ORPHANS, &admin::texts(&rest[..most]), Repeat::Safe).await?;
+                let step = admin::looked_at(reply).filter(|(seen, _)| (1..=most as u64).contains(seen));
+                let (seen, deleted) = step.ok_or(Error::Reply { op: OP })?;
+                removed += deleted;
+                rest = &rest[usize::try_from(seen).unwrap_or(most)..];
             }
             if next == "0" || (limit > 0 && removed >= limit) {
                 return Ok(removed);
@@ -360,7 +370,7 @@ impl Engine {
         let mut total = 0;
         loop {
             let reply = self.run(&admin::REQUEUE, &args, Repeat::Safe).await?;
-            let (seen, moved) = admin::requeued(reply).ok_or(Error::Reply { op: admin::REQUEUE.name })?;
+            let (seen, moved) = admin::looked_at(reply).ok_or(Error::Reply { op: admin::REQUEUE.name })?;
             total += moved;
             if seen < count {
                 return Ok(total);

@@ -274,6 +274,32 @@ async fn a_large_family_is_removed_in_steps() {
 }
 
 #[tokio::test]
+async fn a_family_leaves_a_long_list_in_order() {
+    let queue = queue().await;
+    // 12,000 jobs, and six children at both ends and far from them.
+    let fill = "for i = 1, 12000 do redis.call('RPUSH', KEYS[1] .. 'wait', i) end \
+                redis.call('HSET', KEYS[1] .. 'p', 'name', 'n', 'data', '{}') \
+                redis.call('ZADD', KEYS[1] .. 'waiting-children', 1, 'p') \
+                for i, near in ipairs({ 1, 2, 3500, 6000, 8500, 12000 }) do \
+                  local id = 'c' .. i \
+                  redis.call('LINSERT', KEYS[1] .. 'wait', 'BEFORE', near, id) \
+                  redis.call('HSET', KEYS[1] .. id, 'name', 'n', 'data', '{}', 'parentKey', KEYS[1] .. 'p') \
+                  redis.call('SADD', KEYS[1] .. 'p:dependencies', KEYS[1] .. id) \
+                end";
+    queue.redis_words(&["EVAL", fill, "1", queue.keys.base()]).await;
+    assert!(queue.remove("p", true).await.unwrap());
+    let all: Vec<String> = (1..=12_000).map(|id| id.to_string()).collect();
+    assert_eq!(queue.says("LRANGE @wait 0 -1").await, all.join(" "));
+    assert_eq!(queue.left().await, ["events", "marker", "meta", "wait"]);
+    let mut events = queue.events().await;
+    events.sort();
+    let removed = |id: &str, prev: &str| format!("event removed jobId {id} prev {prev}");
+    let children = (1..=6).map(|n| removed(&format!("c{n}"), "wait"));
+    let rest: Vec<String> = events.iter().filter(|event| event.contains("jobId c")).cloned().collect();
+    assert_eq!(rest, children.collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn only_children_that_wait_are_removed() {
     let queue = queue().await;
     family(&queue, "p", &queue, &["w", "run", "no", "sub"]).await;
@@ -576,4 +602,18 @@ async fn the_event_stream_is_cut() {
     queue.pause().await.unwrap();
     assert_eq!(queue.trim_events(0).await.unwrap(), 1);
     assert_eq!(queue.int("XLEN @events").await, 0);
+}
+
+#[tokio::test]
+async fn orphans_go_a_few_at_a_time_where_lists_are_long() {
+    let queue = queue().await;
+    let fill = "for i = 1, 30000 do redis.call('RPUSH', KEYS[1] .. 'wait', i) end \
+                for i = 1, 40 do \
+                  redis.call('HSET', KEYS[1] .. i, 'name', 'n', 'data', '{}') \
+                  redis.call('HSET', KEYS[1] .. 'lost' .. i, 'name', 'n', 'data', '{}') \
+                end";
+    queue.redis_words(&["EVAL", fill, "1", queue.keys.base()]).await;
+    assert_eq!(queue.remove_orphaned_jobs(1_000, 7).await.unwrap(), 7);
+    assert_eq!(queue.remove_orphaned_jobs(1_000, 0).await.unwrap(), 33);
+    assert_eq!(queue.left().await.len(), 41);
 }

@@ -19,7 +19,7 @@ pub(crate) static RETRY: Script =
     script!("retry_job", Consumes, uses: ["codes", "queue", "settings", "wake", "prioritize", "ready", "restore"]);
 pub(crate) static REQUEUE: Script = script!("requeue_jobs", Consumes, uses: ["queue", "settings", "wake", "restore"]);
 pub(crate) static REMOVE: Script =
-    script!("remove_job", Consumes, uses: ["codes", "queue", "release", "detach", "check_queue", "erase"]);
+    script!("remove_job", Consumes, uses: ["codes", "queue", "release", "detach", "check_queue", "erase", "cut"]);
 pub(crate) static REMOVE_CHILD: Script =
     script!("remove_child", Consumes, uses: ["codes", "queue", "release", "detach", "check_queue"]);
 pub(crate) static DRAIN: Script =
@@ -72,8 +72,8 @@ pub(crate) fn cleaned(value: Value) -> Option<Cleaned> {
     Some(Cleaned { done: done == Value::Int(1), kept: unsigned(&kept)?, ids: ids.collect::<Option<_>>()? })
 }
 
-/// How many jobs were looked at, and how many of them moved.
-pub(crate) fn requeued(value: Value) -> Option<(u64, u64)> {
+/// How many jobs were looked at, and how many of them moved or went.
+pub(crate) fn looked_at(value: Value) -> Option<(u64, u64)> {
     let [seen, moved] = array(value)?.try_into().ok()?;
     Some((unsigned(&seen)?, unsigned(&moved)?))
 }
