@@ -65,6 +65,10 @@ bench-setup: tools $(RIVAL)/node_modules/.package-lock.json ## the peers that we
 bench: bench-setup ## throughput beside the peers; BENCH="…" passes options on
 	$(CARGO) bench --bench throughput -- $(BENCH)
 
+.PHONY: bench-growth
+bench-growth: tools ## the same work with up to a million jobs around; BENCH="…" passes options on
+	$(CARGO) bench --bench throughput -- --growth $(BENCH)
+
 .PHONY: bench-micro
 bench-micro: tools ## the codec, and Redis time per script and batch size
 	$(CARGO) bench --features bench --bench codec

@@ -2,8 +2,9 @@
 """Turns the JSON of `cargo bench --bench throughput` into docs/performance.svg and the tables of docs/performance.md.
 
     python3 benches/peers/chart.py target/bench/throughput.json [target/bench/memory.json ...]
+    python3 benches/peers/chart.py target/bench/growth.json
 
-The first file gives the machine and the versions; works of further files (a --long run) are added to its own. Trial
+A --growth run has a place of its own there, and is given alone. Of other runs the first file gives the machine and the versions; works of further files (a --long run) are added to its own. Trial
 runs are refused unless --allow-trial is given. Needs nothing but Python's standard library.
 """
 
@@ -14,10 +15,17 @@ import sys
 from xml.sax.saxutils import escape
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+MARKERS = {False: ("<!-- figures: begin -->", "<!-- figures: end -->"), True: ("<!-- growth: begin -->", "<!-- growth: end -->")}
 TITLES = {"oxmq": "oxmq", "node": "BullMQ (Node)", "official": "bullmq-official"}
 VERSIONS = {"oxmq": "oxmq", "node": "bullmq", "official": "bullmq-official"}
 COLOURS = {"oxmq": "#d9480f", "node": "#2b8a3e", "official": "#3b5bdb"}
+# What grows: the heading of its table, and what the sizes count.
+AXES = {
+    "waiting": ("Jobs waiting", "jobs waiting"),
+    "running": ("Jobs running", "jobs running"),
+    "payload": ("Size of a job's data", "bytes"),
+    "whole queue": ("Operations on a whole queue", "jobs in it"),
+}
 # The figures drawn, each a panel of its own scale.
 PANELS = [
     ("jobs_per_s", "jobs per second", "longer is better", 0),
@@ -88,15 +96,57 @@ def work_table(work, peers):
     return lines
 
 
-def setting(document, peers):
+def machine_of(document, peers):
     versions, machine = document["versions"], document["machine"]
     names = ", ".join(f"{TITLES[peer]} {versions.get(VERSIONS[peer]) or '?'}" for peer in peers)
-    return [
+    return (
         f"Measured {document['date'][:10]}: {names}; Redis {versions['redis']}, Node {versions['node']}, "
         f"{(versions.get('rustc') or '').split(' (')[0]}; {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['kernel']}. Medians of {document['rounds']} alternating rounds, least and greatest in brackets; "
-        "ratios are medians of the ratios within each round.",
+        f"{machine['kernel']}."
+    )
+
+
+def setting(document, peers):
+    return [
+        f"{machine_of(document, peers)} Medians of {document['rounds']} alternating rounds, least and greatest in "
+        "brackets; ratios are medians of the ratios within each round.",
     ]
+
+
+def growth_table(works, peer, unit):
+    """A row per work and size, each beside the smallest size of its work."""
+    lines = header_cells(
+        ["work", unit, "jobs/s", "Redis µs/job", "× first", "client µs/job", "longest script, ms"]
+    )
+    firsts = {}
+    for work in works:
+        def median(key):
+            return summary(work, peer, key)["median"]
+
+        cost = median("redis_us_per_job")
+        first = firsts.setdefault(work["work"], cost)
+        lines.append(row([
+            f"`{work['work']}`", number(work["size"], 0), number(median("jobs_per_s"), 0), number(cost, 1),
+            number(cost / first, 2), number(median("client_us_per_job"), 1),
+            spread(summary(work, peer, "longest_script_ms"), 1),
+        ]))
+    return lines
+
+
+def growth(document):
+    peer = document["peers"][0]
+    blocks = [[
+        f"{machine_of(document, [peer])} Medians of {document['rounds']} rounds; of the longest script also the least "
+        "and the greatest."
+    ]]
+    if document["trial"]:
+        blocks.append(["**A trial run: these figures say nothing.**"])
+    for axis, (title, unit) in AXES.items():
+        works = [work for work in document["works"] if work["axis"] == axis]
+        if works:
+            blocks.append([f"### {title}"])
+            blocks.append(growth_table(works, peer, unit))
+    return "\n\n".join("\n".join(block) for block in blocks)
 
 
 def figures(document):
@@ -190,6 +240,8 @@ def load(paths, allow_trial):
                     sys.exit(f"{path}: {work['label']} of {peer} failed: {series['error']}")
         if document is None:
             document = read
+        elif document.get("growth", False) or read.get("growth", False):
+            sys.exit("a --growth run is given alone")
         else:
             document["works"] += read["works"]
             document["trial"] = document["trial"] or read["trial"]
@@ -206,11 +258,15 @@ def main():
     document = load(options.json, options.allow_trial)
     page = options.docs / "performance.md"
     text = page.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        sys.exit(f"{page} must have the lines {BEGIN} and {END} once each")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    page.write_text(f"{before}{BEGIN}\n\n{figures(document)}\n\n{END}{after}", encoding="utf-8")
+    begin, end = MARKERS[document.get("growth", False)]
+    if text.count(begin) != 1 or text.count(end) != 1:
+        sys.exit(f"{page} must have the lines {begin} and {end} once each")
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
+    body = growth(document) if document.get("growth", False) else figures(document)
+    page.write_text(f"{before}{begin}\n\n{body}\n\n{end}{after}", encoding="utf-8")
+    if document.get("growth", False):
+        return
     (options.docs / "performance.svg").write_text(chart(document), encoding="utf-8")
 
 
