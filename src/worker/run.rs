@@ -1,7 +1,8 @@
 //! The loop: one task owns the state of a worker and talks to Redis for all of its jobs.
 //!
 //! Outcomes come in over a channel. Each turn takes all that have come, settles them and fetches as many jobs as there
-//! are free slots, in one call. While calls are on their way the next outcomes gather: batches form by load alone.
+//! are free slots, in one call. While calls are on their way the next outcomes gather: batches form by load alone, and
+//! under full load Redis always has one call to work on while the jobs of the other one run.
 //!
 //! Modes, and what leads out of each:
 //!
@@ -14,6 +15,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -37,7 +39,8 @@ use crate::telemetry::Outcome as Settled;
 const CALL_JOBS: usize = 200;
 const CALL_BYTES: usize = 1024 * 1024;
 
-/// Calls on their way at once: Redis works on one while the other's jobs run.
+/// Calls on their way at once: Redis works on one while the other's jobs run. For that they must not be sent together,
+/// since Redis reads and answers together what has come together; see [`Loop::run`].
 const CALLS_AT_ONCE: usize = 2;
 
 /// The longest wait for a delayed job that is known; clocks differ.
@@ -93,6 +96,8 @@ pub(crate) struct Loop {
     pending: VecDeque<Ended>,
     /// Attempts whose processor runs.
     running: usize,
+    /// Whether jobs were started since the runtime last had a turn.
+    has_started: bool,
     /// Jobs that calls on their way may bring.
     asked: usize,
     /// Whether the last fetch brought less than it wanted, so that it is time to wait for a marker.
@@ -124,6 +129,7 @@ impl Loop {
             calls: FuturesUnordered::new(),
             pending: VecDeque::new(),
             running: 0,
+            has_started: false,
             asked: 0,
             drained: false,
             drained_told: false,
@@ -141,16 +147,21 @@ impl Loop {
         let mut came = Vec::new();
         let mut handle_lives = true;
         loop {
+            // Jobs that end at once do so now, so that their outcomes are on their way to Redis before the next reply is
+            // looked at.
+            if std::mem::take(&mut self.has_started) {
+                tokio::task::yield_now().await;
+                while let Ok(ended) = self.ends.try_recv() {
+                    self.ended(ended);
+                }
+            }
             self.turn();
             if self.is_closed() {
                 break;
             }
             let alarm = self.alarm();
             tokio::select! {
-                n = self.ends.recv_many(&mut came, 1024) => {
-                    self.running -= n;
-                    self.pending.extend(came.drain(..));
-                }
+                _ = self.ends.recv_many(&mut came, 1024) => came.drain(..).for_each(|ended| self.ended(ended)),
                 Some(answered) = self.calls.next(), if !self.calls.is_empty() => self.answered(answered),
                 woken = self.waiter.woken(), if self.waiter.is_waiting => self.woken(woken),
                 command = self.commands.recv(), if handle_lives => match command {
@@ -167,6 +178,11 @@ impl Loop {
         self.finish().await
     }
 
+    fn ended(&mut self, ended: Ended) {
+        self.running -= 1;
+        self.pending.push_back(ended);
+    }
+
     /// Sends what can be sent, and waits for work if there is nothing to do.
     fn turn(&mut self) {
         while self.calls.len() < CALLS_AT_ONCE {
@@ -178,18 +194,17 @@ impl Loop {
             if self.one_by_one {
                 // One at a time, and none in the pause after a refusal.
                 if self.calls.is_empty() && self.not_before.is_none() {
-                    self.call(0);
+                    self.call(1, 0);
                 }
                 break;
             }
             // A second call only for a fair share of the slots: small batches cost Redis more than they gain.
-            if !self.calls.is_empty() {
-                let share = self.worker.concurrency.load(Ordering::Relaxed).div_ceil(4).min(CALL_JOBS);
-                if self.pending.len().max(if fetches { want } else { 0 }) < share {
-                    break;
-                }
+            let share = self.worker.concurrency.load(Ordering::Relaxed).div_ceil(CALLS_AT_ONCE).min(CALL_JOBS);
+            if !self.calls.is_empty() && self.pending.len().max(if fetches { want } else { 0 }) < share.div_ceil(2) {
+                break;
             }
-            self.call(want);
+            // No call takes more than its share of outcomes either, so that something is left for the other one.
+            if self.pending.len() > share { self.call(share, want.min(share)) } else { self.call(share, want) }
         }
         if self.waits_for_work() {
             let block = match self.next_due {
@@ -226,10 +241,9 @@ impl Loop {
         self.drained && self.wanted() > 0 && self.calls.is_empty() && !self.waiter.is_waiting
     }
 
-    /// Sends one call with the outcomes that fit and the wish for `want` jobs.
-    fn call(&mut self, want: usize) {
+    /// Sends one call with up to `most` outcomes, as they fit, and the wish for `want` jobs.
+    fn call(&mut self, most: usize, want: usize) {
         let mut bytes = 0;
-        let most = if self.one_by_one { 1 } else { CALL_JOBS };
         let fitting = self.pending.iter().take(most).take_while(|ended| {
             bytes += ended.outcome.size();
             bytes <= CALL_BYTES
@@ -238,7 +252,12 @@ impl Loop {
         let ended: Vec<Ended> = self.pending.drain(..n).collect();
         self.asked += want;
         let worker = Arc::clone(&self.worker);
-        self.calls.push(Box::pin(async move { settle(&worker, ended, want).await }));
+        let mut call: BoxFuture<'static, Answered> = Box::pin(async move { settle(&worker, ended, want).await });
+        // The first poll sends the request; by itself it would be polled only after replies that are there already.
+        if let Poll::Ready(answered) = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            call = Box::pin(std::future::ready(answered));
+        }
+        self.calls.push(call);
     }
 
     fn answered(&mut self, answered: Answered) {
@@ -432,6 +451,7 @@ impl Loop {
         for ((job, attempt), slot) in jobs.into_iter().zip(attempts).zip(slots) {
             if takes_jobs {
                 self.running += 1;
+                self.has_started = true;
                 let task = perform(Arc::clone(&self.worker), job, attempt, slot, self.end.clone());
                 tasks.push((slot, tokio::spawn(task).abort_handle()));
             } else {
