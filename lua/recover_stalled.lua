@@ -42,11 +42,19 @@ end
 
 local suspects, recovered = call("SMEMBERS", stalled), {}
 if #suspects > 0 then call("DEL", stalled) end
-for _, id in ipairs(suspects) do
+local function look_at(id)
   if string.sub(id, 1, 2) == "0:" then
     call("LREM", ACTIVE, "1", id)
   elseif recover(id) then
     recovered[#recovered + 1] = id
+  end
+end
+for from = 1, #suspects, 1000 do
+  local to, locks = math.min(from + 999, #suspects), {}
+  for i = from, to do locks[#locks + 1] = base .. suspects[i] .. ":lock" end
+  -- Mostly all of them run on: then one question does.
+  if call("EXISTS", unpack(locks)) < #locks then
+    for i = from, to do look_at(suspects[i]) end
   end
 end
 local active = call("LRANGE", ACTIVE, "0", "-1")

@@ -16,7 +16,7 @@ use crate::state::{JobCounts, JobState};
 use crate::wire::job::{Pair, RawJob, Undecodable, UndecodableKind};
 
 /// How many positions one call looks at; ids alone cost a fraction of jobs.
-const JOBS_PER_CALL: u32 = 250;
+const JOBS_PER_CALL: u32 = 200;
 const IDS_PER_CALL: u32 = 2_500;
 
 /// The states that a queue's figures are made of, in Node's order.
@@ -137,7 +137,7 @@ impl Engine {
     /// over; if neither position is negative, later jobs take their places. One that cannot be decoded is an `Err` of
     /// its own.
     ///
-    /// One round trip and one snapshot for up to 250 positions and 1 MB. More are read in several steps: a job that
+    /// One round trip and one snapshot for up to 200 positions and 1 MB. More are read in several steps: a job that
     /// moves meanwhile may be missed.
     pub(crate) async fn get_jobs(
         &self,

@@ -89,7 +89,7 @@ impl<D, R> Queue<D, R> {
     /// begins at the other end. Negative positions count from the end of that order. A job that cannot be read is an
     /// `Err` of its own.
     ///
-    /// One round trip and one snapshot for up to 250 positions and 1 MB; more are read in several steps.
+    /// One round trip and one snapshot for up to 200 positions and 1 MB; more are read in several steps.
     ///
     /// # Errors
     ///
