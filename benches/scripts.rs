@@ -107,8 +107,9 @@ impl Bench {
             Op::AddDelayed => self.add("d", "60000", "0", batch).await?,
             Op::Take => drop(self.take(batch, &[]).await?),
             Op::CompleteAndTake => {
-                let ended = held.iter().flat_map(|id| ["completed", id, "t", "null", "-1"].map(str::to_owned));
-                *held = self.take(batch, &ended.collect::<Vec<_>>()).await?;
+                let ended = held.iter().flat_map(|id| [id, "null"]).map(str::to_owned);
+                let head = ["done", "t", "1", &held.len().to_string()].map(str::to_owned);
+                *held = self.take(batch, &head.into_iter().chain(ended).collect::<Vec<_>>()).await?;
             }
             Op::RetryAndTake => {
                 let ended = held.iter().flat_map(|id| ["retry", id, "t", "no", "[]", "0", ""].map(str::to_owned));
@@ -141,7 +142,7 @@ impl Bench {
         let reply = self.scripts.run("settle", &[&head[..], ended].concat()).await?;
         let Value::Array(parts) = reply else { anyhow::bail!("settle: {reply:?}") };
         let Value::Array(jobs) = &parts[1] else { anyhow::bail!("settle: {parts:?}") };
-        let ids: Vec<String> = jobs.iter().step_by(8).map(redis::from_redis_value_ref).collect::<Result<_, _>>()?;
+        let ids: Vec<String> = jobs.iter().step_by(6).map(redis::from_redis_value_ref).collect::<Result<_, _>>()?;
         anyhow::ensure!(ids.len() == count, "{} jobs instead of {count}", ids.len());
         Ok(ids)
     }

@@ -142,5 +142,5 @@ for _ = 1, total do
   n = n + 3
 end
 flush()
-if announced then trim_events() end
+if announced then trim_events(3 * total) end
 return reply

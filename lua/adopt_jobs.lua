@@ -18,18 +18,14 @@ for from = 1, #active, 1000 do
   for n, held in ipairs(call("MGET", unpack(keys))) do
     local id = active[from + n - 1]
     if held == ARGV[1] and not known[id] then
-      local all, named = redis.pcall("HGETALL", base .. id), {}
+      local all = redis.pcall("HGETALL", base .. id)
       if not all.err then
         for i = 1, #all, 2 do
           -- As the fetch replies: the job as it was before this start.
           if all[i] == "ats" then all[i + 1] = digits((tonumber(all[i + 1]) or 1) - 1) end
-          named[all[i]] = all[i + 1]
         end
         call("PEXPIRE", base .. id .. ":lock", ARGV[2])
-        for _, field in ipairs({ id, named.name or "", named.data or "", named.opts or "", named.timestamp or "",
-          named.delay or "", named.priority or "", all }) do
-          jobs[#jobs + 1] = field
-        end
+        for _, value in ipairs({ id, "", "", "", "", all }) do jobs[#jobs + 1] = value end
       end
     end
   end

@@ -14,7 +14,7 @@ call("SCARD", stalled)
 if call("EXISTS", check) == 1 then return {} end
 call("SET", check, ARGV[1], "PX", ARGV[2])
 keep_cap()
-trim_events()
+trim_events(0)
 
 -- A scheduler's iterations may stall any number of times: failing one would not help the next.
 local function has_live_scheduler(scheduler)

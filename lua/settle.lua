@@ -9,42 +9,61 @@ ARGV    1 now       ms, the caller's clock
         6 max       jobs per window of the worker's own limit; empty for none
         7 window    length of that window in ms; empty for none
         8 points    metrics: minutes to keep; empty for none
-        9…          the outcomes, one after the other, each beginning with its kind, the job's id and its token:
+        9…          the outcomes, one after the other, each beginning with its kind:
+            "done"      token made count, and count times: id value
             "completed" id token value keep
             "failed"    id token reason stacktrace keep attempts tm
             "retry"     id token reason stacktrace lifo tm
             "delayed"   id token reason stacktrace delay counts tm
             "waiting"   id token
             "children"  id token child
-        where keep is a rule of `retain`, lifo and counts are "1" or "0", delay is in ms, an empty reason writes
-        nothing, and child is a job key or empty for any child
+        where "done" is for completed jobs that are kept, hold no deduplication, and have `atm` made from now on; keep
+        is a rule of `retain`, lifo and counts are "1" or "0", delay is in ms, an empty reason writes nothing, and child
+        is a job key or empty for any child
 RETURN  {codes, jobs, limited, next, ghosts, ttl}: one code per outcome in order (OK, 1 for "children" with nothing
         pending, or why nothing was changed), then what `take` answers, then the ms for which the limiter still runs
 EVENTS  completed, failed, retries-exhausted, waiting, delayed, waiting-children, active, drained
-USES    codes, queue, settle_one, settings, wake, rarely, delay, prioritize, promote, release, detach, retain, family,
-        metrics, dedup_finish, ends, take
-COST    per completed job: HMGET, LREM, HSET, XADD and its share of MGET, DEL, SREM, EXISTS, ZADD;
-        per job handed out: HLEN, HMGET, SET, XADD, HSET and its share of RPOP, LPUSH; at most 1,000 of either
+USES    codes, queue, settle_one, settings, wake, leave_active, rarely, delay, prioritize, promote, release, detach,
+        retain, family, metrics, dedup_finish, ends, take
+COST    per job done: HEXISTS, HSET, XADD and its share of MGET, EXISTS, LRANGE, LTRIM, DEL, SREM, ZADD;
+        per other completed job: HMGET, LREM and the like; per job handed out: HLEN, HMGET, SET, XADD, HSET and its
+        share of RPOP, LPUSH; at most 1,000 of either
 ]]
 local now, want = tonumber(ARGV[1]), math.abs(tonumber(ARGV[2]))
 local WIDTH = { completed = 5, failed = 8, retry = 7, delayed = 8, waiting = 3, children = 4 }
 
--- Where each outcome begins, and everything that can be read for all of them at once.
-local starts, jobs, lock_keys, family_keys, total = {}, {}, {}, {}, 0
-local locks, families, went_back
+-- The outcomes in order: of each where its id stands, its job, its lock and its token; and for one that is done `atm`
+-- from now on, for any other nil. Of all together everything that can be read at once.
+local places, jobs, lock_keys, tokens, made, total = {}, {}, {}, {}, {}, 0
+local locks, families, went_back, any_done
 do
-  local at, n = done_up_to + 1, 0
+  local at, family_keys, n = done_up_to + 1, {}, 0
   while ARGV[at] do
-    local job, kind = base .. ARGV[at + 1], ARGV[at]
-    total = total + 1
-    starts[total], jobs[total], lock_keys[total] = at, job, job .. ":lock"
-    if kind == "completed" then
-      family_keys[n + 1], family_keys[n + 2] = job .. ":dependencies", job .. ":unsuccessful"
-      n = n + 2
-    elseif kind == "waiting" then
-      went_back = true
+    local kind = ARGV[at]
+    if kind == "done" then
+      local token, count, last = ARGV[at + 1], ARGV[at + 2], at + 2 + 2 * tonumber(ARGV[at + 3])
+      any_done = true
+      for place = at + 4, last, 2 do
+        local job = base .. ARGV[place]
+        total = total + 1
+        places[total], jobs[total], lock_keys[total] = place, job, job .. ":lock"
+        tokens[total], made[total] = token, count
+        family_keys[n + 1], family_keys[n + 2] = job .. ":dependencies", job .. ":unsuccessful"
+        n = n + 2
+      end
+      at = last + 2
+    else
+      local job = base .. ARGV[at + 1]
+      total = total + 1
+      places[total], jobs[total], lock_keys[total], tokens[total] = at + 1, job, job .. ":lock", ARGV[at + 2]
+      if kind == "completed" then
+        family_keys[n + 1], family_keys[n + 2] = job .. ":dependencies", job .. ":unsuccessful"
+        n = n + 2
+      elseif kind == "waiting" then
+        went_back = true
+      end
+      at = at + WIDTH[kind]
     end
-    at = at + WIDTH[kind]
   end
   if total > 0 then
     locks = call("MGET", unpack(lock_keys))
@@ -64,6 +83,49 @@ if done_up_to > 8 then codes, settled, ended = { OK }, 1, 1 end
 -- Completed and failed jobs, with their scores, that are not recorded yet, and the rule that keeps them.
 local record = { completed = {}, failed = {}, alone = total == 1 }
 
+-- An attempt that its worker has ended by finishing the job: the first one makes room in the event stream for all.
+local function count_ended()
+  ended = ended + 1
+  if ended == 1 then
+    keep_cap()
+    trim_events(0)
+  end
+end
+
+-- What nearly all jobs come to goes together: done, locked as they should be, and nobody's child or parent.
+if any_done and not families then
+  local plain, plain_jobs, ids, n = {}, {}, {}, 0
+  for i = 1, total do
+    if made[i] and locks[i] == tokens[i] then
+      n = n + 1
+      plain[n], plain_jobs[n] = i, jobs[i]
+    end
+  end
+  if n > 0 and call("EXISTS", unpack(plain_jobs)) == n then
+    local left = 0
+    for k = 1, n do
+      if redis.pcall("HEXISTS", plain_jobs[k], "parentKey") == 0 then
+        left = left + 1
+        plain[left], ids[left] = plain[k], ARGV[places[plain[k]]]
+      end
+    end
+    local was_active, kept, now = leave_active(ids, left), record.completed, ARGV[1]
+    for k = 1, left do
+      local id, i = ids[k], plain[k]
+      if was_active[id] then
+        was_active[id] = nil
+        local job, value = jobs[i], ARGV[places[i] + 1]
+        codes[i] = OK
+        count_ended()
+        unlocked[ended], freed[ended], kept[2 * ended - 1], kept[2 * ended] = lock_keys[i], id, now, id
+        call("HSET", job, "returnvalue", value, "finishedOn", now, "atm", made[i])
+        call("XADD", EVENTS, "*", "event", "completed", "jobId", id, "returnvalue", value, "prev", "active")
+      end
+    end
+    settled, completed = ended, ended
+  end
+end
+
 local function refusal(kind, job, token, lock, child)
   local held = redis.pcall("HMGET", job, "ats", "atm", "parentKey", "deid")
   if held.err then return WRONG_TYPE end
@@ -76,40 +138,31 @@ local function refusal(kind, job, token, lock, child)
   return nil, held
 end
 
+-- The others one by one, each as it is written: what one does may be what the next one waits for.
 for i = 1, total do
-  local at, job = starts[i], jobs[i]
-  local kind, id, token = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local code, held = refusal(kind, job, token, locks[i], ARGV[at + 3])
-  if not code and call("LREM", ACTIVE, "-1", id) == 0 then code = NOT_IN_STATE end
-  codes[i] = code or OK
-  if not code then
-    settled = settled + 1
-    if token ~= "0" then
-      unlocked[#unlocked + 1], freed[#freed + 1] = lock_keys[i], id
-    end
-    if kind ~= "completed" and kind ~= "failed" then
-      rarely()[kind](id, job, at)
-    else
-      ended = ended + 1
-      if ended == 1 then
-        keep_cap()
-        trim_events()
+  if not codes[i] then
+    local place, job, token = places[i], jobs[i], tokens[i]
+    local kind, id = made[i] and "completed" or ARGV[place - 1], ARGV[place]
+    local code, held = refusal(kind, job, token, locks[i], ARGV[place + 2])
+    if not code and call("LREM", ACTIVE, "-1", id) == 0 then code = NOT_IN_STATE end
+    codes[i] = code or OK
+    if not code then
+      settled = settled + 1
+      if token ~= "0" then
+        unlocked[#unlocked + 1], freed[#freed + 1] = lock_keys[i], id
       end
-      if kind == "completed" and ARGV[at + 4] == "-1" and not held[3] and not held[4] then
-        -- What nearly all jobs come to: kept, and nobody's child.
-        local value, made = ARGV[at + 3], held[2] and digits((tonumber(held[2]) or 0) + 1) or "1"
-        if record.rule then rarely().flush(record, ARGV[1]) end
+      if kind == "completed" then
+        count_ended()
         completed = completed + 1
-        local kept = record.completed
-        kept[#kept + 1], kept[#kept + 2] = ARGV[1], id
-        call("HSET", job, "returnvalue", value, "finishedOn", ARGV[1], "atm", made)
-        call("XADD", EVENTS, "*", "event", "completed", "jobId", id, "returnvalue", value, "prev", "active")
-      elseif kind == "completed" then
-        completed = completed + 1
-        rarely().finish(kind, id, job, held, ARGV[at + 3], ARGV[at + 4], "returnvalue", record)
-      else
+        local value, keep = ARGV[place + 1], "-1"
+        if not made[i] then value, keep = ARGV[place + 2], ARGV[place + 3] end
+        rarely().finish(kind, id, job, held, value, keep, "returnvalue", record)
+      elseif kind == "failed" then
+        count_ended()
         failed = failed + 1
-        rarely().failed(id, job, held, at, record)
+        rarely().failed(id, job, held, place - 1, record)
+      else
+        rarely()[kind](id, job, place - 1)
       end
     end
   end

@@ -5,7 +5,7 @@ call("LLEN", WAIT)
 call("LLEN", ACTIVE)
 call("ZCARD", PRIORITIZED)
 call("ZCARD", MARKER)
-call("XLEN", EVENTS)
+settings.events = call("XLEN", EVENTS)
 call("STRLEN", PC)
 settings.any_delayed = call("ZCARD", DELAYED) > 0
 settings.paused = settings[1]
@@ -23,8 +23,9 @@ local function keep_cap()
   end
 end
 
-local function trim_events()
-  call("XTRIM", EVENTS, "MAXLEN", "~", settings.cap)
+-- Makes room in the event stream, which has at most so many more by now; one within its cap needs none.
+local function trim_events(more)
+  if settings.events + more > tonumber(settings.cap) then call("XTRIM", EVENTS, "MAXLEN", "~", settings.cap) end
 end
 
 -- How many more jobs may become active: none while paused, up to the global concurrency otherwise.

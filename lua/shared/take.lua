@@ -1,23 +1,31 @@
 -- Hands out up to `want` jobs: promotes what is due, keeps to the limits, moves ids to `active`, locks them.
 -- Answers jobs, limited for ms, next due ms, ids that had no readable job, and whether the queue is shut; `jobs` is
--- flat, eight values per job: id, name, data, opts, timestamp, delay, priority, and 0 or an array of every field when
--- there are more than these.
+-- flat, six values per job: id, name, data, opts, timestamp, and 0, its priority, or an array of further fields and
+-- their values; of a job that is not fresh all fields are there, and what stands before them is empty.
 local FRESH = 6
 local REPLY_BYTES = 4 * 1024 * 1024
 
-local function read_job(job)
+local function read_job(job, is_prioritized)
   local fields = redis.pcall("HLEN", job)
   if fields == FRESH then
-    local held = call("HMGET", job, "name", "data", "opts", "timestamp", "delay", "priority")
-    if held[1] and held[2] and held[3] and held[4] and held[5] and held[6] then return held, 0 end
+    if is_prioritized then
+      local held = call("HMGET", job, "name", "data", "opts", "timestamp", "priority", "delay")
+      if held[6] == "0" and held[1] and held[2] and held[3] and held[4] and held[5] then return held, held[5] end
+    else
+      local held = call("HMGET", job, "name", "data", "opts", "timestamp")
+      if held[1] and held[2] and held[3] and held[4] then
+        if is_undemanding(held[3]) then return held, 0 end
+        local more = call("HMGET", job, "delay", "priority")
+        if more[1] and more[2] then return held, { "delay", more[1], "priority", more[2] } end
+      end
+    end
   end
   if type(fields) ~= "number" or fields == 0 then return nil end
   local all, named = call("HGETALL", job), {}
   for i = 1, #all, 2 do named[all[i]] = all[i + 1] end
   -- A hash without a name and data is no job, only what a late write left behind.
   if not named.name and not named.data then return nil end
-  return { named.name or "", named.data or "", named.opts or "", named.timestamp or "", named.delay or "",
-    named.priority or "" }, all, named
+  return { "", "", "", "" }, all, named
 end
 
 -- How many jobs the rate limit leaves, for how long it is exhausted, and whether jobs are counted at all.
@@ -57,20 +65,21 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
   left = math.min(left, open)
   local jobs, ghosts, at, bytes, spent = {}, {}, 0, 0, 0
 
-  local function start(ids)
+  local function start(ids, are_prioritized)
     local started, n = {}, 0
     for _, id in ipairs(ids) do
       local job = base .. id
-      local held, rest, named = read_job(job)
+      local held, more, named = read_job(job, are_prioritized)
       if not held then
         ghosts[#ghosts + 1] = id
       else
         n = n + 1
         started[n] = id
-        jobs[at + 1], jobs[at + 2], jobs[at + 3], jobs[at + 4] = id, held[1], held[2], held[3]
-        jobs[at + 5], jobs[at + 6], jobs[at + 7], jobs[at + 8] = held[4], held[5], held[6], rest
-        at = at + 8
+        jobs[at + 1], jobs[at + 2], jobs[at + 3] = id, held[1], held[2]
+        jobs[at + 4], jobs[at + 5], jobs[at + 6] = held[3], held[4], more
+        at = at + 6
         bytes = bytes + #held[2] + #held[3]
+        if named then bytes = bytes + #(named.data or "") + #(named.opts or "") end
         if token ~= "0" then call("SET", job .. ":lock", token, "PX", lock_ms) end
         call("XADD", EVENTS, "*", "event", "active", "jobId", id, "prev", "waiting")
         local starts = named and named.ats and digits((tonumber(named.ats) or 0) + 1) or "1"
@@ -112,7 +121,7 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
     end
     local ids = {}
     for i = 1, #popped, 2 do ids[#ids + 1] = popped[i] end
-    start(ids)
+    start(ids, true)
   end
 
   if limiter and spent > 0 and call("INCRBY", limiter, digits(spent)) == spent then

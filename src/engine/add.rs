@@ -1,8 +1,11 @@
 //! Adding: one job or many, and adds that travel together because they were called at the same time.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::Engine;
@@ -153,8 +156,8 @@ fn call_length(sizes: impl Iterator<Item = usize>) -> usize {
 
 /// Joins adds that are called at the same time into one call each.
 ///
-/// The first goes at once; those that come while a call is on its way form the next one. So an idle producer waits
-/// for nothing, and a busy one shares the cost of a call among many jobs.
+/// The first goes at once, sent by its caller; those that come while a call is on its way form the next one. So an idle
+/// producer waits for nothing, and a busy one shares the cost of a call among many jobs.
 pub(crate) struct Coalescer {
     engine: Engine,
     figures: AddFigures,
@@ -165,8 +168,15 @@ pub(crate) struct Coalescer {
 struct Gathering {
     jobs: Vec<NewJob>,
     callers: Vec<oneshot::Sender<Answer>>,
-    /// Tasks that send; each takes what has gathered, until nothing has.
+    /// Who sends: tasks, each of which takes what has gathered until nothing has, or a caller who came first.
     senders: usize,
+}
+
+/// How an add takes part: as the first, who sends it alone, or with those that a sender takes along.
+#[expect(clippy::large_enum_variant, reason = "taken apart at once")]
+enum Entered {
+    First(NewJob),
+    Gathered { answer: oneshot::Receiver<Answer>, needs_sender: bool },
 }
 
 /// The job back, with what became of it.
@@ -187,20 +197,45 @@ impl Coalescer {
 
     /// Adds one job. The add goes on if the caller gives up.
     pub(crate) async fn add(self: &Arc<Self>, job: NewJob) -> Answer {
-        let (caller, answer) = oneshot::channel();
-        let is_sender_needed = {
-            let mut state = self.lock();
-            state.jobs.push(job);
-            state.callers.push(caller);
-            // A second sender only for what the first, who is away, cannot take with it soon.
-            let needed = state.senders == 0 || (state.senders < SENDERS && state.jobs.len() >= 16);
-            state.senders += usize::from(needed);
-            needed
+        let answer = match self.enter(job) {
+            Entered::First(job) => {
+                return First { call: Some(Box::pin(Arc::clone(self).send_first(job))) }.await;
+            }
+            Entered::Gathered { answer, needs_sender } => {
+                if needs_sender {
+                    tokio::spawn(Arc::clone(self).send());
+                }
+                answer
+            }
         };
-        if is_sender_needed {
-            tokio::spawn(Arc::clone(self).send());
-        }
         answer.await.unwrap_or(Err(Error::Closed))
+    }
+
+    fn enter(&self, job: NewJob) -> Entered {
+        let mut state = self.lock();
+        if state.senders == 0 {
+            state.senders = 1;
+            return Entered::First(job);
+        }
+        let (caller, answer) = oneshot::channel();
+        state.jobs.push(job);
+        state.callers.push(caller);
+        // A second sender only for what the first, who is away, cannot take with it soon.
+        let needs_sender = state.senders < SENDERS && state.jobs.len() >= 16;
+        state.senders += usize::from(needs_sender);
+        Entered::Gathered { answer, needs_sender }
+    }
+
+    /// Sends one job alone, and leaves what has gathered meanwhile to a task.
+    async fn send_first(self: Arc<Self>, job: NewJob) -> Answer {
+        let mut sending = Sending { coalescer: Arc::clone(&self), done: false };
+        self.figures.sent(1);
+        let placed = self.engine.add_call(std::slice::from_ref(&job)).await.pop();
+        sending.done = true;
+        if !self.retires() {
+            tokio::spawn(Arc::clone(&self).send());
+        }
+        placed.unwrap_or(Err(Error::Closed)).map(|placed| (job, placed))
     }
 
     async fn send(self: Arc<Self>) {
@@ -231,8 +266,44 @@ impl Coalescer {
         }
     }
 
+    /// Whether nothing has gathered, and the sender who asks is one no more.
+    fn retires(&self) -> bool {
+        let mut state = self.lock();
+        let is_over = state.jobs.is_empty();
+        state.senders -= usize::from(is_over);
+        is_over
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Gathering> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The add of a caller who came first. It goes on as a task if the caller gives up.
+struct First {
+    /// Gone once it has ended.
+    call: Option<BoxFuture<'static, Answer>>,
+}
+
+impl Future for First {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let answer = self.call.as_mut().map_or(Poll::Ready(Err(Error::Closed)), |call| call.as_mut().poll(cx));
+        if answer.is_ready() {
+            self.call = None;
+        }
+        answer
+    }
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(call);
+        }
     }
 }
 
@@ -252,12 +323,38 @@ impl Drop for Sending {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
+    use crate::engine::testing::queue;
 
     #[test]
     fn calls_are_bounded_in_jobs_and_bytes() {
         assert_eq!(call_length(std::iter::repeat_n(10, 1_000)), CALL_JOBS);
         assert_eq!(call_length(std::iter::repeat_n(CALL_BYTES / 2, 10)), 2);
         assert_eq!(call_length(std::iter::repeat_n(CALL_BYTES * 2, 10)), 1);
+    }
+
+    #[tokio::test]
+    async fn an_add_goes_on_when_its_caller_gives_up() {
+        let engine = queue().await;
+        let coalescer = Coalescer::new(engine.clone());
+        let job = |name: &str| {
+            let options = JobOptions::default();
+            engine.new_job(name.to_owned(), "{}".to_owned(), options.clone(), &options).unwrap()
+        };
+        // The first sends, two gather, and all but the last give up.
+        let mut first = Box::pin(coalescer.add(job("first")));
+        let mut second = Box::pin(coalescer.add(job("second")));
+        let mut third = Box::pin(coalescer.add(job("third")));
+        for add in [&mut first, &mut second, &mut third] {
+            assert!(add.now_or_never().is_none());
+        }
+        drop((first, second));
+        third.await.unwrap();
+        assert_eq!(engine.int("LLEN @wait").await, 3);
+        // And again: nobody is left who blocks the others.
+        coalescer.add(job("fourth")).await.unwrap();
+        assert_eq!(engine.int("LLEN @wait").await, 4);
     }
 }

@@ -12,6 +12,8 @@ mod read;
 #[cfg(test)]
 mod read_tests;
 #[cfg(test)]
+mod settle_tests;
+#[cfg(test)]
 pub(crate) mod testing;
 
 pub(crate) use add::Coalescer;

@@ -31,7 +31,7 @@ impl<D, R> Job<D, R> {
     where
         R: Serialize,
     {
-        self.end("move_to_completed", self.completed(result)?, token, 0).await.map(drop)
+        self.end("move_to_completed", self.completed(result, token)?, token, 0).await.map(drop)
     }
 
     /// Completes the job and fetches the next one, locked with the same token. One round trip for both.
@@ -47,7 +47,7 @@ impl<D, R> Job<D, R> {
         R: Serialize,
         D: DeserializeOwned,
     {
-        let decided = self.end("move_to_completed", self.completed(result)?, token, 1).await?;
+        let decided = self.end("move_to_completed", self.completed(result, token)?, token, 1).await?;
         next(&self.core.queue, &self.options(), decided).await
     }
 
@@ -138,12 +138,19 @@ impl<D, R> Job<D, R> {
         self.core.options.clone().unwrap_or_default()
     }
 
-    fn completed(&self, result: &R) -> Result<End>
+    fn completed(&self, result: &R, token: &str) -> Result<End>
     where
         R: Serialize,
     {
         let value = serde_json::to_string(result).map_err(Error::json("returnvalue"))?;
-        Ok(verdict::decide(&self.core.raw, Ok(value), &self.options()).end)
+        let mut end = verdict::decide(&self.core.raw, Ok(value), &self.options()).end;
+        if let End::Completed { made, .. } = &mut end
+            && self.core.attempt.as_ref().is_none_or(|attempt| **attempt.token() != *token)
+        {
+            // Whoever was not handed the job under this token cannot know how many attempts it has made meanwhile.
+            *made = None;
+        }
+        Ok(end)
     }
 
     async fn failed(&self, halt: Halt) -> Result<End> {
@@ -234,8 +241,7 @@ pub(crate) fn held<D: DeserializeOwned, R>(
 
 /// Reads a job as it was handed out: the fields that the fetch has written are those it was told.
 fn decode(handed: Handed, queue: &QueueCore, options: &WorkerOptions) -> Result<RawJob> {
-    let Handed { id, name, data, opts, timestamp, delay, priority, rest } = handed;
-    let mut raw = RawJob::from_parts(id, name, data, opts, &timestamp, &delay, &priority, rest)?;
+    let mut raw = handed.decode()?;
     raw.attempts_started += 1;
     raw.processed_on = i64::try_from(queue.engine().clock.now_ms()).ok();
     raw.set_processed_by(options.name.clone());

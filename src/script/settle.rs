@@ -9,10 +9,11 @@ use super::{Args, Script, script, string};
 use crate::clock::millis;
 use crate::error::Reason;
 use crate::options::WorkerOptions;
+use crate::wire::job::{Pair, RawJob, Undecodable};
 
 pub(crate) static SCRIPT: Script = script!("settle", Consumes, uses: [
-    "codes", "queue", "settle_one", "settings", "wake", "rarely", "delay", "prioritize", "promote", "release", "detach",
-    "retain", "family", "metrics", "dedup_finish", "ends", "take",
+    "codes", "queue", "settle_one", "settings", "wake", "leave_active", "rarely", "delay", "prioritize", "promote",
+    "release", "detach", "retain", "family", "metrics", "dedup_finish", "ends", "take",
 ]);
 pub(crate) static ADOPT: Script = script!("adopt_jobs", Consumes, uses: ["codes", "queue"]);
 pub(crate) static TRACE: Script = script!("trace_outcomes", Consumes, uses: ["codes", "queue"]);
@@ -43,16 +44,38 @@ pub(crate) struct Outcome {
 /// The ways an attempt can end, with what each writes.
 #[derive(Debug, Clone)]
 pub(crate) enum End {
-    Completed { value: String, keep: Keep },
-    Failed { why: Why, keep: Keep, attempts: u32 },
-    Retry { why: Why, lifo: bool },
-    Delayed { why: Option<Why>, delay: u64, counts: bool },
+    Completed {
+        value: String,
+        keep: Keep,
+        /// How many attempts the job has made with this one, of a job that is certain to hold no deduplication; such
+        /// jobs are settled with less effort. `None` lets the script look.
+        made: Option<u32>,
+    },
+    Failed {
+        why: Why,
+        keep: Keep,
+        attempts: u32,
+    },
+    Retry {
+        why: Why,
+        lifo: bool,
+    },
+    Delayed {
+        why: Option<Why>,
+        delay: u64,
+        counts: bool,
+    },
     Waiting,
-    Children { child: String },
+    Children {
+        child: String,
+    },
 }
 
 /// Which finished jobs to keep, in the words of the script's piece `retain`.
 pub(crate) type Keep = Cow<'static, str>;
+
+/// The rule that keeps them all.
+pub(crate) const KEEP_ALL: &str = "-1";
 
 /// The reason of a failed attempt.
 #[derive(Debug, Clone)]
@@ -68,14 +91,27 @@ pub(crate) struct Why {
 #[derive(Debug)]
 pub(crate) struct Handed {
     pub(crate) id: Vec<u8>,
-    pub(crate) name: Vec<u8>,
-    pub(crate) data: Vec<u8>,
-    pub(crate) opts: Vec<u8>,
-    pub(crate) timestamp: Vec<u8>,
-    pub(crate) delay: Vec<u8>,
-    pub(crate) priority: Vec<u8>,
-    /// Every field, when there are more than these.
-    pub(crate) rest: Vec<(Vec<u8>, Vec<u8>)>,
+    fields: Fields,
+}
+
+#[derive(Debug)]
+enum Fields {
+    /// Of a job that was never started and has nothing but these; an empty priority is none.
+    Fresh { name: Vec<u8>, data: Vec<u8>, opts: Vec<u8>, timestamp: Vec<u8>, priority: Vec<u8> },
+    /// Every field of its hash.
+    All(Vec<Pair>),
+}
+
+impl Handed {
+    /// Reads the job; takes the bytes over without copying them.
+    pub(crate) fn decode(self) -> Result<RawJob, Undecodable> {
+        match self.fields {
+            Fields::Fresh { name, data, opts, timestamp, priority } => {
+                RawJob::fresh(self.id, name, data, opts, &timestamp, &priority)
+            }
+            Fields::All(pairs) => RawJob::from_pairs(self.id, pairs),
+        }
+    }
 }
 
 /// The answer to one call.
@@ -122,6 +158,14 @@ impl Outcome {
         text + self.id.len() + self.token.len() + 64
     }
 
+    /// The value and the attempts made, of a completed job that the script's kind `done` is for.
+    fn done(&self) -> Option<(&str, u32)> {
+        match &self.end {
+            End::Completed { value, keep, made: Some(made) } if keep == KEEP_ALL => Some((value, *made)),
+            _ => None,
+        }
+    }
+
     fn write(&self, args: &mut Args) {
         let kind = match &self.end {
             End::Completed { .. } => "completed",
@@ -133,7 +177,7 @@ impl Outcome {
         };
         args.text(kind).text(self.id.as_ref()).text(self.token.as_ref());
         match &self.end {
-            End::Completed { value, keep } => {
+            End::Completed { value, keep, .. } => {
                 args.text(value).text(keep.as_ref());
             }
             End::Failed { why, keep, attempts } => {
@@ -162,8 +206,22 @@ pub(crate) fn args(now: u64, ask: &Ask, outcomes: &[Outcome]) -> Args {
     let want = if ask.only_if_settled { -want } else { want };
     args.number(now).number(want).text(ask.token.as_ref()).number(ask.lock_ms).text(&ask.worker);
     args.maybe(ask.limit.map(|(max, _)| max)).maybe(ask.limit.map(|(_, window)| window)).maybe(ask.metrics);
-    for outcome in outcomes {
-        outcome.write(&mut args);
+    // Neighbours that are done under the same token with as many attempts say so once.
+    let alike = |a: &Outcome, b: &Outcome| match (a.done(), b.done()) {
+        (Some((_, a_made)), Some((_, b_made))) => a_made == b_made && a.token == b.token,
+        (None, None) => true,
+        _ => false,
+    };
+    for run in outcomes.chunk_by(alike) {
+        if let Some((_, made)) = run[0].done() {
+            args.text("done").text(run[0].token.as_ref()).number(made).number(run.len());
+        }
+        for outcome in run {
+            match outcome.done() {
+                Some((value, _)) => _ = args.text(outcome.id.as_ref()).text(value),
+                None => outcome.write(&mut args),
+            }
+        }
     }
     args
 }
@@ -190,24 +248,28 @@ pub(crate) fn reply(value: Value) -> Option<Settled> {
 /// Jobs as `settle` and `adopt_jobs` hand them out.
 pub(crate) fn handed(value: Value) -> Option<Vec<Handed>> {
     let mut items = array(value)?.into_iter();
-    let mut jobs = Vec::with_capacity(items.len() / 8);
+    let mut jobs = Vec::with_capacity(items.len() / 6);
     while let Some(id) = items.next() {
         let id = bytes(id)?;
         let mut next = || bytes(items.next()?);
-        let (name, data, opts) = (next()?, next()?, next()?);
-        let (timestamp, delay, priority) = (next()?, next()?, next()?);
-        let rest = match items.next()? {
-            Value::Array(fields) => {
-                let mut fields = fields.into_iter();
-                let mut pairs = Vec::with_capacity(fields.len() / 2);
-                while let Some(field) = fields.next() {
-                    pairs.push((bytes(field)?, bytes(fields.next()?)?));
+        let (name, data, opts, timestamp) = (next()?, next()?, next()?, next()?);
+        let fields = match items.next()? {
+            Value::Array(more) => {
+                let mut pairs = Vec::with_capacity(more.len() / 2 + 4);
+                if !opts.is_empty() {
+                    let four = [("name", name), ("data", data), ("opts", opts), ("timestamp", timestamp)];
+                    pairs.extend(four.map(|(field, value)| (field.into(), value)));
                 }
-                pairs
+                let mut more = more.into_iter();
+                while let Some(field) = more.next() {
+                    pairs.push((bytes(field)?, bytes(more.next()?)?));
+                }
+                Fields::All(pairs)
             }
-            _ => Vec::new(),
+            Value::Int(0) => Fields::Fresh { name, data, opts, timestamp, priority: Vec::new() },
+            priority => Fields::Fresh { name, data, opts, timestamp, priority: bytes(priority)? },
         };
-        jobs.push(Handed { id, name, data, opts, timestamp, delay, priority, rest });
+        jobs.push(Handed { id, fields });
     }
     Some(jobs)
 }

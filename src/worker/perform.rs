@@ -45,9 +45,7 @@ pub(crate) fn perform(
 ) -> impl Future<Output = ()> + Send {
     let mut unfinished = Unfinished { slot, start: 0, attempt: Some(Arc::clone(&attempt)), ended };
     async move {
-        let Handed { id, name, data, opts, timestamp, delay, priority, rest } = handed;
-        let decoded = RawJob::from_parts(id, name, data, opts, &timestamp, &delay, &priority, rest);
-        let verdict = match decoded {
+        let verdict = match handed.decode() {
             Ok(mut raw) => {
                 // The job comes as it was before this start.
                 raw.attempts_started += 1;

@@ -36,7 +36,7 @@ use crate::script::settle::{Ask, End, Handed};
 use crate::telemetry::Outcome as Settled;
 
 /// What a call takes at most, so that Redis is held for a few milliseconds: about 18 µs per job.
-const CALL_JOBS: usize = 200;
+const CALL_JOBS: usize = 100;
 const CALL_BYTES: usize = 1024 * 1024;
 
 /// Calls on their way at once: Redis works on one while the other's jobs run. For that they must not be sent together,

@@ -6,7 +6,7 @@ use crate::clock::millis;
 use crate::error::{BoxError, Halt};
 use crate::options::backoff::next_delay;
 use crate::options::{FailedAttempt, KeepJobs, Retry, WorkerOptions};
-use crate::script::settle::{End, Keep, Why};
+use crate::script::settle::{End, KEEP_ALL, Keep, Why};
 use crate::wire::job::RawJob;
 
 /// What a wait for children answers when none is pending: the job runs again at once.
@@ -33,7 +33,9 @@ pub(crate) fn decide(raw: &RawJob, result: Result<String, Halt>, worker: &Worker
     let (error, is_final) = match result {
         Ok(value) => {
             let keep = keep_rule(raw.options.remove_on_complete, worker.remove_on_complete);
-            return End::Completed { value, keep }.into();
+            let has_more = raw.deduplication_id().is_some() || raw.parent_key().is_some();
+            let made = (!has_more).then(|| raw.attempts_made.saturating_add(1));
+            return End::Completed { value, keep, made }.into();
         }
         Err(Halt::Delayed(delay)) => return End::Delayed { why: None, delay: millis(delay), counts: false }.into(),
         Err(Halt::Waiting) => return End::Waiting.into(),
@@ -131,8 +133,8 @@ fn why(raw: &RawJob, error: &BoxError) -> Why {
 
 /// The rule by which the script keeps finished jobs: the job's own, else the worker's, else all.
 fn keep_rule(job: Option<KeepJobs>, worker: Option<KeepJobs>) -> Keep {
-    let Some(keep) = job.or(worker) else { return "-1".into() };
-    let count = keep.count.map_or_else(|| "-1".to_owned(), |count| count.to_string());
+    let Some(keep) = job.or(worker) else { return KEEP_ALL.into() };
+    let count = keep.count.map_or_else(|| KEEP_ALL.to_owned(), |count| count.to_string());
     match (keep.age, keep.removes_at_once()) {
         (None, _) | (_, true) => count.into(),
         (Some(age), false) => {

@@ -26,7 +26,7 @@ fn settles() -> Matcher {
 
 /// Calls that tell the server of a completed job.
 fn finishes() -> Matcher {
-    Matcher::new(|args| is_settle(args) && args.get(12).is_some_and(|kind| kind == b"completed"))
+    Matcher::new(|args| is_settle(args) && args.get(12).is_some_and(|kind| kind == b"completed" || kind == b"done"))
 }
 
 fn is_settle(args: &[Vec<u8>]) -> bool {

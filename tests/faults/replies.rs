@@ -109,7 +109,9 @@ async fn jobs_of_lost_fetches_are_adopted_and_run_once() {
         .unwrap();
     fixture.until(JobState::Completed, 60).await;
     worker.close().await;
-    assert_eq!(proxy.counters().lost_replies, 15);
+    // Two calls may be on their way at once; a cut then takes both replies, of which the proxy counts the first.
+    let lost = proxy.counters().lost_replies;
+    assert!((8..=15).contains(&lost), "{lost}");
     assert!(ids.iter().all(|id| ran.tally()[id] == 1));
     for id in &ids {
         assert_eq!((fixture.number(id, "stc").await, fixture.number(id, "ats").await), (0, 1));

@@ -141,10 +141,16 @@ impl OxmqSide {
         Ok(&self.workers[name])
     }
 
-    /// A job to end: as it is stored now, or if it is gone as it was fetched. `None` if nothing is known of it.
+    /// A job to end: as it was fetched, or if it went through other hands meanwhile as it is stored now. `None` if
+    /// nothing is known of it.
     async fn held(&mut self, queue: &str, id: &str) -> Result<Option<Job>, Refusal> {
         let stored = self.worker(queue).await?.get_job(id).await?;
-        Ok(stored.or_else(|| self.fetched.remove(&(queue.to_owned(), id.to_owned()))))
+        let fetched = self.fetched.remove(&(queue.to_owned(), id.to_owned()));
+        let attempts = |job: &Job| (job.attempts_made(), job.attempts_started());
+        Ok(match (stored, fetched) {
+            (Some(stored), Some(fetched)) if attempts(&stored) != attempts(&fetched) => Some(stored),
+            (stored, fetched) => fetched.or(stored),
+        })
     }
 
     /// Shows what a fetch has brought, and remembers it.

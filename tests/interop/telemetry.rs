@@ -6,6 +6,7 @@ use oxmq::{Client, ConnectOptions, Halt, Job, WorkerEvent};
 use serde_json::{Value, json};
 
 use crate::common::dump::remove_all;
+#[cfg(any(feature = "otel", feature = "metrics"))]
 use crate::common::eventually::eventually;
 use crate::common::server::{fresh_prefix, shared_server};
 
