@@ -1,12 +1,6 @@
-//! Adding: one job or many, and adds that travel together because they were called at the same time.
-
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+//! Adding: one job or many, in calls of bounded size.
 
 use futures::StreamExt;
-use futures::future::BoxFuture;
-use tokio::sync::oneshot;
 
 use super::Engine;
 use crate::clock::{epoch_ms, millis};
@@ -14,7 +8,6 @@ use crate::connection::{Backoff, Failure};
 use crate::error::{Error, Result};
 use crate::options::JobOptions;
 use crate::script::add_jobs::{self, Dedup, Link, NewJob, Place, Placed};
-use crate::telemetry::AddFigures;
 use crate::wire::options::{parent_json, to_json};
 
 /// What one call carries at most: Redis is held for about 12 µs per job, and for the copying of its bytes.
@@ -88,7 +81,7 @@ impl Engine {
     }
 
     /// Adds the jobs of one call. A lost reply is asked for again where that cannot make a second job.
-    async fn add_call(&self, jobs: &[NewJob]) -> Vec<Result<Placed>> {
+    pub(super) async fn add_call(&self, jobs: &[NewJob]) -> Vec<Result<Placed>> {
         const OP: &str = "add_jobs";
         let deadline = tokio::time::Instant::now() + self.link.options().command_timeout;
         let mut backoff = Backoff::default();
@@ -145,7 +138,7 @@ fn accept(placed: Placed, job: &NewJob) -> Result<Placed> {
 }
 
 /// How many of these fit into one call; at least one.
-fn call_length(sizes: impl Iterator<Item = usize>) -> usize {
+pub(super) fn call_length(sizes: impl Iterator<Item = usize>) -> usize {
     let mut bytes = 0;
     let fitting = sizes.take(CALL_JOBS).take_while(|size| {
         bytes += size;
@@ -154,207 +147,14 @@ fn call_length(sizes: impl Iterator<Item = usize>) -> usize {
     fitting.count().max(1)
 }
 
-/// Joins adds that are called at the same time into one call each.
-///
-/// The first goes at once, sent by its caller; those that come while a call is on its way form the next one. So an idle
-/// producer waits for nothing, and a busy one shares the cost of a call among many jobs.
-pub(crate) struct Coalescer {
-    engine: Engine,
-    figures: AddFigures,
-    state: Mutex<Gathering>,
-}
-
-#[derive(Default)]
-struct Gathering {
-    jobs: Vec<NewJob>,
-    callers: Vec<oneshot::Sender<Answer>>,
-    /// Who sends: tasks, each of which takes what has gathered until nothing has, or a caller who came first.
-    senders: usize,
-}
-
-/// How an add takes part: as the first, who sends it alone, or with those that a sender takes along.
-#[expect(clippy::large_enum_variant, reason = "taken apart at once")]
-enum Entered {
-    First(NewJob),
-    Gathered { answer: oneshot::Receiver<Answer>, needs_sender: bool },
-}
-
-/// The job back, with what became of it.
-type Answer = Result<(NewJob, Placed)>;
-
-/// Calls of the coalescer on their way at once.
-const SENDERS: usize = 2;
-
-impl Coalescer {
-    pub(crate) fn new(engine: Engine) -> Arc<Self> {
-        let figures = AddFigures::new(engine.keys.queue());
-        Arc::new(Self { engine, figures, state: Mutex::default() })
-    }
-
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.engine
-    }
-
-    /// Adds one job. The add goes on if the caller gives up.
-    pub(crate) async fn add(self: &Arc<Self>, job: NewJob) -> Answer {
-        let answer = match self.enter(job) {
-            Entered::First(job) => {
-                return First { call: Some(Box::pin(Arc::clone(self).send_first(job))) }.await;
-            }
-            Entered::Gathered { answer, needs_sender } => {
-                if needs_sender {
-                    tokio::spawn(Arc::clone(self).send());
-                }
-                answer
-            }
-        };
-        answer.await.unwrap_or(Err(Error::Closed))
-    }
-
-    fn enter(&self, job: NewJob) -> Entered {
-        let mut state = self.lock();
-        if state.senders == 0 {
-            state.senders = 1;
-            return Entered::First(job);
-        }
-        let (caller, answer) = oneshot::channel();
-        state.jobs.push(job);
-        state.callers.push(caller);
-        // A second sender only for what the first, who is away, cannot take with it soon.
-        let needs_sender = state.senders < SENDERS && state.jobs.len() >= 16;
-        state.senders += usize::from(needs_sender);
-        Entered::Gathered { answer, needs_sender }
-    }
-
-    /// Sends one job alone, and leaves what has gathered meanwhile to a task.
-    async fn send_first(self: Arc<Self>, job: NewJob) -> Answer {
-        let mut sending = Sending { coalescer: Arc::clone(&self), done: false };
-        self.figures.sent(1);
-        let placed = self.engine.add_call(std::slice::from_ref(&job)).await.pop();
-        sending.done = true;
-        if !self.retires() {
-            tokio::spawn(Arc::clone(&self).send());
-        }
-        placed.unwrap_or(Err(Error::Closed)).map(|placed| (job, placed))
-    }
-
-    async fn send(self: Arc<Self>) {
-        let mut sending = Sending { coalescer: Arc::clone(&self), done: false };
-        loop {
-            let (jobs, callers) = {
-                let mut state = self.lock();
-                if state.jobs.is_empty() {
-                    state.senders -= 1;
-                    sending.done = true;
-                    return;
-                }
-                let n = call_length(state.jobs.iter().map(NewJob::size));
-                if n == state.jobs.len() {
-                    (std::mem::take(&mut state.jobs), std::mem::take(&mut state.callers))
-                } else {
-                    (state.jobs.drain(..n).collect(), state.callers.drain(..n).collect())
-                }
-            };
-            self.figures.sent(jobs.len());
-            let answers = self.engine.add_call(&jobs).await;
-            for ((caller, job), answer) in callers.into_iter().zip(jobs).zip(answers) {
-                // A caller who has given up does not want it.
-                let _ = caller.send(answer.map(|placed| (job, placed)));
-            }
-            // Those who were answered run first, so that what they add next travels together.
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// Whether nothing has gathered, and the sender who asks is one no more.
-    fn retires(&self) -> bool {
-        let mut state = self.lock();
-        let is_over = state.jobs.is_empty();
-        state.senders -= usize::from(is_over);
-        is_over
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Gathering> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The add of a caller who came first. It goes on as a task if the caller gives up.
-struct First {
-    /// Gone once it has ended.
-    call: Option<BoxFuture<'static, Answer>>,
-}
-
-impl Future for First {
-    type Output = Answer;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
-        let answer = self.call.as_mut().map_or(Poll::Ready(Err(Error::Closed)), |call| call.as_mut().poll(cx));
-        if answer.is_ready() {
-            self.call = None;
-        }
-        answer
-    }
-}
-
-impl Drop for First {
-    fn drop(&mut self) {
-        if let Some(call) = self.call.take()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            runtime.spawn(call);
-        }
-    }
-}
-
-/// A sender at work. If its runtime goes away under it, the next add starts another one.
-struct Sending {
-    coalescer: Arc<Coalescer>,
-    done: bool,
-}
-
-impl Drop for Sending {
-    fn drop(&mut self) {
-        if !self.done {
-            self.coalescer.lock().senders -= 1;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt;
-
     use super::*;
-    use crate::engine::testing::queue;
 
     #[test]
     fn calls_are_bounded_in_jobs_and_bytes() {
         assert_eq!(call_length(std::iter::repeat_n(10, 1_000)), CALL_JOBS);
         assert_eq!(call_length(std::iter::repeat_n(CALL_BYTES / 2, 10)), 2);
         assert_eq!(call_length(std::iter::repeat_n(CALL_BYTES * 2, 10)), 1);
-    }
-
-    #[tokio::test]
-    async fn an_add_goes_on_when_its_caller_gives_up() {
-        let engine = queue().await;
-        let coalescer = Coalescer::new(engine.clone());
-        let job = |name: &str| {
-            let options = JobOptions::default();
-            engine.new_job(name.to_owned(), "{}".to_owned(), options.clone(), &options).unwrap()
-        };
-        // The first sends, two gather, and all but the last give up.
-        let mut first = Box::pin(coalescer.add(job("first")));
-        let mut second = Box::pin(coalescer.add(job("second")));
-        let mut third = Box::pin(coalescer.add(job("third")));
-        for add in [&mut first, &mut second, &mut third] {
-            assert!(add.now_or_never().is_none());
-        }
-        drop((first, second));
-        third.await.unwrap();
-        assert_eq!(engine.int("LLEN @wait").await, 3);
-        // And again: nobody is left who blocks the others.
-        coalescer.add(job("fourth")).await.unwrap();
-        assert_eq!(engine.int("LLEN @wait").await, 4);
     }
 }

@@ -1,6 +1,7 @@
 //! Whole operations on raw jobs: defaults, chunks, repetition after failures, refusals → errors. Nothing here is generic.
 
 mod add;
+mod coalesce;
 mod scheduler;
 mod settle;
 mod update;
@@ -16,7 +17,7 @@ mod settle_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub(crate) use add::Coalescer;
+pub(crate) use coalesce::Coalescer;
 pub use read::{ChildCounts, ChildKind, ChildPage, ClientInfo};
 pub(crate) use read::{Finished, REPORTED};
 pub(crate) use settle::Decided;

@@ -122,7 +122,8 @@ macro_rules! with_worker_setters {
             /// How often a job may be started, for whatever reason it comes back, before it is failed. Default: any number.
             #[doc(alias = "maxStartedAttempts")]
             max_started_attempts(times: u32) => Some(times).filter(|times| *times > 0);
-            /// How long an idle worker waits for a marker before it looks by itself. Default: 5 s.
+            /// How long a worker waits for a marker before it looks for jobs by itself, which finds what a worker that was
+            /// killed has left; twice as long once it has found none. Default: 5 s.
             #[doc(alias = "drainDelay")]
             drain_delay(delay: Duration) => delay;
             /// The longest sleep of a worker whose queue is rate limited. Default: 30 s.

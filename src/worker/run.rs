@@ -102,8 +102,9 @@ pub(crate) struct Loop {
     asked: usize,
     /// Whether the last fetch brought less than it wanted, so that it is time to wait for a marker.
     drained: bool,
-    /// Whether listeners know that.
-    drained_told: bool,
+    /// How many looks in a row found no job at all. Listeners hear of the first; from the second on the worker is idle,
+    /// and looks half as often.
+    empty_looks: u32,
     /// When the next delayed job is due, in ms of the worker's clock; 0 if none is known.
     next_due: u64,
     /// No fetch before this: the rate limit, or a server that refuses.
@@ -132,7 +133,7 @@ impl Loop {
             has_started: false,
             asked: 0,
             drained: false,
-            drained_told: false,
+            empty_looks: 0,
             next_due: 0,
             not_before: None,
             one_by_one: false,
@@ -208,6 +209,7 @@ impl Loop {
         }
         if self.waits_for_work() {
             let block = match self.next_due {
+                0 if self.empty_looks > 1 => self.worker.options.drain_delay * 2,
                 0 => self.worker.options.drain_delay,
                 due => {
                     let ms = due.saturating_sub(self.now());
@@ -291,10 +293,12 @@ impl Loop {
             self.drained = got < want;
             self.next_due = settled.next_due;
             if got > 0 {
-                self.drained_told = false;
-            } else if !self.drained_told {
-                self.drained_told = true;
-                self.worker.events.emit(|| WorkerEvent::Drained);
+                self.empty_looks = 0;
+            } else {
+                self.empty_looks = self.empty_looks.saturating_add(1);
+                if self.empty_looks == 1 {
+                    self.worker.events.emit(|| WorkerEvent::Drained);
+                }
             }
         }
         self.start(settled.jobs, &token, sent);

@@ -1,0 +1,306 @@
+//! Adds that travel together because they were called at the same time.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{Notify, oneshot};
+
+use super::Engine;
+use super::add::call_length;
+use crate::error::{Error, Result};
+use crate::script::add_jobs::{NewJob, Placed};
+use crate::telemetry::AddFigures;
+
+/// Calls on their way at once: Redis works on one while the callers of the other add their next jobs.
+const CALLS_AT_ONCE: usize = 2;
+
+/// So many adds are worth a call while another is on its way, and are not shared between two.
+const WORTH_A_CALL: usize = 16;
+
+/// Joins adds that are called at the same time into one call each.
+///
+/// The first goes at once, sent by its caller; those that come while a call is on its way form the next one. So an idle
+/// producer waits for nothing, and a busy one shares the cost of a call among many jobs.
+pub(crate) struct Coalescer {
+    engine: Engine,
+    figures: AddFigures,
+    state: Mutex<Gathering>,
+    /// Fires when enough has gathered for a second call.
+    enough: Notify,
+}
+
+#[derive(Default)]
+struct Gathering {
+    jobs: Vec<NewJob>,
+    callers: Vec<oneshot::Sender<Answer>>,
+    sender: Sender,
+    /// Jobs on their way.
+    sent: usize,
+}
+
+/// Who sends what has gathered. *Nobody*: the next caller is first. *First*: a caller sends one job; when it is done, or
+/// enough has gathered meanwhile, a task takes over. *Task*: until nothing has gathered and nothing is on its way.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Sender {
+    #[default]
+    Nobody,
+    First,
+    Task,
+}
+
+/// How an add takes part.
+#[expect(clippy::large_enum_variant, reason = "taken apart at once")]
+enum Entered {
+    First(NewJob),
+    Gathered { answer: oneshot::Receiver<Answer>, needs_task: bool },
+}
+
+/// The job back, with what became of it.
+type Answer = Result<(NewJob, Placed)>;
+
+/// Jobs that travel together, and who waits for them.
+struct Batch {
+    jobs: Vec<NewJob>,
+    callers: Vec<oneshot::Sender<Answer>>,
+}
+
+impl Coalescer {
+    pub(crate) fn new(engine: Engine) -> Arc<Self> {
+        let figures = AddFigures::new(engine.keys.queue());
+        Arc::new(Self { engine, figures, state: Mutex::default(), enough: Notify::new() })
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Adds one job. The add goes on if the caller gives up.
+    pub(crate) async fn add(self: &Arc<Self>, job: NewJob) -> Answer {
+        match self.enter(job) {
+            Entered::First(job) => First { call: Some(Box::pin(Arc::clone(self).send_first(job))) }.await,
+            Entered::Gathered { answer, needs_task } => {
+                if needs_task {
+                    tokio::spawn(Arc::clone(self).send());
+                }
+                answer.await.unwrap_or(Err(Error::Closed))
+            }
+        }
+    }
+
+    fn enter(&self, job: NewJob) -> Entered {
+        let mut state = self.lock();
+        if state.sender == Sender::Nobody {
+            state.sender = Sender::First;
+            state.sent += 1;
+            return Entered::First(job);
+        }
+        let (caller, answer) = oneshot::channel();
+        state.jobs.push(job);
+        state.callers.push(caller);
+        let is_enough = state.jobs.len() >= WORTH_A_CALL;
+        let needs_task = is_enough && state.sender == Sender::First;
+        if needs_task {
+            state.sender = Sender::Task;
+        } else if is_enough {
+            self.enough.notify_one();
+        }
+        Entered::Gathered { answer, needs_task }
+    }
+
+    /// Sends one job alone, and leaves what has gathered meanwhile to a task.
+    async fn send_first(self: Arc<Self>, job: NewJob) -> Answer {
+        let mut sending = Sending { coalescer: Arc::clone(&self), who: Sender::First };
+        self.figures.sent(1);
+        let placed = self.engine.add_call(std::slice::from_ref(&job)).await.pop();
+        let needs_task = {
+            let mut state = self.lock();
+            sending.who = Sender::Nobody;
+            state.sent = state.sent.saturating_sub(1);
+            let is_last = state.sender == Sender::First;
+            let needs_task = is_last && !state.jobs.is_empty();
+            if is_last {
+                state.sender = if needs_task { Sender::Task } else { Sender::Nobody };
+            }
+            needs_task
+        };
+        if needs_task {
+            tokio::spawn(Arc::clone(&self).send());
+        }
+        placed.unwrap_or(Err(Error::Closed)).map(|placed| (job, placed))
+    }
+
+    /// Sends what has gathered, until nothing has.
+    async fn send(self: Arc<Self>) {
+        let mut sending = Sending { coalescer: Arc::clone(&self), who: Sender::Task };
+        let mut calls = FuturesUnordered::new();
+        loop {
+            while calls.len() < CALLS_AT_ONCE
+                && let Some(batch) = self.take(calls.is_empty())
+            {
+                let mut call: BoxFuture<'static, _> = Box::pin(Arc::clone(&self).call(batch));
+                // The first poll sends the request, before the next reply is looked at: what is sent together is also
+                // answered together, and then both sides wait in turn.
+                if let Poll::Ready(done) = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                    call = Box::pin(std::future::ready(done));
+                }
+                calls.push(call);
+            }
+            if calls.is_empty() {
+                sending.who = Sender::Nobody;
+                return;
+            }
+            tokio::select! {
+                Some((batch, answers)) = calls.next() => {
+                    {
+                let mut state = self.lock();
+                state.sent = state.sent.saturating_sub(batch.jobs.len());
+            }
+                    for ((caller, job), answer) in batch.callers.into_iter().zip(batch.jobs).zip(answers) {
+                        // A caller who has given up does not want it.
+                        let _ = caller.send(answer.map(|placed| (job, placed)));
+                    }
+                    // Those who were answered run first, so that what they add next travels together.
+                    tokio::task::yield_now().await;
+                }
+                () = self.enough.notified(), if calls.len() < CALLS_AT_ONCE => {}
+            }
+        }
+    }
+
+    /// The jobs of the next call: all that have gathered if they are few, else no more than half of all adds under way.
+    /// `None` if there are none, or too few for a second call; with no call on its way the task has ended then.
+    fn take(&self, is_only: bool) -> Option<Batch> {
+        let mut state = self.lock();
+        let gathered = state.jobs.len();
+        if gathered == 0 && is_only {
+            state.sender = Sender::Nobody;
+        }
+        if gathered == 0 || (!is_only && gathered < WORTH_A_CALL) {
+            return None;
+        }
+        let share = (gathered + state.sent).div_ceil(CALLS_AT_ONCE).max(WORTH_A_CALL);
+        let n = call_length(state.jobs.iter().take(share).map(NewJob::size));
+        state.sent += n;
+        let (jobs, callers) = if n == gathered {
+            (std::mem::take(&mut state.jobs), std::mem::take(&mut state.callers))
+        } else {
+            (state.jobs.drain(..n).collect(), state.callers.drain(..n).collect())
+        };
+        Some(Batch { jobs, callers })
+    }
+
+    async fn call(self: Arc<Self>, batch: Batch) -> (Batch, Vec<Result<Placed>>) {
+        self.figures.sent(batch.jobs.len());
+        let answers = self.engine.add_call(&batch.jobs).await;
+        (batch, answers)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Gathering> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The add of a caller who came first. It goes on as a task if the caller gives up.
+struct First {
+    /// Gone once it has ended.
+    call: Option<BoxFuture<'static, Answer>>,
+}
+
+impl Future for First {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let answer = self.call.as_mut().map_or(Poll::Ready(Err(Error::Closed)), |call| call.as_mut().poll(cx));
+        if answer.is_ready() {
+            self.call = None;
+        }
+        answer
+    }
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(call);
+        }
+    }
+}
+
+/// A sender at work. If its runtime goes away under it, the next add is first again.
+struct Sending {
+    coalescer: Arc<Coalescer>,
+    /// Nobody once it has ended as it should.
+    who: Sender,
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if self.who == Sender::Nobody {
+            return;
+        }
+        let mut state = self.coalescer.lock();
+        state.sent = if self.who == Sender::Task { 0 } else { state.sent.saturating_sub(1) };
+        if state.sender == self.who {
+            state.sender = Sender::Nobody;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use futures::future::join_all;
+
+    use super::*;
+    use crate::engine::testing::queue;
+    use crate::options::JobOptions;
+
+    fn job(engine: &Engine, name: &str) -> NewJob {
+        let options = JobOptions::default();
+        engine.new_job(name.to_owned(), "{}".to_owned(), options.clone(), &options).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_add_goes_on_when_its_caller_gives_up() {
+        let engine = queue().await;
+        let coalescer = Coalescer::new(engine.clone());
+        // The first sends, two gather, and all but the last give up.
+        let mut first = Box::pin(coalescer.add(job(&engine, "first")));
+        let mut second = Box::pin(coalescer.add(job(&engine, "second")));
+        let mut third = Box::pin(coalescer.add(job(&engine, "third")));
+        for add in [&mut first, &mut second, &mut third] {
+            assert!(add.now_or_never().is_none());
+        }
+        drop((first, second));
+        third.await.unwrap();
+        assert_eq!(engine.int("LLEN @wait").await, 3);
+        // And again: nobody is left who blocks the others.
+        coalescer.add(job(&engine, "fourth")).await.unwrap();
+        assert_eq!(engine.int("LLEN @wait").await, 4);
+    }
+
+    #[tokio::test]
+    async fn adds_at_the_same_time_come_in_order() {
+        let engine = queue().await;
+        let coalescer = Coalescer::new(engine.clone());
+        for count in [1, 2, 15, 16, 17, 100, 700] {
+            let adds = (0..count).map(|_| coalescer.add(job(&engine, "n")));
+            let ids: Vec<i64> = join_all(adds)
+                .await
+                .into_iter()
+                .map(|answer| match answer.unwrap().1 {
+                    Placed::Created { id } => id.parse().unwrap(),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert!(ids.is_sorted(), "{ids:?}");
+        }
+        assert!(coalescer.lock().sender == Sender::Nobody && coalescer.lock().sent == 0);
+    }
+}
