@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use oxmq::{Client, ConnectOptions, Halt, Job, JobState, NewJob, Queue, Worker, WorkerBuilder};
+use oxmq::{Client, ConnectOptions, Halt, Job, JobState, NewJob, Queue, Worker, WorkerBuilder, WorkerEvents};
 
 use super::common::{JOB_NAME, Payload, Peer, Place, Spec};
 
@@ -17,6 +17,7 @@ pub(crate) struct Oxmq {
 pub(crate) struct Running {
     builder: Option<WorkerBuilder>,
     worker: Option<Worker>,
+    events: Option<WorkerEvents>,
 }
 
 impl Peer for Oxmq {
@@ -69,7 +70,7 @@ impl Peer for Oxmq {
             async move { if succeeds.await { Ok(()) } else { Err(Halt::failed("first attempt")) } }
         };
         let builder = self.client.worker(self.queue.name(), process).concurrency(concurrency);
-        Ok(Running { builder: Some(builder), worker: None })
+        Ok(Running { builder: Some(builder), worker: None, events: None })
     }
 
     async fn start(&self, running: &mut Running) -> Result<()> {
@@ -79,8 +80,13 @@ impl Peer for Oxmq {
 
     async fn completed(&self, running: &mut Running, count: usize) -> Result<()> {
         let worker = running.worker.as_ref().context("the worker does not run")?;
-        while worker.counts().completed < count as u64 {
+        while worker.counts().completed + 1 < count as u64 {
             tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // The last one by its event, without a tick of the timer.
+        let events = running.events.get_or_insert_with(|| worker.events());
+        while worker.counts().completed < count as u64 {
+            events.recv().await.context("the worker's events ended")?;
         }
         Ok(())
     }
