@@ -4,15 +4,19 @@ KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 now       ms, the caller's clock
         2 interval  ms; no other check of any worker runs in this time
         3 limit     how often a job may stall before it is failed by whoever fetches it next
-RETURN  array of the recovered ids
+        4 from      empty for a new check; else what the last call of this one answered
+RETURN  array: where the check goes on, empty at its end; then the recovered ids
 EVENTS  waiting, stalled
-USES    codes, queue, settings, wake
-COST    two passes over the active jobs; recovered ones five commands each
+USES    codes, queue, settings, wake, leave_active
+COST    150 suspects, an EXISTS for all, and five commands for each that is recovered; then 2,000 active jobs marked
 ]]
 local stalled, check = base .. "stalled", base .. "stalled-check"
 call("SCARD", stalled)
-if call("EXISTS", check) == 1 then return {} end
-call("SET", check, ARGV[1], "PX", ARGV[2])
+local from = ARGV[4]
+if from == "" then
+  if call("EXISTS", check) == 1 then return { "" } end
+  call("SET", check, ARGV[1], "PX", ARGV[2])
+end
 keep_cap()
 trim_events(0)
 
@@ -24,11 +28,8 @@ end
 
 local function recover(id)
   local job = base .. id
-  if call("EXISTS", job .. ":lock") == 1 then return false end
-  if call("LREM", ACTIVE, "1", id) == 0 then return false end
-  local is_job = call("TYPE", job).ok == "hash"
   -- What has no hash cannot run; it only leaves the list.
-  if not is_job then return false end
+  if call("TYPE", job).ok ~= "hash" then return false end
   local stalls = call("HINCRBY", job, "stc", "1")
   if stalls > tonumber(ARGV[3]) and not has_live_scheduler(call("HGET", job, "rjk")) then
     call("HSET", job, "defa", "job stalled more than allowable limit")
@@ -40,25 +41,30 @@ local function recover(id)
   return true
 end
 
-local suspects, recovered = call("SMEMBERS", stalled), {}
-if #suspects > 0 then call("DEL", stalled) end
-local function look_at(id)
-  if string.sub(id, 1, 2) == "0:" then
-    call("LREM", ACTIVE, "1", id)
-  elseif recover(id) then
-    recovered[#recovered + 1] = id
-  end
-end
-for from = 1, #suspects, 1000 do
-  local to, locks = math.min(from + 999, #suspects), {}
-  for i = from, to do locks[#locks + 1] = base .. suspects[i] .. ":lock" end
+-- First those that were active at the last check: who runs on is marked again below.
+local reply = { "" }
+if from == "" or from == "suspects" then
+  local suspects, dead, locks = call("SPOP", stalled, "150"), {}, {}
+  for i, id in ipairs(suspects) do locks[i] = base .. id .. ":lock" end
   -- Mostly all of them run on: then one question does.
-  if call("EXISTS", unpack(locks)) < #locks then
-    for i = from, to do look_at(suspects[i]) end
+  if #locks > 0 and call("EXISTS", unpack(locks)) < #locks then
+    for i, id in ipairs(suspects) do
+      if string.sub(id, 1, 2) == "0:" or call("EXISTS", locks[i]) == 0 then dead[#dead + 1] = id end
+    end
+    local was_active = leave_active(dead, #dead)
+    for _, id in ipairs(dead) do
+      if string.sub(id, 1, 2) ~= "0:" and was_active[id] and recover(id) then reply[#reply + 1] = id end
+    end
   end
+  if call("SCARD", stalled) > 0 then
+    reply[1] = "suspects"
+    return reply
+  end
+  from = "0"
 end
-local active = call("LRANGE", ACTIVE, "0", "-1")
-for i = 1, #active, 5000 do
-  call("SADD", stalled, unpack(active, i, math.min(i + 4999, #active)))
-end
-return recovered
+
+-- Then all that are active now.
+local active = call("LRANGE", ACTIVE, from, digits(from + 1999))
+if #active > 0 then call("SADD", stalled, unpack(active)) end
+if #active == 2000 then reply[1] = digits(from + 2000) end
+return reply

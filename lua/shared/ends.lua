@@ -105,7 +105,7 @@ end
 function rare.retry(id, job, at)
   if settings.any_delayed then
     local limit = digits((tonumber(ARGV[1]) + 1) * 4096 - 1)
-    local due = call("ZRANGEBYSCORE", DELAYED, "0", limit, "LIMIT", "0", "1000")
+    local due = call("ZRANGEBYSCORE", DELAYED, "0", limit, "LIMIT", "0", "200")
     if #due > 0 then promote(due) end
   end
   write_reason(job, ARGV[at + 3], ARGV[at + 4], ARGV[at + 6])

@@ -1,4 +1,4 @@
--- Moves delayed jobs that are due to where they wait, at most 1,000 in one call.
+-- Moves delayed jobs that are due to where they wait, at most 200 in one call.
 local function promote(due)
   call("ZREM", DELAYED, unpack(due))
   for _, id in ipairs(due) do

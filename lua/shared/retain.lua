@@ -1,5 +1,7 @@
 -- Drops finished jobs that a retention rule no longer keeps. `rule` is "count", or "count,age,limit" with the age in
--- seconds; a count of -1 keeps any number.
+-- seconds; a count of -1 keeps any number. A call drops at most 300 for a count, more than it can add; what a new rule
+-- finds too many goes with the calls to come.
+local MOST_BY_COUNT = 300
 local rules = {}
 local function retention(text)
   local rule = rules[text]
@@ -30,5 +32,10 @@ local function retain(finished, rule, now)
     local oldest = digits(now - rule.age * 1000)
     forget(finished, call("ZREVRANGEBYSCORE", finished, oldest, "-inf", "LIMIT", "0", digits(rule.limit)))
   end
-  if rule.count > 0 then forget(finished, call("ZREVRANGE", finished, digits(rule.count), "-1")) end
+  if rule.count > 0 then
+    local surplus = call("ZCARD", finished) - rule.count
+    if surplus > 0 then
+      forget(finished, call("ZREVRANGE", finished, digits(-math.min(surplus, MOST_BY_COUNT)), "-1"))
+    end
+  end
 end

@@ -1,9 +1,10 @@
 -- Hands out up to `want` jobs: promotes what is due, keeps to the limits, moves ids to `active`, locks them.
--- Answers jobs, limited for ms, next due ms, ids that had no readable job, and whether the queue is shut; `jobs` is
+-- Answers jobs, limited for ms, next due ms (now if there is more than one call may hand out), ids that had no readable
+-- job, and whether the queue is shut; `jobs` is
 -- flat, six values per job: id, name, data, opts, timestamp, and 0, its priority, or an array of further fields and
 -- their values; of a job that is not fresh all fields are there, and what stands before them is empty.
 local FRESH = 6
-local REPLY_BYTES = 4 * 1024 * 1024
+local REPLY_BYTES = 512 * 1024
 
 local function read_job(job, is_prioritized)
   local fields = redis.pcall("HLEN", job)
@@ -44,7 +45,7 @@ end
 -- Moves due jobs out of `delayed`; the common queue has none, and is not asked again.
 local function promote_due(now)
   if not settings.any_delayed then return end
-  local due = call("ZRANGEBYSCORE", DELAYED, "0", digits((now + 1) * 4096 - 1), "LIMIT", "0", "1000")
+  local due = call("ZRANGEBYSCORE", DELAYED, "0", digits((now + 1) * 4096 - 1), "LIMIT", "0", "200")
   if #due > 0 then rarely().promote(due) end
 end
 
@@ -65,9 +66,14 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
   left = math.min(left, open)
   local jobs, ghosts, at, bytes, spent = {}, {}, 0, 0, 0
 
+  -- Starts jobs until they are too large together; the place of the first that is left.
   local function start(ids, are_prioritized)
-    local started, n = {}, 0
-    for _, id in ipairs(ids) do
+    local started, n, rest = {}, 0, nil
+    for i, id in ipairs(ids) do
+      if bytes >= REPLY_BYTES then
+        rest = i
+        break
+      end
       local job = base .. id
       local held, more, named = read_job(job, are_prioritized)
       if not held then
@@ -93,11 +99,11 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
     end
     if n > 0 then call("LPUSH", ACTIVE, unpack(started, 1, n)) end
     left = left - n
+    return rest
   end
 
-  local step = math.min(left, 100)
   while left > 0 and bytes < REPLY_BYTES do
-    local asked = math.min(left, step)
+    local asked = math.min(left, 100)
     local ids = call("RPOP", WAIT, asked == 1 and "1" or digits(asked))
     if not ids or #ids == 0 then break end
     local real = ids
@@ -109,19 +115,27 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
         real[#real + 1] = id
       end
     end
-    start(real)
-    -- Large jobs: the next step takes what still fits.
-    if bytes > 65536 then step = math.max(1, math.min(step, math.floor(REPLY_BYTES * step / bytes / 2))) end
+    local rest = start(real)
+    if rest then
+      local back = {}
+      for i = #real, rest, -1 do back[#back + 1] = real[i] end
+      call("RPUSH", WAIT, unpack(back))
+    end
   end
   while left > 0 and bytes < REPLY_BYTES do
-    local popped = call("ZPOPMIN", PRIORITIZED, digits(math.min(left, step)))
+    local popped = call("ZPOPMIN", PRIORITIZED, digits(math.min(left, 100)))
     if #popped == 0 then
       call("DEL", PC)
       break
     end
     local ids = {}
     for i = 1, #popped, 2 do ids[#ids + 1] = popped[i] end
-    start(ids, true)
+    local rest = start(ids, true)
+    if rest then
+      local back = {}
+      for i = rest, #ids do back[#back + 1], back[#back + 2] = popped[2 * i], ids[i] end
+      call("ZADD", PRIORITIZED, unpack(back))
+    end
   end
 
   if limiter and spent > 0 and call("INCRBY", limiter, digits(spent)) == spent then
@@ -129,7 +143,7 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
   end
   if at > 0 then
     call("ZADD", MARKER, "0", "0")
-    return jobs, 0, 0, ghosts
+    return jobs, 0, left > 0 and bytes >= REPLY_BYTES and tonumber(now) or 0, ghosts
   end
   return jobs, 0, settings.any_delayed and next_due() or 0, ghosts
 end

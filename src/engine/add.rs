@@ -11,7 +11,7 @@ use crate::script::add_jobs::{self, Dedup, Link, NewJob, Place, Placed};
 use crate::wire::options::{parent_json, to_json};
 
 /// What one call carries at most: Redis is held for about 12 µs per job, and for the copying of its bytes.
-const CALL_JOBS: usize = 250;
+const CALL_JOBS: usize = 150;
 const CALL_BYTES: usize = 1024 * 1024;
 
 /// Calls of one bulk add on their way at once: one is prepared while another runs.

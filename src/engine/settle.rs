@@ -143,12 +143,21 @@ impl Engine {
         }
     }
 
-    /// One check for stalled jobs; the ids that were put back.
+    /// One check for stalled jobs, in as many calls as it takes; the ids that were put back.
     pub(crate) async fn recover_stalled(&self, interval: Duration, limit: u32) -> Result<Vec<String>> {
         use crate::script::locks;
-        let args = locks::recover_args(self.clock.now_ms(), crate::clock::millis(interval), limit);
-        let value = self.run(&locks::RECOVER, &args, super::Repeat::Safe).await?;
-        locks::ids(value).ok_or(Error::Reply { op: "recover_stalled" })
+        let interval_ms = crate::clock::millis(interval);
+        let (mut from, mut recovered) = (String::new(), Vec::new());
+        loop {
+            let args = locks::recover_args(self.clock.now_ms(), interval_ms, limit, &from);
+            let value = self.run(&locks::RECOVER, &args, super::Repeat::Safe).await?;
+            let mut ids = locks::ids(value).unwrap_or_default().into_iter();
+            from = ids.next().ok_or(Error::Reply { op: "recover_stalled" })?;
+            recovered.extend(ids);
+            if from.is_empty() {
+                return Ok(recovered);
+            }
+        }
     }
 
     /// Renews locks; the ids whose lock is gone or another's.

@@ -1,9 +1,10 @@
 //! Many outcomes in one call against the same outcomes one by one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Engine;
-use super::testing::queue;
+use super::testing::{NOW, queue};
 use crate::error::Reason;
 use crate::script::settle::{Ask, End, KEEP_ALL, Outcome};
 
@@ -104,5 +105,65 @@ async fn one_that_is_refused_leaves_its_neighbours_alone() {
         together.1.sort();
         alone.1.sort();
         assert_eq!(together, alone);
+    }
+}
+
+#[tokio::test]
+async fn a_check_of_thousands_recovers_the_dead_and_marks_the_others() {
+    let engine = active(2_500).await;
+    let check = async || {
+        let mut ids = engine.recover_stalled(Duration::from_secs(30), 1).await.unwrap();
+        engine.redis("DEL @stalled-check").await;
+        ids.sort();
+        ids
+    };
+    assert!(check().await.is_empty());
+    assert_eq!(engine.int("SCARD @stalled").await, 2_500);
+    let mut dead: Vec<String> = (0..2_500).step_by(7).map(|n| format!("j{n}")).collect();
+    dead.sort();
+    for id in &dead {
+        engine.redis(&format!("DEL @{id}:lock")).await;
+    }
+    assert_eq!(check().await, dead);
+    assert_eq!(dead.len(), 358);
+    assert_eq!(engine.int("SCARD @stalled").await, 2_500 - 358);
+    assert_eq!(engine.int("LLEN @active").await, 2_500 - 358);
+    assert_eq!(engine.int("LLEN @wait").await, 358);
+    assert!(check().await.is_empty());
+}
+
+#[tokio::test]
+async fn large_jobs_are_handed_out_a_few_at_a_time_and_in_order() {
+    let engine = queue().await;
+    engine.redis("HSET @meta opts.maxLenEvents 10000").await;
+    let data = format!("\"{}\"", "x".repeat(200_000));
+    for n in 0..8 {
+        engine.store(&format!("j{n}"), &[]).await;
+        engine.redis(&format!("HSET @j{n} data {data}")).await;
+        let place = if n < 4 { format!("LPUSH @wait j{n}") } else { format!("ZADD @prioritized {n} j{n}") };
+        engine.redis(&place).await;
+    }
+    let mut ids = Vec::new();
+    for more in [true, true, false] {
+        let mut ask = Ask { want: 20, lock_ms: 30_000, ..Ask::default() };
+        let settled = engine.settle(&mut ask, &[], || Arc::from("u")).await.unwrap().settled;
+        assert_eq!(settled.next_due, if more { NOW } else { 0 });
+        ids.extend(settled.jobs.into_iter().map(|job| job.decode().unwrap().id));
+    }
+    assert_eq!(ids, (0..8).map(|n| format!("j{n}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_new_rule_drops_a_long_history_with_the_calls_to_come() {
+    let engine = active(3).await;
+    for n in 0..1_000 {
+        engine.store(&format!("old{n}"), &[]).await;
+        engine.redis(&format!("ZADD @completed {n} old{n}")).await;
+    }
+    for (id, left) in [("j0", 701), ("j1", 402), ("j2", 103)] {
+        let end = End::Completed { value: "1".to_owned(), keep: "5".into(), made: None };
+        let outcome = Outcome { id: id.into(), token: "t".into(), start: 1, end };
+        assert_eq!(settle(&engine, &[outcome]).await, [Ok(0)]);
+        assert_eq!(engine.int("ZCARD @completed").await, left);
     }
 }

@@ -5,7 +5,8 @@ use redis::Value;
 use super::{Args, Script, script, string};
 
 pub(crate) static EXTEND: Script = script!("extend_locks", Consumes, uses: ["codes", "queue"]);
-pub(crate) static RECOVER: Script = script!("recover_stalled", Consumes, uses: ["codes", "queue", "settings", "wake"]);
+pub(crate) static RECOVER: Script =
+    script!("recover_stalled", Consumes, uses: ["codes", "queue", "settings", "wake", "leave_active"]);
 pub(crate) static WAKE: Script = script!("wake_workers", Consumes, uses: ["codes", "queue", "settings", "wake"]);
 
 pub(crate) fn extend_args<'a>(lock_ms: u64, locks: impl Iterator<Item = (&'a str, &'a str)>) -> Args {
@@ -17,9 +18,10 @@ pub(crate) fn extend_args<'a>(lock_ms: u64, locks: impl Iterator<Item = (&'a str
     args
 }
 
-pub(crate) fn recover_args(now: u64, interval_ms: u64, limit: u32) -> Args {
+/// `from` is empty for a new check, else what the last call of this one answered.
+pub(crate) fn recover_args(now: u64, interval_ms: u64, limit: u32, from: &str) -> Args {
     let mut args = Args::default();
-    args.number(now).number(interval_ms).number(limit);
+    args.number(now).number(interval_ms).number(limit).text(from);
     args
 }
 

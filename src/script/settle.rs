@@ -122,7 +122,8 @@ pub(crate) struct Settled {
     pub(crate) jobs: Vec<Handed>,
     /// For how many ms the rate limit is exhausted; 0 when it is not.
     pub(crate) limited_ms: u64,
-    /// When the next delayed job is due; 0 when there is none, or when jobs were handed out.
+    /// When the next delayed job is due, or now where more wait than one call may hand out; 0 when there is none, or when
+    /// jobs were handed out.
     pub(crate) next_due: u64,
     /// Ids that had no readable job; they have left the queue.
     pub(crate) ghosts: Vec<String>,

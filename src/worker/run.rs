@@ -290,7 +290,8 @@ impl Loop {
             self.drained = false;
         } else if want > 0 {
             let got = settled.jobs.len();
-            self.drained = got < want;
+            // Large jobs come a few at a time, with the moment at which more can be had: now.
+            self.drained = got < want && (got == 0 || settled.next_due == 0);
             self.next_due = settled.next_due;
             if got > 0 {
                 self.empty_looks = 0;

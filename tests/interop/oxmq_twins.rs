@@ -97,6 +97,7 @@ fn every_difference_is_written_down() {
     let tests = concat!(
         include_str!("../../src/engine/admin_tests.rs"),
         include_str!("../../src/engine/read_tests.rs"),
+        include_str!("../../src/engine/settle_tests.rs"),
         include_str!("../../src/worker/verdict.rs"),
     );
     for row in page.lines().filter(|line| line.starts_with("| ") && line.ends_with(" |")) {
