@@ -35,7 +35,7 @@ use crate::job::{Attempt, CancelReason};
 use crate::script::settle::{Ask, End, Handed};
 use crate::telemetry::Outcome as Settled;
 
-/// What a call takes at most, so that Redis is held for a few milliseconds: about 18 µs per job.
+/// What a call takes at most, so that Redis is held for about 2 ms.
 const CALL_JOBS: usize = 100;
 const CALL_BYTES: usize = 1024 * 1024;
 
@@ -200,12 +200,13 @@ impl Loop {
                 break;
             }
             // A second call only for a fair share of the slots: small batches cost Redis more than they gain.
-            let share = self.worker.concurrency.load(Ordering::Relaxed).div_ceil(CALLS_AT_ONCE).min(CALL_JOBS);
+            let slots = self.worker.concurrency.load(Ordering::Relaxed);
+            let share = slots.div_ceil(CALLS_AT_ONCE).min(call_jobs(slots));
             if !self.calls.is_empty() && self.pending.len().max(if fetches { want } else { 0 }) < share.div_ceil(2) {
                 break;
             }
             // No call takes more than its share of outcomes either, so that something is left for the other one.
-            if self.pending.len() > share { self.call(share, want.min(share)) } else { self.call(share, want) }
+            self.call(share, if self.pending.len() > share { want.min(share) } else { want });
         }
         if self.waits_for_work() {
             let block = match self.next_due {
@@ -236,7 +237,7 @@ impl Loop {
             return 0;
         }
         let slots = self.worker.concurrency.load(Ordering::Relaxed);
-        slots.saturating_sub(self.running + self.asked).min(CALL_JOBS)
+        slots.saturating_sub(self.running + self.asked).min(call_jobs(slots))
     }
 
     fn waits_for_work(&self) -> bool {
@@ -646,6 +647,11 @@ async fn settle(worker: &Inner, ended: Vec<Ended>, want: usize) -> Answered {
         attempt,
     });
     Answered { ended: ended.collect(), want, answer }
+}
+
+/// What a call takes at most of a worker with so many slots: among many running jobs those that end have to be looked for.
+fn call_jobs(slots: usize) -> usize {
+    (500_000 / slots.max(1)).clamp(25, CALL_JOBS)
 }
 
 async fn sleep_until(at: Option<Deadline>) {
