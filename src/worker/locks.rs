@@ -15,8 +15,8 @@ use crate::engine::Engine;
 use crate::job::{Attempt, CancelReason};
 use crate::telemetry::WorkerFigures;
 
-/// Locks of one call.
-const CALL_LOCKS: usize = 500;
+/// Locks of one call: about 2 ms.
+const CALL_LOCKS: usize = 250;
 
 /// The running jobs of one worker, by slot.
 ///

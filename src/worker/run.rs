@@ -651,7 +651,7 @@ async fn settle(worker: &Inner, ended: Vec<Ended>, want: usize) -> Answered {
 
 /// What a call takes at most of a worker with so many slots: among many running jobs those that end have to be looked for.
 fn call_jobs(slots: usize) -> usize {
-    (500_000 / slots.max(1)).clamp(25, CALL_JOBS)
+    (200_000 / slots.max(1)).clamp(20, CALL_JOBS)
 }
 
 async fn sleep_until(at: Option<Deadline>) {
