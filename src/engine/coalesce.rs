@@ -2,15 +2,15 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{Notify, oneshot};
 
-use super::Engine;
 use super::add::call_length;
+use super::{Engine, sent};
 use crate::error::{Error, Result};
 use crate::script::add_jobs::{NewJob, Placed};
 use crate::telemetry::AddFigures;
@@ -141,13 +141,7 @@ impl Coalescer {
             while calls.len() < CALLS_AT_ONCE
                 && let Some(batch) = self.take(calls.is_empty())
             {
-                let mut call: BoxFuture<'static, _> = Box::pin(Arc::clone(&self).call(batch));
-                // The first poll sends the request, before the next reply is looked at: what is sent together is also
-                // answered together, and then both sides wait in turn.
-                if let Poll::Ready(done) = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                    call = Box::pin(std::future::ready(done));
-                }
-                calls.push(call);
+                calls.push(sent(Arc::clone(&self).call(batch)));
             }
             if calls.is_empty() {
                 sending.who = Sender::Nobody;

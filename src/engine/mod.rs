@@ -24,6 +24,9 @@ pub(crate) use settle::Decided;
 pub(crate) mod events;
 pub(crate) mod marker;
 
+use std::task::{Context, Poll, Waker};
+
+use futures::future::BoxFuture;
 use redis::{Cmd, Value};
 
 use crate::clock::Clock;
@@ -38,6 +41,16 @@ pub(crate) struct Engine {
     pub(crate) link: Link,
     pub(crate) keys: QueueKeys,
     pub(crate) clock: Clock,
+}
+
+/// A call whose request has gone out: its first poll, by which it is sent, is not left until after replies that are there
+/// already. What is sent together Redis also reads, runs and answers together, and then both sides wait in turn.
+pub(crate) fn sent<T: Send + 'static>(call: impl Future<Output = T> + Send + 'static) -> BoxFuture<'static, T> {
+    let mut call: BoxFuture<'static, T> = Box::pin(call);
+    match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => Box::pin(std::future::ready(done)),
+        Poll::Pending => call,
+    }
 }
 
 /// Whether a call whose reply was lost may be sent again.

@@ -167,3 +167,19 @@ async fn a_new_rule_drops_a_long_history_with_the_calls_to_come() {
         assert_eq!(engine.int("ZCARD @completed").await, left);
     }
 }
+
+#[tokio::test]
+async fn a_fetch_promotes_some_of_many_due_jobs_and_the_next_one_goes_on() {
+    let engine = queue().await;
+    engine.redis("HSET @meta opts.maxLenEvents 10000").await;
+    for n in 0..450 {
+        engine.store(&format!("j{n:03}"), &[]).await;
+        engine.redis(&format!("ZADD @delayed {n} j{n:03}")).await;
+    }
+    for (delayed, waiting) in [(250, 199), (50, 398), (0, 447)] {
+        let mut ask = Ask { want: 1, lock_ms: 30_000, ..Ask::default() };
+        let settled = engine.settle(&mut ask, &[], || Arc::from("u")).await.unwrap().settled;
+        assert_eq!(settled.jobs.len(), 1);
+        assert_eq!((engine.int("ZCARD @delayed").await, engine.int("LLEN @wait").await), (delayed, waiting));
+    }
+}

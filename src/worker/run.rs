@@ -15,7 +15,6 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -29,7 +28,7 @@ use super::perform::{Ended, ended, perform};
 use super::wait::{Waiter, Woken};
 use super::{Inner, Report};
 use crate::clock::millis;
-use crate::engine::Decided;
+use crate::engine::{Decided, sent};
 use crate::error::{Error, Reason};
 use crate::job::{Attempt, CancelReason};
 use crate::script::settle::{Ask, End, Handed};
@@ -40,7 +39,7 @@ const CALL_JOBS: usize = 100;
 const CALL_BYTES: usize = 1024 * 1024;
 
 /// Calls on their way at once: Redis works on one while the other's jobs run. For that they must not be sent together,
-/// since Redis reads and answers together what has come together; see [`Loop::run`].
+/// see [`sent`].
 const CALLS_AT_ONCE: usize = 2;
 
 /// The longest wait for a delayed job that is known; clocks differ.
@@ -255,12 +254,7 @@ impl Loop {
         let ended: Vec<Ended> = self.pending.drain(..n).collect();
         self.asked += want;
         let worker = Arc::clone(&self.worker);
-        let mut call: BoxFuture<'static, Answered> = Box::pin(async move { settle(&worker, ended, want).await });
-        // The first poll sends the request; by itself it would be polled only after replies that are there already.
-        if let Poll::Ready(answered) = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            call = Box::pin(std::future::ready(answered));
-        }
-        self.calls.push(call);
+        self.calls.push(sent(async move { settle(&worker, ended, want).await }));
     }
 
     fn answered(&mut self, answered: Answered) {
