@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::options::{Options, PeerName};
 use super::run::{Outcome, Series};
 use super::server::Server;
-use super::work::Work;
+use super::work::{Metric, Work};
 
 /// The middle and the ends of some figures.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,6 +73,22 @@ fn grouped(value: f64, decimals: usize) -> String {
     text + rest
 }
 
+/// Columns of a figure.
+const WIDTH: usize = 26;
+
+/// Prints the figures of one series, or why it has none; true if it has.
+fn print_cells(series: &Series, metrics: &[Metric]) -> bool {
+    if let Some(error) = &series.error {
+        println!("  ERROR {error}");
+        return false;
+    }
+    for metric in metrics {
+        let text = spread(series, metric.key).map_or_else(String::new, |s| s.show(metric.decimals));
+        print!("{text:>WIDTH$}");
+    }
+    true
+}
+
 /// Prints one work among others that differ from it in size, beside the smallest of them: the first that was measured.
 pub(super) fn print_growth(earlier: &[Outcome], outcome: &Outcome) {
     let is_kin = |other: &&Outcome| {
@@ -81,23 +97,17 @@ pub(super) fn print_growth(earlier: &[Outcome], outcome: &Outcome) {
     };
     let first = earlier.iter().find(is_kin).unwrap_or(outcome);
     let metrics = outcome.work.metrics();
-    let width = 26;
     if std::ptr::eq(first, outcome) {
         print!("\n{:<46}", "");
         for metric in metrics {
-            print!("{:>width$}", metric.title);
+            print!("{:>WIDTH$}", metric.title);
         }
         println!("{:>14}", "Redis × first");
     }
     for (series, start) in outcome.series.iter().zip(&first.series) {
         print!("{:<37} {:<8}", outcome.work.label(), series.peer.as_str());
-        if let Some(error) = &series.error {
-            println!("  ERROR {error}");
+        if !print_cells(series, metrics) {
             continue;
-        }
-        for metric in metrics {
-            let text = spread(series, metric.key).map_or_else(String::new, |s| s.show(metric.decimals));
-            print!("{text:>width$}");
         }
         let cost = |series| spread(series, "redis_us_per_job").map(|spread| spread.median);
         let times = cost(series).zip(cost(start)).map(|(now, then)| now / then);
@@ -109,21 +119,15 @@ pub(super) fn print_growth(earlier: &[Outcome], outcome: &Outcome) {
 pub(super) fn print(options: &Options, outcome: &Outcome) {
     let work = &outcome.work;
     let metrics = work.metrics();
-    let width = 26;
     print!("{:<18}{:<11}", work.label(), "");
     for metric in metrics {
-        print!("{:>width$}", metric.title);
+        print!("{:>WIDTH$}", metric.title);
     }
     println!();
     for series in &outcome.series {
         print!("{:<18}{:<11}", "", series.peer.as_str());
-        if let Some(error) = &series.error {
-            println!("  ERROR {error}");
+        if !print_cells(series, metrics) {
             continue;
-        }
-        for metric in metrics {
-            let text = spread(series, metric.key).map_or_else(String::new, |s| s.show(metric.decimals));
-            print!("{text:>width$}");
         }
         println!();
     }
@@ -137,7 +141,7 @@ pub(super) fn print(options: &Options, outcome: &Outcome) {
         print!("{:<18}{:<11}", "", format!("÷ {}", rival.peer.as_str()));
         for metric in metrics {
             let text = ratio(first, rival, metric.key).map_or_else(String::new, |s| s.show(2));
-            print!("{text:>width$}");
+            print!("{text:>WIDTH$}");
         }
         println!();
     }
