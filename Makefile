@@ -47,10 +47,15 @@ soak: setup ## minutes of Node and oxmq workers under kill -9; OXMQ_KILL_JOBS sa
 	$(CARGO) test --all-features --test main a_mixed_fleet -- --ignored --nocapture
 
 .PHONY: lint
-lint: ## formatting, clippy and docs, warnings denied
+lint: luacheck ## formatting, clippy, luacheck and docs, warnings denied
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --all-features
+
+.PHONY: luacheck
+luacheck:
+	@command -v luacheck >/dev/null || { $(APT) lua-check; }
+	$(CARGO) test --quiet --all-features --lib luacheck -- --ignored
 
 .PHONY: docs
 docs: ## the API documentation

@@ -15,7 +15,8 @@ RETURN  array, three values per job in order: outcome, id, other
                     run after the active owner  4 created in place of the delayed job `other`
                     or a code below 0: nothing was done
 EVENTS  added, waiting, delayed, waiting-children, duplicated, deduplicated, removed
-USES    codes, outcomes, queue, add_one, settings, wake, rarely, delay, prioritize, release, detach, attach, dedup, linked
+USES    codes, add_jobs/outcomes, queue, add_jobs/one, settings, wake, delay, prioritize, release, release_parent,
+        detach, add_jobs/attach, add_jobs/dedup, add_jobs/linked
 COST    per job: HSET, two XADD and its share of LPUSH or ZADD; at most 1,000 jobs
 ]]
 -- How many jobs there are, and whether any of them has more to it than name, data and options.
@@ -83,10 +84,10 @@ local function place(kind, id, at, delay, priority)
   elseif kind == "l" then
     put_first[#put_first + 1] = id
   elseif kind == "p" then
-    ranked[#ranked + 1], ranked[#ranked + 2] = digits(rarely().priority_score(tonumber(priority))), id
+    ranked[#ranked + 1], ranked[#ranked + 2] = digits(on_demand().priority_score(tonumber(priority))), id
   elseif kind == "d" then
-    local due = rarely().due_time(tonumber(at), tonumber(delay))
-    due_later[#due_later + 1], due_later[#due_later + 2] = digits(rarely().delayed_score(due)), id
+    local due = on_demand().due_time(tonumber(at), tonumber(delay))
+    due_later[#due_later + 1], due_later[#due_later + 2] = digits(on_demand().delayed_score(due)), id
     call("XADD", EVENTS, "*", "event", "delayed", "jobId", id, "delay", digits(due))
     return
   else
@@ -114,10 +115,11 @@ end
 local reply, n, at, announced = {}, 0, 1, false
 for _ = 1, total do
   local traits, id, name = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local outcome, other, width, key = CREATED, "", 8, nil
+  local outcome, other, width = CREATED, "", 8
   if #traits > 1 then
-    outcome, id, other, width = rarely().add_linked(at, flush, next_number, free_number, place)
+    outcome, id, other, width = on_demand().add_linked(at, flush, next_number, free_number, place)
   else
+    local key
     keep_cap()
     if id == "" then
       id, key = free_number()

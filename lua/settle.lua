@@ -23,8 +23,8 @@ ARGV    1 now       ms, the caller's clock
 RETURN  {codes, jobs, limited, next, ghosts, ttl}: one code per outcome in order (OK, 1 for "children" with nothing
         pending, or why nothing was changed), then what `take` answers, then the ms for which the limiter still runs
 EVENTS  completed, failed, retries-exhausted, waiting, delayed, waiting-children, active, drained
-USES    codes, queue, settle_one, settings, wake, leave_active, rarely, delay, prioritize, promote, release, detach,
-        retain, family, metrics, dedup_finish, ends, take
+USES    codes, queue, settle/one, settings, wake, leave_active, delay, prioritize, settle/promote, release,
+        release_parent, detach, settle/retain, settle/family, settle/metrics, settle/dedup_finish, settle/ends, settle/take
 COST    per job done: HEXISTS, HSET, XADD and its share of MGET, EXISTS, LRANGE, LTRIM, DEL, SREM, ZADD;
         per other completed job: HMGET, LREM and the like; per job handed out: HLEN, HMGET, SET, XADD, HSET and its
         share of RPOP, LPUSH; at most 1,000 of either
@@ -75,7 +75,7 @@ do
     call("ZCARD", base .. "waiting-children")
   end
   if settings.max or ARGV[6] ~= "" then call("STRLEN", base .. "limiter") end
-  if ARGV[8] ~= "" then rarely().read_metrics() end
+  if ARGV[8] ~= "" then on_demand().read_metrics() end
 end
 
 local codes, unlocked, freed, settled, ended, completed, failed = {}, {}, {}, 0, 0, 0, 0
@@ -109,7 +109,7 @@ if any_done and not families then
         plain[left], ids[left] = plain[k], ARGV[places[plain[k]]]
       end
     end
-    local was_active, kept, now = leave_active(ids, left), record.completed, ARGV[1]
+    local was_active, kept, finished_on = leave_active(ids, left), record.completed, ARGV[1]
     for k = 1, left do
       local id, i = ids[k], plain[k]
       if was_active[id] then
@@ -117,8 +117,9 @@ if any_done and not families then
         local job, value = jobs[i], ARGV[places[i] + 1]
         codes[i] = OK
         count_ended()
-        unlocked[ended], freed[ended], kept[2 * ended - 1], kept[2 * ended] = lock_keys[i], id, now, id
-        call("HSET", job, "returnvalue", value, "finishedOn", now, "atm", made[i])
+        unlocked[ended], freed[ended], kept[2 * ended - 1], kept[2 * ended]
+          = lock_keys[i], id, finished_on, id
+        call("HSET", job, "returnvalue", value, "finishedOn", finished_on, "atm", made[i])
         call("XADD", EVENTS, "*", "event", "completed", "jobId", id, "returnvalue", value, "prev", "active")
       end
     end
@@ -130,7 +131,7 @@ local function refusal(kind, job, token, lock, child)
   local held = redis.pcall("HMGET", job, "ats", "atm", "parentKey", "deid")
   if held.err then return WRONG_TYPE end
   if held[3] or held[4] or families or kind == "children" then
-    local code = rarely().family_refusal(kind, job, held, child, families)
+    local code = on_demand().family_refusal(kind, job, held, child, families)
     if code then return code end
   end
   if not held[1] and call("EXISTS", job) == 0 then return MISSING_JOB end
@@ -156,13 +157,13 @@ for i = 1, total do
         completed = completed + 1
         local value, keep = ARGV[place + 1], "-1"
         if not made[i] then value, keep = ARGV[place + 2], ARGV[place + 3] end
-        rarely().finish(kind, id, job, held, value, keep, "returnvalue", record)
+        on_demand().finish(kind, id, job, held, value, keep, "returnvalue", record)
       elseif kind == "failed" then
         count_ended()
         failed = failed + 1
-        rarely().failed(id, job, held, place - 1, record)
+        on_demand().end_failed(id, job, held, place - 1, record)
       else
-        rarely()[kind](id, job, place - 1)
+        on_demand()["end_" .. kind](id, job, place - 1)
       end
     end
   end
@@ -172,11 +173,11 @@ if #unlocked > 0 then
   call("SREM", base .. "stalled", unpack(freed))
 end
 if record.rule or #record.failed > 0 then
-  rarely().flush(record, ARGV[1])
+  on_demand().flush(record, ARGV[1])
 elseif #record.completed > 0 then
   call("ZADD", base .. "completed", unpack(record.completed))
 end
-if ARGV[8] ~= "" then rarely().count(completed, failed, tonumber(ARGV[8]), now) end
+if ARGV[8] ~= "" then on_demand().count_ends(completed, failed, tonumber(ARGV[8]), now) end
 
 local handed, limited, due, ghosts, shut = {}, 0, 0, {}, false
 if want > 0 and (settled > 0 or tonumber(ARGV[2]) > 0) then

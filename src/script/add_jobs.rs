@@ -5,10 +5,12 @@ use redis::Value;
 use super::{Args, Script, script};
 use crate::error::Reason;
 
-pub(crate) static SCRIPT: Script = script!("add_jobs", Produces, uses: [
-    "codes", "outcomes", "queue", "add_one", "settings", "wake", "rarely", "delay", "prioritize", "release", "detach", "attach",
-    "dedup", "linked",
-]);
+pub(crate) static SCRIPT: Script = script!(
+    "add_jobs", Produces,
+    uses: ["codes", own "outcomes", "queue", own "one", "settings", "wake"],
+    on_demand: ["delay", "prioritize", "release", "release_parent", "detach", own "attach", own "dedup", own "linked"],
+    giving: [add_linked, priority_score, delayed_score, due_time],
+);
 
 /// Where a new job goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

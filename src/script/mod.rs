@@ -21,7 +21,7 @@ pub(crate) mod update;
 pub(crate) struct Script {
     /// The operation's name, the same for the Lua file, the Rust file, errors and spans.
     pub(crate) name: &'static str,
-    /// The shared pieces that stand in front of the script, in order.
+    /// The pieces that stand in front of the script, in order; its own ones with its name in front.
     #[cfg_attr(not(test), expect(dead_code, reason = "read by the tests that walk all scripts"))]
     pub(crate) uses: &'static [&'static str],
     /// The text without its first line, which depends on the server.
@@ -37,16 +37,59 @@ struct Loaded {
     sha: String,
 }
 
-/// Joins the pieces in `lua/shared` and the script of that name in `lua/`.
+/// Joins the script of that name in `lua/` with the pieces that it uses, in order, in front of it: shared ones from
+/// `lua/shared/`, and its `own` ones from its folder.
+///
+/// Pieces `on_demand` are for what few calls need: they stand in a function that makes theirs at the first need and
+/// answers those that it is said to be `giving`, since making a function costs as much as half a read.
 macro_rules! script {
-    ($name:literal, $kind:ident, uses: [$($piece:literal),* $(,)?]) => {
-        $crate::script::Script::new($name, &[$($piece),*], concat!(
-            $(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lua/shared/", $piece, ".lua")), "\n",)*
-            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lua/", $name, ".lua")),
-        ), $crate::script::Kind::$kind)
+    (
+        $name:literal, $kind:ident, uses: [$($($own:ident)? $piece:literal),* $(,)?]
+        $(, on_demand: [$($($rare_own:ident)? $rare:literal),* $(,)?], giving: [$($given:ident),* $(,)?])?
+        $(, then: [$($($last_own:ident)? $last:literal),* $(,)?])? $(,)?
+    ) => {
+        $crate::script::Script::new(
+            $name,
+            &[
+                $($crate::script::piece_name!($name, $($own)? $piece),)*
+                $($($crate::script::piece_name!($name, $($rare_own)? $rare),)*)?
+                $($($crate::script::piece_name!($name, $($last_own)? $last),)*)?
+            ],
+            concat!(
+                $($crate::script::piece_text!($name, $($own)? $piece), "\n",)*
+                $(
+                    "local pieces_made\nlocal function on_demand()\nif pieces_made then return pieces_made end\n",
+                    $($crate::script::piece_text!($name, $($rare_own)? $rare), "\n",)*
+                    "pieces_made = {", $(stringify!($given), "=", stringify!($given), ",",)* "}\nreturn pieces_made\nend\n",
+                )?
+                $($($crate::script::piece_text!($name, $($last_own)? $last), "\n",)*)?
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lua/", $name, ".lua")),
+            ),
+            $crate::script::Kind::$kind,
+        )
+    };
+}
+
+/// Where a piece lies below `lua/`: in `shared/`, which its name leaves out, or in the folder of its script.
+macro_rules! piece_name {
+    ($script:literal, own $piece:literal) => {
+        concat!($script, "/", $piece)
+    };
+    ($script:literal, $piece:literal) => {
+        $piece
+    };
+}
+
+macro_rules! piece_text {
+    ($script:literal, own $piece:literal) => {
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lua/", $script, "/", $piece, ".lua"))
+    };
+    ($script:literal, $piece:literal) => {
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lua/shared/", $piece, ".lua"))
     };
 }
 pub(crate) use script;
+pub(crate) use {piece_name, piece_text};
 
 /// What a script does to the amount of work in Redis.
 #[derive(Clone, Copy, PartialEq, Eq)]

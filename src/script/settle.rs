@@ -11,10 +11,19 @@ use crate::error::Reason;
 use crate::options::WorkerOptions;
 use crate::wire::job::{Pair, RawJob, Undecodable};
 
-pub(crate) static SCRIPT: Script = script!("settle", Consumes, uses: [
-    "codes", "queue", "settle_one", "settings", "wake", "leave_active", "rarely", "delay", "prioritize", "promote",
-    "release", "detach", "retain", "family", "metrics", "dedup_finish", "ends", "take",
-]);
+pub(crate) static SCRIPT: Script = script!(
+    "settle", Consumes,
+    uses: ["codes", "queue", own "one", "settings", "wake", "leave_active"],
+    on_demand: [
+        "delay", "prioritize", own "promote", "release", "release_parent", "detach", own "retain", own "family", own "metrics",
+        own "dedup_finish", own "ends",
+    ],
+    giving: [
+        promote, family_refusal, flush, finish, read_metrics, count_ends, end_failed, end_retry, end_delayed,
+        end_waiting, end_children,
+    ],
+    then: [own "take"],
+);
 pub(crate) static ADOPT: Script = script!("adopt_jobs", Consumes, uses: ["codes", "queue"]);
 pub(crate) static TRACE: Script = script!("trace_outcomes", Consumes, uses: ["codes", "queue"]);
 

@@ -9,10 +9,11 @@ use super::{ALL, add_jobs, string};
 use crate::engine::testing::queue;
 use crate::error::Reason;
 
+/// The Lua files of a folder by their names; none where a script has no folder of its own.
 fn lua(folder: &str) -> BTreeMap<String, String> {
     let dir: PathBuf = [env!("CARGO_MANIFEST_DIR"), "lua", folder].iter().collect();
     let mut files = BTreeMap::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
+    for entry in std::fs::read_dir(dir).into_iter().flatten() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "lua") {
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -65,9 +66,21 @@ fn every_file_is_listed_and_every_listed_script_has_a_file() {
     let listed: BTreeSet<String> = ALL.iter().map(|script| script.name.to_owned()).collect();
     assert_eq!(files, listed);
     assert_eq!(listed.len(), ALL.len(), "a script is listed twice");
-    let pieces: BTreeSet<String> = lua("shared").into_keys().collect();
+    let mut pieces: BTreeSet<String> = lua("shared").into_keys().collect();
+    for script in ALL {
+        pieces.extend(lua(script.name).into_keys().map(|piece| format!("{}/{piece}", script.name)));
+    }
     let used: BTreeSet<String> = ALL.iter().flat_map(|script| script.uses).map(|piece| (*piece).to_owned()).collect();
     assert_eq!(pieces, used);
+}
+
+#[test]
+fn shared_pieces_are_shared() {
+    for piece in lua("shared").keys() {
+        let users: Vec<&str> =
+            ALL.iter().filter(|script| script.uses.contains(&piece.as_str())).map(|script| script.name).collect();
+        assert!(users.len() > 1, "{piece} is used by {users:?} alone and belongs into its folder");
+    }
 }
 
 #[test]
@@ -100,7 +113,7 @@ fn codes_are_the_same_in_lua_and_rust() {
 
 #[test]
 fn outcomes_are_the_same_in_lua_and_rust() {
-    let text = lua("shared").remove("outcomes").unwrap();
+    let text = lua("add_jobs").remove("outcomes").unwrap();
     for (name, code) in numbers(&text) {
         let empty = || Value::BulkString(Vec::new());
         let placed = add_jobs::reply(Value::Array(vec![Value::Int(code), empty(), empty()])).unwrap().remove(0);
@@ -119,6 +132,28 @@ async fn every_script_loads_with_and_without_flags() {
             assert_eq!(string(sha).as_ref(), Some(&loaded.sha), "{}", script.name);
         }
     }
+}
+
+/// `make lint` runs this: the scripts as they are sent, with every name resolved.
+#[test]
+#[ignore = "needs luacheck on the PATH; `make lint` brings it"]
+fn luacheck_has_nothing_to_say() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let joined = std::env::temp_dir().join(format!("oxmq-lua-{}", std::process::id()));
+    std::fs::create_dir_all(&joined).unwrap();
+    for script in ALL {
+        std::fs::write(joined.join(format!("{}.lua", script.name)), script.text).unwrap();
+    }
+    let check = |config: &str, dir: &std::path::Path| {
+        let mut command = std::process::Command::new("luacheck");
+        command.args(["--no-color", "--quiet", "--config"]).arg(root.join("lua").join(config)).arg(dir);
+        let output = command.output().expect("luacheck is on the PATH");
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (whole, said) = check(".luacheckrc", &joined);
+    let (parts, also) = check(".pieces.luacheckrc", &root.join("lua"));
+    std::fs::remove_dir_all(&joined).unwrap();
+    assert!(whole && parts, "{said}\n{also}");
 }
 
 mod wrong_types;

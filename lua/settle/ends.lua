@@ -1,5 +1,4 @@
--- How attempts end that do not simply complete, as `settle` applies them; and the end of the pieces that are made at
--- the first need.
+-- How attempts end that do not simply complete, as `settle` applies them.
 local function write_reason(job, reason, stacktrace, tm)
   if reason == "" then return end
   call("HSET", job, "failedReason", reason, "stacktrace", stacktrace)
@@ -77,23 +76,19 @@ local function finish(kind, id, job, held, value, keep, field, record)
   return attempts
 end
 
-rare = {
-  promote = promote, family_refusal = family_refusal, flush = flush, finish = finish,
-}
-
-function rare.read_metrics()
+local function read_metrics()
   for _, kind in ipairs({ "completed", "failed" }) do
     call("HLEN", base .. "metrics:" .. kind)
     call("LLEN", base .. "metrics:" .. kind .. ":data")
   end
 end
 
-function rare.count(completed, failed, points, now)
+local function count_ends(completed, failed, points, now)
   if completed > 0 then count_finished("completed", completed, points, now) end
   if failed > 0 then count_finished("failed", failed, points, now) end
 end
 
-function rare.failed(id, job, held, at, record)
+local function end_failed(id, job, held, at, record)
   local reason, limit = ARGV[at + 3], tonumber(ARGV[at + 6])
   if ARGV[at + 5] ~= "0" then write_reason(job, reason, ARGV[at + 4], ARGV[at + 7]) end
   local attempts = finish("failed", id, job, held, reason, ARGV[at + 5], "failedReason", record)
@@ -102,7 +97,7 @@ function rare.failed(id, job, held, at, record)
   end
 end
 
-function rare.retry(id, job, at)
+local function end_retry(id, job, at)
   if settings.any_delayed then
     local limit = digits((tonumber(ARGV[1]) + 1) * 4096 - 1)
     local due = call("ZRANGEBYSCORE", DELAYED, "0", limit, "LIMIT", "0", "200")
@@ -120,7 +115,7 @@ function rare.retry(id, job, at)
   announce("waiting", id, "prev", "active")
 end
 
-function rare.delayed(id, job, at)
+local function end_delayed(id, job, at)
   write_reason(job, ARGV[at + 3], ARGV[at + 4], ARGV[at + 7])
   local due = due_time(tonumber(ARGV[1]), tonumber(ARGV[at + 5]))
   local score = delayed_score(due)
@@ -132,7 +127,7 @@ function rare.delayed(id, job, at)
   wake_when_due()
 end
 
-function rare.waiting(id, job)
+local function end_waiting(id, job)
   local priority = priority_of(job)
   if priority > 0 then
     call("ZADD", PRIORITIZED, digits(priority * 4294967296), id)
@@ -143,10 +138,7 @@ function rare.waiting(id, job)
   announce("waiting", id, "prev", "active")
 end
 
-function rare.children(id)
+local function end_children(id)
   call("ZADD", base .. "waiting-children", ARGV[1], id)
   call("XADD", EVENTS, "*", "event", "waiting-children", "jobId", id, "prev", "active")
-end
-
-return rare
 end

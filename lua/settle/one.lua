@@ -12,7 +12,6 @@ local function is_undemanding(opts)
   return not string.find(opts, '"delay"', 1, true) and not string.find(opts, '"priority"', 1, true)
 end
 
-
 if not KEYS[2] and ARGV[6] == "" and ARGV[8] == "" and (#ARGV == 8 or #ARGV == 14 and ARGV[9] == "done") then
   local meta = call("HMGET", META, "paused", "concurrency", "max", "opts.maxLenEvents")
   local waiting, events = call("LLEN", WAIT), call("XLEN", EVENTS)

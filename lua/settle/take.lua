@@ -46,7 +46,7 @@ end
 local function promote_due(now)
   if not settings.any_delayed then return end
   local due = call("ZRANGEBYSCORE", DELAYED, "0", digits((now + 1) * 4096 - 1), "LIMIT", "0", "200")
-  if #due > 0 then rarely().promote(due) end
+  if #due > 0 then on_demand().promote(due) end
 end
 
 local function take(now, want, token, lock_ms, worker, own_max, own_window)
@@ -54,10 +54,9 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
   -- Without a length of its window a limit cannot be kept, and counting would lock the queue for ever.
   local max, window = settings.max or tonumber(own_max), tonumber(own_window) or settings.duration
   local limiter = max and window and base .. "limiter"
-  local left, limited = want, 0
+  local left = want
   if limiter then
-    local room
-    room, limited = allowance(max, limiter)
+    local room, limited = allowance(max, limiter)
     if limited > 0 then return {}, limited, 0, {} end
     left = math.min(left, room)
   end

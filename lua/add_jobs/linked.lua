@@ -1,4 +1,4 @@
--- An add with a parent, a scheduler or a deduplication, and the end of the pieces that are made at the first need.
+-- An add with a parent, a scheduler or a deduplication.
 local function is_of(kind, key)
   local found = call("TYPE", key).ok
   return found == kind or found == "none"
@@ -99,10 +99,4 @@ local function add_linked(at, flush, next_number, free_number, place)
   place(job.kind, id, job.at, job.delay, job.priority)
   if job.parent then call("SADD", job.parent.key .. ":dependencies", key) end
   return outcome, id, other, width
-end
-
-rare = {
-  add_linked = add_linked, priority_score = priority_score, delayed_score = delayed_score, due_time = due_time,
-}
-return rare
 end
