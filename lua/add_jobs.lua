@@ -67,11 +67,15 @@ local function next_number()
   return number, base .. number
 end
 
+-- A counter that lags behind the jobs, as after a restore, is moved by ever larger steps: a few dozen tries do for any
+-- number of jobs, and the numbers in between stay unused.
 local function free_number()
   local id, key = next_number()
+  local step = 1
   while (clash or not numbers) and call("EXISTS", key) == 1 do
-    id = digits(call("INCR", base .. "id"))
+    id = digits(call("INCRBY", base .. "id", digits(step)))
     key = base .. id
+    step = 2 * step
   end
   return id, key
 end

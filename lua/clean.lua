@@ -61,6 +61,7 @@ if #gone > 0 then
     call("ZREM", key, unpack(gone))
   end
   delete_erased()
+  if state == "active" then wake_for_place_in(base) end
 end
 local done = #gone == limit or #ids < SPAN
 if done then

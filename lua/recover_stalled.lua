@@ -53,7 +53,13 @@ if from == "" or from == "suspects" then
     end
     local was_active = leave_active(dead, #dead)
     for _, id in ipairs(dead) do
-      if string.sub(id, 1, 2) ~= "0:" and was_active[id] and recover(id) then reply[#reply + 1] = id end
+      if string.sub(id, 1, 2) ~= "0:" and was_active[id] then
+        if recover(id) then
+          reply[#reply + 1] = id
+        else
+          wake_for_place()
+        end
+      end
     end
   end
   if call("SCARD", stalled) > 0 then

@@ -183,6 +183,8 @@ local handed, limited, due, ghosts, shut = {}, 0, 0, {}, false
 if want > 0 and (settled > 0 or tonumber(ARGV[2]) > 0) then
   handed, limited, due, ghosts, shut = take(ARGV[1], want, ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7])
 end
+-- Whoever was handed a job has written the marker.
+if settled > 0 and #handed == 0 then wake_for_place() end
 if ended > 0 and #handed == 0 and limited == 0 and due == 0 and not shut
   and call("LLEN", WAIT) == 0 and call("LLEN", ACTIVE) == 0 and call("ZCARD", PRIORITIZED) == 0 then
   call("XADD", EVENTS, "*", "event", "drained")

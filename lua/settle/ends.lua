@@ -133,8 +133,8 @@ local function end_waiting(id, job)
     call("ZADD", PRIORITIZED, digits(priority * 4294967296), id)
   else
     call("RPUSH", WAIT, id)
-    wake()
   end
+  wake()
   announce("waiting", id, "prev", "active")
 end
 

@@ -30,16 +30,19 @@ local function read_job(job, is_prioritized)
 end
 
 -- How many jobs the rate limit leaves, for how long it is exhausted, and whether jobs are counted at all.
-local function allowance(max, limiter)
+local function allowance(max, limiter, window)
   local used = tonumber(call("GET", limiter) or "0") or 0
   if used < max then return max - used, 0 end
   local ttl = call("PTTL", limiter)
   if ttl > 0 then return 0, ttl end
-  if ttl == 0 then
+  -- A counter without an end, as a restore may leave it, would switch the limit off for ever: its window begins now.
+  local life = math.floor(math.abs(window))
+  if ttl == 0 or life == 0 then
     call("DEL", limiter)
     return max, 0
   end
-  return math.huge, 0
+  call("PEXPIRE", limiter, digits(life))
+  return 0, life
 end
 
 -- Moves due jobs out of `delayed`; the common queue has none, and is not asked again.
@@ -56,7 +59,7 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
   local limiter = max and window and base .. "limiter"
   local left = want
   if limiter then
-    local room, limited = allowance(max, limiter)
+    local room, limited = allowance(max, limiter, window)
     if limited > 0 then return {}, limited, 0, {} end
     left = math.min(left, room)
   end

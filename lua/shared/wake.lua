@@ -3,6 +3,11 @@ local function wake()
   if headroom() > 0 then call("ZADD", MARKER, "0", "0") end
 end
 
+-- A job that is active no more leaves a place under the global concurrency; without one there always was one.
+local function wake_for_place()
+  if settings.concurrency and call("LLEN", WAIT) + call("ZCARD", PRIORITIZED) > 0 then wake() end
+end
+
 -- The earliest due time in ms, with the fraction that the order within a millisecond adds; nil if nothing is delayed.
 local function next_due()
   local first = call("ZRANGE", DELAYED, "0", "0", "WITHSCORES")

@@ -89,7 +89,7 @@ impl Engine {
 
     /// Starts a new window of the rate limit, also of a manual one; says whether one was open. One round trip.
     pub(crate) async fn remove_rate_limit_key(&self) -> Result<bool> {
-        self.delete("remove_rate_limit_key", "limiter").await
+        Ok(self.number(&admin::REMOVE_RATE_LIMIT_KEY, &Args::default(), Repeat::Safe).await? == 1)
     }
 
     /// Lets a delayed job run now, by its priority. One round trip.

@@ -274,6 +274,23 @@ async fn a_large_family_is_removed_in_steps() {
 }
 
 #[tokio::test]
+async fn a_parent_goes_with_all_of_its_finished_children_however_many() {
+    // The more are gone, the longer a scan of the hash answers nothing before it comes to those that are left.
+    for n in [3_000, 10_000] {
+        let queue = queue().await;
+        let fill = format!(
+            "local b = KEYS[1] redis.call('HSET', b .. 'p', 'name', 'n', 'data', '{{}}') \
+             redis.call('ZADD', b .. 'completed', 1, 'p') for i = 1, {n} do \
+             redis.call('HSET', b .. i, 'name', 'n', 'data', '{{}}', 'parentKey', b .. 'p') \
+             redis.call('HSET', b .. 'p:processed', b .. i, '1') redis.call('ZADD', b .. 'completed', i, i) end"
+        );
+        queue.redis_words(&["EVAL", &fill, "1", queue.keys.base()]).await;
+        assert!(queue.remove("p", true).await.unwrap());
+        assert_eq!(queue.left().await, ["events", "meta"]);
+    }
+}
+
+#[tokio::test]
 async fn a_family_leaves_a_long_list_in_order() {
     let queue = queue().await;
     // 12,000 jobs, and six children at both ends and far from them.
@@ -616,4 +633,27 @@ async fn orphans_go_a_few_at_a_time_where_lists_are_long() {
     assert_eq!(queue.remove_orphaned_jobs(1_000, 7).await.unwrap(), 7);
     assert_eq!(queue.remove_orphaned_jobs(1_000, 0).await.unwrap(), 33);
     assert_eq!(queue.left().await.len(), 41);
+}
+
+#[tokio::test]
+async fn a_counter_that_lags_is_overtaken_in_a_few_steps() {
+    let queue = queue().await;
+    let fill = "for i = 1, 50000 do redis.call('HSET', KEYS[1] .. i, 'name', 'n', 'data', '{}') end";
+    queue.redis_words(&["EVAL", fill, "1", queue.keys.base()]).await;
+    let mut args = Args::default();
+    for _ in 0..3 {
+        for word in ["w", "", "n", "{}", "{}", "1", "0", "0"] {
+            args.text(word);
+        }
+    }
+    queue.redis("CONFIG RESETSTAT").await;
+    queue.run(&crate::script::add_jobs::SCRIPT, &args, Repeat::Never).await.unwrap();
+    // Each number that is taken costs a step; without jumps there would be 50,000 of them.
+    let stats = queue.says("INFO commandstats").await;
+    let calls = stats.split("cmdstat_incrby:calls=").nth(1).unwrap().split(',').next().unwrap().parse::<u32>().unwrap();
+    assert!(calls < 1_000, "{calls} steps");
+    let waiting = queue.says("LRANGE @wait 0 -1").await;
+    let ids: std::collections::BTreeSet<u64> = waiting.split(' ').map(|id| id.parse().unwrap()).collect();
+    assert_eq!(ids.len(), 3);
+    assert!(ids.iter().all(|id| (50_001..200_000).contains(id)), "{ids:?}");
 }

@@ -183,3 +183,22 @@ async fn a_fetch_promotes_some_of_many_due_jobs_and_the_next_one_goes_on() {
         assert_eq!((engine.int("ZCARD @delayed").await, engine.int("LLEN @wait").await), (delayed, waiting));
     }
 }
+
+#[tokio::test]
+async fn a_limiter_without_an_end_gets_one() {
+    let engine = queue().await;
+    for n in 0..3 {
+        engine.store(&format!("j{n}"), &[]).await;
+        engine.redis(&format!("LPUSH @wait j{n}")).await;
+    }
+    engine.redis("SET @limiter 7").await;
+    let fetch = async || {
+        let mut ask = Ask { want: 5, lock_ms: 30_000, limit: Some((2, 60_000)), ..Ask::default() };
+        engine.settle(&mut ask, &[], || Arc::from("u")).await.unwrap().settled
+    };
+    let settled = fetch().await;
+    assert_eq!((settled.jobs.len(), settled.limited_ms), (0, 60_000));
+    assert!((1..=60_000).contains(&engine.int("PTTL @limiter").await));
+    engine.redis("DEL @limiter").await;
+    assert_eq!(fetch().await.jobs.len(), 2);
+}

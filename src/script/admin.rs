@@ -9,6 +9,8 @@ pub(crate) static OPEN: Script = script!("open_queue", Produces, uses: ["queue"]
 pub(crate) static PAUSE: Script = script!("pause", Consumes, uses: ["queue", "settings"]);
 pub(crate) static RESUME: Script = script!("resume", Consumes, uses: ["queue", "settings", "wake"]);
 pub(crate) static TUNE: Script = script!("tune_queue", Consumes, uses: ["queue", "settings", "wake"]);
+pub(crate) static REMOVE_RATE_LIMIT_KEY: Script =
+    script!("remove_rate_limit_key", Consumes, uses: ["queue", "settings", "wake"]);
 pub(crate) static PROMOTE: Script =
     script!("promote_job", Consumes, uses: ["codes", "queue", "settings", "wake", "prioritize", "ready"]);
 pub(crate) static DELAY: Script =

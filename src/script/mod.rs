@@ -220,6 +220,7 @@ pub(crate) static ALL: &[&Script] = &[
     &admin::PAUSE,
     &admin::RESUME,
     &admin::TUNE,
+    &admin::REMOVE_RATE_LIMIT_KEY,
     &admin::PROMOTE,
     &admin::DELAY,
     &admin::PRIORITY,

@@ -156,4 +156,5 @@ fn luacheck_has_nothing_to_say() {
     assert!(whole && parts, "{said}\n{also}");
 }
 
+mod markers;
 mod wrong_types;

@@ -98,6 +98,7 @@ fn every_difference_is_written_down() {
         include_str!("../../src/engine/admin_tests.rs"),
         include_str!("../../src/engine/read_tests.rs"),
         include_str!("../../src/engine/settle_tests.rs"),
+        include_str!("../../src/script/tests/markers.rs"),
         include_str!("../../src/worker/verdict.rs"),
     );
     for row in page.lines().filter(|line| line.starts_with("| ") && line.ends_with(" |")) {
@@ -125,16 +126,28 @@ fn every_difference_is_written_down() {
 /// The differences on purpose that random scenarios come upon; they go on as said here.
 fn on_purpose(step: &Step, mismatch: &Mismatch) -> Amend {
     let all = |is: fn(&str) -> bool| mismatch.differences.iter().all(|difference| is(difference));
+    // Here a new limit wakes an idle worker; so does a place that gets free, and a job that goes back with a priority.
+    let wakes = matches!(
+        &step.what,
+        What::Op(
+            Op::SetGlobalConcurrency { .. }
+                | Op::RemoveGlobalConcurrency
+                | Op::MoveToCompleted { .. }
+                | Op::MoveToFailed { .. }
+                | Op::MoveToDelayed { .. }
+                | Op::MoveToWait { .. }
+                | Op::MoveToWaitingChildren { .. }
+                | Op::Remove { .. }
+                | Op::StalledCheck
+        )
+    );
+    let is_marker =
+        |text: &str| text.contains(":marker: only right") || text.contains(":marker: score of 0: left nothing");
+    if wakes && !mismatch.refused && all(is_marker) {
+        return Amend::Remove;
+    }
     let fetch_next = match &step.what {
         What::Op(Op::MoveToFailed { fetch_next, .. }) => fetch_next,
-        // Here a new limit wakes an idle worker.
-        What::Op(Op::SetGlobalConcurrency { .. } | Op::RemoveGlobalConcurrency)
-            if all(|text| {
-                text.contains(":marker: only right") || text.contains(":marker: score of 0: left nothing")
-            }) =>
-        {
-            return Amend::Remove;
-        }
         // Jobs that are parents of each other: Node's script does not come to an end.
         What::Op(_) if mismatch.differences[0].contains("stack overflow") => return Amend::Remove,
         _ => return Amend::No,

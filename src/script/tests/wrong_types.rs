@@ -137,6 +137,7 @@ open_queue bullmq:1 ''
 pause
 resume
 tune_queue concurrency 5 max ''
+remove_rate_limit_key
 promote_job d1
 change_delay d2 500 now
 change_priority w1 4 0

@@ -132,6 +132,11 @@ pub fn scenarios() -> Vec<Scenario> {
             ],
         ),
         scenario(
+            "a number that another job has",
+            [add_numbered(), redis("DEL {q}:id"), add_numbered(), get("1"), get("2")],
+        )
+        .not_oxmq("the next free number is given, and the job that has it stays"),
+        scenario(
             "data of any kind",
             [
                 add("null").data(Json::Null),

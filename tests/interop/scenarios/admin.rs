@@ -355,7 +355,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 add("a"),
                 add("b"),
                 fetch(),
-                redis("DEL {q}:marker"),
+                take_marker(),
                 op(Op::RemoveGlobalConcurrency),
             ],
         )

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Why a marker is there that Node does not write.
+const WOKEN: &str = "the marker is written, so that idle workers need not wait for their own time-out";
+
 /// Limits.
 pub fn scenarios() -> Vec<Scenario> {
     let limited = |max: u64| worker(|w| w.limiter = Some(Limiter { max, duration: 60_000 }));
@@ -80,6 +83,41 @@ pub fn scenarios() -> Vec<Scenario> {
                 fetch(),
             ],
         ),
+        scenario(
+            "a limiter without an end",
+            [limited(1), add("a"), add("b"), add("c"), fetch(), redis("PERSIST {q}:limiter"), fetch(), fetch()],
+        )
+        .not_oxmq("its window begins anew: the limit would be off for ever"),
+        scenario(
+            "ending a window wakes a worker",
+            [
+                limited(5),
+                add("a"),
+                op(Op::RateLimit { ms: 60_000 }),
+                take_marker(),
+                op(Op::RemoveRateLimitKey),
+                fetch(),
+            ],
+        )
+        .not_oxmq(WOKEN),
+        scenario(
+            "a free place wakes a worker",
+            [
+                op(Op::SetGlobalConcurrency { concurrency: 1 }),
+                add("a"),
+                add("b"),
+                fetch(),
+                take_marker(),
+                complete("a"),
+                fetch(),
+            ],
+        )
+        .not_oxmq(WOKEN),
+        scenario(
+            "going back with a priority wakes a worker",
+            [add("a").priority(2), fetch(), take_marker(), op(Op::MoveToWait { job: "a".into(), token: "t".into() })],
+        )
+        .not_oxmq(WOKEN),
         scenario("no limiter, no time", [ttl(None), ttl(Some(3))]),
         scenario(
             "a deferred failure is not counted",

@@ -114,6 +114,11 @@ pub fn expire_check() -> Step {
     redis("DEL {q}:stalled-check")
 }
 
+/// A waiting worker takes the marker.
+pub fn take_marker() -> Step {
+    redis("ZPOPMIN {q}:marker")
+}
+
 /// The window of the rate limiter ends.
 pub fn expire_limiter() -> Step {
     redis("DEL {q}:limiter")
