@@ -1,12 +1,14 @@
 //! A connection for one blocking command at a time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, Value};
 
-use super::dial::{Dialed, Dialer, Driver, Server, within};
+use super::dial::{Dialed, Dialer, Driver, Server};
 use super::link::Backoff;
+use super::progress::Progress;
 
 /// How much longer than the server was asked to wait a reply may take, before the connection counts as dead.
 const GRACE: Duration = Duration::from_secs(1);
@@ -24,7 +26,7 @@ pub(crate) enum Waited {
 pub(crate) struct BlockingLink {
     dialer: Dialer,
     name: Option<String>,
-    live: Option<(MultiplexedConnection, Server)>,
+    live: Option<(MultiplexedConnection, Server, Arc<Progress>)>,
     /// The socket of `live`, and of a call that was given up.
     driver: Option<Driver>,
     /// Since the last reply: a server that takes connections and refuses what they ask for is not stormed either.
@@ -43,7 +45,7 @@ impl BlockingLink {
             if self.driver.as_ref().is_some_and(Driver::has_ended) {
                 self.live = None;
             }
-            if let Some((_, server)) = &self.live {
+            if let Some((_, server, _)) = &self.live {
                 return *server;
             }
             self.driver = None;
@@ -51,8 +53,8 @@ impl BlockingLink {
                 self.backoff.pause().await;
             }
             match self.dialer.dial(self.name.as_deref()).await {
-                Ok(Dialed { connection, server, driver }) => {
-                    self.live = Some((connection, server));
+                Ok(Dialed { connection, server, driver, progress }) => {
+                    self.live = Some((connection, server, progress));
                     self.driver = Some(driver);
                 }
                 Err(error) => {
@@ -63,17 +65,21 @@ impl BlockingLink {
         }
     }
 
-    /// Sends a command that the server answers within `block`; the watchdog gives it a second more.
+    /// Sends a command that the server answers within `block`; the watchdog gives it a second more, and a reply that has
+    /// begun to come as long as it keeps coming.
     pub(crate) async fn send(&mut self, cmd: &Cmd, block: Duration) -> Waited {
         self.ready().await;
         // While the call runs the connection is nowhere else: a call that is given up leaves none behind.
-        let Some((mut connection, server)) = self.live.take() else {
+        let Some((mut connection, server, progress)) = self.live.take() else {
             return Waited::Reply(Value::Nil);
         };
-        let error = match within(block + GRACE, connection.send_packed_command(cmd)).await {
+        let start = tokio::time::Instant::now();
+        let silence = self.dialer.options().command_timeout.max(GRACE);
+        let call = connection.send_packed_command(cmd);
+        let error = match progress.arriving(start + block + GRACE, silence, call).await {
             Ok(Value::ServerError(error)) => error.into(),
             Ok(value) => {
-                self.live = Some((connection, server));
+                self.live = Some((connection, server, progress));
                 self.failed = false;
                 self.backoff = Backoff::default();
                 return Waited::Reply(value);

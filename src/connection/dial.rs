@@ -8,6 +8,7 @@ use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, IntoConnectio
 
 use super::failure::without_secrets;
 use super::options::{Address, ConnectOptions};
+use super::progress::{Progress, Watched};
 use crate::error::{Error, Result};
 
 /// What a server says of itself.
@@ -43,6 +44,7 @@ pub(crate) struct Dialed {
     pub(crate) connection: MultiplexedConnection,
     pub(crate) server: Server,
     pub(crate) driver: Driver,
+    pub(crate) progress: Arc<Progress>,
 }
 
 /// The task that moves the bytes of one connection; dropping it closes the socket.
@@ -109,19 +111,22 @@ impl Dialer {
     /// A new connection, ready for use, under `name` if one is given.
     pub(crate) async fn dial(&self, name: Option<&str>) -> std::result::Result<Dialed, RedisError> {
         let opening = async {
-            let (mut connection, driver) = self.open().await?;
+            let progress = Progress::new();
+            let (mut connection, driver) = self.open(&progress).await?;
             let server = greet(&mut connection).await?;
             if let Some(name) = name {
                 // A name that the server does not take costs visibility in `getWorkers`, nothing else.
                 let _ = connection.send_packed_command(Cmd::new().arg("CLIENT").arg("SETNAME").arg(name)).await;
             }
-            Ok(Dialed { connection, server, driver })
+            Ok(Dialed { connection, server, driver, progress })
         };
         within(self.options.connect_timeout, opening).await
     }
 
     /// Opens the socket ourselves where we can: whoever drives a connection knows when it has ended.
-    async fn open(&self) -> std::result::Result<(MultiplexedConnection, Driver), RedisError> {
+    ///
+    /// The bytes of a TLS connection are out of sight, so that only the size of a request lengthens its deadline.
+    async fn open(&self, progress: &Arc<Progress>) -> std::result::Result<(MultiplexedConnection, Driver), RedisError> {
         // Deadlines are ours: the driver's own would end a wait, but not the silent connection behind it.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let login = self.client.get_connection_info().redis_settings();
@@ -129,12 +134,14 @@ impl Dialer {
             Address::Tcp(host, port) => {
                 let socket = tokio::net::TcpStream::connect((host.as_str(), *port)).await?;
                 socket.set_nodelay(true)?;
+                let socket = Watched::new(socket, Arc::clone(progress));
                 let (connection, driver) = MultiplexedConnection::new_with_config(login, socket, config).await?;
                 Ok((connection, Driver(Some(tokio::spawn(driver)))))
             }
             #[cfg(unix)]
             Address::Unix(path) => {
                 let socket = tokio::net::UnixStream::connect(path).await?;
+                let socket = Watched::new(socket, Arc::clone(progress));
                 let (connection, driver) = MultiplexedConnection::new_with_config(login, socket, config).await?;
                 Ok((connection, Driver(Some(tokio::spawn(driver)))))
             }

@@ -55,6 +55,14 @@ impl Failure {
             Self::NotApplied(error) | Self::Server(error) => Error::Redis { op, source: without_secrets(error) },
         }
     }
+
+    /// The public error for operation `op`, which only reads: there is nothing about it that could be unknown.
+    pub(crate) fn to_read_error(&self, op: &'static str) -> Error {
+        match self {
+            Self::Unknown(error) => Error::Redis { op, source: without_secrets(error) },
+            other => other.to_error(op),
+        }
+    }
 }
 
 /// The code of the command that failed within a script: `… @user_script: 12: -OOM command not allowed …`.

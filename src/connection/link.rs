@@ -10,6 +10,7 @@ use redis::{Cmd, ErrorKind, RedisError, Value};
 use super::dial::{Dialed, Dialer, Driver, Server, TOO_OLD};
 use super::failure::{Failure, without_secrets};
 use super::options::ConnectOptions;
+use super::progress::Progress;
 use crate::clock::millis;
 use crate::error::{Error, Result};
 
@@ -17,7 +18,11 @@ use crate::error::{Error, Result};
 ///
 /// Connecting again is for ever, with growing pauses; a call waits for it no longer than its own deadline.
 #[derive(Clone)]
-pub(crate) struct Link(Arc<Inner>);
+pub(crate) struct Link {
+    inner: Arc<Inner>,
+    /// How much more silence than the options say is waited out: a call that is repeated gets more each time.
+    patience: u32,
+}
 
 struct Inner {
     dialer: Dialer,
@@ -36,6 +41,7 @@ struct Live {
     number: u64,
     connection: MultiplexedConnection,
     driver: Driver,
+    progress: Arc<Progress>,
 }
 
 #[derive(Default)]
@@ -67,67 +73,82 @@ impl Link {
     /// Connects at the first call.
     pub(crate) fn lazy(options: Arc<ConnectOptions>) -> Result<Self> {
         let timeout = AtomicU64::new(millis(options.command_timeout));
-        Ok(Self(Arc::new(Inner {
+        let inner = Inner {
             dialer: Dialer::new(options)?,
             current: RwLock::default(),
             dialing: tokio::sync::Mutex::default(),
             flags: AtomicU8::new(0),
             timeout,
-        })))
+        };
+        Ok(Self { inner: Arc::new(inner), patience: 1 })
     }
 
     /// A link of its own to the same server, for another runtime.
     pub(crate) fn another(&self) -> Self {
-        Self(Arc::new(Inner {
-            dialer: self.0.dialer.clone(),
+        let inner = Inner {
+            dialer: self.inner.dialer.clone(),
             current: RwLock::default(),
             dialing: tokio::sync::Mutex::default(),
-            flags: AtomicU8::new(self.0.flags.load(Ordering::Relaxed)),
-            timeout: AtomicU64::new(self.0.timeout.load(Ordering::Relaxed)),
-        }))
+            flags: AtomicU8::new(self.inner.flags.load(Ordering::Relaxed)),
+            timeout: AtomicU64::new(self.inner.timeout.load(Ordering::Relaxed)),
+        };
+        Self { inner: Arc::new(inner), patience: 1 }
+    }
+
+    /// This link for a call whose reply was lost so many times: each time it waits twice as long, up to eight times.
+    pub(crate) fn patient(&self, lost: u32) -> Self {
+        Self { inner: Arc::clone(&self.inner), patience: 1 << lost.min(3) }
     }
 
     pub(crate) fn options(&self) -> &ConnectOptions {
-        self.0.dialer.options()
+        self.inner.dialer.options()
     }
 
     pub(crate) fn dialer(&self) -> Dialer {
-        self.0.dialer.clone()
+        self.inner.dialer.clone()
     }
 
     /// Whether the server lets scripts say that they may run while it is full.
     pub(crate) fn allows_oom(&self) -> bool {
-        self.0.flags.load(Ordering::Relaxed) & KNOWS_FLAGS != 0
+        self.inner.flags.load(Ordering::Relaxed) & KNOWS_FLAGS != 0
     }
 
     /// Whether scripts are asked not to treat a single job in a way of its own; for tests that compare both ways.
     pub(crate) fn takes_long_way(&self) -> bool {
-        self.0.flags.load(Ordering::Relaxed) & TAKES_LONG_WAY != 0
+        self.inner.flags.load(Ordering::Relaxed) & TAKES_LONG_WAY != 0
     }
 
     pub(crate) fn take_long_way(&self) {
-        self.0.flags.fetch_or(TAKES_LONG_WAY, Ordering::Relaxed);
+        self.inner.flags.fetch_or(TAKES_LONG_WAY, Ordering::Relaxed);
     }
 
     /// Changes the deadline of the commands of this link and its clones.
     pub(crate) fn set_command_timeout(&self, timeout: Duration) {
-        self.0.timeout.store(millis(timeout), Ordering::Relaxed);
+        self.inner.timeout.store(millis(timeout), Ordering::Relaxed);
     }
 
-    /// Sends one command and waits for its reply, both within the deadline of the options.
+    /// Sends one small command and waits for its reply, as [`send_large`](Self::send_large).
     pub(crate) async fn send(&self, cmd: &Cmd) -> std::result::Result<Value, Failure> {
-        let deadline = tokio::time::Instant::now() + Duration::from_millis(self.0.timeout.load(Ordering::Relaxed));
+        self.send_large(cmd, 0).await
+    }
+
+    /// Sends one command of so many bytes and waits for its reply: for a connection within the deadline of the options,
+    /// for the reply as long as the connection moves bytes, with no silence longer than that.
+    pub(crate) async fn send_large(&self, cmd: &Cmd, bytes: usize) -> std::result::Result<Value, Failure> {
+        let start = tokio::time::Instant::now();
+        let timeout = Duration::from_millis(self.inner.timeout.load(Ordering::Relaxed)) * self.patience;
+        let deadline = start + timeout;
         let live = match tokio::time::timeout_at(deadline, self.wait_for_connection()).await {
             Ok(Ok(live)) => live,
             Ok(Err(error)) => return Err(Failure::NotApplied(error)),
             Err(_) => return Err(Failure::NotApplied(RedisError::from((ErrorKind::Io, "no connection in time")))),
         };
         let mut connection = live.connection.clone();
-        let reply = match tokio::time::timeout_at(deadline, connection.send_packed_command(cmd)).await {
-            Ok(Ok(Value::ServerError(error))) => Err(Failure::of(error.into())),
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => Err(Failure::of(error)),
-            Err(_) => Err(Failure::Unknown(RedisError::from((ErrorKind::Io, "no reply in time")))),
+        let call = connection.send_packed_command(cmd);
+        let reply = match live.progress.within(start, deadline, timeout, bytes, call).await {
+            Ok(Value::ServerError(error)) => Err(Failure::of(error.into())),
+            Ok(value) => return Ok(value),
+            Err(error) => Err(Failure::of(error)),
         };
         if reply.as_ref().is_err_and(Failure::spoils_connection) {
             self.discard(live.number);
@@ -137,7 +158,7 @@ impl Link {
 
     /// Drops the connection with this number, if it is still the one in use.
     fn discard(&self, number: u64) {
-        let mut current = self.0.current.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut current = self.inner.current.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         if current.as_ref().is_some_and(|live| live.number == number) {
             *current = None;
         }
@@ -145,7 +166,7 @@ impl Link {
 
     /// The connection in use, unless it has ended: what was never sent needs no resolving.
     fn live(&self) -> Option<Arc<Live>> {
-        let current = self.0.current.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let current = self.inner.current.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         current.as_ref().filter(|live| !live.driver.has_ended()).cloned()
     }
 
@@ -165,7 +186,7 @@ impl Link {
         if let Some(live) = self.live() {
             return Ok(live);
         }
-        let mut dialing = self.0.dialing.lock().await;
+        let mut dialing = self.inner.dialing.lock().await;
         if let Some(live) = self.live() {
             return Ok(live);
         }
@@ -175,22 +196,22 @@ impl Link {
         // Counted as failed until it has succeeded, so that a caller who gives up does not hurry the next one.
         dialing.failed = Some(tokio::time::Instant::now());
         dialing.pause.grow();
-        let Dialed { connection, server, driver } = self.0.dialer.dial(None).await?;
+        let Dialed { connection, server, driver, progress } = self.inner.dialer.dial(None).await?;
         dialing.failed = None;
         dialing.pause = Backoff::default();
         dialing.opened += 1;
         self.note(server);
         let number = dialing.opened;
-        let live = Arc::new(Live { number, connection, driver });
-        *self.0.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::clone(&live));
+        let live = Arc::new(Live { number, connection, driver, progress });
+        *self.inner.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::clone(&live));
         Ok(live)
     }
 
     fn note(&self, server: Server) {
         if server.knows_script_flags() {
-            self.0.flags.fetch_or(KNOWS_FLAGS, Ordering::Relaxed);
+            self.inner.flags.fetch_or(KNOWS_FLAGS, Ordering::Relaxed);
         } else {
-            self.0.flags.fetch_and(!KNOWS_FLAGS, Ordering::Relaxed);
+            self.inner.flags.fetch_and(!KNOWS_FLAGS, Ordering::Relaxed);
         }
     }
 }

@@ -7,6 +7,7 @@ mod dial;
 mod failure;
 mod link;
 mod options;
+mod progress;
 
 pub(crate) use blocking::{BlockingLink, Waited};
 pub(crate) use failure::Failure;

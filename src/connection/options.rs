@@ -108,8 +108,16 @@ impl ConnectOptions {
         self
     }
 
-    /// How long a command may wait for a connection and its reply. When it is over, the connection is replaced: a
-    /// socket that carries nothing looks like a slow server. Default: 5 s.
+    /// How long a command may wait for a connection, and how long the connection may be silent before the reply has
+    /// come. Then it is replaced: a socket that carries nothing looks like a slow server. Default: 5 s.
+    ///
+    /// A connection that moves bytes is not silent, so a large job may take as long as its link needs. To bytes that
+    /// were sent and may be on their way unseen, two seconds are allowed for each megabyte (not with TLS, where what
+    /// comes is not seen to move either).
+    ///
+    /// What may be repeated is repeated after a lost reply, for three times as long again: adds of jobs with an id of
+    /// their own, reads, settings. What must not be repeated answers
+    /// [`Error::OutcomeUnknown`](crate::Error::OutcomeUnknown). Workers repeat until they know.
     pub fn command_timeout(mut self, timeout: Duration) -> Self {
         self.command_timeout = timeout;
         self

@@ -2,9 +2,10 @@
 
 use futures::StreamExt;
 
-use super::Engine;
+use super::tries::Tries;
+use super::{Engine, Until};
 use crate::clock::{epoch_ms, millis};
-use crate::connection::{Backoff, Failure};
+use crate::connection::Failure;
 use crate::error::{Error, Result};
 use crate::options::JobOptions;
 use crate::script::add_jobs::{self, Dedup, Link, NewJob, Place, Placed};
@@ -83,17 +84,14 @@ impl Engine {
     /// Adds the jobs of one call. A lost reply is asked for again where that cannot make a second job.
     pub(super) async fn add_call(&self, jobs: &[NewJob]) -> Vec<Result<Placed>> {
         const OP: &str = "add_jobs";
-        let deadline = tokio::time::Instant::now() + self.link.options().command_timeout;
-        let mut backoff = Backoff::default();
+        let mut tries = Tries::new(&self.link, Until::Usual);
         // Which jobs to send, and the answers so far; a job without one is sent again.
         let mut open: Vec<usize> = (0..jobs.len()).collect();
         let mut answers: Vec<Option<Result<Placed>>> = jobs.iter().map(|_| None).collect();
-        // Whether a call was sent that nobody answered: what it may have done, no later failure undoes.
-        let mut was_unknown = false;
         while !open.is_empty() {
             let bytes = open.iter().map(|&i| jobs[i].size()).sum();
             let args = add_jobs::args(open.iter().map(|&i| &jobs[i]), bytes);
-            let failure = match add_jobs::SCRIPT.run(&self.link, &self.keys, &args).await {
+            let failure = match add_jobs::SCRIPT.run(tries.link(), &self.keys, &args).await {
                 Ok(value) => {
                     match add_jobs::reply(value).filter(|placed| placed.len() == open.len()) {
                         Some(placed) => {
@@ -107,7 +105,8 @@ impl Engine {
                 }
                 Err(failure) => failure,
             };
-            let in_time = tokio::time::Instant::now() < deadline;
+            let was_lost = tries.was_lost();
+            let in_time = tries.note(&failure);
             open.retain(|&i| {
                 let again = in_time
                     && match failure {
@@ -116,14 +115,13 @@ impl Engine {
                         Failure::OutOfMemory | Failure::Server(_) => false,
                     };
                 if !again {
-                    let error = if was_unknown { Error::OutcomeUnknown { op: OP } } else { failure.to_error(OP) };
+                    let error = if was_lost { Error::OutcomeUnknown { op: OP } } else { failure.to_error(OP) };
                     answers[i] = Some(Err(error));
                 }
                 again
             });
-            was_unknown |= matches!(failure, Failure::Unknown(_));
             if !open.is_empty() {
-                backoff.pause().await;
+                tries.pause().await;
             }
         }
         answers.into_iter().map(|answer| answer.unwrap_or(Err(Error::Reply { op: OP }))).collect()

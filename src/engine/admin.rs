@@ -332,7 +332,7 @@ impl Engine {
         loop {
             let mut cmd = Cmd::new();
             cmd.arg("SCAN").arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(count);
-            let (next, keys) = scanned(self.command(OP, &cmd).await?).ok_or(Error::Reply { op: OP })?;
+            let (next, keys) = scanned(self.ask(OP, &cmd).await?).ok_or(Error::Reply { op: OP })?;
             let mut ids: Vec<String> = keys.iter().filter_map(|key| self.job_of(key)).collect();
             ids.retain(|id| !listed.contains(id));
             ids.sort_unstable();

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use redis::{Cmd, Value};
 
-use super::{Engine, Repeat};
+use super::{Engine, Repeat, Until};
 use crate::clock::millis;
 use crate::connection::{Backoff, BlockingLink, Waited};
 use crate::error::{Error, Result};
@@ -29,9 +29,10 @@ const FORBIDDEN: [&str; 4] = ["error", "ioredis:close", "closing", "closed"];
 const MAX_FIELDS: usize = 500;
 
 impl Engine {
-    /// How each of these jobs stands, and the newest event at that moment. At most 1,000 ids.
+    /// How each of these jobs stands, and the newest event at that moment. At most 1,000 ids. Tries for as long as it
+    /// takes: whoever waits has a limit of his own.
     pub(crate) async fn read_finished(&self, ids: &[impl AsRef<str>]) -> Result<(EventId, Vec<Finished>)> {
-        let reply = self.run(&finished::SCRIPT, &finished::args(ids), Repeat::Safe).await?;
+        let reply = self.run_until(Until::Dropped, &finished::SCRIPT, &finished::args(ids), Repeat::Reads).await?;
         finished::reply(reply, ids.len()).ok_or(Error::Reply { op: finished::SCRIPT.name })
     }
 

@@ -4,6 +4,7 @@ mod add;
 mod coalesce;
 mod scheduler;
 mod settle;
+mod tries;
 mod update;
 
 mod admin;
@@ -21,6 +22,8 @@ pub(crate) use coalesce::Coalescer;
 pub use read::{ChildCounts, ChildKind, ChildPage, ClientInfo};
 pub(crate) use read::{Finished, REPORTED};
 pub(crate) use settle::Decided;
+use tries::Tries;
+pub(crate) use tries::{Repeat, Until};
 pub(crate) mod events;
 pub(crate) mod marker;
 
@@ -30,7 +33,7 @@ use futures::future::BoxFuture;
 use redis::{Cmd, Value};
 
 use crate::clock::Clock;
-use crate::connection::{Backoff, Failure, Link};
+use crate::connection::Link;
 use crate::error::{Error, Reason, Result};
 use crate::keys::QueueKeys;
 use crate::script::{Args, Script};
@@ -53,61 +56,44 @@ pub(crate) fn sent<T: Send + 'static>(call: impl Future<Output = T> + Send + 'st
     }
 }
 
-/// Whether a call whose reply was lost may be sent again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Repeat {
-    /// Sending it twice does what sending it once does.
-    Safe,
-    /// It would do harm, so the caller is told that the outcome is unknown.
-    Never,
-}
-
 impl Engine {
     pub(crate) fn new(link: Link, keys: QueueKeys, clock: Clock) -> Self {
         Self { link, keys, clock }
     }
 
-    /// Runs a script, again after passing failures, within the command deadline.
+    /// Runs a script, again after passing failures, within the usual limit.
     pub(crate) async fn run(&self, script: &Script, args: &Args, repeat: Repeat) -> Result<Value> {
-        let deadline = tokio::time::Instant::now() + self.link.options().command_timeout;
-        let mut backoff = Backoff::default();
-        let mut was_unknown = false;
+        self.run_until(Until::Usual, script, args, repeat).await
+    }
+
+    /// Runs a script, again after passing failures, within a limit.
+    pub(crate) async fn run_until(&self, until: Until, script: &Script, args: &Args, repeat: Repeat) -> Result<Value> {
+        let mut tries = Tries::new(&self.link, until);
         loop {
-            let failure = match script.run(&self.link, &self.keys, args).await {
+            match script.run(tries.link(), &self.keys, args).await {
                 Ok(value) => return Ok(value),
-                Err(failure) => failure,
-            };
-            let again = match &failure {
-                Failure::NotApplied(_) => true,
-                Failure::Unknown(_) => repeat == Repeat::Safe,
-                Failure::OutOfMemory | Failure::Server(_) => false,
-            };
-            if !again || tokio::time::Instant::now() >= deadline {
-                // What an earlier, unanswered call may have done is not undone by this failure.
-                let error =
-                    if was_unknown { Error::OutcomeUnknown { op: script.name } } else { failure.to_error(script.name) };
-                return Err(error);
+                Err(failure) => tries.after(failure, script.name, repeat).await?,
             }
-            was_unknown |= matches!(failure, Failure::Unknown(_));
-            backoff.pause().await;
         }
     }
 
     /// Sends one plain command that may be repeated, under the name of the operation.
     pub(crate) async fn command(&self, op: &'static str, cmd: &Cmd) -> Result<Value> {
-        let deadline = tokio::time::Instant::now() + self.link.options().command_timeout;
-        let mut backoff = Backoff::default();
+        self.send(op, cmd, Repeat::Safe).await
+    }
+
+    /// Sends one plain command that changes nothing, under the name of the operation.
+    pub(crate) async fn ask(&self, op: &'static str, cmd: &Cmd) -> Result<Value> {
+        self.send(op, cmd, Repeat::Reads).await
+    }
+
+    async fn send(&self, op: &'static str, cmd: &Cmd, repeat: Repeat) -> Result<Value> {
+        let mut tries = Tries::new(&self.link, Until::Usual);
         loop {
-            match self.link.send(cmd).await {
+            match tries.link().send(cmd).await {
                 Ok(value) => return Ok(value),
-                Err(failure @ (Failure::NotApplied(_) | Failure::Unknown(_))) => {
-                    if tokio::time::Instant::now() >= deadline {
-                        return Err(failure.to_error(op));
-                    }
-                }
-                Err(failure) => return Err(failure.to_error(op)),
+                Err(failure) => tries.after(failure, op, repeat).await?,
             }
-            backoff.pause().await;
         }
     }
 

@@ -236,7 +236,7 @@ impl Engine {
         let below = i128::from(timestamp) * 4096 - 1;
         let mut cmd = Cmd::new();
         cmd.arg("ZCOUNT").arg(self.keys.key("delayed")).arg("-inf").arg(below.to_string());
-        let reply = self.command(OP, &cmd).await?;
+        let reply = self.ask(OP, &cmd).await?;
         read::unsigned(&reply).ok_or(Error::Reply { op: OP })
     }
 
@@ -272,12 +272,12 @@ impl Engine {
     pub(crate) async fn is_paused(&self) -> Result<bool> {
         let mut cmd = Cmd::new();
         cmd.arg("HEXISTS").arg(self.keys.meta()).arg("paused");
-        Ok(self.command("is_paused", &cmd).await? == Value::Int(1))
+        Ok(self.ask("is_paused", &cmd).await? == Value::Int(1))
     }
 
     /// Whether as many jobs are active as the global concurrency allows. One round trip.
     pub(crate) async fn is_maxed(&self) -> Result<bool> {
-        Ok(self.run(&read::MAXED, &Args::default(), Repeat::Safe).await? == Value::Int(1))
+        Ok(self.run(&read::MAXED, &Args::default(), Repeat::Reads).await? == Value::Int(1))
     }
 
     /// Lines of a job's log, and how many there are. Position 0 is the oldest line, or the newest if not `ascending`.
@@ -366,7 +366,7 @@ impl Engine {
         const OP: &str = "get_deduplication_job_id";
         let mut cmd = Cmd::new();
         cmd.arg("GET").arg(self.keys.key(&format!("de:{deduplication_id}")));
-        match self.command(OP, &cmd).await? {
+        match self.ask(OP, &cmd).await? {
             Value::Nil => Ok(None),
             value => string(value).map(Some).ok_or(Error::Reply { op: OP }),
         }
@@ -429,7 +429,7 @@ impl Engine {
             let items = self.texts(OP, cmd.arg(cursor + count - 1)).await?;
             (cursor + count, items)
         } else {
-            let [next, items] = read::array(self.command(OP, cmd.arg("COUNT").arg(count)).await?)
+            let [next, items] = read::array(self.ask(OP, cmd.arg("COUNT").arg(count)).await?)
                 .and_then(|reply| reply.try_into().ok())
                 .ok_or(Error::Reply { op: OP })?;
             let items = read::array(items).map(|items| items.into_iter().map(|item| Some(text(&read::bytes(item)?))));
@@ -489,7 +489,7 @@ impl Engine {
             {
                 return Err(Error::NotPermitted { op, command: "CLIENT LIST" });
             }
-            Err(_) => self.command(op, &cmd).await?,
+            Err(_) => self.ask(op, &cmd).await?,
         };
         let reply = match reply {
             Value::VerbatimString { text, .. } => text,
@@ -501,7 +501,7 @@ impl Engine {
     async fn hash(&self, op: &'static str, key: &str) -> Result<Vec<Pair>> {
         let mut cmd = Cmd::new();
         cmd.arg("HGETALL").arg(key);
-        read::pairs(self.command(op, &cmd).await?).ok_or(Error::Reply { op })
+        read::pairs(self.ask(op, &cmd).await?).ok_or(Error::Reply { op })
     }
 
     async fn records(&self, op: &'static str, id: &str, part: &str) -> Result<Vec<(String, String)>> {
@@ -512,13 +512,13 @@ impl Engine {
     async fn settings(&self, op: &'static str, fields: &[&str]) -> Result<Vec<Option<String>>> {
         let mut cmd = Cmd::new();
         cmd.arg("HMGET").arg(self.keys.meta()).arg(fields);
-        let held = read::array(self.command(op, &cmd).await?).filter(|held| held.len() == fields.len());
+        let held = read::array(self.ask(op, &cmd).await?).filter(|held| held.len() == fields.len());
         let held = held.ok_or(Error::Reply { op })?;
         Ok(held.into_iter().map(|value| read::bytes(value).map(|value| text(&value))).collect())
     }
 
     async fn texts(&self, op: &'static str, cmd: &Cmd) -> Result<Vec<String>> {
-        let items = match self.command(op, cmd).await? {
+        let items = match self.ask(op, cmd).await? {
             Value::Set(items) => Some(items),
             other => read::array(other),
         };
@@ -532,7 +532,7 @@ impl Engine {
         args: &Args,
         decode: impl FnOnce(Value) -> Option<T>,
     ) -> Result<T> {
-        let reply = self.run(script, args, Repeat::Safe).await?;
+        let reply = self.run(script, args, Repeat::Reads).await?;
         decode(reply).ok_or(Error::Reply { op: script.name })
     }
 }

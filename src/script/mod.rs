@@ -120,9 +120,10 @@ impl Script {
     pub(crate) async fn run(&self, link: &Link, keys: &QueueKeys, args: &Args) -> Result<Value, Failure> {
         let loaded = self.loaded(self.consumes && link.allows_oom());
         let long_way = link.takes_long_way();
-        match link.send(&command("EVALSHA", &loaded.sha, keys, args, long_way)).await {
+        let bytes = args.bytes.len();
+        match link.send_large(&command("EVALSHA", &loaded.sha, keys, args, long_way), bytes).await {
             Err(Failure::Server(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                link.send(&command("EVAL", &loaded.text, keys, args, long_way)).await
+                link.send_large(&command("EVAL", &loaded.text, keys, args, long_way), bytes).await
             }
             other => other,
         }

@@ -22,6 +22,9 @@ use tokio::time::Instant;
 const MAX_CONNECTIONS: usize = 1_000;
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
+/// Bytes that pass at a time.
+const PIECE: usize = 16 * 1024;
+
 /// A question about a request.
 type Wanted = dyn Fn(&[Vec<u8>]) -> bool + Send + Sync;
 
@@ -89,6 +92,10 @@ pub struct Counters {
     pub lost_replies: u64,
     /// Requests lost by [`Proxy::drop_request`].
     pub lost_requests: u64,
+    /// Bytes that came from the clients.
+    pub up: u64,
+    /// Bytes that went to the clients.
+    pub down: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -105,6 +112,7 @@ struct Weather {
     dead_below: u64,
     held: bool,
     stalled_until: Option<Instant>,
+    bytes_per_second: Option<u32>,
 }
 
 struct Shared {
@@ -117,6 +125,31 @@ struct Shared {
     replies: AtomicU64,
     lost_replies: AtomicU64,
     lost_requests: AtomicU64,
+    up: Lane,
+    down: Lane,
+}
+
+/// One direction of the line that all connections share: how many bytes went over it, and when it is free again.
+#[derive(Default)]
+struct Lane {
+    bytes: AtomicU64,
+    free: Mutex<Option<Instant>>,
+}
+
+impl Lane {
+    /// Takes its turn for so many bytes.
+    async fn carry(&self, bytes: usize, weather: &watch::Receiver<Weather>) {
+        self.bytes.fetch_add(bytes as u64, Ordering::SeqCst);
+        let Some(rate) = weather.borrow().bytes_per_second else { return };
+        let until = {
+            let mut free = lock(&self.free);
+            let now = Instant::now();
+            let until = free.unwrap_or(now).max(now) + Duration::from_secs(1).mul_f64(bytes as f64 / f64::from(rate));
+            *free = Some(until);
+            until
+        };
+        tokio::time::sleep_until(until).await;
+    }
 }
 
 /// The proxy; it ends, with all its connections, when dropped.
@@ -142,6 +175,8 @@ impl Proxy {
             replies: AtomicU64::new(0),
             lost_replies: AtomicU64::new(0),
             lost_requests: AtomicU64::new(0),
+            up: Lane::default(),
+            down: Lane::default(),
         });
         let acceptor = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Self { addr, shared, acceptor }
@@ -202,6 +237,11 @@ impl Proxy {
         self.shared.weather.send_modify(|w| w.stalled_until = Some(Instant::now() + duration));
     }
 
+    /// Lets so many bytes through in a second, in each direction, on all connections together.
+    pub fn throttle(&self, bytes_per_second: u32) {
+        self.shared.weather.send_modify(|w| w.bytes_per_second = Some(bytes_per_second));
+    }
+
     /// Sends new connections to another server.
     pub fn retarget(&self, target: SocketAddr) {
         assert!(target.ip().is_loopback(), "the proxy stays on loopback");
@@ -222,6 +262,8 @@ impl Proxy {
             replies: of(&self.shared.replies),
             lost_replies: of(&self.shared.lost_replies),
             lost_requests: of(&self.shared.lost_requests),
+            up: of(&self.shared.up.bytes),
+            down: of(&self.shared.down.bytes),
         }
     }
 }
@@ -292,7 +334,8 @@ async fn requests(
             to.write_all(&buffer[..length]).await?;
             buffer.drain(..length);
         }
-        gate.read(&mut from, &mut buffer).await?;
+        let read = gate.read(&mut from, &mut buffer).await?;
+        shared.up.carry(read, &gate.weather).await;
     }
 }
 
@@ -315,7 +358,11 @@ async fn replies(
                 }
                 shared.replies.fetch_add(1, Ordering::SeqCst);
             }
-            to.write_all(&buffer[..length]).await?;
+            for piece in buffer[..length].chunks(PIECE) {
+                shared.down.carry(piece.len(), &gate.weather).await;
+                gate.pass().await?;
+                to.write_all(piece).await?;
+            }
             buffer.drain(..length);
         }
         gate.read(&mut from, &mut buffer).await?;
@@ -355,20 +402,23 @@ impl Gate {
         }
     }
 
-    async fn read(&mut self, from: &mut ReadHalf<'_>, buffer: &mut Vec<u8>) -> io::Result<()> {
+    async fn read(&mut self, from: &mut ReadHalf<'_>, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let mut piece = [0; PIECE];
         loop {
             self.pass().await?;
             tokio::select! {
-                read = from.read_buf(buffer) => {
-                    if read? == 0 {
+                read = from.read(&mut piece) => {
+                    let read = read?;
+                    if read == 0 {
                         // A dead connection does not even carry the news of its end.
                         self.pass().await?;
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
+                    buffer.extend_from_slice(&piece[..read]);
                     if buffer.len() > MAX_MESSAGE {
                         return Err(invalid("a message too long"));
                     }
-                    return Ok(());
+                    return Ok(read);
                 }
                 changed = self.weather.changed() => {
                     changed.map_err(|_| io::ErrorKind::ConnectionAborted)?;
@@ -561,6 +611,24 @@ mod tests {
         eventually("the held request is done", || async { value(&key).await == Some(2) }).await;
         assert_eq!(incr(&mut new, &key).await, Some(3));
         assert_eq!(incr(&mut old, &key).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_narrow_line_takes_its_time_both_ways() {
+        let (proxy, key) = (proxy().await, fresh_prefix());
+        let mut connection = server::connect(&proxy.url()).await;
+        proxy.throttle(1_000_000);
+        let value = vec![b'x'; 300_000];
+        for (command, lane) in [
+            (redis::cmd("SET").arg(&key).arg(&value).to_owned(), "up"),
+            (redis::cmd("GET").arg(&key).to_owned(), "down"),
+        ] {
+            let start = Instant::now();
+            let _: redis::Value = command.query_async(&mut connection).await.unwrap();
+            assert!(start.elapsed() >= Duration::from_millis(290), "{lane}: {:?}", start.elapsed());
+        }
+        let Counters { up, down, .. } = proxy.counters();
+        assert!(up > 300_000 && down > 300_000 && up + down < 610_000, "{up} {down}");
     }
 
     #[tokio::test]

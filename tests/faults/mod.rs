@@ -7,6 +7,7 @@ mod kill;
 mod network;
 mod replies;
 mod server;
+mod slow;
 
 use std::time::Duration;
 

@@ -1,0 +1,95 @@
+//! How long a call is repeated, and with how much patience.
+
+use tokio::time::Instant;
+
+use crate::connection::{Backoff, Failure, Link};
+use crate::error::{Error, Result};
+
+/// How long a call is repeated whose reply was lost, in deadlines of a command, from the first loss on: the wait for the
+/// lost reply does not count.
+const REPETITION: u32 = 3;
+
+/// Whether a call whose reply was lost may be sent again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// It changes nothing, so its outcome is never unknown.
+    Reads,
+    /// Sending it twice does what sending it once does.
+    Safe,
+    /// It would do harm, so the caller is told that the outcome is unknown.
+    Never,
+}
+
+/// Until when a call is repeated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// A deadline of a command; after a lost reply, [`REPETITION`] of them more.
+    Usual,
+    /// For as long as it takes: the caller has a limit of its own, and drops the call when it is over.
+    Dropped,
+}
+
+/// The tries of one call.
+pub(super) struct Tries<'a> {
+    link: &'a Link,
+    /// For the tries after a lost reply: it waits longer, since the deadline that cut one off might do so for ever.
+    patient: Option<Link>,
+    deadline: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl<'a> Tries<'a> {
+    pub(super) fn new(link: &'a Link, until: Until) -> Self {
+        let deadline = (until == Until::Usual).then(|| Instant::now() + link.options().command_timeout);
+        Self { link, patient: None, deadline, backoff: Backoff::default() }
+    }
+
+    /// Whether a call was sent that nobody answered: what it may have done, no later failure undoes.
+    pub(super) fn was_lost(&self) -> bool {
+        self.patient.is_some()
+    }
+
+    /// What the next try is sent on.
+    pub(super) fn link(&self) -> &Link {
+        self.patient.as_ref().unwrap_or(self.link)
+    }
+
+    /// Whether there is time for another try after this failure.
+    pub(super) fn note(&mut self, failure: &Failure) -> bool {
+        let now = Instant::now();
+        if matches!(failure, Failure::Unknown(_)) && self.patient.is_none() {
+            self.patient = Some(self.link.patient(1));
+            let more = self.link.options().command_timeout * REPETITION;
+            self.deadline = self.deadline.map(|deadline| deadline.max(now + more));
+        }
+        self.deadline.is_none_or(|deadline| now < deadline)
+    }
+
+    /// Waits for the next try after this failure.
+    ///
+    /// # Errors
+    ///
+    /// There is none: the failure is final, or the time is over.
+    pub(super) async fn after(&mut self, failure: Failure, op: &'static str, repeat: Repeat) -> Result<()> {
+        let was_lost = self.was_lost();
+        let in_time = self.note(&failure);
+        let again = match &failure {
+            Failure::NotApplied(_) => in_time,
+            Failure::Unknown(_) => in_time && repeat != Repeat::Never,
+            Failure::OutOfMemory | Failure::Server(_) => false,
+        };
+        if again {
+            self.pause().await;
+            return Ok(());
+        }
+        Err(match repeat {
+            Repeat::Reads => failure.to_read_error(op),
+            _ if was_lost => Error::OutcomeUnknown { op },
+            _ => failure.to_error(op),
+        })
+    }
+
+    pub(super) async fn pause(&mut self) {
+        self.backoff.pause().await;
+    }
+}
