@@ -26,8 +26,31 @@ struct Inner {
     prefix: String,
     clock: Clock,
     locks: LockKeeper,
-    /// What handles of one queue share. Grows with the number of queues used; an entry is small.
-    queues: Mutex<HashMap<String, Arc<QueueCore>>>,
+    queues: Mutex<Queues>,
+}
+
+/// What handles of one queue share, by the queue's name.
+#[derive(Default)]
+struct Queues {
+    cores: HashMap<String, Arc<QueueCore>>,
+    /// At this size those that no handle uses are let go.
+    crowded: usize,
+}
+
+/// So many queues are kept although no handle uses them: who asks for a queue before each add, as many do, should not
+/// have to write its settings each time.
+const KEPT_QUEUES: usize = 1_000;
+
+impl Queues {
+    /// Lets go what only this map holds. As that is done when their number has doubled, it costs each new queue little.
+    fn make_room(&mut self) {
+        if self.cores.len() >= self.crowded.max(KEPT_QUEUES) {
+            // Nobody can come to hold one meanwhile: that goes through the lock around this.
+            self.cores.retain(|_, core| Arc::strong_count(core) > 1);
+            self.cores.shrink_to_fit();
+            self.crowded = 2 * self.cores.len();
+        }
+    }
 }
 
 /// How a client is made: [`ConnectOptions`] and what its queues have in common.
@@ -144,12 +167,13 @@ impl Client {
     /// What all handles of one queue share.
     pub(crate) fn core(&self, name: &str) -> Result<Arc<QueueCore>> {
         let mut queues = self.0.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(core) = queues.get(name) {
+        if let Some(core) = queues.cores.get(name) {
             return Ok(Arc::clone(core));
         }
         let keys = QueueKeys::new(&self.0.prefix, name)?;
         let core = QueueCore::new(Engine::new(self.0.link.clone(), keys, self.0.clock.clone()));
-        queues.insert(name.to_owned(), Arc::clone(&core));
+        queues.make_room();
+        queues.cores.insert(name.to_owned(), Arc::clone(&core));
         Ok(core)
     }
 
@@ -161,5 +185,49 @@ impl Client {
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client").field("server", self.0.link.options()).field("prefix", &self.0.prefix).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing;
+    use crate::job::Job;
+
+    async fn client(prefix: &str) -> Client {
+        let options = testing::queue().await.link.options().clone();
+        Client::builder(options).prefix(prefix).connect().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn queues_that_no_handle_uses_are_let_go() {
+        let client = client("freed").await;
+        let held: Vec<Queue> = (0..1_500).map(|number| client.queue(format!("held {number}")).unwrap()).collect();
+        for number in 0..20_000 {
+            let _: Queue = client.queue(format!("q{number}")).unwrap();
+            assert!(client.0.queues.lock().unwrap().cores.len() <= 2 * held.len());
+        }
+        for queue in &held {
+            assert!(Arc::strong_count(&client.core(queue.name()).unwrap()) > 2, "{}", queue.name());
+        }
+    }
+
+    #[tokio::test]
+    async fn workers_and_listeners_are_found_whatever_the_prefix_holds() {
+        let client = client("my app é").await;
+        let queue: Queue = client.queue("mails").unwrap();
+        let process = async |_: Job<serde_json::Value, ()>| Ok::<(), crate::Error>(());
+        let plain = client.worker("mails", process).start().unwrap();
+        let named = client.worker("mails", process).name("the 1st").start().unwrap();
+        let listener = client.queue_events("mails", EventsOptions::new()).unwrap();
+        listener.ready().await.unwrap();
+        assert_eq!(queue.get_queue_events().await.unwrap().len(), 1);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while queue.get_workers().await.unwrap().len() < 2 {
+            assert!(std::time::Instant::now() < deadline, "{:?}", queue.get_workers().await);
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        plain.close().await;
+        named.close().await;
     }
 }

@@ -1,7 +1,11 @@
 //! Prefix and queue name → every Redis key of the queue; pure.
 
 use std::fmt;
+use std::fmt::Write as _;
 use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::error::{Error, Result};
 
@@ -106,6 +110,28 @@ impl QueueKeys {
         key
     }
 
+    /// The name under which BullMQ's connections of this queue are found in `CLIENT LIST`: those of its workers have it,
+    /// those of named workers and of event readers begin with it.
+    ///
+    /// Redis takes only printable ASCII in a name, so other bytes of the prefix are written as `%` and two digits. Node
+    /// sends them as they are, is refused, and works without a name; there is no name of its own to agree with.
+    pub(crate) fn client_name(&self) -> String {
+        format!("{}:{}", printable(self.prefix()), STANDARD.encode(self.queue()))
+    }
+
+    /// The name of a worker's connection; what a worker is called by its user comes last.
+    pub(crate) fn worker_client_name(&self, worker: Option<&str>) -> String {
+        match worker {
+            Some(worker) => format!("{}:w:{}", self.client_name(), printable(worker)),
+            None => self.client_name(),
+        }
+    }
+
+    /// The name of an event reader's connection.
+    pub(crate) fn reader_client_name(&self) -> String {
+        self.client_name() + ":qe"
+    }
+
     /// The hash of a job.
     pub(crate) fn job(&self, id: &str) -> String {
         self.key(id)
@@ -116,6 +142,20 @@ impl fmt::Debug for QueueKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.qualified())
     }
+}
+
+/// The text as a client's name may hold it, with other bytes as `%` and two hexadecimal digits.
+fn printable(text: &str) -> String {
+    let mut name = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_graphic() {
+            name.push(char::from(byte));
+        } else {
+            // Writing to a `String` cannot fail.
+            let _ = write!(name, "%{byte:02X}");
+        }
+    }
+    name
 }
 
 fn check_name(option: &'static str, name: &str) -> Result<()> {
@@ -198,6 +238,15 @@ mod tests {
         assert_eq!(keys.qualified(), "a:b:mails é");
         assert_eq!((keys.prefix(), keys.queue()), ("a:b", "mails é"));
         assert_eq!(keys.meta(), "a:b:mails é:meta");
+    }
+
+    #[test]
+    fn client_names_hold_what_redis_accepts() {
+        let keys = QueueKeys::new("my app é", "mails é").unwrap();
+        assert_eq!(keys.client_name(), "my%20app%20%C3%A9:bWFpbHMgw6k=");
+        assert_eq!(keys.worker_client_name(None), keys.client_name());
+        assert_eq!(keys.worker_client_name(Some("the 1st")), "my%20app%20%C3%A9:bWFpbHMgw6k=:w:the%201st");
+        assert_eq!(QueueKeys::new("bull", "q").unwrap().reader_client_name(), "bull:cQ==:qe");
     }
 
     #[test]

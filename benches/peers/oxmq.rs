@@ -27,7 +27,7 @@ impl Peer for Oxmq {
         let connect = ConnectOptions::from_url(&place.redis)?;
         let client = Client::builder(connect).prefix(&place.prefix).connect().await?;
         let queue = client.queue(place.queue)?;
-        queue.open().await;
+        queue.open().await?;
         Ok(Self { client, queue })
     }
 

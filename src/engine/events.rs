@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use redis::{Cmd, Value};
 
 use super::{Engine, Repeat, Until};
 use crate::clock::millis;
 use crate::connection::{Backoff, BlockingLink, Waited};
 use crate::error::{Error, Result};
-use crate::keys::QueueKeys;
 use crate::script::finished;
 pub(crate) use crate::script::finished::Finished;
 use crate::script::{publish, string};
@@ -142,7 +139,7 @@ impl EventReader {
     /// A reader of what comes after `start`, or after the newest entry at the time of the first call.
     pub(crate) fn new(engine: &Engine, block: Duration, start: Option<EventId>) -> Self {
         Self {
-            link: BlockingLink::new(engine.link.dialer(), Some(client_name(&engine.keys))),
+            link: BlockingLink::new(engine.link.dialer(), Some(engine.keys.reader_client_name())),
             events: engine.keys.events(),
             meta: engine.keys.meta(),
             block,
@@ -294,11 +291,6 @@ impl EventReader {
             }
         }
     }
-}
-
-/// The name by which dashboards find the listeners of a queue.
-fn client_name(keys: &QueueKeys) -> String {
-    format!("{}:{}:qe", keys.prefix(), STANDARD.encode(keys.queue()))
 }
 
 fn unexpected() -> Broken {

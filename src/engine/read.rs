@@ -3,8 +3,6 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use redis::{Cmd, Value};
 
 use super::{Engine, Repeat};
@@ -449,7 +447,7 @@ impl Engine {
     ///
     /// [`Error::NotPermitted`] where the server has no `CLIENT LIST`, or the user may not call it.
     pub(crate) async fn get_workers(&self) -> Result<Vec<ClientInfo>> {
-        let name = self.client_name();
+        let name = self.keys.client_name();
         let named = format!("{name}:w:");
         self.clients("get_workers", |client| client == name || client.starts_with(&named)).await
     }
@@ -460,7 +458,7 @@ impl Engine {
     ///
     /// As [`get_workers`](Self::get_workers).
     pub(crate) async fn get_queue_events(&self) -> Result<Vec<ClientInfo>> {
-        let name = format!("{}:qe", self.client_name());
+        let name = self.keys.reader_client_name();
         self.clients("get_queue_events", |client| client == name).await
     }
 
@@ -472,11 +470,6 @@ impl Engine {
         let completed = self.get_metrics(JobState::Completed, 0, 0).await?.count;
         let failed = self.get_metrics(JobState::Failed, 0, 0).await?.count;
         Ok(prometheus(self.keys.queue(), &counts, completed, failed, labels))
-    }
-
-    /// Under what name BullMQ's workers of this queue connect.
-    fn client_name(&self) -> String {
-        format!("{}:{}", self.keys.prefix(), STANDARD.encode(self.keys.queue()))
     }
 
     async fn clients(&self, op: &'static str, is_ours: impl Fn(&str) -> bool) -> Result<Vec<ClientInfo>> {

@@ -360,6 +360,13 @@ impl<D, R> Job<D, R> {
     }
 }
 
+/// The clone shares all but the data, and belongs to the same attempt: its cancellation and its lock are the same.
+impl<D: Clone, R> Clone for Job<D, R> {
+    fn clone(&self) -> Self {
+        Self { core: Arc::clone(&self.core), data: self.data.clone(), result: PhantomData }
+    }
+}
+
 impl<D, R> std::fmt::Debug for Job<D, R> {
     /// Id, name and queue; never the data, which may be secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

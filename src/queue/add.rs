@@ -214,7 +214,7 @@ impl<D: Serialize, R> Add<D, R> {
     async fn send(self, span: &Span) -> Result<(Job<D, R>, Added)> {
         let Self { queue, job } = self;
         let new = queue.prepare(&job, telemetry::inject(span).as_deref(), true)?;
-        queue.core.open().await;
+        queue.core.open_for_add().await;
         let (new, placed) = queue.core.adder().add(new).await?;
         let (job, added) = added(&queue.core, new, placed, job.data);
         span.record("bullmq.job.id", job.id()).record("messaging.message.id", job.id());
@@ -264,7 +264,7 @@ where
         if new.is_empty() {
             return Ok(Vec::new());
         }
-        queue.core.open().await;
+        queue.core.open_for_add().await;
         let placed = queue.core.engine().add_all(&new).await;
         let answers = jobs.into_iter().zip(new).zip(placed);
         Ok(answers.map(|((job, new), placed)| Ok(added(&queue.core, new, placed?, job.data))).collect())

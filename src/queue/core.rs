@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::OnceCell;
 
 use crate::engine::{Coalescer, Engine};
+use crate::error::Result;
 use crate::events::FinishHub;
 
 /// The untyped inside of a queue.
@@ -44,12 +45,16 @@ impl QueueCore {
         self.max_events.store(cap, Ordering::Relaxed);
     }
 
-    /// Writes the settings that dashboards look for, once. That they could not be written is no reason not to add jobs:
-    /// the next add tries again.
-    pub(crate) async fn open(&self) {
+    /// Writes the settings that dashboards look for, once.
+    pub(crate) async fn open(&self) -> Result<()> {
         let cap = Some(self.max_events.load(Ordering::Relaxed)).filter(|cap| *cap > 0);
-        let opening = self.opened.get_or_try_init(|| self.engine().open_queue(cap)).await;
-        if let Err(error) = opening {
+        self.opened.get_or_try_init(|| self.engine().open_queue(cap)).await.copied()
+    }
+
+    /// Does the same before an add. That the settings could not be written is no reason not to add jobs: the next add
+    /// tries again.
+    pub(crate) async fn open_for_add(&self) {
+        if let Err(error) = self.open().await {
             tracing::debug!(%error, queue = ?self.engine().keys, "the settings of the queue could not be written");
         }
     }

@@ -17,6 +17,7 @@ pub use by_id::JobOutcome;
 pub(crate) use core::QueueCore;
 pub use read::{JobLogs, Metrics, QueueMeta};
 
+use crate::error::Result;
 use crate::options::JobOptions;
 
 /// A queue of jobs with data `D` and results `R`. Cheap to clone.
@@ -56,10 +57,15 @@ impl<D, R> Queue<D, R> {
         self
     }
 
-    /// Writes the queue's settings to Redis, where they are missing: they make it visible to dashboards. The first add
-    /// does the same.
-    pub async fn open(&self) {
-        self.core.open().await;
+    /// Writes the queue's settings to Redis, where they are missing: they make it visible to dashboards. One round trip
+    /// the first time, none after that. The first add does the same.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection, and [`Error::Redis`](crate::Error::Redis) where the settings may not be written. An add
+    /// does not fail for that reason: it only tries again the next time.
+    pub async fn open(&self) -> Result<()> {
+        self.core.open().await
     }
 
     /// Options for each job added through this handle and its clones, where the job itself says nothing else; an id is

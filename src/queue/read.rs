@@ -365,9 +365,12 @@ impl<D, R> Queue<D, R> {
 
     /// The workers of this queue that are connected, Node's and ours. One round trip.
     ///
+    /// They are told by the names of their connections, which hold printable ASCII only: workers of Node under a prefix
+    /// with a space or another character have no name, and are not found. Ours are.
+    ///
     /// # Errors
     ///
-    /// [`Error::Redis`](crate::Error::Redis) if the user may not list clients.
+    /// [`Error::NotPermitted`](crate::Error::NotPermitted) if the user may not list clients.
     ///
     /// Since 0.1. BullMQ: `Queue.getWorkers`.
     #[doc(alias = "getWorkers")]

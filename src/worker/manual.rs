@@ -47,7 +47,7 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     pub(crate) fn new(queue: Arc<QueueCore>, options: WorkerOptions) -> Result<Self> {
         options.check()?;
         let engine = queue.engine();
-        let name = super::client_name(&engine.keys, options.name.as_deref());
+        let name = engine.keys.worker_client_name(options.name.as_deref());
         let blocking = Mutex::new(BlockingLink::new(engine.link.dialer(), Some(name)));
         Ok(Self { queue, options: Arc::new(options), blocking, types: PhantomData })
     }

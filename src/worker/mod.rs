@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use base64::Engine as _;
 use tokio::sync::{mpsc, oneshot};
 
 pub use event::{WorkerEvent, WorkerEvents};
@@ -33,7 +32,6 @@ use run::{Command, Loop};
 use crate::connection::BlockingLink;
 use crate::error::{Error, Result};
 use crate::job::CancelReason;
-use crate::keys::QueueKeys;
 use crate::options::{FailedAttempt, KeepJobs, Retry, WorkerOptions};
 use crate::queue::QueueCore;
 use crate::telemetry::WorkerFigures;
@@ -208,7 +206,7 @@ impl WorkerBuilder {
         let watch = Watch { pulse: Arc::clone(&pulse), figures: Arc::clone(&figures) };
         let locks = LockTable::new(engine.clone(), events.clone(), self.options.lock_duration, renews, watch);
         self.client.lock_keeper().keep(&locks);
-        let name = client_name(&engine.keys, self.options.name.as_deref());
+        let name = engine.keys.worker_client_name(self.options.name.as_deref());
         let blocking = BlockingLink::new(engine.link.dialer(), Some(name));
         let waiter = wait::Waiter::start(blocking, &engine.keys);
         let concurrency = AtomicUsize::new(self.options.concurrency);
@@ -227,19 +225,6 @@ impl WorkerBuilder {
         let stalled = tokio::spawn(stalled::check_for_ever(Arc::clone(&inner)));
         let work = tokio::spawn(Loop::new(Arc::clone(&inner), waiter, asked).run());
         Ok(Worker { inner, commands, work: Some(work), stalled: stalled.abort_handle() })
-    }
-}
-
-/// The name by which Node's `getWorkers` finds the connection.
-fn client_name(keys: &QueueKeys, worker: Option<&str>) -> String {
-    let queue = base64::engine::general_purpose::STANDARD.encode(keys.queue());
-    // Redis takes no spaces and controls in a name; better a changed name than none.
-    let printable =
-        |text: &str| -> String { text.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect() };
-    let prefix = printable(keys.prefix());
-    match worker {
-        Some(worker) => format!("{prefix}:{queue}:w:{}", printable(worker)),
-        None => format!("{prefix}:{queue}"),
     }
 }
 

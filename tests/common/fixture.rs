@@ -46,7 +46,7 @@ impl Fixture {
         let prefix = fresh_prefix();
         let client = Client::builder(options).prefix(&prefix).connect().await.unwrap();
         let queue = client.queue("q").unwrap().max_len_events(1_000_000);
-        queue.open().await;
+        queue.open().await.unwrap();
         Self { prefix, client, queue, redis: connect(&server.url()).await }
     }
 

@@ -108,7 +108,7 @@ impl OxmqSide {
             return queue.clone();
         }
         let queue: Queue = self.client().await.queue(name).expect("a queue");
-        queue.open().await;
+        queue.open().await.unwrap();
         self.queues.insert(name.to_owned(), queue.clone());
         queue
     }
@@ -125,7 +125,7 @@ impl OxmqSide {
         if let Some(defaults) = &opts.default_job_options {
             queue = queue.default_job_options(job_options(defaults)?);
         }
-        queue.open().await;
+        queue.open().await.unwrap();
         self.queues.insert(name.to_owned(), queue);
         Ok(Json::Null)
     }

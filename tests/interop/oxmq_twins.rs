@@ -95,6 +95,9 @@ fn every_difference_is_written_down() {
         assert!(named || scenario.differs_oxmq.is_none(), "{:?} is not in docs/compatibility.md", scenario.name);
     }
     let tests = concat!(
+        include_str!("../../src/client.rs"),
+        include_str!("../../src/events/hub/tests.rs"),
+        include_str!("../../src/events/tests.rs"),
         include_str!("../../src/engine/admin_tests.rs"),
         include_str!("../../src/engine/read_tests.rs"),
         include_str!("../../src/engine/settle_tests.rs"),
