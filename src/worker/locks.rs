@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::event::{EventSink, WorkerEvent};
-use super::pulse::Pulse;
+use super::watchdog::Watchdog;
 use crate::clock::millis;
 use crate::connection::Link;
 use crate::engine::Engine;
@@ -33,7 +33,7 @@ pub(crate) struct LockTable {
 
 /// What the thread watches and counts besides.
 pub(crate) struct Watch {
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) watchdog: Arc<Watchdog>,
     pub(crate) figures: Arc<WorkerFigures>,
 }
 
@@ -94,8 +94,8 @@ impl LockTable {
         }
     }
 
-    /// Lets jobs go whose outcome is known, or given up.
-    pub(crate) fn let_go(&self, freed: impl Iterator<Item = usize>) {
+    /// Releases jobs whose outcome is known, or given up.
+    pub(crate) fn release(&self, freed: impl Iterator<Item = usize>) {
         let mut slots = self.slots();
         for slot in freed {
             if slots.jobs[slot].take().is_some() {
@@ -263,7 +263,7 @@ fn run(shared: &Keeping, link: &Link) {
             let tick = shortest / 8;
             // A silent connection must be noticed while there is time to renew on another one.
             link.set_command_timeout(link.options().command_timeout.min(shortest / 4));
-            tables.iter().for_each(|table| table.watch.pulse.ask());
+            tables.iter().for_each(|table| table.watch.watchdog.ask());
             futures::future::join_all(tables.iter().map(|table| table.renew(link))).await;
             drop(tables);
             tokio::select! {

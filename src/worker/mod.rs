@@ -2,15 +2,19 @@
 
 mod event;
 mod locks;
+mod losses;
 mod manual;
 mod perform;
+mod plan;
 mod processor;
-mod pulse;
 mod router;
 mod run;
+mod settle;
 mod stalled;
+mod tally;
 pub(crate) mod verdict;
 mod wait;
+mod watchdog;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -26,8 +30,8 @@ pub use router::Router;
 
 use event::EventSink;
 use locks::{LockTable, Watch};
-use pulse::Pulse;
 use run::{Command, Loop};
+use watchdog::Watchdog;
 
 use crate::connection::BlockingLink;
 use crate::error::{Error, Result};
@@ -48,7 +52,7 @@ pub(crate) struct Inner {
     pub(crate) concurrency: AtomicUsize,
     pub(crate) counters: Counters,
     pub(crate) figures: Arc<WorkerFigures>,
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) watchdog: Arc<Watchdog>,
 }
 
 /// Lock tokens: no two calls have the same, so that a token tells which call handed a job out.
@@ -202,8 +206,8 @@ impl WorkerBuilder {
         let renews = !self.options.skip_lock_renewal;
         let (commands, asked) = mpsc::channel(16);
         let figures = Arc::new(WorkerFigures::new(engine.keys.queue()));
-        let pulse = Pulse::new(engine.keys.queue(), commands.downgrade(), events.clone(), Arc::clone(&figures));
-        let watch = Watch { pulse: Arc::clone(&pulse), figures: Arc::clone(&figures) };
+        let watchdog = Watchdog::new(engine.keys.queue(), commands.downgrade(), events.clone(), Arc::clone(&figures));
+        let watch = Watch { watchdog: Arc::clone(&watchdog), figures: Arc::clone(&figures) };
         let locks = LockTable::new(engine.clone(), events.clone(), self.options.lock_duration, renews, watch);
         self.client.lock_keeper().keep(&locks);
         let name = engine.keys.worker_client_name(self.options.name.as_deref());
@@ -220,7 +224,7 @@ impl WorkerBuilder {
             concurrency,
             counters: Counters::default(),
             figures,
-            pulse,
+            watchdog,
         });
         let stalled = tokio::spawn(stalled::check_for_ever(Arc::clone(&inner)));
         let work = tokio::spawn(Loop::new(Arc::clone(&inner), waiter, asked).run());

@@ -22,7 +22,7 @@ use crate::wire::json;
 
 /// The end of an attempt, on its way to Redis.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct EndedAttempt {
     pub(crate) slot: usize,
     pub(crate) outcome: Outcome,
     /// True if the job goes back because the worker closes.
@@ -34,6 +34,19 @@ pub(crate) struct Ended {
     pub(crate) attempt: Arc<Attempt>,
 }
 
+impl EndedAttempt {
+    pub(crate) fn new(attempt: Arc<Attempt>, slot: usize, start: u32, end: End) -> Self {
+        attempt.end();
+        let outcome = Outcome { id: Arc::clone(attempt.id()), token: Arc::clone(attempt.token()), start, end };
+        Self { slot, outcome, handed_back: false, pause: None, refusals: 0, attempt }
+    }
+
+    /// The end of an attempt whose job goes back because the worker closes.
+    pub(crate) fn handed_back(attempt: Arc<Attempt>, slot: usize, start: u32) -> Self {
+        Self { handed_back: true, ..Self::new(attempt, slot, start, End::Waiting) }
+    }
+}
+
 /// Runs one attempt and sends its end. If the task is dropped or aborted on the way, even before it began, the job is
 /// handed back.
 pub(crate) fn perform(
@@ -41,7 +54,7 @@ pub(crate) fn perform(
     handed: Handed,
     attempt: Arc<Attempt>,
     slot: usize,
-    ended: mpsc::UnboundedSender<Ended>,
+    ended: mpsc::UnboundedSender<EndedAttempt>,
 ) -> impl Future<Output = ()> + Send {
     let mut unfinished = Unfinished { slot, start: 0, attempt: Some(Arc::clone(&attempt)), ended };
     async move {
@@ -208,17 +221,17 @@ struct Unfinished {
     start: u32,
     attempt: Option<Arc<Attempt>>,
     /// Holds at most one end per running attempt, so it is bounded by the worker's concurrency.
-    ended: mpsc::UnboundedSender<Ended>,
+    ended: mpsc::UnboundedSender<EndedAttempt>,
 }
 
 impl Unfinished {
     fn finish(mut self, end: End, pause: Option<Duration>) {
         if let Some(attempt) = self.attempt.take() {
-            self.send(Ended { pause, ..ended(attempt, self.slot, self.start, end, false) });
+            self.send(EndedAttempt { pause, ..EndedAttempt::new(attempt, self.slot, self.start, end) });
         }
     }
 
-    fn send(&self, end: Ended) {
+    fn send(&self, end: EndedAttempt) {
         // Nobody listens when the loop has given the worker up; then the lock runs out.
         let _ = self.ended.send(end);
     }
@@ -227,13 +240,7 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if let Some(attempt) = self.attempt.take() {
-            self.send(ended(attempt, self.slot, self.start, End::Waiting, true));
+            self.send(EndedAttempt::handed_back(attempt, self.slot, self.start));
         }
     }
-}
-
-pub(crate) fn ended(attempt: Arc<Attempt>, slot: usize, start: u32, end: End, handed_back: bool) -> Ended {
-    attempt.end();
-    let outcome = Outcome { id: Arc::clone(attempt.id()), token: Arc::clone(attempt.token()), start, end };
-    Ended { slot, outcome, handed_back, pause: None, refusals: 0, attempt }
 }

@@ -14,7 +14,7 @@ use crate::telemetry::WorkerFigures;
 const LATE: Duration = Duration::from_secs(1);
 
 /// Asked now and then by the thread that renews locks, answered by the loop.
-pub(crate) struct Pulse {
+pub(crate) struct Watchdog {
     queue: String,
     commands: WeakSender<Command>,
     events: EventSink,
@@ -30,7 +30,7 @@ struct Question {
     told: bool,
 }
 
-impl Pulse {
+impl Watchdog {
     pub(crate) fn new(
         queue: &str,
         commands: WeakSender<Command>,

@@ -1,0 +1,98 @@
+//! The calls of a worker's loop, and what an answer to an outcome means.
+
+use std::sync::Arc;
+
+use super::Inner;
+use super::perform::EndedAttempt;
+use super::verdict;
+use crate::clock::millis;
+use crate::engine::Decided;
+use crate::error::{Reason, Result};
+use crate::script::settle::{Ask, End, Settled};
+
+/// A call that came back, with what it was about.
+pub(super) struct Answered {
+    pub(super) ended: Vec<EndedAttempt>,
+    /// How many jobs it asked for.
+    pub(super) want: usize,
+    pub(super) answer: Result<Decided>,
+}
+
+/// What follows from the answer to one outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Redis has taken it.
+    Taken,
+    /// The attempt is to be settled again, with what it is now to end with.
+    Settle,
+    /// It cannot complete, so that is how it fails.
+    Fail(Reason),
+    /// It is dropped.
+    Drop(Reason),
+}
+
+impl Next {
+    pub(super) fn of(ended: &mut EndedAttempt, answer: std::result::Result<i64, Reason>) -> Self {
+        let end = &mut ended.outcome.end;
+        match answer {
+            // No child is pending, so there is nothing to wait for: the job runs on from the front.
+            Ok(1) if matches!(end, End::Children { .. }) => {
+                *end = End::Waiting;
+                Self::Settle
+            }
+            Ok(_) => Self::Taken,
+            // A request was carried out whose reply was lost, and left this one alone; ask again why.
+            Err(Reason::Unknown(0)) => Self::Settle,
+            // A parent cannot complete yet, or not any more.
+            Err(reason @ (Reason::PendingDependencies | Reason::FailedChildren))
+                if matches!(end, End::Completed { .. } | End::Children { .. }) =>
+            {
+                Self::Fail(reason)
+            }
+            Err(reason) => Self::Drop(reason),
+        }
+    }
+}
+
+/// Settles outcomes and takes jobs, until it is known what became of it.
+pub(super) async fn settle(worker: &Inner, ended: Vec<EndedAttempt>, want: usize) -> Answered {
+    let mut ask = Ask::of(&worker.options, want);
+    let (rests, outcomes): (Vec<_>, Vec<_>) = ended
+        .into_iter()
+        .map(|ended| ((ended.slot, ended.handed_back, ended.pause, ended.refusals, ended.attempt), ended.outcome))
+        .unzip();
+    let answer = worker.queue.engine().settle(&mut ask, &outcomes, || worker.tokens.next()).await;
+    if let Ok(decided) = &answer {
+        worker.figures.settled(outcomes.len(), decided.settled.jobs.len());
+    }
+    let ended = rests.into_iter().zip(outcomes).map(|((slot, handed_back, pause, refusals, attempt), outcome)| {
+        EndedAttempt { slot, outcome, handed_back, pause, refusals, attempt }
+    });
+    Answered { ended: ended.collect(), want, answer }
+}
+
+/// Ends an attempt as failed that was to complete; the job's own attempts and backoff decide what comes next.
+pub(super) async fn fail_instead(worker: Arc<Inner>, mut ended: EndedAttempt, reason: Reason) -> Answered {
+    let id = Arc::clone(&ended.outcome.id);
+    let is_final = reason == Reason::FailedChildren;
+    let text = if is_final {
+        format!("Cannot complete job {id} because it has at least one failed child. moveToFinished")
+    } else {
+        format!("Job {id} has pending dependencies. moveToFinished")
+    };
+    // Read again, since only few jobs come here and the outcome does not hold the options.
+    let raw = worker.queue.engine().get_job(&id).await.ok().flatten().unwrap_or_default();
+    ended.outcome.end = verdict::fail(&raw, &text.into(), is_final, &worker.options).end;
+    settle(&worker, vec![ended], 0).await
+}
+
+/// Looks once more for jobs that were handed out under the token of a lost reply.
+pub(super) async fn look_for(worker: Arc<Inner>, token: Arc<str>, known: Vec<String>) -> Answered {
+    let lock_ms = millis(worker.options.lock_duration);
+    let found = worker.queue.engine().adopt(&token, lock_ms, &known).await;
+    let answer = found.map(|(jobs, sent)| {
+        let settled = Settled { jobs, ..Default::default() };
+        Decided { settled, suspects: Vec::new(), token, sent, is_answered: true }
+    });
+    Answered { ended: Vec::new(), want: 0, answer }
+}

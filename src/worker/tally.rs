@@ -1,0 +1,91 @@
+//! What a worker counts and tells of its outcomes: the report, the counters, the figures, the events.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::event::WorkerEvent;
+use super::perform::EndedAttempt;
+use super::{Inner, Report};
+use crate::error::{Error, Reason};
+use crate::job::CancelReason;
+use crate::script::settle::End;
+use crate::telemetry::Outcome as Counted;
+
+pub(super) struct Tally {
+    worker: Arc<Inner>,
+    report: Report,
+}
+
+impl Tally {
+    pub(super) fn new(worker: Arc<Inner>) -> Self {
+        Self { worker, report: Report::default() }
+    }
+
+    /// Counts and announces an outcome that Redis has taken.
+    pub(super) fn record(&mut self, ended: EndedAttempt) {
+        let Inner { events, figures, counters, .. } = &*self.worker;
+        let id = ended.outcome.id;
+        let job_id = || id.to_string();
+        match ended.outcome.end {
+            End::Completed { value, .. } => {
+                counters.completed.fetch_add(1, Ordering::Relaxed);
+                figures.count(Counted::Completed);
+                events.emit(|| WorkerEvent::Completed { job_id: job_id(), return_value: value });
+            }
+            End::Failed { why, .. } => {
+                counters.failed.fetch_add(1, Ordering::Relaxed);
+                figures.count(Counted::Failed);
+                events.emit(|| WorkerEvent::Failed { job_id: job_id(), reason: why.reason, will_retry: false });
+            }
+            End::Retry { why, .. } | End::Delayed { why: Some(why), .. } => {
+                counters.retried.fetch_add(1, Ordering::Relaxed);
+                figures.count(Counted::Retried);
+                events.emit(|| WorkerEvent::Failed { job_id: job_id(), reason: why.reason, will_retry: true });
+            }
+            End::Waiting if ended.handed_back => {
+                figures.count(Counted::HandedBack);
+                self.report.handed_back.push(job_id());
+            }
+            End::Delayed { .. } | End::Waiting | End::Children { .. } => {
+                figures.count(Counted::Moved);
+                self.report.moved += 1;
+            }
+        }
+    }
+
+    /// An outcome is dropped, since Redis refused it for good; the attempt is told so where its lock is gone.
+    pub(super) fn record_refused(&mut self, ended: &EndedAttempt, reason: Reason) {
+        self.record_lost(ended);
+        let is_lock_lost = matches!(reason, Reason::MissingLock | Reason::LockMismatch | Reason::NotInState);
+        if is_lock_lost && ended.attempt.cancel(CancelReason::LockLost) {
+            self.worker.events.emit(|| WorkerEvent::LockLost { job_id: ended.outcome.id.to_string() });
+        }
+        self.complain(ended, reason);
+    }
+
+    /// An outcome is dropped.
+    pub(super) fn record_lost(&mut self, ended: &EndedAttempt) {
+        self.worker.figures.count(Counted::Lost);
+        self.report.lost.push(ended.outcome.id.to_string());
+    }
+
+    /// Tells that Redis refused an outcome.
+    pub(super) fn complain(&self, ended: &EndedAttempt, reason: Reason) {
+        self.worker.events.error(Error::refused("settle", ended.outcome.id.to_string(), reason));
+    }
+
+    /// Tells of ids without a readable job, which have left the queue.
+    pub(super) fn ghosts(&self, ids: Vec<String>) {
+        for job_id in ids {
+            tracing::warn!(%job_id, queue = ?self.worker.queue.engine().keys, "an id without a readable job was dropped");
+            self.worker.events.emit(|| WorkerEvent::Ghost { job_id });
+        }
+    }
+
+    /// The report of a worker that leaves these jobs behind.
+    pub(super) fn finish(mut self, abandoned: Vec<String>) -> Report {
+        self.report.counts = self.worker.counters.read();
+        self.report.abandoned = abandoned;
+        self.report
+    }
+}
