@@ -57,5 +57,6 @@ pub use scheduler::Repeat;
 pub use state::{JobCounts, JobState, UnknownState};
 pub use wire::{EventId, JsonText, QueueEvent};
 pub use worker::{
-    Erased, ManualWorker, Processor, Report, Router, Worker, WorkerBuilder, WorkerCounts, WorkerEvent, WorkerEvents,
+    AttemptError, Erased, FailureKind, ManualWorker, Processor, Report, Router, Worker, WorkerBuilder, WorkerCounts,
+    WorkerEvent, WorkerEvents,
 };

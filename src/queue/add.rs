@@ -217,7 +217,7 @@ impl<D: Serialize, R> Add<D, R> {
         queue.core.open_for_add().await;
         let (new, placed) = queue.core.adder().add(new).await?;
         let (job, added) = added(&queue.core, new, placed, job.data);
-        span.record("bullmq.job.id", job.id()).record("messaging.message.id", job.id());
+        telemetry::added(span, job.id());
         Ok((job, added))
     }
 }

@@ -1,12 +1,14 @@
 //! Spans, the trace context that travels in `opts.tm`, and figures. Every name is told in docs/telemetry.md.
 
 #[cfg(feature = "otel")]
+mod attributes;
+#[cfg(feature = "otel")]
 mod context;
 mod figures;
 mod spans;
 
 pub(crate) use figures::{AddFigures, Outcome, Stopwatch, WorkerFigures};
-pub(crate) use spans::{add, add_bulk, process};
+pub(crate) use spans::{add, add_bulk, added, ended, job};
 
 use tracing::Span;
 

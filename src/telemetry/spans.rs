@@ -1,80 +1,61 @@
-//! The spans. What they are made of is computed only if somebody listens.
+//! The spans. They are small, since a log line inside a job carries all that they hold; what traces want besides goes to
+//! OpenTelemetry alone, see [`attributes`](super::attributes).
 
 use tracing::Span;
 use tracing::field::Empty;
 
 use crate::wire::job::RawJob;
 
-/// All spans have this target, so that one directive turns them on or off.
+/// All spans have this target, so that one directive turns them on or off. `otel.kind` is the one field that
+/// tracing-opentelemetry takes from no other place.
 macro_rules! span {
-    ($name:literal, $kind:literal, $queue:expr, $($fields:tt)*) => {
-        tracing::info_span!(
-            target: "oxmq::trace",
-            $name,
-            otel.kind = $kind,
-            messaging.system = "bullmq",
-            messaging.operation.name = $name,
-            messaging.destination.name = $queue,
-            bullmq.queue.name = $queue,
-            bullmq.queue.operation = $name,
-            $($fields)*
-        )
-    };
+    ($name:literal, $kind:literal, $($fields:tt)*) => {{
+        #[cfg(feature = "otel")]
+        let span = tracing::info_span!(target: "oxmq::trace", $name, $($fields)*, otel.kind = $kind);
+        #[cfg(not(feature = "otel"))]
+        let span = tracing::info_span!(target: "oxmq::trace", $name, $($fields)*);
+        span
+    }};
 }
 
-/// One add; the id is recorded when it is known.
+/// One add; the id is recorded when it is known, see [`added`].
 pub(crate) fn add(queue: &str, job: &str) -> Span {
-    span!(
-        "add",
-        "producer",
-        queue,
-        otel.name = %format_args!("add {queue}.{job}"),
-        messaging.operation.r#type = "send",
-        messaging.message.id = Empty,
-        bullmq.job.name = job,
-        bullmq.job.id = Empty,
-    )
+    let span = span!("add", "producer", queue, name = job, id = Empty);
+    #[cfg(feature = "otel")]
+    super::attributes::add(&span, queue, job);
+    span
+}
+
+/// The add has made, or found, this job.
+pub(crate) fn added(span: &Span, id: &str) {
+    span.record("id", id);
+    #[cfg(feature = "otel")]
+    super::attributes::added(span, id);
 }
 
 /// An add of many jobs.
 pub(crate) fn add_bulk(queue: &str, jobs: usize) -> Span {
-    span!(
-        "addBulk",
-        "producer",
-        queue,
-        otel.name = %format_args!("addBulk {queue}"),
-        messaging.operation.r#type = "send",
-        messaging.batch.message_count = jobs,
-        bullmq.job.bulk.count = jobs,
-    )
+    let jobs = i64::try_from(jobs).unwrap_or(i64::MAX);
+    let span = span!("addBulk", "producer", queue, jobs);
+    #[cfg(feature = "otel")]
+    super::attributes::add_bulk(&span, queue, jobs);
+    span
 }
 
 /// One attempt at a job, as a part of the trace that the job was added in.
-pub(crate) fn process(queue: &str, worker: Option<&str>, worker_id: &str, job: &RawJob) -> Span {
-    let span = span!(
-        "process",
-        "consumer",
-        queue,
-        otel.name = %format_args!("process {queue}"),
-        otel.status_code = Empty,
-        otel.status_description = Empty,
-        messaging.operation.r#type = "process",
-        messaging.message.id = job.id,
-        messaging.client.id = worker_id,
-        bullmq.worker.id = worker_id,
-        bullmq.worker.name = worker,
-        bullmq.job.id = job.id,
-        bullmq.job.name = job.name,
-        bullmq.job.attempts.made = job.attempts_made,
-        bullmq.job.processed.timestamp = job.processed_on,
-        bullmq.job.failed.reason = Empty,
-        oxmq.job.outcome = Empty,
-    );
+#[cfg_attr(not(feature = "otel"), expect(unused_variables, reason = "traces alone name the worker"))]
+pub(crate) fn job(queue: &str, worker: Option<&str>, worker_id: &str, job: &RawJob) -> Span {
+    // OpenTelemetry knows no unsigned numbers; it would be told a text.
+    let attempt = i64::from(job.attempts_made) + 1;
+    let span = span!("job", "consumer", queue, id = job.id, name = job.name, attempt);
     #[cfg(feature = "otel")]
-    if let Some(metadata) = &job.options.telemetry
-        && !span.is_disabled()
-    {
-        super::context::continue_from(&span, metadata);
-    }
+    super::attributes::job(&span, queue, worker, worker_id, job);
     span
+}
+
+/// How the attempt ended; with a reason if it failed.
+#[cfg_attr(not(feature = "otel"), expect(unused_variables, reason = "for traces alone"))]
+pub(crate) fn ended(span: &Span, outcome: &'static str, reason: Option<&str>) {
+    #[cfg(feature = "otel")]
+    super::attributes::ended(span, outcome, reason);
 }

@@ -1,9 +1,11 @@
 //! Processing jobs.
 
 mod event;
+mod failure;
 mod locks;
 mod losses;
 mod manual;
+mod panics;
 mod perform;
 mod plan;
 mod processor;
@@ -21,8 +23,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 pub use event::{WorkerEvent, WorkerEvents};
+pub use failure::{AttemptError, FailureKind};
 pub(crate) use locks::LockKeeper;
 pub use manual::ManualWorker;
 pub use processor::{Erased, Processor};
@@ -119,6 +123,24 @@ pub struct Report {
     pub lost: Vec<String>,
 }
 
+impl Report {
+    fn log(&self, worker: &Inner) {
+        let Self { counts: WorkerCounts { completed, failed, retried }, moved, handed_back, abandoned, lost } = self;
+        tracing::info!(
+            queue = worker.queue.engine().keys.queue(),
+            name = worker.options.name.as_deref(),
+            completed,
+            failed,
+            retried,
+            moved,
+            handed_back = handed_back.len(),
+            abandoned = abandoned.len(),
+            lost = lost.len(),
+            "worker closed"
+        );
+    }
+}
+
 /// A worker to be: its processor and options. [`start`](Self::start) makes it work.
 ///
 /// ```no_run
@@ -200,6 +222,7 @@ impl WorkerBuilder {
     /// Outside a tokio runtime.
     pub fn start(self) -> Result<Worker> {
         self.options.check()?;
+        panics::watch();
         let queue = self.client.core(&self.queue)?;
         let engine = queue.engine().clone();
         let events = EventSink::new(self.options.event_buffer);
@@ -227,8 +250,23 @@ impl WorkerBuilder {
             watchdog,
         });
         let stalled = tokio::spawn(stalled::check_for_ever(Arc::clone(&inner)));
-        let work = tokio::spawn(Loop::new(Arc::clone(&inner), waiter, asked).run());
-        Ok(Worker { inner, commands, work: Some(work), stalled: stalled.abort_handle() })
+        tracing::info!(
+            queue = inner.queue.engine().keys.queue(),
+            name = inner.options.name.as_deref(),
+            concurrency = inner.options.concurrency,
+            "worker started"
+        );
+        let ended = CancellationToken::new();
+        // Dropped with the task, however that ends: also by a panic, or with its runtime.
+        let guard = ended.clone().drop_guard();
+        let working = Arc::clone(&inner);
+        let work = tokio::spawn(async move {
+            let _guard = guard;
+            let report = Loop::new(Arc::clone(&working), waiter, asked).run().await;
+            report.log(&working);
+            report
+        });
+        Ok(Worker { inner, commands, work: Some(work), ended, stalled: stalled.abort_handle() })
     }
 }
 
@@ -237,10 +275,13 @@ impl WorkerBuilder {
 /// Dropping it closes it in the background: it takes no new jobs, and those that run may end.
 ///
 /// BullMQ: `Worker`.
+#[must_use = "a worker that is dropped closes: keep it, and end it by `close` or `run_until`"]
 pub struct Worker {
     inner: Arc<Inner>,
     commands: mpsc::Sender<Command>,
     work: Option<tokio::task::JoinHandle<Report>>,
+    /// Cancelled when the loop has ended.
+    ended: CancellationToken,
     stalled: tokio::task::AbortHandle,
 }
 
@@ -315,6 +356,15 @@ impl Worker {
     #[doc(alias = "cancelAllJobs")]
     pub fn cancel_all_jobs(&self, reason: impl Into<String>) -> usize {
         self.inner.locks.cancel_all(&CancelReason::Requested(reason.into()))
+    }
+
+    /// Resolves when the worker works no more, for whatever reason: it was closed, its loop panicked, or the runtime that
+    /// it was started in was shut down. Until then it is pending, also while Redis is away.
+    ///
+    /// The future holds nothing of the worker, so it can be awaited beside a call of [`close`](Self::close), or by a
+    /// task that watches over the process.
+    pub fn finished(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.ended.clone().cancelled_owned()
     }
 
     /// Works until the signal comes, then closes.

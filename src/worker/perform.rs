@@ -1,18 +1,18 @@
 //! One attempt: from the job as it was handed out to its outcome. Nothing in here can take the worker down.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use tokio::sync::mpsc;
 use tracing::{Instrument, Span};
 
 use super::event::WorkerEvent;
+use super::failure::Fault;
+use super::panics::{Panic, catch};
 use super::verdict::{self, Verdict};
-use super::{Inner, verdict::fail};
+use super::{Inner, verdict::failed};
 use crate::clock::millis;
-use crate::error::{BoxError, Error, Halt};
+use crate::error::{Error, Halt};
 use crate::job::{Attempt, CancelReason, JobCore};
 use crate::scheduler;
 use crate::script::settle::{End, Handed, Outcome};
@@ -74,7 +74,7 @@ pub(crate) fn perform(
                     worker.figures.waited_from(ready, raw.processed_on);
                 }
                 let queue = worker.queue.engine().keys.queue();
-                let span = telemetry::process(queue, worker.options.name.as_deref(), worker.tokens.worker(), &raw);
+                let span = telemetry::job(queue, worker.options.name.as_deref(), worker.tokens.worker(), &raw);
                 let wants_trace = !raw.options.omit_context;
                 let watch = Stopwatch::start();
                 let mut verdict = attempt_job(&worker, raw, &attempt).instrument(span.clone()).await;
@@ -91,9 +91,12 @@ pub(crate) fn perform(
                     worker.events.emit(|| WorkerEvent::Ghost { job_id: raw.id.clone() });
                 }
                 let problem = format!("the job cannot be read: field {}: {}", undecodable.field, undecodable.problem);
-                fail(raw, &BoxError::from(problem), true, &worker.options)
+                failed(raw, Fault::unrecoverable(problem), &worker.options)
             }
         };
+        if let Some(failure) = &verdict.failure {
+            failure.log(worker.queue.engine().keys.queue(), attempt.id(), &verdict.end);
+        }
         if let Some(complaint) = verdict.complaint {
             worker.events.error(Error::InvalidOption { option: "backoff_strategy", problem: complaint });
         }
@@ -116,14 +119,12 @@ fn conclude(span: &Span, end: &mut End, wants_trace: bool) {
         End::Waiting => ("waiting", None),
         End::Children { .. } => ("waiting-children", None),
     };
-    span.record("oxmq.job.outcome", outcome);
-    if let Some(why) = why {
-        span.record("otel.status_code", "ERROR");
-        span.record("otel.status_description", &why.reason);
-        span.record("bullmq.job.failed.reason", &why.reason);
-        if wants_trace && let Some(trace) = telemetry::inject(span) {
-            why.trace = trace;
-        }
+    telemetry::ended(span, outcome, why.as_ref().map(|why| &*why.reason));
+    if let Some(why) = why
+        && wants_trace
+        && let Some(trace) = telemetry::inject(span)
+    {
+        why.trace = trace;
     }
 }
 
@@ -145,12 +146,10 @@ async fn schedule_next(worker: &Inner, key: &str, raw: &RawJob, attempt: &Attemp
 
 async fn attempt_job(worker: &Arc<Inner>, raw: RawJob, attempt: &Arc<Attempt>) -> Verdict {
     if let Some(reason) = raw.deferred_failure() {
-        let error = BoxError::from(reason);
-        return fail(&raw, &error, true, &worker.options);
+        return failed(&raw, Fault::unrecoverable(reason), &worker.options);
     }
     if worker.options.max_started_attempts.is_some_and(|most| most > 0 && most < raw.attempts_started) {
-        let error = BoxError::from("job started more than allowable limit");
-        return fail(&raw, &error, true, &worker.options);
+        return failed(&raw, Fault::unrecoverable("job started more than allowable limit"), &worker.options);
     }
     worker.events.emit(|| WorkerEvent::Active { job_id: raw.id.clone(), name: raw.name.clone() });
     let limit = raw.options.timeout.or(worker.options.timeout);
@@ -161,22 +160,21 @@ async fn attempt_job(worker: &Arc<Inner>, raw: RawJob, attempt: &Arc<Attempt>) -
         let running = {
             let core = Arc::clone(&core);
             // The call itself is inside: a processor may panic before it has returned a future.
-            AssertUnwindSafe(async move { processor.call(core).await }).catch_unwind()
+            catch(async move { processor.call(core).await })
         };
-        let result = match limit {
-            None => running.await,
+        let ran = match limit {
+            None => Ok(running.await),
             Some(limit) => within(running, limit, worker.options.cancel_grace, attempt).await,
         };
-        let result = result.unwrap_or_else(|panic| Err(Halt::failed(panic_text(panic))));
         // The error is the user's, and asked for its text in here.
-        verdict::decide(&core.raw, result, &worker.options)
+        match ran {
+            Ok(Ok(result)) => verdict::decide(&core.raw, result, &worker.options),
+            Ok(Err(panic)) => failed(&core.raw, panic.into(), &worker.options),
+            Err(Late(limit)) => failed(&core.raw, Fault::timeout(limit), &worker.options),
+        }
     };
     // What is left of a processor may panic as it is dropped after its time, and an error as it is asked for its text.
-    let decided = AssertUnwindSafe(deciding).catch_unwind().await;
-    let verdict = decided.unwrap_or_else(|panic| {
-        let error = BoxError::from(panic_text(panic));
-        fail(&core.raw, &error, false, &worker.options)
-    });
+    let verdict = catch(deciding).await.unwrap_or_else(|panic| failed(&core.raw, panic.into(), &worker.options));
     if let Some(pause) = verdict.rate_limit
         && let Err(error) = worker.queue.engine().rate_limit(millis(pause).max(1)).await
     {
@@ -185,34 +183,26 @@ async fn attempt_job(worker: &Arc<Inner>, raw: RawJob, attempt: &Arc<Attempt>) -
     verdict
 }
 
+/// An attempt that took longer than its limit.
+struct Late(Duration);
+
 /// Runs an attempt within a time. When it is over, the attempt is told so, and gets `grace` to end in its own way.
 async fn within<T>(
-    running: impl Future<Output = Result<Result<T, Halt>, Box<dyn std::any::Any + Send>>>,
+    running: impl Future<Output = Result<Result<T, Halt>, Panic>>,
     limit: Duration,
     grace: Duration,
     attempt: &Attempt,
-) -> Result<Result<T, Halt>, Box<dyn std::any::Any + Send>> {
+) -> Result<Result<Result<T, Halt>, Panic>, Late> {
     tokio::pin!(running);
     if let Ok(result) = tokio::time::timeout(limit, &mut running).await {
-        return result;
+        return Ok(result);
     }
     attempt.cancel(CancelReason::Timeout);
     match tokio::time::timeout(grace, running).await {
+        Ok(ended @ (Ok(Err(_)) | Err(_))) => Ok(ended),
         // What it returns after its time is not a result any more.
-        Ok(Ok(Err(halt))) => Ok(Err(halt)),
-        Ok(panicked @ Err(_)) => panicked,
-        Ok(Ok(Ok(_))) | Err(_) => Ok(Err(Halt::failed(format!("timed out after {} ms", millis(limit))))),
+        Ok(Ok(Ok(_))) | Err(_) => Err(Late(limit)),
     }
-}
-
-fn panic_text(panic: Box<dyn std::any::Any + Send>) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    let text = format!("panicked: {}", text.unwrap_or("a payload that is no text"));
-    // Dropping it is the user's code once more.
-    if let Err(again) = std::panic::catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(again);
-    }
-    text
 }
 
 /// An attempt whose end was not sent yet.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::failure::{Failure, Fault};
 use crate::clock::millis;
 use crate::error::{BoxError, Halt};
 use crate::options::backoff::next_delay;
@@ -20,17 +21,19 @@ pub(crate) struct Verdict {
     pub(crate) rate_limit: Option<Duration>,
     /// Something that the operator should know, though the attempt has its outcome.
     pub(crate) complaint: Option<String>,
+    /// Set if the attempt failed.
+    pub(crate) failure: Option<Box<Failure>>,
 }
 
 impl From<End> for Verdict {
     fn from(end: End) -> Self {
-        Self { end, rate_limit: None, complaint: None }
+        Self { end, rate_limit: None, complaint: None, failure: None }
     }
 }
 
 /// Decides on the end of an attempt.
 pub(crate) fn decide(raw: &RawJob, result: Result<String, Halt>, worker: &WorkerOptions) -> Verdict {
-    let (error, is_final) = match result {
+    let fault = match result {
         Ok(value) => {
             let keep = keep_rule(raw.options.remove_on_complete, worker.remove_on_complete);
             let has_more = raw.deduplication_id().is_some() || raw.parent_key().is_some();
@@ -41,25 +44,31 @@ pub(crate) fn decide(raw: &RawJob, result: Result<String, Halt>, worker: &Worker
         Err(Halt::Waiting) => return End::Waiting.into(),
         Err(Halt::WaitingChildren) => return End::Children { child: ANY_CHILD.to_owned() }.into(),
         Err(Halt::RateLimited(pause)) => {
-            return Verdict { end: End::Waiting, rate_limit: Some(pause), complaint: None };
+            return Verdict { rate_limit: Some(pause), ..End::Waiting.into() };
         }
-        Err(Halt::Failed(error)) => (error, false),
-        Err(Halt::Unrecoverable(error)) => (error, true),
+        Err(Halt::Failed(error)) => Fault::error(error),
+        Err(Halt::Unrecoverable(error)) => Fault::unrecoverable(error),
     };
-    fail(raw, &error, is_final, worker)
+    failed(raw, fault, worker)
+}
+
+/// As [`failed`], of a text.
+pub(crate) fn fail(raw: &RawJob, error: &BoxError, is_final: bool, worker: &WorkerOptions) -> Verdict {
+    let fault = if is_final { Fault::unrecoverable(error.to_string()) } else { Fault::error(error.to_string()) };
+    failed(raw, fault, worker)
 }
 
 /// A failed attempt: retried at once, retried later, or final.
-pub(crate) fn fail(raw: &RawJob, error: &BoxError, is_final: bool, worker: &WorkerOptions) -> Verdict {
+pub(crate) fn failed(raw: &RawJob, fault: Fault, worker: &WorkerOptions) -> Verdict {
     let failures = raw.attempts_made.saturating_add(1);
     let started_too_often = worker.max_started_attempts.is_some_and(|most| most > 0 && most <= raw.attempts_started);
     let mut complaint = None;
-    let retry = if is_final || failures >= raw.options.attempts || started_too_often {
+    let retry = if fault.is_final() || failures >= raw.options.attempts || started_too_often {
         Retry::Never
     } else {
-        when_to_retry(raw, error, failures, worker, &mut complaint)
+        when_to_retry(raw, &fault.error, failures, worker, &mut complaint)
     };
-    let why = why(raw, error);
+    let why = why(raw, &fault);
     let end = match retry {
         Retry::Never => End::Failed {
             why,
@@ -69,7 +78,8 @@ pub(crate) fn fail(raw: &RawJob, error: &BoxError, is_final: bool, worker: &Work
         Retry::Now => End::Retry { why, lifo: raw.options.lifo },
         Retry::After(delay) => End::Delayed { why: Some(why), delay: millis(delay), counts: true },
     };
-    Verdict { end, rate_limit: None, complaint }
+    let failure = Failure::new(&raw.name, failures, raw.options.attempts, fault);
+    Verdict { end, rate_limit: None, complaint, failure: Some(Box::new(failure)) }
 }
 
 fn when_to_retry(
@@ -108,21 +118,10 @@ fn when_to_retry(
 }
 
 /// The reason and the stack traces to store, the new one last.
-fn why(raw: &RawJob, error: &BoxError) -> Why {
-    let mut reason = error.to_string();
-    if reason.is_empty() {
-        // Node's waiters cannot do with an empty reason.
-        "an error without a message".clone_into(&mut reason);
-    }
-    let mut trace = format!("Error: {reason}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        trace.push_str("\n    caused by: ");
-        trace.push_str(&cause.to_string());
-        source = cause.source();
-    }
+fn why(raw: &RawJob, fault: &Fault) -> Why {
+    let reason = fault.reason();
     let mut traces = raw.stacktrace();
-    traces.push(trace);
+    traces.push(fault.trace(&reason));
     if let Some(limit) = raw.options.stack_trace_limit {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         traces.drain(..traces.len().saturating_sub(limit));
@@ -202,10 +201,10 @@ mod tests {
     fn reasons_and_traces_are_bounded_and_never_empty() {
         let mut raw = job(r#"{"stackTraceLimit":2}"#, 0, 1);
         raw.set_stacktrace(Some(r#"["a","b"]"#.into()));
-        let written = why(&raw, &"c".into());
+        let written = why(&raw, &Fault::error("c"));
         assert_eq!(written.stacktrace, r#"["b","Error: c"]"#);
-        assert_eq!(why(&job(r#"{"stackTraceLimit":0}"#, 0, 1), &"c".into()).stacktrace, "[]");
-        assert!(!why(&raw, &"".into()).reason.is_empty());
+        assert_eq!(why(&job(r#"{"stackTraceLimit":0}"#, 0, 1), &Fault::error("c")).stacktrace, "[]");
+        assert!(!why(&raw, &Fault::error("")).reason.is_empty());
     }
 
     #[test]

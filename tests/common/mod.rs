@@ -6,6 +6,7 @@ pub mod check;
 pub mod dump;
 pub mod eventually;
 pub mod fixture;
+pub mod log;
 pub mod node;
 pub mod proxy;
 pub mod server;

@@ -89,6 +89,15 @@ mod traces {
         span.attributes.iter().find(|attribute| attribute.key.as_str() == key).map(|attribute| attribute.value.as_str())
     }
 
+    /// A number, and not a text that looks like one.
+    fn number(span: &SpanData, key: &str) -> i64 {
+        let attribute = span.attributes.iter().find(|attribute| attribute.key.as_str() == key);
+        match attribute.unwrap_or_else(|| panic!("no {key} in {span:?}")).value {
+            opentelemetry::Value::I64(number) => number,
+            ref other => panic!("{key} is {other:?}"),
+        }
+    }
+
     async fn node(prefix: &str) -> NodeDriver {
         let node = NodeDriver::start(BullMq::V6, &shared_server().url(), prefix).await;
         node.call("traceAll", json!({})).await.unwrap();
@@ -127,6 +136,9 @@ mod traces {
         ] {
             assert_eq!(said(&consumed, key).as_deref(), Some(value), "{key}");
         }
+        assert_eq!(number(&consumed, "bullmq.job.attempts.made"), 0);
+        assert_eq!(number(&consumed, "attempt"), 1);
+        assert!(number(&consumed, "bullmq.job.processed.timestamp") > 0);
         // A failed attempt leaves the context of its span behind, unless the job wants none.
         add("fail", json!({})).await.unwrap();
         add("fail", json!({ "telemetry": { "omitContext": true } })).await.unwrap();
@@ -166,6 +178,20 @@ mod traces {
         assert_eq!(produced.parent_span_id, outer.span_context.span_id());
         assert_eq!(said(&produced, "messaging.message.id").as_deref(), Some("1"));
         node.call("stopWorker", json!({ "queue": "q" })).await.unwrap();
+        remove_prefix(&prefix).await;
+    }
+
+    #[tokio::test]
+    async fn numbers_in_traces_are_numbers() {
+        let prefix = fresh_prefix();
+        let traced = trace();
+        let queue = client(&prefix).await.queue::<Value, Value>("q").unwrap();
+        queue.add_bulk((0..3).map(|n| NewJob::new("n", json!(n)))).await.unwrap();
+        let bulk = traced.spans("addBulk q").remove(0);
+        assert_eq!(bulk.span_kind, SpanKind::Producer);
+        for key in ["messaging.batch.message_count", "bullmq.job.bulk.count", "jobs"] {
+            assert_eq!(number(&bulk, key), 3, "{key}");
+        }
         remove_prefix(&prefix).await;
     }
 

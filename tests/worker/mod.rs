@@ -4,6 +4,7 @@
 mod closing;
 mod limits;
 mod load;
+mod log;
 mod outcomes;
 mod recovery;
 mod trouble;

@@ -1,0 +1,333 @@
+//! A failed attempt: what is stored of it, what listeners hear, and its line in the log.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::panics::{Panic, drop_guarded};
+use crate::clock::millis;
+use crate::error::{BoxError, Error};
+use crate::script::settle::End;
+
+/// The longest cause in a log line, in characters.
+const LOGGED: usize = 1_000;
+
+/// How an attempt came to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// The processor returned an error, or could not be called.
+    Error,
+    /// An error after which no further attempt is made, as [`Halt::Unrecoverable`](crate::Halt::Unrecoverable).
+    Unrecoverable,
+    /// The attempt took longer than its `timeout`.
+    Timeout,
+    /// The processor panicked.
+    Panic,
+}
+
+impl FailureKind {
+    /// What a stored stack trace begins with. BullMQ: the class of the error.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "Error",
+            Self::Unrecoverable => "UnrecoverableError",
+            Self::Timeout => "Timeout",
+            Self::Panic => "Panic",
+        }
+    }
+}
+
+/// The error of a failed attempt: what the processor returned, shared among all who listen.
+///
+/// It derefs to the error itself, so `error.downcast_ref::<MyError>()` and `error.source()` work. `Debug` shows the
+/// text only: what an error holds besides may be the job's data.
+#[derive(Clone)]
+pub struct AttemptError(Arc<Guarded>);
+
+struct Guarded(Option<BoxError>);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // The last to hold it may be the worker's loop, which must not end by the user's `Drop`.
+        drop_guarded(self.0.take());
+    }
+}
+
+impl From<BoxError> for AttemptError {
+    fn from(error: BoxError) -> Self {
+        Self(Arc::new(Guarded(Some(error))))
+    }
+}
+
+impl std::ops::Deref for AttemptError {
+    type Target = dyn StdError + Send + Sync + 'static;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.0.as_deref().expect("taken out in `drop` only")
+    }
+}
+
+impl fmt::Display for AttemptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&**self, f)
+    }
+}
+
+impl fmt::Debug for AttemptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AttemptError({:?})", self.to_string())
+    }
+}
+
+/// Why an attempt failed.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) kind: FailureKind,
+    pub(crate) error: BoxError,
+    /// Where it panicked.
+    place: Option<String>,
+}
+
+impl Fault {
+    pub(crate) fn new(kind: FailureKind, error: impl Into<BoxError>) -> Self {
+        Self { kind, error: error.into(), place: None }
+    }
+
+    pub(crate) fn error(error: impl Into<BoxError>) -> Self {
+        Self::new(FailureKind::Error, error)
+    }
+
+    pub(crate) fn unrecoverable(error: impl Into<BoxError>) -> Self {
+        Self::new(FailureKind::Unrecoverable, error)
+    }
+
+    pub(crate) fn timeout(limit: Duration) -> Self {
+        Self::new(FailureKind::Timeout, format!("timed out after {} ms", millis(limit)))
+    }
+
+    pub(crate) fn is_final(&self) -> bool {
+        self.kind == FailureKind::Unrecoverable
+    }
+
+    /// The reason to store. Node's waiters cannot do with an empty one.
+    pub(crate) fn reason(&self) -> String {
+        let reason = self.error.to_string();
+        if reason.is_empty() { "an error without a message".to_owned() } else { reason }
+    }
+
+    /// The stack trace to store: the class, the reason, where it panicked, and the causes.
+    pub(crate) fn trace(&self, reason: &str) -> String {
+        let message = match self.kind {
+            FailureKind::Panic => reason.strip_prefix(PANICKED).unwrap_or(reason),
+            _ => reason,
+        };
+        let mut trace = format!("{}: {message}", self.kind.as_str());
+        if let Some(place) = &self.place {
+            trace.push_str("\n    at ");
+            trace.push_str(place);
+        }
+        for cause in chain(&*self.error, ToString::to_string).skip(1) {
+            trace.push_str("\n    caused by: ");
+            trace.push_str(&cause);
+        }
+        trace
+    }
+
+    /// The error with its causes, in one line of bounded length.
+    fn line(&self) -> String {
+        let mut line = String::new();
+        for text in chain(&*self.error, without_values) {
+            if !line.is_empty() {
+                line.push_str(": ");
+            }
+            line.push_str(&text);
+        }
+        if let Some(place) = &self.place {
+            line.push_str(" at ");
+            line.push_str(place);
+        }
+        let mut short: String = line.chars().take(LOGGED).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        if short.len() < line.len() {
+            short.push('…');
+        }
+        short
+    }
+}
+
+const PANICKED: &str = "panicked: ";
+
+impl From<Panic> for Fault {
+    fn from(Panic { text, place }: Panic) -> Self {
+        Self { kind: FailureKind::Panic, error: format!("{PANICKED}{text}").into(), place }
+    }
+}
+
+/// The texts of an error and its causes, without those that the text before repeats: many errors end with their cause.
+fn chain(
+    error: &(dyn StdError + Send + Sync + 'static),
+    text: impl Fn(&(dyn StdError + 'static)) -> String,
+) -> impl Iterator<Item = String> {
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    let causes = std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    });
+    let mut said = String::new();
+    causes.filter_map(move |error| {
+        let text = text(error);
+        let is_new = said.is_empty() || !said.ends_with(&text);
+        is_new.then(|| text.clone_into(&mut said))?;
+        Some(text)
+    })
+}
+
+/// The text of an error for a log; where the text would show what was in the job's data, only of what kind that was.
+fn without_values(error: &(dyn StdError + 'static)) -> String {
+    if let Some(error) = error.downcast_ref::<serde_json::Error>() {
+        return json_error(error);
+    }
+    match error.downcast_ref::<Error>() {
+        Some(Error::Json { what, source }) => format!("{what}: json: {}", json_error(source)),
+        _ => error.to_string(),
+    }
+}
+
+/// What serde says of a value that it did not expect, without the value.
+fn json_error(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if !error.is_data() {
+        return text;
+    }
+    let expected = text.rsplit_once(", expected ").map(|(_, expected)| format!(", expected {expected}"));
+    for start in ["invalid type: ", "invalid value: "] {
+        if let Some(found) = text.strip_prefix(start) {
+            let kind = found.split(['`', '"', ',']).next().unwrap_or_default().trim_end();
+            return format!("{start}{kind}{}", expected.unwrap_or_default());
+        }
+    }
+    for whole in ["missing field `", "duplicate field `", "invalid length "] {
+        if text.starts_with(whole) {
+            return text;
+        }
+    }
+    for start in ["unknown variant", "unknown field"] {
+        if text.starts_with(start) {
+            return format!("{start}{}", expected.unwrap_or_default());
+        }
+    }
+    format!("the value breaks a rule of its type at line {} column {}", error.line(), error.column())
+}
+
+/// A failed attempt, after it was decided what comes next.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) name: String,
+    /// Which attempt it was; the first is 1.
+    pub(crate) attempt: u32,
+    /// How many attempts the job has.
+    of: u32,
+    pub(crate) kind: FailureKind,
+    #[expect(dead_code, reason = "for listeners")]
+    pub(crate) error: AttemptError,
+    line: String,
+}
+
+impl Failure {
+    pub(crate) fn new(name: &str, attempt: u32, of: u32, fault: Fault) -> Self {
+        // Made here, where a panic of the error's `Display` is caught.
+        let line = fault.line();
+        Self { name: name.to_owned(), attempt, of: of.max(1), kind: fault.kind, error: fault.error.into(), line }
+    }
+
+    /// Writes the line in the log: a warning, or an error if it was the last attempt.
+    pub(crate) fn log(&self, queue: &str, id: &str, end: &End) {
+        let Self { name, attempt, of, kind, line, .. } = self;
+        let kind = kind.as_str();
+        let next = match end {
+            End::Delayed { delay, .. } => Some(Duration::from_millis(*delay)),
+            End::Retry { .. } => Some(Duration::ZERO),
+            _ => None,
+        };
+        match next {
+            Some(next) => tracing::warn!(
+                target: "oxmq::job",
+                queue, id, name, attempt, of, kind, error = line, next_try = ?next, "attempt failed"
+            ),
+            None => {
+                tracing::error!(target: "oxmq::job", queue, id, name, attempt, of, kind, error = line, "job failed");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("sending: {0}")]
+    struct Sending(#[source] std::io::Error);
+
+    #[test]
+    fn a_trace_names_the_class_and_each_cause_once() {
+        let refused = || std::io::Error::other("refused");
+        let fault = Fault::error(Sending(refused()));
+        assert_eq!(fault.trace(&fault.reason()), "Error: sending: refused");
+        assert_eq!(fault.line(), "sending: refused");
+        let fault = Fault::error(anyhow::Error::from(refused()).context("reading the template").context("rendering"));
+        let expected = "Error: rendering\n    caused by: reading the template\n    caused by: refused";
+        assert_eq!(fault.trace(&fault.reason()), expected);
+        assert_eq!(fault.line(), "rendering: reading the template: refused");
+        assert_eq!(Fault::unrecoverable("no").trace("no"), "UnrecoverableError: no");
+        let late = Fault::timeout(Duration::from_millis(500));
+        assert_eq!(late.trace(&late.reason()), "Timeout: timed out after 500 ms");
+        let panic = Fault::from(Panic { text: "zero".into(), place: Some("src/a.rs:7:9".into()) });
+        assert_eq!(panic.trace(&panic.reason()), "Panic: zero\n    at src/a.rs:7:9");
+        assert_eq!(
+            (panic.reason().as_str(), panic.line().as_str()),
+            ("panicked: zero", "panicked: zero at src/a.rs:7:9")
+        );
+        assert_eq!(Fault::error("").reason(), "an error without a message");
+    }
+
+    #[test]
+    fn a_line_holds_no_values_of_the_data_and_stays_short() {
+        #[derive(Debug, serde::Deserialize)]
+        enum Level {
+            Low,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        #[expect(dead_code, reason = "only read")]
+        struct Mail {
+            to: u32,
+            level: Level,
+            at: std::net::IpAddr,
+        }
+        let said = |json: &str| {
+            let source = serde_json::from_str::<Mail>(json).unwrap_err();
+            Fault::error(Error::Json { what: "data", source }).line()
+        };
+        let wrong = said(r#"{"to":"s3cret, expected u32","level":"Low"}"#);
+        assert_eq!(wrong, "data: json: invalid type: string, expected u32 at line 1 column 28");
+        for json in
+            [r#"{"to":1,"level":"s3cret"}"#, r#"{"to":1.5}"#, r#"{"level":"Low","at":"s3cret"}"#, r#"{"to":-77}"#]
+        {
+            let line = said(json);
+            assert!(!line.contains("s3cret") && !line.contains("1.5") && !line.contains("77"), "{line}");
+        }
+        assert_eq!(said("{}"), "data: json: missing field `to` at line 1 column 2");
+        let long = Fault::error(format!("a\nb{}", "x".repeat(5_000))).line();
+        assert!(long.starts_with("a bx") && long.chars().count() == LOGGED + 1, "{}", long.len());
+    }
+
+    #[test]
+    fn an_error_can_be_asked_what_it_is_and_shows_its_text_only() {
+        let error = AttemptError::from(BoxError::from(Sending(std::io::Error::other("no"))));
+        assert!(error.clone().downcast_ref::<Sending>().is_some() && error.source().is_some());
+        assert_eq!(format!("{error:?} {error}"), r#"AttemptError("sending: no") sending: no"#);
+    }
+}

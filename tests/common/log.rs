@@ -1,0 +1,67 @@
+//! What a program with tracing's usual subscriber would find in its log.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::eventually::eventually_within;
+use super::fixture::PATIENCE;
+
+/// The lines at INFO and above of this thread, from `Log::begin` on.
+pub struct Log {
+    text: Text,
+    _subscriber: tracing::subscriber::DefaultGuard,
+}
+
+#[derive(Clone, Default)]
+struct Text(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Text {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl Log {
+    pub fn begin() -> Self {
+        let text = Text::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::INFO)
+            .with_ansi(false)
+            .without_time()
+            .with_writer(text.clone())
+            .finish();
+        Self { text, _subscriber: tracing::subscriber::set_default(subscriber) }
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        let text = self.text.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&text).lines().map(|line| line.trim_start().to_owned()).collect()
+    }
+
+    /// The lines that hold this text.
+    pub fn with(&self, part: &str) -> Vec<String> {
+        self.lines().into_iter().filter(|line| line.contains(part)).collect()
+    }
+
+    /// Waits for so many lines with this text.
+    pub async fn until(&self, lines: usize, part: &str) -> Vec<String> {
+        let what = format!("{lines} lines in the log with '{part}'");
+        eventually_within(PATIENCE, &what, || async { self.with(part).len() >= lines }).await;
+        self.with(part)
+    }
+}

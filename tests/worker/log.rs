@@ -1,0 +1,116 @@
+//! What an operator finds in the log, and listeners hear of failures.
+
+use std::time::Duration;
+
+use oxmq::{Backoff, Halt, Job, JobState, Router, Worker};
+use serde_json::{Value, json};
+
+use crate::common::check::check;
+use crate::common::fixture::Fixture;
+use crate::common::log::Log;
+
+#[tokio::test]
+async fn a_failed_attempt_is_a_warning_and_the_last_one_an_error() {
+    let log = Log::begin();
+    let fixture = Fixture::new().await;
+    let worker = fixture
+        .worker(|_: Job<Value, ()>| async {
+            let refused = std::io::Error::other("refused");
+            Err::<(), _>(anyhow::Error::from(refused).context("sending"))
+        })
+        .name("ada")
+        .start()
+        .unwrap();
+    let backoff = Backoff::fixed(Duration::from_millis(5));
+    let id = fixture.queue.add("mail", json!("s3cret")).attempts(3).backoff(backoff).await.unwrap().id().to_owned();
+    fixture.until(JobState::Failed, 1).await;
+    let of_job = |attempt: u32| {
+        format!(r#"queue="q" id="{id}" name="mail" attempt={attempt} of=3 kind="Error" error="sending: refused""#)
+    };
+    let expected = vec![
+        format!("WARN oxmq::job: attempt failed {} next_try=5ms", of_job(1)),
+        format!("WARN oxmq::job: attempt failed {} next_try=5ms", of_job(2)),
+        format!("ERROR oxmq::job: job failed {}", of_job(3)),
+    ];
+    assert_eq!(log.with("oxmq::job: "), expected);
+    assert_eq!(log.with("started"), [r#"INFO oxmq::worker: worker started queue="q" name="ada" concurrency=1"#]);
+    worker.close().await;
+    let closed = "INFO oxmq::worker: worker closed queue=\"q\" name=\"ada\" completed=0 failed=1 retried=2 moved=0 \
+                  handed_back=0 abandoned=0 lost=0";
+    assert_eq!(log.with("closed"), [closed]);
+    assert!(log.with("s3cret").is_empty(), "{:?}", log.lines());
+    check(&fixture, &[id]).await;
+}
+
+#[tokio::test]
+async fn a_log_line_of_a_processor_says_which_job_and_no_more() {
+    let log = Log::begin();
+    let fixture = Fixture::new().await;
+    let worker = fixture
+        .worker(|_: Job<Value, ()>| async {
+            tracing::info!(target: "app", "sending");
+            Ok::<_, Halt>(())
+        })
+        .start()
+        .unwrap();
+    let id = fixture.queue.add("mail", json!("s3cret")).await.unwrap().id().to_owned();
+    let lines = log.until(1, "sending").await;
+    let span = if cfg!(feature = "otel") { r#" otel.kind="consumer""# } else { "" };
+    assert_eq!(lines, [format!(r#"INFO job{{queue="q" id="{id}" name="mail" attempt=1{span}}}: app: sending"#)]);
+    worker.close().await;
+}
+
+/// The stored stack traces of jobs that fail in one way each.
+#[tokio::test]
+async fn stack_traces_name_their_class_and_the_place_of_a_panic() {
+    let log = Log::begin();
+    let fixture = Fixture::new().await;
+    let router = Router::new()
+        .on("unrecoverable", async |_: Job<Value, ()>| Err::<(), _>(Halt::unrecoverable("no such customer")))
+        .on("timeout", async |_: Job<Value, ()>| -> Result<(), Halt> { std::future::pending().await })
+        .on("panic", async |_: Job<Value, ()>| -> Result<(), Halt> { panic!("a width of zero") })
+        .on("shape", async |_: Job<u32, ()>| Ok::<_, Halt>(()));
+    let line = line!() - 2;
+    let worker = fixture
+        .worker(router)
+        .timeout(Duration::from_millis(50))
+        .cancel_grace(Duration::from_millis(1))
+        .start()
+        .unwrap();
+    let mut traces = Vec::new();
+    for (n, name) in ["unrecoverable", "timeout", "panic", "shape"].into_iter().enumerate() {
+        let id = fixture.queue.add(name, json!("s3cret")).await.unwrap().id().to_owned();
+        fixture.until(JobState::Failed, n + 1).await;
+        traces.extend(fixture.queue.get_job(&id).await.unwrap().unwrap().stacktrace());
+    }
+    assert_eq!(traces[..2], ["UnrecoverableError: no such customer", "Timeout: timed out after 50 ms"]);
+    let place = format!("Panic: a width of zero\n    at tests/worker/log.rs:{line}:");
+    assert!(traces[2].starts_with(&place), "{}", traces[2]);
+    // The job's data stands beside the trace in Redis; it must not get from there into a log.
+    assert!(traces[3].starts_with("Error: data: json") && traces[3].matches("s3cret").count() == 1, "{}", traces[3]);
+    worker.close().await;
+    let failed = log.with("job failed");
+    assert!(failed.len() == 4 && failed[2].contains("a width of zero at tests/worker/log.rs"), "{failed:?}");
+    assert!(failed[3].contains("invalid type: string, expected u32"), "{failed:?}");
+    assert!(log.with("s3cret").is_empty(), "{:?}", log.lines());
+}
+
+#[tokio::test]
+async fn a_worker_says_when_it_works_no_more() {
+    let fixture = Fixture::new().await;
+    let worker = fixture.worker(async |_: Job<Value, ()>| Ok::<_, Halt>(())).start().unwrap();
+    let finished = worker.finished();
+    tokio::pin!(finished);
+    assert!(futures::poll!(finished.as_mut()).is_pending());
+    worker.close().await;
+    finished.await;
+    // The runtime goes, and nobody has closed anything.
+    let client = fixture.client.clone();
+    let worker: Worker = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { client.worker("other", async |_: Job<Value, ()>| Ok::<_, Halt>(())).start().unwrap() })
+    })
+    .join()
+    .unwrap();
+    tokio::time::timeout(Duration::from_secs(10), worker.finished()).await.unwrap();
+}
