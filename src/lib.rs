@@ -51,9 +51,7 @@ pub use options::{
     Backoff, Deduplication, FailedAttempt, JobOptions, KeepJobs, OnChildFailure, ParentRef, Retry, WorkerOptions,
 };
 pub use queue::{Add, AddBulk, Added, JobLogs, JobOutcome, Metrics, NewJob, Queue, QueueMeta, RetryOptions};
-// Complete only with the calls that make schedulers; until then its clock work is compared with Node's.
-#[doc(hidden)]
-pub use scheduler::Repeat;
+pub use scheduler::{Repeat, Runs};
 pub use state::{JobCounts, JobState, UnknownState};
 pub use wire::{EventId, JsonText, QueueEvent};
 pub use worker::{

@@ -1,17 +1,21 @@
-//! Cron patterns as BullMQ's cron-parser 5 reads them; the search for the next time is `croner`'s.
+//! Cron patterns as BullMQ's cron-parser 5 reads them.
 //!
 //! The text is read by rules of our own, because patterns mean other things to other parsers: names, missing fields,
-//! duplicates, weekday 7, `L` and `H`. Where the clock is moved, the two libraries may part; see docs/schedulers.md.
+//! duplicates, weekday 7, `L` and `H`. The search for the next time is in `search`.
 
 use std::str::FromStr;
 
-use chrono::{DateTime, FixedOffset, Local, TimeZone};
+use chrono::{DateTime, FixedOffset, Local, Offset, TimeZone};
 use chrono_tz::Tz;
-use croner::parser::{CronParser, Seconds, Year};
+
+use super::search::{self, Listed};
 
 /// A pattern that was understood.
 #[derive(Debug, Clone)]
-pub(crate) struct Cron(croner::Cron);
+pub(crate) struct Cron {
+    listed: Listed,
+    is_hashed: bool,
+}
 
 /// The zone whose wall clock a pattern is about.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +56,7 @@ struct Field {
     /// Which one in the month, for a day of the week.
     nth: Option<u32>,
     is_wildcard: bool,
+    is_hashed: bool,
 }
 
 impl Cron {
@@ -90,38 +95,49 @@ impl Cron {
         {
             return Err(bad("the month has no such day"));
         }
-        let list = |field: &Field| field.values.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-        let canonical = [
-            list(seconds),
-            list(minutes),
-            list(hours),
-            if days.is_wildcard { "*".to_owned() } else { days.days() },
-            list(months),
-            if weekdays.is_wildcard { "*".to_owned() } else { weekdays.weekdays() },
-        ]
-        .join(" ");
-        let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Disallowed).build();
-        parser.parse(&canonical).map(Self).map_err(|error| bad(&error.to_string()))
+        let bits = |values: &[u32]| values.iter().fold(0, |bits, value| bits | 1 << value);
+        let listed = Listed {
+            seconds: bits(&seconds.values),
+            minutes: bits(&minutes.values),
+            hours: bits(&hours.values),
+            days: bits(&days.values),
+            months: bits(&months.values),
+            weekdays: bits(&weekdays.values),
+            last_day: !days.last.is_empty(),
+            last_weekdays: bits(&weekdays.last),
+            nth: weekdays.nth,
+            any_day: days.is_wildcard,
+            any_weekday: weekdays.is_wildcard,
+        };
+        let is_hashed = fields.iter().any(|field| field.is_hashed);
+        Ok(Self { listed, is_hashed })
     }
 
-    /// The first time after `ms` at which the pattern is due; `None` if there is none for thousands of years.
+    /// Whether numbers were drawn for it.
+    pub(crate) fn is_hashed(&self) -> bool {
+        self.is_hashed
+    }
+
+    /// The first time after `ms` at which the pattern is due; `None` if there is none in decades.
     pub(crate) fn next_after(&self, ms: u64, zone: &Zone) -> Option<u64> {
-        match zone {
-            Zone::Named(zone) => self.next_in(ms, zone),
-            Zone::Offset(zone) => self.next_in(ms, zone),
-            Zone::Own => self.next_in(ms, &Local),
-        }
-    }
-
-    fn next_in<Z: TimeZone>(&self, ms: u64, zone: &Z) -> Option<u64> {
-        let seconds = i64::try_from(ms / 1000).ok()?;
-        let from = DateTime::from_timestamp(seconds, 0)?.with_timezone(zone);
-        let found = self.0.find_next_occurrence(&from, false).ok()?;
-        u64::try_from(found.timestamp_millis()).ok()
+        let found = search::next_after(&self.listed, |ms| zone.offset_ms(ms), i64::try_from(ms).ok()?)?;
+        u64::try_from(found).ok()
     }
 }
 
 impl Zone {
+    /// How far the clock on the wall is ahead of UTC at a moment, in ms.
+    fn offset_ms(&self, ms: i64) -> i64 {
+        // Beyond the calendar the search ends by itself.
+        let Some(at) = DateTime::from_timestamp_millis(ms).map(|at| at.naive_utc()) else { return 0 };
+        let offset = match self {
+            Self::Named(zone) => zone.offset_from_utc_datetime(&at).fix(),
+            Self::Offset(zone) => *zone,
+            Self::Own => Local.offset_from_utc_datetime(&at),
+        };
+        i64::from(offset.local_minus_utc()) * 1000
+    }
+
     /// Reads the name of a zone; none is the zone of this process.
     pub(crate) fn parse(text: Option<&str>) -> Result<Self, String> {
         let Some(text) = text else { return Ok(Self::Own) };
@@ -172,6 +188,7 @@ impl Field {
             word = days.to_owned();
         }
         let allowed = |c: char| c.is_ascii_digit() || ",-/*?".contains(c) || (c == 'L' && shape.last);
+        field.is_hashed = word.contains('H');
         word = without_hashes(&word, shape, draw)?;
         if let Some(c) = word.chars().find(|c| !allowed(*c)) {
             return Err(format!("'{c}' is not allowed"));
@@ -232,22 +249,6 @@ impl Field {
         }
         self.values.extend(found);
         Ok(())
-    }
-
-    /// The days of the month, in croner's words.
-    fn days(&self) -> String {
-        let mut days: Vec<String> = self.values.iter().map(u32::to_string).collect();
-        if !self.last.is_empty() {
-            days.push("L".to_owned());
-        }
-        days.join(",")
-    }
-
-    /// The days of the week, in croner's words.
-    fn weekdays(&self) -> String {
-        let nth = |day: &u32| self.nth.map_or_else(|| day.to_string(), |nth| format!("{day}#{nth}"));
-        let listed = self.values.iter().map(nth);
-        listed.chain(self.last.iter().map(|day| format!("{day}L"))).collect::<Vec<_>>().join(",")
     }
 }
 
@@ -374,6 +375,27 @@ mod tests {
         }
         for bad in ["", "Z", "+02:00", "GMT+2", "Nowhere", "UTC ", "utc+x"] {
             assert!(Zone::parse(Some(bad)).is_err(), "{bad}");
+        }
+    }
+
+    /// Local times on the days on which New York moves its clock; Node's are the same.
+    #[test]
+    fn a_moved_clock_runs_nothing_twice() {
+        let zone = Zone::parse(Some("America/New_York")).unwrap();
+        let named = |text: &str| DateTime::parse_from_rfc3339(text).unwrap().timestamp_millis();
+        for (pattern, from, runs) in [
+            ("0 30 2 * * *", "2026-03-08T00:00:00-05:00", ["2026-03-08T03:30:00-04:00", "2026-03-09T02:30:00-04:00"]),
+            ("0 0 2 * * *", "2026-03-08T00:00:00-05:00", ["2026-03-08T03:00:00-04:00", "2026-03-09T02:00:00-04:00"]),
+            ("0 30 2,3 * * *", "2026-03-08T00:00:00-05:00", ["2026-03-08T03:30:00-04:00", "2026-03-09T02:30:00-04:00"]),
+            ("0 30 1 * * *", "2026-11-01T00:00:00-04:00", ["2026-11-01T01:30:00-04:00", "2026-11-02T01:30:00-05:00"]),
+            ("0 30 * * * *", "2026-11-01T01:00:00-04:00", ["2026-11-01T01:30:00-04:00", "2026-11-01T01:30:00-05:00"]),
+        ] {
+            let cron = Cron::parse(pattern, None).unwrap();
+            let mut at = u64::try_from(named(from)).unwrap();
+            for run in runs {
+                at = cron.next_after(at, &zone).unwrap();
+                assert_eq!(i64::try_from(at).unwrap(), named(run), "{pattern}");
+            }
         }
     }
 

@@ -4,8 +4,10 @@
 pub(crate) mod cron;
 mod next;
 mod repeat;
+#[cfg(feature = "cron")]
+mod search;
 
-pub use repeat::Repeat;
+pub use repeat::{Repeat, Runs};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};

@@ -58,7 +58,7 @@ pub(crate) fn after(key: &str, job: &RawJob, now: u64) -> Result<Next, String> {
         Some(pattern) => {
             let from = start.map_or(earliest, |start| start.max(earliest));
             let (zone, seed) = (text("tz"), text("hashSeed"));
-            match by_pattern(pattern, zone.as_deref(), seed.as_deref(), from)? {
+            match Pattern::parse(pattern, zone.as_deref(), seed.as_deref())?.next_after(from) {
                 Some(slot) if end.is_none_or(|end| slot <= end) => Some(slot.max(earliest)),
                 _ => return Ok(Next::Ended),
             }
@@ -113,21 +113,59 @@ fn may_be_legacy(key: &str) -> bool {
     matches!(parts[..], [_, _, end, _, rest] if digits(end) && !rest.is_empty() && (rest.contains(' ') || digits(rest)))
 }
 
+/// A pattern and its zone, understood.
+#[derive(Debug, Clone)]
+pub(super) struct Pattern {
+    #[cfg(feature = "cron")]
+    cron: super::cron::Cron,
+    #[cfg(feature = "cron")]
+    zone: super::cron::Zone,
+}
+
 #[cfg(feature = "cron")]
-pub(super) fn by_pattern(
-    pattern: &str,
-    zone: Option<&str>,
-    seed: Option<&str>,
-    from: u64,
-) -> Result<Option<u64>, String> {
-    use super::cron::{Cron, Zone};
-    let zone = Zone::parse(zone)?;
-    Ok(Cron::parse(pattern, seed)?.next_after(from, &zone))
+pub(super) fn check_zone(zone: Option<&str>) -> Result<(), String> {
+    super::cron::Zone::parse(zone).map(drop)
+}
+
+#[cfg(feature = "cron")]
+impl Pattern {
+    pub(super) fn parse(pattern: &str, zone: Option<&str>, seed: Option<&str>) -> Result<Self, String> {
+        if pattern.is_empty() {
+            return Err("the pattern is empty".to_owned());
+        }
+        let zone = super::cron::Zone::parse(zone)?;
+        Ok(Self { cron: super::cron::Cron::parse(pattern, seed)?, zone })
+    }
+
+    /// The first time after a moment, both in ms.
+    pub(super) fn next_after(&self, ms: u64) -> Option<u64> {
+        self.cron.next_after(ms, &self.zone)
+    }
+
+    /// Whether it has an `H`.
+    pub(super) fn is_hashed(&self) -> bool {
+        self.cron.is_hashed()
+    }
 }
 
 #[cfg(not(feature = "cron"))]
-pub(super) fn by_pattern(pattern: &str, _: Option<&str>, _: Option<&str>, _: u64) -> Result<Option<u64>, String> {
-    Err(format!("the pattern '{pattern}' needs the feature `cron` of this crate"))
+pub(super) fn check_zone(_: Option<&str>) -> Result<(), String> {
+    Ok(())
+}
+
+#[cfg(not(feature = "cron"))]
+impl Pattern {
+    pub(super) fn parse(pattern: &str, _: Option<&str>, _: Option<&str>) -> Result<Self, String> {
+        Err(format!("the pattern '{pattern}' needs the feature `cron` of this crate"))
+    }
+
+    pub(super) fn next_after(&self, _: u64) -> Option<u64> {
+        None
+    }
+
+    pub(super) fn is_hashed(&self) -> bool {
+        false
+    }
 }
 
 fn members(text: &str) -> Result<Members<'_>, String> {

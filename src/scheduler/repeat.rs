@@ -2,8 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::clock::{epoch_ms, from_epoch_ms};
+use super::next::{self, Pattern};
+use crate::clock::{epoch_ms, from_epoch_ms, millis};
 use crate::error::{Error, Result};
+use crate::options::MAX_SAFE;
 
 /// How a job repeats: at an interval, or by a cron pattern.
 ///
@@ -16,7 +18,9 @@ use crate::error::{Error, Result};
 /// # #[cfg(feature = "cron")]
 /// # {
 /// let nightly = Repeat::cron("0 15 3 * * *").tz("Europe/Berlin");
-/// println!("{:?}", nightly.next_after(SystemTime::now())?);
+/// for run in nightly.next_runs(5, SystemTime::now())? {
+///     println!("{run:?}");
+/// }
 /// # }
 /// # Ok(()) }
 /// ```
@@ -24,9 +28,11 @@ use crate::error::{Error, Result};
 /// BullMQ: the second argument of `Queue.upsertJobScheduler`.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
+#[doc(alias = "RepeatOptions")]
 pub struct Repeat {
     pub(super) when: When,
     pub(super) tz: Option<String>,
+    pub(super) hash_seed: Option<String>,
     pub(super) limit: Option<u64>,
     pub(super) start: Option<SystemTime>,
     pub(super) end: Option<SystemTime>,
@@ -42,7 +48,7 @@ pub(super) enum When {
 
 impl Repeat {
     fn new(when: When) -> Self {
-        Self { when, tz: None, limit: None, start: None, end: None, offset: None, immediately: false }
+        Self { when, tz: None, hash_seed: None, limit: None, start: None, end: None, offset: None, immediately: false }
     }
 
     /// Each time this span has passed, the first time at once. At least 1 ms; parts of a millisecond do not count.
@@ -50,7 +56,10 @@ impl Repeat {
         Self::new(When::Every(span))
     }
 
-    /// By a cron pattern with five fields, or six with seconds in front; as BullMQ reads it.
+    /// By a cron pattern with five fields, or six with seconds in front; as BullMQ 6 reads it. Needs the feature `cron`.
+    ///
+    /// On days on which the clock is moved it is due when BullMQ's parser says; see `docs/schedulers.md`.
+    #[doc(alias = "pattern")]
     pub fn cron(pattern: impl Into<String>) -> Self {
         Self::new(When::Pattern(pattern.into()))
     }
@@ -62,7 +71,15 @@ impl Repeat {
         self
     }
 
-    /// At most so many runs, counted from each upsert. Default: no limit.
+    /// What `H` in a pattern stands for: any text, of which the same numbers are made in every process. Default: the id
+    /// of the scheduler. BullMQ draws numbers anew for each run unless it is told a seed.
+    #[doc(alias = "hashSeed")]
+    pub fn hash_seed(mut self, seed: impl Into<String>) -> Self {
+        self.hash_seed = Some(seed.into());
+        self
+    }
+
+    /// At most so many runs, counted from each upsert; at least 1. Default: no limit.
     pub fn limit(mut self, runs: u64) -> Self {
         self.limit = Some(runs);
         self
@@ -83,7 +100,8 @@ impl Repeat {
         self
     }
 
-    /// At an interval: how long after the multiples of the interval since 1970. Default: as the first run falls.
+    /// At an interval: how long after the multiples of the interval since 1970; less than the interval. Default: as the
+    /// first run falls.
     pub fn offset(mut self, offset: Duration) -> Self {
         self.offset = Some(offset);
         self
@@ -95,16 +113,227 @@ impl Repeat {
         self
     }
 
-    /// When the pattern is due next after a moment; `None` if never again, or if this repeats at an interval.
+    /// The first `n` runs of a scheduler that is made at the moment `from`, if no worker is ever late; fewer if it ends
+    /// before. Redis is not asked: this is how a schedule is tested.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] if the pattern or the time zone cannot be understood.
-    pub fn next_after(&self, at: SystemTime) -> Result<Option<SystemTime>> {
-        let When::Pattern(pattern) = &self.when else { return Ok(None) };
-        let from = epoch_ms(at).max(self.start.map_or(0, epoch_ms));
-        let next = super::next::by_pattern(pattern, self.tz.as_deref(), None, from);
-        let next = next.map_err(|problem| Error::invalid("pattern", problem))?;
-        Ok(next.filter(|next| self.end.is_none_or(|end| *next <= epoch_ms(end))).map(from_epoch_ms))
+    /// As [`runs`](Self::runs).
+    pub fn next_runs(&self, n: usize, from: SystemTime) -> Result<Vec<SystemTime>> {
+        Ok(self.runs(from)?.take(n).collect())
+    }
+
+    /// As [`next_runs`](Self::next_runs), one after the other. A schedule without limit and end does not end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] if the pattern or the time zone cannot be understood, or if options are out of range or
+    /// exclude each other; and for a pattern with `H` that has no [`hash_seed`](Self::hash_seed).
+    pub fn runs(&self, from: SystemTime) -> Result<Runs> {
+        self.check()?;
+        let from = epoch_ms(from);
+        let start = self.start.map_or(0, epoch_ms);
+        let end = self.end.map_or(u64::MAX, epoch_ms);
+        let step = match &self.when {
+            When::Every(span) => Step::Every(millis(*span)),
+            When::Pattern(_) => {
+                let pattern = self.pattern(self.hash_seed.as_deref())?;
+                if pattern.is_hashed() && self.hash_seed.is_none() {
+                    return Err(Error::invalid("hash_seed", "what `H` stands for depends on it"));
+                }
+                Step::Pattern { pattern: Box::new(pattern), start }
+            }
+        };
+        let mut runs = Runs { step, end, left: self.limit.unwrap_or(u64::MAX), next: None };
+        runs.next = match &runs.step {
+            Step::Every(every) => {
+                let offset = self.offset.map_or(0, millis);
+                Some(match self.start {
+                    Some(_) => start.max(from),
+                    None if offset == 0 => from,
+                    None => {
+                        let slot = from / every * every + offset;
+                        if slot > from { slot } else { slot + every }
+                    }
+                })
+                .filter(|_| from <= end)
+            }
+            Step::Pattern { .. } if self.immediately => Some(from).filter(|_| from <= end),
+            Step::Pattern { .. } => runs.after(from),
+        };
+        Ok(runs)
+    }
+
+    /// Tests every rule that can be told before anything is sent, but for what depends on the time.
+    pub(super) fn check(&self) -> Result<()> {
+        match &self.when {
+            When::Every(span) => {
+                let every = millis(*span);
+                if !(1..=MAX_SAFE).contains(&every) {
+                    return Err(Error::invalid("every", "it must lie between 1 and 2^53 − 1 milliseconds"));
+                }
+                for (option, is_given) in [("tz", self.tz.is_some()), ("hash_seed", self.hash_seed.is_some())] {
+                    if is_given {
+                        return Err(Error::invalid(option, "it goes with a pattern, not with an interval"));
+                    }
+                }
+                if self.immediately {
+                    return Err(Error::invalid(
+                        "immediately",
+                        "it goes with a pattern; at an interval the first run is at once, unless there is a start or an offset",
+                    ));
+                }
+                if self.offset.is_some_and(|offset| millis(offset) >= every) {
+                    return Err(Error::invalid("offset", "it must be shorter than the interval"));
+                }
+            }
+            When::Pattern(_) => {
+                if self.offset.is_some() {
+                    return Err(Error::invalid("offset", "it goes with an interval, not with a pattern"));
+                }
+                self.pattern(Some(""))?;
+            }
+        }
+        if self.limit == Some(0) {
+            return Err(Error::invalid("limit", "it must be at least 1"));
+        }
+        if self.start.is_some() && self.immediately {
+            return Err(Error::invalid("immediately", "it cannot be used together with a start"));
+        }
+        if let (Some(start), Some(end)) = (self.start, self.end)
+            && end <= start
+        {
+            return Err(Error::invalid("end_date", "it must lie after the start"));
+        }
+        Ok(())
+    }
+
+    /// The pattern, read; of an interval an error, which [`check`](Self::check) keeps from happening.
+    pub(super) fn pattern(&self, seed: Option<&str>) -> Result<Pattern> {
+        let When::Pattern(pattern) = &self.when else { return Err(Error::invalid("pattern", "there is none")) };
+        next::check_zone(self.tz.as_deref()).map_err(|problem| Error::invalid("tz", problem))?;
+        Pattern::parse(pattern, self.tz.as_deref(), seed).map_err(|problem| Error::invalid("pattern", problem))
+    }
+}
+
+/// The runs of a schedule to come; made by [`Repeat::runs`].
+#[derive(Debug, Clone)]
+pub struct Runs {
+    step: Step,
+    end: u64,
+    left: u64,
+    next: Option<u64>,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// ms.
+    Every(u64),
+    Pattern {
+        pattern: Box<Pattern>,
+        start: u64,
+    },
+}
+
+impl Runs {
+    /// The run after the one at `slot`, in ms.
+    fn after(&self, slot: u64) -> Option<u64> {
+        match &self.step {
+            // Node looks at the end when it makes the next run, not at when that run is.
+            Step::Every(every) => slot.checked_add(*every).filter(|_| slot <= self.end),
+            Step::Pattern { pattern, start } => pattern.next_after(slot.max(*start)).filter(|next| *next <= self.end),
+        }
+    }
+}
+
+impl Iterator for Runs {
+    type Item = SystemTime;
+
+    fn next(&mut self) -> Option<SystemTime> {
+        self.left = self.left.checked_sub(1)?;
+        let slot = self.next?;
+        self.next = self.after(slot);
+        Some(from_epoch_ms(slot))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    fn at(ms: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(ms)
+    }
+
+    fn runs(repeat: &Repeat, n: usize, from: u64) -> Vec<u64> {
+        repeat.next_runs(n, at(from)).unwrap().into_iter().map(epoch_ms).collect()
+    }
+
+    #[test]
+    fn an_interval_begins_at_once_at_its_start_or_by_its_offset() {
+        let every = || Repeat::every(Duration::from_millis(100));
+        assert_eq!(runs(&every(), 3, 1_030), [1_030, 1_130, 1_230]);
+        assert_eq!(runs(&every().start_date(at(1_500)), 2, 1_030), [1_500, 1_600]);
+        assert_eq!(runs(&every().start_date(at(500)), 2, 1_030), [1_030, 1_130]);
+        assert_eq!(runs(&every().offset(Duration::from_millis(7)), 2, 1_030), [1_107, 1_207]);
+        assert_eq!(runs(&every().offset(Duration::from_millis(40)), 2, 1_030), [1_040, 1_140]);
+    }
+
+    #[test]
+    fn a_schedule_ends_by_its_limit_and_its_end() {
+        let every = || Repeat::every(Duration::from_millis(100));
+        assert_eq!(runs(&every().limit(2), 9, 0), [0, 100]);
+        // One run at an interval may be after the end.
+        assert_eq!(runs(&every().end_date(at(150)), 9, 0), [0, 100, 200]);
+        assert_eq!(runs(&every().end_date(at(150)), 9, 151), [0; 0]);
+    }
+
+    #[cfg(feature = "cron")]
+    #[test]
+    fn a_pattern_is_due_after_the_start_and_until_the_end() {
+        let cron = || Repeat::cron("*/10 * * * * *").tz("UTC");
+        assert_eq!(runs(&cron(), 2, 10_000), [20_000, 30_000]);
+        assert_eq!(runs(&cron().immediately(true), 2, 10_001), [10_001, 20_000]);
+        assert_eq!(runs(&cron().start_date(at(30_000)), 2, 10_000), [40_000, 50_000]);
+        assert_eq!(runs(&cron().end_date(at(30_000)), 9, 10_000), [20_000, 30_000]);
+        let hashed = || Repeat::cron("H * * * * *").tz("UTC");
+        assert_eq!(runs(&hashed().hash_seed("a"), 2, 0), runs(&hashed().hash_seed("a"), 2, 0));
+    }
+
+    #[test]
+    fn a_broken_rule_is_told_by_the_options_name() {
+        let every = || Repeat::every(Duration::from_millis(100));
+        let cron = || Repeat::cron("* * * * *");
+        let mut all = vec![
+            ("every", Repeat::every(Duration::from_micros(999))),
+            ("every", Repeat::every(Duration::MAX)),
+            ("tz", every().tz("UTC")),
+            ("hash_seed", every().hash_seed("x")),
+            ("immediately", every().immediately(true)),
+            ("offset", every().offset(Duration::from_millis(100))),
+            ("limit", every().limit(0)),
+            ("end_date", every().start_date(at(5)).end_date(at(5))),
+            ("offset", cron().offset(Duration::from_millis(1))),
+            ("pattern", Repeat::cron("nonsense")),
+        ];
+        if cfg!(feature = "cron") {
+            all.extend([
+                ("pattern", Repeat::cron("")),
+                ("tz", cron().tz("Mars/Base")),
+                ("tz", cron().tz("")),
+                ("immediately", cron().immediately(true).start_date(at(5))),
+                ("hash_seed", Repeat::cron("H * * * *")),
+            ]);
+        } else {
+            all.push(("pattern", cron()));
+        }
+        for (option, bad) in all {
+            match bad.next_runs(1, at(0)) {
+                Err(Error::InvalidOption { option: named, .. }) => assert_eq!(named, option, "{bad:?}"),
+                other => panic!("{bad:?}: {other:?}"),
+            }
+        }
     }
 }

@@ -19,6 +19,8 @@ pub mod oxmq_side;
 pub mod scenarios;
 pub mod twin;
 
+#[cfg(feature = "cron")]
+mod cron;
 mod mixed;
 mod node_twins;
 mod oxmq_twins;
