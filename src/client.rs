@@ -10,6 +10,7 @@ use crate::connection::{ConnectOptions, Link};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::events::{EventsOptions, QueueEvents};
+use crate::flow::FlowProducer;
 use crate::keys::{DEFAULT_PREFIX, QueueKeys};
 use crate::options::WorkerOptions;
 use crate::queue::{Queue, QueueCore};
@@ -137,6 +138,12 @@ impl Client {
         WorkerBuilder::new(self.clone(), queue.into(), processor.erase())
     }
 
+    /// Adds flows: trees of jobs, in which a parent waits for its children.
+    #[must_use]
+    pub fn flow_producer(&self) -> FlowProducer {
+        FlowProducer::new(self.clone())
+    }
+
     /// The events of a queue, whoever causes them.
     ///
     /// # Errors
@@ -175,6 +182,19 @@ impl Client {
         queues.make_room();
         queues.cores.insert(name.to_owned(), Arc::clone(&core));
         Ok(core)
+    }
+
+    pub(crate) fn prefix(&self) -> &str {
+        &self.0.prefix
+    }
+
+    /// What all handles of one queue share, also under another prefix than the client's own.
+    pub(crate) fn core_at(&self, prefix: &str, name: &str) -> Result<Arc<QueueCore>> {
+        if prefix == self.0.prefix {
+            return self.core(name);
+        }
+        let keys = QueueKeys::new(prefix, name)?;
+        Ok(QueueCore::new(Engine::new(self.0.link.clone(), keys, self.0.clock.clone())))
     }
 
     pub(crate) fn lock_keeper(&self) -> &LockKeeper {

@@ -4,6 +4,7 @@
 //!
 //! - [`Client`] is the way in; [`ConnectOptions`] say how.
 //! - [`Queue`] adds, reads and administers; [`Add`], [`NewJob`] and [`JobOptions`] say how a job is added.
+//! - [`FlowProducer`] adds trees of jobs, made of [`FlowNode`]s.
 //! - [`Job`] is what a queue gives and what a processor gets; [`Halt`] is how a processor ends without a value.
 //! - [`WorkerBuilder`] makes a [`Worker`] of a [`Processor`] or a [`Router`]; [`WorkerOptions`] has all of its options.
 //!   [`ManualWorker`] fetches one job at a time instead.
@@ -29,6 +30,7 @@ mod connection;
 mod engine;
 mod error;
 mod events;
+mod flow;
 mod job;
 mod keys;
 mod options;
@@ -46,6 +48,7 @@ pub use connection::{Address, ConnectOptions};
 pub use engine::{ChildCounts, ChildKind, ChildPage, ClientInfo};
 pub use error::{BoxError, Error, Halt, Reason, Result};
 pub use events::{Delivery, EventsFrom, EventsOptions, QueueEvents};
+pub use flow::{AddedNode, FlowNode, FlowProducer};
 pub use job::{CancelReason, Dependencies, Fetched, Job};
 pub use options::{
     Backoff, Deduplication, FailedAttempt, JobOptions, KeepJobs, OnChildFailure, ParentRef, Retry, WorkerOptions,

@@ -1,7 +1,8 @@
--- The score of a job due at `due` ms: 4096 places per millisecond, first come, first served. `last` remembers the
--- places this call has given, so that a batch may write them all at once.
-local last_place = {}
+-- The score of a job due at `due` ms: 4096 places per millisecond, first come, first served. The places that this call has
+-- given in a queue are remembered, so that a batch may write them all at once.
 local function delayed_score(due)
+  local last_place = settings.last_place or {}
+  settings.last_place = last_place
   local low, high = due * 4096, (due + 1) * 4096 - 1
   local top = last_place[due]
   if not top then

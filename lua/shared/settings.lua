@@ -1,19 +1,23 @@
 -- What `meta` says, read once. Reading every kind of key first also means that a key of a wrong type fails the
 -- whole call before anything is written.
-local settings = call("HMGET", META, "paused", "concurrency", "max", "duration", "opts.maxLenEvents")
-call("LLEN", WAIT)
-call("LLEN", ACTIVE)
-call("ZCARD", PRIORITIZED)
-call("ZCARD", MARKER)
-settings.events = call("XLEN", EVENTS)
-call("STRLEN", PC)
-settings.any_delayed = call("ZCARD", DELAYED) > 0
-settings.paused = settings[1]
-settings.concurrency = settings[2] and tonumber(settings[2])
-settings.max = settings[3] and tonumber(settings[3])
-settings.duration = settings[4] and tonumber(settings[4])
-settings.cap = settings[5] or "10000"
-if not string.find(settings.cap, "^%d+$") then error("meta: opts.maxLenEvents is not a length") end
+local function read_settings()
+  local read = call("HMGET", META, "paused", "concurrency", "max", "duration", "opts.maxLenEvents")
+  call("LLEN", WAIT)
+  call("LLEN", ACTIVE)
+  call("ZCARD", PRIORITIZED)
+  call("ZCARD", MARKER)
+  read.events = call("XLEN", EVENTS)
+  call("STRLEN", PC)
+  read.any_delayed = call("ZCARD", DELAYED) > 0
+  read.paused = read[1]
+  read.concurrency = read[2] and tonumber(read[2])
+  read.max = read[3] and tonumber(read[3])
+  read.duration = read[4] and tonumber(read[4])
+  read.cap = read[5] or "10000"
+  if not string.find(read.cap, "^%d+$") then error("meta: opts.maxLenEvents is not a length") end
+  return read
+end
+local settings = read_settings()
 
 -- Node expects the cap of the event stream to stand in `meta` once anything was written.
 local function keep_cap()

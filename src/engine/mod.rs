@@ -1,6 +1,7 @@
 //! Whole operations on raw jobs: defaults, chunks, repetition after failures, refusals → errors. Nothing here is generic.
 
 mod add;
+mod add_flow;
 mod coalesce;
 mod scheduler;
 mod settle;

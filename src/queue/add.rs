@@ -119,6 +119,18 @@ pub enum Added {
     },
 }
 
+impl From<&Placed> for Added {
+    fn from(placed: &Placed) -> Self {
+        match placed {
+            Placed::Created { .. } => Self::Created,
+            Placed::Existing { .. } | Placed::Refused { .. } => Self::Existing,
+            Placed::Deduplicated { .. } => Self::Deduplicated,
+            Placed::SetAside { id, .. } => Self::SetAside { id: id.clone() },
+            Placed::Replaced { old, .. } => Self::Replaced { old: old.clone() },
+        }
+    }
+}
+
 /// An add that is not sent yet; await it.
 #[must_use = "an add does nothing until it is awaited"]
 pub struct Add<D, R> {
@@ -288,15 +300,13 @@ where
 }
 
 /// The job that an add has led to.
-fn added<D, R>(core: &Arc<QueueCore>, new: add_jobs::NewJob, placed: Placed, data: D) -> (Job<D, R>, Added) {
-    let (id, added) = match placed {
-        Placed::Created { id } => (id, Added::Created),
-        Placed::Existing { id } => (id, Added::Existing),
-        Placed::Deduplicated { owner } => (owner, Added::Deduplicated),
-        Placed::SetAside { owner, id } => (owner, Added::SetAside { id }),
-        Placed::Replaced { id, old } => (id, Added::Replaced { old }),
+pub(crate) fn added<D, R>(core: &Arc<QueueCore>, new: add_jobs::NewJob, placed: Placed, data: D) -> (Job<D, R>, Added) {
+    let added = Added::from(&placed);
+    let id = match placed {
+        Placed::Created { id } | Placed::Existing { id } | Placed::Replaced { id, .. } => id,
+        Placed::Deduplicated { owner } | Placed::SetAside { owner, .. } => owner,
         // Refusals were made errors by the engine.
-        Placed::Refused { .. } => (new.id.clone(), Added::Existing),
+        Placed::Refused { .. } => new.id.clone(),
     };
     let options = StoredOptions::parse(&new.opts).unwrap_or_default();
     let mut raw = RawJob::added(id, new.name, new.data, new.opts, options, new.timestamp, new.delay, new.priority);

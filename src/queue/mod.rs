@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+pub(crate) use add::added;
 pub use add::{Add, AddBulk, Added, NewJob};
 pub use admin::RetryOptions;
 pub use by_id::JobOutcome;

@@ -7,9 +7,13 @@ use crate::error::Reason;
 
 pub(crate) static SCRIPT: Script = script!(
     "add_jobs", Produces,
-    uses: ["codes", own "outcomes", "queue", own "one", "settings", "wake"],
-    on_demand: ["delay", "prioritize", "release", "release_parent", "detach", own "attach", own "dedup", own "linked"],
+    uses: ["codes", "outcomes", "queue", own "one", "settings", "wake"],
+    on_demand: [
+        "delay", "prioritize", "release", "release_parent", "detach", "attach", "dedup", "read_linked", "store",
+        own "linked",
+    ],
     giving: [add_linked, priority_score, delayed_score, due_time],
+    then: ["placing"],
 );
 
 /// Where a new job goes.
@@ -19,7 +23,7 @@ pub(crate) enum Place {
     WaitFirst,
     Prioritized,
     Delayed,
-    #[expect(dead_code, reason = "the place of a flow's parent, which only Node adds so far")]
+    /// Of a job that is added together with children.
     WaitingChildren,
 }
 
@@ -80,7 +84,7 @@ impl NewJob {
         !self.id.is_empty()
     }
 
-    fn write(&self, args: &mut Args) {
+    pub(super) fn write(&self, args: &mut Args) {
         let mut traits = [0_u8; 4];
         let mut n = 0;
         let mut letter = |letter| {

@@ -7,6 +7,7 @@ use redis::{Cmd, ErrorKind, ServerErrorKind, Value};
 use crate::connection::{Failure, Link};
 use crate::keys::QueueKeys;
 
+pub(crate) mod add_flow;
 pub(crate) mod add_jobs;
 pub(crate) mod admin;
 pub(crate) mod finished;
@@ -197,6 +198,8 @@ impl Args {
 /// Every script, for the tests that walk them all.
 #[cfg(any(test, feature = "bench"))]
 pub(crate) static ALL: &[&Script] = &[
+    &add_flow::SCRIPT,
+    &add_flow::TRACE,
     &add_jobs::SCRIPT,
     &settle::SCRIPT,
     &settle::ADOPT,

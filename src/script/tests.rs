@@ -113,7 +113,7 @@ fn codes_are_the_same_in_lua_and_rust() {
 
 #[test]
 fn outcomes_are_the_same_in_lua_and_rust() {
-    let text = lua("add_jobs").remove("outcomes").unwrap();
+    let text = lua("shared").remove("outcomes").unwrap();
     for (name, code) in numbers(&text) {
         let empty = || Value::BulkString(Vec::new());
         let placed = add_jobs::reply(Value::Array(vec![Value::Int(code), empty(), empty()])).unwrap().remove(0);

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use oxmq::{
-    Backoff, Client, Clock, ConnectOptions, Deduplication, Error, Fetched, Halt, Job, JobOptions, JobOutcome, JobState,
-    KeepJobs, ManualWorker, NewJob, OnChildFailure, ParentRef, Queue, Retry, RetryOptions, WorkerOptions,
+    AddedNode, Backoff, Client, Clock, ConnectOptions, Deduplication, Error, Fetched, FlowNode, Halt, Job, JobOptions,
+    JobOutcome, JobState, KeepJobs, ManualWorker, NewJob, OnChildFailure, ParentRef, Queue, Retry, RetryOptions,
+    WorkerOptions,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -15,7 +16,7 @@ use super::node_side::NodeSide;
 use super::ops::{self, Keep, Op, Reply, Side, for_prefix};
 use crate::common::node::BullMq;
 
-/// oxmq, with BullMQ beside it for what oxmq does not do yet: to add flows and schedulers to the same database.
+/// oxmq, with BullMQ beside it: for what oxmq does not do, and to add flows that oxmq is to process.
 pub struct OxmqSide {
     url: String,
     prefix: String,
@@ -31,17 +32,22 @@ pub struct OxmqSide {
     untold: HashMap<String, Op>,
     /// Serves a single job as a batch of many is served; random scenarios change it each time they begin.
     pub long_way: bool,
+    /// Leaves flows to BullMQ, so that oxmq processes what the other has added.
+    pub leaves_flows: bool,
     /// How many numbers of the jitter were drawn.
     drawn: Arc<AtomicU32>,
+}
+
+/// Whether BullMQ does an operation where oxmq leaves flows to it.
+pub fn adds_flow(op: &Op) -> bool {
+    matches!(op, Op::FlowAdd { .. } | Op::FlowAddBulk { .. })
 }
 
 /// Whether an operation is done by the helper.
 pub fn needs_help(op: &Op) -> bool {
     matches!(
         op,
-        Op::FlowAdd { .. }
-            | Op::FlowAddBulk { .. }
-            | Op::UpsertJobScheduler { .. }
+        Op::UpsertJobScheduler { .. }
             | Op::RemoveJobScheduler { .. }
             | Op::GetJobScheduler { .. }
             | Op::GetJobSchedulers
@@ -74,7 +80,7 @@ fn refuse<T>(message: impl Into<String>) -> Result<T, Refusal> {
 }
 
 impl OxmqSide {
-    /// `helper` is the version of BullMQ that adds flows.
+    /// `helper` is the version of BullMQ that stands beside it.
     pub async fn start(redis_url: &str, helper: BullMq) -> Self {
         Self {
             url: redis_url.to_owned(),
@@ -88,6 +94,7 @@ impl OxmqSide {
             options: HashMap::new(),
             untold: HashMap::new(),
             long_way: false,
+            leaves_flows: false,
             drawn: Arc::default(),
         }
     }
@@ -166,6 +173,9 @@ impl OxmqSide {
     }
 
     async fn done(&mut self, queue: &str, op: &Op) -> Answer {
+        if adds_flow(op) {
+            return self.add_flows(op).await;
+        }
         let q = self.queue(queue).await;
         if is_for_worker(op) {
             return self.worker_step(queue, op).await;
@@ -260,6 +270,19 @@ impl OxmqSide {
             Op::RemoveOrphanedJobs => json!(q.remove_orphaned_jobs(0).await?),
             Op::TrimEvents { max } => done(q.trim_events(*max).await)?,
             other => return read(&q, &self.prefix, queue, other).await,
+        })
+    }
+
+    /// Flows open no queue.
+    async fn add_flows(&mut self, op: &Op) -> Answer {
+        let producer = self.client().await.flow_producer();
+        Ok(match op {
+            Op::FlowAdd { flow } => ids_of(&producer.add(flow_node(flow)?).await?),
+            Op::FlowAddBulk { flows } => {
+                let flows = flows.iter().map(flow_node).collect::<Result<Vec<_>, _>>()?;
+                producer.add_bulk(flows).await?.iter().map(ids_of).collect()
+            }
+            other => unreachable!("{other:?} adds no flow"),
         })
     }
 
@@ -364,7 +387,7 @@ impl Side for OxmqSide {
     async fn run(&mut self, queue: &str, op: &Op) -> Reply {
         let op: Op = serde_json::from_value(for_prefix(op, &self.prefix)).expect("still an operation");
         let answer = match &op {
-            op if needs_help(op) => {
+            op if needs_help(op) || self.leaves_flows && adds_flow(op) => {
                 if let Some(set) = self.untold.remove(queue) {
                     self.helper.run(queue, &set).await;
                 }
@@ -592,6 +615,21 @@ fn keep_rules(rules: &ops::KeepRules) -> KeepJobs {
 }
 
 /// What the types of oxmq cannot say is refused, as the user who tries finds out when compiling.
+fn flow_node(node: &ops::FlowNode) -> Result<FlowNode, Refusal> {
+    let children = node.children.iter().map(flow_node).collect::<Result<Vec<_>, _>>()?;
+    let root = FlowNode::new(&node.queue_name, &node.name, &node.data).options(job_options(&node.opts)?);
+    Ok(root.children(children))
+}
+
+/// The ids of a tree, as the driver shows them.
+fn ids_of(node: &AddedNode) -> Json {
+    let mut shown = json!({ "id": node.id() });
+    if !node.children().is_empty() {
+        shown["children"] = node.children().iter().map(ids_of).collect();
+    }
+    shown
+}
+
 fn job_options(opts: &ops::JobOpts) -> Result<JobOptions, Refusal> {
     let mut options = JobOptions::default();
     if let Some(id) = &opts.job_id {

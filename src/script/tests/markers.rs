@@ -41,6 +41,24 @@ const ADDS: &[Row] = &[
     ),
 ];
 
+const FLOWS: &[Row] = &[
+    (
+        "a flow whose children can run",
+        "",
+        "add_flow now 2 @ % 1 c r n {} {} now 0 0 1 wPF k n {} {} now 0 0 @r {} 2 c s n {} {} now 0 0",
+        "0 0",
+    ),
+    ("children in another queue", "", "add_flow now 2 @ % 1 c r n {} {} now 0 0 2 wPF k n {} {} now 0 0 @r {}", "%0 0"),
+    ("and not in the parent's", "", "add_flow now 2 @ % 1 c r n {} {} now 0 0 2 wPF k n {} {} now 0 0 @r {}", ""),
+    ("a child with a delay", "", "add_flow now 1 @ 1 c r n {} {} now 0 0 1 dPF k n {} {} now 500 0 @r {}", "1 soon"),
+    (
+        "children that were all done before",
+        "job @a returnvalue 1;ZADD @completed 1 a",
+        "add_flow now 1 @ 1 c r n {} {} now 0 0 1 wPF a n {} {} now 0 0 @r {}",
+        "0 0",
+    ),
+];
+
 /// `run` is active and locked with `t`, `next` waits, and one place is all there is.
 const ONE_PLACE: &str =
     "HSET @meta concurrency 1;job @run ats 1;SET @run:lock t;LPUSH @active run;job @next;LPUSH @wait next";
@@ -285,7 +303,7 @@ const ADMIN: &[Row] = &[
 ];
 
 /// What no worker waits for: these read, or change nothing that can be fetched.
-const NOTHING_TO_FETCH: &str = "adopt_jobs trace_outcomes extend_locks save_progress update_data add_log list_jobs \
+const NOTHING_TO_FETCH: &str = "adopt_jobs trace_outcomes trace_flow extend_locks save_progress update_data add_log list_jobs \
     count_jobs count_priorities get_state is_finished is_maxed get_rate_limit_ttl get_metrics get_job_logs count_children \
     open_queue free_deduplication remove_orphans read_finished publish_event";
 
@@ -295,7 +313,7 @@ async fn whatever_makes_work_possible_writes_the_marker() {
     engine.redis("SELECT 2").await;
     let mut called: BTreeSet<&str> = NOTHING_TO_FETCH.split_whitespace().collect();
     let mut wrong = Vec::new();
-    for (what, before, call, expected) in [ADDS, ENDS, PARENTS, ADMIN].concat() {
+    for (what, before, call, expected) in [ADDS, FLOWS, ENDS, PARENTS, ADMIN].concat() {
         let (name, arguments) = call.split_once(' ').unwrap_or((call, ""));
         let script = ALL.iter().find(|script| script.name == name).unwrap_or_else(|| panic!("{name}: no such script"));
         called.insert(name);

@@ -91,6 +91,11 @@ add_jobs wD '' n {} {} now 0 0 new 500 ''
 add_jobs wD '' n {} {} now 0 0 one '' k
 add_jobs dD '' n {} {} now 50 0 two '' r
 add_jobs dD '' n {} {} now 50 0 two 500 es
+add_flow now 2 @ % 1 c root n {} {} now 0 0 2 wPF kid n {} {} now 0 0 @root {} 1 dPF late n {} {} now 50 0 @root {}
+add_flow now 2 @ % 1 cP root n {} {} now 0 0 %mum {} 2 pPF kid n {} {} now 0 3 @root {} 1 wPF c1 n {} {} now 0 0 @root {}
+add_flow now 1 @ 1 wD lone n {} {} now 0 0 new 500 '' 1 dD late n {} {} now 50 0 two '' r
+trace_flow w1 1000 100
+trace_flow gone 1000 100
 settle now 10 u 30000 me 5 1000 15
 ~settle now 1 u 30000 '' '' '' ''
 ~settle now 1 u 30000 me '' '' '' completed a5 t 1 -1

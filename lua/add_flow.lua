@@ -1,0 +1,135 @@
+--[[ add_flow: add trees of jobs, parents before their children, over any number of queues; all of it or nothing.
+
+KEYS    1 base      "<prefix>:<queue>:" of the first root, whose hash tag all queues share on a cluster
+ARGV    1 now       ms, the caller's clock
+        2 homes     how many base keys follow, one of each queue
+        3…          the base keys, then the jobs level by level, each with the number of its queue (from 1) in front of
+                    the values that `add_jobs` takes for it; every job has an id
+RETURN  array, three values per job in order: outcome, id, other, as `add_jobs` answers
+EVENTS  added, waiting, delayed, waiting-children, duplicated, deduplicated, removed
+USES    codes, outcomes, queue, settings, wake, add_flow/homes, delay, prioritize, release, release_parent, detach, attach, dedup,
+        read_linked, store, placing
+COST    per job: TYPE, HSET, two XADD, and its share of LPUSH or ZADD, SADD and INCRBY; twelve reads per queue
+]]
+local family = on_demand()
+local now, homes = tonumber(ARGV[1]), tonumber(ARGV[2])
+
+-- Every key that is written to is read before the first write: one of a wrong type fails the call with nothing changed.
+for i = 1, homes do
+  enter(ARGV[2 + i])
+  call("STRLEN", base .. "id")
+  call("ZCARD", base .. "waiting-children")
+  call("ZCARD", base .. "completed")
+end
+
+local jobs, parents, known, stored = {}, {}, {}, {}
+local function require_kind(kind, key)
+  if not family.is_of(kind, key) then error("WRONGTYPE " .. key .. " is no " .. kind) end
+end
+
+-- A parent may be of this flow, stored before or from elsewhere; `parents` keeps the order in which they come up.
+local function note_parent(key)
+  if known[key] then return end
+  known[key] = { key = key, children = {} }
+  parents[#parents + 1] = known[key]
+  require_kind("hash", key)
+  require_kind("set", key .. ":dependencies")
+  require_kind("hash", key .. ":processed")
+end
+
+do
+  local at = 3 + homes
+  while ARGV[at] do
+    local job, width = family.read_linked(at + 1)
+    job.home = ARGV[2 + tonumber(ARGV[at])]
+    job.key = job.home .. job.id
+    require_kind("hash", job.key)
+    stored[job.key] = call("EXISTS", job.key) == 1
+    if job.parent then note_parent(job.parent.key) end
+    if job.de then
+      require_kind("string", job.home .. "de:" .. job.de.id)
+      require_kind("hash", job.home .. "dn:" .. job.de.id)
+    end
+    jobs[#jobs + 1] = job
+    at = at + 1 + width
+  end
+end
+for _, parent in ipairs(parents) do
+  if stored[parent.key] == nil then stored[parent.key] = call("EXISTS", parent.key) == 1 end
+end
+
+-- What was collected for the present queue, and the numbers its jobs have spent: each takes one, as in Node.
+local spent, most = 0, 0
+local function leave()
+  if spent > 0 then call("INCRBY", base .. "id", digits(spent)) end
+  spent, most = 0, 0
+  flush()
+end
+
+local function add_child(parent, key)
+  local children = known[parent.key].children
+  children[#children + 1] = key
+end
+
+local function add(job)
+  local parent = job.parent
+  if parent and not stored[parent.key] then return MISSING_PARENT, job.id, "" end
+  if base ~= job.home or most >= 1000 then
+    leave()
+    enter(job.home)
+  end
+  keep_cap()
+  spent, most = spent + 1, most + 1
+  if stored[job.key] then
+    if parent then
+      -- Its relatives are looked at, so what was collected has to be in place.
+      leave()
+      known[parent.key].is_open = true
+      local code = family.attach(job.id, job.key, parent, now, true)
+      if code ~= OK then return code, job.id, "" end
+    end
+    call("XADD", EVENTS, "*", "event", "duplicated", "jobId", job.id)
+    return EXISTING, job.id, ""
+  end
+  local outcome, other = CREATED, ""
+  if job.de then
+    leave()
+    local owner, detail = family.deduplicate(job.de, {
+      id = job.id, name = job.name, data = job.data, opts = job.opts, timestamp = tonumber(job.at),
+      delay = tonumber(job.delay), parent = parent or { key = "" },
+    })
+    if owner then return detail, owner, job.id end
+    if detail then outcome, other = REPLACED, detail end
+  end
+  family.store_job(job.id, job.key, job)
+  stored[job.key] = true
+  place(job.kind, job.id, job.at, job.delay, job.priority)
+  if parent then add_child(parent, job.key) end
+  return outcome, job.id, other
+end
+
+local reply, n = {}, 0
+enter(jobs[1].home)
+for _, job in ipairs(jobs) do
+  reply[n + 1], reply[n + 2], reply[n + 3] = add(job)
+  n = n + 3
+end
+leave()
+for _, parent in ipairs(parents) do
+  local children = parent.children
+  for i = 1, #children, 1000 do
+    call("SADD", parent.key .. ":dependencies", unpack(children, i, math.min(i + 999, #children)))
+  end
+end
+-- A parent whose children were all done before may run at once; one whose child could not be attached waits on.
+for _, parent in ipairs(parents) do
+  if parent.is_open and call("HDEL", parent.key, "flowAttachmentFailed") == 0 then
+    local home, id = family.split_key(parent.key)
+    if home then family.release_if_free(home, id, now) end
+  end
+end
+for i = 1, homes do
+  enter(ARGV[2 + i])
+  if settings[5] then trim_events(3 * #jobs) end
+end
+return reply

@@ -1,0 +1,14 @@
+-- Lets everything that follows work on another queue: `enter(home)` points the queue's keys and settings at the one whose
+-- base key is `home`. What its settings say is read at the first visit.
+local visited = { [base] = settings }
+local function enter(home)
+  if home == base then return end
+  base = home
+  WAIT, ACTIVE, PRIORITIZED, DELAYED = base .. "wait", base .. "active", base .. "prioritized", base .. "delayed"
+  META, EVENTS, MARKER, PC = base .. "meta", base .. "events", base .. "marker", base .. "pc"
+  settings = visited[home]
+  if not settings then
+    settings = read_settings()
+    visited[home] = settings
+  end
+end

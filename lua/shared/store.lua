@@ -1,0 +1,16 @@
+-- Stores a new job and announces it; where it waits is for `place`.
+local function store_job(id, key, job)
+  local fields = { "name", job.name, "data", job.data, "opts", job.opts, "timestamp", job.at, "delay", job.delay,
+    "priority", job.priority }
+  local function field(name, value)
+    fields[#fields + 1], fields[#fields + 2] = name, value
+  end
+  if job.parent then
+    field("parentKey", job.parent.key)
+    field("parent", job.parent.json)
+  end
+  if job.rjk then field("rjk", job.rjk) end
+  if job.de then field("deid", job.de.id) end
+  call("HSET", key, unpack(fields))
+  call("XADD", EVENTS, "*", "event", "added", "jobId", id, "name", job.name)
+end

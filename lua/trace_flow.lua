@@ -1,0 +1,27 @@
+--[[ trace_flow: tell whether a flow was stored, after its reply was lost.
+
+KEYS    1 base     "<prefix>:<queue>:", which every key of the queue begins with
+ARGV    1 id       of a job of the flow that nobody else can have made
+        2 elapsed  ms since the flow was sent first, by the caller's monotonic clock
+        3 most     how many events to look through
+RETURN  1 it was  0 it was not, or not yet  2 nobody can tell any more
+EVENTS  –
+USES    queue
+COST    EXISTS, TIME, XREVRANGE of `most`
+]]
+local id, most = ARGV[1], tonumber(ARGV[3])
+if call("EXISTS", base .. id) == 1 then return 1 end
+-- It may have run and been removed since. Its `added` is then among the events since it was sent.
+local time = call("TIME")
+local since = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) - tonumber(ARGV[2])
+local events = call("XREVRANGE", EVENTS, "+", digits(since - 1000), "COUNT", ARGV[3])
+for _, event in ipairs(events) do
+  local named = {}
+  for i = 1, #event[2], 2 do named[event[2][i]] = event[2][i + 1] end
+  if named.event == "added" and named.jobId == id then return 1 end
+end
+if #events == most then return 2 end
+-- Fewer than asked for: all that has happened since was read, unless the stream was cut.
+local oldest = call("XRANGE", EVENTS, "-", "+", "COUNT", "1")[1]
+local first = oldest and tonumber(string.match(oldest[1], "^%d+"))
+return first and first > since - 1000 and call("XLEN", EVENTS) > #events and 2 or 0

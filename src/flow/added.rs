@@ -1,0 +1,102 @@
+//! A node of a flow that was added.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Reason, Result};
+use crate::job::Job;
+use crate::queue::{Added, QueueCore, added};
+use crate::script::add_jobs::{NewJob, Placed};
+
+/// A job of a flow that was added, with its children.
+///
+/// BullMQ: `JobNode`.
+#[doc(alias = "JobNode")]
+pub struct AddedNode {
+    core: Arc<QueueCore>,
+    job: NewJob,
+    placed: Placed,
+    children: Vec<AddedNode>,
+}
+
+impl AddedNode {
+    pub(super) fn new(core: Arc<QueueCore>, job: NewJob, placed: Placed) -> Self {
+        Self { core, job, placed, children: Vec::new() }
+    }
+
+    /// Takes in a child, the last one first; [`put_in_order`](Self::put_in_order) ends it.
+    pub(super) fn push_front(&mut self, child: AddedNode) {
+        self.children.push(child);
+    }
+
+    pub(super) fn put_in_order(&mut self) {
+        self.children.reverse();
+        self.children.iter_mut().for_each(Self::put_in_order);
+    }
+
+    /// Its id, or that of the job that stands for it.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match &self.placed {
+            Placed::Deduplicated { owner } | Placed::SetAside { owner, .. } => owner,
+            _ => &self.job.id,
+        }
+    }
+
+    /// The name of the job.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.job.name
+    }
+
+    /// The name of its queue, without the prefix.
+    #[must_use]
+    pub fn queue_name(&self) -> &str {
+        self.core.engine().keys.queue()
+    }
+
+    /// What became of it: [`Added::Existing`] where a job had its id already, which is now the parent's child.
+    ///
+    /// # Errors
+    ///
+    /// Why the server refused it: [`Reason::MissingParent`] below a node that was refused itself,
+    /// [`Reason::ParentCannotBeReplaced`] for an id that is another parent's child; that node's parent goes on waiting
+    /// until somebody takes the missing child away from it.
+    pub fn outcome(&self) -> Result<Added, Reason> {
+        match &self.placed {
+            Placed::Refused { reason } => Err(*reason),
+            placed => Ok(Added::from(placed)),
+        }
+    }
+
+    /// Its children, in the order of the flow.
+    #[must_use]
+    pub fn children(&self) -> &[AddedNode] {
+        &self.children
+    }
+
+    /// The job, to wait for or to look at. No round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if it was refused; [`Error::Json`] if its data is no `D`.
+    pub fn job<D: DeserializeOwned, R>(&self) -> Result<Job<D, R>> {
+        if let Placed::Refused { reason } = self.placed {
+            return Err(Error::refused("add_flow", self.job.id.clone(), reason));
+        }
+        let data = serde_json::from_str(&self.job.data).map_err(Error::json("data"))?;
+        Ok(added(&self.core, self.job.clone(), self.placed.clone(), data).0)
+    }
+}
+
+impl std::fmt::Debug for AddedNode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AddedNode")
+            .field("queue", &self.queue_name())
+            .field("id", &self.id())
+            .field("outcome", &self.outcome())
+            .field("children", &self.children)
+            .finish()
+    }
+}

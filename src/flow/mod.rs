@@ -1,0 +1,131 @@
+//! Flows: trees of jobs in which a parent runs once its children are done.
+
+mod added;
+mod node;
+mod plan;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use added::AddedNode;
+pub use node::FlowNode;
+
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::options::JobOptions;
+use crate::script::add_jobs::Placed;
+use plan::Plan;
+
+/// How many jobs one flow may have: Redis is held for some 10 µs by each.
+///
+/// More children are added by their parent's processor, a few hundred at a time, before it waits for them.
+const MOST_NODES: usize = 5_000;
+
+/// How many bytes the names, data and options of one flow may have together.
+const MOST_BYTES: usize = 32 * 1024 * 1024;
+
+/// Adds flows: trees of jobs, over any number of queues, each stored whole or not at all. Cheap to clone.
+///
+/// ```no_run
+/// use oxmq::{Client, FlowNode};
+///
+/// # async fn demo() -> oxmq::Result<()> {
+/// let client = Client::connect("redis://127.0.0.1:6379").await?;
+/// let pages = (1..=3).map(|page| FlowNode::new("pages", "render", page));
+/// let flow = client.flow_producer().add(FlowNode::new("books", "bind", "Emma").children(pages)).await?;
+/// println!("{} waits for {} pages", flow.id(), flow.children().len());
+/// # Ok(()) }
+/// ```
+///
+/// BullMQ: `FlowProducer`.
+#[derive(Clone)]
+pub struct FlowProducer {
+    client: Client,
+    prefix: Option<String>,
+    defaults: Arc<HashMap<String, JobOptions>>,
+}
+
+impl FlowProducer {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client, prefix: None, defaults: Arc::default() }
+    }
+
+    /// What the keys of nodes begin with that name no prefix of their own. Default: the client's prefix.
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// Options for all nodes of this queue, whatever their prefix; those of a node win one by one. Defaults given to a
+    /// [`Queue`](crate::Queue) do not reach flows.
+    ///
+    /// BullMQ: `queuesOptions[queue].defaultJobOptions`.
+    #[must_use]
+    #[doc(alias = "queuesOptions")]
+    pub fn queue_options(mut self, queue: impl Into<String>, defaults: JobOptions) -> Self {
+        Arc::make_mut(&mut self.defaults).insert(queue.into(), defaults);
+        self
+    }
+
+    /// Adds one flow, and answers the tree of its jobs.
+    ///
+    /// One round trip and one atomic step, whatever the number of queues: others see the whole flow or nothing of it.
+    /// Jobs without an id get a random one. Nodes whose id exists already are linked as BullMQ links them; what became
+    /// of each stands in its [`outcome`](AddedNode::outcome).
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::InvalidOption`] if a node breaks a rule, with the way to it from the root; nothing was sent.
+    /// - [`Error::Refused`] if the root was refused: with [`Reason::MissingParent`](crate::Reason::MissingParent) its own
+    ///   parent does not exist and nothing was stored, with
+    ///   [`Reason::ParentCannotBeReplaced`](crate::Reason::ParentCannotBeReplaced) its id is another parent's child. The
+    ///   refusal of an inner node stands in its outcome.
+    /// - [`Error::OutcomeUnknown`] if the reply was lost and the server cannot tell any more what became of it. A flow is
+    ///   never stored twice.
+    ///
+    /// BullMQ: `FlowProducer.add`.
+    pub async fn add(&self, flow: FlowNode) -> Result<AddedNode> {
+        let mut trees = self.store(vec![flow]).await?;
+        let root = trees.pop().ok_or(Error::Reply { op: "add_flow" })?;
+        match root.outcome() {
+            Ok(_) => Ok(root),
+            Err(reason) => Err(Error::refused("add_flow", root.id().to_owned(), reason)),
+        }
+    }
+
+    /// Adds many flows in one round trip and one atomic step: all of them or none, as long as together they keep to the
+    /// bounds of one flow.
+    ///
+    /// The answers are in order. A root that was refused says so in its [`outcome`](AddedNode::outcome), and does not
+    /// keep the other flows from being stored.
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](Self::add), but for refused roots.
+    ///
+    /// BullMQ: `FlowProducer.addBulk`.
+    #[doc(alias = "addBulk")]
+    pub async fn add_bulk(&self, flows: impl IntoIterator<Item = FlowNode>) -> Result<Vec<AddedNode>> {
+        self.store(flows.into_iter().collect()).await
+    }
+
+    async fn store(&self, flows: Vec<FlowNode>) -> Result<Vec<AddedNode>> {
+        if flows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let prefix = self.prefix.as_deref();
+        let plan = Plan::of(flows, &self.client, prefix, &self.defaults)?;
+        let placed: Vec<Placed> = plan.engine().add_flow(&plan.flow, plan.own).await?;
+        Ok(plan.into_trees(placed))
+    }
+}
+
+impl std::fmt::Debug for FlowProducer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FlowProducer")
+            .field("client", &self.client)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}

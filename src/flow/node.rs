@@ -1,0 +1,87 @@
+//! A node of a flow that is not added yet.
+
+use serde::Serialize;
+
+use crate::options::{JobOptions, OnChildFailure};
+
+/// A job of a flow that is not added yet, with the jobs that have to be done before it.
+///
+/// The data of each node may be of another type, so that a tree can be built from what is known only at run time:
+///
+/// ```
+/// use oxmq::{FlowNode, JobOptions, OnChildFailure};
+///
+/// let parts = ["intro.md", "body.md"];
+/// let report = FlowNode::new("reports", "assemble", 2026)
+///     .options(JobOptions::default().attempts(3))
+///     .child(FlowNode::new("mail", "warn", "ada@example.org").on_child_failure(OnChildFailure::Ignore))
+///     .children(parts.map(|part| FlowNode::new("parts", "render", part)));
+/// ```
+///
+/// BullMQ: `FlowJob`.
+#[derive(Debug)]
+#[must_use = "a node does nothing until a FlowProducer adds it"]
+#[doc(alias = "FlowJob")]
+pub struct FlowNode {
+    pub(super) queue: String,
+    pub(super) prefix: Option<String>,
+    pub(super) name: String,
+    pub(super) data: serde_json::Result<String>,
+    pub(super) options: JobOptions,
+    pub(super) children: Vec<FlowNode>,
+}
+
+impl FlowNode {
+    /// A job of this name for this queue, without options and children. Data that cannot be written as JSON is told when
+    /// the flow is added.
+    pub fn new(queue: impl Into<String>, name: impl Into<String>, data: impl Serialize) -> Self {
+        Self {
+            queue: queue.into(),
+            prefix: None,
+            name: name.into(),
+            data: serde_json::to_string(&data),
+            options: JobOptions::default(),
+            children: Vec::new(),
+        }
+    }
+
+    /// Its options, in place of those given so far.
+    ///
+    /// A `parent` may only be given to the root of a flow. A node with children keeps its delay and priority until they
+    /// are done.
+    pub fn options(mut self, options: JobOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// What the keys of this node begin with; its children do not inherit it. Default: the producer's prefix.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// See [`JobOptions::job_id`]; in a flow an id has no colon. Default: a random one.
+    #[doc(alias = "jobId")]
+    pub fn job_id(mut self, id: impl Into<String>) -> Self {
+        self.options = self.options.job_id(id);
+        self
+    }
+
+    /// What the final failure of this node means to its parent. Default: the parent goes on waiting.
+    pub fn on_child_failure(mut self, policy: OnChildFailure) -> Self {
+        self.options = self.options.on_child_failure(policy);
+        self
+    }
+
+    /// One more job that has to be done before this one.
+    pub fn child(mut self, child: FlowNode) -> Self {
+        self.children.push(child);
+        self
+    }
+
+    /// More jobs that have to be done before this one.
+    pub fn children(mut self, children: impl IntoIterator<Item = FlowNode>) -> Self {
+        self.children.extend(children);
+        self
+    }
+}

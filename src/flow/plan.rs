@@ -1,0 +1,195 @@
+//! From trees of nodes to the jobs of one call: checks, ids, links, level by level.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use super::added::AddedNode;
+use super::node::FlowNode;
+use super::{MOST_BYTES, MOST_NODES};
+use crate::client::Client;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::options::{JobOptions, ParentRef};
+use crate::queue::QueueCore;
+use crate::script::add_flow::Flow;
+use crate::script::add_jobs::{NewJob, Place, Placed};
+
+/// The jobs of some flows in the order in which they are stored: all roots, then level by level.
+pub(super) struct Plan {
+    pub(super) flow: Flow,
+    /// The position of a job whose id was made here.
+    pub(super) own: Option<usize>,
+    /// The queue of each of the flow's `homes`.
+    cores: Vec<Arc<QueueCore>>,
+    /// The position of each job's parent within the flow.
+    parents: Vec<Option<usize>>,
+}
+
+/// A node on its way into the plan.
+struct Next {
+    node: FlowNode,
+    parent: Option<usize>,
+    /// The way to it: the number of its root, then of the child taken at each level.
+    path: Vec<usize>,
+}
+
+impl Plan {
+    pub(super) fn of(
+        flows: Vec<FlowNode>,
+        client: &Client,
+        prefix: Option<&str>,
+        defaults: &HashMap<String, JobOptions>,
+    ) -> Result<Self> {
+        let is_bulk = flows.len() > 1;
+        let mut planner = Planner { client, prefix, defaults, taken: HashSet::new(), plan: Plan::empty(), bytes: 0 };
+        let mut open: VecDeque<Next> = flows
+            .into_iter()
+            .enumerate()
+            .map(|(n, node)| Next { node, parent: None, path: if is_bulk { vec![n] } else { Vec::new() } })
+            .collect();
+        while let Some(mut next) = open.pop_front() {
+            let children = std::mem::take(&mut next.node.children);
+            let path = next.path.clone();
+            let at = planner.place(next, !children.is_empty())?;
+            open.extend(children.into_iter().enumerate().map(|(n, node)| {
+                let mut path = path.clone();
+                path.push(n);
+                Next { node, parent: Some(at), path }
+            }));
+        }
+        planner.plan.flow.now = planner.plan.engine().clock.now_ms();
+        Ok(planner.plan)
+    }
+
+    fn empty() -> Self {
+        let flow = Flow { now: 0, homes: Vec::new(), jobs: Vec::new() };
+        Self { flow, own: None, cores: Vec::new(), parents: Vec::new() }
+    }
+
+    /// The engine of the first root's queue. A plan has at least one root.
+    pub(super) fn engine(&self) -> &Engine {
+        self.cores[0].engine()
+    }
+
+    /// The trees again, with what became of each job.
+    pub(super) fn into_trees(self, placed: Vec<Placed>) -> Vec<AddedNode> {
+        let Self { flow, cores, parents, .. } = self;
+        let nodes = flow.jobs.into_iter().zip(placed);
+        let mut nodes: Vec<Option<AddedNode>> =
+            nodes.map(|((home, job), placed)| Some(AddedNode::new(Arc::clone(&cores[home]), job, placed))).collect();
+        let mut roots = Vec::new();
+        // From the last to the first, so that a node has all of its children before it goes to its own parent.
+        for at in (0..nodes.len()).rev() {
+            let Some(node) = nodes[at].take() else { continue };
+            match parents[at].and_then(|parent| nodes[parent].as_mut()) {
+                Some(parent) => parent.push_front(node),
+                None => roots.push(node),
+            }
+        }
+        roots.reverse();
+        roots.iter_mut().for_each(AddedNode::put_in_order);
+        roots
+    }
+}
+
+struct Planner<'a> {
+    client: &'a Client,
+    prefix: Option<&'a str>,
+    defaults: &'a HashMap<String, JobOptions>,
+    /// The keys of the jobs so far.
+    taken: HashSet<String>,
+    plan: Plan,
+    bytes: usize,
+}
+
+impl Planner<'_> {
+    /// Puts a node into the plan, and answers its position.
+    fn place(&mut self, next: Next, has_children: bool) -> Result<usize> {
+        let Next { node, parent, path } = next;
+        let said = format!("{} (job {:?} of queue {:?})", way(&path), node.name, node.queue);
+        self.make(node, parent, has_children).map_err(|error| at_node(&said, error))
+    }
+
+    fn make(&mut self, node: FlowNode, parent: Option<usize>, has_children: bool) -> Result<usize> {
+        let FlowNode { queue, prefix, name, data, mut options, children: _ } = node;
+        let prefix = prefix.as_deref().or(self.prefix);
+        let home = self.home(prefix, &queue)?;
+        let data = data.map_err(|error| Error::invalid("data", error.to_string()))?;
+        if let Some(at) = parent {
+            if options.parent.is_some() {
+                return Err(Error::invalid("parent", "the parent of an inner node is the node above it"));
+            }
+            let (home, above) = &self.plan.flow.jobs[at];
+            options.parent = Some(ParentRef::new(&*above.id, self.plan.flow.homes[*home].qualified()));
+        }
+        if has_children && options.deduplication.is_some() {
+            return Err(Error::invalid("deduplication", "a node with children cannot have it"));
+        }
+        if options.job_id.as_ref().is_some_and(|id| id.contains(':')) {
+            return Err(Error::invalid("job_id", "in a flow it must not contain a colon"));
+        }
+        let none = JobOptions::default();
+        let defaults = self.defaults.get(&queue).unwrap_or(&none);
+        let mut job = self.plan.cores[home].engine().new_job(name, data, options, defaults)?;
+        job.in_flow = true;
+        if has_children {
+            job.place = Place::WaitingChildren;
+        }
+        let at = self.plan.flow.jobs.len();
+        if job.id.is_empty() {
+            job.id = uuid::Uuid::new_v4().to_string();
+            self.plan.own.get_or_insert(at);
+        } else if !self.taken.insert(self.plan.flow.homes[home].job(&job.id)) {
+            return Err(Error::invalid("job_id", "another node of the flow has it"));
+        }
+        self.count(&job)?;
+        self.plan.flow.jobs.push((home, job));
+        self.plan.parents.push(parent);
+        Ok(at)
+    }
+
+    fn count(&mut self, job: &NewJob) -> Result<()> {
+        self.bytes += job.size();
+        if self.plan.flow.jobs.len() == MOST_NODES || self.bytes > MOST_BYTES {
+            let text = format!(
+                "a flow may have {MOST_NODES} jobs and {} MiB of data: let the parent's processor add more children \
+                 and then wait for them",
+                MOST_BYTES / 1024 / 1024
+            );
+            return Err(Error::invalid("flow", text));
+        }
+        Ok(())
+    }
+
+    /// The position of a queue among the homes; new ones are added.
+    fn home(&mut self, prefix: Option<&str>, queue: &str) -> Result<usize> {
+        let prefix = prefix.unwrap_or_else(|| self.client.prefix());
+        let homes = &mut self.plan.flow.homes;
+        if let Some(at) = homes.iter().position(|home| home.prefix() == prefix && home.queue() == queue) {
+            return Ok(at);
+        }
+        let core = self.client.core_at(prefix, queue)?;
+        homes.push(core.engine().keys.clone());
+        self.plan.cores.push(core);
+        Ok(homes.len() - 1)
+    }
+}
+
+/// The way to a node in words.
+fn way(path: &[usize]) -> String {
+    if path.is_empty() {
+        return "the root of the flow".to_owned();
+    }
+    let steps: Vec<String> = path.iter().map(|step| (step + 1).to_string()).collect();
+    format!("node {}", steps.join("."))
+}
+
+/// An error with the node that it is about.
+fn at_node(said: &str, error: Error) -> Error {
+    match error {
+        Error::InvalidOption { option, problem } => {
+            Error::InvalidOption { option, problem: format!("{said}: {problem}") }
+        }
+        other => other,
+    }
+}
