@@ -85,6 +85,18 @@ async fn oxmq_does_what_version_5_does() {
     play_all(BullMq::V5, 270, true).await;
 }
 
+/// All Rust files below a directory, one after the other.
+fn read_sources(dir: &std::path::Path, text: &mut String) {
+    for entry in std::fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() && !path.ends_with("node_modules") {
+            read_sources(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&std::fs::read_to_string(&path).expect("a text"));
+        }
+    }
+}
+
 /// The page for users names every scenario that differs, and no other.
 #[test]
 fn every_difference_is_written_down() {
@@ -95,16 +107,10 @@ fn every_difference_is_written_down() {
         // Without a difference it may be named as the proof of what is left the same.
         assert!(named || scenario.differs_oxmq.is_none(), "{:?} is not in docs/compatibility.md", scenario.name);
     }
-    let tests = concat!(
-        include_str!("../../src/client.rs"),
-        include_str!("../../src/events/hub/tests.rs"),
-        include_str!("../../src/events/tests.rs"),
-        include_str!("../../src/engine/admin_tests.rs"),
-        include_str!("../../src/engine/read_tests.rs"),
-        include_str!("../../src/engine/settle_tests.rs"),
-        include_str!("../../src/script/tests/markers.rs"),
-        include_str!("../../src/worker/verdict.rs"),
-    );
+    let mut tests = String::new();
+    for dir in ["src", "tests"] {
+        read_sources(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(dir), &mut tests);
+    }
     for row in page.lines().filter(|line| line.starts_with("| ") && line.ends_with(" |")) {
         let Some(proof) = row.trim_end_matches(" |").rsplit(" | ").next().filter(|text| *text != "test") else {
             continue;
