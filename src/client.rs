@@ -123,6 +123,18 @@ impl Client {
         ClientBuilder { connect, prefix: DEFAULT_PREFIX.to_owned(), clock: Clock::system(), long_way: false }
     }
 
+    /// Asks the server for a sign of life, for the probes of whatever runs this process. One round trip.
+    ///
+    /// It says nothing about writes: a server that became a replica, or is full, answers all the same.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Redis`](crate::Error::Redis) if no answer comes within the `command_timeout`, or the server is loading
+    /// its data, or does not allow this user to ask.
+    pub async fn ping(&self) -> Result<()> {
+        self.0.link.ping().await
+    }
+
     /// A queue, with the data of its jobs as `D` and their results as `R`. No round trip.
     ///
     /// # Errors

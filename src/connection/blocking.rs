@@ -77,14 +77,24 @@ impl BlockingLink {
         let silence = self.dialer.options().command_timeout.max(GRACE);
         let call = connection.send_packed_command(cmd);
         let error = match progress.arriving(start + block + GRACE, silence, call).await {
-            Ok(Value::ServerError(error)) => error.into(),
+            Ok(Value::ServerError(error)) => {
+                let error = RedisError::from(error);
+                self.dialer.outages().refused(&error);
+                error
+            }
             Ok(value) => {
+                self.dialer.outages().answered();
                 self.live = Some((connection, server, progress));
                 self.failed = false;
                 self.backoff = Backoff::default();
                 return Waited::Reply(value);
             }
-            Err(error) => error,
+            Err(error) => {
+                // Until its time is over, a wait is silent by nature.
+                let silent = progress.last().max(start + block).min(tokio::time::Instant::now());
+                self.dialer.outages().failed(silent, &error);
+                error
+            }
         };
         self.failed = true;
         Waited::Broken(error)

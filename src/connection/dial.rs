@@ -8,6 +8,7 @@ use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, IntoConnectio
 
 use super::failure::without_secrets;
 use super::options::{Address, ConnectOptions};
+use super::outage::Outages;
 use super::progress::{Progress, Watched};
 use crate::error::{Error, Result};
 
@@ -80,6 +81,7 @@ impl Drop for Driver {
 pub(crate) struct Dialer {
     client: redis::Client,
     options: Arc<ConnectOptions>,
+    outages: Arc<Outages>,
 }
 
 impl Dialer {
@@ -101,11 +103,17 @@ impl Dialer {
             login = login.set_password(password);
         }
         let info = address.into_connection_info().map_err(invalid)?.set_redis_settings(login);
-        Ok(Self { client: redis::Client::open(info).map_err(invalid)?, options })
+        let outages = Outages::new(options.address.clone());
+        Ok(Self { client: redis::Client::open(info).map_err(invalid)?, options, outages })
     }
 
     pub(crate) fn options(&self) -> &ConnectOptions {
         &self.options
+    }
+
+    /// What the connections of this dialer and its clones know of the server.
+    pub(crate) fn outages(&self) -> &Arc<Outages> {
+        &self.outages
     }
 
     /// A new connection, ready for use, under `name` if one is given.
@@ -120,7 +128,25 @@ impl Dialer {
             }
             Ok(Dialed { connection, server, driver, progress })
         };
-        within(self.options.connect_timeout, opening).await
+        let began = tokio::time::Instant::now();
+        let dialed = within(self.options.connect_timeout, self.telling(opening)).await;
+        match &dialed {
+            Ok(_) => self.outages.dialed(),
+            Err(error) => self.outages.failed(began, error),
+        }
+        dialed
+    }
+
+    /// Opens a connection, and tells of an outage when it is time, which may be long before the attempt has failed.
+    async fn telling<T>(&self, opening: impl Future<Output = T>) -> T {
+        tokio::pin!(opening);
+        if let Some(due) = self.outages.due() {
+            match tokio::time::timeout_at(due, &mut opening).await {
+                Ok(opened) => return opened,
+                Err(_) => self.outages.tell_if_due(due),
+            }
+        }
+        opening.await
     }
 
     /// Opens the socket ourselves where we can: whoever drives a connection knows when it has ended.

@@ -10,6 +10,7 @@ use redis::{Cmd, ErrorKind, RedisError, Value};
 use super::dial::{Dialed, Dialer, Driver, Server, TOO_OLD};
 use super::failure::{Failure, without_secrets};
 use super::options::ConnectOptions;
+use super::outage::Outages;
 use super::progress::Progress;
 use crate::clock::millis;
 use crate::error::{Error, Result};
@@ -63,7 +64,7 @@ impl Link {
             match link.connection().await {
                 Ok(_) => return Ok(link),
                 Err(error) if link.options().wait_for_server && !is_permanent(&error) => {
-                    tracing::warn!(error = %without_secrets(&error), "waiting for the server");
+                    link.outages().tell_now();
                 }
                 Err(error) => return Err(connect_error(&error)),
             }
@@ -108,6 +109,17 @@ impl Link {
         self.inner.dialer.clone()
     }
 
+    /// What the connections of one client know of the server.
+    pub(crate) fn outages(&self) -> &Outages {
+        self.inner.dialer.outages()
+    }
+
+    /// Asks for a sign of life: one round trip.
+    pub(crate) async fn ping(&self) -> Result<()> {
+        let pong = self.send(Cmd::new().arg("PING")).await;
+        pong.map(drop).map_err(|failure| failure.to_read_error("ping"))
+    }
+
     /// Whether the server lets scripts say that they may run while it is full.
     pub(crate) fn allows_oom(&self) -> bool {
         self.inner.flags.load(Ordering::Relaxed) & KNOWS_FLAGS != 0
@@ -147,9 +159,17 @@ impl Link {
         let call = connection.send_packed_command(cmd);
         let reply = match live.progress.within(start, deadline, timeout, bytes, call).await {
             Ok(Value::ServerError(error)) => Err(Failure::of(error.into())),
-            Ok(value) => return Ok(value),
+            Ok(value) => {
+                self.outages().answered();
+                return Ok(value);
+            }
             Err(error) => Err(Failure::of(error)),
         };
+        match &reply {
+            Err(Failure::Unknown(error)) => self.outages().failed(live.progress.last().max(start), error),
+            Err(Failure::NotApplied(error)) => self.outages().refused(error),
+            _ => self.outages().answered(),
+        }
         if reply.as_ref().is_err_and(Failure::spoils_connection) {
             self.discard(live.number);
         }

@@ -7,9 +7,11 @@ mod dial;
 mod failure;
 mod link;
 mod options;
+mod outage;
 mod progress;
 
 pub(crate) use blocking::{BlockingLink, Waited};
 pub(crate) use failure::Failure;
 pub(crate) use link::{Backoff, Link};
 pub use options::{Address, ConnectOptions};
+pub(crate) use outage::Listener;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
+use super::failure::{AttemptError, FailureKind};
 use crate::error::Error;
 
 /// What happened in a worker. BullMQ: the events of the class `Worker`.
@@ -28,7 +29,15 @@ pub enum WorkerEvent {
     Failed {
         /// The job.
         job_id: String,
-        /// Why.
+        /// Its name.
+        name: String,
+        /// Which attempt it was, as many as the job has used up; the first is 1.
+        attempt: u32,
+        /// How it came to fail.
+        kind: FailureKind,
+        /// What the processor returned, or what stands in for it.
+        error: AttemptError,
+        /// What is stored as the reason: the text of the error, without its causes.
         reason: String,
         /// Whether it will be tried again.
         will_retry: bool,
@@ -57,6 +66,18 @@ pub enum WorkerEvent {
     RuntimeBlocked {
         /// How late it was when this was noticed.
         at_least: std::time::Duration,
+    },
+    /// The server has been away for some seconds: it cannot be reached, or refuses to serve. The worker goes on as soon as
+    /// it is back, and jobs that run go on meanwhile; their locks may run out.
+    #[doc(alias = "ioredis:close")]
+    Disconnected {
+        /// What the last attempt met with.
+        reason: String,
+    },
+    /// The server is back; follows each [`Disconnected`](Self::Disconnected).
+    Reconnected {
+        /// How long it was away.
+        after: std::time::Duration,
     },
     /// The worker takes no new jobs.
     Paused,

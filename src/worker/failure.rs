@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::event::WorkerEvent;
 use super::panics::{Panic, drop_guarded};
 use crate::clock::millis;
 use crate::error::{BoxError, Error};
@@ -225,14 +226,13 @@ fn json_error(error: &serde_json::Error) -> String {
 /// A failed attempt, after it was decided what comes next.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    pub(crate) name: String,
+    name: String,
     /// Which attempt it was; the first is 1.
-    pub(crate) attempt: u32,
+    attempt: u32,
     /// How many attempts the job has.
     of: u32,
-    pub(crate) kind: FailureKind,
-    #[expect(dead_code, reason = "for listeners")]
-    pub(crate) error: AttemptError,
+    kind: FailureKind,
+    error: AttemptError,
     line: String,
 }
 
@@ -241,6 +241,12 @@ impl Failure {
         // Made here, where a panic of the error's `Display` is caught.
         let line = fault.line();
         Self { name: name.to_owned(), attempt, of: of.max(1), kind: fault.kind, error: fault.error.into(), line }
+    }
+
+    /// What listeners hear.
+    pub(crate) fn event(self, job_id: String, reason: String, will_retry: bool) -> WorkerEvent {
+        let Self { name, attempt, kind, error, .. } = self;
+        WorkerEvent::Failed { job_id, name, attempt, kind, error, reason, will_retry }
     }
 
     /// Writes the line in the log: a warning, or an error if it was the last attempt.

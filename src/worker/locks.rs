@@ -130,6 +130,12 @@ impl LockTable {
         *self.slots() = Slots::default();
     }
 
+    /// How many jobs are held.
+    pub(crate) fn count(&self) -> usize {
+        let slots = self.slots();
+        slots.jobs.len() - slots.free.len()
+    }
+
     /// The ids that are held.
     pub(crate) fn ids(&self) -> Vec<String> {
         self.slots().jobs.iter().flatten().map(|held| held.attempt.id().to_string()).collect()

@@ -2,6 +2,7 @@
 
 mod event;
 mod failure;
+mod health;
 mod locks;
 mod losses;
 mod manual;
@@ -18,8 +19,8 @@ pub(crate) mod verdict;
 mod wait;
 mod watchdog;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -27,17 +28,19 @@ use tokio_util::sync::CancellationToken;
 
 pub use event::{WorkerEvent, WorkerEvents};
 pub use failure::{AttemptError, FailureKind};
+pub use health::Health;
 pub(crate) use locks::LockKeeper;
 pub use manual::ManualWorker;
 pub use processor::{Erased, Processor};
 pub use router::Router;
 
 use event::EventSink;
+use health::LastFetch;
 use locks::{LockTable, Watch};
 use run::{Command, Loop};
 use watchdog::Watchdog;
 
-use crate::connection::BlockingLink;
+use crate::connection::{BlockingLink, Listener};
 use crate::error::{Error, Result};
 use crate::job::CancelReason;
 use crate::options::{FailedAttempt, KeepJobs, Retry, WorkerOptions};
@@ -57,6 +60,17 @@ pub(crate) struct Inner {
     pub(crate) counters: Counters,
     pub(crate) figures: Arc<WorkerFigures>,
     pub(crate) watchdog: Arc<Watchdog>,
+    pub(crate) last_fetch: LastFetch,
+}
+
+impl Listener for Inner {
+    fn away(&self, why: &str) {
+        self.events.emit(|| WorkerEvent::Disconnected { reason: why.to_owned() });
+    }
+
+    fn back(&self, after: Duration) {
+        self.events.emit(|| WorkerEvent::Reconnected { after });
+    }
 }
 
 /// Lock tokens: no two calls have the same, so that a token tells which call handed a job out.
@@ -248,7 +262,10 @@ impl WorkerBuilder {
             counters: Counters::default(),
             figures,
             watchdog,
+            last_fetch: LastFetch::default(),
         });
+        let listener: Weak<dyn Listener> = Arc::<Inner>::downgrade(&inner);
+        inner.queue.engine().link.outages().tell(listener);
         let stalled = tokio::spawn(stalled::check_for_ever(Arc::clone(&inner)));
         tracing::info!(
             queue = inner.queue.engine().keys.queue(),
@@ -356,6 +373,17 @@ impl Worker {
     #[doc(alias = "cancelAllJobs")]
     pub fn cancel_all_jobs(&self, reason: impl Into<String>) -> usize {
         self.inner.locks.cancel_all(&CancelReason::Requested(reason.into()))
+    }
+
+    /// How it is, for the probes of whatever runs this process. No round trip.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health {
+            connected: !self.inner.queue.engine().link.outages().is_away(),
+            last_fetch: self.inner.last_fetch.ago(),
+            running: self.inner.locks.count(),
+            blocked: self.inner.watchdog.is_late(),
+        }
     }
 
     /// Resolves when the worker works no more, for whatever reason: it was closed, its loop panicked, or the runtime that

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tracing::{Instrument, Span};
 
 use super::event::WorkerEvent;
-use super::failure::Fault;
+use super::failure::{Failure, Fault};
 use super::panics::{Panic, catch};
 use super::verdict::{self, Verdict};
 use super::{Inner, verdict::failed};
@@ -32,13 +32,15 @@ pub(crate) struct EndedAttempt {
     /// How often the server has refused the call that carried nothing but this.
     pub(crate) refusals: u32,
     pub(crate) attempt: Arc<Attempt>,
+    /// What listeners hear of an attempt that failed.
+    pub(crate) failure: Option<Box<Failure>>,
 }
 
 impl EndedAttempt {
     pub(crate) fn new(attempt: Arc<Attempt>, slot: usize, start: u32, end: End) -> Self {
         attempt.end();
         let outcome = Outcome { id: Arc::clone(attempt.id()), token: Arc::clone(attempt.token()), start, end };
-        Self { slot, outcome, handed_back: false, pause: None, refusals: 0, attempt }
+        Self { slot, outcome, handed_back: false, pause: None, refusals: 0, attempt, failure: None }
     }
 
     /// The end of an attempt whose job goes back because the worker closes.
@@ -100,7 +102,7 @@ pub(crate) fn perform(
         if let Some(complaint) = verdict.complaint {
             worker.events.error(Error::InvalidOption { option: "backoff_strategy", problem: complaint });
         }
-        unfinished.finish(verdict.end, verdict.rate_limit);
+        unfinished.finish(verdict.end, verdict.rate_limit, verdict.failure);
     }
 }
 
@@ -215,9 +217,9 @@ struct Unfinished {
 }
 
 impl Unfinished {
-    fn finish(mut self, end: End, pause: Option<Duration>) {
+    fn finish(mut self, end: End, pause: Option<Duration>, failure: Option<Box<Failure>>) {
         if let Some(attempt) = self.attempt.take() {
-            self.send(EndedAttempt { pause, ..EndedAttempt::new(attempt, self.slot, self.start, end) });
+            self.send(EndedAttempt { pause, failure, ..EndedAttempt::new(attempt, self.slot, self.start, end) });
         }
     }
 

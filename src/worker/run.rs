@@ -168,6 +168,9 @@ impl Loop {
         self.plan.accepted(!self.pending.is_empty());
         let now = Deadline::now();
         self.losses.add(suspects, now);
+        if want > 0 && is_answered {
+            self.worker.last_fetch.note(now);
+        }
         let asked = ended.iter().filter_map(|ended| ended.pause).max();
         self.record_replies(ended, &settled.codes);
         self.tally.ghosts(settled.ghosts);

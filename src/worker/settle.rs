@@ -59,14 +59,18 @@ pub(super) async fn settle(worker: &Inner, ended: Vec<EndedAttempt>, want: usize
     let mut ask = Ask::of(&worker.options, want);
     let (rests, outcomes): (Vec<_>, Vec<_>) = ended
         .into_iter()
-        .map(|ended| ((ended.slot, ended.handed_back, ended.pause, ended.refusals, ended.attempt), ended.outcome))
+        .map(|ended| {
+            let EndedAttempt { slot, outcome, handed_back, pause, refusals, attempt, failure } = ended;
+            ((slot, handed_back, pause, refusals, attempt, failure), outcome)
+        })
         .unzip();
     let answer = worker.queue.engine().settle(&mut ask, &outcomes, || worker.tokens.next()).await;
     if let Ok(decided) = &answer {
         worker.figures.settled(outcomes.len(), decided.settled.jobs.len());
     }
-    let ended = rests.into_iter().zip(outcomes).map(|((slot, handed_back, pause, refusals, attempt), outcome)| {
-        EndedAttempt { slot, outcome, handed_back, pause, refusals, attempt }
+    let ended = rests.into_iter().zip(outcomes).map(|(rest, outcome)| {
+        let (slot, handed_back, pause, refusals, attempt, failure) = rest;
+        EndedAttempt { slot, outcome, handed_back, pause, refusals, attempt, failure }
     });
     Answered { ended: ended.collect(), want, answer }
 }
@@ -82,7 +86,11 @@ pub(super) async fn fail_instead(worker: Arc<Inner>, mut ended: EndedAttempt, re
     };
     // Read again, since only few jobs come here and the outcome does not hold the options.
     let raw = worker.queue.engine().get_job(&id).await.ok().flatten().unwrap_or_default();
-    ended.outcome.end = verdict::fail(&raw, &text.into(), is_final, &worker.options).end;
+    let verdict = verdict::fail(&raw, &text.into(), is_final, &worker.options);
+    if let Some(failure) = &verdict.failure {
+        failure.log(worker.queue.engine().keys.queue(), &id, &verdict.end);
+    }
+    (ended.outcome.end, ended.failure) = (verdict.end, verdict.failure);
     settle(&worker, vec![ended], 0).await
 }
 

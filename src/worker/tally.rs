@@ -8,7 +8,7 @@ use super::perform::EndedAttempt;
 use super::{Inner, Report};
 use crate::error::{Error, Reason};
 use crate::job::CancelReason;
-use crate::script::settle::End;
+use crate::script::settle::{End, Why};
 use crate::telemetry::Outcome as Counted;
 
 pub(super) struct Tally {
@@ -26,6 +26,12 @@ impl Tally {
         let Inner { events, figures, counters, .. } = &*self.worker;
         let id = ended.outcome.id;
         let job_id = || id.to_string();
+        let failed = |why: Why, will_retry| {
+            // There is no failed end without.
+            if let Some(failure) = ended.failure {
+                events.emit(|| failure.event(job_id(), why.reason, will_retry));
+            }
+        };
         match ended.outcome.end {
             End::Completed { value, .. } => {
                 counters.completed.fetch_add(1, Ordering::Relaxed);
@@ -35,12 +41,12 @@ impl Tally {
             End::Failed { why, .. } => {
                 counters.failed.fetch_add(1, Ordering::Relaxed);
                 figures.count(Counted::Failed);
-                events.emit(|| WorkerEvent::Failed { job_id: job_id(), reason: why.reason, will_retry: false });
+                failed(why, false);
             }
             End::Retry { why, .. } | End::Delayed { why: Some(why), .. } => {
                 counters.retried.fetch_add(1, Ordering::Relaxed);
                 figures.count(Counted::Retried);
-                events.emit(|| WorkerEvent::Failed { job_id: job_id(), reason: why.reason, will_retry: true });
+                failed(why, true);
             }
             End::Waiting if ended.handed_back => {
                 figures.count(Counted::HandedBack);

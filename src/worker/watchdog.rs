@@ -72,6 +72,12 @@ impl Watchdog {
         }
     }
 
+    /// Whether the loop has owed an answer for too long.
+    pub(crate) fn is_late(&self) -> bool {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.is_some_and(|question| question.asked.elapsed() >= LATE)
+    }
+
     fn complain(&self, at_least: Duration) {
         tracing::warn!(
             queue = self.queue,

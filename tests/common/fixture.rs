@@ -193,6 +193,10 @@ impl Heard {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().filter(|event| wanted(event)).count()
     }
 
+    pub fn events(&self) -> Vec<WorkerEvent> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub fn completed(&self) -> usize {
         self.count(|event| matches!(event, WorkerEvent::Completed { .. }))
     }

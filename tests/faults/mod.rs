@@ -5,6 +5,7 @@ mod access;
 mod busy;
 mod kill;
 mod network;
+mod outage;
 mod replies;
 mod server;
 mod slow;

@@ -1,12 +1,14 @@
 //! What an operator finds in the log, and listeners hear of failures.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use oxmq::{Backoff, Halt, Job, JobState, Router, Worker};
+use oxmq::{Backoff, FailureKind, Halt, Job, JobState, Router, Worker, WorkerEvent};
 use serde_json::{Value, json};
 
 use crate::common::check::check;
-use crate::common::fixture::Fixture;
+use crate::common::eventually::eventually;
+use crate::common::fixture::{Fixture, listen};
 use crate::common::log::Log;
 
 #[tokio::test]
@@ -40,6 +42,67 @@ async fn a_failed_attempt_is_a_warning_and_the_last_one_an_error() {
     assert_eq!(log.with("closed"), [closed]);
     assert!(log.with("s3cret").is_empty(), "{:?}", log.lines());
     check(&fixture, &[id]).await;
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("try again in {0} s")]
+struct Busy(u32);
+
+#[tokio::test]
+async fn listeners_hear_which_attempt_of_which_job_failed_and_get_its_error() {
+    let fixture = Fixture::new().await;
+    let worker = fixture.worker(|_: Job<Value, ()>| async { Err::<(), _>(Halt::from(Busy(40))) }).start().unwrap();
+    let heard = listen(&worker);
+    let id = fixture.queue.add("mail", json!("s3cret")).attempts(2).await.unwrap().id().to_owned();
+    heard.until("the last failure", |event| matches!(event, WorkerEvent::Failed { will_retry: false, .. })).await;
+    let events = heard.events();
+    let failed: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            WorkerEvent::Failed { job_id, name, attempt, kind, error, reason, will_retry, .. } => {
+                let wait = error.downcast_ref::<Busy>().unwrap().0;
+                Some((job_id.as_str(), name.as_str(), *attempt, *kind, wait, reason.as_str(), *will_retry))
+            }
+            _ => None,
+        })
+        .collect();
+    let (kind, reason) = (FailureKind::Error, "try again in 40 s");
+    assert_eq!(failed, [(&*id, "mail", 1, kind, 40, reason, true), (&*id, "mail", 2, kind, 40, reason, false)]);
+    assert!(!format!("{events:?}").contains("s3cret"));
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn the_health_of_a_worker_says_what_runs_and_whether_the_loop_has_its_turn() {
+    let fixture = Fixture::new().await;
+    let (go_on, gate) = std::sync::mpsc::channel();
+    let gate = Arc::new(Mutex::new(gate));
+    // The only thread of this runtime will compute, and the body goes on looking.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let entered = runtime.enter();
+    let worker = fixture
+        .worker(move |_: Job<Value, ()>| {
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.lock().unwrap().recv().unwrap();
+                Ok::<_, Halt>(())
+            }
+        })
+        .lock_duration(Duration::from_secs(4))
+        .start()
+        .unwrap();
+    drop(entered);
+    eventually("a fetch", || async { worker.health().last_fetch.is_some() }).await;
+    let health = worker.health();
+    assert!(health.connected && !health.blocked && health.running == 0, "{health:?}");
+    fixture.add(json!(1)).await;
+    eventually("a blocked loop", || async { worker.health().blocked }).await;
+    assert_eq!(worker.health().running, 1);
+    go_on.send(()).unwrap();
+    let is_well = || async { worker.health().running == 0 && !worker.health().blocked };
+    eventually("a worker with nothing to do", is_well).await;
+    worker.close().await;
+    runtime.shutdown_background();
 }
 
 #[tokio::test]

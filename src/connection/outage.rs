@@ -1,0 +1,288 @@
+//! Whether the server can be used, as far as the connections of one client know together, and who is told of it.
+//!
+//! Short breaks are part of the day's business and nobody's concern. What lasts longer is told once when that is sure,
+//! and once when it is over. A server that answers and refuses to serve, as one that loads its data or became a
+//! replica, is as far away as one that cannot be reached.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use redis::RedisError;
+use tokio::time::Instant;
+
+use super::failure::without_secrets;
+use super::options::Address;
+
+/// What is shorter is not told.
+const TELL_AFTER: Duration = Duration::from_secs(3);
+
+/// How long nothing may have failed before an answer on some connection counts as the end: others may fail all the
+/// same, and a replica still answers those who read.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// Hears of outages. Called by whoever notices, so it must not wait.
+pub(crate) trait Listener: Send + Sync {
+    /// The server has been away for some seconds.
+    fn away(&self, why: &str);
+    /// It is back, after this time.
+    fn back(&self, after: Duration);
+}
+
+/// What is known of one server.
+pub(crate) struct Outages {
+    server: Address,
+    /// Whether `state` holds an outage: read with each reply, so that these need no lock.
+    is_away: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    outage: Option<Outage>,
+    listeners: Vec<Weak<dyn Listener>>,
+}
+
+struct Outage {
+    began: Instant,
+    /// When something last failed.
+    failed: Instant,
+    /// When the server, or what stands before it, last answered with a refusal to serve.
+    refused: Option<Instant>,
+    /// The first answer since the last failure.
+    answered: Option<Instant>,
+    why: String,
+    is_told: bool,
+}
+
+impl Outage {
+    fn new(now: Instant) -> Self {
+        Self { began: now, failed: now, refused: None, answered: None, why: String::new(), is_told: false }
+    }
+}
+
+impl Outages {
+    pub(super) fn new(server: Address) -> Arc<Self> {
+        Arc::new(Self { server, is_away: AtomicBool::new(false), state: Mutex::default() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the server answered when it was last asked.
+    pub(crate) fn is_away(&self) -> bool {
+        self.is_away.load(Ordering::Relaxed)
+    }
+
+    /// Has outages told to this listener as long as it lives; at once, if one is known already.
+    pub(crate) fn tell(&self, listener: Weak<dyn Listener>) {
+        let mut state = self.state();
+        state.listeners.retain(|listener| listener.strong_count() > 0);
+        let known = state.outage.as_ref().filter(|outage| outage.is_told).map(|outage| outage.why.clone());
+        state.listeners.push(Weak::clone(&listener));
+        drop(state);
+        if let (Some(why), Some(listener)) = (known, listener.upgrade()) {
+            listener.away(&why);
+        }
+    }
+
+    /// A connection was lost, or could not be opened, and there was no sign of life since `began`.
+    pub(super) fn failed(&self, began: Instant, error: &RedisError) {
+        // An answer with a code comes from a server, which may be at its limit of clients.
+        self.note(Instant::now(), began, error, error.code().is_some());
+    }
+
+    /// The server answered that it does not serve now.
+    pub(super) fn refused(&self, error: &RedisError) {
+        let now = Instant::now();
+        self.note(now, now, error, true);
+    }
+
+    fn note(&self, now: Instant, began: Instant, error: &RedisError, is_refusal: bool) {
+        let mut state = self.state();
+        let outage = state.outage.get_or_insert_with(|| Outage::new(began));
+        outage.failed = now;
+        outage.answered = None;
+        if is_refusal {
+            outage.refused = Some(now);
+        }
+        if !outage.is_told {
+            outage.why = without_secrets(error).to_string();
+        }
+        self.is_away.store(true, Ordering::Relaxed);
+        drop(state);
+        self.tell_if_due(now);
+    }
+
+    /// When an outage is to be told that was not told yet.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let state = self.state();
+        state.outage.as_ref().filter(|outage| !outage.is_told).map(|outage| outage.began + TELL_AFTER)
+    }
+
+    pub(super) fn tell_if_due(&self, now: Instant) {
+        self.tell_those(|outage| outage.began + TELL_AFTER <= now);
+    }
+
+    /// Tells of an outage however short: somebody waits for its end before anything can begin.
+    pub(super) fn tell_now(&self) {
+        self.tell_those(|_| true);
+    }
+
+    fn tell_those(&self, is_due: impl FnOnce(&Outage) -> bool) {
+        let mut state = self.state();
+        let Some(outage) = state.outage.as_mut().filter(|outage| !outage.is_told && is_due(outage)) else { return };
+        outage.is_told = true;
+        let (why, since) = (outage.why.clone(), rounded(outage.began.elapsed()));
+        let listeners = state.listeners.clone();
+        drop(state);
+        tracing::warn!(target: "oxmq::connection", server = ?self.server, ?since, why, "the server is away");
+        for listener in listeners.iter().filter_map(Weak::upgrade) {
+            listener.away(&why);
+        }
+    }
+
+    /// A reply came.
+    pub(super) fn answered(&self) {
+        if self.is_away() {
+            self.over(Instant::now(), |outage| Some(outage.failed));
+        }
+    }
+
+    /// A new connection was opened, and the server has answered on it.
+    pub(super) fn dialed(&self) {
+        if self.is_away() {
+            self.over(Instant::now(), |outage| outage.refused);
+        }
+    }
+
+    /// Ends the outage, unless what `after` says was a moment ago.
+    fn over(&self, now: Instant, after: impl FnOnce(&Outage) -> Option<Instant>) {
+        let mut state = self.state();
+        let Some(outage) = &mut state.outage else { return };
+        let answered = *outage.answered.get_or_insert(now);
+        if after(outage).is_some_and(|failed| now < failed + QUIET) {
+            return;
+        }
+        let (after, is_told) = (rounded(answered - outage.began), outage.is_told);
+        state.outage = None;
+        self.is_away.store(false, Ordering::Relaxed);
+        let listeners = if is_told { state.listeners.clone() } else { Vec::new() };
+        drop(state);
+        if is_told {
+            tracing::info!(target: "oxmq::connection", server = ?self.server, ?after, "the server is back");
+        }
+        for listener in listeners.iter().filter_map(Weak::upgrade) {
+            listener.back(after);
+        }
+    }
+}
+
+/// To tenths of a second: nobody wants to read more in a log.
+fn rounded(span: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(span.as_millis() / 100 * 100).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::{ErrorKind, ServerErrorKind};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<String>>);
+
+    impl Listener for Heard {
+        fn away(&self, why: &str) {
+            self.0.lock().unwrap().push(format!("away: {why}"));
+        }
+
+        fn back(&self, after: Duration) {
+            self.0.lock().unwrap().push(format!("back: {after:?}"));
+        }
+    }
+
+    fn watched() -> (Arc<Outages>, Arc<Heard>) {
+        let outages = Outages::new(Address::Tcp("localhost".into(), 6379));
+        let heard = Arc::new(Heard::default());
+        let listener: Weak<dyn Listener> = Arc::<Heard>::downgrade(&heard);
+        outages.tell(listener);
+        (outages, heard)
+    }
+
+    impl Heard {
+        fn take(&self) -> Vec<String> {
+            std::mem::take(&mut self.0.lock().unwrap())
+        }
+    }
+
+    async fn pass(ms: u64) {
+        tokio::time::advance(Duration::from_millis(ms)).await;
+    }
+
+    fn unreachable() -> RedisError {
+        RedisError::from((ErrorKind::Io, "refused"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_short_is_not_told_and_what_lasts_is_told_once() {
+        let (outages, heard) = watched();
+        outages.failed(Instant::now(), &unreachable());
+        assert!(outages.is_away());
+        pass(2_900).await;
+        outages.failed(Instant::now(), &unreachable());
+        outages.dialed();
+        assert!(!outages.is_away() && outages.due().is_none());
+        assert!(heard.take().is_empty());
+        outages.failed(Instant::now(), &unreachable());
+        for _ in 0..5 {
+            pass(1_000).await;
+            outages.failed(Instant::now(), &unreachable());
+        }
+        assert_eq!(heard.take(), ["away: refused - Io"]);
+        pass(50).await;
+        outages.dialed();
+        assert_eq!(heard.take(), ["back: 5s"]);
+        outages.dialed();
+        outages.answered();
+        assert!(heard.take().is_empty());
+    }
+
+    /// An attempt to connect may take longer than that.
+    #[tokio::test(start_paused = true)]
+    async fn silence_counts_from_its_beginning() {
+        let (outages, heard) = watched();
+        let began = Instant::now();
+        pass(1_000).await;
+        outages.failed(began, &unreachable());
+        assert_eq!(outages.due(), Some(began + TELL_AFTER));
+        pass(2_000).await;
+        outages.tell_if_due(Instant::now());
+        assert_eq!(heard.take().len(), 1);
+        // Whoever comes later hears of it too.
+        let late = Arc::new(Heard::default());
+        let listener: Weak<dyn Listener> = Arc::<Heard>::downgrade(&late);
+        outages.tell(listener);
+        assert_eq!(late.take(), ["away: refused - Io"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_to_others_do_not_end_what_still_fails() {
+        let (outages, heard) = watched();
+        let replica =
+            RedisError::from((ErrorKind::Server(ServerErrorKind::ReadOnly), "An error was signalled", "no".to_owned()));
+        for _ in 0..8 {
+            // A new connection each time, and a reader beside.
+            outages.dialed();
+            outages.refused(&replica);
+            pass(500).await;
+            outages.answered();
+        }
+        assert_eq!(heard.take().len(), 1);
+        outages.answered();
+        pass(1_600).await;
+        outages.answered();
+        assert_eq!(heard.take(), ["back: 4s"]);
+    }
+}
