@@ -18,7 +18,17 @@ use crate::worker::{LockKeeper, ManualWorker, Processor, WorkerBuilder};
 
 /// A connection to a server, shared by all that is made from it. Cheap to clone.
 ///
-/// All queues and event streams of a client share one connection; each worker has one more, on which it waits.
+/// All queues of a client share one connection; each worker has one more, on which it waits, and so has each queue
+/// whose events are heard.
+///
+/// # Runtimes
+///
+/// A client may be used from several tokio runtimes, also at the same time, for instance as a static of many
+/// `#[tokio::test]`s. The shared connection lives in the runtime of whoever opened it. If that runtime ends, what was on
+/// its way answers as after any broken connection, the next call of another runtime opens a new one, and adds that had
+/// not been sent are sent from there. A runtime that lives but that nobody drives, as one of a single thread between two
+/// `block_on`s, looks like a silent server: calls of others wait for it no longer than their deadline. A worker belongs
+/// to the runtime that it was started in.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 

@@ -1,11 +1,12 @@
 //! The shared connection: many calls at once, and a new one whenever the old one breaks.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, RedisError, Value};
+use tokio::time::Instant;
 
 use super::dial::{Dialed, Dialer, Driver, Server, TOO_OLD};
 use super::failure::{Failure, without_secrets};
@@ -30,8 +31,7 @@ struct Inner {
     /// The live connection and its number. Written by whoever dials, under `dialing`; emptied by the first call that
     /// finds it broken, which compares the number so as not to drop a newer one.
     current: RwLock<Option<Arc<Live>>>,
-    /// Held while one task dials, so that a thousand waiting calls open one socket; counts the connections.
-    dialing: tokio::sync::Mutex<Dialing>,
+    dialing: Mutex<Dialing>,
     flags: AtomicU8,
     /// The deadline of a command in ms.
     timeout: AtomicU64,
@@ -47,10 +47,15 @@ struct Live {
 
 #[derive(Default)]
 struct Dialing {
+    /// Held while one task dials, so that a thousand waiting calls open one socket. Replaced if its holder stands still.
+    turn: Arc<tokio::sync::Mutex<()>>,
     opened: u64,
     pause: Backoff,
     /// When the last attempt failed; the next one starts no earlier than the pause after it.
-    failed: Option<tokio::time::Instant>,
+    failed: Option<Instant>,
+    /// When the task began that has its turn. Its runtime may stand still without an end, one of a single thread that
+    /// nobody drives, so nobody waits for it longer than an attempt may take.
+    began: Option<Instant>,
 }
 
 const KNOWS_FLAGS: u8 = 1;
@@ -77,7 +82,7 @@ impl Link {
         let inner = Inner {
             dialer: Dialer::new(options)?,
             current: RwLock::default(),
-            dialing: tokio::sync::Mutex::default(),
+            dialing: Mutex::default(),
             flags: AtomicU8::new(0),
             timeout,
         };
@@ -89,7 +94,7 @@ impl Link {
         let inner = Inner {
             dialer: self.inner.dialer.clone(),
             current: RwLock::default(),
-            dialing: tokio::sync::Mutex::default(),
+            dialing: Mutex::default(),
             flags: AtomicU8::new(self.inner.flags.load(Ordering::Relaxed)),
             timeout: AtomicU64::new(self.inner.timeout.load(Ordering::Relaxed)),
         };
@@ -147,7 +152,7 @@ impl Link {
     /// Sends one command of so many bytes and waits for its reply: for a connection within the deadline of the options,
     /// for the reply as long as the connection moves bytes, with no silence longer than that.
     pub(crate) async fn send_large(&self, cmd: &Cmd, bytes: usize) -> std::result::Result<Value, Failure> {
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         let timeout = Duration::from_millis(self.inner.timeout.load(Ordering::Relaxed)) * self.patience;
         let deadline = start + timeout;
         let live = match tokio::time::timeout_at(deadline, self.wait_for_connection()).await {
@@ -206,25 +211,60 @@ impl Link {
         if let Some(live) = self.live() {
             return Ok(live);
         }
-        let mut dialing = self.inner.dialing.lock().await;
+        let _turn = self.turn().await;
         if let Some(live) = self.live() {
             return Ok(live);
         }
-        if let Some(failed) = dialing.failed {
-            tokio::time::sleep_until(failed + dialing.pause.current()).await;
+        let not_before = {
+            let mut dialing = self.dialing();
+            dialing.began = Some(Instant::now());
+            dialing.failed.map(|failed| failed + dialing.pause.current())
+        };
+        if let Some(not_before) = not_before {
+            tokio::time::sleep_until(not_before).await;
         }
-        // Counted as failed until it has succeeded, so that a caller who gives up does not hurry the next one.
-        dialing.failed = Some(tokio::time::Instant::now());
-        dialing.pause.grow();
+        {
+            // Counted as failed until it has succeeded, so that a caller who gives up does not hurry the next one.
+            let mut dialing = self.dialing();
+            dialing.failed = Some(Instant::now());
+            dialing.pause.grow();
+        }
         let Dialed { connection, server, driver, progress } = self.inner.dialer.dial(None).await?;
-        dialing.failed = None;
-        dialing.pause = Backoff::default();
-        dialing.opened += 1;
+        let number = {
+            let mut dialing = self.dialing();
+            dialing.failed = None;
+            dialing.pause = Backoff::default();
+            dialing.opened += 1;
+            dialing.opened
+        };
         self.note(server);
-        let number = dialing.opened;
         let live = Arc::new(Live { number, connection, driver, progress });
         *self.inner.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::clone(&live));
         Ok(live)
+    }
+
+    /// The turn to dial.
+    async fn turn(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        let attempt = self.options().connect_timeout + 2 * Backoff::LONGEST;
+        loop {
+            let (turn, began) = {
+                let dialing = self.dialing();
+                (Arc::clone(&dialing.turn), dialing.began)
+            };
+            let until = began.unwrap_or_else(Instant::now) + attempt;
+            if let Ok(turn) = tokio::time::timeout_at(until, turn.lock_owned()).await {
+                return turn;
+            }
+            let mut dialing = self.dialing();
+            if dialing.began == began {
+                dialing.turn = Arc::default();
+                dialing.began = None;
+            }
+        }
+    }
+
+    fn dialing(&self) -> std::sync::MutexGuard<'_, Dialing> {
+        self.inner.dialing.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn note(&self, server: Server) {

@@ -7,10 +7,11 @@ use std::task::{Context, Poll};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use tokio::runtime::{self, Handle};
 use tokio::sync::{Notify, oneshot};
 
 use super::add::call_length;
-use super::{Engine, sent};
+use super::{Engine, LONGEST_CALL, sent};
 use crate::error::{Error, Result};
 use crate::script::add_jobs::{NewJob, Placed};
 use crate::telemetry::AddFigures;
@@ -36,10 +37,27 @@ pub(crate) struct Coalescer {
 #[derive(Default)]
 struct Gathering {
     jobs: Vec<NewJob>,
-    callers: Vec<oneshot::Sender<Answer>>,
+    callers: Vec<Caller>,
     sender: Sender,
+    /// The runtime in which the sender lives. A caller of the same one cannot wait while the sender does not get on.
+    home: Option<runtime::Id>,
     /// Jobs on their way.
     sent: usize,
+    /// Numbers the callers.
+    tickets: u64,
+}
+
+/// Who waits for a job that was gathered.
+struct Caller {
+    ticket: u64,
+    reply: oneshot::Sender<Reply>,
+}
+
+/// What a caller hears of a job that was gathered.
+enum Reply {
+    Done(Answer),
+    /// Whoever was to send it is gone, and to send it is safe: it was not sent, or may be sent twice.
+    Orphaned(NewJob),
 }
 
 /// Who sends what has gathered. *Nobody*: the next caller is first. *First*: a caller sends one job; when it is done, or
@@ -53,19 +71,32 @@ enum Sender {
 }
 
 /// How an add takes part.
-#[expect(clippy::large_enum_variant, reason = "taken apart at once")]
 enum Entered {
     First(NewJob),
-    Gathered { answer: oneshot::Receiver<Answer>, needs_task: bool },
+    Gathered { reply: oneshot::Receiver<Reply>, ticket: u64, needs_task: bool, is_stranger: bool },
 }
 
 /// The job back, with what became of it.
 type Answer = Result<(NewJob, Placed)>;
 
-/// Jobs that travel together, and who waits for them.
+/// Jobs that travel together, and who waits for them: nobody any more once they are answered.
 struct Batch {
     jobs: Vec<NewJob>,
-    callers: Vec<oneshot::Sender<Answer>>,
+    callers: Vec<Caller>,
+}
+
+impl Drop for Batch {
+    /// The task that carried it went down with its runtime.
+    fn drop(&mut self) {
+        for (caller, job) in std::mem::take(&mut self.callers).into_iter().zip(std::mem::take(&mut self.jobs)) {
+            let reply = if job.is_repeatable() { Reply::Orphaned(job) } else { Reply::Done(Err(unknown())) };
+            let _ = caller.reply.send(reply);
+        }
+    }
+}
+
+fn unknown() -> Error {
+    Error::OutcomeUnknown { op: "add_jobs" }
 }
 
 impl Coalescer {
@@ -78,29 +109,41 @@ impl Coalescer {
         &self.engine
     }
 
-    /// Adds one job. The add goes on if the caller gives up.
+    /// Adds one job. The add goes on if the caller gives up, and comes back to him if the runtime ends that carried it.
     pub(crate) async fn add(self: &Arc<Self>, job: NewJob) -> Answer {
-        match self.enter(job) {
-            Entered::First(job) => First { call: Some(Box::pin(Arc::clone(self).send_first(job))) }.await,
-            Entered::Gathered { answer, needs_task } => {
-                if needs_task {
-                    tokio::spawn(Arc::clone(self).send());
+        let mut job = job;
+        loop {
+            match self.enter(job) {
+                Entered::First(job) => return First { call: Some(Box::pin(Arc::clone(self).send_first(job))) }.await,
+                Entered::Gathered { reply, ticket, needs_task, is_stranger } => {
+                    if needs_task {
+                        self.start_task();
+                    }
+                    let reply = if is_stranger { self.outlive(reply, ticket).await } else { reply.await };
+                    match reply {
+                        Ok(Reply::Done(answer)) => return answer,
+                        Ok(Reply::Orphaned(orphan)) => job = orphan,
+                        Err(_) => return Err(unknown()),
+                    }
                 }
-                answer.await.unwrap_or(Err(Error::Closed))
             }
         }
     }
 
     fn enter(&self, job: NewJob) -> Entered {
+        let here = Handle::try_current().ok().map(|runtime| runtime.id());
         let mut state = self.lock();
         if state.sender == Sender::Nobody {
             state.sender = Sender::First;
+            state.home = here;
             state.sent += 1;
             return Entered::First(job);
         }
-        let (caller, answer) = oneshot::channel();
+        let (caller, reply) = oneshot::channel();
+        state.tickets += 1;
+        let ticket = state.tickets;
         state.jobs.push(job);
-        state.callers.push(caller);
+        state.callers.push(Caller { ticket, reply: caller });
         let is_enough = state.jobs.len() >= WORTH_A_CALL;
         let needs_task = is_enough && state.sender == Sender::First;
         if needs_task {
@@ -108,7 +151,43 @@ impl Coalescer {
         } else if is_enough {
             self.enough.notify_one();
         }
-        Entered::Gathered { answer, needs_task }
+        Entered::Gathered { reply, ticket, needs_task, is_stranger: !needs_task && state.home != here }
+    }
+
+    /// Waits for a sender in another runtime, which may stand still without an end: one of a single thread that nobody
+    /// drives. What it has not sent in time a task of this runtime sends; what it has sent is unknown in the end.
+    async fn outlive(
+        self: &Arc<Self>,
+        mut reply: oneshot::Receiver<Reply>,
+        ticket: u64,
+    ) -> Result<Reply, oneshot::error::RecvError> {
+        let timeout = self.engine.link.options().command_timeout;
+        if let Ok(reply) = tokio::time::timeout(timeout, &mut reply).await {
+            return reply;
+        }
+        let takes_over = {
+            let mut state = self.lock();
+            let is_unsent = state.callers.iter().any(|caller| caller.ticket == ticket);
+            if is_unsent {
+                // Should the other one wake again, it finds nothing left to send.
+                state.sender = Sender::Task;
+            }
+            is_unsent
+        };
+        if takes_over {
+            self.start_task();
+        }
+        match tokio::time::timeout(timeout.saturating_mul(LONGEST_CALL), reply).await {
+            Ok(reply) => reply,
+            Err(_) => Ok(Reply::Done(Err(unknown()))),
+        }
+    }
+
+    /// Starts the task that sends what has gathered. Should its runtime end before it has begun, the guard knows.
+    fn start_task(self: &Arc<Self>) {
+        let sending = Sending { coalescer: Arc::clone(self), who: Sender::Task };
+        self.lock().home = Handle::try_current().ok().map(|runtime| runtime.id());
+        tokio::spawn(Arc::clone(self).send(sending));
     }
 
     /// Sends one job alone, and leaves what has gathered meanwhile to a task.
@@ -128,14 +207,13 @@ impl Coalescer {
             needs_task
         };
         if needs_task {
-            tokio::spawn(Arc::clone(&self).send());
+            self.start_task();
         }
         placed.unwrap_or(Err(Error::Closed)).map(|placed| (job, placed))
     }
 
     /// Sends what has gathered, until nothing has.
-    async fn send(self: Arc<Self>) {
-        let mut sending = Sending { coalescer: Arc::clone(&self), who: Sender::Task };
+    async fn send(self: Arc<Self>, mut sending: Sending) {
         let mut calls = FuturesUnordered::new();
         loop {
             while calls.len() < CALLS_AT_ONCE
@@ -148,14 +226,15 @@ impl Coalescer {
                 return;
             }
             tokio::select! {
-                Some((batch, answers)) = calls.next() => {
+                Some((mut batch, answers)) = calls.next() => {
                     {
-                let mut state = self.lock();
-                state.sent = state.sent.saturating_sub(batch.jobs.len());
-            }
-                    for ((caller, job), answer) in batch.callers.into_iter().zip(batch.jobs).zip(answers) {
+                        let mut state = self.lock();
+                        state.sent = state.sent.saturating_sub(batch.jobs.len());
+                    }
+                    let (callers, jobs) = (std::mem::take(&mut batch.callers), std::mem::take(&mut batch.jobs));
+                    for ((caller, job), answer) in callers.into_iter().zip(jobs).zip(answers) {
                         // A caller who has given up does not want it.
-                        let _ = caller.send(answer.map(|placed| (job, placed)));
+                        let _ = caller.reply.send(Reply::Done(answer.map(|placed| (job, placed))));
                     }
                     // Those who were answered run first, so that what they add next travels together.
                     tokio::task::yield_now().await;
@@ -226,7 +305,8 @@ impl Drop for First {
     }
 }
 
-/// A sender at work. If its runtime goes away under it, the next add is first again.
+/// A sender at work. If its runtime goes away under it, what has gathered goes back to the callers, and the next of them
+/// is first again.
 struct Sending {
     coalescer: Arc<Coalescer>,
     /// Nobody once it has ended as it should.
@@ -238,10 +318,18 @@ impl Drop for Sending {
         if self.who == Sender::Nobody {
             return;
         }
-        let mut state = self.coalescer.lock();
-        state.sent = if self.who == Sender::Task { 0 } else { state.sent.saturating_sub(1) };
-        if state.sender == self.who {
+        let orphans = {
+            let mut state = self.coalescer.lock();
+            state.sent = if self.who == Sender::Task { 0 } else { state.sent.saturating_sub(1) };
+            if state.sender != self.who {
+                return;
+            }
             state.sender = Sender::Nobody;
+            (std::mem::take(&mut state.callers), std::mem::take(&mut state.jobs))
+        };
+        // None of these was sent. One of those who wait for them becomes the first.
+        for (caller, job) in orphans.0.into_iter().zip(orphans.1) {
+            let _ = caller.reply.send(Reply::Orphaned(job));
         }
     }
 }

@@ -24,7 +24,7 @@ pub use read::{ChildCounts, ChildKind, ChildPage, ClientInfo};
 pub(crate) use read::{Finished, REPORTED};
 pub(crate) use settle::Decided;
 use tries::Tries;
-pub(crate) use tries::{Repeat, Until};
+pub(crate) use tries::{LONGEST_CALL, Repeat, Until};
 pub(crate) mod events;
 pub(crate) mod marker;
 

@@ -9,6 +9,10 @@ use crate::error::{Error, Result};
 /// lost reply does not count.
 const REPETITION: u32 = 3;
 
+/// How long others wait at most for a call that is on its way in another runtime, in deadlines of a command: the longest
+/// time that a call may take with its repetition, and some more.
+pub(crate) const LONGEST_CALL: u32 = 8;
+
 /// Whether a call whose reply was lost may be sent again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repeat {
@@ -59,7 +63,7 @@ impl<'a> Tries<'a> {
         let now = Instant::now();
         if matches!(failure, Failure::Unknown(_)) && self.patient.is_none() {
             self.patient = Some(self.link.patient(1));
-            let more = self.link.options().command_timeout * REPETITION;
+            let more = self.link.options().command_timeout.saturating_mul(REPETITION);
             self.deadline = self.deadline.map(|deadline| deadline.max(now + more));
         }
         self.deadline.is_none_or(|deadline| now < deadline)

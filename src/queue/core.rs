@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::OnceCell;
 
-use crate::engine::{Coalescer, Engine};
-use crate::error::Result;
+use crate::engine::{Coalescer, Engine, LONGEST_CALL};
+use crate::error::{Error, Result};
 use crate::events::FinishHub;
 
 /// The untyped inside of a queue.
@@ -47,14 +47,27 @@ impl QueueCore {
 
     /// Writes the settings that dashboards look for, once.
     pub(crate) async fn open(&self) -> Result<()> {
+        if self.opened.initialized() {
+            return Ok(());
+        }
         let cap = Some(self.max_events.load(Ordering::Relaxed)).filter(|cap| *cap > 0);
-        self.opened.get_or_try_init(|| self.engine().open_queue(cap)).await.copied()
+        let opening = self.opened.get_or_try_init(|| self.engine().open_queue(cap));
+        // Whoever is at it may live in a runtime that stands still.
+        let limit = self.engine().link.options().command_timeout.saturating_mul(LONGEST_CALL);
+        match tokio::time::timeout(limit, opening).await {
+            Ok(opened) => opened.copied(),
+            Err(_) => Err(Error::Timeout { op: "open_queue", after: limit }),
+        }
     }
 
     /// Does the same before an add. That the settings could not be written is no reason not to add jobs: the next add
     /// tries again.
     pub(crate) async fn open_for_add(&self) {
-        if let Err(error) = self.open().await {
+        if self.opened.initialized() {
+            return;
+        }
+        let opened = tokio::time::timeout(self.engine().link.options().command_timeout, self.open()).await;
+        if let Ok(Err(error)) = opened {
             tracing::debug!(%error, queue = ?self.engine().keys, "the settings of the queue could not be written");
         }
     }

@@ -7,6 +7,7 @@ mod kill;
 mod network;
 mod outage;
 mod replies;
+mod runtimes;
 mod server;
 mod slow;
 
