@@ -168,6 +168,8 @@ impl Client {
 
     /// The events of a queue, whoever causes them.
     ///
+    /// It begins to listen in the background: await [`QueueEvents::ready`] before adding a job whose events matter.
+    ///
     /// # Errors
     ///
     /// [`Error::InvalidOption`](crate::Error::InvalidOption) if the queue's name or an option breaks a rule.

@@ -9,7 +9,7 @@ use crate::clock::millis;
 use crate::connection::{Backoff, BlockingLink, Waited};
 use crate::error::{Error, Result};
 use crate::script::finished;
-pub(crate) use crate::script::finished::Finished;
+pub(crate) use crate::script::finished::{Finished, Found, Page, Step, Trace};
 use crate::script::{publish, string};
 use crate::wire::EventId;
 
@@ -28,9 +28,17 @@ const MAX_FIELDS: usize = 500;
 impl Engine {
     /// How each of these jobs stands, and the newest event at that moment. At most 1,000 ids. Tries for as long as it
     /// takes: whoever waits has a limit of his own.
-    pub(crate) async fn read_finished(&self, ids: &[impl AsRef<str>]) -> Result<(EventId, Vec<Finished>)> {
+    pub(crate) async fn read_finished(&self, ids: &[impl AsRef<str>]) -> Result<(EventId, Vec<Found>)> {
         let reply = self.run_until(Until::Dropped, &finished::SCRIPT, &finished::args(ids), Repeat::Reads).await?;
         finished::reply(reply, ids.len()).ok_or(Error::Reply { op: finished::SCRIPT.name })
+    }
+
+    /// Looks through `count` events before `from`, or from the newest on, for where these jobs went. At most 500 events
+    /// and 1,000 ids. Tries for as long as it takes.
+    pub(crate) async fn find_finish(&self, from: Option<EventId>, count: usize, ids: &[&str]) -> Result<Page> {
+        let args = finished::find_args(from, count, ids);
+        let reply = self.run_until(Until::Dropped, &finished::FIND, &args, Repeat::Reads).await?;
+        finished::find_reply(reply, ids.len()).ok_or(Error::Reply { op: finished::FIND.name })
     }
 
     /// Writes an event of the user's own into the queue's stream; the values are text.

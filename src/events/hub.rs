@@ -1,12 +1,16 @@
 //! Waiting for jobs to finish: one reader of the event stream for all who wait on a queue.
 //!
-//! An answer comes from one of three sources, and whichever is first wins: a look at the job when the waiting begins,
-//! its `completed` or `failed` event, and a look at all jobs waited for every few seconds. The last is for events that
-//! were trimmed away and jobs that were removed, so that nobody waits for ever.
+//! An answer comes from one of four sources, and whichever is first wins: a look at the job when the waiting begins, its
+//! `completed` or `failed` event, for a job that is gone a look back in the stream, and a look at all jobs waited for
+//! every few seconds. The last is for events that were trimmed away and jobs that were removed, so that nobody waits for
+//! ever.
 //!
 //! The look at the job also says how far the event stream is at that moment. That is where the reader starts, if none
-//! is running, so there is no moment that neither covers. It also tells a job that was removed before anybody waited
-//! from one that completed and removed itself a moment ago, whose event is still on its way.
+//! is running, so there is no moment that neither covers. Events up to there are older than what the look has found, and
+//! are not heeded: they may tell of an earlier job of the same id.
+//!
+//! An id may be given again, after `FLUSHALL` or to a job whose id the user chose. Who waits knows which job is meant: by
+//! its timestamp when looking at the job, and by an `added` event that came later when reading events.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,10 +18,11 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
+use super::look_back::{Existed, look_back};
 use crate::engine::Engine;
-use crate::engine::events::{Batch, EventReader, Finished};
+use crate::engine::events::{Batch, EventReader, Finished, Found};
 use crate::error::{Error, Reason, Result};
 use crate::wire::EventId;
 
@@ -28,6 +33,9 @@ const BLOCK: Duration = Duration::from_secs(10);
 
 /// Jobs looked at in one call.
 const CHUNK: usize = 500;
+
+/// Events of one job that are remembered until the first look at it has been answered.
+const EARLY: usize = 16;
 
 /// How often the jobs waited for are looked at, and how long a reader stays when nobody waits.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +50,23 @@ impl Default for Pace {
     }
 }
 
+/// The job that somebody waits for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Awaited<'a> {
+    pub(crate) id: &'a str,
+    /// Its timestamp, if it is known.
+    pub(crate) born: Option<i64>,
+    /// When it was known to exist.
+    pub(crate) seen: Option<std::time::Instant>,
+}
+
+impl<'a> From<&'a str> for Awaited<'a> {
+    /// Whichever job has this id now.
+    fn from(id: &'a str) -> Self {
+        Self { id, born: None, seen: None }
+    }
+}
+
 /// All who wait for a job of one queue. Cheap to clone; the last one that is dropped ends the reader.
 #[derive(Clone)]
 pub(crate) struct FinishHub(Arc<Hub>);
@@ -50,6 +75,20 @@ struct Hub {
     engine: Engine,
     pace: Pace,
     waiting: Arc<Waiting>,
+    searches: Searches,
+}
+
+/// Those who look for a job that is gone. One of them looks for all, so that many who do so at once cost no more.
+#[derive(Default)]
+struct Searches {
+    asked: Mutex<Vec<Asked>>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// One search: for which job, and whom to tell.
+struct Asked {
+    job: (String, Existed),
+    tell: oneshot::Sender<Option<Outcome>>,
 }
 
 /// What the callers and the reader's task share.
@@ -63,9 +102,9 @@ struct Waiting {
 #[derive(Default)]
 struct State {
     by_id: HashMap<String, Vec<Waiter>>,
-    /// Numbers the waiters, so that an answer found a while ago does not reach those who came since.
+    /// Numbers the waiters.
     serial: u64,
-    /// Jobs to look at soon: somebody removed them.
+    /// Jobs to look at soon: somebody removed them, or their id was given again.
     suspects: HashSet<String>,
     /// Events may have been lost, so any job may have finished.
     suspect_all: bool,
@@ -79,6 +118,27 @@ struct State {
 struct Waiter {
     serial: u64,
     answer: oneshot::Sender<Outcome>,
+    /// The timestamp of the job that is meant, once it is known.
+    born: Option<i64>,
+    heard: Heard,
+}
+
+/// How events of its job are taken by a waiter.
+enum Heard {
+    /// It has not looked at the job yet, and does not know which of them concern it.
+    Early(Vec<(EventId, Sign)>),
+    /// The job had not finished after this event: what comes now concerns it.
+    After(EventId),
+    /// Its id was given to another job later than this event; the job itself is gone.
+    Over(EventId),
+}
+
+/// What an event means to those who wait for its job.
+#[derive(Debug, Clone)]
+enum Sign {
+    Finished(Outcome),
+    /// There is a new job of this id.
+    Added,
 }
 
 #[derive(Clone)]
@@ -91,24 +151,39 @@ struct Running {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     Completed(String),
     Failed(String),
     Refused(Reason),
 }
 
-impl Outcome {
-    fn of(finished: Finished) -> Option<Self> {
+/// What a look at a job means to one who waits for it.
+enum Look {
+    Over(Outcome),
+    NotYet,
+    /// The job is gone, or another one has its id.
+    Gone,
+}
+
+impl Look {
+    fn at(found: Found, born: Option<i64>) -> Self {
+        let Found { finished, born: found } = found;
         match finished {
-            Finished::NotYet => None,
-            Finished::Completed(json) => Some(Self::completed(json)),
-            Finished::Failed(reason) => Some(Self::Failed(reason)),
-            Finished::Refused(reason) => Some(Self::Refused(reason)),
+            Finished::Refused(Reason::MissingJob) => Self::Gone,
+            Finished::Refused(reason) => Self::Over(Outcome::Refused(reason)),
+            _ if born.is_some() && found.is_some() && born != found => Self::Gone,
+            Finished::NotYet => Self::NotYet,
+            Finished::Completed(json) => Self::Over(Outcome::completed(json)),
+            Finished::Failed(reason) => Self::Over(Outcome::Failed(reason)),
         }
     }
+}
 
+const MISSING: Outcome = Outcome::Refused(Reason::MissingJob);
+
+impl Outcome {
     /// Old peers leave the text of an absent value empty; as JSON that is null.
-    fn completed(json: String) -> Self {
+    pub(super) fn completed(json: String) -> Self {
         Self::Completed(if json.is_empty() { "null".to_owned() } else { json })
     }
 }
@@ -119,26 +194,31 @@ impl FinishHub {
     }
 
     pub(crate) fn with_pace(engine: Engine, pace: Pace) -> Self {
-        Self(Arc::new(Hub { engine, pace, waiting: Arc::default() }))
+        Self(Arc::new(Hub { engine, pace, waiting: Arc::default(), searches: Searches::default() }))
     }
 
     /// Waits until the job has finished; returns the JSON that its processor returned.
     ///
     /// One round trip if it has finished already. Errors: [`Error::JobFailed`] with the stored reason, [`Error::Refused`]
-    /// if there is no such job or it was removed, [`Error::Timeout`] when `ttl` is over, [`Error::Closed`] if the hub was
-    /// closed, and those of the first look at the job. Later failures of the connection are waited for.
-    pub(crate) async fn wait_until_finished(&self, id: &str, ttl: Option<Duration>) -> Result<String> {
+    /// if there is no such job or it was removed, [`Error::Timeout`] when `ttl` is over, also if the server could not be
+    /// asked until then, [`Error::Closed`] if the hub was closed, and what the server refuses for good.
+    pub(crate) async fn wait_until_finished(
+        &self,
+        job: impl Into<Awaited<'_>>,
+        ttl: Option<Duration>,
+    ) -> Result<String> {
+        let job = job.into();
         let outcome = match ttl {
-            None => self.outcome(id).await?,
-            Some(after) => match tokio::time::timeout(after, self.outcome(id)).await {
+            None => self.outcome(job).await?,
+            Some(after) => match tokio::time::timeout(after, self.outcome(job)).await {
                 Ok(outcome) => outcome?,
                 Err(_) => return Err(Error::Timeout { op: OP, after }),
             },
         };
         match outcome {
             Outcome::Completed(json) => Ok(json),
-            Outcome::Failed(reason) => Err(Error::JobFailed { id: id.to_owned(), reason }),
-            Outcome::Refused(reason) => Err(Error::refused(OP, id, reason)),
+            Outcome::Failed(reason) => Err(Error::JobFailed { id: job.id.to_owned(), reason }),
+            Outcome::Refused(reason) => Err(Error::refused(OP, job.id, reason)),
         }
     }
 
@@ -148,10 +228,10 @@ impl FinishHub {
         self.0.waiting.stop(None);
     }
 
-    async fn outcome(&self, id: &str) -> Result<Outcome> {
-        let Hub { engine, pace, waiting } = &*self.0;
-        let mut ticket = Ticket::new(waiting, id);
-        let ids = [id];
+    async fn outcome(&self, job: Awaited<'_>) -> Result<Outcome> {
+        let Hub { engine, pace, waiting, .. } = &*self.0;
+        let mut ticket = Ticket::new(waiting, job.id);
+        let ids = [job.id];
         loop {
             let before = waiting.running();
             let looked = tokio::select! {
@@ -159,24 +239,71 @@ impl FinishHub {
                 looked = engine.read_finished(&ids) => looked,
             };
             let (newest, mut answers) = looked?;
-            match answers.pop().and_then(Outcome::of) {
-                Some(missing @ Outcome::Refused(Reason::MissingJob)) => {
-                    // Its event may be on its way: the reader has it once it has come as far as the stream was.
-                    if let Some(reader) = waiting.running() {
-                        tokio::select! {
-                            biased;
-                            outcome = &mut ticket.answer => return outcome.map_err(|_| Error::Closed),
-                            () = reader.reaches(newest, pace.poll) => {}
-                        }
+            let Some(found) = answers.pop() else { return Ok(MISSING) };
+            let born = job.born.or(found.born);
+            match Look::at(found, job.born) {
+                Look::Over(outcome) => return Ok(outcome),
+                Look::Gone => {
+                    let existed = job.seen.map_or(Existed::At(newest.ms()), Existed::Since);
+                    if let Some(outcome) = self.look_back(job.id, existed).await? {
+                        return Ok(outcome);
                     }
-                    return Ok(ticket.answer.try_recv().unwrap_or(missing));
+                    // Trimmed away, perhaps; but the reader may have it, once it has come as far as the stream was.
+                    if let Some(reader) = before {
+                        reader.reaches(newest, pace.poll).await;
+                    }
+                    return Ok(ticket.last_heard(newest).unwrap_or(MISSING));
                 }
-                Some(outcome) => return Ok(outcome),
-                None if self.attach(before.map(|reader| reader.number), newest) => {
-                    return (&mut ticket.answer).await.map_err(|_| Error::Closed);
+                Look::NotYet if self.attach(before.map(|reader| reader.number), newest) => {
+                    return match ticket.listen(newest, born) {
+                        None => (&mut ticket.answer).await.map_err(|_| Error::Closed),
+                        Some(Sign::Finished(outcome)) => Ok(outcome),
+                        Some(Sign::Added) => {
+                            let found = self.look_back(job.id, Existed::At(newest.ms())).await?;
+                            Ok(found.unwrap_or(MISSING))
+                        }
+                    };
                 }
                 // Somebody else started a reader meanwhile, and later in the stream than our look was.
-                None => {}
+                Look::NotYet => {}
+            }
+        }
+    }
+
+    /// How a job ended that is gone, as far as events still tell.
+    async fn look_back(&self, id: &str, existed: Existed) -> Result<Option<Outcome>> {
+        let Searches { asked, turn } = &self.0.searches;
+        loop {
+            let (tell, mut told) = oneshot::channel();
+            asked.lock().unwrap_or_else(PoisonError::into_inner).push(Asked { job: (id.to_owned(), existed), tell });
+            let _turn = tokio::select! {
+                biased;
+                outcome = &mut told => match outcome {
+                    Ok(outcome) => return Ok(outcome),
+                    // Whoever looked for us was called off, or could not ask.
+                    Err(_) => continue,
+                },
+                turn = turn.lock() => turn,
+            };
+            match told.try_recv() {
+                Ok(outcome) => return Ok(outcome),
+                Err(oneshot::error::TryRecvError::Closed) => continue,
+                Err(oneshot::error::TryRecvError::Empty) => {}
+            }
+            let searches = {
+                let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+                // Ours is among the last.
+                let rest = asked.len().saturating_sub(CHUNK);
+                asked.split_off(rest)
+            };
+            let (jobs, tell): (Vec<_>, Vec<_>) = searches.into_iter().map(|Asked { job, tell }| (job, tell)).unzip();
+            let outcomes = look_back(&self.0.engine, &jobs).await?;
+            for (tell, outcome) in tell.into_iter().zip(outcomes) {
+                // Whoever is not there any more does not care.
+                let _ = tell.send(outcome);
+            }
+            if let Ok(outcome) = told.try_recv() {
+                return Ok(outcome);
             }
         }
     }
@@ -235,11 +362,11 @@ async fn run(engine: Engine, guard: Guard, start: EventId, position: watch::Send
     };
     tokio::select! {
         () = reading => {}
-        () = look_after(&engine, &guard, position.subscribe(), pace) => {}
+        () = look_after(&engine, &guard, pace) => {}
     }
 }
 
-async fn look_after(engine: &Engine, guard: &Guard, position: watch::Receiver<EventId>, pace: Pace) {
+async fn look_after(engine: &Engine, guard: &Guard, pace: Pace) {
     let waiting = &guard.waiting;
     let mut tick = Instant::now() + pace.poll;
     loop {
@@ -255,32 +382,43 @@ async fn look_after(engine: &Engine, guard: &Guard, position: watch::Receiver<Ev
         }
         let (ids, serial) = waiting.to_look_at(due);
         for ids in ids.chunks(CHUNK) {
-            let (newest, answers) = match engine.read_finished(ids).await {
-                Ok(looked) => looked,
-                Err(error) => {
-                    tracing::debug!(%error, "looking at the jobs waited for failed");
-                    // The reader comes back by itself, this look with the next tick.
-                    break;
-                }
-            };
-            let outcomes: Vec<_> =
-                ids.iter().zip(answers).filter_map(|(id, answer)| Some((id, Outcome::of(answer)?))).collect();
-            let missing = |outcome: &Outcome| *outcome == Outcome::Refused(Reason::MissingJob);
-            if outcomes.iter().any(|(_, outcome)| missing(outcome)) {
-                // As in `outcome`: the event of a job that removed itself may be on its way.
-                let reached = async |mut position: watch::Receiver<EventId>| {
-                    let _ = position.wait_for(|position| *position >= newest).await;
-                };
-                tokio::select! {
-                    () = reached(position.clone()) => {}
-                    () = sleep(pace.poll) => {}
-                }
-            }
-            for (id, outcome) in outcomes {
-                waiting.answer(id, serial, &outcome);
+            if let Err(error) = look_at(engine, waiting, ids, serial).await {
+                tracing::debug!(%error, "looking at the jobs waited for failed");
+                // The reader comes back by itself, this look with the next tick.
+                break;
             }
         }
     }
+}
+
+/// Looks at jobs, and answers those who waited for one of them before `serial` was given.
+async fn look_at(engine: &Engine, waiting: &Waiting, ids: &[String], serial: u64) -> Result<()> {
+    let (newest, answers) = engine.read_finished(ids).await?;
+    let mut gone = Vec::new();
+    {
+        let mut state = waiting.lock();
+        for (id, found) in ids.iter().zip(answers) {
+            state.look(id, serial, newest, &found, &mut gone);
+        }
+    }
+    // The events of jobs that removed themselves may be on their way, or were trimmed away before they came.
+    let jobs: Vec<_> = gone.iter().map(|gone| (gone.id.clone(), Existed::At(gone.existed.ms()))).collect();
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let outcomes = look_back(engine, &jobs).await?;
+    for (Gone { id, serial, .. }, outcome) in gone.iter().zip(outcomes) {
+        waiting.answer(id, *serial, outcome.unwrap_or(MISSING));
+    }
+    Ok(())
+}
+
+/// One who waits for a job that is gone.
+struct Gone {
+    id: String,
+    serial: u64,
+    /// An event after which the job was there.
+    existed: EventId,
 }
 
 impl Waiting {
@@ -301,21 +439,22 @@ impl Waiting {
         state.suspect_all |= urgent;
         for entry in &batch.entries {
             let text = |name| entry.field(name).map(String::from_utf8_lossy).unwrap_or_default();
-            let Some(event @ (b"completed" | b"failed" | b"removed")) = entry.field("event") else { continue };
             let id = text("jobId");
-            if event == b"removed" {
-                if state.by_id.contains_key(&*id) {
+            if !state.by_id.contains_key(&*id) {
+                continue;
+            }
+            let sign = match entry.field("event") {
+                Some(b"completed") => Sign::Finished(Outcome::completed(text("returnvalue").into_owned())),
+                Some(b"failed") => Sign::Finished(Outcome::Failed(text("failedReason").into_owned())),
+                Some(b"added") => Sign::Added,
+                Some(b"removed") => {
                     state.suspects.insert(id.into_owned());
                     urgent = true;
+                    continue;
                 }
-            } else if let Some(waiters) = state.remove(&id) {
-                let outcome = if event == b"completed" {
-                    Outcome::completed(text("returnvalue").into_owned())
-                } else {
-                    Outcome::Failed(text("failedReason").into_owned())
-                };
-                tell(waiters, &outcome);
-            }
+                _ => continue,
+            };
+            urgent |= state.hear(&id, entry.id, &sign);
         }
         if urgent {
             self.urgent.notify_one();
@@ -334,16 +473,12 @@ impl Waiting {
         (ids, state.serial)
     }
 
-    /// Tells those who waited when the answer was found.
-    fn answer(&self, id: &str, serial: u64, outcome: &Outcome) {
-        let mut state = self.lock();
-        let Some(waiters) = state.remove(id) else { return };
-        let (told, later): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|waiter| waiter.serial <= serial);
-        if !later.is_empty() {
-            state.by_id.insert(id.to_owned(), later);
+    /// Tells one who waits.
+    fn answer(&self, id: &str, serial: u64, outcome: Outcome) {
+        let waiter = self.lock().take(id, serial);
+        if let Some(waiter) = waiter {
+            waiter.tell(outcome);
         }
-        drop(state);
-        tell(told, outcome);
     }
 
     /// Whether the reader may go: nobody has waited for a while. Whoever comes after this starts another one.
@@ -375,19 +510,102 @@ impl Waiting {
 }
 
 impl State {
-    fn remove(&mut self, id: &str) -> Option<Vec<Waiter>> {
-        let waiters = self.by_id.remove(id)?;
-        if self.by_id.is_empty() {
-            self.idle_since = Some(Instant::now());
+    /// Takes one who waits out.
+    fn take(&mut self, id: &str, serial: u64) -> Option<Waiter> {
+        let waiters = self.by_id.get_mut(id)?;
+        let position = waiters.iter().position(|waiter| waiter.serial == serial)?;
+        let waiter = waiters.swap_remove(position);
+        self.forget_if_empty(id);
+        Some(waiter)
+    }
+
+    fn forget_if_empty(&mut self, id: &str) {
+        if self.by_id.get(id).is_some_and(Vec::is_empty) {
+            self.by_id.remove(id);
+            if self.by_id.is_empty() {
+                self.idle_since = Some(Instant::now());
+            }
         }
-        Some(waiters)
+    }
+
+    /// An event of a job has come. True if somebody has to look at the job now.
+    fn hear(&mut self, id: &str, at: EventId, sign: &Sign) -> bool {
+        let Some(waiters) = self.by_id.get_mut(id) else { return false };
+        let mut has_gone = false;
+        for waiter in waiters.extract_if(.., |waiter| waiter.heard.takes(at, sign, &mut has_gone)) {
+            if let Sign::Finished(outcome) = sign {
+                waiter.tell(outcome.clone());
+            }
+        }
+        self.forget_if_empty(id);
+        if has_gone {
+            self.suspects.insert(id.to_owned());
+        }
+        has_gone
+    }
+
+    /// A look has found this. Those who wait since it was asked for and know which events concern them learn of it; for
+    /// whom the job is gone, is put among the `gone`.
+    fn look(&mut self, id: &str, serial: u64, newest: EventId, found: &Found, gone: &mut Vec<Gone>) {
+        let Some(waiters) = self.by_id.get_mut(id) else { return };
+        let answered = waiters.extract_if(.., |waiter| {
+            if waiter.serial > serial {
+                return false;
+            }
+            let existed = match &waiter.heard {
+                Heard::Early(_) => return false,
+                Heard::After(existed) | Heard::Over(existed) => *existed,
+            };
+            match Look::at(found.clone(), waiter.born) {
+                Look::Over(_) if matches!(waiter.heard, Heard::After(_)) => true,
+                Look::NotYet if matches!(waiter.heard, Heard::After(_)) => {
+                    // Also where the stream went back: events of the future are not waited for.
+                    waiter.heard = Heard::After(newest);
+                    false
+                }
+                _ => {
+                    gone.push(Gone { id: id.to_owned(), serial: waiter.serial, existed });
+                    false
+                }
+            }
+        });
+        for waiter in answered {
+            if let Look::Over(outcome) = Look::at(found.clone(), waiter.born) {
+                waiter.tell(outcome);
+            }
+        }
+        self.forget_if_empty(id);
     }
 }
 
-fn tell(waiters: Vec<Waiter>, outcome: &Outcome) {
-    for waiter in waiters {
+impl Waiter {
+    fn tell(self, outcome: Outcome) {
         // Whoever is not there any more does not care.
-        let _ = waiter.answer.send(outcome.clone());
+        let _ = self.answer.send(outcome);
+    }
+}
+
+impl Heard {
+    /// Whether an event ends the waiting. Sets `has_gone` where it says that the job is gone.
+    fn takes(&mut self, at: EventId, sign: &Sign, has_gone: &mut bool) -> bool {
+        match self {
+            Self::Early(early) => {
+                if early.len() == EARLY {
+                    early.remove(0);
+                }
+                early.push((at, sign.clone()));
+                false
+            }
+            Self::After(after) if at > *after => match sign {
+                Sign::Finished(_) => true,
+                Sign::Added => {
+                    *self = Self::Over(*after);
+                    *has_gone = true;
+                    false
+                }
+            },
+            Self::After(_) | Self::Over(_) => false,
+        }
     }
 }
 
@@ -405,19 +623,40 @@ impl<'a> Ticket<'a> {
         let mut state = waiting.lock();
         state.serial += 1;
         let serial = state.serial;
-        state.by_id.entry(id.to_owned()).or_default().push(Waiter { serial, answer: tell });
+        state.by_id.entry(id.to_owned()).or_default().push(Waiter {
+            serial,
+            answer: tell,
+            born: None,
+            heard: Heard::Early(Vec::new()),
+        });
         Self { waiting, id, serial, answer }
+    }
+
+    /// The job had not finished at this event: from now on it is listened for what comes later. Returns what came already.
+    fn listen(&self, newest: EventId, born: Option<i64>) -> Option<Sign> {
+        let mut state = self.waiting.lock();
+        let waiter = state.by_id.get_mut(self.id)?.iter_mut().find(|waiter| waiter.serial == self.serial)?;
+        waiter.born = born;
+        let heard = std::mem::replace(&mut waiter.heard, Heard::After(newest));
+        let Heard::Early(early) = heard else { return None };
+        early.into_iter().find(|(at, _)| *at > newest).map(|(_, sign)| sign)
+    }
+
+    /// How a job ended that is gone by now, if its end was heard of up to this event.
+    fn last_heard(&self, newest: EventId) -> Option<Outcome> {
+        let state = self.waiting.lock();
+        let waiter = state.by_id.get(self.id)?.iter().find(|waiter| waiter.serial == self.serial)?;
+        let Heard::Early(early) = &waiter.heard else { return None };
+        match early.iter().rfind(|(at, _)| *at <= newest)? {
+            (_, Sign::Finished(outcome)) => Some(outcome.clone()),
+            (_, Sign::Added) => None,
+        }
     }
 }
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        let mut state = self.waiting.lock();
-        let Some(waiters) = state.by_id.get_mut(self.id) else { return };
-        waiters.retain(|waiter| waiter.serial != self.serial);
-        if waiters.is_empty() {
-            state.remove(self.id);
-        }
+        drop(self.waiting.lock().take(self.id, self.serial));
     }
 }
 

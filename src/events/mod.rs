@@ -2,6 +2,7 @@
 
 mod buffer;
 mod hub;
+mod look_back;
 mod options;
 #[cfg(test)]
 mod testing;
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::buffer::Buffer;
-pub(crate) use self::hub::FinishHub;
+pub(crate) use self::hub::{Awaited, FinishHub};
 pub use self::options::{EventsFrom, EventsOptions};
 use crate::engine::Engine;
 use crate::engine::events::EventReader;
@@ -75,7 +76,9 @@ impl Delivery {
 /// ```no_run
 /// use oxmq::{Delivery, QueueEvent, QueueEvents};
 ///
-/// # async fn demo(mut events: QueueEvents) {
+/// # async fn demo(mut events: QueueEvents) -> oxmq::Result<()> {
+/// // What happens from here on will be heard.
+/// events.ready().await?;
 /// while let Some(delivery) = events.recv().await {
 ///     match delivery {
 ///         Delivery::Event { event: QueueEvent::Completed { job_id, return_value, .. }, .. } => {
@@ -85,7 +88,7 @@ impl Delivery {
 ///         _ => {}
 ///     }
 /// }
-/// # }
+/// # Ok(()) }
 /// ```
 ///
 /// Since 0.1. BullMQ: `QueueEvents`.

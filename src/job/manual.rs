@@ -235,7 +235,8 @@ pub(crate) fn held<D: DeserializeOwned, R>(
     raw: RawJob,
     attempt: Option<Arc<super::Attempt>>,
 ) -> Result<Job<D, R>> {
-    let core = JobCore { queue: Arc::clone(queue), raw, attempt, options: Some(Arc::clone(options)) };
+    let seen = super::Seen { born: raw.timestamp, at: None };
+    let core = JobCore { queue: Arc::clone(queue), raw, attempt, options: Some(Arc::clone(options)), seen };
     Job::read(Arc::new(core))
 }
 

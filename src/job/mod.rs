@@ -6,7 +6,7 @@ pub(crate) mod manual;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,6 +21,7 @@ pub use manual::Fetched;
 
 use crate::clock::from_epoch_ms;
 use crate::error::{Error, Result};
+use crate::events::Awaited;
 use crate::options::{OnChildFailure, ParentRef};
 use crate::queue::QueueCore;
 use crate::wire::job::RawJob;
@@ -46,6 +47,23 @@ pub(crate) struct JobCore {
     pub(crate) attempt: Option<Arc<Attempt>>,
     /// The options of the worker that fetched it by hand.
     pub(crate) options: Option<Arc<crate::options::WorkerOptions>>,
+    pub(crate) seen: Seen,
+}
+
+/// Which job of its id this is, for those who wait for it: the id may be given to another one later.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Seen {
+    /// The timestamp that it has in Redis, if that is known.
+    pub(crate) born: Option<i64>,
+    /// When it was known to exist; none where nobody will wait for it.
+    pub(crate) at: Option<Instant>,
+}
+
+impl Seen {
+    /// A job that was there a moment ago, with this timestamp if it is known.
+    pub(crate) fn now(born: Option<i64>) -> Self {
+        Self { born, at: Some(Instant::now()) }
+    }
 }
 
 impl<D, R> Job<D, R> {
@@ -327,13 +345,18 @@ impl<D, R> Job<D, R> {
     /// Waits until the job has completed or failed for good, and returns its result.
     ///
     /// All waits on one queue share one reader of its events, and jobs are looked at every few seconds besides, so that a
-    /// lost event or a removed job cannot make a wait endless. A job that is removed as soon as it completes answers too,
-    /// if the wait began before.
+    /// lost event or a removed job cannot make a wait endless. A job that was removed when it completed answers too, as
+    /// long as its event is among the newest 10,000 of the queue. It only reads: while the server is away it asks again
+    /// until the `limit` is over. Another job that was given the same id later is never taken for this one.
+    ///
+    /// One round trip if the job has finished already, one more for every 500 events that are looked through for a job
+    /// that is gone.
     ///
     /// # Errors
     ///
     /// [`Error::JobFailed`] with the reason, [`Error::Timeout`] after `limit`, [`Error::Refused`] with
-    /// [`Reason::MissingJob`](crate::Reason::MissingJob) if the job is gone, [`Error::Json`] if its result is not an `R`.
+    /// [`Reason::MissingJob`](crate::Reason::MissingJob) if the job is gone and no event tells its result,
+    /// [`Error::Json`] if its result is not an `R`.
     ///
     /// Since 0.1. BullMQ: `Job.waitUntilFinished`.
     #[doc(alias = "waitUntilFinished")]
@@ -341,7 +364,9 @@ impl<D, R> Job<D, R> {
     where
         R: DeserializeOwned,
     {
-        let json = self.core.queue.finished().wait_until_finished(self.id(), Some(limit)).await?;
+        let Seen { born, at: seen } = self.core.seen;
+        let job = Awaited { id: self.id(), born, seen };
+        let json = self.core.queue.finished().wait_until_finished(job, Some(limit)).await?;
         serde_json::from_str(&json).map_err(Error::json("returnvalue"))
     }
 

@@ -10,7 +10,7 @@ use tracing::{Instrument, Span};
 
 use super::{Queue, QueueCore};
 use crate::error::{Error, Result};
-use crate::job::{Job, JobCore};
+use crate::job::{Job, JobCore, Seen};
 use crate::options::{Backoff, Deduplication, JobOptions, KeepJobs, OnChildFailure, ParentRef};
 use crate::script::add_jobs::{self, Placed};
 use crate::telemetry;
@@ -308,9 +308,12 @@ pub(crate) fn added<D, R>(core: &Arc<QueueCore>, new: add_jobs::NewJob, placed: 
         // Refusals were made errors by the engine.
         Placed::Refused { .. } => new.id.clone(),
     };
+    // Where another job stands for this one, its timestamp is not known.
+    let born = matches!(added, Added::Created | Added::Replaced { .. }).then(|| i64::try_from(new.timestamp).ok());
+    let seen = Seen::now(born.flatten());
     let options = StoredOptions::parse(&new.opts).unwrap_or_default();
     let mut raw = RawJob::added(id, new.name, new.data, new.opts, options, new.timestamp, new.delay, new.priority);
     raw.set_deduplication_id(new.deduplication.map(|deduplication| deduplication.id));
-    let job = JobCore { queue: Arc::clone(core), raw, attempt: None, options: None };
+    let job = JobCore { queue: Arc::clone(core), raw, attempt: None, options: None, seen };
     (Job::new(Arc::new(job), data), added)
 }

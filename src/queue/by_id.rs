@@ -29,7 +29,7 @@ pub enum JobOutcome<R> {
 impl<D, R> Queue<D, R> {
     /// Whether a job has finished, and what came out; both of the same moment. One round trip.
     ///
-    /// To be told when it finishes, use [`Job::wait_until_finished`](crate::Job::wait_until_finished).
+    /// To be told when it finishes, use [`wait_until_finished`](Self::wait_until_finished).
     ///
     /// # Errors
     ///
@@ -50,6 +50,36 @@ impl<D, R> Queue<D, R> {
             }
             Finished::Failed(reason) => JobOutcome::Failed(reason.unwrap_or_default()),
         })
+    }
+
+    /// Waits until the job with this id has completed or failed for good, and returns its result. The job is not read
+    /// first, so this is for who holds an id alone, a web handler for instance.
+    ///
+    /// As [`Job::wait_until_finished`](crate::Job::wait_until_finished), but for the question which job is meant: the one
+    /// that has the id when the wait begins, or the last that had it.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn demo(queue: oxmq::Queue<String, u64>) -> oxmq::Result<()> {
+    /// use std::time::Duration;
+    /// let size = queue.wait_until_finished("report-7", Duration::from_secs(60)).await?;
+    /// # let _ = size;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// Since 0.1. BullMQ: `Job.waitUntilFinished`.
+    #[doc(alias = "waitUntilFinished")]
+    pub async fn wait_until_finished(&self, id: &str, limit: Duration) -> Result<R>
+    where
+        R: DeserializeOwned,
+    {
+        let json = self.core.finished().wait_until_finished(id, Some(limit)).await?;
+        serde_json::from_str(&json).map_err(Error::json("returnvalue"))
     }
 
     /// As [`Job::promote`](crate::Job::promote).

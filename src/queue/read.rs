@@ -9,7 +9,7 @@ use super::Queue;
 use crate::clock::epoch_ms;
 use crate::engine::{ClientInfo, REPORTED};
 use crate::error::Result;
-use crate::job::{Job, JobCore};
+use crate::job::{Job, JobCore, Seen};
 use crate::state::{JobCounts, JobState};
 use crate::wire::job::RawJob;
 
@@ -64,7 +64,8 @@ impl<D, R> Queue<D, R> {
     where
         D: DeserializeOwned,
     {
-        Job::read(Arc::new(JobCore { queue: Arc::clone(&self.core), raw, attempt: None, options: None }))
+        let seen = Seen::now(raw.timestamp);
+        Job::read(Arc::new(JobCore { queue: Arc::clone(&self.core), raw, attempt: None, options: None, seen }))
     }
 
     /// The job with this id; `None` if there is none. One round trip.

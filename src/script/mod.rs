@@ -238,6 +238,7 @@ pub(crate) static ALL: &[&Script] = &[
     &admin::FREE_DEDUPLICATION,
     &admin::REMOVE_ORPHANS,
     &finished::SCRIPT,
+    &finished::FIND,
     &publish::SCRIPT,
     &scheduler::ADVANCE,
 ];

@@ -13,7 +13,7 @@ use super::verdict::{self, Verdict};
 use super::{Inner, verdict::failed};
 use crate::clock::millis;
 use crate::error::{Error, Halt};
-use crate::job::{Attempt, CancelReason, JobCore};
+use crate::job::{Attempt, CancelReason, JobCore, Seen};
 use crate::scheduler;
 use crate::script::settle::{End, Handed, Outcome};
 use crate::telemetry::{self, Stopwatch};
@@ -155,8 +155,14 @@ async fn attempt_job(worker: &Arc<Inner>, raw: RawJob, attempt: &Arc<Attempt>) -
     }
     worker.events.emit(|| WorkerEvent::Active { job_id: raw.id.clone(), name: raw.name.clone() });
     let limit = raw.options.timeout.or(worker.options.timeout);
-    let core =
-        Arc::new(JobCore { queue: Arc::clone(&worker.queue), raw, attempt: Some(Arc::clone(attempt)), options: None });
+    let seen = Seen { born: raw.timestamp, at: None };
+    let core = Arc::new(JobCore {
+        queue: Arc::clone(&worker.queue),
+        raw,
+        attempt: Some(Arc::clone(attempt)),
+        options: None,
+        seen,
+    });
     let processor = Arc::clone(&worker.processor.0);
     let deciding = async {
         let running = {

@@ -194,3 +194,31 @@ async fn a_worker_survives_a_peer_that_begins_to_speak_nonsense() {
     worker.close().await;
     check(&fixture, &ids).await;
 }
+
+/// Whoever waits for a result only reads: a server that is away costs time, and never makes the result unknown.
+#[tokio::test]
+async fn a_wait_for_a_result_outlasts_the_silence_of_the_server() {
+    let server = shared_server();
+    let proxy = Proxy::start(server.addr()).await;
+    let fixture = Fixture::through(&proxy, server).await;
+    warm_up(&fixture).await;
+    let worker = fixture.worker(|_: Job<Value, Value>| async { Ok::<_, Halt>(json!("done")) }).start().unwrap();
+    let job = fixture.queue.add("job", json!(1)).await.unwrap();
+    fixture.until(JobState::Completed, 1).await;
+    // Longer than a command may take, so that its own repetitions give up.
+    proxy.blackhole_all();
+    let limit = Duration::from_secs(60);
+    let (waiting, by_id) = (job.wait_until_finished(limit), fixture.queue.wait_until_finished(job.id(), limit));
+    let heal = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        proxy.heal();
+    };
+    let (result, by_id, ()) = tokio::join!(waiting, by_id, heal);
+    assert_eq!((result.unwrap(), by_id.unwrap()), (json!("done"), json!("done")));
+    proxy.blackhole_all();
+    let limit = Duration::from_secs(3);
+    let error = job.wait_until_finished(limit).await.unwrap_err();
+    assert!(matches!(error, Error::Timeout { op: "wait_until_finished", after } if after == limit), "{error}");
+    proxy.heal();
+    worker.close().await;
+}

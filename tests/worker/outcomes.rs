@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use oxmq::{Backoff, Halt, Job, JobState, NewJob, ParentRef, Retry, Router, WorkerEvent};
+use futures::future::join_all;
+use oxmq::{Backoff, Client, ConnectOptions, Halt, Job, JobState, NewJob, ParentRef, Retry, Router, WorkerEvent};
 use serde_json::{Value, json};
 
 use crate::common::check::check;
 use crate::common::fixture::{Fixture, Ledger, listen};
+use crate::common::server::shared_server;
 
 const FAST: Duration = Duration::from_millis(5);
 
@@ -290,4 +292,35 @@ async fn a_parent_that_completes_too_early_is_tried_again_by_its_own_rules() {
         .await;
     worker.close().await;
     check(&fixture, &[parent.id().to_owned(), "child".to_owned()]).await;
+}
+
+#[tokio::test]
+async fn results_of_jobs_that_remove_themselves_are_never_lost() {
+    let fixture = Fixture::new().await;
+    let worker = fixture
+        .worker(|job: Job<Value, Value>| async move { Ok::<_, Halt>(job.data().clone()) })
+        .concurrency(16)
+        .start()
+        .unwrap();
+    let limit = Duration::from_secs(30);
+    let add = async |n: usize| fixture.queue.add("job", json!(n)).remove_on_complete(true).await.unwrap();
+    for n in 0..300 {
+        // Either kind of waiter may come too late to see the job.
+        let job = add(n).await;
+        let result = match n % 2 {
+            0 => job.wait_until_finished(limit).await,
+            _ => fixture.queue.wait_until_finished(job.id(), limit).await,
+        };
+        assert_eq!(result.unwrap(), json!(n));
+    }
+    // With a reader that is cold each time, and all jobs gone already.
+    let jobs = join_all((0..60).map(add)).await;
+    fixture.until(JobState::Waiting, 0).await;
+    fixture.until(JobState::Active, 0).await;
+    for (n, job) in jobs.iter().enumerate() {
+        let fresh = Client::builder(ConnectOptions::from_url(&shared_server().url()).unwrap()).prefix(&fixture.prefix);
+        let fresh = fresh.connect().await.unwrap().queue::<Value, Value>("q").unwrap();
+        assert_eq!(fresh.wait_until_finished(job.id(), limit).await.unwrap(), json!(n));
+    }
+    worker.close().await;
 }

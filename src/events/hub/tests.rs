@@ -15,7 +15,7 @@ fn hub(queue: &TestQueue, pace: Pace) -> FinishHub {
 
 fn wait(hub: &FinishHub, id: &str) -> tokio::task::JoinHandle<Result<String>> {
     let (hub, id) = (hub.clone(), id.to_owned());
-    tokio::spawn(async move { hub.wait_until_finished(&id, None).await })
+    tokio::spawn(async move { hub.wait_until_finished(&*id, None).await })
 }
 
 async fn waiting(hub: &FinishHub, jobs: usize) {
@@ -200,4 +200,102 @@ async fn a_thousand_wait_at_once_through_killed_connections() {
         assert_eq!(answer.unwrap().unwrap(), number.to_string());
     }
     assert!(queue.listeners().await.len() <= 1);
+}
+
+/// The result is nowhere but in the event, and nobody listened.
+#[tokio::test]
+async fn jobs_that_removed_themselves_before_the_wait_are_found() {
+    let server = TestServer::start();
+    let queue = server.queue().await;
+    let hub = hub(&queue, BY_EVENTS);
+    for round in 0..100 {
+        let id = format!("j{round}");
+        queue.emit(&["added", "jobId", &id, "name", "n"]).await;
+        queue.complete(&id, &round.to_string(), false, true).await;
+        queue.emit(&["drained"]).await;
+        assert_eq!(hub.wait_until_finished(&*id, None).await.unwrap(), round.to_string());
+    }
+    // Far back, and from many who ask at once.
+    queue.emit_range(0, 3_000).await;
+    queue.emit(&["failed", "jobId", "x", "failedReason", "no luck", "prev", "active"]).await;
+    let waiters: Vec<_> = (0..100).map(|round| wait(&hub, &format!("j{round}"))).collect();
+    for (round, waiter) in waiters.into_iter().enumerate() {
+        assert_eq!(soon(waiter).await.unwrap().unwrap(), round.to_string());
+    }
+    let failed = hub.wait_until_finished("x", None).await.unwrap_err();
+    assert!(matches!(failed, Error::JobFailed { reason, .. } if reason == "no luck"));
+    // A job that was removed before its end, or retried and removed, has no result.
+    queue.emit(&["waiting", "jobId", "x", "prev", "failed"]).await;
+    assert!(is_missing(&hub.wait_until_finished("x", None).await));
+    queue.emit(&["removed", "jobId", "j7", "prev", "completed"]).await;
+    assert!(is_missing(&hub.wait_until_finished("j7", None).await));
+    assert!(queue.listeners().await.is_empty());
+}
+
+/// A job of an id that is given again after the server was emptied.
+async fn add_born(queue: &TestQueue, id: &str, born: &str) {
+    queue.send(&["HSET", &format!("@{id}"), "name", "n", "timestamp", born]).await;
+    queue.emit(&["added", "jobId", id, "name", "n"]).await;
+    queue.emit(&["waiting", "jobId", id]).await;
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_job_never_gets_the_result_of_another_with_its_id() {
+    let server = TestServer::start();
+    let queue = server.queue().await;
+    let hub = hub(&queue, BY_EVENTS);
+    for keep in [true, false] {
+        queue.send(&["FLUSHALL"]).await;
+        add_born(&queue, "1", "1000").await;
+        // Known for a while already.
+        let seen = std::time::Instant::now().checked_sub(Duration::from_secs(5));
+        let old = Awaited { id: "1", born: Some(1_000), seen };
+        let known = {
+            let hub = hub.clone();
+            tokio::spawn(async move { hub.wait_until_finished(old, None).await })
+        };
+        let by_id = wait(&hub, "1");
+        eventually("both listen", async || {
+            let state = hub.0.waiting.lock();
+            let waiters = state.by_id.get("1").map_or(&[][..], Vec::as_slice);
+            waiters.len() == 2 && waiters.iter().all(|waiter| matches!(waiter.heard, Heard::After(_)))
+        })
+        .await;
+        // The number comes again, with another result.
+        queue.send(&["FLUSHALL"]).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        add_born(&queue, "1", "2000").await;
+        let new = wait(&hub, "1");
+        queue.complete("1", "\"new\"", keep, true).await;
+        assert!(is_missing(&soon(known).await.unwrap()), "{keep}");
+        assert_eq!(soon(new).await.unwrap().unwrap(), "\"new\"");
+        assert!(is_missing(&soon(by_id).await.unwrap()), "{keep}");
+        // Also for whoever begins to wait only now.
+        assert!(is_missing(&hub.wait_until_finished(old, None).await), "{keep}");
+        assert_eq!(hub.wait_until_finished("1", None).await.unwrap(), "\"new\"");
+    }
+}
+
+#[tokio::test]
+async fn an_earlier_end_of_the_same_id_does_not_count() {
+    let server = TestServer::start();
+    let queue = server.queue().await;
+    let hub = hub(&queue, BY_EVENTS);
+    queue.add_job("keeps the reader").await;
+    let _keeper = wait(&hub, "keeps the reader");
+    waiting(&hub, 1).await;
+    for round in 0..100 {
+        // The reader is late: it hears of the first job when somebody waits for the second already.
+        if round % 3 == 0 {
+            queue.kill_listeners().await;
+        }
+        queue.complete("again", "\"first\"", false, true).await;
+        add_born(&queue, "again", &round.to_string()).await;
+        let waiter = wait(&hub, "again");
+        while !hub.0.waiting.lock().by_id.contains_key("again") {
+            tokio::task::yield_now().await;
+        }
+        queue.complete("again", "\"second\"", false, true).await;
+        assert_eq!(soon(waiter).await.unwrap().unwrap(), "\"second\"");
+    }
 }

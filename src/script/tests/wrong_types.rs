@@ -169,6 +169,7 @@ obliterate 100 1
 free_deduplication a1 one
 remove_orphans next new w1
 read_finished c1 f1 w1
+find_finish + 500 c1 f1 w1
 publish_event mine a b
 "#;
 

@@ -1,0 +1,143 @@
+//! What became of jobs that are gone: a look back in the event stream, from the newest event on.
+//!
+//! A job that removes itself when it completes leaves nothing but its event. Whoever begins to wait a moment later finds
+//! it among the newest.
+
+use std::time::Instant;
+
+use super::hub::Outcome;
+use crate::clock::millis;
+use crate::engine::Engine;
+use crate::engine::events::{Page, Step, Trace};
+use crate::error::Result;
+
+/// How many events are looked at, at most: what a stream holds by default.
+const DEPTH: usize = 10_000;
+
+/// How many of them in one call.
+const STEP: usize = 500;
+
+/// When the job that is meant existed already. What was added under its id later is another job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Existed {
+    /// At this time of the server, in milliseconds.
+    At(u64),
+    /// At this moment of our own.
+    Since(Instant),
+}
+
+impl Existed {
+    /// The time of the server after which the job was certainly there.
+    fn limit(self, now: Option<u64>, asked: Instant) -> u64 {
+        match (self, now) {
+            (Self::At(ms), _) => ms,
+            // Our own clock does not matter: the answer was on its way a while, so this is late rather than early.
+            (Self::Since(seen), Some(now)) => now.saturating_sub(millis(asked.saturating_duration_since(seen))),
+            // A user who may not ask for the time gets the last job of that id.
+            (Self::Since(_), None) => u64::MAX,
+        }
+    }
+}
+
+/// The search for one job.
+#[derive(Debug)]
+struct Search {
+    existed: Existed,
+    /// The newest step of the job that may be meant. It is the one if no `added` comes before it that was too late.
+    newest: Option<Step>,
+    over: bool,
+}
+
+impl Search {
+    fn see(&mut self, trace: &Trace, limit: u64) {
+        if self.over {
+            return;
+        }
+        let is_later_job = trace.id.ms() > limit && trace.step == Step::Added;
+        if is_later_job {
+            self.newest = None;
+        } else {
+            self.newest.get_or_insert_with(|| trace.step.clone());
+        }
+        self.over = trace.id.ms() <= limit;
+    }
+
+    fn outcome(self) -> Option<Outcome> {
+        match self.newest? {
+            Step::Completed(json) => Some(Outcome::completed(json)),
+            Step::Failed(reason) => Some(Outcome::Failed(reason)),
+            Step::Added | Step::Elsewhere => None,
+        }
+    }
+}
+
+/// How these jobs ended, as far as events still tell; none for a job that was removed before its end.
+pub(super) async fn look_back(engine: &Engine, jobs: &[(String, Existed)]) -> Result<Vec<Option<Outcome>>> {
+    let mut ids: Vec<&str> = jobs.iter().map(|(id, _)| id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut searches: Vec<Search> =
+        jobs.iter().map(|(_, existed)| Search { existed: *existed, newest: None, over: false }).collect();
+    // Several may search for one id, and mean different jobs.
+    let mut of_id = vec![Vec::new(); ids.len()];
+    for (search, (id, _)) in jobs.iter().enumerate() {
+        if let Ok(position) = ids.binary_search(&id.as_str()) {
+            of_id[position].push(search);
+        }
+    }
+    let (mut from, mut looked_at) = (None, 0);
+    while looked_at < DEPTH && searches.iter().any(|search| !search.over) {
+        let asked = Instant::now();
+        let Page { now, oldest, traces } = engine.find_finish(from, STEP, &ids).await?;
+        for trace in &traces {
+            for search in &of_id[trace.job] {
+                let search = &mut searches[*search];
+                search.see(trace, search.existed.limit(now, asked));
+            }
+        }
+        let Some(oldest) = oldest else { break };
+        for search in &mut searches {
+            search.over |= search.newest.is_some() && oldest.ms() <= search.existed.limit(now, asked);
+        }
+        from = Some(oldest);
+        looked_at += STEP;
+    }
+    Ok(searches.into_iter().map(Search::outcome).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::EventId;
+
+    /// Steps with their times, the newest first.
+    fn search(existed: Existed, steps: &[(u64, Step)]) -> Option<Outcome> {
+        let mut search = Search { existed, newest: None, over: false };
+        for (ms, step) in steps {
+            let trace = Trace { id: EventId::new(*ms, 0), job: 0, step: step.clone() };
+            search.see(&trace, existed.limit(None, Instant::now()));
+        }
+        search.outcome()
+    }
+
+    #[test]
+    fn the_last_step_of_the_job_that_is_meant_counts() {
+        use Existed::At;
+        use Step::{Added, Elsewhere, Failed};
+        let done = |text: &str| Step::Completed(text.to_owned());
+        let result = |text: &str| Some(Outcome::Completed(text.to_owned()));
+        assert_eq!(search(At(u64::MAX), &[(9, done("1")), (8, Elsewhere), (7, Added)]), result("1"));
+        assert_eq!(search(At(u64::MAX), &[(9, Failed("x".into())), (7, Added)]), Some(Outcome::Failed("x".into())));
+        // Retried, and then removed without a trace.
+        assert_eq!(search(At(u64::MAX), &[(9, Elsewhere), (8, Failed("x".into())), (7, Added)]), None);
+        // The job of that id which came later is another one, finished or not.
+        let twice = [(9, done("2")), (8, Added), (6, done("1")), (4, Added)];
+        assert_eq!(search(At(5), &twice), result("1"));
+        assert_eq!(search(At(5), &twice[1..]), result("1"));
+        assert_eq!(search(At(9), &twice), result("2"));
+        assert_eq!(search(At(5), &twice[..2]), None);
+        // Its own events may be later than the moment at which it was known to exist.
+        assert_eq!(search(At(5), &[(9, done("1")), (8, Elsewhere), (4, Added)]), result("1"));
+        assert_eq!(search(At(5), &[]), None);
+    }
+}
