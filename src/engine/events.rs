@@ -128,13 +128,17 @@ pub(crate) struct EventReader {
     doubt: Doubt,
     /// The entry after which some may be missing, until there is one to report it with.
     lost: Option<EventId>,
+    /// Whether `last` was an entry of the stream, and not only a place that the user has named.
+    was_read: bool,
+    /// The stream was seen empty since the last entry.
+    emptied: bool,
 }
 
 /// What may have happened to the stream since the last look at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doubt {
     None,
-    /// Nothing came for a while: the stream may have been deleted, and a new one may have begun with lower ids.
+    /// Nothing came for a while: the stream may be another one by now, whose ids go on from an earlier one.
     Quiet,
     /// We were away, and do not know what happened.
     Away,
@@ -158,6 +162,8 @@ impl EventReader {
             cap: 0,
             doubt: Doubt::Away,
             lost: None,
+            was_read: false,
+            emptied: false,
         }
     }
 
@@ -170,6 +176,7 @@ impl EventReader {
             match self.newest().await {
                 Ok(newest) => {
                     self.last = newest.unwrap_or(EventId::ZERO);
+                    self.was_read = newest.is_some();
                     self.start = Some(self.last);
                 }
                 Err(Broken) => self.backoff.pause().await,
@@ -222,6 +229,12 @@ impl EventReader {
         if may_be_late && self.oldest().await?.is_none_or(|oldest| oldest > self.last) {
             self.lost.get_or_insert(self.last);
         }
+        // Emptied and filled again, as a replica is that takes over what another server has: that may be an earlier state.
+        if self.emptied && self.oldest().await?.is_some_and(|oldest| oldest <= self.last) {
+            self.lost.get_or_insert(self.last);
+        }
+        self.emptied = false;
+        self.was_read = true;
         self.last = newest.id;
         Ok(Some(Batch { gap_after: self.lost.take(), entries }))
     }
@@ -234,26 +247,23 @@ impl EventReader {
         let away = self.doubt == Doubt::Away;
         self.cap = self.read_cap().await?;
         match self.newest().await? {
-            // Deleted or emptied: whatever comes is new, also if the server's clock was set back meanwhile.
+            // Deleted or emptied. What comes has later ids, unless an earlier state of the stream comes back.
             None if self.last != EventId::ZERO => {
                 if away {
                     self.lost.get_or_insert(self.last);
                 }
-                self.last = EventId::ZERO;
+                self.emptied = true;
             }
-            // Deleted and begun anew while we listened: all of it is new.
-            Some(newest) if newest < self.last && !away => self.last = EventId::ZERO,
-            // The server fell back to an earlier time, as after a failover: what it has now was read before.
+            // The server fell back to an earlier time, as after a failover: what it has now was read before. A stream that
+            // was deleted under a clock set back looks the same; then some of it is not told, and this is.
             Some(newest) if newest < self.last => {
                 self.lost.get_or_insert(self.last);
                 self.last = newest;
+                self.was_read = true;
+                self.emptied = false;
             }
-            Some(newest)
-                if away
-                    && newest > self.last
-                    && self.last != EventId::ZERO
-                    && self.oldest().await?.is_none_or(|oldest| oldest > self.last) =>
-            {
+            // Trimmed as far as here; or it fell back, and has gone on from there already.
+            Some(newest) if away && newest > self.last && self.last != EventId::ZERO && !self.has_last().await? => {
                 self.lost.get_or_insert(self.last);
             }
             _ => {}
@@ -278,6 +288,15 @@ impl EventReader {
 
     async fn oldest(&mut self) -> Result<Option<EventId>, Broken> {
         self.end("XRANGE", "-", "+").await
+    }
+
+    /// Whether the stream still reaches back to where we are, and that entry is in it.
+    async fn has_last(&mut self) -> Result<bool, Broken> {
+        if !self.was_read {
+            return Ok(self.oldest().await?.is_some_and(|oldest| oldest <= self.last));
+        }
+        let last = self.last.to_string();
+        Ok(self.end("XRANGE", &last, &last).await?.is_some())
     }
 
     async fn end(&mut self, verb: &str, from: &str, to: &str) -> Result<Option<EventId>, Broken> {

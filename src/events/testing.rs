@@ -17,18 +17,41 @@ use crate::script::string;
 pub(super) struct TestServer {
     child: Child,
     directory: PathBuf,
+    port: u16,
 }
 
 impl TestServer {
     pub(super) fn start() -> Self {
-        let directory = std::env::temp_dir().join(format!("oxmq-events-{}", uuid::Uuid::new_v4().simple()));
-        std::fs::create_dir(&directory).unwrap();
-        Self { child: Self::spawn(&directory), directory }
+        Self::start_on(0)
     }
 
-    fn spawn(directory: &Path) -> Child {
+    /// One that replicas can reach, and its port.
+    pub(super) fn start_on_a_port() -> (Self, u16) {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        (Self::start_on(port), port)
+    }
+
+    fn start_on(port: u16) -> Self {
+        let directory = std::env::temp_dir().join(format!("oxmq-events-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::create_dir(&directory).unwrap();
+        Self { child: Self::spawn(&directory, port), directory, port }
+    }
+
+    fn spawn(directory: &Path, port: u16) -> Child {
         Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
+            .args([
+                "--port",
+                &port.to_string(),
+                "--repl-diskless-sync-delay",
+                "0",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--unixsocket",
+            ])
             .arg(directory.join("socket"))
             .arg("--dir")
             .arg(directory)
@@ -37,11 +60,11 @@ impl TestServer {
             .expect("these tests need redis-server in the PATH")
     }
 
-    /// Ends the server as a power cut would, and starts an empty one in its place.
+    /// Ends the server as a power cut would, and starts one in its place: empty, or with what was saved.
     pub(super) fn restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.child = Self::spawn(&self.directory);
+        self.child = Self::spawn(&self.directory, self.port);
     }
 
     /// The queue `mails é` under the prefix `t`.
@@ -95,6 +118,23 @@ impl TestQueue {
         }
     }
 
+    pub(super) async fn info(&self, section: &str) -> String {
+        string(self.send(&["INFO", section]).await).unwrap()
+    }
+
+    /// How often the newest entry of a stream was asked for: a listener that hears nothing does so each time.
+    pub(super) async fn surveys(&self) -> u64 {
+        let stats = self.info("commandstats").await;
+        let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_xrevrange:calls="));
+        calls.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
+    }
+
+    /// Waits until a listener has looked at the stream as it is now.
+    pub(super) async fn surveyed(&self) {
+        let before = self.surveys().await;
+        eventually("the listener has looked", async || self.surveys().await > before + 1).await;
+    }
+
     /// Ids of the connections with the name of a listener.
     pub(super) async fn listeners(&self) -> Vec<String> {
         let Value::BulkString(list) = self.send(&["CLIENT", "LIST"]).await else { panic!() };
@@ -106,7 +146,7 @@ impl TestQueue {
 
     /// Whether a listener waits in a blocking read.
     pub(super) async fn is_blocked(&self) -> bool {
-        let info = string(self.send(&["INFO", "clients"]).await).unwrap();
+        let info = self.info("clients").await;
         !info.contains("blocked_clients:0")
     }
 
