@@ -1,8 +1,12 @@
 //! What a worker tells its own process.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
 
-use tokio::sync::broadcast;
+use futures::Stream;
 
 use super::failure::{AttemptError, FailureKind};
 use crate::error::Error;
@@ -87,53 +91,180 @@ pub enum WorkerEvent {
     Closing,
     /// The worker is closed. The last event.
     Closed,
+    /// The listener did not take its events quickly enough, and so many of the oldest in its buffer were dropped.
+    Lagged {
+        /// How many, since this was last told.
+        missed: u64,
+    },
 }
 
-/// A worker's events as they come.
+/// A worker's events as they come, also as a [`Stream`].
 ///
-/// The buffer is bounded: a receiver that is too slow misses the oldest events, and is told how many.
-#[derive(Debug)]
+/// The buffer is bounded by the worker's `event_buffer`, and grows only as it fills. A listener that is too slow misses the
+/// oldest events, and a [`WorkerEvent::Lagged`] in their place says how many, as [`Delivery::Lagged`](crate::Delivery::Lagged)
+/// does for the events of a queue.
+#[must_use = "dropping it ends the listening"]
 pub struct WorkerEvents {
-    receiver: broadcast::Receiver<WorkerEvent>,
-    missed: u64,
+    buffer: Arc<Buffer>,
+    sink: Weak<Listeners>,
 }
 
 impl WorkerEvents {
-    pub(crate) fn new(receiver: broadcast::Receiver<WorkerEvent>) -> Self {
-        Self { receiver, missed: 0 }
-    }
-
     /// The next event; `None` when the worker is closed and all events were received.
+    ///
+    /// The future can be dropped at any time without losing an event.
     pub async fn recv(&mut self) -> Option<WorkerEvent> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(event) => return Some(event),
-                Err(broadcast::error::RecvError::Lagged(missed)) => self.missed += missed,
-                Err(broadcast::error::RecvError::Closed) => return None,
-            }
-        }
+        std::future::poll_fn(|cx| self.buffer.poll(cx)).await
     }
 
     /// How many events were dropped so far because this receiver was too slow.
     #[must_use]
     pub fn missed(&self) -> u64 {
-        self.missed
+        self.buffer.lock().missed
+    }
+}
+
+impl Stream for WorkerEvents {
+    type Item = WorkerEvent;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<WorkerEvent>> {
+        self.buffer.poll(cx)
+    }
+}
+
+impl Drop for WorkerEvents {
+    fn drop(&mut self) {
+        if let Some(sink) = self.sink.upgrade() {
+            sink.leave(&self.buffer);
+        }
+    }
+}
+
+impl std::fmt::Debug for WorkerEvents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkerEvents").field("missed", &self.missed()).finish_non_exhaustive()
+    }
+}
+
+/// What one listener has not taken yet.
+#[derive(Default)]
+struct Buffer(Mutex<Held>);
+
+#[derive(Default)]
+struct Held {
+    events: VecDeque<WorkerEvent>,
+    /// Dropped since the listener was last told.
+    lagged: u64,
+    /// Dropped altogether.
+    missed: u64,
+    waker: Option<Waker>,
+    closed: bool,
+}
+
+impl Buffer {
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, event: WorkerEvent, limit: usize) {
+        let mut held = self.lock();
+        if held.events.len() >= limit {
+            held.events.pop_front();
+            held.lagged += 1;
+            held.missed += 1;
+        }
+        held.events.push_back(event);
+        wake(held);
+    }
+
+    fn close(&self) {
+        let mut held = self.lock();
+        held.closed = true;
+        wake(held);
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<WorkerEvent>> {
+        let mut held = self.lock();
+        if held.lagged > 0 {
+            return Poll::Ready(Some(WorkerEvent::Lagged { missed: std::mem::take(&mut held.lagged) }));
+        }
+        if let Some(event) = held.events.pop_front() {
+            return Poll::Ready(Some(event));
+        }
+        if held.closed {
+            return Poll::Ready(None);
+        }
+        held.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// Wakes the listener, not under its lock.
+fn wake(mut held: MutexGuard<'_, Held>) {
+    let waker = held.waker.take();
+    drop(held);
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 
 /// Where a worker's events go. Costs nothing while nobody listens.
-#[derive(Debug, Clone)]
-pub(crate) struct EventSink(broadcast::Sender<WorkerEvent>);
+#[derive(Clone)]
+pub(crate) struct EventSink(Arc<Listeners>);
+
+struct Listeners {
+    limit: AtomicUsize,
+    /// How many there are, so that nobody takes the lock for none.
+    count: AtomicUsize,
+    buffers: Mutex<Vec<Arc<Buffer>>>,
+}
+
+impl Listeners {
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Buffer>>> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leave(&self, buffer: &Arc<Buffer>) {
+        let mut buffers = self.lock();
+        buffers.retain(|other| !Arc::ptr_eq(other, buffer));
+        self.count.store(buffers.len(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        for buffer in self.lock().iter() {
+            buffer.close();
+        }
+    }
+}
 
 impl EventSink {
-    pub(crate) fn new(buffer: usize) -> Self {
-        Self(broadcast::Sender::new(buffer))
+    pub(crate) fn new(limit: usize) -> Self {
+        Self(Arc::new(Listeners {
+            limit: AtomicUsize::new(limit),
+            count: AtomicUsize::new(0),
+            buffers: Mutex::default(),
+        }))
+    }
+
+    /// How many events each listener may be behind; before the first event.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.0.limit.store(limit, Ordering::Relaxed);
     }
 
     pub(crate) fn emit(&self, event: impl FnOnce() -> WorkerEvent) {
-        if self.0.receiver_count() > 0 {
-            // The last receiver may have gone in between, which is as good as never having been there.
-            let _ = self.0.send(event());
+        if self.0.count.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let event = event();
+        let limit = self.0.limit.load(Ordering::Relaxed);
+        let buffers = self.0.lock();
+        if let Some((last, others)) = buffers.split_last() {
+            for buffer in others {
+                buffer.push(event.clone(), limit);
+            }
+            last.push(event, limit);
         }
     }
 
@@ -143,6 +274,36 @@ impl EventSink {
     }
 
     pub(crate) fn subscribe(&self) -> WorkerEvents {
-        WorkerEvents::new(self.0.subscribe())
+        let buffer = Arc::new(Buffer::default());
+        let mut buffers = self.0.lock();
+        buffers.push(Arc::clone(&buffer));
+        self.0.count.store(buffers.len(), Ordering::Relaxed);
+        drop(buffers);
+        WorkerEvents { buffer, sink: Arc::downgrade(&self.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_buffer_without_bounds_costs_nothing_and_a_slow_listener_is_told_what_it_missed() {
+        let sink = EventSink::new(usize::MAX);
+        sink.emit(|| panic!("nobody listens"));
+        let (mut endless, mut slow) = (sink.subscribe(), sink.subscribe());
+        sink.emit(|| WorkerEvent::Paused);
+        assert!(matches!(endless.recv().await, Some(WorkerEvent::Paused)));
+        drop(endless);
+        sink.set_limit(2);
+        for _ in 0..2 {
+            sink.emit(|| WorkerEvent::Drained);
+        }
+        assert!(matches!(slow.recv().await, Some(WorkerEvent::Lagged { missed: 1 })));
+        drop(sink);
+        assert!(matches!(slow.recv().await, Some(WorkerEvent::Drained)));
+        assert!(matches!(slow.recv().await, Some(WorkerEvent::Drained)));
+        assert!(slow.recv().await.is_none());
+        assert_eq!(slow.missed(), 1);
     }
 }

@@ -178,6 +178,7 @@ pub struct WorkerBuilder {
     queue: String,
     processor: Erased,
     options: WorkerOptions,
+    events: EventSink,
 }
 
 macro_rules! forward {
@@ -195,7 +196,27 @@ crate::options::with_worker_setters!(forward);
 
 impl WorkerBuilder {
     pub(crate) fn new(client: crate::Client, queue: String, processor: Erased) -> Self {
-        Self { client, queue, processor, options: WorkerOptions::default() }
+        let options = WorkerOptions::default();
+        let events = EventSink::new(options.event_buffer);
+        Self { client, queue, processor, options, events }
+    }
+
+    /// What happens in the worker from its first moment on; [`Worker::events`] begins only after the start.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
+    /// # async fn send(job: oxmq::Job<String, ()>) -> Result<(), oxmq::Halt> { Ok(()) }
+    /// let builder = client.worker("emails", send).concurrency(64);
+    /// let mut events = builder.events();
+    /// let worker = builder.start()?;
+    /// while let Some(event) = events.recv().await {
+    ///     println!("{event:?}");
+    /// }
+    /// # drop(worker);
+    /// # Ok(()) }
+    /// ```
+    pub fn events(&self) -> WorkerEvents {
+        self.events.subscribe()
     }
 
     /// At most `max` jobs per `window` in the whole queue, as far as its workers have this option. Default: no limit.
@@ -239,7 +260,8 @@ impl WorkerBuilder {
         panics::watch();
         let queue = self.client.core(&self.queue)?;
         let engine = queue.engine().clone();
-        let events = EventSink::new(self.options.event_buffer);
+        let events = self.events;
+        events.set_limit(self.options.event_buffer);
         let renews = !self.options.skip_lock_renewal;
         let (commands, asked) = mpsc::channel(16);
         let figures = Arc::new(WorkerFigures::new(engine.keys.queue()));
@@ -309,8 +331,7 @@ impl Worker {
         self.inner.queue.engine().keys.queue()
     }
 
-    /// What happens from now on.
-    #[must_use]
+    /// What happens in the worker from now on. [`WorkerBuilder::events`] hears its start, too.
     pub fn events(&self) -> WorkerEvents {
         self.inner.events.subscribe()
     }

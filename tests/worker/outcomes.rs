@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::future::join_all;
 use oxmq::{Backoff, Client, ConnectOptions, Halt, Job, JobState, NewJob, ParentRef, Retry, Router, WorkerEvent};
 use serde_json::{Value, json};
@@ -254,10 +255,16 @@ async fn a_slow_listener_learns_how_much_it_missed() {
     worker.close().await;
     let mut heard = 0;
     let mut last = None;
+    let mut told = 0;
     while let Some(event) = events.recv().await {
+        if let WorkerEvent::Lagged { missed } = event {
+            told += missed;
+            continue;
+        }
         heard += 1;
         last = Some(event);
     }
+    assert_eq!(told, events.missed());
     assert!(matches!(last, Some(WorkerEvent::Closed)), "{last:?}");
     assert!(heard <= 8 && events.missed() >= 80, "{heard} heard, {} missed", events.missed());
     assert_eq!(done.load(Ordering::SeqCst), 50);
@@ -323,4 +330,24 @@ async fn results_of_jobs_that_remove_themselves_are_never_lost() {
         assert_eq!(fresh.wait_until_finished(job.id(), limit).await.unwrap(), json!(n));
     }
     worker.close().await;
+}
+
+#[tokio::test]
+async fn a_worker_is_heard_from_its_first_moment() {
+    let fixture = Fixture::new().await;
+    let id = fixture.add(json!(1)).await;
+    let builder = fixture.worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) });
+    let mut events = builder.events();
+    // The buffer is that of the worker, whenever it was set, and absurd ones cost nothing.
+    let worker = builder.event_buffer(usize::MAX).start().unwrap();
+    loop {
+        let event = events.next().await.expect("the worker is at work");
+        if let WorkerEvent::Active { job_id, .. } = event {
+            assert_eq!(job_id, id);
+            break;
+        }
+    }
+    worker.close().await;
+    let rest: Vec<WorkerEvent> = events.collect().await;
+    assert!(matches!(rest.last(), Some(WorkerEvent::Closed)), "{rest:?}");
 }
