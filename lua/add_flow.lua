@@ -7,8 +7,8 @@ ARGV    1 now       ms, the caller's clock
                     the values that `add_jobs` takes for it; every job has an id
 RETURN  array, three values per job in order: outcome, id, other, as `add_jobs` answers
 EVENTS  added, waiting, delayed, waiting-children, duplicated, deduplicated, removed
-USES    codes, outcomes, queue, settings, wake, add_flow/homes, delay, prioritize, release, release_parent, detach, attach, dedup,
-        read_linked, store, placing
+USES    codes, outcomes, queue, settings, wake, add_flow/homes, number, delay, prioritize, release, release_parent, detach,
+        attach, dedup, read_linked, store, placing
 COST    per job: TYPE, HSET, two XADD, and its share of LPUSH or ZADD, SADD and INCRBY; twelve reads per queue
 ]]
 local family = on_demand()
@@ -17,7 +17,10 @@ local now, homes = tonumber(ARGV[1]), tonumber(ARGV[2])
 -- Every key that is written to is read before the first write: one of a wrong type fails the call with nothing changed.
 for i = 1, homes do
   enter(ARGV[2 + i])
-  call("STRLEN", base .. "id")
+  local counter = call("GET", base .. "id")
+  if counter and (#counter > 18 or not string.find(counter, "^%-?%d+$")) then
+    error("the number of the last job cannot be read")
+  end
   call("ZCARD", base .. "waiting-children")
   call("ZCARD", base .. "completed")
 end

@@ -16,7 +16,7 @@ RETURN  {outcome, id}
         outcome 0 created  1 the id of the next run is taken: the chain stops  2 nothing to do: the scheduler is gone,
         or this producer is not its current run  3 a repeatable job of old versions  4 neither interval nor slot
 EVENTS  added, waiting, delayed, duplicated
-USES    codes, queue, settings, wake, delay, prioritize, ready
+USES    codes, queue, settings, wake, number, delay, prioritize, ready
 COST    a dozen commands
 ]]
 local scheduler, producer, now = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -25,9 +25,10 @@ local zset, entry = base .. "repeat", base .. "repeat:" .. ARGV[1]
 -- Everything is read before the first write, so that a key of a wrong type or content changes nothing.
 local held = call("HMGET", entry, "name", "data", "every", "offset", "ic")
 local prev = call("ZSCORE", zset, scheduler)
-local runs = tonumber(held[5] or "0")
-local counter = tonumber(call("GET", base .. "id") or "0")
-if not runs or not counter then return redis.error_reply("WRONGTYPE a counter is no number") end
+local function is_counter(text)
+  return not text or #text < 19 and string.find(text, "^%-?%d+$")
+end
+if not is_counter(held[5]) or not is_counter(call("GET", base .. "id")) then return redis.error_reply("WRONGTYPE a counter is no number") end
 if ARGV[11] == "1" and not held[5] then return { 3, "" } end
 if not prev or producer ~= "repeat:" .. scheduler .. ":" .. prev then return { 2, "" } end
 
@@ -36,12 +37,12 @@ if every and every > 0 then
   slot = tonumber(prev) + every
   if slot < now then
     -- Missed slots are skipped; the phase of the grid stays.
-    slot = math.floor(now / every) * every + (tonumber(held[4] or ARGV[6]) or 0)
+    slot = math.floor(now / every) * every + number_of(held[4] or ARGV[6])
     if slot <= now then slot = slot + every end
   end
   slot = math.floor(slot)
 end
-if not slot then return { 4, "" } end
+if not slot or not (math.abs(slot) <= MOST) then return { 4, "" } end
 
 local id = "repeat:" .. scheduler .. ":" .. digits(slot)
 local job = base .. id

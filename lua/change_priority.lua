@@ -6,7 +6,7 @@ ARGV    1 id        the job
         3 lifo      "1" puts the job before the others of its priority
 RETURN  OK or MISSING_JOB
 EVENTS  none
-USES    codes, queue, settings, wake, prioritize, ready
+USES    codes, queue, settings, wake, number, prioritize, ready
 COST    six commands; one pass over `wait` for a job without priority
 ]]
 local id, priority, first = ARGV[1], tonumber(ARGV[2]), ARGV[3] == "1"

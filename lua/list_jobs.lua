@@ -43,6 +43,7 @@ local function page(name, first, last, want)
   local length, items = count_of(name), {}
   if first < 0 then first = math.max(0, length + first) end
   if last < 0 then last = length + last end
+  last = math.min(last, 9007199254740991)
   local stop = want and length - 1 or math.min(last, length - 1)
   local missing = want or math.huge
   while first <= stop and missing > 0 do

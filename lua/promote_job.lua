@@ -4,11 +4,11 @@ KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 id        the job
 RETURN  OK or NOT_IN_STATE
 EVENTS  waiting {jobId, prev}
-USES    codes, queue, settings, wake, prioritize, ready
+USES    codes, queue, settings, wake, number, prioritize, ready
 COST    six commands
 ]]
 local id, job = ARGV[1], base .. ARGV[1]
-local priority = tonumber(call("HGET", job, "priority") or "") or 0
+local priority = number_of(call("HGET", job, "priority"))
 if call("ZREM", DELAYED, id) == 0 then return NOT_IN_STATE end
 put_ready(id, priority)
 call("XADD", EVENTS, "*", "event", "waiting", "jobId", id, "prev", "delayed")

@@ -14,7 +14,10 @@ local stalled, check = base .. "stalled", base .. "stalled-check"
 call("SCARD", stalled)
 local from = ARGV[4]
 if from == "" then
-  if call("EXISTS", check) == 1 then return { "" } end
+  local left = call("PTTL", check)
+  if left >= 0 then return { "" } end
+  -- One without an end would be the last check of all; one of another type is not ours to write.
+  if left == -1 then call("STRLEN", check) end
   call("SET", check, ARGV[1], "PX", ARGV[2])
 end
 keep_cap()
@@ -23,14 +26,20 @@ trim_events(0)
 -- A scheduler's iterations may stall any number of times: failing one would not help the next.
 local function has_live_scheduler(scheduler)
   if not scheduler then return false end
-  return call("EXISTS", base .. "repeat:" .. scheduler) == 1 or call("ZSCORE", base .. "repeat", scheduler)
+  if call("EXISTS", base .. "repeat:" .. scheduler) == 1 then return true end
+  return type(redis.pcall("ZSCORE", base .. "repeat", scheduler)) == "string"
 end
 
 local function recover(id)
   local job = base .. id
   -- What has no hash cannot run; it only leaves the list.
   if call("TYPE", job).ok ~= "hash" then return false end
-  local stalls = call("HINCRBY", job, "stc", "1")
+  local stalls = redis.pcall("HINCRBY", job, "stc", "1")
+  if type(stalls) ~= "number" then
+    -- What is no number counts as none, and does not keep the others from being recovered.
+    stalls = 1
+    call("HSET", job, "stc", "1")
+  end
   if stalls > tonumber(ARGV[3]) and not has_live_scheduler(call("HGET", job, "rjk")) then
     call("HSET", job, "defa", "job stalled more than allowable limit")
   end

@@ -15,12 +15,12 @@ local ids = call("ZRANGEBYSCORE", source, "-inf", ARGV[2], "LIMIT", "0", ARGV[3]
 if #ids == 0 then return { 0, 0 } end
 local moved, parents = {}, {}
 for _, id in ipairs(ids) do
-  local held = call("HMGET", base .. id, "name", "data", "parentKey")
+  local held = redis.pcall("HMGET", base .. id, "name", "data", "parentKey")
   -- An id without a job only leaves the set: a worker could do nothing with it.
   if held[1] or held[2] then
     moved[#moved + 1] = id
-    parents[#moved] = held[3]
-    check_records(held[3])
+    -- A parent of a wrong type is left alone.
+    parents[#moved] = pcall(check_records, held[3]) and held[3]
   end
 end
 call("ZREM", source, unpack(ids))

@@ -23,7 +23,7 @@ ARGV    1 now       ms, the caller's clock
 RETURN  {codes, jobs, limited, next, ghosts, ttl}: one code per outcome in order (OK, 1 for "children" with nothing
         pending, or why nothing was changed), then what `take` answers, then the ms for which the limiter still runs
 EVENTS  completed, failed, retries-exhausted, waiting, delayed, waiting-children, active, drained
-USES    codes, queue, settle/one, settings, wake, leave_active, delay, prioritize, settle/promote, release,
+USES    codes, queue, settle/one, settings, wake, leave_active, number, delay, prioritize, settle/promote, release,
         release_parent, detach, settle/retain, settle/family, settle/metrics, settle/dedup_finish, settle/ends, settle/take
 COST    per job done: HEXISTS, HSET, XADD and its share of MGET, EXISTS, LRANGE, LTRIM, DEL, SREM, ZADD;
         per other completed job: HMGET, LREM and the like; per job handed out: HLEN, HMGET, SET, XADD, HSET and its

@@ -67,6 +67,10 @@ pub(crate) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The most milliseconds that are written to Redis: what every peer counts to exactly, and far below what its commands
+/// take.
+pub(crate) const MOST_MS: u64 = (1 << 53) - 1;
+
 /// A moment in milliseconds since the epoch; moments before it count as the epoch.
 pub(crate) fn epoch_ms(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, millis)

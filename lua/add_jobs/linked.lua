@@ -6,6 +6,11 @@ local function refusal(job)
       or not is_of("hash", job.parent.key .. ":processed") then
       return WRONG_TYPE
     end
+    -- A finished job that gets a parent may let it go.
+    if job.id ~= "" and not job.in_flow and call("ZSCORE", base .. "completed", job.id) then
+      local home = split_key(job.parent.key)
+      if home and home ~= base and not pcall(read_queue, home) then return WRONG_TYPE end
+    end
   end
   if job.de and not (is_of("string", base .. "de:" .. job.de.id) and is_of("hash", base .. "dn:" .. job.de.id)) then
     return WRONG_TYPE

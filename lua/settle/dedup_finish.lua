@@ -2,7 +2,7 @@
 local function place_follower(id, follower, now)
   local known, opts = pcall(cjson.decode, follower.opts or "{}")
   if not known or type(opts) ~= "table" then opts = {} end
-  local delay, priority = tonumber(opts.delay) or 0, tonumber(opts.priority) or 0
+  local delay, priority = number_of(opts.delay), number_of(opts.priority)
   local job = base .. id
   call("HSET", job, "name", follower.name or "", "data", follower.data or "{}", "opts", follower.opts or "{}",
     "timestamp", digits(now), "delay", digits(delay), "priority", digits(priority), "deid", follower.deid)
@@ -31,9 +31,15 @@ end
 local function can_end_deduplication(deid)
   return pcall(function()
     call("STRLEN", base .. "de:" .. deid)
-    call("STRLEN", base .. "id")
+    local counter = call("GET", base .. "id")
     local stash = call("HMGET", base .. "dn:" .. deid, "jid", "pdk")
-    if stash[1] and stash[1] ~= "" then call("HLEN", base .. stash[1]) end
+    if stash[1] and stash[1] ~= "" then
+      call("HLEN", base .. stash[1])
+    elseif call("EXISTS", base .. "dn:" .. deid) == 1 then
+      -- Its follower takes the next number.
+      if counter and (#counter > 15 or not string.find(counter, "^%-?%d+$")) then error("the counter is no number") end
+      call("HLEN", base .. digits((tonumber(counter) or 0) + 1))
+    end
     if stash[2] then call("SCARD", stash[2]) end
   end)
 end
@@ -49,11 +55,11 @@ local function end_deduplication(id, deid, now)
   local follower = { deid = deid }
   for i = 1, #pairs_held, 2 do follower[pairs_held[i]] = pairs_held[i + 1] end
   keep_cap()
-  local counted = digits(call("INCR", base .. "id"))
-  local new_id = follower.jid and follower.jid ~= "" and follower.jid or counted
+  local new_id = redis.pcall("INCR", base .. "id")
+  if follower.jid and follower.jid ~= "" then new_id = follower.jid else new_id = digits(new_id) end
   local opts = place_follower(new_id, follower, now)
   local de = type(opts.de) == "table" and opts.de or {}
-  local life = tonumber(de.ttl) or 0
+  local life = math.ceil(math.min(number_of(de.ttl), MOST))
   if life > 0 and not de.keepLastIfActive then
     call("SET", owner, new_id, "PX", digits(life))
   else

@@ -6,7 +6,12 @@ local function write_reason(job, reason, stacktrace, tm)
 end
 
 local function priority_of(job)
-  return tonumber(call("HGET", job, "priority") or "") or 0
+  return number_of(call("HGET", job, "priority"))
+end
+
+local function spend_attempt(job)
+  -- What is no number counts as none.
+  if type(redis.pcall("HINCRBY", job, "atm", "1")) ~= "number" then call("HSET", job, "atm", "1") end
 end
 
 local function announce(event, id, ...)
@@ -57,7 +62,7 @@ local function finish(kind, id, job, held, value, keep, field, record)
       child_failed(held.parent, job, value, now)
     end
   end
-  local attempts = (tonumber(held[2] or "") or 0) + 1
+  local attempts = number_of(held[2]) + 1
   if keep == "0" then
     delete_jobs({ job })
     if held[3] then detach(job, held[3]) end
@@ -74,13 +79,6 @@ local function finish(kind, id, job, held, value, keep, field, record)
   end
   call("XADD", EVENTS, "*", "event", kind, "jobId", id, field, value, "prev", "active")
   return attempts
-end
-
-local function read_metrics()
-  for _, kind in ipairs({ "completed", "failed" }) do
-    call("HLEN", base .. "metrics:" .. kind)
-    call("LLEN", base .. "metrics:" .. kind .. ":data")
-  end
 end
 
 local function count_ends(completed, failed, points, now)
@@ -100,7 +98,7 @@ end
 local function end_retry(id, job, at)
   if settings.any_delayed then
     local limit = digits((tonumber(ARGV[1]) + 1) * 4096 - 1)
-    local due = call("ZRANGEBYSCORE", DELAYED, "0", limit, "LIMIT", "0", "200")
+    local due = call("ZRANGEBYSCORE", DELAYED, "-inf", limit, "LIMIT", "0", "200")
     if #due > 0 then promote(due) end
   end
   write_reason(job, ARGV[at + 3], ARGV[at + 4], ARGV[at + 6])
@@ -111,7 +109,7 @@ local function end_retry(id, job, at)
     call("ZADD", PRIORITIZED, digits(priority_score(priority)), id)
   end
   wake()
-  call("HINCRBY", job, "atm", "1")
+  spend_attempt(job)
   announce("waiting", id, "prev", "active")
 end
 
@@ -119,7 +117,7 @@ local function end_delayed(id, job, at)
   write_reason(job, ARGV[at + 3], ARGV[at + 4], ARGV[at + 7])
   local due = due_time(tonumber(ARGV[1]), tonumber(ARGV[at + 5]))
   local score = delayed_score(due)
-  if ARGV[at + 6] == "1" then call("HINCRBY", job, "atm", "1") end
+  if ARGV[at + 6] == "1" then spend_attempt(job) end
   call("HSET", job, "delay", ARGV[at + 5])
   call("ZADD", DELAYED, digits(score), id)
   settings.any_delayed = true

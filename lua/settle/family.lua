@@ -23,12 +23,10 @@ local function read_parent(parent)
   local home, key = parent.home, parent.home .. parent.id
   read_records(key)
   if key ~= parent.key then read_records(parent.key) end
-  if home == base then return end
-  for _, list in ipairs({ "wait", "active" }) do call("LLEN", home .. list) end
-  for _, zset in ipairs({ "prioritized", "delayed", "waiting-children", "marker" }) do call("ZCARD", home .. zset) end
-  call("HLEN", home .. "meta")
-  call("XLEN", home .. "events")
-  call("STRLEN", home .. "pc")
+  if home ~= base then read_queue(home) end
+  -- The key and the link may name different queues; retention goes by the key.
+  local other = split_key(parent.key)
+  if other and other ~= home and other ~= base then read_queue(other) end
 end
 local function is_sound(parent)
   local known = sound[parent.key]

@@ -1,17 +1,35 @@
--- Counts `finished` more jobs into the per-minute figures that Node's getMetrics reads.
+-- The per-minute figures that Node's getMetrics reads. They only count: what cannot be read begins anew, so that no job has
+-- to wait until it is mended.
+local figures = {}
+local function read_metrics()
+  for _, kind in ipairs({ "completed", "failed" }) do
+    local key = base .. "metrics:" .. kind
+    local held, is_readable = call("HMGET", key, "count", "prevTS", "prevCount"), true
+    for i = 1, 3 do
+      is_readable = is_readable and (not held[i] or #held[i] < 16 and string.find(held[i], "^%-?%d+$"))
+    end
+    call("LLEN", key .. ":data")
+    figures[kind] = { at = held[2], count = held[3], is_readable = is_readable }
+  end
+end
+
+-- Counts `finished` more jobs.
 local function count_finished(kind, finished, points, now)
-  local key = base .. "metrics:" .. kind
+  local key, held = base .. "metrics:" .. kind, figures[kind]
+  if not held.is_readable then
+    call("HDEL", key, "count", "prevTS", "prevCount")
+    held.at = false
+  end
   local before = call("HINCRBY", key, "count", digits(finished)) - finished
-  local held = call("HMGET", key, "prevTS", "prevCount")
-  if not held[1] then
+  if not held.at then
     call("HSET", key, "prevTS", digits(now), "prevCount", "0")
     return
   end
-  local minutes = math.floor(now / 60000) - math.floor(tonumber(held[1]) / 60000)
-  minutes = math.min(minutes, points)
+  local minutes = math.floor(now / 60000) - math.floor(tonumber(held.at) / 60000)
+  minutes = math.min(minutes, points, 100000)
   if minutes <= 0 then return end
   local data = key .. ":data"
-  call("LPUSH", data, digits(before - (tonumber(held[2] or "") or 0)))
+  call("LPUSH", data, digits(before - (tonumber(held.count or "") or 0)))
   local zeros = {}
   for i = 1, math.min(minutes - 1, 5000) do zeros[i] = "0" end
   local left = minutes - 1
@@ -20,6 +38,6 @@ local function count_finished(kind, finished, points, now)
     call("LPUSH", data, unpack(zeros, 1, n))
     left = left - n
   end
-  call("LTRIM", data, "0", digits(points - 1))
+  call("LTRIM", data, "0", digits(math.min(points, MOST) - 1))
   call("HSET", key, "prevCount", digits(before), "prevTS", digits(now))
 end

@@ -6,16 +6,10 @@
 -- before it has written anything.
 local done_up_to = 8
 
--- Whether a job was added without a delay and a priority, by its options: taken from `wait` it has none. Others may keep
--- theirs there.
-local function is_undemanding(opts)
-  return not string.find(opts, '"delay"', 1, true) and not string.find(opts, '"priority"', 1, true)
-end
-
 if not KEYS[2] and ARGV[6] == "" and ARGV[8] == "" and (#ARGV == 8 or #ARGV == 14 and ARGV[9] == "done") then
   local meta = call("HMGET", META, "paused", "concurrency", "max", "opts.maxLenEvents")
   local waiting, events = call("LLEN", WAIT), call("XLEN", EVENTS)
-  local is_common = not meta[1] and not meta[2] and not meta[3] and meta[4] and string.find(meta[4], "^%d+$")
+  local is_common = not meta[1] and not meta[2] and not meta[3] and meta[4] and #meta[4] < 16 and string.find(meta[4], "^%d+$")
     and call("ZCARD", DELAYED) == 0
   local token, id, value = ARGV[10], ARGV[13], ARGV[14]
 
@@ -56,8 +50,8 @@ if not KEYS[2] and ARGV[6] == "" and ARGV[8] == "" and (#ARGV == 8 or #ARGV == 1
     if type(next_id) ~= "string" then return nil end
     local job = base .. next_id
     if redis.pcall("HLEN", job) == 6 and string.sub(next_id, 1, 2) ~= "0:" then
-      local held = call("HMGET", job, "name", "data", "opts", "timestamp")
-      if held[1] and held[2] and held[3] and held[4] and is_undemanding(held[3]) then
+      local held = call("HMGET", job, "name", "data", "opts", "timestamp", "delay", "priority")
+      if held[1] and held[2] and held[3] and held[4] and held[5] == "0" and held[6] == "0" then
         -- As whoever finds no prioritized job; one who wants no more does not look.
         if not wants_one then call("DEL", PC) end
         if ARGV[3] ~= "0" then call("SET", job .. ":lock", ARGV[3], "PX", ARGV[4]) end

@@ -5,7 +5,7 @@ local function promote(due)
     local job = base .. id
     local held = redis.pcall("HGET", job, "priority")
     local readable = not (type(held) == "table" and held.err)
-    local priority = readable and tonumber(held or "") or 0
+    local priority = readable and number_of(held) or 0
     if priority == 0 then
       call("LPUSH", WAIT, id)
     else

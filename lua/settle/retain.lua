@@ -7,7 +7,7 @@ local function retention(text)
   local rule = rules[text]
   if not rule then
     local count, age, limit = string.match(text, "^(-?%d*),?(%d*),?(%d*)$")
-    rule = { count = tonumber(count) or -1, age = tonumber(age), limit = tonumber(limit) or 1000 }
+    rule = { count = tonumber(count) or -1, age = tonumber(age), limit = math.min(tonumber(limit) or 1000, MOST) }
     rules[text] = rule
   end
   return rule

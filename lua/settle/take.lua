@@ -6,19 +6,15 @@
 local FRESH = 6
 local REPLY_BYTES = 512 * 1024
 
-local function read_job(job, is_prioritized)
+local function read_job(job)
   local fields = redis.pcall("HLEN", job)
   if fields == FRESH then
-    if is_prioritized then
-      local held = call("HMGET", job, "name", "data", "opts", "timestamp", "priority", "delay")
-      if held[6] == "0" and held[1] and held[2] and held[3] and held[4] and held[5] then return held, held[5] end
-    else
-      local held = call("HMGET", job, "name", "data", "opts", "timestamp")
-      if held[1] and held[2] and held[3] and held[4] then
-        if is_undemanding(held[3]) then return held, 0 end
-        local more = call("HMGET", job, "delay", "priority")
-        if more[1] and more[2] then return held, { "delay", more[1], "priority", more[2] } end
-      end
+    -- Six fields prove nothing: another peer's may be others.
+    local held = call("HMGET", job, "name", "data", "opts", "timestamp", "delay", "priority")
+    local delay, priority = held[5], held[6]
+    if held[1] and held[2] and held[3] and held[4] and delay and priority then
+      if delay ~= "0" then return held, { "delay", delay, "priority", priority } end
+      return held, priority == "0" and 0 or priority
     end
   end
   if type(fields) ~= "number" or fields == 0 then return nil end
@@ -31,24 +27,25 @@ end
 
 -- How many jobs the rate limit leaves, for how long it is exhausted, and whether jobs are counted at all.
 local function allowance(max, limiter, window)
-  local used = tonumber(call("GET", limiter) or "0") or 0
-  if used < max then return max - used, 0 end
+  local held = call("GET", limiter) or "0"
+  local used, is_countable = tonumber(held) or 0, #held < 17 and string.find(held, "^%-?%d+$")
+  if used < max and is_countable then return max - used, 0 end
   local ttl = call("PTTL", limiter)
-  if ttl > 0 then return 0, ttl end
-  -- A counter without an end, as a restore may leave it, would switch the limit off for ever: its window begins now.
-  local life = math.floor(math.abs(window))
-  if ttl == 0 or life == 0 then
+  if used >= max and ttl > 0 then return 0, ttl end
+  -- What is no number counts nothing, and could not be counted on. A counter without an end, as a restore may leave it,
+  -- would switch the limit off for ever: its window begins now.
+  if ttl == 0 or window == 0 or not is_countable then
     call("DEL", limiter)
     return max, 0
   end
-  call("PEXPIRE", limiter, digits(life))
-  return 0, life
+  call("PEXPIRE", limiter, digits(window))
+  return 0, window
 end
 
 -- Moves due jobs out of `delayed`; the common queue has none, and is not asked again.
 local function promote_due(now)
   if not settings.any_delayed then return end
-  local due = call("ZRANGEBYSCORE", DELAYED, "0", digits((now + 1) * 4096 - 1), "LIMIT", "0", "200")
+  local due = call("ZRANGEBYSCORE", DELAYED, "-inf", digits((now + 1) * 4096 - 1), "LIMIT", "0", "200")
   if #due > 0 then on_demand().promote(due) end
 end
 
@@ -56,6 +53,7 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
   promote_due(tonumber(now))
   -- Without a length of its window a limit cannot be kept, and counting would lock the queue for ever.
   local max, window = settings.max or tonumber(own_max), tonumber(own_window) or settings.duration
+  window = window and window == window and math.min(math.floor(math.abs(window)), 9007199254740991)
   local limiter = max and window and base .. "limiter"
   local left = want
   if limiter then
@@ -65,11 +63,12 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
   end
   local open = headroom()
   if open == 0 then return {}, 0, 0, {}, true end
-  left = math.min(left, open)
+  -- A fraction of a job is one, as it is in Node.
+  left = math.ceil(math.min(left, open))
   local jobs, ghosts, at, bytes, spent = {}, {}, 0, 0, 0
 
   -- Starts jobs until they are too large together; the place of the first that is left.
-  local function start(ids, are_prioritized)
+  local function start(ids)
     local started, n, rest = {}, 0, nil
     for i, id in ipairs(ids) do
       if bytes >= REPLY_BYTES then
@@ -77,7 +76,7 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
         break
       end
       local job = base .. id
-      local held, more, named = read_job(job, are_prioritized)
+      local held, more, named = read_job(job)
       if not held then
         ghosts[#ghosts + 1] = id
       else
@@ -90,7 +89,12 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
         if named then bytes = bytes + #(named.data or "") + #(named.opts or "") end
         if token ~= "0" then call("SET", job .. ":lock", token, "PX", lock_ms) end
         call("XADD", EVENTS, "*", "event", "active", "jobId", id, "prev", "waiting")
-        local starts = named and named.ats and digits((tonumber(named.ats) or 0) + 1) or "1"
+        local starts = "1"
+        if named and named.ats then
+          -- Counted as it is read: whole, from 0 on, and with an end.
+          local before = tonumber(named.ats) or 0
+          if before >= 0 then starts = digits(math.min(math.floor(before), 4294967294) + 1) end
+        end
         if worker ~= "" then
           call("HSET", job, "processedOn", now, "ats", starts, "pb", worker)
         else
@@ -132,7 +136,7 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
     end
     local ids = {}
     for i = 1, #popped, 2 do ids[#ids + 1] = popped[i] end
-    local rest = start(ids, true)
+    local rest = start(ids)
     if rest then
       local back = {}
       for i = rest, #ids do back[#back + 1], back[#back + 2] = popped[2 * i], ids[i] end
@@ -141,11 +145,12 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
   end
 
   if limiter and spent > 0 and call("INCRBY", limiter, digits(spent)) == spent then
-    call("PEXPIRE", limiter, digits(math.floor(math.abs(window))))
+    call("PEXPIRE", limiter, digits(window))
   end
   if at > 0 then
     call("ZADD", MARKER, "0", "0")
     return jobs, 0, left > 0 and bytes >= REPLY_BYTES and tonumber(now) or 0, ghosts
   end
-  return jobs, 0, settings.any_delayed and next_due() or 0, ghosts
+  local due = settings.any_delayed and next_due()
+  return jobs, 0, due and math.max(1, math.min(due, 9007199254740991)) or 0, ghosts
 end

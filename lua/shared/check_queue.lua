@@ -12,5 +12,6 @@ local function check_queue(home)
   end
   call("XLEN", home .. "events")
   held.cap = call("HGET", home .. "meta", "opts.maxLenEvents")
+  if held.cap and (#held.cap > 15 or not string.find(held.cap, "^%d+$")) then held.cap = "10000" end
   return held
 end

@@ -12,23 +12,32 @@ end
 local checked_parents = {}
 local function check_parent(key)
   if not key or key == "" or checked_parents[key] then return end
-  checked_parents[key] = true
+  if checked_parents[key] == false then error("a parent of a wrong type") end
+  -- Whoever meets it again while it is read is an ancestor of itself.
+  checked_parents[key] = "reading"
   call("SCARD", key .. ":dependencies")
   local home = split_key(key)
-  if not home then return end
-  check_queue(home)
+  if home then check_queue(home) end
   if home == base then
     local above = call("HMGET", key, "parentKey", "deid")
     check_owner(home, above[2])
     check_parent(above[1])
   end
+  checked_parents[key] = true
 end
 
--- The fields that decide about a job and that its removal needs; fails if the removal would.
+-- The fields that decide about a job and that its removal needs. One of a wrong type has none, and relatives of a wrong
+-- type are left alone: they must not keep the others from going.
 local function look_up(id)
-  local held = call("HMGET", base .. id, "parentKey", "deid", "rjk", "timestamp", "processedOn", "finishedOn")
-  check_owner(base, held[2])
-  check_parent(held[1])
+  local held = redis.pcall("HMGET", base .. id, "parentKey", "deid", "rjk", "timestamp", "processedOn", "finishedOn")
+  if held.err then return {} end
+  if not pcall(check_owner, base, held[2]) then held[2] = false end
+  if not pcall(check_parent, held[1]) then
+    held[1] = false
+    for key, state in pairs(checked_parents) do
+      if state == "reading" then checked_parents[key] = false end
+    end
+  end
   return held
 end
 

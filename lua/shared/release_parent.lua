@@ -1,7 +1,16 @@
+-- Reads all that a release writes to there: a key of a wrong type fails before anything is written.
+local function read_queue(home)
+  for _, list in ipairs({ "wait", "active" }) do call("LLEN", home .. list) end
+  for _, zset in ipairs({ "prioritized", "delayed", "waiting-children", "marker" }) do call("ZCARD", home .. zset) end
+  call("HLEN", home .. "meta")
+  call("XLEN", home .. "events")
+  call("STRLEN", home .. "pc")
+end
+
 -- The way of a parent whose children are done: its own delay first, then its priority, else the front of the queue.
 local function release_parent(home, id, now)
   local held = call("HMGET", home .. id, "priority", "delay")
-  local priority, delay = tonumber(held[1] or "") or 0, tonumber(held[2] or "") or 0
+  local priority, delay = number_of(held[1]), number_of(held[2])
   if delay > 0 then
     local delayed = home .. "delayed"
     call("ZADD", delayed, digits((now + delay) * 4096), id)
@@ -12,8 +21,7 @@ local function release_parent(home, id, now)
   elseif priority == 0 then
     release_raw(home, id)
   else
-    local turn = tonumber(call("INCR", home .. "pc")) % 4294967296
-    call("ZADD", home .. "prioritized", digits(priority * 4294967296 + turn), id)
+    call("ZADD", home .. "prioritized", digits(priority * 4294967296 + next_turn(home .. "pc")), id)
     wake_parents_queue(home)
     call("XADD", home .. "events", "*", "event", "waiting", "jobId", id, "prev", "waiting-children")
   end

@@ -2,11 +2,11 @@
 local checked_records = {}
 local function check_records(parent)
   if not parent or parent == "" or checked_records[parent] then return end
-  checked_records[parent] = true
   call("HLEN", parent .. ":processed")
   call("HLEN", parent .. ":failed")
   call("ZCARD", parent .. ":unsuccessful")
   call("SCARD", parent .. ":dependencies")
+  checked_records[parent] = true
 end
 
 local function restore_child(job, parent, state)

@@ -11,10 +11,14 @@ local function read_settings()
   read.any_delayed = call("ZCARD", DELAYED) > 0
   read.paused = read[1]
   read.concurrency = read[2] and tonumber(read[2])
+  -- What is no number limits nothing; Lua also reads "nan".
+  if read.concurrency ~= read.concurrency then read.concurrency = nil end
   read.max = read[3] and tonumber(read[3])
+  if read.max ~= read.max then read.max = nil end
   read.duration = read[4] and tonumber(read[4])
   read.cap = read[5] or "10000"
-  if not string.find(read.cap, "^%d+$") then error("meta: opts.maxLenEvents is not a length") end
+  -- Nothing waits for the length of a stream to be mended.
+  if #read.cap > 15 or not string.find(read.cap, "^%d+$") then read.cap = "10000" end
   return read
 end
 local settings = read_settings()

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use redis::{Cmd, Value};
 
 use super::{Engine, Repeat};
+use crate::clock::MOST_MS;
 use crate::error::{Error, Reason, Result};
 use crate::script::{Args, Script, admin, read, update};
 use crate::state::JobState;
@@ -63,7 +64,7 @@ impl Engine {
         if max == 0 || duration_ms == 0 {
             return Err(Error::invalid("rate_limit", "jobs and time must be at least 1"));
         }
-        self.tune(&[("max", &max.to_string()), ("duration", &duration_ms.to_string())]).await.map(drop)
+        self.tune(&[("max", &max.to_string()), ("duration", &duration_ms.min(MOST_MS).to_string())]).await.map(drop)
     }
 
     /// Ends the limit of [`set_global_rate_limit`](Self::set_global_rate_limit); says whether there was one.
@@ -83,7 +84,7 @@ impl Engine {
         // The largest integer that Node can count to.
         const EXHAUSTED: u64 = (1 << 53) - 1;
         let mut cmd = Cmd::new();
-        cmd.arg("SET").arg(self.keys.key("limiter")).arg(EXHAUSTED).arg("PX").arg(ms);
+        cmd.arg("SET").arg(self.keys.key("limiter")).arg(EXHAUSTED).arg("PX").arg(ms.min(MOST_MS));
         self.command("rate_limit", &cmd).await.map(drop)
     }
 
@@ -115,7 +116,7 @@ impl Engine {
     /// [`Error::Refused`] with [`Reason::MissingJob`], or [`Reason::NotInState`] if it is not delayed.
     pub(crate) async fn change_delay(&self, id: &str, delay_ms: u64) -> Result<()> {
         let mut args = Args::default();
-        args.text(id).number(delay_ms).number(self.clock.now_ms());
+        args.text(id).millis(delay_ms).number(self.clock.now_ms());
         self.job_code(&admin::DELAY, id, &args, Repeat::Safe).await.map(drop)
     }
 
@@ -289,7 +290,7 @@ impl Engine {
     pub(crate) async fn trim_events(&self, keep: u64) -> Result<u64> {
         const OP: &str = "trim_events";
         let mut cmd = Cmd::new();
-        cmd.arg("XTRIM").arg(self.keys.events()).arg("MAXLEN").arg("~").arg(keep);
+        cmd.arg("XTRIM").arg(self.keys.events()).arg("MAXLEN").arg("~").arg(keep.min(i64::MAX.unsigned_abs()));
         read::unsigned(&self.command(OP, &cmd).await?).ok_or(Error::Reply { op: OP })
     }
 
@@ -301,7 +302,7 @@ impl Engine {
         if keep == 0 {
             cmd.arg("DEL").arg(logs);
         } else {
-            cmd.arg("LTRIM").arg(logs).arg(-i128::from(keep)).arg(-1);
+            cmd.arg("LTRIM").arg(logs).arg(-i64::try_from(keep).unwrap_or(i64::MAX)).arg(-1);
         }
         self.command(OP, &cmd).await.map(drop)
     }

@@ -589,11 +589,36 @@ async fn a_failed_call_writes_nothing() {
     let before = queue.dump().await;
     assert!(queue.remove("1", true).await.is_err());
     assert!(queue.remove("p", true).await.is_err());
-    assert!(queue.drain(true).await.is_err());
-    assert!(queue.clean(JobState::Waiting, 0, 0).await.is_err());
-    assert!(queue.retry_jobs(JobState::Failed, 5, None).await.is_err());
     assert!(queue.retry_job("1", JobState::Failed, false, false).await.is_err());
     assert_eq!(queue.dump().await, before);
+}
+
+#[tokio::test]
+async fn relatives_of_a_wrong_type_keep_nobody_in_the_queue() {
+    for way in 0..3 {
+        let queue = queue().await;
+        family(&queue, "p", &queue, &["1", "2"]).await;
+        push(&queue, "wait", &["3", "4"]).await;
+        queue.redis("DEL @p:dependencies @4").await;
+        queue.redis("SET @p:dependencies text").await;
+        queue.redis("SET @4 text").await;
+        match way {
+            0 => drop(queue.drain(true).await.unwrap()),
+            1 => drop(queue.clean(JobState::Waiting, 0, 0).await.unwrap()),
+            _ => {
+                queue.redis("DEL @wait").await;
+                queue.redis("ZADD @failed 1 1 2 2 3 3 4 4").await;
+                queue.retry_jobs(JobState::Failed, 5, None).await.unwrap();
+                assert_eq!(queue.int("ZCARD @failed").await, 0);
+                assert_eq!(queue.says("LRANGE @wait 0 -1").await, "3 2 1");
+            }
+        }
+        if way < 2 {
+            assert_eq!((queue.int("LLEN @wait").await, queue.int("EXISTS @1 @2 @3").await), (0, 0), "{way}");
+        }
+        assert_eq!(queue.int("EXISTS @p @p:dependencies").await, 2);
+        assert_eq!(queue.int("STRLEN @p:dependencies").await, 4);
+    }
 }
 
 #[tokio::test]

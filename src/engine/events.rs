@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::{Cmd, Value};
 
 use super::{Engine, Repeat, Until};
-use crate::clock::millis;
+use crate::clock::{MOST_MS, millis};
 use crate::connection::{Backoff, BlockingLink, Waited};
 use crate::error::{Error, Result};
 use crate::script::finished;
@@ -211,7 +211,7 @@ impl EventReader {
     async fn read(&mut self) -> Result<Option<Batch>, Broken> {
         self.survey().await?;
         let mut cmd = Cmd::new();
-        cmd.arg("XREAD").arg("BLOCK").arg(millis(self.block).max(1)).arg("COUNT").arg(BATCH);
+        cmd.arg("XREAD").arg("BLOCK").arg(millis(self.block).clamp(1, MOST_MS)).arg("COUNT").arg(BATCH);
         cmd.arg("STREAMS").arg(&self.events).arg(self.last.to_string());
         let reply = self.ask(&cmd, self.block).await?;
         let Some(entries) = entries(reply)? else {

@@ -19,10 +19,13 @@ pub(crate) enum Woken {
     Interrupted,
 }
 
+/// The longest wait that is asked for: Redis refuses absurd ones, and then whoever waits would ask again at once.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
 /// One blocking read of the marker.
 pub(crate) async fn wait(link: &mut BlockingLink, marker: &str, block: Duration) -> Woken {
     let shortest = if link.ready().await.blocks_for_1_ms() { 1 } else { 2 };
-    let block = block.max(Duration::from_millis(shortest));
+    let block = block.clamp(Duration::from_millis(shortest), LONGEST_WAIT);
     let mut cmd = Cmd::new();
     cmd.arg("BZPOPMIN").arg(marker).arg(format!("{:.3}", block.as_secs_f64()));
     match link.send(&cmd, block).await {

@@ -316,7 +316,7 @@ impl Engine {
             let at = held.iter().position(|(found, _)| found == name)?;
             Some(held.swap_remove(at).1)
         };
-        let number = |held: Option<String>| held?.parse().ok();
+        let number = |held: Option<String>| read::unsigned(&Value::BulkString(held?.into_bytes()));
         let meta = Meta {
             concurrency: number(take("concurrency")),
             max: number(take("max")),
@@ -337,13 +337,13 @@ impl Engine {
     /// How many jobs may be active at once, over all workers. One round trip.
     pub(crate) async fn get_global_concurrency(&self) -> Result<Option<u64>> {
         let held = self.settings("get_global_concurrency", &["concurrency"]).await?.remove(0);
-        Ok(held.and_then(|held| held.parse().ok()))
+        Ok(held.and_then(|held| read::unsigned(&Value::BulkString(held.into_bytes()))))
     }
 
     /// How many jobs may be fetched, and in how many ms, over all workers. One round trip.
     pub(crate) async fn get_global_rate_limit(&self) -> Result<Option<(u64, u64)>> {
         let held = self.settings("get_global_rate_limit", &["max", "duration"]).await?;
-        let mut numbers = held.iter().map(|held| held.as_ref()?.parse().ok());
+        let mut numbers = held.into_iter().map(|held| read::unsigned(&Value::BulkString(held?.into_bytes())));
         Ok(numbers.next().flatten().zip(numbers.next().flatten()))
     }
 
@@ -424,8 +424,8 @@ impl Engine {
         let mut cmd = Cmd::new();
         cmd.arg(verb).arg(self.keys.job(id) + part).arg(cursor);
         let (mut next, items) = if kind == ChildKind::Failed {
-            let items = self.texts(OP, cmd.arg(cursor + count - 1)).await?;
-            (cursor + count, items)
+            let items = self.texts(OP, cmd.arg(cursor.saturating_add(count - 1))).await?;
+            (cursor.saturating_add(count), items)
         } else {
             let [next, items] = read::array(self.ask(OP, cmd.arg("COUNT").arg(count)).await?)
                 .and_then(|reply| reply.try_into().ok())

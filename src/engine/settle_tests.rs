@@ -202,3 +202,56 @@ async fn a_limiter_without_an_end_gets_one() {
     engine.redis("DEL @limiter").await;
     assert_eq!(fetch().await.jobs.len(), 2);
 }
+
+#[tokio::test]
+async fn six_fields_that_are_not_those_of_a_fresh_job_are_all_read() {
+    // In both ways of one job, and from both places.
+    for (long_way, place) in [(false, "LPUSH @wait"), (true, "LPUSH @wait"), (true, "ZADD @prioritized 1")] {
+        let engine = queue().await;
+        if long_way {
+            engine.link.take_long_way();
+        }
+        engine.redis("HSET @meta opts.maxLenEvents 10000").await;
+        for (id, fields) in [
+            ("made", "delay 0 attemptsMade 2"),
+            ("spent", "priority 0 atm 2"),
+            ("deferred", "delay 0 defa why"),
+            ("run", "priority 0 rjk s"),
+            ("urgent", "delay 0 priority 3"),
+        ] {
+            engine.redis(&format!("HSET @{id} name n data 1 opts {{}} timestamp 5 {fields}")).await;
+            engine.redis(&format!("{place} {id}")).await;
+            let mut ask = Ask { want: 1, lock_ms: 30_000, ..Ask::default() };
+            let mut settled = engine.settle(&mut ask, &[], || Arc::from("u")).await.unwrap().settled;
+            let job = settled.jobs.remove(0).decode().unwrap();
+            assert_eq!(job.id, id);
+            let made = if matches!(id, "made" | "spent") { 2 } else { 0 };
+            assert_eq!((job.attempts_made, job.priority), (made, if id == "urgent" { 3 } else { 0 }), "{id} {place}");
+            assert_eq!(job.deferred_failure(), (id == "deferred").then_some("why"));
+            assert_eq!(job.repeat_job_key(), (id == "run").then_some("s"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_score_makes_a_reply_unreadable() {
+    for (score, is_due) in [
+        ("-inf", true),
+        ("-1.7e308", true),
+        ("-4096", true),
+        ("-1", true),
+        ("0", true),
+        ("4.096e23", false),
+        ("1.7e308", false),
+        ("inf", false),
+    ] {
+        let engine = queue().await;
+        engine.redis("HSET @meta opts.maxLenEvents 10000").await;
+        engine.store("odd", &[]).await;
+        engine.redis(&format!("ZADD @delayed {score} odd")).await;
+        let mut ask = Ask { want: 1, lock_ms: 30_000, ..Ask::default() };
+        let settled = engine.settle(&mut ask, &[], || Arc::from("u")).await.unwrap().settled;
+        assert_eq!(settled.jobs.len(), usize::from(is_due), "{score}");
+        assert!(is_due || settled.next_due > NOW, "{score}: {}", settled.next_due);
+    }
+}

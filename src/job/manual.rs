@@ -243,8 +243,11 @@ pub(crate) fn held<D: DeserializeOwned, R>(
 /// Reads a job as it was handed out: the fields that the fetch has written are those it was told.
 fn decode(handed: Handed, queue: &QueueCore, options: &WorkerOptions) -> Result<RawJob> {
     let mut raw = handed.decode()?;
-    raw.attempts_started += 1;
+    raw.attempts_started = raw.attempts_started.saturating_add(1);
     raw.processed_on = i64::try_from(queue.engine().clock.now_ms()).ok();
-    raw.set_processed_by(options.name.clone());
+    // A worker without a name leaves the name of an earlier one.
+    if options.name.is_some() {
+        raw.set_processed_by(options.name.clone());
+    }
     Ok(raw)
 }

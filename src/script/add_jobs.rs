@@ -3,14 +3,15 @@
 use redis::Value;
 
 use super::{Args, Script, script};
+use crate::clock::MOST_MS;
 use crate::error::Reason;
 
 pub(crate) static SCRIPT: Script = script!(
     "add_jobs", Produces,
     uses: ["codes", "outcomes", "queue", own "one", "settings", "wake"],
     on_demand: [
-        "delay", "prioritize", "release", "release_parent", "detach", "attach", "dedup", "read_linked", "store",
-        own "linked",
+        "number", "delay", "prioritize", "release", "release_parent", "detach", "attach", "dedup", "read_linked",
+        "store", own "linked",
     ],
     giving: [add_linked, priority_score, delayed_score, due_time],
     then: ["placing"],
@@ -108,7 +109,7 @@ impl NewJob {
             letter(b'D');
         }
         args.text(&traits[..n]).text(&self.id).text(&self.name).text(&self.data).text(&self.opts);
-        args.number(self.timestamp).number(self.delay).number(self.priority);
+        args.millis(self.timestamp).millis(self.delay).number(self.priority);
         if let Some(parent) = &self.parent {
             args.text(&parent.key).text(&parent.json);
         }
@@ -118,7 +119,7 @@ impl NewJob {
                     .iter()
                     .filter_map(|(on, letter)| on.then_some(*letter))
                     .collect();
-            args.text(&dedup.id).maybe(dedup.ttl).text(how);
+            args.text(&dedup.id).maybe(dedup.ttl.map(|ttl| ttl.min(MOST_MS))).text(how);
         }
     }
 }

@@ -12,13 +12,12 @@ pub(crate) static TUNE: Script = script!("tune_queue", Consumes, uses: ["queue",
 pub(crate) static REMOVE_RATE_LIMIT_KEY: Script =
     script!("remove_rate_limit_key", Consumes, uses: ["queue", "settings", "wake"]);
 pub(crate) static PROMOTE: Script =
-    script!("promote_job", Consumes, uses: ["codes", "queue", "settings", "wake", "prioritize", "ready"]);
+    script!("promote_job", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "prioritize", "ready"]);
 pub(crate) static DELAY: Script =
     script!("change_delay", Consumes, uses: ["codes", "queue", "settings", "wake", "delay"]);
 pub(crate) static PRIORITY: Script =
-    script!("change_priority", Consumes, uses: ["codes", "queue", "settings", "wake", "prioritize", "ready"]);
-pub(crate) static RETRY: Script =
-    script!("retry_job", Consumes, uses: ["codes", "queue", "settings", "wake", "prioritize", "ready", "restore"]);
+    script!("change_priority", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "prioritize", "ready"]);
+pub(crate) static RETRY: Script = script!("retry_job", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "prioritize", "ready", "restore"]);
 pub(crate) static REQUEUE: Script = script!("requeue_jobs", Consumes, uses: ["queue", "settings", "wake", "restore"]);
 pub(crate) static REMOVE: Script =
     script!("remove_job", Consumes, uses: ["codes", "queue", "release", "detach", "check_queue", "erase", "cut"]);

@@ -11,7 +11,7 @@ pub(crate) static WAKE: Script = script!("wake_workers", Consumes, uses: ["codes
 
 pub(crate) fn extend_args<'a>(lock_ms: u64, locks: impl Iterator<Item = (&'a str, &'a str)>) -> Args {
     let mut args = Args::default();
-    args.number(lock_ms);
+    args.millis(lock_ms);
     for (id, token) in locks {
         args.text(id).text(token);
     }
@@ -21,7 +21,7 @@ pub(crate) fn extend_args<'a>(lock_ms: u64, locks: impl Iterator<Item = (&'a str
 /// `from` is empty for a new check, else what the last call of this one answered.
 pub(crate) fn recover_args(now: u64, interval_ms: u64, limit: u32, from: &str) -> Args {
     let mut args = Args::default();
-    args.number(now).number(interval_ms).number(limit).text(from);
+    args.number(now).millis(interval_ms.max(1)).number(limit).text(from);
     args
 }
 

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use redis::{Cmd, ErrorKind, ServerErrorKind, Value};
 
+use crate::clock::MOST_MS;
 use crate::connection::{Failure, Link};
 use crate::keys::QueueKeys;
 
@@ -169,6 +170,12 @@ impl Args {
     pub(crate) fn number(&mut self, number: impl itoa::Integer) -> &mut Self {
         self.bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
         self.end()
+    }
+
+    /// A span or a moment in ms. What is absurd becomes the greatest number that every command and every peer takes: a
+    /// script must not fail for it after its first writes.
+    pub(crate) fn millis(&mut self, ms: u64) -> &mut Self {
+        self.number(ms.min(MOST_MS))
     }
 
     /// A number, or nothing where there is none.

@@ -4,6 +4,7 @@ use redis::Value;
 
 use super::{Args, Script, script, string};
 use crate::wire::job::Pair;
+use crate::wire::json;
 
 pub(crate) static LIST: Script = script!("list_jobs", Produces, uses: ["queue", "legacy"]);
 pub(crate) static COUNT: Script = script!("count_jobs", Produces, uses: ["queue", "legacy"]);
@@ -127,10 +128,15 @@ pub(crate) fn bytes(value: Value) -> Option<Vec<u8>> {
     }
 }
 
+/// A count or a number of ms, as somebody may have stored it: what is below 0 is 0, a fraction is cut off, and what is too
+/// large is the largest. One odd number must not make a whole reply unreadable.
 pub(crate) fn unsigned(value: &Value) -> Option<u64> {
     match value {
-        Value::Int(number) => u64::try_from(*number).ok(),
-        Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),
+        Value::Int(number) => Some(u64::try_from(*number).unwrap_or(0)),
+        Value::BulkString(text) => {
+            let text = std::str::from_utf8(text).ok()?;
+            text.parse().ok().or_else(|| Some(u64::try_from(json::integer(text.parse().ok()?)).unwrap_or(0)))
+        }
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ use redis::Value;
 use super::{Args, Script, script, string};
 
 pub(crate) static ADVANCE: Script = script!("advance_scheduler", Consumes, uses: [
-    "codes", "queue", "settings", "wake", "delay", "prioritize", "ready",
+    "codes", "queue", "settings", "wake", "number", "delay", "prioritize", "ready",
 ]);
 
 /// The next run of a scheduler, as far as the worker that took the current one knows it.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use redis::Value;
 
-use super::{Args, Script, script, string};
-use crate::clock::millis;
+use super::read::{array, bytes, unsigned};
+use super::{Args, Script, script};
+use crate::clock::{MOST_MS, millis};
 use crate::error::Reason;
 use crate::options::WorkerOptions;
 use crate::wire::job::{Pair, RawJob, Undecodable};
@@ -15,7 +16,7 @@ pub(crate) static SCRIPT: Script = script!(
     "settle", Consumes,
     uses: ["codes", "queue", own "one", "settings", "wake", "leave_active"],
     on_demand: [
-        "delay", "prioritize", own "promote", "release", "release_parent", "detach", own "retain", own "family", own "metrics",
+        "number", "delay", "prioritize", own "promote", "release", "release_parent", "detach", own "retain", own "family", own "metrics",
         own "dedup_finish", own "ends",
     ],
     giving: [
@@ -199,7 +200,7 @@ impl Outcome {
             End::Delayed { why, delay, counts } => {
                 let (reason, stacktrace, trace) =
                     why.as_ref().map_or(("", "", ""), |why| (&why.reason, &why.stacktrace, &why.trace));
-                args.text(reason).text(stacktrace).number(*delay).flag(*counts).text(trace);
+                args.text(reason).text(stacktrace).millis(*delay).flag(*counts).text(trace);
             }
             End::Waiting => {}
             End::Children { child } => {
@@ -214,8 +215,9 @@ pub(crate) fn args(now: u64, ask: &Ask, outcomes: &[Outcome]) -> Args {
     let mut args = Args::with_capacity(8 + outcomes.len() * 8, bytes);
     let want = i64::try_from(ask.want).unwrap_or(i64::MAX);
     let want = if ask.only_if_settled { -want } else { want };
-    args.number(now).number(want).text(ask.token.as_ref()).number(ask.lock_ms).text(&ask.worker);
-    args.maybe(ask.limit.map(|(max, _)| max)).maybe(ask.limit.map(|(_, window)| window)).maybe(ask.metrics);
+    args.number(now).number(want).text(ask.token.as_ref()).millis(ask.lock_ms).text(&ask.worker);
+    args.maybe(ask.limit.map(|(max, _)| max.min(MOST_MS))).maybe(ask.limit.map(|(_, window)| window.min(MOST_MS)));
+    args.maybe(ask.metrics.map(|points| points.min(MOST_MS)));
     // Neighbours that are done under the same token with as many attempts say so once.
     let alike = |a: &Outcome, b: &Outcome| match (a.done(), b.done()) {
         (Some((_, a_made)), Some((_, b_made))) => a_made == b_made && a.token == b.token,
@@ -286,7 +288,7 @@ pub(crate) fn handed(value: Value) -> Option<Vec<Handed>> {
 
 pub(crate) fn adopt_args(token: &str, lock_ms: u64, known: impl Iterator<Item = impl AsRef<[u8]>>) -> Args {
     let mut args = Args::default();
-    args.text(token).number(lock_ms);
+    args.text(token).millis(lock_ms);
     for id in known {
         args.text(id);
     }
@@ -324,26 +326,4 @@ pub(crate) fn trace_reply(value: Value) -> Option<Vec<Traced>> {
             _ => None,
         })
         .collect()
-}
-
-fn array(value: Value) -> Option<Vec<Value>> {
-    match value {
-        Value::Array(items) => Some(items),
-        _ => None,
-    }
-}
-
-fn bytes(value: Value) -> Option<Vec<u8>> {
-    match value {
-        Value::BulkString(bytes) => Some(bytes),
-        other => string(other).map(String::into_bytes),
-    }
-}
-
-fn unsigned(value: &Value) -> Option<u64> {
-    match value {
-        Value::Int(number) => u64::try_from(*number).ok(),
-        Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),
-        _ => None,
-    }
 }

@@ -158,7 +158,7 @@ impl WorkerFigures {
     /// The time from when a job could run to its first start, both in ms.
     pub(crate) fn waited_from(&self, ready: Option<i64>, started: Option<i64>) {
         if let (Some(ready), Some(started)) = (ready, started) {
-            self.waited(Duration::from_millis(u64::try_from(started - ready).unwrap_or(0)));
+            self.waited(Duration::from_millis(u64::try_from(started.saturating_sub(ready)).unwrap_or(0)));
         }
     }
 }

@@ -63,7 +63,7 @@ pub(crate) fn perform(
         let verdict = match handed.decode() {
             Ok(mut raw) => {
                 // The job comes as it was before this start.
-                raw.attempts_started += 1;
+                raw.attempts_started = raw.attempts_started.saturating_add(1);
                 raw.processed_on = i64::try_from(worker.queue.engine().clock.now_ms()).ok();
                 unfinished.start = raw.attempts_started;
                 if let Some(key) = raw.repeat_job_key()
@@ -88,7 +88,7 @@ pub(crate) fn perform(
             }
             Err(undecodable) => {
                 let raw = &undecodable.partial;
-                unfinished.start = raw.attempts_started + 1;
+                unfinished.start = raw.attempts_started.saturating_add(1);
                 if undecodable.kind == UndecodableKind::Ghost {
                     worker.events.emit(|| WorkerEvent::Ghost { job_id: raw.id.clone() });
                 }

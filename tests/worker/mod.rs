@@ -5,6 +5,7 @@ mod closing;
 mod limits;
 mod load;
 mod log;
+mod odd;
 mod outcomes;
 mod recovery;
 mod trouble;

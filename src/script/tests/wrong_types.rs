@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use redis::Value;
 
-use super::super::{ALL, Args};
+use super::super::{ALL, Args, Script, settle};
 use crate::connection::Failure;
 use crate::engine::Engine;
 use crate::engine::testing::{NOW, named};
@@ -66,7 +66,8 @@ HSET @par:processed @c1 1
 HSET @par:failed @f1 no
 ZADD @par:unsuccessful 5 @gone
 HSET %meta opts.maxLenEvents 10000
-ZADD %waiting-children now mum
+ZADD %waiting-children now mum now dad
+job %dad
 job %mum priority 3
 SADD %mum:dependencies @a3
 ";
@@ -74,7 +75,7 @@ SADD %mum:dependencies @a3
 const QUEUE_KEYS: &str = "wait active prioritized delayed marker meta events pc id limiter paused completed failed \
     waiting-children stalled stalled-check repeat de:one de:two de:new dn:one dn:two dn:new repeat:s1 repeat:s2 \
     repeat:s2:1800000000000 metrics:completed metrics:completed:data metrics:failed metrics:failed:data";
-const JOBS: &str = "@w1 @w2 @x1 @a1 @a2 @a3 @a4 @a5 @d1 @d2 @p1 @c1 @f1 @par @new @next %mum";
+const JOBS: &str = "@w1 @w2 @x1 @a1 @a2 @a3 @a4 @a5 @d1 @d2 @p1 @c1 @f1 @par @new @next %mum %dad";
 const JOB_KEYS: [&str; 7] = ["", ":lock", ":logs", ":dependencies", ":processed", ":failed", ":unsuccessful"];
 
 /// One call of every script for each way through it: its name and arguments, separated by spaces; `''` is empty. `~` in
@@ -86,6 +87,7 @@ add_jobs l new n {} {} now 0 0
 add_jobs wP '' n {} {} now 0 0 @par {}
 add_jobs wP w1 n {} {} now 0 0 @par {}
 add_jobs wP c1 n {} {} now 0 0 %mum {}
+add_jobs wP c1 n {} {} now 0 0 %dad {}
 add_jobs wPF new n {} {} now 0 0 %mum {}
 add_jobs wD '' n {} {} now 0 0 new 500 ''
 add_jobs wD '' n {} {} now 0 0 one '' k
@@ -188,14 +190,9 @@ async fn a_key_of_a_wrong_type_is_met_before_anything_is_written() {
     let mut violations = Vec::new();
     let mut called = BTreeSet::new();
     for call in CALLS.trim().lines() {
-        let (name, args) = call.split_once(' ').unwrap_or((call, ""));
-        let name = name.trim_start_matches('~');
-        let script = ALL.iter().find(|script| script.name == name).unwrap_or_else(|| panic!("{name}: no such script"));
+        let (script, arguments) = parse(call);
+        let name = script.name;
         called.insert(name);
-        let mut arguments = Args::default();
-        for word in args.split_whitespace() {
-            arguments.text(expand(if word == "''" { "" } else { word }));
-        }
         reset(&engine, &fixture, call, "").await;
         if let Err(failure) = script.run(&engine.link, &engine.keys, &arguments).await {
             panic!("{call}: fails without a wrong type: {}", failure.to_error(script.name));
@@ -236,6 +233,81 @@ async fn a_key_of_a_wrong_type_is_met_before_anything_is_written() {
         assert!(called.contains(script.name), "{} is not called", script.name);
     }
     assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
+}
+
+/// What is a number where all is as it should be: strings, then fields of hashes.
+const NUMBERS: &str = "@id @pc @limiter @stalled-check %pc
+    @meta/opts.maxLenEvents @meta/concurrency @meta/max @meta/duration %meta/opts.maxLenEvents %meta/concurrency
+    @metrics:completed/count @metrics:completed/prevTS @metrics:completed/prevCount @metrics:failed/prevTS
+    @repeat:s1/ic @repeat:s1/every @repeat:s1/offset @w1/priority @w1/ats @w1/delay @a1/atm @a1/ats @a1/priority @a2/stc
+    @a2/ats @a3/atm @d1/priority @d1/timestamp @p1/priority @par/priority @par/delay %mum/priority %mum/delay @f1/priority
+    @c1/priority @f1/timestamp @f1/finishedOn @dn:one/opts %dad/priority %dad/delay";
+/// What may stand there all the same. Lua reads most of them as numbers.
+const ODD: [&str; 7] = ["x", "nan", "-inf", "1e300", "0.5", "99999999999999999999", "9223372036854775807"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn text_in_place_of_a_number_is_met_before_anything_is_written() {
+    let engine = named("types", "q").await;
+    engine.redis("SELECT 2").await;
+    let fixture: Vec<Vec<String>> = FIXTURE.trim().lines().map(command).collect();
+    let fixture = serde_json::to_string(&fixture).unwrap();
+    let mut violations = Vec::new();
+    for call in CALLS.trim().lines() {
+        let (script, arguments) = parse(call);
+        for place in NUMBERS.split_whitespace() {
+            for odd in ODD {
+                // A follower's options are JSON; the others are texts.
+                let value = if place.ends_with("opts") {
+                    format!(r#"{{"delay":{odd},"priority":{odd},"de":{{"ttl":{odd}}}}}"#)
+                } else {
+                    odd.to_owned()
+                };
+                let (key, field) = place.split_once('/').unwrap_or((place, ""));
+                let spoil = async || {
+                    reset(&engine, &fixture, call, "").await;
+                    let key = expand(key);
+                    let words: &[&str] = if field.is_empty() {
+                        &["SET", &key, &value, "PX", "60000"]
+                    } else {
+                        &["HSET", &key, field, &value]
+                    };
+                    engine.redis_words(words).await;
+                };
+                spoil().await;
+                let error = match script.run(&engine.link, &engine.keys, &arguments).await {
+                    Ok(reply) => {
+                        if script.name == "settle" && settle::reply(reply).is_none() {
+                            violations.push(format!("{call}\n    {place} = {value}: the reply cannot be read"));
+                        }
+                        continue;
+                    }
+                    Err(failure) => failure.to_error(script.name),
+                };
+                let after = dump(&engine).await;
+                spoil().await;
+                let before = dump(&engine).await;
+                let all = before.keys().chain(after.keys());
+                let changed: BTreeSet<&str> =
+                    all.filter(|key| before.get(*key) != after.get(*key)).map(String::as_str).collect();
+                if !changed.is_empty() {
+                    violations.push(format!("{call}\n    {place} = {value}: {changed:?} changed, then {error}"));
+                }
+            }
+        }
+    }
+    assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
+}
+
+/// A call: the script and its arguments.
+fn parse(call: &str) -> (&'static Script, Args) {
+    let (name, args) = call.split_once(' ').unwrap_or((call, ""));
+    let name = name.trim_start_matches('~');
+    let script = ALL.iter().find(|script| script.name == name).unwrap_or_else(|| panic!("{name}: no such script"));
+    let mut arguments = Args::default();
+    for word in args.split_whitespace() {
+        arguments.text(expand(if word == "''" { "" } else { word }));
+    }
+    (script, arguments)
 }
 
 /// The words of one line of the fixture, ready to be sent.

@@ -22,6 +22,34 @@ pub fn scenarios() -> Vec<Scenario> {
             [add("a").delay(10_000), add("b").delay(5_000), fetch(), wait(5_000), fetch(), fetch()],
         ),
         scenario(
+            "a job due before time began",
+            [
+                redis("HSET {q}:a name n data 1 opts {} timestamp -1000000 delay 5 priority 0"),
+                redis("ZADD {q}:delayed -4095979520 a"),
+                add("b"),
+                fetch(),
+                fetch(),
+            ],
+        )
+        .not_oxmq("it is due, and in front of all others it hides when the next one is"),
+        scenario(
+            "a job due after the end of time",
+            [
+                redis("HSET {q}:a name n data 1 opts {} timestamp 5 delay 100000000000000000000 priority 0"),
+                redis("ZADD {q}:delayed 409600000000000000000000 a"),
+                add("b"),
+                fetch(),
+                complete("b"),
+                add("c").delay(1_000),
+                wait(2_000),
+                fetch(),
+            ],
+        ),
+        scenario(
+            "a job whose priority the options do not tell",
+            [add("a"), redis("HSET {q}:a priority 3"), fetch(), complete("a")],
+        ),
+        scenario(
             "due jobs run in the order of their times",
             [
                 add("a").delay(3_000),

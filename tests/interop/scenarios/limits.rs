@@ -254,6 +254,17 @@ pub fn scenarios() -> Vec<Scenario> {
             [add("a"), add("b"), fetch(), op(Op::Pause), complete("a"), counts()],
         )
         .not_v5(paused),
+        scenario(
+            "a limiter that holds text",
+            [
+                redis("HSET {q}:meta max 1 duration 1000"),
+                redis("SET {q}:limiter x PX 60000"),
+                add("a"),
+                add("b"),
+                fetch(),
+            ],
+        )
+        .not_oxmq("Node's fetch fails after it has made the job active; here a new window begins"),
         scenario("a limit without a time", [redis("HSET {q}:meta max 1"), add("a"), add("b"), fetch(), fetch()])
             .not_oxmq("it is no limit; counting without an end would lock the queue"),
     ]
