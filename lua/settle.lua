@@ -128,7 +128,7 @@ if any_done and not families then
 end
 
 local function refusal(kind, job, token, lock, child)
-  local held = redis.pcall("HMGET", job, "ats", "atm", "parentKey", "deid")
+  local held = redis.pcall("HMGET", job, "ats", "atm", "parentKey", "deid", "defa")
   if held.err then return WRONG_TYPE end
   if held[3] or held[4] or families or kind == "children" then
     local code = on_demand().family_refusal(kind, job, held, child, families)
@@ -163,7 +163,7 @@ for i = 1, total do
         failed = failed + 1
         on_demand().end_failed(id, job, held, place - 1, record)
       else
-        on_demand()["end_" .. kind](id, job, place - 1)
+        on_demand()["end_" .. kind](id, job, place - 1, held)
       end
     end
   end

@@ -73,7 +73,7 @@ local function finish(kind, id, job, held, value, keep, field, record)
     local kept = record[kind]
     kept[#kept + 1], kept[#kept + 2] = ARGV[1], id
     call("HSET", job, field, value, "finishedOn", ARGV[1], "atm", digits(attempts))
-    if kind == "failed" then call("HDEL", job, "defa") end
+    if held[5] then call("HDEL", job, "defa") end
     -- As in Node, a parent that retention releases is announced before the job that made room; in a batch after it.
     if record.alone then flush(record, ARGV[1]) end
   end
@@ -95,13 +95,19 @@ local function end_failed(id, job, held, at, record)
   end
 end
 
-local function end_retry(id, job, at)
+-- Whoever ends an attempt at a job that was to fail unrun has decided otherwise. What a failed child has decided stays.
+local function drop_deferred_failure(job, held)
+  if held[5] and redis.pcall("ZCARD", job .. ":unsuccessful") == 0 then call("HDEL", job, "defa") end
+end
+
+local function end_retry(id, job, at, held)
   if settings.any_delayed then
     local limit = digits((tonumber(ARGV[1]) + 1) * 4096 - 1)
     local due = call("ZRANGEBYSCORE", DELAYED, "-inf", limit, "LIMIT", "0", "200")
     if #due > 0 then promote(due) end
   end
   write_reason(job, ARGV[at + 3], ARGV[at + 4], ARGV[at + 6])
+  drop_deferred_failure(job, held)
   local priority = priority_of(job)
   if priority == 0 then
     call(ARGV[at + 5] == "1" and "RPUSH" or "LPUSH", WAIT, id)
@@ -113,8 +119,9 @@ local function end_retry(id, job, at)
   announce("waiting", id, "prev", "active")
 end
 
-local function end_delayed(id, job, at)
+local function end_delayed(id, job, at, held)
   write_reason(job, ARGV[at + 3], ARGV[at + 4], ARGV[at + 7])
+  drop_deferred_failure(job, held)
   local due = due_time(tonumber(ARGV[1]), tonumber(ARGV[at + 5]))
   local score = delayed_score(due)
   if ARGV[at + 6] == "1" then spend_attempt(job) end
@@ -136,7 +143,8 @@ local function end_waiting(id, job)
   announce("waiting", id, "prev", "active")
 end
 
-local function end_children(id)
+local function end_children(id, job, _, held)
+  drop_deferred_failure(job, held)
   call("ZADD", base .. "waiting-children", ARGV[1], id)
   call("XADD", EVENTS, "*", "event", "waiting-children", "jobId", id, "prev", "active")
 end

@@ -113,6 +113,11 @@ impl Engine {
     ///
     /// What a late write leaves of a removed job, a hash without name and data, is no job.
     pub(crate) async fn get_job(&self, id: &str) -> Result<Option<RawJob>> {
+        Ok(self.get_stored_job(id).await?.transpose()?)
+    }
+
+    /// A job as [`get_job`](Self::get_job), and what can be read of one that cannot be decoded.
+    pub(crate) async fn get_stored_job(&self, id: &str) -> Result<Option<Result<RawJob, Undecodable>>> {
         const OP: &str = "get_job";
         if id.is_empty() {
             return Ok(None);
@@ -122,9 +127,8 @@ impl Engine {
             return Ok(None);
         }
         match RawJob::from_pairs(id.as_bytes().to_vec(), fields) {
-            Ok(job) => Ok(Some(job)),
             Err(ghost) if ghost.kind == UndecodableKind::Ghost => Ok(None),
-            Err(undecodable) => Err(undecodable.into()),
+            decoded => Ok(Some(decoded)),
         }
     }
 

@@ -10,12 +10,13 @@ use serde_json::Value;
 use super::{Job, JobCore};
 use crate::clock::{epoch_ms, from_epoch_ms, millis};
 use crate::engine::Decided;
-use crate::error::{Error, Halt, Result};
+use crate::error::{Error, Halt, Reason, Result};
 use crate::options::WorkerOptions;
 use crate::queue::QueueCore;
 use crate::script::settle::{Ask, End, Handed, Outcome, Settled};
-use crate::wire::job::RawJob;
-use crate::worker::verdict;
+use crate::wire::job::{RawJob, Undecodable};
+use crate::worker::failure::Fault;
+use crate::worker::verdict::{self, Verdict};
 
 impl<D, R> Job<D, R> {
     /// Completes the job with a result. One round trip.
@@ -38,8 +39,7 @@ impl<D, R> Job<D, R> {
     ///
     /// # Errors
     ///
-    /// As [`move_to_completed`](Self::move_to_completed); [`Error::Json`] or [`Error::Undecodable`] if the next job
-    /// cannot be read: it stays active until its lock has run out.
+    /// As [`move_to_completed`](Self::move_to_completed).
     ///
     /// Since 0.1. BullMQ: `Job.moveToCompleted` with `fetchNext`.
     pub async fn move_to_completed_and_fetch(&self, result: &R, token: &str) -> Result<Fetched<D, R>>
@@ -48,7 +48,7 @@ impl<D, R> Job<D, R> {
         D: DeserializeOwned,
     {
         let decided = self.end("move_to_completed", self.completed(result, token)?, token, 1).await?;
-        next(&self.core.queue, &self.options(), decided).await
+        next("move_to_completed", &self.core.queue, &self.options(), decided).await
     }
 
     /// Ends the attempt as failed, or as moved: its error, and the job's attempts and backoff, decide. One round trip.
@@ -60,23 +60,22 @@ impl<D, R> Job<D, R> {
     /// Since 0.1. BullMQ: `Job.moveToFailed`.
     #[doc(alias = "moveToFailed")]
     pub async fn move_to_failed(&self, error: impl Into<Halt>, token: &str) -> Result<()> {
-        self.end("move_to_failed", self.failed(error.into()).await?, token, 0).await.map(drop)
+        self.end("move_to_failed", self.failed(error.into()), token, 0).await.map(drop)
     }
 
     /// Ends the attempt as failed and fetches the next job, locked with the same token. One round trip for both.
     ///
     /// # Errors
     ///
-    /// As [`move_to_failed`](Self::move_to_failed); [`Error::Json`] or [`Error::Undecodable`] if the next job cannot be
-    /// read.
+    /// As [`move_to_failed`](Self::move_to_failed).
     ///
     /// Since 0.1. BullMQ: `Job.moveToFailed` with `fetchNext`.
     pub async fn move_to_failed_and_fetch(&self, error: impl Into<Halt>, token: &str) -> Result<Fetched<D, R>>
     where
         D: DeserializeOwned,
     {
-        let decided = self.end("move_to_failed", self.failed(error.into()).await?, token, 1).await?;
-        next(&self.core.queue, &self.options(), decided).await
+        let decided = self.end("move_to_failed", self.failed(error.into()), token, 1).await?;
+        next("move_to_failed", &self.core.queue, &self.options(), decided).await
     }
 
     /// Lets the active job run again at a moment, without spending an attempt. A moment that has passed means now.
@@ -153,22 +152,12 @@ impl<D, R> Job<D, R> {
         Ok(end)
     }
 
-    async fn failed(&self, halt: Halt) -> Result<End> {
-        let verdict = verdict::decide(&self.core.raw, Err(halt), &self.options());
-        if let Some(pause) = verdict.rate_limit {
-            self.core.queue.engine().rate_limit(millis(pause).max(1)).await?;
-        }
-        Ok(verdict.end)
+    async fn end(&self, op: &'static str, end: impl Into<Verdict>, token: &str, want: usize) -> Result<Decided> {
+        conclude(op, &self.core.queue, &self.options(), &self.core.raw, end.into(), token, want).await
     }
 
-    async fn end(&self, op: &'static str, end: End, token: &str, want: usize) -> Result<Decided> {
-        let raw = &self.core.raw;
-        let outcome = Outcome { id: raw.id.as_str().into(), token: token.into(), start: raw.attempts_started, end };
-        let decided = settle(op, &self.core.queue, &self.options(), &[outcome], want, token).await?;
-        match decided.settled.codes.first() {
-            Some(Err(reason)) => Err(Error::refused(op, self.id(), *reason)),
-            _ => Ok(decided),
-        }
+    fn failed(&self, halt: Halt) -> Verdict {
+        verdict::decide(&self.core.raw, Err(halt), &self.options())
     }
 }
 
@@ -202,30 +191,77 @@ pub(crate) async fn settle(
     }
 }
 
-/// The job that a call has handed out.
-///
-/// As for a worker, a scheduler makes its next run first.
+/// The job that a call has handed out. One that no processor could run is failed, as a worker fails it, and the next one
+/// is fetched in the same step.
 pub(crate) async fn next<D: DeserializeOwned, R>(
+    op: &'static str,
     queue: &Arc<QueueCore>,
     options: &Arc<WorkerOptions>,
-    decided: Decided,
+    mut decided: Decided,
 ) -> Result<Fetched<D, R>> {
-    let Settled { jobs, limited_ms, next_due, .. } = decided.settled;
-    let job = match jobs.into_iter().next() {
-        None => None,
-        Some(handed) => {
-            let raw = decode(handed, queue, options)?;
-            if let Some(key) = raw.repeat_job_key()
-                && let Err(error) = crate::scheduler::advance(queue.engine(), key, &raw).await
-            {
-                tracing::warn!(%error, "the job is handed out all the same");
-            }
-            let attempt = Arc::new(super::Attempt::new(raw.id.as_str().into(), decided.token));
-            Some(held(queue, options, raw, Some(attempt))?)
+    loop {
+        let Decided { settled: Settled { jobs, limited_ms, next_due, ghosts, .. }, token, .. } = decided;
+        for job_id in ghosts {
+            tracing::warn!(%job_id, queue = ?queue.engine().keys, "an id without a readable job was dropped");
+        }
+        let next_due = Some(next_due).filter(|due| *due > 0).map(from_epoch_ms);
+        let fetched = |job| Fetched { job, limited_for: Duration::from_millis(limited_ms), next_due };
+        let Some(handed) = jobs.into_iter().next() else { return Ok(fetched(None)) };
+        let unrun = match admit(handed, queue, options, &token).await {
+            Ok(job) => return Ok(fetched(Some(job))),
+            Err(unrun) => unrun,
+        };
+        decided = settle(op, queue, options, std::slice::from_ref(&unrun), 1, &token).await?;
+        if let Some(Err(reason)) = decided.settled.codes.first() {
+            // Somebody else has it by now; without an outcome to settle the next one is fetched all the same.
+            tracing::warn!(job_id = %unrun.id, %reason, "a job that cannot be run could not be failed");
+            decided = settle(op, queue, options, &[], 1, &token).await?;
+        }
+    }
+}
+
+/// The job as it is handed out, typed; or how it ends since nobody could run it.
+///
+/// As for a worker, a scheduler makes its next run first.
+async fn admit<D: DeserializeOwned, R>(
+    handed: Handed,
+    queue: &Arc<QueueCore>,
+    options: &Arc<WorkerOptions>,
+    token: &Arc<str>,
+) -> Result<Job<D, R>, Outcome> {
+    let unrun = |raw: &RawJob, verdict: Verdict| {
+        log(queue, raw, &verdict);
+        Outcome { id: raw.id.as_str().into(), token: Arc::clone(token), start: raw.attempts_started, end: verdict.end }
+    };
+    let raw = match decode(handed, queue, options) {
+        Ok(raw) => raw,
+        Err(mut undecodable) => {
+            undecodable.partial.attempts_started += 1;
+            return Err(unrun(&undecodable.partial, verdict::undecodable(&undecodable, options)));
         }
     };
-    let next_due = Some(next_due).filter(|due| *due > 0).map(from_epoch_ms);
-    Ok(Fetched { job, limited_for: Duration::from_millis(limited_ms), next_due })
+    if let Some(key) = raw.repeat_job_key()
+        && let Err(error) = crate::scheduler::advance(queue.engine(), key, &raw).await
+    {
+        tracing::warn!(%error, "the job is handed out all the same");
+    }
+    if !options.hands_out_deferred_failures
+        && let Some(verdict) = verdict::unrun(&raw, options)
+    {
+        return Err(unrun(&raw, verdict));
+    }
+    match serde_json::from_str(&raw.data) {
+        Ok(data) => {
+            let attempt = Arc::new(super::Attempt::new(raw.id.as_str().into(), Arc::clone(token)));
+            let (queue, options) = (Arc::clone(queue), Some(Arc::clone(options)));
+            let seen = super::Seen { born: raw.timestamp, at: None };
+            Ok(Job::new(Arc::new(JobCore { queue, raw, attempt: Some(attempt), options, seen }), data))
+        }
+        Err(error) => {
+            let error = Halt::failed(verdict::Unread(Error::json("data")(error)));
+            Err(unrun(&raw, verdict::decide(&raw, Err(error), options)))
+        }
+    }
 }
 
 /// A job that ends by the options of the worker who has it.
@@ -233,15 +269,85 @@ pub(crate) fn held<D: DeserializeOwned, R>(
     queue: &Arc<QueueCore>,
     options: &Arc<WorkerOptions>,
     raw: RawJob,
-    attempt: Option<Arc<super::Attempt>>,
 ) -> Result<Job<D, R>> {
     let seen = super::Seen { born: raw.timestamp, at: None };
-    let core = JobCore { queue: Arc::clone(queue), raw, attempt, options: Some(Arc::clone(options)), seen };
+    let core = JobCore { queue: Arc::clone(queue), raw, attempt: None, options: Some(Arc::clone(options)), seen };
     Job::read(Arc::new(core))
 }
 
+/// Ends an attempt at a job as failed, whatever of its hash can be read.
+pub(crate) async fn fail_stored(
+    queue: &QueueCore,
+    options: &WorkerOptions,
+    id: &str,
+    token: &str,
+    halt: Halt,
+) -> Result<()> {
+    const OP: &str = "move_to_failed";
+    let (raw, verdict) = match queue.engine().get_stored_job(id).await? {
+        None => return Err(Error::refused(OP, id, Reason::MissingJob)),
+        Some(Ok(raw)) => {
+            let verdict = verdict::decide(&raw, Err(halt), options);
+            (raw, verdict)
+        }
+        Some(Err(undecodable)) => {
+            let verdict = match halt {
+                Halt::Failed(error) | Halt::Unrecoverable(error) => {
+                    verdict::failed(&undecodable.partial, Fault::unrecoverable(error), options)
+                }
+                // A move would only bring it back.
+                _ => verdict::undecodable(&undecodable, options),
+            };
+            (*undecodable.partial, verdict)
+        }
+    };
+    conclude(OP, queue, options, &raw, verdict, token, 0).await.map(drop)
+}
+
+/// Applies a verdict: first what it asks of the queue, then the end of the attempt.
+async fn conclude(
+    op: &'static str,
+    queue: &QueueCore,
+    options: &WorkerOptions,
+    raw: &RawJob,
+    verdict: Verdict,
+    token: &str,
+    want: usize,
+) -> Result<Decided> {
+    log(queue, raw, &verdict);
+    let Verdict { end, rate_limit, .. } = verdict;
+    if let Some(pause) = rate_limit {
+        queue.engine().rate_limit(millis(pause).max(1)).await?;
+    }
+    // Who asks for patience does not take the next job in the same breath.
+    let want = if rate_limit.is_some() { 0 } else { want };
+    let mut outcome = Outcome { id: raw.id.as_str().into(), token: token.into(), start: raw.attempts_started, end };
+    let waits = matches!(outcome.end, End::Children { .. });
+    let mut decided = settle(op, queue, options, std::slice::from_ref(&outcome), want, token).await?;
+    if waits && decided.settled.codes.first() == Some(&Ok(1)) && op == "move_to_failed" {
+        // No child is pending, so there is nothing to wait for: as with a worker, the job runs again from the front.
+        outcome.end = End::Waiting;
+        decided = settle(op, queue, options, std::slice::from_ref(&outcome), want, token).await?;
+    }
+    match decided.settled.codes.first() {
+        Some(Err(reason)) => Err(Error::refused(op, &*raw.id, *reason)),
+        _ => Ok(decided),
+    }
+}
+
+/// A failure stands in the log as a worker's does.
+fn log(queue: &QueueCore, raw: &RawJob, verdict: &Verdict) {
+    let keys = &queue.engine().keys;
+    if let Some(failure) = &verdict.failure {
+        failure.log(keys.queue(), &raw.id, &verdict.end);
+    }
+    if let Some(complaint) = &verdict.complaint {
+        tracing::warn!(job_id = %raw.id, queue = ?keys, complaint);
+    }
+}
+
 /// Reads a job as it was handed out: the fields that the fetch has written are those it was told.
-fn decode(handed: Handed, queue: &QueueCore, options: &WorkerOptions) -> Result<RawJob> {
+fn decode(handed: Handed, queue: &QueueCore, options: &WorkerOptions) -> Result<RawJob, Undecodable> {
     let mut raw = handed.decode()?;
     raw.attempts_started = raw.attempts_started.saturating_add(1);
     raw.processed_on = i64::try_from(queue.engine().clock.now_ms()).ok();

@@ -256,8 +256,9 @@ impl<D, R> Job<D, R> {
         self.core.raw.parent().and_then(|parent| parent.policy)
     }
 
-    /// Why a worker has to fail this job without running it: it stalled too often, or a child failed. Workers do so by
-    /// themselves; whoever fetches jobs by hand has to look.
+    /// Why this job has to fail without being run: it stalled too often, or a child failed. Workers see to it by
+    /// themselves, and so does a fetch by hand unless
+    /// [`hand_out_deferred_failures`](crate::ManualWorker::hand_out_deferred_failures) says otherwise.
     #[must_use]
     #[doc(alias = "deferredFailure")]
     pub fn deferred_failure(&self) -> Option<&str> {

@@ -54,6 +54,9 @@ pub struct WorkerOptions {
     pub(crate) stalled_interval: Duration,
     pub(crate) skip_stalled_check: bool,
     pub(crate) max_started_attempts: Option<u32>,
+    /// Not an option of a worker that runs by itself.
+    pub(crate) hands_out_deferred_failures: bool,
+    pub(crate) retry_mistyped_data: bool,
     pub(crate) drain_delay: Duration,
     pub(crate) limiter: Option<(u64, Duration)>,
     pub(crate) maximum_rate_limit_delay: Duration,
@@ -79,6 +82,8 @@ impl Default for WorkerOptions {
             stalled_interval: Duration::from_secs(30),
             skip_stalled_check: false,
             max_started_attempts: None,
+            hands_out_deferred_failures: false,
+            retry_mistyped_data: true,
             drain_delay: Duration::from_secs(5),
             limiter: None,
             maximum_rate_limit_delay: Duration::from_secs(30),
@@ -122,6 +127,10 @@ macro_rules! with_worker_setters {
             /// How often a job may be started, for whatever reason it comes back, before it is failed. Default: any number.
             #[doc(alias = "maxStartedAttempts")]
             max_started_attempts(times: u32) => Some(times).filter(|times| *times > 0);
+            /// Whether an attempt at a job whose data is JSON, but not of the processor's type, is retried as the job's
+            /// `attempts` and `backoff` say; false fails the job for good. Default: true, since in a rollout the next attempt
+            /// may meet a worker that knows the shape. Data that is no JSON at all always fails for good.
+            retry_mistyped_data(retry: bool) => retry;
             /// How long a worker waits for a marker before it looks for jobs by itself, which finds what a worker that was
             /// killed has left; twice as long once it has found none. Default: 5 s.
             #[doc(alias = "drainDelay")]

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use super::wait::{self, Woken};
 use crate::clock::{epoch_ms, millis};
 use crate::connection::BlockingLink;
-use crate::error::Result;
+use crate::error::{Halt, Result};
 use crate::job::{Fetched, Job, manual};
 use crate::options::WorkerOptions;
 use crate::queue::QueueCore;
@@ -19,8 +19,15 @@ use crate::queue::QueueCore;
 /// Fetches jobs one at a time, for programs that have a loop of their own.
 ///
 /// What a fetched job ends with is said on the job: [`Job::move_to_completed`], [`Job::move_to_failed`] and their kin.
-/// Nobody renews its lock but [`Job::extend_lock`], and nobody looks for stalled jobs but
-/// [`move_stalled_jobs_to_wait`](Self::move_stalled_jobs_to_wait).
+/// Attempts, backoff, caps of stack traces, retention, limits, deferred failures, too many starts, jobs that cannot be
+/// read and the runs of schedulers are seen to as by a [`Worker`](crate::Worker). What is left to the program:
+///
+/// - Nobody renews a lock but [`Job::extend_lock`] and [`extend_locks`](Self::extend_locks).
+/// - Nobody looks for stalled jobs but [`move_stalled_jobs_to_wait`](Self::move_stalled_jobs_to_wait).
+/// - Nobody stops a job whose `timeout` has passed, and nothing cancels it.
+/// - A parent whose children stand in the way is refused by [`Job::move_to_completed`]; pass the error on to
+///   [`Job::move_to_failed`], which then decides as a worker does.
+/// - A [`Halt::RateLimited`] starts the pause; whether the program honours it is seen from [`Fetched::limited_for`].
 ///
 /// ```no_run
 /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
@@ -52,14 +59,25 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
         Ok(Self { queue, options: Arc::new(options), blocking, types: PhantomData })
     }
 
+    /// Hands out jobs that are to fail unrun, as BullMQ 6 does, in place of failing them: then whoever fetches has to look
+    /// at [`Job::deferred_failure`], and at [`Job::attempts_started`] where there is a limit. An end of such a job that is
+    /// no failure drops its deferred failure, unless a child of it failed. Default: false.
+    #[must_use]
+    pub fn hand_out_deferred_failures(mut self, hand_out: bool) -> Self {
+        Arc::make_mut(&mut self.options).hands_out_deferred_failures = hand_out;
+        self
+    }
+
     /// The next job, locked with this token; `None` if there is none now, or the queue is paused or limited.
     ///
-    /// The token must be unique to this process and fetch. One round trip.
+    /// The token must be unique to this process and fetch. One round trip, and one more for each job that nobody could
+    /// run: it is failed, as a worker fails it, and the next one is fetched in the same step. Such are jobs with a
+    /// [`deferred_failure`](Job::deferred_failure), those that were started too often, and those that cannot be read;
+    /// one whose data is only of another type is retried within its attempts.
     ///
     /// # Errors
     ///
-    /// [`Error::Json`](crate::Error::Json) or [`Error::Undecodable`](crate::Error::Undecodable) if the job cannot be
-    /// read: it stays active until its lock has run out.
+    /// Those of the connection.
     ///
     /// Since 0.1. BullMQ: `Worker.getNextJob` with `block: false`.
     #[doc(alias = "getNextJob")]
@@ -76,7 +94,7 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     /// Since 0.1. BullMQ: `Worker.getNextJob` with `block: false`.
     pub async fn fetch(&self, token: &str) -> Result<Fetched<D, R>> {
         let decided = manual::settle("get_next_job", &self.queue, &self.options, &[], 1, token).await?;
-        manual::next(&self.queue, &self.options, decided).await
+        manual::next("get_next_job", &self.queue, &self.options, decided).await
     }
 
     /// A job by its id, to be ended by this worker's options: for programs that remember the id and the token of a job
@@ -84,13 +102,28 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Json`](crate::Error::Json) or [`Error::Undecodable`](crate::Error::Undecodable) if it cannot be read.
+    /// [`Error::Json`](crate::Error::Json) or [`Error::Undecodable`](crate::Error::Undecodable) if it cannot be read;
+    /// [`move_to_failed`](Self::move_to_failed) ends it all the same.
     ///
     /// Since 0.1. BullMQ: `Job.fromId`.
     #[doc(alias = "fromId")]
     pub async fn get_job(&self, id: &str) -> Result<Option<Job<D, R>>> {
         let raw = self.queue.engine().get_job(id).await?;
-        raw.map(|raw| manual::held(&self.queue, &self.options, raw, None)).transpose()
+        raw.map(|raw| manual::held(&self.queue, &self.options, raw)).transpose()
+    }
+
+    /// Ends an attempt at a job as failed, by its id and token, as [`Job::move_to_failed`] does: also at a job that cannot
+    /// be read, which then fails for good. Two round trips.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`](crate::Error::Refused) if there is no such job, the lock is not held with this token, or the
+    /// job is not active; nothing was changed.
+    ///
+    /// Since 0.1. BullMQ: `Job.fromId` and `Job.moveToFailed`.
+    #[doc(alias = "moveToFailed")]
+    pub async fn move_to_failed(&self, id: &str, token: &str, error: impl Into<Halt>) -> Result<()> {
+        manual::fail_stored(&self.queue, &self.options, id, token, error.into()).await
     }
 
     /// Renews the locks of jobs, given by id and token, for this long from now; the ids whose lock is not held with
@@ -127,15 +160,25 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     /// Since 0.1. BullMQ: `Worker.getNextJob`.
     pub async fn get_next_job_within(&self, token: &str, limit: Duration) -> Result<Option<Job<D, R>>> {
         let until = tokio::time::Instant::now() + limit;
+        let engine = self.queue.engine();
+        let mut took_marker = false;
         loop {
             let fetched = self.fetch(token).await?;
             if fetched.job.is_some() {
                 return Ok(fetched.job);
             }
-            let engine = self.queue.engine();
             let mut block = until.saturating_duration_since(tokio::time::Instant::now());
             if block.is_zero() {
+                if took_marker {
+                    // It may have been the one of a delayed job, which others wait for from now on.
+                    engine.wake_workers(engine.link.options().command_timeout).await;
+                }
                 return Ok(None);
+            }
+            if !fetched.limited_for.is_zero() {
+                // A marker is of no use to whoever may not fetch, and may be to others.
+                tokio::time::sleep(block.min(fetched.limited_for)).await;
+                continue;
             }
             if let Some(due) = fetched.next_due {
                 block = block.min(Duration::from_millis(epoch_ms(due).saturating_sub(engine.clock.now_ms())));
@@ -144,6 +187,7 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
             let woken = wait::wait(&mut blocking, &engine.keys.marker(), block.min(self.options.drain_delay)).await;
             tracing::trace!(?woken, queue = ?engine.keys, "woken");
             debug_assert_ne!(woken, Woken::Interrupted, "nobody interrupts a manual worker");
+            took_marker |= matches!(woken, Woken::Marker(_));
         }
     }
 

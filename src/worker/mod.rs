@@ -1,7 +1,7 @@
 //! Processing jobs.
 
 mod event;
-mod failure;
+pub(crate) mod failure;
 mod health;
 mod locks;
 mod losses;

@@ -92,8 +92,7 @@ pub(crate) fn perform(
                 if undecodable.kind == UndecodableKind::Ghost {
                     worker.events.emit(|| WorkerEvent::Ghost { job_id: raw.id.clone() });
                 }
-                let problem = format!("the job cannot be read: field {}: {}", undecodable.field, undecodable.problem);
-                failed(raw, Fault::unrecoverable(problem), &worker.options)
+                verdict::undecodable(&undecodable, &worker.options)
             }
         };
         if let Some(failure) = &verdict.failure {
@@ -147,11 +146,8 @@ async fn schedule_next(worker: &Inner, key: &str, raw: &RawJob, attempt: &Attemp
 }
 
 async fn attempt_job(worker: &Arc<Inner>, raw: RawJob, attempt: &Arc<Attempt>) -> Verdict {
-    if let Some(reason) = raw.deferred_failure() {
-        return failed(&raw, Fault::unrecoverable(reason), &worker.options);
-    }
-    if worker.options.max_started_attempts.is_some_and(|most| most > 0 && most < raw.attempts_started) {
-        return failed(&raw, Fault::unrecoverable("job started more than allowable limit"), &worker.options);
+    if let Some(verdict) = verdict::unrun(&raw, &worker.options) {
+        return verdict;
     }
     worker.events.emit(|| WorkerEvent::Active { job_id: raw.id.clone(), name: raw.name.clone() });
     let limit = raw.options.timeout.or(worker.options.timeout);

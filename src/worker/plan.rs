@@ -248,6 +248,13 @@ impl Plan {
         self.running -= 1;
     }
 
+    /// A job asked for patience. While refused outcomes go one by one, their pause is the only one: they are not to wait.
+    pub(super) fn limited(&mut self, pause: Duration, now: Instant) {
+        if !self.one_by_one {
+            self.not_before = Some(now + Duration::from_millis(millis(pause)).min(self.longest_limit));
+        }
+    }
+
     /// Whether jobs that were handed out are to be started; else they go back.
     pub(super) fn starts_jobs(&self) -> bool {
         matches!(self.mode, Mode::Running | Mode::Paused)
@@ -422,6 +429,20 @@ mod tests {
         plan.returned(want);
         plan.started(got);
         plan.learn(Learned { want, got, next_due, limited_ms: 0, is_answered: true }, Instant::now())
+    }
+
+    #[test]
+    fn an_outcome_that_asks_for_patience_travels_without_a_wish() {
+        let mut plan = plan();
+        fetch(&mut plan, 1, 1, 0);
+        plan.ended();
+        let now = Instant::now();
+        plan.limited(Duration::from_secs(10), now);
+        assert_eq!(send(&mut plan, &seen(1, 1)), 0);
+        // Nor is there a call besides it.
+        assert_eq!(plan.next(&seen(1, 0)), Step::Rest);
+        plan.returned(0);
+        assert!(plan.alarm().is_some_and(|at| at > now));
     }
 
     #[test]

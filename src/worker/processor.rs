@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::verdict::Unread;
 use crate::error::{Error, Halt};
 use crate::job::{Job, JobCore};
 
@@ -55,10 +56,9 @@ where
     E: Into<Halt>,
 {
     fn call(&self, core: Arc<JobCore>) -> BoxFuture<'static, Result<String, Halt>> {
-        // An ordinary failure: in a rollout, the next attempt may meet a worker that knows the shape.
         let running = match Job::read(core) {
             Ok(job) => Ok((self.processor)(job)),
-            Err(error) => Err(Halt::failed(error)),
+            Err(error) => Err(Halt::failed(Unread(error))),
         };
         Box::pin(async move {
             let value = running?.await.map_err(Into::into)?;

@@ -155,6 +155,10 @@ impl Loop {
 
     fn on_ended(&mut self, ended: EndedAttempt) {
         self.plan.ended();
+        if let Some(pause) = ended.pause {
+            // From now on, so that not even the call that carries this outcome brings a job.
+            self.plan.limited(pause, Deadline::now());
+        }
         self.pending.push_back(ended);
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Inner;
+use super::failure::Fault;
 use super::perform::EndedAttempt;
 use super::verdict;
 use crate::clock::millis;
@@ -78,15 +79,12 @@ pub(super) async fn settle(worker: &Inner, ended: Vec<EndedAttempt>, want: usize
 /// Ends an attempt as failed that was to complete; the job's own attempts and backoff decide what comes next.
 pub(super) async fn fail_instead(worker: Arc<Inner>, mut ended: EndedAttempt, reason: Reason) -> Answered {
     let id = Arc::clone(&ended.outcome.id);
-    let is_final = reason == Reason::FailedChildren;
-    let text = if is_final {
-        format!("Cannot complete job {id} because it has at least one failed child. moveToFinished")
-    } else {
-        format!("Job {id} has pending dependencies. moveToFinished")
-    };
+    let command =
+        if matches!(ended.outcome.end, End::Children { .. }) { "moveToWaitingChildren" } else { "moveToFinished" };
+    let fault = verdict::relatives(&id, reason, command).unwrap_or_else(|| Fault::error(reason.to_string()));
     // Read again, since only few jobs come here and the outcome does not hold the options.
     let raw = worker.queue.engine().get_job(&id).await.ok().flatten().unwrap_or_default();
-    let verdict = verdict::fail(&raw, &text.into(), is_final, &worker.options);
+    let verdict = verdict::failed(&raw, fault, &worker.options);
     if let Some(failure) = &verdict.failure {
         failure.log(worker.queue.engine().keys.queue(), &id, &verdict.end);
     }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::failure::{Failure, Fault};
 use crate::clock::millis;
-use crate::error::{BoxError, Halt};
+use crate::error::{BoxError, Error, Halt, Reason};
 use crate::options::backoff::next_delay;
 use crate::options::{FailedAttempt, KeepJobs, Retry, WorkerOptions};
 use crate::script::settle::{End, KEEP_ALL, Keep, Why};
-use crate::wire::job::RawJob;
+use crate::wire::job::{RawJob, Undecodable};
 
 /// What a wait for children answers when none is pending: the job runs again at once.
 const ANY_CHILD: &str = "";
@@ -36,7 +36,8 @@ pub(crate) fn decide(raw: &RawJob, result: Result<String, Halt>, worker: &Worker
     let fault = match result {
         Ok(value) => {
             let keep = keep_rule(raw.options.remove_on_complete, worker.remove_on_complete);
-            let has_more = raw.deduplication_id().is_some() || raw.parent_key().is_some();
+            let has_more =
+                raw.deduplication_id().is_some() || raw.parent_key().is_some() || raw.deferred_failure().is_some();
             let made = (!has_more).then(|| raw.attempts_made.saturating_add(1));
             return End::Completed { value, keep, made }.into();
         }
@@ -46,16 +47,75 @@ pub(crate) fn decide(raw: &RawJob, result: Result<String, Halt>, worker: &Worker
         Err(Halt::RateLimited(pause)) => {
             return Verdict { rate_limit: Some(pause), ..End::Waiting.into() };
         }
-        Err(Halt::Failed(error)) => Fault::error(error),
+        Err(Halt::Failed(error)) => match children_in_the_way(raw, &error) {
+            Some(fault) => fault,
+            None if error.downcast_ref::<Unread>().is_some_and(|unread| unread.is_final(worker)) => {
+                Fault::unrecoverable(error)
+            }
+            None => Fault::error(error),
+        },
         Err(Halt::Unrecoverable(error)) => Fault::unrecoverable(error),
     };
     failed(raw, fault, worker)
 }
 
-/// As [`failed`], of a text.
-pub(crate) fn fail(raw: &RawJob, error: &BoxError, is_final: bool, worker: &WorkerOptions) -> Verdict {
-    let fault = if is_final { Fault::unrecoverable(error.to_string()) } else { Fault::error(error.to_string()) };
-    failed(raw, fault, worker)
+/// The end of a job that is failed without being run, if there is a reason to: the same for a worker and by hand.
+pub(crate) fn unrun(raw: &RawJob, worker: &WorkerOptions) -> Option<Verdict> {
+    let started_too_often = worker.max_started_attempts.is_some_and(|most| most > 0 && most < raw.attempts_started);
+    let reason = match raw.deferred_failure() {
+        Some(reason) => reason,
+        None if started_too_often => "job started more than allowable limit",
+        None => return None,
+    };
+    Some(failed(raw, Fault::unrecoverable(reason), worker))
+}
+
+/// The end of a job whose hash does not hold what it should: no worker could do more with it.
+pub(crate) fn undecodable(job: &Undecodable, worker: &WorkerOptions) -> Verdict {
+    let problem = format!("the job cannot be read: field {}: {}", job.field, job.problem);
+    failed(&job.partial, Fault::unrecoverable(problem), worker)
+}
+
+/// Data that the processor's type cannot be made of.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct Unread(#[from] pub(crate) Error);
+
+impl Unread {
+    /// What is no JSON can never be read. What is only of another shape may be, by the next worker of a rollout.
+    fn is_final(&self, worker: &WorkerOptions) -> bool {
+        use serde_json::error::Category;
+        match &self.0 {
+            Error::Json { source, .. } => source.classify() != Category::Data || !worker.retry_mistyped_data,
+            _ => false,
+        }
+    }
+}
+
+/// What it means that a processor passes on the refusal of an end of its own job, in the words of Node: children stand in
+/// the way. Final if one of them has failed.
+fn children_in_the_way(raw: &RawJob, error: &BoxError) -> Option<Fault> {
+    let own: &(dyn std::error::Error + 'static) = &**error;
+    let refused = std::iter::successors(Some(own), |error| error.source()).find_map(|error| error.downcast_ref())?;
+    match refused {
+        Error::Refused { op, id, reason } if *id == raw.id => {
+            let command = if *op == "move_to_completed" { "moveToFinished" } else { "moveToWaitingChildren" };
+            relatives(id, *reason, command)
+        }
+        _ => None,
+    }
+}
+
+/// That the children of a job stand in the way of its end, in Node's words.
+pub(crate) fn relatives(id: &str, reason: Reason, command: &str) -> Option<Fault> {
+    match reason {
+        Reason::FailedChildren => {
+            let text = format!("Cannot complete job {id} because it has at least one failed child. {command}");
+            Some(Fault::unrecoverable(text))
+        }
+        Reason::PendingDependencies => Some(Fault::error(format!("Job {id} has pending dependencies. {command}"))),
+        _ => None,
+    }
 }
 
 /// A failed attempt: retried at once, retried later, or final.
@@ -176,6 +236,38 @@ mod tests {
             &WorkerOptions::default(),
         );
         assert!(matches!(unknown.end, End::Delayed { delay: 5, .. }) && unknown.complaint.is_some());
+    }
+
+    #[test]
+    fn what_children_refuse_is_told_in_the_words_of_node() {
+        let refused = |op, id: &str, reason| Err(Halt::failed(Error::refused(op, id, reason)));
+        let told = |result| end(r#"{"attempts":3}"#, 0, result);
+        let failed = told(refused("move_to_waiting_children", "7", Reason::FailedChildren));
+        let text = "Cannot complete job 7 because it has at least one failed child. moveToWaitingChildren";
+        assert!(matches!(&failed, End::Failed { why, .. } if why.reason == text), "{failed:?}");
+        let context =
+            anyhow::Error::from(Error::refused("move_to_completed", "7", Reason::FailedChildren)).context("x");
+        assert!(matches!(told(Err(context.into())), End::Failed { .. }));
+        let pending = told(refused("move_to_completed", "7", Reason::PendingDependencies));
+        let text = "Job 7 has pending dependencies. moveToFinished";
+        assert!(matches!(&pending, End::Retry { why, .. } if why.reason == text), "{pending:?}");
+        // Another job's children, and other refusals, are failures like any other.
+        assert!(matches!(told(refused("move_to_completed", "8", Reason::FailedChildren)), End::Retry { .. }));
+        assert!(matches!(told(refused("move_to_completed", "7", Reason::MissingLock)), End::Retry { .. }));
+    }
+
+    #[test]
+    fn data_that_can_never_be_read_is_final() {
+        let read = |text: &str| serde_json::from_str::<Vec<u8>>(text).map_err(Error::json("data")).unwrap_err();
+        let fails = |text, worker: &WorkerOptions| {
+            decide(&job(r#"{"attempts":3}"#, 0, 1), Err(Halt::failed(Unread(read(text)))), worker).end
+        };
+        let strict = WorkerOptions { retry_mistyped_data: false, ..WorkerOptions::default() };
+        for text in ["[NaN]", "[", r#"["\ud800"]"#] {
+            assert!(matches!(fails(text, &WorkerOptions::default()), End::Failed { .. }), "{text}");
+        }
+        assert!(matches!(fails("{}", &WorkerOptions::default()), End::Retry { .. }));
+        assert!(matches!(fails("{}", &strict), End::Failed { .. }));
     }
 
     #[test]

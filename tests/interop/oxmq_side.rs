@@ -142,7 +142,8 @@ impl OxmqSide {
             self.queue(name).await;
             let options = self.options.get(name).cloned().unwrap_or_default();
             let options = worker_options(&options, &self.drawn);
-            let worker = self.client().await.manual_worker(name, options)?;
+            // As version 6 does; what is done without is shown by `tests/worker/by_hand.rs`.
+            let worker = self.client().await.manual_worker(name, options)?.hand_out_deferred_failures(true);
             self.workers.insert(name.to_owned(), worker);
         }
         Ok(&self.workers[name])

@@ -295,3 +295,28 @@ async fn a_job_that_asks_for_patience_holds_the_queue_and_runs_again() {
     worker.close().await;
     check(&fixture, &ids).await;
 }
+
+#[tokio::test]
+async fn a_pause_that_a_job_asks_for_starts_it_once() {
+    let fixture = Fixture::new().await;
+    let pause = Duration::from_millis(300);
+    let ledger = Ledger::default();
+    let worker = fixture.worker({
+        let ledger = ledger.clone();
+        move |job: Job<Value, ()>| {
+            ledger.note(job.id());
+            // Until it was asked for three times.
+            let asks = job.attempts_started() <= 3;
+            async move { if asks { Err(Halt::RateLimited(pause)) } else { Ok(()) } }
+        }
+    });
+    let worker = worker.start().unwrap();
+    let id = fixture.add(json!(1)).await;
+    fixture.until(JobState::Completed, 1).await;
+    // Without a limit of its own a worker is held back by nothing but its own patience.
+    assert_eq!(ledger.len(), 4);
+    let life = fixture.number(&id, "finishedOn").await - fixture.number(&id, "timestamp").await;
+    assert!(life >= 890, "three pauses took {life} ms");
+    worker.close().await;
+    check(&fixture, &[id]).await;
+}

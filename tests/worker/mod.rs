@@ -1,6 +1,7 @@
 //! What a worker does with jobs, by the public interface alone.
 #![allow(clippy::unwrap_used)]
 
+mod by_hand;
 mod closing;
 mod limits;
 mod load;
