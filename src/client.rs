@@ -100,9 +100,10 @@ impl ClientBuilder {
     ///
     /// [`Error::Redis`](crate::Error::Redis) if the server cannot be reached or refuses the credentials,
     /// [`Error::ServerVersion`](crate::Error::ServerVersion) if it is older than 6.2,
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for a bad prefix or address.
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for a bad prefix, address or option.
     pub async fn connect(self) -> Result<Client> {
         QueueKeys::new(&self.prefix, "q")?;
+        self.connect.check()?;
         let link = Link::connect(Arc::new(self.connect)).await?;
         if self.long_way {
             link.take_long_way();

@@ -26,23 +26,26 @@ impl Clock {
         Self(None)
     }
 
-    /// A clock that stands at `ms` since the epoch until it is moved; clones move together.
+    /// A clock that stands at `ms` since the epoch until it is moved; clones move together. It stops at 2^52 ms, the
+    /// latest moment that a job can have.
     #[must_use]
     pub fn manual(ms: u64) -> Self {
-        Self(Some(Arc::new(AtomicU64::new(ms))))
+        Self(Some(Arc::new(AtomicU64::new(ms.min(LATEST)))))
     }
 
     /// Sets a manual clock; the system's clock stays as it is.
     pub fn set(&self, ms: u64) {
         if let Some(at) = &self.0 {
-            at.store(ms, Ordering::SeqCst);
+            at.store(ms.min(LATEST), Ordering::SeqCst);
         }
     }
 
     /// Moves a manual clock forward; the system's clock stays as it is.
     pub fn advance(&self, by: Duration) {
         if let Some(at) = &self.0 {
-            at.fetch_add(millis(by), Ordering::SeqCst);
+            let moved = |now: u64| Some(now.saturating_add(millis(by)).min(LATEST));
+            // The closure always gives a new value, so this cannot fail.
+            let _ = at.fetch_update(Ordering::SeqCst, Ordering::SeqCst, moved);
         }
     }
 
@@ -58,25 +61,55 @@ impl Clock {
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
 fn system_ms() -> u64 {
-    // A clock before 1970 counts as the epoch: the jobs are due at once, which loses nothing.
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
+    epoch_ms(SystemTime::now())
 }
 
-/// A span in whole milliseconds, as BullMQ counts; what does not fit is the largest number that does.
+/// The latest moment that a job can have, in ms: with the longest delay added it still is an exact number.
+pub(crate) const LATEST: u64 = 1 << 52;
+
+/// A span in whole milliseconds, as BullMQ counts. What is left over counts as one more, so that no span becomes shorter
+/// than it was asked for; what does not fit is the largest number that does.
 pub(crate) fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+    let rest = u64::from(!span.subsec_nanos().is_multiple_of(1_000_000));
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX).saturating_add(rest)
 }
 
 /// The most milliseconds that are written to Redis: what every peer counts to exactly, and far below what its commands
 /// take.
 pub(crate) const MOST_MS: u64 = (1 << 53) - 1;
 
-/// A moment in milliseconds since the epoch; moments before it count as the epoch.
+/// A moment in milliseconds since the epoch, as JavaScript counts: what is left over is dropped. Moments before the
+/// epoch count as the epoch: jobs are due at once, which loses nothing.
 pub(crate) fn epoch_ms(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).map_or(0, millis)
+    at.duration_since(UNIX_EPOCH).map_or(0, |span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The moment `ms` after the epoch.
 pub(crate) fn from_epoch_ms(ms: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_never_shortened_and_a_moment_never_late() {
+        let spans = [(0, 0), (1, 1), (999_999, 1), (1_000_000, 1), (1_000_001, 2), (400_000_000, 400)];
+        for (nanos, ms) in spans {
+            assert_eq!(millis(Duration::from_nanos(nanos)), ms, "{nanos} ns");
+        }
+        assert_eq!(millis(Duration::MAX), u64::MAX);
+        assert_eq!(epoch_ms(UNIX_EPOCH + Duration::from_nanos(1_999_999)), 1);
+        assert_eq!(epoch_ms(UNIX_EPOCH - Duration::from_secs(1)), 0);
+    }
+
+    #[test]
+    fn a_manual_clock_stops_at_the_end() {
+        let clock = Clock::manual(u64::MAX);
+        assert_eq!(clock.now_ms(), LATEST);
+        clock.set(5);
+        clock.advance(Duration::MAX);
+        assert_eq!(clock.now_ms(), LATEST);
+    }
 }

@@ -216,6 +216,15 @@ pub(crate) fn check_deduplication_id(id: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whether what an id would name is a key of the queue itself, or a part of another job. Ids that Node has given, by a
+/// scheduler or beyond our rules, are none of these.
+pub(crate) fn is_no_job(id: &str) -> bool {
+    const PARTS: [&str; 6] = ["logs", "lock", "dependencies", "processed", "failed", "unsuccessful"];
+    let is_part = |id: &str| id.rsplit_once(':').is_some_and(|(_, part)| PARTS.contains(&part));
+    let is_family = |id: &str| id.split_once(':').is_some_and(|(family, _)| ["de", "metrics"].contains(&family));
+    id.is_empty() || RESERVED.contains(&id) || is_part(id) || is_family(id)
+}
+
 /// Whether a key with this first segment belongs to the queue itself rather than to a job.
 pub(crate) fn is_reserved(segment: &str) -> bool {
     RESERVED.contains(&segment) || RESERVED_FAMILIES.contains(&segment)

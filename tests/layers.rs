@@ -60,7 +60,7 @@ fn violations(rules: &Rules, module: &str, used: &BTreeSet<String>) -> Vec<Strin
 }
 
 /// Every source file below a directory, but those that hold only tests.
-fn sources(dir: &Path, found: &mut Vec<std::path::PathBuf>) {
+pub(crate) fn sources(dir: &Path, found: &mut Vec<std::path::PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let stem = path.file_stem().unwrap().to_str().unwrap();

@@ -8,4 +8,5 @@ mod faults;
 mod interop;
 mod layers;
 mod package;
+mod rim;
 mod worker;

@@ -1,5 +1,5 @@
 -- Drops finished jobs that a retention rule no longer keeps. `rule` is "count", or "count,age,limit" with the age in
--- seconds; a count of -1 keeps any number. A call drops at most 300 for a count, more than it can add; what a new rule
+-- milliseconds; a count of -1 keeps any number. A call drops at most 300 for a count, more than it can add; what a new rule
 -- finds too many goes with the calls to come.
 local MOST_BY_COUNT = 300
 local rules = {}
@@ -29,7 +29,7 @@ end
 
 local function retain(finished, rule, now)
   if rule.age then
-    local oldest = digits(now - rule.age * 1000)
+    local oldest = digits(now - rule.age)
     forget(finished, call("ZREVRANGEBYSCORE", finished, oldest, "-inf", "LIMIT", "0", digits(rule.limit)))
   end
   if rule.count > 0 then

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::options::{HOUR, SHORTEST, check_span};
 
 /// Where a server listens.
 #[derive(Clone, PartialEq, Eq)]
@@ -96,20 +97,21 @@ impl ConnectOptions {
         self
     }
 
-    /// The number of the database. Default: 0.
+    /// The number of the database. Default: 0; not negative.
     pub fn db(mut self, db: i64) -> Self {
         self.db = db;
         self
     }
 
-    /// How long one attempt to connect may take. Default: 5 s.
+    /// How long one attempt to connect may take. Default: 5 s; 1 ms to an hour.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
     /// How long a command may wait for a connection, and how long the connection may be silent before the reply has
-    /// come. Then it is replaced: a socket that carries nothing looks like a slow server. Default: 5 s.
+    /// come. Then it is replaced: a socket that carries nothing looks like a slow server. Default: 5 s;
+    /// 1 ms to an hour.
     ///
     /// A connection that moves bytes is not silent, so a large job may take as long as its link needs. To bytes that
     /// were sent and may be on their way unseen, two seconds are allowed for each megabyte (not with TLS, where what
@@ -129,6 +131,16 @@ impl ConnectOptions {
     pub fn wait_for_server(mut self, wait: bool) -> Self {
         self.wait_for_server = wait;
         self
+    }
+
+    /// Tests the ranges.
+    pub(crate) fn check(&self) -> Result<()> {
+        check_span("connect_timeout", self.connect_timeout, SHORTEST..=HOUR)?;
+        check_span("command_timeout", self.command_timeout, SHORTEST..=HOUR)?;
+        if self.db < 0 {
+            return Err(Error::invalid("db", "it must not be negative"));
+        }
+        Ok(())
     }
 }
 

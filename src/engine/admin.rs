@@ -1,20 +1,20 @@
 //! Administration: everything that changes a queue or a job and is neither an add nor a worker's business.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use redis::{Cmd, Value};
 
 use super::{Engine, Repeat};
-use crate::clock::MOST_MS;
+use crate::clock::millis;
 use crate::error::{Error, Reason, Result};
+use crate::keys::is_no_job;
+use crate::options::{MAX_SAFE, SHORTEST, YEAR, check_delay, check_priority, check_rate_limit, check_span};
 use crate::script::{Args, Script, admin, read, update};
 use crate::state::JobState;
 
 /// The most that one call of a script works on: two or three milliseconds of the server's time.
 const MOST_PER_CALL: u32 = 200;
-
-/// The highest priority number, which is the last to run.
-const LOWEST_PRIORITY: u32 = 2_097_151;
 
 impl Engine {
     /// Writes what a queue says of itself when it is opened: our version, and the length of the event stream.
@@ -55,16 +55,14 @@ impl Engine {
         Ok(self.tune(&[("concurrency", "")]).await? > 0)
     }
 
-    /// Lets at most `max` jobs be fetched in `duration_ms`, over all workers. One round trip.
+    /// Lets at most `max` jobs be fetched in each `window`, over all workers. One round trip.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] if either is 0.
-    pub(crate) async fn set_global_rate_limit(&self, max: u64, duration_ms: u64) -> Result<()> {
-        if max == 0 || duration_ms == 0 {
-            return Err(Error::invalid("rate_limit", "jobs and time must be at least 1"));
-        }
-        self.tune(&[("max", &max.to_string()), ("duration", &duration_ms.min(MOST_MS).to_string())]).await.map(drop)
+    /// [`Error::InvalidOption`] for no jobs, and for a window under a millisecond or over a year.
+    pub(crate) async fn set_global_rate_limit(&self, max: u64, window: Duration) -> Result<()> {
+        check_rate_limit("rate_limit", max, window)?;
+        self.tune(&[("max", &max.to_string()), ("duration", &millis(window).to_string())]).await.map(drop)
     }
 
     /// Ends the limit of [`set_global_rate_limit`](Self::set_global_rate_limit); says whether there was one.
@@ -76,15 +74,12 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] for 0.
-    pub(crate) async fn rate_limit(&self, ms: u64) -> Result<()> {
-        if ms == 0 {
-            return Err(Error::invalid("rate_limit", "the time must be at least 1 ms"));
-        }
-        // The largest integer that Node can count to.
-        const EXHAUSTED: u64 = (1 << 53) - 1;
+    /// [`Error::InvalidOption`] under a millisecond and over a year.
+    pub(crate) async fn rate_limit(&self, pause: Duration) -> Result<()> {
+        check_span("rate_limit", pause, SHORTEST..=YEAR)?;
         let mut cmd = Cmd::new();
-        cmd.arg("SET").arg(self.keys.key("limiter")).arg(EXHAUSTED).arg("PX").arg(ms.min(MOST_MS));
+        // The largest number that Node can count to exhausts every limit.
+        cmd.arg("SET").arg(self.keys.key("limiter")).arg(MAX_SAFE).arg("PX").arg(millis(pause));
         self.command("rate_limit", &cmd).await.map(drop)
     }
 
@@ -102,21 +97,23 @@ impl Engine {
         self.job_code(&admin::PROMOTE, id, &admin::texts(&[id]), Repeat::Never).await.map(drop)
     }
 
-    /// Lets all delayed jobs run now, the earliest due first; says how many. One round trip for each `count`, at most 200.
+    /// Lets all delayed jobs run now, the earliest due first; says how many. One round trip for each 200 jobs.
     ///
     /// As in Node they go to `wait` whatever their priority.
-    pub(crate) async fn promote_jobs(&self, count: u32) -> Result<u64> {
-        self.requeue(JobState::Delayed, "+inf", count).await
+    pub(crate) async fn promote_jobs(&self) -> Result<u64> {
+        self.requeue(JobState::Delayed, "+inf").await
     }
 
-    /// Lets a delayed job become due `delay_ms` from now. One round trip.
+    /// Lets a delayed job become due after `delay` from now. One round trip.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Reason::MissingJob`], or [`Reason::NotInState`] if it is not delayed.
-    pub(crate) async fn change_delay(&self, id: &str, delay_ms: u64) -> Result<()> {
+    /// [`Error::Refused`] with [`Reason::MissingJob`], or [`Reason::NotInState`] if it is not delayed;
+    /// [`Error::InvalidOption`] above 2^52 ms.
+    pub(crate) async fn change_delay(&self, id: &str, delay: Duration) -> Result<()> {
+        check_delay(delay)?;
         let mut args = Args::default();
-        args.text(id).millis(delay_ms).number(self.clock.now_ms());
+        args.text(id).number(millis(delay)).number(self.clock.now_ms());
         self.job_code(&admin::DELAY, id, &args, Repeat::Safe).await.map(drop)
     }
 
@@ -127,9 +124,7 @@ impl Engine {
     ///
     /// [`Error::Refused`] with [`Reason::MissingJob`]; [`Error::InvalidOption`] above 2,097,151.
     pub(crate) async fn change_priority(&self, id: &str, priority: u32, lifo: bool) -> Result<()> {
-        if priority > LOWEST_PRIORITY {
-            return Err(Error::invalid("priority", format!("it must not be above {LOWEST_PRIORITY}")));
-        }
+        check_priority(priority)?;
         let mut args = Args::default();
         args.text(id).number(priority).flag(lifo);
         self.job_code(&admin::PRIORITY, id, &args, Repeat::Safe).await.map(drop)
@@ -157,7 +152,7 @@ impl Engine {
     }
 
     /// Lets all jobs run again that failed, or completed, up to `timestamp` (ms; now by default), the first finished
-    /// first; says how many. One round trip for each `count`, at most 200.
+    /// first; says how many. One round trip for each 200 jobs.
     ///
     /// The moment is fixed at the start: a job that fails again during the call is not retried by it. As in Node the
     /// jobs go to `wait` whatever their priority.
@@ -165,10 +160,10 @@ impl Engine {
     /// # Errors
     ///
     /// [`Error::InvalidOption`] for a state that is not finished.
-    pub(crate) async fn retry_jobs(&self, state: JobState, count: u32, timestamp: Option<u64>) -> Result<u64> {
+    pub(crate) async fn retry_jobs(&self, state: JobState, timestamp: Option<u64>) -> Result<u64> {
         require_finished(state)?;
         let until = timestamp.unwrap_or_else(|| self.clock.now_ms());
-        self.requeue(state, &until.to_string(), count).await
+        self.requeue(state, &until.to_string()).await
     }
 
     /// Removes a job, with its children and theirs if asked to; says whether it did. False: a worker holds the job or
@@ -191,6 +186,9 @@ impl Engine {
     }
 
     async fn remove_family(&self, id: &str, what: &str) -> Result<bool> {
+        if is_no_job(id) {
+            return Ok(true);
+        }
         for step in 1_u64.. {
             let mut args = Args::default();
             args.text(id).text(what).number(step);
@@ -234,7 +232,7 @@ impl Engine {
         Ok(removed)
     }
 
-    /// Removes up to `limit` jobs of one state (0: all) that are older than `grace_ms`, and names them.
+    /// Removes up to `limit` jobs of one state (0: all) that are older than `grace`, and names them.
     ///
     /// The age counts from the end of a finished job, else from its start or, if it never started, from its add. Jobs
     /// that run and the pending iterations of job schedulers stay. One round trip for each 200 jobs looked at.
@@ -242,11 +240,11 @@ impl Engine {
     /// # Errors
     ///
     /// [`Error::InvalidOption`] for `Unknown`.
-    pub(crate) async fn clean(&self, state: JobState, grace_ms: u64, limit: u64) -> Result<Vec<String>> {
+    pub(crate) async fn clean(&self, state: JobState, grace: Duration, limit: u64) -> Result<Vec<String>> {
         let Some(suffix) = state.suffix() else {
             return Err(Error::invalid("state", "there is no such set of jobs"));
         };
-        let until = i128::from(self.clock.now_ms()) - i128::from(grace_ms);
+        let until = i128::from(self.clock.now_ms()) - i128::from(millis(grace));
         let limit = if limit == 0 { i64::MAX.unsigned_abs() } else { limit };
         let (mut kept, mut removed) = (0, Vec::new());
         loop {
@@ -263,17 +261,17 @@ impl Engine {
         }
     }
 
-    /// Pauses the queue and deletes it with everything in it, `count` jobs (at most 200) in each round trip.
+    /// Pauses the queue and deletes it with everything in it, 200 jobs in each round trip.
     ///
     /// # Errors
     ///
     /// [`Error::QueueState`] if jobs are active and `force` is not set, or if somebody resumed the queue meanwhile. The
     /// pause stays in force.
-    pub(crate) async fn obliterate(&self, force: bool, count: u32) -> Result<()> {
+    pub(crate) async fn obliterate(&self, force: bool) -> Result<()> {
         const OP: &str = "obliterate";
         self.pause().await?;
         let mut args = Args::default();
-        args.number(count.clamp(1, MOST_PER_CALL)).flag(force);
+        args.number(MOST_PER_CALL).flag(force);
         loop {
             let problem = match self.run(&admin::OBLITERATE, &args, Repeat::Safe).await? {
                 Value::Int(0) => return Ok(()),
@@ -290,7 +288,7 @@ impl Engine {
     pub(crate) async fn trim_events(&self, keep: u64) -> Result<u64> {
         const OP: &str = "trim_events";
         let mut cmd = Cmd::new();
-        cmd.arg("XTRIM").arg(self.keys.events()).arg("MAXLEN").arg("~").arg(keep.min(i64::MAX.unsigned_abs()));
+        cmd.arg("XTRIM").arg(self.keys.events()).arg("MAXLEN").arg("~").arg(keep.min(MAX_SAFE));
         read::unsigned(&self.command(OP, &cmd).await?).ok_or(Error::Reply { op: OP })
     }
 
@@ -302,7 +300,7 @@ impl Engine {
         if keep == 0 {
             cmd.arg("DEL").arg(logs);
         } else {
-            cmd.arg("LTRIM").arg(logs).arg(-i64::try_from(keep).unwrap_or(i64::MAX)).arg(-1);
+            cmd.arg("LTRIM").arg(logs).arg(-i128::from(keep.min(MAX_SAFE))).arg(-1);
         }
         self.command(OP, &cmd).await.map(drop)
     }
@@ -320,10 +318,11 @@ impl Engine {
 
     /// Deletes jobs that are in no list and no set, up to `limit` of them (0: all); says how many.
     ///
-    /// Scans the whole keyspace of the server, in steps of about `count` keys. Holds the ids of all jobs that wait or run.
-    pub(crate) async fn remove_orphaned_jobs(&self, count: u32, limit: u64) -> Result<u64> {
+    /// Scans the whole keyspace of the server. Holds the ids of all jobs that wait or run.
+    pub(crate) async fn remove_orphaned_jobs(&self, limit: u64) -> Result<u64> {
         const OP: &str = "remove_orphaned_jobs";
-        let count = count.clamp(1, 1_000);
+        /// How many keys one step looks at.
+        const KEYS_PER_STEP: u32 = 1_000;
         // What is in a list now need not be searched for there. The script looks again at all others: they may have
         // moved meanwhile.
         let lists = [JobState::Waiting, JobState::Paused, JobState::Active];
@@ -332,7 +331,7 @@ impl Engine {
         let (mut cursor, mut removed) = ("0".to_owned(), 0);
         loop {
             let mut cmd = Cmd::new();
-            cmd.arg("SCAN").arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(count);
+            cmd.arg("SCAN").arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(KEYS_PER_STEP);
             let (next, keys) = scanned(self.ask(OP, &cmd).await?).ok_or(Error::Reply { op: OP })?;
             let mut ids: Vec<String> = keys.iter().filter_map(|key| self.job_of(key)).collect();
             ids.retain(|id| !listed.contains(id));
@@ -364,16 +363,15 @@ impl Engine {
         (is_part && !id.is_empty() && !crate::keys::is_reserved(id)).then(|| id.to_owned())
     }
 
-    async fn requeue(&self, state: JobState, until: &str, count: u32) -> Result<u64> {
-        let count = u64::from(count.clamp(1, MOST_PER_CALL));
+    async fn requeue(&self, state: JobState, until: &str) -> Result<u64> {
         let mut args = Args::default();
-        args.text(state.as_str()).text(until).number(count);
+        args.text(state.as_str()).text(until).number(MOST_PER_CALL);
         let mut total = 0;
         loop {
             let reply = self.run(&admin::REQUEUE, &args, Repeat::Safe).await?;
             let (seen, moved) = admin::looked_at(reply).ok_or(Error::Reply { op: admin::REQUEUE.name })?;
             total += moved;
-            if seen < count {
+            if seen < u64::from(MOST_PER_CALL) {
                 return Ok(total);
             }
         }
@@ -397,6 +395,7 @@ impl Engine {
     }
 
     async fn job_code(&self, script: &Script, id: &str, args: &Args, repeat: Repeat) -> Result<i64> {
+        Self::check_id(script.name, id)?;
         let number = self.number(script, args, repeat).await?;
         Self::accept(script.name, id, Reason::from_code(number).map(|()| number))
     }

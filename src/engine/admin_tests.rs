@@ -1,5 +1,7 @@
 //! What the administrative operations leave in Redis, against a real server.
 
+use std::time::Duration;
+
 use super::testing::{NOW, named, queue};
 use super::*;
 use crate::state::JobState;
@@ -84,11 +86,11 @@ async fn a_delayed_job_is_promoted_by_its_priority() {
 async fn a_delay_counts_from_now() {
     let queue = queue().await;
     queue.store("1", &[]).await;
-    assert_eq!(refusal(queue.change_delay("1", 5).await), Reason::NotInState);
-    assert_eq!(refusal(queue.change_delay("2", 5).await), Reason::MissingJob);
+    assert_eq!(refusal(queue.change_delay("1", Duration::from_millis(5)).await), Reason::NotInState);
+    assert_eq!(refusal(queue.change_delay("2", Duration::from_millis(5)).await), Reason::MissingJob);
     let score = (NOW + 5) * 4096;
     queue.redis(&format!("ZADD @delayed 7 1 {score} other")).await;
-    queue.change_delay("1", 5).await.unwrap();
+    queue.change_delay("1", Duration::from_millis(5)).await.unwrap();
     // Behind the one that is due in the same millisecond.
     let after = format!("{} {}", score + 1, score + 1);
     assert_eq!(queue.says(&format!("ZRANGEBYSCORE @delayed {after}")).await, "1");
@@ -157,8 +159,8 @@ async fn a_retried_child_is_pending_again() {
         queue.redis(&format!("{record} @{id}{tail}")).await;
     }
     queue.retry_job("1", JobState::Failed, false, false).await.unwrap();
-    assert_eq!(queue.retry_jobs(JobState::Failed, 10, None).await.unwrap(), 1);
-    assert_eq!(queue.retry_jobs(JobState::Completed, 10, None).await.unwrap(), 1);
+    assert_eq!(queue.retry_jobs(JobState::Failed, None).await.unwrap(), 1);
+    assert_eq!(queue.retry_jobs(JobState::Completed, None).await.unwrap(), 1);
     let mut pending = queue.get_unprocessed_children("p").await.unwrap();
     pending.sort();
     assert_eq!(pending, ["1", "2", "3"].map(|id| queue.keys.job(id)));
@@ -172,7 +174,7 @@ async fn many_jobs_are_retried_in_steps_and_in_order() {
                 redis.call('HSET', KEYS[1] .. i, 'name', 'n', 'data', '{}', 'failedReason', 'x', 'priority', '4') end";
     queue.redis_words(&["EVAL", fill, "1", queue.keys.base()]).await;
     queue.redis("ZADD @failed 7.5 ghost").await;
-    assert_eq!(queue.retry_jobs(JobState::Failed, 1_000, Some(2_400)).await.unwrap(), 2_400);
+    assert_eq!(queue.retry_jobs(JobState::Failed, Some(2_400)).await.unwrap(), 2_400);
     assert_eq!((queue.int("ZCARD @failed").await, queue.int("LLEN @wait").await), (100, 2_400));
     assert_eq!(queue.says("LRANGE @wait -2 -1").await, "2 1");
     assert_eq!(queue.says("HMGET @7 failedReason priority").await, "nil 4");
@@ -187,7 +189,7 @@ async fn all_delayed_jobs_are_promoted() {
         queue.store(id, &[("delay", "9")]).await;
         queue.redis(&format!("ZADD @delayed {}{id} {id}", NOW * 4096)).await;
     }
-    assert_eq!(queue.promote_jobs(2).await.unwrap(), 3);
+    assert_eq!(queue.promote_jobs().await.unwrap(), 3);
     assert_eq!(queue.says("LRANGE @wait 0 -1").await, "3 2 1");
     assert_eq!(queue.events().await[0], "event waiting jobId 1 prev delayed");
 }
@@ -406,15 +408,15 @@ async fn a_clean_goes_by_age() {
         queue.redis(&format!("ZADD @completed {} z{id}", NOW - age)).await;
         queue.store(&format!("z{id}"), &[]).await;
     }
-    assert_eq!(queue.clean(JobState::Waiting, 1_000, 2).await.unwrap(), ["c", "b"]);
-    assert_eq!(queue.clean(JobState::Waiting, 1_000, 0).await.unwrap(), ["d"]);
+    assert_eq!(queue.clean(JobState::Waiting, Duration::from_millis(1_000), 2).await.unwrap(), ["c", "b"]);
+    assert_eq!(queue.clean(JobState::Waiting, Duration::from_millis(1_000), 0).await.unwrap(), ["d"]);
     assert_eq!(queue.says("LRANGE @wait 0 -1").await, "a");
-    assert_eq!(queue.clean(JobState::Completed, 2_500, 1).await.unwrap(), ["zd"]);
-    assert_eq!(queue.clean(JobState::Completed, 0, 0).await.unwrap(), ["zc", "zb", "za"]);
-    assert!(queue.clean(JobState::Failed, 0, 0).await.unwrap().is_empty());
+    assert_eq!(queue.clean(JobState::Completed, Duration::from_millis(2_500), 1).await.unwrap(), ["zd"]);
+    assert_eq!(queue.clean(JobState::Completed, Duration::from_millis(0), 0).await.unwrap(), ["zc", "zb", "za"]);
+    assert!(queue.clean(JobState::Failed, Duration::from_millis(0), 0).await.unwrap().is_empty());
     assert_eq!(queue.events().await, [2, 1, 1, 3, 0].map(|count| format!("event cleaned count {count}")));
     assert_eq!(queue.left().await, ["a", "events", "wait"]);
-    assert!(queue.clean(JobState::Unknown, 0, 0).await.is_err());
+    assert!(queue.clean(JobState::Unknown, Duration::from_millis(0), 0).await.is_err());
 }
 
 #[tokio::test]
@@ -424,12 +426,12 @@ async fn a_clean_compares_numbers_and_looks_behind_young_jobs() {
     queue.store("young", &[("timestamp", &NOW.to_string())]).await;
     queue.store("started", &[("processedOn", &NOW.to_string())]).await;
     queue.redis("ZADD @delayed 1 young 2 started 3 old 4 missing").await;
-    assert_eq!(queue.clean(JobState::Delayed, 1_000, 1).await.unwrap(), ["old"]);
-    assert_eq!(queue.clean(JobState::Delayed, 1_000, 0).await.unwrap(), ["missing"]);
-    assert!(queue.clean(JobState::Delayed, NOW * 2, 0).await.unwrap().is_empty());
+    assert_eq!(queue.clean(JobState::Delayed, Duration::from_millis(1_000), 1).await.unwrap(), ["old"]);
+    assert_eq!(queue.clean(JobState::Delayed, Duration::from_millis(1_000), 0).await.unwrap(), ["missing"]);
+    assert!(queue.clean(JobState::Delayed, Duration::from_millis(NOW * 2), 0).await.unwrap().is_empty());
     assert_eq!(queue.says("ZRANGE @delayed 0 -1").await, "young started");
     queue.redis("ZADD @prioritized 1 started").await;
-    assert_eq!(queue.clean(JobState::Prioritized, 1_000, 0).await.unwrap(), ["started"]);
+    assert_eq!(queue.clean(JobState::Prioritized, Duration::from_millis(1_000), 0).await.unwrap(), ["started"]);
 }
 
 #[tokio::test]
@@ -437,12 +439,12 @@ async fn a_clean_spares_running_jobs_and_pending_iterations() {
     let queue = queue().await;
     push(&queue, "active", &["1", "2"]).await;
     queue.redis("SET @1:lock t").await;
-    assert_eq!(queue.clean(JobState::Active, 0, 0).await.unwrap(), ["2"]);
+    assert_eq!(queue.clean(JobState::Active, Duration::from_millis(0), 0).await.unwrap(), ["2"]);
     queue.redis("ZADD @repeat 5 s").await;
     queue.store("repeat:s:5", &[("rjk", "s")]).await;
     queue.store("repeat:s:4", &[("rjk", "s")]).await;
     queue.redis("ZADD @delayed 1 repeat:s:5 2 repeat:s:4").await;
-    assert_eq!(queue.clean(JobState::Delayed, 0, 0).await.unwrap(), ["repeat:s:4"]);
+    assert_eq!(queue.clean(JobState::Delayed, Duration::from_millis(0), 0).await.unwrap(), ["repeat:s:4"]);
 }
 
 #[tokio::test]
@@ -452,9 +454,9 @@ async fn a_large_clean_goes_in_steps() {
                 redis.call('LPUSH', KEYS[1] .. 'wait', i) \
                 redis.call('HSET', KEYS[1] .. i, 'name', 'n', 'timestamp', i % 3 == 0 and '9000000000000' or '1') end";
     queue.redis_words(&["EVAL", fill, "1", queue.keys.base()]).await;
-    let gone = queue.clean(JobState::Waiting, 0, 2_000).await.unwrap();
+    let gone = queue.clean(JobState::Waiting, Duration::from_millis(0), 2_000).await.unwrap();
     assert_eq!(gone.len(), 2_000);
-    assert_eq!(queue.clean(JobState::Waiting, 0, 0).await.unwrap().len(), 334);
+    assert_eq!(queue.clean(JobState::Waiting, Duration::from_millis(0), 0).await.unwrap().len(), 334);
     assert_eq!(queue.int("LLEN @wait").await, 1_166);
     assert_eq!(queue.says("LRANGE @wait -3 -1").await, "9 6 3");
     assert_eq!(queue.events().await, ["event cleaned count 2000", "event cleaned count 334"]);
@@ -479,15 +481,15 @@ async fn an_obliterated_queue_is_gone() {
     queue.redis("HSET @repeat:s name x").await;
     queue.redis("HSET @metrics:failed count 1").await;
     queue.redis("SET @id 9").await;
-    queue.rate_limit(60_000).await.unwrap();
-    let error = queue.obliterate(false, 3).await.unwrap_err();
+    queue.rate_limit(Duration::from_secs(60)).await.unwrap();
+    let error = queue.obliterate(false).await.unwrap_err();
     assert!(matches!(error, Error::QueueState { problem: "the queue has active jobs", .. }), "{error}");
     assert!(queue.is_paused().await.unwrap());
     assert_eq!(queue.int("LLEN @active").await, 1);
-    queue.obliterate(true, 3).await.unwrap();
+    queue.obliterate(true).await.unwrap();
     assert_eq!(queue.left().await, [""; 0]);
     assert_eq!(elsewhere.says("LRANGE @wait 0 -1").await, "c far");
-    queue.obliterate(false, 0).await.unwrap();
+    queue.obliterate(false).await.unwrap();
     assert_eq!(queue.left().await, [""; 0]);
 }
 
@@ -500,16 +502,16 @@ async fn call(queue: &Engine, operation: &str) -> Result<()> {
         "open" => queue.open_queue(None).await,
         "tune" => queue.set_global_concurrency(3).await,
         "promote" => queue.promote("1").await,
-        "promote all" => queue.promote_jobs(5).await.map(drop),
-        "delay" => queue.change_delay("1", 5).await,
+        "promote all" => queue.promote_jobs().await.map(drop),
+        "delay" => queue.change_delay("1", Duration::from_millis(5)).await,
         "priority" => queue.change_priority("1", 5, false).await,
         "retry" => queue.retry_job("1", JobState::Failed, false, false).await,
-        "retry all" => queue.retry_jobs(JobState::Failed, 5, None).await.map(drop),
+        "retry all" => queue.retry_jobs(JobState::Failed, None).await.map(drop),
         "remove" => queue.remove("p", true).await.map(drop),
         "unprocessed" => queue.remove_unprocessed_children("p").await,
         "child" => queue.remove_child_dependency("1", &parent).await.map(drop),
         "drain" => queue.drain(true).await.map(drop),
-        "clean" => queue.clean(JobState::Failed, 0, 0).await.map(drop),
+        "clean" => queue.clean(JobState::Failed, Duration::from_millis(0), 0).await.map(drop),
         other => panic!("{other}"),
     }
 }
@@ -604,11 +606,11 @@ async fn relatives_of_a_wrong_type_keep_nobody_in_the_queue() {
         queue.redis("SET @4 text").await;
         match way {
             0 => drop(queue.drain(true).await.unwrap()),
-            1 => drop(queue.clean(JobState::Waiting, 0, 0).await.unwrap()),
+            1 => drop(queue.clean(JobState::Waiting, Duration::ZERO, 0).await.unwrap()),
             _ => {
                 queue.redis("DEL @wait").await;
                 queue.redis("ZADD @failed 1 1 2 2 3 3 4 4").await;
-                queue.retry_jobs(JobState::Failed, 5, None).await.unwrap();
+                queue.retry_jobs(JobState::Failed, None).await.unwrap();
                 assert_eq!(queue.int("ZCARD @failed").await, 0);
                 assert_eq!(queue.says("LRANGE @wait 0 -1").await, "3 2 1");
             }
@@ -634,7 +636,7 @@ async fn orphans_go_and_foreign_keys_stay() {
     queue.store("repeat:s:5", &[]).await;
     let neighbour = named(&format!("{}:q", queue.keys.prefix()), "b").await;
     neighbour.redis("ZADD @failed 1 1").await;
-    assert_eq!(queue.remove_orphaned_jobs(100, 0).await.unwrap(), 2);
+    assert_eq!(queue.remove_orphaned_jobs(0).await.unwrap(), 2);
     assert_eq!(queue.left().await, ["1", "b:failed", "groups", "metrics:failed", "private", "repeat:s:5", "wait"]);
 }
 
@@ -655,8 +657,8 @@ async fn orphans_go_a_few_at_a_time_where_lists_are_long() {
                   redis.call('HSET', KEYS[1] .. 'lost' .. i, 'name', 'n', 'data', '{}') \
                 end";
     queue.redis_words(&["EVAL", fill, "1", queue.keys.base()]).await;
-    assert_eq!(queue.remove_orphaned_jobs(1_000, 7).await.unwrap(), 7);
-    assert_eq!(queue.remove_orphaned_jobs(1_000, 0).await.unwrap(), 33);
+    assert_eq!(queue.remove_orphaned_jobs(7).await.unwrap(), 7);
+    assert_eq!(queue.remove_orphaned_jobs(0).await.unwrap(), 33);
     assert_eq!(queue.left().await.len(), 41);
 }
 

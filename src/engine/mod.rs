@@ -36,7 +36,7 @@ use redis::{Cmd, Value};
 use crate::clock::Clock;
 use crate::connection::Link;
 use crate::error::{Error, Reason, Result};
-use crate::keys::QueueKeys;
+use crate::keys::{QueueKeys, is_no_job};
 use crate::script::{Args, Script};
 
 /// One queue on one connection: what every operation needs. Cheap to clone.
@@ -96,6 +96,14 @@ impl Engine {
                 Err(failure) => tries.after(failure, op, repeat).await?,
             }
         }
+    }
+
+    /// Refuses what would be a key of the queue itself as a job that does not exist.
+    pub(crate) fn check_id(op: &'static str, id: &str) -> Result<()> {
+        if is_no_job(id) {
+            return Err(Error::refused(op, id, Reason::MissingJob));
+        }
+        Ok(())
     }
 
     /// The answer to one item, as the error of operation `op` on job `id` where it is a refusal.

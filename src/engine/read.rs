@@ -8,6 +8,8 @@ use redis::{Cmd, Value};
 use super::{Engine, Repeat};
 use crate::connection::Failure;
 use crate::error::{Error, Reason, Result};
+use crate::keys::is_no_job;
+use crate::options::MAX_SAFE;
 use crate::script::read::{self, Minutes, Page, Span};
 use crate::script::{Args, admin, string};
 use crate::state::{JobCounts, JobState};
@@ -119,7 +121,7 @@ impl Engine {
     /// A job as [`get_job`](Self::get_job), and what can be read of one that cannot be decoded.
     pub(crate) async fn get_stored_job(&self, id: &str) -> Result<Option<Result<RawJob, Undecodable>>> {
         const OP: &str = "get_job";
-        if id.is_empty() {
+        if is_no_job(id) {
             return Ok(None);
         }
         let fields = self.hash(OP, &self.keys.job(id)).await?;
@@ -256,6 +258,9 @@ impl Engine {
 
     /// Whether a job has run to its end, and what came out; both of the same moment. One round trip.
     pub(crate) async fn is_finished(&self, id: &str) -> Result<Finished> {
+        if is_no_job(id) {
+            return Ok(Finished::Missing);
+        }
         let decode = |value| {
             let mut items = read::array(value)?.into_iter();
             let Value::Int(status) = items.next()? else { return None };
@@ -425,6 +430,8 @@ impl Engine {
             ChildKind::Failed => ("ZRANGE", ":unsuccessful", 1),
         };
         let count = u64::from(count.max(1));
+        // A sorted set is read whole in its order: there the cursor is a position, which must leave room for the count.
+        let cursor = if kind == ChildKind::Failed { cursor.min(MAX_SAFE) } else { cursor };
         let mut cmd = Cmd::new();
         cmd.arg(verb).arg(self.keys.job(id) + part).arg(cursor);
         let (mut next, items) = if kind == ChildKind::Failed {

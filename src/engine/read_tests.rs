@@ -1,5 +1,7 @@
 //! What the reading operations answer, against a real server.
 
+use std::time::Duration;
+
 use super::read::{ChildCounts, ChildKind, ChildPage, Finished};
 use super::testing::{NOW, named, queue};
 use super::*;
@@ -179,7 +181,7 @@ async fn settings_are_read_and_written() {
     queue.open_queue(None).await.unwrap();
     queue.redis("HSET @meta other x").await;
     queue.set_global_concurrency(2).await.unwrap();
-    queue.set_global_rate_limit(7, 60_000).await.unwrap();
+    queue.set_global_rate_limit(7, Duration::from_secs(60)).await.unwrap();
     queue.pause().await.unwrap();
     let meta = queue.get_meta().await.unwrap();
     assert_eq!((meta.max_len_events, meta.concurrency, meta.paused), (Some(500), Some(2), true));
@@ -211,16 +213,16 @@ async fn the_rate_limit_says_how_long_it_lasts() {
     let queue = queue().await;
     assert_eq!(queue.get_rate_limit_ttl(None).await.unwrap(), -2);
     assert_eq!(queue.get_rate_limit_ttl(Some(1)).await.unwrap(), 0);
-    queue.rate_limit(60_000).await.unwrap();
+    queue.rate_limit(Duration::from_secs(60)).await.unwrap();
     assert_eq!(queue.says("GET @limiter").await, "9007199254740991");
     for max in [None, Some(1)] {
         let ttl = queue.get_rate_limit_ttl(max).await.unwrap();
         assert!((59_000..=60_000).contains(&ttl), "{ttl}");
     }
     assert!(queue.remove_rate_limit_key().await.unwrap() && !queue.remove_rate_limit_key().await.unwrap());
-    queue.set_global_rate_limit(5, 1_000).await.unwrap();
+    queue.set_global_rate_limit(5, Duration::from_secs(1)).await.unwrap();
     assert_eq!(queue.get_rate_limit_ttl(None).await.unwrap(), 0);
-    assert!(queue.rate_limit(0).await.is_err());
+    assert!(queue.rate_limit(Duration::ZERO).await.is_err());
 }
 
 #[tokio::test]

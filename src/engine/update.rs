@@ -7,6 +7,7 @@ use crate::script::update;
 impl Engine {
     /// Stores and announces the progress of a job; `json` as written.
     pub(crate) async fn save_progress(&self, id: &str, json: &str) -> Result<()> {
+        Self::check_id("save_progress", id)?;
         let value = self.run(&update::PROGRESS, &update::pairs(&[(id, json)]), Repeat::Safe).await?;
         let code = update::codes(value).and_then(|codes| codes.into_iter().next());
         Self::accept("save_progress", id, code.ok_or(Error::Reply { op: "save_progress" })?).map(drop)
@@ -14,6 +15,7 @@ impl Engine {
 
     /// Replaces the data of a job.
     pub(crate) async fn update_data(&self, id: &str, json: &str) -> Result<()> {
+        Self::check_id("update_data", id)?;
         let value = self.run(&update::DATA, &update::pairs(&[(id, json)]), Repeat::Safe).await?;
         let code = update::codes(value).and_then(|codes| codes.into_iter().next());
         Self::accept("update_data", id, code.ok_or(Error::Reply { op: "update_data" })?).map(drop)
@@ -24,6 +26,7 @@ impl Engine {
         if lines.is_empty() {
             return Err(Error::invalid("log", "there must be at least one line"));
         }
+        Self::check_id("add_log", id)?;
         // A line written twice is worse than an unknown outcome.
         let value = self.run(&update::LOG, &update::log_args(id, keep, lines), Repeat::Never).await?;
         let code = update::code(value).ok_or(Error::Reply { op: "add_log" })?;

@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Job, JobCore};
-use crate::clock::{epoch_ms, from_epoch_ms, millis};
+use crate::clock::{LATEST, epoch_ms, from_epoch_ms, millis};
 use crate::engine::Decided;
 use crate::error::{Error, Halt, Reason, Result};
-use crate::options::WorkerOptions;
+use crate::options::{SHORTEST, WorkerOptions, YEAR, check_span};
 use crate::queue::QueueCore;
 use crate::script::settle::{Ask, End, Handed, Outcome, Settled};
 use crate::wire::job::{RawJob, Undecodable};
@@ -87,7 +87,7 @@ impl<D, R> Job<D, R> {
     /// Since 0.1. BullMQ: `Job.moveToDelayed`.
     #[doc(alias = "moveToDelayed")]
     pub async fn move_to_delayed(&self, at: SystemTime, token: &str) -> Result<()> {
-        let delay = epoch_ms(at).saturating_sub(self.core.queue.engine().clock.now_ms());
+        let delay = epoch_ms(at).min(LATEST).saturating_sub(self.core.queue.engine().clock.now_ms());
         self.end("move_to_delayed", End::Delayed { why: None, delay, counts: false }, token, 0).await.map(drop)
     }
 
@@ -124,12 +124,13 @@ impl<D, R> Job<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// [`Error::InvalidOption`] for less than a millisecond and more than a year.
     ///
     /// Since 0.1. BullMQ: `Job.extendLock`.
     #[doc(alias = "extendLock")]
     pub async fn extend_lock(&self, token: &str, life: Duration) -> Result<bool> {
-        let lost = self.core.queue.engine().extend_locks(millis(life).max(1), &[(self.id(), token)]).await?;
+        check_span("life", life, SHORTEST..=YEAR)?;
+        let lost = self.core.queue.engine().extend_locks(millis(life), &[(self.id(), token)]).await?;
         Ok(lost.is_empty())
     }
 
@@ -317,7 +318,7 @@ async fn conclude(
     log(queue, raw, &verdict);
     let Verdict { end, rate_limit, .. } = verdict;
     if let Some(pause) = rate_limit {
-        queue.engine().rate_limit(millis(pause).max(1)).await?;
+        queue.engine().rate_limit(pause).await?;
     }
     // Who asks for patience does not take the next job in the same breath.
     let want = if rate_limit.is_some() { 0 } else { want };

@@ -244,7 +244,7 @@ impl<D, R> Job<D, R> {
     /// The parent job, if this is a child of a flow.
     #[must_use]
     pub fn parent(&self) -> Option<ParentRef> {
-        self.core.raw.parent().map(|parent| ParentRef::new(&*parent.id, &*parent.queue_key))
+        self.core.raw.parent().map(|parent| ParentRef::stored(&*parent.id, &*parent.queue_key))
     }
 
     /// What the final failure of this job means to its parent; `None` also without a parent.
@@ -390,6 +390,22 @@ impl<D, R> Job<D, R> {
 impl<D: Clone, R> Clone for Job<D, R> {
     fn clone(&self) -> Self {
         Self { core: Arc::clone(&self.core), data: self.data.clone(), result: PhantomData }
+    }
+}
+
+impl ParentRef {
+    /// A job that is at hand as the parent of another one, which may be in any queue.
+    ///
+    /// ```no_run
+    /// # async fn demo(queue: oxmq::Queue<u32>, parent: oxmq::Job<u32>) -> oxmq::Result<()> {
+    /// use oxmq::ParentRef;
+    ///
+    /// queue.add("part", 1).parent(ParentRef::of(&parent)).await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn of<D, R>(job: &Job<D, R>) -> Self {
+        Self::stored(job.id(), job.queue_core().engine().keys.qualified())
     }
 }
 

@@ -34,7 +34,8 @@ impl Deduplication {
         Self { id: id.into(), ttl: None, extend: false, replace: false, keep_last_if_active: false, reschedule: false }
     }
 
-    /// Ends the window this long after the owner was added, finished or not. Default: none; at least 1 ms.
+    /// Ends the window this long after the owner was added, finished or not. Rounded up to milliseconds. Default:
+    /// none; more than 0.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
@@ -67,6 +68,7 @@ impl Deduplication {
 
     pub(crate) fn check(&self) -> Result<()> {
         keys::check_deduplication_id(&self.id)?;
+        // A time to live of nothing would mean none at all in Node: a window as long as the owner lives.
         if self.ttl.is_some_and(|ttl| !(1..=MAX_SAFE).contains(&millis(ttl))) {
             return Err(Error::invalid("deduplication.ttl", "it must lie between 1 and 2^53 − 1 milliseconds"));
         }
@@ -83,7 +85,8 @@ mod tests {
         let with_ttl = |ttl| Deduplication::new("a:b é").ttl(ttl).check();
         assert!(Deduplication::new("a:b é").extend().replace().keep_last_if_active().reschedule().check().is_ok());
         assert!(with_ttl(Duration::from_millis(1)).is_ok());
-        assert!(with_ttl(Duration::from_micros(999)).is_err());
+        assert!(with_ttl(Duration::from_nanos(1)).is_ok());
+        assert!(with_ttl(Duration::ZERO).is_err());
         assert!(with_ttl(Duration::MAX).is_err());
         assert!(Deduplication::new("").check().is_err());
     }

@@ -5,15 +5,28 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use super::{Backoff, Deduplication, KeepJobs, MAX_SAFE};
-use crate::clock::{epoch_ms, millis};
+use crate::clock::{LATEST, epoch_ms, millis};
 use crate::error::{Error, Result};
 use crate::keys;
 
 /// The largest priority: 21 bits, so that it fits a double beside a counter of 32 bits.
 pub(crate) const MAX_PRIORITY: u32 = (1 << 21) - 1;
 
-/// The longest delay and the latest timestamp, in ms; the sum of two still is an exact number.
-const MAX_TIME: u64 = 1 << 52;
+/// Tests the time that a job is to wait.
+pub(crate) fn check_delay(delay: Duration) -> Result<()> {
+    if millis(delay) > LATEST {
+        return Err(Error::invalid("delay", "it must not exceed 2^52 milliseconds"));
+    }
+    Ok(())
+}
+
+/// Tests a priority.
+pub(crate) fn check_priority(priority: u32) -> Result<()> {
+    if priority > MAX_PRIORITY {
+        return Err(Error::invalid("priority", format!("it must lie between 0 and {MAX_PRIORITY}")));
+    }
+    Ok(())
+}
 
 /// How a job is to be run, and what becomes of it afterwards.
 ///
@@ -66,8 +79,30 @@ pub struct ParentRef {
 }
 
 impl ParentRef {
-    /// The job `id` of the queue with this qualified name, `<prefix>:<queue>`.
-    pub fn new(id: impl Into<String>, queue: impl Into<String>) -> Self {
+    /// The job `id` of the queue with this qualified name, `<prefix>:<queue>`. Of a job that is at hand,
+    /// [`of`](Self::of) makes no mistake in it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] for an id that no job can have, and for a queue without a prefix: such a parent is never found.
+    pub fn new(id: impl Into<String>, queue: impl Into<String>) -> Result<Self> {
+        let (id, queue) = (id.into(), queue.into());
+        if keys::is_no_job(&id) {
+            return Err(Error::invalid("parent.id", "it must not be empty, nor a key of the queue itself"));
+        }
+        // A prefix may hold colons, the name of a queue none.
+        let Some((prefix, name)) = queue.rsplit_once(':') else {
+            return Err(Error::invalid(
+                "parent.queue",
+                "it must be the prefix and the name, with a colon between them",
+            ));
+        };
+        keys::QueueKeys::new(prefix, name)?;
+        Ok(Self { id, queue })
+    }
+
+    /// The parent that is stored with a job, whatever it says.
+    pub(crate) fn stored(id: impl Into<String>, queue: impl Into<String>) -> Self {
         Self { id: id.into(), queue: queue.into() }
     }
 
@@ -133,7 +168,7 @@ impl JobOptions {
         self
     }
 
-    /// The time from its timestamp until the job may run, in whole milliseconds. Default 0; at most 2^52 ms.
+    /// The time from its timestamp until the job may run, rounded up to milliseconds. Default 0; at most 2^52 ms.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = Some(delay);
         self
@@ -289,17 +324,17 @@ impl JobOptions {
         if let Some(backoff) = &self.backoff {
             backoff.check()?;
         }
-        if self.delay.is_some_and(|delay| millis(delay) > MAX_TIME) {
-            return Err(Error::invalid("delay", "it must not exceed 2^52 milliseconds"));
+        if let Some(delay) = self.delay {
+            check_delay(delay)?;
         }
-        if self.priority.is_some_and(|priority| priority > MAX_PRIORITY) {
-            return Err(Error::invalid("priority", format!("it must lie between 0 and {MAX_PRIORITY}")));
+        if let Some(priority) = self.priority {
+            check_priority(priority)?;
         }
         if let Some(id) = &self.job_id {
             keys::check_job_id(id)?;
         }
         if let Some(at) = self.timestamp
-            && !(1..=MAX_TIME).contains(&epoch_ms(at))
+            && !(1..=LATEST).contains(&epoch_ms(at))
         {
             return Err(Error::invalid("timestamp", "it must lie after 1970 and within 2^52 milliseconds of it"));
         }
@@ -313,13 +348,6 @@ impl JobOptions {
             deduplication.check()?;
             if self.parent.is_some() {
                 return Err(Error::invalid("deduplication", "it cannot be used together with a parent"));
-            }
-        }
-        if let Some(parent) = &self.parent {
-            for (option, text) in [("parent.id", &parent.id), ("parent.queue", &parent.queue)] {
-                if text.is_empty() {
-                    return Err(Error::invalid(option, "it must not be empty"));
-                }
             }
         }
         if self.timeout.is_some_and(|timeout| !(1..=MAX_SAFE).contains(&millis(timeout))) {
@@ -455,10 +483,10 @@ mod tests {
             new().attempts(u32::MAX),
             new().priority(0),
             new().priority(MAX_PRIORITY),
-            new().delay(ms(MAX_TIME)).timestamp(UNIX_EPOCH + ms(MAX_TIME)),
+            new().delay(ms(LATEST)).timestamp(UNIX_EPOCH + ms(LATEST)),
             new().job_id("a:b:c"),
             new().deduplication(Deduplication::new("d").ttl(ms(1))),
-            new().parent(ParentRef::new("1", "bull:q")).fail_parent_on_failure(true),
+            new().parent(ParentRef::new("1", "bull:q").unwrap()).fail_parent_on_failure(true),
             new().backoff(ms(0)),
             new().backoff(Backoff::exponential(ms(1)).jitter(1.0)),
             new().extra("repeat", json!({"every": 5})).extra("prevMillis", 1).extra("group", json!({"id": 1})),
@@ -474,18 +502,19 @@ mod tests {
             ("job_id", new().job_id("12")),
             ("job_id", new().job_id("0:1:2")),
             ("job_id", new().job_id("wait")),
-            ("delay", new().delay(ms(MAX_TIME + 1))),
+            ("delay", new().delay(ms(LATEST + 1))),
             ("timestamp", new().timestamp(UNIX_EPOCH)),
-            ("timestamp", new().timestamp(UNIX_EPOCH + ms(MAX_TIME + 1))),
+            ("timestamp", new().timestamp(UNIX_EPOCH + ms(LATEST + 1))),
             ("backoff.jitter", new().backoff(Backoff::fixed(ms(1)).jitter(2.0))),
             ("backoff.type", new().backoff(Backoff::custom(""))),
             ("remove_on_complete", new().remove_on_complete(u64::MAX)),
             ("remove_on_fail", new().remove_on_fail(KeepJobs::new().age(Duration::MAX))),
             ("deduplication.id", new().deduplication(Deduplication::new(""))),
             ("deduplication.ttl", new().deduplication(Deduplication::new("d").ttl(ms(0)))),
-            ("deduplication", new().deduplication(Deduplication::new("d")).parent(ParentRef::new("1", "bull:q"))),
-            ("parent.id", new().parent(ParentRef::new("", "bull:q"))),
-            ("parent.queue", new().parent(ParentRef::new("1", ""))),
+            (
+                "deduplication",
+                new().deduplication(Deduplication::new("d")).parent(ParentRef::new("1", "bull:q").unwrap()),
+            ),
             ("timeout", new().timeout(ms(0))),
             ("extra", new().extra("attempts", 3)),
             ("extra", new().extra("debounce", json!({"id": "x"}))),
@@ -495,6 +524,15 @@ mod tests {
                 other => panic!("{bad:?}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_parent_has_an_id_and_a_queue_with_its_prefix() {
+        for (id, queue) in [("", "bull:q"), ("meta", "bull:q"), ("1", ""), ("1", "q"), ("1", ":q"), ("1", "bull:")] {
+            assert!(ParentRef::new(id, queue).is_err(), "{id:?} {queue:?}");
+        }
+        let parent = ParentRef::new("1", "a:b:q").unwrap();
+        assert_eq!((parent.id(), parent.queue()), ("1", "a:b:q"));
     }
 
     #[test]

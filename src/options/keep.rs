@@ -50,7 +50,8 @@ impl KeepJobs {
         self
     }
 
-    /// Keeps jobs no longer than this, in whole seconds for Node's sake. Default: for ever.
+    /// Keeps jobs no longer than this, to the millisecond. Default: for ever. It is stored in seconds, as a fraction
+    /// where it has one.
     pub const fn age(mut self, age: Duration) -> Self {
         self.age = Some(age);
         self.form = Form::Object;

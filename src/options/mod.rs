@@ -6,13 +6,42 @@ mod job;
 pub(crate) mod keep;
 mod worker;
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 pub use backoff::Backoff;
 pub use dedup::Deduplication;
-pub(crate) use job::MAX_PRIORITY;
 pub use job::{JobOptions, OnChildFailure, ParentRef};
+pub(crate) use job::{MAX_PRIORITY, check_delay, check_priority};
 pub use keep::KeepJobs;
-pub(crate) use worker::with_worker_setters;
 pub use worker::{FailedAttempt, Retry, WorkerOptions};
+pub(crate) use worker::{check_rate_limit, with_worker_setters};
+
+use crate::error::{Error, Result};
+
+/// The shortest span of time where none at all makes no sense.
+pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
+
+/// An hour: the most for what would let a fault go unseen for as long.
+pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A year: the most for what the server is asked to remember. A wait that may be longer is as good as endless, and lasts
+/// a year, which the clocks of all systems can add to now.
+pub(crate) const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+/// Tests a span of time against its range.
+pub(crate) fn check_span(option: &'static str, span: Duration, range: RangeInclusive<Duration>) -> Result<()> {
+    if range.contains(&span) {
+        return Ok(());
+    }
+    let (least, most) = range.into_inner();
+    let named = |span: Duration| match span {
+        YEAR => "a year".to_owned(),
+        HOUR => "an hour".to_owned(),
+        other => format!("{other:?}"),
+    };
+    Err(Error::invalid(option, format!("it must lie between {} and {}", named(least), named(most))))
+}
 
 /// 2^53 − 1: up to here JavaScript and Lua count exactly.
 pub(crate) const MAX_SAFE: u64 = (1 << 53) - 1;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::KeepJobs;
+use super::{HOUR, KeepJobs, MAX_SAFE, SHORTEST, YEAR, check_span};
 use crate::error::{BoxError, Error, Result};
 
 /// What a custom backoff strategy decides on.
@@ -109,7 +109,8 @@ macro_rules! with_worker_setters {
             /// How many jobs run at once. Default: 1; at least 1.
             concurrency(jobs: usize) => jobs;
             /// How long a job's lock lives without renewal, and so how long a job of a dead worker waits at most before the
-            /// next check finds it. Renewed by a thread of its own when a quarter of it has passed. Default: 30 s.
+            /// next check finds it. Renewed by a thread of its own when a quarter of it has passed. Default: 30 s; 1 ms to a
+            /// year.
             #[doc(alias = "lockDuration")]
             lock_duration(life: Duration) => life;
             /// Never renews locks: for jobs that surely end within `lock_duration`. Default: false.
@@ -118,7 +119,8 @@ macro_rules! with_worker_setters {
             /// How often a job may be found without a lock before it is failed. Default: 1.
             #[doc(alias = "maxStalledCount")]
             max_stalled_count(times: u32) => times;
-            /// How often to look for jobs without a lock; one worker of the queue does it for all. Default: 30 s.
+            /// How often to look for jobs without a lock; one worker of the queue does it for all. Default: 30 s;
+            /// 1 ms to a year.
             #[doc(alias = "stalledInterval")]
             stalled_interval(interval: Duration) => interval;
             /// Never looks for jobs without a lock. Default: false.
@@ -132,10 +134,10 @@ macro_rules! with_worker_setters {
             /// may meet a worker that knows the shape. Data that is no JSON at all always fails for good.
             retry_mistyped_data(retry: bool) => retry;
             /// How long a worker waits for a marker before it looks for jobs by itself, which finds what a worker that was
-            /// killed has left; twice as long once it has found none. Default: 5 s.
+            /// killed has left; twice as long once it has found none. Default: 5 s; 1 ms to an hour.
             #[doc(alias = "drainDelay")]
             drain_delay(delay: Duration) => delay;
-            /// The longest sleep of a worker whose queue is rate limited. Default: 30 s.
+            /// The longest sleep of a worker whose queue is rate limited. Default: 30 s; at least 1 ms.
             #[doc(alias = "maximumRateLimitDelay")]
             maximum_rate_limit_delay(delay: Duration) => delay;
             /// Which completed jobs to keep, where the job itself does not say. Default: all.
@@ -144,16 +146,17 @@ macro_rules! with_worker_setters {
             /// Which failed jobs to keep, where the job itself does not say. Default: all.
             #[doc(alias = "removeOnFail")]
             remove_on_fail(keep: impl Into<KeepJobs>) => Some(keep.into());
-            /// Counts finished jobs per minute, for this many minutes, as Node's `getMetrics` reads them. Default: off.
+            /// Counts finished jobs per minute, for this many minutes, as Node's `getMetrics` reads them. Default: off; 1 to
+            /// 527,040, which is a leap year.
             metrics(minutes: u64) => Some(minutes);
             /// How long an attempt may take, where the job itself does not say. Then it is told to stop, and failed. Default: no
-            /// limit.
+            /// limit; at least 1 ms.
             timeout(limit: Duration) => Some(limit);
             /// How long a cancelled attempt has to end in its own way. Default: 1 s.
             cancel_grace(grace: Duration) => grace;
             /// How long [`Worker::close`](crate::Worker::close) waits for running jobs before it cancels them. Default: 30 s.
             shutdown_timeout(timeout: Duration) => timeout;
-            /// How many events a slow listener may be behind before it misses the oldest. Default: 1,024; at least 1.
+            /// How many events a slow listener may be behind before it misses the oldest. Default: 1,024; 1 to 1,048,576.
             event_buffer(events: usize) => events;
         }
     };
@@ -174,7 +177,8 @@ macro_rules! setters {
 with_worker_setters!(setters);
 
 impl WorkerOptions {
-    /// At most `max` jobs per `window` in the whole queue, as far as its workers have this option. Default: no limit.
+    /// At most `max` jobs per `window` in the whole queue, as far as its workers have this option. Default: no limit; at
+    /// least one job, and 1 ms to a year.
     pub fn limiter(mut self, max: u64, window: Duration) -> Self {
         self.limiter = Some((max, window));
         self
@@ -195,35 +199,49 @@ impl WorkerOptions {
         self
     }
 
-    /// Tests the ranges, before anything is sent.
-    pub(crate) fn check(&self) -> Result<()> {
-        let positive = [
-            ("lock_duration", self.lock_duration),
-            ("stalled_interval", self.stalled_interval),
-            ("drain_delay", self.drain_delay),
-            ("maximum_rate_limit_delay", self.maximum_rate_limit_delay),
-        ];
-        for (option, span) in positive {
-            if span < Duration::from_millis(1) {
-                return Err(Error::invalid(option, "it must be at least a millisecond"));
-            }
+    /// Tests the ranges, before anything is sent, and shortens waits that are as good as endless to what can be waited.
+    pub(crate) fn checked(mut self) -> Result<Self> {
+        check_span("lock_duration", self.lock_duration, SHORTEST..=YEAR)?;
+        check_span("stalled_interval", self.stalled_interval, SHORTEST..=YEAR)?;
+        // Who waits longer than this for a marker that was lost seems to be dead.
+        check_span("drain_delay", self.drain_delay, SHORTEST..=HOUR)?;
+        check_span("maximum_rate_limit_delay", self.maximum_rate_limit_delay, SHORTEST..=Duration::MAX)?;
+        if let Some(timeout) = self.timeout {
+            check_span("timeout", timeout, SHORTEST..=Duration::MAX)?;
         }
+        for wait in [&mut self.maximum_rate_limit_delay, &mut self.cancel_grace, &mut self.shutdown_timeout] {
+            *wait = YEAR.min(*wait);
+        }
+        self.timeout = self.timeout.map(|timeout| timeout.min(YEAR));
         if self.concurrency == 0 {
             return Err(Error::invalid("concurrency", "it must be at least 1"));
         }
-        if self.event_buffer == 0 {
-            return Err(Error::invalid("event_buffer", "it must be at least 1"));
+        // All of them are made in advance.
+        if !(1..=1 << 20).contains(&self.event_buffer) {
+            return Err(Error::invalid("event_buffer", "it must lie between 1 and 1,048,576"));
         }
-        if let Some((max, window)) = self.limiter
-            && (max == 0 || window < Duration::from_millis(1))
+        if let Some((max, window)) = self.limiter {
+            check_rate_limit("limiter", max, window)?;
+        }
+        for (option, keep) in [("remove_on_complete", self.remove_on_complete), ("remove_on_fail", self.remove_on_fail)]
         {
-            return Err(Error::invalid("limiter", "it must allow at least one job per millisecond or longer window"));
+            if let Some(keep) = keep {
+                keep.check(option)?;
+            }
         }
-        if self.metrics == Some(0) {
-            return Err(Error::invalid("metrics", "it must keep at least one data point"));
+        if self.metrics.is_some_and(|minutes| !(1..=527_040).contains(&minutes)) {
+            return Err(Error::invalid("metrics", "it must lie between 1 and 527,040 minutes, which is a leap year"));
         }
-        Ok(())
+        Ok(self)
     }
+}
+
+/// Tests a number of jobs and the time in which so many may be fetched.
+pub(crate) fn check_rate_limit(option: &'static str, max: u64, window: Duration) -> Result<()> {
+    if !(1..=MAX_SAFE).contains(&max) {
+        return Err(Error::invalid(option, "it must allow at least one job, and less than 2^53"));
+    }
+    check_span(option, window, SHORTEST..=YEAR)
 }
 
 impl fmt::Debug for WorkerOptions {

@@ -3,14 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use super::Queue;
-use crate::clock::{epoch_ms, millis};
+use crate::clock::epoch_ms;
 use crate::error::Result;
 use crate::job::Job;
 use crate::state::JobState;
 use crate::wire::EventId;
-
-/// What a bulk operation takes in one round trip, as in Node.
-const COUNT: u32 = 1000;
 
 /// What a retried job begins anew.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -91,12 +88,13 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for 0 jobs or less than a millisecond.
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for no jobs, and for a window under a millisecond or over a
+    /// year.
     ///
     /// Since 0.1. BullMQ: `Queue.setGlobalRateLimit`.
     #[doc(alias = "setGlobalRateLimit")]
     pub async fn set_global_rate_limit(&self, max: u64, window: Duration) -> Result<()> {
-        self.core.engine().set_global_rate_limit(max, millis(window)).await
+        self.core.engine().set_global_rate_limit(max, window).await
     }
 
     /// Ends the limit of [`set_global_rate_limit`](Self::set_global_rate_limit); whether there was one.
@@ -115,12 +113,12 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for less than a millisecond.
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for less than a millisecond and more than a year.
     ///
     /// Since 0.1. BullMQ: `Queue.rateLimit`.
     #[doc(alias = "rateLimit")]
     pub async fn rate_limit(&self, pause: Duration) -> Result<()> {
-        self.core.engine().rate_limit(millis(pause)).await
+        self.core.engine().rate_limit(pause).await
     }
 
     /// Begins a new window of the rate limit at once; whether one was open. One round trip.
@@ -146,7 +144,7 @@ impl<D, R> Queue<D, R> {
     /// Since 0.1. BullMQ: `Queue.promoteJobs`.
     #[doc(alias = "promoteJobs")]
     pub async fn promote_jobs(&self) -> Result<u64> {
-        self.core.engine().promote_jobs(COUNT).await
+        self.core.engine().promote_jobs().await
     }
 
     /// Lets all jobs run again that failed, or completed, up to a moment (now by default); how many. As in Node their
@@ -161,7 +159,7 @@ impl<D, R> Queue<D, R> {
     /// Since 0.1. BullMQ: `Queue.retryJobs`.
     #[doc(alias = "retryJobs")]
     pub async fn retry_jobs(&self, state: JobState, until: Option<SystemTime>) -> Result<u64> {
-        self.core.engine().retry_jobs(state, COUNT, until.map(epoch_ms)).await
+        self.core.engine().retry_jobs(state, until.map(epoch_ms)).await
     }
 
     /// Removes a job and its pending children; false if a worker holds one of them. One that does not exist counts as
@@ -211,7 +209,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Since 0.1. BullMQ: `Queue.clean`.
     pub async fn clean(&self, grace: Duration, limit: u64, state: JobState) -> Result<Vec<String>> {
-        self.core.engine().clean(state, millis(grace), limit).await
+        self.core.engine().clean(state, grace, limit).await
     }
 
     /// Pauses the queue and deletes it with everything in it, 200 jobs in each round trip.
@@ -223,7 +221,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Since 0.1. BullMQ: `Queue.obliterate`.
     pub async fn obliterate(&self, force: bool) -> Result<()> {
-        self.core.engine().obliterate(force, COUNT).await
+        self.core.engine().obliterate(force).await
     }
 
     /// Shortens the event stream to about `keep` entries; how many went. One round trip.
@@ -260,7 +258,7 @@ impl<D, R> Queue<D, R> {
     /// Since 0.1. BullMQ: `Queue.removeOrphanedJobs`.
     #[doc(alias = "removeOrphanedJobs")]
     pub async fn remove_orphaned_jobs(&self, limit: u64) -> Result<u64> {
-        self.core.engine().remove_orphaned_jobs(COUNT, limit).await
+        self.core.engine().remove_orphaned_jobs(limit).await
     }
 
     /// Writes an event of your own into the queue's stream; all values are text. One round trip, never repeated.
@@ -294,12 +292,13 @@ impl<D, R> Job<D, R> {
     /// # Errors
     ///
     /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::Reason::MissingJob) or
-    /// [`Reason::NotInState`](crate::Reason::NotInState).
+    /// [`Reason::NotInState`](crate::Reason::NotInState); [`Error::InvalidOption`](crate::Error::InvalidOption) above 2^52
+    /// ms.
     ///
     /// Since 0.1. BullMQ: `Job.changeDelay`.
     #[doc(alias = "changeDelay")]
     pub async fn change_delay(&self, delay: Duration) -> Result<()> {
-        self.queue_core().engine().change_delay(self.id(), millis(delay)).await
+        self.queue_core().engine().change_delay(self.id(), delay).await
     }
 
     /// Gives the job another priority; `lifo` puts it before the others of that priority. One round trip.

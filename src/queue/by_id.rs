@@ -6,7 +6,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Queue, RetryOptions};
-use crate::clock::millis;
 use crate::engine::{ChildCounts, Finished};
 use crate::error::{Error, Result};
 use crate::job::{Dependencies, typed_records};
@@ -97,7 +96,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// As there.
     pub async fn change_job_delay(&self, id: &str, delay: Duration) -> Result<()> {
-        self.core.engine().change_delay(id, millis(delay)).await
+        self.core.engine().change_delay(id, delay).await
     }
 
     /// As [`Job::change_priority`](crate::Job::change_priority).

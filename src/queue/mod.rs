@@ -19,7 +19,7 @@ pub(crate) use core::QueueCore;
 pub use read::{JobLogs, Metrics, QueueMeta};
 
 use crate::error::Result;
-use crate::options::JobOptions;
+use crate::options::{JobOptions, MAX_SAFE};
 
 /// A queue of jobs with data `D` and results `R`. Cheap to clone.
 ///
@@ -49,12 +49,13 @@ impl<D, R> Queue<D, R> {
         self.core.engine().keys.prefix()
     }
 
-    /// Keeps about this many events, for all who use the queue. Default: what the queue has, 10,000 for a new one.
+    /// Keeps about this many events, for all who use the queue. Default, and for 0: what the queue has, 10,000 for a new
+    /// one. At most 2^53 − 1; more counts as that.
     ///
     /// Takes effect with the first add through this client.
     #[must_use]
     pub fn max_len_events(self, events: u64) -> Self {
-        self.core.limit_events(events);
+        self.core.limit_events(events.min(MAX_SAFE));
         self
     }
 

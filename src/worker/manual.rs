@@ -11,9 +11,9 @@ use tokio::sync::Mutex;
 use super::wait::{self, Woken};
 use crate::clock::{epoch_ms, millis};
 use crate::connection::BlockingLink;
-use crate::error::{Halt, Result};
+use crate::error::{Error, Halt, Result};
 use crate::job::{Fetched, Job, manual};
-use crate::options::WorkerOptions;
+use crate::options::{SHORTEST, WorkerOptions, YEAR, check_span};
 use crate::queue::QueueCore;
 
 /// Fetches jobs one at a time, for programs that have a loop of their own.
@@ -52,7 +52,7 @@ pub struct ManualWorker<D = Value, R = Value> {
 
 impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     pub(crate) fn new(queue: Arc<QueueCore>, options: WorkerOptions) -> Result<Self> {
-        options.check()?;
+        let options = options.checked()?;
         let engine = queue.engine();
         let name = engine.keys.worker_client_name(options.name.as_deref());
         let blocking = Mutex::new(BlockingLink::new(engine.link.dialer(), Some(name)));
@@ -93,6 +93,9 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     ///
     /// Since 0.1. BullMQ: `Worker.getNextJob` with `block: false`.
     pub async fn fetch(&self, token: &str) -> Result<Fetched<D, R>> {
+        if token.is_empty() {
+            return Err(Error::invalid("token", "it must not be empty"));
+        }
         let decided = manual::settle("get_next_job", &self.queue, &self.options, &[], 1, token).await?;
         manual::next("get_next_job", &self.queue, &self.options, decided).await
     }
@@ -131,24 +134,25 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for less than a millisecond and more than a year.
     ///
     /// Since 0.1. BullMQ: `Worker.extendJobLocks`.
     #[doc(alias = "extendJobLocks")]
     pub async fn extend_locks(&self, locks: &[(&str, &str)], life: Duration) -> Result<Vec<String>> {
-        self.queue.engine().extend_locks(millis(life).max(1), locks).await
+        check_span("life", life, SHORTEST..=YEAR)?;
+        self.queue.engine().extend_locks(millis(life), locks).await
     }
 
     /// Lets workers that have a limit, their own or the queue's, fetch nothing for this time. One round trip.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for less than a millisecond.
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for less than a millisecond and more than a year.
     ///
     /// Since 0.1. BullMQ: `Worker.rateLimit`.
     #[doc(alias = "rateLimit")]
     pub async fn rate_limit(&self, pause: Duration) -> Result<()> {
-        self.queue.engine().rate_limit(millis(pause)).await
+        self.queue.engine().rate_limit(pause).await
     }
 
     /// The next job, waiting for one at most this long.
@@ -159,7 +163,7 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     ///
     /// Since 0.1. BullMQ: `Worker.getNextJob`.
     pub async fn get_next_job_within(&self, token: &str, limit: Duration) -> Result<Option<Job<D, R>>> {
-        let until = tokio::time::Instant::now() + limit;
+        let until = tokio::time::Instant::now() + limit.min(YEAR);
         let engine = self.queue.engine();
         let mut took_marker = false;
         loop {

@@ -219,7 +219,8 @@ impl WorkerBuilder {
         self.events.subscribe()
     }
 
-    /// At most `max` jobs per `window` in the whole queue, as far as its workers have this option. Default: no limit.
+    /// At most `max` jobs per `window` in the whole queue, as far as its workers have this option. Default: no limit; at
+    /// least one job, and 1 ms to a year.
     pub fn limiter(mut self, max: u64, window: Duration) -> Self {
         self.options = self.options.limiter(max, window);
         self
@@ -256,26 +257,26 @@ impl WorkerBuilder {
     ///
     /// Outside a tokio runtime.
     pub fn start(self) -> Result<Worker> {
-        self.options.check()?;
+        let options = self.options.checked()?;
         panics::watch();
         let queue = self.client.core(&self.queue)?;
         let engine = queue.engine().clone();
         let events = self.events;
-        events.set_limit(self.options.event_buffer);
-        let renews = !self.options.skip_lock_renewal;
+        events.set_limit(options.event_buffer);
+        let renews = !options.skip_lock_renewal;
         let (commands, asked) = mpsc::channel(16);
         let figures = Arc::new(WorkerFigures::new(engine.keys.queue()));
         let watchdog = Watchdog::new(engine.keys.queue(), commands.downgrade(), events.clone(), Arc::clone(&figures));
         let watch = Watch { watchdog: Arc::clone(&watchdog), figures: Arc::clone(&figures) };
-        let locks = LockTable::new(engine.clone(), events.clone(), self.options.lock_duration, renews, watch);
+        let locks = LockTable::new(engine.clone(), events.clone(), options.lock_duration, renews, watch);
         self.client.lock_keeper().keep(&locks);
-        let name = engine.keys.worker_client_name(self.options.name.as_deref());
+        let name = engine.keys.worker_client_name(options.name.as_deref());
         let blocking = BlockingLink::new(engine.link.dialer(), Some(name));
         let waiter = wait::Waiter::start(blocking, &engine.keys);
-        let concurrency = AtomicUsize::new(self.options.concurrency);
+        let concurrency = AtomicUsize::new(options.concurrency);
         let inner = Arc::new(Inner {
             queue,
-            options: self.options,
+            options,
             processor: self.processor,
             events,
             locks,

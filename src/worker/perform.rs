@@ -180,7 +180,7 @@ async fn attempt_job(worker: &Arc<Inner>, raw: RawJob, attempt: &Arc<Attempt>) -
     // What is left of a processor may panic as it is dropped after its time, and an error as it is asked for its text.
     let verdict = catch(deciding).await.unwrap_or_else(|panic| failed(&core.raw, panic.into(), &worker.options));
     if let Some(pause) = verdict.rate_limit
-        && let Err(error) = worker.queue.engine().rate_limit(millis(pause).max(1)).await
+        && let Err(error) = worker.queue.engine().rate_limit(pause).await
     {
         worker.events.error(error);
     }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::failure::{Failure, Fault};
-use crate::clock::millis;
+use crate::clock::{LATEST, millis};
 use crate::error::{BoxError, Error, Halt, Reason};
 use crate::options::backoff::next_delay;
-use crate::options::{FailedAttempt, KeepJobs, Retry, WorkerOptions};
+use crate::options::{FailedAttempt, KeepJobs, Retry, SHORTEST, WorkerOptions, YEAR};
 use crate::script::settle::{End, KEEP_ALL, Keep, Why};
 use crate::wire::job::{RawJob, Undecodable};
 
@@ -41,10 +41,11 @@ pub(crate) fn decide(raw: &RawJob, result: Result<String, Halt>, worker: &Worker
             let made = (!has_more).then(|| raw.attempts_made.saturating_add(1));
             return End::Completed { value, keep, made }.into();
         }
-        Err(Halt::Delayed(delay)) => return End::Delayed { why: None, delay: millis(delay), counts: false }.into(),
+        Err(Halt::Delayed(delay)) => return End::Delayed { why: None, delay: within(delay), counts: false }.into(),
         Err(Halt::Waiting) => return End::Waiting.into(),
         Err(Halt::WaitingChildren) => return End::Children { child: ANY_CHILD.to_owned() }.into(),
         Err(Halt::RateLimited(pause)) => {
+            let pause = pause.clamp(SHORTEST, YEAR);
             return Verdict { rate_limit: Some(pause), ..End::Waiting.into() };
         }
         Err(Halt::Failed(error)) => match children_in_the_way(raw, &error) {
@@ -118,6 +119,11 @@ pub(crate) fn relatives(id: &str, reason: Reason, command: &str) -> Option<Fault
     }
 }
 
+/// A delay in ms, no longer than a job may have: with a longer one no script could count.
+fn within(delay: Duration) -> u64 {
+    millis(delay).min(LATEST)
+}
+
 /// A failed attempt: retried at once, retried later, or final.
 pub(crate) fn failed(raw: &RawJob, fault: Fault, worker: &WorkerOptions) -> Verdict {
     let failures = raw.attempts_made.saturating_add(1);
@@ -136,7 +142,7 @@ pub(crate) fn failed(raw: &RawJob, fault: Fault, worker: &WorkerOptions) -> Verd
             attempts: raw.options.attempts,
         },
         Retry::Now => End::Retry { why, lifo: raw.options.lifo },
-        Retry::After(delay) => End::Delayed { why: Some(why), delay: millis(delay), counts: true },
+        Retry::After(delay) => End::Delayed { why: Some(why), delay: within(delay), counts: true },
     };
     let failure = Failure::new(&raw.name, failures, raw.options.attempts, fault);
     Verdict { end, rate_limit: None, complaint, failure: Some(Box::new(failure)) }
@@ -197,8 +203,7 @@ fn keep_rule(job: Option<KeepJobs>, worker: Option<KeepJobs>) -> Keep {
     match (keep.age, keep.removes_at_once()) {
         (None, _) | (_, true) => count.into(),
         (Some(age), false) => {
-            format!("{count},{},{}", age.as_secs(), keep.limit.map_or_else(String::new, |limit| limit.to_string()))
-                .into()
+            format!("{count},{},{}", millis(age), keep.limit.map_or_else(String::new, |limit| limit.to_string())).into()
         }
     }
 }
@@ -307,6 +312,7 @@ mod tests {
         assert_eq!(keep(None, Some(true.into())), "0");
         assert_eq!(keep(Some(5_u32.into()), None), "5");
         let aged = KeepJobs::new().age(Duration::from_secs(60)).limit(7);
-        assert_eq!(keep(Some(aged), None), "-1,60,7");
+        assert_eq!(keep(Some(aged), None), "-1,60000,7");
+        assert_eq!(keep(Some(KeepJobs::new().age(Duration::from_millis(400))), None), "-1,400,");
     }
 }

@@ -697,7 +697,7 @@ fn job_options(opts: &ops::JobOpts) -> Result<JobOptions, Refusal> {
         options = options.deduplication(dedup);
     }
     if let Some(parent) = &opts.parent {
-        options = options.parent(ParentRef::new(&parent.id, &parent.queue));
+        options = options.parent(ParentRef::new(&parent.id, &parent.queue)?);
     }
     let policies = [
         (opts.fail_parent_on_failure, OnChildFailure::FailParent),

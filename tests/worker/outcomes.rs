@@ -273,14 +273,13 @@ async fn a_slow_listener_learns_how_much_it_missed() {
 #[tokio::test]
 async fn a_parent_that_completes_too_early_is_tried_again_by_its_own_rules() {
     let fixture = Fixture::new().await;
-    let (queue, qualified) = (fixture.queue.clone(), format!("{}:q", fixture.prefix));
+    let queue = fixture.queue.clone();
     let router = Router::new()
         .on("parent", move |job: Job<Value, ()>| {
-            let (queue, qualified) = (queue.clone(), qualified.clone());
+            let queue = queue.clone();
             async move {
                 if job.attempts_made() == 0 {
-                    let parent = ParentRef::new(job.id(), qualified);
-                    queue.add("child", json!(1)).parent(parent).job_id("child").await?;
+                    queue.add("child", json!(1)).parent(ParentRef::of(&job)).job_id("child").await?;
                 }
                 Ok::<_, Halt>(())
             }

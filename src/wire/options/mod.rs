@@ -135,7 +135,7 @@ mod tests {
                 timestamp: timestamp.map(|at| UNIX_EPOCH + ms(at)),
                 remove_on_complete, remove_on_fail, keep_logs, size_limit, stack_trace_limit,
                 deduplication: dedup.filter(|id| !id.is_empty()).map(Deduplication::new),
-                parent: parent.map(|(id, queue)| ParentRef::new(id, queue)),
+                parent: parent.map(|(id, queue)| ParentRef::stored(id, queue)),
                 on_child_failure: policy, telemetry_metadata, omit_context, timeout: timeout.map(ms), extra: Vec::new(),
             };
             extra.into_iter().fold(options, |options, (name, value)| options.extra(name, value))

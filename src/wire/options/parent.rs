@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn the_link_to_the_parent_goes_both_ways() {
-        let parent = ParentRef::new("1", "p:q");
+        let parent = ParentRef::stored("1", "p:q");
         assert_eq!(parent_json(&parent, None), r#"{"id":"1","queueKey":"p:q"}"#);
         for policy in OnChildFailure::ALL {
             let link = Parent::parse(&parent_json(&parent, Some(policy))).unwrap();

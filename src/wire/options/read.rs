@@ -275,7 +275,7 @@ fn parent(value: &RawValue) -> Option<ParentRef> {
         "queue" | "queueKey" => queue = json::id(value),
         _ => {}
     });
-    Some(ParentRef::new(id?, queue?))
+    Some(ParentRef::stored(id?, queue?))
 }
 
 /// Text as it is, an object as JSON; `false`, which Node writes where it leaves the context out, is nothing.
@@ -400,7 +400,7 @@ mod tests {
                 "prevMillis":1700000000000,"timeout":1500,"stackTraceLimit":0,"kl":"5"}"#,
         );
         assert_eq!((options.telemetry.as_deref(), options.deduplication_id.as_deref()), (None, Some("42")));
-        assert_eq!(options.parent, Some(ParentRef::new("7", "p:q")));
+        assert_eq!(options.parent, Some(ParentRef::stored("7", "p:q")));
         assert_eq!((options.priority, options.delay), (Some(-1.0), Some(0.5)));
         assert_eq!((options.timestamp, options.prev_millis), (Some(1_700_000_000_000.2), Some(1.7e12)));
         assert_eq!(options.repeat.as_ref().map(JsonText::as_str), Some(r#"{"every":500, "count":1}"#));

@@ -271,7 +271,7 @@ mod tests {
                 r#"{"attempts":0,"de":{"id":"d","keepLastIfActive":true,"reschedule":true}}"#,
             ),
             (
-                new().parent(ParentRef::new("1", "p:q")).on_child_failure(OnChildFailure::RemoveDependency),
+                new().parent(ParentRef::stored("1", "p:q")).on_child_failure(OnChildFailure::RemoveDependency),
                 r#"{"attempts":0,"parent":{"id":"1","queue":"p:q"},"rdof":true}"#,
             ),
             (new().telemetry_metadata("{}").omit_context(true), r#"{"attempts":0,"tm":"{}","omc":true}"#),

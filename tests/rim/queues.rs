@@ -1,0 +1,312 @@
+//! What a queue and its listeners are asked.
+
+use oxmq::{Clock, EventId, EventsFrom, EventsOptions, FlowNode, JobCounts, JobOptions, RetryOptions};
+
+use super::*;
+
+/// What is asked of a queue that has one job, `job`, which is delayed.
+fn asked<V, Fut>(
+    name: &'static str,
+    values: &[V],
+    expected: &str,
+    call: impl Fn(Queue, V) -> Fut + Copy + Send + Sync + 'static,
+) -> Row
+where
+    V: Debug + Clone + Send + Sync + 'static,
+    Fut: Future<Output = oxmq::Result<()>> + Send + 'static,
+{
+    row(name, values, expected, move |on, value| async move {
+        on.delayed().await.log("a line").await?;
+        call(on.queue, value).await
+    })
+}
+
+pub(super) fn rows() -> Vec<Row> {
+    [steered(), cleaned(), by_id(), read(), listened(), flows()].into_iter().flatten().collect()
+}
+
+fn steered() -> Vec<Row> {
+    vec![
+        row(
+            "Client::queue(name)",
+            &["", "a:b", "a\nb", "é", &LONG[..256], &LONG[..257]],
+            "xxxoox",
+            |on, name| async move { on.client.queue::<Value, Value>(name)?.add("job", json!(1)).await.map(drop) },
+        ),
+        asked("Queue::set_global_concurrency(jobs)", &U32, "xoo", |queue, jobs| async move {
+            queue.set_global_concurrency(jobs).await
+        }),
+        asked("Queue::set_global_rate_limit(max)", &U64, "xox", |queue, max| async move {
+            queue.set_global_rate_limit(max, Duration::from_secs(1)).await?;
+            queue.remove_global_rate_limit().await.map(drop)
+        }),
+        asked("Queue::set_global_rate_limit(window)", &SPANS, "xxox", |queue, window| async move {
+            queue.set_global_rate_limit(5, window).await?;
+            queue.remove_global_rate_limit().await.map(drop)
+        }),
+        asked("Queue::rate_limit(pause)", &SPANS, "xxox", |queue, pause| async move { queue.rate_limit(pause).await }),
+        asked("Queue::max_len_events(events)", &U64, "ooo", |queue, events| async move {
+            queue.max_len_events(events).add("job", json!(1)).await.map(drop)
+        }),
+        asked(
+            "Queue::trim_events(keep)",
+            &U64,
+            "ooo",
+            |queue, keep| async move { queue.trim_events(keep).await.map(drop) },
+        ),
+        asked("Queue::publish_event(name)", &TEXTS, "xoooo", |queue, name| async move {
+            queue.publish_event(name, &[]).await.map(drop)
+        }),
+        asked("Queue::publish_event(fields)", &TEXTS, "ooooo", |queue, text| async move {
+            queue.publish_event("mine", &[(text, text)]).await.map(drop)
+        }),
+        asked("Queue::retry_jobs(state)", &states(), "ooxxxxxxx", |queue, state| async move {
+            queue.retry_jobs(state, None).await.map(drop)
+        }),
+        asked("Queue::retry_jobs(until)", &moments(), "oooo", |queue, until| async move {
+            queue.retry_jobs(JobState::Failed, Some(until)).await.map(drop)
+        }),
+        row("Clock::manual(ms)", &U64, "ooo", |_, ms| async move {
+            assert!(Clock::manual(ms).now_ms() <= 1 << 52);
+            Ok(())
+        }),
+        row("Clock::set(ms)", &U64, "ooo", |_, ms| async move {
+            let clock = Clock::manual(0);
+            clock.set(ms);
+            assert!(clock.now_ms() <= 1 << 52);
+            Ok(())
+        }),
+        row("Clock::advance(by)", &SPANS, "oooo", |_, by| async move {
+            let clock = Clock::manual(1 << 51);
+            clock.advance(by);
+            assert!((1 << 51..=1 << 52).contains(&clock.now_ms()));
+            Ok(())
+        }),
+    ]
+}
+
+fn cleaned() -> Vec<Row> {
+    vec![
+        asked("Queue::clean(grace)", &SPANS, "oooo", |queue, grace| async move {
+            queue.clean(grace, 0, JobState::Failed).await.map(drop)
+        }),
+        asked("Queue::clean(limit)", &U64, "ooo", |queue, limit| async move {
+            queue.clean(Duration::ZERO, limit, JobState::Delayed).await.map(drop)
+        }),
+        asked("Queue::clean(state)", &states(), "oooooooox", |queue, state| async move {
+            queue.clean(Duration::ZERO, 0, state).await.map(drop)
+        }),
+        asked("Queue::remove_orphaned_jobs(limit)", &U64, "ooo", |queue, limit| async move {
+            queue.remove_orphaned_jobs(limit).await.map(drop)
+        }),
+        asked("Queue::remove_deduplication_key(deduplication_id)", &TEXTS, "ooooo", |queue, id| async move {
+            queue.remove_deduplication_key(id).await.map(drop)
+        }),
+    ]
+}
+
+/// Jobs that are not there, among them such as would be keys of the queue itself.
+fn by_id() -> Vec<Row> {
+    let minute = Duration::from_secs(60);
+    vec![
+        asked("Queue::remove(id)", &TEXTS, "ooooo", |queue, id| async move { queue.remove(id).await.map(drop) }),
+        asked("Queue::remove_without_children(id)", &TEXTS, "ooooo", |queue, id| async move {
+            queue.remove_without_children(id).await.map(drop)
+        }),
+        asked("Queue::get_job(id)", &TEXTS, "ooooo", |queue, id| async move {
+            assert!(queue.get_job(id).await?.is_none());
+            Ok(())
+        }),
+        asked("Queue::get_job_outcome(id)", &TEXTS, "ooooo", |queue, id| async move {
+            queue.get_job_outcome(id).await.map(drop)
+        }),
+        asked("Queue::promote_job(id)", &TEXTS, "rrrrr", |queue, id| async move { queue.promote_job(id).await }),
+        asked("Queue::change_job_delay(id)", &TEXTS, "rrrrr", move |queue, id| async move {
+            queue.change_job_delay(id, minute).await
+        }),
+        asked("Queue::change_job_delay(delay)", &SPANS, "ooox", |queue, delay| async move {
+            queue.change_job_delay("job", delay).await
+        }),
+        asked("Queue::change_job_priority(id)", &TEXTS, "rrrrr", |queue, id| async move {
+            queue.change_job_priority(id, 1, false).await
+        }),
+        asked(
+            "Queue::change_job_priority(priority)",
+            &[0, 1, 2_097_151, 2_097_152, u32::MAX],
+            "oooxx",
+            |queue, n| async move { queue.change_job_priority("job", n, false).await },
+        ),
+        asked("Queue::retry_job(id)", &TEXTS, "rrrrr", |queue, id| async move {
+            queue.retry_job(id, JobState::Failed, RetryOptions::default()).await
+        }),
+        asked("Queue::retry_job(state)", &states(), "rrxxxxxxx", |queue, state| async move {
+            queue.retry_job("job", state, RetryOptions::default()).await
+        }),
+        asked("Queue::update_job_progress(id)", &TEXTS, "rrrrr", |queue, id| async move {
+            queue.update_job_progress(id, &1).await
+        }),
+        asked("Queue::update_job_data(id)", &TEXTS, "rrrrr", |queue, id| async move {
+            queue.update_job_data(id, &json!(1)).await
+        }),
+        asked(
+            "Queue::clear_job_logs(id)",
+            &TEXTS,
+            "ooooo",
+            |queue, id| async move { queue.clear_job_logs(id, 0).await },
+        ),
+        asked("Queue::clear_job_logs(keep)", &U64, "ooo", |queue, keep| async move {
+            queue.clear_job_logs("job", keep).await
+        }),
+        asked("Queue::remove_unprocessed_children(id)", &TEXTS, "ooooo", |queue, id| async move {
+            queue.remove_unprocessed_children(id).await
+        }),
+        asked("Queue::get_dependencies(id)", &TEXTS, "ooooo", |queue, id| async move {
+            queue.get_dependencies::<Value>(id).await.map(drop)
+        }),
+        asked("Queue::get_dependencies_count(id)", &TEXTS, "ooooo", |queue, id| async move {
+            queue.get_dependencies_count(id).await.map(drop)
+        }),
+        asked("Queue::get_children_values(id)", &TEXTS, "ooooo", |queue, id| async move {
+            queue.get_children_values::<Value>(id).await.map(drop)
+        }),
+        asked("Queue::get_ignored_children_failures(id)", &TEXTS, "ooooo", |queue, id| async move {
+            queue.get_ignored_children_failures(id).await.map(drop)
+        }),
+        asked("Queue::get_job_state(id)", &TEXTS, "ooooo", |queue, id| async move {
+            assert_eq!(queue.get_job_state(id).await?, JobState::Unknown);
+            Ok(())
+        }),
+        asked("Queue::get_job_logs(id)", &TEXTS, "ooooo", |queue, id| async move {
+            queue.get_job_logs(id, 0, -1, true).await.map(drop)
+        }),
+        asked("Queue::add_job_log(id)", &TEXTS, "rrrrr", |queue, id| async move {
+            queue.add_job_log(id, "a line", 1).await.map(drop)
+        }),
+        asked("Queue::add_job_log(line)", &TEXTS, "ooooo", |queue, line| async move {
+            queue.add_job_log("job", line, 1).await.map(drop)
+        }),
+        asked("Queue::add_job_log(keep)", &U32, "ooo", |queue, keep| async move {
+            queue.add_job_log("job", "a line", keep).await.map(drop)
+        }),
+        asked("Queue::get_deduplication_job_id(deduplication_id)", &TEXTS, "ooooo", |queue, id| async move {
+            queue.get_deduplication_job_id(id).await.map(drop)
+        }),
+    ]
+}
+
+fn read() -> Vec<Row> {
+    vec![
+        asked("Queue::get_jobs(states)", &states(), "ooooooooo", |queue, state| async move {
+            queue.get_jobs(&[state, state], 0, -1, true).await.map(drop)
+        }),
+        asked("Queue::get_jobs(start)", &I64, "oooo", |queue, start| async move {
+            queue.get_jobs(&[], start, -1, true).await?;
+            queue.get_jobs(&[], start, i64::MAX, false).await.map(drop)
+        }),
+        asked("Queue::get_jobs(end)", &I64, "oooo", |queue, end| async move {
+            queue.get_jobs(&[], 0, end, true).await?;
+            queue.get_jobs(&[], i64::MIN, end, false).await.map(drop)
+        }),
+        asked("Queue::get_ranges(states)", &states(), "ooooooooo", |queue, state| async move {
+            queue.get_ranges(&[state, state], 0, -1, true).await.map(drop)
+        }),
+        asked("Queue::get_ranges(start)", &I64, "oooo", |queue, start| async move {
+            queue.get_ranges(&JobState::ALL, start, -1, true).await?;
+            queue.get_ranges(&JobState::ALL, start, i64::MAX, false).await.map(drop)
+        }),
+        asked("Queue::get_ranges(end)", &I64, "oooo", |queue, end| async move {
+            queue.get_ranges(&JobState::ALL, 0, end, true).await?;
+            queue.get_ranges(&JobState::ALL, i64::MIN, end, false).await.map(drop)
+        }),
+        asked("Queue::get_job_counts(states)", &states(), "ooooooooo", |queue, state| async move {
+            queue.get_job_counts(&[state, state]).await.map(drop)
+        }),
+        asked("JobCounts::get(state)", &states(), "ooooooooo", |_, state| async move {
+            assert_eq!(JobCounts::default().get(state), 0);
+            Ok(())
+        }),
+        asked("Queue::get_delayed_count(before)", &moments(), "oooo", |queue, before| async move {
+            queue.get_delayed_count(before).await.map(drop)
+        }),
+        asked("Queue::get_counts_per_priority(priorities)", &U32, "ooo", |queue, n| async move {
+            queue.get_counts_per_priority(&[n, n]).await.map(drop)
+        }),
+        asked("Queue::get_job_logs(start)", &I64, "oooo", |queue, start| async move {
+            queue.get_job_logs("job", start, -1, true).await?;
+            queue.get_job_logs("job", start, -1, false).await.map(drop)
+        }),
+        asked("Queue::get_job_logs(end)", &I64, "oooo", |queue, end| async move {
+            queue.get_job_logs("job", 0, end, true).await?;
+            queue.get_job_logs("job", 0, end, false).await.map(drop)
+        }),
+        asked("Queue::get_metrics(state)", &states(), "ooxxxxxxx", |queue, state| async move {
+            queue.get_metrics(state, 0, -1).await.map(drop)
+        }),
+        asked("Queue::get_metrics(start)", &I64, "oooo", |queue, start| async move {
+            queue.get_metrics(JobState::Failed, start, -1).await.map(drop)
+        }),
+        asked("Queue::get_metrics(end)", &I64, "oooo", |queue, end| async move {
+            queue.get_metrics(JobState::Failed, 0, end).await.map(drop)
+        }),
+        asked("Queue::export_prometheus_metrics(labels)", &TEXTS, "ooooo", |queue, text| async move {
+            queue.export_prometheus_metrics(&[("label", text)]).await.map(drop)
+        }),
+        asked("Queue::get_rate_limit_ttl(max)", &U64, "ooo", |queue, max| async move {
+            queue.get_rate_limit_ttl(Some(max)).await.map(drop)
+        }),
+    ]
+}
+
+fn listened() -> Vec<Row> {
+    let hears = |on: Ground, options: EventsOptions| async move {
+        let mut events = on.client.queue_events(&on.name, options)?;
+        events.ready().await?;
+        on.waiting().await;
+        assert!(events.recv().await.is_some());
+        events.close().await;
+        Ok(())
+    };
+    vec![
+        row("Client::queue_events(queue)", &["", "a:b", "é"], "xxo", |on, name| async move {
+            on.client.queue_events(name, EventsOptions::new()).map(drop)
+        }),
+        row("EventsOptions::block(block)", &SPANS, "xxox", move |on, block| {
+            hears(on, EventsOptions::new().block(block))
+        }),
+        row("EventsOptions::buffer(events)", &USIZE, "xoo", move |on, n| hears(on, EventsOptions::new().buffer(n))),
+        row("EventId::new(ms)", &U64, "ooo", |on, ms| async move {
+            let options = EventsOptions::new().from(EventsFrom::After(EventId::new(ms, u64::MAX)));
+            on.client.queue_events(&on.name, options)?.ready().await.map(drop)
+        }),
+        row("EventId::new(number)", &U64, "ooo", |on, number| async move {
+            let options = EventsOptions::new().from(EventsFrom::After(EventId::new(u64::MAX, number)));
+            on.client.queue_events(&on.name, options)?.ready().await.map(drop)
+        }),
+    ]
+}
+
+fn flows() -> Vec<Row> {
+    const NAMES: [&str; 3] = ["", "a\nb", "é"];
+    let node = |on: &Ground| FlowNode::new(&on.name, "job", json!(1));
+    vec![
+        row("FlowNode::new(queue)", &NAMES, "xxo", |on, queue| async move {
+            on.client.flow_producer().add(FlowNode::new(queue, "job", json!(1))).await.map(drop)
+        }),
+        row("FlowNode::new(name)", &TEXTS, "ooooo", |on, name| async move {
+            on.client.flow_producer().add(FlowNode::new(&on.name, name, json!(1))).await.map(drop)
+        }),
+        row("FlowNode::prefix(prefix)", &NAMES, "xxo", move |on, prefix| async move {
+            on.client.flow_producer().add(node(&on).prefix(prefix)).await.map(drop)
+        }),
+        row("FlowNode::job_id(id)", &TEXTS, "xxxxx", move |on, id| async move {
+            on.client.flow_producer().add(node(&on).job_id(id)).await.map(drop)
+        }),
+        row("FlowProducer::prefix(prefix)", &NAMES, "xxo", move |on, prefix| async move {
+            on.client.flow_producer().prefix(prefix).add(node(&on)).await.map(drop)
+        }),
+        row("FlowProducer::queue_options(queue)", &TEXTS, "ooooo", move |on, queue| async move {
+            let flows = on.client.flow_producer().queue_options(queue, JobOptions::default());
+            flows.add(node(&on)).await.map(drop)
+        }),
+    ]
+}
