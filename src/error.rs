@@ -275,16 +275,21 @@ pub enum Halt {
     /// The attempt failed; the job's `attempts` and `backoff` decide what comes next.
     Failed(BoxError),
     /// The attempt failed and no further one is made. BullMQ: `UnrecoverableError`.
+    #[doc(alias = "UnrecoverableError")]
     Unrecoverable(BoxError),
     /// Run the job again after this time, without spending an attempt. BullMQ: `moveToDelayed` and `DelayedError`.
+    #[doc(alias = "DelayedError")]
     Delayed(Duration),
     /// Put the job back to the front of the queue, without spending an attempt. BullMQ: `moveToWait` and `WaitingError`.
+    #[doc(alias = "WaitingError")]
     Waiting,
     /// Let the job wait for its children, without spending an attempt. BullMQ: `moveToWaitingChildren` and
     /// `WaitingChildrenError`. A job without pending children is fetched again at once.
+    #[doc(alias = "WaitingChildrenError")]
     WaitingChildren,
     /// The outside world asked for patience: no worker of this queue that has a limit fetches for this time, and the
     /// job goes back to the front without spending an attempt. BullMQ: `rateLimit` and `RateLimitError`.
+    #[doc(alias = "RateLimitError")]
     RateLimited(Duration),
 }
 

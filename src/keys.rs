@@ -203,7 +203,7 @@ pub(crate) fn check_job_id(id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Checks the id of a deduplication: it becomes a key's suffix, and may hold anything printable.
+/// Checks the id of a deduplication: it becomes a key's suffix, and may hold anything.
 pub(crate) fn check_deduplication_id(id: &str) -> Result<()> {
     const OPTION: &str = "deduplication.id";
     const MAX_ID: usize = 1024;

@@ -194,6 +194,21 @@ async fn every_value_is_harmless_or_refused() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+#[tokio::test]
+async fn a_bulk_add_names_the_job_that_broke_a_rule() {
+    let options = ConnectOptions::from_url(&shared_server().url()).unwrap();
+    let client = Client::builder(options).prefix(fresh_prefix()).connect().await.unwrap();
+    let queue: Queue = client.queue("q").unwrap();
+    let jobs =
+        ["good", "bad"].map(|name| NewJob::new(name, json!(1)).priority(if name == "bad" { u32::MAX } else { 1 }));
+    let error = queue.add_bulk(jobs).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::InvalidOption { option: "priority", problem } if problem.ends_with("(job 1, 'bad')")),
+        "{error}"
+    );
+    assert_eq!(queue.count().await.unwrap(), 0);
+}
+
 /// `Type::function(argument)` of everything public that takes a number, a text, a span of time, a moment or a state.
 fn arguments() -> BTreeSet<String> {
     const TYPES: [&str; 13] = [

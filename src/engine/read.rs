@@ -185,7 +185,10 @@ impl Engine {
     ) -> Result<Vec<String>> {
         let groups = self.list("ids", ascending, IDS_PER_CALL, spans(states, start, end)).await?;
         let ids = groups.into_iter().flatten().map(|id| Some(text(&read::bytes(id)?)));
-        ids.collect::<Option<_>>().ok_or(Error::Reply { op: read::LIST.name })
+        let mut ids = ids.collect::<Option<Vec<String>>>().ok_or(Error::Reply { op: read::LIST.name })?;
+        let mut seen = HashSet::with_capacity(ids.len());
+        ids.retain(|id| seen.insert(id.clone()));
+        Ok(ids)
     }
 
     /// Reads spans to their ends, one group of items each.

@@ -145,8 +145,9 @@ impl<D, R> Job<D, R> {
 
     /// The priority; 0 for none, 1 for the most urgent.
     #[must_use]
-    pub fn priority(&self) -> i64 {
-        self.core.raw.priority
+    pub fn priority(&self) -> u32 {
+        // Other writers may store what is none: what is too low runs first as 0 does, what is too high last.
+        u32::try_from(self.core.raw.priority.max(0)).unwrap_or(u32::MAX)
     }
 
     /// How many attempts the job may take; 0 and 1 both mean one.

@@ -49,14 +49,15 @@ impl<D: Serialize, R> Queue<D, R> {
         Add { queue: self.clone(), job: NewJob::new(name, data) }
     }
 
-    /// Adds many jobs in order, in calls of a few hundred; each job is atomic, the whole is not.
+    /// Adds many jobs in order, in calls of 150 at most; each job is atomic, the whole is not.
     ///
     /// All jobs are checked before the first is sent. The answer has one item per job, in order; one that was refused
     /// does not keep the others from being added.
     ///
     /// # Errors
     ///
-    /// Awaiting it returns [`Error::InvalidOption`] or [`Error::Json`] if a job breaks a rule; then none was sent.
+    /// Awaiting it returns [`Error::InvalidOption`], which names the job by its place and name, or [`Error::Json`] if a
+    /// job breaks a rule; then none was sent.
     ///
     /// Since 0.1. BullMQ: `Queue.addBulk`.
     #[doc(alias = "addBulk")]
@@ -243,7 +244,6 @@ where
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        // Prepared here, so that nothing of the data is borrowed across the wait.
         Box::pin(async move { self.outcome().await.map(|(job, _)| job) })
     }
 }
@@ -272,7 +272,15 @@ where
     async fn send(self, span: &Span) -> Result<Vec<Result<(Job<D, R>, Added)>>> {
         let Self { queue, jobs } = self;
         let trace = telemetry::inject(span);
-        let new = jobs.iter().map(|job| queue.prepare(job, trace.as_deref(), false)).collect::<Result<Vec<_>>>()?;
+        let prepare = |(place, job): (usize, &NewJob<D>)| {
+            queue.prepare(job, trace.as_deref(), false).map_err(|error| match error {
+                Error::InvalidOption { option, problem } => {
+                    Error::invalid(option, format!("{problem} (job {place}, '{}')", job.name))
+                }
+                other => other,
+            })
+        };
+        let new = jobs.iter().enumerate().map(prepare).collect::<Result<Vec<_>>>()?;
         if new.is_empty() {
             return Ok(Vec::new());
         }

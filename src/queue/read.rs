@@ -1,12 +1,12 @@
 //! Reading a queue: its jobs, their states, counts and figures.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
 
 use super::Queue;
-use crate::clock::epoch_ms;
+use crate::clock::{epoch_ms, from_epoch_ms};
 use crate::engine::{ClientInfo, REPORTED};
 use crate::error::Result;
 use crate::job::{Job, JobCore, Seen};
@@ -25,8 +25,8 @@ pub struct QueueMeta {
     pub max_len_events: Option<u64>,
     /// How many jobs may be active at once, over all workers.
     pub concurrency: Option<u64>,
-    /// The length of one window of the global rate limit, in ms.
-    pub duration: Option<u64>,
+    /// The length of one window of the global rate limit.
+    pub duration: Option<Duration>,
     /// How many jobs may be fetched in such a window.
     pub max: Option<u64>,
     /// Fields of others.
@@ -39,8 +39,8 @@ pub struct QueueMeta {
 pub struct Metrics {
     /// Jobs counted ever.
     pub count: u64,
-    /// When the latest minute was closed, in ms.
-    pub previous_at: u64,
+    /// When the latest minute was closed; none while nothing was counted.
+    pub previous_at: Option<SystemTime>,
     /// Jobs counted by then.
     pub previous_count: u64,
     /// Jobs of each minute, the newest first.
@@ -113,8 +113,8 @@ impl<D, R> Queue<D, R> {
         Ok(raws.into_iter().map(|raw| self.job(raw?)).collect())
     }
 
-    /// The ids at the positions `start` to `end` of each state, as [`get_jobs`](Self::get_jobs) counts them, whether or
-    /// not there are jobs behind them. One round trip for up to 2,500.
+    /// The ids at the positions `start` to `end` of each state, each id once, as [`get_jobs`](Self::get_jobs) counts
+    /// them, whether or not there are jobs behind them. One round trip for up to 2,500.
     ///
     /// # Errors
     ///
@@ -164,7 +164,7 @@ impl<D, R> Queue<D, R> {
         Ok(counts.total())
     }
 
-    /// How many jobs are due before this moment. One round trip.
+    /// How many jobs are delayed. One round trip.
     ///
     /// # Errors
     ///
@@ -172,7 +172,18 @@ impl<D, R> Queue<D, R> {
     ///
     /// Since 0.1. BullMQ: `Queue.getDelayedCount`.
     #[doc(alias = "getDelayedCount")]
-    pub async fn get_delayed_count(&self, before: SystemTime) -> Result<u64> {
+    pub async fn get_delayed_count(&self) -> Result<u64> {
+        Ok(self.core.engine().get_job_counts(&[JobState::Delayed]).await?.get(JobState::Delayed))
+    }
+
+    /// How many delayed jobs are due before this moment. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1; BullMQ cannot tell.
+    pub async fn get_delayed_count_before(&self, before: SystemTime) -> Result<u64> {
         self.core.engine().get_delayed_count(epoch_ms(before)).await
     }
 
@@ -251,7 +262,7 @@ impl<D, R> Queue<D, R> {
         Ok(QueueMeta {
             concurrency: meta.concurrency,
             max: meta.max,
-            duration: meta.duration,
+            duration: meta.duration.map(Duration::from_millis),
             max_len_events: meta.max_len_events,
             paused: meta.paused,
             version: meta.version,
@@ -284,7 +295,7 @@ impl<D, R> Queue<D, R> {
         let minutes = self.core.engine().get_metrics(state, start, end).await?;
         Ok(Metrics {
             count: minutes.count,
-            previous_at: minutes.previous_at,
+            previous_at: Some(minutes.previous_at).filter(|at| *at > 0).map(from_epoch_ms),
             previous_count: minutes.previous_count,
             data: minutes.data,
             points: minutes.stored,
@@ -315,7 +326,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_global_concurrency().await
     }
 
-    /// The global rate limit: jobs, and the ms of their window. One round trip.
+    /// The global rate limit: jobs, and their window. One round trip.
     ///
     /// # Errors
     ///
@@ -323,12 +334,13 @@ impl<D, R> Queue<D, R> {
     ///
     /// Since 0.1. BullMQ: `Queue.getGlobalRateLimit`.
     #[doc(alias = "getGlobalRateLimit")]
-    pub async fn get_global_rate_limit(&self) -> Result<Option<(u64, u64)>> {
-        self.core.engine().get_global_rate_limit().await
+    pub async fn get_global_rate_limit(&self) -> Result<Option<(u64, Duration)>> {
+        let limit = self.core.engine().get_global_rate_limit().await?;
+        Ok(limit.map(|(max, window)| (max, Duration::from_millis(window))))
     }
 
-    /// For how many ms no job may be fetched, if `max` may be fetched in a window; without `max` the queue's own number
-    /// counts, and without that the answer is what Redis' `PTTL` says. One round trip.
+    /// For how long no job may be fetched, if `max` may be fetched in a window; without `max` the queue's own number
+    /// counts, and without that any window that is open. `None` if jobs may be fetched now. One round trip.
     ///
     /// # Errors
     ///
@@ -336,8 +348,9 @@ impl<D, R> Queue<D, R> {
     ///
     /// Since 0.1. BullMQ: `Queue.getRateLimitTtl`.
     #[doc(alias = "getRateLimitTtl")]
-    pub async fn get_rate_limit_ttl(&self, max: Option<u64>) -> Result<i64> {
-        self.core.engine().get_rate_limit_ttl(max).await
+    pub async fn get_rate_limit_ttl(&self, max: Option<u64>) -> Result<Option<Duration>> {
+        let left = self.core.engine().get_rate_limit_ttl(max).await?;
+        Ok(u64::try_from(left).ok().filter(|ms| *ms > 0).map(Duration::from_millis))
     }
 
     /// The job that a deduplication id stands for. One round trip.

@@ -19,6 +19,7 @@ pub(crate) mod verdict;
 mod wait;
 mod watchdog;
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -31,7 +32,8 @@ pub use failure::{AttemptError, FailureKind};
 pub use health::Health;
 pub(crate) use locks::LockKeeper;
 pub use manual::ManualWorker;
-pub use processor::{Erased, Processor};
+pub(crate) use processor::Erased;
+pub use processor::Processor;
 pub use router::Router;
 
 use event::EventSink;
@@ -129,7 +131,7 @@ pub struct Report {
     pub counts: WorkerCounts,
     /// How many jobs their processor moved: to later, to wait, to wait for children.
     pub moved: u64,
-    /// Jobs put back to the front of the queue when the worker closed; no attempt was spent on them.
+    /// Jobs put back to the front of the queue when the worker closed, each once; no attempt was spent on them.
     pub handed_back: Vec<String>,
     /// Jobs whose processor did not end, or whose end Redis was not told: they come back when their lock has run out.
     pub abandoned: Vec<String>,
@@ -173,6 +175,7 @@ impl Report {
 /// # Ok(()) }
 /// ```
 #[must_use]
+#[doc(alias = "Worker")]
 pub struct WorkerBuilder {
     client: crate::Client,
     queue: String,
@@ -437,7 +440,13 @@ impl Worker {
     pub async fn close_within(mut self, within: Duration) -> Report {
         let _ = self.send(Command::Close { within }).await;
         match self.work.take() {
-            Some(work) => work.await.unwrap_or_default(),
+            Some(work) => {
+                let mut report = work.await.unwrap_or_default();
+                // A job may be handed out again under the token of a lost reply, and goes back once more.
+                let mut seen = HashSet::new();
+                report.handed_back.retain(|id| seen.insert(id.clone()));
+                report
+            }
             None => Report::default(),
         }
     }

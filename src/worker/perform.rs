@@ -11,7 +11,6 @@ use super::failure::{Failure, Fault};
 use super::panics::{Panic, catch};
 use super::verdict::{self, Verdict};
 use super::{Inner, verdict::failed};
-use crate::clock::millis;
 use crate::error::{Error, Halt};
 use crate::job::{Attempt, CancelReason, JobCore, Seen};
 use crate::scheduler;

@@ -10,7 +10,7 @@ use crate::options::{FailedAttempt, KeepJobs, Retry, SHORTEST, WorkerOptions, YE
 use crate::script::settle::{End, KEEP_ALL, Keep, Why};
 use crate::wire::job::{RawJob, Undecodable};
 
-/// What a wait for children answers when none is pending: the job runs again at once.
+/// The child to wait for, where any that is pending will do.
 const ANY_CHILD: &str = "";
 
 /// How an attempt ends, and what listeners hear of it.

@@ -159,7 +159,7 @@ pub enum Op {
     GetGlobalConcurrency,
     /// `Queue.getGlobalRateLimit` → `{max, duration}` or null.
     GetGlobalRateLimit,
-    /// `Queue.getRateLimitTtl` → its sign: the exact time left is nobody's business here.
+    /// `Queue.getRateLimitTtl` → 1 if there is time left, else 0: how much is nobody's business here.
     GetRateLimitTtl {
         #[serde(skip_serializing_if = "Option::is_none")]
         max: Option<u64>,

@@ -489,13 +489,13 @@ async fn read(q: &Queue, prefix: &str, queue: &str, op: &Op) -> Answer {
         Op::GetGlobalConcurrency => json!(q.get_global_concurrency().await?),
         Op::GetGlobalRateLimit => {
             let limit = q.get_global_rate_limit().await?;
-            limit.map_or(Json::Null, |(max, duration)| json!({ "max": max, "duration": duration }))
+            limit.map_or(Json::Null, |(max, duration)| json!({ "max": max, "duration": whole(duration) }))
         }
-        Op::GetRateLimitTtl { max } => json!(q.get_rate_limit_ttl(*max).await?.signum()),
+        Op::GetRateLimitTtl { max } => json!(i32::from(q.get_rate_limit_ttl(*max).await?.is_some())),
         Op::GetMetrics { state: of } => {
             let found = q.get_metrics(state(of)?, 0, -1).await?;
             json!({
-                "meta": { "count": found.count, "prevTS": found.previous_at, "prevCount": found.previous_count },
+                "meta": { "count": found.count, "prevTS": found.previous_at.map_or(0, ms), "prevCount": found.previous_count },
                 "data": found.data,
                 "count": found.points,
             })
@@ -510,7 +510,7 @@ async fn read(q: &Queue, prefix: &str, queue: &str, op: &Op) -> Answer {
             let numbers = [
                 ("concurrency", meta.concurrency),
                 ("max", meta.max),
-                ("duration", meta.duration),
+                ("duration", meta.duration.map(whole)),
                 ("maxLenEvents", meta.max_len_events),
             ];
             for (name, number) in numbers {
@@ -567,6 +567,10 @@ fn missing<T>() -> Result<T, Refusal> {
 
 fn done<T>(result: oxmq::Result<T>) -> Answer {
     Ok(result.map(|_| Json::Null)?)
+}
+
+fn whole(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).expect("not so long")
 }
 
 fn ms(at: SystemTime) -> u64 {

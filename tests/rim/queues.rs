@@ -225,8 +225,8 @@ fn read() -> Vec<Row> {
             assert_eq!(JobCounts::default().get(state), 0);
             Ok(())
         }),
-        asked("Queue::get_delayed_count(before)", &moments(), "oooo", |queue, before| async move {
-            queue.get_delayed_count(before).await.map(drop)
+        asked("Queue::get_delayed_count_before(before)", &moments(), "oooo", |queue, before| async move {
+            queue.get_delayed_count_before(before).await.map(drop)
         }),
         asked("Queue::get_counts_per_priority(priorities)", &U32, "ooo", |queue, n| async move {
             queue.get_counts_per_priority(&[n, n]).await.map(drop)

@@ -4,10 +4,8 @@ mod parent;
 mod read;
 mod write;
 
-#[allow(unused_imports, reason = "the layers are built from the bottom up")]
 pub(crate) use parent::{Parent, parent_json};
 pub(crate) use read::StoredOptions;
-#[allow(unused_imports, reason = "the layers are built from the bottom up")]
 pub(crate) use write::to_json;
 
 /// What a job without options of its own has in `opts`.
