@@ -51,7 +51,7 @@ impl Repeat {
         Self { when, tz: None, hash_seed: None, limit: None, start: None, end: None, offset: None, immediately: false }
     }
 
-    /// Each time this span has passed, the first time at once. At least 1 ms; parts of a millisecond do not count.
+    /// Each time this span has passed, the first time at once. More than 0; rounded up to milliseconds.
     pub fn every(span: Duration) -> Self {
         Self::new(When::Every(span))
     }
@@ -307,7 +307,7 @@ mod tests {
         let every = || Repeat::every(Duration::from_millis(100));
         let cron = || Repeat::cron("* * * * *");
         let mut all = vec![
-            ("every", Repeat::every(Duration::from_micros(999))),
+            ("every", Repeat::every(Duration::ZERO)),
             ("every", Repeat::every(Duration::MAX)),
             ("tz", every().tz("UTC")),
             ("hash_seed", every().hash_seed("x")),
