@@ -120,7 +120,7 @@ impl Planner<'_> {
                 return Err(Error::invalid("parent", "the parent of an inner node is the node above it"));
             }
             let (home, above) = &self.plan.flow.jobs[at];
-            options.parent = Some(ParentRef::new(&*above.id, self.plan.flow.homes[*home].qualified()));
+            options.parent = Some(ParentRef::stored(&*above.id, self.plan.flow.homes[*home].qualified()));
         }
         if has_children && options.deduplication.is_some() {
             return Err(Error::invalid("deduplication", "a node with children cannot have it"));
