@@ -58,6 +58,6 @@ pub use scheduler::{Repeat, Runs};
 pub use state::{JobCounts, JobState, UnknownState};
 pub use wire::{EventId, JsonText, QueueEvent};
 pub use worker::{
-    AttemptError, FailureKind, Health, ManualWorker, Processor, Report, Router, Worker, WorkerBuilder,
-    WorkerCounts, WorkerEvent, WorkerEvents,
+    AttemptError, FailureKind, Health, ManualWorker, Processor, Report, Router, Worker, WorkerBuilder, WorkerCounts,
+    WorkerEvent, WorkerEvents,
 };
