@@ -82,6 +82,14 @@ pub enum Error {
         /// The rule that was broken.
         problem: String,
     },
+    /// A task of this crate panicked; it was started again. A fault of the crate, or of a log subscriber.
+    #[error("the {task} panicked and was started again: {problem}")]
+    Panicked {
+        /// The task, as ARCHITECTURE.md lists them.
+        task: &'static str,
+        /// What it said.
+        problem: String,
+    },
     /// The server is too old: 6.2 is needed.
     #[error("the server has version {found}; 6.2 or newer is needed")]
     ServerVersion {

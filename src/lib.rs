@@ -30,6 +30,7 @@ mod connection;
 mod engine;
 mod error;
 mod events;
+mod failpoint;
 mod flow;
 mod job;
 mod keys;

@@ -139,9 +139,25 @@ impl Link {
         self.inner.flags.fetch_or(TAKES_LONG_WAY, Ordering::Relaxed);
     }
 
-    /// Changes the deadline of the commands of this link and its clones.
-    pub(crate) fn set_command_timeout(&self, timeout: Duration) {
-        self.inner.timeout.store(millis(timeout), Ordering::Relaxed);
+    /// Gives the commands of this link and its clones no less than this time; whoever wants less limits the call itself.
+    pub(crate) fn at_least(&self, timeout: Duration) {
+        self.inner.timeout.fetch_max(millis(timeout), Ordering::Relaxed);
+    }
+
+    /// Connects in a task of its own where there is no connection, unless somebody does so: a dial that ends with the
+    /// call that wanted it has to begin anew.
+    pub(crate) async fn dial_beside(&self) {
+        if self.live().is_none() && self.inner.dialing.try_lock().is_ok() {
+            let link = self.clone();
+            tokio::spawn(async move { link.wait_for_connection().await });
+            // It comes before whoever calls next.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Lets the next call open a new connection; those on their way keep theirs.
+    pub(crate) fn replace(&self) {
+        *self.inner.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     }
 
     /// Sends one small command and waits for its reply, as [`send_large`](Self::send_large).

@@ -53,10 +53,14 @@ pub(crate) async fn queue() -> Engine {
     named(&prefix, "q").await
 }
 
+/// How to connect to the server.
+pub(crate) fn options() -> ConnectOptions {
+    ConnectOptions::new(Address::Unix(server().dir.join("s")))
+}
+
 /// A queue under a prefix of its own, so that two of them can belong to one flow.
 pub(crate) async fn named(prefix: &str, queue: &str) -> Engine {
-    let options = ConnectOptions::new(Address::Unix(server().dir.join("s")));
-    let link = Link::connect(Arc::new(options)).await.unwrap();
+    let link = Link::connect(Arc::new(options())).await.unwrap();
     Engine::new(link, QueueKeys::new(prefix, queue).unwrap(), Clock::manual(NOW))
 }
 

@@ -94,7 +94,7 @@ impl Default for WorkerOptions {
             jitter_source: None,
             timeout: None,
             cancel_grace: Duration::from_secs(1),
-            shutdown_timeout: Duration::from_secs(30),
+            shutdown_timeout: Duration::from_secs(25),
             event_buffer: 1024,
         }
     }
@@ -154,7 +154,9 @@ macro_rules! with_worker_setters {
             timeout(limit: Duration) => Some(limit);
             /// How long a cancelled attempt has to end in its own way. Default: 1 s.
             cancel_grace(grace: Duration) => grace;
-            /// How long [`Worker::close`](crate::Worker::close) waits for running jobs before it cancels them. Default: 30 s.
+            /// How long [`Worker::close`](crate::Worker::close) waits for running jobs before it cancels them. Default: 25 s, so
+            /// that with the default `cancel_grace` all of it ends below the 30 s that Kubernetes gives a process, and what
+            /// does not end by itself is handed back.
             shutdown_timeout(timeout: Duration) => timeout;
             /// How many events a slow listener may be behind before it misses the oldest. Default: 1,024; 1 to 1,048,576.
             event_buffer(events: usize) => events;

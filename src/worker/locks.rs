@@ -4,19 +4,26 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::event::{EventSink, WorkerEvent};
+use super::supervise::supervise;
 use super::watchdog::Watchdog;
 use crate::clock::millis;
-use crate::connection::Link;
+use crate::connection::{Backoff, Link};
 use crate::engine::Engine;
+use crate::failpoint;
 use crate::job::{Attempt, CancelReason};
 use crate::telemetry::WorkerFigures;
 
 /// Locks of one call: about 2 ms.
 const CALL_LOCKS: usize = 250;
+
+/// Calls of one worker on their way at once.
+const CALLS_AT_ONCE: usize = 4;
 
 /// The running jobs of one worker, by slot.
 ///
@@ -88,7 +95,7 @@ impl LockTable {
     pub(crate) fn attach(&self, tasks: impl Iterator<Item = (usize, AbortHandle)>) {
         let mut slots = self.slots();
         for (slot, task) in tasks {
-            if let Some(held) = &mut slots.jobs[slot] {
+            if let Some(Some(held)) = slots.jobs.get_mut(slot) {
                 held.task = Some(task);
             }
         }
@@ -98,7 +105,7 @@ impl LockTable {
     pub(crate) fn release(&self, freed: impl Iterator<Item = usize>) {
         let mut slots = self.slots();
         for slot in freed {
-            if slots.jobs[slot].take().is_some() {
+            if slots.jobs.get_mut(slot).and_then(Option::take).is_some() {
                 slots.free.push(slot);
             }
         }
@@ -125,9 +132,38 @@ impl LockTable {
         }
     }
 
-    /// Lets go of everything.
-    pub(crate) fn clear(&self) {
-        *self.slots() = Slots::default();
+    /// Lets go of everything, since nobody settles these jobs any more: their locks run out, so that others can have them
+    /// soon, and those that still run are told. Returns the ids.
+    pub(crate) fn abandon(&self) -> Vec<String> {
+        let abandoned = std::mem::take(&mut *self.slots());
+        let held = abandoned.jobs.into_iter().flatten();
+        held.map(|held| {
+            if !held.attempt.has_ended() {
+                held.attempt.cancel(CancelReason::LockLost);
+            }
+            held.attempt.id().to_string()
+        })
+        .collect()
+    }
+
+    /// Lets jobs go whose processor has ended and that are not in these slots: their outcomes were lost. Returns their
+    /// ids, and how many are held whose processor still runs.
+    pub(crate) fn release_all_but(&self, pending: &HashSet<usize>) -> (Vec<String>, usize) {
+        let mut slots = self.slots();
+        let (mut lost, mut running) = (Vec::new(), 0);
+        let Slots { jobs, free } = &mut *slots;
+        for (slot, held) in jobs.iter_mut().enumerate() {
+            match held {
+                Some(some) if !some.attempt.has_ended() => running += 1,
+                Some(some) if !pending.contains(&slot) => {
+                    lost.push(some.attempt.id().to_string());
+                    *held = None;
+                    free.push(slot);
+                }
+                _ => {}
+            }
+        }
+        (lost, running)
     }
 
     /// How many jobs are held.
@@ -143,7 +179,7 @@ impl LockTable {
 
     /// Locks of which a quarter of their life has passed are due.
     fn due(&self, now: Instant) -> Vec<(usize, Arc<Attempt>)> {
-        let old = self.lock_duration / 4;
+        let old = self.quarter();
         let slots = self.slots();
         let held = slots.jobs.iter().enumerate().filter_map(|(slot, held)| Some((slot, held.as_ref()?)));
         held.filter(|(_, held)| !held.attempt.lost_its_lock() && now.duration_since(held.locked) >= old)
@@ -151,28 +187,82 @@ impl LockTable {
             .collect()
     }
 
-    /// Renews what is due. `sent` is read before each call, so that a slow reply cannot lengthen our trust.
+    /// How long a lock is trusted after the request that set it was sent.
+    fn trusted(&self) -> Duration {
+        self.lock_duration - self.lock_duration / 10
+    }
+
+    /// The age at which a lock is renewed, and how long a silent connection is trusted with it.
+    fn quarter(&self) -> Duration {
+        self.lock_duration / 4
+    }
+
+    /// How often to look which locks are due.
+    fn tick(&self) -> Duration {
+        (self.lock_duration / 8).clamp(Duration::from_millis(5), Duration::from_secs(2))
+    }
+
+    /// Renews what is due, for as long as there is time to do so.
     async fn renew(&self, link: &Link) {
         let due = self.due(Instant::now());
-        let engine = Engine { link: link.clone(), ..self.engine.clone() };
+        let mut calls = FuturesUnordered::new();
         for batch in due.chunks(CALL_LOCKS) {
+            // A few at a time, so that other calls come in between.
+            if calls.len() == CALLS_AT_ONCE {
+                calls.next().await;
+            }
+            calls.push(self.renew_batch(link, batch));
+        }
+        while calls.next().await.is_some() {}
+    }
+
+    /// Renews locks in one call, which has all the time that is left on them. When a quarter of their life has passed
+    /// without a reply, the connection may be dead: then the call is sent on a new one as well, and the first answer
+    /// counts.
+    async fn renew_batch(&self, link: &Link, batch: &[(usize, Arc<Attempt>)]) {
+        let engine = Engine { link: link.clone(), ..self.engine.clone() };
+        let locks = ids_and_tokens(batch);
+        let extend = || async {
+            // Our trust counts from here, so that a slow reply cannot lengthen it.
             let sent = Instant::now();
-            let locks: Vec<_> =
-                batch.iter().map(|(_, attempt)| (attempt.id().as_ref(), attempt.token().as_ref())).collect();
-            match engine.extend_locks(millis(self.lock_duration), &locks).await {
-                Ok(lost) => self.note_renewal(batch, &lost.into_iter().collect(), sent),
-                Err(error) => tracing::debug!(%error, "locks could not be renewed"),
+            (engine.extend_locks(millis(self.lock_duration), &locks).await, sent)
+        };
+        let until = tokio::time::Instant::now() + (self.trusted() - self.quarter());
+        let mut calls = FuturesUnordered::new();
+        calls.push(extend());
+        let mut backoff = Backoff::default();
+        let mut replace = tokio::time::Instant::now() + self.quarter();
+        loop {
+            tokio::select! {
+                Some((answer, sent)) = calls.next(), if !calls.is_empty() => match answer {
+                    Ok(lost) => return self.note_renewal(batch, &lost.into_iter().collect(), sent),
+                    Err(error) => {
+                        tracing::debug!(%error, "locks could not be renewed");
+                        if calls.is_empty() {
+                            backoff.pause().await;
+                            link.dial_beside().await;
+                            calls.push(extend());
+                        }
+                    }
+                },
+                () = tokio::time::sleep_until(replace) => {
+                    replace += self.quarter();
+                    link.replace();
+                    link.dial_beside().await;
+                    calls.push(extend());
+                }
+                () = tokio::time::sleep_until(until) => return,
             }
         }
-        self.distrust(Instant::now());
     }
 
     fn note_renewal(&self, batch: &[(usize, Arc<Attempt>)], lost: &HashSet<String>, sent: Instant) {
         let mut slots = self.slots();
         let mut oldest = Duration::ZERO;
         for (slot, attempt) in batch {
-            // The slot may have been given to another job while the call was on its way.
-            let held = slots.jobs[*slot].as_mut().filter(|held| Arc::ptr_eq(&held.attempt, attempt));
+            // The slot may be gone or another job's by now: the call was on its way meanwhile.
+            let held = slots.jobs.get_mut(*slot).and_then(Option::as_mut);
+            let held = held.filter(|held| Arc::ptr_eq(&held.attempt, attempt));
             match held {
                 Some(held) if lost.contains(attempt.id().as_ref()) => self.lose(held),
                 Some(held) => {
@@ -183,12 +273,12 @@ impl LockTable {
             }
         }
         drop(slots);
-        self.watch.figures.renewal_lag(oldest.saturating_sub(self.lock_duration / 4));
+        self.watch.figures.renewal_lag(oldest.saturating_sub(self.quarter()));
     }
 
     /// Jobs whose lock must have run out are told so before anybody else can have taken them.
     fn distrust(&self, now: Instant) {
-        let trusted = self.lock_duration - self.lock_duration / 10;
+        let trusted = self.trusted();
         for held in self.slots().jobs.iter().flatten() {
             if self.renews && now.duration_since(held.locked) >= trusted {
                 self.lose(held);
@@ -205,7 +295,14 @@ impl LockTable {
     }
 }
 
+fn ids_and_tokens(batch: &[(usize, Arc<Attempt>)]) -> Vec<(&str, &str)> {
+    batch.iter().map(|(_, attempt)| (attempt.id().as_ref(), attempt.token().as_ref())).collect()
+}
+
 /// The thread that renews the locks of all workers of a client. It ends with the last of them.
+///
+/// Each worker's table has a task of its own in that thread. One that panics is started again, and so is what runs them.
+/// Where no thread can be had, the tasks run on the runtime of the worker that came first: better than nobody.
 #[derive(Default)]
 pub(crate) struct LockKeeper {
     shared: Arc<Keeping>,
@@ -214,68 +311,100 @@ pub(crate) struct LockKeeper {
 #[derive(Default)]
 struct Keeping {
     state: Mutex<Tables>,
-    /// Fires when a worker comes, whose locks may live shorter than those before.
+    /// Fires when a worker comes.
     changed: Notify,
 }
 
 #[derive(Default)]
 struct Tables {
-    tables: Vec<Weak<LockTable>>,
+    /// Tables of workers that came since the thread last looked.
+    new: Vec<Weak<LockTable>>,
     is_running: bool,
 }
 
+impl Keeping {
+    fn state(&self) -> MutexGuard<'_, Tables> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tables that came, or `None` if there are none and the thread may end, now that no task is left.
+    fn take_new(&self, is_idle: bool) -> Option<Vec<Weak<LockTable>>> {
+        let mut state = self.state();
+        if is_idle && state.new.is_empty() {
+            state.is_running = false;
+            return None;
+        }
+        Some(std::mem::take(&mut state.new))
+    }
+}
+
 impl LockKeeper {
-    /// Renews the locks in `table` for as long as it lives.
+    /// Renews the locks in `table` for as long as it lives. Connects at once, so that the first renewal need not.
     pub(crate) fn keep(&self, table: &Arc<LockTable>) {
         if !table.renews {
             return;
         }
-        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.tables.push(Arc::downgrade(table));
-        if !state.is_running {
-            state.is_running = true;
-            let shared = Arc::clone(&self.shared);
-            let link = table.engine.link.another();
-            let thread = std::thread::Builder::new().name("oxmq-locks".to_owned()).spawn(move || run(&shared, &link));
-            if let Err(error) = thread {
-                state.is_running = false;
-                table.events.error(crate::error::Error::Redis { op: "extend_locks", source: error.into() });
-            }
+        let mut state = self.shared.state();
+        state.new.push(Arc::downgrade(table));
+        if !std::mem::replace(&mut state.is_running, true)
+            && let Err(error) = self.start(table.engine.link.another())
+        {
+            table.events.error(crate::error::Error::Redis { op: "extend_locks", source: error.into() });
+            tokio::spawn(keep_all(Arc::clone(&self.shared), table.engine.link.another()));
         }
         drop(state);
         self.shared.changed.notify_one();
     }
+
+    fn start(&self, link: Link) -> std::io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new().name("oxmq-locks".to_owned());
+        thread.spawn(move || runtime.block_on(keep_all(shared, link))).map(drop)
+    }
 }
 
-fn run(shared: &Keeping, link: &Link) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let Ok(runtime) = runtime else {
-        shared.state.lock().unwrap_or_else(PoisonError::into_inner).is_running = false;
-        tracing::error!("the thread that renews locks could not start");
-        return;
-    };
-    runtime.block_on(async {
-        loop {
-            let tables = {
-                let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
-                state.tables.retain(|table| table.strong_count() > 0);
-                if state.tables.is_empty() {
-                    state.is_running = false;
-                    return;
+/// Keeps a task for each table, until the last one is gone.
+async fn keep_all(shared: Arc<Keeping>, link: Link) {
+    let mut tasks = JoinSet::new();
+    while let Some(new) = shared.take_new(tasks.is_empty()) {
+        for table in new {
+            tasks.spawn(keep_renewed(table, link.clone()));
+        }
+        tokio::select! {
+            () = shared.changed.notified() => {}
+            _ = tasks.join_next(), if !tasks.is_empty() => {}
+        }
+    }
+}
+
+/// Renews the locks of one table until its worker is gone; goes on after a panic.
+async fn keep_renewed(table: Weak<LockTable>, link: Link) {
+    let Some(events) = table.upgrade().map(|table| table.events.clone()) else { return };
+    supervise(events, "lock thread", || renew_for_ever(&table, &link)).await;
+}
+
+async fn renew_for_ever(table: &Weak<LockTable>, link: &Link) {
+    while let Some(table) = table.upgrade() {
+        link.at_least(table.lock_duration);
+        link.dial_beside().await;
+        let tick = table.tick();
+        {
+            let mut renewing = std::pin::pin!(async {
+                failpoint::hit("lock thread", &table.engine.keys);
+                table.renew(link).await;
+            });
+            loop {
+                table.watch.watchdog.ask();
+                table.distrust(Instant::now());
+                tokio::select! {
+                    () = &mut renewing => break,
+                    () = tokio::time::sleep(tick) => {}
                 }
-                state.tables.iter().filter_map(Weak::upgrade).collect::<Vec<_>>()
-            };
-            let shortest = tables.iter().map(|table| table.lock_duration).min().unwrap_or(Duration::from_secs(8));
-            let tick = shortest / 8;
-            // A silent connection must be noticed while there is time to renew on another one.
-            link.set_command_timeout(link.options().command_timeout.min(shortest / 4));
-            tables.iter().for_each(|table| table.watch.watchdog.ask());
-            futures::future::join_all(tables.iter().map(|table| table.renew(link))).await;
-            drop(tables);
-            tokio::select! {
-                () = tokio::time::sleep(tick.clamp(Duration::from_millis(5), Duration::from_secs(2))) => {}
-                () = shared.changed.notified() => {}
             }
         }
-    });
+        table.distrust(Instant::now());
+        drop(table);
+        tokio::time::sleep(tick).await;
+    }
 }

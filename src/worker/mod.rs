@@ -14,6 +14,7 @@ mod router;
 mod run;
 mod settle;
 mod stalled;
+mod supervise;
 mod tally;
 pub(crate) mod verdict;
 mod wait;
@@ -21,7 +22,7 @@ mod watchdog;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -60,6 +61,8 @@ pub(crate) struct Inner {
     /// How many jobs run at once; changed by the handle, read by the loop.
     pub(crate) concurrency: AtomicUsize,
     pub(crate) counters: Counters,
+    /// What the loop has noted so far, but for the counts; kept here so that it outlives the loop.
+    report: Mutex<Report>,
     pub(crate) figures: Arc<WorkerFigures>,
     pub(crate) watchdog: Arc<Watchdog>,
     pub(crate) last_fetch: LastFetch,
@@ -72,6 +75,27 @@ impl Listener for Inner {
 
     fn back(&self, after: Duration) {
         self.events.emit(|| WorkerEvent::Reconnected { after });
+    }
+}
+
+impl Inner {
+    pub(crate) fn report(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What has become of the jobs up to now.
+    fn final_report(&self) -> Report {
+        let mut report = Report { counts: self.counters.read(), ..self.report().clone() };
+        // A job may be handed out again under the token of a lost reply, and goes back once more.
+        let mut seen = HashSet::new();
+        report.handed_back.retain(|id| seen.insert(id.clone()));
+        report
+    }
+
+    /// Gives up all jobs that are held: nobody renews their locks or settles them from now on.
+    pub(crate) fn abandon(&self) {
+        let abandoned = self.locks.abandon();
+        self.report().abandoned.extend(abandoned);
     }
 }
 
@@ -275,7 +299,7 @@ impl WorkerBuilder {
         self.client.lock_keeper().keep(&locks);
         let name = engine.keys.worker_client_name(options.name.as_deref());
         let blocking = BlockingLink::new(engine.link.dialer(), Some(name));
-        let waiter = wait::Waiter::start(blocking, &engine.keys);
+        let waiter = wait::Waiter::start(blocking, &engine.keys, events.clone());
         let concurrency = AtomicUsize::new(options.concurrency);
         let inner = Arc::new(Inner {
             queue,
@@ -286,13 +310,22 @@ impl WorkerBuilder {
             tokens: Tokens::new(),
             concurrency,
             counters: Counters::default(),
+            report: Mutex::default(),
             figures,
             watchdog,
             last_fetch: LastFetch::default(),
         });
         let listener: Weak<dyn Listener> = Arc::<Inner>::downgrade(&inner);
         inner.queue.engine().link.outages().tell(listener);
-        let stalled = tokio::spawn(stalled::check_for_ever(Arc::clone(&inner)));
+        let stalled = tokio::spawn({
+            let inner = Arc::clone(&inner);
+            async move {
+                if !inner.options.skip_stalled_check {
+                    supervise::supervise(inner.events.clone(), "stalled check", || stalled::check_for_ever(&inner))
+                        .await;
+                }
+            }
+        });
         tracing::info!(
             queue = inner.queue.engine().keys.queue(),
             name = inner.options.name.as_deref(),
@@ -305,9 +338,8 @@ impl WorkerBuilder {
         let working = Arc::clone(&inner);
         let work = tokio::spawn(async move {
             let _guard = guard;
-            let report = Loop::new(Arc::clone(&working), waiter, asked).run().await;
-            report.log(&working);
-            report
+            Loop::new(Arc::clone(&working), waiter, asked).run().await;
+            working.final_report().log(&working);
         });
         Ok(Worker { inner, commands, work: Some(work), ended, stalled: stalled.abort_handle() })
     }
@@ -322,7 +354,7 @@ impl WorkerBuilder {
 pub struct Worker {
     inner: Arc<Inner>,
     commands: mpsc::Sender<Command>,
-    work: Option<tokio::task::JoinHandle<Report>>,
+    work: Option<tokio::task::JoinHandle<()>>,
     /// Cancelled when the loop has ended.
     ended: CancellationToken,
     stalled: tokio::task::AbortHandle,
@@ -439,16 +471,11 @@ impl Worker {
     /// `cancel_grace` is longer than its default needs that much longer.
     pub async fn close_within(mut self, within: Duration) -> Report {
         let _ = self.send(Command::Close { within }).await;
-        match self.work.take() {
-            Some(work) => {
-                let mut report = work.await.unwrap_or_default();
-                // A job may be handed out again under the token of a lost reply, and goes back once more.
-                let mut seen = HashSet::new();
-                report.handed_back.retain(|id| seen.insert(id.clone()));
-                report
-            }
-            None => Report::default(),
+        if let Some(work) = self.work.take() {
+            // A loop whose runtime was shut down has left its report all the same.
+            let _ = work.await;
         }
+        self.inner.final_report()
     }
 
     async fn send(&self, command: Command) -> Result<()> {

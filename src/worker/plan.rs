@@ -245,7 +245,16 @@ impl Plan {
     }
 
     pub(super) fn ended(&mut self) {
-        self.running -= 1;
+        // One that ended as the loop was started again may have been counted out then.
+        self.running = self.running.saturating_sub(1);
+    }
+
+    /// Begins anew with so many running jobs: calls that were on their way are gone. Whether the worker is paused or
+    /// closes stays.
+    pub(super) fn start_again(&mut self, running: usize) {
+        self.running = running;
+        (self.calls, self.asked) = (0, 0);
+        self.look_again();
     }
 
     /// A job asked for patience. While refused outcomes go one by one, their pause is the only one: they are not to wait.

@@ -20,14 +20,17 @@ use tokio::time::Instant as Deadline;
 
 use super::event::WorkerEvent;
 use super::losses::Losses;
+use super::panics::catch;
 use super::perform::{EndedAttempt, perform};
 use super::plan::{Force, Learned, Plan, Situation, Step, fitting, limited_ms};
 use super::settle::{Answered, Next, fail_instead, look_for, settle};
 use super::tally::Tally;
 use super::wait::{Waiter, Woken};
-use super::{Inner, Report};
+use super::{Inner, supervise};
+use crate::connection::Backoff;
 use crate::engine::{Decided, sent};
 use crate::error::{Error, Reason};
+use crate::failpoint;
 use crate::job::{Attempt, CancelReason};
 use crate::script::settle::Handed;
 
@@ -50,6 +53,7 @@ pub(crate) enum Command {
 pub(crate) struct Loop {
     worker: Arc<Inner>,
     commands: mpsc::Receiver<Command>,
+    handle_lives: bool,
     ended_rx: mpsc::UnboundedReceiver<EndedAttempt>,
     /// Cloned into each attempt.
     ended_tx: mpsc::UnboundedSender<EndedAttempt>,
@@ -74,6 +78,7 @@ impl Loop {
             tally: Tally::new(Arc::clone(&worker)),
             worker,
             commands,
+            handle_lives: true,
             ended_rx,
             ended_tx,
             waiter,
@@ -84,11 +89,35 @@ impl Loop {
         }
     }
 
-    /// Works until closed.
-    pub(crate) async fn run(mut self) -> Report {
+    /// Works until closed; goes on after a panic. However it ends, its locks are let go.
+    pub(crate) async fn run(mut self) {
+        let _abandons = Abandons(Arc::clone(&self.worker));
+        let mut backoff = Backoff::default();
+        while let Err(panic) = catch(self.work()).await {
+            supervise::report(&self.worker.events, "worker loop", panic);
+            self.start_again();
+            backoff.pause().await;
+        }
+        self.finish().await;
+    }
+
+    /// After a panic: calls on their way are gone with what they were about, and those jobs come back when their lock has
+    /// run out. What runs goes on.
+    fn start_again(&mut self) {
+        self.calls = FuturesUnordered::new();
+        while let Ok(ended) = self.ended_rx.try_recv() {
+            self.pending.push_back(ended);
+        }
+        let pending = self.pending.iter().map(|ended| ended.slot).collect();
+        let (lost, running) = self.worker.locks.release_all_but(&pending);
+        self.worker.report().lost.extend(lost);
+        self.plan.start_again(running);
+    }
+
+    async fn work(&mut self) {
         let mut came = Vec::new();
-        let mut handle_lives = true;
         loop {
+            failpoint::hit("worker loop", &self.worker.queue.engine().keys);
             // Jobs that end at once do so now, so that their outcomes are on their way to Redis before the next reply is
             // looked at.
             if std::mem::take(&mut self.has_started) {
@@ -106,18 +135,17 @@ impl Loop {
                 _ = self.ended_rx.recv_many(&mut came, 1024) => came.drain(..).for_each(|ended| self.on_ended(ended)),
                 Some(answered) = self.calls.next(), if !self.calls.is_empty() => self.on_answer(answered),
                 woken = self.waiter.woken(), if self.waiter.is_waiting => self.on_woken(woken),
-                command = self.commands.recv(), if handle_lives => match command {
+                command = self.commands.recv(), if self.handle_lives => match command {
                     Some(command) => self.on_command(command),
                     None => {
                         // The handle was dropped: no new jobs, and those that run may end.
-                        handle_lives = false;
+                        self.handle_lives = false;
                         self.close(self.worker.options.shutdown_timeout);
                     }
                 },
                 () = sleep_until(alarm), if alarm.is_some() => self.on_alarm(),
             }
         }
-        self.finish().await
     }
 
     /// Sends what can be sent, and waits for work if there is nothing to do.
@@ -322,19 +350,16 @@ impl Loop {
         }
     }
 
-    async fn finish(mut self) -> Report {
+    async fn finish(mut self) {
         self.calls.clear();
         // A marker of a delayed job that this worker has taken is as good as lost, too.
         let has_marker = self.waiter.close().await || self.plan.awaits_due_job();
-        let abandoned = self.worker.locks.ids();
-        // Nobody renews the locks of what is given up, so that others can have it soon.
-        self.worker.locks.clear();
+        self.worker.abandon();
         if has_marker {
             self.worker.queue.engine().wake_workers(Duration::from_millis(400)).await;
         }
         self.answer_pauses();
         self.worker.events.emit(|| WorkerEvent::Closed);
-        self.tally.finish(abandoned)
     }
 
     fn slots(&self) -> usize {
@@ -343,6 +368,15 @@ impl Loop {
 
     fn now(&self) -> u64 {
         self.worker.queue.engine().clock.now_ms()
+    }
+}
+
+/// Lets the jobs of a loop go when it ends, also when its runtime is shut down under it.
+struct Abandons(Arc<Inner>);
+
+impl Drop for Abandons {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 

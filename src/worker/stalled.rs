@@ -1,22 +1,20 @@
 //! Looking for jobs that are active without a lock.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Inner;
 use super::event::WorkerEvent;
 use crate::error::Error;
+use crate::failpoint;
 
 /// The pause after a check that failed.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(5);
 
 /// Checks at once, and then every interval. The check is shared: in one interval only one worker's call does it.
-pub(crate) async fn check_for_ever(worker: Arc<Inner>) {
-    if worker.options.skip_stalled_check {
-        return;
-    }
+pub(crate) async fn check_for_ever(worker: &Inner) {
     let interval = worker.options.stalled_interval;
     loop {
+        failpoint::hit("stalled check", &worker.queue.engine().keys);
         let pause = match worker.queue.engine().recover_stalled(interval, worker.options.max_stalled_count).await {
             Ok(recovered) => {
                 for job_id in recovered {

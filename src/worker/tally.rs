@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::Inner;
 use super::event::WorkerEvent;
 use super::perform::EndedAttempt;
-use super::{Inner, Report};
 use crate::error::{Error, Reason};
 use crate::job::CancelReason;
 use crate::script::settle::{End, Why};
@@ -13,16 +13,15 @@ use crate::telemetry::Outcome as Counted;
 
 pub(super) struct Tally {
     worker: Arc<Inner>,
-    report: Report,
 }
 
 impl Tally {
     pub(super) fn new(worker: Arc<Inner>) -> Self {
-        Self { worker, report: Report::default() }
+        Self { worker }
     }
 
     /// Counts and announces an outcome that Redis has taken.
-    pub(super) fn record(&mut self, ended: EndedAttempt) {
+    pub(super) fn record(&self, ended: EndedAttempt) {
         let Inner { events, figures, counters, .. } = &*self.worker;
         let id = ended.outcome.id;
         let job_id = || id.to_string();
@@ -50,17 +49,17 @@ impl Tally {
             }
             End::Waiting if ended.handed_back => {
                 figures.count(Counted::HandedBack);
-                self.report.handed_back.push(job_id());
+                self.worker.report().handed_back.push(job_id());
             }
             End::Delayed { .. } | End::Waiting | End::Children { .. } => {
                 figures.count(Counted::Moved);
-                self.report.moved += 1;
+                self.worker.report().moved += 1;
             }
         }
     }
 
     /// An outcome is dropped, since Redis refused it for good; the attempt is told so where its lock is gone.
-    pub(super) fn record_refused(&mut self, ended: &EndedAttempt, reason: Reason) {
+    pub(super) fn record_refused(&self, ended: &EndedAttempt, reason: Reason) {
         self.record_lost(ended);
         let is_lock_lost = matches!(reason, Reason::MissingLock | Reason::LockMismatch | Reason::NotInState);
         if is_lock_lost && ended.attempt.cancel(CancelReason::LockLost) {
@@ -70,9 +69,9 @@ impl Tally {
     }
 
     /// An outcome is dropped.
-    pub(super) fn record_lost(&mut self, ended: &EndedAttempt) {
+    pub(super) fn record_lost(&self, ended: &EndedAttempt) {
         self.worker.figures.count(Counted::Lost);
-        self.report.lost.push(ended.outcome.id.to_string());
+        self.worker.report().lost.push(ended.outcome.id.to_string());
     }
 
     /// Tells that Redis refused an outcome.
@@ -86,12 +85,5 @@ impl Tally {
             tracing::warn!(%job_id, queue = ?self.worker.queue.engine().keys, "an id without a readable job was dropped");
             self.worker.events.emit(|| WorkerEvent::Ghost { job_id });
         }
-    }
-
-    /// The report of a worker that leaves these jobs behind.
-    pub(super) fn finish(mut self, abandoned: Vec<String>) -> Report {
-        self.report.counts = self.worker.counters.read();
-        self.report.abandoned = abandoned;
-        self.report
     }
 }

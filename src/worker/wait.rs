@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
-use crate::connection::BlockingLink;
+use super::event::EventSink;
+use super::panics::catch;
+use super::supervise;
+use crate::connection::{Backoff, BlockingLink};
 pub(crate) use crate::engine::marker::{Woken, wait};
+use crate::failpoint;
 use crate::keys::QueueKeys;
 
 /// A task that waits on behalf of a worker. It ends when the waiter is dropped, and its socket is closed at once.
@@ -21,11 +25,13 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    pub(crate) fn start(link: BlockingLink, keys: &QueueKeys) -> Self {
+    pub(crate) fn start(link: BlockingLink, keys: &QueueKeys, events: EventSink) -> Self {
         let (requests, asked) = mpsc::channel(1);
         let (answers, woken) = mpsc::channel(1);
         let interrupt = Arc::new(Notify::new());
-        let task = tokio::spawn(serve(link, keys.marker(), asked, answers, Arc::clone(&interrupt)));
+        let server =
+            Server { link, keys: keys.clone(), asked, answers, interrupt: Arc::clone(&interrupt), is_waiting: false };
+        let task = tokio::spawn(server.serve(events));
         Self { requests: Some(requests), woken, interrupt, is_waiting: false, task }
     }
 
@@ -66,24 +72,48 @@ impl Drop for Waiter {
     }
 }
 
-async fn serve(
-    mut link: BlockingLink,
-    marker: String,
-    mut asked: mpsc::Receiver<Duration>,
+/// What the task holds.
+struct Server {
+    link: BlockingLink,
+    keys: QueueKeys,
+    asked: mpsc::Receiver<Duration>,
     answers: mpsc::Sender<Woken>,
     interrupt: Arc<Notify>,
-) {
-    while let Some(block) = asked.recv().await {
-        let woken = tokio::select! {
-            woken = wait(&mut link, &marker, block) => woken,
-            () = interrupt.notified() => Woken::Interrupted,
-        };
-        if woken == Woken::Interrupted {
-            link.close().await;
+    /// Whether the loop waits for an answer.
+    is_waiting: bool,
+}
+
+impl Server {
+    async fn serve(mut self, events: EventSink) {
+        let mut backoff = Backoff::default();
+        while let Err(panic) = catch(self.answer_waits()).await {
+            supervise::report(&events, "waiter", panic);
+            backoff.pause().await;
+            self.link.close().await;
+            // What the server handed out may be lost, so it is time to look.
+            if std::mem::take(&mut self.is_waiting) && self.answers.send(Woken::Broken).await.is_err() {
+                break;
+            }
         }
-        if answers.send(woken).await.is_err() {
-            break;
+        self.link.close().await;
+    }
+
+    async fn answer_waits(&mut self) {
+        let marker = self.keys.marker();
+        while let Some(block) = self.asked.recv().await {
+            self.is_waiting = true;
+            failpoint::hit("waiter", &self.keys);
+            let woken = tokio::select! {
+                woken = wait(&mut self.link, &marker, block) => woken,
+                () = self.interrupt.notified() => Woken::Interrupted,
+            };
+            if woken == Woken::Interrupted {
+                self.link.close().await;
+            }
+            self.is_waiting = false;
+            if self.answers.send(woken).await.is_err() {
+                break;
+            }
         }
     }
-    link.close().await;
 }

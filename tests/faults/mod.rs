@@ -4,6 +4,7 @@
 mod access;
 mod busy;
 mod kill;
+mod locks;
 mod network;
 mod outage;
 mod replies;

@@ -209,6 +209,30 @@ fn a_runtime_that_goes_away_takes_its_worker_along() {
     outer.block_on(check(&fixture, &ids));
 }
 
+#[test]
+fn a_worker_whose_runtime_went_away_lets_its_jobs_go_and_says_so() {
+    let outer = tokio::runtime::Runtime::new().unwrap();
+    let fixture = outer.block_on(Fixture::new());
+    let ids = outer.block_on(fixture.add_many(1));
+    let short = Duration::from_millis(300);
+    let inner = tokio::runtime::Runtime::new().unwrap();
+    let worker = inner.block_on(async {
+        let worker = fixture.worker(|_: Job<Value, ()>| std::future::pending::<Result<(), Halt>>());
+        worker.lock_duration(short).stalled_interval(short).start().unwrap()
+    });
+    outer.block_on(fixture.until(JobState::Active, 1));
+    inner.shutdown_timeout(Duration::from_secs(2));
+    // The handle is kept, and with it what the thread that renews locks looks after.
+    let next = outer.block_on(async {
+        let next = fixture.worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) });
+        next.stalled_interval(short).start().unwrap()
+    });
+    outer.block_on(fixture.until(JobState::Completed, 1));
+    let report = outer.block_on(worker.close());
+    assert_eq!((report.abandoned, report.counts.completed), (ids, 0));
+    outer.block_on(next.close());
+}
+
 #[tokio::test]
 async fn a_marker_taken_by_a_worker_that_closes_is_passed_on() {
     let server = RedisServer::start();

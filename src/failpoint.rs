@@ -1,0 +1,33 @@
+//! Places where tests let a task or thread of ours panic. Outside of unit tests this is nothing.
+
+use crate::keys::QueueKeys;
+
+#[cfg(not(test))]
+#[inline]
+pub(crate) fn hit(_place: &'static str, _keys: &QueueKeys) {}
+
+#[cfg(test)]
+pub(crate) use armed::{arm, hit};
+
+#[cfg(test)]
+mod armed {
+    use std::sync::{Mutex, PoisonError};
+
+    use super::QueueKeys;
+
+    /// Places that panic once, each for one queue.
+    static ARMED: Mutex<Vec<(&str, String)>> = Mutex::new(Vec::new());
+
+    pub(crate) fn arm(place: &'static str, keys: &QueueKeys) {
+        ARMED.lock().unwrap_or_else(PoisonError::into_inner).push((place, keys.base().to_owned()));
+    }
+
+    pub(crate) fn hit(place: &'static str, keys: &QueueKeys) {
+        let mut armed = ARMED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = armed.iter().position(|(at, base)| *at == place && base == keys.base()) {
+            armed.swap_remove(found);
+            drop(armed);
+            panic!("failpoint {place}");
+        }
+    }
+}

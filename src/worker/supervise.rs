@@ -1,0 +1,114 @@
+//! What keeps the inner tasks of a worker alive: after a panic, which is a fault of ours or of a log subscriber, a task is
+//! started again, and listeners hear of it.
+
+use super::event::EventSink;
+use super::panics::{Panic, catch, drop_guarded};
+use crate::connection::Backoff;
+use crate::error::Error;
+
+/// Runs a task until it ends by itself; after each panic again, with growing pauses.
+pub(super) async fn supervise<F: Future<Output = ()>>(
+    events: EventSink,
+    task: &'static str,
+    mut start: impl FnMut() -> F,
+) {
+    let mut backoff = Backoff::default();
+    while let Err(panic) = catch(start()).await {
+        report(&events, task, panic);
+        backoff.pause().await;
+    }
+}
+
+/// Tells of a task that panicked.
+pub(super) fn report(events: &EventSink, task: &'static str, panic: Panic) {
+    let Panic { text, place } = panic;
+    let problem = place.map_or_else(|| text.clone(), |place| format!("{text}, at {place}"));
+    // Telling may be what panics: a log subscriber is not ours.
+    let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        events.error(Error::Panicked { task, problem });
+    }));
+    drop_guarded(told);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::super::WorkerEvent;
+    use crate::engine::testing;
+    use crate::{Client, Error, Halt, Job, failpoint};
+
+    /// A worker with a short lock works on after the panic of one of its tasks, and tells of it: the job that ran keeps
+    /// its lock, and one that is added runs.
+    async fn survives(place: &'static str, prefix: &str) {
+        let client = Client::builder(testing::options()).prefix(prefix).connect().await.unwrap();
+        let queue = client.queue::<Value, ()>("q").unwrap();
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&runs);
+        let short = Duration::from_millis(400);
+        let worker = client
+            .worker("q", move |job: Job<Value, ()>| {
+                counter.fetch_add(1, Ordering::SeqCst);
+                async move {
+                    tokio::time::sleep(Duration::from_millis(job.data().as_u64().unwrap())).await;
+                    Ok::<_, Halt>(())
+                }
+            })
+            .lock_duration(short)
+            .stalled_interval(short)
+            .drain_delay(Duration::from_millis(100))
+            .concurrency(2)
+            .start()
+            .unwrap();
+        let mut events = worker.events();
+        queue.add("long", json!(1500)).await.unwrap();
+        while !matches!(events.recv().await.unwrap(), WorkerEvent::Active { .. }) {}
+        failpoint::arm(place, &crate::keys::QueueKeys::new(prefix, "q").unwrap());
+        queue.add("short", json!(0)).await.unwrap();
+        let (mut told, mut completed) = (0, 0);
+        let heard = async {
+            while completed < 2 || told < 1 {
+                match events.recv().await.unwrap() {
+                    WorkerEvent::Error(error) => match &*error {
+                        Error::Panicked { task, problem } => {
+                            assert!(*task == place && problem.contains("failpoint"), "{error}");
+                            told += 1;
+                        }
+                        other => panic!("{other}"),
+                    },
+                    WorkerEvent::Completed { .. } => completed += 1,
+                    WorkerEvent::LockLost { job_id } => panic!("{job_id} lost its lock"),
+                    _ => {}
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), heard).await.unwrap();
+        let report = worker.close().await;
+        assert_eq!((report.counts.completed, report.abandoned, report.lost), (2, vec![], vec![]));
+        assert_eq!(runs.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn the_lock_thread_is_started_again() {
+        survives("lock thread", "panic-locks").await;
+    }
+
+    #[tokio::test]
+    async fn the_waiter_is_started_again() {
+        survives("waiter", "panic-waiter").await;
+    }
+
+    #[tokio::test]
+    async fn the_stalled_check_is_started_again() {
+        survives("stalled check", "panic-stalled").await;
+    }
+
+    #[tokio::test]
+    async fn the_loop_is_started_again() {
+        survives("worker loop", "panic-loop").await;
+    }
+}
