@@ -52,6 +52,52 @@ lint: luacheck ## formatting, clippy, luacheck and docs, warnings denied
 	$(CARGO) clippy --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --all-features
 
+FEATURES := $(shell sed -n '/^\[features\]/,/^\[dep/s/^\([a-z-]*\) = .*/\1/p' Cargo.toml | grep -v '^default$$')
+MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+.PHONY: features
+features: ## no feature, each alone, and all: each builds without a warning
+	@for features in "" $(FEATURES) "$(FEATURES)"; do \
+		echo "features: $${features:-none}"; \
+		$(CARGO) clippy --quiet --lib --no-default-features --features "$$features" -- -D warnings || exit 1; \
+	done
+
+.PHONY: matrix
+matrix: features ## `features`, and the oldest Rust that we support, if it is installed
+	@toolchain=$$(rustup toolchain list 2>/dev/null | grep -oE '^$(MSRV)(\.[0-9]+)?(-[^ ]*)?' | head -n 1 || true); \
+	if [ -n "$$toolchain" ]; then \
+		for features in --no-default-features "" --all-features; do \
+			echo "Rust $$toolchain, $${features:-default features}"; \
+			rustup run $$toolchain cargo check --quiet --locked --lib $$features --target-dir $(CARGO_TARGET)/msrv || exit 1; \
+		done; \
+	else \
+		echo "NOT CHECKED: Rust $(MSRV), which is not installed: rustup toolchain install $(MSRV) --profile minimal"; \
+	fi
+
+.PHONY: audit
+audit: ## licences, bans, sources and, where the net allows, advisories of the dependencies
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny --all-features check --hide-inclusion-graph bans licenses sources
+	@if $(CARGO) deny fetch db 2>/dev/null; then \
+		$(CARGO) deny --all-features check --disable-fetch advisories; \
+	else \
+		echo "NOT CHECKED: known advisories, since their database cannot be fetched"; \
+	fi
+
+# The newest tag of a release: what the next one is compared with.
+RELEASE = $(shell git tag --list 'v*' --sort=-version:refname | head -n 1)
+
+.PHONY: semver
+semver: ## what the next release would break, by cargo-semver-checks
+	@if [ -z "$(RELEASE)" ]; then \
+		echo "Nothing to compare with: there is no release yet, which would be a tag like v0.1.0."; \
+		echo "From then on this compares the public API with that tag, and fails if the version in Cargo.toml does not say"; \
+		echo "what changed: before 1.0 a breaking change needs a new minor version."; \
+	else \
+		command -v cargo-semver-checks >/dev/null || $(CARGO) install --locked cargo-semver-checks || exit 1; \
+		$(CARGO) semver-checks --all-features --baseline-rev $(RELEASE); \
+	fi
+
 .PHONY: luacheck
 luacheck:
 	@command -v luacheck >/dev/null || { $(APT) lua-check; }

@@ -1,10 +1,25 @@
 //! What is published, and nothing else.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 /// Files that are there whatever is published: cargo makes them.
 const MADE_BY_CARGO: [&str; 3] = ["Cargo.lock", "Cargo.toml.orig", ".cargo_vcs_info.json"];
+
+/// All files below a folder of the repository, by their path from its root; hidden ones are nobody's business.
+fn files_below(folder: &str, into: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        let path = format!("{folder}/{name}");
+        match entry.file_type().unwrap() {
+            _ if name.starts_with('.') => {}
+            kind if kind.is_dir() => files_below(&path, into),
+            _ => drop(into.insert(path)),
+        }
+    }
+}
 
 #[test]
 fn the_package_holds_the_library_and_its_examples() {
@@ -26,4 +41,14 @@ fn the_package_holds_the_library_and_its_examples() {
         let known = [".rs", ".lua", ".md", ".mjs", "LICENSE", ".toml"].iter().any(|end| file.ends_with(end));
         assert!(known || MADE_BY_CARGO.contains(&file), "{file}: what is this?");
     }
+    // Scripts are read at compile time: one that stays behind breaks the build of whoever installs the package.
+    let mut sources = BTreeSet::new();
+    for folder in ["src", "lua", "examples"] {
+        files_below(folder, &mut sources);
+    }
+    let listed: BTreeSet<String> = listed.lines().map(ToOwned::to_owned).collect();
+    let missing: Vec<_> = sources.difference(&listed).collect();
+    assert!(missing.is_empty(), "not in the package: {missing:?}");
+    let bytes: u64 = listed.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|file| file.len()).sum();
+    assert!(bytes < 2 * 1024 * 1024, "{bytes} bytes: what has come along?");
 }
