@@ -264,6 +264,9 @@ impl fmt::Display for Reason {
 
 /// What a processor returns instead of a value.
 ///
+/// A processor may also end its attempt by a call on its job, such as [`Job::move_to_delayed`](crate::Job::move_to_delayed);
+/// then what it returns decides nothing any more. Both together, as BullMQ wants it, are understood.
+///
 /// It is not a [`std::error::Error`], so that `?` turns any error, also of `anyhow`, into [`Halt::Failed`]:
 ///
 /// ```
@@ -295,6 +298,10 @@ pub enum Halt {
     /// `WaitingChildrenError`. A job without pending children is fetched again at once.
     #[doc(alias = "WaitingChildrenError")]
     WaitingChildren,
+    /// As [`WaitingChildren`](Self::WaitingChildren), if this child is pending, given by its full key
+    /// `<prefix>:<queue>:<id>` as [`Job::get_children`](crate::Job::get_children) has it; if it is not, the job is fetched
+    /// again at once. BullMQ: `moveToWaitingChildren` with `child`.
+    WaitingChild(String),
     /// The outside world asked for patience: no worker of this queue that has a limit fetches for this time, and the
     /// job goes back to the front without spending an attempt. BullMQ: `rateLimit` and `RateLimitError`.
     #[doc(alias = "RateLimitError")]

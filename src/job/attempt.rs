@@ -5,6 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::script::settle::End;
+use crate::worker::failure::Failure;
+
 /// Why an attempt was told to stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -32,11 +35,54 @@ pub(crate) struct Attempt {
     /// Set when the processor has ended. From then on the lock may be gone because our own outcome has released it, so
     /// only the answer to that outcome tells whether it was lost.
     ended: AtomicBool,
+    /// Whether a worker's loop waits for its end, rather than whoever has fetched it by hand.
+    is_worker: bool,
+    /// How the processor itself has ended it, by a call on its job; then the worker has nothing to send.
+    settled: OnceLock<Box<OwnEnd>>,
+}
+
+/// An end that a processor has applied by itself, and what listeners hear of it where it is a failure.
+#[derive(Debug, Clone)]
+pub(crate) struct OwnEnd {
+    pub(crate) end: End,
+    pub(crate) failure: Option<Box<Failure>>,
+}
+
+/// An end that a processor is about to send. As long as it is on its way, the lock may be gone because of it.
+pub(crate) struct Ending<'a>(&'a Attempt);
+
+impl Ending<'_> {
+    /// It was applied.
+    pub(crate) fn settle(self, end: Box<OwnEnd>) {
+        let _ = self.0.settled.set(end);
+    }
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if self.0.settled.get().is_none() {
+            self.0.ended.store(false, Ordering::Release);
+        }
+    }
 }
 
 impl Attempt {
+    /// An attempt whose end a worker sends.
     pub(crate) fn new(id: Arc<str>, token: Arc<str>) -> Self {
-        Self { id, token, reason: OnceLock::new(), cancellation: OnceLock::new(), ended: AtomicBool::new(false) }
+        Self {
+            id,
+            token,
+            reason: OnceLock::new(),
+            cancellation: OnceLock::new(),
+            ended: AtomicBool::new(false),
+            is_worker: true,
+            settled: OnceLock::new(),
+        }
+    }
+
+    /// An attempt whose end is said by a call on its job.
+    pub(crate) fn by_hand(id: Arc<str>, token: Arc<str>) -> Self {
+        Self { is_worker: false, ..Self::new(id, token) }
     }
 
     pub(crate) fn id(&self) -> &Arc<str> {
@@ -74,6 +120,19 @@ impl Attempt {
         self.ended.store(true, Ordering::Release);
     }
 
+    /// Says that a processor is about to end the attempt by itself; `None` where no worker has to know.
+    pub(crate) fn ending(&self) -> Option<Ending<'_>> {
+        self.is_worker.then(|| {
+            self.end();
+            Ending(self)
+        })
+    }
+
+    /// How the processor has ended the attempt by itself, if it has.
+    pub(crate) fn settled(&self) -> Option<&OwnEnd> {
+        self.settled.get().map(|end| &**end)
+    }
+
     /// Whether the processor has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
@@ -88,6 +147,18 @@ impl Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_end_that_was_refused_is_none() {
+        let attempt = Attempt::new("1".into(), "t".into());
+        let ending = attempt.ending().unwrap();
+        assert!(attempt.has_ended());
+        drop(ending);
+        assert!(!attempt.has_ended() && attempt.settled().is_none());
+        attempt.ending().unwrap().settle(Box::new(OwnEnd { end: End::Waiting, failure: None }));
+        assert!(attempt.has_ended() && attempt.settled().is_some());
+        assert!(Attempt::by_hand("1".into(), "t".into()).ending().is_none());
+    }
 
     #[test]
     fn a_token_fires_whether_it_is_asked_for_before_or_after() {

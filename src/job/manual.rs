@@ -107,6 +107,9 @@ impl<D, R> Job<D, R> {
 
     /// Lets the active job wait for its children; false if none is pending, and the job stays active.
     ///
+    /// In a processor this is the end of the attempt, as are the other `move_to_…`: what the processor returns is no
+    /// longer looked at, so `Err(Halt::WaitingChildren)` besides does no harm, as `WaitingChildrenError` in BullMQ.
+    ///
     /// # Errors
     ///
     /// [`Error::Refused`] as [`move_to_failed`](Self::move_to_failed), and with
@@ -115,8 +118,28 @@ impl<D, R> Job<D, R> {
     /// Since 0.1. BullMQ: `Job.moveToWaitingChildren`.
     #[doc(alias = "moveToWaitingChildren")]
     pub async fn move_to_waiting_children(&self, token: &str) -> Result<bool> {
-        let end = End::Children { child: String::new() };
-        let decided = self.end("move_to_waiting_children", end, token, 0).await?;
+        self.wait_for(String::new(), token).await
+    }
+
+    /// As [`move_to_waiting_children`](Self::move_to_waiting_children), if this child is pending, given by its full key
+    /// `<prefix>:<queue>:<id>` as [`get_children`](Self::get_children) has it; false if it is not. The job runs again once
+    /// no child at all is pending.
+    ///
+    /// # Errors
+    ///
+    /// As [`move_to_waiting_children`](Self::move_to_waiting_children).
+    ///
+    /// Since 0.1. BullMQ: `Job.moveToWaitingChildren` with `child`.
+    #[doc(alias = "moveToWaitingChildren")]
+    pub async fn move_to_waiting_child(&self, child_key: &str, token: &str) -> Result<bool> {
+        if child_key.is_empty() {
+            return Err(Error::invalid("child", "the key of a child is never empty"));
+        }
+        self.wait_for(child_key.to_owned(), token).await
+    }
+
+    async fn wait_for(&self, child: String, token: &str) -> Result<bool> {
+        let decided = self.end("move_to_waiting_children", End::Children { child }, token, 0).await?;
         Ok(decided.settled.codes.first() == Some(&Ok(0)))
     }
 
@@ -154,7 +177,21 @@ impl<D, R> Job<D, R> {
     }
 
     async fn end(&self, op: &'static str, end: impl Into<Verdict>, token: &str, want: usize) -> Result<Decided> {
-        conclude(op, &self.core.queue, &self.options(), &self.core.raw, end.into(), token, want).await
+        let (queue, raw, options) = (&self.core.queue, &self.core.raw, self.options());
+        let verdict = end.into();
+        // A worker whose processor ends its attempt by itself has to know: then it has nothing to send.
+        let attempt = self.core.attempt.as_deref().filter(|attempt| **attempt.token() == *token);
+        let ending = attempt.and_then(super::Attempt::ending).map(|ending| {
+            let own = super::OwnEnd { end: verdict.end.clone(), failure: verdict.failure.clone() };
+            (ending, Box::new(own))
+        });
+        let decided = conclude(op, queue, &options, raw, verdict, token, want).await?;
+        if let Some((ending, own)) = ending
+            && decided.settled.codes.first() == Some(&Ok(0))
+        {
+            ending.settle(own);
+        }
+        Ok(decided)
     }
 
     fn failed(&self, halt: Halt) -> Verdict {
@@ -253,7 +290,7 @@ async fn admit<D: DeserializeOwned, R>(
     }
     match serde_json::from_str(&raw.data) {
         Ok(data) => {
-            let attempt = Arc::new(super::Attempt::new(raw.id.as_str().into(), Arc::clone(token)));
+            let attempt = Arc::new(super::Attempt::by_hand(raw.id.as_str().into(), Arc::clone(token)));
             let (queue, options) = (Arc::clone(queue), Some(Arc::clone(options)));
             let seen = super::Seen { born: raw.timestamp, at: None };
             Ok(Job::new(Arc::new(JobCore { queue, raw, attempt: Some(attempt), options, seen }), data))

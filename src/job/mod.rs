@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use attempt::Attempt;
 pub use attempt::CancelReason;
+pub(crate) use attempt::{Attempt, OwnEnd};
 pub use children::Dependencies;
 pub(crate) use children::typed_records;
 pub use manual::Fetched;
@@ -45,7 +45,7 @@ pub(crate) struct JobCore {
     pub(crate) raw: RawJob,
     /// The attempt that this job was handed out for, in a processor or by hand.
     pub(crate) attempt: Option<Arc<Attempt>>,
-    /// The options of the worker that fetched it by hand.
+    /// The options of the worker that fetched it.
     pub(crate) options: Option<Arc<crate::options::WorkerOptions>>,
     pub(crate) seen: Seen,
 }

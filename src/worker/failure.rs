@@ -224,7 +224,7 @@ fn json_error(error: &serde_json::Error) -> String {
 }
 
 /// A failed attempt, after it was decided what comes next.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Failure {
     name: String,
     /// Which attempt it was; the first is 1.

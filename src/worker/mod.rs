@@ -53,7 +53,7 @@ use crate::telemetry::WorkerFigures;
 /// What the loop, the attempts and the handle of one worker share.
 pub(crate) struct Inner {
     pub(crate) queue: Arc<QueueCore>,
-    pub(crate) options: WorkerOptions,
+    pub(crate) options: Arc<WorkerOptions>,
     pub(crate) processor: Erased,
     pub(crate) events: EventSink,
     pub(crate) locks: Arc<LockTable>,
@@ -303,7 +303,7 @@ impl WorkerBuilder {
         let concurrency = AtomicUsize::new(options.concurrency);
         let inner = Arc::new(Inner {
             queue,
-            options,
+            options: Arc::new(options),
             processor: self.processor,
             events,
             locks,

@@ -24,6 +24,8 @@ use crate::wire::json;
 pub(crate) struct EndedAttempt {
     pub(crate) slot: usize,
     pub(crate) outcome: Outcome,
+    /// True if the processor has ended the attempt itself, so that nothing is to be sent.
+    pub(crate) is_settled: bool,
     /// True if the job goes back because the worker closes.
     pub(crate) handed_back: bool,
     /// Set if the job asked its queue for patience.
@@ -36,15 +38,19 @@ pub(crate) struct EndedAttempt {
 }
 
 impl EndedAttempt {
-    pub(crate) fn new(attempt: Arc<Attempt>, slot: usize, start: u32, end: End) -> Self {
+    pub(crate) fn new(attempt: Arc<Attempt>, slot: usize, start: u32, end: End, failure: Option<Box<Failure>>) -> Self {
         attempt.end();
+        let settled = attempt.settled().cloned();
+        let is_settled = settled.is_some();
+        let (end, failure) = settled.map_or((end, failure), |own| (own.end, own.failure));
         let outcome = Outcome { id: Arc::clone(attempt.id()), token: Arc::clone(attempt.token()), start, end };
-        Self { slot, outcome, handed_back: false, pause: None, refusals: 0, attempt, failure: None }
+        Self { slot, outcome, is_settled, handed_back: false, pause: None, refusals: 0, attempt, failure }
     }
 
     /// The end of an attempt whose job goes back because the worker closes.
     pub(crate) fn handed_back(attempt: Arc<Attempt>, slot: usize, start: u32) -> Self {
-        Self { handed_back: true, ..Self::new(attempt, slot, start, End::Waiting) }
+        let ended = Self::new(attempt, slot, start, End::Waiting, None);
+        Self { handed_back: !ended.is_settled, ..ended }
     }
 }
 
@@ -155,7 +161,7 @@ async fn attempt_job(worker: &Arc<Inner>, raw: RawJob, attempt: &Arc<Attempt>) -
         queue: Arc::clone(&worker.queue),
         raw,
         attempt: Some(Arc::clone(attempt)),
-        options: None,
+        options: Some(Arc::clone(&worker.options)),
         seen,
     });
     let processor = Arc::clone(&worker.processor.0);
@@ -177,7 +183,13 @@ async fn attempt_job(worker: &Arc<Inner>, raw: RawJob, attempt: &Arc<Attempt>) -
         }
     };
     // What is left of a processor may panic as it is dropped after its time, and an error as it is asked for its text.
-    let verdict = catch(deciding).await.unwrap_or_else(|panic| failed(&core.raw, panic.into(), &worker.options));
+    let mut verdict = catch(deciding).await.unwrap_or_else(|panic| failed(&core.raw, panic.into(), &worker.options));
+    if let Some(settled) = attempt.settled() {
+        if verdict.failure.take().is_some() {
+            tracing::warn!(id = %core.raw.id, "the processor had ended the attempt itself; how it failed besides is dropped");
+        }
+        verdict.end = settled.end.clone();
+    }
     if let Some(pause) = verdict.rate_limit
         && let Err(error) = worker.queue.engine().rate_limit(pause).await
     {
@@ -220,7 +232,7 @@ struct Unfinished {
 impl Unfinished {
     fn finish(mut self, end: End, pause: Option<Duration>, failure: Option<Box<Failure>>) {
         if let Some(attempt) = self.attempt.take() {
-            self.send(EndedAttempt { pause, failure, ..EndedAttempt::new(attempt, self.slot, self.start, end) });
+            self.send(EndedAttempt { pause, ..EndedAttempt::new(attempt, self.slot, self.start, end, failure) });
         }
     }
 

@@ -61,7 +61,7 @@ pub(super) async fn settle(worker: &Inner, ended: Vec<EndedAttempt>, want: usize
     let (rests, outcomes): (Vec<_>, Vec<_>) = ended
         .into_iter()
         .map(|ended| {
-            let EndedAttempt { slot, outcome, handed_back, pause, refusals, attempt, failure } = ended;
+            let EndedAttempt { slot, outcome, handed_back, pause, refusals, attempt, failure, .. } = ended;
             ((slot, handed_back, pause, refusals, attempt, failure), outcome)
         })
         .unzip();
@@ -71,7 +71,7 @@ pub(super) async fn settle(worker: &Inner, ended: Vec<EndedAttempt>, want: usize
     }
     let ended = rests.into_iter().zip(outcomes).map(|(rest, outcome)| {
         let (slot, handed_back, pause, refusals, attempt, failure) = rest;
-        EndedAttempt { slot, outcome, handed_back, pause, refusals, attempt, failure }
+        EndedAttempt { slot, outcome, is_settled: false, handed_back, pause, refusals, attempt, failure }
     });
     Answered { ended: ended.collect(), want, answer }
 }

@@ -44,6 +44,7 @@ pub(crate) fn decide(raw: &RawJob, result: Result<String, Halt>, worker: &Worker
         Err(Halt::Delayed(delay)) => return End::Delayed { why: None, delay: within(delay), counts: false }.into(),
         Err(Halt::Waiting) => return End::Waiting.into(),
         Err(Halt::WaitingChildren) => return End::Children { child: ANY_CHILD.to_owned() }.into(),
+        Err(Halt::WaitingChild(child)) => return End::Children { child }.into(),
         Err(Halt::RateLimited(pause)) => {
             let pause = pause.clamp(SHORTEST, YEAR);
             return Verdict { rate_limit: Some(pause), ..End::Waiting.into() };

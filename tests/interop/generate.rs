@@ -240,7 +240,7 @@ fn step() -> impl Strategy<Value = Step> {
             2 => flow(node("a", [node("b", []).opts(policy), node("c", [])])),
             3 => flow(node("c", [node("a", [node("b", []).opts(policy)])])),
             4 => add("c").parent("a").opts(policy),
-            5 => op(Op::MoveToWaitingChildren { job, token: "t".to_owned() }),
+            5 => op(Op::MoveToWaitingChildren { job, token: "t".to_owned(), opts: WaitOpts::default() }),
             6 => op(Op::RemoveChildDependency { job }),
             _ => op(Op::GetDependencies { job }),
         }

@@ -7,6 +7,13 @@ use serde_json::Value as Json;
 
 use crate::common::dump::{canonical_json, trace_message};
 
+/// What `Job.moveToWaitingChildren` waits for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WaitOpts {
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub child: Option<Parent>,
+}
+
 /// An operation. Written as JSON it is what `node/driver.mjs` reads, so names and shapes are BullMQ's.
 ///
 /// `{p}` in any text stands for the key prefix of the side that does it (needed for parents, which are named by key).
@@ -44,8 +51,8 @@ pub enum Op {
     MoveToDelayed { job: String, token: String, timestamp: i64 },
     /// `Job.moveToWait` → whether the queue is rate limited.
     MoveToWait { job: String, token: String },
-    /// `Job.moveToWaitingChildren` → whether it was moved.
-    MoveToWaitingChildren { job: String, token: String },
+    /// `Job.moveToWaitingChildren`, for a certain child or any → whether it was moved.
+    MoveToWaitingChildren { job: String, token: String, opts: WaitOpts },
     /// `Job.extendLock` → bool.
     ExtendLock { job: String, token: String, duration: u64 },
     /// `Worker.extendJobLocks` → the ids whose lock is lost.

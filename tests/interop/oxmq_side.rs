@@ -346,9 +346,15 @@ impl OxmqSide {
                 let job = self.some(queue, job).await?;
                 json!(job.move_to_wait(token).await? > Duration::ZERO)
             }
-            Op::MoveToWaitingChildren { job, token } => {
+            Op::MoveToWaitingChildren { job, token, opts } => {
                 let job = self.some(queue, job).await?;
-                json!(job.move_to_waiting_children(token).await?)
+                json!(match &opts.child {
+                    None => Box::pin(job.move_to_waiting_children(token)).await?,
+                    Some(child) => {
+                        let key = format!("{}:{}", child.queue, child.id);
+                        Box::pin(job.move_to_waiting_child(&key, token)).await?
+                    }
+                })
             }
             other => unreachable!("{other:?} is no step of a worker"),
         })

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use futures::StreamExt;
 use futures::future::join_all;
@@ -147,6 +147,119 @@ async fn every_halt_moves_the_job_where_it_says() {
     let report = worker.close().await;
     assert_eq!((report.counts.completed, report.counts.failed, report.counts.retried, report.moved), (5, 2, 1, 4));
     check(&fixture, &ids).await;
+}
+
+#[tokio::test]
+async fn a_processor_may_end_its_attempt_itself_and_say_so_besides() {
+    let fixture = Fixture::new().await;
+    let queue = fixture.queue.clone();
+    let qualified = format!("{}:q", fixture.prefix);
+    let worker = fixture
+        .worker(move |job: Job<Value, Value>| {
+            let (queue, qualified) = (queue.clone(), qualified.clone());
+            async move {
+                if job.attempts_started() > 1 || job.name() == "child" {
+                    return Ok(json!(job.attempts_made()));
+                }
+                let token = job.token().unwrap_or_default();
+                match job.name() {
+                    "delayed" => {
+                        job.move_to_delayed(UNIX_EPOCH, token).await?;
+                        Err(Halt::Delayed(Duration::from_secs(60)))
+                    }
+                    "waiting" => {
+                        job.move_to_wait(token).await?;
+                        Err(Halt::Waiting)
+                    }
+                    "children" => {
+                        let child = queue.add("child", json!(1)).parent(ParentRef::new(job.id(), qualified)?).await?;
+                        assert!(job.move_to_waiting_children(token).await?, "{} is pending", child.id());
+                        Err(Halt::WaitingChildren)
+                    }
+                    "certain" => {
+                        let parent = ParentRef::new(job.id(), qualified.clone())?;
+                        let child = queue.add("child", json!(1)).parent(parent).delay(FAST).await?;
+                        assert!(!job.move_to_waiting_child("a:stranger:1", token).await?);
+                        Err(Halt::WaitingChild(format!("{qualified}:{}", child.id())))
+                    }
+                    "retried" => {
+                        job.move_to_failed("no", token).await?;
+                        Err(Halt::failed("no"))
+                    }
+                    "failed" => {
+                        job.move_to_failed(Halt::unrecoverable("no"), token).await?;
+                        Ok(json!("dropped"))
+                    }
+                    "completed" => {
+                        job.move_to_completed(&json!("by itself"), token).await?;
+                        Ok(json!("dropped"))
+                    }
+                    // A refused end is none: the job is still this attempt's.
+                    _ => {
+                        let refused = job.move_to_wait("another token").await.unwrap_err();
+                        Ok(json!(refused.to_string()))
+                    }
+                }
+            }
+        })
+        .remove_on_fail(false)
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    let mut ids = Vec::new();
+    for name in ["delayed", "waiting", "children", "certain", "retried", "failed", "completed", "refused"] {
+        ids.push(fixture.queue.add(name, json!(1)).attempts(2).await.unwrap().id().to_owned());
+    }
+    fixture.until(JobState::Completed, 9).await;
+    fixture.until(JobState::Failed, 1).await;
+    let completed = ids[6].clone();
+    assert_eq!(fixture.field(&completed, "returnvalue").await.as_deref(), Some(r#""by itself""#));
+    let report = worker.close().await;
+    assert_eq!((report.counts.completed, report.counts.failed, report.counts.retried, report.moved), (9, 1, 1, 4));
+    assert!(report.lost.is_empty() && report.handed_back.is_empty() && report.abandoned.is_empty(), "{report:?}");
+    assert_eq!(heard.errors(), Vec::<String>::new());
+    assert_eq!(heard.count(|event| matches!(event, WorkerEvent::LockLost { .. })), 0);
+    assert_eq!(fixture.locks().await, 0);
+}
+
+#[tokio::test]
+async fn a_processor_that_ends_its_attempt_itself_does_so_by_its_workers_options() {
+    let fixture = Fixture::new().await;
+    let worker = fixture
+        .worker(|job: Job<Value, ()>| async move {
+            job.move_to_failed("no", job.token().unwrap_or_default()).await?;
+            Ok::<_, Halt>(())
+        })
+        .remove_on_fail(true)
+        .backoff_strategy(|_| Retry::Never)
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    let id =
+        fixture.queue.add("job", json!(1)).attempts(9).backoff(Backoff::custom("mine")).await.unwrap().id().to_owned();
+    heard.until("a failure", |event| matches!(event, WorkerEvent::Failed { will_retry: false, .. })).await;
+    assert_eq!(fixture.field(&id, "name").await, None);
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn a_failed_child_fails_a_parent_that_wants_to_wait() {
+    let fixture = Fixture::new().await;
+    let worker = fixture
+        .worker(|job: Job<Value, ()>| async move {
+            job.move_to_waiting_children(job.token().unwrap_or_default()).await?;
+            Ok::<_, Halt>(())
+        })
+        .start()
+        .unwrap();
+    let mut redis = fixture.redis.clone();
+    redis::cmd("ZADD").arg(fixture.key("p:unsuccessful")).arg(1).arg("c").exec_async(&mut redis).await.unwrap();
+    fixture.queue.add("job", json!(1)).job_id("p").attempts(5).await.unwrap();
+    fixture.until(JobState::Failed, 1).await;
+    let text = "Cannot complete job p because it has at least one failed child. moveToWaitingChildren";
+    assert_eq!(fixture.field("p", "failedReason").await.as_deref(), Some(text));
+    assert_eq!((fixture.number("p", "ats").await, fixture.number("p", "atm").await), (1, 1));
+    worker.close().await;
 }
 
 #[tokio::test]

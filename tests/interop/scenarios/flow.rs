@@ -8,7 +8,11 @@ pub fn scenarios() -> Vec<Scenario> {
     let deps_count = |job: &str| op(Op::GetDependenciesCount { job: job.into() });
     let values = |job: &str| op(Op::GetChildrenValues { job: job.into() });
     let ignored = |job: &str| op(Op::GetIgnoredChildrenFailures { job: job.into() });
-    let wait_for_children = |job: &str| op(Op::MoveToWaitingChildren { job: job.into(), token: "t".into() });
+    let wait_for = |job: &str, child: Option<&str>| {
+        let child = child.map(|id| Parent { id: id.into(), queue: "{p}:q".into() });
+        op(Op::MoveToWaitingChildren { job: job.into(), token: "t".into(), opts: WaitOpts { child } })
+    };
+    let wait_for_children = |job: &str| wait_for(job, None);
     let remove =
         |job: &str, remove_children: bool| op(Op::Remove { job: job.into(), opts: RemoveOpts { remove_children } });
     let pair = || flow(node("p", [node("c", []), node("d", [])]));
@@ -260,7 +264,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 fetch(),
                 complete("p"),
                 get("p"),
-                op(Op::MoveToWaitingChildren { job: "p".into(), token: "t".into() }),
+                wait_for_children("p"),
                 state("p"),
             ],
         )
@@ -328,6 +332,27 @@ pub fn scenarios() -> Vec<Scenario> {
                 complete("$last"),
                 fetch(),
                 wait_for_children("p"),
+                complete("p"),
+                get("p"),
+            ],
+        ),
+        scenario(
+            "a job waits for one certain child",
+            [
+                add("p"),
+                fetch(),
+                add("c").parent("p"),
+                add("d").parent("p"),
+                fetch(),
+                complete("c"),
+                wait_for("p", Some("c")),
+                wait_for("p", Some("nobody")),
+                wait_for("p", Some("d")),
+                get("p"),
+                fetch(),
+                complete("d"),
+                fetch(),
+                wait_for("p", Some("d")),
                 complete("p"),
                 get("p"),
             ],
