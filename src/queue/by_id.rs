@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Queue, RetryOptions};
-use crate::engine::{ChildCounts, Finished};
+use crate::engine::{ChildCounts, Engine, Finished};
 use crate::error::{Error, Result};
 use crate::job::{Dependencies, typed_records};
 use crate::state::JobState;
@@ -77,6 +77,7 @@ impl<D, R> Queue<D, R> {
     where
         R: DeserializeOwned,
     {
+        Engine::check_id("wait_until_finished", id)?;
         let json = self.core.finished().wait_until_finished(id, Some(limit)).await?;
         serde_json::from_str(&json).map_err(Error::json("returnvalue"))
     }

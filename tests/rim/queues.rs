@@ -120,6 +120,15 @@ fn by_id() -> Vec<Row> {
         asked("Queue::get_job_outcome(id)", &TEXTS, "ooooo", |queue, id| async move {
             queue.get_job_outcome(id).await.map(drop)
         }),
+        asked("Queue::wait_until_finished(id)", &TEXTS, "rrrrr", |queue, id| async move {
+            queue.wait_until_finished(id, Duration::from_secs(1)).await.map(drop)
+        }),
+        asked(
+            "Queue::wait_until_finished(limit)",
+            &[Duration::ZERO, Duration::from_nanos(1)],
+            "tt",
+            |queue, limit| async move { queue.wait_until_finished("job", limit).await.map(drop) },
+        ),
         asked("Queue::promote_job(id)", &TEXTS, "rrrrr", |queue, id| async move { queue.promote_job(id).await }),
         asked("Queue::change_job_delay(id)", &TEXTS, "rrrrr", move |queue, id| async move {
             queue.change_job_delay(id, minute).await

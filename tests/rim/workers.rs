@@ -228,6 +228,13 @@ fn by_hand() -> Vec<Row> {
             assert!(on.manual().get_job(id).await?.is_none());
             Ok(())
         }),
+        row("ManualWorker::move_to_failed(id)", &TEXTS, "rrrrr", |on, id| async move {
+            on.manual().move_to_failed(id, "t", "why").await
+        }),
+        row("ManualWorker::move_to_failed(token)", &TEXTS, "rrrrr", |on, token| async move {
+            on.held().await;
+            on.manual().move_to_failed("job", token, "why").await
+        }),
         row("ManualWorker::extend_locks(locks)", &TEXTS, "ooooo", |on, text| async move {
             on.held().await;
             let lost = on.manual().extend_locks(&[(text, text), ("job", text)], Duration::from_secs(1)).await?;
