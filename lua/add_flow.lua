@@ -7,8 +7,8 @@ ARGV    1 now       ms, the caller's clock
                     the values that `add_jobs` takes for it; every job has an id
 RETURN  array, three values per job in order: outcome, id, other, as `add_jobs` answers
 EVENTS  added, waiting, delayed, waiting-children, duplicated, deduplicated, removed
-USES    codes, outcomes, queue, settings, wake, add_flow/homes, number, delay, prioritize, release, release_parent, detach,
-        attach, dedup, read_linked, store, placing
+USES    codes, outcomes, queue, settings, wake, add_flow/homes, number, is_job, is_taken, delay, prioritize, release,
+        release_parent, detach, attach, dedup, read_linked, store, placing
 COST    per job: TYPE, HSET, two XADD, and its share of LPUSH or ZADD, SADD and INCRBY; twelve reads per queue
 ]]
 local family = on_demand()
@@ -25,7 +25,14 @@ for i = 1, homes do
   call("ZCARD", base .. "completed")
 end
 
-local jobs, parents, known, stored = {}, {}, {}, {}
+local jobs, parents, known, stored, stubs = {}, {}, {}, {}, {}
+local function look_up(key)
+  if stored[key] ~= nil then return end
+  local exists = call("EXISTS", key) == 1
+  stored[key] = exists and family.is_job(key)
+  stubs[key] = exists and not stored[key]
+end
+
 local function require_kind(kind, key)
   if not family.is_of(kind, key) then error("WRONGTYPE " .. key .. " is no " .. kind) end
 end
@@ -47,7 +54,7 @@ do
     job.home = ARGV[2 + tonumber(ARGV[at])]
     job.key = job.home .. job.id
     require_kind("hash", job.key)
-    stored[job.key] = call("EXISTS", job.key) == 1
+    look_up(job.key)
     if job.parent then note_parent(job.parent.key) end
     if job.de then
       require_kind("string", job.home .. "de:" .. job.de.id)
@@ -58,7 +65,7 @@ do
   end
 end
 for _, parent in ipairs(parents) do
-  if stored[parent.key] == nil then stored[parent.key] = call("EXISTS", parent.key) == 1 end
+  look_up(parent.key)
 end
 
 -- What was collected for the present queue, and the numbers its jobs have spent: each takes one, as in Node.
@@ -104,6 +111,7 @@ local function add(job)
     if owner then return detail, owner, job.id end
     if detail then outcome, other = REPLACED, detail end
   end
+  if stubs[job.key] then family.is_taken(job.id, job.key) end
   family.store_job(job.id, job.key, job)
   stored[job.key] = true
   place(job.kind, job.id, job.at, job.delay, job.priority)

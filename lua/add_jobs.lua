@@ -15,8 +15,8 @@ RETURN  array, three values per job in order: outcome, id, other
                     run after the active owner  4 created in place of the delayed job `other`
                     or a code below 0: nothing was done
 EVENTS  added, waiting, delayed, waiting-children, duplicated, deduplicated, removed
-USES    codes, outcomes, queue, add_jobs/one, settings, wake, number, delay, prioritize, release, release_parent, detach,
-        attach, dedup, read_linked, store, add_jobs/linked, placing
+USES    codes, outcomes, queue, add_jobs/one, settings, wake, number, is_job, is_taken, delay, prioritize, release,
+        release_parent, detach, attach, dedup, read_linked, store, add_jobs/linked, placing
 COST    per job: HSET, two XADD and its share of LPUSH or ZADD; at most 1,000 jobs
 ]]
 -- How many jobs there are, and whether any of them has more to it than name, data and options.
@@ -98,7 +98,11 @@ for _ = 1, total do
       next_number()
       key = base .. id
       local kind = call("TYPE", key).ok
-      if kind ~= "none" then outcome = kind == "hash" and EXISTING or WRONG_TYPE end
+      if kind == "hash" then
+        if on_demand().is_taken(id, key) then outcome = EXISTING end
+      elseif kind ~= "none" then
+        outcome = WRONG_TYPE
+      end
     end
     if outcome == CREATED then
       call("HSET", key, "name", name, "data", ARGV[at + 3], "opts", ARGV[at + 4], "timestamp", ARGV[at + 5],

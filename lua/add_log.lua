@@ -6,11 +6,11 @@ ARGV    1 id        the job
         3…          the lines
 RETURN  number of lines kept, or MISSING_JOB
 EVENTS  none
-USES    codes, queue
+USES    codes, queue, is_job
 COST    three commands
 ]]
 local logs, keep = base .. ARGV[1] .. ":logs", tonumber(ARGV[2])
-if call("EXISTS", base .. ARGV[1]) == 0 then return MISSING_JOB end
+if is_job(base .. ARGV[1]) == false then return MISSING_JOB end
 local lines = call("RPUSH", logs, unpack(ARGV, 3))
 if keep == 0 then return lines end
 call("LTRIM", logs, digits(-keep), "-1")

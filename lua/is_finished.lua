@@ -5,12 +5,12 @@ ARGV    1 id        the job
 RETURN  {MISSING_JOB}, {0} not finished, {1, value} completed, {2, reason} failed; without value or reason where the job
         has none
 EVENTS  none
-USES    codes, queue
+USES    codes, queue, is_job
 COST    four commands
 ]]
 local id, job = ARGV[1], base .. ARGV[1]
 local held = call("HMGET", job, "returnvalue", "failedReason")
-if not held[1] and not held[2] and call("EXISTS", job) == 0 then return { MISSING_JOB } end
+if not is_job(job) then return { MISSING_JOB } end
 if call("ZSCORE", base .. "completed", id) then return { 1, held[1] or nil } end
 if call("ZSCORE", base .. "failed", id) then return { 2, held[2] or nil } end
 return { 0 }

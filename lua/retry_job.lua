@@ -7,13 +7,13 @@ ARGV    1 id        the job
         4 started   "1" forgets the attempts started
 RETURN  OK, MISSING_JOB or NOT_IN_STATE
 EVENTS  waiting {jobId, prev}
-USES    codes, queue, settings, wake, number, prioritize, ready, restore
+USES    codes, queue, settings, wake, number, prioritize, ready, restore, is_job
 COST    about ten commands
 ]]
 local id, state = ARGV[1], ARGV[2]
 local job, finished = base .. id, base .. state
 local held = call("HMGET", job, "priority", "opts", "parentKey")
-if call("EXISTS", job) == 0 then return MISSING_JOB end
+if not is_job(job) then return MISSING_JOB end
 check_records(held[3])
 if call("ZREM", finished, id) == 0 then return NOT_IN_STATE end
 local stale = { "finishedOn", "processedOn", state == "failed" and "failedReason" or "returnvalue" }

@@ -28,7 +28,7 @@ pub enum Error {
     /// The request was sent and no reply came: it may have been carried out, or not.
     ///
     /// Returned only where a blind repetition could do harm, for instance for an add whose id the server chooses.
-    #[error("{op}: the connection broke before the reply came; the outcome is unknown")]
+    #[error("{op}: no reply came that tells the outcome; it is unknown")]
     OutcomeUnknown {
         /// The operation.
         op: &'static str,
@@ -49,7 +49,8 @@ pub enum Error {
         /// Why.
         reason: Reason,
     },
-    /// A reply did not have the documented shape: a newer peer, or a bug.
+    /// A reply to what only reads did not have the documented shape: a newer peer, or a bug. The reply to a write is
+    /// [`OutcomeUnknown`](Self::OutcomeUnknown) then.
     #[error("{op}: unexpected reply")]
     Reply {
         /// The operation.

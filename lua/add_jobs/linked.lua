@@ -6,6 +6,7 @@ local function refusal(job)
       or not is_of("hash", job.parent.key .. ":processed") then
       return WRONG_TYPE
     end
+    if not is_job(job.parent.key) then return MISSING_PARENT end
     -- A finished job that gets a parent may let it go.
     if job.id ~= "" and not job.in_flow and call("ZSCORE", base .. "completed", job.id) then
       local home = split_key(job.parent.key)
@@ -31,7 +32,7 @@ local function add_linked(at, flush, next_number, free_number, place)
   local id, custom = job.id, job.id ~= ""
   if custom then next_number() else id = free_number() end
   local key = base .. id
-  if custom and call("EXISTS", key) == 1 then
+  if custom and is_taken(id, key) then
     if job.parent then
       flush()
       code = attach(id, key, job.parent, tonumber(job.at), job.in_flow)

@@ -10,7 +10,7 @@ end
 
 -- A key without an end whose owner is gone would block its id for ever.
 local function take_over(de, key, owner, id)
-  if call("PTTL", key) ~= -1 or call("EXISTS", base .. owner) == 1 then return false end
+  if call("PTTL", key) ~= -1 or is_job(base .. owner) ~= false then return false end
   call("DEL", key, base .. "dn:" .. de.id)
   own(de, key, id)
   return true

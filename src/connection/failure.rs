@@ -36,6 +36,11 @@ impl Failure {
         }
     }
 
+    /// A call was carried out, and its reply does not have the documented shape.
+    pub(crate) fn unreadable() -> Self {
+        Self::Unknown(RedisError::from((ErrorKind::UnexpectedReturnType, "the reply has no documented shape")))
+    }
+
     /// Whether the connection itself must be replaced: the address may lead to another server by now.
     pub(crate) fn spoils_connection(&self) -> bool {
         match self {

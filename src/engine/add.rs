@@ -92,17 +92,16 @@ impl Engine {
             let bytes = open.iter().map(|&i| jobs[i].size()).sum();
             let args = add_jobs::args(open.iter().map(|&i| &jobs[i]), bytes);
             let failure = match add_jobs::SCRIPT.run(tries.link(), &self.keys, &args).await {
-                Ok(value) => {
-                    match add_jobs::reply(value).filter(|placed| placed.len() == open.len()) {
-                        Some(placed) => {
-                            for (&i, placed) in open.iter().zip(placed) {
-                                answers[i] = Some(accept(placed, &jobs[i]));
-                            }
+                Ok(value) => match add_jobs::reply(value).filter(|placed| placed.len() == open.len()) {
+                    Some(placed) => {
+                        for (&i, placed) in open.iter().zip(placed) {
+                            answers[i] = Some(accept(placed, &jobs[i]));
                         }
-                        None => open.iter().for_each(|&i| answers[i] = Some(Err(Error::Reply { op: OP }))),
+                        break;
                     }
-                    break;
-                }
+                    // The jobs may be added, as after a reply that was lost.
+                    None => Failure::unreadable(),
+                },
                 Err(failure) => failure,
             };
             let was_lost = tries.was_lost();
@@ -124,7 +123,7 @@ impl Engine {
                 tries.pause().await;
             }
         }
-        answers.into_iter().map(|answer| answer.unwrap_or(Err(Error::Reply { op: OP }))).collect()
+        answers.into_iter().map(|answer| answer.unwrap_or(Err(Error::OutcomeUnknown { op: OP }))).collect()
     }
 }
 

@@ -224,7 +224,7 @@ impl Engine {
             }
             let reply = self.run(&admin::DRAIN, &args, Repeat::Safe).await?;
             let step = admin::drained(reply).filter(|step| step.done <= open.len());
-            let step = step.ok_or(Error::Reply { op: admin::DRAIN.name })?;
+            let step = step.ok_or(Error::OutcomeUnknown { op: admin::DRAIN.name })?;
             open = &open[step.done..];
             kept = step.kept;
             removed += step.removed;
@@ -252,7 +252,7 @@ impl Engine {
             let mut args = Args::default();
             args.text(suffix).text(until.to_string()).number(limit.saturating_sub(gone)).number(kept).number(gone);
             let reply = self.run(&admin::CLEAN, &args, Repeat::Safe).await?;
-            let step = admin::cleaned(reply).ok_or(Error::Reply { op: admin::CLEAN.name })?;
+            let step = admin::cleaned(reply).ok_or(Error::OutcomeUnknown { op: admin::CLEAN.name })?;
             removed.extend(step.ids);
             kept = step.kept;
             if step.done {
@@ -278,7 +278,7 @@ impl Engine {
                 Value::Int(1) => continue,
                 Value::Int(-1) => "the queue is not paused",
                 Value::Int(-2) => "the queue has active jobs",
-                _ => return Err(Error::Reply { op: OP }),
+                _ => return Err(Error::OutcomeUnknown { op: OP }),
             };
             return Err(Error::QueueState { op: OP, problem });
         }
@@ -289,7 +289,7 @@ impl Engine {
         const OP: &str = "trim_events";
         let mut cmd = Cmd::new();
         cmd.arg("XTRIM").arg(self.keys.events()).arg("MAXLEN").arg("~").arg(keep.min(MAX_SAFE));
-        read::unsigned(&self.command(OP, &cmd).await?).ok_or(Error::Reply { op: OP })
+        read::unsigned(&self.command(OP, &cmd).await?).ok_or(Error::OutcomeUnknown { op: OP })
     }
 
     /// Keeps the newest `keep` lines of a job's log, or none. One round trip.
@@ -343,7 +343,7 @@ impl Engine {
                 let most = usize::try_from(wanted.min(MOST_PER_CALL.into())).unwrap_or(usize::MAX).min(rest.len());
                 let reply = self.run(&admin::REMOVE_ORPHANS, &admin::texts(&rest[..most]), Repeat::Safe).await?;
                 let step = admin::looked_at(reply).filter(|(seen, _)| (1..=most as u64).contains(seen));
-                let (seen, deleted) = step.ok_or(Error::Reply { op: OP })?;
+                let (seen, deleted) = step.ok_or(Error::OutcomeUnknown { op: OP })?;
                 removed += deleted;
                 rest = &rest[usize::try_from(seen).unwrap_or(most)..];
             }
@@ -369,7 +369,7 @@ impl Engine {
         let mut total = 0;
         loop {
             let reply = self.run(&admin::REQUEUE, &args, Repeat::Safe).await?;
-            let (seen, moved) = admin::looked_at(reply).ok_or(Error::Reply { op: admin::REQUEUE.name })?;
+            let (seen, moved) = admin::looked_at(reply).ok_or(Error::OutcomeUnknown { op: admin::REQUEUE.name })?;
             total += moved;
             if seen < u64::from(MOST_PER_CALL) {
                 return Ok(total);
@@ -390,7 +390,7 @@ impl Engine {
     async fn number(&self, script: &Script, args: &Args, repeat: Repeat) -> Result<i64> {
         match self.run(script, args, repeat).await? {
             Value::Int(number) => Ok(number),
-            _ => Err(Error::Reply { op: script.name }),
+            _ => Err(Error::OutcomeUnknown { op: script.name }),
         }
     }
 

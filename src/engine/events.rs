@@ -48,7 +48,7 @@ impl Engine {
         check_event(name, fields)?;
         let reply = self.run(&publish::SCRIPT, &publish::args(name, fields), Repeat::Never).await?;
         let id = string(reply).and_then(|id| EventId::decode(id.as_bytes()));
-        id.ok_or(Error::Reply { op: publish::SCRIPT.name })
+        id.ok_or(Error::OutcomeUnknown { op: publish::SCRIPT.name })
     }
 }
 

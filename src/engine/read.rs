@@ -378,7 +378,7 @@ impl Engine {
         cmd.arg("GET").arg(self.keys.key(&format!("de:{deduplication_id}")));
         match self.ask(OP, &cmd).await? {
             Value::Nil => Ok(None),
-            value => string(value).map(Some).ok_or(Error::Reply { op: OP }),
+            value => crate::script::told(value).map(Some).ok_or(Error::Reply { op: OP }),
         }
     }
 

@@ -13,6 +13,6 @@ impl Engine {
     /// The server refuses the call as such; nothing was changed.
     pub(crate) async fn advance_scheduler(&self, now: u64, advance: &Advance) -> Result<Advanced> {
         let (value, _) = self.insist(&scheduler::ADVANCE, &scheduler::args(now, advance)).await?;
-        scheduler::reply(value).ok_or(Error::Reply { op: scheduler::ADVANCE.name })
+        scheduler::reply(value).ok_or(Error::OutcomeUnknown { op: scheduler::ADVANCE.name })
     }
 }

@@ -7,6 +7,7 @@ use super::Engine;
 use crate::connection::{Backoff, Failure};
 use crate::error::{Error, Reason, Result};
 use crate::script::settle::{self, Ask, Handed, Outcome, Settled, Traced};
+use crate::wire::job::JobId;
 
 /// A settled call, and the tokens under which a lost request may still be carried out.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Decided {
     pub(crate) sent: Instant,
     /// Whether a reply says what is left in the queue; false where the outcome was pieced together.
     pub(crate) is_answered: bool,
+    /// Why it had to be pieced together although the server answered: to be told.
+    pub(crate) error: Option<Error>,
 }
 
 impl Engine {
@@ -35,30 +38,54 @@ impl Engine {
         &self,
         ask: &mut Ask,
         outcomes: &[Outcome],
+        token: impl FnMut() -> Arc<str>,
+    ) -> Result<Decided> {
+        self.settle_held(ask, outcomes, token, &|_, _| true).await
+    }
+
+    /// As [`settle`](Self::settle), for a caller that knows how old its locks are: `is_held` says whether the lock of the
+    /// outcome at this place cannot have run out before a moment. Only then a job that is gone was removed by its outcome.
+    pub(crate) async fn settle_held(
+        &self,
+        ask: &mut Ask,
+        outcomes: &[Outcome],
         mut token: impl FnMut() -> Arc<str>,
+        is_held: &(impl Fn(usize, Instant) -> bool + Sync),
     ) -> Result<Decided> {
         let mut backoff = Backoff::default();
         let mut suspects = Vec::new();
+        // When the first request was sent that may have been carried out.
+        let mut first = None;
         loop {
             ask.token = token();
             let sent = Instant::now();
             let args = settle::args(self.clock.now_ms(), ask, outcomes);
             match settle::SCRIPT.run(&self.link, &self.keys, &args).await {
                 Ok(value) => {
+                    let was_held = |i| is_held(i, first.unwrap_or(sent));
                     let settled = settle::reply(value).filter(|settled| settled.codes.len() == outcomes.len());
-                    let mut settled = settled.ok_or(Error::Reply { op: "settle" })?;
+                    let Some(mut settled) = settled else {
+                        let error = Error::Reply { op: "settle" };
+                        return self.salvage(ask, outcomes, was_held, suspects, error).await;
+                    };
                     if !suspects.is_empty() {
-                        self.forgive(&mut settled, outcomes).await?;
+                        self.forgive(&mut settled, outcomes, was_held).await;
                     }
-                    return Ok(Decided { settled, suspects, token: ask.token.clone(), sent, is_answered: true });
+                    let token = ask.token.clone();
+                    return Ok(Decided { settled, suspects, token, sent, is_answered: true, error: None });
                 }
-                Err(failure @ Failure::Server(_)) => return Err(failure.to_error("settle")),
+                Err(failure @ Failure::Server(_)) => {
+                    let was_held = |i| is_held(i, first.unwrap_or(sent));
+                    return self.salvage(ask, outcomes, was_held, suspects, failure.to_error("settle")).await;
+                }
                 Err(Failure::NotApplied(_) | Failure::OutOfMemory) => {}
                 Err(Failure::Unknown(error)) => {
                     tracing::debug!(queue = ?self.keys, %error, "the reply was lost, looking what was done");
                     suspects.push(ask.token.clone());
-                    if let Some((settled, sent)) = self.resolve(ask, outcomes).await? {
-                        return Ok(Decided { settled, suspects, token: ask.token.clone(), sent, is_answered: false });
+                    let first = *first.get_or_insert(sent);
+                    if let Some((settled, sent)) = self.resolve(ask, outcomes, |i| is_held(i, first)).await? {
+                        let token = ask.token.clone();
+                        return Ok(Decided { settled, suspects, token, sent, is_answered: false, error: None });
                     }
                 }
             }
@@ -66,20 +93,54 @@ impl Engine {
         }
     }
 
+    /// What a call has done that the server has carried out, in part where the script failed half-way, and whose answer
+    /// tells nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// `error`, if nothing is found that it has done.
+    pub(super) async fn salvage(
+        &self,
+        ask: &Ask,
+        outcomes: &[Outcome],
+        was_held: impl Fn(usize) -> bool,
+        suspects: Vec<Arc<str>>,
+        error: Error,
+    ) -> Result<Decided> {
+        tracing::debug!(queue = ?self.keys, %error, "looking what a call has done all the same");
+        match self.resolve(ask, outcomes, was_held).await {
+            Ok(Some((settled, sent))) => {
+                let token = ask.token.clone();
+                Ok(Decided { settled, suspects, token, sent, is_answered: false, error: Some(error) })
+            }
+            Ok(None) | Err(_) => Err(error),
+        }
+    }
+
     /// Finds out whether a call whose reply was lost was carried out; `None` if it was not, or not yet. A call is one
     /// atomic step, so one trace of it proves the whole.
-    async fn resolve(&self, ask: &Ask, outcomes: &[Outcome]) -> Result<Option<(Settled, Instant)>> {
+    async fn resolve(
+        &self,
+        ask: &Ask,
+        outcomes: &[Outcome],
+        was_held: impl Fn(usize) -> bool,
+    ) -> Result<Option<(Settled, Instant)>> {
         // Jobs first: should the call be carried out between the two looks, the second one sees it, and the jobs are
         // found when the token is looked for again.
         let (jobs, sent) =
             if ask.want > 0 { self.adopt(&ask.token, ask.lock_ms, &[]).await? } else { (Vec::new(), Instant::now()) };
-        let traces = if outcomes.is_empty() { Vec::new() } else { self.trace(outcomes).await? };
+        let traces = match self.trace(outcomes, was_held).await {
+            Ok(traces) => traces,
+            // Jobs that are found are not let down for it.
+            Err(_) if !jobs.is_empty() => vec![Traced::NotApplied; outcomes.len()],
+            Err(error) => return Err(error),
+        };
         if jobs.is_empty() && !traces.contains(&Traced::Applied) {
             return Ok(None);
         }
         let codes = traces.iter().map(|traced| match traced {
             Traced::Applied => Ok(0),
-            Traced::LockLost => Err(Reason::LockMismatch),
+            Traced::LockLost | Traced::Gone => Err(Reason::LockMismatch),
             // The call was carried out and left this one alone; the caller settles it again to learn why.
             Traced::NotApplied => Err(Reason::Unknown(0)),
         });
@@ -88,30 +149,46 @@ impl Engine {
 
     /// An earlier request whose reply was lost may have been carried out after we had looked, just before this one: then
     /// this one is refused what that one has done.
-    async fn forgive(&self, settled: &mut Settled, outcomes: &[Outcome]) -> Result<()> {
+    async fn forgive(&self, settled: &mut Settled, outcomes: &[Outcome], was_held: impl Fn(usize) -> bool) {
         let is_late = |code: &Result<i64, Reason>| {
             use Reason::{LockMismatch, MissingJob, MissingLock, NotInState};
             matches!(code, Err(LockMismatch | MissingJob | MissingLock | NotInState))
         };
-        if settled.codes.iter().any(is_late) {
-            let traces = self.trace(outcomes).await?;
-            for (code, traced) in settled.codes.iter_mut().zip(traces) {
-                if is_late(code) && traced == Traced::Applied {
-                    *code = Ok(0);
+        if !settled.codes.iter().any(is_late) {
+            return;
+        }
+        match self.trace(outcomes, was_held).await {
+            Ok(traces) => {
+                for (code, traced) in settled.codes.iter_mut().zip(traces) {
+                    if is_late(code) && traced == Traced::Applied {
+                        *code = Ok(0);
+                    }
                 }
             }
+            // What this call has said and handed out stands.
+            Err(error) => tracing::warn!(queue = ?self.keys, %error, "what lost calls have done cannot be found out"),
         }
-        Ok(())
     }
 
-    async fn trace(&self, outcomes: &[Outcome]) -> Result<Vec<Traced>> {
+    /// What became of outcomes. A job that is gone counts as finished by its outcome where that still had its lock.
+    async fn trace(&self, outcomes: &[Outcome], was_held: impl Fn(usize) -> bool) -> Result<Vec<Traced>> {
+        if outcomes.is_empty() {
+            return Ok(Vec::new());
+        }
         let args = settle::trace_args(outcomes);
         let (value, _) = self.insist(&settle::TRACE, &args).await?;
-        settle::trace_reply(value).filter(|traces| traces.len() == outcomes.len()).ok_or(Error::Reply { op: "settle" })
+        let traces = settle::trace_reply(value).filter(|traces| traces.len() == outcomes.len());
+        let mut traces = traces.ok_or(Error::Reply { op: settle::TRACE.name })?;
+        for (i, traced) in traces.iter_mut().enumerate() {
+            if *traced == Traced::Gone && was_held(i) {
+                *traced = Traced::Applied;
+            }
+        }
+        Ok(traces)
     }
 
     /// The jobs that are locked with this token, without those that the caller knows, and since when their locks live.
-    pub(crate) async fn adopt(&self, token: &str, lock_ms: u64, known: &[String]) -> Result<(Vec<Handed>, Instant)> {
+    pub(crate) async fn adopt(&self, token: &str, lock_ms: u64, known: &[JobId]) -> Result<(Vec<Handed>, Instant)> {
         let args = settle::adopt_args(token, lock_ms, known.iter());
         let (value, sent) = self.insist(&settle::ADOPT, &args).await?;
         Ok((settle::handed(value).ok_or(Error::Reply { op: "adopt_jobs" })?, sent))
@@ -151,8 +228,10 @@ impl Engine {
         loop {
             let args = locks::recover_args(self.clock.now_ms(), interval_ms, limit, &from);
             let value = self.run(&locks::RECOVER, &args, super::Repeat::Safe).await?;
-            let mut ids = locks::ids(value).unwrap_or_default().into_iter();
-            from = ids.next().ok_or(Error::Reply { op: "recover_stalled" })?;
+            let ids = locks::ids(value).filter(|ids| !ids.is_empty());
+            let ids = ids.ok_or(Error::OutcomeUnknown { op: "recover_stalled" })?;
+            let mut ids = ids.iter().map(|id| String::from_utf8_lossy(id).into_owned());
+            from = ids.next().unwrap_or_default();
             recovered.extend(ids);
             if from.is_empty() {
                 return Ok(recovered);
@@ -161,13 +240,13 @@ impl Engine {
     }
 
     /// Renews locks; the ids whose lock is gone or another's.
-    pub(crate) async fn extend_locks(&self, lock_ms: u64, locks: &[(&str, &str)]) -> Result<Vec<String>> {
+    pub(crate) async fn extend_locks(&self, lock_ms: u64, locks: &[(impl AsRef<[u8]>, &str)]) -> Result<Vec<Vec<u8>>> {
         use crate::script::locks as script;
-        let args = script::extend_args(lock_ms, locks.iter().copied());
+        let args = script::extend_args(lock_ms, locks);
         let value = script::EXTEND
             .run(&self.link, &self.keys, &args)
             .await
             .map_err(|failure| failure.to_error("extend_locks"))?;
-        script::ids(value).ok_or(Error::Reply { op: "extend_locks" })
+        script::ids(value).ok_or(Error::OutcomeUnknown { op: "extend_locks" })
     }
 }

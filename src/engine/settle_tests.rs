@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::testing::{NOW, queue};
-use crate::error::Reason;
+use crate::error::{Error, Reason};
 use crate::script::settle::{Ask, End, KEEP_ALL, Outcome};
 
 fn done(id: &str, token: &str) -> Outcome {
@@ -253,5 +253,49 @@ async fn no_score_makes_a_reply_unreadable() {
         let settled = engine.settle(&mut ask, &[], || Arc::from("u")).await.unwrap().settled;
         assert_eq!(settled.jobs.len(), usize::from(is_due), "{score}");
         assert!(is_due || settled.next_due > NOW, "{score}: {}", settled.next_due);
+    }
+}
+
+#[tokio::test]
+async fn what_a_call_has_done_is_found_though_its_answer_tells_nothing() {
+    let engine = active(2).await;
+    engine.store("next", &[]).await;
+    engine.redis("LPUSH @wait next").await;
+    let outcomes = [done("j0", "t"), done("j1", "t")];
+    let ask = Ask { want: 1, token: Arc::from("u"), lock_ms: 30_000, ..Ask::default() };
+    let salvage = async || {
+        let error = Error::Reply { op: "settle" };
+        engine.salvage(&ask, &outcomes, |_| true, Vec::new(), error).await
+    };
+    // Nothing was done.
+    assert!(matches!(salvage().await, Err(Error::Reply { .. })));
+    let args = crate::script::settle::args(NOW, &ask, &outcomes);
+    crate::script::settle::SCRIPT.run(&engine.link, &engine.keys, &args).await.unwrap();
+    let decided = salvage().await.unwrap();
+    assert_eq!(decided.settled.codes, [Ok(0), Ok(0)]);
+    assert_eq!(decided.settled.jobs[0].id, b"next");
+    assert!(!decided.is_answered && decided.error.is_some());
+}
+
+#[tokio::test]
+async fn a_script_that_fails_half_way_has_done_what_it_has_done() {
+    let engine = active(2).await;
+    let outcomes = [done("j0", "t"), done("j1", "t")];
+    // As if it had failed after the first one.
+    settle(&engine, &outcomes[..1]).await;
+    let error = Error::Reply { op: "settle" };
+    let decided = engine.salvage(&Ask::default(), &outcomes, |_| true, Vec::new(), error).await.unwrap();
+    assert_eq!(decided.settled.codes, [Ok(0), Err(Reason::Unknown(0))]);
+}
+
+#[tokio::test]
+async fn a_job_that_is_gone_was_finished_only_by_who_still_had_its_lock() {
+    for (was_held, expected) in [(true, Ok(0)), (false, Err(Reason::LockMismatch))] {
+        let engine = active(2).await;
+        let outcomes = [done("gone", "t"), done("j0", "t")];
+        settle(&engine, &outcomes[1..]).await;
+        let error = Error::Reply { op: "settle" };
+        let decided = engine.salvage(&Ask::default(), &outcomes, |_| was_held, Vec::new(), error).await.unwrap();
+        assert_eq!(decided.settled.codes, [expected, Ok(0)]);
     }
 }

@@ -10,7 +10,7 @@ impl Engine {
         Self::check_id("save_progress", id)?;
         let value = self.run(&update::PROGRESS, &update::pairs(&[(id, json)]), Repeat::Safe).await?;
         let code = update::codes(value).and_then(|codes| codes.into_iter().next());
-        Self::accept("save_progress", id, code.ok_or(Error::Reply { op: "save_progress" })?).map(drop)
+        Self::accept("save_progress", id, code.ok_or(Error::OutcomeUnknown { op: "save_progress" })?).map(drop)
     }
 
     /// Replaces the data of a job.
@@ -18,7 +18,7 @@ impl Engine {
         Self::check_id("update_data", id)?;
         let value = self.run(&update::DATA, &update::pairs(&[(id, json)]), Repeat::Safe).await?;
         let code = update::codes(value).and_then(|codes| codes.into_iter().next());
-        Self::accept("update_data", id, code.ok_or(Error::Reply { op: "update_data" })?).map(drop)
+        Self::accept("update_data", id, code.ok_or(Error::OutcomeUnknown { op: "update_data" })?).map(drop)
     }
 
     /// Appends lines to the log of a job, keeping the newest `keep` (0 keeps all); the number of lines kept.
@@ -29,7 +29,7 @@ impl Engine {
         Self::check_id("add_log", id)?;
         // A line written twice is worse than an unknown outcome.
         let value = self.run(&update::LOG, &update::log_args(id, keep, lines), Repeat::Never).await?;
-        let code = update::code(value).ok_or(Error::Reply { op: "add_log" })?;
+        let code = update::code(value).ok_or(Error::OutcomeUnknown { op: "add_log" })?;
         Ok(u64::try_from(Self::accept("add_log", id, code)?).unwrap_or(0))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 
 use crate::script::settle::End;
+use crate::wire::job::JobId;
 use crate::worker::failure::Failure;
 
 /// Why an attempt was told to stop.
@@ -26,7 +27,7 @@ pub enum CancelReason {
 /// What ties a running job to its lock. Shared by the job, the worker and the thread that renews locks.
 #[derive(Debug)]
 pub(crate) struct Attempt {
-    id: Arc<str>,
+    id: JobId,
     token: Arc<str>,
     /// Written once by whoever cancels first; read by the processor.
     reason: OnceLock<CancelReason>,
@@ -68,7 +69,7 @@ impl Drop for Ending<'_> {
 
 impl Attempt {
     /// An attempt whose end a worker sends.
-    pub(crate) fn new(id: Arc<str>, token: Arc<str>) -> Self {
+    pub(crate) fn new(id: JobId, token: Arc<str>) -> Self {
         Self {
             id,
             token,
@@ -81,11 +82,11 @@ impl Attempt {
     }
 
     /// An attempt whose end is said by a call on its job.
-    pub(crate) fn by_hand(id: Arc<str>, token: Arc<str>) -> Self {
+    pub(crate) fn by_hand(id: JobId, token: Arc<str>) -> Self {
         Self { is_worker: false, ..Self::new(id, token) }
     }
 
-    pub(crate) fn id(&self) -> &Arc<str> {
+    pub(crate) fn id(&self) -> &JobId {
         &self.id
     }
 

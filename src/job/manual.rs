@@ -267,15 +267,19 @@ async fn admit<D: DeserializeOwned, R>(
     options: &Arc<WorkerOptions>,
     token: &Arc<str>,
 ) -> Result<Job<D, R>, Outcome> {
-    let unrun = |raw: &RawJob, verdict: Verdict| {
+    let unrun = |id: &[u8], raw: &RawJob, verdict: Verdict| {
         log(queue, raw, &verdict);
-        Outcome { id: raw.id.as_str().into(), token: Arc::clone(token), start: raw.attempts_started, end: verdict.end }
+        Outcome { id: id.into(), token: Arc::clone(token), start: raw.attempts_started, end: verdict.end }
     };
     let raw = match decode(handed, queue, options) {
         Ok(raw) => raw,
         Err(mut undecodable) => {
-            undecodable.partial.attempts_started += 1;
-            return Err(unrun(&undecodable.partial, verdict::undecodable(&undecodable, options)));
+            undecodable.partial.attempts_started = undecodable.partial.attempts_started.saturating_add(1);
+            return Err(unrun(
+                &undecodable.id_bytes,
+                &undecodable.partial,
+                verdict::undecodable(&undecodable, options),
+            ));
         }
     };
     if let Some(key) = raw.repeat_job_key()
@@ -286,7 +290,7 @@ async fn admit<D: DeserializeOwned, R>(
     if !options.hands_out_deferred_failures
         && let Some(verdict) = verdict::unrun(&raw, options)
     {
-        return Err(unrun(&raw, verdict));
+        return Err(unrun(raw.id.as_bytes(), &raw, verdict));
     }
     match serde_json::from_str(&raw.data) {
         Ok(data) => {
@@ -297,7 +301,7 @@ async fn admit<D: DeserializeOwned, R>(
         }
         Err(error) => {
             let error = Halt::failed(verdict::Unread(Error::json("data")(error)));
-            Err(unrun(&raw, verdict::decide(&raw, Err(error), options)))
+            Err(unrun(raw.id.as_bytes(), &raw, verdict::decide(&raw, Err(error), options)))
         }
     }
 }

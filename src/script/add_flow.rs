@@ -10,11 +10,11 @@ pub(crate) static SCRIPT: Script = script!(
     "add_flow", Produces,
     uses: ["codes", "outcomes", "queue", "settings", "wake", own "homes"],
     on_demand: [
-        "number", "delay", "prioritize", "release", "release_parent", "detach", "attach", "dedup", "read_linked",
-        "store",
+        "number", "is_job", "is_taken", "delay", "prioritize", "release", "release_parent", "detach", "attach", "dedup",
+        "read_linked", "store",
     ],
     giving: [
-        priority_score, delayed_score, due_time, is_of, read_linked, attach, deduplicate, store_job, split_key,
+        priority_score, delayed_score, due_time, is_job, is_taken, is_of, read_linked, attach, deduplicate, store_job, split_key,
         release_if_free,
     ],
     then: ["placing"],

@@ -10,10 +10,10 @@ pub(crate) static SCRIPT: Script = script!(
     "add_jobs", Produces,
     uses: ["codes", "outcomes", "queue", own "one", "settings", "wake"],
     on_demand: [
-        "number", "delay", "prioritize", "release", "release_parent", "detach", "attach", "dedup", "read_linked",
-        "store", own "linked",
+        "number", "is_job", "is_taken", "delay", "prioritize", "release", "release_parent", "detach", "attach", "dedup",
+        "read_linked", "store", own "linked",
     ],
-    giving: [add_linked, priority_score, delayed_score, due_time],
+    giving: [add_linked, is_taken, priority_score, delayed_score, due_time],
     then: ["placing"],
 );
 
@@ -140,7 +140,7 @@ pub(crate) fn reply(value: Value) -> Option<Vec<Placed>> {
     let mut placed = Vec::with_capacity(items.len() / 3);
     while let Some(code) = items.next() {
         let Value::Int(code) = code else { return None };
-        let (id, other) = (super::string(items.next()?)?, super::string(items.next()?)?);
+        let (id, other) = (super::told(items.next()?)?, super::told(items.next()?)?);
         placed.push(match code {
             0 => Placed::Created { id },
             1 => Placed::Existing { id },

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::read::{array, bytes, unsigned};
+use super::read::{array, unsigned};
 use super::{Args, Script, script};
 
 pub(crate) static OPEN: Script = script!("open_queue", Produces, uses: ["queue"]);
@@ -17,7 +17,7 @@ pub(crate) static DELAY: Script =
     script!("change_delay", Consumes, uses: ["codes", "queue", "settings", "wake", "delay"]);
 pub(crate) static PRIORITY: Script =
     script!("change_priority", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "prioritize", "ready"]);
-pub(crate) static RETRY: Script = script!("retry_job", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "prioritize", "ready", "restore"]);
+pub(crate) static RETRY: Script = script!("retry_job", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "prioritize", "ready", "restore", "is_job"]);
 pub(crate) static REQUEUE: Script = script!("requeue_jobs", Consumes, uses: ["queue", "settings", "wake", "restore"]);
 pub(crate) static REMOVE: Script =
     script!("remove_job", Consumes, uses: ["codes", "queue", "release", "detach", "check_queue", "erase", "cut"]);
@@ -69,7 +69,7 @@ pub(crate) struct Cleaned {
 
 pub(crate) fn cleaned(value: Value) -> Option<Cleaned> {
     let [done, kept, ids] = array(value)?.try_into().ok()?;
-    let ids = array(ids)?.into_iter().map(|id| Some(String::from_utf8_lossy(&bytes(id)?).into_owned()));
+    let ids = array(ids)?.into_iter().map(super::told);
     Some(Cleaned { done: done == Value::Int(1), kept: unsigned(&kept)?, ids: ids.collect::<Option<_>>()? })
 }
 

@@ -2,12 +2,12 @@
 
 use redis::Value;
 
-use super::{Args, Script, script, string};
+use super::{Args, Script, script, string, told};
 use crate::error::Reason;
 use crate::wire::EventId;
 use crate::wire::job::stored_number;
 
-pub(crate) static SCRIPT: Script = script!("read_finished", Produces, uses: ["codes", "queue"]);
+pub(crate) static SCRIPT: Script = script!("read_finished", Produces, uses: ["codes", "queue", "is_job"]);
 pub(crate) static FIND: Script = script!("find_finish", Produces, uses: ["queue"]);
 
 /// A job as it was found.
@@ -51,8 +51,8 @@ pub(crate) fn reply(value: Value, count: usize) -> Option<(EventId, Vec<Found>)>
         let Value::Int(status) = status else { return None };
         let finished = match status {
             0 => Finished::NotYet,
-            1 => Finished::Completed(text(value)?),
-            2 => Finished::Failed(text(value)?),
+            1 => Finished::Completed(told(value)?),
+            2 => Finished::Failed(told(value)?),
             code => Finished::Refused(Reason::from_code(code).err()?),
         };
         let born = if let Value::BulkString(born) = born { stored_number(&born) } else { None };
@@ -113,7 +113,7 @@ pub(crate) fn find_reply(value: Value, jobs: usize) -> Option<Page> {
     let mut traces = Vec::with_capacity(items.len() / 4);
     while let Some(id) = items.next() {
         let id = EventId::decode(string(id)?.as_bytes())?;
-        let (name, job, value) = (string(items.next()?)?, items.next()?, text(items.next()?)?);
+        let (name, job, value) = (string(items.next()?)?, items.next()?, told(items.next()?)?);
         let Value::Int(job) = job else { return None };
         let job = usize::try_from(job).ok()?.checked_sub(1).filter(|job| *job < jobs)?;
         let step = match name.as_str() {
@@ -125,12 +125,4 @@ pub(crate) fn find_reply(value: Value, jobs: usize) -> Option<Page> {
         traces.push(Trace { id, job, step });
     }
     Some(Page { now, oldest, traces })
-}
-
-/// Other peers may have stored what is no UTF-8; the job has finished all the same.
-fn text(value: Value) -> Option<String> {
-    match value {
-        Value::BulkString(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
-        other => string(other),
-    }
 }

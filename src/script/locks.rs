@@ -2,14 +2,15 @@
 
 use redis::Value;
 
-use super::{Args, Script, script, string};
+use super::read::bytes;
+use super::{Args, Script, script};
 
 pub(crate) static EXTEND: Script = script!("extend_locks", Consumes, uses: ["codes", "queue"]);
 pub(crate) static RECOVER: Script =
     script!("recover_stalled", Consumes, uses: ["codes", "queue", "settings", "wake", "leave_active"]);
 pub(crate) static WAKE: Script = script!("wake_workers", Consumes, uses: ["codes", "queue", "settings", "wake"]);
 
-pub(crate) fn extend_args<'a>(lock_ms: u64, locks: impl Iterator<Item = (&'a str, &'a str)>) -> Args {
+pub(crate) fn extend_args(lock_ms: u64, locks: &[(impl AsRef<[u8]>, &str)]) -> Args {
     let mut args = Args::default();
     args.millis(lock_ms);
     for (id, token) in locks {
@@ -25,8 +26,8 @@ pub(crate) fn recover_args(now: u64, interval_ms: u64, limit: u32, from: &str) -
     args
 }
 
-/// The ids that a script answers with.
-pub(crate) fn ids(value: Value) -> Option<Vec<String>> {
+/// The ids that a script answers with, byte for byte.
+pub(crate) fn ids(value: Value) -> Option<Vec<Vec<u8>>> {
     let Value::Array(items) = value else { return None };
-    items.into_iter().map(string).collect()
+    items.into_iter().map(bytes).collect()
 }

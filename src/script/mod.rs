@@ -261,5 +261,17 @@ pub(crate) fn string(value: Value) -> Option<String> {
     }
 }
 
+/// The text of a reply's item that is told to people and never sent back: other bytes than UTF-8 become `�`, so that one
+/// such item does not make the others unreadable.
+pub(crate) fn told(value: Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => Some(match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        }),
+        other => string(other),
+    }
+}
+
 #[cfg(test)]
 mod tests;

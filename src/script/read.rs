@@ -10,7 +10,7 @@ pub(crate) static LIST: Script = script!("list_jobs", Produces, uses: ["queue", 
 pub(crate) static COUNT: Script = script!("count_jobs", Produces, uses: ["queue", "legacy"]);
 pub(crate) static PRIORITIES: Script = script!("count_priorities", Produces, uses: ["queue"]);
 pub(crate) static STATE: Script = script!("get_state", Produces, uses: ["queue"]);
-pub(crate) static FINISHED: Script = script!("is_finished", Produces, uses: ["codes", "queue"]);
+pub(crate) static FINISHED: Script = script!("is_finished", Produces, uses: ["codes", "queue", "is_job"]);
 pub(crate) static MAXED: Script = script!("is_maxed", Produces, uses: ["queue"]);
 pub(crate) static RATE_LIMIT_TTL: Script = script!("get_rate_limit_ttl", Produces, uses: ["queue"]);
 pub(crate) static METRICS: Script = script!("get_metrics", Produces, uses: ["queue"]);
@@ -92,7 +92,7 @@ pub(crate) fn logs_args(id: &str, start: i64, end: i64) -> Args {
 /// The number of lines stored, and those asked for.
 pub(crate) fn logs(value: Value) -> Option<(u64, Vec<String>)> {
     let [stored, lines] = array(value)?.try_into().ok()?;
-    let lines = array(lines)?.into_iter().map(|line| Some(String::from_utf8_lossy(&bytes(line)?).into_owned()));
+    let lines = array(lines)?.into_iter().map(super::told);
     Some((unsigned(&stored)?, lines.collect::<Option<_>>()?))
 }
 

@@ -10,7 +10,7 @@ use super::{Args, Script, script};
 use crate::clock::{MOST_MS, millis};
 use crate::error::Reason;
 use crate::options::WorkerOptions;
-use crate::wire::job::{Pair, RawJob, Undecodable};
+use crate::wire::job::{JobId, Pair, RawJob, Undecodable};
 
 pub(crate) static SCRIPT: Script = script!(
     "settle", Consumes,
@@ -44,7 +44,7 @@ pub(crate) struct Ask {
 /// How one attempt ends.
 #[derive(Debug, Clone)]
 pub(crate) struct Outcome {
-    pub(crate) id: Arc<str>,
+    pub(crate) id: JobId,
     pub(crate) token: Arc<str>,
     /// Which start of the job this was (`ats`); tells an applied outcome from a lost lock after a lost reply.
     pub(crate) start: u32,
@@ -166,7 +166,7 @@ impl Outcome {
             }
             End::Delayed { .. } | End::Waiting | End::Children { .. } => 0,
         };
-        text + self.id.len() + self.token.len() + 64
+        text + self.id.as_ref().len() + self.token.len() + 64
     }
 
     /// The value and the attempts made, of a completed job that the script's kind `done` is for.
@@ -186,7 +186,7 @@ impl Outcome {
             End::Waiting => "waiting",
             End::Children { .. } => "children",
         };
-        args.text(kind).text(self.id.as_ref()).text(self.token.as_ref());
+        args.text(kind).text(&self.id).text(self.token.as_ref());
         match &self.end {
             End::Completed { value, keep, .. } => {
                 args.text(value).text(keep.as_ref());
@@ -230,7 +230,7 @@ pub(crate) fn args(now: u64, ask: &Ask, outcomes: &[Outcome]) -> Args {
         }
         for outcome in run {
             match outcome.done() {
-                Some((value, _)) => _ = args.text(outcome.id.as_ref()).text(value),
+                Some((value, _)) => _ = args.text(&outcome.id).text(value),
                 None => outcome.write(&mut args),
             }
         }
@@ -238,6 +238,7 @@ pub(crate) fn args(now: u64, ask: &Ask, outcomes: &[Outcome]) -> Args {
     args
 }
 
+/// Only what the codes and the jobs say must be readable: the rest is looked up again by itself.
 pub(crate) fn reply(value: Value) -> Option<Settled> {
     let [codes, jobs, limited, next, ghosts, ttl] = array(value)?.try_into().ok()?;
     let codes = array(codes)?.into_iter().map(|code| match code {
@@ -247,13 +248,10 @@ pub(crate) fn reply(value: Value) -> Option<Settled> {
     Some(Settled {
         codes: codes.collect::<Option<_>>()?,
         jobs: handed(jobs)?,
-        limited_ms: unsigned(&limited)?,
-        next_due: unsigned(&next)?,
-        ghosts: array(ghosts)?
-            .into_iter()
-            .map(|id| Some(String::from_utf8_lossy(&bytes(id)?).into_owned()))
-            .collect::<Option<_>>()?,
-        limiter_ttl_ms: unsigned(&ttl)?,
+        limited_ms: unsigned(&limited).unwrap_or(0),
+        next_due: unsigned(&next).unwrap_or(0),
+        ghosts: array(ghosts)?.into_iter().filter_map(super::told).collect(),
+        limiter_ttl_ms: unsigned(&ttl).unwrap_or(0),
     })
 }
 
@@ -301,12 +299,15 @@ pub(crate) enum Traced {
     NotApplied,
     Applied,
     LockLost,
+    /// There is no such job any more. It was removed as this attempt finished it; or as another one did, if this one had
+    /// lost its lock.
+    Gone,
 }
 
 pub(crate) fn trace_args(outcomes: &[Outcome]) -> Args {
     let mut args = Args::with_capacity(outcomes.len() * 4, outcomes.len() * 96);
     for outcome in outcomes {
-        args.text(outcome.id.as_ref()).text(outcome.token.as_ref()).number(outcome.start);
+        args.text(&outcome.id).text(outcome.token.as_ref()).number(outcome.start);
         args.text(match outcome.end {
             End::Completed { .. } => "completed",
             End::Failed { .. } => "failed",
@@ -323,6 +324,7 @@ pub(crate) fn trace_reply(value: Value) -> Option<Vec<Traced>> {
             Value::Int(0) => Some(Traced::NotApplied),
             Value::Int(1) => Some(Traced::Applied),
             Value::Int(2) => Some(Traced::LockLost),
+            Value::Int(3) => Some(Traced::Gone),
             _ => None,
         })
         .collect()

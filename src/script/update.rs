@@ -5,9 +5,9 @@ use redis::Value;
 use super::{Args, Script, script};
 use crate::error::Reason;
 
-pub(crate) static PROGRESS: Script = script!("save_progress", Produces, uses: ["codes", "queue", "settings"]);
-pub(crate) static DATA: Script = script!("update_data", Produces, uses: ["codes", "queue"]);
-pub(crate) static LOG: Script = script!("add_log", Produces, uses: ["codes", "queue"]);
+pub(crate) static PROGRESS: Script = script!("save_progress", Produces, uses: ["codes", "queue", "settings", "is_job"]);
+pub(crate) static DATA: Script = script!("update_data", Produces, uses: ["codes", "queue", "is_job"]);
+pub(crate) static LOG: Script = script!("add_log", Produces, uses: ["codes", "queue", "is_job"]);
 
 /// Pairs of a job's id and a text.
 pub(crate) fn pairs(items: &[(&str, &str)]) -> Args {

@@ -1,6 +1,8 @@
 //! A job as its hash holds it.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
@@ -77,11 +79,45 @@ static NOTHING: Rest = Rest {
     unknown: Vec::new(),
 };
 
+/// A job's id, byte for byte as Redis holds it. Shown as text, what is not UTF-8 in it becomes `�`: that is for people,
+/// and never goes back to Redis.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct JobId(Arc<[u8]>);
+
+impl AsRef<[u8]> for JobId {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&[u8]> for JobId {
+    fn from(id: &[u8]) -> Self {
+        Self(id.into())
+    }
+}
+
+impl From<&str> for JobId {
+    fn from(id: &str) -> Self {
+        id.as_bytes().into()
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+impl fmt::Debug for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&String::from_utf8_lossy(&self.0), f)
+    }
+}
+
 /// A job that cannot be read as it is stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Undecodable {
     /// The job's id, byte for byte.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for a worker that ends jobs with such ids"))]
     pub(crate) id_bytes: Vec<u8>,
     pub(crate) kind: UndecodableKind,
     /// The hash field that is at fault.

@@ -18,6 +18,7 @@ use crate::engine::Engine;
 use crate::failpoint;
 use crate::job::{Attempt, CancelReason};
 use crate::telemetry::WorkerFigures;
+use crate::wire::job::JobId;
 
 /// Locks of one call: about 2 ms.
 const CALL_LOCKS: usize = 250;
@@ -55,6 +56,8 @@ struct Held {
     /// When the last request that locked the job was sent. The lock lives at least until `lock_duration` after it,
     /// however late the reply came.
     locked: Instant,
+    /// When a renewal found that it is gone, or another's. That of an attempt that has ended may be gone by its outcome.
+    missed: Option<Instant>,
     /// Ends the attempt's task.
     task: Option<AbortHandle>,
 }
@@ -79,7 +82,7 @@ impl LockTable {
         let mut slots = self.slots();
         attempts
             .map(|attempt| {
-                let held = Some(Held { attempt, locked, task: None });
+                let held = Some(Held { attempt, locked, missed: None, task: None });
                 if let Some(slot) = slots.free.pop() {
                     slots.jobs[slot] = held;
                     slot
@@ -115,7 +118,7 @@ impl LockTable {
     pub(crate) fn cancel(&self, id: &str, reason: CancelReason) -> bool {
         let slots = self.slots();
         let mut running = slots.jobs.iter().flatten();
-        running.find(|held| held.attempt.id().as_ref() == id).is_some_and(|held| held.attempt.cancel(reason))
+        running.find(|held| held.attempt.id().as_ref() == id.as_bytes()).is_some_and(|held| held.attempt.cancel(reason))
     }
 
     /// Cancels all jobs; how many were not yet.
@@ -173,8 +176,19 @@ impl LockTable {
     }
 
     /// The ids that are held.
-    pub(crate) fn ids(&self) -> Vec<String> {
-        self.slots().jobs.iter().flatten().map(|held| held.attempt.id().to_string()).collect()
+    pub(crate) fn ids(&self) -> Vec<JobId> {
+        self.slots().jobs.iter().flatten().map(|held| held.attempt.id().clone()).collect()
+    }
+
+    /// Whether the lock of a job cannot have run out before a moment, nor was it missed by then.
+    pub(crate) fn was_held(&self, slot: usize, at: Instant) -> bool {
+        let slots = self.slots();
+        let held = slots.jobs.get(slot).and_then(Option::as_ref);
+        held.is_some_and(|held| {
+            !held.attempt.lost_its_lock()
+                && held.missed.is_none_or(|missed| missed > at)
+                && at.saturating_duration_since(held.locked) < self.trusted()
+        })
     }
 
     /// Locks of which a quarter of their life has passed are due.
@@ -256,7 +270,7 @@ impl LockTable {
         }
     }
 
-    fn note_renewal(&self, batch: &[(usize, Arc<Attempt>)], lost: &HashSet<String>, sent: Instant) {
+    fn note_renewal(&self, batch: &[(usize, Arc<Attempt>)], lost: &HashSet<Vec<u8>>, sent: Instant) {
         let mut slots = self.slots();
         let mut oldest = Duration::ZERO;
         for (slot, attempt) in batch {
@@ -264,7 +278,10 @@ impl LockTable {
             let held = slots.jobs.get_mut(*slot).and_then(Option::as_mut);
             let held = held.filter(|held| Arc::ptr_eq(&held.attempt, attempt));
             match held {
-                Some(held) if lost.contains(attempt.id().as_ref()) => self.lose(held),
+                Some(held) if lost.contains(attempt.id().as_ref()) => {
+                    held.missed.get_or_insert_with(Instant::now);
+                    self.lose(held);
+                }
                 Some(held) => {
                     oldest = oldest.max(sent.duration_since(held.locked));
                     held.locked = sent;
@@ -278,9 +295,8 @@ impl LockTable {
 
     /// Jobs whose lock must have run out are told so before anybody else can have taken them.
     fn distrust(&self, now: Instant) {
-        let trusted = self.trusted();
         for held in self.slots().jobs.iter().flatten() {
-            if self.renews && now.duration_since(held.locked) >= trusted {
+            if self.renews && now.duration_since(held.locked) >= self.trusted() {
                 self.lose(held);
             }
         }
@@ -295,7 +311,7 @@ impl LockTable {
     }
 }
 
-fn ids_and_tokens(batch: &[(usize, Arc<Attempt>)]) -> Vec<(&str, &str)> {
+fn ids_and_tokens(batch: &[(usize, Arc<Attempt>)]) -> Vec<(&[u8], &str)> {
     batch.iter().map(|(_, attempt)| (attempt.id().as_ref(), attempt.token().as_ref())).collect()
 }
 

@@ -140,7 +140,8 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     #[doc(alias = "extendJobLocks")]
     pub async fn extend_locks(&self, locks: &[(&str, &str)], life: Duration) -> Result<Vec<String>> {
         check_span("life", life, SHORTEST..=YEAR)?;
-        self.queue.engine().extend_locks(millis(life), locks).await
+        let lost = self.queue.engine().extend_locks(millis(life), locks).await?;
+        Ok(lost.iter().map(|id| String::from_utf8_lossy(id).into_owned()).collect())
     }
 
     /// Lets workers that have a limit, their own or the queue's, fetch nothing for this time. One round trip.

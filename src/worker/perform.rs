@@ -43,7 +43,7 @@ impl EndedAttempt {
         let settled = attempt.settled().cloned();
         let is_settled = settled.is_some();
         let (end, failure) = settled.map_or((end, failure), |own| (own.end, own.failure));
-        let outcome = Outcome { id: Arc::clone(attempt.id()), token: Arc::clone(attempt.token()), start, end };
+        let outcome = Outcome { id: attempt.id().clone(), token: Arc::clone(attempt.token()), start, end };
         Self { slot, outcome, is_settled, handed_back: false, pause: None, refusals: 0, attempt, failure }
     }
 
@@ -71,6 +71,15 @@ pub(crate) fn perform(
                 raw.attempts_started = raw.attempts_started.saturating_add(1);
                 raw.processed_on = i64::try_from(worker.queue.engine().clock.now_ms()).ok();
                 unfinished.start = raw.attempts_started;
+                if let Some(option) = raw.options.odd {
+                    let queue = &worker.queue.engine().keys;
+                    tracing::warn!(
+                        job_id = raw.id,
+                        ?queue,
+                        option,
+                        "an option of the job cannot be read; it is not heeded"
+                    );
+                }
                 if let Some(key) = raw.repeat_job_key()
                     && !schedule_next(&worker, key, &raw, &attempt).await
                 {
@@ -101,7 +110,7 @@ pub(crate) fn perform(
             }
         };
         if let Some(failure) = &verdict.failure {
-            failure.log(worker.queue.engine().keys.queue(), attempt.id(), &verdict.end);
+            failure.log(worker.queue.engine().keys.queue(), &attempt.id().to_string(), &verdict.end);
         }
         if let Some(complaint) = verdict.complaint {
             worker.events.error(Error::InvalidOption { option: "backoff_strategy", problem: complaint });

@@ -197,10 +197,13 @@ impl Loop {
     fn on_answer(&mut self, answered: Answered) {
         let Answered { ended, want, answer } = answered;
         self.plan.returned(want);
-        let Decided { settled, suspects, token, sent, is_answered } = match answer {
+        let Decided { settled, suspects, token, sent, is_answered, error } = match answer {
             Ok(decided) => decided,
             Err(error) => return self.on_refusal(ended, want, error),
         };
+        if let Some(error) = error {
+            self.worker.events.error(error);
+        }
         self.plan.accepted(!self.pending.is_empty());
         let now = Deadline::now();
         self.losses.add(suspects, now);
@@ -270,10 +273,8 @@ impl Loop {
         if jobs.is_empty() {
             return;
         }
-        let attempts: Vec<Arc<Attempt>> = jobs
-            .iter()
-            .map(|job| Arc::new(Attempt::new(String::from_utf8_lossy(&job.id).into(), Arc::clone(token))))
-            .collect();
+        let attempts: Vec<Arc<Attempt>> =
+            jobs.iter().map(|job| Arc::new(Attempt::new(job.id.as_slice().into(), Arc::clone(token)))).collect();
         let slots = self.worker.locks.hold(attempts.iter().cloned(), sent);
         if !self.plan.starts_jobs() {
             let ended = attempts.into_iter().zip(slots);

@@ -10,6 +10,7 @@ use crate::clock::millis;
 use crate::engine::Decided;
 use crate::error::{Reason, Result};
 use crate::script::settle::{Ask, End, Settled};
+use crate::wire::job::JobId;
 
 /// A call that came back, with what it was about.
 pub(super) struct Answered {
@@ -65,7 +66,8 @@ pub(super) async fn settle(worker: &Inner, ended: Vec<EndedAttempt>, want: usize
             ((slot, handed_back, pause, refusals, attempt, failure), outcome)
         })
         .unzip();
-    let answer = worker.queue.engine().settle(&mut ask, &outcomes, || worker.tokens.next()).await;
+    let is_held = |i: usize, at| rests.get(i).is_some_and(|rest| worker.locks.was_held(rest.0, at));
+    let answer = worker.queue.engine().settle_held(&mut ask, &outcomes, || worker.tokens.next(), &is_held).await;
     if let Ok(decided) = &answer {
         worker.figures.settled(outcomes.len(), decided.settled.jobs.len());
     }
@@ -78,7 +80,7 @@ pub(super) async fn settle(worker: &Inner, ended: Vec<EndedAttempt>, want: usize
 
 /// Ends an attempt as failed that was to complete; the job's own attempts and backoff decide what comes next.
 pub(super) async fn fail_instead(worker: Arc<Inner>, mut ended: EndedAttempt, reason: Reason) -> Answered {
-    let id = Arc::clone(&ended.outcome.id);
+    let id = ended.outcome.id.to_string();
     let command =
         if matches!(ended.outcome.end, End::Children { .. }) { "moveToWaitingChildren" } else { "moveToFinished" };
     let fault = verdict::relatives(&id, reason, command).unwrap_or_else(|| Fault::error(reason.to_string()));
@@ -93,12 +95,12 @@ pub(super) async fn fail_instead(worker: Arc<Inner>, mut ended: EndedAttempt, re
 }
 
 /// Looks once more for jobs that were handed out under the token of a lost reply.
-pub(super) async fn look_for(worker: Arc<Inner>, token: Arc<str>, known: Vec<String>) -> Answered {
+pub(super) async fn look_for(worker: Arc<Inner>, token: Arc<str>, known: Vec<JobId>) -> Answered {
     let lock_ms = millis(worker.options.lock_duration);
     let found = worker.queue.engine().adopt(&token, lock_ms, &known).await;
     let answer = found.map(|(jobs, sent)| {
         let settled = Settled { jobs, ..Default::default() };
-        Decided { settled, suspects: Vec::new(), token, sent, is_answered: true }
+        Decided { settled, suspects: Vec::new(), token, sent, is_answered: true, error: None }
     });
     Answered { ended: Vec::new(), want: 0, answer }
 }

@@ -1,14 +1,16 @@
 //! Replies and requests that are lost on the way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use oxmq::{Client, ConnectOptions, Error, Halt, Job, JobState, Queue};
+use oxmq::{Client, ConnectOptions, Error, Halt, Job, JobState, Queue, WorkerEvent};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::{LOCK, adds, finishes, settles, warm_up};
 use crate::common::check::check;
 use crate::common::fixture::{Fixture, Ledger, listen};
-use crate::common::proxy::Proxy;
+use crate::common::proxy::{Matcher, Proxy};
 use crate::common::server::shared_server;
 
 async fn proxied() -> (Proxy, Fixture) {
@@ -227,4 +229,47 @@ async fn requests_that_never_arrive_are_sent_again() {
     assert_eq!((report.counts.completed, report.lost, heard.errors()), (40, vec![], vec![]));
     assert_eq!(proxy.counters().lost_requests, 12);
     assert_eq!(check(&fixture, &ids).await.restarts, 0);
+}
+
+#[tokio::test]
+async fn a_job_that_another_worker_finished_and_removed_is_not_taken_for_finished_by_this_one() {
+    let (proxy, fixture) = proxied().await;
+    // Past the proxy, as another process.
+    let options = ConnectOptions::from_url(&shared_server().url()).unwrap();
+    let client = Client::builder(options).prefix(&fixture.prefix).connect().await.unwrap();
+    let id = fixture.queue.add("job", json!(1)).remove_on_complete(true).await.unwrap().id().to_owned();
+    let (started, go) = (Ledger::default(), Arc::new(Notify::new()));
+    let (ledger, gate) = (started.clone(), Arc::clone(&go));
+    let late = fixture
+        .worker(move |job: Job<Value, ()>| {
+            ledger.note(job.id());
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.notified().await;
+                Ok::<_, Halt>(())
+            }
+        })
+        .lock_duration(Duration::from_millis(299))
+        .skip_lock_renewal(true)
+        .skip_stalled_check(true)
+        .start()
+        .unwrap();
+    let heard = listen(&late);
+    started.until(1).await;
+    let other = client
+        .worker("q", async |_: Job<Value, ()>| Ok::<_, Halt>(()))
+        .stalled_interval(Duration::from_millis(100))
+        .start()
+        .unwrap();
+    let told = listen(&other);
+    told.until("the other worker to finish it", |event| matches!(event, WorkerEvent::Completed { .. })).await;
+    other.close().await;
+    assert!(fixture.queue.get_job(&id).await.unwrap().is_none());
+    let finish = |args: &[Vec<u8>]| args.get(7).is_some_and(|lock| lock == b"299") && args.len() > 11;
+    proxy.cut_after_request(Matcher::new(finish));
+    go.notify_one();
+    heard.until("the loss", |event| matches!(event, WorkerEvent::LockLost { .. } | WorkerEvent::Error { .. })).await;
+    let report = late.close().await;
+    assert_eq!(proxy.counters().lost_replies, 1);
+    assert_eq!((report.counts.completed, report.lost, heard.completed()), (0, vec![id], 0));
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use oxmq::{Halt, Job, JobState};
+use oxmq::{Halt, Job, JobState, WorkerEvent};
 use serde_json::{Value, json};
 
 use crate::common::check::check;
@@ -151,4 +151,140 @@ async fn a_job_that_nobody_can_count_does_not_loop() {
     worker.close().await;
     assert_eq!(heard.errors(), Vec::<String>::new());
     assert!(ran.tally().values().all(|runs| *runs == 1), "{:?}", ran.tally());
+}
+
+/// Stores a job whose id is not UTF-8, and says where its hash is.
+async fn store_bytes(fixture: &Fixture, id: &[u8]) -> Vec<u8> {
+    let mut redis = fixture.redis.clone();
+    let key = [fixture.key("").as_bytes(), id].concat();
+    let fields = ["name", "n", "data", "1", "opts", "{}", "timestamp", "5", "delay", "0", "priority", "0"];
+    let _: () = redis::cmd("HSET").arg(&key).arg(&fields).query_async(&mut redis).await.unwrap();
+    key
+}
+
+#[tokio::test]
+async fn a_job_whose_id_is_not_text_ends_under_its_own_bytes() {
+    let fixture = Fixture::new().await;
+    let mut redis = fixture.redis.clone();
+    let odd = b"\xff7".as_slice();
+    let key = store_bytes(&fixture, odd).await;
+    let _: () = redis::cmd("LPUSH").arg(fixture.key("wait")).arg(odd).query_async(&mut redis).await.unwrap();
+    let ids = fixture.add_many(10).await;
+    let worker = fixture.worker(async |_: Job<Value, ()>| Ok::<_, Halt>(())).concurrency(4).start().unwrap();
+    let heard = listen(&worker);
+    fixture.until(JobState::Completed, 10).await;
+    fixture.until(JobState::Failed, 1).await;
+    let report = worker.close().await;
+    assert_eq!((report.counts.completed, report.counts.failed, report.lost.len()), (10, 1, 0), "{report:?}");
+    assert_eq!(heard.errors(), Vec::<String>::new());
+    let failed: Vec<Vec<u8>> =
+        redis::cmd("ZRANGE").arg(fixture.key("failed")).arg(0).arg(-1).query_async(&mut redis).await.unwrap();
+    assert_eq!(failed, [odd]);
+    let held: (String, u32) =
+        redis::cmd("HMGET").arg(&key).arg("failedReason").arg("ats").query_async(&mut redis).await.unwrap();
+    assert_eq!(held, ("the job cannot be read: field id: it is not UTF-8".to_owned(), 1));
+    // Nothing was written under the text that people are shown.
+    let shown: bool = redis::cmd("EXISTS").arg(fixture.key("\u{fffd}7")).query_async(&mut redis).await.unwrap();
+    assert!(!shown && fixture.locks().await == 0);
+    for id in &ids {
+        assert_eq!(fixture.number(id, "ats").await, 1);
+    }
+}
+
+#[tokio::test]
+async fn by_hand_a_job_whose_id_is_not_text_is_passed_by() {
+    let fixture = Fixture::new().await;
+    let mut redis = fixture.redis.clone();
+    let odd = b"\xff7".as_slice();
+    store_bytes(&fixture, odd).await;
+    let _: () = redis::cmd("LPUSH").arg(fixture.key("wait")).arg(odd).query_async(&mut redis).await.unwrap();
+    let id = fixture.add(json!(1)).await;
+    let worker: oxmq::ManualWorker = fixture.client.manual_worker("q", oxmq::WorkerOptions::default()).unwrap();
+    let job = worker.get_next_job("token").await.unwrap().unwrap();
+    assert_eq!(job.id(), id);
+    let failed: Vec<Vec<u8>> =
+        redis::cmd("ZRANGE").arg(fixture.key("failed")).arg(0).arg(-1).query_async(&mut redis).await.unwrap();
+    assert_eq!(failed, [odd]);
+}
+
+#[tokio::test]
+async fn a_stalled_job_whose_id_is_not_text_keeps_none_of_the_others_active() {
+    let fixture = Fixture::new().await;
+    let mut redis = fixture.redis.clone();
+    let odd = b"\xfe\xff".as_slice();
+    store_bytes(&fixture, odd).await;
+    let ids = fixture.add_many(400).await;
+    // Left behind by a worker that is gone.
+    let mut pipe = redis::pipe();
+    pipe.cmd("RENAME").arg(fixture.key("wait")).arg(fixture.key("active"));
+    pipe.cmd("LPUSH").arg(fixture.key("active")).arg(odd);
+    let _: () = pipe.query_async(&mut redis).await.unwrap();
+    let worker = fixture
+        .worker(async |_: Job<Value, ()>| Ok::<_, Halt>(()))
+        .stalled_interval(Duration::from_millis(100))
+        .concurrency(20)
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    fixture.until(JobState::Completed, 400).await;
+    fixture.until(JobState::Failed, 1).await;
+    let report = worker.close().await;
+    assert_eq!((report.counts.completed, report.counts.failed), (400, 1), "{report:?}");
+    assert_eq!(heard.count(|event| matches!(event, WorkerEvent::Stalled { .. })), 401);
+    assert_eq!(heard.errors(), Vec::<String>::new());
+    for id in &ids {
+        assert_eq!((fixture.number(id, "stc").await, fixture.number(id, "ats").await), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn what_a_late_write_left_of_a_job_is_no_job_for_anybody() {
+    let fixture = Fixture::new().await;
+    let mut redis = fixture.redis.clone();
+    let leave = async |id: &str| {
+        let mut redis = fixture.redis.clone();
+        let mut cmd = redis::cmd("HSET");
+        let _: () = cmd.arg(fixture.key(id)).arg("failedReason").arg("x").query_async(&mut redis).await.unwrap();
+    };
+    for id in ["a", "b", "c", "d"] {
+        leave(id).await;
+    }
+    let _: () = redis::cmd("ZADD").arg(fixture.key("failed")).arg(5).arg("b").query_async(&mut redis).await.unwrap();
+    let _: () = redis::cmd("SET").arg(fixture.key("de:x")).arg("c").query_async(&mut redis).await.unwrap();
+    let queue = &fixture.queue;
+    assert!(queue.get_job("a").await.unwrap().is_none());
+    let missing = |error: oxmq::Error| error.reason() == Some(oxmq::Reason::MissingJob);
+    assert!(missing(queue.retry_job("b", JobState::Failed, oxmq::RetryOptions::default()).await.unwrap_err()));
+    queue.add("n", json!(1)).job_id("a").await.unwrap();
+    queue.add_bulk(["b", "e"].map(|id| oxmq::NewJob::new("n", json!(1)).job_id(id))).await.unwrap();
+    let own = queue.add("n", json!(1)).deduplication(oxmq::Deduplication::new("x")).await.unwrap();
+    assert_ne!(own.id(), "c");
+    let error = queue
+        .add("n", json!(1))
+        .parent(oxmq::ParentRef::new("d", format!("{}:q", fixture.prefix)).unwrap())
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason(), Some(oxmq::Reason::MissingParent));
+    let worker = fixture.worker(async |_: Job<Value, ()>| Ok::<_, Halt>(())).start().unwrap();
+    fixture.until(JobState::Completed, 4).await;
+    worker.close().await;
+    assert_eq!(fixture.field("a", "failedReason").await, None);
+    assert_eq!(fixture.count(JobState::Failed).await, 0);
+}
+
+#[tokio::test]
+async fn options_for_afterwards_that_cannot_be_read_stop_no_job() {
+    let fixture = Fixture::new().await;
+    let ids = fixture.add_many(2).await;
+    let mut redis = fixture.redis.clone();
+    for (id, opts) in
+        ids.iter().zip([r#"{"removeOnComplete":"{\"age\":10}"}"#, r#"{"removeOnComplete":[1],"backoff":true}"#])
+    {
+        let _: () =
+            redis::cmd("HSET").arg(fixture.key(id)).arg("opts").arg(opts).query_async(&mut redis).await.unwrap();
+    }
+    let worker = fixture.worker(async |_: Job<Value, ()>| Ok::<_, Halt>(())).remove_on_complete(true).start().unwrap();
+    // They are kept: nobody said clearly that they are to go.
+    fixture.until(JobState::Completed, 2).await;
+    worker.close().await;
 }

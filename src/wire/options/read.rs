@@ -53,6 +53,9 @@ pub(crate) struct Known {
     /// As given on adding; what counts is in the hash.
     pub(crate) priority: Option<f64>,
     pub(crate) timestamp: Option<f64>,
+    /// An option that cannot be read, and that only decides what happens after the job has run: it was taken for the safe
+    /// side.
+    pub(crate) odd: Option<&'static str>,
 }
 
 static DEFAULT: Known = Known {
@@ -76,6 +79,7 @@ static DEFAULT: Known = Known {
     delay: None,
     priority: None,
     timestamp: None,
+    odd: None,
 };
 
 impl Deref for StoredOptions {
@@ -124,14 +128,19 @@ impl Known {
     fn take(&mut self, name: &str, value: &RawValue) -> Result<(), String> {
         match name {
             "attempts" => self.attempts = required(name, value)?.map_or(0, |number| json::count(number.ceil())),
-            "backoff" => self.backoff = backoff(value)?,
+            // It delays nothing, and whoever decides on the next attempt complains of a strategy that is not known.
+            "backoff" => self.backoff = self.or_safe("backoff", backoff(value), unknown_backoff()),
             "lifo" => self.lifo = json::truthy(value),
             "delay" => self.delay = json::number(value),
             "priority" => self.priority = json::number(value),
             "timestamp" => self.timestamp = json::number(value),
             "jobId" | "job_id" => self.job_id = json::id(value),
-            "removeOnComplete" | "remove_on_complete" => self.remove_on_complete = keep("removeOnComplete", value)?,
-            "removeOnFail" | "remove_on_fail" => self.remove_on_fail = keep("removeOnFail", value)?,
+            "removeOnComplete" | "remove_on_complete" => {
+                self.remove_on_complete = self.or_safe("removeOnComplete", keep(value), KeepJobs::new());
+            }
+            "removeOnFail" | "remove_on_fail" => {
+                self.remove_on_fail = self.or_safe("removeOnFail", keep(value), KeepJobs::new());
+            }
             "kl" | "keepLogs" | "keep_logs" => self.keep_logs = json::number(value).map(json::count),
             "stackTraceLimit" | "stack_trace_limit" => {
                 self.stack_trace_limit = json::number(value).filter(|number| *number >= 0.0).map(json::count);
@@ -162,6 +171,15 @@ impl Known {
             _ => {}
         }
         Ok(())
+    }
+
+    /// What an option says that only decides what happens after the job has run; the safe side if it cannot be read, since
+    /// that is no reason not to run the job.
+    fn or_safe<T>(&mut self, option: &'static str, read: Result<Option<T>, String>, safe: T) -> Option<T> {
+        read.unwrap_or_else(|_| {
+            self.odd = Some(option);
+            Some(safe)
+        })
     }
 }
 
@@ -200,8 +218,7 @@ fn backoff(value: &RawValue) -> Result<Option<Backoff>, String> {
         }
         _ => return Err("backoff is neither a number nor an object".to_owned()),
     }
-    // A strategy without a name is one that no worker knows; Node says `undefined` there.
-    let mut backoff = of(Kind::Custom(Cow::Borrowed("undefined")), None);
+    let mut backoff = unknown_backoff();
     json::object(value.get(), |name, value| {
         match name {
             "type" => {
@@ -218,7 +235,12 @@ fn backoff(value: &RawValue) -> Result<Option<Backoff>, String> {
     Ok(Some(backoff))
 }
 
-fn keep(option: &str, value: &RawValue) -> Result<Option<KeepJobs>, String> {
+/// A strategy without a name is one that no worker knows; Node says `undefined` there.
+fn unknown_backoff() -> Backoff {
+    Backoff { kind: Kind::Custom(Cow::Borrowed("undefined")), delay: None, jitter: None }
+}
+
+fn keep(value: &RawValue) -> Result<Option<KeepJobs>, String> {
     match value.get() {
         "null" => return Ok(None),
         "true" | "\"true\"" => return Ok(Some(true.into())),
@@ -226,16 +248,16 @@ fn keep(option: &str, value: &RawValue) -> Result<Option<KeepJobs>, String> {
         json if json.starts_with('{') => {}
         _ if json::empty(value) => return Ok(Some(KeepJobs::new())),
         _ => {
-            let number = required(option, value)?;
+            let number = required("it", value)?;
             return Ok(number.map(|count| KeepJobs { count: kept(count), form: Form::Number, ..KeepJobs::new() }));
         }
     }
     let mut keep = KeepJobs::new();
     json::object(value.get(), |name, value| {
         match name {
-            "count" => keep.count = required(&format!("{option}.count"), value)?.and_then(kept),
+            "count" => keep.count = required("count", value)?.and_then(kept),
             "age" => {
-                keep.age = required(&format!("{option}.age"), value)?
+                keep.age = required("age", value)?
                     .filter(|age| *age >= 0.0)
                     .map(|age| Duration::try_from_secs_f64(age).unwrap_or(Duration::MAX));
             }
@@ -414,12 +436,6 @@ mod tests {
             (r#"{"attempts":{}}"#, "attempts"),
             (r#"{"attempts":[3]}"#, "attempts"),
             (r#"{"attempts":"many"}"#, "attempts"),
-            (r#"{"backoff":true}"#, "backoff"),
-            (r#"{"backoff":[1]}"#, "backoff"),
-            (r#"{"backoff":{"type":"fixed","delay":{}}}"#, "backoff.delay"),
-            (r#"{"removeOnComplete":"soon"}"#, "removeOnComplete"),
-            (r#"{"removeOnFail":{"count":"few"}}"#, "removeOnFail.count"),
-            (r#"{"removeOnFail":{"age":[]}}"#, "removeOnFail.age"),
             ("7", "object"),
             ("[1]", "object"),
             ("\"x\"", "object"),
@@ -430,6 +446,26 @@ mod tests {
         for broken in ["{", "x", r#"{"a":1}}"#, r#"{"a"}"#, "{'a':1}"] {
             assert!(StoredOptions::parse(broken).is_err(), "{broken}");
         }
+    }
+
+    #[test]
+    fn what_only_decides_what_happens_afterwards_falls_back_to_the_safe_side() {
+        for (json, odd) in [
+            (r#"{"backoff":true}"#, "backoff"),
+            (r#"{"backoff":[1]}"#, "backoff"),
+            (r#"{"backoff":{"type":"fixed","delay":{}}}"#, "backoff"),
+            (r#"{"removeOnComplete":"soon"}"#, "removeOnComplete"),
+            (r#"{"removeOnComplete":"{\"age\":10}"}"#, "removeOnComplete"),
+            (r#"{"removeOnFail":{"count":"few"}}"#, "removeOnFail"),
+            (r#"{"removeOnFail":{"age":[]}}"#, "removeOnFail"),
+        ] {
+            let options = parse(json);
+            assert_eq!(options.odd, Some(odd), "{json}");
+            let keeps_all = [options.remove_on_complete, options.remove_on_fail].into_iter().flatten();
+            assert!(keeps_all.eq((odd != "backoff").then(KeepJobs::new)), "{json}");
+            assert_eq!(options.backoff, (odd == "backoff").then(unknown_backoff), "{json}");
+        }
+        assert_eq!(parse(r#"{"kl":{},"timeout":[],"stackTraceLimit":"x"}"#), parse("{}"));
     }
 
     #[test]
