@@ -1,19 +1,17 @@
 //! The way in: one client per server, from which queues and workers are made.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
 use crate::clock::Clock;
 use crate::connection::{ConnectOptions, Link};
-use crate::engine::Engine;
 use crate::error::Result;
 use crate::events::{EventsOptions, QueueEvents};
 use crate::flow::FlowProducer;
 use crate::keys::{DEFAULT_PREFIX, QueueKeys};
 use crate::options::WorkerOptions;
-use crate::queue::{Queue, QueueCore};
+use crate::queue::{Directory, Queue, QueueCore};
 use crate::worker::{LockKeeper, ManualWorker, Processor, WorkerBuilder};
 
 /// A connection to a server, shared by all that is made from it. Cheap to clone.
@@ -33,35 +31,8 @@ use crate::worker::{LockKeeper, ManualWorker, Processor, WorkerBuilder};
 pub struct Client(Arc<Inner>);
 
 struct Inner {
-    link: Link,
-    prefix: String,
-    clock: Clock,
+    queues: Arc<Directory>,
     locks: LockKeeper,
-    queues: Mutex<Queues>,
-}
-
-/// What handles of one queue share, by the queue's name.
-#[derive(Default)]
-struct Queues {
-    cores: HashMap<String, Arc<QueueCore>>,
-    /// At this size those that no handle uses are let go.
-    crowded: usize,
-}
-
-/// So many queues are kept although no handle uses them: who asks for a queue before each add, as many do, should not
-/// have to write its settings each time.
-const KEPT_QUEUES: usize = 1_000;
-
-impl Queues {
-    /// Lets go what only this map holds. As that is done when their number has doubled, it costs each new queue little.
-    fn make_room(&mut self) {
-        if self.cores.len() >= self.crowded.max(KEPT_QUEUES) {
-            // Nobody can come to hold one meanwhile: that goes through the lock around this.
-            self.cores.retain(|_, core| Arc::strong_count(core) > 1);
-            self.cores.shrink_to_fit();
-            self.crowded = 2 * self.cores.len();
-        }
-    }
 }
 
 /// How a client is made: [`ConnectOptions`] and what its queues have in common.
@@ -108,13 +79,8 @@ impl ClientBuilder {
         if self.long_way {
             link.take_long_way();
         }
-        Ok(Client(Arc::new(Inner {
-            link,
-            prefix: self.prefix,
-            clock: self.clock,
-            locks: LockKeeper::default(),
-            queues: Mutex::default(),
-        })))
+        let queues = Directory::new(link, self.prefix, self.clock);
+        Ok(Client(Arc::new(Inner { queues, locks: LockKeeper::default() })))
     }
 }
 
@@ -143,7 +109,7 @@ impl Client {
     /// [`Error::Redis`](crate::Error::Redis) if no answer comes within the `command_timeout`, or the server is loading
     /// its data, or does not allow this user to ask.
     pub async fn ping(&self) -> Result<()> {
-        self.0.link.ping().await
+        self.0.queues.link.ping().await
     }
 
     /// A queue, with the data of its jobs as `D` and their results as `R`. No round trip.
@@ -164,7 +130,7 @@ impl Client {
     /// Adds flows: trees of jobs, in which a parent waits for its children.
     #[must_use]
     pub fn flow_producer(&self) -> FlowProducer {
-        FlowProducer::new(self.clone())
+        FlowProducer::new(Arc::clone(&self.0.queues))
     }
 
     /// The events of a queue, whoever causes them.
@@ -198,28 +164,7 @@ impl Client {
 
     /// What all handles of one queue share.
     pub(crate) fn core(&self, name: &str) -> Result<Arc<QueueCore>> {
-        let mut queues = self.0.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(core) = queues.cores.get(name) {
-            return Ok(Arc::clone(core));
-        }
-        let keys = QueueKeys::new(&self.0.prefix, name)?;
-        let core = QueueCore::new(Engine::new(self.0.link.clone(), keys, self.0.clock.clone()));
-        queues.make_room();
-        queues.cores.insert(name.to_owned(), Arc::clone(&core));
-        Ok(core)
-    }
-
-    pub(crate) fn prefix(&self) -> &str {
-        &self.0.prefix
-    }
-
-    /// What all handles of one queue share, also under another prefix than the client's own.
-    pub(crate) fn core_at(&self, prefix: &str, name: &str) -> Result<Arc<QueueCore>> {
-        if prefix == self.0.prefix {
-            return self.core(name);
-        }
-        let keys = QueueKeys::new(prefix, name)?;
-        Ok(QueueCore::new(Engine::new(self.0.link.clone(), keys, self.0.clock.clone())))
+        self.0.queues.queue(&self.0.queues.prefix, name)
     }
 
     pub(crate) fn lock_keeper(&self) -> &LockKeeper {
@@ -229,7 +174,10 @@ impl Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("server", self.0.link.options()).field("prefix", &self.0.prefix).finish()
+        f.debug_struct("Client")
+            .field("server", self.0.queues.link.options())
+            .field("prefix", &self.0.queues.prefix)
+            .finish()
     }
 }
 
@@ -250,7 +198,7 @@ mod tests {
         let held: Vec<Queue> = (0..1_500).map(|number| client.queue(format!("held {number}")).unwrap()).collect();
         for number in 0..20_000 {
             let _: Queue = client.queue(format!("q{number}")).unwrap();
-            assert!(client.0.queues.lock().unwrap().cores.len() <= 2 * held.len());
+            assert!(client.0.queues.len() <= 2 * held.len());
         }
         for queue in &held {
             assert!(Arc::strong_count(&client.core(queue.name()).unwrap()) > 2, "{}", queue.name());

@@ -49,7 +49,7 @@ pub use connection::{Address, ConnectOptions};
 pub use engine::{ChildCounts, ChildKind, ChildPage, ClientInfo};
 pub use error::{BoxError, Error, Halt, Reason, Result};
 pub use events::{Delivery, EventsFrom, EventsOptions, QueueEvents};
-pub use flow::{AddedNode, FlowNode, FlowProducer};
+pub use flow::{AddedNode, FlowNode, FlowProducer, FlowTree, GetFlow, WaitedChild, WaitsFor};
 pub use job::{CancelReason, Dependencies, Fetched, Job};
 pub use options::{
     Backoff, Deduplication, FailedAttempt, JobOptions, KeepJobs, OnChildFailure, ParentRef, Retry, WorkerOptions,

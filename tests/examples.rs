@@ -48,6 +48,16 @@ fn graceful_shutdown() {
 }
 
 #[test]
+fn flow() {
+    keeps_its_promise("flow");
+}
+
+#[test]
+fn steps() {
+    keeps_its_promise("steps");
+}
+
+#[test]
 fn router() {
     keeps_its_promise("router");
 }

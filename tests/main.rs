@@ -5,6 +5,7 @@ mod acl;
 mod common;
 mod examples;
 mod faults;
+mod flow;
 mod interop;
 mod layers;
 mod package;

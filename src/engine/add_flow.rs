@@ -1,4 +1,4 @@
-//! Adding whole flows: one call, stored whole or not at all, also when the reply is lost.
+//! Whole flows. They are added in one call, stored whole or not at all, also when the reply is lost.
 
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ use crate::keys::QueueKeys;
 use crate::script::add_flow::{self, Flow, Trace};
 use crate::script::add_jobs::{self, NewJob, Placed};
 use crate::script::read;
+use crate::script::waits_for::{self, Held};
 
 const OP: &str = "add_flow";
 
@@ -59,6 +60,12 @@ impl Engine {
             }
             backoff.pause().await;
         }
+    }
+
+    /// Why a parent waits; `None` if there is no such job. One round trip.
+    pub(crate) async fn waits_for(&self, id: &str, most: u32) -> Result<Option<Held>> {
+        let value = self.run(&waits_for::SCRIPT, &waits_for::args(id, most), super::Repeat::Safe).await?;
+        waits_for::reply(value).ok_or(Error::Reply { op: waits_for::SCRIPT.name })
     }
 
     async fn trace_flow(&self, flow: &Flow, own: usize, since: Instant) -> Result<Trace> {

@@ -1,25 +1,30 @@
 //! Flows: trees of jobs in which a parent runs once its children are done.
 
 mod added;
+mod children;
 mod node;
 mod plan;
+mod read;
+mod waits_for;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use added::AddedNode;
 pub use node::FlowNode;
+pub use read::{FlowTree, GetFlow};
+pub use waits_for::{WaitedChild, WaitsFor};
 
-use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::options::JobOptions;
-use crate::script::add_jobs::Placed;
+use crate::queue::Directory;
 use plan::Plan;
 
-/// How many jobs one flow may have: Redis is held for some 10 µs by each.
-///
-/// More children are added by their parent's processor, a few hundred at a time, before it waits for them.
-const MOST_NODES: usize = 5_000;
+/// How many jobs a flow may have unless its producer says otherwise: Redis is held for about 10 µs by each.
+const DEFAULT_JOBS: usize = 1_000;
+
+/// The most that it may say.
+const MOST_JOBS: usize = 10_000;
 
 /// How many bytes the names, data and options of one flow may have together.
 const MOST_BYTES: usize = 32 * 1024 * 1024;
@@ -40,14 +45,15 @@ const MOST_BYTES: usize = 32 * 1024 * 1024;
 /// BullMQ: `FlowProducer`.
 #[derive(Clone)]
 pub struct FlowProducer {
-    client: Client,
+    queues: Arc<Directory>,
     prefix: Option<String>,
     defaults: Arc<HashMap<String, JobOptions>>,
+    max_jobs: usize,
 }
 
 impl FlowProducer {
-    pub(crate) fn new(client: Client) -> Self {
-        Self { client, prefix: None, defaults: Arc::default() }
+    pub(crate) fn new(queues: Arc<Directory>) -> Self {
+        Self { queues, prefix: None, defaults: Arc::default(), max_jobs: DEFAULT_JOBS }
     }
 
     /// What the keys of nodes begin with that name no prefix of their own. Default: the client's prefix.
@@ -65,6 +71,16 @@ impl FlowProducer {
     #[doc(alias = "queuesOptions")]
     pub fn queue_options(mut self, queue: impl Into<String>, defaults: JobOptions) -> Self {
         Arc::make_mut(&mut self.defaults).insert(queue.into(), defaults);
+        self
+    }
+
+    /// How many jobs one call may store. Default: 1,000, which hold Redis for about 10 ms; at most 10,000.
+    ///
+    /// A larger fan-out is better added by the parent's processor, some hundred children at a time, before it waits for
+    /// them: see [`Job::add_children`](crate::Job::add_children).
+    #[must_use]
+    pub fn max_jobs(mut self, jobs: usize) -> Self {
+        self.max_jobs = jobs;
         self
     }
 
@@ -114,18 +130,21 @@ impl FlowProducer {
         if flows.is_empty() {
             return Ok(Vec::new());
         }
-        let prefix = self.prefix.as_deref();
-        let plan = Plan::of(flows, &self.client, prefix, &self.defaults)?;
-        let placed: Vec<Placed> = plan.engine().add_flow(&plan.flow, plan.own).await?;
-        Ok(plan.into_trees(placed))
+        let prefix = self.prefix.as_deref().unwrap_or(&self.queues.prefix);
+        if !(1..=MOST_JOBS).contains(&self.max_jobs) {
+            return Err(Error::invalid("max_jobs", format!("it must lie between 1 and {MOST_JOBS}")));
+        }
+        store(Plan::of(flows, &self.queues, prefix, &self.defaults, self.max_jobs)?).await
     }
 }
 
 impl std::fmt::Debug for FlowProducer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FlowProducer")
-            .field("client", &self.client)
-            .field("prefix", &self.prefix)
-            .finish_non_exhaustive()
+        f.debug_struct("FlowProducer").field("prefix", &self.prefix).finish_non_exhaustive()
     }
+}
+
+async fn store(plan: Plan) -> Result<Vec<AddedNode>> {
+    let placed = plan.engine().add_flow(&plan.flow, plan.own).await?;
+    Ok(plan.into_trees(placed))
 }

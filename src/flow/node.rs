@@ -14,7 +14,7 @@ use crate::options::{JobOptions, OnChildFailure};
 /// let parts = ["intro.md", "body.md"];
 /// let report = FlowNode::new("reports", "assemble", 2026)
 ///     .options(JobOptions::default().attempts(3))
-///     .child(FlowNode::new("mail", "warn", "ada@example.org").on_child_failure(OnChildFailure::Ignore))
+///     .child(FlowNode::new("mail", "warn", "ada@example.org").on_child_failure(OnChildFailure::IgnoreDependency))
 ///     .children(parts.map(|part| FlowNode::new("parts", "render", part)));
 /// ```
 ///

@@ -3,14 +3,13 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use super::MOST_BYTES;
 use super::added::AddedNode;
 use super::node::FlowNode;
-use super::{MOST_BYTES, MOST_NODES};
-use crate::client::Client;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::options::{JobOptions, ParentRef};
-use crate::queue::QueueCore;
+use crate::queue::{Directory, QueueCore};
 use crate::script::add_flow::Flow;
 use crate::script::add_jobs::{NewJob, Place, Placed};
 
@@ -36,12 +35,14 @@ struct Next {
 impl Plan {
     pub(super) fn of(
         flows: Vec<FlowNode>,
-        client: &Client,
-        prefix: Option<&str>,
+        queues: &Arc<Directory>,
+        prefix: &str,
         defaults: &HashMap<String, JobOptions>,
+        max_jobs: usize,
     ) -> Result<Self> {
         let is_bulk = flows.len() > 1;
-        let mut planner = Planner { client, prefix, defaults, taken: HashSet::new(), plan: Plan::empty(), bytes: 0 };
+        let taken = HashSet::new();
+        let mut planner = Planner { queues, prefix, defaults, max_jobs, taken, plan: Plan::empty(), bytes: 0 };
         let mut open: VecDeque<Next> = flows
             .into_iter()
             .enumerate()
@@ -93,9 +94,11 @@ impl Plan {
 }
 
 struct Planner<'a> {
-    client: &'a Client,
-    prefix: Option<&'a str>,
+    queues: &'a Arc<Directory>,
+    /// Of nodes that name none.
+    prefix: &'a str,
     defaults: &'a HashMap<String, JobOptions>,
+    max_jobs: usize,
     /// The keys of the jobs so far.
     taken: HashSet<String>,
     plan: Plan,
@@ -112,7 +115,7 @@ impl Planner<'_> {
 
     fn make(&mut self, node: FlowNode, parent: Option<usize>, has_children: bool) -> Result<usize> {
         let FlowNode { queue, prefix, name, data, mut options, children: _ } = node;
-        let prefix = prefix.as_deref().or(self.prefix);
+        let prefix = prefix.as_deref().unwrap_or(self.prefix);
         let home = self.home(prefix, &queue)?;
         let data = data.map_err(|error| Error::invalid("data", error.to_string()))?;
         if let Some(at) = parent {
@@ -150,10 +153,11 @@ impl Planner<'_> {
 
     fn count(&mut self, job: &NewJob) -> Result<()> {
         self.bytes += job.size();
-        if self.plan.flow.jobs.len() == MOST_NODES || self.bytes > MOST_BYTES {
+        if self.plan.flow.jobs.len() == self.max_jobs || self.bytes > MOST_BYTES {
             let text = format!(
-                "a flow may have {MOST_NODES} jobs and {} MiB of data: let the parent's processor add more children \
-                 and then wait for them",
+                "a flow may have {} jobs and {} MiB of data: let the parent's processor add more children and then \
+                 wait for them",
+                self.max_jobs,
                 MOST_BYTES / 1024 / 1024
             );
             return Err(Error::invalid("flow", text));
@@ -162,13 +166,12 @@ impl Planner<'_> {
     }
 
     /// The position of a queue among the homes; new ones are added.
-    fn home(&mut self, prefix: Option<&str>, queue: &str) -> Result<usize> {
-        let prefix = prefix.unwrap_or_else(|| self.client.prefix());
+    fn home(&mut self, prefix: &str, queue: &str) -> Result<usize> {
         let homes = &mut self.plan.flow.homes;
         if let Some(at) = homes.iter().position(|home| home.prefix() == prefix && home.queue() == queue) {
             return Ok(at);
         }
-        let core = self.client.core_at(prefix, queue)?;
+        let core = self.queues.queue(prefix, queue)?;
         homes.push(core.engine().keys.clone());
         self.plan.cores.push(core);
         Ok(homes.len() - 1)

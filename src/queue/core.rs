@@ -1,16 +1,19 @@
 //! What all handles of one queue on one client share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use tokio::sync::OnceCell;
 
+use super::Directory;
 use crate::engine::{Coalescer, Engine, LONGEST_CALL};
 use crate::error::{Error, Result};
 use crate::events::FinishHub;
 
 /// The untyped inside of a queue.
 pub(crate) struct QueueCore {
+    /// Where it is listed: the way to other queues of the same client.
+    directory: Weak<Directory>,
     adder: Arc<Coalescer>,
     finished: FinishHub,
     /// Set once the queue's settings were written, as Node does when it opens a queue.
@@ -20,8 +23,9 @@ pub(crate) struct QueueCore {
 }
 
 impl QueueCore {
-    pub(crate) fn new(engine: Engine) -> Arc<Self> {
+    pub(crate) fn new(engine: Engine, directory: Weak<Directory>) -> Arc<Self> {
         Arc::new(Self {
+            directory,
             finished: FinishHub::new(engine.clone()),
             adder: Coalescer::new(engine),
             opened: OnceCell::new(),
@@ -31,6 +35,15 @@ impl QueueCore {
 
     pub(crate) fn engine(&self) -> &Engine {
         self.adder.engine()
+    }
+
+    /// The queues of the client.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the client and all that holds it are gone.
+    pub(crate) fn directory(&self) -> Result<Arc<Directory>> {
+        self.directory.upgrade().ok_or(Error::Closed)
     }
 
     pub(crate) fn adder(&self) -> &Arc<Coalescer> {

@@ -4,6 +4,7 @@ mod add;
 mod admin;
 mod by_id;
 mod core;
+mod directory;
 mod read;
 
 use std::marker::PhantomData;
@@ -16,6 +17,7 @@ pub use add::{Add, AddBulk, Added, NewJob};
 pub use admin::RetryOptions;
 pub use by_id::JobOutcome;
 pub(crate) use core::QueueCore;
+pub(crate) use directory::Directory;
 pub use read::{JobLogs, Metrics, QueueMeta};
 
 use crate::error::Result;
@@ -35,6 +37,10 @@ pub struct Queue<D = Value, R = Value> {
 impl<D, R> Queue<D, R> {
     pub(crate) fn new(core: Arc<QueueCore>) -> Self {
         Self { core, defaults: Arc::default(), types: PhantomData }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<QueueCore> {
+        &self.core
     }
 
     /// The queue's name.

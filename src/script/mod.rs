@@ -18,6 +18,7 @@ pub(crate) mod read;
 pub(crate) mod scheduler;
 pub(crate) mod settle;
 pub(crate) mod update;
+pub(crate) mod waits_for;
 
 /// A Lua script: its text as joined by [`script!`], and its digest.
 pub(crate) struct Script {
@@ -248,6 +249,7 @@ pub(crate) static ALL: &[&Script] = &[
     &finished::FIND,
     &publish::SCRIPT,
     &scheduler::ADVANCE,
+    &waits_for::SCRIPT,
 ];
 
 /// The text of a reply's item.

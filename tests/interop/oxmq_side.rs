@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use oxmq::{
-    AddedNode, Backoff, Client, Clock, ConnectOptions, Deduplication, Error, Fetched, FlowNode, Halt, Job, JobOptions,
-    JobOutcome, JobState, KeepJobs, ManualWorker, NewJob, OnChildFailure, ParentRef, Queue, Retry, RetryOptions,
-    WorkerOptions,
+    AddedNode, Backoff, Client, Clock, ConnectOptions, Deduplication, Error, Fetched, FlowNode, FlowTree, Halt, Job,
+    JobOptions, JobOutcome, JobState, KeepJobs, ManualWorker, NewJob, OnChildFailure, ParentRef, Queue, Retry,
+    RetryOptions, WorkerOptions,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -52,7 +52,6 @@ pub fn needs_help(op: &Op) -> bool {
             | Op::GetJobScheduler { .. }
             | Op::GetJobSchedulers
             | Op::GetJobSchedulersCount
-            | Op::GetFlow { .. }
     )
 }
 
@@ -177,9 +176,13 @@ impl OxmqSide {
         if adds_flow(op) {
             return self.add_flows(op).await;
         }
+        if let Op::GetFlow { job } = op {
+            let tree = self.client().await.flow_producer().get_flow(queue, job).await?;
+            return Ok(tree.map_or(Json::Null, |tree| tree_of(&tree)));
+        }
         let q = self.queue(queue).await;
         if is_for_worker(op) {
-            return self.worker_step(queue, op).await;
+            return Box::pin(self.worker_step(queue, op)).await;
         }
         Ok(match op {
             Op::Add { job } => {
@@ -270,7 +273,7 @@ impl OxmqSide {
             Op::RemoveRateLimitKey => json!(q.remove_rate_limit_key().await?),
             Op::RemoveOrphanedJobs => json!(q.remove_orphaned_jobs(0).await?),
             Op::TrimEvents { max } => done(q.trim_events(*max).await)?,
-            other => return read(&q, &self.prefix, queue, other).await,
+            other => return Box::pin(read(&q, &self.prefix, queue, other)).await,
         })
     }
 
@@ -409,7 +412,7 @@ impl Side for OxmqSide {
                 self.workers.remove(queue);
                 self.worker(queue).await.map(|_| Json::Null)
             }
-            op => self.done(queue, op).await,
+            op => Box::pin(self.done(queue, op)).await,
         };
         match answer {
             Ok(value) => Reply::ok(&value, &self.prefix),
@@ -630,6 +633,14 @@ fn flow_node(node: &ops::FlowNode) -> Result<FlowNode, Refusal> {
     let children = node.children.iter().map(flow_node).collect::<Result<Vec<_>, _>>()?;
     let root = FlowNode::new(&node.queue_name, &node.name, &node.data).options(job_options(&node.opts)?);
     Ok(root.children(children))
+}
+
+/// A tree as the driver shows it.
+fn tree_of(tree: &FlowTree) -> Json {
+    let Ok(Some(job)) = &tree.job else { return Json::Null };
+    let mut children: Vec<&FlowTree> = tree.children.iter().collect();
+    children.sort_by(|a, b| a.id.cmp(&b.id));
+    json!({ "job": view(job), "children": children.into_iter().map(tree_of).collect::<Vec<_>>() })
 }
 
 /// The ids of a tree, as the driver shows them.

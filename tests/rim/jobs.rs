@@ -152,6 +152,13 @@ fn done_to() -> Vec<Row> {
         held("Job::move_to_wait(token)", &TEXTS, "rrrrr", |job, token| async move {
             job.move_to_wait(token).await.map(drop)
         }),
+        held("Job::move_to_waiting_child(child_key)", &TEXTS, "xoooo", |job, child| async move {
+            assert!(!job.move_to_waiting_child(child, "t").await?);
+            Ok(())
+        }),
+        held("Job::move_to_waiting_child(token)", &TEXTS, "ooooo", |job, token| async move {
+            job.move_to_waiting_child("bull:q:x", token).await.map(drop)
+        }),
         held("Job::move_to_waiting_children(token)", &TEXTS, "ooooo", |job, token| async move {
             job.move_to_waiting_children(token).await.map(drop)
         }),

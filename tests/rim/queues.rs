@@ -185,6 +185,29 @@ fn by_id() -> Vec<Row> {
             assert_eq!(queue.get_job_state(id).await?, JobState::Unknown);
             Ok(())
         }),
+        asked("Queue::waits_for(id)", &TEXTS, "ooooo", |queue, id| async move {
+            assert!(queue.waits_for(id).await?.is_none());
+            Ok(())
+        }),
+        row("FlowProducer::get_flow(id)", &TEXTS, "ooooo", |on, id| async move {
+            assert!(on.client.flow_producer().get_flow(&on.name, id).await?.is_none());
+            Ok(())
+        }),
+        row("FlowProducer::get_flow(queue)", &["", "a:b", "é"], "xxo", |on, queue| async move {
+            on.client.flow_producer().get_flow(queue, "job").await.map(drop)
+        }),
+        row("GetFlow::depth(levels)", &USIZE, "xoo", |on, levels| async move {
+            on.waiting().await;
+            on.client.flow_producer().get_flow(&on.name, "job").depth(levels).await.map(drop)
+        }),
+        row("GetFlow::max_children(children)", &U32, "xoo", |on, children| async move {
+            on.waiting().await;
+            on.client.flow_producer().get_flow(&on.name, "job").max_children(children).await.map(drop)
+        }),
+        row("FlowProducer::max_jobs(jobs)", &USIZE, "xox", |on, jobs| async move {
+            let flow = oxmq::FlowNode::new(&on.name, "root", 0);
+            on.client.flow_producer().max_jobs(jobs).add(flow).await.map(drop)
+        }),
         asked("Queue::get_job_logs(id)", &TEXTS, "ooooo", |queue, id| async move {
             queue.get_job_logs(id, 0, -1, true).await.map(drop)
         }),

@@ -1,0 +1,65 @@
+//! A job in steps: it counts the words of a text, first splitting it into parts that other workers count. Each step can
+//! be killed and run again: its children have ids of their own, and the step that comes next stands in the job's data.
+//!
+//!     cargo run --example steps
+//!
+//! prints
+//!
+//!     split: 3 parts
+//!     sum: 9 words
+
+mod support;
+
+use std::time::Duration;
+
+use oxmq::{Client, FlowNode, Halt, Job, Queue};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Clone)]
+struct Count {
+    text: Vec<String>,
+    step: Step,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq)]
+enum Step {
+    Split,
+    Sum,
+}
+
+async fn count(mut job: Job<Count, usize>) -> Result<usize, Halt> {
+    let Count { text, step } = job.data().clone();
+    if step == Step::Split {
+        // Killed after this line, the step runs again and finds its children there.
+        let parts = text.iter().enumerate();
+        let parts = parts.map(|(n, line)| FlowNode::new("parts", "count", line).job_id(format!("{}-{n}", job.id())));
+        let added = job.add_children(parts).await?;
+        println!("split: {} parts", added.len());
+        // Killed before this line, it does so too; after it, it waits again for what is not done.
+        job.update_data(Count { text, step: Step::Sum }).await?;
+        return Err(Halt::WaitingChildren);
+    }
+    if job.get_dependencies_count().await?.unprocessed > 0 {
+        return Err(Halt::WaitingChildren);
+    }
+    let words = job.get_children_values::<usize>().await?.into_iter().map(|(_, words)| words).sum();
+    println!("sum: {words} words");
+    Ok(words)
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let redis = support::redis();
+    let client = Client::connect(&redis.url).await?;
+    let parts = |part: Job<String, usize>| async move { Ok::<_, Halt>(part.data().split_whitespace().count()) };
+    let parts = client.worker("parts", parts).start()?;
+    let counts = client.worker("counts", count).start()?;
+
+    let queue: Queue<Count, usize> = client.queue("counts")?;
+    let text = ["the cat sat", "on the mat", "and it slept"].map(str::to_owned).to_vec();
+    let job = queue.add("count", Count { text, step: Step::Split }).await?;
+    job.wait_until_finished(Duration::from_secs(10)).await?;
+    counts.close().await;
+    parts.close().await;
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! Children that a processor adds to its own job.
+
+use std::collections::HashMap;
+
+use super::plan::Plan;
+use super::{AddedNode, DEFAULT_JOBS, FlowNode, store};
+use crate::error::{Error, Result};
+use crate::job::Job;
+use crate::options::ParentRef;
+
+impl<D, R> Job<D, R> {
+    /// Adds one child to this job, with children of its own if it has any, into whatever queue. As
+    /// [`add_children`](Self::add_children).
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::Refused`] if the child was refused.
+    pub async fn add_child(&self, child: FlowNode) -> Result<AddedNode> {
+        let node = self.add_children([child]).await?.pop().ok_or(Error::Reply { op: "add_flow" })?;
+        match node.outcome() {
+            Ok(_) => Ok(node),
+            Err(reason) => Err(Error::refused("add_flow", node.id().to_owned(), reason)),
+        }
+    }
+
+    /// Adds children to this job, each with children of its own if it has any, into whatever queues: all of them in one
+    /// atomic step, or none.
+    ///
+    /// The job itself stays where it is: from within its processor it goes on running, and waits for its children by
+    /// ending with [`Halt::WaitingChildren`](crate::Halt::WaitingChildren), or by
+    /// [`move_to_waiting_children`](Self::move_to_waiting_children). A step that may run twice, after a crash for
+    /// instance, gives its children ids of their own: what exists already is not added again. One call takes up to 1,000
+    /// jobs; a larger fan-out is added by several.
+    ///
+    /// ```no_run
+    /// use oxmq::{FlowNode, Halt, Job};
+    ///
+    /// async fn split(job: Job<Vec<String>, usize>) -> Result<usize, Halt> {
+    ///     if job.get_dependencies_count().await? == Default::default() {
+    ///         let parts = job.data().iter().enumerate();
+    ///         let children = parts.map(|(n, part)| FlowNode::new("parts", "work", part).job_id(format!("{}-{n}", job.id())));
+    ///         job.add_children(children).await?;
+    ///         return Err(Halt::WaitingChildren);
+    ///     }
+    ///     Ok(job.get_children_values::<usize>().await?.into_iter().map(|(_, words)| words).sum())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`FlowProducer::add`](crate::FlowProducer::add); a child that was refused says so in its outcome.
+    ///
+    /// BullMQ: `Queue.addBulk` with a `parent`, or `FlowProducer.addBulk`.
+    pub async fn add_children(&self, children: impl IntoIterator<Item = FlowNode>) -> Result<Vec<AddedNode>> {
+        let parent = ParentRef::of(self);
+        let mut nodes = Vec::new();
+        for mut node in children {
+            if node.options.parent.is_some() {
+                return Err(Error::invalid("parent", "the parent of a child is the job that it is added to"));
+            }
+            node.options = node.options.parent(parent.clone());
+            nodes.push(node);
+        }
+        if nodes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let queues = self.queue_core().directory()?;
+        store(Plan::of(nodes, &queues, self.prefix(), &HashMap::new(), DEFAULT_JOBS)?).await
+    }
+}

@@ -1,0 +1,186 @@
+//! Reading a flow as a tree.
+
+use std::future::IntoFuture;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+
+use super::FlowProducer;
+use crate::engine::ChildKind;
+use crate::error::{Error, Result};
+use crate::job::Job;
+use crate::queue::{Queue, QueueCore};
+use std::sync::Arc;
+
+/// How many jobs of one level are read at once.
+const AT_ONCE: usize = 32;
+
+/// A job of a flow as it is now, with its children.
+///
+/// BullMQ: `JobNode`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct FlowTree {
+    /// The qualified name of its queue, `<prefix>:<queue>`.
+    pub queue: String,
+    /// Its id.
+    pub id: String,
+    /// The job; `None` if it was removed meanwhile. One that cannot be read says why, and spoils no other.
+    pub job: Result<Option<Job>>,
+    /// What became of it, as its parent has recorded it; none for the root.
+    pub kind: Option<ChildKind>,
+    /// Its children, as far as they were asked for: completed ones first, then pending, failed and ignored ones.
+    pub children: Vec<FlowTree>,
+}
+
+/// A flow to be read; await it.
+#[must_use = "nothing is read until it is awaited"]
+pub struct GetFlow {
+    producer: FlowProducer,
+    queue: String,
+    id: String,
+    depth: usize,
+    max_children: u32,
+}
+
+impl FlowProducer {
+    /// Reads a flow from this job on; `None` if there is no such job. Each level takes two round trips, so the tree is not
+    /// of one moment.
+    ///
+    /// # Errors
+    ///
+    /// Awaiting it may return [`Error::InvalidOption`](crate::Error::InvalidOption), and what reading the root may return.
+    ///
+    /// BullMQ: `FlowProducer.getFlow`.
+    #[doc(alias = "getFlow")]
+    pub fn get_flow(&self, queue: impl Into<String>, id: impl Into<String>) -> GetFlow {
+        GetFlow { producer: self.clone(), queue: queue.into(), id: id.into(), depth: 10, max_children: 20 }
+    }
+}
+
+impl GetFlow {
+    /// How many levels to read, the root among them. Default: 10; at least 1.
+    pub fn depth(mut self, levels: usize) -> Self {
+        self.depth = levels;
+        self
+    }
+
+    /// About how many children of each kind to read of a job: a hint only, small families come whole. Default: 20; at
+    /// least 1.
+    pub fn max_children(mut self, children: u32) -> Self {
+        self.max_children = children;
+        self
+    }
+
+    async fn read(self) -> Result<Option<FlowTree>> {
+        if self.depth == 0 {
+            return Err(Error::invalid("depth", "it must be at least 1"));
+        }
+        if self.max_children == 0 {
+            return Err(Error::invalid("max_children", "it must be at least 1"));
+        }
+        let queues = &self.producer.queues;
+        let prefix = self.producer.prefix.as_deref().unwrap_or(&queues.prefix);
+        let core = queues.queue(prefix, &self.queue)?;
+        let root = Found { parent: 0, kind: None, core, id: self.id.clone() };
+        let (root, mut open) = self.look_at(root, 0).await?;
+        match &root.job {
+            Ok(None) => return Ok(None),
+            Ok(Some(_)) => {}
+            Err(_) => return root.job.map(|_| None),
+        }
+        // All nodes in level order, each with the position of its parent.
+        let mut nodes = vec![(0, root)];
+        for _ in 1..self.depth {
+            if open.is_empty() {
+                break;
+            }
+            let first = nodes.len();
+            let mut looks = futures::stream::iter(open.into_iter().enumerate())
+                .map(|(n, found)| {
+                    let parent = found.parent;
+                    let look = self.look_at(found, first + n);
+                    async move { look.await.map(|(node, children)| (parent, node, children)) }
+                })
+                .buffered(AT_ONCE);
+            let mut next = Vec::new();
+            while let Some(look) = looks.next().await {
+                let (parent, node, children) = look?;
+                nodes.push((parent, node));
+                next.extend(children);
+            }
+            drop(looks);
+            open = next;
+        }
+        Ok(Some(grow(nodes)))
+    }
+
+    /// Reads one job, and finds its children; `at` is its position.
+    async fn look_at(&self, found: Found, at: usize) -> Result<(FlowTree, Vec<Found>)> {
+        let engine = found.core.engine();
+        let page = |kind| engine.get_children_page(&found.id, kind, 0, self.max_children);
+        let (job, processed, pending, failed, ignored) = futures::try_join!(
+            async { Ok(Queue::new(Arc::clone(&found.core)).get_job(&found.id).await) },
+            page(ChildKind::Processed),
+            page(ChildKind::Unprocessed),
+            page(ChildKind::Failed),
+            page(ChildKind::Ignored),
+        )?;
+        let mut children = Vec::new();
+        for (kind, page) in [
+            (ChildKind::Processed, processed),
+            (ChildKind::Unprocessed, pending),
+            (ChildKind::Failed, failed),
+            (ChildKind::Ignored, ignored),
+        ] {
+            for (key, _) in page.children {
+                children.extend(self.child(&key, kind, at));
+            }
+        }
+        let queue = engine.keys.qualified().to_owned();
+        let kind = found.kind;
+        Ok((FlowTree { queue, id: found.id, job, kind, children: Vec::new() }, children))
+    }
+
+    /// A child by its job key: the id after the last colon, the queue before it, the rest is the prefix.
+    fn child(&self, key: &str, kind: ChildKind, parent: usize) -> Option<Found> {
+        let (queue, id) = key.rsplit_once(':')?;
+        let (prefix, name) = queue.rsplit_once(':')?;
+        let core = self.producer.queues.queue(prefix, name).ok()?;
+        Some(Found { parent, kind: Some(kind), core, id: id.to_owned() })
+    }
+}
+
+impl IntoFuture for GetFlow {
+    type Output = Result<Option<FlowTree>>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.read())
+    }
+}
+
+/// A job to be looked at.
+struct Found {
+    /// The position of its parent.
+    parent: usize,
+    kind: Option<ChildKind>,
+    core: Arc<QueueCore>,
+    id: String,
+}
+
+/// The tree of nodes in level order; the first is the root.
+fn grow(nodes: Vec<(usize, FlowTree)>) -> FlowTree {
+    let mut nodes: Vec<(usize, Option<FlowTree>)> =
+        nodes.into_iter().map(|(parent, node)| (parent, Some(node))).collect();
+    for at in (1..nodes.len()).rev() {
+        let parent = nodes[at].0;
+        if let (Some(mut node), Some(parent)) = (nodes[at].1.take(), nodes[parent].1.as_mut()) {
+            node.children.reverse();
+            parent.children.push(node);
+        }
+    }
+    let mut root = nodes.swap_remove(0).1.unwrap_or_else(|| unreachable!("nobody has taken the root"));
+    root.children.reverse();
+    root
+}

@@ -1,0 +1,168 @@
+//! Why a parent waits.
+
+use std::fmt;
+
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::job::Job;
+use crate::keys;
+use crate::options::OnChildFailure;
+use crate::queue::Queue;
+use crate::script::waits_for::{Child, Held};
+use crate::state::JobState;
+use crate::wire::options::Parent;
+
+/// Of each kind of children so many are looked up.
+const MOST: u32 = 200;
+
+/// Why a parent waits, or cannot finish. Its text tells it in words.
+///
+/// ```no_run
+/// # async fn demo(queue: oxmq::Queue) -> oxmq::Result<()> {
+/// if let Some(why) = queue.waits_for("report-7").await? {
+///     println!("{why}");
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WaitsFor {
+    /// Where the parent is.
+    pub state: JobState,
+    /// How many children have not finished, or failed without a policy: as long as there are any, the parent waits.
+    pub pending: u64,
+    /// Some of them, up to 200.
+    pub pending_children: Vec<WaitedChild>,
+    /// How many children failed so that the parent has to fail.
+    pub failed: u64,
+    /// Some of them, up to 200, those that failed first.
+    pub failed_children: Vec<WaitedChild>,
+    /// How many children failed whose failure the parent does not mind.
+    pub ignored: u64,
+    /// How many children completed.
+    pub processed: u64,
+    /// With what reason the parent will fail as soon as a worker takes it.
+    pub deferred_failure: Option<String>,
+}
+
+/// A child that holds its parent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WaitedChild {
+    /// The qualified name of its queue, `<prefix>:<queue>`.
+    pub queue: String,
+    /// Its id.
+    pub id: String,
+    /// Where it is; `None` if there is no such job any more, so that its parent waits for ever unless the child is taken
+    /// away from it. In a long list of waiting jobs a child counts as waiting that was not found among the next 2,000.
+    pub state: Option<JobState>,
+    /// Why it failed.
+    pub failed_reason: Option<String>,
+    /// What its failure means to the parent; `None` lets the parent wait on.
+    pub policy: Option<OnChildFailure>,
+}
+
+impl WaitsFor {
+    fn new(held: Held) -> Self {
+        let (pending, failed) = held.children.into_iter().partition::<Vec<_>, _>(|child| child.is_pending);
+        Self {
+            state: held.state.parse().unwrap_or(JobState::Unknown),
+            pending: held.pending,
+            pending_children: pending.into_iter().map(WaitedChild::new).collect(),
+            failed: held.failed,
+            failed_children: failed.into_iter().map(WaitedChild::new).collect(),
+            ignored: held.ignored,
+            processed: held.processed,
+            deferred_failure: Some(held.deferred_failure).filter(|reason| !reason.is_empty()),
+        }
+    }
+
+    pub(crate) async fn read(engine: &Engine, id: &str) -> Result<Option<Self>> {
+        if keys::is_no_job(id) {
+            return Ok(None);
+        }
+        Ok(engine.waits_for(id, MOST).await?.map(Self::new))
+    }
+
+    /// Whether nothing that runs or waits will ever let the parent go: each pending child that was looked up is gone, or
+    /// has failed, and nobody will take it up by itself.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        let holds = |child: &WaitedChild| matches!(child.state, None | Some(JobState::Failed | JobState::Completed));
+        self.state == JobState::WaitingChildren && self.pending_children.iter().all(holds)
+    }
+}
+
+impl WaitedChild {
+    fn new(child: Child) -> Self {
+        let (queue, id) = child.key.rsplit_once(':').unwrap_or(("", &child.key));
+        Self {
+            queue: queue.to_owned(),
+            id: id.to_owned(),
+            state: if child.state == "missing" { None } else { Some(child.state.parse().unwrap_or(JobState::Unknown)) },
+            failed_reason: Some(child.failed_reason).filter(|reason| !reason.is_empty()),
+            policy: Parent::parse(&child.link).ok().and_then(|link| link.policy),
+        }
+    }
+}
+
+impl fmt::Display for WaitsFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { state, pending, processed, ignored, failed, .. } = self;
+        write!(f, "{state}: {processed} children completed, {pending} pending, {failed} failed, {ignored} ignored")?;
+        if let Some(reason) = &self.deferred_failure {
+            write!(f, "\n  it fails when a worker takes it: {reason}")?;
+        }
+        for child in &self.pending_children {
+            write!(f, "\n  waits for {child}")?;
+        }
+        let unseen = pending.saturating_sub(self.pending_children.len() as u64);
+        if unseen > 0 {
+            write!(f, "\n  and for {unseen} more")?;
+        }
+        for child in &self.failed_children {
+            write!(f, "\n  cannot complete because of {child}")?;
+        }
+        if self.is_stuck() {
+            write!(f, "\n  nothing will let it go: retry or remove these children, or take them away from it")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for WaitedChild {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}, ", self.queue, self.id)?;
+        match self.state {
+            None => write!(f, "which does not exist any more")?,
+            Some(state) => write!(f, "which is {state}")?,
+        }
+        if let Some(reason) = &self.failed_reason {
+            write!(f, " ({reason})")?;
+        }
+        Ok(())
+    }
+}
+
+impl<D, R> Queue<D, R> {
+    /// Why a parent waits or cannot finish: which children it waits for and where those are, which have failed, which are
+    /// gone. `None` if there is no such job. One round trip, one moment, bounded also for a parent of a million children.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    pub async fn waits_for(&self, id: &str) -> Result<Option<WaitsFor>> {
+        WaitsFor::read(self.core().engine(), id).await
+    }
+}
+
+impl<D, R> Job<D, R> {
+    /// Why this job waits for children or cannot finish, as [`Queue::waits_for`].
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    pub async fn waits_for(&self) -> Result<Option<WaitsFor>> {
+        WaitsFor::read(self.queue_core().engine(), self.id()).await
+    }
+}

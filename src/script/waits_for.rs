@@ -1,0 +1,75 @@
+//! Why a parent waits: the arguments and the reply of `lua/waits_for.lua`.
+
+use redis::Value;
+
+use super::read::{array, unsigned};
+use super::{Args, Script, script, string};
+
+pub(crate) static SCRIPT: Script = script!("waits_for", Produces, uses: ["queue"]);
+
+/// How many ids of a waiting list are looked through for one child.
+const LIST_DEPTH: u32 = 2_000;
+
+/// What the server knows of a parent and of the children that hold it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) state: String,
+    pub(crate) deferred_failure: String,
+    pub(crate) pending: u64,
+    pub(crate) processed: u64,
+    pub(crate) ignored: u64,
+    pub(crate) failed: u64,
+    pub(crate) children: Vec<Child>,
+}
+
+/// A child that is looked up; an empty text stands for what is not there.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Child {
+    pub(crate) is_pending: bool,
+    pub(crate) key: String,
+    /// The name of its state, or `missing`.
+    pub(crate) state: String,
+    pub(crate) failed_reason: String,
+    /// The field `parent` of its hash.
+    pub(crate) link: String,
+}
+
+pub(crate) fn args(id: &str, most: u32) -> Args {
+    let mut args = Args::default();
+    args.text(id).number(most).number(LIST_DEPTH);
+    args
+}
+
+/// `None` within for a job that does not exist.
+pub(crate) fn reply(value: Value) -> Option<Option<Held>> {
+    let items = array(value)?;
+    if items.is_empty() {
+        return Some(None);
+    }
+    let [state, defa, pending, processed, ignored, failed, children] = items.try_into().ok()?;
+    let texts = array(children)?.into_iter().map(lossy).collect::<Option<Vec<_>>>()?;
+    let children = texts.chunks_exact(5).map(|child| Child {
+        is_pending: child[0] == "pending",
+        key: child[1].clone(),
+        state: child[2].clone(),
+        failed_reason: child[3].clone(),
+        link: child[4].clone(),
+    });
+    Some(Some(Held {
+        state: string(state)?,
+        deferred_failure: lossy(defa)?,
+        pending: unsigned(&pending)?,
+        processed: unsigned(&processed)?,
+        ignored: unsigned(&ignored)?,
+        failed: unsigned(&failed)?,
+        children: children.collect(),
+    }))
+}
+
+/// A text to be shown; what is no UTF-8 is marked.
+fn lossy(value: Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        other => string(other),
+    }
+}

@@ -1,0 +1,108 @@
+//! A flow whose reply is lost is stored once, and answered as what became of it.
+
+use oxmq::{Added, Error, FlowNode, JobOptions, JobState};
+
+use super::node;
+use crate::common::fixture::Fixture;
+use crate::common::proxy::{Matcher, Proxy};
+use crate::common::server::shared_server;
+
+fn flows() -> Matcher {
+    Matcher::new(|args| args.first().is_some_and(|verb| verb == b"EVALSHA") && args.iter().any(|arg| arg == b"lossy"))
+}
+
+async fn proxied() -> (Proxy, Fixture) {
+    let server = shared_server();
+    let proxy = Proxy::start(server.addr()).await;
+    let fixture = Fixture::through(&proxy, server).await;
+    // The server learns the script, so that later calls need no second request.
+    fixture.client.flow_producer().add(node("warm").child(node("up"))).await.unwrap();
+    (proxy, fixture)
+}
+
+#[tokio::test]
+async fn a_lost_reply_makes_no_second_flow() {
+    let (proxy, fixture) = proxied().await;
+    let producer = fixture.client.flow_producer();
+    for n in 0..20 {
+        proxy.cut_after_request(flows().times(1 + n % 2));
+        let children = (0..3).map(|child| FlowNode::new("q", "lossy", child));
+        let added = producer.add(FlowNode::new("q", "lossy", n).children(children)).await.unwrap();
+        assert_eq!(added.outcome(), Ok(Added::Created));
+        assert!(added.children().iter().all(|child| child.outcome() == Ok(Added::Created)));
+    }
+    assert!(proxy.counters().lost_replies >= 20);
+    let counts = fixture.queue.get_job_counts(&[]).await.unwrap();
+    assert_eq!((counts.get(JobState::WaitingChildren), counts.get(JobState::Waiting)), (21, 61));
+}
+
+#[tokio::test]
+async fn a_lost_request_is_sent_again() {
+    let (proxy, fixture) = proxied().await;
+    let producer = fixture.client.flow_producer();
+    for n in 0..5 {
+        proxy.drop_request(flows());
+        match producer.add(FlowNode::new("q", "lossy", n).child(FlowNode::new("q", "lossy", n))).await {
+            Ok(added) => assert_eq!(added.outcome(), Ok(Added::Created)),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    let counts = fixture.queue.get_job_counts(&[]).await.unwrap();
+    assert_eq!((counts.get(JobState::WaitingChildren), counts.get(JobState::Waiting)), (6, 6));
+}
+
+#[tokio::test]
+async fn a_flow_that_ran_and_went_before_its_reply_was_missed_is_known_from_the_events() {
+    let (proxy, fixture) = proxied().await;
+    let gone = JobOptions::default().remove_on_complete(true);
+    let worker = fixture
+        .client
+        .worker("q", |_: oxmq::Job<serde_json::Value, ()>| async { Ok::<_, oxmq::Halt>(()) })
+        .start()
+        .unwrap();
+    fixture.until(JobState::Completed, 2).await;
+    for n in 0..10 {
+        proxy.cut_after_request(flows());
+        let child = FlowNode::new("q", "lossy", n).options(gone.clone());
+        let added =
+            fixture.client.flow_producer().add(FlowNode::new("q", "lossy", n).options(gone.clone()).child(child)).await;
+        match added {
+            Ok(added) => assert_eq!(added.outcome(), Ok(Added::Created)),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    crate::common::eventually::eventually("all have run", || async {
+        fixture.queue.get_job_counts(&[]).await.unwrap().total() == 2
+    })
+    .await;
+    assert_eq!(worker.close().await.counts.completed, 22);
+}
+
+#[tokio::test]
+async fn a_flow_that_nobody_can_tell_of_is_said_to_be_unknown() {
+    let (proxy, fixture) = proxied().await;
+    // Neither the job nor its events are left when the server is asked.
+    proxy.cut_after_request(flows());
+    let mut redis = fixture.redis.clone();
+    let (events, prefix) = (fixture.key("events"), fixture.prefix.clone());
+    let forget = async {
+        crate::common::eventually::eventually("the flow is stored", || async {
+            fixture.queue.get_job_counts(&[]).await.unwrap().get(JobState::WaitingChildren) == 2
+        })
+        .await;
+        let script = "for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':q:*-*-*-*-*')) do redis.call('DEL', key) end
+            for i = 1, 3000 do redis.call('XADD', KEYS[1], '*', 'event', 'waiting', 'jobId', 'x') end";
+        redis::cmd("EVAL").arg(script).arg(1).arg(&events).arg(&prefix).exec_async(&mut redis).await.unwrap();
+    };
+    proxy.stall(std::time::Duration::from_millis(1));
+    let add = fixture.client.flow_producer();
+    let add = add.add(FlowNode::new("q", "lossy", 1).child(FlowNode::new("q", "lossy", 2)));
+    let (added, ()) = tokio::join!(add, forget);
+    // The race decides which: known from the job, or not at all; a second flow never.
+    match added {
+        Ok(_) | Err(Error::OutcomeUnknown { .. }) => {}
+        Err(other) => panic!("{other}"),
+    }
+    let jobs = fixture.queue.get_job_counts(&[]).await.unwrap();
+    assert_eq!(jobs.get(JobState::WaitingChildren), 2);
+}

@@ -1,0 +1,85 @@
+//! Flows as trees, and why a parent waits.
+
+use oxmq::{ChildKind, Error, FlowNode, Halt, Job, JobOptions, JobState, OnChildFailure};
+use serde_json::Value;
+
+use super::node;
+use crate::common::eventually::eventually;
+use crate::common::fixture::Fixture;
+
+#[tokio::test]
+async fn a_flow_is_read_as_a_tree() {
+    let fixture = Fixture::new().await;
+    let producer = fixture.client.flow_producer();
+    producer.add(node("p").child(node("m").child(node("x")).child(node("y"))).child(node("d"))).await.unwrap();
+    let tree = producer.get_flow("q", "p").await.unwrap().unwrap();
+    assert_eq!((tree.id.as_str(), tree.kind, tree.children.len()), ("p", None, 2));
+    let m = tree.children.iter().find(|child| child.id == "m").unwrap();
+    assert_eq!((m.kind, m.children.len()), (Some(ChildKind::Unprocessed), 2));
+    assert!(m.children.iter().all(|leaf| leaf.job.as_ref().unwrap().is_some()));
+
+    assert!(producer.get_flow("q", "nobody").await.unwrap().is_none());
+    assert!(producer.get_flow("q", "p").depth(1).await.unwrap().unwrap().children.is_empty());
+    let two = producer.get_flow("q", "p").depth(2).await.unwrap().unwrap();
+    assert!(two.children.iter().all(|child| child.children.is_empty()) && two.children.len() == 2);
+    for broken in [producer.get_flow("q", "p").depth(0), producer.get_flow("q", "p").max_children(0)] {
+        assert!(matches!(broken.await, Err(Error::InvalidOption { .. })));
+    }
+
+    // One that is gone, and one that cannot be read, spoil no other.
+    let mut redis = fixture.redis.clone();
+    redis::cmd("DEL").arg(fixture.key("x")).exec_async(&mut redis).await.unwrap();
+    redis::cmd("HSET").arg(fixture.key("y")).arg("data").arg("{\"x\":NaN}").exec_async(&mut redis).await.unwrap();
+    let m = producer.get_flow("q", "m").await.unwrap().unwrap();
+    let [x, y] = ["x", "y"].map(|id| m.children.iter().find(|child| child.id == id).unwrap());
+    assert!(matches!(x.job, Ok(None)) && y.job.is_err());
+}
+
+#[tokio::test]
+async fn why_a_parent_waits_is_told_in_one_call() {
+    let fixture = Fixture::new().await;
+    let producer = fixture.client.flow_producer();
+    let late = JobOptions::default().job_id("late").delay(std::time::Duration::from_secs(3600));
+    let flow = node("p")
+        .child(node("bad"))
+        .child(node("gone"))
+        .child(node("fatal").on_child_failure(OnChildFailure::FailParent))
+        .child(FlowNode::new("elsewhere", "wait", 0).options(late))
+        .child(FlowNode::new("done", "ok", 0).job_id("done"));
+    producer.add(flow).await.unwrap();
+    let fails = |job: Job<Value, ()>| async move { Err::<(), _>(Halt::failed(format!("{} is bad", job.id()))) };
+    let done = fixture.client.worker("done", |_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).start().unwrap();
+    let mut redis = fixture.redis.clone();
+    redis::cmd("DEL").arg(fixture.key("gone")).exec_async(&mut redis).await.unwrap();
+    redis::cmd("LREM").arg(fixture.key("wait")).arg(0).arg("gone").exec_async(&mut redis).await.unwrap();
+    redis::cmd("LREM").arg(fixture.key("wait")).arg(0).arg("fatal").exec_async(&mut redis).await.unwrap();
+    let worker = fixture.worker(fails).start().unwrap();
+    fixture.until(JobState::Failed, 1).await;
+    let queue = &fixture.queue;
+    eventually("one child is done", || async { queue.waits_for("p").await.unwrap().unwrap().processed == 1 }).await;
+
+    let why = queue.waits_for("p").await.unwrap().unwrap();
+    assert_eq!((why.state, why.pending, why.failed, why.processed), (JobState::WaitingChildren, 4, 0, 1));
+    let state = |id: &str| why.pending_children.iter().find(|child| child.id == id).unwrap().state;
+    assert_eq!([state("bad"), state("gone"), state("late")], [Some(JobState::Failed), None, Some(JobState::Delayed)]);
+    let bad = why.pending_children.iter().find(|child| child.id == "bad").unwrap();
+    assert_eq!((bad.failed_reason.as_deref(), bad.policy), (Some("bad is bad"), None));
+    assert!(!why.is_stuck(), "the delayed one will run");
+    assert!(why.to_string().contains("gone, which does not exist any more"), "{why}");
+
+    // Without the delayed child nothing is left that would let it go.
+    let elsewhere: oxmq::Queue = fixture.client.queue("elsewhere").unwrap();
+    elsewhere.get_job("late").await.unwrap().unwrap().remove_child_dependency().await.unwrap();
+    redis::cmd("SREM")
+        .arg(fixture.key("p:dependencies"))
+        .arg(fixture.key("fatal"))
+        .exec_async(&mut redis)
+        .await
+        .unwrap();
+    let job = queue.get_job("p").await.unwrap().unwrap();
+    let why = job.waits_for().await.unwrap().unwrap();
+    assert!(why.is_stuck() && why.to_string().contains("nothing will let it go"), "{why}");
+    assert!(queue.waits_for("nobody").await.unwrap().is_none());
+    worker.close().await;
+    done.close().await;
+}
