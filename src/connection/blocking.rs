@@ -7,6 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, Value};
 
 use super::dial::{Dialed, Dialer, Driver, Server};
+use super::failure::without_secrets;
 use super::link::Backoff;
 use super::progress::Progress;
 
@@ -58,7 +59,7 @@ impl BlockingLink {
                     self.driver = Some(driver);
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "connecting failed");
+                    tracing::debug!(error = %without_secrets(&error), "connecting failed");
                     self.failed = true;
                 }
             }

@@ -134,7 +134,15 @@ impl Dialer {
             Ok(_) => self.outages.dialed(),
             Err(error) => self.outages.failed(began, error),
         }
-        dialed
+        dialed.map_err(|error| self.at_address(error))
+    }
+
+    /// An error of the way to the server, with its address.
+    fn at_address(&self, error: RedisError) -> RedisError {
+        if error.kind() != ErrorKind::Io {
+            return error;
+        }
+        RedisError::from((ErrorKind::Io, "no connection", format!("{:?}: {error}", self.options.address)))
     }
 
     /// Opens a connection, and tells of an outage when it is time, which may be long before the attempt has failed.

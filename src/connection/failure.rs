@@ -52,6 +52,11 @@ impl Failure {
         }
     }
 
+    /// Whether the server takes no argument of that size; it has closed the connection.
+    pub(crate) fn is_too_large(&self) -> bool {
+        matches!(self, Self::Server(error) if error.detail().is_some_and(|text| text.contains("invalid bulk length")))
+    }
+
     /// The public error for operation `op`.
     pub(crate) fn to_error(&self, op: &'static str) -> Error {
         match self {
@@ -78,8 +83,15 @@ fn inner_code(error: &RedisError) -> Option<&str> {
 }
 
 /// The text of a driver's error; its own types never hold credentials, but its next version is not ours.
+///
+/// A server that does not know a command repeats its arguments, which may be a job's data.
 pub(crate) fn without_secrets(error: &RedisError) -> BoxError {
-    error.to_string().into()
+    let mut text = error.to_string();
+    if let Some(at) = text.find("args beginning with") {
+        text.truncate(at);
+        text.push('…');
+    }
+    text.into()
 }
 
 #[cfg(test)]
@@ -103,5 +115,15 @@ mod tests {
         assert!(matches!(sorted(ServerErrorKind::ReadOnly, "You can't"), Failure::NotApplied(_)));
         assert!(matches!(sorted(err, "user_script:9: attempt to index a nil value"), Failure::Server(_)));
         assert!(matches!(Failure::of(RedisError::from((ErrorKind::Io, "x"))), Failure::Unknown(_)));
+    }
+
+    #[test]
+    fn what_a_server_repeats_of_a_command_is_left_out() {
+        let text = "unknown command 'EVALSHA', with args beginning with: '5f' '1' 'bull:q:' 'secret' ";
+        let error = sorted(ServerErrorKind::ResponseError, text).to_error("add_jobs");
+        let shown = format!("{error} {error:?}");
+        assert!(shown.contains("unknown command") && !shown.contains("secret"), "{shown}");
+        let too_large = sorted(ServerErrorKind::ResponseError, "Protocol error: invalid bulk length");
+        assert!(too_large.is_too_large() && !sorted(ServerErrorKind::ResponseError, "no").is_too_large());
     }
 }

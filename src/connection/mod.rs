@@ -11,7 +11,7 @@ mod outage;
 mod progress;
 
 pub(crate) use blocking::{BlockingLink, Waited};
-pub(crate) use failure::Failure;
+pub(crate) use failure::{Failure, without_secrets};
 pub(crate) use link::{Backoff, Link};
 pub use options::{Address, ConnectOptions};
 pub(crate) use outage::Listener;

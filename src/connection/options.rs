@@ -66,6 +66,23 @@ impl ConnectOptions {
     /// [`Error::InvalidOption`] if the URL cannot be read. The text never repeats the URL, which may hold a password.
     pub fn from_url(url: &str) -> Result<Self> {
         use redis::{ConnectionAddr, IntoConnectionInfo};
+        let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+        match scheme {
+            "redis" | "redis+unix" | "unix" | "valkey" | "valkey+unix" => {}
+            "rediss" | "valkeys" if cfg!(feature = "tls") => {}
+            "rediss" | "valkeys" => {
+                return Err(Error::invalid(
+                    "url",
+                    "for TLS build with the feature `tls` of this crate: features = [\"tls\"]",
+                ));
+            }
+            _ => {
+                return Err(Error::invalid(
+                    "url",
+                    "it must begin with redis:// (as in redis://127.0.0.1:6379), rediss:// for TLS, or redis+unix://",
+                ));
+            }
+        }
         let info = url
             .into_connection_info()
             .map_err(|error| Error::invalid("url", error.detail().unwrap_or("it cannot be read").to_owned()))?;
@@ -177,5 +194,13 @@ mod tests {
     fn a_bad_url_is_an_error_that_does_not_repeat_it() {
         let error = ConnectOptions::from_url("http://joe:s3cret@host/").unwrap_err().to_string();
         assert!(!error.contains("s3cret"), "{error}");
+        for url in ["127.0.0.1:6379", "localhost", ""] {
+            let error = ConnectOptions::from_url(url).unwrap_err().to_string();
+            assert!(error.contains("it must begin with redis://"), "{error}");
+        }
+        match ConnectOptions::from_url("rediss://host") {
+            Ok(options) => assert!(cfg!(feature = "tls") && matches!(options.address, Address::Tls(..))),
+            Err(error) => assert!(error.to_string().contains("features = [\"tls\"]"), "{error}"),
+        }
     }
 }

@@ -6,14 +6,15 @@ use redis::{Cmd, Value};
 
 use super::{Engine, Repeat, Until};
 use crate::clock::{MOST_MS, millis};
-use crate::connection::{Backoff, BlockingLink, Waited};
+use crate::connection::{Backoff, BlockingLink, Waited, without_secrets};
 use crate::error::{Error, Result};
 use crate::script::finished;
 pub(crate) use crate::script::finished::{Finished, Found, Page, Step, Trace};
 use crate::script::{publish, string};
 use crate::wire::EventId;
 
-/// How many entries one read takes at most: a reader that is far behind must not ask for the whole stream at once.
+/// How many entries one read takes at most: a reader that is far behind must not ask for the whole stream at once. After
+/// a lost reply it is half as many, since the server may have dropped a connection that had too much to carry.
 pub(crate) const BATCH: usize = 256;
 
 /// The cap of a stream whose queue does not say.
@@ -123,6 +124,8 @@ pub(crate) struct EventReader {
     start: Option<EventId>,
     /// The next read takes what comes after this entry. Written by `settle` at first, then by whoever read something.
     last: EventId,
+    /// How many entries the next read takes at most.
+    count: usize,
     /// The length that trimming leaves at least, as last read from `meta`.
     cap: u64,
     doubt: Doubt,
@@ -159,6 +162,7 @@ impl EventReader {
             backoff: Backoff::default(),
             start,
             last: start.unwrap_or(EventId::ZERO),
+            count: BATCH,
             cap: 0,
             doubt: Doubt::Away,
             lost: None,
@@ -211,9 +215,16 @@ impl EventReader {
     async fn read(&mut self) -> Result<Option<Batch>, Broken> {
         self.survey().await?;
         let mut cmd = Cmd::new();
-        cmd.arg("XREAD").arg("BLOCK").arg(millis(self.block).clamp(1, MOST_MS)).arg("COUNT").arg(BATCH);
+        cmd.arg("XREAD").arg("BLOCK").arg(millis(self.block).clamp(1, MOST_MS)).arg("COUNT").arg(self.count);
         cmd.arg("STREAMS").arg(&self.events).arg(self.last.to_string());
-        let reply = self.ask(&cmd, self.block).await?;
+        let asked = self.count;
+        let reply = match self.ask(&cmd, self.block).await {
+            Ok(reply) => reply,
+            Err(broken) => {
+                self.count = asked.div_ceil(2);
+                return Err(broken);
+            }
+        };
         let Some(entries) = entries(reply)? else {
             self.doubt = Doubt::Quiet;
             return Ok(None);
@@ -225,7 +236,10 @@ impl EventReader {
         };
         debug_assert!(first.id > self.last);
         // Trimming leaves `cap` entries, so a shorter answer proves that nothing before it was unread and is gone.
-        let may_be_late = entries.len() as u64 >= self.cap.min(BATCH as u64) && self.last != EventId::ZERO;
+        if entries.len() == asked {
+            self.count = (asked + (asked / 16).max(1)).min(BATCH);
+        }
+        let may_be_late = entries.len() as u64 >= self.cap.min(asked as u64) && self.last != EventId::ZERO;
         if may_be_late && self.oldest().await?.is_none_or(|oldest| oldest > self.last) {
             self.lost.get_or_insert(self.last);
         }
@@ -313,7 +327,7 @@ impl EventReader {
         match self.link.send(cmd, block).await {
             Waited::Reply(value) => Ok(value),
             Waited::Broken(error) => {
-                tracing::debug!(%error, stream = %self.events, "reading events was interrupted");
+                tracing::debug!(error = %without_secrets(&error), stream = %self.events, "reading events was interrupted");
                 Err(Broken)
             }
         }

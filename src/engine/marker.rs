@@ -32,7 +32,7 @@ pub(crate) async fn wait(link: &mut BlockingLink, marker: &str, block: Duration)
         Waited::Reply(Value::Array(reply)) => Woken::Marker(score(reply.get(2)).unwrap_or(0.0)),
         Waited::Reply(_) => Woken::TimeOver,
         Waited::Broken(error) => {
-            tracing::debug!(%error, marker, "the wait for work broke");
+            tracing::debug!(error = %crate::connection::without_secrets(&error), marker, "the wait for work broke");
             Woken::Broken
         }
     }

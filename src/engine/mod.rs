@@ -22,7 +22,7 @@ pub(crate) mod testing;
 pub(crate) use coalesce::Coalescer;
 pub use read::{ChildCounts, ChildKind, ChildPage, ClientInfo};
 pub(crate) use read::{Finished, REPORTED};
-pub(crate) use settle::Decided;
+pub(crate) use settle::{Adopted, Decided};
 use tries::Tries;
 pub(crate) use tries::{LONGEST_CALL, Repeat, Until};
 pub(crate) mod events;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Engine;
-use crate::connection::{Backoff, Failure};
+use crate::connection::{Backoff, Failure, Link, without_secrets};
 use crate::error::{Error, Reason, Result};
 use crate::script::settle::{self, Ask, Handed, Outcome, Settled, Traced};
 use crate::wire::job::JobId;
@@ -22,12 +22,33 @@ pub(crate) struct Decided {
     pub(crate) sent: Instant,
     /// Whether a reply says what is left in the queue; false where the outcome was pieced together.
     pub(crate) is_answered: bool,
-    /// Why it had to be pieced together although the server answered: to be told.
+    /// What the operator should know of how it went: why it had to be pieced together although the server answered, or that
+    /// replies are too large.
     pub(crate) error: Option<Error>,
 }
 
+/// How often the reply with one single job is lost, while small replies come through, before the job is failed.
+const MOST_LOST_FETCHES: u32 = 8;
+
+/// How often the reply to one large outcome is lost before the attempt is failed.
+const MOST_LOST_RESULTS: u32 = 4;
+
+/// What [`adopt_jobs`](settle::ADOPT) is asked for as long as no reply was lost.
+const ALL: usize = 1_000_000;
+
+/// Jobs that were found under a token.
+#[derive(Debug)]
+pub(crate) struct Adopted {
+    pub(crate) jobs: Vec<Handed>,
+    /// Since when their locks live.
+    pub(crate) sent: Instant,
+    /// Set where replies were lost again, so that the jobs had to be asked for one by one.
+    pub(crate) complaint: Option<Error>,
+}
+
 impl Engine {
-    /// Settles outcomes and takes jobs; tries until the outcome of the call is known.
+    /// Settles outcomes and takes jobs; tries until the outcome of the call is known. After a lost reply it asks for half
+    /// as many jobs, and waits longer.
     ///
     /// `token` gives a token that no other call has, for each time the call is sent.
     ///
@@ -49,9 +70,41 @@ impl Engine {
         &self,
         ask: &mut Ask,
         outcomes: &[Outcome],
-        mut token: impl FnMut() -> Arc<str>,
+        token: impl FnMut() -> Arc<str>,
         is_held: &(impl Fn(usize, Instant) -> bool + Sync),
     ) -> Result<Decided> {
+        let decided = self.settle_on(&self.link, u32::MAX, ask, outcomes, token, is_held).await?;
+        decided.ok_or(Error::Reply { op: "settle" })
+    }
+
+    /// Settles one large outcome on a connection of its own, so that nothing waits behind it; `None` if it does not come
+    /// through: it is larger than the server takes, or its replies are lost again and again.
+    ///
+    /// # Errors
+    ///
+    /// As [`settle`](Self::settle).
+    pub(crate) async fn settle_apart(
+        &self,
+        link: &Link,
+        ask: &mut Ask,
+        outcome: &Outcome,
+        token: impl FnMut() -> Arc<str>,
+        is_held: &(impl Fn(usize, Instant) -> bool + Sync),
+    ) -> Result<Option<Decided>> {
+        self.settle_on(link, MOST_LOST_RESULTS, ask, std::slice::from_ref(outcome), token, is_held).await
+    }
+
+    async fn settle_on(
+        &self,
+        link: &Link,
+        most_losses: u32,
+        ask: &mut Ask,
+        outcomes: &[Outcome],
+        mut token: impl FnMut() -> Arc<str>,
+        is_held: &(impl Fn(usize, Instant) -> bool + Sync),
+    ) -> Result<Option<Decided>> {
+        let wanted = ask.want;
+        let (mut patient, mut losses) = (None, 0);
         let mut backoff = Backoff::default();
         let mut suspects = Vec::new();
         // When the first request was sent that may have been carried out.
@@ -60,33 +113,47 @@ impl Engine {
             ask.token = token();
             let sent = Instant::now();
             let args = settle::args(self.clock.now_ms(), ask, outcomes);
-            match settle::SCRIPT.run(&self.link, &self.keys, &args).await {
+            match settle::SCRIPT.run(patient.as_ref().unwrap_or(link), &self.keys, &args).await {
                 Ok(value) => {
                     let was_held = |i| is_held(i, first.unwrap_or(sent));
                     let settled = settle::reply(value).filter(|settled| settled.codes.len() == outcomes.len());
                     let Some(mut settled) = settled else {
                         let error = Error::Reply { op: "settle" };
-                        return self.salvage(ask, outcomes, was_held, suspects, error).await;
+                        return self.salvage(ask, outcomes, was_held, suspects, error).await.map(Some);
                     };
                     if !suspects.is_empty() {
                         self.forgive(&mut settled, outcomes, was_held).await;
                     }
+                    // A call that asked for fewer jobs than are wanted does not say whether there are more.
+                    let is_answered = ask.want == wanted;
                     let token = ask.token.clone();
-                    return Ok(Decided { settled, suspects, token, sent, is_answered: true, error: None });
+                    return Ok(Some(Decided { settled, suspects, token, sent, is_answered, error: None }));
+                }
+                Err(failure @ Failure::Server(_)) if most_losses < u32::MAX && failure.is_too_large() => {
+                    return Ok(None);
                 }
                 Err(failure @ Failure::Server(_)) => {
                     let was_held = |i| is_held(i, first.unwrap_or(sent));
-                    return self.salvage(ask, outcomes, was_held, suspects, failure.to_error("settle")).await;
+                    let error = failure.to_error("settle");
+                    return self.salvage(ask, outcomes, was_held, suspects, error).await.map(Some);
                 }
                 Err(Failure::NotApplied(_) | Failure::OutOfMemory) => {}
                 Err(Failure::Unknown(error)) => {
+                    let error = without_secrets(&error);
                     tracing::debug!(queue = ?self.keys, %error, "the reply was lost, looking what was done");
                     suspects.push(ask.token.clone());
                     let first = *first.get_or_insert(sent);
-                    if let Some((settled, sent)) = self.resolve(ask, outcomes, |i| is_held(i, first)).await? {
-                        let token = ask.token.clone();
-                        return Ok(Decided { settled, suspects, token, sent, is_answered: false, error: None });
+                    if let Some((settled, adopted)) = self.resolve(ask, outcomes, |i| is_held(i, first)).await? {
+                        let (sent, token) = (adopted.sent, ask.token.clone());
+                        let error = adopted.complaint;
+                        return Ok(Some(Decided { settled, suspects, token, sent, is_answered: false, error }));
                     }
+                    losses += 1;
+                    if losses >= most_losses {
+                        return Ok(None);
+                    }
+                    patient = Some(link.patient(losses));
+                    ask.want = ask.want.div_ceil(2);
                 }
             }
             backoff.pause().await;
@@ -109,7 +176,7 @@ impl Engine {
     ) -> Result<Decided> {
         tracing::debug!(queue = ?self.keys, %error, "looking what a call has done all the same");
         match self.resolve(ask, outcomes, was_held).await {
-            Ok(Some((settled, sent))) => {
+            Ok(Some((settled, Adopted { sent, .. }))) => {
                 let token = ask.token.clone();
                 Ok(Decided { settled, suspects, token, sent, is_answered: false, error: Some(error) })
             }
@@ -124,18 +191,21 @@ impl Engine {
         ask: &Ask,
         outcomes: &[Outcome],
         was_held: impl Fn(usize) -> bool,
-    ) -> Result<Option<(Settled, Instant)>> {
+    ) -> Result<Option<(Settled, Adopted)>> {
         // Jobs first: should the call be carried out between the two looks, the second one sees it, and the jobs are
         // found when the token is looked for again.
-        let (jobs, sent) =
-            if ask.want > 0 { self.adopt(&ask.token, ask.lock_ms, &[]).await? } else { (Vec::new(), Instant::now()) };
+        let mut adopted = if ask.want > 0 {
+            self.adopt(&ask.token, ask.lock_ms, &[]).await?
+        } else {
+            Adopted { jobs: Vec::new(), sent: Instant::now(), complaint: None }
+        };
         let traces = match self.trace(outcomes, was_held).await {
             Ok(traces) => traces,
             // Jobs that are found are not let down for it.
-            Err(_) if !jobs.is_empty() => vec![Traced::NotApplied; outcomes.len()],
+            Err(_) if !adopted.jobs.is_empty() => vec![Traced::NotApplied; outcomes.len()],
             Err(error) => return Err(error),
         };
-        if jobs.is_empty() && !traces.contains(&Traced::Applied) {
+        if adopted.jobs.is_empty() && !traces.contains(&Traced::Applied) {
             return Ok(None);
         }
         let codes = traces.iter().map(|traced| match traced {
@@ -144,7 +214,8 @@ impl Engine {
             // The call was carried out and left this one alone; the caller settles it again to learn why.
             Traced::NotApplied => Err(Reason::Unknown(0)),
         });
-        Ok(Some((Settled { codes: codes.collect(), jobs, ..Settled::default() }, sent)))
+        let jobs = std::mem::take(&mut adopted.jobs);
+        Ok(Some((Settled { codes: codes.collect(), jobs, ..Settled::default() }, adopted)))
     }
 
     /// An earlier request whose reply was lost may have been carried out after we had looked, just before this one: then
@@ -187,11 +258,50 @@ impl Engine {
         Ok(traces)
     }
 
-    /// The jobs that are locked with this token, without those that the caller knows, and since when their locks live.
-    pub(crate) async fn adopt(&self, token: &str, lock_ms: u64, known: &[JobId]) -> Result<(Vec<Handed>, Instant)> {
-        let args = settle::adopt_args(token, lock_ms, known.iter());
-        let (value, sent) = self.insist(&settle::ADOPT, &args).await?;
-        Ok((settle::handed(value).ok_or(Error::Reply { op: "adopt_jobs" })?, sent))
+    /// The jobs that are locked with this token, without those that the caller knows. If the reply is lost they are asked
+    /// for one by one; one that never comes through is handed out as [lost](Handed::lost).
+    pub(crate) async fn adopt(&self, token: &str, lock_ms: u64, known: &[JobId]) -> Result<Adopted> {
+        const OP: &str = "adopt_jobs";
+        let (mut jobs, mut complaint, mut most) = (Vec::<Handed>::new(), None, ALL);
+        let mut suspect: Option<(Vec<u8>, u32)> = None;
+        let mut backoff = Backoff::default();
+        loop {
+            let have = || known.iter().map(AsRef::<[u8]>::as_ref).chain(jobs.iter().map(|job| job.id.as_slice()));
+            let sent = Instant::now();
+            let args = settle::adopt_args(token, lock_ms, most, have());
+            match settle::ADOPT.run(&self.link, &self.keys, &args).await {
+                Ok(value) => {
+                    let came = settle::handed(value).ok_or(Error::Reply { op: OP })?;
+                    let is_all = most == ALL || came.is_empty();
+                    jobs.extend(came);
+                    if is_all {
+                        return Ok(Adopted { jobs, sent, complaint });
+                    }
+                    backoff = Backoff::default();
+                    continue;
+                }
+                Err(failure @ Failure::Server(_)) => return Err(failure.to_error(OP)),
+                Err(Failure::NotApplied(_) | Failure::OutOfMemory) => {}
+                Err(Failure::Unknown(_)) if most == ALL => {
+                    most = 1;
+                    let source = "replies with jobs are lost, so they are asked for one by one: they may be larger than \
+                                  the server's client-output-buffer-limit";
+                    complaint = Some(Error::Redis { op: OP, source: source.into() });
+                }
+                Err(Failure::Unknown(_)) => {
+                    // That a small reply comes is proof that it is not the connection. The next job is the first of them.
+                    let args = settle::adopt_args(token, lock_ms, 0, have());
+                    let (value, _) = self.insist(&settle::ADOPT, &args).await?;
+                    let first = settle::adopted_ids(value).ok_or(Error::Reply { op: OP })?.into_iter().next();
+                    let before = suspect.take().filter(|(id, _)| Some(id) == first.as_ref());
+                    suspect = first.map(|id| (id, before.map_or(1, |(_, times)| times + 1)));
+                    if let Some((id, _)) = suspect.take_if(|(_, times)| *times >= MOST_LOST_FETCHES) {
+                        jobs.push(Handed::lost(id));
+                    }
+                }
+            }
+            backoff.pause().await;
+        }
     }
 
     /// Runs a script that may be repeated, for as long as it takes.

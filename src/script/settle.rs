@@ -110,9 +110,16 @@ enum Fields {
     Fresh { name: Vec<u8>, data: Vec<u8>, opts: Vec<u8>, timestamp: Vec<u8>, priority: Vec<u8> },
     /// Every field of its hash.
     All(Vec<Pair>),
+    /// Nothing: no reply with them ever came.
+    Lost,
 }
 
 impl Handed {
+    /// A job whose fields could not be fetched; it is to be failed for that.
+    pub(crate) fn lost(id: Vec<u8>) -> Self {
+        Self { id, fields: Fields::Lost }
+    }
+
     /// Reads the job; takes the bytes over without copying them.
     pub(crate) fn decode(self) -> Result<RawJob, Undecodable> {
         match self.fields {
@@ -120,6 +127,7 @@ impl Handed {
                 RawJob::fresh(self.id, name, data, opts, &timestamp, &priority)
             }
             Fields::All(pairs) => RawJob::from_pairs(self.id, pairs),
+            Fields::Lost => Err(Undecodable::lost(self.id)),
         }
     }
 }
@@ -284,13 +292,24 @@ pub(crate) fn handed(value: Value) -> Option<Vec<Handed>> {
     Some(jobs)
 }
 
-pub(crate) fn adopt_args(token: &str, lock_ms: u64, known: impl Iterator<Item = impl AsRef<[u8]>>) -> Args {
+/// The jobs under a token, at most so many of them, without those that the caller has.
+pub(crate) fn adopt_args(
+    token: &str,
+    lock_ms: u64,
+    most: usize,
+    known: impl Iterator<Item = impl AsRef<[u8]>>,
+) -> Args {
     let mut args = Args::default();
-    args.text(token).millis(lock_ms);
+    args.text(token).millis(lock_ms).number(most);
     for id in known {
         args.text(id);
     }
     args
+}
+
+/// The ids that `adopt_jobs` answers when it is asked for no job.
+pub(crate) fn adopted_ids(value: Value) -> Option<Vec<Vec<u8>>> {
+    array(value)?.into_iter().map(bytes).collect()
 }
 
 /// What a trace says about one outcome whose reply was lost.

@@ -144,6 +144,17 @@ impl Undecodable {
     }
 }
 
+impl Undecodable {
+    /// A job whose fields could not be fetched.
+    pub(crate) fn lost(id: Vec<u8>) -> Self {
+        let partial = RawJob { id: String::from_utf8_lossy(&id).into_owned(), ..RawJob::default() };
+        let problem = "no reply that holds it comes through; it may be larger than the server's \
+                       client-output-buffer-limit or than the network lets pass"
+            .to_owned();
+        Self { id_bytes: id, kind: UndecodableKind::Field, field: "data", problem, partial: Box::new(partial) }
+    }
+}
+
 impl From<Undecodable> for Error {
     fn from(undecodable: Undecodable) -> Self {
         let Undecodable { field, problem, partial, .. } = undecodable;

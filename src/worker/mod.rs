@@ -43,7 +43,7 @@ use locks::{LockTable, Watch};
 use run::{Command, Loop};
 use watchdog::Watchdog;
 
-use crate::connection::{BlockingLink, Listener};
+use crate::connection::{BlockingLink, Link, Listener};
 use crate::error::{Error, Result};
 use crate::job::CancelReason;
 use crate::options::{FailedAttempt, KeepJobs, Retry, WorkerOptions};
@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) events: EventSink,
     pub(crate) locks: Arc<LockTable>,
     pub(crate) tokens: Tokens,
+    /// The connection for large outcomes; opened by the first.
+    pub(crate) large: Link,
     /// How many jobs run at once; changed by the handle, read by the loop.
     pub(crate) concurrency: AtomicUsize,
     pub(crate) counters: Counters,
@@ -301,6 +303,7 @@ impl WorkerBuilder {
         let blocking = BlockingLink::new(engine.link.dialer(), Some(name));
         let waiter = wait::Waiter::start(blocking, &engine.keys, events.clone());
         let concurrency = AtomicUsize::new(options.concurrency);
+        let large = queue.engine().link.another();
         let inner = Arc::new(Inner {
             queue,
             options: Arc::new(options),
@@ -308,6 +311,7 @@ impl WorkerBuilder {
             events,
             locks,
             tokens: Tokens::new(),
+            large,
             concurrency,
             counters: Counters::default(),
             report: Mutex::default(),

@@ -101,6 +101,8 @@ pub(super) struct Plan {
     calls: usize,
     /// Jobs that calls on their way may bring.
     asked: usize,
+    /// What one call asks for at most: half of what a lost reply was to bring, then more with each reply that comes whole.
+    most: usize,
     /// Whether the last fetch brought less than it wanted, so that it is time to wait for a marker.
     drained: bool,
     /// How many looks in a row found no job at all. Listeners hear of the first; from the second on the worker is idle,
@@ -124,6 +126,7 @@ impl Plan {
             running: 0,
             calls: 0,
             asked: 0,
+            most: usize::MAX,
             drained: false,
             empty_looks: 0,
             next_due: 0,
@@ -176,7 +179,7 @@ impl Plan {
         if self.mode != Mode::Running || self.not_before.is_some() {
             return 0;
         }
-        slots.saturating_sub(self.running + self.asked).min(call_jobs(slots))
+        slots.saturating_sub(self.running + self.asked).min(call_jobs(slots)).min(self.most)
     }
 
     /// How long to wait for a marker.
@@ -209,6 +212,19 @@ impl Plan {
     pub(super) fn returned(&mut self, want: usize) {
         self.calls -= 1;
         self.asked -= want;
+    }
+
+    /// A call brought so many of the jobs it had asked for; or its reply was lost, perhaps since it was too large.
+    pub(super) fn came(&mut self, want: usize, got: usize, is_whole: bool) {
+        if want == 0 {
+            return;
+        }
+        if !is_whole {
+            self.most = want.min(self.most).div_ceil(2).max(1);
+        } else if self.most < usize::MAX && got > 0 && got >= self.most {
+            let more = self.most + (self.most / 16).max(1);
+            self.most = if more >= CALL_JOBS { usize::MAX } else { more };
+        }
     }
 
     /// A call was carried out. True if it was the first to find that there is no job.
@@ -674,5 +690,24 @@ mod tests {
         assert_eq!(fit(&[1, 1, 1], 2), 2);
         assert_eq!(fit(&[CALL_BYTES + 1, 1], 5), 1);
         assert_eq!(fit(&[CALL_BYTES - 1, 1, 1], 5), 2);
+    }
+
+    #[test]
+    fn after_a_lost_reply_it_asks_for_half_and_then_for_more_again() {
+        let mut plan = plan();
+        assert_eq!(send(&mut plan, &seen(20, 0)), 20);
+        plan.returned(20);
+        plan.came(20, 20, false);
+        assert_eq!(plan.wanted(20), 10);
+        plan.came(10, 3, true);
+        assert_eq!(plan.wanted(20), 10, "it did not bring as many as it may");
+        for _ in 0..10 {
+            plan.came(plan.most, plan.most, true);
+        }
+        assert_eq!(plan.wanted(20), 20);
+        for _ in 0..9 {
+            plan.came(plan.most, 0, false);
+        }
+        assert_eq!(plan.wanted(20), 1);
     }
 }

@@ -23,7 +23,7 @@ use super::losses::Losses;
 use super::panics::catch;
 use super::perform::{EndedAttempt, perform};
 use super::plan::{Force, Learned, Plan, Situation, Step, fitting, limited_ms};
-use super::settle::{Answered, Next, fail_instead, look_for, settle};
+use super::settle::{Answered, Next, fail_instead, look_for, settle, settle_apart};
 use super::tally::Tally;
 use super::wait::{Waiter, Woken};
 use super::{Inner, supervise};
@@ -36,6 +36,9 @@ use crate::script::settle::Handed;
 
 /// How often an outcome is sent alone before it is given up: what is wrong may be mended meanwhile.
 const MOST_REFUSALS: u32 = 5;
+
+/// From this size on, in bytes, an outcome has a call and a connection of its own: a fetch is not to wait behind it.
+const LARGE: usize = 256 * 1024;
 
 /// What the handle asks of the loop.
 pub(crate) enum Command {
@@ -64,6 +67,9 @@ pub(crate) struct Loop {
     calls: FuturesUnordered<BoxFuture<'static, Answered>>,
     /// Ended attempts that no call has taken yet.
     pending: VecDeque<EndedAttempt>,
+    /// Ended attempts with an outcome so large that it is settled apart, one at a time.
+    large: VecDeque<EndedAttempt>,
+    is_large_underway: bool,
     /// Whether jobs were started since the runtime last had a turn.
     has_started: bool,
     pausing: Vec<oneshot::Sender<()>>,
@@ -84,6 +90,8 @@ impl Loop {
             waiter,
             calls: FuturesUnordered::new(),
             pending: VecDeque::new(),
+            large: VecDeque::new(),
+            is_large_underway: false,
             has_started: false,
             pausing: Vec::new(),
         }
@@ -127,7 +135,7 @@ impl Loop {
                 }
             }
             self.turn();
-            if self.plan.is_closed(self.pending.len(), Deadline::now()) {
+            if self.plan.is_closed(self.unsettled(), Deadline::now()) {
                 break;
             }
             let alarm = [self.plan.alarm(), self.losses.next_look()].into_iter().flatten().min();
@@ -150,6 +158,12 @@ impl Loop {
 
     /// Sends what can be sent, and waits for work if there is nothing to do.
     fn turn(&mut self) {
+        if !self.is_large_underway
+            && let Some(ended) = self.large.pop_front()
+        {
+            self.is_large_underway = true;
+            self.calls.push(Box::pin(settle_apart(Arc::clone(&self.worker), ended)));
+        }
         loop {
             let seen = Situation {
                 slots: self.slots(),
@@ -163,7 +177,7 @@ impl Loop {
                 Step::Rest => break,
             }
         }
-        if self.plan.is_quiet(self.pending.len()) {
+        if self.plan.is_quiet(self.unsettled()) {
             self.answer_pauses();
         }
     }
@@ -191,12 +205,25 @@ impl Loop {
             self.worker.locks.release([ended.slot].into_iter());
             return self.tally.record(ended);
         }
-        self.pending.push_back(ended);
+        if ended.outcome.size() > LARGE {
+            self.large.push_back(ended);
+        } else {
+            self.pending.push_back(ended);
+        }
+    }
+
+    /// Ended attempts that are not settled and that no counted call carries.
+    fn unsettled(&self) -> usize {
+        self.pending.len() + self.large.len() + usize::from(self.is_large_underway)
     }
 
     fn on_answer(&mut self, answered: Answered) {
-        let Answered { ended, want, answer } = answered;
-        self.plan.returned(want);
+        let Answered { ended, want, is_apart, answer } = answered;
+        if is_apart {
+            self.is_large_underway = false;
+        } else {
+            self.plan.returned(want);
+        }
         let Decided { settled, suspects, token, sent, is_answered, error } = match answer {
             Ok(decided) => decided,
             Err(error) => return self.on_refusal(ended, want, error),
@@ -206,6 +233,7 @@ impl Loop {
         }
         self.plan.accepted(!self.pending.is_empty());
         let now = Deadline::now();
+        self.plan.came(want, settled.jobs.len(), suspects.is_empty());
         self.losses.add(suspects, now);
         if want > 0 && is_answered {
             self.worker.last_fetch.note(now);

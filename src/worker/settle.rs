@@ -7,7 +7,7 @@ use super::failure::Fault;
 use super::perform::EndedAttempt;
 use super::verdict;
 use crate::clock::millis;
-use crate::engine::Decided;
+use crate::engine::{Adopted, Decided};
 use crate::error::{Reason, Result};
 use crate::script::settle::{Ask, End, Settled};
 use crate::wire::job::JobId;
@@ -17,6 +17,8 @@ pub(super) struct Answered {
     pub(super) ended: Vec<EndedAttempt>,
     /// How many jobs it asked for.
     pub(super) want: usize,
+    /// Whether it was a call for one large outcome, which the plan does not count.
+    pub(super) is_apart: bool,
     pub(super) answer: Result<Decided>,
 }
 
@@ -75,7 +77,33 @@ pub(super) async fn settle(worker: &Inner, ended: Vec<EndedAttempt>, want: usize
         let (slot, handed_back, pause, refusals, attempt, failure) = rest;
         EndedAttempt { slot, outcome, is_settled: false, handed_back, pause, refusals, attempt, failure }
     });
-    Answered { ended: ended.collect(), want, answer }
+    Answered { ended: ended.collect(), want, is_apart: false, answer }
+}
+
+/// Settles one large outcome on the worker's connection for such, so that nothing waits behind it. Where it does not come
+/// through, the attempt is failed for that.
+pub(super) async fn settle_apart(worker: Arc<Inner>, mut ended: EndedAttempt) -> Answered {
+    let mut ask = Ask::of(&worker.options, 0);
+    let engine = worker.queue.engine();
+    let slot = ended.slot;
+    let is_held = |_: usize, at| worker.locks.was_held(slot, at);
+    let answer = engine.settle_apart(&worker.large, &mut ask, &ended.outcome, || worker.tokens.next(), &is_held).await;
+    match answer {
+        Ok(Some(decided)) => {
+            worker.figures.settled(1, 0);
+            Answered { ended: vec![ended], want: 0, is_apart: true, answer: Ok(decided) }
+        }
+        Err(error) => Answered { ended: vec![ended], want: 0, is_apart: true, answer: Err(error) },
+        Ok(None) => {
+            let text = format!(
+                "the outcome of {} bytes could not be stored: it is larger than the server (proto-max-bulk-len) or the \
+                 network lets pass",
+                ended.outcome.size()
+            );
+            fail(&worker, &mut ended, Fault::unrecoverable(text)).await;
+            Answered { is_apart: true, ..settle(&worker, vec![ended], 0).await }
+        }
+    }
 }
 
 /// Ends an attempt as failed that was to complete; the job's own attempts and backoff decide what comes next.
@@ -84,6 +112,13 @@ pub(super) async fn fail_instead(worker: Arc<Inner>, mut ended: EndedAttempt, re
     let command =
         if matches!(ended.outcome.end, End::Children { .. }) { "moveToWaitingChildren" } else { "moveToFinished" };
     let fault = verdict::relatives(&id, reason, command).unwrap_or_else(|| Fault::error(reason.to_string()));
+    fail(&worker, &mut ended, fault).await;
+    settle(&worker, vec![ended], 0).await
+}
+
+/// Makes a failure of an outcome.
+async fn fail(worker: &Inner, ended: &mut EndedAttempt, fault: Fault) {
+    let id = ended.outcome.id.to_string();
     // Read again, since only few jobs come here and the outcome does not hold the options.
     let raw = worker.queue.engine().get_job(&id).await.ok().flatten().unwrap_or_default();
     let verdict = verdict::failed(&raw, fault, &worker.options);
@@ -91,16 +126,15 @@ pub(super) async fn fail_instead(worker: Arc<Inner>, mut ended: EndedAttempt, re
         failure.log(worker.queue.engine().keys.queue(), &id, &verdict.end);
     }
     (ended.outcome.end, ended.failure) = (verdict.end, verdict.failure);
-    settle(&worker, vec![ended], 0).await
 }
 
 /// Looks once more for jobs that were handed out under the token of a lost reply.
 pub(super) async fn look_for(worker: Arc<Inner>, token: Arc<str>, known: Vec<JobId>) -> Answered {
     let lock_ms = millis(worker.options.lock_duration);
     let found = worker.queue.engine().adopt(&token, lock_ms, &known).await;
-    let answer = found.map(|(jobs, sent)| {
+    let answer = found.map(|Adopted { jobs, sent, complaint }| {
         let settled = Settled { jobs, ..Default::default() };
-        Decided { settled, suspects: Vec::new(), token, sent, is_answered: true, error: None }
+        Decided { settled, suspects: Vec::new(), token, sent, is_answered: true, error: complaint }
     });
-    Answered { ended: Vec::new(), want: 0, answer }
+    Answered { ended: Vec::new(), want: 0, is_apart: false, answer }
 }

@@ -10,6 +10,9 @@ use crate::options::{FailedAttempt, KeepJobs, Retry, SHORTEST, WorkerOptions, YE
 use crate::script::settle::{End, KEEP_ALL, Keep, Why};
 use crate::wire::job::{RawJob, Undecodable};
 
+/// The longest reason and the longest stack trace that are stored, in bytes.
+const MOST_TEXT: usize = 64 * 1024;
+
 /// The child to wait for, where any that is pending will do.
 const ANY_CHILD: &str = "";
 
@@ -186,15 +189,29 @@ fn when_to_retry(
 
 /// The reason and the stack traces to store, the new one last.
 fn why(raw: &RawJob, fault: &Fault) -> Why {
-    let reason = fault.reason();
+    let reason = capped(fault.reason());
     let mut traces = raw.stacktrace();
-    traces.push(fault.trace(&reason));
+    traces.push(capped(fault.trace(&reason)));
     if let Some(limit) = raw.options.stack_trace_limit {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         traces.drain(..traces.len().saturating_sub(limit));
     }
     let stacktrace = serde_json::to_string(&traces).unwrap_or_else(|_| "[]".to_owned());
     Why { reason, stacktrace, trace: String::new() }
+}
+
+/// A text of a failure as it is stored: one that is too long is cut, and says so.
+fn capped(mut text: String) -> String {
+    if text.len() > MOST_TEXT {
+        let mark = format!("… [cut: {} bytes]", text.len());
+        let mut end = MOST_TEXT - mark.len();
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push_str(&mark);
+    }
+    text
 }
 
 /// The rule by which the script keeps finished jobs: the job's own, else the worker's, else all.
@@ -315,5 +332,17 @@ mod tests {
         let aged = KeepJobs::new().age(Duration::from_secs(60)).limit(7);
         assert_eq!(keep(Some(aged), None), "-1,60000,7");
         assert_eq!(keep(Some(KeepJobs::new().age(Duration::from_millis(400))), None), "-1,400,");
+    }
+
+    #[test]
+    fn long_texts_of_failures_are_cut_with_a_mark() {
+        let text = capped("ä".repeat(MOST_TEXT));
+        assert!(text.len() <= MOST_TEXT && text.len() > MOST_TEXT - 8 && text.ends_with("ä… [cut: 131072 bytes]"));
+        assert_eq!(capped("short".to_owned()), "short");
+        let fault = Fault::unrecoverable("x".repeat(20_000_000));
+        let End::Failed { why, .. } = failed(&RawJob::default(), fault, &WorkerOptions::default()).end else {
+            panic!("it is final")
+        };
+        assert!(why.reason.len() <= MOST_TEXT && why.stacktrace.len() <= MOST_TEXT + 16);
     }
 }

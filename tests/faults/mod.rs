@@ -4,6 +4,7 @@
 mod access;
 mod busy;
 mod kill;
+mod large;
 mod locks;
 mod network;
 mod outage;
