@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::event::WorkerEvent;
 use super::panics::{Panic, drop_guarded};
 use crate::clock::millis;
-use crate::error::{BoxError, Error};
+use crate::error::BoxError;
 use crate::script::settle::End;
 
 /// The longest cause in a log line, in characters.
@@ -140,6 +140,14 @@ impl Fault {
     /// The error with its causes, in one line of bounded length.
     fn line(&self) -> String {
         let mut line = String::new();
+        // Whoever wraps an error may repeat its text, so values are taken out of all texts.
+        let with_values: Vec<(String, String)> = causes(&*self.error)
+            .filter_map(|error| error.downcast_ref::<serde_json::Error>())
+            .map(|error| (error.to_string(), json_error(error)))
+            .collect();
+        let without_values = |error: &(dyn StdError + 'static)| {
+            with_values.iter().fold(error.to_string(), |text, (with, without)| text.replace(with, without))
+        };
         for text in chain(&*self.error, without_values) {
             if !line.is_empty() {
                 line.push_str(": ");
@@ -171,14 +179,8 @@ fn chain(
     error: &(dyn StdError + Send + Sync + 'static),
     text: impl Fn(&(dyn StdError + 'static)) -> String,
 ) -> impl Iterator<Item = String> {
-    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
-    let causes = std::iter::from_fn(move || {
-        let error = next?;
-        next = error.source();
-        Some(error)
-    });
     let mut said = String::new();
-    causes.filter_map(move |error| {
+    causes(error).filter_map(move |error| {
         let text = text(error);
         let is_new = said.is_empty() || !said.ends_with(&text);
         is_new.then(|| text.clone_into(&mut said))?;
@@ -186,15 +188,14 @@ fn chain(
     })
 }
 
-/// The text of an error for a log; where the text would show what was in the job's data, only of what kind that was.
-fn without_values(error: &(dyn StdError + 'static)) -> String {
-    if let Some(error) = error.downcast_ref::<serde_json::Error>() {
-        return json_error(error);
-    }
-    match error.downcast_ref::<Error>() {
-        Some(Error::Json { what, source }) => format!("{what}: json: {}", json_error(source)),
-        _ => error.to_string(),
-    }
+/// An error and its causes, outermost first.
+fn causes<'a>(error: &'a (dyn StdError + Send + Sync + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    let mut next: Option<&'a (dyn StdError + 'static)> = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
 }
 
 /// What serde says of a value that it did not expect, without the value.
@@ -273,6 +274,7 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     #[derive(Debug, thiserror::Error)]
     #[error("sending: {0}")]
@@ -325,6 +327,18 @@ mod tests {
             let line = said(json);
             assert!(!line.contains("s3cret") && !line.contains("1.5") && !line.contains("77"), "{line}");
         }
+        // An error of the user that repeats its cause, and one that looks like it.
+        #[derive(Debug, thiserror::Error)]
+        enum Wrapped {
+            #[error("reading: {0}")]
+            Repeated(#[source] Error),
+            #[error(transparent)]
+            Transparent(Error),
+        }
+        let wrong = || Error::Json { what: "data", source: serde_json::from_str::<u32>("\"s3cret\"").unwrap_err() };
+        let safe = "data: json: invalid type: string, expected u32 at line 1 column 8";
+        assert_eq!(Fault::error(Wrapped::Repeated(wrong())).line(), format!("reading: {safe}"));
+        assert_eq!(Fault::error(Wrapped::Transparent(wrong())).line(), safe);
         assert_eq!(said("{}"), "data: json: missing field `to` at line 1 column 2");
         let long = Fault::error(format!("a\nb{}", "x".repeat(5_000))).line();
         assert!(long.starts_with("a bx") && long.chars().count() == LOGGED + 1, "{}", long.len());

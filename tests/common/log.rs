@@ -1,17 +1,17 @@
 //! What a program with tracing's usual subscriber would find in its log.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::eventually::eventually_within;
 use super::fixture::PATIENCE;
 
-/// The lines at INFO and above of this thread, from `Log::begin` on.
+/// The lines at INFO and above, of this thread from `Log::begin` on, or of connections on all threads.
 pub struct Log {
     text: Text,
-    _subscriber: tracing::subscriber::DefaultGuard,
+    _subscriber: Option<tracing::subscriber::DefaultGuard>,
 }
 
 #[derive(Clone, Default)]
@@ -45,7 +45,25 @@ impl Log {
             .without_time()
             .with_writer(text.clone())
             .finish();
-        Self { text, _subscriber: tracing::subscriber::set_default(subscriber) }
+        Self { text, _subscriber: Some(tracing::subscriber::set_default(subscriber)) }
+    }
+
+    /// What connections say on all threads but those with a log of their own, to all tests together: each knows its
+    /// lines by the port of its server.
+    pub fn of_connections() -> Self {
+        static TEXT: OnceLock<Text> = OnceLock::new();
+        let text = TEXT.get_or_init(|| {
+            let text = Text::default();
+            let subscriber = tracing_subscriber::fmt()
+                .with_env_filter("oxmq::connection=info")
+                .with_ansi(false)
+                .without_time()
+                .with_writer(text.clone())
+                .finish();
+            tracing::subscriber::set_global_default(subscriber).expect("no other test does this");
+            text
+        });
+        Self { text: text.clone(), _subscriber: None }
     }
 
     pub fn lines(&self) -> Vec<String> {

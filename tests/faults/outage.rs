@@ -42,19 +42,18 @@ async fn back(heard: &Heard) {
 }
 
 /// One line when the server has been away for some seconds, one when it is back.
-fn check_log(log: &Log, server: &RedisServer, why: &str) {
-    let lines = log.with("oxmq::connection: ");
-    let [gone, found] = &lines[..] else { panic!("{lines:?}") };
-    let address = format!("server=redis://127.0.0.1:{}", server.port());
+fn check_log(log: &Log, server: &RedisServer, outages: usize, why: &str) {
+    let lines = log.with(&format!("server=redis://127.0.0.1:{} ", server.port()));
+    assert_eq!(lines.len(), 2 * outages, "{lines:?}");
+    let [.., gone, found] = &lines[..] else { panic!("{lines:?}") };
     assert!(gone.starts_with("WARN") && gone.contains("the server is away") && gone.contains(why), "{gone}");
     assert!(found.starts_with("INFO") && found.contains("the server is back") && found.contains("after="), "{found}");
-    assert!(lines.iter().all(|line| line.contains(&address)), "{lines:?}");
     assert!(log.with(PASSWORD).is_empty(), "{:?}", log.lines());
 }
 
 #[tokio::test]
 async fn a_silent_server_is_told_once_and_so_is_its_return() {
-    let log = Log::begin();
+    let log = Log::of_connections();
     let server = RedisServer::start_with(&["--requirepass", PASSWORD]);
     let (client, worker) = idle_worker(&server).await;
     let heard = listen(&worker);
@@ -72,12 +71,12 @@ async fn a_silent_server_is_told_once_and_so_is_its_return() {
     assert!(worker.health().connected);
     eventually_within(PATIENCE, "a new fetch", || async { worker.health().last_fetch.unwrap() < fetched }).await;
     worker.close().await;
-    check_log(&log, &server, "in time");
+    check_log(&log, &server, 1, "in time");
 }
 
 #[tokio::test]
 async fn a_server_that_is_gone_and_one_that_became_a_replica_are_told() {
-    let log = Log::begin();
+    let log = Log::of_connections();
     let mut server = RedisServer::start_with(&["--requirepass", PASSWORD]);
     let (_client, worker) = idle_worker(&server).await;
     let heard = listen(&worker);
@@ -85,11 +84,9 @@ async fn a_server_that_is_gone_and_one_that_became_a_replica_are_told() {
     assert!(away(&heard).await.contains("refused"));
     server.restart();
     back(&heard).await;
-    check_log(&log, &server, "refused");
+    check_log(&log, &server, 1, "refused");
     worker.close().await;
-    drop(log);
 
-    let log = Log::begin();
     let (_client, worker) = idle_worker(&server).await;
     let heard = listen(&worker);
     let mut redis = connect(&format!("redis://:{PASSWORD}@127.0.0.1:{}", server.port())).await;
@@ -104,5 +101,5 @@ async fn a_server_that_is_gone_and_one_that_became_a_replica_are_told() {
     replica_of("NO", "ONE").await;
     back(&heard).await;
     worker.close().await;
-    check_log(&log, &server, "");
+    check_log(&log, &server, 2, "");
 }
