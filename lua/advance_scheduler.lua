@@ -16,15 +16,15 @@ RETURN  {outcome, id}
         outcome 0 created  1 the id of the next run is taken: the chain stops  2 nothing to do: the scheduler is gone,
         or this producer is not its current run  3 a repeatable job of old versions  4 neither interval nor slot
 EVENTS  added, waiting, delayed, duplicated
-USES    codes, queue, settings, wake, number, delay, prioritize, ready
+USES    codes, queue, settings, wake, number, delay, prioritize, ready, store, iteration
 COST    a dozen commands
 ]]
 local scheduler, producer, now = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local zset, entry = base .. "repeat", base .. "repeat:" .. ARGV[1]
+local entry = base .. "repeat:" .. scheduler
 
 -- Everything is read before the first write, so that a key of a wrong type or content changes nothing.
 local held = call("HMGET", entry, "name", "data", "every", "offset", "ic")
-local prev = call("ZSCORE", zset, scheduler)
+local prev = call("ZSCORE", base .. "repeat", scheduler)
 local function is_counter(text)
   return not text or #text < 19 and string.find(text, "^%-?%d+$")
 end
@@ -33,20 +33,11 @@ if ARGV[11] == "1" and not held[5] then return { 3, "" } end
 if not prev or producer ~= "repeat:" .. scheduler .. ":" .. prev then return { 2, "" } end
 
 local every, slot = tonumber(held[3] or ARGV[5]), tonumber(ARGV[4])
-if every and every > 0 then
-  slot = tonumber(prev) + every
-  if slot < now then
-    -- Missed slots are skipped; the phase of the grid stays.
-    slot = math.floor(now / every) * every + number_of(held[4] or ARGV[6])
-    if slot <= now then slot = slot + every end
-  end
-  slot = math.floor(slot)
-end
+if every and every > 0 then slot = slot_after(tonumber(prev), every, now, number_of(held[4] or ARGV[6])) end
 if not slot or not (math.abs(slot) <= MOST) then return { 4, "" } end
 
 local id = "repeat:" .. scheduler .. ":" .. digits(slot)
-local job = base .. id
-local found, name, data, adopted = call("TYPE", job).ok, held[1] or "", held[2], nil
+local found, name, data, adopted = call("TYPE", base .. id).ok, held[1] or "", held[2], nil
 if not data and not held[5] then
   -- A repeatable job of version 5 has its data nowhere but in its runs.
   adopted = call("HGET", base .. producer, "data")
@@ -58,22 +49,9 @@ if found ~= "none" then
   return { 1, id }
 end
 
-local delay, priority = math.max(0, slot - now), tonumber(ARGV[8])
 if adopted then call("HSET", entry, "data", adopted) end
-call("ZADD", zset, digits(slot), scheduler)
 call("HINCRBY", entry, "ic", "1")
-call("INCR", base .. "id")
-local opts = string.sub(ARGV[7], 1, -2) .. ',"delay":' .. digits(delay) .. ',"jobId":' .. cjson.encode(id) .. "}"
-call("HSET", job, "name", name, "data", data or adopted or "{}", "opts", opts, "timestamp", ARGV[3], "delay", digits(delay),
-  "priority", ARGV[8], "rjk", scheduler)
-if ARGV[10] ~= "" then call("HSET", job, "deid", ARGV[10]) end
-call("XADD", EVENTS, "*", "event", "added", "jobId", id, "name", name)
-if delay > 0 then
-  call("ZADD", DELAYED, digits(delayed_score(slot)), id)
-  call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", "delayed", "jobId", id, "delay", digits(slot))
-  wake_when_due()
-else
-  put_ready(id, priority, ARGV[9] == "1")
-  call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", "waiting", "jobId", id)
-end
+store_iteration(scheduler, slot, now, {
+  name = name, data = data or adopted or "{}", opts = ARGV[7], priority = ARGV[8], lifo = ARGV[9], deid = ARGV[10],
+})
 return { 0, id }

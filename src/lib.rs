@@ -54,7 +54,10 @@ pub use job::{CancelReason, Dependencies, Fetched, Job};
 pub use options::{
     Backoff, Deduplication, FailedAttempt, JobOptions, KeepJobs, OnChildFailure, ParentRef, Retry, WorkerOptions,
 };
-pub use queue::{Add, AddBulk, Added, JobLogs, JobOutcome, Metrics, NewJob, Queue, QueueMeta, RetryOptions};
+pub use queue::{
+    Add, AddBulk, Added, JobLogs, JobOutcome, JobScheduler, Metrics, NewJob, Queue, QueueMeta, RetryOptions,
+    UpsertJobScheduler,
+};
 pub use scheduler::{Repeat, Runs};
 pub use state::{JobCounts, JobState, UnknownState};
 pub use wire::{EventId, JsonText, QueueEvent};

@@ -58,6 +58,11 @@ fn steps() {
 }
 
 #[test]
+fn schedule() {
+    keeps_its_promise("schedule");
+}
+
+#[test]
 fn router() {
     keeps_its_promise("router");
 }

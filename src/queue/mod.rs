@@ -6,6 +6,7 @@ mod by_id;
 mod core;
 mod directory;
 mod read;
+mod schedulers;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub use by_id::JobOutcome;
 pub(crate) use core::QueueCore;
 pub(crate) use directory::Directory;
 pub use read::{JobLogs, Metrics, QueueMeta};
+pub use schedulers::{JobScheduler, UpsertJobScheduler};
 
 use crate::error::Result;
 use crate::options::{JobOptions, MAX_SAFE};

@@ -1,4 +1,4 @@
-//! Job schedulers: when a job that repeats runs next, and the options it runs with.
+//! Job schedulers: what is stored of one, when its jobs run next, and the options they run with.
 
 #[cfg(feature = "cron")]
 pub(crate) mod cron;
@@ -6,8 +6,10 @@ mod next;
 mod repeat;
 #[cfg(feature = "cron")]
 mod search;
+mod upsert;
 
 pub use repeat::{Repeat, Runs};
+pub(crate) use upsert::{Template, plan};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};

@@ -17,7 +17,7 @@ pub(crate) enum Next {
     Ended,
 }
 
-type Members<'a> = BTreeMap<String, &'a RawValue>;
+pub(super) type Members<'a> = BTreeMap<String, &'a RawValue>;
 
 /// What follows the run `job` of the scheduler `key` at the time `now`, in ms.
 ///
@@ -168,7 +168,7 @@ impl Pattern {
     }
 }
 
-fn members(text: &str) -> Result<Members<'_>, String> {
+pub(super) fn members(text: &str) -> Result<Members<'_>, String> {
     let mut members = BTreeMap::new();
     json::object(text, |name, value| {
         if value.get() != "null" {
@@ -180,7 +180,7 @@ fn members(text: &str) -> Result<Members<'_>, String> {
 }
 
 /// The members as one object, those in `set` in place of others of their name.
-fn object(members: &Members<'_>, set: &[(&str, String)]) -> String {
+pub(super) fn object(members: &Members<'_>, set: &[(&str, String)]) -> String {
     let kept = members.iter().filter(|(name, _)| set.iter().all(|(other, _)| other != name));
     let kept = kept.map(|(name, value)| (name.as_str(), value.get()));
     let all: Vec<String> = kept
@@ -190,7 +190,7 @@ fn object(members: &Members<'_>, set: &[(&str, String)]) -> String {
     format!("{{{}}}", all.join(","))
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 

@@ -164,6 +164,11 @@ impl Repeat {
         Ok(runs)
     }
 
+    /// Whether it runs besides at each upsert, so that an upsert twice is not one.
+    pub(crate) fn is_immediate(&self) -> bool {
+        self.immediately
+    }
+
     /// Tests every rule that can be told before anything is sent, but for what depends on the time.
     pub(super) fn check(&self) -> Result<()> {
         match &self.when {

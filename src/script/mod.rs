@@ -18,6 +18,7 @@ pub(crate) mod read;
 pub(crate) mod scheduler;
 pub(crate) mod settle;
 pub(crate) mod update;
+pub(crate) mod upsert_scheduler;
 pub(crate) mod waits_for;
 
 /// A Lua script: its text as joined by [`script!`], and its digest.
@@ -250,6 +251,9 @@ pub(crate) static ALL: &[&Script] = &[
     &publish::SCRIPT,
     &scheduler::ADVANCE,
     &waits_for::SCRIPT,
+    &scheduler::REMOVE,
+    &scheduler::LIST,
+    &upsert_scheduler::SCRIPT,
 ];
 
 /// The text of a reply's item.

@@ -1,12 +1,17 @@
-//! Schedulers: `lua/advance_scheduler.lua`.
+//! Schedulers: `lua/advance_scheduler.lua`, `lua/remove_scheduler.lua`, `lua/list_schedulers.lua`.
 
 use redis::Value;
 
+use super::read::{array, pairs};
 use super::{Args, Script, script, string};
+use crate::wire::job::Pair;
 
 pub(crate) static ADVANCE: Script = script!("advance_scheduler", Consumes, uses: [
-    "codes", "queue", "settings", "wake", "number", "delay", "prioritize", "ready",
+    "codes", "queue", "settings", "wake", "number", "delay", "prioritize", "ready", "store", "iteration",
 ]);
+pub(crate) static REMOVE: Script =
+    script!("remove_scheduler", Consumes, uses: ["queue", "release", "detach", "check_queue", "erase"]);
+pub(crate) static LIST: Script = script!("list_schedulers", Produces, uses: ["queue"]);
 
 /// The next run of a scheduler, as far as the worker that took the current one knows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,4 +71,36 @@ pub(crate) fn reply(value: Value) -> Option<Advanced> {
         4 => Advanced::NoInterval,
         _ => return None,
     })
+}
+
+/// A scheduler as it is stored.
+pub(crate) struct Stored {
+    pub(crate) id: String,
+    /// The time of its current run, as text.
+    pub(crate) slot: String,
+    /// Empty for the key of a repeatable job up to BullMQ 3, and where somebody deleted it.
+    pub(crate) hash: Vec<Pair>,
+}
+
+pub(crate) fn one_args(scheduler: &str) -> Args {
+    let mut args = Args::default();
+    args.text("one").text(scheduler);
+    args
+}
+
+pub(crate) fn range_args(ascending: bool, first: i64, last: i64) -> Args {
+    let mut args = Args::default();
+    args.text(if ascending { "asc" } else { "desc" }).number(first).number(last);
+    args
+}
+
+/// Where to go on, if there is more, and what was read.
+pub(crate) fn listed(value: Value) -> Option<(Option<i64>, Vec<Stored>)> {
+    let mut items = array(value)?.into_iter();
+    let Value::Int(next) = items.next()? else { return None };
+    let mut found = Vec::with_capacity(items.len() / 3);
+    while let Some(id) = items.next() {
+        found.push(Stored { id: string(id)?, slot: string(items.next()?)?, hash: pairs(items.next()?)? });
+    }
+    Some((u64::try_from(next).is_ok().then_some(next), found))
 }

@@ -122,8 +122,9 @@ pub fn run_random_but<L: Side, R: Side>(
     let result = TestRunner::new_with_rng(config, rng).run(&scenarios, |mut steps| {
         let mut twin = twin.borrow_mut();
         runtime.block_on(async {
-            while let Err(mismatch) = twin.compare(&steps, 1).await {
-                match amend(&steps, &mismatch).await {
+            // Boxed: the stack of a test is small, and these hold much.
+            while let Err(mismatch) = Box::pin(twin.compare(&steps, 1)).await {
+                match Box::pin(amend(&steps, &mismatch)).await {
                     Amend::No => return Err(TestCaseError::fail(mismatch.to_string())),
                     Amend::Replace(step) => steps[mismatch.index] = step,
                     Amend::Remove => drop(steps.remove(mismatch.index)),
@@ -264,6 +265,25 @@ fn step() -> impl Strategy<Value = Step> {
         // As a waiting worker does: who writes a marker when is seen only where there is none.
         5 => Just(redis("ZPOPMIN {q}:marker")),
     ];
+    let scheduled = (select(vec!["s", "r"]), 0..8_u8, select(vec![60_000_u64, 1_000]), select(vec![None, Some(2)]))
+        .prop_map(|(scheduler, kind, every, priority)| {
+            let scheduler = scheduler.to_owned();
+            let mut repeat = Repeat { every: Some(every), ..Repeat::default() };
+            match kind {
+                0 => return op(Op::RemoveJobScheduler { scheduler }),
+                1 => return op(Op::GetJobScheduler { scheduler }),
+                2 => return op(Op::GetJobSchedulers),
+                3 => {
+                    repeat =
+                        Repeat { pattern: Some("*/2 * * * * *".into()), tz: Some("UTC".into()), ..Repeat::default() }
+                }
+                4 => repeat.offset = Some(250),
+                5 => repeat.limit = Some(2),
+                _ => {}
+            }
+            let opts = Some(JobOpts { priority, ..JobOpts::default() });
+            op(Op::UpsertJobScheduler { scheduler, repeat, template: Template { opts, ..Template::default() } })
+        });
     let read = (id(), any::<bool>()).prop_map(|(id, whole)| if whole { get(&id) } else { state(&id) });
     prop_oneof![
         6 => new(),
@@ -274,6 +294,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => one_job(id()),
         2 => all,
         2 => family,
+        2 => scheduled,
         4 => stall,
         1 => read,
     ]

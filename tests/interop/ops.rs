@@ -261,6 +261,9 @@ pub struct Repeat {
     /// Not after, ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_date: Option<i64>,
+    /// So long after the multiples of the interval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
     /// The first one at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub immediately: Option<bool>,

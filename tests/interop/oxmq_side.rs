@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use oxmq::{
     AddedNode, Backoff, Client, Clock, ConnectOptions, Deduplication, Error, Fetched, FlowNode, FlowTree, Halt, Job,
-    JobOptions, JobOutcome, JobState, KeepJobs, ManualWorker, NewJob, OnChildFailure, ParentRef, Queue, Retry,
-    RetryOptions, WorkerOptions,
+    JobOptions, JobOutcome, JobScheduler, JobState, JsonText, KeepJobs, ManualWorker, NewJob, OnChildFailure,
+    ParentRef, Queue, Repeat, Retry, RetryOptions, WorkerOptions,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -34,6 +34,8 @@ pub struct OxmqSide {
     pub long_way: bool,
     /// Leaves flows to BullMQ, so that oxmq processes what the other has added.
     pub leaves_flows: bool,
+    /// Leaves schedulers to BullMQ, so that oxmq makes the next runs of what the other has made.
+    pub leaves_schedulers: bool,
     /// How many numbers of the jitter were drawn.
     drawn: Arc<AtomicU32>,
 }
@@ -45,6 +47,11 @@ pub fn adds_flow(op: &Op) -> bool {
 
 /// Whether an operation is done by the helper.
 pub fn needs_help(op: &Op) -> bool {
+    matches!(op, Op::FlowAdd { .. } | Op::FlowAddBulk { .. } | Op::GetFlow { .. })
+}
+
+/// Whether BullMQ does an operation where oxmq leaves schedulers to it.
+pub fn is_of_scheduler(op: &Op) -> bool {
     matches!(
         op,
         Op::UpsertJobScheduler { .. }
@@ -94,6 +101,7 @@ impl OxmqSide {
             untold: HashMap::new(),
             long_way: false,
             leaves_flows: false,
+            leaves_schedulers: false,
             drawn: Arc::default(),
         }
     }
@@ -273,6 +281,8 @@ impl OxmqSide {
             Op::RemoveRateLimitKey => json!(q.remove_rate_limit_key().await?),
             Op::RemoveOrphanedJobs => json!(q.remove_orphaned_jobs(0).await?),
             Op::TrimEvents { max } => done(q.trim_events(*max).await)?,
+            // Boxed: what a step holds lies on the stack of random runs many times.
+            other if is_of_scheduler(other) => return Box::pin(scheduler(&q, other)).await,
             other => return Box::pin(read(&q, &self.prefix, queue, other)).await,
         })
     }
@@ -397,7 +407,10 @@ impl Side for OxmqSide {
     async fn run(&mut self, queue: &str, op: &Op) -> Reply {
         let op: Op = serde_json::from_value(for_prefix(op, &self.prefix)).expect("still an operation");
         let answer = match &op {
-            op if needs_help(op) || self.leaves_flows && adds_flow(op) => {
+            op if needs_help(op)
+                || self.leaves_flows && adds_flow(op)
+                || self.leaves_schedulers && is_of_scheduler(op) =>
+            {
                 if let Some(set) = self.untold.remove(queue) {
                     self.helper.run(queue, &set).await;
                 }
@@ -452,6 +465,94 @@ impl Shown {
 
 fn nothing_next() -> Json {
     json!({ "next": null, "limited": false, "delayUntil": 0 })
+}
+
+async fn scheduler(q: &Queue, op: &Op) -> Answer {
+    Ok(match op {
+        Op::UpsertJobScheduler { scheduler, repeat: said, template } => {
+            let mut upsert = q.upsert_job_scheduler(scheduler, repeat(said)?);
+            if let Some(name) = &template.name {
+                upsert = upsert.name(name);
+            }
+            if let Some(data) = &template.data {
+                upsert = upsert.data(data.clone());
+            }
+            if let Some(opts) = &template.opts {
+                upsert = upsert.options(job_options(opts)?);
+            }
+            match upsert.await {
+                Ok(job) => json!({ "id": job.id() }),
+                // Node answers nothing.
+                Err(Error::InvalidOption { problem, .. }) if problem.contains("no run") => json!({ "id": null }),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Op::RemoveJobScheduler { scheduler } => json!(q.remove_job_scheduler(scheduler).await?),
+        Op::GetJobScheduler { scheduler } => q.get_job_scheduler(scheduler).await?.as_ref().map_or(Json::Null, shown),
+        Op::GetJobSchedulers => q.get_job_schedulers(0, -1, true).await?.iter().map(shown).collect(),
+        Op::GetJobSchedulersCount => json!(q.get_job_schedulers_count().await?),
+        other => unreachable!("{other:?} is not about schedulers"),
+    })
+}
+
+/// When a scheduler runs; what the types of oxmq cannot say is refused.
+fn repeat(said: &ops::Repeat) -> Result<Repeat, Refusal> {
+    let mut repeat = match (said.every, &said.pattern) {
+        (Some(every), None) => Repeat::every(Duration::from_millis(every)),
+        (None, Some(pattern)) => Repeat::cron(pattern),
+        _ => return refuse("an interval or a pattern"),
+    };
+    if let Some(tz) = &said.tz {
+        repeat = repeat.tz(tz);
+    }
+    if let Some(limit) = said.limit {
+        repeat = repeat.limit(limit);
+    }
+    if let Some(at) = said.start_date {
+        repeat = repeat.start_date(moment(at)?);
+    }
+    if let Some(at) = said.end_date {
+        repeat = repeat.end_date(moment(at)?);
+    }
+    if let Some(offset) = said.offset {
+        repeat = repeat.offset(Duration::from_millis(offset));
+    }
+    if let Some(immediately) = said.immediately {
+        repeat = repeat.immediately(immediately);
+    }
+    Ok(repeat)
+}
+
+/// A scheduler as Node shows it.
+fn shown(scheduler: &JobScheduler) -> Json {
+    let mut shown = Map::new();
+    let mut set = |name: &str, value: Option<Json>| {
+        if let Some(value) = value {
+            shown.insert(name.to_owned(), value);
+        }
+    };
+    let json_of = |text: &JsonText| serde_json::from_str::<Json>(text.as_str()).expect("stored as JSON");
+    let span = |span: Duration| json!(u64::try_from(span.as_millis()).expect("short"));
+    set("key", Some(json!(scheduler.id)));
+    set("name", Some(json!(scheduler.name)));
+    set("next", Some(json!(ms(scheduler.next_run))));
+    set("iterationCount", scheduler.iteration_count.map(|count| json!(count)));
+    set("every", scheduler.every.map(span));
+    set("pattern", scheduler.pattern.as_ref().map(|pattern| json!(pattern)));
+    set("tz", scheduler.tz.as_ref().map(|tz| json!(tz)));
+    set("limit", scheduler.limit.map(|limit| json!(limit)));
+    set("startDate", scheduler.start_date.map(|at| json!(ms(at))));
+    set("endDate", scheduler.end_date.map(|at| json!(ms(at))));
+    set("offset", scheduler.offset.map(span));
+    let mut template = Map::new();
+    if let Some(data) = &scheduler.data {
+        template.insert("data".to_owned(), json_of(data));
+    }
+    if let Some(options) = &scheduler.options {
+        template.insert("opts".to_owned(), json_of(options));
+    }
+    set("template", Some(Json::Object(template)).filter(|template| *template != json!({})));
+    Json::Object(shown)
 }
 
 async fn read(q: &Queue, prefix: &str, queue: &str, op: &Op) -> Answer {

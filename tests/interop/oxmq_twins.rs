@@ -35,6 +35,8 @@ async fn play_all(version: BullMq, at_least: usize, long_way: bool) {
     let mut twin = beside(version, &server, [0, 1]).await;
     twin.right.long_way = long_way;
     twin.right.leaves_flows = !long_way;
+    // Beside 6.7.0 once of BullMQ and once of oxmq; beside 5.81.5 of oxmq.
+    twin.right.leaves_schedulers = version == BullMq::V6 && !long_way;
     let all = TABLES.iter().flat_map(|(_, scenarios)| scenarios());
     let (mut agree, mut wrong, mut apart) = (0, Vec::new(), BTreeMap::<_, Vec<_>>::new());
     let (mut helped, mut elsewhere) = (0, 0);
@@ -43,12 +45,17 @@ async fn play_all(version: BullMq, at_least: usize, long_way: bool) {
             elsewhere += 1;
             continue;
         }
+        let leaves = twin.right.leaves_schedulers;
+        let by_other = |op: &Op| is_helped(op) || leaves && super::oxmq_side::is_of_scheduler(op);
+        let is_helped = scenario.steps.iter().any(|step| matches!(&step.what, What::Op(op) if by_other(op)));
         let expected = scenario.differs_oxmq;
         match (twin.compare(&scenario.steps, scenario.tick).await, expected) {
             (Ok(()), None) => {
                 agree += 1;
-                helped += usize::from(scenario.steps.iter().any(|s| matches!(&s.what, What::Op(op) if is_helped(op))));
+                helped += usize::from(is_helped);
             }
+            // Of what BullMQ does on both sides nothing can differ.
+            (Ok(()), Some(_)) if is_helped => helped += 1,
             (Ok(()), Some(why)) => wrong.push(format!("{:?} is said to differ, but does not: {why}", scenario.name)),
             (Err(mismatch), None) => wrong.push(format!("{:?} {mismatch}", scenario.name)),
             (Err(_), Some(why)) => apart.entry(why).or_default().push(scenario.name),
@@ -156,6 +163,17 @@ fn on_purpose(step: &Step, mismatch: &Mismatch) -> Amend {
     if wakes && !mismatch.refused && all(is_marker) {
         return Amend::Remove;
     }
+    // BullMQ makes a scheduler's next run in the worker's loop, after the call by hand that fetched the current one.
+    if mismatch.differences.iter().any(|text| text.contains(":repeat: score of")) {
+        let mut step = step.clone();
+        match &mut step.what {
+            What::Op(Op::MoveToFailed { fetch_next, .. } | Op::MoveToCompleted { fetch_next, .. }) if *fetch_next => {
+                *fetch_next = false;
+                return Amend::Replace(step);
+            }
+            _ => {}
+        }
+    }
     let fetch_next = match &step.what {
         What::Op(Op::MoveToFailed { fetch_next, .. }) => fetch_next,
         // Jobs that are parents of each other: Node's script does not come to an end.
@@ -214,9 +232,9 @@ fn oxmq_does_what_version_5_does_at_random() {
             }
             let mut twin = match judge.take() {
                 Some(twin) => twin,
-                None => beside(BullMq::V6, &server, [2, 3]).await,
+                None => Box::pin(beside(BullMq::V6, &server, [2, 3])).await,
             };
-            let agrees = twin.compare(&steps[..=mismatch.index], 1).await.is_ok();
+            let agrees = Box::pin(twin.compare(&steps[..=mismatch.index], 1)).await.is_ok();
             judge.replace(Some(twin));
             if !agrees {
                 return Amend::No;

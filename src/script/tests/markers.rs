@@ -244,6 +244,14 @@ const ADMIN: &[Row] = &[
         "advance_scheduler s repeat:s:now soon soon '' '' {'a':1} 0 0 '' 0",
         "0 0",
     ),
+    ("a scheduler's first run", "", "upsert_scheduler s now '' 500 '' '' n {} {'a':1} 0 0 '' every 500", "0 0"),
+    (
+        "a scheduler's run with a priority",
+        "",
+        "upsert_scheduler s now '' 500 '' '' n {} {'a':1} 3 0 '' every 500",
+        "0 0",
+    ),
+    ("a scheduler's run by cron", "", "upsert_scheduler s now soon '' '' '' n {} {'a':1} 0 0 '' pattern p", "1 soon"),
     ("another delay", "job @a;ZADD @delayed 9000000000000000 a", "change_delay a 500 now", "1 soon"),
     ("another priority", "job @a;LPUSH @wait a", "change_priority a 3 0", "0 0"),
     ("no priority any more", "job @a priority 3;ZADD @prioritized 3 a", "change_priority a 0 0", "0 0"),
@@ -304,6 +312,7 @@ const ADMIN: &[Row] = &[
 
 /// What no worker waits for: these read, or change nothing that can be fetched.
 const NOTHING_TO_FETCH: &str = "waits_for adopt_jobs trace_outcomes trace_flow extend_locks save_progress update_data add_log list_jobs \
+    list_schedulers remove_scheduler \
     count_jobs count_priorities get_state is_finished is_maxed get_rate_limit_ttl get_metrics get_job_logs count_children \
     open_queue free_deduplication remove_orphans find_finish read_finished publish_event";
 

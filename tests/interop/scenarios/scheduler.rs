@@ -206,6 +206,160 @@ pub fn scenarios() -> Vec<Scenario> {
         )
         .not_v5(v5),
         scenario(
+            "an offset",
+            [
+                upsert(Repeat { offset: Some(1_234), ..every(60_000) }, template(None)),
+                show(),
+                wait(60_000),
+                fetch(),
+                show(),
+                wait(200_000),
+                fetch(),
+                show(),
+            ],
+        )
+        .not_v5(v5),
+        scenario(
+            "an upsert changes the offset only",
+            [
+                upsert(every(60_000), template(None)),
+                upsert(Repeat { offset: Some(7), ..every(60_000) }, template(None)),
+                show(),
+                upsert(every(60_000), template(None)),
+                show(),
+            ],
+        ),
+        scenario(
+            "from an interval to a pattern and back",
+            [
+                upsert(every(60_000), template(None)),
+                upsert(cron("*/7 * * * *"), template(Some(1))),
+                show(),
+                upsert(every(30_000), Template::default()),
+                show(),
+                counts(),
+            ],
+        ),
+        scenario(
+            "an upsert after the runs have ended",
+            [
+                upsert(Repeat { limit: Some(1), ..every(60_000) }, template(None)),
+                fetch(),
+                complete("$last"),
+                upsert(Repeat { limit: Some(1), ..every(60_000) }, template(None)),
+                show(),
+                wait(180_000),
+                fetch(),
+                complete("$last"),
+                upsert(Repeat { limit: Some(1), ..every(60_000) }, template(None)),
+                show(),
+                counts(),
+            ],
+        )
+        .not_v5(v5),
+        scenario(
+            "an upsert after missed slots",
+            [
+                upsert(every(60_000), template(None)),
+                wait(130_000),
+                upsert(every(60_000), template(None)),
+                fetch(),
+                upsert(every(60_000), template(None)),
+                complete("$last"),
+                show(),
+                counts(),
+            ],
+        )
+        .not_v5(v5),
+        scenario(
+            "an upsert by cron while an iteration runs",
+            [
+                upsert(Repeat { immediately: Some(true), ..cron("*/5 * * * *") }, template(None)),
+                fetch(),
+                upsert(cron("*/5 * * * *"), template(Some(4))),
+                upsert(Repeat { immediately: Some(true), ..cron("*/5 * * * *") }, template(None)),
+                complete("$last"),
+                show(),
+                counts(),
+            ],
+        )
+        .not_v5(v5),
+        scenario(
+            "an upsert after the current iteration vanished",
+            [
+                upsert(every(60_000), template(None)),
+                fetch(),
+                complete("$last"),
+                redis("DEL {q}:repeat:s:1700000060001"),
+                upsert(every(60_000), template(None)),
+                show(),
+                counts(),
+            ],
+        )
+        .not_v5(v5),
+        scenario(
+            "a deduplication in the template keeps no iteration back",
+            [
+                upsert(
+                    every(60_000),
+                    Template {
+                        opts: Some(JobOpts {
+                            deduplication: Some(Deduplication { id: "d".into(), ..Deduplication::default() }),
+                            ..JobOpts::default()
+                        }),
+                        ..Template::default()
+                    },
+                ),
+                upsert(every(60_000), Template::default()),
+                show(),
+                counts(),
+            ],
+        ),
+        scenario(
+            "defaults of the queue go into the template",
+            [
+                op(Op::SetQueue {
+                    opts: QueueOpts {
+                        default_job_options: Some(JobOpts { attempts: Some(4), ..JobOpts::default() }),
+                        ..QueueOpts::default()
+                    },
+                }),
+                upsert(every(60_000), Template::default()),
+                show(),
+            ],
+        ),
+        scenario(
+            "data of all shapes in a template",
+            [json!(null), json!({}), json!(""), json!(0), json!([]), json!({ "ü": [1.5] })]
+                .map(|data| upsert(every(60_000), Template { data: Some(data), ..Template::default() }))
+                .into_iter()
+                .flat_map(|upsert| [upsert, show()])
+                .collect::<Vec<_>>(),
+        ),
+        scenario(
+            "removal leaves an iteration that may start",
+            [upsert(every(60_000), template(None)), remove(), list(), fetch(), complete("$last"), counts()],
+        )
+        .not_v5(v5),
+        scenario(
+            "a repeatable job of version 5 becomes a scheduler by an upsert",
+            [
+                redis("ZADD {q}:repeat 1700000060000 s"),
+                redis("HSET {q}:repeat:s name n every 60000"),
+                redis("HSET {q}:repeat:s:1700000060000 name n data {} opts {} timestamp 1 delay 0 priority 0 rjk s"),
+                redis("ZADD {q}:delayed 6963200245760000 repeat:s:1700000060000"),
+                upsert(every(60_000), template(None)),
+                show(),
+                counts(),
+            ],
+        ),
+        scenario(
+            "an upsert in a paused queue",
+            [upsert(every(60_000), template(None)), op(Op::Pause), upsert(every(60_000), template(None)), counts()],
+        )
+        .not_v5("it finds the iteration in `paused`")
+        .not_oxmq("there is one pending run, in a paused queue too"),
+        scenario(
             "two schedulers",
             [
                 upsert(every(60_000), Template::default()),

@@ -1,0 +1,33 @@
+-- The runs of a job scheduler at an interval: when the one after `prev` is due. Slots that passed are skipped; the phase
+-- of the grid stays.
+local function slot_after(prev, every, now, offset)
+  local slot = prev + every
+  if slot < now then
+    slot = math.floor(now / every) * every + offset
+    if slot <= now then slot = slot + every end
+  end
+  return math.floor(slot)
+end
+
+-- Makes the run of a scheduler that is due at `slot` and places it. `run` has the texts `name`, `data`, `opts` (an object
+-- that is not empty), `priority`, `lifo` ("1" or "0") and `deid` (may be empty). Answers its delay.
+local function store_iteration(scheduler, slot, now, run)
+  local id, delay = "repeat:" .. scheduler .. ":" .. digits(slot), math.max(0, slot - now)
+  call("ZADD", base .. "repeat", digits(slot), scheduler)
+  -- Node draws a number for each run and does not use it.
+  call("INCR", base .. "id")
+  local opts = string.sub(run.opts, 1, -2) .. ',"delay":' .. digits(delay) .. ',"jobId":' .. cjson.encode(id) .. "}"
+  store_job(id, base .. id, {
+    name = run.name, data = run.data, opts = opts, at = digits(now), delay = digits(delay), priority = run.priority,
+    rjk = scheduler, de = run.deid ~= "" and { id = run.deid },
+  })
+  if delay > 0 then
+    call("ZADD", DELAYED, digits(delayed_score(slot)), id)
+    call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", "delayed", "jobId", id, "delay", digits(slot))
+    wake_when_due()
+  else
+    put_ready(id, tonumber(run.priority), run.lifo == "1")
+    call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", "waiting", "jobId", id)
+  end
+  return delay
+end

@@ -1,0 +1,272 @@
+//! Job schedulers of a queue.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tracing::Instrument;
+
+use super::Queue;
+use crate::clock::from_epoch_ms;
+use crate::error::{Error, Result};
+use crate::job::{Job, JobCore, Seen};
+use crate::options::JobOptions;
+use crate::scheduler::{Repeat, Template, plan};
+use crate::script::scheduler::Stored;
+use crate::telemetry;
+use crate::wire::JsonText;
+use crate::wire::job::RawJob;
+use crate::wire::options::StoredOptions;
+
+impl<D, R> Queue<D, R> {
+    /// Makes a job scheduler, or changes the one with this id. Awaiting the builder sends it.
+    ///
+    /// Its next run is added in the same atomic step; each further one is added by the worker that takes the one before it.
+    /// So call this when your program starts: a scheduler that exists goes on, and a run that waits is replaced by one with
+    /// the new name, data and options. With the same interval it keeps its time; with another one it runs at once. A run
+    /// that is active is left alone. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] if a rule is broken or if there would be no run; then nothing was sent. [`Error::Refused`]
+    /// with [`Reason::SchedulerJobExists`](crate::Reason::SchedulerJobExists) or
+    /// [`Reason::SchedulerSlotsBusy`](crate::Reason::SchedulerSlotsBusy) if other jobs have the ids of its next runs; then
+    /// nothing was changed. [`Error::OutcomeUnknown`] if the reply was lost and it has
+    /// [`Repeat::immediately`]; all others are safely repeated.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn demo(queue: oxmq::Queue<String, ()>) -> oxmq::Result<()> {
+    /// use std::time::Duration;
+    /// use oxmq::Repeat;
+    ///
+    /// let every = Repeat::every(Duration::from_secs(60));
+    /// let first = queue.upsert_job_scheduler("report", every).name("report").data("daily".into()).await?;
+    /// println!("{} runs first", first.id());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// Since 0.1. BullMQ: `Queue.upsertJobScheduler`.
+    #[doc(alias = "upsertJobScheduler")]
+    pub fn upsert_job_scheduler(&self, id: impl Into<String>, repeat: Repeat) -> UpsertJobScheduler<D, R> {
+        UpsertJobScheduler {
+            queue: self.clone(),
+            id: id.into(),
+            repeat,
+            name: None,
+            data: None,
+            options: JobOptions::default(),
+        }
+    }
+
+    /// Removes a job scheduler; returns whether there was one. Its next run goes too while it waits for its time; one that
+    /// may start now, or that is active, still runs. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection. The call is repeated after a lost reply, so the answer may then be false.
+    ///
+    /// Since 0.1. BullMQ: `Queue.removeJobScheduler`.
+    #[doc(alias = "removeJobScheduler")]
+    pub async fn remove_job_scheduler(&self, id: &str) -> Result<bool> {
+        self.core.engine().remove_scheduler(id).await
+    }
+
+    /// A job scheduler by its id; `None` if there is none. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.getJobScheduler`.
+    #[doc(alias = "getJobScheduler")]
+    pub async fn get_job_scheduler(&self, id: &str) -> Result<Option<JobScheduler>> {
+        Ok(self.core.engine().get_scheduler(id).await?.and_then(JobScheduler::new))
+    }
+
+    /// The job schedulers from place `start` to `end`, by their next run: the earliest first if `ascending`, else the latest
+    /// first. Places count from 0, those below 0 from the end. One round trip for each 200 of them.
+    ///
+    /// Entries without a scheduler, such as repeatable jobs up to BullMQ 3, are left out, but have a place; BullMQ 6
+    /// removes some of them here, and fails at others.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.getJobSchedulers`.
+    #[doc(alias = "getJobSchedulers")]
+    pub async fn get_job_schedulers(&self, start: i64, end: i64, ascending: bool) -> Result<Vec<JobScheduler>> {
+        let stored = self.core.engine().list_schedulers(start, end, ascending).await?;
+        Ok(stored.into_iter().filter_map(JobScheduler::new).collect())
+    }
+
+    /// How many entries [`get_job_schedulers`](Self::get_job_schedulers) has places for. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.getJobSchedulersCount`.
+    #[doc(alias = "getJobSchedulersCount")]
+    pub async fn get_job_schedulers_count(&self) -> Result<u64> {
+        self.core.engine().count_schedulers().await
+    }
+}
+
+/// A job scheduler that is not sent yet; await it. Made by [`Queue::upsert_job_scheduler`].
+#[must_use = "a scheduler is not stored until it is awaited"]
+pub struct UpsertJobScheduler<D, R> {
+    queue: Queue<D, R>,
+    id: String,
+    repeat: Repeat,
+    name: Option<String>,
+    data: Option<D>,
+    options: JobOptions,
+}
+
+impl<D, R> UpsertJobScheduler<D, R> {
+    /// The name of its jobs. Default: the scheduler's id.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The data of its jobs. Default: `{}`, which then must be readable as `D`.
+    pub fn data(mut self, data: D) -> Self {
+        self.data = Some(data);
+        self
+    }
+
+    /// The options of its jobs, with the queue's defaults for what they leave open. Not `delay`, `job_id`, `timestamp` and
+    /// `parent`: the scheduler sets these. A deduplication is stored with each run and keeps none of them back.
+    pub fn options(mut self, options: JobOptions) -> Self {
+        self.options = options;
+        self
+    }
+}
+
+impl<D, R> UpsertJobScheduler<D, R>
+where
+    D: Serialize + DeserializeOwned,
+{
+    async fn send(self, trace: Option<String>) -> Result<Job<D, R>> {
+        let Self { queue, id, repeat, name, data, mut options } = self;
+        if let Some(trace) = trace {
+            options = options.in_trace(&trace, true, &queue.defaults);
+        }
+        let options = options.or_defaults(&queue.defaults);
+        let (json, data) = match data {
+            Some(data) => (serde_json::to_string(&data).map_err(Error::json("data"))?, data),
+            None => ("{}".to_owned(), serde_json::from_str("{}").map_err(Error::json("data"))?),
+        };
+        options.check_data(&json)?;
+        let now = queue.core.engine().clock.now_ms();
+        let upsert = plan(&id, &repeat, Template { name, data: Some(json), options }, now)?;
+        queue.core.open_for_add().await;
+        let made = queue.core.engine().upsert_scheduler(&upsert, !repeat.is_immediate()).await?;
+        let options = StoredOptions::parse(&upsert.opts).unwrap_or_default();
+        let job_id = format!("repeat:{id}:{}", made.slot);
+        let mut raw =
+            RawJob::added(job_id, upsert.name, upsert.data, upsert.opts, options, now, made.delay, upsert.priority);
+        raw.set_deduplication_id(upsert.deduplication_id);
+        let seen = Seen::now(i64::try_from(now).ok());
+        let job = JobCore { queue: Arc::clone(&queue.core), raw, attempt: None, options: None, seen };
+        Ok(Job::new(Arc::new(job), data))
+    }
+}
+
+impl<D, R> IntoFuture for UpsertJobScheduler<D, R>
+where
+    D: Serialize + DeserializeOwned + Send + 'static,
+    R: 'static,
+{
+    /// The next run.
+    type Output = Result<Job<D, R>>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let span = telemetry::add(self.queue.name(), self.name.as_deref().unwrap_or(&self.id));
+            let trace = telemetry::inject(&span);
+            self.send(trace).instrument(span).await
+        })
+    }
+}
+
+/// A job scheduler as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct JobScheduler {
+    /// Its id. BullMQ: `key`.
+    #[doc(alias = "key")]
+    pub id: String,
+    /// The name of its jobs.
+    pub name: String,
+    /// When its current run is due: the next one, or the one that was made last if it has ended.
+    #[doc(alias = "next")]
+    pub next_run: SystemTime,
+    /// How many runs were made; `None` for a repeatable job of BullMQ 5.
+    #[doc(alias = "iterationCount")]
+    pub iteration_count: Option<u64>,
+    /// The interval.
+    pub every: Option<Duration>,
+    /// The cron pattern.
+    pub pattern: Option<String>,
+    /// The time zone of the pattern.
+    pub tz: Option<String>,
+    /// How many runs there may be.
+    pub limit: Option<u64>,
+    /// When it starts.
+    pub start_date: Option<SystemTime>,
+    /// When it ends.
+    pub end_date: Option<SystemTime>,
+    /// How long after the multiples of the interval it runs.
+    pub offset: Option<Duration>,
+    /// The data of its jobs, if it is not `{}`.
+    pub data: Option<JsonText>,
+    /// The options of its jobs with the short names of the wire, if there are any.
+    pub options: Option<JsonText>,
+}
+
+impl JobScheduler {
+    /// `None` for an entry without a scheduler.
+    fn new(stored: Stored) -> Option<Self> {
+        let mut fields: std::collections::BTreeMap<Vec<u8>, String> = stored
+            .hash
+            .into_iter()
+            .map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned()))
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
+        if fields.is_empty() {
+            return None;
+        }
+        let mut text = |name: &str| fields.remove(name.as_bytes());
+        // Other writers may have put fractions.
+        let number = |text: String| text.parse::<f64>().ok().filter(|number| *number >= 0.0).map(whole);
+        Some(Self {
+            next_run: from_epoch_ms(number(stored.slot).unwrap_or(0)),
+            name: text("name").unwrap_or_default(),
+            iteration_count: text("ic").and_then(number),
+            every: text("every").and_then(number).map(Duration::from_millis),
+            pattern: text("pattern"),
+            tz: text("tz"),
+            limit: text("limit").and_then(number),
+            start_date: text("startDate").and_then(number).map(from_epoch_ms),
+            end_date: text("endDate").and_then(number).map(from_epoch_ms),
+            offset: text("offset").and_then(number).map(Duration::from_millis),
+            data: text("data").map(JsonText::new),
+            options: text("opts").map(JsonText::new),
+            id: stored.id,
+        })
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float saturates, and is capped")]
+fn whole(number: f64) -> u64 {
+    (number as u64).min(crate::options::MAX_SAFE)
+}

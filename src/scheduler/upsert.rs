@@ -1,0 +1,176 @@
+//! A scheduler as it is to be, and the first run of it; pure.
+
+use super::next::{Members, members, object, quoted};
+use super::repeat::{Repeat, When};
+use crate::clock::{epoch_ms, millis};
+use crate::error::{Error, Result};
+use crate::options::JobOptions;
+use crate::script::upsert_scheduler::Upsert;
+use crate::wire::options::to_json;
+
+/// What the runs of a scheduler are made of.
+pub(crate) struct Template {
+    pub(crate) name: Option<String>,
+    /// JSON.
+    pub(crate) data: Option<String>,
+    /// With the queue's defaults.
+    pub(crate) options: JobOptions,
+}
+
+/// What to store so that `scheduler` repeats like this from `now` on, in ms.
+///
+/// # Errors
+///
+/// [`Error::InvalidOption`] if a rule is broken, or if there would be no run at all.
+pub(crate) fn plan(scheduler: &str, repeat: &Repeat, template: Template, now: u64) -> Result<Upsert> {
+    if scheduler.is_empty() {
+        return Err(Error::invalid("scheduler", "its id must not be empty"));
+    }
+    repeat.check()?;
+    check_template(&template.options)?;
+    let (start, end) = (repeat.start.map(epoch_ms), repeat.end.map(epoch_ms));
+    if end.is_some_and(|end| end <= now) {
+        return Err(Error::invalid("end_date", "it must lie in the future"));
+    }
+    let mut seed = repeat.hash_seed.clone();
+    let (every, slot) = match &repeat.when {
+        When::Every(span) => (Some(millis(*span)), None),
+        When::Pattern(_) => {
+            if seed.is_none() && repeat.pattern(Some(""))?.is_hashed() {
+                // Drawn anew in each process, the runs would be at times that nobody can foretell.
+                seed = Some(scheduler.to_owned());
+            }
+            let pattern = repeat.pattern(seed.as_deref())?;
+            let next = || pattern.next_after(start.map_or(now, |start| start.max(now)));
+            let slot = if repeat.immediately { Some(now) } else { next() };
+            let slot = slot.filter(|slot| end.is_none_or(|end| *slot <= end));
+            (None, Some(slot.ok_or_else(|| Error::invalid("pattern", "there is no run within the limits"))?))
+        }
+    };
+    let offset = repeat.offset.map(millis).filter(|offset| *offset != 0);
+
+    // What the caller did not say is left out, as Node does.
+    let text = to_json(&template.options);
+    let mut own = members(&text).map_err(|problem| Error::invalid("options", problem))?;
+    if template.options.attempts.is_none() {
+        own.remove("attempts");
+    }
+    let template_opts = object(&own, &[]);
+
+    let name = template.name.unwrap_or_else(|| scheduler.to_owned());
+    let data = template.data.filter(|data| data != "null").unwrap_or_else(|| "{}".to_owned());
+    let mut fields = vec![("name", name.clone())];
+    let mut said = Vec::new();
+    let mut say = |name: &'static str, text: Option<String>, json: Option<String>| {
+        if let Some(text) = text {
+            said.push((name, json.unwrap_or_else(|| text.clone())));
+            fields.push((name, text));
+        }
+    };
+    let number = |number: u64| Some(number.to_string());
+    say("every", every.map(|every| every.to_string()), None);
+    if let When::Pattern(pattern) = &repeat.when {
+        say("pattern", Some(pattern.clone()), Some(quoted(pattern)));
+    }
+    say("tz", repeat.tz.clone(), repeat.tz.as_deref().map(quoted));
+    say("limit", repeat.limit.and_then(number), None);
+    say("startDate", start.and_then(number), None);
+    say("endDate", end.and_then(number), None);
+    // Node passes it on from run to run; the field lets a worker of ours make a run without the one before it.
+    say("hashSeed", seed.clone(), seed.as_deref().map(quoted));
+    said.push(("count", "1".to_owned()));
+    if let Some(offset) = offset {
+        said.push(("offset", offset.to_string()));
+    }
+    if data != "{}" {
+        fields.push(("data", data.clone()));
+    }
+    if template_opts != "{}" {
+        fields.push(("opts", template_opts));
+    }
+    let mut set = vec![
+        ("repeat", object(&Members::new(), &said)),
+        ("repeatJobKey", quoted(scheduler)),
+        ("timestamp", now.to_string()),
+    ];
+    if let Some(slot) = slot {
+        set.push(("prevMillis", slot.to_string()));
+    }
+    Ok(Upsert {
+        scheduler: scheduler.to_owned(),
+        now,
+        slot,
+        every,
+        start: start.filter(|_| every.is_some()),
+        offset,
+        name,
+        data,
+        opts: object(&own, &set),
+        priority: template.options.priority.unwrap_or(0),
+        lifo: template.options.lifo.unwrap_or(false),
+        deduplication_id: template.options.deduplication.map(|deduplication| deduplication.id),
+        fields,
+    })
+}
+
+/// What the scheduler decides itself, or what belongs to one job alone, is no part of a template.
+fn check_template(options: &JobOptions) -> Result<()> {
+    for (option, is_given) in [
+        ("delay", options.delay.is_some_and(|delay| !delay.is_zero())),
+        ("job_id", options.job_id.is_some()),
+        ("timestamp", options.timestamp.is_some()),
+        ("parent", options.parent.is_some()),
+    ] {
+        if is_given {
+            return Err(Error::invalid(option, "a job scheduler sets it for each of its runs"));
+        }
+    }
+    options.check()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW: u64 = 1_700_000_000_000;
+
+    fn planned(repeat: &Repeat, options: JobOptions) -> Result<Upsert> {
+        plan("s", repeat, Template { name: None, data: None, options }, NOW)
+    }
+
+    #[test]
+    fn only_what_was_said_is_stored() {
+        let upsert = planned(&Repeat::every(Duration::from_secs(5)), JobOptions::default()).unwrap();
+        assert_eq!(upsert.fields, [("name", "s".to_owned()), ("every", "5000".to_owned())]);
+        let opts: Value = serde_json::from_str(&upsert.opts).unwrap();
+        assert_eq!(opts, json!({ "repeat": { "every": 5000, "count": 1 }, "repeatJobKey": "s", "timestamp": NOW }));
+    }
+
+    #[cfg(feature = "cron")]
+    #[test]
+    fn hashed_patterns_have_a_seed_that_all_know() {
+        let upsert = planned(&Repeat::cron("H H * * *").tz("UTC"), JobOptions::default()).unwrap();
+        let opts: Value = serde_json::from_str(&upsert.opts).unwrap();
+        assert_eq!(opts["repeat"]["hashSeed"], "s");
+        assert_eq!(opts["prevMillis"], json!(upsert.slot.unwrap()));
+    }
+
+    #[test]
+    fn what_a_scheduler_sets_itself_is_refused() {
+        let every = Repeat::every(Duration::from_secs(5));
+        for (option, options) in [
+            ("delay", JobOptions::default().delay(Duration::from_secs(1))),
+            ("job_id", JobOptions::default().job_id("x")),
+            ("priority", JobOptions::default().priority(u32::MAX)),
+        ] {
+            match planned(&every, options) {
+                Err(Error::InvalidOption { option: named, .. }) => assert_eq!(named, option),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

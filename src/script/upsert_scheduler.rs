@@ -1,0 +1,66 @@
+//! Making and changing a scheduler: `lua/upsert_scheduler.lua`.
+
+use redis::Value;
+
+use super::{Args, Script, script, string};
+use crate::error::Reason;
+
+pub(crate) static SCRIPT: Script = script!("upsert_scheduler", Produces, uses: [
+    "codes", "queue", "settings", "wake", "number", "delay", "prioritize", "ready", "store", "iteration", "release", "detach",
+    "check_queue", "erase",
+]);
+
+/// A scheduler as it is to be, and its next run.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Upsert {
+    pub(crate) scheduler: String,
+    pub(crate) now: u64,
+    /// When the run is due by the pattern, in ms; `None` with an interval.
+    pub(crate) slot: Option<u64>,
+    /// The interval in ms.
+    pub(crate) every: Option<u64>,
+    /// When the first run at an interval is due, in ms.
+    pub(crate) start: Option<u64>,
+    pub(crate) offset: Option<u64>,
+    pub(crate) name: String,
+    /// JSON.
+    pub(crate) data: String,
+    /// A JSON object with at least one member, without `delay` and `jobId`.
+    pub(crate) opts: String,
+    pub(crate) priority: u32,
+    pub(crate) lifo: bool,
+    pub(crate) deduplication_id: Option<String>,
+    /// The scheduler's hash, but for `ic` and `offset`.
+    pub(crate) fields: Vec<(&'static str, String)>,
+}
+
+/// The run that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Upserted {
+    pub(crate) slot: u64,
+    pub(crate) delay: u64,
+}
+
+pub(crate) fn args(upsert: &Upsert) -> Args {
+    let fields: usize = upsert.fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let mut args = Args::with_capacity(
+        12 + upsert.fields.len() * 2,
+        upsert.opts.len() + upsert.data.len() + fields + upsert.scheduler.len() + 256,
+    );
+    args.text(&upsert.scheduler).number(upsert.now).maybe(upsert.slot).maybe(upsert.every).maybe(upsert.start);
+    args.maybe(upsert.offset).text(&upsert.name).text(&upsert.data).text(&upsert.opts).number(upsert.priority);
+    args.flag(upsert.lifo).text(upsert.deduplication_id.as_deref().unwrap_or_default());
+    for (name, value) in &upsert.fields {
+        args.text(name).text(value);
+    }
+    args
+}
+
+pub(crate) fn reply(value: Value) -> Option<Result<Upserted, Reason>> {
+    let Value::Array(items) = value else { return None };
+    let [Value::Int(outcome), slot, delay] = <[Value; 3]>::try_from(items).ok()? else { return None };
+    Some(match Reason::from_code(outcome) {
+        Ok(()) => Ok(Upserted { slot: string(slot)?.parse().ok()?, delay: string(delay)?.parse().ok()? }),
+        Err(reason) => Err(reason),
+    })
+}
