@@ -263,6 +263,8 @@ impl Engine {
     pub(crate) async fn adopt(&self, token: &str, lock_ms: u64, known: &[JobId]) -> Result<Adopted> {
         const OP: &str = "adopt_jobs";
         let (mut jobs, mut complaint, mut most) = (Vec::<Handed>::new(), None, ALL);
+        // Connections break for other reasons too, so the first loss proves nothing.
+        let mut lost_before = false;
         let mut suspect: Option<(Vec<u8>, u32)> = None;
         let mut backoff = Backoff::default();
         loop {
@@ -275,6 +277,7 @@ impl Engine {
                     let is_all = most == ALL || came.is_empty();
                     jobs.extend(came);
                     if is_all {
+                        let complaint = complaint.filter(|_| jobs.len() > 1);
                         return Ok(Adopted { jobs, sent, complaint });
                     }
                     backoff = Backoff::default();
@@ -282,6 +285,7 @@ impl Engine {
                 }
                 Err(failure @ Failure::Server(_)) => return Err(failure.to_error(OP)),
                 Err(Failure::NotApplied(_) | Failure::OutOfMemory) => {}
+                Err(Failure::Unknown(_)) if most == ALL && !lost_before => lost_before = true,
                 Err(Failure::Unknown(_)) if most == ALL => {
                     most = 1;
                     let source = "replies with jobs are lost, so they are asked for one by one: they may be larger than \
