@@ -39,7 +39,7 @@ async fn finished_jobs_answer_without_a_reader() {
     queue.complete("a", "{\"x\":1}", true, false).await;
     queue.add_job("b").await;
     queue.complete("b", "", true, false).await;
-    queue.send(&["HSET", "@c", "failedReason", "no luck"]).await;
+    queue.send(&["HSET", "@c", "name", "n", "failedReason", "no luck"]).await;
     queue.send(&["ZADD", "@failed", "1", "c"]).await;
     queue.send(&["SET", "@d", "what"]).await;
     assert_eq!(hub.wait_until_finished("a", None).await.unwrap(), "{\"x\":1}");

@@ -115,7 +115,8 @@ settle now 1 u 30000 '' '' '' '' retry a1 t no [] 0 ''
 settle now 0 u 30000 '' '' '' '' delayed a1 t no [] 500 1 ''
 settle now 0 u 30000 '' '' '' '' waiting a1 t
 settle now 0 u 30000 '' '' '' '' children a4 t ''
-adopt_jobs t 30000 a3
+adopt_jobs t 30000 0 a3
+adopt_jobs t 30000 1 a3
 trace_outcomes a1 t 1 a2 t 1
 extend_locks 30000 a1 t a2 t
 recover_stalled now 30000 1 ''
