@@ -21,7 +21,7 @@ mod wait;
 mod watchdog;
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -65,6 +65,8 @@ pub(crate) struct Inner {
     pub(crate) counters: Counters,
     /// What the loop has noted so far, but for the counts; kept here so that it outlives the loop.
     report: Mutex<Report>,
+    /// Set by a handle that could not wait for the loop any longer: it starts nothing from then on.
+    is_given_up: AtomicBool,
     pub(crate) figures: Arc<WorkerFigures>,
     pub(crate) watchdog: Arc<Watchdog>,
     pub(crate) last_fetch: LastFetch,
@@ -315,6 +317,7 @@ impl WorkerBuilder {
             concurrency,
             counters: Counters::default(),
             report: Mutex::default(),
+            is_given_up: AtomicBool::new(false),
             figures,
             watchdog,
             last_fetch: LastFetch::default(),
@@ -471,20 +474,54 @@ impl Worker {
 
     /// Closes, with a time of its own for running jobs. Zero cancels them at once.
     ///
-    /// It returns at most a second and a half after that time, also while Redis is down; a worker whose
-    /// `cancel_grace` is longer than its default needs that much longer.
+    /// It returns at most a second and a half, and the worker's `cancel_grace`, after that time, also while Redis is down
+    /// or processors block every thread of the worker's runtime; for the latter it must be called on another runtime.
     pub async fn close_within(mut self, within: Duration) -> Report {
-        let _ = self.send(Command::Close { within }).await;
-        if let Some(work) = self.work.take() {
-            // A loop whose runtime was shut down has left its report all the same.
-            let _ = work.await;
+        let until = until(within);
+        let work = self.work.take();
+        let commands = self.commands.clone();
+        let closing = async move {
+            let _ = commands.send(Command::Close { until }).await;
+            if let Some(work) = work {
+                // A loop whose runtime was shut down has left its report all the same.
+                let _ = work.await;
+            }
+        };
+        // The loop keeps to its deadline, unless processors keep it from its turns. Without a runtime of our own there is
+        // no clock to wait by.
+        if tokio::runtime::Handle::try_current().is_ok() {
+            let last = until + self.inner.options.cancel_grace.saturating_add(SLACK).min(LONGEST_WAIT);
+            if tokio::time::timeout_at(last, closing).await.is_err() {
+                self.give_up();
+            }
+        } else {
+            closing.await;
         }
         self.inner.final_report()
+    }
+
+    /// Ends a worker whose loop does not get its turns: running attempts are told and ended, as far as they can be, and
+    /// nothing is started any more.
+    fn give_up(&self) {
+        self.inner.is_given_up.store(true, Ordering::Relaxed);
+        self.inner.locks.cancel_all(&CancelReason::Shutdown);
+        self.inner.locks.abort_all();
+        self.inner.abandon();
     }
 
     async fn send(&self, command: Command) -> Result<()> {
         self.commands.send(command).await.map_err(|_| Error::Closed)
     }
+}
+
+/// How much longer than its deadlines say a loop may take to close.
+const SLACK: Duration = Duration::from_millis(1500);
+
+/// A wait as good as for ever, which clocks can still reckon with.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+fn until(within: Duration) -> tokio::time::Instant {
+    tokio::time::Instant::now() + within.min(LONGEST_WAIT)
 }
 
 impl Drop for Worker {

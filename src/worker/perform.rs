@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
 use super::event::WorkerEvent;
@@ -23,6 +24,8 @@ use crate::wire::json;
 #[derive(Debug)]
 pub(crate) struct EndedAttempt {
     pub(crate) slot: usize,
+    /// The how manieth job this worker took; jobs go back in the order of their start.
+    pub(crate) order: u64,
     pub(crate) outcome: Outcome,
     /// True if the processor has ended the attempt itself, so that nothing is to be sent.
     pub(crate) is_settled: bool,
@@ -38,18 +41,25 @@ pub(crate) struct EndedAttempt {
 }
 
 impl EndedAttempt {
-    pub(crate) fn new(attempt: Arc<Attempt>, slot: usize, start: u32, end: End, failure: Option<Box<Failure>>) -> Self {
+    pub(crate) fn new(
+        attempt: Arc<Attempt>,
+        slot: usize,
+        order: u64,
+        start: u32,
+        end: End,
+        failure: Option<Box<Failure>>,
+    ) -> Self {
         attempt.end();
         let settled = attempt.settled().cloned();
         let is_settled = settled.is_some();
         let (end, failure) = settled.map_or((end, failure), |own| (own.end, own.failure));
         let outcome = Outcome { id: attempt.id().clone(), token: Arc::clone(attempt.token()), start, end };
-        Self { slot, outcome, is_settled, handed_back: false, pause: None, refusals: 0, attempt, failure }
+        Self { slot, order, outcome, is_settled, handed_back: false, pause: None, refusals: 0, attempt, failure }
     }
 
     /// The end of an attempt whose job goes back because the worker closes.
-    pub(crate) fn handed_back(attempt: Arc<Attempt>, slot: usize, start: u32) -> Self {
-        let ended = Self::new(attempt, slot, start, End::Waiting, None);
+    pub(crate) fn handed_back(attempt: Arc<Attempt>, slot: usize, order: u64, start: u32) -> Self {
+        let ended = Self::new(attempt, slot, order, start, End::Waiting, None);
         Self { handed_back: !ended.is_settled, ..ended }
     }
 }
@@ -61,9 +71,10 @@ pub(crate) fn perform(
     handed: Handed,
     attempt: Arc<Attempt>,
     slot: usize,
+    order: u64,
     ended: mpsc::UnboundedSender<EndedAttempt>,
 ) -> impl Future<Output = ()> + Send {
-    let mut unfinished = Unfinished { slot, start: 0, attempt: Some(Arc::clone(&attempt)), ended };
+    let mut unfinished = Unfinished { slot, order, start: 0, attempt: Some(Arc::clone(&attempt)), ended };
     async move {
         let verdict = match handed.decode() {
             Ok(mut raw) => {
@@ -218,11 +229,15 @@ async fn within<T>(
     attempt: &Attempt,
 ) -> Result<Result<Result<T, Halt>, Panic>, Late> {
     tokio::pin!(running);
-    if let Ok(result) = tokio::time::timeout(limit, &mut running).await {
-        return Ok(result);
-    }
+    let begun = Instant::now();
+    let ended = match tokio::time::timeout(limit, &mut running).await {
+        Ok(result) if begun.elapsed() < limit => return Ok(result),
+        // One that computes past its time without an await is only noticed when it returns.
+        ended => ended,
+    };
     attempt.cancel(CancelReason::Timeout);
-    match tokio::time::timeout(grace, running).await {
+    let ended = if ended.is_ok() { ended } else { tokio::time::timeout(grace, running).await };
+    match ended {
         Ok(ended @ (Ok(Err(_)) | Err(_))) => Ok(ended),
         // What it returns after its time is not a result any more.
         Ok(Ok(Ok(_))) | Err(_) => Err(Late(limit)),
@@ -232,6 +247,7 @@ async fn within<T>(
 /// An attempt whose end was not sent yet.
 struct Unfinished {
     slot: usize,
+    order: u64,
     start: u32,
     attempt: Option<Arc<Attempt>>,
     /// Holds at most one end per running attempt, so it is bounded by the worker's concurrency.
@@ -241,7 +257,8 @@ struct Unfinished {
 impl Unfinished {
     fn finish(mut self, end: End, pause: Option<Duration>, failure: Option<Box<Failure>>) {
         if let Some(attempt) = self.attempt.take() {
-            self.send(EndedAttempt { pause, ..EndedAttempt::new(attempt, self.slot, self.start, end, failure) });
+            let ended = EndedAttempt::new(attempt, self.slot, self.order, self.start, end, failure);
+            self.send(EndedAttempt { pause, ..ended });
         }
     }
 
@@ -254,7 +271,7 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if let Some(attempt) = self.attempt.take() {
-            self.send(EndedAttempt::handed_back(attempt, self.slot, self.start));
+            self.send(EndedAttempt::handed_back(attempt, self.slot, self.order, self.start));
         }
     }
 }

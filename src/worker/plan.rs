@@ -32,15 +32,27 @@ const LONGEST_DELAY_WAIT: Duration = Duration::from_secs(10);
 /// The pause after the server refused a call as such.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(1);
 
-/// How long tasks that were ended have to hand their jobs back.
-const AFTER_ABORT: Duration = Duration::from_millis(400);
+/// How long tasks that were ended have to hand their jobs back, and how long the calls that settle this have.
+const GATHER: Duration = Duration::from_millis(100);
+const AFTER_ABORT: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Running,
     Paused,
     Draining { until: Instant },
-    Cancelling { until: Instant, aborted: bool },
+    Cancelling { until: Instant, stage: Stage },
+}
+
+/// How far cancelling has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// All jobs were told to stop.
+    Told,
+    /// Their tasks were ended: what goes back is gathered, so that it can go back in the order of its start.
+    Gathering,
+    /// What has been gathered is settled.
+    Settling,
 }
 
 /// What the plan does not hold itself.
@@ -155,6 +167,9 @@ impl Plan {
 
     /// How many outcomes the next call takes and how many jobs it asks for; `None` if none is to be sent now.
     fn next_call(&self, seen: &Situation) -> Option<(usize, usize)> {
+        if self.running > 0 && matches!(self.mode, Mode::Cancelling { stage: Stage::Gathering, .. }) {
+            return None;
+        }
         let want = if self.drained { 0 } else { self.wanted(seen.slots) };
         if self.calls >= CALLS_AT_ONCE || (seen.pending == 0 && want == 0) {
             return None;
@@ -365,13 +380,17 @@ impl Plan {
         }
         match self.mode {
             Mode::Draining { until } if until <= now => {
-                self.mode = Mode::Cancelling { until: now + self.cancel_grace, aborted: false };
+                self.mode = Mode::Cancelling { until: now + self.cancel_grace, stage: Stage::Told };
                 Some(Force::Cancel)
             }
-            Mode::Cancelling { until, aborted: false } if until <= now => {
+            Mode::Cancelling { until, stage: Stage::Told } if until <= now => {
                 // Tasks that wait for something end here and hand their job back; those that compute go on.
-                self.mode = Mode::Cancelling { until: now + AFTER_ABORT, aborted: true };
+                self.mode = Mode::Cancelling { until: now + GATHER, stage: Stage::Gathering };
                 Some(Force::Abort)
+            }
+            Mode::Cancelling { until, stage: Stage::Gathering } if until <= now => {
+                self.mode = Mode::Cancelling { until: now + AFTER_ABORT, stage: Stage::Settling };
+                None
             }
             _ => None,
         }
@@ -386,7 +405,7 @@ impl Plan {
     pub(super) fn is_closed(&self, pending: usize, now: Instant) -> bool {
         match self.mode {
             Mode::Draining { .. } => self.is_quiet(pending),
-            Mode::Cancelling { until, aborted } => self.is_quiet(pending) || (aborted && until <= now),
+            Mode::Cancelling { until, stage } => self.is_quiet(pending) || (stage == Stage::Settling && until <= now),
             Mode::Running | Mode::Paused => false,
         }
     }
@@ -677,10 +696,13 @@ mod tests {
         assert_eq!(plan.next(&seen(2, 1)), call(1, 0));
         assert!(!plan.is_closed(0, graceful));
         assert_eq!(plan.on_alarm(graceful), Some(Force::Abort));
-        assert_eq!(plan.on_alarm(graceful + AFTER_ABORT), None);
-        assert!(!plan.is_closed(0, graceful) && plan.is_closed(0, graceful + AFTER_ABORT));
+        assert_eq!(plan.next(&seen(2, 1)), Step::Rest, "what goes back is gathered");
+        let gathered = graceful + GATHER;
+        assert!(plan.on_alarm(gathered).is_none() && !plan.is_closed(0, gathered));
+        assert_eq!(plan.next(&seen(2, 1)), call(1, 0));
+        assert!(plan.is_closed(0, gathered + AFTER_ABORT));
         plan.ended();
-        assert!(plan.is_closed(0, graceful) && !plan.is_closed(1, graceful));
+        assert!(plan.is_closed(0, gathered) && !plan.is_closed(1, gathered));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! What to call, when and for how much is decided in [`plan`](super::plan), which also lists the modes of a worker; here
 //! it is done.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -45,7 +46,7 @@ pub(crate) enum Command {
     Pause(oneshot::Sender<()>),
     Resume,
     Close {
-        within: Duration,
+        until: Deadline,
     },
     /// The concurrency was changed.
     Changed,
@@ -72,6 +73,8 @@ pub(crate) struct Loop {
     is_large_underway: bool,
     /// Whether jobs were started since the runtime last had a turn.
     has_started: bool,
+    /// How many jobs were taken so far.
+    taken: u64,
     pausing: Vec<oneshot::Sender<()>>,
 }
 
@@ -93,6 +96,7 @@ impl Loop {
             large: VecDeque::new(),
             is_large_underway: false,
             has_started: false,
+            taken: 0,
             pausing: Vec::new(),
         }
     }
@@ -148,7 +152,7 @@ impl Loop {
                     None => {
                         // The handle was dropped: no new jobs, and those that run may end.
                         self.handle_lives = false;
-                        self.close(self.worker.options.shutdown_timeout);
+                        self.close(super::until(self.worker.options.shutdown_timeout));
                     }
                 },
                 () = sleep_until(alarm), if alarm.is_some() => self.on_alarm(),
@@ -184,6 +188,10 @@ impl Loop {
 
     /// Sends one call with up to `most` outcomes, as they fit, and the wish for `want` jobs.
     fn settle_and_fetch(&mut self, most: usize, want: usize) {
+        if !self.plan.starts_jobs() {
+            // Each goes back to the front, so the last that was started goes first.
+            self.pending.make_contiguous().sort_by_key(|ended| (ended.handed_back, Reverse(ended.order)));
+        }
         let n = fitting(self.pending.iter().map(|ended| ended.outcome.size()), most);
         let ended: Vec<EndedAttempt> = self.pending.drain(..n).collect();
         let worker = Arc::clone(&self.worker);
@@ -304,15 +312,18 @@ impl Loop {
         let attempts: Vec<Arc<Attempt>> =
             jobs.iter().map(|job| Arc::new(Attempt::new(job.id.as_slice().into(), Arc::clone(token)))).collect();
         let slots = self.worker.locks.hold(attempts.iter().cloned(), sent);
-        if !self.plan.starts_jobs() {
-            let ended = attempts.into_iter().zip(slots);
-            return self.pending.extend(ended.map(|(attempt, slot)| EndedAttempt::handed_back(attempt, slot, 0)));
+        let orders = self.taken..;
+        self.taken += jobs.len() as u64;
+        if !self.plan.starts_jobs() || self.worker.is_given_up.load(Ordering::Relaxed) {
+            let ended = attempts.into_iter().zip(slots).zip(orders);
+            let back = ended.map(|((attempt, slot), order)| EndedAttempt::handed_back(attempt, slot, order, 0));
+            return self.pending.extend(back);
         }
         self.plan.started(jobs.len());
         self.has_started = true;
         let mut tasks = Vec::with_capacity(jobs.len());
-        for ((job, attempt), slot) in jobs.into_iter().zip(attempts).zip(slots) {
-            let task = perform(Arc::clone(&self.worker), job, attempt, slot, self.ended_tx.clone());
+        for (((job, attempt), slot), order) in jobs.into_iter().zip(attempts).zip(slots).zip(orders) {
+            let task = perform(Arc::clone(&self.worker), job, attempt, slot, order, self.ended_tx.clone());
             tasks.push((slot, tokio::spawn(task).abort_handle()));
         }
         self.worker.locks.attach(tasks.into_iter());
@@ -342,14 +353,14 @@ impl Loop {
                 // Whoever still waits for the running jobs of a pause that is over would wait for ever.
                 self.answer_pauses();
             }
-            Command::Close { within } => self.close(within),
+            Command::Close { until } => self.close(until),
             Command::Changed => self.plan.slots_changed(),
             Command::Answer => self.worker.watchdog.answer(),
         }
     }
 
-    fn close(&mut self, within: Duration) {
-        if self.plan.close(Deadline::now() + within.min(Duration::from_secs(365 * 24 * 3600))) {
+    fn close(&mut self, until: Deadline) {
+        if self.plan.close(until) {
             self.worker.events.emit(|| WorkerEvent::Closing);
             self.waiter.interrupt();
             for token in self.losses.take_all() {

@@ -64,8 +64,8 @@ pub(super) async fn settle(worker: &Inner, ended: Vec<EndedAttempt>, want: usize
     let (rests, outcomes): (Vec<_>, Vec<_>) = ended
         .into_iter()
         .map(|ended| {
-            let EndedAttempt { slot, outcome, handed_back, pause, refusals, attempt, failure, .. } = ended;
-            ((slot, handed_back, pause, refusals, attempt, failure), outcome)
+            let EndedAttempt { slot, order, outcome, handed_back, pause, refusals, attempt, failure, .. } = ended;
+            ((slot, order, handed_back, pause, refusals, attempt, failure), outcome)
         })
         .unzip();
     let is_held = |i: usize, at| rests.get(i).is_some_and(|rest| worker.locks.was_held(rest.0, at));
@@ -74,8 +74,8 @@ pub(super) async fn settle(worker: &Inner, ended: Vec<EndedAttempt>, want: usize
         worker.figures.settled(outcomes.len(), decided.settled.jobs.len());
     }
     let ended = rests.into_iter().zip(outcomes).map(|(rest, outcome)| {
-        let (slot, handed_back, pause, refusals, attempt, failure) = rest;
-        EndedAttempt { slot, outcome, is_settled: false, handed_back, pause, refusals, attempt, failure }
+        let (slot, order, handed_back, pause, refusals, attempt, failure) = rest;
+        EndedAttempt { slot, order, outcome, is_settled: false, handed_back, pause, refusals, attempt, failure }
     });
     Answered { ended: ended.collect(), want, is_apart: false, answer }
 }

@@ -234,6 +234,51 @@ fn a_worker_whose_runtime_went_away_lets_its_jobs_go_and_says_so() {
 }
 
 #[tokio::test]
+async fn jobs_go_back_in_the_order_of_their_start() {
+    let fixture = Fixture::new().await;
+    let ids = fixture.add_many(7).await;
+    let worker = fixture.worker(|_: Job<Value, ()>| std::future::pending::<Result<(), Halt>>());
+    let worker = worker.concurrency(5).cancel_grace(Duration::ZERO).start().unwrap();
+    fixture.until(JobState::Active, 5).await;
+    let mut report = worker.close_within(Duration::ZERO).await;
+    report.handed_back.sort();
+    assert_eq!(report.handed_back, ids[..5]);
+    let mut redis = fixture.redis.clone();
+    let mut waiting: Vec<String> =
+        redis::cmd("LRANGE").arg(fixture.key("wait")).arg(0).arg(-1).query_async(&mut redis).await.unwrap();
+    // Jobs are taken from the end of the list.
+    waiting.reverse();
+    assert_eq!(waiting, ids);
+}
+
+#[test]
+fn closing_returns_while_every_thread_of_the_worker_is_blocked() {
+    let outer = tokio::runtime::Runtime::new().unwrap();
+    let fixture = outer.block_on(Fixture::new());
+    let id = outer.block_on(fixture.add(json!(1)));
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = Arc::new(std::sync::Mutex::new(held));
+    let inner = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let worker = inner.block_on(async {
+        let worker = fixture.worker(move |_: Job<Value, ()>| {
+            let held = Arc::clone(&held);
+            async move {
+                let _ = held.lock().unwrap().recv();
+                Ok::<_, Halt>(())
+            }
+        });
+        worker.cancel_grace(Duration::from_millis(50)).start().unwrap()
+    });
+    outer.block_on(fixture.until(JobState::Active, 1));
+    let (done, closed) = std::sync::mpsc::channel();
+    outer.spawn(async move { done.send(worker.close_within(Duration::from_millis(50)).await) });
+    let report = closed.recv_timeout(Duration::from_secs(20));
+    // First of all: a thread that waits for ever would keep the test from ending.
+    drop(release);
+    assert_eq!(report.unwrap().abandoned, [id]);
+}
+
+#[tokio::test]
 async fn a_marker_taken_by_a_worker_that_closes_is_passed_on() {
     let server = RedisServer::start();
     let fixture = Fixture::on(&server).await;

@@ -320,3 +320,20 @@ async fn a_pause_that_a_job_asks_for_starts_it_once() {
     worker.close().await;
     check(&fixture, &[id]).await;
 }
+
+#[tokio::test]
+async fn a_job_that_computes_past_its_time_has_timed_out() {
+    let fixture = Fixture::new().await;
+    let worker = fixture
+        .worker(|_: Job<Value, ()>| async {
+            std::thread::sleep(Duration::from_millis(120));
+            Ok::<_, Halt>(())
+        })
+        .timeout(Duration::from_millis(50))
+        .start()
+        .unwrap();
+    let id = fixture.add(json!(1)).await;
+    fixture.until(JobState::Failed, 1).await;
+    assert_eq!(fixture.field(&id, "failedReason").await.unwrap(), "timed out after 50 ms");
+    worker.close().await;
+}
