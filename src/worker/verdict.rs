@@ -54,10 +54,11 @@ pub(crate) fn decide(raw: &RawJob, result: Result<String, Halt>, worker: &Worker
         }
         Err(Halt::Failed(error)) => match children_in_the_way(raw, &error) {
             Some(fault) => fault,
-            None if error.downcast_ref::<Unread>().is_some_and(|unread| unread.is_final(worker)) => {
-                Fault::unrecoverable(error)
-            }
-            None => Fault::error(error),
+            None => match error.downcast::<Unread>() {
+                Ok(unread) if unread.is_final(worker) => Fault::unrecoverable(unread.0),
+                Ok(unread) => Fault::error(unread.0),
+                Err(error) => Fault::error(error),
+            },
         },
         Err(Halt::Unrecoverable(error)) => Fault::unrecoverable(error),
     };

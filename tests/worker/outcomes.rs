@@ -450,8 +450,8 @@ async fn a_worker_is_heard_from_its_first_moment() {
     let id = fixture.add(json!(1)).await;
     let builder = fixture.worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) });
     let mut events = builder.events();
-    // The buffer is that of the worker, whenever it was set, and absurd ones cost nothing.
-    let worker = builder.event_buffer(usize::MAX).start().unwrap();
+    // The buffer is that of the worker, whenever it was set, and the largest costs nothing.
+    let worker = builder.event_buffer(1 << 20).start().unwrap();
     loop {
         let event = events.next().await.expect("the worker is at work");
         if let WorkerEvent::Active { job_id, .. } = event {
