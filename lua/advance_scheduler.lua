@@ -12,6 +12,7 @@ ARGV    1 scheduler  its id
         9 lifo       "1" or "0"
         10 deid      its deduplication id; may be empty
         11 legacy    "1" if the id may be the key of a repeatable job of old versions
+        12 revives   "1" if the producer was not taken: it must be gone, or have ended; may be left out
 RETURN  {outcome, id}
         outcome 0 created  1 the id of the next run is taken: the chain stops  2 nothing to do: the scheduler is gone,
         or this producer is not its current run  3 a repeatable job of old versions  4 neither interval nor slot
@@ -31,6 +32,11 @@ end
 if not is_counter(held[5]) or not is_counter(call("GET", base .. "id")) then return redis.error_reply("WRONGTYPE a counter is no number") end
 if ARGV[11] == "1" and not held[5] then return { 3, "" } end
 if not prev or producer ~= "repeat:" .. scheduler .. ":" .. prev then return { 2, "" } end
+
+if ARGV[12] == "1" and call("EXISTS", base .. producer) == 1
+  and not (call("ZSCORE", base .. "completed", producer) or call("ZSCORE", base .. "failed", producer)) then
+  return { 2, "" }
+end
 
 local every, slot = tonumber(held[3] or ARGV[5]), tonumber(ARGV[4])
 if every and every > 0 then slot = slot_after(tonumber(prev), every, now, number_of(held[4] or ARGV[6])) end

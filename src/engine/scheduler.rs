@@ -57,6 +57,13 @@ impl Engine {
         Ok(all)
     }
 
+    /// Schedulers whose run is past and gone, if nobody has looked for them within the interval.
+    pub(crate) async fn find_stopped_schedulers(&self, now: u64, interval: std::time::Duration) -> Result<Vec<Stored>> {
+        let args = scheduler::find_args(now, crate::clock::millis(interval), fastrand::u32(..));
+        let value = self.run(&scheduler::FIND_STOPPED, &args, Repeat::Safe).await?;
+        scheduler::found(value).ok_or(Error::Reply { op: scheduler::FIND_STOPPED.name })
+    }
+
     pub(crate) async fn count_schedulers(&self) -> Result<u64> {
         let key = format!("{}repeat", self.keys.base());
         let value = self.ask("get_job_schedulers_count", redis::cmd("ZCARD").arg(key)).await?;

@@ -53,6 +53,8 @@ pub struct WorkerOptions {
     pub(crate) max_stalled_count: u32,
     pub(crate) stalled_interval: Duration,
     pub(crate) skip_stalled_check: bool,
+    pub(crate) scheduler_check_interval: Duration,
+    pub(crate) skip_scheduler_check: bool,
     pub(crate) max_started_attempts: Option<u32>,
     /// Not an option of a worker that runs by itself.
     pub(crate) hands_out_deferred_failures: bool,
@@ -81,6 +83,8 @@ impl Default for WorkerOptions {
             max_stalled_count: 1,
             stalled_interval: Duration::from_secs(30),
             skip_stalled_check: false,
+            scheduler_check_interval: Duration::from_secs(60),
+            skip_scheduler_check: false,
             max_started_attempts: None,
             hands_out_deferred_failures: false,
             retry_mistyped_data: true,
@@ -126,6 +130,11 @@ macro_rules! with_worker_setters {
             /// Never looks for jobs without a lock. Default: false.
             #[doc(alias = "skipStalledCheck")]
             skip_stalled_check(skip: bool) => skip;
+            /// How often the workers of a queue look for job schedulers whose run has vanished, so that nobody makes the next
+            /// one; it is put back. Default: 60 s, at least 1 ms. Not in BullMQ, whose scheduler stops.
+            scheduler_check_interval(interval: Duration) => interval.max(Duration::from_millis(1));
+            /// Never looks for job schedulers that have stopped. Default: false.
+            skip_scheduler_check(skip: bool) => skip;
             /// How often a job may be started, for whatever reason it comes back, before it is failed. Default: any number.
             #[doc(alias = "maxStartedAttempts")]
             max_started_attempts(times: u32) => Some(times).filter(|times| *times > 0);

@@ -4,11 +4,13 @@
 pub(crate) mod cron;
 mod next;
 mod repeat;
+mod revive;
 #[cfg(feature = "cron")]
 mod search;
 mod upsert;
 
 pub use repeat::{Repeat, Runs};
+pub(crate) use revive::revive;
 pub(crate) use upsert::{Template, plan};
 
 use crate::engine::Engine;

@@ -102,6 +102,7 @@ pub(crate) fn after(key: &str, job: &RawJob, now: u64) -> Result<Next, String> {
         lifo: job.options.lifo,
         deduplication_id: job.options.deduplication_id.clone(),
         may_be_legacy: may_be_legacy(key),
+        revives: false,
     })))
 }
 

@@ -253,6 +253,7 @@ pub(crate) static ALL: &[&Script] = &[
     &waits_for::SCRIPT,
     &scheduler::REMOVE,
     &scheduler::LIST,
+    &scheduler::FIND_STOPPED,
     &upsert_scheduler::SCRIPT,
 ];
 

@@ -11,6 +11,7 @@ pub(crate) static ADVANCE: Script = script!("advance_scheduler", Consumes, uses:
 ]);
 pub(crate) static REMOVE: Script =
     script!("remove_scheduler", Consumes, uses: ["queue", "release", "detach", "check_queue", "erase"]);
+pub(crate) static FIND_STOPPED: Script = script!("find_stopped_schedulers", Consumes, uses: ["queue"]);
 pub(crate) static LIST: Script = script!("list_schedulers", Produces, uses: ["queue"]);
 
 /// The next run of a scheduler, as far as the worker that took the current one knows it.
@@ -31,6 +32,8 @@ pub(crate) struct Advance {
     pub(crate) deduplication_id: Option<String>,
     /// Whether the id may be the key of a repeatable job of old versions.
     pub(crate) may_be_legacy: bool,
+    /// The producer is gone or has ended, and led to no next run.
+    pub(crate) revives: bool,
 }
 
 /// What became of it.
@@ -57,6 +60,7 @@ pub(crate) fn args(now: u64, advance: &Advance) -> Args {
     args.text(&advance.scheduler).text(&advance.producer).number(now).maybe(advance.slot);
     args.text(maybe(advance.every)).text(maybe(advance.offset)).text(&advance.opts).number(advance.priority);
     args.flag(advance.lifo).text(advance.deduplication_id.as_deref().unwrap_or_default()).flag(advance.may_be_legacy);
+    args.flag(advance.revives);
     args
 }
 
@@ -94,13 +98,28 @@ pub(crate) fn range_args(ascending: bool, first: i64, last: i64) -> Args {
     args
 }
 
-/// Where to go on, if there is more, and what was read.
-pub(crate) fn listed(value: Value) -> Option<(Option<i64>, Vec<Stored>)> {
-    let mut items = array(value)?.into_iter();
-    let Value::Int(next) = items.next()? else { return None };
+pub(crate) fn find_args(now: u64, interval_ms: u64, random: u32) -> Args {
+    let mut args = Args::default();
+    args.number(now).number(interval_ms).number(random);
+    args
+}
+
+/// Schedulers, one after the other.
+pub(crate) fn found(value: Value) -> Option<Vec<Stored>> {
+    schedulers(array(value)?.into_iter())
+}
+
+fn schedulers(mut items: std::vec::IntoIter<Value>) -> Option<Vec<Stored>> {
     let mut found = Vec::with_capacity(items.len() / 3);
     while let Some(id) = items.next() {
         found.push(Stored { id: string(id)?, slot: string(items.next()?)?, hash: pairs(items.next()?)? });
     }
-    Some((u64::try_from(next).is_ok().then_some(next), found))
+    Some(found)
+}
+
+/// Where to go on, if there is more, and what was read.
+pub(crate) fn listed(value: Value) -> Option<(Option<i64>, Vec<Stored>)> {
+    let mut items = array(value)?.into_iter();
+    let Value::Int(next) = items.next()? else { return None };
+    Some((u64::try_from(next).is_ok().then_some(next), schedulers(items)?))
 }

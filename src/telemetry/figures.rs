@@ -29,6 +29,7 @@ mod real {
         taken: Histogram,
         renewal_lag: Histogram,
         loop_lag: Histogram,
+        revived: Counter,
         outcomes: [Counter; 6],
     }
 
@@ -44,6 +45,7 @@ mod real {
                 taken: histogram!("oxmq_take_batch_jobs", "queue" => queue.clone()),
                 renewal_lag: histogram!("oxmq_lock_renewal_lag_seconds", "queue" => queue.clone()),
                 loop_lag: histogram!("oxmq_worker_loop_lag_seconds", "queue" => queue.clone()),
+                revived: counter!("oxmq_schedulers_revived_total", "queue" => queue.clone()),
                 outcomes: outcomes.map(of),
             }
         }
@@ -76,6 +78,10 @@ mod real {
 
         pub(crate) fn loop_lag(&self, lag: Duration) {
             self.loop_lag.record(lag);
+        }
+
+        pub(crate) fn scheduler_revived(&self) {
+            self.revived.increment(1);
         }
     }
 
@@ -125,6 +131,8 @@ mod nothing {
         pub(crate) fn count(&self, _: Outcome) {}
 
         pub(crate) fn renewal_lag(&self, _: Duration) {}
+
+        pub(crate) fn scheduler_revived(&self) {}
 
         pub(crate) fn loop_lag(&self, _: Duration) {}
     }

@@ -51,6 +51,13 @@ pub enum WorkerEvent {
         /// The job.
         job_id: String,
     },
+    /// The run of a job scheduler had vanished, so that it would have stopped; its next run was put back.
+    SchedulerRevived {
+        /// The scheduler.
+        scheduler: String,
+        /// The run that was put back.
+        job_id: String,
+    },
     /// A running job may be somebody else's by now: its lock ran out or was taken over. Its outcome is dropped.
     LockLost {
         /// The job.

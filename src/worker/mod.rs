@@ -12,6 +12,7 @@ mod plan;
 mod processor;
 mod router;
 mod run;
+mod schedulers;
 mod settle;
 mod stalled;
 mod supervise;
@@ -327,10 +328,19 @@ impl WorkerBuilder {
         let stalled = tokio::spawn({
             let inner = Arc::clone(&inner);
             async move {
-                if !inner.options.skip_stalled_check {
-                    supervise::supervise(inner.events.clone(), "stalled check", || stalled::check_for_ever(&inner))
-                        .await;
-                }
+                let stalled = async {
+                    if !inner.options.skip_stalled_check {
+                        supervise::supervise(inner.events.clone(), "stalled check", || stalled::check_for_ever(&inner))
+                            .await;
+                    }
+                };
+                let schedulers = async {
+                    if !inner.options.skip_scheduler_check {
+                        let look = || schedulers::look_for_ever(&inner);
+                        supervise::supervise(inner.events.clone(), "scheduler check", look).await;
+                    }
+                };
+                tokio::join!(stalled, schedulers);
             }
         });
         tracing::info!(

@@ -305,3 +305,66 @@ async fn what_cannot_repeat_is_told_and_processed() {
     }
     remove_all(&mut redis, &prefix).await;
 }
+
+/// A run that is removed by hand leads to no other; the worker notices, and the scheduler goes on, each slot once.
+#[tokio::test]
+async fn a_scheduler_whose_run_vanished_goes_on() {
+    let server = shared_server();
+    let prefix = fresh_prefix();
+    let mut redis = server.connection().await;
+    let client = Client::builder(ConnectOptions::from_url(&server.url()).unwrap()).prefix(&prefix);
+    let client = client.connect().await.unwrap();
+    let queue = client.queue::<Value, ()>("q").unwrap();
+    let often = || oxmq::Repeat::every(Duration::from_millis(300));
+    queue.upsert_job_scheduler("gone", often()).await.unwrap();
+    queue.upsert_job_scheduler("ended", often().limit(1)).await.unwrap();
+
+    let (ran, mut runs) = tokio::sync::mpsc::unbounded_channel();
+    let processor = move |job: Job<Value, ()>| {
+        ran.send(job.id().to_owned()).unwrap();
+        async { Ok::<_, oxmq::Halt>(()) }
+    };
+    let start = || {
+        let options = WorkerOptions::default().scheduler_check_interval(Duration::from_millis(200));
+        client.worker("q", processor.clone()).options(options).start().unwrap()
+    };
+    let workers = [start(), start()];
+    let mut told = workers.each_ref().map(|worker| worker.events());
+    let mut ids = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        // Whichever run is current, it vanishes before its time.
+        let vanished = loop {
+            let scheduler = queue.get_job_scheduler("gone").await.unwrap().unwrap();
+            let slot = scheduler.next_run.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+            let id = format!("repeat:gone:{slot}");
+            let gone: u32 = redis.zrem(format!("{prefix}:q:delayed"), &id).await.unwrap();
+            if gone == 1 {
+                let _: () = redis.del(format!("{prefix}:q:{id}")).await.unwrap();
+                break id;
+            }
+        };
+        let is_revived = |event: &WorkerEvent| matches!(event, WorkerEvent::SchedulerRevived { scheduler, job_id } if scheduler == "gone" && *job_id != vanished);
+        let deadline = Duration::from_secs(20);
+        let [one, other] = &mut told;
+        tokio::time::timeout(deadline, async {
+            loop {
+                let event = tokio::select! { event = one.recv() => event, event = other.recv() => event };
+                if is_revived(&event.unwrap()) {
+                    break;
+                }
+            }
+        })
+        .await
+        .expect("it goes on");
+        let run = tokio::time::timeout(deadline, runs.recv()).await.unwrap().unwrap();
+        assert!(ids.insert(run.clone()), "{run} ran twice");
+    }
+    for worker in workers {
+        worker.close().await;
+    }
+    while let Ok(run) = runs.try_recv() {
+        assert!(ids.insert(run.clone()), "{run} ran twice");
+    }
+    assert_eq!(ids.iter().filter(|id| id.starts_with("repeat:ended:")).count(), 1);
+    remove_all(&mut redis, &prefix).await;
+}

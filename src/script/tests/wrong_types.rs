@@ -132,6 +132,8 @@ upsert_scheduler s3 now '' 5000 '' '' n {} {"a":1} 0 1 '' name n every 5000
 remove_scheduler s2
 list_schedulers asc 0 -1
 list_schedulers one s1
+find_stopped_schedulers 1900000000000 1000 0
+advance_scheduler s1 repeat:s1:1800000000000 now '' 60000 '' {"a":1} 3 0 new 0 1
 save_progress a1 50 w1 60
 update_data a1 5 w1 6
 add_log a1 3 more

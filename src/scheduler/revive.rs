@@ -1,0 +1,94 @@
+//! Schedulers that have stopped: what is stored of one says what its next run is.
+
+use super::next::{self, Next, members, object, quoted};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::script::scheduler::{Advance, Advanced, Stored};
+use crate::wire::job::RawJob;
+use crate::wire::options::StoredOptions;
+
+/// Puts back the next run of each scheduler whose run is past and gone, and that has not ended; the id of the scheduler
+/// and that of the run. One that cannot go on has its error in its place.
+///
+/// Slots that passed are skipped. A worker that does the same, or that makes the next run of a job that has come back,
+/// leads to one run: a scheduler moves on only from its current one.
+///
+/// # Errors
+///
+/// The server could not be asked, or refuses the call.
+pub(crate) async fn revive(engine: &Engine, interval: std::time::Duration) -> Result<Vec<Result<(String, String)>>> {
+    let now = engine.clock.now_ms();
+    let mut revived = Vec::new();
+    for stored in engine.find_stopped_schedulers(now, interval).await? {
+        let fail = |problem: String| Error::Scheduler { scheduler: stored.id.clone(), problem };
+        let advance = match next_of(&stored, now) {
+            Ok(Some(advance)) => advance,
+            Ok(None) => continue,
+            Err(problem) => {
+                revived.push(Err(fail(problem)));
+                continue;
+            }
+        };
+        if let Advanced::Created { id } = engine.advance_scheduler(now, &advance).await? {
+            revived.push(Ok((stored.id, id)));
+        }
+    }
+    Ok(revived)
+}
+
+/// What follows the run that is gone, as its options would have said; `None` if it was the last one.
+fn next_of(stored: &Stored, now: u64) -> std::result::Result<Option<Advance>, String> {
+    let text = |name: &str| {
+        let (_, value) = stored.hash.iter().find(|(field, _)| field == name.as_bytes())?;
+        std::str::from_utf8(value).ok().filter(|text| !text.is_empty())
+    };
+    // Without a count it is a repeatable job of BullMQ 5: its data went with its run.
+    let Some(count) = text("ic").and_then(|count| count.parse::<u64>().ok()) else { return Ok(None) };
+    let mut repeat = vec![("count", count.to_string())];
+    for name in ["every", "limit", "startDate", "endDate"] {
+        let number = text(name).filter(|text| text.parse::<f64>().is_ok_and(f64::is_finite));
+        repeat.extend(number.map(|text| (name, text.to_owned())));
+    }
+    for name in ["pattern", "tz", "hashSeed"] {
+        repeat.extend(text(name).map(|text| (name, quoted(text))));
+    }
+    let own = members(text("opts").unwrap_or("{}"))?;
+    let opts =
+        object(&own, &[("repeat", object(&super::next::Members::new(), &repeat)), ("prevMillis", stored.slot.clone())]);
+    let options = StoredOptions::parse(&opts)?;
+    let id = format!("repeat:{}:{}", stored.id, stored.slot);
+    let job = RawJob::added(id, String::new(), "{}".to_owned(), opts, options, now, 0, 0);
+    Ok(match next::after(&stored.id, &job, now)? {
+        Next::Run(advance) => Some(Advance { revives: true, ..*advance }),
+        Next::Ended => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_700_000_000_000;
+
+    fn stored(fields: &[(&str, &str)]) -> Stored {
+        let hash = fields.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
+        Stored { id: "s".to_owned(), slot: (NOW - 5_000).to_string(), hash }
+    }
+
+    #[test]
+    fn what_has_ended_is_left_alone() {
+        let end = (NOW - 1).to_string();
+        for (fields, goes_on) in [
+            (vec![("ic", "3"), ("every", "1000")], true),
+            (vec![("ic", "3"), ("every", "1000"), ("limit", "4")], true),
+            (vec![("ic", "3"), ("every", "1000"), ("limit", "3")], false),
+            (vec![("ic", "3"), ("every", "1000"), ("endDate", end.as_str())], false),
+            (vec![("every", "1000")], false),
+        ] {
+            let next = next_of(&stored(&fields), NOW).unwrap();
+            assert_eq!(next.is_some(), goes_on, "{fields:?}");
+            assert!(next.is_none_or(|next| next.revives && next.producer == format!("repeat:s:{}", NOW - 5_000)));
+        }
+        assert!(next_of(&stored(&[("ic", "1")]), NOW).is_err());
+    }
+}

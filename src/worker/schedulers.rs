@@ -1,0 +1,36 @@
+//! Looking for job schedulers that have stopped, and putting their next run back.
+
+use std::time::Duration;
+
+use super::Inner;
+use super::event::WorkerEvent;
+use crate::scheduler;
+
+/// The first look comes soon, since a fleet that was down may have left something; the others each interval. The look is
+/// shared: in one interval only one worker's call looks.
+pub(crate) async fn look_for_ever(worker: &Inner) {
+    let interval = worker.options.scheduler_check_interval;
+    let mut pause = interval.min(Duration::from_secs(1));
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = interval;
+        let engine = worker.queue.engine();
+        match scheduler::revive(engine, interval).await {
+            Ok(revived) => {
+                for revived in revived {
+                    match revived {
+                        Ok((scheduler, job_id)) => {
+                            tracing::warn!(%scheduler, %job_id, queue = ?engine.keys, "a job scheduler had stopped and goes on");
+                            worker.figures.scheduler_revived();
+                            worker.events.emit(|| WorkerEvent::SchedulerRevived { scheduler, job_id });
+                        }
+                        Err(error) => worker.events.error(error),
+                    }
+                }
+            }
+            // The next look is soon enough.
+            Err(error) if error.is_retryable() => {}
+            Err(error) => worker.events.error(error),
+        }
+    }
+}
