@@ -118,6 +118,13 @@ impl TestQueue {
         }
     }
 
+    /// Saves everything. The child that has served a replica may still end: until it has, the server refuses to save.
+    pub(super) async fn save(&self) {
+        let is_idle = async || self.info("persistence").await.contains("rdb_bgsave_in_progress:0");
+        eventually("no other save is going on", is_idle).await;
+        self.send(&["SAVE"]).await;
+    }
+
     pub(super) async fn info(&self, section: &str) -> String {
         string(self.send(&["INFO", section]).await).unwrap()
     }

@@ -210,7 +210,7 @@ async fn a_replica_that_takes_over_an_earlier_state_is_a_gap_and_repeats_nothing
     let options = EventsOptions::new().from(EventsFrom::Beginning).block(Duration::from_millis(50));
     let mut events = open_ready(&queue, options).await;
     writer.emit_range(0, 100).await;
-    writer.send(&["SAVE"]).await;
+    writer.save().await;
     writer.emit_range(100, 299).await;
     let last: EventId = writer.emit(&["299"]).await.parse().unwrap();
     expect(&mut events, 0..300).await;
@@ -232,7 +232,7 @@ async fn a_server_restored_from_an_earlier_dump_is_a_gap_and_repeats_nothing() {
     let queue = server.queue().await;
     let mut events = open_ready(&queue, EventsOptions::new()).await;
     queue.emit_range(0, 50).await;
-    queue.send(&["SAVE"]).await;
+    queue.save().await;
     queue.emit_range(50, 99).await;
     let last: EventId = queue.emit(&["99"]).await.parse().unwrap();
     expect(&mut events, 0..100).await;
