@@ -4,28 +4,37 @@ KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 state     "failed", "completed" or "delayed"
         2 until     highest score of a job to move; "+inf" for all
         3 count     how many at most, up to 200
+        4 order     "1" puts each job back by its priority; else all go to `wait`, as in BullMQ
 RETURN  {looked at, moved}: fewer looked at than asked for when there are no more
 EVENTS  waiting {jobId, prev}
-USES    queue, settings, wake, restore
-COST    per job: HMGET, HDEL, XADD and its share of ZREM and LPUSH
+USES    queue, settings, wake, number, prioritize, restore
+COST    per job: HMGET, HDEL, XADD and its share of ZREM and LPUSH; one INCR where it has a priority that counts
 ]]
 local state, source = ARGV[1], base .. ARGV[1]
 local STALE = { failed = "failedReason", completed = "returnvalue" }
 local ids = call("ZRANGEBYSCORE", source, "-inf", ARGV[2], "LIMIT", "0", ARGV[3])
 if #ids == 0 then return { 0, 0 } end
-local moved, parents = {}, {}
+local by_priority = ARGV[4] == "1"
+local moved, parents, waiting, prioritized = {}, {}, {}, {}
 for _, id in ipairs(ids) do
-  local held = redis.pcall("HMGET", base .. id, "name", "data", "parentKey")
+  local held = redis.pcall("HMGET", base .. id, "name", "data", "parentKey", "priority")
   -- An id without a job only leaves the set: a worker could do nothing with it.
   if held[1] or held[2] then
     moved[#moved + 1] = id
     -- A parent of a wrong type is left alone.
     parents[#moved] = pcall(check_records, held[3]) and held[3]
+    local priority = by_priority and number_of(held[4]) or 0
+    if priority == 0 then
+      waiting[#waiting + 1] = id
+    else
+      prioritized[#prioritized + 1], prioritized[#prioritized + 2] = digits(priority_score(priority)), id
+    end
   end
 end
 call("ZREM", source, unpack(ids))
 if #moved == 0 then return { #ids, 0 } end
-call("LPUSH", WAIT, unpack(moved))
+if #waiting > 0 then call("LPUSH", WAIT, unpack(waiting)) end
+if #prioritized > 0 then call("ZADD", PRIORITIZED, unpack(prioritized)) end
 keep_cap()
 for i, id in ipairs(moved) do
   if STALE[state] then

@@ -99,9 +99,9 @@ impl Engine {
 
     /// Lets all delayed jobs run now, the earliest due first; says how many. One round trip for each 200 jobs.
     ///
-    /// As in Node they go to `wait` whatever their priority.
-    pub(crate) async fn promote_jobs(&self) -> Result<u64> {
-        self.requeue(JobState::Delayed, "+inf").await
+    /// As in Node they go to `wait` whatever their priority, or `by_priority`.
+    pub(crate) async fn promote_jobs(&self, by_priority: bool) -> Result<u64> {
+        self.requeue(JobState::Delayed, "+inf", by_priority).await
     }
 
     /// Lets a delayed job become due after `delay` from now. One round trip.
@@ -155,15 +155,15 @@ impl Engine {
     /// first; says how many. One round trip for each 200 jobs.
     ///
     /// The moment is fixed at the start: a job that fails again during the call is not retried by it. As in Node the
-    /// jobs go to `wait` whatever their priority.
+    /// jobs go to `wait` whatever their priority, or `by_priority`.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidOption`] for a state that is not finished.
-    pub(crate) async fn retry_jobs(&self, state: JobState, timestamp: Option<u64>) -> Result<u64> {
+    pub(crate) async fn retry_jobs(&self, state: JobState, timestamp: Option<u64>, by_priority: bool) -> Result<u64> {
         require_finished(state)?;
         let until = timestamp.unwrap_or_else(|| self.clock.now_ms());
-        self.requeue(state, &until.to_string()).await
+        self.requeue(state, &until.to_string(), by_priority).await
     }
 
     /// Removes a job, with its children and theirs if asked to; says whether it did. False: a worker holds the job or
@@ -363,9 +363,9 @@ impl Engine {
         (is_part && !id.is_empty() && !crate::keys::is_reserved(id)).then(|| id.to_owned())
     }
 
-    async fn requeue(&self, state: JobState, until: &str) -> Result<u64> {
+    async fn requeue(&self, state: JobState, until: &str, by_priority: bool) -> Result<u64> {
         let mut args = Args::default();
-        args.text(state.as_str()).text(until).number(MOST_PER_CALL);
+        args.text(state.as_str()).text(until).number(MOST_PER_CALL).flag(by_priority);
         let mut total = 0;
         loop {
             let reply = self.run(&admin::REQUEUE, &args, Repeat::Safe).await?;

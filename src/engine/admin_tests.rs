@@ -159,8 +159,8 @@ async fn a_retried_child_is_pending_again() {
         queue.redis(&format!("{record} @{id}{tail}")).await;
     }
     queue.retry_job("1", JobState::Failed, false, false).await.unwrap();
-    assert_eq!(queue.retry_jobs(JobState::Failed, None).await.unwrap(), 1);
-    assert_eq!(queue.retry_jobs(JobState::Completed, None).await.unwrap(), 1);
+    assert_eq!(queue.retry_jobs(JobState::Failed, None, false).await.unwrap(), 1);
+    assert_eq!(queue.retry_jobs(JobState::Completed, None, false).await.unwrap(), 1);
     let mut pending = queue.get_unprocessed_children("p").await.unwrap();
     pending.sort();
     assert_eq!(pending, ["1", "2", "3"].map(|id| queue.keys.job(id)));
@@ -174,7 +174,7 @@ async fn many_jobs_are_retried_in_steps_and_in_order() {
                 redis.call('HSET', KEYS[1] .. i, 'name', 'n', 'data', '{}', 'failedReason', 'x', 'priority', '4') end";
     queue.redis_words(&["EVAL", fill, "1", queue.keys.base()]).await;
     queue.redis("ZADD @failed 7.5 ghost").await;
-    assert_eq!(queue.retry_jobs(JobState::Failed, Some(2_400)).await.unwrap(), 2_400);
+    assert_eq!(queue.retry_jobs(JobState::Failed, Some(2_400), false).await.unwrap(), 2_400);
     assert_eq!((queue.int("ZCARD @failed").await, queue.int("LLEN @wait").await), (100, 2_400));
     assert_eq!(queue.says("LRANGE @wait -2 -1").await, "2 1");
     assert_eq!(queue.says("HMGET @7 failedReason priority").await, "nil 4");
@@ -189,9 +189,35 @@ async fn all_delayed_jobs_are_promoted() {
         queue.store(id, &[("delay", "9")]).await;
         queue.redis(&format!("ZADD @delayed {}{id} {id}", NOW * 4096)).await;
     }
-    assert_eq!(queue.promote_jobs().await.unwrap(), 3);
+    assert_eq!(queue.promote_jobs(false).await.unwrap(), 3);
     assert_eq!(queue.says("LRANGE @wait 0 -1").await, "3 2 1");
     assert_eq!(queue.events().await[0], "event waiting jobId 1 prev delayed");
+}
+
+#[tokio::test]
+async fn jobs_that_go_back_by_priority_stand_where_it_puts_them() {
+    let queue = queue().await;
+    for state in ["delayed", "failed", "completed"] {
+        queue.redis("DEL @wait @prioritized @marker @pc").await;
+        queue.redis("ZADD @prioritized 8589934592 before").await;
+        for (id, priority) in [("a", "3"), ("b", "0"), ("c", "1"), ("d", "3"), ("e", "nan")] {
+            queue.store(id, &[("priority", priority)]).await;
+            queue.redis(&format!("ZADD @{state} {} {id}", id.as_bytes()[0])).await;
+        }
+        queue.redis(&format!("ZADD @{state} 98.5 ghost")).await;
+        let moved = match state {
+            "delayed" => queue.promote_jobs(true).await,
+            "failed" => queue.retry_jobs(JobState::Failed, None, true).await,
+            _ => queue.retry_jobs(JobState::Completed, None, true).await,
+        };
+        assert_eq!(moved.unwrap(), 5, "{state}");
+        assert_eq!(queue.says("LRANGE @wait 0 -1").await, "e b", "{state}");
+        assert_eq!(queue.says("ZRANGE @prioritized 0 -1").await, "c before a d", "{state}");
+        assert_eq!(queue.int(&format!("EXISTS @{state}")).await, 0);
+        assert_eq!(queue.says("ZRANGE @marker 0 -1").await, "0", "{state}");
+    }
+    // They wait, and whoever fetches next takes them in that order.
+    assert_eq!(queue.says("HGET @a priority").await, "3");
 }
 
 #[tokio::test]
@@ -502,11 +528,11 @@ async fn call(queue: &Engine, operation: &str) -> Result<()> {
         "open" => queue.open_queue(None).await,
         "tune" => queue.set_global_concurrency(3).await,
         "promote" => queue.promote("1").await,
-        "promote all" => queue.promote_jobs().await.map(drop),
+        "promote all" => queue.promote_jobs(false).await.map(drop),
         "delay" => queue.change_delay("1", Duration::from_millis(5)).await,
         "priority" => queue.change_priority("1", 5, false).await,
         "retry" => queue.retry_job("1", JobState::Failed, false, false).await,
-        "retry all" => queue.retry_jobs(JobState::Failed, None).await.map(drop),
+        "retry all" => queue.retry_jobs(JobState::Failed, None, false).await.map(drop),
         "remove" => queue.remove("p", true).await.map(drop),
         "unprocessed" => queue.remove_unprocessed_children("p").await,
         "child" => queue.remove_child_dependency("1", &parent).await.map(drop),
@@ -610,7 +636,7 @@ async fn relatives_of_a_wrong_type_keep_nobody_in_the_queue() {
             _ => {
                 queue.redis("DEL @wait").await;
                 queue.redis("ZADD @failed 1 1 2 2 3 3 4 4").await;
-                queue.retry_jobs(JobState::Failed, None).await.unwrap();
+                queue.retry_jobs(JobState::Failed, None, false).await.unwrap();
                 assert_eq!(queue.int("ZCARD @failed").await, 0);
                 assert_eq!(queue.says("LRANGE @wait 0 -1").await, "3 2 1");
             }

@@ -133,7 +133,8 @@ impl<D, R> Queue<D, R> {
         self.core.engine().remove_rate_limit_key().await
     }
 
-    /// Lets all delayed jobs run now, the earliest due first; how many. As in Node their priority does not count.
+    /// Lets all delayed jobs run now, the earliest due first; how many. As in Node their priority does not count: they come
+    /// before all jobs that have one. [`promote_jobs_by_priority`](Self::promote_jobs_by_priority) heeds it.
     ///
     /// One round trip for each 200 jobs.
     ///
@@ -144,11 +145,24 @@ impl<D, R> Queue<D, R> {
     /// Since 0.1. BullMQ: `Queue.promoteJobs`.
     #[doc(alias = "promoteJobs")]
     pub async fn promote_jobs(&self) -> Result<u64> {
-        self.core.engine().promote_jobs().await
+        self.core.engine().promote_jobs(false).await
+    }
+
+    /// As [`promote_jobs`](Self::promote_jobs), but each job takes the place that its priority gives it, as with
+    /// [`Job::promote`]; within a priority the earliest due comes first.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: none; `Queue.promoteJobs` goes past the priority.
+    pub async fn promote_jobs_by_priority(&self) -> Result<u64> {
+        self.core.engine().promote_jobs(true).await
     }
 
     /// Lets all jobs run again that failed, or completed, up to a moment (now by default); how many. As in Node their
-    /// priority does not count.
+    /// priority does not count: they come before all jobs that have one.
+    /// [`retry_jobs_by_priority`](Self::retry_jobs_by_priority) heeds it.
     ///
     /// One round trip for each 200 jobs.
     ///
@@ -159,7 +173,19 @@ impl<D, R> Queue<D, R> {
     /// Since 0.1. BullMQ: `Queue.retryJobs`.
     #[doc(alias = "retryJobs")]
     pub async fn retry_jobs(&self, state: JobState, until: Option<SystemTime>) -> Result<u64> {
-        self.core.engine().retry_jobs(state, until.map(epoch_ms)).await
+        self.core.engine().retry_jobs(state, until.map(epoch_ms), false).await
+    }
+
+    /// As [`retry_jobs`](Self::retry_jobs), but each job takes the place that its priority gives it, as with
+    /// [`Job::retry`]; within a priority the first finished comes first.
+    ///
+    /// # Errors
+    ///
+    /// As [`retry_jobs`](Self::retry_jobs).
+    ///
+    /// Since 0.1. BullMQ: none; `Queue.retryJobs` goes past the priority.
+    pub async fn retry_jobs_by_priority(&self, state: JobState, until: Option<SystemTime>) -> Result<u64> {
+        self.core.engine().retry_jobs(state, until.map(epoch_ms), true).await
     }
 
     /// Removes a job and its pending children; false if a worker holds one of them. One that does not exist counts as

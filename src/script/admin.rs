@@ -18,7 +18,8 @@ pub(crate) static DELAY: Script =
 pub(crate) static PRIORITY: Script =
     script!("change_priority", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "prioritize", "ready"]);
 pub(crate) static RETRY: Script = script!("retry_job", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "prioritize", "ready", "restore", "is_job"]);
-pub(crate) static REQUEUE: Script = script!("requeue_jobs", Consumes, uses: ["queue", "settings", "wake", "restore"]);
+pub(crate) static REQUEUE: Script =
+    script!("requeue_jobs", Consumes, uses: ["queue", "settings", "wake", "number", "prioritize", "restore"]);
 pub(crate) static REMOVE: Script =
     script!("remove_job", Consumes, uses: ["codes", "queue", "release", "detach", "check_queue", "erase", "cut"]);
 pub(crate) static REMOVE_CHILD: Script =

@@ -66,6 +66,12 @@ fn steered() -> Vec<Row> {
         asked("Queue::retry_jobs(until)", &moments(), "oooo", |queue, until| async move {
             queue.retry_jobs(JobState::Failed, Some(until)).await.map(drop)
         }),
+        asked("Queue::retry_jobs_by_priority(state)", &states(), "ooxxxxxxx", |queue, state| async move {
+            queue.retry_jobs_by_priority(state, None).await.map(drop)
+        }),
+        asked("Queue::retry_jobs_by_priority(until)", &moments(), "oooo", |queue, until| async move {
+            queue.retry_jobs_by_priority(JobState::Failed, Some(until)).await.map(drop)
+        }),
         row("Clock::manual(ms)", &U64, "ooo", |_, ms| async move {
             assert!(Clock::manual(ms).now_ms() <= 1 << 52);
             Ok(())

@@ -6,7 +6,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use futures::StreamExt;
 use futures::future::join_all;
-use oxmq::{Backoff, Client, ConnectOptions, Halt, Job, JobState, NewJob, ParentRef, Retry, Router, WorkerEvent};
+use oxmq::{
+    Backoff, Client, ConnectOptions, Halt, Job, JobState, ManualWorker, NewJob, ParentRef, Retry, Router, WorkerEvent,
+    WorkerOptions,
+};
 use serde_json::{Value, json};
 
 use crate::common::check::check;
@@ -40,6 +43,59 @@ async fn a_result_is_stored_and_told() {
     let report = worker.close().await;
     assert_eq!((report.counts.completed, report.counts.failed), (1, 0));
     check(&fixture, &[job.id().to_owned()]).await;
+}
+
+#[tokio::test]
+async fn a_worker_without_a_name_leaves_that_of_an_earlier_one() {
+    let fixture = Fixture::new().await;
+    for state in [JobState::Waiting, JobState::Prioritized] {
+        let priority = u32::from(state == JobState::Prioritized);
+        let add = fixture.queue.add("job", json!(1)).attempts(3).priority(priority);
+        let id = add.await.unwrap().id().to_owned();
+        let named: ManualWorker = fixture.client.manual_worker("q", WorkerOptions::default().name("ada")).unwrap();
+        let job = named.get_next_job("first").await.unwrap().unwrap();
+        assert_eq!((job.id(), job.processed_by()), (id.as_str(), Some("ada")));
+        job.move_to_failed("again", "first").await.unwrap();
+        fixture.until(state, 1).await;
+        let unnamed: ManualWorker = fixture.client.manual_worker("q", WorkerOptions::default()).unwrap();
+        let job = unnamed.get_next_job("second").await.unwrap().unwrap();
+        assert_eq!((job.id(), job.processed_by()), (id.as_str(), Some("ada")));
+        job.move_to_failed("again", "second").await.unwrap();
+        let worker = fixture
+            .client
+            .worker("q", |job: Job<Value, Value>| async move { Ok::<_, Halt>(json!(job.processed_by())) })
+            .start()
+            .unwrap();
+        let job = fixture.queue.get_job(&id).await.unwrap().unwrap();
+        assert_eq!(job.wait_until_finished(Duration::from_secs(10)).await.unwrap(), json!("ada"));
+        worker.close().await;
+    }
+}
+
+#[tokio::test]
+async fn jobs_that_are_retried_by_priority_run_in_that_order() {
+    let fixture = Fixture::new().await;
+    let worker: ManualWorker = fixture.client.manual_worker("q", WorkerOptions::default()).unwrap();
+    for (name, priority) in [("low", 9), ("none", 0), ("high", 2)] {
+        fixture.queue.add(name, json!(1)).priority(priority).await.unwrap();
+    }
+    while let Some(job) = worker.get_next_job("t").await.unwrap() {
+        job.move_to_failed(Halt::unrecoverable("no"), "t").await.unwrap();
+    }
+    fixture.queue.add("between", json!(1)).priority(5).await.unwrap();
+    assert_eq!(fixture.queue.retry_jobs_by_priority(JobState::Failed, None).await.unwrap(), 3);
+    let mut names = Vec::new();
+    while let Some(job) = worker.get_next_job("t").await.unwrap() {
+        names.push(job.name().to_owned());
+        job.move_to_delayed(UNIX_EPOCH + Duration::from_secs(4_000_000_000), "t").await.unwrap();
+    }
+    assert_eq!(names, ["none", "high", "between", "low"]);
+    assert_eq!(fixture.queue.promote_jobs_by_priority().await.unwrap(), 4);
+    while let Some(job) = worker.get_next_job("t").await.unwrap() {
+        names.push(job.name().to_owned());
+        job.move_to_completed(&json!(1), "t").await.unwrap();
+    }
+    assert_eq!(names[4..], ["none", "high", "between", "low"]);
 }
 
 #[tokio::test]

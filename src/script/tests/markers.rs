@@ -260,6 +260,7 @@ const ADMIN: &[Row] = &[
     ("retried", "job @a;ZADD @failed 1 a", "retry_job a failed 0 0", "0 0"),
     ("retried with a priority", "job @a priority 3;ZADD @completed 1 a", "retry_job a completed 0 0", "0 0"),
     ("all failed jobs are retried", "job @a;ZADD @failed 1 a", "requeue_jobs failed +inf 100", "0 0"),
+    ("all by their priority", "job @a priority 3;ZADD @failed 1 a", "requeue_jobs failed +inf 100 1", "0 0"),
     ("all completed jobs are retried", "job @a;ZADD @completed 1 a", "requeue_jobs completed +inf 100", "0 0"),
     (
         "all delayed jobs are promoted",

@@ -165,6 +165,8 @@ retry_job c1 completed 0 0
 requeue_jobs failed +inf 100
 requeue_jobs completed +inf 100
 requeue_jobs delayed +inf 100
+requeue_jobs failed +inf 100 1
+requeue_jobs delayed +inf 100 1
 remove_job f1 alone 1
 remove_job d2 alone 1
 remove_job c1 tree 1
