@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use crate::clock::Clock;
-use crate::connection::{ConnectOptions, Link};
+use crate::connection::{ConnectOptions, Link, survey};
 use crate::error::Result;
 use crate::events::{EventsOptions, QueueEvents};
 use crate::flow::FlowProducer;
@@ -67,6 +67,10 @@ impl ClientBuilder {
 
     /// Connects.
     ///
+    /// Then it asks once how the server is set up, in one round trip, and warns in the log if its `maxmemory-policy`
+    /// evicts keys, or if the system's clock differs from the server's by more than a second. A server that does not
+    /// tell is as welcome.
+    ///
     /// # Errors
     ///
     /// [`Error::Redis`](crate::Error::Redis) if the server cannot be reached or refuses the credentials,
@@ -79,6 +83,7 @@ impl ClientBuilder {
         if self.long_way {
             link.take_long_way();
         }
+        survey(&link, &self.clock).await;
         let queues = Directory::new(link, self.prefix, self.clock);
         Ok(Client(Arc::new(Inner { queues, locks: LockKeeper::default() })))
     }

@@ -49,6 +49,11 @@ impl Clock {
         }
     }
 
+    /// Whether this is the system's clock, which ought to agree with others.
+    pub(crate) fn is_system(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Milliseconds since the Unix epoch.
     #[must_use]
     pub fn now_ms(&self) -> u64 {

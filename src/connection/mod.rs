@@ -9,9 +9,11 @@ mod link;
 mod options;
 mod outage;
 mod progress;
+mod survey;
 
 pub(crate) use blocking::{BlockingLink, Waited};
 pub(crate) use failure::{Failure, without_secrets};
 pub(crate) use link::{Backoff, Link};
 pub use options::{Address, ConnectOptions};
 pub(crate) use outage::Listener;
+pub(crate) use survey::survey;

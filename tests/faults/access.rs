@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use crate::common::check::check;
 use crate::common::eventually::eventually;
 use crate::common::fixture::{Fixture, listen};
+use crate::common::log::Log;
 use crate::common::server::{RedisServer, server_version};
 
 const SECRET: &str = "correct-horse-battery";
@@ -156,6 +157,36 @@ async fn a_wait_that_is_not_permitted_is_no_storm() {
     assert!(after.1 - before.1 < 40, "{} connections in 2 s", after.1 - before.1);
     worker.close().await;
     check(&fixture, &[id]).await;
+}
+
+#[tokio::test]
+async fn a_server_that_may_evict_jobs_is_told_once() {
+    let server = RedisServer::start();
+    let mut admin = server.connection().await;
+    let log = Log::begin();
+    let client = Client::connect(&server.url()).await.unwrap();
+    assert_eq!(log.lines(), Vec::<String>::new());
+    let set = |option: &str, value: &str| redis::cmd("CONFIG").arg(&["SET", option, value]).to_owned();
+    let () = set("maxmemory-policy", "allkeys-lru").query_async(&mut admin).await.unwrap();
+    let client = (client, Client::connect(&server.url()).await.unwrap());
+    let told = log.with("noeviction");
+    assert!(matches!(&told[..], [line] if line.contains("WARN") && line.contains("allkeys-lru")), "{told:?}");
+    // A connection that breaks is no reason to say it again.
+    let kill = redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").to_owned();
+    let _: usize = kill.query_async(&mut admin).await.unwrap();
+    eventually("it is connected again", || async { client.1.ping().await.ok() }).await;
+    assert_eq!(log.with("noeviction").len(), 1);
+    // INFO tells it to those who may not ask CONFIG, and who may ask neither is let in all the same.
+    for (rights, warnings) in [("+info -config", 2), ("-info -config", 2)] {
+        let user = redis::cmd("ACL").arg(&["SETUSER", "bull", "reset", "on", ">pass", "~*", "&*", "+@all"]).to_owned();
+        let () = user.clone().arg(rights.split(' ').collect::<Vec<_>>()).query_async(&mut admin).await.unwrap();
+        // Years apart from the server's clock, as a test's own is.
+        let options = ConnectOptions::from_url(&format!("redis://bull:pass@{}", server.addr())).unwrap();
+        let manual = Client::builder(options).clock(oxmq::Clock::manual(5)).connect().await.unwrap();
+        manual.ping().await.unwrap();
+        assert_eq!(log.with("noeviction").len(), warnings, "{rights}");
+    }
+    assert_eq!(log.lines().len(), 2, "{:?}", log.lines());
 }
 
 #[tokio::test]

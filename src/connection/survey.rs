@@ -1,0 +1,163 @@
+//! A look at the server when a client has connected: whether it may throw keys away, and whether its clock agrees with
+//! ours. Both lose or delay jobs without an error anywhere, so both are said once, as a warning in the log.
+
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+use tokio::time::Instant;
+
+use super::link::Link;
+use crate::clock::Clock;
+
+/// The policy under which the server refuses what it has no room for, in place of throwing something else away.
+const SAFE_POLICY: &str = "noeviction";
+
+/// Clocks that differ by less are not told: a delay that is off by a second surprises nobody.
+const TOLERATED: Duration = Duration::from_secs(1);
+
+/// What a look has found; what the server does not tell is absent.
+#[derive(Debug, PartialEq)]
+struct Findings {
+    policy: Option<String>,
+    clock: Option<Offset>,
+}
+
+/// How far our clock is from the server's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Offset {
+    by: Duration,
+    is_ahead: bool,
+}
+
+/// Warns of a server that may evict keys, and of a clock that differs from the server's. One round trip; what the server
+/// does not tell, or not to this user, is passed over.
+pub(crate) async fn survey(link: &Link, clock: &Clock) {
+    let Findings { policy, clock } = look(link, clock.is_system().then_some(|| clock.now_ms())).await;
+    let server = &link.options().address;
+    if let Some(policy) = policy.filter(|policy| policy != SAFE_POLICY) {
+        tracing::warn!(
+            target: "oxmq::connection",
+            ?server,
+            policy,
+            "the server may evict jobs and locks: set `maxmemory-policy` to `noeviction`"
+        );
+    }
+    if let Some(Offset { by, is_ahead }) = clock.filter(|offset| offset.by > TOLERATED) {
+        let direction = if is_ahead { "ahead of" } else { "behind" };
+        tracing::warn!(
+            target: "oxmq::connection",
+            ?server,
+            ?by,
+            "our clock is {direction} the server's: delayed jobs start at the wrong time"
+        );
+    }
+}
+
+/// Asks all at once. A clock is compared if there is one to compare, a function that says its milliseconds.
+async fn look(link: &Link, now: Option<impl Fn() -> u64>) -> Findings {
+    let ask = async |words: &[&str]| {
+        let mut cmd = Cmd::new();
+        for word in words {
+            cmd.arg(*word);
+        }
+        match link.send(&cmd).await {
+            Ok(reply) => Some(reply),
+            Err(failure) => {
+                let error = failure.to_read_error("survey");
+                tracing::debug!(%error, command = words[0], "the server does not say how it is set up");
+                None
+            }
+        }
+    };
+    let clock = async {
+        let now = now?;
+        let (before, start) = (now(), Instant::now());
+        let theirs = server_ms(&ask(&["TIME"]).await?)?;
+        Some(offset(before, start.elapsed(), theirs))
+    };
+    let (clock, config, info) =
+        futures::join!(clock, ask(&["CONFIG", "GET", "maxmemory-policy"]), ask(&["INFO", "memory"]));
+    let policy = config.as_ref().and_then(policy_of_config).or_else(|| policy_of_info(info.as_ref()?));
+    Findings { policy, clock }
+}
+
+/// How far a clock is off that showed `before` when the server was asked. It answered at some moment of the round trip,
+/// so half of that is taken off: what is left is certain.
+fn offset(before: u64, round_trip: Duration, theirs: u64) -> Offset {
+    let half = round_trip / 2;
+    let ours = Duration::from_millis(before) + half;
+    let theirs = Duration::from_millis(theirs);
+    Offset { by: ours.abs_diff(theirs).saturating_sub(half), is_ahead: ours > theirs }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text),
+        _ => None,
+    }
+}
+
+/// Seconds and microseconds, as milliseconds.
+fn server_ms(time: &Value) -> Option<u64> {
+    let Value::Array(parts) = time else { return None };
+    let [seconds, micros] = &parts[..] else { return None };
+    let number = |value| text(value)?.parse::<u64>().ok();
+    number(seconds)?.checked_mul(1000)?.checked_add(number(micros)? / 1000)
+}
+
+fn policy_of_config(reply: &Value) -> Option<String> {
+    let value = match reply {
+        Value::Array(items) => items.get(1)?,
+        Value::Map(items) => &items.first()?.1,
+        _ => return None,
+    };
+    text(value).map(str::to_owned)
+}
+
+fn policy_of_info(reply: &Value) -> Option<String> {
+    text(reply)?.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).map(|policy| policy.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing;
+
+    #[test]
+    fn only_what_is_certain_counts() {
+        let ms = Duration::from_millis;
+        assert_eq!(offset(10_000, ms(0), 10_000), Offset { by: ms(0), is_ahead: false });
+        assert_eq!(offset(70_000, ms(200), 10_000), Offset { by: ms(60_000), is_ahead: true });
+        assert_eq!(offset(10_000, ms(200), 70_000), Offset { by: ms(59_800), is_ahead: false });
+        // A reply that was four seconds under way says nothing of two.
+        assert_eq!(offset(10_000, ms(4_000), 14_000).by, ms(0));
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_a_minute_off_is_found() {
+        let link = testing::queue().await.link.clone();
+        let system = Clock::system();
+        let minute = 60_000;
+        for (shift, is_ahead) in [(minute, true), (-minute, false)] {
+            let found = look(&link, Some(|| system.now_ms().saturating_add_signed(shift))).await.clock.unwrap();
+            assert!(found.is_ahead == is_ahead && found.by.abs_diff(Duration::from_secs(60)) < TOLERATED, "{found:?}");
+        }
+        let found = look(&link, Some(|| system.now_ms())).await;
+        assert!(found.clock.unwrap().by < TOLERATED, "{found:?}");
+        assert_eq!(found.policy.as_deref(), Some(SAFE_POLICY));
+        // A clock of the user's own is meant to differ.
+        assert!(!Clock::manual(5).is_system());
+        assert_eq!(look(&link, None::<fn() -> u64>).await.clock, None);
+    }
+
+    #[test]
+    fn the_policy_is_read_from_what_the_server_tells() {
+        let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let info = bulk("# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\n");
+        assert_eq!(policy_of_info(&info).as_deref(), Some("allkeys-lru"));
+        let config = Value::Array(vec![bulk("maxmemory-policy"), bulk("volatile-ttl")]);
+        assert_eq!(policy_of_config(&config).as_deref(), Some("volatile-ttl"));
+        assert_eq!(policy_of_config(&Value::Array(vec![])), None);
+    }
+}
