@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Engine;
 use crate::connection::{Backoff, Failure, Link, without_secrets};
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Reason, Result, WithCauses};
 use crate::script::settle::{self, Ask, Handed, Outcome, Settled, Traced};
 use crate::wire::job::JobId;
 
@@ -174,7 +174,7 @@ impl Engine {
         suspects: Vec<Arc<str>>,
         error: Error,
     ) -> Result<Decided> {
-        tracing::debug!(queue = ?self.keys, %error, "looking what a call has done all the same");
+        tracing::debug!(queue = ?self.keys, error = %WithCauses(&error), "looking what a call has done all the same");
         match self.resolve(ask, outcomes, was_held).await {
             Ok(Some((settled, Adopted { sent, .. }))) => {
                 let token = ask.token.clone();
@@ -237,7 +237,10 @@ impl Engine {
                 }
             }
             // What this call has said and handed out stands.
-            Err(error) => tracing::warn!(queue = ?self.keys, %error, "what lost calls have done cannot be found out"),
+            Err(error) => {
+                let error = WithCauses(&error);
+                tracing::warn!(queue = ?self.keys, %error, "what lost calls have done cannot be found out");
+            }
         }
     }
 

@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use super::look_back::{Existed, look_back};
 use crate::engine::Engine;
 use crate::engine::events::{Batch, EventReader, Finished, Found};
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Reason, Result, WithCauses};
 use crate::wire::EventId;
 
 const OP: &str = "wait_until_finished";
@@ -383,7 +383,7 @@ async fn look_after(engine: &Engine, guard: &Guard, pace: Pace) {
         let (ids, serial) = waiting.to_look_at(due);
         for ids in ids.chunks(CHUNK) {
             if let Err(error) = look_at(engine, waiting, ids, serial).await {
-                tracing::debug!(%error, "looking at the jobs waited for failed");
+                tracing::debug!(error = %WithCauses(&error), "looking at the jobs waited for failed");
                 // The reader comes back by itself, this look with the next tick.
                 break;
             }

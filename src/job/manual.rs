@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Job, JobCore};
 use crate::clock::{LATEST, epoch_ms, from_epoch_ms, millis};
 use crate::engine::Decided;
-use crate::error::{Error, Halt, Reason, Result};
+use crate::error::{Error, Halt, Reason, Result, WithCauses};
 use crate::options::{SHORTEST, WorkerOptions, YEAR, check_span};
 use crate::queue::QueueCore;
 use crate::script::settle::{Ask, End, Handed, Outcome, Settled};
@@ -285,7 +285,7 @@ async fn admit<D: DeserializeOwned, R>(
     if let Some(key) = raw.repeat_job_key()
         && let Err(error) = crate::scheduler::advance(queue.engine(), key, &raw).await
     {
-        tracing::warn!(%error, "the job is handed out all the same");
+        tracing::warn!(error = %WithCauses(&error), "the job is handed out all the same");
     }
     if !options.hands_out_deferred_failures
         && let Some(verdict) = verdict::unrun(&raw, options)

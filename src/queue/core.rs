@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 
 use super::Directory;
 use crate::engine::{Coalescer, Engine, LONGEST_CALL};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, WithCauses};
 use crate::events::FinishHub;
 
 /// The untyped inside of a queue.
@@ -81,7 +81,7 @@ impl QueueCore {
         }
         let opened = tokio::time::timeout(self.engine().link.options().command_timeout, self.open()).await;
         if let Ok(Err(error)) = opened {
-            tracing::debug!(%error, queue = ?self.engine().keys, "the settings of the queue could not be written");
+            tracing::debug!(error = %WithCauses(&error), queue = ?self.engine().keys, "the settings of the queue could not be written");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use futures::Stream;
 
 use super::failure::{AttemptError, FailureKind};
-use crate::error::Error;
+use crate::error::{Error, WithCauses};
 
 /// What happened in a worker. BullMQ: the events of the class `Worker`.
 #[derive(Debug, Clone)]
@@ -276,7 +276,7 @@ impl EventSink {
     }
 
     pub(crate) fn error(&self, error: Error) {
-        tracing::warn!(%error, "worker");
+        tracing::warn!(error = %WithCauses(&error), "worker");
         self.emit(|| WorkerEvent::Error(Arc::new(error)));
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::event::WorkerEvent;
 use super::panics::{Panic, drop_guarded};
 use crate::clock::millis;
-use crate::error::BoxError;
+use crate::error::{BoxError, WithCauses, causes_beyond, whole_text};
 use crate::script::settle::End;
 
 /// The longest cause in a log line, in characters.
@@ -115,7 +115,7 @@ impl Fault {
 
     /// The reason to store. Node's waiters cannot do with an empty one.
     pub(crate) fn reason(&self) -> String {
-        let reason = self.error.to_string();
+        let reason = whole_text(&*self.error);
         if reason.is_empty() { "an error without a message".to_owned() } else { reason }
     }
 
@@ -130,7 +130,7 @@ impl Fault {
             trace.push_str("\n    at ");
             trace.push_str(place);
         }
-        for cause in chain(&*self.error, ToString::to_string).skip(1) {
+        for cause in causes_beyond(&*self.error, message) {
             trace.push_str("\n    caused by: ");
             trace.push_str(&cause);
         }
@@ -139,21 +139,7 @@ impl Fault {
 
     /// The error with its causes, in one line of bounded length.
     fn line(&self) -> String {
-        let mut line = String::new();
-        // Whoever wraps an error may repeat its text, so values are taken out of all texts.
-        let with_values: Vec<(String, String)> = causes(&*self.error)
-            .filter_map(|error| error.downcast_ref::<serde_json::Error>())
-            .map(|error| (error.to_string(), json_error(error)))
-            .collect();
-        let without_values = |error: &(dyn StdError + 'static)| {
-            with_values.iter().fold(error.to_string(), |text, (with, without)| text.replace(with, without))
-        };
-        for text in chain(&*self.error, without_values) {
-            if !line.is_empty() {
-                line.push_str(": ");
-            }
-            line.push_str(&text);
-        }
+        let mut line = WithCauses(&*self.error).to_string();
         if let Some(place) = &self.place {
             line.push_str(" at ");
             line.push_str(place);
@@ -172,56 +158,6 @@ impl From<Panic> for Fault {
     fn from(Panic { text, place }: Panic) -> Self {
         Self { kind: FailureKind::Panic, error: format!("{PANICKED}{text}").into(), place }
     }
-}
-
-/// The texts of an error and its causes, without those that the text before repeats: many errors end with their cause.
-fn chain(
-    error: &(dyn StdError + Send + Sync + 'static),
-    text: impl Fn(&(dyn StdError + 'static)) -> String,
-) -> impl Iterator<Item = String> {
-    let mut said = String::new();
-    causes(error).filter_map(move |error| {
-        let text = text(error);
-        let is_new = said.is_empty() || !said.ends_with(&text);
-        is_new.then(|| text.clone_into(&mut said))?;
-        Some(text)
-    })
-}
-
-/// An error and its causes, outermost first.
-fn causes<'a>(error: &'a (dyn StdError + Send + Sync + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    let mut next: Option<&'a (dyn StdError + 'static)> = Some(error);
-    std::iter::from_fn(move || {
-        let error = next?;
-        next = error.source();
-        Some(error)
-    })
-}
-
-/// What serde says of a value that it did not expect, without the value.
-fn json_error(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    if !error.is_data() {
-        return text;
-    }
-    let expected = text.rsplit_once(", expected ").map(|(_, expected)| format!(", expected {expected}"));
-    for start in ["invalid type: ", "invalid value: "] {
-        if let Some(found) = text.strip_prefix(start) {
-            let kind = found.split(['`', '"', ',']).next().unwrap_or_default().trim_end();
-            return format!("{start}{kind}{}", expected.unwrap_or_default());
-        }
-    }
-    for whole in ["missing field `", "duplicate field `", "invalid length "] {
-        if text.starts_with(whole) {
-            return text;
-        }
-    }
-    for start in ["unknown variant", "unknown field"] {
-        if text.starts_with(start) {
-            return format!("{start}{}", expected.unwrap_or_default());
-        }
-    }
-    format!("the value breaks a rule of its type at line {} column {}", error.line(), error.column())
 }
 
 /// A failed attempt, after it was decided what comes next.
@@ -300,6 +236,11 @@ mod tests {
             ("panicked: zero", "panicked: zero at src/a.rs:7:9")
         );
         assert_eq!(Fault::error("").reason(), "an error without a message");
+        // Ours leaves the rest to its cause, and who reads only the reason, as Node does, is told it all the same.
+        let fault = Fault::error(Error::Redis { op: "add", source: "refused".into() });
+        assert_eq!(fault.reason(), "add: redis: refused");
+        assert_eq!(fault.trace(&fault.reason()), "Error: add: redis: refused");
+        assert_eq!(fault.line(), "add: redis: refused");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::watchdog::Watchdog;
 use crate::clock::millis;
 use crate::connection::{Backoff, Link};
 use crate::engine::Engine;
+use crate::error::WithCauses;
 use crate::failpoint;
 use crate::job::{Attempt, CancelReason};
 use crate::telemetry::WorkerFigures;
@@ -251,7 +252,7 @@ impl LockTable {
                 Some((answer, sent)) = calls.next(), if !calls.is_empty() => match answer {
                     Ok(lost) => return self.note_renewal(batch, &lost.into_iter().collect(), sent),
                     Err(error) => {
-                        tracing::debug!(%error, "locks could not be renewed");
+                        tracing::debug!(error = %WithCauses(&error), "locks could not be renewed");
                         if calls.is_empty() {
                             backoff.pause().await;
                             link.dial_beside().await;

@@ -43,7 +43,8 @@ async fn a_wrong_password_is_said_without_the_password() {
     assert!(!text.contains(SECRET) && !text.contains("joe"), "{text}");
     // None at all, where one is needed.
     let none = Client::builder(with(&format!("redis://{host}"))).connect().await.unwrap_err();
-    assert!(none.to_string().contains("NOAUTH") || none.to_string().to_lowercase().contains("auth"), "{none}");
+    let text = everything(&none);
+    assert!(text.to_lowercase().contains("auth"), "{text}");
 }
 
 #[tokio::test]

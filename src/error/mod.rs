@@ -1,7 +1,11 @@
 //! What can go wrong: a broken connection, a refusal by the server, and a processor's wish are three different types.
 
+mod causes;
+
 use std::fmt;
 use std::time::Duration;
+
+pub(crate) use causes::{WithCauses, causes_beyond, whole_text};
 
 /// Any error, boxed, as it travels through processors and causes.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -11,13 +15,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a call failed.
 ///
-/// The cause, where there is one, is in [`source`](std::error::Error::source) and not in the text. Neither ever
-/// holds a credential.
+/// The cause, where there is one, is in [`source`](std::error::Error::source) and not in the text, so whoever shows an
+/// error shows its causes too; `anyhow` does. Neither ever holds a credential.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The server could not be reached, or answered with an error of its own. Nothing was changed.
-    #[error("{op}: redis: {source}")]
+    #[error("{op}: redis")]
     Redis {
         /// The operation.
         op: &'static str,
@@ -57,7 +61,7 @@ pub enum Error {
         op: &'static str,
     },
     /// A value could not be written as JSON, or a stored value could not be read as the type asked for.
-    #[error("{what}: json: {source}")]
+    #[error("{what}: json")]
     Json {
         /// Which value.
         what: &'static str,
@@ -339,6 +343,62 @@ mod tests {
         }
         assert_eq!(Reason::from_code(0), Ok(()));
         assert_eq!(Reason::from_code(-99), Err(Reason::Unknown(-99)));
+    }
+
+    #[test]
+    fn no_text_repeats_its_cause() {
+        let op = "add";
+        let json = || serde_json::from_str::<u32>("true").unwrap_err();
+        let all = [
+            Error::Redis { op, source: "Connection refused".into() },
+            Error::OutcomeUnknown { op },
+            Error::OutOfMemory { op },
+            Error::refused(op, "7", Reason::MissingJob),
+            Error::Reply { op },
+            Error::Json { what: "data", source: json() },
+            Error::Undecodable { id: "7".into(), field: "opts", problem: "no JSON".into() },
+            Error::invalid("attempts", "at least 1"),
+            Error::Panicked { task: "loop", problem: "no".into() },
+            Error::ServerVersion { found: "5.0".into() },
+            Error::JobFailed { id: "7".into(), reason: "no".into() },
+            Error::Timeout { op, after: Duration::from_secs(1) },
+            Error::QueueState { op, problem: "it is paused" },
+            Error::NotPermitted { op, command: "CLIENT LIST" },
+            Error::Scheduler { scheduler: "nightly".into(), problem: "no".into() },
+            Error::Closed,
+        ];
+        for error in all {
+            // A new variant belongs into the list above.
+            let has_cause = match &error {
+                Error::Redis { .. } | Error::Json { .. } => true,
+                Error::OutcomeUnknown { .. }
+                | Error::OutOfMemory { .. }
+                | Error::Refused { .. }
+                | Error::Reply { .. }
+                | Error::Undecodable { .. }
+                | Error::InvalidOption { .. }
+                | Error::Panicked { .. }
+                | Error::ServerVersion { .. }
+                | Error::JobFailed { .. }
+                | Error::Timeout { .. }
+                | Error::QueueState { .. }
+                | Error::NotPermitted { .. }
+                | Error::Scheduler { .. }
+                | Error::Closed => false,
+            };
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            assert_eq!(cause.is_some(), has_cause, "{error:?}");
+            let text = error.to_string();
+            // Where nothing but one text is seen, it tells the cause all the same, and once.
+            let Some(cause) = cause else {
+                assert_eq!((whole_text(&error), WithCauses(&error).to_string()), (text.clone(), text));
+                continue;
+            };
+            assert!(!text.contains(&cause), "{text}");
+            assert_eq!(whole_text(&error), format!("{text}: {cause}"));
+            assert!(WithCauses(&error).to_string().starts_with(&format!("{text}: ")));
+            assert_eq!(whole_text(&*BoxError::from(anyhow::Error::from(error))), format!("{text}: {cause}"));
+        }
     }
 
     #[test]

@@ -1,0 +1,101 @@
+//! An error with its causes, in one text: for the log, and for those who read nothing but a text.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// An error and its causes as a log line says them, `error: cause: cause`, each once.
+///
+/// What JSON holds is told without its values, since it may be a job's data, also where an error repeats the text of its
+/// cause.
+pub(crate) struct WithCauses<'a>(pub(crate) &'a (dyn StdError + 'static));
+
+impl fmt::Display for WithCauses<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let with_values: Vec<(String, String)> = causes(self.0)
+            .filter_map(|error| error.downcast_ref::<serde_json::Error>())
+            .map(|error| (error.to_string(), without_values(error)))
+            .collect();
+        let text = |error: &(dyn StdError + 'static)| {
+            with_values.iter().fold(error.to_string(), |text, (with, without)| text.replace(with, without))
+        };
+        join(f, texts(self.0, text))
+    }
+}
+
+/// The text of an error for those who see nothing else of it, as BullMQ's `failedReason`.
+///
+/// It is the error's own text. Only our own errors leave it to their causes to say what happened, so there they follow;
+/// also where the error of a user, or `anyhow`, speaks by our text.
+pub(crate) fn whole_text(error: &(dyn StdError + 'static)) -> String {
+    let own = error.to_string();
+    if KINDS.iter().any(|kind| own.ends_with(kind)) {
+        let mut whole = String::new();
+        // Writing into a `String` cannot fail.
+        let _ = join(&mut whole, texts(error, ToString::to_string));
+        return whole;
+    }
+    own
+}
+
+/// The ends of the texts of our own errors that have a cause.
+const KINDS: [&str; 2] = [": redis", ": json"];
+
+fn join(to: &mut impl fmt::Write, texts: impl Iterator<Item = String>) -> fmt::Result {
+    for (i, text) in texts.enumerate() {
+        if i > 0 {
+            to.write_str(": ")?;
+        }
+        to.write_str(&text)?;
+    }
+    Ok(())
+}
+
+/// The texts of an error and its causes, without those that the text before repeats: many errors end with their cause.
+fn texts(
+    error: &(dyn StdError + 'static),
+    text: impl Fn(&(dyn StdError + 'static)) -> String,
+) -> impl Iterator<Item = String> {
+    let mut said = String::new();
+    causes(error).filter_map(move |error| {
+        let text = text(error);
+        let is_new = said.is_empty() || !said.ends_with(&text);
+        is_new.then(|| text.clone_into(&mut said))?;
+        Some(text)
+    })
+}
+
+/// The texts of the causes of an error, outermost first, without those that `said` holds already.
+pub(crate) fn causes_beyond(error: &(dyn StdError + 'static), said: &str) -> Vec<String> {
+    texts(error, ToString::to_string).skip(1).filter(|cause| !said.ends_with(cause)).collect()
+}
+
+/// An error and its causes, outermost first.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// What serde says of a value that it did not expect, without the value.
+fn without_values(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if !error.is_data() {
+        return text;
+    }
+    let expected = text.rsplit_once(", expected ").map(|(_, expected)| format!(", expected {expected}"));
+    for start in ["invalid type: ", "invalid value: "] {
+        if let Some(found) = text.strip_prefix(start) {
+            let kind = found.split(['`', '"', ',']).next().unwrap_or_default().trim_end();
+            return format!("{start}{kind}{}", expected.unwrap_or_default());
+        }
+    }
+    for whole in ["missing field `", "duplicate field `", "invalid length "] {
+        if text.starts_with(whole) {
+            return text;
+        }
+    }
+    for start in ["unknown variant", "unknown field"] {
+        if text.starts_with(start) {
+            return format!("{start}{}", expected.unwrap_or_default());
+        }
+    }
+    format!("the value breaks a rule of its type at line {} column {}", error.line(), error.column())
+}
