@@ -216,6 +216,22 @@ pub(crate) fn check_deduplication_id(id: &str) -> Result<()> {
     Ok(())
 }
 
+/// Checks the id of a job scheduler: with a time behind it, it becomes the id of a job.
+pub(crate) fn check_scheduler_id(id: &str) -> Result<()> {
+    const OPTION: &str = "scheduler";
+    const MAX_ID: usize = 480;
+    if id.is_empty() {
+        return Err(Error::invalid(OPTION, "its id must not be empty"));
+    }
+    if id.len() > MAX_ID {
+        return Err(Error::invalid(OPTION, format!("its id must not be longer than {MAX_ID} bytes")));
+    }
+    if id.chars().any(char::is_control) {
+        return Err(Error::invalid(OPTION, "its id must not contain control characters"));
+    }
+    Ok(())
+}
+
 /// Whether what an id would name is a key of the queue itself, or a part of another job. Ids that Node has given, by a
 /// scheduler or beyond our rules, are none of these.
 pub(crate) fn is_no_job(id: &str) -> bool {

@@ -131,8 +131,8 @@ macro_rules! with_worker_setters {
             #[doc(alias = "skipStalledCheck")]
             skip_stalled_check(skip: bool) => skip;
             /// How often the workers of a queue look for job schedulers whose run has vanished, so that nobody makes the next
-            /// one; it is put back. Default: 60 s, at least 1 ms. Not in BullMQ, whose scheduler stops.
-            scheduler_check_interval(interval: Duration) => interval.max(Duration::from_millis(1));
+            /// one; it is put back. Default: 60 s; 1 ms to a year. Not in BullMQ, whose scheduler stops.
+            scheduler_check_interval(interval: Duration) => interval;
             /// Never looks for job schedulers that have stopped. Default: false.
             skip_scheduler_check(skip: bool) => skip;
             /// How often a job may be started, for whatever reason it comes back, before it is failed. Default: any number.
@@ -214,6 +214,7 @@ impl WorkerOptions {
     pub(crate) fn checked(mut self) -> Result<Self> {
         check_span("lock_duration", self.lock_duration, SHORTEST..=YEAR)?;
         check_span("stalled_interval", self.stalled_interval, SHORTEST..=YEAR)?;
+        check_span("scheduler_check_interval", self.scheduler_check_interval, SHORTEST..=YEAR)?;
         // Who waits longer than this for a marker that was lost seems to be dead.
         check_span("drain_delay", self.drain_delay, SHORTEST..=HOUR)?;
         check_span("maximum_rate_limit_delay", self.maximum_rate_limit_delay, SHORTEST..=Duration::MAX)?;

@@ -4,6 +4,7 @@ use super::next::{Members, members, object, quoted};
 use super::repeat::{Repeat, When};
 use crate::clock::{epoch_ms, millis};
 use crate::error::{Error, Result};
+use crate::keys;
 use crate::options::JobOptions;
 use crate::script::upsert_scheduler::Upsert;
 use crate::wire::options::to_json;
@@ -23,9 +24,7 @@ pub(crate) struct Template {
 ///
 /// [`Error::InvalidOption`] if a rule is broken, or if there would be no run at all.
 pub(crate) fn plan(scheduler: &str, repeat: &Repeat, template: Template, now: u64) -> Result<Upsert> {
-    if scheduler.is_empty() {
-        return Err(Error::invalid("scheduler", "its id must not be empty"));
-    }
+    keys::check_scheduler_id(scheduler)?;
     repeat.check()?;
     check_template(&template.options)?;
     let (start, end) = (repeat.start.map(epoch_ms), repeat.end.map(epoch_ms));

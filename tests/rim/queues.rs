@@ -22,7 +22,7 @@ where
 }
 
 pub(super) fn rows() -> Vec<Row> {
-    [steered(), cleaned(), by_id(), read(), listened(), flows()].into_iter().flatten().collect()
+    [steered(), cleaned(), by_id(), read(), listened(), flows(), schedulers()].into_iter().flatten().collect()
 }
 
 fn steered() -> Vec<Row> {
@@ -319,6 +319,32 @@ fn listened() -> Vec<Row> {
         row("EventId::new(number)", &U64, "ooo", |on, number| async move {
             let options = EventsOptions::new().from(EventsFrom::After(EventId::new(u64::MAX, number)));
             on.client.queue_events(&on.name, options)?.ready().await.map(drop)
+        }),
+    ]
+}
+
+fn schedulers() -> Vec<Row> {
+    let every = || oxmq::Repeat::every(Duration::from_secs(60));
+    vec![
+        row("Queue::upsert_job_scheduler(id)", &TEXTS, "xooxx", move |on, id| async move {
+            on.queue.upsert_job_scheduler(id, every()).await.map(drop)
+        }),
+        row("UpsertJobScheduler::name(name)", &TEXTS, "ooooo", move |on, name| async move {
+            on.queue.upsert_job_scheduler("s", every()).name(name).await.map(drop)
+        }),
+        asked("Queue::remove_job_scheduler(id)", &TEXTS, "ooooo", |queue, id| async move {
+            assert!(!queue.remove_job_scheduler(id).await?);
+            Ok(())
+        }),
+        asked("Queue::get_job_scheduler(id)", &TEXTS, "ooooo", |queue, id| async move {
+            assert!(queue.get_job_scheduler(id).await?.is_none());
+            Ok(())
+        }),
+        asked("Queue::get_job_schedulers(start)", &I64, "oooo", |queue, start| async move {
+            queue.get_job_schedulers(start, -1, true).await.map(drop)
+        }),
+        asked("Queue::get_job_schedulers(end)", &I64, "oooo", |queue, end| async move {
+            queue.get_job_schedulers(0, end, false).await.map(drop)
         }),
     ]
 }

@@ -75,6 +75,12 @@ fn options() -> Vec<Row> {
             "xoox",
             |worker, span| worker.stalled_interval(span),
         ),
+        option(
+            "WorkerOptions::scheduler_check_interval(interval)",
+            &[Duration::ZERO, Duration::from_secs(1), year, Duration::MAX],
+            "xoox",
+            |worker, span| worker.scheduler_check_interval(span),
+        ),
         option("WorkerOptions::max_started_attempts(times)", &U32, "ooo", |worker, n| worker.max_started_attempts(n)),
         option(
             "WorkerOptions::drain_delay(delay)",

@@ -255,8 +255,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 show(),
                 counts(),
             ],
-        )
-        .not_v5(v5),
+        ),
         scenario(
             "an upsert after missed slots",
             [
@@ -339,8 +338,7 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario(
             "removal leaves an iteration that may start",
             [upsert(every(60_000), template(None)), remove(), list(), fetch(), complete("$last"), counts()],
-        )
-        .not_v5(v5),
+        ),
         scenario(
             "a repeatable job of version 5 becomes a scheduler by an upsert",
             [
