@@ -13,6 +13,8 @@ pub(crate) enum Failure {
     OutOfMemory,
     /// Sent, but no reply came: applied or not.
     Unknown(RedisError),
+    /// Carried out, but the reply does not have the documented shape.
+    Unreadable,
     /// The server refused the command or script for good.
     Server(RedisError),
 }
@@ -36,11 +38,6 @@ impl Failure {
         }
     }
 
-    /// A call was carried out, and its reply does not have the documented shape.
-    pub(crate) fn unreadable() -> Self {
-        Self::Unknown(RedisError::from((ErrorKind::UnexpectedReturnType, "the reply has no documented shape")))
-    }
-
     /// Whether the connection itself must be replaced: the address may lead to another server by now.
     pub(crate) fn spoils_connection(&self) -> bool {
         match self {
@@ -48,8 +45,14 @@ impl Failure {
             Self::NotApplied(error) => {
                 [error.code(), inner_code(error)].iter().any(|code| matches!(code, Some("READONLY" | "UNBLOCKED")))
             }
-            Self::OutOfMemory | Self::Server(_) => false,
+            Self::OutOfMemory | Self::Unreadable | Self::Server(_) => false,
         }
+    }
+
+    /// Whether the server does not have the command, or the user may not call it.
+    pub(crate) fn is_not_permitted(&self) -> bool {
+        let Self::Server(error) = self else { return false };
+        error.code() == Some("NOPERM") || error.to_string().to_lowercase().contains("unknown command")
     }
 
     /// Whether the server takes no argument of that size; it has closed the connection.
@@ -61,7 +64,7 @@ impl Failure {
     pub(crate) fn to_error(&self, op: &'static str) -> Error {
         match self {
             Self::OutOfMemory => Error::OutOfMemory { op },
-            Self::Unknown(_) => Error::OutcomeUnknown { op },
+            Self::Unknown(_) | Self::Unreadable => Error::OutcomeUnknown { op },
             Self::NotApplied(error) | Self::Server(error) => Error::Redis { op, source: without_secrets(error) },
         }
     }
@@ -70,6 +73,7 @@ impl Failure {
     pub(crate) fn to_read_error(&self, op: &'static str) -> Error {
         match self {
             Self::Unknown(error) => Error::Redis { op, source: without_secrets(error) },
+            Self::Unreadable => Error::Reply { op },
             other => other.to_error(op),
         }
     }

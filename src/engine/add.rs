@@ -100,7 +100,7 @@ impl Engine {
                         break;
                     }
                     // The jobs may be added, as after a reply that was lost.
-                    None => Failure::unreadable(),
+                    None => Failure::Unreadable,
                 },
                 Err(failure) => failure,
             };
@@ -110,7 +110,7 @@ impl Engine {
                 let again = in_time
                     && match failure {
                         Failure::NotApplied(_) => true,
-                        Failure::Unknown(_) => jobs[i].is_repeatable(),
+                        Failure::Unknown(_) | Failure::Unreadable => jobs[i].is_repeatable(),
                         Failure::OutOfMemory | Failure::Server(_) => false,
                     };
                 if !again {

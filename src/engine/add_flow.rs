@@ -11,7 +11,7 @@ use crate::error::{Error, Reason, Result};
 use crate::keys::QueueKeys;
 use crate::script::add_flow::{self, Flow, Trace};
 use crate::script::add_jobs::{self, NewJob, Placed};
-use crate::script::read;
+use crate::script::reply;
 use crate::script::waits_for::{self, Held};
 
 const OP: &str = "add_flow";
@@ -64,7 +64,7 @@ impl Engine {
 
     /// Why a parent waits; `None` if there is no such job. One round trip.
     pub(crate) async fn waits_for(&self, id: &str, most: u32) -> Result<Option<Held>> {
-        let value = self.run(&waits_for::SCRIPT, &waits_for::args(id, most), super::Repeat::Safe).await?;
+        let value = self.run(&waits_for::SCRIPT, &waits_for::args(id, most), crate::script::Repeat::Safe).await?;
         waits_for::reply(value).ok_or(Error::Reply { op: waits_for::SCRIPT.name })
     }
 
@@ -72,7 +72,7 @@ impl Engine {
         let (home, job) = &flow.jobs[own];
         let engine = self.of(&flow.homes[*home]);
         let args = add_flow::trace_args(&job.id, millis(since.elapsed()));
-        let value = engine.run(&add_flow::TRACE, &args, super::Repeat::Safe).await;
+        let value = engine.run(&add_flow::TRACE, &args, crate::script::Repeat::Safe).await;
         match value {
             Ok(value) => add_flow::trace_reply(&value).ok_or(Error::OutcomeUnknown { op: OP }),
             Err(_) => Err(Error::OutcomeUnknown { op: OP }),
@@ -99,7 +99,7 @@ impl Engine {
 
 /// A job that bears another time was there before; one that is gone has run already.
 fn read_one(job: &NewJob, held: Value) -> Placed {
-    let held = read::array(held).unwrap_or_default().into_iter().map(read::bytes);
+    let held = reply::array(held).unwrap_or_default().into_iter().map(reply::bytes);
     let [timestamp, parent] = held.collect::<Vec<_>>().try_into().unwrap_or_default();
     let id = job.id.clone();
     if timestamp.is_none_or(|at| at == job.timestamp.to_string().as_bytes()) {

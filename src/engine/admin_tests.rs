@@ -54,12 +54,12 @@ async fn resume_puts_back_what_an_older_version_set_aside() {
     queue.redis_words(&["EVAL", fill, "1", queue.keys.base()]).await;
     queue.pause().await.unwrap();
     // Half-way the queue is still paused, so that nobody sees the order of one part only.
-    queue.run(&crate::script::admin::RESUME, &Args::default(), Repeat::Safe).await.unwrap();
+    queue.call(crate::script::resume()).await.unwrap();
     assert!(queue.is_paused().await.unwrap());
     queue.resume().await.unwrap();
     assert_eq!(queue.int("HEXISTS @meta paused").await, 0);
     let Value::Array(ids) = queue.redis("LRANGE @wait 0 -1").await else { panic!() };
-    let ids: Vec<String> = ids.into_iter().map(|id| crate::script::string(id).unwrap()).collect();
+    let ids: Vec<String> = ids.into_iter().map(|id| crate::script::reply::string(id).unwrap()).collect();
     let expected: Vec<String> = ["a".into(), "b".into()].into_iter().chain((1..=7001).map(|n| n.to_string())).collect();
     assert_eq!(ids, expected);
     assert_eq!(queue.events().await, ["event paused", "event resumed"]);

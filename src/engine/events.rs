@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use redis::{Cmd, Value};
 
-use super::{Engine, Repeat, Until};
+use super::{Engine, Until};
 use crate::clock::{MOST_MS, millis};
 use crate::connection::{Backoff, BlockingLink, Waited, without_secrets};
 use crate::error::{Error, Result};
+use crate::script::Repeat;
 use crate::script::finished;
 pub(crate) use crate::script::finished::{Finished, Found, Page, Step, Trace};
-use crate::script::{publish, string};
+use crate::script::publish;
+use crate::script::reply::string;
 use crate::wire::EventId;
 
 /// How many entries one read takes at most: a reader that is far behind must not ask for the whole stream at once. After
@@ -30,7 +32,7 @@ impl Engine {
     /// How each of these jobs stands, and the newest event at that moment. At most 1,000 ids. Tries for as long as it
     /// takes: whoever waits has a limit of his own.
     pub(crate) async fn read_finished(&self, ids: &[impl AsRef<str>]) -> Result<(EventId, Vec<Found>)> {
-        let reply = self.run_until(Until::Dropped, &finished::SCRIPT, &finished::args(ids), Repeat::Reads).await?;
+        let reply = self.run_until(Until::Decided, &finished::SCRIPT, &finished::args(ids), Repeat::Reads).await?;
         finished::reply(reply, ids.len()).ok_or(Error::Reply { op: finished::SCRIPT.name })
     }
 
@@ -38,7 +40,7 @@ impl Engine {
     /// and 1,000 ids. Tries for as long as it takes.
     pub(crate) async fn find_finish(&self, from: Option<EventId>, count: usize, ids: &[&str]) -> Result<Page> {
         let args = finished::find_args(from, count, ids);
-        let reply = self.run_until(Until::Dropped, &finished::FIND, &args, Repeat::Reads).await?;
+        let reply = self.run_until(Until::Decided, &finished::FIND, &args, Repeat::Reads).await?;
         finished::find_reply(reply, ids.len()).ok_or(Error::Reply { op: finished::FIND.name })
     }
 

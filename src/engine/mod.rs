@@ -24,7 +24,7 @@ pub use read::{ChildCounts, ChildKind, ChildPage, ClientInfo};
 pub(crate) use read::{Finished, REPORTED};
 pub(crate) use settle::{Adopted, Decided};
 use tries::Tries;
-pub(crate) use tries::{LONGEST_CALL, Repeat, Until};
+pub(crate) use tries::{LONGEST_CALL, Until};
 pub(crate) mod events;
 pub(crate) mod marker;
 
@@ -37,7 +37,7 @@ use crate::clock::Clock;
 use crate::connection::Link;
 use crate::error::{Error, Reason, Result};
 use crate::keys::{QueueKeys, is_no_job};
-use crate::script::{Args, Script};
+use crate::script::{Args, Call, Repeat, Script};
 
 /// One queue on one connection: what every operation needs. Cheap to clone.
 #[derive(Clone)]
@@ -60,6 +60,29 @@ pub(crate) fn sent<T: Send + 'static>(call: impl Future<Output = T> + Send + 'st
 impl Engine {
     pub(crate) fn new(link: Link, keys: QueueKeys, clock: Clock) -> Self {
         Self { link, keys, clock }
+    }
+
+    /// Sends a call, again after passing failures, within the usual limit.
+    pub(crate) async fn call<T>(&self, call: Call<T>) -> Result<T> {
+        self.call_until(Until::Usual, call).await
+    }
+
+    /// Sends a call, again after passing failures, within a limit.
+    pub(crate) async fn call_until<T>(&self, until: Until, call: Call<T>) -> Result<T> {
+        let mut tries = Tries::new(&self.link, until);
+        loop {
+            match call.send(tries.link(), &self.keys).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => tries.after(failure, call.op, call.repeat).await?,
+            }
+        }
+    }
+
+    /// Sends a call about one job, whose refusal becomes an error.
+    pub(crate) async fn call_job<T>(&self, id: &str, call: Call<Result<T, Reason>>) -> Result<T> {
+        let op = call.op;
+        Self::check_id(op, id)?;
+        self.call(call).await?.map_err(|reason| Error::refused(op, id, reason))
     }
 
     /// Runs a script, again after passing failures, within the usual limit.

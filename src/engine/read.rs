@@ -5,13 +5,14 @@ use std::fmt::Write;
 
 use redis::{Cmd, Value};
 
-use super::{Engine, Repeat};
-use crate::connection::Failure;
+use super::Engine;
 use crate::error::{Error, Reason, Result};
 use crate::keys::is_no_job;
 use crate::options::MAX_SAFE;
+use crate::script::Args;
+use crate::script::Repeat;
 use crate::script::read::{self, Minutes, Page, Span};
-use crate::script::{Args, admin, string};
+use crate::script::reply::{self, string};
 use crate::state::{JobCounts, JobState};
 use crate::wire::job::{Pair, RawJob, Undecodable, UndecodableKind};
 
@@ -184,7 +185,7 @@ impl Engine {
         ascending: bool,
     ) -> Result<Vec<String>> {
         let groups = self.list("ids", ascending, IDS_PER_CALL, spans(states, start, end)).await?;
-        let ids = groups.into_iter().flatten().map(|id| Some(text(&read::bytes(id)?)));
+        let ids = groups.into_iter().flatten().map(|id| Some(text(&reply::bytes(id)?)));
         let mut ids = ids.collect::<Option<Vec<String>>>().ok_or(Error::Reply { op: read::LIST.name })?;
         let mut seen = HashSet::with_capacity(ids.len());
         ids.retain(|id| seen.insert(id.clone()));
@@ -221,14 +222,14 @@ impl Engine {
 
     /// Where a job is. One round trip; a search of the lists for a job in none of the sorted sets.
     pub(crate) async fn get_state(&self, id: &str) -> Result<JobState> {
-        self.read(&read::STATE, &admin::texts(&[id]), |value| string(value)?.parse().ok()).await
+        self.read(&read::STATE, &texts(&[id]), |value| string(value)?.parse().ok()).await
     }
 
     /// How many jobs there are in each of these states; 0 for the others. One round trip, one moment.
     pub(crate) async fn get_job_counts(&self, states: &[JobState]) -> Result<JobCounts> {
         let states = distinct(states);
         let names: Vec<&str> = states.iter().filter_map(|state| state.suffix()).collect();
-        let numbers = self.read(&read::COUNT, &admin::texts(&names), read::numbers).await?;
+        let numbers = self.read(&read::COUNT, &texts(&names), reply::counts).await?;
         let mut counts = JobCounts::default();
         for (state, number) in states.into_iter().zip(numbers) {
             counts.set(state, number);
@@ -244,7 +245,7 @@ impl Engine {
         let mut cmd = Cmd::new();
         cmd.arg("ZCOUNT").arg(self.keys.key("delayed")).arg("-inf").arg(below.to_string());
         let reply = self.ask(OP, &cmd).await?;
-        read::unsigned(&reply).ok_or(Error::Reply { op: OP })
+        reply::unsigned(&reply).ok_or(Error::Reply { op: OP })
     }
 
     /// How many jobs are ready under each priority, each asked for once, in order; 0 is for the jobs without one.
@@ -255,7 +256,7 @@ impl Engine {
         for &priority in &priorities {
             args.number(priority);
         }
-        let counts = self.read(&read::PRIORITIES, &args, read::numbers).await?;
+        let counts = self.read(&read::PRIORITIES, &args, reply::counts).await?;
         Ok(priorities.into_iter().zip(counts).collect())
     }
 
@@ -265,9 +266,9 @@ impl Engine {
             return Ok(Finished::Missing);
         }
         let decode = |value| {
-            let mut items = read::array(value)?.into_iter();
+            let mut items = reply::array(value)?.into_iter();
             let Value::Int(status) = items.next()? else { return None };
-            let held = items.next().and_then(read::bytes).map(|held| text(&held));
+            let held = items.next().and_then(reply::bytes).map(|held| text(&held));
             match status {
                 0 => Some(Finished::NotYet),
                 1 => Some(Finished::Completed(held)),
@@ -275,7 +276,7 @@ impl Engine {
                 code => (Reason::from_code(code) == Err(Reason::MissingJob)).then_some(Finished::Missing),
             }
         };
-        self.read(&read::FINISHED, &admin::texts(&[id]), decode).await
+        self.read(&read::FINISHED, &texts(&[id]), decode).await
     }
 
     /// Whether the queue is paused for all workers. One round trip.
@@ -328,7 +329,7 @@ impl Engine {
             let at = held.iter().position(|(found, _)| found == name)?;
             Some(held.swap_remove(at).1)
         };
-        let number = |held: Option<String>| read::unsigned(&Value::BulkString(held?.into_bytes()));
+        let number = |held: Option<String>| reply::unsigned(&Value::BulkString(held?.into_bytes()));
         let meta = Meta {
             concurrency: number(take("concurrency")),
             max: number(take("max")),
@@ -349,13 +350,13 @@ impl Engine {
     /// How many jobs may be active at once, over all workers. One round trip.
     pub(crate) async fn get_global_concurrency(&self) -> Result<Option<u64>> {
         let held = self.settings("get_global_concurrency", &["concurrency"]).await?.remove(0);
-        Ok(held.and_then(|held| read::unsigned(&Value::BulkString(held.into_bytes()))))
+        Ok(held.and_then(|held| reply::unsigned(&Value::BulkString(held.into_bytes()))))
     }
 
     /// How many jobs may be fetched, and in how many ms, over all workers. One round trip.
     pub(crate) async fn get_global_rate_limit(&self) -> Result<Option<(u64, u64)>> {
         let held = self.settings("get_global_rate_limit", &["max", "duration"]).await?;
-        let mut numbers = held.into_iter().map(|held| read::unsigned(&Value::BulkString(held?.into_bytes())));
+        let mut numbers = held.into_iter().map(|held| reply::unsigned(&Value::BulkString(held?.into_bytes())));
         Ok(numbers.next().flatten().zip(numbers.next().flatten()))
     }
 
@@ -378,17 +379,17 @@ impl Engine {
         cmd.arg("GET").arg(self.keys.key(&format!("de:{deduplication_id}")));
         match self.ask(OP, &cmd).await? {
             Value::Nil => Ok(None),
-            value => crate::script::told(value).map(Some).ok_or(Error::Reply { op: OP }),
+            value => crate::script::reply::text(value).map(Some).ok_or(Error::Reply { op: OP }),
         }
     }
 
     /// How many children a job has. One round trip, one moment.
     pub(crate) async fn get_dependencies_count(&self, id: &str) -> Result<ChildCounts> {
         let decode = |value| {
-            let [processed, unprocessed, ignored, failed] = read::numbers(value)?.try_into().ok()?;
+            let [processed, unprocessed, ignored, failed] = reply::counts(value)?.try_into().ok()?;
             Some(ChildCounts { processed, unprocessed, ignored, failed })
         };
-        self.read(&read::CHILDREN, &admin::texts(&[id]), decode).await
+        self.read(&read::CHILDREN, &texts(&[id]), decode).await
     }
 
     /// The results of a job's completed children: their job keys and JSON. One round trip.
@@ -441,12 +442,12 @@ impl Engine {
             let items = self.texts(OP, cmd.arg(cursor.saturating_add(count - 1))).await?;
             (cursor.saturating_add(count), items)
         } else {
-            let [next, items] = read::array(self.ask(OP, cmd.arg("COUNT").arg(count)).await?)
+            let [next, items] = reply::array(self.ask(OP, cmd.arg("COUNT").arg(count)).await?)
                 .and_then(|reply| reply.try_into().ok())
                 .ok_or(Error::Reply { op: OP })?;
-            let items = read::array(items).map(|items| items.into_iter().map(|item| Some(text(&read::bytes(item)?))));
+            let items = reply::array(items).map(|items| items.into_iter().map(|item| Some(text(&reply::bytes(item)?))));
             let items = items.and_then(Iterator::collect).ok_or(Error::Reply { op: OP })?;
-            (read::unsigned(&next).ok_or(Error::Reply { op: OP })?, items)
+            (reply::unsigned(&next).ok_or(Error::Reply { op: OP })?, items)
         };
         if kind == ChildKind::Failed && (items.len() as u64) < count {
             next = 0;
@@ -491,16 +492,14 @@ impl Engine {
         cmd.arg("CLIENT").arg("LIST");
         let reply = match self.link.send(&cmd).await {
             Ok(reply) => reply,
-            Err(Failure::Server(error))
-                if error.code() == Some("NOPERM") || error.to_string().to_lowercase().contains("unknown command") =>
-            {
+            Err(failure) if failure.is_not_permitted() => {
                 return Err(Error::NotPermitted { op, command: "CLIENT LIST" });
             }
             Err(_) => self.ask(op, &cmd).await?,
         };
         let reply = match reply {
             Value::VerbatimString { text, .. } => text,
-            other => text(&read::bytes(other).ok_or(Error::Reply { op })?),
+            other => text(&reply::bytes(other).ok_or(Error::Reply { op })?),
         };
         Ok(reply.lines().filter_map(|line| client(line, self.keys.queue(), &is_ours)).collect())
     }
@@ -508,7 +507,7 @@ impl Engine {
     async fn hash(&self, op: &'static str, key: &str) -> Result<Vec<Pair>> {
         let mut cmd = Cmd::new();
         cmd.arg("HGETALL").arg(key);
-        read::pairs(self.ask(op, &cmd).await?).ok_or(Error::Reply { op })
+        reply::pairs(self.ask(op, &cmd).await?).ok_or(Error::Reply { op })
     }
 
     async fn records(&self, op: &'static str, id: &str, part: &str) -> Result<Vec<(String, String)>> {
@@ -519,17 +518,17 @@ impl Engine {
     async fn settings(&self, op: &'static str, fields: &[&str]) -> Result<Vec<Option<String>>> {
         let mut cmd = Cmd::new();
         cmd.arg("HMGET").arg(self.keys.meta()).arg(fields);
-        let held = read::array(self.ask(op, &cmd).await?).filter(|held| held.len() == fields.len());
+        let held = reply::array(self.ask(op, &cmd).await?).filter(|held| held.len() == fields.len());
         let held = held.ok_or(Error::Reply { op })?;
-        Ok(held.into_iter().map(|value| read::bytes(value).map(|value| text(&value))).collect())
+        Ok(held.into_iter().map(|value| reply::bytes(value).map(|value| text(&value))).collect())
     }
 
     async fn texts(&self, op: &'static str, cmd: &Cmd) -> Result<Vec<String>> {
         let items = match self.ask(op, cmd).await? {
             Value::Set(items) => Some(items),
-            other => read::array(other),
+            other => reply::array(other),
         };
-        let texts = items.map(|items| items.into_iter().map(|item| Some(text(&read::bytes(item)?))).collect());
+        let texts = items.map(|items| items.into_iter().map(|item| Some(text(&reply::bytes(item)?))).collect());
         texts.flatten().ok_or(Error::Reply { op })
     }
 
@@ -544,8 +543,17 @@ impl Engine {
     }
 }
 
+/// Arguments that are all texts.
+fn texts<T: AsRef<[u8]>>(texts: &[T]) -> Args {
+    let mut args = Args::with_capacity(texts.len(), texts.iter().map(|text| text.as_ref().len()).sum());
+    for text in texts {
+        args.text(text);
+    }
+    args
+}
+
 fn both(id: Value, fields: Option<Value>) -> Option<(Vec<u8>, Vec<Pair>)> {
-    Some((read::bytes(id)?, read::pairs(fields?)?))
+    Some((reply::bytes(id)?, reply::pairs(fields?)?))
 }
 
 fn distinct(states: &[JobState]) -> Vec<JobState> {

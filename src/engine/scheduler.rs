@@ -1,7 +1,8 @@
 //! Schedulers: making, changing, reading and removing them, and the next run, made before the current one is processed.
 
-use super::{Engine, Repeat};
+use super::Engine;
 use crate::error::{Error, Result};
+use crate::script::Repeat;
 use crate::script::scheduler::{self, Advance, Advanced, Stored};
 use crate::script::upsert_scheduler::{self, Upsert, Upserted};
 
@@ -67,6 +68,6 @@ impl Engine {
     pub(crate) async fn count_schedulers(&self) -> Result<u64> {
         let key = format!("{}repeat", self.keys.base());
         let value = self.ask("get_job_schedulers_count", redis::cmd("ZCARD").arg(key)).await?;
-        crate::script::read::unsigned(&value).ok_or(Error::Reply { op: "get_job_schedulers_count" })
+        crate::script::reply::unsigned(&value).ok_or(Error::Reply { op: "get_job_schedulers_count" })
     }
 }

@@ -132,7 +132,7 @@ impl Engine {
                 Err(failure @ Failure::Server(_)) if most_losses < u32::MAX && failure.is_too_large() => {
                     return Ok(None);
                 }
-                Err(failure @ Failure::Server(_)) => {
+                Err(failure @ (Failure::Server(_) | Failure::Unreadable)) => {
                     let was_held = |i| is_held(i, first.unwrap_or(sent));
                     let error = failure.to_error("settle");
                     return self.salvage(ask, outcomes, was_held, suspects, error).await.map(Some);
@@ -286,7 +286,7 @@ impl Engine {
                     backoff = Backoff::default();
                     continue;
                 }
-                Err(failure @ Failure::Server(_)) => return Err(failure.to_error(OP)),
+                Err(failure @ (Failure::Server(_) | Failure::Unreadable)) => return Err(failure.to_error(OP)),
                 Err(Failure::NotApplied(_) | Failure::OutOfMemory) => {}
                 Err(Failure::Unknown(_)) if most == ALL && !lost_before => lost_before = true,
                 Err(Failure::Unknown(_)) if most == ALL => {
@@ -344,8 +344,8 @@ impl Engine {
         let (mut from, mut recovered) = (String::new(), Vec::new());
         loop {
             let args = locks::recover_args(self.clock.now_ms(), interval_ms, limit, &from);
-            let value = self.run(&locks::RECOVER, &args, super::Repeat::Safe).await?;
-            let ids = locks::ids(value).filter(|ids| !ids.is_empty());
+            let value = self.run(&locks::RECOVER, &args, crate::script::Repeat::Safe).await?;
+            let ids = crate::script::reply::ids(value).filter(|ids| !ids.is_empty());
             let ids = ids.ok_or(Error::OutcomeUnknown { op: "recover_stalled" })?;
             let mut ids = ids.iter().map(|id| String::from_utf8_lossy(id).into_owned());
             from = ids.next().unwrap_or_default();
@@ -364,6 +364,6 @@ impl Engine {
             .run(&self.link, &self.keys, &args)
             .await
             .map_err(|failure| failure.to_error("extend_locks"))?;
-        script::ids(value).ok_or(Error::OutcomeUnknown { op: "extend_locks" })
+        crate::script::reply::ids(value).ok_or(Error::OutcomeUnknown { op: "extend_locks" })
     }
 }

@@ -141,6 +141,6 @@ fn say(value: Value) -> String {
     match value {
         Value::Array(items) => items.into_iter().map(say).collect::<Vec<_>>().join(" "),
         Value::Nil => "nil".to_owned(),
-        other => crate::script::string(other).unwrap(),
+        other => crate::script::reply::string(other).unwrap(),
     }
 }

@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use crate::connection::{Backoff, Failure, Link};
 use crate::error::{Error, Result};
+use crate::script::Repeat;
 
 /// How long a call is repeated whose reply was lost, in deadlines of a command, from the first loss on: the wait for the
 /// lost reply does not count.
@@ -13,24 +14,14 @@ const REPETITION: u32 = 3;
 /// time that a call may take with its repetition, and some more.
 pub(crate) const LONGEST_CALL: u32 = 8;
 
-/// Whether a call whose reply was lost may be sent again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Repeat {
-    /// It changes nothing, so its outcome is never unknown.
-    Reads,
-    /// Sending it twice does what sending it once does.
-    Safe,
-    /// It would do harm, so the caller is told that the outcome is unknown.
-    Never,
-}
-
 /// Until when a call is repeated.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Until {
     /// A deadline of a command; after a lost reply, [`REPETITION`] of them more.
     Usual,
-    /// For as long as it takes: the caller has a limit of its own, and drops the call when it is over.
-    Dropped,
+    /// For as long as it takes until the server decides; a full server has not decided. The caller drops the call when a
+    /// limit of its own is over, or cannot go on without the answer.
+    Decided,
 }
 
 /// The tries of one call.
@@ -61,7 +52,7 @@ impl<'a> Tries<'a> {
     /// Whether there is time for another try after this failure.
     pub(super) fn note(&mut self, failure: &Failure) -> bool {
         let now = Instant::now();
-        if matches!(failure, Failure::Unknown(_)) && self.patient.is_none() {
+        if matches!(failure, Failure::Unknown(_) | Failure::Unreadable) && self.patient.is_none() {
             self.patient = Some(self.link.patient(1));
             let more = self.link.options().command_timeout.saturating_mul(REPETITION);
             self.deadline = self.deadline.map(|deadline| deadline.max(now + more));
@@ -80,7 +71,8 @@ impl<'a> Tries<'a> {
         let again = match &failure {
             Failure::NotApplied(_) => in_time,
             Failure::Unknown(_) => in_time && repeat != Repeat::Never,
-            Failure::OutOfMemory | Failure::Server(_) => false,
+            Failure::OutOfMemory => self.deadline.is_none(),
+            Failure::Unreadable | Failure::Server(_) => false,
         };
         if again {
             self.pause().await;

@@ -1,7 +1,8 @@
 //! Writing to a job that exists: progress, data, logs.
 
-use super::{Engine, Repeat};
+use super::Engine;
 use crate::error::{Error, Result};
+use crate::script::Repeat;
 use crate::script::update;
 
 impl Engine {

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::connection::{Address, ConnectOptions, Link};
 use crate::engine::Engine;
 use crate::keys::QueueKeys;
-use crate::script::string;
+use crate::script::reply::string;
 
 /// A `redis-server` of its own for one test, on a unix socket; ends with it.
 pub(super) struct TestServer {

@@ -140,7 +140,7 @@ pub(crate) fn reply(value: Value) -> Option<Vec<Placed>> {
     let mut placed = Vec::with_capacity(items.len() / 3);
     while let Some(code) = items.next() {
         let Value::Int(code) = code else { return None };
-        let (id, other) = (super::told(items.next()?)?, super::told(items.next()?)?);
+        let (id, other) = (super::reply::text(items.next()?)?, super::reply::text(items.next()?)?);
         placed.push(match code {
             0 => Placed::Created { id },
             1 => Placed::Existing { id },

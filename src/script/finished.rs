@@ -2,7 +2,8 @@
 
 use redis::Value;
 
-use super::{Args, Script, script, string, told};
+use super::reply::{string, text};
+use super::{Args, Script, script};
 use crate::error::Reason;
 use crate::wire::EventId;
 use crate::wire::job::stored_number;
@@ -51,8 +52,8 @@ pub(crate) fn reply(value: Value, count: usize) -> Option<(EventId, Vec<Found>)>
         let Value::Int(status) = status else { return None };
         let finished = match status {
             0 => Finished::NotYet,
-            1 => Finished::Completed(told(value)?),
-            2 => Finished::Failed(told(value)?),
+            1 => Finished::Completed(text(value)?),
+            2 => Finished::Failed(text(value)?),
             code => Finished::Refused(Reason::from_code(code).err()?),
         };
         let born = if let Value::BulkString(born) = born { stored_number(&born) } else { None };
@@ -113,7 +114,7 @@ pub(crate) fn find_reply(value: Value, jobs: usize) -> Option<Page> {
     let mut traces = Vec::with_capacity(items.len() / 4);
     while let Some(id) = items.next() {
         let id = EventId::decode(string(id)?.as_bytes())?;
-        let (name, job, value) = (string(items.next()?)?, items.next()?, told(items.next()?)?);
+        let (name, job, value) = (string(items.next()?)?, items.next()?, text(items.next()?)?);
         let Value::Int(job) = job else { return None };
         let job = usize::try_from(job).ok()?.checked_sub(1).filter(|job| *job < jobs)?;
         let step = match name.as_str() {

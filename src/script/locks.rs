@@ -1,8 +1,5 @@
 //! Locks and what happens without them: `lua/extend_locks.lua`, `lua/recover_stalled.lua`, `lua/wake_workers.lua`.
 
-use redis::Value;
-
-use super::read::bytes;
 use super::{Args, Script, script};
 
 pub(crate) static EXTEND: Script = script!("extend_locks", Consumes, uses: ["codes", "queue"]);
@@ -24,10 +21,4 @@ pub(crate) fn recover_args(now: u64, interval_ms: u64, limit: u32, from: &str) -
     let mut args = Args::default();
     args.number(now).millis(interval_ms.max(1)).number(limit).text(from);
     args
-}
-
-/// The ids that a script answers with, byte for byte.
-pub(crate) fn ids(value: Value) -> Option<Vec<Vec<u8>>> {
-    let Value::Array(items) = value else { return None };
-    items.into_iter().map(bytes).collect()
 }

@@ -10,16 +10,59 @@ use crate::keys::QueueKeys;
 
 pub(crate) mod add_flow;
 pub(crate) mod add_jobs;
-pub(crate) mod admin;
+mod call;
+mod change_delay;
+mod change_priority;
+pub(crate) mod clean;
+mod clear_logs;
+pub(crate) mod drain;
 pub(crate) mod finished;
+mod free_deduplication;
 pub(crate) mod locks;
+pub(crate) mod obliterate;
+mod open_queue;
+mod pause;
+mod promote_job;
 pub(crate) mod publish;
+mod rate_limit;
 pub(crate) mod read;
+mod remove_child;
+pub(crate) mod remove_job;
+mod remove_orphans;
+mod remove_rate_limit_key;
+pub(crate) mod reply;
+mod requeue_jobs;
+mod resume;
+mod retry_job;
 pub(crate) mod scheduler;
 pub(crate) mod settle;
+mod trim_events;
+mod tune_queue;
 pub(crate) mod update;
 pub(crate) mod upsert_scheduler;
 pub(crate) mod waits_for;
+
+pub(crate) use call::{Call, Repeat};
+pub(crate) use change_delay::change_delay;
+pub(crate) use change_priority::change_priority;
+pub(crate) use clean::clean;
+pub(crate) use clear_logs::clear_logs;
+pub(crate) use drain::drain;
+pub(crate) use free_deduplication::{free_deduplication, remove_deduplication_key};
+pub(crate) use obliterate::obliterate;
+pub(crate) use open_queue::open_queue;
+pub(crate) use pause::pause;
+pub(crate) use promote_job::promote_job;
+pub(crate) use rate_limit::rate_limit;
+pub(crate) use remove_child::remove_child;
+pub(crate) use remove_job::remove_job;
+pub(crate) use remove_orphans::{remove_orphans, scan_keys};
+pub(crate) use remove_rate_limit_key::remove_rate_limit_key;
+pub(crate) use requeue_jobs::requeue_jobs;
+pub(crate) use resume::resume;
+pub(crate) use retry_job::retry_job;
+pub(crate) use trim_events::trim_events;
+pub(crate) use tune_queue::{set_concurrency, set_rate_limit};
 
 /// A Lua script: its text as joined by [`script!`], and its digest.
 pub(crate) struct Script {
@@ -229,23 +272,23 @@ pub(crate) static ALL: &[&Script] = &[
     &read::METRICS,
     &read::LOGS,
     &read::CHILDREN,
-    &admin::OPEN,
-    &admin::PAUSE,
-    &admin::RESUME,
-    &admin::TUNE,
-    &admin::REMOVE_RATE_LIMIT_KEY,
-    &admin::PROMOTE,
-    &admin::DELAY,
-    &admin::PRIORITY,
-    &admin::RETRY,
-    &admin::REQUEUE,
-    &admin::REMOVE,
-    &admin::REMOVE_CHILD,
-    &admin::DRAIN,
-    &admin::CLEAN,
-    &admin::OBLITERATE,
-    &admin::FREE_DEDUPLICATION,
-    &admin::REMOVE_ORPHANS,
+    &open_queue::SCRIPT,
+    &pause::SCRIPT,
+    &resume::SCRIPT,
+    &tune_queue::SCRIPT,
+    &remove_rate_limit_key::SCRIPT,
+    &promote_job::SCRIPT,
+    &change_delay::SCRIPT,
+    &change_priority::SCRIPT,
+    &retry_job::SCRIPT,
+    &requeue_jobs::SCRIPT,
+    &remove_job::SCRIPT,
+    &remove_child::SCRIPT,
+    &drain::SCRIPT,
+    &clean::SCRIPT,
+    &obliterate::SCRIPT,
+    &free_deduplication::SCRIPT,
+    &remove_orphans::SCRIPT,
     &finished::SCRIPT,
     &finished::FIND,
     &publish::SCRIPT,
@@ -256,29 +299,6 @@ pub(crate) static ALL: &[&Script] = &[
     &scheduler::FIND_STOPPED,
     &upsert_scheduler::SCRIPT,
 ];
-
-/// The text of a reply's item.
-pub(crate) fn string(value: Value) -> Option<String> {
-    match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
-        Value::Int(number) => Some(number.to_string()),
-        Value::Okay => Some("OK".to_owned()),
-        _ => None,
-    }
-}
-
-/// The text of a reply's item that is told to people and never sent back: other bytes than UTF-8 become `�`, so that one
-/// such item does not make the others unreadable.
-pub(crate) fn told(value: Value) -> Option<String> {
-    match value {
-        Value::BulkString(bytes) => Some(match String::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
-        }),
-        other => string(other),
-    }
-}
 
 #[cfg(test)]
 mod tests;

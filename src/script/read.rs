@@ -2,9 +2,8 @@
 
 use redis::Value;
 
-use super::{Args, Script, script, string};
-use crate::wire::job::Pair;
-use crate::wire::json;
+use super::reply::{array, string, texts, unsigned};
+use super::{Args, Script, script};
 
 pub(crate) static LIST: Script = script!("list_jobs", Produces, uses: ["queue", "legacy"]);
 pub(crate) static COUNT: Script = script!("count_jobs", Produces, uses: ["queue", "legacy"]);
@@ -92,53 +91,7 @@ pub(crate) fn logs_args(id: &str, start: i64, end: i64) -> Args {
 /// The number of lines stored, and those asked for.
 pub(crate) fn logs(value: Value) -> Option<(u64, Vec<String>)> {
     let [stored, lines] = array(value)?.try_into().ok()?;
-    let lines = array(lines)?.into_iter().map(super::told);
-    Some((unsigned(&stored)?, lines.collect::<Option<_>>()?))
-}
-
-/// Numbers, in order.
-pub(crate) fn numbers(value: Value) -> Option<Vec<u64>> {
-    array(value)?.iter().map(unsigned).collect()
-}
-
-/// The fields and values of a hash.
-pub(crate) fn pairs(value: Value) -> Option<Vec<Pair>> {
-    if let Value::Map(fields) = value {
-        return fields.into_iter().map(|(field, value)| Some((bytes(field)?, bytes(value)?))).collect();
-    }
-    let mut items = array(value)?.into_iter();
-    let mut pairs = Vec::with_capacity(items.len() / 2);
-    while let Some(field) = items.next() {
-        pairs.push((bytes(field)?, bytes(items.next()?)?));
-    }
-    Some(pairs)
-}
-
-pub(crate) fn array(value: Value) -> Option<Vec<Value>> {
-    match value {
-        Value::Array(items) => Some(items),
-        _ => None,
-    }
-}
-
-pub(crate) fn bytes(value: Value) -> Option<Vec<u8>> {
-    match value {
-        Value::BulkString(bytes) => Some(bytes),
-        other => string(other).map(String::into_bytes),
-    }
-}
-
-/// A count or a number of ms, as somebody may have stored it: what is below 0 is 0, a fraction is cut off, and what is too
-/// large is the largest. One odd number must not make a whole reply unreadable.
-pub(crate) fn unsigned(value: &Value) -> Option<u64> {
-    match value {
-        Value::Int(number) => Some(u64::try_from(*number).unwrap_or(0)),
-        Value::BulkString(text) => {
-            let text = std::str::from_utf8(text).ok()?;
-            text.parse().ok().or_else(|| Some(u64::try_from(json::integer(text.parse().ok()?)).unwrap_or(0)))
-        }
-        _ => None,
-    }
+    Some((unsigned(&stored)?, texts(lines)?))
 }
 
 /// A stored figure; what is no number counts as 0.

@@ -2,8 +2,8 @@
 
 use redis::Value;
 
-use super::read::{array, pairs};
-use super::{Args, Script, script, string};
+use super::reply::{array, pairs, string};
+use super::{Args, Script, script};
 use crate::wire::job::Pair;
 
 pub(crate) static ADVANCE: Script = script!("advance_scheduler", Consumes, uses: [

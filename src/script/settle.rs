@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use redis::Value;
 
-use super::read::{array, bytes, unsigned};
+use super::reply::{array, bytes, unsigned};
 use super::{Args, Script, script};
 use crate::clock::{MOST_MS, millis};
 use crate::error::Reason;
@@ -258,7 +258,7 @@ pub(crate) fn reply(value: Value) -> Option<Settled> {
         jobs: handed(jobs)?,
         limited_ms: unsigned(&limited).unwrap_or(0),
         next_due: unsigned(&next).unwrap_or(0),
-        ghosts: array(ghosts)?.into_iter().filter_map(super::told).collect(),
+        ghosts: array(ghosts)?.into_iter().filter_map(super::reply::text).collect(),
         limiter_ttl_ms: unsigned(&ttl).unwrap_or(0),
     })
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use redis::Value;
 
-use super::{ALL, add_jobs, string};
+use super::reply::string;
+use super::{ALL, add_jobs};
 use crate::engine::testing::queue;
 use crate::error::Reason;
 

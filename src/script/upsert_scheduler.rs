@@ -2,7 +2,8 @@
 
 use redis::Value;
 
-use super::{Args, Script, script, string};
+use super::reply::string;
+use super::{Args, Script, script};
 use crate::error::Reason;
 
 pub(crate) static SCRIPT: Script = script!("upsert_scheduler", Produces, uses: [

@@ -2,8 +2,8 @@
 
 use redis::Value;
 
-use super::read::{array, unsigned};
-use super::{Args, Script, script, string};
+use super::reply::{array, string, text, unsigned};
+use super::{Args, Script, script};
 
 pub(crate) static SCRIPT: Script = script!("waits_for", Produces, uses: ["queue"]);
 
@@ -47,7 +47,7 @@ pub(crate) fn reply(value: Value) -> Option<Option<Held>> {
         return Some(None);
     }
     let [state, defa, pending, processed, ignored, failed, children] = items.try_into().ok()?;
-    let texts = array(children)?.into_iter().map(lossy).collect::<Option<Vec<_>>>()?;
+    let texts = array(children)?.into_iter().map(text).collect::<Option<Vec<_>>>()?;
     let children = texts.chunks_exact(5).map(|child| Child {
         is_pending: child[0] == "pending",
         key: child[1].clone(),
@@ -57,19 +57,11 @@ pub(crate) fn reply(value: Value) -> Option<Option<Held>> {
     });
     Some(Some(Held {
         state: string(state)?,
-        deferred_failure: lossy(defa)?,
+        deferred_failure: text(defa)?,
         pending: unsigned(&pending)?,
         processed: unsigned(&processed)?,
         ignored: unsigned(&ignored)?,
         failed: unsigned(&failed)?,
         children: children.collect(),
     }))
-}
-
-/// A text to be shown; what is no UTF-8 is marked.
-fn lossy(value: Value) -> Option<String> {
-    match value {
-        Value::BulkString(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
-        other => string(other),
-    }
 }

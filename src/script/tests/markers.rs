@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::super::{ALL, Args, string};
+use super::super::reply::string;
+use super::super::{ALL, Args};
 use crate::engine::Engine;
 use crate::engine::testing::{NOW, named};
 

@@ -367,6 +367,6 @@ async fn reset(engine: &Engine, fixture: &str, call: &str, bad: &str) {
 async fn dump(engine: &Engine) -> BTreeMap<String, Vec<u8>> {
     const TEXT: &str = "local all = {} for i, key in ipairs(redis.call('KEYS', '*')) do \
         all[2 * i - 1] = key all[2 * i] = redis.call('DUMP', key) end return all";
-    let pairs = crate::script::read::pairs(engine.redis_words(&["EVAL", TEXT, "0"]).await).unwrap();
+    let pairs = crate::script::reply::pairs(engine.redis_words(&["EVAL", TEXT, "0"]).await).unwrap();
     pairs.into_iter().map(|(key, dump)| (String::from_utf8(key).unwrap(), dump)).collect()
 }

@@ -1,0 +1,133 @@
+//! One call to Redis as a value: what is sent, whether sending it twice does harm, and how its reply is read.
+
+use redis::{Cmd, ToRedisArgs, Value};
+
+use super::{Args, Script};
+use crate::connection::{Failure, Link};
+use crate::keys::QueueKeys;
+
+/// Whether a call whose reply was lost may be sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// It changes nothing, so its outcome is never unknown.
+    Reads,
+    /// Sending it twice does what sending it once does.
+    Safe,
+    /// It would do harm, so the caller is told that the outcome is unknown.
+    Never,
+}
+
+/// A call whose reply is a `T`.
+pub(crate) struct Call<T> {
+    /// The name of the operation, as errors say it.
+    pub(crate) op: &'static str,
+    pub(crate) repeat: Repeat,
+    request: Request,
+    read: Read<T>,
+}
+
+enum Request {
+    Script(&'static Script, Args),
+    Command(Cmd),
+}
+
+/// How a reply is read; `None` is one that has no documented shape.
+enum Read<T> {
+    Whole(fn(Value) -> Option<T>),
+    /// The reply has an answer for each of so many items.
+    Each(usize, fn(Value, usize) -> Option<T>),
+}
+
+impl Call<()> {
+    /// A call of a script, whose reply says nothing.
+    pub(crate) fn to(script: &'static Script) -> Self {
+        Self::with(script, Args::default())
+    }
+
+    /// A call of a script with these arguments.
+    pub(crate) fn with(script: &'static Script, args: Args) -> Self {
+        Self::new(script.name, Request::Script(script, args))
+    }
+
+    /// A plain command.
+    pub(crate) fn command(op: &'static str, verb: &'static str) -> Self {
+        let mut cmd = Cmd::new();
+        cmd.arg(verb);
+        Self::new(op, Request::Command(cmd))
+    }
+
+    fn new(op: &'static str, request: Request) -> Self {
+        Self { op, repeat: Repeat::Never, request, read: Read::Whole(|_| Some(())) }
+    }
+
+    /// One more argument.
+    pub(crate) fn text(mut self, text: impl AsRef<[u8]>) -> Self {
+        match &mut self.request {
+            Request::Script(_, args) => _ = args.text(text),
+            Request::Command(cmd) => _ = cmd.arg(text.as_ref()),
+        }
+        self
+    }
+
+    /// One more argument for each of these.
+    pub(crate) fn texts(self, texts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
+        texts.into_iter().fold(self, Self::text)
+    }
+
+    pub(crate) fn number(mut self, number: impl itoa::Integer + ToRedisArgs) -> Self {
+        match &mut self.request {
+            Request::Script(_, args) => _ = args.number(number),
+            Request::Command(cmd) => _ = cmd.arg(number),
+        }
+        self
+    }
+
+    /// A number, or nothing where there is none.
+    pub(crate) fn maybe(self, number: Option<impl itoa::Integer + ToRedisArgs>) -> Self {
+        match number {
+            Some(number) => self.number(number),
+            None => self.text(""),
+        }
+    }
+
+    pub(crate) fn flag(self, on: bool) -> Self {
+        self.text(if on { "1" } else { "0" })
+    }
+
+    pub(crate) fn repeat(self, repeat: Repeat) -> Self {
+        Self { repeat, ..self }
+    }
+
+    /// How the reply is read.
+    pub(crate) fn read<T>(self, read: fn(Value) -> Option<T>) -> Call<T> {
+        self.reading(Read::Whole(read))
+    }
+
+    /// How the reply is read that has an answer for each of `count` items.
+    pub(crate) fn read_each<T>(self, count: usize, read: fn(Value, usize) -> Option<T>) -> Call<T> {
+        self.reading(Read::Each(count, read))
+    }
+
+    fn reading<T>(self, read: Read<T>) -> Call<T> {
+        Call { op: self.op, repeat: self.repeat, request: self.request, read }
+    }
+}
+
+impl<T> Call<T> {
+    /// Sends the call once.
+    pub(crate) async fn send(&self, link: &Link, keys: &QueueKeys) -> Result<T, Failure> {
+        let reply = match &self.request {
+            Request::Script(script, args) => script.run(link, keys, args).await,
+            Request::Command(cmd) => link.send(cmd).await,
+        };
+        self.decode(reply?)
+    }
+
+    fn decode(&self, reply: Value) -> Result<T, Failure> {
+        let read = match self.read {
+            Read::Whole(read) => read(reply),
+            Read::Each(count, read) => read(reply, count),
+        };
+        read.ok_or(Failure::Unreadable)
+    }
+}

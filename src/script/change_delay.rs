@@ -1,0 +1,11 @@
+//! Another delay of a delayed job: `lua/change_delay.lua`.
+
+use super::{Call, Repeat, Script, reply, script};
+use crate::error::Reason;
+
+pub(crate) static SCRIPT: Script =
+    script!("change_delay", Consumes, uses: ["codes", "queue", "settings", "wake", "delay"]);
+
+pub(crate) fn change_delay(id: &str, delay_ms: u64, now: u64) -> Call<Result<(), Reason>> {
+    Call::to(&SCRIPT).text(id).number(delay_ms).number(now).repeat(Repeat::Safe).read(reply::done)
+}

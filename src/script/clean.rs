@@ -1,0 +1,28 @@
+//! Removing old jobs of a state: `lua/clean.lua`.
+
+use redis::Value;
+
+use super::{Call, Repeat, Script, reply, script};
+
+pub(crate) static SCRIPT: Script =
+    script!("clean", Consumes, uses: ["queue", "release", "detach", "check_queue", "erase", "cut"]);
+
+/// What one step of a clean has done.
+pub(crate) struct Cleaned {
+    pub(crate) done: bool,
+    /// How many jobs at the beginning were looked at and kept.
+    pub(crate) kept: u64,
+    pub(crate) ids: Vec<String>,
+}
+
+/// One step through the jobs of the structure `suffix` from before `until`, in ms; `limit` is how many may still go. Of the
+/// steps before, `kept` jobs were kept and `gone` removed.
+pub(crate) fn clean(suffix: &str, until: i128, limit: u64, kept: u64, gone: u64) -> Call<Cleaned> {
+    let call = Call::to(&SCRIPT).text(suffix).text(until.to_string()).number(limit).number(kept).number(gone);
+    call.repeat(Repeat::Safe).read(cleaned)
+}
+
+fn cleaned(value: Value) -> Option<Cleaned> {
+    let [done, kept, ids] = reply::tuple(value)?;
+    Some(Cleaned { done: done == Value::Int(1), kept: reply::unsigned(&kept)?, ids: reply::texts(ids)? })
+}

@@ -1,0 +1,33 @@
+//! Deleting a queue with everything in it: `lua/obliterate.lua`.
+
+use redis::Value;
+
+use super::{Call, Repeat, Script, reply, script};
+
+pub(crate) static SCRIPT: Script =
+    script!("obliterate", Consumes, uses: ["queue", "release", "detach", "check_queue", "erase"]);
+
+/// What one step has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Obliterated {
+    Wholly,
+    /// The next step goes on.
+    InPart,
+    IsNotPaused,
+    HasActive,
+}
+
+/// One step, of at most so many jobs; `force` deletes active jobs too.
+pub(crate) fn obliterate(most: u32, force: bool) -> Call<Obliterated> {
+    Call::to(&SCRIPT).number(most).flag(force).repeat(Repeat::Safe).read(obliterated)
+}
+
+fn obliterated(value: Value) -> Option<Obliterated> {
+    match reply::int(value)? {
+        0 => Some(Obliterated::Wholly),
+        1 => Some(Obliterated::InPart),
+        -1 => Some(Obliterated::IsNotPaused),
+        -2 => Some(Obliterated::HasActive),
+        _ => None,
+    }
+}

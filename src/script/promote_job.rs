@@ -1,0 +1,11 @@
+//! A delayed job that is to run now: `lua/promote_job.lua`.
+
+use super::{Call, Repeat, Script, reply, script};
+use crate::error::Reason;
+
+pub(crate) static SCRIPT: Script =
+    script!("promote_job", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "prioritize", "ready"]);
+
+pub(crate) fn promote_job(id: &str) -> Call<Result<(), Reason>> {
+    Call::to(&SCRIPT).text(id).repeat(Repeat::Never).read(reply::done)
+}

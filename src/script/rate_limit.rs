@@ -1,0 +1,11 @@
+//! A pause of all workers that have a rate limit.
+
+use super::{Call, Repeat};
+use crate::keys::QueueKeys;
+use crate::options::MAX_SAFE;
+
+/// The largest number that Node can count to exhausts every limit.
+pub(crate) fn rate_limit(keys: &QueueKeys, pause_ms: u64) -> Call<()> {
+    let call = Call::command("rate_limit", "SET").text(keys.key("limiter")).number(MAX_SAFE);
+    call.text("PX").number(pause_ms).repeat(Repeat::Safe)
+}

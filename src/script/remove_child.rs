@@ -1,0 +1,16 @@
+//! Taking a child away from its parent: `lua/remove_child.lua`.
+
+use super::{Call, Repeat, Script, reply, script};
+use crate::error::Reason;
+
+pub(crate) static SCRIPT: Script =
+    script!("remove_child", Consumes, uses: ["codes", "queue", "release", "detach", "check_queue"]);
+
+/// Answers whether the parent waited for it.
+pub(crate) fn remove_child(id: &str, parent_key: &str) -> Call<Result<bool, Reason>> {
+    Call::to(&SCRIPT)
+        .text(id)
+        .text(parent_key)
+        .repeat(Repeat::Never)
+        .read(|value| reply::code(value).map(|code| code.map(|code| code == 1)))
+}

@@ -1,0 +1,17 @@
+//! A finished job that is to run again: `lua/retry_job.lua`.
+
+use super::{Call, Repeat, Script, reply, script};
+use crate::error::Reason;
+use crate::state::JobState;
+
+pub(crate) static SCRIPT: Script = script!("retry_job", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "prioritize", "ready", "restore", "is_job"]);
+
+pub(crate) fn retry_job(
+    id: &str,
+    state: JobState,
+    reset_attempts_made: bool,
+    reset_attempts_started: bool,
+) -> Call<Result<(), Reason>> {
+    let call = Call::to(&SCRIPT).text(id).text(state.as_str()).flag(reset_attempts_made).flag(reset_attempts_started);
+    call.repeat(Repeat::Never).read(reply::done)
+}
