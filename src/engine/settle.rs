@@ -50,23 +50,13 @@ impl Engine {
     /// Settles outcomes and takes jobs; tries until the outcome of the call is known. After a lost reply it asks for half
     /// as many jobs, and waits longer.
     ///
-    /// `token` gives a token that no other call has, for each time the call is sent.
+    /// `token` gives a token that no other call has, for each time the call is sent. `is_held` says whether the lock of the
+    /// outcome at this place cannot have run out before a moment. Only then a job that is gone was removed by its outcome.
     ///
     /// # Errors
     ///
     /// The server refuses the call as such; nothing was changed.
     pub(crate) async fn settle(
-        &self,
-        ask: &mut Ask,
-        outcomes: &[Outcome],
-        token: impl FnMut() -> Arc<str>,
-    ) -> Result<Decided> {
-        self.settle_held(ask, outcomes, token, &|_, _| true).await
-    }
-
-    /// As [`settle`](Self::settle), for a caller that knows how old its locks are: `is_held` says whether the lock of the
-    /// outcome at this place cannot have run out before a moment. Only then a job that is gone was removed by its outcome.
-    pub(crate) async fn settle_held(
         &self,
         ask: &mut Ask,
         outcomes: &[Outcome],
@@ -199,12 +189,25 @@ impl Engine {
         } else {
             Adopted { jobs: Vec::new(), sent: Instant::now(), complaint: None }
         };
-        let traces = match self.trace(outcomes, was_held).await {
+        let mut traces = match self.trace(outcomes, was_held).await {
             Ok(traces) => traces,
             // Jobs that are found are not let down for it.
             Err(_) if !adopted.jobs.is_empty() => vec![Traced::NotApplied; outcomes.len()],
             Err(error) => return Err(error),
         };
+        // By hand a call has the token of the job that it ends: one that is still active under it was not handed out.
+        adopted.jobs.retain(|job| {
+            let is_ended = |(outcome, traced): (&Outcome, &Traced)| {
+                *traced == Traced::NotApplied && outcome.token == ask.token && *outcome.id.as_ref() == *job.id
+            };
+            !outcomes.iter().zip(&traces).any(is_ended)
+        });
+        if ask.only_if_settled
+            && !adopted.jobs.is_empty()
+            && let [traced] = &mut traces[..]
+        {
+            *traced = Traced::Applied;
+        }
         if adopted.jobs.is_empty() && !traces.contains(&Traced::Applied) {
             return Ok(None);
         }

@@ -1,7 +1,8 @@
 //! One attempt at a job: its lock, and how it is told to stop.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -24,11 +25,20 @@ pub enum CancelReason {
     Requested(String),
 }
 
+/// What moments are counted from, so that they fit into an atomic number.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+fn since_start_ms(at: Instant) -> u64 {
+    u64::try_from(at.saturating_duration_since(*START).as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What ties a running job to its lock. Shared by the job, the worker and the thread that renews locks.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     id: JobId,
     token: Arc<str>,
+    /// Until when the lock cannot have run out, in milliseconds since [`START`].
+    trusted_until: AtomicU64,
     /// Written once by whoever cancels first; read by the processor.
     reason: OnceLock<CancelReason>,
     /// Made when the processor first asks for it: most never do.
@@ -73,6 +83,7 @@ impl Attempt {
         Self {
             id,
             token,
+            trusted_until: AtomicU64::new(0),
             reason: OnceLock::new(),
             cancellation: OnceLock::new(),
             ended: AtomicBool::new(false),
@@ -92,6 +103,22 @@ impl Attempt {
 
     pub(crate) fn token(&self) -> &Arc<str> {
         &self.token
+    }
+
+    /// Notes that a request sent then has given the lock this life, however late its reply came. A tenth is left for clocks
+    /// that run apart.
+    pub(crate) fn locked(&self, sent: Instant, life: Duration) {
+        self.trusted_until.store(since_start_ms(sent + (life - life / 10)), Ordering::Relaxed);
+    }
+
+    /// Notes that the lock may be gone from this moment on.
+    pub(crate) fn locked_until(&self, at: Instant) {
+        self.trusted_until.fetch_min(since_start_ms(at), Ordering::Relaxed);
+    }
+
+    /// Whether the lock cannot have run out before a moment, nor was it missed by then.
+    pub(crate) fn was_held(&self, at: Instant) -> bool {
+        !self.lost_its_lock() && since_start_ms(at) < self.trusted_until.load(Ordering::Relaxed)
     }
 
     /// Tells the attempt to stop. The first reason stays; true if this was it.
@@ -159,6 +186,24 @@ mod tests {
         attempt.ending().unwrap().settle(Box::new(OwnEnd { end: End::Waiting, failure: None }));
         assert!(attempt.has_ended() && attempt.settled().is_some());
         assert!(Attempt::by_hand("1".into(), "t".into()).ending().is_none());
+    }
+
+    #[test]
+    fn a_lock_is_trusted_for_nine_tenths_of_its_life_and_until_it_is_missed() {
+        let now = Instant::now();
+        let after = |ms| now + Duration::from_millis(ms);
+        let attempt = Attempt::by_hand("1".into(), "t".into());
+        assert!(!attempt.was_held(now));
+        attempt.locked(now, Duration::from_secs(10));
+        assert!(attempt.was_held(now) && attempt.was_held(after(8_900)) && !attempt.was_held(after(9_001)));
+        attempt.locked(after(5_000), Duration::from_secs(10));
+        assert!(attempt.was_held(after(13_900)) && !attempt.was_held(after(14_001)));
+        attempt.locked_until(after(7_000));
+        assert!(attempt.was_held(after(6_900)) && !attempt.was_held(after(7_001)));
+        attempt.locked_until(after(9_000));
+        assert!(!attempt.was_held(after(7_001)));
+        attempt.cancel(CancelReason::LockLost);
+        assert!(!attempt.was_held(now));
     }
 
     #[test]

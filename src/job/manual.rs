@@ -1,7 +1,8 @@
 //! Ending an attempt by hand: for jobs that were fetched with [`ManualWorker`](crate::ManualWorker).
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,7 +25,8 @@ impl<D, R> Job<D, R> {
     /// # Errors
     ///
     /// [`Error::Refused`] if the lock is not held with this token, if children are pending or failed, or if the job is
-    /// not active; nothing was changed.
+    /// not active; nothing was changed. [`Error::OutcomeUnknown`] if no reply came, the job is gone, and its lock may have run
+    /// out before: then this call may have finished and removed it, or whoever had it next.
     ///
     /// Since 0.1. BullMQ: `Job.moveToCompleted`.
     #[doc(alias = "moveToCompleted")]
@@ -56,6 +58,7 @@ impl<D, R> Job<D, R> {
     /// # Errors
     ///
     /// [`Error::Refused`] if the lock is not held with this token or the job is not active; nothing was changed.
+    /// [`Error::OutcomeUnknown`] as [`move_to_completed`](Self::move_to_completed).
     ///
     /// Since 0.1. BullMQ: `Job.moveToFailed`.
     #[doc(alias = "moveToFailed")]
@@ -153,7 +156,20 @@ impl<D, R> Job<D, R> {
     #[doc(alias = "extendLock")]
     pub async fn extend_lock(&self, token: &str, life: Duration) -> Result<bool> {
         check_span("life", life, SHORTEST..=YEAR)?;
+        let attempt = self.core.attempt.as_deref().filter(|attempt| **attempt.token() == *token);
+        let sent = Instant::now();
+        if let Some(attempt) = attempt {
+            // It may be a shorter life than it had, and the reply may be lost.
+            attempt.locked_until(sent + (life - life / 10));
+        }
         let lost = self.core.queue.engine().extend_locks(millis(life), &[(self.id(), token)]).await?;
+        if let Some(attempt) = attempt {
+            if lost.is_empty() {
+                attempt.locked(sent, life);
+            } else {
+                attempt.locked_until(sent);
+            }
+        }
         Ok(lost.is_empty())
     }
 
@@ -185,7 +201,8 @@ impl<D, R> Job<D, R> {
             let own = super::OwnEnd { end: verdict.end.clone(), failure: verdict.failure.clone() };
             (ending, Box::new(own))
         });
-        let decided = conclude(op, queue, &options, raw, verdict, token, want).await?;
+        let hand = Hand { op, queue, options: &options, token, attempt };
+        let decided = conclude(hand, raw, verdict, want).await?;
         if let Some((ending, own)) = ending
             && decided.settled.codes.first() == Some(&Ok(0))
         {
@@ -211,7 +228,16 @@ pub struct Fetched<D = Value, R = Value> {
     pub next_due: Option<SystemTime>,
 }
 
-/// One call by hand: within twice the deadline of a command, since a lost reply is looked after.
+/// What a call by hand has come to.
+pub(crate) struct Called {
+    pub(crate) decided: Decided,
+    /// Its outcome was refused, and may have been applied all the same: replies were lost, the job is gone, and its lock may
+    /// have run out before.
+    is_in_doubt: bool,
+}
+
+/// One call by hand: within twice the deadline of a command, since a lost reply is looked after. `is_held` says whether the
+/// lock of the outcome cannot have run out before a moment.
 pub(crate) async fn settle(
     op: &'static str,
     queue: &QueueCore,
@@ -219,14 +245,26 @@ pub(crate) async fn settle(
     outcomes: &[Outcome],
     want: usize,
     token: &str,
-) -> Result<Decided> {
+    is_held: impl Fn(Instant) -> bool + Sync,
+) -> Result<Called> {
     let engine = queue.engine();
     let mut ask = Ask { only_if_settled: !outcomes.is_empty(), ..Ask::of(options, want) };
-    let call = engine.settle(&mut ask, outcomes, || token.into());
-    match tokio::time::timeout(engine.link.options().command_timeout * 2, call).await {
-        Ok(decided) => decided,
-        Err(_) => Err(Error::OutcomeUnknown { op }),
-    }
+    // It is asked only where the job of an outcome is gone.
+    let is_gone = AtomicBool::new(false);
+    let is_held = |_: usize, at: Instant| {
+        let held = is_held(at);
+        if !held {
+            is_gone.store(true, Ordering::Relaxed);
+        }
+        held
+    };
+    let call = engine.settle(&mut ask, outcomes, || token.into(), &is_held);
+    let Ok(decided) = tokio::time::timeout(engine.link.options().command_timeout * 2, call).await else {
+        return Err(Error::OutcomeUnknown { op });
+    };
+    let decided = decided?;
+    let is_in_doubt = is_gone.into_inner() && decided.settled.codes.iter().any(Result::is_err);
+    Ok(Called { decided, is_in_doubt })
 }
 
 /// The job that a call has handed out. One that no processor could run is failed, as a worker fails it, and the next one
@@ -238,22 +276,25 @@ pub(crate) async fn next<D: DeserializeOwned, R>(
     mut decided: Decided,
 ) -> Result<Fetched<D, R>> {
     loop {
-        let Decided { settled: Settled { jobs, limited_ms, next_due, ghosts, .. }, token, .. } = decided;
+        let Decided { settled: Settled { jobs, limited_ms, next_due, ghosts, .. }, token, sent, .. } = decided;
         for job_id in ghosts {
             tracing::warn!(%job_id, queue = ?queue.engine().keys, "an id without a readable job was dropped");
         }
         let next_due = Some(next_due).filter(|due| *due > 0).map(from_epoch_ms);
         let fetched = |job| Fetched { job, limited_for: Duration::from_millis(limited_ms), next_due };
         let Some(handed) = jobs.into_iter().next() else { return Ok(fetched(None)) };
-        let unrun = match admit(handed, queue, options, &token).await {
+        let unrun = match admit(handed, queue, options, &token, sent).await {
             Ok(job) => return Ok(fetched(Some(job))),
             Err(unrun) => unrun,
         };
-        decided = settle(op, queue, options, std::slice::from_ref(&unrun), 1, &token).await?;
+        let probe = super::Attempt::by_hand(unrun.id.clone(), Arc::clone(&token));
+        probe.locked(sent, options.lock_duration);
+        let outcomes = std::slice::from_ref(&unrun);
+        decided = settle(op, queue, options, outcomes, 1, &token, |at| probe.was_held(at)).await?.decided;
         if let Some(Err(reason)) = decided.settled.codes.first() {
             // Somebody else has it by now; without an outcome to settle the next one is fetched all the same.
             tracing::warn!(job_id = %unrun.id, %reason, "a job that cannot be run could not be failed");
-            decided = settle(op, queue, options, &[], 1, &token).await?;
+            decided = settle(op, queue, options, &[], 1, &token, |_| false).await?.decided;
         }
     }
 }
@@ -266,6 +307,7 @@ async fn admit<D: DeserializeOwned, R>(
     queue: &Arc<QueueCore>,
     options: &Arc<WorkerOptions>,
     token: &Arc<str>,
+    sent: Instant,
 ) -> Result<Job<D, R>, Outcome> {
     let unrun = |id: &[u8], raw: &RawJob, verdict: Verdict| {
         log(queue, raw, &verdict);
@@ -295,6 +337,7 @@ async fn admit<D: DeserializeOwned, R>(
     match serde_json::from_str(&raw.data) {
         Ok(data) => {
             let attempt = Arc::new(super::Attempt::by_hand(raw.id.as_str().into(), Arc::clone(token)));
+            attempt.locked(sent, options.lock_duration);
             let (queue, options) = (Arc::clone(queue), Some(Arc::clone(options)));
             let seen = super::Seen { born: raw.timestamp, at: None };
             Ok(Job::new(Arc::new(JobCore { queue, raw, attempt: Some(attempt), options, seen }), data))
@@ -343,19 +386,23 @@ pub(crate) async fn fail_stored(
             (*undecodable.partial, verdict)
         }
     };
-    conclude(OP, queue, options, &raw, verdict, token, 0).await.map(drop)
+    let hand = Hand { op: OP, queue, options, token, attempt: None };
+    conclude(hand, &raw, verdict, 0).await.map(drop)
+}
+
+/// Who ends an attempt by hand.
+struct Hand<'a> {
+    op: &'static str,
+    queue: &'a QueueCore,
+    options: &'a WorkerOptions,
+    token: &'a str,
+    /// None where the job was not handed out under the token: then nobody knows how old the lock is.
+    attempt: Option<&'a super::Attempt>,
 }
 
 /// Applies a verdict: first what it asks of the queue, then the end of the attempt.
-async fn conclude(
-    op: &'static str,
-    queue: &QueueCore,
-    options: &WorkerOptions,
-    raw: &RawJob,
-    verdict: Verdict,
-    token: &str,
-    want: usize,
-) -> Result<Decided> {
+async fn conclude(hand: Hand<'_>, raw: &RawJob, verdict: Verdict, want: usize) -> Result<Decided> {
+    let Hand { op, queue, options, token, attempt } = hand;
     log(queue, raw, &verdict);
     let Verdict { end, rate_limit, .. } = verdict;
     if let Some(pause) = rate_limit {
@@ -365,13 +412,16 @@ async fn conclude(
     let want = if rate_limit.is_some() { 0 } else { want };
     let mut outcome = Outcome { id: raw.id.as_str().into(), token: token.into(), start: raw.attempts_started, end };
     let waits = matches!(outcome.end, End::Children { .. });
-    let mut decided = settle(op, queue, options, std::slice::from_ref(&outcome), want, token).await?;
-    if waits && decided.settled.codes.first() == Some(&Ok(1)) && op == "move_to_failed" {
+    let is_held = |at| attempt.is_some_and(|attempt| attempt.was_held(at));
+    let mut called = settle(op, queue, options, std::slice::from_ref(&outcome), want, token, is_held).await?;
+    if waits && called.decided.settled.codes.first() == Some(&Ok(1)) && op == "move_to_failed" {
         // No child is pending, so there is nothing to wait for: as with a worker, the job runs again from the front.
         outcome.end = End::Waiting;
-        decided = settle(op, queue, options, std::slice::from_ref(&outcome), want, token).await?;
+        called = settle(op, queue, options, std::slice::from_ref(&outcome), want, token, is_held).await?;
     }
+    let Called { decided, is_in_doubt } = called;
     match decided.settled.codes.first() {
+        Some(Err(_)) if is_in_doubt => Err(Error::OutcomeUnknown { op }),
         Some(Err(reason)) => Err(Error::refused(op, &*raw.id, *reason)),
         _ => Ok(decided),
     }

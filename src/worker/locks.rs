@@ -57,8 +57,6 @@ struct Held {
     /// When the last request that locked the job was sent. The lock lives at least until `lock_duration` after it,
     /// however late the reply came.
     locked: Instant,
-    /// When a renewal found that it is gone, or another's. That of an attempt that has ended may be gone by its outcome.
-    missed: Option<Instant>,
     /// Ends the attempt's task.
     task: Option<AbortHandle>,
 }
@@ -83,7 +81,8 @@ impl LockTable {
         let mut slots = self.slots();
         attempts
             .map(|attempt| {
-                let held = Some(Held { attempt, locked, missed: None, task: None });
+                attempt.locked(locked, self.lock_duration);
+                let held = Some(Held { attempt, locked, task: None });
                 if let Some(slot) = slots.free.pop() {
                     slots.jobs[slot] = held;
                     slot
@@ -185,11 +184,7 @@ impl LockTable {
     pub(crate) fn was_held(&self, slot: usize, at: Instant) -> bool {
         let slots = self.slots();
         let held = slots.jobs.get(slot).and_then(Option::as_ref);
-        held.is_some_and(|held| {
-            !held.attempt.lost_its_lock()
-                && held.missed.is_none_or(|missed| missed > at)
-                && at.saturating_duration_since(held.locked) < self.trusted()
-        })
+        held.is_some_and(|held| held.attempt.was_held(at))
     }
 
     /// Locks of which a quarter of their life has passed are due.
@@ -280,12 +275,14 @@ impl LockTable {
             let held = held.filter(|held| Arc::ptr_eq(&held.attempt, attempt));
             match held {
                 Some(held) if lost.contains(attempt.id().as_ref()) => {
-                    held.missed.get_or_insert_with(Instant::now);
+                    // That of an attempt that has ended may be gone by its outcome.
+                    held.attempt.locked_until(Instant::now());
                     self.lose(held);
                 }
                 Some(held) => {
                     oldest = oldest.max(sent.duration_since(held.locked));
                     held.locked = sent;
+                    attempt.locked(sent, self.lock_duration);
                 }
                 None => {}
             }

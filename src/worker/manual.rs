@@ -96,8 +96,8 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
         if token.is_empty() {
             return Err(Error::invalid("token", "it must not be empty"));
         }
-        let decided = manual::settle("get_next_job", &self.queue, &self.options, &[], 1, token).await?;
-        manual::next("get_next_job", &self.queue, &self.options, decided).await
+        let called = manual::settle("get_next_job", &self.queue, &self.options, &[], 1, token, |_| false).await?;
+        manual::next("get_next_job", &self.queue, &self.options, called.decided).await
     }
 
     /// A job by its id, to be ended by this worker's options: for programs that remember the id and the token of a job

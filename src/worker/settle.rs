@@ -69,7 +69,7 @@ pub(super) async fn settle(worker: &Inner, ended: Vec<EndedAttempt>, want: usize
         })
         .unzip();
     let is_held = |i: usize, at| rests.get(i).is_some_and(|rest| worker.locks.was_held(rest.0, at));
-    let answer = worker.queue.engine().settle_held(&mut ask, &outcomes, || worker.tokens.next(), &is_held).await;
+    let answer = worker.queue.engine().settle(&mut ask, &outcomes, || worker.tokens.next(), &is_held).await;
     if let Ok(decided) = &answer {
         worker.figures.settled(outcomes.len(), decided.settled.jobs.len());
     }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use oxmq::{Client, ConnectOptions, Error, Halt, Job, JobState, Queue, WorkerEvent};
+use oxmq::{
+    Client, ConnectOptions, Error, Halt, Job, JobState, ManualWorker, Queue, Reason, WorkerEvent, WorkerOptions,
+};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -272,4 +274,111 @@ async fn a_job_that_another_worker_finished_and_removed_is_not_taken_for_finishe
     let report = late.close().await;
     assert_eq!(proxy.counters().lost_replies, 1);
     assert_eq!((report.counts.completed, report.lost, heard.completed()), (0, vec![id], 0));
+}
+
+/// A manual worker whose calls are known by the life of its locks, and somebody else past the proxy.
+async fn by_hand(life: Duration) -> (Proxy, Fixture, ManualWorker, ManualWorker) {
+    let (proxy, fixture) = proxied().await;
+    let options = ConnectOptions::from_url(&shared_server().url()).unwrap();
+    let client = Client::builder(options).prefix(&fixture.prefix).connect().await.unwrap();
+    let options = WorkerOptions::default().lock_duration(life).stalled_interval(Duration::from_millis(1));
+    let ours = fixture.client.manual_worker("q", options.clone()).unwrap();
+    (proxy, fixture, ours, client.manual_worker("q", options).unwrap())
+}
+
+fn ends(life: &'static str) -> Matcher {
+    Matcher::new(move |args| args.get(7).is_some_and(|lock| lock == life.as_bytes()) && args.len() > 11)
+}
+
+#[tokio::test]
+async fn by_hand_a_job_that_is_gone_is_finished_only_under_a_lock_that_cannot_have_run_out() {
+    let (proxy, fixture, ours, _) = by_hand(LOCK).await;
+    for fetch in [false, true] {
+        let id = fixture.queue.add("job", json!(1)).remove_on_complete(true).await.unwrap().id().to_owned();
+        let job = ours.get_next_job("ours").await.unwrap().unwrap();
+        fixture.queue.add("next", json!(2)).await.unwrap();
+        let lost = proxy.counters().lost_replies;
+        proxy.cut_after_request(ends("30011"));
+        if fetch {
+            let next = job.move_to_completed_and_fetch(&json!(1), "ours").await.unwrap().job.unwrap();
+            assert_eq!((next.name(), next.attempts_started()), ("next", 1));
+        } else {
+            job.move_to_completed(&json!(1), "ours").await.unwrap();
+            ours.get_next_job("ours").await.unwrap().unwrap().move_to_completed(&json!(1), "ours").await.unwrap();
+        }
+        assert_eq!(proxy.counters().lost_replies, lost + 1);
+        assert!(fixture.queue.get_job(&id).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn by_hand_a_job_that_another_finished_and_removed_has_an_unknown_outcome() {
+    let (proxy, fixture, ours, other) = by_hand(Duration::from_millis(299)).await;
+    for renewed in [false, true] {
+        let id = fixture.queue.add("job", json!(1)).remove_on_complete(true).await.unwrap().id().to_owned();
+        let job = ours.get_next_job("ours").await.unwrap().unwrap();
+        if renewed {
+            assert!(job.extend_lock("ours", Duration::from_secs(100)).await.unwrap());
+            assert!(job.extend_lock("ours", Duration::from_millis(50)).await.unwrap());
+        }
+        let stalled = || async {
+            other.move_stalled_jobs_to_wait().await.unwrap();
+            other.get_next_job("theirs").await.unwrap()
+        };
+        let theirs = crate::common::eventually::eventually("it stalls", stalled).await;
+        assert_eq!(theirs.id(), id);
+        theirs.move_to_completed(&json!("theirs"), "theirs").await.unwrap();
+        proxy.cut_after_request(ends("299"));
+        let error = job.move_to_completed(&json!("ours"), "ours").await.unwrap_err();
+        assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error}");
+        // Whoever never was told the age of the lock knows no more.
+        proxy.cut_after_request(ends("299"));
+        let error = ours.move_to_failed(&id, "ours", "no").await.unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "read first, and found gone: {error}");
+        proxy.clear_rules();
+        // A reply that comes tells that it is gone.
+        let error = job.move_to_completed(&json!("ours"), "ours").await.unwrap_err();
+        assert!(matches!(error, Error::Refused { reason: Reason::MissingJob, .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn by_hand_a_request_that_is_lost_does_not_hand_out_its_own_job() {
+    let (proxy, fixture, ours, _) = by_hand(LOCK).await;
+    for fail in [false, true] {
+        let id = fixture.queue.add("job", json!(1)).await.unwrap().id().to_owned();
+        let next = fixture.queue.add("next", json!(2)).await.unwrap().id().to_owned();
+        let job = ours.get_next_job("ours").await.unwrap().unwrap();
+        assert_eq!(job.id(), id);
+        proxy.drop_request(ends("30011"));
+        let fetched = if fail {
+            job.move_to_failed_and_fetch("no", "ours").await.unwrap()
+        } else {
+            job.move_to_completed_and_fetch(&json!(1), "ours").await.unwrap()
+        };
+        let fetched = fetched.job.unwrap();
+        assert_eq!((fetched.id(), fetched.attempts_started()), (next.as_str(), 1));
+        fetched.move_to_completed(&json!(1), "ours").await.unwrap();
+    }
+    assert_eq!(proxy.counters().lost_requests, 2);
+    assert_eq!((fixture.count(JobState::Completed).await, fixture.count(JobState::Failed).await), (3, 1));
+}
+
+#[tokio::test]
+async fn a_processor_that_ends_its_attempt_itself_knows_its_lock_too() {
+    let (proxy, fixture) = proxied().await;
+    let id = fixture.queue.add("job", json!(1)).remove_on_complete(true).await.unwrap().id().to_owned();
+    proxy.cut_after_request(finishes());
+    let worker = fixture
+        .worker(|job: Job<Value, ()>| async move {
+            job.move_to_completed(&(), job.token().unwrap()).await.map_err(Halt::from)
+        })
+        .lock_duration(LOCK)
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    heard.until("its end", |event| matches!(event, WorkerEvent::Completed { .. } | WorkerEvent::Failed { .. })).await;
+    let report = worker.close().await;
+    assert_eq!((report.counts.completed, report.lost, proxy.counters().lost_replies), (1, vec![], 1));
+    assert!(fixture.queue.get_job(&id).await.unwrap().is_none());
 }
