@@ -7,8 +7,8 @@ ARGV    1 now       ms, the caller's clock
                     the values that `add_jobs` takes for it; every job has an id
 RETURN  array, three values per job in order: outcome, id, other, as `add_jobs` answers
 EVENTS  added, waiting, delayed, waiting-children, duplicated, deduplicated, removed
-USES    codes, outcomes, queue, settings, wake, add_flow/homes, number, is_job, is_taken, delay, prioritize, release,
-        release_parent, detach, attach, dedup, read_linked, store, placing
+USES    codes, outcomes, queue, settings, wake, add_flow/homes, number, is_job, is_taken, announce, delay, prioritize,
+        release, release_parent, detach, attach, dedup, read_linked, store, placing
 COST    per job: TYPE, HSET, two XADD, and its share of LPUSH or ZADD, SADD and INCRBY; twelve reads per queue
 ]]
 local family = on_demand()
@@ -104,17 +104,14 @@ local function add(job)
   local outcome, other = CREATED, ""
   if job.de then
     leave()
-    local owner, detail = family.deduplicate(job.de, {
-      id = job.id, name = job.name, data = job.data, opts = job.opts, timestamp = tonumber(job.at),
-      delay = tonumber(job.delay), parent = parent or { key = "" },
-    })
+    local owner, detail = family.deduplicate(job.de, job)
     if owner then return detail, owner, job.id end
     if detail then outcome, other = REPLACED, detail end
   end
   if stubs[job.key] then family.is_taken(job.id, job.key) end
-  family.store_job(job.id, job.key, job)
+  family.store_job(job)
   stored[job.key] = true
-  place(job.kind, job.id, job.at, job.delay, job.priority)
+  place(job.kind, job.id, job.timestamp, job.delay, job.priority)
   if parent then add_child(parent, job.key) end
   return outcome, job.id, other
 end

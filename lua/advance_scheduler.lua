@@ -17,7 +17,7 @@ RETURN  {outcome, id}
         outcome 0 created  1 the id of the next run is taken: the chain stops  2 nothing to do: the scheduler is gone,
         or this producer is not its current run  3 a repeatable job of old versions  4 neither interval nor slot
 EVENTS  added, waiting, delayed, duplicated
-USES    codes, queue, settings, wake, number, delay, prioritize, ready, store, iteration
+USES    codes, queue, settings, wake, number, announce, delay, prioritize, ready, store, iteration
 COST    a dozen commands
 ]]
 local scheduler, producer, now = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -29,7 +29,9 @@ local prev = call("ZSCORE", base .. "repeat", scheduler)
 local function is_counter(text)
   return not text or #text < 19 and string.find(text, "^%-?%d+$")
 end
-if not is_counter(held[5]) or not is_counter(call("GET", base .. "id")) then return redis.error_reply("WRONGTYPE a counter is no number") end
+if not is_counter(held[5]) or not is_counter(call("GET", base .. "id")) then
+  return redis.error_reply("WRONGTYPE a counter is no number")
+end
 if ARGV[11] == "1" and not held[5] then return { 3, "" } end
 if not prev or producer ~= "repeat:" .. scheduler .. ":" .. prev then return { 2, "" } end
 
@@ -40,7 +42,7 @@ end
 
 local every, slot = tonumber(held[3] or ARGV[5]), tonumber(ARGV[4])
 if every and every > 0 then slot = slot_after(tonumber(prev), every, now, number_of(held[4] or ARGV[6])) end
-if not slot or not (math.abs(slot) <= MOST) then return { 4, "" } end
+if not slot or slot ~= slot or math.abs(slot) > MOST then return { 4, "" } end
 
 local id = "repeat:" .. scheduler .. ":" .. digits(slot)
 local found, name, data, adopted = call("TYPE", base .. id).ok, held[1] or "", held[2], nil
@@ -51,7 +53,7 @@ if not data and not held[5] then
 end
 keep_cap()
 if found ~= "none" then
-  call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", "duplicated", "jobId", id)
+  announce("duplicated", id)
   return { 1, id }
 end
 

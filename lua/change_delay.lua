@@ -13,10 +13,7 @@ local id, job = ARGV[1], base .. ARGV[1]
 if call("HLEN", job) == 0 then return MISSING_JOB end
 if not call("ZSCORE", DELAYED, id) then return NOT_IN_STATE end
 local due = due_time(tonumber(ARGV[3]), tonumber(ARGV[2]))
--- The job's old place still counts here, so that it goes behind those of its millisecond.
-call("ZADD", DELAYED, digits(delayed_score(due)), id)
 call("HSET", job, "delay", ARGV[2])
 keep_cap()
-call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", "delayed", "jobId", id, "delay", digits(due))
-wake_when_due()
+put_delayed(id, due)
 return OK

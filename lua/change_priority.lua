@@ -12,10 +12,10 @@ COST    six commands; one pass over `wait` for a job without priority
 local id, priority, first = ARGV[1], tonumber(ARGV[2]), ARGV[3] == "1"
 if call("HLEN", base .. id) == 0 then return MISSING_JOB end
 if call("ZREM", PRIORITIZED, id) == 1 or call("LREM", WAIT, "-1", id) == 1 then
-  if first and priority > 0 then
-    call("ZADD", PRIORITIZED, digits(priority * 4294967296), id)
+  if first then
+    put_first(id, priority)
   else
-    put_ready(id, priority, first)
+    put_ready(id, priority)
   end
 end
 call("HSET", base .. id, "priority", ARGV[2])

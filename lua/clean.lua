@@ -8,13 +8,12 @@ ARGV    1 state     suffix of the key: "wait", "paused", "active", or any of the
         5 removed   how many jobs earlier calls have removed
 RETURN  {done, kept, ids}: whether that was all, `kept` for the next call, and the removed jobs
 EVENTS  cleaned {count} in the last call
-USES    queue, release, detach, check_queue, erase, cut
+USES    queue, release, detach, states, check_queue, erase, cut
 COST    looks at no more than 200 jobs; ten commands for each that goes
 ]]
-local LISTS = { wait = true, paused = true, active = true }
 local SPAN = 200
 local state, oldest, limit, kept = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local key, is_list, by_id = base .. state, LISTS[ARGV[1]], state == "delayed" or state == "prioritized"
+local key, is_list, by_id = base .. state, IS_LIST[ARGV[1]], state == "delayed" or state == "prioritized"
 check_queue(base)
 
 -- In lists the job that would run next comes first, as the oldest.

@@ -4,7 +4,7 @@ KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1…          suffixes of keys
 RETURN  array of numbers, in order
 EVENTS  none
-USES    queue, legacy
+USES    queue, states, legacy
 COST    one command each, two for `wait` and `paused`
 ]]
 local counts = {}

@@ -5,14 +5,13 @@ ARGV    1 kept      how many jobs at the beginning of the first structure were k
         2…          the structures to empty: "wait", "paused", "delayed", "prioritized"
 RETURN  {done, kept, removed}: how many structures are done, and `kept` for the next one; call again for the rest
 EVENTS  none; a parent in another queue is let go silently
-USES    queue, release, detach, check_queue, erase, cut
+USES    queue, release, detach, states, check_queue, erase, cut
 COST    looks at no more than 200 jobs; ten commands for each
 ]]
-local LISTS = { wait = true, paused = true }
 local kept, left, removed, work, done = tonumber(ARGV[1]), 200, 0, {}, 0
 check_queue(base)
 for i = 2, #ARGV do
-  local key, is_list = base .. ARGV[i], LISTS[ARGV[i]]
+  local key, is_list = base .. ARGV[i], IS_LIST[ARGV[i]]
   local ids = call(is_list and "LRANGE" or "ZRANGE", key, digits(kept), digits(kept + left - 1))
   local leaving = { key = key, is_list = is_list, ids = {}, held = {}, at = {} }
   for n, id in ipairs(ids) do

@@ -19,7 +19,8 @@ for i = 1, #seen, 2 do
   local scheduler, slot = seen[i], seen[i + 1]
   local id = "repeat:" .. scheduler .. ":" .. slot
   -- A run that has ended and is still the current one led to no other, or was the last: the hash tells.
-  local is_over = call("EXISTS", base .. id) == 0 or call("ZSCORE", base .. "completed", id) or call("ZSCORE", base .. "failed", id)
+  local is_over = call("EXISTS", base .. id) == 0 or call("ZSCORE", base .. "completed", id)
+    or call("ZSCORE", base .. "failed", id)
   if is_over then
     local hash = redis.pcall("HGETALL", base .. "repeat:" .. scheduler)
     if not hash.err and #hash > 0 then

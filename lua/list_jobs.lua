@@ -10,7 +10,7 @@ ARGV    1 what      "ids" or "jobs"
 RETURN  array, three values for each structure: first and last to ask for next, first = "done" when there is no more;
         and an array of the ids, or of id and hash in turn
 EVENTS  none
-USES    queue, legacy
+USES    queue, states, legacy
 COST    one HGETALL per position; stops early when the jobs are large
 ]]
 local with_hash, ascending, budget = ARGV[1] == "jobs", ARGV[2] == "asc", tonumber(ARGV[3])
@@ -19,7 +19,7 @@ local bytes, ENOUGH = 0, 1024 * 1024
 -- Positions count from the end of a list that runs next, and from the lowest score.
 local function read(name, from, to)
   local key = base .. name
-  if not LISTS[name] then return call(ascending and "ZRANGE" or "ZREVRANGE", key, digits(from), digits(to)) end
+  if not IS_LIST[name] then return call(ascending and "ZRANGE" or "ZREVRANGE", key, digits(from), digits(to)) end
   if not ascending then return call("LRANGE", key, digits(from), digits(to)) end
   local ids, turned = call("LRANGE", key, digits(-to - 1), digits(-from - 1)), {}
   for i = #ids, 1, -1 do turned[#turned + 1] = ids[i] end

@@ -5,7 +5,7 @@ ARGV    1 count     how many jobs and schedulers to delete in this call, up to 2
         2 force     "1" also deletes jobs that are active
 RETURN  0 done, 1 call again, -1 the queue is not paused, -2 it has active jobs
 EVENTS  waiting in the queues of parents elsewhere: none, they are let go silently
-USES    queue, release, detach, check_queue, erase
+USES    queue, release, detach, states, check_queue, erase
 COST    up to 15 commands per job
 ]]
 local left, force = tonumber(ARGV[1]), ARGV[2] == "1"
@@ -17,9 +17,8 @@ if not force and call("LLEN", ACTIVE) > 0 then return -2 end
 
 local work = {}
 local PHASES = { "active", "delayed", "repeat", "completed", "wait", "paused", "prioritized", "failed", "waiting-children" }
-local LISTS = { active = true, wait = true, paused = true }
 for _, name in ipairs(PHASES) do
-  local ids = call(LISTS[name] and "LRANGE" or "ZRANGE", base .. name, "0", digits(left - 1))
+  local ids = call(IS_LIST[name] and "LRANGE" or "ZRANGE", base .. name, "0", digits(left - 1))
   local held = {}
   for i, id in ipairs(ids) do held[i] = name == "repeat" or look_up(id) end
   work[#work + 1] = { name = name, ids = ids, held = held }
@@ -39,7 +38,7 @@ for _, part in ipairs(work) do
       end
     end
     if #keys > 0 then call("DEL", unpack(keys)) end
-    if LISTS[name] then
+    if IS_LIST[name] then
       call("LTRIM", base .. name, digits(#ids), "-1")
     else
       call("ZREM", base .. name, unpack(ids))

@@ -10,7 +10,7 @@ COST    two commands
 ]]
 call("HSET", META, "version", ARGV[1])
 if ARGV[2] == "" then
-  call("HSETNX", META, "opts.maxLenEvents", "10000")
+  call("HSETNX", META, "opts.maxLenEvents", DEFAULT_CAP)
 else
   call("HSET", META, "opts.maxLenEvents", ARGV[2])
 end

@@ -7,7 +7,7 @@ ARGV    1 now       ms, the caller's clock
         4 from      empty for a new check; else what the last call of this one answered
 RETURN  array: where the check goes on, empty at its end; then the recovered ids
 EVENTS  waiting, stalled
-USES    codes, queue, settings, wake, leave_active
+USES    codes, queue, settings, wake, prioritize, ready, leave_active
 COST    150 suspects, an EXISTS for all, and five commands for each that is recovered; then 2,000 active jobs marked
 ]]
 local stalled, check = base .. "stalled", base .. "stalled-check"
@@ -43,8 +43,7 @@ local function recover(id)
   if stalls > tonumber(ARGV[3]) and not has_live_scheduler(call("HGET", job, "rjk")) then
     call("HSET", job, "defa", "job stalled more than allowable limit")
   end
-  call("RPUSH", WAIT, id)
-  wake()
+  put_first(id, 0)
   call("XADD", EVENTS, "*", "event", "waiting", "jobId", id, "prev", "active")
   call("XADD", EVENTS, "*", "event", "stalled", "jobId", id)
   return true

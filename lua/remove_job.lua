@@ -9,7 +9,7 @@ ARGV    1 id        the job
 RETURN  1 done; 0 a worker holds the job or one of its pending children, nothing more is removed; 2 call again;
         or BELONGS_TO_SCHEDULER
 EVENTS  removed {jobId, prev} in the queue of each job; waiting {jobId, prev} in a queue whose parent is let go
-USES    codes, queue, release, detach, check_queue, erase, cut
+USES    codes, queue, release, detach, states, check_queue, erase, cut
 COST    about fifteen commands per job, at most 150 jobs per call, and a search of the lists: one for each job where
         they are few, else one for all. The first call also looks at the locks of all pending children.
 ]]
@@ -127,8 +127,6 @@ local function start_plan(whole)
   plan(root, whole)
 end
 
-local ZSETS = { "completed", "waiting-children", "delayed", "failed", "prioritized" }
-local LISTS = { "wait", "paused", "active" }
 local function is_in_a_set(node)
   local held = check_queue(node.home)
   for _, zset in ipairs(ZSETS) do
@@ -214,7 +212,7 @@ end
 local function announce(node, prev)
   local held = check_queue(node.home)
   if not held.cap then
-    held.cap = "10000"
+    held.cap = DEFAULT_CAP
     call("HSET", node.home .. "meta", "opts.maxLenEvents", held.cap)
   end
   call("XADD", node.home .. "events", "MAXLEN", "~", held.cap, "*", "event", "removed", "jobId", node.id, "prev", prev)

@@ -4,15 +4,15 @@ KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1…          ids of keys that may be jobs, up to 200
 RETURN  {looked at, deleted}: the ids that were not looked at are for the next call
 EVENTS  none
-USES    queue, release, detach
+USES    queue, release, detach, states
 COST    up to 20 commands per id, and a search of the lists for each that is in no set: as many as look at 50,000
         elements, and at least one
 ]]
-local LISTS, length, searched = { "wait", "paused", "active" }, 0, 0
+local length, searched = 0, 0
 for _, list in ipairs(LISTS) do length = length + call("LLEN", base .. list) end
 
 local function is_in_a_set(id)
-  for _, zset in ipairs({ "completed", "failed", "delayed", "prioritized", "waiting-children" }) do
+  for _, zset in ipairs(ZSETS) do
     if call("ZSCORE", base .. zset, id) then return true end
   end
   return false

@@ -4,7 +4,7 @@ KEYS    1 base       "<prefix>:<queue>:"
 ARGV    1 scheduler  its id
 RETURN  1 if there was one, else 0
 EVENTS  removed {jobId, prev}
-USES    queue, release, detach, check_queue, erase
+USES    queue, release, detach, states, check_queue, erase
 COST    eight commands
 ]]
 local scheduler = ARGV[1]

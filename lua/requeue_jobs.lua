@@ -7,7 +7,7 @@ ARGV    1 state     "failed", "completed" or "delayed"
         4 order     "1" puts each job back by its priority; else all go to `wait`, as in BullMQ
 RETURN  {looked at, moved}: fewer looked at than asked for when there are no more
 EVENTS  waiting {jobId, prev}
-USES    queue, settings, wake, number, prioritize, restore
+USES    queue, settings, wake, number, announce, prioritize, restore
 COST    per job: HMGET, HDEL, XADD and its share of ZREM and LPUSH; one INCR where it has a priority that counts
 ]]
 local state, source = ARGV[1], base .. ARGV[1]
@@ -35,13 +35,12 @@ call("ZREM", source, unpack(ids))
 if #moved == 0 then return { #ids, 0 } end
 if #waiting > 0 then call("LPUSH", WAIT, unpack(waiting)) end
 if #prioritized > 0 then call("ZADD", PRIORITIZED, unpack(prioritized)) end
-keep_cap()
 for i, id in ipairs(moved) do
   if STALE[state] then
     call("HDEL", base .. id, "finishedOn", "processedOn", STALE[state])
     restore_child(base .. id, parents[i], state)
   end
-  call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", "waiting", "jobId", id, "prev", state)
+  announce("waiting", id, "prev", state)
 end
 wake()
 return { #ids, #moved }

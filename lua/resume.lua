@@ -19,7 +19,7 @@ call("HDEL", META, "paused")
 if call("LLEN", WAIT) + call("ZCARD", PRIORITIZED) == 0 then
   wake_when_due()
 else
-  call("ZADD", MARKER, "0", "0")
+  wake(true)
 end
 call("XADD", EVENTS, "*", "event", "resumed")
 return 0

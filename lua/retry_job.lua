@@ -7,7 +7,7 @@ ARGV    1 id        the job
         4 started   "1" forgets the attempts started
 RETURN  OK, MISSING_JOB or NOT_IN_STATE
 EVENTS  waiting {jobId, prev}
-USES    codes, queue, settings, wake, number, prioritize, ready, restore, is_job
+USES    codes, queue, settings, wake, number, announce, prioritize, ready, restore, is_job
 COST    about ten commands
 ]]
 local id, state = ARGV[1], ARGV[2]
@@ -21,9 +21,8 @@ if ARGV[3] == "1" then stale[#stale + 1] = "atm" end
 if ARGV[4] == "1" then stale[#stale + 1] = "ats" end
 call("HDEL", job, unpack(stale))
 local readable, opts = pcall(cjson.decode, held[2] or "")
-local first = readable and type(opts) == "table" and opts.lifo == true
-put_ready(id, number_of(held[1]), first)
+local lifo = readable and type(opts) == "table" and opts.lifo == true
+put_ready(id, number_of(held[1]), lifo)
 restore_child(job, held[3], state)
-keep_cap()
-call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", "waiting", "jobId", id, "prev", state)
+announce("waiting", id, "prev", state)
 return OK

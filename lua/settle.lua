@@ -23,8 +23,9 @@ ARGV    1 now       ms, the caller's clock
 RETURN  {codes, jobs, limited, next, ghosts, ttl}: one code per outcome in order (OK, 1 for "children" with nothing
         pending, or why nothing was changed), then what `take` answers, then the ms for which the limiter still runs
 EVENTS  completed, failed, retries-exhausted, waiting, delayed, waiting-children, active, drained
-USES    codes, queue, settle/one, settings, wake, leave_active, number, delay, prioritize, settle/promote, release,
-        release_parent, detach, settle/retain, settle/family, settle/metrics, settle/dedup_finish, settle/ends, settle/take
+USES    codes, queue, settle/one, settings, wake, leave_active, settle/due, number, announce, delay, prioritize, ready,
+        store, settle/promote, release, release_parent, detach, settle/retain, settle/family, settle/metrics,
+        settle/dedup_finish, settle/ends, settle/take
 COST    per job done: HEXISTS, HSET, XADD and its share of MGET, EXISTS, LRANGE, LTRIM, DEL, SREM, ZADD;
         per other completed job: HMGET, LREM and the like; per job handed out: HLEN, HMGET, SET, XADD, HSET and its
         share of RPOP, LPUSH; at most 1,000 of either

@@ -17,8 +17,8 @@ ARGV    1 scheduler  its id
 RETURN  {outcome, slot, delay}
         outcome 0 stored, or SCHEDULER_JOB_EXISTS or SCHEDULER_SLOTS_BUSY: nothing was changed
 EVENTS  added, waiting, delayed
-USES    codes, queue, settings, wake, number, delay, prioritize, ready, store, iteration, release, detach, check_queue,
-        erase
+USES    codes, queue, settings, wake, number, announce, delay, prioritize, ready, store, iteration, release, detach,
+        states, check_queue, erase
 COST    about twenty commands, up to 32 more where slots are taken, and a search of the lists if the pending run waits there
 ]]
 local MOST_TAKEN = 32
@@ -31,7 +31,9 @@ check_queue(base)
 local held = call("HMGET", entry, "every", "offset", "ic")
 local prev = call("ZSCORE", base .. "repeat", scheduler)
 local counter = call("GET", base .. "id") or "0"
-if #counter > 18 or not string.find(counter, "^%-?%d+$") then return redis.error_reply("WRONGTYPE the counter is no number") end
+if #counter > 18 or not string.find(counter, "^%-?%d+$") then
+  return redis.error_reply("WRONGTYPE the counter is no number")
+end
 
 -- Where the pending run stands; nothing if there is none, or if it was taken already.
 local pending = prev and "repeat:" .. scheduler .. ":" .. prev

@@ -8,7 +8,7 @@ RETURN  {state, defa, pending, processed, ignored, failed, children}, or nothing
         numbers, and children is flat, five values each: "pending" or "failed", its job key, its state or "missing",
         its failure's reason, and its field `parent`; what is not there is empty
 EVENTS  none
-USES    queue
+USES    queue, states
 COST    ten commands, and up to ten for each child that is looked up
 ]]
 local id, most, depth = ARGV[1], tonumber(ARGV[2]), ARGV[3]
@@ -20,7 +20,7 @@ local function asked(...)
 end
 
 local function state_of(home, job_id)
-  for _, zset in ipairs({ "completed", "failed", "delayed", "prioritized", "waiting-children" }) do
+  for _, zset in ipairs(ZSETS) do
     if asked("ZSCORE", home .. zset, job_id) then return zset end
   end
   if asked("LPOS", home .. "active", job_id) then return "active" end

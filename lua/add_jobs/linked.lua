@@ -20,8 +20,8 @@ local function refusal(job)
 end
 
 -- Answers outcome, id, other, and how many values the job has.
-local function add_linked(at, flush, next_number, free_number, place)
-  local job, width = read_linked(at)
+local function add_linked(arg, flush, next_number, free_number, place)
+  local job, width = read_linked(arg)
   local code = refusal(job)
   if code then
     -- Its number is spent all the same, as Node spends it.
@@ -35,24 +35,22 @@ local function add_linked(at, flush, next_number, free_number, place)
   if custom and is_taken(id, key) then
     if job.parent then
       flush()
-      code = attach(id, key, job.parent, tonumber(job.at), job.in_flow)
+      code = attach(id, key, job.parent, tonumber(job.timestamp), job.in_flow)
       if code ~= OK then return code, id, "", width end
     end
     call("XADD", EVENTS, "*", "event", "duplicated", "jobId", id)
     return EXISTING, id, "", width
   end
+  job.id = id
   local outcome, other = CREATED, ""
   if job.de then
     flush()
-    local owner, detail = deduplicate(job.de, {
-      id = id, name = job.name, data = job.data, opts = job.opts, timestamp = tonumber(job.at),
-      delay = tonumber(job.delay), parent = job.parent or { key = "" },
-    })
+    local owner, detail = deduplicate(job.de, job)
     if owner then return detail, owner, id, width end
     if detail then outcome, other = REPLACED, detail end
   end
-  store_job(id, key, job)
-  place(job.kind, id, job.at, job.delay, job.priority)
+  store_job(job)
+  place(job.kind, id, job.timestamp, job.delay, job.priority)
   if job.parent then call("SADD", job.parent.key .. ":dependencies", key) end
   return outcome, id, other, width
 end

@@ -7,7 +7,8 @@
 local function add_one()
   local meta = call("HMGET", META, "paused", "concurrency", "opts.maxLenEvents")
   local id, cap = ARGV[2], meta[3]
-  if not cap or #cap > 15 or not string.find(cap, "^%d+$") or id ~= "" and call("EXISTS", base .. id) == 1 then return nil end
+  if not cap or #cap > 15 or not string.find(cap, "^%d+$") then return nil end
+  if id ~= "" and call("EXISTS", base .. id) == 1 then return nil end
   local is_open = not meta[1] and (not meta[2] or call("LLEN", ACTIVE) < tonumber(meta[2]))
   local push, pop = "LPUSH", "LPOP"
   if ARGV[1] == "l" then push, pop = "RPUSH", "RPOP" end

@@ -1,28 +1,18 @@
--- Stores a job's hash and puts the job where it waits, as one more add: for the follower of a finished job.
+-- Stores the follower of a finished job and puts it where it waits, as one more add. Answers its options.
 local function place_follower(id, follower, now)
   local known, opts = pcall(cjson.decode, follower.opts or "{}")
   if not known or type(opts) ~= "table" then opts = {} end
   local delay, priority = number_of(opts.delay), number_of(opts.priority)
-  local job = base .. id
-  call("HSET", job, "name", follower.name or "", "data", follower.data or "{}", "opts", follower.opts or "{}",
-    "timestamp", digits(now), "delay", digits(delay), "priority", digits(priority), "deid", follower.deid)
-  if follower.pk then call("HSET", job, "parentKey", follower.pk, "parent", follower.pd or "") end
-  if follower.rjk then call("HSET", job, "rjk", follower.rjk) end
-  call("XADD", EVENTS, "*", "event", "added", "jobId", id, "name", follower.name or "")
+  store_job({
+    id = id, name = follower.name or "", data = follower.data or "{}", opts = follower.opts or "{}",
+    timestamp = digits(now), delay = digits(delay), priority = digits(priority), rjk = follower.rjk,
+    parent = follower.pk and { key = follower.pk, json = follower.pd or "" }, de = { id = follower.deid },
+  })
   if delay ~= 0 then
-    local due = due_time(now, delay)
-    call("ZADD", DELAYED, digits(delayed_score(due)), id)
-    settings.any_delayed = true
-    call("XADD", EVENTS, "*", "event", "delayed", "jobId", id, "delay", digits(due))
-    wake_when_due()
+    put_delayed(id, due_time(now, delay))
   else
-    if priority > 0 then
-      call("ZADD", PRIORITIZED, digits(priority_score(priority)), id)
-    else
-      call(opts.lifo and "RPUSH" or "LPUSH", WAIT, id)
-    end
-    wake()
-    call("XADD", EVENTS, "*", "event", "waiting", "jobId", id)
+    put_ready(id, math.max(0, priority), opts.lifo)
+    announce("waiting", id)
   end
   return opts
 end

@@ -14,11 +14,6 @@ local function spend_attempt(job)
   if type(redis.pcall("HINCRBY", job, "atm", "1")) ~= "number" then call("HSET", job, "atm", "1") end
 end
 
-local function announce(event, id, ...)
-  keep_cap()
-  call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", event, "jobId", id, ...)
-end
-
 -- Why a job with relatives or a deduplication cannot end as asked; reads all that its end may write to.
 local function family_refusal(kind, job, held, child, families)
   if held[3] then
@@ -101,20 +96,11 @@ local function drop_deferred_failure(job, held)
 end
 
 local function end_retry(id, job, at, held)
-  if settings.any_delayed then
-    local limit = digits((tonumber(ARGV[1]) + 1) * 4096 - 1)
-    local due = call("ZRANGEBYSCORE", DELAYED, "-inf", limit, "LIMIT", "0", "200")
-    if #due > 0 then promote(due) end
-  end
+  local ready = ids_due(tonumber(ARGV[1]))
+  if ready then promote(ready) end
   write_reason(job, ARGV[at + 3], ARGV[at + 4], ARGV[at + 6])
   drop_deferred_failure(job, held)
-  local priority = priority_of(job)
-  if priority == 0 then
-    call(ARGV[at + 5] == "1" and "RPUSH" or "LPUSH", WAIT, id)
-  else
-    call("ZADD", PRIORITIZED, digits(priority_score(priority)), id)
-  end
-  wake()
+  put_ready(id, priority_of(job), ARGV[at + 5] == "1")
   spend_attempt(job)
   announce("waiting", id, "prev", "active")
 end
@@ -122,24 +108,14 @@ end
 local function end_delayed(id, job, at, held)
   write_reason(job, ARGV[at + 3], ARGV[at + 4], ARGV[at + 7])
   drop_deferred_failure(job, held)
-  local due = due_time(tonumber(ARGV[1]), tonumber(ARGV[at + 5]))
-  local score = delayed_score(due)
   if ARGV[at + 6] == "1" then spend_attempt(job) end
   call("HSET", job, "delay", ARGV[at + 5])
-  call("ZADD", DELAYED, digits(score), id)
-  settings.any_delayed = true
-  announce("delayed", id, "delay", digits(due))
-  wake_when_due()
+  keep_cap()
+  put_delayed(id, due_time(tonumber(ARGV[1]), tonumber(ARGV[at + 5])))
 end
 
 local function end_waiting(id, job)
-  local priority = priority_of(job)
-  if priority > 0 then
-    call("ZADD", PRIORITIZED, digits(priority * 4294967296), id)
-  else
-    call("RPUSH", WAIT, id)
-  end
-  wake()
+  put_first(id, priority_of(job))
   announce("waiting", id, "prev", "active")
 end
 

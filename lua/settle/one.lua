@@ -9,8 +9,8 @@ local done_up_to = 8
 if not KEYS[2] and ARGV[6] == "" and ARGV[8] == "" and (#ARGV == 8 or #ARGV == 14 and ARGV[9] == "done") then
   local meta = call("HMGET", META, "paused", "concurrency", "max", "opts.maxLenEvents")
   local waiting, events = call("LLEN", WAIT), call("XLEN", EVENTS)
-  local is_common = not meta[1] and not meta[2] and not meta[3] and meta[4] and #meta[4] < 16 and string.find(meta[4], "^%d+$")
-    and call("ZCARD", DELAYED) == 0
+  local is_common = not meta[1] and not meta[2] and not meta[3] and meta[4] and #meta[4] < 16
+    and string.find(meta[4], "^%d+$") and call("ZCARD", DELAYED) == 0
   local token, id, value = ARGV[10], ARGV[13], ARGV[14]
 
   -- Whether the outcome can be applied without a look at relatives.

@@ -6,11 +6,7 @@ local function promote(due)
     local held = redis.pcall("HGET", job, "priority")
     local readable = not (type(held) == "table" and held.err)
     local priority = readable and number_of(held) or 0
-    if priority == 0 then
-      call("LPUSH", WAIT, id)
-    else
-      call("ZADD", PRIORITIZED, digits(priority_score(priority)), id)
-    end
+    enqueue(id, priority)
     call("XADD", EVENTS, "*", "event", "waiting", "jobId", id, "prev", "delayed")
     -- An id without a hash stays one: HSET would make a ghost of it.
     if readable and call("EXISTS", job) == 1 then call("HSET", job, "delay", "0") end

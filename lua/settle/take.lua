@@ -42,15 +42,9 @@ local function allowance(max, limiter, window)
   return 0, window
 end
 
--- Moves due jobs out of `delayed`; the common queue has none, and is not asked again.
-local function promote_due(now)
-  if not settings.any_delayed then return end
-  local due = call("ZRANGEBYSCORE", DELAYED, "-inf", digits((now + 1) * 4096 - 1), "LIMIT", "0", "200")
-  if #due > 0 then on_demand().promote(due) end
-end
-
 local function take(now, want, token, lock_ms, worker, own_max, own_window)
-  promote_due(tonumber(now))
+  local ready = ids_due(tonumber(now))
+  if ready then on_demand().promote(ready) end
   -- Without a length of its window a limit cannot be kept, and counting would lock the queue for ever.
   local max, window = settings.max or tonumber(own_max), tonumber(own_window) or settings.duration
   window = window and window == window and math.min(math.floor(math.abs(window)), 9007199254740991)
@@ -148,7 +142,7 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
     call("PEXPIRE", limiter, digits(window))
   end
   if at > 0 then
-    call("ZADD", MARKER, "0", "0")
+    wake(true)
     return jobs, 0, left > 0 and bytes >= REPLY_BYTES and tonumber(now) or 0, ghosts
   end
   local due = settings.any_delayed and next_due()

@@ -2,7 +2,6 @@
 local function attach(id, job, parent, now, deferred)
   local held = call("HMGET", job, "parentKey", "returnvalue")
   local old = held[1]
-  if parent.key == "" then return OK end
   if old and old ~= "" and old ~= parent.key and call("EXISTS", old) == 1 then
     if deferred then call("HSET", parent.key, "flowAttachmentFailed", "1") end
     return PARENT_CANNOT_BE_REPLACED

@@ -6,12 +6,12 @@ local function check_queue(home)
   if held then return held end
   held = {}
   checked[home] = held
-  for _, list in ipairs({ "wait", "paused", "active" }) do call("LLEN", home .. list) end
-  for _, zset in ipairs({ "completed", "failed", "delayed", "prioritized", "waiting-children", "marker", "repeat" }) do
-    held[zset] = call("ZCARD", home .. zset)
-  end
+  for _, list in ipairs(LISTS) do call("LLEN", home .. list) end
+  for _, zset in ipairs(ZSETS) do held[zset] = call("ZCARD", home .. zset) end
+  call("ZCARD", home .. "marker")
+  call("ZCARD", home .. "repeat")
   call("XLEN", home .. "events")
   held.cap = call("HGET", home .. "meta", "opts.maxLenEvents")
-  if held.cap and (#held.cap > 15 or not string.find(held.cap, "^%d+$")) then held.cap = "10000" end
+  if held.cap and (#held.cap > 15 or not string.find(held.cap, "^%d+$")) then held.cap = DEFAULT_CAP end
   return held
 end

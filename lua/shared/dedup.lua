@@ -17,9 +17,7 @@ local function take_over(de, key, owner, id)
 end
 
 local function announce_duplicate(de, kept, dropped)
-  keep_cap()
-  call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", "deduplicated", "jobId", kept,
-    "deduplicationId", de.id, "deduplicatedJobId", dropped)
+  announce("deduplicated", kept, "deduplicationId", de.id, "deduplicatedJobId", dropped)
 end
 
 -- Keeps the latest add that came while the owner was active, to be run once the owner has finished.
@@ -28,7 +26,7 @@ local function set_aside(de, key, owner, job)
   local stash = base .. "dn:" .. de.id
   call("DEL", stash)
   call("HSET", stash, "name", job.name, "data", job.data, "opts", job.opts, "jid", job.id)
-  if job.parent.key ~= "" then
+  if job.parent then
     call("HSET", stash, "pk", job.parent.key, "pd", job.parent.json, "pdk", job.parent.key .. ":dependencies")
   end
   call("PERSIST", key)
@@ -73,11 +71,8 @@ local function deduplicate(de, job)
     announce_duplicate(de, owner, job.id)
   end
   if de.reschedule and call("ZSCORE", DELAYED, owner) and call("TYPE", base .. owner).ok == "hash" then
-    local due = due_time(job.timestamp, job.delay)
-    call("HSET", base .. owner, "delay", digits(job.delay))
-    call("ZADD", DELAYED, digits(delayed_score(due)), owner)
-    call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", "delayed", "jobId", owner, "delay", digits(due))
-    wake_when_due()
+    call("HSET", base .. owner, "delay", job.delay)
+    put_delayed(owner, due_time(tonumber(job.timestamp), tonumber(job.delay)))
   end
   return owner, outcome
 end

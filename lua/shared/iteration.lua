@@ -17,17 +17,15 @@ local function store_iteration(scheduler, slot, now, run)
   -- Node draws a number for each run and does not use it.
   call("INCR", base .. "id")
   local opts = string.sub(run.opts, 1, -2) .. ',"delay":' .. digits(delay) .. ',"jobId":' .. cjson.encode(id) .. "}"
-  store_job(id, base .. id, {
-    name = run.name, data = run.data, opts = opts, at = digits(now), delay = digits(delay), priority = run.priority,
-    rjk = scheduler, de = run.deid ~= "" and { id = run.deid },
+  store_job({
+    id = id, name = run.name, data = run.data, opts = opts, timestamp = digits(now), delay = digits(delay),
+    priority = run.priority, rjk = scheduler, de = run.deid ~= "" and { id = run.deid },
   })
   if delay > 0 then
-    call("ZADD", DELAYED, digits(delayed_score(slot)), id)
-    call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", "delayed", "jobId", id, "delay", digits(slot))
-    wake_when_due()
+    put_delayed(id, slot)
   else
     put_ready(id, tonumber(run.priority), run.lifo == "1")
-    call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", "waiting", "jobId", id)
+    announce("waiting", id)
   end
   return delay
 end

@@ -7,10 +7,8 @@ local function length_without_mark(list)
   return length - 1
 end
 
-local LISTS = { wait = true, paused = true, active = true }
-
 -- How many jobs there are under this name.
 local function count_of(name)
   if name == "wait" or name == "paused" then return length_without_mark(base .. name) end
-  return call(LISTS[name] and "LLEN" or "ZCARD", base .. name)
+  return call(IS_LIST[name] and "LLEN" or "ZCARD", base .. name)
 end

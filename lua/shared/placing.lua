@@ -1,7 +1,7 @@
 -- Places new jobs, a batch at a time: `place` collects, and `flush` writes what was collected for the present queue.
 local pushed, put_first, ranked, due_later, parked = {}, {}, {}, {}, {}
 
-local function place(kind, id, at, delay, priority)
+local function place(kind, id, timestamp, delay, priority)
   if kind == "w" then
     pushed[#pushed + 1] = id
   elseif kind == "l" then
@@ -9,12 +9,12 @@ local function place(kind, id, at, delay, priority)
   elseif kind == "p" then
     ranked[#ranked + 1], ranked[#ranked + 2] = digits(on_demand().priority_score(tonumber(priority))), id
   elseif kind == "d" then
-    local due = on_demand().due_time(tonumber(at), tonumber(delay))
+    local due = on_demand().due_time(tonumber(timestamp), tonumber(delay))
     due_later[#due_later + 1], due_later[#due_later + 2] = digits(on_demand().delayed_score(due)), id
     call("XADD", EVENTS, "*", "event", "delayed", "jobId", id, "delay", digits(due))
     return
   else
-    parked[#parked + 1], parked[#parked + 2] = at, id
+    parked[#parked + 1], parked[#parked + 2] = timestamp, id
     call("XADD", EVENTS, "*", "event", "waiting-children", "jobId", id)
     return
   end

@@ -4,14 +4,14 @@ local function is_of(kind, key)
   return found == kind or found == "none"
 end
 
--- The job whose values begin at `at`, and how many they are.
-local function read_linked(at)
-  local traits = ARGV[at]
+-- The job whose values begin at the argument `arg`, and how many they are.
+local function read_linked(arg)
+  local traits = ARGV[arg]
   local job = {
-    kind = string.sub(traits, 1, 1), id = ARGV[at + 1], name = ARGV[at + 2], data = ARGV[at + 3], opts = ARGV[at + 4],
-    at = ARGV[at + 5], delay = ARGV[at + 6], priority = ARGV[at + 7],
+    kind = string.sub(traits, 1, 1), id = ARGV[arg + 1], name = ARGV[arg + 2], data = ARGV[arg + 3], opts = ARGV[arg + 4],
+    timestamp = ARGV[arg + 5], delay = ARGV[arg + 6], priority = ARGV[arg + 7],
   }
-  local more = at + 8
+  local more = arg + 8
   if string.find(traits, "P", 1, true) then
     job.parent = { key = ARGV[more], json = ARGV[more + 1] }
     job.in_flow = string.find(traits, "F", 1, true)
@@ -30,5 +30,5 @@ local function read_linked(at)
     }
     more = more + 3
   end
-  return job, more - at
+  return job, more - arg
 end

@@ -13,15 +13,15 @@ local function release_parent(home, id, now)
   local priority, delay = number_of(held[1]), number_of(held[2])
   if delay > 0 then
     local delayed = home .. "delayed"
-    call("ZADD", delayed, digits((now + delay) * 4096), id)
+    call("ZADD", delayed, digits((now + delay) * PLACES), id)
     if home == base then settings.any_delayed = true end
     call("XADD", home .. "events", "*", "event", "delayed", "jobId", id, "delay", digits(now + delay))
     local first = call("ZRANGE", delayed, "0", "0", "WITHSCORES")
-    call("ZADD", home .. "marker", digits(tonumber(first[2]) / 4096), "1")
+    call("ZADD", home .. "marker", digits(tonumber(first[2]) / PLACES), "1")
   elseif priority == 0 then
     release_raw(home, id)
   else
-    call("ZADD", home .. "prioritized", digits(priority * 4294967296 + next_turn(home .. "pc")), id)
+    call("ZADD", home .. "prioritized", digits(priority * TURNS + next_turn(home .. "pc")), id)
     wake_parents_queue(home)
     call("XADD", home .. "events", "*", "event", "waiting", "jobId", id, "prev", "waiting-children")
   end

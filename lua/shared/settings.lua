@@ -16,9 +16,9 @@ local function read_settings()
   read.max = read[3] and tonumber(read[3])
   if read.max ~= read.max then read.max = nil end
   read.duration = read[4] and tonumber(read[4])
-  read.cap = read[5] or "10000"
+  read.cap = read[5] or DEFAULT_CAP
   -- Nothing waits for the length of a stream to be mended.
-  if #read.cap > 15 or not string.find(read.cap, "^%d+$") then read.cap = "10000" end
+  if #read.cap > 15 or not string.find(read.cap, "^%d+$") then read.cap = DEFAULT_CAP end
   return read
 end
 local settings = read_settings()

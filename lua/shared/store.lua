@@ -1,6 +1,6 @@
--- Stores a new job and announces it; where it waits is for `place`.
-local function store_job(id, key, job)
-  local fields = { "name", job.name, "data", job.data, "opts", job.opts, "timestamp", job.at, "delay", job.delay,
+-- Stores a new job in the present queue and announces it; where it waits is for `place`, `put_ready` and `put_delayed`.
+local function store_job(job)
+  local fields = { "name", job.name, "data", job.data, "opts", job.opts, "timestamp", job.timestamp, "delay", job.delay,
     "priority", job.priority }
   local function field(name, value)
     fields[#fields + 1], fields[#fields + 2] = name, value
@@ -11,6 +11,6 @@ local function store_job(id, key, job)
   end
   if job.rjk then field("rjk", job.rjk) end
   if job.de then field("deid", job.de.id) end
-  call("HSET", key, unpack(fields))
-  call("XADD", EVENTS, "*", "event", "added", "jobId", id, "name", job.name)
+  call("HSET", base .. job.id, unpack(fields))
+  call("XADD", EVENTS, "*", "event", "added", "jobId", job.id, "name", job.name)
 end

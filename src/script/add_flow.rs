@@ -10,7 +10,7 @@ pub(crate) static SCRIPT: Script = script!(
     "add_flow", Produces,
     uses: ["codes", "outcomes", "queue", "settings", "wake", own "homes"],
     on_demand: [
-        "number", "is_job", "is_taken", "delay", "prioritize", "release", "release_parent", "detach", "attach", "dedup",
+        "number", "is_job", "is_taken", "announce", "delay", "prioritize", "release", "release_parent", "detach", "attach", "dedup",
         "read_linked", "store",
     ],
     giving: [

@@ -5,7 +5,7 @@ use redis::Value;
 use super::{Call, Repeat, Script, reply, script};
 
 pub(crate) static SCRIPT: Script =
-    script!("clean", Consumes, uses: ["queue", "release", "detach", "check_queue", "erase", "cut"]);
+    script!("clean", Consumes, uses: ["queue", "release", "detach", "states", "check_queue", "erase", "cut"]);
 
 /// What one step of a clean has done.
 pub(crate) struct Cleaned {

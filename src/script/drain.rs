@@ -5,7 +5,7 @@ use redis::Value;
 use super::{Call, Repeat, Script, reply, script};
 
 pub(crate) static SCRIPT: Script =
-    script!("drain", Consumes, uses: ["queue", "release", "detach", "check_queue", "erase", "cut"]);
+    script!("drain", Consumes, uses: ["queue", "release", "detach", "states", "check_queue", "erase", "cut"]);
 
 /// What one step of a drain has done.
 pub(crate) struct Drained {

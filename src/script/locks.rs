@@ -3,8 +3,7 @@
 use super::{Args, Script, script};
 
 pub(crate) static EXTEND: Script = script!("extend_locks", Consumes, uses: ["codes", "queue"]);
-pub(crate) static RECOVER: Script =
-    script!("recover_stalled", Consumes, uses: ["codes", "queue", "settings", "wake", "leave_active"]);
+pub(crate) static RECOVER: Script = script!("recover_stalled", Consumes, uses: ["codes", "queue", "settings", "wake", "prioritize", "ready", "leave_active"]);
 pub(crate) static WAKE: Script = script!("wake_workers", Consumes, uses: ["codes", "queue", "settings", "wake"]);
 
 pub(crate) fn extend_args(lock_ms: u64, locks: &[(impl AsRef<[u8]>, &str)]) -> Args {

@@ -5,7 +5,7 @@ use redis::Value;
 use super::{Call, Repeat, Script, reply, script};
 
 pub(crate) static SCRIPT: Script =
-    script!("obliterate", Consumes, uses: ["queue", "release", "detach", "check_queue", "erase"]);
+    script!("obliterate", Consumes, uses: ["queue", "release", "detach", "states", "check_queue", "erase"]);
 
 /// What one step has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

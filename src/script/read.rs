@@ -5,9 +5,9 @@ use redis::Value;
 use super::reply::{array, string, texts, unsigned};
 use super::{Args, Script, script};
 
-pub(crate) static LIST: Script = script!("list_jobs", Produces, uses: ["queue", "legacy"]);
-pub(crate) static COUNT: Script = script!("count_jobs", Produces, uses: ["queue", "legacy"]);
-pub(crate) static PRIORITIES: Script = script!("count_priorities", Produces, uses: ["queue"]);
+pub(crate) static LIST: Script = script!("list_jobs", Produces, uses: ["queue", "states", "legacy"]);
+pub(crate) static COUNT: Script = script!("count_jobs", Produces, uses: ["queue", "states", "legacy"]);
+pub(crate) static PRIORITIES: Script = script!("count_priorities", Produces, uses: ["queue", "prioritize"]);
 pub(crate) static STATE: Script = script!("get_state", Produces, uses: ["queue"]);
 pub(crate) static FINISHED: Script = script!("is_finished", Produces, uses: ["codes", "queue", "is_job"]);
 pub(crate) static MAXED: Script = script!("is_maxed", Produces, uses: ["queue"]);

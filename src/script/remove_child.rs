@@ -4,7 +4,7 @@ use super::{Call, Repeat, Script, reply, script};
 use crate::error::Reason;
 
 pub(crate) static SCRIPT: Script =
-    script!("remove_child", Consumes, uses: ["codes", "queue", "release", "detach", "check_queue"]);
+    script!("remove_child", Consumes, uses: ["codes", "queue", "release", "detach", "states", "check_queue"]);
 
 /// Answers whether the parent waited for it.
 pub(crate) fn remove_child(id: &str, parent_key: &str) -> Call<Result<bool, Reason>> {

@@ -3,8 +3,7 @@
 use super::{Call, Repeat, Script, reply, script};
 use crate::state::JobState;
 
-pub(crate) static SCRIPT: Script =
-    script!("requeue_jobs", Consumes, uses: ["queue", "settings", "wake", "number", "prioritize", "restore"]);
+pub(crate) static SCRIPT: Script = script!("requeue_jobs", Consumes, uses: ["queue", "settings", "wake", "number", "announce", "prioritize", "restore"]);
 
 /// Looks at `most` jobs, the first ones up to a time in ms; answers at how many it has looked and how many have moved. Each
 /// takes the place that its priority gives it, or all come before those that have one.

@@ -4,7 +4,7 @@ use super::{Call, Repeat, Script, reply, script};
 use crate::error::Reason;
 use crate::state::JobState;
 
-pub(crate) static SCRIPT: Script = script!("retry_job", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "prioritize", "ready", "restore", "is_job"]);
+pub(crate) static SCRIPT: Script = script!("retry_job", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "announce", "prioritize", "ready", "restore", "is_job"]);
 
 pub(crate) fn retry_job(
     id: &str,

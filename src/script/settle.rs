@@ -14,10 +14,10 @@ use crate::wire::job::{JobId, Pair, RawJob, Undecodable};
 
 pub(crate) static SCRIPT: Script = script!(
     "settle", Consumes,
-    uses: ["codes", "queue", own "one", "settings", "wake", "leave_active"],
+    uses: ["codes", "queue", own "one", "settings", "wake", "leave_active", own "due"],
     on_demand: [
-        "number", "delay", "prioritize", own "promote", "release", "release_parent", "detach", own "retain", own "family", own "metrics",
-        own "dedup_finish", own "ends",
+        "number", "announce", "delay", "prioritize", "ready", "store", own "promote", "release", "release_parent", "detach",
+        own "retain", own "family", own "metrics", own "dedup_finish", own "ends",
     ],
     giving: [
         promote, family_refusal, flush, finish, read_metrics, count_ends, end_failed, end_retry, end_delayed,

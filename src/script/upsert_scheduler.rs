@@ -6,10 +6,7 @@ use super::reply::string;
 use super::{Args, Script, script};
 use crate::error::Reason;
 
-pub(crate) static SCRIPT: Script = script!("upsert_scheduler", Produces, uses: [
-    "codes", "queue", "settings", "wake", "number", "delay", "prioritize", "ready", "store", "iteration", "release", "detach",
-    "check_queue", "erase",
-]);
+pub(crate) static SCRIPT: Script = script!("upsert_scheduler", Produces, uses: ["codes", "queue", "settings", "wake", "number", "announce", "delay", "prioritize", "ready", "store", "iteration", "release", "detach", "states", "check_queue", "erase"]);
 
 /// A scheduler as it is to be, and its next run.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,7 +5,7 @@ use redis::Value;
 use super::reply::{array, string, text, unsigned};
 use super::{Args, Script, script};
 
-pub(crate) static SCRIPT: Script = script!("waits_for", Produces, uses: ["queue"]);
+pub(crate) static SCRIPT: Script = script!("waits_for", Produces, uses: ["queue", "states"]);
 
 /// How many ids of a waiting list are looked through for one child.
 const LIST_DEPTH: u32 = 2_000;
