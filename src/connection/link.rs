@@ -1,11 +1,13 @@
 //! The shared connection: many calls at once, and a new one whenever the old one breaks.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, RwLock, Weak};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, RedisError, Value};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::dial::{Dialed, Dialer, Driver, Server, TOO_OLD};
@@ -28,8 +30,8 @@ pub(crate) struct Link {
 
 struct Inner {
     dialer: Dialer,
-    /// The live connection and its number. Written by whoever dials, under `dialing`; emptied by the first call that
-    /// finds it broken, which compares the number so as not to drop a newer one.
+    /// The live connection and its number. Written by the attempt under way, under `dialing`; emptied by the first call
+    /// that finds it broken, which compares the number so as not to drop a newer one.
     current: RwLock<Option<Arc<Live>>>,
     dialing: Mutex<Dialing>,
     flags: AtomicU8,
@@ -47,15 +49,42 @@ struct Live {
 
 #[derive(Default)]
 struct Dialing {
-    /// Held while one task dials, so that a thousand waiting calls open one socket. Replaced if its holder stands still.
-    turn: Arc<tokio::sync::Mutex<()>>,
-    opened: u64,
+    /// The attempt under way, which ends by itself: no more than one at a time, however many wait.
+    attempt: Option<Attempt>,
+    /// Numbers the attempts.
+    attempts: u64,
     pause: Backoff,
-    /// When the last attempt failed; the next one starts no earlier than the pause after it.
+    /// When the last attempt began, until one succeeds; the next one starts no earlier than the pause after it.
     failed: Option<Instant>,
-    /// When the task began that has its turn. Its runtime may stand still without an end, one of a single thread that
-    /// nobody drives, so nobody waits for it longer than an attempt may take.
-    began: Option<Instant>,
+}
+
+/// One attempt to connect: a task that all who want a connection watch. It goes on when they have given up, as it would
+/// never come to an end otherwise where connecting takes longer than a call has time for; but it is one attempt, so that
+/// nothing goes on for long that nobody wants. It ends with the link.
+struct Attempt {
+    number: u64,
+    /// Nothing until it has ended. Closed without an outcome if its runtime ended, or it panicked.
+    outcome: watch::Receiver<Outcome>,
+    /// When it should have ended. Its runtime may stand still without an end, one of a single thread that nobody drives,
+    /// so nobody waits for it longer than that.
+    until: Instant,
+    task: AbortHandle,
+}
+
+/// What came of an attempt, once it has ended.
+type Outcome = Option<std::result::Result<(), RedisError>>;
+
+impl Attempt {
+    /// Whether it has ended, with an outcome or not.
+    fn is_over(&self) -> bool {
+        self.outcome.has_changed().is_err()
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 const KNOWS_FLAGS: u8 = 1;
@@ -144,15 +173,9 @@ impl Link {
         self.inner.timeout.fetch_max(millis(timeout), Ordering::Relaxed);
     }
 
-    /// Connects in a task of its own where there is no connection, unless somebody does so: a dial that ends with the
-    /// call that wanted it has to begin anew.
-    pub(crate) async fn dial_beside(&self) {
-        if self.live().is_none() && self.inner.dialing.try_lock().is_ok() {
-            let link = self.clone();
-            tokio::spawn(async move { link.wait_for_connection().await });
-            // It comes before whoever calls next.
-            tokio::task::yield_now().await;
-        }
+    /// Begins to connect where there is no connection, so that the next call need not.
+    pub(crate) fn dial_beside(&self) {
+        self.attempt();
     }
 
     /// Lets the next call open a new connection; those on their way keep theirs.
@@ -222,72 +245,94 @@ impl Link {
         }
     }
 
-    /// The live connection, or one attempt at a new one, no earlier than the pause after the last failure.
+    /// The live connection, or what comes of one attempt at a new one, which others may have begun.
     async fn connection(&self) -> std::result::Result<Arc<Live>, RedisError> {
-        if let Some(live) = self.live() {
-            return Ok(live);
+        loop {
+            if let Some(live) = self.live() {
+                return Ok(live);
+            }
+            let Some((number, mut outcome, until)) = self.attempt() else { continue };
+            let ended = tokio::time::timeout_at(until, outcome.wait_for(Option::is_some)).await;
+            match ended.map(|ended| ended.map(|outcome| outcome.clone())) {
+                Ok(Ok(Some(Err(error)))) => return Err(error),
+                Ok(Ok(_)) => {}
+                // It ended with its runtime; the next one may live in ours.
+                Ok(Err(_)) => tokio::task::yield_now().await,
+                Err(_) => self.give_up(number),
+            }
         }
-        let _turn = self.turn().await;
-        if let Some(live) = self.live() {
-            return Ok(live);
+    }
+
+    /// The attempt under way, or one that begins here and now, no earlier than the pause after the last one; `None` if
+    /// there is a connection.
+    fn attempt(&self) -> Option<(u64, watch::Receiver<Outcome>, Instant)> {
+        let mut dialing = self.inner.dialing();
+        if self.live().is_some() {
+            return None;
         }
-        let not_before = {
-            let mut dialing = self.dialing();
-            dialing.began = Some(Instant::now());
-            dialing.failed.map(|failed| failed + dialing.pause.current())
-        };
-        if let Some(not_before) = not_before {
-            tokio::time::sleep_until(not_before).await;
-        }
-        {
-            // Counted as failed until it has succeeded, so that a caller who gives up does not hurry the next one.
-            let mut dialing = self.dialing();
-            dialing.failed = Some(Instant::now());
+        if dialing.attempt.as_ref().is_none_or(Attempt::is_over) {
+            let now = Instant::now();
+            let start = dialing.failed.map_or(now, |failed| now.max(failed + dialing.pause.current()));
+            // Counted as failed until it has succeeded.
+            dialing.failed = Some(start);
             dialing.pause.grow();
+            dialing.attempts += 1;
+            let number = dialing.attempts;
+            let (tell, outcome) = watch::channel(None);
+            let dialer = self.dialer();
+            let until = start + dialer.options().connect_timeout + Backoff::LONGEST;
+            let inner = Arc::downgrade(&self.inner);
+            // A runtime that shuts down drops it here and now, which harms nobody: it holds no lock and no link.
+            let task = tokio::spawn(async move {
+                tokio::time::sleep_until(start).await;
+                let dialed = dialer.dial(None).await;
+                if let Some(inner) = Weak::upgrade(&inner) {
+                    inner.ended(number, dialed, &tell);
+                }
+            });
+            dialing.attempt = Some(Attempt { number, outcome, until, task: task.abort_handle() });
         }
-        let Dialed { connection, server, driver, progress } = self.inner.dialer.dial(None).await?;
-        let number = {
-            let mut dialing = self.dialing();
+        dialing.attempt.as_ref().map(|attempt| (attempt.number, attempt.outcome.clone(), attempt.until))
+    }
+
+    /// Ends an attempt that does not get on.
+    fn give_up(&self, number: u64) {
+        self.inner.dialing().attempt.take_if(|attempt| attempt.number == number);
+    }
+}
+
+impl Inner {
+    fn dialing(&self) -> std::sync::MutexGuard<'_, Dialing> {
+        self.dialing.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// What came of an attempt; nothing, if it had been given up.
+    fn ended(
+        &self,
+        number: u64,
+        dialed: std::result::Result<Dialed, RedisError>,
+        tell: &watch::Sender<Outcome>,
+    ) {
+        let mut dialing = self.dialing();
+        if dialing.attempt.take_if(|attempt| attempt.number == number).is_none() {
+            return;
+        }
+        let outcome = dialed.map(|Dialed { connection, server, driver, progress }| {
             dialing.failed = None;
             dialing.pause = Backoff::default();
-            dialing.opened += 1;
-            dialing.opened
-        };
-        self.note(server);
-        let live = Arc::new(Live { number, connection, driver, progress });
-        *self.inner.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::clone(&live));
-        Ok(live)
-    }
-
-    /// The turn to dial.
-    async fn turn(&self) -> tokio::sync::OwnedMutexGuard<()> {
-        let attempt = self.options().connect_timeout + 2 * Backoff::LONGEST;
-        loop {
-            let (turn, began) = {
-                let dialing = self.dialing();
-                (Arc::clone(&dialing.turn), dialing.began)
-            };
-            let until = began.unwrap_or_else(Instant::now) + attempt;
-            if let Ok(turn) = tokio::time::timeout_at(until, turn.lock_owned()).await {
-                return turn;
-            }
-            let mut dialing = self.dialing();
-            if dialing.began == began {
-                dialing.turn = Arc::default();
-                dialing.began = None;
-            }
-        }
-    }
-
-    fn dialing(&self) -> std::sync::MutexGuard<'_, Dialing> {
-        self.inner.dialing.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+            self.note(server);
+            let live = Arc::new(Live { number, connection, driver, progress });
+            *self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(live);
+        });
+        drop(dialing);
+        tell.send_replace(Some(outcome));
     }
 
     fn note(&self, server: Server) {
         if server.knows_script_flags() {
-            self.inner.flags.fetch_or(KNOWS_FLAGS, Ordering::Relaxed);
+            self.flags.fetch_or(KNOWS_FLAGS, Ordering::Relaxed);
         } else {
-            self.inner.flags.fetch_and(!KNOWS_FLAGS, Ordering::Relaxed);
+            self.flags.fetch_and(!KNOWS_FLAGS, Ordering::Relaxed);
         }
     }
 }

@@ -250,7 +250,7 @@ impl LockTable {
                         tracing::debug!(error = %WithCauses(&error), "locks could not be renewed");
                         if calls.is_empty() {
                             backoff.pause().await;
-                            link.dial_beside().await;
+                            link.dial_beside();
                             calls.push(extend());
                         }
                     }
@@ -258,7 +258,7 @@ impl LockTable {
                 () = tokio::time::sleep_until(replace) => {
                     replace += self.quarter();
                     link.replace();
-                    link.dial_beside().await;
+                    link.dial_beside();
                     calls.push(extend());
                 }
                 () = tokio::time::sleep_until(until) => return,
@@ -401,7 +401,7 @@ async fn keep_renewed(table: Weak<LockTable>, link: Link) {
 async fn renew_for_ever(table: &Weak<LockTable>, link: &Link) {
     while let Some(table) = table.upgrade() {
         link.at_least(table.lock_duration);
-        link.dial_beside().await;
+        link.dial_beside();
         let tick = table.tick();
         {
             let mut renewing = std::pin::pin!(async {

@@ -74,7 +74,7 @@ async fn a_worker_that_closes_during_a_renewal_leaves_the_locks_of_others_alone(
 }
 
 /// A way to the server on which every connection is silent at first.
-async fn slow_to_greet(delay: Duration) -> String {
+pub(super) async fn slow_to_greet(delay: Duration) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let target = shared_server().addr();

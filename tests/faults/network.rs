@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use super::locks::slow_to_greet;
 use super::warm_up;
 use crate::common::check::check;
 use crate::common::fixture::{Fixture, Ledger, listen};
@@ -221,4 +222,22 @@ async fn a_wait_for_a_result_outlasts_the_silence_of_the_server() {
     assert!(matches!(error, Error::Timeout { op: "wait_until_finished", after } if after == limit), "{error}");
     proxy.heal();
     worker.close().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_takes_longer_than_a_call_may_is_opened_all_the_same() {
+    let url = slow_to_greet(Duration::from_millis(700)).await;
+    let proxy = Proxy::start(url.trim_start_matches("redis://").parse().unwrap()).await;
+    let options = ConnectOptions::from_url(&proxy.url()).unwrap().command_timeout(Duration::from_millis(500));
+    let fixture = Fixture::with(options, shared_server()).await;
+    let before = proxy.counters().connections;
+    proxy.cut_now();
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        // Many at once want the same connection.
+        let calls = (0..8).map(|_| fixture.client.ping());
+        answers.push(futures::future::join_all(calls).await.iter().filter(|answer| answer.is_ok()).count());
+    }
+    assert_eq!((answers[0], answers[2]), (0, 8), "{answers:?}");
+    assert_eq!(proxy.counters().connections, before + 1);
 }
