@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, Value};
 
@@ -30,6 +31,8 @@ pub(crate) struct BlockingLink {
     live: Option<(MultiplexedConnection, Server, Arc<Progress>)>,
     /// The socket of `live`, and of a call that was given up.
     driver: Option<Driver>,
+    /// The attempt to connect under way. A caller who does not wait for its end leaves it to the next one.
+    dialing: Option<BoxFuture<'static, Result<Dialed, RedisError>>>,
     /// Since the last reply: a server that takes connections and refuses what they ask for is not stormed either.
     failed: bool,
     backoff: Backoff,
@@ -37,10 +40,11 @@ pub(crate) struct BlockingLink {
 
 impl BlockingLink {
     pub(crate) fn new(dialer: Dialer, name: Option<String>) -> Self {
-        Self { dialer, name, live: None, driver: None, failed: false, backoff: Backoff::default() }
+        Self { dialer, name, live: None, driver: None, dialing: None, failed: false, backoff: Backoff::default() }
     }
 
-    /// The server behind the connection; opens it, with pauses after failures, until there is one.
+    /// The server behind the connection; opens it, with pauses after failures, until there is one. Whoever gives up and
+    /// comes again goes on with the attempt that is under way.
     pub(crate) async fn ready(&mut self) -> Server {
         loop {
             if self.driver.as_ref().is_some_and(Driver::has_ended) {
@@ -50,10 +54,22 @@ impl BlockingLink {
                 return *server;
             }
             self.driver = None;
+            let dialing = self.dialing.get_or_insert_with(|| {
+                let (dialer, name) = (self.dialer.clone(), self.name.clone());
+                let pause = self.failed.then(|| self.backoff.current());
+                Box::pin(async move {
+                    if let Some(pause) = pause {
+                        tokio::time::sleep(pause).await;
+                    }
+                    dialer.dial(name.as_deref()).await
+                })
+            });
+            let dialed = dialing.await;
+            self.dialing = None;
             if self.failed {
-                self.backoff.pause().await;
+                self.backoff.grow();
             }
-            match self.dialer.dial(self.name.as_deref()).await {
+            match dialed {
                 Ok(Dialed { connection, server, driver, progress }) => {
                     self.live = Some((connection, server, progress));
                     self.driver = Some(driver);
@@ -105,6 +121,7 @@ impl BlockingLink {
     /// next call opens another one.
     pub(crate) async fn close(&mut self) {
         self.live = None;
+        self.dialing = None;
         if let Some(driver) = self.driver.take() {
             driver.close().await;
         }

@@ -307,12 +307,7 @@ impl Inner {
     }
 
     /// What came of an attempt; nothing, if it had been given up.
-    fn ended(
-        &self,
-        number: u64,
-        dialed: std::result::Result<Dialed, RedisError>,
-        tell: &watch::Sender<Outcome>,
-    ) {
+    fn ended(&self, number: u64, dialed: std::result::Result<Dialed, RedisError>, tell: &watch::Sender<Outcome>) {
         let mut dialing = self.dialing();
         if dialing.attempt.take_if(|attempt| attempt.number == number).is_none() {
             return;

@@ -304,7 +304,8 @@ impl WorkerBuilder {
         self.client.lock_keeper().keep(&locks);
         let name = engine.keys.worker_client_name(options.name.as_deref());
         let blocking = BlockingLink::new(engine.link.dialer(), Some(name));
-        let waiter = wait::Waiter::start(blocking, &engine.keys, events.clone());
+        let waiter =
+            wait::Waiter::start(blocking, engine.link.clone(), options.drain_delay, &engine.keys, events.clone());
         let concurrency = AtomicUsize::new(options.concurrency);
         let large = queue.engine().link.another();
         let inner = Arc::new(Inner {

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc};
 use super::event::EventSink;
 use super::panics::catch;
 use super::supervise;
-use crate::connection::{Backoff, BlockingLink};
+use crate::connection::{Backoff, BlockingLink, Link};
 pub(crate) use crate::engine::marker::{Woken, wait};
 use crate::failpoint;
 use crate::keys::QueueKeys;
@@ -25,12 +25,27 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    pub(crate) fn start(link: BlockingLink, keys: &QueueKeys, events: EventSink) -> Self {
+    /// Waits on `link`. Where that cannot be opened, a wait is over each `drain_delay` if the server answers on `shared`.
+    pub(crate) fn start(
+        link: BlockingLink,
+        shared: Link,
+        drain_delay: Duration,
+        keys: &QueueKeys,
+        events: EventSink,
+    ) -> Self {
         let (requests, asked) = mpsc::channel(1);
         let (answers, woken) = mpsc::channel(1);
         let interrupt = Arc::new(Notify::new());
-        let server =
-            Server { link, keys: keys.clone(), asked, answers, interrupt: Arc::clone(&interrupt), is_waiting: false };
+        let server = Server {
+            link,
+            shared,
+            drain_delay,
+            keys: keys.clone(),
+            asked,
+            answers,
+            interrupt: Arc::clone(&interrupt),
+            is_waiting: false,
+        };
         let task = tokio::spawn(server.serve(events));
         Self { requests: Some(requests), woken, interrupt, is_waiting: false, task }
     }
@@ -75,6 +90,9 @@ impl Drop for Waiter {
 /// What the task holds.
 struct Server {
     link: BlockingLink,
+    /// The connection on which the worker looks for jobs.
+    shared: Link,
+    drain_delay: Duration,
     keys: QueueKeys,
     asked: mpsc::Receiver<Duration>,
     answers: mpsc::Sender<Woken>,
@@ -104,7 +122,7 @@ impl Server {
             self.is_waiting = true;
             failpoint::hit("waiter", &self.keys);
             let woken = tokio::select! {
-                woken = wait(&mut self.link, &marker, block) => woken,
+                woken = wait_or_look(&mut self.link, &self.shared, self.drain_delay, &marker, block) => woken,
                 () = self.interrupt.notified() => Woken::Interrupted,
             };
             if woken == Woken::Interrupted {
@@ -116,4 +134,15 @@ impl Server {
             }
         }
     }
+}
+
+/// Waits for the marker. While there is no connection to wait on, as where the server takes no more of them, the wait is
+/// over after a while, so that the worker looks for jobs; unless that would be in vain too.
+async fn wait_or_look(link: &mut BlockingLink, shared: &Link, limit: Duration, marker: &str, block: Duration) -> Woken {
+    while tokio::time::timeout(limit.min(block), link.ready()).await.is_err() {
+        if shared.ping().await.is_ok() {
+            return Woken::TimeOver;
+        }
+    }
+    wait(link, marker, block).await
 }

@@ -341,3 +341,40 @@ async fn a_server_that_pauses_its_clients_is_waited_for() {
     assert_eq!((report.counts.completed, report.lost, heard.errors()), (302, vec![], vec![]));
     assert_eq!(check(&fixture, &ids).await.restarts, 0);
 }
+
+#[tokio::test]
+async fn a_worker_that_gets_no_connection_to_wait_on_looks_by_itself() {
+    let server = RedisServer::start();
+    let fixture = Fixture::on(&server).await;
+    let worker = fixture
+        .worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) })
+        .drain_delay(Duration::from_millis(100))
+        .start()
+        .unwrap();
+    fixture.add(json!(0)).await;
+    fixture.until(JobState::Completed, 1).await;
+    let admin = |words: &str| {
+        let mut redis = fixture.redis.clone();
+        let mut words = words.split(' ');
+        let mut command = redis::cmd(words.next().unwrap());
+        command.arg(words.collect::<Vec<_>>());
+        async move { command.query_async::<redis::Value>(&mut redis).await.unwrap() }
+    };
+    let waiting = || async {
+        let redis::Value::BulkString(text) = admin("CLIENT LIST").await else { panic!() };
+        let text = String::from_utf8(text).unwrap();
+        let line = text.lines().find(|line| line.contains("cmd=bzpopmin"))?;
+        line.split(' ').find_map(|word| word.strip_prefix("id=").map(str::to_owned))
+    };
+    let id = eventually("the worker waits", waiting).await;
+    admin("CONFIG SET maxclients 1").await;
+    admin(&format!("CLIENT KILL ID {id}")).await;
+    for n in 2..5 {
+        fixture.add(json!(n)).await;
+        fixture.until(JobState::Completed, n).await;
+        assert_eq!(waiting().await, None);
+    }
+    admin("CONFIG SET maxclients 1000").await;
+    eventually("the worker waits again", waiting).await;
+    worker.close().await;
+}
