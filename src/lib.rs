@@ -46,7 +46,7 @@ mod worker;
 pub use client::{Client, ClientBuilder};
 pub use clock::Clock;
 pub use connection::{Address, ConnectOptions};
-pub use engine::{ChildCounts, ChildKind, ChildPage, ClientInfo};
+pub use engine::{ChildCounts, ChildKind, ChildPage, ClientInfo, Metrics, QueueMeta};
 pub use error::{BoxError, Error, Halt, Reason, Result};
 pub use events::{Delivery, EventsFrom, EventsOptions, QueueEvents};
 pub use flow::{AddedNode, FlowNode, FlowProducer, FlowTree, GetFlow, WaitedChild, WaitsFor};
@@ -55,8 +55,7 @@ pub use options::{
     Backoff, Deduplication, FailedAttempt, JobOptions, KeepJobs, OnChildFailure, ParentRef, Retry, WorkerOptions,
 };
 pub use queue::{
-    Add, AddBulk, Added, JobLogs, JobOutcome, JobScheduler, Metrics, NewJob, Queue, QueueMeta, RetryOptions,
-    UpsertJobScheduler,
+    Add, AddBulk, Added, JobLogs, JobOutcome, JobScheduler, NewJob, Queue, RetryOptions, UpsertJobScheduler,
 };
 pub use scheduler::{Repeat, Runs};
 pub use state::{JobCounts, JobState, UnknownState};

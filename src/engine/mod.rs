@@ -2,7 +2,9 @@
 
 mod add;
 mod add_flow;
+mod client_info;
 mod coalesce;
+mod prometheus;
 mod scheduler;
 mod settle;
 mod tries;
@@ -19,9 +21,14 @@ mod settle_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use crate::script::count_children::ChildCounts;
+pub use crate::script::get_children::{ChildKind, ChildPage};
+pub use crate::script::get_meta::QueueMeta;
+pub use crate::script::get_metrics::Metrics;
+pub(crate) use crate::script::is_finished::Finished;
+pub use client_info::ClientInfo;
 pub(crate) use coalesce::Coalescer;
-pub use read::{ChildCounts, ChildKind, ChildPage, ClientInfo};
-pub(crate) use read::{Finished, REPORTED};
+pub(crate) use prometheus::REPORTED;
 pub(crate) use settle::{Adopted, Decided};
 use tries::Tries;
 pub(crate) use tries::{LONGEST_CALL, Until};

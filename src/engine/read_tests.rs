@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::read::{ChildCounts, ChildKind, ChildPage, Finished};
 use super::testing::{NOW, named, queue};
 use super::*;
+use super::{ChildCounts, ChildKind, ChildPage, Finished};
 use crate::state::JobState;
 use crate::wire::job::RawJob;
 
@@ -232,7 +232,8 @@ async fn figures_and_their_prometheus_text() {
     queue.redis_words(&["HSET", &queue.keys.key("metrics:completed"), "count", "9", "prevTS", "5"]).await;
     queue.redis_words(&["RPUSH", &queue.keys.key("metrics:completed:data"), "3", "2", "1"]).await;
     let minutes = queue.get_metrics(JobState::Completed, 0, 1).await.unwrap();
-    assert_eq!((minutes.count, minutes.previous_at, minutes.previous_count, minutes.stored), (9, 5, 0, 3));
+    assert_eq!((minutes.count, minutes.previous_count, minutes.points), (9, 0, 3));
+    assert_eq!(minutes.previous_at, Some(crate::clock::from_epoch_ms(5)));
     assert_eq!(minutes.data, [3, 2]);
     assert!(queue.get_metrics(JobState::Active, 0, 1).await.is_err());
     queue.redis_words(&["RPUSH", &queue.keys.key("wait"), "1", "2"]).await;

@@ -19,7 +19,7 @@ pub use admin::RetryOptions;
 pub use by_id::JobOutcome;
 pub(crate) use core::QueueCore;
 pub(crate) use directory::Directory;
-pub use read::{JobLogs, Metrics, QueueMeta};
+pub use read::JobLogs;
 pub use schedulers::{JobScheduler, UpsertJobScheduler};
 
 use crate::error::Result;

@@ -6,48 +6,12 @@ use std::time::{Duration, SystemTime};
 use serde::de::DeserializeOwned;
 
 use super::Queue;
-use crate::clock::{epoch_ms, from_epoch_ms};
-use crate::engine::{ClientInfo, REPORTED};
+use crate::clock::epoch_ms;
+use crate::engine::{ClientInfo, Metrics, QueueMeta, REPORTED};
 use crate::error::Result;
 use crate::job::{Job, JobCore, Seen};
 use crate::state::{JobCounts, JobState};
 use crate::wire::job::RawJob;
-
-/// The settings of a queue, as its `meta` hash says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct QueueMeta {
-    /// `<library>:<version>` of the queue opened last.
-    pub version: Option<String>,
-    /// Whether the queue is paused.
-    pub paused: bool,
-    /// About how many events are kept.
-    pub max_len_events: Option<u64>,
-    /// How many jobs may be active at once, over all workers.
-    pub concurrency: Option<u64>,
-    /// The length of one window of the global rate limit.
-    pub duration: Option<Duration>,
-    /// How many jobs may be fetched in such a window.
-    pub max: Option<u64>,
-    /// Fields of others.
-    pub others: Vec<(String, String)>,
-}
-
-/// Finished jobs per minute.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Metrics {
-    /// Jobs counted ever.
-    pub count: u64,
-    /// When the latest minute was closed; none while nothing was counted.
-    pub previous_at: Option<SystemTime>,
-    /// Jobs counted by then.
-    pub previous_count: u64,
-    /// Jobs of each minute, the newest first.
-    pub data: Vec<u64>,
-    /// How many minutes are stored.
-    pub points: u64,
-}
 
 /// The log of a job, or a part of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -258,16 +222,7 @@ impl<D, R> Queue<D, R> {
     /// Since 0.1. BullMQ: `Queue.getMeta`.
     #[doc(alias = "getMeta")]
     pub async fn get_meta(&self) -> Result<QueueMeta> {
-        let meta = self.core.engine().get_meta().await?;
-        Ok(QueueMeta {
-            concurrency: meta.concurrency,
-            max: meta.max,
-            duration: meta.duration.map(Duration::from_millis),
-            max_len_events: meta.max_len_events,
-            paused: meta.paused,
-            version: meta.version,
-            others: meta.others,
-        })
+        self.core.engine().get_meta().await
     }
 
     /// `<library>:<version>` of the queue opened last. One round trip.
@@ -292,14 +247,7 @@ impl<D, R> Queue<D, R> {
     /// Since 0.1. BullMQ: `Queue.getMetrics`.
     #[doc(alias = "getMetrics")]
     pub async fn get_metrics(&self, state: JobState, start: i64, end: i64) -> Result<Metrics> {
-        let minutes = self.core.engine().get_metrics(state, start, end).await?;
-        Ok(Metrics {
-            count: minutes.count,
-            previous_at: Some(minutes.previous_at).filter(|at| *at > 0).map(from_epoch_ms),
-            previous_count: minutes.previous_count,
-            data: minutes.data,
-            points: minutes.stored,
-        })
+        self.core.engine().get_metrics(state, start, end).await
     }
 
     /// The queue's counts as text for Prometheus, with these labels on each line.

@@ -15,9 +15,25 @@ mod change_delay;
 mod change_priority;
 pub(crate) mod clean;
 mod clear_logs;
+pub(crate) mod count_children;
+mod count_jobs;
+mod count_priorities;
 pub(crate) mod drain;
 pub(crate) mod finished;
 mod free_deduplication;
+pub(crate) mod get_children;
+mod get_deduplication_job_id;
+mod get_delayed_count;
+mod get_job;
+mod get_job_logs;
+pub(crate) mod get_meta;
+pub(crate) mod get_metrics;
+mod get_rate_limit_ttl;
+mod get_state;
+pub(crate) mod is_finished;
+mod is_maxed;
+mod list_clients;
+pub(crate) mod list_jobs;
 pub(crate) mod locks;
 pub(crate) mod obliterate;
 mod open_queue;
@@ -25,7 +41,6 @@ mod pause;
 mod promote_job;
 pub(crate) mod publish;
 mod rate_limit;
-pub(crate) mod read;
 mod remove_child;
 pub(crate) mod remove_job;
 mod remove_orphans;
@@ -47,8 +62,27 @@ pub(crate) use change_delay::change_delay;
 pub(crate) use change_priority::change_priority;
 pub(crate) use clean::clean;
 pub(crate) use clear_logs::clear_logs;
+pub(crate) use count_children::count_children;
+pub(crate) use count_jobs::count_jobs;
+pub(crate) use count_priorities::count_priorities;
 pub(crate) use drain::drain;
 pub(crate) use free_deduplication::{free_deduplication, remove_deduplication_key};
+pub(crate) use get_children::{
+    get_children_values, get_failed_children, get_ignored_children_failures, get_unprocessed_children, scan_ignored,
+    scan_processed, scan_unprocessed,
+};
+pub(crate) use get_deduplication_job_id::get_deduplication_job_id;
+pub(crate) use get_delayed_count::get_delayed_count;
+pub(crate) use get_job::get_job;
+pub(crate) use get_job_logs::get_job_logs;
+pub(crate) use get_meta::{get_global_concurrency, get_global_rate_limit, get_meta, get_version, is_paused};
+pub(crate) use get_metrics::get_metrics;
+pub(crate) use get_rate_limit_ttl::get_rate_limit_ttl;
+pub(crate) use get_state::get_state;
+pub(crate) use is_finished::is_finished;
+pub(crate) use is_maxed::is_maxed;
+pub(crate) use list_clients::list_clients;
+pub(crate) use list_jobs::{list_ids, list_jobs};
 pub(crate) use obliterate::obliterate;
 pub(crate) use open_queue::open_queue;
 pub(crate) use pause::pause;
@@ -262,16 +296,16 @@ pub(crate) static ALL: &[&Script] = &[
     &update::PROGRESS,
     &update::DATA,
     &update::LOG,
-    &read::LIST,
-    &read::COUNT,
-    &read::PRIORITIES,
-    &read::STATE,
-    &read::FINISHED,
-    &read::MAXED,
-    &read::RATE_LIMIT_TTL,
-    &read::METRICS,
-    &read::LOGS,
-    &read::CHILDREN,
+    &list_jobs::SCRIPT,
+    &count_jobs::SCRIPT,
+    &count_priorities::SCRIPT,
+    &get_state::SCRIPT,
+    &is_finished::SCRIPT,
+    &is_maxed::SCRIPT,
+    &get_rate_limit_ttl::SCRIPT,
+    &get_metrics::SCRIPT,
+    &get_job_logs::SCRIPT,
+    &count_children::SCRIPT,
     &open_queue::SCRIPT,
     &pause::SCRIPT,
     &resume::SCRIPT,

@@ -59,6 +59,14 @@ pub(crate) fn texts(value: Value) -> Option<Vec<String>> {
     array(value)?.into_iter().map(text).collect()
 }
 
+/// The text of what may not be there.
+pub(crate) fn maybe_text(value: Value) -> Option<Option<String>> {
+    match value {
+        Value::Nil => Some(None),
+        other => text(other).map(Some),
+    }
+}
+
 /// Ids, byte for byte.
 pub(crate) fn ids(value: Value) -> Option<Vec<Vec<u8>>> {
     array(value)?.into_iter().map(bytes).collect()
@@ -75,6 +83,11 @@ pub(crate) fn pairs(value: Value) -> Option<Vec<Pair>> {
         pairs.push((bytes(field)?, bytes(items.next()?)?));
     }
     Some(pairs)
+}
+
+/// The fields and values of a hash, to be told to people.
+pub(crate) fn text_pairs(value: Value) -> Option<Vec<(String, String)>> {
+    Some(pairs(value)?.into_iter().map(|(field, value)| (lossy(field), lossy(value))).collect())
 }
 
 /// A count or a number of ms, as somebody may have stored it: what is below 0 is 0, a fraction is cut off, and what is too

@@ -1,0 +1,34 @@
+//! What `CLIENT LIST` says of one client.
+
+/// One client of the server, as `CLIENT LIST` describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientInfo {
+    /// Every field in the server's order. `name` is the queue's; `rawname` the client's own.
+    pub fields: Vec<(String, String)>,
+}
+
+impl ClientInfo {
+    /// The value of one field.
+    #[must_use]
+    pub fn get(&self, field: &str) -> Option<&str> {
+        self.fields.iter().find(|(name, _)| name == field).map(|(_, value)| value.as_str())
+    }
+}
+
+/// One line of `CLIENT LIST`, if its name is one of ours.
+pub(super) fn read(line: &str, queue: &str, is_ours: impl Fn(&str) -> bool) -> Option<ClientInfo> {
+    let mut fields: Vec<(String, String)> = Vec::new();
+    let mut raw = None;
+    for field in line.split_ascii_whitespace() {
+        let (name, value) = field.split_once('=').unwrap_or((field, ""));
+        if name == "name" {
+            raw = Some(value.to_owned()).filter(|value| is_ours(value));
+            fields.push((name.to_owned(), queue.to_owned()));
+        } else {
+            fields.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    fields.push(("rawname".to_owned(), raw?));
+    Some(ClientInfo { fields })
+}

@@ -1,0 +1,30 @@
+//! How many children a job has: `lua/count_children.lua`.
+
+use redis::Value;
+
+use super::{Call, Repeat, Script, reply, script};
+
+pub(crate) static SCRIPT: Script = script!("count_children", Produces, uses: ["queue"]);
+
+/// How many children a job has, by what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChildCounts {
+    /// Not finished.
+    pub unprocessed: u64,
+    /// Failed, and the parent fails.
+    pub failed: u64,
+    /// Failed, and the parent goes on.
+    pub ignored: u64,
+    /// Completed.
+    pub processed: u64,
+}
+
+pub(crate) fn count_children(id: &str) -> Call<ChildCounts> {
+    Call::to(&SCRIPT).text(id).repeat(Repeat::Reads).read(counts)
+}
+
+fn counts(value: Value) -> Option<ChildCounts> {
+    let [processed, unprocessed, ignored, failed] = reply::counts(value)?.try_into().ok()?;
+    Some(ChildCounts { unprocessed, failed, ignored, processed })
+}

@@ -1,0 +1,17 @@
+//! Lines of a job's log: `lua/get_job_logs.lua`.
+
+use redis::Value;
+
+use super::{Call, Repeat, Script, reply, script};
+
+pub(crate) static SCRIPT: Script = script!("get_job_logs", Produces, uses: ["queue"]);
+
+/// The lines at these positions, and how many lines there are.
+pub(crate) fn get_job_logs(id: &str, first: i64, last: i64) -> Call<(Vec<String>, u64)> {
+    Call::to(&SCRIPT).text(id).number(first).number(last).repeat(Repeat::Reads).read(logs)
+}
+
+fn logs(value: Value) -> Option<(Vec<String>, u64)> {
+    let [stored, lines] = reply::tuple(value)?;
+    Some((reply::texts(lines)?, reply::unsigned(&stored)?))
+}

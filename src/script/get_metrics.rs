@@ -1,0 +1,48 @@
+//! How many jobs finished in each minute: `lua/get_metrics.lua`.
+
+use std::time::SystemTime;
+
+use redis::Value;
+
+use super::{Call, Repeat, Script, reply, script};
+use crate::clock::from_epoch_ms;
+use crate::state::JobState;
+
+pub(crate) static SCRIPT: Script = script!("get_metrics", Produces, uses: ["queue"]);
+
+/// Finished jobs per minute.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Jobs counted ever.
+    pub count: u64,
+    /// When the latest minute was closed; none while nothing was counted.
+    pub previous_at: Option<SystemTime>,
+    /// Jobs counted by then.
+    pub previous_count: u64,
+    /// Jobs of each minute, the newest first.
+    pub data: Vec<u64>,
+    /// How many minutes are stored.
+    pub points: u64,
+}
+
+/// `kind` is completed or failed.
+pub(crate) fn get_metrics(kind: JobState, start: i64, end: i64) -> Call<Metrics> {
+    Call::to(&SCRIPT).text(kind.as_str()).number(start).number(end).repeat(Repeat::Reads).read(metrics)
+}
+
+fn metrics(value: Value) -> Option<Metrics> {
+    let [count, previous_at, previous_count, points, data] = reply::tuple(value)?;
+    Some(Metrics {
+        count: figure(&count),
+        previous_at: Some(figure(&previous_at)).filter(|at| *at > 0).map(from_epoch_ms),
+        previous_count: figure(&previous_count),
+        data: reply::array(data)?.iter().map(figure).collect(),
+        points: reply::unsigned(&points)?,
+    })
+}
+
+/// A stored figure; what is no number counts as 0.
+fn figure(value: &Value) -> u64 {
+    reply::unsigned(value).unwrap_or(0)
+}

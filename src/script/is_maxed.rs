@@ -1,0 +1,9 @@
+//! Whether the global concurrency is used up: `lua/is_maxed.lua`.
+
+use super::{Call, Repeat, Script, reply, script};
+
+pub(crate) static SCRIPT: Script = script!("is_maxed", Produces, uses: ["queue"]);
+
+pub(crate) fn is_maxed() -> Call<bool> {
+    Call::to(&SCRIPT).repeat(Repeat::Reads).read(reply::is_one)
+}

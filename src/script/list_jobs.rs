@@ -1,0 +1,69 @@
+//! Jobs or ids at positions of a state: `lua/list_jobs.lua`.
+
+use redis::Value;
+
+use super::{Call, Repeat, Script, reply, script};
+use crate::wire::job::Pair;
+
+pub(crate) static SCRIPT: Script = script!("list_jobs", Produces, uses: ["queue", "states", "legacy"]);
+
+/// What is still to be read of one structure.
+#[derive(Debug, Clone)]
+pub(crate) struct Span {
+    /// Suffix of the key.
+    pub(crate) name: &'static str,
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+    /// How many jobs are wanted, where missing ones are made up for by the next.
+    pub(crate) want: Option<u64>,
+}
+
+/// The part of a span that one call has read.
+pub(crate) struct Page<T> {
+    /// Where to go on; `None` when there is no more.
+    pub(crate) rest: Option<(i64, i64)>,
+    pub(crate) items: Vec<T>,
+}
+
+/// A job's id and its hash.
+pub(crate) type Listed = (Vec<u8>, Vec<Pair>);
+
+/// One page of jobs for each span, in order; the call looks at `budget` positions.
+pub(crate) fn list_jobs(ascending: bool, budget: u32, spans: &[Span]) -> Call<Vec<Page<Listed>>> {
+    ask("jobs", ascending, budget, spans).read_each(spans.len(), |value, spans| {
+        pages(value, spans, |items| {
+            let mut items = items.into_iter();
+            let mut jobs = Vec::with_capacity(items.len() / 2);
+            while let Some(id) = items.next() {
+                jobs.push((reply::bytes(id)?, reply::pairs(items.next()?)?));
+            }
+            Some(jobs)
+        })
+    })
+}
+
+/// As [`list_jobs`], for ids alone.
+pub(crate) fn list_ids(ascending: bool, budget: u32, spans: &[Span]) -> Call<Vec<Page<String>>> {
+    ask("ids", ascending, budget, spans).read_each(spans.len(), |value, spans| {
+        pages(value, spans, |items| items.into_iter().map(reply::text).collect())
+    })
+}
+
+fn ask(what: &str, ascending: bool, budget: u32, spans: &[Span]) -> Call<()> {
+    let mut call = Call::to(&SCRIPT).text(what).text(if ascending { "asc" } else { "desc" }).number(budget);
+    for span in spans {
+        call = call.text(span.name).number(span.first).number(span.last).maybe(span.want);
+    }
+    call.repeat(Repeat::Reads)
+}
+
+fn pages<T>(value: Value, spans: usize, read: fn(Vec<Value>) -> Option<Vec<T>>) -> Option<Vec<Page<T>>> {
+    let mut parts = reply::array(value)?.into_iter();
+    let mut pages = Vec::with_capacity(spans);
+    while let Some(first) = parts.next() {
+        let (first, last) = (reply::string(first)?, reply::string(parts.next()?)?);
+        let rest = if first == "done" { None } else { Some((first.parse().ok()?, last.parse().ok()?)) };
+        pages.push(Page { rest, items: read(reply::array(parts.next()?)?)? });
+    }
+    Some(pages).filter(|pages| pages.len() == spans)
+}
