@@ -204,7 +204,7 @@ impl Heard {
     pub fn errors(&self) -> Vec<String> {
         let events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let errors = events.iter().filter_map(|event| match event {
-            WorkerEvent::Error(error) => Some(error.to_string()),
+            WorkerEvent::Error(error) => Some(with_causes(&**error)),
             _ => None,
         });
         errors.collect()
@@ -213,4 +213,10 @@ impl Heard {
     pub async fn until(&self, what: &str, wanted: impl Fn(&WorkerEvent) -> bool) {
         eventually_within(PATIENCE, what, || async { self.count(&wanted) > 0 }).await;
     }
+}
+
+/// The text of an error and of its causes.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
