@@ -253,6 +253,14 @@ impl OxmqSide {
             Op::AddJobLog { job, row, keep } => {
                 json!(q.add_job_log(job, row, number(keep.unwrap_or(0))?).await?)
             }
+            other => return Box::pin(self.administer(&q, queue, other)).await,
+        })
+    }
+
+    /// What concerns a whole queue; what only reads goes on to `read`. Apart, since a future of all operations would be too
+    /// large for the stack of a test.
+    async fn administer(&self, q: &Queue, queue: &str, op: &Op) -> Answer {
+        Ok(match op {
             Op::Pause => done(q.pause().await)?,
             Op::Resume => done(q.resume().await)?,
             Op::Drain { delayed } => done(q.drain(*delayed).await)?,
@@ -282,8 +290,8 @@ impl OxmqSide {
             Op::RemoveOrphanedJobs => json!(q.remove_orphaned_jobs(0).await?),
             Op::TrimEvents { max } => done(q.trim_events(*max).await)?,
             // Boxed: what a step holds lies on the stack of random runs many times.
-            other if is_of_scheduler(other) => return Box::pin(scheduler(&q, other)).await,
-            other => return Box::pin(read(&q, &self.prefix, queue, other)).await,
+            other if is_of_scheduler(other) => return Box::pin(scheduler(q, other)).await,
+            other => return Box::pin(read(q, &self.prefix, queue, other)).await,
         })
     }
 
