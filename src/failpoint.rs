@@ -7,7 +7,7 @@ use crate::keys::QueueKeys;
 pub(crate) fn hit(_place: &'static str, _keys: &QueueKeys) {}
 
 #[cfg(test)]
-pub(crate) use armed::{arm, hit};
+pub(crate) use armed::{arm, hit, is_armed};
 
 #[cfg(test)]
 mod armed {
@@ -20,6 +20,11 @@ mod armed {
 
     pub(crate) fn arm(place: &'static str, keys: &QueueKeys) {
         ARMED.lock().unwrap_or_else(PoisonError::into_inner).push((place, keys.base().to_owned()));
+    }
+
+    pub(crate) fn is_armed(place: &'static str, keys: &QueueKeys) -> bool {
+        let armed = ARMED.lock().unwrap_or_else(PoisonError::into_inner);
+        armed.iter().any(|(at, base)| *at == place && base == keys.base())
     }
 
     pub(crate) fn hit(place: &'static str, keys: &QueueKeys) {

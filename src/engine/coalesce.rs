@@ -13,6 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use super::add::call_length;
 use super::{Engine, LONGEST_CALL, sent};
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::script::add_jobs::{NewJob, Placed};
 use crate::telemetry::AddFigures;
 
@@ -216,6 +217,7 @@ impl Coalescer {
     async fn send(self: Arc<Self>, mut sending: Sending) {
         let mut calls = FuturesUnordered::new();
         loop {
+            failpoint::hit("adds' sender", &self.engine.keys);
             while calls.len() < CALLS_AT_ONCE
                 && let Some(batch) = self.take(calls.is_empty())
             {
@@ -318,6 +320,13 @@ impl Drop for Sending {
         if self.who == Sender::Nobody {
             return;
         }
+        if std::thread::panicking() {
+            // Telling may be what panics: a log subscriber is not ours.
+            let told = std::panic::catch_unwind(|| {
+                tracing::error!(task = "adds' sender", "an inner task panicked; what it has not sent is sent again");
+            });
+            let _ = told.map_err(std::mem::forget);
+        }
         let orphans = {
             let mut state = self.coalescer.lock();
             state.sent = if self.who == Sender::Task { 0 } else { state.sent.saturating_sub(1) };
@@ -365,6 +374,22 @@ mod tests {
         // And again: nobody is left who blocks the others.
         coalescer.add(job(&engine, "fourth")).await.unwrap();
         assert_eq!(engine.int("LLEN @wait").await, 4);
+    }
+
+    #[tokio::test]
+    async fn adds_outlive_the_panic_of_their_sender() {
+        let engine = queue().await;
+        let coalescer = Coalescer::new(engine.clone());
+        for round in 1..=3 {
+            failpoint::arm("adds' sender", &engine.keys);
+            // None was on its way as the task died, so all are sent again.
+            for answer in join_all((0..40).map(|_| coalescer.add(job(&engine, "n")))).await {
+                answer.unwrap();
+            }
+            assert!(!failpoint::is_armed("adds' sender", &engine.keys));
+            assert_eq!(engine.int("LLEN @wait").await, 40 * round);
+        }
+        coalescer.add(job(&engine, "last")).await.unwrap();
     }
 
     #[tokio::test]

@@ -26,6 +26,8 @@ struct State {
     lagged: u64,
     /// Dropped altogether.
     missed: u64,
+    /// What the reader died of, until that is told.
+    problem: Option<String>,
     waker: Option<Waker>,
     closed: bool,
 }
@@ -71,6 +73,9 @@ impl Buffer {
         if state.lagged > 0 {
             return Poll::Ready(Some(Delivery::Lagged { missed: std::mem::take(&mut state.lagged) }));
         }
+        if let Some(problem) = state.problem.take() {
+            return Poll::Ready(Some(Delivery::Restarted { problem }));
+        }
         if let Some(slot) = state.slots.front_mut()
             && let Some(after) = slot.gap_after.take()
         {
@@ -86,6 +91,17 @@ impl Buffer {
         }
         state.waker = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    /// Tells that the reader was started again.
+    pub(super) fn restarted(&self, problem: String) {
+        let mut state = self.lock();
+        state.problem = Some(problem);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     pub(super) fn missed(&self) -> u64 {
@@ -123,6 +139,7 @@ mod tests {
                 Delivery::Event { event, .. } => event.name().to_owned(),
                 Delivery::Gap { after, before } => format!("gap {after} {before}"),
                 Delivery::Lagged { missed } => format!("lagged {missed}"),
+                Delivery::Restarted { problem } => format!("restarted {problem}"),
             });
         }
         seen

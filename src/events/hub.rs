@@ -21,9 +21,11 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::look_back::{Existed, look_back};
+use super::restart::Restarts;
 use crate::engine::Engine;
 use crate::engine::events::{Batch, EventReader, Finished, Found};
 use crate::error::{Error, Reason, Result, WithCauses};
+use crate::failpoint;
 use crate::wire::EventId;
 
 const OP: &str = "wait_until_finished";
@@ -350,19 +352,33 @@ impl Running {
     }
 }
 
-/// Reads events and looks at jobs, until nobody has waited for a while.
+/// Reads events and looks at jobs, until nobody has waited for a while; goes on after a panic.
 async fn run(engine: Engine, guard: Guard, start: EventId, position: watch::Sender<EventId>, pace: Pace) {
-    let mut reader = EventReader::new(&engine, BLOCK, Some(start));
-    let reading = async {
-        loop {
-            let batch = reader.next().await;
-            guard.waiting.dispatch(&batch);
-            position.send_replace(reader.position());
+    let mut restarts = Restarts::new("event hub", &engine.keys);
+    let (engine, guard, position) = (&engine, &guard, &position);
+    let mut after = start;
+    loop {
+        let mut reader = EventReader::new(engine, BLOCK, Some(after));
+        let reading = async {
+            loop {
+                failpoint::hit("event hub", &engine.keys);
+                let batch = reader.next().await;
+                guard.waiting.dispatch(&batch);
+                position.send_replace(reader.position());
+            }
+        };
+        let running = async {
+            tokio::select! {
+                () = reading => {}
+                () = look_after(engine, guard, pace) => {}
+            }
+        };
+        if restarts.run(running).await.is_ok() {
+            return;
         }
-    };
-    tokio::select! {
-        () = reading => {}
-        () = look_after(&engine, &guard, pace) => {}
+        after = *position.borrow();
+        // What an event was about that was in hand is found by a look.
+        guard.waiting.suspect_all();
     }
 }
 
@@ -459,6 +475,12 @@ impl Waiting {
         if urgent {
             self.urgent.notify_one();
         }
+    }
+
+    /// Any job may have finished unheard.
+    fn suspect_all(&self) {
+        self.lock().suspect_all = true;
+        self.urgent.notify_one();
     }
 
     /// The jobs that are due for a look, and the number of the last who waits for one of them.

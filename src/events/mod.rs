@@ -4,6 +4,7 @@ mod buffer;
 mod hub;
 mod look_back;
 mod options;
+mod restart;
 #[cfg(test)]
 mod testing;
 
@@ -19,9 +20,11 @@ use tokio::task::JoinHandle;
 use self::buffer::Buffer;
 pub(crate) use self::hub::{Awaited, FinishHub};
 pub use self::options::{EventsFrom, EventsOptions};
+use self::restart::Restarts;
 use crate::engine::Engine;
 use crate::engine::events::EventReader;
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::wire::{EventId, QueueEvent};
 
 /// What a listener is told.
@@ -49,6 +52,12 @@ pub enum Delivery {
         /// How many, since this was last told.
         missed: u64,
     },
+    /// The task that reads the events panicked, which is a fault of this library or of a log subscriber, and was started
+    /// again after the last event that was read. Nothing is lost by it; it is also told in the log.
+    Restarted {
+        /// The text of the panic.
+        problem: String,
+    },
 }
 
 impl Delivery {
@@ -57,7 +66,7 @@ impl Delivery {
     pub fn into_event(self) -> Option<QueueEvent> {
         match self {
             Self::Event { event, .. } => Some(event),
-            Self::Gap { .. } | Self::Lagged { .. } => None,
+            Self::Gap { .. } | Self::Lagged { .. } | Self::Restarted { .. } => None,
         }
     }
 }
@@ -111,11 +120,30 @@ impl QueueEvents {
         let buffer = Arc::new(Buffer::new(options.buffer));
         let (told, ready) = watch::channel(None);
         let closing = Closing(Arc::clone(&buffer));
-        let mut reader = EventReader::new(&engine, options.block, start);
         let task = tokio::spawn(async move {
-            told.send_replace(Some(reader.start().await));
+            let mut restarts = Restarts::new("queue events", &engine.keys);
+            // After what has been delivered, or is about to be.
+            let mut after = start;
+            let told = &told;
             loop {
-                closing.0.push(reader.next().await);
+                let mut reader = EventReader::new(&engine, options.block, after);
+                let reading = async {
+                    let start = reader.start().await;
+                    after = Some(start);
+                    if told.borrow().is_none() {
+                        told.send_replace(Some(start));
+                    }
+                    loop {
+                        failpoint::hit("queue events", &engine.keys);
+                        let batch = reader.next().await;
+                        closing.0.push(batch);
+                        after = Some(reader.position());
+                    }
+                };
+                match restarts.run(reading).await {
+                    Ok(()) => return,
+                    Err(problem) => closing.0.restarted(problem),
+                }
             }
         });
         Self { buffer, ready, task: Some(task) }

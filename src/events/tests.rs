@@ -308,3 +308,26 @@ async fn events_of_ones_own_arrive_and_keep_the_queues_cap() {
     assert!(length >= 3_000, "{length}");
     assert!(queue.engine.publish_event("error", &[]).await.is_err());
 }
+
+#[tokio::test]
+async fn a_listener_is_started_again_where_it_was() {
+    let server = TestServer::start();
+    let mut queue = server.queue().await;
+    queue.engine.keys = crate::keys::QueueKeys::new("t", "listener that dies").unwrap();
+    let mut events = open_ready(&queue, EventsOptions::new()).await;
+    let start = events.ready().await.unwrap();
+    for number in 0..10 {
+        if number == 5 {
+            // It dies when the next event has been handed on.
+            crate::failpoint::arm("queue events", &queue.engine.keys);
+        }
+        queue.emit(&[&number.to_string()]).await;
+        if number == 6 {
+            // Told before what was read after it.
+            let Some(Delivery::Restarted { problem }) = soon(events.recv()).await else { panic!() };
+            assert!(problem.contains("failpoint"), "{problem}");
+        }
+        expect(&mut events, number..number + 1).await;
+    }
+    assert_eq!(soon(events.ready()).await.unwrap(), start);
+}

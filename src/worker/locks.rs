@@ -409,6 +409,7 @@ async fn renew_for_ever(table: &Weak<LockTable>, link: &Link) {
                 table.renew(link).await;
             });
             loop {
+                failpoint::hit("watchdog", &table.engine.keys);
                 table.watch.watchdog.ask();
                 table.distrust(Instant::now());
                 tokio::select! {

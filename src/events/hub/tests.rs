@@ -299,3 +299,29 @@ async fn an_earlier_end_of_the_same_id_does_not_count() {
         assert_eq!(soon(waiter).await.unwrap().unwrap(), "\"second\"");
     }
 }
+
+#[tokio::test]
+async fn those_who_wait_outlast_the_panic_of_the_reader() {
+    let server = TestServer::start();
+    let mut queue = server.queue().await;
+    queue.engine.keys = crate::keys::QueueKeys::new("t", "hub that dies").unwrap();
+    let hub = hub(&queue, BY_EVENTS);
+    for id in ["a", "b", "c"] {
+        queue.add_job(id).await;
+    }
+    let [a, b, c] = ["a", "b", "c"].map(|id| wait(&hub, id));
+    waiting(&hub, 3).await;
+    crate::failpoint::arm("event hub", &queue.engine.keys);
+    // It dies after the first event at the latest; meanwhile the next job ends.
+    queue.complete("a", "1", true, true).await;
+    queue.complete("b", "2", true, true).await;
+    assert_eq!(soon(a).await.unwrap().unwrap(), "1");
+    assert_eq!(soon(b).await.unwrap().unwrap(), "2");
+    eventually("it has died", async || !crate::failpoint::is_armed("event hub", &queue.engine.keys)).await;
+    // Who still waits and who comes are told by it.
+    let late = wait(&hub, "c");
+    queue.complete("c", "3", true, true).await;
+    assert_eq!(soon(c).await.unwrap().unwrap(), "3");
+    assert_eq!(soon(late).await.unwrap().unwrap(), "3");
+    assert_eq!(hub.0.waiting.lock().readers, 1);
+}
