@@ -1,5 +1,7 @@
 //! Adding: one job or many, in calls of bounded size.
 
+use std::time::Duration;
+
 use futures::StreamExt;
 
 use super::tries::Tries;
@@ -27,7 +29,11 @@ impl Engine {
         options: JobOptions,
         defaults: &JobOptions,
     ) -> Result<NewJob> {
-        let options = options.or_defaults(defaults);
+        let mut options = options.or_defaults(defaults);
+        let timestamp = options.timestamp.map_or_else(|| self.clock.now_ms(), epoch_ms);
+        if let Some(at) = options.run_at.take() {
+            options.delay = Some(Duration::from_millis(epoch_ms(at).saturating_sub(timestamp)));
+        }
         options.check()?;
         options.check_data(&data)?;
         let delay = options.delay.map_or(0, millis);
@@ -56,7 +62,7 @@ impl Engine {
             id: options.job_id.unwrap_or_default(),
             name,
             data,
-            timestamp: options.timestamp.map_or_else(|| self.clock.now_ms(), epoch_ms),
+            timestamp,
             delay,
             priority,
             parent,

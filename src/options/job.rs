@@ -52,6 +52,8 @@ pub struct JobOptions {
     pub(crate) attempts: Option<u32>,
     pub(crate) backoff: Option<Backoff>,
     pub(crate) delay: Option<Duration>,
+    /// Becomes a delay once the job's timestamp is known.
+    pub(crate) run_at: Option<SystemTime>,
     pub(crate) priority: Option<u32>,
     pub(crate) lifo: Option<bool>,
     pub(crate) job_id: Option<String>,
@@ -171,6 +173,17 @@ impl JobOptions {
     /// The time from its timestamp until the job may run, rounded up to milliseconds. Default 0; at most 2^52 ms.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = Some(delay);
+        self
+    }
+
+    /// The moment from which the job may run, in place of a [`delay`](Self::delay); one that has passed means now. Default:
+    /// none.
+    ///
+    /// It is stored as the delay from the job's timestamp to that moment, as BullMQ's users compute it by hand, so that
+    /// both do the same with it. Not for schedulers, which have a start of their own:
+    /// [`Repeat::start_date`](crate::Repeat::start_date).
+    pub fn run_at(mut self, at: SystemTime) -> Self {
+        self.run_at = Some(at);
         self
     }
 
@@ -396,6 +409,9 @@ impl JobOptions {
         }
         fill(&mut self.attempts, &defaults.attempts);
         fill(&mut self.backoff, &defaults.backoff);
+        if self.delay.is_none() {
+            fill(&mut self.run_at, &defaults.run_at);
+        }
         fill(&mut self.delay, &defaults.delay);
         fill(&mut self.priority, &defaults.priority);
         fill(&mut self.lifo, &defaults.lifo);

@@ -166,6 +166,8 @@ forward! {
     backoff(backoff: impl Into<Backoff>);
     /// See [`JobOptions::delay`].
     delay(delay: Duration);
+    /// See [`JobOptions::run_at`].
+    run_at(at: SystemTime);
     /// See [`JobOptions::priority`].
     priority(priority: u32);
     /// See [`JobOptions::lifo`].

@@ -115,6 +115,7 @@ pub(crate) fn plan(scheduler: &str, repeat: &Repeat, template: Template, now: u6
 /// What the scheduler decides itself, or what belongs to one job alone, is no part of a template.
 fn check_template(options: &JobOptions) -> Result<()> {
     for (option, is_given) in [
+        ("run_at", options.run_at.is_some()),
         ("delay", options.delay.is_some_and(|delay| !delay.is_zero())),
         ("job_id", options.job_id.is_some()),
         ("timestamp", options.timestamp.is_some()),

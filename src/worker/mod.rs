@@ -68,6 +68,8 @@ pub(crate) struct Inner {
     report: Mutex<Report>,
     /// Set by a handle that could not wait for the loop any longer: it starts nothing from then on.
     is_given_up: AtomicBool,
+    /// Set by the loop while it is paused.
+    is_paused: AtomicBool,
     pub(crate) figures: Arc<WorkerFigures>,
     pub(crate) watchdog: Arc<Watchdog>,
     pub(crate) last_fetch: LastFetch,
@@ -320,6 +322,7 @@ impl WorkerBuilder {
             counters: Counters::default(),
             report: Mutex::default(),
             is_given_up: AtomicBool::new(false),
+            is_paused: AtomicBool::new(false),
             figures,
             watchdog,
             last_fetch: LastFetch::default(),
@@ -433,6 +436,26 @@ impl Worker {
     /// [`Error::Closed`] if the worker is closed.
     pub async fn resume(&self) -> Result<()> {
         self.send(Command::Resume).await
+    }
+
+    /// Whether this worker is [paused](Self::pause), so that it takes no jobs; those that it runs may not have ended yet. A
+    /// queue that is paused does not count: [`Queue::is_paused`](crate::Queue::is_paused) asks for it. No round trip.
+    ///
+    /// BullMQ: `Worker.isPaused`.
+    #[must_use]
+    #[doc(alias = "isPaused")]
+    pub fn is_paused(&self) -> bool {
+        self.inner.is_paused.load(Ordering::Relaxed)
+    }
+
+    /// Whether the worker works at all, paused or not: false from the moment in which [`finished`](Self::finished) resolves,
+    /// as when its runtime was shut down. No round trip.
+    ///
+    /// BullMQ: `Worker.isRunning`.
+    #[must_use]
+    #[doc(alias = "isRunning")]
+    pub fn is_running(&self) -> bool {
+        !self.ended.is_cancelled()
     }
 
     /// Tells a running job to stop, with a reason that it can read; true if it runs here and was not told before.

@@ -341,6 +341,7 @@ impl Loop {
         match command {
             Command::Pause(done) => {
                 if self.plan.pause() {
+                    self.worker.is_paused.store(true, Ordering::Relaxed);
                     self.waiter.interrupt();
                     self.worker.events.emit(|| WorkerEvent::Paused);
                 }
@@ -348,6 +349,7 @@ impl Loop {
             }
             Command::Resume => {
                 if self.plan.resume() {
+                    self.worker.is_paused.store(false, Ordering::Relaxed);
                     self.worker.events.emit(|| WorkerEvent::Resumed);
                 }
                 // Whoever still waits for the running jobs of a pause that is over would wait for ever.

@@ -19,6 +19,7 @@ pub mod oxmq_side;
 pub mod scenarios;
 pub mod twin;
 
+mod coming_from_node;
 #[cfg(feature = "cron")]
 mod cron;
 mod mixed;

@@ -130,7 +130,10 @@ async fn a_pause_that_is_taken_back_returns() {
         async move { worker.pause().await }
     });
     heard.until("paused", |event| matches!(event, WorkerEvent::Paused)).await;
+    assert!(worker.is_paused() && worker.is_running());
     worker.resume().await.unwrap();
+    heard.until("resumed", |event| matches!(event, WorkerEvent::Resumed)).await;
+    assert!(!worker.is_paused() && worker.is_running());
     tokio::time::timeout(Duration::from_secs(5), pausing).await.expect("it returns").unwrap().unwrap();
     gate.add_permits(100);
     fixture.until(JobState::Completed, 5).await;

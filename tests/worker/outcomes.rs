@@ -7,8 +7,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use futures::StreamExt;
 use futures::future::join_all;
 use oxmq::{
-    Backoff, Client, ConnectOptions, Halt, Job, JobState, ManualWorker, NewJob, ParentRef, Retry, Router, WorkerEvent,
-    WorkerOptions,
+    Backoff, Client, ConnectOptions, Halt, Job, JobOptions, JobState, ManualWorker, NewJob, ParentRef, Retry, Router,
+    WorkerEvent, WorkerOptions,
 };
 use serde_json::{Value, json};
 
@@ -70,6 +70,33 @@ async fn a_worker_without_a_name_leaves_that_of_an_earlier_one() {
         assert_eq!(job.wait_until_finished(Duration::from_secs(10)).await.unwrap(), json!("ada"));
         worker.close().await;
     }
+}
+
+#[tokio::test]
+async fn a_job_runs_at_its_moment() {
+    let fixture = Fixture::new().await;
+    let at = |ms| UNIX_EPOCH + Duration::from_millis(ms);
+    let options = JobOptions::default().delay(Duration::from_secs(1));
+    let mut added = Vec::new();
+    for add in [
+        fixture.queue.add("later", json!(1)).run_at(at(4_000_000_000_000)),
+        fixture.queue.add("from then", json!(1)).timestamp(at(1_000_000)).run_at(at(4_000_000_000_000)),
+        fixture.queue.add("instead", json!(1)).options(options).run_at(at(4_000_000_000_000)),
+        fixture.queue.add("before", json!(1)).timestamp(at(2_000_000)).run_at(at(1_000_000)),
+    ] {
+        added.push(add.await.unwrap().id().to_owned());
+    }
+    for id in &added[..3] {
+        let job = fixture.queue.get_job(id).await.unwrap().unwrap();
+        assert_eq!(job.timestamp().unwrap() + job.delay(), at(4_000_000_000_000), "{}", job.name());
+        let opts: Value = serde_json::from_str(job.opts_json()).unwrap();
+        assert_eq!(opts["delay"].as_u64().map(Duration::from_millis), Some(job.delay()));
+    }
+    assert_eq!((fixture.count(JobState::Delayed).await, fixture.count(JobState::Waiting).await), (3, 1));
+    let worker: ManualWorker = fixture.client.manual_worker("q", WorkerOptions::default()).unwrap();
+    let fetched = worker.fetch("t").await.unwrap();
+    assert_eq!(fetched.job.unwrap().name(), "before");
+    assert_eq!(worker.fetch("t").await.unwrap().next_due, Some(at(4_000_000_000_000)));
 }
 
 #[tokio::test]

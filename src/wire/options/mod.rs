@@ -129,7 +129,7 @@ mod tests {
             extra in vec(("x[a-z]{1,3}", any::<i32>()), 0..3),
         ) -> JobOptions {
             let options = JobOptions {
-                attempts, backoff, delay: delay.map(ms), priority, lifo, job_id,
+                attempts, backoff, delay: delay.map(ms), run_at: None, priority, lifo, job_id,
                 timestamp: timestamp.map(|at| UNIX_EPOCH + ms(at)),
                 remove_on_complete, remove_on_fail, keep_logs, size_limit, stack_trace_limit,
                 deduplication: dedup.filter(|id| !id.is_empty()).map(Deduplication::new),

@@ -90,6 +90,7 @@ fn is_plain(options: &JobOptions) -> bool {
         job_id,
         timestamp,
         delay,
+        run_at,
         lifo,
         priority,
         attempts,
@@ -110,6 +111,7 @@ fn is_plain(options: &JobOptions) -> bool {
     matches!(attempts, None | Some(0))
         && backoff.is_none()
         && delay.is_none()
+        && run_at.is_none()
         && priority.is_none()
         && lifo.is_none()
         && job_id.is_none()

@@ -1,0 +1,128 @@
+//! The page for those who come from Node names all that BullMQ has, and nothing that oxmq has not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+const PAGE: &str = include_str!("../../docs/coming-from-node.md");
+
+/// The sections of the page, and in which files BullMQ declares the class and those it extends.
+const CLASSES: [(&str, &[&str]); 6] = [
+    ("Queue", &["queue", "queue-getters", "queue-base"]),
+    ("Job", &["job"]),
+    ("Worker", &["worker", "queue-base"]),
+    ("QueueEvents", &["queue-events", "queue-base"]),
+    ("QueueEventsProducer", &["queue-events-producer", "queue-base"]),
+    ("FlowProducer", &["flow-producer"]),
+];
+
+/// The names of the public methods and accessors in a file of declarations: they stand four spaces in.
+fn declared(file: &str) -> BTreeSet<String> {
+    let directory =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/node/node_modules/bullmq6/dist/esm/classes");
+    let text = std::fs::read_to_string(directory.join(file).with_extension("d.ts")).expect("run `make setup`");
+    let members = text.lines().filter_map(|line| line.strip_prefix("    ").filter(|rest| !rest.starts_with(' ')));
+    let names = members.filter_map(|member| {
+        let member = ["static ", "get ", "set "].iter().find_map(|word| member.strip_prefix(word)).unwrap_or(member);
+        let end = member.find(|letter: char| !letter.is_ascii_alphanumeric())?;
+        (member[end..].starts_with(['(', '<']) && end > 0).then(|| member[..end].to_owned())
+    });
+    names.filter(|name| name != "constructor").collect()
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The public functions of oxmq's types, and the variants of its enums, as `Type::name`.
+fn ours() -> BTreeSet<String> {
+    let (mut names, mut folders) = (BTreeSet::new(), vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                collect(&std::fs::read_to_string(path).unwrap(), &mut names);
+            }
+        }
+    }
+    names
+}
+
+fn collect(source: &str, names: &mut BTreeSet<String>) {
+    let mut owner = String::new();
+    for line in source.lines() {
+        if let Some(rest) = line.strip_prefix("impl") {
+            // Past the type parameters; of a trait's implementation the type stands behind `for`.
+            let mut depth = 0;
+            let begin = rest.find(|letter: char| {
+                depth += i32::from(letter == '<') - i32::from(letter == '>');
+                depth == 0 && letter == ' '
+            });
+            let rest = &rest[begin.unwrap_or(0)..];
+            let rest = rest.split_once(" for ").map_or(rest, |(_, after)| after);
+            owner = name_of(rest.trim_start()).to_owned();
+        } else if let Some(rest) = line.strip_prefix("pub enum ") {
+            name_of(rest).clone_into(&mut owner);
+        } else if let Some(member) = line.strip_prefix("    ") {
+            let function = member.strip_prefix("pub ").map(|rest| {
+                let rest = rest.strip_prefix("const ").unwrap_or(rest);
+                rest.strip_prefix("async ").unwrap_or(rest)
+            });
+            if let Some(rest) = function.and_then(|rest| rest.strip_prefix("fn ")) {
+                names.insert(format!("{owner}::{}", name_of(rest)));
+            } else if member.starts_with(|letter: char| letter.is_ascii_uppercase()) {
+                names.insert(format!("{owner}::{}", name_of(member)));
+            }
+        }
+    }
+}
+
+fn name_of(text: &str) -> &str {
+    &text[..text.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').unwrap_or(text.len())]
+}
+
+/// The rows of each section: what they have, and what stands for it here.
+fn rows() -> BTreeMap<&'static str, Vec<(&'static str, &'static str)>> {
+    let mut sections = BTreeMap::<_, Vec<_>>::new();
+    let mut section = "";
+    for line in PAGE.lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            section = title;
+        } else if let Some((theirs, ours)) = line.strip_prefix("| `").and_then(|_| line[1..].split_once(" | ")) {
+            sections.entry(section).or_default().push((theirs, ours));
+        }
+    }
+    sections
+}
+
+#[test]
+fn every_method_of_bullmq_has_its_place_on_the_page() {
+    let rows = rows();
+    for (class, files) in CLASSES {
+        let declared: BTreeSet<_> = files.iter().flat_map(|file| declared(file)).collect();
+        assert!(declared.len() > 1, "{class}");
+        let mut named = BTreeSet::new();
+        for name in rows[class].iter().flat_map(|(theirs, _)| quoted(theirs)) {
+            assert!(named.insert(name.to_owned()), "{class} has `{name}` twice");
+        }
+        let missing: Vec<_> = declared.difference(&named).collect();
+        assert!(missing.is_empty(), "not on the page, of {class}: {missing:?}");
+        let foreign: Vec<_> = named.difference(&declared).collect();
+        assert!(foreign.is_empty(), "on the page, and not in {class}: {foreign:?}");
+    }
+}
+
+#[test]
+fn the_page_names_nothing_that_oxmq_has_not() {
+    let ours = ours();
+    assert!(ours.contains("Queue::add") && ours.contains("Halt::Waiting") && !ours.contains("Queue::fly"));
+    let named = quoted(PAGE).filter(|name| name.contains("::"));
+    let missing: Vec<_> = named.filter(|name| !ours.contains(*name)).collect();
+    assert!(missing.is_empty(), "oxmq has none of {missing:?}");
+    for (theirs, ours) in rows().into_values().flatten() {
+        let says_why = ours.starts_with("none: ") && ours.len() > 12;
+        assert!(says_why || ours.contains("::"), "{theirs}: {ours}");
+    }
+}
