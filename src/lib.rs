@@ -58,7 +58,7 @@ pub use queue::{
     Add, AddBulk, Added, JobLogs, JobOutcome, JobScheduler, NewJob, Queue, RetryOptions, UpsertJobScheduler,
 };
 pub use scheduler::{Repeat, Runs};
-pub use state::{JobCounts, JobState, UnknownState};
+pub use state::{JobCounts, JobState, Order, UnknownState};
 pub use wire::{EventId, JsonText, QueueEvent};
 pub use worker::{
     AttemptError, FailureKind, Health, ManualWorker, Processor, Report, Router, Worker, WorkerBuilder, WorkerCounts,

@@ -166,6 +166,31 @@ impl JobCounts {
     }
 }
 
+/// Which end a list is read from. BullMQ: `asc`.
+///
+/// ```no_run
+/// # async fn f(queue: oxmq::Queue) -> oxmq::Result<()> {
+/// use oxmq::{JobState, Order};
+///
+/// let newest = queue.get_jobs(&[JobState::Completed], 0, 9, Order::Descending).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[doc(alias = "asc")]
+pub enum Order {
+    /// What comes next first: the next to run, the earliest due, the first finished, the oldest line. The default.
+    #[default]
+    Ascending,
+    /// From the other end: the newest first.
+    Descending,
+}
+
+impl Order {
+    pub(crate) fn is_ascending(self) -> bool {
+        self == Self::Ascending
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use oxmq::{Client, ConnectOptions, Halt, Job, JobState, NewJob, Queue, Worker, WorkerBuilder, WorkerEvents};
+use oxmq::{Client, ConnectOptions, Halt, Job, JobState, NewJob, Order, Queue, Worker, WorkerBuilder, WorkerEvents};
 
 use super::common::{JOB_NAME, Payload, Peer, Place, Spec};
 
@@ -110,16 +110,16 @@ impl Peer for Oxmq {
         let jobs = queue.get_job_counts(&JobState::ALL).await?.total();
         let done = match operation {
             "clean" => queue.clean(Duration::ZERO, 0, JobState::Completed).await?.len() as u64,
-            "drain" => queue.drain(false).await?,
+            "drain" => queue.drain().await?,
             "obliterate" => {
-                queue.obliterate(false).await?;
+                queue.obliterate().await?;
                 jobs
             }
             "retry_jobs" => queue.retry_jobs(JobState::Failed, None).await?,
             "promote_jobs" => queue.promote_jobs().await?,
             // Nothing is lost in the queue, so it only looks.
             "remove_orphaned_jobs" => jobs - queue.remove_orphaned_jobs(0).await?,
-            "get_jobs" => queue.get_jobs(&[], 0, -1, true).await?.len() as u64,
+            "get_jobs" => queue.get_jobs(&[], 0, -1, Order::Ascending).await?.len() as u64,
             _ => bail!("unknown operation {operation}"),
         };
         Ok(usize::try_from(done)?)

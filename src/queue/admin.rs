@@ -212,16 +212,27 @@ impl<D, R> Queue<D, R> {
         self.core.engine().remove(id, false).await
     }
 
-    /// Removes all jobs that wait, and if asked to the delayed ones; how many. The current iterations of job schedulers
-    /// stay. One round trip for each 200 jobs.
+    /// Removes all jobs that wait, with or without a priority, and returns how many. Delayed jobs and the current
+    /// iterations of job schedulers stay. One round trip for each 200 jobs.
     ///
     /// # Errors
     ///
     /// Those of the connection.
     ///
     /// Since 0.1. BullMQ: `Queue.drain`.
-    pub async fn drain(&self, delayed: bool) -> Result<u64> {
-        self.core.engine().drain(delayed).await
+    pub async fn drain(&self) -> Result<u64> {
+        self.core.engine().drain(false).await
+    }
+
+    /// Removes the delayed jobs too; otherwise as [`drain`](Self::drain).
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// Since 0.1. BullMQ: `Queue.drain` with `delayed: true`.
+    pub async fn drain_with_delayed(&self) -> Result<u64> {
+        self.core.engine().drain(true).await
     }
 
     /// Removes up to `limit` jobs of a state (0: all) that are older than `grace`; their ids.
@@ -242,12 +253,23 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::QueueState`](crate::Error::QueueState) if jobs are active and `force` is not set, or if somebody
-    /// resumed the queue meanwhile; the queue stays paused.
+    /// [`Error::QueueState`](crate::Error::QueueState) if jobs are active, or if somebody resumed the queue meanwhile;
+    /// the queue stays paused.
     ///
     /// Since 0.1. BullMQ: `Queue.obliterate`.
-    pub async fn obliterate(&self, force: bool) -> Result<()> {
-        self.core.engine().obliterate(force).await
+    pub async fn obliterate(&self) -> Result<()> {
+        self.core.engine().obliterate(false).await
+    }
+
+    /// As [`obliterate`](Self::obliterate), also while jobs are active: their workers lose them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QueueState`](crate::Error::QueueState) if somebody resumed the queue meanwhile; the queue stays paused.
+    ///
+    /// Since 0.1. BullMQ: `Queue.obliterate` with `force: true`.
+    pub async fn obliterate_by_force(&self) -> Result<()> {
+        self.core.engine().obliterate(true).await
     }
 
     /// Shortens the event stream to about `keep` entries; how many went. One round trip.
@@ -327,7 +349,7 @@ impl<D, R> Job<D, R> {
         self.queue_core().engine().change_delay(self.id(), delay).await
     }
 
-    /// Gives the job another priority; `lifo` puts it before the others of that priority. One round trip.
+    /// Gives the job another priority and puts it behind the others of that priority. One round trip.
     ///
     /// # Errors
     ///
@@ -336,8 +358,19 @@ impl<D, R> Job<D, R> {
     ///
     /// Since 0.1. BullMQ: `Job.changePriority`.
     #[doc(alias = "changePriority")]
-    pub async fn change_priority(&self, priority: u32, lifo: bool) -> Result<()> {
-        self.queue_core().engine().change_priority(self.id(), priority, lifo).await
+    pub async fn change_priority(&self, priority: u32) -> Result<()> {
+        self.queue_core().engine().change_priority(self.id(), priority, false).await
+    }
+
+    /// Gives the job another priority and puts it before the others of that priority. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// As [`change_priority`](Self::change_priority).
+    ///
+    /// Since 0.1. BullMQ: `Job.changePriority` with `lifo: true`.
+    pub async fn change_priority_lifo(&self, priority: u32) -> Result<()> {
+        self.queue_core().engine().change_priority(self.id(), priority, true).await
     }
 
     /// Lets a failed or completed job run again, by its priority. One round trip.

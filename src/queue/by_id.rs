@@ -105,8 +105,17 @@ impl<D, R> Queue<D, R> {
     /// # Errors
     ///
     /// As there.
-    pub async fn change_job_priority(&self, id: &str, priority: u32, lifo: bool) -> Result<()> {
-        self.core.engine().change_priority(id, priority, lifo).await
+    pub async fn change_job_priority(&self, id: &str, priority: u32) -> Result<()> {
+        self.core.engine().change_priority(id, priority, false).await
+    }
+
+    /// As [`Job::change_priority_lifo`](crate::Job::change_priority_lifo).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn change_job_priority_lifo(&self, id: &str, priority: u32) -> Result<()> {
+        self.core.engine().change_priority(id, priority, true).await
     }
 
     /// As [`Job::retry`](crate::Job::retry).

@@ -10,7 +10,7 @@ use crate::clock::epoch_ms;
 use crate::engine::{ClientInfo, Metrics, QueueMeta, REPORTED};
 use crate::error::Result;
 use crate::job::{Job, JobCore, Seen};
-use crate::state::{JobCounts, JobState};
+use crate::state::{JobCounts, JobState, Order};
 use crate::wire::job::RawJob;
 
 /// The log of a job, or a part of it.
@@ -50,9 +50,9 @@ impl<D, R> Queue<D, R> {
     /// The jobs at the positions `start` to `end` of each state, both inclusive, in the order of the states; each job
     /// once. No states means all but `paused`.
     ///
-    /// Ascending, position 0 is what comes next: the next to run, the earliest due, the first finished. Descending
-    /// begins at the other end. Negative positions count from the end of that order. A job that cannot be read is an
-    /// `Err` of its own.
+    /// [`Ascending`](Order::Ascending), position 0 is what comes next: the next to run, the earliest due, the first
+    /// finished. [`Descending`](Order::Descending) begins at the other end. Negative positions count from the end of
+    /// that order. A job that cannot be read is an `Err` of its own.
     ///
     /// One round trip and one snapshot for up to 200 positions and 1 MB; more are read in several steps.
     ///
@@ -67,13 +67,13 @@ impl<D, R> Queue<D, R> {
         states: &[JobState],
         start: i64,
         end: i64,
-        ascending: bool,
+        order: Order,
     ) -> Result<Vec<Result<Job<D, R>>>>
     where
         D: DeserializeOwned,
     {
         let states = if states.is_empty() { &REPORTED } else { states };
-        let raws = self.core.engine().get_jobs(states, start, end, ascending).await?;
+        let raws = self.core.engine().get_jobs(states, start, end, order.is_ascending()).await?;
         Ok(raws.into_iter().map(|raw| self.job(raw?)).collect())
     }
 
@@ -86,8 +86,8 @@ impl<D, R> Queue<D, R> {
     ///
     /// Since 0.1. BullMQ: `Queue.getRanges`.
     #[doc(alias = "getRanges")]
-    pub async fn get_ranges(&self, states: &[JobState], start: i64, end: i64, ascending: bool) -> Result<Vec<String>> {
-        self.core.engine().get_ranges(states, start, end, ascending).await
+    pub async fn get_ranges(&self, states: &[JobState], start: i64, end: i64, order: Order) -> Result<Vec<String>> {
+        self.core.engine().get_ranges(states, start, end, order.is_ascending()).await
     }
 
     /// Where a job is. One round trip.
@@ -163,7 +163,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_counts_per_priority(priorities).await
     }
 
-    /// Lines of a job's log. Position 0 is the oldest line, or the newest if not `ascending`; both ends are inclusive.
+    /// Lines of a job's log. Position 0 is the oldest line, or in descending order the newest; both ends are inclusive.
     /// One round trip.
     ///
     /// # Errors
@@ -172,8 +172,8 @@ impl<D, R> Queue<D, R> {
     ///
     /// Since 0.1. BullMQ: `Queue.getJobLogs`.
     #[doc(alias = "getJobLogs")]
-    pub async fn get_job_logs(&self, id: &str, start: i64, end: i64, ascending: bool) -> Result<JobLogs> {
-        let (logs, count) = self.core.engine().get_job_logs(id, start, end, ascending).await?;
+    pub async fn get_job_logs(&self, id: &str, start: i64, end: i64, order: Order) -> Result<JobLogs> {
+        let (logs, count) = self.core.engine().get_job_logs(id, start, end, order.is_ascending()).await?;
         Ok(JobLogs { logs, count })
     }
 

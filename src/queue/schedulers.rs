@@ -16,6 +16,7 @@ use crate::job::{Job, JobCore, Seen};
 use crate::options::JobOptions;
 use crate::scheduler::{Repeat, Template, plan};
 use crate::script::scheduler::Stored;
+use crate::state::Order;
 use crate::telemetry;
 use crate::wire::JsonText;
 use crate::wire::job::RawJob;
@@ -88,8 +89,8 @@ impl<D, R> Queue<D, R> {
         Ok(self.core.engine().get_scheduler(id).await?.and_then(JobScheduler::new))
     }
 
-    /// The job schedulers from place `start` to `end`, by their next run: the earliest first if `ascending`, else the latest
-    /// first. Places count from 0, those below 0 from the end. One round trip for each 200 of them.
+    /// The job schedulers from place `start` to `end`, by their next run: the earliest first, or in descending order
+    /// the latest. Places count from 0, those below 0 from the end. One round trip for each 200 of them.
     ///
     /// Entries without a scheduler, such as repeatable jobs up to BullMQ 3, are left out, but have a place; BullMQ 6
     /// removes some of them here, and fails at others.
@@ -100,8 +101,8 @@ impl<D, R> Queue<D, R> {
     ///
     /// Since 0.1. BullMQ: `Queue.getJobSchedulers`.
     #[doc(alias = "getJobSchedulers")]
-    pub async fn get_job_schedulers(&self, start: i64, end: i64, ascending: bool) -> Result<Vec<JobScheduler>> {
-        let stored = self.core.engine().list_schedulers(start, end, ascending).await?;
+    pub async fn get_job_schedulers(&self, start: i64, end: i64, order: Order) -> Result<Vec<JobScheduler>> {
+        let stored = self.core.engine().list_schedulers(start, end, order.is_ascending()).await?;
         Ok(stored.into_iter().filter_map(JobScheduler::new).collect())
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use oxmq::{
     Backoff, Client, ConnectOptions, Delivery, Error, EventsFrom, EventsOptions, Halt, Job, JobOptions, JobState,
-    NewJob, Queue, QueueEvent, QueueEvents, Worker,
+    NewJob, Order, Queue, QueueEvent, QueueEvents, Worker,
 };
 use serde_json::{Value as Json, json};
 
@@ -292,7 +292,7 @@ async fn read_each_other(mixed: &Mixed) {
     let mut workers = BTreeSet::new();
     let mut seen = 0;
     for (state, ok) in states {
-        for job in mixed.queue.get_jobs(&[state], 0, -1, true).await.expect("jobs") {
+        for job in mixed.queue.get_jobs(&[state], 0, -1, Order::Ascending).await.expect("jobs") {
             let job = job.expect("readable");
             let n = number(job.data());
             seen += 1;

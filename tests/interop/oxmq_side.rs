@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use oxmq::{
     AddedNode, Backoff, Client, Clock, ConnectOptions, Deduplication, Error, Fetched, FlowNode, FlowTree, Halt, Job,
-    JobOptions, JobOutcome, JobScheduler, JobState, JsonText, KeepJobs, ManualWorker, NewJob, OnChildFailure,
+    JobOptions, JobOutcome, JobScheduler, JobState, JsonText, KeepJobs, ManualWorker, NewJob, OnChildFailure, Order,
     ParentRef, Queue, Repeat, Retry, RetryOptions, WorkerOptions,
 };
 use serde_json::{Map, Value as Json, json};
@@ -225,7 +225,10 @@ impl OxmqSide {
             Op::ChangeDelay { job, delay } => done(q.change_job_delay(job, span(*delay)?).await)?,
             Op::ChangePriority { job, opts } => {
                 let (priority, lifo) = (opts.priority.unwrap_or(0), opts.lifo.unwrap_or(false));
-                done(q.change_job_priority(job, priority, lifo).await)?
+                done(match lifo {
+                    true => q.change_job_priority_lifo(job, priority).await,
+                    false => q.change_job_priority(job, priority).await,
+                })?
             }
             Op::RetryJob { job, state: from, opts } => {
                 let options = RetryOptions::default()
@@ -263,9 +266,11 @@ impl OxmqSide {
         Ok(match op {
             Op::Pause => done(q.pause().await)?,
             Op::Resume => done(q.resume().await)?,
-            Op::Drain { delayed } => done(q.drain(*delayed).await)?,
+            Op::Drain { delayed } => done(if *delayed { q.drain_with_delayed().await } else { q.drain().await })?,
             Op::Clean { grace, limit, state: of } => json!(q.clean(span(*grace)?, *limit, state(of)?).await?),
-            Op::Obliterate { opts } => done(q.obliterate(opts.force).await)?,
+            Op::Obliterate { opts } => {
+                done(if opts.force { q.obliterate_by_force().await } else { q.obliterate().await })?
+            }
             Op::Remove { job, opts } => {
                 let gone =
                     if opts.remove_children { q.remove(job).await } else { q.remove_without_children(job).await };
@@ -497,7 +502,7 @@ async fn scheduler(q: &Queue, op: &Op) -> Answer {
         }
         Op::RemoveJobScheduler { scheduler } => json!(q.remove_job_scheduler(scheduler).await?),
         Op::GetJobScheduler { scheduler } => q.get_job_scheduler(scheduler).await?.as_ref().map_or(Json::Null, shown),
-        Op::GetJobSchedulers => q.get_job_schedulers(0, -1, true).await?.iter().map(shown).collect(),
+        Op::GetJobSchedulers => q.get_job_schedulers(0, -1, Order::Ascending).await?.iter().map(shown).collect(),
         Op::GetJobSchedulersCount => json!(q.get_job_schedulers_count().await?),
         other => unreachable!("{other:?} is not about schedulers"),
     })
@@ -587,7 +592,7 @@ async fn read(q: &Queue, prefix: &str, queue: &str, op: &Op) -> Answer {
         }
         Op::Count => json!(q.count().await?),
         Op::GetJobs { states: names, start, end, asc } => {
-            let jobs = q.get_jobs(&states(names)?, *start, *end, *asc).await?;
+            let jobs = q.get_jobs(&states(names)?, *start, *end, order(*asc)).await?;
             let ids = jobs.into_iter().map(|job| match job {
                 Ok(job) => json!(job.id()),
                 Err(unreadable) => json!(unreadable.to_string()),
@@ -595,10 +600,10 @@ async fn read(q: &Queue, prefix: &str, queue: &str, op: &Op) -> Answer {
             ids.collect()
         }
         Op::GetRanges { states: names, start, end, asc } => {
-            json!(q.get_ranges(&states(names)?, *start, *end, *asc).await?)
+            json!(q.get_ranges(&states(names)?, *start, *end, order(*asc)).await?)
         }
         Op::GetJobLogs { job, start, end, asc } => {
-            let found = q.get_job_logs(job, *start, *end, *asc).await?;
+            let found = q.get_job_logs(job, *start, *end, order(*asc)).await?;
             json!({ "logs": found.logs, "count": found.count })
         }
         Op::GetDeduplicationJobId { deduplication } => json!(q.get_deduplication_job_id(deduplication).await?),
@@ -709,6 +714,10 @@ fn number(n: u64) -> Result<u32, Refusal> {
 
 fn state(name: &str) -> Result<JobState, Refusal> {
     name.parse().or_else(|error: oxmq::UnknownState| refuse(error.to_string()))
+}
+
+fn order(ascending: bool) -> Order {
+    if ascending { Order::Ascending } else { Order::Descending }
 }
 
 fn states(names: &[String]) -> Result<Vec<JobState>, Refusal> {

@@ -184,7 +184,13 @@ fn done_to() -> Vec<Row> {
             "Job::change_priority(priority)",
             &[0, 1, 2_097_151, 2_097_152, u32::MAX],
             "oooxx",
-            |job, n| async move { job.change_priority(n, true).await },
+            |job, n| async move { job.change_priority(n).await },
+        ),
+        waiting(
+            "Job::change_priority_lifo(priority)",
+            &[0, 1, 2_097_151, 2_097_152, u32::MAX],
+            "oooxx",
+            |job, n| async move { job.change_priority_lifo(n).await },
         ),
         waiting("Job::retry(state)", &states(), "rrxxxxxxx", |job, state| async move {
             job.retry(state, RetryOptions::default()).await

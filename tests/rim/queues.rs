@@ -1,6 +1,6 @@
 //! What a queue and its listeners are asked.
 
-use oxmq::{Clock, EventId, EventsFrom, EventsOptions, FlowNode, JobCounts, JobOptions, RetryOptions};
+use oxmq::{Clock, EventId, EventsFrom, EventsOptions, FlowNode, JobCounts, JobOptions, Order, RetryOptions};
 
 use super::*;
 
@@ -143,13 +143,22 @@ fn by_id() -> Vec<Row> {
             queue.change_job_delay("job", delay).await
         }),
         asked("Queue::change_job_priority(id)", &TEXTS, "rrrrr", |queue, id| async move {
-            queue.change_job_priority(id, 1, false).await
+            queue.change_job_priority(id, 1).await
         }),
         asked(
             "Queue::change_job_priority(priority)",
             &[0, 1, 2_097_151, 2_097_152, u32::MAX],
             "oooxx",
-            |queue, n| async move { queue.change_job_priority("job", n, false).await },
+            |queue, n| async move { queue.change_job_priority("job", n).await },
+        ),
+        asked("Queue::change_job_priority_lifo(id)", &TEXTS, "rrrrr", |queue, id| async move {
+            queue.change_job_priority_lifo(id, 1).await
+        }),
+        asked(
+            "Queue::change_job_priority_lifo(priority)",
+            &[0, 1, 2_097_151, 2_097_152, u32::MAX],
+            "oooxx",
+            |queue, n| async move { queue.change_job_priority_lifo("job", n).await },
         ),
         asked("Queue::retry_job(id)", &TEXTS, "rrrrr", |queue, id| async move {
             queue.retry_job(id, JobState::Failed, RetryOptions::default()).await
@@ -215,7 +224,7 @@ fn by_id() -> Vec<Row> {
             on.client.flow_producer().max_jobs(jobs).add(flow).await.map(drop)
         }),
         asked("Queue::get_job_logs(id)", &TEXTS, "ooooo", |queue, id| async move {
-            queue.get_job_logs(id, 0, -1, true).await.map(drop)
+            queue.get_job_logs(id, 0, -1, Order::Ascending).await.map(drop)
         }),
         asked("Queue::add_job_log(id)", &TEXTS, "rrrrr", |queue, id| async move {
             queue.add_job_log(id, "a line", 1).await.map(drop)
@@ -235,26 +244,26 @@ fn by_id() -> Vec<Row> {
 fn read() -> Vec<Row> {
     vec![
         asked("Queue::get_jobs(states)", &states(), "ooooooooo", |queue, state| async move {
-            queue.get_jobs(&[state, state], 0, -1, true).await.map(drop)
+            queue.get_jobs(&[state, state], 0, -1, Order::Ascending).await.map(drop)
         }),
         asked("Queue::get_jobs(start)", &I64, "oooo", |queue, start| async move {
-            queue.get_jobs(&[], start, -1, true).await?;
-            queue.get_jobs(&[], start, i64::MAX, false).await.map(drop)
+            queue.get_jobs(&[], start, -1, Order::Ascending).await?;
+            queue.get_jobs(&[], start, i64::MAX, Order::Descending).await.map(drop)
         }),
         asked("Queue::get_jobs(end)", &I64, "oooo", |queue, end| async move {
-            queue.get_jobs(&[], 0, end, true).await?;
-            queue.get_jobs(&[], i64::MIN, end, false).await.map(drop)
+            queue.get_jobs(&[], 0, end, Order::Ascending).await?;
+            queue.get_jobs(&[], i64::MIN, end, Order::Descending).await.map(drop)
         }),
         asked("Queue::get_ranges(states)", &states(), "ooooooooo", |queue, state| async move {
-            queue.get_ranges(&[state, state], 0, -1, true).await.map(drop)
+            queue.get_ranges(&[state, state], 0, -1, Order::Ascending).await.map(drop)
         }),
         asked("Queue::get_ranges(start)", &I64, "oooo", |queue, start| async move {
-            queue.get_ranges(&JobState::ALL, start, -1, true).await?;
-            queue.get_ranges(&JobState::ALL, start, i64::MAX, false).await.map(drop)
+            queue.get_ranges(&JobState::ALL, start, -1, Order::Ascending).await?;
+            queue.get_ranges(&JobState::ALL, start, i64::MAX, Order::Descending).await.map(drop)
         }),
         asked("Queue::get_ranges(end)", &I64, "oooo", |queue, end| async move {
-            queue.get_ranges(&JobState::ALL, 0, end, true).await?;
-            queue.get_ranges(&JobState::ALL, i64::MIN, end, false).await.map(drop)
+            queue.get_ranges(&JobState::ALL, 0, end, Order::Ascending).await?;
+            queue.get_ranges(&JobState::ALL, i64::MIN, end, Order::Descending).await.map(drop)
         }),
         asked("Queue::get_job_counts(states)", &states(), "ooooooooo", |queue, state| async move {
             queue.get_job_counts(&[state, state]).await.map(drop)
@@ -270,12 +279,12 @@ fn read() -> Vec<Row> {
             queue.get_counts_per_priority(&[n, n]).await.map(drop)
         }),
         asked("Queue::get_job_logs(start)", &I64, "oooo", |queue, start| async move {
-            queue.get_job_logs("job", start, -1, true).await?;
-            queue.get_job_logs("job", start, -1, false).await.map(drop)
+            queue.get_job_logs("job", start, -1, Order::Ascending).await?;
+            queue.get_job_logs("job", start, -1, Order::Descending).await.map(drop)
         }),
         asked("Queue::get_job_logs(end)", &I64, "oooo", |queue, end| async move {
-            queue.get_job_logs("job", 0, end, true).await?;
-            queue.get_job_logs("job", 0, end, false).await.map(drop)
+            queue.get_job_logs("job", 0, end, Order::Ascending).await?;
+            queue.get_job_logs("job", 0, end, Order::Descending).await.map(drop)
         }),
         asked("Queue::get_metrics(state)", &states(), "ooxxxxxxx", |queue, state| async move {
             queue.get_metrics(state, 0, -1).await.map(drop)

@@ -406,7 +406,7 @@ async fn every_end_drops_a_deferred_failure() {
         }
         // A job that only goes back is as it was.
         assert_eq!(fixture.field(&id, "defa").await.is_some(), stays, "{end}");
-        fixture.queue.drain(true).await.unwrap();
+        fixture.queue.drain_with_delayed().await.unwrap();
     }
     // What a failed child has decided stays, too: the next fetch carries it out.
     let id = fixture.queue.add("job", json!({ "n": 1 })).attempts(2).await.unwrap().id().to_owned();

@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use futures::StreamExt;
 use futures::future::join_all;
 use oxmq::{
-    Backoff, Client, ConnectOptions, Halt, Job, JobOptions, JobState, ManualWorker, NewJob, ParentRef, Retry, Router,
+    Backoff, Client, ConnectOptions, Halt, Job, JobOptions, JobState, ManualWorker, NewJob, Order, ParentRef, Retry, Router,
     WorkerEvent, WorkerOptions,
 };
 use serde_json::{Value, json};
@@ -407,7 +407,7 @@ async fn a_processor_writes_progress_logs_and_data() {
     let seen = fixture.queue.get_job(job.id()).await.unwrap().unwrap();
     assert_eq!(seen.progress::<Value>().unwrap(), json!({ "percent": 40 }));
     assert_eq!(seen.data(), &json!({ "step": 2 }));
-    assert_eq!(fixture.queue.get_job_logs(job.id(), 0, -1, true).await.unwrap().logs, ["one", "two"]);
+    assert_eq!(fixture.queue.get_job_logs(job.id(), 0, -1, Order::Ascending).await.unwrap().logs, ["one", "two"]);
     worker.close().await;
 }
 
