@@ -10,6 +10,7 @@ use futures::Stream;
 
 use super::failure::{AttemptError, FailureKind};
 use crate::error::{Error, WithCauses};
+use crate::wire::JsonText;
 
 /// What happened in a worker. BullMQ: the events of the class `Worker`.
 #[derive(Debug, Clone)]
@@ -26,8 +27,8 @@ pub enum WorkerEvent {
     Completed {
         /// The job.
         job_id: String,
-        /// Its result, as JSON.
-        return_value: String,
+        /// What its processor returned.
+        return_value: JsonText,
     },
     /// An attempt failed, and Redis knows it.
     Failed {
@@ -41,8 +42,8 @@ pub enum WorkerEvent {
         kind: FailureKind,
         /// What the processor returned, or what stands in for it.
         error: AttemptError,
-        /// What is stored as the reason: the text of the error, without its causes.
-        reason: String,
+        /// What is stored as the reason: the text of the error, without its causes but for this crate's own errors.
+        failed_reason: String,
         /// Whether it will be tried again.
         will_retry: bool,
     },

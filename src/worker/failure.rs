@@ -181,9 +181,9 @@ impl Failure {
     }
 
     /// What listeners hear.
-    pub(crate) fn event(self, job_id: String, reason: String, will_retry: bool) -> WorkerEvent {
+    pub(crate) fn event(self, job_id: String, failed_reason: String, will_retry: bool) -> WorkerEvent {
         let Self { name, attempt, kind, error, .. } = self;
-        WorkerEvent::Failed { job_id, name, attempt, kind, error, reason, will_retry }
+        WorkerEvent::Failed { job_id, name, attempt, kind, error, failed_reason, will_retry }
     }
 
     /// Writes the line in the log: a warning, or an error if it was the last attempt.

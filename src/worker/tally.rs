@@ -10,6 +10,7 @@ use crate::error::{Error, Reason};
 use crate::job::CancelReason;
 use crate::script::settle::{End, Why};
 use crate::telemetry::Outcome as Counted;
+use crate::wire::JsonText;
 
 pub(super) struct Tally {
     worker: Arc<Inner>,
@@ -35,7 +36,7 @@ impl Tally {
             End::Completed { value, .. } => {
                 counters.completed.fetch_add(1, Ordering::Relaxed);
                 figures.count(Counted::Completed);
-                events.emit(|| WorkerEvent::Completed { job_id: job_id(), return_value: value });
+                events.emit(|| WorkerEvent::Completed { job_id: job_id(), return_value: JsonText::new(value) });
             }
             End::Failed { why, .. } => {
                 counters.failed.fetch_add(1, Ordering::Relaxed);

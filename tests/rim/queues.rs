@@ -350,10 +350,10 @@ fn schedulers() -> Vec<Row> {
             Ok(())
         }),
         asked("Queue::get_job_schedulers(start)", &I64, "oooo", |queue, start| async move {
-            queue.get_job_schedulers(start, -1, true).await.map(drop)
+            queue.get_job_schedulers(start, -1, Order::Ascending).await.map(drop)
         }),
         asked("Queue::get_job_schedulers(end)", &I64, "oooo", |queue, end| async move {
-            queue.get_job_schedulers(0, end, false).await.map(drop)
+            queue.get_job_schedulers(0, end, Order::Descending).await.map(drop)
         }),
     ]
 }

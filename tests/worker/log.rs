@@ -59,9 +59,9 @@ async fn listeners_hear_which_attempt_of_which_job_failed_and_get_its_error() {
     let failed: Vec<_> = events
         .iter()
         .filter_map(|event| match event {
-            WorkerEvent::Failed { job_id, name, attempt, kind, error, reason, will_retry, .. } => {
+            WorkerEvent::Failed { job_id, name, attempt, kind, error, failed_reason, will_retry, .. } => {
                 let wait = error.downcast_ref::<Busy>().unwrap().0;
-                Some((job_id.as_str(), name.as_str(), *attempt, *kind, wait, reason.as_str(), *will_retry))
+                Some((job_id.as_str(), name.as_str(), *attempt, *kind, wait, failed_reason.as_str(), *will_retry))
             }
             _ => None,
         })

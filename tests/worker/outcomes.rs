@@ -37,7 +37,7 @@ async fn a_result_is_stored_and_told() {
     heard
         .until(
             "completed",
-            |event| matches!(event, WorkerEvent::Completed { return_value, .. } if return_value == r#"{"twice":42}"#),
+            |event| matches!(event, WorkerEvent::Completed { return_value, .. } if return_value.as_str() == r#"{"twice":42}"#),
         )
         .await;
     let report = worker.close().await;
@@ -489,7 +489,7 @@ async fn a_parent_that_completes_too_early_is_tried_again_by_its_own_rules() {
     heard
         .until(
             "a retry",
-            |event| matches!(event, WorkerEvent::Failed { reason, will_retry: true, .. } if *reason == text),
+            |event| matches!(event, WorkerEvent::Failed { failed_reason: reason, will_retry: true, .. } if *reason == text),
         )
         .await;
     worker.close().await;
