@@ -7,8 +7,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use futures::StreamExt;
 use futures::future::join_all;
 use oxmq::{
-    Backoff, Client, ConnectOptions, Halt, Job, JobOptions, JobState, ManualWorker, NewJob, Order, ParentRef, Retry, Router,
-    WorkerEvent, WorkerOptions,
+    Backoff, Client, ConnectOptions, Halt, Job, JobOptions, JobState, ManualWorker, NewJob, Order, ParentRef, Retry,
+    Router, WorkerEvent, WorkerOptions,
 };
 use serde_json::{Value, json};
 
