@@ -7,8 +7,8 @@ ARGV    1 now       ms, the caller's clock
                     the values that `add_jobs` takes for it; every job has an id
 RETURN  array, three values per job in order: outcome, id, other, as `add_jobs` answers
 EVENTS  added, waiting, delayed, waiting-children, duplicated, deduplicated, removed
-USES    codes, outcomes, queue, settings, wake, add_flow/homes, number, is_job, is_taken, announce, delay, prioritize,
-        release, release_parent, detach, attach, dedup, read_linked, store, placing
+USES    codes, outcomes, queue, settings, wake, homes, number, is_job, is_taken, announce, delay, prioritize, ready,
+        release, delete, attach, dedup, read_linked, store, placing
 COST    per job: TYPE, HSET, two XADD, and its share of LPUSH or ZADD, SADD and INCRBY; twelve reads per queue
 ]]
 local family = on_demand()
@@ -40,6 +40,9 @@ end
 -- A parent may be of this flow, stored before or from elsewhere; `parents` keeps the order in which they come up.
 local function note_parent(key)
   if known[key] then return end
+  -- A parent may stand in a queue that has no job of this flow, and may be released there.
+  local home = family.split_key(key)
+  if home and not visited[home] then within(home, family.check_waiting_children) end
   known[key] = { key = key, children = {} }
   parents[#parents + 1] = known[key]
   require_kind("hash", key)
@@ -133,7 +136,7 @@ end
 for _, parent in ipairs(parents) do
   if parent.is_open and call("HDEL", parent.key, "flowAttachmentFailed") == 0 then
     local home, id = family.split_key(parent.key)
-    if home then family.release_if_free(home, id, now) end
+    if home then within(home, family.release_if_free, id, now) end
   end
 end
 for i = 1, homes do

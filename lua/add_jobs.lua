@@ -16,7 +16,7 @@ RETURN  array, three values per job in order: outcome, id, other
                     or a code below 0: nothing was done
 EVENTS  added, waiting, delayed, waiting-children, duplicated, deduplicated, removed
 USES    codes, outcomes, queue, add_jobs/one, settings, wake, number, is_job, is_taken, announce, delay, prioritize,
-        release, release_parent, detach, attach, dedup, read_linked, store, add_jobs/linked, placing
+        ready, homes, release, delete, attach, dedup, read_linked, store, add_jobs/linked, placing
 COST    per job: HSET, two XADD and its share of LPUSH or ZADD; at most 1,000 jobs
 ]]
 -- How many jobs there are, and whether any of them has more to it than name, data and options.

@@ -8,7 +8,8 @@ ARGV    1 state     suffix of the key: "wait", "paused", "active", or any of the
         5 removed   how many jobs earlier calls have removed
 RETURN  {done, kept, ids}: whether that was all, `kept` for the next call, and the removed jobs
 EVENTS  cleaned {count} in the last call
-USES    queue, release, detach, states, check_queue, erase, cut
+USES    queue, settings, wake, number, prioritize, delay, ready, homes, states, check_queue, release, delete, erase,
+        cut
 COST    looks at no more than 200 jobs; ten commands for each that goes
 ]]
 local SPAN = 200
@@ -60,7 +61,7 @@ if #gone > 0 then
     call("ZREM", key, unpack(gone))
   end
   delete_erased()
-  if state == "active" then wake_for_place_in(base) end
+  if state == "active" then wake_for_place() end
 end
 local done = #gone == limit or #ids < SPAN
 if done then

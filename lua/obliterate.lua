@@ -5,7 +5,7 @@ ARGV    1 count     how many jobs and schedulers to delete in this call, up to 2
         2 force     "1" also deletes jobs that are active
 RETURN  0 done, 1 call again, -1 the queue is not paused, -2 it has active jobs
 EVENTS  waiting in the queues of parents elsewhere: none, they are let go silently
-USES    queue, release, detach, states, check_queue, erase
+USES    queue, settings, wake, number, prioritize, delay, ready, homes, states, check_queue, release, delete, erase
 COST    up to 15 commands per job
 ]]
 local left, force = tonumber(ARGV[1]), ARGV[2] == "1"

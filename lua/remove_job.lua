@@ -9,7 +9,8 @@ ARGV    1 id        the job
 RETURN  1 done; 0 a worker holds the job or one of its pending children, nothing more is removed; 2 call again;
         or BELONGS_TO_SCHEDULER
 EVENTS  removed {jobId, prev} in the queue of each job; waiting {jobId, prev} in a queue whose parent is let go
-USES    codes, queue, release, detach, states, check_queue, erase, cut
+USES    codes, queue, settings, wake, announce, number, prioritize, delay, ready, homes, states, check_queue, release,
+        detach, delete, erase, cut
 COST    about fifteen commands per job, at most 150 jobs per call, and a search of the lists: one for each job where
         they are few, else one for all. The first call also looks at the locks of all pending children.
 ]]
@@ -92,7 +93,7 @@ local function plan(node, whole, childless)
   end
   check_queue(node.home)
   local fields = call("HMGET", node.key, "parentKey", "deid")
-  check_owner(node.home, fields[2])
+  within(node.home, check_owner, fields[2])
   node.deid = fields[2]
   if node == root then
     node.parent = fields[1]
@@ -209,23 +210,14 @@ local function take_from_state(node)
   return "unknown"
 end
 
-local function announce(node, prev)
-  local held = check_queue(node.home)
-  if not held.cap then
-    held.cap = DEFAULT_CAP
-    call("HSET", node.home .. "meta", "opts.maxLenEvents", held.cap)
-  end
-  call("XADD", node.home .. "events", "MAXLEN", "~", held.cap, "*", "event", "removed", "jobId", node.id, "prev", prev)
-end
-
 local vacated = {}
 local function go(node, whole)
   local prev = take_from_state(node)
   if prev == "active" then vacated[node.home] = true end
-  free_deduplication(node.home, node.id, node.deid)
+  free_deduplication(node.id, node.deid)
   local keys = {}
   for i, part in ipairs(JOB_PARTS) do keys[i] = node.key .. part end
-  if call("DEL", unpack(keys)) > 0 then announce(node, prev) end
+  if call("DEL", unpack(keys)) > 0 then announce("removed", node.id, "prev", prev) end
   if not whole and node.parent and node ~= root then
     call("HDEL", node.parent .. ":processed", node.key)
     call("HDEL", node.parent .. ":failed", node.key)
@@ -250,8 +242,8 @@ for _, step in ipairs(steps) do
   if step[1] == "leave" then
     detach(step[2].key, step[2].parent)
   else
-    go(step[2], whole)
+    within(step[2].home, go, step[2], whole)
   end
 end
-for home in pairs(vacated) do wake_for_place_in(home) end
+for home in pairs(vacated) do within(home, wake_for_place) end
 return more and 2 or 1

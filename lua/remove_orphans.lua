@@ -4,7 +4,7 @@ KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1…          ids of keys that may be jobs, up to 200
 RETURN  {looked at, deleted}: the ids that were not looked at are for the next call
 EVENTS  none
-USES    queue, release, detach, states
+USES    queue, states, delete
 COST    up to 20 commands per id, and a search of the lists for each that is in no set: as many as look at 50,000
         elements, and at least one
 ]]

@@ -4,7 +4,7 @@ KEYS    1 base       "<prefix>:<queue>:"
 ARGV    1 scheduler  its id
 RETURN  1 if there was one, else 0
 EVENTS  removed {jobId, prev}
-USES    queue, release, detach, states, check_queue, erase
+USES    queue, settings, homes, states, check_queue, delete
 COST    eight commands
 ]]
 local scheduler = ARGV[1]

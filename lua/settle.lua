@@ -24,7 +24,7 @@ RETURN  {codes, jobs, limited, next, ghosts, ttl}: one code per outcome in order
         pending, or why nothing was changed), then what `take` answers, then the ms for which the limiter still runs
 EVENTS  completed, failed, retries-exhausted, waiting, delayed, waiting-children, active, drained
 USES    codes, queue, settle/one, settings, wake, leave_active, settle/due, number, announce, delay, prioritize, ready,
-        store, settle/promote, release, release_parent, detach, settle/retain, settle/family, settle/metrics,
+        store, settle/promote, homes, release, detach, delete, settle/retain, settle/family, settle/metrics,
         settle/dedup_finish, settle/ends, settle/take
 COST    per job done: HEXISTS, HSET, XADD and its share of MGET, EXISTS, LRANGE, LTRIM, DEL, SREM, ZADD;
         per other completed job: HMGET, LREM and the like; per job handed out: HLEN, HMGET, SET, XADD, HSET and its

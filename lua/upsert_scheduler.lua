@@ -17,8 +17,8 @@ ARGV    1 scheduler  its id
 RETURN  {outcome, slot, delay}
         outcome 0 stored, or SCHEDULER_JOB_EXISTS or SCHEDULER_SLOTS_BUSY: nothing was changed
 EVENTS  added, waiting, delayed
-USES    codes, queue, settings, wake, number, announce, delay, prioritize, ready, store, iteration, release, detach,
-        states, check_queue, erase
+USES    codes, queue, settings, wake, number, announce, delay, prioritize, ready, store, iteration, states, homes,
+        check_queue, release, delete, erase
 COST    about twenty commands, up to 32 more where slots are taken, and a search of the lists if the pending run waits there
 ]]
 local MOST_TAKEN = 32

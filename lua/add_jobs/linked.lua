@@ -10,7 +10,7 @@ local function refusal(job)
     -- A finished job that gets a parent may let it go.
     if job.id ~= "" and not job.in_flow and call("ZSCORE", base .. "completed", job.id) then
       local home = split_key(job.parent.key)
-      if home and home ~= base and not pcall(read_queue, home) then return WRONG_TYPE end
+      if home and home ~= base and not pcall(within, home, check_waiting_children) then return WRONG_TYPE end
     end
   end
   if job.de and not (is_of("string", base .. "de:" .. job.de.id) and is_of("hash", base .. "dn:" .. job.de.id)) then

@@ -23,10 +23,10 @@ local function read_parent(parent)
   local home, key = parent.home, parent.home .. parent.id
   read_records(key)
   if key ~= parent.key then read_records(parent.key) end
-  if home ~= base then read_queue(home) end
+  if home ~= base then within(home, check_waiting_children) end
   -- The key and the link may name different queues; retention goes by the key.
   local other = split_key(parent.key)
-  if other and other ~= home and other ~= base then read_queue(other) end
+  if other and other ~= home and other ~= base then within(other, check_waiting_children) end
 end
 local function is_sound(parent)
   local known = sound[parent.key]
@@ -40,21 +40,26 @@ end
 local function child_completed(parent, child, value, now)
   if call("SREM", parent.key .. ":dependencies", child) == 0 then return end
   call("HSET", parent.key .. ":processed", child, value)
-  release_if_free(parent.home, parent.id, now)
+  within(parent.home, release_if_free, parent.id, now)
 end
 
 -- A failed child with `fpof` fails its parent, which a worker of the parent's queue carries out.
-local function condemn(parent, child, now)
-  local key = parent.home .. parent.id
-  if call("EXISTS", key) == 0 then return end
-  local waited = call("ZREM", parent.home .. "waiting-children", parent.id) == 1
-  if not waited and call("ZREM", parent.home .. "delayed", parent.id) == 1 then
-    call("HSET", key, "delay", "0")
+local function condemn(id, child, now)
+  local parent = base .. id
+  if call("EXISTS", parent) == 0 then return end
+  local waited = call("ZREM", base .. "waiting-children", id) == 1
+  if not waited and call("ZREM", DELAYED, id) == 1 then
+    call("HSET", parent, "delay", "0")
     waited = true
   end
-  if not waited and call("ZSCORE", parent.home .. "failed", parent.id) then return end
-  call("HSET", key, "defa", "child " .. child .. " failed")
-  if waited then release_parent(parent.home, parent.id, now) end
+  if not waited and call("ZSCORE", base .. "failed", id) then return end
+  call("HSET", parent, "defa", "child " .. child .. " failed")
+  if waited then release(id, now) end
+end
+
+-- A failed child with `cpof` does not hold its parent any longer, whatever the others do.
+local function go_on(id, now)
+  if call("EXISTS", base .. id) == 1 and call("ZREM", base .. "waiting-children", id) == 1 then release(id, now) end
 end
 
 local function child_failed(parent, child, reason, now)
@@ -64,14 +69,12 @@ local function child_failed(parent, child, reason, now)
   if call("SREM", key .. ":dependencies", child) == 0 then return end
   if policy.fpof then
     call("ZADD", key .. ":unsuccessful", digits(now), child)
-    condemn(parent, child, now)
+    within(parent.home, condemn, parent.id, child, now)
   elseif policy.cpof then
     call("HSET", key .. ":failed", child, reason)
-    if call("EXISTS", key) == 1 and call("ZREM", parent.home .. "waiting-children", parent.id) == 1 then
-      release_parent(parent.home, parent.id, now)
-    end
+    within(parent.home, go_on, parent.id, now)
   else
-    release_if_free(parent.home, parent.id, now)
+    within(parent.home, release_if_free, parent.id, now)
     if policy.idof then call("HSET", key .. ":failed", child, reason) end
   end
 end

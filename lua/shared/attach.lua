@@ -9,7 +9,7 @@ local function attach(id, job, parent, now, deferred)
   if call("ZSCORE", base .. "completed", id) then
     call("HSET", parent.key .. ":processed", job, held[2] or "null")
     local home, parent_id = split_key(parent.key)
-    if home and not deferred then release_if_free(home, parent_id, now) end
+    if home and not deferred then within(home, release_if_free, parent_id, now) end
   else
     call("SADD", parent.key .. ":dependencies", job)
   end

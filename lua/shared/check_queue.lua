@@ -1,17 +1,15 @@
--- Reads every key of a queue that a removal may write to: one of a wrong type fails the call before its first write.
--- Answers what the sorted sets held then.
-local checked = {}
+-- Reads every key of a queue that a removal may write to, and that its settings do not read: one of a wrong type fails the
+-- call before its first write. Answers how many jobs the sorted sets held then.
+local function read_sets()
+  if settings.sets then return settings.sets end
+  local sets = {}
+  call("LLEN", base .. "paused")
+  for _, zset in ipairs(ZSETS) do sets[zset] = call("ZCARD", base .. zset) end
+  call("ZCARD", base .. "repeat")
+  settings.sets = sets
+  return sets
+end
+
 local function check_queue(home)
-  local held = checked[home]
-  if held then return held end
-  held = {}
-  checked[home] = held
-  for _, list in ipairs(LISTS) do call("LLEN", home .. list) end
-  for _, zset in ipairs(ZSETS) do held[zset] = call("ZCARD", home .. zset) end
-  call("ZCARD", home .. "marker")
-  call("ZCARD", home .. "repeat")
-  call("XLEN", home .. "events")
-  held.cap = call("HGET", home .. "meta", "opts.maxLenEvents")
-  if held.cap and (#held.cap > 15 or not string.find(held.cap, "^%d+$")) then held.cap = DEFAULT_CAP end
-  return held
+  return within(home, read_sets)
 end

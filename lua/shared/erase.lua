@@ -5,8 +5,8 @@ local function is_pending_iteration(id)
   return scheduler and call("ZSCORE", base .. "repeat", scheduler) == run
 end
 
-local function check_owner(home, deid)
-  if deid and deid ~= "" then call("STRLEN", home .. "de:" .. deid) end
+local function check_owner(deid)
+  if deid and deid ~= "" then call("STRLEN", base .. "de:" .. deid) end
 end
 
 local checked_parents = {}
@@ -20,7 +20,7 @@ local function check_parent(key)
   if home then check_queue(home) end
   if home == base then
     local above = call("HMGET", key, "parentKey", "deid")
-    check_owner(home, above[2])
+    check_owner(above[2])
     check_parent(above[1])
   end
   checked_parents[key] = true
@@ -31,7 +31,7 @@ end
 local function look_up(id)
   local held = redis.pcall("HMGET", base .. id, "parentKey", "deid", "rjk", "timestamp", "processedOn", "finishedOn")
   if held.err then return {} end
-  if not pcall(check_owner, base, held[2]) then held[2] = false end
+  if not pcall(check_owner, held[2]) then held[2] = false end
   if not pcall(check_parent, held[1]) then
     held[1] = false
     for key, state in pairs(checked_parents) do
@@ -41,28 +41,27 @@ local function look_up(id)
   return held
 end
 
-local function free_deduplication(home, id, deid)
+local function free_deduplication(id, deid)
   if not deid or deid == "" then return end
-  local owner = home .. "de:" .. deid
-  if call("GET", owner) == id then call("DEL", owner, home .. "dn:" .. deid) end
+  local owner = base .. "de:" .. deid
+  if call("GET", owner) == id then call("DEL", owner, base .. "dn:" .. deid) end
 end
 
 local erased = {}
 local function erase(id, held)
   erased[#erased + 1] = base .. id
   held = held or call("HMGET", base .. id, "parentKey", "deid")
-  free_deduplication(base, id, held[2])
+  free_deduplication(id, held[2])
   local parent = held[1]
   if not parent or parent == "" or call("EXISTS", parent) == 0 then return end
   local pending = parent .. ":dependencies"
   if call("SREM", pending, base .. id) == 0 or call("SCARD", pending) > 0 then return end
   local home, parent_id = split_key(parent)
-  if not home or call("ZREM", home .. "waiting-children", parent_id) == 0 then return end
   -- A parent of this queue goes with its last child; one of another queue runs without it.
-  if home == base then
+  if home and home ~= base then
+    within(home, let_go, parent_id, true)
+  elseif home and call("ZREM", base .. "waiting-children", parent_id) == 1 then
     erase(parent_id)
-  else
-    release_raw(home, parent_id, true)
   end
 end
 

@@ -8,14 +8,14 @@ use crate::keys::QueueKeys;
 
 pub(crate) static SCRIPT: Script = script!(
     "add_flow", Produces,
-    uses: ["codes", "outcomes", "queue", "settings", "wake", own "homes"],
+    uses: ["codes", "outcomes", "queue", "settings", "wake", "homes"],
     on_demand: [
-        "number", "is_job", "is_taken", "announce", "delay", "prioritize", "release", "release_parent", "detach", "attach", "dedup",
+        "number", "is_job", "is_taken", "announce", "delay", "prioritize", "ready", "release", "delete", "attach", "dedup",
         "read_linked", "store",
     ],
     giving: [
         priority_score, delayed_score, due_time, is_job, is_taken, is_of, read_linked, attach, deduplicate, store_job, split_key,
-        release_if_free,
+        check_waiting_children, release_if_free,
     ],
     then: ["placing"],
 );

@@ -4,8 +4,7 @@ use redis::Value;
 
 use super::{Call, Repeat, Script, reply, script};
 
-pub(crate) static SCRIPT: Script =
-    script!("clean", Consumes, uses: ["queue", "release", "detach", "states", "check_queue", "erase", "cut"]);
+pub(crate) static SCRIPT: Script = script!("clean", Consumes, uses: ["queue", "settings", "wake", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "delete", "erase", "cut"]);
 
 /// What one step of a clean has done.
 pub(crate) struct Cleaned {

@@ -4,8 +4,7 @@ use redis::Value;
 
 use super::{Call, Repeat, Script, reply, script};
 
-pub(crate) static SCRIPT: Script =
-    script!("drain", Consumes, uses: ["queue", "release", "detach", "states", "check_queue", "erase", "cut"]);
+pub(crate) static SCRIPT: Script = script!("drain", Consumes, uses: ["queue", "settings", "wake", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "delete", "erase", "cut"]);
 
 /// What one step of a drain has done.
 pub(crate) struct Drained {

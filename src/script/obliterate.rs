@@ -4,8 +4,7 @@ use redis::Value;
 
 use super::{Call, Repeat, Script, reply, script};
 
-pub(crate) static SCRIPT: Script =
-    script!("obliterate", Consumes, uses: ["queue", "release", "detach", "states", "check_queue", "erase"]);
+pub(crate) static SCRIPT: Script = script!("obliterate", Consumes, uses: ["queue", "settings", "wake", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "delete", "erase"]);
 
 /// What one step has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,7 @@
 use super::{Call, Repeat, Script, reply, script};
 use crate::error::Reason;
 
-pub(crate) static SCRIPT: Script =
-    script!("remove_child", Consumes, uses: ["codes", "queue", "release", "detach", "states", "check_queue"]);
+pub(crate) static SCRIPT: Script = script!("remove_child", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "detach"]);
 
 /// Answers whether the parent waited for it.
 pub(crate) fn remove_child(id: &str, parent_key: &str) -> Call<Result<bool, Reason>> {

@@ -5,7 +5,7 @@ use redis::Value;
 use super::{Call, Repeat, Script, reply, script};
 use crate::error::Reason;
 
-pub(crate) static SCRIPT: Script = script!("remove_job", Consumes, uses: ["codes", "queue", "release", "detach", "states", "check_queue", "erase", "cut"]);
+pub(crate) static SCRIPT: Script = script!("remove_job", Consumes, uses: ["codes", "queue", "settings", "wake", "announce", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "detach", "delete", "erase", "cut"]);
 
 /// Who goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

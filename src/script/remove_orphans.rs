@@ -5,7 +5,7 @@ use redis::Value;
 use super::{Call, Repeat, Script, reply, script};
 use crate::keys::QueueKeys;
 
-pub(crate) static SCRIPT: Script = script!("remove_orphans", Consumes, uses: ["queue", "release", "detach", "states"]);
+pub(crate) static SCRIPT: Script = script!("remove_orphans", Consumes, uses: ["queue", "states", "delete"]);
 
 /// Answers how many of these jobs were looked at, and how many were deleted.
 pub(crate) fn remove_orphans(ids: &[String]) -> Call<(u64, u64)> {

@@ -8,7 +8,7 @@ use crate::wire::job::Pair;
 
 pub(crate) static ADVANCE: Script = script!("advance_scheduler", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "announce", "delay", "prioritize", "ready", "store", "iteration"]);
 pub(crate) static REMOVE: Script =
-    script!("remove_scheduler", Consumes, uses: ["queue", "release", "detach", "states", "check_queue", "erase"]);
+    script!("remove_scheduler", Consumes, uses: ["queue", "settings", "homes", "states", "check_queue", "delete"]);
 pub(crate) static FIND_STOPPED: Script = script!("find_stopped_schedulers", Consumes, uses: ["queue"]);
 pub(crate) static LIST: Script = script!("list_schedulers", Produces, uses: ["queue"]);
 

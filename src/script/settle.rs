@@ -16,7 +16,7 @@ pub(crate) static SCRIPT: Script = script!(
     "settle", Consumes,
     uses: ["codes", "queue", own "one", "settings", "wake", "leave_active", own "due"],
     on_demand: [
-        "number", "announce", "delay", "prioritize", "ready", "store", own "promote", "release", "release_parent", "detach",
+        "number", "announce", "delay", "prioritize", "ready", "store", own "promote", "homes", "release", "detach", "delete",
         own "retain", own "family", own "metrics", own "dedup_finish", own "ends",
     ],
     giving: [

@@ -25,7 +25,7 @@ LPUSH @active a1 a2 a3 a4 a5
 SADD @stalled a2
 ZADD @delayed 0 d1 9000000000000000 d2
 ZADD @prioritized 8589934598 p1
-ZADD @completed now c1
+ZADD @completed now c1 now c2
 ZADD @failed now f1
 ZADD @waiting-children now par
 ZADD @repeat 1800000000000 s1
@@ -59,6 +59,7 @@ job @d2 deid two
 SET @de:two d2
 job @p1 priority 2
 job @c1 returnvalue 1 finishedOn now parentKey @par
+job @c2 returnvalue 1 finishedOn now
 job @f1 failedReason no finishedOn now parentKey @par deid three
 SET @de:three f1
 job @par
@@ -96,6 +97,7 @@ add_jobs dD '' n {} {} now 50 0 two '' r
 add_jobs dD '' n {} {} now 50 0 two 500 es
 add_flow now 2 @ % 1 c root n {} {} now 0 0 2 wPF kid n {} {} now 0 0 @root {} 1 dPF late n {} {} now 50 0 @root {}
 add_flow now 2 @ % 1 cP root n {} {} now 0 0 %mum {} 2 pPF kid n {} {} now 0 3 @root {} 1 wPF c1 n {} {} now 0 0 @root {}
+add_flow now 1 @ 1 wPF c2 n {} {} now 0 0 %dad {}
 add_flow now 1 @ 1 wD lone n {} {} now 0 0 new 500 '' 1 dD late n {} {} now 50 0 two '' r
 trace_flow w1 1000 100
 trace_flow gone 1000 100

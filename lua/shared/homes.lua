@@ -1,5 +1,5 @@
 -- Lets everything that follows work on another queue: `enter(home)` points the queue's keys and settings at the one whose
--- base key is `home`. What its settings say is read at the first visit.
+-- base key is `home`. What its settings say is read at the first visit, which fails for a key of a wrong type.
 local visited = { [base] = settings }
 local function enter(home)
   if home == base then return end
@@ -11,4 +11,15 @@ local function enter(home)
     settings = read_settings()
     visited[home] = settings
   end
+end
+
+-- Does something in another queue and comes back, also from an error.
+local function within(home, act, ...)
+  if home == base then return act(...) end
+  local former = base
+  local is_done, answer = pcall(enter, home)
+  if is_done then is_done, answer = pcall(act, ...) end
+  enter(former)
+  if not is_done then error(answer, 0) end
+  return answer
 end
