@@ -10,7 +10,7 @@ use crate::clock::{epoch_ms, millis};
 use crate::connection::Failure;
 use crate::error::{Error, Result};
 use crate::options::JobOptions;
-use crate::script::add_jobs::{self, Dedup, Link, NewJob, Place, Placed};
+use crate::script::add_jobs::{Dedup, Link, NewJob, Place, Placed, add_jobs};
 use crate::wire::options::{parent_json, to_json};
 
 /// What one call carries at most: Redis is held for about 12 µs per job, and for the copying of its bytes.
@@ -96,18 +96,14 @@ impl Engine {
         let mut answers: Vec<Option<Result<Placed>>> = jobs.iter().map(|_| None).collect();
         while !open.is_empty() {
             let bytes = open.iter().map(|&i| jobs[i].size()).sum();
-            let args = add_jobs::args(open.iter().map(|&i| &jobs[i]), bytes);
-            let failure = match add_jobs::SCRIPT.run(tries.link(), &self.keys, &args).await {
-                Ok(value) => match add_jobs::reply(value).filter(|placed| placed.len() == open.len()) {
-                    Some(placed) => {
-                        for (&i, placed) in open.iter().zip(placed) {
-                            answers[i] = Some(accept(placed, &jobs[i]));
-                        }
-                        break;
+            let call = add_jobs(open.iter().map(|&i| &jobs[i]), bytes);
+            let failure = match call.send(tries.link(), &self.keys).await {
+                Ok(placed) => {
+                    for (&i, placed) in open.iter().zip(placed) {
+                        answers[i] = Some(placed.map_err(|reason| Error::refused(OP, jobs[i].id.clone(), reason)));
                     }
-                    // The jobs may be added, as after a reply that was lost.
-                    None => Failure::Unreadable,
-                },
+                    break;
+                }
                 Err(failure) => failure,
             };
             let was_lost = tries.was_lost();
@@ -116,6 +112,7 @@ impl Engine {
                 let again = in_time
                     && match failure {
                         Failure::NotApplied(_) => true,
+                        // The jobs may be added, also where the answer cannot be read.
                         Failure::Unknown(_) | Failure::Unreadable => jobs[i].is_repeatable(),
                         Failure::OutOfMemory | Failure::Server(_) => false,
                     };
@@ -130,13 +127,6 @@ impl Engine {
             }
         }
         answers.into_iter().map(|answer| answer.unwrap_or(Err(Error::OutcomeUnknown { op: OP }))).collect()
-    }
-}
-
-fn accept(placed: Placed, job: &NewJob) -> Result<Placed> {
-    match placed {
-        Placed::Refused { reason } => Err(Error::refused(add_jobs::SCRIPT.name, job.id.clone(), reason)),
-        placed => Ok(placed),
     }
 }
 

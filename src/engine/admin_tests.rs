@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use redis::Value;
+
 use super::testing::{NOW, named, queue};
 use super::*;
 use crate::state::JobState;
@@ -693,14 +695,10 @@ async fn a_counter_that_lags_is_overtaken_in_a_few_steps() {
     let queue = queue().await;
     let fill = "for i = 1, 50000 do redis.call('HSET', KEYS[1] .. i, 'name', 'n', 'data', '{}') end";
     queue.redis_words(&["EVAL", fill, "1", queue.keys.base()]).await;
-    let mut args = Args::default();
-    for _ in 0..3 {
-        for word in ["w", "", "n", "{}", "{}", "1", "0", "0"] {
-            args.text(word);
-        }
-    }
+    let job = ["w", "", "n", "{}", "{}", "1", "0", "0"];
+    let call = Call::to(&crate::script::add_jobs::SCRIPT).texts([job, job, job].concat());
     queue.redis("CONFIG RESETSTAT").await;
-    queue.run(&crate::script::add_jobs::SCRIPT, &args, Repeat::Never).await.unwrap();
+    queue.call(call).await.unwrap();
     // Each number that is taken costs a step; without jumps there would be 50,000 of them.
     let stats = queue.says("INFO commandstats").await;
     let calls = stats.split("cmdstat_incrby:calls=").nth(1).unwrap().split(',').next().unwrap().parse::<u32>().unwrap();

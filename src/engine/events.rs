@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, Value};
-
 use super::{Engine, Until};
-use crate::clock::{MOST_MS, millis};
-use crate::connection::{Backoff, BlockingLink, Waited, without_secrets};
+use crate::connection::{Backoff, BlockingLink, Failure, without_secrets};
 use crate::error::{Error, Result};
-use crate::script::Repeat;
-use crate::script::finished;
+use crate::script::Call;
+pub(crate) use crate::script::event_stream::Entry;
+use crate::script::event_stream::{find_event, newest_event, oldest_event, read_cap, read_events};
 pub(crate) use crate::script::finished::{Finished, Found, Page, Step, Trace};
-use crate::script::publish;
-use crate::script::reply::string;
+use crate::script::finished::{find_finish, read_finished};
+use crate::script::publish::publish_event;
 use crate::wire::EventId;
 
 /// How many entries one read takes at most: a reader that is far behind must not ask for the whole stream at once. After
@@ -32,16 +30,13 @@ impl Engine {
     /// How each of these jobs stands, and the newest event at that moment. At most 1,000 ids. Tries for as long as it
     /// takes: whoever waits has a limit of his own.
     pub(crate) async fn read_finished(&self, ids: &[impl AsRef<str>]) -> Result<(EventId, Vec<Found>)> {
-        let reply = self.run_until(Until::Decided, &finished::SCRIPT, &finished::args(ids), Repeat::Reads).await?;
-        finished::reply(reply, ids.len()).ok_or(Error::Reply { op: finished::SCRIPT.name })
+        self.call_until(Until::Decided, read_finished(ids)).await
     }
 
     /// Looks through `count` events before `from`, or from the newest on, for where these jobs went. At most 500 events
     /// and 1,000 ids. Tries for as long as it takes.
     pub(crate) async fn find_finish(&self, from: Option<EventId>, count: usize, ids: &[&str]) -> Result<Page> {
-        let args = finished::find_args(from, count, ids);
-        let reply = self.run_until(Until::Decided, &finished::FIND, &args, Repeat::Reads).await?;
-        finished::find_reply(reply, ids.len()).ok_or(Error::Reply { op: finished::FIND.name })
+        self.call_until(Until::Decided, find_finish(from, count, ids)).await
     }
 
     /// Writes an event of the user's own into the queue's stream; the values are text.
@@ -49,9 +44,7 @@ impl Engine {
     /// The stream is trimmed to the queue's own cap. A lost reply is [`Error::OutcomeUnknown`]: the event may be there.
     pub(crate) async fn publish_event(&self, name: &str, fields: &[(&str, &str)]) -> Result<EventId> {
         check_event(name, fields)?;
-        let reply = self.run(&publish::SCRIPT, &publish::args(name, fields), Repeat::Never).await?;
-        let id = string(reply).and_then(|id| EventId::decode(id.as_bytes()));
-        id.ok_or(Error::OutcomeUnknown { op: publish::SCRIPT.name })
+        self.call(publish_event(name, fields)).await
     }
 }
 
@@ -91,24 +84,6 @@ pub(crate) struct Batch {
     pub(crate) gap_after: Option<EventId>,
     /// In order; never empty.
     pub(crate) entries: Vec<Entry>,
-}
-
-/// One entry of the stream, as it came.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Entry {
-    pub(crate) id: EventId,
-    pub(crate) fields: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
-impl Entry {
-    /// The last field of that name, as Node's map would have it.
-    pub(crate) fn field(&self, name: &str) -> Option<&[u8]> {
-        self.fields.iter().rfind(|(field, _)| field == name.as_bytes()).map(|(_, value)| &**value)
-    }
-
-    pub(crate) fn size(&self) -> usize {
-        self.fields.iter().map(|(name, value)| name.len() + value.len()).sum()
-    }
 }
 
 /// Reads a queue's event stream on a connection of its own, again and again after failures.
@@ -216,18 +191,16 @@ impl EventReader {
 
     async fn read(&mut self) -> Result<Option<Batch>, Broken> {
         self.survey().await?;
-        let mut cmd = Cmd::new();
-        cmd.arg("XREAD").arg("BLOCK").arg(millis(self.block).clamp(1, MOST_MS)).arg("COUNT").arg(self.count);
-        cmd.arg("STREAMS").arg(&self.events).arg(self.last.to_string());
         let asked = self.count;
-        let reply = match self.ask(&cmd, self.block).await {
-            Ok(reply) => reply,
+        let call = read_events(&self.events, self.last, asked, self.block);
+        let read = match self.ask(&call, self.block).await {
+            Ok(read) => read,
             Err(broken) => {
                 self.count = asked.div_ceil(2);
                 return Err(broken);
             }
         };
-        let Some(entries) = entries(reply)? else {
+        let Some(entries) = read else {
             self.doubt = Doubt::Quiet;
             return Ok(None);
         };
@@ -261,7 +234,7 @@ impl EventReader {
             return Ok(());
         }
         let away = self.doubt == Doubt::Away;
-        self.cap = self.read_cap().await?;
+        self.cap = self.look_up_cap().await?;
         match self.newest().await? {
             // Deleted or emptied. What comes has later ids, unless an earlier state of the stream comes back.
             None if self.last != EventId::ZERO => {
@@ -288,22 +261,19 @@ impl EventReader {
         Ok(())
     }
 
-    async fn read_cap(&mut self) -> Result<u64, Broken> {
-        let mut cmd = Cmd::new();
-        cmd.arg("HGET").arg(&self.meta).arg("opts.maxLenEvents");
-        Ok(match self.ask(&cmd, self.deadline).await? {
-            Value::Nil => DEFAULT_CAP,
-            // What cannot be read makes us look every time.
-            other => string(other).and_then(|cap| cap.parse().ok()).unwrap_or(0),
-        })
+    async fn look_up_cap(&mut self) -> Result<u64, Broken> {
+        let call = read_cap(&self.meta);
+        Ok(self.ask(&call, self.deadline).await?.unwrap_or(DEFAULT_CAP))
     }
 
     async fn newest(&mut self) -> Result<Option<EventId>, Broken> {
-        self.end("XREVRANGE", "+", "-").await
+        let call = newest_event(&self.events);
+        self.ask(&call, self.deadline).await
     }
 
     async fn oldest(&mut self) -> Result<Option<EventId>, Broken> {
-        self.end("XRANGE", "-", "+").await
+        let call = oldest_event(&self.events);
+        self.ask(&call, self.deadline).await
     }
 
     /// Whether the stream still reaches back to where we are, and that entry is in it.
@@ -311,66 +281,22 @@ impl EventReader {
         if !self.was_read {
             return Ok(self.oldest().await?.is_some_and(|oldest| oldest <= self.last));
         }
-        let last = self.last.to_string();
-        Ok(self.end("XRANGE", &last, &last).await?.is_some())
+        let call = find_event(&self.events, self.last);
+        Ok(self.ask(&call, self.deadline).await?.is_some())
     }
 
-    async fn end(&mut self, verb: &str, from: &str, to: &str) -> Result<Option<EventId>, Broken> {
-        let mut cmd = Cmd::new();
-        cmd.arg(verb).arg(&self.events).arg(from).arg(to).arg("COUNT").arg(1);
-        let Value::Array(items) = self.ask(&cmd, self.deadline).await? else { return Err(unexpected()) };
-        match items.into_iter().next() {
-            None => Ok(None),
-            Some(item) => entry(item).map(|entry| Some(entry.id)).ok_or_else(unexpected),
-        }
-    }
-
-    async fn ask(&mut self, cmd: &Cmd, block: Duration) -> Result<Value, Broken> {
-        match self.link.send(cmd, block).await {
-            Waited::Reply(value) => Ok(value),
-            Waited::Broken(error) => {
-                tracing::debug!(error = %without_secrets(&error), stream = %self.events, "reading events was interrupted");
-                Err(Broken)
+    async fn ask<T>(&mut self, call: &Call<T>, block: Duration) -> Result<T, Broken> {
+        call.block(&mut self.link, block).await.map_err(|failure| {
+            match failure {
+                Failure::Unknown(error) => {
+                    let error = without_secrets(&error);
+                    tracing::debug!(%error, stream = %self.events, "reading events was interrupted");
+                }
+                _ => tracing::warn!("an event stream was answered in a shape that is not documented"),
             }
-        }
+            Broken
+        })
     }
-}
-
-fn unexpected() -> Broken {
-    tracing::warn!("an event stream was answered in a shape that is not documented");
-    Broken
-}
-
-/// The entries that `XREAD` found in the one stream it was asked for; none if the time was over.
-fn entries(reply: Value) -> Result<Option<Vec<Entry>>, Broken> {
-    let stream = match reply {
-        Value::Nil => return Ok(None),
-        Value::Array(mut streams) => match streams.pop() {
-            Some(Value::Array(pair)) => pair.into_iter().nth(1),
-            _ => None,
-        },
-        Value::Map(mut streams) => streams.pop().map(|(_, entries)| entries),
-        _ => None,
-    };
-    let Some(Value::Array(items)) = stream else { return Err(unexpected()) };
-    items.into_iter().map(|item| entry(item).ok_or_else(unexpected)).collect::<Result<_, _>>().map(Some)
-}
-
-fn entry(item: Value) -> Option<Entry> {
-    let Value::Array(pair) = item else { return None };
-    let mut pair = pair.into_iter();
-    let (Value::BulkString(id), fields) = (pair.next()?, pair.next()) else { return None };
-    let mut flat = match fields {
-        Some(Value::Array(flat)) => flat,
-        // An entry that was deleted while it was read.
-        _ => Vec::new(),
-    }
-    .into_iter();
-    let mut fields = Vec::with_capacity(flat.len() / 2);
-    while let (Some(Value::BulkString(name)), Some(Value::BulkString(value))) = (flat.next(), flat.next()) {
-        fields.push((name, value));
-    }
-    Some(Entry { id: EventId::decode(&id)?, fields })
 }
 
 #[cfg(test)]
@@ -386,19 +312,5 @@ mod tests {
         assert!(check_event("mine", &[("event", "other")]).is_err());
         assert!(check_event("progress", &[("data", "")]).is_err() && check_event("progress", &[]).is_err());
         assert!(check_event("completed", &[("returnvalue", "null")]).is_ok());
-    }
-
-    #[test]
-    fn replies_of_both_protocols_are_read() {
-        let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
-        let list = || Value::Array(vec![Value::Array(vec![bulk("1-2"), Value::Array(vec![bulk("event"), bulk("x")])])]);
-        let old = entries(Value::Array(vec![Value::Array(vec![bulk("q:events"), list()])]));
-        let new = entries(Value::Map(vec![(bulk("q:events"), list())]));
-        for read in [old, new] {
-            let Ok(Some(read)) = read else { panic!() };
-            assert_eq!((read[0].id, read[0].field("event")), (EventId::new(1, 2), Some(&b"x"[..])));
-        }
-        assert!(matches!(entries(Value::Nil), Ok(None)));
-        assert!(entries(Value::Array(vec![])).is_err() && entries(Value::Okay).is_err());
     }
 }

@@ -37,14 +37,12 @@ pub(crate) mod marker;
 
 use std::task::{Context, Poll, Waker};
 
-use futures::future::BoxFuture;
-use redis::{Cmd, Value};
-
 use crate::clock::Clock;
 use crate::connection::Link;
 use crate::error::{Error, Reason, Result};
 use crate::keys::{QueueKeys, is_no_job};
-use crate::script::{Args, Call, Repeat, Script};
+use crate::script::Call;
+use futures::future::BoxFuture;
 
 /// One queue on one connection: what every operation needs. Cheap to clone.
 #[derive(Clone)]
@@ -92,52 +90,11 @@ impl Engine {
         self.call(call).await?.map_err(|reason| Error::refused(op, id, reason))
     }
 
-    /// Runs a script, again after passing failures, within the usual limit.
-    pub(crate) async fn run(&self, script: &Script, args: &Args, repeat: Repeat) -> Result<Value> {
-        self.run_until(Until::Usual, script, args, repeat).await
-    }
-
-    /// Runs a script, again after passing failures, within a limit.
-    pub(crate) async fn run_until(&self, until: Until, script: &Script, args: &Args, repeat: Repeat) -> Result<Value> {
-        let mut tries = Tries::new(&self.link, until);
-        loop {
-            match script.run(tries.link(), &self.keys, args).await {
-                Ok(value) => return Ok(value),
-                Err(failure) => tries.after(failure, script.name, repeat).await?,
-            }
-        }
-    }
-
-    /// Sends one plain command that may be repeated, under the name of the operation.
-    pub(crate) async fn command(&self, op: &'static str, cmd: &Cmd) -> Result<Value> {
-        self.send(op, cmd, Repeat::Safe).await
-    }
-
-    /// Sends one plain command that changes nothing, under the name of the operation.
-    pub(crate) async fn ask(&self, op: &'static str, cmd: &Cmd) -> Result<Value> {
-        self.send(op, cmd, Repeat::Reads).await
-    }
-
-    async fn send(&self, op: &'static str, cmd: &Cmd, repeat: Repeat) -> Result<Value> {
-        let mut tries = Tries::new(&self.link, Until::Usual);
-        loop {
-            match tries.link().send(cmd).await {
-                Ok(value) => return Ok(value),
-                Err(failure) => tries.after(failure, op, repeat).await?,
-            }
-        }
-    }
-
     /// Refuses what would be a key of the queue itself as a job that does not exist.
     pub(crate) fn check_id(op: &'static str, id: &str) -> Result<()> {
         if is_no_job(id) {
             return Err(Error::refused(op, id, Reason::MissingJob));
         }
         Ok(())
-    }
-
-    /// The answer to one item, as the error of operation `op` on job `id` where it is a refusal.
-    pub(crate) fn accept(op: &'static str, id: &str, code: Result<i64, Reason>) -> Result<i64> {
-        code.map_err(|reason| Error::refused(op, id, reason))
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use redis::Cmd;
+
 use super::testing::{NOW, named, queue};
 use super::*;
 use super::{ChildCounts, ChildKind, ChildPage, Finished};

@@ -1,10 +1,12 @@
 //! Schedulers: making, changing, reading and removing them, and the next run, made before the current one is processed.
 
-use super::Engine;
+use std::time::Duration;
+
+use super::{Engine, Until};
+use crate::clock::millis;
 use crate::error::{Error, Result};
-use crate::script::Repeat;
 use crate::script::scheduler::{self, Advance, Advanced, Stored};
-use crate::script::upsert_scheduler::{self, Upsert, Upserted};
+use crate::script::upsert_scheduler::{Upsert, Upserted, upsert_scheduler};
 
 impl Engine {
     /// Makes the next run of a scheduler, if the job that was taken is its current one; tries until the server has
@@ -14,8 +16,7 @@ impl Engine {
     ///
     /// The server refuses the call as such; nothing was changed.
     pub(crate) async fn advance_scheduler(&self, now: u64, advance: &Advance) -> Result<Advanced> {
-        let (value, _) = self.insist(&scheduler::ADVANCE, &scheduler::args(now, advance)).await?;
-        scheduler::reply(value).ok_or(Error::OutcomeUnknown { op: scheduler::ADVANCE.name })
+        self.call_until(Until::Decided, scheduler::advance_scheduler(now, advance)).await
     }
 
     /// Makes a scheduler or changes one. `is_repeatable` says that doing it twice leads to what doing it once does.
@@ -24,34 +25,25 @@ impl Engine {
     ///
     /// [`Error::Refused`] where the ids of the next runs are taken; nothing was changed.
     pub(crate) async fn upsert_scheduler(&self, upsert: &Upsert, is_repeatable: bool) -> Result<Upserted> {
-        let op = upsert_scheduler::SCRIPT.name;
-        let repeat = if is_repeatable { Repeat::Safe } else { Repeat::Never };
-        let value = self.run(&upsert_scheduler::SCRIPT, &upsert_scheduler::args(upsert), repeat).await?;
-        let reply = upsert_scheduler::reply(value).ok_or(Error::Reply { op })?;
-        reply.map_err(|reason| Error::refused(op, upsert.scheduler.clone(), reason))
+        let call = upsert_scheduler(upsert, is_repeatable);
+        let op = call.op;
+        self.call(call).await?.map_err(|reason| Error::refused(op, upsert.scheduler.clone(), reason))
     }
 
     /// Removes a scheduler; whether there was one. After a lost reply the answer may be no.
     pub(crate) async fn remove_scheduler(&self, scheduler: &str) -> Result<bool> {
-        let mut args = crate::script::Args::default();
-        args.text(scheduler);
-        let value = self.run(&scheduler::REMOVE, &args, Repeat::Safe).await?;
-        Ok(value == redis::Value::Int(1))
+        self.call(scheduler::remove_scheduler(scheduler)).await
     }
 
     pub(crate) async fn get_scheduler(&self, scheduler: &str) -> Result<Option<Stored>> {
-        let value = self.run(&scheduler::LIST, &scheduler::one_args(scheduler), Repeat::Reads).await?;
-        let (_, mut found) = scheduler::listed(value).ok_or(Error::Reply { op: scheduler::LIST.name })?;
-        Ok(found.pop())
+        self.call(scheduler::get_scheduler(scheduler)).await
     }
 
     /// The schedulers of a range of places, in calls of a few hundred.
     pub(crate) async fn list_schedulers(&self, start: i64, end: i64, ascending: bool) -> Result<Vec<Stored>> {
         let (mut all, mut first) = (Vec::new(), Some(start));
         while let Some(start) = first {
-            let value =
-                self.run(&scheduler::LIST, &scheduler::range_args(ascending, start, end), Repeat::Reads).await?;
-            let (next, found) = scheduler::listed(value).ok_or(Error::Reply { op: scheduler::LIST.name })?;
+            let (next, found) = self.call(scheduler::list_schedulers(ascending, start, end)).await?;
             all.extend(found);
             first = next;
         }
@@ -59,15 +51,11 @@ impl Engine {
     }
 
     /// Schedulers whose run is past and gone, if nobody has looked for them within the interval.
-    pub(crate) async fn find_stopped_schedulers(&self, now: u64, interval: std::time::Duration) -> Result<Vec<Stored>> {
-        let args = scheduler::find_args(now, crate::clock::millis(interval), fastrand::u32(..));
-        let value = self.run(&scheduler::FIND_STOPPED, &args, Repeat::Safe).await?;
-        scheduler::found(value).ok_or(Error::Reply { op: scheduler::FIND_STOPPED.name })
+    pub(crate) async fn find_stopped_schedulers(&self, now: u64, interval: Duration) -> Result<Vec<Stored>> {
+        self.call(scheduler::find_stopped_schedulers(now, millis(interval), fastrand::u32(..))).await
     }
 
     pub(crate) async fn count_schedulers(&self) -> Result<u64> {
-        let key = format!("{}repeat", self.keys.base());
-        let value = self.ask("get_job_schedulers_count", redis::cmd("ZCARD").arg(key)).await?;
-        crate::script::reply::unsigned(&value).ok_or(Error::Reply { op: "get_job_schedulers_count" })
+        self.call(scheduler::count_schedulers(&self.keys)).await
     }
 }

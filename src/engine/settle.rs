@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Engine;
+use super::{Engine, Until};
 use crate::connection::{Backoff, Failure, Link, without_secrets};
 use crate::error::{Error, Reason, Result, WithCauses};
+use crate::script::locks;
 use crate::script::settle::{self, Ask, Handed, Outcome, Settled, Traced};
 use crate::wire::job::JobId;
 
@@ -33,7 +34,7 @@ const MOST_LOST_FETCHES: u32 = 8;
 /// How often the reply to one large outcome is lost before the attempt is failed.
 const MOST_LOST_RESULTS: u32 = 4;
 
-/// What [`adopt_jobs`](settle::ADOPT) is asked for as long as no reply was lost.
+/// What [`adopt_jobs`](settle::adopt_jobs) is asked for as long as no reply was lost.
 const ALL: usize = 1_000_000;
 
 /// Jobs that were found under a token.
@@ -102,15 +103,10 @@ impl Engine {
         loop {
             ask.token = token();
             let sent = Instant::now();
-            let args = settle::args(self.clock.now_ms(), ask, outcomes);
-            match settle::SCRIPT.run(patient.as_ref().unwrap_or(link), &self.keys, &args).await {
-                Ok(value) => {
+            let call = settle::settle(self.clock.now_ms(), ask, outcomes);
+            match call.send(patient.as_ref().unwrap_or(link), &self.keys).await {
+                Ok(mut settled) => {
                     let was_held = |i| is_held(i, first.unwrap_or(sent));
-                    let settled = settle::reply(value).filter(|settled| settled.codes.len() == outcomes.len());
-                    let Some(mut settled) = settled else {
-                        let error = Error::Reply { op: "settle" };
-                        return self.salvage(ask, outcomes, was_held, suspects, error).await.map(Some);
-                    };
                     if !suspects.is_empty() {
                         self.forgive(&mut settled, outcomes, was_held).await;
                     }
@@ -124,7 +120,7 @@ impl Engine {
                 }
                 Err(failure @ (Failure::Server(_) | Failure::Unreadable)) => {
                     let was_held = |i| is_held(i, first.unwrap_or(sent));
-                    let error = failure.to_error("settle");
+                    let error = failure.to_read_error("settle");
                     return self.salvage(ask, outcomes, was_held, suspects, error).await.map(Some);
                 }
                 Err(Failure::NotApplied(_) | Failure::OutOfMemory) => {}
@@ -252,10 +248,7 @@ impl Engine {
         if outcomes.is_empty() {
             return Ok(Vec::new());
         }
-        let args = settle::trace_args(outcomes);
-        let (value, _) = self.insist(&settle::TRACE, &args).await?;
-        let traces = settle::trace_reply(value).filter(|traces| traces.len() == outcomes.len());
-        let mut traces = traces.ok_or(Error::Reply { op: settle::TRACE.name })?;
+        let mut traces = self.call_until(Until::Decided, settle::trace_outcomes(outcomes)).await?;
         for (i, traced) in traces.iter_mut().enumerate() {
             if *traced == Traced::Gone && was_held(i) {
                 *traced = Traced::Applied;
@@ -276,10 +269,8 @@ impl Engine {
         loop {
             let have = || known.iter().map(AsRef::<[u8]>::as_ref).chain(jobs.iter().map(|job| job.id.as_slice()));
             let sent = Instant::now();
-            let args = settle::adopt_args(token, lock_ms, most, have());
-            match settle::ADOPT.run(&self.link, &self.keys, &args).await {
-                Ok(value) => {
-                    let came = settle::handed(value).ok_or(Error::Reply { op: OP })?;
+            match settle::adopt_jobs(token, lock_ms, most, have()).send(&self.link, &self.keys).await {
+                Ok(came) => {
                     let is_all = most == ALL || came.is_empty();
                     jobs.extend(came);
                     if is_all {
@@ -289,7 +280,7 @@ impl Engine {
                     backoff = Backoff::default();
                     continue;
                 }
-                Err(failure @ (Failure::Server(_) | Failure::Unreadable)) => return Err(failure.to_error(OP)),
+                Err(failure @ (Failure::Server(_) | Failure::Unreadable)) => return Err(failure.to_read_error(OP)),
                 Err(Failure::NotApplied(_) | Failure::OutOfMemory) => {}
                 Err(Failure::Unknown(_)) if most == ALL && !lost_before => lost_before = true,
                 Err(Failure::Unknown(_)) if most == ALL => {
@@ -300,9 +291,8 @@ impl Engine {
                 }
                 Err(Failure::Unknown(_)) => {
                     // That a small reply comes is proof that it is not the connection. The next job is the first of them.
-                    let args = settle::adopt_args(token, lock_ms, 0, have());
-                    let (value, _) = self.insist(&settle::ADOPT, &args).await?;
-                    let first = settle::adopted_ids(value).ok_or(Error::Reply { op: OP })?.into_iter().next();
+                    let left = self.call_until(Until::Decided, settle::find_adoptable(token, lock_ms, have())).await?;
+                    let first = left.into_iter().next();
                     let before = suspect.take().filter(|(id, _)| Some(id) == first.as_ref());
                     suspect = first.map(|id| (id, before.map_or(1, |(_, times)| times + 1)));
                     if let Some((id, _)) = suspect.take_if(|(_, times)| *times >= MOST_LOST_FETCHES) {
@@ -314,27 +304,10 @@ impl Engine {
         }
     }
 
-    /// Runs a script that may be repeated, for as long as it takes.
-    pub(super) async fn insist(
-        &self,
-        script: &crate::script::Script,
-        args: &crate::script::Args,
-    ) -> Result<(redis::Value, Instant)> {
-        let mut backoff = Backoff::default();
-        loop {
-            let sent = Instant::now();
-            match script.run(&self.link, &self.keys, args).await {
-                Ok(value) => return Ok((value, sent)),
-                Err(failure @ Failure::Server(_)) => return Err(failure.to_error(script.name)),
-                Err(_) => backoff.pause().await,
-            }
-        }
-    }
-
     /// Writes the marker again that a closing worker may have taken along; gives up after `limit`.
     pub(crate) async fn wake_workers(&self, limit: Duration) {
-        let args = crate::script::Args::default();
-        let run = crate::script::locks::WAKE.run(&self.link, &self.keys, &args);
+        let call = locks::wake_workers();
+        let run = call.send(&self.link, &self.keys);
         if let Ok(Err(failure)) = tokio::time::timeout(limit, run).await {
             tracing::debug!(queue = ?self.keys, ?failure, "the marker could not be written again");
         }
@@ -342,31 +315,22 @@ impl Engine {
 
     /// One check for stalled jobs, in as many calls as it takes; the ids that were put back.
     pub(crate) async fn recover_stalled(&self, interval: Duration, limit: u32) -> Result<Vec<String>> {
-        use crate::script::locks;
         let interval_ms = crate::clock::millis(interval);
         let (mut from, mut recovered) = (String::new(), Vec::new());
         loop {
-            let args = locks::recover_args(self.clock.now_ms(), interval_ms, limit, &from);
-            let value = self.run(&locks::RECOVER, &args, crate::script::Repeat::Safe).await?;
-            let ids = crate::script::reply::ids(value).filter(|ids| !ids.is_empty());
-            let ids = ids.ok_or(Error::OutcomeUnknown { op: "recover_stalled" })?;
-            let mut ids = ids.iter().map(|id| String::from_utf8_lossy(id).into_owned());
-            from = ids.next().unwrap_or_default();
-            recovered.extend(ids);
-            if from.is_empty() {
+            let call = locks::recover_stalled(self.clock.now_ms(), interval_ms, limit, &from);
+            let step = self.call(call).await?;
+            recovered.extend(step.ids);
+            if step.next.is_empty() {
                 return Ok(recovered);
             }
+            from = step.next;
         }
     }
 
     /// Renews locks; the ids whose lock is gone or another's.
-    pub(crate) async fn extend_locks(&self, lock_ms: u64, locks: &[(impl AsRef<[u8]>, &str)]) -> Result<Vec<Vec<u8>>> {
-        use crate::script::locks as script;
-        let args = script::extend_args(lock_ms, locks);
-        let value = script::EXTEND
-            .run(&self.link, &self.keys, &args)
-            .await
-            .map_err(|failure| failure.to_error("extend_locks"))?;
-        crate::script::reply::ids(value).ok_or(Error::OutcomeUnknown { op: "extend_locks" })
+    pub(crate) async fn extend_locks(&self, lock_ms: u64, held: &[(impl AsRef<[u8]>, &str)]) -> Result<Vec<Vec<u8>>> {
+        let call = locks::extend_locks(lock_ms, held);
+        call.send(&self.link, &self.keys).await.map_err(|failure| failure.to_error(call.op))
     }
 }

@@ -5,13 +5,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, Value};
+use redis::Value;
 
 use crate::clock::Clock;
 use crate::connection::{Address, ConnectOptions, Link};
 use crate::engine::Engine;
 use crate::keys::QueueKeys;
 use crate::script::reply::string;
+use crate::script::{Call, Repeat};
 
 /// A `redis-server` of its own for one test, on a unix socket; ends with it.
 pub(super) struct TestServer {
@@ -94,14 +95,12 @@ impl TestQueue {
 
     /// Sends the words of a command; `@` in front of one stands for the queue's base key.
     pub(super) async fn send(&self, words: &[&str]) -> Value {
-        let mut cmd = Cmd::new();
-        for word in words {
-            match word.strip_prefix('@') {
-                Some(suffix) => cmd.arg(self.engine.keys.key(suffix)),
-                None => cmd.arg(word),
-            };
-        }
-        self.engine.command("test", &cmd).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
+        let call = words[1..].iter().fold(Call::command("test", words[0]), |call, word| match word.strip_prefix('@') {
+            Some(suffix) => call.text(self.engine.keys.key(suffix)),
+            None => call.text(word),
+        });
+        let call = call.repeat(Repeat::Safe).read(Some);
+        self.engine.call(call).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
     /// Writes an event; returns its id.

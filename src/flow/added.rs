@@ -16,12 +16,12 @@ use crate::script::add_jobs::{NewJob, Placed};
 pub struct AddedNode {
     core: Arc<QueueCore>,
     job: NewJob,
-    placed: Placed,
+    placed: Result<Placed, Reason>,
     children: Vec<AddedNode>,
 }
 
 impl AddedNode {
-    pub(super) fn new(core: Arc<QueueCore>, job: NewJob, placed: Placed) -> Self {
+    pub(super) fn new(core: Arc<QueueCore>, job: NewJob, placed: Result<Placed, Reason>) -> Self {
         Self { core, job, placed, children: Vec::new() }
     }
 
@@ -39,7 +39,7 @@ impl AddedNode {
     #[must_use]
     pub fn id(&self) -> &str {
         match &self.placed {
-            Placed::Deduplicated { owner } | Placed::SetAside { owner, .. } => owner,
+            Ok(Placed::Deduplicated { owner } | Placed::SetAside { owner, .. }) => owner,
             _ => &self.job.id,
         }
     }
@@ -64,10 +64,7 @@ impl AddedNode {
     /// [`Reason::ParentCannotBeReplaced`] for an id that is another parent's child; that node's parent goes on waiting
     /// until somebody takes the missing child away from it.
     pub fn outcome(&self) -> Result<Added, Reason> {
-        match &self.placed {
-            Placed::Refused { reason } => Err(*reason),
-            placed => Ok(Added::from(placed)),
-        }
+        self.placed.as_ref().map(Added::from).map_err(|reason| *reason)
     }
 
     /// Its children, in the order of the flow.
@@ -82,11 +79,10 @@ impl AddedNode {
     ///
     /// [`Error::Refused`] if it was refused; [`Error::Json`] if its data is no `D`.
     pub fn job<D: DeserializeOwned, R>(&self) -> Result<Job<D, R>> {
-        if let Placed::Refused { reason } = self.placed {
-            return Err(Error::refused("add_flow", self.job.id.clone(), reason));
-        }
+        let refused = |reason| Error::refused("add_flow", self.job.id.clone(), reason);
+        let placed = self.placed.clone().map_err(refused)?;
         let data = serde_json::from_str(&self.job.data).map_err(Error::json("data"))?;
-        Ok(added(&self.core, self.job.clone(), self.placed.clone(), data).0)
+        Ok(added(&self.core, self.job.clone(), placed, data).0)
     }
 }
 

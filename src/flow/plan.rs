@@ -7,7 +7,7 @@ use super::MOST_BYTES;
 use super::added::AddedNode;
 use super::node::FlowNode;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::options::{JobOptions, ParentRef};
 use crate::queue::{Directory, QueueCore};
 use crate::script::add_flow::Flow;
@@ -73,7 +73,7 @@ impl Plan {
     }
 
     /// The trees again, with what became of each job.
-    pub(super) fn into_trees(self, placed: Vec<Placed>) -> Vec<AddedNode> {
+    pub(super) fn into_trees(self, placed: Vec<Result<Placed, Reason>>) -> Vec<AddedNode> {
         let Self { flow, cores, parents, .. } = self;
         let nodes = flow.jobs.into_iter().zip(placed);
         let mut nodes: Vec<Option<AddedNode>> =

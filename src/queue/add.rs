@@ -124,7 +124,7 @@ impl From<&Placed> for Added {
     fn from(placed: &Placed) -> Self {
         match placed {
             Placed::Created { .. } => Self::Created,
-            Placed::Existing { .. } | Placed::Refused { .. } => Self::Existing,
+            Placed::Existing { .. } => Self::Existing,
             Placed::Deduplicated { .. } => Self::Deduplicated,
             Placed::SetAside { id, .. } => Self::SetAside { id: id.clone() },
             Placed::Replaced { old, .. } => Self::Replaced { old: old.clone() },
@@ -315,8 +315,6 @@ pub(crate) fn added<D, R>(core: &Arc<QueueCore>, new: add_jobs::NewJob, placed: 
     let id = match placed {
         Placed::Created { id } | Placed::Existing { id } | Placed::Replaced { id, .. } => id,
         Placed::Deduplicated { owner } | Placed::SetAside { owner, .. } => owner,
-        // Refusals were made errors by the engine.
-        Placed::Refused { .. } => new.id.clone(),
     };
     // Where another job stands for this one, its timestamp is not known.
     let born = matches!(added, Added::Created | Added::Replaced { .. }).then(|| i64::try_from(new.timestamp).ok());

@@ -2,8 +2,9 @@
 
 use redis::Value;
 
-use super::add_jobs::NewJob;
-use super::{Args, Script, script};
+use super::add_jobs::{NewJob, Placed, placed};
+use super::{Args, Call, Repeat, Script, reply, script};
+use crate::error::Reason;
 use crate::keys::QueueKeys;
 
 pub(crate) static SCRIPT: Script = script!(
@@ -33,7 +34,7 @@ impl Flow {
         self.jobs.iter().map(|(_, job)| job.size()).sum()
     }
 
-    pub(crate) fn args(&self) -> Args {
+    fn args(&self) -> Args {
         let mut args = Args::with_capacity(2 + self.homes.len() + self.jobs.len() * 11, self.size());
         args.number(self.now).number(self.homes.len());
         for home in &self.homes {
@@ -45,6 +46,11 @@ impl Flow {
         }
         args
     }
+}
+
+/// Stores a flow whole or not at all; one answer for each job, in order.
+pub(crate) fn add_flow(flow: &Flow) -> Call<Vec<Result<Placed, Reason>>> {
+    Call::with(&SCRIPT, flow.args()).repeat(Repeat::Never).read_each(flow.jobs.len(), placed)
 }
 
 /// What became of a flow whose reply was lost, as far as the server can tell.
@@ -63,17 +69,30 @@ pub(crate) static TRACE: Script = script!("trace_flow", Consumes, uses: ["queue"
 const TRACED_EVENTS: u32 = 2_000;
 
 /// `id` is one that nobody else can have chosen, `elapsed_ms` the time since the flow was sent first.
-pub(crate) fn trace_args(id: &str, elapsed_ms: u64) -> Args {
-    let mut args = Args::default();
-    args.text(id).number(elapsed_ms).number(TRACED_EVENTS);
-    args
+pub(crate) fn trace_flow(id: &str, elapsed_ms: u64) -> Call<Trace> {
+    Call::to(&TRACE).text(id).number(elapsed_ms).number(TRACED_EVENTS).repeat(Repeat::Safe).read(trace)
 }
 
-pub(crate) fn trace_reply(value: &Value) -> Option<Trace> {
-    match value {
-        Value::Int(1) => Some(Trace::Stored),
-        Value::Int(0) => Some(Trace::NotStored),
-        Value::Int(2) => Some(Trace::Unknown),
+fn trace(value: Value) -> Option<Trace> {
+    match reply::int(value)? {
+        1 => Some(Trace::Stored),
+        0 => Some(Trace::NotStored),
+        2 => Some(Trace::Unknown),
         _ => None,
     }
+}
+
+/// When a job that may be of a flow was made, and the key of its parent; nothing where there is none.
+#[derive(Debug, Default)]
+pub(crate) struct Origin {
+    pub(crate) timestamp: Option<Vec<u8>>,
+    pub(crate) parent: Option<Vec<u8>>,
+}
+
+pub(crate) fn read_origin(home: &QueueKeys, id: &str) -> Call<Origin> {
+    let call = Call::command("add_flow", "HMGET").text(home.job(id)).text("timestamp").text("parentKey");
+    call.repeat(Repeat::Safe).read(|value| {
+        let [timestamp, parent] = reply::tuple(value)?;
+        Some(Origin { timestamp: reply::bytes(timestamp), parent: reply::bytes(parent) })
+    })
 }

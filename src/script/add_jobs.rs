@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{Args, Script, script};
+use super::{Args, Call, Repeat, Script, reply, script};
 use crate::clock::MOST_MS;
 use crate::error::Reason;
 
@@ -71,7 +71,6 @@ pub(crate) enum Placed {
     Deduplicated { owner: String },
     SetAside { owner: String, id: String },
     Replaced { id: String, old: String },
-    Refused { reason: Reason },
 }
 
 impl NewJob {
@@ -124,31 +123,34 @@ impl NewJob {
     }
 }
 
-pub(crate) fn args<'a>(jobs: impl IntoIterator<Item = &'a NewJob>, bytes: usize) -> Args {
-    let jobs = jobs.into_iter();
-    let mut args = Args::with_capacity(jobs.size_hint().0 * 8, bytes);
+/// One answer for each of these jobs, in order. Which of them may be sent again, [`NewJob::is_repeatable`] says.
+pub(crate) fn add_jobs<'a>(
+    jobs: impl ExactSizeIterator<Item = &'a NewJob>,
+    bytes: usize,
+) -> Call<Vec<Result<Placed, Reason>>> {
+    let count = jobs.len();
+    let mut args = Args::with_capacity(count * 8, bytes);
     for job in jobs {
         job.write(&mut args);
     }
-    args
+    Call::with(&SCRIPT, args).repeat(Repeat::Never).read_each(count, placed)
 }
 
-/// One outcome per job, in order.
-pub(crate) fn reply(value: Value) -> Option<Vec<Placed>> {
-    let Value::Array(items) = value else { return None };
-    let mut items = items.into_iter();
-    let mut placed = Vec::with_capacity(items.len() / 3);
+/// One answer for each of so many jobs, in order.
+pub(super) fn placed(value: Value, count: usize) -> Option<Vec<Result<Placed, Reason>>> {
+    let mut items = reply::array(value)?.into_iter();
+    let mut placed = Vec::with_capacity(count);
     while let Some(code) = items.next() {
-        let Value::Int(code) = code else { return None };
-        let (id, other) = (super::reply::text(items.next()?)?, super::reply::text(items.next()?)?);
+        let code = reply::int(code)?;
+        let (id, other) = (reply::text(items.next()?)?, reply::text(items.next()?)?);
         placed.push(match code {
-            0 => Placed::Created { id },
-            1 => Placed::Existing { id },
-            2 => Placed::Deduplicated { owner: id },
-            3 => Placed::SetAside { owner: id, id: other },
-            4 => Placed::Replaced { id, old: other },
-            code => Placed::Refused { reason: Reason::from_code(code).err()? },
+            0 => Ok(Placed::Created { id }),
+            1 => Ok(Placed::Existing { id }),
+            2 => Ok(Placed::Deduplicated { owner: id }),
+            3 => Ok(Placed::SetAside { owner: id, id: other }),
+            4 => Ok(Placed::Replaced { id, old: other }),
+            code => Err(Reason::from_code(code).err()?),
         });
     }
-    Some(placed)
+    Some(placed).filter(|placed| placed.len() == count)
 }

@@ -1,9 +1,11 @@
 //! One call to Redis as a value: what is sent, whether sending it twice does harm, and how its reply is read.
 
+use std::time::Duration;
+
 use redis::{Cmd, ToRedisArgs, Value};
 
 use super::{Args, Script};
-use crate::connection::{Failure, Link};
+use crate::connection::{BlockingLink, Failure, Link, Waited};
 use crate::keys::QueueKeys;
 
 /// Whether a call whose reply was lost may be sent again.
@@ -50,7 +52,7 @@ impl Call<()> {
     }
 
     /// A plain command.
-    pub(crate) fn command(op: &'static str, verb: &'static str) -> Self {
+    pub(crate) fn command(op: &'static str, verb: &str) -> Self {
         let mut cmd = Cmd::new();
         cmd.arg(verb);
         Self::new(op, Request::Command(cmd))
@@ -121,6 +123,15 @@ impl<T> Call<T> {
             Request::Command(cmd) => link.send(cmd).await,
         };
         self.decode(reply?)
+    }
+
+    /// Sends a command that the server answers within `block`, on a connection that does nothing else.
+    pub(crate) async fn block(&self, link: &mut BlockingLink, block: Duration) -> Result<T, Failure> {
+        let Request::Command(cmd) = &self.request else { return Err(Failure::Unreadable) };
+        match link.send(cmd, block).await {
+            Waited::Reply(reply) => self.decode(reply),
+            Waited::Broken(error) => Err(Failure::Unknown(error)),
+        }
     }
 
     fn decode(&self, reply: Value) -> Result<T, Failure> {

@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::reply::{string, text};
-use super::{Args, Script, script};
+use super::{Args, Call, Repeat, Script, script};
 use crate::error::Reason;
 use crate::wire::EventId;
 use crate::wire::job::stored_number;
@@ -31,16 +31,16 @@ pub(crate) enum Finished {
     Refused(Reason),
 }
 
-pub(crate) fn args(ids: &[impl AsRef<str>]) -> Args {
+/// The newest event at the time of the answers, and one answer for each job.
+pub(crate) fn read_finished(ids: &[impl AsRef<str>]) -> Call<(EventId, Vec<Found>)> {
     let mut args = Args::with_capacity(ids.len(), ids.iter().map(|id| id.as_ref().len()).sum());
     for id in ids {
         args.text(id.as_ref());
     }
-    args
+    Call::with(&SCRIPT, args).repeat(Repeat::Reads).read_each(ids.len(), found)
 }
 
-/// The newest event at the time of the answers, and one answer for each of `count` jobs.
-pub(crate) fn reply(value: Value, count: usize) -> Option<(EventId, Vec<Found>)> {
+fn found(value: Value, count: usize) -> Option<(EventId, Vec<Found>)> {
     let Value::Array(items) = value else { return None };
     if items.len() != 1 + 3 * count {
         return None;
@@ -93,7 +93,7 @@ pub(crate) enum Step {
 }
 
 /// `from` is the event before which to look; the newest if none is given.
-pub(crate) fn find_args(from: Option<EventId>, count: usize, ids: &[&str]) -> Args {
+pub(crate) fn find_finish(from: Option<EventId>, count: usize, ids: &[&str]) -> Call<Page> {
     let mut args = Args::with_capacity(2 + ids.len(), 64 + ids.iter().map(|id| id.len()).sum::<usize>());
     match from {
         Some(from) => args.text(from.to_string()),
@@ -103,10 +103,10 @@ pub(crate) fn find_args(from: Option<EventId>, count: usize, ids: &[&str]) -> Ar
     for id in ids {
         args.text(id);
     }
-    args
+    Call::with(&FIND, args).repeat(Repeat::Reads).read_each(ids.len(), page)
 }
 
-pub(crate) fn find_reply(value: Value, jobs: usize) -> Option<Page> {
+fn page(value: Value, jobs: usize) -> Option<Page> {
     let Value::Array(items) = value else { return None };
     let mut items = items.into_iter();
     let now = string(items.next()?)?.parse().ok();

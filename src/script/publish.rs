@@ -1,14 +1,12 @@
 //! An event of the user's own: `lua/publish_event.lua`.
 
-use super::{Args, Script, script};
+use super::{Call, Repeat, Script, reply, script};
+use crate::wire::EventId;
 
 pub(crate) static SCRIPT: Script = script!("publish_event", Produces, uses: ["codes", "queue", "settings"]);
 
-pub(crate) fn args(name: &str, fields: &[(&str, &str)]) -> Args {
-    let mut args = Args::default();
-    args.text(name);
-    for (field, value) in fields {
-        args.text(field).text(value);
-    }
-    args
+/// Answers the id of the event.
+pub(crate) fn publish_event(name: &str, fields: &[(&str, &str)]) -> Call<EventId> {
+    let call = fields.iter().fold(Call::to(&SCRIPT).text(name), |call, (field, value)| call.text(field).text(value));
+    call.repeat(Repeat::Never).read(|value| EventId::decode(reply::string(value)?.as_bytes()))
 }

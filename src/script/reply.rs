@@ -144,3 +144,9 @@ pub(crate) fn done(value: Value) -> Option<Result<(), Reason>> {
 pub(crate) fn code(value: Value) -> Option<Result<i64, Reason>> {
     int(value).map(|code| Reason::from_code(code).map(|()| code))
 }
+
+/// The answer about one item of a batch of one.
+pub(crate) fn only_done(value: Value) -> Option<Result<(), Reason>> {
+    let [code] = tuple(value)?;
+    done(code)
+}

@@ -3,7 +3,8 @@
 use redis::Value;
 
 use super::reply::{array, pairs, string};
-use super::{Args, Script, script};
+use super::{Args, Call, Repeat, Script, reply, script};
+use crate::keys::QueueKeys;
 use crate::wire::job::Pair;
 
 pub(crate) static ADVANCE: Script = script!("advance_scheduler", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "announce", "delay", "prioritize", "ready", "store", "iteration"]);
@@ -52,17 +53,18 @@ pub(crate) enum Advanced {
     NoInterval,
 }
 
-pub(crate) fn args(now: u64, advance: &Advance) -> Args {
+/// To repeat it is safe: a scheduler moves on only from its current run.
+pub(crate) fn advance_scheduler(now: u64, advance: &Advance) -> Call<Advanced> {
     let mut args = Args::with_capacity(11, advance.opts.len() + 256);
     let maybe = |number: Option<f64>| number.map(|number| number.to_string()).unwrap_or_default();
     args.text(&advance.scheduler).text(&advance.producer).number(now).maybe(advance.slot);
     args.text(maybe(advance.every)).text(maybe(advance.offset)).text(&advance.opts).number(advance.priority);
     args.flag(advance.lifo).text(advance.deduplication_id.as_deref().unwrap_or_default()).flag(advance.may_be_legacy);
     args.flag(advance.revives);
-    args
+    Call::with(&ADVANCE, args).repeat(Repeat::Safe).read(advanced)
 }
 
-pub(crate) fn reply(value: Value) -> Option<Advanced> {
+fn advanced(value: Value) -> Option<Advanced> {
     let Value::Array(items) = value else { return None };
     let [Value::Int(outcome), id] = <[Value; 2]>::try_from(items).ok()? else { return None };
     Some(match outcome {
@@ -84,27 +86,30 @@ pub(crate) struct Stored {
     pub(crate) hash: Vec<Pair>,
 }
 
-pub(crate) fn one_args(scheduler: &str) -> Args {
-    let mut args = Args::default();
-    args.text("one").text(scheduler);
-    args
+/// Answers whether there was one.
+pub(crate) fn remove_scheduler(scheduler: &str) -> Call<bool> {
+    Call::to(&REMOVE).text(scheduler).repeat(Repeat::Safe).read(reply::is_one)
 }
 
-pub(crate) fn range_args(ascending: bool, first: i64, last: i64) -> Args {
-    let mut args = Args::default();
-    args.text(if ascending { "asc" } else { "desc" }).number(first).number(last);
-    args
+pub(crate) fn get_scheduler(scheduler: &str) -> Call<Option<Stored>> {
+    Call::to(&LIST).text("one").text(scheduler).repeat(Repeat::Reads).read(|value| Some(listed(value)?.1.pop()))
 }
 
-pub(crate) fn find_args(now: u64, interval_ms: u64, random: u32) -> Args {
-    let mut args = Args::default();
-    args.number(now).number(interval_ms).number(random);
-    args
+/// Those at these positions, and where to go on if there are more.
+pub(crate) fn list_schedulers(ascending: bool, first: i64, last: i64) -> Call<(Option<i64>, Vec<Stored>)> {
+    let order = if ascending { "asc" } else { "desc" };
+    Call::to(&LIST).text(order).number(first).number(last).repeat(Repeat::Reads).read(listed)
 }
 
-/// Schedulers, one after the other.
-pub(crate) fn found(value: Value) -> Option<Vec<Stored>> {
-    schedulers(array(value)?.into_iter())
+/// Those whose run is past and gone; none if somebody has looked within the interval.
+pub(crate) fn find_stopped_schedulers(now: u64, interval_ms: u64, random: u32) -> Call<Vec<Stored>> {
+    let call = Call::to(&FIND_STOPPED).number(now).number(interval_ms).number(random);
+    call.repeat(Repeat::Safe).read(|value| schedulers(array(value)?.into_iter()))
+}
+
+pub(crate) fn count_schedulers(keys: &QueueKeys) -> Call<u64> {
+    let call = Call::command("get_job_schedulers_count", "ZCARD").text(keys.key("repeat"));
+    call.repeat(Repeat::Reads).read(reply::count)
 }
 
 fn schedulers(mut items: std::vec::IntoIter<Value>) -> Option<Vec<Stored>> {
@@ -115,8 +120,7 @@ fn schedulers(mut items: std::vec::IntoIter<Value>) -> Option<Vec<Stored>> {
     Some(found)
 }
 
-/// Where to go on, if there is more, and what was read.
-pub(crate) fn listed(value: Value) -> Option<(Option<i64>, Vec<Stored>)> {
+fn listed(value: Value) -> Option<(Option<i64>, Vec<Stored>)> {
     let mut items = array(value)?.into_iter();
     let Value::Int(next) = items.next()? else { return None };
     Some((u64::try_from(next).is_ok().then_some(next), schedulers(items)?))

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use redis::Value;
 
-use super::reply::{array, bytes, unsigned};
-use super::{Args, Script, script};
+use super::reply::{self, array, bytes, unsigned};
+use super::{Args, Call, Repeat, Script, script};
 use crate::clock::{MOST_MS, millis};
 use crate::error::Reason;
 use crate::options::WorkerOptions;
@@ -246,8 +246,14 @@ pub(crate) fn args(now: u64, ask: &Ask, outcomes: &[Outcome]) -> Args {
     args
 }
 
+/// Settles outcomes and takes jobs. What became of a call whose reply was lost, the engine finds out.
+pub(crate) fn settle(now: u64, ask: &Ask, outcomes: &[Outcome]) -> Call<Settled> {
+    let call = Call::with(&SCRIPT, args(now, ask, outcomes)).repeat(Repeat::Never);
+    call.read_each(outcomes.len(), |value, outcomes| settled(value).filter(|settled| settled.codes.len() == outcomes))
+}
+
 /// Only what the codes and the jobs say must be readable: the rest is looked up again by itself.
-pub(crate) fn reply(value: Value) -> Option<Settled> {
+pub(super) fn settled(value: Value) -> Option<Settled> {
     let [codes, jobs, limited, next, ghosts, ttl] = array(value)?.try_into().ok()?;
     let codes = array(codes)?.into_iter().map(|code| match code {
         Value::Int(code) => Some(Reason::from_code(code).map(|()| code)),
@@ -258,13 +264,13 @@ pub(crate) fn reply(value: Value) -> Option<Settled> {
         jobs: handed(jobs)?,
         limited_ms: unsigned(&limited).unwrap_or(0),
         next_due: unsigned(&next).unwrap_or(0),
-        ghosts: array(ghosts)?.into_iter().filter_map(super::reply::text).collect(),
+        ghosts: array(ghosts)?.into_iter().filter_map(reply::text).collect(),
         limiter_ttl_ms: unsigned(&ttl).unwrap_or(0),
     })
 }
 
 /// Jobs as `settle` and `adopt_jobs` hand them out.
-pub(crate) fn handed(value: Value) -> Option<Vec<Handed>> {
+fn handed(value: Value) -> Option<Vec<Handed>> {
     let mut items = array(value)?.into_iter();
     let mut jobs = Vec::with_capacity(items.len() / 6);
     while let Some(id) = items.next() {
@@ -292,24 +298,32 @@ pub(crate) fn handed(value: Value) -> Option<Vec<Handed>> {
     Some(jobs)
 }
 
-/// The jobs under a token, at most so many of them, without those that the caller has.
-pub(crate) fn adopt_args(
+/// Takes over the jobs under a token, at most so many of them, without those that the caller has.
+pub(crate) fn adopt_jobs(
     token: &str,
     lock_ms: u64,
     most: usize,
     known: impl Iterator<Item = impl AsRef<[u8]>>,
-) -> Args {
+) -> Call<Vec<Handed>> {
+    adopt(token, lock_ms, most, known).read(handed)
+}
+
+/// The ids of the jobs under a token, without those that the caller has.
+pub(crate) fn find_adoptable(
+    token: &str,
+    lock_ms: u64,
+    known: impl Iterator<Item = impl AsRef<[u8]>>,
+) -> Call<Vec<Vec<u8>>> {
+    adopt(token, lock_ms, 0, known).read(reply::ids)
+}
+
+fn adopt(token: &str, lock_ms: u64, most: usize, known: impl Iterator<Item = impl AsRef<[u8]>>) -> Call<()> {
     let mut args = Args::default();
     args.text(token).millis(lock_ms).number(most);
     for id in known {
         args.text(id);
     }
-    args
-}
-
-/// The ids that `adopt_jobs` answers when it is asked for no job.
-pub(crate) fn adopted_ids(value: Value) -> Option<Vec<Vec<u8>>> {
-    array(value)?.into_iter().map(bytes).collect()
+    Call::with(&ADOPT, args).repeat(Repeat::Safe)
 }
 
 /// What a trace says about one outcome whose reply was lost.
@@ -323,7 +337,8 @@ pub(crate) enum Traced {
     Gone,
 }
 
-pub(crate) fn trace_args(outcomes: &[Outcome]) -> Args {
+/// What became of outcomes whose reply was lost, one answer each.
+pub(crate) fn trace_outcomes(outcomes: &[Outcome]) -> Call<Vec<Traced>> {
     let mut args = Args::with_capacity(outcomes.len() * 4, outcomes.len() * 96);
     for outcome in outcomes {
         args.text(&outcome.id).text(outcome.token.as_ref()).number(outcome.start);
@@ -333,18 +348,16 @@ pub(crate) fn trace_args(outcomes: &[Outcome]) -> Args {
             End::Retry { .. } | End::Delayed { .. } | End::Waiting | End::Children { .. } => "",
         });
     }
-    args
+    Call::with(&TRACE, args).repeat(Repeat::Reads).read_each(outcomes.len(), traced)
 }
 
-pub(crate) fn trace_reply(value: Value) -> Option<Vec<Traced>> {
-    array(value)?
-        .into_iter()
-        .map(|code| match code {
-            Value::Int(0) => Some(Traced::NotApplied),
-            Value::Int(1) => Some(Traced::Applied),
-            Value::Int(2) => Some(Traced::LockLost),
-            Value::Int(3) => Some(Traced::Gone),
-            _ => None,
-        })
-        .collect()
+fn traced(value: Value, outcomes: usize) -> Option<Vec<Traced>> {
+    let traced = array(value)?.into_iter().map(|code| match code {
+        Value::Int(0) => Some(Traced::NotApplied),
+        Value::Int(1) => Some(Traced::Applied),
+        Value::Int(2) => Some(Traced::LockLost),
+        Value::Int(3) => Some(Traced::Gone),
+        _ => None,
+    });
+    traced.collect::<Option<Vec<_>>>().filter(|traced| traced.len() == outcomes)
 }

@@ -1,42 +1,22 @@
 //! Writing to a job that exists: `lua/save_progress.lua`, `lua/update_data.lua`, `lua/add_log.lua`.
 
-use redis::Value;
-
-use super::{Args, Script, script};
+use super::{Call, Repeat, Script, reply, script};
 use crate::error::Reason;
 
 pub(crate) static PROGRESS: Script = script!("save_progress", Produces, uses: ["codes", "queue", "settings", "is_job"]);
 pub(crate) static DATA: Script = script!("update_data", Produces, uses: ["codes", "queue", "is_job"]);
 pub(crate) static LOG: Script = script!("add_log", Produces, uses: ["codes", "queue", "is_job"]);
 
-/// Pairs of a job's id and a text.
-pub(crate) fn pairs(items: &[(&str, &str)]) -> Args {
-    let mut args = Args::with_capacity(items.len() * 2, items.iter().map(|(id, text)| id.len() + text.len()).sum());
-    for (id, text) in items {
-        args.text(id).text(text);
-    }
-    args
+/// Stores and announces a progress; `json` as written.
+pub(crate) fn save_progress(id: &str, json: &str) -> Call<Result<(), Reason>> {
+    Call::to(&PROGRESS).text(id).text(json).repeat(Repeat::Safe).read(reply::only_done)
 }
 
-pub(crate) fn log_args(id: &str, keep: u32, lines: &[&str]) -> Args {
-    let mut args = Args::default();
-    args.text(id).number(keep);
-    for line in lines {
-        args.text(line);
-    }
-    args
+pub(crate) fn update_data(id: &str, json: &str) -> Call<Result<(), Reason>> {
+    Call::to(&DATA).text(id).text(json).repeat(Repeat::Safe).read(reply::only_done)
 }
 
-/// One code per item, in order.
-pub(crate) fn codes(value: Value) -> Option<Vec<Result<i64, Reason>>> {
-    let Value::Array(items) = value else { return None };
-    items.into_iter().map(code).collect()
-}
-
-/// A number, or the refusal that a negative one stands for.
-pub(crate) fn code(value: Value) -> Option<Result<i64, Reason>> {
-    match value {
-        Value::Int(code) => Some(Reason::from_code(code).map(|()| code)),
-        _ => None,
-    }
+/// Answers how many lines the log has. A line written twice is worse than an unknown outcome.
+pub(crate) fn add_log(id: &str, keep: u32, lines: &[&str]) -> Call<Result<i64, Reason>> {
+    Call::to(&LOG).text(id).number(keep).texts(lines).repeat(Repeat::Never).read(reply::code)
 }

@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::reply::string;
-use super::{Args, Script, script};
+use super::{Args, Call, Repeat, Script, script};
 use crate::error::Reason;
 
 pub(crate) static SCRIPT: Script = script!("upsert_scheduler", Produces, uses: ["codes", "queue", "settings", "wake", "number", "announce", "delay", "prioritize", "ready", "store", "iteration", "states", "homes", "check_queue", "release", "delete", "erase"]);
@@ -39,7 +39,8 @@ pub(crate) struct Upserted {
     pub(crate) delay: u64,
 }
 
-pub(crate) fn args(upsert: &Upsert) -> Args {
+/// `is_repeatable` says that doing it twice leads to what doing it once does.
+pub(crate) fn upsert_scheduler(upsert: &Upsert, is_repeatable: bool) -> Call<Result<Upserted, Reason>> {
     let fields: usize = upsert.fields.iter().map(|(name, value)| name.len() + value.len()).sum();
     let mut args = Args::with_capacity(
         12 + upsert.fields.len() * 2,
@@ -51,10 +52,11 @@ pub(crate) fn args(upsert: &Upsert) -> Args {
     for (name, value) in &upsert.fields {
         args.text(name).text(value);
     }
-    args
+    let repeat = if is_repeatable { Repeat::Safe } else { Repeat::Never };
+    Call::with(&SCRIPT, args).repeat(repeat).read(upserted)
 }
 
-pub(crate) fn reply(value: Value) -> Option<Result<Upserted, Reason>> {
+fn upserted(value: Value) -> Option<Result<Upserted, Reason>> {
     let Value::Array(items) = value else { return None };
     let [Value::Int(outcome), slot, delay] = <[Value; 3]>::try_from(items).ok()? else { return None };
     Some(match Reason::from_code(outcome) {

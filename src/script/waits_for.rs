@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::reply::{array, string, text, unsigned};
-use super::{Args, Script, script};
+use super::{Call, Repeat, Script, script};
 
 pub(crate) static SCRIPT: Script = script!("waits_for", Produces, uses: ["queue", "states"]);
 
@@ -34,14 +34,12 @@ pub(crate) struct Child {
     pub(crate) link: String,
 }
 
-pub(crate) fn args(id: &str, most: u32) -> Args {
-    let mut args = Args::default();
-    args.text(id).number(most).number(LIST_DEPTH);
-    args
+/// `None` for a job that does not exist; at most so many children.
+pub(crate) fn waits_for(id: &str, most: u32) -> Call<Option<Held>> {
+    Call::to(&SCRIPT).text(id).number(most).number(LIST_DEPTH).repeat(Repeat::Reads).read(held)
 }
 
-/// `None` within for a job that does not exist.
-pub(crate) fn reply(value: Value) -> Option<Option<Held>> {
+fn held(value: Value) -> Option<Option<Held>> {
     let items = array(value)?;
     if items.is_empty() {
         return Some(None);

@@ -291,7 +291,7 @@ async fn text_in_place_of_a_number_is_met_before_anything_is_written() {
                 spoil().await;
                 let error = match script.run(&engine.link, &engine.keys, &arguments).await {
                     Ok(reply) => {
-                        if script.name == "settle" && settle::reply(reply).is_none() {
+                        if script.name == "settle" && settle::settled(reply).is_none() {
                             violations.push(format!("{call}\n    {place} = {value}: the reply cannot be read"));
                         }
                         continue;

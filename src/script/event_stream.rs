@@ -1,0 +1,115 @@
+//! Reading the event stream of a queue.
+
+use std::time::Duration;
+
+use redis::Value;
+
+use super::{Call, Repeat, reply};
+use crate::clock::{MOST_MS, millis};
+use crate::wire::EventId;
+
+/// One entry of the stream, as it came.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) id: EventId,
+    pub(crate) fields: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Entry {
+    /// The last field of that name, as Node's map would have it.
+    pub(crate) fn field(&self, name: &str) -> Option<&[u8]> {
+        self.fields.iter().rfind(|(field, _)| field == name.as_bytes()).map(|(_, value)| &**value)
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.fields.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+}
+
+/// At most `count` entries after this one, as soon as there are some; none when the time is over.
+pub(crate) fn read_events(events: &str, after: EventId, count: usize, block: Duration) -> Call<Option<Vec<Entry>>> {
+    let call = Call::command("read_events", "XREAD").text("BLOCK").number(millis(block).clamp(1, MOST_MS));
+    let call = call.text("COUNT").number(count).text("STREAMS").text(events).text(after.to_string());
+    call.repeat(Repeat::Reads).read(entries)
+}
+
+pub(crate) fn newest_event(events: &str) -> Call<Option<EventId>> {
+    first("XREVRANGE", events, "+", "-")
+}
+
+pub(crate) fn oldest_event(events: &str) -> Call<Option<EventId>> {
+    first("XRANGE", events, "-", "+")
+}
+
+/// This event, if it is there.
+pub(crate) fn find_event(events: &str, id: EventId) -> Call<Option<EventId>> {
+    let id = id.to_string();
+    first("XRANGE", events, &id, &id)
+}
+
+/// The cap of the stream, if the queue says it; 0 if it cannot be read.
+pub(crate) fn read_cap(meta: &str) -> Call<Option<u64>> {
+    let call = Call::command("read_events", "HGET").text(meta).text("opts.maxLenEvents").repeat(Repeat::Reads);
+    call.read(|value| match value {
+        Value::Nil => Some(None),
+        other => Some(Some(reply::string(other).and_then(|cap| cap.parse().ok()).unwrap_or(0))),
+    })
+}
+
+fn first(verb: &'static str, events: &str, from: &str, to: &str) -> Call<Option<EventId>> {
+    let call = Call::command("read_events", verb).text(events).text(from).text(to).text("COUNT").text("1");
+    call.repeat(Repeat::Reads).read(|value| match reply::array(value)?.into_iter().next() {
+        None => Some(None),
+        Some(item) => entry(item).map(|entry| Some(entry.id)),
+    })
+}
+
+/// `XREAD` answers for each stream, and was asked for one.
+fn entries(value: Value) -> Option<Option<Vec<Entry>>> {
+    let stream = match value {
+        Value::Nil => return Some(None),
+        Value::Array(mut streams) => match streams.pop() {
+            Some(Value::Array(pair)) => pair.into_iter().nth(1),
+            _ => None,
+        },
+        Value::Map(mut streams) => streams.pop().map(|(_, entries)| entries),
+        _ => None,
+    };
+    reply::array(stream?)?.into_iter().map(entry).collect::<Option<_>>().map(Some)
+}
+
+fn entry(item: Value) -> Option<Entry> {
+    let Value::Array(pair) = item else { return None };
+    let mut pair = pair.into_iter();
+    let (Value::BulkString(id), fields) = (pair.next()?, pair.next()) else { return None };
+    let mut flat = match fields {
+        Some(Value::Array(flat)) => flat,
+        // An entry that was deleted while it was read.
+        _ => Vec::new(),
+    }
+    .into_iter();
+    let mut fields = Vec::with_capacity(flat.len() / 2);
+    while let (Some(Value::BulkString(name)), Some(Value::BulkString(value))) = (flat.next(), flat.next()) {
+        fields.push((name, value));
+    }
+    Some(Entry { id: EventId::decode(&id)?, fields })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_of_both_protocols_are_read() {
+        let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let list = || Value::Array(vec![Value::Array(vec![bulk("1-2"), Value::Array(vec![bulk("event"), bulk("x")])])]);
+        let old = entries(Value::Array(vec![Value::Array(vec![bulk("q:events"), list()])]));
+        let new = entries(Value::Map(vec![(bulk("q:events"), list())]));
+        for read in [old, new] {
+            let Some(Some(read)) = read else { panic!() };
+            assert_eq!((read[0].id, read[0].field("event")), (EventId::new(1, 2), Some(&b"x"[..])));
+        }
+        assert!(matches!(entries(Value::Nil), Some(None)));
+        assert!(entries(Value::Array(vec![])).is_none() && entries(Value::Okay).is_none());
+    }
+}
