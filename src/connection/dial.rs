@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisError, Value};
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisError, Value};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
-use super::failure::without_secrets;
 use super::options::{Address, ConnectOptions};
 use super::outage::Outages;
 use super::progress::{Progress, Watched};
-use crate::error::{Error, Result};
+#[cfg(feature = "tls")]
+use super::tls::Tls;
+use crate::error::Result;
 
 /// What a server says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +56,6 @@ pub(crate) struct Driver(Option<tokio::task::JoinHandle<()>>);
 
 impl Driver {
     /// Whether the connection has ended: what is sent from now on does not arrive.
-    ///
-    /// Never true for TLS, where the driver of the driver is out of sight.
     pub(crate) fn has_ended(&self) -> bool {
         self.0.as_ref().is_some_and(tokio::task::JoinHandle::is_finished)
     }
@@ -79,21 +80,15 @@ impl Drop for Driver {
 /// Opens connections; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Dialer {
-    client: redis::Client,
+    login: redis::RedisConnectionInfo,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
     options: Arc<ConnectOptions>,
     outages: Arc<Outages>,
 }
 
 impl Dialer {
     pub(crate) fn new(options: Arc<ConnectOptions>) -> Result<Self> {
-        let address = match &options.address {
-            Address::Tcp(host, port) => ConnectionAddr::Tcp(host.clone(), *port),
-            Address::Tls(host, port) => {
-                ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
-            }
-            Address::Unix(path) => ConnectionAddr::Unix(path.clone()),
-        };
-        let invalid = |error: RedisError| Error::invalid("address", without_secrets(&error).to_string());
         let mut login =
             redis::RedisConnectionInfo::default().set_db(options.db).set_lib_name("oxmq", env!("CARGO_PKG_VERSION"));
         if let Some(username) = &options.username {
@@ -102,9 +97,19 @@ impl Dialer {
         if let Some(password) = &options.password {
             login = login.set_password(password);
         }
-        let info = address.into_connection_info().map_err(invalid)?.set_redis_settings(login);
         let outages = Outages::new(options.address.clone());
-        Ok(Self { client: redis::Client::open(info).map_err(invalid)?, options, outages })
+        #[cfg(feature = "tls")]
+        let tls = match &options.address {
+            Address::Tls(host, _) => Some(Tls::new(host, &options.tls)?),
+            _ => None,
+        };
+        Ok(Self {
+            login,
+            #[cfg(feature = "tls")]
+            tls,
+            options,
+            outages,
+        })
     }
 
     pub(crate) fn options(&self) -> &ConnectOptions {
@@ -157,31 +162,42 @@ impl Dialer {
         opening.await
     }
 
-    /// Opens the socket ourselves where we can: whoever drives a connection knows when it has ended.
-    ///
-    /// The bytes of a TLS connection are out of sight, so that only the size of a request lengthens its deadline.
+    /// Opens the socket ourselves: whoever drives a connection knows when it has ended, and sees its bytes move.
     async fn open(&self, progress: &Arc<Progress>) -> std::result::Result<(MultiplexedConnection, Driver), RedisError> {
-        // Deadlines are ours: the driver's own would end a wait, but not the silent connection behind it.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let login = self.client.get_connection_info().redis_settings();
         match &self.options.address {
-            Address::Tcp(host, port) => {
-                let socket = tokio::net::TcpStream::connect((host.as_str(), *port)).await?;
-                socket.set_nodelay(true)?;
-                let socket = Watched::new(socket, Arc::clone(progress));
-                let (connection, driver) = MultiplexedConnection::new_with_config(login, socket, config).await?;
-                Ok((connection, Driver(Some(tokio::spawn(driver)))))
-            }
+            Address::Tcp(host, port) => self.drive(tcp(host, *port, progress).await?).await,
             #[cfg(unix)]
             Address::Unix(path) => {
                 let socket = tokio::net::UnixStream::connect(path).await?;
-                let socket = Watched::new(socket, Arc::clone(progress));
-                let (connection, driver) = MultiplexedConnection::new_with_config(login, socket, config).await?;
-                Ok((connection, Driver(Some(tokio::spawn(driver)))))
+                self.drive(Watched::new(socket, Arc::clone(progress))).await
             }
-            _ => Ok((self.client.get_multiplexed_async_connection_with_config(&config).await?, Driver(None))),
+            #[cfg(feature = "tls")]
+            Address::Tls(host, port) => {
+                let socket = tcp(host, *port, progress).await?;
+                let Some(tls) = &self.tls else { unreachable!("made with the address") };
+                self.drive(tls.connect(socket).await?).await
+            }
+            #[allow(unreachable_patterns, reason = "which addresses are left depends on features and platform")]
+            _ => Err(RedisError::from((ErrorKind::InvalidClientConfig, "this kind of address is not supported here"))),
         }
     }
+
+    /// Logs in, and lets a task move the bytes.
+    async fn drive<S>(&self, socket: S) -> std::result::Result<(MultiplexedConnection, Driver), RedisError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        // Deadlines are ours: the driver's own would end a wait, but not the silent connection behind it.
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let (connection, driver) = MultiplexedConnection::new_with_config(&self.login, socket, config).await?;
+        Ok((connection, Driver(Some(tokio::spawn(driver)))))
+    }
+}
+
+async fn tcp(host: &str, port: u16, progress: &Arc<Progress>) -> std::io::Result<Watched<TcpStream>> {
+    let socket = TcpStream::connect((host, port)).await?;
+    socket.set_nodelay(true)?;
+    Ok(Watched::new(socket, Arc::clone(progress)))
 }
 
 /// Gives up on a future after a time, with an I/O error.

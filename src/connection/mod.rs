@@ -10,6 +10,8 @@ mod options;
 mod outage;
 mod progress;
 mod survey;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub(crate) use blocking::{BlockingLink, Waited};
 pub(crate) use failure::{Failure, without_secrets};

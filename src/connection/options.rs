@@ -42,6 +42,19 @@ pub struct ConnectOptions {
     pub(crate) connect_timeout: Duration,
     pub(crate) command_timeout: Duration,
     pub(crate) wait_for_server: bool,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: TlsOptions,
+}
+
+/// What is special about TLS; `Debug` is left out, since a key is in it.
+#[cfg(feature = "tls")]
+#[derive(Clone, Default)]
+pub(crate) struct TlsOptions {
+    /// PEM each; those of the system if there are none.
+    pub(crate) roots: Vec<Vec<u8>>,
+    /// Certificates and key, PEM.
+    pub(crate) identity: Option<(Vec<u8>, Vec<u8>)>,
+    pub(crate) server_name: Option<String>,
 }
 
 impl ConnectOptions {
@@ -55,6 +68,8 @@ impl ConnectOptions {
             connect_timeout: Duration::from_secs(5),
             command_timeout: Duration::from_secs(5),
             wait_for_server: false,
+            #[cfg(feature = "tls")]
+            tls: TlsOptions::default(),
         }
     }
 
@@ -131,8 +146,7 @@ impl ConnectOptions {
     /// 1 ms to an hour.
     ///
     /// A connection that moves bytes is not silent, so a large job may take as long as its link needs. To bytes that
-    /// were sent and may be on their way unseen, two seconds are allowed for each megabyte (not with TLS, where what
-    /// comes is not seen to move either).
+    /// were sent and may be on their way unseen, two seconds are allowed for each megabyte.
     ///
     /// What may be repeated is repeated after a lost reply, for three times as long again: adds of jobs with an id of
     /// their own, reads, settings. What must not be repeated answers
@@ -147,6 +161,29 @@ impl ConnectOptions {
     /// Once connected, a lost server is awaited for ever either way.
     pub fn wait_for_server(mut self, wait: bool) -> Self {
         self.wait_for_server = wait;
+        self
+    }
+
+    /// Trusts the certificate authorities in this PEM text, in place of those of the operating system. May be given
+    /// several times. Feature `tls`.
+    #[cfg(feature = "tls")]
+    pub fn tls_root(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.tls.roots.push(pem.into());
+        self
+    }
+
+    /// Shows the server this certificate (with those that it is signed by) and its key, both PEM: for servers that ask
+    /// their clients for one. Feature `tls`.
+    #[cfg(feature = "tls")]
+    pub fn tls_identity(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.tls.identity = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// The name that the server's certificate must be for. Default: the host of the address. Feature `tls`.
+    #[cfg(feature = "tls")]
+    pub fn tls_server_name(mut self, name: impl Into<String>) -> Self {
+        self.tls.server_name = Some(name.into());
         self
     }
 

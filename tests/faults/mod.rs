@@ -12,6 +12,8 @@ mod replies;
 mod runtimes;
 mod server;
 mod slow;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::time::Duration;
 

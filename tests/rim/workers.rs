@@ -288,6 +288,10 @@ fn clients() -> Vec<Row> {
             let options = ConnectOptions::from_url(&shared_server().url())?;
             Client::builder(options).prefix(prefix).connect().await.map(drop)
         }),
+        // It counts for TLS alone; `faults::tls` has the rest.
+        row("ConnectOptions::tls_server_name(name)", &TEXTS, "ooooo", |_, name| async move {
+            connect(|options| options.tls_server_name(name)).await
+        }),
         row("ConnectOptions::username(user)", &TEXTS, "sssss", |_, user| {
             connect(move |o| o.username(user).password("x"))
         }),

@@ -1,0 +1,79 @@
+//! TLS on our own sockets: one configuration for all connections of a client.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use super::options::TlsOptions;
+use crate::error::{Error, Result};
+
+/// How to speak TLS with one server.
+#[derive(Clone)]
+pub(super) struct Tls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl Tls {
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] for certificates, a key or a name that cannot be read, or if there is no root at all.
+    pub(super) fn new(host: &str, options: &TlsOptions) -> Result<Self> {
+        let name = options.server_name.as_deref().unwrap_or(host);
+        let name = ServerName::try_from(name.trim_matches(['[', ']']).to_owned())
+            .map_err(|_| Error::invalid("tls_server_name", "it is neither a host name nor an address"))?;
+        // A provider of our own: the process may have none, or several.
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Error::invalid("tls", error.to_string()))?
+            .with_root_certificates(roots(options)?);
+        let config = match &options.identity {
+            Some((certificates, key)) => {
+                let certificates = certificates_of("tls_identity", certificates)?;
+                let key = PrivateKeyDer::from_pem_slice(key)
+                    .map_err(|_| Error::invalid("tls_identity", "the key is no PEM of a private key"))?;
+                builder
+                    .with_client_auth_cert(certificates, key)
+                    .map_err(|error| Error::invalid("tls_identity", error.to_string()))?
+            }
+            None => builder.with_no_client_auth(),
+        };
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+    }
+
+    pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(&self, socket: S) -> io::Result<TlsStream<S>> {
+        self.connector.connect(self.name.clone(), socket).await
+    }
+}
+
+fn roots(options: &TlsOptions) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    if options.roots.is_empty() {
+        // One that cannot be read must not keep the others out.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    for pem in &options.roots {
+        for certificate in certificates_of("tls_root", pem)? {
+            roots.add(certificate).map_err(|error| Error::invalid("tls_root", error.to_string()))?;
+        }
+    }
+    if roots.is_empty() {
+        return Err(Error::invalid("tls_root", "there is no root certificate, neither given nor of the system"));
+    }
+    Ok(roots)
+}
+
+fn certificates_of(option: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
+    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(Error::invalid(option, "it is no PEM of certificates")),
+    }
+}

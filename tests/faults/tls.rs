@@ -1,0 +1,202 @@
+//! TLS to a real server, with certificates made for the test: whom we trust, and what we say to those we do not.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use oxmq::{Address, Client, ConnectOptions, Halt, Job, Queue};
+use serde_json::{Value, json};
+
+use crate::common::server::{RedisServer, fresh_prefix};
+
+/// Certificates in a directory of their own: `ca`, `server` and `client` by it, `other` a stranger that signs itself.
+struct Certificates(PathBuf);
+
+impl Certificates {
+    fn new() -> Self {
+        let dir = std::env::temp_dir().join(format!("oxmq-tls-{}-{}", std::process::id(), fresh_prefix()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let made = Self(dir);
+        for name in ["ca", "other"] {
+            let subject = format!("/CN={name}");
+            made.openssl(&[
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                &subject,
+                "-keyout",
+                &format!("{name}.key"),
+                "-out",
+                &format!("{name}.crt"),
+                "-addext",
+                "subjectAltName=DNS:localhost",
+            ]);
+        }
+        for name in ["server", "client"] {
+            let (key, request, certificate) = (format!("{name}.key"), format!("{name}.csr"), format!("{name}.crt"));
+            let subject = format!("/CN={name}");
+            made.openssl(&[
+                "req", "-newkey", "rsa:2048", "-nodes", "-subj", &subject, "-keyout", &key, "-out", &request,
+            ]);
+            std::fs::write(made.0.join("names"), "subjectAltName=DNS:localhost,DNS:redis.internal").unwrap();
+            made.openssl(&[
+                "x509",
+                "-req",
+                "-in",
+                &request,
+                "-CA",
+                "ca.crt",
+                "-CAkey",
+                "ca.key",
+                "-CAcreateserial",
+                "-days",
+                "2",
+                "-extfile",
+                "names",
+                "-out",
+                &certificate,
+            ]);
+        }
+        made
+    }
+
+    fn openssl(&self, args: &[&str]) {
+        let output = Command::new("openssl").args(args).current_dir(&self.0).output().expect("openssl is on the PATH");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+
+    fn pem(&self, name: &str) -> Vec<u8> {
+        std::fs::read(Path::new(&self.path(name))).unwrap()
+    }
+}
+
+impl Drop for Certificates {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A server that speaks TLS on one port and plain text on another.
+fn server(certificates: &Certificates, asks_clients: &str) -> (RedisServer, u16) {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap().port();
+    let (certificate, key, ca) =
+        (certificates.path("server.crt"), certificates.path("server.key"), certificates.path("ca.crt"));
+    let server = RedisServer::start_with(&[
+        "--tls-port",
+        &free.to_string(),
+        "--tls-cert-file",
+        &certificate,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &ca,
+        "--tls-auth-clients",
+        asks_clients,
+    ]);
+    (server, free)
+}
+
+fn to(host: &str, port: u16) -> ConnectOptions {
+    ConnectOptions::new(Address::Tls(host.to_owned(), port))
+}
+
+async fn connect(options: ConnectOptions) -> oxmq::Result<Client> {
+    Client::builder(options).prefix(fresh_prefix()).connect().await
+}
+
+/// It does not connect, and says so at once and not when its time is over.
+async fn refused(what: &str, options: ConnectOptions) -> String {
+    let began = Instant::now();
+    let error = connect(options).await.err().unwrap_or_else(|| panic!("{what}: connected"));
+    assert!(began.elapsed() < Duration::from_secs(4), "{what}: {:?}", began.elapsed());
+    std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
+#[tokio::test]
+async fn jobs_run_over_tls_and_an_idle_connection_that_was_cut_costs_nothing() {
+    let certificates = Certificates::new();
+    let (server, port) = server(&certificates, "no");
+    let client = connect(to("localhost", port).tls_root(certificates.pem("ca.crt"))).await.unwrap();
+    let queue: Queue<u32, u32> = client.queue("q").unwrap();
+    let worker = client.worker("q", |job: Job<u32, u32>| async move { Ok::<_, Halt>(job.data() + 1) }).start().unwrap();
+    let job = queue.add("one", 1).await.unwrap();
+    assert_eq!(job.wait_until_finished(Duration::from_secs(20)).await.unwrap(), 2);
+    let mut redis = server.connection().await;
+    for n in 0..10 {
+        redis::cmd("CLIENT")
+            .arg("KILL")
+            .arg("TYPE")
+            .arg("normal")
+            .arg("SKIPME")
+            .arg("yes")
+            .exec_async(&mut redis)
+            .await
+            .unwrap();
+        // A connection whose end the kernel has told of is never used again, so no add is unknown.
+        crate::common::eventually::eventually("the connections are gone", || {
+            let mut redis = redis.clone();
+            async move {
+                let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut redis).await.unwrap();
+                clients.lines().count() <= 2
+            }
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(20)).await; // time itself: the socket's end reaches us
+        let job = queue.add("again", n).await.unwrap();
+        assert_eq!(job.wait_until_finished(Duration::from_secs(20)).await.unwrap(), n + 1);
+    }
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn whom_we_do_not_trust_is_told_at_once() {
+    let certificates = Certificates::new();
+    let (plain, port) = server(&certificates, "no");
+    let ca = || certificates.pem("ca.crt");
+    let said = refused("an unknown authority", to("localhost", port).tls_root(certificates.pem("other.crt"))).await;
+    assert!(said.contains("certificate"), "{said}");
+    let said = refused("the system's authorities", to("localhost", port)).await;
+    assert!(said.contains("certificate"), "{said}");
+    let said = refused("another host", to("127.0.0.1", port).tls_root(ca())).await;
+    assert!(said.contains("certificate"), "{said}");
+    // Such a server waits for the end of a line that never comes.
+    let patience = Duration::from_secs(1);
+    refused("a server without TLS", to("localhost", plain.port()).tls_root(ca()).connect_timeout(patience)).await;
+    let plainly = ConnectOptions::new(Address::Tcp("localhost".to_owned(), port));
+    refused("TLS without our saying so", plainly.connect_timeout(Duration::from_secs(2))).await;
+    for (pem, name) in [("no pem", "localhost"), ("", "localhost")] {
+        let said = refused("no certificate", to(name, port).tls_root(pem)).await;
+        assert!(said.contains("tls_root"), "{said}");
+    }
+    let said = refused("no name", to("localhost", port).tls_root(ca()).tls_server_name("a b")).await;
+    assert!(said.contains("tls_server_name"), "{said}");
+    let client = connect(to("127.0.0.1", port).tls_root(ca()).tls_server_name("redis.internal")).await.unwrap();
+    client.queue::<Value, Value>("q").unwrap().add("job", json!(1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_it_is_shown_our_certificate() {
+    let certificates = Certificates::new();
+    let (_server, port) = server(&certificates, "yes");
+    let trusted = || to("localhost", port).tls_root(certificates.pem("ca.crt"));
+    refused("without a certificate", trusted()).await;
+    let mine = trusted().tls_identity(certificates.pem("client.crt"), certificates.pem("client.key"));
+    let shown = format!("{mine:?}");
+    assert!(!shown.contains("PRIVATE"), "{shown}");
+    let client = connect(mine).await.unwrap();
+    client.queue::<Value, Value>("q").unwrap().add("job", json!(1)).await.unwrap();
+    let said = refused("a key that is none", trusted().tls_identity(certificates.pem("client.crt"), "no key")).await;
+    assert!(said.contains("tls_identity"), "{said}");
+}
