@@ -75,6 +75,7 @@ fn added() -> Vec<Row> {
             retried(Backoff::fixed(Duration::from_secs(1)).jitter(part))
         }),
         option("JobOptions::delay(delay)", &SPANS, "ooox", |span| options().delay(span)),
+        option("JobOptions::run_at(at)", &moments(), "ooox", |at| options().run_at(at)),
         option("JobOptions::priority(priority)", &[0, 1, 2_097_151, 2_097_152, u32::MAX], "oooxx", |n| {
             options().priority(n)
         }),
