@@ -60,7 +60,12 @@ pub(crate) fn options() -> ConnectOptions {
 
 /// A queue under a prefix of its own, so that two of them can belong to one flow.
 pub(crate) async fn named(prefix: &str, queue: &str) -> Engine {
-    let link = Link::connect(Arc::new(options())).await.unwrap();
+    in_database(0, prefix, queue).await
+}
+
+/// A queue in a database of its own, which may be emptied and dumped as a whole.
+pub(crate) async fn in_database(number: i64, prefix: &str, queue: &str) -> Engine {
+    let link = Link::connect(Arc::new(options().db(number))).await.unwrap();
     Engine::new(link, QueueKeys::new(prefix, queue).unwrap(), Clock::manual(NOW))
 }
 

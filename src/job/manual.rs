@@ -125,7 +125,7 @@ impl<D, R> Job<D, R> {
     }
 
     /// As [`move_to_waiting_children`](Self::move_to_waiting_children), if this child is pending, given by its full key
-    /// `<prefix>:<queue>:<id>` as [`get_children`](Self::get_children) has it; false if it is not. The job runs again once
+    /// `<prefix>:<queue>:<id>` as [`get_dependencies`](Self::get_dependencies) has it; false if it is not. The job runs again once
     /// no child at all is pending.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::super::reply::string;
 use super::super::{ALL, Args};
 use crate::engine::Engine;
-use crate::engine::testing::{NOW, named};
+use crate::engine::testing::{NOW, in_database};
 
 /// What happens; what stands in the queue before; the call; and what the marker holds then, `%` in front for the one of the
 /// other queue. `@` stands for the base key, `%` for the other queue's, `job` for HSET of a job, `now` for the time,
@@ -320,8 +320,7 @@ const NOTHING_TO_FETCH: &str = "waits_for adopt_jobs trace_outcomes trace_flow e
 
 #[tokio::test]
 async fn whatever_makes_work_possible_writes_the_marker() {
-    let engine = named("markers", "q").await;
-    engine.redis("SELECT 2").await;
+    let engine = in_database(2, "markers", "q").await;
     let mut called: BTreeSet<&str> = NOTHING_TO_FETCH.split_whitespace().collect();
     let mut wrong = Vec::new();
     for (what, before, call, expected) in [ADDS, FLOWS, ENDS, PARENTS, ADMIN].concat() {

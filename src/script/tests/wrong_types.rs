@@ -8,7 +8,7 @@ use redis::Value;
 use super::super::{ALL, Args, Script, settle};
 use crate::connection::Failure;
 use crate::engine::Engine;
-use crate::engine::testing::{NOW, named};
+use crate::engine::testing::{NOW, in_database};
 
 /// A queue with a job in every state, and a parent in another queue. `@` stands for the base key, `%` for the other
 /// queue's, `now` for the time.
@@ -192,9 +192,7 @@ publish_event mine a b
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_of_a_wrong_type_is_met_before_anything_is_written() {
-    let engine = named("types", "q").await;
-    // A database of its own, so that it can be emptied and dumped as a whole.
-    engine.redis("SELECT 1").await;
+    let engine = in_database(1, "types", "q").await;
     let fixture: Vec<Vec<String>> = FIXTURE.trim().lines().map(command).collect();
     let fixture = serde_json::to_string(&fixture).unwrap();
     let keys: Vec<String> = QUEUE_KEYS
@@ -262,8 +260,7 @@ const ODD: [&str; 7] = ["x", "nan", "-inf", "1e300", "0.5", "9999999999999999999
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn text_in_place_of_a_number_is_met_before_anything_is_written() {
-    let engine = named("types", "q").await;
-    engine.redis("SELECT 2").await;
+    let engine = in_database(3, "types", "q").await;
     let fixture: Vec<Vec<String>> = FIXTURE.trim().lines().map(command).collect();
     let fixture = serde_json::to_string(&fixture).unwrap();
     let mut violations = Vec::new();
