@@ -268,5 +268,12 @@ pub fn scenarios() -> Vec<Scenario> {
         ),
         scenario("bulk is deduplicated too", [add_bulk([simple("a"), simple("b"), add("c")]), counts()])
             .not_v5(debounced),
+        scenario(
+            "a bulk that replaces a delayed job among others of its millisecond",
+            [add_bulk([add("a").delay(1_000), replace("b").delay(1_000), replace("c").delay(1_000)]), counts()],
+        )
+        .frozen()
+        .not_v5("`debounced` precedes `deduplicated`")
+        .not_oxmq("a bulk looks at the order of a millisecond once, so the new job goes behind the others"),
     ]
 }

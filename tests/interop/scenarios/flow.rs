@@ -450,5 +450,17 @@ pub fn scenarios() -> Vec<Scenario> {
             ],
         )
         .not_oxmq("each is removed once; the script of Node does not come to an end"),
+        scenario(
+            "a parent without id and key beside the key of a parent",
+            [
+                flow(node("p", [node("c", [])])),
+                redis("HSET {q}:c parent {}"),
+                fetch(),
+                complete("c"),
+                get("c"),
+                get("p"),
+            ],
+        )
+        .not_oxmq("the child fails before it runs, and not after its parent was told"),
     ]
 }

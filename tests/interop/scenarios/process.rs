@@ -229,5 +229,10 @@ pub fn scenarios() -> Vec<Scenario> {
             [redis("LPUSH {q}:wait ghost"), fetch(), complete("ghost"), get("ghost")],
         )
         .not_oxmq("an id without a job is dropped"),
+        scenario(
+            "moving a job to wait that is locked and not active",
+            [add("a"), redis("SET {q}:a:lock t PX 60000"), to_wait("a"), get("a"), counts()],
+        )
+        .not_oxmq("nothing was moved, so it is refused"),
     ]
 }

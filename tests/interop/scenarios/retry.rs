@@ -298,5 +298,18 @@ pub fn scenarios() -> Vec<Scenario> {
             ],
         )
         .not_oxmq("there is a reason always: waiting callers of Node cannot do with an empty one"),
+        scenario(
+            "a negative limit of stack traces",
+            [
+                add("a"),
+                redis(r#"HSET {q}:a opts {"attempts":3,"stackTraceLimit":-1}"#),
+                fetch(),
+                fail("a"),
+                fetch(),
+                fail("a"),
+                get("a"),
+            ],
+        )
+        .not_oxmq("a number below none limits nothing"),
     ]
 }
