@@ -7,7 +7,7 @@ ARGV    1 id       of a job of the flow that nobody else can have made
 RETURN  1 it was  0 it was not, or not yet  2 nobody can tell any more
 EVENTS  –
 USES    queue
-COST    EXISTS, TIME, XREVRANGE of `most`
+COST    EXISTS, TIME, XREVRANGE of `most`, and three reads of the stream
 ]]
 local id, most = ARGV[1], tonumber(ARGV[3])
 if call("EXISTS", base .. id) == 1 then return 1 end
@@ -21,7 +21,11 @@ for _, event in ipairs(events) do
   if named.event == "added" and named.jobId == id then return 1 end
 end
 if #events == most then return 2 end
--- Fewer than asked for: all that has happened since was read, unless the stream was cut.
+-- Fewer than asked for: all that is left of that time was read. It is all that happened if the stream goes back further,
+-- or if nothing was ever taken from it; before version 7 servers do not tell that.
 local oldest = call("XRANGE", EVENTS, "-", "+", "COUNT", "1")[1]
 local first = oldest and tonumber(string.match(oldest[1], "^%d+"))
-return first and first > since - 1000 and call("XLEN", EVENTS) > #events and 2 or 0
+if first and first <= since - 1000 or call("EXISTS", EVENTS) == 0 then return 0 end
+local info, told = call("XINFO", "STREAM", EVENTS), {}
+for i = 1, #info, 2 do told[info[i]] = info[i + 1] end
+return told["entries-added"] == told.length and 0 or 2

@@ -94,3 +94,30 @@ fn placed_as(job: &NewJob, origin: &Origin) -> Result<Placed, Reason> {
         Ok(Placed::Existing { id })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::queue;
+
+    #[tokio::test]
+    async fn what_became_of_a_flow_is_read_from_its_job_then_from_the_events_and_else_not_guessed() {
+        let engine = queue().await;
+        let trace = async |elapsed| engine.call(trace_flow("own", elapsed)).await.unwrap();
+        assert_eq!(trace(1_000).await, Trace::NotStored, "nothing has happened at all");
+        engine.store("own", &[]).await;
+        assert_eq!(trace(1_000).await, Trace::Stored, "the job is there");
+        engine.redis("DEL @own").await;
+        engine.redis("XADD @events * event added jobId other name n").await;
+        assert_eq!(trace(60_000).await, Trace::NotStored, "all that has happened since was read");
+        engine.redis("XADD @events * event added jobId own name n").await;
+        assert_eq!(trace(60_000).await, Trace::Stored, "it has run and gone");
+        // More has happened since than a trace looks through.
+        let fill = "for i = 1, 2500 do redis.call('XADD', KEYS[1], '*', 'event', 'waiting', 'jobId', 'x') end";
+        engine.redis_words(&["EVAL", fill, "1", &engine.keys.events()]).await;
+        assert_eq!(trace(60_000).await, Trace::Unknown, "the events of that time are out of sight");
+        engine.redis("XTRIM @events MAXLEN 5").await;
+        assert_eq!(trace(60_000).await, Trace::Unknown, "the events of that time were taken away");
+        assert_eq!(trace(0).await, Trace::Unknown, "a second is allowed for");
+    }
+}

@@ -79,7 +79,7 @@ async fn a_flow_that_ran_and_went_before_its_reply_was_missed_is_known_from_the_
 }
 
 #[tokio::test]
-async fn a_flow_that_nobody_can_tell_of_is_said_to_be_unknown() {
+async fn a_flow_whose_jobs_and_events_vanish_is_never_stored_twice() {
     let (proxy, fixture) = proxied().await;
     // Neither the job nor its events are left when the server is asked.
     proxy.cut_after_request(flows());
