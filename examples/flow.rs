@@ -54,7 +54,7 @@ async fn main() -> anyhow::Result<()> {
     println!("the second book waits for {} pages", book.children().len());
     let books: Queue<String, String> = client.queue("books")?;
     let held = loop {
-        let why = books.waits_for(book.id()).await?.expect("the book is there");
+        let why = books.job(book.id()).waits_for().await?.expect("the book is there");
         if why.processed == 1 && why.is_stuck() {
             break why;
         }
@@ -66,7 +66,7 @@ async fn main() -> anyhow::Result<()> {
 
     has_ink.store(true, Ordering::Relaxed);
     let pages: Queue<u32, u32> = client.queue("pages")?;
-    pages.retry_job(&bad.id, JobState::Failed, oxmq::RetryOptions::default()).await?;
+    pages.job(&bad.id).retry(JobState::Failed, oxmq::RetryOptions::default()).await?;
     let bound: Job<String, String> = book.job()?;
     println!("retried: {}", bound.wait_until_finished(Duration::from_secs(10)).await?);
     pages_worker.close().await;

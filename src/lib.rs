@@ -50,13 +50,11 @@ pub use engine::{ChildCounts, ChildKind, ChildPage, ClientInfo, Metrics, QueueMe
 pub use error::{BoxError, Error, Halt, Reason, Result};
 pub use events::{Delivery, EventsFrom, EventsOptions, QueueEvents};
 pub use flow::{AddedNode, FlowNode, FlowProducer, FlowTree, GetFlow, WaitedChild, WaitsFor};
-pub use job::{CancelReason, Dependencies, Fetched, Job};
+pub use job::{CancelReason, Dependencies, Fetched, Job, JobLogs, JobOutcome, JobRef, RetryOptions};
 pub use options::{
     Backoff, Deduplication, FailedAttempt, JobOptions, KeepJobs, OnChildFailure, ParentRef, Retry, WorkerOptions,
 };
-pub use queue::{
-    Add, AddBulk, Added, JobLogs, JobOutcome, JobScheduler, NewJob, Queue, RetryOptions, UpsertJobScheduler,
-};
+pub use queue::{Add, AddBulk, Added, JobScheduler, NewJob, Queue, UpsertJobScheduler};
 pub use scheduler::{Repeat, Runs};
 pub use state::{JobCounts, JobState, Order, UnknownState};
 pub use wire::{EventId, JsonText, QueueEvent};

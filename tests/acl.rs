@@ -47,7 +47,7 @@ async fn each_user_does_its_work() {
     let counts = watched.get_job_counts(&[JobState::Completed, JobState::Failed]).await.unwrap();
     assert_eq!((counts.completed, counts.failed), (1, 1));
     assert_eq!(watched.get_job(later.id()).await.unwrap().unwrap().return_value().unwrap(), Some(7));
-    assert_eq!(watched.get_job_logs(later.id(), 0, -1, Order::Ascending).await.unwrap().logs, ["a line"]);
+    assert_eq!(watched.job(later.id()).get_logs(0, -1, Order::Ascending).await.unwrap().logs, ["a line"]);
     let mut events = observer.queue_events("acl", EventsOptions::new().from(EventsFrom::Beginning)).unwrap();
     assert_eq!(events.recv().await.and_then(oxmq::Delivery::into_event).unwrap().name(), "added");
     assert_eq!(queue.clean(Duration::ZERO, 10, JobState::Completed).await.unwrap(), [later.id()]);

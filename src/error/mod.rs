@@ -304,7 +304,7 @@ pub enum Halt {
     #[doc(alias = "WaitingChildrenError")]
     WaitingChildren,
     /// As [`WaitingChildren`](Self::WaitingChildren), if this child is pending, given by its full key
-    /// `<prefix>:<queue>:<id>` as [`Job::get_dependencies`](crate::Job::get_dependencies) has it; if it is not, the job is fetched
+    /// `<prefix>:<queue>:<id>` as [`JobRef::get_dependencies`](crate::JobRef::get_dependencies) has it; if it is not, the job is fetched
     /// again at once. BullMQ: `moveToWaitingChildren` with `child`.
     WaitingChild(String),
     /// The outside world asked for patience: no worker of this queue that has a limit fetches for this time, and the

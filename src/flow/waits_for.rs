@@ -4,10 +4,9 @@ use std::fmt;
 
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::job::Job;
+use crate::job::JobRef;
 use crate::keys;
 use crate::options::OnChildFailure;
-use crate::queue::Queue;
 use crate::script::waits_for::{Child, Held};
 use crate::state::JobState;
 use crate::wire::options::Parent;
@@ -19,7 +18,7 @@ const MOST: u32 = 200;
 ///
 /// ```no_run
 /// # async fn demo(queue: oxmq::Queue) -> oxmq::Result<()> {
-/// if let Some(why) = queue.waits_for("report-7").await? {
+/// if let Some(why) = queue.job("report-7").waits_for().await? {
 ///     println!("{why}");
 /// }
 /// # Ok(()) }
@@ -144,20 +143,9 @@ impl fmt::Display for WaitedChild {
     }
 }
 
-impl<D, R> Queue<D, R> {
-    /// Why a parent waits or cannot finish: which children it waits for and where those are, which have failed, which are
-    /// gone. `None` if there is no such job. One round trip, one moment, bounded also for a parent of a million children.
-    ///
-    /// # Errors
-    ///
-    /// Those of the connection.
-    pub async fn waits_for(&self, id: &str) -> Result<Option<WaitsFor>> {
-        WaitsFor::read(self.core().engine(), id).await
-    }
-}
-
-impl<D, R> Job<D, R> {
-    /// Why this job waits for children or cannot finish, as [`Queue::waits_for`].
+impl<D, R> JobRef<D, R> {
+    /// Tells why a parent waits or cannot finish: which children it waits for and where those are, which have failed, which
+    /// are gone. `None` if there is no such job. One round trip, one moment, bounded also for a parent of a million children.
     ///
     /// # Errors
     ///

@@ -1,10 +1,12 @@
 //! A job, typed: what processors receive and queues return.
 
 mod attempt;
+mod change;
 mod children;
+mod job_ref;
 pub(crate) mod manual;
 
-use std::marker::PhantomData;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,13 +17,13 @@ use tokio_util::sync::CancellationToken;
 
 pub use attempt::CancelReason;
 pub(crate) use attempt::{Attempt, OwnEnd};
+pub use change::RetryOptions;
 pub use children::Dependencies;
-pub(crate) use children::typed_records;
+pub use job_ref::{JobLogs, JobOutcome, JobRef};
 pub use manual::Fetched;
 
 use crate::clock::from_epoch_ms;
 use crate::error::{Error, Result};
-use crate::events::Awaited;
 use crate::options::{OnChildFailure, ParentRef};
 use crate::queue::QueueCore;
 use crate::wire::job::RawJob;
@@ -30,13 +32,21 @@ use crate::wire::job::RawJob;
 ///
 /// It is a snapshot: what changes in Redis afterwards does not change it. Both types default to JSON values.
 ///
-/// Local accessors (`id`, `name`, `data` …) cost nothing; everything else is a round trip.
+/// Local accessors (`id`, `name`, `data` …) cost nothing; everything else is a round trip. What can be done to a job by its id
+/// alone are the methods of [`JobRef`], to which a job dereferences; a clone of that one is all that needs to be kept.
 ///
 /// BullMQ: `Job`.
 pub struct Job<D = Value, R = Value> {
-    core: Arc<JobCore>,
+    by_id: JobRef<D, R>,
     data: D,
-    result: PhantomData<fn() -> R>,
+}
+
+impl<D, R> Deref for Job<D, R> {
+    type Target = JobRef<D, R>;
+
+    fn deref(&self) -> &JobRef<D, R> {
+        &self.by_id
+    }
 }
 
 /// A job without its types.
@@ -68,7 +78,7 @@ impl Seen {
 
 impl<D, R> Job<D, R> {
     pub(crate) fn new(core: Arc<JobCore>, data: D) -> Self {
-        Self { core, data, result: PhantomData }
+        Self { by_id: JobRef::of(core), data }
     }
 
     pub(crate) fn read(core: Arc<JobCore>) -> Result<Self>
@@ -79,32 +89,10 @@ impl<D, R> Job<D, R> {
         Ok(Self::new(core, data))
     }
 
-    pub(crate) fn queue_core(&self) -> &QueueCore {
-        &self.core.queue
-    }
-
-    /// The id, unique in its queue.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        &self.core.raw.id
-    }
-
     /// The name, by which processors tell kinds of jobs apart.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.core.raw.name
-    }
-
-    /// The name of the queue.
-    #[must_use]
-    pub fn queue_name(&self) -> &str {
-        self.core.queue.engine().keys.queue()
-    }
-
-    /// The prefix of the queue's keys.
-    #[must_use]
-    pub fn prefix(&self) -> &str {
-        self.core.queue.engine().keys.prefix()
     }
 
     /// What the job is about.
@@ -301,31 +289,6 @@ impl<D, R> Job<D, R> {
         self.core.attempt.as_ref().and_then(|attempt| attempt.cancel_reason())
     }
 
-    /// Stores the progress of this job and announces it as a `progress` event.
-    ///
-    /// Any JSON value will do, a percentage or an object; listeners receive it as written. The last write wins, also
-    /// across processes. One round trip; stored and announced together or not at all.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::Reason::MissingJob) if the job was removed meanwhile; the
-    /// processor may go on.
-    ///
-    /// # Example
-    ///
-    /// ```no_run
-    /// # async fn demo(job: oxmq::Job<u32>) -> oxmq::Result<()> {
-    /// job.update_progress(&40).await?; // percent, by our own convention
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// Since 0.1. BullMQ: `Job.updateProgress`.
-    #[doc(alias = "updateProgress")]
-    pub async fn update_progress<T: Serialize + ?Sized>(&self, progress: &T) -> Result<()> {
-        let json = serde_json::to_string(progress).map_err(Error::json("progress"))?;
-        self.core.queue.engine().save_progress(self.id(), &json).await
-    }
-
     /// Replaces the data of this job, in Redis and in this snapshot. One round trip.
     ///
     /// # Errors
@@ -338,38 +301,9 @@ impl<D, R> Job<D, R> {
     where
         D: Serialize,
     {
-        let json = serde_json::to_string(&data).map_err(Error::json("data"))?;
-        self.core.queue.engine().update_data(self.id(), &json).await?;
+        self.by_id.update_data(&data).await?;
         self.data = data;
         Ok(())
-    }
-
-    /// Waits until the job has completed or failed for good, and returns its result.
-    ///
-    /// All waits on one queue share one reader of its events, and jobs are looked at every few seconds besides, so that a
-    /// lost event or a removed job cannot make a wait endless. A job that was removed when it completed answers too, as
-    /// long as its event is among the newest 10,000 of the queue. It only reads: while the server is away it asks again
-    /// until the `limit` is over. Another job that was given the same id later is never taken for this one.
-    ///
-    /// One round trip if the job has finished already, one more for every 500 events that are looked through for a job
-    /// that is gone.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::JobFailed`] with the reason, [`Error::Timeout`] after `limit`, [`Error::Refused`] with
-    /// [`Reason::MissingJob`](crate::Reason::MissingJob) if the job is gone and no event tells its result,
-    /// [`Error::Json`] if its result is not an `R`.
-    ///
-    /// Since 0.1. BullMQ: `Job.waitUntilFinished`.
-    #[doc(alias = "waitUntilFinished")]
-    pub async fn wait_until_finished(&self, limit: Duration) -> Result<R>
-    where
-        R: DeserializeOwned,
-    {
-        let Seen { born, at: seen } = self.core.seen;
-        let job = Awaited { id: self.id(), born, seen };
-        let json = self.core.queue.finished().wait_until_finished(job, Some(limit)).await?;
-        serde_json::from_str(&json).map_err(Error::json("returnvalue"))
     }
 
     /// Appends a line to the job's log and returns how many lines are kept, at most the job's `keep_logs`.
@@ -382,30 +316,59 @@ impl<D, R> Job<D, R> {
     ///
     /// Since 0.1. BullMQ: `Job.log`.
     pub async fn log(&self, line: &str) -> Result<u64> {
-        let keep = self.core.raw.options.keep_logs.unwrap_or(0);
-        self.core.queue.engine().add_log(self.id(), &[line], keep).await
+        self.add_log(line, self.core.raw.options.keep_logs.unwrap_or(0)).await
+    }
+
+    /// Takes this job away from its parent, and returns whether the parent waited for it. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::Reason::MissingJob) or
+    /// [`Reason::MissingParent`](crate::Reason::MissingParent).
+    ///
+    /// BullMQ: `Job.removeChildDependency`.
+    #[doc(alias = "removeChildDependency")]
+    pub async fn remove_child_dependency(&self) -> Result<bool> {
+        let parent = self.parent_key().unwrap_or_default();
+        self.engine().remove_child_dependency(self.id(), parent).await
+    }
+
+    /// Ends the deduplication that this job stands for, and returns false if another job does, or none. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// BullMQ: `Job.removeDeduplicationKey`.
+    #[doc(alias = "removeDeduplicationKey")]
+    pub async fn remove_deduplication_key(&self) -> Result<bool> {
+        match self.deduplication_id() {
+            Some(id) => self.engine().remove_deduplication_key_of(self.id(), id).await,
+            None => Ok(false),
+        }
     }
 }
 
 /// The clone shares all but the data, and belongs to the same attempt: its cancellation and its lock are the same.
 impl<D: Clone, R> Clone for Job<D, R> {
     fn clone(&self) -> Self {
-        Self { core: Arc::clone(&self.core), data: self.data.clone(), result: PhantomData }
+        Self { by_id: self.by_id.clone(), data: self.data.clone() }
     }
 }
 
 impl ParentRef {
-    /// A job that is at hand as the parent of another one, which may be in any queue.
+    /// Names a job as the parent of another one, which may be in any queue: a [`Job`] that is at hand, or one by its id.
     ///
     /// ```no_run
     /// # async fn demo(queue: oxmq::Queue<u32>, parent: oxmq::Job<u32>) -> oxmq::Result<()> {
     /// use oxmq::ParentRef;
     ///
     /// queue.add("part", 1).parent(ParentRef::of(&parent)).await?;
+    /// queue.add("part", 2).parent(ParentRef::of(&queue.job("7"))).await?;
     /// # Ok(()) }
     /// ```
     #[must_use]
-    pub fn of<D, R>(job: &Job<D, R>) -> Self {
+    pub fn of<D, R>(job: &JobRef<D, R>) -> Self {
         Self::stored(job.id(), job.queue_core().engine().keys.qualified())
     }
 }

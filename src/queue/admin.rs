@@ -1,39 +1,12 @@
-//! Steering a queue and its jobs.
+//! Steering a queue.
 
 use std::time::{Duration, SystemTime};
 
 use super::Queue;
 use crate::clock::epoch_ms;
 use crate::error::Result;
-use crate::job::Job;
 use crate::state::JobState;
 use crate::wire::EventId;
-
-/// What a retried job begins anew.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RetryOptions {
-    pub(super) reset_attempts_made: bool,
-    pub(super) reset_attempts_started: bool,
-}
-
-impl RetryOptions {
-    /// Counts the attempts from 0 again. Default: false, so that a job that had used them up gets one more.
-    #[must_use]
-    #[doc(alias = "resetAttemptsMade")]
-    pub fn reset_attempts_made(mut self, reset: bool) -> Self {
-        self.reset_attempts_made = reset;
-        self
-    }
-
-    /// Counts the starts from 0 again. Default: false.
-    #[must_use]
-    #[doc(alias = "resetAttemptsStarted")]
-    pub fn reset_attempts_started(mut self, reset: bool) -> Self {
-        self.reset_attempts_started = reset;
-        self
-    }
-}
 
 impl<D, R> Queue<D, R> {
     /// Pauses the queue for all workers: those that run jobs end them, and take no more. One round trip.
@@ -44,7 +17,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.pause`.
+    /// BullMQ: `Queue.pause`.
     pub async fn pause(&self) -> Result<()> {
         self.core.engine().pause().await
     }
@@ -55,7 +28,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.resume`.
+    /// BullMQ: `Queue.resume`.
     pub async fn resume(&self) -> Result<()> {
         self.core.engine().resume().await
     }
@@ -66,7 +39,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// [`Error::InvalidOption`](crate::Error::InvalidOption) for 0.
     ///
-    /// Since 0.1. BullMQ: `Queue.setGlobalConcurrency`.
+    /// BullMQ: `Queue.setGlobalConcurrency`.
     #[doc(alias = "setGlobalConcurrency")]
     pub async fn set_global_concurrency(&self, jobs: u32) -> Result<()> {
         self.core.engine().set_global_concurrency(jobs).await
@@ -78,7 +51,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.removeGlobalConcurrency`.
+    /// BullMQ: `Queue.removeGlobalConcurrency`.
     #[doc(alias = "removeGlobalConcurrency")]
     pub async fn remove_global_concurrency(&self) -> Result<bool> {
         self.core.engine().remove_global_concurrency().await
@@ -91,7 +64,7 @@ impl<D, R> Queue<D, R> {
     /// [`Error::InvalidOption`](crate::Error::InvalidOption) for no jobs, and for a window under a millisecond or over a
     /// year.
     ///
-    /// Since 0.1. BullMQ: `Queue.setGlobalRateLimit`.
+    /// BullMQ: `Queue.setGlobalRateLimit`.
     #[doc(alias = "setGlobalRateLimit")]
     pub async fn set_global_rate_limit(&self, max: u64, window: Duration) -> Result<()> {
         self.core.engine().set_global_rate_limit(max, window).await
@@ -103,7 +76,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.removeGlobalRateLimit`.
+    /// BullMQ: `Queue.removeGlobalRateLimit`.
     #[doc(alias = "removeGlobalRateLimit")]
     pub async fn remove_global_rate_limit(&self) -> Result<bool> {
         self.core.engine().remove_global_rate_limit().await
@@ -115,7 +88,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// [`Error::InvalidOption`](crate::Error::InvalidOption) for less than a millisecond and more than a year.
     ///
-    /// Since 0.1. BullMQ: `Queue.rateLimit`.
+    /// BullMQ: `Queue.rateLimit`.
     #[doc(alias = "rateLimit")]
     pub async fn rate_limit(&self, pause: Duration) -> Result<()> {
         self.core.engine().rate_limit(pause).await
@@ -127,7 +100,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.removeRateLimitKey`.
+    /// BullMQ: `Queue.removeRateLimitKey`.
     #[doc(alias = "removeRateLimitKey")]
     pub async fn remove_rate_limit_key(&self) -> Result<bool> {
         self.core.engine().remove_rate_limit_key().await
@@ -142,20 +115,20 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.promoteJobs`.
+    /// BullMQ: `Queue.promoteJobs`.
     #[doc(alias = "promoteJobs")]
     pub async fn promote_jobs(&self) -> Result<u64> {
         self.core.engine().promote_jobs(false).await
     }
 
     /// As [`promote_jobs`](Self::promote_jobs), but each job takes the place that its priority gives it, as with
-    /// [`Job::promote`]; within a priority the earliest due comes first.
+    /// [`JobRef::promote`](crate::JobRef::promote); within a priority the earliest due comes first.
     ///
     /// # Errors
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: none; `Queue.promoteJobs` goes past the priority.
+    /// BullMQ: none; `Queue.promoteJobs` goes past the priority.
     pub async fn promote_jobs_by_priority(&self) -> Result<u64> {
         self.core.engine().promote_jobs(true).await
     }
@@ -170,46 +143,22 @@ impl<D, R> Queue<D, R> {
     ///
     /// [`Error::InvalidOption`](crate::Error::InvalidOption) for a state that is not finished.
     ///
-    /// Since 0.1. BullMQ: `Queue.retryJobs`.
+    /// BullMQ: `Queue.retryJobs`.
     #[doc(alias = "retryJobs")]
     pub async fn retry_jobs(&self, state: JobState, until: Option<SystemTime>) -> Result<u64> {
         self.core.engine().retry_jobs(state, until.map(epoch_ms), false).await
     }
 
     /// As [`retry_jobs`](Self::retry_jobs), but each job takes the place that its priority gives it, as with
-    /// [`Job::retry`]; within a priority the first finished comes first.
+    /// [`JobRef::retry`](crate::JobRef::retry); within a priority the first finished comes first.
     ///
     /// # Errors
     ///
     /// As [`retry_jobs`](Self::retry_jobs).
     ///
-    /// Since 0.1. BullMQ: none; `Queue.retryJobs` goes past the priority.
+    /// BullMQ: none; `Queue.retryJobs` goes past the priority.
     pub async fn retry_jobs_by_priority(&self, state: JobState, until: Option<SystemTime>) -> Result<u64> {
         self.core.engine().retry_jobs(state, until.map(epoch_ms), true).await
-    }
-
-    /// Removes a job and its pending children; false if a worker holds one of them. One that does not exist counts as
-    /// removed.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Refused`](crate::Error::Refused) with
-    /// [`Reason::BelongsToScheduler`](crate::Reason::BelongsToScheduler) for the current iteration of a job scheduler.
-    ///
-    /// Since 0.1. BullMQ: `Queue.remove`.
-    pub async fn remove(&self, id: &str) -> Result<bool> {
-        self.core.engine().remove(id, true).await
-    }
-
-    /// Removes a job and leaves its children; otherwise as [`remove`](Self::remove).
-    ///
-    /// # Errors
-    ///
-    /// As [`remove`](Self::remove).
-    ///
-    /// Since 0.1. BullMQ: `Queue.remove` with `removeChildren: false`.
-    pub async fn remove_without_children(&self, id: &str) -> Result<bool> {
-        self.core.engine().remove(id, false).await
     }
 
     /// Removes all jobs that wait, with or without a priority, and returns how many. Delayed jobs and the current
@@ -219,7 +168,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.drain`.
+    /// BullMQ: `Queue.drain`.
     pub async fn drain(&self) -> Result<u64> {
         self.core.engine().drain(false).await
     }
@@ -230,7 +179,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.drain` with `delayed: true`.
+    /// BullMQ: `Queue.drain` with `delayed: true`.
     pub async fn drain_with_delayed(&self) -> Result<u64> {
         self.core.engine().drain(true).await
     }
@@ -244,7 +193,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// [`Error::InvalidOption`](crate::Error::InvalidOption) for [`JobState::Unknown`].
     ///
-    /// Since 0.1. BullMQ: `Queue.clean`.
+    /// BullMQ: `Queue.clean`.
     pub async fn clean(&self, grace: Duration, limit: u64, state: JobState) -> Result<Vec<String>> {
         self.core.engine().clean(state, grace, limit).await
     }
@@ -256,7 +205,7 @@ impl<D, R> Queue<D, R> {
     /// [`Error::QueueState`](crate::Error::QueueState) if jobs are active, or if somebody resumed the queue meanwhile;
     /// the queue stays paused.
     ///
-    /// Since 0.1. BullMQ: `Queue.obliterate`.
+    /// BullMQ: `Queue.obliterate`.
     pub async fn obliterate(&self) -> Result<()> {
         self.core.engine().obliterate(false).await
     }
@@ -267,7 +216,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// [`Error::QueueState`](crate::Error::QueueState) if somebody resumed the queue meanwhile; the queue stays paused.
     ///
-    /// Since 0.1. BullMQ: `Queue.obliterate` with `force: true`.
+    /// BullMQ: `Queue.obliterate` with `force: true`.
     pub async fn obliterate_by_force(&self) -> Result<()> {
         self.core.engine().obliterate(true).await
     }
@@ -278,7 +227,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.trimEvents`.
+    /// BullMQ: `Queue.trimEvents`.
     #[doc(alias = "trimEvents")]
     pub async fn trim_events(&self, keep: u64) -> Result<u64> {
         self.core.engine().trim_events(keep).await
@@ -290,7 +239,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.removeDeduplicationKey`.
+    /// BullMQ: `Queue.removeDeduplicationKey`.
     #[doc(alias = "removeDeduplicationKey")]
     pub async fn remove_deduplication_key(&self, deduplication_id: &str) -> Result<bool> {
         self.core.engine().remove_deduplication_key(deduplication_id).await
@@ -303,7 +252,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.removeOrphanedJobs`.
+    /// BullMQ: `Queue.removeOrphanedJobs`.
     #[doc(alias = "removeOrphanedJobs")]
     pub async fn remove_orphaned_jobs(&self, limit: u64) -> Result<u64> {
         self.core.engine().remove_orphaned_jobs(limit).await
@@ -315,138 +264,9 @@ impl<D, R> Queue<D, R> {
     ///
     /// [`Error::InvalidOption`](crate::Error::InvalidOption) for names that would do harm in Node.
     ///
-    /// Since 0.1. BullMQ: `QueueEventsProducer.publishEvent`.
+    /// BullMQ: `QueueEventsProducer.publishEvent`.
     #[doc(alias = "publishEvent")]
     pub async fn publish_event(&self, name: &str, fields: &[(&str, &str)]) -> Result<EventId> {
         self.core.engine().publish_event(name, fields).await
-    }
-}
-
-impl<D, R> Job<D, R> {
-    /// Lets a delayed job run now, by its priority. One round trip.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::NotInState`](crate::Reason::NotInState) if it is not
-    /// delayed.
-    ///
-    /// Since 0.1. BullMQ: `Job.promote`.
-    pub async fn promote(&self) -> Result<()> {
-        self.queue_core().engine().promote(self.id()).await
-    }
-
-    /// Lets a delayed job become due after this time from now. One round trip.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::Reason::MissingJob) or
-    /// [`Reason::NotInState`](crate::Reason::NotInState); [`Error::InvalidOption`](crate::Error::InvalidOption) above 2^52
-    /// ms.
-    ///
-    /// Since 0.1. BullMQ: `Job.changeDelay`.
-    #[doc(alias = "changeDelay")]
-    pub async fn change_delay(&self, delay: Duration) -> Result<()> {
-        self.queue_core().engine().change_delay(self.id(), delay).await
-    }
-
-    /// Gives the job another priority and puts it behind the others of that priority. One round trip.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::Reason::MissingJob);
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption) above 2,097,151.
-    ///
-    /// Since 0.1. BullMQ: `Job.changePriority`.
-    #[doc(alias = "changePriority")]
-    pub async fn change_priority(&self, priority: u32) -> Result<()> {
-        self.queue_core().engine().change_priority(self.id(), priority, false).await
-    }
-
-    /// Gives the job another priority and puts it before the others of that priority. One round trip.
-    ///
-    /// # Errors
-    ///
-    /// As [`change_priority`](Self::change_priority).
-    ///
-    /// Since 0.1. BullMQ: `Job.changePriority` with `lifo: true`.
-    pub async fn change_priority_lifo(&self, priority: u32) -> Result<()> {
-        self.queue_core().engine().change_priority(self.id(), priority, true).await
-    }
-
-    /// Lets a failed or completed job run again, by its priority. One round trip.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::Reason::MissingJob), or
-    /// [`Reason::NotInState`](crate::Reason::NotInState) if it is not in `state`.
-    ///
-    /// Since 0.1. BullMQ: `Job.retry`.
-    pub async fn retry(&self, state: JobState, options: RetryOptions) -> Result<()> {
-        let RetryOptions { reset_attempts_made, reset_attempts_started } = options;
-        self.queue_core().engine().retry_job(self.id(), state, reset_attempts_made, reset_attempts_started).await
-    }
-
-    /// Removes the job and its pending children; false if a worker holds one of them.
-    ///
-    /// # Errors
-    ///
-    /// As [`Queue::remove`].
-    ///
-    /// Since 0.1. BullMQ: `Job.remove`.
-    pub async fn remove(&self) -> Result<bool> {
-        self.queue_core().engine().remove(self.id(), true).await
-    }
-
-    /// Removes the pending children of the job and theirs, except those that run or have failed.
-    ///
-    /// # Errors
-    ///
-    /// Those of the connection.
-    ///
-    /// Since 0.1. BullMQ: `Job.removeUnprocessedChildren`.
-    #[doc(alias = "removeUnprocessedChildren")]
-    pub async fn remove_unprocessed_children(&self) -> Result<()> {
-        self.queue_core().engine().remove_unprocessed_children(self.id()).await
-    }
-
-    /// Takes this job away from its parent; whether the parent waited for it. One round trip.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::Reason::MissingJob) or
-    /// [`Reason::MissingParent`](crate::Reason::MissingParent).
-    ///
-    /// Since 0.1. BullMQ: `Job.removeChildDependency`.
-    #[doc(alias = "removeChildDependency")]
-    pub async fn remove_child_dependency(&self) -> Result<bool> {
-        let parent = self.parent_key().unwrap_or_default();
-        self.queue_core().engine().remove_child_dependency(self.id(), parent).await
-    }
-
-    /// Ends the deduplication that this job stands for; false if another job does, or none. One round trip.
-    ///
-    /// # Errors
-    ///
-    /// Those of the connection.
-    ///
-    /// Since 0.1. BullMQ: `Job.removeDeduplicationKey`.
-    #[doc(alias = "removeDeduplicationKey")]
-    pub async fn remove_deduplication_key(&self) -> Result<bool> {
-        match self.deduplication_id() {
-            Some(id) => self.queue_core().engine().remove_deduplication_key_of(self.id(), id).await,
-            None => Ok(false),
-        }
-    }
-
-    /// Keeps the newest `keep` lines of the job's log, or none. One round trip.
-    ///
-    /// # Errors
-    ///
-    /// Those of the connection.
-    ///
-    /// Since 0.1. BullMQ: `Job.clearLogs`.
-    #[doc(alias = "clearLogs")]
-    pub async fn clear_logs(&self, keep: u64) -> Result<()> {
-        self.queue_core().engine().clear_logs(self.id(), keep).await
     }
 }

@@ -2,7 +2,6 @@
 
 mod add;
 mod admin;
-mod by_id;
 mod core;
 mod directory;
 mod read;
@@ -15,11 +14,8 @@ use serde_json::Value;
 
 pub(crate) use add::added;
 pub use add::{Add, AddBulk, Added, NewJob};
-pub use admin::RetryOptions;
-pub use by_id::JobOutcome;
 pub(crate) use core::QueueCore;
 pub(crate) use directory::Directory;
-pub use read::JobLogs;
 pub use schedulers::{JobScheduler, UpsertJobScheduler};
 
 use crate::error::Result;
@@ -39,10 +35,6 @@ pub struct Queue<D = Value, R = Value> {
 impl<D, R> Queue<D, R> {
     pub(crate) fn new(core: Arc<QueueCore>) -> Self {
         Self { core, defaults: Arc::default(), types: PhantomData }
-    }
-
-    pub(crate) fn core(&self) -> &Arc<QueueCore> {
-        &self.core
     }
 
     /// The queue's name.

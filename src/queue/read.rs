@@ -9,22 +9,12 @@ use super::Queue;
 use crate::clock::epoch_ms;
 use crate::engine::{ClientInfo, Metrics, QueueMeta, REPORTED};
 use crate::error::Result;
-use crate::job::{Job, JobCore, Seen};
+use crate::job::{Job, JobCore, JobRef, Seen};
 use crate::state::{JobCounts, JobState, Order};
 use crate::wire::job::RawJob;
 
-/// The log of a job, or a part of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct JobLogs {
-    /// The lines asked for.
-    pub logs: Vec<String>,
-    /// How many lines there are.
-    pub count: u64,
-}
-
 impl<D, R> Queue<D, R> {
-    fn job(&self, raw: RawJob) -> Result<Job<D, R>>
+    fn read_job(&self, raw: RawJob) -> Result<Job<D, R>>
     where
         D: DeserializeOwned,
     {
@@ -32,19 +22,32 @@ impl<D, R> Queue<D, R> {
         Job::read(Arc::new(JobCore { queue: Arc::clone(&self.core), raw, attempt: None, options: None, seen }))
     }
 
-    /// The job with this id; `None` if there is none. One round trip.
+    /// Names a job by its id, for all that can be done to it without reading it. No round trip: whether there is such a job,
+    /// each of its calls finds out.
+    ///
+    /// ```no_run
+    /// # async fn demo(queue: oxmq::Queue<String, u64>) -> oxmq::Result<()> {
+    /// queue.job("7").promote().await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn job(&self, id: impl Into<String>) -> JobRef<D, R> {
+        JobRef::to(Arc::clone(&self.core), id.into())
+    }
+
+    /// Reads the job with this id; `None` if there is none. One round trip.
     ///
     /// # Errors
     ///
     /// [`Error::Undecodable`](crate::Error::Undecodable) or [`Error::Json`](crate::Error::Json) if it cannot be read.
     ///
-    /// Since 0.1. BullMQ: `Queue.getJob`.
+    /// BullMQ: `Queue.getJob`.
     #[doc(alias = "getJob")]
     pub async fn get_job(&self, id: &str) -> Result<Option<Job<D, R>>>
     where
         D: DeserializeOwned,
     {
-        self.core.engine().get_job(id).await?.map(|raw| self.job(raw)).transpose()
+        self.core.engine().get_job(id).await?.map(|raw| self.read_job(raw)).transpose()
     }
 
     /// The jobs at the positions `start` to `end` of each state, both inclusive, in the order of the states; each job
@@ -60,7 +63,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.getJobs`.
+    /// BullMQ: `Queue.getJobs`.
     #[doc(alias = "getJobs")]
     pub async fn get_jobs(
         &self,
@@ -74,7 +77,7 @@ impl<D, R> Queue<D, R> {
     {
         let states = if states.is_empty() { &REPORTED } else { states };
         let raws = self.core.engine().get_jobs(states, start, end, order.is_ascending()).await?;
-        Ok(raws.into_iter().map(|raw| self.job(raw?)).collect())
+        Ok(raws.into_iter().map(|raw| self.read_job(raw?)).collect())
     }
 
     /// The ids at the positions `start` to `end` of each state, each id once, as [`get_jobs`](Self::get_jobs) counts
@@ -84,22 +87,10 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.getRanges`.
+    /// BullMQ: `Queue.getRanges`.
     #[doc(alias = "getRanges")]
     pub async fn get_ranges(&self, states: &[JobState], start: i64, end: i64, order: Order) -> Result<Vec<String>> {
         self.core.engine().get_ranges(states, start, end, order.is_ascending()).await
-    }
-
-    /// Where a job is. One round trip.
-    ///
-    /// # Errors
-    ///
-    /// Those of the connection.
-    ///
-    /// Since 0.1. BullMQ: `Queue.getJobState`.
-    #[doc(alias = "getJobState")]
-    pub async fn get_job_state(&self, id: &str) -> Result<JobState> {
-        self.core.engine().get_state(id).await
     }
 
     /// How many jobs there are in each of these states; none means all but `paused`. One round trip, one moment.
@@ -108,7 +99,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.getJobCounts`.
+    /// BullMQ: `Queue.getJobCounts`.
     #[doc(alias = "getJobCounts")]
     pub async fn get_job_counts(&self, states: &[JobState]) -> Result<JobCounts> {
         let states = if states.is_empty() { &REPORTED } else { states };
@@ -121,7 +112,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.count`.
+    /// BullMQ: `Queue.count`.
     pub async fn count(&self) -> Result<u64> {
         use JobState::{Delayed, Prioritized, Waiting, WaitingChildren};
         let counts = self.core.engine().get_job_counts(&[Waiting, Delayed, Prioritized, WaitingChildren]).await?;
@@ -134,7 +125,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.getDelayedCount`.
+    /// BullMQ: `Queue.getDelayedCount`.
     #[doc(alias = "getDelayedCount")]
     pub async fn get_delayed_count(&self) -> Result<u64> {
         Ok(self.core.engine().get_job_counts(&[JobState::Delayed]).await?.get(JobState::Delayed))
@@ -146,7 +137,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1; BullMQ cannot tell.
+    /// BullMQ cannot tell.
     pub async fn get_delayed_count_before(&self, before: SystemTime) -> Result<u64> {
         self.core.engine().get_delayed_count(epoch_ms(before)).await
     }
@@ -157,36 +148,10 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.getCountsPerPriority`.
+    /// BullMQ: `Queue.getCountsPerPriority`.
     #[doc(alias = "getCountsPerPriority")]
     pub async fn get_counts_per_priority(&self, priorities: &[u32]) -> Result<Vec<(u32, u64)>> {
         self.core.engine().get_counts_per_priority(priorities).await
-    }
-
-    /// Lines of a job's log. Position 0 is the oldest line, or in descending order the newest; both ends are inclusive.
-    /// One round trip.
-    ///
-    /// # Errors
-    ///
-    /// Those of the connection.
-    ///
-    /// Since 0.1. BullMQ: `Queue.getJobLogs`.
-    #[doc(alias = "getJobLogs")]
-    pub async fn get_job_logs(&self, id: &str, start: i64, end: i64, order: Order) -> Result<JobLogs> {
-        let (logs, count) = self.core.engine().get_job_logs(id, start, end, order.is_ascending()).await?;
-        Ok(JobLogs { logs, count })
-    }
-
-    /// Appends a line to a job's log, keeping the newest `keep` (0 keeps all); how many are kept.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::Reason::MissingJob).
-    ///
-    /// Since 0.1. BullMQ: `Queue.addJobLog`.
-    #[doc(alias = "addJobLog")]
-    pub async fn add_job_log(&self, id: &str, line: &str, keep: u32) -> Result<u64> {
-        self.core.engine().add_log(id, &[line], keep).await
     }
 
     /// Whether the queue is paused for all workers. One round trip.
@@ -195,7 +160,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.isPaused`.
+    /// BullMQ: `Queue.isPaused`.
     #[doc(alias = "isPaused")]
     pub async fn is_paused(&self) -> Result<bool> {
         self.core.engine().is_paused().await
@@ -207,7 +172,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.isMaxed`.
+    /// BullMQ: `Queue.isMaxed`.
     #[doc(alias = "isMaxed")]
     pub async fn is_maxed(&self) -> Result<bool> {
         self.core.engine().is_maxed().await
@@ -219,7 +184,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.getMeta`.
+    /// BullMQ: `Queue.getMeta`.
     #[doc(alias = "getMeta")]
     pub async fn get_meta(&self) -> Result<QueueMeta> {
         self.core.engine().get_meta().await
@@ -231,7 +196,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.getVersion`.
+    /// BullMQ: `Queue.getVersion`.
     #[doc(alias = "getVersion")]
     pub async fn get_version(&self) -> Result<Option<String>> {
         self.core.engine().get_version().await
@@ -244,7 +209,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// [`Error::InvalidOption`](crate::Error::InvalidOption) for a state that is neither completed nor failed.
     ///
-    /// Since 0.1. BullMQ: `Queue.getMetrics`.
+    /// BullMQ: `Queue.getMetrics`.
     #[doc(alias = "getMetrics")]
     pub async fn get_metrics(&self, state: JobState, start: i64, end: i64) -> Result<Metrics> {
         self.core.engine().get_metrics(state, start, end).await
@@ -256,7 +221,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.exportPrometheusMetrics`.
+    /// BullMQ: `Queue.exportPrometheusMetrics`.
     #[doc(alias = "exportPrometheusMetrics")]
     pub async fn export_prometheus_metrics(&self, labels: &[(&str, &str)]) -> Result<String> {
         self.core.engine().export_prometheus_metrics(labels).await
@@ -268,7 +233,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.getGlobalConcurrency`.
+    /// BullMQ: `Queue.getGlobalConcurrency`.
     #[doc(alias = "getGlobalConcurrency")]
     pub async fn get_global_concurrency(&self) -> Result<Option<u64>> {
         self.core.engine().get_global_concurrency().await
@@ -280,7 +245,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.getGlobalRateLimit`.
+    /// BullMQ: `Queue.getGlobalRateLimit`.
     #[doc(alias = "getGlobalRateLimit")]
     pub async fn get_global_rate_limit(&self) -> Result<Option<(u64, Duration)>> {
         let limit = self.core.engine().get_global_rate_limit().await?;
@@ -294,7 +259,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.getRateLimitTtl`.
+    /// BullMQ: `Queue.getRateLimitTtl`.
     #[doc(alias = "getRateLimitTtl")]
     pub async fn get_rate_limit_ttl(&self, max: Option<u64>) -> Result<Option<Duration>> {
         let left = self.core.engine().get_rate_limit_ttl(max).await?;
@@ -307,7 +272,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.getDeduplicationJobId`.
+    /// BullMQ: `Queue.getDeduplicationJobId`.
     #[doc(alias = "getDeduplicationJobId")]
     pub async fn get_deduplication_job_id(&self, deduplication_id: &str) -> Result<Option<String>> {
         self.core.engine().get_deduplication_job_id(deduplication_id).await
@@ -319,7 +284,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// [`Error::NotPermitted`](crate::Error::NotPermitted) if the user may not list clients.
     ///
-    /// Since 0.1. BullMQ: `Queue.getQueueEvents`.
+    /// BullMQ: `Queue.getQueueEvents`.
     #[doc(alias = "getQueueEvents")]
     pub async fn get_queue_events(&self) -> Result<Vec<ClientInfo>> {
         self.core.engine().get_queue_events().await
@@ -334,23 +299,9 @@ impl<D, R> Queue<D, R> {
     ///
     /// [`Error::NotPermitted`](crate::Error::NotPermitted) if the user may not list clients.
     ///
-    /// Since 0.1. BullMQ: `Queue.getWorkers`.
+    /// BullMQ: `Queue.getWorkers`.
     #[doc(alias = "getWorkers")]
     pub async fn get_workers(&self) -> Result<Vec<ClientInfo>> {
         self.core.engine().get_workers().await
-    }
-}
-
-impl<D, R> Job<D, R> {
-    /// Where the job is now. One round trip.
-    ///
-    /// # Errors
-    ///
-    /// Those of the connection.
-    ///
-    /// Since 0.1. BullMQ: `Job.getState`.
-    #[doc(alias = "getState")]
-    pub async fn get_state(&self) -> Result<JobState> {
-        self.queue_core().engine().get_state(self.id()).await
     }
 }

@@ -210,6 +210,11 @@ impl RawJob {
         reader.finish()
     }
 
+    /// A job of which the id is known, and nothing else.
+    pub(crate) fn of_id(id: String) -> Self {
+        Self { id, ..Self::default() }
+    }
+
     /// A job that was just added.
     #[expect(clippy::too_many_arguments, reason = "one argument for each field that an added job has")]
     pub(crate) fn added(

@@ -209,7 +209,8 @@ async fn a_wait_for_a_result_outlasts_the_silence_of_the_server() {
     // Longer than a command may take, so that its own repetitions give up.
     proxy.blackhole_all();
     let limit = Duration::from_secs(60);
-    let (waiting, by_id) = (job.wait_until_finished(limit), fixture.queue.wait_until_finished(job.id(), limit));
+    let same = fixture.queue.job(job.id());
+    let (waiting, by_id) = (job.wait_until_finished(limit), same.wait_until_finished(limit));
     let heal = async {
         tokio::time::sleep(Duration::from_secs(5)).await;
         proxy.heal();

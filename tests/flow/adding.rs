@@ -17,7 +17,7 @@ async fn a_tree_over_several_queues_and_prefixes_is_stored_and_answered() {
     let names: Vec<_> = added.children().iter().map(|child| (child.queue_name(), child.name())).collect();
     assert_eq!(names, [("pages", "render"), ("pages", "render"), ("index", "build")]);
     assert_eq!(added.children()[2].children()[0].name(), "scan");
-    assert_eq!(fixture.queue.get_job_state(added.id()).await.unwrap(), JobState::WaitingChildren);
+    assert_eq!(fixture.queue.job(added.id()).get_state().await.unwrap(), JobState::WaitingChildren);
 
     // The client's prefix counts below a node of another one.
     let pages: Queue = fixture.client.queue("pages").unwrap();
@@ -39,7 +39,7 @@ async fn defaults_are_of_a_queue_and_a_nodes_own_options_win() {
     let parent = fixture.queue.get_job("p").await.unwrap().unwrap();
     let child = fixture.queue.get_job("c").await.unwrap().unwrap();
     assert_eq!((parent.attempts(), child.attempts()), (7, 1));
-    assert_eq!(fixture.queue.get_job_state("c").await.unwrap(), JobState::Prioritized);
+    assert_eq!(fixture.queue.job("c").get_state().await.unwrap(), JobState::Prioritized);
 }
 
 #[tokio::test]

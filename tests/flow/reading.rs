@@ -56,9 +56,10 @@ async fn why_a_parent_waits_is_told_in_one_call() {
     let worker = fixture.worker(fails).start().unwrap();
     fixture.until(JobState::Failed, 1).await;
     let queue = &fixture.queue;
-    eventually("one child is done", || async { queue.waits_for("p").await.unwrap().unwrap().processed == 1 }).await;
+    eventually("one child is done", || async { queue.job("p").waits_for().await.unwrap().unwrap().processed == 1 })
+        .await;
 
-    let why = queue.waits_for("p").await.unwrap().unwrap();
+    let why = queue.job("p").waits_for().await.unwrap().unwrap();
     assert_eq!((why.state, why.pending, why.failed, why.processed), (JobState::WaitingChildren, 4, 0, 1));
     let state = |id: &str| why.pending_children.iter().find(|child| child.id == id).unwrap().state;
     assert_eq!([state("bad"), state("gone"), state("late")], [Some(JobState::Failed), None, Some(JobState::Delayed)]);
@@ -79,7 +80,7 @@ async fn why_a_parent_waits_is_told_in_one_call() {
     let job = queue.get_job("p").await.unwrap().unwrap();
     let why = job.waits_for().await.unwrap().unwrap();
     assert!(why.is_stuck() && why.to_string().contains("nothing will let it go"), "{why}");
-    assert!(queue.waits_for("nobody").await.unwrap().is_none());
+    assert!(queue.job("nobody").waits_for().await.unwrap().is_none());
     worker.close().await;
     done.close().await;
 }

@@ -214,29 +214,29 @@ impl OxmqSide {
                 }
                 Json::Array(answers)
             }
-            Op::UpdateData { job, data } => done(q.update_job_data(job, data).await)?,
-            Op::UpdateProgress { job, progress } => done(q.update_job_progress(job, progress).await)?,
+            Op::UpdateData { job, data } => done(q.job(job).update_data(data).await)?,
+            Op::UpdateProgress { job, progress } => done(q.job(job).update_progress(progress).await)?,
             Op::Log { job, row } => match q.get_job(job).await? {
                 Some(job) => json!(job.log(row).await?),
-                None => json!(q.add_job_log(job, row, 0).await?),
+                None => json!(q.job(job).add_log(row, 0).await?),
             },
-            Op::ClearLogs { job, keep } => done(q.clear_job_logs(job, keep.unwrap_or(0)).await)?,
-            Op::Promote { job } => done(q.promote_job(job).await)?,
-            Op::ChangeDelay { job, delay } => done(q.change_job_delay(job, span(*delay)?).await)?,
+            Op::ClearLogs { job, keep } => done(q.job(job).clear_logs(keep.unwrap_or(0)).await)?,
+            Op::Promote { job } => done(q.job(job).promote().await)?,
+            Op::ChangeDelay { job, delay } => done(q.job(job).change_delay(span(*delay)?).await)?,
             Op::ChangePriority { job, opts } => {
                 let (priority, lifo) = (opts.priority.unwrap_or(0), opts.lifo.unwrap_or(false));
                 done(match lifo {
-                    true => q.change_job_priority_lifo(job, priority).await,
-                    false => q.change_job_priority(job, priority).await,
+                    true => q.job(job).change_priority_lifo(priority).await,
+                    false => q.job(job).change_priority(priority).await,
                 })?
             }
             Op::RetryJob { job, state: from, opts } => {
                 let options = RetryOptions::default()
                     .reset_attempts_made(opts.reset_attempts_made)
                     .reset_attempts_started(opts.reset_attempts_started);
-                done(q.retry_job(job, state(from)?, options).await)?
+                done(q.job(job).retry(state(from)?, options).await)?
             }
-            Op::RemoveJob { job } => match q.remove(job).await? {
+            Op::RemoveJob { job } => match q.job(job).remove().await? {
                 true => Json::Null,
                 false => return refuse("a worker holds it"),
             },
@@ -244,17 +244,17 @@ impl OxmqSide {
                 Some(job) => json!(job.remove_deduplication_key().await?),
                 None => json!(false),
             },
-            Op::RemoveUnprocessedChildren { job } => done(q.remove_unprocessed_children(job).await)?,
+            Op::RemoveUnprocessedChildren { job } => done(q.job(job).remove_unprocessed_children().await)?,
             Op::RemoveChildDependency { job } => match q.get_job(job).await? {
                 Some(job) => json!(job.remove_child_dependency().await?),
                 None => return missing(),
             },
             Op::IsInState { job, state: asked } => {
-                let found = q.get_job_state(job).await?;
+                let found = q.job(job).get_state().await?;
                 json!(found.as_str().replace('-', "") == asked.to_lowercase())
             }
             Op::AddJobLog { job, row, keep } => {
-                json!(q.add_job_log(job, row, number(keep.unwrap_or(0))?).await?)
+                json!(q.job(job).add_log(row, number(keep.unwrap_or(0))?).await?)
             }
             other => return Box::pin(self.administer(&q, queue, other)).await,
         })
@@ -272,8 +272,11 @@ impl OxmqSide {
                 done(if opts.force { q.obliterate_by_force().await } else { q.obliterate().await })?
             }
             Op::Remove { job, opts } => {
-                let gone =
-                    if opts.remove_children { q.remove(job).await } else { q.remove_without_children(job).await };
+                let gone = if opts.remove_children {
+                    q.job(job).remove().await
+                } else {
+                    q.job(job).remove_without_children().await
+                };
                 json!(u8::from(gone?))
             }
             Op::RetryJobs { opts } => {
@@ -571,7 +574,7 @@ fn shown(scheduler: &JobScheduler) -> Json {
 async fn read(q: &Queue, prefix: &str, queue: &str, op: &Op) -> Answer {
     Ok(match op {
         Op::GetJob { job } => q.get_job(job).await?.as_ref().map_or(Json::Null, view),
-        Op::GetState { job } => json!(q.get_job_state(job).await?.as_str()),
+        Op::GetState { job } => json!(q.job(job).get_state().await?.as_str()),
         Op::GetJobCounts { states: names } => {
             let counts = q.get_job_counts(&states(names)?).await?;
             let reported = ["active", "completed", "delayed", "failed", "prioritized", "waiting", "waiting-children"];
@@ -603,7 +606,7 @@ async fn read(q: &Queue, prefix: &str, queue: &str, op: &Op) -> Answer {
             json!(q.get_ranges(&states(names)?, *start, *end, order(*asc)).await?)
         }
         Op::GetJobLogs { job, start, end, asc } => {
-            let found = q.get_job_logs(job, *start, *end, order(*asc)).await?;
+            let found = q.job(job).get_logs(*start, *end, order(*asc)).await?;
             json!({ "logs": found.logs, "count": found.count })
         }
         Op::GetDeduplicationJobId { deduplication } => json!(q.get_deduplication_job_id(deduplication).await?),
@@ -645,7 +648,7 @@ async fn read(q: &Queue, prefix: &str, queue: &str, op: &Op) -> Answer {
             found.extend(meta.others.into_iter().map(|(name, value)| (name, json!(value))));
             found.into()
         }
-        Op::IsFinished { job } => match q.get_job_outcome(job).await? {
+        Op::IsFinished { job } => match q.job(job).get_outcome().await? {
             JobOutcome::Pending => json!({ "status": 0, "value": null }),
             JobOutcome::Completed(value) => json!({ "status": 1, "value": value.to_string() }),
             JobOutcome::Failed(reason) => json!({ "status": 2, "value": reason }),
@@ -656,19 +659,19 @@ async fn read(q: &Queue, prefix: &str, queue: &str, op: &Op) -> Answer {
             other => unreachable!("{other:?}"),
         },
         Op::GetChildrenValues { job } => {
-            let values: Vec<(String, Json)> = q.get_children_values(job).await?;
+            let values: Vec<(String, Json)> = q.job(job).get_children_values().await?;
             values.into_iter().collect::<Map<_, _>>().into()
         }
         Op::GetIgnoredChildrenFailures { job } => {
-            let failures = q.get_ignored_children_failures(job).await?;
+            let failures = q.job(job).get_ignored_children_failures().await?;
             failures.into_iter().map(|(child, reason)| (child, json!(reason))).collect::<Map<_, _>>().into()
         }
         Op::GetDependenciesCount { job } => {
-            let n = q.get_dependencies_count(job).await?;
+            let n = q.job(job).get_dependencies_count().await?;
             json!({ "processed": n.processed, "unprocessed": n.unprocessed, "ignored": n.ignored, "failed": n.failed })
         }
         Op::GetDependencies { job } => {
-            let mut found = q.get_dependencies::<Json>(job).await?;
+            let mut found = q.job(job).get_dependencies::<Json>().await?;
             found.unprocessed.sort();
             found.failed.sort();
             let ignored: Map<_, _> = found.ignored.into_iter().map(|(child, why)| (child, json!(why))).collect();

@@ -88,7 +88,7 @@ impl Pair {
         let args = json!({ "queue": "q", "now": self.now, "token": "t" });
         let left = self.nodes[0].call("getNextJob", args).await.unwrap();
         let right = self.worker.get_next_job("t").await.unwrap();
-        assert_eq!(left.pointer("/job/id").and_then(Value::as_str), right.as_ref().map(Job::id));
+        assert_eq!(left.pointer("/job/id").and_then(Value::as_str), right.as_ref().map(|job| job.id()));
         self.same("fetch").await;
         right
     }

@@ -114,7 +114,7 @@ fn kept() -> Vec<Row> {
 
 fn done_to() -> Vec<Row> {
     vec![
-        waiting("Job::get_children_page(cursor)", &U64, "ooo", |job, cursor| async move {
+        waiting("JobRef::get_children_page(cursor)", &U64, "ooo", |job, cursor| async move {
             for kind in [
                 oxmq::ChildKind::Processed,
                 oxmq::ChildKind::Unprocessed,
@@ -125,7 +125,7 @@ fn done_to() -> Vec<Row> {
             }
             Ok(())
         }),
-        waiting("Job::get_children_page(count)", &U32, "ooo", |job, count| async move {
+        waiting("JobRef::get_children_page(count)", &U32, "ooo", |job, count| async move {
             job.get_children_page(oxmq::ChildKind::Failed, u64::MAX, count).await?;
             job.get_children_page(oxmq::ChildKind::Processed, 0, count).await.map(drop)
         }),
@@ -172,31 +172,31 @@ fn done_to() -> Vec<Row> {
             Ok(())
         }),
         waiting(
-            "Job::wait_until_finished(limit)",
+            "JobRef::wait_until_finished(limit)",
             &[Duration::ZERO, Duration::from_nanos(1)],
             "tt",
             |job, limit| async move { job.wait_until_finished(limit).await.map(drop) },
         ),
         waiting("Job::log(line)", &TEXTS, "ooooo", |job, line| async move { job.log(line).await.map(drop) }),
-        row("Job::change_delay(delay)", &SPANS, "ooox", |on, delay| async move {
+        row("JobRef::change_delay(delay)", &SPANS, "ooox", |on, delay| async move {
             on.delayed().await.change_delay(delay).await
         }),
         waiting(
-            "Job::change_priority(priority)",
+            "JobRef::change_priority(priority)",
             &[0, 1, 2_097_151, 2_097_152, u32::MAX],
             "oooxx",
             |job, n| async move { job.change_priority(n).await },
         ),
         waiting(
-            "Job::change_priority_lifo(priority)",
+            "JobRef::change_priority_lifo(priority)",
             &[0, 1, 2_097_151, 2_097_152, u32::MAX],
             "oooxx",
             |job, n| async move { job.change_priority_lifo(n).await },
         ),
-        waiting("Job::retry(state)", &states(), "rrxxxxxxx", |job, state| async move {
+        waiting("JobRef::retry(state)", &states(), "rrxxxxxxx", |job, state| async move {
             job.retry(state, RetryOptions::default()).await
         }),
-        waiting("Job::clear_logs(keep)", &U64, "ooo", |job, keep| async move {
+        waiting("JobRef::clear_logs(keep)", &U64, "ooo", |job, keep| async move {
             job.log("a line").await?;
             job.clear_logs(keep).await
         }),

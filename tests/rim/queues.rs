@@ -115,93 +115,73 @@ fn cleaned() -> Vec<Row> {
 fn by_id() -> Vec<Row> {
     let minute = Duration::from_secs(60);
     vec![
-        asked("Queue::remove(id)", &TEXTS, "ooooo", |queue, id| async move { queue.remove(id).await.map(drop) }),
-        asked("Queue::remove_without_children(id)", &TEXTS, "ooooo", |queue, id| async move {
-            queue.remove_without_children(id).await.map(drop)
+        // It sends nothing; what comes of each id is in the rows below.
+        asked("Queue::job(id)", &TEXTS, "ooooo", |queue, id| async move {
+            assert_eq!(queue.job(id).id(), id);
+            Ok(())
+        }),
+        asked("JobRef::remove of any id", &TEXTS, "ooooo", |queue, id| async move {
+            queue.job(id).remove().await.map(drop)
+        }),
+        asked("JobRef::remove_without_children of any id", &TEXTS, "ooooo", |queue, id| async move {
+            queue.job(id).remove_without_children().await.map(drop)
         }),
         asked("Queue::get_job(id)", &TEXTS, "ooooo", |queue, id| async move {
             assert!(queue.get_job(id).await?.is_none());
             Ok(())
         }),
-        asked("Queue::get_job_outcome(id)", &TEXTS, "ooooo", |queue, id| async move {
-            queue.get_job_outcome(id).await.map(drop)
+        asked("JobRef::get_outcome of any id", &TEXTS, "ooooo", |queue, id| async move {
+            queue.job(id).get_outcome().await.map(drop)
         }),
-        asked("Queue::wait_until_finished(id)", &TEXTS, "rrrrr", |queue, id| async move {
-            queue.wait_until_finished(id, Duration::from_secs(1)).await.map(drop)
+        asked("JobRef::wait_until_finished of any id", &TEXTS, "rrrrr", |queue, id| async move {
+            queue.job(id).wait_until_finished(Duration::from_secs(1)).await.map(drop)
         }),
-        asked(
-            "Queue::wait_until_finished(limit)",
-            &[Duration::ZERO, Duration::from_nanos(1)],
-            "tt",
-            |queue, limit| async move { queue.wait_until_finished("job", limit).await.map(drop) },
-        ),
-        asked("Queue::promote_job(id)", &TEXTS, "rrrrr", |queue, id| async move { queue.promote_job(id).await }),
-        asked("Queue::change_job_delay(id)", &TEXTS, "rrrrr", move |queue, id| async move {
-            queue.change_job_delay(id, minute).await
+        asked("JobRef::promote of any id", &TEXTS, "rrrrr", |queue, id| async move { queue.job(id).promote().await }),
+        asked("JobRef::change_delay of any id", &TEXTS, "rrrrr", move |queue, id| async move {
+            queue.job(id).change_delay(minute).await
         }),
-        asked("Queue::change_job_delay(delay)", &SPANS, "ooox", |queue, delay| async move {
-            queue.change_job_delay("job", delay).await
+        asked("JobRef::change_priority of any id", &TEXTS, "rrrrr", |queue, id| async move {
+            queue.job(id).change_priority(1).await
         }),
-        asked("Queue::change_job_priority(id)", &TEXTS, "rrrrr", |queue, id| async move {
-            queue.change_job_priority(id, 1).await
+        asked("JobRef::change_priority_lifo of any id", &TEXTS, "rrrrr", |queue, id| async move {
+            queue.job(id).change_priority_lifo(1).await
         }),
-        asked(
-            "Queue::change_job_priority(priority)",
-            &[0, 1, 2_097_151, 2_097_152, u32::MAX],
-            "oooxx",
-            |queue, n| async move { queue.change_job_priority("job", n).await },
-        ),
-        asked("Queue::change_job_priority_lifo(id)", &TEXTS, "rrrrr", |queue, id| async move {
-            queue.change_job_priority_lifo(id, 1).await
+        asked("JobRef::retry of any id", &TEXTS, "rrrrr", |queue, id| async move {
+            queue.job(id).retry(JobState::Failed, RetryOptions::default()).await
+        }),
+        asked("JobRef::update_progress of any id", &TEXTS, "rrrrr", |queue, id| async move {
+            queue.job(id).update_progress(&1).await
+        }),
+        asked("JobRef::update_data of any id", &TEXTS, "rrrrr", |queue, id| async move {
+            queue.job(id).update_data(&json!(1)).await
         }),
         asked(
-            "Queue::change_job_priority_lifo(priority)",
-            &[0, 1, 2_097_151, 2_097_152, u32::MAX],
-            "oooxx",
-            |queue, n| async move { queue.change_job_priority_lifo("job", n).await },
-        ),
-        asked("Queue::retry_job(id)", &TEXTS, "rrrrr", |queue, id| async move {
-            queue.retry_job(id, JobState::Failed, RetryOptions::default()).await
-        }),
-        asked("Queue::retry_job(state)", &states(), "rrxxxxxxx", |queue, state| async move {
-            queue.retry_job("job", state, RetryOptions::default()).await
-        }),
-        asked("Queue::update_job_progress(id)", &TEXTS, "rrrrr", |queue, id| async move {
-            queue.update_job_progress(id, &1).await
-        }),
-        asked("Queue::update_job_data(id)", &TEXTS, "rrrrr", |queue, id| async move {
-            queue.update_job_data(id, &json!(1)).await
-        }),
-        asked(
-            "Queue::clear_job_logs(id)",
+            "JobRef::clear_logs of any id",
             &TEXTS,
             "ooooo",
-            |queue, id| async move { queue.clear_job_logs(id, 0).await },
+            |queue, id| async move { queue.job(id).clear_logs(0).await },
         ),
-        asked("Queue::clear_job_logs(keep)", &U64, "ooo", |queue, keep| async move {
-            queue.clear_job_logs("job", keep).await
+        asked("JobRef::remove_unprocessed_children of any id", &TEXTS, "ooooo", |queue, id| async move {
+            queue.job(id).remove_unprocessed_children().await
         }),
-        asked("Queue::remove_unprocessed_children(id)", &TEXTS, "ooooo", |queue, id| async move {
-            queue.remove_unprocessed_children(id).await
+        asked("JobRef::get_dependencies of any id", &TEXTS, "ooooo", |queue, id| async move {
+            queue.job(id).get_dependencies::<Value>().await.map(drop)
         }),
-        asked("Queue::get_dependencies(id)", &TEXTS, "ooooo", |queue, id| async move {
-            queue.get_dependencies::<Value>(id).await.map(drop)
+        asked("JobRef::get_dependencies_count of any id", &TEXTS, "ooooo", |queue, id| async move {
+            queue.job(id).get_dependencies_count().await.map(drop)
         }),
-        asked("Queue::get_dependencies_count(id)", &TEXTS, "ooooo", |queue, id| async move {
-            queue.get_dependencies_count(id).await.map(drop)
+        asked("JobRef::get_children_values of any id", &TEXTS, "ooooo", |queue, id| async move {
+            queue.job(id).get_children_values::<Value>().await.map(drop)
         }),
-        asked("Queue::get_children_values(id)", &TEXTS, "ooooo", |queue, id| async move {
-            queue.get_children_values::<Value>(id).await.map(drop)
+        asked("JobRef::get_ignored_children_failures of any id", &TEXTS, "ooooo", |queue, id| async move {
+            queue.job(id).get_ignored_children_failures().await.map(drop)
         }),
-        asked("Queue::get_ignored_children_failures(id)", &TEXTS, "ooooo", |queue, id| async move {
-            queue.get_ignored_children_failures(id).await.map(drop)
-        }),
-        asked("Queue::get_job_state(id)", &TEXTS, "ooooo", |queue, id| async move {
-            assert_eq!(queue.get_job_state(id).await?, JobState::Unknown);
+        asked("JobRef::get_state of any id", &TEXTS, "ooooo", |queue, id| async move {
+            assert_eq!(queue.job(id).get_state().await?, JobState::Unknown);
             Ok(())
         }),
-        asked("Queue::waits_for(id)", &TEXTS, "ooooo", |queue, id| async move {
-            assert!(queue.waits_for(id).await?.is_none());
+        asked("JobRef::waits_for of any id", &TEXTS, "ooooo", |queue, id| async move {
+            assert!(queue.job(id).waits_for().await?.is_none());
             Ok(())
         }),
         row("FlowProducer::get_flow(id)", &TEXTS, "ooooo", |on, id| async move {
@@ -223,17 +203,17 @@ fn by_id() -> Vec<Row> {
             let flow = oxmq::FlowNode::new(&on.name, "root", 0);
             on.client.flow_producer().max_jobs(jobs).add(flow).await.map(drop)
         }),
-        asked("Queue::get_job_logs(id)", &TEXTS, "ooooo", |queue, id| async move {
-            queue.get_job_logs(id, 0, -1, Order::Ascending).await.map(drop)
+        asked("JobRef::get_logs of any id", &TEXTS, "ooooo", |queue, id| async move {
+            queue.job(id).get_logs(0, -1, Order::Ascending).await.map(drop)
         }),
-        asked("Queue::add_job_log(id)", &TEXTS, "rrrrr", |queue, id| async move {
-            queue.add_job_log(id, "a line", 1).await.map(drop)
+        asked("JobRef::add_log of any id", &TEXTS, "rrrrr", |queue, id| async move {
+            queue.job(id).add_log("a line", 1).await.map(drop)
         }),
-        asked("Queue::add_job_log(line)", &TEXTS, "ooooo", |queue, line| async move {
-            queue.add_job_log("job", line, 1).await.map(drop)
+        asked("JobRef::add_log(line)", &TEXTS, "ooooo", |queue, line| async move {
+            queue.job("job").add_log(line, 1).await.map(drop)
         }),
-        asked("Queue::add_job_log(keep)", &U32, "ooo", |queue, keep| async move {
-            queue.add_job_log("job", "a line", keep).await.map(drop)
+        asked("JobRef::add_log(keep)", &U32, "ooo", |queue, keep| async move {
+            queue.job("job").add_log("a line", keep).await.map(drop)
         }),
         asked("Queue::get_deduplication_job_id(deduplication_id)", &TEXTS, "ooooo", |queue, id| async move {
             queue.get_deduplication_job_id(id).await.map(drop)
@@ -278,13 +258,13 @@ fn read() -> Vec<Row> {
         asked("Queue::get_counts_per_priority(priorities)", &U32, "ooo", |queue, n| async move {
             queue.get_counts_per_priority(&[n, n]).await.map(drop)
         }),
-        asked("Queue::get_job_logs(start)", &I64, "oooo", |queue, start| async move {
-            queue.get_job_logs("job", start, -1, Order::Ascending).await?;
-            queue.get_job_logs("job", start, -1, Order::Descending).await.map(drop)
+        asked("JobRef::get_logs(start)", &I64, "oooo", |queue, start| async move {
+            queue.job("job").get_logs(start, -1, Order::Ascending).await?;
+            queue.job("job").get_logs(start, -1, Order::Descending).await.map(drop)
         }),
-        asked("Queue::get_job_logs(end)", &I64, "oooo", |queue, end| async move {
-            queue.get_job_logs("job", 0, end, Order::Ascending).await?;
-            queue.get_job_logs("job", 0, end, Order::Descending).await.map(drop)
+        asked("JobRef::get_logs(end)", &I64, "oooo", |queue, end| async move {
+            queue.job("job").get_logs(0, end, Order::Ascending).await?;
+            queue.job("job").get_logs(0, end, Order::Descending).await.map(drop)
         }),
         asked("Queue::get_metrics(state)", &states(), "ooxxxxxxx", |queue, state| async move {
             queue.get_metrics(state, 0, -1).await.map(drop)

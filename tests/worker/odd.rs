@@ -254,7 +254,7 @@ async fn what_a_late_write_left_of_a_job_is_no_job_for_anybody() {
     let queue = &fixture.queue;
     assert!(queue.get_job("a").await.unwrap().is_none());
     let missing = |error: oxmq::Error| error.reason() == Some(oxmq::Reason::MissingJob);
-    assert!(missing(queue.retry_job("b", JobState::Failed, oxmq::RetryOptions::default()).await.unwrap_err()));
+    assert!(missing(queue.job("b").retry(JobState::Failed, oxmq::RetryOptions::default()).await.unwrap_err()));
     queue.add("n", json!(1)).job_id("a").await.unwrap();
     queue.add_bulk(["b", "e"].map(|id| oxmq::NewJob::new("n", json!(1)).job_id(id))).await.unwrap();
     let own = queue.add("n", json!(1)).deduplication(oxmq::Deduplication::new("x")).await.unwrap();

@@ -407,7 +407,7 @@ async fn a_processor_writes_progress_logs_and_data() {
     let seen = fixture.queue.get_job(job.id()).await.unwrap().unwrap();
     assert_eq!(seen.progress::<Value>().unwrap(), json!({ "percent": 40 }));
     assert_eq!(seen.data(), &json!({ "step": 2 }));
-    assert_eq!(fixture.queue.get_job_logs(job.id(), 0, -1, Order::Ascending).await.unwrap().logs, ["one", "two"]);
+    assert_eq!(fixture.queue.job(job.id()).get_logs(0, -1, Order::Ascending).await.unwrap().logs, ["one", "two"]);
     worker.close().await;
 }
 
@@ -511,7 +511,7 @@ async fn results_of_jobs_that_remove_themselves_are_never_lost() {
         let job = add(n).await;
         let result = match n % 2 {
             0 => job.wait_until_finished(limit).await,
-            _ => fixture.queue.wait_until_finished(job.id(), limit).await,
+            _ => fixture.queue.job(job.id()).wait_until_finished(limit).await,
         };
         assert_eq!(result.unwrap(), json!(n));
     }
@@ -522,7 +522,7 @@ async fn results_of_jobs_that_remove_themselves_are_never_lost() {
     for (n, job) in jobs.iter().enumerate() {
         let fresh = Client::builder(ConnectOptions::from_url(&shared_server().url()).unwrap()).prefix(&fixture.prefix);
         let fresh = fresh.connect().await.unwrap().queue::<Value, Value>("q").unwrap();
-        assert_eq!(fresh.wait_until_finished(job.id(), limit).await.unwrap(), json!(n));
+        assert_eq!(fresh.job(job.id()).wait_until_finished(limit).await.unwrap(), json!(n));
     }
     worker.close().await;
 }

@@ -1,0 +1,198 @@
+//! A job by its id: what can be done to it without reading it first.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{JobCore, Seen};
+use crate::engine::{Engine, Finished};
+use crate::error::{Error, Result};
+use crate::events::Awaited;
+use crate::queue::QueueCore;
+use crate::state::{JobState, Order};
+use crate::wire::job::RawJob;
+
+/// A job of which the id is known and nothing else: [`Queue::job`](crate::Queue::job) makes one without a round trip, also of
+/// an id that no job has.
+///
+/// Here stands all that can be done to a job by its id. A [`Job`](crate::Job) dereferences to it, so that `job.promote()` and
+/// `queue.job("7").promote()` are the same call. The job's data need not be readable as a `D` for any of them.
+///
+/// ```no_run
+/// # async fn demo(queue: oxmq::Queue<String, u64>) -> oxmq::Result<()> {
+/// use std::time::Duration;
+///
+/// let report = queue.job("report-7");
+/// report.change_priority(1).await?;
+/// println!("{} bytes", report.wait_until_finished(Duration::from_secs(60)).await?);
+/// # Ok(()) }
+/// ```
+pub struct JobRef<D = Value, R = Value> {
+    /// Made from an id alone, only that of the raw job is filled in.
+    pub(super) core: Arc<JobCore>,
+    types: PhantomData<fn(D) -> R>,
+}
+
+/// Whether a job has run to its end, and what came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JobOutcome<R> {
+    /// There is no such job: it was never added, or it was removed.
+    Missing,
+    /// It has not finished.
+    Pending,
+    /// It completed, with this result.
+    Completed(R),
+    /// It failed for good, for this reason.
+    Failed(String),
+}
+
+/// The log of a job, or a part of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JobLogs {
+    /// The lines asked for.
+    pub logs: Vec<String>,
+    /// How many lines there are.
+    pub count: u64,
+}
+
+impl<D, R> JobRef<D, R> {
+    pub(crate) fn to(queue: Arc<QueueCore>, id: String) -> Self {
+        let raw = RawJob::of_id(id);
+        Self::of(Arc::new(JobCore { queue, raw, attempt: None, options: None, seen: Seen::default() }))
+    }
+
+    pub(super) fn of(core: Arc<JobCore>) -> Self {
+        Self { core, types: PhantomData }
+    }
+
+    pub(crate) fn queue_core(&self) -> &QueueCore {
+        &self.core.queue
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        self.core.queue.engine()
+    }
+
+    /// Returns the id, unique in its queue.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.core.raw.id
+    }
+
+    /// Returns the name of the queue.
+    #[must_use]
+    #[doc(alias = "queueName")]
+    pub fn queue_name(&self) -> &str {
+        self.engine().keys.queue()
+    }
+
+    /// Returns the prefix of the queue's keys.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        self.engine().keys.prefix()
+    }
+
+    /// Tells where the job is now. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// BullMQ: `Job.getState`, `Queue.getJobState`.
+    #[doc(alias = "getState")]
+    #[doc(alias = "getJobState")]
+    pub async fn get_state(&self) -> Result<JobState> {
+        self.engine().get_state(self.id()).await
+    }
+
+    /// Tells whether the job has finished, and what came out; both of the same moment. One round trip.
+    ///
+    /// To be told when it finishes, use [`wait_until_finished`](Self::wait_until_finished).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Json`] if its result is not an `R`.
+    ///
+    /// BullMQ: `Job.isCompleted` and `Job.isFailed`; the question that `Job.waitUntilFinished` begins with.
+    #[doc(alias = "isFinished")]
+    #[doc(alias = "isCompleted")]
+    #[doc(alias = "isFailed")]
+    #[doc(alias = "get_job_outcome")]
+    pub async fn get_outcome(&self) -> Result<JobOutcome<R>>
+    where
+        R: DeserializeOwned,
+    {
+        Ok(match self.engine().is_finished(self.id()).await? {
+            Finished::Missing => JobOutcome::Missing,
+            Finished::NotYet => JobOutcome::Pending,
+            Finished::Completed(json) => {
+                let json = json.as_deref().filter(|json| !json.is_empty()).unwrap_or("null");
+                JobOutcome::Completed(serde_json::from_str(json).map_err(Error::json("returnvalue"))?)
+            }
+            Finished::Failed(reason) => JobOutcome::Failed(reason.unwrap_or_default()),
+        })
+    }
+
+    /// Waits until the job has completed or failed for good, and returns its result.
+    ///
+    /// All waits on one queue share one reader of its events, and jobs are looked at every few seconds besides, so that a
+    /// lost event or a removed job cannot make a wait endless. A job that was removed when it completed answers too, as
+    /// long as its event is among the newest 10,000 of the queue. It only reads: while the server is away it asks again
+    /// until the `limit` is over.
+    ///
+    /// Of a [`Job`](crate::Job), another one that was given the same id later is never taken for this one. Of an id alone,
+    /// it means the job that has the id when the wait begins, or the last that had it.
+    ///
+    /// One round trip if the job has finished already, one more for every 500 events that are looked through for a job
+    /// that is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::JobFailed`] with the reason, [`Error::Timeout`] after `limit`, [`Error::Refused`] with
+    /// [`Reason::MissingJob`](crate::Reason::MissingJob) if the job is gone and no event tells its result,
+    /// [`Error::Json`] if its result is not an `R`.
+    ///
+    /// BullMQ: `Job.waitUntilFinished`.
+    #[doc(alias = "waitUntilFinished")]
+    pub async fn wait_until_finished(&self, limit: Duration) -> Result<R>
+    where
+        R: DeserializeOwned,
+    {
+        Engine::check_id("wait_until_finished", self.id())?;
+        let Seen { born, at: seen } = self.core.seen;
+        let job = Awaited { id: self.id(), born, seen };
+        let json = self.core.queue.finished().wait_until_finished(job, Some(limit)).await?;
+        serde_json::from_str(&json).map_err(Error::json("returnvalue"))
+    }
+
+    /// Reads lines of the job's log. Position 0 is the oldest line, or in descending order the newest; both ends are
+    /// inclusive, and negative positions count from the end. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// BullMQ: `Queue.getJobLogs`.
+    #[doc(alias = "getJobLogs")]
+    pub async fn get_logs(&self, start: i64, end: i64, order: Order) -> Result<JobLogs> {
+        let (logs, count) = self.engine().get_job_logs(self.id(), start, end, order.is_ascending()).await?;
+        Ok(JobLogs { logs, count })
+    }
+}
+
+impl<D, R> Clone for JobRef<D, R> {
+    fn clone(&self) -> Self {
+        Self::of(Arc::clone(&self.core))
+    }
+}
+
+impl<D, R> std::fmt::Debug for JobRef<D, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JobRef").field("queue", &self.queue_name()).field("id", &self.id()).finish_non_exhaustive()
+    }
+}
