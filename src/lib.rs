@@ -47,18 +47,19 @@ pub use client::{Client, ClientBuilder};
 pub use clock::Clock;
 pub use connection::{Address, ConnectOptions};
 pub use engine::{ChildCounts, ChildKind, ChildPage, ClientInfo, Metrics, QueueMeta};
-pub use error::{BoxError, Error, Halt, Reason, Result};
+pub use error::{BoxError, Error, FailureKind, Halt, Reason, Result};
 pub use events::{Delivery, EventsFrom, EventsOptions, QueueEvents};
 pub use flow::{AddedNode, FlowNode, FlowProducer, FlowTree, GetFlow, WaitedChild, WaitsFor};
 pub use job::{CancelReason, Dependencies, Fetched, Job, JobLogs, JobOutcome, JobRef, RetryOptions};
 pub use options::{
-    Backoff, Deduplication, FailedAttempt, JobOptions, KeepJobs, OnChildFailure, ParentRef, Retry, WorkerOptions,
+    Backoff, Decided, Decides, Deduplication, FailedAttempt, JobOptions, KeepJobs, OnChildFailure, ParentRef, Retry,
+    WorkerOptions,
 };
 pub use queue::{Add, AddBulk, Added, JobScheduler, NewJob, Queue, UpsertJobScheduler};
 pub use scheduler::{Repeat, Runs};
 pub use state::{JobCounts, JobState, Order, UnknownState};
 pub use wire::{EventId, JsonText, QueueEvent};
 pub use worker::{
-    AttemptError, FailureKind, Health, ManualWorker, Processor, Report, Router, Worker, WorkerBuilder, WorkerCounts,
-    WorkerEvent, WorkerEvents,
+    AttemptError, Health, ManualWorker, Processor, Report, Router, Worker, WorkerBuilder, WorkerCounts, WorkerEvent,
+    WorkerEvents,
 };

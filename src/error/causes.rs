@@ -70,7 +70,7 @@ pub(crate) fn causes_beyond(error: &(dyn StdError + 'static), said: &str) -> Vec
 }
 
 /// An error and its causes, outermost first.
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+pub(crate) fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
 }
 

@@ -1,11 +1,13 @@
 //! What can go wrong: a broken connection, a refusal by the server, and a processor's wish are three different types.
 
 mod causes;
+mod halt;
 
 use std::fmt;
 use std::time::Duration;
 
-pub(crate) use causes::{WithCauses, causes_beyond, whole_text};
+pub(crate) use causes::{WithCauses, causes, causes_beyond, whole_text};
+pub use halt::{FailureKind, Halt};
 
 /// Any error, boxed, as it travels through processors and causes.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -267,70 +269,6 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What a processor returns instead of a value.
-///
-/// A processor may also end its attempt by a call on its job, such as [`Job::move_to_delayed`](crate::Job::move_to_delayed);
-/// then what it returns decides nothing any more. Both together, as BullMQ wants it, are understood.
-///
-/// It is not a [`std::error::Error`], so that `?` turns any error, also of `anyhow`, into [`Halt::Failed`]:
-///
-/// ```
-/// use oxmq::Halt;
-///
-/// fn parse(text: &str) -> Result<u32, Halt> {
-///     if text.is_empty() {
-///         return Err(Halt::unrecoverable("nothing to parse"));
-///     }
-///     Ok(text.parse()?)
-/// }
-/// assert!(matches!(parse("x"), Err(Halt::Failed(_))));
-/// ```
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Halt {
-    /// The attempt failed; the job's `attempts` and `backoff` decide what comes next.
-    Failed(BoxError),
-    /// The attempt failed and no further one is made. BullMQ: `UnrecoverableError`.
-    #[doc(alias = "UnrecoverableError")]
-    Unrecoverable(BoxError),
-    /// Run the job again after this time, without spending an attempt. BullMQ: `moveToDelayed` and `DelayedError`.
-    #[doc(alias = "DelayedError")]
-    Delayed(Duration),
-    /// Put the job back to the front of the queue, without spending an attempt. BullMQ: `moveToWait` and `WaitingError`.
-    #[doc(alias = "WaitingError")]
-    Waiting,
-    /// Let the job wait for its children, without spending an attempt. BullMQ: `moveToWaitingChildren` and
-    /// `WaitingChildrenError`. A job without pending children is fetched again at once.
-    #[doc(alias = "WaitingChildrenError")]
-    WaitingChildren,
-    /// As [`WaitingChildren`](Self::WaitingChildren), if this child is pending, given by its full key
-    /// `<prefix>:<queue>:<id>` as [`JobRef::get_dependencies`](crate::JobRef::get_dependencies) has it; if it is not, the job is fetched
-    /// again at once. BullMQ: `moveToWaitingChildren` with `child`.
-    WaitingChild(String),
-    /// The outside world asked for patience: no worker of this queue that has a limit fetches for this time, and the
-    /// job goes back to the front without spending an attempt. BullMQ: `rateLimit` and `RateLimitError`.
-    #[doc(alias = "RateLimitError")]
-    RateLimited(Duration),
-}
-
-impl Halt {
-    /// A failed attempt with this text or error.
-    pub fn failed(error: impl Into<BoxError>) -> Self {
-        Self::Failed(error.into())
-    }
-
-    /// A final failure with this text or error.
-    pub fn unrecoverable(error: impl Into<BoxError>) -> Self {
-        Self::Unrecoverable(error.into())
-    }
-}
-
-impl<E: Into<BoxError>> From<E> for Halt {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -399,14 +337,5 @@ mod tests {
             assert!(WithCauses(&error).to_string().starts_with(&format!("{text}: ")));
             assert_eq!(whole_text(&*BoxError::from(anyhow::Error::from(error))), format!("{text}: {cause}"));
         }
-    }
-
-    #[test]
-    fn the_question_mark_makes_a_failed_attempt() {
-        fn f() -> Result<(), Halt> {
-            Err(anyhow::anyhow!("no"))?;
-            Ok(())
-        }
-        assert!(matches!(f(), Err(Halt::Failed(error)) if error.to_string() == "no"));
     }
 }

@@ -434,7 +434,7 @@ fn log(queue: &QueueCore, raw: &RawJob, verdict: &Verdict) {
         failure.log(keys.queue(), &raw.id, &verdict.end);
     }
     if let Some(complaint) = &verdict.complaint {
-        tracing::warn!(job_id = %raw.id, queue = ?keys, complaint);
+        tracing::warn!(job_id = %raw.id, queue = ?keys, "{complaint}");
     }
 }
 

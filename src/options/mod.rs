@@ -4,6 +4,7 @@ pub(crate) mod backoff;
 mod dedup;
 mod job;
 pub(crate) mod keep;
+mod retry;
 mod worker;
 
 use std::ops::RangeInclusive;
@@ -14,7 +15,8 @@ pub use dedup::Deduplication;
 pub use job::{JobOptions, OnChildFailure, ParentRef};
 pub(crate) use job::{MAX_PRIORITY, check_delay, check_priority};
 pub use keep::KeepJobs;
-pub use worker::{FailedAttempt, Retry, WorkerOptions};
+pub use retry::{Decided, Decides, FailedAttempt, Retry};
+pub use worker::WorkerOptions;
 pub(crate) use worker::{check_rate_limit, with_worker_setters};
 
 use crate::error::{Error, Result};

@@ -4,41 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{HOUR, KeepJobs, MAX_SAFE, SHORTEST, YEAR, check_span};
-use crate::error::{BoxError, Error, Result};
-
-/// What a custom backoff strategy decides on.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct FailedAttempt<'a> {
-    /// The job's id.
-    pub job_id: &'a str,
-    /// The job's name.
-    pub job_name: &'a str,
-    /// How many attempts have failed by now, this one included; the first is 1.
-    pub attempts_made: u32,
-    /// The name that the job's `backoff` option gives.
-    pub strategy: &'a str,
-    /// What the processor returned.
-    pub error: &'a BoxError,
-}
-
-/// What a custom backoff strategy answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Retry {
-    /// Try again at once.
-    Now,
-    /// Try again after this time.
-    After(Duration),
-    /// Do not try again: the job has failed for good. BullMQ: `-1`.
-    Never,
-}
+use super::{FailedAttempt, HOUR, KeepJobs, MAX_SAFE, Retry, SHORTEST, YEAR, check_span};
+use crate::error::{Error, Result};
 
 /// Numbers in [0, 1).
 pub(crate) type JitterSource = Arc<dyn Fn() -> f64 + Send + Sync>;
 
 pub(crate) type BackoffStrategy = Arc<dyn Fn(&FailedAttempt<'_>) -> Retry + Send + Sync>;
+
+pub(crate) type RetryPolicy = Arc<dyn Fn(&FailedAttempt<'_>) -> Retry + Send + Sync>;
 
 /// A worker's options; the defaults are BullMQ's.
 ///
@@ -66,6 +40,7 @@ pub struct WorkerOptions {
     pub(crate) remove_on_fail: Option<KeepJobs>,
     pub(crate) metrics: Option<u64>,
     pub(crate) backoff_strategy: Option<BackoffStrategy>,
+    pub(crate) on_error: Option<RetryPolicy>,
     pub(crate) jitter_source: Option<JitterSource>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) cancel_grace: Duration,
@@ -95,6 +70,7 @@ impl Default for WorkerOptions {
             remove_on_fail: None,
             metrics: None,
             backoff_strategy: None,
+            on_error: None,
             jitter_source: None,
             timeout: None,
             cancel_grace: Duration::from_secs(1),
@@ -201,6 +177,38 @@ impl WorkerOptions {
     pub fn backoff_strategy(mut self, strategy: impl Fn(&FailedAttempt<'_>) -> Retry + Send + Sync + 'static) -> Self {
         self.backoff_strategy = Some(Arc::new(strategy));
         self
+    }
+
+    /// Decides on the next attempt after each failure of any job of this worker, whoever added it; sees the error.
+    ///
+    /// It is asked whenever another attempt is possible: not at the last of the job's `attempts`, not after
+    /// [`Halt::Unrecoverable`](crate::Halt::Unrecoverable), and not where the processor decided itself by
+    /// [`Halt::RetryAfter`](crate::Halt::RetryAfter) or by an error that [`Decides`](crate::Decides). Then it comes before the
+    /// job's `backoff` and [`backoff_strategy`](Self::backoff_strategy), which [`Retry::ByBackoff`] leaves the decision
+    /// to. Timeouts and panics are told by the failure's [`kind`](FailedAttempt::kind). A policy that panics counts as
+    /// `ByBackoff`, and listeners hear of it. Default: none. Not in BullMQ.
+    ///
+    /// ```
+    /// use std::io;
+    /// use std::time::Duration;
+    /// use oxmq::{Retry, WorkerOptions};
+    ///
+    /// let options = WorkerOptions::default().on_error(|failed| match failed.downcast_ref::<io::Error>() {
+    ///     Some(error) if error.kind() == io::ErrorKind::NotFound => Retry::Never,
+    ///     Some(_) => Retry::After(Duration::from_secs(5)),
+    ///     None => Retry::ByBackoff,
+    /// });
+    /// ```
+    pub fn on_error(mut self, policy: impl Fn(&FailedAttempt<'_>) -> Retry + Send + Sync + 'static) -> Self {
+        self.on_error = Some(Arc::new(policy));
+        self
+    }
+
+    /// Retries only failures for which this is true, as the jobs' `attempts` and `backoff` say; all others are final.
+    ///
+    /// The short form of [`on_error`](Self::on_error), whose place it takes: the last of the two counts. Default: all.
+    pub fn retry_if(self, is_worth_it: impl Fn(&FailedAttempt<'_>) -> bool + Send + Sync + 'static) -> Self {
+        self.on_error(move |failed| if is_worth_it(failed) { Retry::ByBackoff } else { Retry::Never })
     }
 
     /// Where the jitter of a backoff takes its numbers from, each in [0, 1). Default: a random number each time; tests

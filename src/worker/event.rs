@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 
 use futures::Stream;
 
-use super::failure::{AttemptError, FailureKind};
-use crate::error::{Error, WithCauses};
+use super::failure::AttemptError;
+use crate::error::{Error, FailureKind, WithCauses};
 use crate::wire::JsonText;
 
 /// What happened in a worker. BullMQ: the events of the class `Worker`.

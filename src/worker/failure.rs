@@ -8,38 +8,12 @@ use std::time::Duration;
 use super::event::WorkerEvent;
 use super::panics::{Panic, drop_guarded};
 use crate::clock::millis;
-use crate::error::{BoxError, WithCauses, causes_beyond, whole_text};
+use crate::error::{BoxError, FailureKind, WithCauses, causes_beyond, whole_text};
+use crate::options::Retry;
 use crate::script::settle::End;
 
 /// The longest cause in a log line, in characters.
 const LOGGED: usize = 1_000;
-
-/// How an attempt came to fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum FailureKind {
-    /// The processor returned an error, or could not be called.
-    Error,
-    /// An error after which no further attempt is made, as [`Halt::Unrecoverable`](crate::Halt::Unrecoverable).
-    Unrecoverable,
-    /// The attempt took longer than its `timeout`.
-    Timeout,
-    /// The processor panicked.
-    Panic,
-}
-
-impl FailureKind {
-    /// What a stored stack trace begins with. BullMQ: the class of the error.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "Error",
-            Self::Unrecoverable => "UnrecoverableError",
-            Self::Timeout => "Timeout",
-            Self::Panic => "Panic",
-        }
-    }
-}
 
 /// The error of a failed attempt: what the processor returned, shared among all who listen.
 ///
@@ -88,17 +62,24 @@ impl fmt::Debug for AttemptError {
 pub(crate) struct Fault {
     pub(crate) kind: FailureKind,
     pub(crate) error: BoxError,
+    /// What the processor or its error decided on the next attempt; the job's attempts bound it.
+    pub(crate) wish: Option<Retry>,
     /// Where it panicked.
     place: Option<String>,
 }
 
 impl Fault {
     pub(crate) fn new(kind: FailureKind, error: impl Into<BoxError>) -> Self {
-        Self { kind, error: error.into(), place: None }
+        Self { kind, error: error.into(), wish: None, place: None }
     }
 
     pub(crate) fn error(error: impl Into<BoxError>) -> Self {
         Self::new(FailureKind::Error, error)
+    }
+
+    pub(crate) fn retried_after(after: Duration, error: BoxError) -> Self {
+        let wish = Some(if after.is_zero() { Retry::Now } else { Retry::After(after) });
+        Self { wish, ..Self::error(error) }
     }
 
     pub(crate) fn unrecoverable(error: impl Into<BoxError>) -> Self {
@@ -156,7 +137,7 @@ const PANICKED: &str = "panicked: ";
 
 impl From<Panic> for Fault {
     fn from(Panic { text, place }: Panic) -> Self {
-        Self { kind: FailureKind::Panic, error: format!("{PANICKED}{text}").into(), place }
+        Self { kind: FailureKind::Panic, error: format!("{PANICKED}{text}").into(), wish: None, place }
     }
 }
 

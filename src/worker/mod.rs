@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use event::{WorkerEvent, WorkerEvents};
-pub use failure::{AttemptError, FailureKind};
+pub use failure::AttemptError;
 pub use health::Health;
 pub(crate) use locks::LockKeeper;
 pub use manual::ManualWorker;
@@ -265,6 +265,22 @@ impl WorkerBuilder {
     #[doc(alias = "backoffStrategy")]
     pub fn backoff_strategy(mut self, strategy: impl Fn(&FailedAttempt<'_>) -> Retry + Send + Sync + 'static) -> Self {
         self.options = self.options.backoff_strategy(strategy);
+        self
+    }
+
+    /// Decides on the next attempt after each failure of any job of this worker, whoever added it; sees the error.
+    ///
+    /// See [`WorkerOptions::on_error`].
+    pub fn on_error(mut self, policy: impl Fn(&FailedAttempt<'_>) -> Retry + Send + Sync + 'static) -> Self {
+        self.options = self.options.on_error(policy);
+        self
+    }
+
+    /// Retries only failures for which this is true, as the jobs' `attempts` and `backoff` say; all others are final.
+    ///
+    /// See [`WorkerOptions::retry_if`].
+    pub fn retry_if(mut self, is_worth_it: impl Fn(&FailedAttempt<'_>) -> bool + Send + Sync + 'static) -> Self {
+        self.options = self.options.retry_if(is_worth_it);
         self
     }
 

@@ -12,7 +12,7 @@ use super::failure::{Failure, Fault};
 use super::panics::{Panic, catch};
 use super::verdict::{self, Verdict};
 use super::{Inner, verdict::failed};
-use crate::error::{Error, Halt};
+use crate::error::Halt;
 use crate::job::{Attempt, CancelReason, JobCore, Seen};
 use crate::scheduler;
 use crate::script::settle::{End, Handed, Outcome};
@@ -124,7 +124,7 @@ pub(crate) fn perform(
             failure.log(worker.queue.engine().keys.queue(), &attempt.id().to_string(), &verdict.end);
         }
         if let Some(complaint) = verdict.complaint {
-            worker.events.error(Error::InvalidOption { option: "backoff_strategy", problem: complaint });
+            worker.events.error(complaint);
         }
         unfinished.finish(verdict.end, verdict.rate_limit, verdict.failure);
     }

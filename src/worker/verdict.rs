@@ -6,7 +6,7 @@ use super::failure::{Failure, Fault};
 use crate::clock::{LATEST, millis};
 use crate::error::{BoxError, Error, Halt, Reason};
 use crate::options::backoff::next_delay;
-use crate::options::{FailedAttempt, KeepJobs, Retry, SHORTEST, WorkerOptions, YEAR};
+use crate::options::{Backoff, FailedAttempt, KeepJobs, Retry, SHORTEST, WorkerOptions, YEAR};
 use crate::script::settle::{End, KEEP_ALL, Keep, Why};
 use crate::wire::job::{RawJob, Undecodable};
 
@@ -23,7 +23,7 @@ pub(crate) struct Verdict {
     /// Set for a job that asked its queue for patience.
     pub(crate) rate_limit: Option<Duration>,
     /// Something that the operator should know, though the attempt has its outcome.
-    pub(crate) complaint: Option<String>,
+    pub(crate) complaint: Option<Error>,
     /// Set if the attempt failed.
     pub(crate) failure: Option<Box<Failure>>,
 }
@@ -60,6 +60,7 @@ pub(crate) fn decide(raw: &RawJob, result: Result<String, Halt>, worker: &Worker
                 Err(error) => Fault::error(error),
             },
         },
+        Err(Halt::RetryAfter(after, error)) => Fault::retried_after(after, error),
         Err(Halt::Unrecoverable(error)) => Fault::unrecoverable(error),
     };
     failed(raw, fault, worker)
@@ -137,7 +138,7 @@ pub(crate) fn failed(raw: &RawJob, fault: Fault, worker: &WorkerOptions) -> Verd
     let retry = if fault.is_final() || failures >= raw.options.attempts || started_too_often {
         Retry::Never
     } else {
-        when_to_retry(raw, &fault.error, failures, worker, &mut complaint)
+        next_attempt(raw, &fault, failures, worker, &mut complaint)
     };
     let why = why(raw, &fault);
     let end = match retry {
@@ -146,46 +147,81 @@ pub(crate) fn failed(raw: &RawJob, fault: Fault, worker: &WorkerOptions) -> Verd
             keep: keep_rule(raw.options.remove_on_fail, worker.remove_on_fail),
             attempts: raw.options.attempts,
         },
-        Retry::Now => End::Retry { why, lifo: raw.options.lifo },
+        Retry::Now | Retry::ByBackoff => End::Retry { why, lifo: raw.options.lifo },
         Retry::After(delay) => End::Delayed { why: Some(why), delay: within(delay), counts: true },
     };
     let failure = Failure::new(&raw.name, failures, raw.options.attempts, fault);
     Verdict { end, rate_limit: None, complaint, failure: Some(Box::new(failure)) }
 }
 
-fn when_to_retry(
+/// What comes next: as the processor or its error wished, else as the worker's policy says, else by the job's backoff.
+fn next_attempt(
     raw: &RawJob,
-    error: &BoxError,
+    fault: &Fault,
     failures: u32,
     worker: &WorkerOptions,
-    complaint: &mut Option<String>,
+    complaint: &mut Option<Error>,
 ) -> Retry {
-    let Some(backoff) = &raw.options.backoff else { return Retry::Now };
+    if let Some(wish) = fault.wish {
+        return wish;
+    }
+    let backoff = raw.options.backoff.as_ref();
+    let failed = FailedAttempt {
+        job_id: &raw.id,
+        job_name: &raw.name,
+        attempts_made: failures,
+        attempts: raw.options.attempts,
+        strategy: backoff.map_or("", Backoff::name),
+        kind: fault.kind,
+        error: &fault.error,
+    };
+    if let Some(policy) = &worker.on_error {
+        match ask(&**policy, &failed) {
+            Some(Retry::ByBackoff) => {}
+            Some(decided) => return decided,
+            None => {
+                let problem = format!("job {}: the retry policy panicked", raw.id);
+                *complaint = Some(Error::invalid("on_error", problem));
+            }
+        }
+    }
+    backoff.map_or(Retry::Now, |backoff| by_backoff(backoff, &failed, worker, complaint))
+}
+
+fn by_backoff(
+    backoff: &Backoff,
+    failed: &FailedAttempt<'_>,
+    worker: &WorkerOptions,
+    complaint: &mut Option<Error>,
+) -> Retry {
     let after = |ms| if ms == 0 { Retry::Now } else { Retry::After(Duration::from_millis(ms)) };
     // Drawn only where it is used, so that a source of one's own can be followed.
     let drawn = |_| worker.jitter_source.as_ref().map_or_else(fastrand::f64, |source| source());
     let random = backoff.jitter.filter(|jitter| *jitter > 0.0).map_or(0.0, drawn);
-    if let Some(ms) = next_delay(backoff, failures, random) {
+    if let Some(ms) = next_delay(backoff, failed.attempts_made, random) {
         return after(ms);
     }
+    let own_delay = || after(backoff.base_delay().map_or(0, millis));
     let Some(strategy) = &worker.backoff_strategy else {
         // Node leaves such a job active for ever. Its own delay is the best guess at what was meant.
-        *complaint = Some(format!("job {}: this worker has no backoff strategy '{}'", raw.id, backoff.name()));
-        return after(backoff.base_delay().map_or(0, millis));
+        let problem = format!("job {}: this worker has no backoff strategy '{}'", failed.job_id, backoff.name());
+        *complaint = Some(Error::invalid("backoff_strategy", problem));
+        return own_delay();
     };
-    let attempt = FailedAttempt {
-        job_id: &raw.id,
-        job_name: &raw.name,
-        attempts_made: failures,
-        strategy: backoff.name(),
-        error,
-    };
-    // A strategy that panics must not cost the job its retries.
-    let ask = std::panic::AssertUnwindSafe(|| strategy(&attempt));
-    std::panic::catch_unwind(ask).unwrap_or_else(|_| {
-        *complaint = Some(format!("job {}: the backoff strategy '{}' panicked", raw.id, backoff.name()));
-        after(backoff.base_delay().map_or(0, millis))
-    })
+    match ask(&**strategy, failed) {
+        Some(Retry::ByBackoff) => own_delay(),
+        Some(decided) => decided,
+        None => {
+            let problem = format!("job {}: the backoff strategy '{}' panicked", failed.job_id, backoff.name());
+            *complaint = Some(Error::invalid("backoff_strategy", problem));
+            own_delay()
+        }
+    }
+}
+
+/// What the user's function answers; `None` if it panics, which must not cost the job its retries.
+fn ask(function: &dyn Fn(&FailedAttempt<'_>) -> Retry, failed: &FailedAttempt<'_>) -> Option<Retry> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| function(failed))).ok()
 }
 
 /// The reason and the stack traces to store, the new one last.
@@ -260,6 +296,55 @@ mod tests {
             &WorkerOptions::default(),
         );
         assert!(matches!(unknown.end, End::Delayed { delay: 5, .. }) && unknown.complaint.is_some());
+    }
+
+    #[test]
+    fn a_time_of_its_own_counts_within_the_attempts() {
+        let opts = r#"{"attempts":3,"backoff":{"type":"fixed","delay":10}}"#;
+        let later = |ms| Err(Halt::retry_after(Duration::from_millis(ms), "busy"));
+        assert!(matches!(end(opts, 0, later(40)), End::Delayed { delay: 40, counts: true, why: Some(_) }));
+        assert!(matches!(end(opts, 0, later(0)), End::Retry { .. }));
+        assert!(matches!(end(opts, 2, later(40)), End::Failed { .. }));
+        assert!(matches!(end("{}", 0, later(40)), End::Failed { .. }));
+    }
+
+    #[test]
+    fn the_policy_of_the_worker_is_asked_for_every_failure_that_may_be_tried_again() {
+        let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let policy = {
+            let asked = std::sync::Arc::clone(&asked);
+            move |failed: &FailedAttempt<'_>| {
+                asked.lock().unwrap().push((failed.attempts_made, failed.attempts, failed.strategy.to_owned()));
+                match failed.error.to_string().as_str() {
+                    "later" => Retry::After(Duration::from_secs(1)),
+                    "never" => Retry::Never,
+                    "panic" => panic!("the policy"),
+                    _ => Retry::ByBackoff,
+                }
+            }
+        };
+        let worker = WorkerOptions::default().on_error(policy);
+        let fixed = r#"{"attempts":3,"backoff":{"type":"fixed","delay":10}}"#;
+        let ends = |opts: &str, made, halt| decide(&job(opts, made, made + 1), Err(halt), &worker);
+        assert!(matches!(ends(fixed, 0, Halt::failed("later")).end, End::Delayed { delay: 1000, .. }));
+        assert!(matches!(ends(fixed, 0, Halt::failed("never")).end, End::Failed { .. }));
+        assert!(matches!(ends(fixed, 1, Halt::failed("other")).end, End::Delayed { delay: 10, .. }));
+        let panicked = ends(fixed, 0, Halt::failed("panic"));
+        assert!(matches!(panicked.end, End::Delayed { delay: 10, .. }));
+        assert!(matches!(panicked.complaint, Some(Error::InvalidOption { option: "on_error", .. })));
+        assert!(matches!(ends(r#"{"attempts":2}"#, 0, Halt::failed("later")).end, End::Delayed { delay: 1000, .. }));
+        let count = asked.lock().unwrap().len();
+        assert_eq!(asked.lock().unwrap()[2], (2, 3, "fixed".to_owned()));
+        // Nobody has to decide on these.
+        assert!(matches!(ends(fixed, 2, Halt::failed("later")).end, End::Failed { .. }));
+        assert!(matches!(ends(fixed, 0, Halt::unrecoverable("later")).end, End::Failed { .. }));
+        let own = Halt::retry_after(Duration::from_millis(5), "never");
+        assert!(matches!(ends(fixed, 0, own).end, End::Delayed { delay: 5, .. }));
+        assert_eq!(asked.lock().unwrap().len(), count);
+        let picky = WorkerOptions::default().retry_if(|failed| failed.downcast_ref::<std::io::Error>().is_some());
+        let decided = |halt| decide(&job(fixed, 0, 1), Err(halt), &picky).end;
+        assert!(matches!(decided(Halt::failed("no")), End::Failed { .. }));
+        assert!(matches!(decided(Halt::failed(std::io::Error::other("no"))), End::Delayed { delay: 10, .. }));
     }
 
     #[test]

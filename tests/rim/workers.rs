@@ -154,6 +154,12 @@ fn said() -> Vec<Row> {
         row("Retry::After", &SPANS, "oooo", |on, span| {
             once(on, move |worker| worker.backoff_strategy(move |_| Retry::After(span)), || Halt::failed("why"))
         }),
+        row("WorkerOptions::on_error", &SPANS, "oooo", |on, span| {
+            once(on, move |worker| worker.on_error(move |_| Retry::After(span)), || Halt::failed("why"))
+        }),
+        row("Halt::retry_after(after)", &SPANS, "oooo", |on, span| {
+            once(on, |worker| worker, move || Halt::retry_after(span, "why"))
+        }),
         row("WorkerOptions::jitter_source", &[-1.0, 0.0, 2.0, f64::NAN, f64::INFINITY], "ooooo", |on, part| {
             once(on, move |worker| worker.jitter_source(move || part), || Halt::failed("why"))
         }),

@@ -7,8 +7,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use futures::StreamExt;
 use futures::future::join_all;
 use oxmq::{
-    Backoff, Client, ConnectOptions, Halt, Job, JobOptions, JobState, ManualWorker, NewJob, Order, ParentRef, Retry,
-    Router, WorkerEvent, WorkerOptions,
+    Backoff, Client, ConnectOptions, Decided, Decides, Halt, Job, JobOptions, JobState, ManualWorker, NewJob, Order,
+    ParentRef, Retry, Router, WorkerEvent, WorkerOptions,
 };
 use serde_json::{Value, json};
 
@@ -144,6 +144,55 @@ async fn attempts_are_spent_one_by_one_and_the_last_one_is_final() {
     assert_eq!((failed(true), failed(false)), (2, 1));
     worker.close().await;
     check(&fixture, &[id]).await;
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?}")]
+struct Told(Retry);
+
+impl Decides for Told {
+    fn decide(&self) -> Retry {
+        self.0
+    }
+}
+
+#[tokio::test]
+async fn an_error_or_the_policy_of_the_worker_decides_on_the_next_attempt() {
+    let fixture = Fixture::new().await;
+    let worker = fixture
+        .worker(|job: Job<Value, ()>| async move {
+            // What it returns by name, until it has been started three times.
+            match (job.name(), job.attempts_started()) {
+                (_, 3) => Ok(()),
+                ("later", _) => Err(Told(Retry::After(Duration::from_millis(3))))?,
+                ("never", _) => Err(Told(Retry::Never))?,
+                ("halted", _) => Err(Decided::<Told>::from(Halt::retry_after(Duration::from_millis(3), "halted"))),
+                _ => Err(Told(Retry::ByBackoff))?,
+            }
+        })
+        .on_error(|failed| match failed.downcast_ref::<Told>() {
+            Some(_) if failed.job_name == "policy" => Retry::Never,
+            _ => Retry::Now,
+        })
+        .start()
+        .unwrap();
+    let hour = Backoff::fixed(Duration::from_secs(3600));
+    for name in ["later", "never", "halted", "policy", "usual"] {
+        fixture.queue.add(name, json!(1)).job_id(name).attempts(5).backoff(hour.clone()).await.unwrap();
+    }
+    fixture.until(JobState::Completed, 3).await;
+    fixture.until(JobState::Failed, 2).await;
+    for (name, made, reason) in [
+        ("later", 3, "After(3ms)"),
+        ("never", 1, "Never"),
+        ("halted", 3, "halted"),
+        ("policy", 1, "ByBackoff"),
+        ("usual", 3, "ByBackoff"),
+    ] {
+        let job = fixture.queue.get_job(name).await.unwrap().unwrap();
+        assert_eq!((job.attempts_made(), job.failed_reason()), (made, Some(reason)), "{name}");
+    }
+    worker.close().await;
 }
 
 /// The delays that a job with this backoff is given, one after the other.

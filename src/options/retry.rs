@@ -1,0 +1,204 @@
+//! What is decided after a failed attempt, and by whom.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::{BoxError, FailureKind, Halt, causes};
+
+/// A failed attempt, as a retry policy or a custom backoff strategy sees it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct FailedAttempt<'a> {
+    /// The job's id.
+    pub job_id: &'a str,
+    /// The job's name.
+    pub job_name: &'a str,
+    /// How many attempts have failed by now, this one included; the first is 1.
+    pub attempts_made: u32,
+    /// How many attempts the job may take.
+    pub attempts: u32,
+    /// The name that the job's `backoff` option gives: `fixed`, `exponential` or that of a custom strategy; empty where the
+    /// job has no such option.
+    pub strategy: &'a str,
+    /// How it failed.
+    pub kind: FailureKind,
+    /// What the processor returned.
+    pub error: &'a BoxError,
+}
+
+impl FailedAttempt<'_> {
+    /// Returns the first error of this type among the error and its causes.
+    #[must_use]
+    pub fn downcast_ref<E: std::error::Error + 'static>(&self) -> Option<&E> {
+        causes(&**self.error).find_map(|error| error.downcast_ref())
+    }
+}
+
+/// What comes after a failed attempt, within the job's `attempts`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Retry {
+    /// Try again at once.
+    Now,
+    /// Try again after this time.
+    After(Duration),
+    /// Do not try again: the job has failed for good. BullMQ: `-1`.
+    Never,
+    /// Try again as the job's `backoff` says. Where a [`backoff_strategy`](crate::WorkerOptions::backoff_strategy) itself
+    /// answers this, the `delay` of the `backoff` counts.
+    ByBackoff,
+}
+
+/// An error type that decides what becomes of the job which failed by it.
+///
+/// A processor that returns `Result<R, Decided<E>>` asks it. `?` works there with an `E`, with any error that `E` can be
+/// made of, and with a [`Halt`].
+///
+/// ```
+/// use std::time::Duration;
+/// use oxmq::{Decided, Decides, Job, Retry};
+///
+/// #[derive(Debug, thiserror::Error)]
+/// enum MailError {
+///     #[error("no such mailbox: {0}")]
+///     NoMailbox(String),
+///     #[error("throttled")]
+///     Throttled { retry_after: Duration },
+///     #[error("the connection broke")]
+///     Io(#[from] std::io::Error),
+/// }
+///
+/// impl Decides for MailError {
+///     fn decide(&self) -> Retry {
+///         match self {
+///             Self::NoMailbox(_) => Retry::Never,
+///             Self::Throttled { retry_after } => Retry::After(*retry_after),
+///             Self::Io(_) => Retry::ByBackoff,
+///         }
+///     }
+/// }
+///
+/// async fn send(job: Job<String, ()>) -> Result<(), Decided<MailError>> {
+///     let template = std::fs::read_to_string("mail.txt")?; // an `io::Error`
+///     if !job.data().contains('@') {
+///         return Err(MailError::NoMailbox(job.data().clone()).into());
+///     }
+///     println!("{template}");
+///     Ok(())
+/// }
+/// ```
+pub trait Decides: std::error::Error + Send + Sync + 'static {
+    /// Decides; the job's `attempts` stay the limit. For [`Retry::ByBackoff`] the worker's
+    /// [`on_error`](crate::WorkerOptions::on_error) is asked, then the job's `backoff` counts.
+    fn decide(&self) -> Retry;
+}
+
+/// The error of a processor whose error type [`Decides`] what becomes of the job.
+///
+/// It is not a [`std::error::Error`], as [`Halt`] is none, so that `?` can make it of any error.
+#[derive(Debug)]
+pub struct Decided<E>(Inner<E>);
+
+#[derive(Debug)]
+enum Inner<E> {
+    Error(E),
+    Halt(Halt),
+}
+
+impl<T, E: From<T>> From<T> for Decided<E>
+where
+    T: std::error::Error,
+{
+    fn from(error: T) -> Self {
+        Self(Inner::Error(error.into()))
+    }
+}
+
+impl<E> From<Halt> for Decided<E> {
+    fn from(halt: Halt) -> Self {
+        Self(Inner::Halt(halt))
+    }
+}
+
+impl<E: Decides> From<Decided<E>> for Halt {
+    fn from(decided: Decided<E>) -> Self {
+        match decided.0 {
+            Inner::Halt(halt) => halt,
+            Inner::Error(error) => match error.decide() {
+                Retry::Now => Self::retry_after(Duration::ZERO, error),
+                Retry::After(after) => Self::retry_after(after, error),
+                Retry::Never => Self::unrecoverable(error),
+                Retry::ByBackoff => Self::failed(error),
+            },
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for Decided<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Inner::Error(error) => error.fmt(f),
+            Inner::Halt(halt) => write!(f, "{halt:?}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Sending {
+        #[error("gone")]
+        Gone,
+        #[error("busy")]
+        Busy(u64),
+        #[error("io")]
+        Io(#[from] std::io::Error),
+    }
+
+    impl Decides for Sending {
+        fn decide(&self) -> Retry {
+            match self {
+                Self::Gone => Retry::Never,
+                Self::Busy(seconds) => Retry::After(Duration::from_secs(*seconds)),
+                Self::Io(_) => Retry::ByBackoff,
+            }
+        }
+    }
+
+    fn sends(how: u32) -> Result<(), Decided<Sending>> {
+        match how {
+            0 => Err(std::io::Error::other("no"))?,
+            1 => Err(Sending::Busy(7))?,
+            2 => Err(Halt::Waiting)?,
+            _ => return Err(Sending::Gone.into()),
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_error_type_decides_and_the_question_mark_works() {
+        let halt = |how| Halt::from(sends(how).unwrap_err());
+        assert!(matches!(halt(0), Halt::Failed(error) if error.downcast_ref::<Sending>().is_some()));
+        assert!(matches!(halt(1), Halt::RetryAfter(after, _) if after == Duration::from_secs(7)));
+        assert!(matches!(halt(2), Halt::Waiting));
+        assert!(matches!(halt(3), Halt::Unrecoverable(_)));
+    }
+
+    #[test]
+    fn an_error_is_found_among_the_causes() {
+        let error: BoxError = anyhow::Error::from(Sending::Gone).context("sending the mail").into();
+        let failed = FailedAttempt {
+            job_id: "1",
+            job_name: "mail",
+            attempts_made: 1,
+            attempts: 3,
+            strategy: "",
+            kind: FailureKind::Error,
+            error: &error,
+        };
+        assert!(matches!(failed.downcast_ref(), Some(Sending::Gone)));
+        assert!(failed.downcast_ref::<std::io::Error>().is_none());
+    }
+}
