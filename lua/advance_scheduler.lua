@@ -13,18 +13,23 @@ ARGV    1 scheduler  its id
         10 deid      its deduplication id; may be empty
         11 legacy    "1" if the id may be the key of a repeatable job of old versions
         12 revives   "1" if the producer was not taken: it must be gone, or have ended; may be left out
+        13 catch up  how many slots that passed are made up; may be left out
+        14 token     of the producer, if runs are not to overlap: it is removed unrun where an earlier run has not ended
+                     yet; empty otherwise, may be left out
+        15 last      "1" if there is no next run; may be left out
 RETURN  {outcome, id}
         outcome 0 created  1 the id of the next run is taken: the chain stops  2 nothing to do: the scheduler is gone,
         or this producer is not its current run  3 a repeatable job of old versions  4 neither interval nor slot
-EVENTS  added, waiting, delayed, duplicated
-USES    codes, queue, settings, wake, number, announce, delay, prioritize, ready, store, iteration
-COST    a dozen commands
+        5 the producer was removed, since an earlier run has not ended; the next run was created, unless it was the last
+EVENTS  added, waiting, delayed, duplicated, removed
+USES    codes, queue, settings, wake, number, announce, is_job, delete, delay, prioritize, ready, store, iteration
+COST    a dozen commands; where runs are not to overlap, the list of active jobs besides
 ]]
 local scheduler, producer, now = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local entry = base .. "repeat:" .. scheduler
 
 -- Everything is read before the first write, so that a key of a wrong type or content changes nothing.
-local held = call("HMGET", entry, "name", "data", "every", "offset", "ic")
+local held = call("HMGET", entry, "name", "data", "every", "offset", "ic", "running")
 local prev = call("ZSCORE", base .. "repeat", scheduler)
 local function is_counter(text)
   return not text or #text < 19 and string.find(text, "^%-?%d+$")
@@ -33,15 +38,64 @@ if not is_counter(held[5]) or not is_counter(call("GET", base .. "id")) then
   return redis.error_reply("WRONGTYPE a counter is no number")
 end
 if ARGV[11] == "1" and not held[5] then return { 3, "" } end
-if not prev or producer ~= "repeat:" .. scheduler .. ":" .. prev then return { 2, "" } end
+local token = ARGV[14] or ""
+if not prev or producer ~= "repeat:" .. scheduler .. ":" .. prev then
+  -- Removed by this call, whose reply was lost.
+  if token ~= "" and call("EXISTS", base .. producer) == 0 then return { 5, "" } end
+  return { 2, "" }
+end
 
 if ARGV[12] == "1" and call("EXISTS", base .. producer) == 1
   and not (call("ZSCORE", base .. "completed", producer) or call("ZSCORE", base .. "failed", producer)) then
   return { 2, "" }
 end
 
+-- Whether a run that has begun is not at its end: it is active, or waits to be tried again.
+local function is_unfinished(id)
+  if not is_job(base .. id) or call("ZSCORE", base .. "completed", id) or call("ZSCORE", base .. "failed", id) then
+    return false
+  end
+  for _, zset in ipairs({ DELAYED, PRIORITIZED, base .. "waiting-children" }) do
+    if call("ZSCORE", zset, id) then return true end
+  end
+  return call("LPOS", WAIT, id) or call("LPOS", base .. "paused", id)
+end
+
+-- Another run of the scheduler that has begun and not ended. A worker of BullMQ does not note which one it runs, so those
+-- that are active are looked through.
+local function is_earlier_run(id)
+  local mark = "repeat:" .. scheduler .. ":"
+  return id ~= producer and string.sub(id, 1, #mark) == mark and not string.find(id, ":", #mark + 1, true)
+end
+local function is_overlapping()
+  for _, id in ipairs(call("LRANGE", ACTIVE, "0", "-1")) do
+    if is_earlier_run(id) then return true end
+  end
+  return held[6] and held[6] ~= producer and is_unfinished(held[6])
+end
+local lock = base .. producer .. ":lock"
+local skips = token ~= "" and call("GET", lock) == token and is_overlapping()
+
+local function remove_producer()
+  call("LREM", ACTIVE, "-1", producer)
+  call("DEL", lock)
+  delete_jobs({ base .. producer })
+  announce("removed", producer, "prev", "active")
+  wake_for_place()
+end
+
+if ARGV[15] == "1" then
+  if skips then
+    remove_producer()
+    return { 5, "" }
+  end
+  return { 2, "" }
+end
+
 local every, slot = tonumber(held[3] or ARGV[5]), tonumber(ARGV[4])
-if every and every > 0 then slot = slot_after(tonumber(prev), every, now, number_of(held[4] or ARGV[6])) end
+if every and every > 0 then
+  slot = slot_after(tonumber(prev), every, now, number_of(held[4] or ARGV[6]), tonumber(ARGV[13] or "0"))
+end
 if not slot or slot ~= slot or math.abs(slot) > MOST then return { 4, "" } end
 
 local id = "repeat:" .. scheduler .. ":" .. digits(slot)
@@ -56,10 +110,15 @@ if found ~= "none" then
   announce("duplicated", id)
   return { 1, id }
 end
+if token ~= "" and not skips then call("HSET", entry, "running", producer) end
 
 if adopted then call("HSET", entry, "data", adopted) end
 call("HINCRBY", entry, "ic", "1")
 store_iteration(scheduler, slot, now, {
   name = name, data = data or adopted or "{}", opts = ARGV[7], priority = ARGV[8], lifo = ARGV[9], deid = ARGV[10],
 })
+if skips then
+  remove_producer()
+  return { 5, id }
+end
 return { 0, id }

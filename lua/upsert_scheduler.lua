@@ -9,11 +9,12 @@ ARGV    1 scheduler  its id
         6 offset     ms, as the caller gave it; may be empty
         7 name       of the runs
         8 data       of the runs, JSON
-        9 opts       options of the run as JSON, an object without `delay` and `jobId`, and not empty
+        9 opts       options of the run as JSON, an object without `delay`, `jobId` and `prevMillis`, and not empty
         10 priority  of the run
         11 lifo      "1" or "0"
         12 deid      its deduplication id; may be empty
-        13 ...       fields and values of the scheduler's hash besides `ic` and `offset`
+        13 catch up  how many slots that passed are made up
+        14 ...       fields and values of the scheduler's hash besides `ic` and `offset`
 RETURN  {outcome, slot, delay}
         outcome 0 stored, or SCHEDULER_JOB_EXISTS or SCHEDULER_SLOTS_BUSY: nothing was changed
 EVENTS  added, waiting, delayed
@@ -23,12 +24,12 @@ COST    about twenty commands, up to 32 more where slots are taken, and a search
 ]]
 local MOST_TAKEN = 32
 local scheduler, now, slot, every = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local start, offset = tonumber(ARGV[5]), tonumber(ARGV[6])
+local start, offset, catch_up = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[13])
 local entry = base .. "repeat:" .. scheduler
 
 -- Everything is read before the first write, so that a refusal or a key of a wrong type changes nothing.
 check_queue(base)
-local held = call("HMGET", entry, "every", "offset", "ic")
+local held = call("HMGET", entry, "every", "offset", "ic", "running", "pattern", "tz", "hashSeed")
 local prev = call("ZSCORE", base .. "repeat", scheduler)
 local counter = call("GET", base .. "id") or "0"
 if #counter > 18 or not string.find(counter, "^%-?%d+$") then
@@ -54,7 +55,7 @@ local phase = every and offset
 if every then
   local given = offset or 0
   if prev and tonumber(held[1] or "") == every and math.abs(tonumber(prev)) <= MOST then
-    slot = slot_after(tonumber(prev), every, now, given)
+    slot = slot_after(tonumber(prev), every, now, given, catch_up)
     if place then slot = tonumber(prev) end
   elseif start then
     slot = math.max(start, now)
@@ -66,8 +67,16 @@ if every then
   end
   slot = math.floor(slot)
   if not place then phase = given ~= 0 and given or slot % every end
-elseif not place then
-  phase = 0
+else
+  if not place then phase = 0 end
+  -- A run by the same pattern that is late and to be made up keeps its time.
+  if catch_up > 0 and place and tonumber(prev) <= now then
+    local new = {}
+    for i = 14, #ARGV, 2 do new[ARGV[i]] = ARGV[i + 1] end
+    if held[5] == (new.pattern or false) and held[6] == (new.tz or false) and held[7] == (new.hashSeed or false) then
+      slot = tonumber(prev)
+    end
+  end
 end
 
 local function id_at(at)
@@ -113,9 +122,12 @@ delete_erased()
 local kept = phase and digits(phase) or held[2]
 call("DEL", entry)
 local runs = held[3] and #held[3] < 19 and string.find(held[3], "^%-?%d+$") and held[3] or "1"
-call("HSET", entry, "ic", runs, unpack(ARGV, 13))
+call("HSET", entry, "ic", runs, unpack(ARGV, 14))
 if kept then call("HSET", entry, "offset", kept) end
+if held[4] then call("HSET", entry, "running", held[4]) end
+local opts = ARGV[9]
+if not every then opts = string.sub(opts, 1, -2) .. ',"prevMillis":' .. digits(slot) .. "}" end
 local delay = store_iteration(scheduler, slot, now, {
-  name = ARGV[7], data = ARGV[8], opts = ARGV[9], priority = ARGV[10], lifo = ARGV[11], deid = ARGV[12],
+  name = ARGV[7], data = ARGV[8], opts = opts, priority = ARGV[10], lifo = ARGV[11], deid = ARGV[12],
 })
 return { 0, digits(slot), digits(delay) }

@@ -56,7 +56,7 @@ pub use options::{
     WorkerOptions,
 };
 pub use queue::{Add, AddBulk, Added, JobScheduler, NewJob, Queue, UpsertJobScheduler};
-pub use scheduler::{Repeat, Runs};
+pub use scheduler::{Overlap, Repeat, Runs};
 pub use state::{JobCounts, JobState, Order, UnknownState};
 pub use wire::{EventId, JsonText, QueueEvent};
 pub use worker::{

@@ -1,8 +1,11 @@
--- The runs of a job scheduler at an interval: when the one after `prev` is due. Slots that passed are skipped; the phase
--- of the grid stays.
-local function slot_after(prev, every, now, offset)
+-- The runs of a job scheduler at an interval: when the one after `prev` is due. Of the slots that passed, the last
+-- `catch_up` ones are made up and the others skipped; the phase of the grid stays.
+local function slot_after(prev, every, now, offset, catch_up)
   local slot = prev + every
-  if slot < now then
+  if catch_up > 0 then
+    local passed = math.floor((now - prev) / every)
+    if passed > catch_up then slot = prev + every * (passed - catch_up + 1) end
+  elseif slot < now then
     slot = math.floor(now / every) * every + offset
     if slot <= now then slot = slot + every end
   end

@@ -15,8 +15,8 @@ impl Engine {
     /// # Errors
     ///
     /// The server refuses the call as such; nothing was changed.
-    pub(crate) async fn advance_scheduler(&self, now: u64, advance: &Advance) -> Result<Advanced> {
-        self.call_until(Until::Decided, scheduler::advance_scheduler(now, advance)).await
+    pub(crate) async fn advance_scheduler(&self, now: u64, advance: &Advance, token: &str) -> Result<Advanced> {
+        self.call_until(Until::Decided, scheduler::advance_scheduler(now, advance, token)).await
     }
 
     /// Makes a scheduler or changes one. `is_repeatable` says that doing it twice leads to what doing it once does.

@@ -14,6 +14,7 @@ use crate::engine::Decided;
 use crate::error::{Error, Halt, Reason, Result, WithCauses};
 use crate::options::{SHORTEST, WorkerOptions, YEAR, check_span};
 use crate::queue::QueueCore;
+use crate::scheduler::Turn;
 use crate::script::settle::{Ask, End, Handed, Outcome, Settled};
 use crate::wire::job::{RawJob, Undecodable};
 use crate::worker::failure::Fault;
@@ -287,6 +288,10 @@ pub(crate) async fn next<D: DeserializeOwned, R>(
             Ok(job) => return Ok(fetched(Some(job))),
             Err(unrun) => unrun,
         };
+        let Some(unrun) = unrun else {
+            decided = settle(op, queue, options, &[], 1, &token, |_| false).await?.decided;
+            continue;
+        };
         let probe = super::Attempt::by_hand(unrun.id.clone(), Arc::clone(&token));
         probe.locked(sent, options.lock_duration);
         let outcomes = std::slice::from_ref(&unrun);
@@ -299,7 +304,7 @@ pub(crate) async fn next<D: DeserializeOwned, R>(
     }
 }
 
-/// The job as it is handed out, typed; or how it ends since nobody could run it.
+/// The job as it is handed out, typed; or how it ends since nobody could run it; or nothing if it is gone.
 ///
 /// As for a worker, a scheduler makes its next run first.
 async fn admit<D: DeserializeOwned, R>(
@@ -308,10 +313,10 @@ async fn admit<D: DeserializeOwned, R>(
     options: &Arc<WorkerOptions>,
     token: &Arc<str>,
     sent: Instant,
-) -> Result<Job<D, R>, Outcome> {
+) -> Result<Job<D, R>, Option<Outcome>> {
     let unrun = |id: &[u8], raw: &RawJob, verdict: Verdict| {
         log(queue, raw, &verdict);
-        Outcome { id: id.into(), token: Arc::clone(token), start: raw.attempts_started, end: verdict.end }
+        Some(Outcome { id: id.into(), token: Arc::clone(token), start: raw.attempts_started, end: verdict.end })
     };
     let raw = match decode(handed, queue, options) {
         Ok(raw) => raw,
@@ -324,10 +329,12 @@ async fn admit<D: DeserializeOwned, R>(
             ));
         }
     };
-    if let Some(key) = raw.repeat_job_key()
-        && let Err(error) = crate::scheduler::advance(queue.engine(), key, &raw).await
-    {
-        tracing::warn!(error = %WithCauses(&error), "the job is handed out all the same");
+    if let Some(key) = raw.repeat_job_key() {
+        match crate::scheduler::advance(queue.engine(), key, &raw, token).await {
+            Ok(Turn::Run) => {}
+            Ok(Turn::Skipped) => return Err(None),
+            Err(error) => tracing::warn!(error = %WithCauses(&error), "the job is handed out all the same"),
+        }
     }
     if !options.hands_out_deferred_failures
         && let Some(verdict) = verdict::unrun(&raw, options)

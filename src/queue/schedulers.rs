@@ -14,7 +14,7 @@ use crate::clock::from_epoch_ms;
 use crate::error::{Error, Result};
 use crate::job::{Job, JobCore, Seen};
 use crate::options::JobOptions;
-use crate::scheduler::{Repeat, Template, plan};
+use crate::scheduler::{Overlap, Repeat, Template, plan};
 use crate::script::scheduler::Stored;
 use crate::state::Order;
 use crate::telemetry;
@@ -228,6 +228,10 @@ pub struct JobScheduler {
     pub end_date: Option<SystemTime>,
     /// How long after the multiples of the interval it runs.
     pub offset: Option<Duration>,
+    /// Whether its runs may overlap. Not known to BullMQ.
+    pub overlap: Overlap,
+    /// How many slots that passed are made up. Not known to BullMQ.
+    pub catch_up: u32,
     /// The data of its jobs, if it is not `{}`.
     pub data: Option<JsonText>,
     /// The options of its jobs with the short names of the wire, if there are any.
@@ -260,6 +264,8 @@ impl JobScheduler {
             start_date: text("startDate").and_then(number).map(from_epoch_ms),
             end_date: text("endDate").and_then(number).map(from_epoch_ms),
             offset: text("offset").and_then(number).map(Duration::from_millis),
+            overlap: if text("overlap").as_deref() == Some("skip") { Overlap::Skip } else { Overlap::Allow },
+            catch_up: text("catchUp").and_then(|slots| slots.parse().ok()).unwrap_or(0),
             data: text("data").map(JsonText::new),
             options: text("opts").map(JsonText::new),
             id: stored.id,

@@ -9,7 +9,7 @@ mod revive;
 mod search;
 mod upsert;
 
-pub use repeat::{Repeat, Runs};
+pub use repeat::{Overlap, Repeat, Runs};
 pub(crate) use revive::revive;
 pub(crate) use upsert::{Template, plan};
 
@@ -20,28 +20,73 @@ use crate::wire::job::RawJob;
 
 use next::Next;
 
-/// Makes the next run of the scheduler `key`, which has made this job, if the job is its current run.
+/// What is to become of a run that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Run,
+    /// It was removed: an earlier run has not ended, and the scheduler's runs are not to overlap.
+    Skipped,
+}
+
+/// Makes the next run of the scheduler `key`, which has made this job, if the job is its current run. `token` is the one
+/// of the job's lock.
 ///
 /// # Errors
 ///
 /// There will be no next run: what the job or the scheduler says about it cannot be understood, or the server refuses
 /// the call. Nothing was changed.
-pub(crate) async fn advance(engine: &Engine, key: &str, job: &RawJob) -> Result<()> {
+pub(crate) async fn advance(engine: &Engine, key: &str, job: &RawJob, token: &str) -> Result<Turn> {
     let fail = |problem: String| Error::Scheduler { scheduler: key.to_owned(), problem };
     let now = engine.clock.now_ms();
     let advance = match next::after(key, job, now).map_err(fail)? {
         Next::Run(advance) => advance,
-        Next::Ended => return Ok(()),
+        Next::Ended => return Ok(Turn::Run),
     };
-    match engine.advance_scheduler(now, &advance).await? {
-        Advanced::Created { .. } | Advanced::NotCurrent => Ok(()),
+    match engine.advance_scheduler(now, &advance, token).await? {
+        Advanced::Created { .. } | Advanced::NotCurrent => Ok(Turn::Run),
+        Advanced::Skipped => Ok(Turn::Skipped),
         Advanced::Taken { id } => {
             tracing::warn!(scheduler = key, %id, "a job has the id of the next run, so the scheduler stops");
-            Ok(())
+            Ok(Turn::Run)
         }
         Advanced::Legacy => Err(fail(format!(
             "'{key}' is a repeatable job of an old BullMQ, not a job scheduler; upsert a job scheduler in its place"
         ))),
         Advanced::NoInterval => Err(fail("it has neither an interval nor a pattern".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{NOW, queue};
+    use crate::wire::options::StoredOptions;
+
+    #[tokio::test]
+    async fn a_run_that_was_skipped_is_not_run_when_the_reply_was_lost() {
+        let engine = queue().await;
+        let opts = r#"{"repeat":{"every":1000,"overlap":"skip"}}"#;
+        let (earlier, id) = (format!("repeat:s:{}", NOW - 1_000), format!("repeat:s:{NOW}"));
+        for command in [
+            format!("ZADD @repeat {NOW} s"),
+            "HSET @repeat:s ic 2 name n every 1000".to_owned(),
+            format!("HSET @{id} name n data {{}} opts {opts}"),
+            format!("SET @{id}:lock t"),
+            format!("LPUSH @active {earlier} {id}"),
+        ] {
+            engine.redis(&command).await;
+        }
+        let options = StoredOptions::parse(opts).unwrap();
+        let job = RawJob::added(id.clone(), "n".into(), "{}".into(), opts.into(), options, NOW, 0, 0);
+        // Without the lock it is not ours to remove.
+        let foreign = advance(&engine, "s", &job, "other").await.unwrap();
+        assert_eq!(foreign, Turn::Run);
+        engine.redis(&format!("ZADD @repeat {NOW} s")).await;
+        engine.redis(&format!("DEL @repeat:s:{}", NOW + 1_000)).await;
+        for _ in 0..2 {
+            assert_eq!(advance(&engine, "s", &job, "t").await.unwrap(), Turn::Skipped);
+            assert_eq!(engine.says(&format!("EXISTS @{id} @{id}:lock")).await, "0");
+        }
+        assert_eq!(engine.says("HGET @repeat:s ic").await, "4");
     }
 }

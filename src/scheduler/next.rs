@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
+use super::repeat::MOST_CAUGHT_UP;
 use crate::options::{MAX_PRIORITY, MAX_SAFE};
 use crate::script::scheduler::Advance;
 use crate::wire::job::RawJob;
@@ -16,6 +17,9 @@ pub(crate) enum Next {
     /// Nothing: the limit or the end is reached. The scheduler's entry stays.
     Ended,
 }
+
+/// What the member `overlap` says where runs are not to overlap.
+pub(super) const SKIP: &str = "skip";
 
 pub(super) type Members<'a> = BTreeMap<String, &'a RawValue>;
 
@@ -48,9 +52,17 @@ pub(crate) fn after(key: &str, job: &RawJob, now: u64) -> Result<Next, String> {
     if start.is_some() && repeat.get("immediately").is_some_and(|value| json::truthy(value)) {
         return Err("it has both a start and `immediately`".to_owned());
     }
+    let skips = text("overlap").is_some_and(|overlap| overlap == SKIP);
+    let catch_up = number("catchUp").map_or(0, |slots| whole(slots).min(u64::from(MOST_CAUGHT_UP)));
+    let ended = || {
+        if !skips {
+            return Next::Ended;
+        }
+        Next::Run(Box::new(Advance { is_last: true, skips, ..Advance::of(key, job) }))
+    };
     let count = number("count").filter(|count| *count > 0.0).map_or(1, |count| whole(count) + 1);
     if number("limit").is_some_and(|limit| count > whole(limit)) || end.is_some_and(|end| now > end) {
-        return Ok(Next::Ended);
+        return Ok(ended());
     }
     let earliest = now.max(job.options.prev_millis.map_or(0, whole));
     let slot = match &pattern {
@@ -58,9 +70,16 @@ pub(crate) fn after(key: &str, job: &RawJob, now: u64) -> Result<Next, String> {
         Some(pattern) => {
             let from = start.map_or(earliest, |start| start.max(earliest));
             let (zone, seed) = (text("tz"), text("hashSeed"));
-            match Pattern::parse(pattern, zone.as_deref(), seed.as_deref())?.next_after(from) {
-                Some(slot) if end.is_none_or(|end| slot <= end) => Some(slot.max(earliest)),
-                _ => return Ok(Next::Ended),
+            let pattern = Pattern::parse(pattern, zone.as_deref(), seed.as_deref())?;
+            let missed = match job.options.prev_millis.map(whole) {
+                Some(prev) if catch_up > 0 => {
+                    pattern.missed(start.map_or(prev, |start| start.max(prev)), now, catch_up)
+                }
+                _ => None,
+            };
+            match missed.or_else(|| pattern.next_after(from).map(|slot| slot.max(earliest))) {
+                Some(slot) if end.is_none_or(|end| slot <= end) => Some(slot),
+                _ => return Ok(ended()),
             }
         }
     };
@@ -92,8 +111,6 @@ pub(crate) fn after(key: &str, job: &RawJob, now: u64) -> Result<Next, String> {
         opts.remove(name);
     }
     Ok(Next::Run(Box::new(Advance {
-        scheduler: key.to_owned(),
-        producer: job.id.clone(),
         slot,
         every,
         offset,
@@ -102,8 +119,32 @@ pub(crate) fn after(key: &str, job: &RawJob, now: u64) -> Result<Next, String> {
         lifo: job.options.lifo,
         deduplication_id: job.options.deduplication_id.clone(),
         may_be_legacy: may_be_legacy(key),
-        revives: false,
+        catch_up: u32::try_from(catch_up).unwrap_or(0),
+        skips,
+        ..Advance::of(key, job)
     })))
+}
+
+impl Advance {
+    /// What follows `job`, as far as nothing but the job is known.
+    fn of(key: &str, job: &RawJob) -> Self {
+        Self {
+            scheduler: key.to_owned(),
+            producer: job.id.clone(),
+            slot: None,
+            every: None,
+            offset: None,
+            opts: String::new(),
+            priority: 0,
+            lifo: false,
+            deduplication_id: None,
+            may_be_legacy: false,
+            revives: false,
+            catch_up: 0,
+            skips: false,
+            is_last: false,
+        }
+    }
 }
 
 /// Whether a text has the shape of the key of a repeatable job up to BullMQ 3, `name:id:end:zone:pattern`. An id of a
@@ -166,6 +207,38 @@ impl Pattern {
 
     pub(super) fn is_hashed(&self) -> bool {
         false
+    }
+}
+
+impl Pattern {
+    /// The first of the last `most` times after `from` that have passed at `now`; `None` if none has.
+    fn missed(&self, from: u64, now: u64, most: u64) -> Option<u64> {
+        let first = self.next_after(from).filter(|first| *first <= now)?;
+        // Whether more than so many lie after a moment and not after now.
+        let is_more = |after: u64| {
+            let mut at = after;
+            for _ in 0..=most {
+                match self.next_after(at) {
+                    Some(next) if next <= now => at = next,
+                    _ => return false,
+                }
+            }
+            true
+        };
+        if !is_more(from) {
+            return Some(first);
+        }
+        // Times are whole seconds: the earliest second after which there are no more than that.
+        let (mut low, mut high) = (from / 1000, now / 1000 + 1);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if is_more(middle * 1000) {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        self.next_after(high * 1000)
     }
 }
 

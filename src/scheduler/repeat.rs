@@ -7,6 +7,20 @@ use crate::clock::{epoch_ms, from_epoch_ms, millis};
 use crate::error::{Error, Result};
 use crate::options::MAX_SAFE;
 
+/// How many slots that passed can be made up at most.
+pub(super) const MOST_CAUGHT_UP: u32 = 1_000;
+
+/// What happens to a run whose time has come while an earlier run of the same scheduler has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Overlap {
+    /// It runs beside the other one, as in BullMQ.
+    #[default]
+    Allow,
+    /// It does not take place: whichever worker takes it removes it unrun, and the one after it is made.
+    Skip,
+}
+
 /// How a job repeats: at an interval, or by a cron pattern.
 ///
 /// ```
@@ -38,6 +52,8 @@ pub struct Repeat {
     pub(super) end: Option<SystemTime>,
     pub(super) offset: Option<Duration>,
     pub(super) immediately: bool,
+    pub(super) overlap: Overlap,
+    pub(super) catch_up: u32,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +64,18 @@ pub(super) enum When {
 
 impl Repeat {
     fn new(when: When) -> Self {
-        Self { when, tz: None, hash_seed: None, limit: None, start: None, end: None, offset: None, immediately: false }
+        Self {
+            when,
+            tz: None,
+            hash_seed: None,
+            limit: None,
+            start: None,
+            end: None,
+            offset: None,
+            immediately: false,
+            overlap: Overlap::Allow,
+            catch_up: 0,
+        }
     }
 
     /// Each time this span has passed, the first time at once. More than 0; rounded up to milliseconds.
@@ -110,6 +137,27 @@ impl Repeat {
     /// By a pattern: one run at each upsert besides. Default false.
     pub fn immediately(mut self, immediately: bool) -> Self {
         self.immediately = immediately;
+        self
+    }
+
+    /// Whether a run begins while an earlier one has not ended. Default: it does, as in BullMQ.
+    ///
+    /// With [`Overlap::Skip`] it does not: an earlier run is one that is active, or that has begun and waits to be tried
+    /// again or for its children. A slot that was skipped counts for [`limit`](Self::limit). It is stored beside BullMQ's
+    /// own options and heeded by workers of this crate only: what a worker of BullMQ takes, it runs. Not together with
+    /// [`catch_up`](Self::catch_up), whose runs would follow at once and be skipped.
+    pub fn overlap(mut self, overlap: Overlap) -> Self {
+        self.overlap = overlap;
+        self
+    }
+
+    /// How many slots that passed while no worker was there are made up, the latest ones, one after the other and at once.
+    /// 0 to 1,000. Default: 0, as in BullMQ, where the first worker to come runs the one slot that waits, and the next run
+    /// is in the future.
+    ///
+    /// It is heeded by workers of this crate only. With a pattern, [`end_date`](Self::end_date) also ends making up.
+    pub fn catch_up(mut self, slots: u32) -> Self {
+        self.catch_up = slots;
         self
     }
 
@@ -201,6 +249,12 @@ impl Repeat {
         }
         if self.limit == Some(0) {
             return Err(Error::invalid("limit", "it must be at least 1"));
+        }
+        if self.catch_up > MOST_CAUGHT_UP {
+            return Err(Error::invalid("catch_up", format!("it must be at most {MOST_CAUGHT_UP}")));
+        }
+        if self.catch_up > 0 && self.overlap == Overlap::Skip {
+            return Err(Error::invalid("catch_up", "runs that are made up follow at once, and would be skipped"));
         }
         if self.start.is_some() && self.immediately {
             return Err(Error::invalid("immediately", "it cannot be used together with a start"));
@@ -319,6 +373,8 @@ mod tests {
             ("immediately", every().immediately(true)),
             ("offset", every().offset(Duration::from_millis(100))),
             ("limit", every().limit(0)),
+            ("catch_up", every().catch_up(1_001)),
+            ("catch_up", every().catch_up(1).overlap(Overlap::Skip)),
             ("end_date", every().start_date(at(5)).end_date(at(5))),
             ("offset", cron().offset(Duration::from_millis(1))),
             ("pattern", Repeat::cron("nonsense")),

@@ -29,7 +29,7 @@ pub(crate) async fn revive(engine: &Engine, interval: std::time::Duration) -> Re
                 continue;
             }
         };
-        if let Advanced::Created { id } = engine.advance_scheduler(now, &advance).await? {
+        if let Advanced::Created { id } = engine.advance_scheduler(now, &advance, "").await? {
             revived.push(Ok((stored.id, id)));
         }
     }
@@ -45,11 +45,11 @@ fn next_of(stored: &Stored, now: u64) -> std::result::Result<Option<Advance>, St
     // Without a count it is a repeatable job of BullMQ 5: its data went with its run.
     let Some(count) = text("ic").and_then(|count| count.parse::<u64>().ok()) else { return Ok(None) };
     let mut repeat = vec![("count", count.to_string())];
-    for name in ["every", "limit", "startDate", "endDate"] {
+    for name in ["every", "limit", "startDate", "endDate", "catchUp"] {
         let number = text(name).filter(|text| text.parse::<f64>().is_ok_and(f64::is_finite));
         repeat.extend(number.map(|text| (name, text.to_owned())));
     }
-    for name in ["pattern", "tz", "hashSeed"] {
+    for name in ["pattern", "tz", "hashSeed", "overlap"] {
         repeat.extend(text(name).map(|text| (name, quoted(text))));
     }
     let own = members(text("opts").unwrap_or("{}"))?;
@@ -59,7 +59,8 @@ fn next_of(stored: &Stored, now: u64) -> std::result::Result<Option<Advance>, St
     let id = format!("repeat:{}:{}", stored.id, stored.slot);
     let job = RawJob::added(id, String::new(), "{}".to_owned(), opts, options, now, 0, 0);
     Ok(match next::after(&stored.id, &job, now)? {
-        Next::Run(advance) => Some(Advance { revives: true, ..*advance }),
+        Next::Run(advance) if advance.is_last => None,
+        Next::Run(advance) => Some(Advance { revives: true, skips: false, ..*advance }),
         Next::Ended => None,
     })
 }

@@ -1,7 +1,7 @@
 //! A scheduler as it is to be, and the first run of it; pure.
 
-use super::next::{Members, members, object, quoted};
-use super::repeat::{Repeat, When};
+use super::next::{Members, SKIP, members, object, quoted};
+use super::repeat::{Overlap, Repeat, When};
 use crate::clock::{epoch_ms, millis};
 use crate::error::{Error, Result};
 use crate::keys;
@@ -77,6 +77,11 @@ pub(crate) fn plan(scheduler: &str, repeat: &Repeat, template: Template, now: u6
     say("endDate", end.and_then(number), None);
     // Node passes it on from run to run; the field lets a worker of ours make a run without the one before it.
     say("hashSeed", seed.clone(), seed.as_deref().map(quoted));
+    // These are ours: Node passes them on as well, and does not heed them.
+    if repeat.overlap == Overlap::Skip {
+        say("overlap", Some(SKIP.to_owned()), Some(quoted(SKIP)));
+    }
+    say("catchUp", Some(repeat.catch_up).filter(|slots| *slots != 0).map(|slots| slots.to_string()), None);
     said.push(("count", "1".to_owned()));
     if let Some(offset) = offset {
         said.push(("offset", offset.to_string()));
@@ -87,14 +92,11 @@ pub(crate) fn plan(scheduler: &str, repeat: &Repeat, template: Template, now: u6
     if template_opts != "{}" {
         fields.push(("opts", template_opts));
     }
-    let mut set = vec![
+    let set = [
         ("repeat", object(&Members::new(), &said)),
         ("repeatJobKey", quoted(scheduler)),
         ("timestamp", now.to_string()),
     ];
-    if let Some(slot) = slot {
-        set.push(("prevMillis", slot.to_string()));
-    }
     Ok(Upsert {
         scheduler: scheduler.to_owned(),
         now,
@@ -108,6 +110,7 @@ pub(crate) fn plan(scheduler: &str, repeat: &Repeat, template: Template, now: u6
         priority: template.options.priority.unwrap_or(0),
         lifo: template.options.lifo.unwrap_or(false),
         deduplication_id: template.options.deduplication.map(|deduplication| deduplication.id),
+        catch_up: repeat.catch_up,
         fields,
     })
 }
@@ -156,7 +159,22 @@ mod tests {
         let upsert = planned(&Repeat::cron("H H * * *").tz("UTC"), JobOptions::default()).unwrap();
         let opts: Value = serde_json::from_str(&upsert.opts).unwrap();
         assert_eq!(opts["repeat"]["hashSeed"], "s");
-        assert_eq!(opts["prevMillis"], json!(upsert.slot.unwrap()));
+        // The script adds it, since it may keep the time of a run that waits.
+        assert!(upsert.slot.is_some() && opts.get("prevMillis").is_none());
+    }
+
+    #[test]
+    fn what_node_does_not_know_stands_beside_its_own() {
+        let every = || Repeat::every(Duration::from_secs(5));
+        for (repeat, name, text, json) in [
+            (every().overlap(Overlap::Skip), "overlap", "skip", json!("skip")),
+            (every().catch_up(3), "catchUp", "3", json!(3)),
+        ] {
+            let upsert = planned(&repeat, JobOptions::default()).unwrap();
+            assert!(upsert.fields.contains(&(name, text.to_owned())), "{:?}", upsert.fields);
+            let opts: Value = serde_json::from_str(&upsert.opts).unwrap();
+            assert_eq!(opts["repeat"][name], json);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{Args, Call, Repeat, Script, reply, script};
 use crate::keys::QueueKeys;
 use crate::wire::job::Pair;
 
-pub(crate) static ADVANCE: Script = script!("advance_scheduler", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "announce", "delay", "prioritize", "ready", "store", "iteration"]);
+pub(crate) static ADVANCE: Script = script!("advance_scheduler", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "announce", "is_job", "delete", "delay", "prioritize", "ready", "store", "iteration"]);
 pub(crate) static REMOVE: Script =
     script!("remove_scheduler", Consumes, uses: ["queue", "settings", "homes", "states", "check_queue", "delete"]);
 pub(crate) static FIND_STOPPED: Script = script!("find_stopped_schedulers", Consumes, uses: ["queue"]);
@@ -33,6 +33,12 @@ pub(crate) struct Advance {
     pub(crate) may_be_legacy: bool,
     /// The producer is gone or has ended, and led to no next run.
     pub(crate) revives: bool,
+    /// How many slots that passed are made up.
+    pub(crate) catch_up: u32,
+    /// Whether the producer is not to run while an earlier run has not ended.
+    pub(crate) skips: bool,
+    /// There is no next run: the call is about the producer alone.
+    pub(crate) is_last: bool,
 }
 
 /// What became of it.
@@ -51,16 +57,19 @@ pub(crate) enum Advanced {
     Legacy,
     /// There is neither an interval nor a slot.
     NoInterval,
+    /// An earlier run has not ended, so the producer was removed; the next run was made, if there is one.
+    Skipped,
 }
 
-/// To repeat it is safe: a scheduler moves on only from its current run.
-pub(crate) fn advance_scheduler(now: u64, advance: &Advance) -> Call<Advanced> {
-    let mut args = Args::with_capacity(11, advance.opts.len() + 256);
+/// `token` is the one of the producer's lock. To repeat it is safe: a scheduler moves on only from its current run.
+pub(crate) fn advance_scheduler(now: u64, advance: &Advance, token: &str) -> Call<Advanced> {
+    let mut args = Args::with_capacity(15, advance.opts.len() + 256);
     let maybe = |number: Option<f64>| number.map(|number| number.to_string()).unwrap_or_default();
     args.text(&advance.scheduler).text(&advance.producer).number(now).maybe(advance.slot);
     args.text(maybe(advance.every)).text(maybe(advance.offset)).text(&advance.opts).number(advance.priority);
     args.flag(advance.lifo).text(advance.deduplication_id.as_deref().unwrap_or_default()).flag(advance.may_be_legacy);
-    args.flag(advance.revives);
+    args.flag(advance.revives).number(advance.catch_up).text(if advance.skips { token } else { "" });
+    args.flag(advance.is_last);
     Call::with(&ADVANCE, args).repeat(Repeat::Safe).read(advanced)
 }
 
@@ -73,6 +82,7 @@ fn advanced(value: Value) -> Option<Advanced> {
         2 => Advanced::NotCurrent,
         3 => Advanced::Legacy,
         4 => Advanced::NoInterval,
+        5 => Advanced::Skipped,
         _ => return None,
     })
 }

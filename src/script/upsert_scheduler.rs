@@ -23,11 +23,13 @@ pub(crate) struct Upsert {
     pub(crate) name: String,
     /// JSON.
     pub(crate) data: String,
-    /// A JSON object with at least one member, without `delay` and `jobId`.
+    /// A JSON object with at least one member, without `delay`, `jobId` and `prevMillis`.
     pub(crate) opts: String,
     pub(crate) priority: u32,
     pub(crate) lifo: bool,
     pub(crate) deduplication_id: Option<String>,
+    /// How many slots that passed are made up.
+    pub(crate) catch_up: u32,
     /// The scheduler's hash, but for `ic` and `offset`.
     pub(crate) fields: Vec<(&'static str, String)>,
 }
@@ -43,12 +45,12 @@ pub(crate) struct Upserted {
 pub(crate) fn upsert_scheduler(upsert: &Upsert, is_repeatable: bool) -> Call<Result<Upserted, Reason>> {
     let fields: usize = upsert.fields.iter().map(|(name, value)| name.len() + value.len()).sum();
     let mut args = Args::with_capacity(
-        12 + upsert.fields.len() * 2,
+        13 + upsert.fields.len() * 2,
         upsert.opts.len() + upsert.data.len() + fields + upsert.scheduler.len() + 256,
     );
     args.text(&upsert.scheduler).number(upsert.now).maybe(upsert.slot).maybe(upsert.every).maybe(upsert.start);
     args.maybe(upsert.offset).text(&upsert.name).text(&upsert.data).text(&upsert.opts).number(upsert.priority);
-    args.flag(upsert.lifo).text(upsert.deduplication_id.as_deref().unwrap_or_default());
+    args.flag(upsert.lifo).text(upsert.deduplication_id.as_deref().unwrap_or_default()).number(upsert.catch_up);
     for (name, value) in &upsert.fields {
         args.text(name).text(value);
     }

@@ -30,6 +30,7 @@ mod real {
         renewal_lag: Histogram,
         loop_lag: Histogram,
         revived: Counter,
+        skipped: Counter,
         outcomes: [Counter; 6],
     }
 
@@ -46,6 +47,7 @@ mod real {
                 renewal_lag: histogram!("oxmq_lock_renewal_lag_seconds", "queue" => queue.clone()),
                 loop_lag: histogram!("oxmq_worker_loop_lag_seconds", "queue" => queue.clone()),
                 revived: counter!("oxmq_schedulers_revived_total", "queue" => queue.clone()),
+                skipped: counter!("oxmq_scheduler_runs_skipped_total", "queue" => queue.clone()),
                 outcomes: outcomes.map(of),
             }
         }
@@ -82,6 +84,10 @@ mod real {
 
         pub(crate) fn scheduler_revived(&self) {
             self.revived.increment(1);
+        }
+
+        pub(crate) fn run_skipped(&self) {
+            self.skipped.increment(1);
         }
     }
 
@@ -133,6 +139,8 @@ mod nothing {
         pub(crate) fn renewal_lag(&self, _: Duration) {}
 
         pub(crate) fn scheduler_revived(&self) {}
+
+        pub(crate) fn run_skipped(&self) {}
 
         pub(crate) fn loop_lag(&self, _: Duration) {}
     }

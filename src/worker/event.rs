@@ -59,6 +59,14 @@ pub enum WorkerEvent {
         /// The run that was put back.
         job_id: String,
     },
+    /// A run of a job scheduler with [`Overlap::Skip`](crate::Overlap::Skip) was removed unrun, since an earlier run has not
+    /// ended.
+    RunSkipped {
+        /// The scheduler.
+        scheduler: String,
+        /// The run.
+        job_id: String,
+    },
     /// A running job may be somebody else's by now: its lock ran out or was taken over. Its outcome is dropped.
     LockLost {
         /// The job.

@@ -14,7 +14,7 @@ use super::verdict::{self, Verdict};
 use super::{Inner, verdict::failed};
 use crate::error::Halt;
 use crate::job::{Attempt, CancelReason, JobCore, Seen};
-use crate::scheduler;
+use crate::scheduler::{self, Turn};
 use crate::script::settle::{End, Handed, Outcome};
 use crate::telemetry::{self, Stopwatch};
 use crate::wire::job::{RawJob, UndecodableKind};
@@ -29,6 +29,8 @@ pub(crate) struct EndedAttempt {
     pub(crate) outcome: Outcome,
     /// True if the processor has ended the attempt itself, so that nothing is to be sent.
     pub(crate) is_settled: bool,
+    /// True if the job was removed before it ran: nothing is to be sent, and nothing counted.
+    pub(crate) is_gone: bool,
     /// True if the job goes back because the worker closes.
     pub(crate) handed_back: bool,
     /// Set if the job asked its queue for patience.
@@ -54,7 +56,18 @@ impl EndedAttempt {
         let is_settled = settled.is_some();
         let (end, failure) = settled.map_or((end, failure), |own| (own.end, own.failure));
         let outcome = Outcome { id: attempt.id().clone(), token: Arc::clone(attempt.token()), start, end };
-        Self { slot, order, outcome, is_settled, handed_back: false, pause: None, refusals: 0, attempt, failure }
+        Self {
+            slot,
+            order,
+            outcome,
+            is_settled,
+            is_gone: false,
+            handed_back: false,
+            pause: None,
+            refusals: 0,
+            attempt,
+            failure,
+        }
     }
 
     /// The end of an attempt whose job goes back because the worker closes.
@@ -91,10 +104,12 @@ pub(crate) fn perform(
                         "an option of the job cannot be read; it is not heeded"
                     );
                 }
-                if let Some(key) = raw.repeat_job_key()
-                    && !schedule_next(&worker, key, &raw, &attempt).await
-                {
-                    return;
+                if let Some(key) = raw.repeat_job_key() {
+                    match schedule_next(&worker, key, &raw, &attempt).await {
+                        Some(Turn::Run) => {}
+                        Some(Turn::Skipped) => return unfinished.vanish(),
+                        None => return,
+                    }
                 }
                 let ready = raw.timestamp.map(|at| at.saturating_add(delay_ms(&raw)));
                 if raw.attempts_started == 1 {
@@ -157,17 +172,21 @@ fn conclude(span: &Span, end: &mut End, wants_trace: bool) {
 /// Makes the next run of the scheduler that this job is a run of. That it cannot be made is no reason not to process
 /// this one: Node leaves such a job active for ever, here it is told as an error.
 ///
-/// False if the attempt was told to stop meanwhile; then the job is to be handed back.
-async fn schedule_next(worker: &Inner, key: &str, raw: &RawJob, attempt: &Attempt) -> bool {
-    tokio::select! {
-        advanced = scheduler::advance(worker.queue.engine(), key, raw) => {
-            if let Err(error) = advanced {
-                worker.events.error(error);
-            }
-            true
-        }
-        () = attempt.cancellation().cancelled() => false,
+/// `None` if the attempt was told to stop meanwhile; then the job is to be handed back.
+async fn schedule_next(worker: &Inner, key: &str, raw: &RawJob, attempt: &Attempt) -> Option<Turn> {
+    let advanced = tokio::select! {
+        advanced = scheduler::advance(worker.queue.engine(), key, raw, attempt.token()) => advanced,
+        () = attempt.cancellation().cancelled() => return None,
+    };
+    let turn = advanced.unwrap_or_else(|error| {
+        worker.events.error(error);
+        Turn::Run
+    });
+    if turn == Turn::Skipped {
+        worker.figures.run_skipped();
+        worker.events.emit(|| WorkerEvent::RunSkipped { scheduler: key.to_owned(), job_id: raw.id.clone() });
     }
+    Some(turn)
 }
 
 async fn attempt_job(worker: &Arc<Inner>, raw: RawJob, attempt: &Arc<Attempt>) -> Verdict {
@@ -259,6 +278,14 @@ impl Unfinished {
         if let Some(attempt) = self.attempt.take() {
             let ended = EndedAttempt::new(attempt, self.slot, self.order, self.start, end, failure);
             self.send(EndedAttempt { pause, ..ended });
+        }
+    }
+
+    /// The job was removed before it ran.
+    fn vanish(mut self) {
+        if let Some(attempt) = self.attempt.take() {
+            let ended = EndedAttempt::new(attempt, self.slot, self.order, self.start, End::Waiting, None);
+            self.send(EndedAttempt { is_gone: true, ..ended });
         }
     }
 

@@ -209,6 +209,9 @@ impl Loop {
             // From now on, so that not even the call that carries this outcome brings a job.
             self.plan.limited(pause, Deadline::now());
         }
+        if ended.is_gone {
+            return self.worker.locks.release([ended.slot].into_iter());
+        }
         if ended.is_settled {
             self.worker.locks.release([ended.slot].into_iter());
             return self.tally.record(ended);

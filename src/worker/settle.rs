@@ -75,7 +75,18 @@ pub(super) async fn settle(worker: &Inner, ended: Vec<EndedAttempt>, want: usize
     }
     let ended = rests.into_iter().zip(outcomes).map(|(rest, outcome)| {
         let (slot, order, handed_back, pause, refusals, attempt, failure) = rest;
-        EndedAttempt { slot, order, outcome, is_settled: false, handed_back, pause, refusals, attempt, failure }
+        EndedAttempt {
+            slot,
+            order,
+            outcome,
+            is_settled: false,
+            is_gone: false,
+            handed_back,
+            pause,
+            refusals,
+            attempt,
+            failure,
+        }
     });
     Answered { ended: ended.collect(), want, is_apart: false, answer }
 }

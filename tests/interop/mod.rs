@@ -24,6 +24,7 @@ mod coming_from_node;
 mod cron;
 mod mixed;
 mod node_twins;
+mod overlap;
 mod oxmq_twins;
 mod schedulers;
 mod telemetry;

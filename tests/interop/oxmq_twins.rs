@@ -163,6 +163,10 @@ fn on_purpose(step: &Step, mismatch: &Mismatch) -> Amend {
     if wakes && !mismatch.refused && all(is_marker) {
         return Amend::Remove;
     }
+    // Node leaves the reason of a failure that was deferred, and not carried out, in a job that has completed.
+    if matches!(&step.what, What::Op(Op::MoveToCompleted { .. })) && all(|text| text.contains(": field defa: left")) {
+        return Amend::Remove;
+    }
     // BullMQ makes a scheduler's next run in the worker's loop, after the call by hand that fetched the current one.
     if mismatch.differences.iter().any(|text| text.contains(":repeat: score of")) {
         let mut step = step.clone();

@@ -33,6 +33,13 @@ HSET @repeat:s1 ic 1
 ZADD @repeat 1800000000000 s2
 HSET @repeat:s2 name n
 ZADD @delayed 9000000000000000 repeat:s2:1800000000000
+ZADD @repeat 1800000000000 s3
+HSET @repeat:s3 ic 2 name n running repeat:s3:1700000000000
+job @repeat:s3:1700000000000
+ZADD @delayed 9000000000000000 repeat:s3:1700000000000
+job @repeat:s3:1800000000000
+LPUSH @active repeat:s3:1800000000000
+SET @repeat:s3:1800000000000:lock t
 job @repeat:s2:1800000000000 deid two
 HSET @metrics:completed count 3 prevTS 1600000000000 prevCount 1
 LPUSH @metrics:completed:data 1
@@ -128,14 +135,16 @@ wake_workers
 advance_scheduler s1 repeat:s1:1800000000000 now '' 60000 '' {"a":1} 3 0 new 0
 advance_scheduler s1 repeat:s1:1800000000000 now now '' '' {"a":1} 0 1 '' 0
 advance_scheduler s2 repeat:s2:1800000000000 now '' 5000 '' {"a":1} 0 0 '' 0
-upsert_scheduler s1 now '' 60000 '' '' n {} {"a":1} 0 0 '' name n every 60000
-upsert_scheduler s2 now now '' '' '' n {} {"a":1} 3 0 new name n pattern p
-upsert_scheduler s3 now '' 5000 '' '' n {} {"a":1} 0 1 '' name n every 5000
+upsert_scheduler s1 now '' 60000 '' '' n {} {"a":1} 0 0 '' 0 name n every 60000
+upsert_scheduler s2 now now '' '' '' n {} {"a":1} 3 0 new 5 name n pattern p
+upsert_scheduler s3 now '' 5000 '' '' n {} {"a":1} 0 1 '' 0 name n every 5000
 remove_scheduler s2
 list_schedulers asc 0 -1
 list_schedulers one s1
 find_stopped_schedulers 1900000000000 1000 0
 advance_scheduler s1 repeat:s1:1800000000000 now '' 60000 '' {"a":1} 3 0 new 0 1
+advance_scheduler s3 repeat:s3:1800000000000 now '' 60000 '' {"a":1} 0 0 '' 0 0 3 t 0
+advance_scheduler s3 repeat:s3:1800000000000 now '' '' '' {} 0 0 '' 0 0 0 t 1
 save_progress a1 50 w1 60
 update_data a1 5 w1 6
 add_log a1 3 more
