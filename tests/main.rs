@@ -10,4 +10,5 @@ mod interop;
 mod layers;
 mod package;
 mod rim;
+mod sentinel;
 mod worker;

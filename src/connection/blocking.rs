@@ -7,10 +7,11 @@ use futures::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, Value};
 
-use super::dial::{Dialed, Dialer, Driver, Server};
+use super::dial::{Dialed, Dialer, Server};
 use super::failure::without_secrets;
 use super::link::Backoff;
 use super::progress::Progress;
+use super::socket::Driver;
 
 /// How much longer than the server was asked to wait a reply may take, before the connection counts as dead.
 const GRACE: Duration = Duration::from_secs(1);

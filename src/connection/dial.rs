@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisError, Value};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use redis::{Cmd, ErrorKind, RedisError, Value};
 
 use super::options::{Address, ConnectOptions};
 use super::outage::Outages;
-use super::progress::{Progress, Watched};
+use super::progress::Progress;
+use super::sentinel::Sentinels;
+use super::servers::Servers;
+use super::socket::{Driver, Opener, Terms};
 #[cfg(feature = "tls")]
 use super::tls::Tls;
 use crate::error::Result;
@@ -22,9 +24,15 @@ pub(crate) struct Server {
     pub(crate) version: Option<(u32, u32, u32)>,
     /// Whether it is Redis itself; others count their versions differently.
     pub(crate) is_redis: bool,
+    /// Whether it is a replica, if it tells.
+    pub(crate) is_replica: Option<bool>,
+    pub(crate) is_sentinel: bool,
 }
 
 impl Server {
+    /// A server that does not say what it is.
+    const UNKNOWN: Self = Self { version: None, is_redis: false, is_replica: None, is_sentinel: false };
+
     /// The oldest Redis whose commands the scripts use.
     const OLDEST: (u32, u32, u32) = (6, 2, 0);
 
@@ -51,65 +59,52 @@ pub(crate) struct Dialed {
     pub(crate) progress: Arc<Progress>,
 }
 
-/// The task that moves the bytes of one connection; dropping it closes the socket.
-pub(crate) struct Driver(Option<tokio::task::JoinHandle<()>>);
-
-impl Driver {
-    /// Whether the connection has ended: what is sent from now on does not arrive.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.0.as_ref().is_some_and(tokio::task::JoinHandle::is_finished)
-    }
-
-    /// Closes the socket, and returns when it is closed.
-    pub(crate) async fn close(mut self) {
-        if let Some(task) = self.0.take() {
-            task.abort();
-            let _ = task.await;
-        }
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
-    }
-}
-
 /// Opens connections; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Dialer {
-    login: redis::RedisConnectionInfo,
-    #[cfg(feature = "tls")]
-    tls: Option<Tls>,
+    opener: Opener,
+    target: Target,
     options: Arc<ConnectOptions>,
     outages: Arc<Outages>,
 }
 
+/// Where connections lead.
+#[derive(Clone)]
+enum Target {
+    Server(Address),
+    /// Wherever the master is.
+    Sentinels(Arc<Sentinels>),
+}
+
 impl Dialer {
     pub(crate) fn new(options: Arc<ConnectOptions>) -> Result<Self> {
-        let mut login =
-            redis::RedisConnectionInfo::default().set_db(options.db).set_lib_name("oxmq", env!("CARGO_PKG_VERSION"));
+        let mut login = login().set_db(options.db);
         if let Some(username) = &options.username {
             login = login.set_username(username);
         }
         if let Some(password) = &options.password {
             login = login.set_password(password);
         }
-        let outages = Outages::new(options.address.clone());
-        #[cfg(feature = "tls")]
-        let tls = match &options.address {
-            Address::Tls(host, _) => Some(Tls::new(host, &options.tls)?),
-            _ => None,
-        };
-        Ok(Self {
+        let opener = Opener {
             login,
             #[cfg(feature = "tls")]
-            tls,
-            options,
-            outages,
-        })
+            tls: options.uses_tls().then(|| Tls::new(&options.tls)).transpose()?,
+        };
+        let target = match &options.servers {
+            Servers::One(address) => {
+                #[cfg(feature = "tls")]
+                if let (Address::Tls(host, _), Some(tls)) = (address, &opener.tls) {
+                    tls.name_of(host)?;
+                }
+                Target::Server(address.clone())
+            }
+            Servers::Sentinels { hosts, master, tls } => {
+                let opener = Opener { login: Sentinels::login(&options), ..opener.clone() };
+                Target::Sentinels(Arc::new(Sentinels::new(hosts, master, *tls, opener, &options)))
+            }
+        };
+        let outages = Outages::new(options.servers.clone());
+        Ok(Self { opener, target, options, outages })
     }
 
     pub(crate) fn options(&self) -> &ConnectOptions {
@@ -123,31 +118,18 @@ impl Dialer {
 
     /// A new connection, ready for use, under `name` if one is given.
     pub(crate) async fn dial(&self, name: Option<&str>) -> std::result::Result<Dialed, RedisError> {
-        let opening = async {
-            let progress = Progress::new();
-            let (mut connection, driver) = self.open(&progress).await?;
-            let server = greet(&mut connection).await?;
-            if let Some(name) = name {
-                // A name that the server does not take costs visibility in `getWorkers`, nothing else.
-                let _ = connection.send_packed_command(Cmd::new().arg("CLIENT").arg("SETNAME").arg(name)).await;
-            }
-            Ok(Dialed { connection, server, driver, progress })
-        };
         let began = tokio::time::Instant::now();
+        let mut at = None;
+        let opening = self.open(name, &mut at);
         let dialed = within(self.options.connect_timeout, self.telling(opening)).await;
         match &dialed {
             Ok(_) => self.outages.dialed(),
             Err(error) => self.outages.failed(began, error),
         }
-        dialed.map_err(|error| self.at_address(error))
-    }
-
-    /// An error of the way to the server, with its address.
-    fn at_address(&self, error: RedisError) -> RedisError {
-        if error.kind() != ErrorKind::Io {
-            return error;
-        }
-        RedisError::from((ErrorKind::Io, "no connection", format!("{:?}: {error}", self.options.address)))
+        dialed.map_err(|error| match at {
+            Some(at) => at_address(error, &at),
+            None => error,
+        })
     }
 
     /// Opens a connection, and tells of an outage when it is time, which may be long before the attempt has failed.
@@ -162,43 +144,77 @@ impl Dialer {
         opening.await
     }
 
-    /// Opens the socket ourselves: whoever drives a connection knows when it has ended, and sees its bytes move.
-    async fn open(&self, progress: &Arc<Progress>) -> std::result::Result<(MultiplexedConnection, Driver), RedisError> {
-        match &self.options.address {
-            Address::Tcp(host, port) => self.drive(tcp(host, *port, progress).await?).await,
-            #[cfg(unix)]
-            Address::Unix(path) => {
-                let socket = tokio::net::UnixStream::connect(path).await?;
-                self.drive(Watched::new(socket, Arc::clone(progress))).await
+    /// Opens a connection; `at` is where, as soon as that is known.
+    async fn open(&self, name: Option<&str>, at: &mut Option<Address>) -> std::result::Result<Dialed, RedisError> {
+        match &self.target {
+            Target::Server(address) => {
+                let address = at.insert(address.clone());
+                let dialed = self.open_at(address, None, name).await?;
+                match dialed.server.is_sentinel {
+                    true => Err(RedisError::from((ErrorKind::InvalidClientConfig, SENTINEL))),
+                    false => Ok(dialed),
+                }
             }
-            #[cfg(feature = "tls")]
-            Address::Tls(host, port) => {
-                let socket = tcp(host, *port, progress).await?;
-                let Some(tls) = &self.tls else { unreachable!("made with the address") };
-                self.drive(tls.connect(socket).await?).await
+            Target::Sentinels(sentinels) => {
+                let address = at.insert(sentinels.find().await?);
+                let until = {
+                    let (sentinels, address) = (Arc::clone(sentinels), address.clone());
+                    Box::pin(async move { sentinels.left(&address).await })
+                };
+                tokio::select! {
+                    dialed = self.open_at(address, Some(until), name) => {
+                        let mut dialed = dialed?;
+                        let is_replica = match dialed.server.is_replica {
+                            Some(is_replica) => is_replica,
+                            None => says_replica(&mut dialed.connection).await?,
+                        };
+                        match is_replica {
+                            true => Err(RedisError::from((ErrorKind::Io, "the server is a replica"))),
+                            false => Ok(dialed),
+                        }
+                    }
+                    // An address that leads nowhere may take all the time that there is.
+                    () = sentinels.left(address) => {
+                        Err(RedisError::from((ErrorKind::Io, "another server is the master")))
+                    }
+                }
             }
-            #[allow(unreachable_patterns, reason = "which addresses are left depends on features and platform")]
-            _ => Err(RedisError::from((ErrorKind::InvalidClientConfig, "this kind of address is not supported here"))),
         }
     }
 
-    /// Logs in, and lets a task move the bytes.
-    async fn drive<S>(&self, socket: S) -> std::result::Result<(MultiplexedConnection, Driver), RedisError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        // Deadlines are ours: the driver's own would end a wait, but not the silent connection behind it.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let (connection, driver) = MultiplexedConnection::new_with_config(&self.login, socket, config).await?;
-        Ok((connection, Driver(Some(tokio::spawn(driver)))))
+    async fn open_at(
+        &self,
+        address: &Address,
+        until: Option<BoxFuture<'static, ()>>,
+        name: Option<&str>,
+    ) -> std::result::Result<Dialed, RedisError> {
+        let progress = Progress::new();
+        let (mut connection, driver) = self.opener.open(address, Terms { until, ..Terms::new(&progress) }).await?;
+        let server = greet(&mut connection).await?;
+        if let Some(name) = name {
+            // A name that the server does not take costs visibility in `getWorkers`, nothing else.
+            let _ = connection.send_packed_command(Cmd::new().arg("CLIENT").arg("SETNAME").arg(name)).await;
+        }
+        Ok(Dialed { connection, server, driver, progress })
     }
 }
 
-async fn tcp(host: &str, port: u16, progress: &Arc<Progress>) -> std::io::Result<Watched<TcpStream>> {
-    let socket = TcpStream::connect((host, port)).await?;
-    socket.set_nodelay(true)?;
-    Ok(Watched::new(socket, Arc::clone(progress)))
+/// How every connection introduces itself.
+fn login() -> redis::RedisConnectionInfo {
+    redis::RedisConnectionInfo::default().set_lib_name("oxmq", env!("CARGO_PKG_VERSION"))
 }
+
+/// An error of the way to the server, with its address.
+fn at_address(error: RedisError, address: &Address) -> RedisError {
+    if error.kind() != ErrorKind::Io {
+        return error;
+    }
+    RedisError::from((ErrorKind::Io, "no connection", format!("{address:?}: {error}")))
+}
+
+/// What somebody reads who has named a sentinel as the server.
+const SENTINEL: &str =
+    "this is a sentinel, which holds no jobs: connect to redis+sentinel://host:port/name-of-the-master";
 
 /// Gives up on a future after a time, with an I/O error.
 pub(crate) async fn within<T>(
@@ -231,13 +247,23 @@ async fn greet(connection: &mut MultiplexedConnection) -> std::result::Result<Se
     Ok(server)
 }
 
+/// Asks for the server's role where `HELLO` is forbidden; who may not ask that either goes on without.
+async fn says_replica(connection: &mut MultiplexedConnection) -> std::result::Result<bool, RedisError> {
+    match connection.send_packed_command(Cmd::new().arg("ROLE")).await {
+        Ok(Value::Array(role)) => Ok(matches!(role.first(), Some(Value::BulkString(role)) if role == b"slave")),
+        Ok(_) => Ok(false),
+        Err(error) if error.code().is_some() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Finds out by trying whether scripts may carry flags; whether a full server can be drained depends on it.
 async fn try_flags(connection: &mut MultiplexedConnection) -> std::result::Result<Server, RedisError> {
     let trial = Cmd::new().arg("EVAL").arg("#!lua flags=allow-oom\nreturn 1").arg(0).to_owned();
     match connection.send_packed_command(&trial).await {
-        Ok(Value::Int(1)) => Ok(Server { version: Some((7, 0, 0)), is_redis: true }),
-        Ok(_) => Ok(Server { version: None, is_redis: false }),
-        Err(error) if error.code().is_some() => Ok(Server { version: None, is_redis: false }),
+        Ok(Value::Int(1)) => Ok(Server { version: Some((7, 0, 0)), is_redis: true, ..Server::UNKNOWN }),
+        Ok(_) => Ok(Server::UNKNOWN),
+        Err(error) if error.code().is_some() => Ok(Server::UNKNOWN),
         Err(error) => Err(error),
     }
 }
@@ -265,7 +291,9 @@ fn describe(reply: &Value) -> Option<Server> {
     let mut parts = of("version").unwrap_or_default().split('.').map(str::parse).collect::<Vec<_>>().into_iter();
     let mut next = || parts.next().and_then(std::result::Result::ok);
     let version = next().map(|major| (major, next().unwrap_or(0), next().unwrap_or(0)));
-    Some(Server { version, is_redis: of("server").as_deref() == Some("redis") })
+    let is = |name: &str, value: &str| of(name).as_deref() == Some(value);
+    let (is_replica, is_sentinel) = (of("role").map(|role| role == "replica"), is("mode", "sentinel"));
+    Some(Server { version, is_redis: is("server", "redis"), is_replica, is_sentinel })
 }
 
 #[cfg(test)]

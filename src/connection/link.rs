@@ -10,11 +10,12 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::dial::{Dialed, Dialer, Driver, Server, TOO_OLD};
+use super::dial::{Dialed, Dialer, Server, TOO_OLD};
 use super::failure::{Failure, without_secrets};
 use super::options::ConnectOptions;
 use super::outage::Outages;
 use super::progress::Progress;
+use super::socket::Driver;
 use crate::clock::millis;
 use crate::error::{Error, Result};
 

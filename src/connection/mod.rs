@@ -9,6 +9,9 @@ mod link;
 mod options;
 mod outage;
 mod progress;
+mod sentinel;
+mod servers;
+mod socket;
 mod survey;
 #[cfg(feature = "tls")]
 mod tls;

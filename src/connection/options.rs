@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::servers::{SENTINEL_PORT, Servers, hosts, read_url};
 use crate::error::{Error, Result};
 use crate::options::{HOUR, SHORTEST, check_span};
 
@@ -29,21 +30,31 @@ impl fmt::Debug for Address {
     }
 }
 
-/// How to connect: address, credentials, deadlines.
+/// How to connect: which servers, credentials, deadlines.
 ///
 /// `Debug` never shows the password.
 #[derive(Clone)]
 #[must_use]
 pub struct ConnectOptions {
-    pub(crate) address: Address,
+    pub(crate) servers: Servers,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
     pub(crate) db: i64,
     pub(crate) connect_timeout: Duration,
     pub(crate) command_timeout: Duration,
     pub(crate) wait_for_server: bool,
+    pub(crate) sentinel: SentinelLogin,
     #[cfg(feature = "tls")]
     pub(crate) tls: TlsOptions,
+}
+
+/// How sentinels let us in.
+#[derive(Clone, Default)]
+pub(crate) struct SentinelLogin {
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<String>,
+    /// As the servers, if it is not said.
+    pub(crate) tls: Option<bool>,
 }
 
 /// What is special about TLS; `Debug` is left out, since a key is in it.
@@ -60,41 +71,77 @@ pub(crate) struct TlsOptions {
 impl ConnectOptions {
     /// A server at this address, with the defaults of every other option.
     pub fn new(address: Address) -> Self {
+        Self::to(Servers::One(address))
+    }
+
+    /// Finds the server by these sentinels, each written as `host` or `host:port` (26379 if it is left out): the master
+    /// that they know under this name. All sentinels should be named, so that one that is away is not missed.
+    ///
+    /// Each new connection asks them anew, as many as there are, and takes no server that calls itself a replica. When
+    /// they make another server the master, all connections to the old one are dropped at once: it goes on taking writes
+    /// that nobody will see. What was on its way then is answered as after any broken connection.
+    ///
+    /// Credentials and the database are those of the servers; for the sentinels see
+    /// [`sentinel_password`](Self::sentinel_password).
+    ///
+    /// ```
+    /// # fn main() -> oxmq::Result<()> {
+    /// use oxmq::ConnectOptions;
+    ///
+    /// let options = ConnectOptions::sentinel(["10.0.0.1:26379", "10.0.0.2:26379", "10.0.0.3:26379"], "mymaster")?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] if there is no host, one cannot be read, or the name is empty.
+    pub fn sentinel(sentinels: impl IntoIterator<Item = impl AsRef<str>>, master: impl Into<String>) -> Result<Self> {
+        let (hosts, master) = (hosts(sentinels, SENTINEL_PORT)?, master.into());
+        if master.is_empty() || master.chars().any(char::is_control) {
+            return Err(Error::invalid("master", "it must be the name under which the sentinels know the master"));
+        }
+        Ok(Self::to(Servers::Sentinels { hosts, master, tls: false }))
+    }
+
+    fn to(servers: Servers) -> Self {
         Self {
-            address,
+            servers,
             username: None,
             password: None,
             db: 0,
             connect_timeout: Duration::from_secs(5),
             command_timeout: Duration::from_secs(5),
             wait_for_server: false,
+            sentinel: SentinelLogin::default(),
             #[cfg(feature = "tls")]
             tls: TlsOptions::default(),
         }
     }
 
     /// Reads a URL: `redis://[user][:password@]host[:port][/db]`, `rediss://…` for TLS,
-    /// `redis+unix:///path/to/socket[?db=n&user=…&pass=…]` for a unix socket.
+    /// `redis+unix:///path/to/socket[?db=n&user=…&pass=…]` for a unix socket,
+    /// `redis+sentinel://[user][:password@]host[:port],host[:port]…/master[/db]` for the master that these
+    /// [sentinels](Self::sentinel) know, or `rediss+sentinel://…`; behind it may stand
+    /// `?sentinel_username=…&sentinel_password=…&sentinel_tls=true`, for what is different there.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidOption`] if the URL cannot be read. The text never repeats the URL, which may hold a password.
     pub fn from_url(url: &str) -> Result<Self> {
         use redis::{ConnectionAddr, IntoConnectionInfo};
+        if let Some(options) = read_url(url) {
+            return options;
+        }
         let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
         match scheme {
             "redis" | "redis+unix" | "unix" | "valkey" | "valkey+unix" => {}
             "rediss" | "valkeys" if cfg!(feature = "tls") => {}
-            "rediss" | "valkeys" => {
-                return Err(Error::invalid(
-                    "url",
-                    "for TLS build with the feature `tls` of this crate: features = [\"tls\"]",
-                ));
-            }
+            "rediss" | "valkeys" => return Err(no_tls()),
             _ => {
                 return Err(Error::invalid(
                     "url",
-                    "it must begin with redis:// (as in redis://127.0.0.1:6379), rediss:// for TLS, or redis+unix://",
+                    "it must begin with redis:// (as in redis://127.0.0.1:6379), rediss:// for TLS, redis+unix://, or \
+                     redis+sentinel://",
                 ));
             }
         }
@@ -164,6 +211,42 @@ impl ConnectOptions {
         self
     }
 
+    /// The user under which the sentinels know us. Default: their default user.
+    pub fn sentinel_username(mut self, user: impl Into<String>) -> Self {
+        self.sentinel.username = Some(user.into());
+        self
+    }
+
+    /// The password for the sentinels. Default: none. That of the servers is never sent to them.
+    pub fn sentinel_password(mut self, secret: impl Into<String>) -> Self {
+        self.sentinel.password = Some(secret.into());
+        self
+    }
+
+    /// Whether the sentinels are reached by TLS. Default: as the servers. Feature `tls`.
+    #[cfg(feature = "tls")]
+    pub fn sentinel_tls(mut self, on: bool) -> Self {
+        self.sentinel.tls = Some(on);
+        self
+    }
+
+    /// Whether the servers that sentinels name are reached by TLS. Default: false. Where an
+    /// [address](Self::new) is given, that says it. Feature `tls`.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, on: bool) -> Self {
+        self.servers.set_tls(on);
+        self
+    }
+
+    /// As `tls`, where the feature may be missing.
+    pub(super) fn set_tls(&mut self, on: bool) -> Result<()> {
+        if on && !cfg!(feature = "tls") {
+            return Err(no_tls());
+        }
+        self.servers.set_tls(on);
+        Ok(())
+    }
+
     /// Trusts the certificate authorities in this PEM text, in place of those of the operating system. May be given
     /// several times. Feature `tls`.
     #[cfg(feature = "tls")]
@@ -187,6 +270,15 @@ impl ConnectOptions {
         self
     }
 
+    /// Whether any connection needs TLS.
+    #[cfg(feature = "tls")]
+    pub(super) fn uses_tls(&self) -> bool {
+        match &self.servers {
+            Servers::One(address) => matches!(address, Address::Tls(..)),
+            Servers::Sentinels { tls, .. } => *tls || self.sentinel.tls == Some(true),
+        }
+    }
+
     /// Tests the ranges.
     pub(crate) fn check(&self) -> Result<()> {
         check_span("connect_timeout", self.connect_timeout, SHORTEST..=HOUR)?;
@@ -198,10 +290,14 @@ impl ConnectOptions {
     }
 }
 
+pub(super) fn no_tls() -> Error {
+    Error::invalid("url", "for TLS build with the feature `tls` of this crate: features = [\"tls\"]")
+}
+
 impl fmt::Debug for ConnectOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectOptions")
-            .field("address", &self.address)
+            .field("servers", &self.servers)
             .field("username", &self.username.as_ref().map(|_| "…"))
             .field("password", &self.password.as_ref().map(|_| "…"))
             .field("db", &self.db)
@@ -219,12 +315,12 @@ mod tests {
     #[test]
     fn urls_are_read_and_secrets_stay_inside() {
         let options = ConnectOptions::from_url("redis://joe:s3cret@example.org:7000/3").unwrap();
-        assert_eq!(options.address, Address::Tcp("example.org".into(), 7000));
+        assert_eq!(options.servers, Servers::One(Address::Tcp("example.org".into(), 7000)));
         assert_eq!((options.db, options.password.as_deref()), (3, Some("s3cret")));
         let shown = format!("{options:?}");
         assert!(!shown.contains("s3cret") && !shown.contains("joe"), "{shown}");
         let unix = ConnectOptions::from_url("redis+unix:///run/redis.sock?db=2").unwrap();
-        assert_eq!((unix.address, unix.db), (Address::Unix("/run/redis.sock".into()), 2));
+        assert_eq!((unix.servers, unix.db), (Servers::One(Address::Unix("/run/redis.sock".into())), 2));
     }
 
     #[test]
@@ -236,7 +332,7 @@ mod tests {
             assert!(error.contains("it must begin with redis://"), "{error}");
         }
         match ConnectOptions::from_url("rediss://host") {
-            Ok(options) => assert!(cfg!(feature = "tls") && matches!(options.address, Address::Tls(..))),
+            Ok(options) => assert!(cfg!(feature = "tls") && matches!(options.servers, Servers::One(Address::Tls(..)))),
             Err(error) => assert!(error.to_string().contains("features = [\"tls\"]"), "{error}"),
         }
     }

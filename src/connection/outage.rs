@@ -12,7 +12,7 @@ use redis::RedisError;
 use tokio::time::Instant;
 
 use super::failure::without_secrets;
-use super::options::Address;
+use super::servers::Servers;
 
 /// What is shorter is not told.
 const TELL_AFTER: Duration = Duration::from_secs(3);
@@ -31,7 +31,7 @@ pub(crate) trait Listener: Send + Sync {
 
 /// What is known of one server.
 pub(crate) struct Outages {
-    server: Address,
+    server: Servers,
     /// Whether `state` holds an outage: read with each reply, so that these need no lock.
     is_away: AtomicBool,
     state: Mutex<State>,
@@ -62,7 +62,7 @@ impl Outage {
 }
 
 impl Outages {
-    pub(super) fn new(server: Address) -> Arc<Self> {
+    pub(super) fn new(server: Servers) -> Arc<Self> {
         Arc::new(Self { server, is_away: AtomicBool::new(false), state: Mutex::default() })
     }
 
@@ -188,6 +188,7 @@ fn rounded(span: Duration) -> Duration {
 mod tests {
     use redis::{ErrorKind, ServerErrorKind};
 
+    use super::super::options::Address;
     use super::*;
 
     #[derive(Default)]
@@ -204,7 +205,7 @@ mod tests {
     }
 
     fn watched() -> (Arc<Outages>, Arc<Heard>) {
-        let outages = Outages::new(Address::Tcp("localhost".into(), 6379));
+        let outages = Outages::new(Servers::One(Address::Tcp("localhost".into(), 6379)));
         let heard = Arc::new(Heard::default());
         let listener: Weak<dyn Listener> = Arc::<Heard>::downgrade(&heard);
         outages.tell(listener);

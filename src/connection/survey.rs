@@ -33,7 +33,7 @@ struct Offset {
 /// does not tell, or not to this user, is passed over.
 pub(crate) async fn survey(link: &Link, clock: &Clock) {
     let Findings { policy, clock } = look(link, clock.is_system().then_some(|| clock.now_ms())).await;
-    let server = &link.options().address;
+    let server = &link.options().servers;
     if let Some(policy) = policy.filter(|policy| policy != SAFE_POLICY) {
         tracing::warn!(
             target: "oxmq::connection",

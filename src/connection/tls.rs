@@ -14,21 +14,20 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use super::options::TlsOptions;
 use crate::error::{Error, Result};
 
-/// How to speak TLS with one server.
+/// How to speak TLS with the servers of a client.
 #[derive(Clone)]
 pub(super) struct Tls {
     connector: TlsConnector,
-    name: ServerName<'static>,
+    /// The name that certificates must be for, if it is not that of the host.
+    name: Option<ServerName<'static>>,
 }
 
 impl Tls {
     /// # Errors
     ///
     /// [`Error::InvalidOption`] for certificates, a key or a name that cannot be read, or if there is no root at all.
-    pub(super) fn new(host: &str, options: &TlsOptions) -> Result<Self> {
-        let name = options.server_name.as_deref().unwrap_or(host);
-        let name = ServerName::try_from(name.trim_matches(['[', ']']).to_owned())
-            .map_err(|_| Error::invalid("tls_server_name", "it is neither a host name nor an address"))?;
+    pub(super) fn new(options: &TlsOptions) -> Result<Self> {
+        let name = options.server_name.as_deref().map(server_name).transpose()?;
         // A provider of our own: the process may have none, or several.
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -48,9 +47,28 @@ impl Tls {
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
     }
 
-    pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(&self, socket: S) -> io::Result<TlsStream<S>> {
-        self.connector.connect(self.name.clone(), socket).await
+    /// The name that the certificate of this host must be for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] for a host that certificates cannot name.
+    pub(super) fn name_of(&self, host: &str) -> Result<ServerName<'static>> {
+        self.name.clone().map_or_else(|| server_name(host), Ok)
     }
+
+    pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        host: &str,
+        socket: S,
+    ) -> io::Result<TlsStream<S>> {
+        let name = self.name_of(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        self.connector.connect(name, socket).await
+    }
+}
+
+fn server_name(name: &str) -> Result<ServerName<'static>> {
+    ServerName::try_from(name.trim_matches(['[', ']']).to_owned())
+        .map_err(|_| Error::invalid("tls_server_name", "it is neither a host name nor an address"))
 }
 
 fn roots(options: &TlsOptions) -> Result<RootCertStore> {

@@ -9,4 +9,5 @@ pub mod fixture;
 pub mod log;
 pub mod node;
 pub mod proxy;
+pub mod sentinel;
 pub mod server;

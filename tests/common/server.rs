@@ -31,12 +31,33 @@ pub struct RedisServer {
     running: Option<Running>,
 }
 
+/// A server's process, with the shell that ends it.
 #[derive(Debug)]
-struct Running {
+pub(super) struct Running {
     watchdog: Child,
     /// Closing it is what ends the server.
     stdin: ChildStdin,
     pid: u32,
+}
+
+impl Running {
+    /// Ends the server at once and keeps its directory.
+    pub(super) fn kill(mut self) {
+        let _ = self.stdin.write_all(b"keep\n");
+        let _ = self.watchdog.wait();
+    }
+
+    /// Ends the server at once and removes its directory.
+    pub(super) fn end(self) {
+        let Self { mut watchdog, stdin, .. } = self;
+        drop(stdin);
+        let _ = watchdog.wait();
+    }
+
+    pub(super) fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.pid.to_string()]).status().expect("kill");
+        assert!(status.success(), "kill -s {name} {}", self.pid);
+    }
 }
 
 impl RedisServer {
@@ -103,9 +124,8 @@ impl RedisServer {
 
     /// Ends the server at once, as by `kill -9`.
     pub fn kill(&mut self) {
-        if let Some(mut running) = self.running.take() {
-            let _ = running.stdin.write_all(b"keep\n");
-            let _ = running.watchdog.wait();
+        if let Some(running) = self.running.take() {
+            running.kill();
         }
     }
 
@@ -141,19 +161,14 @@ impl RedisServer {
     }
 
     fn signal(&self, name: &str) {
-        let running = self.running.as_ref().expect("the server was killed");
-        let status = Command::new("kill").args(["-s", name, &running.pid.to_string()]).status().expect("kill");
-        assert!(status.success(), "kill -s {name} {}", running.pid);
+        self.running.as_ref().expect("the server was killed").signal(name);
     }
 }
 
 impl Drop for RedisServer {
     fn drop(&mut self) {
         match self.running.take() {
-            Some(Running { mut watchdog, stdin, .. }) => {
-                drop(stdin);
-                let _ = watchdog.wait();
-            }
+            Some(running) => running.end(),
             None => {
                 let _ = std::fs::remove_dir_all(&self.dir);
             }
@@ -186,7 +201,7 @@ pub fn fresh_prefix() -> String {
     format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn fresh_dir() -> PathBuf {
+pub(super) fn fresh_dir() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let name = format!("oxmq-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let dir = std::env::temp_dir().join(name);
@@ -195,7 +210,7 @@ fn fresh_dir() -> PathBuf {
     dir
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.local_addr().expect("its number").port()
 }
@@ -214,9 +229,15 @@ pub fn server_version() -> u32 {
     })
 }
 
-fn launch(dir: &Path, port: u16, args: &[String]) -> Result<Running, String> {
+/// A command that runs `redis-server` in a directory behind the [`WATCHDOG`].
+pub(super) fn server_in(dir: &Path) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", WATCHDOG, "redis-watchdog"]).arg(dir).arg("redis-server");
+    command
+}
+
+fn launch(dir: &Path, port: u16, args: &[String]) -> Result<Running, String> {
+    let mut command = server_in(dir);
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]);
     command.arg(dir).arg("--unixsocket").arg(dir.join("s"));
     if server_version() >= 7 {
@@ -225,7 +246,14 @@ fn launch(dir: &Path, port: u16, args: &[String]) -> Result<Running, String> {
     if !args.iter().any(|a| a == "--appendonly") {
         command.args(["--appendonly", "no"]);
     }
-    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.args(args);
+    // Only our own server writes this log: a stranger on the same port does not fool us.
+    run(command, dir, "eady to accept connections")
+}
+
+/// Starts what `command` says behind the [`WATCHDOG`], and waits until its log holds `ready`; else its log.
+pub(super) fn run(mut command: Command, dir: &Path, ready: &str) -> Result<Running, String> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut watchdog = command.spawn().expect("sh");
     let stdin = watchdog.stdin.take().expect("piped");
     let mut line = String::new();
@@ -235,15 +263,12 @@ fn launch(dir: &Path, port: u16, args: &[String]) -> Result<Running, String> {
     let start = Instant::now();
     loop {
         let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
-        // Only our own server writes this log: a stranger on the same port does not fool us.
-        if log.contains("eady to accept connections") {
+        if log.contains(ready) {
             return Ok(running);
         }
         let gone = log.contains("Failed listening") || log.contains("FATAL");
         if gone || start.elapsed() > Duration::from_secs(10) {
-            let Running { mut watchdog, mut stdin, .. } = running;
-            let _ = stdin.write_all(b"keep\n");
-            let _ = watchdog.wait();
+            running.kill();
             return Err(log);
         }
         std::thread::sleep(Duration::from_millis(5));

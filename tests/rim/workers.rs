@@ -294,6 +294,26 @@ fn clients() -> Vec<Row> {
             let options = ConnectOptions::from_url(&shared_server().url())?;
             Client::builder(options).prefix(prefix).connect().await.map(drop)
         }),
+        row(
+            "ConnectOptions::sentinel(sentinels)",
+            &["", "a b", "h:99999", "127.0.0.1:1", LONG],
+            "xxxss",
+            |_, host| async move {
+                let options = ConnectOptions::sentinel([host], "m")?;
+                Client::builder(options).connect().await.map(drop)
+            },
+        ),
+        row("ConnectOptions::sentinel(master)", &TEXTS, "xssxs", |_, master| async move {
+            let options = ConnectOptions::sentinel(["127.0.0.1:1"], master)?;
+            Client::builder(options).connect().await.map(drop)
+        }),
+        // These count for sentinels alone; `sentinel` has the rest.
+        row("ConnectOptions::sentinel_username(user)", &TEXTS, "ooooo", |_, user| {
+            connect(move |o| o.sentinel_username(user))
+        }),
+        row("ConnectOptions::sentinel_password(secret)", &TEXTS, "ooooo", |_, secret| {
+            connect(move |o| o.sentinel_password(secret))
+        }),
         // It counts for TLS alone; `faults::tls` has the rest.
         row("ConnectOptions::tls_server_name(name)", &TEXTS, "ooooo", |_, name| async move {
             connect(|options| options.tls_server_name(name)).await

@@ -1,0 +1,273 @@
+//! Which servers a client works with: one, the master that sentinels know, or the masters of a cluster.
+
+use std::fmt;
+
+use super::options::{Address, ConnectOptions, no_tls};
+use crate::error::{Error, Result};
+
+/// Where a client finds its server.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Servers {
+    One(Address),
+    /// The master of this name, which these sentinels know.
+    Sentinels {
+        hosts: Vec<Host>,
+        master: String,
+        /// Whether the master is reached by TLS.
+        tls: bool,
+    },
+}
+
+impl Servers {
+    /// Has servers reached by TLS, or not, that others name; an address says it itself.
+    pub(super) fn set_tls(&mut self, on: bool) {
+        match self {
+            Self::One(_) => {}
+            Self::Sentinels { tls, .. } => *tls = on,
+        }
+    }
+}
+
+/// A host and its port.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Host {
+    pub(super) name: String,
+    pub(super) port: u16,
+}
+
+impl Host {
+    /// Reads `host`, `host:port` or `[v6]:port`.
+    pub(super) fn parse(text: &str, default_port: u16) -> Result<Self> {
+        let invalid = || Error::invalid("hosts", "each must be written as host or host:port");
+        let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((name, "")) => (name, None),
+            Some((name, port)) => (name, Some(port.strip_prefix(':').ok_or_else(invalid)?)),
+            // An address of version 6 without brackets has no port.
+            None if text.matches(':').count() > 1 => (text, None),
+            None => text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port))),
+        };
+        let port = port.map_or(Ok(default_port), |port| port.parse().map_err(|_| invalid()))?;
+        if name.is_empty()
+            || port == 0
+            || name.chars().any(|c| c.is_control() || c.is_whitespace() || "/[]".contains(c))
+        {
+            return Err(invalid());
+        }
+        Ok(Self { name: name.to_owned(), port })
+    }
+
+    pub(super) fn address(&self, tls: bool) -> Address {
+        address(&self.name, self.port, tls)
+    }
+}
+
+/// The address of a server that another one has named.
+pub(super) fn address(host: &str, port: u16, tls: bool) -> Address {
+    if tls { Address::Tls(host.to_owned(), port) } else { Address::Tcp(host.to_owned(), port) }
+}
+
+/// Reads a list of hosts, which must not be empty.
+pub(super) fn hosts(list: impl IntoIterator<Item = impl AsRef<str>>, default_port: u16) -> Result<Vec<Host>> {
+    let hosts = list.into_iter().map(|host| Host::parse(host.as_ref(), default_port)).collect::<Result<Vec<_>>>()?;
+    if hosts.is_empty() {
+        return Err(Error::invalid("hosts", "there must be one at least"));
+    }
+    Ok(hosts)
+}
+
+impl fmt::Debug for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(address) => address.fmt(f),
+            Self::Sentinels { hosts, master, tls } => {
+                write!(f, "redis{}+sentinel://", if *tls { "s" } else { "" })?;
+                list(f, hosts)?;
+                write!(f, "/{master}")
+            }
+        }
+    }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, hosts: &[Host]) -> fmt::Result {
+    for (index, Host { name, port }) in hosts.iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        if name.contains(':') {
+            write!(f, "{comma}[{name}]:{port}")?;
+        } else {
+            write!(f, "{comma}{name}:{port}")?;
+        }
+    }
+    Ok(())
+}
+
+/// The port on which sentinels listen if nothing else is said.
+pub(super) const SENTINEL_PORT: u16 = 26379;
+
+/// A URL that names several hosts, in its parts.
+struct Parts<'a> {
+    tls: bool,
+    username: Option<String>,
+    password: Option<String>,
+    hosts: Vec<&'a str>,
+    path: Vec<String>,
+    query: Vec<(&'a str, String)>,
+}
+
+/// Reads the URL of sentinels; `None` if it is none.
+pub(super) fn read_url(url: &str) -> Option<Result<ConnectOptions>> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (scheme, kind) = scheme.split_once(['+', '-'])?;
+    let tls = match scheme {
+        "redis" | "valkey" => false,
+        "rediss" | "valkeys" => true,
+        _ => return None,
+    };
+    match kind {
+        "sentinel" => Some(split(rest, tls).and_then(sentinel)),
+        _ => None,
+    }
+}
+
+/// Takes `[user][:password]@host[:port],…[/path…][?query]` apart.
+fn split(rest: &str, tls: bool) -> Result<Parts<'_>> {
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let (username, password) = login.split_once(':').unwrap_or((login, ""));
+    let given = |text: &str| (!text.is_empty()).then(|| decode(text)).transpose();
+    let mut parts = Parts {
+        tls,
+        username: given(username)?,
+        password: given(password)?,
+        hosts: hosts.split(',').collect(),
+        path: path.split('/').filter(|part| !part.is_empty()).map(decode).collect::<Result<_>>()?,
+        query: Vec::new(),
+    };
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        parts.query.push((name, decode(value)?));
+    }
+    Ok(parts)
+}
+
+fn sentinel(parts: Parts<'_>) -> Result<ConnectOptions> {
+    let Parts { tls, username, password, hosts, path, query } = parts;
+    let (master, db) = match &path[..] {
+        [master] => (master, 0),
+        [master, db] => (master, number(db)?),
+        _ => {
+            return Err(Error::invalid(
+                "url",
+                "the name of the master must stand behind the hosts: …/mymaster or …/mymaster/0",
+            ));
+        }
+    };
+    let mut options = ConnectOptions::sentinel(hosts, master)?.db(db);
+    options.set_tls(tls)?;
+    (options.username, options.password) = (username, password);
+    for (name, value) in query {
+        match name {
+            "sentinel_username" => options.sentinel.username = Some(value),
+            "sentinel_password" => options.sentinel.password = Some(value),
+            "sentinel_tls" => {
+                let on = boolean(&value)?;
+                if on && !cfg!(feature = "tls") {
+                    return Err(no_tls());
+                }
+                options.sentinel.tls = Some(on);
+            }
+            _ => return Err(unknown_parameter()),
+        }
+    }
+    Ok(options)
+}
+
+/// The text never repeats what was given, which may be a password.
+fn unknown_parameter() -> Error {
+    Error::invalid("url", "behind the question mark stands a parameter that is not known")
+}
+
+fn number(text: &str) -> Result<i64> {
+    text.parse().map_err(|_| Error::invalid("url", "the database must be a number"))
+}
+
+fn boolean(text: &str) -> Result<bool> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(Error::invalid("url", "a parameter must be true or false")),
+    }
+}
+
+/// Reads `%41` as `A`.
+fn decode(text: &str) -> Result<String> {
+    let invalid = || Error::invalid("url", "a percent sign must be followed by two hexadecimal digits of UTF-8");
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
+        let (Some(high), Some(low)) = (digit(), digit()) else { return Err(invalid()) };
+        bytes.push(u8::try_from(high * 16 + low).map_err(|_| invalid())?);
+    }
+    String::from_utf8(bytes).map_err(|_| invalid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_read_with_and_without_a_port() {
+        let read = |text: &str| Host::parse(text, 26379).map(|host| (host.name, host.port));
+        assert_eq!(read("a.example").unwrap(), ("a.example".to_owned(), 26379));
+        assert_eq!(read("10.0.0.1:7").unwrap(), ("10.0.0.1".to_owned(), 7));
+        assert_eq!(read("[::1]:7").unwrap(), ("::1".to_owned(), 7));
+        assert_eq!((read("[::1]").unwrap(), read("::1").unwrap().1), (("::1".to_owned(), 26379), 26379));
+        for bad in ["", ":7", "a:", "a:x", "a:0", "a:70000", "[::1", "[::1]7", "a b", "redis://a", "a/b"] {
+            assert!(Host::parse(bad, 1).is_err(), "{bad}");
+        }
+        assert!(hosts([] as [&str; 0], 1).is_err());
+    }
+
+    #[test]
+    fn the_url_of_sentinels_is_read_and_its_secrets_stay_inside() {
+        let url = "redis+sentinel://joe:s%2Fcr@h1,h2:7/my%20master/3?sentinel_username=eve&sentinel_password=p%3Dw";
+        let options = ConnectOptions::from_url(url).unwrap();
+        assert_eq!((options.username.as_deref(), options.password.as_deref()), (Some("joe"), Some("s/cr")));
+        let sentinel = &options.sentinel;
+        assert_eq!((sentinel.username.as_deref(), sentinel.password.as_deref()), (Some("eve"), Some("p=w")));
+        assert_eq!((options.db, sentinel.tls), (3, None));
+        let shown = format!("{options:?}");
+        assert!(shown.contains("redis+sentinel://h1:26379,h2:7/my master"), "{shown}");
+        assert!(!["joe", "s/cr", "eve", "p=w"].iter().any(|secret| shown.contains(secret)), "{shown}");
+        assert_eq!(ConnectOptions::from_url("redis-sentinel://h1/m").unwrap().db, 0);
+    }
+
+    #[test]
+    fn a_bad_url_of_sentinels_is_refused_without_its_secrets() {
+        for bad in [
+            "redis+sentinel://:s3cret@h1",
+            "redis+sentinel://:s3cret@/m",
+            "redis+sentinel://:s3cret@h1,,h2/m",
+            "redis+sentinel://:s3cret@h1/m/x",
+            "redis+sentinel://:s3cret@h1/m/0/1",
+            "redis+sentinel://:s3cret@h1/m?s3cret=1",
+            "redis+sentinel://:s3cret%@h1/m",
+            "redis+sentinel://:s3cret@h1/m?sentinel_tls=s3cret",
+        ] {
+            let error = ConnectOptions::from_url(bad).unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(matches!(error, Error::InvalidOption { .. }) && !shown.contains("s3cret"), "{bad}: {shown}");
+        }
+        match ConnectOptions::from_url("rediss+sentinel://h1/m") {
+            Ok(options) => {
+                assert!(cfg!(feature = "tls") && matches!(options.servers, Servers::Sentinels { tls: true, .. }))
+            }
+            Err(error) => assert!(error.to_string().contains("features = [\"tls\"]"), "{error}"),
+        }
+    }
+}

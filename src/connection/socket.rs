@@ -1,0 +1,117 @@
+//! One socket: opened by ourselves, logged in, and moved by a task of its own.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, ErrorKind, RedisConnectionInfo, RedisError};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::options::Address;
+use super::progress::{Progress, Watched};
+#[cfg(feature = "tls")]
+use super::tls::Tls;
+
+/// The task that moves the bytes of one connection; dropping it closes the socket.
+pub(crate) struct Driver(Option<tokio::task::JoinHandle<()>>);
+
+impl Driver {
+    /// Whether the connection has ended: what is sent from now on does not arrive.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.as_ref().is_some_and(tokio::task::JoinHandle::is_finished)
+    }
+
+    /// Closes the socket, and returns when it is closed.
+    pub(crate) async fn close(mut self) {
+        if let Some(task) = self.0.take() {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+/// Opens sockets and logs in. Whoever drives a connection knows when it has ended, and sees its bytes move.
+#[derive(Clone)]
+pub(super) struct Opener {
+    pub(super) login: RedisConnectionInfo,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<Tls>,
+}
+
+/// What is special about one connection.
+pub(super) struct Terms {
+    pub(super) progress: Arc<Progress>,
+    /// When this ends, so does the connection, whatever is on its way.
+    pub(super) until: Option<BoxFuture<'static, ()>>,
+    pub(super) config: AsyncConnectionConfig,
+}
+
+impl Terms {
+    pub(super) fn new(progress: &Arc<Progress>) -> Self {
+        // Deadlines are ours: the driver's own would end a wait, but not the silent connection behind it.
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        Self { progress: Arc::clone(progress), until: None, config }
+    }
+}
+
+impl Opener {
+    pub(super) async fn open(
+        &self,
+        address: &Address,
+        terms: Terms,
+    ) -> Result<(MultiplexedConnection, Driver), RedisError> {
+        let progress = Arc::clone(&terms.progress);
+        match address {
+            Address::Tcp(host, port) => self.drive(tcp(host, *port, progress).await?, terms).await,
+            #[cfg(unix)]
+            Address::Unix(path) => {
+                let socket = tokio::net::UnixStream::connect(path).await?;
+                self.drive(Watched::new(socket, progress), terms).await
+            }
+            #[cfg(feature = "tls")]
+            Address::Tls(host, port) => {
+                let Some(tls) = &self.tls else {
+                    return Err(RedisError::from((ErrorKind::InvalidClientConfig, "TLS is not set up")));
+                };
+                let socket = tcp(host, *port, progress).await?;
+                self.drive(tls.connect(host, socket).await?, terms).await
+            }
+            #[allow(unreachable_patterns, reason = "which addresses are left depends on features and platform")]
+            _ => Err(RedisError::from((ErrorKind::InvalidClientConfig, "this kind of address is not supported here"))),
+        }
+    }
+
+    /// Logs in, and lets a task move the bytes.
+    async fn drive<S>(&self, socket: S, terms: Terms) -> Result<(MultiplexedConnection, Driver), RedisError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (connection, driver) = MultiplexedConnection::new_with_config(&self.login, socket, terms.config).await?;
+        let task = match terms.until {
+            None => tokio::spawn(driver),
+            Some(until) => tokio::spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = driver => {}
+                    () = until => {}
+                }
+            }),
+        };
+        Ok((connection, Driver(Some(task))))
+    }
+}
+
+async fn tcp(host: &str, port: u16, progress: Arc<Progress>) -> std::io::Result<Watched<TcpStream>> {
+    let socket = TcpStream::connect((host, port)).await?;
+    socket.set_nodelay(true)?;
+    Ok(Watched::new(socket, progress))
+}

@@ -1,0 +1,295 @@
+//! Sentinels make another server the master while jobs run: by plan, and because the old one is dead or silent.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use oxmq::{Client, ConnectOptions, Error, Halt, Job, Queue, WorkerEvent};
+use serde_json::{Value, json};
+
+use crate::common::eventually::eventually_within;
+use crate::common::fixture::PATIENCE;
+use crate::common::sentinel::{MASTER, Sentinel, Sentinels};
+use crate::common::server::{RedisServer, connect, fresh_prefix};
+
+fn options(sentinels: &Sentinels) -> ConnectOptions {
+    ConnectOptions::sentinel(sentinels.hosts(), MASTER).unwrap()
+}
+
+/// What becomes of the master.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    /// The sentinels are asked for a failover; it is well, and goes on taking writes.
+    Planned,
+    Killed,
+    /// Its connections stay, and nothing comes.
+    Paused,
+}
+
+/// Jobs with ids of their own are added all the time, each until that is acknowledged, and run.
+struct Traffic {
+    prefix: String,
+    queue: Queue<Value, Value>,
+    acked: Arc<Mutex<Vec<String>>>,
+    completed: Arc<Mutex<Vec<(String, Instant)>>>,
+    stop: Arc<AtomicBool>,
+    producers: Vec<tokio::task::JoinHandle<usize>>,
+    worker: oxmq::Worker,
+    /// To the servers, but to none in particular.
+    _client: Client,
+}
+
+impl Traffic {
+    async fn start(options: ConnectOptions) -> Self {
+        let prefix = fresh_prefix();
+        let client = Client::builder(options).prefix(&prefix).connect().await.unwrap();
+        let queue: Queue<Value, Value> = client.queue("q").unwrap();
+        let processor = async |_: Job<Value, ()>| {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Ok::<_, Halt>(())
+        };
+        let worker = client.worker("q", processor).concurrency(10).start().unwrap();
+        let completed = Arc::new(Mutex::new(Vec::new()));
+        let (mut events, into) = (worker.events(), Arc::clone(&completed));
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                if let WorkerEvent::Completed { job_id, .. } = event {
+                    into.lock().unwrap().push((job_id, Instant::now()));
+                }
+            }
+        });
+        let (acked, stop) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+        let producers =
+            (0..2).map(|number| tokio::spawn(produce(queue.clone(), number, Arc::clone(&acked), Arc::clone(&stop))));
+        let producers = producers.collect();
+        Self { prefix, queue, acked, completed, stop, producers, worker, _client: client }
+    }
+
+    fn acked(&self) -> usize {
+        self.acked.lock().unwrap().len()
+    }
+
+    /// Waits for so many more jobs to be added and run.
+    async fn more(&self, jobs: usize) {
+        let (acked, completed) = (self.acked(), self.completed.lock().unwrap().len());
+        eventually_within(PATIENCE * 2, "more jobs", || async {
+            self.acked() >= acked + jobs && self.completed.lock().unwrap().len() >= completed + jobs
+        })
+        .await;
+    }
+
+    /// When the first job was completed after a moment.
+    async fn resumed(&self, after: Instant) -> Instant {
+        eventually_within(PATIENCE * 2, "a job is completed", || async {
+            self.completed.lock().unwrap().iter().map(|(_, at)| *at).find(|at| *at >= after)
+        })
+        .await
+    }
+
+    /// Ends the producers, and lets the worker run all that there is: how many acknowledged jobs this server does not
+    /// have, and how many adds failed.
+    async fn end(mut self, server: &RedisServer) -> (usize, usize) {
+        self.stop.store(true, Ordering::SeqCst);
+        let mut failed = 0;
+        for producer in self.producers.drain(..) {
+            failed += producer.await.unwrap();
+        }
+        eventually_within(PATIENCE * 3, "all jobs have run", || async {
+            let counts = self.queue.get_job_counts(&[]).await.ok()?;
+            (counts.waiting + counts.active + counts.delayed == 0).then_some(())
+        })
+        .await;
+        let mut redis = connect(&server.url()).await;
+        let mut lost = 0;
+        let acked = self.acked.lock().unwrap().clone();
+        for id in acked {
+            let key = format!("{}:q:{id}", self.prefix);
+            let found: bool = redis::cmd("EXISTS").arg(key).query_async(&mut redis).await.unwrap();
+            lost += usize::from(!found);
+        }
+        self.worker.close().await;
+        (lost, failed)
+    }
+}
+
+async fn produce(
+    queue: Queue<Value, Value>,
+    number: u32,
+    acked: Arc<Mutex<Vec<String>>>,
+    stop: Arc<AtomicBool>,
+) -> usize {
+    let mut failed = 0;
+    let mut next = 0;
+    while !stop.load(Ordering::SeqCst) {
+        let id = format!("p{number}-{next}");
+        match queue.add("job", json!(next)).job_id(&id).await {
+            Ok(_) => {
+                acked.lock().unwrap().push(id);
+                next += 1;
+                tokio::time::sleep(Duration::from_millis(8)).await;
+            }
+            Err(_) => failed += 1,
+        }
+    }
+    failed
+}
+
+/// What one failover has cost.
+#[derive(Debug)]
+#[allow(dead_code, reason = "printed")]
+struct Figures {
+    fault: Fault,
+    /// From the fault to the first answer of the new server that it is a master.
+    election: Duration,
+    /// From there to the first job that is completed on it.
+    resumed: Duration,
+    acked: usize,
+    lost: usize,
+    failed_adds: usize,
+}
+
+/// One failover under load, with what follows when the old master is back.
+async fn fail_over(fault: Fault) -> Figures {
+    let mut sentinels = Sentinels::start().await;
+    let traffic = Traffic::start(options(&sentinels)).await;
+    traffic.more(100).await;
+    let began = Instant::now();
+    match fault {
+        Fault::Planned => sentinels.fail_over().await,
+        Fault::Killed => sentinels.servers[0].kill(),
+        Fault::Paused => sentinels.servers[0].pause(),
+    }
+    sentinels.until_master(1).await;
+    let elected = Instant::now();
+    let resumed = traffic.resumed(elected).await;
+    traffic.more(100).await;
+    // It believes for some seconds that it is the master still, as all who ask it can see.
+    match fault {
+        Fault::Planned => {}
+        Fault::Killed => sentinels.servers[0].restart(),
+        Fault::Paused => sentinels.servers[0].resume(),
+    }
+    traffic.more(100).await;
+    let acked = traffic.acked();
+    let (lost, failed_adds) = traffic.end(&sentinels.servers[1]).await;
+    Figures { fault, election: elected - began, resumed: resumed - elected, acked, lost, failed_adds }
+}
+
+/// In the ten seconds in which the old master goes on, two producers would add more than a thousand.
+const FEW: usize = 30;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planned_failover_is_followed_before_the_old_master_knows_of_it() {
+    let figures = fail_over(Fault::Planned).await;
+    println!("{figures:?}");
+    assert!(figures.lost < FEW, "{figures:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_master_is_followed_by_its_replica_for_good() {
+    let figures = fail_over(Fault::Killed).await;
+    println!("{figures:?}");
+    assert!(figures.lost < FEW, "{figures:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_master_is_left_when_the_sentinels_have_another_one() {
+    let figures = fail_over(Fault::Paused).await;
+    println!("{figures:?}");
+    assert!(figures.lost < FEW, "{figures:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "ten minutes: prints how long failovers take, over 51 of them"]
+async fn figures_of_many_failovers() {
+    for fault in [Fault::Planned, Fault::Killed, Fault::Paused] {
+        let mut all = Vec::new();
+        for _ in 0..17 {
+            all.push(fail_over(fault).await);
+        }
+        let mut resumed: Vec<_> = all.iter().map(|figures| figures.resumed.as_millis()).collect();
+        resumed.sort_unstable();
+        let sum = |of: fn(&Figures) -> usize| all.iter().map(of).sum::<usize>();
+        println!(
+            "{fault:?}: {} failovers, resumed after {} ms (median) and {} ms (longest), {} acknowledged, {} lost, {} failed adds",
+            all.len(),
+            resumed[resumed.len() / 2],
+            resumed[resumed.len() - 1],
+            sum(|figures| figures.acked),
+            sum(|figures| figures.lost),
+            sum(|figures| figures.failed_adds),
+        );
+    }
+}
+
+#[tokio::test]
+async fn sentinels_have_a_login_of_their_own_and_one_of_them_is_enough() {
+    let mut sentinels = Sentinels::start_with(Some("s%cret")).await;
+    let hosts = sentinels.hosts();
+    // One that nobody reaches, one that is no sentinel, and one that is.
+    let mixed = ["127.0.0.1:1".to_owned(), format!("127.0.0.1:{}", sentinels.servers[0].port()), hosts[2].clone()];
+    let options = ConnectOptions::sentinel(mixed, MASTER).unwrap().sentinel_password("s%cret");
+    let client = Client::builder(options).prefix(fresh_prefix()).connect().await.unwrap();
+    client.queue::<Value, ()>("q").unwrap().add("job", json!(1)).await.unwrap();
+
+    let url = format!("redis+sentinel://{}/{MASTER}/2?sentinel_password=s%25cret", hosts.join(","));
+    let client = Client::connect(&url).await.unwrap();
+    client.ping().await.unwrap();
+    let mut redis = connect(&sentinels.servers[0].url()).await;
+    let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut redis).await.unwrap();
+    assert!(clients.contains(" db=2 "), "{clients}");
+
+    // Whoever is connected needs no sentinel.
+    for sentinel in &mut sentinels.sentinels {
+        sentinel.kill();
+    }
+    client.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_sentinels_is_said() {
+    let mut sentinels = Sentinels::start_with(Some("s3cret")).await;
+    let connect_to = async |options: ConnectOptions| {
+        let options = options.connect_timeout(Duration::from_secs(20)).wait_for_server(false);
+        let error = Client::builder(options).connect().await.unwrap_err();
+        assert!(matches!(error, Error::Redis { .. }), "{error:?}");
+        let text = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+        assert!(!text.contains("s3cret"), "{text}");
+        text
+    };
+    let error = connect_to(options(&sentinels)).await;
+    assert!(error.contains("NOAUTH") || error.contains("Authentication"), "{error}");
+    let other = ConnectOptions::sentinel(sentinels.hosts(), "other").unwrap().sentinel_password("s3cret");
+    let error = connect_to(other).await;
+    assert!(error.contains("no sentinel knows a master named 'other'"), "{error}");
+    let server = format!("127.0.0.1:{}", sentinels.servers[0].port());
+    let error = connect_to(ConnectOptions::sentinel([server], MASTER).unwrap()).await;
+    assert!(error.contains("unknown command"), "{error}");
+    let url = format!("redis://:s3cret@{}", sentinels.hosts()[0]);
+    let error = connect_to(ConnectOptions::from_url(&url).unwrap()).await;
+    assert!(error.contains("redis+sentinel://"), "{error}");
+    let hosts = sentinels.hosts();
+    sentinels.sentinels.iter_mut().for_each(Sentinel::kill);
+    let error = connect_to(ConnectOptions::sentinel(&hosts, MASTER).unwrap()).await;
+    assert!(error.contains("no sentinel") && hosts.iter().any(|host| error.contains(host)), "{error}");
+}
+
+/// The sentinels are gone when the master changes, and when they are back it is found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_that_were_away_are_asked_when_they_are_back() {
+    let mut sentinels = Sentinels::start().await;
+    let traffic = Traffic::start(options(&sentinels)).await;
+    traffic.more(20).await;
+    sentinels.sentinels.iter_mut().for_each(Sentinel::kill);
+    sentinels.servers[0].kill();
+    // Nobody has made it a master yet.
+    let acked = traffic.acked.lock().unwrap().iter().cloned().collect::<HashSet<_>>();
+    sentinels.sentinels.iter_mut().for_each(Sentinel::restart);
+    sentinels.until_master(1).await;
+    traffic.more(50).await;
+    assert!(traffic.acked() >= acked.len() + 50);
+    let (lost, _) = traffic.end(&sentinels.servers[1]).await;
+    assert!(lost < FEW, "{lost}");
+}
