@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::clock::Clock;
 use crate::connection::{ConnectOptions, Link, survey};
+use crate::engine::Engine;
 use crate::error::Result;
 use crate::events::{EventsOptions, QueueEvents};
 use crate::flow::FlowProducer;
@@ -170,6 +171,11 @@ impl Client {
     /// What all handles of one queue share.
     pub(crate) fn core(&self, name: &str) -> Result<Arc<QueueCore>> {
         self.0.queues.queue(&self.0.queues.prefix, name)
+    }
+
+    /// For what concerns the server and not one queue.
+    pub(crate) fn server_engine(&self) -> Result<Engine> {
+        self.0.queues.server_engine()
     }
 
     pub(crate) fn lock_keeper(&self) -> &LockKeeper {

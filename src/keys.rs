@@ -116,7 +116,12 @@ impl QueueKeys {
     /// Redis takes only printable ASCII in a name, so other bytes of the prefix are written as `%` and two digits. Node
     /// sends them as they are, is refused, and works without a name; there is no name of its own to agree with.
     pub(crate) fn client_name(&self) -> String {
-        format!("{}:{}", printable(self.prefix()), STANDARD.encode(self.queue()))
+        self.client_prefix() + &STANDARD.encode(self.queue())
+    }
+
+    /// What the names of the connections of all queues with this prefix begin with.
+    pub(crate) fn client_prefix(&self) -> String {
+        printable(self.prefix()) + ":"
     }
 
     /// The name of a worker's connection; what a worker is called by its user comes last.

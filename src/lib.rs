@@ -35,6 +35,7 @@ mod flow;
 mod job;
 mod keys;
 mod options;
+mod overview;
 mod queue;
 mod scheduler;
 mod script;
@@ -46,16 +47,20 @@ mod worker;
 pub use client::{Client, ClientBuilder};
 pub use clock::Clock;
 pub use connection::{Address, ConnectOptions};
-pub use engine::{ChildCounts, ChildKind, ChildPage, ClientInfo, Metrics, QueueMeta};
+pub use engine::{BadCursor, ChildCounts, ChildKind, ChildPage, ClientInfo, JobsCursor, Metrics, QueueMeta};
 pub use error::{BoxError, Error, FailureKind, Halt, Reason, Result};
 pub use events::{Delivery, EventsFrom, EventsOptions, QueueEvents};
 pub use flow::{AddedNode, FlowNode, FlowProducer, FlowTree, GetFlow, WaitedChild, WaitsFor};
 pub use job::{CancelReason, Dependencies, Fetched, Job, JobLogs, JobOutcome, JobRef, RetryOptions};
 pub use options::{
-    Backoff, Decided, Decides, Deduplication, FailedAttempt, JobOptions, KeepJobs, OnChildFailure, ParentRef, Retry,
-    WorkerOptions,
+    Backoff, Decided, Decides, Deduplication, FailedAttempt, JobFilter, JobOptions, KeepJobs, OnChildFailure,
+    ParentRef, Retry, WorkerOptions,
 };
-pub use queue::{Add, AddBulk, Added, JobScheduler, NewJob, Queue, UpsertJobScheduler};
+pub use overview::{FindQueues, JobTimes, MinuteCounts, OldestJob, QueueOverview};
+pub use queue::{
+    Add, AddBulk, Added, BulkAction, BulkOutcome, BulkReport, BulkRun, BulkStep, JobScheduler, Jobs, JobsPage, NewJob,
+    Queue, UpsertJobScheduler,
+};
 pub use scheduler::{Overlap, Repeat, Runs};
 pub use state::{JobCounts, JobState, Order, UnknownState};
 pub use wire::{EventId, JsonText, QueueEvent};

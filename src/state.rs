@@ -73,7 +73,6 @@ impl JobState {
     }
 
     /// Whether the jobs are in a list rather than a sorted set.
-    #[cfg(test)]
     pub(crate) fn is_list(self) -> bool {
         matches!(self, Self::Waiting | Self::Active | Self::Paused)
     }

@@ -7,6 +7,7 @@ mod examples;
 mod faults;
 mod flow;
 mod interop;
+mod jobs;
 mod layers;
 mod package;
 mod rim;

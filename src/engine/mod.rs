@@ -4,7 +4,9 @@ mod add;
 mod add_flow;
 mod client_info;
 mod coalesce;
+mod overview;
 mod prometheus;
+mod scan;
 mod scheduler;
 mod settle;
 mod tries;
@@ -28,7 +30,10 @@ pub use crate::script::get_metrics::Metrics;
 pub(crate) use crate::script::is_finished::Finished;
 pub use client_info::ClientInfo;
 pub(crate) use coalesce::Coalescer;
+pub(crate) use overview::workers_by_queue;
 pub(crate) use prometheus::REPORTED;
+pub(crate) use scan::Scan;
+pub use scan::{BadCursor, JobsCursor};
 pub(crate) use settle::{Adopted, Decided};
 use tries::Tries;
 pub(crate) use tries::{LONGEST_CALL, Until};
@@ -59,6 +64,12 @@ pub(crate) fn sent<T: Send + 'static>(call: impl Future<Output = T> + Send + 'st
     match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => Box::pin(std::future::ready(done)),
         Poll::Pending => call,
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Engine").field(&self.keys).finish()
     }
 }
 

@@ -315,14 +315,7 @@ impl Engine {
     }
 
     async fn clients(&self, op: &'static str, is_ours: impl Fn(&str) -> bool) -> Result<Vec<ClientInfo>> {
-        let list = script::list_clients(op);
-        let clients = match list.send(&self.link, &self.keys).await {
-            Ok(clients) => clients,
-            Err(failure) if failure.is_not_permitted() => {
-                return Err(Error::NotPermitted { op, command: "CLIENT LIST" });
-            }
-            Err(_) => self.call(list).await?,
-        };
+        let clients = self.list_clients(op).await?;
         Ok(clients.lines().filter_map(|line| client_info::read(line, self.keys.queue(), &is_ours)).collect())
     }
 }

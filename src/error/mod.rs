@@ -206,6 +206,10 @@ pub enum Reason {
     SchedulerJobExists,
     /// −11: this and the next slots of a job scheduler are taken.
     SchedulerSlotsBusy,
+    /// −12: the job has a parent or children, so that it cannot go to another queue.
+    PartOfFlow,
+    /// −13: there is a job with its id already, in the queue that it was to go to.
+    IdTaken,
     /// −50: the job's key does not hold a job: a wrong Redis type.
     WrongType,
     /// A code of a newer peer.
@@ -214,7 +218,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every code that the scripts use, with its meaning; `lua/shared/codes.lua` names the same numbers.
-    pub(crate) const CODES: [(i64, Self); 12] = [
+    pub(crate) const CODES: [(i64, Self); 14] = [
         (-1, Self::MissingJob),
         (-2, Self::MissingLock),
         (-3, Self::NotInState),
@@ -226,6 +230,8 @@ impl Reason {
         (-9, Self::FailedChildren),
         (-10, Self::SchedulerJobExists),
         (-11, Self::SchedulerSlotsBusy),
+        (-12, Self::PartOfFlow),
+        (-13, Self::IdTaken),
         (-50, Self::WrongType),
     ];
 
@@ -262,6 +268,8 @@ impl fmt::Display for Reason {
             Self::FailedChildren => "one of its children failed",
             Self::SchedulerJobExists => "this iteration exists already",
             Self::SchedulerSlotsBusy => "this and the next slots are taken",
+            Self::PartOfFlow => "it has a parent or children, which it would lose",
+            Self::IdTaken => "another job has its id there",
             Self::WrongType => "its key does not hold a job",
             Self::Unknown(code) => return write!(f, "code {code}"),
         };

@@ -12,8 +12,8 @@ use crate::state::JobState;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryOptions {
-    reset_attempts_made: bool,
-    reset_attempts_started: bool,
+    pub(crate) reset_attempts_made: bool,
+    pub(crate) reset_attempts_started: bool,
 }
 
 impl RetryOptions {

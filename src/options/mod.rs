@@ -2,6 +2,7 @@
 
 pub(crate) mod backoff;
 mod dedup;
+mod filter;
 mod job;
 pub(crate) mod keep;
 mod retry;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub use backoff::Backoff;
 pub use dedup::Deduplication;
+pub use filter::JobFilter;
 pub use job::{JobOptions, OnChildFailure, ParentRef};
 pub(crate) use job::{MAX_PRIORITY, check_delay, check_priority};
 pub use keep::KeepJobs;

@@ -22,6 +22,12 @@ pub(crate) struct QueueCore {
     max_events: AtomicU64,
 }
 
+impl std::fmt::Debug for QueueCore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("QueueCore").field(&self.engine().keys).finish()
+    }
+}
+
 impl QueueCore {
     pub(crate) fn new(engine: Engine, directory: Weak<Directory>) -> Arc<Self> {
         Arc::new(Self {

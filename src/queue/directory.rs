@@ -49,6 +49,12 @@ impl Directory {
         Ok(core)
     }
 
+    /// For what concerns the server and not one queue.
+    pub(crate) fn server_engine(&self) -> Result<Engine> {
+        let keys = QueueKeys::new(&self.prefix, "-")?;
+        Ok(Engine::new(self.link.clone(), keys, self.clock.clone()))
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.queues.lock().unwrap().cores.len()

@@ -4,6 +4,7 @@ mod add;
 mod admin;
 mod core;
 mod directory;
+mod jobs;
 mod read;
 mod schedulers;
 
@@ -16,6 +17,7 @@ pub(crate) use add::added;
 pub use add::{Add, AddBulk, Added, NewJob};
 pub(crate) use core::QueueCore;
 pub(crate) use directory::Directory;
+pub use jobs::{BulkAction, BulkOutcome, BulkReport, BulkRun, BulkStep, Jobs, JobsPage};
 pub use schedulers::{JobScheduler, UpsertJobScheduler};
 
 use crate::error::Result;

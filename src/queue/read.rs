@@ -14,7 +14,7 @@ use crate::state::{JobCounts, JobState, Order};
 use crate::wire::job::RawJob;
 
 impl<D, R> Queue<D, R> {
-    fn read_job(&self, raw: RawJob) -> Result<Job<D, R>>
+    pub(super) fn read_job(&self, raw: RawJob) -> Result<Job<D, R>>
     where
         D: DeserializeOwned,
     {

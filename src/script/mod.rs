@@ -45,14 +45,18 @@ pub(crate) mod publish;
 mod rate_limit;
 mod remove_child;
 pub(crate) mod remove_job;
+pub(crate) mod remove_jobs;
 mod remove_orphans;
 mod remove_rate_limit_key;
 pub(crate) mod reply;
 mod requeue_jobs;
 mod resume;
 mod retry_job;
+pub(crate) mod scan_jobs;
+mod scan_keys;
 pub(crate) mod scheduler;
 pub(crate) mod settle;
+pub(crate) mod summarize_queue;
 mod trim_events;
 mod tune_queue;
 pub(crate) mod update;
@@ -92,11 +96,15 @@ pub(crate) use promote_job::promote_job;
 pub(crate) use rate_limit::rate_limit;
 pub(crate) use remove_child::remove_child;
 pub(crate) use remove_job::remove_job;
-pub(crate) use remove_orphans::{remove_orphans, scan_keys};
+pub(crate) use remove_jobs::{move_jobs, remove_jobs};
+pub(crate) use remove_orphans::remove_orphans;
 pub(crate) use remove_rate_limit_key::remove_rate_limit_key;
 pub(crate) use requeue_jobs::requeue_jobs;
 pub(crate) use resume::resume;
 pub(crate) use retry_job::retry_job;
+pub(crate) use scan_jobs::{count_matches, find_ids, find_jobs};
+pub(crate) use scan_keys::{scan_keys, scan_metas};
+pub(crate) use summarize_queue::summarize_queue;
 pub(crate) use trim_events::trim_events;
 pub(crate) use tune_queue::{set_concurrency, set_rate_limit};
 
@@ -299,6 +307,8 @@ pub(crate) static ALL: &[&Script] = &[
     &update::DATA,
     &update::LOG,
     &list_jobs::SCRIPT,
+    &scan_jobs::SCRIPT,
+    &summarize_queue::SCRIPT,
     &count_jobs::SCRIPT,
     &count_priorities::SCRIPT,
     &get_state::SCRIPT,
@@ -319,6 +329,7 @@ pub(crate) static ALL: &[&Script] = &[
     &retry_job::SCRIPT,
     &requeue_jobs::SCRIPT,
     &remove_job::SCRIPT,
+    &remove_jobs::SCRIPT,
     &remove_child::SCRIPT,
     &drain::SCRIPT,
     &clean::SCRIPT,

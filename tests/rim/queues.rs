@@ -1,6 +1,8 @@
 //! What a queue and its listeners are asked.
 
-use oxmq::{Clock, EventId, EventsFrom, EventsOptions, FlowNode, JobCounts, JobOptions, Order, RetryOptions};
+use oxmq::{
+    Clock, EventId, EventsFrom, EventsOptions, FlowNode, JobCounts, JobFilter, JobOptions, Order, RetryOptions,
+};
 
 use super::*;
 
@@ -22,7 +24,10 @@ where
 }
 
 pub(super) fn rows() -> Vec<Row> {
-    [steered(), cleaned(), by_id(), read(), listened(), flows(), schedulers()].into_iter().flatten().collect()
+    [steered(), cleaned(), filtered(), by_id(), read(), listened(), flows(), schedulers()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn steered() -> Vec<Row> {
@@ -107,6 +112,60 @@ fn cleaned() -> Vec<Row> {
         }),
         asked("Queue::remove_deduplication_key(deduplication_id)", &TEXTS, "ooooo", |queue, id| async move {
             queue.remove_deduplication_key(id).await.map(drop)
+        }),
+    ]
+}
+
+/// The least, the greatest and the absurd that a filter may be given, and what is done by it.
+fn filtered() -> Vec<Row> {
+    /// Found by every filter that finds anything.
+    async fn found(queue: Queue, filter: JobFilter) -> oxmq::Result<()> {
+        queue.jobs(filter.clone()).count().await?;
+        queue.jobs(filter.clone()).page(5).await?;
+        queue.jobs(filter).remove().await.map(drop)
+    }
+    let text: [&str; 6] = ["", "meta", "job:logs", "\0\n", &LONG[..1024], LONG];
+    vec![
+        asked("JobFilter::new(states)", &states(), "oooooooox", |queue, state| found(queue, JobFilter::new([state]))),
+        asked("JobFilter::name(pattern)", &text, "ooooox", |queue, text| found(queue, JobFilter::all().name(text))),
+        asked("JobFilter::id(pattern)", &text, "ooooox", |queue, text| found(queue, JobFilter::all().id(text))),
+        asked("JobFilter::data_contains(text)", &text, "ooooox", |queue, text| {
+            found(queue, JobFilter::all().data_contains(text))
+        }),
+        asked("JobFilter::reason_contains(text)", &text, "ooooox", |queue, text| {
+            found(queue, JobFilter::all().reason_contains(text))
+        }),
+        asked("JobFilter::older_than(age)", &SPANS, "oooo", |queue, age| {
+            found(queue, JobFilter::all().older_than(age))
+        }),
+        asked("JobFilter::newer_than(age)", &SPANS, "oooo", |queue, age| {
+            found(queue, JobFilter::all().newer_than(age))
+        }),
+        asked("JobFilter::since(moment)", &moments(), "oooo", |queue, at| found(queue, JobFilter::all().since(at))),
+        asked("JobFilter::until(moment)", &moments(), "oooo", |queue, at| found(queue, JobFilter::all().until(at))),
+        asked("Jobs::limit(jobs)", &U64, "ooo", |queue, jobs| async move {
+            queue.jobs(JobFilter::all()).limit(jobs).page(9).await?;
+            queue.jobs(JobState::Delayed).limit(jobs).promote().await.map(drop)
+        }),
+        asked("Jobs::page(most)", &U32, "ooo", |queue, most| async move {
+            queue.jobs(JobFilter::all()).page(most).await.map(drop)
+        }),
+        asked("Jobs::move_to(queue)", &["", "a:b", "\n", &LONG[..257], "é"], "xxxxo", |queue, to| async move {
+            queue.jobs(JobFilter::waiting()).move_to(to).await.map(drop)
+        }),
+        asked("Jobs::change_priority(priority)", &U32, "oox", |queue, priority| async move {
+            queue.jobs(JobFilter::delayed()).change_priority(priority).await.map(drop)
+        }),
+        asked("Jobs::change_delay(delay)", &SPANS, "ooox", |queue, delay| async move {
+            queue.jobs(JobFilter::delayed()).change_delay(delay).await.map(drop)
+        }),
+        row("Client::get_queue_overview(queue)", &["", "a:b", "a\nb", "é", LONG], "xxxox", |on, name| async move {
+            on.client.get_queue_overview(name).await.map(drop)
+        }),
+        row("MinuteCounts::per_minute(minutes)", &USIZE, "ooo", |on, minutes| async move {
+            let rate = on.client.get_queue_overview("q").await?.completed.per_minute(minutes);
+            assert_eq!(rate, None);
+            Ok(())
         }),
     ]
 }

@@ -316,11 +316,35 @@ const ADMIN: &[Row] = &[
         "clean active now 9 0 0",
         "0 0",
     ),
+    (
+        "an active job is removed by a filter",
+        "HSET @meta concurrency 1;job @a;LPUSH @active a;LPUSH @wait b",
+        "remove_jobs '' active desc '' '' 9 9 '' '' '' '' '' '' ''",
+        "0 0",
+    ),
+    (
+        "a waiting job is moved to another queue",
+        "job @a;LPUSH @wait a",
+        "remove_jobs % wait desc '' '' 9 9 '' '' '' '' '' '' ''",
+        "%0 0",
+    ),
+    (
+        "a delayed job is moved to another queue",
+        "job @a;ZADD @delayed 6963200002048000 a",
+        "remove_jobs % delayed asc '' '' 9 9 '' '' '' '' '' '' ''",
+        "%1 soon",
+    ),
+    (
+        "a job with a priority is moved to another queue",
+        "job @a priority 3;ZADD @prioritized 1 a",
+        "remove_jobs % prioritized asc '' '' 9 9 '' '' '' '' '' '' ''",
+        "%0 0",
+    ),
     ("a marker is given back", "LPUSH @wait a;ZADD @delayed 6963200002048000 b", "wake_workers", "0 0 1 soon"),
 ];
 
 /// What no worker waits for: these read, or change nothing that can be fetched.
-const NOTHING_TO_FETCH: &str = "waits_for adopt_jobs trace_outcomes trace_flow extend_locks save_progress update_data add_log list_jobs \
+const NOTHING_TO_FETCH: &str = "waits_for adopt_jobs trace_outcomes trace_flow extend_locks save_progress update_data add_log list_jobs scan_jobs summarize_queue \
     list_schedulers remove_scheduler find_stopped_schedulers \
     count_jobs count_priorities get_state is_finished is_maxed get_rate_limit_ttl get_metrics get_job_logs count_children \
     open_queue free_deduplication remove_orphans find_finish read_finished publish_event";

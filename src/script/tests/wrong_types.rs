@@ -150,6 +150,11 @@ update_data a1 5 w1 6
 add_log a1 3 more
 list_jobs jobs asc 1000 wait 0 -1 '' completed 0 -1 '' delayed 0 -1 5
 list_jobs ids desc 1000 paused 0 -1 '' prioritized 0 -1 ''
+scan_jobs jobs wait desc '' '' 100 100 '' '' '' n '' '' ''
+scan_jobs ids paused asc '' '' 100 100 '' '' '' '' '' '' ''
+scan_jobs count failed asc '' '' 100 100 '' '' now '' * {} no
+scan_jobs ids prioritized desc '' '' 100 100 '' '' '' '' p1 '' ''
+summarize_queue 60 10
 count_jobs wait paused active delayed completed
 count_priorities 0 2
 get_state a1
@@ -183,6 +188,14 @@ remove_job d2 alone 1
 remove_job c1 tree 1
 remove_job par tree 1
 remove_job par unprocessed 1
+remove_jobs '' failed asc '' '' 100 100 '' '' now '' '' '' ''
+remove_jobs '' wait desc '' '' 100 100 '' '' '' '' '' '' ''
+remove_jobs '' active desc '' '' 100 100 '' '' '' '' '' '' ''
+remove_jobs '' delayed asc '' '' 100 100 '' '' '' '' '' '' ''
+remove_jobs % wait desc '' '' 100 100 '' '' '' '' w2 '' ''
+remove_jobs % delayed asc '' '' 100 100 '' '' '' '' d1 '' ''
+remove_jobs % prioritized asc '' '' 100 100 '' '' '' '' '' '' ''
+remove_jobs % completed asc '' '' 100 100 '' '' '' '' c2 '' ''
 remove_child a3 %mum
 remove_child a1 @par
 drain 0 wait paused delayed prioritized

@@ -1,0 +1,64 @@
+//! Reading what concerns more than one queue, and a whole queue at a glance.
+
+use std::collections::HashMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::Engine;
+use super::client_info::{self, ClientInfo};
+use crate::error::{Error, Result};
+use crate::script;
+use crate::script::summarize_queue::Summary;
+
+/// How many keys one step of a scan looks at.
+const KEYS_PER_STEP: u32 = 1_000;
+
+impl Engine {
+    /// A queue at a glance. One round trip, one moment.
+    pub(crate) async fn summarize(&self, minutes: u32, recent: u32) -> Result<Summary> {
+        self.call(script::summarize_queue(minutes, recent)).await
+    }
+
+    /// The names of the queues among the next keys of the server, and where to go on; the prefix is this engine's. One
+    /// round trip.
+    pub(crate) async fn find_queues(&self, cursor: &str) -> Result<(Option<String>, Vec<String>)> {
+        let prefix = self.keys.prefix();
+        let (next, keys) = self.call(script::scan_metas(prefix, cursor, KEYS_PER_STEP)).await?;
+        let names = keys.iter().filter_map(|key| {
+            let name = key.strip_prefix(prefix)?.strip_prefix(':')?.strip_suffix(":meta")?;
+            (!name.is_empty() && !name.contains(':')).then(|| name.to_owned())
+        });
+        Ok((Some(next).filter(|next| next != "0"), names.collect()))
+    }
+
+    /// Every client of the server, as `CLIENT LIST` tells it. One round trip.
+    pub(super) async fn list_clients(&self, op: &'static str) -> Result<String> {
+        let list = script::list_clients(op);
+        match list.send(&self.link, &self.keys).await {
+            Ok(clients) => Ok(clients),
+            Err(failure) if failure.is_not_permitted() => Err(Error::NotPermitted { op, command: "CLIENT LIST" }),
+            Err(_) => self.call(list).await,
+        }
+    }
+}
+
+/// The workers of all queues under the engine's prefix, by the queue's name.
+pub(crate) async fn workers_by_queue(engine: &Engine) -> Result<HashMap<String, Vec<ClientInfo>>> {
+    let clients = engine.list_clients("get_all_workers").await?;
+    let prefix = engine.keys.client_prefix();
+    let mut workers: HashMap<String, Vec<ClientInfo>> = HashMap::new();
+    for line in clients.lines() {
+        let Some(name) = line.split_ascii_whitespace().find_map(|field| field.strip_prefix("name=")) else { continue };
+        let Some(rest) = name.strip_prefix(&prefix) else { continue };
+        let (queue, role) = rest.split_once(':').unwrap_or((rest, "w:"));
+        if !role.starts_with("w:") {
+            continue;
+        }
+        let Some(queue) = STANDARD.decode(queue).ok().and_then(|name| String::from_utf8(name).ok()) else { continue };
+        if let Some(worker) = client_info::read(line, &queue, |_| true) {
+            workers.entry(queue).or_default().push(worker);
+        }
+    }
+    Ok(workers)
+}

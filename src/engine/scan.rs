@@ -1,0 +1,261 @@
+//! Looking through a queue for the jobs that a filter names, in steps that each end soon, from where the last one ended.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::Engine;
+use crate::error::{Error, Result};
+use crate::options::JobFilter;
+use crate::script::remove_jobs::Gone;
+use crate::script::scan_jobs::{Scanned, Search};
+use crate::script::{self, Call};
+use crate::state::{JobState, Order};
+use crate::wire::job::{RawJob, Undecodable, UndecodableKind};
+
+/// How many places one call looks at: about a millisecond of the server's time.
+const PLACES_PER_CALL: u32 = 500;
+
+/// How many jobs one call hands out or works on.
+pub(crate) const JOBS_PER_CALL: u32 = 100;
+
+/// Where a search through a queue's jobs stands. Its text can be kept, and read again to go on.
+///
+/// It stays good while jobs come and go: what was looked at is left behind, and nothing that was there is passed over but
+/// what changes its state meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobsCursor {
+    /// Which of the filter's states.
+    state: usize,
+    after: String,
+    after_id: Vec<u8>,
+    /// The highest score at the beginning of the state: what comes behind it came later.
+    last: String,
+    /// How many places of the state are still looked at; none before its first step. It ends a search through jobs that
+    /// are put behind it again and again.
+    left: Option<u64>,
+    since: Option<u64>,
+    until: Option<u64>,
+    looked_at: u64,
+}
+
+impl JobsCursor {
+    /// How many jobs have been looked at so far.
+    #[must_use]
+    pub fn looked_at(&self) -> u64 {
+        self.looked_at
+    }
+
+    fn next_state(&mut self) {
+        self.state += 1;
+        self.after.clear();
+        self.after_id.clear();
+        self.last.clear();
+        self.left = None;
+    }
+
+    /// Takes over where a step has ended; `is_ascending` is the order it had.
+    fn advance<T>(&mut self, seen: &mut Scanned<T>, is_ascending: bool) {
+        let is_list = seen.top.is_empty();
+        let left = self.left.unwrap_or(seen.length).saturating_sub(seen.looked_at);
+        self.looked_at += seen.looked_at;
+        // A list is looked through towards an end that nothing is put behind; some of it may be looked at twice.
+        if seen.done || seen.looked_at == 0 || (left == 0 && !is_list) {
+            return self.next_state();
+        }
+        if self.left.is_none() && is_ascending {
+            self.last = std::mem::take(&mut seen.top);
+        }
+        self.left = Some(left);
+        self.after = std::mem::take(&mut seen.after);
+        self.after_id = std::mem::take(&mut seen.after_id);
+    }
+}
+
+/// The text is not that of a [`JobsCursor`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this is no cursor of a search for jobs")]
+pub struct BadCursor;
+
+type Fields = (usize, String, String, String, Option<u64>, Option<u64>, Option<u64>, u64);
+
+impl fmt::Display for JobsCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = URL_SAFE_NO_PAD.encode(&self.after_id);
+        let fields: Fields =
+            (self.state, self.after.clone(), id, self.last.clone(), self.left, self.since, self.until, self.looked_at);
+        let json = serde_json::to_vec(&fields).map_err(|_| fmt::Error)?;
+        f.write_str(&URL_SAFE_NO_PAD.encode(json))
+    }
+}
+
+impl FromStr for JobsCursor {
+    type Err = BadCursor;
+
+    fn from_str(text: &str) -> std::result::Result<Self, BadCursor> {
+        let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| BadCursor)?;
+        let fields: Fields = serde_json::from_slice(&json).map_err(|_| BadCursor)?;
+        let (state, after, id, last, left, since, until, looked_at) = fields;
+        let after_id = URL_SAFE_NO_PAD.decode(id).map_err(|_| BadCursor)?;
+        // Scores and places are numbers, and nothing else goes to the server.
+        let is_number = |text: &String| text.is_empty() || text.parse::<f64>().is_ok();
+        if !is_number(&after) || !is_number(&last) {
+            return Err(BadCursor);
+        }
+        Ok(Self { state, after, after_id, last, left, since, until, looked_at })
+    }
+}
+
+/// A search: its filter, its direction, and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Scan {
+    filter: JobFilter,
+    /// `None` for the one in which nothing is passed over: ascending in sorted sets, and in lists towards the end that
+    /// workers take from.
+    order: Option<Order>,
+    cursor: JobsCursor,
+    /// What the last step has found in a list, of which the next one may look at some again.
+    met: HashSet<Vec<u8>>,
+}
+
+/// What one step has found.
+pub(crate) struct Found<T> {
+    pub(crate) state: JobState,
+    pub(crate) items: Vec<T>,
+}
+
+impl Engine {
+    /// A search that begins now, or goes on at a cursor.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] for a filter that breaks a rule.
+    pub(crate) fn scan(&self, filter: JobFilter, order: Option<Order>, cursor: Option<JobsCursor>) -> Result<Scan> {
+        filter.check()?;
+        let (since, until) = filter.span(&self.clock);
+        let cursor = cursor.unwrap_or(JobsCursor {
+            state: 0,
+            after: String::new(),
+            after_id: Vec::new(),
+            last: String::new(),
+            left: None,
+            since,
+            until,
+            looked_at: 0,
+        });
+        Ok(Scan { filter, order, cursor, met: HashSet::new() })
+    }
+
+    /// How many jobs the states of a filter have now, whatever else it says. One round trip.
+    pub(crate) async fn count_places(&self, filter: &JobFilter) -> Result<u64> {
+        Ok(self.get_job_counts(&filter.states).await?.total())
+    }
+}
+
+impl Scan {
+    pub(crate) fn cursor(&self) -> &JobsCursor {
+        &self.cursor
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.cursor.state >= self.filter.states.len()
+    }
+
+    /// How many of the next jobs are meant. One round trip; none once the search is done.
+    pub(crate) async fn count_step(&mut self, engine: &Engine, most: u64) -> Result<u64> {
+        let found = self.step(engine, most, script::count_matches).await?;
+        Ok(found.map_or(0, |found| found.items.len() as u64))
+    }
+
+    /// The ids of those of the next jobs that are meant. Ids that are no text are passed over.
+    pub(crate) async fn ids_step(&mut self, engine: &Engine, most: u64) -> Result<Option<Found<String>>> {
+        let most = most.min(JOBS_PER_CALL.into());
+        let found = self.step(engine, most, script::find_ids).await?;
+        Ok(found.map(|Found { state, items }| {
+            let fresh = self.not_met(state, items, |id| id);
+            let items = fresh.into_iter().filter_map(|id| String::from_utf8(id).ok()).collect();
+            Found { state, items }
+        }))
+    }
+
+    /// Those of the next jobs that are meant.
+    pub(crate) async fn jobs_step(
+        &mut self,
+        engine: &Engine,
+        most: u64,
+    ) -> Result<Option<Found<Result<RawJob, Undecodable>>>> {
+        let most = most.min(JOBS_PER_CALL.into());
+        let found = self.step(engine, most, script::find_jobs).await?;
+        Ok(found.map(|Found { state, items }| {
+            let fresh = self.not_met(state, items, |(id, _)| id);
+            let decoded = fresh.into_iter().map(|(id, pairs)| RawJob::from_pairs(id, pairs));
+            let is_job =
+                |job: &Result<RawJob, Undecodable>| !matches!(job, Err(ghost) if ghost.kind == UndecodableKind::Ghost);
+            Found { state, items: decoded.filter(is_job).collect() }
+        }))
+    }
+
+    /// Removes those of the next jobs that are meant, or moves them to the queue with this base key.
+    pub(crate) async fn remove_step(
+        &mut self,
+        engine: &Engine,
+        target: Option<&str>,
+        most: u64,
+    ) -> Result<Option<Found<Gone>>> {
+        let most = most.min(JOBS_PER_CALL.into());
+        let ask = |search: &Search<'_>| match target {
+            Some(target) => script::move_jobs(target, search),
+            None => script::remove_jobs(search),
+        };
+        self.step(engine, most, ask).await
+    }
+
+    /// Those of the items that the last step has not found already.
+    fn not_met<T>(&mut self, state: JobState, mut items: Vec<T>, id: impl Fn(&T) -> &Vec<u8>) -> Vec<T> {
+        if state.is_list() {
+            let met = items.iter().map(|item| id(item).clone()).collect();
+            items.retain(|item| !self.met.contains(id(item)));
+            self.met = met;
+        }
+        items
+    }
+
+    async fn step<T>(
+        &mut self,
+        engine: &Engine,
+        most: u64,
+        ask: impl Fn(&Search<'_>) -> Call<Scanned<T>>,
+    ) -> Result<Option<Found<T>>> {
+        let Some(&state) = self.filter.states.get(self.cursor.state) else { return Ok(None) };
+        let Some(suffix) = state.suffix() else {
+            return Err(Error::invalid("filter", "there is no such set of jobs"));
+        };
+        let JobFilter { name, id, data, reason, .. } = &self.filter;
+        let cursor = &self.cursor;
+        let left = cursor.left.filter(|_| !state.is_list());
+        let budget = left.map_or(PLACES_PER_CALL, |left| u32::try_from(left).unwrap_or(u32::MAX).min(PLACES_PER_CALL));
+        let is_ascending = self.order.map_or(!state.is_list(), Order::is_ascending);
+        let search = Search {
+            state: suffix,
+            ascending: is_ascending,
+            after: &cursor.after,
+            after_id: &cursor.after_id,
+            budget,
+            wanted: u32::try_from(most).unwrap_or(u32::MAX).max(1),
+            last: &cursor.last,
+            since: cursor.since,
+            until: cursor.until,
+            name,
+            id,
+            data,
+            reason,
+        };
+        let mut seen = engine.call(ask(&search)).await?;
+        let items = std::mem::take(&mut seen.items);
+        self.cursor.advance(&mut seen, is_ascending);
+        Ok(Some(Found { state, items }))
+    }
+}

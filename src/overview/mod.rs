@@ -1,0 +1,134 @@
+//! All queues of a server at a glance: which there are, how many jobs wait where and since when, how fast they go.
+
+mod find;
+mod times;
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use futures::stream::{self, StreamExt};
+
+pub use find::FindQueues;
+pub use times::{JobTimes, MinuteCounts};
+
+use crate::client::Client;
+use crate::clock::from_epoch_ms;
+use crate::engine::{ClientInfo, workers_by_queue};
+use crate::error::Result;
+use crate::script::summarize_queue::Summary;
+use crate::state::JobCounts;
+
+/// Of how many minutes an overview has the numbers of finished jobs.
+const MINUTES: u32 = 60;
+
+/// Of each kind of end so many jobs are looked at for the times that they took.
+const RECENT: u32 = 10;
+
+/// So many queues are asked at once.
+const AT_ONCE: usize = 32;
+
+/// What a queue does at this moment.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct QueueOverview {
+    /// Its name.
+    pub name: String,
+    /// How many jobs it has in each state.
+    pub counts: JobCounts,
+    /// Whether it is paused for all workers.
+    pub is_paused: bool,
+    /// The job that has waited longest, of those that come next.
+    pub oldest_waiting: Option<OldestJob>,
+    /// When the first delayed job is due; a moment that has passed means that no worker takes it.
+    pub next_due: Option<SystemTime>,
+    /// How many jobs completed in each minute, if a worker counts them.
+    pub completed: MinuteCounts,
+    /// How many jobs failed for good in each minute, if a worker counts them.
+    pub failed: MinuteCounts,
+    /// How long the jobs that finished last waited and ran; those that are removed when they finish are not among them.
+    pub times: JobTimes,
+    /// The most jobs that may be active at once over all workers.
+    pub global_concurrency: Option<u64>,
+    /// Which library wrote the queue's settings last, and its version, as `bullmq:5.81.5`.
+    pub version: Option<String>,
+}
+
+/// A job that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OldestJob {
+    /// Its id.
+    pub id: String,
+    /// When it was added.
+    pub added_at: SystemTime,
+}
+
+impl QueueOverview {
+    fn new(name: &str, now: u64, summary: Summary) -> Self {
+        Self {
+            name: name.to_owned(),
+            counts: summary.counts,
+            is_paused: summary.is_paused,
+            oldest_waiting: summary.oldest.map(|(id, since)| OldestJob { id, added_at: from_epoch_ms(since) }),
+            next_due: summary.due.map(from_epoch_ms),
+            completed: MinuteCounts::new(now, MINUTES as usize, summary.completed),
+            failed: MinuteCounts::new(now, MINUTES as usize, summary.failed),
+            times: JobTimes::of(&summary.recent),
+            global_concurrency: summary.concurrency,
+            version: summary.version,
+        }
+    }
+
+    /// How many jobs wait for a worker, with and without a priority.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.counts.waiting + self.counts.paused + self.counts.prioritized
+    }
+}
+
+impl Client {
+    /// Finds the queues under this client's prefix, page by page.
+    ///
+    /// A queue is there once its settings were written, which every library does when it opens one. They are found by a
+    /// scan of the server's keys, in steps of about a millisecond: on a server with ten million keys that takes some ten
+    /// seconds, so keep the names.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
+    /// for name in client.find_queues().all().await? {
+    ///     let overview = client.get_queue_overview(&name).await?;
+    ///     println!("{name}: {} wait", overview.waiting());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn find_queues(&self) -> FindQueues {
+        FindQueues::new(self)
+    }
+
+    /// What a queue does at this moment: counts, oldest job, rates and times. One round trip, one moment, some fifty
+    /// commands however many jobs there are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for a name that no queue can have.
+    pub async fn get_queue_overview(&self, queue: &str) -> Result<QueueOverview> {
+        let core = self.core(queue)?;
+        let summary = core.engine().summarize(MINUTES, RECENT).await?;
+        Ok(QueueOverview::new(queue, core.engine().clock.now_ms(), summary))
+    }
+
+    /// What many queues do, in the order of their names; each has an answer of its own. A round trip for each, many of
+    /// them at once.
+    pub async fn get_queue_overviews(&self, queues: &[String]) -> Vec<Result<QueueOverview>> {
+        stream::iter(queues).map(|queue| self.get_queue_overview(queue)).buffered(AT_ONCE).collect().await
+    }
+
+    /// The workers of all queues that are connected to the server, by their queue. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotPermitted`](crate::Error::NotPermitted) if the user may not list clients.
+    pub async fn get_all_workers(&self) -> Result<HashMap<String, Vec<ClientInfo>>> {
+        workers_by_queue(&self.server_engine()?).await
+    }
+}

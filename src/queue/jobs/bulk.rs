@@ -1,0 +1,392 @@
+//! Doing something to all jobs that a filter names, in steps.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt};
+
+use super::Jobs;
+use crate::engine::{Engine, JobsCursor, Scan};
+use crate::error::{Error, Reason, Result};
+use crate::job::RetryOptions;
+use crate::keys::QueueKeys;
+use crate::options::{JobFilter, check_delay, check_priority};
+use crate::queue::QueueCore;
+use crate::state::JobState;
+
+/// How many calls for single jobs are on their way at once.
+const AT_ONCE: usize = 32;
+
+/// So many refusals a report keeps.
+const REFUSALS_KEPT: usize = 100;
+
+/// What is done to each job.
+#[derive(Debug, Clone)]
+enum What {
+    Retry(RetryOptions),
+    Promote,
+    Remove,
+    Move { target: String },
+    ChangePriority(u32),
+    ChangeDelay(Duration),
+}
+
+impl What {
+    fn op(&self) -> &'static str {
+        match self {
+            Self::Retry(_) => "retry_job",
+            Self::Promote => "promote_job",
+            Self::Remove => "remove_jobs",
+            Self::Move { .. } => "move_jobs",
+            Self::ChangePriority(_) => "change_priority",
+            Self::ChangeDelay(_) => "change_delay",
+        }
+    }
+
+    /// Refuses states whose jobs this is never done to.
+    fn check(&self, filter: &JobFilter) -> Result<()> {
+        filter.check()?;
+        use JobState::{Active, Completed, Delayed, Failed, WaitingChildren};
+        let (fits, rule): (fn(JobState) -> bool, _) = match self {
+            Self::Retry(_) => (JobState::is_finished, "only completed and failed jobs can be retried"),
+            Self::Promote => (|state| state == Delayed, "only delayed jobs can be promoted"),
+            Self::ChangeDelay(_) => (|state| state == Delayed, "only delayed jobs have a delay to change"),
+            Self::Move { .. } => (
+                |state| !matches!(state, Active | WaitingChildren),
+                "jobs that run or wait for children cannot be moved",
+            ),
+            Self::ChangePriority(_) => {
+                (|state| !matches!(state, Completed | Failed), "finished jobs have no place to change")
+            }
+            Self::Remove => return Ok(()),
+        };
+        if filter.states.iter().copied().all(fits) { Ok(()) } else { Err(Error::invalid("filter", rule)) }
+    }
+}
+
+impl<D, R> Jobs<D, R> {
+    /// Lets these jobs run again, which have failed or completed, by their priority. Awaiting it does so.
+    ///
+    /// Attempts made are not forgotten: a job that had used them up gets one more.
+    /// [`retry_with`](Self::retry_with) says otherwise. A job that fails again meanwhile is not retried twice.
+    pub fn retry(self) -> BulkAction {
+        self.retry_with(RetryOptions::default())
+    }
+
+    /// As [`retry`](Self::retry), with options.
+    pub fn retry_with(self, options: RetryOptions) -> BulkAction {
+        self.act(What::Retry(options))
+    }
+
+    /// Lets these delayed jobs run now, by their priority. Awaiting it does so.
+    pub fn promote(self) -> BulkAction {
+        self.act(What::Promote)
+    }
+
+    /// Removes these jobs; their children stay. Awaiting it does so.
+    ///
+    /// Found and removed in one atomic step, so that none goes that has left its state. Jobs that a worker holds and the
+    /// current iterations of job schedulers stay. A parent of this queue goes with its last child, one of another queue
+    /// runs without it.
+    ///
+    /// BullMQ: `Queue.clean`, which has no filter.
+    #[doc(alias = "clean")]
+    pub fn remove(self) -> BulkAction {
+        self.act(What::Remove)
+    }
+
+    /// Moves these jobs to another queue of the same prefix and server, with their data, options, attempts and logs.
+    /// Awaiting it does so.
+    ///
+    /// Each job moves in one atomic step. Its id stays if it was given one, and is a new one if it was the queue's own
+    /// number. Waiting jobs come before those that wait there, in their order. What is part of a flow stays, and so
+    /// do current iterations of job schedulers, and jobs whose id is taken there. A deduplication ends. Under Cluster both
+    /// queues must share a hash tag.
+    ///
+    /// BullMQ has no such thing.
+    pub fn move_to(self, queue: impl Into<String>) -> BulkAction {
+        self.act(What::Move { target: queue.into() })
+    }
+
+    /// Gives these jobs another priority, and puts each behind the others of that priority. Awaiting it does so.
+    #[doc(alias = "changePriority")]
+    pub fn change_priority(self, priority: u32) -> BulkAction {
+        self.act(What::ChangePriority(priority))
+    }
+
+    /// Lets these delayed jobs become due after this time from now. Awaiting it does so.
+    #[doc(alias = "changeDelay")]
+    pub fn change_delay(self, delay: Duration) -> BulkAction {
+        self.act(What::ChangeDelay(delay))
+    }
+
+    fn act(self, what: What) -> BulkAction {
+        let core = Arc::clone(&self.queue.core);
+        BulkAction { core, filter: self.filter, limit: self.limit, cursor: self.cursor, what, is_dry: false }
+    }
+}
+
+/// What is to be done to all jobs that a filter names. Await it, or [`start`](Self::start) it to go step by step.
+///
+/// # Errors
+///
+/// Awaiting it returns [`Error::InvalidOption`] for a filter, a priority or a delay that breaks a rule, and for states whose
+/// jobs it cannot be done to; then nothing was done. After an error of the connection some of it may have been done; doing
+/// it again does the rest.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is done until it is awaited or started"]
+pub struct BulkAction {
+    core: Arc<QueueCore>,
+    filter: JobFilter,
+    limit: Option<u64>,
+    cursor: Option<JobsCursor>,
+    what: What,
+    is_dry: bool,
+}
+
+impl BulkAction {
+    /// Counts what it would be done to, and does nothing. Default: false.
+    pub fn dry_run(mut self, is_dry: bool) -> Self {
+        self.is_dry = is_dry;
+        self
+    }
+
+    /// Begins, to go on step by step: to show progress, or to stop.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] as [above](Self).
+    pub fn start(self) -> Result<BulkRun> {
+        self.what.check(&self.filter)?;
+        match &self.what {
+            What::ChangePriority(priority) => check_priority(*priority)?,
+            What::ChangeDelay(delay) => check_delay(*delay)?,
+            _ => {}
+        }
+        let engine = self.core.engine();
+        let mut target = None;
+        if let What::Move { target: queue } = &self.what {
+            let keys = QueueKeys::new(engine.keys.prefix(), queue)?;
+            if keys == engine.keys {
+                return Err(Error::invalid("queue", "jobs cannot be moved to the queue that they are in"));
+            }
+            target = Some(keys.base().to_owned());
+        }
+        let scan = engine.scan(self.filter, None, self.cursor)?;
+        Ok(BulkRun {
+            core: self.core,
+            scan,
+            left: self.limit.unwrap_or(u64::MAX),
+            what: self.what,
+            target,
+            is_dry: self.is_dry,
+            report: BulkReport::default(),
+        })
+    }
+}
+
+impl IntoFuture for BulkAction {
+    type Output = Result<BulkReport>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let mut run = self.start()?;
+            while run.next().await?.is_some() {}
+            Ok(run.report)
+        })
+    }
+}
+
+/// What became of one job.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BulkOutcome {
+    /// It was done; or in a dry run, it would be.
+    Done,
+    /// The job went to the other queue, and has this id there.
+    MovedAs(String),
+    /// The job had left its state in the meantime, or a worker holds it, or it is gone. Nothing was changed.
+    MovedOn,
+    /// It cannot be done to this job. Nothing was changed.
+    Refused(Reason),
+    /// No reply came that tells.
+    Unknown,
+}
+
+/// What one step has done.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct BulkStep {
+    /// The jobs that were found, and what became of each; empty in a dry run.
+    pub outcomes: Vec<(String, BulkOutcome)>,
+    /// How many jobs have been looked at since the beginning.
+    pub looked_at: u64,
+}
+
+/// What has been done so far, or would be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BulkReport {
+    /// How many jobs it was done to; in a dry run, how many it would be done to.
+    pub done: u64,
+    /// How many had left their state before it was their turn.
+    pub moved_on: u64,
+    /// How many it could not be done to.
+    pub refused: u64,
+    /// Of how many the outcome is unknown, as no reply came.
+    pub unknown: u64,
+    /// The first hundred that it could not be done to, and why.
+    pub refusals: Vec<(String, Reason)>,
+}
+
+impl BulkReport {
+    fn note(&mut self, id: &str, outcome: &BulkOutcome) {
+        match outcome {
+            BulkOutcome::Done | BulkOutcome::MovedAs(_) => self.done += 1,
+            BulkOutcome::MovedOn => self.moved_on += 1,
+            BulkOutcome::Unknown => self.unknown += 1,
+            BulkOutcome::Refused(reason) => {
+                self.refused += 1;
+                if self.refusals.len() < REFUSALS_KEPT {
+                    self.refusals.push((id.to_owned(), *reason));
+                }
+            }
+        }
+    }
+}
+
+/// A bulk action under way. Made by [`BulkAction::start`]; drop it to stop.
+#[derive(Debug)]
+pub struct BulkRun {
+    core: Arc<QueueCore>,
+    scan: Scan,
+    left: u64,
+    what: What,
+    /// The base key of the queue that jobs are moved to.
+    target: Option<String>,
+    is_dry: bool,
+    report: BulkReport,
+}
+
+impl BulkRun {
+    /// Does the next step: 500 jobs are looked at, or a hundred found and worked on. `None` when all is done.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection; what was done by then is in the [`report`](Self::report), and the next call goes on.
+    pub async fn next(&mut self) -> Result<Option<BulkStep>> {
+        if self.scan.is_done() || self.left == 0 {
+            return Ok(None);
+        }
+        let core = Arc::clone(&self.core);
+        let engine = core.engine();
+        let mut step = BulkStep::default();
+        if self.is_dry {
+            let found = self.scan.count_step(engine, self.left).await?;
+            self.report.done += found;
+            self.left = self.left.saturating_sub(found);
+        } else {
+            let outcomes = match self.what {
+                What::Remove | What::Move { .. } => self.sweep(engine).await?,
+                _ => self.each(engine).await?,
+            };
+            self.left = self.left.saturating_sub(outcomes.len() as u64);
+            step.outcomes = outcomes;
+        }
+        step.looked_at = self.scan.cursor().looked_at();
+        Ok(Some(step))
+    }
+
+    /// What has been done so far.
+    #[must_use]
+    pub fn report(&self) -> &BulkReport {
+        &self.report
+    }
+
+    /// Where it stands: [`Jobs::resume`] goes on from here.
+    #[must_use]
+    pub fn cursor(&self) -> &JobsCursor {
+        self.scan.cursor()
+    }
+
+    /// Finds jobs and takes them away in one call.
+    async fn sweep(&mut self, engine: &Engine) -> Result<Vec<(String, BulkOutcome)>> {
+        let Some(found) = self.scan.remove_step(engine, self.target.as_deref(), self.left).await? else {
+            return Ok(Vec::new());
+        };
+        let mut outcomes = Vec::with_capacity(found.items.len());
+        for (id, answer) in found.items {
+            let outcome = match answer {
+                Ok(Some(id)) => BulkOutcome::MovedAs(id),
+                Ok(None) => BulkOutcome::Done,
+                Err(reason) => refused(reason),
+            };
+            let id = String::from_utf8_lossy(&id).into_owned();
+            self.report.note(&id, &outcome);
+            outcomes.push((id, outcome));
+        }
+        Ok(outcomes)
+    }
+
+    /// Finds jobs, and makes a call for each.
+    async fn each(&mut self, engine: &Engine) -> Result<Vec<(String, BulkOutcome)>> {
+        let before = self.scan.clone();
+        let Some(found) = self.scan.ids_step(engine, self.left).await? else { return Ok(Vec::new()) };
+        let state = found.state;
+        let calls = found.items.into_iter().map(|id| {
+            let what = &self.what;
+            async move {
+                let answer = what.apply(engine, &id, state).await;
+                (id, answer)
+            }
+        });
+        let answers: Vec<_> = stream::iter(calls).buffered(AT_ONCE).collect().await;
+        let mut broken = None;
+        let mut outcomes = Vec::with_capacity(answers.len());
+        for (id, answer) in answers {
+            let outcome = match answer {
+                Ok(()) => BulkOutcome::Done,
+                Err(Error::Refused { reason, .. }) => refused(reason),
+                Err(Error::OutcomeUnknown { .. }) => BulkOutcome::Unknown,
+                Err(error) => {
+                    broken.get_or_insert(error);
+                    continue;
+                }
+            };
+            self.report.note(&id, &outcome);
+            outcomes.push((id, outcome));
+        }
+        if let Some(error) = broken {
+            // Those that were done have left their state, or do no harm when they are met again.
+            self.scan = before;
+            return Err(error);
+        }
+        Ok(outcomes)
+    }
+}
+
+impl What {
+    async fn apply(&self, engine: &Engine, id: &str, state: JobState) -> Result<()> {
+        match self {
+            Self::Retry(options) => {
+                let RetryOptions { reset_attempts_made, reset_attempts_started } = *options;
+                engine.retry_job(id, state, reset_attempts_made, reset_attempts_started).await
+            }
+            Self::Promote => engine.promote(id).await,
+            Self::ChangePriority(priority) => engine.change_priority(id, *priority, false).await,
+            Self::ChangeDelay(delay) => engine.change_delay(id, *delay).await,
+            // These find and act in one call.
+            Self::Remove | Self::Move { .. } => Err(Error::refused(self.op(), id, Reason::NotInState)),
+        }
+    }
+}
+
+fn refused(reason: Reason) -> BulkOutcome {
+    match reason {
+        Reason::NotInState | Reason::MissingJob => BulkOutcome::MovedOn,
+        other => BulkOutcome::Refused(other),
+    }
+}

@@ -1,0 +1,186 @@
+//! The jobs of a queue that a filter names: to read them, to count them, and to do something to all of them.
+
+mod bulk;
+
+use futures::Stream;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use serde::de::DeserializeOwned;
+
+pub use bulk::{BulkAction, BulkOutcome, BulkReport, BulkRun, BulkStep};
+
+use super::Queue;
+use crate::engine::{JobsCursor, Scan};
+use crate::error::Result;
+use crate::job::Job;
+use crate::options::JobFilter;
+use crate::state::Order;
+
+/// One page reads so many steps at most before it is handed out, however little it has found: some 10,000 jobs are looked
+/// at, in about 20 ms.
+const STEPS_PER_PAGE: usize = 20;
+
+impl<D, R> Queue<D, R> {
+    /// Names jobs of this queue by a filter, or all of a state: to read them, to count them, or to do something to each.
+    ///
+    /// However many there are, it goes in steps that each take about a millisecond of the server's time, and can be
+    /// stopped after each and gone on with later. Nothing is sent before one of its methods is awaited.
+    ///
+    /// ```no_run
+    /// # async fn demo(queue: oxmq::Queue) -> oxmq::Result<()> {
+    /// use std::time::Duration;
+    /// use oxmq::JobFilter;
+    ///
+    /// let report = queue.jobs(JobFilter::failed().name("mail")).retry().await?;
+    /// println!("{} run again", report.done);
+    ///
+    /// let old = JobFilter::completed().older_than(Duration::from_secs(86_400));
+    /// queue.jobs(old).remove().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// BullMQ has this without a filter only: `Queue.retryJobs`, `Queue.promoteJobs`, `Queue.clean`.
+    #[doc(alias = "retryJobs")]
+    #[doc(alias = "search")]
+    pub fn jobs(&self, filter: impl Into<JobFilter>) -> Jobs<D, R> {
+        Jobs { queue: self.clone(), filter: filter.into(), order: None, limit: None, cursor: None }
+    }
+}
+
+/// The jobs of a queue that a filter names. Made by [`Queue::jobs`].
+///
+/// Jobs come and go while it is read: one that changes its state meanwhile may be met in both or in neither, and one of a
+/// list that is much in motion twice.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is looked for until one of its methods is awaited"]
+pub struct Jobs<D, R> {
+    queue: Queue<D, R>,
+    filter: JobFilter,
+    order: Option<Order>,
+    limit: Option<u64>,
+    cursor: Option<JobsCursor>,
+}
+
+/// Some of the jobs that a filter names. Made by [`Jobs::page`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct JobsPage<D, R> {
+    /// The jobs; one that cannot be read is an `Err` of its own.
+    pub jobs: Vec<Result<Job<D, R>>>,
+    /// Where the next page begins; `None` after the last one.
+    pub next: Option<JobsCursor>,
+    /// How many jobs have been looked at for this page and those before it.
+    pub looked_at: u64,
+}
+
+impl<D, R> Jobs<D, R> {
+    /// The order in which jobs are read: [`Ascending`](Order::Ascending) what comes next, is due first or has finished first.
+    /// Default: ascending in sorted sets; and in the lists of jobs that wait or run, what was added last comes first,
+    /// since in that order none is passed over while workers take others. What is done to jobs is done in that order
+    /// always.
+    pub fn order(mut self, order: Order) -> Self {
+        self.order = Some(order);
+        self
+    }
+
+    /// At most so many jobs. Default: all.
+    pub fn limit(mut self, jobs: u64) -> Self {
+        self.limit = Some(jobs);
+        self
+    }
+
+    /// Goes on where an earlier search with the same filter and order has stopped.
+    pub fn resume(mut self, cursor: JobsCursor) -> Self {
+        self.cursor = Some(cursor);
+        self
+    }
+
+    fn scan(&self, order: Option<Order>) -> Result<Scan> {
+        self.queue.core.engine().scan(self.filter.clone(), order, self.cursor.clone())
+    }
+
+    /// Counts the jobs. One round trip for each 500 jobs of the states.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for a filter that breaks a rule.
+    pub async fn count(self) -> Result<u64> {
+        let mut scan = self.scan(None)?;
+        let limit = self.limit.unwrap_or(u64::MAX);
+        let mut count = 0;
+        while !scan.is_done() && count < limit {
+            count += scan.count_step(self.queue.core.engine(), limit - count).await?;
+        }
+        Ok(count)
+    }
+
+    /// Reads some of the jobs, `most` at the most and 1 at the least.
+    ///
+    /// A page ends early where little is found: it looks at some 10,000 jobs, in up to 20 round trips, and
+    /// [`next`](JobsPage::next) tells where to go on. So a page may be empty and not the last one.
+    ///
+    /// # Errors
+    ///
+    /// As [`count`](Self::count).
+    pub async fn page(self, most: u32) -> Result<JobsPage<D, R>>
+    where
+        D: DeserializeOwned,
+    {
+        let mut scan = self.scan(self.order)?;
+        let most = u64::from(most.max(1)).min(self.limit.unwrap_or(u64::MAX));
+        let mut jobs = Vec::new();
+        for _ in 0..STEPS_PER_PAGE {
+            let missing = most.saturating_sub(jobs.len() as u64);
+            if missing == 0 {
+                break;
+            }
+            let Some(found) = scan.jobs_step(self.queue.core.engine(), missing).await? else { break };
+            jobs.extend(found.items.into_iter().map(|raw| self.queue.read_job(raw?)));
+        }
+        let next = Some(scan.cursor().clone()).filter(|_| !scan.is_done());
+        Ok(JobsPage { jobs, next, looked_at: scan.cursor().looked_at() })
+    }
+
+    /// Reads the jobs one after the other; one that cannot be read is an error that others follow. One round trip for each
+    /// 100 jobs found and each 500 looked at, when they are asked for.
+    ///
+    /// # Errors
+    ///
+    /// As [`count`](Self::count), and those of the connection; such an error is the last item.
+    pub fn stream(self) -> impl Stream<Item = Result<Job<D, R>>> + Send + use<D, R>
+    where
+        D: DeserializeOwned + Send + 'static,
+        R: 'static,
+    {
+        let (queue, left) = (self.queue.clone(), self.limit.unwrap_or(u64::MAX));
+        let scan = stream::once(std::future::ready(self.scan(self.order)));
+        scan.map_ok(move |scan| {
+            stream::try_unfold((scan, queue.clone(), left), |(mut scan, queue, left)| async move {
+                let found = match left {
+                    0 => None,
+                    _ => scan.jobs_step(queue.core.engine(), left).await?,
+                };
+                let chunk = found.map(|found| {
+                    let jobs: Vec<Result<Job<D, R>>> =
+                        found.items.into_iter().map(|raw| queue.read_job(raw?)).collect();
+                    let left = left.saturating_sub(jobs.len() as u64);
+                    (stream::iter(jobs), (scan, queue, left))
+                });
+                Ok::<_, crate::error::Error>(chunk)
+            })
+            .try_flatten()
+        })
+        .try_flatten()
+        .boxed()
+    }
+
+    /// How many jobs the states of the filter have, whatever else it says: what a search looks at, for a bar of its
+    /// progress. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    pub async fn count_candidates(&self) -> Result<u64> {
+        self.filter.check()?;
+        self.queue.core.engine().count_places(&self.filter).await
+    }
+}

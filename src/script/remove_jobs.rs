@@ -1,0 +1,36 @@
+//! Removing or moving the jobs that a filter names: `lua/remove_jobs.lua`.
+
+use redis::Value;
+
+use super::scan_jobs::{Scanned, Search, pairwise, scanned};
+use super::{Call, Repeat, Script, reply, script};
+use crate::error::Reason;
+
+pub(crate) static SCRIPT: Script = script!("remove_jobs", Consumes, uses: ["codes", "queue", "settings", "wake", "announce", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "delete", "erase", "cut", "is_job", "is_taken", "search"]);
+
+/// A job that was found: gone, gone with this id in the other queue, or why not.
+pub(crate) type Gone = (Vec<u8>, Result<Option<String>, Reason>);
+
+/// Removes what is found at the next places. After a lost reply it may be called again: what has gone is not found any more.
+pub(crate) fn remove_jobs(search: &Search<'_>) -> Call<Scanned<Gone>> {
+    ask("", search)
+}
+
+/// Moves what is found at the next places to the queue with this base key.
+pub(crate) fn move_jobs(target: &str, search: &Search<'_>) -> Call<Scanned<Gone>> {
+    ask(target, search)
+}
+
+fn ask(target: &str, search: &Search<'_>) -> Call<Scanned<Gone>> {
+    search.put(Call::to(&SCRIPT).text(target)).repeat(Repeat::Safe).read(|value| {
+        scanned(value, |items| pairwise(items).map(|pair| pair.and_then(|(id, answer)| gone(id, answer))).collect())
+    })
+}
+
+fn gone(id: Value, answer: Value) -> Option<Gone> {
+    let answer = match answer {
+        Value::Int(code) => Reason::from_code(code).map(|()| None),
+        moved => Ok(Some(reply::text(moved)?)),
+    };
+    Some((reply::bytes(id)?, answer))
+}

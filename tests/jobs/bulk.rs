@@ -1,0 +1,168 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use oxmq::{BulkOutcome, Error, JobState, Reason};
+
+use super::*;
+use crate::common::dump;
+
+#[tokio::test]
+async fn what_failed_by_one_name_runs_again_and_nothing_else() {
+    let on = Fixture::new().await;
+    add_named(&on.queue, "mail", 0..250).await;
+    add_named(&on.queue, "sms", 0..30).await;
+    fail_next(&on, 280).await;
+
+    let filter = JobFilter::failed().name("mail");
+    let would = on.queue.jobs(filter.clone()).retry().dry_run(true).await.unwrap();
+    assert_eq!((would.done, on.count(JobState::Failed).await), (250, 280));
+    let report = on.queue.jobs(filter).retry().await.unwrap();
+    assert_eq!((report.done, report.moved_on, report.refused), (250, 0, 0));
+    assert_eq!((on.count(JobState::Failed).await, on.count(JobState::Waiting).await), (30, 250));
+    let state = on.queue.job("mail-7").get_state().await.unwrap();
+    assert_eq!(state, JobState::Waiting);
+}
+
+/// Each job fails again at once; the bulk action still ends, and retries none of them twice.
+#[tokio::test]
+async fn a_job_that_fails_again_meanwhile_is_not_retried_twice() {
+    let on = Fixture::new().await;
+    add_named(&on.queue, "mail", 0..600).await;
+    fail_next(&on, 600).await;
+    let ran = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&ran);
+    let worker = on
+        .worker(move |_: Job<Value, ()>| {
+            let count = count.clone();
+            async move {
+                count.fetch_add(1, Ordering::SeqCst);
+                Err::<(), _>("again")
+            }
+        })
+        .concurrency(50)
+        .start()
+        .unwrap();
+    let report = on.queue.jobs(JobState::Failed).retry().await.unwrap();
+    assert_eq!(report.done, 600);
+    on.until(JobState::Failed, 600).await;
+    worker.close().await;
+    assert_eq!(ran.load(Ordering::SeqCst), 600);
+}
+
+#[tokio::test]
+async fn a_run_can_be_stopped_and_gone_on_with() {
+    let on = Fixture::new().await;
+    add_named(&on.queue, "mail", 0..450).await;
+    fail_next(&on, 450).await;
+    let mut run = on.queue.jobs(JobState::Failed).retry().start().unwrap();
+    let step = run.next().await.unwrap().unwrap();
+    assert_eq!(step.outcomes.len(), 100);
+    assert!(matches!(step.outcomes[0], (ref id, BulkOutcome::Done) if id == "mail-0"));
+    assert_eq!(run.report().done, 100);
+    let cursor = run.cursor().to_string();
+    drop(run);
+    let report = on.queue.jobs(JobState::Failed).resume(cursor.parse().unwrap()).retry().await.unwrap();
+    assert_eq!((report.done, on.count(JobState::Waiting).await), (350, 450));
+    let limited = on.queue.jobs(JobState::Waiting).limit(120).remove().await.unwrap();
+    assert_eq!((limited.done, on.count(JobState::Waiting).await), (120, 330));
+}
+
+#[tokio::test]
+async fn removing_takes_what_is_named_and_leaves_the_order_of_the_rest() {
+    let on = Fixture::new().await;
+    for n in 0..900 {
+        let name = if n % 3 == 0 { "drop" } else { "keep" };
+        on.queue.add(name, json!({ "n": n })).await.unwrap();
+    }
+    on.queue.add("drop", json!(1)).delay(minutes(5)).await.unwrap();
+    on.queue.add("drop", json!(1)).priority(5).await.unwrap();
+    let report = on.queue.jobs(JobFilter::all().name("drop")).remove().await.unwrap();
+    assert_eq!(report.done, 302);
+    let left = on.queue.get_jobs(&[JobState::Waiting], 0, -1, oxmq::Order::Ascending).await.unwrap();
+    let numbers: Vec<u64> = left.into_iter().map(|job| job.unwrap().data()["n"].as_u64().unwrap()).collect();
+    let expected: Vec<u64> = (0..900).filter(|n| n % 3 != 0).collect();
+    assert_eq!(numbers, expected);
+    assert_eq!(on.queue.count().await.unwrap(), 600);
+}
+
+/// Workers take jobs while those of one name are removed: each job is either run or removed, never both, never neither.
+#[tokio::test]
+async fn nothing_is_lost_while_workers_take_jobs() {
+    let on = Fixture::new().await;
+    add_named(&on.queue, "drop", 0..1_500).await;
+    add_named(&on.queue, "keep", 0..1_500).await;
+    let ledger = crate::common::fixture::Ledger::default();
+    let note = ledger.clone();
+    let worker = on
+        .worker(move |job: Job<Value, ()>| {
+            let note = note.clone();
+            async move {
+                note.note(job.name());
+                Ok::<(), oxmq::Error>(())
+            }
+        })
+        .concurrency(20)
+        .start()
+        .unwrap();
+    let report = on.queue.jobs(JobFilter::waiting().name("drop")).remove().await.unwrap();
+    on.until(JobState::Waiting, 0).await;
+    on.until(JobState::Active, 0).await;
+    worker.close().await;
+    let ran = ledger.tally();
+    let dropped = u64::try_from(ran.get("drop").copied().unwrap_or(0)).unwrap();
+    assert_eq!((ran["keep"], dropped + report.done), (1_500, 1_500));
+}
+
+#[tokio::test]
+async fn a_job_that_a_worker_holds_or_a_scheduler_needs_stays() {
+    let on = Fixture::new().await;
+    add_named(&on.queue, "held", 0..1).await;
+    let manual = on.client.manual_worker::<Value, Value>("q", WorkerOptions::default()).unwrap();
+    let held: Job = manual.get_next_job("t").await.unwrap().unwrap();
+    let every = oxmq::Repeat::every(minutes(10));
+    on.queue.upsert_job_scheduler("s", every).data(json!({})).await.unwrap();
+    let report = on.queue.jobs(JobFilter::all()).remove().await.unwrap();
+    assert_eq!((report.done, report.moved_on, report.refused), (0, 1, 1));
+    assert_eq!(report.refusals[0].1, Reason::BelongsToScheduler);
+    held.move_to_completed(&json!(1), "t").await.unwrap();
+    assert_eq!(on.count(JobState::Completed).await, 1);
+}
+
+#[tokio::test]
+async fn delayed_jobs_are_promoted_and_put_off_by_name() {
+    let on = Fixture::new().await;
+    for name in ["now", "later", "now"] {
+        on.queue.add(name, json!(1)).delay(minutes(60)).await.unwrap();
+    }
+    assert_eq!(on.queue.jobs(JobFilter::delayed().name("now")).promote().await.unwrap().done, 2);
+    assert_eq!((on.count(JobState::Waiting).await, on.count(JobState::Delayed).await), (2, 1));
+    let put_off = on.queue.jobs(JobFilter::delayed()).change_delay(minutes(600)).await.unwrap();
+    assert_eq!(put_off.done, 1);
+    let due = on.client.get_queue_overview("q").await.unwrap().next_due.unwrap();
+    assert!(due > now() + minutes(590));
+    let urgent = on.queue.jobs(JobFilter::waiting()).change_priority(1).await.unwrap();
+    assert_eq!((urgent.done, on.count(JobState::Prioritized).await), (2, 2));
+    // They are put behind each other for as long as there are any: the action still ends.
+    assert_eq!(on.queue.jobs(JobFilter::prioritized()).change_priority(1).await.unwrap().done, 2);
+}
+
+#[tokio::test]
+async fn an_action_that_does_not_fit_the_state_is_refused_before_anything_is_done() {
+    let on = Fixture::new().await;
+    on.add_many(2).await;
+    let before = dump::Dump::take(&mut on.redis.clone(), &on.prefix).await;
+    let jobs = |filter: JobFilter| on.queue.jobs(filter);
+    let refusals = [
+        jobs(JobFilter::waiting()).retry().await,
+        jobs(JobFilter::all()).promote().await,
+        jobs(JobFilter::waiting()).change_delay(minutes(1)).await,
+        jobs(JobFilter::failed()).change_priority(1).await,
+        jobs(JobFilter::active()).move_to("other").await,
+        jobs(JobFilter::waiting()).move_to("q").await,
+        jobs(JobFilter::new([])).remove().await,
+    ];
+    for refusal in refusals {
+        assert!(matches!(refusal, Err(Error::InvalidOption { .. })), "{refusal:?}");
+    }
+    assert_eq!(dump::Dump::take(&mut on.redis.clone(), &on.prefix).await, before);
+}
