@@ -130,7 +130,7 @@ impl Client {
 
     /// A worker to be: jobs of this queue go to this processor.
     pub fn worker<M>(&self, queue: impl Into<String>, processor: impl Processor<M>) -> WorkerBuilder {
-        WorkerBuilder::new(self.clone(), queue.into(), processor.erase())
+        WorkerBuilder::new(self.clone(), queue.into(), processor.erase(()))
     }
 
     /// Adds flows: trees of jobs, in which a parent waits for its children.

@@ -6,6 +6,8 @@
 //! - [`Queue`] adds, reads and administers; [`Add`], [`NewJob`] and [`JobOptions`] say how a job is added.
 //! - [`FlowProducer`] adds trees of jobs, made of [`FlowNode`]s.
 //! - [`Job`] is what a queue gives and what a processor gets; [`Halt`] is how a processor ends without a value.
+//! - [`JobKind`] binds name, data, result and options of a kind of job to one type; [`State`] is what processors share, and a
+//!   [`layer`] is done around each attempt.
 //! - [`WorkerBuilder`] makes a [`Worker`] of a [`Processor`] or a [`Router`]; [`WorkerOptions`] has all of its options.
 //!   [`ManualWorker`] fetches one job at a time instead.
 //! - [`QueueEvents`] is what happens in a queue, whoever causes it; [`WorkerEvents`] what happens in one worker.
@@ -19,6 +21,8 @@
 //! - `cron` (on by default): without it a worker cannot make the next run of a scheduler with a cron pattern.
 //! - `otel`: trace context in jobs, one trace over Node and Rust.
 //! - `metrics`: figures by way of the `metrics` facade.
+//! - `schema`: JSON Schema and TypeScript types of the kinds of jobs.
+//! - `tower`: any layer of `tower` around attempts.
 //! - `tls`: `rediss://` addresses, by rustls with the roots of the operating system.
 
 #[cfg(feature = "bench")]
@@ -34,10 +38,13 @@ mod failpoint;
 mod flow;
 mod job;
 mod keys;
+mod kind;
 mod options;
 mod overview;
 mod queue;
 mod scheduler;
+#[cfg(feature = "schema")]
+mod schema;
 mod script;
 mod state;
 mod telemetry;
@@ -51,7 +58,8 @@ pub use engine::{BadCursor, ChildCounts, ChildKind, ChildPage, ClientInfo, JobsC
 pub use error::{BoxError, Error, FailureKind, Halt, Reason, Result};
 pub use events::{Delivery, EventsFrom, EventsOptions, QueueEvents};
 pub use flow::{AddedNode, FlowNode, FlowProducer, FlowTree, GetFlow, WaitedChild, WaitsFor};
-pub use job::{CancelReason, Dependencies, Fetched, Job, JobLogs, JobOutcome, JobRef, RetryOptions};
+pub use job::{AnyJob, CancelReason, Dependencies, Fetched, Job, JobLogs, JobOutcome, JobRef, RetryOptions};
+pub use kind::{JobKind, JobOf};
 pub use options::{
     Backoff, Decided, Decides, Deduplication, FailedAttempt, JobFilter, JobOptions, KeepJobs, OnChildFailure,
     ParentRef, Retry, WorkerOptions,
@@ -62,9 +70,12 @@ pub use queue::{
     Queue, UpsertJobScheduler,
 };
 pub use scheduler::{Overlap, Repeat, Runs};
+#[cfg(feature = "schema")]
+pub use schema::JobKinds;
 pub use state::{JobCounts, JobState, Order, UnknownState};
 pub use wire::{EventId, JsonText, QueueEvent};
+pub use worker::layer;
 pub use worker::{
-    AttemptError, Health, ManualWorker, Processor, Report, Router, Worker, WorkerBuilder, WorkerCounts, WorkerEvent,
-    WorkerEvents,
+    AttemptError, FromJob, FromRef, Health, ManualWorker, Processor, Report, Router, State, Worker, WorkerBuilder,
+    WorkerCounts, WorkerEvent, WorkerEvents,
 };

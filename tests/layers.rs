@@ -96,7 +96,20 @@ fn arrows_point_down() {
 #[test]
 fn the_table_has_no_circle_below_the_rim() {
     let rules = rules(include_str!("../ARCHITECTURE.md"));
-    let rim = ["client", "queue", "job", "worker", "events", "flow", "overview", "bench_support", "lib"];
+    let rim = [
+        "client",
+        "queue",
+        "job",
+        "kind",
+        "schema",
+        "worker",
+        "events",
+        "flow",
+        "overview",
+        "testing",
+        "bench_support",
+        "lib",
+    ];
     // Layer by layer: a module can be laid down when all that it uses lies below.
     let mut laid = BTreeSet::from(["redis".to_owned()]);
     let lower: Vec<_> = rules.iter().filter(|(module, _)| !rim.contains(&module.as_str())).collect();

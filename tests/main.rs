@@ -9,6 +9,7 @@ mod flow;
 mod interop;
 mod jobs;
 mod layers;
+mod mistakes;
 mod package;
 mod rim;
 mod sentinel;

@@ -63,10 +63,13 @@ pub enum Error {
         op: &'static str,
     },
     /// A value could not be written as JSON, or a stored value could not be read as the type asked for.
-    #[error("{what}: json")]
+    #[error("{what}{}: json", place(path.as_deref()))]
     Json {
         /// Which value.
         what: &'static str,
+        /// Where in a value that was read: `items[3].price`. `None` where that is not known, or the value as a whole is
+        /// meant. What may be a key of a map, and so itself data, is left out unless it looks like the name of a field.
+        path: Option<String>,
         /// What the JSON library said.
         #[source]
         source: serde_json::Error,
@@ -176,8 +179,12 @@ impl Error {
     }
 
     pub(crate) fn json(what: &'static str) -> impl FnOnce(serde_json::Error) -> Self {
-        move |source| Self::Json { what, source }
+        move |source| Self::Json { what, path: None, source }
     }
+}
+
+fn place(path: Option<&str>) -> String {
+    path.map_or_else(String::new, |path| format!(" at `{path}`"))
 }
 
 /// Why the server refused: BullMQ's numeric codes, by name.
@@ -301,7 +308,7 @@ mod tests {
             Error::OutOfMemory { op },
             Error::refused(op, "7", Reason::MissingJob),
             Error::Reply { op },
-            Error::Json { what: "data", source: json() },
+            Error::Json { what: "data", path: Some("items[3].price".into()), source: json() },
             Error::Undecodable { id: "7".into(), field: "opts", problem: "no JSON".into() },
             Error::invalid("attempts", "at least 1"),
             Error::Panicked { task: "loop", problem: "no".into() },

@@ -8,6 +8,7 @@ use crate::error::{Error, Reason, Result};
 use crate::job::Job;
 use crate::queue::{Added, QueueCore, added};
 use crate::script::add_jobs::{NewJob, Placed};
+use crate::wire::json;
 
 /// A job of a flow that was added, with its children.
 ///
@@ -81,7 +82,7 @@ impl AddedNode {
     pub fn job<D: DeserializeOwned, R>(&self) -> Result<Job<D, R>> {
         let refused = |reason| Error::refused("add_flow", self.job.id.clone(), reason);
         let placed = self.placed.clone().map_err(refused)?;
-        let data = serde_json::from_str(&self.job.data).map_err(Error::json("data"))?;
+        let data = json::read("data", &self.job.data)?;
         Ok(added(&self.core, self.job.clone(), placed, data).0)
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::kind::JobKind;
 use crate::options::{JobOptions, OnChildFailure};
 
 /// A job of a flow that is not added yet, with the jobs that have to be done before it.
@@ -43,6 +44,27 @@ impl FlowNode {
             options: JobOptions::default(),
             children: Vec::new(),
         }
+    }
+
+    /// A job of a kind for this queue, with the options of the kind and without children.
+    ///
+    /// ```
+    /// use oxmq::{FlowNode, JobKind};
+    ///
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// struct Render {
+    ///     part: String,
+    /// }
+    /// impl JobKind for Render {
+    ///     const NAME: &'static str = "render";
+    ///     type Output = u64;
+    /// }
+    /// let parts = ["intro.md", "body.md"].map(|part| FlowNode::of("parts", Render { part: part.into() }));
+    /// let report = FlowNode::new("reports", "assemble", 2026).children(parts);
+    /// ```
+    pub fn of<K: JobKind>(queue: impl Into<String>, job: K) -> Self {
+        let options = job.options();
+        Self::new(queue, K::NAME, job).options(options)
     }
 
     /// Its options, in place of those given so far.

@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::JobRef;
 use crate::engine::{ChildCounts, ChildKind, ChildPage};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::wire::json;
 
 /// The children of a job by what became of them, each by its full key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +24,7 @@ pub struct Dependencies<T = Value> {
 
 /// Results by child key, with their JSON read.
 fn typed_records<T: DeserializeOwned>(records: Vec<(String, String)>) -> Result<Vec<(String, T)>> {
-    let read =
-        |(child, json): (String, String)| Ok((child, serde_json::from_str(&json).map_err(Error::json("returnvalue"))?));
+    let read = |(child, json): (String, String)| Ok((child, json::read("returnvalue", &json)?));
     records.into_iter().map(read).collect()
 }
 
@@ -33,7 +33,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Json`] if a result is not a `T`.
+    /// [`Error::Json`](crate::Error::Json) if a result is not a `T`.
     ///
     /// BullMQ: `Job.getDependencies`.
     #[doc(alias = "getDependencies")]
@@ -77,7 +77,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Json`] if a result is not a `T`.
+    /// [`Error::Json`](crate::Error::Json) if a result is not a `T`.
     ///
     /// BullMQ: `Job.getChildrenValues`.
     #[doc(alias = "getChildrenValues")]

@@ -9,11 +9,12 @@ use serde_json::Value;
 
 use super::{JobCore, Seen};
 use crate::engine::{Engine, Finished};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::events::Awaited;
 use crate::queue::QueueCore;
 use crate::state::{JobState, Order};
 use crate::wire::job::RawJob;
+use crate::wire::json;
 
 /// A job of which the id is known and nothing else: [`Queue::job`](crate::Queue::job) makes one without a round trip, also of
 /// an id that no job has.
@@ -116,7 +117,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Json`] if its result is not an `R`.
+    /// [`Error::Json`](crate::Error::Json) if its result is not an `R`.
     ///
     /// BullMQ: `Job.isCompleted` and `Job.isFailed`; the question that `Job.waitUntilFinished` begins with.
     #[doc(alias = "isFinished")]
@@ -132,7 +133,7 @@ impl<D, R> JobRef<D, R> {
             Finished::NotYet => JobOutcome::Pending,
             Finished::Completed(json) => {
                 let json = json.as_deref().filter(|json| !json.is_empty()).unwrap_or("null");
-                JobOutcome::Completed(serde_json::from_str(json).map_err(Error::json("returnvalue"))?)
+                JobOutcome::Completed(json::read("returnvalue", json)?)
             }
             Finished::Failed(reason) => JobOutcome::Failed(reason.unwrap_or_default()),
         })
@@ -153,9 +154,9 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::JobFailed`] with the reason, [`Error::Timeout`] after `limit`, [`Error::Refused`] with
+    /// [`Error::JobFailed`](crate::Error::JobFailed) with the reason, [`Error::Timeout`](crate::Error::Timeout) after `limit`, [`Error::Refused`](crate::Error::Refused) with
     /// [`Reason::MissingJob`](crate::Reason::MissingJob) if the job is gone and no event tells its result,
-    /// [`Error::Json`] if its result is not an `R`.
+    /// [`Error::Json`](crate::Error::Json) if its result is not an `R`.
     ///
     /// BullMQ: `Job.waitUntilFinished`.
     #[doc(alias = "waitUntilFinished")]
@@ -167,7 +168,7 @@ impl<D, R> JobRef<D, R> {
         let Seen { born, at: seen } = self.core.seen;
         let job = Awaited { id: self.id(), born, seen };
         let json = self.core.queue.finished().wait_until_finished(job, Some(limit)).await?;
-        serde_json::from_str(&json).map_err(Error::json("returnvalue"))
+        json::read("returnvalue", &json)
     }
 
     /// Reads lines of the job's log. Position 0 is the oldest line, or in descending order the newest; both ends are

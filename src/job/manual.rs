@@ -17,6 +17,7 @@ use crate::queue::QueueCore;
 use crate::scheduler::Turn;
 use crate::script::settle::{Ask, End, Handed, Outcome, Settled};
 use crate::wire::job::{RawJob, Undecodable};
+use crate::wire::json;
 use crate::worker::failure::Fault;
 use crate::worker::verdict::{self, Verdict};
 
@@ -341,7 +342,7 @@ async fn admit<D: DeserializeOwned, R>(
     {
         return Err(unrun(raw.id.as_bytes(), &raw, verdict));
     }
-    match serde_json::from_str(&raw.data) {
+    match json::read("data", &raw.data) {
         Ok(data) => {
             let attempt = Arc::new(super::Attempt::by_hand(raw.id.as_str().into(), Arc::clone(token)));
             attempt.locked(sent, options.lock_duration);
@@ -350,7 +351,7 @@ async fn admit<D: DeserializeOwned, R>(
             Ok(Job::new(Arc::new(JobCore { queue, raw, attempt: Some(attempt), options, seen }), data))
         }
         Err(error) => {
-            let error = Halt::failed(verdict::Unread(Error::json("data")(error)));
+            let error = Halt::failed(verdict::Unread(error));
             Err(unrun(raw.id.as_bytes(), &raw, verdict::decide(&raw, Err(error), options)))
         }
     }

@@ -23,10 +23,11 @@ pub use job_ref::{JobLogs, JobOutcome, JobRef};
 pub use manual::Fetched;
 
 use crate::clock::from_epoch_ms;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::options::{OnChildFailure, ParentRef};
 use crate::queue::QueueCore;
 use crate::wire::job::RawJob;
+use crate::wire::json;
 
 /// A job of a queue, with its data as `D` and its result as `R`.
 ///
@@ -40,6 +41,9 @@ pub struct Job<D = Value, R = Value> {
     by_id: JobRef<D, R>,
     data: D,
 }
+
+/// A job without its types: what layers and extractors see. Its data is in [`data_json`](Job::data_json).
+pub type AnyJob = Job<(), ()>;
 
 impl<D, R> Deref for Job<D, R> {
     type Target = JobRef<D, R>;
@@ -85,8 +89,24 @@ impl<D, R> Job<D, R> {
     where
         D: DeserializeOwned,
     {
-        let data = serde_json::from_str(&core.raw.data).map_err(Error::json("data"))?;
+        let data = json::read("data", &core.raw.data)?;
         Ok(Self::new(core, data))
+    }
+
+    pub(crate) fn into_core(self) -> Arc<JobCore> {
+        self.by_id.core
+    }
+
+    /// Tells the attempt to stop, if this is one.
+    pub(crate) fn cancel(&self, reason: CancelReason) {
+        if let Some(attempt) = &self.core.attempt {
+            attempt.cancel(reason);
+        }
+    }
+
+    /// How long the attempt has to end in its own way once it is told to stop.
+    pub(crate) fn cancel_grace(&self) -> Duration {
+        self.core.options.as_ref().map_or(Duration::ZERO, |options| options.cancel_grace)
     }
 
     /// The name, by which processors tell kinds of jobs apart.
@@ -170,23 +190,23 @@ impl<D, R> Job<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Json`] if it is not a `T`.
+    /// [`Error::Json`](crate::Error::Json) if it is not a `T`.
     pub fn progress<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_str(self.core.raw.progress()).map_err(Error::json("progress"))
+        json::read("progress", self.core.raw.progress())
     }
 
     /// The result of a completed job.
     ///
     /// # Errors
     ///
-    /// [`Error::Json`] if it is not an `R`.
+    /// [`Error::Json`](crate::Error::Json) if it is not an `R`.
     #[doc(alias = "returnvalue")]
     pub fn return_value(&self) -> Result<Option<R>>
     where
         R: DeserializeOwned,
     {
         let json = self.core.raw.return_value();
-        json.map(|json| serde_json::from_str(json).map_err(Error::json("returnvalue"))).transpose()
+        json.map(|json| json::read("returnvalue", json)).transpose()
     }
 
     /// Why the last failed attempt failed. It stays when a later attempt completes the job.
@@ -293,7 +313,7 @@ impl<D, R> Job<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::Reason::MissingJob) if the job was removed meanwhile.
+    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::Reason::MissingJob) if the job was removed meanwhile.
     ///
     /// Since 0.1. BullMQ: `Job.updateData`.
     #[doc(alias = "updateData")]
@@ -312,7 +332,7 @@ impl<D, R> Job<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::Reason::MissingJob) if the job was removed meanwhile.
+    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::Reason::MissingJob) if the job was removed meanwhile.
     ///
     /// Since 0.1. BullMQ: `Job.log`.
     pub async fn log(&self, line: &str) -> Result<u64> {
@@ -323,7 +343,7 @@ impl<D, R> Job<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::Reason::MissingJob) or
+    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::Reason::MissingJob) or
     /// [`Reason::MissingParent`](crate::Reason::MissingParent).
     ///
     /// BullMQ: `Job.removeChildDependency`.

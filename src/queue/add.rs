@@ -11,6 +11,7 @@ use tracing::{Instrument, Span};
 use super::{Queue, QueueCore};
 use crate::error::{Error, Result};
 use crate::job::{Job, JobCore, Seen};
+use crate::kind::JobKind;
 use crate::options::{Backoff, Deduplication, JobOptions, KeepJobs, OnChildFailure, ParentRef};
 use crate::script::add_jobs::{self, Placed};
 use crate::telemetry;
@@ -83,6 +84,42 @@ pub struct NewJob<D> {
     name: String,
     data: D,
     options: JobOptions,
+}
+
+impl<D, R> Queue<D, R> {
+    /// Adds a job of a kind, with the options of the kind. Awaiting the builder sends it.
+    ///
+    /// Any queue takes any kind, whatever its own `D` and `R` are. Otherwise as [`Queue::add`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::add`].
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct BuildIndex { index: String }
+    /// # impl oxmq::JobKind for BuildIndex {
+    /// #     const NAME: &'static str = "build-index";
+    /// #     type Output = u64;
+    /// # }
+    /// # async fn demo(queue: oxmq::Queue) -> oxmq::Result<()> {
+    /// let job = queue.push(BuildIndex { index: "products".into() }).attempts(3).await?;
+    /// println!("{} of job {}", job.name(), job.id());
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "add")]
+    pub fn push<K: JobKind>(&self, job: K) -> Add<K, K::Output> {
+        Add { queue: self.of_types(), job: NewJob::of(job) }
+    }
+}
+
+impl<K: JobKind> NewJob<K> {
+    /// A job of a kind, with the options of the kind.
+    pub fn of(job: K) -> Self {
+        Self { name: K::NAME.to_owned(), options: job.options(), data: job }
+    }
 }
 
 impl<D> NewJob<D> {

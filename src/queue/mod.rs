@@ -39,6 +39,11 @@ impl<D, R> Queue<D, R> {
         Self { core, defaults: Arc::default(), types: PhantomData }
     }
 
+    /// The same queue with other types.
+    fn of_types<E, T>(&self) -> Queue<E, T> {
+        Queue { core: Arc::clone(&self.core), defaults: Arc::clone(&self.defaults), types: PhantomData }
+    }
+
     /// The queue's name.
     #[must_use]
     pub fn name(&self) -> &str {

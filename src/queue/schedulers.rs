@@ -13,6 +13,7 @@ use super::Queue;
 use crate::clock::from_epoch_ms;
 use crate::error::{Error, Result};
 use crate::job::{Job, JobCore, Seen};
+use crate::kind::JobKind;
 use crate::options::JobOptions;
 use crate::scheduler::{Overlap, Repeat, Template, plan};
 use crate::script::scheduler::Stored;
@@ -20,6 +21,7 @@ use crate::state::Order;
 use crate::telemetry;
 use crate::wire::JsonText;
 use crate::wire::job::RawJob;
+use crate::wire::json;
 use crate::wire::options::StoredOptions;
 
 impl<D, R> Queue<D, R> {
@@ -143,6 +145,34 @@ impl<D, R> UpsertJobScheduler<D, R> {
         self
     }
 
+    /// Its jobs are of a kind: with its name, this data and its options.
+    ///
+    /// ```no_run
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Vacuum { keep_days: u32 }
+    /// # impl oxmq::JobKind for Vacuum {
+    /// #     const NAME: &'static str = "vacuum";
+    /// #     type Output = ();
+    /// # }
+    /// # async fn demo(queue: oxmq::Queue) -> oxmq::Result<()> {
+    /// use std::time::Duration;
+    /// use oxmq::Repeat;
+    ///
+    /// let hourly = Repeat::every(Duration::from_secs(3600));
+    /// queue.upsert_job_scheduler("vacuum", hourly).kind(Vacuum { keep_days: 30 }).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn kind<K: JobKind>(self, job: K) -> UpsertJobScheduler<K, K::Output> {
+        UpsertJobScheduler {
+            queue: self.queue.of_types(),
+            id: self.id,
+            repeat: self.repeat,
+            name: Some(K::NAME.to_owned()),
+            options: self.options.or_defaults(&job.options()),
+            data: Some(job),
+        }
+    }
+
     /// The options of its jobs, with the queue's defaults for what they leave open. Not `delay`, `job_id`, `timestamp` and
     /// `parent`: the scheduler sets these. A deduplication is stored with each run and keeps none of them back.
     pub fn options(mut self, options: JobOptions) -> Self {
@@ -163,7 +193,7 @@ where
         let options = options.or_defaults(&queue.defaults);
         let (json, data) = match data {
             Some(data) => (serde_json::to_string(&data).map_err(Error::json("data"))?, data),
-            None => ("{}".to_owned(), serde_json::from_str("{}").map_err(Error::json("data"))?),
+            None => ("{}".to_owned(), json::read("data", "{}")?),
         };
         options.check_data(&json)?;
         let now = queue.core.engine().clock.now_ms();

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -20,6 +21,19 @@ impl JsonText {
         Self(text.into())
     }
 
+    /// The JSON of a value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Json`] if it cannot be written as JSON.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
+        serde_json::to_string(value).map(Self).map_err(Error::json("value"))
+    }
+
+    pub(crate) fn into_string(self) -> String {
+        self.0
+    }
+
     /// The text as it is stored.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -32,7 +46,7 @@ impl JsonText {
     ///
     /// [`Error::Json`] if the text is not JSON, or JSON of another shape.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_str(&self.0).map_err(Error::json("stored value"))
+        read("stored value", &self.0)
     }
 }
 
@@ -40,6 +54,31 @@ impl fmt::Display for JsonText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Reads a value; where it does not fit its type, the error says at which field.
+pub(crate) fn read<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|source| Error::Json { what, path: path_of_fault::<T>(text), source })
+}
+
+/// Where the text is not as the type wants it: read once more, with an eye on the path, which would cost every good value.
+fn path_of_fault<T: DeserializeOwned>(text: &str) -> Option<String> {
+    use serde_path_to_error::Segment;
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let error = serde_path_to_error::deserialize::<_, T>(&mut reader).err()?;
+    let mut path = String::new();
+    for segment in error.path() {
+        match segment {
+            Segment::Seq { index } => path.push_str(&format!("[{index}]")),
+            Segment::Map { key: name } | Segment::Enum { variant: name } => {
+                let is_name = name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-$".contains(c));
+                path.push_str(if path.is_empty() { "" } else { "." });
+                path.push_str(if is_name { name } else { "…" });
+            }
+            Segment::Unknown => path.push_str(".?"),
+        }
+    }
+    Some(path).filter(|path| !path.is_empty())
 }
 
 /// A JSON string; half of a surrogate pair, which JavaScript allows and UTF-8 does not, becomes `�`.

@@ -239,7 +239,7 @@ mod tests {
         }
         let said = |json: &str| {
             let source = serde_json::from_str::<Mail>(json).unwrap_err();
-            Fault::error(Error::Json { what: "data", source }).line()
+            Fault::error(Error::Json { what: "data", path: None, source }).line()
         };
         let wrong = said(r#"{"to":"s3cret, expected u32","level":"Low"}"#);
         assert_eq!(wrong, "data: json: invalid type: string, expected u32 at line 1 column 28");
@@ -257,7 +257,8 @@ mod tests {
             #[error(transparent)]
             Transparent(Error),
         }
-        let wrong = || Error::Json { what: "data", source: serde_json::from_str::<u32>("\"s3cret\"").unwrap_err() };
+        let wrong =
+            || Error::Json { what: "data", path: None, source: serde_json::from_str::<u32>("\"s3cret\"").unwrap_err() };
         let safe = "data: json: invalid type: string, expected u32 at line 1 column 8";
         assert_eq!(Fault::error(Wrapped::Repeated(wrong())).line(), format!("reading: {safe}"));
         assert_eq!(Fault::error(Wrapped::Transparent(wrong())).line(), safe);

@@ -3,6 +3,7 @@
 mod event;
 pub(crate) mod failure;
 mod health;
+pub mod layer;
 mod locks;
 mod losses;
 mod manual;
@@ -15,6 +16,7 @@ mod run;
 mod schedulers;
 mod settle;
 mod stalled;
+mod state;
 mod supervise;
 mod tally;
 pub(crate) mod verdict;
@@ -37,9 +39,11 @@ pub use manual::ManualWorker;
 pub(crate) use processor::Erased;
 pub use processor::Processor;
 pub use router::Router;
+pub use state::{FromJob, FromRef, State};
 
 use event::EventSink;
 use health::LastFetch;
+use layer::{Layer, Layers};
 use locks::{LockTable, Watch};
 use run::{Command, Loop};
 use watchdog::Watchdog;
@@ -211,6 +215,7 @@ pub struct WorkerBuilder {
     client: crate::Client,
     queue: String,
     processor: Erased,
+    layers: Layers,
     options: WorkerOptions,
     events: EventSink,
 }
@@ -232,7 +237,7 @@ impl WorkerBuilder {
     pub(crate) fn new(client: crate::Client, queue: String, processor: Erased) -> Self {
         let options = WorkerOptions::default();
         let events = EventSink::new(options.event_buffer);
-        Self { client, queue, processor, options, events }
+        Self { client, queue, processor, layers: Layers::default(), options, events }
     }
 
     /// What happens in the worker from its first moment on; [`Worker::events`] begins only after the start.
@@ -291,6 +296,12 @@ impl WorkerBuilder {
         self
     }
 
+    /// Puts a layer around every attempt of this worker; see [`Layer`] for the order.
+    pub fn layer(mut self, layer: impl Layer) -> Self {
+        self.layers.push(Arc::new(layer));
+        self
+    }
+
     /// All options at once, in place of those set so far.
     pub fn options(mut self, options: WorkerOptions) -> Self {
         self.options = options;
@@ -329,7 +340,7 @@ impl WorkerBuilder {
         let inner = Arc::new(Inner {
             queue,
             options: Arc::new(options),
-            processor: self.processor,
+            processor: self.layers.around(self.processor),
             events,
             locks,
             tokens: Tokens::new(),

@@ -7,17 +7,41 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::state::FromJob;
 use super::verdict::Unread;
 use crate::error::{Error, Halt};
-use crate::job::{Job, JobCore};
+use crate::job::{AnyJob, Job, JobCore};
 
 /// Something that processes jobs: an async function or closure from a [`Job`] to a result, or a
 /// [`Router`](crate::Router).
 ///
-/// The result's error may be any error, [`Halt`] included. `M` only helps the compiler to find the types.
-pub trait Processor<M>: Sized {
+/// After the job, a function may ask for more: a [`State`](crate::State), the attempt's
+/// [`CancellationToken`](tokio_util::sync::CancellationToken), or whatever implements [`FromJob`], up to four of them.
+///
+/// The result's error may be any error, [`Halt`] and [`Decided`](crate::Decided) included. `M` only helps the compiler to
+/// find the types; `S` is the state of the router that it is put into.
+///
+/// ```
+/// use oxmq::{Halt, Job, Router, State};
+///
+/// #[derive(Clone)]
+/// struct App {
+///     greeting: &'static str,
+/// }
+/// async fn greet(job: Job<String, String>, State(app): State<App>) -> Result<String, Halt> {
+///     Ok(format!("{}, {}", app.greeting, job.data()))
+/// }
+/// let router = Router::new().on("greet", greet).with_state(App { greeting: "hello" });
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not process jobs",
+    label = "not a processor",
+    note = "a processor is an `async fn(Job<D, R>) -> Result<R, E>`, with up to four more arguments such as `State<T>`",
+    note = "a `Router<S>` processes jobs once it has its state: call `.with_state(state)`"
+)]
+pub trait Processor<M, S = ()>: Sized + Send + Sync + 'static {
     #[doc(hidden)]
-    fn erase(self) -> Erased;
+    fn erase(self, state: S) -> Erased;
 }
 
 /// A processor without its types.
@@ -29,40 +53,115 @@ pub(crate) trait RawProcessor: Send + Sync + 'static {
     fn call(&self, job: Arc<JobCore>) -> BoxFuture<'static, Result<String, Halt>>;
 }
 
-struct Typed<F, D, R> {
-    processor: F,
-    types: PhantomData<fn(D) -> R>,
+/// A function of as many arguments as the tuple `A` has.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not process jobs",
+    label = "not a processor",
+    note = "a processor is an `async fn(Job<D, R>) -> Result<R, E>`, with up to four more arguments such as `State<T>`",
+    note = "a `Router<S>` processes jobs once it has its state: call `.with_state(state)`"
+)]
+pub trait Function<A>: Send + Sync + 'static {
+    type Future;
+
+    fn call(&self, arguments: A) -> Self::Future;
 }
 
-impl<F, Fut, D, R, E> Processor<(D, R)> for F
-where
-    F: Fn(Job<D, R>) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<R, E>> + Send + 'static,
-    D: DeserializeOwned + Send + 'static,
-    R: Serialize + 'static,
-    E: Into<Halt>,
-{
-    fn erase(self) -> Erased {
-        Erased(Arc::new(Typed { processor: self, types: PhantomData }))
+/// The arguments of a processor, made of a job and the state of its router.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "these are not the arguments of a processor: `{Self}`",
+    note = "the first one is the job, `Job<D, R>`, with its data as `D` and its result as `R`"
+)]
+pub trait Arguments<S>: Sized {
+    /// The result that the job is to have.
+    type Result;
+
+    fn read(job: AnyJob, state: &S) -> Result<Self, Halt>;
+}
+
+/// What a processor answers.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a processor of a `Job<_, {R}>` returns `Result<{R}, E>`, not `{Self}`",
+    label = "returns `{Self}`",
+    note = "the second parameter of `Job` is the type of the job's result; `E` is any error, or `Halt`"
+)]
+pub trait Answer<R> {
+    fn into_json(self) -> Result<String, Halt>;
+}
+
+impl<R: Serialize, E: Into<Halt>> Answer<R> for Result<R, E> {
+    fn into_json(self) -> Result<String, Halt> {
+        let value = self.map_err(Into::into)?;
+        serde_json::to_string(&value).map_err(|error| Halt::failed(Error::json("returnvalue")(error)))
     }
 }
 
-impl<F, Fut, D, R, E> RawProcessor for Typed<F, D, R>
+macro_rules! arguments {
+    ($($more:ident),*) => {
+        impl<F, Fut, J, $($more),*> Function<(J, $($more),*)> for F
+        where
+            F: Fn(J, $($more),*) -> Fut + Send + Sync + 'static,
+        {
+            type Future = Fut;
+
+            #[allow(non_snake_case, reason = "the type of an argument is its name; there may be none")]
+            fn call(&self, (job, $($more),*): (J, $($more),*)) -> Fut {
+                self(job, $($more),*)
+            }
+        }
+
+        impl<S, D, R, $($more),*> Arguments<S> for (Job<D, R>, $($more),*)
+        where
+            D: DeserializeOwned + Send + 'static,
+            $($more: FromJob<S>),*
+        {
+            type Result = R;
+
+            #[allow(unused_variables, non_snake_case, reason = "the type of an argument is its name; there may be none")]
+            fn read(job: AnyJob, state: &S) -> Result<Self, Halt> {
+                $(let $more = <$more as FromJob<S>>::from_job(&job, state)?;)*
+                let job = Job::read(job.into_core()).map_err(|error| Halt::failed(Unread(error)))?;
+                Ok((job, $($more),*))
+            }
+        }
+    };
+}
+
+arguments!();
+arguments!(A);
+arguments!(A, B);
+arguments!(A, B, C);
+arguments!(A, B, C, E);
+
+struct Typed<F, A, S> {
+    processor: F,
+    state: S,
+    arguments: PhantomData<fn(A)>,
+}
+
+impl<F, A, S> Processor<A, S> for F
 where
-    F: Fn(Job<D, R>) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<R, E>> + Send + 'static,
-    D: DeserializeOwned + Send + 'static,
-    R: Serialize + 'static,
-    E: Into<Halt>,
+    F: Function<A>,
+    F::Future: Future<Output: Answer<A::Result>> + Send + 'static,
+    A: Arguments<S> + 'static,
+    S: Send + Sync + 'static,
+{
+    fn erase(self, state: S) -> Erased {
+        Erased(Arc::new(Typed { processor: self, state, arguments: PhantomData }))
+    }
+}
+
+impl<F, A, S> RawProcessor for Typed<F, A, S>
+where
+    F: Function<A>,
+    F::Future: Future<Output: Answer<A::Result>> + Send + 'static,
+    A: Arguments<S> + 'static,
+    S: Send + Sync + 'static,
 {
     fn call(&self, core: Arc<JobCore>) -> BoxFuture<'static, Result<String, Halt>> {
-        let running = match Job::read(core) {
-            Ok(job) => Ok((self.processor)(job)),
-            Err(error) => Err(Halt::failed(Unread(error))),
-        };
-        Box::pin(async move {
-            let value = running?.await.map_err(Into::into)?;
-            serde_json::to_string(&value).map_err(|error| Halt::failed(Error::json("returnvalue")(error)))
-        })
+        let running = A::read(AnyJob::new(core, ()), &self.state).map(|arguments| self.processor.call(arguments));
+        Box::pin(async move { running?.await.into_json() })
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::failure::{Failure, Fault};
+use super::layer::TimedOut;
 use crate::clock::{LATEST, millis};
 use crate::error::{BoxError, Error, Halt, Reason};
 use crate::options::backoff::next_delay;
@@ -57,7 +58,10 @@ pub(crate) fn decide(raw: &RawJob, result: Result<String, Halt>, worker: &Worker
             None => match error.downcast::<Unread>() {
                 Ok(unread) if unread.is_final(worker) => Fault::unrecoverable(unread.0),
                 Ok(unread) => Fault::error(unread.0),
-                Err(error) => Fault::error(error),
+                Err(error) => match error.downcast::<TimedOut>() {
+                    Ok(late) => Fault::timeout(late.0),
+                    Err(error) => Fault::error(error),
+                },
             },
         },
         Err(Halt::RetryAfter(after, error)) => Fault::retried_after(after, error),

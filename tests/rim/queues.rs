@@ -404,6 +404,9 @@ fn flows() -> Vec<Row> {
         row("FlowNode::new(queue)", &NAMES, "xxo", |on, queue| async move {
             on.client.flow_producer().add(FlowNode::new(queue, "job", json!(1))).await.map(drop)
         }),
+        row("FlowNode::of(queue)", &NAMES, "xxo", |on, queue| async move {
+            on.client.flow_producer().add(FlowNode::of(queue, Ping)).await.map(drop)
+        }),
         row("FlowNode::new(name)", &TEXTS, "ooooo", |on, name| async move {
             on.client.flow_producer().add(FlowNode::new(&on.name, name, json!(1))).await.map(drop)
         }),
@@ -421,4 +424,12 @@ fn flows() -> Vec<Row> {
             flows.add(node(&on)).await.map(drop)
         }),
     ]
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Ping;
+
+impl oxmq::JobKind for Ping {
+    const NAME: &'static str = "ping";
+    type Output = ();
 }

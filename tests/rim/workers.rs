@@ -1,5 +1,6 @@
 //! How workers work, and how clients connect.
 
+use oxmq::layer::{Concurrency, Timeouts};
 use oxmq::{Backoff, Halt, KeepJobs, Report, Retry, Router, WorkerBuilder, WorkerEvent};
 
 use super::*;
@@ -153,6 +154,22 @@ fn said() -> Vec<Row> {
         }),
         row("Retry::After", &SPANS, "oooo", |on, span| {
             once(on, move |worker| worker.backoff_strategy(move |_| Retry::After(span)), || Halt::failed("why"))
+        }),
+        row("Timeouts::on(limit)", &SPANS, "oooo", |on, span| {
+            once(on, move |worker| worker.layer(Timeouts::new().on("job", span)), || Halt::failed("why"))
+        }),
+        row("Timeouts::otherwise(limit)", &SPANS, "oooo", |on, span| {
+            once(on, move |worker| worker.layer(Timeouts::new().otherwise(span)), || Halt::failed("why"))
+        }),
+        row("Timeouts::on(name)", &TEXTS, "ooooo", |on, name| {
+            let limits = Timeouts::new().on(name, Duration::from_secs(9));
+            once(on, move |worker| worker.layer(limits), || Halt::failed("why"))
+        }),
+        row("Concurrency::on(jobs)", &USIZE, "ooo", |on, jobs| {
+            once(on, move |worker| worker.layer(Concurrency::new().on("job", jobs)), || Halt::failed("why"))
+        }),
+        row("Concurrency::on(name)", &TEXTS, "ooooo", |on, name| {
+            once(on, move |worker| worker.layer(Concurrency::new().on(name, 1)), || Halt::failed("why"))
         }),
         row("WorkerOptions::on_error", &SPANS, "oooo", |on, span| {
             once(on, move |worker| worker.on_error(move |_| Retry::After(span)), || Halt::failed("why"))

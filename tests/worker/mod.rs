@@ -3,6 +3,8 @@
 
 mod by_hand;
 mod closing;
+mod kinds;
+mod layers;
 mod limits;
 mod load;
 mod log;

@@ -1,0 +1,90 @@
+//! Kinds of jobs as types.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::job::Job;
+use crate::options::JobOptions;
+
+/// One kind of job: its name, its data, its result and its default options, bound to one type.
+///
+/// The type itself is the data. What is added by [`Queue::push`](crate::Queue::push) and processed by
+/// [`Router::job`](crate::Router::job) then fits together, or does not compile. Node sees an ordinary job with this name.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use oxmq::{Client, Deduplication, Halt, JobKind, JobOf, JobOptions, Queue, Router};
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct BuildIndex {
+///     index: String,
+/// }
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Built {
+///     documents: u64,
+/// }
+///
+/// impl JobKind for BuildIndex {
+///     const NAME: &'static str = "build-index";
+///     type Output = Built;
+///
+///     fn options(&self) -> JobOptions {
+///         JobOptions::default().attempts(3).deduplication(Deduplication::new(&*self.index))
+///     }
+/// }
+///
+/// async fn build_index(job: JobOf<BuildIndex>) -> Result<Built, Halt> {
+///     println!("building {}", job.data().index);
+///     Ok(Built { documents: 7 })
+/// }
+///
+/// # async fn demo(client: Client) -> oxmq::Result<()> {
+/// let queue: Queue = client.queue("indexes")?;
+/// let job = queue.push(BuildIndex { index: "products".into() }).delay(Duration::from_secs(1)).await?;
+/// let worker = client.worker("indexes", Router::new().job(build_index)).start()?;
+/// let built = job.wait_until_finished(Duration::from_secs(60)).await?;
+/// println!("{} documents", built.documents);
+/// # worker.close().await;
+/// # Ok(()) }
+/// ```
+pub trait JobKind: Serialize + DeserializeOwned + Send + 'static {
+    /// The name of its jobs.
+    const NAME: &'static str;
+
+    /// What its jobs result in; `()` for nothing.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+
+    /// The options of this job, unless the add itself says something else; they count more than the queue's defaults.
+    /// Default: none.
+    fn options(&self) -> JobOptions {
+        JobOptions::default()
+    }
+}
+
+/// A job of a [`JobKind`].
+pub type JobOf<K> = Job<K, <K as JobKind>::Output>;
+
+/// The arguments of a processor of a kind: the first is a [`JobOf`] the kind.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "the processor takes no job of a kind: its arguments are `{Self}`",
+    note = "the first one is a `JobOf<K>`, where `K` implements `JobKind`; for a job by its name there is `Router::on`"
+)]
+pub trait OfKind {
+    const NAME: &'static str;
+}
+
+macro_rules! of_kind {
+    ($($more:ident),*) => {
+        impl<K: JobKind, $($more),*> OfKind for (Job<K, K::Output>, $($more),*) {
+            const NAME: &'static str = K::NAME;
+        }
+    };
+}
+
+of_kind!();
+of_kind!(A);
+of_kind!(A, B);
+of_kind!(A, B, C);
+of_kind!(A, B, C, E);

@@ -1,0 +1,142 @@
+//! Layers: what is done around each attempt. See [`Layer`]; the ready ones limit time and concurrency by the name of the
+//! job, and decide on retries by the type of the error.
+
+mod ready;
+#[cfg(feature = "tower")]
+mod tower;
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+pub use ready::{Concurrency, Retries, Timeouts};
+#[cfg(feature = "tower")]
+pub use tower::{Attempted, LayerError, RunNext, Tower};
+
+pub(crate) use ready::TimedOut;
+
+use super::processor::{Erased, RawProcessor};
+use crate::error::Halt;
+use crate::job::{AnyJob, JobCore};
+use crate::wire::JsonText;
+
+/// What an attempt ended with: its result as JSON, or a [`Halt`].
+pub type Ended = Result<JsonText, Halt>;
+
+/// Something that is done around each attempt at a job: before it, after it, or in its place.
+///
+/// An async closure is one:
+///
+/// ```
+/// use oxmq::layer::Next;
+/// use oxmq::{AnyJob, Router};
+///
+/// # async fn send(job: oxmq::Job<String, ()>) -> Result<(), oxmq::Halt> { Ok(()) }
+/// let router: Router = Router::new().on("send", send).layer(|job: AnyJob, next: Next| async move {
+///     let begun = std::time::Instant::now();
+///     let ended = next.run().await;
+///     println!("{} took {:?}, and {}", job.name(), begun.elapsed(), if ended.is_ok() { "worked" } else { "failed" });
+///     ended
+/// });
+/// ```
+///
+/// # Order
+///
+/// As in axum: the layer that is added last is the outermost, so it runs first, and sees the end last. Those of a
+/// [`WorkerBuilder`](crate::WorkerBuilder::layer) are around those of its router, and a router's are around the routes that
+/// it had when the layer was added. All of them run inside the worker's own: its timeout, its guard against panics, and its
+/// rules of retrying, which see what the outermost layer returns. Data of the wrong shape and the state of extractors are
+/// found out innermost, where the processor is called.
+///
+/// A panic passes through the layers to the worker, where it fails the attempt. An attempt that is cut off is dropped with
+/// its layers at an `await`. Without a layer nothing is wrapped.
+pub trait Layer: Send + Sync + 'static {
+    /// Runs around one attempt: calls [`Next::run`], or does not.
+    fn around(&self, job: AnyJob, next: Next) -> BoxFuture<'static, Ended>;
+}
+
+impl<F, Fut> Layer for F
+where
+    F: Fn(AnyJob, Next) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Ended> + Send + 'static,
+{
+    fn around(&self, job: AnyJob, next: Next) -> BoxFuture<'static, Ended> {
+        Box::pin(self(job, next))
+    }
+}
+
+/// The rest of an attempt: the layers further in, and the processor.
+pub struct Next {
+    layers: Arc<[Arc<dyn Layer>]>,
+    /// How many of the layers are still to come; the outermost is the last.
+    left: usize,
+    processor: Erased,
+    job: Arc<JobCore>,
+}
+
+impl Next {
+    /// Runs the rest. Nothing happens before the future is polled.
+    #[must_use]
+    pub fn run(mut self) -> BoxFuture<'static, Ended> {
+        let Some(inner) = self.left.checked_sub(1) else {
+            return Box::pin(async move { self.processor.0.call(self.job).await.map(JsonText::new) });
+        };
+        self.left = inner;
+        let layer = Arc::clone(&self.layers[inner]);
+        let job = AnyJob::new(Arc::clone(&self.job), ());
+        layer.around(job, self)
+    }
+}
+
+impl std::fmt::Debug for Next {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Next").field("layers", &self.left).finish_non_exhaustive()
+    }
+}
+
+/// Layers in the order in which they were added.
+#[derive(Clone, Default)]
+pub(crate) struct Layers(Vec<Arc<dyn Layer>>);
+
+impl Layers {
+    pub(crate) fn push(&mut self, layer: Arc<dyn Layer>) {
+        self.0.push(layer);
+    }
+
+    /// The processor with the layers around it; the very same one where there are none.
+    pub(crate) fn around(self, processor: Erased) -> Erased {
+        if self.0.is_empty() {
+            return processor;
+        }
+        Erased(Arc::new(Layered { layers: self.0.into(), processor }))
+    }
+}
+
+struct Layered {
+    layers: Arc<[Arc<dyn Layer>]>,
+    processor: Erased,
+}
+
+impl RawProcessor for Layered {
+    fn call(&self, job: Arc<JobCore>) -> BoxFuture<'static, Result<String, Halt>> {
+        let layers = Arc::clone(&self.layers);
+        let next = Next { left: layers.len(), layers, processor: self.processor.clone(), job };
+        Box::pin(async move { next.run().await.map(JsonText::into_string) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::Processor;
+
+    #[test]
+    fn without_a_layer_nothing_is_wrapped() {
+        let processor = (async |_: AnyJob| Ok::<_, Halt>(())).erase(());
+        let bare = Layers::default().around(processor.clone());
+        assert!(Arc::ptr_eq(&bare.0, &processor.0));
+        let mut layers = Layers::default();
+        layers.push(Arc::new(|_: AnyJob, next: Next| next.run()));
+        assert!(!Arc::ptr_eq(&layers.around(processor.clone()).0, &processor.0));
+    }
+}

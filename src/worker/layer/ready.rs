@@ -1,0 +1,186 @@
+//! Layers that most programs need.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::{Ended, Layer, Next};
+use crate::error::{Halt, causes};
+use crate::job::{AnyJob, CancelReason};
+use crate::options::Retry;
+
+/// A time limit by the name of the job.
+///
+/// When it is over, the attempt is told so, has the worker's `cancel_grace` to end in its own way, and fails as by the
+/// `timeout` of a job or worker. It counts from where the layer stands: time spent further out does not.
+///
+/// ```
+/// use std::time::Duration;
+/// use oxmq::layer::Timeouts;
+///
+/// let limits = Timeouts::new().on("send", Duration::from_secs(10)).otherwise(Duration::from_secs(60));
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct Timeouts {
+    limits: HashMap<String, Duration>,
+    otherwise: Option<Duration>,
+}
+
+impl Timeouts {
+    /// No limits yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Limits attempts at jobs of this name; zero fails each that awaits anything.
+    pub fn on(mut self, name: impl Into<String>, limit: Duration) -> Self {
+        self.limits.insert(name.into(), limit);
+        self
+    }
+
+    /// Limits attempts at jobs of all other names. Default: none.
+    pub fn otherwise(mut self, limit: Duration) -> Self {
+        self.otherwise = Some(limit);
+        self
+    }
+}
+
+/// That a [`Timeouts`] layer has ended the attempt; becomes a failure of the kind `Timeout`.
+#[derive(Debug, thiserror::Error)]
+#[error("timed out after {0:?}")]
+pub(crate) struct TimedOut(pub(crate) Duration);
+
+impl Layer for Timeouts {
+    fn around(&self, job: AnyJob, next: Next) -> BoxFuture<'static, Ended> {
+        let limit = self.limits.get(job.name()).copied().or(self.otherwise);
+        match limit {
+            None => next.run(),
+            Some(limit) => Box::pin(within(limit, job, next)),
+        }
+    }
+}
+
+async fn within(limit: Duration, job: AnyJob, next: Next) -> Ended {
+    let mut running = next.run();
+    let begun = Instant::now();
+    let ended = match tokio::time::timeout(limit, &mut running).await {
+        Ok(ended) if begun.elapsed() < limit => return ended,
+        // One that computes past its time without an await is only noticed when it returns.
+        ended => ended,
+    };
+    job.cancel(CancelReason::Timeout);
+    let ended = if ended.is_ok() { ended } else { tokio::time::timeout(job.cancel_grace(), running).await };
+    match ended {
+        Ok(Err(halt)) => Err(halt),
+        Ok(Ok(_)) | Err(_) => Err(Halt::failed(TimedOut(limit))),
+    }
+}
+
+/// A limit on how many jobs of a name run at once in this process.
+///
+/// A job above it waits inside its attempt: it takes one of the worker's `concurrency`, holds its lock, and its time counts.
+/// So set the worker's concurrency above the sum of the limits. For a limit over all processes there is the queue's global
+/// concurrency.
+///
+/// ```
+/// use oxmq::layer::Concurrency;
+///
+/// let limits = Concurrency::new().on("render", 2);
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct Concurrency {
+    limits: HashMap<String, Arc<Semaphore>>,
+}
+
+impl Concurrency {
+    /// No limits yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// At most so many jobs of this name at once; 0 counts as 1, and what is beyond tokio's limit as that.
+    pub fn on(mut self, name: impl Into<String>, jobs: usize) -> Self {
+        let permits = jobs.clamp(1, Semaphore::MAX_PERMITS);
+        self.limits.insert(name.into(), Arc::new(Semaphore::new(permits)));
+        self
+    }
+}
+
+impl Layer for Concurrency {
+    fn around(&self, job: AnyJob, next: Next) -> BoxFuture<'static, Ended> {
+        let Some(semaphore) = self.limits.get(job.name()).map(Arc::clone) else { return next.run() };
+        Box::pin(async move {
+            let _permit = semaphore.acquire_owned().await.map_err(Halt::failed)?;
+            next.run().await
+        })
+    }
+}
+
+/// Decides by the type of an error what comes after a failed attempt.
+///
+/// It looks at [`Halt::Failed`] only, at the error and its causes; the first rule that knows one of them decides, and the
+/// job's `attempts` stay the limit. A policy for all jobs of a worker, which hears of timeouts and panics too, is
+/// [`on_error`](crate::WorkerOptions::on_error).
+///
+/// ```
+/// use std::time::Duration;
+/// use oxmq::Retry;
+/// use oxmq::layer::Retries;
+///
+/// let rules = Retries::new()
+///     .on_error(|_: &std::num::ParseIntError| Retry::Never)
+///     .on_error(|_: &std::io::Error| Retry::After(Duration::from_secs(5)));
+/// ```
+#[derive(Clone, Default)]
+#[must_use]
+pub struct Retries {
+    rules: Arc<Vec<Rule>>,
+}
+
+type Rule = Arc<dyn Fn(&(dyn std::error::Error + 'static)) -> Option<Retry> + Send + Sync>;
+
+impl Retries {
+    /// No rules yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Decides on failures by errors of this type.
+    pub fn on_error<E>(mut self, decide: impl Fn(&E) -> Retry + Send + Sync + 'static) -> Self
+    where
+        E: std::error::Error + 'static,
+    {
+        let rule: Rule = Arc::new(move |error| error.downcast_ref().map(&decide));
+        Arc::make_mut(&mut self.rules).push(rule);
+        self
+    }
+}
+
+impl Layer for Retries {
+    fn around(&self, _: AnyJob, next: Next) -> BoxFuture<'static, Ended> {
+        let rules = Arc::clone(&self.rules);
+        Box::pin(async move {
+            next.run().await.map_err(|halt| {
+                let Halt::Failed(error) = halt else { return halt };
+                match rules.iter().find_map(|rule| causes(&*error).find_map(|error| rule(error))) {
+                    Some(Retry::Now) => Halt::retry_after(Duration::ZERO, error),
+                    Some(Retry::After(after)) => Halt::retry_after(after, error),
+                    Some(Retry::Never) => Halt::unrecoverable(error),
+                    Some(Retry::ByBackoff) | None => Halt::Failed(error),
+                }
+            })
+        })
+    }
+}
+
+impl std::fmt::Debug for Retries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Retries").field("rules", &self.rules.len()).finish()
+    }
+}

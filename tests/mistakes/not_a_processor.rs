@@ -1,0 +1,7 @@
+//! Something that is no function.
+
+use oxmq::Router;
+
+fn main() {
+    let _: Router = Router::new().on("count", "count");
+}

@@ -1,0 +1,203 @@
+//! Kinds of jobs, the state of a router, and what processors ask for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use oxmq::{
+    AnyJob, Deduplication, FlowNode, FromJob, FromRef, Halt, Job, JobKind, JobOf, JobOptions, JobState, NewJob, Queue,
+    Repeat, Router, State,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::common::fixture::{Fixture, PATIENCE};
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct BuildIndex {
+    index: String,
+    shards: Vec<Shard>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Shard {
+    path: String,
+    size: u32,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Built {
+    revision: u64,
+}
+
+impl JobKind for BuildIndex {
+    const NAME: &'static str = "build-index";
+    type Output = Built;
+
+    fn options(&self) -> JobOptions {
+        JobOptions::default().attempts(2).job_id(format!("of-{}", self.index))
+    }
+}
+
+fn products() -> BuildIndex {
+    BuildIndex { index: "products".into(), shards: vec![Shard { path: "a".into(), size: 7 }] }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Publish {}
+
+impl JobKind for Publish {
+    const NAME: &'static str = "publish";
+    type Output = ();
+}
+
+/// What the processors of these tests share.
+#[derive(Clone)]
+struct App {
+    revision: Arc<AtomicU64>,
+    name: &'static str,
+}
+
+impl App {
+    fn new() -> Self {
+        Self { revision: Arc::default(), name: "app" }
+    }
+}
+
+struct Name(&'static str);
+
+impl FromRef<App> for Name {
+    fn from_ref(app: &App) -> Self {
+        Self(app.name)
+    }
+}
+
+struct Attempt(u32);
+
+impl<S> FromJob<S> for Attempt {
+    fn from_job(job: &AnyJob, _: &S) -> Result<Self, Halt> {
+        if job.data_json().contains("refused") {
+            return Err(Halt::unrecoverable("refused by an argument"));
+        }
+        Ok(Self(job.attempts_made() + 1))
+    }
+}
+
+async fn build_index(
+    job: JobOf<BuildIndex>,
+    State(app): State<App>,
+    State(Name(name)): State<Name>,
+    token: CancellationToken,
+    Attempt(attempt): Attempt,
+) -> Result<Built, Halt> {
+    assert_eq!((name, attempt, token.is_cancelled()), ("app", 1, false));
+    let size: u32 = job.data().shards.iter().map(|shard| shard.size).sum();
+    Ok(Built { revision: app.revision.fetch_add(u64::from(size), Ordering::Relaxed) + u64::from(size) })
+}
+
+async fn publish(_: JobOf<Publish>) -> Result<(), std::io::Error> {
+    Ok(())
+}
+
+fn router() -> Router {
+    Router::new().job(build_index).job(publish).with_state(App::new())
+}
+
+#[tokio::test]
+async fn a_kind_brings_its_name_data_result_and_options() {
+    let fixture = Fixture::new().await;
+    let worker = fixture.worker(router()).start().unwrap();
+    let job = fixture.queue.push(products()).await.unwrap();
+    assert_eq!((job.name(), job.id(), job.attempts()), ("build-index", "of-products", 2));
+    let Built { revision } = job.wait_until_finished(PATIENCE).await.unwrap();
+    assert_eq!(revision, 7);
+    // The add itself counts more than the kind, and the kind more than the queue.
+    let queue: Queue = fixture.queue.clone().default_job_options(JobOptions::default().attempts(9).priority(5));
+    let own = queue.push(products()).attempts(4).job_id("own").await.unwrap();
+    assert_eq!((own.attempts(), own.priority(), own.id()), (4, 5, "own"));
+    own.wait_until_finished(PATIENCE).await.unwrap();
+    let typed: Queue<BuildIndex, Built> = fixture.client.queue("q").unwrap();
+    let many = typed.add_bulk([NewJob::of(products()).job_id("bulk")]).await.unwrap();
+    many[0].as_ref().unwrap().wait_until_finished(PATIENCE).await.unwrap();
+    assert_eq!(worker.close().await.counts.completed, 3);
+}
+
+#[tokio::test]
+async fn a_kind_is_a_child_of_a_flow_and_the_template_of_a_scheduler() {
+    let fixture = Fixture::new().await;
+    let worker = fixture.worker(router()).start().unwrap();
+    let flow = FlowNode::of("q", Publish {}).child(FlowNode::of("q", products()));
+    let added = fixture.client.flow_producer().add(flow).await.unwrap();
+    let published = added.job::<Publish, ()>().unwrap();
+    published.wait_until_finished(PATIENCE).await.unwrap();
+    let hourly = Repeat::every(Duration::from_secs(3600));
+    let run = fixture.queue.upsert_job_scheduler("nightly", hourly).kind(products()).await.unwrap();
+    assert_eq!((run.name(), run.attempts(), &*run.data().index), ("build-index", 2, "products"));
+    assert!(run.wait_until_finished(PATIENCE).await.unwrap().revision > 7);
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn an_argument_may_end_the_attempt() {
+    let fixture = Fixture::new().await;
+    let worker = fixture.worker(router()).start().unwrap();
+    let refused = BuildIndex { index: "refused".into(), shards: Vec::new() };
+    let error = fixture.queue.push(refused).await.unwrap().wait_until_finished(PATIENCE).await.unwrap_err();
+    assert!(error.to_string().ends_with("refused by an argument"), "{error}");
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn routes_are_merged_with_their_state_and_other_names_fail() {
+    let fixture = Fixture::new().await;
+    let echo = |job: Job| async move { Ok::<_, Halt>(job.data().clone()) };
+    let other: Router = Router::new().on("echo", echo);
+    let worker = fixture.worker(router().merge(other)).start().unwrap();
+    let echoed = fixture.queue.add("echo", json!([1])).await.unwrap().wait_until_finished(PATIENCE).await.unwrap();
+    assert_eq!(echoed, json!([1]));
+    fixture.queue.push(products()).await.unwrap().wait_until_finished(PATIENCE).await.unwrap();
+    let unknown = fixture.queue.add("unknown", Value::Null).await.unwrap();
+    assert!(unknown.wait_until_finished(PATIENCE).await.is_err());
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn data_of_another_shape_fails_with_the_path_of_the_field() {
+    let fixture = Fixture::new().await;
+    let worker = fixture.worker(router()).start().unwrap();
+    for (data, reason) in [
+        (
+            json!({ "index": "a", "shards": [{ "path": "p", "size": 1 }, { "path": "p", "size": "big" }] }),
+            "data at `shards[1].size`: json: invalid type: string \"big\", expected u32",
+        ),
+        (json!({ "index": "a", "shards": [{ "path": "p" }] }), "data at `shards[0]`: json: missing field `size`"),
+        (json!({ "shards": [] }), "data: json: missing field `index`"),
+    ] {
+        let job = fixture.queue.add("build-index", data).await.unwrap();
+        let failed = job.wait_until_finished(PATIENCE).await.unwrap_err().to_string();
+        assert!(failed.contains(reason), "{failed}");
+    }
+    fixture.until(JobState::Failed, 3).await;
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn a_deduplicated_kind_is_in_the_queue_once() {
+    #[derive(Serialize, Deserialize)]
+    struct Once {
+        index: String,
+    }
+    impl JobKind for Once {
+        const NAME: &'static str = "once";
+        type Output = ();
+        fn options(&self) -> JobOptions {
+            JobOptions::default().deduplication(Deduplication::new(&*self.index))
+        }
+    }
+    let fixture = Fixture::new().await;
+    for _ in 0..3 {
+        fixture.queue.push(Once { index: "a".into() }).await.unwrap();
+    }
+    assert_eq!(fixture.count(JobState::Waiting).await, 1);
+}

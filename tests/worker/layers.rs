@@ -1,0 +1,212 @@
+//! What is done around attempts.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use oxmq::layer::{Concurrency, Layer, Next, Retries, Timeouts};
+use oxmq::{AnyJob, Backoff, FailureKind, Halt, Job, JobState, JsonText, Retry, Router, WorkerEvent};
+use serde_json::{Value, json};
+
+use crate::common::fixture::{Fixture, Ledger, PATIENCE, listen};
+
+/// A layer that notes when an attempt goes in and out.
+fn noting(ledger: &Arc<Mutex<Vec<String>>>, name: &'static str) -> impl Layer {
+    let ledger = Arc::clone(ledger);
+    move |_: AnyJob, next: Next| {
+        let ledger = Arc::clone(&ledger);
+        async move {
+            ledger.lock().unwrap().push(format!("{name} in"));
+            let ended = next.run().await;
+            ledger.lock().unwrap().push(format!("{name} out"));
+            ended
+        }
+    }
+}
+
+async fn echo(job: Job) -> Result<Value, Halt> {
+    Ok(job.data().clone())
+}
+
+#[tokio::test]
+async fn the_last_layer_is_the_outermost_and_a_workers_are_around_the_routers() {
+    let fixture = Fixture::new().await;
+    let notes = Arc::new(Mutex::new(Vec::new()));
+    let router =
+        Router::new().on("echo", echo).layer(noting(&notes, "first")).layer(noting(&notes, "second")).on("bare", echo);
+    let worker = fixture.worker(router).layer(noting(&notes, "worker")).start().unwrap();
+    let echoed = fixture.queue.add("echo", json!(7)).await.unwrap().wait_until_finished(PATIENCE).await.unwrap();
+    assert_eq!(echoed, json!(7));
+    let expected = ["worker in", "second in", "first in", "first out", "second out", "worker out"];
+    assert_eq!(std::mem::take(&mut *notes.lock().unwrap()), expected);
+    // A route that came after the layers has none of them.
+    fixture.queue.add("bare", json!(7)).await.unwrap().wait_until_finished(PATIENCE).await.unwrap();
+    assert_eq!(*notes.lock().unwrap(), ["worker in", "worker out"]);
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn a_layer_answers_in_place_of_the_processor_or_changes_what_it_answered() {
+    let fixture = Fixture::new().await;
+    let worker = fixture
+        .worker(echo)
+        .layer(|job: AnyJob, next: Next| async move {
+            match job.name() {
+                "cached" => JsonText::of(&"from the cache").map_err(Halt::failed),
+                "refused" => Err(Halt::unrecoverable("refused by a layer")),
+                "panics" => panic!("in a layer"),
+                _ => next.run().await,
+            }
+        })
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    let result = async |name: &str| {
+        let job = fixture.queue.add(name, json!(1)).await.unwrap();
+        job.wait_until_finished(PATIENCE).await
+    };
+    assert_eq!(result("cached").await.unwrap(), json!("from the cache"));
+    assert!(result("refused").await.unwrap_err().to_string().ends_with("refused by a layer"));
+    assert!(result("panics").await.unwrap_err().to_string().ends_with("panicked: in a layer"));
+    assert_eq!(result("plain").await.unwrap(), json!(1));
+    heard.until("a panic", |event| matches!(event, WorkerEvent::Failed { kind: FailureKind::Panic, .. })).await;
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn time_is_limited_by_name() {
+    let fixture = Fixture::new().await;
+    let told = Ledger::default();
+    let ledger = told.clone();
+    let limits = Timeouts::new().on("stuck", Duration::from_millis(30)).on("polite", Duration::from_millis(30));
+    let worker = fixture
+        .worker(move |job: Job<Value, u32>| {
+            let ledger = ledger.clone();
+            async move {
+                match job.name() {
+                    "stuck" => std::future::pending().await,
+                    "polite" => {
+                        job.cancellation().cancelled().await;
+                        ledger.note("told");
+                        Err(Halt::Delayed(Duration::from_secs(3600)))
+                    }
+                    _ => Ok(1),
+                }
+            }
+        })
+        .layer(limits)
+        .cancel_grace(Duration::from_millis(200))
+        .concurrency(3)
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    for name in ["stuck", "polite", "quick"] {
+        fixture.queue.add(name, json!(1)).job_id(name).await.unwrap();
+    }
+    fixture.until(JobState::Completed, 1).await;
+    fixture.until(JobState::Failed, 1).await;
+    fixture.until(JobState::Delayed, 1).await;
+    heard.until("a timeout", |event| matches!(event, WorkerEvent::Failed { kind: FailureKind::Timeout, .. })).await;
+    let stuck = fixture.queue.get_job("stuck").await.unwrap().unwrap();
+    assert_eq!(stuck.failed_reason(), Some("timed out after 30 ms"));
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn concurrency_is_limited_by_name() {
+    let fixture = Fixture::new().await;
+    let (running, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (r, m) = (Arc::clone(&running), Arc::clone(&most));
+    let worker = fixture
+        .worker(move |job: Job<Value, ()>| {
+            let (running, most) = (Arc::clone(&r), Arc::clone(&m));
+            async move {
+                if job.name() == "free" {
+                    return Ok::<_, Halt>(());
+                }
+                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                running.fetch_sub(1, Ordering::SeqCst);
+                Ok(())
+            }
+        })
+        .layer(Concurrency::new().on("job", 2))
+        .concurrency(8)
+        .start()
+        .unwrap();
+    fixture.add_many(12).await;
+    fixture.queue.add("free", json!(1)).await.unwrap();
+    fixture.until(JobState::Completed, 13).await;
+    assert_eq!(most.load(Ordering::SeqCst), 2);
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn retries_are_decided_by_the_type_of_the_error() {
+    let fixture = Fixture::new().await;
+    let rules = Retries::new()
+        .on_error(|_: &std::num::ParseIntError| Retry::Never)
+        .on_error(|_: &std::io::Error| Retry::After(Duration::from_millis(3)));
+    let worker = fixture
+        .worker(|job: Job<Value, u32>| async move {
+            match job.name() {
+                "parse" => Ok("x".parse::<u32>()?),
+                "io" if job.attempts_started() < 3 => Err(Halt::failed(std::io::Error::other("no"))),
+                _ => Ok(1),
+            }
+        })
+        .layer(rules)
+        .start()
+        .unwrap();
+    for name in ["parse", "io"] {
+        let backoff = Backoff::fixed(Duration::from_secs(3600));
+        fixture.queue.add(name, json!(1)).attempts(5).backoff(backoff).await.unwrap();
+    }
+    fixture.until(JobState::Completed, 1).await;
+    fixture.until(JobState::Failed, 1).await;
+    let report = worker.close().await;
+    assert_eq!((report.counts.retried, report.counts.failed), (2, 1));
+}
+
+#[cfg(feature = "tower")]
+#[tokio::test]
+async fn layers_of_tower_are_layers() {
+    use oxmq::layer::Tower;
+
+    let fixture = Fixture::new().await;
+    let (running, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (r, m) = (Arc::clone(&running), Arc::clone(&most));
+    let worker = fixture
+        .worker(move |job: Job| {
+            let (running, most) = (Arc::clone(&r), Arc::clone(&m));
+            async move {
+                match job.name() {
+                    "stuck" => std::future::pending::<()>().await,
+                    "later" => return Err(Halt::Delayed(Duration::from_secs(3600))),
+                    _ => {}
+                }
+                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+                running.fetch_sub(1, Ordering::SeqCst);
+                Ok(job.data().clone())
+            }
+        })
+        .layer(Tower::new(tower::timeout::TimeoutLayer::new(Duration::from_millis(200))))
+        .layer(Tower::new(tower::limit::ConcurrencyLimitLayer::new(1)))
+        .concurrency(4)
+        .start()
+        .unwrap();
+    let ids = fixture.add_many(6).await;
+    for name in ["stuck", "later"] {
+        fixture.queue.add(name, json!(1)).job_id(name).await.unwrap();
+    }
+    fixture.until(JobState::Completed, 6).await;
+    fixture.until(JobState::Delayed, 1).await;
+    fixture.until(JobState::Failed, 1).await;
+    assert_eq!(most.load(Ordering::SeqCst), 1);
+    let first = fixture.queue.get_job(&ids[0]).await.unwrap().unwrap();
+    assert_eq!(first.return_value().unwrap(), Some(json!({ "n": 0 })));
+    let stuck = fixture.queue.get_job("stuck").await.unwrap().unwrap();
+    assert_eq!(stuck.failed_reason(), Some("request timed out"));
+    worker.close().await;
+}
