@@ -39,6 +39,17 @@ demo: setup ## jobs from Node to Rust and back, on this repository's files
 test: setup ## all tests: units, integration, interop with Node, examples, doctests
 	$(CARGO) test --all-features
 
+# Where the packages of `scripts/servers.sh` put more servers: each is a file that runs one.
+SERVERS ?= $(shell scripts/servers.sh)
+
+.PHONY: test-servers
+test-servers: setup ## all tests on other servers, Redis 6.2 to Valkey 9; SERVERS="…" says on which
+	CARGO="$(CARGO)" scripts/on_servers.sh all $(SERVERS)
+
+.PHONY: test-servers-core
+test-servers-core: setup ## the core of the tests on the oldest and the newest server
+	CARGO="$(CARGO)" scripts/on_servers.sh core redis-6.2 valkey-9
+
 .PHONY: interop
 interop: setup ## only the tests with Node on the other side
 	$(CARGO) test --all-features --test main interop::

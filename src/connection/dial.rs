@@ -10,6 +10,7 @@ use redis::{Cmd, ErrorKind, RedisError, Value};
 use super::options::{Address, ConnectOptions};
 use super::outage::Outages;
 use super::progress::Progress;
+use super::rights::Rights;
 use super::sentinel::Sentinels;
 use super::servers::Servers;
 use super::socket::{Driver, Opener, Terms};
@@ -66,6 +67,7 @@ pub(crate) struct Dialer {
     target: Target,
     options: Arc<ConnectOptions>,
     outages: Arc<Outages>,
+    rights: Arc<Rights>,
 }
 
 /// Where connections lead.
@@ -104,7 +106,7 @@ impl Dialer {
             }
         };
         let outages = Outages::new(options.servers.clone());
-        Ok(Self { opener, target, options, outages })
+        Ok(Self { opener, target, options, outages, rights: Arc::default() })
     }
 
     pub(crate) fn options(&self) -> &ConnectOptions {
@@ -114,6 +116,11 @@ impl Dialer {
     /// What the connections of this dialer and its clones know of the server.
     pub(crate) fn outages(&self) -> &Arc<Outages> {
         &self.outages
+    }
+
+    /// Tells once that the server does not permit a command, and what is done without it.
+    pub(crate) fn is_refused(&self, command: &'static str, without: &str) {
+        self.rights.refused(&self.options.servers, command, without);
     }
 
     /// A new connection, ready for use, under `name` if one is given.
@@ -190,12 +197,40 @@ impl Dialer {
     ) -> std::result::Result<Dialed, RedisError> {
         let progress = Progress::new();
         let (mut connection, driver) = self.opener.open(address, Terms { until, ..Terms::new(&progress) }).await?;
-        let server = greet(&mut connection).await?;
+        let server = self.greet(&mut connection).await?;
         if let Some(name) = name {
             // A name that the server does not take costs visibility in `getWorkers`, nothing else.
-            let _ = connection.send_packed_command(Cmd::new().arg("CLIENT").arg("SETNAME").arg(name)).await;
+            let named = Cmd::new().arg("CLIENT").arg("SETNAME").arg(name).to_owned();
+            if matches!(connection.send_packed_command(&named).await, Ok(Value::ServerError(_))) {
+                self.is_refused("CLIENT SETNAME", "`getWorkers` does not see the workers of this client");
+            }
         }
         Ok(Dialed { connection, server, driver, progress })
+    }
+
+    /// Asks for the version by `HELLO`, which needs no right that a restricted user usually lacks.
+    async fn greet(&self, connection: &mut MultiplexedConnection) -> std::result::Result<Server, RedisError> {
+        let reply = match connection.send_packed_command(Cmd::new().arg("HELLO")).await {
+            Ok(Value::ServerError(error)) => Err(RedisError::from(error)),
+            other => other,
+        };
+        let server = match reply {
+            Ok(reply) => {
+                describe(&reply).ok_or_else(|| RedisError::from((ErrorKind::Parse, "this is no Redis server")))?
+            }
+            // The server speaks, but not to this user about this.
+            Err(error) if matches!(error.code(), Some("NOPERM" | "ERR")) => {
+                self.is_refused("HELLO", "what the server can do is found out by trying");
+                return try_flags(connection).await;
+            }
+            Err(error) => return Err(error),
+        };
+        if server.is_too_old() {
+            let (major, minor, patch) = server.version.unwrap_or_default();
+            let found = format!("{major}.{minor}.{patch}");
+            return Err(RedisError::from((ErrorKind::InvalidClientConfig, TOO_OLD, found)));
+        }
+        Ok(server)
     }
 }
 
@@ -227,26 +262,6 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// Asks for the version by `HELLO`, which needs no right that a restricted user usually lacks.
-async fn greet(connection: &mut MultiplexedConnection) -> std::result::Result<Server, RedisError> {
-    let reply = match connection.send_packed_command(Cmd::new().arg("HELLO")).await {
-        Ok(Value::ServerError(error)) => Err(RedisError::from(error)),
-        other => other,
-    };
-    let server = match reply {
-        Ok(reply) => describe(&reply).ok_or_else(|| RedisError::from((ErrorKind::Parse, "this is no Redis server")))?,
-        // The server speaks, but not to this user about this.
-        Err(error) if matches!(error.code(), Some("NOPERM" | "ERR")) => return try_flags(connection).await,
-        Err(error) => return Err(error),
-    };
-    if server.is_too_old() {
-        let (major, minor, patch) = server.version.unwrap_or_default();
-        let found = format!("{major}.{minor}.{patch}");
-        return Err(RedisError::from((ErrorKind::InvalidClientConfig, TOO_OLD, found)));
-    }
-    Ok(server)
-}
-
 /// Asks for the server's role where `HELLO` is forbidden; who may not ask that either goes on without.
 async fn says_replica(connection: &mut MultiplexedConnection) -> std::result::Result<bool, RedisError> {
     match connection.send_packed_command(Cmd::new().arg("ROLE")).await {
@@ -268,7 +283,7 @@ async fn try_flags(connection: &mut MultiplexedConnection) -> std::result::Resul
     }
 }
 
-/// How [`greet`] marks a server that is too old.
+/// How [`Dialer::greet`] marks a server that is too old.
 pub(super) const TOO_OLD: &str = "the server is older than 6.2";
 
 fn describe(reply: &Value) -> Option<Server> {

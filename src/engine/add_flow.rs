@@ -109,7 +109,10 @@ mod tests {
         assert_eq!(trace(1_000).await, Trace::Stored, "the job is there");
         engine.redis("DEL @own").await;
         engine.redis("XADD @events * event added jobId other name n").await;
-        assert_eq!(trace(60_000).await, Trace::NotStored, "all that has happened since was read");
+        // Before version 7 servers do not tell whether anything was taken from a stream.
+        let info = format!("{:?}", engine.redis("XINFO STREAM @events").await);
+        let read = if info.contains("entries-added") { Trace::NotStored } else { Trace::Unknown };
+        assert_eq!(trace(60_000).await, read, "all that has happened since was read");
         engine.redis("XADD @events * event added jobId own name n").await;
         assert_eq!(trace(60_000).await, Trace::Stored, "it has run and gone");
         // More has happened since than a trace looks through.

@@ -282,7 +282,7 @@ async fn workers_and_event_readers_are_told_apart() {
 #[tokio::test]
 async fn a_user_without_the_right_gets_an_error_of_its_own() {
     let queue = queue().await;
-    queue.redis_words(&["ACL", "SETUSER", "plain", "on", ">pw", "~*", "+@all", "-client|list"]).await;
+    queue.redis_words(&["ACL", "SETUSER", "plain", "on", ">pw", "~*", "+@all", "-client"]).await;
     let options = queue.link.options().clone().username("plain").password("pw");
     let link = Link::connect(std::sync::Arc::new(options)).await.unwrap();
     let restricted = Engine::new(link, queue.keys.clone(), queue.clock.clone());

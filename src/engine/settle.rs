@@ -306,8 +306,11 @@ impl Engine {
 
     /// Writes the marker again that a closing worker may have taken along; gives up after `limit`.
     pub(crate) async fn wake_workers(&self, limit: Duration) {
-        let call = locks::wake_workers();
-        let run = call.send(&self.link, &self.keys);
+        let run = async {
+            // Redis 6.2 gives a marker to a socket whose end it has not read yet. It has when it answers this.
+            let _ = self.link.ping().await;
+            locks::wake_workers().send(&self.link, &self.keys).await
+        };
         if let Ok(Err(failure)) = tokio::time::timeout(limit, run).await {
             tracing::debug!(queue = ?self.keys, ?failure, "the marker could not be written again");
         }

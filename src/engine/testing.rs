@@ -14,7 +14,7 @@ use crate::connection::{Address, ConnectOptions, Link};
 use crate::keys::QueueKeys;
 
 /// Ends the server, and removes its directory, when this process closes the pipe: however it dies.
-const WATCHDOG: &str = r#"redis-server --port 0 --unixsocket "$1/s" --save '' --dir "$1" >"$1/log" 2>&1 & pid=$!
+const WATCHDOG: &str = r#""${OXMQ_TEST_SERVER:-redis-server}" --port 0 --unixsocket "$1/s" --save '' --dir "$1" >"$1/log" 2>&1 & pid=$!
 read -r _; kill -9 $pid; rm -rf "$1""#;
 
 struct Server {
@@ -39,7 +39,7 @@ fn server() -> &'static Server {
         let deadline = Instant::now() + Duration::from_secs(10);
         while std::os::unix::net::UnixStream::connect(dir.join("s")).is_err() {
             let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
-            assert!(Instant::now() < deadline, "redis-server is needed on the PATH; it said:\n{log}");
+            assert!(Instant::now() < deadline, "a redis-server is needed, on the PATH or in OXMQ_TEST_SERVER; it said:\n{log}");
             std::thread::sleep(Duration::from_millis(10));
         }
         Server { dir, _watchdog: watchdog, _pipe: pipe }

@@ -41,7 +41,8 @@ impl TestServer {
     }
 
     fn spawn(directory: &Path, port: u16) -> Child {
-        Command::new("redis-server")
+        let program = std::env::var_os("OXMQ_TEST_SERVER").unwrap_or_else(|| "redis-server".into());
+        Command::new(program)
             .args([
                 "--port",
                 &port.to_string(),
@@ -58,7 +59,7 @@ impl TestServer {
             .arg(directory)
             .stdout(Stdio::null())
             .spawn()
-            .expect("these tests need redis-server in the PATH")
+            .expect("these tests need a redis-server, on the PATH or in OXMQ_TEST_SERVER")
     }
 
     /// Ends the server as a power cut would, and starts one in its place: empty, or with what was saved.

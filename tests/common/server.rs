@@ -1,5 +1,6 @@
 //! A redis-server of our own for a test.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -65,7 +66,7 @@ impl RedisServer {
     ///
     /// # Panics
     ///
-    /// When there is no redis-server on the PATH or it does not come up: a test that cannot run fails.
+    /// When there is no such server, or it does not come up: a test that cannot run fails.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
@@ -215,24 +216,30 @@ pub(super) fn free_port() -> u16 {
     listener.local_addr().expect("its number").port()
 }
 
-/// The major version of the redis-server on the PATH.
+/// The server to test on: what `OXMQ_TEST_SERVER` names, else the redis-server on the PATH.
+fn program() -> &'static OsStr {
+    static PROGRAM: OnceLock<OsString> = OnceLock::new();
+    PROGRAM.get_or_init(|| std::env::var_os("OXMQ_TEST_SERVER").unwrap_or_else(|| "redis-server".into()))
+}
+
+/// The major version of that server.
 pub fn server_version() -> u32 {
     static VERSION: OnceLock<u32> = OnceLock::new();
     *VERSION.get_or_init(|| {
-        let output = Command::new("redis-server")
+        let output = Command::new(program())
             .arg("--version")
             .output()
-            .unwrap_or_else(|err| panic!("these tests need redis-server on the PATH: {err}"));
+            .unwrap_or_else(|err| panic!("these tests need {}: {err}", program().display()));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let version = text.split("v=").nth(1).and_then(|v| v.split('.').next());
-        version.and_then(|v| v.parse().ok()).unwrap_or_else(|| panic!("redis-server --version: {text}"))
+        version.and_then(|v| v.parse().ok()).unwrap_or_else(|| panic!("{} --version: {text}", program().display()))
     })
 }
 
 /// A command that runs `redis-server` in a directory behind the [`WATCHDOG`].
 pub(super) fn server_in(dir: &Path) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", WATCHDOG, "redis-watchdog"]).arg(dir).arg("redis-server");
+    command.args(["-c", WATCHDOG, "redis-watchdog"]).arg(dir).arg(program());
     command
 }
 

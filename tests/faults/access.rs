@@ -187,7 +187,9 @@ async fn a_server_that_may_evict_jobs_is_told_once() {
         manual.ping().await.unwrap();
         assert_eq!(log.with("noeviction").len(), warnings, "{rights}");
     }
-    assert_eq!(log.lines().len(), 2, "{:?}", log.lines());
+    let told = log.with("CONFIG, INFO");
+    assert!(matches!(&told[..], [line] if line.contains("INFO") && line.contains("not permit")), "{told:?}");
+    assert_eq!(log.lines().len(), 3, "{:?}", log.lines());
 }
 
 #[tokio::test]

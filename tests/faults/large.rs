@@ -18,7 +18,7 @@ fn text(bytes: usize) -> String {
 
 /// A server that drops whoever is to be sent more than 256 kB at once.
 async fn small_buffers() -> (RedisServer, Fixture) {
-    let server = RedisServer::start_with(&["--client-output-buffer-limit", "normal 256kb 128kb 5"]);
+    let server = RedisServer::start_with(&["--client-output-buffer-limit", "normal", "256kb", "128kb", "5"]);
     let fixture = Fixture::on(&server).await;
     (server, fixture)
 }

@@ -1,11 +1,13 @@
 //! A flow whose reply is lost is stored once, and answered as what became of it.
 
+use std::time::Duration;
+
 use oxmq::{Added, Error, FlowNode, JobOptions, JobState};
 
 use super::node;
 use crate::common::fixture::Fixture;
 use crate::common::proxy::{Matcher, Proxy};
-use crate::common::server::shared_server;
+use crate::common::server::{server_version, shared_server};
 
 fn flows() -> Matcher {
     Matcher::new(|args| args.first().is_some_and(|verb| verb == b"EVALSHA") && args.iter().any(|arg| arg == b"lossy"))
@@ -40,6 +42,10 @@ async fn a_lost_reply_makes_no_second_flow() {
 async fn a_lost_request_is_sent_again() {
     let (proxy, fixture) = proxied().await;
     let producer = fixture.client.flow_producer();
+    if server_version() < 7 {
+        // Such a server does not tell whether its stream was cut. One that is old enough proves it by its first event.
+        tokio::time::sleep(Duration::from_secs(2)).await; // time itself
+    }
     for n in 0..5 {
         proxy.drop_request(flows());
         match producer.add(FlowNode::new("q", "lossy", n).child(FlowNode::new("q", "lossy", n))).await {

@@ -1,0 +1,38 @@
+//! What a server does not know, or does not permit this user: oxmq goes on with less, and says so once per client.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::servers::Servers;
+
+/// The commands that a client does without.
+#[derive(Default)]
+pub(crate) struct Rights {
+    missing: Mutex<Vec<&'static str>>,
+}
+
+impl Rights {
+    /// Notes that `command` was refused, and tells what is done `without` it; true when it is news.
+    pub(crate) fn refused(&self, server: &Servers, command: &'static str, without: &str) -> bool {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        if missing.contains(&command) {
+            return false;
+        }
+        missing.push(command);
+        drop(missing);
+        tracing::info!(target: "oxmq::connection", ?server, command, "the server does not permit this command: {without}");
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::Address;
+
+    #[test]
+    fn each_command_is_told_of_once() {
+        let (rights, server) = (Rights::default(), Servers::One(Address::Tcp("host".into(), 1)));
+        assert!(rights.refused(&server, "INFO", "nothing is known") && rights.refused(&server, "HELLO", ""));
+        assert!(!rights.refused(&server, "INFO", "nothing is known"));
+    }
+}
