@@ -39,7 +39,10 @@ fn server() -> &'static Server {
         let deadline = Instant::now() + Duration::from_secs(10);
         while std::os::unix::net::UnixStream::connect(dir.join("s")).is_err() {
             let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
-            assert!(Instant::now() < deadline, "a redis-server is needed, on the PATH or in OXMQ_TEST_SERVER; it said:\n{log}");
+            assert!(
+                Instant::now() < deadline,
+                "a redis-server is needed, on the PATH or in OXMQ_TEST_SERVER; it said:\n{log}"
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
         Server { dir, _watchdog: watchdog, _pipe: pipe }

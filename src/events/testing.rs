@@ -131,8 +131,13 @@ impl TestQueue {
 
     /// How often the newest entry of a stream was asked for: a listener that hears nothing does so each time.
     pub(super) async fn surveys(&self) -> u64 {
+        self.calls("xrevrange").await
+    }
+
+    /// How often a command was called.
+    pub(super) async fn calls(&self, command: &str) -> u64 {
         let stats = self.info("commandstats").await;
-        let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_xrevrange:calls="));
+        let calls = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
         calls.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
     }
 

@@ -161,11 +161,17 @@ async fn an_event_that_vanishes_as_it_is_written_wakes_the_reader_and_leaves_a_g
     let queue = server.queue().await;
     let mut events = open_ready(&queue, EventsOptions::new()).await;
     eventually("it reads", async || queue.is_blocked().await).await;
+    let before = queue.calls("xread").await;
     queue.send(&["XADD", "@events", "MAXLEN", "0", "*", "event", "gone"]).await;
     eventually("it reads again", async || queue.is_blocked().await).await;
+    let was_woken = queue.calls("xread").await > before;
     queue.emit(&["1"]).await;
-    assert!(matches!(soon(events.recv()).await, Some(Delivery::Gap { after: EventId::ZERO, .. })));
-    expect(&mut events, 1..2).await;
+    match soon(events.recv()).await.unwrap() {
+        Delivery::Gap { after: EventId::ZERO, .. } => expect(&mut events, 1..2).await,
+        // Valkey, and Redis since 7.4, wake no reader for what is not there any more, so nobody hears of it.
+        Delivery::Event { .. } if !was_woken => {}
+        other => panic!("{other:?}"),
+    }
     assert_eq!(queue.listeners().await.len(), 1);
 }
 

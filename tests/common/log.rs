@@ -38,6 +38,9 @@ impl MakeWriter<'_> for Text {
 
 impl Log {
     pub fn begin() -> Self {
+        // While there is but one subscriber, tracing asks that of the thread which reaches a line first, and where it has
+        // none the line is silent for all. So there is always another one.
+        Self::of_connections();
         let text = Text::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::INFO)
