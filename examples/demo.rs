@@ -54,7 +54,7 @@ async fn main() -> anyhow::Result<()> {
     let client = Client::connect(&redis.url).await?;
     let run = [JobState::Completed, JobState::Failed, JobState::Waiting, JobState::Active, JobState::Delayed];
     for name in ["to-rust", "to-node"] {
-        let left = client.queue::<Value, Value>(name)?.get_job_counts(&run).await?;
+        let left = client.queue::<Value, Value>(name).open()?.get_job_counts(&run).await?;
         ensure!(left.total() == 0, "the queue {name} is not empty: use another server or database");
     }
     let began = Instant::now();
@@ -123,7 +123,7 @@ async fn rust_to_node(
 ) -> anyhow::Result<()> {
     println!("Rust adds, Node processes");
     let mut node = ready(node("process", url, root).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?).await?;
-    let queue: Queue<File, Words> = client.queue("to-node")?;
+    let queue: Queue<File, Words> = client.queue("to-node").open()?;
     let jobs = files.iter().enumerate().map(|(i, file)| {
         let job = NewJob::new("count", File { file: file.clone(), flaky: i % 6 == 1 })
             .attempts(3)

@@ -52,7 +52,7 @@ async fn main() -> anyhow::Result<()> {
     let pages = [12, 13].map(|page| FlowNode::new("pages", "render", page));
     let book = client.flow_producer().add(FlowNode::new("books", "bind", "Persuasion").children(pages)).await?;
     println!("the second book waits for {} pages", book.children().len());
-    let books: Queue<String, String> = client.queue("books")?;
+    let books: Queue<String, String> = client.queue("books").open()?;
     let held = loop {
         let why = books.job(book.id()).waits_for().await?.expect("the book is there");
         if why.processed == 1 && why.is_stuck() {
@@ -65,7 +65,7 @@ async fn main() -> anyhow::Result<()> {
     println!("page 13 failed for good: {}", bad.failed_reason.as_deref().unwrap_or_default());
 
     has_ink.store(true, Ordering::Relaxed);
-    let pages: Queue<u32, u32> = client.queue("pages")?;
+    let pages: Queue<u32, u32> = client.queue("pages").open()?;
     pages.job(&bad.id).retry(JobState::Failed, oxmq::RetryOptions::default()).await?;
     let bound: Job<String, String> = book.job()?;
     println!("retried: {}", bound.wait_until_finished(Duration::from_secs(10)).await?);

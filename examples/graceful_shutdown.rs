@@ -40,7 +40,7 @@ async fn signal() {
 async fn main() -> anyhow::Result<()> {
     let redis = support::redis();
     let client = Client::connect(&redis.url).await?;
-    let queue: Queue<u64, ()> = client.queue("graceful")?;
+    let queue: Queue<u64, ()> = client.queue("graceful").open()?;
     // The time that each takes, in ms: one is done before the signal comes, one soon after, one never.
     let jobs = [("quick", 100), ("patient", 3_600_000), ("slow", 800), ("late", 100)];
     queue.add_bulk(jobs.map(|(name, ms)| NewJob::new(name, ms))).await?;

@@ -62,7 +62,7 @@ async fn add_all(queue: &Queue<PathBuf, usize>, dir: &Path) -> anyhow::Result<us
 async fn main() -> anyhow::Result<()> {
     let redis = support::redis();
     let client = Client::connect(&redis.url).await?;
-    let queue: Queue<PathBuf, usize> = client.queue("index")?;
+    let queue: Queue<PathBuf, usize> = client.queue("index").open()?;
     let built = Index::default();
     let shared = Arc::clone(&built);
     let worker = client.worker("index", move |job| index(job, Arc::clone(&shared))).concurrency(4);

@@ -42,7 +42,7 @@ async fn send(job: Job<Email, Receipt>) -> Result<Receipt, Halt> {
 async fn main() -> anyhow::Result<()> {
     let redis = support::redis();
     let client = Client::connect(&redis.url).await?;
-    let queue: Queue<Email, Receipt> = client.queue("quickstart")?;
+    let queue: Queue<Email, Receipt> = client.queue("quickstart").open()?;
     let worker = client.worker("quickstart", send).concurrency(10).start()?;
 
     let mut jobs = Vec::new();

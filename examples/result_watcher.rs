@@ -14,7 +14,7 @@
 
 mod support;
 
-use oxmq::{Client, Delivery, EventsFrom, EventsOptions, Halt, Job, JobState, NewJob, Queue, QueueEvent, Worker};
+use oxmq::{Client, Delivery, EventsFrom, Halt, Job, JobState, NewJob, Queue, QueueEvent, Worker};
 
 #[derive(Default)]
 struct Totals {
@@ -50,8 +50,8 @@ async fn main() -> anyhow::Result<()> {
     let name = args.next().unwrap_or_else(|| "index".to_owned());
     let redis = support::redis();
     let client = Client::connect(&redis.url).await?;
-    let queue: Queue = client.queue(&name)?;
-    let mut events = client.queue_events(&name, EventsOptions::new().from(EventsFrom::Beginning))?;
+    let queue: Queue = client.queue(&name).open()?;
+    let mut events = client.queue_events(&name).from(EventsFrom::Beginning).start()?;
     let own_jobs =
         if std::env::var_os("REDIS_URL").is_none() { Some(fill(&client, &name, wanted).await?) } else { None };
 
@@ -78,7 +78,7 @@ async fn main() -> anyhow::Result<()> {
 
 /// Jobs and a worker of our own; every third job fails.
 async fn fill(client: &Client, name: &str, count: u64) -> anyhow::Result<Worker> {
-    let queue: Queue<u64, u64> = client.queue(name)?;
+    let queue: Queue<u64, u64> = client.queue(name).open()?;
     queue.add_bulk((1..=count).map(|n| NewJob::new("sample", n))).await?;
     let process = |job: Job<u64, u64>| async move {
         job.update_progress(&50).await?;

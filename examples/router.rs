@@ -50,7 +50,7 @@ async fn main() -> anyhow::Result<()> {
     let worker = client.worker("router", routes).start()?;
 
     // Without types a queue takes and gives any JSON.
-    let queue: Queue = client.queue("router")?;
+    let queue: Queue = client.queue("router").open()?;
     let lines = json!([{ "price": 20.0, "count": 2 }, { "price": 2.5, "count": 1 }]);
     for (name, data) in [("welcome", json!({ "name": "ada" })), ("invoice", lines), ("unheard-of", json!(null))] {
         match queue.add(name, data).await?.wait_until_finished(Duration::from_secs(10)).await {

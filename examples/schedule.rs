@@ -29,7 +29,7 @@ async fn main() -> anyhow::Result<()> {
 
     let redis = support::redis();
     let client = Client::connect(&redis.url).await?;
-    let queue: Queue<String, ()> = client.queue("schedule")?;
+    let queue: Queue<String, ()> = client.queue("schedule").open()?;
 
     // Safe at each start of the program: a scheduler that exists goes on.
     let often = Repeat::every(Duration::from_millis(100)).limit(3);

@@ -55,7 +55,7 @@ async fn main() -> anyhow::Result<()> {
     let parts = client.worker("parts", parts).start()?;
     let counts = client.worker("counts", count).start()?;
 
-    let queue: Queue<Count, usize> = client.queue("counts")?;
+    let queue: Queue<Count, usize> = client.queue("counts").open()?;
     let text = ["the cat sat", "on the mat", "and it slept"].map(str::to_owned).to_vec();
     let job = queue.add("count", Count { text, step: Step::Split }).await?;
     job.wait_until_finished(Duration::from_secs(10)).await?;

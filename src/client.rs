@@ -8,12 +8,11 @@ use crate::clock::Clock;
 use crate::connection::{ConnectOptions, Link, survey};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::events::{EventsOptions, QueueEvents};
+use crate::events::QueueEventsBuilder;
 use crate::flow::FlowProducer;
 use crate::keys::{DEFAULT_PREFIX, QueueKeys};
-use crate::options::WorkerOptions;
-use crate::queue::{Directory, Queue, QueueCore};
-use crate::worker::{LockKeeper, ManualWorker, Processor, WorkerBuilder};
+use crate::queue::{Directory, QueueBuilder, QueueCore};
+use crate::worker::{LockKeeper, ManualWorkerBuilder, Processor, WorkerBuilder};
 
 /// A connection to a server, shared by all that is made from it. Cheap to clone.
 ///
@@ -118,54 +117,40 @@ impl Client {
         self.0.queues.link.ping().await
     }
 
-    /// A queue, with the data of its jobs as `D` and their results as `R`. No round trip.
+    /// Begins to make a queue's handle, with the data of its jobs as `D` and their results as `R`.
     ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for a name that is empty, too long, or has a colon or
-    /// control characters.
-    pub fn queue<D, R>(&self, name: impl AsRef<str>) -> Result<Queue<D, R>> {
-        Ok(Queue::new(self.core(name.as_ref())?))
+    /// ```no_run
+    /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
+    /// let mails: oxmq::Queue<String, ()> = client.queue("mails").open()?;
+    /// # let _ = mails;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "Queue")]
+    pub fn queue<D, R>(&self, name: impl AsRef<str>) -> QueueBuilder<D, R> {
+        QueueBuilder::new(self.core(name.as_ref()))
     }
 
-    /// A worker to be: jobs of this queue go to this processor.
+    /// Begins to make a worker: jobs of this queue go to this processor.
+    #[doc(alias = "Worker")]
     pub fn worker<M>(&self, queue: impl Into<String>, processor: impl Processor<M>) -> WorkerBuilder {
         WorkerBuilder::new(self.clone(), queue.into(), processor.erase(()))
     }
 
-    /// Adds flows: trees of jobs, in which a parent waits for its children.
+    /// Makes what adds flows: trees of jobs, in which a parent waits for its children.
     #[must_use]
     pub fn flow_producer(&self) -> FlowProducer {
         FlowProducer::new(Arc::clone(&self.0.queues))
     }
 
-    /// The events of a queue, whoever causes them.
-    ///
-    /// It begins to listen in the background: await [`QueueEvents::ready`] before adding a job whose events matter.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption) if the queue's name or an option breaks a rule.
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime.
-    pub fn queue_events(&self, queue: impl AsRef<str>, options: EventsOptions) -> Result<QueueEvents> {
-        options.check()?;
-        Ok(QueueEvents::open(self.core(queue.as_ref())?.engine().clone(), options))
+    /// Begins to make a listener to the events of a queue, whoever causes them.
+    #[doc(alias = "QueueEvents")]
+    pub fn queue_events(&self, queue: impl AsRef<str>) -> QueueEventsBuilder {
+        QueueEventsBuilder::new(self.core(queue.as_ref()).map(|core| core.engine().clone()))
     }
 
-    /// A worker without a processor: it fetches one job at a time, when asked.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption) if the queue's name or an option breaks a rule.
-    pub fn manual_worker<D: DeserializeOwned, R>(
-        &self,
-        queue: impl AsRef<str>,
-        options: WorkerOptions,
-    ) -> Result<ManualWorker<D, R>> {
-        ManualWorker::new(self.core(queue.as_ref())?, options)
+    /// Begins to make a worker without a processor: it fetches one job at a time, when asked.
+    pub fn manual_worker<D: DeserializeOwned, R>(&self, queue: impl AsRef<str>) -> ManualWorkerBuilder<D, R> {
+        ManualWorkerBuilder::new(self.core(queue.as_ref()))
     }
 
     /// What all handles of one queue share.
@@ -197,6 +182,7 @@ mod tests {
     use super::*;
     use crate::engine::testing;
     use crate::job::Job;
+    use crate::queue::Queue;
 
     async fn client(prefix: &str) -> Client {
         let options = testing::queue().await.link.options().clone();
@@ -206,9 +192,10 @@ mod tests {
     #[tokio::test]
     async fn queues_that_no_handle_uses_are_let_go() {
         let client = client("freed").await;
-        let held: Vec<Queue> = (0..1_500).map(|number| client.queue(format!("held {number}")).unwrap()).collect();
+        let held: Vec<Queue> =
+            (0..1_500).map(|number| client.queue(format!("held {number}")).open().unwrap()).collect();
         for number in 0..20_000 {
-            let _: Queue = client.queue(format!("q{number}")).unwrap();
+            let _: Queue = client.queue(format!("q{number}")).open().unwrap();
             assert!(client.0.queues.len() <= 2 * held.len());
         }
         for queue in &held {
@@ -219,11 +206,11 @@ mod tests {
     #[tokio::test]
     async fn workers_and_listeners_are_found_whatever_the_prefix_holds() {
         let client = client("my app é").await;
-        let queue: Queue = client.queue("mails").unwrap();
+        let queue: Queue = client.queue("mails").open().unwrap();
         let process = async |_: Job<serde_json::Value, ()>| Ok::<(), crate::Error>(());
         let plain = client.worker("mails", process).start().unwrap();
         let named = client.worker("mails", process).name("the 1st").start().unwrap();
-        let listener = client.queue_events("mails", EventsOptions::new()).unwrap();
+        let listener = client.queue_events("mails").start().unwrap();
         listener.ready().await.unwrap();
         assert_eq!(queue.get_queue_events().await.unwrap().len(), 1);
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);

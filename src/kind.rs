@@ -40,7 +40,7 @@ use crate::options::JobOptions;
 /// }
 ///
 /// # async fn demo(client: Client) -> oxmq::Result<()> {
-/// let queue: Queue = client.queue("indexes")?;
+/// let queue: Queue = client.queue("indexes").open()?;
 /// let job = queue.push(BuildIndex { index: "products".into() }).delay(Duration::from_secs(1)).await?;
 /// let worker = client.worker("indexes", Router::new().job(build_index)).start()?;
 /// let built = job.wait_until_finished(Duration::from_secs(60)).await?;

@@ -8,7 +8,7 @@
 //! - [`Job`] is what a queue gives and what a processor gets; [`Halt`] is how a processor ends without a value.
 //! - [`JobKind`] binds name, data, result and options of a kind of job to one type; [`State`] is what processors share, and a
 //!   [`layer`] is done around each attempt.
-//! - [`WorkerBuilder`] makes a [`Worker`] of a [`Processor`] or a [`Router`]; [`WorkerOptions`] has all of its options.
+//! - [`WorkerBuilder`] makes a [`Worker`] of a [`Processor`] or a [`Router`]; it has a setter for each option.
 //!   [`ManualWorker`] fetches one job at a time instead.
 //! - [`QueueEvents`] is what happens in a queue, whoever causes it; [`WorkerEvents`] what happens in one worker.
 //! - [`Error`] is why a call failed, [`Reason`] why the server refused.
@@ -56,18 +56,18 @@ pub use clock::Clock;
 pub use connection::{Address, ConnectOptions};
 pub use engine::{BadCursor, ChildCounts, ChildKind, ChildPage, ClientInfo, JobsCursor, Metrics, QueueMeta};
 pub use error::{BoxError, Error, FailureKind, Halt, Reason, Result};
-pub use events::{Delivery, EventsFrom, EventsOptions, QueueEvents};
+pub use events::{Delivery, EventsFrom, QueueEvents, QueueEventsBuilder};
 pub use flow::{AddedNode, FlowNode, FlowProducer, FlowTree, GetFlow, WaitedChild, WaitsFor};
 pub use job::{AnyJob, CancelReason, Dependencies, Fetched, Job, JobLogs, JobOutcome, JobRef, RetryOptions};
 pub use kind::{JobKind, JobOf};
 pub use options::{
     Backoff, Decided, Decides, Deduplication, FailedAttempt, JobFilter, JobOptions, KeepJobs, OnChildFailure,
-    ParentRef, Retry, WorkerOptions,
+    ParentRef, Retry,
 };
 pub use overview::{FindQueues, JobTimes, MinuteCounts, OldestJob, QueueOverview};
 pub use queue::{
     Add, AddBulk, Added, BulkAction, BulkOutcome, BulkReport, BulkRun, BulkStep, JobScheduler, Jobs, JobsPage, NewJob,
-    Queue, UpsertJobScheduler,
+    Queue, QueueBuilder, UpsertJobScheduler,
 };
 pub use scheduler::{Overlap, Repeat, Runs};
 #[cfg(feature = "schema")]
@@ -76,6 +76,6 @@ pub use state::{JobCounts, JobState, Order, UnknownState};
 pub use wire::{EventId, JsonText, QueueEvent};
 pub use worker::layer;
 pub use worker::{
-    AttemptError, FromJob, FromRef, Health, ManualWorker, Processor, Report, Router, State, Worker, WorkerBuilder,
-    WorkerCounts, WorkerEvent, WorkerEvents,
+    AttemptError, FromJob, FromRef, Health, ManualWorker, ManualWorkerBuilder, Processor, Report, Router, State,
+    Worker, WorkerBuilder, WorkerCounts, WorkerEvent, WorkerEvents,
 };

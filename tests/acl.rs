@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oxmq::{Client, Error, EventsFrom, EventsOptions, Job, JobState, Order, Queue};
+use oxmq::{Client, Error, EventsFrom, Job, JobState, Order, Queue};
 
 use crate::common::server::RedisServer;
 
@@ -27,7 +27,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 #[tokio::test]
 async fn each_user_does_its_work() {
     let server = server().await;
-    let queue: Queue<u32, u32> = client(&server, "bull-producer").await.queue("acl").unwrap();
+    let queue: Queue<u32, u32> = client(&server, "bull-producer").await.queue("acl").open().unwrap();
     let process = |job: Job<u32, u32>| async move {
         job.update_progress(&1).await?;
         job.log("a line").await?;
@@ -43,12 +43,12 @@ async fn each_user_does_its_work() {
     queue.resume().await.unwrap();
 
     let observer = client(&server, "bull-observer").await;
-    let watched: Queue<u32, u32> = observer.queue("acl").unwrap();
+    let watched: Queue<u32, u32> = observer.queue("acl").open().unwrap();
     let counts = watched.get_job_counts(&[JobState::Completed, JobState::Failed]).await.unwrap();
     assert_eq!((counts.completed, counts.failed), (1, 1));
     assert_eq!(watched.get_job(later.id()).await.unwrap().unwrap().return_value().unwrap(), Some(7));
     assert_eq!(watched.job(later.id()).get_logs(0, -1, Order::Ascending).await.unwrap().logs, ["a line"]);
-    let mut events = observer.queue_events("acl", EventsOptions::new().from(EventsFrom::Beginning)).unwrap();
+    let mut events = observer.queue_events("acl").from(EventsFrom::Beginning).start().unwrap();
     assert_eq!(events.recv().await.and_then(oxmq::Delivery::into_event).unwrap().name(), "added");
     assert_eq!(queue.clean(Duration::ZERO, 10, JobState::Completed).await.unwrap(), [later.id()]);
     queue.obliterate_by_force().await.unwrap();
@@ -58,7 +58,7 @@ async fn each_user_does_its_work() {
 #[tokio::test]
 async fn no_user_does_more() {
     let server = server().await;
-    let observer: Queue<u32, u32> = client(&server, "bull-observer").await.queue("acl").unwrap();
+    let observer: Queue<u32, u32> = client(&server, "bull-observer").await.queue("acl").open().unwrap();
     assert!(observer.add("n", 1).await.is_err());
     assert!(matches!(observer.get_workers().await, Err(Error::NotPermitted { command: "CLIENT LIST", .. })));
     for user in ["bull-worker", "bull-producer", "bull-observer"] {

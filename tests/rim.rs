@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
-use oxmq::{Client, ConnectOptions, Error, Job, JobState, ManualWorker, NewJob, Queue, WorkerOptions};
+use oxmq::{Client, ConnectOptions, Error, Job, JobState, ManualWorker, NewJob, Queue};
 use serde_json::{Value, json};
 
 use crate::common::server::{fresh_prefix, shared_server};
@@ -92,11 +92,11 @@ impl Ground {
     async fn new(client: &Client) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("q{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        Self { client: client.clone(), queue: client.queue(&name).unwrap(), name }
+        Self { client: client.clone(), queue: client.queue(&name).open().unwrap(), name }
     }
 
     fn manual(&self) -> ManualWorker {
-        self.client.manual_worker(&self.name, WorkerOptions::default()).unwrap()
+        self.client.manual_worker(&self.name).open().unwrap()
     }
 
     /// A job that waits.
@@ -198,7 +198,7 @@ async fn every_value_is_harmless_or_refused() {
 async fn a_bulk_add_names_the_job_that_broke_a_rule() {
     let options = ConnectOptions::from_url(&shared_server().url()).unwrap();
     let client = Client::builder(options).prefix(fresh_prefix()).connect().await.unwrap();
-    let queue: Queue = client.queue("q").unwrap();
+    let queue: Queue = client.queue("q").open().unwrap();
     let jobs =
         ["good", "bad"].map(|name| NewJob::new(name, json!(1)).priority(if name == "bad" { u32::MAX } else { 1 }));
     let error = queue.add_bulk(jobs).await.unwrap_err();
@@ -239,14 +239,14 @@ fn arguments() -> BTreeSet<String> {
             if line.starts_with("impl") {
                 of = implemented(line);
             }
-            in_worker_setters |= line.starts_with("macro_rules! with_worker_setters");
+            in_worker_setters |= line == "shared_setters! {";
             in_worker_setters &= line != "}";
             let trimmed = line.trim_start();
             let public = ["pub fn ", "pub async fn ", "pub const fn "].iter().find_map(|p| trimmed.strip_prefix(p));
             let setter = trimmed.split_once(") => ").filter(|_| in_worker_setters && !trimmed.starts_with('('));
             let (of, mut text) = match (public, setter) {
                 (Some(signature), _) if !signature.starts_with('$') => (of.as_str(), signature.to_owned()),
-                (_, Some((signature, _))) => ("WorkerOptions", format!("{signature})")),
+                (_, Some((signature, _))) => ("WorkerBuilder", format!("{signature})")),
                 _ => continue,
             };
             while public.is_some() && !text.contains('{') {

@@ -45,7 +45,7 @@ impl Traffic {
     async fn start(options: ConnectOptions) -> Self {
         let prefix = fresh_prefix();
         let client = Client::builder(options).prefix(&prefix).connect().await.unwrap();
-        let queue: Queue<Value, Value> = client.queue("q").unwrap();
+        let queue: Queue<Value, Value> = client.queue("q").open().unwrap();
         let processor = async |_: Job<Value, ()>| {
             tokio::time::sleep(Duration::from_millis(5)).await;
             Ok::<_, Halt>(())
@@ -232,7 +232,7 @@ async fn sentinels_have_a_login_of_their_own_and_one_of_them_is_enough() {
     let mixed = ["127.0.0.1:1".to_owned(), format!("127.0.0.1:{}", sentinels.servers[0].port()), hosts[2].clone()];
     let options = ConnectOptions::sentinel(mixed, MASTER).unwrap().sentinel_password("s%cret");
     let client = Client::builder(options).prefix(fresh_prefix()).connect().await.unwrap();
-    client.queue::<Value, ()>("q").unwrap().add("job", json!(1)).await.unwrap();
+    client.queue::<Value, ()>("q").open().unwrap().add("job", json!(1)).await.unwrap();
 
     let url = format!("redis+sentinel://{}/{MASTER}/2?sentinel_password=s%25cret", hosts.join(","));
     let client = Client::connect(&url).await.unwrap();

@@ -26,8 +26,8 @@ impl Peer for Oxmq {
     async fn connect(place: &Place) -> Result<Self> {
         let connect = ConnectOptions::from_url(&place.redis)?;
         let client = Client::builder(connect).prefix(&place.prefix).connect().await?;
-        let queue = client.queue(place.queue)?;
-        queue.open().await?;
+        let queue = client.queue(place.queue).open()?;
+        queue.write_meta().await?;
         Ok(Self { client, queue })
     }
 

@@ -1,9 +1,9 @@
 //! Listening to a queue: its event stream as a [`Stream`], and waiting for a job to finish.
 
 mod buffer;
+mod builder;
 mod hub;
 mod look_back;
-mod options;
 mod restart;
 #[cfg(test)]
 mod testing;
@@ -18,8 +18,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::buffer::Buffer;
+use self::builder::EventsOptions;
+pub use self::builder::{EventsFrom, QueueEventsBuilder};
 pub(crate) use self::hub::{Awaited, FinishHub};
-pub use self::options::{EventsFrom, EventsOptions};
 use self::restart::Restarts;
 use crate::engine::Engine;
 use crate::engine::events::EventReader;
@@ -111,7 +112,7 @@ pub struct QueueEvents {
 
 impl QueueEvents {
     /// Begins to listen. The options have been checked; the place to begin is found out by the task.
-    pub(crate) fn open(engine: Engine, options: EventsOptions) -> Self {
+    fn open(engine: Engine, options: EventsOptions) -> Self {
         let start = match options.from {
             EventsFrom::Now => None,
             EventsFrom::Beginning => Some(EventId::ZERO),

@@ -5,13 +5,12 @@ use futures::StreamExt;
 use super::testing::{TestQueue, TestServer, eventually, soon};
 use super::*;
 
-fn open(queue: &TestQueue, options: EventsOptions) -> QueueEvents {
-    options.check().unwrap();
-    QueueEvents::open(queue.engine.clone(), options)
+fn listen(queue: &TestQueue) -> QueueEventsBuilder {
+    QueueEventsBuilder::new(Ok(queue.engine.clone()))
 }
 
-async fn open_ready(queue: &TestQueue, options: EventsOptions) -> QueueEvents {
-    let events = open(queue, options);
+async fn ready(builder: QueueEventsBuilder) -> QueueEvents {
+    let events = builder.start().unwrap();
     soon(events.ready()).await.unwrap();
     events
 }
@@ -36,7 +35,7 @@ async fn what_is_written_after_ready_is_seen_also_if_nothing_was_before() {
     let server = TestServer::start();
     let queue = server.queue().await;
     // Reads end every millisecond, so that most events fall between two of them.
-    let mut events = open_ready(&queue, EventsOptions::new().block(Duration::from_millis(1))).await;
+    let mut events = ready(listen(&queue).block(Duration::from_millis(1))).await;
     assert_eq!(events.ready().await.unwrap(), EventId::ZERO);
     for number in 0..50 {
         tokio::time::sleep(Duration::from_millis(number % 4)).await;
@@ -52,9 +51,9 @@ async fn a_listener_begins_where_it_is_told() {
     queue.emit_range(0, 3).await;
     let third: EventId = queue.emit(&["3"]).await.parse().unwrap();
     queue.emit(&["4"]).await;
-    let mut now = open_ready(&queue, EventsOptions::new()).await;
-    let mut all = open_ready(&queue, EventsOptions::new().from(EventsFrom::Beginning)).await;
-    let mut after = open_ready(&queue, EventsOptions::new().from(EventsFrom::After(third))).await;
+    let mut now = ready(listen(&queue)).await;
+    let mut all = ready(listen(&queue).from(EventsFrom::Beginning)).await;
+    let mut after = ready(listen(&queue).from(EventsFrom::After(third))).await;
     assert_eq!(after.ready().await.unwrap(), third);
     queue.emit(&["5"]).await;
     expect(&mut now, 5..6).await;
@@ -66,7 +65,7 @@ async fn a_listener_begins_where_it_is_told() {
 async fn killed_connections_cost_no_event_and_no_order() {
     let server = TestServer::start();
     let queue = server.queue().await;
-    let mut events = open_ready(&queue, EventsOptions::new()).await;
+    let mut events = ready(listen(&queue)).await;
     let kills = async {
         let mut kills = 0;
         while kills < 20 {
@@ -89,7 +88,7 @@ async fn killed_connections_cost_no_event_and_no_order() {
 async fn a_slow_listener_loses_the_oldest_and_is_told() {
     let server = TestServer::start();
     let queue = server.queue().await;
-    let mut events = open_ready(&queue, EventsOptions::new().buffer(100)).await;
+    let mut events = ready(listen(&queue).buffer(100)).await;
     queue.emit_range(0, 1_000).await;
     eventually("all are read", async || events.missed() == 900).await;
     assert_eq!(soon(events.recv()).await, Some(Delivery::Lagged { missed: 900 }));
@@ -103,7 +102,7 @@ async fn a_slow_listener_loses_the_oldest_and_is_told() {
 async fn entries_that_make_no_sense_are_delivered_and_survived() {
     let server = TestServer::start();
     let queue = server.queue().await;
-    let mut events = open_ready(&queue, EventsOptions::new()).await;
+    let mut events = ready(listen(&queue)).await;
     queue.emit(&["progress", "jobId", "1", "data", ""]).await;
     queue.emit(&["completed", "jobId", "1", "returnvalue", "{\"a\":"]).await;
     queue.emit(&["delayed", "jobId", "1", "delay", "soon"]).await;
@@ -129,7 +128,7 @@ async fn a_start_that_was_trimmed_away_is_a_gap() {
     let first: EventId = queue.emit(&["0"]).await.parse().unwrap();
     queue.emit_range(1, 50).await;
     queue.send(&["XTRIM", "@events", "MAXLEN", "10"]).await;
-    let mut events = open(&queue, EventsOptions::new().from(EventsFrom::After(first)));
+    let mut events = listen(&queue).from(EventsFrom::After(first)).start().unwrap();
     let Some(Delivery::Gap { after, before }) = soon(events.recv()).await else { panic!() };
     let Some(Delivery::Event { id, event }) = soon(events.recv()).await else { panic!() };
     assert_eq!((after, before, event.name()), (first, id, "40"));
@@ -142,7 +141,7 @@ async fn a_burst_beyond_the_cap_is_a_gap() {
     let queue = server.queue().await;
     queue.send(&["HSET", "@meta", "opts.maxLenEvents", "20"]).await;
     queue.emit(&["0"]).await;
-    let mut events = open_ready(&queue, EventsOptions::new()).await;
+    let mut events = ready(listen(&queue)).await;
     queue.emit(&["1"]).await;
     expect(&mut events, 1..2).await;
     // All in one call, so that the reader cannot keep up.
@@ -159,7 +158,7 @@ async fn a_burst_beyond_the_cap_is_a_gap() {
 async fn an_event_that_vanishes_as_it_is_written_wakes_the_reader_and_leaves_a_gap() {
     let server = TestServer::start();
     let queue = server.queue().await;
-    let mut events = open_ready(&queue, EventsOptions::new()).await;
+    let mut events = ready(listen(&queue)).await;
     eventually("it reads", async || queue.is_blocked().await).await;
     let before = queue.calls("xread").await;
     queue.send(&["XADD", "@events", "MAXLEN", "0", "*", "event", "gone"]).await;
@@ -179,7 +178,7 @@ async fn an_event_that_vanishes_as_it_is_written_wakes_the_reader_and_leaves_a_g
 async fn a_stream_that_was_deleted_goes_on_in_the_new_one() {
     let server = TestServer::start();
     let queue = server.queue().await;
-    let mut events = open_ready(&queue, EventsOptions::new().block(Duration::from_millis(50))).await;
+    let mut events = ready(listen(&queue).block(Duration::from_millis(50))).await;
     queue.emit(&["0"]).await;
     expect(&mut events, 0..1).await;
     queue.send(&["DEL", "@events"]).await;
@@ -196,7 +195,7 @@ async fn a_server_that_fell_back_is_a_gap_and_repeats_nothing() {
     queue.send(&["XADD", "@events", "7-1", "event", "0"]).await;
     queue.send(&["XADD", "@events", "7-2", "event", "1"]).await;
     let lost = EventId::new(9, 9);
-    let mut events = open_ready(&queue, EventsOptions::new().from(EventsFrom::After(lost))).await;
+    let mut events = ready(listen(&queue).from(EventsFrom::After(lost))).await;
     eventually("it reads", async || queue.is_blocked().await).await;
     queue.send(&["XADD", "@events", "8-0", "event", "2"]).await;
     assert_eq!(soon(events.recv()).await, Some(Delivery::Gap { after: lost, before: EventId::new(8, 0) }));
@@ -213,8 +212,8 @@ async fn a_replica_that_takes_over_an_earlier_state_is_a_gap_and_repeats_nothing
     queue.send(&["REPLICAOF", "127.0.0.1", &port.to_string()]).await;
     let is_linked = async || queue.info("replication").await.contains("master_link_status:up");
     eventually("it is a replica", is_linked).await;
-    let options = EventsOptions::new().from(EventsFrom::Beginning).block(Duration::from_millis(50));
-    let mut events = open_ready(&queue, options).await;
+    let builder = listen(&queue).from(EventsFrom::Beginning).block(Duration::from_millis(50));
+    let mut events = ready(builder).await;
     writer.emit_range(0, 100).await;
     writer.save().await;
     writer.emit_range(100, 299).await;
@@ -236,7 +235,7 @@ async fn a_replica_that_takes_over_an_earlier_state_is_a_gap_and_repeats_nothing
 async fn a_server_restored_from_an_earlier_dump_is_a_gap_and_repeats_nothing() {
     let mut server = TestServer::start();
     let queue = server.queue().await;
-    let mut events = open_ready(&queue, EventsOptions::new()).await;
+    let mut events = ready(listen(&queue)).await;
     queue.emit_range(0, 50).await;
     queue.save().await;
     queue.emit_range(50, 99).await;
@@ -253,7 +252,7 @@ async fn a_server_restored_from_an_earlier_dump_is_a_gap_and_repeats_nothing() {
 async fn a_server_that_comes_back_empty_is_a_gap() {
     let mut server = TestServer::start();
     let queue = server.queue().await;
-    let mut events = open_ready(&queue, EventsOptions::new()).await;
+    let mut events = ready(listen(&queue)).await;
     let last: EventId = queue.emit(&["0"]).await.parse().unwrap();
     expect(&mut events, 0..1).await;
     server.restart();
@@ -266,8 +265,8 @@ async fn a_server_that_comes_back_empty_is_a_gap() {
 async fn closing_and_dropping_end_a_blocked_read() {
     let server = TestServer::start();
     let queue = server.queue().await;
-    let options = || EventsOptions::new().block(Duration::from_secs(3600));
-    let mut events = open_ready(&queue, options()).await;
+    let builder = || listen(&queue).block(Duration::from_secs(3600));
+    let mut events = ready(builder()).await;
     queue.emit(&["0"]).await;
     expect(&mut events, 0..1).await;
     eventually("it reads", async || queue.is_blocked().await).await;
@@ -277,7 +276,7 @@ async fn closing_and_dropping_end_a_blocked_read() {
     assert_eq!(soon(events.recv()).await, None);
     events.close().await;
 
-    let events = open_ready(&queue, options()).await;
+    let events = ready(builder()).await;
     eventually("it reads", async || queue.is_blocked().await).await;
     drop(events);
     eventually("the connection is gone", async || queue.listeners().await.is_empty()).await;
@@ -289,7 +288,7 @@ async fn a_listener_closed_before_it_was_ready_says_so() {
     let queue = server.queue().await;
     // Nothing reaches the server from here on.
     queue.send(&["SET", "@events", "no stream"]).await;
-    let mut events = open(&queue, EventsOptions::new());
+    let mut events = listen(&queue).start().unwrap();
     assert!(tokio::time::timeout(Duration::from_millis(50), events.ready()).await.is_err());
     events.close().await;
     assert!(matches!(events.ready().await, Err(Error::Closed)));
@@ -302,7 +301,7 @@ async fn events_of_ones_own_arrive_and_keep_the_queues_cap() {
     let queue = server.queue().await;
     queue.send(&["HSET", "@meta", "opts.maxLenEvents", "3000"]).await;
     queue.emit_range(0, 3_000).await;
-    let mut events = open_ready(&queue, EventsOptions::new()).await;
+    let mut events = ready(listen(&queue)).await;
     let id = queue.engine.publish_event("cooked", &[("dish", "é"), ("left", "")]).await.unwrap();
     let Some(Delivery::Event { id: seen, event: QueueEvent::Other { name, fields, .. } }) = soon(events.recv()).await
     else {
@@ -320,7 +319,7 @@ async fn a_listener_is_started_again_where_it_was() {
     let server = TestServer::start();
     let mut queue = server.queue().await;
     queue.engine.keys = crate::keys::QueueKeys::new("t", "listener that dies").unwrap();
-    let mut events = open_ready(&queue, EventsOptions::new()).await;
+    let mut events = ready(listen(&queue)).await;
     let start = events.ready().await.unwrap();
     for number in 0..10 {
         if number == 5 {

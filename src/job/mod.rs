@@ -267,7 +267,7 @@ impl<D, R> Job<D, R> {
 
     /// Why this job has to fail without being run: it stalled too often, or a child failed. Workers see to it by
     /// themselves, and so does a fetch by hand unless
-    /// [`hand_out_deferred_failures`](crate::ManualWorker::hand_out_deferred_failures) says otherwise.
+    /// [`hand_out_deferred_failures`](crate::ManualWorkerBuilder::hand_out_deferred_failures) says otherwise.
     #[must_use]
     #[doc(alias = "deferredFailure")]
     pub fn deferred_failure(&self) -> Option<&str> {

@@ -18,8 +18,7 @@ pub use job::{JobOptions, OnChildFailure, ParentRef};
 pub(crate) use job::{MAX_PRIORITY, check_delay, check_priority};
 pub use keep::KeepJobs;
 pub use retry::{Decided, Decides, FailedAttempt, Retry};
-pub use worker::WorkerOptions;
-pub(crate) use worker::{check_rate_limit, with_worker_setters};
+pub(crate) use worker::{WorkerOptions, check_rate_limit, only_if};
 
 use crate::error::{Error, Result};
 

@@ -2,6 +2,7 @@
 
 mod add;
 mod admin;
+mod builder;
 mod core;
 mod directory;
 mod jobs;
@@ -15,13 +16,14 @@ use serde_json::Value;
 
 pub(crate) use add::added;
 pub use add::{Add, AddBulk, Added, NewJob};
+pub use builder::QueueBuilder;
 pub(crate) use core::QueueCore;
 pub(crate) use directory::Directory;
 pub use jobs::{BulkAction, BulkOutcome, BulkReport, BulkRun, BulkStep, Jobs, JobsPage};
 pub use schedulers::{JobScheduler, UpsertJobScheduler};
 
 use crate::error::Result;
-use crate::options::{JobOptions, MAX_SAFE};
+use crate::options::JobOptions;
 
 /// A queue of jobs with data `D` and results `R`. Cheap to clone.
 ///
@@ -56,34 +58,18 @@ impl<D, R> Queue<D, R> {
         self.core.engine().keys.prefix()
     }
 
-    /// Keeps about this many events, for all who use the queue. Default, and for 0: what the queue has, 10,000 for a new
-    /// one. At most 2^53 − 1; more counts as that.
-    ///
-    /// Takes effect with the first add through this client.
-    #[must_use]
-    pub fn max_len_events(self, events: u64) -> Self {
-        self.core.limit_events(events.min(MAX_SAFE));
-        self
-    }
-
     /// Writes the queue's settings to Redis, where they are missing: they make it visible to dashboards. One round trip
-    /// the first time, none after that. The first add does the same.
+    /// the first time, none after that. The first add through a client does the same.
     ///
     /// # Errors
     ///
     /// Those of the connection, and [`Error::Redis`](crate::Error::Redis) where the settings may not be written. An add
     /// does not fail for that reason: it only tries again the next time.
-    pub async fn open(&self) -> Result<()> {
+    ///
+    /// BullMQ: what `Queue.waitUntilReady` waits for.
+    #[doc(alias = "metaValues")]
+    pub async fn write_meta(&self) -> Result<()> {
         self.core.open().await
-    }
-
-    /// Options for each job added through this handle and its clones, where the job itself says nothing else; an id is
-    /// never taken from here. Default: none. BullMQ: `defaultJobOptions`.
-    #[doc(alias = "defaultJobOptions")]
-    #[must_use]
-    pub fn default_job_options(mut self, options: JobOptions) -> Self {
-        self.defaults = Arc::new(options);
-        self
     }
 }
 

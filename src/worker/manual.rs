@@ -32,9 +32,9 @@ use crate::queue::QueueCore;
 /// ```no_run
 /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
 /// use std::time::Duration;
-/// use oxmq::{ManualWorker, WorkerOptions};
+/// use oxmq::ManualWorker;
 ///
-/// let worker: ManualWorker<String, usize> = client.manual_worker("texts", WorkerOptions::default())?;
+/// let worker: ManualWorker<String, usize> = client.manual_worker("texts").open()?;
 /// let token = "unique-to-this-process-and-fetch";
 /// while let Some(job) = worker.get_next_job_within(token, Duration::from_secs(5)).await? {
 ///     job.move_to_completed(&job.data().len(), token).await?;
@@ -51,21 +51,11 @@ pub struct ManualWorker<D = Value, R = Value> {
 }
 
 impl<D: DeserializeOwned, R> ManualWorker<D, R> {
-    pub(crate) fn new(queue: Arc<QueueCore>, options: WorkerOptions) -> Result<Self> {
-        let options = options.checked()?;
+    pub(super) fn new(queue: Arc<QueueCore>, options: WorkerOptions) -> Self {
         let engine = queue.engine();
         let name = engine.keys.worker_client_name(options.name.as_deref());
         let blocking = Mutex::new(BlockingLink::new(engine.link.dialer(), Some(name)));
-        Ok(Self { queue, options: Arc::new(options), blocking, types: PhantomData })
-    }
-
-    /// Hands out jobs that are to fail unrun, as BullMQ 6 does, in place of failing them: then whoever fetches has to look
-    /// at [`Job::deferred_failure`], and at [`Job::attempts_started`] where there is a limit. An end of such a job that is
-    /// no failure drops its deferred failure, unless a child of it failed. Default: false.
-    #[must_use]
-    pub fn hand_out_deferred_failures(mut self, hand_out: bool) -> Self {
-        Arc::make_mut(&mut self.options).hands_out_deferred_failures = hand_out;
-        self
+        Self { queue, options: Arc::new(options), blocking, types: PhantomData }
     }
 
     /// The next job, locked with this token; `None` if there is none now, or the queue is paused or limited.

@@ -1,5 +1,6 @@
 //! Processing jobs.
 
+mod builder;
 mod event;
 pub(crate) mod failure;
 mod health;
@@ -25,12 +26,13 @@ mod watchdog;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub use builder::{ManualWorkerBuilder, WorkerBuilder};
 pub use event::{WorkerEvent, WorkerEvents};
 pub use failure::AttemptError;
 pub use health::Health;
@@ -43,15 +45,14 @@ pub use state::{FromJob, FromRef, State};
 
 use event::EventSink;
 use health::LastFetch;
-use layer::{Layer, Layers};
-use locks::{LockTable, Watch};
-use run::{Command, Loop};
+use locks::LockTable;
+use run::Command;
 use watchdog::Watchdog;
 
-use crate::connection::{BlockingLink, Link, Listener};
+use crate::connection::{Link, Listener};
 use crate::error::{Error, Result};
 use crate::job::CancelReason;
-use crate::options::{FailedAttempt, KeepJobs, Retry, WorkerOptions};
+use crate::options::WorkerOptions;
 use crate::queue::QueueCore;
 use crate::telemetry::WorkerFigures;
 
@@ -189,207 +190,6 @@ impl Report {
             lost = lost.len(),
             "worker closed"
         );
-    }
-}
-
-/// A worker to be: its processor and options. [`start`](Self::start) makes it work.
-///
-/// ```no_run
-/// use std::time::Duration;
-/// use oxmq::{Client, Halt, Job};
-///
-/// # async fn demo() -> oxmq::Result<()> {
-/// async fn send(job: Job<String, ()>) -> Result<(), Halt> {
-///     println!("to {}", job.data());
-///     Ok(())
-/// }
-/// let client = Client::connect("redis://127.0.0.1:6379").await?;
-/// let worker = client.worker("emails", send).concurrency(64).start()?;
-/// let report = worker.run_until(async { tokio::time::sleep(Duration::from_secs(60)).await }).await;
-/// println!("{} completed", report.counts.completed);
-/// # Ok(()) }
-/// ```
-#[must_use]
-#[doc(alias = "Worker")]
-pub struct WorkerBuilder {
-    client: crate::Client,
-    queue: String,
-    processor: Erased,
-    layers: Layers,
-    options: WorkerOptions,
-    events: EventSink,
-}
-
-macro_rules! forward {
-    ($($(#[$doc:meta])* $name:ident($($arg:ident: $kind:ty),*) => $value:expr;)*) => {
-        impl WorkerBuilder {
-            $($(#[$doc])*
-            pub fn $name(mut self, $($arg: $kind),*) -> Self {
-                self.options.$name = $value;
-                self
-            })*
-        }
-    };
-}
-crate::options::with_worker_setters!(forward);
-
-impl WorkerBuilder {
-    pub(crate) fn new(client: crate::Client, queue: String, processor: Erased) -> Self {
-        let options = WorkerOptions::default();
-        let events = EventSink::new(options.event_buffer);
-        Self { client, queue, processor, layers: Layers::default(), options, events }
-    }
-
-    /// What happens in the worker from its first moment on; [`Worker::events`] begins only after the start.
-    ///
-    /// ```no_run
-    /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
-    /// # async fn send(job: oxmq::Job<String, ()>) -> Result<(), oxmq::Halt> { Ok(()) }
-    /// let builder = client.worker("emails", send).concurrency(64);
-    /// let mut events = builder.events();
-    /// let worker = builder.start()?;
-    /// while let Some(event) = events.recv().await {
-    ///     println!("{event:?}");
-    /// }
-    /// # drop(worker);
-    /// # Ok(()) }
-    /// ```
-    pub fn events(&self) -> WorkerEvents {
-        self.events.subscribe()
-    }
-
-    /// At most `max` jobs per `window` in the whole queue, as far as its workers have this option. Default: no limit; at
-    /// least one job, and 1 ms to a year.
-    pub fn limiter(mut self, max: u64, window: Duration) -> Self {
-        self.options = self.options.limiter(max, window);
-        self
-    }
-
-    /// Decides when to try again for jobs whose `backoff` names a strategy of your own. Default: none; the delay of the
-    /// job's `backoff` is used.
-    #[doc(alias = "backoffStrategy")]
-    pub fn backoff_strategy(mut self, strategy: impl Fn(&FailedAttempt<'_>) -> Retry + Send + Sync + 'static) -> Self {
-        self.options = self.options.backoff_strategy(strategy);
-        self
-    }
-
-    /// Decides on the next attempt after each failure of any job of this worker, whoever added it; sees the error.
-    ///
-    /// See [`WorkerOptions::on_error`].
-    pub fn on_error(mut self, policy: impl Fn(&FailedAttempt<'_>) -> Retry + Send + Sync + 'static) -> Self {
-        self.options = self.options.on_error(policy);
-        self
-    }
-
-    /// Retries only failures for which this is true, as the jobs' `attempts` and `backoff` say; all others are final.
-    ///
-    /// See [`WorkerOptions::retry_if`].
-    pub fn retry_if(mut self, is_worth_it: impl Fn(&FailedAttempt<'_>) -> bool + Send + Sync + 'static) -> Self {
-        self.options = self.options.retry_if(is_worth_it);
-        self
-    }
-
-    /// Where the jitter of a backoff takes its numbers from, each in [0, 1). Default: a random number each time; tests
-    /// may want others.
-    pub fn jitter_source(mut self, source: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
-        self.options = self.options.jitter_source(source);
-        self
-    }
-
-    /// Puts a layer around every attempt of this worker; see [`Layer`] for the order.
-    pub fn layer(mut self, layer: impl Layer) -> Self {
-        self.layers.push(Arc::new(layer));
-        self
-    }
-
-    /// All options at once, in place of those set so far.
-    pub fn options(mut self, options: WorkerOptions) -> Self {
-        self.options = options;
-        self
-    }
-
-    /// Begins to work, on the runtime that this is called in.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidOption`] if the queue's name or an option breaks a rule.
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime.
-    pub fn start(self) -> Result<Worker> {
-        let options = self.options.checked()?;
-        panics::watch();
-        let queue = self.client.core(&self.queue)?;
-        let engine = queue.engine().clone();
-        let events = self.events;
-        events.set_limit(options.event_buffer);
-        let renews = !options.skip_lock_renewal;
-        let (commands, asked) = mpsc::channel(16);
-        let figures = Arc::new(WorkerFigures::new(engine.keys.queue()));
-        let watchdog = Watchdog::new(engine.keys.queue(), commands.downgrade(), events.clone(), Arc::clone(&figures));
-        let watch = Watch { watchdog: Arc::clone(&watchdog), figures: Arc::clone(&figures) };
-        let locks = LockTable::new(engine.clone(), events.clone(), options.lock_duration, renews, watch);
-        self.client.lock_keeper().keep(&locks);
-        let name = engine.keys.worker_client_name(options.name.as_deref());
-        let blocking = BlockingLink::new(engine.link.dialer(), Some(name));
-        let waiter =
-            wait::Waiter::start(blocking, engine.link.clone(), options.drain_delay, &engine.keys, events.clone());
-        let concurrency = AtomicUsize::new(options.concurrency);
-        let large = queue.engine().link.another();
-        let inner = Arc::new(Inner {
-            queue,
-            options: Arc::new(options),
-            processor: self.layers.around(self.processor),
-            events,
-            locks,
-            tokens: Tokens::new(),
-            large,
-            concurrency,
-            counters: Counters::default(),
-            report: Mutex::default(),
-            is_given_up: AtomicBool::new(false),
-            is_paused: AtomicBool::new(false),
-            figures,
-            watchdog,
-            last_fetch: LastFetch::default(),
-        });
-        let listener: Weak<dyn Listener> = Arc::<Inner>::downgrade(&inner);
-        inner.queue.engine().link.outages().tell(listener);
-        let stalled = tokio::spawn({
-            let inner = Arc::clone(&inner);
-            async move {
-                let stalled = async {
-                    if !inner.options.skip_stalled_check {
-                        supervise::supervise(inner.events.clone(), "stalled check", || stalled::check_for_ever(&inner))
-                            .await;
-                    }
-                };
-                let schedulers = async {
-                    if !inner.options.skip_scheduler_check {
-                        let look = || schedulers::look_for_ever(&inner);
-                        supervise::supervise(inner.events.clone(), "scheduler check", look).await;
-                    }
-                };
-                tokio::join!(stalled, schedulers);
-            }
-        });
-        tracing::info!(
-            queue = inner.queue.engine().keys.queue(),
-            name = inner.options.name.as_deref(),
-            concurrency = inner.options.concurrency,
-            "worker started"
-        );
-        let ended = CancellationToken::new();
-        // Dropped with the task, however that ends: also by a panic, or with its runtime.
-        let guard = ended.clone().drop_guard();
-        let working = Arc::clone(&inner);
-        let work = tokio::spawn(async move {
-            let _guard = guard;
-            Loop::new(Arc::clone(&working), waiter, asked).run().await;
-            working.final_report().log(&working);
-        });
-        Ok(Worker { inner, commands, work: Some(work), ended, stalled: stalled.abort_handle() })
     }
 }
 

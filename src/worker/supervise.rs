@@ -48,7 +48,7 @@ mod tests {
         // The lock thread asks in the place of the watchdog, so it is what dies.
         let dies = if place == "watchdog" { "lock thread" } else { place };
         let client = Client::builder(testing::options()).prefix(prefix).connect().await.unwrap();
-        let queue = client.queue::<Value, ()>("q").unwrap();
+        let queue = client.queue::<Value, ()>("q").open().unwrap();
         let runs = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&runs);
         let short = Duration::from_millis(400);

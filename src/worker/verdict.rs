@@ -269,7 +269,10 @@ fn keep_rule(job: Option<KeepJobs>, worker: Option<KeepJobs>) -> Keep {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::options::only_if;
     use crate::wire::options::StoredOptions;
 
     fn job(opts: &str, made: u32, started: u32) -> RawJob {
@@ -327,7 +330,7 @@ mod tests {
                 }
             }
         };
-        let worker = WorkerOptions::default().on_error(policy);
+        let worker = WorkerOptions { on_error: Some(Arc::new(policy)), ..WorkerOptions::default() };
         let fixed = r#"{"attempts":3,"backoff":{"type":"fixed","delay":10}}"#;
         let ends = |opts: &str, made, halt| decide(&job(opts, made, made + 1), Err(halt), &worker);
         assert!(matches!(ends(fixed, 0, Halt::failed("later")).end, End::Delayed { delay: 1000, .. }));
@@ -345,7 +348,8 @@ mod tests {
         let own = Halt::retry_after(Duration::from_millis(5), "never");
         assert!(matches!(ends(fixed, 0, own).end, End::Delayed { delay: 5, .. }));
         assert_eq!(asked.lock().unwrap().len(), count);
-        let picky = WorkerOptions::default().retry_if(|failed| failed.downcast_ref::<std::io::Error>().is_some());
+        let is_io = only_if(|failed| failed.downcast_ref::<std::io::Error>().is_some());
+        let picky = WorkerOptions { on_error: Some(is_io), ..WorkerOptions::default() };
         let decided = |halt| decide(&job(fixed, 0, 1), Err(halt), &picky).end;
         assert!(matches!(decided(Halt::failed("no")), End::Failed { .. }));
         assert!(matches!(decided(Halt::failed(std::io::Error::other("no"))), End::Delayed { delay: 10, .. }));

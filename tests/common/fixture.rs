@@ -45,8 +45,8 @@ impl Fixture {
     pub async fn with(options: ConnectOptions, server: &RedisServer) -> Self {
         let prefix = fresh_prefix();
         let client = Client::builder(options).prefix(&prefix).connect().await.unwrap();
-        let queue = client.queue("q").unwrap().max_len_events(1_000_000);
-        queue.open().await.unwrap();
+        let queue = client.queue("q").max_len_events(1_000_000).open().unwrap();
+        queue.write_meta().await.unwrap();
         Self { prefix, client, queue, redis: connect(&server.url()).await }
     }
 

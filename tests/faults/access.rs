@@ -55,7 +55,7 @@ async fn a_password_that_changes_is_an_error_until_it_is_right_again() {
     let options = ConnectOptions::from_url(&format!("redis://:right@{}", server.addr())).unwrap();
     let client =
         Client::builder(options.command_timeout(Duration::from_secs(1))).prefix("auth").connect().await.unwrap();
-    let queue = client.queue::<Value, ()>("q").unwrap();
+    let queue = client.queue::<Value, ()>("q").open().unwrap();
     let worker = client.worker("q", |_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).start().unwrap();
     queue.add("job", json!(1)).await.unwrap().wait_until_finished(Duration::from_secs(10)).await.unwrap();
     let set = |password: &str| redis::cmd("CONFIG").arg("SET").arg("requirepass").arg(password).to_owned();

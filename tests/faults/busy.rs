@@ -24,8 +24,8 @@ async fn spins_four_locks_long(jobs: usize) {
         runtime.block_on(async {
             let options = oxmq::ConnectOptions::from_url(&crate::common::server::shared_server().url()).unwrap();
             let client = oxmq::Client::builder(options).prefix(prefix).connect().await.unwrap();
-            let options = oxmq::WorkerOptions::default().stalled_interval(Duration::from_millis(100));
-            let watcher: oxmq::ManualWorker = client.manual_worker("q", options).unwrap();
+            let watcher = client.manual_worker("q").stalled_interval(Duration::from_millis(100));
+            let watcher: oxmq::ManualWorker = watcher.open().unwrap();
             let mut stalled = Vec::new();
             while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
                 stalled.extend(watcher.move_stalled_jobs_to_wait().await.unwrap());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oxmq::{ConnectOptions, EventsFrom, EventsOptions, Halt, Job, JobState};
+use oxmq::{ConnectOptions, EventsFrom, Halt, Job, JobState};
 use serde_json::{Value, json};
 
 use super::warm_up;
@@ -74,8 +74,7 @@ async fn events_that_are_too_many_at_once_come_a_few_at_a_time() {
     for n in 0..100 {
         fixture.queue.publish_event(&format!("mine-{n}"), &[("text", &text(8_000))]).await.unwrap();
     }
-    let options = EventsOptions::new().from(EventsFrom::Beginning);
-    let mut events = fixture.client.queue_events("q", options).unwrap();
+    let mut events = fixture.client.queue_events("q").from(EventsFrom::Beginning).start().unwrap();
     let heard = async {
         for _ in 0..100 {
             events.recv().await.unwrap();

@@ -27,7 +27,7 @@ async fn workers_that_close_leave_the_locks_of_others_alone() {
     // Each closes as its own job's lock is being renewed, or a little earlier or later.
     for round in 0..60_u64 {
         let other = format!("other{}", round % 4);
-        let queue = fixture.client.queue::<Value, ()>(&other).unwrap();
+        let queue = fixture.client.queue::<Value, ()>(&other).open().unwrap();
         let closes = fixture.client.worker(&other, sleep_long).lock_duration(lock).cancel_grace(Duration::ZERO);
         let closes = closes.start().unwrap();
         queue.add("job", json!(60_000)).await.unwrap();
@@ -58,7 +58,7 @@ async fn a_worker_that_closes_during_a_renewal_leaves_the_locks_of_others_alone(
     let stays = worker("b").start().unwrap();
     let heard = listen(&stays);
     for queue in ["a", "b"] {
-        fixture.client.queue::<Value, ()>(queue).unwrap().add("job", json!(1)).await.unwrap();
+        fixture.client.queue::<Value, ()>(queue).open().unwrap().add("job", json!(1)).await.unwrap();
     }
     ran.until(2).await;
     // The renewals, a quarter of the lock after the fetch, wait for the end of the pause.

@@ -51,7 +51,7 @@ fn adds(name: &'static str) -> Matcher {
 /// Lets the server learn all scripts, so that later calls need no second request.
 async fn warm_up(fixture: &Fixture) {
     let worker = fixture.client.worker("warm", |_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).start().unwrap();
-    let job = fixture.client.queue::<Value, ()>("warm").unwrap().add("job", json!(1)).await.unwrap();
+    let job = fixture.client.queue::<Value, ()>("warm").open().unwrap().add("job", json!(1)).await.unwrap();
     job.wait_until_finished(Duration::from_secs(10)).await.unwrap();
     worker.close().await;
 }

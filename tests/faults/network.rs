@@ -48,7 +48,7 @@ async fn sockets_that_fall_silent_are_replaced() {
     let begun = Instant::now();
     // Past the proxy: the producer is another process.
     let other = Client::builder(ConnectOptions::from_url(&server.url()).unwrap()).prefix(&fixture.prefix);
-    let other = other.connect().await.unwrap().queue::<Value, ()>("q").unwrap();
+    let other = other.connect().await.unwrap().queue::<Value, ()>("q").open().unwrap();
     let quick = other.add("quick", json!(1)).await.unwrap().id().to_owned();
     started.until(2).await;
     println!("silent sockets: resumed after {:?}", begun.elapsed());

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use oxmq::{
-    Client, ConnectOptions, Error, Halt, Job, JobState, ManualWorker, Queue, Reason, WorkerEvent, WorkerOptions,
-};
+use oxmq::{Client, ConnectOptions, Error, Halt, Job, JobState, ManualWorker, Queue, Reason, WorkerEvent};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -196,7 +194,7 @@ async fn lost_replies_to_every_kind_of_outcome_are_resolved() {
     // Another process, past the proxy: a cut hits all that is on its way on a connection, adds too.
     let options = ConnectOptions::from_url(&shared_server().url()).unwrap();
     let client = Client::builder(options).prefix(&fixture.prefix).connect().await.unwrap();
-    let producer: Queue<Value, Value> = client.queue("q").unwrap();
+    let producer: Queue<Value, Value> = client.queue("q").open().unwrap();
     let mut ids = Vec::new();
     for n in 0..50 {
         if n % 3 == 0 {
@@ -281,9 +279,12 @@ async fn by_hand(life: Duration) -> (Proxy, Fixture, ManualWorker, ManualWorker)
     let (proxy, fixture) = proxied().await;
     let options = ConnectOptions::from_url(&shared_server().url()).unwrap();
     let client = Client::builder(options).prefix(&fixture.prefix).connect().await.unwrap();
-    let options = WorkerOptions::default().lock_duration(life).stalled_interval(Duration::from_millis(1));
-    let ours = fixture.client.manual_worker("q", options.clone()).unwrap();
-    (proxy, fixture, ours, client.manual_worker("q", options).unwrap())
+    let open = |client: &Client| {
+        let worker = client.manual_worker("q").lock_duration(life);
+        worker.stalled_interval(Duration::from_millis(1)).open().unwrap()
+    };
+    let (ours, other) = (open(&fixture.client), open(&client));
+    (proxy, fixture, ours, other)
 }
 
 fn ends(life: &'static str) -> Matcher {

@@ -54,7 +54,7 @@ fn adds_of_four_runtimes_end_although_the_first_runtime_ends_under_them() {
         // Its connection, and the call under whose wing the others gather, go down with it.
         let first = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let client = first.block_on(Client::builder(options(&server)).connect()).unwrap();
-        let queue: Queue<Value, Value> = client.queue(format!("q{round}")).unwrap();
+        let queue: Queue<Value, Value> = client.queue(format!("q{round}")).open().unwrap();
         first.block_on(async { queue.add("job", json!(round)).await.unwrap() });
         server.pause();
         let add = queue.clone();
@@ -86,7 +86,7 @@ fn adds_end_although_the_runtime_that_carries_them_stands_still() {
     let server = RedisServer::start();
     let still = single();
     let client = still.block_on(Client::builder(options(&server)).connect()).unwrap();
-    let queue: Queue<Value, Value> = client.queue("q").unwrap();
+    let queue: Queue<Value, Value> = client.queue("q").open().unwrap();
     still.block_on(async { queue.add("job", json!(0)).await.unwrap() });
     // The first add is under way when its runtime is driven no longer, and so is the connection of all.
     let add = queue.clone();

@@ -34,7 +34,7 @@ async fn a_job_that_takes_long_to_fetch_runs_once_beside_its_neighbours() {
     // Past the proxy.
     let options = ConnectOptions::from_url(&shared_server().url()).unwrap();
     let producer = Client::builder(options).prefix(&fixture.prefix).connect().await.unwrap();
-    let producer: Queue<Value, Value> = producer.queue("q").unwrap();
+    let producer: Queue<Value, Value> = producer.queue("q").open().unwrap();
     let large = producer.add("job", json!(text(4 * MB))).await.unwrap().id().to_owned();
     let mut ids = vec![large.clone()];
     for n in 0..20 {

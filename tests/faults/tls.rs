@@ -129,7 +129,7 @@ async fn jobs_run_over_tls_and_an_idle_connection_that_was_cut_costs_nothing() {
     let certificates = Certificates::new();
     let (server, port) = server(&certificates, "no");
     let client = connect(to("localhost", port).tls_root(certificates.pem("ca.crt"))).await.unwrap();
-    let queue: Queue<u32, u32> = client.queue("q").unwrap();
+    let queue: Queue<u32, u32> = client.queue("q").open().unwrap();
     let worker = client.worker("q", |job: Job<u32, u32>| async move { Ok::<_, Halt>(job.data() + 1) }).start().unwrap();
     let job = queue.add("one", 1).await.unwrap();
     assert_eq!(job.wait_until_finished(Duration::from_secs(20)).await.unwrap(), 2);
@@ -183,7 +183,7 @@ async fn whom_we_do_not_trust_is_told_at_once() {
     let said = refused("no name", to("localhost", port).tls_root(ca()).tls_server_name("a b")).await;
     assert!(said.contains("tls_server_name"), "{said}");
     let client = connect(to("127.0.0.1", port).tls_root(ca()).tls_server_name("redis.internal")).await.unwrap();
-    client.queue::<Value, Value>("q").unwrap().add("job", json!(1)).await.unwrap();
+    client.queue::<Value, Value>("q").open().unwrap().add("job", json!(1)).await.unwrap();
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn a_server_that_asks_for_it_is_shown_our_certificate() {
     let shown = format!("{mine:?}");
     assert!(!shown.contains("PRIVATE"), "{shown}");
     let client = connect(mine).await.unwrap();
-    client.queue::<Value, Value>("q").unwrap().add("job", json!(1)).await.unwrap();
+    client.queue::<Value, Value>("q").open().unwrap().add("job", json!(1)).await.unwrap();
     let said = refused("a key that is none", trusted().tls_identity(certificates.pem("client.crt"), "no key")).await;
     assert!(said.contains("tls_identity"), "{said}");
 }

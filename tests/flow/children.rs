@@ -31,7 +31,7 @@ async fn a_processor_adds_children_waits_for_them_and_goes_on_with_their_results
             Ok(job.get_children_values::<u64>().await?.into_iter().map(|(_, square)| square).sum())
         }
     };
-    let parents: Queue<Vec<u64>, u64> = fixture.client.queue("parents").unwrap();
+    let parents: Queue<Vec<u64>, u64> = fixture.client.queue("parents").open().unwrap();
     let boss = fixture.client.worker("parents", split).start().unwrap();
     let hands = fixture
         .client

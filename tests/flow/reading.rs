@@ -69,7 +69,7 @@ async fn why_a_parent_waits_is_told_in_one_call() {
     assert!(why.to_string().contains("gone, which does not exist any more"), "{why}");
 
     // Without the delayed child nothing is left that would let it go.
-    let elsewhere: oxmq::Queue = fixture.client.queue("elsewhere").unwrap();
+    let elsewhere: oxmq::Queue = fixture.client.queue("elsewhere").open().unwrap();
     elsewhere.get_job("late").await.unwrap().unwrap().remove_child_dependency().await.unwrap();
     redis::cmd("SREM")
         .arg(fixture.key("p:dependencies"))

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use oxmq::{
-    Backoff, Client, ConnectOptions, Delivery, Error, EventsFrom, EventsOptions, Halt, Job, JobOptions, JobState,
-    NewJob, Order, Queue, QueueEvent, QueueEvents, Worker,
+    Backoff, Client, ConnectOptions, Delivery, Error, EventsFrom, Halt, Job, JobOptions, JobState, NewJob, Order,
+    Queue, QueueEvent, QueueEvents, Worker,
 };
 use serde_json::{Value as Json, json};
 
@@ -75,7 +75,7 @@ impl Mixed {
         let node = NodeDriver::start(version, &server.url(), &prefix).await;
         let connect = ConnectOptions::from_url(&server.url()).expect("a url");
         let client = Client::builder(connect).prefix(prefix.clone()).connect().await.expect("connected");
-        let queue = client.queue("q").expect("a queue");
+        let queue = client.queue("q").open().expect("a queue");
         Self { node, server, prefix, client, queue, ledger: Ledger::default() }
     }
 
@@ -234,8 +234,8 @@ async fn node_sees(mixed: &Mixed, wanted: &Seen) -> Seen {
 async fn work_together(version: BullMq) {
     let mixed = Mixed::start(version).await;
     mixed.call("startQueueEvents", json!({ "opts": { "lastEventId": "0-0" } })).await;
-    let options = EventsOptions::new().from(EventsFrom::Beginning).buffer(100_000);
-    let mut events = mixed.client.queue_events("q", options).expect("listening");
+    let listener = mixed.client.queue_events("q").from(EventsFrom::Beginning).buffer(100_000);
+    let mut events = listener.start().expect("listening");
     mixed.node_works().await;
     let worker = mixed.oxmq_works();
     eventually("both know both workers", || async {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use oxmq::JobOptions;
 use oxmq::{Client, Clock, ConnectOptions, Halt, Job, ManualWorker, Order, Overlap, Queue, Repeat, WorkerEvent};
-use oxmq::{JobOptions, WorkerOptions};
 use redis::AsyncCommands;
 use serde_json::{Value, json};
 
@@ -35,8 +35,8 @@ impl Both {
         Self {
             node: NodeDriver::start(version, &url, &prefix).await,
             redis: connect(&url).await,
-            queue: client.queue("q").unwrap(),
-            worker: client.manual_worker("q", WorkerOptions::default()).unwrap(),
+            queue: client.queue("q").open().unwrap(),
+            worker: client.manual_worker("q").open().unwrap(),
             prefix,
             clock,
             now: BEGIN,
@@ -264,7 +264,7 @@ async fn a_vanished_run_is_followed_by_those_to_be_made_up() {
     let server = shared_server();
     let client = Client::builder(ConnectOptions::from_url(&server.url()).unwrap()).prefix(&prefix);
     let client = client.connect().await.unwrap();
-    let queue = client.queue::<Value, Value>("q").unwrap();
+    let queue = client.queue::<Value, Value>("q").open().unwrap();
     let second = Duration::from_secs(1);
     let start = std::time::SystemTime::now() + second;
     let made = queue.upsert_job_scheduler("s", Repeat::every(second).start_date(start).catch_up(100)).await.unwrap();
@@ -280,8 +280,8 @@ async fn a_vanished_run_is_followed_by_those_to_be_made_up() {
         ran.send(job.id().to_owned()).unwrap();
         async { Ok::<_, Halt>(json!(1)) }
     };
-    let options = WorkerOptions::default().scheduler_check_interval(Duration::from_millis(100));
-    let worker = client.worker("q", processor).options(options).start().unwrap();
+    let worker = client.worker("q", processor);
+    let worker = worker.scheduler_check_interval(Duration::from_millis(100)).start().unwrap();
     for n in 1..=6 {
         let run = tokio::time::timeout(Duration::from_secs(20), runs.recv()).await.unwrap().unwrap();
         assert_eq!(run, format!("repeat:s:{}", past + n * 1_000));
@@ -296,7 +296,7 @@ async fn a_live_worker_tells_of_the_runs_it_skips_and_has_room_for_others() {
     let server = shared_server();
     let client = Client::builder(ConnectOptions::from_url(&server.url()).unwrap()).prefix(&prefix);
     let client = client.connect().await.unwrap();
-    let queue = client.queue::<Value, Value>("q").unwrap();
+    let queue = client.queue::<Value, Value>("q").open().unwrap();
     let (ran, mut runs) = tokio::sync::mpsc::unbounded_channel();
     let hold = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
     let held = std::sync::Arc::clone(&hold);

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use oxmq::{
     AddedNode, Backoff, Client, Clock, ConnectOptions, Deduplication, Error, Fetched, FlowNode, FlowTree, Halt, Job,
-    JobOptions, JobOutcome, JobScheduler, JobState, JsonText, KeepJobs, ManualWorker, NewJob, OnChildFailure, Order,
-    ParentRef, Queue, Repeat, Retry, RetryOptions, WorkerOptions,
+    JobOptions, JobOutcome, JobScheduler, JobState, JsonText, KeepJobs, ManualWorker, ManualWorkerBuilder, NewJob,
+    OnChildFailure, Order, ParentRef, Queue, Repeat, Retry, RetryOptions,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -121,8 +121,8 @@ impl OxmqSide {
         if let Some(queue) = self.queues.get(name) {
             return queue.clone();
         }
-        let queue: Queue = self.client().await.queue(name).expect("a queue");
-        queue.open().await.unwrap();
+        let queue: Queue = self.client().await.queue(name).open().expect("a queue");
+        queue.write_meta().await.unwrap();
         self.queues.insert(name.to_owned(), queue.clone());
         queue
     }
@@ -132,14 +132,15 @@ impl OxmqSide {
         self.client = None;
         self.workers.clear();
         self.fetched.clear();
-        let mut queue: Queue = self.client().await.queue(name)?;
+        let mut queue = self.client().await.queue(name);
         if let Some(streams) = &opts.streams {
             queue = queue.max_len_events(streams.events.max_len);
         }
         if let Some(defaults) = &opts.default_job_options {
             queue = queue.default_job_options(job_options(defaults)?);
         }
-        queue.open().await.unwrap();
+        let queue: Queue = queue.open()?;
+        queue.write_meta().await.unwrap();
         self.queues.insert(name.to_owned(), queue);
         Ok(Json::Null)
     }
@@ -148,9 +149,10 @@ impl OxmqSide {
         if !self.workers.contains_key(name) {
             self.queue(name).await;
             let options = self.options.get(name).cloned().unwrap_or_default();
-            let options = worker_options(&options, &self.drawn);
+            let drawn = Arc::clone(&self.drawn);
+            let builder = with_options(self.client().await.manual_worker(name), &options, drawn);
             // As version 6 does; what is done without is shown by `tests/worker/by_hand.rs`.
-            let worker = self.client().await.manual_worker(name, options)?.hand_out_deferred_failures(true);
+            let worker = builder.hand_out_deferred_failures(true).open()?;
             self.workers.insert(name.to_owned(), worker);
         }
         Ok(&self.workers[name])
@@ -865,9 +867,8 @@ fn job_options(opts: &ops::JobOpts) -> Result<JobOptions, Refusal> {
     Ok(options)
 }
 
-fn worker_options(opts: &ops::WorkerOpts, drawn: &Arc<AtomicU32>) -> WorkerOptions {
-    let drawn = Arc::clone(drawn);
-    let mut options = WorkerOptions::default()
+fn with_options(worker: ManualWorkerBuilder, opts: &ops::WorkerOpts, drawn: Arc<AtomicU32>) -> ManualWorkerBuilder {
+    let mut options = worker
         // As the Node side counts them.
         .jitter_source(move || f64::from(drawn.fetch_add(1, Ordering::Relaxed) % 10) / 10.0);
     if let Some(name) = &opts.name {

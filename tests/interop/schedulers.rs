@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oxmq::{Client, Clock, ConnectOptions, Job, ManualWorker, WorkerEvent, WorkerOptions};
+use oxmq::{Client, Clock, ConnectOptions, Job, ManualWorker, WorkerEvent};
 use redis::AsyncCommands;
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ impl Pair {
         let urls = [0, 1].map(|database| shared_server().database(database));
         let clock = Clock::manual(0);
         let client = Client::builder(ConnectOptions::from_url(&urls[1]).unwrap()).prefix(&prefix).clock(clock.clone());
-        let worker = client.connect().await.unwrap().manual_worker("q", WorkerOptions::default()).unwrap();
+        let worker = client.connect().await.unwrap().manual_worker("q").open().unwrap();
         let [left, right] = &urls;
         Self {
             nodes: [
@@ -314,7 +314,7 @@ async fn a_scheduler_whose_run_vanished_goes_on() {
     let mut redis = server.connection().await;
     let client = Client::builder(ConnectOptions::from_url(&server.url()).unwrap()).prefix(&prefix);
     let client = client.connect().await.unwrap();
-    let queue = client.queue::<Value, ()>("q").unwrap();
+    let queue = client.queue::<Value, ()>("q").open().unwrap();
     let often = || oxmq::Repeat::every(Duration::from_millis(300));
     queue.upsert_job_scheduler("gone", often()).await.unwrap();
     queue.upsert_job_scheduler("ended", often().limit(1)).await.unwrap();
@@ -325,8 +325,8 @@ async fn a_scheduler_whose_run_vanished_goes_on() {
         async { Ok::<_, oxmq::Halt>(()) }
     };
     let start = || {
-        let options = WorkerOptions::default().scheduler_check_interval(Duration::from_millis(200));
-        client.worker("q", processor.clone()).options(options).start().unwrap()
+        let worker = client.worker("q", processor.clone());
+        worker.scheduler_check_interval(Duration::from_millis(200)).start().unwrap()
     };
     let workers = [start(), start()];
     let mut told = workers.each_ref().map(|worker| worker.events());

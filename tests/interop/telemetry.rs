@@ -35,7 +35,7 @@ async fn a_processor_that_blocks_the_runtime_is_told() {
     };
     let worker = client.worker("q", block).lock_duration(Duration::from_secs(4)).start().unwrap();
     let mut events = worker.events();
-    client.queue::<Value, ()>("q").unwrap().add("n", json!(1)).await.unwrap();
+    client.queue::<Value, ()>("q").open().unwrap().add("n", json!(1)).await.unwrap();
     let told = async {
         loop {
             match events.recv().await {
@@ -160,7 +160,7 @@ mod traces {
     async fn a_trace_goes_from_rust_to_node() {
         let prefix = fresh_prefix();
         let (traced, node) = (trace(), node(&prefix).await);
-        let queue = client(&prefix).await.queue::<Value, Value>("q").unwrap();
+        let queue = client(&prefix).await.queue::<Value, Value>("q").open().unwrap();
         let work = tracing::info_span!("work");
         tracing::Instrument::instrument(async { queue.add("send", json!(1)).await.unwrap() }, work).await;
         let behaviour = json!({ "queue": "q", "behaviour": "complete" });
@@ -185,7 +185,7 @@ mod traces {
     async fn numbers_in_traces_are_numbers() {
         let prefix = fresh_prefix();
         let traced = trace();
-        let queue = client(&prefix).await.queue::<Value, Value>("q").unwrap();
+        let queue = client(&prefix).await.queue::<Value, Value>("q").open().unwrap();
         queue.add_bulk((0..3).map(|n| NewJob::new("n", json!(n)))).await.unwrap();
         let bulk = traced.spans("addBulk q").remove(0);
         assert_eq!(bulk.span_kind, SpanKind::Producer);
@@ -200,7 +200,7 @@ mod traces {
     async fn what_callers_say_about_traces_is_stored_as_by_node() {
         let prefix = fresh_prefix();
         let (_traced, node) = (trace(), node(&prefix).await);
-        let queue = client(&prefix).await.queue::<Value, Value>("ours").unwrap();
+        let queue = client(&prefix).await.queue::<Value, Value>("ours").open().unwrap();
         let says = [
             json!({}),
             json!({ "telemetry": { "metadata": "x" } }),
@@ -256,7 +256,7 @@ async fn figures_tell_what_a_worker_does() {
     recorder.install().expect("the only recorder of this process");
     let prefix = fresh_prefix();
     let client = client(&prefix).await;
-    let queue = client.queue::<Value, ()>("counted").unwrap();
+    let queue = client.queue::<Value, ()>("counted").open().unwrap();
     let adds = (0..20).map(|i| queue.add("n", if i % 10 == 0 { json!("fail") } else { json!(i) }).into_future());
     futures::future::try_join_all(adds).await.unwrap();
     let worker = client.worker("counted", run).concurrency(8).start().unwrap();

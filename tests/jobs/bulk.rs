@@ -117,7 +117,7 @@ async fn nothing_is_lost_while_workers_take_jobs() {
 async fn a_job_that_a_worker_holds_or_a_scheduler_needs_stays() {
     let on = Fixture::new().await;
     add_named(&on.queue, "held", 0..1).await;
-    let manual = on.client.manual_worker::<Value, Value>("q", WorkerOptions::default()).unwrap();
+    let manual = on.client.manual_worker::<Value, Value>("q").open().unwrap();
     let held: Job = manual.get_next_job("t").await.unwrap().unwrap();
     let every = oxmq::Repeat::every(minutes(10));
     on.queue.upsert_job_scheduler("s", every).data(json!({})).await.unwrap();

@@ -7,7 +7,7 @@ mod search;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use oxmq::{Job, JobFilter, NewJob, Queue, WorkerOptions};
+use oxmq::{Job, JobFilter, NewJob, Queue};
 use serde_json::{Value, json};
 
 use crate::common::fixture::Fixture;
@@ -42,7 +42,7 @@ async fn add_named(queue: &Queue, name: &str, numbers: std::ops::Range<usize>) {
 
 /// Lets the next so many jobs fail for a reason that holds their name.
 async fn fail_next(on: &Fixture, jobs: usize) {
-    let manual = on.client.manual_worker::<Value, Value>("q", WorkerOptions::default()).unwrap();
+    let manual = on.client.manual_worker::<Value, Value>("q").open().unwrap();
     for _ in 0..jobs {
         let job: Job = manual.get_next_job("t").await.unwrap().unwrap();
         job.move_to_failed(format!("no {} today", job.name()), "t").await.unwrap();
@@ -51,7 +51,7 @@ async fn fail_next(on: &Fixture, jobs: usize) {
 
 /// Lets the next so many jobs complete.
 async fn complete_next(on: &Fixture, jobs: usize) {
-    let manual = on.client.manual_worker::<Value, Value>("q", WorkerOptions::default()).unwrap();
+    let manual = on.client.manual_worker::<Value, Value>("q").open().unwrap();
     for _ in 0..jobs {
         let job: Job = manual.get_next_job("t").await.unwrap().unwrap();
         job.move_to_completed(&json!(1), "t").await.unwrap();

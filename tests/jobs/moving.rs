@@ -9,7 +9,7 @@ use crate::common::fixture::Ledger;
 #[tokio::test]
 async fn waiting_jobs_move_in_their_order_and_run_there() {
     let on = Fixture::new().await;
-    let other: Queue = on.client.queue("other").unwrap();
+    let other: Queue = on.client.queue("other").open().unwrap();
     other.add("there", json!({ "n": 0 })).await.unwrap();
     for n in 1..=300 {
         on.queue.add("moves", json!({ "n": n })).attempts(4).await.unwrap();
@@ -43,7 +43,7 @@ async fn waiting_jobs_move_in_their_order_and_run_there() {
 #[tokio::test]
 async fn each_state_is_kept_and_so_are_logs_and_ids_of_the_users() {
     let on = Fixture::new().await;
-    let other: Queue = on.client.queue("other").unwrap();
+    let other: Queue = on.client.queue("other").open().unwrap();
     add_named(&on.queue, "failed", 0..1).await;
     on.queue.job("failed-0").add_log("a line", 0).await.unwrap();
     fail_next(&on, 1).await;
@@ -84,7 +84,7 @@ async fn each_state_is_kept_and_so_are_logs_and_ids_of_the_users() {
 #[tokio::test]
 async fn parts_of_a_flow_and_taken_ids_stay() {
     let on = Fixture::new().await;
-    let other: Queue = on.client.queue("other").unwrap();
+    let other: Queue = on.client.queue("other").open().unwrap();
     let flow = FlowNode::new("q", "parent", json!(1)).children([FlowNode::new("q", "child", json!(1))]);
     on.client.flow_producer().add(flow).await.unwrap();
     on.queue.add("twin", json!(1)).job_id("twin").await.unwrap();

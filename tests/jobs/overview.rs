@@ -6,8 +6,8 @@ use crate::common::eventually::eventually;
 #[tokio::test]
 async fn queues_are_found_and_told_at_a_glance() {
     let on = Fixture::new().await;
-    let quiet: Queue = on.client.queue("quiet").unwrap();
-    quiet.open().await.unwrap();
+    let quiet: Queue = on.client.queue("quiet").open().unwrap();
+    quiet.write_meta().await.unwrap();
     assert_eq!(on.client.find_queues().all().await.unwrap(), ["q", "quiet"]);
 
     let added = now() - minutes(7);

@@ -1,7 +1,7 @@
 //! What a queue and its listeners are asked.
 
 use oxmq::{
-    Clock, EventId, EventsFrom, EventsOptions, FlowNode, JobCounts, JobFilter, JobOptions, Order, RetryOptions,
+    Clock, EventId, EventsFrom, FlowNode, JobCounts, JobFilter, JobOptions, Order, QueueEventsBuilder, RetryOptions,
 };
 
 use super::*;
@@ -36,7 +36,7 @@ fn steered() -> Vec<Row> {
             "Client::queue(name)",
             &["", "a:b", "a\nb", "é", &LONG[..256], &LONG[..257]],
             "xxxoox",
-            |on, name| async move { on.client.queue::<Value, Value>(name)?.add("job", json!(1)).await.map(drop) },
+            |on, name| async move { on.client.queue::<Value, Value>(name).open()?.add("job", json!(1)).await.map(drop) },
         ),
         asked("Queue::set_global_concurrency(jobs)", &U32, "xoo", |queue, jobs| async move {
             queue.set_global_concurrency(jobs).await
@@ -50,8 +50,9 @@ fn steered() -> Vec<Row> {
             queue.remove_global_rate_limit().await.map(drop)
         }),
         asked("Queue::rate_limit(pause)", &SPANS, "xxox", |queue, pause| async move { queue.rate_limit(pause).await }),
-        asked("Queue::max_len_events(events)", &U64, "ooo", |queue, events| async move {
-            queue.max_len_events(events).add("job", json!(1)).await.map(drop)
+        row("QueueBuilder::max_len_events(events)", &U64, "ooo", |on, events| async move {
+            let queue = on.client.queue::<Value, Value>(&on.name).max_len_events(events).open()?;
+            queue.add("job", json!(1)).await.map(drop)
         }),
         asked(
             "Queue::trim_events(keep)",
@@ -344,8 +345,8 @@ fn read() -> Vec<Row> {
 }
 
 fn listened() -> Vec<Row> {
-    let hears = |on: Ground, options: EventsOptions| async move {
-        let mut events = on.client.queue_events(&on.name, options)?;
+    let hears = |on: Ground, set: Box<dyn FnOnce(QueueEventsBuilder) -> QueueEventsBuilder + Send>| async move {
+        let mut events = set(on.client.queue_events(&on.name)).start()?;
         events.ready().await?;
         on.waiting().await;
         assert!(events.recv().await.is_some());
@@ -354,19 +355,21 @@ fn listened() -> Vec<Row> {
     };
     vec![
         row("Client::queue_events(queue)", &["", "a:b", "é"], "xxo", |on, name| async move {
-            on.client.queue_events(name, EventsOptions::new()).map(drop)
+            on.client.queue_events(name).start().map(drop)
         }),
-        row("EventsOptions::block(block)", &SPANS, "xxox", move |on, block| {
-            hears(on, EventsOptions::new().block(block))
+        row("QueueEventsBuilder::block(block)", &SPANS, "xxox", move |on, block| {
+            hears(on, Box::new(move |events| events.block(block)))
         }),
-        row("EventsOptions::buffer(events)", &USIZE, "xoo", move |on, n| hears(on, EventsOptions::new().buffer(n))),
+        row("QueueEventsBuilder::buffer(events)", &USIZE, "xoo", move |on, n| {
+            hears(on, Box::new(move |events| events.buffer(n)))
+        }),
         row("EventId::new(ms)", &U64, "ooo", |on, ms| async move {
-            let options = EventsOptions::new().from(EventsFrom::After(EventId::new(ms, u64::MAX)));
-            on.client.queue_events(&on.name, options)?.ready().await.map(drop)
+            let from = EventsFrom::After(EventId::new(ms, u64::MAX));
+            on.client.queue_events(&on.name).from(from).start()?.ready().await.map(drop)
         }),
         row("EventId::new(number)", &U64, "ooo", |on, number| async move {
-            let options = EventsOptions::new().from(EventsFrom::After(EventId::new(u64::MAX, number)));
-            on.client.queue_events(&on.name, options)?.ready().await.map(drop)
+            let from = EventsFrom::After(EventId::new(u64::MAX, number));
+            on.client.queue_events(&on.name).from(from).start()?.ready().await.map(drop)
         }),
     ]
 }

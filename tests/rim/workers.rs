@@ -61,57 +61,57 @@ pub(super) fn rows() -> Vec<Row> {
 fn options() -> Vec<Row> {
     let year = Duration::from_secs(365 * 24 * 3600);
     vec![
-        option("WorkerOptions::name(name)", &TEXTS, "ooooo", |worker, name| worker.name(name)),
-        option("WorkerOptions::concurrency(jobs)", &USIZE, "xoo", |worker, n| worker.concurrency(n)),
+        option("WorkerBuilder::name(name)", &TEXTS, "ooooo", |worker, name| worker.name(name)),
+        option("WorkerBuilder::concurrency(jobs)", &USIZE, "xoo", |worker, n| worker.concurrency(n)),
         option(
-            "WorkerOptions::lock_duration(life)",
+            "WorkerBuilder::lock_duration(life)",
             &[Duration::ZERO, Duration::from_secs(1), year, Duration::MAX],
             "xoox",
             |worker, span| worker.lock_duration(span),
         ),
-        option("WorkerOptions::max_stalled_count(times)", &U32, "ooo", |worker, n| worker.max_stalled_count(n)),
+        option("WorkerBuilder::max_stalled_count(times)", &U32, "ooo", |worker, n| worker.max_stalled_count(n)),
         option(
-            "WorkerOptions::stalled_interval(interval)",
+            "WorkerBuilder::stalled_interval(interval)",
             &[Duration::ZERO, Duration::from_secs(1), year, Duration::MAX],
             "xoox",
             |worker, span| worker.stalled_interval(span),
         ),
         option(
-            "WorkerOptions::scheduler_check_interval(interval)",
+            "WorkerBuilder::scheduler_check_interval(interval)",
             &[Duration::ZERO, Duration::from_secs(1), year, Duration::MAX],
             "xoox",
             |worker, span| worker.scheduler_check_interval(span),
         ),
-        option("WorkerOptions::max_started_attempts(times)", &U32, "ooo", |worker, n| worker.max_started_attempts(n)),
+        option("WorkerBuilder::max_started_attempts(times)", &U32, "ooo", |worker, n| worker.max_started_attempts(n)),
         option(
-            "WorkerOptions::drain_delay(delay)",
+            "WorkerBuilder::drain_delay(delay)",
             &[Duration::ZERO, Duration::from_millis(1), Duration::from_secs(3_600), Duration::MAX],
             "xoox",
             |worker, span| worker.drain_delay(span),
         ),
-        option("WorkerOptions::maximum_rate_limit_delay(delay)", &SPANS, "xxoo", |worker, span| {
+        option("WorkerBuilder::maximum_rate_limit_delay(delay)", &SPANS, "xxoo", |worker, span| {
             worker.maximum_rate_limit_delay(span).limiter(1, Duration::from_secs(60))
         }),
-        option("WorkerOptions::remove_on_complete(keep)", &U64, "oox", |worker, n| worker.remove_on_complete(n)),
-        option("WorkerOptions::remove_on_fail(keep)", &U64, "oox", |worker, n| {
+        option("WorkerBuilder::remove_on_complete(keep)", &U64, "oox", |worker, n| worker.remove_on_complete(n)),
+        option("WorkerBuilder::remove_on_fail(keep)", &U64, "oox", |worker, n| {
             worker.remove_on_fail(KeepJobs::new().count(n))
         }),
-        option("WorkerOptions::metrics(minutes)", &[0, 1, 527_040, u64::MAX], "xoox", |worker, n| worker.metrics(n)),
-        option("WorkerOptions::timeout(limit)", &SPANS, "xxoo", |worker, span| worker.timeout(span)),
-        option("WorkerOptions::limiter(max)", &U64, "xox", |worker, n| worker.limiter(n, Duration::from_secs(1))),
+        option("WorkerBuilder::metrics(minutes)", &[0, 1, 527_040, u64::MAX], "xoox", |worker, n| worker.metrics(n)),
+        option("WorkerBuilder::timeout(limit)", &SPANS, "xxoo", |worker, span| worker.timeout(span)),
+        option("WorkerBuilder::limiter(max)", &U64, "xox", |worker, n| worker.limiter(n, Duration::from_secs(1))),
         option(
-            "WorkerOptions::limiter(window)",
+            "WorkerBuilder::limiter(window)",
             &[Duration::ZERO, Duration::from_millis(1), year, Duration::MAX],
             "xoox",
             |worker, span| worker.limiter(1, span),
         ),
         option("WorkerBuilder::limiter(max)", &U64, "xox", |worker, n| worker.limiter(n, Duration::from_secs(1))),
         option("WorkerBuilder::limiter(window)", &SPANS, "xxox", |worker, span| worker.limiter(5, span)),
-        option("WorkerOptions::event_buffer(events)", &[0, 1, 1 << 20, usize::MAX], "xoox", |worker, n| {
+        option("WorkerBuilder::event_buffer(events)", &[0, 1, 1 << 20, usize::MAX], "xoox", |worker, n| {
             worker.event_buffer(n)
         }),
         row(
-            "WorkerOptions::cancel_grace(grace)",
+            "WorkerBuilder::cancel_grace(grace)",
             &[Duration::from_secs(7), Duration::MAX],
             "oo",
             |on, grace| async move {
@@ -120,7 +120,7 @@ fn options() -> Vec<Row> {
                 Ok(())
             },
         ),
-        row("WorkerOptions::shutdown_timeout(timeout)", &SPANS, "oooo", |on, timeout| async move {
+        row("WorkerBuilder::shutdown_timeout(timeout)", &SPANS, "oooo", |on, timeout| async move {
             closes(&on, |worker| worker.shutdown_timeout(timeout), None).await.map(drop)
         }),
     ]
@@ -171,13 +171,13 @@ fn said() -> Vec<Row> {
         row("Concurrency::on(name)", &TEXTS, "ooooo", |on, name| {
             once(on, move |worker| worker.layer(Concurrency::new().on(name, 1)), || Halt::failed("why"))
         }),
-        row("WorkerOptions::on_error", &SPANS, "oooo", |on, span| {
+        row("WorkerBuilder::on_error", &SPANS, "oooo", |on, span| {
             once(on, move |worker| worker.on_error(move |_| Retry::After(span)), || Halt::failed("why"))
         }),
         row("Halt::retry_after(after)", &SPANS, "oooo", |on, span| {
             once(on, |worker| worker, move || Halt::retry_after(span, "why"))
         }),
-        row("WorkerOptions::jitter_source", &[-1.0, 0.0, 2.0, f64::NAN, f64::INFINITY], "ooooo", |on, part| {
+        row("WorkerBuilder::jitter_source", &[-1.0, 0.0, 2.0, f64::NAN, f64::INFINITY], "ooooo", |on, part| {
             once(on, move |worker| worker.jitter_source(move || part), || Halt::failed("why"))
         }),
     ]
@@ -233,7 +233,7 @@ fn handles() -> Vec<Row> {
 fn by_hand() -> Vec<Row> {
     vec![
         row("Client::manual_worker(queue)", &["", "a:b", "é"], "xxo", |on, name| async move {
-            on.client.manual_worker::<Value, Value>(name, WorkerOptions::default()).map(drop)
+            on.client.manual_worker::<Value, Value>(name).open().map(drop)
         }),
         row("ManualWorker::get_next_job(token)", &TEXTS, "xoooo", |on, token| async move {
             on.waiting().await;
@@ -289,7 +289,8 @@ fn clients() -> Vec<Row> {
             .prefix(fresh_prefix())
             .connect()
             .await?
-            .queue::<Value, Value>("q")?
+            .queue::<Value, Value>("q")
+            .open()?
             .count()
             .await
             .map(drop)

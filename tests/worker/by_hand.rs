@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use oxmq::{Halt, Job, JobState, ManualWorker, Reason, Retry, WorkerOptions};
+use oxmq::{Halt, Job, JobState, ManualWorker, ManualWorkerBuilder, Reason, Retry, WorkerBuilder};
 use serde_json::{Value, json};
 
 use crate::common::eventually::eventually;
@@ -14,13 +14,22 @@ use crate::common::fixture::Fixture;
 /// The data that all rules are about; a rule may store other data.
 type Numbers = BTreeMap<String, i64>;
 type Handler = fn(u32) -> Result<Value, Halt>;
+type ByHand = ManualWorkerBuilder<Numbers, Value>;
+type Options = (fn(WorkerBuilder) -> WorkerBuilder, fn(ByHand) -> ByHand);
+
+/// The same setters on both builders.
+macro_rules! on_both {
+    (|$worker:ident| $set:expr) => {
+        (|$worker| $set, |$worker| $set)
+    };
+}
 
 struct Rule {
     what: &'static str,
     /// The `opts` of the job, and what else is done to `@`, its key, before it is fetched.
     opts: &'static str,
     before: &'static [&'static str],
-    options: fn(WorkerOptions) -> WorkerOptions,
+    options: Options,
     /// What the processor returns at its first, second … run.
     handler: Handler,
     /// How often it runs, the state that the job ends in, and some fields of its hash; empty for none.
@@ -41,7 +50,7 @@ fn rules() -> Vec<Rule> {
         what,
         opts,
         before,
-        options: |options| options,
+        options: on_both!(|worker| worker),
         handler,
         runs,
         state,
@@ -115,7 +124,7 @@ fn rules() -> Vec<Rule> {
             &[("atm", "1"), ("ats", "2")],
         ),
         with(
-            |options| options.limiter(100, Duration::from_secs(1)),
+            on_both!(|worker| worker.limiter(100, Duration::from_secs(1))),
             rule(
                 "a limit is waited for",
                 "{}",
@@ -127,11 +136,11 @@ fn rules() -> Vec<Rule> {
             ),
         ),
         with(
-            |options| options.max_started_attempts(2),
+            on_both!(|worker| worker.max_started_attempts(2)),
             rule("few starts are allowed", r#"{"attempts":9}"#, &[], FAILS, 2, "failed", &[("atm", "2"), ("ats", "2")]),
         ),
         with(
-            |options| options.max_started_attempts(2),
+            on_both!(|worker| worker.max_started_attempts(2)),
             rule(
                 "it was started too often",
                 r#"{"attempts":9}"#,
@@ -152,7 +161,7 @@ fn rules() -> Vec<Rule> {
             &[("failedReason", "why"), ("defa", ""), ("atm", "1"), ("ats", "1")],
         ),
         with(
-            |options| options.max_stalled_count(0),
+            on_both!(|worker| worker.max_stalled_count(0)),
             rule(
                 "a job stalls too often",
                 r#"{"attempts":9}"#,
@@ -193,7 +202,7 @@ fn rules() -> Vec<Rule> {
             &[("atm", "3"), ("ats", "3")],
         ),
         with(
-            |options| options.retry_mistyped_data(false),
+            on_both!(|worker| worker.retry_mistyped_data(false)),
             rule(
                 "data of another type is final where that is said",
                 r#"{"attempts":3}"#,
@@ -214,7 +223,7 @@ fn rules() -> Vec<Rule> {
             &[("atm", "2"), ("delay", "0")],
         ),
         with(
-            |options| options.backoff_strategy(|_| Retry::Never),
+            on_both!(|worker| worker.backoff_strategy(|_| Retry::Never)),
             rule(
                 "a strategy may end the attempts",
                 r#"{"attempts":9,"backoff":{"type":"mine"}}"#,
@@ -244,10 +253,13 @@ fn rules() -> Vec<Rule> {
             &[("failedReason", "Job j has pending dependencies. moveToFinished"), ("atm", "2")],
         ),
         with(
-            |options| options.remove_on_complete(true),
+            on_both!(|worker| worker.remove_on_complete(true)),
             rule("a completed job is removed", "{}", &[], OK, 1, "gone", &[]),
         ),
-        with(|options| options.remove_on_fail(true), rule("a failed job is removed", "{}", &[], FAILS, 1, "gone", &[])),
+        with(
+            on_both!(|worker| worker.remove_on_fail(true)),
+            rule("a failed job is removed", "{}", &[], FAILS, 1, "gone", &[]),
+        ),
         rule("the job's own rule comes first", r#"{"removeOnFail":true}"#, &["HSET @ defa why"], OK, 0, "gone", &[]),
     ]
 }
@@ -284,16 +296,16 @@ async fn by_itself(rule: &Rule, fixture: &Fixture) -> u32 {
         let result = handler(counted.fetch_add(1, Ordering::SeqCst) + 1);
         async move { result }
     };
-    let options = (rule.options)(WorkerOptions::default().name("me").drain_delay(Duration::from_millis(50)));
-    let worker = fixture.client.worker("q", processor).options(options).start().unwrap();
+    let worker = fixture.client.worker("q", processor).name("me").drain_delay(Duration::from_millis(50));
+    let worker = rule.options.0(worker).start().unwrap();
     eventually(rule.what, || async { state(fixture).await == rule.state }).await;
     worker.close().await;
     runs.load(Ordering::SeqCst)
 }
 
 async fn by_hand(rule: &Rule, fixture: &Fixture) -> u32 {
-    let options = (rule.options)(WorkerOptions::default().name("me").drain_delay(Duration::from_millis(50)));
-    let worker: ManualWorker<Numbers, Value> = fixture.client.manual_worker("q", options).unwrap();
+    let worker = fixture.client.manual_worker("q").name("me").drain_delay(Duration::from_millis(50));
+    let worker = rule.options.1(worker).open().unwrap();
     worker.move_stalled_jobs_to_wait().await.unwrap();
     let mut runs = 0;
     eventually(rule.what, || async {
@@ -355,7 +367,7 @@ async fn one_fetch_passes_by_whatever_nobody_can_run() {
             redis::cmd("HSET").arg(fixture.key(id)).arg(field).arg(value).exec_async(&mut redis).await.unwrap();
         }
     }
-    let worker: ManualWorker<Numbers, Value> = fixture.client.manual_worker("q", WorkerOptions::default()).unwrap();
+    let worker: ManualWorker<Numbers, Value> = fixture.client.manual_worker("q").open().unwrap();
     let job = worker.get_next_job("t").await.unwrap().unwrap();
     assert_eq!(job.data()["n"], 6);
     // A fetch together with an end does the same.
@@ -371,7 +383,7 @@ async fn one_fetch_passes_by_whatever_nobody_can_run() {
 async fn a_job_that_cannot_be_read_is_ended_by_its_id() {
     let fixture = Fixture::new().await;
     let id = fixture.queue.add("job", json!({ "n": 1 })).attempts(5).await.unwrap().id().to_owned();
-    let worker: ManualWorker<Numbers, Value> = fixture.client.manual_worker("q", WorkerOptions::default()).unwrap();
+    let worker: ManualWorker<Numbers, Value> = fixture.client.manual_worker("q").open().unwrap();
     worker.get_next_job("t").await.unwrap().unwrap();
     // Somebody breaks it while it is active.
     let mut redis = fixture.redis.clone();
@@ -390,7 +402,7 @@ async fn a_job_that_cannot_be_read_is_ended_by_its_id() {
 async fn every_end_drops_a_deferred_failure() {
     let fixture = Fixture::new().await;
     let worker: ManualWorker<Numbers, Value> =
-        fixture.client.manual_worker("q", WorkerOptions::default()).unwrap().hand_out_deferred_failures(true);
+        fixture.client.manual_worker("q").hand_out_deferred_failures(true).open().unwrap();
     let mut redis = fixture.redis.clone();
     for (end, stays) in [("complete", false), ("fail", false), ("retry", false), ("delay", false), ("wait", true)] {
         let id = fixture.queue.add("job", json!({ "n": 1 })).attempts(2).await.unwrap().id().to_owned();
@@ -422,7 +434,7 @@ async fn every_end_drops_a_deferred_failure() {
 async fn who_asks_for_patience_by_hand_fetches_nothing() {
     let fixture = Fixture::new().await;
     fixture.add_many(2).await;
-    let worker: ManualWorker<Numbers, Value> = fixture.client.manual_worker("q", WorkerOptions::default()).unwrap();
+    let worker: ManualWorker<Numbers, Value> = fixture.client.manual_worker("q").open().unwrap();
     let job = worker.get_next_job("t").await.unwrap().unwrap();
     let fetched = job.move_to_failed_and_fetch(Halt::RateLimited(Duration::from_secs(60)), "t").await.unwrap();
     assert!(fetched.job.is_none());
@@ -432,7 +444,7 @@ async fn who_asks_for_patience_by_hand_fetches_nothing() {
 #[tokio::test]
 async fn a_wait_by_hand_that_ends_gives_the_marker_back() {
     let fixture = Fixture::new().await;
-    let worker: ManualWorker<Numbers, Value> = fixture.client.manual_worker("q", WorkerOptions::default()).unwrap();
+    let worker: ManualWorker<Numbers, Value> = fixture.client.manual_worker("q").open().unwrap();
     fixture.queue.add("job", json!({ "n": 1 })).delay(Duration::from_secs(60)).await.unwrap();
     assert!(worker.get_next_job_within("t", Duration::from_millis(50)).await.unwrap().is_none());
     let mut redis = fixture.redis.clone();

@@ -113,11 +113,12 @@ async fn a_kind_brings_its_name_data_result_and_options() {
     let Built { revision } = job.wait_until_finished(PATIENCE).await.unwrap();
     assert_eq!(revision, 7);
     // The add itself counts more than the kind, and the kind more than the queue.
-    let queue: Queue = fixture.queue.clone().default_job_options(JobOptions::default().attempts(9).priority(5));
+    let options = JobOptions::default().attempts(9).priority(5);
+    let queue: Queue = fixture.client.queue("q").default_job_options(options).open().unwrap();
     let own = queue.push(products()).attempts(4).job_id("own").await.unwrap();
     assert_eq!((own.attempts(), own.priority(), own.id()), (4, 5, "own"));
     own.wait_until_finished(PATIENCE).await.unwrap();
-    let typed: Queue<BuildIndex, Built> = fixture.client.queue("q").unwrap();
+    let typed: Queue<BuildIndex, Built> = fixture.client.queue("q").open().unwrap();
     let many = typed.add_bulk([NewJob::of(products()).job_id("bulk")]).await.unwrap();
     many[0].as_ref().unwrap().wait_until_finished(PATIENCE).await.unwrap();
     assert_eq!(worker.close().await.counts.completed, 3);

@@ -199,7 +199,7 @@ async fn by_hand_a_job_whose_id_is_not_text_is_passed_by() {
     store_bytes(&fixture, odd).await;
     let _: () = redis::cmd("LPUSH").arg(fixture.key("wait")).arg(odd).query_async(&mut redis).await.unwrap();
     let id = fixture.add(json!(1)).await;
-    let worker: oxmq::ManualWorker = fixture.client.manual_worker("q", oxmq::WorkerOptions::default()).unwrap();
+    let worker: oxmq::ManualWorker = fixture.client.manual_worker("q").open().unwrap();
     let job = worker.get_next_job("token").await.unwrap().unwrap();
     assert_eq!(job.id(), id);
     let failed: Vec<Vec<u8>> =

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::future::join_all;
 use oxmq::{
     Backoff, Client, ConnectOptions, Decided, Decides, Halt, Job, JobOptions, JobState, ManualWorker, NewJob, Order,
-    ParentRef, Retry, Router, WorkerEvent, WorkerOptions,
+    ParentRef, Retry, Router, WorkerEvent,
 };
 use serde_json::{Value, json};
 
@@ -52,12 +52,12 @@ async fn a_worker_without_a_name_leaves_that_of_an_earlier_one() {
         let priority = u32::from(state == JobState::Prioritized);
         let add = fixture.queue.add("job", json!(1)).attempts(3).priority(priority);
         let id = add.await.unwrap().id().to_owned();
-        let named: ManualWorker = fixture.client.manual_worker("q", WorkerOptions::default().name("ada")).unwrap();
+        let named: ManualWorker = fixture.client.manual_worker("q").name("ada").open().unwrap();
         let job = named.get_next_job("first").await.unwrap().unwrap();
         assert_eq!((job.id(), job.processed_by()), (id.as_str(), Some("ada")));
         job.move_to_failed("again", "first").await.unwrap();
         fixture.until(state, 1).await;
-        let unnamed: ManualWorker = fixture.client.manual_worker("q", WorkerOptions::default()).unwrap();
+        let unnamed: ManualWorker = fixture.client.manual_worker("q").open().unwrap();
         let job = unnamed.get_next_job("second").await.unwrap().unwrap();
         assert_eq!((job.id(), job.processed_by()), (id.as_str(), Some("ada")));
         job.move_to_failed("again", "second").await.unwrap();
@@ -93,7 +93,7 @@ async fn a_job_runs_at_its_moment() {
         assert_eq!(opts["delay"].as_u64().map(Duration::from_millis), Some(job.delay()));
     }
     assert_eq!((fixture.count(JobState::Delayed).await, fixture.count(JobState::Waiting).await), (3, 1));
-    let worker: ManualWorker = fixture.client.manual_worker("q", WorkerOptions::default()).unwrap();
+    let worker: ManualWorker = fixture.client.manual_worker("q").open().unwrap();
     let fetched = worker.fetch("t").await.unwrap();
     assert_eq!(fetched.job.unwrap().name(), "before");
     assert_eq!(worker.fetch("t").await.unwrap().next_due, Some(at(4_000_000_000_000)));
@@ -102,7 +102,7 @@ async fn a_job_runs_at_its_moment() {
 #[tokio::test]
 async fn jobs_that_are_retried_by_priority_run_in_that_order() {
     let fixture = Fixture::new().await;
-    let worker: ManualWorker = fixture.client.manual_worker("q", WorkerOptions::default()).unwrap();
+    let worker: ManualWorker = fixture.client.manual_worker("q").open().unwrap();
     for (name, priority) in [("low", 9), ("none", 0), ("high", 2)] {
         fixture.queue.add(name, json!(1)).priority(priority).await.unwrap();
     }
@@ -570,7 +570,7 @@ async fn results_of_jobs_that_remove_themselves_are_never_lost() {
     fixture.until(JobState::Active, 0).await;
     for (n, job) in jobs.iter().enumerate() {
         let fresh = Client::builder(ConnectOptions::from_url(&shared_server().url()).unwrap()).prefix(&fixture.prefix);
-        let fresh = fresh.connect().await.unwrap().queue::<Value, Value>("q").unwrap();
+        let fresh = fresh.connect().await.unwrap().queue::<Value, Value>("q").open().unwrap();
         assert_eq!(fresh.job(job.id()).wait_until_finished(limit).await.unwrap(), json!(n));
     }
     worker.close().await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oxmq::{Halt, Job, JobState, ManualWorker, WorkerEvent, WorkerOptions};
+use oxmq::{Halt, Job, JobState, ManualWorker, WorkerEvent};
 use serde_json::{Value, json};
 
 use crate::common::check::check;
@@ -12,8 +12,7 @@ const SHORT: Duration = Duration::from_millis(100);
 
 /// Takes a job and vanishes.
 async fn take_and_vanish(fixture: &Fixture) -> String {
-    let options = WorkerOptions::default().lock_duration(SHORT);
-    let gone: ManualWorker<Value, Value> = fixture.client.manual_worker("q", options).unwrap();
+    let gone: ManualWorker<Value, Value> = fixture.client.manual_worker("q").lock_duration(SHORT).open().unwrap();
     gone.get_next_job("gone").await.unwrap().expect("a job").id().to_owned()
 }
 

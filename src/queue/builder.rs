@@ -1,0 +1,74 @@
+//! How a queue's handle is made.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Queue, QueueCore};
+use crate::error::Result;
+use crate::options::{JobOptions, MAX_SAFE};
+
+/// A [`Queue`] to be: what it adds to all jobs, and what it says of itself. [`open`](Self::open) makes it.
+///
+/// ```no_run
+/// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
+/// use oxmq::{JobOptions, Queue};
+///
+/// let mails: Queue<String, ()> =
+///     client.queue("mails").default_job_options(JobOptions::default().attempts(3)).open()?;
+/// # let _ = mails;
+/// # Ok(()) }
+/// ```
+#[must_use]
+pub struct QueueBuilder<D = Value, R = Value> {
+    core: Result<Arc<QueueCore>>,
+    defaults: JobOptions,
+    max_events: Option<u64>,
+    types: PhantomData<fn(D) -> R>,
+}
+
+impl<D, R> QueueBuilder<D, R> {
+    pub(crate) fn new(core: Result<Arc<QueueCore>>) -> Self {
+        Self { core, defaults: JobOptions::default(), max_events: None, types: PhantomData }
+    }
+
+    /// Sets options for each job added through this handle and its clones, where the job itself says nothing else; an id is
+    /// never taken from here. Default: none. BullMQ: `defaultJobOptions`.
+    #[doc(alias = "defaultJobOptions")]
+    pub fn default_job_options(mut self, options: JobOptions) -> Self {
+        self.defaults = options;
+        self
+    }
+
+    /// Keeps about this many events, for all who use the queue. Default, and for 0: what the queue has, 10,000 for a new
+    /// one. At most 2^53 − 1; more counts as that.
+    ///
+    /// It is written with the queue's settings, once for each client: [`Queue::write_meta`] says when. Of several handles that
+    /// set it before, the last one counts. BullMQ: `streams.events.maxLen`.
+    #[doc(alias = "maxLen")]
+    pub fn max_len_events(mut self, events: u64) -> Self {
+        self.max_events = Some(events.min(MAX_SAFE));
+        self
+    }
+
+    /// Makes the handle. No round trip: a queue needs not be created.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for a name that is empty, too long, or has a colon or
+    /// control characters.
+    pub fn open(self) -> Result<Queue<D, R>> {
+        let core = self.core?;
+        if let Some(events) = self.max_events {
+            core.limit_events(events);
+        }
+        Ok(Queue { core, defaults: Arc::new(self.defaults), types: PhantomData })
+    }
+}
+
+impl<D, R> std::fmt::Debug for QueueBuilder<D, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QueueBuilder").field("defaults", &self.defaults).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,374 @@
+//! How workers are made: their options, each with its setter, and their start.
+
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::event::{EventSink, WorkerEvents};
+use super::health::LastFetch;
+use super::layer::{Layer, Layers};
+use super::locks::{LockTable, Watch};
+use super::manual::ManualWorker;
+use super::processor::Erased;
+use super::run::Loop;
+use super::watchdog::Watchdog;
+use super::{Counters, Inner, Tokens, Worker, panics, schedulers, stalled, supervise, wait};
+use crate::connection::{BlockingLink, Listener};
+use crate::error::Result;
+use crate::options::{FailedAttempt, KeepJobs, Retry, WorkerOptions, only_if};
+use crate::queue::QueueCore;
+use crate::telemetry::WorkerFigures;
+
+/// A worker to be: its processor and options. [`start`](Self::start) makes it work.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use oxmq::{Client, Halt, Job};
+///
+/// # async fn demo() -> oxmq::Result<()> {
+/// async fn send(job: Job<String, ()>) -> Result<(), Halt> {
+///     println!("to {}", job.data());
+///     Ok(())
+/// }
+/// let client = Client::connect("redis://127.0.0.1:6379").await?;
+/// let worker = client.worker("emails", send).concurrency(64).start()?;
+/// let report = worker.run_until(async { tokio::time::sleep(Duration::from_secs(60)).await }).await;
+/// println!("{} completed", report.counts.completed);
+/// # Ok(()) }
+/// ```
+#[must_use]
+#[doc(alias = "Worker")]
+pub struct WorkerBuilder {
+    client: crate::Client,
+    queue: String,
+    processor: Erased,
+    layers: Layers,
+    options: WorkerOptions,
+    events: EventSink,
+}
+
+/// A [`ManualWorker`] to be: its options. [`open`](Self::open) makes it.
+#[must_use]
+pub struct ManualWorkerBuilder<D = Value, R = Value> {
+    queue: Result<Arc<QueueCore>>,
+    options: WorkerOptions,
+    types: PhantomData<fn(D) -> R>,
+}
+
+/// Makes the setters that both builders have. What only a worker that runs by itself can do is set on [`WorkerBuilder`] alone.
+macro_rules! shared_setters {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $kind:ty),*) => $field:ident = $value:expr;)*) => {
+        impl WorkerBuilder {
+            $($(#[$doc])*
+            pub fn $name(mut self, $($arg: $kind),*) -> Self {
+                self.options.$field = $value;
+                self
+            })*
+        }
+
+        impl<D, R> ManualWorkerBuilder<D, R> {
+            $($(#[$doc])*
+            pub fn $name(mut self, $($arg: $kind),*) -> Self {
+                self.options.$field = $value;
+                self
+            })*
+        }
+    };
+}
+
+shared_setters! {
+    /// The worker's name, written to each job it takes (`processedBy`) and shown by Node's `getWorkers`. Default: none.
+    name(name: impl Into<String>) => name = Some(name.into());
+    /// How long a job's lock lives without renewal, and so how long a job of a dead worker waits at most before the
+    /// next check finds it. Renewed by a thread of its own when a quarter of it has passed. Default: 30 s; 1 ms to a
+    /// year.
+    #[doc(alias = "lockDuration")]
+    lock_duration(life: Duration) => lock_duration = life;
+    /// How often a job may be found without a lock before it is failed. Default: 1.
+    #[doc(alias = "maxStalledCount")]
+    max_stalled_count(times: u32) => max_stalled_count = times;
+    /// How often to look for jobs without a lock; one worker of the queue does it for all. Default: 30 s;
+    /// 1 ms to a year.
+    #[doc(alias = "stalledInterval")]
+    stalled_interval(interval: Duration) => stalled_interval = interval;
+    /// How often a job may be started, for whatever reason it comes back, before it is failed. Default: any number.
+    #[doc(alias = "maxStartedAttempts")]
+    max_started_attempts(times: u32) => max_started_attempts = Some(times).filter(|times| *times > 0);
+    /// Whether an attempt at a job whose data is JSON, but not of the processor's type, is retried as the job's
+    /// `attempts` and `backoff` say; false fails the job for good. Default: true, since in a rollout the next attempt
+    /// may meet a worker that knows the shape. Data that is no JSON at all always fails for good.
+    retry_mistyped_data(retry: bool) => retry_mistyped_data = retry;
+    /// How long a worker waits for a marker before it looks for jobs by itself, which finds what a worker that was
+    /// killed has left; twice as long once it has found none. Default: 5 s; 1 ms to an hour.
+    #[doc(alias = "drainDelay")]
+    drain_delay(delay: Duration) => drain_delay = delay;
+    /// Which completed jobs to keep, where the job itself does not say. Default: all.
+    #[doc(alias = "removeOnComplete")]
+    remove_on_complete(keep: impl Into<KeepJobs>) => remove_on_complete = Some(keep.into());
+    /// Which failed jobs to keep, where the job itself does not say. Default: all.
+    #[doc(alias = "removeOnFail")]
+    remove_on_fail(keep: impl Into<KeepJobs>) => remove_on_fail = Some(keep.into());
+    /// Counts finished jobs per minute, for this many minutes, as Node's `getMetrics` reads them. Default: off; 1 to
+    /// 527,040, which is a leap year.
+    metrics(minutes: u64) => metrics = Some(minutes);
+    /// Lets at most `max` jobs per `window` be fetched in the whole queue, as far as its workers have this option. Default: no
+    /// limit; at least one job, and 1 ms to a year.
+    limiter(max: u64, window: Duration) => limiter = Some((max, window));
+    /// Decides when to try again for jobs whose `backoff` names a strategy of your own. Default: none; the delay of the
+    /// job's `backoff` is used.
+    #[doc(alias = "backoffStrategy")]
+    backoff_strategy(strategy: impl Fn(&FailedAttempt<'_>) -> Retry + Send + Sync + 'static) => backoff_strategy = Some(Arc::new(strategy));
+    /// Decides on the next attempt after each failure of any job of this worker, whoever added it; sees the error.
+    ///
+    /// It is asked whenever another attempt is possible: not at the last of the job's `attempts`, not after
+    /// [`Halt::Unrecoverable`](crate::Halt::Unrecoverable), and not where the processor decided itself by
+    /// [`Halt::RetryAfter`](crate::Halt::RetryAfter) or by an error that [`Decides`](crate::Decides). Then it comes before the
+    /// job's `backoff` and [`backoff_strategy`](Self::backoff_strategy), which [`Retry::ByBackoff`] leaves the decision
+    /// to. Timeouts and panics are told by the failure's [`kind`](FailedAttempt::kind). A policy that panics counts as
+    /// `ByBackoff`, and listeners hear of it. Default: none. Not in BullMQ.
+    ///
+    /// ```no_run
+    /// use std::io;
+    /// use std::time::Duration;
+    /// use oxmq::Retry;
+    ///
+    /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
+    /// # async fn send(job: oxmq::Job<String, ()>) -> Result<(), oxmq::Halt> { Ok(()) }
+    /// let builder = client.worker("emails", send).on_error(|failed| match failed.downcast_ref::<io::Error>() {
+    ///     Some(error) if error.kind() == io::ErrorKind::NotFound => Retry::Never,
+    ///     Some(_) => Retry::After(Duration::from_secs(5)),
+    ///     None => Retry::ByBackoff,
+    /// });
+    /// # let _ = builder;
+    /// # Ok(()) }
+    /// ```
+    on_error(policy: impl Fn(&FailedAttempt<'_>) -> Retry + Send + Sync + 'static) => on_error = Some(Arc::new(policy));
+    /// Retries only failures for which this is true, as the jobs' `attempts` and `backoff` say; all others are final.
+    ///
+    /// The short form of [`on_error`](Self::on_error), whose place it takes: the last of the two counts. Default: all.
+    retry_if(is_worth_it: impl Fn(&FailedAttempt<'_>) -> bool + Send + Sync + 'static) => on_error = Some(only_if(is_worth_it));
+    /// Sets where the jitter of a backoff takes its numbers from, each in [0, 1). Default: a random number each time; tests
+    /// may want others.
+    jitter_source(source: impl Fn() -> f64 + Send + Sync + 'static) => jitter_source = Some(Arc::new(source));
+}
+
+impl WorkerBuilder {
+    /// How many jobs run at once. Default: 1; at least 1.
+    pub fn concurrency(mut self, jobs: usize) -> Self {
+        self.options.concurrency = jobs;
+        self
+    }
+
+    /// Never renews locks: for jobs that surely end within `lock_duration`. Default: false.
+    #[doc(alias = "skipLockRenewal")]
+    pub fn skip_lock_renewal(mut self, skip: bool) -> Self {
+        self.options.skip_lock_renewal = skip;
+        self
+    }
+
+    /// Never looks for jobs without a lock. Default: false.
+    #[doc(alias = "skipStalledCheck")]
+    pub fn skip_stalled_check(mut self, skip: bool) -> Self {
+        self.options.skip_stalled_check = skip;
+        self
+    }
+
+    /// How often the workers of a queue look for job schedulers whose run has vanished, so that nobody makes the next
+    /// one; it is put back. Default: 60 s; 1 ms to a year. Not in BullMQ, whose scheduler stops.
+    pub fn scheduler_check_interval(mut self, interval: Duration) -> Self {
+        self.options.scheduler_check_interval = interval;
+        self
+    }
+
+    /// Never looks for job schedulers that have stopped. Default: false.
+    pub fn skip_scheduler_check(mut self, skip: bool) -> Self {
+        self.options.skip_scheduler_check = skip;
+        self
+    }
+
+    /// The longest sleep of a worker whose queue is rate limited. Default: 30 s; at least 1 ms.
+    #[doc(alias = "maximumRateLimitDelay")]
+    pub fn maximum_rate_limit_delay(mut self, delay: Duration) -> Self {
+        self.options.maximum_rate_limit_delay = delay;
+        self
+    }
+
+    /// How long an attempt may take, where the job itself does not say. Then it is told to stop, and failed. Default: no
+    /// limit; at least 1 ms.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.options.timeout = Some(limit);
+        self
+    }
+
+    /// How long a cancelled attempt has to end in its own way. Default: 1 s.
+    pub fn cancel_grace(mut self, grace: Duration) -> Self {
+        self.options.cancel_grace = grace;
+        self
+    }
+
+    /// How long [`Worker::close`](crate::Worker::close) waits for running jobs before it cancels them. Default: 25 s, so
+    /// that with the default `cancel_grace` all of it ends below the 30 s that Kubernetes gives a process, and what
+    /// does not end by itself is handed back.
+    pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.options.shutdown_timeout = timeout;
+        self
+    }
+
+    /// How many events a slow listener may be behind before it misses the oldest. Default: 1,024; 1 to 1,048,576.
+    pub fn event_buffer(mut self, events: usize) -> Self {
+        self.options.event_buffer = events;
+        self
+    }
+}
+
+impl WorkerBuilder {
+    pub(crate) fn new(client: crate::Client, queue: String, processor: Erased) -> Self {
+        let options = WorkerOptions::default();
+        let events = EventSink::new(options.event_buffer);
+        Self { client, queue, processor, layers: Layers::default(), options, events }
+    }
+
+    /// What happens in the worker from its first moment on; [`Worker::events`] begins only after the start.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
+    /// # async fn send(job: oxmq::Job<String, ()>) -> Result<(), oxmq::Halt> { Ok(()) }
+    /// let builder = client.worker("emails", send).concurrency(64);
+    /// let mut events = builder.events();
+    /// let worker = builder.start()?;
+    /// while let Some(event) = events.recv().await {
+    ///     println!("{event:?}");
+    /// }
+    /// # drop(worker);
+    /// # Ok(()) }
+    /// ```
+    pub fn events(&self) -> WorkerEvents {
+        self.events.subscribe()
+    }
+
+    /// Puts a layer around every attempt of this worker; see [`Layer`] for the order.
+    pub fn layer(mut self, layer: impl Layer) -> Self {
+        self.layers.push(Arc::new(layer));
+        self
+    }
+
+    /// Begins to work, on the runtime that this is called in.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) if the queue's name or an option breaks a rule.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn start(self) -> Result<Worker> {
+        let options = self.options.checked()?;
+        panics::watch();
+        let queue = self.client.core(&self.queue)?;
+        let engine = queue.engine().clone();
+        let events = self.events;
+        events.set_limit(options.event_buffer);
+        let renews = !options.skip_lock_renewal;
+        let (commands, asked) = mpsc::channel(16);
+        let figures = Arc::new(WorkerFigures::new(engine.keys.queue()));
+        let watchdog = Watchdog::new(engine.keys.queue(), commands.downgrade(), events.clone(), Arc::clone(&figures));
+        let watch = Watch { watchdog: Arc::clone(&watchdog), figures: Arc::clone(&figures) };
+        let locks = LockTable::new(engine.clone(), events.clone(), options.lock_duration, renews, watch);
+        self.client.lock_keeper().keep(&locks);
+        let name = engine.keys.worker_client_name(options.name.as_deref());
+        let blocking = BlockingLink::new(engine.link.dialer(), Some(name));
+        let waiter =
+            wait::Waiter::start(blocking, engine.link.clone(), options.drain_delay, &engine.keys, events.clone());
+        let concurrency = AtomicUsize::new(options.concurrency);
+        let large = queue.engine().link.another();
+        let inner = Arc::new(Inner {
+            queue,
+            options: Arc::new(options),
+            processor: self.layers.around(self.processor),
+            events,
+            locks,
+            tokens: Tokens::new(),
+            large,
+            concurrency,
+            counters: Counters::default(),
+            report: Mutex::default(),
+            is_given_up: AtomicBool::new(false),
+            is_paused: AtomicBool::new(false),
+            figures,
+            watchdog,
+            last_fetch: LastFetch::default(),
+        });
+        let listener: Weak<dyn Listener> = Arc::<Inner>::downgrade(&inner);
+        inner.queue.engine().link.outages().tell(listener);
+        let stalled = tokio::spawn({
+            let inner = Arc::clone(&inner);
+            async move {
+                let stalled = async {
+                    if !inner.options.skip_stalled_check {
+                        supervise::supervise(inner.events.clone(), "stalled check", || stalled::check_for_ever(&inner))
+                            .await;
+                    }
+                };
+                let schedulers = async {
+                    if !inner.options.skip_scheduler_check {
+                        let look = || schedulers::look_for_ever(&inner);
+                        supervise::supervise(inner.events.clone(), "scheduler check", look).await;
+                    }
+                };
+                tokio::join!(stalled, schedulers);
+            }
+        });
+        tracing::info!(
+            queue = inner.queue.engine().keys.queue(),
+            name = inner.options.name.as_deref(),
+            concurrency = inner.options.concurrency,
+            "worker started"
+        );
+        let ended = CancellationToken::new();
+        // Dropped with the task, however that ends: also by a panic, or with its runtime.
+        let guard = ended.clone().drop_guard();
+        let working = Arc::clone(&inner);
+        let work = tokio::spawn(async move {
+            let _guard = guard;
+            Loop::new(Arc::clone(&working), waiter, asked).run().await;
+            working.final_report().log(&working);
+        });
+        Ok(Worker { inner, commands, work: Some(work), ended, stalled: stalled.abort_handle() })
+    }
+}
+
+impl<D: DeserializeOwned, R> ManualWorkerBuilder<D, R> {
+    pub(crate) fn new(queue: Result<Arc<QueueCore>>) -> Self {
+        Self { queue, options: WorkerOptions::default(), types: PhantomData }
+    }
+
+    /// Hands out jobs that are to fail unrun, as BullMQ 6 does, in place of failing them: then whoever fetches has to look
+    /// at [`Job::deferred_failure`](crate::Job::deferred_failure), and at
+    /// [`Job::attempts_started`](crate::Job::attempts_started) where there is a limit. An end of such a job that is no failure
+    /// drops its deferred failure, unless a child of it failed. Default: false.
+    pub fn hand_out_deferred_failures(mut self, hand_out: bool) -> Self {
+        self.options.hands_out_deferred_failures = hand_out;
+        self
+    }
+
+    /// Makes the worker. No round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) if the queue's name or an option breaks a rule.
+    pub fn open(self) -> Result<ManualWorker<D, R>> {
+        Ok(ManualWorker::new(self.queue?, self.options.checked()?))
+    }
+}
+
+impl<D, R> std::fmt::Debug for ManualWorkerBuilder<D, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ManualWorkerBuilder").field("options", &self.options).finish_non_exhaustive()
+    }
+}
