@@ -165,7 +165,9 @@ async fn a_job_that_cannot_be_read_fails_with_the_field_named() {
         .unwrap();
     fixture.until(JobState::Failed, 4).await;
     fixture.until(JobState::Completed, 1).await;
-    for (id, field) in ids.iter().zip(["data: json: EOF", "field opts", "field data", "data: json: invalid type"]) {
+    for (id, field) in
+        ids.iter().zip(["data at `n`: json: EOF", "field opts", "field data", "data at `n`: json: invalid type"])
+    {
         let reason = fixture.field(id, "failedReason").await.unwrap();
         assert!(reason.contains(field), "{reason}");
     }
