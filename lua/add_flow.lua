@@ -141,6 +141,6 @@ for _, parent in ipairs(parents) do
 end
 for i = 1, homes do
   enter(ARGV[2 + i])
-  if settings[5] then trim_events(3 * #jobs) end
+  if settings.has_cap then trim_events(3 * #jobs) end
 end
 return reply

@@ -124,3 +124,6 @@ local function end_children(id, job, _, held)
   call("ZADD", base .. "waiting-children", ARGV[1], id)
   call("XADD", EVENTS, "*", "event", "waiting-children", "jobId", id, "prev", "active")
 end
+
+-- How attempts end whose job is not finished.
+local WAYS = { retry = end_retry, delayed = end_delayed, waiting = end_waiting, children = end_children }

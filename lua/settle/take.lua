@@ -1,8 +1,4 @@
--- Hands out up to `want` jobs: promotes what is due, keeps to the limits, moves ids to `active`, locks them.
--- Answers jobs, limited for ms, next due ms (now if there is more than one call may hand out), ids that had no readable
--- job, and whether the queue is shut; `jobs` is
--- flat, six values per job: id, name, data, opts, timestamp, and 0, its priority, or an array of further fields and
--- their values; of a job that is not fresh all fields are there, and what stands before them is empty.
+-- Hands out jobs: promotes what is due, keeps to the limits, moves ids to `active`, locks them.
 local FRESH = 6
 local REPLY_BYTES = 512 * 1024
 
@@ -42,6 +38,39 @@ local function allowance(max, limiter, window)
   return 0, window
 end
 
+-- Puts ids back that were taken out of the queue and did not fit; the first of them is the next again.
+local function put_back(ids, from, scores)
+  local back = {}
+  if scores then
+    for i = from, #ids do back[#back + 1], back[#back + 2] = scores[i], ids[i] end
+    call("ZADD", PRIORITIZED, unpack(back))
+  else
+    for i = #ids, from, -1 do back[#back + 1] = ids[i] end
+    call("RPUSH", WAIT, unpack(back))
+  end
+end
+
+-- How many jobs may be handed out of so many that are wanted; what else `take` answers if it is none.
+local function room_for(want, max, limiter, window)
+  local left = want
+  if limiter then
+    local room, limited = allowance(max, limiter, window)
+    if limited > 0 then return 0, { jobs = {}, limited = limited, due = 0, ghosts = {}, shut = false } end
+    left = math.min(left, room)
+  end
+  local open = headroom()
+  if open == 0 then return 0, { jobs = {}, limited = 0, due = 0, ghosts = {}, shut = true } end
+  -- A fraction of a job is one, as it is in Node.
+  return math.ceil(math.min(left, open))
+end
+
+-- Hands out up to `want` jobs. Answers
+--   jobs     flat, six values per job: id, name, data, opts, timestamp, and 0, its priority, or an array of further fields
+--            and their values; of a job that is not fresh all fields are there, and what stands before them is empty
+--   limited  for how many ms the rate limit is exhausted
+--   due      when the next delayed job is due, or now if there is more than one call may hand out
+--   ghosts   ids that had no readable job
+--   shut     whether the queue hands out nothing: it is paused, or as many jobs run as may
 local function take(now, want, token, lock_ms, worker, own_max, own_window)
   local ready = ids_due(tonumber(now))
   if ready then on_demand().promote(ready) end
@@ -49,78 +78,63 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
   local max, window = settings.max or tonumber(own_max), tonumber(own_window) or settings.duration
   window = window and window == window and math.min(math.floor(math.abs(window)), 9007199254740991)
   local limiter = max and window and base .. "limiter"
-  local left = want
-  if limiter then
-    local room, limited = allowance(max, limiter, window)
-    if limited > 0 then return {}, limited, 0, {} end
-    left = math.min(left, room)
-  end
-  local open = headroom()
-  if open == 0 then return {}, 0, 0, {}, true end
-  -- A fraction of a job is one, as it is in Node.
-  left = math.ceil(math.min(left, open))
-  local jobs, ghosts, at, bytes, spent = {}, {}, 0, 0, 0
+  local left, nothing = room_for(want, max, limiter, window)
+  if nothing then return nothing end
+  local jobs, ghosts, n, bytes, spent = {}, {}, 0, 0, 0
 
-  -- Starts jobs until they are too large together; the place of the first that is left.
-  local function start(ids)
-    local started, n, rest = {}, 0, nil
-    for i, id in ipairs(ids) do
+  -- Starts the job of an id, if it has one that can be read; else the id is a ghost.
+  local function start(id)
+    local job = base .. id
+    local held, more, named = read_job(job)
+    if not held then
+      ghosts[#ghosts + 1] = id
+      return false
+    end
+    jobs[n + 1], jobs[n + 2], jobs[n + 3], jobs[n + 4], jobs[n + 5], jobs[n + 6]
+      = id, held[1], held[2], held[3], held[4], more
+    n = n + 6
+    bytes = bytes + #held[2] + #held[3]
+    local starts = "1"
+    if named then
+      bytes = bytes + #(named.data or "") + #(named.opts or "")
+      -- Counted as it is read: whole, from 0 on, and with an end.
+      local before = tonumber(named.ats or "") or -1
+      if before >= 0 then starts = digits(math.min(math.floor(before), 4294967294) + 1) end
+    end
+    if token ~= "0" then call("SET", job .. ":lock", token, "PX", lock_ms) end
+    call("XADD", EVENTS, "*", "event", "active", "jobId", id, "prev", "waiting")
+    if worker ~= "" then
+      call("HSET", job, "processedOn", now, "ats", starts, "pb", worker)
+    else
+      call("HSET", job, "processedOn", now, "ats", starts)
+    end
+    if not (named and named.defa) then spent = spent + 1 end
+    return true
+  end
+
+  -- Starts the jobs of ids that have left the queue, until they are too large together; the others go back.
+  local function start_all(ids, scores)
+    local started, count, last = {}, 0, #ids
+    for i = 1, last do
       if bytes >= REPLY_BYTES then
-        rest = i
+        put_back(ids, i, scores)
         break
       end
-      local job = base .. id
-      local held, more, named = read_job(job)
-      if not held then
-        ghosts[#ghosts + 1] = id
-      else
-        n = n + 1
-        started[n] = id
-        jobs[at + 1], jobs[at + 2], jobs[at + 3] = id, held[1], held[2]
-        jobs[at + 4], jobs[at + 5], jobs[at + 6] = held[3], held[4], more
-        at = at + 6
-        bytes = bytes + #held[2] + #held[3]
-        if named then bytes = bytes + #(named.data or "") + #(named.opts or "") end
-        if token ~= "0" then call("SET", job .. ":lock", token, "PX", lock_ms) end
-        call("XADD", EVENTS, "*", "event", "active", "jobId", id, "prev", "waiting")
-        local starts = "1"
-        if named and named.ats then
-          -- Counted as it is read: whole, from 0 on, and with an end.
-          local before = tonumber(named.ats) or 0
-          if before >= 0 then starts = digits(math.min(math.floor(before), 4294967294) + 1) end
-        end
-        if worker ~= "" then
-          call("HSET", job, "processedOn", now, "ats", starts, "pb", worker)
-        else
-          call("HSET", job, "processedOn", now, "ats", starts)
-        end
-        if not (named and named.defa) then spent = spent + 1 end
+      local id = ids[i]
+      -- Before version 5, wake-up marks stood among the ids of `wait`; they begin with "0:" and are no jobs.
+      if (scores or string.byte(id, 1) ~= 48 or string.byte(id, 2) ~= 58) and start(id) then
+        count = count + 1
+        started[count] = id
       end
     end
-    if n > 0 then call("LPUSH", ACTIVE, unpack(started, 1, n)) end
-    left = left - n
-    return rest
+    if count > 0 then call("LPUSH", ACTIVE, unpack(started)) end
+    left = left - count
   end
 
   while left > 0 and bytes < REPLY_BYTES do
-    local asked = math.min(left, 100)
-    local ids = call("RPOP", WAIT, asked == 1 and "1" or digits(asked))
+    local ids = call("RPOP", WAIT, left == 1 and "1" or digits(math.min(left, 100)))
     if not ids or #ids == 0 then break end
-    local real = ids
-    for i, id in ipairs(ids) do
-      -- Before version 5, wake-up marks stood among the ids; they begin with "0:" and are no jobs.
-      if string.byte(id, 1) == 48 and string.byte(id, 2) == 58 then
-        if real == ids then real = { unpack(ids, 1, i - 1) } end
-      elseif real ~= ids then
-        real[#real + 1] = id
-      end
-    end
-    local rest = start(real)
-    if rest then
-      local back = {}
-      for i = #real, rest, -1 do back[#back + 1] = real[i] end
-      call("RPUSH", WAIT, unpack(back))
-    end
+    start_all(ids)
   end
   while left > 0 and bytes < REPLY_BYTES do
     local popped = call("ZPOPMIN", PRIORITIZED, digits(math.min(left, 100)))
@@ -128,23 +142,21 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
       call("DEL", PC)
       break
     end
-    local ids = {}
-    for i = 1, #popped, 2 do ids[#ids + 1] = popped[i] end
-    local rest = start(ids)
-    if rest then
-      local back = {}
-      for i = rest, #ids do back[#back + 1], back[#back + 2] = popped[2 * i], ids[i] end
-      call("ZADD", PRIORITIZED, unpack(back))
-    end
+    local ids, scores = {}, {}
+    for i = 1, #popped, 2 do ids[#ids + 1], scores[#scores + 1] = popped[i], popped[i + 1] end
+    start_all(ids, scores)
   end
 
   if limiter and spent > 0 and call("INCRBY", limiter, digits(spent)) == spent then
     call("PEXPIRE", limiter, digits(window))
   end
-  if at > 0 then
+  local due = 0
+  if n > 0 then
     wake(true)
-    return jobs, 0, left > 0 and bytes >= REPLY_BYTES and tonumber(now) or 0, ghosts
+    if left > 0 and bytes >= REPLY_BYTES then due = tonumber(now) end
+  elseif settings.any_delayed then
+    local next_one = next_due()
+    due = next_one and math.max(1, math.min(next_one, 9007199254740991)) or 0
   end
-  local due = settings.any_delayed and next_due()
-  return jobs, 0, due and math.max(1, math.min(due, 9007199254740991)) or 0, ghosts
+  return { jobs = jobs, limited = 0, due = due, ghosts = ghosts, shut = false }
 end

@@ -1,22 +1,20 @@
 -- What `meta` says, read once. Reading every kind of key first also means that a key of a wrong type fails the
 -- whole call before anything is written.
 local function read_settings()
-  local read = call("HMGET", META, "paused", "concurrency", "max", "duration", "opts.maxLenEvents")
+  local held = call("HMGET", META, "paused", "concurrency", "max", "duration", "opts.maxLenEvents")
   call("LLEN", WAIT)
   call("LLEN", ACTIVE)
   call("ZCARD", PRIORITIZED)
   call("ZCARD", MARKER)
-  read.events = call("XLEN", EVENTS)
   call("STRLEN", PC)
-  read.any_delayed = call("ZCARD", DELAYED) > 0
-  read.paused = read[1]
-  read.concurrency = read[2] and tonumber(read[2])
+  local read = {
+    paused = held[1], concurrency = held[2] and tonumber(held[2]), max = held[3] and tonumber(held[3]),
+    duration = held[4] and tonumber(held[4]), has_cap = held[5], cap = held[5] or DEFAULT_CAP,
+    events = call("XLEN", EVENTS), any_delayed = call("ZCARD", DELAYED) > 0,
+  }
   -- What is no number limits nothing; Lua also reads "nan".
   if read.concurrency ~= read.concurrency then read.concurrency = nil end
-  read.max = read[3] and tonumber(read[3])
   if read.max ~= read.max then read.max = nil end
-  read.duration = read[4] and tonumber(read[4])
-  read.cap = read[5] or DEFAULT_CAP
   -- Nothing waits for the length of a stream to be mended.
   if #read.cap > 15 or not string.find(read.cap, "^%d+$") then read.cap = DEFAULT_CAP end
   return read
@@ -25,9 +23,9 @@ local settings = read_settings()
 
 -- Node expects the cap of the event stream to stand in `meta` once anything was written.
 local function keep_cap()
-  if not settings[5] then
+  if not settings.has_cap then
     call("HSET", META, "opts.maxLenEvents", settings.cap)
-    settings[5] = settings.cap
+    settings.has_cap = true
   end
 end
 

@@ -14,16 +14,13 @@ use crate::wire::job::{JobId, Pair, RawJob, Undecodable};
 
 pub(crate) static SCRIPT: Script = script!(
     "settle", Consumes,
-    uses: ["codes", "queue", own "one", "settings", "wake", "leave_active", own "due"],
+    uses: ["codes", "queue", own "one", "settings", "wake", own "due"],
     on_demand: [
         "number", "announce", "delay", "prioritize", "ready", "store", own "promote", "homes", "release", "detach", "delete",
-        own "retain", own "family", own "metrics", own "dedup_finish", own "ends",
+        own "retain", own "family", own "metrics", own "dedup_finish", own "ends", own "each",
     ],
-    giving: [
-        promote, family_refusal, flush, finish, read_metrics, count_ends, end_failed, end_retry, end_delayed,
-        end_waiting, end_children,
-    ],
-    then: [own "take"],
+    giving: [promote, read_metrics, count_ends, finish_each],
+    then: ["leave_active", own "batch", own "alike", own "take"],
 );
 pub(crate) static ADOPT: Script = script!("adopt_jobs", Consumes, uses: ["codes", "queue"]);
 pub(crate) static TRACE: Script = script!("trace_outcomes", Consumes, uses: ["codes", "queue"]);

@@ -1,0 +1,60 @@
+-- Outcomes one by one, each as it is written: what one does may be what the next one waits for.
+local function refusal(kind, job, token, lock, child, families)
+  local held = redis.pcall("HMGET", job, "ats", "atm", "parentKey", "deid", "defa")
+  if held.err then return WRONG_TYPE end
+  if held[3] or held[4] or families or kind == "children" then
+    local code = family_refusal(kind, job, held, child, families)
+    if code then return code end
+  end
+  if not held[1] and call("EXISTS", job) == 0 then return MISSING_JOB end
+  if token ~= "0" and lock ~= token then return lock and LOCK_MISMATCH or MISSING_LOCK end
+  return nil, held
+end
+
+-- Ends each attempt that has no code yet, and sets its code. What has become of them is counted in `tally`.
+local function finish_each(batch, codes, tally)
+  local unlocked, freed = {}, {}
+  -- Completed and failed jobs, with their scores, that are not recorded yet, and the rule that keeps them.
+  local record = { completed = {}, failed = {}, alone = batch.total == 1 }
+  -- An attempt that its worker has ended by finishing the job: the first one makes room in the event stream for all.
+  local function count_ended()
+    tally.ended = tally.ended + 1
+    if tally.ended == 1 then
+      keep_cap()
+      trim_events(0)
+    end
+  end
+  for i = 1, batch.total do
+    if not codes[i] then
+      local place, job, token, made = batch.places[i], batch.jobs[i], batch.tokens[i], batch.made[i]
+      local kind, id = made and "completed" or ARGV[place - 1], ARGV[place]
+      local code, held = refusal(kind, job, token, batch.held[i], ARGV[place + 2], batch.families)
+      if not code and call("LREM", ACTIVE, "-1", id) == 0 then code = NOT_IN_STATE end
+      codes[i] = code or OK
+      if not code then
+        tally.settled = tally.settled + 1
+        if token ~= "0" then
+          unlocked[#unlocked + 1], freed[#freed + 1] = batch.locks[i], id
+        end
+        if kind == "completed" then
+          count_ended()
+          tally.completed = tally.completed + 1
+          local value, keep = ARGV[place + 1], "-1"
+          if not made then value, keep = ARGV[place + 2], ARGV[place + 3] end
+          finish(kind, id, job, held, value, keep, "returnvalue", record)
+        elseif kind == "failed" then
+          count_ended()
+          tally.failed = tally.failed + 1
+          end_failed(id, job, held, place - 1, record)
+        else
+          WAYS[kind](id, job, place - 1, held)
+        end
+      end
+    end
+  end
+  if #unlocked > 0 then
+    call("DEL", unpack(unlocked))
+    call("SREM", base .. "stalled", unpack(freed))
+  end
+  flush(record, ARGV[1])
+end
