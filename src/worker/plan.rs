@@ -26,7 +26,7 @@ const CALL_BYTES: usize = 1024 * 1024;
 /// see [`sent`](crate::engine::sent).
 const CALLS_AT_ONCE: usize = 2;
 
-/// The longest wait for a delayed job that is known; clocks differ.
+/// After how long at the latest it looks for a delayed job that is known; clocks differ.
 const LONGEST_DELAY_WAIT: Duration = Duration::from_secs(10);
 
 /// The pause after the server refused a call as such.
@@ -64,8 +64,10 @@ pub(super) struct Situation {
     pub(super) pending: usize,
     /// Whether a wait for a marker is under way.
     pub(super) is_waiting: bool,
-    /// Now, in ms of the worker's clock.
+    /// Now, in ms of the worker's clock, by which delayed jobs are due.
     pub(super) now_ms: u64,
+    /// The same moment.
+    pub(super) now: Instant,
 }
 
 /// What to do now.
@@ -122,6 +124,9 @@ pub(super) struct Plan {
     empty_looks: u32,
     /// When the next delayed job is due, in ms of the worker's clock; 0 if none is known.
     next_due: u64,
+    /// When to look for the delayed job at `next_due`. The wait for a marker goes on meanwhile: Redis ends a wait up to a
+    /// tenth of a second after its time, and a job that is due should not be that late.
+    look_at: Option<Instant>,
     /// No fetch before this: the rate limit, or a server that refuses.
     not_before: Option<Instant>,
     /// Settle the outcomes one by one: the server refused them together.
@@ -142,6 +147,7 @@ impl Plan {
             drained: false,
             empty_looks: 0,
             next_due: 0,
+            look_at: None,
             not_before: None,
             one_by_one: false,
         }
@@ -149,20 +155,24 @@ impl Plan {
 
     /// The next step; asked again after each call that was sent.
     pub(super) fn next(&mut self, seen: &Situation) -> Step {
-        loop {
-            if let Some((outcomes, want)) = self.next_call(seen) {
-                return Step::Call { outcomes, want };
-            }
-            let waits_for_work = self.drained && self.wanted(seen.slots) > 0 && self.calls == 0 && !seen.is_waiting;
-            if !waits_for_work {
-                return Step::Rest;
-            }
-            let block = self.block(seen.now_ms);
-            if !block.is_zero() {
-                return Step::Wait(block);
-            }
+        if self.looks_for_work(seen.slots) && self.next_due > 0 && self.next_due <= seen.now_ms {
             self.look_again();
         }
+        if let Some((outcomes, want)) = self.next_call(seen) {
+            return Step::Call { outcomes, want };
+        }
+        let looks_for_work = self.looks_for_work(seen.slots);
+        let left = (looks_for_work && self.next_due > 0).then(|| self.until_due(seen.now_ms));
+        self.look_at = left.map(|left| seen.now + left);
+        if looks_for_work && self.calls == 0 && !seen.is_waiting {
+            return Step::Wait(self.block(left));
+        }
+        Step::Rest
+    }
+
+    /// Whether jobs are wanted and none is known that could be fetched.
+    fn looks_for_work(&self, slots: usize) -> bool {
+        self.drained && self.wanted(slots) > 0
     }
 
     /// How many outcomes the next call takes and how many jobs it asks for; `None` if none is to be sent now.
@@ -197,12 +207,18 @@ impl Plan {
         slots.saturating_sub(self.running + self.asked).min(call_jobs(slots)).min(self.most)
     }
 
-    /// How long to wait for a marker.
-    fn block(&self, now_ms: u64) -> Duration {
-        match self.next_due {
-            0 if self.empty_looks > 1 => self.drain_delay * 2,
-            0 => self.drain_delay,
-            due => Duration::from_millis(due.saturating_sub(now_ms)).min(LONGEST_DELAY_WAIT),
+    /// How long it is until the next delayed job is due, or to the look that corrects a clock that differs.
+    fn until_due(&self, now_ms: u64) -> Duration {
+        Duration::from_millis(self.next_due.saturating_sub(now_ms)).min(LONGEST_DELAY_WAIT)
+    }
+
+    /// How long to wait for a marker: longer than until the next delayed job is due, as the look at that moment makes the one
+    /// at the end of the wait needless.
+    fn block(&self, until_due: Option<Duration>) -> Duration {
+        match until_due {
+            Some(left) => left + self.drain_delay,
+            None if self.empty_looks > 1 => self.drain_delay * 2,
+            None => self.drain_delay,
         }
     }
 
@@ -210,6 +226,7 @@ impl Plan {
     pub(super) fn look_again(&mut self) {
         self.drained = false;
         self.next_due = 0;
+        self.look_at = None;
     }
 
     /// The number of slots was changed.
@@ -369,7 +386,7 @@ impl Plan {
             Mode::Draining { until } | Mode::Cancelling { until, .. } => Some(until),
             Mode::Running | Mode::Paused => None,
         };
-        [closing, self.not_before].into_iter().flatten().min()
+        [closing, self.not_before, self.look_at].into_iter().flatten().min()
     }
 
     /// Ends what was to last until now; what that means for the running jobs.
@@ -377,6 +394,9 @@ impl Plan {
         if self.not_before.is_some_and(|at| at <= now) {
             self.not_before = None;
             self.drained = false;
+        }
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look_again();
         }
         match self.mode {
             Mode::Draining { until } if until <= now => {
@@ -449,7 +469,7 @@ mod tests {
     }
 
     fn seen(slots: usize, pending: usize) -> Situation {
-        Situation { slots, pending, is_waiting: false, now_ms: NOW_MS }
+        Situation { slots, pending, is_waiting: false, now_ms: NOW_MS, now: Instant::now() }
     }
 
     fn call(outcomes: usize, want: usize) -> Step {
@@ -574,20 +594,52 @@ mod tests {
     }
 
     #[test]
-    fn it_waits_for_the_next_delayed_job_but_not_long() {
+    fn it_looks_when_the_next_delayed_job_is_due_and_waits_for_others_meanwhile() {
         let mut plan = plan();
+        let after = |ms, seen: &Situation| Some(seen.now + Duration::from_millis(ms));
         fetch(&mut plan, 1, 0, NOW_MS + 70);
-        assert_eq!(plan.next(&seen(1, 0)), Step::Wait(Duration::from_millis(70)));
+        let begun = seen(1, 0);
+        let delay = plan.drain_delay;
+        assert_eq!(plan.next(&begun), Step::Wait(delay + Duration::from_millis(70)));
+        assert_eq!(plan.alarm(), after(70, &begun));
         assert!(plan.awaits_due_job());
         // Its marker was taken; a sooner one counts, a later one does not.
         assert!(!plan.woken(Woken::Marker(1_000_050.0), 1, NOW_MS));
         assert!(!plan.woken(Woken::Marker(1_000_090.0), 1, NOW_MS));
-        assert_eq!(plan.next(&seen(1, 0)), Step::Wait(Duration::from_millis(50)));
-        // Due by now: no wait, but a look.
+        assert!(matches!(plan.next(&begun), Step::Wait(_)));
+        let waiting = Situation { is_waiting: true, ..begun };
+        assert_eq!(plan.next(&waiting), Step::Rest);
+        assert_eq!(plan.alarm(), after(50, &begun));
+        // The look does not end the wait.
+        plan.on_alarm(begun.now + Duration::from_millis(49));
+        assert_eq!(plan.next(&waiting), Step::Rest);
+        plan.on_alarm(begun.now + Duration::from_millis(50));
+        assert_eq!(plan.next(&waiting), call(1, 1));
+        assert!(!plan.awaits_due_job() && plan.alarm().is_none());
+    }
+
+    #[test]
+    fn a_delayed_job_that_is_due_by_now_is_looked_for_at_once() {
+        let mut plan = plan();
+        fetch(&mut plan, 1, 0, NOW_MS + 50);
         assert_eq!(plan.next(&Situation { now_ms: NOW_MS + 50, ..seen(1, 0) }), call(1, 1));
-        assert!(!plan.awaits_due_job());
+    }
+
+    #[test]
+    fn a_delayed_job_far_away_is_looked_for_now_and_then_since_clocks_differ() {
+        let mut plan = plan();
         fetch(&mut plan, 1, 0, NOW_MS + 3_600_000);
-        assert_eq!(plan.next(&seen(1, 0)), Step::Wait(LONGEST_DELAY_WAIT));
+        let begun = seen(1, 0);
+        assert_eq!(plan.next(&begun), Step::Wait(LONGEST_DELAY_WAIT + plan.drain_delay));
+        assert_eq!(plan.alarm(), Some(begun.now + LONGEST_DELAY_WAIT));
+    }
+
+    #[test]
+    fn without_a_free_slot_nobody_looks_for_delayed_jobs() {
+        let mut plan = plan();
+        fetch(&mut plan, 1, 0, NOW_MS + 50);
+        assert_eq!(plan.next(&seen(0, 0)), Step::Rest);
+        assert_eq!(plan.alarm(), None);
     }
 
     #[test]

@@ -174,6 +174,7 @@ impl Loop {
                 pending: self.pending.len(),
                 is_waiting: self.waiter.is_waiting,
                 now_ms: self.now(),
+                now: Deadline::now(),
             };
             match self.plan.next(&seen) {
                 Step::Call { outcomes, want } => self.settle_and_fetch(outcomes, want),
