@@ -34,6 +34,9 @@ fn main() -> ExitCode {
 /// This executable as one of the peers: `--as-peer oxmq --redis …`.
 fn as_peer(mut words: impl Iterator<Item = String>) -> Result<()> {
     let name = words.next().unwrap_or_default();
+    if name == "floor" {
+        return peers::floor::run(words);
+    }
     anyhow::ensure!(name == "oxmq", "no peer {name:?} in this executable");
     // One thread on one core, as for the official peer, which measures better so.
     tokio::runtime::Builder::new_current_thread()

@@ -20,7 +20,8 @@ pub(super) fn check(server: &Server, work: &Work, jobs: usize, before: &Figures,
     let warm = i64::try_from(WARM_SAMPLES)?;
     let (waiting, completed, more_keys) = match work.kind {
         Kind::Add => (before_it + jobs, 0, jobs),
-        Kind::Process | Kind::ProcessRetry | Kind::Memory => (0, jobs, 0),
+        Kind::Process | Kind::ProcessRetry | Kind::Memory | Kind::Shared(_) => (0, jobs, 0),
+        Kind::Lateness => (0, jobs, jobs),
         Kind::ProcessRemove | Kind::Erase => (0, 0, -jobs),
         Kind::Part(_) => (before_it - jobs, jobs, 0),
         Kind::Leave => (jobs, 0, 0),
@@ -53,7 +54,7 @@ pub(super) fn check(server: &Server, work: &Work, jobs: usize, before: &Figures,
             let data = queue.job(&last, "data")?.unwrap_or_default();
             ensure!(data.len() == work.bytes, "job {last} has {} bytes", data.len());
         }
-        Kind::Process | Kind::ProcessRetry | Kind::Memory => {
+        Kind::Process | Kind::ProcessRetry | Kind::Memory | Kind::Shared(_) => {
             let attempts = if work.kind == Kind::ProcessRetry { "2" } else { "1" };
             for id in ["1", &last] {
                 let made = queue.job(id, "atm")?;

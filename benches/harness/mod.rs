@@ -1,8 +1,10 @@
 //! The orchestrator: a private server, the peers in turn, checks, medians, a table and a JSON file.
 
 mod check;
+mod far;
 mod options;
 mod peer;
+mod recording;
 mod report;
 mod resp;
 mod run;

@@ -9,7 +9,8 @@ pub(super) const USAGE: &str = "\
 cargo bench --bench throughput -- [options]
 
   --rounds N       runs of each peer per work; default 5
-  --peers A,B      of oxmq, node, official; ratios are those of the first to the others; default all
+  --peers A,B      of oxmq, floor, node, official; ratios are those of the first to the others;
+                   default all. The floor is what oxmq's own commands cost without Lua
   --only W,W       of the works printed as labels, with or without the concurrency: process, process@10
   --jobs N         jobs per run, in place of each work's own number
   --quick          two rounds of a tenth of the jobs: does it work?
@@ -26,6 +27,8 @@ cargo bench --bench throughput -- [options]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PeerName {
     Oxmq,
+    /// The commands of oxmq, pipelined without Lua.
+    Floor,
     Node,
     Official,
 }
@@ -34,6 +37,7 @@ impl PeerName {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Oxmq => "oxmq",
+            Self::Floor => "floor",
             Self::Node => "node",
             Self::Official => "official",
         }
@@ -42,6 +46,7 @@ impl PeerName {
     fn parse(word: &str) -> Result<Self> {
         Ok(match word {
             "oxmq" => Self::Oxmq,
+            "floor" => Self::Floor,
             "node" => Self::Node,
             "official" => Self::Official,
             _ => bail!("unknown peer {word}"),
@@ -118,12 +123,14 @@ impl Options {
         options.peers = peers.unwrap_or(if options.growth {
             vec![PeerName::Oxmq]
         } else {
-            vec![PeerName::Oxmq, PeerName::Node, PeerName::Official]
+            vec![PeerName::Oxmq, PeerName::Floor, PeerName::Node, PeerName::Official]
         });
         let file = if options.growth { "bench/growth.json" } else { "bench/throughput.json" };
         options.out = out.unwrap_or_else(|| options.target.join(file));
         ensure!(!(options.growth && options.long), "--growth and --long are two runs");
-        ensure!(!(options.growth && options.peers.contains(&PeerName::Node)), "--growth is not made for node");
+        let others = [PeerName::Node, PeerName::Floor];
+        let suits = !options.peers.iter().any(|peer| others.contains(peer));
+        ensure!(suits || !options.growth, "--growth is not made for node or the floor");
         ensure!(options.rounds > 0, "--rounds must be at least 1");
         ensure!(options.jobs != Some(0), "--jobs must be at least 1");
         Ok(Some(options))

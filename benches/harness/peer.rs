@@ -28,12 +28,15 @@ impl Running {
     pub(super) fn start(options: &Options, server: &Server, name: PeerName, work: &str, shape: &Work) -> Result<Self> {
         let mut command = program(options, name)?;
         command
-            .args(["--redis", &server.url(), "--prefix", PREFIX])
+            .args(["--redis", &server.url(shape.is_far), "--prefix", PREFIX])
             .args(["--work", work, "--jobs", &shape.jobs.to_string()])
             .args(["--concurrency", &shape.concurrency.to_string()])
             .args(["--backlog", &shape.backlog.to_string(), "--bytes", &shape.bytes.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
+        if name == PeerName::Floor {
+            command.arg("--recording").arg(server.recording(&shape.label()));
+        }
         let mut child = command.spawn().with_context(|| format!("peer {} cannot be started", name.as_str()))?;
         let input = child.stdin.take();
         let stdout = child.stdout.take().context("the peer has no output")?;
@@ -106,9 +109,9 @@ fn program(options: &Options, name: PeerName) -> Result<Command> {
     let pinned = |program: &Path| command(program.as_os_str(), 1, options.pin);
     let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers");
     Ok(match name {
-        PeerName::Oxmq => {
+        PeerName::Oxmq | PeerName::Floor => {
             let mut command = pinned(&std::env::current_exe()?);
-            command.args(["--as-peer", "oxmq"]);
+            command.args(["--as-peer", name.as_str()]);
             command
         }
         PeerName::Node => {

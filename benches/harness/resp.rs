@@ -75,11 +75,16 @@ impl Connection {
         })
     }
 
-    /// Turns this connection into a count of the commands that clients send, until [`Monitor::stop`].
-    pub(super) fn monitor(mut self) -> Result<Monitor> {
+    /// Turns this connection into the lines of `MONITOR`, which end when the stream is shut down.
+    pub(super) fn watch(mut self) -> Result<(BufReader<TcpStream>, TcpStream)> {
         self.call(&["MONITOR"])?;
         let stream = self.reader.get_ref().try_clone()?;
-        let reader = self.reader;
+        Ok((self.reader, stream))
+    }
+
+    /// Turns this connection into a count of the commands that clients send, until [`Monitor::stop`].
+    pub(super) fn monitor(self) -> Result<Monitor> {
+        let (reader, stream) = self.watch()?;
         let counting = std::thread::spawn(move || {
             // `1733.5 [0 lua] "hget" …` is a command inside a script, `[0 127.0.0.1:53412]` one from a client.
             reader

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value};
 
 use super::check::{check, check_prefill};
 use super::options::{Options, PeerName};
-use super::peer::Running;
+use super::peer::{PREFIX, Running};
+use super::recording::Recorder;
 use super::server::{Figures, Server};
 use super::work::{Kind, Work};
 
@@ -49,6 +50,11 @@ pub(super) fn measure(options: &Options, server: &Server, work: &Work) -> Outcom
             series.error = Some(format!("prefill: {error:#}"));
         }
         return outcome;
+    }
+    if let Some(floor) = outcome.series.iter_mut().find(|series| series.peer == PeerName::Floor)
+        && let Err(error) = record(options, server, work)
+    {
+        floor.error = Some(format!("recording: {error:#}"));
     }
     for round in 1..=options.rounds {
         for series in &mut outcome.series {
@@ -106,13 +112,34 @@ fn prefill(options: &Options, server: &Server, work: &Work) -> Result<()> {
     server.keep(&name)
 }
 
-fn run(options: &Options, server: &Server, work: &Work, name: PeerName) -> Result<Run> {
+/// Puts the server into the state in which each run begins.
+fn prepare(server: &Server, work: &Work) -> Result<()> {
     match kept(work) {
-        Some(name) => server.restore(&name)?,
-        None => server.flush()?,
+        Some(name) => server.restore(&name),
+        None => server.flush(),
     }
+}
+
+/// Lets oxmq do the work once, unmeasured, and keeps the commands that its scripts execute.
+fn record(options: &Options, server: &Server, work: &Work) -> Result<()> {
+    status(&format!("{} recording", work.label()));
+    prepare(server, work)?;
+    let mut peer = Running::start(options, server, PeerName::Oxmq, work.name, work)?;
+    peer.wait_until_ready()?;
+    let recorder = Recorder::start(server.connect()?, &server.recording(&work.label()))?;
+    peer.go_on()?;
+    peer.result()?;
+    recorder.stop()?;
+    peer.finish()
+}
+
+fn run(options: &Options, server: &Server, work: &Work, name: PeerName) -> Result<Run> {
+    prepare(server, work)?;
     // What the server weighs without the jobs of the timed part, respectively with them.
     let empty = server.figures()?;
+    if let Kind::Shared(processes) = work.kind {
+        return run_shared(options, server, work, name, processes);
+    }
     let mut peer = Running::start(options, server, name, work.name, work)?;
     peer.wait_until_ready()?;
 
@@ -137,6 +164,43 @@ fn run(options: &Options, server: &Server, work: &Work, name: PeerName) -> Resul
     check(server, work, jobs_of(work, &result)?, &before, &after)?;
     peer.finish()?;
     figures(work, &result, &empty, &before, &after)
+}
+
+/// Lets several processes work on one queue, until all jobs are completed.
+fn run_shared(options: &Options, server: &Server, work: &Work, name: PeerName, processes: usize) -> Result<Run> {
+    let start = |_| Running::start(options, server, name, work.name, work);
+    let mut peers = (0..processes).map(start).collect::<Result<Vec<_>>>()?;
+    peers.iter_mut().try_for_each(Running::wait_until_ready)?;
+    server.reset()?;
+    let before = server.figures()?;
+    let started = Instant::now();
+    peers.iter_mut().try_for_each(Running::go_on)?;
+    let mut connection = server.connect()?;
+    let jobs = i64::try_from(work.jobs)?;
+    while connection.integer(&["ZCARD", &format!("{PREFIX}:bench:completed")])? < jobs {
+        ensure!(started.elapsed() < options.timeout, "the peers are stuck");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let after = server.figures()?;
+    peers.iter_mut().try_for_each(Running::go_on)?;
+    let (mut client_cpu_s, mut peak_rss_kb) = (0.0, 0.0_f64);
+    for peer in &mut peers {
+        let result = peer.result()?;
+        client_cpu_s += number(&result, "client_cpu_s")?;
+        peak_rss_kb = peak_rss_kb.max(number(&result, "peak_rss_kb")?);
+    }
+    check(server, work, work.jobs, &before, &after)?;
+    peers.into_iter().try_for_each(Running::finish)?;
+    let jobs = f64::from(u32::try_from(work.jobs)?);
+    Ok(Run::from([
+        ("seconds", seconds),
+        ("jobs_per_s", jobs / seconds),
+        ("redis_us_per_job", (after.cpu_s - before.cpu_s) * 1e6 / jobs),
+        ("client_us_per_job", client_cpu_s * 1e6 / jobs),
+        ("peak_rss_mb", peak_rss_kb / 1024.0),
+        ("commands_per_job", (after.commands - before.commands) / jobs),
+    ]))
 }
 
 fn number(result: &Map<String, Value>, key: &str) -> Result<f64> {
@@ -189,6 +253,10 @@ fn figures(
         Kind::Latency => {
             run.insert("p50_us", number(result, "p50_us")?);
             run.insert("p99_us", number(result, "p99_us")?);
+        }
+        Kind::Lateness => {
+            run.insert("p50_ms", number(result, "p50_ms")?);
+            run.insert("p99_ms", number(result, "p99_ms")?);
         }
         _ => {}
     }

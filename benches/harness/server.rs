@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use super::far::Far;
 use super::options::Options;
 use super::resp::Connection;
+use super::work::ROUND_TRIP;
 
 pub(super) struct Server {
-    pub(super) port: u16,
+    port: u16,
+    far: Far,
     pub(super) version: String,
     child: Child,
     directory: PathBuf,
@@ -36,7 +39,8 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         let child = command.spawn().context("redis-server (7 or later) cannot be started")?;
-        let mut server = Self { port, version: String::new(), child, directory };
+        let far = Far::start(port, ROUND_TRIP)?;
+        let mut server = Self { port, far, version: String::new(), child, directory };
         server.version = server.wait_until_up()?;
         Ok(server)
     }
@@ -62,8 +66,9 @@ impl Server {
         Connection::open(self.port)
     }
 
-    pub(super) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+    /// Where the peers find it, near or far.
+    pub(super) fn url(&self, is_far: bool) -> String {
+        format!("redis://127.0.0.1:{}", if is_far { self.far.port } else { self.port })
     }
 
     pub(super) fn flush(&self) -> Result<()> {
@@ -82,6 +87,11 @@ impl Server {
     /// Whether there are keys under this name.
     pub(super) fn keeps(&self, name: &str) -> bool {
         self.directory.join(name).exists()
+    }
+
+    /// Where the commands of a work are kept for its floor.
+    pub(super) fn recording(&self, label: &str) -> PathBuf {
+        self.directory.join(format!("{}.commands", label.replace('/', "-")))
     }
 
     /// Replaces all keys by those that were kept under this name.

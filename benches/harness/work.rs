@@ -1,5 +1,7 @@
 //! The works: what is measured, with how many jobs, and which figures each yields.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 
 use super::options::{Options, PeerName};
@@ -25,6 +27,10 @@ pub(super) enum Kind {
     Leave,
     /// From `add` to the processor, one job at a time.
     Latency,
+    /// From the moment at which a delayed job is due to the processor, while the worker has nothing else to do.
+    Lateness,
+    /// As `Process`, by several processes at once.
+    Shared(usize),
     /// A worker with nothing to do.
     Idle,
 }
@@ -45,7 +51,11 @@ pub(super) struct Work {
     /// The size of each job's data.
     pub(super) bytes: usize,
     pub(super) growth: Option<Growth>,
+    /// Whether the server is a round trip of [`ROUND_TRIP`] away.
+    pub(super) is_far: bool,
 }
+
+pub(super) const ROUND_TRIP: Duration = Duration::from_millis(1);
 
 /// The place of a work among those that differ in one number only.
 #[derive(Clone, Copy, Debug)]
@@ -60,18 +70,31 @@ impl Work {
         if let Some(Growth { axis, size }) = self.growth {
             return format!("{axis}/{}/{size}", self.name);
         }
-        if self.labelled { format!("{}@{}", self.name, self.concurrency) } else { self.name.to_owned() }
+        if let Kind::Shared(processes) = self.kind {
+            return format!("{}@{processes}x{}", self.name, self.concurrency);
+        }
+        let name = if self.labelled { format!("{}@{}", self.name, self.concurrency) } else { self.name.to_owned() };
+        if self.is_far { format!("far/{name}") } else { name }
     }
 
     /// Whether this peer can do it.
     pub(super) fn suits(&self, peer: PeerName) -> bool {
-        peer == PeerName::Oxmq || !matches!(self.kind, Kind::Erase | Kind::Leave)
+        match peer {
+            PeerName::Oxmq => true,
+            PeerName::Floor => {
+                !self.is_far
+                    && matches!(self.kind, Kind::Add | Kind::Process | Kind::ProcessRemove | Kind::ProcessRetry)
+            }
+            PeerName::Node | PeerName::Official => !matches!(self.kind, Kind::Erase | Kind::Leave),
+        }
     }
 
     /// Whether `--only` means this work by that word.
     fn is_called(&self, word: &str) -> bool {
         let label = self.label();
-        word == self.name || word == label || label.strip_prefix(word).is_some_and(|rest| rest.starts_with('/'))
+        word == label
+            || (word == self.name && !self.is_far)
+            || label.strip_prefix(word).is_some_and(|rest| rest.starts_with('/'))
     }
 
     /// The figures for the table, the most important first.
@@ -85,10 +108,12 @@ impl Work {
             | Kind::ProcessRemove
             | Kind::ProcessRetry
             | Kind::Part(_)
+            | Kind::Shared(_)
             | Kind::Erase
             | Kind::Leave => &THROUGHPUT,
             Kind::Memory => &MEMORY,
             Kind::Latency => &LATENCY,
+            Kind::Lateness => &LATENESS,
             Kind::Idle => &IDLE,
         }
     }
@@ -129,6 +154,11 @@ const MEMORY: [Metric; 6] = [
 ];
 const LATENCY: [Metric; 3] =
     [metric("p50_us", "p50 µs", 0), metric("p99_us", "p99 µs", 0), metric("client_us_per_job", "client µs/job", 0)];
+const LATENESS: [Metric; 3] = [
+    metric("p50_ms", "late p50 ms", 1),
+    metric("p99_ms", "late p99 ms", 1),
+    metric("client_us_per_job", "client µs/job", 0),
+];
 const IDLE: [Metric; 4] = [
     metric("client_commands_per_s", "commands/s sent", 2),
     metric("all_commands_per_s", "commands/s in all", 2),
@@ -137,7 +167,18 @@ const IDLE: [Metric; 4] = [
 ];
 
 fn work(name: &'static str, kind: Kind, jobs: usize, prefill: Option<&'static str>) -> Work {
-    Work { name, kind, concurrency: 100, labelled: false, jobs, prefill, backlog: jobs, bytes: 120, growth: None }
+    Work {
+        name,
+        kind,
+        concurrency: 100,
+        labelled: false,
+        jobs,
+        prefill,
+        backlog: jobs,
+        bytes: 120,
+        growth: None,
+        is_far: false,
+    }
 }
 
 /// All works, with numbers of jobs that keep a run between one and a few seconds.
@@ -150,6 +191,9 @@ fn all(long: bool) -> Vec<Work> {
         labelled: true,
         ..work("process", Kind::Process, jobs, Some("prefill"))
     };
+    let shared =
+        |processes| Work { concurrency: 20, ..work("share", Kind::Shared(processes), 40_000, Some("prefill")) };
+    let far = |work| Work { is_far: true, ..work };
     vec![
         work("add_sequential", Kind::Add, 10_000, None),
         work("add_concurrent", Kind::Add, 60_000, None),
@@ -162,7 +206,13 @@ fn all(long: bool) -> Vec<Work> {
         work("process_priority", Kind::Process, 40_000, Some("prefill_priority")),
         work("process_delayed", Kind::Process, 40_000, Some("prefill_delayed")),
         work("process_retry", Kind::ProcessRetry, 30_000, Some("prefill_retry")),
+        shared(1),
+        shared(8),
+        far(work("add_sequential", Kind::Add, 2_000, None)),
+        far(process(1, 2_000)),
+        far(process(10, 10_000)),
         Work { concurrency: 1, ..work("latency", Kind::Latency, 500, None) },
+        Work { concurrency: 10, ..work("lateness", Kind::Lateness, 150, None) },
         work("idle", Kind::Idle, 15, None),
     ]
 }

@@ -16,9 +16,9 @@ from xml.sax.saxutils import escape
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MARKERS = {False: ("<!-- figures: begin -->", "<!-- figures: end -->"), True: ("<!-- growth: begin -->", "<!-- growth: end -->")}
-TITLES = {"oxmq": "oxmq", "node": "BullMQ (Node)", "official": "bullmq-official"}
-VERSIONS = {"oxmq": "oxmq", "node": "bullmq", "official": "bullmq-official"}
-COLOURS = {"oxmq": "#d9480f", "node": "#2b8a3e", "official": "#3b5bdb"}
+TITLES = {"oxmq": "oxmq", "floor": "floor", "node": "BullMQ (Node)", "official": "bullmq-official"}
+VERSIONS = {"oxmq": "oxmq", "floor": "oxmq", "node": "bullmq", "official": "bullmq-official"}
+COLOURS = {"oxmq": "#d9480f", "floor": "#adb5bd", "node": "#2b8a3e", "official": "#3b5bdb"}
 # What grows: the heading of its table, and what the sizes count.
 AXES = {
     "waiting": ("Jobs waiting", "jobs waiting"),

@@ -221,6 +221,8 @@ pub(crate) async fn run<P: Peer>(words: impl Iterator<Item = String>) -> Result<
         "add_sequential" | "add_concurrent" | "add_bulk" => adds::<P>(&args).await,
         "memory" => process::<P>(&args, Shape::Plain, true).await,
         "latency" => latency::<P>(&args).await,
+        "lateness" => lateness::<P>(&args).await,
+        "share" => share::<P>(&args).await,
         "idle" => idle::<P>(&args).await,
         work if growth::knows(work) => growth::run::<P>(&args).await,
         work => {
@@ -361,6 +363,66 @@ async fn latency<P: Peer>(args: &Args) -> Result<()> {
     };
     let extra = Map::from_iter([("p50_us".to_owned(), micros(500)), ("p99_us".to_owned(), micros(990))]);
     report(args, args.jobs, &measured, extra);
+
+    next_line().await?;
+    peer.abandon(worker).await
+}
+
+/// Delayed jobs that are due one after the other, so far apart that the worker waits for each.
+async fn lateness<P: Peer>(args: &Args) -> Result<()> {
+    const FIRST: Duration = Duration::from_millis(500);
+    const APART: Duration = Duration::from_millis(37);
+    let peer = P::connect(&args.place(QUEUE)).await?;
+    let started: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let mark = Arc::clone(&started);
+    let processor = move |_| {
+        if let Ok(mut started) = mark.lock() {
+            started.push(Instant::now());
+        }
+        ready(true)
+    };
+    let mut worker = peer.worker(args.concurrency, processor).await?;
+    peer.start(&mut worker).await?;
+    ready_to_go().await?;
+
+    let stopwatch = Stopwatch::start();
+    let mut delays = Vec::with_capacity(args.jobs);
+    let mut delay = FIRST;
+    for _ in 0..args.jobs {
+        delays.push(delay);
+        delay += APART;
+    }
+    let specs: Vec<Spec> = delays.iter().map(|delay| Spec { delay: Some(*delay), ..Spec::default() }).collect();
+    let added = Instant::now();
+    peer.add_bulk(&Payload::of(args.bytes), &specs).await?;
+    peer.completed(&mut worker, args.jobs).await?;
+    let measured = stopwatch.stop();
+    let mut started = started.lock().map(|mut started| std::mem::take(&mut *started)).unwrap_or_default();
+    ensure!(started.len() == args.jobs, "{} jobs were processed", started.len());
+    started.sort_unstable();
+    let late = |(started, delay): (Instant, &Duration)| started.saturating_duration_since(added + *delay);
+    let mut late: Vec<Duration> = started.into_iter().zip(&delays).map(late).collect();
+    late.sort_unstable();
+    let millis =
+        |per_mille: usize| json!(late[(late.len() * per_mille / 1_000).min(late.len() - 1)].as_secs_f64() * 1e3);
+    let extra = Map::from_iter([("p50_ms".to_owned(), millis(500)), ("p99_ms".to_owned(), millis(990))]);
+    report(args, args.jobs, &measured, extra);
+
+    next_line().await?;
+    peer.abandon(worker).await
+}
+
+/// One of several processes that empty a queue; the orchestrator says when it is empty. Nobody warms up, as the processes
+/// would take each other's jobs.
+async fn share<P: Peer>(args: &Args) -> Result<()> {
+    let peer = P::connect(&args.place(QUEUE)).await?;
+    let mut worker = peer.worker(args.concurrency, Shape::Plain.processor()).await?;
+    ready_to_go().await?;
+
+    let stopwatch = Stopwatch::start();
+    peer.start(&mut worker).await?;
+    next_line().await?;
+    report(args, args.jobs, &stopwatch.stop(), Map::new());
 
     next_line().await?;
     peer.abandon(worker).await

@@ -225,6 +225,46 @@ async function latency() {
   await queue.close();
 }
 
+// Delayed jobs that are due one after the other, so far apart that the worker waits for each.
+async function lateness() {
+  const queue = new Queue(QUEUE, common);
+  await queue.waitUntilReady();
+  const started = [];
+  const { worker, start, completed } = await makeWorker(QUEUE, args.concurrency, async () => {
+    started.push(performance.now());
+  });
+  start();
+  process.stdout.write('ready\n');
+  await nextLine();
+
+  const clock = new Clock();
+  const delays = Array.from({ length: args.jobs }, (_, i) => 500 + 37 * i);
+  const added = performance.now();
+  await queue.addBulk(delays.map((delay) => ({ name: NAME, data: PAYLOAD, opts: { delay } })));
+  await completed(args.jobs);
+  const measured = clock.stop();
+  started.sort((a, b) => a - b);
+  const late = started.map((at, i) => Math.max(0, at - added - delays[i])).sort((a, b) => a - b);
+  report(args.jobs, measured, { p50_ms: percentile(late, 0.5), p99_ms: percentile(late, 0.99) });
+
+  await nextLine();
+  await worker.close();
+  await queue.close();
+}
+
+// One of several processes that empty a queue; the orchestrator says when it is empty.
+async function share() {
+  const { worker, start } = await makeWorker(QUEUE, args.concurrency, processorOf('plain'));
+  process.stdout.write('ready\n');
+  await nextLine();
+  const clock = new Clock();
+  start();
+  await nextLine();
+  report(args.jobs, clock.stop());
+  await nextLine();
+  await worker.close();
+}
+
 async function idle() {
   const { worker, start } = await makeWorker(QUEUE, args.concurrency, async () => {});
   start();
@@ -269,6 +309,8 @@ const works = {
   process_retry: () => processJobs('retry'),
   memory: () => processJobs('plain', { watchMemory: true }),
   latency,
+  lateness,
+  share,
   idle,
 };
 
