@@ -55,8 +55,8 @@ interop: setup ## only the tests with Node on the other side
 	$(CARGO) test --all-features --test main interop::
 
 .PHONY: soak
-soak: setup ## minutes of Node and oxmq workers under kill -9; OXMQ_KILL_JOBS says how many jobs
-	$(CARGO) test --all-features --test main a_mixed_fleet -- --ignored --nocapture
+soak: setup ## minutes of Node and oxmq workers under kill -9; OXMQ_KILL_JOBS and OXMQ_SLOTS say how many jobs and slots
+	$(CARGO) test --all-features --test main a_mixed_fleet -- --ignored --nocapture --test-threads=1
 
 .PHONY: lint
 lint: luacheck ## formatting, clippy, luacheck and docs, warnings denied

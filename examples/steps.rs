@@ -1,5 +1,6 @@
 //! A job in steps: it counts the words of a text, first splitting it into parts that other workers count. Each step can
-//! be killed and run again: its children have ids of their own, and the step that comes next stands in the job's data.
+//! be killed and run again: the job and its children have ids of their own, and the step that comes next stands in the
+//! job's data.
 //!
 //!     cargo run --example steps
 //!
@@ -57,7 +58,8 @@ async fn main() -> anyhow::Result<()> {
 
     let queue: Queue<Count, usize> = client.queue("counts").open()?;
     let text = ["the cat sat", "on the mat", "and it slept"].map(str::to_owned).to_vec();
-    let job = queue.add("count", Count { text, step: Step::Split }).await?;
+    // Started again after a crash, it finds the job there and adds no second one.
+    let job = queue.add("count", Count { text, step: Step::Split }).job_id("words").await?;
     job.wait_until_finished(Duration::from_secs(10)).await?;
     counts.close().await;
     parts.close().await;

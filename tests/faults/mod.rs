@@ -10,8 +10,10 @@ mod network;
 mod outage;
 mod replies;
 mod runtimes;
+mod schedulers;
 mod server;
 mod slow;
+mod steps;
 #[cfg(feature = "tls")]
 mod tls;
 

@@ -262,6 +262,51 @@ async fn a_live_worker_keeps_schedulers_of_node_going() {
     remove_all(&mut server.connection().await, &prefix).await;
 }
 
+/// The reverse: Node's worker runs what oxmq has made, with the data and options that were given.
+async fn a_live_worker_of_node_keeps_ours_going(version: BullMq) {
+    let server = shared_server();
+    let prefix = fresh_prefix();
+    let node = NodeDriver::start(version, &server.url(), &prefix).await;
+    let client = Client::builder(ConnectOptions::from_url(&server.url()).unwrap()).prefix(&prefix);
+    let client = client.connect().await.unwrap();
+    let queue = client.queue::<Value, Value>("q").unwrap();
+    let often = oxmq::Repeat::every(Duration::from_millis(100));
+    queue.upsert_job_scheduler("often", often).name("tick").data(json!({ "n": 1 })).await.unwrap();
+    let limited = oxmq::Repeat::every(Duration::from_millis(100)).limit(3);
+    queue.upsert_job_scheduler("limited", limited).name("limited").data(json!({})).await.unwrap();
+    let worker = json!({ "queue": "q", "behaviour": "echo", "opts": { "concurrency": 4 } });
+    node.call("startWorker", worker).await.unwrap();
+    let ledger = eventually("both have run", async || {
+        let found = node.call("workerLedger", json!({ "queue": "q" })).await.unwrap();
+        assert_eq!(found["errors"], json!([]));
+        let runs = found["ledger"].as_array().unwrap().clone();
+        let count = |name: &str| runs.iter().filter(|run| run["name"] == name).count();
+        (count("tick") >= 15 && count("limited") >= 3).then_some(runs)
+    })
+    .await;
+    node.call("stopWorker", json!({ "queue": "q" })).await.unwrap();
+    let of = |name: &str| {
+        let runs = ledger.iter().filter(|run| run["name"] == name && run["outcome"] == "completed");
+        runs.map(|run| run["id"].as_str().unwrap().rsplit_once(':').unwrap().1.parse().unwrap()).collect::<Vec<u64>>()
+    };
+    let ticks = of("tick");
+    assert!(ticks.windows(2).all(|two| two[0] < two[1] && (two[1] - two[0]) % 100 == 0), "{ticks:?}");
+    assert_eq!(of("limited").len(), 3);
+    let shown = queue.get_job_scheduler("often").await.unwrap().unwrap();
+    assert!(shown.iteration_count.unwrap() >= 15, "{shown:?}");
+    remove_all(&mut server.connection().await, &prefix).await;
+}
+
+#[tokio::test]
+async fn a_live_worker_of_version_6_keeps_ours_going() {
+    a_live_worker_of_node_keeps_ours_going(BullMq::V6).await;
+}
+
+#[tokio::test]
+async fn a_live_worker_of_version_5_keeps_ours_going() {
+    a_live_worker_of_node_keeps_ours_going(BullMq::V5).await;
+}
+
 #[tokio::test]
 async fn what_cannot_repeat_is_told_and_processed() {
     let server = shared_server();
