@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 
+use tracing::Instrument;
+
 use super::plan::Plan;
 use super::{AddedNode, DEFAULT_JOBS, FlowNode, store};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::options::ParentRef;
+use crate::telemetry;
 
 impl<D, R> Job<D, R> {
     /// Adds one child to this job, with children of its own if it has any, into whatever queue. As
@@ -65,6 +68,9 @@ impl<D, R> Job<D, R> {
             return Ok(Vec::new());
         }
         let queues = self.queue_core().directory()?;
-        store(Plan::of(nodes, &queues, self.prefix(), &HashMap::new(), DEFAULT_JOBS)?).await
+        let span = telemetry::add_bulk_flows(nodes.len());
+        let trace = telemetry::inject(&span);
+        let plan = Plan::of(nodes, &queues, self.prefix(), &HashMap::new(), DEFAULT_JOBS, trace.as_deref())?;
+        store(plan).instrument(span).await
     }
 }

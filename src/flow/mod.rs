@@ -10,6 +10,8 @@ mod waits_for;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tracing::{Instrument, Span};
+
 pub use added::AddedNode;
 pub use node::FlowNode;
 pub use read::{FlowTree, GetFlow};
@@ -18,6 +20,7 @@ pub use waits_for::{WaitedChild, WaitsFor};
 use crate::error::{Error, Result};
 use crate::options::JobOptions;
 use crate::queue::Directory;
+use crate::telemetry;
 use plan::Plan;
 
 /// How many jobs a flow may have unless its producer says otherwise: Redis is held for about 10 µs by each.
@@ -102,10 +105,14 @@ impl FlowProducer {
     ///
     /// BullMQ: `FlowProducer.add`.
     pub async fn add(&self, flow: FlowNode) -> Result<AddedNode> {
-        let mut trees = self.store(vec![flow]).await?;
+        let span = telemetry::add_flow(&flow.queue, &flow.name);
+        let mut trees = self.store(vec![flow], &span).instrument(span.clone()).await?;
         let root = trees.pop().ok_or(Error::Reply { op: "add_flow" })?;
         match root.outcome() {
-            Ok(_) => Ok(root),
+            Ok(_) => {
+                telemetry::added(&span, root.id());
+                Ok(root)
+            }
             Err(reason) => Err(Error::refused("add_flow", root.id().to_owned(), reason)),
         }
     }
@@ -123,10 +130,12 @@ impl FlowProducer {
     /// BullMQ: `FlowProducer.addBulk`.
     #[doc(alias = "addBulk")]
     pub async fn add_bulk(&self, flows: impl IntoIterator<Item = FlowNode>) -> Result<Vec<AddedNode>> {
-        self.store(flows.into_iter().collect()).await
+        let flows: Vec<FlowNode> = flows.into_iter().collect();
+        let span = telemetry::add_bulk_flows(flows.len());
+        self.store(flows, &span).instrument(span.clone()).await
     }
 
-    async fn store(&self, flows: Vec<FlowNode>) -> Result<Vec<AddedNode>> {
+    async fn store(&self, flows: Vec<FlowNode>, span: &Span) -> Result<Vec<AddedNode>> {
         if flows.is_empty() {
             return Ok(Vec::new());
         }
@@ -134,7 +143,8 @@ impl FlowProducer {
         if !(1..=MOST_JOBS).contains(&self.max_jobs) {
             return Err(Error::invalid("max_jobs", format!("it must lie between 1 and {MOST_JOBS}")));
         }
-        store(Plan::of(flows, &self.queues, prefix, &self.defaults, self.max_jobs)?).await
+        let trace = telemetry::inject(span);
+        store(Plan::of(flows, &self.queues, prefix, &self.defaults, self.max_jobs, trace.as_deref())?).await
     }
 }
 

@@ -39,10 +39,11 @@ impl Plan {
         prefix: &str,
         defaults: &HashMap<String, JobOptions>,
         max_jobs: usize,
+        trace: Option<&str>,
     ) -> Result<Self> {
         let is_bulk = flows.len() > 1;
         let taken = HashSet::new();
-        let mut planner = Planner { queues, prefix, defaults, max_jobs, taken, plan: Plan::empty(), bytes: 0 };
+        let mut planner = Planner { queues, prefix, defaults, max_jobs, trace, taken, plan: Plan::empty(), bytes: 0 };
         let mut open: VecDeque<Next> = flows
             .into_iter()
             .enumerate()
@@ -99,6 +100,8 @@ struct Planner<'a> {
     prefix: &'a str,
     defaults: &'a HashMap<String, JobOptions>,
     max_jobs: usize,
+    /// What the add is part of.
+    trace: Option<&'a str>,
     /// The keys of the jobs so far.
     taken: HashSet<String>,
     plan: Plan,
@@ -133,6 +136,9 @@ impl Planner<'_> {
         }
         let none = JobOptions::default();
         let defaults = self.defaults.get(&queue).unwrap_or(&none);
+        if let Some(trace) = self.trace {
+            options = options.in_trace(trace, false, defaults);
+        }
         let mut job = self.plan.cores[home].engine().new_job(name, data, options, defaults)?;
         job.in_flow = true;
         if has_children {

@@ -23,6 +23,8 @@ pub struct Backoff {
     /// Milliseconds, as JavaScript counts them; peers store fractions and negative numbers too.
     pub(crate) delay: Option<f64>,
     pub(crate) jitter: Option<f64>,
+    /// The longest wait, in ms. Ours: Node keeps it, and does not heed it.
+    pub(crate) max_delay: Option<f64>,
 }
 
 /// BullMQ's `type`.
@@ -46,7 +48,7 @@ impl Kind {
 
 impl Backoff {
     fn new(kind: Kind, delay: Option<Duration>) -> Self {
-        Self { kind, delay: delay.map(|span| number(millis(span))), jitter: None }
+        Self { kind, delay: delay.map(|span| number(millis(span))), jitter: None, max_delay: None }
     }
 
     /// The same wait each time; zero retries at once.
@@ -54,7 +56,8 @@ impl Backoff {
         Self::new(Kind::Fixed, Some(delay))
     }
 
-    /// `delay` after the first failure, then twice as long after each further one. There is no upper limit.
+    /// `delay` after the first failure, then twice as long after each further one. Without a [`max_delay`](Self::max_delay)
+    /// there is no upper limit.
     pub fn exponential(delay: Duration) -> Self {
         Self::new(Kind::Exponential, Some(delay))
     }
@@ -75,6 +78,23 @@ impl Backoff {
     /// Custom strategies do not heed it.
     pub fn jitter(mut self, jitter: f64) -> Self {
         self.jitter = Some(jitter);
+        self
+    }
+
+    /// The longest wait of the built-in strategies; a jitter is drawn below it. Less than 2^53 milliseconds. Default: none.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use oxmq::Backoff;
+    ///
+    /// // 1 s, 2 s, 4 s … and never more than an hour.
+    /// let patient = Backoff::exponential(Duration::from_secs(1)).max_delay(Duration::from_secs(3_600));
+    /// ```
+    ///
+    /// It is stored beside BullMQ's own members, as `maxDelay`. BullMQ keeps it and does not heed it: where its worker has
+    /// the failed attempt, the wait is as long as without a limit.
+    pub fn max_delay(mut self, longest: Duration) -> Self {
+        self.max_delay = Some(number(millis(longest)));
         self
     }
 
@@ -100,6 +120,9 @@ impl Backoff {
         }
         if self.delay.is_some_and(|ms| ms > number(MAX_SAFE)) {
             return Err(Error::invalid("backoff.delay", "it must be less than 2^53 milliseconds"));
+        }
+        if self.max_delay.is_some_and(|ms| ms > number(MAX_SAFE)) {
+            return Err(Error::invalid("backoff.max_delay", "it must be less than 2^53 milliseconds"));
         }
         if self.jitter.is_some_and(|jitter| !(0.0..=1.0).contains(&jitter)) {
             return Err(Error::invalid("backoff.jitter", "it must lie between 0 and 1"));
@@ -129,6 +152,8 @@ pub(crate) fn next_delay(backoff: &Backoff, attempt: u32, random: f64) -> Option
         }
         Kind::Custom(_) => return None,
     };
+    // What is no number is no limit.
+    let base = backoff.max_delay.map_or(base, |longest| base.min(longest));
     let jitter = backoff.jitter.unwrap_or(0.0).clamp(0.0, 1.0);
     let wait = if jitter > 0.0 { (random * base * jitter + base * (1.0 - jitter)).floor() } else { base };
     Some(whole(wait))
@@ -180,12 +205,31 @@ mod tests {
     }
 
     #[test]
+    fn no_wait_is_longer_than_the_longest() {
+        let capped = Backoff::exponential(ms(1000)).max_delay(ms(5000));
+        for (attempt, wait) in [(1, 1000), (2, 2000), (3, 4000), (4, 5000), (u32::MAX, 5000)] {
+            assert_eq!(next_delay(&capped, attempt, 0.5), Some(wait), "{attempt}");
+        }
+        // A jitter is taken from what is left.
+        let jittered = capped.jitter(0.5);
+        assert_eq!((next_delay(&jittered, 9, 0.0), next_delay(&jittered, 9, 0.999)), (Some(2500), Some(4997)));
+        assert_eq!(next_delay(&Backoff::fixed(ms(9)).max_delay(ms(5)), 1, 0.5), Some(5));
+        let odd = Backoff { max_delay: Some(f64::NAN), ..Backoff::fixed(ms(9)) };
+        assert_eq!(next_delay(&odd, 1, 0.5), Some(9));
+    }
+
+    #[test]
     fn node_waits_as_long() {
         let json = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/backoff.json"));
         let cases: Vec<(String, f64, f64, u32, f64, f64)> = serde_json::from_str(json).unwrap();
         assert!(cases.len() > 100);
         for (kind, delay, jitter, attempt, random, wait) in cases {
-            let backoff = Backoff { kind: Kind::from_name(kind.into()), delay: Some(delay), jitter: Some(jitter) };
+            let backoff = Backoff {
+                kind: Kind::from_name(kind.into()),
+                delay: Some(delay),
+                jitter: Some(jitter),
+                max_delay: None,
+            };
             assert_eq!(next_delay(&backoff, attempt, random), Some(whole(wait)), "{backoff:?} {attempt} {random}");
         }
     }
@@ -217,6 +261,7 @@ mod tests {
             Backoff::fixed(ms(5)).jitter(-0.01),
             Backoff::fixed(ms(5)).jitter(f64::NAN),
             Backoff::fixed(Duration::MAX),
+            Backoff::exponential(ms(5)).max_delay(Duration::MAX),
             Backoff::custom(""),
         ] {
             assert!(bad.check().is_err(), "{bad:?}");
@@ -246,7 +291,7 @@ mod tests {
         #[test]
         fn any_stored_backoff_gives_a_wait(delay in any::<f64>(), jitter in any::<f64>(), attempt: u32, random in 0.0..1.0f64) {
             for kind in [Kind::Fixed, Kind::Exponential] {
-                let backoff = Backoff { kind, delay: Some(delay), jitter: Some(jitter) };
+                let backoff = Backoff { kind, delay: Some(delay), jitter: Some(jitter), max_delay: Some(-jitter) };
                 prop_assert!(next_delay(&backoff, attempt, random).unwrap() <= MAX_SAFE);
             }
         }

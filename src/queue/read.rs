@@ -11,6 +11,7 @@ use crate::engine::{ClientInfo, Metrics, QueueMeta, REPORTED};
 use crate::error::Result;
 use crate::job::{Job, JobCore, JobRef, Seen};
 use crate::state::{JobCounts, JobState, Order};
+use crate::telemetry;
 use crate::wire::job::RawJob;
 
 impl<D, R> Queue<D, R> {
@@ -104,6 +105,24 @@ impl<D, R> Queue<D, R> {
     pub async fn get_job_counts(&self, states: &[JobState]) -> Result<JobCounts> {
         let states = if states.is_empty() { &REPORTED } else { states };
         self.core.engine().get_job_counts(states).await
+    }
+
+    /// How many jobs there are in each of these states, as [`get_job_counts`](Self::get_job_counts), and tells it to the
+    /// recorder of the `metrics` facade: the gauge `oxmq_queue_jobs` with the labels `queue` and `state`. Call it as often
+    /// as your figures are collected; the feature `metrics` is needed for them, without it the counts are only answered.
+    /// One round trip, one moment.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// BullMQ: `Queue.recordJobCountsMetric`, whose gauge is `bullmq.queue.jobs`.
+    #[doc(alias = "recordJobCountsMetric")]
+    pub async fn record_job_counts_metric(&self, states: &[JobState]) -> Result<JobCounts> {
+        let counts = self.get_job_counts(states).await?;
+        let states = if states.is_empty() { &REPORTED } else { states };
+        telemetry::job_counts(self.name(), states.iter().map(|state| (state.as_str(), counts.get(*state))));
+        Ok(counts)
     }
 
     /// How many jobs wait for anything: a worker, their time, their children.

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::next::{self, Pattern};
-use crate::clock::{epoch_ms, from_epoch_ms, millis};
+use crate::clock::{LATEST, epoch_ms, from_epoch_ms, millis};
 use crate::error::{Error, Result};
 use crate::options::MAX_SAFE;
 
@@ -200,8 +200,8 @@ impl Repeat {
                     Some(_) => start.max(from),
                     None if offset == 0 => from,
                     None => {
-                        let slot = from / every * every + offset;
-                        if slot > from { slot } else { slot + every }
+                        let slot = (from / every * every).saturating_add(offset);
+                        if slot > from { slot } else { slot.saturating_add(*every) }
                     }
                 })
                 .filter(|_| from <= end)
@@ -245,6 +245,11 @@ impl Repeat {
                     return Err(Error::invalid("offset", "it goes with an interval, not with a pattern"));
                 }
                 self.pattern(Some(""))?;
+            }
+        }
+        for (option, at) in [("start_date", self.start), ("end_date", self.end)] {
+            if at.is_some_and(|at| epoch_ms(at) > LATEST) {
+                return Err(Error::invalid(option, "it lies too far in the future"));
             }
         }
         if self.limit == Some(0) {

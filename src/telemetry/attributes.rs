@@ -63,6 +63,32 @@ pub(super) fn add_bulk(span: &Span, queue: &str, jobs: i64) {
     name(span, format!("addBulk {queue}"));
 }
 
+pub(super) fn add_flow(span: &Span, queue: &str, root: &str) {
+    if span.is_disabled() {
+        return;
+    }
+    common(span, "addFlow", "send", queue);
+    set(span, [("bullmq.flow.name", text(root))]);
+    name(span, format!("addFlow {queue}"));
+}
+
+pub(super) fn add_bulk_flows(span: &Span, flows: i64) {
+    if span.is_disabled() {
+        return;
+    }
+    set(
+        span,
+        [
+            ("messaging.system", "bullmq".into()),
+            ("messaging.operation.name", "addBulkFlows".into()),
+            ("messaging.operation.type", "send".into()),
+            ("messaging.batch.message_count", flows.into()),
+            ("bullmq.job.bulk.count", flows.into()),
+        ],
+    );
+    name(span, "addBulkFlows".to_owned());
+}
+
 pub(super) fn job(span: &Span, queue: &str, worker: Option<&str>, worker_id: &str, job: &RawJob) {
     if span.is_disabled() {
         return;

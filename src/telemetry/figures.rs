@@ -17,7 +17,7 @@ pub(crate) enum Outcome {
 mod real {
     use std::time::{Duration, Instant};
 
-    use metrics::{Counter, Histogram, SharedString, counter, histogram};
+    use metrics::{Counter, Histogram, SharedString, counter, gauge, histogram};
 
     use super::Outcome;
 
@@ -105,6 +105,14 @@ mod real {
         }
     }
 
+    /// How many jobs there are in each state.
+    #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 jobs")]
+    pub(crate) fn job_counts<'a>(queue: &str, counts: impl Iterator<Item = (&'a str, u64)>) {
+        for (state, jobs) in counts {
+            gauge!("oxmq_queue_jobs", "queue" => queue.to_owned(), "state" => state.to_owned()).set(jobs as f64);
+        }
+    }
+
     pub(crate) struct Stopwatch(Instant);
 
     impl Stopwatch {
@@ -145,6 +153,8 @@ mod nothing {
         pub(crate) fn loop_lag(&self, _: Duration) {}
     }
 
+    pub(crate) fn job_counts<'a>(_: &str, _: impl Iterator<Item = (&'a str, u64)>) {}
+
     pub(crate) struct AddFigures;
 
     #[expect(clippy::unused_self, reason = "as if there were something to count")]
@@ -166,9 +176,9 @@ mod nothing {
 }
 
 #[cfg(not(feature = "metrics"))]
-pub(crate) use nothing::{AddFigures, Stopwatch, WorkerFigures};
+pub(crate) use nothing::{AddFigures, Stopwatch, WorkerFigures, job_counts};
 #[cfg(feature = "metrics")]
-pub(crate) use real::{AddFigures, Stopwatch, WorkerFigures};
+pub(crate) use real::{AddFigures, Stopwatch, WorkerFigures, job_counts};
 
 impl WorkerFigures {
     /// The time from when a job could run to its first start, both in ms.

@@ -7,8 +7,8 @@ mod context;
 mod figures;
 mod spans;
 
-pub(crate) use figures::{AddFigures, Outcome, Stopwatch, WorkerFigures};
-pub(crate) use spans::{add, add_bulk, added, ended, job};
+pub(crate) use figures::{AddFigures, Outcome, Stopwatch, WorkerFigures, job_counts};
+pub(crate) use spans::{add, add_bulk, add_bulk_flows, add_flow, added, ended, job};
 
 use tracing::Span;
 

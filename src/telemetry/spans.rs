@@ -42,6 +42,23 @@ pub(crate) fn add_bulk(queue: &str, jobs: usize) -> Span {
     span
 }
 
+/// An add of a flow; the id of its root is recorded when it is known, see [`added`].
+pub(crate) fn add_flow(queue: &str, root: &str) -> Span {
+    let span = span!("addFlow", "producer", queue, name = root, id = Empty);
+    #[cfg(feature = "otel")]
+    super::attributes::add_flow(&span, queue, root);
+    span
+}
+
+/// An add of many flows.
+pub(crate) fn add_bulk_flows(flows: usize) -> Span {
+    let flows = i64::try_from(flows).unwrap_or(i64::MAX);
+    let span = span!("addBulkFlows", "producer", flows);
+    #[cfg(feature = "otel")]
+    super::attributes::add_bulk_flows(&span, flows);
+    span
+}
+
 /// One attempt at a job, as a part of the trace that the job was added in.
 #[cfg_attr(not(feature = "otel"), expect(unused_variables, reason = "traces alone name the worker"))]
 pub(crate) fn job(queue: &str, worker: Option<&str>, worker_id: &str, job: &RawJob) -> Span {

@@ -52,7 +52,7 @@ fn the_worker_process() {
         let options = ConnectOptions::from_url(&url).unwrap();
         let client = Client::builder(options).prefix(prefix).connect().await.unwrap();
         // As a program does that starts.
-        upsert(&client.queue("q").unwrap().max_len_events(1_000_000), n).await;
+        upsert(&client.queue("q").max_len_events(1_000_000).open().unwrap(), n).await;
         let worker = client
             .worker("q", |_: Job<Value, Value>| async {
                 tokio::time::sleep(Duration::from_millis(10)).await;

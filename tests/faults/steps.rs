@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use oxmq::{Client, WorkerOptions};
+use oxmq::Client;
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::Notify;
@@ -65,8 +65,8 @@ async fn recover(redis: &mut MultiplexedConnection, server: &RedisServer) {
     }
     let client = Client::connect(&server.url()).await.unwrap();
     for queue in ["counts", "parts"] {
-        let options = WorkerOptions::default().stalled_interval(Duration::from_millis(1));
-        let worker = client.manual_worker::<serde_json::Value, serde_json::Value>(queue, options).unwrap();
+        let worker = client.manual_worker::<serde_json::Value, serde_json::Value>(queue);
+        let worker = worker.stalled_interval(Duration::from_millis(1)).open().unwrap();
         eventually("nothing is active", || async {
             // The one that was killed has looked a moment ago.
             let _: () = redis.clone().del(format!("bull:{queue}:stalled-check")).await.unwrap();

@@ -374,3 +374,35 @@ async fn node_6_and_oxmq_wait_for_each_other() {
 async fn node_5_and_oxmq_wait_for_each_other() {
     wait_for_each_other(BullMq::V5).await;
 }
+
+/// Our workers wait no longer than the longest wait, whoever added the job; Node's keep it and wait as ever.
+#[tokio::test]
+async fn a_longest_wait_is_heeded_here_and_kept_there() {
+    for version in [BullMq::V6, BullMq::V5] {
+        let mixed = Mixed::start(version).await;
+        let hour = Duration::from_secs(3_600);
+        let backoff = Backoff::exponential(hour).max_delay(Duration::from_millis(5));
+        mixed.queue.add("ours", json!({})).attempts(3).backoff(backoff).await.unwrap();
+        let backoff = json!({ "type": "exponential", "delay": 3_600_000, "maxDelay": 5 });
+        let opts = json!({ "attempts": 3, "backoff": backoff });
+        mixed.call("add", json!({ "name": "theirs", "data": {}, "opts": opts })).await;
+        let fails = |_: Job| async { Err::<Json, _>(Halt::failed("always")) };
+        let worker = mixed.client.worker("q", fails).start().unwrap();
+        eventually("both have failed", || async {
+            mixed.queue.get_job_counts(&[JobState::Failed]).await.unwrap().total() == 2
+        })
+        .await;
+        worker.close().await;
+
+        let backoff = Backoff::exponential(Duration::from_millis(10)).max_delay(Duration::from_millis(5));
+        let id = mixed.queue.add("kept", json!({})).attempts(3).backoff(backoff).await.unwrap().id().to_owned();
+        mixed.call("startWorker", json!({ "behaviour": "fail", "worker": "w" })).await;
+        eventually("Node has failed it", || async {
+            mixed.queue.get_job_counts(&[JobState::Failed]).await.unwrap().total() == 3
+        })
+        .await;
+        mixed.call("stopWorker", json!({ "worker": "w" })).await;
+        let shown = mixed.call("getJob", json!({ "job": id })).await;
+        assert_eq!(shown["opts"]["backoff"], json!({ "type": "exponential", "delay": 10, "maxDelay": 5 }), "{shown}");
+    }
+}

@@ -22,6 +22,7 @@ pub mod twin;
 mod coming_from_node;
 #[cfg(feature = "cron")]
 mod cron;
+mod differences;
 mod mixed;
 mod node_twins;
 mod overlap;

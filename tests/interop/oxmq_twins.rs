@@ -156,6 +156,7 @@ fn on_purpose(step: &Step, mismatch: &Mismatch) -> Amend {
                 | Op::MoveToWaitingChildren { .. }
                 | Op::Remove { .. }
                 | Op::StalledCheck
+                | Op::ChangePriority { .. }
         )
     );
     let is_marker =

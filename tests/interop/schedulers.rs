@@ -269,7 +269,7 @@ async fn a_live_worker_of_node_keeps_ours_going(version: BullMq) {
     let node = NodeDriver::start(version, &server.url(), &prefix).await;
     let client = Client::builder(ConnectOptions::from_url(&server.url()).unwrap()).prefix(&prefix);
     let client = client.connect().await.unwrap();
-    let queue = client.queue::<Value, Value>("q").unwrap();
+    let queue = client.queue::<Value, Value>("q").open().unwrap();
     let often = oxmq::Repeat::every(Duration::from_millis(100));
     queue.upsert_job_scheduler("often", often).name("tick").data(json!({ "n": 1 })).await.unwrap();
     let limited = oxmq::Repeat::every(Duration::from_millis(100)).limit(3);

@@ -56,7 +56,7 @@ mod traces {
     use opentelemetry::trace::{SpanKind, TracerProvider};
     use opentelemetry_sdk::propagation::TraceContextPropagator;
     use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
-    use oxmq::{JobOptions, NewJob};
+    use oxmq::{FlowNode, JobOptions, NewJob};
     use redis::AsyncCommands;
     use tracing_subscriber::layer::SubscriberExt;
 
@@ -181,6 +181,71 @@ mod traces {
         remove_prefix(&prefix).await;
     }
 
+    /// The span of the add, and what each job of the flow carries; Node's worker goes on with it.
+    #[tokio::test]
+    async fn a_flow_is_part_of_one_trace() {
+        const MINE: &str = r#"{"traceparent":"00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"}"#;
+        let prefix = fresh_prefix();
+        let (traced, node) = (trace(), node(&prefix).await);
+        let client = client(&prefix).await;
+        let mine = JobOptions::default().telemetry_metadata(MINE);
+        let silent = JobOptions::default().omit_context(true);
+        let flow = FlowNode::new("q", "root", 1)
+            .child(FlowNode::new("parts", "plain", 1).child(FlowNode::new("parts", "deep", 1)));
+        let flow = flow.child(FlowNode::new("parts", "mine", 1).options(mine));
+        let flow = flow.child(FlowNode::new("parts", "silent", 1).options(silent));
+        let added = client.flow_producer().add(flow).await.unwrap();
+        let produced = traced.spans("addFlow q").remove(0);
+        assert_eq!(produced.span_kind, SpanKind::Producer);
+        for (key, value) in [
+            ("messaging.system", "bullmq"),
+            ("messaging.operation.name", "addFlow"),
+            ("messaging.destination.name", "q"),
+            ("bullmq.flow.name", "root"),
+            ("bullmq.job.id", added.id()),
+        ] {
+            assert_eq!(said(&produced, key).as_deref(), Some(value), "{key}");
+        }
+        let mut redis = shared_server().connection().await;
+        let mut carried = std::collections::BTreeMap::new();
+        let mut open = vec![&added];
+        while let Some(node) = open.pop() {
+            let opts: String =
+                redis.hget(format!("{prefix}:{}:{}", node.queue_name(), node.id()), "opts").await.unwrap();
+            let opts: Value = serde_json::from_str(&opts).unwrap();
+            carried.insert(node.name().to_owned(), opts["tm"].as_str().map(str::to_owned));
+            open.extend(node.children());
+        }
+        let span = produced.span_context.span_id().to_string();
+        for (name, carries) in carried {
+            match &*name {
+                "mine" => assert_eq!(carries.as_deref(), Some(MINE)),
+                "silent" => assert_eq!(carries, None),
+                _ => assert!(carries.as_ref().is_some_and(|trace| trace.contains(&span)), "{name}: {carries:?}"),
+            }
+        }
+        node.call("startWorker", json!({ "queue": "parts", "behaviour": "complete" })).await.unwrap();
+        eventually("a child is done", async || {
+            let spans = node.call("spans", json!({})).await.unwrap();
+            spans
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|span| span["name"] == "process parts" && span["parent"] == span_of(&produced))
+        })
+        .await;
+        node.call("stopWorker", json!({ "queue": "parts" })).await.unwrap();
+
+        client.flow_producer().add_bulk([FlowNode::new("q", "a", 1), FlowNode::new("q", "b", 1)]).await.unwrap();
+        let bulk = traced.spans("addBulkFlows").remove(0);
+        assert_eq!(number(&bulk, "bullmq.job.bulk.count"), 2);
+        remove_prefix(&prefix).await;
+    }
+
+    fn span_of(span: &SpanData) -> String {
+        span.span_context.span_id().to_string()
+    }
+
     #[tokio::test]
     async fn numbers_in_traces_are_numbers() {
         let prefix = fresh_prefix();
@@ -283,6 +348,23 @@ async fn figures_tell_what_a_worker_does() {
     assert_eq!(counters, [(total.clone(), "completed".to_owned(), 18), (total, "failed".to_owned(), 2)]);
     let of =
         |name: &str| histograms.iter().find(|(of, ..)| of == name).unwrap_or_else(|| panic!("{name}: {histograms:?}"));
+    let counts = queue.record_job_counts_metric(&[]).await.unwrap();
+    assert_eq!((counts.get(oxmq::JobState::Completed), counts.get(oxmq::JobState::Failed)), (18, 2));
+    let mut gauges = Vec::new();
+    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+        let (_, key) = key.into_parts();
+        let state = key.labels().find(|label| label.key() == "state").map_or("", |label| label.value()).to_owned();
+        let is_ours = key.labels().any(|label| label.value() == "counted");
+        if let DebugValue::Gauge(jobs) = value
+            && is_ours
+            && jobs.0 > 0.0
+        {
+            gauges.push((key.name().to_owned(), state, jobs.0));
+        }
+    }
+    gauges.sort_by(|one, other| one.1.cmp(&other.1));
+    let name = "oxmq_queue_jobs".to_owned();
+    assert_eq!(gauges, [(name.clone(), "completed".to_owned(), 18.0), (name, "failed".to_owned(), 2.0)]);
     assert_eq!((of("oxmq_job_wait_seconds").1, of("oxmq_job_run_seconds").1), (20, 20));
     for name in ["oxmq_add_batch_jobs", "oxmq_settle_batch_jobs", "oxmq_take_batch_jobs"] {
         assert!((of(name).2 - 20.0).abs() < 0.1 && of(name).1 < 20, "{:?}", of(name));

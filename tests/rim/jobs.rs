@@ -71,6 +71,9 @@ fn added() -> Vec<Row> {
         option("Backoff::exponential(delay)", &SPANS, "ooox", move |span| retried(Backoff::exponential(span))),
         option("Backoff::custom(name)", &TEXTS, "xoooo", move |name| retried(Backoff::custom(name))),
         option("Backoff::delay(delay)", &SPANS, "ooox", move |span| retried(Backoff::custom("mine").delay(span))),
+        option("Backoff::max_delay(longest)", &SPANS, "ooox", move |span| {
+            retried(Backoff::exponential(Duration::from_secs(1)).max_delay(span))
+        }),
         option("Backoff::jitter(jitter)", &[-0.1, 0.0, 1.0, 1.1, f64::NAN, f64::INFINITY], "xooxxx", move |part| {
             retried(Backoff::fixed(Duration::from_secs(1)).jitter(part))
         }),

@@ -1,7 +1,8 @@
 //! What a queue and its listeners are asked.
 
 use oxmq::{
-    Clock, EventId, EventsFrom, FlowNode, JobCounts, JobFilter, JobOptions, Order, QueueEventsBuilder, RetryOptions,
+    Clock, EventId, EventsFrom, FlowNode, JobCounts, JobFilter, JobOptions, Order, QueueEventsBuilder, Repeat,
+    RetryOptions,
 };
 
 use super::*;
@@ -24,7 +25,7 @@ where
 }
 
 pub(super) fn rows() -> Vec<Row> {
-    [steered(), cleaned(), filtered(), by_id(), read(), listened(), flows(), schedulers()]
+    [steered(), cleaned(), filtered(), by_id(), read(), listened(), flows(), schedulers(), repeats()]
         .into_iter()
         .flatten()
         .collect()
@@ -308,6 +309,9 @@ fn read() -> Vec<Row> {
         asked("Queue::get_job_counts(states)", &states(), "ooooooooo", |queue, state| async move {
             queue.get_job_counts(&[state, state]).await.map(drop)
         }),
+        asked("Queue::record_job_counts_metric(states)", &states(), "ooooooooo", |queue, state| async move {
+            queue.record_job_counts_metric(&[state, state]).await.map(drop)
+        }),
         asked("JobCounts::get(state)", &states(), "ooooooooo", |_, state| async move {
             assert_eq!(JobCounts::default().get(state), 0);
             Ok(())
@@ -396,6 +400,42 @@ fn schedulers() -> Vec<Row> {
         }),
         asked("Queue::get_job_schedulers(end)", &I64, "oooo", |queue, end| async move {
             queue.get_job_schedulers(0, end, Order::Descending).await.map(drop)
+        }),
+    ]
+}
+
+/// How a job repeats, by what its scheduler is told.
+fn repeats() -> Vec<Row> {
+    fn upserted<V: Debug + Clone + Send + Sync + 'static>(
+        name: &'static str,
+        values: &[V],
+        expected: &str,
+        repeat: impl Fn(V) -> Repeat + Copy + Send + Sync + 'static,
+    ) -> Row {
+        row(name, values, expected, move |on, value| async move {
+            on.queue.upsert_job_scheduler("s", repeat(value)).data(json!({})).await.map(drop)
+        })
+    }
+    let every = || Repeat::every(Duration::from_secs(60));
+    let cron = || Repeat::cron("0 0 H * * *").tz("UTC");
+    vec![
+        upserted("Repeat::every(span)", &SPANS, "xoox", Repeat::every),
+        upserted("Repeat::cron(pattern)", &TEXTS, "xxxxx", Repeat::cron),
+        upserted("Repeat::tz(zone)", &TEXTS, "xxxxx", move |zone| cron().tz(zone)),
+        upserted("Repeat::hash_seed(seed)", &TEXTS, "ooooo", move |seed| cron().hash_seed(seed)),
+        upserted("Repeat::limit(runs)", &U64, "xoo", move |runs| every().limit(runs)),
+        upserted("Repeat::start_date(at)", &moments(), "ooox", move |at| every().start_date(at)),
+        upserted("Repeat::end_date(at)", &moments(), "xxox", move |at| every().end_date(at)),
+        upserted("Repeat::offset(offset)", &SPANS, "ooox", move |offset| every().offset(offset)),
+        upserted("Repeat::catch_up(slots)", &U32, "oox", move |slots| every().catch_up(slots)),
+        row("Repeat::next_runs(n)", &USIZE, "ooo", move |_, n| async move {
+            every().limit(3).next_runs(n, UNIX_EPOCH).map(drop)
+        }),
+        row("Repeat::next_runs(from)", &moments(), "oooo", move |_, from| async move {
+            every().offset(Duration::from_secs(7)).next_runs(3, from).map(drop)
+        }),
+        row("Repeat::runs(from)", &moments(), "oooo", move |_, from| async move {
+            cron().hash_seed("s").runs(from).map(|runs| drop(runs.take(3).collect::<Vec<_>>()))
         }),
     ]
 }

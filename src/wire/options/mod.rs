@@ -90,13 +90,16 @@ mod tests {
     }
 
     prop_compose! {
-        fn backoffs()(kind in 0..3, name in "[a-z]{1,5}", delay in 0..=MAX_SAFE, jitter in option::of(0.0..=1.0f64)) -> Backoff {
+        fn backoffs()(
+            kind in 0..3, name in "[a-z]{1,5}", delay in 0..=MAX_SAFE, jitter in option::of(0.0..=1.0f64),
+            max_delay in option::of((0..=MAX_SAFE).prop_map(|ms| ms as f64)),
+        ) -> Backoff {
             let backoff = match kind {
                 0 => Backoff::fixed(ms(delay)),
                 1 => Backoff::exponential(ms(delay)),
                 _ => Backoff::custom(name),
             };
-            Backoff { jitter, ..backoff }
+            Backoff { jitter, max_delay, ..backoff }
         }
     }
 

@@ -202,7 +202,7 @@ fn each_of<'a>(value: &'a RawValue, mut each: impl FnMut(&str, &'a RawValue)) {
 }
 
 fn backoff(value: &RawValue) -> Result<Option<Backoff>, String> {
-    let of = |kind, delay| Backoff { kind, delay, jitter: None };
+    let of = |kind, delay| Backoff { kind, delay, jitter: None, max_delay: None };
     if !json::truthy(value) && json::number(value) != Some(0.0) || value.get() == "false" || json::empty(value) {
         return Ok(None);
     }
@@ -228,6 +228,7 @@ fn backoff(value: &RawValue) -> Result<Option<Backoff>, String> {
             }
             "delay" => backoff.delay = required("backoff.delay", value)?,
             "jitter" => backoff.jitter = json::number(value),
+            "maxDelay" => backoff.max_delay = json::number(value),
             _ => {}
         }
         Ok(())
@@ -237,7 +238,7 @@ fn backoff(value: &RawValue) -> Result<Option<Backoff>, String> {
 
 /// A strategy without a name is one that no worker knows; Node says `undefined` there.
 fn unknown_backoff() -> Backoff {
-    Backoff { kind: Kind::Custom(Cow::Borrowed("undefined")), delay: None, jitter: None }
+    Backoff { kind: Kind::Custom(Cow::Borrowed("undefined")), delay: None, jitter: None, max_delay: None }
 }
 
 fn keep(value: &RawValue) -> Result<Option<KeepJobs>, String> {
@@ -350,7 +351,7 @@ mod tests {
 
     #[test]
     fn backoff_in_every_disguise() {
-        let of = |kind, delay| Some(Backoff { kind, delay, jitter: None });
+        let of = |kind, delay| Some(Backoff { kind, delay, jitter: None, max_delay: None });
         for (value, backoff) in [
             ("1000", of(Kind::Fixed, Some(1000.0))),
             ("0", of(Kind::Fixed, Some(0.0))),
@@ -364,7 +365,7 @@ mod tests {
             (r#"{"type":"fixed","delay":"5","x":1}"#, of(Kind::Fixed, Some(5.0))),
             (
                 r#"{"delay":0.5,"type":"exponential","jitter":0.25}"#,
-                Some(Backoff { kind: Kind::Exponential, delay: Some(0.5), jitter: Some(0.25) }),
+                Some(Backoff { kind: Kind::Exponential, delay: Some(0.5), jitter: Some(0.25), max_delay: None }),
             ),
             (r#"{"type":"mine","delay":null}"#, of(Kind::Custom("mine".into()), None)),
             (r#"{"delay":5}"#, of(Kind::Custom("undefined".into()), Some(5.0))),

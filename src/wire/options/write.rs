@@ -21,6 +21,9 @@ pub(crate) fn to_json(options: &JobOptions) -> String {
         if let Some(jitter) = backoff.jitter {
             out.name("jitter").float(jitter);
         }
+        if let Some(longest) = backoff.max_delay {
+            out.name("maxDelay").float(longest);
+        }
         out.close();
     }
     if let Some(delay) = options.delay {

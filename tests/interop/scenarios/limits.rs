@@ -118,6 +118,15 @@ pub fn scenarios() -> Vec<Scenario> {
             [add("a").priority(2), fetch(), take_marker(), op(Op::MoveToWait { job: "a".into(), token: "t".into() })],
         )
         .not_oxmq(WOKEN),
+        scenario(
+            "another priority in front wakes a worker",
+            [
+                add("a"),
+                take_marker(),
+                op(Op::ChangePriority { job: "a".into(), opts: PriorityOpts { priority: Some(2), lifo: Some(true) } }),
+            ],
+        )
+        .not_oxmq(WOKEN),
         scenario("no limiter, no time", [ttl(None), ttl(Some(3))]),
         scenario(
             "a deferred failure is not counted",

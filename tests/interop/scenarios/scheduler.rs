@@ -74,6 +74,27 @@ pub fn scenarios() -> Vec<Scenario> {
         )
         .not_v5(v5),
         scenario(
+            "a limit counts anew with each upsert",
+            [0, 1, 2]
+                .into_iter()
+                .flat_map(|_| {
+                    let limited = || upsert(Repeat { limit: Some(2), ..every(60_000) }, Template::default());
+                    [
+                        limited(),
+                        fetch(),
+                        complete("$last"),
+                        wait(60_000),
+                        limited(),
+                        fetch(),
+                        complete("$last"),
+                        wait(60_000),
+                    ]
+                })
+                .chain([fetch(), complete("$last"), wait(60_000), fetch(), show(), counts()])
+                .collect::<Vec<_>>(),
+        )
+        .not_v5(v5),
+        scenario(
             "a start in the future",
             [
                 upsert(Repeat { start_date: Some(BEGIN + 600_000), ..every(60_000) }, Template::default()),
