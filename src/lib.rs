@@ -23,6 +23,7 @@
 //! - `metrics`: figures by way of the `metrics` facade.
 //! - `schema`: JSON Schema and TypeScript types of the kinds of jobs.
 //! - `tower`: any layer of `tower` around attempts.
+//! - `cli`: the binary `oxmq`, for queues and jobs in the terminal; nothing of it is in the library.
 //! - `tls`: `rediss://` addresses, by rustls with the roots of the operating system.
 
 #[cfg(feature = "bench")]

@@ -64,7 +64,8 @@ pub(crate) fn sources(dir: &Path, found: &mut Vec<std::path::PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let stem = path.file_stem().unwrap().to_str().unwrap();
-        if stem == "tests" || stem == "testing" || stem == "corpus" || stem.ends_with("_tests") {
+        // A program sees the library from outside, as its users do.
+        if stem == "bin" || stem == "tests" || stem == "testing" || stem == "corpus" || stem.ends_with("_tests") {
             continue;
         }
         if path.is_dir() {

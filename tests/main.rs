@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "clippy knows functions with #[test] only, not what they share")]
 
 mod acl;
+#[cfg(feature = "cli")]
+mod cli;
 mod common;
 mod examples;
 mod faults;

@@ -92,6 +92,12 @@ impl JobFilter {
         &self.states
     }
 
+    /// The same of one state alone.
+    pub fn only(mut self, state: JobState) -> Self {
+        self.states = vec![state];
+        self
+    }
+
     /// Jobs with this name, in which `*` stands for anything. Up to 1,024 bytes; empty for any.
     pub fn name(mut self, pattern: impl Into<String>) -> Self {
         self.name = pattern.into();

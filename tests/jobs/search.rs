@@ -135,4 +135,5 @@ async fn what_is_no_cursor_is_refused() {
     let cursor = page.next.unwrap();
     assert_eq!(cursor.to_string().parse::<JobsCursor>().unwrap(), cursor);
     assert_eq!((page.looked_at, cursor.looked_at()), (1, 1));
+    assert_eq!(page.states, [JobState::Waiting]);
 }

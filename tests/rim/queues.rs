@@ -129,6 +129,9 @@ fn filtered() -> Vec<Row> {
     let text: [&str; 6] = ["", "meta", "job:logs", "\0\n", &LONG[..1024], LONG];
     vec![
         asked("JobFilter::new(states)", &states(), "oooooooox", |queue, state| found(queue, JobFilter::new([state]))),
+        asked("JobFilter::only(state)", &states(), "oooooooox", |queue, state| {
+            found(queue, JobFilter::all().only(state))
+        }),
         asked("JobFilter::name(pattern)", &text, "ooooox", |queue, text| found(queue, JobFilter::all().name(text))),
         asked("JobFilter::id(pattern)", &text, "ooooox", |queue, text| found(queue, JobFilter::all().id(text))),
         asked("JobFilter::data_contains(text)", &text, "ooooox", |queue, text| {

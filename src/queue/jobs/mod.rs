@@ -13,7 +13,7 @@ use crate::engine::{JobsCursor, Scan};
 use crate::error::Result;
 use crate::job::Job;
 use crate::options::JobFilter;
-use crate::state::Order;
+use crate::state::{JobState, Order};
 
 /// One page reads so many steps at most before it is handed out, however little it has found: some 10,000 jobs are looked
 /// at, in about 20 ms.
@@ -66,6 +66,8 @@ pub struct Jobs<D, R> {
 pub struct JobsPage<D, R> {
     /// The jobs; one that cannot be read is an `Err` of its own.
     pub jobs: Vec<Result<Job<D, R>>>,
+    /// The state in which each of them was found, in the same order.
+    pub states: Vec<JobState>,
     /// Where the next page begins; `None` after the last one.
     pub next: Option<JobsCursor>,
     /// How many jobs have been looked at for this page and those before it.
@@ -127,17 +129,18 @@ impl<D, R> Jobs<D, R> {
     {
         let mut scan = self.scan(self.order)?;
         let most = u64::from(most.max(1)).min(self.limit.unwrap_or(u64::MAX));
-        let mut jobs = Vec::new();
+        let (mut jobs, mut states) = (Vec::new(), Vec::new());
         for _ in 0..STEPS_PER_PAGE {
             let missing = most.saturating_sub(jobs.len() as u64);
             if missing == 0 {
                 break;
             }
             let Some(found) = scan.jobs_step(self.queue.core.engine(), missing).await? else { break };
+            states.extend(std::iter::repeat_n(found.state, found.items.len()));
             jobs.extend(found.items.into_iter().map(|raw| self.queue.read_job(raw?)));
         }
         let next = Some(scan.cursor().clone()).filter(|_| !scan.is_done());
-        Ok(JobsPage { jobs, next, looked_at: scan.cursor().looked_at() })
+        Ok(JobsPage { jobs, states, next, looked_at: scan.cursor().looked_at() })
     }
 
     /// Reads the jobs one after the other; one that cannot be read is an error that others follow. One round trip for each

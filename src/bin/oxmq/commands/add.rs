@@ -1,0 +1,66 @@
+//! `oxmq add`
+
+use std::io::Read;
+
+use oxmq::{Added, JobOptions, Queue};
+use serde_json::json;
+
+use super::jobs::parse;
+use crate::args::{Add, Global};
+use crate::connect;
+use crate::failure::{ERROR, Failure, Outcome};
+use crate::{options, say};
+
+pub(crate) async fn run(global: &Global, args: Add) -> Outcome {
+    let text = match &args.data_file {
+        None => args.data.clone(),
+        Some(path) if path.as_os_str() == "-" => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text)?;
+            text
+        }
+        Some(path) => std::fs::read_to_string(path).map_err(|error| Failure::about(path.display(), error))?,
+    };
+    let data = parse("the data", &text)?;
+    let client = connect::client(global).await?;
+    let queue: Queue = client.queue(&args.queue).open()?;
+    let (job, added) = queue.add(&args.name, data).options(job_options(&args)?).outcome().await?;
+    let what = match &added {
+        Added::Created => "added",
+        Added::Existing => "existing",
+        Added::Deduplicated => "deduplicated",
+        Added::SetAside { .. } => "set aside",
+        Added::Replaced { .. } => "replaced",
+        _ => "unknown",
+    };
+    if global.json {
+        say::json(&json!({ "id": job.id(), "outcome": what }));
+    } else {
+        say::line(format!("{what}: {}", say::clean(job.id())));
+    }
+    Ok(())
+}
+
+fn job_options(args: &Add) -> Outcome<JobOptions> {
+    let mut options = match &args.opts {
+        None => JobOptions::default(),
+        Some(text) => {
+            let value = parse("--opts", text)?;
+            let object = value.as_object().ok_or_else(|| Failure::new(ERROR, "--opts must be an object"))?;
+            options::read(object)?
+        }
+    };
+    if let Some(id) = &args.id {
+        options = options.job_id(id);
+    }
+    if let Some(delay) = args.delay {
+        options = options.delay(delay);
+    }
+    if let Some(priority) = args.priority {
+        options = options.priority(priority);
+    }
+    if let Some(attempts) = args.attempts {
+        options = options.attempts(attempts);
+    }
+    Ok(options)
+}

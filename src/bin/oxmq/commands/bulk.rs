@@ -1,0 +1,249 @@
+//! What is done to many jobs: it is counted first, then asked for, then done in steps that Ctrl-C stops between.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use oxmq::{BulkAction, BulkReport, JobFilter, JobState, Jobs, Queue, RetryOptions};
+use serde_json::{Value, json};
+
+use super::jobs::cursor;
+use crate::args::{Bulk, Clean, Consent, Delay, Global, Move, Priority, Retry};
+use crate::connect;
+use crate::failure::{ERROR, Failure, IN_PART, Outcome, STOPPED};
+use crate::pick::Pick;
+use crate::say;
+
+const WAITING: [JobState; 4] = [JobState::Waiting, JobState::Paused, JobState::Prioritized, JobState::Delayed];
+
+pub(crate) async fn retry(global: &Global, args: Retry) -> Outcome {
+    let options = RetryOptions::default().reset_attempts_made(args.reset).reset_attempts_started(args.reset);
+    let verb = Verb { would: "run again", done: "retried" };
+    let finished = |state: &JobState| state.is_finished();
+    act(global, args.bulk, &[JobState::Failed], verb, finished, |jobs| jobs.retry_with(options)).await
+}
+
+pub(crate) async fn promote(global: &Global, args: Bulk) -> Outcome {
+    let verb = Verb { would: "run now", done: "promoted" };
+    act(global, args, &[JobState::Delayed], verb, |state| *state == JobState::Delayed, Jobs::promote).await
+}
+
+pub(crate) async fn remove(global: &Global, args: Bulk) -> Outcome {
+    let verb = Verb { would: "be removed", done: "removed" };
+    act(global, args, &JobState::ALL, verb, |_| true, Jobs::remove).await
+}
+
+pub(crate) async fn move_to(global: &Global, args: Move) -> Outcome {
+    let verb = Verb { would: "move", done: "moved" };
+    let movable = |state: &JobState| !matches!(state, JobState::Active | JobState::WaitingChildren);
+    act(global, args.bulk, &WAITING, verb, movable, move |jobs| jobs.move_to(&args.to)).await
+}
+
+pub(crate) async fn priority(global: &Global, args: Priority) -> Outcome {
+    let verb = Verb { would: "get another priority", done: "given another priority" };
+    act(global, args.bulk, &WAITING, verb, |state| !state.is_finished(), move |jobs| jobs.change_priority(args.to))
+        .await
+}
+
+pub(crate) async fn delay(global: &Global, args: Delay) -> Outcome {
+    let verb = Verb { would: "become due at another time", done: "given another time" };
+    let delayed = |state: &JobState| *state == JobState::Delayed;
+    act(global, args.bulk, &[JobState::Delayed], verb, delayed, move |jobs| jobs.change_delay(args.to)).await
+}
+
+pub(crate) async fn clean(global: &Global, args: Clean) -> Outcome {
+    if args.pick.older.is_none() {
+        return Err(Failure::new(
+            ERROR,
+            "say how old the jobs must be, for instance --older 7d; `remove` asks for no age",
+        ));
+    }
+    let bulk = Bulk {
+        queue: args.queue,
+        ids: Vec::new(),
+        pick: args.pick,
+        all: true,
+        limit: args.limit,
+        after: None,
+        consent: args.consent,
+    };
+    let verb = Verb { would: "be removed", done: "removed" };
+    act(global, bulk, &[JobState::Completed, JobState::Failed], verb, |_| true, Jobs::remove).await
+}
+
+/// How it is said what becomes of the jobs.
+#[derive(Clone, Copy)]
+struct Verb {
+    would: &'static str,
+    done: &'static str,
+}
+
+async fn act(
+    global: &Global,
+    args: Bulk,
+    default: &[JobState],
+    verb: Verb,
+    fits: impl Fn(&JobState) -> bool,
+    make: impl Fn(Jobs<Value, Value>) -> BulkAction,
+) -> Outcome {
+    let (_client, queue) = connect::queue(global, &args.queue).await?;
+    if !args.ids.is_empty() {
+        if args.pick.is_narrow() {
+            return Err(Failure::new(ERROR, "ids and a filter exclude each other"));
+        }
+        return by_ids(global, &queue, &args, verb, fits, make).await;
+    }
+    if !args.all && !args.pick.is_narrow() {
+        return Err(Failure::new(ERROR, "which jobs? Name ids, or a filter, or say --all"));
+    }
+    let filter = args.pick.filter(default)?;
+    let from = cursor(args.after.as_deref())?;
+    let jobs = || {
+        let mut jobs = queue.jobs(filter.clone());
+        if let Some(limit) = args.limit {
+            jobs = jobs.limit(limit);
+        }
+        if let Some(cursor) = from.clone() {
+            jobs = jobs.resume(cursor);
+        }
+        jobs
+    };
+    let places = queue.jobs(filter.clone()).count_candidates().await?;
+    let would = watch(global, make(jobs()).dry_run(true), places, "counting").await?.report.done;
+    let words = describe(&args.pick, &filter, &queue, would);
+    if args.consent.dry_run || would == 0 {
+        told(global, &words, verb.would, &json!({ "would": would, "done": 0 }));
+        return Ok(());
+    }
+    say::confirm(&format!("{words} would {}", verb.would), args.consent.yes)?;
+    let ended = watch(global, make(jobs()), places, "working").await?;
+    finish(global, &ended, verb)
+}
+
+fn describe(pick: &Pick, filter: &JobFilter, queue: &Queue, count: u64) -> String {
+    format!("{} {} of {}", say::number(count), pick.words(filter), say::clean(queue.name()))
+}
+
+fn told(global: &Global, words: &str, would: &str, value: &Value) {
+    if global.json { say::json(value) } else { say::line(format!("{words} would {would}; nothing was changed")) }
+}
+
+/// What a run has come to.
+struct Ended {
+    report: BulkReport,
+    /// Where it was stopped.
+    stopped_at: Option<String>,
+}
+
+/// Runs it to its end, or until Ctrl-C, with a bar where somebody looks.
+async fn watch(global: &Global, action: BulkAction, places: u64, what: &'static str) -> Outcome<Ended> {
+    let mut run = action.start()?;
+    let bar = if global.json { ProgressBar::hidden() } else { ProgressBar::new(places) };
+    let style = ProgressStyle::with_template("{msg} {bar:30} {human_pos}/{human_len} {per_sec} {eta}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_message(what);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
+    loop {
+        // A step that has begun is waited for: what it has done is to be told.
+        let step = run.next().await?;
+        let Some(step) = step else {
+            bar.finish_and_clear();
+            return Ok(Ended { report: run.report().clone(), stopped_at: None });
+        };
+        bar.set_position(step.looked_at.min(places));
+        if futures::poll!(stop.as_mut()).is_ready() {
+            bar.finish_and_clear();
+            return Ok(Ended { report: run.report().clone(), stopped_at: Some(run.cursor().to_string()) });
+        }
+    }
+}
+
+fn finish(global: &Global, ended: &Ended, verb: Verb) -> Outcome {
+    let report = &ended.report;
+    if global.json {
+        say::json(&json!({
+            "done": report.done, "movedOn": report.moved_on, "refused": report.refused, "unknown": report.unknown,
+            "refusals": report.refusals.iter().map(|(id, why)| json!({ "id": id, "reason": why.to_string() })).collect::<Vec<_>>(),
+            "stoppedAt": ended.stopped_at,
+        }));
+    } else {
+        say::line(format!("{} {}", say::jobs(report.done), verb.done));
+        if report.moved_on > 0 {
+            say::line(format!(
+                "{} had left their state in the meantime, and were left alone",
+                say::jobs(report.moved_on)
+            ));
+        }
+        let mut reasons: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for (id, why) in &report.refusals {
+            reasons.entry(why.to_string()).or_default().push(id);
+        }
+        for (why, ids) in reasons {
+            let some = ids.iter().take(5).map(|id| say::short(id, 40)).collect::<Vec<_>>().join(", ");
+            say::line(format!("{} not: {why} ({some}{})", ids.len(), if ids.len() > 5 { ", …" } else { "" }));
+        }
+    }
+    if let Some(cursor) = &ended.stopped_at {
+        return Err(Failure::new(STOPPED, format!("stopped; --after {cursor} goes on")));
+    }
+    if report.refused + report.unknown > 0 {
+        return Err(Failure::new(IN_PART, String::new()));
+    }
+    Ok(())
+}
+
+/// Acts on jobs that are named one by one, each in the state that it has.
+async fn by_ids(
+    global: &Global,
+    queue: &Queue,
+    args: &Bulk,
+    verb: Verb,
+    fits: impl Fn(&JobState) -> bool,
+    make: impl Fn(Jobs<Value, Value>) -> BulkAction,
+) -> Outcome {
+    let mut found = Vec::new();
+    for id in &args.ids {
+        match queue.job(id).get_state().await? {
+            JobState::Unknown => return Err(Failure::no_such("job", id)),
+            state if !fits(&state) => {
+                return Err(Failure::new(ERROR, format!("{id} is {state}, and cannot {}", verb.would)));
+            }
+            // Version 5 keeps waiting jobs of a paused queue elsewhere.
+            JobState::Waiting => found.push((id, JobFilter::waiting())),
+            state => found.push((id, JobFilter::from(state))),
+        }
+    }
+    let words = format!("{} of {}", say::jobs(found.len() as u64), say::clean(queue.name()));
+    if args.consent.dry_run {
+        told(global, &words, verb.would, &json!({ "would": found.len(), "done": 0 }));
+        return Ok(());
+    }
+    say::confirm(&format!("{words} would {}", verb.would), args.consent.yes)?;
+    let mut report = BulkReport::default();
+    for (id, filter) in found {
+        if id.contains('*') {
+            return Err(Failure::new(ERROR, format!("{id}: an id with a star can only be acted on by --id")));
+        }
+        let one = make(queue.jobs(filter.id(id))).await?;
+        report.done += one.done;
+        report.moved_on += one.moved_on;
+        report.refused += one.refused;
+        report.unknown += one.unknown;
+        report.refusals.extend(one.refusals);
+    }
+    finish(global, &Ended { report, stopped_at: None }, verb)
+}
+
+/// Whether to go on, for commands that concern a whole queue.
+pub(crate) fn consent(global: &Global, consent: &Consent, what: &str) -> Outcome<bool> {
+    if consent.dry_run {
+        if global.json {
+            say::json(&json!({ "would": what }));
+        } else {
+            say::line(format!("{what}; nothing was changed"));
+        }
+        return Ok(false);
+    }
+    say::confirm(what, consent.yes).map(|()| true)
+}

@@ -1,0 +1,65 @@
+//! `oxmq flow`
+
+use oxmq::{ChildKind, FlowTree};
+use serde_json::{Value, json};
+
+use crate::args::{Flow, Global};
+use crate::connect;
+use crate::failure::{Failure, Outcome};
+use crate::say;
+
+pub(crate) async fn run(global: &Global, args: Flow) -> Outcome {
+    let (client, queue) = connect::queue(global, &args.queue).await?;
+    let flow = client.flow_producer().get_flow(&args.queue, &args.id);
+    let tree = flow.depth(args.depth).max_children(args.children).await?;
+    let Some(tree) = tree else { return Err(Failure::no_such("job", &args.id)) };
+    let why = queue.job(&args.id).waits_for().await?;
+    if global.json {
+        let mut value = to_json(&tree);
+        value["waitsFor"] = json!(why.as_ref().map(ToString::to_string));
+        value["stuck"] = json!(why.is_some_and(|why| why.is_stuck()));
+        say::json(&value);
+        return Ok(());
+    }
+    show(&tree, "", "");
+    if let Some(why) = why {
+        say::line("");
+        say::line(say::clean(&why.to_string()));
+    }
+    Ok(())
+}
+
+fn show(tree: &FlowTree, first: &str, rest: &str) {
+    let name = match &tree.job {
+        Ok(Some(job)) => format!(" '{}'", say::short(job.name(), 40)),
+        Ok(None) => ", which is gone".to_owned(),
+        Err(_) => ", which cannot be read".to_owned(),
+    };
+    let kind = match tree.kind {
+        None => "",
+        Some(ChildKind::Processed) => "  completed",
+        Some(ChildKind::Unprocessed) => "  pending",
+        Some(ChildKind::Failed) => "  failed",
+        Some(ChildKind::Ignored) => "  failed, ignored",
+        Some(_) => "  ?",
+    };
+    say::line(format!("{first}{}:{}{name}{kind}", say::clean(&tree.queue), say::clean(&tree.id)));
+    for (n, child) in tree.children.iter().enumerate() {
+        let is_last = n + 1 == tree.children.len();
+        let (first, next) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        show(child, &format!("{rest}{first}"), &format!("{rest}{next}"));
+    }
+}
+
+fn to_json(tree: &FlowTree) -> Value {
+    let kind = tree.kind.map(|kind| format!("{kind:?}").to_lowercase());
+    let job = tree.job.as_ref().ok().and_then(Option::as_ref);
+    json!({
+        "queue": tree.queue,
+        "id": tree.id,
+        "name": job.map(|job| job.name()),
+        "failedReason": job.and_then(|job| job.failed_reason()),
+        "kind": kind,
+        "children": tree.children.iter().map(to_json).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,15 @@
+//! A file for each command, or for a few that are alike.
+
+pub(crate) mod add;
+pub(crate) mod bulk;
+pub(crate) mod flow;
+pub(crate) mod jobs;
+pub(crate) mod logs;
+pub(crate) mod papers;
+pub(crate) mod queues;
+pub(crate) mod schedulers;
+pub(crate) mod show;
+pub(crate) mod steer;
+pub(crate) mod tail;
+pub(crate) mod transfer;
+pub(crate) mod workers;

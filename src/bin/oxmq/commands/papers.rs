@@ -1,0 +1,24 @@
+//! Completions and manual pages, made from the command line's own description.
+
+use std::path::Path;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::args::Args;
+use crate::failure::{Failure, Outcome};
+
+pub(crate) fn completions(shell: Shell) -> Outcome {
+    clap_complete::generate(shell, &mut Args::command(), "oxmq", &mut std::io::stdout());
+    Ok(())
+}
+
+pub(crate) fn man(directory: Option<&Path>) -> Outcome {
+    match directory {
+        Some(directory) => {
+            std::fs::create_dir_all(directory).map_err(|error| Failure::about(directory.display(), error))?;
+            Ok(clap_mangen::generate_to(Args::command(), directory)?)
+        }
+        None => Ok(clap_mangen::Man::new(Args::command()).render(&mut std::io::stdout())?),
+    }
+}

@@ -1,0 +1,107 @@
+//! `oxmq queues`
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use oxmq::{JobState, QueueOverview};
+use serde_json::{Map, Value, json};
+
+use crate::args::{Global, Queues, Sort};
+use crate::connect;
+use crate::failure::{Failure, Outcome};
+use crate::say::{self, Column};
+
+pub(crate) async fn run(global: &Global, args: Queues) -> Outcome {
+    let client = connect::client(global).await?;
+    let names = if args.names.is_empty() { client.find_queues().all().await? } else { args.names };
+    // Without the right to list clients all else is shown.
+    let workers: Option<HashMap<_, _>> = client.get_all_workers().await.ok();
+    let mut queues = Vec::with_capacity(names.len());
+    for overview in client.get_queue_overviews(&names).await {
+        queues.push(overview?);
+    }
+    match args.sort {
+        Sort::Name => {}
+        Sort::Waiting => queues.sort_by_key(|queue| Reverse(queue.waiting())),
+        Sort::Failed => queues.sort_by_key(|queue| Reverse(queue.counts.failed)),
+        Sort::Oldest => queues.sort_by_key(|queue| {
+            (queue.oldest_waiting.is_none(), queue.oldest_waiting.as_ref().map(|oldest| oldest.added_at))
+        }),
+    }
+    let workers_of = |name: &str| workers.as_ref().map(|all| all.get(name).map_or(0, Vec::len) as u64);
+    if global.json {
+        for queue in &queues {
+            say::json(&to_json(queue, workers_of(&queue.name)));
+        }
+        return Ok(());
+    }
+    if queues.is_empty() {
+        return Err(Failure::new(
+            crate::failure::NOT_FOUND,
+            format!(
+                "no queue under the prefix '{}'; --prefix names another one",
+                global.prefix.as_deref().unwrap_or("bull")
+            ),
+        ));
+    }
+    let head = [
+        ("QUEUE", Column::Left),
+        ("WAITING", Column::Right),
+        ("ACTIVE", Column::Right),
+        ("DELAYED", Column::Right),
+        ("CHILDREN", Column::Right),
+        ("FAILED", Column::Right),
+        ("COMPLETED", Column::Right),
+        ("OLDEST", Column::Right),
+        ("DONE/MIN", Column::Right),
+        ("WAIT", Column::Right),
+        ("RUN", Column::Right),
+        ("WORKERS", Column::Right),
+        ("", Column::Left),
+    ];
+    let rows: Vec<Vec<String>> = queues.iter().map(|queue| row(queue, workers_of(&queue.name))).collect();
+    say::table(&head, &rows);
+    Ok(())
+}
+
+fn row(queue: &QueueOverview, workers: Option<u64>) -> Vec<String> {
+    let counts = &queue.counts;
+    let span = |span: Option<std::time::Duration>| span.map_or_else(|| "-".to_owned(), say::span);
+    vec![
+        say::short(&queue.name, 40),
+        say::number(queue.waiting()),
+        say::number(counts.active),
+        say::number(counts.delayed),
+        say::number(counts.waiting_children),
+        say::number(counts.failed),
+        say::number(counts.completed),
+        say::age(queue.oldest_waiting.as_ref().map(|oldest| oldest.added_at)),
+        queue.completed.per_minute(5).map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}")),
+        span(queue.times.wait_median),
+        span(queue.times.run_median),
+        workers.map_or_else(|| "?".to_owned(), say::number),
+        (if queue.is_paused { "paused" } else { "" }).to_owned(),
+    ]
+}
+
+pub(crate) fn to_json(queue: &QueueOverview, workers: Option<u64>) -> Value {
+    let counts: Map<String, Value> =
+        JobState::ALL.iter().map(|state| (state.as_str().to_owned(), json!(queue.counts.get(*state)))).collect();
+    let ms = |span: Option<std::time::Duration>| span.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+    json!({
+        "name": queue.name,
+        "counts": counts,
+        "paused": queue.is_paused,
+        "oldestWaiting": queue.oldest_waiting.as_ref().map(|oldest| json!({
+            "id": oldest.id, "timestamp": say::millis(oldest.added_at),
+        })),
+        "nextDue": queue.next_due.map(say::millis),
+        "completed": { "total": queue.completed.total, "minutes": queue.completed.minutes },
+        "failed": { "total": queue.failed.total, "minutes": queue.failed.minutes },
+        "waitMs": ms(queue.times.wait_median),
+        "runMs": ms(queue.times.run_median),
+        "workers": workers,
+        "concurrency": queue.global_concurrency,
+        "version": queue.version,
+    })
+}

@@ -1,0 +1,75 @@
+//! Where the server is: said on the command line, in the environment, or in a file.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use oxmq::{Client, ConnectOptions, Queue};
+use serde::Deserialize;
+
+use crate::args::Global;
+use crate::failure::{Failure, Outcome};
+
+/// What the file may say; each table of `profiles` as well.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    url: Option<String>,
+    prefix: Option<String>,
+    #[serde(default)]
+    profiles: std::collections::BTreeMap<String, Profile>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Profile {
+    url: Option<String>,
+    prefix: Option<String>,
+}
+
+fn path_of_file(global: &Global) -> Option<(PathBuf, bool)> {
+    if let Some(path) = &global.config {
+        return Some((path.clone(), true));
+    }
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config"));
+    let base = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home)?;
+    Some((base.join("oxmq").join("config.toml"), false))
+}
+
+/// The profile that was asked for, or what the file says for all.
+fn read_file(global: &Global) -> Outcome<Profile> {
+    let Some((path, must_exist)) = path_of_file(global) else { return Ok(Profile::default()) };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => String::new(),
+        Err(error) => return Err(Failure::about(path.display(), error)),
+    };
+    // The text of the parser's error repeats the line, in which a password may stand.
+    let file: File = toml::from_str(&text).map_err(|error| Failure::about(path.display(), error.message()))?;
+    let base = Profile { url: file.url, prefix: file.prefix };
+    let Some(name) = &global.profile else { return Ok(base) };
+    let profile = file.profiles.get(name).cloned().ok_or_else(|| Failure::no_such("profile", name))?;
+    Ok(Profile { url: profile.url.or(base.url), prefix: profile.prefix.or(base.prefix) })
+}
+
+/// Connects; commands give up after this long without an answer.
+pub(crate) async fn client(global: &Global) -> Outcome<Client> {
+    let file = read_file(global)?;
+    let from_environment = || ["OXMQ_URL", "REDIS_URL"].into_iter().find_map(|name| std::env::var(name).ok());
+    // A profile that was asked for counts more than what is set for every program.
+    let asked = global.profile.as_ref().and(file.url.clone());
+    let url = global.url.clone().or(asked).or_else(from_environment).or(file.url);
+    let url = url.unwrap_or_else(|| "redis://127.0.0.1:6379".to_owned());
+    let prefix = global.prefix.clone().or(file.prefix).unwrap_or_else(|| "bull".to_owned());
+    let options = ConnectOptions::from_url(&url)?.connect_timeout(Duration::from_secs(5));
+    Ok(Client::builder(options).prefix(prefix).connect().await?)
+}
+
+/// Connects, and names a queue. One that nobody has ever opened is a mistake in its name.
+pub(crate) async fn queue(global: &Global, name: &str) -> Outcome<(Client, Queue)> {
+    let client = client(global).await?;
+    let queue: Queue = client.queue(name).open()?;
+    if queue.get_version().await?.is_none() && queue.get_job_counts(&oxmq::JobState::ALL).await?.total() == 0 {
+        return Err(Failure::no_such("queue", name));
+    }
+    Ok((client, queue))
+}

@@ -1,0 +1,60 @@
+//! What a command ends with.
+
+use std::error::Error as _;
+use std::fmt::Display;
+
+/// It could not be done: no connection, a refusal, a file that cannot be read.
+pub(crate) const ERROR: u8 = 1;
+// 2 is said by clap: the command line is not understood.
+/// There is no such queue, job or scheduler.
+pub(crate) const NOT_FOUND: u8 = 3;
+/// Nothing was changed, since nobody said yes.
+pub(crate) const NOT_CONFIRMED: u8 = 4;
+/// It was done to some of the jobs only.
+pub(crate) const IN_PART: u8 = 5;
+/// It was stopped; what it says goes on from there.
+pub(crate) const STOPPED: u8 = 130;
+
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: u8,
+    pub(crate) text: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: u8, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+
+    /// An error that is about something.
+    pub(crate) fn about(what: impl Display, error: impl Display) -> Self {
+        Self::new(ERROR, format!("{what}: {error}"))
+    }
+
+    pub(crate) fn no_such(what: &str, name: &str) -> Self {
+        Self::new(NOT_FOUND, format!("there is no {what} '{name}'"))
+    }
+}
+
+impl From<oxmq::Error> for Failure {
+    /// The error with its causes, in one line.
+    fn from(error: oxmq::Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        Self::new(ERROR, text)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(ERROR, error.to_string())
+    }
+}

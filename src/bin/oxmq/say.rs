@@ -1,0 +1,177 @@
+//! How things are shown: tables, JSON, ages, and questions.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use crate::failure::{Failure, NOT_CONFIRMED, Outcome};
+
+/// A text with what could move the cursor or colour the screen made visible: names and reasons come from anywhere.
+pub(crate) fn clean(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\n' | '\t' => out.push(letter),
+            letter if letter.is_control() => _ = write!(out, "\\x{:02x}", u32::from(letter)),
+            letter => out.push(letter),
+        }
+    }
+    out
+}
+
+/// A text in one line, cut after so many letters.
+pub(crate) fn short(text: &str, most: usize) -> String {
+    let line = clean(text).replace(['\n', '\t'], " ");
+    if line.chars().count() <= most {
+        return line;
+    }
+    line.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// Writes a line; one that nobody reads any more, as behind `head`, ends the process as it should.
+pub(crate) fn line(text: impl AsRef<str>) {
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{}", text.as_ref()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+pub(crate) fn json(value: &Value) {
+    line(value.to_string());
+}
+
+/// What a column holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Column {
+    Left,
+    Right,
+}
+
+/// A table with its head; the last column is as wide as it wants to be.
+pub(crate) fn table(head: &[(&str, Column)], rows: &[Vec<String>]) {
+    let widths: Vec<usize> = head
+        .iter()
+        .enumerate()
+        .map(|(i, (name, _))| rows.iter().map(|row| row[i].chars().count()).chain([name.len()]).max().unwrap_or(0))
+        .collect();
+    let shown = |cells: Vec<&str>| {
+        let mut text = String::new();
+        for (i, cell) in cells.iter().enumerate() {
+            let width = widths[i];
+            let last = i + 1 == cells.len();
+            match head[i].1 {
+                Column::Right => _ = write!(text, "{cell:>width$}"),
+                Column::Left if last => text.push_str(cell),
+                Column::Left => _ = write!(text, "{cell:<width$}"),
+            }
+            if !last {
+                text.push_str("  ");
+            }
+        }
+        text.trim_end().to_owned()
+    };
+    line(shown(head.iter().map(|(name, _)| *name).collect()));
+    for row in rows {
+        line(shown(row.iter().map(String::as_str).collect()));
+    }
+}
+
+/// A number with a thin mark at each thousand.
+pub(crate) fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `1 job`, `2 jobs`.
+pub(crate) fn jobs(n: u64) -> String {
+    format!("{} {}", number(n), if n == 1 { "job" } else { "jobs" })
+}
+
+/// A span of time in its two largest units: `3d 4h`, `12s`, `40ms`.
+pub(crate) fn span(span: Duration) -> String {
+    let ms = span.as_millis();
+    if ms < 1_000 {
+        return format!("{ms}ms");
+    }
+    let s = span.as_secs();
+    if s < 60 {
+        return if s < 10 { format!("{:.1}s", span.as_secs_f64()) } else { format!("{s}s") };
+    }
+    match s {
+        ..3_600 => format!("{}m {}s", s / 60, s % 60),
+        3_600..86_400 => format!("{}h {}m", s / 3_600, s % 3_600 / 60),
+        _ => format!("{}d {}h", s / 86_400, s % 86_400 / 3_600),
+    }
+}
+
+pub(crate) fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(oxmq::Clock::system().now_ms())
+}
+
+/// How long ago it was, or how long it still is.
+pub(crate) fn ago(moment: SystemTime) -> String {
+    match now().duration_since(moment) {
+        Ok(past) => format!("{} ago", span(past)),
+        Err(ahead) => format!("in {}", span(ahead.duration())),
+    }
+}
+
+/// How long it has been; nothing where it is not known.
+pub(crate) fn age(moment: Option<SystemTime>) -> String {
+    moment.map_or_else(|| "-".to_owned(), |moment| span(now().duration_since(moment).unwrap_or_default()))
+}
+
+/// Milliseconds since 1970, as BullMQ's JSON has a moment.
+pub(crate) fn millis(moment: SystemTime) -> u64 {
+    moment.duration_since(UNIX_EPOCH).map_or(0, |span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Asks whether to go on; without a terminal the answer is no.
+pub(crate) fn confirm(what: &str, has_said_yes: bool) -> Outcome {
+    if has_said_yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new(
+            NOT_CONFIRMED,
+            format!("{what}: say --yes to do it, or --dry-run to see what would be done"),
+        ));
+    }
+    eprint!("{what}. Go on? [y/N] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(());
+    }
+    Err(Failure::new(NOT_CONFIRMED, "nothing was changed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_foreign_cannot_steer_the_terminal() {
+        assert_eq!(clean("a\u{1b}[31mb\u{7}"), "a\\x1b[31mb\\x07");
+        assert_eq!(short("one\ntwo three", 8), "one two…");
+    }
+
+    #[test]
+    fn numbers_and_spans_are_for_people() {
+        assert_eq!((number(0), number(999), number(1_234_567)), ("0".into(), "999".into(), "1,234,567".into()));
+        let seconds = |s| span(Duration::from_secs(s));
+        assert_eq!((seconds(59), seconds(61), seconds(3_700), seconds(90_000)).0, "59s");
+        assert_eq!((seconds(61), seconds(3_700), seconds(90_000)), ("1m 1s".into(), "1h 1m".into(), "1d 1h".into()));
+        assert_eq!(span(Duration::from_millis(40)), "40ms");
+    }
+}

@@ -1,0 +1,112 @@
+use oxmq::JobState;
+
+use super::*;
+use crate::common::dump::Dump;
+
+/// A call at night: which queue is late, why, retry what failed by one name, look at what waits, clean up, leave.
+#[tokio::test]
+async fn a_call_at_night() {
+    let on = Fixture::new().await;
+    let _node = filled_by_node(&on).await;
+    let worst = oxmq(&on, "queues --json --sort failed").await.json().remove(0);
+    assert_eq!(worst["name"], "mails");
+    let why = oxmq(&on, "jobs mails -s failed -l 3").await.ok();
+    assert!(why.contains("receipt") && why.contains("ECONNRESET"), "{why}");
+    let would = oxmq(&on, "retry mails -n receipt --dry-run").await.ok();
+    assert_eq!(would, "40 failed jobs with the name 'receipt' of mails would run again; nothing was changed\n");
+    assert_eq!(oxmq(&on, "retry mails -n receipt --yes").await.ok(), "40 jobs retried\n");
+    let cleaned = oxmq(&on, "clean mails --older 0s --yes").await.ok();
+    assert_eq!(cleaned, "80 jobs removed\n");
+    let mails: Queue = on.client.queue("mails").open().unwrap();
+    let counts = mails.get_job_counts(&[]).await.unwrap();
+    assert_eq!((counts.waiting, counts.failed, counts.completed), (42, 0, 0));
+}
+
+#[tokio::test]
+async fn nothing_is_changed_unless_somebody_says_yes() {
+    let on = Fixture::new().await;
+    let _node = filled_by_node(&on).await;
+    let before = Dump::take(&mut on.redis.clone(), &on.prefix).await;
+    for words in [
+        "retry mails --all",
+        "promote mails --all",
+        "remove mails --all",
+        "clean mails --older 0s",
+        "move mails --all --to other",
+        "priority mails --all --to 1",
+        "delay mails --all --to 5m",
+        "pause mails",
+        "resume mails",
+        "drain mails --delayed",
+        "obliterate mails --force",
+        "remove mails odd",
+    ] {
+        let ran = oxmq(&on, words).await;
+        assert_eq!((ran.code, ran.out.as_str()), (4, ""), "{words}: {ran:?}");
+        let ran = oxmq(&on, &format!("{words} --dry-run")).await;
+        assert!(ran.code == 0 && ran.out.contains("would"), "{words}: {ran:?}");
+        oxmq(&on, &format!("{words} --dry-run --json")).await.json();
+    }
+    // Who forgets to say which jobs does not mean all of them.
+    for words in ["retry mails --yes", "remove mails --yes", "remove mails -s failed --yes", "clean mails --yes"] {
+        assert_eq!(oxmq(&on, words).await.code, 1, "{words}");
+    }
+    assert_eq!(Dump::diff(&before, &Dump::take(&mut on.redis.clone(), &on.prefix).await), [""; 0]);
+}
+
+#[tokio::test]
+async fn jobs_named_by_their_ids_are_acted_on_where_they_are() {
+    let on = Fixture::new().await;
+    let _node = filled_by_node(&on).await;
+    let ids: Vec<Value> = oxmq(&on, "jobs mails -s failed -l 2 --json").await.json();
+    let (a, b) = (ids[0]["id"].as_str().unwrap(), ids[1]["id"].as_str().unwrap());
+    assert_eq!(oxmq(&on, &format!("retry mails {a} {b} --reset --yes")).await.ok(), "2 jobs retried\n");
+    let mails: Queue = on.client.queue("mails").open().unwrap();
+    assert_eq!(mails.get_job(a).await.unwrap().unwrap().attempts_made(), 0);
+    assert_eq!(oxmq(&on, &format!("retry mails {a} --yes")).await.code, 1);
+    assert_eq!(oxmq(&on, "retry mails nobody --yes").await.code, 3);
+    assert_eq!(oxmq(&on, &format!("priority mails {a} --to 2 --yes")).await.code, 0);
+    assert_eq!(mails.job(a).get_state().await.unwrap(), JobState::Prioritized);
+    assert_eq!(oxmq(&on, &format!("move mails {a} --to other --yes")).await.ok(), "1 job moved\n");
+    let delayed = oxmq(&on, "jobs mails -s delayed --json").await.json().remove(0);
+    let id = delayed["id"].as_str().unwrap();
+    oxmq(&on, &format!("delay mails {id} --to 2d --yes")).await.ok();
+    oxmq(&on, &format!("promote mails {id} --yes")).await.ok();
+    assert_eq!(mails.job(id).get_state().await.unwrap(), JobState::Waiting);
+    oxmq(&on, "remove mails odd --yes").await.ok();
+    assert!(mails.get_job("odd").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_to_all_says_so_by_its_code() {
+    let on = Fixture::new().await;
+    let every = oxmq::Repeat::every(std::time::Duration::from_secs(90));
+    on.queue.upsert_job_scheduler("s", every).data(json!({})).await.unwrap();
+    on.queue.add("job", json!(1)).delay(std::time::Duration::from_secs(90)).await.unwrap();
+    let ran = oxmq(&on, "remove q --all --yes").await;
+    assert_eq!(ran.code, 5);
+    assert!(ran.out.contains("1 job removed") && ran.out.contains("it belongs to a job scheduler"), "{ran:?}");
+    let ran = oxmq(&on, "remove q --all --yes --json").await;
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, &report["refused"]), (5, &json!(1)));
+}
+
+#[tokio::test]
+async fn whole_queues_are_steered() {
+    let on = Fixture::new().await;
+    let _node = filled_by_node(&on).await;
+    let mails: Queue = on.client.queue("mails").open().unwrap();
+    oxmq(&on, "pause mails --yes").await.ok();
+    assert!(mails.is_paused().await.unwrap());
+    assert!(oxmq(&on, "queues mails").await.ok().contains("paused"));
+    oxmq(&on, "resume mails --yes").await.ok();
+    assert!(!mails.is_paused().await.unwrap());
+    assert_eq!(oxmq(&on, "drain mails --yes").await.ok(), "3 jobs removed\n");
+    assert_eq!(oxmq(&on, "add fresh hello {\"a\":1} --id mine --attempts 3").await.ok(), "added: mine\n");
+    assert_eq!(oxmq(&on, "add fresh hello {} --id mine").await.ok(), "existing: mine\n");
+    let fresh: Queue = on.client.queue("fresh").open().unwrap();
+    let job = fresh.get_job("mine").await.unwrap().unwrap();
+    assert_eq!((job.attempts(), job.data()), (3, &json!({ "a": 1 })));
+    oxmq(&on, "obliterate mails --yes").await.ok();
+    assert_eq!(oxmq(&on, "jobs mails").await.code, 3);
+}

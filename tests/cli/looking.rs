@@ -1,0 +1,109 @@
+use super::*;
+
+#[tokio::test]
+async fn queues_of_node_are_told_at_a_glance() {
+    let on = Fixture::new().await;
+    let _node = filled_by_node(&on).await;
+    let out = oxmq(&on, "queues").await.ok();
+    let mails = out.lines().find(|line| line.starts_with("mails")).unwrap_or_else(|| panic!("{out}"));
+    let cells: Vec<&str> = mails.split_whitespace().collect();
+    // Waiting, active, delayed, children, failed, completed.
+    assert_eq!(cells[1..7], ["3", "0", "1", "0", "40", "80"], "{out}");
+    let queues = oxmq(&on, "queues --json --sort failed").await.json();
+    assert_eq!(queues[0]["name"], "mails");
+    assert_eq!(queues[0]["counts"]["failed"], 40);
+    assert_eq!(queues[0]["version"], "bullmq:6.7.0");
+    assert_eq!(queues.iter().find(|queue| queue["name"] == "reports").unwrap()["counts"]["waiting-children"], 1);
+    let ran = command().args(["--url", &shared_server().url(), "--prefix", "nobody", "queues"]).output().unwrap();
+    assert_eq!(ran.status.code(), Some(3));
+}
+
+#[tokio::test]
+async fn jobs_are_found_by_what_is_known_of_them() {
+    let on = Fixture::new().await;
+    let _node = filled_by_node(&on).await;
+    let count = async |words: &str| oxmq(&on, &format!("jobs mails --count {words}")).await.ok().trim().to_owned();
+    assert_eq!(count("-s failed").await, "40");
+    assert_eq!(count("-s all -n w*").await, "42");
+    assert_eq!(count("-s all --data \"n\":11,").await, "1");
+    assert_eq!(count("-s failed --reason ECONNRESET").await, "40");
+    assert_eq!(count("-s failed --older 1h").await, "0");
+    assert_eq!(count("-s all --id odd").await, "1");
+
+    let ran = oxmq(&on, "jobs mails -s failed -l 7 --json").await;
+    let cursor = ran.err.trim().rsplit(' ').next().unwrap().to_owned();
+    let first = ran.json();
+    assert_eq!(
+        (first.len(), &first[0]["state"], &first[0]["failedReason"]),
+        (7, &json!("failed"), &json!("ECONNRESET by peer"))
+    );
+    let rest = oxmq(&on, &format!("jobs mails -s failed -l 100 --json --after {cursor}")).await.json();
+    assert_eq!(rest.len(), 33);
+    assert!(rest.iter().all(|job| job["id"] != first[0]["id"]));
+
+    let shown = oxmq(&on, "jobs mails").await.ok();
+    // What a name holds cannot steer the terminal.
+    assert!(shown.contains("\\x1b[31mred") && !shown.contains('\u{1b}'), "{shown}");
+    assert!(shown.contains("prioritized") && shown.contains("delayed"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_job_is_shown_with_all_that_is_known() {
+    let on = Fixture::new().await;
+    let _node = filled_by_node(&on).await;
+    let failed = oxmq(&on, "jobs mails -s failed -l 1 --json").await.json().remove(0);
+    let id = failed["id"].as_str().unwrap();
+    let mails: Queue = on.client.queue("mails").open().unwrap();
+    mails.job(id).add_log("a line of its log", 0).await.unwrap();
+    let shown = oxmq(&on, &format!("show mails {id}")).await.ok();
+    for text in ["failed", "ECONNRESET by peer", "\"to\": \"ada\"", "a line of its log", "1 of 1", "ran for"] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    let shown = oxmq(&on, &format!("show mails {id} --json")).await.json().remove(0);
+    assert_eq!((&shown["state"], &shown["logs"]["count"]), (&json!("failed"), &json!(1)));
+    assert_eq!(oxmq(&on, &format!("logs mails {id}")).await.ok(), "a line of its log\n");
+    assert_eq!(oxmq(&on, "show mails nobody").await.code, 3);
+    assert_eq!(oxmq(&on, "logs mails nobody").await.code, 3);
+    assert_eq!(oxmq(&on, "show nowhere 1").await.code, 3);
+}
+
+#[tokio::test]
+async fn a_flow_is_a_tree_and_says_why_it_waits() {
+    let on = Fixture::new().await;
+    let _node = filled_by_node(&on).await;
+    let shown = oxmq(&on, "flow reports m").await.ok();
+    assert!(shown.contains("reports:m 'monthly'") && shown.contains("└─ "), "{shown}");
+    assert!(shown.contains("mails:part-1 'part'  pending"), "{shown}");
+    assert!(shown.contains("waits for") && shown.contains("which is waiting"), "{shown}");
+    let tree = oxmq(&on, "flow reports m --json").await.json().remove(0);
+    assert_eq!((&tree["children"][0]["id"], &tree["stuck"]), (&json!("part-1"), &json!(false)));
+    oxmq(&on, "remove mails part-1 --yes").await.ok();
+    assert_eq!(oxmq(&on, "flow reports gone").await.code, 3);
+}
+
+#[tokio::test]
+async fn events_workers_and_schedulers_are_told() {
+    let on = Fixture::new().await;
+    let _node = filled_by_node(&on).await;
+    let failed = oxmq(&on, "tail mails --from 0 --no-follow -e failed --json").await.json();
+    assert_eq!((failed.len(), &failed[0]["failedReason"]), (40, &json!("ECONNRESET by peer")));
+    let some = oxmq(&on, "tail mails --from beginning -l 3").await.ok();
+    assert_eq!(some.lines().count(), 3);
+    let after = failed[38]["id"].as_str().unwrap();
+    let last = oxmq(&on, &format!("tail mails --from {after} --no-follow -e failed --json")).await.json();
+    assert_eq!(last.len(), 1);
+
+    let process = async |_: Job<Value, ()>| Ok::<(), oxmq::Error>(());
+    let worker = on.client.worker("idle", process).name("night-1").start().unwrap();
+    eventually("the worker is listed", || async { oxmq(&on, "workers").await.ok().contains("night-1") }).await;
+    worker.close().await;
+
+    let every = oxmq::Repeat::every(std::time::Duration::from_secs(90));
+    on.queue.upsert_job_scheduler("often", every).name("tick").data(json!({})).await.unwrap();
+    let shown = oxmq(&on, "schedulers q").await.ok();
+    assert!(shown.contains("often") && shown.contains("every 1m 30s"), "{shown}");
+    assert_eq!(oxmq(&on, "schedulers q --remove often").await.code, 4);
+    oxmq(&on, "schedulers q --remove often --yes").await.ok();
+    assert!(on.queue.get_job_scheduler("often").await.unwrap().is_none());
+    assert_eq!(oxmq(&on, "schedulers q --remove often --yes").await.code, 3);
+}

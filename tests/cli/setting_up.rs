@@ -1,0 +1,56 @@
+use super::*;
+
+#[tokio::test]
+async fn the_server_is_said_by_option_environment_or_file() {
+    let on = Fixture::new().await;
+    on.add_many(1).await;
+    let url = shared_server().url();
+    let dir = std::env::temp_dir().join(format!("oxmq-cli-{}", on.prefix));
+    std::fs::create_dir_all(dir.join("oxmq")).unwrap();
+    let file = dir.join("oxmq/config.toml");
+    std::fs::write(&file, format!("prefix = \"{}\"\n[profiles.night]\nurl = \"{url}\"\n", on.prefix)).unwrap();
+    let code = |command: &mut Command| ran(command.args(["queues", "q"]), "").code;
+    let in_dir = || {
+        let mut command = command();
+        command.env("XDG_CONFIG_HOME", &dir);
+        command
+    };
+    assert_eq!(code(in_dir().args(["--url", &url])), 0);
+    assert_eq!(code(in_dir().env("OXMQ_URL", &url)), 0);
+    assert_eq!(code(in_dir().env("REDIS_URL", &url)), 0);
+    assert_eq!(code(in_dir().env("OXMQ_URL", &url).env("REDIS_URL", "redis://127.0.0.1:1")), 0);
+    assert_eq!(code(in_dir().args(["--profile", "night"])), 0);
+    assert_eq!(code(in_dir().env("OXMQ_PROFILE", "night").env("REDIS_URL", "redis://127.0.0.1:1")), 0);
+    assert_eq!(code(in_dir().args(["--profile", "day"])), 3);
+    assert_eq!(code(command().args(["--config"]).arg(dir.join("none"))), 1);
+    // What cannot be read is not repeated: it may be a password.
+    std::fs::write(&file, "url = redis://:geheim@x\n").unwrap();
+    let refused = ran(in_dir().arg("queues"), "");
+    assert!(refused.code == 1 && !refused.err.contains("geheim"), "{refused:?}");
+    let refused = ran(command().args(["--url", "rediss://:geheim@127.0.0.1:1", "queues"]), "");
+    assert!(refused.code == 1 && !refused.err.contains("geheim"), "{refused:?}");
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_command_line_that_is_not_understood_has_a_code_of_its_own() {
+    for words in [&["jobs"][..], &["frobnicate"], &["jobs", "q", "--limit", "x"], &["clean", "q", "--older", "5"]] {
+        assert_eq!(ran(command().args(words), "").code, 2, "{words:?}");
+    }
+    let refused = ran(command().args(["jobs", "q", "-s", "odd", "--url", &shared_server().url()]), "");
+    assert_eq!(refused.code, 3, "a queue that is not there comes first");
+}
+
+#[test]
+fn help_completions_and_manual_are_there() {
+    let help = ran(command().arg("--help"), "").ok();
+    assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{help}");
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(ran(command().args(["completions", shell]), "").ok().contains("obliterate"), "{shell}");
+    }
+    assert!(ran(command().arg("man"), "").ok().contains(".TH oxmq 1"));
+    let dir = std::env::temp_dir().join(format!("oxmq-man-{}", std::process::id()));
+    ran(command().arg("man").arg(&dir), "").ok();
+    assert!(dir.join("oxmq-retry.1").exists());
+    std::fs::remove_dir_all(dir).unwrap();
+}

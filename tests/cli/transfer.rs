@@ -1,0 +1,46 @@
+use super::*;
+
+#[tokio::test]
+async fn what_is_exported_can_be_imported_with_its_options() {
+    let on = Fixture::new().await;
+    let node = filled_by_node(&on).await;
+    let opts = json!({
+        "jobId": "special", "attempts": 7, "backoff": { "type": "exponential", "delay": 500, "jitter": 0.25 },
+        "removeOnComplete": { "age": 3600, "count": 10 }, "removeOnFail": true, "keepLogs": 5, "stackTraceLimit": 2,
+        "mine": { "odd": [1] },
+    });
+    node.call("add", json!({ "queue": "mails", "name": "special", "data": { "é": "ü" }, "opts": opts })).await.unwrap();
+    let exported = oxmq(&on, "export mails -s waiting,delayed,prioritized").await.ok();
+    assert_eq!(exported.lines().count(), 5);
+    let ran = call(&on, &["import", "copy", "--yes"], &exported).await;
+    assert_eq!(ran.ok(), "5 jobs added, 0 were there already, 0 refused\n");
+    let again = call(&on, &["import", "copy", "--yes", "--json"], &exported).await.json().remove(0);
+    // Those that somebody gave an id are there; the others have the queue's own numbers, and are new.
+    assert_eq!((&again["added"], &again["existing"]), (&json!(2), &json!(3)));
+
+    let of = async |queue: &str| {
+        let mut opts = oxmq(&on, &format!("show {queue} special --json")).await.json().remove(0)["opts"].clone();
+        opts.as_object_mut().unwrap().remove("timestamp");
+        opts
+    };
+    assert_eq!(of("copy").await, of("mails").await);
+    let copy: Queue = on.client.queue("copy").open().unwrap();
+    let counts = copy.get_job_counts(&[]).await.unwrap();
+    assert_eq!((counts.delayed, counts.prioritized), (2, 2));
+    let fresh = call(&on, &["import", "fresh", "--yes", "--new-ids"], &exported).await;
+    assert!(fresh.ok().starts_with("5 jobs added"));
+    assert_eq!(copy.get_job("special").await.unwrap().unwrap().data(), &json!({ "é": "ü" }));
+}
+
+#[tokio::test]
+async fn a_bad_line_is_named_before_anything_is_added() {
+    let on = Fixture::new().await;
+    let lines = "{\"name\":\"good\",\"data\":1}\n\n{\"data\":1}\n";
+    let ran = call(&on, &["import", "copy", "--yes"], lines).await;
+    assert!(ran.code == 1 && ran.err.contains("line 3"), "{ran:?}");
+    assert_eq!(oxmq(&on, "jobs copy").await.code, 3);
+    let dry = call(&on, &["import", "copy", "--dry-run"], "{\"name\":\"good\"}").await;
+    assert_eq!(dry.ok(), "1 job would be added to copy; nothing was changed\n");
+    let unsaid = call(&on, &["import", "copy"], "{\"name\":\"good\"}").await;
+    assert_eq!(unsaid.code, 4);
+}
