@@ -74,6 +74,8 @@ pub use scheduler::{Overlap, Repeat, Runs};
 #[cfg(feature = "schema")]
 pub use schema::JobKinds;
 pub use state::{JobCounts, JobState, Order, UnknownState};
+#[cfg(feature = "tls")]
+pub use tokio_rustls::rustls;
 pub use wire::{EventId, JsonText, QueueEvent};
 pub use worker::layer;
 pub use worker::{

@@ -244,12 +244,22 @@ fn at_address(error: RedisError, address: &Address) -> RedisError {
     if error.kind() != ErrorKind::Io {
         return error;
     }
-    RedisError::from((ErrorKind::Io, "no connection", format!("{address:?}: {error}")))
+    // What a port does that speaks the other of the two: one waits for the end of a line, the other hangs up.
+    let hint = match address {
+        Address::Tls(..) if error.detail().is_none() && error.to_string().contains(SILENT) => {
+            "; a port without TLS is silent like this, which is reached by redis://"
+        }
+        Address::Tcp(..) if error.is_connection_dropped() => "; a port with TLS hangs up like this: try rediss://",
+        _ => "",
+    };
+    RedisError::from((ErrorKind::Io, "no connection", format!("{address:?}: {error}{hint}")))
 }
 
 /// What somebody reads who has named a sentinel as the server.
 const SENTINEL: &str =
     "this is a sentinel, which holds no jobs: connect to redis+sentinel://host:port/name-of-the-master";
+
+const SILENT: &str = "no answer in time";
 
 /// Gives up on a future after a time, with an I/O error.
 pub(crate) async fn within<T>(
@@ -258,7 +268,7 @@ pub(crate) async fn within<T>(
 ) -> std::result::Result<T, RedisError> {
     match tokio::time::timeout(timeout, future).await {
         Ok(result) => result,
-        Err(_) => Err(RedisError::from((ErrorKind::Io, "no answer in time"))),
+        Err(_) => Err(RedisError::from((ErrorKind::Io, SILENT))),
     }
 }
 

@@ -98,7 +98,7 @@ impl Link {
         loop {
             match link.connection().await {
                 Ok(_) => return Ok(link),
-                Err(error) if link.options().wait_for_server && !is_permanent(&error) => {
+                Err(error) if link.options().wait_for_server && !is_permanent(&error) && !is_distrust(&error) => {
                     link.outages().tell_now();
                 }
                 Err(error) => return Err(connect_error(&error)),
@@ -337,6 +337,12 @@ impl Inner {
 fn is_permanent(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::InvalidClientConfig | ErrorKind::AuthenticationFailed)
         || matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM"))
+}
+
+/// Whether we do not trust the server. Waiting does not mend that when a program begins; a client that was connected goes
+/// on, since certificates are renewed.
+fn is_distrust(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Io && error.to_string().contains("invalid peer certificate")
 }
 
 fn connect_error(error: &RedisError) -> Error {

@@ -9,6 +9,7 @@ mod link;
 mod options;
 mod outage;
 mod progress;
+mod query;
 mod rights;
 mod sentinel;
 mod servers;

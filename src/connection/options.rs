@@ -2,8 +2,14 @@
 
 use std::fmt;
 use std::path::PathBuf;
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "tls")]
+use tokio_rustls::rustls::ClientConfig;
+
+use super::query;
 use super::servers::{SENTINEL_PORT, Servers, hosts, read_url};
 use crate::error::{Error, Result};
 use crate::options::{HOUR, SHORTEST, check_span};
@@ -66,6 +72,17 @@ pub(crate) struct TlsOptions {
     /// Certificates and key, PEM.
     pub(crate) identity: Option<(Vec<u8>, Vec<u8>)>,
     pub(crate) server_name: Option<String>,
+    /// Whether any certificate will do.
+    pub(crate) accepts_any: bool,
+    /// In place of all but the name.
+    pub(crate) config: Option<Arc<ClientConfig>>,
+}
+
+#[cfg(feature = "tls")]
+impl TlsOptions {
+    fn is_set(&self) -> bool {
+        !self.roots.is_empty() || self.identity.is_some() || self.server_name.is_some() || self.accepts_any
+    }
 }
 
 impl ConnectOptions {
@@ -118,15 +135,32 @@ impl ConnectOptions {
         }
     }
 
-    /// Reads a URL: `redis://[user][:password@]host[:port][/db]`, `rediss://…` for TLS,
-    /// `redis+unix:///path/to/socket[?db=n&user=…&pass=…]` for a unix socket,
-    /// `redis+sentinel://[user][:password@]host[:port],host[:port]…/master[/db]` for the master that these
-    /// [sentinels](Self::sentinel) know, or `rediss+sentinel://…`; behind it may stand
-    /// `?sentinel_username=…&sentinel_password=…&sentinel_tls=true`, for what is different there.
+    /// Reads a URL:
+    ///
+    /// - `redis://[user][:password@]host[:port][/db]`, `rediss://…` for TLS,
+    /// - `redis+unix:///path/to/socket` for a unix socket,
+    /// - `redis+sentinel://[user][:password@]host[:port],host[:port]…/master[/db]` for the master that these
+    ///   [sentinels](Self::sentinel) know, or `rediss+sentinel://…`.
+    ///
+    /// Behind it may stand `?name=value&…`, in any of these spellings:
+    ///
+    /// | parameter | means |
+    /// | --- | --- |
+    /// | `db`, `database`; `username`, `user`; `password`, `pass` | as within the URL |
+    /// | `protocol` | 2 or 3; oxmq does the same with both |
+    /// | `connect_timeout`, `dial_timeout`, `socket_connect_timeout`; `command_timeout`, `socket_timeout` | seconds, or a number with `ms` or `s` behind it |
+    /// | `connectTimeout`, `commandTimeout` | milliseconds |
+    /// | `ca`, `cacert`, `tls_root`, `ssl_ca_certs` | the PEM file of a [root](Self::tls_root) |
+    /// | `cert`, `tls_cert`, `ssl_certfile`; `key`, `tls_key`, `ssl_keyfile` | the PEM files of our [certificate](Self::tls_identity) and its key |
+    /// | `sni`, `servername`, `server_name`, `tls_server_name` | the [name](Self::tls_server_name) on the server's certificate |
+    /// | `tls_danger_accept_any_certificate` | [`true`](Self::tls_danger_accept_any_certificate) |
+    /// | `sentinel_username`, `sentinel_password`, `sentinel_tls` | what is different at the sentinels |
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] if the URL cannot be read. The text never repeats the URL, which may hold a password.
+    /// [`Error::InvalidOption`] if the URL cannot be read, a file cannot be, or a parameter is not known, which is then
+    /// named. What other clients call `insecure`, or spell alike, is refused. The text never repeats the URL, which may
+    /// hold a password.
     pub fn from_url(url: &str) -> Result<Self> {
         use redis::{ConnectionAddr, IntoConnectionInfo};
         if let Some(options) = read_url(url) {
@@ -145,7 +179,8 @@ impl ConnectOptions {
                 ));
             }
         }
-        let info = url
+        let (plain, query) = query::cut(url)?;
+        let info = plain
             .into_connection_info()
             .map_err(|error| Error::invalid("url", error.detail().unwrap_or("it cannot be read").to_owned()))?;
         let address = match info.addr() {
@@ -161,6 +196,12 @@ impl ConnectOptions {
         let mut options = Self::new(address).db(redis.db());
         options.username = redis.username().map(ToOwned::to_owned);
         options.password = redis.password().map(ToOwned::to_owned);
+        let options =
+            query.into_iter().try_fold(options, |options, (name, value)| query::apply(options, name, value))?;
+        #[cfg(feature = "tls")]
+        if options.tls.is_set() && !options.uses_tls() {
+            return Err(Error::invalid("url", "certificates are for rediss:// alone"));
+        }
         Ok(options)
     }
 
@@ -270,6 +311,28 @@ impl ConnectOptions {
         self
     }
 
+    /// Trusts whatever certificate a server shows, for whatever name: **anybody between us and the server can read and
+    /// change everything**, passwords and jobs. For a test bench; elsewhere give the server's own authority to
+    /// [`tls_root`](Self::tls_root). Default: false. Feature `tls`.
+    #[cfg(feature = "tls")]
+    #[doc(alias = "insecure")]
+    #[doc(alias = "rejectUnauthorized")]
+    pub fn tls_danger_accept_any_certificate(mut self, accept: bool) -> Self {
+        self.tls.accepts_any = accept;
+        self
+    }
+
+    /// Sets TLS up as this configuration of rustls says: with another provider of cryptography, roots of one's own
+    /// making, or keys in hardware. [`tls_root`](Self::tls_root), [`tls_identity`](Self::tls_identity) and
+    /// [`tls_danger_accept_any_certificate`](Self::tls_danger_accept_any_certificate) have no place beside it;
+    /// [`tls_server_name`](Self::tls_server_name) has. Default: none. Feature `tls`, which also re-exports rustls, as
+    /// [`oxmq::rustls`](crate::rustls).
+    #[cfg(feature = "tls")]
+    pub fn tls_config(mut self, config: impl Into<Arc<ClientConfig>>) -> Self {
+        self.tls.config = Some(config.into());
+        self
+    }
+
     /// Whether any connection needs TLS.
     #[cfg(feature = "tls")]
     pub(super) fn uses_tls(&self) -> bool {
@@ -283,6 +346,15 @@ impl ConnectOptions {
     pub(crate) fn check(&self) -> Result<()> {
         check_span("connect_timeout", self.connect_timeout, SHORTEST..=HOUR)?;
         check_span("command_timeout", self.command_timeout, SHORTEST..=HOUR)?;
+        #[cfg(feature = "tls")]
+        if self.tls.config.is_some()
+            && (!self.tls.roots.is_empty() || self.tls.identity.is_some() || self.tls.accepts_any)
+        {
+            return Err(Error::invalid(
+                "tls_config",
+                "it says itself whom to trust and what to show: leave the other `tls_…` options out, but for the name",
+            ));
+        }
         if self.db < 0 {
             return Err(Error::invalid("db", "it must not be negative"));
         }

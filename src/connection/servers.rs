@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::options::{Address, ConnectOptions, no_tls};
+use super::query::{self, boolean, decode, number};
 use crate::error::{Error, Result};
 
 /// Where a client finds its server.
@@ -130,24 +131,19 @@ pub(super) fn read_url(url: &str) -> Option<Result<ConnectOptions>> {
 
 /// Takes `[user][:password]@host[:port],…[/path…][?query]` apart.
 fn split(rest: &str, tls: bool) -> Result<Parts<'_>> {
-    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (rest, query) = query::cut(rest)?;
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
     let (username, password) = login.split_once(':').unwrap_or((login, ""));
     let given = |text: &str| (!text.is_empty()).then(|| decode(text)).transpose();
-    let mut parts = Parts {
+    Ok(Parts {
         tls,
         username: given(username)?,
         password: given(password)?,
         hosts: hosts.split(',').collect(),
         path: path.split('/').filter(|part| !part.is_empty()).map(decode).collect::<Result<_>>()?,
-        query: Vec::new(),
-    };
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        parts.query.push((name, decode(value)?));
-    }
-    Ok(parts)
+        query,
+    })
 }
 
 fn sentinel(parts: Parts<'_>) -> Result<ConnectOptions> {
@@ -176,44 +172,10 @@ fn sentinel(parts: Parts<'_>) -> Result<ConnectOptions> {
                 }
                 options.sentinel.tls = Some(on);
             }
-            _ => return Err(unknown_parameter()),
+            _ => options = query::apply(options, name, value)?,
         }
     }
     Ok(options)
-}
-
-/// The text never repeats what was given, which may be a password.
-fn unknown_parameter() -> Error {
-    Error::invalid("url", "behind the question mark stands a parameter that is not known")
-}
-
-fn number(text: &str) -> Result<i64> {
-    text.parse().map_err(|_| Error::invalid("url", "the database must be a number"))
-}
-
-fn boolean(text: &str) -> Result<bool> {
-    match text {
-        "true" | "1" => Ok(true),
-        "false" | "0" => Ok(false),
-        _ => Err(Error::invalid("url", "a parameter must be true or false")),
-    }
-}
-
-/// Reads `%41` as `A`.
-fn decode(text: &str) -> Result<String> {
-    let invalid = || Error::invalid("url", "a percent sign must be followed by two hexadecimal digits of UTF-8");
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
-        let (Some(high), Some(low)) = (digit(), digit()) else { return Err(invalid()) };
-        bytes.push(u8::try_from(high * 16 + low).map_err(|_| invalid())?);
-    }
-    String::from_utf8(bytes).map_err(|_| invalid())
 }
 
 #[cfg(test)]

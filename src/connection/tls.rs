@@ -6,10 +6,11 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::options::TlsOptions;
 use crate::error::{Error, Result};
@@ -28,23 +29,8 @@ impl Tls {
     /// [`Error::InvalidOption`] for certificates, a key or a name that cannot be read, or if there is no root at all.
     pub(super) fn new(options: &TlsOptions) -> Result<Self> {
         let name = options.server_name.as_deref().map(server_name).transpose()?;
-        // A provider of our own: the process may have none, or several.
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Error::invalid("tls", error.to_string()))?
-            .with_root_certificates(roots(options)?);
-        let config = match &options.identity {
-            Some((certificates, key)) => {
-                let certificates = certificates_of("tls_identity", certificates)?;
-                let key = PrivateKeyDer::from_pem_slice(key)
-                    .map_err(|_| Error::invalid("tls_identity", "the key is no PEM of a private key"))?;
-                builder
-                    .with_client_auth_cert(certificates, key)
-                    .map_err(|error| Error::invalid("tls_identity", error.to_string()))?
-            }
-            None => builder.with_no_client_auth(),
-        };
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+        let config = options.config.clone().map_or_else(|| configure(options).map(Arc::new), Ok)?;
+        Ok(Self { connector: TlsConnector::from(config), name })
     }
 
     /// The name that the certificate of this host must be for.
@@ -63,6 +49,33 @@ impl Tls {
     ) -> io::Result<TlsStream<S>> {
         let name = self.name_of(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         self.connector.connect(name, socket).await
+    }
+}
+
+/// The configuration that the options ask for.
+fn configure(options: &TlsOptions) -> Result<ClientConfig> {
+    // A provider of our own: the process may have none, or several.
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::invalid("tls", error.to_string()))?;
+    let builder = match options.accepts_any {
+        true => {
+            tracing::warn!(target: "oxmq::connection", "any certificate is accepted: whoever is between reads everything");
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptsAny(provider)))
+        }
+        false => builder.with_root_certificates(roots(options)?),
+    };
+    match &options.identity {
+        Some((certificates, key)) => {
+            let certificates = certificates_of("tls_identity", certificates)?;
+            let key = PrivateKeyDer::from_pem_slice(key)
+                .map_err(|_| Error::invalid("tls_identity", "the key is no PEM of a private key"))?;
+            builder
+                .with_client_auth_cert(certificates, key)
+                .map_err(|error| Error::invalid("tls_identity", error.to_string()))
+        }
+        None => Ok(builder.with_no_client_auth()),
     }
 }
 
@@ -86,6 +99,45 @@ fn roots(options: &TlsOptions) -> Result<RootCertStore> {
         return Err(Error::invalid("tls_root", "there is no root certificate, neither given nor of the system"));
     }
     Ok(roots)
+}
+
+/// Lets every server in, whoever it is. That it holds the key of its certificate is still proven.
+#[derive(Debug)]
+struct AcceptsAny(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AcceptsAny {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 fn certificates_of(option: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {

@@ -38,31 +38,20 @@ impl Certificates {
             ]);
         }
         for name in ["server", "client"] {
-            let (key, request, certificate) = (format!("{name}.key"), format!("{name}.csr"), format!("{name}.crt"));
-            let subject = format!("/CN={name}");
-            made.openssl(&[
-                "req", "-newkey", "rsa:2048", "-nodes", "-subj", &subject, "-keyout", &key, "-out", &request,
-            ]);
-            std::fs::write(made.0.join("names"), "subjectAltName=DNS:localhost,DNS:redis.internal").unwrap();
-            made.openssl(&[
-                "x509",
-                "-req",
-                "-in",
-                &request,
-                "-CA",
-                "ca.crt",
-                "-CAkey",
-                "ca.key",
-                "-CAcreateserial",
-                "-days",
-                "2",
-                "-extfile",
-                "names",
-                "-out",
-                &certificate,
-            ]);
+            made.sign(name, &["-days", "2"]);
         }
         made
+    }
+
+    /// A certificate by `ca`.
+    fn sign(&self, name: &str, how_long: &[&str]) {
+        let (key, request, certificate) = (format!("{name}.key"), format!("{name}.csr"), format!("{name}.crt"));
+        let subject = format!("/CN={name}");
+        self.openssl(&["req", "-newkey", "rsa:2048", "-nodes", "-subj", &subject, "-keyout", &key, "-out", &request]);
+        std::fs::write(self.0.join("names"), "subjectAltName=DNS:localhost,DNS:redis.internal").unwrap();
+        let made_by = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names"];
+        let files = ["-in", &request[..], "-out", &certificate];
+        self.openssl(&[&["x509", "-req"], &made_by[..], &files, how_long].concat());
     }
 
     fn openssl(&self, args: &[&str]) {
@@ -87,9 +76,16 @@ impl Drop for Certificates {
 
 /// A server that speaks TLS on one port and plain text on another.
 fn server(certificates: &Certificates, asks_clients: &str) -> (RedisServer, u16) {
+    server_with(certificates, "server", asks_clients)
+}
+
+fn server_with(certificates: &Certificates, name: &str, asks_clients: &str) -> (RedisServer, u16) {
     let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap().port();
-    let (certificate, key, ca) =
-        (certificates.path("server.crt"), certificates.path("server.key"), certificates.path("ca.crt"));
+    let (certificate, key, ca) = (
+        certificates.path(&format!("{name}.crt")),
+        certificates.path(&format!("{name}.key")),
+        certificates.path("ca.crt"),
+    );
     let server = RedisServer::start_with(&[
         "--tls-port",
         &free.to_string(),
@@ -169,13 +165,16 @@ async fn whom_we_do_not_trust_is_told_at_once() {
     assert!(said.contains("certificate"), "{said}");
     let said = refused("the system's authorities", to("localhost", port)).await;
     assert!(said.contains("certificate"), "{said}");
-    let said = refused("another host", to("127.0.0.1", port).tls_root(ca())).await;
+    // Whoever waits for a server does not wait for this one to become another.
+    let said = refused("another host", to("127.0.0.1", port).tls_root(ca()).wait_for_server(true)).await;
     assert!(said.contains("certificate"), "{said}");
     // Such a server waits for the end of a line that never comes.
     let patience = Duration::from_secs(1);
-    refused("a server without TLS", to("localhost", plain.port()).tls_root(ca()).connect_timeout(patience)).await;
+    let said = refused("no TLS", to("localhost", plain.port()).tls_root(ca()).connect_timeout(patience)).await;
+    assert!(said.contains("redis://"), "{said}");
     let plainly = ConnectOptions::new(Address::Tcp("localhost".to_owned(), port));
-    refused("TLS without our saying so", plainly.connect_timeout(Duration::from_secs(2))).await;
+    let said = refused("TLS without our saying so", plainly.connect_timeout(Duration::from_secs(2))).await;
+    assert!(said.contains("try rediss://"), "{said}");
     for (pem, name) in [("no pem", "localhost"), ("", "localhost")] {
         let said = refused("no certificate", to(name, port).tls_root(pem)).await;
         assert!(said.contains("tls_root"), "{said}");
@@ -199,4 +198,91 @@ async fn a_server_that_asks_for_it_is_shown_our_certificate() {
     client.queue::<Value, Value>("q").open().unwrap().add("job", json!(1)).await.unwrap();
     let said = refused("a key that is none", trusted().tls_identity(certificates.pem("client.crt"), "no key")).await;
     assert!(said.contains("tls_identity"), "{said}");
+}
+
+/// A URL for the server on this port that trusts the authority of the test, with more parameters.
+fn url(certificates: &Certificates, host: &str, port: u16, more: &str) -> ConnectOptions {
+    let url = format!("rediss://{host}:{port}/3?ca={}{more}", certificates.path("ca.crt"));
+    ConnectOptions::from_url(&url).unwrap()
+}
+
+#[tokio::test]
+async fn a_url_says_whom_to_trust_and_what_to_show() {
+    let certificates = Certificates::new();
+    let (server, port) = server(&certificates, "yes");
+    let shown = format!("&cert={}&key={}", certificates.path("client.crt"), certificates.path("client.key"));
+    let client = connect(url(&certificates, "127.0.0.1", port, &format!("{shown}&sni=redis.internal"))).await.unwrap();
+    client.queue::<Value, Value>("q").open().unwrap().add("job", json!(1)).await.unwrap();
+    let mut redis = crate::common::server::connect(&server.database(3)).await;
+    assert_ne!(redis::cmd("DBSIZE").query_async::<u64>(&mut redis).await.unwrap(), 0);
+    refused("no certificate", url(&certificates, "localhost", port, "")).await;
+    let said = refused("another name", url(&certificates, "localhost", port, &format!("{shown}&sni=other"))).await;
+    assert!(said.contains("not valid for name"), "{said}");
+}
+
+#[tokio::test]
+async fn certificates_that_prove_nothing_are_told_and_taken_only_by_who_says_so() {
+    let certificates = Certificates::new();
+    certificates.sign("expired", &["-days", "-1"]);
+    for (name, says) in [("other", "certificate"), ("expired", "expired")] {
+        let (_server, port) = server_with(&certificates, name, "no");
+        let trusting = to("localhost", port).tls_root(certificates.pem("ca.crt"));
+        let said = refused(name, trusting).await;
+        assert!(said.to_lowercase().contains(says), "{name}: {said}");
+        let blind = to("127.0.0.1", port).tls_server_name("elsewhere.example").tls_danger_accept_any_certificate(true);
+        let client = connect(blind).await.unwrap();
+        client.queue::<Value, Value>("q").open().unwrap().add("job", json!(1)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_of_rustls_is_taken_as_it_is() {
+    use oxmq::rustls::pki_types::{CertificateDer, pem::PemObject};
+    use oxmq::rustls::{ClientConfig, RootCertStore, crypto::ring, version::TLS12};
+    let certificates = Certificates::new();
+    let (_server, port) = server(&certificates, "no");
+    let config = |root: &str| {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&certificates.pem(root)).unwrap()).unwrap();
+        ClientConfig::builder_with_provider(std::sync::Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&TLS12])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth()
+    };
+    let client = connect(to("localhost", port).tls_config(config("ca.crt"))).await.unwrap();
+    client.queue::<Value, Value>("q").open().unwrap().add("job", json!(1)).await.unwrap();
+    refused("another authority", to("localhost", port).tls_config(config("other.crt"))).await;
+    let said = refused("both", to("localhost", port).tls_config(config("ca.crt")).tls_root("x")).await;
+    assert!(said.contains("tls_config"), "{said}");
+}
+
+#[tokio::test]
+async fn an_idle_worker_over_tls_closes_at_once_and_leaves_nothing_behind() {
+    let certificates = Certificates::new();
+    let (server, port) = server(&certificates, "no");
+    let client = connect(to("localhost", port).tls_root(certificates.pem("ca.crt"))).await.unwrap();
+    let worker = client.worker("q", |_: Job<u32, u32>| async move { Ok::<_, Halt>(1) });
+    let worker = worker.drain_delay(Duration::from_secs(60)).start().unwrap();
+    let mut redis = server.connection().await;
+    let blocked = async |redis: &mut redis::aio::MultiplexedConnection| {
+        let info: String = redis::cmd("INFO").arg("clients").query_async(redis).await.unwrap();
+        !info.contains("blocked_clients:0")
+    };
+    crate::common::eventually::eventually("it waits", || {
+        let mut redis = redis.clone();
+        async move { blocked(&mut redis).await }
+    })
+    .await;
+    let tasks = tokio::runtime::Handle::current().metrics();
+    // Far from the minute that the wait would last; that it is at once is measured elsewhere.
+    tokio::time::timeout(Duration::from_secs(20), worker.close()).await.unwrap();
+    assert!(!blocked(&mut redis).await);
+    drop(client);
+    crate::common::eventually::eventually("no task of ours is left", || {
+        let left = tasks.num_alive_tasks();
+        // The one of this test's own connection.
+        async move { left <= 1 }
+    })
+    .await;
 }
