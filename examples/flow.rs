@@ -66,7 +66,7 @@ async fn main() -> anyhow::Result<()> {
 
     has_ink.store(true, Ordering::Relaxed);
     let pages: Queue<u32, u32> = client.queue("pages").open()?;
-    pages.job(&bad.id).retry(JobState::Failed, oxmq::RetryOptions::default()).await?;
+    pages.job(&bad.id).retry(JobState::Failed, oxmq::job::RetryOptions::default()).await?;
     let bound: Job<String, String> = book.job()?;
     println!("retried: {}", bound.wait_until_finished(Duration::from_secs(10)).await?);
     pages_worker.close().await;

@@ -14,7 +14,8 @@
 
 mod support;
 
-use oxmq::{Client, Delivery, EventsFrom, Halt, Job, JobState, NewJob, Queue, QueueEvent, Worker};
+use oxmq::events::{Delivery, EventsFrom, QueueEvent};
+use oxmq::{Client, Halt, Job, JobState, NewJob, Queue, Worker};
 
 #[derive(Default)]
 struct Totals {

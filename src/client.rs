@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use crate::clock::Clock;
-use crate::connection::{ConnectOptions, Link, survey};
+pub use crate::clock::Clock;
+pub use crate::connection::{Address, ConnectOptions};
+use crate::connection::{Link, survey};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::events::QueueEventsBuilder;

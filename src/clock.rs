@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// exact; timeouts, lock renewal and back-off between connection attempts always run on the monotonic clock.
 ///
 /// ```
-/// use oxmq::Clock;
+/// use oxmq::client::Clock;
 ///
 /// let clock = Clock::manual(1_700_000_000_000);
 /// clock.advance(std::time::Duration::from_secs(5));

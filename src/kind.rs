@@ -13,7 +13,8 @@ use crate::options::JobOptions;
 ///
 /// ```no_run
 /// use std::time::Duration;
-/// use oxmq::{Client, Deduplication, Halt, JobKind, JobOf, JobOptions, Queue, Router};
+/// use oxmq::kind::JobOf;
+/// use oxmq::{Client, Deduplication, Halt, JobKind, JobOptions, Queue, Router};
 ///
 /// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct BuildIndex {

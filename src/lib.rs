@@ -2,16 +2,21 @@
 //!
 //! # How these pages are laid out
 //!
-//! - [`Client`] is the way in; [`ConnectOptions`] say how.
-//! - [`Queue`] adds, reads and administers; [`Add`], [`NewJob`] and [`JobOptions`] say how a job is added.
-//! - [`FlowProducer`] adds trees of jobs, made of [`FlowNode`]s.
-//! - [`Job`] is what a queue gives and what a processor gets; [`Halt`] is how a processor ends without a value.
-//! - [`JobKind`] binds name, data, result and options of a kind of job to one type; [`State`] is what processors share, and a
-//!   [`layer`] is done around each attempt.
-//! - [`WorkerBuilder`] makes a [`Worker`] of a [`Processor`] or a [`Router`]; it has a setter for each option.
-//!   [`ManualWorker`] fetches one job at a time instead.
-//! - [`QueueEvents`] is what happens in a queue, whoever causes it; [`WorkerEvents`] what happens in one worker.
-//! - [`Error`] is why a call failed, [`Reason`] why the server refused.
+//! At the root stands what every program needs; each module below has all of its subject.
+//!
+//! | to … | begin with | more in |
+//! | --- | --- | --- |
+//! | connect | [`Client`], [`ConnectOptions`] | [`client`] |
+//! | add, read and administer jobs | [`Queue`], [`NewJob`], [`JobOptions`] | [`queue`], [`options`] |
+//! | look at or change one job | [`Job`], [`JobRef`] | [`job`] |
+//! | bind name, data and result to a type | [`JobKind`] | [`kind`] |
+//! | process jobs | [`Worker`], [`Router`], [`State`], [`Halt`] | [`worker`], [`worker::layer`] |
+//! | fetch jobs one at a time | [`ManualWorker`] | [`worker`] |
+//! | add trees of jobs | [`FlowProducer`], [`FlowNode`] | [`flow`] |
+//! | repeat jobs | [`Queue::upsert_job_scheduler`], [`Repeat`] | [`scheduler`] |
+//! | hear what happens | [`QueueEvents`], [`worker::WorkerEvents`] | [`events`] |
+//! | see all queues at a glance | [`Client::find_queues`] | [`overview`] |
+//! | know why a call failed | [`Error`], [`error::Reason`] | [`error`] |
 //!
 //! Names are BullMQ's in `snake_case`, and can be searched for as they are called there. An item says how many round trips
 //! it makes where it is not one, and what is atomic.
@@ -29,56 +34,48 @@
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench_support;
-mod client;
+pub mod client;
 mod clock;
 mod connection;
 mod engine;
-mod error;
-mod events;
+pub mod error;
+pub mod events;
 mod failpoint;
-mod flow;
-mod job;
+pub mod flow;
+pub mod job;
 mod keys;
-mod kind;
-mod options;
-mod overview;
-mod queue;
-mod scheduler;
+pub mod kind;
+pub mod options;
+pub mod overview;
+pub mod queue;
+pub mod scheduler;
 #[cfg(feature = "schema")]
-mod schema;
+pub mod schema;
 mod script;
 mod state;
 mod telemetry;
 mod wire;
-mod worker;
+pub mod worker;
 
-pub use client::{Client, ClientBuilder};
-pub use clock::Clock;
-pub use connection::{Address, ConnectOptions};
-pub use engine::{BadCursor, ChildCounts, ChildKind, ChildPage, ClientInfo, JobsCursor, Metrics, QueueMeta};
-pub use error::{BoxError, Error, FailureKind, Halt, Reason, Result};
-pub use events::{Delivery, EventsFrom, QueueEvents, QueueEventsBuilder};
-pub use flow::{AddedNode, FlowNode, FlowProducer, FlowTree, GetFlow, WaitedChild, WaitsFor};
-pub use job::{AnyJob, CancelReason, Dependencies, Fetched, Job, JobLogs, JobOutcome, JobRef, RetryOptions};
-pub use kind::{JobKind, JobOf};
-pub use options::{
-    Backoff, Decided, Decides, Deduplication, FailedAttempt, JobFilter, JobOptions, KeepJobs, OnChildFailure,
-    ParentRef, Retry,
-};
-pub use overview::{FindQueues, JobTimes, MinuteCounts, OldestJob, QueueOverview};
-pub use queue::{
-    Add, AddBulk, Added, BulkAction, BulkOutcome, BulkReport, BulkRun, BulkStep, JobScheduler, Jobs, JobsPage, NewJob,
-    Queue, QueueBuilder, UpsertJobScheduler,
-};
-pub use scheduler::{Overlap, Repeat, Runs};
-#[cfg(feature = "schema")]
-pub use schema::JobKinds;
-pub use state::{JobCounts, JobState, Order, UnknownState};
+#[doc(inline)]
+pub use client::{Client, ConnectOptions};
+#[doc(inline)]
+pub use error::{Error, Halt, Result};
+#[doc(inline)]
+pub use events::QueueEvents;
+#[doc(inline)]
+pub use flow::{FlowNode, FlowProducer};
+#[doc(inline)]
+pub use job::{Job, JobRef, JobState};
+#[doc(inline)]
+pub use kind::JobKind;
+#[doc(inline)]
+pub use options::{Backoff, Deduplication, JobOptions, KeepJobs};
+#[doc(inline)]
+pub use queue::{NewJob, Queue};
+#[doc(inline)]
+pub use scheduler::Repeat;
 #[cfg(feature = "tls")]
 pub use tokio_rustls::rustls;
-pub use wire::{EventId, JsonText, QueueEvent};
-pub use worker::layer;
-pub use worker::{
-    AttemptError, FromJob, FromRef, Health, ManualWorker, ManualWorkerBuilder, Processor, Report, Router, State,
-    Worker, WorkerBuilder, WorkerCounts, WorkerEvent, WorkerEvents,
-};
+#[doc(inline)]
+pub use worker::{ManualWorker, Router, State, Worker};

@@ -169,7 +169,8 @@ impl JobCounts {
 ///
 /// ```no_run
 /// # async fn f(queue: oxmq::Queue) -> oxmq::Result<()> {
-/// use oxmq::{JobState, Order};
+/// use oxmq::queue::Order;
+/// use oxmq::JobState;
 ///
 /// let newest = queue.get_jobs(&[JobState::Completed], 0, 9, Order::Descending).await?;
 /// # Ok(()) }

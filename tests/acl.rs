@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use oxmq::{Client, Error, EventsFrom, Job, JobState, Order, Queue};
+use oxmq::events::EventsFrom;
+use oxmq::queue::Order;
+use oxmq::{Client, Error, Job, JobState, Queue};
 
 use crate::common::server::RedisServer;
 
@@ -49,7 +51,7 @@ async fn each_user_does_its_work() {
     assert_eq!(watched.get_job(later.id()).await.unwrap().unwrap().return_value().unwrap(), Some(7));
     assert_eq!(watched.job(later.id()).get_logs(0, -1, Order::Ascending).await.unwrap().logs, ["a line"]);
     let mut events = observer.queue_events("acl").from(EventsFrom::Beginning).start().unwrap();
-    assert_eq!(events.recv().await.and_then(oxmq::Delivery::into_event).unwrap().name(), "added");
+    assert_eq!(events.recv().await.and_then(oxmq::events::Delivery::into_event).unwrap().name(), "added");
     assert_eq!(queue.clean(Duration::ZERO, 10, JobState::Completed).await.unwrap(), [later.id()]);
     queue.obliterate_by_force().await.unwrap();
     assert_eq!(watched.count().await.unwrap(), 0);

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use oxmq::{Client, ConnectOptions, Error, Halt, Job, Queue, WorkerEvent};
+use oxmq::worker::WorkerEvent;
+use oxmq::{Client, ConnectOptions, Error, Halt, Job, Queue};
 use serde_json::{Value, json};
 
 use crate::common::eventually::eventually_within;

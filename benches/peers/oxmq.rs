@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use oxmq::{Client, ConnectOptions, Halt, Job, JobState, NewJob, Order, Queue, Worker, WorkerBuilder, WorkerEvents};
+use oxmq::queue::Order;
+use oxmq::worker::{WorkerBuilder, WorkerEvents};
+use oxmq::{Client, ConnectOptions, Halt, Job, JobState, NewJob, Queue, Worker};
 
 use super::common::{JOB_NAME, Payload, Peer, Place, Spec};
 

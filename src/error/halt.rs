@@ -9,7 +9,7 @@ use super::BoxError;
 /// A processor may also end its attempt by a call on its job, such as [`Job::move_to_delayed`](crate::Job::move_to_delayed);
 /// then what it returns decides nothing any more. Both together, as BullMQ wants it, are understood.
 ///
-/// An error type of your own that decides by itself what becomes of the job is a [`Decides`](crate::Decides).
+/// An error type of your own that decides by itself what becomes of the job is a [`Decides`](crate::options::Decides).
 ///
 /// It is not a [`std::error::Error`], so that `?` turns any error, also of `anyhow`, into [`Halt::Failed`]:
 ///
@@ -37,7 +37,7 @@ pub enum Halt {
     #[doc(alias = "UnrecoverableError")]
     Unrecoverable(BoxError),
     /// Run the job again after this time, without spending an attempt: only
-    /// [`max_started_attempts`](crate::WorkerOptions::max_started_attempts) bounds how often. BullMQ: `moveToDelayed` and `DelayedError`.
+    /// [`max_started_attempts`](crate::worker::WorkerBuilder::max_started_attempts) bounds how often. BullMQ: `moveToDelayed` and `DelayedError`.
     #[doc(alias = "DelayedError")]
     Delayed(Duration),
     /// Put the job back to the front of the queue, without spending an attempt. BullMQ: `moveToWait` and `WaitingError`.

@@ -34,7 +34,7 @@ pub(super) struct EventsOptions {
 ///
 /// ```no_run
 /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
-/// use oxmq::EventsFrom;
+/// use oxmq::events::EventsFrom;
 ///
 /// let events = client.queue_events("photos").from(EventsFrom::Beginning).buffer(100_000).start()?;
 /// # let _ = events;

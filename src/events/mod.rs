@@ -26,7 +26,7 @@ use crate::engine::Engine;
 use crate::engine::events::EventReader;
 use crate::error::{Error, Result};
 use crate::failpoint;
-use crate::wire::{EventId, QueueEvent};
+pub use crate::wire::{EventId, JsonText, QueueEvent};
 
 /// What a listener is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,7 +84,8 @@ impl Delivery {
 /// # Example
 ///
 /// ```no_run
-/// use oxmq::{Delivery, QueueEvent, QueueEvents};
+/// use oxmq::events::{Delivery, QueueEvent};
+/// use oxmq::QueueEvents;
 ///
 /// # async fn demo(mut events: QueueEvents) -> oxmq::Result<()> {
 /// // What happens from here on will be heard.

@@ -96,9 +96,9 @@ impl FlowProducer {
     /// # Errors
     ///
     /// - [`Error::InvalidOption`] if a node breaks a rule, with the way to it from the root; nothing was sent.
-    /// - [`Error::Refused`] if the root was refused: with [`Reason::MissingParent`](crate::Reason::MissingParent) its own
+    /// - [`Error::Refused`] if the root was refused: with [`Reason::MissingParent`](crate::error::Reason::MissingParent) its own
     ///   parent does not exist and nothing was stored, with
-    ///   [`Reason::ParentCannotBeReplaced`](crate::Reason::ParentCannotBeReplaced) its id is another parent's child. The
+    ///   [`Reason::ParentCannotBeReplaced`](crate::error::Reason::ParentCannotBeReplaced) its id is another parent's child. The
     ///   refusal of an inner node stands in its outcome.
     /// - [`Error::OutcomeUnknown`] if the reply was lost and the server cannot tell any more what became of it. A flow is
     ///   never stored twice.

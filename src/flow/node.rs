@@ -10,7 +10,8 @@ use crate::options::{JobOptions, OnChildFailure};
 /// The data of each node may be of another type, so that a tree can be built from what is known only at run time:
 ///
 /// ```
-/// use oxmq::{FlowNode, JobOptions, OnChildFailure};
+/// use oxmq::options::OnChildFailure;
+/// use oxmq::{FlowNode, JobOptions};
 ///
 /// let parts = ["intro.md", "body.md"];
 /// let report = FlowNode::new("reports", "assemble", 2026)

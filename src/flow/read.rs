@@ -49,7 +49,7 @@ impl FlowProducer {
     ///
     /// # Errors
     ///
-    /// Awaiting it may return [`Error::InvalidOption`](crate::Error::InvalidOption), and what reading the root may return.
+    /// Awaiting it may return [`Error::InvalidOption`], and what reading the root may return.
     ///
     /// BullMQ: `FlowProducer.getFlow`.
     #[doc(alias = "getFlow")]

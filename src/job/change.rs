@@ -39,7 +39,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Reason::NotInState`](crate::Reason::NotInState) if it is not delayed.
+    /// [`Error::Refused`] with [`Reason::NotInState`](crate::error::Reason::NotInState) if it is not delayed.
     ///
     /// BullMQ: `Job.promote`.
     pub async fn promote(&self) -> Result<()> {
@@ -50,8 +50,8 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::Reason::MissingJob) or
-    /// [`Reason::NotInState`](crate::Reason::NotInState); [`Error::InvalidOption`] above 2^52 ms.
+    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::error::Reason::MissingJob) or
+    /// [`Reason::NotInState`](crate::error::Reason::NotInState); [`Error::InvalidOption`] above 2^52 ms.
     ///
     /// BullMQ: `Job.changeDelay`.
     #[doc(alias = "changeDelay")]
@@ -63,7 +63,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::Reason::MissingJob); [`Error::InvalidOption`] above 2,097,151.
+    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::error::Reason::MissingJob); [`Error::InvalidOption`] above 2,097,151.
     ///
     /// BullMQ: `Job.changePriority`.
     #[doc(alias = "changePriority")]
@@ -86,8 +86,8 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::Reason::MissingJob), or
-    /// [`Reason::NotInState`](crate::Reason::NotInState) if it is not in `state`; [`Error::InvalidOption`] for a state that is
+    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::error::Reason::MissingJob), or
+    /// [`Reason::NotInState`](crate::error::Reason::NotInState) if it is not in `state`; [`Error::InvalidOption`] for a state that is
     /// not finished.
     ///
     /// BullMQ: `Job.retry`.
@@ -101,7 +101,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Reason::BelongsToScheduler`](crate::Reason::BelongsToScheduler) for the current iteration of
+    /// [`Error::Refused`] with [`Reason::BelongsToScheduler`](crate::error::Reason::BelongsToScheduler) for the current iteration of
     /// a job scheduler.
     ///
     /// BullMQ: `Job.remove`, `Queue.remove`.
@@ -139,7 +139,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::Reason::MissingJob) if the job was removed meanwhile; the
+    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::error::Reason::MissingJob) if the job was removed meanwhile; the
     /// processor may go on.
     ///
     /// # Example
@@ -162,7 +162,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::Reason::MissingJob) if the job was removed meanwhile.
+    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::error::Reason::MissingJob) if the job was removed meanwhile.
     ///
     /// BullMQ: `Job.updateData`.
     #[doc(alias = "updateData")]
@@ -181,7 +181,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::Reason::MissingJob).
+    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::error::Reason::MissingJob).
     ///
     /// BullMQ: `Queue.addJobLog`.
     #[doc(alias = "addJobLog")]

@@ -155,7 +155,7 @@ impl<D, R> JobRef<D, R> {
     /// # Errors
     ///
     /// [`Error::JobFailed`](crate::Error::JobFailed) with the reason, [`Error::Timeout`](crate::Error::Timeout) after `limit`, [`Error::Refused`](crate::Error::Refused) with
-    /// [`Reason::MissingJob`](crate::Reason::MissingJob) if the job is gone and no event tells its result,
+    /// [`Reason::MissingJob`](crate::error::Reason::MissingJob) if the job is gone and no event tells its result,
     /// [`Error::Json`](crate::Error::Json) if its result is not an `R`.
     ///
     /// BullMQ: `Job.waitUntilFinished`.

@@ -118,7 +118,7 @@ impl<D, R> Job<D, R> {
     /// # Errors
     ///
     /// [`Error::Refused`] as [`move_to_failed`](Self::move_to_failed), and with
-    /// [`Reason::FailedChildren`](crate::Reason::FailedChildren) if a child failed that fails its parent.
+    /// [`Reason::FailedChildren`] if a child failed that fails its parent.
     ///
     /// Since 0.1. BullMQ: `Job.moveToWaitingChildren`.
     #[doc(alias = "moveToWaitingChildren")]
@@ -127,7 +127,7 @@ impl<D, R> Job<D, R> {
     }
 
     /// As [`move_to_waiting_children`](Self::move_to_waiting_children), if this child is pending, given by its full key
-    /// `<prefix>:<queue>:<id>` as [`get_dependencies`](Self::get_dependencies) has it; false if it is not. The job runs again once
+    /// `<prefix>:<queue>:<id>` as [`get_dependencies`](crate::JobRef::get_dependencies) has it; false if it is not. The job runs again once
     /// no child at all is pending.
     ///
     /// # Errors

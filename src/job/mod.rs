@@ -23,9 +23,11 @@ pub use job_ref::{JobLogs, JobOutcome, JobRef};
 pub use manual::Fetched;
 
 use crate::clock::from_epoch_ms;
+pub use crate::engine::{ChildCounts, ChildKind, ChildPage};
 use crate::error::Result;
 use crate::options::{OnChildFailure, ParentRef};
 use crate::queue::QueueCore;
+pub use crate::state::{JobState, UnknownState};
 use crate::wire::job::RawJob;
 use crate::wire::json;
 
@@ -267,7 +269,7 @@ impl<D, R> Job<D, R> {
 
     /// Why this job has to fail without being run: it stalled too often, or a child failed. Workers see to it by
     /// themselves, and so does a fetch by hand unless
-    /// [`hand_out_deferred_failures`](crate::ManualWorkerBuilder::hand_out_deferred_failures) says otherwise.
+    /// [`hand_out_deferred_failures`](crate::worker::ManualWorkerBuilder::hand_out_deferred_failures) says otherwise.
     #[must_use]
     #[doc(alias = "deferredFailure")]
     pub fn deferred_failure(&self) -> Option<&str> {
@@ -313,7 +315,7 @@ impl<D, R> Job<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::Reason::MissingJob) if the job was removed meanwhile.
+    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::error::Reason::MissingJob) if the job was removed meanwhile.
     ///
     /// Since 0.1. BullMQ: `Job.updateData`.
     #[doc(alias = "updateData")]
@@ -332,7 +334,7 @@ impl<D, R> Job<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::Reason::MissingJob) if the job was removed meanwhile.
+    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::error::Reason::MissingJob) if the job was removed meanwhile.
     ///
     /// Since 0.1. BullMQ: `Job.log`.
     pub async fn log(&self, line: &str) -> Result<u64> {
@@ -343,8 +345,8 @@ impl<D, R> Job<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::Reason::MissingJob) or
-    /// [`Reason::MissingParent`](crate::Reason::MissingParent).
+    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::error::Reason::MissingJob) or
+    /// [`Reason::MissingParent`](crate::error::Reason::MissingParent).
     ///
     /// BullMQ: `Job.removeChildDependency`.
     #[doc(alias = "removeChildDependency")]
@@ -381,7 +383,7 @@ impl ParentRef {
     ///
     /// ```no_run
     /// # async fn demo(queue: oxmq::Queue<u32>, parent: oxmq::Job<u32>) -> oxmq::Result<()> {
-    /// use oxmq::ParentRef;
+    /// use oxmq::options::ParentRef;
     ///
     /// queue.add("part", 1).parent(ParentRef::of(&parent)).await?;
     /// queue.add("part", 2).parent(ParentRef::of(&queue.job("7"))).await?;

@@ -13,7 +13,7 @@ const LONGEST: usize = 1024;
 ///
 /// ```
 /// use std::time::Duration;
-/// use oxmq::JobFilter;
+/// use oxmq::options::JobFilter;
 ///
 /// let mails = JobFilter::failed().name("mail*").older_than(Duration::from_secs(3_600)).reason_contains("ECONNRESET");
 /// ```

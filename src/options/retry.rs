@@ -44,7 +44,7 @@ pub enum Retry {
     After(Duration),
     /// Do not try again: the job has failed for good. BullMQ: `-1`.
     Never,
-    /// Try again as the job's `backoff` says. Where a [`backoff_strategy`](crate::WorkerBuilder::backoff_strategy) itself
+    /// Try again as the job's `backoff` says. Where a [`backoff_strategy`](crate::worker::WorkerBuilder::backoff_strategy) itself
     /// answers this, the `delay` of the `backoff` counts.
     ByBackoff,
 }
@@ -56,7 +56,8 @@ pub enum Retry {
 ///
 /// ```
 /// use std::time::Duration;
-/// use oxmq::{Decided, Decides, Job, Retry};
+/// use oxmq::options::{Decided, Decides, Retry};
+/// use oxmq::Job;
 ///
 /// #[derive(Debug, thiserror::Error)]
 /// enum MailError {
@@ -89,7 +90,7 @@ pub enum Retry {
 /// ```
 pub trait Decides: std::error::Error + Send + Sync + 'static {
     /// Decides; the job's `attempts` stay the limit. For [`Retry::ByBackoff`] the worker's
-    /// [`on_error`](crate::WorkerBuilder::on_error) is asked, then the job's `backoff` counts.
+    /// [`on_error`](crate::worker::WorkerBuilder::on_error) is asked, then the job's `backoff` counts.
     fn decide(&self) -> Retry;
 }
 

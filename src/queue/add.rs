@@ -30,8 +30,8 @@ impl<D: Serialize, R> Queue<D, R> {
     /// # Errors
     ///
     /// Awaiting it may return [`Error::InvalidOption`] (nothing was sent), [`Error::Refused`] with
-    /// [`Reason::MissingParent`](crate::Reason::MissingParent) or
-    /// [`Reason::ParentCannotBeReplaced`](crate::Reason::ParentCannotBeReplaced), [`Error::OutOfMemory`], or
+    /// [`Reason::MissingParent`](crate::error::Reason::MissingParent) or
+    /// [`Reason::ParentCannotBeReplaced`](crate::error::Reason::ParentCannotBeReplaced), [`Error::OutOfMemory`], or
     /// [`Error::OutcomeUnknown`] if the reply was lost and the job has no id of its own. With one the add is repeated,
     /// which makes no second job while the first exists; one that was done and removed in the meantime runs again.
     ///

@@ -22,8 +22,10 @@ pub(crate) use directory::Directory;
 pub use jobs::{BulkAction, BulkOutcome, BulkReport, BulkRun, BulkStep, Jobs, JobsPage};
 pub use schedulers::{JobScheduler, UpsertJobScheduler};
 
+pub use crate::engine::{BadCursor, ClientInfo, JobsCursor, Metrics, QueueMeta};
 use crate::error::Result;
 use crate::options::JobOptions;
+pub use crate::state::{JobCounts, Order};
 
 /// A queue of jobs with data `D` and results `R`. Cheap to clone.
 ///

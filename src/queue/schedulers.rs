@@ -35,8 +35,8 @@ impl<D, R> Queue<D, R> {
     /// # Errors
     ///
     /// [`Error::InvalidOption`] if a rule is broken or if there would be no run; then nothing was sent. [`Error::Refused`]
-    /// with [`Reason::SchedulerJobExists`](crate::Reason::SchedulerJobExists) or
-    /// [`Reason::SchedulerSlotsBusy`](crate::Reason::SchedulerSlotsBusy) if other jobs have the ids of its next runs; then
+    /// with [`Reason::SchedulerJobExists`](crate::error::Reason::SchedulerJobExists) or
+    /// [`Reason::SchedulerSlotsBusy`](crate::error::Reason::SchedulerSlotsBusy) if other jobs have the ids of its next runs; then
     /// nothing was changed. [`Error::OutcomeUnknown`] if the reply was lost and it has
     /// [`Repeat::immediately`]; all others are safely repeated.
     ///

@@ -13,7 +13,8 @@ use crate::kind::JobKind;
 /// The kinds of jobs of a program, to be written down for those who add or read them from elsewhere.
 ///
 /// ```
-/// use oxmq::{JobKind, JobKinds};
+/// use oxmq::schema::JobKinds;
+/// use oxmq::JobKind;
 /// use schemars::JsonSchema;
 ///
 /// #[derive(serde::Serialize, serde::Deserialize, JsonSchema)]

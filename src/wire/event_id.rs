@@ -8,7 +8,7 @@ use std::str::FromStr;
 /// Ids order as the events happened. Keep the last one seen to go on from there after a restart.
 ///
 /// ```
-/// use oxmq::EventId;
+/// use oxmq::events::EventId;
 ///
 /// let id: EventId = "1700000000000-3".parse()?;
 /// assert!(id < EventId::new(1_700_000_000_001, 0));

@@ -128,7 +128,7 @@ shared_setters! {
     ///
     /// It is asked whenever another attempt is possible: not at the last of the job's `attempts`, not after
     /// [`Halt::Unrecoverable`](crate::Halt::Unrecoverable), and not where the processor decided itself by
-    /// [`Halt::RetryAfter`](crate::Halt::RetryAfter) or by an error that [`Decides`](crate::Decides). Then it comes before the
+    /// [`Halt::RetryAfter`](crate::Halt::RetryAfter) or by an error that [`Decides`](crate::options::Decides). Then it comes before the
     /// job's `backoff` and [`backoff_strategy`](Self::backoff_strategy), which [`Retry::ByBackoff`] leaves the decision
     /// to. Timeouts and panics are told by the failure's [`kind`](FailedAttempt::kind). A policy that panics counts as
     /// `ByBackoff`, and listeners hear of it. Default: none. Not in BullMQ.
@@ -136,7 +136,7 @@ shared_setters! {
     /// ```no_run
     /// use std::io;
     /// use std::time::Duration;
-    /// use oxmq::Retry;
+    /// use oxmq::options::Retry;
     ///
     /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
     /// # async fn send(job: oxmq::Job<String, ()>) -> Result<(), oxmq::Halt> { Ok(()) }

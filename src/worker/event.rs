@@ -59,7 +59,7 @@ pub enum WorkerEvent {
         /// The run that was put back.
         job_id: String,
     },
-    /// A run of a job scheduler with [`Overlap::Skip`](crate::Overlap::Skip) was removed unrun, since an earlier run has not
+    /// A run of a job scheduler with [`Overlap::Skip`](crate::scheduler::Overlap::Skip) was removed unrun, since an earlier run has not
     /// ended.
     RunSkipped {
         /// The scheduler.
@@ -117,7 +117,7 @@ pub enum WorkerEvent {
 /// A worker's events as they come, also as a [`Stream`].
 ///
 /// The buffer is bounded by the worker's `event_buffer`, and grows only as it fills. A listener that is too slow misses the
-/// oldest events, and a [`WorkerEvent::Lagged`] in their place says how many, as [`Delivery::Lagged`](crate::Delivery::Lagged)
+/// oldest events, and a [`WorkerEvent::Lagged`] in their place says how many, as [`Delivery::Lagged`](crate::events::Delivery::Lagged)
 /// does for the events of a queue.
 #[must_use = "dropping it ends the listening"]
 pub struct WorkerEvents {

@@ -18,7 +18,7 @@ use crate::job::{AnyJob, Job, JobCore};
 /// After the job, a function may ask for more: a [`State`](crate::State), the attempt's
 /// [`CancellationToken`](tokio_util::sync::CancellationToken), or whatever implements [`FromJob`], up to four of them.
 ///
-/// The result's error may be any error, [`Halt`] and [`Decided`](crate::Decided) included. `M` only helps the compiler to
+/// The result's error may be any error, [`Halt`] and [`Decided`](crate::options::Decided) included. `M` only helps the compiler to
 /// find the types; `S` is the state of the router that it is put into.
 ///
 /// ```

@@ -75,7 +75,8 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// Jobs of a [kind](crate::JobKind) go to this processor, whose first argument says which kind.
     ///
     /// ```
-    /// use oxmq::{Halt, JobKind, JobOf, Router, State};
+    /// use oxmq::kind::JobOf;
+    /// use oxmq::{Halt, JobKind, Router, State};
     ///
     /// #[derive(serde::Serialize, serde::Deserialize)]
     /// struct BuildIndex {

@@ -5,13 +5,15 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Halt;
 use crate::job::AnyJob;
 
-/// Something that a [`Processor`](crate::Processor) may ask for by an argument after its job.
+/// Something that a [`Processor`](crate::worker::Processor) may ask for by an argument after its job.
 ///
 /// Made anew for each attempt, before the processor is called; an error is the attempt's end. `S` is the state of the
 /// [`Router`](crate::Router).
 ///
 /// ```
-/// use oxmq::{AnyJob, FromJob, Halt, Job};
+/// use oxmq::job::AnyJob;
+/// use oxmq::worker::FromJob;
+/// use oxmq::{Halt, Job};
 ///
 /// /// Who the job is for: the part of its name before a slash.
 /// struct Tenant(String);
@@ -50,7 +52,8 @@ pub struct State<T>(pub T);
 /// A part of a router's state.
 ///
 /// ```
-/// use oxmq::{FromRef, Halt, Job, Router, State};
+/// use oxmq::worker::FromRef;
+/// use oxmq::{Halt, Job, Router, State};
 ///
 /// #[derive(Clone)]
 /// struct Mailer;

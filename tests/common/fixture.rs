@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use oxmq::{Client, ConnectOptions, JobState, NewJob, Processor, Queue, Worker, WorkerBuilder, WorkerEvent};
+use oxmq::worker::{Processor, WorkerBuilder, WorkerEvent};
+use oxmq::{Client, ConnectOptions, JobState, NewJob, Queue, Worker};
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 

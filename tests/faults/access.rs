@@ -183,7 +183,7 @@ async fn a_server_that_may_evict_jobs_is_told_once() {
         let () = user.clone().arg(rights.split(' ').collect::<Vec<_>>()).query_async(&mut admin).await.unwrap();
         // Years apart from the server's clock, as a test's own is.
         let options = ConnectOptions::from_url(&format!("redis://bull:pass@{}", server.addr())).unwrap();
-        let manual = Client::builder(options).clock(oxmq::Clock::manual(5)).connect().await.unwrap();
+        let manual = Client::builder(options).clock(oxmq::client::Clock::manual(5)).connect().await.unwrap();
         manual.ping().await.unwrap();
         assert_eq!(log.with("noeviction").len(), warnings, "{rights}");
     }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use oxmq::{Halt, Job, JobState, WorkerEvent};
+use oxmq::worker::WorkerEvent;
+use oxmq::{Halt, Job, JobState};
 use serde_json::Value;
 
 use crate::common::check::check;

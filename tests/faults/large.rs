@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use oxmq::{ConnectOptions, EventsFrom, Halt, Job, JobState};
+use oxmq::events::EventsFrom;
+use oxmq::{ConnectOptions, Halt, Job, JobState};
 use serde_json::{Value, json};
 
 use super::warm_up;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use oxmq::{Halt, Job, JobState, WorkerEvent};
+use oxmq::worker::WorkerEvent;
+use oxmq::{Halt, Job, JobState};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use oxmq::{Client, ConnectOptions, Halt, Job, Worker, WorkerEvent};
+use oxmq::worker::WorkerEvent;
+use oxmq::{Client, ConnectOptions, Halt, Job, Worker};
 use serde_json::Value;
 
 use crate::common::eventually::eventually_within;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use oxmq::{Client, ConnectOptions, Error, Halt, Job, JobState, ManualWorker, Queue, Reason, WorkerEvent};
+use oxmq::error::Reason;
+use oxmq::worker::WorkerEvent;
+use oxmq::{Client, ConnectOptions, Error, Halt, Job, JobState, ManualWorker, Queue};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use oxmq::{Address, Client, ConnectOptions, Halt, Job, Queue};
+use oxmq::client::Address;
+use oxmq::{Client, ConnectOptions, Halt, Job, Queue};
 use serde_json::{Value, json};
 
 use crate::common::server::{RedisServer, fresh_prefix};

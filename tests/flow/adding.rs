@@ -1,4 +1,7 @@
-use oxmq::{Added, Deduplication, Error, FlowNode, JobOptions, JobState, OnChildFailure, ParentRef, Queue, Reason};
+use oxmq::error::Reason;
+use oxmq::options::{OnChildFailure, ParentRef};
+use oxmq::queue::Added;
+use oxmq::{Deduplication, Error, FlowNode, JobOptions, JobState, Queue};
 use serde_json::{Value, json};
 
 use super::node;
@@ -95,13 +98,13 @@ async fn refusals_stand_with_the_node_that_they_are_about() {
 
     producer.add(node("first").child(node("taken"))).await.unwrap();
     let second = producer.add(node("second").child(node("taken")).child(node("free"))).await.unwrap();
-    let outcomes: Vec<_> = second.children().iter().map(oxmq::AddedNode::outcome).collect();
+    let outcomes: Vec<_> = second.children().iter().map(oxmq::flow::AddedNode::outcome).collect();
     assert_eq!(outcomes, [Err(Reason::ParentCannotBeReplaced), Ok(Added::Created)]);
     assert!(second.children()[0].job::<Value, Value>().is_err());
 
     let many = vec![FlowNode::new("q", "root", 0).options(lost).child(node("e")), node("good").child(node("f"))];
     let answers = producer.add_bulk(many).await.unwrap();
-    let outcomes: Vec<_> = answers.iter().map(oxmq::AddedNode::outcome).collect();
+    let outcomes: Vec<_> = answers.iter().map(oxmq::flow::AddedNode::outcome).collect();
     assert_eq!(outcomes, [Err(Reason::MissingParent), Ok(Added::Created)]);
     assert!(producer.add_bulk([]).await.unwrap().is_empty());
 }

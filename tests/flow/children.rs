@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use oxmq::{Error, FlowNode, Halt, Job, JobOptions, ParentRef, Queue};
+use oxmq::options::ParentRef;
+use oxmq::{Error, FlowNode, Halt, Job, JobOptions, Queue};
 use serde_json::Value;
 
 use crate::common::fixture::{Fixture, Ledger};
@@ -25,7 +26,7 @@ async fn a_processor_adds_children_waits_for_them_and_goes_on_with_their_results
                 // A step that runs again adds nothing again.
                 let again =
                     job.add_child(FlowNode::new("parts", "square", 2).job_id(format!("{}-0", job.id()))).await?;
-                assert_eq!(again.outcome(), Ok(oxmq::Added::Existing));
+                assert_eq!(again.outcome(), Ok(oxmq::queue::Added::Existing));
                 return Err(Halt::WaitingChildren);
             }
             Ok(job.get_children_values::<u64>().await?.into_iter().map(|(_, square)| square).sum())

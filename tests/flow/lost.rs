@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use oxmq::{Added, Error, FlowNode, JobOptions, JobState};
+use oxmq::queue::Added;
+use oxmq::{Error, FlowNode, JobOptions, JobState};
 
 use super::node;
 use crate::common::fixture::Fixture;

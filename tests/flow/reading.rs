@@ -1,6 +1,8 @@
 //! Flows as trees, and why a parent waits.
 
-use oxmq::{ChildKind, Error, FlowNode, Halt, Job, JobOptions, JobState, OnChildFailure};
+use oxmq::job::ChildKind;
+use oxmq::options::OnChildFailure;
+use oxmq::{Error, FlowNode, Halt, Job, JobOptions, JobState};
 use serde_json::Value;
 
 use super::node;

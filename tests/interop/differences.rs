@@ -4,7 +4,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use oxmq::{Client, ConnectOptions, Error, Halt, Job, ManualWorker, NewJob, Order, Queue, Repeat};
+use oxmq::queue::Order;
+use oxmq::{Client, ConnectOptions, Error, Halt, Job, ManualWorker, NewJob, Queue, Repeat};
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};

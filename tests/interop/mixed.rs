@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use oxmq::events::{Delivery, EventsFrom, QueueEvent};
+use oxmq::queue::Order;
 use oxmq::{
-    Backoff, Client, ConnectOptions, Delivery, Error, EventsFrom, Halt, Job, JobOptions, JobState, NewJob, Order,
-    Queue, QueueEvent, QueueEvents, Worker,
+    Backoff, Client, ConnectOptions, Error, Halt, Job, JobOptions, JobState, NewJob, Queue, QueueEvents, Worker,
 };
 use serde_json::{Value as Json, json};
 

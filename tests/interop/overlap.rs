@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use oxmq::JobOptions;
-use oxmq::{Client, Clock, ConnectOptions, Halt, Job, ManualWorker, Order, Overlap, Queue, Repeat, WorkerEvent};
+use oxmq::client::Clock;
+use oxmq::queue::Order;
+use oxmq::scheduler::Overlap;
+use oxmq::worker::WorkerEvent;
+use oxmq::{Client, ConnectOptions, Halt, Job, ManualWorker, Queue, Repeat};
 use redis::AsyncCommands;
 use serde_json::{Value, json};
 

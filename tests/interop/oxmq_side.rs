@@ -5,10 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use oxmq::client::Clock;
+use oxmq::events::JsonText;
+use oxmq::flow::{AddedNode, FlowTree};
+use oxmq::job::{Fetched, JobOutcome, RetryOptions};
+use oxmq::options::{OnChildFailure, ParentRef, Retry};
+use oxmq::queue::{JobScheduler, Order};
+use oxmq::worker::ManualWorkerBuilder;
 use oxmq::{
-    AddedNode, Backoff, Client, Clock, ConnectOptions, Deduplication, Error, Fetched, FlowNode, FlowTree, Halt, Job,
-    JobOptions, JobOutcome, JobScheduler, JobState, JsonText, KeepJobs, ManualWorker, ManualWorkerBuilder, NewJob,
-    OnChildFailure, Order, ParentRef, Queue, Repeat, Retry, RetryOptions,
+    Backoff, Client, ConnectOptions, Deduplication, Error, FlowNode, Halt, Job, JobOptions, JobState, KeepJobs,
+    ManualWorker, NewJob, Queue, Repeat,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -718,7 +724,7 @@ fn number(n: u64) -> Result<u32, Refusal> {
 }
 
 fn state(name: &str) -> Result<JobState, Refusal> {
-    name.parse().or_else(|error: oxmq::UnknownState| refuse(error.to_string()))
+    name.parse().or_else(|error: oxmq::job::UnknownState| refuse(error.to_string()))
 }
 
 fn order(ascending: bool) -> Order {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use oxmq::{Client, Clock, ConnectOptions, Job, ManualWorker, WorkerEvent};
+use oxmq::client::Clock;
+use oxmq::worker::WorkerEvent;
+use oxmq::{Client, ConnectOptions, Job, ManualWorker};
 use redis::AsyncCommands;
 use serde_json::{Value, json};
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use oxmq::{Client, ConnectOptions, Halt, Job, WorkerEvent};
+use oxmq::worker::WorkerEvent;
+use oxmq::{Client, ConnectOptions, Halt, Job};
 use serde_json::{Value, json};
 
 use crate::common::dump::remove_all;

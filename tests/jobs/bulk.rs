@@ -1,7 +1,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use oxmq::{BulkOutcome, Error, JobState, Reason};
+use oxmq::error::Reason;
+use oxmq::queue::BulkOutcome;
+use oxmq::{Error, JobState};
 
 use super::*;
 use crate::common::dump;
@@ -78,7 +80,7 @@ async fn removing_takes_what_is_named_and_leaves_the_order_of_the_rest() {
     on.queue.add("drop", json!(1)).priority(5).await.unwrap();
     let report = on.queue.jobs(JobFilter::all().name("drop")).remove().await.unwrap();
     assert_eq!(report.done, 302);
-    let left = on.queue.get_jobs(&[JobState::Waiting], 0, -1, oxmq::Order::Ascending).await.unwrap();
+    let left = on.queue.get_jobs(&[JobState::Waiting], 0, -1, oxmq::queue::Order::Ascending).await.unwrap();
     let numbers: Vec<u64> = left.into_iter().map(|job| job.unwrap().data()["n"].as_u64().unwrap()).collect();
     let expected: Vec<u64> = (0..900).filter(|n| n % 3 != 0).collect();
     assert_eq!(numbers, expected);

@@ -7,7 +7,8 @@ mod search;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use oxmq::{Job, JobFilter, NewJob, Queue};
+use oxmq::options::JobFilter;
+use oxmq::{Job, NewJob, Queue};
 use serde_json::{Value, json};
 
 use crate::common::fixture::Fixture;
@@ -60,7 +61,7 @@ async fn complete_next(on: &Fixture, jobs: usize) {
 
 /// The time by the clock that stamps jobs.
 fn now() -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(oxmq::Clock::system().now_ms())
+    UNIX_EPOCH + Duration::from_millis(oxmq::client::Clock::system().now_ms())
 }
 
 fn ms(moment: SystemTime) -> u64 {

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use oxmq::{BulkOutcome, FlowNode, JobState, Reason};
+use oxmq::error::Reason;
+use oxmq::queue::BulkOutcome;
+use oxmq::{FlowNode, JobState};
 
 use super::*;
 use crate::common::eventually::eventually;
@@ -17,7 +19,7 @@ async fn waiting_jobs_move_in_their_order_and_run_there() {
     on.queue.add("stays", json!({ "n": 0 })).await.unwrap();
     let report = on.queue.jobs(JobFilter::waiting().name("moves")).move_to("other").await.unwrap();
     assert_eq!((report.done, on.count(JobState::Waiting).await), (300, 1));
-    let jobs = other.get_jobs(&[JobState::Waiting], 0, -1, oxmq::Order::Ascending).await.unwrap();
+    let jobs = other.get_jobs(&[JobState::Waiting], 0, -1, oxmq::queue::Order::Ascending).await.unwrap();
     let numbers: Vec<u64> = jobs.iter().map(|job| job.as_ref().unwrap().data()["n"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (1..=300).chain([0]).collect::<Vec<_>>());
     assert_eq!(jobs[0].as_ref().unwrap().attempts(), 4);
@@ -73,7 +75,7 @@ async fn each_state_is_kept_and_so_are_logs_and_ids_of_the_users() {
     assert_eq!(other.job("failed-0").get_state().await.unwrap(), JobState::Failed);
     assert_eq!(other.job("ranked").get_state().await.unwrap(), JobState::Prioritized);
     assert_eq!(other.get_job("failed-0").await.unwrap().unwrap().failed_reason(), Some("no failed today"));
-    assert_eq!(other.job("failed-0").get_logs(0, -1, oxmq::Order::Ascending).await.unwrap().logs, ["a line"]);
+    assert_eq!(other.job("failed-0").get_logs(0, -1, oxmq::queue::Order::Ascending).await.unwrap().logs, ["a line"]);
     assert_eq!(ms(on.client.get_queue_overview("other").await.unwrap().next_due.unwrap()), ms(due));
     assert_eq!(on.queue.get_job_counts(&[]).await.unwrap().total(), 0);
     let left: Vec<String> =

@@ -1,7 +1,8 @@
 use std::collections::BTreeSet;
 
 use futures::StreamExt;
-use oxmq::{JobState, JobsCursor, Order};
+use oxmq::JobState;
+use oxmq::queue::{JobsCursor, Order};
 
 use super::*;
 

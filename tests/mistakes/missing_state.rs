@@ -1,6 +1,7 @@
 //! A router without the state that a processor asks for.
 
-use oxmq::{Halt, Job, Processor, Router, State};
+use oxmq::worker::Processor;
+use oxmq::{Halt, Job, Router, State};
 
 #[derive(Clone)]
 struct App;

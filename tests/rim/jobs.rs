@@ -1,6 +1,8 @@
 //! What a job is given when it is added, and what can be done to it.
 
-use oxmq::{Backoff, Deduplication, JobOptions, KeepJobs, ParentRef, RetryOptions};
+use oxmq::job::RetryOptions;
+use oxmq::options::ParentRef;
+use oxmq::{Backoff, Deduplication, JobOptions, KeepJobs};
 
 use super::*;
 
@@ -119,18 +121,18 @@ fn done_to() -> Vec<Row> {
     vec![
         waiting("JobRef::get_children_page(cursor)", &U64, "ooo", |job, cursor| async move {
             for kind in [
-                oxmq::ChildKind::Processed,
-                oxmq::ChildKind::Unprocessed,
-                oxmq::ChildKind::Ignored,
-                oxmq::ChildKind::Failed,
+                oxmq::job::ChildKind::Processed,
+                oxmq::job::ChildKind::Unprocessed,
+                oxmq::job::ChildKind::Ignored,
+                oxmq::job::ChildKind::Failed,
             ] {
                 job.get_children_page(kind, cursor, 10).await?;
             }
             Ok(())
         }),
         waiting("JobRef::get_children_page(count)", &U32, "ooo", |job, count| async move {
-            job.get_children_page(oxmq::ChildKind::Failed, u64::MAX, count).await?;
-            job.get_children_page(oxmq::ChildKind::Processed, 0, count).await.map(drop)
+            job.get_children_page(oxmq::job::ChildKind::Failed, u64::MAX, count).await?;
+            job.get_children_page(oxmq::job::ChildKind::Processed, 0, count).await.map(drop)
         }),
         held("Job::move_to_completed(token)", &TEXTS, "rrrrr", |job, token| async move {
             job.move_to_completed(&json!(1), token).await

@@ -1,9 +1,11 @@
 //! What a queue and its listeners are asked.
 
-use oxmq::{
-    Clock, EventId, EventsFrom, FlowNode, JobCounts, JobFilter, JobOptions, Order, QueueEventsBuilder, Repeat,
-    RetryOptions,
-};
+use oxmq::client::Clock;
+use oxmq::events::{EventId, EventsFrom, QueueEventsBuilder};
+use oxmq::job::RetryOptions;
+use oxmq::options::JobFilter;
+use oxmq::queue::{JobCounts, Order};
+use oxmq::{FlowNode, JobOptions, Repeat};
 
 use super::*;
 

@@ -1,7 +1,9 @@
 //! How workers work, and how clients connect.
 
-use oxmq::layer::{Concurrency, Timeouts};
-use oxmq::{Backoff, Halt, KeepJobs, Report, Retry, Router, WorkerBuilder, WorkerEvent};
+use oxmq::options::Retry;
+use oxmq::worker::layer::{Concurrency, Timeouts};
+use oxmq::worker::{Report, WorkerBuilder, WorkerEvent};
+use oxmq::{Backoff, Halt, KeepJobs, Router};
 
 use super::*;
 use crate::common::eventually::eventually;

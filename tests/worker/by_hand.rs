@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use oxmq::{Halt, Job, JobState, ManualWorker, ManualWorkerBuilder, Reason, Retry, WorkerBuilder};
+use oxmq::error::Reason;
+use oxmq::options::Retry;
+use oxmq::worker::{ManualWorkerBuilder, WorkerBuilder};
+use oxmq::{Halt, Job, JobState, ManualWorker};
 use serde_json::{Value, json};
 
 use crate::common::eventually::eventually;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use oxmq::{
-    AnyJob, Deduplication, FlowNode, FromJob, FromRef, Halt, Job, JobKind, JobOf, JobOptions, JobState, NewJob, Queue,
-    Repeat, Router, State,
-};
+use oxmq::job::AnyJob;
+use oxmq::kind::JobOf;
+use oxmq::worker::{FromJob, FromRef};
+use oxmq::{Deduplication, FlowNode, Halt, Job, JobKind, JobOptions, JobState, NewJob, Queue, Repeat, Router, State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;

@@ -4,8 +4,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use oxmq::layer::{Concurrency, Layer, Next, Retries, Timeouts};
-use oxmq::{AnyJob, Backoff, FailureKind, Halt, Job, JobState, JsonText, Retry, Router, WorkerEvent};
+use oxmq::error::FailureKind;
+use oxmq::events::JsonText;
+use oxmq::job::AnyJob;
+use oxmq::options::Retry;
+use oxmq::worker::WorkerEvent;
+use oxmq::worker::layer::{Concurrency, Layer, Next, Retries, Timeouts};
+use oxmq::{Backoff, Halt, Job, JobState, Router};
 use serde_json::{Value, json};
 
 use crate::common::fixture::{Fixture, Ledger, PATIENCE, listen};
@@ -171,7 +176,7 @@ async fn retries_are_decided_by_the_type_of_the_error() {
 #[cfg(feature = "tower")]
 #[tokio::test]
 async fn layers_of_tower_are_layers() {
-    use oxmq::layer::Tower;
+    use oxmq::worker::layer::Tower;
 
     let fixture = Fixture::new().await;
     let (running, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use oxmq::{CancelReason, Halt, Job, JobState, WorkerEvent};
+use oxmq::job::CancelReason;
+use oxmq::worker::WorkerEvent;
+use oxmq::{Halt, Job, JobState};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 

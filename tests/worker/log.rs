@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use oxmq::{Backoff, FailureKind, Halt, Job, JobState, Router, Worker, WorkerEvent};
+use oxmq::error::FailureKind;
+use oxmq::worker::WorkerEvent;
+use oxmq::{Backoff, Halt, Job, JobState, Router, Worker};
 use serde_json::{Value, json};
 
 use crate::common::check::check;

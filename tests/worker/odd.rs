@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use oxmq::{Halt, Job, JobState, WorkerEvent};
+use oxmq::worker::WorkerEvent;
+use oxmq::{Halt, Job, JobState};
 use serde_json::{Value, json};
 
 use crate::common::check::check;
@@ -253,18 +254,18 @@ async fn what_a_late_write_left_of_a_job_is_no_job_for_anybody() {
     let _: () = redis::cmd("SET").arg(fixture.key("de:x")).arg("c").query_async(&mut redis).await.unwrap();
     let queue = &fixture.queue;
     assert!(queue.get_job("a").await.unwrap().is_none());
-    let missing = |error: oxmq::Error| error.reason() == Some(oxmq::Reason::MissingJob);
-    assert!(missing(queue.job("b").retry(JobState::Failed, oxmq::RetryOptions::default()).await.unwrap_err()));
+    let missing = |error: oxmq::Error| error.reason() == Some(oxmq::error::Reason::MissingJob);
+    assert!(missing(queue.job("b").retry(JobState::Failed, oxmq::job::RetryOptions::default()).await.unwrap_err()));
     queue.add("n", json!(1)).job_id("a").await.unwrap();
     queue.add_bulk(["b", "e"].map(|id| oxmq::NewJob::new("n", json!(1)).job_id(id))).await.unwrap();
     let own = queue.add("n", json!(1)).deduplication(oxmq::Deduplication::new("x")).await.unwrap();
     assert_ne!(own.id(), "c");
     let error = queue
         .add("n", json!(1))
-        .parent(oxmq::ParentRef::new("d", format!("{}:q", fixture.prefix)).unwrap())
+        .parent(oxmq::options::ParentRef::new("d", format!("{}:q", fixture.prefix)).unwrap())
         .await
         .unwrap_err();
-    assert_eq!(error.reason(), Some(oxmq::Reason::MissingParent));
+    assert_eq!(error.reason(), Some(oxmq::error::Reason::MissingParent));
     let worker = fixture.worker(async |_: Job<Value, ()>| Ok::<_, Halt>(())).start().unwrap();
     fixture.until(JobState::Completed, 4).await;
     worker.close().await;

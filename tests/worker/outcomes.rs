@@ -6,10 +6,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use futures::StreamExt;
 use futures::future::join_all;
-use oxmq::{
-    Backoff, Client, ConnectOptions, Decided, Decides, Halt, Job, JobOptions, JobState, ManualWorker, NewJob, Order,
-    ParentRef, Retry, Router, WorkerEvent,
-};
+use oxmq::options::{Decided, Decides, ParentRef, Retry};
+use oxmq::queue::Order;
+use oxmq::worker::WorkerEvent;
+use oxmq::{Backoff, Client, ConnectOptions, Halt, Job, JobOptions, JobState, ManualWorker, NewJob, Router};
 use serde_json::{Value, json};
 
 use crate::common::check::check;

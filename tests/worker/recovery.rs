@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use oxmq::{Halt, Job, JobState, ManualWorker, WorkerEvent};
+use oxmq::worker::WorkerEvent;
+use oxmq::{Halt, Job, JobState, ManualWorker};
 use serde_json::{Value, json};
 
 use crate::common::check::check;

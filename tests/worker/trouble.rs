@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use oxmq::{Backoff, Halt, Job, JobState, Retry, WorkerEvent};
+use oxmq::options::Retry;
+use oxmq::worker::WorkerEvent;
+use oxmq::{Backoff, Halt, Job, JobState};
 use serde_json::{Value, json};
 
 use crate::common::check::check;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use oxmq::{JobFilter, JobState};
+use oxmq::JobState;
+use oxmq::options::JobFilter;
 
 use crate::failure::{Failure, Outcome};
 

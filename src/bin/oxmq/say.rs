@@ -114,7 +114,7 @@ pub(crate) fn span(span: Duration) -> String {
 }
 
 pub(crate) fn now() -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(oxmq::Clock::system().now_ms())
+    UNIX_EPOCH + Duration::from_millis(oxmq::client::Clock::system().now_ms())
 }
 
 /// How long ago it was, or how long it still is.

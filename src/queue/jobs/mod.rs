@@ -28,7 +28,7 @@ impl<D, R> Queue<D, R> {
     /// ```no_run
     /// # async fn demo(queue: oxmq::Queue) -> oxmq::Result<()> {
     /// use std::time::Duration;
-    /// use oxmq::JobFilter;
+    /// use oxmq::options::JobFilter;
     ///
     /// let report = queue.jobs(JobFilter::failed().name("mail")).retry().await?;
     /// println!("{} run again", report.done);

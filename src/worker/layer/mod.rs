@@ -28,8 +28,9 @@ pub type Ended = Result<JsonText, Halt>;
 /// An async closure is one:
 ///
 /// ```
-/// use oxmq::layer::Next;
-/// use oxmq::{AnyJob, Router};
+/// use oxmq::worker::layer::Next;
+/// use oxmq::job::AnyJob;
+/// use oxmq::Router;
 ///
 /// # async fn send(job: oxmq::Job<String, ()>) -> Result<(), oxmq::Halt> { Ok(()) }
 /// let router: Router = Router::new().on("send", send).layer(|job: AnyJob, next: Next| async move {
@@ -43,7 +44,7 @@ pub type Ended = Result<JsonText, Halt>;
 /// # Order
 ///
 /// As in axum: the layer that is added last is the outermost, so it runs first, and sees the end last. Those of a
-/// [`WorkerBuilder`](crate::WorkerBuilder::layer) are around those of its router, and a router's are around the routes that
+/// [`WorkerBuilder`](crate::worker::WorkerBuilder::layer) are around those of its router, and a router's are around the routes that
 /// it had when the layer was added. All of them run inside the worker's own: its timeout, its guard against panics, and its
 /// rules of retrying, which see what the outermost layer returns. Data of the wrong shape and the state of extractors are
 /// found out innermost, where the processor is called.

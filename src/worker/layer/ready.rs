@@ -20,7 +20,7 @@ use crate::options::Retry;
 ///
 /// ```
 /// use std::time::Duration;
-/// use oxmq::layer::Timeouts;
+/// use oxmq::worker::layer::Timeouts;
 ///
 /// let limits = Timeouts::new().on("send", Duration::from_secs(10)).otherwise(Duration::from_secs(60));
 /// ```
@@ -88,7 +88,7 @@ async fn within(limit: Duration, job: AnyJob, next: Next) -> Ended {
 /// concurrency.
 ///
 /// ```
-/// use oxmq::layer::Concurrency;
+/// use oxmq::worker::layer::Concurrency;
 ///
 /// let limits = Concurrency::new().on("render", 2);
 /// ```
@@ -126,12 +126,12 @@ impl Layer for Concurrency {
 ///
 /// It looks at [`Halt::Failed`] only, at the error and its causes; the first rule that knows one of them decides, and the
 /// job's `attempts` stay the limit. A policy for all jobs of a worker, which hears of timeouts and panics too, is
-/// [`on_error`](crate::WorkerOptions::on_error).
+/// [`on_error`](crate::worker::WorkerBuilder::on_error).
 ///
 /// ```
 /// use std::time::Duration;
-/// use oxmq::Retry;
-/// use oxmq::layer::Retries;
+/// use oxmq::options::Retry;
+/// use oxmq::worker::layer::Retries;
 ///
 /// let rules = Retries::new()
 ///     .on_error(|_: &std::num::ParseIntError| Retry::Never)

@@ -22,7 +22,7 @@ use crate::wire::JsonText;
 /// ```
 /// use std::time::Duration;
 /// use oxmq::Router;
-/// use oxmq::layer::Tower;
+/// use oxmq::worker::layer::Tower;
 /// use tower::limit::ConcurrencyLimitLayer;
 ///
 /// # async fn send(job: oxmq::Job<String, ()>) -> Result<(), oxmq::Halt> { Ok(()) }

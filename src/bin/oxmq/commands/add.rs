@@ -2,7 +2,8 @@
 
 use std::io::Read;
 
-use oxmq::{Added, JobOptions, Queue};
+use oxmq::queue::Added;
+use oxmq::{JobOptions, Queue};
 use serde_json::json;
 
 use super::jobs::parse;

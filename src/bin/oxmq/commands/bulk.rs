@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use oxmq::{BulkAction, BulkReport, JobFilter, JobState, Jobs, Queue, RetryOptions};
+use oxmq::job::RetryOptions;
+use oxmq::options::JobFilter;
+use oxmq::queue::{BulkAction, BulkReport, Jobs};
+use oxmq::{JobState, Queue};
 use serde_json::{Value, json};
 
 use super::jobs::cursor;

@@ -1,6 +1,7 @@
 //! `oxmq flow`
 
-use oxmq::{ChildKind, FlowTree};
+use oxmq::flow::FlowTree;
+use oxmq::job::ChildKind;
 use serde_json::{Value, json};
 
 use crate::args::{Flow, Global};

@@ -1,6 +1,7 @@
 //! `oxmq jobs`
 
-use oxmq::{Job, JobState, JobsCursor, Order, Queue};
+use oxmq::queue::{JobsCursor, Order};
+use oxmq::{Job, JobState, Queue};
 use serde_json::{Value, json};
 
 use crate::args::{Global, Jobs};

@@ -1,6 +1,6 @@
 //! `oxmq logs`
 
-use oxmq::Order;
+use oxmq::queue::Order;
 use serde_json::json;
 
 use crate::args::{Global, Logs};

@@ -3,7 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use oxmq::{JobState, QueueOverview};
+use oxmq::JobState;
+use oxmq::overview::QueueOverview;
 use serde_json::{Map, Value, json};
 
 use crate::args::{Global, Queues, Sort};

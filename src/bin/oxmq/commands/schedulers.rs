@@ -1,6 +1,6 @@
 //! `oxmq schedulers`
 
-use oxmq::{JobScheduler, Order};
+use oxmq::queue::{JobScheduler, Order};
 use serde_json::json;
 
 use super::bulk::consent;

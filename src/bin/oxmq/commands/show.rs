@@ -1,6 +1,7 @@
 //! `oxmq show`
 
-use oxmq::{Job as StoredJob, JobState, Order};
+use oxmq::queue::Order;
+use oxmq::{Job as StoredJob, JobState};
 use serde_json::json;
 
 use super::jobs;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oxmq::{Delivery, EventId, EventsFrom, QueueEvent};
+use oxmq::events::{Delivery, EventId, EventsFrom, QueueEvent};
 use serde_json::{Value, json};
 
 use crate::args::{Global, Tail};
@@ -71,7 +71,7 @@ fn show(global: &Global, id: EventId, event: &QueueEvent) {
 
 /// What an event says besides its name and its job, under BullMQ's names.
 fn details(event: &QueueEvent) -> Vec<(String, Value)> {
-    let parsed = |json: &oxmq::JsonText| json.parse::<Value>().unwrap_or_else(|_| json!(json.as_str()));
+    let parsed = |json: &oxmq::events::JsonText| json.parse::<Value>().unwrap_or_else(|_| json!(json.as_str()));
     let one = |name: &str, value: Value| if value.is_null() { Vec::new() } else { vec![(name.to_owned(), value)] };
     match event {
         QueueEvent::Added { name, .. } => one("name", json!(name)),

@@ -85,7 +85,7 @@ pub(crate) async fn import(global: &Global, args: Import) -> Outcome {
         bar.inc(chunk.len() as u64);
         for outcome in queue.add_bulk(chunk).outcomes().await? {
             match outcome {
-                Ok((_, oxmq::Added::Created | oxmq::Added::Replaced { .. })) => added += 1,
+                Ok((_, oxmq::queue::Added::Created | oxmq::queue::Added::Replaced { .. })) => added += 1,
                 Ok(_) => existing += 1,
                 Err(error) => {
                     refused += 1;

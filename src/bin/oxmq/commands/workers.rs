@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use oxmq::ClientInfo;
+use oxmq::queue::ClientInfo;
 use serde_json::{Map, Value, json};
 
 use crate::args::{Global, Workers};
