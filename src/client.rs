@@ -9,7 +9,7 @@ pub use crate::connection::{Address, ConnectOptions};
 use crate::connection::{Link, survey};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::events::QueueEventsBuilder;
+use crate::events::{EventCursorBuilder, QueueEventsBuilder};
 use crate::flow::FlowProducer;
 use crate::keys::{DEFAULT_PREFIX, QueueKeys};
 use crate::queue::{Directory, QueueBuilder, QueueCore};
@@ -147,6 +147,24 @@ impl Client {
     #[doc(alias = "QueueEvents")]
     pub fn queue_events(&self, queue: impl AsRef<str>) -> QueueEventsBuilder {
         QueueEventsBuilder::new(self.core(queue.as_ref()).map(|core| core.engine().clone()))
+    }
+
+    /// Begins to make a reader of the events of a queue that goes on where it has left off, over restarts: each event at least
+    /// once, until it is acknowledged.
+    ///
+    /// How far it has come is kept under its `name`, in Redis beside the queue unless
+    /// [`store`](EventCursorBuilder::store) says otherwise.
+    pub fn event_cursor(&self, queue: impl AsRef<str>, name: impl Into<String>) -> EventCursorBuilder {
+        EventCursorBuilder::new(self.core(queue.as_ref()).map(|core| core.engine().clone()), name.into())
+    }
+
+    /// Forgets how far the cursors of this name have come; returns whether that was known. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) if the queue's name breaks a rule, and those of the connection.
+    pub async fn remove_event_cursor(&self, queue: impl AsRef<str>, name: &str) -> Result<bool> {
+        self.core(queue.as_ref())?.engine().remove_cursor(name).await
     }
 
     /// Begins to make a worker without a processor: it fetches one job at a time, when asked.

@@ -11,6 +11,7 @@ use crate::script::event_stream::{find_event, newest_event, oldest_event, read_c
 pub(crate) use crate::script::finished::{Finished, Found, Page, Step, Trace};
 use crate::script::finished::{find_finish, read_finished};
 use crate::script::publish::publish_event;
+use crate::script::{load_cursor, remove_cursor, save_cursor};
 use crate::wire::EventId;
 
 /// How many entries one read takes at most: a reader that is far behind must not ask for the whole stream at once. After
@@ -37,6 +38,21 @@ impl Engine {
     /// and 1,000 ids. Tries for as long as it takes.
     pub(crate) async fn find_finish(&self, from: Option<EventId>, count: usize, ids: &[&str]) -> Result<Page> {
         self.call_until(Until::Decided, find_finish(from, count, ids)).await
+    }
+
+    /// How far the readers under this name have come.
+    pub(crate) async fn load_cursor(&self, name: &str) -> Result<Option<EventId>> {
+        self.call(load_cursor(&self.keys, name)).await
+    }
+
+    /// Remembers that they have come as far as this; answers whether they had not before.
+    pub(crate) async fn save_cursor(&self, name: &str, id: EventId) -> Result<bool> {
+        self.call(save_cursor(name, id)).await
+    }
+
+    /// Forgets how far they have come; answers whether it was known.
+    pub(crate) async fn remove_cursor(&self, name: &str) -> Result<bool> {
+        self.call(remove_cursor(&self.keys, name)).await
     }
 
     /// Writes an event of the user's own into the queue's stream; the values are text.

@@ -2,6 +2,7 @@
 
 mod buffer;
 mod builder;
+mod cursor;
 mod hub;
 mod look_back;
 mod restart;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 use self::buffer::Buffer;
 use self::builder::EventsOptions;
 pub use self::builder::{EventsFrom, QueueEventsBuilder};
+pub use self::cursor::{CursorStore, EventCursor, EventCursorBuilder};
 pub(crate) use self::hub::{Awaited, FinishHub};
 use self::restart::Restarts;
 use crate::engine::Engine;

@@ -52,6 +52,7 @@ pub(crate) mod reply;
 mod requeue_jobs;
 mod resume;
 mod retry_job;
+mod save_cursor;
 pub(crate) mod scan_jobs;
 mod scan_keys;
 pub(crate) mod scheduler;
@@ -102,6 +103,7 @@ pub(crate) use remove_rate_limit_key::remove_rate_limit_key;
 pub(crate) use requeue_jobs::requeue_jobs;
 pub(crate) use resume::resume;
 pub(crate) use retry_job::retry_job;
+pub(crate) use save_cursor::{load_cursor, remove_cursor, save_cursor};
 pub(crate) use scan_jobs::{count_matches, find_ids, find_jobs};
 pub(crate) use scan_keys::{scan_keys, scan_metas};
 pub(crate) use summarize_queue::summarize_queue;
@@ -336,6 +338,7 @@ pub(crate) static ALL: &[&Script] = &[
     &obliterate::SCRIPT,
     &free_deduplication::SCRIPT,
     &remove_orphans::SCRIPT,
+    &save_cursor::SCRIPT,
     &finished::SCRIPT,
     &finished::FIND,
     &publish::SCRIPT,

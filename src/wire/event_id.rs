@@ -39,6 +39,12 @@ impl EventId {
         self.ms
     }
 
+    /// Returns which of the events of its millisecond it is, from 0.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.number
+    }
+
     /// Reads what Redis sends.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;

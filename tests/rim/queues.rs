@@ -452,6 +452,19 @@ fn flows() -> Vec<Row> {
         row("FlowNode::new(queue)", &NAMES, "xxo", |on, queue| async move {
             on.client.flow_producer().add(FlowNode::new(queue, "job", json!(1))).await.map(drop)
         }),
+        row("Client::event_cursor(queue)", &NAMES, "xxo", |on, queue| async move {
+            on.client.event_cursor(queue, "mine").open().await.map(drop)
+        }),
+        row("Client::event_cursor(name)", &TEXTS, "xooox", |on, name| async move {
+            let cursor = on.client.event_cursor(&on.name, name).open().await?;
+            cursor.ack(EventId::new(1, 1)).await
+        }),
+        row("Client::remove_event_cursor(queue)", &NAMES, "xxo", |on, queue| async move {
+            on.client.remove_event_cursor(queue, "mine").await.map(drop)
+        }),
+        row("Client::remove_event_cursor(name)", &TEXTS, "ooooo", |on, name| async move {
+            on.client.remove_event_cursor(&on.name, name).await.map(drop)
+        }),
         row("FlowNode::of(queue)", &NAMES, "xxo", |on, queue| async move {
             on.client.flow_producer().add(FlowNode::of(queue, Ping)).await.map(drop)
         }),

@@ -3,6 +3,7 @@
 
 mod by_hand;
 mod closing;
+mod cursor;
 mod kinds;
 mod layers;
 mod limits;

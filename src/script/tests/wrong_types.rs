@@ -16,6 +16,7 @@ const FIXTURE: &str = r"
 HSET @meta opts.maxLenEvents 10000
 SET @id 20
 SET @pc 7
+HSET @oxmq:cursors cursor:mine 4-0
 SET @limiter 1 PX 60000
 XADD @events 1-1 event waiting jobId w1
 ZADD @marker 0 0
@@ -210,6 +211,7 @@ remove_orphans next new w1
 read_finished c1 f1 w1
 find_finish + 500 c1 f1 w1
 publish_event mine a b
+save_cursor mine 5 0
 "#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

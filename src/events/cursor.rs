@@ -1,0 +1,198 @@
+//! Reading the events of a queue from where one has left off, over restarts.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use super::{Delivery, EventsFrom};
+use crate::engine::Engine;
+use crate::engine::events::EventReader;
+use crate::error::{BoxError, Error, Result};
+use crate::wire::{EventId, QueueEvent};
+
+/// The longest name of a cursor, in bytes.
+const LONGEST_NAME: usize = 256;
+
+/// How long one read waits at the server.
+const BLOCK: Duration = Duration::from_secs(10);
+
+/// Where an [`EventCursor`] keeps how far it has come. Default: in Redis, beside the queue.
+///
+/// One of your own may keep it where the effects of the events go, so that both are written in one transaction: then what
+/// is read twice has its effect once.
+pub trait CursorStore: Send + Sync + 'static {
+    /// Reads the id that was saved last; `None` before the first.
+    fn load(&self) -> BoxFuture<'_, Result<Option<EventId>, BoxError>>;
+
+    /// Saves the id of an event up to which all are done with. It must never go back: where a later id is stored, that
+    /// one stays.
+    fn save(&self, id: EventId) -> BoxFuture<'_, Result<(), BoxError>>;
+}
+
+/// In a hash beside the queue's keys, which BullMQ's tools do not look at.
+struct InRedis {
+    engine: Engine,
+    name: String,
+}
+
+impl CursorStore for InRedis {
+    fn load(&self) -> BoxFuture<'_, Result<Option<EventId>, BoxError>> {
+        Box::pin(async { Ok(self.engine.load_cursor(&self.name).await?) })
+    }
+
+    fn save(&self, id: EventId) -> BoxFuture<'_, Result<(), BoxError>> {
+        Box::pin(async move { Ok(self.engine.save_cursor(&self.name, id).await.map(drop)?) })
+    }
+}
+
+/// An [`EventCursor`] to be: where to begin, and where to keep its place. [`open`](Self::open) makes it.
+#[must_use]
+pub struct EventCursorBuilder {
+    engine: Result<Engine>,
+    name: String,
+    store: Option<Arc<dyn CursorStore>>,
+    from: EventsFrom,
+}
+
+impl EventCursorBuilder {
+    pub(crate) fn new(engine: Result<Engine>, name: String) -> Self {
+        Self { engine, name, store: None, from: EventsFrom::Beginning }
+    }
+
+    /// Says where to begin as long as nothing was acknowledged. Default: [`EventsFrom::Beginning`], with the oldest event that is
+    /// there.
+    pub fn from(mut self, from: EventsFrom) -> Self {
+        self.from = from;
+        self
+    }
+
+    /// Says where to keep how far it has come. Default: in Redis, beside the queue.
+    pub fn store(mut self, store: impl CursorStore) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Finds out where it has left off. One round trip, two the first time from [`EventsFrom::Now`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] if a name breaks a rule, and those of the connection or of the store.
+    pub async fn open(self) -> Result<EventCursor> {
+        let Self { engine, name, store, from } = self;
+        let engine = engine?;
+        if store.is_none() && !(1..=LONGEST_NAME).contains(&name.len()) {
+            return Err(Error::invalid("cursor", format!("its name must have 1 to {LONGEST_NAME} bytes")));
+        }
+        let store = store.unwrap_or_else(|| Arc::new(InRedis { engine: engine.clone(), name }));
+        let stored = store.load().await.map_err(|error| store_error("load_cursor", error))?;
+        let start = stored.or(match from {
+            EventsFrom::Now => None,
+            EventsFrom::Beginning => Some(EventId::ZERO),
+            EventsFrom::After(id) => Some(id),
+        });
+        let mut reader = EventReader::new(&engine, BLOCK, start);
+        if start.is_none() {
+            // What happens from here on counts, also if this process ends before it has read anything.
+            let now = reader.start().await;
+            store.save(now).await.map_err(|error| store_error("save_cursor", error))?;
+        }
+        Ok(EventCursor { reader, store, read: VecDeque::new() })
+    }
+}
+
+impl fmt::Debug for EventCursorBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventCursorBuilder").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Reads the events of a queue at least once each, over restarts of whoever reads: it goes on after the last event that was
+/// [acknowledged](Self::ack).
+///
+/// It reads when it is asked to, so nothing is dropped behind it however slow it is. Only what the queue's event stream no
+/// longer holds is lost, 10,000 events unless [`max_len_events`](crate::queue::QueueBuilder::max_len_events) says otherwise; then a
+/// [`Delivery::Gap`] stands in its place, again after each restart until a later event is acknowledged. What the gap may have
+/// held is read from the queue.
+///
+/// Several processes may read under one name, each all events; the one that has acknowledged most counts for whoever starts
+/// next.
+///
+/// ```no_run
+/// use oxmq::events::{Delivery, QueueEvent};
+/// use oxmq::Client;
+///
+/// # async fn publish(index: &str) -> oxmq::Result<()> { Ok(()) }
+/// # async fn demo(client: Client) -> oxmq::Result<()> {
+/// let mut cursor = client.event_cursor("indexes", "publisher").open().await?;
+/// loop {
+///     match cursor.recv().await {
+///         Delivery::Event { id, event } => {
+///             if let QueueEvent::Completed { return_value, .. } = event {
+///                 publish(return_value.as_str()).await?; // twice, if we end before the next line
+///             }
+///             cursor.ack(id).await?;
+///         }
+///         missed => println!("{missed:?}: what matters is read from the queue"),
+///     }
+/// }
+/// # }
+/// ```
+#[must_use]
+pub struct EventCursor {
+    reader: EventReader,
+    store: Arc<dyn CursorStore>,
+    /// What was read and not taken yet.
+    read: VecDeque<Delivery>,
+}
+
+impl EventCursor {
+    /// Returns the next event, or word of a gap; waits as long as it takes, also while the server is away.
+    ///
+    /// The future can be dropped at any time without losing an event.
+    pub async fn recv(&mut self) -> Delivery {
+        loop {
+            if let Some(next) = self.read.pop_front() {
+                return next;
+            }
+            let batch = self.reader.next().await;
+            if let (Some(after), Some(first)) = (batch.gap_after, batch.entries.first()) {
+                self.read.push_back(Delivery::Gap { after, before: first.id });
+            }
+            let events = batch.entries.into_iter();
+            self.read.extend(events.map(|entry| {
+                let (id, event) = (entry.id, QueueEvent::decode(entry.fields));
+                Delivery::Event { id, event }
+            }));
+        }
+    }
+
+    /// Remembers that all events up to this one are done with: a cursor of this name goes on after it. Never goes back. One
+    /// round trip, safely repeated; it may be left out for events that do not matter, since a later one covers them.
+    ///
+    /// The future holds nothing of the cursor, so the next event can be awaited beside it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection, or of the store; then the event may be read again after a restart.
+    pub fn ack(&self, id: EventId) -> impl Future<Output = Result<()>> + Send + 'static {
+        let store = Arc::clone(&self.store);
+        async move { store.save(id).await.map_err(|error| store_error("save_cursor", error)) }
+    }
+}
+
+/// The error of a store of the user's becomes the cause of ours.
+fn store_error(op: &'static str, error: BoxError) -> Error {
+    match error.downcast::<Error>() {
+        Ok(own) => *own,
+        Err(source) => Error::Redis { op, source },
+    }
+}
+
+impl fmt::Debug for EventCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventCursor").field("position", &self.reader.position()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,30 @@
+//! How far a reader of the events has come: `lua/save_cursor.lua`.
+
+use redis::Value;
+
+use super::{Call, Repeat, Script, reply, script};
+use crate::keys::QueueKeys;
+use crate::wire::EventId;
+
+pub(crate) static SCRIPT: Script = script!("save_cursor", Consumes, uses: ["queue"]);
+
+/// Answers whether it was stored: another reader of this name may have come further.
+pub(crate) fn save_cursor(name: &str, id: EventId) -> Call<bool> {
+    Call::to(&SCRIPT).text(name).number(id.ms()).number(id.number()).repeat(Repeat::Safe).read(reply::is_one)
+}
+
+/// The id that was stored last; `None` if there is none.
+pub(crate) fn load_cursor(keys: &QueueKeys, name: &str) -> Call<Option<EventId>> {
+    let call = Call::command("load_cursor", "HGET").text(keys.key("oxmq:cursors")).text(format!("cursor:{name}"));
+    call.repeat(Repeat::Reads).read(|value| match value {
+        Value::Nil => Some(None),
+        Value::BulkString(id) => EventId::decode(&id).map(Some),
+        _ => None,
+    })
+}
+
+/// Forgets how far it has come; answers whether it was known.
+pub(crate) fn remove_cursor(keys: &QueueKeys, name: &str) -> Call<bool> {
+    let call = Call::command("remove_cursor", "HDEL").text(keys.key("oxmq:cursors")).text(format!("cursor:{name}"));
+    call.repeat(Repeat::Safe).read(reply::is_one)
+}

@@ -1,0 +1,142 @@
+//! Reading events over restarts.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use oxmq::error::BoxError;
+use oxmq::events::{CursorStore, Delivery, EventCursor, EventId, EventsFrom, QueueEvent};
+use serde_json::json;
+
+use crate::common::fixture::{Fixture, PATIENCE};
+
+async fn open(fixture: &Fixture, name: &str) -> EventCursor {
+    fixture.client.event_cursor("q", name).open().await.unwrap()
+}
+
+async fn next(cursor: &mut EventCursor) -> Delivery {
+    tokio::time::timeout(PATIENCE, cursor.recv()).await.unwrap()
+}
+
+/// The next job that was added, and its event's id.
+async fn added(cursor: &mut EventCursor) -> (String, EventId) {
+    loop {
+        if let Delivery::Event { id, event: QueueEvent::Added { job_id, .. } } = next(cursor).await {
+            return (job_id, id);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_goes_on_after_what_was_acknowledged() {
+    let fixture = Fixture::new().await;
+    let ids = fixture.add_many(5).await;
+    let mut cursor = open(&fixture, "mine").await;
+    assert_eq!(added(&mut cursor).await.0, ids[0]);
+    let (second, place) = added(&mut cursor).await;
+    assert_eq!(second, ids[1]);
+    cursor.ack(place).await.unwrap();
+    // Read, but not acknowledged: it comes again.
+    assert_eq!(added(&mut cursor).await.0, ids[2]);
+    drop(cursor);
+    let mut again = open(&fixture, "mine").await;
+    let (third, place) = added(&mut again).await;
+    assert_eq!(third, ids[2]);
+    again.ack(place).await.unwrap();
+    // One that is late, under the same name, takes nothing back.
+    again.ack(EventId::new(1, 0)).await.unwrap();
+    drop(again);
+    let mut again = open(&fixture, "mine").await;
+    for id in &ids[3..] {
+        assert_eq!(added(&mut again).await.0, *id);
+    }
+    // Another name is another cursor, and one that is forgotten begins anew.
+    assert_eq!(added(&mut open(&fixture, "other").await).await.0, ids[0]);
+    assert!(fixture.client.remove_event_cursor("q", "mine").await.unwrap());
+    assert!(!fixture.client.remove_event_cursor("q", "mine").await.unwrap());
+    assert_eq!(added(&mut open(&fixture, "mine").await).await.0, ids[0]);
+}
+
+#[tokio::test]
+async fn from_now_on_counts_from_the_first_opening() {
+    let fixture = Fixture::new().await;
+    fixture.add_many(2).await;
+    let from_now = || fixture.client.event_cursor("q", "mine").from(EventsFrom::Now);
+    drop(from_now().open().await.unwrap());
+    let late = fixture.add(json!(1)).await;
+    assert_eq!(added(&mut from_now().open().await.unwrap()).await.0, late);
+}
+
+#[tokio::test]
+async fn what_was_trimmed_away_unread_is_told_as_a_gap_until_a_later_event_is_acknowledged() {
+    let fixture = Fixture::new().await;
+    fixture.add_many(3).await;
+    let mut cursor = open(&fixture, "mine").await;
+    let (_, place) = added(&mut cursor).await;
+    cursor.ack(place).await.unwrap();
+    drop(cursor);
+    fixture.queue.trim_events(1).await.unwrap();
+    let mut redis = fixture.redis.clone();
+    let _: u64 =
+        redis::cmd("XTRIM").arg(fixture.key("events")).arg("MAXLEN").arg(1).query_async(&mut redis).await.unwrap();
+    for _ in 0..2 {
+        let mut cursor = open(&fixture, "mine").await;
+        let Delivery::Gap { after, before } = next(&mut cursor).await else { panic!("no gap") };
+        assert!(after == place && before > after);
+        assert!(matches!(next(&mut cursor).await, Delivery::Event { id, .. } if id == before));
+    }
+    let mut cursor = open(&fixture, "mine").await;
+    let Delivery::Gap { before, .. } = next(&mut cursor).await else { panic!("no gap") };
+    cursor.ack(before).await.unwrap();
+    let mut cursor = open(&fixture, "mine").await;
+    let late = fixture.add(json!(1)).await;
+    loop {
+        match next(&mut cursor).await {
+            Delivery::Event { event: QueueEvent::Added { job_id, .. }, .. } if job_id == late => break,
+            Delivery::Event { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_of_the_users_keeps_the_place() {
+    #[derive(Clone, Default)]
+    struct InMemory(Arc<Mutex<Option<EventId>>>);
+
+    impl CursorStore for InMemory {
+        fn load(&self) -> BoxFuture<'_, Result<Option<EventId>, BoxError>> {
+            std::future::ready(Ok(*self.0.lock().unwrap())).boxed()
+        }
+
+        fn save(&self, id: EventId) -> BoxFuture<'_, Result<(), BoxError>> {
+            let mut place = self.0.lock().unwrap();
+            *place = (*place).max(Some(id));
+            std::future::ready(if id == EventId::ZERO { Err("no".into()) } else { Ok(()) }).boxed()
+        }
+    }
+    let fixture = Fixture::new().await;
+    let ids = fixture.add_many(3).await;
+    let store = InMemory::default();
+    let opened = || fixture.client.event_cursor("q", "mine").store(store.clone());
+    let mut cursor = opened().open().await.unwrap();
+    assert_eq!(added(&mut cursor).await.0, ids[0]);
+    let (_, place) = added(&mut cursor).await;
+    cursor.ack(place).await.unwrap();
+    let error = cursor.ack(EventId::ZERO).await.unwrap_err();
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "no");
+    assert_eq!(added(&mut opened().open().await.unwrap()).await.0, ids[2]);
+    assert!(!fixture.client.remove_event_cursor("q", "mine").await.unwrap());
+}
+
+#[tokio::test]
+async fn a_slow_reader_loses_nothing() {
+    let fixture = Fixture::new().await;
+    let ids = fixture.add_many(1_500).await;
+    let mut cursor = open(&fixture, "mine").await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    for id in ids {
+        assert_eq!(added(&mut cursor).await.0, id);
+    }
+}
