@@ -27,6 +27,7 @@
 //! - `otel`: trace context in jobs, one trace over Node and Rust.
 //! - `metrics`: figures by way of the `metrics` facade.
 //! - `schema`: JSON Schema and TypeScript types of the kinds of jobs.
+//! - [`testing`](https://docs.rs/oxmq/latest/oxmq/testing/): a server, a queue, a clock and faults for the tests of your program.
 //! - `tower`: any layer of `tower` around attempts.
 //! - `cli`: the binary `oxmq`, for queues and jobs in the terminal; nothing of it is in the library.
 //! - `tls`: `rediss://` addresses, by rustls with the roots of the operating system.
@@ -54,6 +55,8 @@ pub mod schema;
 mod script;
 mod state;
 mod telemetry;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod wire;
 pub mod worker;
 

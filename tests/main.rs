@@ -15,4 +15,5 @@ mod mistakes;
 mod package;
 mod rim;
 mod sentinel;
+mod testing;
 mod worker;

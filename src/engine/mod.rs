@@ -4,6 +4,8 @@ mod add;
 mod add_flow;
 mod client_info;
 mod coalesce;
+#[cfg(any(test, feature = "testing"))]
+mod notes;
 mod overview;
 mod prometheus;
 mod scan;
@@ -30,6 +32,8 @@ pub use crate::script::get_metrics::Metrics;
 pub(crate) use crate::script::is_finished::Finished;
 pub use client_info::ClientInfo;
 pub(crate) use coalesce::Coalescer;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use notes::{Notes, Written};
 pub(crate) use overview::workers_by_queue;
 pub(crate) use prometheus::REPORTED;
 pub(crate) use scan::Scan;
@@ -55,6 +59,9 @@ pub(crate) struct Engine {
     pub(crate) link: Link,
     pub(crate) keys: QueueKeys,
     pub(crate) clock: Clock,
+    /// Set where a test has no server.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) notes: Option<std::sync::Arc<Notes>>,
 }
 
 /// A call whose request has gone out: its first poll, by which it is sent, is not left until after replies that are there
@@ -75,7 +82,13 @@ impl std::fmt::Debug for Engine {
 
 impl Engine {
     pub(crate) fn new(link: Link, keys: QueueKeys, clock: Clock) -> Self {
-        Self { link, keys, clock }
+        Self {
+            link,
+            keys,
+            clock,
+            #[cfg(any(test, feature = "testing"))]
+            notes: None,
+        }
     }
 
     /// Sends a call, again after passing failures, within the usual limit.

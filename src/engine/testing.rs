@@ -1,10 +1,7 @@
-//! A redis-server for the unit tests of the engine, one for the whole test process.
+//! Queues for the unit tests of the engine, on one server for the whole test process.
 
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
 
 use redis::{Cmd, Value};
 
@@ -12,42 +9,7 @@ use super::Engine;
 use crate::clock::Clock;
 use crate::connection::{Address, ConnectOptions, Link};
 use crate::keys::QueueKeys;
-
-/// Ends the server, and removes its directory, when this process closes the pipe: however it dies.
-const WATCHDOG: &str = r#""${OXMQ_TEST_SERVER:-redis-server}" --port 0 --unixsocket "$1/s" --save '' --dir "$1" >"$1/log" 2>&1 & pid=$!
-read -r _; kill -9 $pid; rm -rf "$1""#;
-
-struct Server {
-    dir: PathBuf,
-    _watchdog: Child,
-    _pipe: Option<ChildStdin>,
-}
-
-fn server() -> &'static Server {
-    static SERVER: OnceLock<Server> = OnceLock::new();
-    SERVER.get_or_init(|| {
-        let dir = std::env::temp_dir().join(format!("oxmq-engine-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let mut watchdog = Command::new("sh")
-            .args(["-c", WATCHDOG, "sh"])
-            .arg(&dir)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let pipe = watchdog.stdin.take();
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while std::os::unix::net::UnixStream::connect(dir.join("s")).is_err() {
-            let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
-            assert!(
-                Instant::now() < deadline,
-                "a redis-server is needed, on the PATH or in OXMQ_TEST_SERVER; it said:\n{log}"
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Server { dir, _watchdog: watchdog, _pipe: pipe }
-    })
-}
+use crate::testing::RedisServer;
 
 /// A fresh queue, with the clock at a fixed moment.
 pub(crate) async fn queue() -> Engine {
@@ -58,7 +20,7 @@ pub(crate) async fn queue() -> Engine {
 
 /// How to connect to the server.
 pub(crate) fn options() -> ConnectOptions {
-    ConnectOptions::new(Address::Unix(server().dir.join("s")))
+    ConnectOptions::new(Address::Unix(RedisServer::shared().socket()))
 }
 
 /// A queue under a prefix of its own, so that two of them can belong to one flow.

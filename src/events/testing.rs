@@ -1,7 +1,5 @@
 //! A server for the tests of this module.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,75 +11,33 @@ use crate::engine::Engine;
 use crate::keys::QueueKeys;
 use crate::script::reply::string;
 use crate::script::{Call, Repeat};
+use crate::testing::RedisServer;
 
-/// A `redis-server` of its own for one test, on a unix socket; ends with it.
-pub(super) struct TestServer {
-    child: Child,
-    directory: PathBuf,
-    port: u16,
-}
+/// A `redis-server` of its own for one test; ends with it.
+pub(super) struct TestServer(RedisServer);
 
 impl TestServer {
     pub(super) fn start() -> Self {
-        Self::start_on(0)
+        Self(RedisServer::start_with(&["--repl-diskless-sync-delay", "0"]))
     }
 
     /// One that replicas can reach, and its port.
     pub(super) fn start_on_a_port() -> (Self, u16) {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        (Self::start_on(port), port)
-    }
-
-    fn start_on(port: u16) -> Self {
-        let directory = std::env::temp_dir().join(format!("oxmq-events-{}", uuid::Uuid::new_v4().simple()));
-        std::fs::create_dir(&directory).unwrap();
-        Self { child: Self::spawn(&directory, port), directory, port }
-    }
-
-    fn spawn(directory: &Path, port: u16) -> Child {
-        let program = std::env::var_os("OXMQ_TEST_SERVER").unwrap_or_else(|| "redis-server".into());
-        Command::new(program)
-            .args([
-                "--port",
-                &port.to_string(),
-                "--repl-diskless-sync-delay",
-                "0",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--unixsocket",
-            ])
-            .arg(directory.join("socket"))
-            .arg("--dir")
-            .arg(directory)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("these tests need a redis-server, on the PATH or in OXMQ_TEST_SERVER")
+        let server = Self::start();
+        let port = server.0.port();
+        (server, port)
     }
 
     /// Ends the server as a power cut would, and starts one in its place: empty, or with what was saved.
     pub(super) fn restart(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        self.child = Self::spawn(&self.directory, self.port);
+        self.0.restart();
     }
 
     /// The queue `mails é` under the prefix `t`.
     pub(super) async fn queue(&self) -> TestQueue {
-        let options = ConnectOptions::new(Address::Unix(self.directory.join("socket"))).wait_for_server(true);
+        let options = ConnectOptions::new(Address::Unix(self.0.socket())).wait_for_server(true);
         let link = Link::connect(Arc::new(options)).await.unwrap();
         TestQueue { engine: Engine::new(link, QueueKeys::new("t", "mails é").unwrap(), Clock::system()) }
-    }
-}
-
-impl Drop for TestServer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 

@@ -175,6 +175,12 @@ impl<D, R> Job<D, R> {
         Ok(lost.is_empty())
     }
 
+    /// Ends the attempt as was decided.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) async fn end_as(&self, verdict: Verdict, token: &str) -> Result<()> {
+        self.end("drain", verdict, token, 0).await.map(drop)
+    }
+
     fn options(&self) -> Arc<WorkerOptions> {
         self.core.options.clone().unwrap_or_default()
     }

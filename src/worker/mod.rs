@@ -8,7 +8,7 @@ pub mod layer;
 mod locks;
 mod losses;
 mod manual;
-mod panics;
+pub(crate) mod panics;
 mod perform;
 mod plan;
 mod processor;

@@ -1,179 +1,44 @@
-//! A redis-server of our own for a test.
+//! The redis-servers of the tests, and connections to them.
 
-use std::ffi::{OsStr, OsString};
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::ops::{Deref, DerefMut};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+pub use oxmq::testing::server_version;
+pub(super) use oxmq::testing::{Running, free_port, fresh_dir, run, server_in};
 use redis::aio::MultiplexedConnection;
 
-/// Starts redis-server, says its process id, and ends it when its own stdin closes: however this process dies, no
-/// server is left behind. A line `keep` leaves the directory for a restart.
-const WATCHDOG: &str = r#"dir=$1; shift
-: >"$dir/log"
-"$@" </dev/null >>"$dir/log" 2>&1 &
-pid=$!
-echo $pid
-read -r word
-kill -9 $pid 2>/dev/null
-wait $pid 2>/dev/null
-[ "$word" = keep ] || rm -rf "$dir""#;
-
-/// A running redis-server on a loopback port and a unix socket, with nothing saved; ended on drop.
+/// A server as users have it for their tests, with a connection that is past oxmq.
 #[derive(Debug)]
-pub struct RedisServer {
-    dir: PathBuf,
-    port: u16,
-    args: Vec<String>,
-    running: Option<Running>,
-}
-
-/// A server's process, with the shell that ends it.
-#[derive(Debug)]
-pub(super) struct Running {
-    watchdog: Child,
-    /// Closing it is what ends the server.
-    stdin: ChildStdin,
-    pid: u32,
-}
-
-impl Running {
-    /// Ends the server at once and keeps its directory.
-    pub(super) fn kill(mut self) {
-        let _ = self.stdin.write_all(b"keep\n");
-        let _ = self.watchdog.wait();
-    }
-
-    /// Ends the server at once and removes its directory.
-    pub(super) fn end(self) {
-        let Self { mut watchdog, stdin, .. } = self;
-        drop(stdin);
-        let _ = watchdog.wait();
-    }
-
-    pub(super) fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.pid.to_string()]).status().expect("kill");
-        assert!(status.success(), "kill -s {name} {}", self.pid);
-    }
-}
+pub struct RedisServer(oxmq::testing::RedisServer);
 
 impl RedisServer {
-    /// Starts a server.
-    ///
-    /// # Panics
-    ///
-    /// When there is no such server, or it does not come up: a test that cannot run fails.
     pub fn start() -> Self {
-        Self::start_with(&[])
+        Self(oxmq::testing::RedisServer::start())
     }
 
-    /// Starts a server with more arguments, e.g. `&["--maxmemory", "64mb"]`.
     pub fn start_with(args: &[&str]) -> Self {
-        let args: Vec<String> = args.iter().map(|&a| a.to_owned()).collect();
-        let mut log = String::new();
-        for _ in 0..10 {
-            let dir = fresh_dir();
-            // The port is free now; should another process take it first, redis-server ends and we try again.
-            let port = free_port();
-            match launch(&dir, port, &args) {
-                Ok(running) => {
-                    return Self { dir, port, args, running: Some(running) };
-                }
-                Err(text) => log = text,
-            }
-        }
-        panic!("redis-server does not start; its last words:\n{log}");
-    }
-
-    /// `redis://` address.
-    pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    /// `redis://` address of a numbered database.
-    pub fn database(&self, number: u8) -> String {
-        format!("{}/{number}", self.url())
-    }
-
-    /// `unix://` address.
-    pub fn unix_url(&self) -> String {
-        format!("unix://{}", self.socket().display())
-    }
-
-    /// The loopback port; [`restart`](Self::restart) keeps it.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Where this server is reached by TCP.
-    pub fn addr(&self) -> std::net::SocketAddr {
-        ([127, 0, 0, 1], self.port).into()
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.dir.join("s")
+        Self(oxmq::testing::RedisServer::start_with(args))
     }
 
     /// A new connection.
     pub async fn connection(&self) -> MultiplexedConnection {
         connect(&self.url()).await
     }
+}
 
-    /// Ends the server at once, as by `kill -9`.
-    pub fn kill(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.kill();
-        }
-    }
+impl Deref for RedisServer {
+    type Target = oxmq::testing::RedisServer;
 
-    /// Other arguments from the next start on.
-    pub fn set_args(&mut self, args: &[&str]) {
-        self.args = args.iter().map(|&arg| arg.to_owned()).collect();
-    }
-
-    /// Starts the server again on its port, with what its append-only file holds, if it has one.
-    pub fn restart(&mut self) {
-        self.kill();
-        let mut log = String::new();
-        for _ in 0..10 {
-            match launch(&self.dir, self.port, &self.args) {
-                Ok(running) => {
-                    self.running = Some(running);
-                    return;
-                }
-                Err(text) => log = text,
-            }
-        }
-        panic!("redis-server does not start again; its last words:\n{log}");
-    }
-
-    /// Stops the server from running (`SIGSTOP`): connections stay, answers do not come.
-    pub fn pause(&self) {
-        self.signal("STOP");
-    }
-
-    /// Lets a paused server go on.
-    pub fn resume(&self) {
-        self.signal("CONT");
-    }
-
-    fn signal(&self, name: &str) {
-        self.running.as_ref().expect("the server was killed").signal(name);
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }
 
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        match self.running.take() {
-            Some(running) => running.end(),
-            None => {
-                let _ = std::fs::remove_dir_all(&self.dir);
-            }
-        }
+impl DerefMut for RedisServer {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
     }
 }
 
@@ -202,86 +67,6 @@ pub fn fresh_prefix() -> String {
     format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-pub(super) fn fresh_dir() -> PathBuf {
-    static NEXT: AtomicU32 = AtomicU32::new(1);
-    let name = format!("oxmq-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let dir = std::env::temp_dir().join(name);
-    let _ = std::fs::remove_dir_all(&dir);
-    std::fs::create_dir_all(&dir).expect("directory for redis-server");
-    dir
-}
-
-pub(super) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("its number").port()
-}
-
-/// The server to test on: what `OXMQ_TEST_SERVER` names, else the redis-server on the PATH.
-fn program() -> &'static OsStr {
-    static PROGRAM: OnceLock<OsString> = OnceLock::new();
-    PROGRAM.get_or_init(|| std::env::var_os("OXMQ_TEST_SERVER").unwrap_or_else(|| "redis-server".into()))
-}
-
-/// The major version of that server.
-pub fn server_version() -> u32 {
-    static VERSION: OnceLock<u32> = OnceLock::new();
-    *VERSION.get_or_init(|| {
-        let output = Command::new(program())
-            .arg("--version")
-            .output()
-            .unwrap_or_else(|err| panic!("these tests need {}: {err}", program().display()));
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let version = text.split("v=").nth(1).and_then(|v| v.split('.').next());
-        version.and_then(|v| v.parse().ok()).unwrap_or_else(|| panic!("{} --version: {text}", program().display()))
-    })
-}
-
-/// A command that runs `redis-server` in a directory behind the [`WATCHDOG`].
-pub(super) fn server_in(dir: &Path) -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", WATCHDOG, "redis-watchdog"]).arg(dir).arg(program());
-    command
-}
-
-fn launch(dir: &Path, port: u16, args: &[String]) -> Result<Running, String> {
-    let mut command = server_in(dir);
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]);
-    command.arg(dir).arg("--unixsocket").arg(dir.join("s"));
-    if server_version() >= 7 {
-        command.args(["--enable-debug-command", "local"]);
-    }
-    if !args.iter().any(|a| a == "--appendonly") {
-        command.args(["--appendonly", "no"]);
-    }
-    command.args(args);
-    // Only our own server writes this log: a stranger on the same port does not fool us.
-    run(command, dir, "eady to accept connections")
-}
-
-/// Starts what `command` says behind the [`WATCHDOG`], and waits until its log holds `ready`; else its log.
-pub(super) fn run(mut command: Command, dir: &Path, ready: &str) -> Result<Running, String> {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut watchdog = command.spawn().expect("sh");
-    let stdin = watchdog.stdin.take().expect("piped");
-    let mut line = String::new();
-    BufReader::new(watchdog.stdout.take().expect("piped")).read_line(&mut line).expect("a pid");
-    let running = Running { watchdog, stdin, pid: line.trim().parse().expect("a pid") };
-
-    let start = Instant::now();
-    loop {
-        let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
-        if log.contains(ready) {
-            return Ok(running);
-        }
-        let gone = log.contains("Failed listening") || log.contains("FATAL");
-        if gone || start.elapsed() > Duration::from_secs(10) {
-            running.kill();
-            return Err(log);
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 async fn ping(url: &str) -> String {
     redis::cmd("PING").query_async(&mut connect(url).await).await.unwrap()
 }
@@ -291,10 +76,10 @@ async fn a_server_answers_on_both_sockets_and_ends() {
     let server = RedisServer::start();
     assert_eq!(ping(&server.url()).await, "PONG");
     assert_eq!(ping(&server.unix_url()).await, "PONG");
-    let (dir, addr) = (server.dir.clone(), server.addr());
+    let (socket, addr) = (server.socket(), server.addr());
     drop(server);
     assert!(std::net::TcpStream::connect(addr).is_err());
-    assert!(!dir.exists());
+    assert!(!socket.exists() && !socket.parent().unwrap().exists());
 }
 
 #[tokio::test]

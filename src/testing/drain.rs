@@ -1,0 +1,174 @@
+//! Working off all that is in a queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::IgnoredAny;
+
+use super::TestQueue;
+use crate::clock::{epoch_ms, millis};
+use crate::error::{Error, Halt, whole_text};
+use crate::job::Job;
+use crate::script::settle::End;
+use crate::worker::panics::{self, catch};
+use crate::worker::verdict;
+use crate::worker::{Erased, ManualWorker, ManualWorkerBuilder, Processor};
+
+/// The options of a worker that drains, whatever the data of its jobs.
+type DrainBuilder = ManualWorkerBuilder<IgnoredAny, ()>;
+
+/// So many attempts no test means.
+const MOST_ATTEMPTS: u64 = 10_000;
+
+/// What came of a [`TestQueue::drain`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Jobs that completed.
+    pub completed: u64,
+    /// Jobs that failed for good: name and reason, in the order in which they did.
+    pub failed: Vec<(String, String)>,
+    /// Failed attempts that were tried again.
+    pub retried: u64,
+    /// Attempts that moved their job: to later, to wait, to wait for children.
+    pub moved: u64,
+    /// Attempts whose outcome was dropped since their lock was gone.
+    pub lost: u64,
+    /// How far the clock was moved.
+    pub moved_clock: Duration,
+}
+
+impl TestQueue {
+    /// Runs jobs, one at a time and in their order, until none is left that may run, and moves the clock to when delayed
+    /// jobs and retries are due. Attempts, backoffs, schedulers and children are seen to as by a worker.
+    ///
+    /// A scheduler always has another run, so it never ends: use [`drain_for`](Self::drain_for).
+    ///
+    /// # Panics
+    ///
+    /// After ten thousand attempts, and where the server fails.
+    pub async fn drain<M>(&self, processor: impl Processor<M>) -> Drained {
+        self.drain_for(Duration::MAX, processor).await
+    }
+
+    /// As [`drain`](Self::drain), but moves the clock by `span` and no further; in the end it has moved so far.
+    ///
+    /// # Panics
+    ///
+    /// As [`drain`](Self::drain).
+    pub async fn drain_for<M>(&self, span: Duration, processor: impl Processor<M>) -> Drained {
+        self.drain_with(span, processor, |worker| worker).await
+    }
+
+    /// As [`drain_for`](Self::drain_for), with options of a worker: its retry policy, backoff strategy, retention. The longest
+    /// `span` moves the clock as far as there are jobs.
+    ///
+    /// ```no_run
+    /// # async fn test(queue: oxmq::testing::TestQueue) {
+    /// use std::time::Duration;
+    /// use oxmq::options::Retry;
+    /// use oxmq::{Halt, Job};
+    ///
+    /// let fails = |_: Job<String, ()>| async { Err::<(), _>(Halt::failed("no")) };
+    /// let drained = queue.drain_with(Duration::MAX, fails, |worker| worker.on_error(|_| Retry::Never)).await;
+    /// assert_eq!(drained.failed.len(), 1);
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`drain`](Self::drain).
+    pub async fn drain_with<M>(
+        &self,
+        span: Duration,
+        processor: impl Processor<M>,
+        set: impl FnOnce(DrainBuilder) -> DrainBuilder,
+    ) -> Drained {
+        panics::watch();
+        let begun = self.clock().now_ms();
+        let until = begun.saturating_add(millis(span));
+        let worker = set(self.client().manual_worker(self.name())).stalled_interval(STALLED).open();
+        let mut drain = Drain {
+            worker: worker.unwrap_or_else(|error| panic!("the worker's options: {error}")),
+            processor: processor.erase(()),
+            drained: Drained::default(),
+            attempts: 0,
+        };
+        loop {
+            let token = uuid::Uuid::new_v4().to_string();
+            let fetched = drain.worker.fetch(&token).await.expect("the tests' server");
+            if let Some(job) = fetched.job {
+                drain.run(job, &token).await;
+            } else if !fetched.limited_for.is_zero() {
+                // This one lives in the server, by the server's time.
+                tokio::time::sleep(fetched.limited_for).await;
+            } else if let Some(due) = fetched.next_due.map(epoch_ms).filter(|due| *due <= until) {
+                self.clock().set(due.max(self.clock().now_ms()));
+            } else if !drain.recovers().await {
+                break;
+            }
+        }
+        if span < Duration::MAX {
+            self.clock().set(until);
+        }
+        drain.drained.moved_clock = Duration::from_millis(self.clock().now_ms().saturating_sub(begun));
+        drain.drained
+    }
+}
+
+/// How often jobs without a lock may be looked for.
+const STALLED: Duration = Duration::from_millis(1);
+
+struct Drain {
+    worker: ManualWorker<IgnoredAny, ()>,
+    processor: Erased,
+    drained: Drained,
+    attempts: u64,
+}
+
+impl Drain {
+    async fn run(&mut self, job: Job<IgnoredAny, ()>, token: &str) {
+        self.attempts += 1;
+        let name = job.name().to_owned();
+        assert!(
+            self.attempts <= MOST_ATTEMPTS,
+            "{MOST_ATTEMPTS} attempts, and still jobs named '{name}' come: is there a scheduler, or a job that is moved for ever?"
+        );
+        let core = job.into_core();
+        let running = {
+            let (processor, core) = (Arc::clone(&self.processor.0), Arc::clone(&core));
+            catch(async move { processor.call(core).await })
+        };
+        let result = running.await.unwrap_or_else(|panic| Err(Halt::failed(format!("panicked: {}", panic.text))));
+        let options = core.options.clone().unwrap_or_default();
+        let verdict = verdict::decide(&core.raw, result, &options);
+        let end = verdict.end.clone();
+        match Job::<IgnoredAny, ()>::new(core, IgnoredAny).end_as(verdict, token).await {
+            Ok(()) => self.count(name, end),
+            Err(Error::Refused { .. }) => self.drained.lost += 1,
+            Err(error) => panic!("the tests' server: {}", whole_text(&error)),
+        }
+    }
+
+    fn count(&mut self, name: String, end: End) {
+        let drained = &mut self.drained;
+        match end {
+            End::Completed { .. } => drained.completed += 1,
+            End::Failed { why, .. } => drained.failed.push((name, why.reason)),
+            End::Retry { .. } | End::Delayed { why: Some(_), .. } => drained.retried += 1,
+            End::Delayed { .. } | End::Waiting | End::Children { .. } => drained.moved += 1,
+        }
+    }
+
+    /// Puts jobs back whose lock was lost; whether there were any.
+    async fn recovers(&self) -> bool {
+        // The first look marks them, the second one moves them; there is one in an interval.
+        for _ in 0..3 {
+            if !self.worker.move_stalled_jobs_to_wait().await.expect("the tests' server").is_empty() {
+                return true;
+            }
+            tokio::time::sleep(STALLED * 2).await;
+        }
+        false
+    }
+}

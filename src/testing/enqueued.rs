@@ -1,0 +1,163 @@
+//! What the code under test has added.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::TestQueue;
+use super::difference::differences;
+use crate::job::Job;
+use crate::kind::JobKind;
+use crate::state::{JobState, Order};
+
+/// A job that is expected in a [`TestQueue`]. Only what is said of it is compared.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Expected {
+    name: String,
+    data: Option<Value>,
+    delay: Option<Duration>,
+    priority: Option<u32>,
+    id: Option<String>,
+}
+
+impl Expected {
+    /// A job of this name with this data.
+    pub fn job(name: impl Into<String>, data: impl Serialize) -> Self {
+        let data = serde_json::to_value(data).expect("data that can be written as JSON");
+        Self { data: Some(data), ..Self::any(name) }
+    }
+
+    /// A job of this name with whatever data.
+    pub fn any(name: impl Into<String>) -> Self {
+        Self { name: name.into(), data: None, delay: None, priority: None, id: None }
+    }
+
+    /// A job of a kind.
+    pub fn of<K: JobKind>(job: &K) -> Self {
+        Self::job(K::NAME, job)
+    }
+
+    /// It is delayed by this time.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = Some(delay);
+        self
+    }
+
+    /// It has this priority.
+    pub fn priority(mut self, priority: u32) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// It has this id.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// What is different about a job; nothing if it is as expected.
+    fn differences(&self, job: &Job) -> Vec<String> {
+        let mut found = Vec::new();
+        if let Some(data) = &self.data {
+            found.extend(differences(data, job.data()));
+        }
+        let mut compare = |what: &str, expected: Option<String>, actual: String| {
+            if let Some(expected) = expected.filter(|expected| *expected != actual) {
+                found.push(format!("{what}: {expected} expected, {actual} found"));
+            }
+        };
+        compare("delay", self.delay.map(|delay| format!("{delay:?}")), format!("{:?}", job.delay()));
+        compare("priority", self.priority.map(|priority| priority.to_string()), job.priority().to_string());
+        compare("id", self.id.clone(), job.id().to_owned());
+        found
+    }
+
+    fn is(&self, job: &Job) -> bool {
+        self.name == job.name() && self.differences(job).is_empty()
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.name)?;
+        if let Some(data) = &self.data {
+            write!(f, " {data}")?;
+        }
+        if let Some(delay) = self.delay {
+            write!(f, " delay {delay:?}")?;
+        }
+        if let Some(priority) = self.priority {
+            write!(f, " priority {priority}")?;
+        }
+        self.id.as_ref().map_or(Ok(()), |id| write!(f, " id {id}"))
+    }
+}
+
+impl TestQueue {
+    /// Returns the jobs that wait, whatever for, in the order of their ids as far as the queue chose these.
+    pub async fn enqueued(&self) -> Vec<Job> {
+        use JobState::{Delayed, Paused, Prioritized, Waiting, WaitingChildren};
+        let states = [Waiting, Paused, Prioritized, Delayed, WaitingChildren];
+        let found = self.get_jobs(&states, 0, -1, Order::Ascending).await.expect("the tests' server");
+        let mut jobs: Vec<Job> = found.into_iter().map(|job| job.expect("a job that can be read")).collect();
+        jobs.sort_by_key(|job| (job.id().parse::<u64>().unwrap_or(u64::MAX), job.timestamp()));
+        jobs
+    }
+
+    /// Fails the test unless exactly these jobs wait, in whatever order; the message shows what is missing, what is too much,
+    /// and where the data differs.
+    pub async fn assert_enqueued(&self, expected: impl IntoIterator<Item = Expected>) {
+        let jobs = self.enqueued().await;
+        if let Some(message) = mismatch(self.name(), expected.into_iter().collect(), jobs, true) {
+            panic!("{message}");
+        }
+    }
+
+    /// Fails the test unless these jobs wait, besides others.
+    pub async fn assert_includes(&self, expected: impl IntoIterator<Item = Expected>) {
+        let jobs = self.enqueued().await;
+        if let Some(message) = mismatch(self.name(), expected.into_iter().collect(), jobs, false) {
+            panic!("{message}");
+        }
+    }
+}
+
+/// What to say where the jobs are not as expected.
+fn mismatch(queue: &str, expected: Vec<Expected>, mut jobs: Vec<Job>, is_exact: bool) -> Option<String> {
+    let missing: Vec<Expected> = expected
+        .into_iter()
+        .filter(|expected| match jobs.iter().position(|job| expected.is(job)) {
+            Some(place) => {
+                jobs.remove(place);
+                false
+            }
+            None => true,
+        })
+        .collect();
+    if missing.is_empty() && (jobs.is_empty() || !is_exact) {
+        return None;
+    }
+    let mut text = format!("the queue '{queue}' does not hold what is expected");
+    for expected in &missing {
+        text.push_str(&format!("\n  missing: {expected}"));
+        // The nearest one of that name is most likely the one that was meant.
+        let same_name = jobs.iter().filter(|job| job.name() == expected.name);
+        if let Some(differences) =
+            same_name.map(|job| (job, expected.differences(job))).min_by_key(|(_, all)| all.len())
+        {
+            let (job, differences) = differences;
+            text.push_str(&format!("\n    job {} differs:", job.id()));
+            for difference in differences {
+                text.push_str(&format!("\n      {difference}"));
+            }
+        }
+    }
+    let others = if is_exact { "not expected" } else { "there is" };
+    for job in &jobs {
+        text.push_str(&format!("\n  {others}: job {}: {} {}", job.id(), job.name(), job.data_json()));
+    }
+    Some(text)
+}

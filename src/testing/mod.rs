@@ -1,0 +1,31 @@
+//! What tests of programs with queues need; feature `testing`.
+//!
+//! - [`perform`] runs a processor once, without a server.
+//! - [`TestQueue`] is a queue on a real server, under a prefix of its own and with a clock that tests move. It tells what was
+//!   [enqueued](TestQueue::assert_enqueued), and [`drain`](TestQueue::drain) works off all that is in it, delayed jobs too.
+//! - [`RedisServer`] is a server of one's own, which can be killed, paused and started again.
+//! - [`fail_attempt`], [`lose_lock`] and [`shut_down`] are what goes wrong, as layers.
+//!
+//! Nothing in here is meant for production: it panics where a test has to fail.
+#![allow(clippy::missing_panics_doc, reason = "a test that cannot go on fails, and says why")]
+
+mod difference;
+mod drain;
+mod enqueued;
+mod faults;
+mod perform;
+mod queue;
+mod server;
+
+pub use drain::Drained;
+pub use enqueued::Expected;
+pub use faults::{fail_attempt, lose_lock, shut_down};
+pub use perform::{Performed, TestJob, perform};
+pub use queue::TestQueue;
+pub use server::{RedisServer, server_version};
+#[doc(hidden)]
+pub use server::{Running, free_port, fresh_dir, run, server_in};
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guides/testing.md")]
+struct Guide;

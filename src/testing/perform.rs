@@ -1,0 +1,173 @@
+//! Running a processor once, without a server.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::clock::Clock;
+use crate::connection::{Address, ConnectOptions, Link};
+use crate::engine::{Engine, Notes, Written};
+use crate::error::Halt;
+use crate::job::{Attempt, JobCore, Seen};
+use crate::keys::QueueKeys;
+use crate::kind::JobKind;
+use crate::options::{JobOptions, WorkerOptions};
+use crate::queue::QueueCore;
+use crate::wire::JsonText;
+use crate::wire::job::RawJob;
+use crate::wire::options::StoredOptions;
+use crate::worker::Processor;
+
+/// A job for [`perform`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct TestJob {
+    id: String,
+    name: String,
+    data: Value,
+    options: JobOptions,
+    attempts_made: u32,
+    clock: Clock,
+}
+
+impl TestJob {
+    /// A job of this name with this data: the first attempt at job 1, now.
+    pub fn new(name: impl Into<String>, data: impl Serialize) -> Self {
+        let data = serde_json::to_value(data).expect("data that can be written as JSON");
+        let options = JobOptions::default();
+        Self { id: "1".to_owned(), name: name.into(), data, options, attempts_made: 0, clock: Clock::system() }
+    }
+
+    /// A job of a kind, with its options.
+    pub fn of<K: JobKind>(job: &K) -> Self {
+        Self { options: job.options(), ..Self::new(K::NAME, job) }
+    }
+
+    /// Its id. Default: `1`.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = id.into();
+        self
+    }
+
+    /// Its options. Default: none, or those of its kind.
+    pub fn options(mut self, options: JobOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// How many attempts have failed before this one. Default: 0.
+    pub fn attempts_made(mut self, attempts: u32) -> Self {
+        self.attempts_made = attempts;
+        self
+    }
+
+    /// Where its timestamp is taken from. Default: the system's clock.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    fn core(self, notes: Arc<Notes>) -> JobCore {
+        // Nobody listens there: what is not noted fails at once.
+        let nowhere = ConnectOptions::new(Address::Unix("/no/server/in/this/test".into()));
+        let nowhere = nowhere.command_timeout(Duration::from_millis(100)).connect_timeout(Duration::from_millis(100));
+        let link = Link::lazy(Arc::new(nowhere)).expect("options that are good");
+        let keys = QueueKeys::new("test", "test").expect("a name that is good");
+        let engine = Engine { notes: Some(notes), ..Engine::new(link, keys, self.clock) };
+        let new = engine
+            .new_job(self.name, self.data.to_string(), self.options, &JobOptions::default())
+            .unwrap_or_else(|error| panic!("the job breaks a rule: {error}"));
+        let options = StoredOptions::parse(&new.opts).unwrap_or_default();
+        let attempt = Attempt::new(self.id.as_str().into(), "token".into());
+        let mut raw =
+            RawJob::added(self.id, new.name, new.data, new.opts, options, new.timestamp, new.delay, new.priority);
+        raw.attempts_made = self.attempts_made;
+        raw.attempts_started = self.attempts_made.saturating_add(1);
+        raw.processed_on = i64::try_from(engine.clock.now_ms()).ok();
+        JobCore {
+            queue: QueueCore::new(engine, Weak::new()),
+            raw,
+            attempt: Some(Arc::new(attempt)),
+            options: Some(Arc::new(WorkerOptions::default())),
+            seen: Seen::default(),
+        }
+    }
+}
+
+/// What a processor has done with a job.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Performed {
+    /// Its result, or how it ended without one.
+    pub ended: Result<JsonText, Halt>,
+    /// What it reported, oldest first.
+    pub progress: Vec<Value>,
+    /// What it logged.
+    pub logs: Vec<String>,
+    /// The data that it has put in place of the job's, if it has.
+    pub updated_data: Option<Value>,
+}
+
+impl Performed {
+    /// Returns the result.
+    ///
+    /// # Panics
+    ///
+    /// When there is none, or it is no `T`; the message tells how the attempt ended.
+    #[must_use]
+    #[track_caller]
+    pub fn value<T: DeserializeOwned>(&self) -> T {
+        match &self.ended {
+            Ok(json) => json.parse().unwrap_or_else(|error| panic!("the result is {json}: {error:?}")),
+            Err(halt) => panic!("a result is expected, but the attempt ended by {halt:?}"),
+        }
+    }
+
+    /// Returns how the attempt ended without a result.
+    ///
+    /// # Panics
+    ///
+    /// When there is a result.
+    #[must_use]
+    #[track_caller]
+    pub fn halt(&self) -> &Halt {
+        match &self.ended {
+            Ok(json) => panic!("no result is expected, but it is {json}"),
+            Err(halt) => halt,
+        }
+    }
+}
+
+/// Runs a processor once, without a server.
+///
+/// What it reports, logs and writes to its job's data is in the answer; everything else that would be a round trip fails
+/// as with a server that is away. A panic is the test's. Its layers run too, a worker's timeout does not.
+///
+/// ```
+/// use oxmq::testing::{TestJob, perform};
+/// use oxmq::{Halt, Job};
+///
+/// async fn double(job: Job<u64, u64>) -> Result<u64, Halt> {
+///     job.update_progress(&50).await?;
+///     job.data().checked_mul(2).ok_or_else(|| Halt::unrecoverable("too large"))
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let performed = perform(double, TestJob::new("double", 21)).await;
+/// assert_eq!(performed.value::<u64>(), 42);
+/// assert_eq!(performed.progress, [50]);
+///
+/// let performed = perform(double, TestJob::new("double", u64::MAX).attempts_made(2)).await;
+/// assert!(matches!(performed.halt(), Halt::Unrecoverable(_)));
+/// # });
+/// ```
+pub async fn perform<M>(processor: impl Processor<M>, job: TestJob) -> Performed {
+    let notes = Arc::new(Notes::default());
+    let core = Arc::new(job.core(Arc::clone(&notes)));
+    let ended = processor.erase(()).0.call(core).await.map(JsonText::new);
+    let Written { progress, logs, data } = notes.take();
+    Performed { ended, progress, logs, updated_data: data }
+}

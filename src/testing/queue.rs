@@ -1,0 +1,136 @@
+//! A queue of a test's own.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::RedisServer;
+use crate::client::Client;
+use crate::clock::Clock;
+use crate::connection::{ConnectOptions, Link};
+use crate::engine::Engine;
+use crate::keys::QueueKeys;
+use crate::queue::Queue;
+use crate::script::{Call, Repeat};
+
+/// A queue under a prefix that no other test uses, with a clock that only the test moves; its keys are removed when it is
+/// dropped.
+///
+/// It dereferences to a [`Queue`] of any JSON. Give the code under test its [`client`](Self::client): all that this one adds
+/// or processes has the test's prefix and clock.
+///
+/// ```no_run
+/// use oxmq::testing::{Expected, TestQueue};
+/// use oxmq::{Halt, Job, Queue};
+/// use serde_json::json;
+/// use std::time::Duration;
+///
+/// async fn sign_up(mails: &Queue<String, ()>, address: &str) -> oxmq::Result<()> {
+///     mails.add("welcome", address.to_owned()).delay(Duration::from_secs(3600)).await?;
+///     Ok(())
+/// }
+///
+/// # async fn test() {
+/// let queue = TestQueue::new("mails").await;
+/// sign_up(&queue.typed(), "ada@example.org").await.unwrap();
+/// queue.assert_enqueued([Expected::job("welcome", "ada@example.org").delay(Duration::from_secs(3600))]).await;
+///
+/// let drained = queue.drain(|_: Job<String, ()>| async { Ok::<_, Halt>(()) }).await;
+/// assert_eq!(drained.completed, 1);
+/// # }
+/// ```
+pub struct TestQueue {
+    queue: Queue,
+    client: Client,
+    clock: Clock,
+    prefix: String,
+    options: ConnectOptions,
+}
+
+impl TestQueue {
+    /// A queue on the [shared server](RedisServer::shared) of this process, or at the URL in the environment variable
+    /// `OXMQ_TEST_REDIS`.
+    pub async fn new(name: &str) -> Self {
+        let url = std::env::var("OXMQ_TEST_REDIS");
+        Self::at(&url.unwrap_or_else(|_| RedisServer::shared().url()), name).await
+    }
+
+    /// A queue on the server at this URL.
+    pub async fn at(url: &str, name: &str) -> Self {
+        let options = ConnectOptions::from_url(url).expect("the URL of the tests' server");
+        let clock = Clock::manual(Clock::system().now_ms());
+        let prefix = format!("test-{}", uuid::Uuid::new_v4().simple());
+        let builder = Client::builder(options.clone()).prefix(&prefix).clock(clock.clone());
+        let client = builder.connect().await.unwrap_or_else(|error| panic!("the tests' server: {error}"));
+        let queue = client.queue(name).open().unwrap_or_else(|error| panic!("queue '{name}': {error}"));
+        Self { queue, client, clock, prefix, options }
+    }
+
+    /// Returns the client that has made the queue; its other queues have the same prefix and clock.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Returns the queue with types.
+    #[must_use]
+    pub fn typed<D, R>(&self) -> Queue<D, R> {
+        self.client.queue(self.queue.name()).open().expect("the name was good before")
+    }
+
+    /// Returns the clock of all that is done through the client. It stands still.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Moves the clock forward.
+    pub fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+}
+
+impl Deref for TestQueue {
+    type Target = Queue<Value, Value>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.queue
+    }
+}
+
+impl Drop for TestQueue {
+    fn drop(&mut self) {
+        let (options, prefix) = (self.options.clone(), self.prefix.clone());
+        // The test's runtime may be of one thread, which is here.
+        let removing = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            if let Ok(runtime) = runtime {
+                runtime.block_on(remove(options, &prefix));
+            }
+        });
+        let _ = removing.join();
+    }
+}
+
+/// Removes all keys of a prefix; a server that is gone has none.
+async fn remove(options: ConnectOptions, prefix: &str) {
+    const LUA: &str = "local cursor = '0'
+        repeat
+          local found = redis.call('SCAN', cursor, 'MATCH', ARGV[1] .. ':*', 'COUNT', 1000)
+          cursor = found[1]
+          for _, key in ipairs(found[2]) do redis.call('UNLINK', key) end
+        until cursor == '0'";
+    let options = options.command_timeout(Duration::from_secs(2)).wait_for_server(false);
+    let Ok(link) = Link::connect(Arc::new(options)).await else { return };
+    let Ok(keys) = QueueKeys::new(prefix, "all") else { return };
+    let call = Call::command("remove", "EVAL").text(LUA).text("0").text(prefix).repeat(Repeat::Safe).read(Some);
+    let _ = Engine::new(link, keys, Clock::system()).call(call).await;
+}
+
+impl std::fmt::Debug for TestQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TestQueue").field("queue", &self.queue).field("clock", &self.clock).finish_non_exhaustive()
+    }
+}
