@@ -1,84 +1,189 @@
-//! Builds a search index from a queue, instead of from a loop around a distributed lock.
+//! Builds search indexes of a directory that changes: by a queue, in place of a loop around a distributed lock.
 //!
-//!     cargo run --example index_watcher -- DIR        adds each file of DIR twice, indexes, ends when nothing is left
-//!     cargo run --example index_watcher               goes on until Ctrl-C, with what others add
+//!     cargo run --example index_watcher -- DOCUMENTS OUT
 //!
-//! No lock is needed: a document is deduplicated by its path, so it is in the queue at most once, and a change that
-//! comes while it is being indexed is set aside and indexed afterwards. Prints, for instance,
+//! Each directory below DOCUMENTS is an index. Start it as often as you like, on as many machines as see the files: every
+//! one of them watches, and every one of them builds, and no lock is needed.
 //!
-//!     a.txt: 5 words
-//!     …
-//!     4 adds, 2 documents, 8 different words; "the" is in 2 of them
+//! - **One build at a time.** There is one `build-index` job per index, by its deduplication. A change that comes while it
+//!   runs is set aside, and makes one more job when it has ended.
+//! - **Nothing is missed.** Who starts asks for every index once; one that is up to date costs a look at its directory.
+//! - **Crashes do no harm.** What was read of a document is kept in OUT, so that the next start goes on from there. The job of
+//!   a process that is gone is handed to the next one when its lock has run out.
+//! - **Late is told from new.** Each start of a job has a greater number than all before it. An index is written under this
+//!   number, and only `result_watcher` publishes it: one that was thought dead and comes back late changes nothing.
 
+#[path = "support/index.rs"]
+mod index;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use oxmq::{Client, Deduplication, Halt, Job, Queue};
+use index::{BuildIndex, Built, Index, QUEUE, revision, write_whole};
+use notify::{RecursiveMode, Watcher};
+use oxmq::kind::JobOf;
+use oxmq::{Client, Halt, Queue, Router, State};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
-/// Word → documents. The mutex is held for one document's words, never across a wait.
-type Index = Arc<Mutex<BTreeMap<String, BTreeSet<PathBuf>>>>;
+/// How long nothing must change before a change counts, and how long it waits for that at most.
+const QUIET: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_millis(500);
 
-async fn index(job: Job<PathBuf, usize>, index: Index) -> Result<usize, Halt> {
-    let path = job.data();
-    let text = tokio::fs::read_to_string(path).await?;
-    job.update_progress(&json!({ "read": text.len() })).await?;
-    let words: BTreeSet<String> = words(&text).collect();
+struct Places {
+    documents: PathBuf,
+    out: PathBuf,
+}
+
+/// What is known of a document.
+#[derive(Serialize, Deserialize)]
+struct Document {
+    changed: SystemTime,
+    bytes: u64,
+    words: BTreeMap<String, u64>,
+}
+
+async fn build_index(
+    job: JobOf<BuildIndex>,
+    State(places): State<Arc<Places>>,
+    cancelled: CancellationToken,
+) -> Result<Built, Halt> {
+    let index = job.data().index.clone();
+    let revision = revision(job.id(), job.attempts_started()).ok_or_else(|| Halt::unrecoverable("an id of its own"))?;
+    let out = places.out.join(&index);
+    let _noted = Noted::begin(&places.out, &format!("{index} {revision}"))?;
+    let files = files(&places.documents.join(&index))?;
+    let mut built = Index::new();
+    for (done, (name, path)) in files.iter().enumerate() {
+        if cancelled.is_cancelled() {
+            return Err(Halt::failed(format!("told to stop: {:?}", job.cancel_reason())));
+        }
+        if let Some(words) = words(path, &out.join("documents").join(name))? {
+            built.insert(name.clone(), words);
+        }
+        if done.is_multiple_of(10) {
+            job.update_progress(&json!({ "documents": done, "of": files.len() })).await?;
+        }
+        if let Some(pause) = std::env::var("SLOWLY_MS").ok().and_then(|ms| ms.parse().ok()) {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+    }
+    write_whole(&out.join("built").join(&revision), &built)?;
+    println!("built {index} {revision} of {} documents", built.len());
+    Ok(Built { index, revision, documents: built.len() })
+}
+
+/// The words of a document, as they are known if it has not changed since; `None` if it is gone.
+fn words(path: &Path, known: &Path) -> std::io::Result<Option<BTreeMap<String, u64>>> {
+    let Ok(meta) = std::fs::metadata(path) else { return Ok(None) };
+    let (changed, bytes) = (meta.modified()?, meta.len());
+    if let Ok(text) = std::fs::read(known)
+        && let Ok(document) = serde_json::from_slice::<Document>(&text)
+        && (document.changed, document.bytes) == (changed, bytes)
     {
-        let mut index = index.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for documents in index.values_mut() {
-            documents.remove(path);
-        }
-        for word in &words {
-            index.entry(word.clone()).or_default().insert(path.clone());
-        }
+        return Ok(Some(document.words));
     }
-    println!("{}: {} words", path.file_name().unwrap_or_default().display(), words.len());
-    Ok(words.len())
+    let Ok(text) = std::fs::read_to_string(path) else { return Ok(None) };
+    let mut words = BTreeMap::new();
+    for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        *words.entry(word.to_lowercase()).or_default() += 1;
+    }
+    let document = Document { changed, bytes, words };
+    write_whole(known, &document)?;
+    Ok(Some(document.words))
 }
 
-fn words(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase)
+fn files(dir: &Path) -> std::io::Result<BTreeMap<String, PathBuf>> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Ok(BTreeMap::new()) };
+    let named =
+        entries.map(|entry| entry.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path())));
+    named.collect()
 }
 
-/// Adds each file once more than needed; returns how many adds there were.
-async fn add_all(queue: &Queue<PathBuf, usize>, dir: &Path) -> anyhow::Result<usize> {
-    let mut adds = 0;
-    for entry in std::fs::read_dir(dir)?.collect::<Result<Vec<_>, _>>()? {
-        for _ in 0..2 {
-            let once = Deduplication::new(entry.path().to_string_lossy()).keep_last_if_active();
-            queue.add("index", entry.path()).deduplication(once).attempts(3).await?;
-            adds += 1;
-        }
+/// Notes when a build begins and ends, for those who want to see that no two of an index overlap.
+struct Noted(PathBuf, String);
+
+impl Noted {
+    fn begin(out: &Path, what: &str) -> std::io::Result<Self> {
+        let noted = Self(out.join("builds.log"), format!("{what} {}", std::process::id()));
+        noted.note("begin")?;
+        Ok(noted)
     }
-    Ok(adds)
+
+    fn note(&self, what: &str) -> std::io::Result<()> {
+        std::fs::create_dir_all(self.0.parent().unwrap_or(Path::new(".")))?;
+        let mut log = std::fs::OpenOptions::new().append(true).create(true).open(&self.0)?;
+        log.write_all(format!("{what} {}\n", self.1).as_bytes())
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        let _ = self.note("end");
+    }
+}
+
+/// Asks for a build of each index in which something has changed.
+async fn watch(queue: &Queue, documents: &Path) -> anyhow::Result<()> {
+    let (changed, mut changes) = mpsc::unbounded_channel();
+    let root = documents.to_owned();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // That somebody reads is no change; we do so ourselves.
+        let event = event.ok().filter(|event| !event.kind.is_access());
+        let paths = event.map(|event| event.paths).unwrap_or_default();
+        for index in paths.iter().filter_map(|path| path.strip_prefix(&root).ok()?.components().next()) {
+            let _ = changed.send(index.as_os_str().to_string_lossy().into_owned());
+        }
+    })?;
+    watcher.watch(documents, RecursiveMode::Recursive)?;
+    // From here on every change is heard; those from before are found by looking once.
+    let mut dirty: BTreeSet<String> = files(documents)?.into_keys().collect();
+    loop {
+        let until = tokio::time::Instant::now() + LONGEST;
+        while let Ok(Some(index)) = tokio::time::timeout(QUIET, changes.recv()).await {
+            dirty.insert(index);
+            if tokio::time::Instant::now() > until {
+                break;
+            }
+        }
+        for index in std::mem::take(&mut dirty) {
+            queue.push(BuildIndex { index }).await?;
+        }
+        let Some(index) = changes.recv().await else { return Ok(()) };
+        dirty.insert(index);
+    }
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    let mut args = std::env::args_os().skip(1).map(PathBuf::from);
+    let (Some(documents), Some(out)) = (args.next(), args.next()) else {
+        anyhow::bail!("two directories are needed: DOCUMENTS and OUT");
+    };
+    let documents = documents.canonicalize()?;
     let redis = support::redis();
     let client = Client::connect(&redis.url).await?;
-    let queue: Queue<PathBuf, usize> = client.queue("index").open()?;
-    let built = Index::default();
-    let shared = Arc::clone(&built);
-    let worker = client.worker("index", move |job| index(job, Arc::clone(&shared))).concurrency(4);
-    let Some(dir) = std::env::args_os().nth(1) else {
-        worker.start()?.run_until(async { drop(tokio::signal::ctrl_c().await) }).await;
-        return Ok(());
-    };
-    let adds = add_all(&queue, Path::new(&dir)).await?;
-    let worker = worker.start()?;
-    while queue.count().await? + queue.get_job_counts(&[oxmq::JobState::Active]).await?.active > 0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    let queue: Queue = client.queue(QUEUE).open()?;
+    let places = Arc::new(Places { documents: documents.clone(), out });
+    let worker = client
+        .worker(QUEUE, Router::new().job(build_index).with_state(places))
+        .concurrency(4)
+        // How soon another process takes over from one that was killed, as often as that happens.
+        .lock_duration(Duration::from_secs(2))
+        .stalled_interval(Duration::from_secs(1))
+        .max_stalled_count(1_000)
+        .start()?;
+    println!("watching {}", documents.display());
+    tokio::select! {
+        watched = watch(&queue, &documents) => watched?,
+        signal = tokio::signal::ctrl_c() => signal?,
     }
-    let documents = worker.close().await.counts.completed;
-    let index = built.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let most = index.iter().max_by_key(|(_, documents)| documents.len());
-    let (word, found) = most.map_or(("", 0), |(word, documents)| (word, documents.len()));
-    println!("{adds} adds, {documents} documents, {} different words; \"{word}\" is in {found} of them", index.len());
+    worker.close().await;
     Ok(())
 }

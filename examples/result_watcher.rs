@@ -1,89 +1,90 @@
-//! Listens to the results of a queue and adds them up: the other end of `index_watcher`.
+//! Publishes what `index_watcher` has built, and tells of builds that have failed for good.
 //!
-//!     cargo run --example result_watcher -- COUNT [QUEUE]        ends after COUNT results of QUEUE, `index` by default
+//!     cargo run --example result_watcher -- OUT [NAME]
 //!
-//! Without REDIS_URL it fills the queue itself, so that there is something to see. Prints, for instance,
+//! It reads the events of the queue by a durable cursor: how far it has come is kept in Redis under NAME. Killed and started
+//! again it goes on where it was, misses nothing, and repeats nothing that it has acknowledged. What is read twice does no
+//! harm, since publishing a revision again changes nothing. Several may run at once, under one name or several.
 //!
-//!     job 1: 10
-//!     job 2: failed: too many
-//!     2 results: 1 completed, 1 failed, 1 progress report, sum 10
-//!
-//! It reads from the beginning of the event stream, so that a watcher that is started again counts the same. A broken
-//! connection needs no code here: the events go on after the last one seen. Where the stream was cut before it was
-//! read, a `Gap` says so, and what matters is read from the queue.
+//! An index is published by giving its file a second name, which is one atomic step. Names sort as revisions do, and readers
+//! take the greatest: so what is published never goes back, whoever publishes when.
 
+#[path = "support/index.rs"]
+mod index;
 mod support;
 
-use oxmq::events::{Delivery, EventsFrom, QueueEvent};
-use oxmq::{Client, Halt, Job, JobState, NewJob, Queue, Worker};
+use std::path::{Path, PathBuf};
 
-#[derive(Default)]
-struct Totals {
-    completed: u64,
-    failed: u64,
-    reports: u64,
-    sum: u64,
-}
+use index::{BuildIndex, Built, QUEUE, greatest};
+use oxmq::events::{Delivery, QueueEvent};
+use oxmq::{Client, JobKind};
 
-impl Totals {
-    fn take(&mut self, event: QueueEvent) {
-        match event {
-            QueueEvent::Completed { job_id, return_value, .. } => {
-                let value: u64 = return_value.parse().unwrap_or(0);
-                println!("job {job_id}: {value}");
-                self.completed += 1;
-                self.sum += value;
-            }
-            QueueEvent::Failed { job_id, failed_reason, .. } => {
-                println!("job {job_id}: failed: {}", failed_reason.unwrap_or_default());
-                self.failed += 1;
-            }
-            QueueEvent::Progress { .. } => self.reports += 1,
-            _ => {}
-        }
+/// Publishes a revision of an index; returns whether it is what readers take from now on.
+fn publish(out: &Path, index: &str, revision: &str) -> std::io::Result<bool> {
+    let published = out.join(index).join("published");
+    if greatest(&published).is_some_and(|newest| *newest >= *revision) {
+        return Ok(false);
+    }
+    std::fs::create_dir_all(&published)?;
+    match std::fs::hard_link(out.join(index).join("built").join(revision), published.join(revision)) {
+        Ok(()) => Ok(greatest(&published).is_some_and(|newest| newest == revision)),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let mut args = std::env::args().skip(1);
-    let wanted = args.next().map_or(Ok(3), |count| count.parse())?;
-    let name = args.next().unwrap_or_else(|| "index".to_owned());
-    let redis = support::redis();
-    let client = Client::connect(&redis.url).await?;
-    let queue: Queue = client.queue(&name).open()?;
-    let mut events = client.queue_events(&name).from(EventsFrom::Beginning).start()?;
-    let own_jobs =
-        if std::env::var_os("REDIS_URL").is_none() { Some(fill(&client, &name, wanted).await?) } else { None };
-
-    let mut totals = Totals::default();
-    while totals.completed + totals.failed < wanted {
-        match events.recv().await {
-            Some(Delivery::Event { event, .. }) => totals.take(event),
-            Some(missed) => {
-                let counts = queue.get_job_counts(&[JobState::Completed, JobState::Failed]).await?;
-                eprintln!("{missed:?}; the queue has {} completed, {} failed", counts.completed, counts.failed);
-            }
-            None => break,
+/// Where events were trimmed away unread, the directory tells what they said.
+fn publish_all(out: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(out)?.filter_map(Result::ok) {
+        let index = entry.file_name().to_string_lossy().into_owned();
+        if let Some(revision) = greatest(&entry.path().join("built")) {
+            publish(out, &index, &revision)?;
         }
-    }
-    let Totals { completed, failed, reports, sum } = totals;
-    let results = completed + failed;
-    println!("{results} results: {completed} completed, {failed} failed, {reports} progress reports, sum {sum}");
-    events.close().await;
-    if let Some(worker) = own_jobs {
-        worker.close().await;
     }
     Ok(())
 }
 
-/// Jobs and a worker of our own; every third job fails.
-async fn fill(client: &Client, name: &str, count: u64) -> anyhow::Result<Worker> {
-    let queue: Queue<u64, u64> = client.queue(name).open()?;
-    queue.add_bulk((1..=count).map(|n| NewJob::new("sample", n))).await?;
-    let process = |job: Job<u64, u64>| async move {
-        job.update_progress(&50).await?;
-        if job.data().is_multiple_of(3) { Err(Halt::failed("too many")) } else { Ok(job.data() * 10) }
-    };
-    Ok(client.worker(name, process).start()?)
+fn take(out: &Path, event: QueueEvent) -> anyhow::Result<()> {
+    match event {
+        QueueEvent::Completed { job_id, return_value, .. } => {
+            let Ok(Built { index, revision, documents }) = return_value.parse() else { return Ok(()) };
+            if publish(out, &index, &revision)? {
+                println!("published {index} {revision}: {documents} documents, by job {job_id}");
+            }
+        }
+        QueueEvent::Progress { job_id, data, .. } => println!("job {job_id}: {data}"),
+        QueueEvent::Failed { job_id, failed_reason, .. } => {
+            // Written when the last attempt has failed: here somebody is woken.
+            println!("ALERT: {} job {job_id}: {}", BuildIndex::NAME, failed_reason.unwrap_or_default());
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let mut args = std::env::args_os().skip(1);
+    let Some(out) = args.next().map(PathBuf::from) else { anyhow::bail!("a directory is needed: OUT") };
+    let name = args.next().map_or_else(|| "publisher".to_owned(), |name| name.to_string_lossy().into_owned());
+    let redis = support::redis();
+    let client = Client::connect(&redis.url).await?;
+    let mut cursor = client.event_cursor(QUEUE, &name).open().await?;
+    println!("reading results as {name}");
+    loop {
+        let delivery = tokio::select! {
+            delivery = cursor.recv() => delivery,
+            signal = tokio::signal::ctrl_c() => return Ok(signal?),
+        };
+        match delivery {
+            Delivery::Event { id, event } => {
+                take(&out, event)?;
+                cursor.ack(id).await?;
+            }
+            gap => {
+                println!("{gap:?}: publishing the newest build of each index");
+                publish_all(&out)?;
+            }
+        }
+    }
 }

@@ -1,9 +1,9 @@
 //! Every example runs to its end and prints what it says it prints.
 
+mod watchers;
+
 use std::path::PathBuf;
 use std::process::Command;
-
-use crate::common::server::RedisServer;
 
 /// The example as cargo has built it beside this test.
 fn example(name: &str) -> Command {
@@ -63,46 +63,13 @@ fn schedule() {
 }
 
 #[test]
+fn testing() {
+    keeps_its_promise("testing");
+}
+
+#[test]
 fn router() {
     keeps_its_promise("router");
-}
-
-#[test]
-fn the_watchers_work_together() {
-    let server = RedisServer::start();
-    let dir = std::env::temp_dir().join(format!("oxmq-documents-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    std::fs::write(dir.join("a.txt"), "The cat sat on the mat").unwrap();
-    std::fs::write(dir.join("b.txt"), "the dog ran").unwrap();
-    let mut results = example("result_watcher")
-        .env("REDIS_URL", server.url())
-        .arg("2")
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut printed = run(example("index_watcher").env("REDIS_URL", server.url()).arg(&dir));
-    std::fs::remove_dir_all(&dir).unwrap();
-    let last = printed.pop().unwrap();
-    printed.sort();
-    assert_eq!(printed, ["a.txt: 5 words", "b.txt: 3 words"]);
-    assert_eq!(last, r#"4 adds, 2 documents, 7 different words; "the" is in 2 of them"#);
-
-    assert!(results.wait().unwrap().success());
-    let mut heard = String::new();
-    std::io::Read::read_to_string(&mut results.stdout.take().unwrap(), &mut heard).unwrap();
-    assert!(heard.ends_with("2 results: 2 completed, 0 failed, 2 progress reports, sum 8\n"), "{heard}");
-}
-
-#[test]
-fn the_result_watcher_fills_its_own_queue() {
-    let printed = run(example("result_watcher").env_remove("REDIS_URL").arg("3"));
-    let expected = [
-        "job 1: 10",
-        "job 2: 20",
-        "job 3: failed: too many",
-        "3 results: 2 completed, 1 failed, 3 progress reports, sum 30",
-    ];
-    assert_eq!(printed, expected);
 }
 
 #[test]
