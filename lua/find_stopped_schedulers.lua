@@ -10,7 +10,7 @@ USES    queue
 COST    up to three commands for each of at most 1,000 schedulers, of which at most 100 are returned
 ]]
 local MOST_SEEN, MOST_FOUND = 1000, 100
-local zset, check, found = base .. "repeat", base .. "schedulers-check", {}
+local zset, check, found = base .. "repeat", base .. "oxmq:schedulers-check", {}
 if call("EXISTS", check) == 1 then return found end
 local past = call("ZCOUNT", zset, "-inf", ARGV[1])
 local from = past > MOST_SEEN and tonumber(ARGV[3]) % past or 0

@@ -43,7 +43,7 @@ const RESERVED: [&str; 21] = [
 ];
 
 /// The first segments of the dynamic families of keys.
-const RESERVED_FAMILIES: [&str; 5] = ["de", "dn", "repeat", "metrics", "groups"];
+const RESERVED_FAMILIES: [&str; 6] = ["de", "dn", "repeat", "metrics", "groups", "oxmq"];
 
 /// The keys of one queue. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -124,12 +124,11 @@ impl QueueKeys {
         printable(self.prefix()) + ":"
     }
 
-    /// The name of a worker's connection; what a worker is called by its user comes last.
+    /// The name of a worker's connection; what a worker is called comes last: by its user, or else by where it runs.
     pub(crate) fn worker_client_name(&self, worker: Option<&str>) -> String {
-        match worker {
-            Some(worker) => format!("{}:w:{}", self.client_name(), printable(worker)),
-            None => self.client_name(),
-        }
+        let place = || format!("{}:{}", host(), std::process::id());
+        let worker = worker.map_or_else(place, str::to_owned);
+        format!("{}:w:{}", self.client_name(), printable(&worker))
     }
 
     /// The name of an event reader's connection.
@@ -147,6 +146,15 @@ impl fmt::Debug for QueueKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.qualified())
     }
+}
+
+/// What the system calls this machine or container, as far as it can be read without asking for more rights or crates.
+fn host() -> String {
+    let file = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let named = ["HOSTNAME", "COMPUTERNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    let host = file().or(named).unwrap_or_default();
+    let host = host.trim();
+    if host.is_empty() { "unknown".to_owned() } else { host.to_owned() }
 }
 
 /// The text as a client's name may hold it, with other bytes as `%` and two hexadecimal digits.
@@ -274,7 +282,10 @@ mod tests {
     fn client_names_hold_what_redis_accepts() {
         let keys = QueueKeys::new("my app é", "mails é").unwrap();
         assert_eq!(keys.client_name(), "my%20app%20%C3%A9:bWFpbHMgw6k=");
-        assert_eq!(keys.worker_client_name(None), keys.client_name());
+        let named = keys.worker_client_name(None);
+        let place = named.strip_prefix(&format!("{}:w:", keys.client_name())).unwrap();
+        let (host, process) = place.rsplit_once(':').unwrap();
+        assert!(!host.is_empty() && process == std::process::id().to_string(), "{place}");
         assert_eq!(keys.worker_client_name(Some("the 1st")), "my%20app%20%C3%A9:bWFpbHMgw6k=:w:the%201st");
         assert_eq!(QueueKeys::new("bull", "q").unwrap().reader_client_name(), "bull:cQ==:qe");
     }

@@ -8,10 +8,12 @@ use crate::clock::millis;
 use crate::error::{Error, Result};
 use crate::keys::is_no_job;
 use crate::options::{SHORTEST, YEAR, check_delay, check_priority, check_rate_limit, check_span};
+use crate::script::cancel_job::{self, Cancellation, cancel_job};
 use crate::script::obliterate::Obliterated;
 use crate::script::remove_job::{Family, Removal};
 use crate::script::{self, change_delay, change_priority, promote_job, remove_child, retry_job};
 use crate::state::JobState;
+use crate::wire::job::Pair;
 
 /// The most that one call of a script works on: two or three milliseconds of the server's time.
 const MOST_PER_CALL: u32 = 200;
@@ -88,6 +90,22 @@ impl Engine {
     /// # Errors
     ///
     /// [`Error::Refused`] with [`Reason::NotInState`] if it is not delayed.
+    pub(crate) async fn cancel(&self, id: &str, reason: &str) -> Result<Cancellation> {
+        if is_no_job(id) {
+            return Ok(Cancellation::NotFound);
+        }
+        self.call(cancel_job(id, reason)).await
+    }
+
+    /// The attempts that somebody wants stopped: ids, and what [`cancel_job::request`] reads.
+    pub(crate) async fn read_cancels(&self) -> Result<Vec<Pair>> {
+        self.call(cancel_job::read_cancels(&self.keys)).await
+    }
+
+    pub(crate) async fn drop_cancels(&self, ids: &[Vec<u8>]) -> Result<()> {
+        self.call(cancel_job::drop_cancels(&self.keys, ids)).await
+    }
+
     pub(crate) async fn promote(&self, id: &str) -> Result<()> {
         self.call_job(id, promote_job(id)).await
     }

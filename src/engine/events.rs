@@ -93,7 +93,7 @@ fn check_event(name: &str, fields: &[(&str, &str)]) -> Result<()> {
 }
 
 /// What one read found.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Batch {
     /// Where the hole begins, if there may be one before the first entry: entries after this one may have been trimmed
     /// away before they were read.

@@ -105,6 +105,10 @@ pub enum FailureKind {
     Timeout,
     /// The processor panicked.
     Panic,
+    /// The job was cancelled, see [`JobRef::cancel`](crate::JobRef::cancel). Final.
+    Cancelled,
+    /// No worker had begun the job in time, see [`JobOptions::start_by`](crate::JobOptions::start_by). Final.
+    Expired,
 }
 
 impl FailureKind {
@@ -116,6 +120,8 @@ impl FailureKind {
             Self::Unrecoverable => "UnrecoverableError",
             Self::Timeout => "Timeout",
             Self::Panic => "Panic",
+            Self::Cancelled => "Cancelled",
+            Self::Expired => "Expired",
         }
     }
 }

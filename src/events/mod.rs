@@ -4,6 +4,7 @@ mod buffer;
 mod builder;
 mod cursor;
 mod hub;
+mod listeners;
 mod look_back;
 mod restart;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use self::builder::EventsOptions;
 pub use self::builder::{EventsFrom, QueueEventsBuilder};
 pub use self::cursor::{CursorStore, EventCursor, EventCursorBuilder};
 pub(crate) use self::hub::{Awaited, FinishHub};
+use self::listeners::Listeners;
 use self::restart::Restarts;
 use crate::engine::Engine;
 use crate::engine::events::EventReader;
@@ -109,8 +111,20 @@ impl Delivery {
 pub struct QueueEvents {
     buffer: Arc<Buffer>,
     ready: watch::Receiver<Option<EventId>>,
-    /// Gone once it has been awaited.
-    task: Option<JoinHandle<()>>,
+    /// Gone once this was closed.
+    reading: Option<Arc<Reading>>,
+}
+
+/// The task that reads, for all who listen to it; it ends with the last of them.
+struct Reading {
+    listeners: Arc<Listeners>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl QueueEvents {
@@ -121,9 +135,10 @@ impl QueueEvents {
             EventsFrom::Beginning => Some(EventId::ZERO),
             EventsFrom::After(id) => Some(id),
         };
-        let buffer = Arc::new(Buffer::new(options.buffer));
+        let listeners = Arc::new(Listeners::new(options.buffer));
+        let buffer = listeners.add();
         let (told, ready) = watch::channel(None);
-        let closing = Closing(Arc::clone(&buffer));
+        let closing = Closing(Arc::clone(&listeners));
         let task = tokio::spawn(async move {
             let mut restarts = Restarts::new("queue events", &engine.keys);
             // After what has been delivered, or is about to be.
@@ -146,11 +161,38 @@ impl QueueEvents {
                 };
                 match restarts.run(reading).await {
                     Ok(()) => return,
-                    Err(problem) => closing.0.restarted(problem),
+                    Err(problem) => closing.0.restarted(&problem),
                 }
             }
         });
-        Self { buffer, ready, task: Some(task) }
+        Self { buffer, ready, reading: Some(Arc::new(Reading { listeners, task })) }
+    }
+
+    /// Another listener to the same events, from the next one on that is read: with a buffer of its own, and without another
+    /// connection. What one of them does not take in time the others do not miss.
+    ///
+    /// The reading ends when the last of them is dropped or closed. A listener of one that was closed hears nothing.
+    ///
+    /// ```no_run
+    /// # async fn demo(events: oxmq::QueueEvents) {
+    /// let mut failures = events.subscribe();
+    /// tokio::spawn(async move {
+    ///     while let Some(delivery) = failures.recv().await {
+    ///         if let Some(oxmq::events::QueueEvent::Failed { job_id, .. }) = delivery.into_event() {
+    ///             println!("{job_id} failed");
+    ///         }
+    ///     }
+    /// });
+    /// # }
+    /// ```
+    ///
+    /// BullMQ: any number of listeners on one `QueueEvents`.
+    pub fn subscribe(&self) -> Self {
+        let buffer = match &self.reading {
+            Some(reading) => reading.listeners.add(),
+            None => Listeners::closed(),
+        };
+        Self { buffer, ready: self.ready.clone(), reading: self.reading.clone() }
     }
 
     /// Waits until it is known where to begin; returns the event after which that is.
@@ -180,14 +222,16 @@ impl QueueEvents {
         self.buffer.missed()
     }
 
-    /// Stops listening and closes the connection, also in the midst of a read. What was read already can still be
-    /// taken.
+    /// Stops listening. What was read already can still be taken. The last of the [subscribers](Self::subscribe) closes the
+    /// connection, also in the midst of a read.
     pub async fn close(&mut self) {
-        if let Some(task) = &mut self.task {
-            task.abort();
+        let Some(reading) = self.reading.take() else { return };
+        reading.listeners.remove(&self.buffer);
+        self.buffer.close();
+        if let Ok(mut last) = Arc::try_unwrap(reading) {
+            last.task.abort();
             // The error says that it was aborted.
-            let _ = task.await;
-            self.task = None;
+            let _ = (&mut last.task).await;
         }
     }
 }
@@ -200,22 +244,14 @@ impl Stream for QueueEvents {
     }
 }
 
-impl Drop for QueueEvents {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
-    }
-}
-
 impl fmt::Debug for QueueEvents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("QueueEvents").field("missed", &self.missed()).finish_non_exhaustive()
     }
 }
 
-/// Tells the listener when the task is gone, however it went.
-struct Closing(Arc<Buffer>);
+/// Tells the listeners when the task is gone, however it went.
+struct Closing(Arc<Listeners>);
 
 impl Drop for Closing {
     fn drop(&mut self) {

@@ -21,8 +21,12 @@ pub enum CancelReason {
     Timeout,
     /// The worker closes, and its time to do so is over.
     Shutdown,
-    /// [`Worker::cancel_job`](crate::Worker::cancel_job) was called, with this text.
+    /// [`Worker::cancel_job`](crate::Worker::cancel_job) was called, with this text. It is an attempt like others: an error
+    /// is tried again.
     Requested(String),
+    /// [`JobRef::cancel`](crate::JobRef::cancel) was called in some process, with this text. Unless the processor returns a
+    /// value, the job fails for good.
+    Cancelled(String),
 }
 
 /// What moments are counted from, so that they fit into an atomic number.

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::JobRef;
 use crate::error::{Error, Result};
+use crate::script::cancel_job::Cancellation;
 use crate::state::JobState;
 
 /// What a retried job begins anew.
@@ -35,6 +36,44 @@ impl RetryOptions {
 }
 
 impl<D, R> JobRef<D, R> {
+    /// Cancels the job, wherever it is: in this process, in another one, or not yet with a worker. One round trip.
+    ///
+    /// - A job that **runs** under a worker of this crate is told within a second: [`Job::cancellation`](crate::Job::cancellation)
+    ///   fires, with [`CancelReason::Cancelled`](crate::job::CancelReason::Cancelled). What it returns as a value counts, and
+    ///   it has completed; any other end fails it for this reason, without another attempt. If it goes on for longer than
+    ///   the worker's `cancel_grace`, it is dropped at its next `.await`.
+    /// - One that runs under a worker of BullMQ is told if that program listens; see `docs/cancellation.md`. If it does
+    ///   not, the attempt runs to its end; there is no further one in either case.
+    /// - One that **waits**, for its turn, its time or its children, fails unrun for this reason: one that is delayed or a
+    ///   parent comes to the front for it, and in a paused queue it takes until that is resumed. Its children go on.
+    ///
+    /// Whoever waits for the job, and its parent, learn that it failed. An empty reason is `cancelled`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection. The call is repeated after a lost reply, which changes nothing.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn demo(queue: oxmq::Queue<String, ()>) -> oxmq::Result<()> {
+    /// use oxmq::job::Cancellation;
+    ///
+    /// match queue.job("report-7").cancel("nobody wants it any more").await? {
+    ///     Cancellation::Requested => println!("its worker was asked to stop"),
+    ///     Cancellation::Cancelled => println!("it will never run"),
+    ///     gone => println!("too late: {gone:?}"),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// BullMQ: `Worker.cancelJob`, which knows the jobs of its own process only.
+    #[doc(alias = "cancelJob")]
+    pub async fn cancel(&self, reason: impl Into<String>) -> Result<Cancellation> {
+        let reason = reason.into();
+        self.engine().cancel(self.id(), if reason.is_empty() { "cancelled" } else { &reason }).await
+    }
+
     /// Lets a delayed job run now, by its priority. One round trip.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+pub use crate::script::cancel_job::Cancellation;
 pub use attempt::CancelReason;
 pub(crate) use attempt::{Attempt, OwnEnd};
 pub use change::RetryOptions;

@@ -69,6 +69,8 @@ pub struct JobOptions {
     pub(crate) telemetry_metadata: Option<String>,
     pub(crate) omit_context: Option<bool>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) start_by: Option<SystemTime>,
+    pub(crate) expires_in: Option<Duration>,
     /// Options we have no setter for, each name once.
     pub(crate) extra: Vec<(String, Value)>,
 }
@@ -324,6 +326,28 @@ impl JobOptions {
         self
     }
 
+    /// The moment by which a worker has to begin the job: one that comes later fails it unrun, for good, as
+    /// [`FailureKind::Expired`](crate::error::FailureKind::Expired). Later attempts are not bound by it. After 1970 and within 2^52 ms
+    /// of it. Default: none.
+    ///
+    /// It is stored as `startBy`, in ms since 1970, which producers of BullMQ may give among their options too. Workers of
+    /// BullMQ do not heed it.
+    #[doc(alias = "startBy")]
+    pub fn start_by(mut self, latest: SystemTime) -> Self {
+        self.start_by = Some(latest);
+        self
+    }
+
+    /// As [`start_by`](Self::start_by), counted from when the job was added, or from when its delay is over. At least 1 ms.
+    /// It also goes with the template of a job scheduler, and if both are given, the earlier moment counts. Default: none.
+    ///
+    /// It is stored as `expiresIn`, in ms.
+    #[doc(alias = "expiresIn")]
+    pub fn expires_in(mut self, span: Duration) -> Self {
+        self.expires_in = Some(span);
+        self
+    }
+
     /// An option that has no setter here, by the name under which it is stored. The last value of a name wins.
     pub fn extra(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         let (name, value) = (name.into(), value.into());
@@ -365,6 +389,12 @@ impl JobOptions {
         }
         if self.timeout.is_some_and(|timeout| !(1..=MAX_SAFE).contains(&millis(timeout))) {
             return Err(Error::invalid("timeout", "it must lie between 1 and 2^53 − 1 milliseconds"));
+        }
+        if self.start_by.is_some_and(|at| !(1..=LATEST).contains(&epoch_ms(at))) {
+            return Err(Error::invalid("start_by", "it must lie after 1970 and within 2^52 milliseconds of it"));
+        }
+        if self.expires_in.is_some_and(|span| !(1..=LATEST).contains(&millis(span))) {
+            return Err(Error::invalid("expires_in", "it must lie between 1 and 2^52 milliseconds"));
         }
         for (name, _) in &self.extra {
             check_extra(name)?;
@@ -425,6 +455,10 @@ impl JobOptions {
         fill(&mut self.parent, &defaults.parent);
         fill(&mut self.on_child_failure, &defaults.on_child_failure);
         fill(&mut self.timeout, &defaults.timeout);
+        if self.start_by.is_none() && self.expires_in.is_none() {
+            self.start_by = defaults.start_by;
+            self.expires_in = defaults.expires_in;
+        }
         for (name, value) in &defaults.extra {
             if !self.extra.iter().any(|(own, _)| own == name) {
                 self.extra.push((name.clone(), value.clone()));
@@ -436,7 +470,7 @@ impl JobOptions {
 
 /// An extra option must not be one that has a setter, or that Node takes out or refuses.
 fn check_extra(name: &str) -> Result<()> {
-    const TAKEN: [&str; 32] = [
+    const TAKEN: [&str; 34] = [
         "attempts",
         "backoff",
         "continueParentOnFailure",
@@ -465,6 +499,8 @@ fn check_extra(name: &str) -> Result<()> {
         "stackTraceLimit",
         "telemetry",
         "timeout",
+        "startBy",
+        "expiresIn",
         "timestamp",
         "tm",
         "",

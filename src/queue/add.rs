@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
+use futures::{Stream, StreamExt};
 use serde::Serialize;
 use tracing::{Instrument, Span};
 
@@ -66,6 +67,47 @@ impl<D: Serialize, R> Queue<D, R> {
         AddBulk { queue: self.clone(), jobs: jobs.into_iter().collect() }
     }
 
+    /// Adds the jobs of a stream in bulk calls, one after the other, and answers each call as [`add_bulk`](Self::add_bulk)
+    /// does.
+    ///
+    /// A call takes what the stream has ready, up to 500 jobs, so that a slow source is not waited for. Nothing happens
+    /// but as the answers are taken: the next jobs are asked for when the call before them is answered, at most one call's
+    /// jobs are in memory, and who counts the answers knows how far it is. Dropping it stops; what was answered is stored.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`add_bulk`](Self::add_bulk), in the place of one call's answer. If a job breaks a rule, none of its call was
+    /// sent; the stream goes on with the jobs behind them.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// use futures::{Stream, StreamExt};
+    /// use oxmq::{NewJob, Queue};
+    ///
+    /// async fn import(queue: &Queue<u64, ()>, rows: impl Stream<Item = u64>) -> oxmq::Result<()> {
+    ///     let jobs = rows.map(|row| NewJob::new("import", row));
+    ///     let mut calls = std::pin::pin!(queue.add_stream(jobs));
+    ///     let mut added = 0;
+    ///     while let Some(call) = calls.next().await {
+    ///         added += call?.into_iter().filter(Result::is_ok).count();
+    ///         println!("{added} rows");
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// Not in BullMQ.
+    pub fn add_stream<S>(&self, jobs: S) -> impl Stream<Item = Result<Vec<Result<Job<D, R>>>>> + use<S, D, R>
+    where
+        S: Stream<Item = NewJob<D>>,
+        D: Serialize + Send + 'static,
+        R: 'static,
+    {
+        let queue = self.clone();
+        jobs.ready_chunks(STREAMED).then(move |jobs| queue.add_bulk(jobs).into_future())
+    }
+
     /// `trace` is what the add is part of; with `replaces` it counts more than a trace in the job's options.
     fn prepare(&self, job: &NewJob<D>, trace: Option<&str>, replaces: bool) -> Result<add_jobs::NewJob> {
         let data = serde_json::to_string(&job.data).map_err(Error::json("data"))?;
@@ -85,6 +127,9 @@ pub struct NewJob<D> {
     data: D,
     options: JobOptions,
 }
+
+/// How many jobs of a stream go in one call.
+const STREAMED: usize = 500;
 
 impl<D, R> Queue<D, R> {
     /// Adds a job of a kind, with the options of the kind. Awaiting the builder sends it.
@@ -205,6 +250,10 @@ forward! {
     delay(delay: Duration);
     /// See [`JobOptions::run_at`].
     run_at(at: SystemTime);
+    /// See [`JobOptions::start_by`].
+    start_by(latest: SystemTime);
+    /// See [`JobOptions::expires_in`].
+    expires_in(span: Duration);
     /// See [`JobOptions::priority`].
     priority(priority: u32);
     /// See [`JobOptions::lifo`].

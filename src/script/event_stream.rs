@@ -9,7 +9,7 @@ use crate::clock::{MOST_MS, millis};
 use crate::wire::EventId;
 
 /// One entry of the stream, as it came.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) id: EventId,
     pub(crate) fields: Vec<(Vec<u8>, Vec<u8>)>,

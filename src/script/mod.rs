@@ -11,6 +11,7 @@ use crate::keys::QueueKeys;
 pub(crate) mod add_flow;
 pub(crate) mod add_jobs;
 mod call;
+pub(crate) mod cancel_job;
 mod change_delay;
 mod change_priority;
 pub(crate) mod clean;
@@ -325,6 +326,7 @@ pub(crate) static ALL: &[&Script] = &[
     &resume::SCRIPT,
     &tune_queue::SCRIPT,
     &remove_rate_limit_key::SCRIPT,
+    &cancel_job::SCRIPT,
     &promote_job::SCRIPT,
     &change_delay::SCRIPT,
     &change_priority::SCRIPT,

@@ -31,6 +31,7 @@ mod real {
         loop_lag: Histogram,
         revived: Counter,
         skipped: Counter,
+        expired: Counter,
         outcomes: [Counter; 6],
     }
 
@@ -47,6 +48,7 @@ mod real {
                 renewal_lag: histogram!("oxmq_lock_renewal_lag_seconds", "queue" => queue.clone()),
                 loop_lag: histogram!("oxmq_worker_loop_lag_seconds", "queue" => queue.clone()),
                 revived: counter!("oxmq_schedulers_revived_total", "queue" => queue.clone()),
+                expired: counter!("oxmq_jobs_expired_total", "queue" => queue.clone()),
                 skipped: counter!("oxmq_scheduler_runs_skipped_total", "queue" => queue.clone()),
                 outcomes: outcomes.map(of),
             }
@@ -88,6 +90,10 @@ mod real {
 
         pub(crate) fn run_skipped(&self) {
             self.skipped.increment(1);
+        }
+
+        pub(crate) fn job_expired(&self) {
+            self.expired.increment(1);
         }
     }
 
@@ -149,6 +155,8 @@ mod nothing {
         pub(crate) fn scheduler_revived(&self) {}
 
         pub(crate) fn run_skipped(&self) {}
+
+        pub(crate) fn job_expired(&self) {}
 
         pub(crate) fn loop_lag(&self, _: Duration) {}
     }

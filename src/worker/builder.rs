@@ -83,7 +83,8 @@ macro_rules! shared_setters {
 }
 
 shared_setters! {
-    /// The worker's name, written to each job it takes (`processedBy`) and shown by Node's `getWorkers`. Default: none.
+    /// The worker's name, written to each job it takes (`processedBy`) and shown by `get_workers`, here and in Node.
+    /// Default: none for the jobs, and `<host>:<process id>` in `get_workers`.
     name(name: impl Into<String>) => name = Some(name.into());
     /// How long a job's lock lives without renewal, and so how long a job of a dead worker waits at most before the
     /// next check finds it. Renewed by a thread of its own when a quarter of it has passed. Default: 30 s; 1 ms to a
@@ -278,7 +279,8 @@ impl WorkerBuilder {
         let (commands, asked) = mpsc::channel(16);
         let figures = Arc::new(WorkerFigures::new(engine.keys.queue()));
         let watchdog = Watchdog::new(engine.keys.queue(), commands.downgrade(), events.clone(), Arc::clone(&figures));
-        let watch = Watch { watchdog: Arc::clone(&watchdog), figures: Arc::clone(&figures) };
+        let watch =
+            Watch { watchdog: Arc::clone(&watchdog), figures: Arc::clone(&figures), grace: options.cancel_grace };
         let locks = LockTable::new(engine.clone(), events.clone(), options.lock_duration, renews, watch);
         self.client.lock_keeper().keep(&locks);
         let name = engine.keys.worker_client_name(options.name.as_deref());

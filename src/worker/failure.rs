@@ -91,7 +91,7 @@ impl Fault {
     }
 
     pub(crate) fn is_final(&self) -> bool {
-        self.kind == FailureKind::Unrecoverable
+        matches!(self.kind, FailureKind::Unrecoverable | FailureKind::Cancelled | FailureKind::Expired)
     }
 
     /// The reason to store. Node's waiters cannot do with an empty one.
@@ -159,6 +159,10 @@ impl Failure {
         // Made here, where a panic of the error's `Display` is caught.
         let line = fault.line();
         Self { name: name.to_owned(), attempt, of: of.max(1), kind: fault.kind, error: fault.error.into(), line }
+    }
+
+    pub(crate) fn kind(&self) -> FailureKind {
+        self.kind
     }
 
     /// What listeners hear.

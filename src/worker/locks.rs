@@ -9,6 +9,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::cancels;
 use super::event::{EventSink, WorkerEvent};
 use super::supervise::supervise;
 use super::watchdog::Watchdog;
@@ -18,6 +19,7 @@ use crate::engine::Engine;
 use crate::error::WithCauses;
 use crate::failpoint;
 use crate::job::{Attempt, CancelReason};
+use crate::keys::QueueKeys;
 use crate::telemetry::WorkerFigures;
 use crate::wire::job::JobId;
 
@@ -44,6 +46,8 @@ pub(crate) struct LockTable {
 pub(crate) struct Watch {
     pub(crate) watchdog: Arc<Watchdog>,
     pub(crate) figures: Arc<WorkerFigures>,
+    /// How long a cancelled attempt may go on.
+    pub(crate) grace: Duration,
 }
 
 #[derive(Default)]
@@ -111,6 +115,38 @@ impl LockTable {
             if slots.jobs.get_mut(slot).and_then(Option::take).is_some() {
                 slots.free.push(slot);
             }
+        }
+    }
+
+    pub(super) fn keys(&self) -> &QueueKeys {
+        &self.engine.keys
+    }
+
+    /// The engine, with a connection of the lock thread.
+    pub(super) fn engine_on(&self, link: &Link) -> Engine {
+        Engine { link: link.clone(), ..self.engine.clone() }
+    }
+
+    /// How long a cancelled attempt may go on.
+    pub(super) fn grace(&self) -> Duration {
+        self.watch.grace
+    }
+
+    /// The attempt at a job under this token, if it is one of ours and has not ended.
+    pub(super) fn find(&self, id: &[u8], token: &str) -> Option<Arc<Attempt>> {
+        let slots = self.slots();
+        let mut attempts = slots.jobs.iter().flatten().map(|held| &held.attempt);
+        attempts
+            .find(|attempt| attempt.id().as_ref() == id && **attempt.token() == *token && !attempt.has_ended())
+            .cloned()
+    }
+
+    /// Ends the task of an attempt at its next await.
+    pub(super) fn abort(&self, attempt: &Arc<Attempt>) {
+        let slots = self.slots();
+        let held = slots.jobs.iter().flatten().find(|held| Arc::ptr_eq(&held.attempt, attempt));
+        if let Some(task) = held.and_then(|held| held.task.as_ref()).filter(|_| !attempt.has_ended()) {
+            task.abort();
         }
     }
 
@@ -230,7 +266,7 @@ impl LockTable {
     /// without a reply, the connection may be dead: then the call is sent on a new one as well, and the first answer
     /// counts.
     async fn renew_batch(&self, link: &Link, batch: &[(usize, Arc<Attempt>)]) {
-        let engine = Engine { link: link.clone(), ..self.engine.clone() };
+        let engine = self.engine_on(link);
         let locks = ids_and_tokens(batch);
         let extend = || async {
             // Our trust counts from here, so that a slow reply cannot lengthen it.
@@ -353,11 +389,8 @@ impl Keeping {
 }
 
 impl LockKeeper {
-    /// Renews the locks in `table` for as long as it lives. Connects at once, so that the first renewal need not.
+    /// Renews the locks in `table`, and looks for cancellations, for as long as it lives. Connects at once, so that the first renewal need not.
     pub(crate) fn keep(&self, table: &Arc<LockTable>) {
-        if !table.renews {
-            return;
-        }
         let mut state = self.shared.state();
         state.new.push(Arc::downgrade(table));
         if !std::mem::replace(&mut state.is_running, true)
@@ -383,7 +416,10 @@ async fn keep_all(shared: Arc<Keeping>, link: Link) {
     let mut tasks = JoinSet::new();
     while let Some(new) = shared.take_new(tasks.is_empty()) {
         for table in new {
-            tasks.spawn(keep_renewed(table, link.clone()));
+            if table.upgrade().is_some_and(|table| table.renews) {
+                tasks.spawn(keep_renewed(Weak::clone(&table), link.clone()));
+            }
+            tasks.spawn(keep_cancelled(table, link.clone()));
         }
         tokio::select! {
             () = shared.changed.notified() => {}
@@ -396,6 +432,12 @@ async fn keep_all(shared: Arc<Keeping>, link: Link) {
 async fn keep_renewed(table: Weak<LockTable>, link: Link) {
     let Some(events) = table.upgrade().map(|table| table.events.clone()) else { return };
     supervise(events, "lock thread", || renew_for_ever(&table, &link)).await;
+}
+
+/// Tells attempts that are cancelled from elsewhere until the worker is gone; goes on after a panic.
+async fn keep_cancelled(table: Weak<LockTable>, link: Link) {
+    let Some(events) = table.upgrade().map(|table| table.events.clone()) else { return };
+    supervise(events, "cancellations", || cancels::look_for_ever(&table, &link)).await;
 }
 
 async fn renew_for_ever(table: &Weak<LockTable>, link: &Link) {

@@ -1,6 +1,7 @@
 //! Processing jobs.
 
 mod builder;
+mod cancels;
 mod event;
 pub(crate) mod failure;
 mod health;

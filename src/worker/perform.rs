@@ -12,7 +12,7 @@ use super::failure::{Failure, Fault};
 use super::panics::{Panic, catch};
 use super::verdict::{self, Verdict};
 use super::{Inner, verdict::failed};
-use crate::error::Halt;
+use crate::error::{FailureKind, Halt};
 use crate::job::{Attempt, CancelReason, JobCore, Seen};
 use crate::scheduler::{self, Turn};
 use crate::script::settle::{End, Handed, Outcome};
@@ -223,6 +223,15 @@ async fn attempt_job(worker: &Arc<Inner>, raw: RawJob, attempt: &Arc<Attempt>) -
     };
     // What is left of a processor may panic as it is dropped after its time, and an error as it is asked for its text.
     let mut verdict = catch(deciding).await.unwrap_or_else(|panic| failed(&core.raw, panic.into(), &worker.options));
+    if let Some(CancelReason::Cancelled(reason)) = attempt.cancel_reason() {
+        if let End::Completed { made, .. } = &mut verdict.end {
+            // The job has a deferred failure by now, which the short way would leave in it.
+            *made = None;
+        } else {
+            // Whatever it ended with, it is not to run again.
+            verdict = failed(&core.raw, Fault::new(FailureKind::Cancelled, reason.as_str()), &worker.options);
+        }
+    }
     if let Some(settled) = attempt.settled() {
         if verdict.failure.take().is_some() {
             tracing::warn!(id = %core.raw.id, "the processor had ended the attempt itself; how it failed besides is dropped");

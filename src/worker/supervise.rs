@@ -100,6 +100,11 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_look_for_cancellations_is_started_again() {
+        survives("cancellations", "panic-cancels").await;
+    }
+
+    #[tokio::test]
     async fn the_watchdog_is_started_again() {
         survives("watchdog", "panic-watchdog").await;
     }

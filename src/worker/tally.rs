@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::Inner;
 use super::event::WorkerEvent;
 use super::perform::EndedAttempt;
-use crate::error::{Error, Reason};
+use crate::error::{Error, FailureKind, Reason};
 use crate::job::CancelReason;
 use crate::script::settle::{End, Why};
 use crate::telemetry::Outcome as Counted;
@@ -26,6 +26,9 @@ impl Tally {
         let Inner { events, figures, counters, .. } = &*self.worker;
         let id = ended.outcome.id;
         let job_id = || id.to_string();
+        if ended.failure.as_ref().is_some_and(|failure| failure.kind() == FailureKind::Expired) {
+            figures.job_expired();
+        }
         let failed = |why: Why, will_retry| {
             // There is no failed end without.
             if let Some(failure) = ended.failure {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use oxmq::events::{Delivery, EventsFrom, QueueEvent};
+use oxmq::job::Cancellation;
 use oxmq::queue::Order;
 use oxmq::{
     Backoff, Client, ConnectOptions, Error, Halt, Job, JobOptions, JobState, NewJob, Queue, QueueEvents, Worker,
@@ -406,4 +407,122 @@ async fn a_longest_wait_is_heeded_here_and_kept_there() {
         let shown = mixed.call("getJob", json!({ "job": id })).await;
         assert_eq!(shown["opts"]["backoff"], json!({ "type": "exponential", "delay": 10, "maxDelay": 5 }), "{shown}");
     }
+}
+
+/// A Node program that listens stops its job; what waits, Node's worker fails unrun.
+#[tokio::test]
+async fn node_workers_are_told_of_cancellations() {
+    for version in [BullMq::V6, BullMq::V5] {
+        let mixed = Mixed::start(version).await;
+        mixed.call("startWorker", json!({ "behaviour": "untilCancelled", "worker": "w", "cancels": true })).await;
+        let runs = mixed.queue.add("runs", json!({})).attempts(3).await.unwrap();
+        let waits = mixed.queue.add("waits", json!({})).attempts(3).await.unwrap();
+        eventually("Node has begun", || async { runs.get_state().await.unwrap() == JobState::Active }).await;
+        assert_eq!(waits.cancel("later").await.unwrap(), Cancellation::Cancelled);
+        assert_eq!(runs.cancel("at once").await.unwrap(), Cancellation::Requested);
+        for (job, reason) in [(runs, "at once"), (waits, "later")] {
+            match job.wait_until_finished(DEADLINE).await {
+                Err(Error::JobFailed { reason: told, .. }) => assert_eq!(told, reason),
+                other => panic!("{other:?}"),
+            }
+        }
+        mixed.call("stopWorker", json!({ "worker": "w" })).await;
+    }
+}
+
+/// What a producer in Node says of a job's time is heeded here.
+#[tokio::test]
+async fn jobs_of_node_expire() {
+    for version in [BullMq::V6, BullMq::V5] {
+        let mixed = Mixed::start(version).await;
+        for opts in [json!({ "expiresIn": 1 }), json!({ "startBy": 1_000 }), json!({ "expiresIn": 3_600_000 })] {
+            mixed.call("add", json!({ "name": "n", "data": {}, "opts": opts })).await;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let worker = mixed.client.worker("q", |_: Job| async { Ok::<_, Halt>(json!(1)) }).start().unwrap();
+        eventually("all are done", || async { worker.counts().completed + worker.counts().failed == 3 }).await;
+        assert_eq!((worker.counts().completed, worker.counts().failed), (1, 2));
+        worker.close().await;
+    }
+}
+
+/// A worker without a name is found by where it runs, here and by Node, and leaves no name in its jobs.
+#[tokio::test]
+async fn a_worker_without_a_name_shows_its_host_and_process() {
+    let mixed = Mixed::start(BullMq::V6).await;
+    let worker = mixed.client.worker("q", |_: Job| async { Ok::<_, Halt>(json!(1)) }).start().unwrap();
+    let job = mixed.queue.add("n", json!(1)).await.unwrap();
+    job.wait_until_finished(DEADLINE).await.unwrap();
+    let process = format!(":{}", std::process::id());
+    let found = eventually("it is found", || async {
+        let found = mixed.queue.get_workers().await.unwrap();
+        found.into_iter().find(|worker| worker.get("rawname").is_some_and(|name| name.ends_with(&process)))
+    })
+    .await;
+    let (_, place) = found.get("rawname").unwrap().rsplit_once(":w:").unwrap();
+    assert!(place.len() > process.len(), "{found:?}");
+    let shown = mixed.call("getWorkers", json!({})).await;
+    assert!(shown.to_string().contains(&process), "{shown}");
+    let shown = mixed.call("getJob", json!({ "job": job.id() })).await;
+    assert!(shown.get("processedBy").is_none_or(Json::is_null), "{shown}");
+    worker.close().await;
+}
+
+/// Jobs of a stream go in a few calls, as they are asked for, and one that breaks a rule costs its call only.
+#[tokio::test]
+async fn a_stream_of_jobs_is_added_as_its_answers_are_taken() {
+    use futures::StreamExt;
+    let mixed = Mixed::start(BullMq::V6).await;
+    let asked = Arc::new(Mutex::new(0_u64));
+    let seen = Arc::clone(&asked);
+    let jobs = futures::stream::iter(0..1_200_u64).map(move |n| {
+        *seen.lock().unwrap() += 1;
+        let job = NewJob::new("n", json!(n));
+        if n == 700 { job.priority(u32::MAX) } else { job }
+    });
+    let mut calls = std::pin::pin!(mixed.queue.add_stream(jobs));
+    assert_eq!(*asked.lock().unwrap(), 0);
+    let first = calls.next().await.unwrap().unwrap();
+    assert_eq!((first.len(), *asked.lock().unwrap()), (500, 500));
+    assert!(first.iter().all(Result::is_ok));
+    assert!(matches!(calls.next().await, Some(Err(Error::InvalidOption { option: "priority", .. }))));
+    let last = calls.next().await.unwrap().unwrap();
+    assert_eq!(last.len(), 200);
+    assert!(calls.next().await.is_none());
+    assert_eq!(mixed.queue.count().await.unwrap(), 700);
+    // In order: the first that was given is the first to run.
+    let ids: Vec<_> = first.into_iter().map(|job| job.unwrap().id().parse::<u64>().unwrap()).collect();
+    assert!(ids.windows(2).all(|two| two[0] < two[1]));
+}
+
+/// Many listeners share one connection; each hears all, and the last one ends the reading.
+#[tokio::test]
+async fn listeners_share_a_reader() {
+    let mixed = Mixed::start(BullMq::V6).await;
+    let mut first = mixed.client.queue_events("q").start().unwrap();
+    let mut second = first.subscribe();
+    let third = first.subscribe();
+    first.ready().await.unwrap();
+    second.ready().await.unwrap();
+    let readers = async || mixed.queue.get_queue_events().await.unwrap().len();
+    eventually("they are connected", async || readers().await == 1).await;
+    let added = async |events: &mut QueueEvents| loop {
+        if let Some(QueueEvent::Added { job_id, .. }) = events.recv().await.unwrap().into_event() {
+            break job_id;
+        }
+    };
+    let id = mixed.queue.add("n", json!(1)).await.unwrap().id().to_owned();
+    assert_eq!(tokio::time::timeout(DEADLINE, added(&mut first)).await.unwrap(), id);
+    assert_eq!(tokio::time::timeout(DEADLINE, added(&mut second)).await.unwrap(), id);
+    // One that ends does not end the others.
+    drop(third);
+    first.close().await;
+    while first.recv().await.is_some() {}
+    assert!(first.subscribe().recv().await.is_none());
+    let id = mixed.queue.add("n", json!(1)).await.unwrap().id().to_owned();
+    assert_eq!(tokio::time::timeout(DEADLINE, added(&mut second)).await.unwrap(), id);
+    assert_eq!(readers().await, 1);
+    second.close().await;
+    while second.recv().await.is_some() {}
+    eventually("the connection is closed", async || readers().await == 0).await;
 }

@@ -92,6 +92,8 @@ fn added() -> Vec<Row> {
         option("JobOptions::size_limit(bytes)", &USIZE, "oxo", |n| options().size_limit(n)),
         option("JobOptions::stack_trace_limit(traces)", &U32, "ooo", |n| options().stack_trace_limit(n)),
         option("JobOptions::telemetry_metadata(metadata)", &TEXTS, "ooooo", |text| options().telemetry_metadata(text)),
+        option("JobOptions::start_by(latest)", &moments(), "xxox", |at| options().start_by(at)),
+        option("JobOptions::expires_in(span)", &SPANS, "xoox", |span| options().expires_in(span)),
         option("JobOptions::timeout(timeout)", &SPANS, "xoox", |span| options().timeout(span)),
         option("JobOptions::extra(name)", &TEXTS, "xoooo", |name| options().extra(name, 1)),
         option("Deduplication::new(id)", &TEXTS, "xooox", |id| options().deduplication(Deduplication::new(id))),
@@ -183,6 +185,12 @@ fn done_to() -> Vec<Row> {
             |job, limit| async move { job.wait_until_finished(limit).await.map(drop) },
         ),
         waiting("Job::log(line)", &TEXTS, "ooooo", |job, line| async move { job.log(line).await.map(drop) }),
+        waiting(
+            "JobRef::cancel(reason)",
+            &TEXTS,
+            "ooooo",
+            |job, reason| async move { job.cancel(reason).await.map(drop) },
+        ),
         row("JobRef::change_delay(delay)", &SPANS, "ooox", |on, delay| async move {
             on.delayed().await.change_delay(delay).await
         }),

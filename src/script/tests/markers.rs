@@ -263,6 +263,8 @@ const ADMIN: &[Row] = &[
     ("another delay", "job @a;ZADD @delayed 9000000000000000 a", "change_delay a 500 now", "1 soon"),
     ("another priority", "job @a;LPUSH @wait a", "change_priority a 3 0", "0 0"),
     ("no priority any more", "job @a priority 3;ZADD @prioritized 3 a", "change_priority a 0 0", "0 0"),
+    ("a delayed job is cancelled", "job @a delay 9;ZADD @delayed 9000000000000000 a", "cancel_job a why", "0 0"),
+    ("a parent that waits is cancelled", "job @a;ZADD @waiting-children 1 a", "cancel_job a why", "0 0"),
     ("promoted", "job @a delay 9;ZADD @delayed 9000000000000000 a", "promote_job a", "0 0"),
     ("promoted with a priority", "job @a delay 9 priority 3;ZADD @delayed 9000000000000000 a", "promote_job a", "0 0"),
     ("retried", "job @a;ZADD @failed 1 a", "retry_job a failed 0 0", "0 0"),

@@ -173,6 +173,9 @@ pause
 resume
 tune_queue concurrency 5 max ''
 remove_rate_limit_key
+cancel_job a1 why
+cancel_job d1 why
+cancel_job par why
 promote_job d1
 change_delay d2 500 now
 change_priority w1 4 0

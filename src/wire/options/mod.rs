@@ -66,6 +66,8 @@ mod tests {
                 "kl",
                 "stackTraceLimit",
                 "timeout",
+                "startBy",
+                "expiresIn",
                 "de",
                 "id",
                 "fpof",
@@ -129,6 +131,7 @@ mod tests {
             policy in option::of(proptest::sample::select(OnChildFailure::ALL.to_vec())),
             (telemetry_metadata, omit_context) in (option::of("[a-z{}]{1,9}"), option::of(any::<bool>())),
             timeout in option::of(1..=MAX_SAFE),
+            (start_by, expires_in) in (option::of(1..=MAX_SAFE), option::of(1..=MAX_SAFE)),
             extra in vec(("x[a-z]{1,3}", any::<i32>()), 0..3),
         ) -> JobOptions {
             let options = JobOptions {
@@ -137,7 +140,8 @@ mod tests {
                 remove_on_complete, remove_on_fail, keep_logs, size_limit, stack_trace_limit,
                 deduplication: dedup.filter(|id| !id.is_empty()).map(Deduplication::new),
                 parent: parent.map(|(id, queue)| ParentRef::stored(id, queue)),
-                on_child_failure: policy, telemetry_metadata, omit_context, timeout: timeout.map(ms), extra: Vec::new(),
+                on_child_failure: policy, telemetry_metadata, omit_context, timeout: timeout.map(ms), start_by: start_by.map(|at| UNIX_EPOCH + ms(at)), expires_in: expires_in.map(ms),
+                extra: Vec::new(),
             };
             extra.into_iter().fold(options, |options, (name, value)| options.extra(name, value))
         }
@@ -175,6 +179,8 @@ mod tests {
             prop_assert_eq!(&stored.telemetry, &options.telemetry_metadata);
             prop_assert_eq!(stored.omit_context, options.omit_context.unwrap_or(false));
             prop_assert_eq!(stored.timeout, options.timeout);
+            prop_assert_eq!(stored.start_by, options.start_by.map(|at| epoch_ms(at) as f64));
+            prop_assert_eq!(stored.expires_in, options.expires_in.map(|span| millis(span) as f64));
         }
 
         #[test]

@@ -41,6 +41,10 @@ pub(crate) struct Known {
     pub(crate) job_id: Option<String>,
     /// Ours.
     pub(crate) timeout: Option<Duration>,
+    /// Ours: until when its first start is worth anything, ms.
+    pub(crate) start_by: Option<f64>,
+    /// Ours: the same, counted from when it could run, ms.
+    pub(crate) expires_in: Option<f64>,
     /// For information: the link is what the hash says.
     pub(crate) parent: Option<ParentRef>,
     pub(crate) deduplication_id: Option<String>,
@@ -70,6 +74,8 @@ static DEFAULT: Known = Known {
     stack_trace_limit: None,
     job_id: None,
     timeout: None,
+    start_by: None,
+    expires_in: None,
     parent: None,
     deduplication_id: None,
     telemetry: None,
@@ -145,6 +151,8 @@ impl Known {
             "stackTraceLimit" | "stack_trace_limit" => {
                 self.stack_trace_limit = json::number(value).filter(|number| *number >= 0.0).map(json::count);
             }
+            "startBy" => self.start_by = json::number(value).filter(|ms| *ms > 0.0),
+            "expiresIn" => self.expires_in = json::number(value).filter(|ms| *ms > 0.0),
             "timeout" => self.timeout = json::number(value).filter(|ms| *ms > 0.0).map(span),
             "de" | "deduplication" | "debounce" => self.deduplication_id = deduplication_id(value),
             "fpof" | "failParentOnFailure" | "fail_parent_on_failure" => self.policies[0] = json::truthy(value),

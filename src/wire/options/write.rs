@@ -79,6 +79,12 @@ pub(crate) fn to_json(options: &JobOptions) -> String {
     if let Some(omit) = options.omit_context {
         out.name("omc").boolean(omit);
     }
+    if let Some(at) = options.start_by {
+        out.name("startBy").integer(epoch_ms(at));
+    }
+    if let Some(span) = options.expires_in {
+        out.name("expiresIn").integer(millis(span));
+    }
     if let Some(timeout) = options.timeout {
         out.name("timeout").integer(millis(timeout));
     }
@@ -99,6 +105,8 @@ fn is_plain(options: &JobOptions) -> bool {
         attempts,
         backoff,
         timeout,
+        start_by,
+        expires_in,
         deduplication,
         parent,
         on_child_failure,
@@ -130,6 +138,8 @@ fn is_plain(options: &JobOptions) -> bool {
         && telemetry_metadata.is_none()
         && omit_context.is_none()
         && timeout.is_none()
+        && start_by.is_none()
+        && expires_in.is_none()
         && extra.is_empty()
 }
 

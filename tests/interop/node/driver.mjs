@@ -195,7 +195,7 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 // A live processor for each behaviour: `name` or `{name, ...}`.
 function processor(behaviour, ledger) {
   const b = typeof behaviour === 'string' ? { kind: behaviour } : behaviour;
-  return async (job, token) => {
+  return async (job, token, signal) => {
     const entry = { id: job.id, name: job.name, attempt: job.attemptsMade + 1, start: RealDate.now() };
     ledger.push(entry);
     try {
@@ -239,6 +239,9 @@ function processor(behaviour, ledger) {
           }
           value = { n: job.data.n, by: 'node' };
           break;
+        case 'untilCancelled':
+          await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+          throw new Error('stopped half-way');
         case 'childrenValues':
           value = await job.getChildrenValues();
           break;
@@ -457,6 +460,14 @@ const ops = {
     const worker = new bull.Worker(a.queue, processor(a.behaviour, ledger), workerOptions(a, a.opts ?? {}));
     worker.on('error', (err) => errors.push(err.message));
     live.set(name, { worker, ledger, errors });
+    if (a.cancels) {
+      // As docs/cancellation.md says.
+      const events = new bull.QueueEvents(a.queue, { connection, prefix: a.prefix });
+      events.on('error', complain('events'));
+      events.on('cancelling', ({ jobId, reason }) => worker.cancelJob(jobId, reason));
+      listeners.set(`${name} cancels`, { events });
+      await events.waitUntilReady();
+    }
     await worker.waitUntilReady();
   },
   workerLedger: async (a) => {

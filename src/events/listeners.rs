@@ -1,0 +1,83 @@
+//! Who listens to one reader of events: each has a buffer of its own.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::buffer::Buffer;
+use crate::engine::events::Batch;
+
+pub(super) struct Listeners {
+    state: Mutex<State>,
+    /// How many events each may be behind.
+    limit: usize,
+}
+
+#[derive(Default)]
+struct State {
+    /// Those that were dropped leave with the next batch.
+    buffers: Vec<Weak<Buffer>>,
+    closed: bool,
+}
+
+impl Listeners {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { state: Mutex::default(), limit }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The buffer of one more.
+    pub(super) fn add(&self) -> Arc<Buffer> {
+        let buffer = Arc::new(Buffer::new(self.limit));
+        let mut state = self.lock();
+        if state.closed {
+            buffer.close();
+        } else {
+            state.buffers.push(Arc::downgrade(&buffer));
+        }
+        buffer
+    }
+
+    /// The buffer of one that hears nothing.
+    pub(super) fn closed() -> Arc<Buffer> {
+        let buffer = Arc::new(Buffer::new(1));
+        buffer.close();
+        buffer
+    }
+
+    pub(super) fn remove(&self, buffer: &Arc<Buffer>) {
+        self.lock().buffers.retain(|other| other.as_ptr() != Arc::as_ptr(buffer));
+    }
+
+    fn all(&self) -> Vec<Arc<Buffer>> {
+        let mut state = self.lock();
+        state.buffers.retain(|buffer| buffer.strong_count() > 0);
+        state.buffers.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Hands a batch to each; the last one takes it without a copy.
+    pub(super) fn push(&self, batch: Batch) {
+        let mut all = self.all();
+        let Some(last) = all.pop() else { return };
+        for buffer in all {
+            buffer.push(batch.clone());
+        }
+        last.push(batch);
+    }
+
+    /// Tells that the reader was started again.
+    pub(super) fn restarted(&self, problem: &str) {
+        for buffer in self.all() {
+            buffer.restarted(problem.to_owned());
+        }
+    }
+
+    /// Tells that there is nobody who reads any more.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        for buffer in self.all() {
+            buffer.close();
+        }
+    }
+}

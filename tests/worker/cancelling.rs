@@ -1,0 +1,217 @@
+//! Jobs that are cancelled from elsewhere, and jobs that nobody has begun in time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use oxmq::error::FailureKind;
+use oxmq::job::{CancelReason, Cancellation};
+use oxmq::worker::WorkerEvent;
+use oxmq::{Client, ConnectOptions, Error, FlowNode, Halt, Job, JobState, Queue};
+use serde_json::{Value, json};
+
+use crate::common::eventually::eventually;
+use crate::common::fixture::{Fixture, PATIENCE};
+use crate::common::server::shared_server;
+
+/// A queue of another program, as it were: with connections of its own.
+async fn elsewhere(fixture: &Fixture) -> Queue<Value, Value> {
+    let options = ConnectOptions::from_url(&shared_server().url()).unwrap();
+    let client = Client::builder(options).prefix(&fixture.prefix).connect().await.unwrap();
+    client.queue("q").open().unwrap()
+}
+
+/// The reason for which a job has failed, once it has.
+async fn failed(fixture: &Fixture, id: &str) -> String {
+    eventually("the job has failed", || async {
+        let reason = fixture.field(id, "failedReason").await;
+        reason.filter(|_| true)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_running_job_is_cancelled_from_another_process() {
+    let fixture = Fixture::new().await;
+    let patient = |job: Job<Value, Value>| async move {
+        job.cancellation().cancelled().await;
+        assert_eq!(job.cancel_reason(), Some(&CancelReason::Cancelled("not needed".to_owned())));
+        Err::<Value, _>(Halt::failed("stopped half-way"))
+    };
+    let worker = fixture.worker(patient).start().unwrap();
+    let mut events = worker.events();
+    let job = fixture.queue.add("job", json!(1)).attempts(5).await.unwrap();
+    eventually("it runs", || async { fixture.is_active(job.id()).await }).await;
+    let other = elsewhere(&fixture).await;
+    assert_eq!(other.job(job.id()).cancel("not needed").await.unwrap(), Cancellation::Requested);
+    // Whoever waits for it learns why, and it is not tried again.
+    match job.wait_until_finished(PATIENCE).await {
+        Err(Error::JobFailed { reason, .. }) => assert_eq!(reason, "not needed"),
+        other => panic!("{other:?}"),
+    }
+    fixture.until(JobState::Failed, 1).await;
+    let told = async {
+        loop {
+            if let Some(WorkerEvent::Failed { kind, will_retry, .. }) = events.recv().await {
+                break (kind, will_retry);
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, told).await.unwrap(), (FailureKind::Cancelled, false));
+    assert_eq!(other.job(job.id()).cancel("again").await.unwrap(), Cancellation::AlreadyFinished);
+    assert_eq!(other.job("no such").cancel("why").await.unwrap(), Cancellation::NotFound);
+    assert_eq!(other.job("meta").cancel("why").await.unwrap(), Cancellation::NotFound);
+    assert_eq!(fixture.field(job.id(), "defa").await, None);
+    // Nothing is left of the request.
+    let mut redis = fixture.redis.clone();
+    eventually("the request is gone", || async {
+        let left: u32 =
+            redis::cmd("EXISTS").arg(fixture.key("oxmq:cancels")).query_async(&mut redis.clone()).await.unwrap();
+        left == 0
+    })
+    .await;
+    let _: () = redis::cmd("PING").query_async(&mut redis).await.unwrap();
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn a_value_that_a_cancelled_job_returns_counts() {
+    let fixture = Fixture::new().await;
+    let finishes = |job: Job<Value, Value>| async move {
+        job.cancellation().cancelled().await;
+        Ok::<_, Halt>(json!("half"))
+    };
+    let worker = fixture.worker(finishes).start().unwrap();
+    let job = fixture.queue.add("job", json!(1)).await.unwrap();
+    eventually("it runs", || async { fixture.is_active(job.id()).await }).await;
+    assert_eq!(job.cancel("").await.unwrap(), Cancellation::Requested);
+    assert_eq!(job.wait_until_finished(PATIENCE).await.unwrap(), json!("half"));
+    worker.close().await;
+    assert_eq!(fixture.field(job.id(), "defa").await, None);
+}
+
+/// One that does not listen is dropped at its next await, and fails unrun when it is taken again.
+#[tokio::test]
+async fn a_job_that_does_not_listen_is_dropped() {
+    let fixture = Fixture::new().await;
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&runs);
+    let deaf = move |_: Job<Value, Value>| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        std::future::pending::<Result<Value, Halt>>()
+    };
+    let worker = fixture.worker(deaf).cancel_grace(Duration::from_millis(10)).start().unwrap();
+    let job = fixture.queue.add("job", json!(1)).attempts(3).await.unwrap();
+    eventually("it runs", || async { fixture.is_active(job.id()).await }).await;
+    assert_eq!(job.cancel("").await.unwrap(), Cancellation::Requested);
+    assert_eq!(failed(&fixture, job.id()).await, "cancelled");
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+    worker.close().await;
+}
+
+/// A request is about one attempt. The next one of the same id is another job.
+#[tokio::test]
+async fn a_request_stops_no_other_attempt() {
+    let fixture = Fixture::new().await;
+    let mut redis = fixture.redis.clone();
+    let worker = fixture
+        .worker(|job: Job<Value, Value>| async move {
+            let cancelled = job.cancellation();
+            tokio::select! {
+                () = cancelled.cancelled() => Err(Halt::failed("stopped")),
+                () = tokio::time::sleep(Duration::from_secs(2)) => Ok(json!(1)),
+            }
+        })
+        .start()
+        .unwrap();
+    let _: () = redis::cmd("HSET")
+        .arg(fixture.key("oxmq:cancels"))
+        .arg("a")
+        .arg("some other token\nwhy")
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    fixture.queue.add("job", json!(1)).job_id("a").await.unwrap();
+    fixture.until(JobState::Completed, 1).await;
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn a_job_that_waits_is_cancelled_unrun() {
+    let fixture = Fixture::new().await;
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&runs);
+    let counts = move |_: Job<Value, Value>| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        async { Ok::<_, Halt>(json!(1)) }
+    };
+    let hour = Duration::from_secs(3_600);
+    let waits = fixture.queue.add("job", json!(1)).await.unwrap();
+    let urgent = fixture.queue.add("job", json!(1)).priority(3).await.unwrap();
+    let delayed = fixture.queue.add("job", json!(1)).delay(hour).await.unwrap();
+    let child = FlowNode::new("other", "child", 1);
+    let flow = fixture.client.flow_producer().add(FlowNode::new("q", "parent", 1).child(child)).await.unwrap();
+    let ids = [waits.id(), urgent.id(), delayed.id(), flow.id()];
+    for id in ids {
+        assert_eq!(fixture.queue.job(id).cancel("why").await.unwrap(), Cancellation::Cancelled, "{id}");
+    }
+    let worker = fixture.worker(counts).start().unwrap();
+    fixture.until(JobState::Failed, 4).await;
+    for id in ids {
+        assert_eq!(failed(&fixture, id).await, "why");
+    }
+    worker.close().await;
+    assert_eq!(runs.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_begins_in_time_fails_unrun() {
+    let fixture = Fixture::new().await;
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&runs);
+    let counts = move |_: Job<Value, Value>| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        async { Ok::<_, Halt>(json!(1)) }
+    };
+    let short = Duration::from_millis(1);
+    let span = fixture.queue.add("job", json!(1)).attempts(3).expires_in(short).await.unwrap();
+    let moment = fixture.queue.add("job", json!(1)).start_by(UNIX_EPOCH + Duration::from_secs(1)).await.unwrap();
+    let in_time = fixture.queue.add("job", json!(1)).expires_in(Duration::from_secs(3_600)).await.unwrap();
+    // The time counts from when the delay is over.
+    let hour = Duration::from_secs(3_600);
+    let delayed = fixture.queue.add("job", json!(1)).delay(Duration::from_millis(50)).expires_in(hour).await.unwrap();
+    // It is past by the clock that counts.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let worker = fixture.worker(counts).start().unwrap();
+    let mut events = worker.events();
+    fixture.until(JobState::Completed, 2).await;
+    fixture.until(JobState::Failed, 2).await;
+    for id in [span.id(), moment.id()] {
+        assert_eq!(failed(&fixture, id).await, "the job expired: no worker had begun it in time");
+    }
+    for id in [in_time.id(), delayed.id()] {
+        assert_eq!(fixture.number(id, "atm").await, 1);
+    }
+    worker.close().await;
+    let mut expired = 0;
+    while let Some(event) = events.recv().await {
+        expired +=
+            usize::from(matches!(event, WorkerEvent::Failed { kind: FailureKind::Expired, will_retry: false, .. }));
+    }
+    assert_eq!((expired, runs.load(Ordering::SeqCst)), (2, 2));
+}
+
+/// Later attempts are not bound by it.
+#[tokio::test]
+async fn a_job_that_was_begun_in_time_does_not_expire() {
+    let fixture = Fixture::new().await;
+    let fails = |job: Job<Value, Value>| async move {
+        if job.attempts_made() == 0 { Err(Halt::failed("once")) } else { Ok(json!(1)) }
+    };
+    let worker = fixture.worker(fails).start().unwrap();
+    let span = Duration::from_secs(2);
+    let backoff = span + Duration::from_millis(100);
+    let job = fixture.queue.add("job", json!(1)).attempts(2).backoff(backoff).expires_in(span).await.unwrap();
+    assert_eq!(job.wait_until_finished(PATIENCE).await.unwrap(), json!(1));
+    worker.close().await;
+}
