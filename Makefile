@@ -54,6 +54,20 @@ test-servers-core: setup ## the core of the tests on the oldest and the newest s
 interop: setup ## only the tests with Node on the other side
 	$(CARGO) test --all-features --test main interop::
 
+BOARD := tests/dashboard/node
+
+.PHONY: browser
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { $(APT) chromium chromium-driver; }
+
+.PHONY: test-dashboard
+test-dashboard: setup browser $(BOARD)/node_modules/.package-lock.json ## the dashboard in a browser, and bull-board on our queues
+	$(CARGO) test --all-features --test main dashboard:: -- --ignored --skip pictures
+
+.PHONY: pictures
+pictures: setup browser ## pictures of the dashboard's pages, in target/tmp/dashboard
+	$(CARGO) test --all-features --test main dashboard::browser::pictures -- --ignored
+
 .PHONY: soak
 soak: setup ## minutes of Node and oxmq workers under kill -9; OXMQ_KILL_JOBS and OXMQ_SLOTS say how many jobs and slots
 	$(CARGO) test --all-features --test main a_mixed_fleet -- --ignored --nocapture --test-threads=1

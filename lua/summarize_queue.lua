@@ -3,10 +3,12 @@
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 minutes   of how many minutes the numbers of finished jobs are wanted
         2 recent    how many of the jobs that finished last are looked at, for the times that they took
-RETURN  {counts, meta, oldest, due, completed, failed, recent}: the numbers of jobs in the order of `JobState::ALL`; paused,
-        version and concurrency; id and timestamp of the job that has waited longest of those that come
-        next; the score of the delayed job that is due first; count, prevTS, prevCount and minutes of each kind; and of
-        each recent job its timestamp, delay, processedOn and finishedOn
+        3 now       the time
+RETURN  {counts, meta, oldest, due, completed, failed, recent, ended, schedulers}: the numbers of jobs in the order of
+        `JobState::ALL`; paused, version and concurrency; id and timestamp of the job that has waited longest of those that
+        come next; the score of the delayed job that is due first; count, prevTS, prevCount and minutes of each kind; of
+        each recent job its timestamp, delay, processedOn and finishedOn; how many completed and failed within a minute,
+        within an hour, and when the last of them did; and the number of job schedulers
 EVENTS  none
 USES    queue
 COST    some thirty commands, and one for each recent job
@@ -52,5 +54,16 @@ if tonumber(ARGV[2]) > 0 then
   end
 end
 
+-- What ended lately: within a minute, within an hour, and when the last did.
+local ended = {}
+for i, zset in ipairs({ "completed", "failed" }) do
+  local key, last = base .. zset, call("ZRANGE", base .. zset, "-1", "-1", "WITHSCORES")
+  ended[i] = call("ZCOUNT", key, digits(ARGV[3] - 60000), "+inf")
+  ended[i + 2] = call("ZCOUNT", key, digits(ARGV[3] - 3600000), "+inf")
+  ended[i + 4] = text(last[2])
+end
+
 local due = text(call("ZRANGE", DELAYED, "0", "0", "WITHSCORES")[2])
-return { counts, meta, oldest, due, metrics("completed"), metrics("failed"), recent }
+return {
+  counts, meta, oldest, due, metrics("completed"), metrics("failed"), recent, ended, call("ZCARD", base .. "repeat"),
+}

@@ -182,6 +182,12 @@ impl Client {
         self.0.queues.server_engine()
     }
 
+    /// What the keys of its queues begin with.
+    #[cfg(feature = "dashboard")]
+    pub(crate) fn prefix(&self) -> &str {
+        &self.0.queues.prefix
+    }
+
     pub(crate) fn lock_keeper(&self) -> &LockKeeper {
         &self.0.locks
     }

@@ -30,6 +30,7 @@
 //! - [`testing`](https://docs.rs/oxmq/latest/oxmq/testing/): a server, a queue, a clock and faults for the tests of your program.
 //! - `tower`: any layer of `tower` around attempts.
 //! - `cli`: the binary `oxmq`, for queues and jobs in the terminal; nothing of it is in the library.
+//! - `dashboard`: pages to look at queues and to act on them, for any axum app: the module `dashboard`.
 //! - `tls`: `rediss://` addresses, by rustls with the roots of the operating system.
 
 #[cfg(feature = "bench")]
@@ -38,6 +39,8 @@ pub mod bench_support;
 pub mod client;
 mod clock;
 mod connection;
+#[cfg(feature = "dashboard")]
+pub mod dashboard;
 mod engine;
 pub mod error;
 pub mod events;

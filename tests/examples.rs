@@ -72,6 +72,12 @@ fn router() {
     keeps_its_promise("router");
 }
 
+#[cfg(feature = "dashboard")]
+#[test]
+fn dashboard() {
+    keeps_its_promise("dashboard");
+}
+
 #[test]
 fn the_demo_finds_all_numbers_as_they_should_be() {
     let printed = run(example("demo").env_remove("REDIS_URL"));

@@ -5,6 +5,8 @@ mod acl;
 #[cfg(feature = "cli")]
 mod cli;
 mod common;
+#[cfg(feature = "dashboard")]
+mod dashboard;
 mod examples;
 mod faults;
 mod flow;

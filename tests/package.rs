@@ -38,7 +38,8 @@ fn the_package_holds_the_library_and_its_examples() {
     let expected = ["CHANGELOG.md", "Cargo.toml", "LICENSE", "README.md", "examples", "lua", "src"];
     assert_eq!(top, expected.into_iter().collect());
     for file in listed.lines() {
-        let known = [".rs", ".lua", ".md", ".mjs", "LICENSE", ".toml"].iter().any(|end| file.ends_with(end));
+        let known =
+            [".rs", ".lua", ".md", ".mjs", ".css", ".js", "LICENSE", ".toml"].iter().any(|end| file.ends_with(end));
         assert!(known || MADE_BY_CARGO.contains(&file), "{file}: what is this?");
     }
     // Scripts are read at compile time: one that stays behind breaks the build of whoever installs the package.

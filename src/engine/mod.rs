@@ -4,6 +4,8 @@ mod add;
 mod add_flow;
 mod client_info;
 mod coalesce;
+#[cfg(feature = "dashboard")]
+mod inspect;
 #[cfg(any(test, feature = "testing"))]
 mod notes;
 mod overview;

@@ -17,7 +17,7 @@ const KEYS_PER_STEP: u32 = 1_000;
 impl Engine {
     /// A queue at a glance. One round trip, one moment.
     pub(crate) async fn summarize(&self, minutes: u32, recent: u32) -> Result<Summary> {
-        self.call(script::summarize_queue(minutes, recent)).await
+        self.call(script::summarize_queue(minutes, recent, self.clock.now_ms())).await
     }
 
     /// The names of the queues among the next keys of the server, and where to go on; the prefix is this engine's. One

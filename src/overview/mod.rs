@@ -41,6 +41,16 @@ pub struct QueueOverview {
     pub oldest_waiting: Option<OldestJob>,
     /// When the first delayed job is due; a moment that has passed means that no worker takes it.
     pub next_due: Option<SystemTime>,
+    /// How many jobs finished within the last minute, of those that are kept.
+    pub last_minute: FinishedCounts,
+    /// How many jobs finished within the last hour, of those that are kept.
+    pub last_hour: FinishedCounts,
+    /// When the last job completed, of those that are kept.
+    pub last_completed: Option<SystemTime>,
+    /// When the last job failed for good, of those that are kept.
+    pub last_failed: Option<SystemTime>,
+    /// How many job schedulers there are.
+    pub schedulers: u64,
     /// How many jobs completed in each minute, if a worker counts them.
     pub completed: MinuteCounts,
     /// How many jobs failed for good in each minute, if a worker counts them.
@@ -51,6 +61,22 @@ pub struct QueueOverview {
     pub global_concurrency: Option<u64>,
     /// Which library wrote the queue's settings last, and its version, as `bullmq:5.81.5`.
     pub version: Option<String>,
+}
+
+/// How many jobs finished in some time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FinishedCounts {
+    /// With success.
+    pub completed: u64,
+    /// For good without success.
+    pub failed: u64,
+}
+
+impl FinishedCounts {
+    fn new([completed, failed]: [u64; 2]) -> Self {
+        Self { completed, failed }
+    }
 }
 
 /// A job that waits.
@@ -71,6 +97,11 @@ impl QueueOverview {
             is_paused: summary.is_paused,
             oldest_waiting: summary.oldest.map(|(id, since)| OldestJob { id, added_at: from_epoch_ms(since) }),
             next_due: summary.due.map(from_epoch_ms),
+            last_minute: FinishedCounts::new(summary.last_minute),
+            last_hour: FinishedCounts::new(summary.last_hour),
+            last_completed: summary.last[0].map(from_epoch_ms),
+            last_failed: summary.last[1].map(from_epoch_ms),
+            schedulers: summary.schedulers,
             completed: MinuteCounts::new(now, MINUTES as usize, summary.completed),
             failed: MinuteCounts::new(now, MINUTES as usize, summary.failed),
             times: JobTimes::of(&summary.recent),
@@ -120,7 +151,9 @@ impl Client {
     /// What many queues do, in the order of their names; each has an answer of its own. A round trip for each, many of
     /// them at once.
     pub async fn get_queue_overviews(&self, queues: &[String]) -> Vec<Result<QueueOverview>> {
-        stream::iter(queues).map(|queue| self.get_queue_overview(queue)).buffered(AT_ONCE).collect().await
+        // Made at once: a closure over borrowed names would keep the future from being `Send`.
+        let calls: Vec<_> = queues.iter().map(|queue| self.get_queue_overview(queue)).collect();
+        stream::iter(calls).buffered(AT_ONCE).collect().await
     }
 
     /// The workers of all queues that are connected to the server, by their queue. One round trip.

@@ -48,6 +48,12 @@ impl<D, R> Queue<D, R> {
         Queue { core: Arc::clone(&self.core), defaults: Arc::clone(&self.defaults), types: PhantomData }
     }
 
+    /// Its operations on raw jobs.
+    #[cfg(feature = "dashboard")]
+    pub(crate) fn engine(&self) -> &crate::engine::Engine {
+        self.core.engine()
+    }
+
     /// The queue's name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -33,6 +33,13 @@ pub(crate) fn read_events(events: &str, after: EventId, count: usize, block: Dur
     call.repeat(Repeat::Reads).read(entries)
 }
 
+/// The oldest `count` entries from this moment on.
+#[cfg(feature = "dashboard")]
+pub(crate) fn events_from(events: &str, ms: u64, count: u32) -> Call<Vec<Entry>> {
+    let call = Call::command("read_events", "XRANGE").text(events).number(ms).text("+").text("COUNT").number(count);
+    call.repeat(Repeat::Reads).read(listed)
+}
+
 pub(crate) fn newest_event(events: &str) -> Call<Option<EventId>> {
     first("XREVRANGE", events, "+", "-")
 }
@@ -76,6 +83,11 @@ fn entries(value: Value) -> Option<Option<Vec<Entry>>> {
         _ => None,
     };
     reply::array(stream?)?.into_iter().map(entry).collect::<Option<_>>().map(Some)
+}
+
+#[cfg(feature = "dashboard")]
+fn listed(value: Value) -> Option<Vec<Entry>> {
+    reply::array(value)?.into_iter().map(entry).collect()
 }
 
 fn entry(item: Value) -> Option<Entry> {

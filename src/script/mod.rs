@@ -26,6 +26,8 @@ mod free_deduplication;
 pub(crate) mod get_children;
 mod get_deduplication_job_id;
 mod get_delayed_count;
+#[cfg(feature = "dashboard")]
+mod get_due;
 mod get_job;
 mod get_job_logs;
 pub(crate) mod get_meta;
@@ -81,6 +83,8 @@ pub(crate) use get_children::{
 };
 pub(crate) use get_deduplication_job_id::get_deduplication_job_id;
 pub(crate) use get_delayed_count::get_delayed_count;
+#[cfg(feature = "dashboard")]
+pub(crate) use get_due::get_due;
 pub(crate) use get_job::get_job;
 pub(crate) use get_job_logs::get_job_logs;
 pub(crate) use get_meta::{get_global_concurrency, get_global_rate_limit, get_meta, get_version, is_paused};
@@ -90,6 +94,8 @@ pub(crate) use get_state::get_state;
 pub(crate) use is_finished::is_finished;
 pub(crate) use is_maxed::is_maxed;
 pub(crate) use list_clients::list_clients;
+#[cfg(feature = "dashboard")]
+pub(crate) use list_clients::server_info;
 pub(crate) use list_jobs::{list_ids, list_jobs};
 pub(crate) use obliterate::obliterate;
 pub(crate) use open_queue::open_queue;

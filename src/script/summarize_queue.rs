@@ -21,6 +21,12 @@ pub(crate) struct Summary {
     pub(crate) completed: Minutes,
     pub(crate) failed: Minutes,
     pub(crate) recent: Vec<Recent>,
+    /// Completed and failed ones.
+    pub(crate) last_minute: [u64; 2],
+    pub(crate) last_hour: [u64; 2],
+    /// When the last one completed, and failed, in ms.
+    pub(crate) last: [Option<u64>; 2],
+    pub(crate) schedulers: u64,
 }
 
 /// The metrics of one kind of end.
@@ -44,17 +50,19 @@ pub(crate) struct Recent {
 }
 
 /// `recent` jobs of each kind of end are looked at.
-pub(crate) fn summarize_queue(minutes: u32, recent: u32) -> Call<Summary> {
-    Call::to(&SCRIPT).number(minutes).number(recent).repeat(Repeat::Reads).read(summary)
+pub(crate) fn summarize_queue(minutes: u32, recent: u32, now: u64) -> Call<Summary> {
+    Call::to(&SCRIPT).number(minutes).number(recent).number(now).repeat(Repeat::Reads).read(summary)
 }
 
 fn summary(value: Value) -> Option<Summary> {
-    let [counts, meta, oldest, due, completed, failed, recent] = reply::tuple(value)?;
+    let [counts, meta, oldest, due, completed, failed, recent, ended, schedulers] = reply::tuple(value)?;
     let mut all = JobCounts::default();
     for (state, number) in JobState::ALL.into_iter().zip(reply::counts(counts)?) {
         all.set(state, number);
     }
     let [is_paused, version, concurrency]: [String; 3] = reply::texts(meta)?.try_into().ok()?;
+    let [a, b, c, d, completed_at, failed_at] = reply::tuple(ended)?;
+    let [a, b, c, d] = [a, b, c, d].map(|count| reply::unsigned(&count).unwrap_or(0));
     let [oldest, since]: [String; 2] = reply::texts(oldest)?.try_into().ok()?;
     Some(Summary {
         counts: all,
@@ -66,6 +74,10 @@ fn summary(value: Value) -> Option<Summary> {
         completed: minutes(completed)?,
         failed: minutes(failed)?,
         recent: recents(reply::array(recent)?),
+        last_minute: [a, b],
+        last_hour: [c, d],
+        last: [stored(&reply::text(completed_at)?), stored(&reply::text(failed_at)?)],
+        schedulers: reply::unsigned(&schedulers)?,
     })
 }
 

@@ -36,6 +36,8 @@ async fn times_and_rates_are_those_of_the_last_jobs() {
     complete_next(&on, 2).await;
     let overview = on.client.get_queue_overview("q").await.unwrap();
     assert_eq!((overview.counts.get(JobState::Completed), overview.times.jobs), (2, 2));
+    assert_eq!((overview.last_minute.completed, overview.last_hour.completed, overview.last_hour.failed), (2, 2, 0));
+    assert!(overview.last_completed.is_some() && overview.last_failed.is_none() && overview.schedulers == 0);
     assert!(overview.times.wait_median.is_some() && overview.times.run_longest.is_some());
     assert_eq!(overview.completed.per_minute(5), None);
     // As a worker with metrics would have counted them.

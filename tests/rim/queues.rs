@@ -27,10 +27,34 @@ where
 }
 
 pub(super) fn rows() -> Vec<Row> {
-    [steered(), cleaned(), filtered(), by_id(), read(), listened(), flows(), schedulers(), repeats()]
+    [steered(), cleaned(), filtered(), by_id(), read(), listened(), flows(), schedulers(), repeats(), dashboards()]
         .into_iter()
         .flatten()
         .collect()
+}
+
+/// Whatever it is told, its first page answers.
+fn dashboards() -> Vec<Row> {
+    use axum::body::Body;
+    use axum::http::{Request, StatusCode};
+    use oxmq::dashboard::Dashboard;
+    use tower::ServiceExt;
+
+    fn shown(name: &'static str, told: impl Fn(Dashboard, &'static str) -> Dashboard + Clone + Send + 'static) -> Row {
+        row(name, &TEXTS, "ooooo", move |on, text| {
+            let router: axum::Router = told(Dashboard::new(on.client), text).router();
+            async move {
+                let answer = router.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+                assert_eq!(answer.status(), StatusCode::OK);
+                Ok(())
+            }
+        })
+    }
+    vec![
+        shown("Dashboard::base_path(path)", |dashboard, path| dashboard.base_path(path)),
+        shown("Dashboard::queues(names)", |dashboard, name| dashboard.queues([name])),
+        shown("Dashboard::title(title)", |dashboard, title| dashboard.title(title)),
+    ]
 }
 
 fn steered() -> Vec<Row> {

@@ -155,7 +155,7 @@ scan_jobs jobs wait desc '' '' 100 100 '' '' '' n '' '' ''
 scan_jobs ids paused asc '' '' 100 100 '' '' '' '' '' '' ''
 scan_jobs count failed asc '' '' 100 100 '' '' now '' * {} no
 scan_jobs ids prioritized desc '' '' 100 100 '' '' '' '' p1 '' ''
-summarize_queue 60 10
+summarize_queue 60 10 now
 count_jobs wait paused active delayed completed
 count_priorities 0 2
 get_state a1

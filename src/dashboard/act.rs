@@ -1,0 +1,363 @@
+//! What forms do. Each says to whom it belongs, is permitted or refused, done, and told.
+
+use std::sync::Arc;
+
+use axum::extract::{Form, Path, State};
+use axum::response::Response;
+use futures::StreamExt;
+use serde_json::value::RawValue;
+
+use super::access::Action;
+use super::app::{AnyQueue, App};
+use super::bulk;
+use super::filter::{Filter, span};
+use super::forms::{self, see};
+use super::links::unsegment;
+use super::moment::many;
+use super::problem::Problem;
+use super::visit::{Params, Visit, given};
+use crate::error::{Error, Reason, Result as Answer, WithCauses};
+use crate::job::RetryOptions;
+use crate::options::JobOptions;
+use crate::queue::Queue;
+use crate::state::JobState;
+
+/// So many jobs are changed at once.
+const AT_ONCE: usize = 16;
+
+/// So many chosen jobs are worked on while the browser waits.
+const MOST_CHOSEN: usize = 1_000;
+
+type Fields = Vec<(String, String)>;
+
+/// The single fields of a form; the last of a name counts.
+fn params(fields: &Fields) -> Params {
+    fields.iter().cloned().collect()
+}
+
+/// The action that a form names, if the form is ours and its sender may do that.
+fn permitted(visit: &Visit, queue: &str, params: &Params, target: &str) -> Result<Action, Problem> {
+    visit.token.check(visit.headers(), params.get(forms::FIELD).map(String::as_str))?;
+    visit.queue(queue)?;
+    let action = given(params, "do").and_then(Action::parse).ok_or_else(|| Problem::no_form("It names no action."))?;
+    if visit.may(queue, action) {
+        return Ok(action);
+    }
+    visit.audit(queue, action, target, "not permitted", false);
+    Err(Problem::forbidden(&format!("{} in this queue", action.as_str().replace('-', " "))))
+}
+
+/// Tells what has come of an action, and goes to a page.
+async fn told(
+    visit: &Visit,
+    queue: &str,
+    action: Action,
+    target: &str,
+    done: Result<String, Problem>,
+    to: &str,
+) -> Result<Response, Problem> {
+    visit.app.changed().await;
+    match done {
+        Ok(outcome) => {
+            visit.audit(queue, action, target, &outcome, true);
+            Ok(see(&visit.links, to, &outcome))
+        }
+        Err(problem) => {
+            let outcome = problem.detail.clone().unwrap_or_else(|| problem.title.clone());
+            visit.audit(queue, action, target, &outcome, false);
+            Err(problem)
+        }
+    }
+}
+
+fn answer(visit: &Visit, done: Result<Response, Problem>) -> Response {
+    done.unwrap_or_else(|problem| visit.answer(Err(problem)))
+}
+
+/// What concerns a queue as a whole.
+pub(super) async fn queue(visit: Visit, Path(name): Path<String>, Form(fields): Form<Fields>) -> Response {
+    let name = unsegment(&name);
+    let params = params(&fields);
+    let done = async {
+        let action = permitted(&visit, name, &params, name)?;
+        let queue = visit.queue(name)?;
+        let done = on_queue(&queue, action, &params).await;
+        let to = if action == Action::Obliterate { visit.links.home() } else { visit.links.queue(name) };
+        told(&visit, name, action, name, done, &to).await
+    };
+    let done = done.await;
+    answer(&visit, done)
+}
+
+async fn on_queue(queue: &AnyQueue, action: Action, params: &Params) -> Result<String, Problem> {
+    let is_on = |field| given(params, field).is_some();
+    match action {
+        Action::Pause => {
+            queue.pause().await.map(|()| "The queue is paused: workers end what they run, and take no more.".into())
+        }
+        Action::Resume => queue.resume().await.map(|()| "The queue goes on.".into()),
+        Action::Limit => return limit(queue, given(params, "concurrency")).await,
+        Action::Drain => {
+            let removed = if is_on("delayed") { queue.drain_with_delayed().await } else { queue.drain().await };
+            removed.map(|removed| format!("{} removed.", many(removed, "job")))
+        }
+        Action::Obliterate if given(params, "confirm") != Some(queue.name()) => {
+            return Err(Problem::no_form("The name of the queue was not typed, so nothing was deleted."));
+        }
+        Action::Obliterate => {
+            let done = if is_on("force") { queue.obliterate_by_force().await } else { queue.obliterate().await };
+            done.map(|()| format!("The queue {} is gone.", queue.name()))
+        }
+        _ => return Err(Problem::no_form("That is not done to a queue as a whole.")),
+    }
+    .map_err(Problem::from)
+}
+
+async fn limit(queue: &AnyQueue, jobs: Option<&str>) -> Result<String, Problem> {
+    let Some(jobs) = jobs else {
+        queue.remove_global_concurrency().await?;
+        return Ok("Any number of jobs may be active at once.".into());
+    };
+    let jobs = jobs.parse().map_err(|_| Problem::no_form("The limit must be a number of jobs, 1 at least."))?;
+    queue.set_global_concurrency(jobs).await?;
+    Ok(format!("At most {} may be active at once.", many(jobs.into(), "job")))
+}
+
+/// What concerns one job.
+pub(super) async fn job(
+    visit: Visit,
+    Path((name, id)): Path<(String, String)>,
+    Form(fields): Form<Fields>,
+) -> Response {
+    let (name, id) = (unsegment(&name), unsegment(&id));
+    let params = params(&fields);
+    let done = async {
+        let action = permitted(&visit, name, &params, id)?;
+        let queue = visit.queue(name)?;
+        let (done, to) = match on_job(&queue, id, action, &params).await {
+            Ok((text, state)) if action == Action::Remove => (Ok(text), visit.links.state(name, state)),
+            Ok((text, _)) => (Ok(text), visit.links.job(name, id)),
+            Err(problem) => (Err(problem), String::new()),
+        };
+        told(&visit, name, action, id, done, &to).await
+    };
+    let done = done.await;
+    answer(&visit, done)
+}
+
+/// What was done, and in which state the job was before.
+async fn on_job(queue: &AnyQueue, id: &str, action: Action, params: &Params) -> Result<(String, JobState), Problem> {
+    let job = queue.job(id);
+    let state = job.get_state().await?;
+    if state == JobState::Unknown && action != Action::Remove {
+        return Err(Problem::no_job(id));
+    }
+    let text = match action {
+        Action::Retry | Action::Promote | Action::Remove => simply(queue, id, state, action).await?,
+        Action::ChangeDelay => {
+            let delay = given(params, "delay").and_then(span);
+            let delay = delay.ok_or_else(|| Problem::no_form("Write the delay as 90s, 15 min, 2h or 3d."))?;
+            job.change_delay(delay).await?;
+            format!("Job {id} is due in {}.", super::moment::span(delay))
+        }
+        Action::ChangePriority => {
+            let priority = given(params, "priority").and_then(|text| text.parse().ok());
+            let priority: u32 = priority.ok_or_else(|| Problem::no_form("The priority must be a number."))?;
+            if given(params, "lifo").is_some() {
+                job.change_priority_lifo(priority).await?;
+            } else {
+                job.change_priority(priority).await?;
+            }
+            format!("Job {id} has the priority {priority}.")
+        }
+        Action::ChangeData => {
+            let data = json(params.get("data"))?;
+            queue.engine().update_data(id, data.get()).await?;
+            format!("The data of job {id} is stored.")
+        }
+        _ => return Err(Problem::no_form("That is not done to a job.")),
+    };
+    Ok((text, state))
+}
+
+/// What needs no more than the job.
+async fn simply(queue: &AnyQueue, id: &str, state: JobState, action: Action) -> Answer<String> {
+    let job = queue.job(id);
+    Ok(match action {
+        Action::Retry if !state.is_finished() => return Err(Error::refused("retry_job", id, Reason::NotInState)),
+        Action::Retry => {
+            job.retry(state, RetryOptions::default()).await?;
+            format!("Job {id} runs again.")
+        }
+        Action::Promote => {
+            job.promote().await?;
+            format!("Job {id} runs now.")
+        }
+        _ if job.remove().await? => format!("Job {id} is removed."),
+        _ => {
+            return Err(Error::QueueState {
+                op: "remove_job",
+                problem: "a worker holds the job, or one of its children",
+            });
+        }
+    })
+}
+
+fn json(text: Option<&String>) -> Result<Box<RawValue>, Problem> {
+    let text = text.map(|text| text.trim()).unwrap_or_default();
+    RawValue::from_string(text.to_owned()).map_err(|error| Problem::no_form(format!("The data is no JSON: {error}.")))
+}
+
+/// Adding a job.
+pub(super) async fn add(visit: Visit, Path(name): Path<String>, Form(fields): Form<Fields>) -> Response {
+    let name = unsegment(&name);
+    let params = params(&fields);
+    let done = async {
+        let what = given(&params, "name").unwrap_or_default();
+        let action = permitted(&visit, name, &params, what)?;
+        let mut id = String::new();
+        let done = added(&visit, name, &params).await.map(|(found, text)| {
+            id = found;
+            text
+        });
+        told(&visit, name, action, what, done, &visit.links.job(name, &id)).await
+    };
+    let done = done.await;
+    answer(&visit, done)
+}
+
+/// The id of the job, and what has come of the add.
+async fn added(visit: &Visit, name: &str, params: &Params) -> Result<(String, String), Problem> {
+    let queue: Queue<Box<RawValue>, ()> = visit.app.client.queue(name).open()?;
+    let job = given(params, "name").ok_or_else(|| Problem::no_form("The job has no name."))?;
+    let mut options = JobOptions::default();
+    if let Some(id) = given(params, "id") {
+        options = options.job_id(id);
+    }
+    if let Some(delay) = given(params, "delay") {
+        options =
+            options.delay(span(delay).ok_or_else(|| Problem::no_form("Write the delay as 90s, 15 min, 2h or 3d."))?);
+    }
+    for (field, set) in [("priority", JobOptions::priority as fn(_, _) -> _), ("attempts", JobOptions::attempts)] {
+        if let Some(number) = given(params, field) {
+            options = set(
+                options,
+                number.parse().map_err(|_| Problem::no_form(format!("The field {field} must be a number.")))?,
+            );
+        }
+    }
+    let added = queue.add(job, json(params.get("data"))?).options(options).await?;
+    let id = added.id().to_owned();
+    Ok((id.clone(), format!("Job {id} is added.")))
+}
+
+/// What concerns a job scheduler.
+pub(super) async fn scheduler(visit: Visit, Path(name): Path<String>, Form(fields): Form<Fields>) -> Response {
+    let name = unsegment(&name);
+    let params = params(&fields);
+    let done = async {
+        let id = given(&params, "id").unwrap_or_default();
+        let action = permitted(&visit, name, &params, id)?;
+        let queue = visit.queue(name)?;
+        let done = on_scheduler(&queue, id, action, &params).await;
+        told(&visit, name, action, id, done, &visit.links.part(name, "schedulers")).await
+    };
+    let done = done.await;
+    answer(&visit, done)
+}
+
+async fn on_scheduler(queue: &AnyQueue, id: &str, action: Action, params: &Params) -> Result<String, Problem> {
+    match action {
+        Action::RunScheduler => {
+            let next: u64 = given(params, "next")
+                .and_then(|next| next.parse().ok())
+                .ok_or_else(|| Problem::no_form("It does not say which run."))?;
+            // The next run is a delayed job; whoever takes it makes the one after it.
+            queue.job(format!("repeat:{id}:{next}")).promote().await?;
+            Ok(format!("The next run of {id} is now."))
+        }
+        Action::RemoveScheduler if queue.remove_job_scheduler(id).await? => {
+            Ok(format!("The scheduler {id} is removed."))
+        }
+        Action::RemoveScheduler => Ok(format!("There was no scheduler {id} any more.")),
+        _ => Err(Problem::no_form("That is not done to a scheduler.")),
+    }
+}
+
+/// Chosen jobs, or all that a filter names.
+pub(super) async fn jobs(visit: Visit, Path(name): Path<String>, Form(fields): Form<Fields>) -> Response {
+    let done = many_jobs(&visit, unsegment(&name), &fields).await;
+    answer(&visit, done)
+}
+
+async fn many_jobs(visit: &Visit, name: &str, fields: &Fields) -> Result<Response, Problem> {
+    let params = params(fields);
+    let state = given(&params, "state").and_then(|state| state.parse().ok()).unwrap_or(JobState::Unknown);
+    let filter = Filter::of(&params, state);
+    let ids: Vec<&str> = fields.iter().filter(|(field, _)| field == "id").map(|(_, id)| id.as_str()).collect();
+    let is_all = given(&params, "all").is_some();
+    let target = if is_all { filter.words() } else { ids.join(", ") };
+    let action = permitted(visit, name, &params, &target)?;
+    let queue = visit.queue(name)?;
+    if is_all {
+        return bulk::begin(visit.clone(), &queue, action, filter).await;
+    }
+    let done = chosen(&queue, &ids, action).await;
+    told(visit, name, action, &target, done, &visit.links.state(name, state)).await
+}
+
+async fn chosen(queue: &AnyQueue, ids: &[&str], action: Action) -> Result<String, Problem> {
+    if !matches!(action, Action::Retry | Action::Promote | Action::Remove) {
+        return Err(Problem::no_form("That is not done to many jobs."));
+    }
+    if ids.is_empty() {
+        return Err(Problem::no_form("No job was chosen: tick some in front of their names."));
+    }
+    if ids.len() > MOST_CHOSEN {
+        return Err(Problem::no_form("Too many jobs were chosen: take all that match a filter."));
+    }
+    let answers = each(queue, ids, action).await;
+    let done = answers.iter().filter(|answer| answer.is_ok()).count();
+    let verb = match action {
+        Action::Retry => "run again",
+        Action::Promote => "run now",
+        _ => "removed",
+    };
+    let mut text = format!("{}: {verb}.", many(done as u64, "job"));
+    if let Some(error) = answers.iter().find_map(|answer| answer.as_ref().err()) {
+        text += &format!(" {} not: {}", answers.len() - done, WithCauses(error));
+    }
+    Ok(text)
+}
+
+/// Does the same to each of some jobs.
+pub(super) async fn each(queue: &AnyQueue, ids: &[&str], action: Action) -> Vec<Answer<String>> {
+    let calls: Vec<_> = ids.iter().map(|id| on_chosen(queue, id, action)).collect();
+    futures::stream::iter(calls).buffered(AT_ONCE).collect().await
+}
+
+async fn on_chosen(queue: &AnyQueue, id: &str, action: Action) -> Answer<String> {
+    let state = queue.job(id).get_state().await?;
+    simply(queue, id, state, action).await
+}
+
+/// Stops what goes on in the background.
+pub(super) async fn stop_work(
+    visit: Visit,
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Form(fields): Form<Fields>,
+) -> Response {
+    let params = params(&fields);
+    let done = async {
+        visit.token.check(visit.headers(), params.get(forms::FIELD).map(String::as_str))?;
+        let work = app.works.find(&id).ok_or_else(Problem::no_page)?;
+        if !visit.may(&work.queue, work.action) {
+            return Err(Problem::forbidden("stop this"));
+        }
+        work.stop();
+        Ok(see(&visit.links, &visit.links.to(&format!("/work/{id}")), "It stops after the step that it is at."))
+    };
+    let done = done.await;
+    answer(&visit, done)
+}

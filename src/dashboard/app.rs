@@ -1,0 +1,76 @@
+//! What all pages share.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::de::IgnoredAny;
+use tokio::sync::Semaphore;
+
+use super::Dashboard;
+use super::access::Hooks;
+use super::bulk::Works;
+use super::catalog::Catalog;
+use super::survey::{Overview, Surveyor};
+use crate::client::Client;
+use crate::clock::from_epoch_ms;
+use crate::error::Result;
+use crate::job::Job;
+use crate::queue::Queue;
+
+/// A queue and a job whose data and results are any JSON, which is not read.
+pub(super) type AnyQueue = Queue<IgnoredAny, IgnoredAny>;
+pub(super) type AnyJob = Job<IgnoredAny, IgnoredAny>;
+
+/// So many streams of live pages may be open at once.
+const STREAMS: usize = 512;
+
+/// So many of them may each hold a connection to read a queue's events.
+const LISTENERS: usize = 64;
+
+pub(super) struct App {
+    pub(super) client: Client,
+    pub(super) hooks: Hooks,
+    pub(super) base: Option<String>,
+    pub(super) title: String,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) works: Works,
+    pub(super) streams: Arc<Semaphore>,
+    pub(super) listeners: Arc<Semaphore>,
+    surveyor: Surveyor,
+}
+
+impl App {
+    pub(super) fn new(dashboard: Dashboard) -> Self {
+        let Dashboard { client, queues, only_named, base, title, hooks } = dashboard;
+        Self {
+            client,
+            hooks,
+            base,
+            title,
+            catalog: Catalog::new(queues, only_named),
+            works: Works::default(),
+            streams: Arc::new(Semaphore::new(STREAMS)),
+            listeners: Arc::new(Semaphore::new(LISTENERS)),
+            surveyor: Surveyor::default(),
+        }
+    }
+
+    pub(super) async fn overview(&self) -> Arc<Overview> {
+        self.surveyor.overview(&self.client, &self.catalog).await
+    }
+
+    /// Lets the pages read anew.
+    pub(super) async fn changed(&self) {
+        self.surveyor.forget().await;
+    }
+
+    pub(super) fn queue(&self, name: &str) -> Result<AnyQueue> {
+        self.client.queue(name).open()
+    }
+
+    /// The time by the client's clock.
+    pub(super) fn now(&self) -> SystemTime {
+        let now = self.client.core("oxmq").map(|core| core.engine().clock.now_ms());
+        from_epoch_ms(now.unwrap_or(0))
+    }
+}

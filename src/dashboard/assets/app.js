@@ -1,0 +1,270 @@
+// What a page gains where scripts may run: it follows what happens, tells times in the reader's zone, and has keys.
+// Everything else works without.
+'use strict';
+
+document.documentElement.classList.add('scripted');
+
+const one = (selector, within = document) => within.querySelector(selector);
+const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+// Times -----------------------------------------------------------------------------------------------------------------
+
+const UNITS = [[86400, 'd'], [3600, 'h'], [60, 'min'], [1, 's']];
+
+function relative(at) {
+  const seconds = (Date.now() - at) / 1000;
+  const distance = Math.abs(seconds);
+  if (distance < 1) return 'now';
+  const [size, unit] = UNITS.find(([size]) => distance >= size);
+  const text = `${Math.floor(distance / size)} ${unit}`;
+  return seconds > 0 ? `${text} ago` : `in ${text}`;
+}
+
+const pad = (number, digits = 2) => String(number).padStart(digits, '0');
+const day = (at) => `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())}`;
+const clock = (at) => `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}.${pad(at.getMilliseconds(), 3)}`;
+const zone = () => Intl.DateTimeFormat().resolvedOptions().timeZone ?? 'local time';
+
+function tellTimes(within = document) {
+  for (const time of all('time', within)) {
+    const at = new Date(time.dateTime);
+    if (Number.isNaN(at.getTime())) continue;
+    const text = 'clock' in time.dataset ? clock(at) : 'exact' in time.dataset ? `${day(at)} ${clock(at)}` : relative(at);
+    if (time.textContent !== text) time.textContent = text;
+    time.title = `${day(at)} ${clock(at)} (${zone()})\n${time.dateTime}`;
+  }
+}
+
+// Following what happens ------------------------------------------------------------------------------------------------
+
+const liveButton = one('#live');
+let stream = null;
+let reading = false;
+let again = false;
+
+const wantsLive = () => localStorage.getItem('oxmq-live') !== 'off';
+
+function follow() {
+  const url = document.body.dataset.live;
+  if (!url || stream || document.hidden || !wantsLive()) return;
+  stream = new EventSource(url);
+  stream.addEventListener('open', () => showLive(true));
+  stream.addEventListener('changed', refresh);
+  stream.addEventListener('error', () => {
+    showLive(true, true);
+    // Refused for good: the page may be looked at without.
+    if (stream && stream.readyState === EventSource.CLOSED) stopFollowing();
+  });
+}
+
+function stopFollowing() {
+  stream?.close();
+  stream = null;
+  showLive(false);
+}
+
+function showLive(on, lost = false) {
+  if (!liveButton) return;
+  liveButton.setAttribute('aria-pressed', String(on));
+  liveButton.classList.toggle('lost', lost);
+}
+
+liveButton?.addEventListener('click', () => {
+  localStorage.setItem('oxmq-live', stream ? 'off' : 'on');
+  if (stream) stopFollowing();
+  else {
+    follow();
+    refresh();
+  }
+});
+
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden) stopFollowing();
+  else if (wantsLive() && document.body.dataset.live) {
+    follow();
+    refresh();
+  }
+});
+
+async function refresh() {
+  if (reading) {
+    again = true;
+    return;
+  }
+  reading = true;
+  try {
+    const answer = await fetch(location.href, { headers: { 'X-Oxmq-Live': '1' } });
+    const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+    if (answer.ok) {
+      swap(page);
+      if (!page.body.dataset.live) stopFollowing();
+    } else if (answer.status === 404) {
+      stopFollowing();
+    }
+  } catch {
+    // The stream tells when there is a connection again.
+  } finally {
+    reading = false;
+    if (again) {
+      again = false;
+      refresh();
+    }
+  }
+}
+
+// Puts the parts of a page in place that have changed; what the reader has opened, ticked or is about to use stays.
+function swap(page) {
+  for (const old of all('[data-swap]')) {
+    const fresh = page.getElementById(old.id);
+    if (!fresh || old.dataset.seen === fresh.innerHTML || isInUse(old)) continue;
+    const ticked = new Set(all('input[type=checkbox]:checked', old).map((box) => box.name + box.value));
+    const opened = all('details', old).map((details) => details.open);
+    old.dataset.seen = fresh.innerHTML;
+    old.replaceChildren(...fresh.childNodes);
+    for (const box of all('input[type=checkbox]', old)) box.checked = ticked.has(box.name + box.value);
+    const details = all('details', old);
+    if (details.length === opened.length) details.forEach((one, n) => { one.open = opened[n]; });
+    tellTimes(old);
+  }
+  showChosen();
+}
+
+const isInUse = (part) =>
+  one('details.ask[open]', part) !== null || (part.contains(document.activeElement) && document.activeElement.matches('input:not([type=checkbox]), textarea'));
+
+// Choosing jobs ---------------------------------------------------------------------------------------------------------
+
+const boxes = () => all('input[name=id]');
+
+function showChosen() {
+  const label = one('.chosen');
+  if (!label) return;
+  const chosen = boxes().filter((box) => box.checked).length;
+  label.textContent = chosen === 0 ? 'Choose jobs to act on them' : chosen === 1 ? '1 job chosen' : `${chosen} jobs chosen`;
+  for (const button of all('.choice button')) button.disabled = chosen === 0;
+  const whole = one('#all');
+  if (whole) {
+    whole.checked = chosen > 0 && chosen === boxes().length;
+    whole.indeterminate = chosen > 0 && chosen < boxes().length;
+  }
+}
+
+document.addEventListener('change', (event) => {
+  if (event.target.id === 'all') for (const box of boxes()) box.checked = event.target.checked;
+  if (event.target.matches('#all, input[name=id]')) showChosen();
+});
+
+document.addEventListener('click', (event) => {
+  const asks = event.target.closest('[data-confirm]');
+  if (asks && !confirm(asks.dataset.confirm)) event.preventDefault();
+  for (const open of all('details.ask[open]')) if (!open.contains(event.target)) open.open = false;
+});
+
+// Copying ---------------------------------------------------------------------------------------------------------------
+
+document.addEventListener('click', async (event) => {
+  const button = event.target.closest('[data-copy]');
+  if (!button) return;
+  const before = button.textContent;
+  try {
+    const answer = await fetch(button.dataset.copy);
+    if (!answer.ok) throw new Error(answer.statusText);
+    await navigator.clipboard.writeText(await answer.text());
+    button.textContent = 'Copied';
+  } catch {
+    button.textContent = 'Not copied: open Raw';
+  }
+  setTimeout(() => { button.textContent = before; }, 1600);
+});
+
+// Keys ------------------------------------------------------------------------------------------------------------------
+
+let current = -1;
+let prefix = '';
+
+function go(step) {
+  const rows = all('.rows tbody tr');
+  if (rows.length === 0) return;
+  rows[current]?.classList.remove('current');
+  current = Math.min(rows.length - 1, Math.max(0, current + step));
+  rows[current].classList.add('current');
+  rows[current].scrollIntoView({ block: 'nearest' });
+  one('a', rows[current])?.focus({ preventScroll: true });
+}
+
+document.addEventListener('keydown', (event) => {
+  if (event.key === 'Escape') {
+    for (const open of all('details.ask[open]')) open.open = false;
+    if (event.target.matches('input, textarea')) event.target.blur();
+    return;
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches('input:not([type=checkbox]), textarea, select')) return;
+  const keys = prefix + event.key;
+  prefix = event.key === 'g' && prefix === '' ? 'g' : '';
+  const does = {
+    '/': () => one('#search').focus(),
+    j: () => go(1),
+    k: () => go(-1),
+    x: () => one('.rows tbody tr.current input[name=id]')?.click(),
+    l: () => liveButton?.click(),
+    '?': () => one('#keys').showModal(),
+    gq: () => one('.top nav a').click(),
+    gw: () => one('.top nav a[href$="/workers"]').click(),
+  }[keys];
+  if (!does) return;
+  event.preventDefault();
+  does();
+});
+
+// Events ----------------------------------------------------------------------------------------------------------------
+
+const MOST_LINES = 500;
+
+function listen() {
+  const list = one('#events');
+  if (!list) return;
+  const state = one('#event-state');
+  const pause = one('#event-pause');
+  const held = [];
+  const isPaused = () => pause.getAttribute('aria-pressed') === 'true';
+  const fits = (line) => {
+    const kind = line.dataset.kind;
+    const box = all('#event-filter input[name=kind]').find((box) => box.value === kind);
+    const job = one('#event-job').value.trim();
+    return (!box || box.checked) && (job === '' || line.dataset.job === job);
+  };
+  const put = (line) => {
+    line.hidden = !fits(line);
+    list.prepend(line);
+    while (list.children.length > MOST_LINES) list.lastChild.remove();
+  };
+  const source = new EventSource(list.dataset.events);
+  source.addEventListener('open', () => { state.textContent = 'Listening: events show here as they happen.'; });
+  source.addEventListener('error', () => { state.textContent = 'The connection is lost; it is tried again.'; });
+  source.addEventListener('line', (event) => {
+    // Made by the server, which escapes all that it did not write itself.
+    const line = new DOMParser().parseFromString(event.data, 'text/html').body.firstElementChild;
+    if (!line) return;
+    tellTimes(line);
+    if (isPaused()) {
+      held.push(line);
+      if (held.length > MOST_LINES) held.shift();
+      state.textContent = `Paused: ${held.length} events are held.`;
+    } else put(line);
+  });
+  pause.addEventListener('click', () => {
+    pause.setAttribute('aria-pressed', String(!isPaused()));
+    pause.textContent = isPaused() ? 'Go on' : 'Pause';
+    if (!isPaused()) for (const line of held.splice(0)) put(line);
+    state.textContent = isPaused() ? 'Paused.' : 'Listening: events show here as they happen.';
+  });
+  one('#event-clear').addEventListener('click', () => list.replaceChildren());
+  one('#event-filter').addEventListener('input', () => { for (const line of list.children) line.hidden = !fits(line); });
+  one('#event-filter').addEventListener('submit', (event) => event.preventDefault());
+}
+
+tellTimes();
+setInterval(tellTimes, 15000);
+showChosen();
+listen();
+follow();

@@ -1,0 +1,222 @@
+//! What is done to many jobs in the background, while a page shows how far it is.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::response::Response;
+
+use super::access::Action;
+use super::act;
+use super::app::AnyQueue;
+use super::filter::Filter;
+use super::forms::see;
+use super::moment::count;
+use super::problem::Problem;
+use super::visit::Visit;
+use crate::error::{Error, Result as Answer, WithCauses};
+
+/// So many are remembered after they have ended.
+const KEPT: usize = 100;
+
+/// So many may go on at once.
+const AT_ONCE: usize = 8;
+
+/// So many jobs one step reads whose data must be looked at here.
+const STEP: u32 = 100;
+
+/// After so many broken steps in a row it ends.
+const PATIENCE: u32 = 5;
+
+/// Something that goes on in the background.
+pub(super) struct Work {
+    pub(super) queue: String,
+    pub(super) action: Action,
+    /// Which jobs, in words.
+    pub(super) target: String,
+    /// The page to go back to.
+    pub(super) back: String,
+    /// How many jobs there are to look at.
+    pub(super) total: u64,
+    pub(super) looked_at: AtomicU64,
+    pub(super) done: AtomicU64,
+    pub(super) left_out: AtomicU64,
+    is_stopping: AtomicBool,
+    /// How it ended, once it has.
+    end: Mutex<Option<Result<String, String>>>,
+}
+
+impl Work {
+    pub(super) fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn end(&self) -> Option<Result<String, String>> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn ended(&self, end: Result<String, String>) {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(end);
+    }
+}
+
+/// All that goes on, and what ended last.
+#[derive(Default)]
+pub(super) struct Works(Mutex<BTreeMap<u64, Arc<Work>>>);
+
+impl Works {
+    pub(super) fn find(&self, id: &str) -> Option<Arc<Work>> {
+        let id: u64 = id.parse().ok()?;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// Keeps it, and says under which id; `None` if too much goes on already.
+    fn keep(&self, work: &Arc<Work>) -> Option<u64> {
+        let mut works = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if works.values().filter(|work| work.end().is_none()).count() >= AT_ONCE {
+            return None;
+        }
+        while works.len() >= KEPT {
+            let oldest = works.iter().find(|(_, work)| work.end().is_some()).map(|(id, _)| *id);
+            works.remove(&oldest?);
+        }
+        // Ids of one process are not those of another: a link must not show something else.
+        let id = fastrand::u64(..);
+        works.insert(id, Arc::clone(work));
+        Some(id)
+    }
+}
+
+/// Begins, and leads to the page that shows how far it is.
+pub(super) async fn begin(visit: Visit, queue: &AnyQueue, action: Action, filter: Filter) -> Result<Response, Problem> {
+    check(action, &filter)?;
+    let work = Arc::new(Work {
+        queue: queue.name().to_owned(),
+        action,
+        target: filter.words(),
+        back: format!("{}?{}", visit.links.queue(queue.name()), filter.query()),
+        total: queue.jobs(filter.search()).count_candidates().await?,
+        looked_at: AtomicU64::new(0),
+        done: AtomicU64::new(0),
+        left_out: AtomicU64::new(0),
+        is_stopping: AtomicBool::new(false),
+        end: Mutex::new(None),
+    });
+    let Some(id) = visit.app.works.keep(&work) else { return Err(Problem::busy()) };
+    let to = visit.links.to(&format!("/work/{id}"));
+    let answer = see(&visit.links, &to, "It has begun.");
+    let (queue, ending) = (queue.clone(), Ending(Arc::clone(&work)));
+    tokio::spawn(async move {
+        let end = run(&visit, &queue, &filter, &ending.0).await;
+        let outcome = match &end {
+            Ok(text) => text.clone(),
+            Err(error) => WithCauses(error).to_string(),
+        };
+        visit.audit(&work.queue, action, &work.target, &outcome, end.is_ok());
+        work.ended(end.map_err(|_| outcome));
+        visit.app.changed().await;
+    });
+    Ok(answer)
+}
+
+/// A task that is gone has ended, however it went.
+struct Ending(Arc<Work>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.ended(Err("the task panicked".to_owned()));
+    }
+}
+
+fn check(action: Action, filter: &Filter) -> Result<(), Problem> {
+    let fits = match action {
+        Action::Retry => filter.state.is_finished(),
+        Action::Promote => filter.state == crate::state::JobState::Delayed,
+        Action::Remove => true,
+        _ => false,
+    };
+    if fits { Ok(()) } else { Err(Problem::no_form(format!("That is not done to {}.", filter.words()))) }
+}
+
+async fn run(visit: &Visit, queue: &AnyQueue, filter: &Filter, work: &Work) -> Answer<String> {
+    if filter.has_text() {
+        one_by_one(visit, queue, filter, work).await?
+    } else {
+        in_steps(queue, filter, work).await?
+    }
+    let done = count(work.done.load(Ordering::Relaxed));
+    let left_out = work.left_out.load(Ordering::Relaxed);
+    let stopped = if work.is_stopping() { "Stopped. " } else { "" };
+    Ok(match left_out {
+        0 => format!("{stopped}Done to {done} jobs."),
+        left_out => {
+            format!("{stopped}Done to {done} jobs, and not to {}, which had moved on or were held.", count(left_out))
+        }
+    })
+}
+
+/// As the queue does it, many jobs in each call.
+async fn in_steps(queue: &AnyQueue, filter: &Filter, work: &Work) -> Answer<()> {
+    let jobs = queue.jobs(filter.search());
+    let action = match work.action {
+        Action::Retry => jobs.retry(),
+        Action::Promote => jobs.promote(),
+        _ => jobs.remove(),
+    };
+    let (mut run, mut broken) = (action.start()?, 0);
+    while !work.is_stopping() {
+        match run.next().await {
+            Ok(None) => break,
+            Ok(Some(step)) => {
+                work.looked_at.store(step.looked_at, Ordering::Relaxed);
+                broken = 0;
+            }
+            Err(error) => patience(&mut broken, error)?,
+        }
+        let report = run.report();
+        work.done.store(report.done, Ordering::Relaxed);
+        work.left_out.store(report.moved_on + report.refused + report.unknown, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// What looks into the data of jobs must not find what is covered, so each job is looked at here.
+async fn one_by_one(visit: &Visit, queue: &AnyQueue, filter: &Filter, work: &Work) -> Answer<()> {
+    let (mut cursor, mut broken) = (None, 0);
+    while !work.is_stopping() {
+        let mut search = queue.jobs(filter.search());
+        if let Some(cursor) = &cursor {
+            search = search.resume(crate::engine::JobsCursor::clone(cursor));
+        }
+        let page = match search.page(STEP).await {
+            Ok(page) => page,
+            Err(error) => {
+                patience(&mut broken, error)?;
+                continue;
+            }
+        };
+        broken = 0;
+        let shown = page.jobs.iter().flatten().filter(|job| filter.shows(visit, job));
+        let ids: Vec<&str> = shown.map(|job| job.id()).collect();
+        for answer in act::each(queue, &ids, work.action).await {
+            let figure = if answer.is_ok() { &work.done } else { &work.left_out };
+            figure.fetch_add(1, Ordering::Relaxed);
+        }
+        work.looked_at.store(page.looked_at, Ordering::Relaxed);
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A connection that broke may come back; what is asked wrongly stays wrong.
+fn patience(broken: &mut u32, error: Error) -> Answer<()> {
+    *broken += 1;
+    if *broken >= PATIENCE || matches!(error, Error::InvalidOption { .. }) { Err(error) } else { Ok(()) }
+}

@@ -1,0 +1,118 @@
+//! Which queues there are. BullMQ keeps no list, so their settings are searched for among the server's keys: by small
+//! steps, in the background, and never while a page waits for the end of it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::client::Client;
+use crate::error::WithCauses;
+
+/// How old a search may be before somebody who looks begins another.
+const FRESH: Duration = Duration::from_secs(30);
+
+/// How long the first page waits for the search: long enough for a server of some thousand keys.
+const FIRST_WAIT: Duration = Duration::from_millis(40);
+
+/// The names of queues, as far as they are known.
+pub(super) struct Catalog {
+    search: bool,
+    known: Mutex<Known>,
+    /// A search has ended.
+    ended: Notify,
+}
+
+#[derive(Default)]
+struct Known {
+    names: BTreeSet<String>,
+    searched: Option<Instant>,
+    is_searching: bool,
+    is_complete: bool,
+}
+
+/// What is known of the queues.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Listing {
+    pub(super) names: Vec<String>,
+    /// Whether the first search is still under way, so that there may be more.
+    pub(super) is_searching: bool,
+}
+
+impl Catalog {
+    pub(super) fn new(named: BTreeSet<String>, only_named: bool) -> Arc<Self> {
+        let known = Known { names: named, is_complete: only_named, ..Known::default() };
+        Arc::new(Self { search: !only_named, known: Mutex::new(known), ended: Notify::new() })
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All queues known; begins a search if the last one is old.
+    pub(super) async fn list(self: &Arc<Self>, client: &Client) -> Listing {
+        let ended = self.ended.notified();
+        self.refresh(client);
+        if !self.known().is_complete {
+            let _ = tokio::time::timeout(FIRST_WAIT, ended).await;
+        }
+        let known = self.known();
+        Listing { names: known.names.iter().cloned().collect(), is_searching: !known.is_complete }
+    }
+
+    /// Whether a queue has to be taken for real that no search has found yet: somebody knows its name.
+    pub(super) fn is_hidden(&self, queue: &str) -> bool {
+        !self.search && !self.known().names.contains(queue)
+    }
+
+    fn refresh(self: &Arc<Self>, client: &Client) {
+        let mut known = self.known();
+        let is_fresh = known.searched.is_some_and(|at| at.elapsed() < FRESH);
+        if !self.search || known.is_searching || is_fresh {
+            return;
+        }
+        known.is_searching = true;
+        drop(known);
+        let (catalog, client) = (Arc::clone(self), client.clone());
+        tokio::spawn(async move {
+            let _ending = Ending(&catalog);
+            catalog.search(&client).await;
+        });
+    }
+
+    async fn search(&self, client: &Client) {
+        let (mut search, mut found) = (client.find_queues(), BTreeSet::new());
+        loop {
+            match search.next().await {
+                Ok(None) => break,
+                Ok(Some(names)) => {
+                    // Nobody waits for the end of the search to see what it has found.
+                    self.known().names.extend(names.iter().cloned());
+                    found.extend(names);
+                }
+                Err(error) => {
+                    tracing::warn!(target: "oxmq::dashboard", error = %WithCauses(&error), "queues cannot be searched for");
+                    return;
+                }
+            }
+        }
+        let mut known = self.known();
+        known.names = found;
+        known.is_complete = true;
+    }
+}
+
+/// However a search ends, another may begin.
+struct Ending<'a>(&'a Catalog);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        let mut known = self.0.known();
+        known.is_searching = false;
+        known.searched = Some(Instant::now());
+        drop(known);
+        self.0.ended.notify_waiters();
+    }
+}

@@ -1,0 +1,213 @@
+//! Which jobs of a state somebody wants to see, as the address of the page says it.
+
+use std::time::Duration;
+
+use super::app::{AnyJob, AnyQueue};
+use super::links::query;
+use super::redact::Field;
+use super::visit::{Params, Visit, given};
+use crate::error::Result;
+use crate::options::{JobFilter, MAX_SAFE};
+use crate::state::{JobState, Order};
+
+/// A state, and what its jobs must have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Filter {
+    pub(super) state: JobState,
+    /// The job's name; `*` stands for any text.
+    pub(super) name: Option<String>,
+    /// A text in the data, as its JSON is stored.
+    pub(super) data: Option<String>,
+    /// A text in the reason of the last failure.
+    pub(super) reason: Option<String>,
+    /// Added, or finished, before so long.
+    pub(super) older: Option<Duration>,
+}
+
+impl Filter {
+    pub(super) fn of(params: &Params, state: JobState) -> Self {
+        let owned = |name| given(params, name).map(str::to_owned);
+        let older = given(params, "older").and_then(span);
+        Self { state, name: owned("name"), data: owned("data"), reason: owned("reason"), older }
+    }
+
+    pub(super) fn is_plain(&self) -> bool {
+        *self == Self { name: None, data: None, reason: None, older: None, ..*self }
+    }
+
+    /// Whether it looks into what may be covered.
+    pub(super) fn has_text(&self) -> bool {
+        self.data.is_some() || self.reason.is_some()
+    }
+
+    /// The filter as the queue takes it.
+    pub(super) fn search(&self) -> JobFilter {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let search = JobFilter::new([self.state]).name(text(&self.name));
+        let search = search.data_contains(text(&self.data)).reason_contains(text(&self.reason));
+        match self.older {
+            Some(older) => search.older_than(older),
+            None => search,
+        }
+    }
+
+    /// The query of a page with this filter.
+    pub(super) fn query(&self) -> String {
+        let mut text = format!("state={}", self.state);
+        for (name, value) in [("name", &self.name), ("data", &self.data), ("reason", &self.reason)] {
+            if let Some(value) = value {
+                text += &format!("&{name}={}", query(value));
+            }
+        }
+        if let Some(older) = self.older {
+            text += &format!("&older={}", query(&short(older)));
+        }
+        text
+    }
+
+    /// The filter as people say it.
+    pub(super) fn words(&self) -> String {
+        let mut words = format!("{} jobs", self.state);
+        if let Some(name) = &self.name {
+            words += &format!(" named “{name}”");
+        }
+        if let Some(data) = &self.data {
+            words += &format!(" with “{data}” in their data");
+        }
+        if let Some(reason) = &self.reason {
+            words += &format!(" that failed for “{reason}”");
+        }
+        if let Some(older) = self.older {
+            words += &format!(" older than {}", super::moment::span(older));
+        }
+        words
+    }
+
+    /// Which end of the state people look at first: what is next to run, or what has just happened.
+    pub(super) fn order(&self) -> Order {
+        if self.state.is_finished() { Order::Descending } else { Order::Ascending }
+    }
+
+    /// Whether what was found can be seen: what is covered cannot be found either.
+    pub(super) fn shows(&self, visit: &Visit, job: &AnyJob) -> bool {
+        let (queue, name) = (job.queue_name(), job.name());
+        let has = |wanted: &Option<String>, field, text: &str| {
+            wanted.as_ref().is_none_or(|wanted| {
+                let shown = match field {
+                    Field::Data => visit.json(queue, name, field, text),
+                    _ => visit.text(queue, name, field, text),
+                };
+                shown.contains(wanted.as_str())
+            })
+        };
+        has(&self.data, Field::Data, job.data_json())
+            && has(&self.reason, Field::FailedReason, job.failed_reason().unwrap_or_default())
+    }
+}
+
+/// A span as people write it in a form: `90s`, `15 min`, `2h`, `3d`; a bare number counts minutes.
+pub(super) fn span(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..at].parse().ok()?;
+    let unit = match text[at..].trim() {
+        "ms" => return Some(Duration::from_millis(number)),
+        "s" | "sec" => 1,
+        "" | "m" | "min" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.checked_mul(unit).map(Duration::from_secs)
+}
+
+fn short(span: Duration) -> String {
+    if span.subsec_millis() > 0 { format!("{}ms", span.as_millis()) } else { format!("{}s", span.as_secs()) }
+}
+
+/// Some of the jobs that match.
+pub(super) struct Found {
+    /// Jobs, or why one cannot be read.
+    pub(super) jobs: Vec<Result<AnyJob>>,
+    /// How many come before them, if all jobs match.
+    pub(super) first: u64,
+    /// How many were looked at for this page and those before it.
+    pub(super) looked_at: u64,
+    /// Where the page before this one begins, if there is one; empty if that is not known.
+    pub(super) previous: Option<String>,
+    /// Where the next page begins, if there is one.
+    pub(super) next: Option<String>,
+}
+
+/// A page of the jobs that match, from where an earlier page says.
+pub(super) async fn look(
+    visit: &Visit,
+    queue: &AnyQueue,
+    filter: &Filter,
+    from: Option<&str>,
+    want: u32,
+) -> Result<Found> {
+    if filter.is_plain() {
+        let first = from.and_then(|from| from.parse().ok()).unwrap_or(0_u64).min(MAX_SAFE);
+        return by_place(queue, filter, first, u64::from(want)).await;
+    }
+    let mut search = queue.jobs(filter.search()).order(filter.order());
+    if let Some(cursor) = from.and_then(|from| from.parse().ok()) {
+        search = search.resume(cursor);
+    }
+    let page = search.page(want).await?;
+    let mut jobs = page.jobs;
+    jobs.retain(|job| job.as_ref().is_ok_and(|job| filter.shows(visit, job)));
+    let next = page.next.map(|cursor| cursor.to_string());
+    Ok(Found { jobs, first: 0, looked_at: page.looked_at, previous: from.map(|_| String::new()), next })
+}
+
+/// All jobs have places, so that pages can be gone to and counted.
+async fn by_place(queue: &AnyQueue, filter: &Filter, first: u64, want: u64) -> Result<Found> {
+    let bound = |place: u64| i64::try_from(place).unwrap_or(i64::MAX);
+    let jobs = queue.get_jobs(&[filter.state], bound(first), bound(first + want), filter.order()).await?;
+    let has_more = jobs.len() as u64 > want;
+    let jobs: Vec<_> = jobs.into_iter().take(usize::try_from(want).unwrap_or(usize::MAX)).collect();
+    Ok(Found {
+        first,
+        looked_at: first + jobs.len() as u64,
+        jobs,
+        previous: (first > 0).then(|| first.saturating_sub(want).to_string()),
+        next: has_more.then(|| (first + want).to_string()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_as_people_write_them() {
+        let seconds = |text| span(text).map(|span| span.as_secs());
+        assert_eq!(
+            [seconds("90s"), seconds("15 min"), seconds("2h"), seconds("3d"), seconds("2")].map(Option::unwrap),
+            [90, 900, 7_200, 259_200, 120]
+        );
+        assert_eq!([seconds(""), seconds("x"), seconds("1y"), seconds("99999999999999999999s")], [None; 4]);
+    }
+
+    #[test]
+    fn a_filter_survives_its_address() {
+        let filter = Filter {
+            state: JobState::Failed,
+            name: Some("a&b*".into()),
+            data: Some("é <x>".into()),
+            reason: Some("no \"".into()),
+            older: Some(Duration::from_millis(1_500)),
+        };
+        let params: Params = filter
+            .query()
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| {
+                (name.to_owned(), percent_encoding::percent_decode_str(value).decode_utf8().unwrap().into_owned())
+            })
+            .collect();
+        assert_eq!(Filter::of(&params, JobState::Failed), filter);
+    }
+}

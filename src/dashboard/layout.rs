@@ -1,0 +1,93 @@
+//! The frame of all pages.
+
+use maud::{DOCTYPE, Markup, html};
+
+use super::assets;
+use super::visit::{Page, Tab, Visit};
+
+pub(super) fn frame(visit: &Visit, page: &Page) -> Markup {
+    let links = &visit.links;
+    let live = page.live.as_ref().map(|query| links.to(&format!("/live?{query}")));
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="robots" content="noindex";
+                title { (page.title) " · " (visit.app.title) }
+                link rel="stylesheet" href=(links.to(&assets::path("app.css")));
+                link rel="icon" type="image/svg+xml" href=(links.to(&assets::path("icon.svg")));
+                script src=(links.to(&assets::path("app.js"))) defer {}
+            }
+            body data-live=[live] {
+                a.skip href="#main" { "Skip to the content" }
+                (top(visit, page))
+                main #main tabindex="-1" {
+                    @if let Some(told) = &visit.flash { p.flash role="status" { (told) } }
+                    (page.body)
+                }
+                footer {
+                    span { "prefix " code { (visit.app.client.prefix()) } }
+                    span { "oxmq " (env!("CARGO_PKG_VERSION")) }
+                    span.js { "Press " kbd { "?" } " for keys" }
+                }
+                (keys())
+            }
+        }
+    }
+}
+
+fn top(visit: &Visit, page: &Page) -> Markup {
+    let links = &visit.links;
+    let tab = |tab: Tab, path: String, name: &str| {
+        let current = (page.tab == tab).then_some("page");
+        html! { a href=(path) aria-current=[current] { (name) } }
+    };
+    html! {
+        header.top {
+            a.brand href=(links.home()) {
+                svg width="22" height="22" viewBox="0 0 32 32" aria-hidden="true" { (assets::mark()) }
+                span { (visit.app.title) }
+            }
+            nav aria-label="Main" {
+                (tab(Tab::Queues, links.home(), "Queues"))
+                (tab(Tab::Workers, links.to("/workers"), "Workers"))
+                (tab(Tab::Server, links.to("/server"), "Server"))
+            }
+            form.search role="search" action=(links.to("/search")) {
+                label.hidden for="search" { "Search for a queue or a job's id" }
+                input #search type="search" name="q" placeholder="Queue or job id" autocomplete="off" spellcheck="false";
+                kbd.js aria-hidden="true" { "/" }
+            }
+            @if page.live.is_some() {
+                button.live.js #live type="button" aria-pressed="true" title="Follow what happens" {
+                    span.dot aria-hidden="true" {} "Live"
+                }
+            }
+        }
+    }
+}
+
+fn keys() -> Markup {
+    let keys = [
+        ("/", "search"),
+        ("j k", "next and previous row"),
+        ("Enter", "open the row"),
+        ("x", "select the row"),
+        ("g q", "go to all queues"),
+        ("g w", "go to the workers"),
+        ("l", "follow what happens, or stop"),
+        ("?", "this list"),
+    ];
+    html! {
+        dialog #keys aria-labelledby="keys-title" {
+            h2 #keys-title { "Keys" }
+            dl.pairs {
+                @for (key, what) in keys { dt { @for key in key.split(' ') { kbd { (key) } " " } } dd { (what) } }
+            }
+            form method="dialog" { button { "Close" } }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Where the pages are: paths that hold any name and any id, below wherever the dashboard is mounted.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::state::JobState;
+
+/// What stands for itself in a segment of a path, and in a query.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// The paths of all pages; the base is what comes before them.
+#[derive(Debug, Clone)]
+pub(super) struct Links(pub(super) String);
+
+impl Links {
+    /// The list of queues. A router of axum that is nested at `/queues` does not answer at `/queues/`.
+    pub(super) fn home(&self) -> String {
+        if self.0.is_empty() { "/".to_owned() } else { self.0.clone() }
+    }
+
+    pub(super) fn to(&self, path: &str) -> String {
+        format!("{}{path}", self.0)
+    }
+
+    pub(super) fn queue(&self, queue: &str) -> String {
+        format!("{}/queue/{}", self.0, segment(queue))
+    }
+
+    pub(super) fn part(&self, queue: &str, part: &str) -> String {
+        format!("{}/{part}", self.queue(queue))
+    }
+
+    pub(super) fn state(&self, queue: &str, state: JobState) -> String {
+        format!("{}?state={state}", self.queue(queue))
+    }
+
+    pub(super) fn job(&self, queue: &str, id: &str) -> String {
+        format!("{}/job/{}", self.queue(queue), segment(id))
+    }
+}
+
+/// A name as a segment of a path. Browsers take `.` and `..` for steps, however they are written, so these get a mark, and
+/// so does what begins with the mark.
+pub(super) fn segment(name: &str) -> String {
+    let mark = if matches!(name, "." | "..") || name.starts_with('=') { "=" } else { "" };
+    format!("{mark}{}", query(name))
+}
+
+/// The name that a segment stands for; its percent signs are gone already.
+pub(super) fn unsegment(segment: &str) -> &str {
+    segment.strip_prefix('=').unwrap_or(segment)
+}
+
+/// A text as a value in a query.
+pub(super) fn query(text: &str) -> String {
+    utf8_percent_encode(text, PLAIN).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_name_comes_back() {
+        for name in [".", "..", "=", "==", "=..", "a/b", "a?b#c", "é ü", "%2e", "<script>", "\"'&", "a+b", "..."] {
+            let path = segment(name);
+            assert!(path != "." && path != ".." && !path.contains(['/', '?', '#', '<', '"', ' ']), "{path}");
+            let decoded = percent_encoding::percent_decode_str(&path).decode_utf8().unwrap();
+            assert_eq!(unsegment(&decoded), name);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Server-sent events: that a page has changed, and what happens in a queue.
+
+use std::collections::hash_map::DefaultHasher;
+use std::convert::Infallible;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::extract::{Path, Query};
+use axum::http::header;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::Stream;
+use futures::stream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::app::App;
+use super::links::unsegment;
+use super::pages;
+use super::problem::Problem;
+use super::visit::{Params, Visit, given};
+use crate::error::Result;
+use crate::events::QueueEvents;
+
+/// How often what a page shows is looked at.
+const TICK: Duration = Duration::from_secs(2);
+
+/// A page of relative times is old after so many looks even if nothing has happened.
+const OLD: u32 = 15;
+
+/// What a page watches.
+enum Watched {
+    Queues,
+    Queue(String),
+    Job { queue: String, id: String },
+    Work(String),
+}
+
+impl Watched {
+    fn of(visit: &Visit, params: &Params) -> Result<Self, Problem> {
+        let queue = || {
+            let name = given(params, "queue").unwrap_or_default();
+            visit.queue(name).map(|_| name.to_owned())
+        };
+        match given(params, "of") {
+            Some("queues") => Ok(Self::Queues),
+            Some("queue") => Ok(Self::Queue(queue()?)),
+            Some("job") => Ok(Self::Job { queue: queue()?, id: given(params, "job").unwrap_or_default().to_owned() }),
+            Some("work") => Ok(Self::Work(given(params, "work").unwrap_or_default().to_owned())),
+            _ => Err(Problem::no_page()),
+        }
+    }
+
+    /// A number that changes with what the page shows.
+    async fn print(&self, app: &App) -> Result<u64> {
+        let mut print = DefaultHasher::new();
+        match self {
+            Self::Queues => {
+                let overview = app.overview().await;
+                for row in &overview.queues {
+                    (&row.name, format!("{:?}", row.found)).hash(&mut print);
+                }
+                for (queue, workers) in overview.workers.iter().flatten() {
+                    (queue, workers.len()).hash(&mut print);
+                }
+            }
+            Self::Queue(name) => {
+                format!("{:?}", app.client.get_queue_overview(name).await?).hash(&mut print);
+            }
+            Self::Job { queue, id } => {
+                let queue = app.queue(queue)?;
+                let logs = queue.job(id).get_logs(-1, -1, crate::state::Order::Ascending).await?;
+                let children = queue.job(id).get_dependencies_count().await?;
+                let fields = queue.engine().get_fields(id).await?;
+                (fields, logs.count, queue.job(id).get_state().await?, format!("{children:?}")).hash(&mut print);
+            }
+            Self::Work(id) => {
+                if let Some(work) = app.works.find(id) {
+                    (work.looked_at.load(Ordering::Relaxed), work.end().is_some()).hash(&mut print);
+                }
+            }
+        }
+        Ok(print.finish())
+    }
+}
+
+struct Watch {
+    app: Arc<App>,
+    watched: Watched,
+    ticks: Interval,
+    last: Option<u64>,
+    quiet: u32,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Watch {
+    /// Waits until the page is to be read anew, and says why.
+    async fn next(&mut self) -> &'static str {
+        loop {
+            self.ticks.tick().await;
+            // What cannot be read is told by the page, once it is read anew.
+            let print = self.watched.print(&self.app).await.ok();
+            self.quiet += 1;
+            let is_first = self.last.is_none() && print.is_some() && self.quiet == 1;
+            let is_changed = print != self.last;
+            self.last = print;
+            if (is_changed && !is_first) || self.quiet >= OLD {
+                self.quiet = 1;
+                return "changed";
+            }
+        }
+    }
+}
+
+pub(super) async fn changes(visit: Visit, Query(params): Query<Params>) -> Response {
+    let watched = match Watched::of(&visit, &params) {
+        Ok(watched) => watched,
+        Err(problem) => return visit.answer(Err(problem)),
+    };
+    let Ok(permit) = Arc::clone(&visit.app.streams).try_acquire_owned() else {
+        return visit.answer(Err(Problem::busy()));
+    };
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let watch = Watch { app: Arc::clone(&visit.app), watched, ticks, last: None, quiet: 0, _permit: permit };
+    told(stream::unfold(watch, |mut watch| async move {
+        let why = watch.next().await;
+        Some((Ok(Event::default().event("changed").data(why)), watch))
+    }))
+}
+
+fn told(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {
+    let mut response = Sse::new(events).keep_alive(KeepAlive::default()).into_response();
+    // Proxies that gather answers would hold events back.
+    response.headers_mut().insert("x-accel-buffering", header::HeaderValue::from_static("no"));
+    response
+}
+
+struct Listening {
+    visit: Visit,
+    queue: String,
+    events: QueueEvents,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// The events of a queue, each as a line of its page.
+pub(super) async fn events(visit: Visit, Path(name): Path<String>) -> Response {
+    let name = unsegment(&name).to_owned();
+    if let Err(problem) = visit.queue(&name) {
+        return visit.answer(Err(problem));
+    }
+    let Ok(permit) = Arc::clone(&visit.app.listeners).try_acquire_owned() else {
+        return visit.answer(Err(Problem::busy()));
+    };
+    let events = match visit.app.client.queue_events(&name).buffer(1_000).start() {
+        Ok(events) => events,
+        Err(error) => return visit.answer(Err(error.into())),
+    };
+    let listening = Listening { visit, queue: name, events, _permit: permit };
+    told(stream::unfold((listening, false), |(mut listening, is_open)| async move {
+        if !is_open {
+            listening.events.ready().await.ok()?;
+            return Some((Ok(Event::default().event("open").data("listening")), (listening, true)));
+        }
+        let delivery = listening.events.recv().await?;
+        let line = pages::events::line(&listening.visit, &listening.queue, &delivery).into_string();
+        Some((Ok(Event::default().event("line").data(line)), (listening, true)))
+    }))
+}

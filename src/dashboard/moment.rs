@@ -1,0 +1,112 @@
+//! Moments and spans of time as people read them.
+
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use maud::{Markup, html};
+
+/// A moment, told by how far it is from now; its title tells it in full. A script makes that local, and keeps it true.
+pub(super) fn when(at: Option<SystemTime>, now: SystemTime) -> Markup {
+    let Some(at) = at else { return html! { span.none { "–" } } };
+    let (machine, person) = (iso(at), utc(at));
+    html! { time datetime=(machine) title=(person) { (relative(at, now)) } }
+}
+
+/// A moment in full with how far it is from now.
+pub(super) fn exactly(at: Option<SystemTime>, now: SystemTime) -> Markup {
+    let Some(at) = at else { return html! { span.none { "–" } } };
+    html! {
+        time data-exact datetime=(iso(at)) { (utc(at)) }
+        " "
+        span.faint { "(" (when(Some(at), now)) ")" }
+    }
+}
+
+pub(super) fn iso(at: SystemTime) -> String {
+    DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+fn utc(at: SystemTime) -> String {
+    DateTime::<Utc>::from(at).format("%Y-%m-%d %H:%M:%S%.3f UTC").to_string()
+}
+
+/// How far a moment is from now.
+pub(super) fn relative(at: SystemTime, now: SystemTime) -> String {
+    match now.duration_since(at) {
+        Ok(past) if past < Duration::from_secs(1) => "now".to_owned(),
+        Ok(past) => format!("{} ago", rough(past)),
+        Err(future) => format!("in {}", rough(future.duration())),
+    }
+}
+
+/// A span in its largest unit.
+pub(super) fn rough(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..86_400 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// A span as precisely as it matters.
+pub(super) fn span(span: Duration) -> String {
+    let ms = span.as_millis();
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => {
+            let text = format!("{}.{:03}", ms / 1_000, ms % 1_000);
+            let text = text.trim_end_matches('0').trim_end_matches('.');
+            format!("{text} s")
+        }
+        60_000..3_600_000 => pair(ms / 60_000, "min", ms / 1_000 % 60, "s"),
+        3_600_000..86_400_000 => pair(ms / 3_600_000, "h", ms / 60_000 % 60, "min"),
+        _ => pair(ms / 86_400_000, "d", ms / 3_600_000 % 24, "h"),
+    }
+}
+
+fn pair(large: u128, large_unit: &str, small: u128, small_unit: &str) -> String {
+    if small == 0 { format!("{large} {large_unit}") } else { format!("{large} {large_unit} {small} {small_unit}") }
+}
+
+/// A count with its thousands apart.
+pub(super) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A count and what it counts, in the plural where that is due.
+pub(super) fn many(number: u64, thing: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{s}", count(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_in_words() {
+        let texts =
+            [0, 999, 1_000, 1_250, 59_999, 60_000, 61_000, 3_600_000, 90_000_000].map(Duration::from_millis).map(span);
+        assert_eq!(texts, ["0 ms", "999 ms", "1 s", "1.25 s", "59.999 s", "1 min", "1 min 1 s", "1 h", "1 d 1 h"]);
+        assert_eq!([0, 7, 1_000, 12_345_678].map(count), ["0", "7", "1,000", "12,345,678"]);
+        assert_eq!([many(1, "job"), many(2_000, "job")], ["1 job", "2,000 jobs"]);
+    }
+
+    #[test]
+    fn moments_by_their_distance() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let past = |seconds| relative(now - Duration::from_secs(seconds), now);
+        assert_eq!([past(0), past(59), past(3_599), past(200_000)], ["now", "59 s ago", "59 min ago", "2 d ago"]);
+        assert_eq!(relative(now + Duration::from_secs(7_200), now), "in 2 h");
+    }
+}

@@ -1,0 +1,54 @@
+//! Adding a job by hand.
+
+use axum::extract::{Path, Query};
+use axum::response::Response;
+use maud::html;
+
+use super::super::access::Action;
+use super::super::links::unsegment;
+use super::super::problem::Problem;
+use super::super::redact::Field;
+use super::super::visit::{Page, Params, Tab, Visit, given};
+use super::crumbs;
+
+pub(in super::super) async fn page(visit: Visit, Path(name): Path<String>, Query(params): Query<Params>) -> Response {
+    let page = build(&visit, unsegment(&name), &params).await;
+    visit.answer(page)
+}
+
+async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Problem> {
+    let queue = visit.queue(name)?;
+    if !visit.may(name, Action::Add) {
+        return Err(Problem::forbidden("add jobs to this queue"));
+    }
+    let like = match given(params, "like") {
+        Some(id) => queue.get_job(id).await?,
+        None => None,
+    };
+    let (job_name, data, attempts) = match &like {
+        Some(job) => {
+            (job.name().to_owned(), visit.json(name, job.name(), Field::Data, job.data_json()), job.attempts().max(1))
+        }
+        None => (String::new(), "{}".to_owned(), 1),
+    };
+    let body = html! {
+        (crumbs(&visit.links, name, &["add a job"]))
+        div.head { h1 { "Add a job to " (name) } }
+        @if let Some(job) = &like {
+            p.hint { "Filled in as in job " code { (job.id()) } ". Values that are covered stay covered: write them anew." }
+        }
+        form.stacked.box method="post" action=(visit.links.part(name, "add")) {
+            (visit.token.field())
+            label { "Name" input name="name" value=(job_name) required autocomplete="off"; }
+            label { "Data, as JSON" textarea name="data" rows="10" spellcheck="false" { (data) } }
+            div.row {
+                label { "Id" input name="id" placeholder="made by Redis" autocomplete="off"; }
+                label { "Delay" input.short name="delay" placeholder="none" autocomplete="off"; }
+                label { "Priority" input.short type="number" name="priority" min="0" max="2097151" placeholder="none"; }
+                label { "Attempts" input.short type="number" name="attempts" min="1" max="4294967295" value=(attempts); }
+            }
+            button.primary name="do" value=(Action::Add) { "Add the job" }
+        }
+    };
+    Ok(Page { title: format!("Add a job to {name}"), tab: Tab::Queues, live: None, body })
+}

@@ -1,0 +1,94 @@
+//! What happens in a queue, as it happens.
+
+use axum::extract::Path;
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::super::links::unsegment;
+use super::super::moment::iso;
+use super::super::problem::Problem;
+use super::super::redact::Field;
+use super::super::visit::{Page, Tab, Visit};
+use super::crumbs;
+use crate::clock::from_epoch_ms;
+use crate::events::Delivery;
+use crate::wire::{EventId, QueueEvent};
+
+/// The kinds that can be chosen from.
+const KINDS: [&str; 12] = [
+    "added",
+    "waiting",
+    "active",
+    "completed",
+    "failed",
+    "delayed",
+    "progress",
+    "stalled",
+    "removed",
+    "deduplicated",
+    "waiting-children",
+    "drained",
+];
+
+pub(in super::super) async fn page(visit: Visit, Path(name): Path<String>) -> Response {
+    let page = build(&visit, unsegment(&name));
+    visit.answer(page)
+}
+
+fn build(visit: &Visit, name: &str) -> Result<Page, Problem> {
+    visit.queue(name)?;
+    let body = html! {
+        (crumbs(&visit.links, name, &["events"]))
+        div.head { h1 { "Events of " (name) } }
+        form #event-filter.filter.js {
+            fieldset {
+                legend { "Kinds" }
+                @for kind in KINDS { label.check { input type="checkbox" name="kind" value=(kind) checked; (kind) } }
+            }
+            label { "Job id" input #event-job autocomplete="off"; }
+            button #event-pause type="button" aria-pressed="false" { "Pause" }
+            button #event-clear type="button" { "Clear" }
+        }
+        noscript { p.warning { "Events are shown by a script, which does not run here." } }
+        p #event-state.faint role="status" { "Connecting …" }
+        ol #events.events data-events=(visit.links.part(name, "events/live")) aria-label="Events, the newest first" {}
+    };
+    Ok(Page { title: format!("Events of {name}"), tab: Tab::Queues, live: None, body })
+}
+
+/// A line of the list, as a script puts it there; with its kind and its job, to be filtered by.
+pub(in super::super) fn line(visit: &Visit, queue: &str, delivery: &Delivery) -> Markup {
+    match delivery {
+        Delivery::Event { id, event } => happened(visit, queue, *id, event),
+        Delivery::Gap { .. } => html! { li.bad { "Some events were trimmed away before they could be read." } },
+        Delivery::Lagged { missed } => html! { li.bad { (missed) " events came too quickly to be shown." } },
+        Delivery::Restarted { .. } => html! { li.bad { "The reader of events was started again." } },
+    }
+}
+
+fn happened(visit: &Visit, queue: &str, id: EventId, event: &QueueEvent) -> Markup {
+    let at = iso(from_epoch_ms(id.ms()));
+    let text = |field, text: &str| visit.text(queue, "", field, text);
+    let more = match event {
+        QueueEvent::Added { name: Some(name), .. } => name.clone(),
+        QueueEvent::Completed { return_value, .. } => visit.json(queue, "", Field::ReturnValue, return_value.as_str()),
+        QueueEvent::Failed { failed_reason: Some(reason), .. } => text(Field::FailedReason, reason),
+        QueueEvent::Progress { data, .. } => visit.json(queue, "", Field::Progress, data.as_str()),
+        QueueEvent::Waiting { prev: Some(prev), .. } => format!("was {prev}"),
+        QueueEvent::Removed { prev: Some(prev), .. } => format!("was {prev}"),
+        QueueEvent::Delayed { due: Some(due), .. } => format!("until {}", iso(*due)),
+        QueueEvent::Deduplicated { deduplication_id: Some(id), .. } => format!("by {id}"),
+        QueueEvent::Cleaned { count: Some(count) } => format!("{count} jobs"),
+        QueueEvent::Other { fields, .. } => text(Field::Other, &format!("{fields:?}")),
+        _ => String::new(),
+    };
+    let more: String = more.chars().take(300).collect();
+    html! {
+        li data-kind=(event.name()) data-job=[event.job_id()] {
+            time data-clock datetime=(at) { (at) }
+            span class={ "badge " (event.name()) } { (event.name()) }
+            @if let Some(id) = event.job_id() { a href=(visit.links.job(queue, id)) { (id) } }
+            span.more { (more) }
+        }
+    }
+}

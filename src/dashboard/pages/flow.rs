@@ -1,0 +1,140 @@
+//! The family of a job: the tree that it belongs to, with states, and why a parent waits.
+
+use std::collections::HashMap;
+
+use maud::{Markup, html};
+
+use super::super::app::AnyQueue;
+use super::super::json::clip;
+use super::super::problem::Problem;
+use super::super::visit::Visit;
+use super::badge;
+use super::job::Known;
+use crate::flow::FlowTree;
+use crate::state::JobState;
+
+/// So many levels up to the root, and down from it.
+const LEVELS: usize = 8;
+
+/// About so many children of each kind are shown.
+const CHILDREN: u32 = 25;
+
+/// So many states of relatives are asked for at once.
+const AT_ONCE: usize = 32;
+
+pub(super) async fn family(visit: &Visit, queue: &AnyQueue, known: &Known) -> Result<Markup, Problem> {
+    let Ok(job) = &known.job else { return Ok(html! {}) };
+    let children = queue.job(&known.id).get_dependencies_count().await?;
+    let has_children =
+        [children.processed, children.unprocessed, children.ignored, children.failed].iter().any(|n| *n > 0);
+    if !has_children && job.parent_key().is_none() {
+        return Ok(html! {});
+    }
+    let (root_queue, root) = root(visit, queue.name(), known).await;
+    let tree =
+        match visit.app.client.flow_producer().get_flow(root_queue, root).depth(LEVELS).max_children(CHILDREN).await {
+            Ok(tree) => tree,
+            Err(error) => return Ok(html! { p.warning { "The tree cannot be read: " (error) } }),
+        };
+    let why = if has_children { queue.job(&known.id).waits_for().await? } else { None };
+    let states = match &tree {
+        Some(tree) => states(visit, tree).await,
+        None => HashMap::new(),
+    };
+    Ok(html! {
+        section #family.box aria-labelledby="family-title" data-swap {
+            h2 #family-title { "Family" }
+            @if let Some(why) = &why && why.state == JobState::WaitingChildren {
+                p.why.bad[why.is_stuck()] {
+                    @if why.is_stuck() { "Stuck: nothing will let it go. Retry or remove the children that it waits for. " }
+                    "It waits for " (why.pending) " of " (why.pending + why.processed + why.ignored + why.failed) " children"
+                    @if why.failed > 0 { ", and " (why.failed) " failed so that it has to fail" }
+                    "."
+                }
+            }
+            @if let Some(tree) = &tree {
+                ul.tree { (branch(visit, tree, &states, queue.name(), &known.id)) }
+                p.faint { "About " (CHILDREN) " children of each kind are shown of a job, and " (LEVELS) " levels." }
+            }
+        }
+    })
+}
+
+/// The root of the tree, as far up as it can be seen.
+async fn root(visit: &Visit, queue: &str, known: &Known) -> (String, String) {
+    let (mut queue, mut id) = (queue.to_owned(), known.id.clone());
+    for _ in 0..LEVELS {
+        let Ok(handle) = visit.queue(&queue) else { break };
+        let Ok(Some(job)) = handle.get_job(&id).await else { break };
+        let Some((parent, parent_id)) = job.parent_key().and_then(|key| own(visit, key)) else { break };
+        if !matches!(visit.app.queue(&parent).map(|_| visit.may_see(&parent)), Ok(true)) {
+            break;
+        }
+        (queue, id) = (parent, parent_id);
+    }
+    (queue, id)
+}
+
+/// The queue's name and the id in a job's key, if it is below our prefix.
+fn own(visit: &Visit, key: &str) -> Option<(String, String)> {
+    let (queue, id) = key.rsplit_once(':')?;
+    let name = queue.strip_prefix(visit.app.client.prefix())?.strip_prefix(':')?;
+    (!name.contains(':')).then(|| (name.to_owned(), id.to_owned()))
+}
+
+/// A job by its key, as a link where there is a page for it.
+pub(super) fn link(visit: &Visit, key: &str) -> Markup {
+    match own(visit, key).filter(|(queue, _)| visit.may_see(queue)) {
+        Some((queue, id)) => {
+            html! { a href=(visit.links.job(&queue, &id)) { (clip(&queue)) " " span.id { (clip(&id)) } } }
+        }
+        None => html! { code { (clip(key)) } },
+    }
+}
+
+fn key(tree: &FlowTree) -> String {
+    format!("{}:{}", tree.queue, tree.id)
+}
+
+/// Where the jobs of a tree are now.
+async fn states(visit: &Visit, tree: &FlowTree) -> HashMap<String, JobState> {
+    use futures::StreamExt;
+    let mut nodes = vec![tree];
+    let mut at = 0;
+    while at < nodes.len() {
+        nodes.extend(&nodes[at].children);
+        at += 1;
+    }
+    let wanted: Vec<(String, String, String)> =
+        nodes.into_iter().filter_map(|node| own(visit, &key(node)).map(|(queue, id)| (key(node), queue, id))).collect();
+    futures::stream::iter(wanted)
+        .map(|(key, queue, id)| async move {
+            let state = visit.app.queue(&queue).ok()?.job(&id).get_state().await.ok()?;
+            Some((key, state))
+        })
+        .buffer_unordered(AT_ONCE)
+        .filter_map(std::future::ready)
+        .collect()
+        .await
+}
+
+fn branch(visit: &Visit, tree: &FlowTree, states: &HashMap<String, JobState>, queue: &str, id: &str) -> Markup {
+    let is_seen = own(visit, &key(tree)).is_some_and(|(queue, _)| visit.may_see(&queue));
+    let is_this = own(visit, &key(tree)).is_some_and(|(found, found_id)| found == queue && found_id == id);
+    html! {
+        li.this[is_this] aria-current=[is_this.then_some("true")] {
+            span.node {
+                @match states.get(&key(tree)) {
+                    Some(JobState::Unknown) | None => span.badge.unknown { "removed" },
+                    Some(state) => (badge(*state)),
+                }
+                " "
+                @if let Ok(Some(job)) = &tree.job && is_seen { b { (clip(job.name())) } " " }
+                (link(visit, &key(tree)))
+            }
+            @if !tree.children.is_empty() {
+                ul { @for child in &tree.children { (branch(visit, child, states, queue, id)) } }
+            }
+        }
+    }
+}

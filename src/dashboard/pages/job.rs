@@ -1,0 +1,354 @@
+//! A job, with all that is known of it.
+
+use std::time::SystemTime;
+
+use axum::extract::{Path, Query};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use maud::{Markup, html};
+
+use super::super::access::Action;
+use super::super::app::{AnyJob, AnyQueue};
+use super::super::json::{clip, tree};
+use super::super::links::{query, unsegment};
+use super::super::moment::{exactly, many, when};
+use super::super::problem::Problem;
+use super::super::redact::Field;
+use super::super::visit::{Page, Params, Tab, Visit, given};
+use super::super::words;
+use super::{asking, badge, crumbs, flow, queue, timeline};
+use crate::error::{Result as Answer, WithCauses};
+use crate::state::{JobState, Order};
+
+/// So many lines of the log stand on one page.
+const LINES: i64 = 100;
+
+/// A job, as its hash says and as it is understood.
+pub(super) struct Known {
+    pub(super) id: String,
+    pub(super) fields: Vec<(String, String)>,
+    pub(super) state: JobState,
+    /// Why it cannot be understood.
+    pub(super) job: Answer<AnyJob>,
+    /// When it is due, if it is delayed.
+    pub(super) due: Option<SystemTime>,
+}
+
+impl Known {
+    fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    fn name(&self) -> &str {
+        self.field("name").unwrap_or_default()
+    }
+}
+
+async fn read(queue: &AnyQueue, id: &str) -> Result<Known, Problem> {
+    let engine = queue.engine();
+    let ids = [id];
+    let (fields, state, due) = futures::try_join!(engine.get_fields(id), engine.get_state(id), engine.get_due(&ids))?;
+    if fields.is_empty() {
+        return Err(Problem::no_job(id));
+    }
+    let job = queue.get_job(id).await.transpose().ok_or_else(|| Problem::no_job(id))?;
+    Ok(Known { id: id.to_owned(), fields, state, job, due: due.into_iter().next().flatten() })
+}
+
+pub(in super::super) async fn page(
+    visit: Visit,
+    Path((name, id)): Path<(String, String)>,
+    Query(params): Query<Params>,
+) -> Response {
+    let page = build(&visit, unsegment(&name), unsegment(&id), &params).await;
+    visit.answer(page)
+}
+
+async fn build(visit: &Visit, name: &str, id: &str, params: &Params) -> Result<Page, Problem> {
+    let queue = visit.queue(name)?;
+    let known = read(&queue, id).await?;
+    let family = flow::family(visit, &queue, &known).await?;
+    let steps = timeline::read(&queue, &known).await;
+    let logs = logs(visit, &queue, &known, params).await?;
+    let now = visit.app.now();
+    let body = html! {
+        (crumbs(&visit.links, name, &["job", id]))
+        (head(visit, name, &known))
+        @if let Err(error) = &known.job {
+            p.warning role="alert" { "This job cannot be read: " (WithCauses(error)) " A worker could not either. What is stored stands below." }
+        }
+        div.columns {
+            div.wide {
+                (failure(visit, name, &known))
+                (json_box(visit, name, &known, "data", "Data", Field::Data))
+                (edit_data(visit, name, &known))
+                (json_box(visit, name, &known, "returnvalue", "Result", Field::ReturnValue))
+                (family)
+                (logs)
+            }
+            aside.narrow aria-label="About the job" {
+                (facts(visit, name, &known, now))
+                (timeline::show(&steps, &known, now))
+                (options(visit, name, &known))
+            }
+        }
+        (raw_hash(visit, name, &known))
+    };
+    let live = format!("of=job&queue={}&job={}", query(name), query(id));
+    Ok(Page { title: format!("{} {id}", known.name()), tab: Tab::Queues, live: Some(live), body })
+}
+
+fn head(visit: &Visit, queue: &str, known: &Known) -> Markup {
+    html! {
+        div.head {
+            h1 { (clip(known.name())) " " span.id { (clip(&known.id)) } " " span #state data-swap { (badge(known.state)) } }
+            div.actions { (actions(visit, queue, known)) }
+        }
+    }
+}
+
+fn actions(visit: &Visit, queue: &str, known: &Known) -> Markup {
+    let to = visit.links.job(queue, &known.id);
+    let may = |action| visit.may(queue, action);
+    let form = |action: Action, class: &str, inner: Markup| {
+        html! {
+            form method="post" action=(to) {
+                (visit.token.field())
+                (inner)
+                button class=(class) name="do" value=(action) { (label(action)) }
+            }
+        }
+    };
+    html! {
+        @if known.state.is_finished() && may(Action::Retry) {
+            (form(Action::Retry, "primary", html! {}))
+        }
+        @if known.state == JobState::Delayed && may(Action::Promote) {
+            (form(Action::Promote, "primary", html! {}))
+        }
+        @if known.state == JobState::Delayed && may(Action::ChangeDelay) {
+            (asking("Delay…", "How long from now?", form(Action::ChangeDelay, "", html! {
+                label { span.hidden { "Delay" } input name="delay" placeholder="15 min" required; }
+            })))
+        }
+        @if !known.state.is_finished() && known.state != JobState::Active && may(Action::ChangePriority) {
+            (asking("Priority…", "1 comes first, 0 comes before all that have one.", form(Action::ChangePriority, "", html! {
+                label { span.hidden { "Priority" }
+                    input type="number" name="priority" min="0" max="2097151" value=(known.field("priority").unwrap_or("0")) required; }
+                label.check { input type="checkbox" name="lifo" value="1"; "before others of this priority" }
+            })))
+        }
+        @if may(Action::Add) {
+            a.button href={ (visit.links.part(queue, "add")) "?like=" (query(&known.id)) } { "Add one like it" }
+        }
+        @if may(Action::Remove) {
+            (asking("Remove…", "The job, its log and its children that have not run are deleted.", form(Action::Remove, "danger", html! {})))
+        }
+    }
+}
+
+fn label(action: Action) -> &'static str {
+    match action {
+        Action::Retry => "Retry",
+        Action::Promote => "Run now",
+        Action::ChangeDelay => "Change the delay",
+        Action::ChangePriority => "Change the priority",
+        _ => "Remove it",
+    }
+}
+
+/// Why it failed: each error in full, the latest first.
+fn failure(visit: &Visit, queue: &str, known: &Known) -> Markup {
+    let Ok(job) = &known.job else { return html! {} };
+    let reason = job.failed_reason().map(|reason| visit.text(queue, job.name(), Field::FailedReason, reason));
+    let traces: Vec<String> =
+        job.stacktrace().iter().rev().map(|trace| visit.text(queue, job.name(), Field::Stacktrace, trace)).collect();
+    let deferred = job.deferred_failure();
+    html! {
+        div #failure data-swap {
+            @if reason.is_some() || !traces.is_empty() || deferred.is_some() {
+                section.box.error aria-labelledby="failure-title" {
+                    h2 #failure-title { @if known.state == JobState::Failed { "Why it failed" } @else { "What failed so far" } }
+                    @if let Some(reason) = reason { p.reason { (clip(&reason)) } }
+                    @if let Some(deferred) = deferred { p.reason { "It will fail when a worker takes it: " (clip(deferred)) } }
+                    @for (number, trace) in traces.iter().enumerate() {
+                        details open[number == 0] {
+                            summary { "Error " (traces.len() - number) " of " (traces.len()) ": " (trace.lines().next().unwrap_or_default()) }
+                            pre.raw { (clip(trace)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn json_box(visit: &Visit, queue: &str, known: &Known, name: &str, title: &str, field: Field) -> Markup {
+    let text = known.field(name).map(|text| visit.json(queue, known.name(), field, text));
+    let raw = format!("{}/raw?field={name}", visit.links.job(queue, &known.id));
+    html! {
+        div id=(name) data-swap {
+            @if let Some(text) = text {
+                section.box aria-label=(title) {
+                    div.bar {
+                        h2 { (title) }
+                        span.tools {
+                            button.quiet.js type="button" data-copy=(raw) { "Copy" }
+                            a href=(raw) { "Raw" }
+                        }
+                    }
+                    (tree(&text))
+                }
+            }
+        }
+    }
+}
+
+fn edit_data(visit: &Visit, queue: &str, known: &Known) -> Markup {
+    let stored = known.field("data").unwrap_or("null");
+    // Who does not see all of the data would overwrite what is covered.
+    let is_whole = visit.json(queue, known.name(), Field::Data, stored) == stored;
+    let may = is_whole && stored.len() < 100_000 && visit.may(queue, Action::ChangeData);
+    html! {
+        @if may && !known.state.is_finished() {
+            details.edit {
+                summary { "Change the data" }
+                form method="post" action=(visit.links.job(queue, &known.id)) {
+                    (visit.token.field())
+                    label { "Data, as JSON" textarea name="data" rows="8" spellcheck="false" { (stored) } }
+                    button name="do" value=(Action::ChangeData) { "Store the data" }
+                }
+            }
+        }
+    }
+}
+
+fn facts(visit: &Visit, queue: &str, known: &Known, now: SystemTime) -> Markup {
+    let Ok(job) = &known.job else { return html! {} };
+    html! {
+        section #facts.box aria-label="Facts" data-swap {
+            dl.pairs {
+                dt { "State" } dd { (badge(known.state)) }
+                dt { "Attempts" } dd { (job.attempts_made()) " of " (job.attempts().max(1)) " made, " (job.attempts_started()) " started" }
+                @if job.stalled_counter() > 0 { dt { "Stalled" } dd { (many(job.stalled_counter().into(), "time")) } }
+                dt { "Progress" } dd { (queue::progress(job)) }
+                @if job.priority() > 0 { dt { "Priority" } dd { (job.priority()) } }
+                @if known.state == JobState::Delayed { dt { "Due" } dd { (exactly(known.due, now)) } }
+                @if let Some(worker) = job.processed_by() { dt { "Worker" } dd { (clip(worker)) } }
+                @if let Some(id) = job.deduplication_id() { dt { "Deduplication" } dd { code { (clip(id)) } } }
+                @if let Some(scheduler) = job.repeat_job_key() {
+                    dt { "Scheduler" } dd { a href=(visit.links.part(queue, "schedulers")) { (clip(scheduler)) } }
+                }
+                @if let Some(parent) = job.parent_key() { dt { "Parent" } dd { (flow::link(visit, parent)) } }
+                dt { "Added" } dd { (when(job.timestamp(), now)) }
+            }
+        }
+    }
+}
+
+fn options(visit: &Visit, queue: &str, known: &Known) -> Markup {
+    let text = visit.json(queue, known.name(), Field::Options, known.field("opts").unwrap_or("{}"));
+    let said = words::options(&text);
+    html! {
+        section.box aria-label="Options" {
+            h2 { "Options" }
+            @if said.is_empty() { p.faint { "None: the defaults apply." } }
+            dl.pairs { @for (name, sentence) in &said { dt { (name) } dd { (clip(sentence)) } } }
+            details { summary { "As stored" } (tree(&text)) }
+        }
+    }
+}
+
+async fn logs(visit: &Visit, queue: &AnyQueue, known: &Known, params: &Params) -> Result<Markup, Problem> {
+    let from = given(params, "line").and_then(|line| line.parse().ok()).unwrap_or(0_i64).clamp(0, 1 << 40);
+    let found = queue.job(&known.id).get_logs(from, from + LINES - 1, Order::Descending).await?;
+    let link = |line: i64| format!("{}?line={line}#log", visit.links.job(queue.name(), &known.id));
+    let total = i64::try_from(found.count).unwrap_or(i64::MAX);
+    Ok(html! {
+        section #log.box aria-label="Log" data-swap {
+            h2 { "Log " span.count { (found.count) } }
+            @if found.logs.is_empty() {
+                p.faint { "No line has been logged." }
+            } @else {
+                ol.log reversed start=(total - from) {
+                    @for line in &found.logs { li { (clip(&visit.text(queue.name(), known.name(), Field::Log, line))) } }
+                }
+                nav.pages aria-label="Lines" {
+                    @if from > 0 { a.button href=(link((from - LINES).max(0))) { "Newer" } }
+                    @if from + LINES < total { a.button href=(link(from + LINES)) { "Older" } }
+                }
+            }
+        }
+    })
+}
+
+/// Which part of a job a field of its hash is.
+fn part(field: &str) -> Field {
+    match field {
+        "data" => Field::Data,
+        "opts" => Field::Options,
+        "returnvalue" => Field::ReturnValue,
+        "progress" => Field::Progress,
+        "failedReason" | "defa" => Field::FailedReason,
+        "stacktrace" => Field::Stacktrace,
+        _ => Field::Other,
+    }
+}
+
+/// A field of the hash as it may be shown.
+fn shown(visit: &Visit, queue: &str, known: &Known, name: &str, value: &str) -> String {
+    match part(name) {
+        Field::Stacktrace => {
+            // An array of texts, each of which is shown as such.
+            let Ok(traces) = serde_json::from_str::<Vec<String>>(value) else {
+                return visit.text(queue, known.name(), Field::Stacktrace, value);
+            };
+            let traces: Vec<String> =
+                traces.iter().map(|trace| visit.text(queue, known.name(), Field::Stacktrace, trace)).collect();
+            serde_json::json!(traces).to_string()
+        }
+        field @ (Field::FailedReason | Field::Other) => visit.text(queue, known.name(), field, value),
+        field => visit.json(queue, known.name(), field, value),
+    }
+}
+
+fn raw_hash(visit: &Visit, queue: &str, known: &Known) -> Markup {
+    html! {
+        details #hash.box {
+            summary { "As stored in Redis" }
+            p.faint { code { (visit.app.client.prefix()) ":" (queue) ":" (known.id) } }
+            div.scroll {
+                table.rows.hash {
+                    thead { tr { th scope="col" { "Field" } th scope="col" { "Value" } } }
+                    tbody {
+                        @for (name, value) in &known.fields {
+                            tr { th scope="row" { code { (name) } } td { pre { (clip(&shown(visit, queue, known, name, value))) } } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A field as plain text, for copies and for what is too long for the page.
+pub(in super::super) async fn raw(
+    visit: Visit,
+    Path((name, id)): Path<(String, String)>,
+    Query(params): Query<Params>,
+) -> Response {
+    match raw_field(&visit, unsegment(&name), unsegment(&id), &params).await {
+        Ok(text) => {
+            let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+            (headers, text).into_response()
+        }
+        Err(problem) => visit.answer(Err(problem)),
+    }
+}
+
+async fn raw_field(visit: &Visit, name: &str, id: &str, params: &Params) -> Result<String, Problem> {
+    let known = read(&visit.queue(name)?, id).await?;
+    let field = given(params, "field").unwrap_or("data");
+    let value = known.field(field).ok_or_else(Problem::no_page)?;
+    Ok(shown(visit, name, &known, field, value))
+}

@@ -1,0 +1,70 @@
+//! The pages, a file each.
+
+pub(super) mod add;
+pub(super) mod events;
+pub(super) mod flow;
+pub(super) mod job;
+pub(super) mod overview;
+pub(super) mod queue;
+pub(super) mod schedulers;
+pub(super) mod search;
+pub(super) mod server;
+mod timeline;
+pub(super) mod work;
+pub(super) mod workers;
+
+use maud::{Markup, html};
+
+use super::links::Links;
+use crate::state::JobState;
+
+/// The states in the order in which a job goes through them.
+pub(super) const STATES: [JobState; 8] = [
+    JobState::Waiting,
+    JobState::Prioritized,
+    JobState::Paused,
+    JobState::Active,
+    JobState::Delayed,
+    JobState::WaitingChildren,
+    JobState::Failed,
+    JobState::Completed,
+];
+
+/// A state as a coloured word.
+pub(super) fn badge(state: JobState) -> Markup {
+    html! { span class={ "badge " (state) } { (state) } }
+}
+
+/// The way from the list of queues to a page.
+pub(super) fn crumbs(links: &Links, queue: &str, rest: &[&str]) -> Markup {
+    html! {
+        nav.crumbs aria-label="Where you are" {
+            a href=(links.home()) { "Queues" }
+            span aria-hidden="true" { "/" }
+            @if rest.is_empty() {
+                span aria-current="page" { (queue) }
+            } @else {
+                a href=(links.queue(queue)) { (queue) }
+            }
+            @for (n, part) in (1..).zip(rest) {
+                span aria-hidden="true" { "/" }
+                span aria-current=[(n == rest.len()).then_some("page")] { (part) }
+            }
+        }
+    }
+}
+
+/// A figure with its name.
+pub(super) fn tile(name: &str, figure: impl maud::Render, class: &str) -> Markup {
+    html! { div class={ "tile " (class) } { span.figure { (figure) } span.name { (name) } } }
+}
+
+/// A button that asks back before it does something: a second click, also where no script runs.
+pub(super) fn asking(label: &str, question: &str, form: Markup) -> Markup {
+    html! {
+        details.ask {
+            summary.button { (label) }
+            div.popup { p { (question) } (form) }
+        }
+    }
+}

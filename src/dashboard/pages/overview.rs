@@ -1,0 +1,269 @@
+//! All queues at a glance.
+
+use std::cmp::Reverse;
+use std::time::SystemTime;
+
+use axum::extract::Query;
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::super::chart::{self, Series};
+use super::super::links::query;
+use super::super::moment::{count, many, when};
+use super::super::problem::Problem;
+use super::super::survey::{Concern, Overview, Row, concerns, oldest};
+use super::super::visit::{Page, Params, Tab, Visit, given};
+use super::tile;
+use crate::overview::QueueOverview;
+
+/// So many queues stand on one page.
+const PER_PAGE: usize = 100;
+
+/// So many queues that need attention are named.
+const CONCERNS: usize = 6;
+
+pub(in super::super) async fn page(visit: Visit, Query(params): Query<Params>) -> Response {
+    let page = build(&visit, &params).await;
+    visit.answer(page)
+}
+
+async fn build(visit: &Visit, params: &Params) -> Result<Page, Problem> {
+    let overview = visit.app.overview().await;
+    let now = visit.app.now();
+    let seen: Vec<&Row> = overview.queues.iter().filter(|row| visit.may_see(&row.name)).collect();
+    let body = html! {
+        h1.hidden { "Queues" }
+        div #figures data-swap { (figures(&seen, &overview)) }
+        div #concerns data-swap { (attention(visit, &seen, &overview, now)) }
+        (table(visit, params, &seen, &overview, now))
+    };
+    Ok(Page { title: "Queues".into(), tab: Tab::Queues, live: Some("of=queues".into()), body })
+}
+
+fn read(row: &Row) -> Option<&QueueOverview> {
+    row.found.as_ref().ok()
+}
+
+fn figures(seen: &[&Row], overview: &Overview) -> Markup {
+    let sum = |figure: fn(&QueueOverview) -> u64| seen.iter().filter_map(|row| read(row)).map(figure).sum::<u64>();
+    let (mut completed, mut failed) = (Series::default(), Series::default());
+    for survey in seen.iter().filter_map(|row| read(row)) {
+        completed.add(&Series::of(&survey.completed));
+        failed.add(&Series::of(&survey.failed));
+    }
+    let bad = sum(|survey| survey.counts.failed);
+    html! {
+        div.figures {
+            div.tiles {
+                (tile("queues", count(seen.len() as u64), ""))
+                (tile("ready", count(sum(|survey| survey.waiting())), ""))
+                (tile("active", count(sum(|survey| survey.counts.active)), "active"))
+                (tile("delayed", count(sum(|survey| survey.counts.delayed)), ""))
+                (tile("failed", count(bad), if bad > 0 { "failed" } else { "" }))
+                (tile("completed, last minute", count(sum(|survey| survey.last_minute.completed)), "completed"))
+                @if let Ok(workers) = &overview.workers {
+                    @let seen = seen.iter().filter_map(|row| workers.get(&row.name)).map(Vec::len).sum::<usize>();
+                    (tile("workers", count(seen as u64), ""))
+                }
+            }
+            (chart::throughput(&completed, &failed))
+        }
+        @if completed.total() + failed.total() == 0 {
+            p.hint { "Jobs per minute are counted where a worker is told to: " code { "metrics" } " in oxmq and in BullMQ." }
+        }
+    }
+}
+
+fn attention(visit: &Visit, seen: &[&Row], overview: &Overview, now: SystemTime) -> Markup {
+    let mut worst: Vec<(&str, Vec<Concern>)> = seen
+        .iter()
+        .map(|row| (row.name.as_str(), concerns_of(row, overview, now)))
+        .filter(|(_, found)| !found.is_empty())
+        .collect();
+    worst.sort_by_key(|(_, found)| Reverse(found[0].weight));
+    let total = worst.len();
+    html! {
+        @if total > 0 {
+            section.attention aria-labelledby="attention" {
+                h2 #attention { "Needs attention" }
+                ul {
+                    @for (name, found) in worst.iter().take(CONCERNS) {
+                        li {
+                            a href=(visit.links.queue(name)) { (name) }
+                            @for concern in found { span class=(weight(concern)) { (concern.text) } }
+                        }
+                    }
+                }
+                @if total > CONCERNS {
+                    p { a href={ (visit.links.home()) "?sort=concern" } { "and " (many((total - CONCERNS) as u64, "queue")) " more" } }
+                }
+            }
+        }
+    }
+}
+
+fn weight(concern: &Concern) -> &'static str {
+    if concern.weight >= 80 { "concern bad" } else { "concern" }
+}
+
+fn concerns_of(row: &Row, overview: &Overview, now: SystemTime) -> Vec<Concern> {
+    match &row.found {
+        Ok(survey) => concerns(survey, overview.workers_of(&row.name), now),
+        Err(problem) => vec![Concern { weight: 95, text: format!("cannot be read: {problem}") }],
+    }
+}
+
+/// How the list can be sorted: the word in the address, and the head of the column.
+const COLUMNS: [(&str, &str, &str); 9] = [
+    ("name", "Queue", ""),
+    ("ready", "Ready", "Jobs that a worker could take now: waiting, prioritized, and set aside by a pause"),
+    ("active", "Active", "Jobs that a worker runs"),
+    ("delayed", "Delayed", "Jobs that are not due yet"),
+    ("children", "Parents", "Jobs that wait for their children"),
+    ("failed", "Failed", "Jobs that failed for good"),
+    ("completed", "Completed", "Completed jobs that are kept"),
+    ("oldest", "Oldest ready", "When the job was added that is next"),
+    ("rate", "Last minute", "Jobs that completed and failed within a minute, as far as they are kept"),
+];
+
+fn table(visit: &Visit, params: &Params, seen: &[&Row], overview: &Overview, now: SystemTime) -> Markup {
+    let sort = given(params, "sort").unwrap_or("name");
+    let wanted = given(params, "q").map(str::to_lowercase);
+    let mut rows: Vec<&Row> = seen.to_vec();
+    rows.retain(|row| wanted.as_ref().is_none_or(|wanted| row.name.to_lowercase().contains(wanted)));
+    sort_rows(&mut rows, sort, overview, now);
+    let pages = rows.len().div_ceil(PER_PAGE).max(1);
+    let page = given(params, "page").and_then(|page| page.parse().ok()).unwrap_or(1_usize).clamp(1, pages);
+    let q = given(params, "q").unwrap_or_default();
+    let link =
+        |sort: &str, page: usize| format!("{}?sort={}&q={}&page={page}", visit.links.home(), query(sort), query(q));
+    html! {
+        section aria-labelledby="all" {
+            div.bar {
+                h2 #all { "Queues" }
+                form.filter action=(visit.links.home()) {
+                    input type="hidden" name="sort" value=(sort);
+                    label { span.hidden { "Only queues whose name holds" } input type="search" name="q" value=(q) placeholder="Filter by name"; }
+                    button { "Filter" }
+                }
+            }
+            div #queues data-swap {
+                @if overview.is_searching { p.hint role="status" { "Still looking for queues: there may be more." } }
+                @if rows.is_empty() {
+                    (none(visit, q))
+                } @else {
+                    div.scroll {
+                        table.rows {
+                            thead { tr {
+                                @for (key, head, title) in COLUMNS {
+                                    th scope="col" class=[(key != "name").then_some("num")] title=[(!title.is_empty()).then_some(title)]
+                                        aria-sort=[(sort == key).then_some(if key == "name" { "ascending" } else { "descending" })] {
+                                        a href=(link(key, 1)) { (head) }
+                                    }
+                                }
+                                th.num scope="col" { "Workers" }
+                                th scope="col" { "Last hour" }
+                            } }
+                            tbody {
+                                @for row in rows.iter().skip((page - 1) * PER_PAGE).take(PER_PAGE) {
+                                    (queue_row(visit, row, overview, now))
+                                }
+                            }
+                        }
+                    }
+                    @if pages > 1 {
+                        nav.pages aria-label="Pages" {
+                            @if page > 1 { a.button rel="prev" href=(link(sort, page - 1)) { "Previous" } }
+                            span { "Page " (page) " of " (pages) ", " (many(rows.len() as u64, "queue")) }
+                            @if page < pages { a.button rel="next" href=(link(sort, page + 1)) { "Next" } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn sort_rows(rows: &mut [&Row], sort: &str, overview: &Overview, now: SystemTime) {
+    let by = |figure: fn(&QueueOverview) -> u64| move |row: &&Row| Reverse(read(row).map_or(0, figure));
+    match sort {
+        "ready" => rows.sort_by_key(by(|survey| survey.waiting())),
+        "active" => rows.sort_by_key(by(|survey| survey.counts.active)),
+        "delayed" => rows.sort_by_key(by(|survey| survey.counts.delayed)),
+        "children" => rows.sort_by_key(by(|survey| survey.counts.waiting_children)),
+        "failed" => rows.sort_by_key(by(|survey| survey.counts.failed)),
+        "completed" => rows.sort_by_key(by(|survey| survey.counts.completed)),
+        "rate" => rows.sort_by_key(by(|survey| survey.last_minute.completed + survey.last_minute.failed)),
+        "oldest" => rows.sort_by_key(|row| {
+            let since = read(row).filter(|survey| survey.waiting() > 0).and_then(oldest);
+            (since.is_none(), since)
+        }),
+        "concern" => rows.sort_by_cached_key(|row| {
+            Reverse(concerns_of(row, overview, now).first().map_or(0, |concern| concern.weight))
+        }),
+        _ => {}
+    }
+}
+
+fn none(visit: &Visit, q: &str) -> Markup {
+    html! {
+        div.empty {
+            @if q.is_empty() {
+                h3 { "There is no queue yet" }
+                p { "A queue shows here with its first job, from Rust or from Node, if it is below the prefix "
+                    code { (visit.app.client.prefix()) } "." }
+            } @else {
+                h3 { "No queue has “" (q) "” in its name" }
+                p { a.button href=(visit.links.home()) { "All queues" } }
+            }
+        }
+    }
+}
+
+fn queue_row(visit: &Visit, row: &Row, overview: &Overview, now: SystemTime) -> Markup {
+    let link = visit.links.queue(&row.name);
+    let survey = match &row.found {
+        Ok(survey) => survey,
+        Err(problem) => {
+            return html! { tr { th scope="row" { a href=(link) { (row.name) } } td.bad colspan="10" { (problem) } } };
+        }
+    };
+    let counts = &survey.counts;
+    let number = |number: u64, class: &str, state: &str| {
+        html! {
+            td class={ "num " @if number > 0 { (class) } @else { "none" } } {
+                @if number > 0 { a href={ (link) "?state=" (state) } { (count(number)) } } @else { "0" }
+            }
+        }
+    };
+    let first = [(counts.waiting, "waiting"), (counts.prioritized, "prioritized"), (counts.paused, "paused")];
+    let ready_state = first.into_iter().find(|(count, _)| *count > 0).map_or("waiting", |(_, state)| state);
+    html! {
+        tr {
+            th scope="row" {
+                a href=(link) { (row.name) }
+                @if survey.is_paused { " " span.badge.paused { "paused" } }
+            }
+            (number(survey.waiting(), "", ready_state))
+            (number(counts.active, "active", "active"))
+            (number(counts.delayed, "", "delayed"))
+            (number(counts.waiting_children, "", "waiting-children"))
+            (number(counts.failed, "failed", "failed"))
+            (number(counts.completed, "", "completed"))
+            td.num { @if survey.waiting() > 0 { (when(oldest(survey), now)) } @else { span.none { "–" } } }
+            td.num {
+                @let done = survey.last_minute;
+                span.none[done.completed == 0] { (count(done.completed)) }
+                @if done.failed > 0 { " " span.failed { "+" (count(done.failed)) " failed" } }
+            }
+            td.num {
+                @match overview.workers_of(&row.name) {
+                    Some(0) => span.none { "0" },
+                    Some(workers) => (workers),
+                    None => span.none title="Redis does not permit to list the clients" { "?" },
+                }
+            }
+            td { (chart::sparkline(&Series::of(&survey.completed), &Series::of(&survey.failed))) }
+        }
+    }
+}

@@ -1,0 +1,476 @@
+//! A queue: its figures, and its jobs by state.
+
+use std::time::{Duration, SystemTime};
+
+use axum::extract::{Path, Query};
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::super::access::Action;
+use super::super::app::{AnyJob, AnyQueue};
+use super::super::chart::{self, Series};
+use super::super::filter::{Filter, Found, look};
+use super::super::json::clip;
+use super::super::links::{query, unsegment};
+use super::super::moment::{count, many, relative, span, when};
+use super::super::problem::Problem;
+use super::super::redact::Field;
+use super::super::survey::{concerns, oldest};
+use super::super::visit::{Page, Params, Tab, Visit, given};
+use super::{STATES, asking, crumbs, tile};
+use crate::error::{Result as Answer, WithCauses};
+use crate::overview::{JobTimes, QueueOverview};
+use crate::state::JobState;
+
+/// So many jobs stand on one page.
+const PER_PAGE: u32 = 50;
+
+pub(in super::super) async fn page(visit: Visit, Path(name): Path<String>, Query(params): Query<Params>) -> Response {
+    let page = build(&visit, unsegment(&name), &params).await;
+    visit.answer(page)
+}
+
+async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Problem> {
+    let queue = visit.queue(name)?;
+    let (survey, workers, limit) =
+        futures::join!(visit.app.client.get_queue_overview(name), queue.get_workers(), queue.get_global_rate_limit());
+    let (survey, limit) = (survey?, limit?);
+    let workers = workers.ok().map(|workers| workers.len());
+    let state = state_of(params, &survey);
+    let filter = Filter::of(params, state);
+    let found = look(visit, &queue, &filter, given(params, "from"), PER_PAGE).await?;
+    let due = due(&queue, &found).await?;
+    let now = visit.app.now();
+    let body = html! {
+        (crumbs(&visit.links, name, &[]))
+        (head(visit, name, &survey))
+        div #figures data-swap { (figures(&survey, workers, limit, now)) }
+        (parts(visit, name, &survey))
+        section.jobs aria-labelledby="jobs-title" {
+            h2.hidden #jobs-title { "Jobs" }
+            nav #states.tabs aria-label="States" data-swap {
+                @for other in STATES {
+                    @let number = survey.counts.get(other);
+                    @if number > 0 || other == state || !matches!(other, JobState::Paused | JobState::Prioritized | JobState::WaitingChildren) {
+                        a class=(other) href=(visit.links.state(name, other)) aria-current=[(other == state).then_some("page")] {
+                            (other) " " span.count { (count(number)) }
+                        }
+                    }
+                }
+            }
+            (filter_form(visit, name, &filter, params))
+            (jobs(visit, name, &filter, &found, &due, &survey, now))
+        }
+    };
+    Ok(Page { title: name.to_owned(), tab: Tab::Queues, live: Some(format!("of=queue&queue={}", query(name))), body })
+}
+
+/// When the jobs are due, one for each.
+async fn due(queue: &AnyQueue, found: &Found) -> Answer<Vec<Option<SystemTime>>> {
+    // An id that cannot be read is that of no delayed job.
+    let ids: Vec<&str> = found.jobs.iter().map(|job| job.as_ref().map_or("", |job| job.id())).collect();
+    queue.engine().get_due(&ids).await
+}
+
+/// The state that was asked for, or the first that has jobs, the most urgent first.
+fn state_of(params: &Params, survey: &QueueOverview) -> JobState {
+    use JobState::{Active, Completed, Delayed, Failed, Paused, Prioritized, Waiting, WaitingChildren};
+    let asked = given(params, "state").and_then(|state| state.parse().ok()).filter(|state| *state != JobState::Unknown);
+    let urgent = [Failed, Active, Waiting, Prioritized, Paused, Delayed, WaitingChildren, Completed];
+    asked.unwrap_or_else(|| urgent.into_iter().find(|state| survey.counts.get(*state) > 0).unwrap_or(Waiting))
+}
+
+fn head(visit: &Visit, name: &str, survey: &QueueOverview) -> Markup {
+    let may = |action| visit.may(name, action);
+    let to = visit.links.queue(name);
+    let form = |action: Action, label: &str, class: &str| {
+        html! {
+            form method="post" action=(to) {
+                (visit.token.field())
+                button class=(class) name="do" value=(action) { (label) }
+            }
+        }
+    };
+    html! {
+        div.head {
+            h1 {
+                (name) " "
+                @if survey.is_paused { span.badge.paused { "paused" } } @else { span.badge.running { "running" } }
+            }
+            div.actions {
+                @if survey.is_paused && may(Action::Resume) { (form(Action::Resume, "Resume", "")) }
+                @if !survey.is_paused && may(Action::Pause) { (form(Action::Pause, "Pause", "")) }
+                @if may(Action::Add) { a.button href=(visit.links.part(name, "add")) { "Add a job" } }
+                (more(visit, name, survey))
+            }
+        }
+    }
+}
+
+/// What is done seldom, or cannot be undone.
+fn more(visit: &Visit, name: &str, survey: &QueueOverview) -> Markup {
+    let to = visit.links.queue(name);
+    let offered = [Action::Limit, Action::Drain, Action::Obliterate].map(|action| visit.may(name, action));
+    let [may_limit, may_drain, may_obliterate] = offered;
+    html! {
+        @if offered.contains(&true) {
+            details.ask {
+                summary.button { "More" }
+                div.popup {
+                    @if may_limit {
+                        form method="post" action=(to) {
+                            (visit.token.field())
+                            label { "At most so many active jobs, over all workers"
+                                input type="number" name="concurrency" min="1" max="4294967295" value=[survey.global_concurrency] placeholder="no limit"; }
+                            button name="do" value=(Action::Limit) { "Set the limit" }
+                        }
+                    }
+                    @if may_drain {
+                        form method="post" action=(to) {
+                            (visit.token.field())
+                            p { "Removes all jobs that wait." }
+                            label.check { input type="checkbox" name="delayed" value="1"; "delayed ones too" }
+                            button.danger name="do" value=(Action::Drain) { "Drain the queue" }
+                        }
+                    }
+                    @if may_obliterate {
+                        form method="post" action=(to) {
+                            (visit.token.field())
+                            p { "Deletes the queue with everything in it. Type its name to confirm." }
+                            label { span.hidden { "Name of the queue" } input name="confirm" autocomplete="off" placeholder=(name) required; }
+                            label.check { input type="checkbox" name="force" value="1"; "also while jobs are active" }
+                            button.danger name="do" value=(Action::Obliterate) { "Obliterate the queue" }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn figures(survey: &QueueOverview, workers: Option<usize>, limit: Option<(u64, Duration)>, now: SystemTime) -> Markup {
+    let (completed, failed) = (Series::of(&survey.completed), Series::of(&survey.failed));
+    let ready = survey.waiting();
+    let (minute, hour) = (survey.last_minute, survey.last_hour);
+    html! {
+        @let found = concerns(survey, workers, now);
+        @if !found.is_empty() {
+            ul.concerns { @for concern in &found { li.bad[concern.weight >= 80] { (concern.text) } } }
+        }
+        div.figures {
+            div.tiles {
+                (tile("ready", count(ready), ""))
+                (tile("oldest ready", oldest(survey).filter(|_| ready > 0).map_or_else(|| "–".to_owned(), |at| relative(at, now)), ""))
+                (tile("workers", workers.map_or_else(|| "?".to_owned(), |workers| count(workers as u64)), ""))
+                (tile("completed, last minute", count(minute.completed), "completed"))
+                (tile("failed, last hour", count(hour.failed), if hour.failed > 0 { "failed" } else { "" }))
+                (tile("last completed", survey.last_completed.map_or_else(|| "–".to_owned(), |at| relative(at, now)), ""))
+                @if let Some(limit) = survey.global_concurrency { (tile("active at most", count(limit), "")) }
+                @if let Some((max, window)) = limit { (tile("rate limit", format!("{} in {}", count(max), span(window)), "")) }
+            }
+            (chart::throughput(&completed, &failed))
+            (times(&survey.times))
+        }
+    }
+}
+
+/// How long the last jobs waited and ran.
+fn times(times: &JobTimes) -> Markup {
+    let text = |time: Option<Duration>| time.map_or_else(|| "–".to_owned(), span);
+    html! {
+        @if times.jobs > 0 {
+            table.times {
+                caption { "Times of the last " (many(times.jobs, "finished job")) }
+                thead { tr { th { span.hidden { "Phase" } } th.num scope="col" { "median" } th.num scope="col" { "longest" } } }
+                tbody {
+                    @for (name, median, longest) in [
+                        ("waited", times.wait_median, times.wait_longest), ("ran", times.run_median, times.run_longest)
+                    ] {
+                        tr { th scope="row" { (name) } td.num { (text(median)) } td.num { (text(longest)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The other pages of the queue.
+fn parts(visit: &Visit, name: &str, survey: &QueueOverview) -> Markup {
+    html! {
+        nav.parts aria-label="Of this queue" {
+            a href=(visit.links.part(name, "events")) { "Live events" }
+            a href=(visit.links.part(name, "schedulers")) { "Schedulers " span.count { (count(survey.schedulers)) } }
+            a href=(visit.links.to(&format!("/workers?queue={}", query(name)))) { "Workers" }
+            @if let Some(version) = &survey.version { span.faint { "opened last by " (version) } }
+        }
+    }
+}
+
+fn filter_form(visit: &Visit, name: &str, filter: &Filter, params: &Params) -> Markup {
+    let value = |field| given(params, field).unwrap_or_default();
+    html! {
+        form.filter action=(visit.links.queue(name)) {
+            input type="hidden" name="state" value=(filter.state);
+            label { "Name" input name="name" value=(value("name")) placeholder="any, * for any text" autocomplete="off"; }
+            label { "Data contains" input name="data" value=(value("data")) autocomplete="off"; }
+            @if !matches!(filter.state, JobState::Completed | JobState::Active) {
+                label { "Reason contains" input name="reason" value=(value("reason")) autocomplete="off"; }
+            }
+            label { "Older than" input.short name="older" value=(value("older")) placeholder="15 min" autocomplete="off"; }
+            button { "Filter" }
+            @if !filter.is_plain() { a href=(visit.links.state(name, filter.state)) { "Clear" } }
+        }
+    }
+}
+
+/// What can be done to jobs of a state, all at once or chosen ones.
+fn offered(visit: &Visit, queue: &str, state: JobState) -> Vec<(Action, &'static str)> {
+    let mut offered = Vec::new();
+    if state.is_finished() {
+        offered.push((Action::Retry, "Retry"));
+    }
+    if state == JobState::Delayed {
+        offered.push((Action::Promote, "Promote"));
+    }
+    if state != JobState::Active {
+        offered.push((Action::Remove, "Remove"));
+    }
+    offered.retain(|(action, _)| visit.may(queue, *action));
+    offered
+}
+
+fn jobs(
+    visit: &Visit,
+    name: &str,
+    filter: &Filter,
+    found: &Found,
+    due: &[Option<SystemTime>],
+    survey: &QueueOverview,
+    now: SystemTime,
+) -> Markup {
+    let state = filter.state;
+    let actions = offered(visit, name, state);
+    let total = survey.counts.get(state);
+    html! {
+        form #choice method="post" action=(visit.links.part(name, "jobs")) {
+            (visit.token.field())
+            input type="hidden" name="state" value=(state);
+            div #jobs data-swap {
+                @if found.jobs.is_empty() {
+                    (no_jobs(filter, found, total, survey))
+                } @else {
+                    @if !actions.is_empty() { (choice_bar(&actions)) }
+                    div.scroll {
+                        table.rows.jobs {
+                            thead { tr {
+                                @if !actions.is_empty() { th.check { input.js #all type="checkbox" aria-label="Select all jobs on this page"; } }
+                                th scope="col" { "Job" }
+                                th scope="col" { (what_column(state)) }
+                                th.num scope="col" { "Attempts" }
+                                th.num scope="col" { (when_column(state)) }
+                                @if !actions.is_empty() { th scope="col" { span.hidden { "Actions" } } }
+                            } }
+                            tbody { @for (job, due) in found.jobs.iter().zip(due) { (job_row(visit, name, state, &actions, job, *due, now)) } }
+                        }
+                    }
+                }
+                (pager(visit, name, filter, found, total))
+            }
+        }
+        @if !actions.is_empty() && total > 0 { (all_of_them(visit, name, filter, &actions, total)) }
+    }
+}
+
+fn what_column(state: JobState) -> &'static str {
+    match state {
+        JobState::Failed => "Reason",
+        JobState::Active => "Progress",
+        JobState::Prioritized => "Priority",
+        _ => "Data",
+    }
+}
+
+fn when_column(state: JobState) -> &'static str {
+    match state {
+        JobState::Failed => "Failed",
+        JobState::Completed => "Completed",
+        JobState::Active => "Started",
+        JobState::Delayed => "Due",
+        _ => "Added",
+    }
+}
+
+fn choice_bar(actions: &[(Action, &str)]) -> Markup {
+    html! {
+        div.choice {
+            span.chosen role="status" { "Chosen jobs" }
+            @for (action, label) in actions {
+                @if *action == Action::Remove {
+                    button.danger name="do" value=(action) data-confirm="Remove the chosen jobs?" { (label) }
+                } @else {
+                    button name="do" value=(action) { (label) }
+                }
+            }
+        }
+    }
+}
+
+fn job_row(
+    visit: &Visit,
+    queue: &str,
+    state: JobState,
+    actions: &[(Action, &str)],
+    job: &Answer<AnyJob>,
+    due: Option<SystemTime>,
+    now: SystemTime,
+) -> Markup {
+    let job = match job {
+        Ok(job) => job,
+        Err(error) => return html! { tr { td.bad colspan="6" { "A job cannot be read: " (WithCauses(error)) } } },
+    };
+    let link = visit.links.job(queue, job.id());
+    html! {
+        tr {
+            @if !actions.is_empty() {
+                td.check { input type="checkbox" name="id" value=(job.id()) aria-label={ "Select job " (job.id()) }; }
+            }
+            th scope="row" {
+                a href=(link) { (clip(job.name())) }
+                " " span.id { (clip(job.id())) }
+            }
+            td.what { (what(visit, queue, state, job)) }
+            td.num { (job.attempts_made()) span.faint { " / " (job.attempts().max(1)) } }
+            td.num { (moment_of(state, job, due, now)) }
+            @if !actions.is_empty() {
+                td.buttons {
+                    @for (action, label) in actions {
+                        @if *action == Action::Remove {
+                            button.quiet.danger name="do" value=(action) formaction=(link) data-confirm={ "Remove job " (job.id()) "?" } { (label) }
+                        } @else {
+                            button.quiet name="do" value=(action) formaction=(link) { (label) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What matters about a job in this state.
+fn what(visit: &Visit, queue: &str, state: JobState, job: &AnyJob) -> Markup {
+    let data = || short(&visit.json(queue, job.name(), Field::Data, job.data_json()));
+    match state {
+        JobState::Failed => {
+            let reason = visit.text(queue, job.name(), Field::FailedReason, job.failed_reason().unwrap_or_default());
+            html! { span.reason { (short(&reason)) } }
+        }
+        JobState::Active => html! {
+            (progress(job))
+            @if let Some(worker) = job.processed_by() { span.faint { " by " (clip(worker)) } }
+        },
+        JobState::Prioritized => html! { b { (job.priority()) } " " code.faint { (data()) } },
+        _ => html! { code { (data()) } },
+    }
+}
+
+pub(super) fn progress(job: &AnyJob) -> Markup {
+    match job.progress::<serde_json::Value>() {
+        Ok(serde_json::Value::Number(percent)) => html! {
+            progress max="100" value=(percent) {} " " (percent) " %"
+        },
+        Ok(value) => html! { code { (short(&value.to_string())) } },
+        Err(_) => html! { span.none { "–" } },
+    }
+}
+
+/// The first line of a text, as far as a row of a table holds it.
+fn short(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    match line.char_indices().nth(160) {
+        None => line.to_owned(),
+        Some((end, _)) => format!("{}…", &line[..end]),
+    }
+}
+
+fn moment_of(state: JobState, job: &AnyJob, due: Option<SystemTime>, now: SystemTime) -> Markup {
+    match state {
+        JobState::Failed | JobState::Completed => {
+            let ran = job.finished_on().zip(job.processed_on()).and_then(|(end, start)| end.duration_since(start).ok());
+            html! { (when(job.finished_on(), now)) @if let Some(ran) = ran { br; span.faint { "ran " (span(ran)) } } }
+        }
+        JobState::Active => when(job.processed_on(), now),
+        JobState::Delayed => when(due, now),
+        _ => when(job.timestamp(), now),
+    }
+}
+
+fn no_jobs(filter: &Filter, found: &Found, total: u64, survey: &QueueOverview) -> Markup {
+    html! {
+        div.empty {
+            @if !filter.is_plain() && found.next.is_some() {
+                h3 { "None of " (many(found.looked_at, "job")) " looked at so far matches" }
+                p { "There are more to look at." }
+            } @else if !filter.is_plain() {
+                h3 { "No job matches" }
+                p { "There are " (count(total)) " " (filter.state) " jobs without the filter." }
+            } @else {
+                h3 { "No job is " (filter.state) }
+                @if survey.counts.total() == 0 { p { "The whole queue is empty." } } @else { p { "Other states have jobs: see the tabs above." } }
+            }
+        }
+    }
+}
+
+fn pager(visit: &Visit, name: &str, filter: &Filter, found: &Found, total: u64) -> Markup {
+    let link = |from: &str| format!("{}?{}&from={}", visit.links.queue(name), filter.query(), query(from));
+    let shown = found.jobs.len() as u64;
+    html! {
+        @if found.previous.is_some() || found.next.is_some() {
+            nav.pages aria-label="Pages" {
+                @if let Some(previous) = &found.previous {
+                    a.button href=(link("")) { "First" }
+                    @if !previous.is_empty() { a.button rel="prev" href=(link(previous)) { "Previous" } }
+                }
+                span {
+                    @if filter.is_plain() { "Jobs " (count(found.first + 1)) " to " (count(found.first + shown)) " of " (count(total)) }
+                    @else { "Looked at " (count(found.looked_at)) " of " (count(total)) " jobs" }
+                }
+                @if let Some(next) = &found.next {
+                    a.button rel="next" href=(link(next)) { @if filter.is_plain() { "Next" } @else { "Look further" } }
+                }
+            }
+        }
+    }
+}
+
+/// The same for all jobs that match, on this page or not.
+fn all_of_them(visit: &Visit, name: &str, filter: &Filter, actions: &[(Action, &str)], total: u64) -> Markup {
+    let question = if filter.is_plain() {
+        format!("This goes for all {} {} jobs, not only for those on this page.", count(total), filter.state)
+    } else {
+        format!(
+            "This goes for all {}, not only for those on this page. {} jobs will be looked at.",
+            filter.words(),
+            count(total)
+        )
+    };
+    let which = if filter.is_plain() { "all".to_owned() } else { "all that match".to_owned() };
+    html! {
+        div.everything {
+            @for (action, label) in actions {
+                (asking(&format!("{label} {which}…"), &question, html! {
+                    form method="post" action=(visit.links.part(name, "jobs")) {
+                        (visit.token.field())
+                        input type="hidden" name="state" value=(filter.state);
+                        @if let Some(name) = &filter.name { input type="hidden" name="name" value=(name); }
+                        @if let Some(data) = &filter.data { input type="hidden" name="data" value=(data); }
+                        @if let Some(reason) = &filter.reason { input type="hidden" name="reason" value=(reason); }
+                        @if let Some(older) = filter.older { input type="hidden" name="older" value=(format!("{}ms", older.as_millis())); }
+                        input type="hidden" name="all" value="1";
+                        button.danger[*action == Action::Remove] name="do" value=(action) { (label) " " (which) }
+                    }
+                }))
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The job schedulers of a queue.
+
+use std::time::SystemTime;
+
+use axum::extract::{Path, Query};
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::super::access::Action;
+use super::super::json::{clip, tree};
+use super::super::links::{query, unsegment};
+use super::super::moment::{count, exactly, span, when};
+use super::super::problem::Problem;
+use super::super::redact::Field;
+use super::super::visit::{Page, Params, Tab, Visit, given};
+use super::super::words;
+use super::{asking, crumbs};
+use crate::clock::epoch_ms;
+use crate::queue::JobScheduler;
+use crate::scheduler::Repeat;
+use crate::state::Order;
+
+const PER_PAGE: i64 = 50;
+
+/// So many runs to come are told.
+const RUNS: usize = 5;
+
+pub(in super::super) async fn page(visit: Visit, Path(name): Path<String>, Query(params): Query<Params>) -> Response {
+    let page = build(&visit, unsegment(&name), &params).await;
+    visit.answer(page)
+}
+
+async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Problem> {
+    let queue = visit.queue(name)?;
+    let from = given(params, "from").and_then(|from| from.parse().ok()).unwrap_or(0_i64).clamp(0, 1 << 40);
+    let (schedulers, total) = futures::try_join!(
+        queue.get_job_schedulers(from, from + PER_PAGE - 1, Order::Ascending),
+        queue.get_job_schedulers_count()
+    )?;
+    let now = visit.app.now();
+    let link = |from: i64| format!("{}?from={from}", visit.links.part(name, "schedulers"));
+    let more = i64::try_from(total).unwrap_or(i64::MAX) > from + PER_PAGE;
+    let body = html! {
+        (crumbs(&visit.links, name, &["schedulers"]))
+        div.head { h1 { "Schedulers of " (name) } }
+        div #schedulers data-swap {
+            @if schedulers.is_empty() {
+                div.empty {
+                    h3 { "This queue has no job scheduler" }
+                    p { "One is made by " code { "queue.upsert_job_scheduler" } " or Node's " code { "queue.upsertJobScheduler" } "." }
+                }
+            }
+            @for scheduler in &schedulers { (one(visit, name, scheduler, now)) }
+        }
+        nav.pages aria-label="Pages" {
+            @if from > 0 { a.button href=(link((from - PER_PAGE).max(0))) { "Previous" } }
+            span { (count(total)) " in all" }
+            @if more { a.button href=(link(from + PER_PAGE)) { "Next" } }
+        }
+    };
+    let live = format!("of=queue&queue={}", query(name));
+    Ok(Page { title: format!("Schedulers of {name}"), tab: Tab::Queues, live: Some(live), body })
+}
+
+fn one(visit: &Visit, queue: &str, scheduler: &JobScheduler, now: SystemTime) -> Markup {
+    let next = format!("repeat:{}:{}", scheduler.id, epoch_ms(scheduler.next_run));
+    let is_late = now.duration_since(scheduler.next_run).is_ok_and(|late| late.as_secs() > 60);
+    let data = scheduler.data.as_ref().map(|data| visit.json(queue, &scheduler.name, Field::Data, data.as_str()));
+    let options =
+        scheduler.options.as_ref().map(|options| visit.json(queue, &scheduler.name, Field::Options, options.as_str()));
+    html! {
+        section.box aria-label={ "Scheduler " (scheduler.id) } {
+            div.bar {
+                h2 { (clip(&scheduler.id)) " " span.faint { (clip(&scheduler.name)) } }
+                (actions(visit, queue, scheduler))
+            }
+            dl.pairs {
+                dt { "Schedule" } dd { (schedule(scheduler)) }
+                dt { "Next run" }
+                dd {
+                    (exactly(Some(scheduler.next_run), now)) " " a href=(visit.links.job(queue, &next)) { "its job" }
+                    @if is_late { " " span.bad { "overdue: it waits for a worker" } }
+                }
+                @if let Some(runs) = scheduler.iteration_count { dt { "Runs so far" } dd { (count(runs)) } }
+                dt { "After that" } dd { (coming(scheduler, now)) }
+                @for (name, sentence) in options.as_deref().map(words::options).unwrap_or_default() { dt { (name) } dd { (clip(&sentence)) } }
+            }
+            @if let Some(data) = data { details { summary { "Data of its jobs" } (tree(&data)) } }
+        }
+    }
+}
+
+fn schedule(scheduler: &JobScheduler) -> Markup {
+    html! {
+        @if let Some(pattern) = &scheduler.pattern { code { (pattern) } @if let Some(zone) = &scheduler.tz { " in " (zone) } }
+        @else if let Some(every) = scheduler.every { "every " (span(every)) }
+        @else { span.bad { "none that can be read" } }
+        @if let Some(limit) = scheduler.limit { ", " (count(limit)) " times at most" }
+    }
+}
+
+/// The runs that follow the next one.
+fn coming(scheduler: &JobScheduler, now: SystemTime) -> Markup {
+    let repeat = match (&scheduler.pattern, scheduler.every) {
+        (Some(pattern), _) => Some(Repeat::cron(pattern.clone())),
+        (None, Some(every)) => Some(Repeat::every(every).start_date(scheduler.next_run)),
+        (None, None) => None,
+    };
+    let Some(mut repeat) = repeat else { return html! { span.none { "–" } } };
+    if let Some(zone) = &scheduler.tz {
+        repeat = repeat.tz(zone.clone());
+    }
+    if let Some(end) = scheduler.end_date {
+        repeat = repeat.end_date(end);
+    }
+    // By an interval the first is the next run itself.
+    let runs = match repeat.next_runs(RUNS + 1, scheduler.next_run) {
+        Ok(runs) => runs,
+        Err(error) => return html! { span.bad { (error) } },
+    };
+    html! {
+        @for run in runs.into_iter().filter(|run| *run > scheduler.next_run).take(RUNS) { (when(Some(run), now)) " " }
+    }
+}
+
+fn actions(visit: &Visit, queue: &str, scheduler: &JobScheduler) -> Markup {
+    let to = visit.links.part(queue, "schedulers");
+    let form = |action: Action, label: &str, class: &str| {
+        html! {
+            form method="post" action=(to) {
+                (visit.token.field())
+                input type="hidden" name="id" value=(scheduler.id);
+                input type="hidden" name="next" value=(epoch_ms(scheduler.next_run));
+                button class=(class) name="do" value=(action) { (label) }
+            }
+        }
+    };
+    html! {
+        div.actions {
+            @if visit.may(queue, Action::RunScheduler) { (form(Action::RunScheduler, "Run now", "")) }
+            @if visit.may(queue, Action::RemoveScheduler) {
+                (asking("Remove…", "There will be no further runs, and the next one is removed.", form(Action::RemoveScheduler, "Remove it", "danger")))
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The server that the queues are on.
+
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::super::moment::{count, span};
+use super::super::problem::Problem;
+use super::super::visit::{Page, Tab, Visit};
+use super::tile;
+
+pub(in super::super) async fn page(visit: Visit) -> Response {
+    let page = build(&visit).await;
+    visit.answer(page)
+}
+
+async fn build(visit: &Visit) -> Result<Page, Problem> {
+    let core = visit.app.client.core("oxmq")?;
+    let info = core.engine().server_info().await?;
+    let get = |name: &str| info.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value.as_str());
+    let number = |name: &str| get(name).parse::<u64>().unwrap_or(0);
+    let figures: Vec<(&str, String)> = vec![
+        ("version", first(&[get("valkey_version"), get("dragonfly_version"), get("redis_version")])),
+        ("up for", span(std::time::Duration::from_secs(number("uptime_in_seconds")))),
+        ("memory used", first(&[get("used_memory_human")])),
+        ("memory peak", first(&[get("used_memory_peak_human")])),
+        ("memory limit", first(&[Some(get("maxmemory_human")).filter(|limit| *limit != "0B").unwrap_or("none")])),
+        ("clients", count(number("connected_clients"))),
+        ("blocked clients", count(number("blocked_clients"))),
+        ("commands per second", count(number("instantaneous_ops_per_sec"))),
+    ];
+    let body = html! {
+        div.head { h1 { "Server" } }
+        div #server data-swap {
+            (warnings(&get))
+            div.tiles { @for (name, figure) in &figures { (tile(name, figure, "")) } }
+        }
+        details.box {
+            summary { "All that INFO says" }
+            div.scroll { table.rows.hash {
+                thead { tr { th scope="col" { "Name" } th scope="col" { "Value" } } }
+                tbody { @for (name, value) in &info { tr { th scope="row" { code { (name) } } td { (value) } } } }
+            } }
+        }
+    };
+    Ok(Page { title: "Server".into(), tab: Tab::Server, live: None, body })
+}
+
+fn first(texts: &[&str]) -> String {
+    texts.iter().find(|text| !text.is_empty()).map_or_else(|| "–".to_owned(), |text| (*text).to_owned())
+}
+
+/// What loses or delays jobs.
+fn warnings<'a>(get: &impl Fn(&str) -> &'a str) -> Markup {
+    let number = |name: &str| get(name).parse::<u64>().unwrap_or(0);
+    let policy = get("maxmemory_policy");
+    let (used, limit) = (number("used_memory"), number("maxmemory"));
+    html! {
+        @if !policy.is_empty() && policy != "noeviction" {
+            p.warning role="alert" { "The server may throw jobs away when it is full: " code { "maxmemory-policy" } " is " code { (policy) }
+                ", and must be " code { "noeviction" } "." }
+        }
+        @if limit > 0 && used / 100 * 100 > limit / 100 * 90 {
+            p.warning role="alert" { "More than nine tenths of the memory limit are used: adds will be refused soon." }
+        }
+        @if get("rdb_last_bgsave_status") == "err" || get("aof_last_write_status") == "err" {
+            p.warning role="alert" { "The server could not write to its disk the last time." }
+        }
+        @if get("role") == "slave" { p.warning role="alert" { "This server is a replica: nothing can be changed here." } }
+    }
+}

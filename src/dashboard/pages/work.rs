@@ -1,0 +1,53 @@
+//! How far something in the background is.
+
+use std::sync::atomic::Ordering;
+
+use axum::extract::Path;
+use axum::response::Response;
+use maud::html;
+
+use super::super::bulk::Work;
+use super::super::moment::count;
+use super::super::problem::Problem;
+use super::super::visit::{Page, Tab, Visit};
+
+pub(in super::super) async fn page(visit: Visit, Path(id): Path<String>) -> Response {
+    let page = match visit.app.works.find(&id) {
+        Some(work) if visit.may_see(&work.queue) => Ok(build(&visit, &id, &work)),
+        _ => Err(Problem::no_page()),
+    };
+    visit.answer(page)
+}
+
+fn build(visit: &Visit, id: &str, work: &Work) -> Page {
+    let [looked_at, done, left_out] =
+        [&work.looked_at, &work.done, &work.left_out].map(|figure| figure.load(Ordering::Relaxed));
+    let end = work.end();
+    let verb = work.action.as_str();
+    let body = html! {
+        div.head { h1 { (verb[..1].to_uppercase()) (verb[1..]) " " (work.target) } }
+        section #work.box data-swap {
+            @match &end {
+                None => p role="status" { @if work.is_stopping() { "Stopping …" } @else { "Under way: this page may be closed, it goes on." } },
+                Some(Ok(text)) => p.done role="status" { (text) },
+                Some(Err(problem)) => {
+                    p.bad role="alert" { "It broke off. What is done stays done, and doing it again does the rest." }
+                    pre.raw { (problem) }
+                }
+            }
+            progress max=(work.total.max(1)) value=(if end.as_ref().is_some_and(Result::is_ok) { work.total.max(1) } else { looked_at.min(work.total) }) {}
+            dl.pairs {
+                dt { "Done" } dd { (count(done)) }
+                dt { "Left out" } dd { (count(left_out)) }
+                dt { "Looked at" } dd { (count(looked_at)) " of about " (count(work.total)) }
+            }
+            @if end.is_none() {
+                form method="post" action=(visit.links.to(&format!("/work/{id}"))) { (visit.token.field()) button { "Stop" } }
+            } @else {
+                a.button href=(work.back) { "Back to the queue" }
+            }
+        }
+    };
+    let live = end.is_none().then(|| format!("of=work&work={id}"));
+    Page { title: format!("{verb} in {}", work.queue), tab: Tab::Queues, live, body }
+}

@@ -1,0 +1,106 @@
+//! Pages of what went wrong, which say what to do.
+
+use axum::http::StatusCode;
+use maud::{Markup, html};
+
+use crate::error::{Error, WithCauses};
+
+/// What a page says in place of what was asked for.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    pub(super) title: String,
+    pub(super) advice: String,
+    /// What the machine said.
+    pub(super) detail: Option<String>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, title: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { status, title: title.into(), advice: advice.into(), detail: None }
+    }
+
+    pub(super) fn no_queue(name: &str) -> Self {
+        let title = format!("There is no queue “{name}” here");
+        Self::new(StatusCode::NOT_FOUND, title, "Its name may be misspelt, or you may not be permitted to see it.")
+    }
+
+    pub(super) fn no_job(id: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            format!("There is no job “{id}” in this queue"),
+            "It may have been removed since: finished jobs are, if their options say so. Its last events may still be in the \
+             event stream of the queue.",
+        )
+    }
+
+    pub(super) fn no_page() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "There is no such page", "Go to the list of queues and look from there.")
+    }
+
+    pub(super) fn no_form(what: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "The form cannot be understood", what)
+    }
+
+    pub(super) fn forbidden(what: &str) -> Self {
+        let title = format!("You are not permitted to {what}");
+        Self::new(StatusCode::FORBIDDEN, title, "Nothing was changed. Whoever runs this dashboard decides who may act.")
+    }
+
+    pub(super) fn foreign() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "This form did not come from here",
+            "Nothing was changed. Reload the page and try again; cookies must be allowed for this site. Behind a proxy, it must \
+             hand on the header Host.",
+        )
+    }
+
+    pub(super) fn busy() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Too many pages are open", "Close some, and reload this one.")
+    }
+
+    pub(super) fn body(&self, home: &str) -> Markup {
+        html! {
+            section.empty {
+                h1 { (self.title) }
+                p { (self.advice) }
+                @if let Some(detail) = &self.detail { pre.raw { (detail) } }
+                p { a.button href=(home) { "All queues" } }
+            }
+        }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let detail = Some(WithCauses(&error).to_string());
+        let problem = match error {
+            Error::InvalidOption { .. } => {
+                Self::new(StatusCode::BAD_REQUEST, "That is not possible", "A value is outside what it may be.")
+            }
+            Error::Refused { .. } | Error::QueueState { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "Redis refused it",
+                "Nothing was changed. The job or the queue may have moved on since you saw it: reload and look again.",
+            ),
+            Error::OutcomeUnknown { .. } => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "It is not known whether that was done",
+                "The connection to Redis broke before the answer came. Look before you try again.",
+            ),
+            Error::NotPermitted { .. } => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "Redis does not permit that",
+                "The user that this dashboard connects as lacks a permission in Redis.",
+            ),
+            _ => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "Redis does not answer",
+                "The dashboard keeps trying to connect: reload in a moment. If that lasts, look whether the server is up and \
+                 reachable from here.",
+            ),
+        };
+        Self { detail, ..problem }
+    }
+}

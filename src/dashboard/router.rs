@@ -1,0 +1,61 @@
+//! Which path is which page, and what every answer says to the browser.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum::routing::{get, post};
+
+use super::app::App;
+use super::pages::{add, events, job, overview, queue, schedulers, search, server, work, workers};
+use super::problem::Problem;
+use super::visit::Visit;
+use super::{act, assets, live};
+
+/// Nothing but our own style and script, nothing from elsewhere, and in nobody's frame.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+pub(super) fn router<S: Clone + Send + Sync + 'static>(app: Arc<App>) -> Router<S> {
+    Router::new()
+        .route("/", get(overview::page))
+        .route("/workers", get(workers::page))
+        .route("/server", get(server::page))
+        .route("/search", get(search::page))
+        .route("/work/{id}", get(work::page).post(act::stop_work))
+        .route("/live", get(live::changes))
+        .route("/assets/{version}/{name}", get(assets::serve))
+        .route("/queue/{queue}", get(queue::page).post(act::queue))
+        .route("/queue/{queue}/jobs", post(act::jobs))
+        .route("/queue/{queue}/add", get(add::page).post(act::add))
+        .route("/queue/{queue}/job/{id}", get(job::page).post(act::job))
+        .route("/queue/{queue}/job/{id}/raw", get(job::raw))
+        .route("/queue/{queue}/schedulers", get(schedulers::page).post(act::scheduler))
+        .route("/queue/{queue}/events", get(events::page))
+        .route("/queue/{queue}/events/live", get(live::events))
+        .fallback(nothing)
+        .layer(from_fn(guarded))
+        .with_state(app)
+}
+
+async fn nothing(visit: Visit) -> Response {
+    visit.answer(Err(Problem::no_page()))
+}
+
+async fn guarded(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    // Not `no-referrer`, under which browsers would not say where a form is from.
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(
+        HeaderName::from_static("permissions-policy"),
+        HeaderValue::from_static("camera=(), geolocation=(), microphone=()"),
+    );
+    response
+}

@@ -1,0 +1,136 @@
+//! One request: who asks, where the pages are for him, and the answer as a page.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, OriginalUri};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use maud::Markup;
+
+use super::access::{Action, Audit, Permission};
+use super::app::{AnyQueue, App};
+use super::forms::{self, Token};
+use super::layout;
+use super::links::Links;
+use super::problem::Problem;
+use super::redact::{Field, Shown};
+
+/// A request for a page.
+#[derive(Clone)]
+pub(super) struct Visit {
+    pub(super) app: Arc<App>,
+    pub(super) links: Links,
+    pub(super) token: Token,
+    /// What the last form has come to, to be told once.
+    pub(super) flash: Option<String>,
+    parts: Parts,
+}
+
+/// What a page holds; the frame is the same for all.
+pub(super) struct Page {
+    pub(super) title: String,
+    pub(super) tab: Tab,
+    /// What the page watches: the query of the stream that tells when to look again.
+    pub(super) live: Option<String>,
+    pub(super) body: Markup,
+}
+
+/// Where in the navigation a page is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tab {
+    Queues,
+    Workers,
+    Server,
+    Search,
+}
+
+/// The parameters of a query or a form; the last of a name counts.
+pub(super) type Params = HashMap<String, String>;
+
+/// A parameter that holds more than spaces.
+pub(super) fn given<'a>(params: &'a Params, name: &str) -> Option<&'a str> {
+    params.get(name).map(|text| text.trim()).filter(|text| !text.is_empty())
+}
+
+impl FromRequestParts<Arc<App>> for Visit {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
+        let base = app.base.clone().unwrap_or_else(|| mounted_at(parts));
+        Ok(Self {
+            app: Arc::clone(app),
+            links: Links(base),
+            token: Token::of(&parts.headers),
+            flash: forms::flash_of(&parts.headers),
+            parts: parts.clone(),
+        })
+    }
+}
+
+/// What routers in front have taken off the path.
+fn mounted_at(parts: &Parts) -> String {
+    let inner = parts.uri.path();
+    let whole = parts.extensions.get::<OriginalUri>().map_or(inner, |uri| uri.0.path());
+    whole.strip_suffix(inner).unwrap_or(whole).trim_end_matches('/').to_owned()
+}
+
+impl Visit {
+    pub(super) fn may_see(&self, queue: &str) -> bool {
+        !self.app.catalog.is_hidden(queue) && (self.app.hooks.may)(&self.parts, &Permission::See { queue })
+    }
+
+    pub(super) fn may(&self, queue: &str, action: Action) -> bool {
+        self.may_see(queue) && (self.app.hooks.may)(&self.parts, &Permission::Act { queue, action })
+    }
+
+    /// A queue that may be seen.
+    pub(super) fn queue(&self, name: &str) -> Result<AnyQueue, Problem> {
+        let queue = self.app.queue(name).map_err(|_| Problem::no_queue(name))?;
+        if self.may_see(name) { Ok(queue) } else { Err(Problem::no_queue(name)) }
+    }
+
+    /// The request's headers.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    /// JSON as it may be shown.
+    pub(super) fn json(&self, queue: &str, name: &str, field: Field, text: &str) -> String {
+        self.app.hooks.json(&Shown { queue, name, field }, text)
+    }
+
+    /// A text as it may be shown.
+    pub(super) fn text(&self, queue: &str, name: &str, field: Field, text: &str) -> String {
+        self.app.hooks.text(&Shown { queue, name, field }, text)
+    }
+
+    /// Tells what was done.
+    pub(super) fn audit(&self, queue: &str, action: Action, target: &str, outcome: &str, done: bool) {
+        let actor = (self.app.hooks.actor)(&self.parts);
+        let (queue, target, outcome) = (queue.to_owned(), target.to_owned(), outcome.to_owned());
+        self.app.hooks.told(&Audit { actor, queue, action, target, outcome, done });
+    }
+
+    /// A page or a problem, in the frame of all pages.
+    pub(super) fn answer(&self, page: Result<Page, Problem>) -> Response {
+        let (status, page) = match page {
+            Ok(page) => (StatusCode::OK, page),
+            Err(problem) => {
+                let body = problem.body(&self.links.home());
+                (problem.status, Page { title: problem.title, tab: Tab::Search, live: None, body })
+            }
+        };
+        let mut response = (status, layout::frame(self, &page).into_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        self.token.keep(headers, &self.links);
+        if self.flash.is_some() {
+            forms::clear_flash(headers, &self.links);
+        }
+        response
+    }
+}

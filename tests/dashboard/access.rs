@@ -1,0 +1,143 @@
+//! Who may see and act, and what is not shown to anybody.
+
+use std::sync::{Arc, Mutex};
+
+use axum::http::StatusCode;
+use oxmq::dashboard::{Action, Audit, Dashboard, Field, Permission};
+use serde_json::json;
+
+use super::site::{Site, text};
+use crate::common::fixture::Fixture;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_default_nobody_acts() {
+    let fixture = Fixture::new().await;
+    let id = fixture.add(json!({})).await;
+    let site = Site::with(Dashboard::new(fixture.client.clone())).await;
+    for path in ["/queue/q?state=waiting", &format!("/queue/q/job/{id}"), "/queue/q/schedulers"] {
+        let page = site.page(path).await;
+        assert!(!page.contains("method=\"post\"") || !page.contains("name=\"do\""), "{path}: {page}");
+    }
+    for (path, action) in [("/queue/q".to_owned(), "pause"), (format!("/queue/q/job/{id}"), "remove")] {
+        assert_eq!(site.post(&path, &[("do", action)]).await.status, StatusCode::FORBIDDEN);
+    }
+    assert_eq!(
+        site.post("/queue/q/add", &[("do", "add"), ("name", "n"), ("data", "1")]).await.status,
+        StatusCode::FORBIDDEN
+    );
+    assert!(!fixture.queue.is_paused().await.unwrap());
+    assert!(fixture.queue.get_job(&id).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_may_not_be_seen_is_not_even_named() {
+    let fixture = Fixture::new().await;
+    let hidden: oxmq::Queue = fixture.client.queue("payroll").open().unwrap();
+    let id = hidden.add("raise", json!({})).job_id("ann").await.unwrap().id().to_owned();
+    fixture.add(json!({})).await;
+    let may = |_: &axum::http::request::Parts, wanted: &Permission<'_>| match wanted {
+        Permission::See { queue } => *queue != "payroll",
+        _ => true,
+    };
+    let site = Site::with(Dashboard::new(fixture.client.clone()).authorize(may)).await;
+    for path in ["/", "/workers", "/search?q=ann", "/search?q=pay"] {
+        let page = site.page(path).await;
+        assert!(!page.contains("payroll"), "{path}: {page}");
+    }
+    for path in [
+        "/queue/payroll",
+        &format!("/queue/payroll/job/{id}"),
+        "/queue/payroll/events",
+        "/queue/payroll/events/live",
+        "/queue/payroll/schedulers",
+        "/live?of=queue&queue=payroll",
+        &format!("/queue/payroll/job/{id}/raw"),
+        "/queue/payroll/add",
+    ] {
+        assert_eq!(site.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    assert_eq!(site.post("/queue/payroll", &[("do", "pause")]).await.status, StatusCode::NOT_FOUND);
+    assert!(!hidden.is_paused().await.unwrap());
+    // Named queues alone are shown, whatever else there is.
+    let site = Site::with(Dashboard::new(fixture.client.clone()).queues(["q"])).await;
+    assert!(!site.page("/").await.contains("payroll"));
+    assert_eq!(site.get("/queue/payroll").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forms_of_others_are_refused() {
+    let fixture = Fixture::new().await;
+    let site = Site::open(&fixture).await;
+    let (ours, pause) = (("token", site.token()), ("do", "pause"));
+    for (fields, headers) in [
+        (&[pause][..], &[][..]),
+        (&[("token", "0123456789abcdef0123456789abcdef"), pause], &[]),
+        (&[ours, pause], &[("origin", "https://evil.example")]),
+        (&[ours, pause], &[("origin", "null")]),
+        (&[ours, pause], &[("sec-fetch-site", "cross-site")]),
+        (&[ours, pause], &[("sec-fetch-site", "same-site"), ("origin", "http://here")]),
+    ] {
+        let answer = site.post_from("/queue/q", fields, headers).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{fields:?} {headers:?}");
+        assert!(!fixture.queue.is_paused().await.unwrap());
+    }
+    assert_eq!(
+        site.post_from("/queue/q", &[ours, pause], &[("origin", "http://here")]).await.status,
+        StatusCode::SEE_OTHER
+    );
+    assert!(fixture.queue.is_paused().await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_action_is_told_with_who_did_it() {
+    let fixture = Fixture::new().await;
+    let heard: Arc<Mutex<Vec<Audit>>> = Arc::default();
+    let into = Arc::clone(&heard);
+    let dashboard = Dashboard::new(fixture.client.clone())
+        .authorize(|_, wanted| !matches!(wanted, Permission::Act { action: Action::Obliterate, .. }))
+        .actor(|request| request.headers.get("host").map(|host| host.to_str().unwrap().to_owned()))
+        .audit(move |audit| into.lock().unwrap().push(audit.clone()));
+    let site = Site::with(dashboard).await;
+    site.done("/queue/q", &[("do", "pause")]).await;
+    assert_eq!(site.post("/queue/q", &[("do", "obliterate"), ("confirm", "q")]).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(site.post("/queue/q/job/7", &[("do", "retry")]).await.status, StatusCode::NOT_FOUND);
+    let heard = heard.lock().unwrap();
+    let told: Vec<_> = heard.iter().map(|audit| (audit.action, audit.target.as_str(), audit.done)).collect();
+    assert_eq!(told, [(Action::Pause, "q", true), (Action::Obliterate, "q", false), (Action::Retry, "7", false)]);
+    assert!(heard.iter().all(|audit| audit.actor.as_deref() == Some("here") && audit.queue == "q"), "{heard:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_covered_is_neither_shown_nor_found() {
+    let fixture = Fixture::new().await;
+    let data = json!({ "password": "hunter2", "name": "Ann Onymous", "deep": [{ "apiKey": "k-4711" }] });
+    let id = fixture.queue.add("login", data).await.unwrap().id().to_owned();
+    fixture.queue.job(&id).add_log("Ann Onymous came", 0).await.unwrap();
+    let dashboard =
+        Dashboard::new(fixture.client.clone()).authorize(|_, _| true).redact(|shown, value| match shown.field {
+            Field::Log => *value = "(log)".into(),
+            _ => {
+                if let Some(name) = value.get_mut("name") {
+                    *name = "(name)".into();
+                }
+            }
+        });
+    let site = Site::with(dashboard).await;
+    let job = format!("/queue/q/job/{id}");
+    let raw = format!("{job}/raw?field=data");
+    let like = format!("/queue/q/add?like={id}");
+    for path in [&*job, &raw, &like, "/queue/q?state=waiting"] {
+        let page = site.page(path).await;
+        for secret in ["hunter2", "Onymous", "k-4711"] {
+            assert!(!page.contains(secret), "{path} shows {secret}: {page}");
+        }
+    }
+    assert!(text(&site.page(&job).await).contains("(log)"));
+    assert!(!site.page(&job).await.contains("Change the data"), "who does not see it would overwrite it");
+    for secret in ["hunter2", "Onymous", "4711"] {
+        let found = text(&site.page(&format!("/queue/q?state=waiting&data={secret}")).await);
+        assert!(found.contains("No job matches"), "{secret}: {found}");
+    }
+    let open = Site::with(Dashboard::new(fixture.client.clone()).show_secrets(true)).await;
+    assert!(open.page(&job).await.contains("hunter2"));
+}

@@ -1,0 +1,128 @@
+//! A call at night, with real clicks. Needs Chromium: `make test-dashboard`.
+
+use oxmq::{JobState, Queue};
+
+use super::chrome::Chrome;
+use super::shop::Shop;
+
+fn counts<'a>(queue: &'a Queue, state: JobState, wanted: u64) -> impl Future<Output = ()> + 'a {
+    let what = format!("{wanted} jobs {state}");
+    async move {
+        let met = || async { queue.get_job_counts(&[state]).await.unwrap().get(state) == wanted };
+        crate::common::eventually::eventually(&what, met).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs chromium and chromedriver: make test-dashboard"]
+async fn a_call_at_night() {
+    let shop = Shop::open(|dashboard| dashboard).await;
+    let chrome = Chrome::open(1280, 900, false).await;
+    chrome.go(&shop.url).await;
+
+    // Which queue is late, and why?
+    chrome.sees("Needs attention").await;
+    chrome.click("//section[contains(@class,'attention')]//a[text()='search-index']").await;
+    chrome.sees("34 jobs waiting and no worker is connected").await;
+
+    // What failed by one name runs again.
+    let mails: Queue = shop.fixture.client.queue("mails").open().unwrap();
+    chrome.click("//header//a[text()='Queues']").await;
+    chrome.click("//table//a[text()='mails']").await;
+    chrome.click("//nav[@id='states']//a[starts-with(normalize-space(),'failed')]").await;
+    chrome.sees("550 5.1.1 no such user here").await;
+    chrome.find("//input[@name='name']").await.send_keys("invoice").await.unwrap();
+    chrome.click("//form[contains(@class,'filter')]//button").await;
+    chrome.sees("421 4.7.0").await;
+    assert!(!chrome.text().await.contains("550 5.1.1"));
+    mails.pause().await.unwrap();
+    chrome.click("//summary[starts-with(text(),'Retry all that match')]").await;
+    chrome.click("//button[text()='Retry all that match']").await;
+    chrome.sees("Done to 3 jobs.").await;
+    counts(&mails, JobState::Failed, 6).await;
+    counts(&mails, JobState::Waiting, 3).await;
+    chrome.click("//a[text()='Back to the queue']").await;
+
+    // Two by hand, chosen with the keyboard.
+    chrome.click("//a[text()='Clear']").await;
+    chrome.sees("550 5.1.1").await;
+    let body = chrome.find("//body").await;
+    body.send_keys("jxjx").await.unwrap();
+    chrome.sees("2 jobs chosen").await;
+    chrome.click("//div[@class='choice']//button[text()='Retry']").await;
+    chrome.sees("2 jobs: run again.").await;
+    counts(&mails, JobState::Failed, 4).await;
+
+    // A flow that waits.
+    chrome.find("//input[@id='search']").await.send_keys(&format!("{}\n", shop.report)).await.unwrap();
+    chrome.sees("It waits for 3 of 3 children").await;
+    chrome.click("//ul[@class='tree']//a[contains(.,'reports')][1]").await;
+
+    // What failed is cleaned away, and the queue goes on.
+    chrome.go(&format!("{}/queue/mails?state=failed", shop.url)).await;
+    chrome.click("//summary[text()='Remove all…']").await;
+    chrome.click("//button[text()='Remove all']").await;
+    chrome.sees("Done to 4 jobs.").await;
+    counts(&mails, JobState::Failed, 0).await;
+    chrome.click("//a[text()='Back to the queue']").await;
+    chrome.click("//button[text()='Resume']").await;
+    chrome.sees("The queue goes on.").await;
+    assert!(!mails.is_paused().await.unwrap());
+
+    // Nothing came from elsewhere.
+    let asked = chrome.complaints().await;
+    assert!(!asked.is_empty() && asked.iter().all(|url| url.starts_with(&shop.url)), "{asked:?}");
+    chrome.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs chromium and chromedriver: make test-dashboard"]
+async fn pages_follow_what_happens() {
+    let shop = Shop::open(|dashboard| dashboard).await;
+    let chrome = Chrome::open(1280, 900, false).await;
+    let queue: Queue = shop.fixture.client.queue("search-index").open().unwrap();
+    chrome.go(&format!("{}/queue/search-index?state=waiting", shop.url)).await;
+    chrome.find("//button[@id='live' and @aria-pressed='true']").await;
+    // What is ticked stays ticked while the page around it changes.
+    chrome.click("(//input[@name='id'])[1]").await;
+    queue.add("urgent", serde_json::json!({})).await.unwrap();
+    chrome.sees("waiting\n35").await;
+    chrome.sees("1 job chosen").await;
+
+    chrome.go(&format!("{}/queue/search-index/events", shop.url)).await;
+    chrome.sees("Listening").await;
+    queue.add("heard", serde_json::json!({})).await.unwrap();
+    chrome.find("//ol[@id='events']//li[@data-kind='added']").await;
+    chrome.close().await;
+}
+
+/// Not a test: pictures to be looked at, in `target/tmp/dashboard`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes pictures: make pictures"]
+async fn pictures() {
+    let shop = Shop::open(|dashboard| dashboard).await;
+    let failed: Queue = shop.fixture.client.queue("mails").open().unwrap();
+    let failed = failed.get_ranges(&[JobState::Failed], 0, 0, oxmq::queue::Order::Ascending).await.unwrap().remove(0);
+    for (look, width, height, is_dark) in
+        [("light", 1280, 900, false), ("dark", 1280, 900, true), ("narrow", 500, 900, false)]
+    {
+        let chrome = Chrome::open(width, height, is_dark).await;
+        for (name, path) in [
+            ("overview", String::new()),
+            ("queue", "/queue/mails?state=failed".to_owned()),
+            ("job", format!("/queue/mails/job/{failed}")),
+            ("flow", format!("/queue/reports/job/{}", shop.report)),
+            ("running", format!("/queue/photos/job/{}", shop.running)),
+            ("schedulers", "/queue/mails/schedulers".to_owned()),
+            ("workers", "/workers?queue=photos".to_owned()),
+            ("server", "/server".to_owned()),
+            ("add", format!("/queue/mails/add?like={failed}")),
+            ("none", "/queue/mails?state=failed&name=nothing".to_owned()),
+            ("lost", "/queue/mails/job/gone".to_owned()),
+        ] {
+            chrome.go(&format!("{}{path}", shop.url)).await;
+            chrome.picture(&format!("{look}-{name}")).await;
+        }
+        chrome.close().await;
+    }
+}

@@ -1,0 +1,123 @@
+//! Chromium without a screen, led by chromedriver.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use fantoccini::elements::Element;
+use fantoccini::{Client, ClientBuilder, Locator};
+use serde_json::json;
+
+use crate::common::eventually::eventually_within;
+
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A browser with a profile of its own. Ends when it is closed, or when this value is dropped.
+pub(super) struct Chrome {
+    pub(super) client: Client,
+    driver: Child,
+    profile: PathBuf,
+}
+
+impl Chrome {
+    /// Opens a window of this size, light or dark.
+    pub(super) async fn open(width: u32, height: u32, is_dark: bool) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let driver = Command::new("chromedriver")
+            .arg(format!("--port={port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver on the PATH: run `make browser`");
+        let profile = std::env::temp_dir().join(format!("oxmq-chrome-{}-{port}", std::process::id()));
+        std::fs::create_dir_all(&profile).unwrap();
+        let mut args = vec![
+            "--headless".to_owned(),
+            format!("--user-data-dir={}", profile.display()),
+            format!("--window-size={width},{height}"),
+        ];
+        let fixed = [
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--hide-scrollbars",
+        ];
+        args.extend(fixed.map(str::to_owned));
+        if is_dark {
+            args.push("--blink-settings=preferredColorScheme=0".to_owned());
+        }
+        let mut wanted = serde_json::Map::new();
+        wanted.insert("goog:chromeOptions".to_owned(), json!({ "args": args }));
+        wanted.insert("goog:loggingPrefs".to_owned(), json!({ "browser": "ALL" }));
+        let builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
+        let connect = async || {
+            let builder = builder.clone().capabilities(wanted.clone()).clone();
+            builder.connect(&format!("http://127.0.0.1:{port}")).await.ok()
+        };
+        let client = eventually_within(Duration::from_secs(60), "chromedriver answers", connect).await;
+        Self { client, driver, profile }
+    }
+
+    pub(super) async fn go(&self, url: &str) {
+        self.client.goto(url).await.unwrap();
+    }
+
+    /// The first element that fits, as soon as there is one.
+    pub(super) async fn find(&self, xpath: &str) -> Element {
+        eventually_within(PATIENCE, xpath, || async { self.client.find(Locator::XPath(xpath)).await.ok() }).await
+    }
+
+    /// Clicks on what has this text.
+    pub(super) async fn click(&self, xpath: &str) {
+        self.find(xpath).await.click().await.unwrap();
+    }
+
+    /// Waits until the page shows this text.
+    pub(super) async fn sees(&self, text: &str) {
+        let shows = || async { self.text().await.contains(text) };
+        let found = tokio::time::timeout(PATIENCE, async {
+            while !shows().await {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        assert!(found.await.is_ok(), "{text} is not on the page: {}", self.text().await);
+    }
+
+    /// What a reader sees of the page.
+    pub(super) async fn text(&self) -> String {
+        match self.client.find(Locator::Css("body")).await {
+            Ok(body) => body.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        }
+    }
+
+    pub(super) async fn picture(&self, name: &str) {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("dashboard");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(format!("{name}.png")), self.client.screenshot().await.unwrap()).unwrap();
+    }
+
+    /// What the browser complains of: scripts that fail, and what the content security policy forbids.
+    pub(super) async fn complaints(&self) -> Vec<String> {
+        let script =
+            "return (window.complaints || []).concat(performance.getEntriesByType('resource').map(r => r.name))";
+        let found = self.client.execute(script, Vec::new()).await.unwrap();
+        found.as_array().unwrap().iter().map(|one| one.as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    pub(super) async fn close(self) {
+        self.client.clone().close().await.unwrap();
+    }
+}
+
+impl Drop for Chrome {
+    fn drop(&mut self) {
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+        let _ = std::fs::remove_dir_all(&self.profile);
+    }
+}

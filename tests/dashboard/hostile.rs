@@ -1,0 +1,65 @@
+//! Names, ids and data that mean harm: nothing that others have written is ever more than text.
+
+use oxmq::{Halt, Job, JobState};
+use serde_json::{Value, json};
+
+use super::site::Site;
+use crate::common::fixture::Fixture;
+
+const EVIL: &str = r#""><script>alert(1)</script><img src=x onerror='alert(2)'>"#;
+
+async fn refuses(_: Job) -> Result<Value, Halt> {
+    Err(EVIL.into())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_others_write_stays_text() {
+    let fixture = Fixture::new().await;
+    let evil: oxmq::Queue = fixture.client.queue(EVIL).open().unwrap();
+    evil.write_meta().await.unwrap();
+    let worker = fixture.client.worker(EVIL, refuses).name("<b>anna").start().unwrap();
+    evil.add(EVIL, json!({ EVIL: [EVIL] })).job_id(format!("id{EVIL}")).await.unwrap();
+    let listed = async || evil.get_job_counts(&[JobState::Failed]).await.unwrap().failed == 1;
+    crate::common::eventually::eventually("it has failed", listed).await;
+    evil.job(format!("id{EVIL}")).add_log(EVIL, 0).await.unwrap();
+    worker.close().await;
+    let site = Site::open(&fixture).await;
+    let home = site.page("/").await;
+    let link = home.split("href=\"/admin/queues/queue/").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let list = site.page(&format!("/queue/{link}?state=failed")).await;
+    let job = list.split(&format!("{link}/job/")).nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let paths = [
+        "/".to_owned(),
+        "/workers".to_owned(),
+        format!(
+            "/queue/{link}?state=failed&name=%22%3E%3Cscript%3E&data=%3Cscript%3E&reason=%3Cscript%3E&from=%3Cscript%3E"
+        ),
+        format!("/queue/{link}/job/{job}"),
+        format!("/queue/{link}/add?like={job}"),
+        format!("/queue/{link}/schedulers"),
+        format!("/queue/{link}/events"),
+        "/search?q=%3Cscript%3Ealert".to_owned(),
+        "/?q=%22%3E%3Cscript%3Ealert&sort=%22%3E%3Cscript%3E".to_owned(),
+    ];
+    for path in paths {
+        let page = site.get(&path).await.body;
+        assert!(!page.contains("<script>") && !page.contains("<img") && !page.contains("<b>anna"), "{path}: {page}");
+        assert!(!page.contains(" style=") && !page.contains(" onclick="), "{path}: the policy forbids it");
+    }
+    // What was asked for is what is found.
+    assert!(site.page(&format!("/queue/{link}/job/{job}")).await.contains("&lt;script&gt;"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_browsers_take_for_steps_have_pages() {
+    let fixture = Fixture::new().await;
+    for name in ["..", ".", "=x"] {
+        let queue: oxmq::Queue = fixture.client.queue(name).open().unwrap();
+        queue.add("job", json!({})).job_id(name).await.unwrap();
+    }
+    let site = Site::open(&fixture).await;
+    for name in ["=..", "=.", "=%3Dx"] {
+        assert!(site.page("/").await.contains(&format!("/queue/{name}")), "{name}");
+        assert!(site.page(&format!("/queue/{name}/job/{name}")).await.contains("Timeline"), "{name}");
+    }
+}

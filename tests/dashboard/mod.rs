@@ -1,0 +1,11 @@
+//! The dashboard, asked as a browser asks it, over queues that oxmq and Node have filled.
+
+mod access;
+mod actions;
+mod browser;
+mod bull_board;
+mod chrome;
+mod hostile;
+mod pages;
+mod shop;
+mod site;

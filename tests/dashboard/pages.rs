@@ -1,0 +1,195 @@
+//! What the pages tell.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use oxmq::{FlowNode, Halt, Job, JobOptions, JobState, Repeat};
+use serde_json::{Value, json};
+
+use super::site::{Site, text};
+use crate::common::fixture::Fixture;
+use crate::common::node::{BullMq, NodeDriver};
+use crate::common::server::shared_server;
+
+async fn fails(job: Job) -> Result<Value, Halt> {
+    job.add_log("began", 0).await?;
+    match job.data()["fails"].as_str() {
+        Some(reason) => Err(reason.into()),
+        None => Ok(json!({ "sent": job.id() })),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_page_tells_of_all_queues_whoever_filled_them() {
+    let fixture = Fixture::new().await;
+    let node = NodeDriver::start(BullMq::V6, &shared_server().url(), &fixture.prefix).await;
+    for n in 0..3 {
+        node.call("add", json!({ "queue": "of node", "name": "mail", "data": { "n": n }, "opts": {} })).await.unwrap();
+    }
+    fixture.add_many(2).await;
+    fixture.queue.pause().await.unwrap();
+    let site = Site::open(&fixture).await;
+    let page = site.page("/").await;
+    assert!(page.contains("href=\"/admin/queues/queue/of%20node\""), "{page}");
+    let text = text(&page);
+    for told in [
+        "2 queues",
+        "5 ready",
+        "0 workers",
+        "of node 3 jobs waiting and no worker is connected",
+        "q paused with 2 jobs waiting",
+        "q paused 2 0 0 0 0 0",
+        "of node 3 0 0 0 0 0",
+    ] {
+        assert!(text.contains(told), "{told}: {text}");
+    }
+    // A part of a name, and an order.
+    let text = super::site::text(&site.page("/?q=NODE&sort=failed").await);
+    assert!(text.contains("of node 3 0") && !text.contains("q paused 2 0"), "{text}");
+    assert!(super::site::text(&site.page("/?q=nowhere").await).contains("No queue has “nowhere” in its name"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_shows_its_jobs_by_state_page_and_filter() {
+    let fixture = Fixture::new().await;
+    fixture.add_many(120).await;
+    fixture.queue.add("rare", json!({ "to": "needle" })).await.unwrap();
+    fixture.queue.add("later", json!({})).delay(Duration::from_secs(3_600)).await.unwrap();
+    let site = Site::open(&fixture).await;
+    let first = text(&site.page("/queue/q?state=waiting").await);
+    assert!(first.contains("waiting 121") && first.contains("delayed 1"), "{first}");
+    assert!(
+        first.contains("Jobs 1 to 50 of 121") && first.contains(r#"{"n":0}"#) && !first.contains(r#"{"n":50}"#),
+        "{first}"
+    );
+    let last = text(&site.page("/queue/q?state=waiting&from=100").await);
+    assert!(last.contains("Jobs 101 to 121 of 121") && last.contains("needle") && last.contains("Previous"), "{last}");
+    for filter in ["name=rare", "name=r*e", "data=needle"] {
+        let found = text(&site.page(&format!("/queue/q?state=waiting&{filter}")).await);
+        assert!(found.contains("needle") && !found.contains(r#"{"n":1}"#), "{filter}: {found}");
+    }
+    assert!(text(&site.page("/queue/q?state=waiting&name=none").await).contains("No job matches"));
+    assert!(text(&site.page("/queue/q?state=waiting&older=1h").await).contains("No job matches"));
+    let delayed = text(&site.page("/queue/q?state=delayed").await);
+    assert!(delayed.contains("later") && delayed.contains("in 59 min"), "{delayed}");
+    assert!(text(&site.page("/queue/q?state=failed").await).contains("No job is failed"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_told_with_all_that_is_known_of_it() {
+    let fixture = Fixture::new().await;
+    let worker = fixture.worker(fails).start().unwrap();
+    let options = JobOptions::default().attempts(2).backoff(Duration::from_millis(1)).remove_on_complete(1_000);
+    let job = fixture
+        .queue
+        .add("mail", json!({ "fails": "no such address", "a": [1.50, null] }))
+        .options(options)
+        .await
+        .unwrap();
+    fixture.until(JobState::Failed, 1).await;
+    let done = fixture.add(json!({ "to": "ada" })).await;
+    fixture.until(JobState::Completed, 1).await;
+    let site = Site::open(&fixture).await;
+    let page = site.page(&format!("/queue/q/job/{}", job.id())).await;
+    let failed = text(&page);
+    for told in [
+        "failed",
+        "2 of 2 made, 2 started",
+        "Why it failed no such address",
+        "Error 2 of 2",
+        "Error 1 of 2",
+        "up to 2",
+        "1 ms between attempts",
+        "kept among the last 1,000",
+        "began",
+        "taken by a worker",
+        "failed for good",
+        "atm 2",
+        "\"no such address\"",
+        "1.5",
+    ] {
+        assert!(failed.contains(told), "{told}: {failed}");
+    }
+    let completed = text(&site.page(&format!("/queue/q/job/{done}")).await);
+    assert!(completed.contains("Result") && completed.contains(&format!("\"{done}\"")), "{completed}");
+    // All that is stored, as it is stored.
+    assert_eq!(site.page(&format!("/queue/q/job/{}/raw?field=data", job.id())).await, job.data_json());
+    assert_eq!(site.get("/queue/q/job/gone").await.status, StatusCode::NOT_FOUND);
+    worker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_no_worker_can_read_is_shown_nevertheless() {
+    let fixture = Fixture::new().await;
+    let id = fixture.add(json!({})).await;
+    let mut redis = fixture.redis.clone();
+    () = redis::cmd("HSET").arg(fixture.key(&id)).arg("data").arg("{broken").query_async(&mut redis).await.unwrap();
+    let site = Site::open(&fixture).await;
+    let page = text(&site.page(&format!("/queue/q/job/{id}")).await);
+    assert!(page.contains("This job cannot be read") && page.contains("{broken"), "{page}");
+    assert!(text(&site.page("/queue/q?state=waiting").await).contains("A job cannot be read"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_family_is_a_tree_that_says_why_it_waits() {
+    let fixture = Fixture::new().await;
+    let kids = (0..3).map(|n| FlowNode::new("q", format!("kid {n}"), json!({})));
+    let tree = FlowNode::new("parents", "report", json!({})).children(kids);
+    let added = fixture.client.flow_producer().add(tree).await.unwrap();
+    let kid = added.children()[1].id().to_owned();
+    let site = Site::open(&fixture).await;
+    let parent = text(&site.page(&format!("/queue/parents/job/{}", added.id())).await);
+    assert!(parent.contains("It waits for 3 of 3 children"), "{parent}");
+    for told in ["waiting-children report", "waiting kid 0", "waiting kid 1", "waiting kid 2"] {
+        assert!(parent.contains(told), "{told}: {parent}");
+    }
+    // From a child the whole tree is seen, and itself in it.
+    let page = site.page(&format!("/queue/q/job/{kid}")).await;
+    assert!(page.contains("aria-current=\"true\"") && text(&page).contains("waiting-children report"), "{page}");
+    fixture.queue.job(&kid).remove().await.unwrap();
+    assert!(text(&site.page("/queue/parents?state=waiting-children").await).contains("report"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schedulers_workers_events_and_the_server_have_pages() {
+    let fixture = Fixture::new().await;
+    let every = Repeat::every(Duration::from_secs(60)).limit(5);
+    fixture.queue.upsert_job_scheduler("each minute", every).name("tick").data(json!({ "deep": 1 })).await.unwrap();
+    fixture.queue.upsert_job_scheduler("nightly", Repeat::cron("0 3 * * *").tz("Europe/Berlin")).await.unwrap();
+    let worker = fixture.worker(fails).name("anna").start().unwrap();
+    let site = Site::open(&fixture).await;
+    let page = text(&site.page("/queue/q/schedulers").await);
+    for told in
+        ["each minute tick", "every 1 min, 5 times at most", "0 3 * * * in Europe/Berlin", "2 in all", "Run now"]
+    {
+        assert!(page.contains(told), "{told}: {page}");
+    }
+    crate::common::eventually::eventually("the worker is listed", || async {
+        text(&site.page("/workers").await).contains("anna q")
+    })
+    .await;
+    assert!(text(&site.page("/workers?queue=q").await).contains("What they run"));
+    assert!(text(&site.page("/queue/q/events").await).contains("Events of q"));
+    let server = text(&site.page("/server").await);
+    assert!(server.contains("memory used") && server.contains("redis_version"), "{server}");
+    worker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_search_finds_queues_and_jobs() {
+    let fixture = Fixture::new().await;
+    let other: oxmq::Queue = fixture.client.queue("other").open().unwrap();
+    other.add("job", json!({})).job_id("order-7").await.unwrap();
+    fixture.queue.add("job", json!({})).job_id("order-8").await.unwrap();
+    let site = Site::open(&fixture).await;
+    let to = async |q: &str| {
+        let answer = site.get(&format!("/search?q={q}")).await;
+        answer.headers.get("location").map(|to| to.to_str().unwrap().replace("/admin/queues", ""))
+    };
+    assert_eq!(to("order-7").await.as_deref(), Some("/queue/other/job/order-7"));
+    assert_eq!(to("q%3Aorder-8").await.as_deref(), Some("/queue/q/job/order-8"));
+    assert_eq!(to("OTH").await.as_deref(), Some("/queue/other"));
+    assert_eq!(to("nothing").await, None);
+    assert!(text(&site.page("/search?q=nothing").await).contains("Nothing is found"));
+    assert_eq!(site.get("/nowhere").await.status, StatusCode::NOT_FOUND);
+}
