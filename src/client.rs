@@ -80,7 +80,7 @@ impl ClientBuilder {
     pub async fn connect(self) -> Result<Client> {
         QueueKeys::new(&self.prefix, "q")?;
         self.connect.check()?;
-        let link = Link::connect(Arc::new(self.connect)).await?;
+        let mut link = Link::connect(Arc::new(self.connect)).await?;
         if self.long_way {
             link.take_long_way();
         }

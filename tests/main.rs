@@ -4,6 +4,7 @@
 mod acl;
 #[cfg(feature = "cli")]
 mod cli;
+mod cluster;
 mod common;
 #[cfg(feature = "dashboard")]
 mod dashboard;

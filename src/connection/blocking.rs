@@ -10,6 +10,7 @@ use redis::{Cmd, RedisError, Value};
 use super::dial::{Dialed, Dialer, Server};
 use super::failure::without_secrets;
 use super::link::Backoff;
+use super::options::Address;
 use super::progress::Progress;
 use super::socket::Driver;
 
@@ -25,11 +26,19 @@ pub(crate) enum Waited {
     Broken(RedisError),
 }
 
+/// The connection in use.
+struct Live {
+    connection: MultiplexedConnection,
+    server: Server,
+    address: Address,
+    progress: Arc<Progress>,
+}
+
 /// A connection that only blocks. Dropping it closes its socket.
 pub(crate) struct BlockingLink {
     dialer: Dialer,
     name: Option<String>,
-    live: Option<(MultiplexedConnection, Server, Arc<Progress>)>,
+    live: Option<Live>,
     /// The socket of `live`, and of a call that was given up.
     driver: Option<Driver>,
     /// The attempt to connect under way. A caller who does not wait for its end leaves it to the next one.
@@ -51,8 +60,8 @@ impl BlockingLink {
             if self.driver.as_ref().is_some_and(Driver::has_ended) {
                 self.live = None;
             }
-            if let Some((_, server, _)) = &self.live {
-                return *server;
+            if let Some(live) = &self.live {
+                return live.server;
             }
             self.driver = None;
             let dialing = self.dialing.get_or_insert_with(|| {
@@ -71,8 +80,8 @@ impl BlockingLink {
                 self.backoff.grow();
             }
             match dialed {
-                Ok(Dialed { connection, server, driver, progress }) => {
-                    self.live = Some((connection, server, progress));
+                Ok(Dialed { address, connection, server, driver, progress }) => {
+                    self.live = Some(Live { connection, server, address, progress });
                     self.driver = Some(driver);
                 }
                 Err(error) => {
@@ -88,28 +97,30 @@ impl BlockingLink {
     pub(crate) async fn send(&mut self, cmd: &Cmd, block: Duration) -> Waited {
         self.ready().await;
         // While the call runs the connection is nowhere else: a call that is given up leaves none behind.
-        let Some((mut connection, server, progress)) = self.live.take() else {
+        let Some(mut live) = self.live.take() else {
             return Waited::Reply(Value::Nil);
         };
+        self.dialer.now_and_then();
         let start = tokio::time::Instant::now();
         let silence = self.dialer.options().command_timeout.max(GRACE);
-        let call = connection.send_packed_command(cmd);
-        let error = match progress.arriving(start + block + GRACE, silence, call).await {
+        let call = live.connection.send_packed_command(cmd);
+        let error = match live.progress.arriving(start + block + GRACE, silence, call).await {
             Ok(Value::ServerError(error)) => {
                 let error = RedisError::from(error);
+                self.dialer.refused_by(&live.address, &error);
                 self.dialer.outages().refused(&error);
                 error
             }
             Ok(value) => {
                 self.dialer.outages().answered();
-                self.live = Some((connection, server, progress));
+                self.live = Some(live);
                 self.failed = false;
                 self.backoff = Backoff::default();
                 return Waited::Reply(value);
             }
             Err(error) => {
                 // Until its time is over, a wait is silent by nature.
-                let silent = progress.last().max(start + block).min(tokio::time::Instant::now());
+                let silent = live.progress.last().max(start + block).min(tokio::time::Instant::now());
                 self.dialer.outages().failed(silent, &error);
                 error
             }

@@ -16,6 +16,7 @@ use super::servers::Servers;
 use super::socket::{Driver, Opener, Terms};
 #[cfg(feature = "tls")]
 use super::tls::Tls;
+use super::topology::{Topology, no_owner};
 use crate::error::Result;
 
 /// What a server says of itself.
@@ -54,6 +55,7 @@ impl Server {
 
 /// A connection, what answers it, and the task that moves its bytes.
 pub(crate) struct Dialed {
+    pub(crate) address: Address,
     pub(crate) connection: MultiplexedConnection,
     pub(crate) server: Server,
     pub(crate) driver: Driver,
@@ -76,6 +78,12 @@ enum Target {
     Server(Address),
     /// Wherever the master is.
     Sentinels(Arc<Sentinels>),
+    /// A node of a cluster.
+    Node(Address, Arc<Topology>),
+    /// Whichever node has this slot.
+    Slot(u16, Arc<Topology>),
+    /// Any node of a cluster.
+    Cluster(Arc<Topology>),
 }
 
 impl Dialer {
@@ -104,6 +112,10 @@ impl Dialer {
                 let opener = Opener { login: Sentinels::login(&options), ..opener.clone() };
                 Target::Sentinels(Arc::new(Sentinels::new(hosts, master, *tls, opener, &options)))
             }
+            Servers::Cluster { hosts, tls } => {
+                let (opener, timeout) = (opener.clone(), options.connect_timeout);
+                Target::Cluster(Topology::new(&options.servers, hosts, *tls, opener, timeout))
+            }
         };
         let outages = Outages::new(options.servers.clone());
         Ok(Self { opener, target, options, outages, rights: Arc::default() })
@@ -111,6 +123,48 @@ impl Dialer {
 
     pub(crate) fn options(&self) -> &ConnectOptions {
         &self.options
+    }
+
+    /// What is known of the cluster, if it is one.
+    pub(super) fn topology(&self) -> Option<&Arc<Topology>> {
+        match &self.target {
+            Target::Server(_) | Target::Sentinels(_) => None,
+            Target::Node(_, topology) | Target::Slot(_, topology) | Target::Cluster(topology) => Some(topology),
+        }
+    }
+
+    /// A dialer to one node of the cluster that this one is for.
+    pub(super) fn at(&self, node: &Address) -> Self {
+        let target = match self.topology() {
+            Some(topology) => Target::Node(node.clone(), Arc::clone(topology)),
+            None => Target::Server(node.clone()),
+        };
+        Self { target, outages: Outages::new(Servers::One(node.clone())), ..self.clone() }
+    }
+
+    /// A dialer to whichever node of the cluster has a slot.
+    pub(super) fn towards(&self, slot: u16, outages: &Arc<Outages>) -> Self {
+        let target = match self.topology() {
+            Some(topology) => Target::Slot(slot, Arc::clone(topology)),
+            None => self.target.clone(),
+        };
+        Self { target, outages: Arc::clone(outages), ..self.clone() }
+    }
+
+    /// Takes in that a server at `address` refused to serve: it may know who does.
+    pub(super) fn refused_by(&self, address: &Address, error: &RedisError) {
+        if let Some(topology) = self.topology()
+            && !topology.moved(error, address)
+        {
+            topology.refresh_beside();
+        }
+    }
+
+    /// Asks who has what, if that was not done for a while.
+    pub(super) fn now_and_then(&self) {
+        if let Some(topology) = self.topology() {
+            topology.now_and_then();
+        }
     }
 
     /// What the connections of this dialer and its clones know of the server.
@@ -131,7 +185,12 @@ impl Dialer {
         let dialed = within(self.options.connect_timeout, self.telling(opening)).await;
         match &dialed {
             Ok(_) => self.outages.dialed(),
-            Err(error) => self.outages.failed(began, error),
+            Err(error) => {
+                self.outages.failed(began, error);
+                if let Some(topology) = self.topology() {
+                    topology.refresh_beside();
+                }
+            }
         }
         dialed.map_err(|error| match at {
             Some(at) => at_address(error, &at),
@@ -186,6 +245,25 @@ impl Dialer {
                     }
                 }
             }
+            Target::Node(address, _) => self.open_at(at.insert(address.clone()), None, name).await,
+            Target::Slot(slot, topology) => {
+                let slot = *slot;
+                let address = at.insert(topology.owner(slot).ok_or_else(no_owner)?);
+                let until = {
+                    let (topology, address) = (Arc::clone(topology), address.clone());
+                    Box::pin(async move { topology.left(slot, &address).await })
+                };
+                tokio::select! {
+                    dialed = self.open_at(address, Some(until), name) => dialed,
+                    () = topology.left_asking(slot, address) => {
+                        Err(RedisError::from((ErrorKind::Io, "another node has the slot")))
+                    }
+                }
+            }
+            Target::Cluster(topology) => {
+                let address = at.insert(fastrand::choice(topology.masters()).ok_or_else(no_owner)?);
+                self.open_at(address, None, name).await
+            }
         }
     }
 
@@ -205,7 +283,7 @@ impl Dialer {
                 self.is_refused("CLIENT SETNAME", "`getWorkers` does not see the workers of this client");
             }
         }
-        Ok(Dialed { connection, server, driver, progress })
+        Ok(Dialed { address: address.clone(), connection, server, driver, progress })
     }
 
     /// Asks for the version by `HELLO`, which needs no right that a restricted user usually lacks.

@@ -1,6 +1,6 @@
 //! What a failed call may have done to the server.
 
-use redis::{ErrorKind, RedisError};
+use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::error::{BoxError, Error};
 
@@ -91,6 +91,9 @@ fn inner_code(error: &RedisError) -> Option<&str> {
 /// A server that does not know a command repeats its arguments, which may be a job's data.
 pub(crate) fn without_secrets(error: &RedisError) -> BoxError {
     let mut text = error.to_string();
+    if matches!(error.kind(), ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask)) {
+        text.push_str(" (the server is a node of a cluster: connect to redis+cluster://)");
+    }
     if let Some(at) = text.find("args beginning with") {
         text.truncate(at);
         text.push('…');

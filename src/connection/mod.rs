@@ -6,17 +6,21 @@ mod blocking;
 mod dial;
 mod failure;
 mod link;
+mod node;
 mod options;
 mod outage;
 mod progress;
 mod query;
 mod rights;
+mod route;
 mod sentinel;
 mod servers;
+mod slot;
 mod socket;
 mod survey;
 #[cfg(feature = "tls")]
 mod tls;
+mod topology;
 
 pub(crate) use blocking::{BlockingLink, Waited};
 pub(crate) use failure::{Failure, without_secrets};

@@ -10,12 +10,12 @@ use std::time::Duration;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::query;
-use super::servers::{SENTINEL_PORT, Servers, hosts, read_url};
+use super::servers::{CLUSTER_PORT, SENTINEL_PORT, Servers, hosts, read_url};
 use crate::error::{Error, Result};
 use crate::options::{HOUR, SHORTEST, check_span};
 
 /// Where a server listens.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
     /// Host and port.
@@ -120,6 +120,32 @@ impl ConnectOptions {
         Ok(Self::to(Servers::Sentinels { hosts, master, tls: false }))
     }
 
+    /// Works on the cluster of which these are some nodes, each written as `host` or `host:port` (6379 if it is left out).
+    /// The others are asked for; a few are enough, as long as one of them is there.
+    ///
+    /// The client keeps one connection to each node that it needs, and each worker one on which it waits, to the node that
+    /// has its queue. It follows slots that move and masters that are replaced.
+    ///
+    /// All keys of a queue must be in one slot, so the prefix or the name of each queue needs a hash tag: the prefix
+    /// `{bull}` keeps all queues in one slot, and queues named `{mails}` and `{images}` are each by themselves. Node must
+    /// use the same. A queue without one is refused before anything is sent. A flow is stored in one step, so all of it
+    /// must be in one slot.
+    ///
+    /// ```
+    /// # fn main() -> oxmq::Result<()> {
+    /// use oxmq::ConnectOptions;
+    ///
+    /// let options = ConnectOptions::cluster(["10.0.0.1:6379", "10.0.0.2:6379", "10.0.0.3:6379"])?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] if there is no host, or one cannot be read.
+    pub fn cluster(nodes: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self> {
+        Ok(Self::to(Servers::Cluster { hosts: hosts(nodes, CLUSTER_PORT)?, tls: false }))
+    }
+
     fn to(servers: Servers) -> Self {
         Self {
             servers,
@@ -140,7 +166,9 @@ impl ConnectOptions {
     /// - `redis://[user][:password@]host[:port][/db]`, `rediss://…` for TLS,
     /// - `redis+unix:///path/to/socket` for a unix socket,
     /// - `redis+sentinel://[user][:password@]host[:port],host[:port]…/master[/db]` for the master that these
-    ///   [sentinels](Self::sentinel) know, or `rediss+sentinel://…`.
+    ///   [sentinels](Self::sentinel) know, or `rediss+sentinel://…`,
+    /// - `redis+cluster://[user][:password@]host[:port],host[:port]…` for a [cluster](Self::cluster), or
+    ///   `rediss+cluster://…`.
     ///
     /// Behind it may stand `?name=value&…`, in any of these spellings:
     ///
@@ -174,8 +202,8 @@ impl ConnectOptions {
             _ => {
                 return Err(Error::invalid(
                     "url",
-                    "it must begin with redis:// (as in redis://127.0.0.1:6379), rediss:// for TLS, redis+unix://, or \
-                     redis+sentinel://",
+                    "it must begin with redis:// (as in redis://127.0.0.1:6379), rediss:// for TLS, redis+unix://, \
+                     redis+sentinel:// or redis+cluster://",
                 ));
             }
         }
@@ -271,7 +299,7 @@ impl ConnectOptions {
         self
     }
 
-    /// Whether the servers that sentinels name are reached by TLS. Default: false. Where an
+    /// Whether the servers that sentinels name, or the nodes of a cluster, are reached by TLS. Default: false. Where an
     /// [address](Self::new) is given, that says it. Feature `tls`.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, on: bool) -> Self {
@@ -339,6 +367,7 @@ impl ConnectOptions {
         match &self.servers {
             Servers::One(address) => matches!(address, Address::Tls(..)),
             Servers::Sentinels { tls, .. } => *tls || self.sentinel.tls == Some(true),
+            Servers::Cluster { tls, .. } => *tls,
         }
     }
 
@@ -357,6 +386,9 @@ impl ConnectOptions {
         }
         if self.db < 0 {
             return Err(Error::invalid("db", "it must not be negative"));
+        }
+        if self.db != 0 && matches!(self.servers, Servers::Cluster { .. }) {
+            return Err(Error::invalid("db", "a cluster has no other database than 0"));
         }
         Ok(())
     }

@@ -17,6 +17,11 @@ pub(crate) enum Servers {
         /// Whether the master is reached by TLS.
         tls: bool,
     },
+    /// The cluster of which these are some nodes.
+    Cluster {
+        hosts: Vec<Host>,
+        tls: bool,
+    },
 }
 
 impl Servers {
@@ -24,7 +29,7 @@ impl Servers {
     pub(super) fn set_tls(&mut self, on: bool) {
         match self {
             Self::One(_) => {}
-            Self::Sentinels { tls, .. } => *tls = on,
+            Self::Sentinels { tls, .. } | Self::Cluster { tls, .. } => *tls = on,
         }
     }
 }
@@ -85,6 +90,10 @@ impl fmt::Debug for Servers {
                 list(f, hosts)?;
                 write!(f, "/{master}")
             }
+            Self::Cluster { hosts, tls } => {
+                write!(f, "redis{}+cluster://", if *tls { "s" } else { "" })?;
+                list(f, hosts)
+            }
         }
     }
 }
@@ -104,6 +113,9 @@ fn list(f: &mut fmt::Formatter<'_>, hosts: &[Host]) -> fmt::Result {
 /// The port on which sentinels listen if nothing else is said.
 pub(super) const SENTINEL_PORT: u16 = 26379;
 
+/// The port on which nodes of a cluster listen if nothing else is said.
+pub(super) const CLUSTER_PORT: u16 = 6379;
+
 /// A URL that names several hosts, in its parts.
 struct Parts<'a> {
     tls: bool,
@@ -114,7 +126,7 @@ struct Parts<'a> {
     query: Vec<(&'a str, String)>,
 }
 
-/// Reads the URL of sentinels; `None` if it is none.
+/// Reads the URL of sentinels or of a cluster; `None` if it is none.
 pub(super) fn read_url(url: &str) -> Option<Result<ConnectOptions>> {
     let (scheme, rest) = url.split_once("://")?;
     let (scheme, kind) = scheme.split_once(['+', '-'])?;
@@ -125,6 +137,7 @@ pub(super) fn read_url(url: &str) -> Option<Result<ConnectOptions>> {
     };
     match kind {
         "sentinel" => Some(split(rest, tls).and_then(sentinel)),
+        "cluster" => Some(split(rest, tls).and_then(cluster)),
         _ => None,
     }
 }
@@ -178,6 +191,23 @@ fn sentinel(parts: Parts<'_>) -> Result<ConnectOptions> {
     Ok(options)
 }
 
+fn cluster(parts: Parts<'_>) -> Result<ConnectOptions> {
+    let Parts { tls, username, password, hosts, path, query } = parts;
+    let db = match &path[..] {
+        [] => 0,
+        [db] => number(db)?,
+        _ => return Err(Error::invalid("url", "behind the hosts of a cluster stands nothing but /0")),
+    };
+    let mut options = ConnectOptions::cluster(hosts)?.db(db);
+    options.set_tls(tls)?;
+    (options.username, options.password) = (username, password);
+    for (name, value) in query {
+        options = query::apply(options, name, value)?;
+    }
+    options.check()?;
+    Ok(options)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,6 +237,18 @@ mod tests {
         assert!(shown.contains("redis+sentinel://h1:26379,h2:7/my master"), "{shown}");
         assert!(!["joe", "s/cr", "eve", "p=w"].iter().any(|secret| shown.contains(secret)), "{shown}");
         assert_eq!(ConnectOptions::from_url("redis-sentinel://h1/m").unwrap().db, 0);
+    }
+
+    #[test]
+    fn the_url_of_a_cluster_is_read() {
+        let options = ConnectOptions::from_url("redis+cluster://joe:s3cr@h1,[::1]:7/0").unwrap();
+        assert_eq!((options.username.as_deref(), options.password.as_deref()), (Some("joe"), Some("s3cr")));
+        let shown = format!("{options:?}");
+        assert!(shown.contains("redis+cluster://h1:6379,[::1]:7") && !shown.contains("s3cr"), "{shown}");
+        assert!(ConnectOptions::from_url("redis-cluster://h1").is_ok());
+        for bad in ["redis+cluster://", "redis+cluster://h1/1", "redis+cluster://h1/0/0", "redis+cluster://h1?a=b"] {
+            assert!(ConnectOptions::from_url(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -36,6 +36,9 @@ impl Engine {
         }
         options.check()?;
         options.check_data(&data)?;
+        if let Some(parent) = options.parent.as_ref().filter(|_| self.link.is_cluster()) {
+            self.check_slot("parent", &parent.key())?;
+        }
         let delay = options.delay.map_or(0, millis);
         let priority = options.priority.unwrap_or(0);
         let place = match (delay, priority, options.lifo) {

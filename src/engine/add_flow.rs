@@ -24,6 +24,7 @@ impl Engine {
     ///
     /// The server refuses the call as such, and nothing was stored; or [`Error::OutcomeUnknown`].
     pub(crate) async fn add_flow(&self, flow: &Flow, own: Option<usize>) -> Result<Vec<Result<Placed, Reason>>> {
+        flow.homes.iter().try_for_each(|home| self.check_slot("flow", home.base()))?;
         let deadline = tokio::time::Instant::now() + self.link.options().command_timeout * 2;
         let mut backoff = Backoff::default();
         let mut first_lost: Option<Instant> = None;

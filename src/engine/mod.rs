@@ -116,6 +116,16 @@ impl Engine {
         self.call(call).await?.map_err(|reason| Error::refused(op, id, reason))
     }
 
+    /// Refuses keys that begin with `base` beside those of this queue, if a cluster may keep them on different nodes.
+    pub(crate) fn check_slot(&self, option: &'static str, base: &str) -> Result<()> {
+        if self.link.is_for_keys(base) {
+            return Ok(());
+        }
+        const PROBLEM: &str = "on a cluster it must be in the same slot: give both queues the same hash tag, as by the prefix \
+                               {bull}";
+        Err(Error::invalid(option, PROBLEM))
+    }
+
     /// Refuses what would be a key of the queue itself as a job that does not exist.
     pub(crate) fn check_id(op: &'static str, id: &str) -> Result<()> {
         if is_no_job(id) {

@@ -32,8 +32,19 @@ impl Engine {
         Ok((Some(next).filter(|next| next != "0"), names.collect()))
     }
 
-    /// Every client of the server, as `CLIENT LIST` tells it. One round trip.
+    /// This engine on each server that has keys: on one, or on every master of a cluster.
+    pub(crate) fn everywhere(&self) -> Vec<Self> {
+        self.link.everywhere().into_iter().map(|link| Self { link, ..self.clone() }).collect()
+    }
+
+    /// Every client of the servers, as `CLIENT LIST` tells it. One round trip, to all of them at once.
     pub(super) async fn list_clients(&self, op: &'static str) -> Result<String> {
+        let servers = self.everywhere();
+        let asked = servers.iter().map(|server| server.list_clients_here(op));
+        Ok(futures::future::try_join_all(asked).await?.concat())
+    }
+
+    async fn list_clients_here(&self, op: &'static str) -> Result<String> {
         let list = script::list_clients(op);
         match list.send(&self.link, &self.keys).await {
             Ok(clients) => Ok(clients),

@@ -207,7 +207,7 @@ async fn a_limiter_without_an_end_gets_one() {
 async fn six_fields_that_are_not_those_of_a_fresh_job_are_all_read() {
     // In both ways of one job, and from both places.
     for (long_way, place) in [(false, "LPUSH @wait"), (true, "LPUSH @wait"), (true, "ZADD @prioritized 1")] {
-        let engine = queue().await;
+        let mut engine = queue().await;
         if long_way {
             engine.link.take_long_way();
         }

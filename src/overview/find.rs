@@ -4,22 +4,26 @@ use std::collections::BTreeSet;
 
 use crate::client::Client;
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
+
+/// Where a scan begins.
+const BEGIN: &str = "0";
 
 /// A search for queues. Made by [`Client::find_queues`].
 #[derive(Debug)]
 #[must_use = "nothing is looked for until `next` or `all` is awaited"]
 pub struct FindQueues {
-    /// An `Err` until it is asked for.
-    engine: Result<Engine>,
-    /// Where the scan goes on; `None` at its end.
-    cursor: Option<String>,
+    /// The servers that are still to be scanned, the present one last. An `Err` until it is asked for.
+    servers: Result<Vec<Engine>>,
+    /// Where the scan of the present server goes on.
+    cursor: String,
     found: BTreeSet<String>,
 }
 
 impl FindQueues {
     pub(super) fn new(client: &Client) -> Self {
-        Self { engine: client.server_engine(), cursor: Some("0".to_owned()), found: BTreeSet::new() }
+        let servers = client.server_engine().map(|engine| engine.everywhere());
+        Self { servers, cursor: BEGIN.to_owned(), found: BTreeSet::new() }
     }
 
     /// Looks at the next thousand or so keys of the server; the names of queues that were not found before, often none.
@@ -29,12 +33,16 @@ impl FindQueues {
     ///
     /// Those of the connection; the next call goes on.
     pub async fn next(&mut self) -> Result<Option<Vec<String>>> {
-        let Some(cursor) = &self.cursor else { return Ok(None) };
-        let engine = std::mem::replace(&mut self.engine, Err(crate::Error::Closed))?;
-        let found = engine.find_queues(cursor).await;
-        self.engine = Ok(engine);
-        let (next, mut names) = found?;
-        self.cursor = next;
+        let servers = match &mut self.servers {
+            Ok(servers) => servers,
+            Err(_) => return Err(std::mem::replace(&mut self.servers, Ok(Vec::new())).err().unwrap_or(Error::Closed)),
+        };
+        let Some(server) = servers.last() else { return Ok(None) };
+        let (next, mut names) = server.find_queues(&self.cursor).await?;
+        self.cursor = next.unwrap_or_else(|| {
+            servers.pop();
+            BEGIN.to_owned()
+        });
         names.retain(|name| self.found.insert(name.clone()));
         Ok(Some(names))
     }

@@ -42,7 +42,8 @@ impl Directory {
             return Ok(Arc::clone(core));
         }
         let base = keys.base().to_owned();
-        let engine = Engine::new(self.link.clone(), keys, self.clock.clone());
+        let link = self.link.for_keys(keys.base())?;
+        let engine = Engine::new(link, keys, self.clock.clone());
         let core = QueueCore::new(engine, Arc::downgrade(self));
         queues.make_room();
         queues.cores.insert(base, Arc::clone(&core));

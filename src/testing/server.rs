@@ -108,7 +108,7 @@ impl RedisServer {
         for _ in 0..10 {
             let dir = fresh_dir();
             // The port is free now; should another process take it first, redis-server ends and we try again.
-            let port = free_port();
+            let port = free_port_for(&args);
             match launch(&dir, port, &args) {
                 Ok(running) => {
                     return Self { dir, port, args, running: Some(running) };
@@ -153,6 +153,12 @@ impl RedisServer {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.dir.join("s")
+    }
+
+    /// Returns whether the server was not killed.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
     }
 
     /// Ends the server at once, as by `kill -9`.
@@ -231,6 +237,17 @@ pub fn fresh_dir() -> PathBuf {
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir).expect("directory for redis-server");
     dir
+}
+
+/// Finds a free port; for a node of a cluster one whose bus has room, which is 10,000 above.
+fn free_port_for(args: &[String]) -> u16 {
+    let has_bus = args.iter().any(|arg| arg == "--cluster-enabled");
+    loop {
+        let port = free_port();
+        if !has_bus || (port < 55_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok()) {
+            return port;
+        }
+    }
 }
 
 /// Finds a port that is free now.

@@ -430,7 +430,10 @@ async fn keep_all(shared: Arc<Keeping>, link: Link) {
 
 /// Renews the locks of one table until its worker is gone; goes on after a panic.
 async fn keep_renewed(table: Weak<LockTable>, link: Link) {
-    let Some(events) = table.upgrade().map(|table| table.events.clone()) else { return };
+    let Some((events, link)) = table.upgrade().map(|table| (table.events.clone(), link.to_where(&table.engine.link)))
+    else {
+        return;
+    };
     supervise(events, "lock thread", || renew_for_ever(&table, &link)).await;
 }
 

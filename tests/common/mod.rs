@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::disallowed_methods)]
 
 pub mod check;
+pub mod cluster;
 pub mod dump;
 pub mod eventually;
 pub mod fixture;

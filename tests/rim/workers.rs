@@ -327,6 +327,12 @@ fn clients() -> Vec<Row> {
             let options = ConnectOptions::sentinel(["127.0.0.1:1"], master)?;
             Client::builder(options).connect().await.map(drop)
         }),
+        row(
+            "ConnectOptions::cluster(nodes)",
+            &["", "a b", "h:99999", "127.0.0.1:1", LONG],
+            "xxxss",
+            |_, host| async move { Client::builder(ConnectOptions::cluster([host])?).connect().await.map(drop) },
+        ),
         // These count for sentinels alone; `sentinel` has the rest.
         row("ConnectOptions::sentinel_username(user)", &TEXTS, "ooooo", |_, user| {
             connect(move |o| o.sentinel_username(user))

@@ -172,6 +172,7 @@ impl BulkAction {
             if keys == engine.keys {
                 return Err(Error::invalid("queue", "jobs cannot be moved to the queue that they are in"));
             }
+            self.core.engine().check_slot("queue", keys.base())?;
             target = Some(keys.base().to_owned());
         }
         let scan = engine.scan(self.filter, None, self.cursor)?;

@@ -39,7 +39,15 @@ function countRandom(on) {
 const bull = await import(version === '5' ? 'bullmq5' : 'bullmq6');
 const { default: IORedis } = await import('ioredis');
 
-const connection = new IORedis(url, { maxRetriesPerRequest: null });
+const connection = url.startsWith('redis+cluster://')
+  ? new IORedis.Cluster(
+      url
+        .slice('redis+cluster://'.length)
+        .split(',')
+        .map((host) => ({ host: host.split(':')[0], port: Number(host.split(':')[1]) })),
+      { redisOptions: { maxRetriesPerRequest: null } },
+    )
+  : new IORedis(url, { maxRetriesPerRequest: null });
 connection.on('error', (err) => console.error('redis:', err.message));
 
 const queues = new Map(); // prefix + queue -> Queue

@@ -1,0 +1,290 @@
+//! One server, or wherever the master is: a connection that many share, and a new one whenever it breaks.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock, Weak};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, ErrorKind, RedisError, Value};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::dial::{Dialed, Dialer};
+use super::failure::{Failure, without_secrets};
+use super::link::{Backoff, is_permanent};
+use super::outage::Outages;
+use super::progress::Progress;
+use super::socket::Driver;
+use crate::clock::millis;
+
+/// The shared connection to one server.
+///
+/// Connecting again is for ever, with growing pauses; a call waits for it no longer than its own deadline.
+pub(super) struct Node {
+    dialer: Dialer,
+    /// The live connection and its number. Written by the attempt under way, under `dialing`; emptied by the first call
+    /// that finds it broken, which compares the number so as not to drop a newer one.
+    current: RwLock<Option<Arc<Live>>>,
+    dialing: Mutex<Dialing>,
+    /// Whether scripts may carry flags.
+    knows_flags: AtomicBool,
+    /// The deadline of a command in ms.
+    timeout: AtomicU64,
+}
+
+/// A connection in use. Calls on their way hold it too, so that they may end after it was given up for new ones.
+pub(super) struct Live {
+    pub(super) number: u64,
+    connection: MultiplexedConnection,
+    driver: Driver,
+    progress: Arc<Progress>,
+}
+
+#[derive(Default)]
+struct Dialing {
+    /// The attempt under way, which ends by itself: no more than one at a time, however many wait.
+    attempt: Option<Attempt>,
+    /// Numbers the attempts.
+    attempts: u64,
+    pause: Backoff,
+    /// When the last attempt began, until one succeeds; the next one starts no earlier than the pause after it.
+    failed: Option<Instant>,
+}
+
+/// One attempt to connect: a task that all who want a connection watch. It goes on when they have given up, as it would
+/// never come to an end otherwise where connecting takes longer than a call has time for; but it is one attempt, so that
+/// nothing goes on for long that nobody wants. It ends with the link.
+struct Attempt {
+    number: u64,
+    /// Nothing until it has ended. Closed without an outcome if its runtime ended, or it panicked.
+    outcome: watch::Receiver<Outcome>,
+    /// When it should have ended. Its runtime may stand still without an end, one of a single thread that nobody drives,
+    /// so nobody waits for it longer than that.
+    until: Instant,
+    task: AbortHandle,
+}
+
+/// What came of an attempt, once it has ended.
+type Outcome = Option<Result<(), RedisError>>;
+
+impl Attempt {
+    /// Whether it has ended, with an outcome or not.
+    fn is_over(&self) -> bool {
+        self.outcome.has_changed().is_err()
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// How long a call may take.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    start: Instant,
+    /// How long the connection may be silent.
+    silence: Duration,
+    pub(super) deadline: Instant,
+}
+
+impl Limits {
+    pub(super) fn from_now(silence: Duration) -> Self {
+        let start = Instant::now();
+        Self { start, silence, deadline: start + silence }
+    }
+
+    /// That the time was over before there was a connection.
+    pub(super) fn no_connection() -> Failure {
+        Failure::NotApplied(RedisError::from((ErrorKind::Io, "no connection in time")))
+    }
+}
+
+impl Node {
+    /// A node to which nobody is connected yet.
+    pub(super) fn new(dialer: Dialer) -> Arc<Self> {
+        let timeout = AtomicU64::new(millis(dialer.options().command_timeout));
+        let (current, dialing, knows_flags) = (RwLock::default(), Mutex::default(), AtomicBool::new(false));
+        Arc::new(Self { dialer, current, dialing, knows_flags, timeout })
+    }
+
+    /// The same node with a connection of its own, for another runtime.
+    pub(super) fn another(&self) -> Arc<Self> {
+        let another = Self::new(self.dialer.clone());
+        another.at_least(self.timeout());
+        another.knows_flags.store(self.knows_flags(), Ordering::Relaxed);
+        another
+    }
+
+    pub(super) fn dialer(&self) -> &Dialer {
+        &self.dialer
+    }
+
+    pub(super) fn knows_flags(&self) -> bool {
+        self.knows_flags.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn at_least(&self, timeout: Duration) {
+        self.timeout.fetch_max(millis(timeout), Ordering::Relaxed);
+    }
+
+    /// Lets the next call open a new connection; those on their way keep theirs.
+    pub(super) fn replace(&self) {
+        *self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+    }
+
+    /// Begins to connect where there is no connection.
+    pub(super) fn dial_beside(self: &Arc<Self>) {
+        self.attempt();
+    }
+
+    /// Sends one command of so many bytes and waits for its reply, within the deadline, which a patient caller has
+    /// multiplied.
+    pub(super) async fn send(self: &Arc<Self>, cmd: &Cmd, bytes: usize, patience: u32) -> Result<Value, Failure> {
+        let limits = Limits::from_now(self.timeout() * patience);
+        let live = match tokio::time::timeout_at(limits.deadline, self.wait_for_connection()).await {
+            Ok(Ok(live)) => live,
+            Ok(Err(error)) => return Err(Failure::NotApplied(error)),
+            Err(_) => return Err(Limits::no_connection()),
+        };
+        self.send_on(&live, cmd, bytes, limits, self.dialer.outages()).await
+    }
+
+    /// Sends one command on this connection, and drops that if it turns out to be of no use.
+    pub(super) async fn send_on(
+        &self,
+        live: &Live,
+        cmd: &Cmd,
+        bytes: usize,
+        limits: Limits,
+        outages: &Outages,
+    ) -> Result<Value, Failure> {
+        let mut connection = live.connection.clone();
+        let call = connection.send_packed_command(cmd);
+        let Limits { start, silence, deadline } = limits;
+        let reply = match live.progress.within(start, deadline, silence, bytes, call).await {
+            Ok(Value::ServerError(error)) => Err(Failure::of(error.into())),
+            Ok(value) => {
+                outages.answered();
+                return Ok(value);
+            }
+            Err(error) => Err(Failure::of(error)),
+        };
+        match &reply {
+            Err(Failure::Unknown(error)) => outages.failed(live.progress.last().max(start), error),
+            Err(Failure::NotApplied(error)) => outages.refused(error),
+            _ => outages.answered(),
+        }
+        if reply.as_ref().is_err_and(Failure::spoils_connection) {
+            self.discard(live.number);
+        }
+        reply
+    }
+
+    /// Drops the connection with this number, if it is still the one in use.
+    pub(super) fn discard(&self, number: u64) {
+        let mut current = self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if current.as_ref().is_some_and(|live| live.number == number) {
+            *current = None;
+        }
+    }
+
+    /// The connection in use, unless it has ended: what was never sent needs no resolving.
+    pub(super) fn live(&self) -> Option<Arc<Live>> {
+        let current = self.current.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        current.as_ref().filter(|live| !live.driver.has_ended()).cloned()
+    }
+
+    /// The live connection, or a new one; tries until it has one, unless the server will never do.
+    async fn wait_for_connection(self: &Arc<Self>) -> Result<Arc<Live>, RedisError> {
+        loop {
+            match self.connection().await {
+                Err(error) if is_permanent(&error) => return Err(error),
+                Err(error) => tracing::debug!(error = %without_secrets(&error), "connecting failed"),
+                live => return live,
+            }
+        }
+    }
+
+    /// The live connection, or what comes of one attempt at a new one, which others may have begun.
+    pub(super) async fn connection(self: &Arc<Self>) -> Result<Arc<Live>, RedisError> {
+        loop {
+            if let Some(live) = self.live() {
+                return Ok(live);
+            }
+            let Some((number, mut outcome, until)) = self.attempt() else { continue };
+            let ended = tokio::time::timeout_at(until, outcome.wait_for(Option::is_some)).await;
+            match ended.map(|ended| ended.map(|outcome| outcome.clone())) {
+                Ok(Ok(Some(Err(error)))) => return Err(error),
+                Ok(Ok(_)) => {}
+                // It ended with its runtime; the next one may live in ours.
+                Ok(Err(_)) => tokio::task::yield_now().await,
+                Err(_) => self.give_up(number),
+            }
+        }
+    }
+
+    /// The attempt under way, or one that begins here and now, no earlier than the pause after the last one; `None` if
+    /// there is a connection.
+    fn attempt(self: &Arc<Self>) -> Option<(u64, watch::Receiver<Outcome>, Instant)> {
+        let mut dialing = self.dialing();
+        if self.live().is_some() {
+            return None;
+        }
+        if dialing.attempt.as_ref().is_none_or(Attempt::is_over) {
+            let now = Instant::now();
+            let start = dialing.failed.map_or(now, |failed| now.max(failed + dialing.pause.current()));
+            // Counted as failed until it has succeeded.
+            dialing.failed = Some(start);
+            dialing.pause.grow();
+            dialing.attempts += 1;
+            let number = dialing.attempts;
+            let (tell, outcome) = watch::channel(None);
+            let dialer = self.dialer.clone();
+            let until = start + dialer.options().connect_timeout + Backoff::LONGEST;
+            let node = Arc::downgrade(self);
+            // A runtime that shuts down drops it here and now, which harms nobody: it holds no lock and no link.
+            let task = tokio::spawn(async move {
+                tokio::time::sleep_until(start).await;
+                let dialed = dialer.dial(None).await;
+                if let Some(node) = Weak::upgrade(&node) {
+                    node.ended(number, dialed, &tell);
+                }
+            });
+            dialing.attempt = Some(Attempt { number, outcome, until, task: task.abort_handle() });
+        }
+        dialing.attempt.as_ref().map(|attempt| (attempt.number, attempt.outcome.clone(), attempt.until))
+    }
+
+    /// Ends an attempt that does not get on.
+    fn give_up(&self, number: u64) {
+        self.dialing().attempt.take_if(|attempt| attempt.number == number);
+    }
+
+    fn dialing(&self) -> std::sync::MutexGuard<'_, Dialing> {
+        self.dialing.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// What came of an attempt; nothing, if it had been given up.
+    fn ended(&self, number: u64, dialed: Result<Dialed, RedisError>, tell: &watch::Sender<Outcome>) {
+        let mut dialing = self.dialing();
+        if dialing.attempt.take_if(|attempt| attempt.number == number).is_none() {
+            return;
+        }
+        let outcome = dialed.map(|Dialed { connection, server, driver, progress, .. }| {
+            dialing.failed = None;
+            dialing.pause = Backoff::default();
+            self.knows_flags.store(server.knows_script_flags(), Ordering::Relaxed);
+            let live = Arc::new(Live { number, connection, driver, progress });
+            *self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(live);
+        });
+        drop(dialing);
+        tell.send_replace(Some(outcome));
+    }
+}

@@ -1,0 +1,315 @@
+//! The way to some nodes of a cluster: to whoever has a slot, to one of them, to any.
+//!
+//! A slot that moves is on its way key by key. The node that it leaves answers `ASK` for what it does not have, and the one
+//! that it goes to would serve that, on what has not come yet: our scripts name one key, which never exists, so they would
+//! find an empty queue there, and begin it anew. **`ASK` is never followed**; whoever gets it waits and asks the same
+//! node again, until that says `MOVED`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
+
+use super::dial::Dialer;
+use super::failure::Failure;
+use super::link::is_permanent;
+use super::node::{Limits, Live, Node};
+use super::options::{Address, ConnectOptions};
+use super::outage::Outages;
+use super::topology::{Topology, no_owner};
+
+/// How often one call is sent on before it counts as failed: nodes that disagree send us in a circle.
+const MOST_HOPS: u32 = 5;
+
+/// How long a slot without an owner is waited for before it is looked at again.
+const NO_OWNER: Duration = Duration::from_millis(200);
+
+/// How long a reply is waited for when the slot belongs to another node: it may be under way.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// The shared connections of a client, one for each node that it needs.
+pub(super) struct Pool {
+    dialer: Dialer,
+    topology: Arc<Topology>,
+    nodes: Mutex<HashMap<Address, Arc<Node>>>,
+    timeout: Mutex<Duration>,
+}
+
+impl Pool {
+    pub(super) fn new(dialer: Dialer, topology: Arc<Topology>) -> Arc<Self> {
+        let timeout = Mutex::new(dialer.options().command_timeout);
+        Arc::new(Self { dialer, topology, nodes: Mutex::default(), timeout })
+    }
+
+    fn node(&self, address: &Address) -> Arc<Node> {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(node) = nodes.get(address) {
+            return Arc::clone(node);
+        }
+        // A node that owns nothing any more needs no connection.
+        nodes.retain(|known, _| self.topology.is_master(known));
+        let node = Node::new(self.dialer.at(address));
+        node.at_least(self.timeout());
+        nodes.insert(address.clone(), Arc::clone(&node));
+        node
+    }
+
+    fn timeout(&self) -> Duration {
+        *self.timeout.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn at_least(&self, timeout: Duration) {
+        let mut own = self.timeout.lock().unwrap_or_else(PoisonError::into_inner);
+        *own = timeout.max(*own);
+    }
+}
+
+/// Which nodes a route leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Whoever has this slot.
+    Slot(u16),
+    /// This node.
+    Node(Address),
+    /// Any node.
+    Any,
+}
+
+/// A way to some nodes, over the connections of a pool.
+pub(super) struct Route {
+    pool: Arc<Pool>,
+    place: Place,
+    outages: Arc<Outages>,
+    /// Where it led the last time.
+    last: RwLock<Option<(Address, Arc<Node>)>>,
+}
+
+impl Route {
+    pub(super) fn new(pool: Arc<Pool>, place: Place) -> Self {
+        let outages = match place {
+            Place::Slot(slot) => pool.topology.outages(slot),
+            Place::Node(_) | Place::Any => Arc::clone(pool.dialer.outages()),
+        };
+        Self { pool, place, outages, last: RwLock::default() }
+    }
+
+    /// Another way over the same connections.
+    pub(super) fn to(&self, place: Place) -> Self {
+        Self::new(Arc::clone(&self.pool), place)
+    }
+
+    /// The way to where `other` leads, over our connections.
+    pub(super) fn towards(&self, other: &Self) -> Self {
+        self.to(other.place.clone())
+    }
+
+    /// The same way over other connections.
+    pub(super) fn another(&self) -> Self {
+        let pool = Pool::new(self.pool.dialer.clone(), Arc::clone(&self.pool.topology));
+        pool.at_least(self.pool.timeout());
+        Self::new(pool, self.place.clone())
+    }
+
+    /// A way to each node that has keys.
+    pub(super) fn everywhere(&self) -> Vec<Self> {
+        self.topology().masters().into_iter().map(|node| self.to(Place::Node(node))).collect()
+    }
+
+    fn topology(&self) -> &Arc<Topology> {
+        &self.pool.topology
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(super) fn options(&self) -> &ConnectOptions {
+        self.pool.dialer.options()
+    }
+
+    pub(super) fn outages(&self) -> &Outages {
+        &self.outages
+    }
+
+    /// What opens connections of their own to where this leads.
+    pub(super) fn dialer(&self) -> Dialer {
+        match &self.place {
+            Place::Slot(slot) => self.pool.dialer.towards(*slot, &self.outages),
+            Place::Node(node) => self.pool.dialer.at(node),
+            Place::Any => self.pool.dialer.clone(),
+        }
+    }
+
+    pub(super) fn at_least(&self, timeout: Duration) {
+        self.pool.at_least(timeout);
+        if let Some((_, node)) = self.node() {
+            node.at_least(timeout);
+        }
+    }
+
+    pub(super) fn knows_flags(&self) -> bool {
+        self.node().is_some_and(|(_, node)| node.knows_flags())
+    }
+
+    pub(super) fn dial_beside(&self) {
+        match self.node() {
+            Some((_, node)) => node.dial_beside(),
+            None => self.topology().refresh_beside(),
+        }
+    }
+
+    pub(super) fn replace(&self) {
+        if let Some((_, node)) = self.node() {
+            node.replace();
+        }
+    }
+
+    /// Asks who has which slots, and connects to one node: whether we are let in shows there.
+    pub(super) async fn connect(&self) -> Result<(), RedisError> {
+        let known = self.topology().refresh().await.inspect_err(|error| {
+            self.outages.failed(tokio::time::Instant::now(), error);
+        });
+        known?;
+        match self.node() {
+            Some((_, node)) => node.connection().await.map(drop),
+            None => Err(no_owner()),
+        }
+    }
+
+    /// Where this leads now.
+    fn node(&self) -> Option<(Address, Arc<Node>)> {
+        let last = || self.last.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let address = match &self.place {
+            Place::Slot(slot) => self.topology().owner(*slot)?,
+            Place::Node(node) => node.clone(),
+            Place::Any => {
+                let last = last().filter(|(address, _)| self.topology().is_master(address));
+                last.map(|(address, _)| address).or_else(|| fastrand::choice(self.topology().masters()))?
+            }
+        };
+        if let Some(last) = last().filter(|(last, _)| *last == address) {
+            return Some(last);
+        }
+        let now = (address.clone(), self.pool.node(&address));
+        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(now.clone());
+        Some(now)
+    }
+
+    /// Lets the next call to any node go to another one.
+    fn forget(&self) {
+        if self.place == Place::Any {
+            *self.last.write().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
+    /// Ends when this leads to another node than that at `address`; asks the cluster from time to time.
+    async fn left(&self, address: &Address) {
+        match &self.place {
+            Place::Slot(slot) => self.topology().left_asking(*slot, address).await,
+            Place::Node(_) | Place::Any => self.topology().ask_for_ever().await,
+        }
+    }
+
+    /// Sends one command to where this leads, and on to where the cluster says, as long as it was not carried out.
+    pub(super) async fn send(&self, cmd: &Cmd, bytes: usize, patience: u32) -> Result<Value, Failure> {
+        let limits = Limits::from_now(self.pool.timeout() * patience);
+        self.topology().now_and_then();
+        let mut hops = 0;
+        loop {
+            let (address, node, live) = match tokio::time::timeout_at(limits.deadline, self.connection()).await {
+                Ok(found) => found.map_err(Failure::NotApplied)?,
+                Err(_) => return Err(Limits::no_connection()),
+            };
+            let call = node.send_on(&live, cmd, bytes, limits, &self.outages);
+            let failure = match self.until_left(&address, &live, &node, call).await {
+                Ok(reply) => return Ok(reply),
+                Err(failure) => failure,
+            };
+            match &failure {
+                Failure::Server(error) if is(error, ServerErrorKind::Moved) => {
+                    self.topology().moved(error, &address);
+                    hops += 1;
+                    if hops > MOST_HOPS {
+                        self.topology().refresh_beside();
+                        let error =
+                            RedisError::from((ErrorKind::Io, "the nodes of the cluster disagree", error.to_string()));
+                        return Err(Failure::NotApplied(error));
+                    }
+                }
+                Failure::Server(error) if is(error, ServerErrorKind::Ask) => {
+                    let error = slot_is_moving(error);
+                    self.outages.refused(&error);
+                    return Err(Failure::NotApplied(error));
+                }
+                Failure::NotApplied(_) | Failure::Unknown(_) => {
+                    self.topology().refresh_beside();
+                    self.forget();
+                    return Err(failure);
+                }
+                Failure::OutOfMemory | Failure::Unreadable | Failure::Server(_) => return Err(failure),
+            }
+        }
+    }
+
+    /// A connection to where this leads. A node that cannot be reached is tried for as long as it is the one.
+    async fn connection(&self) -> Result<(Address, Arc<Node>, Arc<Live>), RedisError> {
+        loop {
+            let Some((address, node)) = self.node() else {
+                self.outages.failed(tokio::time::Instant::now(), &no_owner());
+                self.topology().refresh_beside();
+                let _ = tokio::time::timeout(NO_OWNER, self.topology().changed()).await;
+                continue;
+            };
+            if let Some(live) = node.live() {
+                return Ok((address, node, live));
+            }
+            let began = tokio::time::Instant::now();
+            let connected = tokio::select! {
+                connected = node.connection() => connected,
+                () = self.left(&address) => continue,
+            };
+            match connected {
+                Ok(live) => return Ok((address, node, live)),
+                Err(error) if is_permanent(&error) => return Err(error),
+                Err(error) => {
+                    self.outages.failed(began, &error);
+                    self.topology().refresh_beside();
+                    self.forget();
+                }
+            }
+        }
+    }
+
+    /// Waits for the reply of a node; not for long, once the slot belongs to another one: a dead node says nothing.
+    async fn until_left(
+        &self,
+        address: &Address,
+        live: &Live,
+        node: &Node,
+        call: impl Future<Output = Result<Value, Failure>>,
+    ) -> Result<Value, Failure> {
+        tokio::pin!(call);
+        tokio::select! {
+            biased;
+            reply = &mut call => return reply,
+            () = self.left(address) => {}
+        }
+        if let Ok(reply) = tokio::time::timeout(LAST_WORDS, call).await {
+            return reply;
+        }
+        node.discard(live.number);
+        let error = RedisError::from((ErrorKind::Io, "no reply, and the slot belongs to another node by now"));
+        Err(Failure::Unknown(error))
+    }
+}
+
+fn is(error: &RedisError, kind: ServerErrorKind) -> bool {
+    error.kind() == ErrorKind::Server(kind)
+}
+
+/// `ASK <slot> <host>:<port>`, in words.
+fn slot_is_moving(error: &RedisError) -> RedisError {
+    let text = error.detail().unwrap_or_default().to_owned();
+    RedisError::from((ErrorKind::Io, "the queue's slot is moving to another node of the cluster", text))
+}

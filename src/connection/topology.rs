@@ -1,0 +1,428 @@
+//! Which node of a cluster has which slots. All connections of a client share what is known.
+//!
+//! It is asked of whichever node answers first, and again when a node sends us elsewhere, when one is lost, and now and
+//! then. A node that was cut off may tell what was true once: whoever is sent on from there tells us better, by `MOVED`.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use redis::{Cmd, ErrorKind, RedisError, Value};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::dial::within;
+use super::failure::without_secrets;
+use super::options::Address;
+use super::outage::Outages;
+use super::progress::Progress;
+use super::servers::{Host, Servers, address};
+use super::slot::SLOTS;
+use super::socket::{Opener, Terms};
+
+/// When a node has not answered, the next one is asked as well.
+const NEXT: Duration = Duration::from_millis(200);
+
+/// However often something goes wrong, nobody asks more often.
+const SELDOM: Duration = Duration::from_millis(100);
+
+/// "Now and then": what is older is asked for when somebody sends something.
+const STALE: Duration = Duration::from_secs(15);
+
+/// While somebody gets no further, it is asked this often.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// That no node is known to have what somebody needs.
+pub(super) fn no_owner() -> RedisError {
+    RedisError::from((ErrorKind::Io, "no node of the cluster has the slot"))
+}
+
+/// Nobody.
+const NONE: u16 = u16::MAX;
+
+/// What is known of one cluster.
+pub(super) struct Topology {
+    seeds: Vec<Address>,
+    tls: bool,
+    servers: Servers,
+    opener: Opener,
+    timeout: Duration,
+    map: watch::Sender<Map>,
+    asking: Mutex<Asking>,
+    made: Instant,
+    /// From which second after `made` on what is known is old.
+    stale: AtomicU64,
+    outages: Mutex<HashMap<u16, Arc<Outages>>>,
+}
+
+#[derive(Default)]
+struct Asking {
+    /// When the last question was begun.
+    began: Option<Instant>,
+    task: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// Slots and their owners.
+#[derive(Clone)]
+struct Map {
+    /// By slot, which of `nodes` owns it.
+    owners: Vec<u16>,
+    /// Masters, and those who were.
+    nodes: Vec<Address>,
+    replicas: Vec<Address>,
+}
+
+impl Map {
+    fn empty() -> Self {
+        Self { owners: vec![NONE; usize::from(SLOTS)], nodes: Vec::new(), replicas: Vec::new() }
+    }
+
+    fn owner(&self, slot: u16) -> Option<&Address> {
+        self.nodes.get(usize::from(*self.owners.get(usize::from(slot))?))
+    }
+
+    fn number(&mut self, node: Address) -> u16 {
+        let at = self.nodes.iter().position(|known| *known == node).unwrap_or_else(|| {
+            self.nodes.push(node);
+            self.nodes.len() - 1
+        });
+        u16::try_from(at).unwrap_or(NONE)
+    }
+
+    fn set(&mut self, from: u16, to: u16, node: Address) {
+        let number = self.number(node);
+        if let Some(owners) = self.owners.get_mut(usize::from(from)..=usize::from(to)) {
+            owners.fill(number);
+        }
+    }
+
+    /// The nodes that own something.
+    fn masters(&self) -> Vec<Address> {
+        let mut owns = vec![false; self.nodes.len()];
+        for owner in &self.owners {
+            if let Some(owns) = owns.get_mut(usize::from(*owner)) {
+                *owns = true;
+            }
+        }
+        self.nodes.iter().zip(owns).filter(|(_, owns)| *owns).map(|(node, _)| node.clone()).collect()
+    }
+
+    /// Reads the reply to `CLUSTER SLOTS` of a node at `asked`, which is meant where a name is missing.
+    fn read(reply: &Value, asked: &Address, tls: bool) -> Option<Self> {
+        let mut map = Self::empty();
+        let Value::Array(ranges) = reply else { return None };
+        for range in ranges {
+            let Value::Array(range) = range else { return None };
+            let [Value::Int(from), Value::Int(to), master, replicas @ ..] = &range[..] else { return None };
+            let (from, to) = (u16::try_from(*from).ok()?, u16::try_from(*to).ok()?);
+            if from > to || to >= SLOTS {
+                return None;
+            }
+            map.set(from, to, node(master, asked, tls)?);
+            map.replicas.extend(replicas.iter().filter_map(|replica| node(replica, asked, tls)));
+        }
+        (!map.nodes.is_empty()).then_some(map)
+    }
+}
+
+/// A node as `CLUSTER SLOTS` describes it: host and port, and what else it says.
+fn node(described: &Value, asked: &Address, tls: bool) -> Option<Address> {
+    let Value::Array(parts) = described else { return None };
+    let [host, Value::Int(port), ..] = &parts[..] else { return None };
+    let host = match host {
+        Value::BulkString(host) => std::str::from_utf8(host).ok()?,
+        Value::SimpleString(host) => host,
+        _ => "",
+    };
+    Some(named(host, u16::try_from(*port).ok()?, asked, tls))
+}
+
+/// A node that another one has named; where it gives no host, it means its own.
+fn named(host: &str, port: u16, asked: &Address, tls: bool) -> Address {
+    match asked {
+        Address::Tcp(own, _) | Address::Tls(own, _) if host.is_empty() || host == "?" => address(own, port, tls),
+        _ => address(host, port, tls),
+    }
+}
+
+impl Topology {
+    pub(super) fn new(servers: &Servers, hosts: &[Host], tls: bool, opener: Opener, timeout: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            seeds: hosts.iter().map(|host| host.address(tls)).collect(),
+            tls,
+            servers: servers.clone(),
+            opener,
+            timeout,
+            map: watch::Sender::new(Map::empty()),
+            asking: Mutex::default(),
+            made: Instant::now(),
+            stale: AtomicU64::new(0),
+            outages: Mutex::default(),
+        })
+    }
+
+    /// The node that has a slot.
+    pub(super) fn owner(&self, slot: u16) -> Option<Address> {
+        self.map.borrow().owner(slot).cloned()
+    }
+
+    pub(super) fn masters(&self) -> Vec<Address> {
+        self.map.borrow().masters()
+    }
+
+    /// Whether a node is one of those that are known to own something.
+    pub(super) fn is_master(&self, node: &Address) -> bool {
+        self.map.borrow().nodes.contains(node)
+    }
+
+    /// What is known of the nodes that had a slot, as of one server.
+    pub(super) fn outages(&self, slot: u16) -> Arc<Outages> {
+        let mut outages = self.outages.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(outages.entry(slot).or_insert_with(|| Outages::new(self.servers.clone())))
+    }
+
+    /// Ends when a slot belongs to another node than this one.
+    pub(super) async fn left(&self, slot: u16, node: &Address) {
+        let mut map = self.map.subscribe();
+        let _ = map.wait_for(|map| map.owner(slot).is_some_and(|owner| owner != node)).await;
+    }
+
+    /// As [`left`](Self::left), for somebody who gets no further: asks from time to time.
+    pub(super) async fn left_asking(self: &Arc<Self>, slot: u16, node: &Address) {
+        tokio::select! {
+            () = self.left(slot, node) => {}
+            () = self.ask_for_ever() => {}
+        }
+    }
+
+    /// Asks from time to time.
+    pub(super) async fn ask_for_ever(self: &Arc<Self>) {
+        loop {
+            tokio::time::sleep(ASK_AGAIN).await;
+            self.refresh_beside();
+        }
+    }
+
+    /// Ends when anything changes.
+    pub(super) async fn changed(&self) {
+        let _ = self.map.subscribe().changed().await;
+    }
+
+    /// Takes in what a node at `asked` said in place of serving: `MOVED <slot> <host>:<port>`. True if that was news.
+    pub(super) fn moved(&self, error: &RedisError, asked: &Address) -> bool {
+        let Some((host, slot)) = error.redirect_node() else { return false };
+        let Some((host, Ok(port))) = host.rsplit_once(':').map(|(host, port)| (host, port.parse())) else {
+            return false;
+        };
+        let node = named(host, port, asked, self.tls);
+        self.map.send_if_modified(|map| {
+            let is_news = slot < SLOTS && map.owner(slot) != Some(&node);
+            if is_news {
+                map.set(slot, slot, node);
+            }
+            is_news
+        })
+    }
+
+    fn asking(&self) -> MutexGuard<'_, Asking> {
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks anew in a task beside, unless somebody does, or did a moment ago.
+    pub(super) fn refresh_beside(self: &Arc<Self>) {
+        let mut asking = self.asking();
+        let now = Instant::now();
+        let is_recent = |span| asking.began.is_some_and(|began| now < began + span);
+        let is_underway = asking.task.as_ref().is_some_and(|task| !task.is_finished());
+        // A runtime that nobody drives must not keep it from all others.
+        if is_recent(SELDOM) || (is_underway && is_recent(2 * self.timeout)) {
+            return;
+        }
+        asking.began = Some(now);
+        self.is_asked();
+        let topology = Arc::downgrade(self);
+        asking.task = Some(tokio::spawn(async move {
+            let Some(topology) = topology.upgrade() else { return };
+            if let Err(error) = topology.refresh().await {
+                tracing::debug!(target: "oxmq::connection", error = %without_secrets(&error), "the cluster does not tell");
+            }
+        }));
+    }
+
+    fn is_asked(&self) {
+        self.stale.store((self.made.elapsed() + STALE).as_secs(), Ordering::Relaxed);
+    }
+
+    /// Asks anew, beside, if what is known is old.
+    pub(super) fn now_and_then(self: &Arc<Self>) {
+        if self.made.elapsed().as_secs() >= self.stale.load(Ordering::Relaxed) {
+            self.refresh_beside();
+        }
+    }
+
+    /// Asks one node after the other, without waiting for those that are silent, until one answers.
+    pub(super) async fn refresh(&self) -> Result<(), RedisError> {
+        self.asking().began = Some(Instant::now());
+        self.is_asked();
+        let map = within(self.timeout, self.ask_all()).await?;
+        self.map.send_if_modified(|known| {
+            // A replica that fails over is the only node that need not be asked again.
+            let is_news = (0..SLOTS).any(|slot| map.owner(slot) != known.owner(slot));
+            if is_news {
+                *known = map;
+            } else {
+                known.replicas = map.replicas;
+            }
+            is_news
+        });
+        Ok(())
+    }
+
+    async fn ask_all(&self) -> Result<Map, RedisError> {
+        let mut open = self.candidates();
+        let mut last = RedisError::from((ErrorKind::Io, "no node of the cluster answers"));
+        let mut asked = FuturesUnordered::new();
+        loop {
+            if let Some(node) = open.pop() {
+                asked.push(self.ask(node));
+            } else if asked.is_empty() {
+                return Err(last);
+            }
+            // The next one is asked when one has failed, or after a while.
+            let answer = match open.is_empty() {
+                true => asked.next().await,
+                false => tokio::time::timeout(NEXT, asked.next()).await.unwrap_or(None),
+            };
+            match answer {
+                Some(Ok(map)) => return Ok(map),
+                Some(Err(error)) => last = error,
+                None => {}
+            }
+        }
+    }
+
+    /// Whom to ask, the best last: who owned something, in any order; their replicas; those that the user has named.
+    fn candidates(&self) -> Vec<Address> {
+        let shuffled = |mut nodes: Vec<Address>| {
+            fastrand::shuffle(&mut nodes);
+            nodes
+        };
+        let (masters, replicas) = {
+            let map = self.map.borrow();
+            (map.masters(), map.replicas.clone())
+        };
+        let mut all = Vec::new();
+        for node in [shuffled(self.seeds.clone()), shuffled(replicas), shuffled(masters)].into_iter().flatten().rev() {
+            if !all.contains(&node) {
+                all.push(node);
+            }
+        }
+        all.reverse();
+        all
+    }
+
+    async fn ask(&self, node: Address) -> Result<Map, RedisError> {
+        let asking = async {
+            let (mut connection, _driver) = self.opener.open(&node, Terms::new(&Progress::new())).await?;
+            match connection.send_packed_command(Cmd::new().arg("CLUSTER").arg("SLOTS")).await? {
+                Value::ServerError(error) => Err(RedisError::from(error)),
+                reply => Ok(reply),
+            }
+        };
+        match asking.await {
+            Ok(reply) => Map::read(&reply, &node, self.tls)
+                .ok_or_else(|| RedisError::from((ErrorKind::Io, "no slot has an owner", format!("as {node:?} says")))),
+            Err(error) if error.detail().is_some_and(|text| text.contains("cluster support disabled")) => {
+                let text = format!("{node:?} is no node of one: connect to it by redis://");
+                Err(RedisError::from((ErrorKind::InvalidClientConfig, "there is no cluster", text)))
+            }
+            Err(error) if error.kind() == ErrorKind::Io => {
+                Err(RedisError::from((ErrorKind::Io, "no connection", format!("{node:?}: {error}"))))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Topology {
+    fn drop(&mut self) {
+        let asking = self.asking.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = asking.task.take() {
+            task.abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bulk(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    fn range(from: i64, to: i64, nodes: &[(Option<&str>, i64)]) -> Value {
+        let nodes = nodes.iter().map(|(host, port)| {
+            let host = host.map_or(Value::Nil, bulk);
+            Value::Array(vec![host, Value::Int(*port), bulk("id"), Value::Array(vec![])])
+        });
+        Value::Array([Value::Int(from), Value::Int(to)].into_iter().chain(nodes).collect())
+    }
+
+    fn tcp(host: &str, port: u16) -> Address {
+        address(host, port, false)
+    }
+
+    #[test]
+    fn the_owners_of_slots_are_read_and_a_missing_host_is_that_of_the_node_itself() {
+        let asked = tcp("seed", 1);
+        let reply = Value::Array(vec![
+            range(0, 99, &[(Some("a"), 7), (Some("b"), 8)]),
+            range(100, 16_383, &[(None, 9), (Some("?"), 10)]),
+        ]);
+        let map = Map::read(&reply, &asked, false).unwrap();
+        assert_eq!((map.owner(0), map.owner(99)), (Some(&tcp("a", 7)), Some(&tcp("a", 7))));
+        assert_eq!((map.owner(100), map.owner(16_383)), (Some(&tcp("seed", 9)), Some(&tcp("seed", 9))));
+        assert_eq!(map.replicas, [tcp("b", 8), tcp("seed", 10)]);
+        assert_eq!(map.masters(), [tcp("a", 7), tcp("seed", 9)]);
+        for bad in [range(5, 4, &[(Some("a"), 7)]), range(0, 16_384, &[(Some("a"), 7)]), range(0, 5, &[]), Value::Nil] {
+            assert!(Map::read(&Value::Array(vec![bad]), &asked, false).is_none());
+        }
+        assert!(Map::read(&Value::Array(vec![]), &asked, false).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_node_that_sends_us_elsewhere_is_believed_for_that_slot() {
+        let options = super::super::options::ConnectOptions::cluster(["seed:1"]).unwrap();
+        let dialer = super::super::dial::Dialer::new(Arc::new(options)).unwrap();
+        let topology = dialer.topology().unwrap();
+        let moved = |text: &str| {
+            RedisError::from((
+                ErrorKind::Server(redis::ServerErrorKind::Moved),
+                "An error was signalled",
+                text.to_owned(),
+            ))
+        };
+        assert!(topology.moved(&moved("9263 h:7"), &tcp("seed", 1)));
+        assert!(!topology.moved(&moved("9263 h:7"), &tcp("seed", 1)));
+        assert_eq!((topology.owner(9263), topology.owner(1)), (Some(tcp("h", 7)), None));
+        let mut left = tokio_test_left(topology, 9263, tcp("h", 7));
+        assert!(futures::poll!(&mut left).is_pending());
+        assert!(topology.moved(&moved("9263 :8"), &tcp("seed", 1)));
+        left.await;
+        assert_eq!(topology.owner(9263), Some(tcp("seed", 8)));
+        assert!(topology.moved(&moved("1 ::1:8"), &tcp("seed", 1)));
+        assert_eq!(topology.owner(1), Some(tcp("::1", 8)));
+        for bad in ["", "x", "99999 h:7", "20000 h:7", "5 h", "5 h:x"] {
+            assert!(!topology.moved(&moved(bad), &tcp("seed", 1)), "{bad}");
+        }
+    }
+
+    fn tokio_test_left(topology: &Arc<Topology>, slot: u16, node: Address) -> futures::future::BoxFuture<'static, ()> {
+        let topology = Arc::clone(topology);
+        Box::pin(async move { topology.left(slot, &node).await })
+    }
+}

@@ -1,0 +1,155 @@
+//! Everything that works on one server works on a cluster.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use oxmq::events::{Delivery, QueueEvent};
+use oxmq::worker::WorkerEvent;
+use oxmq::{FlowNode, Halt, Job, JobState, Queue};
+use serde_json::{Value, json};
+
+use super::client;
+use crate::common::cluster::{Cluster, name_on, name_on_each, shared_cluster, slot_of};
+use crate::common::eventually::{eventually, eventually_within};
+use crate::common::fixture::{Ledger, PATIENCE, listen};
+use crate::common::server::fresh_prefix;
+
+#[tokio::test]
+async fn queues_on_every_node_add_run_and_tell() {
+    let cluster = shared_cluster();
+    let prefix = fresh_prefix();
+    let client = client(cluster, &prefix).await;
+    client.ping().await.unwrap();
+    let ran = Ledger::default();
+    for (node, name) in name_on_each("q").into_iter().enumerate() {
+        let queue: Queue<Value, Value> = client.queue(&name).open().unwrap();
+        let mut events = client.queue_events(&name).start().unwrap();
+        events.ready().await.unwrap();
+        let ledger = ran.clone();
+        let processor = move |job: Job<Value, Value>| {
+            ledger.note(format!("{} {}", job.queue_name(), job.id()));
+            async move { Ok::<_, Halt>(json!({ "got": job.data() })) }
+        };
+        let worker = client.worker(&name, processor).concurrency(5).start().unwrap();
+        let added = join_all((0..20).map(|n| queue.add("job", json!(n)).into_future())).await;
+        for job in added {
+            let job = job.unwrap();
+            let result = job.wait_until_finished(PATIENCE).await.unwrap();
+            assert_eq!(result, json!({ "got": job.data() }));
+        }
+        let mut completed = 0;
+        while completed < 20 {
+            let next = tokio::time::timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
+            assert!(!matches!(next, Delivery::Gap { .. }), "{next:?}");
+            completed += usize::from(matches!(next, Delivery::Event { event: QueueEvent::Completed { .. }, .. }));
+        }
+        let workers = queue.get_workers().await.unwrap();
+        assert_eq!(workers.len(), 1, "{workers:?}");
+        let listeners = queue.get_queue_events().await.unwrap();
+        // Ours, and for a while the one of all who wait for a job.
+        assert!((1..=2).contains(&listeners.len()), "{listeners:?}");
+        worker.close().await;
+        // It is where the cluster says that it is.
+        let key = format!("{prefix}:{name}:completed");
+        let done: u32 = redis::cmd("ZCARD").arg(&key).query(&mut cluster.admin(node)).unwrap();
+        assert_eq!((done, cluster.owner(slot_of(&key))), (20, node));
+    }
+    assert_eq!(ran.tally().len(), 60);
+    assert!(ran.tally().values().all(|runs| *runs == 1));
+    let mut expected = name_on_each("q").to_vec();
+    expected.sort();
+    assert_eq!(client.find_queues().all().await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn administration_and_flows_work_within_a_slot() {
+    let cluster = shared_cluster();
+    let prefix = format!("{{{}}}", fresh_prefix());
+    let client = client(cluster, &prefix).await;
+    let queue: Queue<Value, Value> = client.queue("q").open().unwrap();
+    queue.pause().await.unwrap();
+    let ids = join_all((0..30).map(|n| queue.add("job", json!(n)).into_future())).await;
+    let ids: Vec<String> = ids.into_iter().map(|job| job.unwrap().id().to_owned()).collect();
+    queue.add("later", json!(1)).delay(Duration::from_secs(600)).await.unwrap();
+    queue.add("first", json!(1)).priority(3).await.unwrap();
+    let counts = queue.get_job_counts(&[]).await.unwrap();
+    assert_eq!((counts.waiting + counts.paused, counts.delayed, counts.prioritized), (30, 1, 1), "{counts:?}");
+    assert!(queue.is_paused().await.unwrap());
+    assert!(queue.job(&ids[0]).remove().await.is_ok());
+    assert_eq!(queue.promote_jobs().await.unwrap(), 1);
+    queue.resume().await.unwrap();
+
+    let processor = async |_: Job<Value, Value>| Ok::<_, Halt>(json!("done"));
+    let workers = ["q", "children"].map(|name| client.worker(name, processor).start().unwrap());
+    let children = (0..5).map(|n| FlowNode::new("children", "child", json!(n)));
+    let flow = FlowNode::new("q", "parent", json!("p")).children(children);
+    let added = client.flow_producer().add(flow).await.unwrap();
+    let parent = queue.get_job(added.id()).await.unwrap().unwrap();
+    assert_eq!(parent.wait_until_finished(PATIENCE).await.unwrap(), json!("done"));
+    assert_eq!(parent.get_children_values::<Value>().await.unwrap().len(), 5);
+    eventually("all have run", || async {
+        queue.get_job_counts(&[JobState::Completed]).await.unwrap().completed == 32
+    })
+    .await;
+    assert_eq!(queue.clean(Duration::ZERO, 10, JobState::Completed).await.unwrap().len(), 10);
+    for worker in workers {
+        worker.close().await;
+    }
+    queue.obliterate_by_force().await.unwrap();
+    assert_eq!(queue.remove_orphaned_jobs(0).await.unwrap(), 0);
+    let left: Vec<String> = (0..3)
+        .flat_map(|node| {
+            let pattern = format!("{prefix}:q:*");
+            let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query(&mut cluster.admin(node)).unwrap();
+            keys
+        })
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// One thread renews the locks of all workers, on whichever nodes they are.
+#[tokio::test]
+async fn locks_are_renewed_on_every_node() {
+    let cluster = shared_cluster();
+    let client = client(cluster, &fresh_prefix()).await;
+    let mut all = Vec::new();
+    for name in name_on_each("locks") {
+        let processor = async |_: Job<Value, ()>| {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            Ok::<_, Halt>(())
+        };
+        let worker = client
+            .worker(&name, processor)
+            .lock_duration(Duration::from_secs(1))
+            .stalled_interval(Duration::from_millis(500))
+            .start()
+            .unwrap();
+        let heard = listen(&worker);
+        client.queue::<Value, ()>(&name).open().unwrap().add("job", json!(1)).await.unwrap();
+        all.push((worker, heard));
+    }
+    for (worker, heard) in all {
+        eventually_within(PATIENCE, "the job is done", || async { heard.completed() == 1 }).await;
+        let lost = heard.count(|event| matches!(event, WorkerEvent::LockLost { .. } | WorkerEvent::Stalled { .. }));
+        assert_eq!((lost, heard.errors()), (0, vec![]));
+        worker.close().await;
+    }
+}
+
+#[tokio::test]
+async fn all_queues_share_one_connection_to_a_node() {
+    let cluster = Cluster::start();
+    let client = client(&cluster, "p").await;
+    for number in 0..10 {
+        let name = name_on(&format!("shared-{number}"), 1);
+        client.queue::<Value, ()>(&name).open().unwrap().add("job", json!(1)).await.unwrap();
+    }
+    // The one that asks is there, too.
+    let clients = |node: usize| {
+        let list: String =
+            redis::cmd("CLIENT").arg("LIST").arg("TYPE").arg("normal").query(&mut cluster.admin(node)).unwrap();
+        list.lines().count()
+    };
+    assert_eq!(clients(1), 2);
+    assert!(clients(0) <= 2 && clients(2) <= 2);
+}

@@ -1,0 +1,20 @@
+//! Queues on a Redis Cluster: on several nodes, beside Node, while slots move and masters die.
+#![allow(clippy::unwrap_used)]
+
+mod basics;
+mod moves;
+mod node;
+mod refusals;
+
+use oxmq::{Client, ConnectOptions};
+
+use crate::common::cluster::Cluster;
+
+fn options(cluster: &Cluster) -> ConnectOptions {
+    // One node is enough; the others are asked for.
+    ConnectOptions::cluster(&cluster.hosts()[..1]).unwrap()
+}
+
+async fn client(cluster: &Cluster, prefix: &str) -> Client {
+    Client::builder(options(cluster)).prefix(prefix).connect().await.unwrap()
+}

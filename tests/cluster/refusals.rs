@@ -1,0 +1,84 @@
+//! What a cluster cannot do is said before anything is sent, and what is wrong with an address at once.
+
+use oxmq::options::ParentRef;
+use oxmq::{Client, ConnectOptions, Error, FlowNode, Queue};
+use serde_json::{Value, json};
+
+use super::{client, options};
+use crate::common::cluster::{name_on_each, shared_cluster, slot_of};
+use crate::common::server::{fresh_prefix, shared_server};
+
+fn invalid(error: &Error, name: &str, part: &str) {
+    let text = error.to_string();
+    assert!(
+        matches!(error, Error::InvalidOption { option, .. } if *option == name) && text.contains(part),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_queue_needs_a_hash_tag() {
+    let prefix = fresh_prefix();
+    let client = client(shared_cluster(), &prefix).await;
+    for name in ["q", "{}q", "{q", "q}"] {
+        let error = client.queue::<Value, ()>(name).open().unwrap_err();
+        invalid(&error, "prefix", "prefix {bull}");
+        invalid(&error, "prefix", "prefix: '{bull}'");
+    }
+    client.queue::<Value, ()>("{q}").open().unwrap();
+    client.queue::<Value, ()>("a{b}c").open().unwrap();
+}
+
+#[tokio::test]
+async fn relatives_are_in_one_slot() {
+    let cluster = shared_cluster();
+    let prefix = fresh_prefix();
+    let client = client(cluster, &prefix).await;
+    let [one, two, _] = name_on_each("flow");
+    let flow = FlowNode::new(&one, "parent", json!(1)).children([FlowNode::new(&two, "child", json!(2))]);
+    let error = client.flow_producer().add(flow).await.unwrap_err();
+    invalid(&error, "parent", "same hash tag");
+    let roots = [&one, &two].map(|queue| FlowNode::new(queue, "root", json!(1)));
+    let error = client.flow_producer().add_bulk(roots).await.unwrap_err();
+    invalid(&error, "flow", "same hash tag");
+
+    let parent_queue: Queue<Value, ()> = client.queue(&one).open().unwrap();
+    let parent = parent_queue.add("parent", json!(1)).await.unwrap();
+    let queue: Queue<Value, ()> = client.queue(&two).open().unwrap();
+    let link = ParentRef::new(parent.id(), format!("{prefix}:{one}")).unwrap();
+    let error = queue.add("child", json!(1)).parent(link).await.unwrap_err();
+    invalid(&error, "parent", "same hash tag");
+    let error = parent_queue.jobs(oxmq::JobState::Waiting).move_to(&two).await.unwrap_err();
+    invalid(&error, "queue", "same hash tag");
+    let key = format!("{prefix}:{two}:id");
+    let ids: Option<u32> = redis::cmd("GET").arg(&key).query(&mut cluster.admin(cluster.owner(slot_of(&key)))).unwrap();
+    assert_eq!(ids, None);
+}
+
+async fn no_connection(options: ConnectOptions) -> String {
+    let error = Client::builder(options).connect().await.unwrap_err();
+    assert!(matches!(error, Error::Redis { .. }), "{error:?}");
+    format!("{error}: {}", std::error::Error::source(&error).unwrap())
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_address_is_said() {
+    let cluster = shared_cluster();
+    let error = Client::builder(options(cluster).db(1)).connect().await.unwrap_err();
+    invalid(&error, "db", "0");
+    let text = no_connection(ConnectOptions::cluster([format!("127.0.0.1:{}", shared_server().port())]).unwrap()).await;
+    assert!(text.contains("no node of one") && text.contains("redis://"), "{text}");
+    let text = no_connection(ConnectOptions::cluster(["127.0.0.1:1"]).unwrap()).await;
+    assert!(text.contains("refused") && text.contains("127.0.0.1:1"), "{text}");
+    let text = no_connection(options(cluster).password("wrong")).await;
+    assert!(text.contains("AUTH") || text.contains("Authentication"), "{text}");
+
+    // A node as if it were a server of its own: it knows its own slots only.
+    let [_, elsewhere, _] = name_on_each("hint");
+    let url = format!("redis://{}", cluster.hosts()[0]);
+    let client =
+        Client::builder(ConnectOptions::from_url(&url).unwrap()).prefix(fresh_prefix()).connect().await.unwrap();
+    let error = client.queue::<Value, ()>(&elsewhere).open().unwrap().add("job", json!(1)).await.unwrap_err();
+    let text = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+    assert!(text.contains("redis+cluster://"), "{text}");
+}

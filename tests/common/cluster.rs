@@ -1,0 +1,239 @@
+//! A Redis Cluster of our own: masters on loopback ports, each with a replica if it is wanted.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use redis::{Commands, Connection, FromRedisValue};
+
+use super::server::RedisServer;
+
+/// How long a cluster may take to agree, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const SLOTS: u16 = 16_384;
+const MASTERS: u16 = 3;
+
+/// Three masters; with replicas, number 3 is that of number 0, and so on.
+pub struct Cluster {
+    pub nodes: Vec<RedisServer>,
+}
+
+impl Cluster {
+    /// Three masters without replicas.
+    pub fn start() -> Self {
+        Self::of(usize::from(MASTERS))
+    }
+
+    /// Three masters with a replica each. A master is replaced when it was silent for a second.
+    pub fn with_replicas() -> Self {
+        Self::of(usize::from(2 * MASTERS))
+    }
+
+    fn of(nodes: usize) -> Self {
+        let args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0"];
+        let nodes: Vec<RedisServer> = (0..nodes).map(|_| RedisServer::start_with(&args)).collect();
+        let cluster = Self { nodes };
+        for (index, node) in cluster.nodes.iter().enumerate() {
+            let mut admin = cluster.admin(index);
+            run::<()>(&mut admin, &["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]);
+            if index > 0 {
+                let port = node.port().to_string();
+                run::<()>(&mut cluster.admin(0), &["CLUSTER", "MEET", "127.0.0.1", &port]);
+            }
+        }
+        for index in 0..MASTERS {
+            let mut words = vec!["CLUSTER".to_owned(), "ADDSLOTS".to_owned()];
+            words.extend((0..SLOTS).filter(|slot| owner_at_first(*slot) == index).map(|slot| slot.to_string()));
+            run::<()>(&mut cluster.admin(usize::from(index)), &words);
+        }
+        cluster.until("all nodes know each other", |info| {
+            info.contains(&format!("cluster_known_nodes:{}", cluster.nodes.len()))
+        });
+        for replica in usize::from(MASTERS)..cluster.nodes.len() {
+            let master = cluster.id(replica - usize::from(MASTERS));
+            let command = ["CLUSTER", "REPLICATE", &master];
+            until("the replica knows its master", || {
+                redis::cmd(command[0]).arg(&command[1..]).query::<()>(&mut cluster.admin(replica)).is_ok()
+            });
+        }
+        cluster.until("the cluster is well", |info| info.contains("cluster_state:ok"));
+        cluster.until_replicas_are_level();
+        cluster
+    }
+
+    /// The nodes as `ConnectOptions::cluster` takes them.
+    pub fn hosts(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect()
+    }
+
+    /// `redis+cluster://` address.
+    pub fn url(&self) -> String {
+        format!("redis+cluster://{}", self.hosts().join(","))
+    }
+
+    /// A connection for commands that wait for nothing.
+    pub fn admin(&self, node: usize) -> Connection {
+        let url = format!("redis://127.0.0.1:{}", self.nodes[node].port());
+        redis::Client::open(url).unwrap().get_connection_with_timeout(Duration::from_secs(5)).unwrap()
+    }
+
+    fn id(&self, node: usize) -> String {
+        run(&mut self.admin(node), &["CLUSTER", "MYID"])
+    }
+
+    /// The nodes that answer.
+    fn alive(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.nodes.len()).filter(|node| self.nodes[*node].is_running())
+    }
+
+    fn until(&self, what: &str, is_met: impl Fn(&str) -> bool) {
+        until(what, || self.alive().all(|node| is_met(&run::<String>(&mut self.admin(node), &["CLUSTER", "INFO"]))));
+    }
+
+    /// Waits until every replica that runs has what its master has.
+    pub fn until_replicas_are_level(&self) {
+        until("all replicas are level", || {
+            self.alive().all(|node| {
+                let info: String = run(&mut self.admin(node), &["INFO", "replication"]);
+                info.contains("role:master") || info.contains("master_link_status:up")
+            })
+        });
+    }
+
+    /// Waits until all nodes that run find the cluster in order.
+    pub fn until_well(&self) {
+        self.until("the cluster is well", |info| info.contains("cluster_state:ok"));
+        self.until_replicas_are_level();
+    }
+
+    /// Which node says that it is the master of a slot.
+    pub fn owner(&self, slot: u16) -> usize {
+        let mut found = None;
+        until("the slot has a master", || {
+            found = self.alive().find(|node| self.is_owner(*node, slot));
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    /// Whether a node says that it is the master of a slot, and serves it.
+    pub fn is_owner(&self, node: usize, slot: u16) -> bool {
+        let asked = || -> redis::RedisResult<bool> {
+            let url = format!("redis://127.0.0.1:{}", self.nodes[node].port());
+            let mut admin = redis::Client::open(url)?.get_connection_with_timeout(Duration::from_millis(300))?;
+            admin.set_read_timeout(Some(Duration::from_millis(300)))?;
+            let info: String = redis::cmd("CLUSTER").arg("INFO").query(&mut admin)?;
+            let nodes: String = redis::cmd("CLUSTER").arg("NODES").query(&mut admin)?;
+            let own = nodes.lines().find(|line| line.contains("myself")).unwrap_or_default();
+            let has = own.split(' ').skip(8).any(|range| {
+                let (from, to) = range.split_once('-').unwrap_or((range, range));
+                matches!((from.parse::<u16>(), to.parse::<u16>()), (Ok(from), Ok(to)) if (from..=to).contains(&slot))
+            });
+            Ok(has && info.contains("cluster_state:ok") && own.contains("master"))
+        };
+        asked().unwrap_or(false)
+    }
+
+    /// Moves a slot to another master, key by key, as `redis-cli --cluster reshard` does; `pause` after each few keys.
+    pub fn move_slot(&self, slot: u16, to: usize, pause: Duration) {
+        let from = self.owner(slot);
+        if from == to {
+            return;
+        }
+        let (number, port) = (slot.to_string(), self.nodes[to].port().to_string());
+        let (from_id, to_id) = (self.id(from), self.id(to));
+        let (mut source, mut target) = (self.admin(from), self.admin(to));
+        run::<()>(&mut target, &["CLUSTER", "SETSLOT", &number, "IMPORTING", &from_id]);
+        run::<()>(&mut source, &["CLUSTER", "SETSLOT", &number, "MIGRATING", &to_id]);
+        loop {
+            let keys: Vec<String> = run(&mut source, &["CLUSTER", "GETKEYSINSLOT", &number, "20"]);
+            if keys.is_empty() {
+                break;
+            }
+            let mut migrate = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+            migrate.extend(keys.iter().map(String::as_str));
+            // `NOKEY` where all of them have run out meanwhile.
+            let moved: String = run(&mut source, &migrate);
+            assert!(moved == "OK" || moved == "NOKEY", "{moved}");
+            std::thread::sleep(pause);
+        }
+        run::<()>(&mut target, &["CLUSTER", "SETSLOT", &number, "NODE", &to_id]);
+        run::<()>(&mut source, &["CLUSTER", "SETSLOT", &number, "NODE", &to_id]);
+        for node in self.alive().filter(|node| *node != to && *node != from && self.is_master(*node)) {
+            run::<()>(&mut self.admin(node), &["CLUSTER", "SETSLOT", &number, "NODE", &to_id]);
+        }
+    }
+
+    fn is_master(&self, node: usize) -> bool {
+        run::<String>(&mut self.admin(node), &["INFO", "replication"]).contains("role:master")
+    }
+
+    /// Asks a replica to take the place of its master, which is well.
+    pub fn fail_over_to(&self, replica: usize) {
+        run::<()>(&mut self.admin(replica), &["CLUSTER", "FAILOVER"]);
+    }
+}
+
+fn run<T: FromRedisValue>(connection: &mut Connection, words: &[impl AsRef<str>]) -> T {
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    let shown = words[..words.len().min(4)].join(" ");
+    redis::cmd(words[0]).arg(&words[1..]).query(connection).unwrap_or_else(|error| panic!("{shown}: {error}"))
+}
+
+fn until(what: &str, mut is_met: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_met() {
+        assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Which master has a slot before anything moves.
+fn owner_at_first(slot: u16) -> u16 {
+    slot / SLOTS.div_ceil(MASTERS)
+}
+
+/// The slot of a key, by its hash tag.
+pub fn slot_of(key: &str) -> u16 {
+    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
+    let crc = tag.filter(|tag| !tag.is_empty()).unwrap_or(key).bytes().fold(0_u16, |crc, byte| {
+        (0..8).fold(
+            crc ^ (u16::from(byte) << 8),
+            |crc, _| {
+                if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
+            },
+        )
+    });
+    crc % SLOTS
+}
+
+/// Names with a hash tag each, made from `text` and a number, so that each master has one of them before anything moves.
+pub fn name_on_each(text: &str) -> [String; MASTERS as usize] {
+    [0, 1, 2].map(|index| name_on(text, index))
+}
+
+/// A name with a hash tag, made from `text` and a number, that this master has before anything moves.
+pub fn name_on(text: &str, index: u16) -> String {
+    let names = (0..).map(|number| format!("{{{text}-{number}}}"));
+    names.into_iter().find(|name| owner_at_first(slot_of(name)) == index).unwrap()
+}
+
+/// The cluster that all tests of this process share; it has no replicas, and nobody moves its slots.
+pub fn shared_cluster() -> &'static Cluster {
+    static SHARED: OnceLock<Cluster> = OnceLock::new();
+    SHARED.get_or_init(Cluster::start)
+}
+
+#[test]
+fn a_slot_moves_with_its_keys() {
+    let cluster = Cluster::start();
+    let name = name_on("a", 0);
+    let slot = slot_of(&name);
+    assert_eq!(cluster.owner(slot), 0);
+    let () = cluster.admin(0).set(&name, "value").unwrap();
+    cluster.move_slot(slot, 2, Duration::ZERO);
+    assert_eq!(cluster.owner(slot), 2);
+    assert_eq!(cluster.admin(2).get::<_, String>(&name).unwrap(), "value");
+    let number: u16 = run(&mut cluster.admin(0), &["CLUSTER", "KEYSLOT", &name]);
+    assert_eq!(number, slot);
+}
