@@ -7,8 +7,10 @@ use crate::clock::millis;
 use crate::connection::{Backoff, Failure};
 use crate::error::{Error, Reason, Result};
 use crate::keys::QueueKeys;
-use crate::script::add_flow::{Flow, Origin, Trace, add_flow, read_origin, trace_flow};
+use crate::script::add_flow::{Flow, add_flow};
 use crate::script::add_jobs::{NewJob, Placed};
+use crate::script::read_origin::{Origin, read_origin};
+use crate::script::trace_flow::{Trace, trace_flow};
 use crate::script::waits_for::{Held, waits_for};
 
 const OP: &str = "add_flow";

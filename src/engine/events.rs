@@ -8,9 +8,11 @@ use crate::error::{Error, Result};
 use crate::script::Call;
 pub(crate) use crate::script::event_stream::Entry;
 use crate::script::event_stream::{find_event, newest_event, oldest_event, read_cap, read_events};
-pub(crate) use crate::script::finished::{Finished, Found, Page, Step, Trace};
-use crate::script::finished::{find_finish, read_finished};
+use crate::script::find_finish::find_finish;
+pub(crate) use crate::script::find_finish::{Page, Step, Trace};
 use crate::script::publish::publish_event;
+use crate::script::read_finished::read_finished;
+pub(crate) use crate::script::read_finished::{Finished, Found};
 use crate::script::{load_cursor, remove_cursor, save_cursor};
 use crate::wire::EventId;
 

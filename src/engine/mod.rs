@@ -2,24 +2,26 @@
 
 mod add;
 mod add_flow;
+mod admin;
 mod client_info;
 mod coalesce;
+pub(crate) mod events;
 #[cfg(feature = "dashboard")]
 mod inspect;
+pub(crate) mod marker;
 #[cfg(any(test, feature = "testing"))]
 mod notes;
 mod overview;
 mod prometheus;
+mod read;
 mod scan;
 mod scheduler;
 mod settle;
 mod tries;
 mod update;
 
-mod admin;
 #[cfg(test)]
 mod admin_tests;
-mod read;
 #[cfg(test)]
 mod read_tests;
 #[cfg(test)]
@@ -27,11 +29,19 @@ mod settle_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use std::task::{Context, Poll, Waker};
+
+use futures::future::BoxFuture;
+
+use crate::clock::Clock;
+use crate::connection::Link;
+use crate::error::{Error, Reason, Result};
+use crate::keys::{QueueKeys, is_no_job};
+use crate::script::Call;
 pub use crate::script::count_children::ChildCounts;
 pub use crate::script::get_children::{ChildKind, ChildPage};
 pub use crate::script::get_meta::QueueMeta;
 pub use crate::script::get_metrics::Metrics;
-pub(crate) use crate::script::is_finished::Finished;
 pub use client_info::ClientInfo;
 pub(crate) use coalesce::Coalescer;
 #[cfg(any(test, feature = "testing"))]
@@ -43,17 +53,6 @@ pub use scan::{BadCursor, JobsCursor};
 pub(crate) use settle::{Adopted, Decided};
 use tries::Tries;
 pub(crate) use tries::{LONGEST_CALL, Until};
-pub(crate) mod events;
-pub(crate) mod marker;
-
-use std::task::{Context, Poll, Waker};
-
-use crate::clock::Clock;
-use crate::connection::Link;
-use crate::error::{Error, Reason, Result};
-use crate::keys::{QueueKeys, is_no_job};
-use crate::script::Call;
-use futures::future::BoxFuture;
 
 /// One queue on one connection: what every operation needs. Cheap to clone.
 #[derive(Clone)]

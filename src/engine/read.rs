@@ -4,15 +4,15 @@ use std::collections::HashSet;
 
 use super::client_info::{self, ClientInfo};
 use super::{Engine, prometheus};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::keys::is_no_job;
 use crate::options::MAX_SAFE;
 use crate::script::count_children::ChildCounts;
 use crate::script::get_children::{ChildKind, ChildPage};
 use crate::script::get_meta::QueueMeta;
 use crate::script::get_metrics::Metrics;
-use crate::script::is_finished::Finished;
 use crate::script::list_jobs::{Page, Span};
+use crate::script::read_finished::{Finished, read_finished};
 use crate::script::{self, Call, list_ids, list_jobs};
 use crate::state::{JobCounts, JobState};
 use crate::wire::job::{RawJob, Undecodable, UndecodableKind};
@@ -153,9 +153,10 @@ impl Engine {
     /// Whether a job has run to its end, and what came out; both of the same moment. One round trip.
     pub(crate) async fn is_finished(&self, id: &str) -> Result<Finished> {
         if is_no_job(id) {
-            return Ok(Finished::Missing);
+            return Ok(Finished::Refused(Reason::MissingJob));
         }
-        self.call(script::is_finished(id)).await
+        let (_, found) = self.call(read_finished(&[id])).await?;
+        found.into_iter().next().map(|found| found.finished).ok_or(Error::Reply { op: "read_finished" })
     }
 
     /// Whether the queue is paused for all workers. One round trip.

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use redis::Cmd;
 
+use super::events::Finished;
 use super::testing::{NOW, named, queue};
 use super::*;
-use super::{ChildCounts, ChildKind, ChildPage, Finished};
+use super::{ChildCounts, ChildKind, ChildPage};
 use crate::state::JobState;
 use crate::wire::job::RawJob;
 
@@ -142,15 +143,15 @@ async fn every_state_is_found() {
 #[tokio::test]
 async fn the_end_of_a_job_comes_with_its_result() {
     let queue = queue().await;
-    assert_eq!(queue.is_finished("1").await.unwrap(), Finished::Missing);
+    assert_eq!(queue.is_finished("1").await.unwrap(), Finished::Refused(Reason::MissingJob));
     queue.store("1", &[("returnvalue", "42"), ("failedReason", "no")]).await;
     assert_eq!(queue.is_finished("1").await.unwrap(), Finished::NotYet);
     queue.redis("ZADD @failed 1 1").await;
-    assert_eq!(queue.is_finished("1").await.unwrap(), Finished::Failed(Some("no".into())));
+    assert_eq!(queue.is_finished("1").await.unwrap(), Finished::Failed("no".into()));
     queue.redis("ZADD @completed 1 1").await;
-    assert_eq!(queue.is_finished("1").await.unwrap(), Finished::Completed(Some("42".into())));
+    assert_eq!(queue.is_finished("1").await.unwrap(), Finished::Completed("42".into()));
     queue.redis("HDEL @1 returnvalue").await;
-    assert_eq!(queue.is_finished("1").await.unwrap(), Finished::Completed(None));
+    assert_eq!(queue.is_finished("1").await.unwrap(), Finished::Completed(String::new()));
 }
 
 #[tokio::test]

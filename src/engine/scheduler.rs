@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::{Engine, Until};
 use crate::clock::millis;
 use crate::error::{Error, Result};
-use crate::script::scheduler::{self, Advance, Advanced, Stored};
+use crate::script;
+use crate::script::advance_scheduler::{Advance, Advanced, advance_scheduler};
+use crate::script::list_schedulers::{StoredScheduler, get_scheduler, list_schedulers};
 use crate::script::upsert_scheduler::{Upsert, Upserted, upsert_scheduler};
 
 impl Engine {
@@ -16,7 +18,7 @@ impl Engine {
     ///
     /// The server refuses the call as such; nothing was changed.
     pub(crate) async fn advance_scheduler(&self, now: u64, advance: &Advance, token: &str) -> Result<Advanced> {
-        self.call_until(Until::Decided, scheduler::advance_scheduler(now, advance, token)).await
+        self.call_until(Until::Decided, advance_scheduler(now, advance, token)).await
     }
 
     /// Makes a scheduler or changes one. `is_repeatable` says that doing it twice leads to what doing it once does.
@@ -32,18 +34,18 @@ impl Engine {
 
     /// Removes a scheduler; whether there was one. After a lost reply the answer may be no.
     pub(crate) async fn remove_scheduler(&self, scheduler: &str) -> Result<bool> {
-        self.call(scheduler::remove_scheduler(scheduler)).await
+        self.call(script::remove_scheduler(scheduler)).await
     }
 
-    pub(crate) async fn get_scheduler(&self, scheduler: &str) -> Result<Option<Stored>> {
-        self.call(scheduler::get_scheduler(scheduler)).await
+    pub(crate) async fn get_scheduler(&self, scheduler: &str) -> Result<Option<StoredScheduler>> {
+        self.call(get_scheduler(scheduler)).await
     }
 
     /// The schedulers of a range of places, in calls of a few hundred.
-    pub(crate) async fn list_schedulers(&self, start: i64, end: i64, ascending: bool) -> Result<Vec<Stored>> {
+    pub(crate) async fn list_schedulers(&self, start: i64, end: i64, ascending: bool) -> Result<Vec<StoredScheduler>> {
         let (mut all, mut first) = (Vec::new(), Some(start));
         while let Some(start) = first {
-            let (next, found) = self.call(scheduler::list_schedulers(ascending, start, end)).await?;
+            let (next, found) = self.call(list_schedulers(ascending, start, end)).await?;
             all.extend(found);
             first = next;
         }
@@ -51,11 +53,11 @@ impl Engine {
     }
 
     /// Schedulers whose run is past and gone, if nobody has looked for them within the interval.
-    pub(crate) async fn find_stopped_schedulers(&self, now: u64, interval: Duration) -> Result<Vec<Stored>> {
-        self.call(scheduler::find_stopped_schedulers(now, millis(interval), fastrand::u32(..))).await
+    pub(crate) async fn find_stopped_schedulers(&self, now: u64, interval: Duration) -> Result<Vec<StoredScheduler>> {
+        self.call(script::find_stopped_schedulers(now, millis(interval), fastrand::u32(..))).await
     }
 
     pub(crate) async fn count_schedulers(&self) -> Result<u64> {
-        self.call(scheduler::count_schedulers(&self.keys)).await
+        self.call(script::count_schedulers(&self.keys)).await
     }
 }

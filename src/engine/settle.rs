@@ -1,13 +1,16 @@
 //! Ending attempts and taking jobs, decided also when replies are lost.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Engine, Until};
 use crate::connection::{Backoff, Failure, Link, without_secrets};
 use crate::error::{Error, Reason, Result, WithCauses};
-use crate::script::locks;
-use crate::script::settle::{self, Ask, Handed, Outcome, Settled, Traced};
+use crate::script;
+use crate::script::recover_stalled::recover_stalled;
+use crate::script::settle::{self, Ask, Handed, Outcome, Settled};
+use crate::script::trace_outcomes::{Traced, trace_outcomes};
 use crate::wire::job::JobId;
 
 /// A settled call, and the tokens under which a lost request may still be carried out.
@@ -34,7 +37,7 @@ const MOST_LOST_FETCHES: u32 = 8;
 /// How often the reply to one large outcome is lost before the attempt is failed.
 const MOST_LOST_RESULTS: u32 = 4;
 
-/// What [`adopt_jobs`](settle::adopt_jobs) is asked for as long as no reply was lost.
+/// What [`adopt_jobs`](script::adopt_jobs) is asked for as long as no reply was lost.
 const ALL: usize = 1_000_000;
 
 /// Jobs that were found under a token.
@@ -60,7 +63,7 @@ impl Engine {
     pub(crate) async fn settle(
         &self,
         ask: &mut Ask,
-        outcomes: &[Outcome],
+        outcomes: &[impl Borrow<Outcome> + Sync],
         token: impl FnMut() -> Arc<str>,
         is_held: &(impl Fn(usize, Instant) -> bool + Sync),
     ) -> Result<Decided> {
@@ -90,7 +93,7 @@ impl Engine {
         link: &Link,
         most_losses: u32,
         ask: &mut Ask,
-        outcomes: &[Outcome],
+        outcomes: &[impl Borrow<Outcome> + Sync],
         mut token: impl FnMut() -> Arc<str>,
         is_held: &(impl Fn(usize, Instant) -> bool + Sync),
     ) -> Result<Option<Decided>> {
@@ -155,7 +158,7 @@ impl Engine {
     pub(super) async fn salvage(
         &self,
         ask: &Ask,
-        outcomes: &[Outcome],
+        outcomes: &[impl Borrow<Outcome> + Sync],
         was_held: impl Fn(usize) -> bool,
         suspects: Vec<Arc<str>>,
         error: Error,
@@ -175,7 +178,7 @@ impl Engine {
     async fn resolve(
         &self,
         ask: &Ask,
-        outcomes: &[Outcome],
+        outcomes: &[impl Borrow<Outcome> + Sync],
         was_held: impl Fn(usize) -> bool,
     ) -> Result<Option<(Settled, Adopted)>> {
         // Jobs first: should the call be carried out between the two looks, the second one sees it, and the jobs are
@@ -196,7 +199,7 @@ impl Engine {
             let is_ended = |(outcome, traced): (&Outcome, &Traced)| {
                 *traced == Traced::NotApplied && outcome.token == ask.token && *outcome.id.as_ref() == *job.id
             };
-            !outcomes.iter().zip(&traces).any(is_ended)
+            !outcomes.iter().map(Borrow::borrow).zip(&traces).any(is_ended)
         });
         if ask.only_if_settled
             && !adopted.jobs.is_empty()
@@ -219,7 +222,12 @@ impl Engine {
 
     /// An earlier request whose reply was lost may have been carried out after we had looked, just before this one: then
     /// this one is refused what that one has done.
-    async fn forgive(&self, settled: &mut Settled, outcomes: &[Outcome], was_held: impl Fn(usize) -> bool) {
+    async fn forgive(
+        &self,
+        settled: &mut Settled,
+        outcomes: &[impl Borrow<Outcome> + Sync],
+        was_held: impl Fn(usize) -> bool,
+    ) {
         let is_late = |code: &Result<i64, Reason>| {
             use Reason::{LockMismatch, MissingJob, MissingLock, NotInState};
             matches!(code, Err(LockMismatch | MissingJob | MissingLock | NotInState))
@@ -244,11 +252,15 @@ impl Engine {
     }
 
     /// What became of outcomes. A job that is gone counts as finished by its outcome where that still had its lock.
-    async fn trace(&self, outcomes: &[Outcome], was_held: impl Fn(usize) -> bool) -> Result<Vec<Traced>> {
+    async fn trace(
+        &self,
+        outcomes: &[impl Borrow<Outcome> + Sync],
+        was_held: impl Fn(usize) -> bool,
+    ) -> Result<Vec<Traced>> {
         if outcomes.is_empty() {
             return Ok(Vec::new());
         }
-        let mut traces = self.call_until(Until::Decided, settle::trace_outcomes(outcomes)).await?;
+        let mut traces = self.call_until(Until::Decided, trace_outcomes(outcomes)).await?;
         for (i, traced) in traces.iter_mut().enumerate() {
             if *traced == Traced::Gone && was_held(i) {
                 *traced = Traced::Applied;
@@ -269,7 +281,7 @@ impl Engine {
         loop {
             let have = || known.iter().map(AsRef::<[u8]>::as_ref).chain(jobs.iter().map(|job| job.id.as_slice()));
             let sent = Instant::now();
-            match settle::adopt_jobs(token, lock_ms, most, have()).send(&self.link, &self.keys).await {
+            match script::adopt_jobs(token, lock_ms, most, have()).send(&self.link, &self.keys).await {
                 Ok(came) => {
                     let is_all = most == ALL || came.is_empty();
                     jobs.extend(came);
@@ -291,7 +303,7 @@ impl Engine {
                 }
                 Err(Failure::Unknown(_)) => {
                     // That a small reply comes is proof that it is not the connection. The next job is the first of them.
-                    let left = self.call_until(Until::Decided, settle::find_adoptable(token, lock_ms, have())).await?;
+                    let left = self.call_until(Until::Decided, script::find_adoptable(token, lock_ms, have())).await?;
                     let first = left.into_iter().next();
                     let before = suspect.take().filter(|(id, _)| Some(id) == first.as_ref());
                     suspect = first.map(|id| (id, before.map_or(1, |(_, times)| times + 1)));
@@ -309,7 +321,7 @@ impl Engine {
         let run = async {
             // Redis 6.2 gives a marker to a socket whose end it has not read yet. It has when it answers this.
             let _ = self.link.ping().await;
-            locks::wake_workers().send(&self.link, &self.keys).await
+            script::wake_workers().send(&self.link, &self.keys).await
         };
         if let Ok(Err(failure)) = tokio::time::timeout(limit, run).await {
             tracing::debug!(queue = ?self.keys, ?failure, "the marker could not be written again");
@@ -321,7 +333,7 @@ impl Engine {
         let interval_ms = crate::clock::millis(interval);
         let (mut from, mut recovered) = (String::new(), Vec::new());
         loop {
-            let call = locks::recover_stalled(self.clock.now_ms(), interval_ms, limit, &from);
+            let call = recover_stalled(self.clock.now_ms(), interval_ms, limit, &from);
             let step = self.call(call).await?;
             recovered.extend(step.ids);
             if step.next.is_empty() {
@@ -333,7 +345,7 @@ impl Engine {
 
     /// Renews locks; the ids whose lock is gone or another's.
     pub(crate) async fn extend_locks(&self, lock_ms: u64, held: &[(impl AsRef<[u8]>, &str)]) -> Result<Vec<Vec<u8>>> {
-        let call = locks::extend_locks(lock_ms, held);
+        let call = script::extend_locks(lock_ms, held);
         call.send(&self.link, &self.keys).await.map_err(|failure| failure.to_error(call.op))
     }
 }

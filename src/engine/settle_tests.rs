@@ -8,6 +8,9 @@ use super::testing::{NOW, queue};
 use crate::error::{Error, Reason};
 use crate::script::settle::{Ask, End, KEEP_ALL, Outcome};
 
+/// A call without outcomes.
+const NONE: &[Outcome] = &[];
+
 fn done(id: &str, token: &str) -> Outcome {
     let end = End::Completed { value: format!("\"{id}\""), keep: KEEP_ALL.into(), made: Some(3) };
     Outcome { id: id.into(), token: token.into(), start: 1, end }
@@ -146,7 +149,7 @@ async fn large_jobs_are_handed_out_a_few_at_a_time_and_in_order() {
     let mut ids = Vec::new();
     for more in [true, true, false] {
         let mut ask = Ask { want: 20, lock_ms: 30_000, ..Ask::default() };
-        let settled = engine.settle(&mut ask, &[], || Arc::from("u"), &|_, _| true).await.unwrap().settled;
+        let settled = engine.settle(&mut ask, NONE, || Arc::from("u"), &|_, _| true).await.unwrap().settled;
         assert_eq!(settled.next_due, if more { NOW } else { 0 });
         ids.extend(settled.jobs.into_iter().map(|job| job.decode().unwrap().id));
     }
@@ -178,7 +181,7 @@ async fn a_fetch_promotes_some_of_many_due_jobs_and_the_next_one_goes_on() {
     }
     for (delayed, waiting) in [(250, 199), (50, 398), (0, 447)] {
         let mut ask = Ask { want: 1, lock_ms: 30_000, ..Ask::default() };
-        let settled = engine.settle(&mut ask, &[], || Arc::from("u"), &|_, _| true).await.unwrap().settled;
+        let settled = engine.settle(&mut ask, NONE, || Arc::from("u"), &|_, _| true).await.unwrap().settled;
         assert_eq!(settled.jobs.len(), 1);
         assert_eq!((engine.int("ZCARD @delayed").await, engine.int("LLEN @wait").await), (delayed, waiting));
     }
@@ -194,7 +197,7 @@ async fn a_limiter_without_an_end_gets_one() {
     engine.redis("SET @limiter 7").await;
     let fetch = async || {
         let mut ask = Ask { want: 5, lock_ms: 30_000, limit: Some((2, 60_000)), ..Ask::default() };
-        engine.settle(&mut ask, &[], || Arc::from("u"), &|_, _| true).await.unwrap().settled
+        engine.settle(&mut ask, NONE, || Arc::from("u"), &|_, _| true).await.unwrap().settled
     };
     let settled = fetch().await;
     assert_eq!((settled.jobs.len(), settled.limited_ms), (0, 60_000));
@@ -222,7 +225,7 @@ async fn six_fields_that_are_not_those_of_a_fresh_job_are_all_read() {
             engine.redis(&format!("HSET @{id} name n data 1 opts {{}} timestamp 5 {fields}")).await;
             engine.redis(&format!("{place} {id}")).await;
             let mut ask = Ask { want: 1, lock_ms: 30_000, ..Ask::default() };
-            let mut settled = engine.settle(&mut ask, &[], || Arc::from("u"), &|_, _| true).await.unwrap().settled;
+            let mut settled = engine.settle(&mut ask, NONE, || Arc::from("u"), &|_, _| true).await.unwrap().settled;
             let job = settled.jobs.remove(0).decode().unwrap();
             assert_eq!(job.id, id);
             let made = if matches!(id, "made" | "spent") { 2 } else { 0 };
@@ -250,7 +253,7 @@ async fn no_score_makes_a_reply_unreadable() {
         engine.store("odd", &[]).await;
         engine.redis(&format!("ZADD @delayed {score} odd")).await;
         let mut ask = Ask { want: 1, lock_ms: 30_000, ..Ask::default() };
-        let settled = engine.settle(&mut ask, &[], || Arc::from("u"), &|_, _| true).await.unwrap().settled;
+        let settled = engine.settle(&mut ask, NONE, || Arc::from("u"), &|_, _| true).await.unwrap().settled;
         assert_eq!(settled.jobs.len(), usize::from(is_due), "{score}");
         assert!(is_due || settled.next_due > NOW, "{score}: {}", settled.next_due);
     }

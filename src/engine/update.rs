@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::error::{Error, Result};
-use crate::script::update::{add_log, save_progress, update_data};
+use crate::script::{add_log, save_progress, update_data};
 
 impl Engine {
     /// Stores and announces the progress of a job; `json` as written.

@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{JobCore, Seen};
-use crate::engine::{Engine, Finished};
+use crate::engine::Engine;
+use crate::engine::events::Finished;
 use crate::error::Result;
 use crate::events::Awaited;
 use crate::queue::QueueCore;
@@ -129,13 +130,13 @@ impl<D, R> JobRef<D, R> {
         R: DeserializeOwned,
     {
         Ok(match self.engine().is_finished(self.id()).await? {
-            Finished::Missing => JobOutcome::Missing,
+            Finished::Refused(_) => JobOutcome::Missing,
             Finished::NotYet => JobOutcome::Pending,
             Finished::Completed(json) => {
-                let json = json.as_deref().filter(|json| !json.is_empty()).unwrap_or("null");
+                let json = if json.is_empty() { "null" } else { &json };
                 JobOutcome::Completed(json::read("returnvalue", json)?)
             }
-            Finished::Failed(reason) => JobOutcome::Failed(reason.unwrap_or_default()),
+            Finished::Failed(reason) => JobOutcome::Failed(reason),
         })
     }
 

@@ -16,7 +16,7 @@ use crate::job::{Job, JobCore, Seen};
 use crate::kind::JobKind;
 use crate::options::JobOptions;
 use crate::scheduler::{Overlap, Repeat, Template, plan};
-use crate::script::scheduler::Stored;
+use crate::script::list_schedulers::StoredScheduler;
 use crate::state::Order;
 use crate::telemetry;
 use crate::wire::JsonText;
@@ -270,7 +270,7 @@ pub struct JobScheduler {
 
 impl JobScheduler {
     /// `None` for an entry without a scheduler.
-    fn new(stored: Stored) -> Option<Self> {
+    fn new(stored: StoredScheduler) -> Option<Self> {
         let mut fields: std::collections::BTreeMap<Vec<u8>, String> = stored
             .hash
             .into_iter()

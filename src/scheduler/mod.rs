@@ -15,7 +15,7 @@ pub(crate) use upsert::{Template, plan};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::script::scheduler::Advanced;
+use crate::script::advance_scheduler::Advanced;
 use crate::wire::job::RawJob;
 
 use next::Next;

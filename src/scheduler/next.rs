@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::repeat::MOST_CAUGHT_UP;
 use crate::options::{MAX_PRIORITY, MAX_SAFE};
-use crate::script::scheduler::Advance;
+use crate::script::advance_scheduler::Advance;
 use crate::wire::job::RawJob;
 use crate::wire::json;
 

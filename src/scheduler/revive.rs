@@ -3,7 +3,8 @@
 use super::next::{self, Next, members, object, quoted};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::script::scheduler::{Advance, Advanced, Stored};
+use crate::script::advance_scheduler::{Advance, Advanced};
+use crate::script::list_schedulers::StoredScheduler;
 use crate::wire::job::RawJob;
 use crate::wire::options::StoredOptions;
 
@@ -37,7 +38,7 @@ pub(crate) async fn revive(engine: &Engine, interval: std::time::Duration) -> Re
 }
 
 /// What follows the run that is gone, as its options would have said; `None` if it was the last one.
-fn next_of(stored: &Stored, now: u64) -> std::result::Result<Option<Advance>, String> {
+fn next_of(stored: &StoredScheduler, now: u64) -> std::result::Result<Option<Advance>, String> {
     let text = |name: &str| {
         let (_, value) = stored.hash.iter().find(|(field, _)| field == name.as_bytes())?;
         std::str::from_utf8(value).ok().filter(|text| !text.is_empty())
@@ -71,9 +72,9 @@ mod tests {
 
     const NOW: u64 = 1_700_000_000_000;
 
-    fn stored(fields: &[(&str, &str)]) -> Stored {
+    fn stored(fields: &[(&str, &str)]) -> StoredScheduler {
         let hash = fields.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
-        Stored { id: "s".to_owned(), slot: (NOW - 5_000).to_string(), hash }
+        StoredScheduler { id: "s".to_owned(), slot: (NOW - 5_000).to_string(), hash }
     }
 
     #[test]

@@ -10,6 +10,9 @@ use crate::keys::QueueKeys;
 
 pub(crate) mod add_flow;
 pub(crate) mod add_jobs;
+mod add_log;
+mod adopt_jobs;
+pub(crate) mod advance_scheduler;
 mod call;
 pub(crate) mod cancel_job;
 mod change_delay;
@@ -19,9 +22,12 @@ mod clear_logs;
 pub(crate) mod count_children;
 mod count_jobs;
 mod count_priorities;
+mod count_schedulers;
 pub(crate) mod drain;
 pub(crate) mod event_stream;
-pub(crate) mod finished;
+mod extend_locks;
+pub(crate) mod find_finish;
+mod find_stopped_schedulers;
 mod free_deduplication;
 pub(crate) mod get_children;
 mod get_deduplication_job_id;
@@ -34,11 +40,10 @@ pub(crate) mod get_meta;
 pub(crate) mod get_metrics;
 mod get_rate_limit_ttl;
 mod get_state;
-pub(crate) mod is_finished;
 mod is_maxed;
 mod list_clients;
 pub(crate) mod list_jobs;
-pub(crate) mod locks;
+pub(crate) mod list_schedulers;
 pub(crate) mod marker;
 pub(crate) mod obliterate;
 mod open_queue;
@@ -46,27 +51,36 @@ mod pause;
 mod promote_job;
 pub(crate) mod publish;
 mod rate_limit;
+pub(crate) mod read_finished;
+pub(crate) mod read_origin;
+pub(crate) mod recover_stalled;
 mod remove_child;
 pub(crate) mod remove_job;
 pub(crate) mod remove_jobs;
 mod remove_orphans;
 mod remove_rate_limit_key;
+mod remove_scheduler;
 pub(crate) mod reply;
 mod requeue_jobs;
 mod resume;
 mod retry_job;
 mod save_cursor;
+mod save_progress;
 pub(crate) mod scan_jobs;
 mod scan_keys;
-pub(crate) mod scheduler;
 pub(crate) mod settle;
 pub(crate) mod summarize_queue;
+pub(crate) mod trace_flow;
+pub(crate) mod trace_outcomes;
 mod trim_events;
 mod tune_queue;
-pub(crate) mod update;
+mod update_data;
 pub(crate) mod upsert_scheduler;
 pub(crate) mod waits_for;
+mod wake_workers;
 
+pub(crate) use add_log::add_log;
+pub(crate) use adopt_jobs::{adopt_jobs, find_adoptable};
 pub(crate) use call::{Call, Repeat};
 pub(crate) use change_delay::change_delay;
 pub(crate) use change_priority::change_priority;
@@ -75,7 +89,10 @@ pub(crate) use clear_logs::clear_logs;
 pub(crate) use count_children::count_children;
 pub(crate) use count_jobs::count_jobs;
 pub(crate) use count_priorities::count_priorities;
+pub(crate) use count_schedulers::count_schedulers;
 pub(crate) use drain::drain;
+pub(crate) use extend_locks::extend_locks;
+pub(crate) use find_stopped_schedulers::find_stopped_schedulers;
 pub(crate) use free_deduplication::{free_deduplication, remove_deduplication_key};
 pub(crate) use get_children::{
     get_children_values, get_failed_children, get_ignored_children_failures, get_unprocessed_children, scan_ignored,
@@ -91,7 +108,6 @@ pub(crate) use get_meta::{get_global_concurrency, get_global_rate_limit, get_met
 pub(crate) use get_metrics::get_metrics;
 pub(crate) use get_rate_limit_ttl::get_rate_limit_ttl;
 pub(crate) use get_state::get_state;
-pub(crate) use is_finished::is_finished;
 pub(crate) use is_maxed::is_maxed;
 pub(crate) use list_clients::list_clients;
 #[cfg(feature = "dashboard")]
@@ -107,15 +123,19 @@ pub(crate) use remove_job::remove_job;
 pub(crate) use remove_jobs::{move_jobs, remove_jobs};
 pub(crate) use remove_orphans::remove_orphans;
 pub(crate) use remove_rate_limit_key::remove_rate_limit_key;
+pub(crate) use remove_scheduler::remove_scheduler;
 pub(crate) use requeue_jobs::requeue_jobs;
 pub(crate) use resume::resume;
 pub(crate) use retry_job::retry_job;
 pub(crate) use save_cursor::{load_cursor, remove_cursor, save_cursor};
+pub(crate) use save_progress::save_progress;
 pub(crate) use scan_jobs::{count_matches, find_ids, find_jobs};
 pub(crate) use scan_keys::{scan_keys, scan_metas};
 pub(crate) use summarize_queue::summarize_queue;
 pub(crate) use trim_events::trim_events;
 pub(crate) use tune_queue::{set_concurrency, set_rate_limit};
+pub(crate) use update_data::update_data;
+pub(crate) use wake_workers::wake_workers;
 
 /// A Lua script: its text as joined by [`script!`], and its digest.
 pub(crate) struct Script {
@@ -304,24 +324,23 @@ impl Args {
 #[cfg(any(test, feature = "bench"))]
 pub(crate) static ALL: &[&Script] = &[
     &add_flow::SCRIPT,
-    &add_flow::TRACE,
+    &trace_flow::SCRIPT,
     &add_jobs::SCRIPT,
     &settle::SCRIPT,
-    &settle::ADOPT,
-    &settle::TRACE,
-    &locks::EXTEND,
-    &locks::RECOVER,
-    &locks::WAKE,
-    &update::PROGRESS,
-    &update::DATA,
-    &update::LOG,
+    &adopt_jobs::SCRIPT,
+    &trace_outcomes::SCRIPT,
+    &extend_locks::SCRIPT,
+    &recover_stalled::SCRIPT,
+    &wake_workers::SCRIPT,
+    &save_progress::SCRIPT,
+    &update_data::SCRIPT,
+    &add_log::SCRIPT,
     &list_jobs::SCRIPT,
     &scan_jobs::SCRIPT,
     &summarize_queue::SCRIPT,
     &count_jobs::SCRIPT,
     &count_priorities::SCRIPT,
     &get_state::SCRIPT,
-    &is_finished::SCRIPT,
     &is_maxed::SCRIPT,
     &get_rate_limit_ttl::SCRIPT,
     &get_metrics::SCRIPT,
@@ -347,14 +366,14 @@ pub(crate) static ALL: &[&Script] = &[
     &free_deduplication::SCRIPT,
     &remove_orphans::SCRIPT,
     &save_cursor::SCRIPT,
-    &finished::SCRIPT,
-    &finished::FIND,
+    &read_finished::SCRIPT,
+    &find_finish::SCRIPT,
     &publish::SCRIPT,
-    &scheduler::ADVANCE,
+    &advance_scheduler::SCRIPT,
     &waits_for::SCRIPT,
-    &scheduler::REMOVE,
-    &scheduler::LIST,
-    &scheduler::FIND_STOPPED,
+    &remove_scheduler::SCRIPT,
+    &list_schedulers::SCRIPT,
+    &find_stopped_schedulers::SCRIPT,
     &upsert_scheduler::SCRIPT,
 ];
 

@@ -1,6 +1,6 @@
-//! Ending attempts and taking the next jobs: `lua/settle.lua`, and what helps after a lost reply.
+//! Ending attempts and taking the next jobs: `lua/settle.lua`.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::sync::Arc;
 
 use redis::Value;
@@ -22,8 +22,6 @@ pub(crate) static SCRIPT: Script = script!(
     giving: [promote, read_metrics, count_ends, finish_each],
     then: ["leave_active", own "batch", own "alike", own "take"],
 );
-pub(crate) static ADOPT: Script = script!("adopt_jobs", Consumes, uses: ["codes", "queue"]);
-pub(crate) static TRACE: Script = script!("trace_outcomes", Consumes, uses: ["codes", "queue"]);
 
 /// What every call of a worker says about the jobs it wants.
 #[derive(Debug, Clone, Default)]
@@ -215,8 +213,8 @@ impl Outcome {
     }
 }
 
-pub(crate) fn args(now: u64, ask: &Ask, outcomes: &[Outcome]) -> Args {
-    let bytes = outcomes.iter().map(Outcome::size).sum::<usize>() + 256;
+pub(crate) fn args(now: u64, ask: &Ask, outcomes: &[impl Borrow<Outcome>]) -> Args {
+    let bytes = outcomes.iter().map(|outcome| outcome.borrow().size()).sum::<usize>() + 256;
     let mut args = Args::with_capacity(8 + outcomes.len() * 8, bytes);
     let want = i64::try_from(ask.want).unwrap_or(i64::MAX);
     let want = if ask.only_if_settled { -want } else { want };
@@ -229,11 +227,12 @@ pub(crate) fn args(now: u64, ask: &Ask, outcomes: &[Outcome]) -> Args {
         (None, None) => true,
         _ => false,
     };
-    for run in outcomes.chunk_by(alike) {
-        if let Some((_, made)) = run[0].done() {
-            args.text("done").text(run[0].token.as_ref()).number(made).number(run.len());
+    for run in outcomes.chunk_by(|a, b| alike(a.borrow(), b.borrow())) {
+        let first = run[0].borrow();
+        if let Some((_, made)) = first.done() {
+            args.text("done").text(first.token.as_ref()).number(made).number(run.len());
         }
-        for outcome in run {
+        for outcome in run.iter().map(Borrow::borrow) {
             match outcome.done() {
                 Some((value, _)) => _ = args.text(&outcome.id).text(value),
                 None => outcome.write(&mut args),
@@ -244,7 +243,7 @@ pub(crate) fn args(now: u64, ask: &Ask, outcomes: &[Outcome]) -> Args {
 }
 
 /// Settles outcomes and takes jobs. What became of a call whose reply was lost, the engine finds out.
-pub(crate) fn settle(now: u64, ask: &Ask, outcomes: &[Outcome]) -> Call<Settled> {
+pub(crate) fn settle(now: u64, ask: &Ask, outcomes: &[impl Borrow<Outcome>]) -> Call<Settled> {
     let call = Call::with(&SCRIPT, args(now, ask, outcomes)).repeat(Repeat::Never);
     call.read_each(outcomes.len(), |value, outcomes| settled(value).filter(|settled| settled.codes.len() == outcomes))
 }
@@ -267,7 +266,7 @@ pub(super) fn settled(value: Value) -> Option<Settled> {
 }
 
 /// Jobs as `settle` and `adopt_jobs` hand them out.
-fn handed(value: Value) -> Option<Vec<Handed>> {
+pub(super) fn handed(value: Value) -> Option<Vec<Handed>> {
     let mut items = array(value)?.into_iter();
     let mut jobs = Vec::with_capacity(items.len() / 6);
     while let Some(id) = items.next() {
@@ -293,68 +292,4 @@ fn handed(value: Value) -> Option<Vec<Handed>> {
         jobs.push(Handed { id, fields });
     }
     Some(jobs)
-}
-
-/// Takes over the jobs under a token, at most so many of them, without those that the caller has.
-pub(crate) fn adopt_jobs(
-    token: &str,
-    lock_ms: u64,
-    most: usize,
-    known: impl Iterator<Item = impl AsRef<[u8]>>,
-) -> Call<Vec<Handed>> {
-    adopt(token, lock_ms, most, known).read(handed)
-}
-
-/// The ids of the jobs under a token, without those that the caller has.
-pub(crate) fn find_adoptable(
-    token: &str,
-    lock_ms: u64,
-    known: impl Iterator<Item = impl AsRef<[u8]>>,
-) -> Call<Vec<Vec<u8>>> {
-    adopt(token, lock_ms, 0, known).read(reply::ids)
-}
-
-fn adopt(token: &str, lock_ms: u64, most: usize, known: impl Iterator<Item = impl AsRef<[u8]>>) -> Call<()> {
-    let mut args = Args::default();
-    args.text(token).millis(lock_ms).number(most);
-    for id in known {
-        args.text(id);
-    }
-    Call::with(&ADOPT, args).repeat(Repeat::Safe)
-}
-
-/// What a trace says about one outcome whose reply was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Traced {
-    NotApplied,
-    Applied,
-    LockLost,
-    /// There is no such job any more. It was removed as this attempt finished it; or as another one did, if this one had
-    /// lost its lock.
-    Gone,
-}
-
-/// What became of outcomes whose reply was lost, one answer each.
-pub(crate) fn trace_outcomes(outcomes: &[Outcome]) -> Call<Vec<Traced>> {
-    let mut args = Args::with_capacity(outcomes.len() * 4, outcomes.len() * 96);
-    for outcome in outcomes {
-        args.text(&outcome.id).text(outcome.token.as_ref()).number(outcome.start);
-        args.text(match outcome.end {
-            End::Completed { .. } => "completed",
-            End::Failed { .. } => "failed",
-            End::Retry { .. } | End::Delayed { .. } | End::Waiting | End::Children { .. } => "",
-        });
-    }
-    Call::with(&TRACE, args).repeat(Repeat::Reads).read_each(outcomes.len(), traced)
-}
-
-fn traced(value: Value, outcomes: usize) -> Option<Vec<Traced>> {
-    let traced = array(value)?.into_iter().map(|code| match code {
-        Value::Int(0) => Some(Traced::NotApplied),
-        Value::Int(1) => Some(Traced::Applied),
-        Value::Int(2) => Some(Traced::LockLost),
-        Value::Int(3) => Some(Traced::Gone),
-        _ => None,
-    });
-    traced.collect::<Option<Vec<_>>>().filter(|traced| traced.len() == outcomes)
 }

@@ -160,8 +160,6 @@ count_jobs wait paused active delayed completed
 count_priorities 0 2
 get_state a1
 get_state par
-is_finished c1
-is_finished f1
 is_maxed
 get_rate_limit_ttl 0
 get_metrics completed 0 -1

@@ -1,17 +1,11 @@
-//! Schedulers: `lua/advance_scheduler.lua`, `lua/remove_scheduler.lua`, `lua/list_schedulers.lua`.
+//! The next run of a scheduler: `lua/advance_scheduler.lua`.
 
 use redis::Value;
 
-use super::reply::{array, pairs, string};
-use super::{Args, Call, Repeat, Script, reply, script};
-use crate::keys::QueueKeys;
-use crate::wire::job::Pair;
+use super::reply::string;
+use super::{Args, Call, Repeat, Script, script};
 
-pub(crate) static ADVANCE: Script = script!("advance_scheduler", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "announce", "is_job", "delete", "delay", "prioritize", "ready", "store", "iteration"]);
-pub(crate) static REMOVE: Script =
-    script!("remove_scheduler", Consumes, uses: ["queue", "settings", "homes", "states", "check_queue", "delete"]);
-pub(crate) static FIND_STOPPED: Script = script!("find_stopped_schedulers", Consumes, uses: ["queue"]);
-pub(crate) static LIST: Script = script!("list_schedulers", Produces, uses: ["queue"]);
+pub(crate) static SCRIPT: Script = script!("advance_scheduler", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "announce", "is_job", "delete", "delay", "prioritize", "ready", "store", "iteration"]);
 
 /// The next run of a scheduler, as far as the worker that took the current one knows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,7 +64,7 @@ pub(crate) fn advance_scheduler(now: u64, advance: &Advance, token: &str) -> Cal
     args.flag(advance.lifo).text(advance.deduplication_id.as_deref().unwrap_or_default()).flag(advance.may_be_legacy);
     args.flag(advance.revives).number(advance.catch_up).text(if advance.skips { token } else { "" });
     args.flag(advance.is_last);
-    Call::with(&ADVANCE, args).repeat(Repeat::Safe).read(advanced)
+    Call::with(&SCRIPT, args).repeat(Repeat::Safe).read(advanced)
 }
 
 fn advanced(value: Value) -> Option<Advanced> {
@@ -85,53 +79,4 @@ fn advanced(value: Value) -> Option<Advanced> {
         5 => Advanced::Skipped,
         _ => return None,
     })
-}
-
-/// A scheduler as it is stored.
-pub(crate) struct Stored {
-    pub(crate) id: String,
-    /// The time of its current run, as text.
-    pub(crate) slot: String,
-    /// Empty for the key of a repeatable job up to BullMQ 3, and where somebody deleted it.
-    pub(crate) hash: Vec<Pair>,
-}
-
-/// Answers whether there was one.
-pub(crate) fn remove_scheduler(scheduler: &str) -> Call<bool> {
-    Call::to(&REMOVE).text(scheduler).repeat(Repeat::Safe).read(reply::is_one)
-}
-
-pub(crate) fn get_scheduler(scheduler: &str) -> Call<Option<Stored>> {
-    Call::to(&LIST).text("one").text(scheduler).repeat(Repeat::Reads).read(|value| Some(listed(value)?.1.pop()))
-}
-
-/// Those at these positions, and where to go on if there are more.
-pub(crate) fn list_schedulers(ascending: bool, first: i64, last: i64) -> Call<(Option<i64>, Vec<Stored>)> {
-    let order = if ascending { "asc" } else { "desc" };
-    Call::to(&LIST).text(order).number(first).number(last).repeat(Repeat::Reads).read(listed)
-}
-
-/// Those whose run is past and gone; none if somebody has looked within the interval.
-pub(crate) fn find_stopped_schedulers(now: u64, interval_ms: u64, random: u32) -> Call<Vec<Stored>> {
-    let call = Call::to(&FIND_STOPPED).number(now).number(interval_ms).number(random);
-    call.repeat(Repeat::Safe).read(|value| schedulers(array(value)?.into_iter()))
-}
-
-pub(crate) fn count_schedulers(keys: &QueueKeys) -> Call<u64> {
-    let call = Call::command("get_job_schedulers_count", "ZCARD").text(keys.key("repeat"));
-    call.repeat(Repeat::Reads).read(reply::count)
-}
-
-fn schedulers(mut items: std::vec::IntoIter<Value>) -> Option<Vec<Stored>> {
-    let mut found = Vec::with_capacity(items.len() / 3);
-    while let Some(id) = items.next() {
-        found.push(Stored { id: string(id)?, slot: string(items.next()?)?, hash: pairs(items.next()?)? });
-    }
-    Some(found)
-}
-
-fn listed(value: Value) -> Option<(Option<i64>, Vec<Stored>)> {
-    let mut items = array(value)?.into_iter();
-    let Value::Int(next) = items.next()? else { return None };
-    Some((u64::try_from(next).is_ok().then_some(next), schedulers(items)?))
 }

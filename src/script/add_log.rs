@@ -1,0 +1,11 @@
+//! Lines for the log of a job: `lua/add_log.lua`.
+
+use super::{Call, Repeat, Script, reply, script};
+use crate::error::Reason;
+
+pub(crate) static SCRIPT: Script = script!("add_log", Produces, uses: ["codes", "queue", "is_job"]);
+
+/// Answers how many lines the log has. A line written twice is worse than an unknown outcome.
+pub(crate) fn add_log(id: &str, keep: u32, lines: &[&str]) -> Call<Result<i64, Reason>> {
+    Call::to(&SCRIPT).text(id).number(keep).texts(lines).repeat(Repeat::Never).read(reply::code)
+}

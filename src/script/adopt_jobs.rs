@@ -1,0 +1,34 @@
+//! Jobs that a call whose reply was lost has handed out: `lua/adopt_jobs.lua`.
+
+use super::settle::{Handed, handed};
+use super::{Args, Call, Repeat, Script, reply, script};
+
+pub(crate) static SCRIPT: Script = script!("adopt_jobs", Consumes, uses: ["codes", "queue"]);
+
+/// Takes over the jobs under a token, at most so many of them, without those that the caller has.
+pub(crate) fn adopt_jobs(
+    token: &str,
+    lock_ms: u64,
+    most: usize,
+    known: impl Iterator<Item = impl AsRef<[u8]>>,
+) -> Call<Vec<Handed>> {
+    adopt(token, lock_ms, most, known).read(handed)
+}
+
+/// The ids of the jobs under a token, without those that the caller has.
+pub(crate) fn find_adoptable(
+    token: &str,
+    lock_ms: u64,
+    known: impl Iterator<Item = impl AsRef<[u8]>>,
+) -> Call<Vec<Vec<u8>>> {
+    adopt(token, lock_ms, 0, known).read(reply::ids)
+}
+
+fn adopt(token: &str, lock_ms: u64, most: usize, known: impl Iterator<Item = impl AsRef<[u8]>>) -> Call<()> {
+    let mut args = Args::default();
+    args.text(token).millis(lock_ms).number(most);
+    for id in known {
+        args.text(id);
+    }
+    Call::with(&SCRIPT, args).repeat(Repeat::Safe)
+}

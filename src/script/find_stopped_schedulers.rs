@@ -1,0 +1,12 @@
+//! Schedulers whose chain of runs is broken: `lua/find_stopped_schedulers.lua`.
+
+use super::list_schedulers::{StoredScheduler, schedulers};
+use super::{Call, Repeat, Script, reply, script};
+
+pub(crate) static SCRIPT: Script = script!("find_stopped_schedulers", Consumes, uses: ["queue"]);
+
+/// Those whose run is past and gone; none if somebody has looked within the interval.
+pub(crate) fn find_stopped_schedulers(now: u64, interval_ms: u64, random: u32) -> Call<Vec<StoredScheduler>> {
+    let call = Call::to(&SCRIPT).number(now).number(interval_ms).number(random);
+    call.repeat(Repeat::Safe).read(|value| schedulers(reply::array(value)?.into_iter()))
+}

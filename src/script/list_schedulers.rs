@@ -1,0 +1,43 @@
+//! Reading schedulers: `lua/list_schedulers.lua`.
+
+use redis::Value;
+
+use super::reply::{array, pairs, string};
+use super::{Call, Repeat, Script, script};
+use crate::wire::job::Pair;
+
+pub(crate) static SCRIPT: Script = script!("list_schedulers", Produces, uses: ["queue"]);
+
+/// A scheduler as it is stored.
+pub(crate) struct StoredScheduler {
+    pub(crate) id: String,
+    /// The time of its current run, as text.
+    pub(crate) slot: String,
+    /// Empty for the key of a repeatable job up to BullMQ 3, and where somebody deleted it.
+    pub(crate) hash: Vec<Pair>,
+}
+
+pub(crate) fn get_scheduler(scheduler: &str) -> Call<Option<StoredScheduler>> {
+    Call::to(&SCRIPT).text("one").text(scheduler).repeat(Repeat::Reads).read(|value| Some(listed(value)?.1.pop()))
+}
+
+/// Those at these positions, and where to go on if there are more.
+pub(crate) fn list_schedulers(ascending: bool, first: i64, last: i64) -> Call<(Option<i64>, Vec<StoredScheduler>)> {
+    let order = if ascending { "asc" } else { "desc" };
+    Call::to(&SCRIPT).text(order).number(first).number(last).repeat(Repeat::Reads).read(listed)
+}
+
+/// As scripts answer schedulers: id, slot and hash of each.
+pub(super) fn schedulers(mut items: std::vec::IntoIter<Value>) -> Option<Vec<StoredScheduler>> {
+    let mut found = Vec::with_capacity(items.len() / 3);
+    while let Some(id) = items.next() {
+        found.push(StoredScheduler { id: string(id)?, slot: string(items.next()?)?, hash: pairs(items.next()?)? });
+    }
+    Some(found)
+}
+
+fn listed(value: Value) -> Option<(Option<i64>, Vec<StoredScheduler>)> {
+    let mut items = array(value)?.into_iter();
+    let Value::Int(next) = items.next()? else { return None };
+    Some((u64::try_from(next).is_ok().then_some(next), schedulers(items)?))
+}

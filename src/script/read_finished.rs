@@ -1,0 +1,62 @@
+//! Whether jobs have finished: `lua/read_finished.lua`.
+
+use redis::Value;
+
+use super::reply::{string, text};
+use super::{Args, Call, Repeat, Script, script};
+use crate::error::Reason;
+use crate::wire::EventId;
+use crate::wire::job::stored_number;
+
+pub(crate) static SCRIPT: Script = script!("read_finished", Produces, uses: ["codes", "queue", "is_job"]);
+
+/// A job as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) finished: Finished,
+    /// Its timestamp, by which it is told from another job that was given the same id later.
+    pub(crate) born: Option<i64>,
+}
+
+/// How a job stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Finished {
+    NotYet,
+    /// With its return value as stored, JSON; empty if nothing is stored.
+    Completed(String),
+    /// With its reason as stored; empty if nothing is stored.
+    Failed(String),
+    /// There is no such job, or its key holds something else.
+    Refused(Reason),
+}
+
+/// The newest event at the time of the answers, and one answer for each job.
+pub(crate) fn read_finished(ids: &[impl AsRef<str>]) -> Call<(EventId, Vec<Found>)> {
+    let mut args = Args::with_capacity(ids.len(), ids.iter().map(|id| id.as_ref().len()).sum());
+    for id in ids {
+        args.text(id.as_ref());
+    }
+    Call::with(&SCRIPT, args).repeat(Repeat::Reads).read_each(ids.len(), found)
+}
+
+fn found(value: Value, count: usize) -> Option<(EventId, Vec<Found>)> {
+    let Value::Array(items) = value else { return None };
+    if items.len() != 1 + 3 * count {
+        return None;
+    }
+    let mut items = items.into_iter();
+    let newest = EventId::decode(string(items.next()?)?.as_bytes())?;
+    let mut answers = Vec::with_capacity(count);
+    while let (Some(status), Some(value), Some(born)) = (items.next(), items.next(), items.next()) {
+        let Value::Int(status) = status else { return None };
+        let finished = match status {
+            0 => Finished::NotYet,
+            1 => Finished::Completed(text(value)?),
+            2 => Finished::Failed(text(value)?),
+            code => Finished::Refused(Reason::from_code(code).err()?),
+        };
+        let born = if let Value::BulkString(born) = born { stored_number(&born) } else { None };
+        answers.push(Found { finished, born });
+    }
+    Some((newest, answers))
+}

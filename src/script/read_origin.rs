@@ -1,0 +1,19 @@
+//! Where a job that may be of a flow comes from.
+
+use super::{Call, Repeat, reply};
+use crate::keys::QueueKeys;
+
+/// When a job that may be of a flow was made, and the key of its parent; nothing where there is none.
+#[derive(Debug, Default)]
+pub(crate) struct Origin {
+    pub(crate) timestamp: Option<Vec<u8>>,
+    pub(crate) parent: Option<Vec<u8>>,
+}
+
+pub(crate) fn read_origin(home: &QueueKeys, id: &str) -> Call<Origin> {
+    let call = Call::command("add_flow", "HMGET").text(home.job(id)).text("timestamp").text("parentKey");
+    call.repeat(Repeat::Safe).read(|value| {
+        let [timestamp, parent] = reply::tuple(value)?;
+        Some(Origin { timestamp: reply::bytes(timestamp), parent: reply::bytes(parent) })
+    })
+}
