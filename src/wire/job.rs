@@ -341,7 +341,9 @@ impl RawJob {
     }
 
     pub(crate) fn set_deduplication_id(&mut self, id: Option<String>) {
-        self.more_mut().deduplication_id = id;
+        if id.is_some() || self.rest.is_some() {
+            self.more_mut().deduplication_id = id;
+        }
     }
 
     #[cfg(test)]

@@ -1,5 +1,6 @@
 //! One attempt: from the job as it was handed out to its outcome. Nothing in here can take the worker down.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,12 @@ pub(crate) struct EndedAttempt {
     pub(crate) attempt: Arc<Attempt>,
     /// What listeners hear of an attempt that failed.
     pub(crate) failure: Option<Box<Failure>>,
+}
+
+impl Borrow<Outcome> for EndedAttempt {
+    fn borrow(&self) -> &Outcome {
+        &self.outcome
+    }
 }
 
 impl EndedAttempt {
@@ -105,7 +112,8 @@ pub(crate) fn perform(
                     );
                 }
                 if let Some(key) = raw.repeat_job_key() {
-                    match schedule_next(&worker, key, &raw, &attempt).await {
+                    // What few attempts come to is boxed, so that the task of every other one is smaller.
+                    match Box::pin(schedule_next(&worker, key, &raw, &attempt)).await {
                         Some(Turn::Run) => {}
                         Some(Turn::Skipped) => return unfinished.vanish(),
                         None => return,
@@ -212,7 +220,7 @@ async fn attempt_job(worker: &Arc<Inner>, raw: RawJob, attempt: &Arc<Attempt>) -
         };
         let ran = match limit {
             None => Ok(running.await),
-            Some(limit) => within(running, limit, worker.options.cancel_grace, attempt).await,
+            Some(limit) => Box::pin(within(running, limit, worker.options.cancel_grace, attempt)).await,
         };
         // The error is the user's, and asked for its text in here.
         match ran {
@@ -239,7 +247,7 @@ async fn attempt_job(worker: &Arc<Inner>, raw: RawJob, attempt: &Arc<Attempt>) -
         verdict.end = settled.end.clone();
     }
     if let Some(pause) = verdict.rate_limit
-        && let Err(error) = worker.queue.engine().rate_limit(pause).await
+        && let Err(error) = Box::pin(worker.queue.engine().rate_limit(pause)).await
     {
         worker.events.error(error);
     }

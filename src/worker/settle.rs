@@ -61,34 +61,12 @@ impl Next {
 /// Settles outcomes and takes jobs, until it is known what became of it.
 pub(super) async fn settle(worker: &Inner, ended: Vec<EndedAttempt>, want: usize) -> Answered {
     let mut ask = Ask::of(&worker.options, want);
-    let (rests, outcomes): (Vec<_>, Vec<_>) = ended
-        .into_iter()
-        .map(|ended| {
-            let EndedAttempt { slot, order, outcome, handed_back, pause, refusals, attempt, failure, .. } = ended;
-            ((slot, order, handed_back, pause, refusals, attempt, failure), outcome)
-        })
-        .unzip();
-    let is_held = |i: usize, at| rests.get(i).is_some_and(|rest| worker.locks.was_held(rest.0, at));
-    let answer = worker.queue.engine().settle(&mut ask, &outcomes, || worker.tokens.next(), &is_held).await;
+    let is_held = |i: usize, at| ended.get(i).is_some_and(|ended| worker.locks.was_held(ended.slot, at));
+    let answer = worker.queue.engine().settle(&mut ask, &ended, || worker.tokens.next(), &is_held).await;
     if let Ok(decided) = &answer {
-        worker.figures.settled(outcomes.len(), decided.settled.jobs.len());
+        worker.figures.settled(ended.len(), decided.settled.jobs.len());
     }
-    let ended = rests.into_iter().zip(outcomes).map(|(rest, outcome)| {
-        let (slot, order, handed_back, pause, refusals, attempt, failure) = rest;
-        EndedAttempt {
-            slot,
-            order,
-            outcome,
-            is_settled: false,
-            is_gone: false,
-            handed_back,
-            pause,
-            refusals,
-            attempt,
-            failure,
-        }
-    });
-    Answered { ended: ended.collect(), want, is_apart: false, answer }
+    Answered { ended, want, is_apart: false, answer }
 }
 
 /// Settles one large outcome on the worker's connection for such, so that nothing waits behind it. Where it does not come
