@@ -254,7 +254,7 @@ fn figures(
             run.insert("p50_us", number(result, "p50_us")?);
             run.insert("p99_us", number(result, "p99_us")?);
         }
-        Kind::Lateness => {
+        Kind::Lateness | Kind::Scheduler => {
             run.insert("p50_ms", number(result, "p50_ms")?);
             run.insert("p99_ms", number(result, "p99_ms")?);
         }

@@ -31,6 +31,10 @@ pub(super) enum Kind {
     Lateness,
     /// As `Process`, by several processes at once.
     Shared(usize),
+    /// Parents with children.
+    Flow,
+    /// Runs of job schedulers, which go on.
+    Scheduler,
     /// A worker with nothing to do.
     Idle,
 }
@@ -83,7 +87,10 @@ impl Work {
             PeerName::Oxmq => true,
             PeerName::Floor => {
                 !self.is_far
-                    && matches!(self.kind, Kind::Add | Kind::Process | Kind::ProcessRemove | Kind::ProcessRetry)
+                    && matches!(
+                        self.kind,
+                        Kind::Add | Kind::Flow | Kind::Process | Kind::ProcessRemove | Kind::ProcessRetry
+                    )
             }
             PeerName::Node | PeerName::Official => !matches!(self.kind, Kind::Erase | Kind::Leave),
         }
@@ -109,11 +116,12 @@ impl Work {
             | Kind::ProcessRetry
             | Kind::Part(_)
             | Kind::Shared(_)
+            | Kind::Flow
             | Kind::Erase
             | Kind::Leave => &THROUGHPUT,
             Kind::Memory => &MEMORY,
             Kind::Latency => &LATENCY,
-            Kind::Lateness => &LATENESS,
+            Kind::Lateness | Kind::Scheduler => &LATENESS,
             Kind::Idle => &IDLE,
         }
     }
@@ -206,6 +214,7 @@ fn all(long: bool) -> Vec<Work> {
         work("process_priority", Kind::Process, 40_000, Some("prefill_priority")),
         work("process_delayed", Kind::Process, 40_000, Some("prefill_delayed")),
         work("process_retry", Kind::ProcessRetry, 30_000, Some("prefill_retry")),
+        work("flow_add", Kind::Flow, 22_000, None),
         shared(1),
         shared(8),
         far(work("add_sequential", Kind::Add, 2_000, None)),
@@ -213,6 +222,7 @@ fn all(long: bool) -> Vec<Work> {
         far(process(10, 10_000)),
         Work { concurrency: 1, ..work("latency", Kind::Latency, 500, None) },
         Work { concurrency: 10, ..work("lateness", Kind::Lateness, 150, None) },
+        work("scheduler", Kind::Scheduler, 5_000, None),
         work("idle", Kind::Idle, 15, None),
     ]
 }

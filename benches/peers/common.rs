@@ -31,6 +31,8 @@ const QUEUE: &str = "bench";
 const WARM_QUEUE: &str = "warm";
 const WARM_JOBS: usize = 2_000;
 pub(crate) const WARM_SAMPLES: usize = 50;
+/// Children of each parent in `flow_add`.
+pub(crate) const CHILDREN: usize = 10;
 
 /// The job name of every job.
 pub(crate) const JOB_NAME: &str = "mail";
@@ -81,13 +83,19 @@ pub(crate) trait Peer: Sized {
     /// Adds all `specs` with this payload, in this order, by one call of the library's bulk method.
     async fn add_bulk(&self, payload: &Payload, specs: &[Spec]) -> Result<()>;
 
+    /// Adds a parent with so many children, all with this payload, by one call.
+    async fn add_flow(&self, payload: &Payload, children: usize) -> Result<()>;
+
+    /// Makes a job scheduler with this interval.
+    async fn schedule(&self, id: &str, every: Duration, payload: &Payload) -> Result<()>;
+
     /// Makes a worker that is connected but takes no jobs yet.
     ///
     /// The library's processor decodes the job's data, calls `processor` with `attempts_made` (0 in the first
-    /// attempt), and succeeds with a null result if that returns `true`, else fails with an ordinary error.
+    /// attempt) and the job's id, and succeeds with a null result if that returns `true`, else fails with an ordinary error.
     async fn worker<P, F>(&self, concurrency: usize, processor: P) -> Result<Self::Worker>
     where
-        P: Fn(u32) -> F + Send + Sync + 'static,
+        P: Fn(u32, &str) -> F + Send + Sync + 'static,
         F: Future<Output = bool> + Send + 'static;
 
     /// Lets the worker take jobs.
@@ -209,8 +217,8 @@ impl Shape {
     }
 
     /// What a worker does with such jobs.
-    fn processor(self) -> impl Fn(u32) -> std::future::Ready<bool> + Send + Sync + 'static {
-        move |attempts_made| ready(self != Self::Retry || attempts_made > 0)
+    fn processor(self) -> impl Fn(u32, &str) -> std::future::Ready<bool> + Send + Sync + 'static {
+        move |attempts_made, _| ready(self != Self::Retry || attempts_made > 0)
     }
 }
 
@@ -221,7 +229,9 @@ pub(crate) async fn run<P: Peer>(words: impl Iterator<Item = String>) -> Result<
         "add_sequential" | "add_concurrent" | "add_bulk" => adds::<P>(&args).await,
         "memory" => process::<P>(&args, Shape::Plain, true).await,
         "latency" => latency::<P>(&args).await,
+        "flow_add" => flows::<P>(&args).await,
         "lateness" => lateness::<P>(&args).await,
+        "scheduler" => schedulers::<P>(&args).await,
         "share" => share::<P>(&args).await,
         "idle" => idle::<P>(&args).await,
         work if growth::knows(work) => growth::run::<P>(&args).await,
@@ -327,7 +337,7 @@ async fn latency<P: Peer>(args: &Args) -> Result<()> {
     let started: Arc<Mutex<Option<Instant>>> = Arc::default();
     let mark = Arc::clone(&started);
     let mut worker = peer
-        .worker(args.concurrency, move |_| {
+        .worker(args.concurrency, move |_, _: &str| {
             let now = Instant::now();
             if let Ok(mut slot) = mark.lock() {
                 *slot = Some(now);
@@ -375,7 +385,7 @@ async fn lateness<P: Peer>(args: &Args) -> Result<()> {
     let peer = P::connect(&args.place(QUEUE)).await?;
     let started: Arc<Mutex<Vec<Instant>>> = Arc::default();
     let mark = Arc::clone(&started);
-    let processor = move |_| {
+    let processor = move |_, _: &str| {
         if let Ok(mut started) = mark.lock() {
             started.push(Instant::now());
         }
@@ -412,6 +422,63 @@ async fn lateness<P: Peer>(args: &Args) -> Result<()> {
     peer.abandon(worker).await
 }
 
+/// A parent with ten children, one flow after the other.
+async fn flows<P: Peer>(args: &Args) -> Result<()> {
+    let warm = P::connect(&args.place(WARM_QUEUE)).await?;
+    let peer = P::connect(&args.place(QUEUE)).await?;
+    let payload = Payload::of(args.bytes);
+    for _ in 0..WARM_SAMPLES {
+        warm.add_flow(&payload, CHILDREN).await?;
+    }
+    ready_to_go().await?;
+    let stopwatch = Stopwatch::start();
+    for _ in 0..args.jobs / (CHILDREN + 1) {
+        peer.add_flow(&payload, CHILDREN).await?;
+    }
+    report(args, args.jobs, &stopwatch.stop(), Map::new());
+    next_line().await
+}
+
+/// Runs of many schedulers of one second, by the time in their ids.
+async fn schedulers<P: Peer>(args: &Args) -> Result<()> {
+    const SCHEDULERS: usize = 1_000;
+    let peer = P::connect(&args.place(QUEUE)).await?;
+    let late: Arc<Mutex<Vec<f64>>> = Arc::default();
+    let mark = Arc::clone(&late);
+    let processor = move |_, id: &str| {
+        let slot = id.rsplit(':').next().and_then(|slot| slot.parse::<f64>().ok());
+        let now = clock(rustix::time::ClockId::Realtime).as_secs_f64() * 1e3;
+        if let (Some(slot), Ok(mut late)) = (slot, mark.lock()) {
+            late.push((now - slot).max(0.0));
+        }
+        ready(true)
+    };
+    let mut worker = peer.worker(args.concurrency, processor).await?;
+    peer.start(&mut worker).await?;
+    let payload = Payload::of(args.bytes);
+    for i in 0..SCHEDULERS {
+        peer.schedule(&format!("s{i}"), Duration::from_secs(1), &payload).await?;
+    }
+    ready_to_go().await?;
+
+    let stopwatch = Stopwatch::start();
+    let seen = || late.lock().map_or(0, |late| late.len());
+    let (before, mut now) = (seen(), 0);
+    while now < before + args.jobs {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        now = seen();
+    }
+    let measured = stopwatch.stop();
+    let mut late = late.lock().map(|late| late[before..now].to_vec()).unwrap_or_default();
+    late.sort_unstable_by(f64::total_cmp);
+    let millis = |per_mille: usize| json!(late[(late.len() * per_mille / 1_000).min(late.len() - 1)]);
+    let extra = Map::from_iter([("p50_ms".to_owned(), millis(500)), ("p99_ms".to_owned(), millis(990))]);
+    report(args, args.jobs, &measured, extra);
+
+    next_line().await?;
+    peer.abandon(worker).await
+}
+
 /// One of several processes that empty a queue; the orchestrator says when it is empty. Nobody warms up, as the processes
 /// would take each other's jobs.
 async fn share<P: Peer>(args: &Args) -> Result<()> {
@@ -430,7 +497,7 @@ async fn share<P: Peer>(args: &Args) -> Result<()> {
 
 async fn idle<P: Peer>(args: &Args) -> Result<()> {
     let peer = P::connect(&args.place(QUEUE)).await?;
-    let mut worker = peer.worker(args.concurrency, |_| ready(true)).await?;
+    let mut worker = peer.worker(args.concurrency, |_, _: &str| ready(true)).await?;
     peer.start(&mut worker).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     ready_to_go().await?;
@@ -484,8 +551,11 @@ impl Stopwatch {
 
 /// User and system time of all threads of this process; what `getrusage` counts, in nanoseconds.
 fn process_cpu() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::try_from(now).unwrap_or_default()
+    clock(rustix::time::ClockId::ProcessCPUTime)
+}
+
+fn clock(id: rustix::time::ClockId) -> Duration {
+    Duration::try_from(rustix::time::clock_gettime(id)).unwrap_or_default()
 }
 
 /// A figure in kB from `/proc/self/status`; `getrusage` would report the peak of whoever forked us.

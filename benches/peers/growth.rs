@@ -36,7 +36,7 @@ async fn finish<P: Peer>(args: &Args, succeeds: bool) -> Result<()> {
     let peer = P::connect(&args.place(QUEUE)).await?;
     let ended = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&ended);
-    let processor = move |_| {
+    let processor = move |_, _: &str| {
         count.fetch_add(1, Ordering::Relaxed);
         ready(succeeds)
     };
@@ -61,7 +61,7 @@ async fn part<P: Peer>(args: &Args, shape: Shape) -> Result<()> {
     let peer = P::connect(&args.place(QUEUE)).await?;
     let taken = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&taken);
-    let processor = move |_| {
+    let processor = move |_, _: &str| {
         count.fetch_add(1, Ordering::Relaxed);
         ready(true)
     };
@@ -84,7 +84,7 @@ async fn running<P: Peer>(args: &Args) -> Result<()> {
     let longest = Duration::from_secs(2) * u32::try_from(slots)? / PACE;
     let full = Arc::new(Barrier::new(slots));
     let count = AtomicUsize::new(0);
-    let processor = move |_| {
+    let processor = move |_, _: &str| {
         let nth = count.fetch_add(1, Ordering::Relaxed);
         let full = Arc::clone(&full);
         async move {

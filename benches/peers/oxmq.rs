@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use oxmq::queue::Order;
 use oxmq::worker::{WorkerBuilder, WorkerEvents};
-use oxmq::{Client, ConnectOptions, Halt, Job, JobState, NewJob, Queue, Worker};
+use oxmq::{Client, ConnectOptions, FlowNode, Halt, Job, JobState, NewJob, Queue, Repeat, Worker};
 
 use super::common::{JOB_NAME, Payload, Peer, Place, Spec};
 
@@ -61,14 +61,25 @@ impl Peer for Oxmq {
         Ok(())
     }
 
+    async fn add_flow(&self, payload: &Payload, children: usize) -> Result<()> {
+        let node = || FlowNode::new(self.queue.name(), JOB_NAME, payload.clone());
+        self.client.flow_producer().add(node().children((0..children).map(|_| node()))).await?;
+        Ok(())
+    }
+
+    async fn schedule(&self, id: &str, every: Duration, payload: &Payload) -> Result<()> {
+        self.queue.upsert_job_scheduler(id, Repeat::every(every)).name(JOB_NAME).data(payload.clone()).await?;
+        Ok(())
+    }
+
     async fn worker<P, F>(&self, concurrency: usize, processor: P) -> Result<Running>
     where
-        P: Fn(u32) -> F + Send + Sync + 'static,
+        P: Fn(u32, &str) -> F + Send + Sync + 'static,
         F: Future<Output = bool> + Send + 'static,
     {
         let processor = Arc::new(processor);
         let process = move |job: Job<Payload, ()>| {
-            let succeeds = processor(job.attempts_made());
+            let succeeds = processor(job.attempts_made(), job.id());
             async move { if succeeds.await { Ok(()) } else { Err(Halt::failed("first attempt")) } }
         };
         let builder = self.client.worker(self.queue.name(), process).concurrency(concurrency);

@@ -7,7 +7,7 @@
 
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { Queue, Worker } from 'bullmq';
+import { FlowProducer, Queue, Worker } from 'bullmq';
 
 const BATCH = 1000;
 const IN_FLIGHT = 100;
@@ -252,6 +252,54 @@ async function lateness() {
   await queue.close();
 }
 
+// A parent with ten children, one flow after the other.
+async function flows() {
+  const producer = new FlowProducer(common);
+  await producer.waitUntilReady();
+  const node = (queueName) => ({ name: NAME, queueName, data: PAYLOAD });
+  const flow = (queueName) => ({
+    ...node(queueName),
+    children: Array.from({ length: 10 }, () => node(queueName)),
+  });
+  for (let i = 0; i < WARM_SAMPLES; i++) await producer.add(flow(WARM_QUEUE));
+  process.stdout.write('ready\n');
+  await nextLine();
+
+  const clock = new Clock();
+  for (let i = 0; i < Math.floor(args.jobs / 11); i++) await producer.add(flow(QUEUE));
+  report(args.jobs, clock.stop());
+
+  await nextLine();
+  await producer.close();
+}
+
+// Runs of many schedulers of one second, by the time in their ids.
+async function schedulers() {
+  const queue = new Queue(QUEUE, common);
+  await queue.waitUntilReady();
+  const late = [];
+  const { worker, start } = await makeWorker(QUEUE, args.concurrency, async (job) => {
+    late.push(Math.max(0, Date.now() - Number(job.id.split(':').at(-1))));
+  });
+  start();
+  for (let i = 0; i < 1000; i++) {
+    await queue.upsertJobScheduler(`s${i}`, { every: 1000 }, { name: NAME, data: PAYLOAD });
+  }
+  process.stdout.write('ready\n');
+  await nextLine();
+
+  const clock = new Clock();
+  const before = late.length;
+  while (late.length < before + args.jobs) await new Promise((resolve) => setTimeout(resolve, 20));
+  const measured = clock.stop();
+  const sorted = late.slice(before).sort((a, b) => a - b);
+  report(args.jobs, measured, { p50_ms: percentile(sorted, 0.5), p99_ms: percentile(sorted, 0.99) });
+
+  await nextLine();
+  await worker.close();
+  await queue.close();
+}
+
 // One of several processes that empty a queue; the orchestrator says when it is empty.
 async function share() {
   const { worker, start } = await makeWorker(QUEUE, args.concurrency, processorOf('plain'));
@@ -309,7 +357,9 @@ const works = {
   process_retry: () => processJobs('retry'),
   memory: () => processJobs('plain', { watchMemory: true }),
   latency,
+  flow_add: flows,
   lateness,
+  scheduler: schedulers,
   share,
   idle,
 };

@@ -3,7 +3,11 @@
 #[path = "../../common.rs"]
 mod common;
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
+use bullmq::flow_producer::{FlowJob, FlowProducer, FlowProducerOptions};
+use bullmq::job_scheduler::RepeatOptions;
 use bullmq::options::RedisConnectionOptions;
 use bullmq::types::RemoveOnFinish;
 use bullmq::worker::WorkerEvent;
@@ -13,6 +17,7 @@ use common::{JOB_NAME, Payload, Peer, Place, Spec};
 struct Official {
     place: Place,
     queue: Queue,
+    flows: FlowProducer,
 }
 
 struct Running {
@@ -44,7 +49,11 @@ impl Peer for Official {
         let options = QueueOptions::new()
             .connection(RedisConnectionOptions::new().url(&place.redis))
             .prefix(&place.prefix);
+        let flows = FlowProducerOptions::new()
+            .connection(RedisConnectionOptions::new().url(&place.redis))
+            .prefix(&place.prefix);
         Ok(Self {
+            flows: FlowProducer::with_options(flows).await?,
             queue: Queue::with_options(place.queue, options).await?,
             place: place.clone(),
         })
@@ -61,9 +70,26 @@ impl Peer for Official {
         Ok(())
     }
 
+    async fn add_flow(&self, payload: &Payload, children: usize) -> Result<()> {
+        let node = || FlowJob::new(JOB_NAME, self.place.queue, payload);
+        let children = (0..children).map(|_| node()).collect::<Result<_, _>>()?;
+        self.flows.add(node()?.children(children)).await?;
+        Ok(())
+    }
+
+    async fn schedule(&self, id: &str, every: Duration, payload: &Payload) -> Result<()> {
+        let repeat = RepeatOptions {
+            every: u64::try_from(every.as_millis()).ok(),
+            ..RepeatOptions::default()
+        };
+        let data = serde_json::to_value(payload)?;
+        self.queue.upsert_job_scheduler(id, repeat, Some(JOB_NAME), Some(data), None).await?;
+        Ok(())
+    }
+
     async fn worker<P, F>(&self, concurrency: usize, processor: P) -> Result<Running>
     where
-        P: Fn(u32) -> F + Send + Sync + 'static,
+        P: Fn(u32, &str) -> F + Send + Sync + 'static,
         F: Future<Output = bool> + Send + 'static,
     {
         let options = WorkerOptions::new()
@@ -73,7 +99,7 @@ impl Peer for Official {
             .manual_start();
         // The library has decoded the data to a `Value` by now; a no-op processor does not look at it.
         let processor = move |job: Job, _token| {
-            let succeeds = processor(job.attempts_made());
+            let succeeds = processor(job.attempts_made(), job.id());
             async move {
                 if succeeds.await {
                     Ok(serde_json::Value::Null)
