@@ -114,6 +114,7 @@ impl Client {
     ///
     /// [`Error::Redis`](crate::Error::Redis) if no answer comes within the `command_timeout`, or the server is loading
     /// its data, or does not allow this user to ask.
+    #[doc(alias = "waitUntilReady")]
     pub async fn ping(&self) -> Result<()> {
         self.0.queues.link.ping().await
     }

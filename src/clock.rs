@@ -94,6 +94,16 @@ pub(crate) fn from_epoch_ms(ms: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(ms)
 }
 
+/// For fields that others know as a number of milliseconds.
+pub(crate) fn as_millis<S: serde::Serializer>(span: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    serde::Serialize::serialize(&span.map(millis), serializer)
+}
+
+/// For fields that others know as milliseconds since 1970.
+pub(crate) fn as_epoch_ms<S: serde::Serializer>(at: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    serde::Serialize::serialize(&at.map(epoch_ms), serializer)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

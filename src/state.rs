@@ -11,7 +11,8 @@ use std::str::FromStr;
 /// assert_eq!("waiting-children".parse(), Ok(JobState::WaitingChildren));
 /// assert_eq!(JobState::Waiting.as_str(), "waiting");
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum JobState {
     /// Waits for its children.
@@ -109,7 +110,8 @@ impl FromStr for JobState {
 }
 
 /// How many jobs there are in each state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub struct JobCounts {
     /// See [`JobState::WaitingChildren`].

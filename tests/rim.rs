@@ -5,6 +5,7 @@
 //! The table is compared with the sources: an argument without a row fails `every_argument_has_a_row`.
 
 mod jobs;
+mod json;
 mod queues;
 mod workers;
 

@@ -8,6 +8,13 @@ pub struct ClientInfo {
     pub fields: Vec<(String, String)>,
 }
 
+impl serde::Serialize for ClientInfo {
+    /// The fields by their names, as BullMQ's `getWorkers` gives them.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        crate::wire::json::as_map(&self.fields, serializer)
+    }
+}
+
 impl ClientInfo {
     /// The value of one field.
     #[must_use]

@@ -106,7 +106,7 @@ impl Delivery {
 /// # Ok(()) }
 /// ```
 ///
-/// Since 0.1. BullMQ: `QueueEvents`.
+/// BullMQ: `QueueEvents`.
 #[must_use = "dropping it ends the listening"]
 pub struct QueueEvents {
     buffer: Arc<Buffer>,
@@ -203,6 +203,7 @@ impl QueueEvents {
     /// # Errors
     ///
     /// [`Error::Closed`] if this was closed before.
+    #[doc(alias = "waitUntilReady")]
     pub async fn ready(&self) -> Result<EventId> {
         let mut ready = self.ready.clone();
         let start = ready.wait_for(Option::is_some).await.map_err(|_| Error::Closed)?;
@@ -212,6 +213,8 @@ impl QueueEvents {
     /// The next event, or word of those that were missed; `None` after [`close`](Self::close).
     ///
     /// The future can be dropped at any time without losing an event.
+    #[doc(alias = "once")]
+    #[doc(alias = "off")]
     pub async fn recv(&mut self) -> Option<Delivery> {
         std::future::poll_fn(|cx| self.buffer.poll(cx)).await
     }
@@ -224,6 +227,7 @@ impl QueueEvents {
 
     /// Stops listening. What was read already can still be taken. The last of the [subscribers](Self::subscribe) closes the
     /// connection, also in the midst of a read.
+    #[doc(alias = "disconnect")]
     pub async fn close(&mut self) {
         let Some(reading) = self.reading.take() else { return };
         reading.listeners.remove(&self.buffer);

@@ -52,8 +52,31 @@ pub enum JobOutcome<R> {
     Failed(String),
 }
 
+impl<R: serde::Serialize> serde::Serialize for JobOutcome<R> {
+    /// `state` in BullMQ's words, `unknown` for a job that is missing and `pending` for one that has not finished; with it
+    /// `returnvalue` or `failedReason`.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let mut map = serializer.serialize_map(None)?;
+        match self {
+            Self::Missing => map.serialize_entry("state", "unknown")?,
+            Self::Pending => map.serialize_entry("state", "pending")?,
+            Self::Completed(value) => {
+                map.serialize_entry("state", "completed")?;
+                map.serialize_entry("returnvalue", value)?;
+            }
+            Self::Failed(reason) => {
+                map.serialize_entry("state", "failed")?;
+                map.serialize_entry("failedReason", reason)?;
+            }
+        }
+        map.end()
+    }
+}
+
 /// The log of a job, or a part of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct JobLogs {
     /// The lines asked for.
@@ -108,6 +131,10 @@ impl<D, R> JobRef<D, R> {
     /// BullMQ: `Job.getState`, `Queue.getJobState`.
     #[doc(alias = "getState")]
     #[doc(alias = "getJobState")]
+    #[doc(alias = "isActive")]
+    #[doc(alias = "isDelayed")]
+    #[doc(alias = "isWaiting")]
+    #[doc(alias = "isWaitingChildren")]
     pub async fn get_state(&self) -> Result<JobState> {
         self.engine().get_state(self.id()).await
     }

@@ -30,7 +30,7 @@ impl<D, R> Job<D, R> {
     /// not active; nothing was changed. [`Error::OutcomeUnknown`] if no reply came, the job is gone, and its lock may have run
     /// out before: then this call may have finished and removed it, or whoever had it next.
     ///
-    /// Since 0.1. BullMQ: `Job.moveToCompleted`.
+    /// BullMQ: `Job.moveToCompleted`.
     #[doc(alias = "moveToCompleted")]
     pub async fn move_to_completed(&self, result: &R, token: &str) -> Result<()>
     where
@@ -45,7 +45,7 @@ impl<D, R> Job<D, R> {
     ///
     /// As [`move_to_completed`](Self::move_to_completed).
     ///
-    /// Since 0.1. BullMQ: `Job.moveToCompleted` with `fetchNext`.
+    /// BullMQ: `Job.moveToCompleted` with `fetchNext`.
     pub async fn move_to_completed_and_fetch(&self, result: &R, token: &str) -> Result<Fetched<D, R>>
     where
         R: Serialize,
@@ -62,7 +62,7 @@ impl<D, R> Job<D, R> {
     /// [`Error::Refused`] if the lock is not held with this token or the job is not active; nothing was changed.
     /// [`Error::OutcomeUnknown`] as [`move_to_completed`](Self::move_to_completed).
     ///
-    /// Since 0.1. BullMQ: `Job.moveToFailed`.
+    /// BullMQ: `Job.moveToFailed`.
     #[doc(alias = "moveToFailed")]
     pub async fn move_to_failed(&self, error: impl Into<Halt>, token: &str) -> Result<()> {
         self.end("move_to_failed", self.failed(error.into()), token, 0).await.map(drop)
@@ -74,7 +74,7 @@ impl<D, R> Job<D, R> {
     ///
     /// As [`move_to_failed`](Self::move_to_failed).
     ///
-    /// Since 0.1. BullMQ: `Job.moveToFailed` with `fetchNext`.
+    /// BullMQ: `Job.moveToFailed` with `fetchNext`.
     pub async fn move_to_failed_and_fetch(&self, error: impl Into<Halt>, token: &str) -> Result<Fetched<D, R>>
     where
         D: DeserializeOwned,
@@ -89,7 +89,7 @@ impl<D, R> Job<D, R> {
     ///
     /// [`Error::Refused`] as [`move_to_failed`](Self::move_to_failed).
     ///
-    /// Since 0.1. BullMQ: `Job.moveToDelayed`.
+    /// BullMQ: `Job.moveToDelayed`.
     #[doc(alias = "moveToDelayed")]
     pub async fn move_to_delayed(&self, at: SystemTime, token: &str) -> Result<()> {
         let delay = epoch_ms(at).min(LATEST).saturating_sub(self.core.queue.engine().clock.now_ms());
@@ -103,7 +103,7 @@ impl<D, R> Job<D, R> {
     ///
     /// [`Error::Refused`] as [`move_to_failed`](Self::move_to_failed).
     ///
-    /// Since 0.1. BullMQ: `Job.moveToWait`.
+    /// BullMQ: `Job.moveToWait`.
     #[doc(alias = "moveToWait")]
     pub async fn move_to_wait(&self, token: &str) -> Result<Duration> {
         let decided = self.end("move_to_wait", End::Waiting, token, 0).await?;
@@ -120,7 +120,7 @@ impl<D, R> Job<D, R> {
     /// [`Error::Refused`] as [`move_to_failed`](Self::move_to_failed), and with
     /// [`Reason::FailedChildren`] if a child failed that fails its parent.
     ///
-    /// Since 0.1. BullMQ: `Job.moveToWaitingChildren`.
+    /// BullMQ: `Job.moveToWaitingChildren`.
     #[doc(alias = "moveToWaitingChildren")]
     pub async fn move_to_waiting_children(&self, token: &str) -> Result<bool> {
         self.wait_for(String::new(), token).await
@@ -134,7 +134,7 @@ impl<D, R> Job<D, R> {
     ///
     /// As [`move_to_waiting_children`](Self::move_to_waiting_children).
     ///
-    /// Since 0.1. BullMQ: `Job.moveToWaitingChildren` with `child`.
+    /// BullMQ: `Job.moveToWaitingChildren` with `child`.
     #[doc(alias = "moveToWaitingChildren")]
     pub async fn move_to_waiting_child(&self, child_key: &str, token: &str) -> Result<bool> {
         if child_key.is_empty() {
@@ -154,7 +154,7 @@ impl<D, R> Job<D, R> {
     ///
     /// [`Error::InvalidOption`] for less than a millisecond and more than a year.
     ///
-    /// Since 0.1. BullMQ: `Job.extendLock`.
+    /// BullMQ: `Job.extendLock`.
     #[doc(alias = "extendLock")]
     pub async fn extend_lock(&self, token: &str, life: Duration) -> Result<bool> {
         check_span("life", life, SHORTEST..=YEAR)?;

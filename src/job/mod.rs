@@ -189,13 +189,13 @@ impl<D, R> Job<D, R> {
         self.core.raw.stalled_counter()
     }
 
-    /// The progress as last seen, as JSON; `0` before the first.
+    /// Reads the progress as last seen; `None` before the first was reported.
     ///
     /// # Errors
     ///
     /// [`Error::Json`](crate::Error::Json) if it is not a `T`.
-    pub fn progress<T: DeserializeOwned>(&self) -> Result<T> {
-        json::read("progress", self.core.raw.progress())
+    pub fn progress<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        self.core.raw.progress().map(|text| json::read("progress", text)).transpose()
     }
 
     /// The result of a completed job.
@@ -318,7 +318,7 @@ impl<D, R> Job<D, R> {
     ///
     /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::error::Reason::MissingJob) if the job was removed meanwhile.
     ///
-    /// Since 0.1. BullMQ: `Job.updateData`.
+    /// BullMQ: `Job.updateData`.
     #[doc(alias = "updateData")]
     pub async fn update_data(&mut self, data: D) -> Result<()>
     where
@@ -337,7 +337,7 @@ impl<D, R> Job<D, R> {
     ///
     /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::error::Reason::MissingJob) if the job was removed meanwhile.
     ///
-    /// Since 0.1. BullMQ: `Job.log`.
+    /// BullMQ: `Job.log`.
     pub async fn log(&self, line: &str) -> Result<u64> {
         self.add_log(line, self.core.raw.options.keep_logs.unwrap_or(0)).await
     }

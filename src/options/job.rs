@@ -358,45 +358,70 @@ impl JobOptions {
 
     /// Tests every rule that can be told before anything is sent, except the size of the data.
     pub(crate) fn check(&self) -> Result<()> {
-        if let Some(backoff) = &self.backoff {
+        // Taken apart, so that whoever adds an option says here what its range is, or that it has none.
+        let Self {
+            attempts: _,
+            backoff,
+            delay,
+            run_at: _,
+            priority,
+            lifo: _,
+            job_id,
+            timestamp,
+            remove_on_complete,
+            remove_on_fail,
+            keep_logs: _,
+            size_limit: _,
+            stack_trace_limit: _,
+            deduplication,
+            parent,
+            on_child_failure: _,
+            telemetry_metadata: _,
+            omit_context: _,
+            timeout,
+            start_by,
+            expires_in,
+            extra,
+        } = self;
+        if let Some(backoff) = backoff {
             backoff.check()?;
         }
-        if let Some(delay) = self.delay {
+        if let Some(delay) = *delay {
             check_delay(delay)?;
         }
-        if let Some(priority) = self.priority {
+        if let Some(priority) = *priority {
             check_priority(priority)?;
         }
-        if let Some(id) = &self.job_id {
+        if let Some(id) = job_id {
             keys::check_job_id(id)?;
         }
-        if let Some(at) = self.timestamp
+        if let Some(at) = *timestamp
             && !(1..=LATEST).contains(&epoch_ms(at))
         {
             return Err(Error::invalid("timestamp", "it must lie after 1970 and within 2^52 milliseconds of it"));
         }
-        if let Some(keep) = self.remove_on_complete {
+        if let Some(keep) = remove_on_complete {
             keep.check("remove_on_complete")?;
         }
-        if let Some(keep) = self.remove_on_fail {
+        if let Some(keep) = remove_on_fail {
             keep.check("remove_on_fail")?;
         }
-        if let Some(deduplication) = &self.deduplication {
+        if let Some(deduplication) = deduplication {
             deduplication.check()?;
-            if self.parent.is_some() {
+            if parent.is_some() {
                 return Err(Error::invalid("deduplication", "it cannot be used together with a parent"));
             }
         }
-        if self.timeout.is_some_and(|timeout| !(1..=MAX_SAFE).contains(&millis(timeout))) {
+        if timeout.is_some_and(|timeout| !(1..=MAX_SAFE).contains(&millis(timeout))) {
             return Err(Error::invalid("timeout", "it must lie between 1 and 2^53 − 1 milliseconds"));
         }
-        if self.start_by.is_some_and(|at| !(1..=LATEST).contains(&epoch_ms(at))) {
+        if start_by.is_some_and(|at| !(1..=LATEST).contains(&epoch_ms(at))) {
             return Err(Error::invalid("start_by", "it must lie after 1970 and within 2^52 milliseconds of it"));
         }
-        if self.expires_in.is_some_and(|span| !(1..=LATEST).contains(&millis(span))) {
+        if expires_in.is_some_and(|span| !(1..=LATEST).contains(&millis(span))) {
             return Err(Error::invalid("expires_in", "it must lie between 1 and 2^52 milliseconds"));
         }
-        for (name, _) in &self.extra {
+        for (name, _) in extra {
             check_extra(name)?;
         }
         Ok(())
@@ -432,34 +457,59 @@ impl JobOptions {
                 own.clone_from(default);
             }
         }
+        // Taken apart, so that an option that is forgotten here does not compile.
+        let Self {
+            attempts,
+            backoff,
+            delay,
+            run_at,
+            priority,
+            lifo,
+            job_id: _,
+            timestamp,
+            remove_on_complete,
+            remove_on_fail,
+            keep_logs,
+            size_limit,
+            stack_trace_limit,
+            deduplication,
+            parent,
+            on_child_failure,
+            telemetry_metadata,
+            omit_context,
+            timeout,
+            start_by,
+            expires_in,
+            extra,
+        } = defaults;
         // Node keeps these two in one nested object, which is replaced as a whole.
         if self.telemetry_metadata.is_none() && self.omit_context.is_none() {
-            self.telemetry_metadata.clone_from(&defaults.telemetry_metadata);
-            self.omit_context = defaults.omit_context;
+            self.telemetry_metadata.clone_from(telemetry_metadata);
+            self.omit_context = *omit_context;
         }
-        fill(&mut self.attempts, &defaults.attempts);
-        fill(&mut self.backoff, &defaults.backoff);
+        fill(&mut self.attempts, attempts);
+        fill(&mut self.backoff, backoff);
         if self.delay.is_none() {
-            fill(&mut self.run_at, &defaults.run_at);
+            fill(&mut self.run_at, run_at);
         }
-        fill(&mut self.delay, &defaults.delay);
-        fill(&mut self.priority, &defaults.priority);
-        fill(&mut self.lifo, &defaults.lifo);
-        fill(&mut self.timestamp, &defaults.timestamp);
-        fill(&mut self.remove_on_complete, &defaults.remove_on_complete);
-        fill(&mut self.remove_on_fail, &defaults.remove_on_fail);
-        fill(&mut self.keep_logs, &defaults.keep_logs);
-        fill(&mut self.size_limit, &defaults.size_limit);
-        fill(&mut self.stack_trace_limit, &defaults.stack_trace_limit);
-        fill(&mut self.deduplication, &defaults.deduplication);
-        fill(&mut self.parent, &defaults.parent);
-        fill(&mut self.on_child_failure, &defaults.on_child_failure);
-        fill(&mut self.timeout, &defaults.timeout);
+        fill(&mut self.delay, delay);
+        fill(&mut self.priority, priority);
+        fill(&mut self.lifo, lifo);
+        fill(&mut self.timestamp, timestamp);
+        fill(&mut self.remove_on_complete, remove_on_complete);
+        fill(&mut self.remove_on_fail, remove_on_fail);
+        fill(&mut self.keep_logs, keep_logs);
+        fill(&mut self.size_limit, size_limit);
+        fill(&mut self.stack_trace_limit, stack_trace_limit);
+        fill(&mut self.deduplication, deduplication);
+        fill(&mut self.parent, parent);
+        fill(&mut self.on_child_failure, on_child_failure);
+        fill(&mut self.timeout, timeout);
         if self.start_by.is_none() && self.expires_in.is_none() {
-            self.start_by = defaults.start_by;
-            self.expires_in = defaults.expires_in;
+            self.start_by = *start_by;
+            self.expires_in = *expires_in;
         }
-        for (name, value) in &defaults.extra {
+        for (name, value) in extra {
             if !self.extra.iter().any(|(own, _)| own == name) {
                 self.extra.push((name.clone(), value.clone()));
             }

@@ -46,7 +46,9 @@ impl<D: Serialize, R> Queue<D, R> {
     /// # Ok(()) }
     /// ```
     ///
-    /// Since 0.1. BullMQ: `Queue.add`.
+    /// BullMQ: `Queue.add`.
+    #[doc(alias = "addJob")]
+    #[doc(alias = "create")]
     pub fn add(&self, name: impl Into<String>, data: D) -> Add<D, R> {
         Add { queue: self.clone(), job: NewJob::new(name, data) }
     }
@@ -61,8 +63,9 @@ impl<D: Serialize, R> Queue<D, R> {
     /// Awaiting it returns [`Error::InvalidOption`], which names the job by its place and name, or [`Error::Json`] if a
     /// job breaks a rule; then none was sent.
     ///
-    /// Since 0.1. BullMQ: `Queue.addBulk`.
+    /// BullMQ: `Queue.addBulk`.
     #[doc(alias = "addBulk")]
+    #[doc(alias = "createBulk")]
     pub fn add_bulk(&self, jobs: impl IntoIterator<Item = NewJob<D>>) -> AddBulk<D, R> {
         AddBulk { queue: self.clone(), jobs: jobs.into_iter().collect() }
     }
@@ -181,7 +184,8 @@ impl<D> NewJob<D> {
 }
 
 /// What became of an added job.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(tag = "outcome", rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum Added {
     /// A new job.

@@ -45,7 +45,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().set_global_concurrency(jobs).await
     }
 
-    /// Ends the limit of [`set_global_concurrency`](Self::set_global_concurrency); whether there was one.
+    /// Ends the limit of [`set_global_concurrency`](Self::set_global_concurrency), and returns whether there was one.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().set_global_rate_limit(max, window).await
     }
 
-    /// Ends the limit of [`set_global_rate_limit`](Self::set_global_rate_limit); whether there was one.
+    /// Ends the limit of [`set_global_rate_limit`](Self::set_global_rate_limit), and returns whether there was one.
     ///
     /// # Errors
     ///
@@ -94,7 +94,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().rate_limit(pause).await
     }
 
-    /// Begins a new window of the rate limit at once; whether one was open. One round trip.
+    /// Begins a new window of the rate limit at once, and returns whether one was open. One round trip.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().remove_rate_limit_key().await
     }
 
-    /// Lets all delayed jobs run now, the earliest due first; how many. As in Node their priority does not count: they come
+    /// Lets all delayed jobs run now, the earliest due first, and returns how many. As in Node their priority does not count: they come
     /// before all jobs that have one. [`promote_jobs_by_priority`](Self::promote_jobs_by_priority) heeds it.
     ///
     /// One round trip for each 200 jobs.
@@ -133,7 +133,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().promote_jobs(true).await
     }
 
-    /// Lets all jobs run again that failed, or completed, up to a moment (now by default); how many. As in Node their
+    /// Lets all jobs run again that failed, or completed, up to a moment (now by default), and returns how many. As in Node their
     /// priority does not count: they come before all jobs that have one.
     /// [`retry_jobs_by_priority`](Self::retry_jobs_by_priority) heeds it.
     ///
@@ -184,7 +184,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().drain(true).await
     }
 
-    /// Removes up to `limit` jobs of a state (0: all) that are older than `grace`; their ids.
+    /// Removes up to `limit` jobs of a state (0: all) that are older than `grace`, and returns their ids.
     ///
     /// The age counts from the end of a finished job, else from its start or, if it never started, from its add. Jobs
     /// that run and the current iterations of job schedulers stay. One round trip for each 200 jobs looked at.
@@ -221,7 +221,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().obliterate(true).await
     }
 
-    /// Shortens the event stream to about `keep` entries; how many went. One round trip.
+    /// Shortens the event stream to about `keep` entries, and returns how many went. One round trip.
     ///
     /// # Errors
     ///
@@ -233,7 +233,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().trim_events(keep).await
     }
 
-    /// Ends a deduplication, whichever job it stands for; whether there was one. One round trip.
+    /// Ends a deduplication, whichever job it stands for, and returns whether there was one. One round trip.
     ///
     /// # Errors
     ///
@@ -241,11 +241,12 @@ impl<D, R> Queue<D, R> {
     ///
     /// BullMQ: `Queue.removeDeduplicationKey`.
     #[doc(alias = "removeDeduplicationKey")]
+    #[doc(alias = "removeDebounceKey")]
     pub async fn remove_deduplication_key(&self, deduplication_id: &str) -> Result<bool> {
         self.core.engine().remove_deduplication_key(deduplication_id).await
     }
 
-    /// Deletes jobs that are in no list and no set, at most `limit` of them (0: all); how many. Scans the keys of the
+    /// Deletes jobs that are in no list and no set, at most `limit` of them (0: all), and returns how many. Scans the keys of the
     /// whole server.
     ///
     /// # Errors
@@ -266,6 +267,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// BullMQ: `QueueEventsProducer.publishEvent`.
     #[doc(alias = "publishEvent")]
+    #[doc(alias = "QueueEventsProducer")]
     pub async fn publish_event(&self, name: &str, fields: &[(&str, &str)]) -> Result<EventId> {
         self.core.engine().publish_event(name, fields).await
     }

@@ -51,7 +51,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_job(id).await?.map(|raw| self.read_job(raw)).transpose()
     }
 
-    /// The jobs at the positions `start` to `end` of each state, both inclusive, in the order of the states; each job
+    /// Reads the jobs at the positions `start` to `end` of each state, both inclusive, in the order of the states; each job
     /// once. No states means all but `paused`.
     ///
     /// [`Ascending`](Order::Ascending), position 0 is what comes next: the next to run, the earliest due, the first
@@ -66,6 +66,13 @@ impl<D, R> Queue<D, R> {
     ///
     /// BullMQ: `Queue.getJobs`.
     #[doc(alias = "getJobs")]
+    #[doc(alias = "getActive")]
+    #[doc(alias = "getCompleted")]
+    #[doc(alias = "getDelayed")]
+    #[doc(alias = "getFailed")]
+    #[doc(alias = "getPrioritized")]
+    #[doc(alias = "getWaiting")]
+    #[doc(alias = "getWaitingChildren")]
     pub async fn get_jobs(
         &self,
         states: &[JobState],
@@ -81,7 +88,7 @@ impl<D, R> Queue<D, R> {
         Ok(raws.into_iter().map(|raw| self.read_job(raw?)).collect())
     }
 
-    /// The ids at the positions `start` to `end` of each state, each id once, as [`get_jobs`](Self::get_jobs) counts
+    /// Reads the ids at the positions `start` to `end` of each state, each id once, as [`get_jobs`](Self::get_jobs) counts
     /// them, whether or not there are jobs behind them. One round trip for up to 2,500.
     ///
     /// # Errors
@@ -94,7 +101,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_ranges(states, start, end, order.is_ascending()).await
     }
 
-    /// How many jobs there are in each of these states; none means all but `paused`. One round trip, one moment.
+    /// Counts the jobs in each of these states; none means all but `paused`. One round trip, one moment.
     ///
     /// # Errors
     ///
@@ -102,6 +109,13 @@ impl<D, R> Queue<D, R> {
     ///
     /// BullMQ: `Queue.getJobCounts`.
     #[doc(alias = "getJobCounts")]
+    #[doc(alias = "getActiveCount")]
+    #[doc(alias = "getCompletedCount")]
+    #[doc(alias = "getFailedCount")]
+    #[doc(alias = "getPrioritizedCount")]
+    #[doc(alias = "getWaitingCount")]
+    #[doc(alias = "getWaitingChildrenCount")]
+    #[doc(alias = "getJobCountByTypes")]
     pub async fn get_job_counts(&self, states: &[JobState]) -> Result<JobCounts> {
         let states = if states.is_empty() { &REPORTED } else { states };
         self.core.engine().get_job_counts(states).await
@@ -125,7 +139,7 @@ impl<D, R> Queue<D, R> {
         Ok(counts)
     }
 
-    /// How many jobs wait for anything: a worker, their time, their children.
+    /// Counts the jobs that wait for anything: a worker, their time, their children.
     ///
     /// # Errors
     ///
@@ -138,7 +152,7 @@ impl<D, R> Queue<D, R> {
         Ok(counts.total())
     }
 
-    /// How many jobs are delayed. One round trip.
+    /// Counts the delayed jobs. One round trip.
     ///
     /// # Errors
     ///
@@ -150,7 +164,7 @@ impl<D, R> Queue<D, R> {
         Ok(self.core.engine().get_job_counts(&[JobState::Delayed]).await?.get(JobState::Delayed))
     }
 
-    /// How many delayed jobs are due before this moment. One round trip.
+    /// Counts the delayed jobs that are due before this moment. One round trip.
     ///
     /// # Errors
     ///
@@ -161,7 +175,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_delayed_count(epoch_ms(before)).await
     }
 
-    /// How many jobs are ready under each priority; 0 is for those without one. One round trip.
+    /// Counts the jobs that are ready under each priority; 0 is for those without one. One round trip.
     ///
     /// # Errors
     ///
@@ -173,7 +187,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_counts_per_priority(priorities).await
     }
 
-    /// Whether the queue is paused for all workers. One round trip.
+    /// Tells whether the queue is paused for all workers. One round trip.
     ///
     /// # Errors
     ///
@@ -185,7 +199,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().is_paused().await
     }
 
-    /// Whether as many jobs are active as the global concurrency allows. One round trip.
+    /// Tells whether as many jobs are active as the global concurrency allows. One round trip.
     ///
     /// # Errors
     ///
@@ -197,7 +211,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().is_maxed().await
     }
 
-    /// The queue's settings. One round trip.
+    /// Reads the queue's settings. One round trip.
     ///
     /// # Errors
     ///
@@ -209,7 +223,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_meta().await
     }
 
-    /// `<library>:<version>` of the queue opened last. One round trip.
+    /// Reads `<library>:<version>` of the queue opened last. One round trip.
     ///
     /// # Errors
     ///
@@ -221,7 +235,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_version().await
     }
 
-    /// How many jobs completed or failed in each minute; only counted while a worker collects metrics. Positions as in
+    /// Reads how many jobs completed or failed in each minute; only counted while a worker collects metrics. Positions as in
     /// [`get_jobs`](Self::get_jobs), the newest minute is 0. One round trip.
     ///
     /// # Errors
@@ -234,7 +248,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_metrics(state, start, end).await
     }
 
-    /// The queue's counts as text for Prometheus, with these labels on each line.
+    /// Writes the queue's counts as text for Prometheus, with these labels on each line.
     ///
     /// # Errors
     ///
@@ -246,7 +260,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().export_prometheus_metrics(labels).await
     }
 
-    /// The most jobs that may be active at once over all workers. One round trip.
+    /// Reads how many jobs may be active at once over all workers. One round trip.
     ///
     /// # Errors
     ///
@@ -258,7 +272,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_global_concurrency().await
     }
 
-    /// The global rate limit: jobs, and their window. One round trip.
+    /// Reads the global rate limit: jobs, and their window. One round trip.
     ///
     /// # Errors
     ///
@@ -271,7 +285,7 @@ impl<D, R> Queue<D, R> {
         Ok(limit.map(|(max, window)| (max, Duration::from_millis(window))))
     }
 
-    /// For how long no job may be fetched, if `max` may be fetched in a window; without `max` the queue's own number
+    /// Tells for how long no job may be fetched, if `max` may be fetched in a window; without `max` the queue's own number
     /// counts, and without that any window that is open. `None` if jobs may be fetched now. One round trip.
     ///
     /// # Errors
@@ -285,7 +299,7 @@ impl<D, R> Queue<D, R> {
         Ok(u64::try_from(left).ok().filter(|ms| *ms > 0).map(Duration::from_millis))
     }
 
-    /// The job that a deduplication id stands for. One round trip.
+    /// Finds the job that a deduplication id stands for. One round trip.
     ///
     /// # Errors
     ///
@@ -293,11 +307,12 @@ impl<D, R> Queue<D, R> {
     ///
     /// BullMQ: `Queue.getDeduplicationJobId`.
     #[doc(alias = "getDeduplicationJobId")]
+    #[doc(alias = "getDebounceJobId")]
     pub async fn get_deduplication_job_id(&self, deduplication_id: &str) -> Result<Option<String>> {
         self.core.engine().get_deduplication_job_id(deduplication_id).await
     }
 
-    /// The listeners to this queue's events that are connected, Node's and ours. One round trip.
+    /// Lists the listeners to this queue's events that are connected, Node's and ours. One round trip.
     ///
     /// # Errors
     ///
@@ -309,7 +324,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_queue_events().await
     }
 
-    /// The workers of this queue that are connected, Node's and ours. One round trip.
+    /// Lists the workers of this queue that are connected, Node's and ours. One round trip.
     ///
     /// They are told by the names of their connections, which hold printable ASCII only: workers of Node under a prefix
     /// with a space or another character have no name, and are not found. Ours are.
@@ -320,6 +335,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// BullMQ: `Queue.getWorkers`.
     #[doc(alias = "getWorkers")]
+    #[doc(alias = "getWorkersCount")]
     pub async fn get_workers(&self) -> Result<Vec<ClientInfo>> {
         self.core.engine().get_workers().await
     }

@@ -53,7 +53,7 @@ impl<D, R> Queue<D, R> {
     /// # Ok(()) }
     /// ```
     ///
-    /// Since 0.1. BullMQ: `Queue.upsertJobScheduler`.
+    /// BullMQ: `Queue.upsertJobScheduler`.
     #[doc(alias = "upsertJobScheduler")]
     pub fn upsert_job_scheduler(&self, id: impl Into<String>, repeat: Repeat) -> UpsertJobScheduler<D, R> {
         UpsertJobScheduler {
@@ -73,7 +73,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection. The call is repeated after a lost reply, so the answer may then be false.
     ///
-    /// Since 0.1. BullMQ: `Queue.removeJobScheduler`.
+    /// BullMQ: `Queue.removeJobScheduler`.
     #[doc(alias = "removeJobScheduler")]
     pub async fn remove_job_scheduler(&self, id: &str) -> Result<bool> {
         self.core.engine().remove_scheduler(id).await
@@ -85,7 +85,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.getJobScheduler`.
+    /// BullMQ: `Queue.getJobScheduler`.
     #[doc(alias = "getJobScheduler")]
     pub async fn get_job_scheduler(&self, id: &str) -> Result<Option<JobScheduler>> {
         Ok(self.core.engine().get_scheduler(id).await?.and_then(JobScheduler::new))
@@ -101,7 +101,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.getJobSchedulers`.
+    /// BullMQ: `Queue.getJobSchedulers`.
     #[doc(alias = "getJobSchedulers")]
     pub async fn get_job_schedulers(&self, start: i64, end: i64, order: Order) -> Result<Vec<JobScheduler>> {
         let stored = self.core.engine().list_schedulers(start, end, order.is_ascending()).await?;
@@ -114,7 +114,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Queue.getJobSchedulersCount`.
+    /// BullMQ: `Queue.getJobSchedulersCount`.
     #[doc(alias = "getJobSchedulersCount")]
     pub async fn get_job_schedulers_count(&self) -> Result<u64> {
         self.core.engine().count_schedulers().await

@@ -7,7 +7,8 @@ use super::{Call, Repeat, Script, reply, script};
 pub(crate) static SCRIPT: Script = script!("count_children", Produces, uses: ["queue"]);
 
 /// How many children a job has, by what became of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ChildCounts {
     /// Not finished.

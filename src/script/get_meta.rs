@@ -8,7 +8,8 @@ use super::{Call, Repeat, reply};
 use crate::keys::QueueKeys;
 
 /// The settings of a queue, as its `meta` hash says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct QueueMeta {
     /// `<library>:<version>` of the queue opened last.
@@ -20,10 +21,12 @@ pub struct QueueMeta {
     /// How many jobs may be active at once, over all workers.
     pub concurrency: Option<u64>,
     /// The length of one window of the global rate limit.
+    #[serde(serialize_with = "crate::clock::as_millis")]
     pub duration: Option<Duration>,
     /// How many jobs may be fetched in such a window.
     pub max: Option<u64>,
     /// Fields of others.
+    #[serde(serialize_with = "crate::wire::json::as_map", flatten)]
     pub others: Vec<(String, String)>,
 }
 

@@ -26,6 +26,21 @@ pub struct Metrics {
     pub points: u64,
 }
 
+impl serde::Serialize for Metrics {
+    /// As BullMQ's `getMetrics` gives it: `meta` with `count`, `prevTS` and `prevCount`, then `data` and `count`.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let Self { count, previous_at, previous_count, data, points } = self;
+        let at = previous_at.map_or(0, crate::clock::epoch_ms);
+        let meta = serde_json::json!({ "count": count, "prevTS": at, "prevCount": previous_count });
+        let mut metrics = serializer.serialize_struct("Metrics", 3)?;
+        metrics.serialize_field("meta", &meta)?;
+        metrics.serialize_field("data", data)?;
+        metrics.serialize_field("count", points)?;
+        metrics.end()
+    }
+}
+
 /// `kind` is completed or failed.
 pub(crate) fn get_metrics(kind: JobState, start: i64, end: i64) -> Call<Metrics> {
     Call::to(&SCRIPT).text(kind.as_str()).number(start).number(end).repeat(Repeat::Reads).read(metrics)

@@ -9,7 +9,8 @@ use crate::state::JobState;
 ///
 /// Older releases leave some fields out, so nearly all are optional; an id that is missing is an empty text. Names and
 /// occasions are BullMQ's.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum QueueEvent {
     /// A job was stored; what follows says where.
@@ -42,6 +43,7 @@ pub enum QueueEvent {
         /// The job.
         job_id: String,
         /// What its processor returned.
+        #[serde(rename = "returnvalue")]
         return_value: JsonText,
         /// Where it was before.
         prev: Option<JobState>,
@@ -70,6 +72,7 @@ pub enum QueueEvent {
         /// The job.
         job_id: String,
         /// When it is due.
+        #[serde(rename = "delay", serialize_with = "crate::clock::as_epoch_ms")]
         due: Option<SystemTime>,
     },
     /// A job waits for its children.
@@ -140,10 +143,13 @@ pub enum QueueEvent {
     Drained,
     /// An event of the user's own, or of a newer BullMQ.
     #[non_exhaustive]
+    #[serde(untagged)]
     Other {
         /// Its name.
+        #[serde(rename = "event")]
         name: String,
         /// Its fields in order, without the name.
+        #[serde(flatten, serialize_with = "super::json::as_map")]
         fields: Vec<(String, String)>,
     },
 }

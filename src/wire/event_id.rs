@@ -15,12 +15,17 @@ use std::str::FromStr;
 /// assert_eq!(id.to_string(), "1700000000000-3");
 /// # Ok::<_, oxmq::Error>(())
 /// ```
-///
-/// Since 0.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId {
     ms: u64,
     number: u64,
+}
+
+impl serde::Serialize for EventId {
+    /// As Redis writes it, `<ms>-<number>`.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 impl EventId {

@@ -291,9 +291,9 @@ impl RawJob {
         self.more().deduplication_id.as_deref().or(self.options.deduplication_id.as_deref())
     }
 
-    /// JSON; `0` until progress was made.
-    pub(crate) fn progress(&self) -> &str {
-        self.more().progress.as_deref().unwrap_or("0")
+    /// JSON; `None` until progress was made.
+    pub(crate) fn progress(&self) -> Option<&str> {
+        self.more().progress.as_deref()
     }
 
     /// JSON; `None` until the job completed.
@@ -702,7 +702,7 @@ mod tests {
     fn what_is_missing_has_nodes_default() {
         let job = decode(&[("name", "n")]);
         assert_eq!((job.timestamp, job.delay, job.priority, job.attempts_made), (None, 0, 0, 0));
-        assert_eq!((job.progress(), job.return_value(), job.stacktrace()), ("0", None, Vec::<String>::new()));
+        assert_eq!((job.progress(), job.return_value(), job.stacktrace()), (None, None, Vec::<String>::new()));
         assert_eq!((job.opts_text.as_str(), &job.options), ("", &StoredOptions::default()));
     }
 

@@ -83,36 +83,36 @@ macro_rules! shared_setters {
 }
 
 shared_setters! {
-    /// The worker's name, written to each job it takes (`processedBy`) and shown by `get_workers`, here and in Node.
+    /// Sets the worker's name, written to each job it takes (`processedBy`) and shown by `get_workers`, here and in Node.
     /// Default: none for the jobs, and `<host>:<process id>` in `get_workers`.
     name(name: impl Into<String>) => name = Some(name.into());
-    /// How long a job's lock lives without renewal, and so how long a job of a dead worker waits at most before the
+    /// Sets how long a job's lock lives without renewal, and so how long a job of a dead worker waits at most before the
     /// next check finds it. Renewed by a thread of its own when a quarter of it has passed. Default: 30 s; 1 ms to a
     /// year.
     #[doc(alias = "lockDuration")]
     lock_duration(life: Duration) => lock_duration = life;
-    /// How often a job may be found without a lock before it is failed. Default: 1.
+    /// Sets how often a job may be found without a lock before it is failed. Default: 1.
     #[doc(alias = "maxStalledCount")]
     max_stalled_count(times: u32) => max_stalled_count = times;
-    /// How often to look for jobs without a lock; one worker of the queue does it for all. Default: 30 s;
+    /// Sets how often to look for jobs without a lock; one worker of the queue does it for all. Default: 30 s;
     /// 1 ms to a year.
     #[doc(alias = "stalledInterval")]
     stalled_interval(interval: Duration) => stalled_interval = interval;
-    /// How often a job may be started, for whatever reason it comes back, before it is failed. Default: any number.
+    /// Sets how often a job may be started, for whatever reason it comes back, before it is failed. Default: any number.
     #[doc(alias = "maxStartedAttempts")]
     max_started_attempts(times: u32) => max_started_attempts = Some(times).filter(|times| *times > 0);
-    /// Whether an attempt at a job whose data is JSON, but not of the processor's type, is retried as the job's
+    /// Says whether an attempt at a job whose data is JSON, but not of the processor's type, is retried as the job's
     /// `attempts` and `backoff` say; false fails the job for good. Default: true, since in a rollout the next attempt
     /// may meet a worker that knows the shape. Data that is no JSON at all always fails for good.
     retry_mistyped_data(retry: bool) => retry_mistyped_data = retry;
-    /// How long a worker waits for a marker before it looks for jobs by itself, which finds what a worker that was
+    /// Sets how long a worker waits for a marker before it looks for jobs by itself, which finds what a worker that was
     /// killed has left; twice as long once it has found none. Default: 5 s; 1 ms to an hour.
     #[doc(alias = "drainDelay")]
     drain_delay(delay: Duration) => drain_delay = delay;
-    /// Which completed jobs to keep, where the job itself does not say. Default: all.
+    /// Says which completed jobs to keep, where the job itself does not say. Default: all.
     #[doc(alias = "removeOnComplete")]
     remove_on_complete(keep: impl Into<KeepJobs>) => remove_on_complete = Some(keep.into());
-    /// Which failed jobs to keep, where the job itself does not say. Default: all.
+    /// Says which failed jobs to keep, where the job itself does not say. Default: all.
     #[doc(alias = "removeOnFail")]
     remove_on_fail(keep: impl Into<KeepJobs>) => remove_on_fail = Some(keep.into());
     /// Counts finished jobs per minute, for this many minutes, as Node's `getMetrics` reads them. Default: off; 1 to
@@ -160,7 +160,7 @@ shared_setters! {
 }
 
 impl WorkerBuilder {
-    /// How many jobs run at once. Default: 1; at least 1.
+    /// Sets how many jobs run at once. Default: 1; at least 1.
     pub fn concurrency(mut self, jobs: usize) -> Self {
         self.options.concurrency = jobs;
         self
@@ -180,7 +180,7 @@ impl WorkerBuilder {
         self
     }
 
-    /// How often the workers of a queue look for job schedulers whose run has vanished, so that nobody makes the next
+    /// Sets how often the workers of a queue look for job schedulers whose run has vanished, so that nobody makes the next
     /// one; it is put back. Default: 60 s; 1 ms to a year. Not in BullMQ, whose scheduler stops.
     pub fn scheduler_check_interval(mut self, interval: Duration) -> Self {
         self.options.scheduler_check_interval = interval;
@@ -193,27 +193,27 @@ impl WorkerBuilder {
         self
     }
 
-    /// The longest sleep of a worker whose queue is rate limited. Default: 30 s; at least 1 ms.
+    /// Sets the longest sleep of a worker whose queue is rate limited. Default: 30 s; at least 1 ms.
     #[doc(alias = "maximumRateLimitDelay")]
     pub fn maximum_rate_limit_delay(mut self, delay: Duration) -> Self {
         self.options.maximum_rate_limit_delay = delay;
         self
     }
 
-    /// How long an attempt may take, where the job itself does not say. Then it is told to stop, and failed. Default: no
+    /// Sets how long an attempt may take, where the job itself does not say. Then it is told to stop, and failed. Default: no
     /// limit; at least 1 ms.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.options.timeout = Some(limit);
         self
     }
 
-    /// How long a cancelled attempt has to end in its own way. Default: 1 s.
+    /// Sets how long a cancelled attempt has to end in its own way. Default: 1 s.
     pub fn cancel_grace(mut self, grace: Duration) -> Self {
         self.options.cancel_grace = grace;
         self
     }
 
-    /// How long [`Worker::close`](crate::Worker::close) waits for running jobs before it cancels them. Default: 25 s, so
+    /// Sets how long [`Worker::close`](crate::Worker::close) waits for running jobs before it cancels them. Default: 25 s, so
     /// that with the default `cancel_grace` all of it ends below the 30 s that Kubernetes gives a process, and what
     /// does not end by itself is handed back.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
@@ -221,7 +221,7 @@ impl WorkerBuilder {
         self
     }
 
-    /// How many events a slow listener may be behind before it misses the oldest. Default: 1,024; 1 to 1,048,576.
+    /// Sets how many events a slow listener may be behind before it misses the oldest. Default: 1,024; 1 to 1,048,576.
     pub fn event_buffer(mut self, events: usize) -> Self {
         self.options.event_buffer = events;
         self
@@ -235,7 +235,7 @@ impl WorkerBuilder {
         Self { client, queue, processor, layers: Layers::default(), options, events }
     }
 
-    /// What happens in the worker from its first moment on; [`Worker::events`] begins only after the start.
+    /// Subscribes to what happens in the worker from its first moment on; [`Worker::events`] begins only after the start.
     ///
     /// ```no_run
     /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {

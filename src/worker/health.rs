@@ -12,7 +12,8 @@ use crate::clock::millis;
 /// A process is *ready* if `connected`. It is *alive* unless `blocked`, or unless nothing was fetched for a minute while
 /// nothing runs: a worker that has a free slot asks Redis at least every ten seconds or twice in its `drain_delay`. An
 /// outage of Redis is no reason to replace a process, since the new one would not find it either.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Health {
     /// Whether the server answered when it was last asked, by anything that was made from the same client. What is lost
@@ -20,6 +21,7 @@ pub struct Health {
     pub connected: bool,
     /// How long ago Redis last answered a request for jobs, with jobs or without. `None` before the first answer. A
     /// worker without a free slot, and a paused one, do not ask.
+    #[serde(serialize_with = "crate::clock::as_millis")]
     pub last_fetch: Option<Duration>,
     /// Jobs that it holds: their processor runs, or Redis was not told of its end yet.
     pub running: usize,

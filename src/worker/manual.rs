@@ -58,7 +58,7 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
         Self { queue, options: Arc::new(options), blocking, types: PhantomData }
     }
 
-    /// The next job, locked with this token; `None` if there is none now, or the queue is paused or limited.
+    /// Fetches the next job, locked with this token; `None` if there is none now, or the queue is paused or limited.
     ///
     /// The token must be unique to this process and fetch. One round trip, and one more for each job that nobody could
     /// run: it is failed, as a worker fails it, and the next one is fetched in the same step. Such are jobs with a
@@ -69,19 +69,19 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: `Worker.getNextJob` with `block: false`.
+    /// BullMQ: `Worker.getNextJob` with `block: false`.
     #[doc(alias = "getNextJob")]
     pub async fn get_next_job(&self, token: &str) -> Result<Option<Job<D, R>>> {
         self.fetch(token).await.map(|fetched| fetched.job)
     }
 
-    /// The next job as [`get_next_job`](Self::get_next_job), and if there is none, when to try again.
+    /// Fetches the next job as [`get_next_job`](Self::get_next_job), and if there is none, when to try again.
     ///
     /// # Errors
     ///
     /// As [`get_next_job`](Self::get_next_job).
     ///
-    /// Since 0.1. BullMQ: `Worker.getNextJob` with `block: false`.
+    /// BullMQ: `Worker.getNextJob` with `block: false`.
     pub async fn fetch(&self, token: &str) -> Result<Fetched<D, R>> {
         if token.is_empty() {
             return Err(Error::invalid("token", "it must not be empty"));
@@ -90,7 +90,7 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
         manual::next("get_next_job", &self.queue, &self.options, called.decided).await
     }
 
-    /// A job by its id, to be ended by this worker's options: for programs that remember the id and the token of a job
+    /// Reads a job by its id, to be ended by this worker's options: for programs that remember the id and the token of a job
     /// and not the job. `None` if there is none. One round trip.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     /// [`Error::Json`](crate::Error::Json) or [`Error::Undecodable`](crate::Error::Undecodable) if it cannot be read;
     /// [`move_to_failed`](Self::move_to_failed) ends it all the same.
     ///
-    /// Since 0.1. BullMQ: `Job.fromId`.
+    /// BullMQ: `Job.fromId`.
     #[doc(alias = "fromId")]
     pub async fn get_job(&self, id: &str) -> Result<Option<Job<D, R>>> {
         let raw = self.queue.engine().get_job(id).await?;
@@ -113,20 +113,20 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     /// [`Error::Refused`](crate::Error::Refused) if there is no such job, the lock is not held with this token, or the
     /// job is not active; nothing was changed.
     ///
-    /// Since 0.1. BullMQ: `Job.fromId` and `Job.moveToFailed`.
+    /// BullMQ: `Job.fromId` and `Job.moveToFailed`.
     #[doc(alias = "moveToFailed")]
     pub async fn move_to_failed(&self, id: &str, token: &str, error: impl Into<Halt>) -> Result<()> {
         manual::fail_stored(&self.queue, &self.options, id, token, error.into()).await
     }
 
-    /// Renews the locks of jobs, given by id and token, for this long from now; the ids whose lock is not held with
+    /// Renews the locks of jobs, given by id and token, for this long from now, and returns the ids whose lock is not held with
     /// that token. One round trip.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidOption`](crate::Error::InvalidOption) for less than a millisecond and more than a year.
     ///
-    /// Since 0.1. BullMQ: `Worker.extendJobLocks`.
+    /// BullMQ: `Worker.extendJobLocks`.
     #[doc(alias = "extendJobLocks")]
     pub async fn extend_locks(&self, locks: &[(&str, &str)], life: Duration) -> Result<Vec<String>> {
         check_span("life", life, SHORTEST..=YEAR)?;
@@ -140,19 +140,19 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     ///
     /// [`Error::InvalidOption`](crate::Error::InvalidOption) for less than a millisecond and more than a year.
     ///
-    /// Since 0.1. BullMQ: `Worker.rateLimit`.
+    /// BullMQ: `Worker.rateLimit`.
     #[doc(alias = "rateLimit")]
     pub async fn rate_limit(&self, pause: Duration) -> Result<()> {
         self.queue.engine().rate_limit(pause).await
     }
 
-    /// The next job, waiting for one at most this long.
+    /// Fetches the next job, waiting for one at most this long.
     ///
     /// # Errors
     ///
     /// As [`get_next_job`](Self::get_next_job).
     ///
-    /// Since 0.1. BullMQ: `Worker.getNextJob`.
+    /// BullMQ: `Worker.getNextJob`.
     pub async fn get_next_job_within(&self, token: &str, limit: Duration) -> Result<Option<Job<D, R>>> {
         let until = tokio::time::Instant::now() + limit.min(YEAR);
         let engine = self.queue.engine();
@@ -186,14 +186,14 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
         }
     }
 
-    /// Looks for jobs that are active without a lock, and puts them back; their ids. At most one check of all workers
+    /// Looks for jobs that are active without a lock, and puts them back, and returns their ids. At most one check of all workers
     /// of the queue happens in an interval.
     ///
     /// # Errors
     ///
     /// Those of the connection.
     ///
-    /// Since 0.1. BullMQ: the check that a `Worker` runs by itself.
+    /// BullMQ: the check that a `Worker` runs by itself.
     pub async fn move_stalled_jobs_to_wait(&self) -> Result<Vec<String>> {
         let options = &self.options;
         self.queue.engine().recover_stalled(options.stalled_interval, options.max_stalled_count).await

@@ -133,7 +133,8 @@ impl Tokens {
 }
 
 /// How many attempts of a worker ended in which way, as far as Redis has confirmed it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct WorkerCounts {
     /// Jobs that completed.
@@ -161,7 +162,8 @@ impl Counters {
 }
 
 /// What became of the jobs of a worker that was closed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Report {
     /// How its attempts ended.
@@ -216,18 +218,21 @@ impl Worker {
         self.inner.queue.engine().keys.queue()
     }
 
-    /// What happens in the worker from now on. [`WorkerBuilder::events`] hears its start, too.
+    /// Subscribes to what happens in the worker from now on. [`WorkerBuilder::events`] hears its start, too.
+    #[doc(alias = "once")]
+    #[doc(alias = "off")]
+    #[doc(alias = "emit")]
     pub fn events(&self) -> WorkerEvents {
         self.inner.events.subscribe()
     }
 
-    /// How many attempts have ended so far, and how.
+    /// Counts the attempts that have ended so far, by how they ended.
     #[must_use]
     pub fn counts(&self) -> WorkerCounts {
         self.inner.counters.read()
     }
 
-    /// How many jobs may run at once.
+    /// Returns how many jobs may run at once.
     #[must_use]
     pub fn concurrency(&self) -> usize {
         self.inner.concurrency.load(Ordering::Relaxed)
@@ -266,7 +271,7 @@ impl Worker {
         self.send(Command::Resume).await
     }
 
-    /// Whether this worker is [paused](Self::pause), so that it takes no jobs; those that it runs may not have ended yet. A
+    /// Tells whether this worker is [paused](Self::pause), so that it takes no jobs; those that it runs may not have ended yet. A
     /// queue that is paused does not count: [`Queue::is_paused`](crate::Queue::is_paused) asks for it. No round trip.
     ///
     /// BullMQ: `Worker.isPaused`.
@@ -276,7 +281,7 @@ impl Worker {
         self.inner.is_paused.load(Ordering::Relaxed)
     }
 
-    /// Whether the worker works at all, paused or not: false from the moment in which [`finished`](Self::finished) resolves,
+    /// Tells whether the worker works at all, paused or not: false from the moment in which [`finished`](Self::finished) resolves,
     /// as when its runtime was shut down. No round trip.
     ///
     /// BullMQ: `Worker.isRunning`.
@@ -286,7 +291,7 @@ impl Worker {
         !self.ended.is_cancelled()
     }
 
-    /// Tells a running job to stop, with a reason that it can read; true if it runs here and was not told before.
+    /// Tells a running job to stop, with a reason that it can read, and returns true if it runs here and was not told before.
     ///
     /// How the attempt ends is the processor's affair; to end without a retry it returns
     /// [`Halt::Unrecoverable`](crate::Halt::Unrecoverable).
@@ -295,13 +300,13 @@ impl Worker {
         self.inner.locks.cancel(id, CancelReason::Requested(reason.into()))
     }
 
-    /// Tells all running jobs to stop; how many were not told before.
+    /// Tells all running jobs to stop, and returns how many were not told before.
     #[doc(alias = "cancelAllJobs")]
     pub fn cancel_all_jobs(&self, reason: impl Into<String>) -> usize {
         self.inner.locks.cancel_all(&CancelReason::Requested(reason.into()))
     }
 
-    /// How it is, for the probes of whatever runs this process. No round trip.
+    /// Tells how the worker is, for the probes of whatever runs this process. No round trip.
     #[must_use]
     pub fn health(&self) -> Health {
         Health {
@@ -329,6 +334,7 @@ impl Worker {
 
     /// Closes: takes no new jobs, waits for those that run, at most the worker's `shutdown_timeout`, then cancels them
     /// and hands back what does not end. A wait for work is interrupted at once.
+    #[doc(alias = "disconnect")]
     pub async fn close(self) -> Report {
         let within = self.inner.options.shutdown_timeout;
         self.close_within(within).await

@@ -126,3 +126,35 @@ fn the_page_names_nothing_that_oxmq_has_not() {
         assert!(says_why || ours.contains("::"), "{theirs}: {ours}");
     }
 }
+
+/// Every source file of the library in one text.
+fn sources() -> String {
+    let mut files = Vec::new();
+    crate::layers::sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect()
+}
+
+fn in_snake_case(name: &str) -> String {
+    let split = |letter: char| match letter.is_ascii_uppercase() {
+        true => format!("_{}", letter.to_ascii_lowercase()),
+        false => letter.to_string(),
+    };
+    name.chars().map(split).collect()
+}
+
+#[test]
+fn every_name_of_bullmq_can_be_searched_for() {
+    let sources = sources();
+    let aliases: BTreeSet<&str> =
+        sources.split("doc(alias = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let functions: BTreeSet<&str> = sources.split("fn ").skip(1).map(name_of).collect();
+    let is_found = |name: &str| aliases.contains(name) || functions.contains(in_snake_case(name).as_str());
+    assert!(is_found("getJobCounts") && is_found("add") && !is_found("getBackend"));
+    let told = rows().into_values().flatten().filter(|(_, ours)| !ours.starts_with("none: "));
+    let missing: Vec<_> = told.flat_map(|(theirs, _)| quoted(theirs)).filter(|name| !is_found(name)).collect();
+    assert!(missing.is_empty(), "no name and no alias for {missing:?}");
+    let classes = ["UnrecoverableError", "DelayedError", "WaitingError", "WaitingChildrenError", "RateLimitError"];
+    for class in classes.iter().chain(&["Queue", "Worker", "QueueEvents", "QueueEventsProducer"]) {
+        assert!(is_found(class), "{class}");
+    }
+}

@@ -926,7 +926,7 @@ fn view(job: &Job) -> Json {
         "name": job.name(),
         "data": job.data(),
         "opts": long_names(job.opts_json()),
-        "progress": job.progress::<Json>().expect("progress is JSON"),
+        "progress": job.progress::<Json>().expect("progress is JSON").unwrap_or(json!(0)),
         "returnvalue": job.return_value().expect("a result is JSON"),
         "stacktrace": job.stacktrace(),
         "delay": u64::try_from(job.delay().as_millis()).expect("a short delay"),

@@ -375,11 +375,11 @@ fn what(visit: &Visit, queue: &str, state: JobState, job: &AnyJob) -> Markup {
 
 pub(super) fn progress(job: &AnyJob) -> Markup {
     match job.progress::<serde_json::Value>() {
-        Ok(serde_json::Value::Number(percent)) => html! {
+        Ok(Some(serde_json::Value::Number(percent))) => html! {
             progress max="100" value=(percent) {} " " (percent) " %"
         },
-        Ok(value) => html! { code { (short(&value.to_string())) } },
-        Err(_) => html! { span.none { "–" } },
+        Ok(Some(value)) => html! { code { (short(&value.to_string())) } },
+        Ok(None) | Err(_) => html! { span.none { "–" } },
     }
 }
 

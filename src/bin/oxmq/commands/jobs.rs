@@ -123,7 +123,7 @@ pub(crate) fn to_json(job: &Job, state: Option<JobState>) -> Value {
         "processedOn": job.processed_on().map(say::millis),
         "finishedOn": job.finished_on().map(say::millis),
         "processedBy": job.processed_by(),
-        "progress": job.progress::<Value>().unwrap_or(Value::Null),
+        "progress": job.progress::<Value>().ok().flatten(),
         "returnvalue": job.return_value().ok().flatten(),
         "failedReason": job.failed_reason(),
         "stacktrace": job.stacktrace(),

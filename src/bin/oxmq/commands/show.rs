@@ -33,10 +33,7 @@ pub(crate) async fn run(global: &Global, args: Job) -> Outcome {
     say::line(format!("{} '{}' of {}: {state}", say::clean(job.id()), say::clean(job.name()), queue.name()));
     times(&job);
     attempts(&job);
-    line(
-        "progress",
-        job.progress::<serde_json::Value>().ok().filter(|p| *p != json!(0)).map(|p| p.to_string()).as_deref(),
-    );
+    line("progress", job.progress::<serde_json::Value>().ok().flatten().map(|p| p.to_string()).as_deref());
     line("result", job.return_value().ok().flatten().map(|value| value.to_string()).as_deref());
     line("parent", job.parent_key());
     line("deduplication", job.deduplication_id());

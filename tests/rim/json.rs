@@ -1,0 +1,50 @@
+//! What programs of users show of a queue is written in BullMQ's words.
+
+use oxmq::events::{EventId, QueueEvent};
+use oxmq::job::{ChildCounts, JobOutcome};
+use oxmq::queue::JobCounts;
+
+use super::*;
+
+#[tokio::test]
+async fn status_is_written_as_bullmq_calls_it() {
+    let options = ConnectOptions::from_url(&shared_server().url()).unwrap();
+    let client = Client::builder(options).prefix(fresh_prefix()).connect().await.unwrap();
+    let queue: Queue = client.queue("q").max_len_events(500).open().unwrap();
+    let mut events = client.queue_events("q").start().unwrap();
+    events.ready().await.unwrap();
+    let (job, added) = queue.add("job", json!(1)).job_id("a").outcome().await.unwrap();
+    assert_eq!(json!(added), json!({ "outcome": "created" }));
+    assert_eq!(json!(job.get_state().await.unwrap()), json!("waiting"));
+    assert_eq!(json!(JobState::WaitingChildren), json!("waiting-children"));
+    let counts = queue.get_job_counts(&[]).await.unwrap();
+    assert_eq!((json!(counts)["waiting"].clone(), json!(counts)["waiting-children"].clone()), (json!(1), json!(0)));
+    assert_eq!(json!(JobCounts::default()).as_object().unwrap().len(), 8);
+    assert_eq!(json!(ChildCounts::default()), json!({ "unprocessed": 0, "failed": 0, "ignored": 0, "processed": 0 }));
+    assert_eq!(job.progress::<Value>().unwrap(), None);
+    job.update_progress(&json!({ "step": 2 })).await.unwrap();
+    assert_eq!(queue.get_job("a").await.unwrap().unwrap().progress().unwrap(), Some(json!({ "step": 2 })));
+    assert_eq!(json!(job.get_outcome().await.unwrap()), json!({ "state": "pending" }));
+    assert_eq!(json!(JobOutcome::Completed(7)), json!({ "state": "completed", "returnvalue": 7 }));
+    queue.set_global_rate_limit(3, Duration::from_secs(2)).await.unwrap();
+    let meta = json!(queue.get_meta().await.unwrap());
+    assert_eq!((&meta["maxLenEvents"], &meta["duration"], &meta["max"]), (&json!(500), &json!(2_000), &json!(3)));
+    let metrics = json!(queue.get_metrics(JobState::Completed, 0, -1).await.unwrap());
+    assert_eq!(metrics, json!({ "meta": { "count": 0, "prevTS": 0, "prevCount": 0 }, "data": [], "count": 0 }));
+    assert_eq!(json!(EventId::new(7, 1)), json!("7-1"));
+
+    let manual = client.manual_worker::<Value, Value>("q").open().unwrap();
+    let held = manual.get_next_job("t").await.unwrap().unwrap();
+    held.move_to_completed(&json!({ "n": 1 }), "t").await.unwrap();
+    queue.publish_event("mine", &[("a", "1")]).await.unwrap();
+    let mut heard = Vec::new();
+    while heard.last().is_none_or(|event: &Value| event["event"] != "mine") {
+        heard.extend(events.recv().await.unwrap().into_event().map(|event: QueueEvent| json!(event)));
+    }
+    assert_eq!(heard[0], json!({ "event": "added", "jobId": "a", "name": "job" }));
+    let completed = heard.iter().find(|event| event["event"] == "completed").unwrap();
+    assert_eq!(completed, &json!({ "event": "completed", "jobId": "a", "returnvalue": { "n": 1 }, "prev": "active" }));
+    let progress = heard.iter().find(|event| event["event"] == "progress").unwrap();
+    assert_eq!(progress["data"], json!({ "step": 2 }));
+    assert_eq!(heard.last().unwrap(), &json!({ "event": "mine", "a": "1" }));
+}
