@@ -298,7 +298,7 @@ impl<D, R> Job<D, R> {
     }
 
     /// Fires when the attempt should stop: the lock was lost, the time is over, the worker closes, or
-    /// [`Worker::cancel_job`](crate::Worker::cancel_job) was called. Why is in [`cancel_reason`](Self::cancel_reason).
+    /// [`Worker::cancel_job`](crate::Worker::cancel_job) or, in whatever process, [`JobRef::cancel`] was called. Why is in [`cancel_reason`](Self::cancel_reason).
     ///
     /// A job outside a processor has a token that never fires.
     #[must_use]
