@@ -55,6 +55,8 @@ actions! {
     Promote = "promote",
     /// To remove jobs.
     Remove = "remove",
+    /// To cancel a job that waits or runs.
+    Cancel = "cancel",
     /// To change the priority of a job.
     ChangePriority = "change-priority",
     /// To change when a delayed job is due.
@@ -73,7 +75,7 @@ actions! {
     Pause = "pause",
     /// To resume the queue.
     Resume = "resume",
-    /// To set or end the global concurrency.
+    /// To set or end the global concurrency, or the global rate limit.
     Limit = "limit",
     /// To let a job scheduler run now.
     RunScheduler = "run-scheduler",

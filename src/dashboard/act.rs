@@ -17,7 +17,7 @@ use super::moment::many;
 use super::problem::Problem;
 use super::visit::{Params, Visit, given};
 use crate::error::{Error, Reason, Result as Answer, WithCauses};
-use crate::job::RetryOptions;
+use crate::job::{Cancellation, RetryOptions};
 use crate::options::JobOptions;
 use crate::queue::Queue;
 use crate::state::JobState;
@@ -96,6 +96,7 @@ async fn on_queue(queue: &AnyQueue, action: Action, params: &Params) -> Result<S
             queue.pause().await.map(|()| "The queue is paused: workers end what they run, and take no more.".into())
         }
         Action::Resume => queue.resume().await.map(|()| "The queue goes on.".into()),
+        Action::Limit if params.contains_key("window") => return rate_limit(queue, params).await,
         Action::Limit => return limit(queue, given(params, "concurrency")).await,
         Action::Drain => {
             let removed = if is_on("delayed") { queue.drain_with_delayed().await } else { queue.drain().await };
@@ -121,6 +122,21 @@ async fn limit(queue: &AnyQueue, jobs: Option<&str>) -> Result<String, Problem> 
     let jobs = jobs.parse().map_err(|_| Problem::no_form("The limit must be a number of jobs, 1 at least."))?;
     queue.set_global_concurrency(jobs).await?;
     Ok(format!("At most {} may be active at once.", many(jobs.into(), "job")))
+}
+
+/// Without a number of jobs the limit ends, and so does a window that is open.
+async fn rate_limit(queue: &AnyQueue, params: &Params) -> Result<String, Problem> {
+    let Some(max) = given(params, "max") else {
+        queue.remove_global_rate_limit().await?;
+        queue.remove_rate_limit_key().await?;
+        return Ok("Any number of jobs may be fetched in any time.".into());
+    };
+    let window = given(params, "window").and_then(span);
+    let (Ok(max), Some(window)) = (max.parse(), window) else {
+        return Err(Problem::no_form("Write the limit as a number of jobs, and the time as 90s, 15 min or 2h."));
+    };
+    queue.set_global_rate_limit(max, window).await?;
+    Ok(format!("At most {} may be fetched in {}.", many(max, "job"), super::moment::span(window)))
 }
 
 /// What concerns one job.
@@ -154,6 +170,7 @@ async fn on_job(queue: &AnyQueue, id: &str, action: Action, params: &Params) -> 
     }
     let text = match action {
         Action::Retry | Action::Promote | Action::Remove => simply(queue, id, state, action).await?,
+        Action::Cancel => cancel(queue, id, given(params, "reason").unwrap_or_default()).await?,
         Action::ChangeDelay => {
             let delay = given(params, "delay").and_then(span);
             let delay = delay.ok_or_else(|| Problem::no_form("Write the delay as 90s, 15 min, 2h or 3d."))?;
@@ -178,6 +195,15 @@ async fn on_job(queue: &AnyQueue, id: &str, action: Action, params: &Params) -> 
         _ => return Err(Problem::no_form("That is not done to a job.")),
     };
     Ok((text, state))
+}
+
+async fn cancel(queue: &AnyQueue, id: &str, reason: &str) -> Result<String, Problem> {
+    Ok(match queue.job(id).cancel(reason).await? {
+        Cancellation::Requested => format!("The worker of job {id} is asked to stop it."),
+        Cancellation::Cancelled => format!("Job {id} is cancelled: it fails unrun as soon as a worker comes to it."),
+        Cancellation::AlreadyFinished => format!("Job {id} had finished before."),
+        _ => return Err(Problem::no_job(id)),
+    })
 }
 
 /// What needs no more than the job.

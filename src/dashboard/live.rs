@@ -103,11 +103,11 @@ impl Watch {
             // What cannot be read is told by the page, once it is read anew.
             let print = self.watched.print(&self.app).await.ok();
             self.quiet += 1;
-            let is_first = self.last.is_none() && print.is_some() && self.quiet == 1;
+            // The first look is told too: something may have happened since the page was made.
             let is_changed = print != self.last;
             self.last = print;
-            if (is_changed && !is_first) || self.quiet >= OLD {
-                self.quiet = 1;
+            if is_changed || self.quiet >= OLD {
+                self.quiet = 0;
                 return "changed";
             }
         }

@@ -27,6 +27,10 @@ async fn a_queue_is_paused_resumed_limited_drained_and_deleted() {
     assert_eq!(site.post("/queue/q", &[("do", "limit"), ("concurrency", "-1")]).await.status, StatusCode::BAD_REQUEST);
     site.done("/queue/q", &[("do", "limit"), ("concurrency", "")]).await;
     assert_eq!(fixture.queue.get_global_concurrency().await.unwrap(), None);
+    site.done("/queue/q", &[("do", "limit"), ("max", "5"), ("window", "10s")]).await;
+    assert_eq!(fixture.queue.get_global_rate_limit().await.unwrap(), Some((5, Duration::from_secs(10))));
+    site.done("/queue/q", &[("do", "limit"), ("max", ""), ("window", "")]).await;
+    assert_eq!(fixture.queue.get_global_rate_limit().await.unwrap(), None);
     assert_eq!(site.done("/queue/q", &[("do", "drain")]).await.1, "3 jobs removed.");
     assert_eq!(site.post("/queue/q", &[("do", "obliterate"), ("confirm", "p")]).await.status, StatusCode::BAD_REQUEST);
     assert_eq!(site.post("/queue/q", &[("do", "retry")]).await.status, StatusCode::BAD_REQUEST);
@@ -124,4 +128,52 @@ async fn a_scheduler_runs_now_and_is_removed() {
         "The scheduler nightly is removed."
     );
     assert_eq!(fixture.queue.get_job_schedulers_count().await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_runs_is_cancelled() {
+    let fixture = Fixture::new().await;
+    let process = async |job: Job| {
+        job.cancellation().cancelled().await;
+        Err::<Value, Halt>("stopped".into())
+    };
+    let worker = fixture.worker(process).start().unwrap();
+    let id = fixture.add(json!({ "n": 1 })).await;
+    fixture.until(JobState::Active, 1).await;
+    let site = Site::open(&fixture).await;
+    let path = format!("/queue/q/job/{id}");
+    let form = [("do", "cancel"), ("reason", "by night")];
+    assert_eq!(site.done(&path, &form).await.1, format!("The worker of job {id} is asked to stop it."));
+    fixture.until(JobState::Failed, 1).await;
+    assert!(text(&site.page(&path).await).contains("by night"));
+    assert_eq!(site.done(&path, &form).await.1, format!("Job {id} had finished before."));
+    worker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_a_filter_names_are_worked_on_in_the_background() {
+    let fixture = Fixture::new().await;
+    fixture.add_many(250).await;
+    for n in 0..3 {
+        fixture.queue.add("rare", json!({ "n": "needle", "of": n })).await.unwrap();
+    }
+    let worker = fixture.worker(refuses).concurrency(50).start().unwrap();
+    fixture.until(JobState::Failed, 253).await;
+    worker.close().await;
+    let site = Site::open(&fixture).await;
+    let all = async |more: &[(&str, &str)], waiting: usize, told: &str| {
+        let form = [&[("state", "failed"), ("all", "1")], more].concat();
+        let (to, _) = site.done("/queue/q/jobs", &form).await;
+        assert!(to.starts_with("/work/"), "{to}");
+        let ended = async || text(&site.page(&to).await).contains(told);
+        crate::common::eventually::eventually(told, ended).await;
+        assert_eq!(fixture.count(JobState::Waiting).await, waiting);
+    };
+    all(&[("do", "retry"), ("data", "needle")], 3, "Done to 3 jobs.").await;
+    all(&[("do", "retry"), ("name", "job")], 253, "Done to 250 jobs.").await;
+    for wrong in [[("do", "promote"), ("state", "failed")], [("do", "pause"), ("state", "failed")]] {
+        let answer = site.post("/queue/q/jobs", &[&wrong[..], &[("all", "1")]].concat()).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    }
+    assert_eq!(site.get("/work/77").await.status, StatusCode::NOT_FOUND);
 }

@@ -53,6 +53,16 @@ async fn a_call_at_night() {
     chrome.sees("2 jobs: run again.").await;
     counts(&mails, JobState::Failed, 4).await;
 
+    // A film that is encoded in vain.
+    let photos: Queue = shop.fixture.client.queue("photos").open().unwrap();
+    chrome.go(&format!("{}/queue/photos?state=active", shop.url)).await;
+    chrome.click("//table//a[text()='encode']").await;
+    chrome.click("//summary[text()='Cancel…']").await;
+    chrome.find("//input[@name='reason']").await.send_keys("not at night").await.unwrap();
+    chrome.click("//button[text()='Cancel it']").await;
+    chrome.sees("is asked to stop it").await;
+    counts(&photos, JobState::Failed, 1).await;
+
     // A flow that waits.
     chrome.find("//input[@id='search']").await.send_keys(&format!("{}\n", shop.report)).await.unwrap();
     chrome.sees("It waits for 3 of 3 children").await;
@@ -86,7 +96,7 @@ async fn pages_follow_what_happens() {
     // What is ticked stays ticked while the page around it changes.
     chrome.click("(//input[@name='id'])[1]").await;
     queue.add("urgent", serde_json::json!({})).await.unwrap();
-    chrome.sees("waiting\n35").await;
+    chrome.sees("waiting 35").await;
     chrome.sees("1 job chosen").await;
 
     chrome.go(&format!("{}/queue/search-index/events", shop.url)).await;

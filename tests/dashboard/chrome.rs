@@ -73,7 +73,9 @@ impl Chrome {
 
     /// Clicks on what has this text.
     pub(super) async fn click(&self, xpath: &str) {
-        self.find(xpath).await.click().await.unwrap();
+        // What was found may have been put anew by the page meanwhile.
+        let clicked = || async { self.client.find(Locator::XPath(xpath)).await.ok()?.click().await.ok() };
+        eventually_within(PATIENCE, xpath, clicked).await;
     }
 
     /// Waits until the page shows this text.

@@ -67,6 +67,7 @@ impl Shop {
                 .unwrap();
         }
         metrics(&fixture).await;
+        fixture.queue.obliterate().await.unwrap();
         let dashboard = dashboard(Dashboard::new(fixture.client.clone()).title("night shop").authorize(|_, _| true));
         let app: Router = Router::new().nest("/queues", dashboard.router());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -99,6 +99,9 @@ pub(crate) enum Command {
     Export(Export),
     /// Adds jobs from JSON lines, as `export` writes them
     Import(Import),
+    /// Serves the dashboard for a browser
+    #[command(after_help = "Example:\n  oxmq serve --listen 127.0.0.1:8377 --act")]
+    Serve(Serve),
     /// Completions for a shell
     #[command(after_help = "Example:\n  oxmq completions bash > ~/.local/share/bash-completion/completions/oxmq")]
     Completions {
@@ -425,4 +428,18 @@ mod tests {
     fn the_command_line_contradicts_itself_nowhere() {
         Args::command().debug_assert();
     }
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Serve {
+    /// Where to listen. Whoever reaches it sees all queues: other addresses than this machine's own belong behind a proxy
+    /// that asks who comes
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8377")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// Lets whoever reaches it act on jobs and queues, and not only look
+    #[arg(long)]
+    pub(crate) act: bool,
+    /// Only these queues; nothing is searched for then
+    #[arg(value_name = "QUEUE")]
+    pub(crate) queues: Vec<String>,
 }

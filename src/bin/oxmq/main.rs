@@ -64,6 +64,7 @@ async fn run(args: Args) -> Outcome {
         Command::Workers(args) => c::workers::run(&global, args).await,
         Command::Tail(args) => c::tail::run(&global, args).await,
         Command::Logs(args) => c::logs::run(&global, args).await,
+        Command::Serve(args) => c::serve::run(&global, args).await,
         Command::Export(args) => c::transfer::export(&global, args).await,
         Command::Import(args) => c::transfer::import(&global, args).await,
     }

@@ -138,6 +138,12 @@ fn actions(visit: &Visit, queue: &str, known: &Known) -> Markup {
                 label.check { input type="checkbox" name="lifo" value="1"; "before others of this priority" }
             })))
         }
+        @if !known.state.is_finished() && known.state != JobState::Unknown && may(Action::Cancel) {
+            (asking("Cancel…", "A worker that runs it is asked to stop it; one that waits fails unrun. There is no further attempt.",
+                form(Action::Cancel, "danger", html! {
+                    label { span.hidden { "Reason" } input name="reason" placeholder="reason" autocomplete="off"; }
+                })))
+        }
         @if may(Action::Add) {
             a.button href={ (visit.links.part(queue, "add")) "?like=" (query(&known.id)) } { "Add one like it" }
         }
@@ -153,6 +159,7 @@ fn label(action: Action) -> &'static str {
         Action::Promote => "Run now",
         Action::ChangeDelay => "Change the delay",
         Action::ChangePriority => "Change the priority",
+        Action::Cancel => "Cancel it",
         _ => "Remove it",
     }
 }

@@ -125,6 +125,14 @@ fn more(visit: &Visit, name: &str, survey: &QueueOverview) -> Markup {
                             button name="do" value=(Action::Limit) { "Set the limit" }
                         }
                     }
+                    @if may_limit {
+                        form method="post" action=(to) {
+                            (visit.token.field())
+                            label { "At most so many jobs fetched" input type="number" name="max" min="1" placeholder="no limit"; }
+                            label { "in this time" input name="window" placeholder="1 min"; }
+                            button name="do" value=(Action::Limit) { "Set the rate limit" }
+                        }
+                    }
                     @if may_drain {
                         form method="post" action=(to) {
                             (visit.token.field())

@@ -119,7 +119,10 @@ fn coming(scheduler: &JobScheduler, now: SystemTime) -> Markup {
         Err(error) => return html! { span.bad { (error) } },
     };
     html! {
-        @for run in runs.into_iter().filter(|run| *run > scheduler.next_run).take(RUNS) { (when(Some(run), now)) " " }
+        @for (n, run) in runs.into_iter().filter(|run| *run > scheduler.next_run).take(RUNS).enumerate() {
+            @if n > 0 { ", " }
+            (when(Some(run), now))
+        }
     }
 }
 

@@ -4,10 +4,10 @@ import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
 import { ExpressAdapter } from '@bull-board/express';
 import { Queue } from 'bullmq';
 import express from 'express';
+import { Redis } from 'ioredis';
 
 const [url, prefix, ...names] = process.argv.slice(2);
-const { hostname, port, pathname } = new URL(url);
-const connection = { host: hostname, port: Number(port), db: Number(pathname.slice(1) || 0) };
+const connection = new Redis(url, { maxRetriesPerRequest: null });
 const queues = names.map((name) => new Queue(name, { connection, prefix }));
 const serverAdapter = new ExpressAdapter();
 createBullBoard({ queues: queues.map((queue) => new BullMQAdapter(queue)), serverAdapter });

@@ -8,6 +8,7 @@ pub(crate) mod logs;
 pub(crate) mod papers;
 pub(crate) mod queues;
 pub(crate) mod schedulers;
+pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod steer;
 pub(crate) mod tail;

@@ -1,0 +1,75 @@
+//! `oxmq serve`
+
+use std::net::IpAddr;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use oxmq::dashboard::{Dashboard, Permission};
+
+use crate::args::{Global, Serve};
+use crate::connect;
+use crate::failure::{Failure, Outcome};
+
+pub(crate) async fn run(global: &Global, args: Serve) -> Outcome {
+    let Serve { listen, act, queues } = args;
+    let client = connect::client(global).await?;
+    let mut dashboard =
+        Dashboard::new(client).authorize(move |_, wanted| act || matches!(wanted, Permission::See { .. }));
+    if !queues.is_empty() {
+        dashboard = dashboard.queues(queues);
+    }
+    let mut app: Router = dashboard.router();
+    if listen.ip().is_loopback() {
+        app = app.layer(from_fn(only_from_here));
+    }
+    let listener = tokio::net::TcpListener::bind(listen).await.map_err(|error| Failure::about(listen, error))?;
+    let at = listener.local_addr()?;
+    println!("http://{at}");
+    let stopped = async {
+        // Without signals it runs until it is killed.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    // Pages that follow what happens never end by themselves, so nobody waits for them.
+    tokio::select! {
+        served = async { axum::serve(listener, app).await } => Ok(served?),
+        () = stopped => Ok(()),
+    }
+}
+
+/// A page of elsewhere whose name is made to mean this machine must not read what is served to this machine alone.
+async fn only_from_here(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if is_this_machine(host) {
+        return next.run(request).await;
+    }
+    (StatusCode::MISDIRECTED_REQUEST, "this is served to this machine alone: open it by its address").into_response()
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_this_machine;
+
+    #[test]
+    fn only_names_of_this_machine_are_answered() {
+        for host in ["localhost", "localhost:8377", "127.0.0.1:8377", "[::1]:8377", "127.9.9.9"] {
+            assert!(is_this_machine(host), "{host}");
+        }
+        for host in ["", "evil.example:8377", "localhost.evil.example", "10.0.0.1:8377", "127.0.0.1.evil.example"] {
+            assert!(!is_this_machine(host), "{host}");
+        }
+    }
+}
