@@ -50,6 +50,10 @@ test-servers: setup ## all tests on other servers, Redis 6.2 to Valkey 9; SERVER
 test-servers-core: setup ## the core of the tests on the oldest and the newest server
 	CARGO="$(CARGO)" scripts/on_servers.sh core redis-6.2 valkey-9
 
+.PHONY: test-cluster
+test-cluster: setup ## the tests that need no server of their own, on a Redis Cluster of three nodes
+	OXMQ_TEST_CLUSTER=1 $(CARGO) test --all-features --test main -- worker:: flow:: jobs:: cluster:: oxmq_twins
+
 .PHONY: interop
 interop: setup ## only the tests with Node on the other side
 	$(CARGO) test --all-features --test main interop::

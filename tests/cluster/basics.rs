@@ -8,16 +8,15 @@ use oxmq::worker::WorkerEvent;
 use oxmq::{FlowNode, Halt, Job, JobState, Queue};
 use serde_json::{Value, json};
 
-use super::client;
+use super::{client, untagged_prefix};
 use crate::common::cluster::{Cluster, name_on, name_on_each, shared_cluster, slot_of};
 use crate::common::eventually::{eventually, eventually_within};
 use crate::common::fixture::{Ledger, PATIENCE, listen};
-use crate::common::server::fresh_prefix;
 
 #[tokio::test]
 async fn queues_on_every_node_add_run_and_tell() {
     let cluster = shared_cluster();
-    let prefix = fresh_prefix();
+    let prefix = untagged_prefix();
     let client = client(cluster, &prefix).await;
     client.ping().await.unwrap();
     let ran = Ledger::default();
@@ -64,7 +63,7 @@ async fn queues_on_every_node_add_run_and_tell() {
 #[tokio::test]
 async fn administration_and_flows_work_within_a_slot() {
     let cluster = shared_cluster();
-    let prefix = format!("{{{}}}", fresh_prefix());
+    let prefix = name_on("admin", 1);
     let client = client(cluster, &prefix).await;
     let queue: Queue<Value, Value> = client.queue("q").open().unwrap();
     queue.pause().await.unwrap();
@@ -111,7 +110,7 @@ async fn administration_and_flows_work_within_a_slot() {
 #[tokio::test]
 async fn locks_are_renewed_on_every_node() {
     let cluster = shared_cluster();
-    let client = client(cluster, &fresh_prefix()).await;
+    let client = client(cluster, &untagged_prefix()).await;
     let mut all = Vec::new();
     for name in name_on_each("locks") {
         let processor = async |_: Job<Value, ()>| {

@@ -9,6 +9,7 @@ mod refusals;
 use oxmq::{Client, ConnectOptions};
 
 use crate::common::cluster::Cluster;
+use crate::common::server::fresh_prefix;
 
 fn options(cluster: &Cluster) -> ConnectOptions {
     // One node is enough; the others are asked for.
@@ -17,4 +18,9 @@ fn options(cluster: &Cluster) -> ConnectOptions {
 
 async fn client(cluster: &Cluster, prefix: &str) -> Client {
     Client::builder(options(cluster)).prefix(prefix).connect().await.unwrap()
+}
+
+/// A key prefix that no other test uses, and that leaves it to the queue's name where the keys are.
+fn untagged_prefix() -> String {
+    fresh_prefix().replace(['{', '}'], "")
 }

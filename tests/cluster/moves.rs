@@ -290,3 +290,45 @@ async fn a_master_that_is_silent_is_followed_by_its_replica() {
     println!("{figures:?}");
     assert!(figures.outcome.lost < FEW);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "ten minutes: prints how long work stands still, over 51 slots that move and 51 masters that are replaced"]
+async fn figures_of_many_moves_and_failovers() {
+    let show = |what: &str, mut pauses: Vec<Duration>, outcomes: &[Outcome]| {
+        pauses.sort_unstable();
+        let sum = |of: fn(&Outcome) -> usize| outcomes.iter().map(of).sum::<usize>();
+        println!(
+            "{what}: {} times, resumed after {:?} (median) and {:?} (longest), {} acknowledged, {} lost, {} ran twice, {} failed adds",
+            pauses.len(),
+            pauses[pauses.len() / 2],
+            pauses[pauses.len() - 1],
+            sum(|outcome| outcome.acked),
+            sum(|outcome| outcome.lost),
+            sum(|outcome| outcome.twice),
+            sum(|outcome| outcome.failed.len()),
+        );
+    };
+    let cluster = Arc::new(Cluster::start());
+    let name = name_on("moves", 0);
+    let slot = slot_of(&name);
+    let traffic = Traffic::start(&cluster, name, Duration::from_millis(4)).await;
+    let mut pauses = Vec::new();
+    for to in [1, 2, 0].into_iter().cycle().take(51) {
+        let moving = Arc::clone(&cluster);
+        let moving = tokio::task::spawn_blocking(move || moving.move_slot(slot, to, Duration::from_micros(200)));
+        moving.await.unwrap();
+        let moved = Instant::now();
+        pauses.push(traffic.resumed(moved).await - moved);
+        traffic.more(20).await;
+    }
+    show("a slot moves", pauses, &[traffic.end(&cluster).await]);
+    for fault in [Fault::Planned, Fault::Killed, Fault::Paused] {
+        let (mut pauses, mut outcomes) = (Vec::new(), Vec::new());
+        for _ in 0..17 {
+            let figures = fail_over(fault).await;
+            pauses.push(figures.resumed);
+            outcomes.push(figures.outcome);
+        }
+        show(&format!("{fault:?}"), pauses, &outcomes);
+    }
+}

@@ -8,18 +8,17 @@ use futures::future::join_all;
 use oxmq::{FlowNode, Halt, Job, JobState, Queue};
 use serde_json::{Value, json};
 
-use super::client;
+use super::{client, untagged_prefix};
 use crate::common::cluster::{Cluster, name_on, name_on_each, shared_cluster, slot_of};
 use crate::common::eventually::eventually_within;
 use crate::common::fixture::PATIENCE;
 use crate::common::node::{BullMq, NodeDriver};
-use crate::common::server::fresh_prefix;
 
 #[tokio::test]
 async fn node_and_oxmq_run_each_others_jobs_on_every_node() {
     let cluster = shared_cluster();
     for version in [BullMq::V5, BullMq::V6] {
-        let prefix = fresh_prefix();
+        let prefix = untagged_prefix();
         let ours = client(cluster, &prefix).await;
         let node = NodeDriver::start(version, &cluster.url(), &prefix).await;
         for name in name_on_each("q") {
@@ -65,7 +64,7 @@ async fn node_and_oxmq_run_each_others_jobs_on_every_node() {
 #[tokio::test]
 async fn flows_of_either_side_run_in_one_slot() {
     let cluster = shared_cluster();
-    let prefix = format!("{{{}}}", fresh_prefix());
+    let prefix = name_on("flows", 1);
     let ours = client(cluster, &prefix).await;
     let node = NodeDriver::start(BullMq::V6, &cluster.url(), &prefix).await;
     // Parents run here, children there.

@@ -4,9 +4,9 @@ use oxmq::options::ParentRef;
 use oxmq::{Client, ConnectOptions, Error, FlowNode, Queue};
 use serde_json::{Value, json};
 
-use super::{client, options};
+use super::{client, options, untagged_prefix};
 use crate::common::cluster::{name_on_each, shared_cluster, slot_of};
-use crate::common::server::{fresh_prefix, shared_server};
+use crate::common::server::shared_server;
 
 fn invalid(error: &Error, name: &str, part: &str) {
     let text = error.to_string();
@@ -18,7 +18,7 @@ fn invalid(error: &Error, name: &str, part: &str) {
 
 #[tokio::test]
 async fn a_queue_needs_a_hash_tag() {
-    let prefix = fresh_prefix();
+    let prefix = untagged_prefix();
     let client = client(shared_cluster(), &prefix).await;
     for name in ["q", "{}q", "{q", "q}"] {
         let error = client.queue::<Value, ()>(name).open().unwrap_err();
@@ -32,7 +32,7 @@ async fn a_queue_needs_a_hash_tag() {
 #[tokio::test]
 async fn relatives_are_in_one_slot() {
     let cluster = shared_cluster();
-    let prefix = fresh_prefix();
+    let prefix = untagged_prefix();
     let client = client(cluster, &prefix).await;
     let [one, two, _] = name_on_each("flow");
     let flow = FlowNode::new(&one, "parent", json!(1)).children([FlowNode::new(&two, "child", json!(2))]);
@@ -77,7 +77,7 @@ async fn what_is_wrong_with_an_address_is_said() {
     let [_, elsewhere, _] = name_on_each("hint");
     let url = format!("redis://{}", cluster.hosts()[0]);
     let client =
-        Client::builder(ConnectOptions::from_url(&url).unwrap()).prefix(fresh_prefix()).connect().await.unwrap();
+        Client::builder(ConnectOptions::from_url(&url).unwrap()).prefix(untagged_prefix()).connect().await.unwrap();
     let error = client.queue::<Value, ()>(&elsewhere).open().unwrap().add("job", json!(1)).await.unwrap_err();
     let text = format!("{error}: {}", std::error::Error::source(&error).unwrap());
     assert!(text.contains("redis+cluster://"), "{text}");

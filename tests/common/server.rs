@@ -9,17 +9,29 @@ pub use oxmq::testing::server_version;
 pub(super) use oxmq::testing::{Running, free_port, fresh_dir, run, server_in};
 use redis::aio::MultiplexedConnection;
 
+use super::cluster::{name_on, shared_cluster};
+
 /// A server as users have it for their tests, with a connection that is past oxmq.
 #[derive(Debug)]
-pub struct RedisServer(oxmq::testing::RedisServer);
+pub struct RedisServer {
+    own: oxmq::testing::RedisServer,
+    is_node: bool,
+}
 
 impl RedisServer {
     pub fn start() -> Self {
-        Self(oxmq::testing::RedisServer::start())
+        Self::start_with(&[])
     }
 
     pub fn start_with(args: &[&str]) -> Self {
-        Self(oxmq::testing::RedisServer::start_with(args))
+        let is_node = args.contains(&"--cluster-enabled");
+        Self { own: oxmq::testing::RedisServer::start_with(args), is_node }
+    }
+
+    /// Its address for clients: `redis://`, or that of the cluster of which it is a node.
+    pub fn url(&self) -> String {
+        let url = self.own.url();
+        if self.is_node { url.replacen("redis", "redis+cluster", 1) } else { url }
     }
 
     /// A new connection.
@@ -32,31 +44,39 @@ impl Deref for RedisServer {
     type Target = oxmq::testing::RedisServer;
 
     fn deref(&self) -> &Self::Target {
-        &self.0
+        &self.own
     }
 }
 
 impl DerefMut for RedisServer {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.0
+        &mut self.own
     }
 }
 
 /// The arguments that make a server write everything down before it answers; for tests that restart it.
 pub const AOF: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
 
-/// A new connection to any server.
+/// A new connection to any server; to the node itself, where a cluster is named by one.
 pub async fn connect(url: &str) -> MultiplexedConnection {
-    let client = redis::Client::open(url).expect("redis url");
+    let client = redis::Client::open(url.replacen("redis+cluster", "redis", 1)).expect("redis url");
     let config = redis::AsyncConnectionConfig::new()
         .set_response_timeout(Some(Duration::from_secs(10)))
         .set_connection_timeout(Some(Duration::from_secs(5)));
     client.get_multiplexed_async_connection_with_config(&config).await.unwrap_or_else(|err| panic!("{url}: {err}"))
 }
 
-/// The server that all tests of this process share, ended with the process. Use [`fresh_prefix`] on it, and no command
-/// that reaches beyond one's own keys.
+/// Whether tests without a server of their own run on a cluster. Those that need a socket or a database cannot.
+fn is_on_cluster() -> bool {
+    std::env::var_os("OXMQ_TEST_CLUSTER").is_some()
+}
+
+/// The server that all tests of this process share, ended with the process; with `OXMQ_TEST_CLUSTER=1` the first node of a
+/// cluster, on which all keys of a [`fresh_prefix`] are. Use that on it, and no command that reaches beyond one's own keys.
 pub fn shared_server() -> &'static RedisServer {
+    if is_on_cluster() {
+        return &shared_cluster().nodes[0];
+    }
     static SHARED: OnceLock<RedisServer> = OnceLock::new();
     SHARED.get_or_init(RedisServer::start)
 }
@@ -64,7 +84,9 @@ pub fn shared_server() -> &'static RedisServer {
 /// A key prefix that no other test uses.
 pub fn fresh_prefix() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
-    format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let prefix = format!("t{}-{number}", std::process::id());
+    if is_on_cluster() { name_on(&prefix, 0) } else { prefix }
 }
 
 async fn ping(url: &str) -> String {
