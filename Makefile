@@ -24,6 +24,7 @@ setup: tools $(INTEROP)/node_modules/.package-lock.json ## redis-server, the pin
 tools:
 	@command -v redis-server >/dev/null || { $(APT) redis-server; }
 	@command -v cc >/dev/null || { $(APT) gcc libc6-dev; }
+	@command -v tmux >/dev/null || { $(APT) tmux; }
 	@command -v openssl >/dev/null || { $(APT) openssl; }
 	@command -v npm >/dev/null || { echo "node and npm are needed on the PATH (Node 20 or later)" >&2; exit 1; }
 

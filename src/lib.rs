@@ -29,6 +29,7 @@
 //! - `schema`: JSON Schema and TypeScript types of the kinds of jobs.
 //! - [`testing`](https://docs.rs/oxmq/latest/oxmq/testing/): a server, a queue, a clock and faults for the tests of your program.
 //! - `tower`: any layer of `tower` around attempts.
+//! - `doctor`: finds, explains and mends what is wrong with queues.
 //! - `cli`: the binary `oxmq`, for queues and jobs in the terminal; nothing of it is in the library.
 //! - `dashboard`: pages to look at queues and to act on them, for any axum app: the module `dashboard`.
 //! - `tls`: `rediss://` addresses, by rustls with the roots of the operating system.
@@ -41,6 +42,8 @@ mod clock;
 mod connection;
 #[cfg(feature = "dashboard")]
 pub mod dashboard;
+#[cfg(feature = "doctor")]
+pub mod doctor;
 mod engine;
 pub mod error;
 pub mod events;

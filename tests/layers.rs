@@ -108,6 +108,7 @@ fn the_table_has_no_circle_below_the_rim() {
         "flow",
         "overview",
         "dashboard",
+        "doctor",
         "testing",
         "bench_support",
         "lib",

@@ -328,7 +328,7 @@ impl Engine {
     }
 
     /// The id of the job that a key may belong to.
-    fn job_of(&self, key: &str) -> Option<String> {
+    pub(crate) fn job_of(&self, key: &str) -> Option<String> {
         const PARTS: [&str; 6] = ["logs", "dependencies", "processed", "failed", "unsuccessful", "lock"];
         let suffix = key.strip_prefix(self.keys.base())?;
         let (id, part) = suffix.split_once(':').map_or((suffix, None), |(id, part)| (id, Some(part)));

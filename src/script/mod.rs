@@ -25,6 +25,9 @@ mod count_priorities;
 mod count_schedulers;
 pub(crate) mod drain;
 pub(crate) mod event_stream;
+#[cfg(any(feature = "doctor", test))]
+#[cfg_attr(not(feature = "doctor"), expect(dead_code, reason = "the tests walk its scripts"))]
+pub(crate) mod examine_jobs;
 mod extend_locks;
 pub(crate) mod find_finish;
 mod find_stopped_schedulers;
@@ -45,9 +48,15 @@ mod list_clients;
 pub(crate) mod list_jobs;
 pub(crate) mod list_schedulers;
 pub(crate) mod marker;
+#[cfg(any(feature = "doctor", test))]
+#[cfg_attr(not(feature = "doctor"), expect(dead_code, reason = "the tests walk its scripts"))]
+pub(crate) mod mend_job;
 pub(crate) mod obliterate;
 mod open_queue;
 mod pause;
+#[cfg(any(feature = "doctor", test))]
+#[cfg_attr(not(feature = "doctor"), expect(dead_code, reason = "the tests walk its scripts"))]
+pub(crate) mod probe_jobs;
 mod promote_job;
 pub(crate) mod publish;
 mod rate_limit;
@@ -130,6 +139,8 @@ pub(crate) use retry_job::retry_job;
 pub(crate) use save_cursor::{load_cursor, remove_cursor, save_cursor};
 pub(crate) use save_progress::save_progress;
 pub(crate) use scan_jobs::{count_matches, find_ids, find_jobs};
+#[cfg(feature = "doctor")]
+pub(crate) use scan_keys::scan_prefix;
 pub(crate) use scan_keys::{scan_keys, scan_metas};
 pub(crate) use summarize_queue::summarize_queue;
 pub(crate) use trim_events::trim_events;
@@ -368,6 +379,12 @@ pub(crate) static ALL: &[&Script] = &[
     &save_cursor::SCRIPT,
     &read_finished::SCRIPT,
     &find_finish::SCRIPT,
+    #[cfg(any(feature = "doctor", test))]
+    &examine_jobs::SCRIPT,
+    #[cfg(any(feature = "doctor", test))]
+    &mend_job::SCRIPT,
+    #[cfg(any(feature = "doctor", test))]
+    &probe_jobs::SCRIPT,
     &publish::SCRIPT,
     &advance_scheduler::SCRIPT,
     &waits_for::SCRIPT,

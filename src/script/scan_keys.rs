@@ -15,6 +15,12 @@ pub(crate) fn scan_metas(prefix: &str, cursor: &str, count: u32) -> Call<(String
     scan("find_queues", cursor, &(literal(prefix) + ":*:meta"), count)
 }
 
+/// Looks at some keys of the server, and answers where to go on and those of all queues of a prefix.
+#[cfg(feature = "doctor")]
+pub(crate) fn scan_prefix(prefix: &str, cursor: &str, count: u32) -> Call<(String, Vec<String>)> {
+    scan("doctor", cursor, &(literal(prefix) + ":*"), count)
+}
+
 fn scan(op: &'static str, cursor: &str, pattern: &str, count: u32) -> Call<(String, Vec<String>)> {
     let call = Call::command(op, "SCAN").text(cursor).text("MATCH").text(pattern);
     call.text("COUNT").number(count).repeat(Repeat::Reads).read(scanned)

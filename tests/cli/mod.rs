@@ -1,8 +1,10 @@
 //! The binary `oxmq` as it is called, on a real server with queues that Node and oxmq have filled.
 
 mod acting;
+mod doctor;
 mod looking;
 mod setting_up;
+mod top;
 mod transfer;
 
 use std::io::Write;

@@ -193,12 +193,32 @@ fn filtered() -> Vec<Row> {
         row("Client::get_queue_overview(queue)", &["", "a:b", "a\nb", "é", LONG], "xxxox", |on, name| async move {
             on.client.get_queue_overview(name).await.map(drop)
         }),
+        row("Doctor::queue(name)", &["", "a:b", "a\nb", "é", LONG], "xxxox", |on, name| async move {
+            on.client.doctor().queue(name).pause(Duration::ZERO).examine().await.map(drop)
+        }),
+        row("Doctor::places(jobs)", &U64, "ooo", |on, jobs| async move { examined(&on, |d| d.places(jobs)).await }),
+        row("Doctor::keys(keys)", &U64, "ooo", |on, keys| async move { examined(&on, |d| d.keys(keys)).await }),
+        row(
+            "Doctor::pause(pause)",
+            &SPANS[..2],
+            "oo",
+            |on, span| async move { examined(&on, |d| d.pause(span)).await },
+        ),
         row("MinuteCounts::per_minute(minutes)", &USIZE, "ooo", |on, minutes| async move {
             let rate = on.client.get_queue_overview("q").await?.completed.per_minute(minutes);
             assert_eq!(rate, None);
             Ok(())
         }),
     ]
+}
+
+/// Examines the queue of the ground, which is as it should be.
+async fn examined(on: &Ground, set: impl Fn(oxmq::doctor::Doctor) -> oxmq::doctor::Doctor) -> oxmq::Result<()> {
+    on.delayed().await;
+    let doctor = set(on.client.doctor().queue(on.queue.name()).pause(Duration::ZERO));
+    let report = doctor.examine().await?;
+    assert!(report.findings.iter().all(|finding| finding.queue.is_none()), "{report:?}");
+    Ok(())
 }
 
 /// Jobs that are not there, among them such as would be keys of the queue itself.

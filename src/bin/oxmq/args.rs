@@ -102,6 +102,10 @@ pub(crate) enum Command {
     /// Serves the dashboard for a browser
     #[command(after_help = "Example:\n  oxmq serve --listen 127.0.0.1:8377 --act")]
     Serve(Serve),
+    /// What is wrong with queues, and how it is mended
+    Doctor(Doctor),
+    /// All queues on the whole screen, as they go
+    Top(Top),
     /// Completions for a shell
     #[command(after_help = "Example:\n  oxmq completions bash > ~/.local/share/bash-completion/completions/oxmq")]
     Completions {
@@ -416,6 +420,46 @@ pub(crate) struct Import {
     pub(crate) new_ids: bool,
     #[command(flatten)]
     pub(crate) consent: Consent,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "It changes nothing unless --fix is said, and asks first then.
+Examples:
+  oxmq doctor
+  oxmq doctor mails --memory
+  oxmq doctor mails --fix --yes")]
+pub(crate) struct Doctor {
+    /// Only these queues
+    pub(crate) queues: Vec<String>,
+    /// Mends what can be mended
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// Shows how much memory jobs take, by queue and state, from a sample
+    #[arg(long)]
+    pub(crate) memory: bool,
+    /// How many jobs of each state are looked at
+    #[arg(long, default_value_t = 50_000, value_name = "N")]
+    pub(crate) places: u64,
+    /// How many keys of the server are looked at; 0 for none
+    #[arg(long, default_value_t = 1_000_000, value_name = "N")]
+    pub(crate) keys: u64,
+    /// How long it waits before it looks again at what seems wrong
+    #[arg(long, default_value = "2s", value_parser = span, value_name = "TIME")]
+    pub(crate) pause: Duration,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Keys: up and down choose, Enter goes in, Esc goes back, s sorts otherwise, 1 to 7 choose a state, q ends."
+)]
+pub(crate) struct Top {
+    /// Only these queues
+    pub(crate) queues: Vec<String>,
+    /// How often it looks
+    #[arg(long, default_value = "2s", value_parser = span, value_name = "TIME")]
+    pub(crate) every: Duration,
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ pub(crate) const NOT_FOUND: u8 = 3;
 pub(crate) const NOT_CONFIRMED: u8 = 4;
 /// It was done to some of the jobs only.
 pub(crate) const IN_PART: u8 = 5;
+/// The doctor has found something.
+pub(crate) const FOUND: u8 = 6;
 /// It was stopped; what it says goes on from there.
 pub(crate) const STOPPED: u8 = 130;
 

@@ -342,6 +342,9 @@ const ADMIN: &[Row] = &[
         "remove_jobs % prioritized asc '' '' 9 9 '' '' '' '' '' '' ''",
         "%0 0",
     ),
+    ("a job that was active without a lock", "job @a;LPUSH @active a", "mend_job active a '' now", "0 0"),
+    ("a job that was nowhere", "job @a", "mend_job lost a '' now", "0 0"),
+    ("a job that was nowhere and has ended", "job @a finishedOn 5", "mend_job lost a '' now", ""),
     ("a marker is given back", "LPUSH @wait a;ZADD @delayed 6963200002048000 b", "wake_workers", "0 0 1 soon"),
 ];
 
@@ -349,7 +352,7 @@ const ADMIN: &[Row] = &[
 const NOTHING_TO_FETCH: &str = "waits_for adopt_jobs trace_outcomes trace_flow extend_locks save_progress update_data add_log list_jobs scan_jobs summarize_queue \
     list_schedulers remove_scheduler find_stopped_schedulers \
     count_jobs count_priorities get_state is_maxed get_rate_limit_ttl get_metrics get_job_logs count_children \
-    open_queue free_deduplication remove_orphans find_finish read_finished publish_event save_cursor";
+    open_queue free_deduplication remove_orphans examine_jobs probe_jobs find_finish read_finished publish_event save_cursor";
 
 #[tokio::test]
 async fn whatever_makes_work_possible_writes_the_marker() {

@@ -209,6 +209,15 @@ clean delayed now 100 0 0
 obliterate 100 1
 free_deduplication a1 one
 remove_orphans next new w1
+examine_jobs next new w1 a1 f1
+probe_jobs w1 gone a1
+mend_job id gone wait now
+mend_job id gone failed now
+mend_job lock w1 '' now
+mend_job parts new '' now
+mend_job owner one '' now
+mend_job active a2 '' now
+mend_job lost next '' now
 read_finished c1 f1 w1
 find_finish + 500 c1 f1 w1
 publish_event mine a b

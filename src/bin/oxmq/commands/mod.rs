@@ -2,6 +2,7 @@
 
 pub(crate) mod add;
 pub(crate) mod bulk;
+pub(crate) mod doctor;
 pub(crate) mod flow;
 pub(crate) mod jobs;
 pub(crate) mod logs;
@@ -12,5 +13,6 @@ pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod steer;
 pub(crate) mod tail;
+pub(crate) mod top;
 pub(crate) mod transfer;
 pub(crate) mod workers;

@@ -1,0 +1,75 @@
+--[[ mend_job: put right what was found wrong with a job, if it still is.
+
+KEYS    1 base      "<prefix>:<queue>:"
+ARGV    1 what      "id"     an id without a job leaves the list or set ARGV[3]
+                    "lock"   a lock goes whose job is not active
+                    "parts"  what is left of a job that does not exist goes
+                    "owner"  a deduplication goes that has no end and whose job does not exist; its id is ARGV[2]
+                    "active" a job that is active without a lock goes back to the front of the queue
+                    "lost"   a job in no list and no set goes where it belongs: where it waits, or where it has ended
+        2 id        the job, or the deduplication
+        3 state     suffix of the key
+        4 now       ms
+RETURN  1 if it was put right, 0 if there was nothing to put right any more
+EVENTS  waiting {jobId, prev} where it goes back
+USES    queue, settings, wake, number, prioritize, announce, ready, states, delete, is_job
+COST    some ten commands, and a search of the lists
+]]
+local what, id, state, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local job = base .. id
+for _, zset in ipairs(ZSETS) do call("ZCARD", base .. zset) end
+call("LLEN", base .. "paused")
+
+local function is_somewhere()
+  for _, zset in ipairs(ZSETS) do
+    if call("ZSCORE", base .. zset, id) then return true end
+  end
+  for _, list in ipairs(LISTS) do
+    if call("LPOS", base .. list, id) then return true end
+  end
+  return false
+end
+
+local function go_back(prev)
+  local held = call("HMGET", job, "priority", "opts")
+  put_ready(id, number_of(held[1]), true)
+  if prev then announce("waiting", id, "prev", prev) else announce("waiting", id) end
+  return 1
+end
+
+if what == "id" then
+  if is_job(job) ~= false then return 0 end
+  return call(IS_LIST[state] and "LREM" or "ZREM", base .. state, unpack(IS_LIST[state] and { "0", id } or { id })) > 0
+    and 1 or 0
+elseif what == "lock" then
+  if call("LPOS", ACTIVE, id) then return 0 end
+  return call("DEL", job .. ":lock")
+elseif what == "parts" then
+  if is_job(job) ~= false then return 0 end
+  local left = 0
+  for _, part in ipairs(JOB_PARTS) do left = left + call("EXISTS", job .. part) end
+  delete_jobs({ job })
+  return left > 0 and 1 or 0
+elseif what == "owner" then
+  local key = base .. "de:" .. id
+  local owner = call("GET", key)
+  if not owner or call("PTTL", key) ~= -1 or is_job(base .. owner) ~= false then return 0 end
+  call("DEL", key, base .. "dn:" .. id)
+  return 1
+elseif what == "active" then
+  if not is_job(job) or call("EXISTS", job .. ":lock") == 1 or call("LREM", ACTIVE, "0", id) == 0 then return 0 end
+  return go_back("active")
+elseif what == "lost" then
+  if not is_job(job) or is_somewhere() then return 0 end
+  local held = call("HMGET", job, "finishedOn", "returnvalue", "timestamp")
+  if call("SCARD", job .. ":dependencies") > 0 then
+    call("ZADD", base .. "waiting-children", digits(number_of(held[3] or now)), id)
+    return 1
+  end
+  if held[1] then
+    call("ZADD", base .. (held[2] and "completed" or "failed"), digits(number_of(held[1])), id)
+    return 1
+  end
+  return go_back()
+end
+return 0

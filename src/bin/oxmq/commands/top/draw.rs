@@ -1,0 +1,214 @@
+//! The screen.
+
+use std::time::Duration;
+
+use oxmq::overview::{MinuteCounts, QueueOverview};
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::Line;
+use ratatui::widgets::{Block, Cell, Paragraph, Row, Sparkline, Table, TableState};
+
+use super::app::{App, STATES, Screen};
+use crate::say;
+
+/// From this width on there is room for the times.
+const WIDE: u16 = 110;
+
+/// Colour where it is wanted; the screen can be read without.
+fn colour(colour: Color) -> Style {
+    if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+        return Style::new();
+    }
+    Style::new().fg(colour)
+}
+
+fn chosen() -> Style {
+    Style::new().add_modifier(Modifier::REVERSED)
+}
+
+fn head() -> Style {
+    Style::new().add_modifier(Modifier::BOLD)
+}
+
+pub(super) fn draw(frame: &mut Frame, app: &mut App) {
+    let [top, middle, bottom] =
+        Layout::vertical([Constraint::Length(1), Constraint::Min(3), Constraint::Length(1)]).areas(frame.area());
+    title(frame, app, top);
+    match &app.screen {
+        Screen::Queues => queues(frame, app, middle),
+        Screen::Jobs { .. } => jobs(frame, app, middle),
+        Screen::Job { .. } => job(frame, app, middle),
+    }
+    let keys = match app.screen {
+        Screen::Queues => "↑↓ choose  Enter jobs  s sort  q quit",
+        Screen::Jobs { .. } => "1-7 state  ↑↓ choose  Enter job  Esc back  q quit",
+        Screen::Job { .. } => "↑↓ scroll  Esc back  q quit",
+    };
+    let line = match &app.problem {
+        Some(problem) => Line::styled(format!("! {}", say::short(problem, 200)), colour(Color::Red)),
+        None => Line::raw(keys),
+    };
+    frame.render_widget(line, bottom);
+}
+
+fn title(frame: &mut Frame, app: &App, area: Rect) {
+    let queue = say::short(app.chosen.as_deref().unwrap_or(""), 40);
+    let text = match &app.screen {
+        Screen::Queues => {
+            let sum = |of: fn(&QueueOverview) -> u64| say::number(app.queues.iter().map(of).sum());
+            format!(
+                "oxmq top  {} queues  {} waiting  {} active  {} failed  by {}",
+                say::number(app.queues.len() as u64),
+                sum(QueueOverview::waiting),
+                sum(|queue| queue.counts.active),
+                sum(|queue| queue.counts.failed),
+                app.sort.name(),
+            )
+        }
+        Screen::Jobs { overview, state, .. } => {
+            let count = overview.as_ref().map_or_else(|| "…".to_owned(), |o| say::number(o.counts.get(*state)));
+            let paused = if overview.as_ref().is_some_and(|o| o.is_paused) { "  paused" } else { "" };
+            format!("{queue}  {count} {state}{paused}")
+        }
+        Screen::Job { id, .. } => format!("{queue}  job {}", say::short(id, 60)),
+    };
+    frame.render_widget(Line::styled(text, head()), area);
+}
+
+fn queues(frame: &mut Frame, app: &mut App, area: Rect) {
+    let [list, charts] = Layout::vertical([Constraint::Min(3), Constraint::Length(6)]).areas(area);
+    app.rows = usize::from(list.height.saturating_sub(1)).max(1);
+    let is_wide = area.width >= WIDE;
+    let mut names = vec!["QUEUE", "WAITING", "ACTIVE", "DELAYED", "FAILED", "DONE/MIN", "OLDEST", "WORKERS"];
+    let mut widths = vec![
+        Constraint::Min(16),
+        Constraint::Length(9),
+        Constraint::Length(7),
+        Constraint::Length(8),
+        Constraint::Length(8),
+        Constraint::Length(8),
+        Constraint::Length(8),
+        Constraint::Length(7),
+    ];
+    if is_wide {
+        names.extend(["COMPLETED", "WAIT", "RUN", "VERSION"]);
+        widths.extend([Constraint::Length(11), Constraint::Length(8), Constraint::Length(8), Constraint::Length(18)]);
+    }
+    let place = app.place();
+    // Of ten thousand queues only what is seen is made.
+    let from = place.saturating_sub(place % app.rows);
+    let rows = app.queues.iter().skip(from).take(app.rows).map(|queue| row(queue, app, is_wide));
+    let table = Table::new(rows.collect::<Vec<_>>(), widths)
+        .header(Row::new(names).style(head()))
+        .row_highlight_style(chosen());
+    let mut state = TableState::new().with_selected(Some(place - from));
+    frame.render_stateful_widget(table, list, &mut state);
+    if let Some(queue) = app.queues.get(place) {
+        let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(charts);
+        chart(frame, left, "completed", &queue.completed, Color::Green);
+        chart(frame, right, "failed", &queue.failed, Color::Red);
+    }
+}
+
+fn row(queue: &QueueOverview, app: &App, is_wide: bool) -> Row<'static> {
+    let counts = &queue.counts;
+    let workers = app.workers.as_ref().map(|all| all.get(&queue.name).copied().unwrap_or(0));
+    let name = if queue.is_paused { format!("{} (paused)", queue.name) } else { queue.name.clone() };
+    let is_forsaken = workers == Some(0) && queue.waiting() > 0;
+    let mut cells = vec![
+        Cell::new(say::short(&name, 60)),
+        number(queue.waiting()),
+        number(counts.active),
+        number(counts.delayed),
+        number(counts.failed).style(if counts.failed > 0 { colour(Color::Red) } else { Style::new() }),
+        right(queue.completed.per_minute(5).map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"))),
+        right(age(queue)),
+        right(workers.map_or_else(|| "?".to_owned(), |n| n.to_string())).style(if is_forsaken {
+            colour(Color::Yellow)
+        } else {
+            Style::new()
+        }),
+    ];
+    if is_wide {
+        cells.push(number(counts.completed));
+        cells.push(right(span(queue.times.wait_median)));
+        cells.push(right(span(queue.times.run_median)));
+        cells.push(Cell::new(say::short(queue.version.as_deref().unwrap_or("-"), 18)));
+    }
+    Row::new(cells)
+}
+
+fn age(queue: &QueueOverview) -> String {
+    let text = say::age(queue.oldest_waiting.as_ref().map(|oldest| oldest.added_at));
+    // The first unit is enough in a narrow column.
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
+fn span(span: Option<Duration>) -> String {
+    span.map_or_else(|| "-".to_owned(), say::span)
+}
+
+fn right(text: String) -> Cell<'static> {
+    Cell::new(Line::raw(text).right_aligned())
+}
+
+fn number(n: u64) -> Cell<'static> {
+    right(say::number(n))
+}
+
+/// Jobs of each minute of the last hour, the newest at the right.
+fn chart(frame: &mut Frame, area: Rect, what: &str, counts: &MinuteCounts, tone: Color) {
+    let rate = counts.per_minute(5).map_or_else(|| "no metrics".to_owned(), |rate| format!("{rate:.1}/min"));
+    let block = Block::bordered().title(format!(" {what}, {rate}, {} in all ", say::number(counts.total)));
+    let width = usize::from(area.width.saturating_sub(2));
+    let mut minutes: Vec<u64> = counts.minutes.iter().copied().take(width).collect();
+    minutes.reverse();
+    frame.render_widget(Sparkline::default().data(minutes).style(colour(tone)).block(block), area);
+}
+
+fn jobs(frame: &mut Frame, app: &mut App, area: Rect) {
+    app.rows = usize::from(area.height.saturating_sub(2)).max(1);
+    let Screen::Jobs { overview, state, jobs, chosen: place } = &app.screen else { return };
+    let [bar, list] = Layout::vertical([Constraint::Length(1), Constraint::Min(2)]).areas(area);
+    let tabs: Vec<String> = STATES
+        .iter()
+        .enumerate()
+        .map(|(n, tab)| {
+            let count = overview.as_ref().map_or_else(|| "…".to_owned(), |o| say::number(o.counts.get(*tab)));
+            let mark = if tab == state { "*" } else { "" };
+            format!("{}{mark} {tab} {count}", n + 1)
+        })
+        .collect();
+    frame.render_widget(Line::raw(tabs.join("  ")), bar);
+    let from = place.saturating_sub(place % app.rows);
+    let rows = jobs.iter().skip(from).take(app.rows).map(|job| {
+        let text = job.failed_reason().unwrap_or_else(|| job.data_json());
+        Row::new(vec![
+            say::short(job.id(), 36),
+            say::short(job.name(), 24),
+            job.timestamp().map_or_else(|| "-".to_owned(), say::ago),
+            format!("{}/{}", job.attempts_made(), job.attempts().max(1)),
+            say::short(text, 200),
+        ])
+    });
+    let widths = [
+        Constraint::Length(14),
+        Constraint::Length(16),
+        Constraint::Length(12),
+        Constraint::Length(5),
+        Constraint::Min(10),
+    ];
+    let table = Table::new(rows.collect::<Vec<_>>(), widths)
+        .header(Row::new(vec!["ID", "NAME", "ADDED", "TRIES", "DATA OR REASON"]).style(head()))
+        .row_highlight_style(chosen());
+    let mut state = TableState::new().with_selected(Some(place - from));
+    frame.render_stateful_widget(table, list, &mut state);
+}
+
+fn job(frame: &mut Frame, app: &mut App, area: Rect) {
+    app.rows = usize::from(area.height).max(1);
+    let Screen::Job { lines, from, .. } = &app.screen else { return };
+    let shown: Vec<Line> = lines.iter().skip(*from).take(app.rows).map(|line| Line::raw(line.as_str())).collect();
+    frame.render_widget(Paragraph::new(shown), area);
+}

@@ -1,0 +1,82 @@
+//! `oxmq top`: all queues on the whole screen, one of them with its jobs, and one of those.
+
+mod app;
+mod draw;
+mod fetch;
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use tokio::sync::mpsc;
+
+use crate::args::{Global, Top};
+use crate::connect;
+use crate::failure::{ERROR, Failure, Outcome};
+use app::App;
+
+pub(crate) async fn run(global: &Global, args: Top) -> Outcome {
+    if !std::io::stdout().is_terminal() {
+        return Err(Failure::new(ERROR, "top needs a terminal; `oxmq queues --json` tells the same once"));
+    }
+    let client = connect::client(global).await?;
+    let every = args.every.max(Duration::from_millis(100));
+    // The first look is made before the screen is taken, so that what is wrong can be read.
+    let names = if args.queues.is_empty() { client.find_queues().all().await? } else { args.queues.clone() };
+    let (keys, mut pressed) = mpsc::channel(64);
+    std::thread::spawn(move || listen(&keys));
+    let mut app = App::new(names, args.queues.is_empty());
+    let mut terminal = ratatui::init();
+    let ended = watch(&mut terminal, &mut app, &client, every, &mut pressed).await;
+    ratatui::restore();
+    ended
+}
+
+/// Hands on what is pressed, until nobody listens.
+fn listen(keys: &mpsc::Sender<Event>) {
+    while let Ok(event) = event::read() {
+        if keys.blocking_send(event).is_err() {
+            return;
+        }
+    }
+}
+
+async fn watch(
+    terminal: &mut ratatui::DefaultTerminal,
+    app: &mut App,
+    client: &oxmq::Client,
+    every: Duration,
+    pressed: &mut mpsc::Receiver<Event>,
+) -> Outcome {
+    let (answers, mut fetched) = mpsc::channel(4);
+    let mut tick = tokio::time::interval(every);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut is_asking = false;
+    loop {
+        terminal.draw(|frame| draw::draw(frame, app))?;
+        tokio::select! {
+            event = pressed.recv() => match event {
+                None => return Ok(()),
+                Some(Event::Key(key)) if key.kind != KeyEventKind::Release => {
+                    if app.press(key) {
+                        return Ok(());
+                    }
+                    // What is newly shown is asked for at once.
+                    if app.has_moved() {
+                        tick.reset_immediately();
+                    }
+                }
+                Some(_) => {}
+            },
+            Some(answer) = fetched.recv() => {
+                is_asking = false;
+                app.take(answer);
+            }
+            _ = tick.tick(), if !is_asking => {
+                is_asking = true;
+                let (client, answers, question) = (client.clone(), answers.clone(), app.question());
+                tokio::spawn(async move { _ = answers.send(fetch::ask(&client, question).await).await; });
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What an examination has found.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::EXAMPLES;
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum FindingKind {
+    /// The server may throw away keys when its memory is full.
+    Eviction,
+    /// The clock of this machine differs from the server's.
+    ClockOffset,
+    /// Calls of scripts have held the server for long.
+    SlowScripts,
+    /// Jobs wait, and no worker is connected.
+    NoWorker,
+    /// Delayed jobs are due, and nobody takes them.
+    OverdueJobs,
+    /// A list or set holds ids of jobs that do not exist.
+    MissingJobs,
+    /// Jobs are in no list and no set, so that they never run.
+    LostJobs,
+    /// Jobs are active, and no worker holds them.
+    ActiveWithoutLock,
+    /// Locks are left of jobs that are not active.
+    LockWithoutJob,
+    /// Logs or records are left of jobs that do not exist.
+    OrphanedParts,
+    /// Deduplications without an end stand for jobs that do not exist, so that adds are dropped.
+    DeadDeduplication,
+    /// Job schedulers have stopped: their next run is past and gone.
+    StoppedSchedulers,
+    /// Parents wait for children that will never end.
+    StuckParents,
+    /// Jobs are in the list that version 5 uses while a queue is paused, and the queue is not paused.
+    PausedList,
+    /// The event stream is far longer than it is meant to be.
+    LongEventStream,
+    /// Very many finished jobs are kept.
+    ManyFinishedJobs,
+}
+
+impl FindingKind {
+    /// Its name, as in `missing-jobs`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Eviction => "eviction",
+            Self::ClockOffset => "clock-offset",
+            Self::SlowScripts => "slow-scripts",
+            Self::NoWorker => "no-worker",
+            Self::OverdueJobs => "overdue-jobs",
+            Self::MissingJobs => "missing-jobs",
+            Self::LostJobs => "lost-jobs",
+            Self::ActiveWithoutLock => "active-without-lock",
+            Self::LockWithoutJob => "lock-without-job",
+            Self::OrphanedParts => "orphaned-parts",
+            Self::DeadDeduplication => "dead-deduplication",
+            Self::StoppedSchedulers => "stopped-schedulers",
+            Self::StuckParents => "stuck-parents",
+            Self::PausedList => "paused-list",
+            Self::LongEventStream => "long-event-stream",
+            Self::ManyFinishedJobs => "many-finished-jobs",
+        }
+    }
+
+    /// What it means, and what to do.
+    #[must_use]
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Eviction => "jobs and locks may vanish: set `maxmemory-policy` to `noeviction`",
+            Self::ClockOffset => "delayed jobs start at the wrong time: let all machines keep the time by NTP",
+            Self::SlowScripts => {
+                "everything waits while one runs: look for very large jobs and families, and at what calls them"
+            }
+            Self::NoWorker => "start one, or look why those that should run are not connected",
+            Self::OverdueJobs => "workers promote what is due: is one connected, and is the queue paused or limited?",
+            Self::MissingJobs => {
+                "somebody deleted keys by hand, or the server evicted them; mending takes the ids away"
+            }
+            Self::LostJobs => "somebody deleted a list, or the server evicted it; mending puts each where it belongs",
+            Self::ActiveWithoutLock => {
+                "their worker died and no other looks for stalled jobs; mending puts them at the front of the queue"
+            }
+            Self::LockWithoutJob => "a worker was cut off while it ended a job; mending deletes them",
+            Self::OrphanedParts => "they take memory and do nothing; mending deletes them",
+            Self::DeadDeduplication => "every add with that id is dropped; mending ends the deduplication",
+            Self::StoppedSchedulers => "a run was deleted by hand; mending adds the next one",
+            Self::StuckParents => {
+                "retry or remove the children that hold them; mending lets parents go all of whose children are gone"
+            }
+            Self::PausedList => "versions 5 and 6 have paused and resumed by turns; mending puts the jobs back",
+            Self::LongEventStream => "it takes memory; mending trims it to what the queue says",
+            Self::ManyFinishedJobs => {
+                "they take memory: let jobs be removed by `remove_on_complete` and `remove_on_fail`, and clean once"
+            }
+        }
+    }
+
+    /// Whether it can be mended.
+    #[must_use]
+    pub fn can_be_mended(self) -> bool {
+        !matches!(
+            self,
+            Self::Eviction
+                | Self::ClockOffset
+                | Self::SlowScripts
+                | Self::NoWorker
+                | Self::OverdueJobs
+                | Self::ManyFinishedJobs
+        )
+    }
+}
+
+impl fmt::Display for FindingKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Something that is wrong. Its text tells it in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// What.
+    pub kind: FindingKind,
+    /// In which queue; none if it is about the server.
+    pub queue: Option<String>,
+    /// How many, of what was looked at.
+    pub count: u64,
+    /// What exactly.
+    pub detail: String,
+    /// Some of the jobs, schedulers or deduplications, up to ten.
+    pub examples: Vec<String>,
+    pub(super) suspects: Vec<Suspect>,
+}
+
+impl Finding {
+    pub(super) fn new(kind: FindingKind, queue: Option<&str>, count: u64, detail: impl Into<String>) -> Self {
+        let (queue, detail) = (queue.map(ToOwned::to_owned), detail.into());
+        Self { kind, queue, count, detail, examples: Vec::new(), suspects: Vec::new() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.queue.as_deref().unwrap_or("the server"), self.detail)?;
+        if !self.examples.is_empty() {
+            write!(
+                f,
+                " ({}{})",
+                self.examples.join(", "),
+                if self.count > self.examples.len() as u64 { ", …" } else { "" }
+            )?;
+        }
+        write!(f, ": {}", self.kind.advice())
+    }
+}
+
+/// What looked wrong once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Suspect {
+    pub(super) kind: FindingKind,
+    pub(super) id: String,
+    /// Suffix of the key in which it stands, where that matters.
+    pub(super) state: &'static str,
+    /// What must be the same at the second look, such as how often a job was started.
+    pub(super) mark: String,
+}
+
+impl Suspect {
+    pub(super) fn new(kind: FindingKind, id: impl Into<String>) -> Self {
+        Self { kind, id: id.into(), state: "", mark: String::new() }
+    }
+}
+
+/// How much memory the jobs of a queue take, by a sample.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueMemory {
+    /// The queue.
+    pub queue: String,
+    /// The state, or `events` for the stream.
+    pub state: String,
+    /// How many there are.
+    pub count: u64,
+    /// How many bytes one of them takes, on the average of the sample.
+    pub bytes_each: u64,
+}
+
+/// What an examination has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// What is wrong, by queue.
+    pub findings: Vec<Finding>,
+    /// How much memory the jobs take, by queue and state.
+    pub memory: Vec<QueueMemory>,
+    /// What was not looked at, and why.
+    pub left_out: Vec<String>,
+    /// Which library wrote the settings of each queue last, and its version.
+    pub versions: BTreeMap<String, String>,
+}
+
+impl Report {
+    /// Adds what was confirmed of a queue, one finding for each kind.
+    pub(super) fn add(&mut self, queue: &str, suspects: Vec<Suspect>) {
+        let mut kinds: BTreeMap<FindingKind, Vec<Suspect>> = BTreeMap::new();
+        for suspect in suspects {
+            kinds.entry(suspect.kind).or_default().push(suspect);
+        }
+        for (kind, suspects) in kinds {
+            let count = suspects.len() as u64;
+            let what = match kind {
+                FindingKind::MissingJobs => "ids without a job",
+                FindingKind::LostJobs => "jobs in no list and no set",
+                FindingKind::ActiveWithoutLock => "jobs that are active and held by nobody",
+                FindingKind::LockWithoutJob => "locks of jobs that are not active",
+                FindingKind::OrphanedParts => "jobs of which only parts are left",
+                FindingKind::DeadDeduplication => "deduplications of jobs that do not exist",
+                FindingKind::StoppedSchedulers => "job schedulers without a next run",
+                FindingKind::StuckParents => "parents that can never run",
+                _ => "findings",
+            };
+            let mut finding = Finding::new(kind, Some(queue), count, format!("{count} {what}"));
+            finding.examples = suspects.iter().take(EXAMPLES).map(|suspect| suspect.id.clone()).collect();
+            finding.suspects = suspects;
+            self.findings.push(finding);
+        }
+    }
+}

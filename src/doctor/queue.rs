@@ -1,0 +1,270 @@
+//! What is wrong with one queue: what its own lists and settings show.
+
+use std::time::Duration;
+
+use super::finding::{Finding, FindingKind, QueueMemory, Report, Suspect};
+use super::keys;
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::flow::WaitsFor;
+use crate::keys::is_no_job;
+use crate::scheduler;
+use crate::script::examine_jobs::{count_events, is_in, memory_of, owner_of, ttl_of};
+use crate::script::mend_job::mend_job;
+use crate::script::probe_jobs::probe_jobs;
+use crate::state::JobState;
+
+/// So many finished jobs are worth a word.
+const MANY_FINISHED: u64 = 100_000;
+
+/// So long a job may wait, or be overdue, before it is told.
+const LATE_MS: u64 = 60_000;
+
+/// How many jobs of a state are weighed.
+const WEIGHED: i64 = 10;
+
+/// How many parents are asked why they wait.
+const PARENTS: i64 = 500;
+
+/// How many schedulers are looked at.
+const SCHEDULERS: i64 = 1_000;
+
+/// How many places one read looks at.
+const PAGE: i64 = 2_000;
+
+/// What needs no second look.
+pub(super) async fn examine(engine: &Engine, places: u64, workers: Option<usize>, report: &mut Report) -> Result<()> {
+    let name = engine.keys.queue().to_owned();
+    let add = |report: &mut Report, kind, count, detail: String| {
+        report.findings.push(Finding::new(kind, Some(&name), count, detail));
+    };
+    let summary = engine.summarize(0, 0).await?;
+    let counts = summary.counts;
+    let now = engine.clock.now_ms();
+    let waiting = counts.waiting + counts.prioritized + counts.paused;
+    let oldest = summary.oldest.as_ref().map_or(0, |(_, since)| now.saturating_sub(*since));
+    if workers == Some(0) && waiting > 0 && oldest > LATE_MS {
+        let detail = format!("{waiting} jobs wait, one for {} minutes, and no worker is connected", oldest / 60_000);
+        add(report, FindingKind::NoWorker, waiting, detail);
+    }
+    let overdue = summary.due.map_or(0, |due| now.saturating_sub(due));
+    if overdue > LATE_MS && !summary.is_paused {
+        let count = engine.get_delayed_count(now).await?;
+        add(
+            report,
+            FindingKind::OverdueJobs,
+            count,
+            format!("{count} delayed jobs are due, one for {} minutes", overdue / 60_000),
+        );
+    }
+    if counts.paused > 0 && !summary.is_paused {
+        let detail =
+            format!("{} jobs are in the list `paused` of version 5, and the queue is not paused", counts.paused);
+        add(report, FindingKind::PausedList, counts.paused, detail);
+    }
+    let finished = counts.completed + counts.failed;
+    if finished > MANY_FINISHED {
+        add(report, FindingKind::ManyFinishedJobs, finished, format!("{finished} finished jobs are kept"));
+    }
+    let cap = engine.get_meta().await?.max_len_events.unwrap_or(10_000);
+    let events = engine.call(count_events(&engine.keys)).await?;
+    // Trimming is done in whole nodes, so a stream is always somewhat longer than it should be.
+    if events > cap.saturating_mul(2).saturating_add(1_000) {
+        let detail = format!("{events} events are kept, where {cap} are meant to be");
+        add(report, FindingKind::LongEventStream, events, detail);
+    }
+    if let Some(version) = summary.version {
+        report.versions.insert(name.clone(), version);
+    }
+    for state in JobState::ALL {
+        if counts.get(state) > places {
+            report.left_out.push(format!("{name}: {places} of {} {state} jobs were looked at", counts.get(state)));
+        }
+        weigh(engine, state, counts.get(state), report).await?;
+    }
+    Ok(())
+}
+
+async fn weigh(engine: &Engine, state: JobState, count: u64, report: &mut Report) -> Result<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    let ids = engine.get_ranges(&[state], 0, WEIGHED - 1, false).await?;
+    let (mut bytes, mut weighed) = (0, 0);
+    for id in &ids {
+        // Without the right to ask there is no figure.
+        let Ok(size) = engine.call(memory_of(&engine.keys.job(id))).await else { return Ok(()) };
+        bytes += size;
+        weighed += u64::from(size > 0);
+    }
+    if let Some(bytes_each) = u64::checked_div(bytes, weighed) {
+        let queue = engine.keys.queue().to_owned();
+        report.memory.push(QueueMemory { queue, state: state.to_string(), count, bytes_each });
+    }
+    Ok(())
+}
+
+/// What looks wrong, and may only be in motion.
+pub(super) async fn suspects(engine: &Engine, places: u64) -> Result<Vec<Suspect>> {
+    let mut suspects = Vec::new();
+    for state in JobState::ALL {
+        let Some(suffix) = state.suffix() else { continue };
+        let most = i64::try_from(places).unwrap_or(i64::MAX);
+        let mut from = 0;
+        while from < most {
+            let to = from.saturating_add(PAGE).min(most) - 1;
+            let ids = engine.get_ranges(&[state], from, to, true).await?;
+            let is_last = i64::try_from(ids.len()).unwrap_or(i64::MAX) < to - from + 1;
+            for id in missing(engine, &ids).await? {
+                suspects.push(Suspect { state: suffix, ..Suspect::new(FindingKind::MissingJobs, id) });
+            }
+            if state == JobState::Active {
+                suspects.extend(unheld(engine, &ids).await?);
+            }
+            if is_last {
+                break;
+            }
+            from = to + 1;
+        }
+    }
+    for id in stopped_schedulers(engine).await? {
+        suspects.push(Suspect { mark: id.1, ..Suspect::new(FindingKind::StoppedSchedulers, id.0) });
+    }
+    for id in engine.get_ranges(&[JobState::WaitingChildren], 0, PARENTS - 1, true).await? {
+        if is_stuck(engine, &id).await? {
+            suspects.push(Suspect::new(FindingKind::StuckParents, id));
+        }
+    }
+    Ok(suspects)
+}
+
+/// Those of these ids that have no job.
+async fn missing(engine: &Engine, ids: &[String]) -> Result<Vec<String>> {
+    let mut missing = Vec::new();
+    for chunk in ids.chunks(500) {
+        let found = engine.call(probe_jobs(chunk)).await?;
+        missing.extend(chunk.iter().zip(found).filter(|(_, (exists, _))| !exists).map(|(id, _)| id.clone()));
+    }
+    missing.retain(|id| !id.starts_with("0:"));
+    Ok(missing)
+}
+
+/// Those of these active jobs that no worker holds.
+async fn unheld(engine: &Engine, ids: &[String]) -> Result<Vec<Suspect>> {
+    let mut suspects = Vec::new();
+    for chunk in ids.chunks(500) {
+        let found = engine.call(probe_jobs(chunk)).await?;
+        for (id, _) in chunk.iter().zip(found).filter(|(_, (exists, is_held))| *exists && !is_held) {
+            // Whoever takes it meanwhile counts it as started once more.
+            if let Some(started) = started(engine, id).await? {
+                suspects.push(Suspect { mark: started, ..Suspect::new(FindingKind::ActiveWithoutLock, id) });
+            }
+        }
+    }
+    Ok(suspects)
+}
+
+async fn started(engine: &Engine, id: &str) -> Result<Option<String>> {
+    Ok(engine.get_stored_job(id).await?.map(|job| match job {
+        Ok(job) => job.attempts_started.to_string(),
+        Err(job) => job.partial.attempts_started.to_string(),
+    }))
+}
+
+/// Schedulers whose run is past and gone, and when it was due.
+async fn stopped_schedulers(engine: &Engine) -> Result<Vec<(String, String)>> {
+    let now = engine.clock.now_ms();
+    let mut stopped = Vec::new();
+    for stored in engine.list_schedulers(0, SCHEDULERS - 1, true).await? {
+        let is_past = stored.slot.parse::<u64>().is_ok_and(|slot| slot.saturating_add(LATE_MS) < now);
+        let run = format!("repeat:{}:{}", stored.id, stored.slot);
+        if is_past && !stored.hash.is_empty() && engine.get_stored_job(&run).await?.is_none() {
+            stopped.push((stored.id, stored.slot));
+        }
+    }
+    Ok(stopped)
+}
+
+async fn is_stuck(engine: &Engine, id: &str) -> Result<bool> {
+    Ok(WaitsFor::read(engine, id).await?.is_some_and(|why| why.is_stuck()))
+}
+
+/// The second look.
+pub(super) async fn is_still_so(engine: &Engine, suspect: &Suspect) -> Result<bool> {
+    let id = &suspect.id;
+    Ok(match suspect.kind {
+        FindingKind::MissingJobs => {
+            let state = JobState::ALL.into_iter().find(|state| state.suffix() == Some(suspect.state));
+            let is_there =
+                engine.call(is_in(&engine.keys, suspect.state, state.is_some_and(JobState::is_list), id)).await?;
+            is_there && !missing(engine, std::slice::from_ref(id)).await?.is_empty()
+        }
+        FindingKind::ActiveWithoutLock => {
+            let unheld = unheld(engine, std::slice::from_ref(id)).await?;
+            unheld.iter().any(|again| again.mark == suspect.mark)
+                && engine.call(is_in(&engine.keys, "active", true, id)).await?
+        }
+        FindingKind::DeadDeduplication => {
+            let owner = engine.call(owner_of(&engine.keys, id)).await?;
+            let is_endless = engine.call(ttl_of(&engine.keys, id)).await? == -1;
+            match owner.filter(|owner| is_endless && !is_no_job(owner)) {
+                Some(owner) => !missing(engine, std::slice::from_ref(&owner)).await?.is_empty(),
+                None => false,
+            }
+        }
+        FindingKind::StoppedSchedulers => {
+            stopped_schedulers(engine).await?.iter().any(|(other, slot)| other == id && *slot == suspect.mark)
+        }
+        FindingKind::StuckParents => is_stuck(engine, id).await?,
+        FindingKind::LostJobs | FindingKind::LockWithoutJob | FindingKind::OrphanedParts => {
+            keys::examine(engine, std::slice::from_ref(id)).await?.iter().any(|again| again.kind == suspect.kind)
+        }
+        _ => true,
+    })
+}
+
+/// Mends what was found; how much of it.
+pub(super) async fn mend(engine: &Engine, finding: &Finding) -> Result<u64> {
+    let now = engine.clock.now_ms();
+    match finding.kind {
+        FindingKind::PausedList => engine.resume().await.map(|()| finding.count),
+        FindingKind::LongEventStream => {
+            let cap = engine.get_meta().await?.max_len_events.unwrap_or(10_000);
+            engine.trim_events(cap).await
+        }
+        FindingKind::StoppedSchedulers => {
+            let revived = scheduler::revive(engine, Duration::from_millis(1)).await?;
+            Ok(revived.iter().filter(|run| run.is_ok()).count() as u64)
+        }
+        _ => {
+            let mut mended = 0;
+            for suspect in &finding.suspects {
+                let what = match suspect.kind {
+                    FindingKind::MissingJobs => "id",
+                    FindingKind::LockWithoutJob => "lock",
+                    FindingKind::OrphanedParts => "parts",
+                    FindingKind::DeadDeduplication => "owner",
+                    FindingKind::ActiveWithoutLock => "active",
+                    FindingKind::LostJobs => "lost",
+                    FindingKind::StuckParents => {
+                        mended += u64::from(let_go(engine, &suspect.id).await?);
+                        continue;
+                    }
+                    _ => continue,
+                };
+                mended += u64::from(engine.call(mend_job(what, &suspect.id, suspect.state, now)).await?);
+            }
+            Ok(mended)
+        }
+    }
+}
+
+/// Lets a parent go all of whose pending children are gone; whether it did.
+async fn let_go(engine: &Engine, id: &str) -> Result<bool> {
+    let Some(why) = WaitsFor::read(engine, id).await? else { return Ok(false) };
+    let all_known = why.pending == why.pending_children.len() as u64;
+    if !all_known || why.pending == 0 || why.pending_children.iter().any(|child| child.state.is_some()) {
+        return Ok(false);
+    }
+    engine.remove_unprocessed_children(id).await.map(|()| true)
+}

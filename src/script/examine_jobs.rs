@@ -1,0 +1,78 @@
+//! What is wrong with jobs and with the server: `lua/examine_jobs.lua`, and what the server is asked besides.
+
+use redis::Value;
+
+use super::{Call, Repeat, Script, reply, script};
+use crate::keys::QueueKeys;
+
+pub(crate) static SCRIPT: Script = script!("examine_jobs", Produces, uses: ["queue", "states", "is_job"]);
+
+/// A job in no list and no set.
+pub(crate) const LOST: u64 = 1;
+/// A lock of a job that is not active.
+pub(crate) const LOCKED: u64 = 2;
+/// Parts of a job that does not exist.
+pub(crate) const PARTS: u64 = 4;
+
+/// The sum of what is wrong with each of these, as far as they were looked at.
+pub(crate) fn examine_jobs(ids: &[String]) -> Call<Vec<u64>> {
+    Call::to(&SCRIPT).texts(ids).repeat(Repeat::Reads).read_each(ids.len(), |value, most| {
+        let [looked_at, answers] = reply::tuple(value)?;
+        let answers = reply::counts(answers)?;
+        let looked_at = usize::try_from(reply::unsigned(&looked_at)?).ok()?;
+        (looked_at == answers.len() && (1..=most).contains(&looked_at)).then_some(answers)
+    })
+}
+
+/// Whether an id stands in a list or a set.
+pub(crate) fn is_in(keys: &QueueKeys, state: &str, is_list: bool, id: &str) -> Call<bool> {
+    let call = Call::command("doctor", if is_list { "LPOS" } else { "ZSCORE" }).text(keys.key(state)).text(id);
+    call.repeat(Repeat::Reads).read(|value| Some(value != Value::Nil))
+}
+
+/// How much memory a key takes, in bytes, by a sample of what it holds; 0 where it does not exist.
+pub(crate) fn memory_of(key: &str) -> Call<u64> {
+    let call = Call::command("doctor", "MEMORY").text("USAGE").text(key).text("SAMPLES").text("5");
+    call.repeat(Repeat::Reads).read(|value| if value == Value::Nil { Some(0) } else { reply::unsigned(&value) })
+}
+
+/// The job that a deduplication stands for.
+pub(crate) fn owner_of(keys: &QueueKeys, deduplication_id: &str) -> Call<Option<String>> {
+    let call = Call::command("doctor", "GET").text(keys.key(&format!("de:{deduplication_id}")));
+    call.repeat(Repeat::Reads).read(reply::maybe_text)
+}
+
+/// How long a deduplication still lasts, in ms: −1 without an end.
+pub(crate) fn ttl_of(keys: &QueueKeys, deduplication_id: &str) -> Call<i64> {
+    let call = Call::command("doctor", "PTTL").text(keys.key(&format!("de:{deduplication_id}")));
+    call.repeat(Repeat::Reads).read(reply::int)
+}
+
+/// How many events the stream holds.
+pub(crate) fn count_events(keys: &QueueKeys) -> Call<u64> {
+    Call::command("doctor", "XLEN").text(keys.events()).repeat(Repeat::Reads).read(reply::count)
+}
+
+/// The server's time in ms.
+pub(crate) fn server_time() -> Call<u64> {
+    Call::command("doctor", "TIME").repeat(Repeat::Reads).read(|value| {
+        let [seconds, micros] = reply::tuple(value)?;
+        Some(reply::unsigned(&seconds)?.saturating_mul(1_000) + reply::unsigned(&micros)? / 1_000)
+    })
+}
+
+/// What the server says of its memory.
+pub(crate) fn memory_info() -> Call<String> {
+    Call::command("doctor", "INFO").text("memory").repeat(Repeat::Reads).read(reply::text)
+}
+
+/// The slowest calls that the server remembers: microseconds, and the first words.
+pub(crate) fn slow_log() -> Call<Vec<(u64, Vec<String>)>> {
+    Call::command("doctor", "SLOWLOG").text("GET").text("128").repeat(Repeat::Reads).read(|value| {
+        let entry = |entry: Value| {
+            let mut parts = reply::array(entry)?.into_iter().skip(2);
+            Some((reply::unsigned(&parts.next()?)?, reply::texts(parts.next()?)?))
+        };
+        reply::array(value)?.into_iter().map(entry).collect()
+    })
+}

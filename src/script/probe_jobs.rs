@@ -1,0 +1,13 @@
+//! Whether there are jobs, and who holds them: `lua/probe_jobs.lua`.
+
+use super::{Call, Repeat, Script, reply, script};
+
+pub(crate) static SCRIPT: Script = script!("probe_jobs", Produces, uses: ["queue", "is_job"]);
+
+/// Of each of these, whether there is a job, and whether somebody holds it.
+pub(crate) fn probe_jobs(ids: &[String]) -> Call<Vec<(bool, bool)>> {
+    Call::to(&SCRIPT).texts(ids).repeat(Repeat::Reads).read_each(ids.len(), |value, count| {
+        let answers = reply::counts(value)?;
+        (answers.len() == count).then(|| answers.into_iter().map(|n| (n & 1 != 0, n & 2 != 0)).collect())
+    })
+}

@@ -1,0 +1,127 @@
+//! `oxmq top` in a real terminal, which tmux gives: keys are sent, and the screen is read.
+
+use super::*;
+
+/// A terminal of its own, which ends with it.
+struct Terminal {
+    socket: String,
+}
+
+impl Terminal {
+    fn open(on: &Fixture, width: u32, height: u32, environment: &str) -> Self {
+        let it = Self { socket: format!("oxmq-{}-{width}", on.prefix.replace([':', '.'], "-")) };
+        let command = format!(
+            "env {environment} {} --url {} --prefix {} top --every 150ms",
+            env!("CARGO_BIN_EXE_oxmq"),
+            shared_server().url(),
+            on.prefix,
+        );
+        let (width, height) = (width.to_string(), height.to_string());
+        it.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", &width, "-y", &height, &command]);
+        it
+    }
+
+    fn tmux(&self, words: &[&str]) -> String {
+        let mut command = Command::new("tmux");
+        command.args(["-L", &self.socket]).args(words).env_remove("TMUX");
+        let output = command.output().expect("these tests need tmux on the PATH: `make tools`");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn press(&self, key: &str) {
+        self.tmux(&["send-keys", key]);
+    }
+
+    fn screen(&self) -> String {
+        self.tmux(&["capture-pane", "-p"])
+    }
+
+    /// With the sequences that colour it.
+    fn coloured(&self) -> String {
+        self.tmux(&["capture-pane", "-p", "-e"])
+    }
+
+    async fn shows(&self, what: &str) -> String {
+        let title = format!("the screen shows {what}");
+        eventually(&title, || async {
+            let screen = self.screen();
+            screen.contains(what).then_some(screen)
+        })
+        .await
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.tmux(&["kill-server"]);
+    }
+}
+
+#[tokio::test]
+async fn a_small_screen_shows_queues_then_jobs_then_one_job() {
+    let on = Fixture::new().await;
+    let _node = filled_by_node(&on).await;
+    let terminal = Terminal::open(&on, 80, 24, "TERM=screen-256color");
+    let screen = terminal.shows("mails").await;
+    assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
+    for text in ["3 queues", "QUEUE", "WAITING", "FAILED", "OLDEST", "completed,", "failed,", "q quit"] {
+        assert!(screen.contains(text), "{text}:\n{screen}");
+    }
+    let mails = screen.lines().find(|line| line.starts_with("mails")).unwrap();
+    assert_eq!(mails.split_whitespace().collect::<Vec<_>>()[1..5], ["3", "0", "1", "40"], "{screen}");
+    // The queue with the most jobs that wait is chosen.
+    terminal.press("Enter");
+    terminal.shows("1* waiting 2").await;
+    terminal.press("5");
+    let screen = terminal.shows("ECONNRESET by peer").await;
+    assert!(screen.contains("40 failed") && screen.contains("receipt"), "{screen}");
+    terminal.press("Down");
+    terminal.press("Enter");
+    terminal.shows("\"failedReason\": \"ECONNRESET by peer\"").await;
+    terminal.press("Escape");
+    terminal.shows("5* failed 40").await;
+    terminal.press("Escape");
+    // What follows an Escape at once is another key to a terminal.
+    terminal.shows("by waiting").await;
+    terminal.press("s");
+    terminal.shows("by failed").await;
+    // What comes while it is looked at is shown.
+    on.queue.add("new", json!(1)).await.unwrap();
+    eventually("the new job is counted", || async {
+        terminal.screen().lines().any(|line| line.starts_with("q ") && line.split_whitespace().nth(1) == Some("1"))
+    })
+    .await;
+    terminal.press("q");
+    eventually("it has ended", || async { terminal.tmux(&["list-sessions"]).is_empty() }).await;
+}
+
+#[tokio::test]
+async fn a_large_screen_shows_times_and_colours_unless_they_are_not_wanted() {
+    let on = Fixture::new().await;
+    let _node = filled_by_node(&on).await;
+    let terminal = Terminal::open(&on, 160, 50, "TERM=screen-256color");
+    let screen = terminal.shows("bullmq:6.7.0").await;
+    assert!(screen.contains("COMPLETED") && screen.contains("VERSION"), "{screen}");
+    let red = "\u{1b}[38;5;1m";
+    assert!(terminal.coloured().contains(red), "{:?}", terminal.coloured());
+    drop(terminal);
+    let plain = Terminal::open(&on, 161, 50, "TERM=screen-256color NO_COLOR=1");
+    plain.shows("bullmq:6.7.0").await;
+    assert!(!plain.coloured().contains(red), "{:?}", plain.coloured());
+}
+
+#[tokio::test]
+async fn hundreds_of_queues_are_paged_through() {
+    let on = Fixture::new().await;
+    for n in 0..700 {
+        let queue: Queue = on.client.queue(format!("many-{n:03}")).open().unwrap();
+        queue.add("job", json!(n)).await.unwrap();
+    }
+    let terminal = Terminal::open(&on, 90, 24, "TERM=screen-256color");
+    terminal.shows("701 queues").await;
+    terminal.press("End");
+    let screen = terminal.shows("q  ").await;
+    assert!(screen.contains("many-"), "{screen}");
+    let ran = command().args(["--url", &shared_server().url(), "--prefix", &on.prefix, "top"]).output().unwrap();
+    assert_eq!(ran.status.code(), Some(1), "without a terminal it says so");
+}
