@@ -11,24 +11,24 @@ pub(crate) use armed::{arm, hit, is_armed};
 
 #[cfg(test)]
 mod armed {
-    use std::sync::{Mutex, PoisonError};
+    use crate::sync::Lock;
 
     use super::QueueKeys;
 
     /// Places that panic once, each for one queue.
-    static ARMED: Mutex<Vec<(&str, String)>> = Mutex::new(Vec::new());
+    static ARMED: Lock<Vec<(&str, String)>> = Lock::new(Vec::new());
 
     pub(crate) fn arm(place: &'static str, keys: &QueueKeys) {
-        ARMED.lock().unwrap_or_else(PoisonError::into_inner).push((place, keys.base().to_owned()));
+        ARMED.lock().push((place, keys.base().to_owned()));
     }
 
     pub(crate) fn is_armed(place: &'static str, keys: &QueueKeys) -> bool {
-        let armed = ARMED.lock().unwrap_or_else(PoisonError::into_inner);
+        let armed = ARMED.lock();
         armed.iter().any(|(at, base)| *at == place && base == keys.base())
     }
 
     pub(crate) fn hit(place: &'static str, keys: &QueueKeys) {
-        let mut armed = ARMED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut armed = ARMED.lock();
         if let Some(found) = armed.iter().position(|(at, base)| *at == place && base == keys.base()) {
             armed.swap_remove(found);
             drop(armed);

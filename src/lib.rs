@@ -60,6 +60,7 @@ pub mod scheduler;
 pub mod schema;
 mod script;
 mod state;
+mod sync;
 mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

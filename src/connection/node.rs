@@ -1,7 +1,7 @@
 //! One server, or wherever the master is: a connection that many share, and a new one whenever it breaks.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock, Weak};
+use std::sync::{Arc, RwLock, Weak};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -17,6 +17,7 @@ use super::outage::Outages;
 use super::progress::Progress;
 use super::socket::Driver;
 use crate::clock::millis;
+use crate::sync::Lock;
 
 /// The shared connection to one server.
 ///
@@ -26,7 +27,7 @@ pub(super) struct Node {
     /// The live connection and its number. Written by the attempt under way, under `dialing`; emptied by the first call
     /// that finds it broken, which compares the number so as not to drop a newer one.
     current: RwLock<Option<Arc<Live>>>,
-    dialing: Mutex<Dialing>,
+    dialing: Lock<Dialing>,
     /// Whether scripts may carry flags.
     knows_flags: AtomicBool,
     /// The deadline of a command in ms.
@@ -106,7 +107,7 @@ impl Node {
     /// A node to which nobody is connected yet.
     pub(super) fn new(dialer: Dialer) -> Arc<Self> {
         let timeout = AtomicU64::new(millis(dialer.options().command_timeout));
-        let (current, dialing, knows_flags) = (RwLock::default(), Mutex::default(), AtomicBool::new(false));
+        let (current, dialing, knows_flags) = (RwLock::default(), Lock::default(), AtomicBool::new(false));
         Arc::new(Self { dialer, current, dialing, knows_flags, timeout })
     }
 
@@ -268,7 +269,7 @@ impl Node {
     }
 
     fn dialing(&self) -> std::sync::MutexGuard<'_, Dialing> {
-        self.dialing.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.dialing.lock()
     }
 
     /// What came of an attempt; nothing, if it had been given up.

@@ -5,7 +5,7 @@
 //! replica, is as far away as one that cannot be reached.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 use std::time::Duration;
 
 use redis::RedisError;
@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 use super::failure::without_secrets;
 use super::servers::Servers;
+
+use crate::sync::Lock;
 
 /// What is shorter is not told.
 const TELL_AFTER: Duration = Duration::from_secs(3);
@@ -34,7 +36,7 @@ pub(crate) struct Outages {
     server: Servers,
     /// Whether `state` holds an outage: read with each reply, so that these need no lock.
     is_away: AtomicBool,
-    state: Mutex<State>,
+    state: Lock<State>,
 }
 
 #[derive(Default)]
@@ -63,11 +65,11 @@ impl Outage {
 
 impl Outages {
     pub(super) fn new(server: Servers) -> Arc<Self> {
-        Arc::new(Self { server, is_away: AtomicBool::new(false), state: Mutex::default() })
+        Arc::new(Self { server, is_away: AtomicBool::new(false), state: Lock::default() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Whether the server answered when it was last asked.
@@ -192,15 +194,15 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Heard(Mutex<Vec<String>>);
+    struct Heard(Lock<Vec<String>>);
 
     impl Listener for Heard {
         fn away(&self, why: &str) {
-            self.0.lock().unwrap().push(format!("away: {why}"));
+            self.0.lock().push(format!("away: {why}"));
         }
 
         fn back(&self, after: Duration) {
-            self.0.lock().unwrap().push(format!("back: {after:?}"));
+            self.0.lock().push(format!("back: {after:?}"));
         }
     }
 
@@ -214,7 +216,7 @@ mod tests {
 
     impl Heard {
         fn take(&self) -> Vec<String> {
-            std::mem::take(&mut self.0.lock().unwrap())
+            std::mem::take(&mut self.0.lock())
         }
     }
 

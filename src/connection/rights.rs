@@ -1,19 +1,19 @@
 //! What a server does not know, or does not permit this user: oxmq goes on with less, and says so once per client.
 
-use std::sync::{Mutex, PoisonError};
-
 use super::servers::Servers;
+
+use crate::sync::Lock;
 
 /// The commands that a client does without.
 #[derive(Default)]
 pub(crate) struct Rights {
-    missing: Mutex<Vec<&'static str>>,
+    missing: Lock<Vec<&'static str>>,
 }
 
 impl Rights {
     /// Notes that `command` was refused, and tells what is done `without` it; true when it is news.
     pub(crate) fn refused(&self, server: &Servers, command: &'static str, without: &str) -> bool {
-        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut missing = self.missing.lock();
         if missing.contains(&command) {
             return false;
         }

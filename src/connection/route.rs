@@ -6,7 +6,7 @@
 //! node again, until that says `MOVED`.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
@@ -18,6 +18,8 @@ use super::node::{Limits, Live, Node};
 use super::options::{Address, ConnectOptions};
 use super::outage::Outages;
 use super::topology::{Topology, no_owner};
+
+use crate::sync::Lock;
 
 /// How often one call is sent on before it counts as failed: nodes that disagree send us in a circle.
 const MOST_HOPS: u32 = 5;
@@ -32,18 +34,18 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub(super) struct Pool {
     dialer: Dialer,
     topology: Arc<Topology>,
-    nodes: Mutex<HashMap<Address, Arc<Node>>>,
-    timeout: Mutex<Duration>,
+    nodes: Lock<HashMap<Address, Arc<Node>>>,
+    timeout: Lock<Duration>,
 }
 
 impl Pool {
     pub(super) fn new(dialer: Dialer, topology: Arc<Topology>) -> Arc<Self> {
-        let timeout = Mutex::new(dialer.options().command_timeout);
-        Arc::new(Self { dialer, topology, nodes: Mutex::default(), timeout })
+        let timeout = Lock::new(dialer.options().command_timeout);
+        Arc::new(Self { dialer, topology, nodes: Lock::default(), timeout })
     }
 
     fn node(&self, address: &Address) -> Arc<Node> {
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes = self.nodes.lock();
         if let Some(node) = nodes.get(address) {
             return Arc::clone(node);
         }
@@ -56,11 +58,11 @@ impl Pool {
     }
 
     fn timeout(&self) -> Duration {
-        *self.timeout.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.timeout.lock()
     }
 
     fn at_least(&self, timeout: Duration) {
-        let mut own = self.timeout.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut own = self.timeout.lock();
         *own = timeout.max(*own);
     }
 }

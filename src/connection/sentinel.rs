@@ -9,7 +9,7 @@
 //! second is lost too. They announce it, so from then on nobody is connected to the old one, and the replica is tried
 //! until it calls itself a master.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -26,6 +26,8 @@ use super::options::{Address, ConnectOptions};
 use super::progress::Progress;
 use super::servers::{Host, address};
 use super::socket::{Opener, Terms};
+
+use crate::sync::Lock;
 
 /// When one sentinel has answered, the others have so much longer, until most of them have.
 const OTHERS: Duration = Duration::from_millis(100);
@@ -55,7 +57,7 @@ const PROMISED: &str = "+failover-state-send-slaveof-noone";
 pub(super) struct Sentinels {
     shared: Arc<Shared>,
     /// The task that listens; there is one while anybody is connected.
-    watching: Mutex<Option<Watching>>,
+    watching: Lock<Option<Watching>>,
 }
 
 struct Watching {
@@ -129,7 +131,7 @@ impl Sentinels {
             timeout: options.connect_timeout,
             known: watch::Sender::default(),
         };
-        Self { shared: Arc::new(shared), watching: Mutex::default() }
+        Self { shared: Arc::new(shared), watching: Lock::default() }
     }
 
     /// How to log in to a sentinel, by the newer protocol: messages come on the connection that asks.
@@ -171,7 +173,7 @@ impl Sentinels {
 
     /// Listens to the sentinels, if nobody does.
     fn watch(&self) -> watch::Receiver<()> {
-        let mut watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watching = self.watching.lock();
         if let Some(Watching { alive, .. }) = watching.as_ref().filter(|watching| watching.alive.has_changed().is_ok())
         {
             return alive.clone();
@@ -189,7 +191,7 @@ impl Sentinels {
 
 impl Drop for Sentinels {
     fn drop(&mut self) {
-        let watching = self.watching.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let watching = self.watching.get_mut();
         if let Some(Watching { task, .. }) = watching.take() {
             task.abort();
         }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -22,6 +22,8 @@ use super::progress::Progress;
 use super::servers::{Host, Servers, address};
 use super::slot::SLOTS;
 use super::socket::{Opener, Terms};
+
+use crate::sync::Lock;
 
 /// When a node has not answered, the next one is asked as well.
 const NEXT: Duration = Duration::from_millis(200);
@@ -51,11 +53,11 @@ pub(super) struct Topology {
     opener: Opener,
     timeout: Duration,
     map: watch::Sender<Map>,
-    asking: Mutex<Asking>,
+    asking: Lock<Asking>,
     made: Instant,
     /// From which second after `made` on what is known is old.
     stale: AtomicU64,
-    outages: Mutex<HashMap<u16, Arc<Outages>>>,
+    outages: Lock<HashMap<u16, Arc<Outages>>>,
 }
 
 #[derive(Default)]
@@ -157,10 +159,10 @@ impl Topology {
             opener,
             timeout,
             map: watch::Sender::new(Map::empty()),
-            asking: Mutex::default(),
+            asking: Lock::default(),
             made: Instant::now(),
             stale: AtomicU64::new(0),
-            outages: Mutex::default(),
+            outages: Lock::default(),
         })
     }
 
@@ -180,7 +182,7 @@ impl Topology {
 
     /// What is known of the nodes that had a slot, as of one server.
     pub(super) fn outages(&self, slot: u16) -> Arc<Outages> {
-        let mut outages = self.outages.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outages = self.outages.lock();
         Arc::clone(outages.entry(slot).or_insert_with(|| Outages::new(self.servers.clone())))
     }
 
@@ -228,7 +230,7 @@ impl Topology {
     }
 
     fn asking(&self) -> MutexGuard<'_, Asking> {
-        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
+        self.asking.lock()
     }
 
     /// Asks anew in a task beside, unless somebody does, or did a moment ago.
@@ -349,7 +351,7 @@ impl Topology {
 
 impl Drop for Topology {
     fn drop(&mut self) {
-        let asking = self.asking.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let asking = self.asking.get_mut();
         if let Some(task) = asking.task.take() {
             task.abort();
         }

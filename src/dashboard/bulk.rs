@@ -1,8 +1,8 @@
 //! What is done to many jobs in the background, while a page shows how far it is.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::response::Response;
 
@@ -15,6 +15,7 @@ use super::moment::count;
 use super::problem::Problem;
 use super::visit::Visit;
 use crate::error::{Error, Result as Answer, WithCauses};
+use crate::sync::Lock;
 
 /// So many are remembered after they have ended.
 const KEPT: usize = 100;
@@ -43,7 +44,7 @@ pub(super) struct Work {
     pub(super) left_out: AtomicU64,
     is_stopping: AtomicBool,
     /// How it ended, once it has.
-    end: Mutex<Option<Result<String, String>>>,
+    end: Lock<Option<Result<String, String>>>,
 }
 
 impl Work {
@@ -56,27 +57,27 @@ impl Work {
     }
 
     pub(super) fn end(&self) -> Option<Result<String, String>> {
-        self.end.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.end.lock().clone()
     }
 
     fn ended(&self, end: Result<String, String>) {
-        self.end.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(end);
+        self.end.lock().get_or_insert(end);
     }
 }
 
 /// All that goes on, and what ended last.
 #[derive(Default)]
-pub(super) struct Works(Mutex<BTreeMap<u64, Arc<Work>>>);
+pub(super) struct Works(Lock<BTreeMap<u64, Arc<Work>>>);
 
 impl Works {
     pub(super) fn find(&self, id: &str) -> Option<Arc<Work>> {
         let id: u64 = id.parse().ok()?;
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+        self.0.lock().get(&id).cloned()
     }
 
     /// Keeps it, and says under which id; `None` if too much goes on already.
     fn keep(&self, work: &Arc<Work>) -> Option<u64> {
-        let mut works = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut works = self.0.lock();
         if works.values().filter(|work| work.end().is_none()).count() >= AT_ONCE {
             return None;
         }
@@ -104,7 +105,7 @@ pub(super) async fn begin(visit: Visit, queue: &AnyQueue, action: Action, filter
         done: AtomicU64::new(0),
         left_out: AtomicU64::new(0),
         is_stopping: AtomicBool::new(false),
-        end: Mutex::new(None),
+        end: Lock::new(None),
     });
     let Some(id) = visit.app.works.keep(&work) else { return Err(Problem::busy()) };
     let to = visit.links.to(&format!("/work/{id}"));

@@ -2,7 +2,7 @@
 //! steps, in the background, and never while a page waits for the end of it.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::error::WithCauses;
+use crate::sync::Lock;
 
 /// How old a search may be before somebody who looks begins another.
 const FRESH: Duration = Duration::from_secs(30);
@@ -20,7 +21,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(40);
 /// The names of queues, as far as they are known.
 pub(super) struct Catalog {
     search: bool,
-    known: Mutex<Known>,
+    known: Lock<Known>,
     /// A search has ended.
     ended: Notify,
 }
@@ -44,11 +45,11 @@ pub(super) struct Listing {
 impl Catalog {
     pub(super) fn new(named: BTreeSet<String>, only_named: bool) -> Arc<Self> {
         let known = Known { names: named, is_complete: only_named, ..Known::default() };
-        Arc::new(Self { search: !only_named, known: Mutex::new(known), ended: Notify::new() })
+        Arc::new(Self { search: !only_named, known: Lock::new(known), ended: Notify::new() })
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 
     /// All queues known; begins a search if the last one is old.

@@ -1,7 +1,7 @@
 //! Adds that travel together because they were called at the same time.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::StreamExt;
@@ -15,6 +15,7 @@ use super::{Engine, LONGEST_CALL, sent};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::script::add_jobs::{NewJob, Placed};
+use crate::sync::Lock;
 use crate::telemetry::AddFigures;
 
 /// Calls on their way at once: Redis works on one while the callers of the other add their next jobs.
@@ -30,7 +31,7 @@ const WORTH_A_CALL: usize = 16;
 pub(crate) struct Coalescer {
     engine: Engine,
     figures: AddFigures,
-    state: Mutex<Gathering>,
+    state: Lock<Gathering>,
     /// Fires when enough has gathered for a second call.
     enough: Notify,
 }
@@ -103,7 +104,7 @@ fn unknown() -> Error {
 impl Coalescer {
     pub(crate) fn new(engine: Engine) -> Arc<Self> {
         let figures = AddFigures::new(engine.keys.queue());
-        Arc::new(Self { engine, figures, state: Mutex::default(), enough: Notify::new() })
+        Arc::new(Self { engine, figures, state: Lock::default(), enough: Notify::new() })
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -228,22 +229,25 @@ impl Coalescer {
                 return;
             }
             tokio::select! {
-                Some((mut batch, answers)) = calls.next() => {
-                    {
-                        let mut state = self.lock();
-                        state.sent = state.sent.saturating_sub(batch.jobs.len());
-                    }
-                    let (callers, jobs) = (std::mem::take(&mut batch.callers), std::mem::take(&mut batch.jobs));
-                    for ((caller, job), answer) in callers.into_iter().zip(jobs).zip(answers) {
-                        // A caller who has given up does not want it.
-                        let _ = caller.reply.send(Reply::Done(answer.map(|placed| (job, placed))));
-                    }
-                    // Those who were answered run first, so that what they add next travels together.
-                    tokio::task::yield_now().await;
-                }
+                Some((batch, answers)) = calls.next() => self.answer(batch, answers).await,
                 () = self.enough.notified(), if calls.len() < CALLS_AT_ONCE => {}
             }
         }
+    }
+
+    /// Gives the answers of a call to those who wait for them.
+    async fn answer(&self, mut batch: Batch, answers: Vec<Result<Placed>>) {
+        {
+            let mut state = self.lock();
+            state.sent = state.sent.saturating_sub(batch.jobs.len());
+        }
+        let (callers, jobs) = (std::mem::take(&mut batch.callers), std::mem::take(&mut batch.jobs));
+        for ((caller, job), answer) in callers.into_iter().zip(jobs).zip(answers) {
+            // A caller who has given up does not want it.
+            let _ = caller.reply.send(Reply::Done(answer.map(|placed| (job, placed))));
+        }
+        // Those who were answered run first, so that what they add next travels together.
+        tokio::task::yield_now().await;
     }
 
     /// The jobs of the next call: all that have gathered if they are few, else no more than half of all adds under way.
@@ -275,7 +279,7 @@ impl Coalescer {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Gathering> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

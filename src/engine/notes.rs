@@ -1,13 +1,15 @@
 //! What a job writes that has no server, for tests of processors.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
 use serde_json::Value;
+
+use crate::sync::Lock;
 
 /// What a job that has no server writes.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    written: Mutex<Written>,
+    written: Lock<Written>,
 }
 
 #[derive(Debug, Default)]
@@ -19,7 +21,7 @@ pub(crate) struct Written {
 
 impl Notes {
     fn written(&self) -> MutexGuard<'_, Written> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+        self.written.lock()
     }
 
     /// Takes what was written so far.

@@ -1,11 +1,12 @@
 //! Between the task that reads and the one that listens: a queue with an end, which drops at the front.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::task::{Context, Poll, Waker};
 
 use super::Delivery;
 use crate::engine::events::{Batch, Entry};
+use crate::sync::Lock;
 use crate::wire::{EventId, QueueEvent};
 
 /// The most bytes of names and values that are held.
@@ -13,7 +14,7 @@ const MAX_BYTES: usize = 64 << 20;
 
 /// One writer, one reader. Entries are decoded as they leave, so those that are dropped cost nothing more.
 pub(super) struct Buffer {
-    state: Mutex<State>,
+    state: Lock<State>,
     limit: usize,
     max_bytes: usize,
 }
@@ -40,11 +41,11 @@ struct Slot {
 
 impl Buffer {
     pub(super) fn new(limit: usize) -> Self {
-        Self { state: Mutex::default(), limit: limit.max(1), max_bytes: MAX_BYTES }
+        Self { state: Lock::default(), limit: limit.max(1), max_bytes: MAX_BYTES }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     pub(super) fn push(&self, batch: Batch) {

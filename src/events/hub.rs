@@ -13,7 +13,7 @@
 //! its timestamp when looking at the job, and by an `added` event that came later when reading events.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch};
@@ -26,6 +26,7 @@ use crate::engine::Engine;
 use crate::engine::events::{Batch, EventReader, Finished, Found};
 use crate::error::{Error, Reason, Result, WithCauses};
 use crate::failpoint;
+use crate::sync::Lock;
 use crate::wire::EventId;
 
 const OP: &str = "wait_until_finished";
@@ -83,7 +84,7 @@ struct Hub {
 /// Those who look for a job that is gone. One of them looks for all, so that many who do so at once cost no more.
 #[derive(Default)]
 struct Searches {
-    asked: Mutex<Vec<Asked>>,
+    asked: Lock<Vec<Asked>>,
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -96,7 +97,7 @@ struct Asked {
 /// What the callers and the reader's task share.
 #[derive(Default)]
 struct Waiting {
-    state: Mutex<State>,
+    state: Lock<State>,
     /// Wakes the task when `suspects` or `suspect_all` were set.
     urgent: Notify,
 }
@@ -277,7 +278,7 @@ impl FinishHub {
         let Searches { asked, turn } = &self.0.searches;
         loop {
             let (tell, mut told) = oneshot::channel();
-            asked.lock().unwrap_or_else(PoisonError::into_inner).push(Asked { job: (id.to_owned(), existed), tell });
+            asked.lock().push(Asked { job: (id.to_owned(), existed), tell });
             let _turn = tokio::select! {
                 biased;
                 outcome = &mut told => match outcome {
@@ -293,7 +294,7 @@ impl FinishHub {
                 Err(oneshot::error::TryRecvError::Empty) => {}
             }
             let searches = {
-                let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut asked = asked.lock();
                 // Ours is among the last.
                 let rest = asked.len().saturating_sub(CHUNK);
                 asked.split_off(rest)
@@ -439,7 +440,7 @@ struct Gone {
 
 impl Waiting {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn running(&self) -> Option<Running> {

@@ -1,12 +1,13 @@
 //! Who listens to one reader of events: each has a buffer of its own.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 
 use super::buffer::Buffer;
 use crate::engine::events::Batch;
+use crate::sync::Lock;
 
 pub(super) struct Listeners {
-    state: Mutex<State>,
+    state: Lock<State>,
     /// How many events each may be behind.
     limit: usize,
 }
@@ -20,11 +21,11 @@ struct State {
 
 impl Listeners {
     pub(super) fn new(limit: usize) -> Self {
-        Self { state: Mutex::default(), limit }
+        Self { state: Lock::default(), limit }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// The buffer of one more.

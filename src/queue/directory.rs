@@ -1,7 +1,7 @@
 //! The queues of a client, so that all handles of one share what they can.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::QueueCore;
 use crate::clock::Clock;
@@ -9,13 +9,14 @@ use crate::connection::Link;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::keys::QueueKeys;
+use crate::sync::Lock;
 
 /// What handles of one queue share, by the queue's base key.
 pub(crate) struct Directory {
     pub(crate) link: Link,
     pub(crate) prefix: String,
     clock: Clock,
-    queues: Mutex<Queues>,
+    queues: Lock<Queues>,
 }
 
 #[derive(Default)]
@@ -31,13 +32,13 @@ const KEPT_QUEUES: usize = 1_000;
 
 impl Directory {
     pub(crate) fn new(link: Link, prefix: String, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { link, prefix, clock, queues: Mutex::default() })
+        Arc::new(Self { link, prefix, clock, queues: Lock::default() })
     }
 
     /// What all handles of one queue share.
     pub(crate) fn queue(self: &Arc<Self>, prefix: &str, name: &str) -> Result<Arc<QueueCore>> {
         let keys = QueueKeys::new(prefix, name)?;
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self.queues.lock();
         if let Some(core) = queues.cores.get(keys.base()) {
             return Ok(Arc::clone(core));
         }
@@ -58,7 +59,7 @@ impl Directory {
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.queues.lock().unwrap().cores.len()
+        self.queues.lock().cores.len()
     }
 }
 

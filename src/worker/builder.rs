@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -23,6 +23,7 @@ use crate::connection::{BlockingLink, Listener};
 use crate::error::Result;
 use crate::options::{FailedAttempt, KeepJobs, Retry, WorkerOptions, only_if};
 use crate::queue::QueueCore;
+use crate::sync::Lock;
 use crate::telemetry::WorkerFigures;
 
 /// A worker to be: its processor and options. [`start`](Self::start) makes it work.
@@ -299,7 +300,7 @@ impl WorkerBuilder {
             large,
             concurrency,
             counters: Counters::default(),
-            report: Mutex::default(),
+            report: Lock::default(),
             is_given_up: AtomicBool::new(false),
             is_paused: AtomicBool::new(false),
             figures,

@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
 
 use futures::Stream;
 
 use super::failure::AttemptError;
 use crate::error::{Error, FailureKind, WithCauses};
+use crate::sync::Lock;
 use crate::wire::JsonText;
 
 /// What happened in a worker. BullMQ: the events of the class `Worker`.
@@ -164,7 +165,7 @@ impl std::fmt::Debug for WorkerEvents {
 
 /// What one listener has not taken yet.
 #[derive(Default)]
-struct Buffer(Mutex<Held>);
+struct Buffer(Lock<Held>);
 
 #[derive(Default)]
 struct Held {
@@ -179,7 +180,7 @@ struct Held {
 
 impl Buffer {
     fn lock(&self) -> MutexGuard<'_, Held> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     fn push(&self, event: WorkerEvent, limit: usize) {
@@ -232,12 +233,12 @@ struct Listeners {
     limit: AtomicUsize,
     /// How many there are, so that nobody takes the lock for none.
     count: AtomicUsize,
-    buffers: Mutex<Vec<Arc<Buffer>>>,
+    buffers: Lock<Vec<Arc<Buffer>>>,
 }
 
 impl Listeners {
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Buffer>>> {
-        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.buffers.lock()
     }
 
     fn leave(&self, buffer: &Arc<Buffer>) {
@@ -260,7 +261,7 @@ impl EventSink {
         Self(Arc::new(Listeners {
             limit: AtomicUsize::new(limit),
             count: AtomicUsize::new(0),
-            buffers: Mutex::default(),
+            buffers: Lock::default(),
         }))
     }
 

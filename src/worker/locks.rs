@@ -1,7 +1,7 @@
 //! Locks of running jobs, renewed by a thread of their own, so that a busy runtime cannot lose them.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -20,6 +20,7 @@ use crate::error::WithCauses;
 use crate::failpoint;
 use crate::job::{Attempt, CancelReason};
 use crate::keys::QueueKeys;
+use crate::sync::Lock;
 use crate::telemetry::WorkerFigures;
 use crate::wire::job::JobId;
 
@@ -39,7 +40,7 @@ pub(crate) struct LockTable {
     /// Whether locks are renewed at all.
     renews: bool,
     watch: Watch,
-    slots: Mutex<Slots>,
+    slots: Lock<Slots>,
 }
 
 /// What the thread watches and counts besides.
@@ -73,11 +74,11 @@ impl LockTable {
         renews: bool,
         watch: Watch,
     ) -> Arc<Self> {
-        Arc::new(Self { engine, events, lock_duration, renews, watch, slots: Mutex::default() })
+        Arc::new(Self { engine, events, lock_duration, renews, watch, slots: Lock::default() })
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.lock()
     }
 
     /// Takes in the jobs that one call handed out; their slots, in order.
@@ -360,7 +361,7 @@ pub(crate) struct LockKeeper {
 
 #[derive(Default)]
 struct Keeping {
-    state: Mutex<Tables>,
+    state: Lock<Tables>,
     /// Fires when a worker comes.
     changed: Notify,
 }
@@ -374,7 +375,7 @@ struct Tables {
 
 impl Keeping {
     fn state(&self) -> MutexGuard<'_, Tables> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// The tables that came, or `None` if there are none and the thread may end, now that no task is left.

@@ -27,7 +27,7 @@ mod watchdog;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -55,6 +55,7 @@ use crate::error::{Error, Result};
 use crate::job::CancelReason;
 use crate::options::WorkerOptions;
 use crate::queue::QueueCore;
+use crate::sync::Lock;
 use crate::telemetry::WorkerFigures;
 
 /// What the loop, the attempts and the handle of one worker share.
@@ -71,7 +72,7 @@ pub(crate) struct Inner {
     pub(crate) concurrency: AtomicUsize,
     pub(crate) counters: Counters,
     /// What the loop has noted so far, but for the counts; kept here so that it outlives the loop.
-    report: Mutex<Report>,
+    report: Lock<Report>,
     /// Set by a handle that could not wait for the loop any longer: it starts nothing from then on.
     is_given_up: AtomicBool,
     /// Set by the loop while it is paused.
@@ -93,7 +94,7 @@ impl Listener for Inner {
 
 impl Inner {
     pub(crate) fn report(&self) -> MutexGuard<'_, Report> {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+        self.report.lock()
     }
 
     /// What has become of the jobs up to now.

@@ -1,13 +1,14 @@
 //! Whether a worker's loop still gets its turns: a processor that computes or waits without `.await` keeps the runtime
 //! from everything else, and nothing inside the runtime could tell.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::WeakSender;
 
 use super::event::{EventSink, WorkerEvent};
 use super::run::Command;
+use crate::sync::Lock;
 use crate::telemetry::WorkerFigures;
 
 /// A loop that is later than this is said to be blocked.
@@ -20,7 +21,7 @@ pub(crate) struct Watchdog {
     events: EventSink,
     figures: Arc<WorkerFigures>,
     /// The question that has no answer yet.
-    open: Mutex<Option<Question>>,
+    open: Lock<Option<Question>>,
 }
 
 #[derive(Clone, Copy)]
@@ -37,12 +38,12 @@ impl Watchdog {
         events: EventSink,
         figures: Arc<WorkerFigures>,
     ) -> Arc<Self> {
-        Arc::new(Self { queue: queue.to_owned(), commands, events, figures, open: Mutex::default() })
+        Arc::new(Self { queue: queue.to_owned(), commands, events, figures, open: Lock::default() })
     }
 
     /// Asks the loop, or complains that it has not answered. A worker whose handle is gone is not asked.
     pub(crate) fn ask(&self) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         let Some(commands) = self.commands.upgrade() else {
             *open = None;
             return;
@@ -63,7 +64,7 @@ impl Watchdog {
 
     /// The loop has its turn.
     pub(crate) fn answer(&self) {
-        let answered = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let answered = self.open.lock().take();
         let Some(Question { asked, told }) = answered else { return };
         let lag = asked.elapsed();
         self.figures.loop_lag(lag);
@@ -74,7 +75,7 @@ impl Watchdog {
 
     /// Whether the loop has owed an answer for too long.
     pub(crate) fn is_late(&self) -> bool {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.open.lock();
         open.is_some_and(|question| question.asked.elapsed() >= LATE)
     }
 

@@ -1,6 +1,5 @@
 //! Layers of `tower` around attempts.
 
-use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
@@ -10,6 +9,7 @@ use tower_service::Service;
 use super::{Ended, Layer, Next};
 use crate::error::{BoxError, Halt};
 use crate::job::AnyJob;
+use crate::sync::Lock;
 use crate::wire::JsonText;
 
 /// Any [`tower` layer](tower_layer::Layer) as a [`Layer`].
@@ -28,12 +28,12 @@ use crate::wire::JsonText;
 /// # async fn send(job: oxmq::Job<String, ()>) -> Result<(), oxmq::Halt> { Ok(()) }
 /// let router: Router = Router::new().on("send", send).layer(Tower::new(ConcurrencyLimitLayer::new(8)));
 /// ```
-pub struct Tower<S>(Mutex<S>);
+pub struct Tower<S>(Lock<S>);
 
 impl<S> Tower<S> {
     /// Applies the layer.
     pub fn new<L: TowerLayer<RunNext, Service = S>>(layer: L) -> Self {
-        Self(Mutex::new(layer.layer(RunNext)))
+        Self(Lock::new(layer.layer(RunNext)))
     }
 }
 
@@ -76,7 +76,7 @@ where
     S::Error: Into<BoxError>,
 {
     fn around(&self, job: AnyJob, next: Next) -> BoxFuture<'static, Ended> {
-        let mut service = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let mut service = self.0.lock().clone();
         Box::pin(async move {
             let told = |error: S::Error| match error.into().downcast::<LayerError>() {
                 Ok(error) => error.0,
