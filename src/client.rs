@@ -13,7 +13,7 @@ use crate::events::{EventCursorBuilder, QueueEventsBuilder};
 use crate::flow::FlowProducer;
 use crate::keys::{DEFAULT_PREFIX, QueueKeys};
 use crate::queue::{Directory, QueueBuilder, QueueCore};
-use crate::worker::{LockKeeper, ManualWorkerBuilder, Processor, WorkerBuilder};
+use crate::worker::{LockKeeper, ManualWorkerBuilder, OWN_CONNECTIONS, Processor, SharedWaits, WorkerBuilder};
 
 /// A connection to a server, shared by all that is made from it. Cheap to clone.
 ///
@@ -34,6 +34,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     queues: Arc<Directory>,
     locks: LockKeeper,
+    waits: Arc<SharedWaits>,
 }
 
 /// How a client is made: [`ConnectOptions`] and what its queues have in common.
@@ -44,6 +45,7 @@ pub struct ClientBuilder {
     prefix: String,
     clock: Clock,
     long_way: bool,
+    own_waits: usize,
 }
 
 impl ClientBuilder {
@@ -56,6 +58,16 @@ impl ClientBuilder {
     /// Where timestamps come from. Default: the system's clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// How many workers of this client wait for jobs on a connection of their own, under the name by which `getWorkers`
+    /// sees them. The idle ones among those beyond share one connection for each 256, which `getWorkers` does not see: a
+    /// thousand idle workers then cost a handful of connections. A worker that is busy opens one of its own. Default: 32.
+    ///
+    /// It takes the right to `CLIENT UNBLOCK`; without it each worker has a connection of its own.
+    pub fn own_connections(mut self, workers: usize) -> Self {
+        self.own_waits = workers;
         self
     }
 
@@ -86,7 +98,7 @@ impl ClientBuilder {
         }
         survey(&link, &self.clock).await;
         let queues = Directory::new(link, self.prefix, self.clock);
-        Ok(Client(Arc::new(Inner { queues, locks: LockKeeper::default() })))
+        Ok(Client(Arc::new(Inner { queues, locks: LockKeeper::default(), waits: SharedWaits::new(self.own_waits) })))
     }
 }
 
@@ -103,7 +115,13 @@ impl Client {
 
     /// A client to be, with options.
     pub fn builder(connect: ConnectOptions) -> ClientBuilder {
-        ClientBuilder { connect, prefix: DEFAULT_PREFIX.to_owned(), clock: Clock::system(), long_way: false }
+        ClientBuilder {
+            connect,
+            prefix: DEFAULT_PREFIX.to_owned(),
+            clock: Clock::system(),
+            long_way: false,
+            own_waits: OWN_CONNECTIONS,
+        }
     }
 
     /// Asks the server for a sign of life, for the probes of whatever runs this process. One round trip.
@@ -187,6 +205,10 @@ impl Client {
     #[cfg(feature = "dashboard")]
     pub(crate) fn prefix(&self) -> &str {
         &self.0.queues.prefix
+    }
+
+    pub(crate) fn shared_waits(&self) -> &Arc<SharedWaits> {
+        &self.0.waits
     }
 
     pub(crate) fn lock_keeper(&self) -> &LockKeeper {

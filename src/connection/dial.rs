@@ -29,11 +29,13 @@ pub(crate) struct Server {
     /// Whether it is a replica, if it tells.
     pub(crate) is_replica: Option<bool>,
     pub(crate) is_sentinel: bool,
+    /// The number of this connection, by which another one can end its wait.
+    pub(crate) id: Option<i64>,
 }
 
 impl Server {
     /// A server that does not say what it is.
-    const UNKNOWN: Self = Self { version: None, is_redis: false, is_replica: None, is_sentinel: false };
+    const UNKNOWN: Self = Self { version: None, is_redis: false, is_replica: None, is_sentinel: false, id: None };
 
     /// The oldest Redis whose commands the scripts use.
     const OLDEST: (u32, u32, u32) = (6, 2, 0);
@@ -387,6 +389,11 @@ fn describe(reply: &Value) -> Option<Server> {
         Value::Map(items) => items.iter().filter_map(|(name, value)| Some((text(name)?, text(value)))).collect(),
         _ => return None,
     };
+    let id = match reply {
+        Value::Array(items) => items.chunks_exact(2).find_map(|pair| id_in(&pair[0], &pair[1])),
+        Value::Map(items) => items.iter().find_map(|(name, value)| id_in(name, value)),
+        _ => None,
+    };
     if pairs.iter().all(|(name, _)| name != "version") {
         return None;
     }
@@ -396,7 +403,15 @@ fn describe(reply: &Value) -> Option<Server> {
     let version = next().map(|major| (major, next().unwrap_or(0), next().unwrap_or(0)));
     let is = |name: &str, value: &str| of(name).as_deref() == Some(value);
     let (is_replica, is_sentinel) = (of("role").map(|role| role == "replica"), is("mode", "sentinel"));
-    Some(Server { version, is_redis: is("server", "redis"), is_replica, is_sentinel })
+    Some(Server { version, is_redis: is("server", "redis"), is_replica, is_sentinel, id })
+}
+
+/// The number of the connection, if this is its field.
+fn id_in(name: &Value, value: &Value) -> Option<i64> {
+    match (name, value) {
+        (Value::BulkString(name), Value::Int(id)) if name == b"id" => Some(*id),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::connection::{BlockingLink, Failure, without_secrets};
-use crate::script::marker::take_marker;
+use super::Engine;
+use crate::connection::{BlockingLink, Failure, Link, without_secrets};
+use crate::script::marker::{count_keys, take_any_marker, take_marker, unblock_client};
 
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,4 +36,70 @@ pub(crate) async fn wait(link: &mut BlockingLink, marker: &str, block: Duration)
             Woken::Broken
         }
     }
+}
+
+/// How a wait for several markers ended.
+#[derive(Debug, PartialEq)]
+pub(crate) enum WokenByAny {
+    /// This marker was taken, and its score.
+    Marker(String, f64),
+    /// Nothing came, or the wait was ended by [`unblock`].
+    TimeOver,
+    /// The connection broke; what was taken may be lost.
+    Broken,
+}
+
+/// One blocking read of several markers; the first that is there is taken.
+pub(crate) async fn wait_any(link: &mut BlockingLink, markers: &[String], block: Duration) -> WokenByAny {
+    let shortest = if link.ready().await.blocks_for_1_ms() { 1 } else { 2 };
+    let block = block.clamp(Duration::from_millis(shortest), LONGEST_WAIT);
+    match take_any_marker(markers, block).block(link, block).await {
+        Ok(Some((marker, score))) => WokenByAny::Marker(marker, score),
+        Ok(None) => WokenByAny::TimeOver,
+        Err(failure) => {
+            if let Failure::Unknown(error) = failure {
+                tracing::debug!(error = %without_secrets(&error), queues = markers.len(), "the wait for work broke");
+            }
+            WokenByAny::Broken
+        }
+    }
+}
+
+/// What became of a wish to end a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unblocked {
+    /// It has ended; its answer is on the way.
+    Yes,
+    /// That connection does not wait.
+    No,
+    /// The server does not let us do this.
+    Refused,
+    Unknown,
+}
+
+/// Ends the wait of the connection with this number as if its time were over. One round trip.
+pub(crate) async fn unblock(link: &Link, engine: &Engine, id: i64) -> Unblocked {
+    match unblock_client(id).send(link, &engine.keys).await {
+        Ok(true) => Unblocked::Yes,
+        Ok(false) => Unblocked::No,
+        Err(Failure::Server(_)) => Unblocked::Refused,
+        Err(_) => Unblocked::Unknown,
+    }
+}
+
+/// The keys of a queue that exist while there may be something to do.
+fn keys_with_work(engine: &Engine) -> [String; 4] {
+    ["wait", "prioritized", "delayed", "paused"].map(|suffix| engine.keys.key(suffix))
+}
+
+/// Whether any of these queues may have something to do; nothing if the server does not say. One round trip.
+pub(crate) async fn any_has_work<'a>(link: &Link, engines: impl Iterator<Item = &'a Engine> + Clone) -> Option<bool> {
+    let keys = &engines.clone().next()?.keys;
+    count_keys(engines.flat_map(keys_with_work)).send(link, keys).await.ok().map(|count| count > 0)
+}
+
+/// Whether a queue may have something to do, also if the server does not say. One round trip.
+pub(crate) async fn has_work(engine: &Engine) -> bool {
+    let count = count_keys(keys_with_work(engine)).send(&engine.link, &engine.keys).await;
+    count.map_or(true, |count| count > 0)
 }

@@ -15,6 +15,34 @@ pub(crate) fn take_marker(marker: &str, block: Duration) -> Call<Option<f64>> {
     })
 }
 
+/// Takes the first of these markers that is there, or waits for one; answers which, and its score.
+pub(crate) fn take_any_marker(markers: &[String], block: Duration) -> Call<Option<(String, f64)>> {
+    let call = Call::command("take_marker", "BZPOPMIN").texts(markers).text(format!("{:.3}", block.as_secs_f64()));
+    call.repeat(Repeat::Never).read(|value| match value {
+        Value::Array(mut reply) if reply.len() == 3 => {
+            let score = score(reply.get(2)).unwrap_or(0.0);
+            Some(Some((super::reply::string(reply.swap_remove(0))?, score)))
+        }
+        _ => Some(None),
+    })
+}
+
+/// Ends the blocking call of a connection; answers whether there was one.
+pub(crate) fn unblock_client(id: i64) -> Call<bool> {
+    Call::command("unblock", "CLIENT").text("UNBLOCK").number(id).repeat(Repeat::Never).read(|value| match value {
+        Value::Int(ended) => Some(ended == 1),
+        _ => None,
+    })
+}
+
+/// How many of these keys exist.
+pub(crate) fn count_keys(keys: impl IntoIterator<Item = String>) -> Call<u64> {
+    Call::command("look", "EXISTS").texts(keys).repeat(Repeat::Reads).read(|value| match value {
+        Value::Int(count) => u64::try_from(count).ok(),
+        _ => None,
+    })
+}
+
 fn score(value: Option<&Value>) -> Option<f64> {
     match value? {
         Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),

@@ -17,6 +17,7 @@ use super::locks::{LockTable, Watch};
 use super::manual::ManualWorker;
 use super::processor::Erased;
 use super::run::Loop;
+use super::shared_wait::Seat;
 use super::watchdog::Watchdog;
 use super::{Counters, Inner, Tokens, Worker, panics, schedulers, stalled, supervise, wait};
 use crate::connection::{BlockingLink, Listener};
@@ -286,8 +287,14 @@ impl WorkerBuilder {
         self.client.lock_keeper().keep(&locks);
         let name = engine.keys.worker_client_name(options.name.as_deref());
         let blocking = BlockingLink::new(engine.link.dialer(), Some(name));
-        let waiter =
-            wait::Waiter::start(blocking, engine.link.clone(), options.drain_delay, &engine.keys, events.clone());
+        let last_fetch = Arc::new(LastFetch::default());
+        let seat = Seat {
+            engine: engine.clone(),
+            marker: engine.keys.marker(),
+            drain_delay: options.drain_delay,
+            last_fetch: Arc::clone(&last_fetch),
+        };
+        let waiter = wait::Waiter::start(blocking, seat, self.client.shared_waits(), events.clone());
         let concurrency = AtomicUsize::new(options.concurrency);
         let large = queue.engine().link.another();
         let inner = Arc::new(Inner {
@@ -305,7 +312,7 @@ impl WorkerBuilder {
             is_paused: AtomicBool::new(false),
             figures,
             watchdog,
-            last_fetch: LastFetch::default(),
+            last_fetch,
         });
         let listener: Weak<dyn Listener> = Arc::<Inner>::downgrade(&inner);
         inner.queue.engine().link.outages().tell(listener);

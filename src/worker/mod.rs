@@ -17,6 +17,7 @@ mod router;
 mod run;
 mod schedulers;
 mod settle;
+mod shared_wait;
 mod stalled;
 mod state;
 mod supervise;
@@ -42,6 +43,7 @@ pub use manual::ManualWorker;
 pub(crate) use processor::Erased;
 pub use processor::Processor;
 pub use router::Router;
+pub(crate) use shared_wait::{OWN_CONNECTIONS, SharedWaits};
 pub use state::{FromJob, FromRef, State};
 
 use event::EventSink;
@@ -79,7 +81,7 @@ pub(crate) struct Inner {
     is_paused: AtomicBool,
     pub(crate) figures: Arc<WorkerFigures>,
     pub(crate) watchdog: Arc<Watchdog>,
-    pub(crate) last_fetch: LastFetch,
+    pub(crate) last_fetch: Arc<LastFetch>,
 }
 
 impl Listener for Inner {

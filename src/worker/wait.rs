@@ -7,11 +7,11 @@ use tokio::sync::{Notify, mpsc};
 
 use super::event::EventSink;
 use super::panics::catch;
+use super::shared_wait::{Own, SOON, Seat, SharedWaits};
 use super::supervise;
 use crate::connection::{Backoff, BlockingLink, Link};
 pub(crate) use crate::engine::marker::{Woken, wait};
 use crate::failpoint;
-use crate::keys::QueueKeys;
 
 /// A task that waits on behalf of a worker. It ends when the waiter is dropped, and its socket is closed at once.
 pub(crate) struct Waiter {
@@ -25,22 +25,18 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    /// Waits on `link`. Where that cannot be opened, a wait is over each `drain_delay` if the server answers on `shared`.
-    pub(crate) fn start(
-        link: BlockingLink,
-        shared: Link,
-        drain_delay: Duration,
-        keys: &QueueKeys,
-        events: EventSink,
-    ) -> Self {
+    /// Waits on `link`, or with others where the client has many workers. Where that cannot be opened, a wait is over each
+    /// drain delay if the server answers on the connection on which the worker looks for jobs.
+    pub(super) fn start(link: BlockingLink, seat: Seat, waits: &Arc<SharedWaits>, events: EventSink) -> Self {
         let (requests, asked) = mpsc::channel(1);
         let (answers, woken) = mpsc::channel(1);
         let interrupt = Arc::new(Notify::new());
         let server = Server {
             link,
-            shared,
-            drain_delay,
-            keys: keys.clone(),
+            seat: Arc::new(seat),
+            waits: Arc::clone(waits),
+            own: waits.own(),
+            is_busy: false,
             asked,
             answers,
             interrupt: Arc::clone(&interrupt),
@@ -90,10 +86,12 @@ impl Drop for Waiter {
 /// What the task holds.
 struct Server {
     link: BlockingLink,
-    /// The connection on which the worker looks for jobs.
-    shared: Link,
-    drain_delay: Duration,
-    keys: QueueKeys,
+    seat: Arc<Seat>,
+    waits: Arc<SharedWaits>,
+    /// The right to wait on `link` also while nothing is to do.
+    own: Option<Own>,
+    /// Whether it waits on `link` without that right, until a wait ends without a marker.
+    is_busy: bool,
     asked: mpsc::Receiver<Duration>,
     answers: mpsc::Sender<Woken>,
     interrupt: Arc<Notify>,
@@ -117,22 +115,60 @@ impl Server {
     }
 
     async fn answer_waits(&mut self) {
-        let marker = self.keys.marker();
         while let Some(block) = self.asked.recv().await {
             self.is_waiting = true;
-            failpoint::hit("waiter", &self.keys);
-            let woken = tokio::select! {
-                woken = wait_or_look(&mut self.link, &self.shared, self.drain_delay, &marker, block) => woken,
-                () = self.interrupt.notified() => Woken::Interrupted,
-            };
-            if woken == Woken::Interrupted {
-                self.link.close().await;
+            failpoint::hit("waiter", &self.seat.engine.keys);
+            if self.own.is_none() {
+                self.own = self.waits.own();
             }
+            let woken = self.wait(block).await;
             self.is_waiting = false;
             if self.answers.send(woken).await.is_err() {
                 break;
             }
         }
+    }
+
+    async fn wait(&mut self, block: Duration) -> Woken {
+        if self.own.is_some() || !self.waits.is_possible() {
+            return self.wait_alone(block).await;
+        }
+        let mut left = block;
+        if self.is_busy {
+            match self.wait_alone(block.min(SOON)).await {
+                Woken::TimeOver if block > SOON => left = block - SOON,
+                woken => return woken,
+            }
+        }
+        self.wait_with_others(left).await
+    }
+
+    async fn wait_alone(&mut self, block: Duration) -> Woken {
+        let Seat { engine, marker, drain_delay, .. } = &*self.seat;
+        let woken = tokio::select! {
+            woken = wait_or_look(&mut self.link, &engine.link, *drain_delay, marker, block) => woken,
+            () = self.interrupt.notified() => Woken::Interrupted,
+        };
+        self.is_busy &= matches!(woken, Woken::Marker(_));
+        let has_to_go = self.own.is_none() && !self.is_busy && self.waits.is_possible();
+        if woken == Woken::Interrupted || has_to_go {
+            self.link.close().await;
+        }
+        woken
+    }
+
+    async fn wait_with_others(&mut self, block: Duration) -> Woken {
+        let began = tokio::time::Instant::now();
+        let mut place = self.waits.join(&self.seat, block);
+        let woken = tokio::select! {
+            woken = place.woken() => woken,
+            () = self.interrupt.notified() => {
+                place.leave().await;
+                return Woken::Interrupted;
+            }
+        };
+        self.is_busy = matches!(woken, Woken::Marker(_)) && began.elapsed() < SOON;
+        woken
     }
 }
 

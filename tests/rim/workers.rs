@@ -310,6 +310,13 @@ fn clients() -> Vec<Row> {
             "xxxxx",
             |_, url| async move { ConnectOptions::from_url(url).map(drop) },
         ),
+        row("ClientBuilder::own_connections(workers)", &USIZE, "ooo", |on, workers| async move {
+            let options = ConnectOptions::from_url(&crate::common::server::shared_server().url())?;
+            let client = Client::builder(options).prefix(&on.name).own_connections(workers).connect().await?;
+            let work = |_: oxmq::Job<serde_json::Value, ()>| async { Ok::<_, oxmq::Halt>(()) };
+            client.worker("q", work).start()?.close().await;
+            Ok(())
+        }),
         row("ClientBuilder::prefix(prefix)", &["", "a\nb", "a:b é", &LONG[..257]], "xxox", |_, prefix| async move {
             let options = ConnectOptions::from_url(&shared_server().url())?;
             Client::builder(options).prefix(prefix).connect().await.map(drop)

@@ -13,4 +13,5 @@ mod log;
 mod odd;
 mod outcomes;
 mod recovery;
+mod sharing;
 mod trouble;

@@ -1,0 +1,227 @@
+//! Many idle workers of one client wait on a few connections, and hear of their jobs as if each had its own.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use oxmq::{Client, ConnectOptions, Halt, Job, JobState, Queue, Worker};
+
+use crate::common::eventually::eventually;
+use crate::common::server::{RedisServer, fresh_prefix};
+
+/// Far beyond the patience of a test: whoever runs a job was woken by its marker.
+const LONG: Duration = Duration::from_secs(600);
+
+async fn client(server: &RedisServer, prefix: &str) -> Client {
+    let options = ConnectOptions::from_url(&server.url()).unwrap();
+    Client::builder(options).prefix(prefix).own_connections(0).connect().await.unwrap()
+}
+
+/// A worker that answers with the data; it looks by itself after `drain_delay`.
+fn worker(client: &Client, queue: &str, drain_delay: Duration) -> Worker {
+    let echo = |job: Job<u64, u64>| async move { Ok::<_, Halt>(*job.data()) };
+    client.worker(queue, echo).drain_delay(drain_delay).start().unwrap()
+}
+
+fn queue(client: &Client, name: &str) -> Queue<u64, u64> {
+    client.queue(name).open().unwrap()
+}
+
+/// How many connections wait, by name.
+async fn waiting(server: &RedisServer) -> HashMap<String, usize> {
+    let list: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut server.connection().await).await.unwrap();
+    let mut names = HashMap::new();
+    for line in list.lines().filter(|line| line.contains("cmd=bzpopmin")) {
+        let name = line.split(' ').find_map(|word| word.strip_prefix("name=")).unwrap_or_default();
+        *names.entry(name.to_owned()).or_default() += 1;
+    }
+    names
+}
+
+async fn until_shared(server: &RedisServer, connections: usize) {
+    eventually("they wait together", || async {
+        let names = waiting(server).await;
+        names.len() == 1 && names.get("oxmq-shared-waits") == Some(&connections)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn hundreds_of_idle_workers_share_two_connections_and_hear_of_every_job() {
+    const WORKERS: usize = 300;
+    let server = RedisServer::start();
+    let client = client(&server, &fresh_prefix()).await;
+    let names: Vec<String> = (0..WORKERS).map(|n| format!("q{n}")).collect();
+    let workers: Vec<Worker> = names.iter().map(|name| worker(&client, name, LONG)).collect();
+    until_shared(&server, 2).await;
+    let queues: Vec<_> = names.iter().map(|name| queue(&client, name)).collect();
+    for round in 0..3 {
+        let jobs = join_all(queues.iter().map(|queue| async { queue.add("job", round).await.unwrap() })).await;
+        let wait = jobs.iter().map(|job| job.wait_until_finished(Duration::from_secs(30)));
+        assert!(join_all(wait).await.into_iter().all(|value| value.unwrap() == round));
+    }
+    let sleeper = queues[7].add("later", 1).delay(Duration::from_millis(300)).await.unwrap();
+    assert_eq!(sleeper.wait_until_finished(Duration::from_secs(30)).await.unwrap(), 1);
+    let began = Instant::now();
+    join_all(workers.into_iter().map(Worker::close)).await;
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    eventually("nobody waits", || async { waiting(&server).await.is_empty() }).await;
+}
+
+#[tokio::test]
+async fn whoever_closes_or_pauses_leaves_its_jobs_to_others() {
+    let server = RedisServer::start();
+    let prefix = fresh_prefix();
+    let (one, other) = (client(&server, &prefix).await, client(&server, &prefix).await);
+    let stays = worker(&other, "q", LONG);
+    let _neighbour = worker(&one, "neighbour", LONG);
+    let queue = queue(&other, "q");
+    for round in 0..8 {
+        let leaves = worker(&one, "q", LONG);
+        until_shared(&server, 2).await;
+        let (job, paused) = tokio::join!(async { queue.add("job", round).await.unwrap() }, async {
+            if round % 2 == 0 {
+                leaves.close().await;
+                return None;
+            }
+            leaves.pause().await.unwrap();
+            Some(leaves)
+        });
+        assert_eq!(job.wait_until_finished(Duration::from_secs(30)).await.unwrap(), round);
+        if let Some(paused) = paused {
+            paused.close().await;
+        }
+    }
+    stays.close().await;
+}
+
+#[tokio::test]
+async fn a_lost_marker_is_made_up_for_by_a_look() {
+    let server = RedisServer::start();
+    let prefix = fresh_prefix();
+    let client = client(&server, &prefix).await;
+    let short = Duration::from_millis(200);
+    let workers: Vec<Worker> = ["a", "b", "c"].into_iter().map(|name| worker(&client, name, short)).collect();
+    until_shared(&server, 1).await;
+    let queue = queue(&client, "b");
+    queue.pause().await.unwrap();
+    let job = queue.add("job", 5).await.unwrap();
+    // As if a worker had taken the marker along: the queue goes on, and nobody is told.
+    let meta = format!("{prefix}:b:meta");
+    let mut redis = server.connection().await;
+    redis::cmd("HDEL").arg(meta).arg("paused").exec_async(&mut redis).await.unwrap();
+    assert_eq!(job.wait_until_finished(Duration::from_secs(30)).await.unwrap(), 5);
+    for worker in workers {
+        // Nobody else has asked for jobs, and all know that there are none.
+        assert!(worker.health().last_fetch.unwrap() < Duration::from_secs(20));
+        worker.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_shared_connection_that_breaks_costs_no_job() {
+    let server = RedisServer::start();
+    let client = client(&server, &fresh_prefix()).await;
+    let names = ["a", "b", "c", "d", "e"];
+    let workers: Vec<Worker> = names.iter().map(|name| worker(&client, name, LONG)).collect();
+    let mut redis = server.connection().await;
+    for round in 0..4 {
+        until_shared(&server, 1).await;
+        let kill = redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).to_owned();
+        let mut killer = redis.clone();
+        let (jobs, ()) = tokio::join!(
+            join_all(names.iter().enumerate().map(|(at, name)| {
+                let queue = queue(&client, name);
+                async move { queue.add("job", round).job_id(format!("{round}-{at}")).await.unwrap() }
+            })),
+            async { kill.exec_async(&mut killer).await.unwrap() }
+        );
+        for job in jobs {
+            assert_eq!(job.wait_until_finished(Duration::from_secs(30)).await.unwrap(), round);
+        }
+    }
+    redis::cmd("PING").exec_async(&mut redis).await.unwrap();
+    join_all(workers.into_iter().map(Worker::close)).await;
+}
+
+#[tokio::test]
+async fn without_the_right_to_end_a_wait_each_has_a_connection_of_its_own() {
+    let server = RedisServer::start();
+    let mut redis = server.connection().await;
+    let user = ["SETUSER", "plain", "on", ">pass", "~*", "&*", "+@all", "-client"];
+    redis::cmd("ACL").arg(&user).exec_async(&mut redis).await.unwrap();
+    let options = ConnectOptions::from_url(&server.url()).unwrap().username("plain").password("pass");
+    let client = Client::builder(options).prefix(fresh_prefix()).own_connections(0).connect().await.unwrap();
+    let workers: Vec<Worker> = ["a", "b", "c"].into_iter().map(|name| worker(&client, name, LONG)).collect();
+    eventually("each waits alone", || async { waiting(&server).await.values().sum::<usize>() == 3 }).await;
+    for name in ["a", "b", "c"] {
+        let job = queue(&client, name).add("job", 1).await.unwrap();
+        assert_eq!(job.wait_until_finished(Duration::from_secs(30)).await.unwrap(), 1);
+    }
+    join_all(workers.into_iter().map(Worker::close)).await;
+}
+
+#[tokio::test]
+async fn the_first_workers_are_seen_by_their_names() {
+    let server = RedisServer::start();
+    let options = ConnectOptions::from_url(&server.url()).unwrap();
+    let client = Client::builder(options).prefix(fresh_prefix()).own_connections(2).connect().await.unwrap();
+    let mut workers: Vec<Worker> = (0..5).map(|_| worker(&client, "q", Duration::from_millis(200))).collect();
+    let queue = queue(&client, "q");
+    eventually("two are seen", || async { queue.get_workers().await.unwrap().len() == 2 }).await;
+    workers.remove(0).close().await;
+    queue.add_bulk((0..50).map(|n| oxmq::NewJob::new("job", n))).await.unwrap();
+    let done = [JobState::Completed];
+    eventually("all is done", || async { queue.get_job_counts(&done).await.unwrap().completed == 50 }).await;
+    // Whoever works takes the place of the one that has gone, and those who wait in vain go back to the others.
+    eventually("two are seen again", || async { queue.get_workers().await.unwrap().len() == 2 }).await;
+    join_all(workers.into_iter().map(Worker::close)).await;
+}
+
+/// Prints how long a job waits for its worker, which is one of so many idle ones.
+#[tokio::test]
+#[ignore = "prints figures; nothing depends on them"]
+async fn how_long_a_job_waits_for_one_of_many_workers() {
+    for count in [1_usize, 100, 1_000] {
+        let server = RedisServer::start();
+        let client = client(&server, &fresh_prefix()).await;
+        let heard = Arc::new(Mutex::new(HashMap::new()));
+        let workers: Vec<Worker> = (0..count)
+            .map(|n| {
+                let heard = Arc::clone(&heard);
+                let note = move |job: Job<u64, u64>| {
+                    heard.lock().unwrap().insert(job.id().to_owned(), Instant::now());
+                    async { Ok::<_, Halt>(1) }
+                };
+                client.worker(format!("q{n}"), note).start().unwrap()
+            })
+            .collect();
+        until_shared(&server, count.div_ceil(256)).await;
+        let mut redis = server.connection().await;
+        let processed = async |redis: &mut redis::aio::MultiplexedConnection| {
+            let info: String = redis::cmd("INFO").arg("stats").query_async(redis).await.unwrap();
+            let line = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:")).unwrap();
+            line.parse::<u64>().unwrap()
+        };
+        let before = processed(&mut redis).await;
+        tokio::time::sleep(Duration::from_secs(10)).await; // time itself
+        let idle = processed(&mut redis).await - before;
+        let mut waits = Vec::new();
+        for n in 0..200 {
+            let (queue, id) = (queue(&client, &format!("q{}", n * 37 % count)), format!("j{n}"));
+            let began = Instant::now();
+            let job = queue.add("job", 1).job_id(&id).await.unwrap();
+            job.wait_until_finished(Duration::from_secs(30)).await.unwrap();
+            waits.push(heard.lock().unwrap()[&id] - began);
+        }
+        waits.sort_unstable();
+        println!(
+            "{count} queues: {:.1} commands/s while idle; from add to processor p50 {:?}, p99 {:?}",
+            idle as f64 / 10.0,
+            waits[100],
+            waits[198]
+        );
+        join_all(workers.into_iter().map(Worker::close)).await;
+    }
+}
