@@ -18,6 +18,14 @@
 //! | see all queues at a glance | [`Client::find_queues`] | [`overview`] |
 //! | know why a call failed | [`Error`], [`error::Reason`] | [`error`] |
 //!
+//! # Guides
+//!
+//! The module `guides` of these pages tells of the [states of a job](https://docs.rs/oxmq/latest/oxmq/guides/states/),
+//! [retries, time limits and locks](https://docs.rs/oxmq/latest/oxmq/guides/retries/), [shutting down in
+//! Kubernetes](https://docs.rs/oxmq/latest/oxmq/guides/kubernetes/), [Redis for
+//! queues](https://docs.rs/oxmq/latest/oxmq/guides/redis/) and [troubleshooting by
+//! symptom](https://docs.rs/oxmq/latest/oxmq/guides/troubleshooting/).
+//!
 //! Names are BullMQ's in `snake_case`, and can be searched for as they are called there. An item says how many round trips
 //! it makes where it is not one, and what is atomic.
 //!
@@ -49,6 +57,8 @@ pub mod error;
 pub mod events;
 mod failpoint;
 pub mod flow;
+#[cfg(any(doc, doctest))]
+pub mod guides;
 pub mod job;
 mod keys;
 pub mod kind;
