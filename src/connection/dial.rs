@@ -111,6 +111,10 @@ impl Dialer {
                 Target::Server(address.clone())
             }
             Servers::Sentinels { hosts, master, tls } => {
+                #[cfg_attr(
+                    not(feature = "tls"),
+                    expect(clippy::needless_update, reason = "with TLS there is a field more")
+                )]
                 let opener = Opener { login: Sentinels::login(&options), ..opener.clone() };
                 Target::Sentinels(Arc::new(Sentinels::new(hosts, master, *tls, opener, &options)))
             }
