@@ -51,7 +51,7 @@ if left <= 0 then return 1 end
 local rest = {}
 for _, name in ipairs({ "meta", "id", "pc", "marker", "events", "stalled", "stalled-check", "limiter", "delay",
   "metrics:completed", "metrics:completed:data", "metrics:failed", "metrics:failed:data", "oxmq:cancels",
-  "oxmq:schedulers-check" }) do
+  "oxmq:schedulers-check", "oxmq:cursors" }) do
   rest[#rest + 1] = base .. name
 end
 call("DEL", unpack(rest))

@@ -28,6 +28,9 @@ pub struct FailedAttempt<'a> {
 
 impl FailedAttempt<'_> {
     /// Returns the first error of this type among the error and its causes.
+    ///
+    /// An `anyhow::Error` is searched from its second level on, since it hides the type of the outermost error as it is boxed: an
+    /// error that is to be found has a `.context(…)`, or is returned as what it is.
     #[must_use]
     pub fn downcast_ref<E: std::error::Error + 'static>(&self) -> Option<&E> {
         causes(&**self.error).find_map(|error| error.downcast_ref())

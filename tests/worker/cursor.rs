@@ -10,6 +10,8 @@ use oxmq::events::{CursorStore, Delivery, EventCursor, EventId, EventsFrom, Queu
 use serde_json::json;
 
 use crate::common::fixture::{Fixture, PATIENCE};
+use crate::common::node::{BullMq, NodeDriver};
+use crate::common::server::shared_server;
 
 async fn open(fixture: &Fixture, name: &str) -> EventCursor {
     fixture.client.event_cursor("q", name).open().await.unwrap()
@@ -139,4 +141,29 @@ async fn a_slow_reader_loses_nothing() {
     for id in ids {
         assert_eq!(added(&mut cursor).await.0, id);
     }
+}
+
+#[tokio::test]
+async fn bullmqs_tools_leave_the_place_of_a_cursor_alone() {
+    let fixture = Fixture::new().await;
+    let ids = fixture.add_many(2).await;
+    // Names of what a job's hash holds, should somebody take the place for a job.
+    for name in ["mine", "name", "data", "meta"] {
+        let mut cursor = open(&fixture, name).await;
+        let (_, place) = added(&mut cursor).await;
+        cursor.ack(place).await.unwrap();
+    }
+    for version in [BullMq::V5, BullMq::V6] {
+        let node = NodeDriver::start(version, &shared_server().url(), &fixture.prefix).await;
+        node.call("removeOrphanedJobs", json!({ "queue": "q" })).await.unwrap();
+        node.call("drain", json!({ "queue": "q" })).await.unwrap();
+        node.call("obliterate", json!({ "queue": "q", "opts": { "force": true } })).await.unwrap();
+    }
+    fixture.queue.remove_orphaned_jobs(0).await.unwrap();
+    let mut redis = fixture.redis.clone();
+    let kept: u64 = redis::cmd("HLEN").arg(fixture.key("oxmq:cursors")).query_async(&mut redis).await.unwrap();
+    assert_eq!((kept, ids.len()), (4, 2));
+    fixture.queue.obliterate_by_force().await.unwrap();
+    let kept: bool = redis::cmd("EXISTS").arg(fixture.key("oxmq:cursors")).query_async(&mut redis).await.unwrap();
+    assert!(!kept);
 }
