@@ -70,7 +70,7 @@ pub(crate) fn sources(dir: &Path, found: &mut Vec<std::path::PathBuf>) {
         }
         if path.is_dir() {
             sources(&path, found);
-        } else {
+        } else if path.extension().is_some_and(|end| end == "rs") {
             found.push(path);
         }
     }
