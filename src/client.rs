@@ -65,7 +65,7 @@ impl ClientBuilder {
     /// sees them. The idle ones among those beyond share one connection for each 256, which `getWorkers` does not see: a
     /// thousand idle workers then cost a handful of connections. A worker that is busy opens one of its own. Default: 32.
     ///
-    /// It takes the right to `CLIENT UNBLOCK`; without it each worker has a connection of its own.
+    /// It takes the right to `CLIENT UNBLOCK`; without it, and on a cluster, each worker has a connection of its own.
     pub fn own_connections(mut self, workers: usize) -> Self {
         self.own_waits = workers;
         self
@@ -97,8 +97,10 @@ impl ClientBuilder {
             link.take_long_way();
         }
         survey(&link, &self.clock).await;
+        // One read waits for keys of one slot only, and the queues of a cluster lie in many.
+        let own_waits = if link.is_cluster() { usize::MAX } else { self.own_waits };
         let queues = Directory::new(link, self.prefix, self.clock);
-        Ok(Client(Arc::new(Inner { queues, locks: LockKeeper::default(), waits: SharedWaits::new(self.own_waits) })))
+        Ok(Client(Arc::new(Inner { queues, locks: LockKeeper::default(), waits: SharedWaits::new(own_waits) })))
     }
 }
 

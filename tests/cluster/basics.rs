@@ -5,10 +5,10 @@ use std::time::Duration;
 use futures::future::join_all;
 use oxmq::events::{Delivery, QueueEvent};
 use oxmq::worker::WorkerEvent;
-use oxmq::{FlowNode, Halt, Job, JobState, Queue};
+use oxmq::{Client, FlowNode, Halt, Job, JobState, Queue};
 use serde_json::{Value, json};
 
-use super::{client, untagged_prefix};
+use super::{client, options, untagged_prefix};
 use crate::common::cluster::{Cluster, name_on, name_on_each, shared_cluster, slot_of};
 use crate::common::eventually::{eventually, eventually_within};
 use crate::common::fixture::{Ledger, PATIENCE, listen};
@@ -151,4 +151,21 @@ async fn all_queues_share_one_connection_to_a_node() {
     };
     assert_eq!(clients(1), 2);
     assert!(clients(0) <= 2 && clients(2) <= 2);
+}
+
+/// One read cannot wait for keys of several slots, so nobody waits together there.
+#[tokio::test]
+async fn workers_without_a_connection_of_their_own_run_jobs_of_every_slot() {
+    let prefix = untagged_prefix();
+    let client = Client::builder(options(shared_cluster())).prefix(&prefix).own_connections(0).connect().await.unwrap();
+    let names = name_on_each("alone");
+    let workers = names.each_ref().map(|name| {
+        let done = |_: Job<Value, Value>| async { Ok::<_, Halt>(Value::Null) };
+        client.worker(name, done).start().unwrap()
+    });
+    for name in names.iter().cycle().take(12) {
+        let queue: Queue<Value, Value> = client.queue(name).open().unwrap();
+        queue.add("job", json!(1)).await.unwrap().wait_until_finished(PATIENCE).await.unwrap();
+    }
+    join_all(workers.map(|worker| async move { worker.close().await })).await;
 }
