@@ -335,6 +335,7 @@ impl WorkerBuilder {
             }
         });
         tracing::info!(
+            target: "oxmq::worker",
             queue = inner.queue.engine().keys.queue(),
             name = inner.options.name.as_deref(),
             concurrency = inner.options.concurrency,
