@@ -153,7 +153,10 @@ async fn without_the_right_to_end_a_wait_each_has_a_connection_of_its_own() {
     redis::cmd("ACL").arg(&user).exec_async(&mut redis).await.unwrap();
     let options = ConnectOptions::from_url(&server.url()).unwrap().username("plain").password("pass");
     let client = Client::builder(options).prefix(fresh_prefix()).own_connections(0).connect().await.unwrap();
-    let workers: Vec<Worker> = ["a", "b", "c"].into_iter().map(|name| worker(&client, name, LONG)).collect();
+    // Those who come at one moment wait together until somebody else comes or goes, which shows that the right is missing.
+    let mut workers = vec![worker(&client, "a", LONG)];
+    eventually("the first one waits", || async { waiting(&server).await.values().sum::<usize>() == 1 }).await;
+    workers.extend(["b", "c"].map(|name| worker(&client, name, LONG)));
     eventually("each waits alone", || async { waiting(&server).await.values().sum::<usize>() == 3 }).await;
     for name in ["a", "b", "c"] {
         let job = queue(&client, name).add("job", 1).await.unwrap();
