@@ -10,7 +10,7 @@ USES    codes, queue, settings, wake, number, announce, is_job, prioritize, read
 COST    about ten commands
 ]]
 -- Requests are taken within a second, or not at all: each carries the token of one attempt.
-local LIFE, MOST = "60000", 1000
+local LIFE, MOST_REQUESTS = "60000", 1000
 local id, reason = ARGV[1], ARGV[2]
 local job, requests = base .. id, base .. "oxmq:cancels"
 if not is_job(job) then return MISSING_JOB end
@@ -22,7 +22,7 @@ local is_parent = call("ZSCORE", base .. "waiting-children", id)
 -- Whoever takes the job next fails it unrun, be it by a worker of BullMQ.
 call("HSET", job, "defa", reason)
 if token then
-  if many >= MOST then call("DEL", requests) end
+  if many >= MOST_REQUESTS then call("DEL", requests) end
   call("HSET", requests, id, token .. "\n" .. reason)
   call("PEXPIRE", requests, LIFE)
   announce("cancelling", id, "reason", reason)
