@@ -5,26 +5,11 @@ ARGV    1…          ids, up to 200
 RETURN  {looked at, a number for each of these}: 0 nothing; a sum of 1 a job in no list and no set, 2 a lock of a job that
         is not active, 4 parts of a job that does not exist. Ids that were not looked at are for the next call
 EVENTS  none
-USES    queue, states, is_job
+USES    queue, states, whereabouts, is_job
 COST    some ten commands per id, and a search of the lists for each job that is in no set: as many as look at 50,000
         elements, and at least one
 ]]
-local length, searched = 0, 0
-for _, list in ipairs(LISTS) do length = length + call("LLEN", base .. list) end
-
-local function is_in_a_set(id)
-  for _, zset in ipairs(ZSETS) do
-    if call("ZSCORE", base .. zset, id) then return true end
-  end
-  return false
-end
-
-local function is_in_a_list(id)
-  for _, list in ipairs(LISTS) do
-    if call("LPOS", base .. list, id) then return true end
-  end
-  return false
-end
+local length, searched = elements_of_lists(), 0
 
 -- A key of another type belongs to somebody else, whatever its name.
 local PART_TYPES = { logs = "list", dependencies = "set", processed = "hash", failed = "hash", unsuccessful = "zset" }

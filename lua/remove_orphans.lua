@@ -4,26 +4,11 @@ KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1…          ids of keys that may be jobs, up to 200
 RETURN  {looked at, deleted}: the ids that were not looked at are for the next call
 EVENTS  none
-USES    queue, states, delete
+USES    queue, states, whereabouts, delete
 COST    up to 20 commands per id, and a search of the lists for each that is in no set: as many as look at 50,000
         elements, and at least one
 ]]
-local length, searched = 0, 0
-for _, list in ipairs(LISTS) do length = length + call("LLEN", base .. list) end
-
-local function is_in_a_set(id)
-  for _, zset in ipairs(ZSETS) do
-    if call("ZSCORE", base .. zset, id) then return true end
-  end
-  return false
-end
-
-local function is_in_a_list(id)
-  for _, list in ipairs(LISTS) do
-    if call("LPOS", base .. list, id) then return true end
-  end
-  return false
-end
+local length, searched = elements_of_lists(), 0
 
 -- What has nothing of a job is somebody else's, whatever its name: a private hash, or the set `failed` of a queue whose
 -- prefix begins like our base key.

@@ -5,7 +5,8 @@ use redis::Value;
 use super::{Call, Repeat, Script, reply, script};
 use crate::keys::QueueKeys;
 
-pub(crate) static SCRIPT: Script = script!("examine_jobs", Produces, uses: ["queue", "states", "is_job"]);
+pub(crate) static SCRIPT: Script =
+    script!("examine_jobs", Produces, uses: ["queue", "states", "whereabouts", "is_job"]);
 
 /// A job in no list and no set.
 pub(crate) const LOST: u64 = 1;

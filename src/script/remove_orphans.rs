@@ -2,7 +2,8 @@
 
 use super::{Call, Repeat, Script, reply, script};
 
-pub(crate) static SCRIPT: Script = script!("remove_orphans", Consumes, uses: ["queue", "states", "delete"]);
+pub(crate) static SCRIPT: Script =
+    script!("remove_orphans", Consumes, uses: ["queue", "states", "whereabouts", "delete"]);
 
 /// Answers how many of these jobs were looked at, and how many were deleted.
 pub(crate) fn remove_orphans(ids: &[String]) -> Call<(u64, u64)> {
