@@ -175,7 +175,8 @@ pub struct Report {
     pub moved: u64,
     /// Jobs put back to the front of the queue when the worker closed, each once; no attempt was spent on them.
     pub handed_back: Vec<String>,
-    /// Jobs whose processor did not end, or whose end Redis was not told: they come back when their lock has run out.
+    /// Jobs whose processor did not end, or whose end Redis was not told: they come back when their lock has run out, unless a
+    /// processor that blocked the whole worker ends before that.
     pub abandoned: Vec<String>,
     /// Jobs whose outcome was dropped, because they were not this worker's any more.
     pub lost: Vec<String>,
