@@ -45,7 +45,9 @@ fn next_of(stored: &StoredScheduler, now: u64) -> std::result::Result<Option<Adv
     };
     // Without a count it is a repeatable job of BullMQ 5: its data went with its run.
     let Some(count) = text("ic").and_then(|count| count.parse::<u64>().ok()) else { return Ok(None) };
-    let mut repeat = vec![("count", count.to_string())];
+    // The count goes on when the scheduler is upserted, and its limit begins anew.
+    let before = text("limitFrom").and_then(|before| before.parse::<u64>().ok()).unwrap_or(0);
+    let mut repeat = vec![("count", count.saturating_sub(before).to_string())];
     for name in ["every", "limit", "startDate", "endDate", "catchUp"] {
         let number = text(name).filter(|text| text.parse::<f64>().is_ok_and(f64::is_finite));
         repeat.extend(number.map(|text| (name, text.to_owned())));
@@ -84,6 +86,8 @@ mod tests {
             (vec![("ic", "3"), ("every", "1000")], true),
             (vec![("ic", "3"), ("every", "1000"), ("limit", "4")], true),
             (vec![("ic", "3"), ("every", "1000"), ("limit", "3")], false),
+            (vec![("ic", "9"), ("every", "1000"), ("limit", "3"), ("limitFrom", "7")], true),
+            (vec![("ic", "9"), ("every", "1000"), ("limit", "3"), ("limitFrom", "6")], false),
             (vec![("ic", "3"), ("every", "1000"), ("endDate", end.as_str())], false),
             (vec![("every", "1000")], false),
         ] {

@@ -415,3 +415,78 @@ async fn a_scheduler_whose_run_vanished_goes_on() {
     assert_eq!(ids.iter().filter(|id| id.starts_with("repeat:ended:")).count(), 1);
     remove_all(&mut redis, &prefix).await;
 }
+
+/// The limit counts from the last upsert on, the scheduler's own count from the first: one that Node upserts each time it
+/// starts, and whose run vanished, gets as many runs as its limit says.
+#[tokio::test]
+async fn a_limited_scheduler_that_was_upserted_often_goes_on() {
+    const EVERY: u64 = 200;
+    let server = shared_server();
+    let prefix = fresh_prefix();
+    let mut redis = server.connection().await;
+    let node = NodeDriver::start(BullMq::V6, &server.url(), &prefix).await;
+    let client = Client::builder(ConnectOptions::from_url(&server.url()).unwrap()).prefix(&prefix);
+    let client = client.connect().await.unwrap();
+    let queue = client.queue::<Value, ()>("q").open().unwrap();
+    let key = |name: &str| format!("{prefix}:q:{name}");
+
+    let now = u64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    let mut at = now - 60_000;
+    let call = async |op: &str, at: u64, args: Value| {
+        let mut all = json!({ "queue": "q", "now": at, "token": "t", "value": 1 });
+        all.as_object_mut().unwrap().extend(args.as_object().cloned().unwrap());
+        node.call(op, all).await.unwrap()
+    };
+    for _ in 0..4 {
+        for (scheduler, every) in [("often", EVERY), ("hourly", 3_600_000)] {
+            let template = json!({ "opts": { "removeOnComplete": true } });
+            let repeat = json!({ "every": every, "limit": 3 });
+            let args = json!({ "scheduler": scheduler, "repeat": repeat, "template": template });
+            call("upsertJobScheduler", at, args).await;
+        }
+        while let Some(id) = call("getNextJob", at, json!({})).await.pointer("/job/id").cloned() {
+            call("moveToCompleted", at, json!({ "job": id })).await;
+        }
+        at += EVERY;
+    }
+    let counted: String = redis.hget(key("repeat:often"), "ic").await.unwrap();
+    assert_eq!(counted, "5", "more than the limit");
+
+    // While the queue is paused nobody takes the run, but the worker sees that it is there.
+    queue.pause().await.unwrap();
+    let (ran, mut runs) = tokio::sync::mpsc::unbounded_channel();
+    let worker = client.worker("q", move |job: Job<Value, ()>| {
+        ran.send(job.id().to_owned()).unwrap();
+        async { Ok::<_, oxmq::Halt>(()) }
+    });
+    let worker = worker.scheduler_check_interval(Duration::from_millis(100)).start().unwrap();
+    for (scheduler, before) in [("often", "3"), ("hourly", "1")] {
+        eventually(scheduler, || {
+            let (mut redis, key) = (redis.clone(), key(&format!("repeat:{scheduler}")));
+            async move { redis.hget::<_, _, Option<String>>(key, "limitFrom").await.unwrap().as_deref() == Some(before) }
+        })
+        .await;
+    }
+    let slot: f64 = redis.zscore(key("repeat"), "often").await.unwrap();
+    let run = format!("repeat:often:{slot}");
+    let _: () = redis.zrem(key("delayed"), &run).await.unwrap();
+    let _: () = redis.del(key(&run)).await.unwrap();
+    queue.resume().await.unwrap();
+
+    // Of three runs one was done by Node and one is gone; then it is at its limit, and no look changes that.
+    tokio::time::timeout(Duration::from_secs(30), runs.recv()).await.expect("it goes on").unwrap();
+    for _ in 0..2 {
+        let check = key("oxmq:schedulers-check");
+        let _: () = redis.del(&check).await.unwrap();
+        eventually("another look", || {
+            let (mut redis, check) = (redis.clone(), check.clone());
+            async move { redis.exists::<_, bool>(check).await.unwrap() }
+        })
+        .await;
+    }
+    worker.close().await;
+    assert!(runs.try_recv().is_err(), "a run beyond the limit");
+    let delayed: u32 = redis.zcard(key("delayed")).await.unwrap();
+    assert_eq!(delayed, 1, "the hourly one alone");
+    remove_all(&mut redis, &prefix).await;
+}
