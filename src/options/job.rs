@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use super::{Backoff, Deduplication, KeepJobs, MAX_SAFE};
+use super::{Backoff, Deduplication, KeepJobs, MAX_SAFE, OnChildFailure, OptionName, ParentRef};
 use crate::clock::{LATEST, epoch_ms, millis};
 use crate::error::{Error, Result};
 use crate::keys;
@@ -73,90 +73,6 @@ pub struct JobOptions {
     pub(crate) expires_in: Option<Duration>,
     /// Options we have no setter for, each name once.
     pub(crate) extra: Vec<(String, Value)>,
-}
-
-/// The job that waits for this one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParentRef {
-    pub(crate) id: String,
-    pub(crate) queue: String,
-}
-
-impl ParentRef {
-    /// The job `id` of the queue with this qualified name, `<prefix>:<queue>`. Of a job that is at hand,
-    /// [`of`](Self::of) makes no mistake in it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidOption`] for an id that no job can have, and for a queue without a prefix: such a parent is never found.
-    pub fn new(id: impl Into<String>, queue: impl Into<String>) -> Result<Self> {
-        let (id, queue) = (id.into(), queue.into());
-        if keys::is_no_job(&id) {
-            return Err(Error::invalid("parent.id", "it must not be empty, nor a key of the queue itself"));
-        }
-        // A prefix may hold colons, the name of a queue none.
-        let Some((prefix, name)) = queue.rsplit_once(':') else {
-            return Err(Error::invalid(
-                "parent.queue",
-                "it must be the prefix and the name, with a colon between them",
-            ));
-        };
-        keys::QueueKeys::new(prefix, name)?;
-        Ok(Self { id, queue })
-    }
-
-    /// The parent that is stored with a job, whatever it says.
-    pub(crate) fn stored(id: impl Into<String>, queue: impl Into<String>) -> Self {
-        Self { id: id.into(), queue: queue.into() }
-    }
-
-    /// The parent's id.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// The qualified name of the parent's queue, `<prefix>:<queue>`.
-    #[must_use]
-    pub fn queue(&self) -> &str {
-        &self.queue
-    }
-
-    /// The key of the parent's hash.
-    pub(crate) fn key(&self) -> String {
-        format!("{}:{}", self.queue, self.id)
-    }
-}
-
-/// What the final failure of a child means to its parent. Without a policy the parent goes on waiting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum OnChildFailure {
-    /// The parent fails too. BullMQ: `failParentOnFailure`.
-    FailParent,
-    /// The parent runs at once, whatever its other children do, and can ask which one failed. BullMQ:
-    /// `continueParentOnFailure`.
-    ContinueParent,
-    /// The parent no longer waits for this child, and can ask why it failed. BullMQ: `ignoreDependencyOnFailure`.
-    IgnoreDependency,
-    /// The parent no longer waits for this child, and nothing is recorded. BullMQ: `removeDependencyOnFailure`.
-    RemoveDependency,
-}
-
-impl OnChildFailure {
-    /// In the order in which the finishing script looks: the first that is set decides.
-    pub(crate) const ALL: [Self; 4] =
-        [Self::FailParent, Self::ContinueParent, Self::IgnoreDependency, Self::RemoveDependency];
-
-    /// The short name under which it is stored.
-    pub(crate) fn short(self) -> &'static str {
-        match self {
-            Self::FailParent => "fpof",
-            Self::ContinueParent => "cpof",
-            Self::IgnoreDependency => "idof",
-            Self::RemoveDependency => "rdof",
-        }
-    }
 }
 
 impl JobOptions {
@@ -520,43 +436,7 @@ impl JobOptions {
 
 /// An extra option must not be one that has a setter, or that Node takes out or refuses.
 fn check_extra(name: &str) -> Result<()> {
-    const TAKEN: [&str; 34] = [
-        "attempts",
-        "backoff",
-        "continueParentOnFailure",
-        "cpof",
-        "de",
-        "debounce",
-        "deduplication",
-        "delay",
-        "failParentOnFailure",
-        "fpof",
-        "idof",
-        "ignoreDependencyOnFailure",
-        "jobId",
-        "keepLogs",
-        "kl",
-        "lifo",
-        "omc",
-        "parent",
-        "priority",
-        "rdof",
-        "removeDependencyOnFailure",
-        "removeOnComplete",
-        "removeOnFail",
-        "repeatJobKey",
-        "sizeLimit",
-        "stackTraceLimit",
-        "telemetry",
-        "timeout",
-        "startBy",
-        "expiresIn",
-        "timestamp",
-        "tm",
-        "",
-        "__proto__",
-    ];
-    if TAKEN.contains(&name) {
+    if OptionName::of(name).is_some() || matches!(name, "" | "__proto__") {
         return Err(Error::invalid("extra", format!("'{name}' is not free for an extra option")));
     }
     Ok(())
@@ -620,21 +500,15 @@ mod tests {
             ("timeout", new().timeout(ms(0))),
             ("extra", new().extra("attempts", 3)),
             ("extra", new().extra("debounce", json!({"id": "x"}))),
+            ("extra", new().extra("remove_on_fail", true)),
+            ("extra", new().extra("repeatJobKey", "s")),
+            ("extra", new().extra("__proto__", 1)),
         ] {
             match bad.check() {
                 Err(Error::InvalidOption { option: named, .. }) => assert_eq!(named, option, "{bad:?}"),
                 other => panic!("{bad:?}: {other:?}"),
             }
         }
-    }
-
-    #[test]
-    fn a_parent_has_an_id_and_a_queue_with_its_prefix() {
-        for (id, queue) in [("", "bull:q"), ("meta", "bull:q"), ("1", ""), ("1", "q"), ("1", ":q"), ("1", "bull:")] {
-            assert!(ParentRef::new(id, queue).is_err(), "{id:?} {queue:?}");
-        }
-        let parent = ParentRef::new("1", "a:b:q").unwrap();
-        assert_eq!((parent.id(), parent.queue()), ("1", "a:b:q"));
     }
 
     #[test]

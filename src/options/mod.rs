@@ -5,6 +5,8 @@ mod dedup;
 mod filter;
 mod job;
 pub(crate) mod keep;
+mod names;
+mod parent;
 mod retry;
 mod worker;
 
@@ -14,9 +16,11 @@ use std::time::Duration;
 pub use backoff::Backoff;
 pub use dedup::Deduplication;
 pub use filter::JobFilter;
-pub use job::{JobOptions, OnChildFailure, ParentRef};
+pub use job::JobOptions;
 pub(crate) use job::{MAX_PRIORITY, check_delay, check_priority};
 pub use keep::KeepJobs;
+pub(crate) use names::OptionName;
+pub use parent::{OnChildFailure, ParentRef};
 pub use retry::{Decided, Decides, FailedAttempt, Retry};
 pub(crate) use worker::{WorkerOptions, check_rate_limit, only_if};
 

@@ -242,6 +242,11 @@ macro_rules! forward {
                 self
             })*
         }
+
+        // Taken apart, so that an option without a line in the list does not compile.
+        const _: fn(&JobOptions) = |options| {
+            let JobOptions { $($name: _),* } = options;
+        };
     };
 }
 
@@ -290,6 +295,13 @@ forward! {
     on_child_failure(policy: OnChildFailure);
     /// See [`JobOptions::timeout`].
     timeout(limit: Duration);
+    /// See [`JobOptions::telemetry_metadata`].
+    telemetry_metadata(metadata: impl Into<String>);
+    /// See [`JobOptions::omit_context`].
+    #[doc(alias = "omitContext")]
+    omit_context(omit: bool);
+    /// See [`JobOptions::extra`].
+    extra(name: impl Into<String>, value: impl Into<serde_json::Value>);
 }
 
 impl<D, R> Add<D, R> {

@@ -13,7 +13,7 @@ use super::parent::first_policy;
 use crate::options::OnChildFailure;
 use crate::options::backoff::Kind;
 use crate::options::keep::Form;
-use crate::options::{Backoff, KeepJobs, ParentRef};
+use crate::options::{Backoff, KeepJobs, OptionName, ParentRef};
 use crate::wire::json::{self, JsonText};
 
 /// What we understand of a job's `opts`, whoever wrote them.
@@ -24,7 +24,7 @@ use crate::wire::json::{self, JsonText};
 pub(crate) struct StoredOptions(Option<Box<Known>>);
 
 /// The options we know, as they are meant.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Known {
     /// 0 and 1 both mean one attempt.
     pub(crate) attempts: u32,
@@ -124,7 +124,7 @@ impl StoredOptions {
             }
             _ => {}
         }
-        let mut known = Known::default();
+        let mut known = DEFAULT.clone();
         json::object(raw, |name, value| known.take(name, value))?;
         Ok(Self((known != DEFAULT).then(|| Box::new(known))))
     }
@@ -132,51 +132,51 @@ impl StoredOptions {
 
 impl Known {
     fn take(&mut self, name: &str, value: &RawValue) -> Result<(), String> {
-        match name {
-            "attempts" => self.attempts = required(name, value)?.map_or(0, |number| json::count(number.ceil())),
+        let Some(option) = OptionName::of(name) else {
+            match name {
+                "repeat" => self.repeat = json::truthy(value).then(|| JsonText::new(value.get())),
+                "prevMillis" | "prev_millis" => self.prev_millis = json::number(value),
+                _ => {}
+            }
+            return Ok(());
+        };
+        match option {
+            OptionName::Attempts => {
+                self.attempts = required(name, value)?.map_or(0, |number| json::count(number.ceil()));
+            }
             // It delays nothing, and whoever decides on the next attempt complains of a strategy that is not known.
-            "backoff" => self.backoff = self.or_safe("backoff", backoff(value), unknown_backoff()),
-            "lifo" => self.lifo = json::truthy(value),
-            "delay" => self.delay = json::number(value),
-            "priority" => self.priority = json::number(value),
-            "timestamp" => self.timestamp = json::number(value),
-            "jobId" | "job_id" => self.job_id = json::id(value),
-            "removeOnComplete" | "remove_on_complete" => {
+            OptionName::Backoff => self.backoff = self.or_safe("backoff", backoff(value), unknown_backoff()),
+            OptionName::Lifo => self.lifo = json::truthy(value),
+            OptionName::Delay => self.delay = json::number(value),
+            OptionName::Priority => self.priority = json::number(value),
+            OptionName::Timestamp => self.timestamp = json::number(value),
+            OptionName::JobId => self.job_id = json::id(value),
+            OptionName::RemoveOnComplete => {
                 self.remove_on_complete = self.or_safe("removeOnComplete", keep(value), KeepJobs::new());
             }
-            "removeOnFail" | "remove_on_fail" => {
+            OptionName::RemoveOnFail => {
                 self.remove_on_fail = self.or_safe("removeOnFail", keep(value), KeepJobs::new());
             }
-            "kl" | "keepLogs" | "keep_logs" => self.keep_logs = json::number(value).map(json::count),
-            "stackTraceLimit" | "stack_trace_limit" => {
+            OptionName::KeepLogs => self.keep_logs = json::number(value).map(json::count),
+            OptionName::StackTraceLimit => {
                 self.stack_trace_limit = json::number(value).filter(|number| *number >= 0.0).map(json::count);
             }
-            "startBy" => self.start_by = json::number(value).filter(|ms| *ms > 0.0),
-            "expiresIn" => self.expires_in = json::number(value).filter(|ms| *ms > 0.0),
-            "timeout" => self.timeout = json::number(value).filter(|ms| *ms > 0.0).map(span),
-            "de" | "deduplication" | "debounce" => self.deduplication_id = deduplication_id(value),
-            "fpof" | "failParentOnFailure" | "fail_parent_on_failure" => self.policies[0] = json::truthy(value),
-            "cpof" | "continueParentOnFailure" | "continue_parent_on_failure" => {
-                self.policies[1] = json::truthy(value);
-            }
-            "idof" | "ignoreDependencyOnFailure" | "ignore_dependency_on_failure" => {
-                self.policies[2] = json::truthy(value);
-            }
-            "rdof" | "removeDependencyOnFailure" | "remove_dependency_on_failure" => {
-                self.policies[3] = json::truthy(value);
-            }
-            "tm" => self.telemetry = telemetry(value),
-            "omc" => self.omit_context = json::truthy(value),
-            "telemetry" => each_of(value, |name, value| match name {
+            OptionName::StartBy => self.start_by = json::number(value).filter(|ms| *ms > 0.0),
+            OptionName::ExpiresIn => self.expires_in = json::number(value).filter(|ms| *ms > 0.0),
+            OptionName::Timeout => self.timeout = json::number(value).filter(|ms| *ms > 0.0).map(span),
+            OptionName::Deduplication => self.deduplication_id = deduplication_id(value),
+            OptionName::OnChildFailure => self.policies[place_of_policy(name)] = json::truthy(value),
+            OptionName::TelemetryMetadata => self.telemetry = telemetry(value),
+            OptionName::OmitContext => self.omit_context = json::truthy(value),
+            OptionName::Telemetry => each_of(value, |name, value| match name {
                 "metadata" => self.telemetry = telemetry(value),
                 "omitContext" => self.omit_context = json::truthy(value),
                 _ => {}
             }),
-            "parent" => self.parent = parent(value),
-            "repeat" => self.repeat = json::truthy(value).then(|| JsonText::new(value.get())),
-            "repeatJobKey" | "repeat_job_key" => self.repeat_job_key = json::id(value),
-            "prevMillis" | "prev_millis" => self.prev_millis = json::number(value),
-            _ => {}
+            OptionName::Parent => self.parent = parent(value),
+            OptionName::RepeatJobKey => self.repeat_job_key = json::id(value),
+            // Whoever adds the job looks at it, and nobody later.
+            OptionName::SizeLimit => {}
         }
         Ok(())
     }
@@ -188,6 +188,16 @@ impl Known {
             self.odd = Some(option);
             Some(safe)
         })
+    }
+}
+
+/// The place in `policies` of one that goes by this name. Short or long, the four differ in their first letter.
+fn place_of_policy(name: &str) -> usize {
+    match name.as_bytes().first() {
+        Some(b'f') => 0,
+        Some(b'c') => 1,
+        Some(b'i') => 2,
+        _ => 3,
     }
 }
 

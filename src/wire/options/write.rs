@@ -11,9 +11,35 @@ pub(crate) fn to_json(options: &JobOptions) -> String {
     if is_plain(options) {
         return PLAIN.to_owned();
     }
+    // Taken apart, so that an option that is forgotten here does not compile.
+    let JobOptions {
+        attempts,
+        backoff,
+        delay,
+        // It has become the delay.
+        run_at: _,
+        priority,
+        lifo,
+        job_id,
+        timestamp,
+        remove_on_complete,
+        remove_on_fail,
+        keep_logs,
+        size_limit,
+        stack_trace_limit,
+        deduplication,
+        parent,
+        on_child_failure,
+        telemetry_metadata,
+        omit_context,
+        start_by,
+        expires_in,
+        timeout,
+        extra,
+    } = options;
     let mut out = Writer::new();
-    out.name("attempts").integer(u64::from(options.attempts.unwrap_or(0)));
-    if let Some(backoff) = &options.backoff {
+    out.name("attempts").integer(u64::from(attempts.unwrap_or(0)));
+    if let Some(backoff) = backoff {
         out.name("backoff").open().name("type").string(backoff.name());
         if let Some(delay) = backoff.delay {
             out.name("delay").float(delay);
@@ -26,37 +52,37 @@ pub(crate) fn to_json(options: &JobOptions) -> String {
         }
         out.close();
     }
-    if let Some(delay) = options.delay {
+    if let Some(delay) = *delay {
         out.name("delay").integer(millis(delay));
     }
-    if let Some(priority) = options.priority {
+    if let Some(priority) = *priority {
         out.name("priority").integer(u64::from(priority));
     }
-    if let Some(lifo) = options.lifo {
+    if let Some(lifo) = *lifo {
         out.name("lifo").boolean(lifo);
     }
-    if let Some(id) = &options.job_id {
+    if let Some(id) = job_id {
         out.name("jobId").string(id);
     }
-    if let Some(at) = options.timestamp {
+    if let Some(at) = *timestamp {
         out.name("timestamp").integer(epoch_ms(at));
     }
-    if let Some(keep) = options.remove_on_complete {
+    if let Some(keep) = *remove_on_complete {
         out.name("removeOnComplete").keep(keep);
     }
-    if let Some(keep) = options.remove_on_fail {
+    if let Some(keep) = *remove_on_fail {
         out.name("removeOnFail").keep(keep);
     }
-    if let Some(lines) = options.keep_logs {
+    if let Some(lines) = *keep_logs {
         out.name("kl").integer(u64::from(lines));
     }
-    if let Some(bytes) = options.size_limit {
+    if let Some(bytes) = *size_limit {
         out.name("sizeLimit").integer(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
-    if let Some(traces) = options.stack_trace_limit {
+    if let Some(traces) = *stack_trace_limit {
         out.name("stackTraceLimit").integer(u64::from(traces));
     }
-    if let Some(deduplication) = &options.deduplication {
+    if let Some(deduplication) = deduplication {
         out.name("de").open().name("id").string(&deduplication.id);
         if let Some(ttl) = deduplication.ttl {
             out.name("ttl").integer(millis(ttl));
@@ -67,80 +93,37 @@ pub(crate) fn to_json(options: &JobOptions) -> String {
         out.flag("reschedule", deduplication.reschedule);
         out.close();
     }
-    if let Some(parent) = &options.parent {
+    if let Some(parent) = parent {
         out.name("parent").open().name("id").string(&parent.id).name("queue").string(&parent.queue).close();
     }
-    if let Some(policy) = options.on_child_failure {
+    if let Some(policy) = *on_child_failure {
         out.flag(policy.short(), true);
     }
-    if let Some(metadata) = &options.telemetry_metadata {
+    if let Some(metadata) = telemetry_metadata {
         out.name("tm").string(metadata);
     }
-    if let Some(omit) = options.omit_context {
+    if let Some(omit) = *omit_context {
         out.name("omc").boolean(omit);
     }
-    if let Some(at) = options.start_by {
+    if let Some(at) = *start_by {
         out.name("startBy").integer(epoch_ms(at));
     }
-    if let Some(span) = options.expires_in {
+    if let Some(span) = *expires_in {
         out.name("expiresIn").integer(millis(span));
     }
-    if let Some(timeout) = options.timeout {
+    if let Some(timeout) = *timeout {
         out.name("timeout").integer(millis(timeout));
     }
-    for (name, value) in &options.extra {
+    for (name, value) in extra {
         out.name(name).raw(&value.to_string());
     }
     out.finish()
 }
 
+/// Whether nothing is to be written but that there is one attempt.
 fn is_plain(options: &JobOptions) -> bool {
-    let JobOptions {
-        job_id,
-        timestamp,
-        delay,
-        run_at,
-        lifo,
-        priority,
-        attempts,
-        backoff,
-        timeout,
-        start_by,
-        expires_in,
-        deduplication,
-        parent,
-        on_child_failure,
-        keep_logs,
-        stack_trace_limit,
-        size_limit,
-        remove_on_complete,
-        remove_on_fail,
-        telemetry_metadata,
-        omit_context,
-        extra,
-    } = options;
-    matches!(attempts, None | Some(0))
-        && backoff.is_none()
-        && delay.is_none()
-        && run_at.is_none()
-        && priority.is_none()
-        && lifo.is_none()
-        && job_id.is_none()
-        && timestamp.is_none()
-        && remove_on_complete.is_none()
-        && remove_on_fail.is_none()
-        && keep_logs.is_none()
-        && size_limit.is_none()
-        && stack_trace_limit.is_none()
-        && deduplication.is_none()
-        && parent.is_none()
-        && on_child_failure.is_none()
-        && telemetry_metadata.is_none()
-        && omit_context.is_none()
-        && timeout.is_none()
-        && start_by.is_none()
-        && expires_in.is_none()
-        && extra.is_empty()
+    let attempts = options.attempts;
+    matches!(attempts, None | Some(0)) && *options == JobOptions { attempts, ..JobOptions::default() }
 }
 
 /// Writes one JSON object, piece by piece.
