@@ -26,7 +26,13 @@ async fn a_call_at_night() {
 async fn nothing_is_changed_unless_somebody_says_yes() {
     let on = Fixture::new().await;
     let _node = filled_by_node(&on).await;
-    let before = Dump::take(&mut on.redis.clone(), &on.prefix).await;
+    let dump = async || {
+        let mut dump = Dump::take(&mut on.redis.clone(), &on.prefix).await;
+        // Left by the worker that filled the queue, and gone after half a minute.
+        dump.keys.remove("mails:stalled-check");
+        dump
+    };
+    let before = dump().await;
     for words in [
         "retry mails --all",
         "promote mails --all",
@@ -51,7 +57,7 @@ async fn nothing_is_changed_unless_somebody_says_yes() {
     for words in ["retry mails --yes", "remove mails --yes", "remove mails -s failed --yes", "clean mails --yes"] {
         assert_eq!(oxmq(&on, words).await.code, 1, "{words}");
     }
-    assert_eq!(Dump::diff(&before, &Dump::take(&mut on.redis.clone(), &on.prefix).await), [""; 0]);
+    assert_eq!(Dump::diff(&before, &dump().await), [""; 0]);
 }
 
 #[tokio::test]
