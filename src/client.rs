@@ -7,13 +7,15 @@ use serde::de::DeserializeOwned;
 pub use crate::clock::Clock;
 pub use crate::connection::{Address, ConnectOptions};
 use crate::connection::{Link, survey};
-use crate::engine::Engine;
+use crate::engine::{Engine, look};
 use crate::error::Result;
 use crate::events::{EventCursorBuilder, QueueEventsBuilder};
 use crate::flow::FlowProducer;
 use crate::keys::{DEFAULT_PREFIX, QueueKeys};
 use crate::queue::{Directory, QueueBuilder, QueueCore};
-use crate::worker::{LockKeeper, ManualWorkerBuilder, OWN_CONNECTIONS, Processor, SharedWaits, WorkerBuilder};
+use crate::worker::{
+    LockKeeper, ManualWorkerBuilder, OWN_CONNECTIONS, Processor, SharedLooks, SharedWaits, WorkerBuilder,
+};
 
 /// A connection to a server, shared by all that is made from it. Cheap to clone.
 ///
@@ -35,6 +37,8 @@ struct Inner {
     queues: Arc<Directory>,
     locks: LockKeeper,
     waits: Arc<SharedWaits>,
+    stalled_looks: Arc<SharedLooks>,
+    scheduler_looks: Arc<SharedLooks>,
 }
 
 /// How a client is made: [`ConnectOptions`] and what its queues have in common.
@@ -100,7 +104,13 @@ impl ClientBuilder {
         // One read waits for keys of one slot only, and the queues of a cluster lie in many.
         let own_waits = if link.is_cluster() { usize::MAX } else { self.own_waits };
         let queues = Directory::new(link, self.prefix, self.clock);
-        Ok(Client(Arc::new(Inner { queues, locks: LockKeeper::default(), waits: SharedWaits::new(own_waits) })))
+        Ok(Client(Arc::new(Inner {
+            queues,
+            locks: LockKeeper::default(),
+            waits: SharedWaits::new(own_waits),
+            stalled_looks: SharedLooks::new(look::ACTIVE),
+            scheduler_looks: SharedLooks::new(look::SCHEDULERS),
+        })))
     }
 }
 
@@ -211,6 +221,14 @@ impl Client {
 
     pub(crate) fn shared_waits(&self) -> &Arc<SharedWaits> {
         &self.0.waits
+    }
+
+    pub(crate) fn stalled_looks(&self) -> &Arc<SharedLooks> {
+        &self.0.stalled_looks
+    }
+
+    pub(crate) fn scheduler_looks(&self) -> &Arc<SharedLooks> {
+        &self.0.scheduler_looks
     }
 
     pub(crate) fn lock_keeper(&self) -> &LockKeeper {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::connection::{BlockingLink, Failure, Link, without_secrets};
-use crate::script::marker::{count_keys, take_any_marker, take_marker, unblock_client};
+use crate::script::marker::{take_any_marker, take_marker, unblock_client};
 
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -85,21 +85,4 @@ pub(crate) async fn unblock(link: &Link, engine: &Engine, id: i64) -> Unblocked 
         Err(Failure::Server(_)) => Unblocked::Refused,
         Err(_) => Unblocked::Unknown,
     }
-}
-
-/// The keys of a queue that exist while there may be something to do.
-fn keys_with_work(engine: &Engine) -> [String; 4] {
-    ["wait", "prioritized", "delayed", "paused"].map(|suffix| engine.keys.key(suffix))
-}
-
-/// Whether any of these queues may have something to do; nothing if the server does not say. One round trip.
-pub(crate) async fn any_has_work<'a>(link: &Link, engines: impl Iterator<Item = &'a Engine> + Clone) -> Option<bool> {
-    let keys = &engines.clone().next()?.keys;
-    count_keys(engines.flat_map(keys_with_work)).send(link, keys).await.ok().map(|count| count > 0)
-}
-
-/// Whether a queue may have something to do, also if the server does not say. One round trip.
-pub(crate) async fn has_work(engine: &Engine) -> bool {
-    let count = count_keys(keys_with_work(engine)).send(&engine.link, &engine.keys).await;
-    count.map_or(true, |count| count > 0)
 }

@@ -8,6 +8,7 @@ mod coalesce;
 pub(crate) mod events;
 #[cfg(feature = "dashboard")]
 mod inspect;
+pub(crate) mod look;
 pub(crate) mod marker;
 #[cfg(any(test, feature = "testing"))]
 mod notes;

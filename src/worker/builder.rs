@@ -318,16 +318,17 @@ impl WorkerBuilder {
         inner.queue.engine().link.outages().tell(listener);
         let stalled = tokio::spawn({
             let inner = Arc::clone(&inner);
+            let client = self.client.clone();
             async move {
                 let stalled = async {
                     if !inner.options.skip_stalled_check {
-                        supervise::supervise(inner.events.clone(), "stalled check", || stalled::check_for_ever(&inner))
-                            .await;
+                        let check = || stalled::check_for_ever(&inner, client.stalled_looks());
+                        supervise::supervise(inner.events.clone(), "stalled check", check).await;
                     }
                 };
                 let schedulers = async {
                     if !inner.options.skip_scheduler_check {
-                        let look = || schedulers::look_for_ever(&inner);
+                        let look = || schedulers::look_for_ever(&inner, client.scheduler_looks());
                         supervise::supervise(inner.events.clone(), "scheduler check", look).await;
                     }
                 };

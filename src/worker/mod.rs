@@ -17,6 +17,7 @@ mod router;
 mod run;
 mod schedulers;
 mod settle;
+mod shared_look;
 mod shared_wait;
 mod stalled;
 mod state;
@@ -43,6 +44,7 @@ pub use manual::ManualWorker;
 pub(crate) use processor::Erased;
 pub use processor::Processor;
 pub use router::Router;
+pub(crate) use shared_look::SharedLooks;
 pub(crate) use shared_wait::{OWN_CONNECTIONS, SharedWaits};
 pub use state::{FromJob, FromRef, State};
 

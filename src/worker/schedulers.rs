@@ -1,20 +1,21 @@
 //! Looking for job schedulers that have stopped, and putting their next run back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Inner;
 use super::event::WorkerEvent;
+use super::shared_look::SharedLooks;
 use crate::scheduler;
 
 /// The first look comes soon, since a fleet that was down may have left something; the others each interval. The look is
-/// shared: in one interval only one worker's call looks.
-pub(crate) async fn look_for_ever(worker: &Inner) {
+/// shared: in one interval only one worker's call looks, and none where there are no schedulers.
+pub(crate) async fn look_for_ever(worker: &Inner, looks: &Arc<SharedLooks>) {
     let interval = worker.options.scheduler_check_interval;
-    let mut pause = interval.min(Duration::from_secs(1));
+    let engine = worker.queue.engine();
+    let lookout = looks.join(engine, interval, interval.min(Duration::from_secs(1)));
     loop {
-        tokio::time::sleep(pause).await;
-        pause = interval;
-        let engine = worker.queue.engine();
+        lookout.is_due(|| false).await;
         match scheduler::revive(engine, interval).await {
             Ok(revived) => {
                 for revived in revived {
@@ -32,5 +33,6 @@ pub(crate) async fn look_for_ever(worker: &Inner) {
             Err(error) if error.is_retryable() => {}
             Err(error) => worker.events.error(error),
         }
+        lookout.looked(interval);
     }
 }

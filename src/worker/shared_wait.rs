@@ -20,7 +20,8 @@ use super::panics::{Panic, catch};
 use super::wait::Woken;
 use crate::connection::{BlockingLink, Link};
 use crate::engine::Engine;
-use crate::engine::marker::{Unblocked, WokenByAny, any_has_work, has_work, unblock, wait_any};
+use crate::engine::look::{WORK, which_have};
+use crate::engine::marker::{Unblocked, WokenByAny, unblock, wait_any};
 use crate::failpoint;
 
 /// For how many queues one connection waits at most: each who joins or leaves has all of them sent again.
@@ -297,7 +298,7 @@ async fn serve(waits: Arc<SharedWaits>, room: Arc<Room>, first: Arc<Seat>) {
         let now = Instant::now();
         room.wake_all(Woken::TimeOver, |waiting| waiting.until.is_some_and(|until| until <= now));
         if looked + look_after <= now {
-            look(&room, &shared, &read.seats).await;
+            look(&room, &read.seats).await;
             (looked, look_after) = (Instant::now(), pause_before_look(&read.seats));
         }
     }
@@ -356,20 +357,15 @@ async fn read_once(
 
 /// Whoever has work in spite of its silence is woken: the marker was lost with another worker. For the others a call for
 /// jobs would have found none.
-async fn look(room: &Room, shared: &Link, seats: &[Arc<Seat>]) {
+async fn look(room: &Room, seats: &[Arc<Seat>]) {
     let now = Instant::now();
-    let engines = seats.iter().map(|seat| &seat.engine);
-    match any_has_work(shared, engines).await {
-        Some(false) => seats.iter().for_each(|seat| seat.last_fetch.note(now)),
-        Some(true) => {
-            for seat in seats {
-                match has_work(&seat.engine).await {
-                    false => seat.last_fetch.note(now),
-                    true => room.wake_all(Woken::TimeOver, |waiting| waiting.seat.marker == seat.marker),
-                }
-            }
+    let engines: Vec<&Engine> = seats.iter().map(|seat| &seat.engine).collect();
+    for (seat, has_work) in seats.iter().zip(which_have(&engines, WORK).await) {
+        match has_work {
+            Some(false) => seat.last_fetch.note(now),
+            Some(true) => room.wake_all(Woken::TimeOver, |waiting| waiting.seat.marker == seat.marker),
+            None => {}
         }
-        None => {}
     }
 }
 

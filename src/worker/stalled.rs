@@ -1,18 +1,22 @@
 //! Looking for jobs that are active without a lock.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Inner;
 use super::event::WorkerEvent;
+use super::shared_look::SharedLooks;
 use crate::error::Error;
 use crate::failpoint;
 
 /// The pause after a check that failed.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(5);
 
-/// Checks at once, and then every interval. The check is shared: in one interval only one worker's call does it.
-pub(crate) async fn check_for_ever(worker: &Inner) {
+/// Checks at once, and then every interval, unless nothing is active. The check is shared: in one interval only one
+/// worker's call does it.
+pub(crate) async fn check_for_ever(worker: &Inner, looks: &Arc<SharedLooks>) {
     let interval = worker.options.stalled_interval;
+    let lookout = looks.join(worker.queue.engine(), interval, interval);
     loop {
         failpoint::hit("stalled check", &worker.queue.engine().keys);
         let pause = match worker.queue.engine().recover_stalled(interval, worker.options.max_stalled_count).await {
@@ -31,6 +35,7 @@ pub(crate) async fn check_for_ever(worker: &Inner) {
                 PAUSE_AFTER_ERROR.min(interval)
             }
         };
-        tokio::time::sleep(pause).await;
+        lookout.looked(pause);
+        lookout.is_due(|| worker.locks.count() > 0).await;
     }
 }

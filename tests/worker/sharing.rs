@@ -182,13 +182,64 @@ async fn the_first_workers_are_seen_by_their_names() {
     join_all(workers.into_iter().map(Worker::close)).await;
 }
 
+/// How often the server ran each command, inside scripts too.
+async fn commands(server: &RedisServer) -> HashMap<String, u64> {
+    let mut redis = server.connection().await;
+    let info: String = redis::cmd("INFO").arg("commandstats").query_async(&mut redis).await.unwrap();
+    let counts = info.lines().filter_map(|line| {
+        let (name, counts) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        Some((name.to_owned(), counts.split(',').next()?.parse().ok()?))
+    });
+    counts.collect()
+}
+
+#[tokio::test]
+async fn idle_workers_look_together_for_what_has_stalled() {
+    const WORKERS: u64 = 100;
+    let server = RedisServer::start();
+    let client = client(&server, &fresh_prefix()).await;
+    let echo = |job: Job<u64, u64>| async move { Ok::<_, Halt>(*job.data()) };
+    let interval = Duration::from_millis(200);
+    let start = |n: u64| {
+        let worker = client.worker(format!("q{n}"), echo).drain_delay(LONG).stalled_interval(interval);
+        worker.scheduler_check_interval(interval).start().unwrap()
+    };
+    let workers: Vec<Worker> = (0..WORKERS).map(start).collect();
+    // Each asks for jobs and checks for itself, once.
+    eventually("all have begun", || async { commands(&server).await.get("evalsha") >= Some(&(2 * WORKERS)) }).await;
+    until_shared(&server, 1).await;
+    let mut redis = server.connection().await;
+    redis::cmd("CONFIG").arg("RESETSTAT").exec_async(&mut redis).await.unwrap();
+    let missing = || async {
+        let info: String = redis::cmd("INFO").arg("stats").query_async(&mut redis.clone()).await.unwrap();
+        let line = info.lines().find_map(|line| line.strip_prefix("keyspace_misses:")).unwrap();
+        line.parse::<u64>().unwrap()
+    };
+    // Three keys for each queue: the active jobs, those of the last check, the schedulers.
+    eventually("all were looked after several times", || async { missing().await >= 5 * 3 * WORKERS }).await;
+    let (sent, missing) = (commands(&server).await, missing().await);
+    assert_eq!(sent.get("evalsha"), None, "{sent:?}");
+    assert!(sent["exists"] <= missing / 20, "{sent:?} for {missing} keys");
+
+    // What stalls among them is found all the same.
+    let (queue, worker) = (queue(&client, "q17"), &workers[17]);
+    worker.pause().await.unwrap();
+    let job = queue.add("job", 5).await.unwrap();
+    let gone = client.manual_worker::<u64, u64>("q17").lock_duration(Duration::from_millis(100)).open().unwrap();
+    assert_eq!(gone.get_next_job("gone").await.unwrap().unwrap().id(), job.id());
+    worker.resume().await.unwrap();
+    assert_eq!(job.wait_until_finished(Duration::from_secs(30)).await.unwrap(), 5);
+    join_all(workers.into_iter().map(Worker::close)).await;
+}
+
 /// Prints how long a job waits for its worker, which is one of so many idle ones.
 #[tokio::test]
 #[ignore = "prints figures; nothing depends on them"]
 async fn how_long_a_job_waits_for_one_of_many_workers() {
-    for count in [1_usize, 100, 1_000] {
+    for (count, own) in [(1_usize, 0), (100, 0), (1_000, 0), (1_000, 32)] {
         let server = RedisServer::start();
-        let client = client(&server, &fresh_prefix()).await;
+        let options = ConnectOptions::from_url(&server.url()).unwrap();
+        let client = Client::builder(options).prefix(fresh_prefix()).own_connections(own).connect().await.unwrap();
         let heard = Arc::new(Mutex::new(HashMap::new()));
         let workers: Vec<Worker> = (0..count)
             .map(|n| {
@@ -200,16 +251,14 @@ async fn how_long_a_job_waits_for_one_of_many_workers() {
                 client.worker(format!("q{n}"), note).start().unwrap()
             })
             .collect();
-        until_shared(&server, count.div_ceil(256)).await;
-        let mut redis = server.connection().await;
-        let processed = async |redis: &mut redis::aio::MultiplexedConnection| {
-            let info: String = redis::cmd("INFO").arg("stats").query_async(redis).await.unwrap();
-            let line = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:")).unwrap();
-            line.parse::<u64>().unwrap()
-        };
-        let before = processed(&mut redis).await;
-        tokio::time::sleep(Duration::from_secs(10)).await; // time itself
-        let idle = processed(&mut redis).await - before;
+        let connections = own + (count - own).div_ceil(256);
+        eventually("all wait", || async { waiting(&server).await.values().sum::<usize>() == connections }).await;
+        // Each asks for jobs and checks once for itself.
+        let begun = 2 * u64::try_from(count).unwrap();
+        eventually("all have begun", || async { commands(&server).await.get("evalsha") >= Some(&begun) }).await;
+        let before: u64 = commands(&server).await.values().sum();
+        tokio::time::sleep(Duration::from_secs(60)).await; // time itself
+        let idle = commands(&server).await.values().sum::<u64>() - before;
         let mut waits = Vec::new();
         for n in 0..200 {
             let (queue, id) = (queue(&client, &format!("q{}", n * 37 % count)), format!("j{n}"));
@@ -220,8 +269,8 @@ async fn how_long_a_job_waits_for_one_of_many_workers() {
         }
         waits.sort_unstable();
         println!(
-            "{count} queues: {:.1} commands/s while idle; from add to processor p50 {:?}, p99 {:?}",
-            idle as f64 / 10.0,
+            "{count} queues, {own} with a connection: {:.1} commands/s while idle, inside scripts too; from add to processor p50 {:?}, p99 {:?}",
+            idle as f64 / 60.0,
             waits[100],
             waits[198]
         );
