@@ -35,7 +35,7 @@ for name in "$@"; do
   skip=()
   if { timeout 5 "$server" --port 0 --tls-port 1 </dev/null 2>&1 || true; } | grep -qE 'Bad directive|Failed finding TLS'; then
     echo "    NOT CHECKED: TLS, which this server is built without" | tee -a "$log"
-    skip+=(--skip faults::tls)
+    skip+=(--skip faults::tls --skip over_tls)
   fi
   export OXMQ_TEST_SERVER=$server
   if [ "$what" = core ]; then

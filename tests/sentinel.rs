@@ -10,8 +10,11 @@ use oxmq::worker::WorkerEvent;
 use oxmq::{Client, ConnectOptions, Error, Halt, Job, Queue};
 use serde_json::{Value, json};
 
+#[cfg(feature = "tls")]
+use crate::common::certificates::Certificates;
 use crate::common::eventually::eventually_within;
 use crate::common::fixture::PATIENCE;
+use crate::common::proxy::Proxy;
 use crate::common::sentinel::{MASTER, Sentinel, Sentinels};
 use crate::common::server::{RedisServer, connect, fresh_prefix};
 
@@ -291,6 +294,54 @@ async fn sentinels_that_were_away_are_asked_when_they_are_back() {
     sentinels.until_master(1).await;
     traffic.more(50).await;
     assert!(traffic.acked() >= acked.len() + 50);
+    let (lost, _) = traffic.end(&sentinels.servers[1]).await;
+    assert!(lost < FEW, "{lost}");
+}
+
+/// The servers that sentinels name are reached through a proxy each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_behind_other_addresses_are_reached_by_a_map() {
+    let sentinels = Sentinels::start().await;
+    let mut proxies = Vec::new();
+    for server in &sentinels.servers {
+        proxies.push((server.port(), Proxy::start(server.addr()).await));
+    }
+    let reached: Vec<(u16, u16)> = proxies.iter().map(|(port, proxy)| (*port, proxy.addr().port())).collect();
+    let map = move |host: &str, port| {
+        let (_, proxy) = reached.iter().find(|(known, _)| *known == port)?;
+        Some((host.to_owned(), *proxy))
+    };
+    let traffic = Traffic::start(options(&sentinels).node_addresses(map)).await;
+    traffic.more(20).await;
+    assert!(proxies[0].1.open_connections() > 0);
+    sentinels.fail_over().await;
+    sentinels.until_master(1).await;
+    traffic.more(20).await;
+    eventually_within(PATIENCE, "all is at the new one", || async {
+        proxies[0].1.open_connections() == 0 && proxies[1].1.open_connections() > 0
+    })
+    .await;
+    let (lost, _) = traffic.end(&sentinels.servers[1]).await;
+    assert!(lost < FEW, "{lost}");
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_over_tls_lead_to_servers_over_tls() {
+    let certificates = Certificates::new();
+    let sentinels = Sentinels::over_tls(&certificates).await;
+    let to = |hosts: Vec<String>| {
+        let options = ConnectOptions::sentinel(hosts, MASTER).unwrap().tls(true).tls_root(certificates.pem("ca.crt"));
+        options.tls_server_name("redis.internal")
+    };
+    // The sentinels without, the servers with it.
+    let client = Client::builder(to(sentinels.hosts()).sentinel_tls(false)).connect().await.unwrap();
+    client.ping().await.unwrap();
+    let traffic = Traffic::start(to(sentinels.tls_hosts())).await;
+    traffic.more(20).await;
+    sentinels.fail_over().await;
+    sentinels.until_master(1).await;
+    traffic.more(20).await;
     let (lost, _) = traffic.end(&sentinels.servers[1]).await;
     assert!(lost < FEW, "{lost}");
 }

@@ -12,7 +12,7 @@ use super::outage::Outages;
 use super::progress::Progress;
 use super::rights::Rights;
 use super::sentinel::Sentinels;
-use super::servers::Servers;
+use super::servers::{Naming, Servers};
 use super::socket::{Driver, Opener, Terms};
 #[cfg(feature = "tls")]
 use super::tls::Tls;
@@ -102,6 +102,7 @@ impl Dialer {
             #[cfg(feature = "tls")]
             tls: options.uses_tls().then(|| Tls::new(&options.tls)).transpose()?,
         };
+        let naming = |tls: &bool| Naming { tls: *tls, map: options.node_addresses.clone() };
         let target = match &options.servers {
             Servers::One(address) => {
                 #[cfg(feature = "tls")]
@@ -116,11 +117,11 @@ impl Dialer {
                     expect(clippy::needless_update, reason = "with TLS there is a field more")
                 )]
                 let opener = Opener { login: Sentinels::login(&options), ..opener.clone() };
-                Target::Sentinels(Arc::new(Sentinels::new(hosts, master, *tls, opener, &options)))
+                Target::Sentinels(Arc::new(Sentinels::new(hosts, master, naming(tls), opener, &options)))
             }
             Servers::Cluster { hosts, tls } => {
                 let (opener, timeout) = (opener.clone(), options.connect_timeout);
-                Target::Cluster(Topology::new(&options.servers, hosts, *tls, opener, timeout))
+                Target::Cluster(Topology::new(&options.servers, hosts, naming(tls), opener, timeout))
             }
         };
         let outages = Outages::new(options.servers.clone());

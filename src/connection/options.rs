@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::query;
-use super::servers::{CLUSTER_PORT, SENTINEL_PORT, Servers, hosts, read_url};
+use super::servers::{CLUSTER_PORT, NodeAddresses, SENTINEL_PORT, Servers, hosts, read_url};
 use crate::error::{Error, Result};
 use crate::options::{HOUR, SHORTEST, check_span};
 
@@ -50,6 +50,7 @@ pub struct ConnectOptions {
     pub(crate) command_timeout: Duration,
     pub(crate) wait_for_server: bool,
     pub(crate) sentinel: SentinelLogin,
+    pub(crate) node_addresses: Option<NodeAddresses>,
     #[cfg(feature = "tls")]
     pub(crate) tls: TlsOptions,
 }
@@ -156,6 +157,7 @@ impl ConnectOptions {
             command_timeout: Duration::from_secs(5),
             wait_for_server: false,
             sentinel: SentinelLogin::default(),
+            node_addresses: None,
             #[cfg(feature = "tls")]
             tls: TlsOptions::default(),
         }
@@ -277,6 +279,30 @@ impl ConnectOptions {
     /// Once connected, a lost server is awaited for ever either way.
     pub fn wait_for_server(mut self, wait: bool) -> Self {
         self.wait_for_server = wait;
+        self
+    }
+
+    /// Says where servers are reached that a cluster or sentinels name by an address of their own network, as behind NAT, in
+    /// containers or through tunnels: the map is asked for each host and port that they give, and `None` takes them as they are.
+    /// The hosts that you have named yourself are not asked for. With TLS the certificate must be for the host that the map
+    /// gives, so it also turns addresses into the names that are on certificates. Default: none.
+    ///
+    /// ```
+    /// # fn main() -> oxmq::Result<()> {
+    /// use std::collections::HashMap;
+    ///
+    /// let known = HashMap::from([("10.0.0.1:6379", ("redis-1.example.org", 7001)), ("10.0.0.2:6379", ("redis-2.example.org", 7002))]);
+    /// let options = oxmq::ConnectOptions::cluster(["redis-1.example.org:7001"])?.node_addresses(move |host, port| {
+    ///     known.get(format!("{host}:{port}").as_str()).map(|(host, port)| ((*host).to_owned(), *port))
+    /// });
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// It is called in tasks of the client, so it must not block. ioredis: `natMap`.
+    #[doc(alias = "natMap")]
+    #[doc(alias = "NAT")]
+    pub fn node_addresses(mut self, map: impl Fn(&str, u16) -> Option<(String, u16)> + Send + Sync + 'static) -> Self {
+        self.node_addresses = Some(NodeAddresses::new(map));
         self
     }
 

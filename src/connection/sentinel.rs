@@ -24,7 +24,7 @@ use super::failure::without_secrets;
 use super::link::Backoff;
 use super::options::{Address, ConnectOptions};
 use super::progress::Progress;
-use super::servers::{Host, address};
+use super::servers::{Host, Naming};
 use super::socket::{Opener, Terms};
 
 use crate::sync::Lock;
@@ -69,8 +69,7 @@ struct Watching {
 struct Shared {
     hosts: Vec<Address>,
     master: String,
-    /// Whether masters are reached by TLS.
-    tls: bool,
+    naming: Naming,
     opener: Opener,
     timeout: Duration,
     known: watch::Sender<Known>,
@@ -121,12 +120,12 @@ impl Known {
 }
 
 impl Sentinels {
-    pub(super) fn new(hosts: &[Host], master: &str, tls: bool, opener: Opener, options: &ConnectOptions) -> Self {
-        let over = options.sentinel.tls.unwrap_or(tls);
+    pub(super) fn new(hosts: &[Host], master: &str, naming: Naming, opener: Opener, options: &ConnectOptions) -> Self {
+        let over = options.sentinel.tls.unwrap_or(naming.tls);
         let shared = Shared {
             hosts: hosts.iter().map(|host| host.address(over)).collect(),
             master: master.to_owned(),
-            tls,
+            naming,
             opener,
             timeout: options.connect_timeout,
             known: watch::Sender::default(),
@@ -279,7 +278,7 @@ impl Shared {
     fn read_address(&self, reply: &Value) -> Option<Address> {
         let Value::Array(parts) = reply else { return None };
         let [host, port] = &parts[..] else { return None };
-        Some(address(text(host)?, text(port)?.parse().ok()?, self.tls))
+        Some(self.naming.address(text(host)?, text(port)?.parse().ok()?))
     }
 
     /// Listens to one sentinel for ever.
@@ -347,7 +346,7 @@ impl Shared {
         }
         let words: Vec<&str> = message.split(' ').collect();
         let ["slave", _, host, port, "@", master, ..] = words[..] else { return None };
-        (master == self.master).then(|| Some(address(host, port.parse().ok()?, self.tls)))?
+        (master == self.master).then(|| Some(self.naming.address(host, port.parse().ok()?)))?
     }
 }
 
@@ -384,7 +383,7 @@ mod tests {
     use super::*;
 
     fn named(port: u16, epoch: u64) -> Named {
-        Named { address: address("h", port, false), epoch }
+        Named { address: Naming::default().address("h", port), epoch }
     }
 
     fn port(known: &Known) -> u16 {
@@ -410,7 +409,7 @@ mod tests {
     async fn a_replica_that_becomes_the_master_is_waited_for_until_it_is_known_what_came_of_it() {
         let now = Instant::now();
         let known = || {
-            let heir = Some(Heir { address: address("h", 2, false), until: now + PROMOTION });
+            let heir = Some(Heir { address: Naming::default().address("h", 2), until: now + PROMOTION });
             Known { master: Some(named(1, 3)), heir }
         };
         let mut waits = known();

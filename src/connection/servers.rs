@@ -1,6 +1,7 @@
 //! Which servers a client works with: one, the master that sentinels know, or the masters of a cluster.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::options::{Address, ConnectOptions, no_tls};
 use super::query::{self, boolean, decode, number};
@@ -67,7 +68,44 @@ impl Host {
     }
 }
 
-/// The address of a server that another one has named.
+/// How servers are reached that others name.
+#[derive(Clone, Default)]
+pub(super) struct Naming {
+    pub(super) tls: bool,
+    pub(super) map: Option<NodeAddresses>,
+}
+
+/// From where a server says that it listens to where it is reached.
+#[derive(Clone)]
+pub(crate) struct NodeAddresses(Arc<AddressMap>);
+
+type AddressMap = dyn Fn(&str, u16) -> Option<(String, u16)> + Send + Sync;
+
+impl NodeAddresses {
+    pub(super) fn new(map: impl Fn(&str, u16) -> Option<(String, u16)> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(map))
+    }
+
+    /// Where the server is reached. A map that panics knows nothing: the tasks that ask it are not the user's.
+    fn find(&self, host: &str, port: u16) -> Option<(String, u16)> {
+        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (self.0)(host, port)));
+        found.unwrap_or_else(|_| {
+            tracing::error!(target: "oxmq::connection", host, port, "`node_addresses` panicked; the address is taken as it is");
+            None
+        })
+    }
+}
+
+impl Naming {
+    /// The address of a server that another one has named.
+    pub(super) fn address(&self, host: &str, port: u16) -> Address {
+        match self.map.as_ref().and_then(|map| map.find(host, port)) {
+            Some((host, port)) => address(&host, port, self.tls),
+            None => address(host, port, self.tls),
+        }
+    }
+}
+
 pub(super) fn address(host: &str, port: u16, tls: bool) -> Address {
     if tls { Address::Tls(host.to_owned(), port) } else { Address::Tcp(host.to_owned(), port) }
 }
@@ -223,6 +261,21 @@ mod tests {
             assert!(Host::parse(bad, 1).is_err(), "{bad}");
         }
         assert!(hosts([] as [&str; 0], 1).is_err());
+    }
+
+    #[test]
+    fn a_server_is_reached_where_the_map_says_and_otherwise_where_it_says_itself() {
+        let map = NodeAddresses::new(|host, port| match host {
+            "10.0.0.1" => Some(("nat.example".to_owned(), port + 1)),
+            "bad" => panic!("a map of the user's"),
+            _ => None,
+        });
+        let naming = Naming { tls: true, map: Some(map) };
+        let tls = |host: &str, port| Address::Tls(host.to_owned(), port);
+        assert_eq!(naming.address("10.0.0.1", 7000), tls("nat.example", 7001));
+        assert_eq!(naming.address("10.0.0.2", 7000), tls("10.0.0.2", 7000));
+        assert_eq!(naming.address("bad", 7000), tls("bad", 7000));
+        assert_eq!(Naming::default().address("10.0.0.1", 1), Address::Tcp("10.0.0.1".to_owned(), 1));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::failure::without_secrets;
 use super::options::Address;
 use super::outage::Outages;
 use super::progress::Progress;
-use super::servers::{Host, Servers, address};
+use super::servers::{Host, Naming, Servers};
 use super::slot::SLOTS;
 use super::socket::{Opener, Terms};
 
@@ -48,7 +48,7 @@ const NONE: u16 = u16::MAX;
 /// What is known of one cluster.
 pub(super) struct Topology {
     seeds: Vec<Address>,
-    tls: bool,
+    naming: Naming,
     servers: Servers,
     opener: Opener,
     timeout: Duration,
@@ -113,7 +113,7 @@ impl Map {
     }
 
     /// Reads the reply to `CLUSTER SLOTS` of a node at `asked`, which is meant where a name is missing.
-    fn read(reply: &Value, asked: &Address, tls: bool) -> Option<Self> {
+    fn read(reply: &Value, asked: &Address, naming: &Naming) -> Option<Self> {
         let mut map = Self::empty();
         let Value::Array(ranges) = reply else { return None };
         for range in ranges {
@@ -123,15 +123,15 @@ impl Map {
             if from > to || to >= SLOTS {
                 return None;
             }
-            map.set(from, to, node(master, asked, tls)?);
-            map.replicas.extend(replicas.iter().filter_map(|replica| node(replica, asked, tls)));
+            map.set(from, to, node(master, asked, naming)?);
+            map.replicas.extend(replicas.iter().filter_map(|replica| node(replica, asked, naming)));
         }
         (!map.nodes.is_empty()).then_some(map)
     }
 }
 
 /// A node as `CLUSTER SLOTS` describes it: host and port, and what else it says.
-fn node(described: &Value, asked: &Address, tls: bool) -> Option<Address> {
+fn node(described: &Value, asked: &Address, naming: &Naming) -> Option<Address> {
     let Value::Array(parts) = described else { return None };
     let [host, Value::Int(port), ..] = &parts[..] else { return None };
     let host = match host {
@@ -139,22 +139,28 @@ fn node(described: &Value, asked: &Address, tls: bool) -> Option<Address> {
         Value::SimpleString(host) => host,
         _ => "",
     };
-    Some(named(host, u16::try_from(*port).ok()?, asked, tls))
+    Some(named(host, u16::try_from(*port).ok()?, asked, naming))
 }
 
 /// A node that another one has named; where it gives no host, it means its own.
-fn named(host: &str, port: u16, asked: &Address, tls: bool) -> Address {
+fn named(host: &str, port: u16, asked: &Address, naming: &Naming) -> Address {
     match asked {
-        Address::Tcp(own, _) | Address::Tls(own, _) if host.is_empty() || host == "?" => address(own, port, tls),
-        _ => address(host, port, tls),
+        Address::Tcp(own, _) | Address::Tls(own, _) if host.is_empty() || host == "?" => naming.address(own, port),
+        _ => naming.address(host, port),
     }
 }
 
 impl Topology {
-    pub(super) fn new(servers: &Servers, hosts: &[Host], tls: bool, opener: Opener, timeout: Duration) -> Arc<Self> {
+    pub(super) fn new(
+        servers: &Servers,
+        hosts: &[Host],
+        naming: Naming,
+        opener: Opener,
+        timeout: Duration,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            seeds: hosts.iter().map(|host| host.address(tls)).collect(),
-            tls,
+            seeds: hosts.iter().map(|host| host.address(naming.tls)).collect(),
+            naming,
             servers: servers.clone(),
             opener,
             timeout,
@@ -219,7 +225,7 @@ impl Topology {
         let Some((host, Ok(port))) = host.rsplit_once(':').map(|(host, port)| (host, port.parse())) else {
             return false;
         };
-        let node = named(host, port, asked, self.tls);
+        let node = named(host, port, asked, &self.naming);
         self.map.send_if_modified(|map| {
             let is_news = slot < SLOTS && map.owner(slot) != Some(&node);
             if is_news {
@@ -335,7 +341,7 @@ impl Topology {
             }
         };
         match asking.await {
-            Ok(reply) => Map::read(&reply, &node, self.tls)
+            Ok(reply) => Map::read(&reply, &node, &self.naming)
                 .ok_or_else(|| RedisError::from((ErrorKind::Io, "no slot has an owner", format!("as {node:?} says")))),
             Err(error) if error.detail().is_some_and(|text| text.contains("cluster support disabled")) => {
                 let text = format!("{node:?} is no node of one: connect to it by redis://");
@@ -375,7 +381,7 @@ mod tests {
     }
 
     fn tcp(host: &str, port: u16) -> Address {
-        address(host, port, false)
+        Naming::default().address(host, port)
     }
 
     #[test]
@@ -385,15 +391,15 @@ mod tests {
             range(0, 99, &[(Some("a"), 7), (Some("b"), 8)]),
             range(100, 16_383, &[(None, 9), (Some("?"), 10)]),
         ]);
-        let map = Map::read(&reply, &asked, false).unwrap();
+        let map = Map::read(&reply, &asked, &Naming::default()).unwrap();
         assert_eq!((map.owner(0), map.owner(99)), (Some(&tcp("a", 7)), Some(&tcp("a", 7))));
         assert_eq!((map.owner(100), map.owner(16_383)), (Some(&tcp("seed", 9)), Some(&tcp("seed", 9))));
         assert_eq!(map.replicas, [tcp("b", 8), tcp("seed", 10)]);
         assert_eq!(map.masters(), [tcp("a", 7), tcp("seed", 9)]);
         for bad in [range(5, 4, &[(Some("a"), 7)]), range(0, 16_384, &[(Some("a"), 7)]), range(0, 5, &[]), Value::Nil] {
-            assert!(Map::read(&Value::Array(vec![bad]), &asked, false).is_none());
+            assert!(Map::read(&Value::Array(vec![bad]), &asked, &Naming::default()).is_none());
         }
-        assert!(Map::read(&Value::Array(vec![]), &asked, false).is_none());
+        assert!(Map::read(&Value::Array(vec![]), &asked, &Naming::default()).is_none());
     }
 
     #[tokio::test]

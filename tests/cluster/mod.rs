@@ -3,8 +3,11 @@
 
 mod basics;
 mod moves;
+mod named;
 mod node;
 mod refusals;
+#[cfg(feature = "tls")]
+mod tls;
 
 use oxmq::{Client, ConnectOptions};
 

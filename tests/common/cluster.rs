@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Commands, Connection, FromRedisValue};
 
+use super::certificates::Certificates;
 use super::server::RedisServer;
 
 /// How long a cluster may take to agree, on a machine that does much else.
@@ -16,28 +17,45 @@ const MASTERS: u16 = 3;
 /// Three masters; with replicas, number 3 is that of number 0, and so on.
 pub struct Cluster {
     pub nodes: Vec<RedisServer>,
+    /// Where they speak TLS to everybody but to the tests.
+    tls_ports: Vec<u16>,
 }
 
 impl Cluster {
     /// Three masters without replicas.
     pub fn start() -> Self {
-        Self::of(usize::from(MASTERS))
+        Self::of(usize::from(MASTERS), None)
+    }
+
+    /// Three masters that speak TLS to their clients and to each other, with the certificate `server`.
+    pub fn over_tls(certificates: &Certificates) -> Self {
+        Self::of(usize::from(MASTERS), Some(certificates))
     }
 
     /// Three masters with a replica each. A master is replaced when it was silent for a second.
     pub fn with_replicas() -> Self {
-        Self::of(usize::from(2 * MASTERS))
+        Self::of(usize::from(2 * MASTERS), None)
     }
 
-    fn of(nodes: usize) -> Self {
+    fn of(nodes: usize, certificates: Option<&Certificates>) -> Self {
         let args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0"];
-        let nodes: Vec<RedisServer> = (0..nodes).map(|_| RedisServer::start_with(&args)).collect();
-        let cluster = Self { nodes };
-        for (index, node) in cluster.nodes.iter().enumerate() {
+        let mut cluster = Self { nodes: Vec::new(), tls_ports: Vec::new() };
+        for _ in 0..nodes {
+            let mut args: Vec<String> = args.map(str::to_owned).into();
+            if let Some(certificates) = certificates {
+                let port = certificates.port();
+                args.extend(certificates.server_args("server", port));
+                args.extend(["--tls-cluster", "yes", "--tls-replication", "yes"].map(str::to_owned));
+                cluster.tls_ports.push(port);
+            }
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            cluster.nodes.push(RedisServer::start_with(&args));
+        }
+        for index in 0..nodes {
             let mut admin = cluster.admin(index);
             run::<()>(&mut admin, &["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]);
             if index > 0 {
-                let port = node.port().to_string();
+                let port = cluster.port(index).to_string();
                 run::<()>(&mut cluster.admin(0), &["CLUSTER", "MEET", "127.0.0.1", &port]);
             }
         }
@@ -63,7 +81,12 @@ impl Cluster {
 
     /// The nodes as `ConnectOptions::cluster` takes them.
     pub fn hosts(&self) -> Vec<String> {
-        self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect()
+        (0..self.nodes.len()).map(|node| format!("127.0.0.1:{}", self.port(node))).collect()
+    }
+
+    /// Where a node is reached by its clients, and by the others.
+    pub fn port(&self, node: usize) -> u16 {
+        self.tls_ports.get(node).copied().unwrap_or_else(|| self.nodes[node].port())
     }
 
     /// `redis+cluster://` address.
@@ -96,6 +119,16 @@ impl Cluster {
             self.alive().all(|node| {
                 let info: String = run(&mut self.admin(node), &["INFO", "replication"]);
                 info.contains("role:master") || info.contains("master_link_status:up")
+            })
+        });
+    }
+
+    /// Waits until all nodes tell of each other by these names.
+    pub fn until_named(&self, name: impl Fn(usize) -> String) {
+        until("all are known by their names", || {
+            self.alive().all(|node| {
+                let shown: String = run(&mut self.admin(node), &["CLUSTER", "NODES"]);
+                (0..self.nodes.len()).all(|node| shown.contains(&name(node)))
             })
         });
     }
@@ -140,7 +173,7 @@ impl Cluster {
         if from == to {
             return;
         }
-        let (number, port) = (slot.to_string(), self.nodes[to].port().to_string());
+        let (number, port) = (slot.to_string(), self.port(to).to_string());
         let (from_id, to_id) = (self.id(from), self.id(to));
         let (mut source, mut target) = (self.admin(from), self.admin(to));
         run::<()>(&mut target, &["CLUSTER", "SETSLOT", &number, "IMPORTING", &from_id]);

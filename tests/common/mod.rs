@@ -2,6 +2,7 @@
 //! process, waiting for conditions, and dumps of everything a queue keeps in Redis.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::disallowed_methods)]
 
+pub mod certificates;
 pub mod check;
 pub mod cluster;
 pub mod dump;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 
+use super::certificates::Certificates;
 use super::eventually::eventually_within;
 use super::server::{RedisServer, Running, connect, free_port, fresh_dir, run, server_in};
 
@@ -18,12 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Sentinel {
     dir: PathBuf,
     port: u16,
+    tls_port: Option<u16>,
     running: Option<Running>,
 }
 
 impl Sentinel {
-    /// A sentinel that finds a master silent after one second, and that asks for a password if one is given.
-    fn start(master: u16, password: Option<&str>) -> Self {
+    /// A sentinel that finds a master silent after one second, and that asks for a password if one is given. With certificates
+    /// it speaks TLS to all others.
+    fn start(master: u16, password: Option<&str>, certificates: Option<&Certificates>) -> Self {
         let mut log = String::new();
         for _ in 0..10 {
             let (dir, port) = (fresh_dir(), free_port());
@@ -41,11 +44,17 @@ impl Sentinel {
                     [format!("requirepass {secret:?}"), format!("sentinel sentinel-pass {secret:?}")]
                 }),
             );
+            let tls_port = certificates.map(Certificates::port);
+            if let (Some(certificates), Some(port)) = (certificates, tls_port) {
+                let args = certificates.server_args("server", port);
+                lines.extend(args.chunks(2).map(|pair| format!("{} {}", &pair[0][2..], pair[1])));
+                lines.push("tls-replication yes".to_owned());
+            }
             std::fs::write(dir.join("conf"), lines.join("\n")).unwrap();
             let mut command = server_in(&dir);
             command.arg(dir.join("conf")).arg("--sentinel");
             match run(command, &dir, "Sentinel ID is") {
-                Ok(running) => return Self { dir, port, running: Some(running) },
+                Ok(running) => return Self { dir, port, tls_port, running: Some(running) },
                 Err(text) => log = text,
             }
         }
@@ -54,6 +63,11 @@ impl Sentinel {
 
     pub fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where it speaks TLS, if it does.
+    fn tls_host(&self) -> Option<String> {
+        self.tls_port.map(|port| format!("127.0.0.1:{port}"))
     }
 
     /// Ends the sentinel at once.
@@ -96,12 +110,32 @@ impl Sentinels {
 
     /// With a password for the sentinels.
     pub async fn start_with(password: Option<&'static str>) -> Self {
+        Self::start_all(password, None).await
+    }
+
+    /// All of them speak TLS to each other and to their clients, with the certificate `server`.
+    pub async fn over_tls(certificates: &Certificates) -> Self {
+        Self::start_all(None, Some(certificates)).await
+    }
+
+    async fn start_all(password: Option<&'static str>, certificates: Option<&Certificates>) -> Self {
         // A replica that has what the master has needs no transfer when it connects.
-        let args = ["--repl-diskless-sync-delay", "0"];
-        let master = RedisServer::start_with(&args);
-        let port = master.port().to_string();
-        let replica = RedisServer::start_with(&[&args[..], &["--replicaof", "127.0.0.1", &port]].concat());
-        let sentinels = (0..3).map(|_| Sentinel::start(master.port(), password)).collect();
+        let server = |of: Option<u16>| {
+            let mut args = vec!["--repl-diskless-sync-delay".to_owned(), "0".to_owned()];
+            let tls_port = certificates.map(|certificates| {
+                let port = certificates.port();
+                args.extend(certificates.server_args("server", port));
+                args.extend(["--tls-replication", "yes"].map(str::to_owned));
+                port
+            });
+            args.extend(of.iter().flat_map(|port| ["--replicaof".into(), "127.0.0.1".into(), port.to_string()]));
+            let server = RedisServer::start_with(&args.iter().map(String::as_str).collect::<Vec<_>>());
+            let port = tls_port.unwrap_or_else(|| server.port());
+            (server, port)
+        };
+        let (master, port) = server(None);
+        let (replica, _) = server(Some(port));
+        let sentinels = (0..3).map(|_| Sentinel::start(port, password, certificates)).collect();
         let all = Self { servers: vec![master, replica], sentinels, password };
         all.until_ready().await;
         all
@@ -110,6 +144,11 @@ impl Sentinels {
     /// Where the sentinels listen.
     pub fn hosts(&self) -> Vec<String> {
         self.sentinels.iter().map(Sentinel::host).collect()
+    }
+
+    /// Where the sentinels listen by TLS.
+    pub fn tls_hosts(&self) -> Vec<String> {
+        self.sentinels.iter().filter_map(Sentinel::tls_host).collect()
     }
 
     async fn ask(&self, sentinel: &Sentinel) -> MultiplexedConnection {

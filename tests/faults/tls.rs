@@ -1,79 +1,13 @@
 //! TLS to a real server, with certificates made for the test: whom we trust, and what we say to those we do not.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use oxmq::client::Address;
 use oxmq::{Client, ConnectOptions, Halt, Job, Queue};
 use serde_json::{Value, json};
 
+use crate::common::certificates::Certificates;
 use crate::common::server::{RedisServer, fresh_prefix};
-
-/// Certificates in a directory of their own: `ca`, `server` and `client` by it, `other` a stranger that signs itself.
-struct Certificates(PathBuf);
-
-impl Certificates {
-    fn new() -> Self {
-        let dir = std::env::temp_dir().join(format!("oxmq-tls-{}-{}", std::process::id(), fresh_prefix()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let made = Self(dir);
-        for name in ["ca", "other"] {
-            let subject = format!("/CN={name}");
-            made.openssl(&[
-                "req",
-                "-x509",
-                "-newkey",
-                "rsa:2048",
-                "-nodes",
-                "-days",
-                "2",
-                "-subj",
-                &subject,
-                "-keyout",
-                &format!("{name}.key"),
-                "-out",
-                &format!("{name}.crt"),
-                "-addext",
-                "subjectAltName=DNS:localhost",
-            ]);
-        }
-        for name in ["server", "client"] {
-            made.sign(name, &["-days", "2"]);
-        }
-        made
-    }
-
-    /// A certificate by `ca`.
-    fn sign(&self, name: &str, how_long: &[&str]) {
-        let (key, request, certificate) = (format!("{name}.key"), format!("{name}.csr"), format!("{name}.crt"));
-        let subject = format!("/CN={name}");
-        self.openssl(&["req", "-newkey", "rsa:2048", "-nodes", "-subj", &subject, "-keyout", &key, "-out", &request]);
-        std::fs::write(self.0.join("names"), "subjectAltName=DNS:localhost,DNS:redis.internal").unwrap();
-        let made_by = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names"];
-        let files = ["-in", &request[..], "-out", &certificate];
-        self.openssl(&[&["x509", "-req"], &made_by[..], &files, how_long].concat());
-    }
-
-    fn openssl(&self, args: &[&str]) {
-        let output = Command::new("openssl").args(args).current_dir(&self.0).output().expect("openssl is on the PATH");
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-
-    fn pem(&self, name: &str) -> Vec<u8> {
-        std::fs::read(Path::new(&self.path(name))).unwrap()
-    }
-}
-
-impl Drop for Certificates {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A server that speaks TLS on one port and plain text on another.
 fn server(certificates: &Certificates, asks_clients: &str) -> (RedisServer, u16) {
@@ -81,25 +15,11 @@ fn server(certificates: &Certificates, asks_clients: &str) -> (RedisServer, u16)
 }
 
 fn server_with(certificates: &Certificates, name: &str, asks_clients: &str) -> (RedisServer, u16) {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap().port();
-    let (certificate, key, ca) = (
-        certificates.path(&format!("{name}.crt")),
-        certificates.path(&format!("{name}.key")),
-        certificates.path("ca.crt"),
-    );
-    let server = RedisServer::start_with(&[
-        "--tls-port",
-        &free.to_string(),
-        "--tls-cert-file",
-        &certificate,
-        "--tls-key-file",
-        &key,
-        "--tls-ca-cert-file",
-        &ca,
-        "--tls-auth-clients",
-        asks_clients,
-    ]);
-    (server, free)
+    let port = certificates.port();
+    let mut args = certificates.server_args(name, port);
+    args.extend(["--tls-auth-clients", asks_clients].map(str::to_owned));
+    let server = RedisServer::start_with(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    (server, port)
 }
 
 fn to(host: &str, port: u16) -> ConnectOptions {
@@ -286,4 +206,32 @@ async fn an_idle_worker_over_tls_closes_at_once_and_leaves_nothing_behind() {
         async move { left <= 1 }
     })
     .await;
+}
+
+/// What the process of the next test is told in its environment.
+const URL: &str = "OXMQ_TLS_URL";
+
+#[tokio::test]
+#[ignore = "not a test: the process of `the_roots_of_the_system_are_trusted`"]
+async fn a_process_that_trusts_the_roots_of_its_system() {
+    let Ok(url) = std::env::var(URL) else { return };
+    let client = connect(ConnectOptions::from_url(&url).unwrap()).await.unwrap();
+    client.queue::<Value, Value>("q").open().unwrap().add("job", json!(1)).await.unwrap();
+}
+
+/// What the system trusts is a matter of the process: its environment may name a file in place of the usual ones.
+#[test]
+fn the_roots_of_the_system_are_trusted() {
+    let certificates = Certificates::new();
+    let (_server, port) = server(&certificates, "no");
+    for (root, is_trusted) in [("ca.crt", true), ("other.crt", false)] {
+        let mut process = std::process::Command::new(std::env::current_exe().unwrap());
+        process.args(["--exact", "faults::tls::a_process_that_trusts_the_roots_of_its_system", "--ignored"]);
+        process.env(URL, format!("rediss://localhost:{port}"));
+        process.env("SSL_CERT_FILE", certificates.path(root)).env_remove("SSL_CERT_DIR");
+        let output = process.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), is_trusted, "{root}: {said}");
+        assert!(said.contains(if is_trusted { "1 passed" } else { "invalid peer certificate" }), "{root}: {said}");
+    }
 }

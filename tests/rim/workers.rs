@@ -347,6 +347,10 @@ fn clients() -> Vec<Row> {
         row("ConnectOptions::sentinel_password(secret)", &TEXTS, "ooooo", |_, secret| {
             connect(move |o| o.sentinel_password(secret))
         }),
+        // It counts for what others name; `sentinel` and `cluster::named` have the rest.
+        row("ConnectOptions::node_addresses(map)", &TEXTS, "ooooo", |_, host| {
+            connect(move |o| o.node_addresses(move |_, port| Some((host.to_owned(), port))))
+        }),
         // It counts for TLS alone; `faults::tls` has the rest.
         row("ConnectOptions::tls_server_name(name)", &TEXTS, "ooooo", |_, name| async move {
             connect(|options| options.tls_server_name(name)).await
