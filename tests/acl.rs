@@ -1,10 +1,12 @@
 //! The users of docs/acl.md can do what the page says, and no more.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use oxmq::events::EventsFrom;
 use oxmq::queue::Order;
-use oxmq::{Client, Error, Job, JobState, Queue};
+use oxmq::{Client, Error, Job, JobState, Queue, Repeat};
 
 use crate::common::server::RedisServer;
 
@@ -72,5 +74,75 @@ async fn no_user_does_more() {
             let error = command.arg(words.collect::<Vec<_>>()).exec_async(&mut connection).await.unwrap_err();
             assert_eq!(error.code(), Some("NOPERM"), "{user}: {forbidden}: {error}");
         }
+    }
+}
+
+#[tokio::test]
+async fn who_may_send_each_command_by_name_is_refused_nothing() {
+    let server = server().await;
+    // Which servers before 7.2 do not know.
+    let more = ["SETUSER", "bull-exact", "+client|setinfo"];
+    let _ = redis::cmd("ACL").arg(&more).exec_async(&mut server.connection().await).await;
+    let client = client(&server, "bull-exact").await;
+    let queue: Queue<u32, u32> = client.queue("acl").open().unwrap();
+    let mut events = client.queue_events("acl").from(EventsFrom::Beginning).start().unwrap();
+    let process = |job: Job<u32, u32>| async move {
+        job.update_progress(&1).await?;
+        job.log("a line").await?;
+        if *job.data() == 0 { Err("no") } else { Ok(*job.data()) }.map_err(oxmq::Halt::from)
+    };
+    let worker = client.worker("acl", process).metrics(5).start().unwrap();
+    let later = queue.add("n", 7).delay(Duration::from_millis(50)).priority(3).await.unwrap();
+    let failing = queue.add("n", 0).attempts(2).backoff(Duration::from_millis(10)).await.unwrap();
+    assert_eq!(later.wait_until_finished(LIMIT).await.unwrap(), 7);
+    assert!(matches!(failing.wait_until_finished(LIMIT).await, Err(Error::JobFailed { .. })));
+    let every = Repeat::every(Duration::from_secs(3600));
+    queue.upsert_job_scheduler("s", every).data(1).await.unwrap();
+    assert_eq!(queue.get_job_schedulers(0, -1, Order::Ascending).await.unwrap().len(), 1);
+    assert!(queue.get_workers().await.is_ok() && queue.get_metrics(JobState::Completed, 0, -1).await.is_ok());
+    assert_eq!(queue.retry_jobs(JobState::Failed, None).await.unwrap(), 1);
+    assert!(queue.remove_job_scheduler("s").await.unwrap());
+    assert!(queue.job(later.id()).remove().await.is_ok());
+    assert!(events.recv().await.is_some());
+    worker.close().await;
+    queue.drain().await.unwrap();
+    queue.obliterate_by_force().await.unwrap();
+    let mut admin = server.connection().await;
+    let refused: redis::Value = redis::cmd("ACL").arg("LOG").query_async(&mut admin).await.unwrap();
+    assert_eq!(refused, redis::Value::Array(Vec::new()));
+}
+
+/// All that stands behind `before` in the source files of a folder, up to a quotation mark.
+fn words_behind(folder: &str, before: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            found.extend(code.split(before).skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_command_is_on_the_page() {
+    let page = include_str!("../docs/acl.md").to_lowercase();
+    let is_named = |word: &str| page.contains(&format!("+{}", word.to_lowercase())) || word == "ROLE";
+    let in_scripts = words_behind("lua", "call(\"");
+    let sent = words_behind("src", "Cmd::new().arg(\"");
+    let called: BTreeSet<String> = words_behind("src/script", "Call::command(\"")
+        .into_iter()
+        .flat_map(|op| words_behind("src/script", &format!("Call::command(\"{op}\", \"")))
+        .collect();
+    assert!(in_scripts.len() > 50 && sent.len() > 5 && called.len() > 10, "{in_scripts:?} {sent:?} {called:?}");
+    for word in in_scripts.iter().chain(&sent).chain(&called) {
+        assert!(is_named(word), "docs/acl.md does not name {word}");
     }
 }
