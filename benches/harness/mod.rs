@@ -9,6 +9,7 @@ mod report;
 mod resp;
 mod run;
 mod server;
+mod tls;
 mod work;
 
 use anyhow::{Result, ensure};
@@ -20,7 +21,7 @@ pub(crate) fn main(words: impl Iterator<Item = String>) -> Result<()> {
         return Ok(());
     };
     let works = work::selected(&options)?;
-    let server = server::Server::start(&options)?;
+    let server = server::Server::start(&options, works.iter().any(|work| work.way == work::Way::Tls))?;
     let mut results = Vec::new();
     for work in &works {
         let result = run::measure(&options, &server, work);

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::options::{Options, PeerName};
 use super::server::{Server, command};
-use super::work::Work;
+use super::work::{Way, Work};
 
 /// The key prefix of all runs.
 pub(super) const PREFIX: &str = "bull";
@@ -27,8 +27,10 @@ impl Running {
     /// Starts `name` with `work`, on core 1.
     pub(super) fn start(options: &Options, server: &Server, name: PeerName, work: &str, shape: &Work) -> Result<Self> {
         let mut command = program(options, name)?;
+        // What others write beforehand goes the plain way.
+        let way = if shape.suits(name) { shape.way } else { Way::Near };
         command
-            .args(["--redis", &server.url(shape.is_far), "--prefix", PREFIX])
+            .args(["--redis", &server.url(way), "--prefix", PREFIX])
             .args(["--work", work, "--jobs", &shape.jobs.to_string()])
             .args(["--concurrency", &shape.concurrency.to_string()])
             .args(["--backlog", &shape.backlog.to_string(), "--bytes", &shape.bytes.to_string()])

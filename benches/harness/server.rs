@@ -10,19 +10,22 @@ use anyhow::{Context, Result, ensure};
 use super::far::Far;
 use super::options::Options;
 use super::resp::Connection;
-use super::work::ROUND_TRIP;
+use super::tls::Tls;
+use super::work::{ROUND_TRIP, Way};
 
 pub(super) struct Server {
     port: u16,
     far: Far,
+    tls: Option<Tls>,
     pub(super) version: String,
     child: Child,
     directory: PathBuf,
 }
 
 impl Server {
-    /// Starts a server on a free loopback port, on core 0, that saves only when told to.
-    pub(super) fn start(options: &Options) -> Result<Self> {
+    /// Starts a server on a free loopback port, on core 0, that saves only when told to; one that speaks TLS on another port
+    /// if that is needed.
+    pub(super) fn start(options: &Options, needs_tls: bool) -> Result<Self> {
         let directory = options.target.join("bench").join(format!("redis-{}", std::process::id()));
         std::fs::create_dir_all(&directory)?;
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
@@ -38,9 +41,13 @@ impl Server {
             .arg(&directory)
             .stdin(Stdio::null())
             .stdout(Stdio::null());
+        let tls = needs_tls.then(|| Tls::new(&directory)).transpose()?;
+        if let Some(tls) = &tls {
+            command.args(tls.server_args());
+        }
         let child = command.spawn().context("redis-server (7 or later) cannot be started")?;
         let far = Far::start(port, ROUND_TRIP)?;
-        let mut server = Self { port, far, version: String::new(), child, directory };
+        let mut server = Self { port, far, tls, version: String::new(), child, directory };
         server.version = server.wait_until_up()?;
         Ok(server)
     }
@@ -66,9 +73,13 @@ impl Server {
         Connection::open(self.port)
     }
 
-    /// Where the peers find it, near or far.
-    pub(super) fn url(&self, is_far: bool) -> String {
-        format!("redis://127.0.0.1:{}", if is_far { self.far.port } else { self.port })
+    /// Where the peers find it.
+    pub(super) fn url(&self, way: Way) -> String {
+        match (way, &self.tls) {
+            (Way::Tls, Some(tls)) => tls.url(),
+            (Way::Far, _) => format!("redis://127.0.0.1:{}", self.far.port),
+            _ => format!("redis://127.0.0.1:{}", self.port),
+        }
     }
 
     pub(super) fn flush(&self) -> Result<()> {

@@ -55,8 +55,28 @@ pub(super) struct Work {
     /// The size of each job's data.
     pub(super) bytes: usize,
     pub(super) growth: Option<Growth>,
-    /// Whether the server is a round trip of [`ROUND_TRIP`] away.
-    pub(super) is_far: bool,
+    pub(super) way: Way,
+}
+
+/// How the peer reaches the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Near,
+    /// A round trip of [`ROUND_TRIP`] away.
+    Far,
+    /// Near, and encrypted.
+    Tls,
+}
+
+impl Way {
+    /// What stands in front of the label.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Near => "",
+            Self::Far => "far/",
+            Self::Tls => "tls/",
+        }
+    }
 }
 
 pub(super) const ROUND_TRIP: Duration = Duration::from_millis(1);
@@ -78,7 +98,7 @@ impl Work {
             return format!("{}@{processes}x{}", self.name, self.concurrency);
         }
         let name = if self.labelled { format!("{}@{}", self.name, self.concurrency) } else { self.name.to_owned() };
-        if self.is_far { format!("far/{name}") } else { name }
+        format!("{}{name}", self.way.prefix())
     }
 
     /// Whether this peer can do it.
@@ -86,13 +106,16 @@ impl Work {
         match peer {
             PeerName::Oxmq => true,
             PeerName::Floor => {
-                !self.is_far
+                self.way == Way::Near
                     && matches!(
                         self.kind,
                         Kind::Add | Kind::Flow | Kind::Process | Kind::ProcessRemove | Kind::ProcessRetry
                     )
             }
-            PeerName::Node | PeerName::Official => !matches!(self.kind, Kind::Erase | Kind::Leave),
+            // Each would have to be told in its own way whom to trust.
+            PeerName::Node | PeerName::Official => {
+                self.way != Way::Tls && !matches!(self.kind, Kind::Erase | Kind::Leave)
+            }
         }
     }
 
@@ -100,7 +123,7 @@ impl Work {
     fn is_called(&self, word: &str) -> bool {
         let label = self.label();
         word == label
-            || (word == self.name && !self.is_far)
+            || (word == self.name && self.way == Way::Near)
             || label.strip_prefix(word).is_some_and(|rest| rest.starts_with('/'))
     }
 
@@ -185,7 +208,7 @@ fn work(name: &'static str, kind: Kind, jobs: usize, prefill: Option<&'static st
         backlog: jobs,
         bytes: 120,
         growth: None,
-        is_far: false,
+        way: Way::Near,
     }
 }
 
@@ -201,8 +224,10 @@ fn all(long: bool) -> Vec<Work> {
     };
     let shared =
         |processes| Work { concurrency: 20, ..work("share", Kind::Shared(processes), 40_000, Some("prefill")) };
-    let far = |work| Work { is_far: true, ..work };
-    vec![
+    let far = |work| Work { way: Way::Far, ..work };
+    let tls = |work| Work { way: Way::Tls, ..work };
+    let latency = || Work { concurrency: 1, ..work("latency", Kind::Latency, 500, None) };
+    let mut works = vec![
         work("add_sequential", Kind::Add, 10_000, None),
         work("add_concurrent", Kind::Add, 60_000, None),
         work("add_bulk", Kind::Add, 60_000, None),
@@ -220,11 +245,21 @@ fn all(long: bool) -> Vec<Work> {
         far(work("add_sequential", Kind::Add, 2_000, None)),
         far(process(1, 2_000)),
         far(process(10, 10_000)),
-        Work { concurrency: 1, ..work("latency", Kind::Latency, 500, None) },
+        latency(),
         Work { concurrency: 10, ..work("lateness", Kind::Lateness, 150, None) },
         work("scheduler", Kind::Scheduler, 5_000, None),
         work("idle", Kind::Idle, 15, None),
-    ]
+    ];
+    if cfg!(feature = "tls") {
+        works.extend([
+            tls(work("add_sequential", Kind::Add, 10_000, None)),
+            tls(work("add_concurrent", Kind::Add, 60_000, None)),
+            tls(process(1, 10_000)),
+            tls(process(100, 60_000)),
+            tls(latency()),
+        ]);
+    }
+    works
 }
 
 /// The works of `--growth`: by what grows, by what is done, the smallest first.
