@@ -73,6 +73,10 @@ test-dashboard: setup browser $(BOARD)/node_modules/.package-lock.json ## the da
 pictures: setup browser ## pictures of the dashboard's pages, in target/tmp/dashboard
 	$(CARGO) test --all-features --test main dashboard::browser::pictures -- --ignored
 
+.PHONY: times
+times: setup ## how long pages and commands take with a million jobs and a thousand queues, by a release build
+	$(CARGO) test --release --all-features --test main times:: -- --ignored --nocapture
+
 .PHONY: soak
 soak: setup ## minutes of Node and oxmq workers under kill -9; OXMQ_KILL_JOBS and OXMQ_SLOTS say how many jobs and slots
 	$(CARGO) test --all-features --test main a_mixed_fleet -- --ignored --nocapture --test-threads=1

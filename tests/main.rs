@@ -19,4 +19,6 @@ mod package;
 mod rim;
 mod sentinel;
 mod testing;
+#[cfg(feature = "cli")]
+mod times;
 mod worker;

@@ -56,7 +56,7 @@ async fn told(
     done: Result<String, Problem>,
     to: &str,
 ) -> Result<Response, Problem> {
-    visit.app.changed().await;
+    visit.app.changed(queue).await;
     match done {
         Ok(outcome) => {
             visit.audit(queue, action, target, &outcome, true);

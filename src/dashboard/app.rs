@@ -36,7 +36,7 @@ pub(super) struct App {
     pub(super) works: Works,
     pub(super) streams: Arc<Semaphore>,
     pub(super) listeners: Arc<Semaphore>,
-    surveyor: Surveyor,
+    surveyor: Arc<Surveyor>,
 }
 
 impl App {
@@ -51,17 +51,22 @@ impl App {
             works: Works::default(),
             streams: Arc::new(Semaphore::new(STREAMS)),
             listeners: Arc::new(Semaphore::new(LISTENERS)),
-            surveyor: Surveyor::default(),
+            surveyor: Arc::default(),
         }
     }
 
-    pub(super) async fn overview(&self) -> Arc<Overview> {
+    pub(super) async fn overview(&self) -> Overview {
         self.surveyor.overview(&self.client, &self.catalog).await
     }
 
-    /// Lets the pages read anew.
-    pub(super) async fn changed(&self) {
-        self.surveyor.forget().await;
+    /// Somebody sees these queues.
+    pub(super) fn sees<'a>(&self, queues: impl Iterator<Item = &'a str>) {
+        self.surveyor.sees(queues);
+    }
+
+    /// Lets the pages tell what was changed in a queue.
+    pub(super) async fn changed(&self, queue: &str) {
+        self.surveyor.renew(&self.client, queue).await;
     }
 
     pub(super) fn queue(&self, name: &str) -> Result<AnyQueue> {

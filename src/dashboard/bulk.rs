@@ -119,7 +119,7 @@ pub(super) async fn begin(visit: Visit, queue: &AnyQueue, action: Action, filter
         };
         visit.audit(&work.queue, action, &work.target, &outcome, end.is_ok());
         work.ended(end.map_err(|_| outcome));
-        visit.app.changed().await;
+        visit.app.changed(&work.queue).await;
     });
     Ok(answer)
 }

@@ -58,13 +58,7 @@ impl Watched {
         let mut print = DefaultHasher::new();
         match self {
             Self::Queues => {
-                let overview = app.overview().await;
-                for row in &overview.queues {
-                    (&row.name, format!("{:?}", row.found)).hash(&mut print);
-                }
-                for (queue, workers) in overview.workers.iter().flatten() {
-                    (queue, workers.len()).hash(&mut print);
-                }
+                app.overview().await.print.hash(&mut print);
             }
             Self::Queue(name) => {
                 format!("{:?}", app.client.get_queue_overview(name).await?).hash(&mut print);

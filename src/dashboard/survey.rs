@@ -1,10 +1,10 @@
-//! All queues at a glance, read once for all who watch.
+//! All queues at a glance, read in the background for all who watch, so that no page waits for a thousand of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::catalog::{Catalog, Listing};
@@ -13,20 +13,40 @@ use crate::client::Client;
 use crate::engine::ClientInfo;
 use crate::error::WithCauses;
 use crate::overview::QueueOverview;
+use crate::sync::Lock;
 
 /// Who comes within this time is answered from what was read.
 const FRESH: Duration = Duration::from_millis(900);
 
-/// What was read of all queues at about one moment.
+/// So long a page waits for what is being read before it shows what was read until then.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// One look reads so many queues besides those that somebody sees, the ones that were read longest ago first.
+const ROLLING: usize = 500;
+
+/// So many queues are read between two updates of what is told.
+const CHUNK: usize = 64;
+
+/// A queue counts as seen by somebody so long after a page has shown it; live pages ask every two seconds.
+const SEEN_FOR: Duration = Duration::from_secs(40);
+
+type Workers = Result<HashMap<String, Vec<ClientInfo>>, String>;
+
+/// What is known of all queues, each as it was read last.
 pub(super) struct Overview {
-    pub(super) queues: Vec<Row>,
+    pub(super) queues: Vec<Arc<Row>>,
     /// The workers that are connected, by their queue; an error's text if they may not be listed.
-    pub(super) workers: Result<HashMap<String, Vec<ClientInfo>>, String>,
+    pub(super) workers: Arc<Workers>,
     /// Whether queues are still searched for.
     pub(super) is_searching: bool,
+    /// How many queues are known that have not been read yet.
+    pub(super) unread: usize,
+    /// A number that changes with what is known.
+    pub(super) print: u64,
 }
 
 /// One queue, or why it could not be read.
+#[derive(Debug, PartialEq)]
 pub(super) struct Row {
     pub(super) name: String,
     pub(super) found: Result<QueueOverview, String>,
@@ -34,41 +54,157 @@ pub(super) struct Row {
 
 impl Overview {
     pub(super) fn workers_of(&self, queue: &str) -> Option<usize> {
-        self.workers.as_ref().ok().map(|workers| workers.get(queue).map_or(0, Vec::len))
+        self.workers.as_ref().as_ref().ok().map(|workers| workers.get(queue).map_or(0, Vec::len))
     }
 }
 
-/// The latest overview.
+/// Keeps what is known of all queues.
 #[derive(Default)]
-pub(super) struct Surveyor(Mutex<Option<(Instant, Arc<Overview>)>>);
+pub(super) struct Surveyor {
+    known: Lock<Known>,
+    /// A look has ended.
+    ended: Notify,
+}
+
+struct Known {
+    /// Each queue as it was read last, and when that reading began.
+    rows: BTreeMap<String, (Instant, Arc<Row>)>,
+    workers: Arc<Workers>,
+    is_searching: bool,
+    unread: usize,
+    /// When somebody saw a queue last.
+    seen: HashMap<String, Instant>,
+    is_looking: bool,
+    looked: Option<Instant>,
+    print: u64,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            rows: BTreeMap::new(),
+            workers: Arc::new(Ok(HashMap::new())),
+            is_searching: true,
+            unread: 0,
+            seen: HashMap::new(),
+            is_looking: false,
+            looked: None,
+            print: 0,
+        }
+    }
+}
 
 impl Surveyor {
-    /// An overview that is at most a second old. Whoever comes while it is read waits for it, and reads nothing himself.
-    pub(super) async fn overview(&self, client: &Client, catalog: &Arc<Catalog>) -> Arc<Overview> {
-        let mut latest = self.0.lock().await;
-        if let Some((at, overview)) = &*latest
-            && at.elapsed() < FRESH
-        {
-            return Arc::clone(overview);
+    /// What is known of all queues. Where that is old, a look begins that all who come share; this waits for its end, but not long.
+    pub(super) async fn overview(self: &Arc<Self>, client: &Client, catalog: &Arc<Catalog>) -> Overview {
+        let ended = self.ended.notified();
+        if self.is_old() {
+            self.begin(client, catalog);
+            let _ = tokio::time::timeout(PATIENCE, ended).await;
         }
-        let overview = Arc::new(read(client, catalog).await);
-        *latest = Some((Instant::now(), Arc::clone(&overview)));
-        overview
+        let known = self.known.lock();
+        Overview {
+            queues: known.rows.values().map(|(_, row)| Arc::clone(row)).collect(),
+            workers: Arc::clone(&known.workers),
+            is_searching: known.is_searching,
+            unread: known.unread,
+            print: known.print,
+        }
     }
 
-    /// Lets the next one who comes read anew: something was changed.
-    pub(super) async fn forget(&self) {
-        *self.0.lock().await = None;
+    /// A page shows these queues: the next looks read them first.
+    pub(super) fn sees<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        let now = Instant::now();
+        self.known.lock().seen.extend(names.map(|name| (name.to_owned(), now)));
+    }
+
+    /// Reads a queue that was changed, if it is known.
+    pub(super) async fn renew(&self, client: &Client, queue: &str) {
+        if self.known.lock().rows.contains_key(queue) {
+            self.read(client, &[queue.to_owned()]).await;
+        }
+    }
+
+    fn is_old(&self) -> bool {
+        self.known.lock().looked.is_none_or(|at| at.elapsed() >= FRESH)
+    }
+
+    fn begin(self: &Arc<Self>, client: &Client, catalog: &Arc<Catalog>) {
+        if std::mem::replace(&mut self.known.lock().is_looking, true) {
+            return;
+        }
+        let ending = Ending(Arc::clone(self));
+        let (client, catalog) = (client.clone(), Arc::clone(catalog));
+        tokio::spawn(async move { ending.0.look(&client, &catalog).await });
+    }
+
+    async fn look(&self, client: &Client, catalog: &Arc<Catalog>) {
+        let (listing, workers) = futures::join!(catalog.list(client), client.get_all_workers());
+        let workers = workers.map_err(|error| WithCauses(&error).to_string());
+        let names = self.known.lock().take(listing, workers);
+        for chunk in names.chunks(CHUNK) {
+            self.read(client, chunk).await;
+        }
+    }
+
+    async fn read(&self, client: &Client, names: &[String]) {
+        let began = Instant::now();
+        let found = client.get_queue_overviews(names).await;
+        let mut known = self.known.lock();
+        for (name, found) in names.iter().zip(found) {
+            let found = found.map_err(|error| WithCauses(&error).to_string());
+            known.put(began, Row { name: name.clone(), found });
+        }
     }
 }
 
-async fn read(client: &Client, catalog: &Arc<Catalog>) -> Overview {
-    let (listing, workers) = futures::join!(catalog.list(client), client.get_all_workers());
-    let Listing { names, is_searching } = listing;
-    let read = client.get_queue_overviews(&names).await;
-    let text = |error| WithCauses(&error).to_string();
-    let rows = names.into_iter().zip(read).map(|(name, found)| Row { name, found: found.map_err(text) });
-    Overview { queues: rows.collect(), workers: workers.map_err(text), is_searching }
+impl Known {
+    /// Takes over which queues there are; the names of those that are to be read now, in their order.
+    fn take(&mut self, listing: Listing, workers: Workers) -> Vec<String> {
+        let Listing { mut names, is_searching } = listing;
+        let count = |workers: &Workers| workers.iter().flatten().map(|(_, all)| all.len()).sum::<usize>();
+        let known = self.rows.len();
+        self.rows.retain(|name, _| names.binary_search(name).is_ok());
+        if known != self.rows.len() || is_searching != self.is_searching || count(&workers) != count(&self.workers) {
+            self.print += 1;
+        }
+        self.workers = Arc::new(workers);
+        self.is_searching = is_searching;
+        self.unread = names.len() - self.rows.len();
+        self.seen.retain(|_, at| at.elapsed() < SEEN_FOR);
+        let is_seen = |name: &String| self.seen.contains_key(name);
+        let seen = names.iter().filter(|name| is_seen(name)).count();
+        names.sort_by_cached_key(|name| (!is_seen(name), self.rows.get(name).map(|(at, _)| *at)));
+        names.truncate(seen + ROLLING);
+        names
+    }
+
+    /// Takes over what was read of a queue, unless what is known was read later.
+    fn put(&mut self, began: Instant, row: Row) {
+        match self.rows.get(&row.name) {
+            Some((at, _)) if *at > began => return,
+            Some((_, old)) if **old == row => {}
+            Some(_) => self.print += 1,
+            None => {
+                self.print += 1;
+                self.unread = self.unread.saturating_sub(1);
+            }
+        }
+        self.rows.insert(row.name.clone(), (began, Arc::new(row)));
+    }
+}
+
+/// However a look ends, another may begin.
+struct Ending(Arc<Surveyor>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let mut known = self.0.known.lock();
+        known.is_looking = false;
+        known.looked = Some(Instant::now());
+        drop(known);
+        self.0.ended.notify_waiters();
+    }
 }
 
 /// When the job was added that has waited longest.
@@ -112,4 +248,48 @@ pub(super) fn concerns(queue: &QueueOverview, workers: Option<usize>, now: Syste
     }
     found.sort_by_key(|concern| std::cmp::Reverse(concern.weight));
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing(names: impl Iterator<Item = usize>) -> Listing {
+        Listing { names: names.map(|n| format!("{n:05}")).collect(), is_searching: false }
+    }
+
+    fn put(known: &mut Known, at: Instant, name: &str, found: &str) {
+        known.put(at, Row { name: name.to_owned(), found: Err(found.to_owned()) });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_very_many_queues_those_that_are_seen_are_read_each_time_and_the_others_by_turns() {
+        let surveyor = Surveyor::default();
+        surveyor.sees(["00007", "09999"].into_iter());
+        let mut known = surveyor.known.lock();
+        let mut met = std::collections::BTreeSet::new();
+        for look in 0..20 {
+            let names = known.take(listing(0..10_000), Ok(HashMap::new()));
+            assert_eq!(known.unread, 10_000 - met.len());
+            assert_eq!((names.len(), &*names[0], &*names[1]), (502, "00007", "09999"), "{look}");
+            let at = Instant::now() + Duration::from_millis(look);
+            for name in &names {
+                put(&mut known, at, name, "x");
+            }
+            met.extend(names);
+        }
+        assert_eq!((met.len(), known.unread, known.rows.len()), (10_000, 0, 10_000));
+        known.take(listing(5..8), Ok(HashMap::new()));
+        assert_eq!(known.rows.len(), 3, "those that are gone are told no more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_before_a_change_does_not_hide_it() {
+        let (mut known, early) = (Known::default(), Instant::now());
+        put(&mut known, early + FRESH, "q", "changed");
+        let print = known.print;
+        put(&mut known, early, "q", "before");
+        put(&mut known, early + FRESH, "q", "changed");
+        assert_eq!((&known.rows["q"].1.found, known.print), (&Err("changed".to_owned()), print));
+    }
 }

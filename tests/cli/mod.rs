@@ -1,10 +1,12 @@
 //! The binary `oxmq` as it is called, on a real server with queues that Node and oxmq have filled.
 
 mod acting;
+mod asking;
 mod doctor;
 mod looking;
+mod serving;
 mod setting_up;
-mod top;
+pub(crate) mod top;
 mod transfer;
 
 use std::io::Write;
@@ -69,9 +71,19 @@ async fn oxmq(on: &Fixture, words: &str) -> Ran {
     call(on, &words, "").await
 }
 
+/// Calls it on another server than the one that all tests share.
+async fn oxmq_at(url: &str, on: &Fixture, words: &str) -> Ran {
+    let words: Vec<&str> = words.split_whitespace().collect();
+    call_at(url, on, &words, "").await
+}
+
 async fn call(on: &Fixture, words: &[&str], input: &str) -> Ran {
+    call_at(&shared_server().url(), on, words, input).await
+}
+
+async fn call_at(url: &str, on: &Fixture, words: &[&str], input: &str) -> Ran {
     let mut command = command();
-    command.arg("--url").arg(shared_server().url()).arg("--prefix").arg(&on.prefix).args(words);
+    command.args(["--url", url, "--prefix", &on.prefix]).args(words);
     let input = input.to_owned();
     tokio::task::spawn_blocking(move || ran(&mut command, &input)).await.unwrap()
 }

@@ -1,38 +1,46 @@
 //! `oxmq top` in a real terminal, which tmux gives: keys are sent, and the screen is read.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
 use super::*;
+use crate::common::fixture::PATIENCE;
+use crate::common::server::RedisServer;
 
 /// A terminal of its own, which ends with it.
-struct Terminal {
+pub(crate) struct Terminal {
     socket: String,
 }
 
 impl Terminal {
     fn open(on: &Fixture, width: u32, height: u32, environment: &str) -> Self {
-        let it = Self { socket: format!("oxmq-{}-{width}", on.prefix.replace([':', '.'], "-")) };
-        let command = format!(
-            "env {environment} {} --url {} --prefix {} top --every 150ms",
-            env!("CARGO_BIN_EXE_oxmq"),
-            shared_server().url(),
-            on.prefix,
-        );
+        let words = format!("--url {} --prefix {} top --every 150ms", shared_server().url(), on.prefix);
+        Self::with(width, height, environment, &words)
+    }
+
+    /// One in which the binary is called with these words.
+    pub(crate) fn with(width: u32, height: u32, environment: &str, words: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let it = Self { socket: format!("oxmq-{}-{number}", std::process::id()) };
+        let command = format!("env {environment} {} {words}", env!("CARGO_BIN_EXE_oxmq"));
         let (width, height) = (width.to_string(), height.to_string());
         it.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", &width, "-y", &height, &command]);
         it
     }
 
-    fn tmux(&self, words: &[&str]) -> String {
+    pub(crate) fn tmux(&self, words: &[&str]) -> String {
         let mut command = Command::new("tmux");
         command.args(["-L", &self.socket]).args(words).env_remove("TMUX");
         let output = command.output().expect("these tests need tmux on the PATH: `make tools`");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    fn press(&self, key: &str) {
+    pub(crate) fn press(&self, key: &str) {
         self.tmux(&["send-keys", key]);
     }
 
-    fn screen(&self) -> String {
+    pub(crate) fn screen(&self) -> String {
         self.tmux(&["capture-pane", "-p"])
     }
 
@@ -41,13 +49,16 @@ impl Terminal {
         self.tmux(&["capture-pane", "-p", "-e"])
     }
 
-    async fn shows(&self, what: &str) -> String {
-        let title = format!("the screen shows {what}");
-        eventually(&title, || async {
+    pub(crate) async fn shows(&self, what: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
             let screen = self.screen();
-            screen.contains(what).then_some(screen)
-        })
-        .await
+            if screen.contains(what) {
+                return screen;
+            }
+            assert!(Instant::now() < until, "the screen does not show '{what}':\n{screen}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }
 
@@ -62,9 +73,9 @@ async fn a_small_screen_shows_queues_then_jobs_then_one_job() {
     let on = Fixture::new().await;
     let _node = filled_by_node(&on).await;
     let terminal = Terminal::open(&on, 80, 24, "TERM=screen-256color");
-    let screen = terminal.shows("mails").await;
+    let screen = terminal.shows("oxmq top  3 queues  ").await;
     assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
-    for text in ["3 queues", "QUEUE", "WAITING", "FAILED", "OLDEST", "completed,", "failed,", "q quit"] {
+    for text in ["QUEUE", "WAITING", "FAILED", "OLDEST", "completed,", "failed,", "q quit"] {
         assert!(screen.contains(text), "{text}:\n{screen}");
     }
     let mails = screen.lines().find(|line| line.starts_with("mails")).unwrap();
@@ -118,10 +129,37 @@ async fn hundreds_of_queues_are_paged_through() {
         queue.add("job", json!(n)).await.unwrap();
     }
     let terminal = Terminal::open(&on, 90, 24, "TERM=screen-256color");
-    terminal.shows("701 queues").await;
+    terminal.shows("oxmq top  701 queues  ").await;
     terminal.press("End");
     let screen = terminal.shows("q  ").await;
     assert!(screen.contains("many-"), "{screen}");
     let ran = command().args(["--url", &shared_server().url(), "--prefix", &on.prefix, "top"]).output().unwrap();
     assert_eq!(ran.status.code(), Some(1), "without a terminal it says so");
+}
+
+#[tokio::test]
+async fn ten_thousand_queues_are_shown_before_all_of_them_are_read() {
+    let server = RedisServer::start();
+    let fill = "for n = 1, 10000 do
+                  local base = 'bull:' .. string.format('many-%05d', n) .. ':'
+                  redis.call('HSET', base .. 'meta', 'opts.maxLenEvents', '10000')
+                  redis.call('HSET', base .. '1', 'name', 'job', 'data', '{}', 'opts', '{}', 'timestamp', '1')
+                  redis.call('LPUSH', base .. 'wait', '1')
+                end";
+    let () = redis::cmd("EVAL").arg(fill).arg(0).query_async(&mut server.connection().await).await.unwrap();
+    let words = format!("--url {} top --every 150ms", server.url());
+    let terminal = Terminal::with(80, 24, "TERM=screen-256color NO_COLOR=1", &words);
+    let screen = terminal.shows("many-").await;
+    assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
+    terminal.shows("10,000").await;
+    for _ in 0..3 {
+        terminal.press("PageDown");
+    }
+    terminal.press("Enter");
+    terminal.shows("1* waiting 1").await;
+    terminal.press("Escape");
+    terminal.shows("by waiting").await;
+    // It ends at once, whatever is still to be read.
+    terminal.press("q");
+    eventually("it has ended", || async { terminal.tmux(&["list-sessions"]).is_empty() }).await;
 }

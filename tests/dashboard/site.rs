@@ -7,6 +7,7 @@ use oxmq::dashboard::Dashboard;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tower::ServiceExt;
 
+use crate::common::eventually::eventually;
 use crate::common::fixture::Fixture;
 
 /// A browser that knows one site, and keeps its cookies.
@@ -49,6 +50,16 @@ impl Site {
         let answer = self.get(path).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
         answer.body
+    }
+
+    /// A page of what is read in the background, once all of these stand in it or in its text.
+    pub(super) async fn page_with(&self, path: &str, told: &[&str]) -> String {
+        eventually(&format!("{path} tells {told:?}"), || async {
+            let page = self.page(path).await;
+            let words = text(&page);
+            told.iter().all(|told| words.contains(told) || page.contains(told)).then_some(page)
+        })
+        .await
     }
 
     /// Sends a form of one of our pages.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::failure::{Failure, NOT_CONFIRMED, Outcome};
+use crate::failure::{Failure, NOT_CONFIRMED, Outcome, STOPPED};
 
 /// A text with what could move the cursor or colour the screen made visible: names and reasons come from anywhere.
 pub(crate) fn clean(text: &str) -> String {
@@ -136,7 +136,7 @@ pub(crate) fn millis(moment: SystemTime) -> u64 {
 }
 
 /// Asks whether to go on; without a terminal the answer is no.
-pub(crate) fn confirm(what: &str, has_said_yes: bool) -> Outcome {
+pub(crate) async fn confirm(what: &str, has_said_yes: bool) -> Outcome {
     if has_said_yes {
         return Ok(());
     }
@@ -148,12 +148,23 @@ pub(crate) fn confirm(what: &str, has_said_yes: bool) -> Outcome {
     }
     eprint!("{what}. Go on? [y/N] ");
     std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
-        return Ok(());
+    let (said, answer) = tokio::sync::oneshot::channel();
+    // A thread that nobody waits for: who presses Ctrl-C will not end the line.
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        _ = said.send(std::io::stdin().read_line(&mut line).map(|_| line));
+    });
+    let nothing = "nothing was changed";
+    tokio::select! {
+        answer = answer => match answer.unwrap_or_else(|_| Ok(String::new()))?.trim() {
+            "y" | "Y" | "yes" => Ok(()),
+            _ => Err(Failure::new(NOT_CONFIRMED, nothing)),
+        },
+        Ok(()) = tokio::signal::ctrl_c() => {
+            eprintln!();
+            Err(Failure::new(STOPPED, nothing))
+        }
     }
-    Err(Failure::new(NOT_CONFIRMED, "nothing was changed"))
 }
 
 #[cfg(test)]

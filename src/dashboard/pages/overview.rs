@@ -30,7 +30,7 @@ pub(in super::super) async fn page(visit: Visit, Query(params): Query<Params>) -
 async fn build(visit: &Visit, params: &Params) -> Result<Page, Problem> {
     let overview = visit.app.overview().await;
     let now = visit.app.now();
-    let seen: Vec<&Row> = overview.queues.iter().filter(|row| visit.may_see(&row.name)).collect();
+    let seen: Vec<&Row> = overview.queues.iter().map(AsRef::as_ref).filter(|row| visit.may_see(&row.name)).collect();
     let body = html! {
         h1.hidden { "Queues" }
         div #figures data-swap { (figures(&seen, &overview)) }
@@ -61,7 +61,7 @@ fn figures(seen: &[&Row], overview: &Overview) -> Markup {
                 (tile("delayed", count(sum(|survey| survey.counts.delayed)), ""))
                 (tile("failed", count(bad), if bad > 0 { "failed" } else { "" }))
                 (tile("completed, last minute", count(sum(|survey| survey.last_minute.completed)), "completed"))
-                @if let Ok(workers) = &overview.workers {
+                @if let Ok(workers) = overview.workers.as_ref() {
                     @let seen = seen.iter().filter_map(|row| workers.get(&row.name)).map(Vec::len).sum::<usize>();
                     (tile("workers", count(seen as u64), ""))
                 }
@@ -134,6 +134,8 @@ fn table(visit: &Visit, params: &Params, seen: &[&Row], overview: &Overview, now
     sort_rows(&mut rows, sort, overview, now);
     let pages = rows.len().div_ceil(PER_PAGE).max(1);
     let page = given(params, "page").and_then(|page| page.parse().ok()).unwrap_or(1_usize).clamp(1, pages);
+    let shown = rows.iter().skip((page - 1) * PER_PAGE).take(PER_PAGE);
+    visit.app.sees(shown.clone().map(|row| row.name.as_str()));
     let q = given(params, "q").unwrap_or_default();
     let link =
         |sort: &str, page: usize| format!("{}?sort={}&q={}&page={page}", visit.links.home(), query(sort), query(q));
@@ -148,9 +150,12 @@ fn table(visit: &Visit, params: &Params, seen: &[&Row], overview: &Overview, now
                 }
             }
             div #queues data-swap {
-                @if overview.is_searching { p.hint role="status" { "Still looking for queues: there may be more." } }
+                @let there_may_be_more = overview.is_searching || overview.unread > 0;
+                @if there_may_be_more {
+                    p.hint role="status" { "Still looking for queues: there may be more." }
+                }
                 @if rows.is_empty() {
-                    (none(visit, q))
+                    @if !there_may_be_more || !q.is_empty() { (none(visit, q)) }
                 } @else {
                     div.scroll {
                         table.rows {
@@ -165,7 +170,7 @@ fn table(visit: &Visit, params: &Params, seen: &[&Row], overview: &Overview, now
                                 th scope="col" { "Last hour" }
                             } }
                             tbody {
-                                @for row in rows.iter().skip((page - 1) * PER_PAGE).take(PER_PAGE) {
+                                @for row in shown {
                                     (queue_row(visit, row, overview, now))
                                 }
                             }

@@ -59,7 +59,7 @@ async fn find(visit: &Visit, wanted: &str) -> Result<Found, Problem> {
                 h3 { "Nothing is found" }
                 p { "The search goes by a part of a queue's name, by the whole id of a job, or by " code { "queue:id" }
                     ". To find jobs by their name or their data, open the queue and filter there." }
-                @if overview.is_searching { p { "Queues are still looked for: try again in a moment." } }
+                @if overview.is_searching || overview.unread > 0 { p { "Queues are still looked for: try again in a moment." } }
             }
         }
         @if !jobs.is_empty() {

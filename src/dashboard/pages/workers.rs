@@ -38,7 +38,7 @@ async fn build(visit: &Visit, params: &Params) -> Result<Page, Problem> {
     let body = html! {
         div.head { h1 { "Workers" @if let Some(name) = only { " of " a href=(visit.links.queue(name)) { (name) } } } }
         div #workers data-swap {
-            @match &overview.workers {
+            @match overview.workers.as_ref() {
                 Err(problem) => (not_told(problem)),
                 Ok(_) => (table(visit, &overview, only)),
             }
@@ -59,7 +59,7 @@ fn not_told(problem: &str) -> Markup {
 }
 
 fn table(visit: &Visit, overview: &Overview, only: Option<&str>) -> Markup {
-    let all = overview.workers.iter().flatten();
+    let all = overview.workers.as_ref().iter().flatten();
     let mut shown: Vec<(&str, &ClientInfo)> = all
         .filter(|(queue, _)| visit.may_see(queue) && only.is_none_or(|only| only == *queue))
         .flat_map(|(queue, workers)| workers.iter().map(move |worker| (queue.as_str(), worker)))

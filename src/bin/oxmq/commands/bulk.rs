@@ -112,13 +112,17 @@ async fn act(
         jobs
     };
     let places = queue.jobs(filter.clone()).count_candidates().await?;
-    let would = watch(global, make(jobs()).dry_run(true), places, "counting").await?.report.done;
+    let counted = watch(global, make(jobs()).dry_run(true), places, "counting").await?;
+    if counted.stopped_at.is_some() {
+        return Err(Failure::new(STOPPED, "nothing was changed"));
+    }
+    let would = counted.report.done;
     let words = describe(&args.pick, &filter, &queue, would);
     if args.consent.dry_run || would == 0 {
         told(global, &words, verb.would, &json!({ "would": would, "done": 0 }));
         return Ok(());
     }
-    say::confirm(&format!("{words} would {}", verb.would), args.consent.yes)?;
+    say::confirm(&format!("{words} would {}", verb.would), args.consent.yes).await?;
     let ended = watch(global, make(jobs()), places, "working").await?;
     finish(global, &ended, verb)
 }
@@ -147,6 +151,8 @@ async fn watch(global: &Global, action: BulkAction, places: u64, what: &'static 
     bar.set_message(what);
     bar.enable_steady_tick(Duration::from_millis(200));
     let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
+    // It is listened for from the first question on.
+    let mut is_stopped = futures::poll!(stop.as_mut()).is_ready();
     loop {
         // A step that has begun is waited for: what it has done is to be told.
         let step = run.next().await?;
@@ -155,7 +161,8 @@ async fn watch(global: &Global, action: BulkAction, places: u64, what: &'static 
             return Ok(Ended { report: run.report().clone(), stopped_at: None });
         };
         bar.set_position(step.looked_at.min(places));
-        if futures::poll!(stop.as_mut()).is_ready() {
+        is_stopped = is_stopped || futures::poll!(stop.as_mut()).is_ready();
+        if is_stopped {
             bar.finish_and_clear();
             return Ok(Ended { report: run.report().clone(), stopped_at: Some(run.cursor().to_string()) });
         }
@@ -222,7 +229,7 @@ async fn by_ids(
         told(global, &words, verb.would, &json!({ "would": found.len(), "done": 0 }));
         return Ok(());
     }
-    say::confirm(&format!("{words} would {}", verb.would), args.consent.yes)?;
+    say::confirm(&format!("{words} would {}", verb.would), args.consent.yes).await?;
     let mut report = BulkReport::default();
     for (id, filter) in found {
         if id.contains('*') {
@@ -239,7 +246,7 @@ async fn by_ids(
 }
 
 /// Whether to go on, for commands that concern a whole queue.
-pub(crate) fn consent(global: &Global, consent: &Consent, what: &str) -> Outcome<bool> {
+pub(crate) async fn consent(global: &Global, consent: &Consent, what: &str) -> Outcome<bool> {
     if consent.dry_run {
         if global.json {
             say::json(&json!({ "would": what }));
@@ -248,5 +255,5 @@ pub(crate) fn consent(global: &Global, consent: &Consent, what: &str) -> Outcome
         }
         return Ok(false);
     }
-    say::confirm(what, consent.yes).map(|()| true)
+    say::confirm(what, consent.yes).await.map(|()| true)
 }

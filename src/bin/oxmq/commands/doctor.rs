@@ -37,7 +37,8 @@ pub(crate) async fn run(global: &Global, args: Doctor) -> Outcome {
         say::confirm(
             &format!("{} of {} findings would be mended", mendable.len(), report.findings.len()),
             args.consent.yes,
-        )?;
+        )
+        .await?;
         for finding in mendable {
             let count = doctor.mend(finding).await?;
             mended.push(json!({ "kind": finding.kind.as_str(), "queue": finding.queue, "mended": count }));

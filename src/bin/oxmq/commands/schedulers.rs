@@ -15,7 +15,7 @@ pub(crate) async fn run(global: &Global, args: Schedulers) -> Outcome {
         if queue.get_job_scheduler(id).await?.is_none() {
             return Err(Failure::no_such("scheduler", id));
         }
-        if consent(global, &args.consent, &format!("the scheduler '{id}' of {} would end", args.queue))? {
+        if consent(global, &args.consent, &format!("the scheduler '{id}' of {} would end", args.queue)).await? {
             queue.remove_job_scheduler(id).await?;
             if global.json { say::json(&json!({ "removed": id })) } else { say::line("removed") }
         }

@@ -16,6 +16,9 @@ use crate::failure::{Failure, Outcome};
 pub(crate) async fn run(global: &Global, args: Serve) -> Outcome {
     let Serve { listen, act, queues } = args;
     let client = connect::client(global).await?;
+    for name in &queues {
+        client.queue::<(), ()>(name).open().map_err(|error| Failure::about(name, Failure::from(error).text))?;
+    }
     let mut dashboard =
         Dashboard::new(client).authorize(move |_, wanted| act || matches!(wanted, Permission::See { .. }));
     if !queues.is_empty() {
@@ -27,18 +30,35 @@ pub(crate) async fn run(global: &Global, args: Serve) -> Outcome {
     }
     let listener = tokio::net::TcpListener::bind(listen).await.map_err(|error| Failure::about(listen, error))?;
     let at = listener.local_addr()?;
+    let stop = stopped()?;
     println!("http://{at}");
-    let stopped = async {
+    // Pages that follow what happens never end by themselves, so nobody waits for them.
+    tokio::select! {
+        served = async { axum::serve(listener, app).await } => Ok(served?),
+        () = stop => Ok(()),
+    }
+}
+
+/// The wish of a terminal or of a service manager that it ends; heard from the moment on at which this is called.
+fn stopped() -> Outcome<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    #[cfg(unix)]
+    let mut interrupted = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+    #[cfg(unix)]
+    return Ok(async move {
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+        }
+    });
+    #[cfg(not(unix))]
+    Ok(async {
         // Without signals it runs until it is killed.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-    };
-    // Pages that follow what happens never end by themselves, so nobody waits for them.
-    tokio::select! {
-        served = async { axum::serve(listener, app).await } => Ok(served?),
-        () = stopped => Ok(()),
-    }
+    })
 }
 
 /// A page of elsewhere whose name is made to mean this machine must not read what is served to this machine alone.

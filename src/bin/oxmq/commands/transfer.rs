@@ -72,7 +72,7 @@ pub(crate) async fn import(global: &Global, args: Import) -> Outcome {
         new.push(job);
     }
     let what = format!("{} would be added to {}", say::jobs(new.len() as u64), args.queue);
-    if !bulk::consent(global, &args.consent, &what)? {
+    if !bulk::consent(global, &args.consent, &what).await? {
         return Ok(());
     }
     let client = connect::client(global).await?;

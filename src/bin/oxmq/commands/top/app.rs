@@ -1,20 +1,21 @@
 //! What is on the screen, and what a key does to it.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use oxmq::overview::QueueOverview;
 use oxmq::{Job, JobState};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::fetch::{Found, Question};
+use super::find::News;
 use crate::failure::Outcome;
 
-/// Of very many queues so many are asked at a time besides those on the screen.
+/// Of very many queues one look asks so many besides those on the screen, by turns.
 const ROLLING: usize = 500;
 
-/// Every so many looks, new queues are looked for.
-const FIND_EVERY: u64 = 15;
+/// Every so many looks, the server is asked who is connected.
+const WORKERS_EVERY: u64 = 5;
 
 /// The states that the digits choose.
 pub(super) const STATES: [JobState; 7] = [
@@ -71,18 +72,24 @@ pub(super) struct App {
     /// The queue that is chosen stays so wherever it moves.
     pub(super) chosen: Option<String>,
     pub(super) problem: Option<String>,
-    names: Vec<String>,
-    finds: bool,
+    /// All queues that are known, in the order in which they are asked.
+    pub(super) names: Vec<String>,
     looks: u64,
     /// Where the next part of very many queues begins.
     rolling: usize,
+    /// Whether each of them was asked once.
+    is_round: bool,
+    /// Whether a key has chosen a queue.
+    has_chosen: bool,
+    /// Whether all queues that are known were on the screen once: then no other is chosen by itself.
+    is_settled: bool,
     /// How many rows the screen shows.
     pub(super) rows: usize,
     moved: bool,
 }
 
 impl App {
-    pub(super) fn new(names: Vec<String>, finds: bool) -> Self {
+    pub(super) fn new(names: Vec<String>) -> Self {
         Self {
             screen: Screen::Queues,
             sort: Sort::Waiting,
@@ -91,9 +98,11 @@ impl App {
             chosen: None,
             problem: None,
             names,
-            finds,
             looks: 0,
             rolling: 0,
+            is_round: false,
+            has_chosen: false,
+            is_settled: false,
             rows: 20,
             moved: false,
         }
@@ -117,25 +126,61 @@ impl App {
             Screen::Job { id, .. } => Question::Job { queue, id: id.clone() },
             Screen::Queues => {
                 self.looks += 1;
-                let find = self.finds && self.looks.is_multiple_of(FIND_EVERY);
-                Question::Queues { names: self.next_names(), find }
+                let workers = self.looks % WORKERS_EVERY == 1;
+                Question::Queues { names: self.next_names(), workers }
             }
         }
     }
 
-    /// All queues where there are not very many, or all at first; then those on the screen and some others by turns.
+    /// Whether there are queues that nobody has been asked about, so that the next look is not to wait.
+    pub(super) fn hurries(&self) -> bool {
+        matches!(self.screen, Screen::Queues) && !self.is_round && !self.names.is_empty()
+    }
+
+    /// All queues where there are not very many; else those on the screen, and some others by turns.
     fn next_names(&mut self) -> Vec<String> {
-        if self.looks == 1 || self.names.len() <= ROLLING {
-            return self.names.clone();
+        let rest = &self.names[self.rolling.min(self.names.len())..];
+        let mut names: Vec<String> = rest.iter().take(ROLLING).cloned().collect();
+        self.rolling += names.len();
+        if self.rolling >= self.names.len() {
+            self.is_round |= !names.is_empty();
+            self.rolling = 0;
         }
-        let from = self.place().saturating_sub(self.rows);
-        let mut names: Vec<String> =
-            self.queues.iter().skip(from).take(2 * self.rows).map(|queue| queue.name.clone()).collect();
-        names.extend(self.names.iter().cycle().skip(self.rolling).take(ROLLING).cloned());
-        self.rolling = (self.rolling + ROLLING) % self.names.len();
+        let from = self.page() * self.rows;
+        names.extend(self.queues.iter().skip(from).take(self.rows).map(|queue| queue.name.clone()));
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// Which page of the queues is on the screen.
+    pub(super) fn page(&self) -> usize {
+        self.place() / self.rows.max(1)
+    }
+
+    /// Takes over which queues there are.
+    pub(super) fn learn(&mut self, news: Outcome<News>) {
+        let News { names, is_whole } = match news {
+            Ok(news) => news,
+            Err(failure) => {
+                self.problem = Some(failure.text);
+                return;
+            }
+        };
+        if is_whole {
+            let known: HashSet<&str> = names.iter().map(String::as_str).collect();
+            self.queues.retain(|queue| known.contains(queue.name.as_str()));
+            self.names = names;
+        } else {
+            // Those that were asked stay in front.
+            let known: HashSet<&str> = self.names.iter().map(String::as_str).collect();
+            let new: Vec<String> = names.into_iter().filter(|name| !known.contains(name.as_str())).collect();
+            if self.is_round && !new.is_empty() {
+                (self.rolling, self.is_round) = (self.names.len(), false);
+            }
+            self.is_settled &= new.is_empty();
+            self.names.extend(new);
+        }
     }
 
     pub(super) fn take(&mut self, answer: Outcome<Found>) {
@@ -148,14 +193,19 @@ impl App {
         };
         self.problem = None;
         match (found, &mut self.screen) {
-            (Found::Queues { overviews, names, workers }, _) => {
-                let mut all: HashMap<String, QueueOverview> =
-                    std::mem::take(&mut self.queues).into_iter().map(|queue| (queue.name.clone(), queue)).collect();
-                all.extend(overviews.into_iter().map(|queue| (queue.name.clone(), queue)));
-                self.names = names.unwrap_or_else(|| std::mem::take(&mut self.names));
-                self.queues = self.names.iter().filter_map(|name| all.remove(name)).collect();
-                self.workers = workers;
+            (Found::Queues { overviews, workers, problem }, _) => {
+                let mut fresh: HashMap<String, QueueOverview> =
+                    overviews.into_iter().map(|queue| (queue.name.clone(), queue)).collect();
+                for queue in &mut self.queues {
+                    if let Some(found) = fresh.remove(&queue.name) {
+                        *queue = found;
+                    }
+                }
+                self.queues.extend(fresh.into_values());
+                self.workers = workers.or_else(|| self.workers.take());
+                self.problem = problem;
                 self.sort();
+                self.is_settled |= self.is_round;
             }
             (
                 Found::Jobs { overview, state, jobs },
@@ -173,17 +223,22 @@ impl App {
 
     fn sort(&mut self) {
         match self.sort {
-            Sort::Waiting => self.queues.sort_by_key(|queue| Reverse(queue.waiting())),
-            Sort::Failed => self.queues.sort_by_key(|queue| Reverse(queue.counts.failed)),
-            Sort::Oldest => self.queues.sort_by_key(|queue| {
+            Sort::Waiting => self.sort_by(|queue| Reverse(queue.waiting())),
+            Sort::Failed => self.sort_by(|queue| Reverse(queue.counts.failed)),
+            Sort::Oldest => self.sort_by(|queue| {
                 let oldest = queue.oldest_waiting.as_ref();
                 (oldest.is_none(), oldest.map(|oldest| oldest.added_at))
             }),
-            Sort::Name => self.queues.sort_by(|a, b| a.name.cmp(&b.name)),
+            Sort::Name => self.sort_by(|_| ()),
         }
-        if self.chosen.is_none() {
+        if self.chosen.is_none() || !(self.has_chosen || self.is_settled) {
             self.chosen = self.queues.first().map(|queue| queue.name.clone());
         }
+    }
+
+    /// Of those that are alike the names decide, so that nothing moves while nothing happens.
+    fn sort_by<K: Ord>(&mut self, key: impl Fn(&QueueOverview) -> K) {
+        self.queues.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name)));
     }
 
     /// Does what a key asks for; whether that is to end.
@@ -226,8 +281,10 @@ impl App {
         let to = |at: usize, length: usize| at.saturating_add_signed(by).min(length.saturating_sub(1));
         match &mut self.screen {
             Screen::Queues => {
-                let place = to(self.place(), self.queues.len());
+                self.has_chosen = true;
+                let (page, place) = (self.page(), to(self.place(), self.queues.len()));
                 self.chosen = self.queues.get(place).map(|queue| queue.name.clone());
+                self.moved |= page != self.page();
             }
             Screen::Jobs { jobs, chosen, .. } => *chosen = to(*chosen, jobs.len()),
             Screen::Job { lines, from, .. } => *from = to(*from, lines.len()),
@@ -237,6 +294,7 @@ impl App {
     fn go_in(&mut self) {
         match &self.screen {
             Screen::Queues if self.chosen.is_some() => {
+                self.has_chosen = true;
                 let queue = self.queues.get(self.place());
                 // Where something has failed, that is most likely what is looked for.
                 let has_failed = queue.is_some_and(|queue| queue.waiting() == 0 && queue.counts.failed > 0);
@@ -262,5 +320,44 @@ impl App {
             Screen::Job { state, .. } => Screen::Jobs { overview: None, state: *state, jobs: Vec::new(), chosen: 0 },
         };
         self.moved = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(app: &mut App) -> (Vec<String>, bool) {
+        match app.question() {
+            Question::Queues { names, workers } => (names, workers),
+            _ => panic!("the screen shows queues"),
+        }
+    }
+
+    #[test]
+    fn of_very_many_queues_all_are_asked_by_turns_and_never_too_many_at_once() {
+        let names: Vec<String> = (0..10_000).map(|n| format!("{n:05}")).collect();
+        let mut app = App::new(names[..1_000].to_vec());
+        app.learn(Ok(News { names, is_whole: false }));
+        let mut met = HashSet::new();
+        for look in 0..20 {
+            assert!(app.hurries(), "{look}");
+            let (names, workers) = asked(&mut app);
+            assert!(names.len() <= ROLLING + app.rows && workers == (look % 5 == 0), "{look}: {}", names.len());
+            met.extend(names);
+        }
+        assert!(!app.hurries() && met.len() == 10_000);
+        app.learn(Ok(News { names: vec!["new".to_owned()], is_whole: true }));
+        assert_eq!(asked(&mut app).0, ["new"]);
+    }
+
+    #[test]
+    fn without_queues_nobody_hurries() {
+        let mut app = App::new(Vec::new());
+        assert!(!app.hurries() && asked(&mut app).0.is_empty() && !app.is_round);
+        app.learn(Ok(News { names: vec!["q".to_owned()], is_whole: true }));
+        assert!(app.hurries());
+        assert_eq!(asked(&mut app).0, ["q"]);
+        assert!(!app.hurries());
     }
 }

@@ -57,9 +57,11 @@ fn title(frame: &mut Frame, app: &App, area: Rect) {
     let text = match &app.screen {
         Screen::Queues => {
             let sum = |of: fn(&QueueOverview) -> u64| say::number(app.queues.iter().map(of).sum());
+            let (read, known) = (say::number(app.queues.len() as u64), say::number(app.names.len() as u64));
+            let is_read = app.queues.len() >= app.names.len();
+            let read = if is_read { format!("{read} queues") } else { format!("{read} queues read of {known}") };
             format!(
-                "oxmq top  {} queues  {} waiting  {} active  {} failed  by {}",
-                say::number(app.queues.len() as u64),
+                "oxmq top  {read}  {} waiting  {} active  {} failed  by {}",
                 sum(QueueOverview::waiting),
                 sum(|queue| queue.counts.active),
                 sum(|queue| queue.counts.failed),

@@ -13,8 +13,8 @@ const JOBS: u32 = 200;
 
 /// What is asked.
 pub(super) enum Question {
-    /// These queues, and whether to look for more.
-    Queues { names: Vec<String>, find: bool },
+    /// These queues, and whether who works is wanted too.
+    Queues { names: Vec<String>, workers: bool },
     /// Jobs of a queue, and the queue.
     Jobs { queue: String, state: JobState },
     /// One job.
@@ -23,23 +23,27 @@ pub(super) enum Question {
 
 /// What was found.
 pub(super) enum Found {
-    Queues { overviews: Vec<QueueOverview>, names: Option<Vec<String>>, workers: Option<HashMap<String, usize>> },
+    Queues { overviews: Vec<QueueOverview>, workers: Option<HashMap<String, usize>>, problem: Option<String> },
     Jobs { overview: Box<QueueOverview>, state: JobState, jobs: Vec<Job> },
     Job { lines: Vec<String> },
 }
 
 pub(super) async fn ask(client: &Client, question: Question) -> Outcome<Found> {
     match question {
-        Question::Queues { names, find } => {
+        Question::Queues { names, workers } => {
             let mut overviews = Vec::with_capacity(names.len());
-            for overview in client.get_queue_overviews(&names).await {
-                overviews.push(overview?);
+            let mut problem = None;
+            // One queue that cannot be read hides no other.
+            for (name, found) in names.iter().zip(client.get_queue_overviews(&names).await) {
+                match found {
+                    Ok(overview) => overviews.push(overview),
+                    Err(error) => problem = Some(format!("{name}: {}", Failure::from(error).text)),
+                }
             }
-            let names = if find { Some(client.find_queues().all().await?) } else { None };
-            let workers = client.get_all_workers().await.ok();
+            let workers = if workers { client.get_all_workers().await.ok() } else { None };
             let count =
                 |all: HashMap<String, Vec<_>>| all.into_iter().map(|(name, found)| (name, found.len())).collect();
-            Ok(Found::Queues { overviews, names, workers: workers.map(count) })
+            Ok(Found::Queues { overviews, workers: workers.map(count), problem })
         }
         Question::Jobs { queue, state } => {
             let overview = Box::new(client.get_queue_overview(&queue).await?);

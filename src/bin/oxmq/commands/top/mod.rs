@@ -3,6 +3,7 @@
 mod app;
 mod draw;
 mod fetch;
+mod find;
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -21,13 +22,18 @@ pub(crate) async fn run(global: &Global, args: Top) -> Outcome {
     }
     let client = connect::client(global).await?;
     let every = args.every.max(Duration::from_millis(100));
-    // The first look is made before the screen is taken, so that what is wrong can be read.
-    let names = if args.queues.is_empty() { client.find_queues().all().await? } else { args.queues.clone() };
-    let (keys, mut pressed) = mpsc::channel(64);
+    let (told, news) = mpsc::channel(4);
+    let mut names = args.queues;
+    if names.is_empty() {
+        // The first step is made before the screen is taken, so that what is wrong can be read.
+        let mut search = client.find_queues();
+        names = search.next().await?.unwrap_or_default();
+        tokio::spawn(find::find(client.clone(), search, names.clone(), told));
+    }
+    let (keys, pressed) = mpsc::channel(64);
     std::thread::spawn(move || listen(&keys));
-    let mut app = App::new(names, args.queues.is_empty());
     let mut terminal = ratatui::init();
-    let ended = watch(&mut terminal, &mut app, &client, every, &mut pressed).await;
+    let ended = watch(&mut terminal, &mut App::new(names), &client, every, pressed, news).await;
     ratatui::restore();
     ended
 }
@@ -46,7 +52,8 @@ async fn watch(
     app: &mut App,
     client: &oxmq::Client,
     every: Duration,
-    pressed: &mut mpsc::Receiver<Event>,
+    mut pressed: mpsc::Receiver<Event>,
+    mut news: mpsc::Receiver<Outcome<find::News>>,
 ) -> Outcome {
     let (answers, mut fetched) = mpsc::channel(4);
     let mut tick = tokio::time::interval(every);
@@ -71,6 +78,15 @@ async fn watch(
             Some(answer) = fetched.recv() => {
                 is_asking = false;
                 app.take(answer);
+                if app.hurries() {
+                    tick.reset_immediately();
+                }
+            }
+            Some(news) = news.recv() => {
+                app.learn(news);
+                if app.hurries() {
+                    tick.reset_immediately();
+                }
             }
             _ = tick.tick(), if !is_asking => {
                 is_asking = true;
