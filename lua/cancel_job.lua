@@ -7,10 +7,11 @@ RETURN  0 it has finished already  1 it runs, and its worker is asked  2 it does
         MISSING_JOB  there is none
 EVENTS  cancelling {jobId, reason} of one that runs, waiting {jobId, prev}
 USES    codes, queue, settings, wake, number, announce, is_job, prioritize, ready
-COST    about ten commands
+COST    about twelve commands; when the requests have doubled from 1,024 on, an HGETALL of them and their share of an MGET
 ]]
--- Requests are taken within a second, or not at all: each carries the token of one attempt.
-local LIFE, MOST_REQUESTS = "60000", 1000
+-- A request names one attempt by its token, and is taken away when that attempt ends. What another program's worker leaves
+-- behind is in nobody's way: it goes with the sweep, or with the whole hash, which outlives the locks of all that it names.
+local LIFE, CROWDED, CHUNK = 60000, 1024, 1000
 local id, reason = ARGV[1], ARGV[2]
 local job, requests = base .. id, base .. "oxmq:cancels"
 if not is_job(job) then return MISSING_JOB end
@@ -19,12 +20,29 @@ local token, many = call("GET", job .. ":lock"), call("HLEN", requests)
 local is_delayed = call("ZSCORE", DELAYED, id)
 local is_parent = call("ZSCORE", base .. "waiting-children", id)
 
+-- Takes requests away whose attempt does not hold its lock any more. As that is done when their number has doubled, it costs
+-- each request little, and no more of them are kept than twice the running jobs.
+local function sweep()
+  local held = call("HGETALL", requests)
+  for first = 1, #held, 2 * CHUNK do
+    local locks, ended, last = {}, {}, math.min(first + 2 * CHUNK - 1, #held)
+    for i = first, last, 2 do locks[#locks + 1] = base .. held[i] .. ":lock" end
+    for n, lock in ipairs(call("MGET", unpack(locks))) do
+      local at = first + 2 * (n - 1)
+      if not lock or string.sub(held[at + 1], 1, #lock + 1) ~= lock .. "\n" then ended[#ended + 1] = held[at] end
+    end
+    if #ended > 0 then call("HDEL", requests, unpack(ended)) end
+  end
+end
+
 -- Whoever takes the job next fails it unrun, be it by a worker of BullMQ.
 call("HSET", job, "defa", reason)
 if token then
-  if many >= MOST_REQUESTS then call("DEL", requests) end
+  -- A power of two is half of another.
+  if many >= CROWDED and math.frexp(many) == 0.5 then sweep() end
   call("HSET", requests, id, token .. "\n" .. reason)
-  call("PEXPIRE", requests, LIFE)
+  local life = math.max(0, call("PTTL", job .. ":lock")) + LIFE
+  if life > call("PTTL", requests) then call("PEXPIRE", requests, digits(life)) end
   announce("cancelling", id, "reason", reason)
   return 1
 end

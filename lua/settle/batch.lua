@@ -4,7 +4,7 @@
 --   locks     their lock keys, and `held` what these hold
 --   tokens    the locks that they should have
 --   made      `atm` from now on of one that is done, false for any other
---   families  whether any that is completed has children
+--   families  whether any that is completed may have children, or be cancelled
 local WIDTH = { completed = 5, failed = 8, retry = 7, delayed = 8, waiting = 3, children = 4 }
 
 -- A table with room for `n` values, n being at most the number of arguments: to let it grow costs more than to fill it.
@@ -45,7 +45,8 @@ local function read_batch(first)
   }
   if total > 0 then
     batch.held = call("MGET", unpack(locks, 1, total))
-    batch.families = n > 0 and call("EXISTS", unpack(relatives, 1, n)) > 0
+    relatives[n + 1] = base .. "oxmq:cancels"
+    batch.families = n > 0 and call("EXISTS", unpack(relatives, 1, n + 1)) > 0
     -- As in `settings`: a key of a wrong type is met before anything is written.
     call("SCARD", base .. "stalled")
     call("ZCARD", base .. "completed")

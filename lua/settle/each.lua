@@ -33,6 +33,7 @@ local function finish_each(batch, codes, tally)
       codes[i] = code or OK
       if not code then
         tally.settled = tally.settled + 1
+        local is_cancelled = held[5] and take_request(id, token)
         if token ~= "0" then
           unlocked[#unlocked + 1], freed[#freed + 1] = batch.locks[i], id
         end
@@ -46,6 +47,8 @@ local function finish_each(batch, codes, tally)
           count_ended()
           tally.failed = tally.failed + 1
           end_failed(id, job, held, place - 1, record)
+        elseif is_cancelled then
+          end_cancelled(kind, id, job, place - 1)
         else
           WAYS[kind](id, job, place - 1, held)
         end

@@ -125,5 +125,23 @@ local function end_children(id, job, _, held)
   call("XADD", EVENTS, "*", "event", "waiting-children", "jobId", id, "prev", "active")
 end
 
+-- Takes away what somebody wants of an attempt at a job that is to fail; answers whether it was to stop this one.
+local function take_request(id, token)
+  local requests = base .. "oxmq:cancels"
+  local request = redis.pcall("HGET", requests, id)
+  if type(request) ~= "string" then return false end
+  call("HDEL", requests, id)
+  return string.sub(request, 1, #token + 1) == token .. "\n"
+end
+
+-- A cancelled attempt is the last one, though its worker has not heard of it: whoever takes the job now fails it unrun.
+local function end_cancelled(kind, id, job, at)
+  if kind == "retry" or kind == "delayed" then
+    write_reason(job, ARGV[at + 3], ARGV[at + 4], ARGV[at + (kind == "retry" and 6 or 7)])
+  end
+  put_first(id, 0)
+  announce("waiting", id, "prev", "active")
+end
+
 -- How attempts end whose job is not finished.
 local WAYS = { retry = end_retry, delayed = end_delayed, waiting = end_waiting, children = end_children }

@@ -13,11 +13,11 @@ if not KEYS[2] and ARGV[6] == "" and ARGV[8] == "" and (#ARGV == 8 or #ARGV == 1
     and string.find(meta[4], "^%d+$") and call("ZCARD", DELAYED) == 0
   local token, id, value = ARGV[10], ARGV[13], ARGV[14]
 
-  -- Whether the outcome can be applied without a look at relatives.
+  -- Whether the outcome can be applied without a look at relatives, or at attempts that are cancelled.
   local function is_plain(job)
     local held = redis.pcall("HMGET", job, "ats", "parentKey")
     return not held.err and held[1] and not held[2] and call("GET", job .. ":lock") == token
-      and call("EXISTS", job .. ":dependencies", job .. ":unsuccessful") == 0
+      and call("EXISTS", job .. ":dependencies", job .. ":unsuccessful", base .. "oxmq:cancels") == 0
   end
 
   -- Moves the id from `active` to `completed`; all or nothing.

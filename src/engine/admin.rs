@@ -13,10 +13,12 @@ use crate::script::obliterate::Obliterated;
 use crate::script::remove_job::{Family, Removal};
 use crate::script::{self, change_delay, change_priority, promote_job, remove_child, retry_job};
 use crate::state::JobState;
-use crate::wire::job::Pair;
 
 /// The most that one call of a script works on: two or three milliseconds of the server's time.
 const MOST_PER_CALL: u32 = 200;
+
+/// How many attempts one call asks about.
+const CANCELS_AT_ONCE: usize = 1_000;
 
 impl Engine {
     /// Writes what a queue says of itself when it is opened: our version, and the length of the event stream.
@@ -85,11 +87,7 @@ impl Engine {
         self.call(script::remove_rate_limit_key()).await
     }
 
-    /// Lets a delayed job run now, by its priority. One round trip.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Refused`] with [`Reason::NotInState`] if it is not delayed.
+    /// Lets a job fail without another attempt, and asks whoever runs it to stop. One round trip.
     pub(crate) async fn cancel(&self, id: &str, reason: &str) -> Result<Cancellation> {
         if is_no_job(id) {
             return Ok(Cancellation::NotFound);
@@ -97,15 +95,28 @@ impl Engine {
         self.call(cancel_job(id, reason)).await
     }
 
-    /// The attempts that somebody wants stopped: ids, and what [`cancel_job::request`] reads.
-    pub(crate) async fn read_cancels(&self) -> Result<Vec<Pair>> {
-        self.call(cancel_job::read_cancels(&self.keys)).await
+    /// The attempts, given by id and token, that somebody wants stopped: their places, and why. One round trip for each thousand
+    /// of them, and only a small one where nothing of the queue is to stop.
+    pub(crate) async fn find_cancelled(&self, attempts: &[(impl AsRef<[u8]>, &str)]) -> Result<Vec<(usize, String)>> {
+        if attempts.len() > 1 && self.call(cancel_job::count_cancels(&self.keys)).await? == 0 {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        for (n, asked) in attempts.chunks(CANCELS_AT_ONCE).enumerate() {
+            let call = cancel_job::read_cancels(&self.keys, asked.iter().map(|(id, _)| id));
+            for (i, (value, (_, token))) in self.call(call).await?.iter().zip(asked).enumerate() {
+                let reason = value.as_deref().and_then(|value| cancel_job::request(value, token));
+                found.extend(reason.map(|reason| (n * CANCELS_AT_ONCE + i, reason.to_owned())));
+            }
+        }
+        Ok(found)
     }
 
-    pub(crate) async fn drop_cancels(&self, ids: &[Vec<u8>]) -> Result<()> {
-        self.call(cancel_job::drop_cancels(&self.keys, ids)).await
-    }
-
+    /// Lets a delayed job run now, by its priority. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] with [`Reason::NotInState`] if it is not delayed.
     pub(crate) async fn promote(&self, id: &str) -> Result<()> {
         self.call_job(id, promote_job(id)).await
     }

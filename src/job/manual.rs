@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Job, JobCore};
+use super::{CancelReason, Job, JobCore, cancel_watch};
 use crate::clock::{LATEST, epoch_ms, from_epoch_ms, millis};
 use crate::engine::Decided;
 use crate::error::{Error, Halt, Reason, Result, WithCauses};
@@ -65,7 +65,7 @@ impl<D, R> Job<D, R> {
     /// BullMQ: `Job.moveToFailed`.
     #[doc(alias = "moveToFailed")]
     pub async fn move_to_failed(&self, error: impl Into<Halt>, token: &str) -> Result<()> {
-        self.end("move_to_failed", self.failed(error.into()), token, 0).await.map(drop)
+        self.end("move_to_failed", self.failed(error.into(), token), token, 0).await.map(drop)
     }
 
     /// Ends the attempt as failed and fetches the next job, locked with the same token. One round trip for both.
@@ -79,7 +79,7 @@ impl<D, R> Job<D, R> {
     where
         D: DeserializeOwned,
     {
-        let decided = self.end("move_to_failed", self.failed(error.into()), token, 1).await?;
+        let decided = self.end("move_to_failed", self.failed(error.into(), token), token, 1).await?;
         next("move_to_failed", &self.core.queue, &self.options(), decided).await
     }
 
@@ -150,6 +150,9 @@ impl<D, R> Job<D, R> {
 
     /// Renews the lock for this long from now; false if it is not held with this token. One round trip.
     ///
+    /// Where the job was [cancelled](crate::JobRef::cancel), [`cancellation`](Self::cancellation) has fired when this returns: whoever
+    /// renews a lock between two steps of the work can look at [`cancel_reason`](Self::cancel_reason) there.
+    ///
     /// # Errors
     ///
     /// [`Error::InvalidOption`] for less than a millisecond and more than a year.
@@ -164,7 +167,13 @@ impl<D, R> Job<D, R> {
             // It may be a shorter life than it had, and the reply may be lost.
             attempt.locked_until(sent + (life - life / 10));
         }
-        let lost = self.core.queue.engine().extend_locks(millis(life), &[(self.id(), token)]).await?;
+        let engine = self.core.queue.engine();
+        let watched = self.core.attempt.iter().filter(|attempt| **attempt.token() == *token);
+        let watched: Vec<_> = watched.filter(|attempt| attempt.cancel_reason().is_none()).cloned().collect();
+        let locks = [(self.id(), token)];
+        let renewing = engine.extend_locks(millis(life), &locks);
+        let (lost, _) = tokio::join!(renewing, cancel_watch::tell(engine, &watched));
+        let lost = lost?;
         if let Some(attempt) = attempt {
             if lost.is_empty() {
                 attempt.locked(sent, life);
@@ -211,16 +220,22 @@ impl<D, R> Job<D, R> {
         });
         let hand = Hand { op, queue, options: &options, token, attempt };
         let decided = conclude(hand, raw, verdict, want).await?;
-        if let Some((ending, own)) = ending
-            && decided.settled.codes.first() == Some(&Ok(0))
-        {
-            ending.settle(own);
+        if decided.settled.codes.first() == Some(&Ok(0)) {
+            match (ending, attempt) {
+                (Some((ending, own)), _) => ending.settle(own),
+                (None, Some(by_hand)) => by_hand.end(),
+                (None, None) => {}
+            }
         }
         Ok(decided)
     }
 
-    fn failed(&self, halt: Halt) -> Verdict {
-        verdict::decide(&self.core.raw, Err(halt), &self.options())
+    fn failed(&self, halt: Halt, token: &str) -> Verdict {
+        let attempt = self.core.attempt.as_ref().filter(|attempt| **attempt.token() == *token);
+        match attempt.and_then(|attempt| attempt.cancel_reason()) {
+            Some(CancelReason::Cancelled(reason)) => verdict::cancelled(&self.core.raw, reason, &self.options()),
+            _ => verdict::decide(&self.core.raw, Err(halt), &self.options()),
+        }
     }
 }
 
@@ -352,6 +367,7 @@ async fn admit<D: DeserializeOwned, R>(
         Ok(data) => {
             let attempt = Arc::new(super::Attempt::by_hand(raw.id.as_str().into(), Arc::clone(token)));
             attempt.locked(sent, options.lock_duration);
+            queue.watch_cancels(&attempt);
             let (queue, options) = (Arc::clone(queue), Some(Arc::clone(options)));
             let seen = super::Seen { born: raw.timestamp, at: None };
             Ok(Job::new(Arc::new(JobCore { queue, raw, attempt: Some(attempt), options, seen }), data))

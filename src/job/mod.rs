@@ -1,6 +1,7 @@
 //! A job, typed: what processors receive and queues return.
 
 mod attempt;
+pub(crate) mod cancel_watch;
 mod change;
 mod children;
 mod job_ref;
@@ -300,7 +301,8 @@ impl<D, R> Job<D, R> {
     /// Fires when the attempt should stop: the lock was lost, the time is over, the worker closes, or
     /// [`Worker::cancel_job`](crate::Worker::cancel_job) or, in whatever process, [`JobRef::cancel`] was called. Why is in [`cancel_reason`](Self::cancel_reason).
     ///
-    /// A job outside a processor has a token that never fires.
+    /// A job that was fetched by hand with [`ManualWorker`](crate::ManualWorker) hears of [`JobRef::cancel`] alone; any other
+    /// job outside a processor has a token that never fires.
     #[must_use]
     pub fn cancellation(&self) -> CancellationToken {
         self.core.attempt.as_ref().map_or_else(CancellationToken::new, |attempt| attempt.cancellation().clone())

@@ -9,6 +9,8 @@ use super::Directory;
 use crate::engine::{Coalescer, Engine, LONGEST_CALL};
 use crate::error::{Error, Result, WithCauses};
 use crate::events::FinishHub;
+use crate::job::Attempt;
+use crate::job::cancel_watch::CancelWatch;
 
 /// The untyped inside of a queue.
 pub(crate) struct QueueCore {
@@ -16,6 +18,8 @@ pub(crate) struct QueueCore {
     directory: Weak<Directory>,
     adder: Arc<Coalescer>,
     finished: FinishHub,
+    /// For the jobs that were fetched by hand.
+    cancels: Arc<CancelWatch>,
     /// Set once the queue's settings were written, as Node does when it opens a queue.
     opened: OnceCell<()>,
     /// The cap of the event stream that the user has set; 0 for none.
@@ -33,6 +37,7 @@ impl QueueCore {
         Arc::new(Self {
             directory,
             finished: FinishHub::new(engine.clone()),
+            cancels: Arc::default(),
             adder: Coalescer::new(engine),
             opened: OnceCell::new(),
             max_events: AtomicU64::new(0),
@@ -58,6 +63,11 @@ impl QueueCore {
 
     pub(crate) fn finished(&self) -> &FinishHub {
         &self.finished
+    }
+
+    /// Lets an attempt by hand hear that somebody cancels it. Must be called in a runtime.
+    pub(crate) fn watch_cancels(&self, attempt: &Arc<Attempt>) {
+        self.cancels.add(self.engine(), attempt);
     }
 
     pub(crate) fn limit_events(&self, cap: u64) {

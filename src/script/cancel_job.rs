@@ -5,7 +5,6 @@ use redis::Value;
 use super::{Call, Repeat, Script, reply, script};
 use crate::error::Reason;
 use crate::keys::QueueKeys;
-use crate::wire::job::Pair;
 
 pub(crate) static SCRIPT: Script = script!("cancel_job", Produces, uses: ["codes", "queue", "settings", "wake", "number", "announce", "is_job", "prioritize", "ready"]);
 
@@ -38,21 +37,32 @@ fn cancelled(value: Value) -> Option<Cancellation> {
     })
 }
 
-/// The attempts that somebody wants stopped.
-pub(crate) fn read_cancels(keys: &QueueKeys) -> Call<Vec<Pair>> {
-    Call::command("read_cancels", "HGETALL").text(requests(keys)).repeat(Repeat::Reads).read(reply::pairs)
+/// How many requests there are in the queue.
+pub(crate) fn count_cancels(keys: &QueueKeys) -> Call<u64> {
+    Call::command("read_cancels", "HLEN").text(requests(keys)).repeat(Repeat::Reads).read(reply::count)
 }
 
-/// Takes requests away whose attempts were told.
-pub(crate) fn drop_cancels(keys: &QueueKeys, ids: &[Vec<u8>]) -> Call<()> {
-    Call::command("drop_cancels", "HDEL").text(requests(keys)).texts(ids).repeat(Repeat::Safe)
+/// What is wanted of the attempts at each of these jobs, in order: what [`request`] reads, or nothing.
+pub(crate) fn read_cancels(
+    keys: &QueueKeys,
+    ids: impl IntoIterator<Item = impl AsRef<[u8]>>,
+) -> Call<Vec<Option<Vec<u8>>>> {
+    Call::command("read_cancels", "HMGET").text(requests(keys)).texts(ids).repeat(Repeat::Reads).read(values)
+}
+
+fn values(value: Value) -> Option<Vec<Option<Vec<u8>>>> {
+    let value_of = |value| match value {
+        Value::Nil => Some(None),
+        value => reply::bytes(value).map(Some),
+    };
+    reply::array(value)?.into_iter().map(value_of).collect()
 }
 
 fn requests(keys: &QueueKeys) -> String {
     keys.key("oxmq:cancels")
 }
 
-/// The token of the attempt that a request is about, and the reason.
-pub(crate) fn request(value: &[u8]) -> Option<(&str, &str)> {
-    std::str::from_utf8(value).ok()?.split_once('\n')
+/// The reason for which the attempt with this token is to stop, if the request is about that one.
+pub(crate) fn request<'a>(value: &'a [u8], token: &str) -> Option<&'a str> {
+    std::str::from_utf8(value).ok()?.strip_prefix(token)?.strip_prefix('\n')
 }

@@ -133,13 +133,11 @@ impl LockTable {
         self.watch.grace
     }
 
-    /// The attempt at a job under this token, if it is one of ours and has not ended.
-    pub(super) fn find(&self, id: &[u8], token: &str) -> Option<Arc<Attempt>> {
+    /// The attempts that have not ended, and were not told to.
+    pub(super) fn uncancelled(&self) -> Vec<Arc<Attempt>> {
         let slots = self.slots();
-        let mut attempts = slots.jobs.iter().flatten().map(|held| &held.attempt);
-        attempts
-            .find(|attempt| attempt.id().as_ref() == id && **attempt.token() == *token && !attempt.has_ended())
-            .cloned()
+        let attempts = slots.jobs.iter().flatten().map(|held| &held.attempt);
+        attempts.filter(|attempt| !attempt.has_ended() && attempt.cancel_reason().is_none()).cloned().collect()
     }
 
     /// Ends the task of an attempt at its next await.

@@ -24,7 +24,10 @@ use crate::queue::QueueCore;
 ///
 /// - Nobody renews a lock but [`Job::extend_lock`] and [`extend_locks`](Self::extend_locks).
 /// - Nobody looks for stalled jobs but [`move_stalled_jobs_to_wait`](Self::move_stalled_jobs_to_wait).
-/// - Nobody stops a job whose `timeout` has passed, and nothing cancels it.
+/// - Nobody stops a job whose `timeout` has passed, and one that is [cancelled](crate::JobRef::cancel) is told and not dropped: within a
+///   second [`Job::cancellation`] fires, and with the next [`Job::extend_lock`] at the latest; for programs that keep ids and
+///   tokens there is [`get_cancellations`](Self::get_cancellations). It is the last attempt in any case: a failure is final, and a
+///   job that is put back fails unrun.
 /// - A parent whose children stand in the way is refused by [`Job::move_to_completed`]; pass the error on to
 ///   [`Job::move_to_failed`], which then decides as a worker does.
 /// - A [`Halt::RateLimited`] starts the pause; whether the program honours it is seen from [`Fetched::limited_for`].
@@ -132,6 +135,30 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
         check_span("life", life, SHORTEST..=YEAR)?;
         let lost = self.queue.engine().extend_locks(millis(life), locks).await?;
         Ok(lost.iter().map(|id| String::from_utf8_lossy(id).into_owned()).collect())
+    }
+
+    /// Looks which of these attempts, given by id and token, somebody wants stopped, and returns their ids with the reasons that
+    /// were given. One round trip for each thousand.
+    ///
+    /// It is for programs that keep the id and the token of a job and not the job, whose
+    /// [`cancellation`](Job::cancellation) fires by itself. What was asked once is answered until the attempt ends.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn demo(worker: oxmq::ManualWorker, running: &[(&str, &str)]) -> oxmq::Result<()> {
+    /// for (id, reason) in worker.get_cancellations(running).await? {
+    ///     println!("{id} is not wanted any more: {reason}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn get_cancellations(&self, attempts: &[(&str, &str)]) -> Result<Vec<(String, String)>> {
+        let found = self.queue.engine().find_cancelled(attempts).await?;
+        Ok(found.into_iter().map(|(place, reason)| (attempts[place].0.to_owned(), reason)).collect())
     }
 
     /// Lets workers that have a limit, their own or the queue's, fetch nothing for this time. One round trip.

@@ -47,6 +47,7 @@ pub use router::Router;
 pub(crate) use shared_look::SharedLooks;
 pub(crate) use shared_wait::{OWN_CONNECTIONS, SharedWaits};
 pub use state::{FromJob, FromRef, State};
+pub(crate) use supervise::supervise_quietly;
 
 use event::EventSink;
 use health::LastFetch;

@@ -13,7 +13,7 @@ use super::failure::{Failure, Fault};
 use super::panics::{Panic, catch};
 use super::verdict::{self, Verdict};
 use super::{Inner, verdict::failed};
-use crate::error::{FailureKind, Halt};
+use crate::error::Halt;
 use crate::job::{Attempt, CancelReason, JobCore, Seen};
 use crate::scheduler::{self, Turn};
 use crate::script::settle::{End, Handed, Outcome};
@@ -236,8 +236,7 @@ async fn attempt_job(worker: &Arc<Inner>, raw: RawJob, attempt: &Arc<Attempt>) -
             // The job has a deferred failure by now, which the short way would leave in it.
             *made = None;
         } else {
-            // Whatever it ended with, it is not to run again.
-            verdict = failed(&core.raw, Fault::new(FailureKind::Cancelled, reason.as_str()), &worker.options);
+            verdict = verdict::cancelled(&core.raw, reason, &worker.options);
         }
     }
     if let Some(settled) = attempt.settled() {

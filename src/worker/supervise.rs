@@ -19,6 +19,11 @@ pub(super) async fn supervise<F: Future<Output = ()>>(
     }
 }
 
+/// Does the same for a task that no worker's listeners hear of; a panic stands in the log.
+pub(crate) async fn supervise_quietly<F: Future<Output = ()>>(task: &'static str, start: impl FnMut() -> F) {
+    supervise(EventSink::new(0), task, start).await;
+}
+
 /// Tells of a task that panicked.
 pub(super) fn report(events: &EventSink, task: &'static str, panic: Panic) {
     let Panic { text, place } = panic;

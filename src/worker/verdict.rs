@@ -71,6 +71,11 @@ pub(crate) fn decide(raw: &RawJob, result: Result<String, Halt>, worker: &Worker
     failed(raw, fault, worker)
 }
 
+/// The end of an attempt that somebody has cancelled, and that has no value: whatever it ended with, it is not to run again.
+pub(crate) fn cancelled(raw: &RawJob, reason: &str, worker: &WorkerOptions) -> Verdict {
+    failed(raw, Fault::new(FailureKind::Cancelled, reason), worker)
+}
+
 /// The end of a job that is failed without being run, if there is a reason to: the same for a worker and by hand.
 pub(crate) fn unrun(raw: &RawJob, worker: &WorkerOptions) -> Option<Verdict> {
     let started_too_often = worker.max_started_attempts.is_some_and(|most| most > 0 && most < raw.attempts_started);

@@ -277,6 +277,11 @@ fn by_hand() -> Vec<Row> {
             assert_eq!(on.manual().extend_locks(&[("job", "t")], life).await?, [""; 0]);
             Ok(())
         }),
+        row("ManualWorker::get_cancellations(attempts)", &TEXTS, "ooooo", |on, text| async move {
+            on.held().await;
+            assert!(on.manual().get_cancellations(&[(text, text), ("job", text)]).await?.is_empty());
+            Ok(())
+        }),
         row("ManualWorker::rate_limit(pause)", &SPANS, "xxox", |on, pause| async move {
             on.manual().rate_limit(pause).await
         }),

@@ -9,6 +9,7 @@ use oxmq::job::{CancelReason, Cancellation};
 use oxmq::worker::WorkerEvent;
 use oxmq::{Client, ConnectOptions, Error, FlowNode, Halt, Job, JobState, Queue};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::common::eventually::eventually;
 use crate::common::fixture::{Fixture, PATIENCE};
@@ -72,6 +73,159 @@ async fn a_running_job_is_cancelled_from_another_process() {
     .await;
     let _: () = redis::cmd("PING").query_async(&mut redis).await.unwrap();
     worker.close().await;
+}
+
+/// How many requests the queue holds, and for how long in ms; -2 for none.
+async fn requests(fixture: &Fixture) -> (usize, i64) {
+    let mut redis = fixture.redis.clone();
+    let key = fixture.key("oxmq:cancels");
+    redis::pipe().cmd("HLEN").arg(&key).cmd("PTTL").arg(&key).query_async(&mut redis).await.unwrap()
+}
+
+#[tokio::test]
+async fn thousands_of_requests_are_all_honoured() {
+    const JOBS: usize = 3_000;
+    let fixture = Fixture::new().await;
+    let patient = |job: Job<Value, Value>| async move {
+        job.cancellation().cancelled().await;
+        Err::<Value, _>(Halt::failed("stopped"))
+    };
+    let worker = fixture.worker(patient).concurrency(JOBS).start().unwrap();
+    let ids = fixture.add_many(JOBS).await;
+    fixture.until(JobState::Active, JOBS).await;
+    let other = elsewhere(&fixture).await;
+    let cancelling = ids.iter().map(|id| {
+        let job = other.job(id);
+        async move { job.cancel(format!("no {id}")).await }
+    });
+    for answer in futures::future::join_all(cancelling).await {
+        assert_eq!(answer.unwrap(), Cancellation::Requested);
+    }
+    fixture.until(JobState::Failed, JOBS).await;
+    let mut reasons = redis::pipe();
+    for id in &ids {
+        reasons.cmd("HGET").arg(fixture.key(id)).arg("failedReason");
+    }
+    let reasons: Vec<String> = reasons.query_async(&mut fixture.redis.clone()).await.unwrap();
+    for (id, reason) in ids.iter().zip(reasons) {
+        assert_eq!(reason, format!("no {id}"));
+    }
+    assert_eq!(requests(&fixture).await, (0, -2), "each goes with the end of its attempt");
+    worker.close().await;
+}
+
+/// Jobs that end as they are told to, so that they need not have heard that they are cancelled. What an attempt ends with
+/// counts only if it is a value.
+#[tokio::test]
+async fn an_attempt_that_ends_before_it_hears_is_the_last() {
+    const JOBS: usize = 40;
+    let fixture = Fixture::new().await;
+    let (go, runs) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
+    let (gate, counter) = (Arc::clone(&go), Arc::clone(&runs));
+    let ends = move |job: Job<Value, Value>| {
+        let gate = Arc::clone(&gate);
+        counter.fetch_add(1, Ordering::SeqCst);
+        async move {
+            gate.notified().await;
+            match job.data()["n"].as_u64().unwrap() % 4 {
+                0 => Err(Halt::failed("own reason")),
+                1 => Err(Halt::Delayed(Duration::from_secs(3_600))),
+                _ => Ok(json!(1)),
+            }
+        }
+    };
+    let worker = fixture.worker(ends).concurrency(JOBS).start().unwrap();
+    let hour = Duration::from_secs(3_600);
+    let new = |n| oxmq::NewJob::new("job", json!({ "n": n })).attempts(5).backoff(hour);
+    let added = fixture.queue.add_bulk((0..JOBS).map(new)).await.unwrap();
+    fixture.until(JobState::Active, JOBS).await;
+    for job in &added {
+        assert_eq!(job.as_ref().unwrap().cancel("why").await.unwrap(), Cancellation::Requested);
+    }
+    go.notify_waiters();
+    fixture.until(JobState::Completed, JOBS / 2).await;
+    fixture.until(JobState::Failed, JOBS / 2).await;
+    for (n, job) in added.iter().enumerate() {
+        let id = job.as_ref().unwrap().id();
+        assert_eq!(fixture.field(id, "defa").await, None, "a retry by hand of {n} is to run");
+        if n % 4 < 2 {
+            assert_eq!(fixture.field(id, "failedReason").await.as_deref(), Some("why"), "{n}");
+        }
+    }
+    assert_eq!((runs.load(Ordering::SeqCst), requests(&fixture).await), (JOBS, (0, -2)));
+    worker.close().await;
+}
+
+/// Requests for attempts that another program's worker has ended make room; those for attempts that run stay, however many
+/// there are.
+#[tokio::test]
+async fn only_requests_for_attempts_that_ended_make_room() {
+    const CROWDED: usize = 1_024;
+    let fixture = Fixture::new().await;
+    let long = Duration::from_secs(600);
+    let worker = fixture.client.manual_worker::<Value, Value>("q").lock_duration(long).open().unwrap();
+    fixture.add_many(3).await;
+    let first = worker.get_next_job("a").await.unwrap().unwrap();
+    let second = worker.get_next_job("b").await.unwrap().unwrap();
+    let third = worker.get_next_job("c").await.unwrap().unwrap();
+    let mut stale = redis::cmd("HSET");
+    stale.arg(fixture.key("oxmq:cancels")).arg(second.id()).arg("another\nwhy");
+    for n in 2..CROWDED {
+        stale.arg(format!("gone-{n}")).arg("t\nwhy");
+    }
+    let _: () = stale.query_async(&mut fixture.redis.clone()).await.unwrap();
+    first.cancel("why").await.unwrap();
+    let (kept, life) = requests(&fixture).await;
+    assert_eq!(kept, CROWDED);
+    assert!(life > 600_000, "a request outlives the lock: {life}");
+    third.cancel("why").await.unwrap();
+    assert_eq!(requests(&fixture).await.0, 2);
+    let running = [(first.id(), "a"), (second.id(), "b"), (third.id(), "c")];
+    let cancelled = worker.get_cancellations(&running).await.unwrap();
+    assert_eq!(cancelled, [(first.id().to_owned(), "why".to_owned()), (third.id().to_owned(), "why".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_job_that_was_fetched_by_hand_hears_of_it() {
+    let fixture = Fixture::new().await;
+    let other = elsewhere(&fixture).await;
+    let worker = fixture.client.manual_worker::<Value, Value>("q").open().unwrap();
+    let hour = Duration::from_secs(3_600);
+    let next = |token: &'static str| {
+        let (queue, worker) = (&fixture.queue, &worker);
+        async move {
+            queue.add("job", json!(1)).attempts(5).backoff(hour).await.unwrap();
+            worker.get_next_job(token).await.unwrap().unwrap()
+        }
+    };
+    // By itself, as in a worker; a failure is then final, and has the reason that was given.
+    let waits = next("waits").await;
+    // By renewing the lock; a value counts all the same.
+    let renews = next("renews").await;
+    // Not at all; it is the last attempt all the same.
+    let deaf = next("deaf").await;
+    for job in [&waits, &renews, &deaf] {
+        assert_eq!(other.job(job.id()).cancel("not needed").await.unwrap(), Cancellation::Requested);
+    }
+    let reason = CancelReason::Cancelled("not needed".to_owned());
+    assert!(renews.extend_lock("another", hour).await.is_ok_and(|held| !held));
+    assert!(renews.extend_lock("renews", hour).await.unwrap());
+    assert_eq!(renews.cancel_reason(), Some(&reason));
+    renews.move_to_completed(&json!(1), "renews").await.unwrap();
+    deaf.move_to_delayed(UNIX_EPOCH + 1_000_000 * hour, "deaf").await.unwrap();
+    assert!(worker.get_next_job("later").await.unwrap().is_none());
+    assert_eq!(failed(&fixture, deaf.id()).await, "not needed");
+    tokio::time::timeout(PATIENCE, waits.cancellation().cancelled()).await.unwrap();
+    assert_eq!(waits.cancel_reason(), Some(&reason));
+    waits.move_to_failed("half-way", "waits").await.unwrap();
+    assert_eq!(failed(&fixture, waits.id()).await, "not needed");
+    assert_eq!((fixture.count(JobState::Completed).await, requests(&fixture).await), (1, (0, -2)));
+    // The next one is watched as well.
+    let again = next("again").await;
+    other.job(again.id()).cancel("").await.unwrap();
+    tokio::time::timeout(PATIENCE, again.cancellation().cancelled()).await.unwrap();
+    again.move_to_failed("half-way", "again").await.unwrap();
+    assert_eq!(failed(&fixture, again.id()).await, "cancelled");
 }
 
 #[tokio::test]

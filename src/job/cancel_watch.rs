@@ -1,0 +1,114 @@
+//! Attempts that somebody may want stopped, in whatever process, and how they hear of it.
+//!
+//! A worker looks for its own in its lock thread. For jobs that were fetched by hand a task of their queue looks, while
+//! any of them is held.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::{Attempt, CancelReason};
+use crate::engine::Engine;
+use crate::error::WithCauses;
+use crate::sync::Lock;
+use crate::worker::supervise_quietly;
+
+/// How often to look, so that an attempt is told within a second.
+pub(crate) const INTERVAL: Duration = Duration::from_millis(700);
+
+/// Tells those of the attempts to stop that somebody wants stopped, and returns them. One small command where nothing of the
+/// queue is to stop, and one more for each thousand attempts otherwise.
+///
+/// The requests stay until the attempts end, so that whoever dies in between loses none.
+pub(crate) async fn tell(engine: &Engine, attempts: &[Arc<Attempt>]) -> Vec<Arc<Attempt>> {
+    let asked: Vec<_> = attempts.iter().map(|attempt| (attempt.id(), &**attempt.token())).collect();
+    let mut told = Vec::new();
+    match engine.find_cancelled(&asked).await {
+        Ok(found) => {
+            for (place, reason) in found {
+                let attempt = &attempts[place];
+                if attempt.cancel(CancelReason::Cancelled(reason)) {
+                    tracing::debug!(job_id = %attempt.id(), "cancelled");
+                    told.push(Arc::clone(attempt));
+                }
+            }
+        }
+        Err(error) => tracing::debug!(error = %WithCauses(&error), "requests to cancel could not be read"),
+    }
+    told
+}
+
+/// The attempts of one queue that were fetched by hand.
+///
+/// Whoever fetches adds to them; a task looks for cancellations as long as any is held, in the runtime of whoever fetched
+/// when there was none. If that runtime ends, the next fetch starts another.
+#[derive(Default)]
+pub(crate) struct CancelWatch {
+    state: Lock<State>,
+}
+
+#[derive(Default)]
+struct State {
+    attempts: Vec<Weak<Attempt>>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl CancelWatch {
+    /// Looks after an attempt until it has ended, or whoever has it lets go of it. Must be called in a runtime.
+    pub(crate) fn add(self: &Arc<Self>, engine: &Engine, attempt: &Arc<Attempt>) {
+        let mut state = self.state.lock();
+        state.attempts.push(Arc::downgrade(attempt));
+        if state.task.as_ref().is_none_or(JoinHandle::is_finished) {
+            let (watch, engine) = (Arc::clone(self), engine.clone());
+            state.task = Some(tokio::spawn(supervise_quietly("cancellations", move || {
+                let (watch, engine) = (Arc::clone(&watch), engine.clone());
+                async move { watch.look(&engine).await }
+            })));
+        }
+    }
+
+    async fn look(&self, engine: &Engine) {
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            crate::failpoint::hit("cancellations by hand", &engine.keys);
+            let Some(attempts) = self.held() else { return };
+            tell(engine, &attempts).await;
+        }
+    }
+
+    /// Those that are held and have not ended; `None` if there are none, and then the task has ended.
+    fn held(&self) -> Option<Vec<Arc<Attempt>>> {
+        let mut state = self.state.lock();
+        state.attempts.retain(|attempt| attempt.upgrade().is_some_and(|attempt| !attempt.has_ended()));
+        if state.attempts.is_empty() {
+            state.task = None;
+            return None;
+        }
+        let waiting = state.attempts.iter().filter_map(Weak::upgrade);
+        Some(waiting.filter(|attempt| attempt.cancel_reason().is_none()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::engine::testing;
+    use crate::{Client, failpoint};
+
+    #[tokio::test]
+    async fn the_look_is_started_again_after_a_panic() {
+        let client = Client::builder(testing::options()).prefix("panic-by-hand").connect().await.unwrap();
+        let queue = client.queue::<Value, Value>("q").open().unwrap();
+        let worker = client.manual_worker::<Value, Value>("q").open().unwrap();
+        queue.add("job", json!(1)).await.unwrap();
+        let keys = crate::keys::QueueKeys::new("panic-by-hand", "q").unwrap();
+        failpoint::arm("cancellations by hand", &keys);
+        let job = worker.get_next_job("t").await.unwrap().unwrap();
+        queue.job(job.id()).cancel("why").await.unwrap();
+        let told = job.cancellation();
+        tokio::time::timeout(std::time::Duration::from_secs(20), told.cancelled()).await.unwrap();
+        assert!(!failpoint::is_armed("cancellations by hand", &keys));
+    }
+}
