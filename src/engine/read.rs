@@ -44,6 +44,18 @@ impl Engine {
         }
     }
 
+    /// A job as [`get_job`](Self::get_job), and where it is; both of one moment. One round trip.
+    pub(crate) async fn get_status(&self, id: &str) -> Result<Option<(JobState, RawJob)>> {
+        if is_no_job(id) {
+            return Ok(None);
+        }
+        let Some((state, fields)) = self.call(script::get_status(id)).await? else { return Ok(None) };
+        match RawJob::from_pairs(id.as_bytes().to_vec(), fields) {
+            Err(ghost) if ghost.kind == UndecodableKind::Ghost => Ok(None),
+            decoded => Ok(Some((state, decoded?))),
+        }
+    }
+
     /// The jobs at the positions `start` to `end` of each state, in the order of the states; each job once.
     ///
     /// Ascending, position 0 is what comes next: the next to run, the earliest due, the first finished. Descending

@@ -6,6 +6,8 @@ mod change;
 mod children;
 mod job_ref;
 pub(crate) mod manual;
+mod opts;
+mod status;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ pub use change::RetryOptions;
 pub use children::Dependencies;
 pub use job_ref::{JobLogs, JobOutcome, JobRef};
 pub use manual::Fetched;
+pub use opts::JobOpts;
+pub use status::JobStatus;
 
 use crate::clock::from_epoch_ms;
 pub use crate::engine::{ChildCounts, ChildKind, ChildPage};
@@ -95,6 +99,15 @@ impl<D, R> Job<D, R> {
     {
         let data = json::read("data", &core.raw.data)?;
         Ok(Self::new(core, data))
+    }
+
+    /// A job of a queue as it was found a moment ago.
+    pub(crate) fn read_now(queue: &Arc<QueueCore>, raw: RawJob) -> Result<Self>
+    where
+        D: DeserializeOwned,
+    {
+        let (queue, seen) = (Arc::clone(queue), Seen::now(raw.timestamp));
+        Self::read(Arc::new(JobCore { queue, raw, attempt: None, options: None, seen }))
     }
 
     pub(crate) fn into_core(self) -> Arc<JobCore> {

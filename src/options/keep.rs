@@ -65,6 +65,18 @@ impl KeepJobs {
         self
     }
 
+    /// How many of the newest are kept; `None` keeps all.
+    #[must_use]
+    pub const fn max_count(self) -> Option<u64> {
+        self.count
+    }
+
+    /// How long jobs are kept at most; `None` keeps them for ever.
+    #[must_use]
+    pub const fn max_age(self) -> Option<Duration> {
+        self.age
+    }
+
     /// Whether the job itself goes at once.
     pub(crate) fn removes_at_once(self) -> bool {
         self.count == Some(0)

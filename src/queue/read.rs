@@ -9,7 +9,7 @@ use super::Queue;
 use crate::clock::epoch_ms;
 use crate::engine::{ClientInfo, Metrics, QueueMeta, REPORTED};
 use crate::error::Result;
-use crate::job::{Job, JobCore, JobRef, Seen};
+use crate::job::{Job, JobRef, JobStatus};
 use crate::state::{JobCounts, JobState, Order};
 use crate::telemetry;
 use crate::wire::job::RawJob;
@@ -19,8 +19,7 @@ impl<D, R> Queue<D, R> {
     where
         D: DeserializeOwned,
     {
-        let seen = Seen::now(raw.timestamp);
-        Job::read(Arc::new(JobCore { queue: Arc::clone(&self.core), raw, attempt: None, options: None, seen }))
+        Job::read_now(&self.core, raw)
     }
 
     /// Names a job by its id, for all that can be done to it without reading it. No round trip: whether there is such a job,
@@ -49,6 +48,30 @@ impl<D, R> Queue<D, R> {
         D: DeserializeOwned,
     {
         self.core.engine().get_job(id).await?.map(|raw| self.read_job(raw)).transpose()
+    }
+
+    /// Reads the job with this id and where it is, at one moment; `None` if there is none. One round trip: what an API answers
+    /// to the question how a job stands, progress and result included.
+    ///
+    /// # Errors
+    ///
+    /// As [`get_job`](Self::get_job).
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn demo(queue: oxmq::Queue<String, u64>) -> oxmq::Result<()> {
+    /// let Some(status) = queue.get_job_status("report-7").await? else { return Ok(()) };
+    /// println!("{} since {:?}", status.state, status.job.processed_on());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// BullMQ: `Queue.getJob` and `Job.getState`.
+    pub async fn get_job_status(&self, id: &str) -> Result<Option<JobStatus<D, R>>>
+    where
+        D: DeserializeOwned,
+    {
+        self.job(id).get_status().await
     }
 
     /// Reads the jobs at the positions `start` to `end` of each state, both inclusive, in the order of the states; each job

@@ -3,7 +3,7 @@
 use super::{Call, Repeat, Script, reply, script};
 use crate::state::JobState;
 
-pub(crate) static SCRIPT: Script = script!("get_state", Produces, uses: ["queue"]);
+pub(crate) static SCRIPT: Script = script!("get_state", Produces, uses: ["queue", "state_of"]);
 
 pub(crate) fn get_state(id: &str) -> Call<JobState> {
     Call::to(&SCRIPT).text(id).repeat(Repeat::Reads).read(|value| reply::string(value)?.parse().ok())

@@ -43,6 +43,7 @@ pub(crate) mod get_meta;
 pub(crate) mod get_metrics;
 mod get_rate_limit_ttl;
 mod get_state;
+mod get_status;
 mod is_maxed;
 mod list_clients;
 pub(crate) mod list_jobs;
@@ -117,6 +118,7 @@ pub(crate) use get_meta::{get_global_concurrency, get_global_rate_limit, get_met
 pub(crate) use get_metrics::get_metrics;
 pub(crate) use get_rate_limit_ttl::get_rate_limit_ttl;
 pub(crate) use get_state::get_state;
+pub(crate) use get_status::get_status;
 pub(crate) use is_maxed::is_maxed;
 pub(crate) use list_clients::list_clients;
 #[cfg(feature = "dashboard")]
@@ -352,6 +354,7 @@ pub(crate) static ALL: &[&Script] = &[
     &count_jobs::SCRIPT,
     &count_priorities::SCRIPT,
     &get_state::SCRIPT,
+    &get_status::SCRIPT,
     &is_maxed::SCRIPT,
     &get_rate_limit_ttl::SCRIPT,
     &get_metrics::SCRIPT,

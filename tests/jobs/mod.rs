@@ -4,6 +4,7 @@ mod bulk;
 mod moving;
 mod overview;
 mod search;
+mod status;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -290,6 +290,19 @@ fn by_id() -> Vec<Row> {
             assert_eq!(queue.job(id).get_state().await?, JobState::Unknown);
             Ok(())
         }),
+        asked("JobRef::get_status of any id", &TEXTS, "ooooo", |queue, id| async move {
+            assert!(queue.job(id).get_status().await?.is_none());
+            Ok(())
+        }),
+        asked("Queue::get_job_status(id)", &TEXTS, "ooooo", |queue, id| async move {
+            assert!(queue.get_job_status(id).await?.is_none());
+            Ok(())
+        }),
+        asked("JobOpts::get(name)", &TEXTS, "ooooo", |queue, name| async move {
+            let job = queue.add("job", json!(1)).await?;
+            assert_eq!(job.opts().get::<Value>(name)?, None);
+            Ok(())
+        }),
         asked("JobRef::waits_for of any id", &TEXTS, "ooooo", |queue, id| async move {
             assert!(queue.job(id).waits_for().await?.is_none());
             Ok(())

@@ -351,7 +351,7 @@ const ADMIN: &[Row] = &[
 /// What no worker waits for: these read, or change nothing that can be fetched.
 const NOTHING_TO_FETCH: &str = "waits_for adopt_jobs trace_outcomes trace_flow extend_locks save_progress update_data add_log list_jobs scan_jobs summarize_queue \
     list_schedulers remove_scheduler find_stopped_schedulers \
-    count_jobs count_priorities get_state is_maxed get_rate_limit_ttl get_metrics get_job_logs count_children \
+    count_jobs count_priorities get_state get_status is_maxed get_rate_limit_ttl get_metrics get_job_logs count_children \
     open_queue free_deduplication remove_orphans examine_jobs probe_jobs find_finish read_finished publish_event save_cursor";
 
 #[tokio::test]

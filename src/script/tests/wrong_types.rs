@@ -160,6 +160,8 @@ count_jobs wait paused active delayed completed
 count_priorities 0 2
 get_state a1
 get_state par
+get_status a1
+get_status par
 is_maxed
 get_rate_limit_ttl 0
 get_metrics completed 0 -1

@@ -1,0 +1,23 @@
+//! A job and where it is: `lua/get_status.lua`.
+
+use redis::Value;
+
+use super::{Call, Repeat, Script, reply, script};
+use crate::state::JobState;
+use crate::wire::job::Pair;
+
+pub(crate) static SCRIPT: Script = script!("get_status", Produces, uses: ["queue", "state_of"]);
+
+/// No answer is no job.
+pub(crate) fn get_status(id: &str) -> Call<Option<(JobState, Vec<Pair>)>> {
+    Call::to(&SCRIPT).text(id).repeat(Repeat::Reads).read(status)
+}
+
+fn status(value: Value) -> Option<Option<(JobState, Vec<Pair>)>> {
+    let items = reply::array(value)?;
+    if items.is_empty() {
+        return Some(None);
+    }
+    let [state, fields] = <[Value; 2]>::try_from(items).ok()?;
+    Some(Some((reply::string(state)?.parse().ok()?, reply::pairs(fields)?)))
+}
