@@ -20,11 +20,23 @@
 //!
 //! # Guides
 //!
-//! The module `guides` of these pages tells of the [states of a job](https://docs.rs/oxmq/latest/oxmq/guides/states/),
-//! [retries, time limits and locks](https://docs.rs/oxmq/latest/oxmq/guides/retries/), [shutting down in
-//! Kubernetes](https://docs.rs/oxmq/latest/oxmq/guides/kubernetes/), [Redis for
-//! queues](https://docs.rs/oxmq/latest/oxmq/guides/redis/) and [troubleshooting by
-//! symptom](https://docs.rs/oxmq/latest/oxmq/guides/troubleshooting/).
+//! | to know | read |
+//! | --- | --- |
+//! | what stands here for what you know from Node, and how to move a live queue | [coming from Node](guides::coming_from_node) |
+//! | the same of `bullmq-official`, `bullmq-rs` and apalis | [coming from Rust](guides::coming_from_rust) |
+//! | where a job can be, and what moves it | [states](guides::states) |
+//! | what runs twice, and how that does no harm | [retries and idempotency](guides::retries) |
+//! | which time to set to what | [timeouts and locks](guides::timeouts) |
+//! | how pods end without losing work, and what probes ask | [Kubernetes](guides::kubernetes) |
+//! | how to set up the server, and what can be lost | [Redis](guides::redis) |
+//! | how much memory, how many connections, how many jobs a second | [capacity and memory](guides::capacity) |
+//! | what to look at, with alerts to copy | [observability](guides::observability) |
+//! | how one job becomes thousands | [large fan-outs](guides::fan_out) |
+//! | how to test your own program | [testing](guides::testing) |
+//! | what to set, and what is guarded | [security](guides::security) |
+//! | what is wrong | [troubleshooting by symptom](guides::troubleshooting) |
+//!
+//! # Names
 //!
 //! Names are BullMQ's in `snake_case`, and can be searched for as they are called there. An item says how many round trips
 //! it makes where it is not one, and what is atomic.

@@ -11,6 +11,7 @@ mod dashboard;
 mod examples;
 mod faults;
 mod flow;
+mod guides;
 mod interop;
 mod jobs;
 mod layers;

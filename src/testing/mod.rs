@@ -25,7 +25,3 @@ pub use queue::TestQueue;
 pub use server::{RedisServer, server_version};
 #[doc(hidden)]
 pub use server::{Running, free_port, fresh_dir, run, server_in};
-
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/guides/testing.md")]
-struct Guide;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-const PAGE: &str = include_str!("../../docs/coming-from-node.md");
+const PAGE: &str = include_str!("../../src/guides/coming_from_node.md");
 
 /// The sections of the page, and in which files BullMQ declares the class and those it extends.
 const CLASSES: [(&str, &[&str]); 6] = [
