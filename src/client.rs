@@ -22,6 +22,20 @@ use crate::worker::{
 /// All queues of a client share one connection; each worker has one more, on which it waits, and so has each queue
 /// whose events are heard.
 ///
+/// # Example
+///
+/// ```no_run
+/// # async fn demo() -> oxmq::Result<()> {
+/// use oxmq::{Client, Halt, Job, Queue};
+///
+/// let client = Client::connect("redis://127.0.0.1:6379").await?;
+/// let queue: Queue<String, usize> = client.queue("texts").open()?;
+/// let worker = client.worker("texts", |job: Job<String, usize>| async move { Ok::<_, Halt>(job.data().len()) }).start()?;
+/// queue.add("count", "how long?".into()).await?;
+/// # worker.close().await;
+/// # Ok(()) }
+/// ```
+///
 /// # Runtimes
 ///
 /// A client may be used from several tokio runtimes, also at the same time, for instance as a static of many
@@ -42,6 +56,17 @@ struct Inner {
 }
 
 /// How a client is made: [`ConnectOptions`] and what its queues have in common.
+///
+/// ```no_run
+/// # async fn demo() -> oxmq::Result<()> {
+/// use std::time::Duration;
+/// use oxmq::{Client, ConnectOptions};
+///
+/// let connect = ConnectOptions::from_url("redis://:secret@10.0.0.1:6379/2")?.command_timeout(Duration::from_secs(10));
+/// let client = Client::builder(connect).prefix("shop").connect().await?;
+/// # drop(client);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct ClientBuilder {

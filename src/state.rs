@@ -110,6 +110,13 @@ impl FromStr for JobState {
 }
 
 /// How many jobs there are in each state.
+///
+/// ```no_run
+/// # async fn demo(queue: oxmq::Queue) -> oxmq::Result<()> {
+/// let counts = queue.get_job_counts(&[]).await?;
+/// println!("{} wait, {} run, {} failed", counts.waiting, counts.active, counts.failed);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

@@ -39,6 +39,18 @@ impl fmt::Debug for Address {
 /// How to connect: which servers, credentials, deadlines.
 ///
 /// `Debug` never shows the password.
+///
+/// ```
+/// # fn main() -> oxmq::Result<()> {
+/// use std::time::Duration;
+/// use oxmq::ConnectOptions;
+///
+/// let options = ConnectOptions::from_url("redis://worker:secret@10.0.0.1:6379/2")?
+///     .command_timeout(Duration::from_secs(10))
+///     .wait_for_server(true);
+/// assert!(!format!("{options:?}").contains("secret"));
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 #[must_use]
 pub struct ConnectOptions {

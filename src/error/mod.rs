@@ -19,6 +19,19 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// The cause, where there is one, is in [`source`](std::error::Error::source) and not in the text, so whoever shows an
 /// error shows its causes too; `anyhow` does. Neither ever holds a credential.
+///
+/// ```no_run
+/// # async fn demo(queue: oxmq::Queue<String, ()>) {
+/// use oxmq::Error;
+///
+/// match queue.add("mail", "ada".into()).await {
+///     Ok(job) => println!("added {}", job.id()),
+///     Err(Error::OutcomeUnknown { .. }) => println!("the reply was lost: it may have been added"),
+///     Err(error) if error.is_retryable() => println!("nothing was changed, try again later: {error}"),
+///     Err(error) => println!("it will not do: {error}"),
+/// }
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

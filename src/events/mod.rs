@@ -33,6 +33,21 @@ use crate::failpoint;
 pub use crate::wire::{EventId, JsonText, QueueEvent};
 
 /// What a listener is told.
+///
+/// ```no_run
+/// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
+/// use oxmq::events::{Delivery, QueueEvent};
+///
+/// let mut events = client.queue_events("mails").start()?;
+/// while let Some(delivery) = events.recv().await {
+///     match delivery {
+///         Delivery::Event { id, event: QueueEvent::Completed { job_id, .. } } => println!("{id}: {job_id} completed"),
+///         Delivery::Gap { .. } | Delivery::Lagged { .. } => println!("some were missed: read what matters from the queue"),
+///         _ => {}
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Delivery {

@@ -11,6 +11,19 @@ use crate::wire::job::JobId;
 use crate::worker::failure::Failure;
 
 /// Why an attempt was told to stop.
+///
+/// ```no_run
+/// use oxmq::job::CancelReason;
+/// use oxmq::{Halt, Job};
+///
+/// async fn build(job: Job<String, ()>) -> Result<(), Halt> {
+///     job.cancellation().cancelled().await;
+///     match job.cancel_reason() {
+///         Some(CancelReason::LockLost) => Err(Halt::failed("somebody else may run it: touch nothing any more")),
+///         reason => Err(Halt::failed(format!("stopped: {reason:?}"))),
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CancelReason {

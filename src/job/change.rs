@@ -10,6 +10,16 @@ use crate::script::cancel_job::Cancellation;
 use crate::state::JobState;
 
 /// What a retried job begins anew.
+///
+/// ```no_run
+/// # async fn demo(queue: oxmq::Queue) -> oxmq::Result<()> {
+/// use oxmq::JobState;
+/// use oxmq::job::RetryOptions;
+///
+/// // With all its attempts once more.
+/// queue.job("report-7").retry(JobState::Failed, RetryOptions::default().reset_attempts_made(true)).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryOptions {

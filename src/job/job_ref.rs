@@ -39,6 +39,18 @@ pub struct JobRef<D = Value, R = Value> {
 }
 
 /// Whether a job has run to its end, and what came out.
+///
+/// ```no_run
+/// # async fn demo(queue: oxmq::Queue<String, u64>) -> oxmq::Result<()> {
+/// use oxmq::job::JobOutcome;
+///
+/// match queue.job("report-7").get_outcome().await? {
+///     JobOutcome::Completed(bytes) => println!("{bytes} bytes"),
+///     JobOutcome::Failed(reason) => println!("failed: {reason}"),
+///     other => println!("not yet, or gone: {other:?}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JobOutcome<R> {

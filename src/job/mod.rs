@@ -44,6 +44,36 @@ use crate::wire::json;
 /// Local accessors (`id`, `name`, `data` …) cost nothing; everything else is a round trip. What can be done to a job by its id
 /// alone are the methods of [`JobRef`], to which a job dereferences; a clone of that one is all that needs to be kept.
 ///
+/// # Example
+///
+/// ```no_run
+/// use oxmq::{Halt, Job};
+///
+/// async fn resize(job: Job<String, u64>) -> Result<u64, Halt> {
+///     println!("{} of {}, attempt {} of {}", job.id(), job.queue_name(), job.attempts_made() + 1, job.attempts().max(1));
+///     job.update_progress(&50).await?;
+///     job.log("half-way").await?;
+///     if job.cancellation().is_cancelled() {
+///         return Err(Halt::failed("stopped"));
+///     }
+///     Ok(job.data().len() as u64)
+/// }
+/// ```
+///
+/// # Where to find what
+///
+/// - **What it is**: [`id`](JobRef::id), [`name`](Self::name), [`data`](Self::data), [`opts`](Self::opts), [`timestamp`](Self::timestamp).
+/// - **How it stands**, as of when it was read: [`attempts_made`](Self::attempts_made), [`progress`](Self::progress),
+///   [`return_value`](Self::return_value), [`failed_reason`](Self::failed_reason), [`stacktrace`](Self::stacktrace),
+///   [`finished_on`](Self::finished_on); as of now: [`get_status`](JobRef::get_status), [`get_state`](JobRef::get_state).
+/// - **While it runs**: [`update_progress`](JobRef::update_progress), [`log`](Self::log), [`update_data`](Self::update_data),
+///   [`cancellation`](Self::cancellation), [`add_children`](Self::add_children), [`get_children_values`](JobRef::get_children_values).
+/// - **To wait for it**: [`wait_until_finished`](JobRef::wait_until_finished), [`get_outcome`](JobRef::get_outcome).
+/// - **To change it**: [`cancel`](JobRef::cancel), [`retry`](JobRef::retry), [`promote`](JobRef::promote),
+///   [`change_delay`](JobRef::change_delay), [`change_priority`](JobRef::change_priority), [`remove`](JobRef::remove).
+/// - **To end it by hand** ([`ManualWorker`](crate::ManualWorker)): [`move_to_completed`](Self::move_to_completed),
+///   [`move_to_failed`](Self::move_to_failed), [`extend_lock`](Self::extend_lock) and their kin.
+///
 /// BullMQ: `Job`.
 pub struct Job<D = Value, R = Value> {
     by_id: JobRef<D, R>,

@@ -17,6 +17,18 @@ use crate::keys;
 /// | debounce | `.ttl(t).extend().replace()`, and a delay | as above; a *delayed* owner is exchanged for the new job |
 /// | reschedule | `.reschedule()` | as above; a *delayed* owner gets the new delay |
 /// | keep last | `.keep_last_if_active()` | when the owner ends; then the last suppressed job is run |
+///
+/// ```no_run
+/// # async fn demo(queue: oxmq::Queue<String, ()>) -> oxmq::Result<()> {
+/// use std::time::Duration;
+/// use oxmq::Deduplication;
+///
+/// // However often it is asked for, one job in a minute, with the newest data.
+/// let wait = Duration::from_secs(60);
+/// let newest = Deduplication::new("index-7").ttl(wait).extend().replace();
+/// queue.add("build-index", "7".into()).deduplication(newest).delay(wait).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Deduplication {

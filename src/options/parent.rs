@@ -57,6 +57,16 @@ impl ParentRef {
 }
 
 /// What the final failure of a child means to its parent. Without a policy the parent goes on waiting.
+///
+/// ```no_run
+/// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
+/// use oxmq::options::OnChildFailure;
+/// use oxmq::{FlowNode, JobOptions};
+///
+/// let page = FlowNode::new("pages", "render", 1).options(JobOptions::default().on_child_failure(OnChildFailure::FailParent));
+/// client.flow_producer().add(FlowNode::new("books", "bind", "Emma").child(page)).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnChildFailure {

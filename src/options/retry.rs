@@ -6,6 +6,23 @@ use std::time::Duration;
 use crate::error::{BoxError, FailureKind, Halt, causes};
 
 /// A failed attempt, as a retry policy or a custom backoff strategy sees it.
+///
+/// ```no_run
+/// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
+/// # async fn call(job: oxmq::Job<String, ()>) -> Result<(), oxmq::Halt> { Ok(()) }
+/// use std::time::Duration;
+/// use oxmq::options::{FailedAttempt, Retry};
+///
+/// let worker = client
+///     .worker("calls", call)
+///     .on_error(|failed: &FailedAttempt<'_>| match failed.downcast_ref::<std::io::Error>() {
+///         Some(_) => Retry::After(Duration::from_secs(30)),
+///         None => Retry::ByBackoff, // as the job's options say
+///     })
+///     .start()?;
+/// # drop(worker);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct FailedAttempt<'a> {

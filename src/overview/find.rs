@@ -10,6 +10,14 @@ use crate::error::{Error, Result};
 const BEGIN: &str = "0";
 
 /// A search for queues. Made by [`Client::find_queues`].
+///
+/// ```no_run
+/// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
+/// for name in client.find_queues().all().await? {
+///     println!("{name:?}");
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing is looked for until `next` or `all` is awaited"]
 pub struct FindQueues {

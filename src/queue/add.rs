@@ -123,6 +123,16 @@ impl<D: Serialize, R> Queue<D, R> {
 }
 
 /// A job that is not added yet.
+///
+/// ```no_run
+/// # async fn demo(queue: oxmq::Queue<u32, ()>) -> oxmq::Result<()> {
+/// use oxmq::NewJob;
+///
+/// let jobs = (0..100).map(|n| NewJob::new("number", n).job_id(format!("number-{n}")).priority(n + 1));
+/// let refused = queue.add_bulk(jobs).await?.into_iter().filter(Result::is_err).count();
+/// # drop(refused);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct NewJob<D> {

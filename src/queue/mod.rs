@@ -31,6 +31,38 @@ pub use crate::state::{JobCounts, Order};
 ///
 /// Both types default to JSON values: the untyped view, for tools.
 ///
+/// # Example
+///
+/// ```no_run
+/// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
+/// use std::time::Duration;
+/// use oxmq::{Backoff, JobState, Queue};
+///
+/// let queue: Queue<String, usize> = client.queue("texts").open()?;
+/// // Add …
+/// let job = queue.add("count", "how long?".into()).attempts(3).backoff(Backoff::fixed(Duration::from_secs(1))).await?;
+/// // … wait, look …
+/// println!("{} bytes", job.wait_until_finished(Duration::from_secs(60)).await?);
+/// println!("{} have failed", queue.get_job_counts(&[JobState::Failed]).await?.failed);
+/// // … and administer.
+/// queue.clean(Duration::from_secs(3_600), 1_000, JobState::Completed).await?;
+/// # Ok(()) }
+/// ```
+///
+/// # Where to find what
+///
+/// - To **add**: [`add`](Self::add), [`add_bulk`](Self::add_bulk), [`add_stream`](Self::add_stream), [`push`](Self::push) for a
+///   [`JobKind`](crate::JobKind), [`upsert_job_scheduler`](Self::upsert_job_scheduler) for what repeats.
+/// - To **read**: [`get_job`](Self::get_job), [`get_job_status`](Self::get_job_status), [`get_jobs`](Self::get_jobs),
+///   [`get_job_counts`](Self::get_job_counts), [`count`](Self::count); [`jobs`](Self::jobs) finds them by a filter.
+/// - To do something to **one job**: [`job`](Self::job), which names it without a round trip.
+/// - To do something to **many**: [`jobs`](Self::jobs) and a filter, [`retry_jobs`](Self::retry_jobs),
+///   [`promote_jobs`](Self::promote_jobs), [`clean`](Self::clean), [`drain`](Self::drain), [`obliterate`](Self::obliterate).
+/// - To **steer**: [`pause`](Self::pause), [`resume`](Self::resume), [`set_global_concurrency`](Self::set_global_concurrency),
+///   [`set_global_rate_limit`](Self::set_global_rate_limit), [`rate_limit`](Self::rate_limit).
+/// - To **watch**: [`get_workers`](Self::get_workers), [`get_metrics`](Self::get_metrics),
+///   [`record_job_counts_metric`](Self::record_job_counts_metric), and [`Client::queue_events`](crate::Client::queue_events).
+///
 /// BullMQ: `Queue`.
 pub struct Queue<D = Value, R = Value> {
     core: Arc<QueueCore>,

@@ -122,6 +122,18 @@ impl<D, R> Queue<D, R> {
 }
 
 /// A job scheduler that is not sent yet; await it. Made by [`Queue::upsert_job_scheduler`].
+///
+/// ```no_run
+/// # async fn demo(queue: oxmq::Queue<String, ()>) -> oxmq::Result<()> {
+/// use std::time::Duration;
+/// use oxmq::{JobOptions, Repeat};
+///
+/// let nightly = Repeat::cron("0 3 * * *").tz("Europe/Berlin");
+/// let options = JobOptions::default().attempts(3).remove_on_complete(10);
+/// queue.upsert_job_scheduler("nightly", nightly).name("report").data("all".into()).options(options).await?;
+/// queue.upsert_job_scheduler("ping", Repeat::every(Duration::from_secs(30))).data("ping".into()).await?;
+/// # Ok(()) }
+/// ```
 #[must_use = "a scheduler is not stored until it is awaited"]
 pub struct UpsertJobScheduler<D, R> {
     queue: Queue<D, R>,

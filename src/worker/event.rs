@@ -120,6 +120,21 @@ pub enum WorkerEvent {
 /// The buffer is bounded by the worker's `event_buffer`, and grows only as it fills. A listener that is too slow misses the
 /// oldest events, and a [`WorkerEvent::Lagged`] in their place says how many, as [`Delivery::Lagged`](crate::events::Delivery::Lagged)
 /// does for the events of a queue.
+///
+/// ```no_run
+/// # async fn demo(worker: oxmq::Worker) {
+/// use oxmq::worker::WorkerEvent;
+///
+/// let mut events = worker.events();
+/// while let Some(event) = events.recv().await {
+///     match event {
+///         WorkerEvent::Failed { job_id, error, will_retry: false, .. } => println!("{job_id} failed for good: {error}"),
+///         WorkerEvent::LockLost { job_id } => println!("{job_id} may run twice"),
+///         _ => {}
+///     }
+/// }
+/// # }
+/// ```
 #[must_use = "dropping it ends the listening"]
 pub struct WorkerEvents {
     buffer: Arc<Buffer>,

@@ -12,6 +12,13 @@ use crate::clock::millis;
 /// A process is *ready* if `connected`. It is *alive* unless `blocked`, or unless nothing was fetched for a minute while
 /// nothing runs: a worker that has a free slot asks Redis at least every ten seconds or twice in its `drain_delay`. An
 /// outage of Redis is no reason to replace a process, since the new one would not find it either.
+///
+/// ```no_run
+/// # fn demo(worker: &oxmq::Worker) -> bool {
+/// let health = worker.health();
+/// health.connected && !health.blocked
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]

@@ -207,6 +207,25 @@ impl Report {
 ///
 /// Dropping it closes it in the background: it takes no new jobs, and those that run may end.
 ///
+/// # Example
+///
+/// ```no_run
+/// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
+/// use std::time::Duration;
+/// use oxmq::{Halt, Job};
+///
+/// async fn send(job: Job<String, ()>) -> Result<(), Halt> {
+///     println!("{}", job.data());
+///     Ok(())
+/// }
+///
+/// // `client.worker` answers a `WorkerBuilder`, where its options are.
+/// let worker = client.worker("mails", send).concurrency(32).timeout(Duration::from_secs(30)).start()?;
+/// let report = worker.run_until(async { drop(tokio::signal::ctrl_c().await) }).await;
+/// println!("{} completed, {:?} handed back", report.counts.completed, report.handed_back);
+/// # Ok(()) }
+/// ```
+///
 /// BullMQ: `Worker`.
 #[must_use = "a worker that is dropped closes: keep it, and end it by `close` or `run_until`"]
 pub struct Worker {

@@ -46,6 +46,21 @@ pub trait FromJob<S>: Sized {
 /// What the processors of a [`Router`](crate::Router) share, as an argument of a processor; a clone for each attempt.
 ///
 /// `T` is the router's state, or a part of it, by [`FromRef`]. What is costly to clone goes into an `Arc`.
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use oxmq::{Halt, Job, Router, State};
+///
+/// struct Shop { name: String }
+///
+/// async fn greet(job: Job<String, ()>, State(shop): State<Arc<Shop>>) -> Result<(), Halt> {
+///     println!("{} welcomes {}", shop.name, job.data());
+///     Ok(())
+/// }
+///
+/// let router = Router::new().on("greet", greet).with_state(Arc::new(Shop { name: "Books".into() }));
+/// # drop(router);
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct State<T>(pub T);
 

@@ -50,6 +50,16 @@ impl<D, R> Queue<D, R> {
 ///
 /// Jobs come and go while it is read: one that changes its state meanwhile may be met in both or in neither, and one of a
 /// list that is much in motion twice.
+///
+/// ```no_run
+/// # async fn demo(queue: oxmq::Queue) -> oxmq::Result<()> {
+/// use oxmq::options::JobFilter;
+///
+/// let failed = queue.jobs(JobFilter::failed().name("receipt"));
+/// println!("{} receipts have failed", failed.clone().count().await?);
+/// failed.retry().await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "nothing is looked for until one of its methods is awaited"]
 pub struct Jobs<D, R> {
