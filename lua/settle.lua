@@ -20,8 +20,9 @@ ARGV    1 now       ms, the caller's clock
         where "done" is for completed jobs that are kept, hold no deduplication, and have `atm` made from now on; keep
         is a rule of `retain`, lifo and counts are "1" or "0", delay is in ms, an empty reason writes nothing, and child
         is a job key or empty for any child
-RETURN  {codes, jobs, limited, next, ghosts, ttl}: one code per outcome in order (OK, 1 for "children" with nothing
-        pending, or why nothing was changed), then what `take` answers, then the ms for which the limiter still runs
+RETURN  {codes, jobs, limited, next, ghosts, ttl, event}: one code per outcome in order (OK, 1 for "children" with nothing
+        pending, or why nothing was changed), then what `take` answers, then the ms for which the limiter still runs, then
+        the id of the newest event "completed" of a "done" or "active" that this call has written, or nothing
 EVENTS  completed, failed, retries-exhausted, waiting, delayed, waiting-children, active, drained
 USES    codes, queue, settle/one, settings, wake, settle/due, number, announce, delay, prioritize, ready, store,
         settle/promote, homes, release, detach, delete, settle/retain, settle/family, settle/metrics,
@@ -59,4 +60,4 @@ if tally.ended > 0 and not has_jobs and taken.limited == 0 and taken.due == 0 an
 end
 local ttl = batch.went_back and math.max(0, call("PTTL", base .. "limiter")) or 0
 local due = taken.due == 0 and "0" or digits(math.floor(taken.due))
-return { codes, taken.jobs, taken.limited, due, taken.ghosts, ttl }
+return { codes, taken.jobs, taken.limited, due, taken.ghosts, ttl, newest_event }

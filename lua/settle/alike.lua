@@ -49,7 +49,7 @@ local function finish_alike(batch, codes)
       unlocked[finished], freed[finished] = locks[i], id
       kept[2 * finished - 1], kept[2 * finished] = finished_on, id
       call("HSET", job, "returnvalue", value, "finishedOn", finished_on, "atm", made[i])
-      call("XADD", EVENTS, "*", "event", "completed", "jobId", id, "returnvalue", value, "prev", "active")
+      newest_event = call("XADD", EVENTS, "*", "event", "completed", "jobId", id, "returnvalue", value, "prev", "active")
     end
   end
   if finished > 0 then

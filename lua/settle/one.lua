@@ -5,6 +5,8 @@
 -- Every command counts here. A key of a wrong type shows by a write that can be taken back, and what follows fails on it
 -- before it has written anything.
 local done_up_to = 8
+-- The newest event of an outcome or of a job that was handed out, by which a worker knows a server that has fallen back.
+local newest_event = ""
 
 if not KEYS[2] and ARGV[6] == "" and ARGV[8] == "" and (#ARGV == 8 or #ARGV == 14 and ARGV[9] == "done") then
   local meta = call("HMGET", META, "paused", "concurrency", "max", "opts.maxLenEvents")
@@ -39,7 +41,7 @@ if not KEYS[2] and ARGV[6] == "" and ARGV[8] == "" and (#ARGV == 8 or #ARGV == 1
       call("DEL", job .. ":lock")
       if events > tonumber(meta[4]) then call("XTRIM", EVENTS, "MAXLEN", "~", meta[4]) end
       call("HSET", job, "returnvalue", value, "finishedOn", ARGV[1], "atm", ARGV[11])
-      call("XADD", EVENTS, "*", "event", "completed", "jobId", id, "returnvalue", value, "prev", "active")
+      newest_event = call("XADD", EVENTS, "*", "event", "completed", "jobId", id, "returnvalue", value, "prev", "active")
       done_up_to = 14
     end
   end
@@ -55,7 +57,7 @@ if not KEYS[2] and ARGV[6] == "" and ARGV[8] == "" and (#ARGV == 8 or #ARGV == 1
         -- As whoever finds no prioritized job; one who wants no more does not look.
         if not wants_one then call("DEL", PC) end
         if ARGV[3] ~= "0" then call("SET", job .. ":lock", ARGV[3], "PX", ARGV[4]) end
-        call("XADD", EVENTS, "*", "event", "active", "jobId", next_id, "prev", "waiting")
+        newest_event = call("XADD", EVENTS, "*", "event", "active", "jobId", next_id, "prev", "waiting")
         if ARGV[5] ~= "" then
           call("HSET", job, "processedOn", ARGV[1], "ats", "1", "pb", ARGV[5])
         else
@@ -80,6 +82,6 @@ if not KEYS[2] and ARGV[6] == "" and ARGV[8] == "" and (#ARGV == 8 or #ARGV == 1
       if not wants_none then call("DEL", PC) end
       if id and call("LLEN", ACTIVE) == 0 then call("XADD", EVENTS, "*", "event", "drained") end
     end
-    if jobs then return { codes, jobs, 0, "0", {}, 0 } end
+    if jobs then return { codes, jobs, 0, "0", {}, 0, newest_event } end
   end
 end

@@ -102,7 +102,7 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
       if before >= 0 then starts = digits(math.min(math.floor(before), 4294967294) + 1) end
     end
     if token ~= "0" then call("SET", job .. ":lock", token, "PX", lock_ms) end
-    call("XADD", EVENTS, "*", "event", "active", "jobId", id, "prev", "waiting")
+    newest_event = call("XADD", EVENTS, "*", "event", "active", "jobId", id, "prev", "waiting")
     if worker ~= "" then
       call("HSET", job, "processedOn", now, "ats", starts, "pb", worker)
     else

@@ -29,6 +29,10 @@ pub(crate) trait Listener: Send + Sync {
     fn away(&self, why: &str);
     /// It is back, after this time.
     fn back(&self, after: Duration);
+    /// Something has failed, and what comes next may come from another server, or from one that has lost its latest data.
+    fn broke(&self) {}
+    /// It serves again, however short that was.
+    fn mended(&self) {}
 }
 
 /// What is known of one server.
@@ -103,6 +107,7 @@ impl Outages {
 
     fn note(&self, now: Instant, began: Instant, error: &RedisError, is_refusal: bool) {
         let mut state = self.state();
+        let begins = if state.outage.is_none() { state.listeners.clone() } else { Vec::new() };
         let outage = state.outage.get_or_insert_with(|| Outage::new(began));
         outage.failed = now;
         outage.answered = None;
@@ -114,6 +119,7 @@ impl Outages {
         }
         self.is_away.store(true, Ordering::Relaxed);
         drop(state);
+        begins.iter().filter_map(Weak::upgrade).for_each(|listener| listener.broke());
         self.tell_if_due(now);
     }
 
@@ -170,13 +176,16 @@ impl Outages {
         let (after, is_told) = (rounded(answered - outage.began), outage.is_told);
         state.outage = None;
         self.is_away.store(false, Ordering::Relaxed);
-        let listeners = if is_told { state.listeners.clone() } else { Vec::new() };
+        let listeners = state.listeners.clone();
         drop(state);
         if is_told {
             tracing::info!(target: "oxmq::connection", server = ?self.server, ?after, "the server is back");
         }
         for listener in listeners.iter().filter_map(Weak::upgrade) {
-            listener.back(after);
+            if is_told {
+                listener.back(after);
+            }
+            listener.mended();
         }
     }
 }

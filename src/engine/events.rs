@@ -7,9 +7,10 @@ use crate::connection::{Backoff, BlockingLink, Failure, without_secrets};
 use crate::error::{Error, Result};
 use crate::script::Call;
 pub(crate) use crate::script::event_stream::Entry;
-use crate::script::event_stream::{find_event, newest_event, oldest_event, read_cap, read_events};
+use crate::script::event_stream::{event_before, find_event, newest_event, oldest_event, read_cap, read_events};
 use crate::script::find_finish::find_finish;
 pub(crate) use crate::script::find_finish::{Page, Step, Trace};
+use crate::script::marker::count_keys;
 use crate::script::publish::publish_event;
 use crate::script::read_finished::read_finished;
 pub(crate) use crate::script::read_finished::{Finished, Found};
@@ -40,6 +41,20 @@ impl Engine {
     /// and 1,000 ids. Tries for as long as it takes.
     pub(crate) async fn find_finish(&self, from: Option<EventId>, count: usize, ids: &[&str]) -> Result<Page> {
         self.call_until(Until::Decided, find_finish(from, count, ids)).await
+    }
+
+    /// How much the server has of what it had told us of when this event was the newest one that we knew. One round trip if
+    /// it has all, three at most.
+    pub(crate) async fn find_rollback(&self, seen: EventId) -> Result<Kept> {
+        let events = self.keys.events();
+        if self.call(find_event(&events, seen)).await?.is_some() {
+            return Ok(Kept::All);
+        }
+        // One that was trimmed away has no older ones.
+        if let Some(kept) = self.call(event_before(&events, seen)).await? {
+            return Ok(Kept::UpTo(kept));
+        }
+        Ok(if self.call(count_keys([events])).await? == 0 { Kept::Nothing } else { Kept::All })
     }
 
     /// How far the readers under this name have come.
@@ -94,12 +109,25 @@ fn check_event(name: &str, fields: &[(&str, &str)]) -> Result<()> {
     Err(Error::invalid(FIELDS, format!("'{name}' needs a field '{json}' that holds JSON")))
 }
 
+/// What is left of what was known of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// All of it, as far as can be seen.
+    All,
+    /// What came up to this event; what came then is lost.
+    UpTo(EventId),
+    /// Not even a stream of events.
+    Nothing,
+}
+
 /// What one read found.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Batch {
     /// Where the hole begins, if there may be one before the first entry: entries after this one may have been trimmed
     /// away before they were read.
     pub(crate) gap_after: Option<EventId>,
+    /// Whether that is certain, since the server has lost its latest data.
+    pub(crate) is_rollback: bool,
     /// In order; never empty.
     pub(crate) entries: Vec<Entry>,
 }
@@ -126,6 +154,8 @@ pub(crate) struct EventReader {
     doubt: Doubt,
     /// The entry after which some may be missing, until there is one to report it with.
     lost: Option<EventId>,
+    /// Whether the server is known to have lost what it had after some earlier entry.
+    is_rollback: bool,
     /// Whether `last` was an entry of the stream, and not only a place that the user has named.
     was_read: bool,
     /// The stream was seen empty since the last entry.
@@ -161,6 +191,7 @@ impl EventReader {
             cap: 0,
             doubt: Doubt::Away,
             lost: None,
+            is_rollback: false,
             was_read: false,
             emptied: false,
         }
@@ -238,12 +269,17 @@ impl EventReader {
         }
         // Emptied and filled again, as a replica is that takes over what another server has: that may be an earlier state.
         if self.emptied && self.oldest().await?.is_some_and(|oldest| oldest <= self.last) {
-            self.lost.get_or_insert(self.last);
+            self.fell_back();
         }
         self.emptied = false;
         self.was_read = true;
         self.last = newest.id;
-        Ok(Some(Batch { gap_after: self.lost.take(), entries }))
+        Ok(Some(Batch { gap_after: self.lost.take(), is_rollback: std::mem::take(&mut self.is_rollback), entries }))
+    }
+
+    fn fell_back(&mut self) {
+        self.lost.get_or_insert(self.last);
+        self.is_rollback = true;
     }
 
     /// Looks at both ends of the stream where it may not be what it was.
@@ -264,14 +300,17 @@ impl EventReader {
             // The server fell back to an earlier time, as after a failover: what it has now was read before. A stream that
             // was deleted under a clock set back looks the same; then some of it is not told, and this is.
             Some(newest) if newest < self.last => {
-                self.lost.get_or_insert(self.last);
+                self.fell_back();
                 self.last = newest;
                 self.was_read = true;
                 self.emptied = false;
             }
             // Trimmed as far as here; or it fell back, and has gone on from there already.
             Some(newest) if away && newest > self.last && self.last != EventId::ZERO && !self.has_last().await? => {
-                self.lost.get_or_insert(self.last);
+                match self.was_read && self.oldest().await?.is_some_and(|oldest| oldest < self.last) {
+                    true => self.fell_back(),
+                    false => _ = self.lost.get_or_insert(self.last),
+                }
             }
             _ => {}
         }

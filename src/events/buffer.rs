@@ -36,6 +36,7 @@ struct State {
 struct Slot {
     /// Set if entries between this one and the slot's may have been trimmed away; delivered first.
     gap_after: Option<EventId>,
+    is_rollback: bool,
     entry: Entry,
 }
 
@@ -53,7 +54,7 @@ impl Buffer {
         let mut gap_after = batch.gap_after;
         for entry in batch.entries {
             state.bytes += entry.size();
-            state.slots.push_back(Slot { gap_after: gap_after.take(), entry });
+            state.slots.push_back(Slot { gap_after: gap_after.take(), is_rollback: batch.is_rollback, entry });
             while state.slots.len() > self.limit || (state.bytes > self.max_bytes && state.slots.len() > 1) {
                 let Some(slot) = state.slots.pop_front() else { break };
                 state.bytes -= slot.entry.size();
@@ -80,7 +81,7 @@ impl Buffer {
         if let Some(slot) = state.slots.front_mut()
             && let Some(after) = slot.gap_after.take()
         {
-            return Poll::Ready(Some(Delivery::Gap { after, before: slot.entry.id }));
+            return Poll::Ready(Some(Delivery::Gap { after, before: slot.entry.id, is_rollback: slot.is_rollback }));
         }
         if let Some(Slot { entry, .. }) = state.slots.pop_front() {
             state.bytes -= entry.size();
@@ -128,7 +129,7 @@ mod tests {
     fn batch(ids: std::ops::Range<u64>, bytes: usize, gap_after: Option<EventId>) -> Batch {
         let fields = |id: u64| vec![(b"event".to_vec(), format!("{id}").into_bytes()), (vec![], vec![b'x'; bytes])];
         let entries = ids.map(|id| Entry { id: EventId::new(id, 0), fields: fields(id) }).collect();
-        Batch { gap_after, entries }
+        Batch { gap_after, is_rollback: false, entries }
     }
 
     /// Everything that can be had without waiting.
@@ -138,7 +139,7 @@ mod tests {
         while let Poll::Ready(Some(delivery)) = buffer.poll(&mut cx) {
             seen.push(match delivery {
                 Delivery::Event { event, .. } => event.name().to_owned(),
-                Delivery::Gap { after, before } => format!("gap {after} {before}"),
+                Delivery::Gap { after, before, .. } => format!("gap {after} {before}"),
                 Delivery::Lagged { missed } => format!("lagged {missed}"),
                 Delivery::Restarted { problem } => format!("restarted {problem}"),
             });

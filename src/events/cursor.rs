@@ -159,7 +159,7 @@ impl EventCursor {
             }
             let batch = self.reader.next().await;
             if let (Some(after), Some(first)) = (batch.gap_after, batch.entries.first()) {
-                self.read.push_back(Delivery::Gap { after, before: first.id });
+                self.read.push_back(Delivery::Gap { after, before: first.id, is_rollback: batch.is_rollback });
             }
             let events = batch.entries.into_iter();
             self.read.extend(events.map(|entry| {

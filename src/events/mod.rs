@@ -66,6 +66,9 @@ pub enum Delivery {
         after: EventId,
         /// The next one, which follows.
         before: EventId,
+        /// Whether it is certain that the server has lost its latest data, as a replica that took over and was behind: what it
+        /// had acknowledged before is gone as well, jobs and outcomes. BullMQ has no word for it.
+        is_rollback: bool,
     },
     /// The listener did not take its events quickly enough, and so many of the oldest in its buffer were dropped.
     Lagged {

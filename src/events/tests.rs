@@ -129,7 +129,7 @@ async fn a_start_that_was_trimmed_away_is_a_gap() {
     queue.emit_range(1, 50).await;
     queue.send(&["XTRIM", "@events", "MAXLEN", "10"]).await;
     let mut events = listen(&queue).from(EventsFrom::After(first)).start().unwrap();
-    let Some(Delivery::Gap { after, before }) = soon(events.recv()).await else { panic!() };
+    let Some(Delivery::Gap { after, before, is_rollback: false }) = soon(events.recv()).await else { panic!() };
     let Some(Delivery::Event { id, event }) = soon(events.recv()).await else { panic!() };
     assert_eq!((after, before, event.name()), (first, id, "40"));
     expect(&mut events, 41..50).await;
@@ -198,7 +198,10 @@ async fn a_server_that_fell_back_is_a_gap_and_repeats_nothing() {
     let mut events = ready(listen(&queue).from(EventsFrom::After(lost))).await;
     eventually("it reads", async || queue.is_blocked().await).await;
     queue.send(&["XADD", "@events", "8-0", "event", "2"]).await;
-    assert_eq!(soon(events.recv()).await, Some(Delivery::Gap { after: lost, before: EventId::new(8, 0) }));
+    assert_eq!(
+        soon(events.recv()).await,
+        Some(Delivery::Gap { after: lost, before: EventId::new(8, 0), is_rollback: true })
+    );
     expect(&mut events, 2..3).await;
 }
 
@@ -226,7 +229,7 @@ async fn a_replica_that_takes_over_an_earlier_state_is_a_gap_and_repeats_nothing
     queue.surveyed().await;
     writer.emit(&["300"]).await;
     let heard = soon(events.recv()).await;
-    assert!(matches!(heard, Some(Delivery::Gap { after, .. }) if after == last), "{heard:?}");
+    assert!(matches!(heard, Some(Delivery::Gap { after, is_rollback: true, .. }) if after == last), "{heard:?}");
     expect(&mut events, 300..301).await;
     assert_eq!(queue.listeners().await, listeners, "the connection held");
 }
@@ -244,7 +247,7 @@ async fn a_server_restored_from_an_earlier_dump_is_a_gap_and_repeats_nothing() {
     server.restart();
     // At once, so that the listener may find the stream gone on already.
     queue.emit(&["100"]).await;
-    assert!(matches!(soon(events.recv()).await, Some(Delivery::Gap { after, .. }) if after == last));
+    assert!(matches!(soon(events.recv()).await, Some(Delivery::Gap { after, is_rollback: true, .. }) if after == last));
     expect(&mut events, 100..101).await;
 }
 

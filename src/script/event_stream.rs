@@ -54,6 +54,11 @@ pub(crate) fn find_event(events: &str, id: EventId) -> Call<Option<EventId>> {
     first("XRANGE", events, &id, &id)
 }
 
+/// The newest event before this one.
+pub(crate) fn event_before(events: &str, id: EventId) -> Call<Option<EventId>> {
+    first("XREVRANGE", events, &format!("({id}"), "-")
+}
+
 /// The cap of the stream, if the queue says it; 0 if it cannot be read.
 pub(crate) fn read_cap(meta: &str) -> Call<Option<u64>> {
     let call = Call::command("read_events", "HGET").text(meta).text("opts.maxLenEvents").repeat(Repeat::Reads);

@@ -10,6 +10,7 @@ use super::{Args, Call, Repeat, Script, script};
 use crate::clock::{MOST_MS, millis};
 use crate::error::Reason;
 use crate::options::WorkerOptions;
+use crate::wire::EventId;
 use crate::wire::job::{JobId, Pair, RawJob, Undecodable};
 
 pub(crate) static SCRIPT: Script = script!(
@@ -142,6 +143,8 @@ pub(crate) struct Settled {
     pub(crate) ghosts: Vec<String>,
     /// For how long the limiter still runs, where a job went back to wait.
     pub(crate) limiter_ttl_ms: u64,
+    /// An event that this call has written, mostly the last one.
+    pub(crate) event: Option<EventId>,
 }
 
 impl Ask {
@@ -250,7 +253,7 @@ pub(crate) fn settle(now: u64, ask: &Ask, outcomes: &[impl Borrow<Outcome>]) -> 
 
 /// Only what the codes and the jobs say must be readable: the rest is looked up again by itself.
 pub(super) fn settled(value: Value) -> Option<Settled> {
-    let [codes, jobs, limited, next, ghosts, ttl] = array(value)?.try_into().ok()?;
+    let [codes, jobs, limited, next, ghosts, ttl, event] = array(value)?.try_into().ok()?;
     let codes = array(codes)?.into_iter().map(|code| match code {
         Value::Int(code) => Some(Reason::from_code(code).map(|()| code)),
         _ => None,
@@ -262,6 +265,7 @@ pub(super) fn settled(value: Value) -> Option<Settled> {
         next_due: unsigned(&next).unwrap_or(0),
         ghosts: array(ghosts)?.into_iter().filter_map(reply::text).collect(),
         limiter_ttl_ms: unsigned(&ttl).unwrap_or(0),
+        event: bytes(event).and_then(|id| EventId::decode(&id)),
     })
 }
 

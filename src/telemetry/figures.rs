@@ -32,6 +32,7 @@ mod real {
         revived: Counter,
         skipped: Counter,
         expired: Counter,
+        rolled_back: Counter,
         outcomes: [Counter; 6],
     }
 
@@ -48,6 +49,7 @@ mod real {
                 renewal_lag: histogram!("oxmq_lock_renewal_lag_seconds", "queue" => queue.clone()),
                 loop_lag: histogram!("oxmq_worker_loop_lag_seconds", "queue" => queue.clone()),
                 revived: counter!("oxmq_schedulers_revived_total", "queue" => queue.clone()),
+                rolled_back: counter!("oxmq_rollbacks_total", "queue" => queue.clone()),
                 expired: counter!("oxmq_jobs_expired_total", "queue" => queue.clone()),
                 skipped: counter!("oxmq_scheduler_runs_skipped_total", "queue" => queue.clone()),
                 outcomes: outcomes.map(of),
@@ -94,6 +96,10 @@ mod real {
 
         pub(crate) fn job_expired(&self) {
             self.expired.increment(1);
+        }
+
+        pub(crate) fn rolled_back(&self) {
+            self.rolled_back.increment(1);
         }
     }
 
@@ -157,6 +163,8 @@ mod nothing {
         pub(crate) fn run_skipped(&self) {}
 
         pub(crate) fn job_expired(&self) {}
+
+        pub(crate) fn rolled_back(&self) {}
 
         pub(crate) fn loop_lag(&self, _: Duration) {}
     }

@@ -16,10 +16,11 @@ use super::layer::{Layer, Layers};
 use super::locks::{LockTable, Watch};
 use super::manual::ManualWorker;
 use super::processor::Erased;
+use super::rollback::Rollbacks;
 use super::run::Loop;
 use super::shared_wait::Seat;
 use super::watchdog::Watchdog;
-use super::{Counters, Inner, Tokens, Worker, panics, schedulers, stalled, supervise, wait};
+use super::{Counters, Inner, Tokens, Worker, panics, rollback, schedulers, stalled, supervise, wait};
 use crate::connection::{BlockingLink, Listener};
 use crate::error::Result;
 use crate::options::{FailedAttempt, KeepJobs, Retry, WorkerOptions, only_if};
@@ -313,6 +314,7 @@ impl WorkerBuilder {
             figures,
             watchdog,
             last_fetch,
+            rollbacks: Rollbacks::default(),
         });
         let listener: Weak<dyn Listener> = Arc::<Inner>::downgrade(&inner);
         inner.queue.engine().link.outages().tell(listener);
@@ -332,7 +334,9 @@ impl WorkerBuilder {
                         supervise::supervise(inner.events.clone(), "scheduler check", look).await;
                     }
                 };
-                tokio::join!(stalled, schedulers);
+                let look = || rollback::look_for_ever(&inner);
+                let rollbacks = supervise::supervise(inner.events.clone(), "rollback check", look);
+                tokio::join!(stalled, schedulers, rollbacks);
             }
         });
         tracing::info!(

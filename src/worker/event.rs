@@ -11,7 +11,7 @@ use futures::Stream;
 use super::failure::AttemptError;
 use crate::error::{Error, FailureKind, WithCauses};
 use crate::sync::Lock;
-use crate::wire::JsonText;
+use crate::wire::{EventId, JsonText};
 
 /// What happened in a worker. BullMQ: the events of the class `Worker`.
 #[derive(Debug, Clone)]
@@ -99,6 +99,17 @@ pub enum WorkerEvent {
     Reconnected {
         /// How long it was away.
         after: std::time::Duration,
+    },
+    /// The server serves again, and lacks what it had told this worker before: a replica took over that was behind, or it began
+    /// with an older copy of its data. What was acknowledged in between is gone, as added jobs and outcomes: jobs may be missing,
+    /// run again, or have an id that another one had. Looked for once after each break, however short; what was trimmed
+    /// from the queue's events meanwhile is not noticed.
+    RolledBack {
+        /// The newest event that this worker had heard of, which is gone.
+        seen: EventId,
+        /// The newest one before it that is still there: what happened after it, by the server's clock, is lost. `None` if
+        /// the queue has no events at all, as on a server that began with nothing.
+        kept: Option<EventId>,
     },
     /// The worker takes no new jobs.
     Paused,

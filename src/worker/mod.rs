@@ -13,6 +13,7 @@ pub(crate) mod panics;
 mod perform;
 mod plan;
 mod processor;
+mod rollback;
 mod router;
 mod run;
 mod schedulers;
@@ -52,6 +53,7 @@ pub(crate) use supervise::supervise_quietly;
 use event::EventSink;
 use health::LastFetch;
 use locks::LockTable;
+use rollback::Rollbacks;
 use run::Command;
 use watchdog::Watchdog;
 
@@ -85,6 +87,7 @@ pub(crate) struct Inner {
     pub(crate) figures: Arc<WorkerFigures>,
     pub(crate) watchdog: Arc<Watchdog>,
     pub(crate) last_fetch: Arc<LastFetch>,
+    pub(crate) rollbacks: Rollbacks,
 }
 
 impl Listener for Inner {
@@ -94,6 +97,14 @@ impl Listener for Inner {
 
     fn back(&self, after: Duration) {
         self.events.emit(|| WorkerEvent::Reconnected { after });
+    }
+
+    fn broke(&self) {
+        self.rollbacks.broke();
+    }
+
+    fn mended(&self) {
+        self.rollbacks.mended();
     }
 }
 

@@ -244,6 +244,7 @@ impl Loop {
             self.worker.events.error(error);
         }
         self.plan.accepted(!self.pending.is_empty());
+        self.worker.rollbacks.note(settled.event);
         let now = Deadline::now();
         self.plan.came(want, settled.jobs.len(), suspects.is_empty());
         self.losses.add(suspects, now);

@@ -174,7 +174,8 @@ async fn a_mixed_fleet_killed_at_any_moment_loses_nothing() {
     assert!(figures.restarts <= jobs / 10 + kills * 20, "{figures:?}");
 }
 
-async fn start_oxmq(url: &str, prefix: &str) -> Child {
+/// A worker process that is at work.
+pub(crate) async fn start_oxmq(url: &str, prefix: &str) -> Child {
     let (url, prefix) = (url.to_owned(), prefix.to_owned());
     let start = move || {
         let mut child = spawn(&url, &prefix);

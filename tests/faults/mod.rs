@@ -3,12 +3,13 @@
 
 mod access;
 mod busy;
-mod kill;
+pub(crate) mod kill;
 mod large;
 mod locks;
 mod network;
 mod outage;
 mod replies;
+mod rollback;
 mod runtimes;
 mod schedulers;
 mod server;

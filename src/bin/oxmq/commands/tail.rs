@@ -39,7 +39,10 @@ pub(crate) async fn run(global: &Global, args: Tail) -> Outcome {
                 show(global, id, &event);
                 left -= 1;
             }
-            Delivery::Gap { after, before } => eprintln!("events between {after} and {before} may be missing"),
+            Delivery::Gap { after, is_rollback: true, .. } => {
+                eprintln!("the server has lost its latest data, up to {after}: it goes on from an earlier state");
+            }
+            Delivery::Gap { after, before, .. } => eprintln!("events between {after} and {before} may be missing"),
             Delivery::Lagged { missed } => eprintln!("{missed} events were missed: this reader is too slow"),
             Delivery::Restarted { problem } => return Err(Failure::new(ERROR, problem)),
             _ => {}

@@ -1,0 +1,85 @@
+//! Whether a server that serves again has what it had told this worker before.
+//!
+//! A replica that takes over, or a server that begins with an older copy of its data, may lack the latest. Whoever was told of
+//! an outcome, or was handed a job, knows an event of it; after a break one look says whether that event is still there.
+
+use tokio::sync::Notify;
+
+use super::Inner;
+use super::event::WorkerEvent;
+use crate::engine::events::Kept;
+use crate::sync::Lock;
+use crate::wire::EventId;
+
+/// What a worker knows of the latest events that it has caused.
+#[derive(Default)]
+pub(crate) struct Rollbacks {
+    known: Lock<Known>,
+    mended: Notify,
+}
+
+#[derive(Default)]
+struct Known {
+    newest: Option<EventId>,
+    /// The newest when something broke that was not looked for since; later ones may be of another server.
+    before_break: Option<EventId>,
+}
+
+impl Rollbacks {
+    /// A reply has told of this event.
+    pub(super) fn note(&self, event: Option<EventId>) {
+        if event.is_some() {
+            let mut known = self.known.lock();
+            known.newest = known.newest.max(event);
+        }
+    }
+
+    pub(super) fn broke(&self) {
+        let mut known = self.known.lock();
+        known.before_break = known.before_break.or(known.newest);
+    }
+
+    pub(super) fn mended(&self) {
+        self.mended.notify_one();
+    }
+
+    /// What is to be looked for.
+    fn open(&self) -> Option<EventId> {
+        self.known.lock().before_break
+    }
+
+    /// It was looked for; one that is gone is not missed again.
+    fn looked(&self, seen: EventId) {
+        let mut known = self.known.lock();
+        known.before_break = None;
+        known.newest = known.newest.filter(|newest| *newest != seen);
+    }
+}
+
+/// Looks after each break, once.
+pub(crate) async fn look_for_ever(worker: &Inner) {
+    loop {
+        worker.rollbacks.mended.notified().await;
+        let Some(seen) = worker.rollbacks.open() else { continue };
+        let engine = worker.queue.engine();
+        let kept = match engine.find_rollback(seen).await {
+            Ok(kept) => kept,
+            // The end of that break asks again.
+            Err(error) if error.is_retryable() => continue,
+            Err(error) => {
+                worker.rollbacks.looked(seen);
+                worker.events.error(error);
+                continue;
+            }
+        };
+        worker.rollbacks.looked(seen);
+        let kept = match kept {
+            Kept::All => continue,
+            Kept::UpTo(event) => Some(event),
+            Kept::Nothing => None,
+        };
+        tracing::warn!(queue = ?engine.keys, %seen, ?kept, "the server has lost its latest data, as after a failover");
+        worker.figures.rolled_back();
+        worker.events.emit(|| WorkerEvent::RolledBack { seen, kept });
+    }
+}
