@@ -78,8 +78,8 @@ times: setup ## how long pages and commands take with a million jobs and a thous
 	$(CARGO) test --release --all-features --test main times:: -- --ignored --nocapture
 
 .PHONY: soak
-soak: setup ## minutes of Node and oxmq workers under kill -9; OXMQ_KILL_JOBS and OXMQ_SLOTS say how many jobs and slots
-	$(CARGO) test --all-features --test main a_mixed_fleet -- --ignored --nocapture --test-threads=1
+soak: setup ## minutes of Node and oxmq workers under kill -9; OXMQ_KILL_JOBS and OXMQ_SLOTS say how many jobs and slots; CLUSTER=1 on a cluster
+	$(CARGO) test --all-features --test main $(if $(CLUSTER),a_cluster_that_never_rests,a_mixed_fleet) -- --ignored --nocapture --test-threads=1
 
 .PHONY: lint
 lint: luacheck ## formatting, clippy, luacheck and docs, warnings denied

@@ -14,9 +14,11 @@ use super::client;
 use crate::common::cluster::{Cluster, name_on, slot_of};
 use crate::common::eventually::eventually_within;
 use crate::common::fixture::{Heard, Ledger, PATIENCE, listen};
+use crate::faults::kill::start_oxmq;
 
 /// Jobs with ids of their own are added all the time, and run.
 struct Traffic {
+    prefix: String,
     name: String,
     _client: Client,
     queue: Queue<Value, Value>,
@@ -32,7 +34,11 @@ struct Traffic {
 
 impl Traffic {
     async fn start(cluster: &Cluster, name: String, pause: Duration) -> Self {
-        let client = client(cluster, "p").await;
+        Self::on(cluster, "p", name, pause).await
+    }
+
+    async fn on(cluster: &Cluster, prefix: &str, name: String, pause: Duration) -> Self {
+        let client = client(cluster, prefix).await;
         let queue: Queue<Value, Value> = client.queue(&name).open().unwrap();
         let ran = Ledger::default();
         let ledger = ran.clone();
@@ -55,6 +61,7 @@ impl Traffic {
             }
         });
         let mut traffic = Self {
+            prefix: prefix.to_owned(),
             name,
             _client: client,
             queue,
@@ -78,7 +85,7 @@ impl Traffic {
             let mut next = 0;
             while !stop.load(Ordering::SeqCst) {
                 let id = format!("p{number}-{next}");
-                match queue.add("job", json!(next)).job_id(&id).await {
+                match queue.add("job", json!({ "n": next })).job_id(&id).attempts(3).await {
                     Ok(_) => {
                         acked.lock().unwrap().push(id);
                         next += 1;
@@ -91,7 +98,7 @@ impl Traffic {
     }
 
     fn slot(&self) -> u16 {
-        slot_of(&self.name)
+        slot_of(&format!("{}:{}:", self.prefix, self.name))
     }
 
     fn acked(&self) -> usize {
@@ -131,7 +138,7 @@ impl Traffic {
         })
         .await;
         let mut admin = cluster.admin(cluster.owner(self.slot()));
-        let key = format!("p:{}:completed", self.name);
+        let key = format!("{}:{}:completed", self.prefix, self.name);
         let done: HashSet<String> = redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).query(&mut admin).unwrap();
         let acked = self.acked.lock().unwrap().clone();
         let lost = acked.iter().filter(|id| !done.contains(*id)).count();
@@ -155,9 +162,24 @@ struct Outcome {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_moves_under_load_costs_nothing_but_a_pause() {
     let cluster = Arc::new(Cluster::start());
+    moves_under_load(&cluster, |cluster, slot, to| cluster.move_slot(slot, to, Duration::from_millis(5))).await;
+}
+
+/// Valkey 9 alone can do it; others are asked, and say no.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_moves_in_one_step_costs_nothing_but_a_pause() {
+    let cluster = Arc::new(Cluster::start());
+    if cluster.moves_in_one_step() {
+        moves_under_load(&cluster, Cluster::move_slot_in_one_step).await;
+    } else {
+        println!("NOT CHECKED: slots that move in one step, which this server cannot do");
+    }
+}
+
+async fn moves_under_load(cluster: &Arc<Cluster>, move_slot: fn(&Cluster, u16, usize)) {
     let name = name_on("moves", 0);
     let slot = slot_of(&name);
-    let traffic = Traffic::start(&cluster, name.clone(), Duration::from_millis(4)).await;
+    let traffic = Traffic::start(cluster, name.clone(), Duration::from_millis(4)).await;
     let mut events = traffic._client.queue_events(&name).start().unwrap();
     events.ready().await.unwrap();
     let told = tokio::spawn(async move {
@@ -178,9 +200,9 @@ async fn a_slot_that_moves_under_load_costs_nothing_but_a_pause() {
     let mut pauses = Vec::new();
     for to in [1, 2, 0] {
         let moved = {
-            let cluster = Arc::clone(&cluster);
+            let cluster = Arc::clone(cluster);
             tokio::task::spawn_blocking(move || {
-                cluster.move_slot(slot, to, Duration::from_millis(5));
+                move_slot(&cluster, slot, to);
                 Instant::now()
             })
         };
@@ -190,7 +212,7 @@ async fn a_slot_that_moves_under_load_costs_nothing_but_a_pause() {
         assert_eq!(cluster.owner(slot), to);
     }
     let queue = traffic.queue.clone();
-    let outcome = traffic.end(&cluster).await;
+    let outcome = traffic.end(cluster).await;
     println!("resumed after {pauses:?}; {outcome:?}");
     assert_eq!((outcome.lost, outcome.twice, &outcome.failed, &outcome.errors), (0, 0, &vec![], &vec![]));
     queue.pause().await.unwrap();
@@ -331,4 +353,75 @@ async fn figures_of_many_moves_and_failovers() {
         }
         show(&format!("{fault:?}"), pauses, &outcomes);
     }
+}
+
+/// For minutes slots move, masters die or hand over, and a worker process is killed, all in turn, while jobs are added with ids
+/// of their own and run. `OXMQ_SOAK_ROUNDS` says how often.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes: run it with --ignored, as `make soak CLUSTER=1` does"]
+async fn a_cluster_that_never_rests_loses_no_more_than_its_replication() {
+    let rounds = std::env::var("OXMQ_SOAK_ROUNDS").map_or(40, |rounds| rounds.parse().unwrap());
+    let mut cluster = Cluster::with_replicas();
+    let prefix = name_on("soak", 0);
+    let slot = slot_of(&prefix);
+    let traffic = Traffic::on(&cluster, &prefix, "q".to_owned(), Duration::from_millis(4)).await;
+    traffic.more(100).await;
+    let mut ours = start_oxmq(&cluster.url(), &prefix).await;
+    let (mut moves, mut handed_over, mut deaths, mut kills) = (0, 0, 0, 0);
+    let mut pauses = Vec::new();
+    let begun = Instant::now();
+    for round in 0..rounds {
+        let owner = cluster.owner(slot);
+        let others = (0..cluster.nodes.len()).filter(|node| *node != owner && cluster.is_live_master(*node));
+        let to = others.collect::<Vec<_>>()[round % 2];
+        // A replica is this many places away from its master, whichever of them is the master now.
+        let heir = (owner + cluster.nodes.len() / 2) % cluster.nodes.len();
+        match round % 4 {
+            0 => {
+                cluster.move_slot(slot, to, Duration::from_micros(500));
+                moves += 1;
+            }
+            1 => {
+                cluster.nodes[owner].kill();
+                eventually_within(PATIENCE * 2, "the replica has taken over", || async {
+                    cluster.is_owner(heir, slot)
+                })
+                .await;
+                deaths += 1;
+            }
+            2 => {
+                cluster.hand_over_to(heir, slot);
+                handed_over += 1;
+            }
+            _ => {
+                ours.kill().unwrap();
+                ours.wait().unwrap();
+                ours = start_oxmq(&cluster.url(), &prefix).await;
+                kills += 1;
+            }
+        }
+        let at = Instant::now();
+        pauses.push(traffic.resumed(at).await - at);
+        traffic.more(20).await;
+        if !cluster.nodes[owner].is_running() {
+            cluster.nodes[owner].restart();
+        }
+        cluster.until_well();
+    }
+    ours.kill().unwrap();
+    ours.wait().unwrap();
+    let took = begun.elapsed();
+    let outcome = traffic.end(&cluster).await;
+    pauses.sort_unstable();
+    println!(
+        "{moves} moves, {handed_over} handed over, {deaths} deaths, {kills} kills in {took:?}: {} acknowledged, {} lost, {} failed adds; \
+         resumed after {:?} (median), {:?} (longest); worker errors {:?}",
+        outcome.acked,
+        outcome.lost,
+        outcome.failed.len(),
+        pauses[pauses.len() / 2],
+        pauses[pauses.len() - 1],
+        outcome.errors.len(),
+    );
+    assert!(outcome.lost < FEW * deaths.max(1), "{outcome:?}");
 }

@@ -197,6 +197,25 @@ impl Cluster {
         }
     }
 
+    /// Whether the nodes can move a slot in one step, as those of Valkey 9 can.
+    pub fn moves_in_one_step(&self) -> bool {
+        let asked = redis::cmd("CLUSTER").arg("MIGRATESLOTS").query::<()>(&mut self.admin(0));
+        asked.is_err_and(|error| !error.to_string().to_lowercase().contains("unknown"))
+    }
+
+    /// Moves a slot to another master in one step.
+    pub fn move_slot_in_one_step(&self, slot: u16, to: usize) {
+        let (slot_text, id) = (slot.to_string(), self.id(to));
+        let words = ["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", &slot_text, &slot_text, "NODE", &id];
+        run::<()>(&mut self.admin(self.owner(slot)), &words);
+        until("the slot has moved", || self.is_owner(to, slot));
+    }
+
+    /// Whether a node is a master and runs.
+    pub fn is_live_master(&self, node: usize) -> bool {
+        self.nodes[node].is_running() && self.is_master(node)
+    }
+
     fn is_master(&self, node: usize) -> bool {
         run::<String>(&mut self.admin(node), &["INFO", "replication"]).contains("role:master")
     }
@@ -204,6 +223,18 @@ impl Cluster {
     /// Asks a replica to take the place of its master, which is well.
     pub fn fail_over_to(&self, replica: usize) {
         run::<()>(&mut self.admin(replica), &["CLUSTER", "FAILOVER"]);
+    }
+
+    /// Lets a replica take the place of its master; asks again where that came to nothing, as while it is not level.
+    pub fn hand_over_to(&self, replica: usize, slot: u16) {
+        let mut asked = None;
+        until("it has handed over", || {
+            if asked.is_none_or(|at: Instant| at.elapsed() > Duration::from_secs(6)) {
+                let _ = redis::cmd("CLUSTER").arg("FAILOVER").query::<()>(&mut self.admin(replica));
+                asked = Some(Instant::now());
+            }
+            self.is_owner(replica, slot)
+        });
     }
 }
 
