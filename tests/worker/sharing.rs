@@ -256,6 +256,8 @@ async fn how_long_a_job_waits_for_one_of_many_workers() {
         // Each asks for jobs and checks once for itself.
         let begun = 2 * u64::try_from(count).unwrap();
         eventually("all have begun", || async { commands(&server).await.get("evalsha") >= Some(&begun) }).await;
+        // The last of them have begun only then, and schedulers are looked for after a second.
+        tokio::time::sleep(Duration::from_secs(10)).await;
         let before: u64 = commands(&server).await.values().sum();
         tokio::time::sleep(Duration::from_secs(60)).await; // time itself
         let idle = commands(&server).await.values().sum::<u64>() - before;
