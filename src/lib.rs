@@ -54,6 +54,9 @@
 //! - `dashboard`: pages to look at queues and to act on them, for any axum app: the module `dashboard`.
 //! - `tls`: `rediss://` addresses, by rustls with the roots of the operating system.
 
+// First, so that the docs show the methods of a job before those that other modules add to it.
+pub mod job;
+
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench_support;
@@ -71,7 +74,6 @@ mod failpoint;
 pub mod flow;
 #[cfg(any(doc, doctest))]
 pub mod guides;
-pub mod job;
 mod keys;
 pub mod kind;
 pub mod options;

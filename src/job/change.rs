@@ -52,6 +52,8 @@ impl<D, R> JobRef<D, R> {
     ///   fires, with [`CancelReason::Cancelled`](crate::job::CancelReason::Cancelled). What it returns as a value counts, and
     ///   it has completed; any other end fails it for this reason, without another attempt. If it goes on for longer than
     ///   the worker's `cancel_grace`, it is dropped at its next `.await`.
+    /// - One that was **fetched by hand** is told by the same [`Job::cancellation`](crate::Job::cancellation) within a second, and by
+    ///   the next [`Job::extend_lock`](crate::Job::extend_lock) at the latest; nothing is dropped.
     /// - One that runs under a worker of BullMQ is told if that program listens; see `docs/cancellation.md`. If it does
     ///   not, the attempt runs to its end; there is no further one in either case.
     /// - One that **waits**, for its turn, its time or its children, fails unrun for this reason: one that is delayed or a

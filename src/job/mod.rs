@@ -2,21 +2,26 @@
 
 mod attempt;
 pub(crate) mod cancel_watch;
+
+// The docs show the methods of a job in the order of these: what it is, how it stands, what can be done to it.
+mod fields;
+
+mod opts;
+
+mod job_ref;
+mod status;
+
 mod change;
 mod children;
-mod job_ref;
+
 pub(crate) mod manual;
-mod opts;
-mod status;
 
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 
 pub use crate::script::cancel_job::Cancellation;
 pub use attempt::CancelReason;
@@ -31,7 +36,7 @@ pub use status::JobStatus;
 use crate::clock::from_epoch_ms;
 pub use crate::engine::{ChildCounts, ChildKind, ChildPage};
 use crate::error::Result;
-use crate::options::{OnChildFailure, ParentRef};
+use crate::options::ParentRef;
 use crate::queue::QueueCore;
 pub use crate::state::{JobState, UnknownState};
 use crate::wire::job::RawJob;
@@ -154,266 +159,6 @@ impl<D, R> Job<D, R> {
     /// How long the attempt has to end in its own way once it is told to stop.
     pub(crate) fn cancel_grace(&self) -> Duration {
         self.core.options.as_ref().map_or(Duration::ZERO, |options| options.cancel_grace)
-    }
-
-    /// The name, by which processors tell kinds of jobs apart.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.core.raw.name
-    }
-
-    /// What the job is about.
-    #[must_use]
-    pub fn data(&self) -> &D {
-        &self.data
-    }
-
-    /// Takes the data out of the job.
-    #[must_use]
-    pub fn into_data(self) -> D {
-        self.data
-    }
-
-    /// The data as stored: JSON, byte for byte.
-    #[must_use]
-    pub fn data_json(&self) -> &str {
-        &self.core.raw.data
-    }
-
-    /// The options as stored: JSON, byte for byte, with BullMQ's short names; `{}` if none are stored.
-    #[must_use]
-    pub fn opts_json(&self) -> &str {
-        Some(&*self.core.raw.opts_text).filter(|text| !text.is_empty()).unwrap_or("{}")
-    }
-
-    /// When the job was added.
-    #[must_use]
-    pub fn timestamp(&self) -> Option<SystemTime> {
-        moment(self.core.raw.timestamp)
-    }
-
-    /// How long the job was to wait, counted from its timestamp; none once it was promoted.
-    #[must_use]
-    pub fn delay(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.core.raw.delay).unwrap_or(0))
-    }
-
-    /// The priority; 0 for none, 1 for the most urgent.
-    #[must_use]
-    pub fn priority(&self) -> u32 {
-        // Other writers may store what is none: what is too low runs first as 0 does, what is too high last.
-        u32::try_from(self.core.raw.priority.max(0)).unwrap_or(u32::MAX)
-    }
-
-    /// How many attempts the job may take; 0 and 1 both mean one.
-    #[must_use]
-    pub fn attempts(&self) -> u32 {
-        self.core.raw.options.attempts
-    }
-
-    /// How many attempts are spent: failed ones that count, and the one that completed the job.
-    #[must_use]
-    #[doc(alias = "attemptsMade")]
-    pub fn attempts_made(&self) -> u32 {
-        self.core.raw.attempts_made
-    }
-
-    /// How often a worker started the job, for whatever reason it came back. It only grows, so that it can fence side
-    /// effects outside: what carries a lower number is late.
-    #[must_use]
-    #[doc(alias = "attemptsStarted")]
-    pub fn attempts_started(&self) -> u32 {
-        self.core.raw.attempts_started
-    }
-
-    /// How often the job was found active without a lock.
-    #[must_use]
-    #[doc(alias = "stalledCounter")]
-    pub fn stalled_counter(&self) -> u32 {
-        self.core.raw.stalled_counter()
-    }
-
-    /// Reads the progress as last seen; `None` before the first was reported.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Json`](crate::Error::Json) if it is not a `T`.
-    pub fn progress<T: DeserializeOwned>(&self) -> Result<Option<T>> {
-        self.core.raw.progress().map(|text| json::read("progress", text)).transpose()
-    }
-
-    /// The result of a completed job.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Json`](crate::Error::Json) if it is not an `R`.
-    #[doc(alias = "returnvalue")]
-    pub fn return_value(&self) -> Result<Option<R>>
-    where
-        R: DeserializeOwned,
-    {
-        let json = self.core.raw.return_value();
-        json.map(|json| json::read("returnvalue", json)).transpose()
-    }
-
-    /// Why the last failed attempt failed. It stays when a later attempt completes the job.
-    #[must_use]
-    #[doc(alias = "failedReason")]
-    pub fn failed_reason(&self) -> Option<&str> {
-        self.core.raw.failed_reason()
-    }
-
-    /// One entry per failed attempt, oldest first, within the job's `stack_trace_limit`.
-    #[must_use]
-    pub fn stacktrace(&self) -> Vec<String> {
-        self.core.raw.stacktrace()
-    }
-
-    /// When the current or last attempt began.
-    #[must_use]
-    #[doc(alias = "processedOn")]
-    pub fn processed_on(&self) -> Option<SystemTime> {
-        moment(self.core.raw.processed_on)
-    }
-
-    /// When the job completed or failed for good.
-    #[must_use]
-    #[doc(alias = "finishedOn")]
-    pub fn finished_on(&self) -> Option<SystemTime> {
-        moment(self.core.raw.finished_on())
-    }
-
-    /// The name of the worker that last took the job, if it has one.
-    #[must_use]
-    #[doc(alias = "processedBy")]
-    pub fn processed_by(&self) -> Option<&str> {
-        self.core.raw.processed_by()
-    }
-
-    /// The full key of the parent job, if this is a child of a flow.
-    #[must_use]
-    #[doc(alias = "parentKey")]
-    pub fn parent_key(&self) -> Option<&str> {
-        self.core.raw.parent_key()
-    }
-
-    /// The parent job, if this is a child of a flow.
-    #[must_use]
-    pub fn parent(&self) -> Option<ParentRef> {
-        self.core.raw.parent().map(|parent| ParentRef::stored(&*parent.id, &*parent.queue_key))
-    }
-
-    /// What the final failure of this job means to its parent; `None` also without a parent.
-    ///
-    /// It is a property of the link, which a later add of the same id may have made anew: the job's options may say
-    /// something else, and do not count.
-    #[must_use]
-    pub fn on_child_failure(&self) -> Option<OnChildFailure> {
-        self.core.raw.parent().and_then(|parent| parent.policy)
-    }
-
-    /// Why this job has to fail without being run: it stalled too often, or a child failed. Workers see to it by
-    /// themselves, and so does a fetch by hand unless
-    /// [`hand_out_deferred_failures`](crate::worker::ManualWorkerBuilder::hand_out_deferred_failures) says otherwise.
-    #[must_use]
-    #[doc(alias = "deferredFailure")]
-    pub fn deferred_failure(&self) -> Option<&str> {
-        self.core.raw.deferred_failure()
-    }
-
-    /// The id under which the job was deduplicated.
-    #[must_use]
-    #[doc(alias = "deduplicationId")]
-    pub fn deduplication_id(&self) -> Option<&str> {
-        self.core.raw.deduplication_id()
-    }
-
-    /// The scheduler that made the job.
-    #[must_use]
-    #[doc(alias = "repeatJobKey")]
-    pub fn repeat_job_key(&self) -> Option<&str> {
-        self.core.raw.repeat_job_key()
-    }
-
-    /// The lock token of the attempt that this job was handed out for.
-    #[must_use]
-    pub fn token(&self) -> Option<&str> {
-        self.core.attempt.as_ref().map(|attempt| attempt.token().as_ref())
-    }
-
-    /// Fires when the attempt should stop: the lock was lost, the time is over, the worker closes, or
-    /// [`Worker::cancel_job`](crate::Worker::cancel_job) or, in whatever process, [`JobRef::cancel`] was called. Why is in [`cancel_reason`](Self::cancel_reason).
-    ///
-    /// A job that was fetched by hand with [`ManualWorker`](crate::ManualWorker) hears of [`JobRef::cancel`] alone; any other
-    /// job outside a processor has a token that never fires.
-    #[must_use]
-    pub fn cancellation(&self) -> CancellationToken {
-        self.core.attempt.as_ref().map_or_else(CancellationToken::new, |attempt| attempt.cancellation().clone())
-    }
-
-    /// Why [`cancellation`](Self::cancellation) fired.
-    #[must_use]
-    pub fn cancel_reason(&self) -> Option<&CancelReason> {
-        self.core.attempt.as_ref().and_then(|attempt| attempt.cancel_reason())
-    }
-
-    /// Replaces the data of this job, in Redis and in this snapshot. One round trip.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::error::Reason::MissingJob) if the job was removed meanwhile.
-    ///
-    /// BullMQ: `Job.updateData`.
-    #[doc(alias = "updateData")]
-    pub async fn update_data(&mut self, data: D) -> Result<()>
-    where
-        D: Serialize,
-    {
-        self.by_id.update_data(&data).await?;
-        self.data = data;
-        Ok(())
-    }
-
-    /// Appends a line to the job's log and returns how many lines are kept, at most the job's `keep_logs`.
-    ///
-    /// One round trip; never repeated after a lost reply, so that no line stands twice.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::error::Reason::MissingJob) if the job was removed meanwhile.
-    ///
-    /// BullMQ: `Job.log`.
-    pub async fn log(&self, line: &str) -> Result<u64> {
-        self.add_log(line, self.core.raw.options.keep_logs.unwrap_or(0)).await
-    }
-
-    /// Takes this job away from its parent, and returns whether the parent waited for it. One round trip.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Refused`](crate::Error::Refused) with [`Reason::MissingJob`](crate::error::Reason::MissingJob) or
-    /// [`Reason::MissingParent`](crate::error::Reason::MissingParent).
-    ///
-    /// BullMQ: `Job.removeChildDependency`.
-    #[doc(alias = "removeChildDependency")]
-    pub async fn remove_child_dependency(&self) -> Result<bool> {
-        let parent = self.parent_key().unwrap_or_default();
-        self.engine().remove_child_dependency(self.id(), parent).await
-    }
-
-    /// Ends the deduplication that this job stands for, and returns false if another job does, or none. One round trip.
-    ///
-    /// # Errors
-    ///
-    /// Those of the connection.
-    ///
-    /// BullMQ: `Job.removeDeduplicationKey`.
-    #[doc(alias = "removeDeduplicationKey")]
-    pub async fn remove_deduplication_key(&self) -> Result<bool> {
-        match self.deduplication_id() {
-            Some(id) => self.engine().remove_deduplication_key_of(self.id(), id).await,
-            None => Ok(false),
-        }
     }
 }
 

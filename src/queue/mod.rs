@@ -1,13 +1,18 @@
 //! A queue: what producers and tools hold.
 
-mod add;
-mod admin;
 mod builder;
 mod core;
 mod directory;
-mod jobs;
+
+// The docs show the methods of a queue in the order of these.
+mod add;
+
 mod read;
+
+mod jobs;
 mod schedulers;
+
+mod admin;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
