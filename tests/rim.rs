@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use crate::common::server::{fresh_prefix, shared_server};
 
 /// How long one call may take; those that wait are told to wait for less.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const SPANS: [Duration; 4] = [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(7), Duration::MAX];
 const U32: [u32; 3] = [0, 1, u32::MAX];

@@ -187,7 +187,7 @@ async fn delayed_jobs_of_a_worker_become_due_by_the_clock_of_the_test() {
     let job = queue.add("job", json!(1)).delay(HOUR).await.unwrap();
     queue.advance(HOUR);
     let worker = queue.client().worker("q", done).start().unwrap();
-    job.wait_until_finished(Duration::from_secs(20)).await.unwrap();
+    job.wait_until_finished(Duration::from_secs(60)).await.unwrap();
     assert_eq!(queue.job(job.id()).get_state().await.unwrap(), JobState::Completed);
     worker.close().await;
 }

@@ -147,16 +147,16 @@ impl TestQueue {
     }
 }
 
-/// Polls until the condition holds; fails after half a minute.
+/// Polls until the condition holds; fails after a minute.
 pub(super) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while !condition().await {
-        assert!(tokio::time::Instant::now() < deadline, "not within 30 s: {what}");
+        assert!(tokio::time::Instant::now() < deadline, "not within 60 s: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
 /// The value of a future that must not hang.
 pub(super) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), future).await.expect("not within 30 s")
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("not within 60 s")
 }

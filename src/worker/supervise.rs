@@ -56,7 +56,7 @@ mod tests {
         let queue = client.queue::<Value, ()>("q").open().unwrap();
         let runs = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&runs);
-        let short = Duration::from_millis(400);
+        let short = Duration::from_millis(1_500);
         let worker = client
             .worker("q", move |job: Job<Value, ()>| {
                 counter.fetch_add(1, Ordering::SeqCst);
@@ -72,7 +72,7 @@ mod tests {
             .start()
             .unwrap();
         let mut events = worker.events();
-        queue.add("long", json!(1500)).await.unwrap();
+        queue.add("long", json!(3_500)).await.unwrap();
         while !matches!(events.recv().await.unwrap(), WorkerEvent::Active { .. }) {}
         failpoint::arm(place, &crate::keys::QueueKeys::new(prefix, "q").unwrap());
         queue.add("short", json!(0)).await.unwrap();
@@ -93,7 +93,7 @@ mod tests {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), heard).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), heard).await.unwrap();
         let report = worker.close().await;
         assert_eq!((report.counts.completed, report.abandoned, report.lost), (2, vec![], vec![]));
         assert_eq!(runs.load(Ordering::SeqCst), 2);

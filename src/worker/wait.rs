@@ -13,6 +13,9 @@ use crate::connection::{Backoff, BlockingLink, Link};
 pub(crate) use crate::engine::marker::{Woken, wait};
 use crate::failpoint;
 
+/// How long a waiter that closes may take, twice; less than what a closing worker has beyond its deadline.
+const CLOSES_WITHIN: Duration = Duration::from_millis(400);
+
 /// A task that waits on behalf of a worker. It ends when the waiter is dropped, and its socket is closed at once.
 pub(crate) struct Waiter {
     /// Gone once the waiter closes.
@@ -71,8 +74,12 @@ impl Waiter {
     pub(crate) async fn close(&mut self) -> bool {
         self.interrupt();
         self.requests = None;
-        // The task only closes what it has; the limit is for a runtime that has no time for it.
-        let _ = tokio::time::timeout(Duration::from_millis(400), &mut self.task).await;
+        // The task only closes what it has; the limit is for a runtime that has no time for it. A machine that stood still
+        // has let the first limit pass without running anything, so there is a second one.
+        if tokio::time::timeout(CLOSES_WITHIN, &mut self.task).await.is_err() {
+            self.task.abort();
+            let _ = tokio::time::timeout(CLOSES_WITHIN, &mut self.task).await;
+        }
         self.is_waiting
     }
 }

@@ -114,12 +114,12 @@ async fn locks_are_renewed_on_every_node() {
     let mut all = Vec::new();
     for name in name_on_each("locks") {
         let processor = async |_: Job<Value, ()>| {
-            tokio::time::sleep(Duration::from_secs(4)).await;
+            tokio::time::sleep(Duration::from_secs(5)).await; // time itself: longer than two locks live
             Ok::<_, Halt>(())
         };
         let worker = client
             .worker(&name, processor)
-            .lock_duration(Duration::from_secs(1))
+            .lock_duration(Duration::from_secs(2))
             .stalled_interval(Duration::from_millis(500))
             .start()
             .unwrap();

@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// How long [`eventually`] waits at most.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+/// How long [`eventually`] waits at most: long beyond what a busy machine needs, since it costs nothing when all is well.
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What a condition answers: `None` and `false` mean "not yet".
 pub trait Condition {

@@ -14,7 +14,7 @@ use super::proxy::Proxy;
 use super::server::{RedisServer, connect, fresh_prefix, shared_server};
 
 /// How long a test waits for something that takes milliseconds on a machine with nothing else to do.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The queue `q` under a prefix of its own.
 pub struct Fixture {

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::common::eventually::eventually_within;
 
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A browser with a profile of its own. Ends when it is closed, or when this value is dropped.
 pub(super) struct Chrome {

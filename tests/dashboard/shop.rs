@@ -96,7 +96,7 @@ async fn mails(fixture: &Fixture) {
         let counts = queue.get_job_counts(&[JobState::Completed, JobState::Failed]).await.unwrap();
         (counts.completed, counts.failed) == (51, 9)
     };
-    crate::common::eventually::eventually_within(Duration::from_secs(20), "mails are sent", settled).await;
+    crate::common::eventually::eventually_within(Duration::from_secs(60), "mails are sent", settled).await;
     let nightly = Repeat::cron("30 2 * * *").tz("Europe/Berlin");
     queue.upsert_job_scheduler("newsletter", nightly).name("newsletter").data(json!({ "list": "all" })).await.unwrap();
     let digest = Repeat::every(Duration::from_secs(3_600));

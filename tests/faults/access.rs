@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::common::check::check;
 use crate::common::eventually::eventually;
-use crate::common::fixture::{Fixture, listen};
+use crate::common::fixture::{Fixture, PATIENCE, listen};
 use crate::common::log::Log;
 use crate::common::server::{RedisServer, server_version};
 
@@ -38,7 +38,7 @@ async fn a_wrong_password_is_said_without_the_password() {
     assert!(!text.contains(SECRET), "{text}");
     // Waiting for the server does not mean waiting for its password to change.
     let patient = with(&format!("redis://joe:{SECRET}@{host}")).wait_for_server(true);
-    let answer = tokio::time::timeout(Duration::from_secs(10), Client::builder(patient).connect()).await;
+    let answer = tokio::time::timeout(PATIENCE, Client::builder(patient).connect()).await;
     let text = everything(&answer.expect("an answer").unwrap_err());
     assert!(!text.contains(SECRET) && !text.contains("joe"), "{text}");
     // None at all, where one is needed.
@@ -57,7 +57,7 @@ async fn a_password_that_changes_is_an_error_until_it_is_right_again() {
         Client::builder(options.command_timeout(Duration::from_secs(1))).prefix("auth").connect().await.unwrap();
     let queue = client.queue::<Value, ()>("q").open().unwrap();
     let worker = client.worker("q", |_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).start().unwrap();
-    queue.add("job", json!(1)).await.unwrap().wait_until_finished(Duration::from_secs(10)).await.unwrap();
+    queue.add("job", json!(1)).await.unwrap().wait_until_finished(PATIENCE).await.unwrap();
     let set = |password: &str| redis::cmd("CONFIG").arg("SET").arg("requirepass").arg(password).to_owned();
     let () = set("other").query_async(&mut admin).await.unwrap();
     let kill = redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").to_owned();
@@ -67,7 +67,7 @@ async fn a_password_that_changes_is_an_error_until_it_is_right_again() {
     assert!(!text.contains("right") || !text.contains(":right"), "{text}");
     let () = set("right").query_async(&mut admin).await.unwrap();
     let job = eventually("it works again", || async { queue.add("job", json!(3)).await.ok() }).await;
-    job.wait_until_finished(Duration::from_secs(10)).await.unwrap();
+    job.wait_until_finished(PATIENCE).await.unwrap();
     worker.close().await;
 }
 
@@ -98,14 +98,14 @@ async fn works_with_rights(more: &str) {
             if job.attempts_started() == 1 { Err(Halt::failed("once")) } else { Ok(1) }
         })
         .stalled_interval(Duration::from_millis(100))
-        .lock_duration(Duration::from_millis(400))
+        .lock_duration(Duration::from_secs(4))
         .start()
         .unwrap();
     let heard = listen(&worker);
     let mut ids = Vec::new();
     for n in 0..5 {
         let job = fixture.queue.add("job", json!(n)).attempts(2).delay(Duration::from_millis(n)).await.unwrap();
-        job.wait_until_finished(Duration::from_secs(10)).await.unwrap();
+        job.wait_until_finished(PATIENCE).await.unwrap();
         ids.push(job.id().to_owned());
     }
     fixture.until(JobState::Completed, 5).await;
@@ -151,7 +151,7 @@ async fn a_wait_that_is_not_permitted_is_no_storm() {
         (of("total_commands_processed:"), of("total_connections_received:"))
     };
     let before = calls().await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await; // time itself
     let after = calls().await;
     // A fetch is about 15, a connection 5; they come twice a second at most once the pauses have grown.
     assert!(after.0 - before.0 < 600, "{} commands in 2 s", after.0 - before.0);
@@ -216,7 +216,7 @@ async fn a_server_that_is_too_old_is_named() {
     });
     for wait in [false, true] {
         let options = ConnectOptions::from_url(&url).unwrap().wait_for_server(wait);
-        let error = tokio::time::timeout(Duration::from_secs(10), Client::builder(options).connect()).await;
+        let error = tokio::time::timeout(PATIENCE, Client::builder(options).connect()).await;
         let error = error.expect("an answer").unwrap_err();
         assert!(matches!(&error, Error::ServerVersion { found } if found == "6.0.20"), "{error:?}");
     }

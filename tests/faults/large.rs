@@ -111,10 +111,11 @@ async fn a_result_that_the_server_does_not_take_fails_its_job_and_nothing_else()
 async fn jobs_are_fetched_while_a_large_result_is_on_its_way() {
     let server = shared_server();
     let proxy = Proxy::start(server.addr()).await;
-    let options = ConnectOptions::from_url(&proxy.url()).unwrap().command_timeout(Duration::from_secs(1));
+    let options = ConnectOptions::from_url(&proxy.url()).unwrap().command_timeout(Duration::from_secs(2));
     let fixture = Fixture::with(options, server).await;
     warm_up(&fixture).await;
-    proxy.throttle(1_000_000);
+    // So slow that the large one is on its way for half a minute, unless the link gets faster.
+    proxy.throttle(100_000);
     let large = fixture.add(json!(3_000_000)).await;
     let worker = fixture
         .worker(|job: Job<usize, String>| async move { Ok::<_, Halt>(text(*job.data())) })
@@ -129,6 +130,7 @@ async fn jobs_are_fetched_while_a_large_result_is_on_its_way() {
     let sooner = || async { fixture.count(JobState::Completed).await >= 10 };
     eventually_within(PATIENCE, "the others complete", sooner).await;
     assert!(fixture.is_active(&large).await, "the large one is still on its way");
+    proxy.throttle(1_000_000);
     fixture.until(JobState::Completed, 11).await;
     assert_eq!(worker.close().await.lost, Vec::<String>::new());
     let up = proxy.counters().up;

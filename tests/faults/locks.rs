@@ -20,20 +20,24 @@ async fn sleep_long(job: Job<Value, ()>) -> Result<(), Halt> {
 #[tokio::test]
 async fn workers_that_close_leave_the_locks_of_others_alone() {
     let fixture = Fixture::new().await;
-    let lock = Duration::from_millis(400);
+    let lock = Duration::from_secs(2);
     let stays = fixture.worker(sleep_long).lock_duration(lock).start().unwrap();
     let heard = listen(&stays);
-    let id = fixture.add(json!(8_000)).await;
+    let id = fixture.add(json!(7_000)).await;
     fixture.until(JobState::Active, 1).await;
     // Each closes as its own job's lock is being renewed, or a little earlier or later.
-    for round in 0..60_u64 {
-        let other = format!("other{}", round % 4);
+    let comes_and_goes = async |round: u64, number: u64| {
+        let other = format!("other{number}");
         let queue = fixture.client.queue::<Value, ()>(&other).open().unwrap();
         let closes = fixture.client.worker(&other, sleep_long).lock_duration(lock).cancel_grace(Duration::ZERO);
         let closes = closes.start().unwrap();
         queue.add("job", json!(60_000)).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(98 + round % 8)).await;
+        let renewal = lock / 4 - Duration::from_millis(2);
+        tokio::time::sleep(renewal + Duration::from_millis((round + number) % 8)).await; // time itself
         closes.close_within(Duration::ZERO).await;
+    };
+    for round in 0..10 {
+        futures::future::join_all((0..6).map(|number| comes_and_goes(round, number))).await;
     }
     assert_eq!((heard.errors(), fixture.number(&id, "stc").await), (Vec::<String>::new(), 0));
     assert_eq!(heard.count(|event| matches!(event, WorkerEvent::LockLost { .. })), 0);
@@ -63,7 +67,7 @@ async fn a_worker_that_closes_during_a_renewal_leaves_the_locks_of_others_alone(
     }
     ran.until(2).await;
     // The renewals, a quarter of the lock after the fetch, wait for the end of the pause.
-    tokio::time::sleep(Duration::from_millis(430)).await;
+    tokio::time::sleep(Duration::from_millis(430)).await; // time itself, and so are the next ones
     let mut redis = fixture.redis.clone();
     let _: () = redis::cmd("CLIENT").arg("PAUSE").arg(450).arg("ALL").query_async(&mut redis).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -102,11 +106,11 @@ pub(super) async fn slow_to_greet(delay: Duration) -> String {
 
 #[tokio::test]
 async fn a_connection_that_takes_longer_than_a_renewal_may_is_opened_all_the_same() {
-    let url = slow_to_greet(Duration::from_millis(150)).await;
+    let url = slow_to_greet(Duration::from_millis(400)).await;
     let fixture = Fixture::with(oxmq::ConnectOptions::from_url(&url).unwrap(), shared_server()).await;
-    let worker = fixture.worker(sleep_long).lock_duration(Duration::from_millis(500)).start().unwrap();
+    let worker = fixture.worker(sleep_long).lock_duration(Duration::from_millis(1_500)).start().unwrap();
     let heard = listen(&worker);
-    let id = fixture.add(json!(2_500)).await;
+    let id = fixture.add(json!(4_000)).await;
     eventually("it runs", || async { fixture.is_active(&id).await }).await;
     fixture.until_within(PATIENCE, JobState::Completed, 1).await;
     let report = worker.close().await;

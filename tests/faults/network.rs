@@ -10,12 +10,9 @@ use tokio::net::TcpListener;
 use super::locks::slow_to_greet;
 use super::warm_up;
 use crate::common::check::check;
-use crate::common::fixture::{Fixture, Ledger, listen};
+use crate::common::fixture::{Fixture, Ledger, PATIENCE, listen};
 use crate::common::proxy::Proxy;
 use crate::common::server::{RedisServer, shared_server};
-
-/// Deadlines of the fixture: 2 s for a command, and a second more than asked for a wait.
-const BOUND: Duration = Duration::from_secs(15);
 
 #[tokio::test]
 async fn sockets_that_fall_silent_are_replaced() {
@@ -56,7 +53,6 @@ async fn sockets_that_fall_silent_are_replaced() {
     let report = worker.close().await;
     assert_eq!((report.counts.completed, report.lost, heard.errors()), (2, vec![], vec![]));
     assert_eq!(check(&fixture, &[long, quick]).await.restarts, 0);
-    assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -82,7 +78,7 @@ async fn a_network_that_swallows_everything_is_outlived() {
     let ids = fixture.add_many(400).await;
     ran.until(20).await;
     proxy.blackhole_all();
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    tokio::time::sleep(Duration::from_secs(6)).await; // time itself: longer than every deadline
     proxy.heal();
     let healed = Instant::now();
     let seen = ran.len();
@@ -99,7 +95,8 @@ async fn a_network_that_swallows_everything_is_outlived() {
 async fn a_server_that_sleeps_longer_than_every_deadline_loses_and_repeats_nothing() {
     let server = RedisServer::start();
     let options = ConnectOptions::from_url(&server.url()).unwrap();
-    let options = options.command_timeout(Duration::from_millis(400)).connect_timeout(Duration::from_millis(400));
+    let deadline = Duration::from_secs(1);
+    let options = options.command_timeout(deadline).connect_timeout(deadline);
     let fixture = Fixture::with(options, &server).await;
     warm_up(&fixture).await;
     let ran = Ledger::default();
@@ -117,11 +114,11 @@ async fn a_server_that_sleeps_longer_than_every_deadline_loses_and_repeats_nothi
         .unwrap();
     let heard = listen(&worker);
     let ids = fixture.add_many(300).await;
-    for round in 1..=3 {
+    for round in 1..=2 {
         ran.until(round * 50).await;
         // What was sent is carried out when it wakes, though nobody waits for the replies any more.
         server.pause();
-        tokio::time::sleep(Duration::from_millis(1_300)).await;
+        tokio::time::sleep(deadline * 3).await; // time itself
         server.resume();
     }
     fixture.until(JobState::Completed, 300).await;
@@ -169,7 +166,7 @@ async fn a_peer_that_speaks_nonsense_is_an_error() {
         let options = ConnectOptions::from_url(&babbler(words.to_vec()).await).unwrap();
         let options = options.connect_timeout(Duration::from_millis(500));
         let connecting = Client::builder(options).connect();
-        let error = tokio::time::timeout(Duration::from_secs(5), connecting).await.expect("an answer in time");
+        let error = tokio::time::timeout(PATIENCE, connecting).await.expect("an answer");
         let shown = String::from_utf8_lossy(&words[..words.len().min(20)]).into_owned();
         assert!(matches!(error, Err(Error::Redis { .. })), "{shown:?}: {error:?}");
     }
@@ -186,7 +183,7 @@ async fn a_worker_survives_a_peer_that_begins_to_speak_nonsense() {
     proxy.retarget(nonsense);
     proxy.cut_now();
     let before = proxy.counters().connections;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await; // time itself
     let attempts = proxy.counters().connections - before;
     assert!((1..=80).contains(&attempts), "{attempts} attempts in 2 s");
     proxy.retarget(server.addr());
@@ -212,7 +209,7 @@ async fn a_wait_for_a_result_outlasts_the_silence_of_the_server() {
     let same = fixture.queue.job(job.id());
     let (waiting, by_id) = (job.wait_until_finished(limit), same.wait_until_finished(limit));
     let heal = async {
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        tokio::time::sleep(Duration::from_secs(5)).await; // time itself
         proxy.heal();
     };
     let (result, by_id, ()) = tokio::join!(waiting, by_id, heal);
@@ -227,9 +224,9 @@ async fn a_wait_for_a_result_outlasts_the_silence_of_the_server() {
 
 #[tokio::test]
 async fn a_connection_that_takes_longer_than_a_call_may_is_opened_all_the_same() {
-    let url = slow_to_greet(Duration::from_millis(700)).await;
+    let url = slow_to_greet(Duration::from_secs(2)).await;
     let proxy = Proxy::start(url.trim_start_matches("redis://").parse().unwrap()).await;
-    let options = ConnectOptions::from_url(&proxy.url()).unwrap().command_timeout(Duration::from_millis(500));
+    let options = ConnectOptions::from_url(&proxy.url()).unwrap().command_timeout(Duration::from_secs(1));
     let fixture = Fixture::with(options, shared_server()).await;
     let before = proxy.counters().connections;
     proxy.cut_now();

@@ -89,7 +89,7 @@ async fn an_add_on_a_connection_that_broke_while_idle_just_works() {
         // The end of the connection has arrived; nothing was sent on it since.
         let idle = || async { proxy.open_connections() == 0 };
         crate::common::eventually::eventually("the cut", idle).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await; // time itself: the end reaches this side, too
         ids.push(fixture.add(json!(n)).await);
     }
     assert_eq!(check(&fixture, &ids).await.unexpected, 0);

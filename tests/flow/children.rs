@@ -40,7 +40,7 @@ async fn a_processor_adds_children_waits_for_them_and_goes_on_with_their_results
         .start()
         .unwrap();
     let job = parents.add("sum", vec![2, 3, 4]).await.unwrap();
-    assert_eq!(job.wait_until_finished(Duration::from_secs(20)).await.unwrap(), 29);
+    assert_eq!(job.wait_until_finished(Duration::from_secs(60)).await.unwrap(), 29);
     assert_eq!(ran.lines(), ["parent 1", "parent 2"]);
     boss.close().await;
     hands.close().await;

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::twin::BEGIN;
 use crate::common::dump::remove_all;
+use crate::common::eventually::DEADLINE;
 use crate::common::node::{BullMq, NodeDriver};
 use crate::common::server::{connect, fresh_prefix, shared_server};
 
@@ -287,7 +288,7 @@ async fn a_vanished_run_is_followed_by_those_to_be_made_up() {
     let worker = client.worker("q", processor);
     let worker = worker.scheduler_check_interval(Duration::from_millis(100)).start().unwrap();
     for n in 1..=6 {
-        let run = tokio::time::timeout(Duration::from_secs(20), runs.recv()).await.unwrap().unwrap();
+        let run = tokio::time::timeout(DEADLINE, runs.recv()).await.unwrap().unwrap();
         assert_eq!(run, format!("repeat:s:{}", past + n * 1_000));
     }
     worker.close().await;
@@ -318,10 +319,10 @@ async fn a_live_worker_tells_of_the_runs_it_skips_and_has_room_for_others() {
     let mut events = worker.events();
     let often = Repeat::every(Duration::from_millis(50)).overlap(Overlap::Skip);
     queue.upsert_job_scheduler("s", often).await.unwrap();
-    let first = tokio::time::timeout(Duration::from_secs(20), runs.recv()).await.unwrap().unwrap();
+    let first = tokio::time::timeout(DEADLINE, runs.recv()).await.unwrap().unwrap();
     let mut skipped = Vec::new();
     while skipped.len() < 3 {
-        let event = tokio::time::timeout(Duration::from_secs(20), events.recv()).await.unwrap().unwrap();
+        let event = tokio::time::timeout(DEADLINE, events.recv()).await.unwrap().unwrap();
         if let WorkerEvent::RunSkipped { scheduler, job_id } = event {
             assert_eq!(scheduler, "s");
             skipped.push(job_id);
@@ -329,10 +330,10 @@ async fn a_live_worker_tells_of_the_runs_it_skips_and_has_room_for_others() {
     }
     // Its slot is free for other jobs.
     queue.add("other", json!(1)).job_id("other").await.unwrap();
-    let other = tokio::time::timeout(Duration::from_secs(20), runs.recv()).await.unwrap().unwrap();
+    let other = tokio::time::timeout(DEADLINE, runs.recv()).await.unwrap().unwrap();
     assert_eq!(other, "other");
     hold.add_permits(1);
-    let second = tokio::time::timeout(Duration::from_secs(20), runs.recv()).await.unwrap().unwrap();
+    let second = tokio::time::timeout(DEADLINE, runs.recv()).await.unwrap().unwrap();
     assert!(second > first && !skipped.contains(&second), "{first} {second} {skipped:?}");
     hold.add_permits(100);
     queue.remove_job_scheduler("s").await.unwrap();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::twin::BEGIN;
 use crate::common::dump::{Dump, remove_all};
-use crate::common::eventually::eventually;
+use crate::common::eventually::{DEADLINE, eventually};
 use crate::common::node::{BullMq, NodeDriver};
 use crate::common::server::{connect, fresh_prefix, shared_server};
 
@@ -218,7 +218,7 @@ async fn a_repeatable_job_of_version_5_becomes_a_scheduler() {
     };
     let worker = client.connect().await.unwrap().worker("q", processor).start().unwrap();
     for _ in 0..3 {
-        let run = tokio::time::timeout(Duration::from_secs(20), runs.recv()).await.unwrap().unwrap();
+        let run = tokio::time::timeout(DEADLINE, runs.recv()).await.unwrap().unwrap();
         assert_eq!(run, ("n".to_owned(), json!({ "kept": 1 })));
     }
     worker.close().await;
@@ -250,7 +250,7 @@ async fn a_live_worker_keeps_schedulers_of_node_going() {
     let mut often = Vec::new();
     let mut cron = Vec::new();
     while often.len() < 30 || cron.len() < 3 {
-        let run = tokio::time::timeout(Duration::from_secs(20), runs.recv()).await.unwrap().unwrap();
+        let run = tokio::time::timeout(DEADLINE, runs.recv()).await.unwrap().unwrap();
         let slot: u64 = run.0.rsplit_once(':').unwrap().1.parse().unwrap();
         if run.1 == "often" { &mut often } else { &mut cron }.push(slot);
     }
@@ -391,9 +391,8 @@ async fn a_scheduler_whose_run_vanished_goes_on() {
             }
         };
         let is_revived = |event: &WorkerEvent| matches!(event, WorkerEvent::SchedulerRevived { scheduler, job_id } if scheduler == "gone" && *job_id != vanished);
-        let deadline = Duration::from_secs(20);
         let [one, other] = &mut told;
-        tokio::time::timeout(deadline, async {
+        tokio::time::timeout(DEADLINE, async {
             loop {
                 let event = tokio::select! { event = one.recv() => event, event = other.recv() => event };
                 if is_revived(&event.unwrap()) {
@@ -403,7 +402,7 @@ async fn a_scheduler_whose_run_vanished_goes_on() {
         })
         .await
         .expect("it goes on");
-        let run = tokio::time::timeout(deadline, runs.recv()).await.unwrap().unwrap();
+        let run = tokio::time::timeout(DEADLINE, runs.recv()).await.unwrap().unwrap();
         assert!(ids.insert(run.clone()), "{run} ran twice");
     }
     for worker in workers {
@@ -474,7 +473,7 @@ async fn a_limited_scheduler_that_was_upserted_often_goes_on() {
     queue.resume().await.unwrap();
 
     // Of three runs one was done by Node and one is gone; then it is at its limit, and no look changes that.
-    tokio::time::timeout(Duration::from_secs(30), runs.recv()).await.expect("it goes on").unwrap();
+    tokio::time::timeout(DEADLINE, runs.recv()).await.expect("it goes on").unwrap();
     for _ in 0..2 {
         let check = key("oxmq:schedulers-check");
         let _: () = redis.del(&check).await.unwrap();

@@ -7,6 +7,7 @@ use oxmq::{Client, ConnectOptions, Halt, Job};
 use serde_json::{Value, json};
 
 use crate::common::dump::remove_all;
+use crate::common::eventually::DEADLINE;
 #[cfg(any(feature = "otel", feature = "metrics"))]
 use crate::common::eventually::eventually;
 use crate::common::server::{fresh_prefix, shared_server};
@@ -46,7 +47,7 @@ async fn a_processor_that_blocks_the_runtime_is_told() {
             }
         }
     };
-    let at_least = tokio::time::timeout(Duration::from_secs(10), told).await.unwrap();
+    let at_least = tokio::time::timeout(DEADLINE, told).await.unwrap();
     assert!(at_least >= Duration::from_secs(1));
     assert_eq!(worker.close().await.counts.completed, 1);
     remove_prefix(&prefix).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use oxmq::error::Reason;
 use oxmq::options::Retry;
@@ -12,7 +12,7 @@ use oxmq::{Halt, Job, JobState, ManualWorker};
 use serde_json::{Value, json};
 
 use crate::common::eventually::eventually;
-use crate::common::fixture::Fixture;
+use crate::common::fixture::{Fixture, PATIENCE};
 
 /// The data that all rules are about; a rule may store other data.
 type Numbers = BTreeMap<String, i64>;
@@ -315,8 +315,9 @@ async fn by_hand(rule: &Rule, fixture: &Fixture) -> u32 {
         state(fixture).await == rule.state || fixture.count(JobState::Waiting).await > 0
     })
     .await;
-    while state(fixture).await != rule.state {
-        let Some(job) = worker.get_next_job_within("t", Duration::from_secs(2)).await.unwrap() else { break };
+    let deadline = Instant::now() + PATIENCE;
+    while state(fixture).await != rule.state && Instant::now() < deadline {
+        let Some(job) = worker.get_next_job_within("t", Duration::from_secs(2)).await.unwrap() else { continue };
         runs += 1;
         match (rule.handler)(runs) {
             Ok(value) => match job.move_to_completed(&value, "t").await {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
+use oxmq::client::Clock;
 use oxmq::error::FailureKind;
 use oxmq::job::{CancelReason, Cancellation};
 use oxmq::worker::WorkerEvent;
@@ -13,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::common::eventually::eventually;
 use crate::common::fixture::{Fixture, PATIENCE};
-use crate::common::server::shared_server;
+use crate::common::server::{fresh_prefix, shared_server};
 
 /// A queue of another program, as it were: with connections of its own.
 async fn elsewhere(fixture: &Fixture) -> Queue<Value, Value> {
@@ -334,8 +335,7 @@ async fn a_job_that_nobody_begins_in_time_fails_unrun() {
     // The time counts from when the delay is over.
     let hour = Duration::from_secs(3_600);
     let delayed = fixture.queue.add("job", json!(1)).delay(Duration::from_millis(50)).expires_in(hour).await.unwrap();
-    // It is past by the clock that counts.
-    tokio::time::sleep(Duration::from_millis(5)).await;
+    tokio::time::sleep(Duration::from_millis(5)).await; // time itself: it is past by the clock that counts
     let worker = fixture.worker(counts).start().unwrap();
     let mut events = worker.events();
     fixture.until(JobState::Completed, 2).await;
@@ -358,14 +358,20 @@ async fn a_job_that_nobody_begins_in_time_fails_unrun() {
 /// Later attempts are not bound by it.
 #[tokio::test]
 async fn a_job_that_was_begun_in_time_does_not_expire() {
-    let fixture = Fixture::new().await;
-    let fails = |job: Job<Value, Value>| async move {
-        if job.attempts_made() == 0 { Err(Halt::failed("once")) } else { Ok(json!(1)) }
-    };
-    let worker = fixture.worker(fails).start().unwrap();
+    let (prefix, clock) = (fresh_prefix(), Clock::manual(1_700_000_000_000));
+    let client = Client::builder(ConnectOptions::from_url(&shared_server().url()).unwrap());
+    let client = client.prefix(prefix).clock(clock.clone()).connect().await.unwrap();
     let span = Duration::from_secs(2);
-    let backoff = span + Duration::from_millis(100);
-    let job = fixture.queue.add("job", json!(1)).attempts(2).backoff(backoff).expires_in(span).await.unwrap();
+    let fails = move |job: Job<Value, Value>| {
+        let is_first = job.attempts_made() == 0;
+        if is_first {
+            clock.advance(span * 2);
+        }
+        async move { if is_first { Err(Halt::failed("once")) } else { Ok(json!(1)) } }
+    };
+    let worker = client.worker("q", fails).start().unwrap();
+    let queue: Queue<Value, Value> = client.queue("q").open().unwrap();
+    let job = queue.add("job", json!(1)).attempts(2).expires_in(span).await.unwrap();
     assert_eq!(job.wait_until_finished(PATIENCE).await.unwrap(), json!(1));
     worker.close().await;
 }

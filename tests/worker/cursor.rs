@@ -137,7 +137,7 @@ async fn a_slow_reader_loses_nothing() {
     let fixture = Fixture::new().await;
     let ids = fixture.add_many(1_500).await;
     let mut cursor = open(&fixture, "mine").await;
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    tokio::time::sleep(Duration::from_millis(20)).await; // time itself: what is read meanwhile fills the buffer
     for id in ids {
         assert_eq!(added(&mut cursor).await.0, id);
     }

@@ -196,7 +196,7 @@ async fn layers_of_tower_are_layers() {
                 Ok(job.data().clone())
             }
         })
-        .layer(Tower::new(tower::timeout::TimeoutLayer::new(Duration::from_millis(200))))
+        .layer(Tower::new(tower::timeout::TimeoutLayer::new(Duration::from_secs(1))))
         .layer(Tower::new(tower::limit::ConcurrencyLimitLayer::new(1)))
         .concurrency(4)
         .start()

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::common::check::check;
 use crate::common::eventually::eventually;
-use crate::common::fixture::{Fixture, Ledger, listen};
+use crate::common::fixture::{Fixture, Ledger, PATIENCE, listen};
 
 /// Counts what runs at once, and the most that ever did.
 #[derive(Default)]
@@ -136,7 +136,7 @@ async fn a_pause_that_is_taken_back_returns() {
     worker.resume().await.unwrap();
     heard.until("resumed", |event| matches!(event, WorkerEvent::Resumed)).await;
     assert!(!worker.is_paused() && worker.is_running());
-    tokio::time::timeout(Duration::from_secs(5), pausing).await.expect("it returns").unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, pausing).await.expect("it returns").unwrap().unwrap();
     gate.add_permits(100);
     fixture.until(JobState::Completed, 5).await;
 }
@@ -176,7 +176,8 @@ async fn a_job_that_takes_too_long_is_told_and_failed() {
         })
         .concurrency(3)
         .timeout(Duration::from_millis(50))
-        .cancel_grace(Duration::from_millis(50))
+        // Time enough for those that listen; the deaf one uses it up.
+        .cancel_grace(Duration::from_secs(1))
         .start()
         .unwrap();
     let mut ids = Vec::new();
@@ -282,7 +283,7 @@ async fn a_job_that_asks_for_patience_holds_the_queue_and_runs_again() {
             ledger.note(job.id());
             async move {
                 if job.attempts_started() == 1 && job.data()["n"] == json!(0) {
-                    return Err(Halt::RateLimited(Duration::from_millis(400)));
+                    return Err(Halt::RateLimited(Duration::from_secs(1)));
                 }
                 Ok(())
             }
@@ -291,8 +292,7 @@ async fn a_job_that_asks_for_patience_holds_the_queue_and_runs_again() {
         .start()
         .unwrap();
     let ids = fixture.add_many(4).await;
-    runs.until(1).await;
-    assert!(fixture.queue.get_rate_limit_ttl(None).await.unwrap().is_some());
+    eventually("the queue is held", || async { fixture.queue.get_rate_limit_ttl(None).await.unwrap() }).await;
     fixture.until(JobState::Completed, 4).await;
     // It went back to the front.
     assert_eq!(runs.lines()[..2], [ids[0].clone(), ids[0].clone()]);
@@ -331,7 +331,7 @@ async fn a_job_that_computes_past_its_time_has_timed_out() {
     let fixture = Fixture::new().await;
     let worker = fixture
         .worker(|_: Job<Value, ()>| async {
-            std::thread::sleep(Duration::from_millis(120));
+            std::thread::sleep(Duration::from_millis(120)); // time itself
             Ok::<_, Halt>(())
         })
         .timeout(Duration::from_millis(50))

@@ -48,7 +48,7 @@ async fn ten_thousand_jobs_run_exactly_once() {
         .start()
         .unwrap();
     let ids = fixture.add_many(10_000).await;
-    fixture.until_within(Duration::from_secs(60), JobState::Completed, 10_000).await;
+    fixture.until_within(Duration::from_secs(180), JobState::Completed, 10_000).await;
     assert_eq!(worker.close().await.counts.completed, 10_000);
     let tally = ran.tally();
     assert!(tally.len() == 10_000 && tally.values().all(|runs| *runs == 1));

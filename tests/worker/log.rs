@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::common::check::check;
 use crate::common::eventually::eventually;
-use crate::common::fixture::{Fixture, listen};
+use crate::common::fixture::{Fixture, PATIENCE, listen};
 use crate::common::log::Log;
 
 #[tokio::test]
@@ -136,15 +136,12 @@ async fn stack_traces_name_their_class_and_the_place_of_a_panic() {
         .on("panic", async |_: Job<Value, ()>| -> Result<(), Halt> { panic!("a width of zero") })
         .on("shape", async |_: Job<u32, ()>| Ok::<_, Halt>(()));
     let line = line!() - 2;
-    let worker = fixture
-        .worker(router)
-        .timeout(Duration::from_millis(50))
-        .cancel_grace(Duration::from_millis(1))
-        .start()
-        .unwrap();
+    let worker = fixture.worker(router).cancel_grace(Duration::from_millis(1)).start().unwrap();
     let mut traces = Vec::new();
     for (n, name) in ["unrecoverable", "timeout", "panic", "shape"].into_iter().enumerate() {
-        let id = fixture.queue.add(name, json!("s3cret")).await.unwrap().id().to_owned();
+        let job = fixture.queue.add(name, json!("s3cret"));
+        let job = if name == "timeout" { job.timeout(Duration::from_millis(50)) } else { job };
+        let id = job.await.unwrap().id().to_owned();
         fixture.until(JobState::Failed, n + 1).await;
         traces.extend(fixture.queue.get_job(&id).await.unwrap().unwrap().stacktrace());
     }
@@ -177,5 +174,5 @@ async fn a_worker_says_when_it_works_no_more() {
     })
     .join()
     .unwrap();
-    tokio::time::timeout(Duration::from_secs(10), worker.finished()).await.unwrap();
+    tokio::time::timeout(PATIENCE, worker.finished()).await.unwrap();
 }
