@@ -100,6 +100,11 @@ pub(crate) fn as_millis<S: serde::Serializer>(span: &Option<Duration>, serialize
 }
 
 /// For fields that others know as milliseconds since 1970.
+pub(crate) fn as_ms<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(epoch_ms(*at))
+}
+
+/// For fields that others know as milliseconds since 1970, and that may be missing.
 pub(crate) fn as_epoch_ms<S: serde::Serializer>(at: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
     serde::Serialize::serialize(&at.map(epoch_ms), serializer)
 }

@@ -48,7 +48,8 @@ pub use crate::wire::{EventId, JsonText, QueueEvent};
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[serde(tag = "delivery", rename_all = "camelCase", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum Delivery {
     /// Something happened in the queue.

@@ -4,6 +4,7 @@ use std::future::IntoFuture;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::FlowProducer;
 use crate::engine::ChildKind;
@@ -31,6 +32,25 @@ pub struct FlowTree {
     pub kind: Option<ChildKind>,
     /// Its children, as far as they were asked for: completed ones first, then pending, failed and ignored ones.
     pub children: Vec<FlowTree>,
+}
+
+/// The job as BullMQ shows it, and its children; beside them where it is, and what became of it. A job that was removed is
+/// `null`, and so is one that cannot be read, whose `error` says why.
+impl Serialize for FlowTree {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("queue", &self.queue)?;
+        map.serialize_entry("id", &self.id)?;
+        if let Some(kind) = self.kind {
+            map.serialize_entry("kind", &kind)?;
+        }
+        map.serialize_entry("job", &self.job.as_ref().ok().and_then(Option::as_ref))?;
+        if let Err(error) = &self.job {
+            map.serialize_entry("error", &error.to_string())?;
+        }
+        map.serialize_entry("children", &self.children)?;
+        map.end()
+    }
 }
 
 /// A flow to be read; await it.

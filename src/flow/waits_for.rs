@@ -23,7 +23,8 @@ const MOST: u32 = 200;
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct WaitsFor {
     /// Where the parent is.
@@ -45,7 +46,8 @@ pub struct WaitsFor {
 }
 
 /// A child that holds its parent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct WaitedChild {
     /// The qualified name of its queue, `<prefix>:<queue>`.

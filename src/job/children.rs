@@ -9,14 +9,16 @@ use crate::error::Result;
 use crate::wire::json;
 
 /// The children of a job by what became of them, each by its full key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Dependencies<T = Value> {
     /// Those that completed, with their results.
+    #[serde(serialize_with = "json::as_map", bound(serialize = "T: serde::Serialize"))]
     pub processed: Vec<(String, T)>,
     /// Those that have not finished.
     pub unprocessed: Vec<String>,
     /// Those that failed while their parent goes on, with their reasons.
+    #[serde(serialize_with = "json::as_map")]
     pub ignored: Vec<(String, String)>,
     /// Those that failed and so fail their parent.
     pub failed: Vec<String>,

@@ -15,6 +15,7 @@ mod change;
 mod children;
 
 pub(crate) mod manual;
+mod to_json;
 
 use std::ops::Deref;
 use std::sync::Arc;

@@ -67,17 +67,21 @@ impl ParentRef {
 /// client.flow_producer().add(FlowNode::new("books", "bind", "Emma").child(page)).await?;
 /// # Ok(()) }
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[non_exhaustive]
 pub enum OnChildFailure {
     /// The parent fails too. BullMQ: `failParentOnFailure`.
+    #[serde(rename = "failParentOnFailure")]
     FailParent,
     /// The parent runs at once, whatever its other children do, and can ask which one failed. BullMQ:
     /// `continueParentOnFailure`.
+    #[serde(rename = "continueParentOnFailure")]
     ContinueParent,
     /// The parent no longer waits for this child, and can ask why it failed. BullMQ: `ignoreDependencyOnFailure`.
+    #[serde(rename = "ignoreDependencyOnFailure")]
     IgnoreDependency,
     /// The parent no longer waits for this child, and nothing is recorded. BullMQ: `removeDependencyOnFailure`.
+    #[serde(rename = "removeDependencyOnFailure")]
     RemoveDependency,
 }
 

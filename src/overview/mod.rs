@@ -28,7 +28,8 @@ const RECENT: u32 = 10;
 const AT_ONCE: usize = 32;
 
 /// What a queue does at this moment.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct QueueOverview {
     /// Its name.
@@ -40,14 +41,17 @@ pub struct QueueOverview {
     /// The job that has waited longest, of those that come next.
     pub oldest_waiting: Option<OldestJob>,
     /// When the first delayed job is due; a moment that has passed means that no worker takes it.
+    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
     pub next_due: Option<SystemTime>,
     /// How many jobs finished within the last minute, of those that are kept.
     pub last_minute: FinishedCounts,
     /// How many jobs finished within the last hour, of those that are kept.
     pub last_hour: FinishedCounts,
     /// When the last job completed, of those that are kept.
+    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
     pub last_completed: Option<SystemTime>,
     /// When the last job failed for good, of those that are kept.
+    #[serde(serialize_with = "crate::clock::as_epoch_ms")]
     pub last_failed: Option<SystemTime>,
     /// How many job schedulers there are.
     pub schedulers: u64,
@@ -64,7 +68,7 @@ pub struct QueueOverview {
 }
 
 /// How many jobs finished in some time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct FinishedCounts {
     /// With success.
@@ -80,12 +84,14 @@ impl FinishedCounts {
 }
 
 /// A job that waits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct OldestJob {
     /// Its id.
     pub id: String,
     /// When it was added.
+    #[serde(serialize_with = "crate::clock::as_ms")]
     pub added_at: SystemTime,
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::script::summarize_queue::{Minutes, Recent};
 
 /// How many jobs came to an end in each minute, as the metrics of BullMQ's workers count them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct MinuteCounts {
     /// Jobs counted ever; 0 if no worker counts them.
@@ -44,18 +45,23 @@ impl MinuteCounts {
 }
 
 /// How long the jobs that finished last took, a few of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct JobTimes {
     /// How many jobs were looked at.
     pub jobs: u64,
     /// The time from when a job could run until its last attempt began: the median.
+    #[serde(serialize_with = "crate::clock::as_millis")]
     pub wait_median: Option<Duration>,
     /// The longest of them.
+    #[serde(serialize_with = "crate::clock::as_millis")]
     pub wait_longest: Option<Duration>,
     /// The time from the beginning of the last attempt to its end: the median.
+    #[serde(serialize_with = "crate::clock::as_millis")]
     pub run_median: Option<Duration>,
     /// The longest of them.
+    #[serde(serialize_with = "crate::clock::as_millis")]
     pub run_longest: Option<Duration>,
 }
 

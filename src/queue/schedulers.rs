@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use tracing::Instrument;
 
 use super::Queue;
-use crate::clock::from_epoch_ms;
+use crate::clock::{epoch_ms, from_epoch_ms, millis};
 use crate::error::{Error, Result};
 use crate::job::{Job, JobCore, Seen};
 use crate::kind::JobKind;
@@ -278,6 +278,45 @@ pub struct JobScheduler {
     pub data: Option<JsonText>,
     /// The options of its jobs with the short names of the wire, if there are any.
     pub options: Option<JsonText>,
+}
+
+/// The fields and names that BullMQ answers; what there is none of is left out. The two that it does not know stand there
+/// only where they say something.
+impl Serialize for JobScheduler {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("key", &self.id)?;
+        map.serialize_entry("name", &self.name)?;
+        map.serialize_entry("next", &epoch_ms(self.next_run))?;
+        let numbers = [
+            ("iterationCount", self.iteration_count),
+            ("every", self.every.map(millis)),
+            ("limit", self.limit),
+            ("startDate", self.start_date.map(epoch_ms)),
+            ("endDate", self.end_date.map(epoch_ms)),
+            ("offset", self.offset.map(millis)),
+            ("catchUp", Some(u64::from(self.catch_up)).filter(|slots| *slots > 0)),
+        ];
+        for (name, number) in numbers.into_iter().filter(|(_, number)| number.is_some()) {
+            map.serialize_entry(name, &number)?;
+        }
+        let texts = [("pattern", &self.pattern), ("tz", &self.tz)];
+        for (name, text) in texts.into_iter().filter(|(_, text)| text.is_some()) {
+            map.serialize_entry(name, text)?;
+        }
+        if self.overlap != Overlap::Allow {
+            map.serialize_entry("overlap", &self.overlap)?;
+        }
+        let template = [("data", &self.data), ("opts", &self.options)];
+        let template: std::collections::BTreeMap<_, _> =
+            template.into_iter().filter_map(|(name, text)| Some((name, text.as_ref()?))).collect();
+        if !template.is_empty() {
+            map.serialize_entry("template", &template)?;
+        }
+        map.end()
+    }
 }
 
 impl JobScheduler {

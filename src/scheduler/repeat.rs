@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
 use super::next::{self, Pattern};
 use crate::clock::{LATEST, epoch_ms, from_epoch_ms, millis};
 use crate::error::{Error, Result};
@@ -11,7 +13,8 @@ use crate::options::MAX_SAFE;
 pub(super) const MOST_CAUGHT_UP: u32 = 1_000;
 
 /// What happens to a run whose time has come while an earlier run of the same scheduler has not ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum Overlap {
     /// It runs beside the other one, as in BullMQ.
@@ -60,6 +63,38 @@ pub struct Repeat {
 pub(super) enum When {
     Every(Duration),
     Pattern(String),
+}
+
+/// The fields and names of BullMQ's `RepeatOptions`; what is not said is left out.
+impl Serialize for Repeat {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let Self { when, tz, hash_seed, limit, start, end, offset, immediately, overlap, catch_up } = self;
+        let mut map = serializer.serialize_map(None)?;
+        match when {
+            When::Every(span) => map.serialize_entry("every", &millis(*span))?,
+            When::Pattern(pattern) => map.serialize_entry("pattern", pattern)?,
+        }
+        for (name, text) in [("tz", tz), ("hashSeed", hash_seed)].into_iter().filter(|(_, text)| text.is_some()) {
+            map.serialize_entry(name, text)?;
+        }
+        let numbers = [
+            ("limit", *limit),
+            ("startDate", start.map(epoch_ms)),
+            ("endDate", end.map(epoch_ms)),
+            ("offset", offset.map(millis)),
+            ("catchUp", Some(u64::from(*catch_up)).filter(|slots| *slots > 0)),
+        ];
+        for (name, number) in numbers.into_iter().filter(|(_, number)| number.is_some()) {
+            map.serialize_entry(name, &number)?;
+        }
+        if *immediately {
+            map.serialize_entry("immediately", &true)?;
+        }
+        if *overlap != Overlap::Allow {
+            map.serialize_entry("overlap", overlap)?;
+        }
+        map.end()
+    }
 }
 
 impl Repeat {

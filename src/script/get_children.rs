@@ -6,7 +6,8 @@ use super::{Call, Repeat, reply};
 use crate::keys::QueueKeys;
 
 /// What became of a child.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum ChildKind {
     /// It completed.

@@ -17,17 +17,29 @@ use crate::error::Error;
 pub struct JsonText(String);
 
 /// Fields by name, in their order.
-pub(crate) fn as_map<S: serde::Serializer>(fields: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn as_map<T: Serialize, S: serde::Serializer>(
+    fields: &[(String, T)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_map(fields.iter().map(|(name, value)| (name, value)))
+}
+
+/// Stored JSON, written as the value that it says; what is no JSON is written as a text.
+pub(crate) struct Raw<'a>(pub(crate) &'a str);
+
+impl Serialize for Raw<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serde_json::from_str::<&RawValue>(self.0) {
+            Ok(value) => value.serialize(serializer),
+            Err(_) => serializer.serialize_str(self.0),
+        }
+    }
 }
 
 impl Serialize for JsonText {
     /// The value that the text says; what is no JSON is written as a text.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match serde_json::from_str::<&serde_json::value::RawValue>(&self.0) {
-            Ok(value) => value.serialize(serializer),
-            Err(_) => serializer.serialize_str(&self.0),
-        }
+        Raw(&self.0).serialize(serializer)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use oxmq::client::Clock;
+use oxmq::scheduler::Overlap;
 use oxmq::worker::WorkerEvent;
 use oxmq::{Client, ConnectOptions, Job, ManualWorker};
 use redis::AsyncCommands;
@@ -488,4 +489,46 @@ async fn a_limited_scheduler_that_was_upserted_often_goes_on() {
     let delayed: u32 = redis.zcard(key("delayed")).await.unwrap();
     assert_eq!(delayed, 1, "the hourly one alone");
     remove_all(&mut redis, &prefix).await;
+}
+
+/// What `Repeat` says as JSON is what BullMQ takes, and a scheduler as JSON is what it answers.
+#[tokio::test]
+async fn a_repetition_and_a_scheduler_are_written_in_bullmqs_words() {
+    let server = shared_server();
+    let prefix = fresh_prefix();
+    let client = Client::builder(ConnectOptions::from_url(&server.url()).unwrap()).prefix(&prefix);
+    let queue = client.connect().await.unwrap().queue::<Value, ()>("q").open().unwrap();
+    let node = NodeDriver::start(BullMq::V6, &server.url(), &prefix).await;
+    let at = |ms: u64| std::time::UNIX_EPOCH + Duration::from_millis(ms);
+    let span = Duration::from_secs;
+    for (n, repeat) in [
+        oxmq::Repeat::every(span(60)).limit(3).offset(span(7)),
+        oxmq::Repeat::every(span(60)).start_date(at(9_000_000_000_000)).end_date(at(9_500_000_000_000)),
+        oxmq::Repeat::cron("0 0 3 * * *").tz("Europe/Berlin").limit(2),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let template = json!({ "name": "n", "data": { "a": 1 }, "opts": { "attempts": 3 } });
+        let (theirs, ours) = (format!("theirs-{n}"), format!("ours-{n}"));
+        let args = json!({ "queue": "q", "scheduler": theirs, "repeat": repeat, "template": template });
+        node.call("upsertJobScheduler", args).await.unwrap();
+        let options = oxmq::JobOptions::default().attempts(3);
+        queue.upsert_job_scheduler(&ours, repeat).name("n").data(json!({ "a": 1 })).options(options).await.unwrap();
+        let mut shown = Vec::new();
+        for id in [&theirs, &ours] {
+            let from_node = node.call("getJobScheduler", json!({ "queue": "q", "scheduler": id })).await.unwrap();
+            let mut found = json!(queue.get_job_scheduler(id.as_str()).await.unwrap());
+            assert_eq!(found, from_node, "{id}");
+            // The moment of the call decides on these.
+            for name in ["key", "next", "offset"] {
+                found.as_object_mut().unwrap().remove(name);
+            }
+            shown.push(found);
+        }
+        assert_eq!(shown[0], shown[1], "what Node and oxmq made of it");
+    }
+    let own = oxmq::Repeat::every(span(1)).overlap(Overlap::Skip).catch_up(2).immediately(true);
+    assert_eq!(json!(own), json!({ "every": 1_000, "overlap": "skip", "catchUp": 2, "immediately": true }));
+    remove_all(&mut server.connection().await, &prefix).await;
 }

@@ -1,8 +1,11 @@
 //! What programs of users show of a queue is written in BullMQ's words.
 
-use oxmq::events::{EventId, QueueEvent};
+use oxmq::events::{Delivery, EventId, QueueEvent};
 use oxmq::job::{ChildCounts, JobOutcome};
+use oxmq::options::OnChildFailure;
 use oxmq::queue::JobCounts;
+
+use oxmq::FlowNode;
 
 use super::*;
 
@@ -38,6 +41,10 @@ async fn status_is_written_as_bullmq_calls_it() {
     held.move_to_completed(&json!({ "n": 1 }), "t").await.unwrap();
     queue.publish_event("mine", &[("a", "1")]).await.unwrap();
     let mut heard = Vec::new();
+    let first = events.recv().await.unwrap();
+    let (id, event) = (json!(first)["id"].clone(), json!(first)["event"].clone());
+    assert_eq!(json!(first), json!({ "delivery": "event", "id": id, "event": event }));
+    heard.extend(first.into_event().map(|event: QueueEvent| json!(event)));
     while heard.last().is_none_or(|event: &Value| event["event"] != "mine") {
         heard.extend(events.recv().await.unwrap().into_event().map(|event: QueueEvent| json!(event)));
     }
@@ -47,4 +54,37 @@ async fn status_is_written_as_bullmq_calls_it() {
     let progress = heard.iter().find(|event| event["event"] == "progress").unwrap();
     assert_eq!(progress["data"], json!({ "step": 2 }));
     assert_eq!(heard.last().unwrap(), &json!({ "event": "mine", "a": "1" }));
+    let gap = Delivery::Gap { after: EventId::new(7, 1), before: EventId::new(8, 0), is_rollback: false };
+    assert_eq!(json!(gap), json!({ "delivery": "gap", "after": "7-1", "before": "8-0", "isRollback": false }));
+    assert_eq!(json!(Delivery::Lagged { missed: 3 }), json!({ "delivery": "lagged", "missed": 3 }));
+}
+
+#[tokio::test]
+async fn queues_and_flows_at_a_glance_are_written_in_milliseconds_and_bullmqs_words() {
+    let options = ConnectOptions::from_url(&shared_server().url()).unwrap();
+    let prefix = fresh_prefix();
+    let client = Client::builder(options).prefix(&prefix).connect().await.unwrap();
+    let queue: Queue = client.queue("q").open().unwrap();
+    let oldest = queue.add("job", json!(1)).await.unwrap();
+    let delayed = queue.add("job", json!(1)).delay(Duration::from_secs(60)).await.unwrap();
+    let overview = json!(client.get_queue_overview("q").await.unwrap());
+    let ms = |at: Option<std::time::SystemTime>| at.map(|at| at.duration_since(UNIX_EPOCH).unwrap().as_millis());
+    let added_at = ms(oldest.timestamp());
+    assert_eq!(overview["oldestWaiting"], json!({ "id": oldest.id(), "addedAt": added_at }));
+    assert_eq!(overview["nextDue"], json!(ms(delayed.timestamp()).map(|at| at + 60_000)));
+    assert_eq!((&overview["isPaused"], &overview["counts"]["delayed"]), (&json!(false), &json!(1)));
+    assert_eq!(overview["lastMinute"], json!({ "completed": 0, "failed": 0 }));
+    assert_eq!(overview["times"]["waitMedian"], json!(null));
+
+    let child = FlowNode::new("q", "child", 1).on_child_failure(OnChildFailure::FailParent);
+    let flow = client.flow_producer().add(FlowNode::new("q", "parent", 1).child(child)).await.unwrap();
+    let holds = json!(queue.job(flow.id()).waits_for().await.unwrap());
+    let children = json!([{
+        "queue": format!("{prefix}:q"), "id": flow.children()[0].id(), "state": "waiting",
+        "failedReason": null, "policy": "failParentOnFailure",
+    }]);
+    assert_eq!((&holds["pendingChildren"], &holds["state"]), (&children, &json!("waiting-children")));
+    let tree = json!(client.flow_producer().get_flow("q", flow.id()).await.unwrap().unwrap());
+    assert_eq!((&tree["job"]["name"], &tree["children"][0]["kind"]), (&json!("parent"), &json!("unprocessed")));
+    assert_eq!(tree["children"][0]["job"]["opts"]["failParentOnFailure"], json!(true));
 }

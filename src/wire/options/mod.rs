@@ -1,9 +1,11 @@
 //! The `opts` of a job: what we write, and a view of what others wrote.
 
+mod names;
 mod parent;
 mod read;
 mod write;
 
+pub(crate) use names::LongNames;
 pub(crate) use parent::{Parent, parent_json};
 pub(crate) use read::StoredOptions;
 pub(crate) use write::to_json;

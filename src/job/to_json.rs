@@ -1,0 +1,69 @@
+//! A job as the JSON that BullMQ makes of it.
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::Job;
+use crate::options::{OnChildFailure, ParentRef};
+use crate::wire::json::Raw;
+use crate::wire::options::LongNames;
+
+/// The fields and names of Node's `job.toJSON()`, without the lock's token and the name of the queue: options under their
+/// long names, moments in milliseconds since 1970; a result that there is none of is `null`, and what else is missing is left
+/// out. Data and results stand there as
+/// they are stored, so they need not be readable as `D` and `R`.
+impl<D, R> Serialize for Job<D, R> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw = &self.core.raw;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", self.id())?;
+        map.serialize_entry("name", self.name())?;
+        map.serialize_entry("data", &Raw(self.data_json()))?;
+        map.serialize_entry("opts", &LongNames(self.opts_json()))?;
+        map.serialize_entry("progress", &Raw(raw.progress().unwrap_or("0")))?;
+        map.serialize_entry("returnvalue", &raw.return_value().map(Raw))?;
+        map.serialize_entry("stacktrace", &raw.stacktrace())?;
+        map.serialize_entry("delay", &raw.delay)?;
+        map.serialize_entry("priority", &raw.priority)?;
+        map.serialize_entry("attemptsStarted", &raw.attempts_started)?;
+        map.serialize_entry("attemptsMade", &raw.attempts_made)?;
+        map.serialize_entry("stalledCounter", &raw.stalled_counter())?;
+        map.serialize_entry("timestamp", &raw.timestamp)?;
+        let moments = [("finishedOn", raw.finished_on()), ("processedOn", raw.processed_on)];
+        for (name, at) in moments.into_iter().filter(|(_, at)| at.is_some()) {
+            map.serialize_entry(name, &at)?;
+        }
+        let texts = [
+            ("failedReason", raw.failed_reason()),
+            ("deferredFailure", raw.deferred_failure()),
+            ("deduplicationId", raw.deduplication_id()),
+            ("repeatJobKey", raw.repeat_job_key()),
+            ("parentKey", raw.parent_key()),
+            ("processedBy", raw.processed_by()),
+        ];
+        for (name, text) in texts.into_iter().filter(|(_, text)| text.is_some()) {
+            map.serialize_entry(name, &text)?;
+        }
+        if let Some(parent) = self.parent() {
+            map.serialize_entry("parent", &Link { parent, policy: self.on_child_failure() })?;
+        }
+        map.end()
+    }
+}
+
+/// The link to the parent as it is stored: the policy under its short name.
+struct Link {
+    parent: ParentRef,
+    policy: Option<OnChildFailure>,
+}
+
+impl Serialize for Link {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", self.parent.id())?;
+        map.serialize_entry("queueKey", self.parent.queue())?;
+        if let Some(policy) = self.policy {
+            map.serialize_entry(policy.short(), &true)?;
+        }
+        map.end()
+    }
+}

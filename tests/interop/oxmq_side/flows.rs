@@ -1,0 +1,42 @@
+//! Flows, added and read.
+
+use super::*;
+
+impl OxmqSide {
+    /// Flows open no queue.
+    pub(super) async fn add_flows(&mut self, op: &Op) -> Answer {
+        let producer = self.client().await.flow_producer();
+        Ok(match op {
+            Op::FlowAdd { flow } => ids_of(&producer.add(flow_node(flow)?).await?),
+            Op::FlowAddBulk { flows } => {
+                let flows = flows.iter().map(flow_node).collect::<Result<Vec<_>, _>>()?;
+                producer.add_bulk(flows).await?.iter().map(ids_of).collect()
+            }
+            other => unreachable!("{other:?} adds no flow"),
+        })
+    }
+}
+
+/// What the types of oxmq cannot say is refused, as the user who tries finds out when compiling.
+pub(super) fn flow_node(node: &ops::FlowNode) -> Result<FlowNode, Refusal> {
+    let children = node.children.iter().map(flow_node).collect::<Result<Vec<_>, _>>()?;
+    let root = FlowNode::new(&node.queue_name, &node.name, &node.data).options(job_options(&node.opts)?);
+    Ok(root.children(children))
+}
+
+/// A tree as the driver shows it.
+pub(super) fn tree_of(tree: &FlowTree) -> Json {
+    let Ok(Some(job)) = &tree.job else { return Json::Null };
+    let mut children: Vec<&FlowTree> = tree.children.iter().collect();
+    children.sort_by(|a, b| a.id.cmp(&b.id));
+    json!({ "job": view(job), "children": children.into_iter().map(tree_of).collect::<Vec<_>>() })
+}
+
+/// The ids of a tree, as the driver shows them.
+pub(super) fn ids_of(node: &AddedNode) -> Json {
+    let mut shown = json!({ "id": node.id() });
+    if !node.children().is_empty() {
+        shown["children"] = node.children().iter().map(ids_of).collect();
+    }
+    shown
+}
