@@ -79,8 +79,12 @@ actions! {
     Limit = "limit",
     /// To let a job scheduler run now.
     RunScheduler = "run-scheduler",
+    /// To change when a job scheduler runs.
+    ChangeScheduler = "change-scheduler",
     /// To remove a job scheduler.
     RemoveScheduler = "remove-scheduler",
+    /// To mend what the doctor has found.
+    Mend = "mend",
 }
 
 impl Action {

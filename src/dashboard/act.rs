@@ -28,10 +28,10 @@ const AT_ONCE: usize = 16;
 /// So many chosen jobs are worked on while the browser waits.
 const MOST_CHOSEN: usize = 1_000;
 
-type Fields = Vec<(String, String)>;
+pub(super) type Fields = Vec<(String, String)>;
 
 /// The single fields of a form; the last of a name counts.
-fn params(fields: &Fields) -> Params {
+pub(super) fn params(fields: &Fields) -> Params {
     fields.iter().cloned().collect()
 }
 
@@ -48,7 +48,7 @@ fn permitted(visit: &Visit, queue: &str, params: &Params, target: &str) -> Resul
 }
 
 /// Tells what has come of an action, and goes to a page.
-async fn told(
+pub(super) async fn told(
     visit: &Visit,
     queue: &str,
     action: Action,
@@ -70,8 +70,46 @@ async fn told(
     }
 }
 
-fn answer(visit: &Visit, done: Result<Response, Problem>) -> Response {
+pub(super) fn answer(visit: &Visit, done: Result<Response, Problem>) -> Response {
     done.unwrap_or_else(|problem| visit.answer(Err(problem)))
+}
+
+/// What is done to all queues that its sender may do it to.
+pub(super) async fn all(visit: Visit, Form(fields): Form<Fields>) -> Response {
+    let done = all_queues(&visit, &params(&fields)).await;
+    answer(&visit, done)
+}
+
+async fn all_queues(visit: &Visit, params: &Params) -> Result<Response, Problem> {
+    visit.token.check(visit.headers(), params.get(forms::FIELD).map(String::as_str))?;
+    let action = given(params, "do").and_then(Action::parse);
+    let action = action.filter(|action| matches!(action, Action::Pause | Action::Resume));
+    let action = action.ok_or_else(|| Problem::no_form("That is not done to all queues."))?;
+    if given(params, "confirm") != Some("all") {
+        return Err(Problem::no_form("It was not confirmed, so nothing was changed."));
+    }
+    let names = visit.app.catalog.list(&visit.app.client).await.names;
+    let names: Vec<String> = names.into_iter().filter(|name| visit.may(name, action)).collect();
+    if names.is_empty() {
+        return Err(Problem::forbidden(&format!("{action} any queue")));
+    }
+    let calls: Vec<_> = names.iter().map(|name| one_of_all(visit, name, action)).collect();
+    let done: Vec<_> = futures::stream::iter(calls).buffered(AT_ONCE).collect().await;
+    let failed = done.iter().filter(|done| !**done).count();
+    let mut text = format!("{}: {action}d.", many((done.len() - failed) as u64, "queue"));
+    if failed > 0 {
+        text += &format!(" {failed} could not be: their pages say more.");
+    }
+    Ok(see(&visit.links, &visit.links.home(), &text))
+}
+
+/// Whether it was done; it is told as if it had been done to this queue alone.
+async fn one_of_all(visit: &Visit, name: &str, action: Action) -> bool {
+    let done = match visit.queue(name) {
+        Ok(queue) => on_queue(&queue, action, &Params::new()).await,
+        Err(problem) => Err(problem),
+    };
+    told(visit, name, action, name, done, "/").await.is_ok()
 }
 
 /// What concerns a queue as a whole.
@@ -302,6 +340,7 @@ async fn on_scheduler(queue: &AnyQueue, id: &str, action: Action, params: &Param
             queue.job(format!("repeat:{id}:{next}")).promote().await?;
             Ok(format!("The next run of {id} is now."))
         }
+        Action::ChangeScheduler => super::reschedule::change(queue, id, params).await,
         Action::RemoveScheduler if queue.remove_job_scheduler(id).await? => {
             Ok(format!("The scheduler {id} is removed."))
         }

@@ -10,6 +10,7 @@ use super::Dashboard;
 use super::access::Hooks;
 use super::bulk::Works;
 use super::catalog::Catalog;
+use super::checkup::Checkups;
 use super::survey::{Overview, Surveyor};
 use crate::client::Client;
 use crate::clock::from_epoch_ms;
@@ -34,6 +35,7 @@ pub(super) struct App {
     pub(super) title: String,
     pub(super) catalog: Arc<Catalog>,
     pub(super) works: Works,
+    pub(super) checkups: Checkups,
     pub(super) streams: Arc<Semaphore>,
     pub(super) listeners: Arc<Semaphore>,
     surveyor: Arc<Surveyor>,
@@ -49,6 +51,7 @@ impl App {
             title,
             catalog: Catalog::new(queues, only_named),
             works: Works::default(),
+            checkups: Checkups::default(),
             streams: Arc::new(Semaphore::new(STREAMS)),
             listeners: Arc::new(Semaphore::new(LISTENERS)),
             surveyor: Arc::default(),

@@ -54,6 +54,8 @@ fn top(visit: &Visit, page: &Page) -> Markup {
             nav aria-label="Main" {
                 (tab(Tab::Queues, links.home(), "Queues"))
                 (tab(Tab::Workers, links.to("/workers"), "Workers"))
+                (tab(Tab::Schedulers, links.to("/schedulers"), "Schedulers"))
+                (tab(Tab::Doctor, links.to("/doctor"), "Doctor"))
                 (tab(Tab::Server, links.to("/server"), "Server"))
             }
             form.search role="search" action=(links.to("/search")) {

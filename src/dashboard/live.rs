@@ -36,6 +36,7 @@ enum Watched {
     Queue(String),
     Job { queue: String, id: String },
     Work(String),
+    Doctor,
 }
 
 impl Watched {
@@ -48,6 +49,7 @@ impl Watched {
             Some("queues") => Ok(Self::Queues),
             Some("queue") => Ok(Self::Queue(queue()?)),
             Some("job") => Ok(Self::Job { queue: queue()?, id: given(params, "job").unwrap_or_default().to_owned() }),
+            Some("doctor") => Ok(Self::Doctor),
             Some("work") => Ok(Self::Work(given(params, "work").unwrap_or_default().to_owned())),
             _ => Err(Problem::no_page()),
         }
@@ -70,6 +72,7 @@ impl Watched {
                 let fields = queue.engine().get_fields(id).await?;
                 (fields, logs.count, queue.job(id).get_state().await?, format!("{children:?}")).hash(&mut print);
             }
+            Self::Doctor => app.checkups.print().hash(&mut print),
             Self::Work(id) => {
                 if let Some(work) = app.works.find(id) {
                     (work.looked_at.load(Ordering::Relaxed), work.end().is_some()).hash(&mut print);

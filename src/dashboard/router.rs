@@ -10,10 +10,10 @@ use axum::response::Response;
 use axum::routing::{get, post};
 
 use super::app::App;
-use super::pages::{add, events, job, overview, queue, schedulers, search, server, work, workers};
+use super::pages::{add, doctor, events, job, overview, queue, repeats, schedulers, search, server, work, workers};
 use super::problem::Problem;
 use super::visit::Visit;
-use super::{act, assets, live};
+use super::{act, assets, checkup, live};
 
 /// Nothing but our own style and script, nothing from elsewhere, and in nobody's frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -21,8 +21,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 pub(super) fn router<S: Clone + Send + Sync + 'static>(app: Arc<App>) -> Router<S> {
     Router::new()
-        .route("/", get(overview::page))
+        .route("/", get(overview::page).post(act::all))
         .route("/workers", get(workers::page))
+        .route("/schedulers", get(repeats::page))
+        .route("/doctor", get(doctor::page).post(checkup::act))
         .route("/server", get(server::page))
         .route("/search", get(search::page))
         .route("/work/{id}", get(work::page).post(act::stop_work))

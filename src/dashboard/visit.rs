@@ -43,6 +43,8 @@ pub(super) struct Page {
 pub(super) enum Tab {
     Queues,
     Workers,
+    Schedulers,
+    Doctor,
     Server,
     Search,
 }

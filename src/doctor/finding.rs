@@ -16,6 +16,8 @@ pub enum FindingKind {
     ClockOffset,
     /// Calls of scripts have held the server for long.
     SlowScripts,
+    /// The server has stood still, by what its latency monitor says.
+    SlowServer,
     /// Jobs wait, and no worker is connected.
     NoWorker,
     /// Delayed jobs are due, and nobody takes them.
@@ -52,6 +54,7 @@ impl FindingKind {
             Self::Eviction => "eviction",
             Self::ClockOffset => "clock-offset",
             Self::SlowScripts => "slow-scripts",
+            Self::SlowServer => "slow-server",
             Self::NoWorker => "no-worker",
             Self::OverdueJobs => "overdue-jobs",
             Self::MissingJobs => "missing-jobs",
@@ -76,6 +79,9 @@ impl FindingKind {
             Self::ClockOffset => "delayed jobs start at the wrong time: let all machines keep the time by NTP",
             Self::SlowScripts => {
                 "everything waits while one runs: look for very large jobs and families, and at what calls them"
+            }
+            Self::SlowServer => {
+                "nobody is served meanwhile: look at its disk, its memory and its neighbours; `LATENCY DOCTOR` says more"
             }
             Self::NoWorker => "start one, or look why those that should run are not connected",
             Self::OverdueJobs => "workers promote what is due: is one connected, and is the queue paused or limited?",
@@ -109,6 +115,7 @@ impl FindingKind {
             Self::Eviction
                 | Self::ClockOffset
                 | Self::SlowScripts
+                | Self::SlowServer
                 | Self::NoWorker
                 | Self::OverdueJobs
                 | Self::ManyFinishedJobs
@@ -192,21 +199,64 @@ pub struct QueueMemory {
     pub bytes_each: u64,
 }
 
+/// How much memory the jobs of one name take, by a sample of a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NameMemory {
+    /// The queue.
+    pub queue: String,
+    /// The state.
+    pub state: String,
+    /// The name of the jobs.
+    pub name: String,
+    /// About how many there are: their share of the sample, of all jobs of the state.
+    pub about: u64,
+    /// How many bytes one of them takes, on the average of the sample.
+    pub bytes_each: u64,
+}
+
+/// Something that was not looked at. Its text tells it in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeftOut {
+    /// In which queue; none if it is about the server.
+    pub queue: Option<String>,
+    /// What, and why.
+    pub what: String,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.queue {
+            Some(queue) => write!(f, "{queue}: {}", self.what),
+            None => f.write_str(&self.what),
+        }
+    }
+}
+
 /// What an examination has found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
     /// What is wrong, by queue.
     pub findings: Vec<Finding>,
-    /// How much memory the jobs take, by queue and state.
+    /// How much memory the jobs take, by queue and state; empty unless [`Doctor::memory`](super::Doctor::memory) asks for it.
     pub memory: Vec<QueueMemory>,
+    /// How much memory the jobs take, by queue, state and name; empty unless it is asked for.
+    pub names: Vec<NameMemory>,
     /// What was not looked at, and why.
-    pub left_out: Vec<String>,
+    pub left_out: Vec<LeftOut>,
     /// Which library wrote the settings of each queue last, and its version.
     pub versions: BTreeMap<String, String>,
+    /// How many workers are connected by which client library, by the queue and the library, as `ioredis 5.8.2`.
+    pub peers: BTreeMap<(String, String), u64>,
 }
 
 impl Report {
+    pub(super) fn leave_out(&mut self, queue: Option<&str>, what: impl Into<String>) {
+        self.left_out.push(LeftOut { queue: queue.map(ToOwned::to_owned), what: what.into() });
+    }
+
     /// Adds what was confirmed of a queue, one finding for each kind.
     pub(super) fn add(&mut self, queue: &str, suspects: Vec<Suspect>) {
         let mut kinds: BTreeMap<FindingKind, Vec<Suspect>> = BTreeMap::new();

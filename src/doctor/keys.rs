@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::finding::{FindingKind, Suspect};
+use super::finding::{FindingKind, Report, Suspect};
+use super::stage::{Listener, Stage};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::script;
@@ -17,6 +18,9 @@ const JOBS_PER_CALL: usize = 100;
 
 /// The ids of waiting jobs are held to know which need no search; of a queue with more, jobs in no list are not looked for.
 const MOST_LISTED: u64 = 1_000_000;
+
+/// What a look at keys would find.
+const UNSEEN: &str = "jobs in no list, stray locks and records, and dead deduplications are not known";
 
 /// Whether a waiting job is where it should be is told by these, or by nothing.
 struct Listed {
@@ -33,26 +37,66 @@ async fn listed(engine: &Engine) -> Result<Listed> {
     Ok(Listed { ids, is_whole: true })
 }
 
-/// What looks wrong with the keys of these queues, of which `most` are looked at.
-pub(super) async fn suspects<'a>(
-    server: &Engine,
-    engines: &'a BTreeMap<String, Engine>,
-    most: u64,
-    suspects: &mut BTreeMap<&'a str, Vec<Suspect>>,
-) -> Result<()> {
-    if most == 0 {
-        return Ok(());
+/// A look at the keys of a server.
+pub(super) struct Look<'a> {
+    pub(super) server: &'a Engine,
+    pub(super) engines: &'a BTreeMap<String, Engine>,
+    /// At how many keys it looks at most.
+    pub(super) most: u64,
+}
+
+impl<'a> Look<'a> {
+    /// What looks wrong with the keys of these queues.
+    pub(super) async fn suspects(
+        &self,
+        told: &Listener,
+        suspects: &mut BTreeMap<&'a str, Vec<Suspect>>,
+        report: &mut Report,
+    ) -> Result<()> {
+        let Self { engines, most, .. } = *self;
+        if most == 0 {
+            report.leave_out(None, format!("the keys of the server: {UNSEEN}"));
+            return Ok(());
+        }
+        let mut lists = BTreeMap::new();
+        for (name, engine) in engines {
+            let list = listed(engine).await?;
+            if !list.is_whole {
+                let what = format!("jobs in no list, since more than {MOST_LISTED} wait");
+                report.leave_out(Some(name), what);
+            }
+            lists.insert(name.as_str(), list);
+        }
+        let (mut cursor, mut looked_at) = ("0".to_owned(), 0);
+        loop {
+            let (next, found) = self.step(&cursor, &lists).await?;
+            looked_at += u64::from(KEYS_PER_STEP);
+            for (name, found) in found {
+                suspects.entry(name).or_default().extend(found);
+            }
+            told.hear(&Stage::Keys { looked_at, of: most });
+            if next == "0" {
+                return Ok(());
+            }
+            if looked_at >= most {
+                report.leave_out(None, format!("keys of the server beyond {most}: of what they hold {UNSEEN}"));
+                return Ok(());
+            }
+            cursor = next;
+        }
     }
-    let mut lists = BTreeMap::new();
-    for (name, engine) in engines {
-        lists.insert(name.as_str(), listed(engine).await?);
-    }
-    let (mut cursor, mut looked_at) = ("0".to_owned(), 0);
-    loop {
+
+    /// What looks wrong with the next keys, and where to go on.
+    async fn step(
+        &self,
+        cursor: &str,
+        lists: &BTreeMap<&str, Listed>,
+    ) -> Result<(String, BTreeMap<&'a str, Vec<Suspect>>)> {
+        let Self { server, engines, .. } = *self;
         let prefix = server.keys.prefix();
-        let (next, keys) = server.call(script::scan_prefix(prefix, &cursor, KEYS_PER_STEP)).await?;
-        looked_at += u64::from(KEYS_PER_STEP);
-        let mut ids: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        let (next, keys) = server.call(script::scan_prefix(prefix, cursor, KEYS_PER_STEP)).await?;
+        let mut suspects: BTreeMap<&'a str, Vec<Suspect>> = BTreeMap::new();
+        let mut ids: BTreeMap<&'a str, BTreeSet<String>> = BTreeMap::new();
         for key in &keys {
             let rest = key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix(':'));
             let Some((queue, suffix)) = rest.and_then(|rest| rest.split_once(':')) else { continue };
@@ -71,13 +115,9 @@ pub(super) async fn suspects<'a>(
         }
         for (name, ids) in ids {
             let ids: Vec<String> = ids.into_iter().collect();
-            let found = examine(&engines[name], &ids).await?;
-            suspects.entry(name).or_default().extend(found);
+            suspects.entry(name).or_default().extend(examine(&engines[name], &ids).await?);
         }
-        if next == "0" || looked_at >= most {
-            return Ok(());
-        }
-        cursor = next;
+        Ok((next, suspects))
     }
 }
 

@@ -2,16 +2,19 @@
 
 mod finding;
 mod keys;
+mod memory;
 mod queue;
 mod server;
+mod stage;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-pub use finding::{Finding, FindingKind, QueueMemory, Report};
+pub use finding::{Finding, FindingKind, LeftOut, NameMemory, QueueMemory, Report};
+pub use stage::Stage;
 
 use crate::client::Client;
-use crate::engine::Engine;
+use crate::engine::{ClientInfo, Engine};
 use crate::error::Result;
 use finding::Suspect;
 
@@ -29,6 +32,8 @@ pub struct Doctor {
     pause: Duration,
     places: u64,
     keys: u64,
+    memory: bool,
+    told: stage::Listener,
 }
 
 impl Client {
@@ -50,6 +55,8 @@ impl Client {
             pause: Duration::from_secs(2),
             places: 50_000,
             keys: 1_000_000,
+            memory: false,
+            told: stage::Listener::default(),
         }
     }
 }
@@ -79,6 +86,19 @@ impl Doctor {
         self
     }
 
+    /// Whether it weighs jobs, by state and by name: up to a hundred of each state. Default: false.
+    pub fn memory(mut self, weigh: bool) -> Self {
+        self.memory = weigh;
+        self
+    }
+
+    /// Hears how far it is: called before each queue, after each thousand keys, and before the second look. Default: nobody
+    /// does.
+    pub fn on_stage(mut self, hear: impl Fn(&Stage) + Send + Sync + 'static) -> Self {
+        self.told = stage::Listener::new(hear);
+        self
+    }
+
     /// Examines, and changes nothing. No call holds the server for more than a few milliseconds.
     ///
     /// # Errors
@@ -91,22 +111,36 @@ impl Doctor {
             let engine = self.client.core(&name)?.engine().clone();
             engines.insert(name, engine);
         }
-        let workers = self.client.get_all_workers().await.ok();
         let mut report = Report::default();
+        let workers = match self.client.get_all_workers().await {
+            Ok(workers) => Some(workers),
+            Err(error) => {
+                report.leave_out(None, format!("which workers are connected: {error}"));
+                None
+            }
+        };
+        report.peers = peers(&engines, workers.as_ref());
         server::examine(&self.client.server_engine()?, &mut report).await?;
         let mut suspects: BTreeMap<&str, Vec<Suspect>> = BTreeMap::new();
-        for (name, engine) in &engines {
+        for (number, (name, engine)) in (1..).zip(&engines) {
+            self.told.hear(&Stage::Queue { name: name.clone(), number, of: engines.len() as u64 });
             let workers = workers.as_ref().map(|all| all.get(name).map_or(0, Vec::len));
             queue::examine(engine, self.places, workers, &mut report).await?;
+            if self.memory {
+                memory::weigh(engine, &mut report).await?;
+            }
             suspects.entry(name).or_default().extend(queue::suspects(engine, self.places).await?);
         }
-        keys::suspects(&self.client.server_engine()?, &engines, self.keys, &mut suspects).await?;
+        let look = keys::Look { server: &self.client.server_engine()?, engines: &engines, most: self.keys };
+        look.suspects(&self.told, &mut suspects, &mut report).await?;
         // A scan meets some keys twice, and a job by several of its keys.
         for found in suspects.values_mut() {
             let mut met = HashSet::new();
             found.retain(|suspect| met.insert((suspect.kind, suspect.state, suspect.id.clone())));
         }
-        if suspects.values().any(|found| !found.is_empty()) {
+        let count = suspects.values().map(Vec::len).sum::<usize>();
+        if count > 0 {
+            self.told.hear(&Stage::SecondLook { suspects: count as u64 });
             tokio::time::sleep(self.pause).await;
         }
         for (name, found) in suspects {
@@ -129,6 +163,23 @@ impl Doctor {
         let engine = self.client.core(queue)?.engine().clone();
         queue::mend(&engine, finding).await
     }
+}
+
+/// Which client libraries the workers of these queues are connected by.
+fn peers(
+    engines: &BTreeMap<String, Engine>,
+    workers: Option<&HashMap<String, Vec<ClientInfo>>>,
+) -> BTreeMap<(String, String), u64> {
+    let mut peers = BTreeMap::new();
+    for (queue, workers) in workers.into_iter().flatten().filter(|(queue, _)| engines.contains_key(*queue)) {
+        for worker in workers {
+            let words = [worker.get("lib-name"), worker.get("lib-ver")].into_iter().flatten();
+            let library = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+            let library = if library.is_empty() { "a client that does not say which".to_owned() } else { library };
+            *peers.entry((queue.clone(), library)).or_default() += 1;
+        }
+    }
+    peers
 }
 
 /// Those of the suspects of a queue that look the same a second time.

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::finding::{Finding, FindingKind, QueueMemory, Report, Suspect};
+use super::finding::{Finding, FindingKind, Report, Suspect};
 use super::keys;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::flow::WaitsFor;
 use crate::keys::is_no_job;
 use crate::scheduler;
-use crate::script::examine_jobs::{count_events, is_in, memory_of, owner_of, ttl_of};
+use crate::script::examine_jobs::{count_events, is_in, owner_of, ttl_of};
 use crate::script::mend_job::mend_job;
 use crate::script::probe_jobs::probe_jobs;
 use crate::state::JobState;
@@ -19,9 +19,6 @@ const MANY_FINISHED: u64 = 100_000;
 
 /// So long a job may wait, or be overdue, before it is told.
 const LATE_MS: u64 = 60_000;
-
-/// How many jobs of a state are weighed.
-const WEIGHED: i64 = 10;
 
 /// How many parents are asked why they wait.
 const PARENTS: i64 = 500;
@@ -78,28 +75,15 @@ pub(super) async fn examine(engine: &Engine, places: u64, workers: Option<usize>
     }
     for state in JobState::ALL {
         if counts.get(state) > places {
-            report.left_out.push(format!("{name}: {places} of {} {state} jobs were looked at", counts.get(state)));
+            report.leave_out(Some(&name), format!("{places} of {} {state} jobs were looked at", counts.get(state)));
         }
-        weigh(engine, state, counts.get(state), report).await?;
     }
-    Ok(())
-}
-
-async fn weigh(engine: &Engine, state: JobState, count: u64, report: &mut Report) -> Result<()> {
-    if count == 0 {
-        return Ok(());
+    let parents = counts.get(JobState::WaitingChildren);
+    if parents > PARENTS.unsigned_abs() {
+        report.leave_out(Some(&name), format!("{PARENTS} of {parents} parents were asked why they wait"));
     }
-    let ids = engine.get_ranges(&[state], 0, WEIGHED - 1, false).await?;
-    let (mut bytes, mut weighed) = (0, 0);
-    for id in &ids {
-        // Without the right to ask there is no figure.
-        let Ok(size) = engine.call(memory_of(&engine.keys.job(id))).await else { return Ok(()) };
-        bytes += size;
-        weighed += u64::from(size > 0);
-    }
-    if let Some(bytes_each) = u64::checked_div(bytes, weighed) {
-        let queue = engine.keys.queue().to_owned();
-        report.memory.push(QueueMemory { queue, state: state.to_string(), count, bytes_each });
+    if summary.schedulers > SCHEDULERS.unsigned_abs() {
+        report.leave_out(Some(&name), format!("{SCHEDULERS} of {} job schedulers were looked at", summary.schedulers));
     }
     Ok(())
 }

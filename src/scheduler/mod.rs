@@ -11,6 +11,8 @@ mod upsert;
 
 pub use repeat::{Overlap, Repeat, Runs};
 pub(crate) use revive::revive;
+#[cfg(feature = "dashboard")]
+pub(crate) use upsert::replan;
 pub(crate) use upsert::{Template, plan};
 
 use crate::engine::Engine;

@@ -7,6 +7,8 @@ use crate::error::{Error, Result};
 use crate::keys;
 use crate::options::JobOptions;
 use crate::script::upsert_scheduler::Upsert;
+#[cfg(feature = "dashboard")]
+use crate::wire::options::StoredOptions;
 use crate::wire::options::to_json;
 
 /// What the runs of a scheduler are made of.
@@ -24,9 +26,70 @@ pub(crate) struct Template {
 ///
 /// [`Error::InvalidOption`] if a rule is broken, or if there would be no run at all.
 pub(crate) fn plan(scheduler: &str, repeat: &Repeat, template: Template, now: u64) -> Result<Upsert> {
+    check_template(&template.options)?;
+    // What the caller did not say is left out, as Node does.
+    let text = to_json(&template.options);
+    let mut options = members(&text).map_err(|problem| Error::invalid("options", problem))?;
+    if template.options.attempts.is_none() {
+        options.remove("attempts");
+    }
+    let made_of = MadeOf {
+        name: template.name.unwrap_or_else(|| scheduler.to_owned()),
+        data: template.data.filter(|data| data != "null").unwrap_or_else(|| "{}".to_owned()),
+        options,
+        priority: template.options.priority.unwrap_or(0),
+        lifo: template.options.lifo.unwrap_or(false),
+        deduplication_id: template.options.deduplication.map(|deduplication| deduplication.id),
+    };
+    made(scheduler, repeat, made_of, now)
+}
+
+/// What to store so that a scheduler that is stored repeats otherwise, and all else stays: `name`, `data` and `options` are
+/// those of its hash.
+///
+/// # Errors
+///
+/// As [`plan`]; and where the options cannot be read.
+#[cfg(feature = "dashboard")]
+pub(crate) fn replan(
+    scheduler: &str,
+    repeat: &Repeat,
+    name: &str,
+    data: Option<&str>,
+    options: Option<&str>,
+    now: u64,
+) -> Result<Upsert> {
+    let text = options.unwrap_or("{}");
+    let unreadable = |problem| Error::invalid("options", problem);
+    let known = StoredOptions::parse(text).map_err(unreadable)?;
+    let priority = known.priority.unwrap_or(0.0).clamp(0.0, f64::from(u32::MAX));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it lies within the range")]
+    let priority = priority as u32;
+    let made_of = MadeOf {
+        name: name.to_owned(),
+        data: data.unwrap_or("{}").to_owned(),
+        options: members(text).map_err(unreadable)?,
+        priority,
+        lifo: known.lifo,
+        deduplication_id: known.deduplication_id.clone(),
+    };
+    made(scheduler, repeat, made_of, now)
+}
+
+/// What the runs are made of, as it is stored.
+struct MadeOf<'a> {
+    name: String,
+    /// JSON.
+    data: String,
+    options: Members<'a>,
+    priority: u32,
+    lifo: bool,
+    deduplication_id: Option<String>,
+}
+
+fn made(scheduler: &str, repeat: &Repeat, made_of: MadeOf<'_>, now: u64) -> Result<Upsert> {
     keys::check_scheduler_id(scheduler)?;
     repeat.check()?;
-    check_template(&template.options)?;
     let (start, end) = (repeat.start.map(epoch_ms), repeat.end.map(epoch_ms));
     if end.is_some_and(|end| end <= now) {
         return Err(Error::invalid("end_date", "it must lie in the future"));
@@ -48,16 +111,8 @@ pub(crate) fn plan(scheduler: &str, repeat: &Repeat, template: Template, now: u6
     };
     let offset = repeat.offset.map(millis).filter(|offset| *offset != 0);
 
-    // What the caller did not say is left out, as Node does.
-    let text = to_json(&template.options);
-    let mut own = members(&text).map_err(|problem| Error::invalid("options", problem))?;
-    if template.options.attempts.is_none() {
-        own.remove("attempts");
-    }
+    let MadeOf { name, data, options: own, priority, lifo, deduplication_id } = made_of;
     let template_opts = object(&own, &[]);
-
-    let name = template.name.unwrap_or_else(|| scheduler.to_owned());
-    let data = template.data.filter(|data| data != "null").unwrap_or_else(|| "{}".to_owned());
     let mut fields = vec![("name", name.clone())];
     let mut said = Vec::new();
     let mut say = |name: &'static str, text: Option<String>, json: Option<String>| {
@@ -107,9 +162,9 @@ pub(crate) fn plan(scheduler: &str, repeat: &Repeat, template: Template, now: u6
         name,
         data,
         opts: object(&own, &set),
-        priority: template.options.priority.unwrap_or(0),
-        lifo: template.options.lifo.unwrap_or(false),
-        deduplication_id: template.options.deduplication.map(|deduplication| deduplication.id),
+        priority,
+        lifo,
+        deduplication_id,
         catch_up: repeat.catch_up,
         fields,
     })

@@ -31,9 +31,10 @@ pub(crate) fn is_in(keys: &QueueKeys, state: &str, is_list: bool, id: &str) -> C
     call.repeat(Repeat::Reads).read(|value| Some(value != Value::Nil))
 }
 
-/// How much memory a key takes, in bytes, by a sample of what it holds; 0 where it does not exist.
+/// How much memory a key takes, in bytes, with all that it holds: a sample would miss the one field that is large. 0 where
+/// it does not exist.
 pub(crate) fn memory_of(key: &str) -> Call<u64> {
-    let call = Call::command("doctor", "MEMORY").text("USAGE").text(key).text("SAMPLES").text("5");
+    let call = Call::command("doctor", "MEMORY").text("USAGE").text(key).text("SAMPLES").text("0");
     call.repeat(Repeat::Reads).read(|value| if value == Value::Nil { Some(0) } else { reply::unsigned(&value) })
 }
 
@@ -67,12 +68,50 @@ pub(crate) fn memory_info() -> Call<String> {
     Call::command("doctor", "INFO").text("memory").repeat(Repeat::Reads).read(reply::text)
 }
 
-/// The slowest calls that the server remembers: microseconds, and the first words.
-pub(crate) fn slow_log() -> Call<Vec<(u64, Vec<String>)>> {
+/// The name of a job.
+pub(crate) fn name_of(key: &str) -> Call<Option<String>> {
+    Call::command("doctor", "HGET").text(key).text("name").repeat(Repeat::Reads).read(reply::maybe_text)
+}
+
+/// A call that the server remembers for how long it took.
+#[derive(Debug)]
+pub(crate) struct SlowCall {
+    /// When, in seconds.
+    pub(crate) at_s: u64,
+    pub(crate) us: u64,
+    /// The command and the first of its arguments.
+    pub(crate) words: Vec<String>,
+}
+
+/// The slow calls that the server remembers, the newest of them.
+pub(crate) fn slow_log() -> Call<Vec<SlowCall>> {
     Call::command("doctor", "SLOWLOG").text("GET").text("128").repeat(Repeat::Reads).read(|value| {
         let entry = |entry: Value| {
-            let mut parts = reply::array(entry)?.into_iter().skip(2);
-            Some((reply::unsigned(&parts.next()?)?, reply::texts(parts.next()?)?))
+            let mut parts = reply::array(entry)?.into_iter().skip(1);
+            let at_s = reply::unsigned(&parts.next()?)?;
+            Some(SlowCall { at_s, us: reply::unsigned(&parts.next()?)?, words: reply::texts(parts.next()?)? })
+        };
+        reply::array(value)?.into_iter().map(entry).collect()
+    })
+}
+
+/// A kind of stand-still that the server's latency monitor has met.
+#[derive(Debug)]
+pub(crate) struct LatencyEvent {
+    pub(crate) name: String,
+    /// When it was met last, in seconds.
+    pub(crate) at_s: u64,
+    /// The longest ever.
+    pub(crate) most_ms: u64,
+}
+
+/// What the latency monitor has met; nothing where it is off.
+pub(crate) fn latency_events() -> Call<Vec<LatencyEvent>> {
+    Call::command("doctor", "LATENCY").text("LATEST").repeat(Repeat::Reads).read(|value| {
+        let entry = |entry: Value| {
+            let mut parts = reply::array(entry)?.into_iter();
+            let (name, at_s) = (reply::text(parts.next()?)?, reply::unsigned(&parts.next()?)?);
+            Some(LatencyEvent { name, at_s, most_ms: reply::unsigned(&parts.nth(1)?)? })
         };
         reply::array(value)?.into_iter().map(entry).collect()
     })

@@ -166,7 +166,11 @@ async fn what_cannot_be_mended_is_told() {
         .unwrap();
     let found = on.client.doctor().queue("q").places(10).keys(0).pause(Duration::ZERO).examine().await.unwrap();
     assert!(found.findings.iter().any(|finding| finding.kind == FindingKind::ManyFinishedJobs));
-    assert!(found.left_out.iter().any(|text| text.contains("10 of 100001 completed")), "{:?}", found.left_out);
+    assert!(
+        found.left_out.iter().any(|text| text.to_string().contains("q: 10 of 100001 completed")),
+        "{:?}",
+        found.left_out
+    );
     spoil(&on, &["DEL @completed"]).await;
 }
 
@@ -214,12 +218,18 @@ async fn the_command_tells_asks_and_mends() {
     let server = RedisServer::start_with(&["--slowlog-log-slower-than", "-1"]);
     let on = Fixture::on(&server).await;
     let oxmq = async |on: &Fixture, words: &str| oxmq_at(&server.url(), on, words).await;
-    assert_eq!(oxmq(&on, "doctor q --pause 10ms").await.ok(), "nothing is wrong\n");
+    assert_eq!(
+        oxmq(&on, "doctor q --pause 10ms").await.ok(),
+        "nothing is wrong\nsettings written last by: bullmq:oxmq-0.1.0 (1)\n"
+    );
     spoil(&on, &["LPUSH @wait gone", "SET @de:x nobody"]).await;
     let ran = oxmq(&on, "doctor q --pause 10ms --memory").await;
     assert_eq!(ran.code, 6, "{ran:?}");
     assert!(
-        ran.out.contains("missing-jobs") && ran.out.contains("dead-deduplication") && ran.out.contains("gone"),
+        ran.out.contains("missing-jobs")
+            && ran.out.contains("JOBS, ABOUT")
+            && ran.out.contains("dead-deduplication")
+            && ran.out.contains("gone"),
         "{ran:?}"
     );
     assert_eq!(oxmq(&on, "doctor q --pause 10ms --fix").await.code, 4);
@@ -227,4 +237,143 @@ async fn the_command_tells_asks_and_mends() {
     let report: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!((ran.code, report["mended"].as_array().unwrap().len()), (6, 2));
     assert_eq!(oxmq(&on, "doctor q --pause 10ms").await.code, 0);
+}
+
+/// What is found of the server itself.
+async fn of_server(url: &str) -> Vec<(FindingKind, String)> {
+    let client = oxmq::Client::connect(url).await.unwrap();
+    let report = client.doctor().queue("q").pause(Duration::ZERO).examine().await.unwrap();
+    let found = report.findings.into_iter().filter(|finding| finding.queue.is_none());
+    found.map(|finding| (finding.kind, finding.detail)).collect()
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_server_is_told() {
+    let healthy = RedisServer::start_with(&["--slowlog-log-slower-than", "-1"]);
+    assert_eq!(of_server(&healthy.url()).await, []);
+    let server = RedisServer::start_with(&[
+        "--maxmemory-policy",
+        "allkeys-lru",
+        "--slowlog-log-slower-than",
+        "1000",
+        "--latency-monitor-threshold",
+        "1",
+    ]);
+    let mut redis = server.connection().await;
+    let () = redis::cmd("DEBUG").arg("SLEEP").arg("0.11").query_async(&mut redis).await.unwrap();
+    // Once it takes long enough on this machine.
+    let mut rounds = 1_000_000;
+    loop {
+        let slow = format!("local x = 0 for i = 1, {rounds} do x = x + i % 7 end");
+        let () = redis::cmd("EVAL").arg(slow).arg(0).query_async(&mut redis).await.unwrap();
+        type Entry = (u64, u64, u64, Vec<String>, String, String);
+        let entries: Vec<Entry> = redis::cmd("SLOWLOG").arg("GET").arg(1).query_async(&mut redis).await.unwrap();
+        if entries.iter().any(|entry| entry.2 >= 50_000 && entry.3[0].eq_ignore_ascii_case("eval")) {
+            break;
+        }
+        rounds *= 2;
+    }
+    let found = of_server(&server.url()).await;
+    let kinds: Vec<FindingKind> = found.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [FindingKind::Eviction, FindingKind::SlowScripts, FindingKind::SlowServer], "{found:?}");
+    assert!(found[0].1.contains("allkeys-lru") && found[2].1.contains("command up to "), "{found:?}");
+}
+
+/// A library in front of the server's clock, which sets it back by an hour.
+const AN_HOUR_AGO: &str = "#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+int gettimeofday(struct timeval *at, void *zone) {
+    struct timespec now;
+    syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
+    at->tv_sec = now.tv_sec - 3600;
+    at->tv_usec = now.tv_nsec / 1000;
+    return 0;
+}
+";
+
+#[tokio::test]
+async fn a_clock_that_goes_wrong_is_told() {
+    let dir = oxmq::testing::fresh_dir();
+    let (source, library) = (dir.join("clock.c"), dir.join("clock.so"));
+    std::fs::write(&source, AN_HOUR_AGO).unwrap();
+    let mut compiler = Command::new("cc");
+    assert!(compiler.args(["-shared", "-fPIC", "-w", "-o"]).args([&library, &source]).status().unwrap().success());
+    let port = oxmq::testing::free_port().to_string();
+    let mut command = oxmq::testing::server_in(&dir);
+    command.env("LD_PRELOAD", &library).args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(&dir);
+    command.args(["--slowlog-log-slower-than", "-1"]);
+    let running = oxmq::testing::run(command, &dir, "eady to accept connections").unwrap();
+    let found = of_server(&format!("redis://127.0.0.1:{port}")).await;
+    running.kill();
+    assert!(
+        matches!(&found[..], [(FindingKind::ClockOffset, detail)] if detail.ends_with("ms ahead of the server's")),
+        "{found:?}"
+    );
+}
+
+#[tokio::test]
+async fn jobs_are_weighed_by_name_where_that_is_asked() {
+    let on = Fixture::new().await;
+    for (name, count, text) in [("small", 30, 10), ("large", 10, 20_000)] {
+        let jobs = (0..count).map(|_| NewJob::new(name, json!({ "text": "x".repeat(text) })));
+        on.queue.add_bulk(jobs).await.unwrap();
+    }
+    let doctor = on.client.doctor().queue("q").keys(0).pause(Duration::ZERO);
+    let report = doctor.examine().await.unwrap();
+    assert!(report.memory.is_empty() && report.names.is_empty());
+    let report = doctor.memory(true).examine().await.unwrap();
+    let weights: Vec<_> = report.names.iter().map(|weight| (weight.name.as_str(), weight.about)).collect();
+    assert_eq!(weights, [("large", 10), ("small", 30)]);
+    assert!(report.names[0].bytes_each > 10 * report.names[1].bytes_each, "{:?}", report.names);
+    assert_eq!((report.memory.len(), report.memory[0].count), (1, 40));
+    assert!(report.versions["q"].starts_with("bullmq:oxmq-"), "{:?}", report.versions);
+}
+
+#[tokio::test]
+async fn who_works_by_which_library_is_told() {
+    let on = Fixture::new().await;
+    let worker = on.worker(async |_: Job<Value, ()>| Ok::<_, oxmq::Halt>(())).start().unwrap();
+    eventually("the worker is told", || async {
+        let report = on.client.doctor().queue("q").keys(0).examine().await.unwrap();
+        report.peers.iter().any(|((queue, library), workers)| queue == "q" && !library.is_empty() && *workers == 1)
+    })
+    .await;
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn what_is_not_looked_at_is_told() {
+    let on = Fixture::new().await;
+    let left_out = async |doctor: oxmq::doctor::Doctor| {
+        let report = doctor.queue("q").pause(Duration::ZERO).examine().await.unwrap();
+        report.left_out.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(left_out(on.client.doctor()).await, [""; 0]);
+    let told = left_out(on.client.doctor().keys(0)).await;
+    assert!(matches!(&told[..], [keys] if keys.contains("keys of the server")), "{told:?}");
+    let told = left_out(on.client.doctor().keys(1)).await;
+    assert!(told.iter().all(|text| text.contains("keys of the server beyond 1")), "{told:?}");
+    // The same id again and again: it stands for very many jobs that wait.
+    let many = "local ids = {} for i = 1, 1000 do ids[i] = 'x' end for i = 1, 1001 do redis.call('RPUSH', KEYS[1], unpack(ids)) end";
+    let () = redis::cmd("EVAL").arg(many).arg(1).arg(on.key("wait")).query_async(&mut on.redis.clone()).await.unwrap();
+    let told = left_out(on.client.doctor().places(10)).await;
+    assert!(told.iter().any(|text| text.contains("q: jobs in no list, since more than 1000000 wait")), "{told:?}");
+    assert!(told.iter().any(|text| text.contains("q: 10 of 1001000 waiting jobs")), "{told:?}");
+    spoil(&on, &["DEL @wait"]).await;
+}
+
+#[tokio::test]
+async fn how_far_it_is_is_told() {
+    let on = Fixture::new().await;
+    spoil(&on, &["LPUSH @wait gone"]).await;
+    let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let into = std::sync::Arc::clone(&heard);
+    let doctor = on.client.doctor().queue("q").pause(Duration::ZERO);
+    doctor.on_stage(move |stage| into.lock().unwrap().push(stage.to_string())).examine().await.unwrap();
+    let heard = heard.lock().unwrap();
+    assert_eq!(heard.first().map(String::as_str), Some("queue 1 of 1: q"));
+    assert_eq!(heard.last().map(String::as_str), Some("a second look at 1 places"));
+    assert!(heard.iter().any(|text| text.starts_with("keys of the server: ")), "{heard:?}");
 }

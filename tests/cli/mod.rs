@@ -8,6 +8,7 @@ mod serving;
 mod setting_up;
 pub(crate) mod top;
 mod transfer;
+mod types;
 
 use std::io::Write;
 use std::process::{Command, Stdio};

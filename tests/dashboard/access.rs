@@ -40,7 +40,7 @@ async fn a_queue_that_may_not_be_seen_is_not_even_named() {
         _ => true,
     };
     let site = Site::with(Dashboard::new(fixture.client.clone()).authorize(may)).await;
-    for path in ["/", "/workers", "/search?q=ann", "/search?q=pay"] {
+    for path in ["/", "/workers", "/schedulers", "/doctor", "/search?q=ann", "/search?q=pay"] {
         let page = site.page(path).await;
         assert!(!page.contains("payroll"), "{path}: {page}");
     }

@@ -1,13 +1,17 @@
 //! What the forms do.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use oxmq::dashboard::{Audit, Dashboard, Permission};
 use oxmq::{Halt, Job, JobState, Repeat};
 use serde_json::{Value, json};
 
 use super::site::{Site, text};
 use crate::common::fixture::Fixture;
+use crate::common::node::{BullMq, NodeDriver};
+use crate::common::server::shared_server;
 
 async fn refuses(job: Job) -> Result<Value, Halt> {
     Err(format!("no {}", job.data()["n"]).into())
@@ -176,4 +180,97 @@ async fn all_that_a_filter_names_are_worked_on_in_the_background() {
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     }
     assert_eq!(site.get("/work/77").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_queues_are_paused_and_resumed_once_that_is_confirmed() {
+    let fixture = Fixture::new().await;
+    fixture.add_many(1).await;
+    let other: oxmq::Queue = fixture.client.queue("other").open().unwrap();
+    other.write_meta().await.unwrap();
+    let closed: oxmq::Queue = fixture.client.queue("closed").open().unwrap();
+    closed.write_meta().await.unwrap();
+    let heard: Arc<Mutex<Vec<Audit>>> = Arc::default();
+    let into = Arc::clone(&heard);
+    let may = |_: &axum::http::request::Parts, wanted: &Permission<'_>| match wanted {
+        Permission::Act { queue, .. } => *queue != "closed",
+        _ => true,
+    };
+    let dashboard = Dashboard::new(fixture.client.clone()).authorize(may);
+    let site = Site::with(dashboard.audit(move |audit| into.lock().unwrap().push(audit.clone()))).await;
+    site.page_with("/", &["3 queues", "Pause all…", "Pause 2 queues", "Resume 2 queues"]).await;
+    assert_eq!(site.post("/", &[("do", "pause")]).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(site.post("/", &[("do", "obliterate"), ("confirm", "all")]).await.status, StatusCode::BAD_REQUEST);
+    let forged = [("do", "pause"), ("confirm", "all")];
+    assert_eq!(site.post_from("/", &forged, &[]).await.status, StatusCode::FORBIDDEN);
+    assert!(!fixture.queue.is_paused().await.unwrap());
+    assert_eq!(site.done("/", &forged).await, (String::new(), "2 queues: paused.".to_owned()));
+    let paused = async || {
+        (fixture.queue.is_paused().await.unwrap(), other.is_paused().await.unwrap(), closed.is_paused().await.unwrap())
+    };
+    assert_eq!(paused().await, (true, true, false));
+    assert_eq!(site.done("/", &[("do", "resume"), ("confirm", "all")]).await.1, "2 queues: resumed.");
+    assert_eq!(paused().await, (false, false, false));
+    let heard = heard.lock().unwrap();
+    let mut told: Vec<_> = heard.iter().map(|audit| (audit.action.as_str(), &*audit.queue, audit.done)).collect();
+    told.sort_unstable();
+    let all = [("pause", "other", true), ("pause", "q", true), ("resume", "other", true), ("resume", "q", true)];
+    assert_eq!(told, all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduler_is_changed_and_what_its_jobs_are_made_of_stays() {
+    let fixture = Fixture::new().await;
+    let node = NodeDriver::start(BullMq::V6, &shared_server().url(), &fixture.prefix).await;
+    let template =
+        json!({ "name": "tick", "data": { "deep": 1.10 }, "opts": { "attempts": 4, "priority": 3, "ours": "kept" } });
+    let every = json!({ "every": 3_600_000, "limit": 9 });
+    let upsert = json!({ "queue": "q", "scheduler": "s", "repeat": every, "template": template });
+    node.call("upsertJobScheduler", upsert).await.unwrap();
+    let site = Site::open(&fixture).await;
+    let page = site.page("/queue/q/schedulers").await;
+    assert!(page.contains("name=\"every\" value=\"1h\"") && page.contains("name=\"limit\" value=\"9\""), "{page}");
+    let change = async |fields: &[(&str, &str)]| {
+        let fields = [&[("do", "change-scheduler"), ("id", "s")], fields].concat();
+        site.post("/queue/q/schedulers", &fields).await.status
+    };
+    for wrong in [
+        &[][..],
+        &[("every", "x")],
+        &[("every", "0s")],
+        &[("every", "1h"), ("pattern", "0 3 * * *")],
+        &[("pattern", "nonsense")],
+        &[("pattern", "0 3 * * *"), ("tz", "Nowhere/Else")],
+        &[("every", "1h"), ("limit", "0")],
+    ] {
+        assert_eq!(change(wrong).await, StatusCode::BAD_REQUEST, "{wrong:?}");
+    }
+    let made_of = |scheduler: &oxmq::queue::JobScheduler| {
+        let texts = [&scheduler.data, &scheduler.options].map(|text| text.as_ref().unwrap().as_str());
+        texts.map(|text| serde_json::from_str::<Value>(text).unwrap())
+    };
+    let stored = async || fixture.queue.get_job_scheduler("s").await.unwrap().unwrap();
+    let before = stored().await;
+    assert_eq!((before.every, before.limit), (Some(Duration::from_secs(3_600)), Some(9)));
+    assert_eq!(change(&[("every", "2h"), ("limit", "")]).await, StatusCode::SEE_OTHER);
+    let after = stored().await;
+    assert_eq!((after.every, after.limit, &after.name), (Some(Duration::from_secs(7_200)), None, &before.name));
+    assert_eq!(made_of(&after), made_of(&before));
+    assert_eq!(change(&[("pattern", "30 2 * * *"), ("tz", "Europe/Berlin")]).await, StatusCode::SEE_OTHER);
+    let after = stored().await;
+    assert_eq!(
+        (after.pattern.as_deref(), after.tz.as_deref(), after.every),
+        (Some("30 2 * * *"), Some("Europe/Berlin"), None)
+    );
+    assert_eq!(made_of(&after), made_of(&before));
+    // Its next run is made of it too.
+    let run = format!("repeat:s:{}", after.next_run.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis());
+    let opts: Value = serde_json::from_str(&fixture.field(&run, "opts").await.unwrap()).unwrap();
+    assert_eq!((&opts["attempts"], &opts["priority"], &opts["ours"]), (&json!(4), &json!(3), &json!("kept")));
+    assert_eq!(fixture.field(&run, "data").await, before.data.map(|data| data.as_str().to_owned()));
+    // All schedulers of all queues are on one page.
+    let page = site.page_with("/schedulers", &["1 scheduler in 1 queue", "30 2 * * * in Europe/Berlin"]).await;
+    assert!(page.contains("href=\"/admin/queues/queue/q/schedulers\""), "{page}");
+    assert!(text(&site.page("/schedulers?q=TICK").await).contains("s tick"));
+    assert!(text(&site.page("/schedulers?q=nothing").await).contains("No scheduler has “nothing”"));
 }

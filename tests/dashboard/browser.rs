@@ -113,6 +113,24 @@ async fn pictures() {
     let shop = Shop::open(|dashboard| dashboard).await;
     let failed: Queue = shop.fixture.client.queue("mails").open().unwrap();
     let failed = failed.get_ranges(&[JobState::Failed], 0, 0, oxmq::queue::Order::Ascending).await.unwrap().remove(0);
+    {
+        let mut redis = shop.fixture.redis.clone();
+        let key = |suffix: &str| format!("{}:mails:{suffix}", shop.fixture.prefix);
+        let () = redis::cmd("SET").arg(key("9001:lock")).arg("token").query_async(&mut redis).await.unwrap();
+        let () = redis::cmd("LPUSH").arg(key("wait")).arg("9002").query_async(&mut redis).await.unwrap();
+        let chrome = Chrome::open(1280, 900, false).await;
+        chrome.go(&format!("{}/doctor", shop.url)).await;
+        chrome.click("//input[@name='memory']").await;
+        chrome.click("//button[text()='Examine']").await;
+        chrome.sees("The last examination").await;
+        chrome.go(&shop.url).await;
+        chrome.click("//summary[text()='Pause all…']").await;
+        chrome.picture("light-pause-all").await;
+        chrome.go(&format!("{}/queue/mails/schedulers", shop.url)).await;
+        chrome.click("(//summary[text()='Change…'])[1]").await;
+        chrome.picture("light-change").await;
+        chrome.close().await;
+    }
     for (look, width, height, is_dark) in
         [("light", 1280, 900, false), ("dark", 1280, 900, true), ("narrow", 500, 900, false)]
     {
@@ -124,6 +142,8 @@ async fn pictures() {
             ("flow", format!("/queue/reports/job/{}", shop.report)),
             ("running", format!("/queue/photos/job/{}", shop.running)),
             ("schedulers", "/queue/mails/schedulers".to_owned()),
+            ("all-schedulers", "/schedulers".to_owned()),
+            ("doctor", "/doctor".to_owned()),
             ("workers", "/workers?queue=photos".to_owned()),
             ("server", "/server".to_owned()),
             ("add", format!("/queue/mails/add?like={failed}")),

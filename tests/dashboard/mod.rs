@@ -5,6 +5,7 @@ mod actions;
 mod browser;
 mod bull_board;
 mod chrome;
+mod doctor;
 mod hostile;
 mod pages;
 mod shop;

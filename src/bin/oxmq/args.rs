@@ -99,6 +99,8 @@ pub(crate) enum Command {
     Export(Export),
     /// Adds jobs from JSON lines, as `export` writes them
     Import(Import),
+    /// The types of data and results, as stored jobs show them
+    Types(Types),
     /// Serves the dashboard for a browser
     #[command(after_help = "Example:\n  oxmq serve --listen 127.0.0.1:8377 --act")]
     Serve(Serve),
@@ -420,6 +422,25 @@ pub(crate) struct Import {
     pub(crate) new_ids: bool,
     #[command(flatten)]
     pub(crate) consent: Consent,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "They are observed and not declared: what a Rust program declares is written by the feature `schema` of
+the library. No value of any job is shown, only names and types.
+Examples:
+  oxmq types mails > mails.observed.ts
+  oxmq types mails --schema --sample 10000"
+)]
+pub(crate) struct Types {
+    /// The queue
+    pub(crate) queue: String,
+    /// Writes JSON Schema instead of TypeScript
+    #[arg(long)]
+    pub(crate) schema: bool,
+    /// How many jobs of each state are looked at, half of them from each end
+    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    pub(crate) sample: u64,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -65,6 +65,7 @@ async fn run(args: Args) -> Outcome {
         Command::Tail(args) => c::tail::run(&global, args).await,
         Command::Logs(args) => c::logs::run(&global, args).await,
         Command::Serve(args) => c::serve::run(&global, args).await,
+        Command::Types(args) => c::types::run(&global, args).await,
         Command::Doctor(args) => c::doctor::run(&global, args).await,
         Command::Top(args) => c::top::run(&global, args).await,
         Command::Export(args) => c::transfer::export(&global, args).await,

@@ -1,11 +1,13 @@
 //! The pages, a file each.
 
 pub(super) mod add;
+pub(super) mod doctor;
 pub(super) mod events;
 pub(super) mod flow;
 pub(super) mod job;
 pub(super) mod overview;
 pub(super) mod queue;
+pub(super) mod repeats;
 pub(super) mod schedulers;
 pub(super) mod search;
 pub(super) mod server;

@@ -7,13 +7,14 @@ use axum::extract::Query;
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::super::access::Action;
 use super::super::chart::{self, Series};
 use super::super::links::query;
 use super::super::moment::{count, many, when};
 use super::super::problem::Problem;
 use super::super::survey::{Concern, Overview, Row, concerns, oldest};
 use super::super::visit::{Page, Params, Tab, Visit, given};
-use super::tile;
+use super::{asking, tile};
 use crate::overview::QueueOverview;
 
 /// So many queues stand on one page.
@@ -33,9 +34,13 @@ async fn build(visit: &Visit, params: &Params) -> Result<Page, Problem> {
     let seen: Vec<&Row> = overview.queues.iter().map(AsRef::as_ref).filter(|row| visit.may_see(&row.name)).collect();
     let body = html! {
         h1.hidden { "Queues" }
-        div #figures data-swap { (figures(&seen, &overview)) }
+        div #figures data-swap {
+            // Nobody shall take what is not read yet for nothing.
+            @if !seen.is_empty() || !(overview.is_searching || overview.unread > 0) { (figures(&seen, &overview)) }
+        }
         div #concerns data-swap { (attention(visit, &seen, &overview, now)) }
         (table(visit, params, &seen, &overview, now))
+        (all_queues(visit, &seen))
     };
     Ok(Page { title: "Queues".into(), tab: Tab::Queues, live: Some("of=queues".into()), body })
 }
@@ -207,6 +212,28 @@ fn sort_rows(rows: &mut [&Row], sort: &str, overview: &Overview, now: SystemTime
             Reverse(concerns_of(row, overview, now).first().map_or(0, |concern| concern.weight))
         }),
         _ => {}
+    }
+}
+
+/// What can be done to all queues at once.
+fn all_queues(visit: &Visit, seen: &[&Row]) -> Markup {
+    let permitted = |action| seen.iter().filter(|row| visit.may(&row.name, action)).count() as u64;
+    let ask = |action: Action, label: &str, question: &str| {
+        let queues = permitted(action);
+        let form = html! {
+            form method="post" action=(visit.links.home()) {
+                (visit.token.field())
+                input type="hidden" name="confirm" value="all";
+                button.danger name="do" value=(action) { (label) " " (many(queues, "queue")) }
+            }
+        };
+        html! { @if queues > 0 { (asking(&format!("{label} all…"), question, form)) } }
+    };
+    html! {
+        div.everything {
+            (ask(Action::Pause, "Pause", "Workers of every queue end what they run, and take no more."))
+            (ask(Action::Resume, "Resume", "Queues that somebody paused for a reason go on too."))
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use super::super::links::{query, unsegment};
 use super::super::moment::{count, exactly, span, when};
 use super::super::problem::Problem;
 use super::super::redact::Field;
+use super::super::reschedule::spelled;
 use super::super::visit::{Page, Params, Tab, Visit, given};
 use super::super::words;
 use super::{asking, crumbs};
@@ -90,7 +91,7 @@ fn one(visit: &Visit, queue: &str, scheduler: &JobScheduler, now: SystemTime) ->
     }
 }
 
-fn schedule(scheduler: &JobScheduler) -> Markup {
+pub(super) fn schedule(scheduler: &JobScheduler) -> Markup {
     html! {
         @if let Some(pattern) = &scheduler.pattern { code { (pattern) } @if let Some(zone) = &scheduler.tz { " in " (zone) } }
         @else if let Some(every) = scheduler.every { "every " (span(every)) }
@@ -141,8 +142,35 @@ fn actions(visit: &Visit, queue: &str, scheduler: &JobScheduler) -> Markup {
     html! {
         div.actions {
             @if visit.may(queue, Action::RunScheduler) { (form(Action::RunScheduler, "Run now", "")) }
+            @if visit.may(queue, Action::ChangeScheduler) { (change(visit, &to, scheduler)) }
             @if visit.may(queue, Action::RemoveScheduler) {
                 (asking("Remove…", "There will be no further runs, and the next one is removed.", form(Action::RemoveScheduler, "Remove it", "danger")))
+            }
+        }
+    }
+}
+
+/// A form with what there is.
+fn change(visit: &Visit, to: &str, scheduler: &JobScheduler) -> Markup {
+    let every = scheduler.every.filter(|_| scheduler.pattern.is_none()).map(spelled);
+    let field = |name: &str, label: &str, value: &str, placeholder: &str| {
+        html! { label { (label) " " input name=(name) value=(value) placeholder=(placeholder) autocomplete="off" spellcheck="false"; } }
+    };
+    let limit = scheduler.limit.map(|limit| limit.to_string());
+    html! {
+        details.ask {
+            summary.button { "Change…" }
+            div.popup {
+                p { "Name, data and options of its jobs stay as they are. By another interval it runs at once, and then as it says." }
+                form method="post" action=(to) {
+                    (visit.token.field())
+                    input type="hidden" name="id" value=(scheduler.id);
+                    (field("every", "Interval", every.as_deref().unwrap_or_default(), "15 min"))
+                    (field("pattern", "or cron pattern", scheduler.pattern.as_deref().unwrap_or_default(), "0 3 * * *"))
+                    (field("tz", "Time zone of the pattern", scheduler.tz.as_deref().unwrap_or_default(), "Europe/Berlin"))
+                    (field("limit", "At most so many runs from now on", limit.as_deref().unwrap_or_default(), "no limit"))
+                    button name="do" value=(Action::ChangeScheduler) { "Change it" }
+                }
             }
         }
     }

@@ -1,9 +1,10 @@
 //! `oxmq doctor`
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use oxmq::doctor::{Finding, QueueMemory};
+use oxmq::doctor::{Finding, NameMemory, QueueMemory, Report, Stage};
 use serde_json::{Value, json};
 
 use crate::args::{Doctor, Global};
@@ -13,23 +14,28 @@ use crate::say::{self, Column};
 
 pub(crate) async fn run(global: &Global, args: Doctor) -> Outcome {
     let client = connect::client(global).await?;
-    let mut doctor = client.doctor().places(args.places).keys(args.keys).pause(args.pause);
+    let spinner = if global.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+    let told = spinner.clone();
+    let hear = move |stage: &Stage| told.set_message(say::short(&stage.to_string(), 70));
+    let mut doctor = client.doctor().places(args.places).keys(args.keys).pause(args.pause).memory(args.memory);
+    doctor = doctor.on_stage(hear);
     for queue in &args.queues {
         doctor = doctor.queue(queue);
     }
-    let spinner = if global.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-    spinner.set_message("examining");
+    spinner.set_message("the server");
     spinner.enable_steady_tick(Duration::from_millis(100));
     let report = doctor.examine().await?;
     spinner.finish_and_clear();
     for text in &report.left_out {
-        eprintln!("not looked at: {}", say::clean(text));
+        eprintln!("not looked at: {}", say::clean(&text.to_string()));
     }
     if !global.json {
         show(&report.findings);
         if args.memory {
             memory(&report.memory);
+            names(&report.names);
         }
+        peers(&report);
     }
     let mendable: Vec<&Finding> = report.findings.iter().filter(|finding| finding.kind.can_be_mended()).collect();
     let mut mended = Vec::new();
@@ -52,8 +58,12 @@ pub(crate) async fn run(global: &Global, args: Doctor) -> Outcome {
         say::json(&json!({
             "findings": report.findings.iter().map(finding).collect::<Vec<_>>(),
             "memory": report.memory.iter().map(weight).collect::<Vec<_>>(),
+            "memoryByName": report.names.iter().map(weight_of_name).collect::<Vec<_>>(),
             "versions": report.versions,
-            "leftOut": report.left_out,
+            "workers": report.peers.iter().map(|((queue, library), count)| {
+                json!({ "queue": queue, "library": library, "count": count })
+            }).collect::<Vec<_>>(),
+            "leftOut": report.left_out.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "mended": mended,
         }));
     }
@@ -98,6 +108,56 @@ fn memory(weights: &[QueueMemory]) {
         ]
     };
     say::table(&head, &rows.iter().map(row).collect::<Vec<_>>());
+}
+
+fn names(weights: &[NameMemory]) {
+    let head = [
+        ("QUEUE", Column::Left),
+        ("STATE", Column::Left),
+        ("NAME", Column::Left),
+        ("JOBS, ABOUT", Column::Right),
+        ("BYTES EACH", Column::Right),
+        ("MIB", Column::Right),
+    ];
+    let mut rows: Vec<&NameMemory> = weights.iter().collect();
+    rows.sort_by_key(|weight| std::cmp::Reverse(weight.about.saturating_mul(weight.bytes_each)));
+    let row = |weight: &&NameMemory| {
+        vec![
+            say::short(&weight.queue, 40),
+            weight.state.clone(),
+            say::short(&weight.name, 40),
+            say::number(weight.about),
+            say::number(weight.bytes_each),
+            say::number(weight.about.saturating_mul(weight.bytes_each) / (1024 * 1024)),
+        ]
+    };
+    say::table(&head, &rows.iter().map(row).collect::<Vec<_>>());
+}
+
+/// Who has used the queues, as far as it shows.
+fn peers(report: &Report) {
+    let mut libraries: BTreeMap<&str, u64> = BTreeMap::new();
+    for library in report.versions.values() {
+        *libraries.entry(library).or_default() += 1;
+    }
+    let mut workers: BTreeMap<&str, u64> = BTreeMap::new();
+    for ((_, library), count) in &report.peers {
+        *workers.entry(library).or_default() += count;
+    }
+    for (what, all) in [("settings written last by", libraries), ("workers connected by", workers)] {
+        let words: Vec<String> =
+            all.iter().map(|(library, count)| format!("{} ({})", say::clean(library), say::number(*count))).collect();
+        if !words.is_empty() {
+            say::line(format!("{what}: {}", words.join(", ")));
+        }
+    }
+}
+
+fn weight_of_name(weight: &NameMemory) -> Value {
+    json!({
+        "queue": weight.queue, "state": weight.state, "name": weight.name, "about": weight.about,
+        "bytesEach": weight.bytes_each,
+    })
 }
 
 fn finding(finding: &Finding) -> Value {

@@ -15,4 +15,5 @@ pub(crate) mod steer;
 pub(crate) mod tail;
 pub(crate) mod top;
 pub(crate) mod transfer;
+pub(crate) mod types;
 pub(crate) mod workers;

@@ -1,0 +1,137 @@
+//! `oxmq types`: the types of jobs, as stored ones show them. What a program declares is written by the feature `schema`
+//! of the library, from within the program: this binary cannot know it.
+
+mod shape;
+
+use std::collections::{BTreeMap, HashSet};
+
+use oxmq::queue::Order;
+use oxmq::{Job, JobState, Queue};
+use serde_json::{Map, Value, json};
+
+use crate::args::{Global, Types};
+use crate::connect;
+use crate::failure::Outcome;
+use crate::say;
+use shape::{Shape, property};
+
+/// So many names of jobs are told apart.
+const MOST_NAMES: usize = 500;
+
+/// So many jobs one page reads.
+const PAGE: u32 = 100;
+
+/// What jobs of one name were seen to hold.
+#[derive(Default)]
+struct Seen {
+    jobs: u64,
+    data: Shape,
+    result: Shape,
+}
+
+#[derive(Default)]
+struct Observed {
+    jobs: u64,
+    /// Of a small state both ends are the same.
+    ids: HashSet<String>,
+    names: BTreeMap<String, Seen>,
+    /// Jobs of further names.
+    left_out: u64,
+}
+
+pub(crate) async fn run(global: &Global, args: Types) -> Outcome {
+    let (_client, queue) = connect::queue(global, &args.queue).await?;
+    let mut observed = Observed::default();
+    for state in JobState::ALL {
+        // What was added last and what was added first may differ.
+        let half = args.sample.div_ceil(2);
+        for order in [Order::Descending, Order::Ascending] {
+            sample(&queue, state, order, half, &mut observed).await?;
+        }
+    }
+    if observed.left_out > 0 {
+        eprintln!("left out: {} jobs with names beyond the first {MOST_NAMES}", observed.left_out);
+    }
+    if args.schema || global.json {
+        let text = serde_json::to_string_pretty(&schema(&args.queue, &observed)).unwrap_or_default();
+        say::line(text);
+    } else {
+        say::line(typescript(&args.queue, &observed));
+    }
+    Ok(())
+}
+
+async fn sample(queue: &Queue, state: JobState, order: Order, most: u64, observed: &mut Observed) -> Outcome {
+    let (mut left, mut cursor) = (most, None);
+    while left > 0 {
+        let mut jobs = queue.jobs(state).order(order);
+        if let Some(cursor) = cursor {
+            jobs = jobs.resume(cursor);
+        }
+        let page = jobs.page(PAGE.min(u32::try_from(left).unwrap_or(PAGE))).await?;
+        left = left.saturating_sub(page.jobs.len() as u64);
+        page.jobs.iter().flatten().for_each(|job| observed.meet(job));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Observed {
+    fn meet(&mut self, job: &Job) {
+        if !self.ids.insert(job.id().to_owned()) {
+            return;
+        }
+        self.jobs += 1;
+        let is_known = self.names.contains_key(job.name());
+        if !is_known && self.names.len() >= MOST_NAMES {
+            self.left_out += 1;
+            return;
+        }
+        let seen = self.names.entry(job.name().to_owned()).or_default();
+        seen.jobs += 1;
+        seen.data.meet(job.data());
+        if let Ok(Some(result)) = job.return_value() {
+            seen.result.meet(&result);
+        }
+    }
+}
+
+fn typescript(queue: &str, observed: &Observed) -> String {
+    let line = |text: &str| say::clean(text).replace("*/", "* /");
+    let mut text = format!(
+        "// Observed in {} stored jobs of the queue {}, and not declared: other jobs may look otherwise.\n\
+         // What a Rust program declares is written by the feature `schema` of oxmq, from its kinds of jobs.\n\n\
+         /** From the names of jobs to their data and results, as they were seen. */\n\
+         export interface ObservedJobs {{\n",
+        say::number(observed.jobs),
+        line(queue),
+    );
+    for (name, seen) in &observed.names {
+        text +=
+            &format!("  /** Seen in {} jobs, {} results. */\n", say::number(seen.jobs), say::number(seen.result.seen));
+        let (data, result) = (seen.data.typescript(1), seen.result.typescript(1));
+        text += &format!("  {}: {{ data: {data}; result: {result} }};\n", property(name));
+    }
+    text + "}"
+}
+
+fn schema(queue: &str, observed: &Observed) -> Value {
+    let names = observed.names.iter().map(|(name, seen)| {
+        let schemas = json!({
+            "type": "object",
+            "description": format!("Seen in {} jobs, {} results.", seen.jobs, seen.result.seen),
+            "properties": { "data": seen.data.schema(), "result": seen.result.schema() },
+        });
+        (name.clone(), schemas)
+    });
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": format!("Jobs of the queue {queue}"),
+        "description": format!("Observed in {} stored jobs, and not declared: other jobs may look otherwise.", observed.jobs),
+        "type": "object",
+        "properties": names.collect::<Map<_, _>>(),
+    })
+}

@@ -1,0 +1,178 @@
+//! The doctor's examinations: one at a time, in the background, of what its visitor may see; and what the last one found.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::extract::{Form, State};
+use axum::response::Response;
+use tokio::task::AbortHandle;
+
+use super::access::Action;
+use super::act::{Fields, answer, params, told};
+use super::app::App;
+use super::forms::{self, see};
+use super::moment::count;
+use super::problem::Problem;
+use super::visit::{Params, Visit, given};
+use crate::doctor::{Doctor, Finding, Report, Stage};
+use crate::error::WithCauses;
+use crate::sync::Lock;
+
+/// An examination that goes on.
+#[derive(Default)]
+pub(super) struct Running {
+    stage: Lock<Option<Stage>>,
+    task: Lock<Option<AbortHandle>>,
+}
+
+impl Running {
+    pub(super) fn stage(&self) -> Option<Stage> {
+        self.stage.lock().clone()
+    }
+}
+
+/// An examination that has ended.
+pub(super) struct Checkup {
+    /// Which it is: a form names it, so that it never mends what another one has found.
+    pub(super) id: String,
+    pub(super) queues: usize,
+    pub(super) ended: SystemTime,
+    pub(super) outcome: Result<Report, String>,
+    doctor: Doctor,
+    /// How much of which finding was mended.
+    mended: Lock<BTreeMap<usize, u64>>,
+}
+
+impl Checkup {
+    pub(super) fn mended(&self, finding: usize) -> Option<u64> {
+        self.mended.lock().get(&finding).copied()
+    }
+
+    fn finding(&self, place: usize) -> Option<&Finding> {
+        self.outcome.as_ref().ok()?.findings.get(place)
+    }
+}
+
+/// The examination that goes on, and the last one that has ended.
+#[derive(Default)]
+pub(super) struct Checkups(Lock<Known>);
+
+#[derive(Default)]
+struct Known {
+    running: Option<Arc<Running>>,
+    last: Option<Arc<Checkup>>,
+}
+
+impl Checkups {
+    pub(super) fn running(&self) -> Option<Arc<Running>> {
+        self.0.lock().running.clone()
+    }
+
+    pub(super) fn last(&self) -> Option<Arc<Checkup>> {
+        self.0.lock().last.clone()
+    }
+
+    /// A text that changes with what the page shows.
+    pub(super) fn print(&self) -> String {
+        let known = self.0.lock();
+        let stage = known.running.as_ref().map(|running| running.stage());
+        let last = known.last.as_ref().map(|last| (&last.id, format!("{:?}", last.mended.lock())));
+        format!("{stage:?} {last:?}")
+    }
+}
+
+/// What the forms of the doctor's page do.
+pub(super) async fn act(visit: Visit, State(app): State<Arc<App>>, Form(fields): Form<Fields>) -> Response {
+    let params = params(&fields);
+    let done = async {
+        visit.token.check(visit.headers(), params.get(forms::FIELD).map(String::as_str))?;
+        match given(&params, "do") {
+            Some("examine") => examine(&visit, &app, &params).await,
+            Some("stop") => Ok(stop(&visit, &app)),
+            Some("mend") => mend(&visit, &app, &params).await,
+            _ => Err(Problem::no_form("It names no action.")),
+        }
+    };
+    let done = done.await;
+    answer(&visit, done)
+}
+
+/// Begins, unless one goes on: then whoever comes watches that one.
+async fn examine(visit: &Visit, app: &Arc<App>, params: &Params) -> Result<Response, Problem> {
+    let to = visit.links.to("/doctor");
+    let names = match given(params, "queue") {
+        Some(name) => {
+            visit.queue(name)?;
+            vec![name.to_owned()]
+        }
+        None => app.catalog.list(&app.client).await.names.into_iter().filter(|name| visit.may_see(name)).collect(),
+    };
+    let queues = names.len();
+    let running = Arc::new(Running::default());
+    {
+        let mut known = app.checkups.0.lock();
+        if known.running.is_some() {
+            return Ok(see(&visit.links, &to, "An examination is under way already."));
+        }
+        known.running = Some(Arc::clone(&running));
+    }
+    let hearing = Arc::clone(&running);
+    let hear = move |stage: &Stage| *hearing.stage.lock() = Some(stage.clone());
+    let mut doctor = app.client.doctor().memory(given(params, "memory").is_some()).on_stage(hear);
+    for name in names {
+        doctor = doctor.queue(name);
+    }
+    let ending = Ending(Arc::clone(app));
+    let task = tokio::spawn(async move {
+        // Without a name it would look for queues by itself, also for such as are not shown.
+        let found = if queues == 0 { Ok(Report::default()) } else { doctor.examine().await };
+        let outcome = found.map_err(|error| WithCauses(&error).to_string());
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let ended = ending.0.now();
+        let last = Checkup { id, queues, ended, outcome, doctor, mended: Lock::default() };
+        ending.0.checkups.0.lock().last = Some(Arc::new(last));
+    });
+    *running.task.lock() = Some(task.abort_handle());
+    Ok(see(&visit.links, &to, "The examination has begun."))
+}
+
+/// However an examination ends, another may begin.
+struct Ending(Arc<App>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.checkups.0.lock().running = None;
+    }
+}
+
+fn stop(visit: &Visit, app: &App) -> Response {
+    if let Some(task) = app.checkups.running().and_then(|running| running.task.lock().take()) {
+        task.abort();
+    }
+    see(&visit.links, &visit.links.to("/doctor"), "The examination is stopped.")
+}
+
+/// Mends one finding, as far as it still is so.
+async fn mend(visit: &Visit, app: &App, params: &Params) -> Result<Response, Problem> {
+    let gone = || Problem::no_form("There was another examination meanwhile: look at what that one has found.");
+    let id = given(params, "checkup").unwrap_or_default();
+    let place = given(params, "finding").and_then(|place| place.parse().ok()).ok_or_else(gone)?;
+    let last = app.checkups.last().filter(|last| last.id == id).ok_or_else(gone)?;
+    let finding = last.finding(place).ok_or_else(gone)?;
+    let queue = finding.queue.as_deref().ok_or_else(|| Problem::no_form("That cannot be mended from here."))?;
+    visit.queue(queue)?;
+    let target = finding.kind.as_str();
+    if !visit.may(queue, Action::Mend) {
+        visit.audit(queue, Action::Mend, target, "not permitted", false);
+        return Err(Problem::forbidden("mend this queue"));
+    }
+    let done = match last.doctor.mend(finding).await {
+        Ok(mended) => {
+            *last.mended.lock().entry(place).or_default() += mended;
+            Ok(format!("{target} of {queue}: {} of {} mended.", count(mended), count(finding.count)))
+        }
+        Err(error) => Err(error.into()),
+    };
+    told(visit, queue, Action::Mend, target, done, &visit.links.to("/doctor")).await
+}

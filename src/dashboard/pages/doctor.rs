@@ -1,0 +1,199 @@
+//! What the doctor has found.
+
+use axum::extract::Query;
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::super::access::Action;
+use super::super::checkup::{Checkup, Running};
+use super::super::json::clip;
+use super::super::moment::{count, many, when};
+use super::super::problem::Problem;
+use super::super::visit::{Page, Params, Tab, Visit, given};
+use super::asking;
+use crate::doctor::{Finding, FindingKind, Report, Stage};
+
+/// So many lines a table of weights has.
+const WEIGHTS: usize = 30;
+
+/// So many things that were left out are told.
+const LEFT_OUT: usize = 100;
+
+pub(in super::super) async fn page(visit: Visit, Query(params): Query<Params>) -> Response {
+    let page = Ok::<_, Problem>(build(&visit, &params));
+    visit.answer(page)
+}
+
+fn build(visit: &Visit, params: &Params) -> Page {
+    let checkups = &visit.app.checkups;
+    let body = html! {
+        div.head { h1 { "Doctor" } }
+        p.hint {
+            "It looks for what no page shows by itself: ids without jobs, jobs in no list, active jobs that nobody holds, parents \
+             that can never run, stopped schedulers, what is left of jobs that are gone. It looks twice, so that what is in motion \
+             is not accused, and changes nothing. It goes in small steps: workers go on meanwhile."
+        }
+        div #checkup data-swap {
+            @match checkups.running() {
+                Some(running) => (under_way(visit, &running)),
+                None => (form(visit, params)),
+            }
+            @if let Some(last) = checkups.last() { (ended(visit, &last)) }
+        }
+    };
+    Page { title: "Doctor".into(), tab: Tab::Doctor, live: Some("of=doctor".into()), body }
+}
+
+fn form(visit: &Visit, params: &Params) -> Markup {
+    html! {
+        form.filter.box method="post" action=(visit.links.to("/doctor")) {
+            (visit.token.field())
+            label { "Only the queue " input type="search" name="queue" value=(given(params, "queue").unwrap_or_default()) placeholder="All queues" spellcheck="false"; }
+            label { input type="checkbox" name="memory" value="1"; " Weigh jobs, by state and name" }
+            button name="do" value="examine" { "Examine" }
+        }
+    }
+}
+
+fn under_way(visit: &Visit, running: &Running) -> Markup {
+    let (text, done, of) = match running.stage() {
+        None => ("The server".to_owned(), 0, 1),
+        Some(Stage::Queue { name, number, of }) if visit.may_see(&name) => {
+            (format!("Queue {} of {}: {name}", count(number), count(of)), number - 1, of)
+        }
+        Some(Stage::Queue { number, of, .. }) => (format!("Queue {} of {}", count(number), count(of)), number - 1, of),
+        Some(Stage::Keys { looked_at, of }) => {
+            (format!("{} keys of the server, {} at most", count(looked_at), count(of)), looked_at, of)
+        }
+        Some(stage) => (format!("It takes {stage}"), 1, 1),
+    };
+    html! {
+        section.box {
+            p role="status" { "Under way, this page may be closed. " (clip(&text)) "." }
+            progress max=(of.max(1)) value=(done.min(of)) {}
+            form method="post" action=(visit.links.to("/doctor")) { (visit.token.field()) button name="do" value="stop" { "Stop" } }
+        }
+    }
+}
+
+fn ended(visit: &Visit, last: &Checkup) -> Markup {
+    let now = visit.app.now();
+    html! {
+        section aria-labelledby="found" {
+            h2 #found { "The last examination" }
+            p.faint { (many(last.queues as u64, "queue")) " and the server, " (when(Some(last.ended), now)) }
+            @match &last.outcome {
+                Err(problem) => { p.bad role="alert" { "It broke off: try again." } pre.raw { (problem) } }
+                Ok(report) => (report_of(visit, last, report)),
+            }
+        }
+    }
+}
+
+fn report_of(visit: &Visit, last: &Checkup, report: &Report) -> Markup {
+    let is_seen = |queue: &Option<String>| queue.as_deref().is_none_or(|queue| visit.may_see(queue));
+    let findings: Vec<(usize, &Finding)> =
+        report.findings.iter().enumerate().filter(|(_, finding)| is_seen(&finding.queue)).collect();
+    let left_out: Vec<String> =
+        report.left_out.iter().filter(|left| is_seen(&left.queue)).map(ToString::to_string).collect();
+    html! {
+        @if findings.is_empty() { p.done { "Nothing is wrong." } }
+        @for (place, finding) in findings { (one(visit, last, place, finding)) }
+        @if !left_out.is_empty() {
+            details.box {
+                summary { "Not looked at (" (count(left_out.len() as u64)) ")" }
+                ul { @for text in left_out.iter().take(LEFT_OUT) { li { (clip(text)) } } }
+            }
+        }
+        (weights(visit, report))
+        (peers(visit, report))
+    }
+}
+
+fn one(visit: &Visit, last: &Checkup, place: usize, finding: &Finding) -> Markup {
+    let queue = finding.queue.as_deref();
+    let may_mend = finding.kind.can_be_mended() && queue.is_some_and(|queue| visit.may(queue, Action::Mend));
+    let form = html! {
+        form method="post" action=(visit.links.to("/doctor")) {
+            (visit.token.field())
+            input type="hidden" name="checkup" value=(last.id);
+            input type="hidden" name="finding" value=(place);
+            button name="do" value="mend" { "Mend it" }
+        }
+    };
+    html! {
+        section.box aria-label={ (finding.kind) " of " (queue.unwrap_or("the server")) } {
+            div.bar {
+                h3 {
+                    @match queue { Some(queue) => a href=(visit.links.queue(queue)) { (queue) }, None => "The server" }
+                    " " span.faint { (finding.kind) }
+                }
+                @match last.mended(place) {
+                    Some(mended) => span.done { (count(mended)) " mended" },
+                    None if may_mend => div.actions { (asking("Mend…", "Each is looked at once more first. Nothing that holds a job's data is deleted.", form)) },
+                    None => {}
+                }
+            }
+            p { (clip(&finding.detail)) }
+            @if let Some(queue) = queue && !finding.examples.is_empty() { (examples(visit, queue, finding)) }
+            p.hint { (finding.kind.advice()) }
+        }
+    }
+}
+
+fn examples(visit: &Visit, queue: &str, finding: &Finding) -> Markup {
+    let are_jobs =
+        matches!(finding.kind, FindingKind::LostJobs | FindingKind::ActiveWithoutLock | FindingKind::StuckParents);
+    html! {
+        p {
+            @for (n, id) in finding.examples.iter().enumerate() {
+                @if n > 0 { ", " }
+                @if are_jobs { a href=(visit.links.job(queue, id)) { (clip(id)) } } @else { code { (clip(id)) } }
+            }
+            @if finding.count > finding.examples.len() as u64 { ", …" }
+        }
+    }
+}
+
+fn weights(visit: &Visit, report: &Report) -> Markup {
+    let mut rows: Vec<_> = report.names.iter().filter(|weight| visit.may_see(&weight.queue)).collect();
+    rows.sort_by_key(|weight| std::cmp::Reverse(weight.about.saturating_mul(weight.bytes_each)));
+    let mib = |bytes: u64| count(bytes / (1024 * 1024));
+    html! {
+        @if !rows.is_empty() {
+            h2 { "What jobs weigh" }
+            p.hint { "By a sample of each state: numbers of jobs are about right where names are mixed." }
+            div.scroll { table.rows {
+                thead { tr {
+                    th scope="col" { "Queue" } th scope="col" { "State" } th scope="col" { "Name" }
+                    th.num scope="col" { "Jobs, about" } th.num scope="col" { "Bytes each" } th.num scope="col" { "MiB" }
+                } }
+                tbody { @for weight in rows.iter().take(WEIGHTS) { tr {
+                    th scope="row" { a href=(visit.links.queue(&weight.queue)) { (weight.queue) } }
+                    td { (weight.state) }
+                    td { (clip(&weight.name)) }
+                    td.num { (count(weight.about)) }
+                    td.num { (count(weight.bytes_each)) }
+                    td.num { (mib(weight.about.saturating_mul(weight.bytes_each))) }
+                } } }
+            } }
+        }
+    }
+}
+
+/// Which libraries have met in the queues.
+fn peers(visit: &Visit, report: &Report) -> Markup {
+    let mut libraries: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
+    for (_, version) in report.versions.iter().filter(|(queue, _)| visit.may_see(queue)) {
+        *libraries.entry(format!("settings of queues by {version}")).or_default() += 1;
+    }
+    for ((_, library), workers) in report.peers.iter().filter(|((queue, _), _)| visit.may_see(queue)) {
+        *libraries.entry(format!("workers by {library}")).or_default() += workers;
+    }
+    html! {
+        @if !libraries.is_empty() {
+            h2 { "Who works on these queues" }
+            dl.pairs { @for (what, number) in &libraries { dt { (clip(what)) } dd { (count(*number)) } } }
+        }
+    }
+}
