@@ -16,7 +16,7 @@ use crate::script::{self, Call};
 use crate::state::{JobState, Order};
 use crate::wire::job::{RawJob, Undecodable, UndecodableKind};
 
-/// How many places one call looks at: about a millisecond of the server's time.
+/// How many places one call looks at: one to three milliseconds of the server's time, by what it compares.
 const PLACES_PER_CALL: u32 = 500;
 
 /// How many jobs one call hands out or works on.

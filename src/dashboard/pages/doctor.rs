@@ -49,7 +49,7 @@ fn form(visit: &Visit, params: &Params) -> Markup {
         form.filter.box method="post" action=(visit.links.to("/doctor")) {
             (visit.token.field())
             label { "Only the queue " input type="search" name="queue" value=(given(params, "queue").unwrap_or_default()) placeholder="All queues" spellcheck="false"; }
-            label { input type="checkbox" name="memory" value="1"; " Weigh jobs, by state and name" }
+            label.check { input type="checkbox" name="memory" value="1"; " Weigh jobs, by state and name" }
             button name="do" value="examine" { "Examine" }
         }
     }
