@@ -1,0 +1,326 @@
+//! The plan of a worker, without a worker.
+
+use super::*;
+
+const NOW_MS: u64 = 1_000_000;
+
+fn plan() -> Plan {
+    Plan::new(&WorkerOptions::default())
+}
+
+fn seen(slots: usize, pending: usize) -> Situation {
+    Situation { slots, pending, is_waiting: false, now_ms: NOW_MS, now: Instant::now() }
+}
+
+fn call(outcomes: usize, want: usize) -> Step {
+    Step::Call { outcomes, want }
+}
+
+/// Sends what the plan says, which must be a call for so many jobs.
+fn send(plan: &mut Plan, seen: &Situation) -> usize {
+    match plan.next(seen) {
+        Step::Call { want, .. } => {
+            plan.called(want);
+            want
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A fetch that brings so many jobs, which start.
+fn fetch(plan: &mut Plan, slots: usize, got: usize, next_due: u64) -> bool {
+    let want = send(plan, &seen(slots, 0));
+    plan.returned(want);
+    plan.started(got);
+    plan.learn(Learned { want, got, next_due, limited_ms: 0, is_answered: true }, Instant::now())
+}
+
+#[test]
+fn an_outcome_that_asks_for_patience_travels_without_a_wish() {
+    let mut plan = plan();
+    fetch(&mut plan, 1, 1, 0);
+    plan.ended();
+    let now = Instant::now();
+    plan.limited(Duration::from_secs(10), now);
+    assert_eq!(send(&mut plan, &seen(1, 1)), 0);
+    // Nor is there a call besides it.
+    assert_eq!(plan.next(&seen(1, 0)), Step::Rest);
+    plan.returned(0);
+    assert!(plan.alarm().is_some_and(|at| at > now));
+}
+
+#[test]
+fn an_idle_worker_asks_for_all_its_slots_at_once() {
+    assert_eq!(plan().next(&seen(10, 0)), call(5, 10));
+    // Many slots are filled a call at a time.
+    assert_eq!(plan().next(&seen(1_000, 0)), call(CALL_JOBS, CALL_JOBS));
+    // Among very many running jobs a call is smaller.
+    assert_eq!(plan().next(&seen(10_000, 0)), call(20, 20));
+}
+
+#[test]
+fn one_outcome_is_settled_at_once_and_those_that_follow_gather() {
+    let mut plan = plan();
+    fetch(&mut plan, 40, 40, 0);
+    assert_eq!(plan.next(&seen(40, 0)), Step::Rest);
+    plan.ended();
+    assert_eq!(plan.next(&seen(40, 1)), call(20, 1));
+    plan.called(1);
+    // A share is 20 jobs; a second call is worth it from half of that on.
+    (0..9).for_each(|_| plan.ended());
+    assert_eq!(plan.next(&seen(40, 9)), Step::Rest);
+    plan.ended();
+    assert_eq!(plan.next(&seen(40, 10)), call(20, 10));
+    plan.called(10);
+    // There are never more than two.
+    (0..29).for_each(|_| plan.ended());
+    assert_eq!(plan.next(&seen(40, 29)), Step::Rest);
+    plan.returned(1);
+    plan.started(1);
+    // What is more than a share is left for the other call, and so are the slots.
+    assert_eq!(plan.next(&seen(40, 29)), call(20, 20));
+    plan.called(20);
+    plan.returned(10);
+    plan.started(10);
+    assert_eq!(plan.next(&seen(40, 9)), Step::Rest);
+}
+
+#[test]
+fn jobs_that_are_asked_for_are_not_asked_for_again() {
+    let mut plan = plan();
+    assert_eq!(send(&mut plan, &seen(6, 0)), 6);
+    assert_eq!(plan.next(&seen(6, 0)), Step::Rest);
+    // More slots, set while the call is on its way.
+    assert_eq!(send(&mut plan, &seen(20, 0)), 14);
+    plan.returned(6);
+    plan.started(6);
+    plan.returned(14);
+    assert_eq!(plan.next(&seen(20, 0)), call(10, 14));
+    // And fewer than run.
+    assert_eq!(plan.next(&seen(2, 0)), Step::Rest);
+}
+
+#[test]
+fn after_an_empty_look_it_waits_and_twice_as_long_after_the_next() {
+    let mut plan = plan();
+    let delay = plan.drain_delay;
+    assert!(fetch(&mut plan, 4, 0, 0), "listeners hear of the first empty look");
+    assert_eq!(plan.next(&seen(4, 0)), Step::Wait(delay));
+    assert_eq!(plan.next(&Situation { is_waiting: true, ..seen(4, 0) }), Step::Rest);
+    assert!(!plan.woken(Woken::TimeOver, 4, NOW_MS));
+    assert!(!fetch(&mut plan, 4, 0, 0), "and of no other");
+    assert_eq!(plan.next(&seen(4, 0)), Step::Wait(delay * 2));
+    plan.woken(Woken::TimeOver, 4, NOW_MS);
+    fetch(&mut plan, 4, 3, 0);
+    assert_eq!(plan.next(&seen(4, 0)), Step::Wait(delay), "one slot is free, and the queue is empty");
+    plan.woken(Woken::Broken, 4, NOW_MS);
+    assert_eq!(plan.next(&seen(4, 0)), call(2, 1));
+}
+
+#[test]
+fn an_outcome_asks_for_a_job_also_while_the_queue_is_empty() {
+    let mut plan = plan();
+    fetch(&mut plan, 2, 1, 0);
+    assert!(matches!(plan.next(&seen(2, 0)), Step::Wait(_)));
+    plan.ended();
+    assert_eq!(plan.next(&seen(2, 1)), call(1, 2));
+}
+
+#[test]
+fn large_jobs_come_a_few_at_a_time() {
+    let mut plan = plan();
+    fetch(&mut plan, 4, 1, NOW_MS);
+    assert_eq!(plan.next(&seen(4, 0)), call(2, 3));
+}
+
+#[test]
+fn it_looks_when_the_next_delayed_job_is_due_and_waits_for_others_meanwhile() {
+    let mut plan = plan();
+    let after = |ms, seen: &Situation| Some(seen.now + Duration::from_millis(ms));
+    fetch(&mut plan, 1, 0, NOW_MS + 70);
+    let begun = seen(1, 0);
+    let delay = plan.drain_delay;
+    assert_eq!(plan.next(&begun), Step::Wait(delay + Duration::from_millis(70)));
+    assert_eq!(plan.alarm(), after(70, &begun));
+    assert!(plan.awaits_due_job());
+    // Its marker was taken; a sooner one counts, a later one does not.
+    assert!(!plan.woken(Woken::Marker(1_000_050.0), 1, NOW_MS));
+    assert!(!plan.woken(Woken::Marker(1_000_090.0), 1, NOW_MS));
+    assert!(matches!(plan.next(&begun), Step::Wait(_)));
+    let waiting = Situation { is_waiting: true, ..begun };
+    assert_eq!(plan.next(&waiting), Step::Rest);
+    assert_eq!(plan.alarm(), after(50, &begun));
+    // The look does not end the wait.
+    plan.on_alarm(begun.now + Duration::from_millis(49));
+    assert_eq!(plan.next(&waiting), Step::Rest);
+    plan.on_alarm(begun.now + Duration::from_millis(50));
+    assert_eq!(plan.next(&waiting), call(1, 1));
+    assert!(!plan.awaits_due_job() && plan.alarm().is_none());
+}
+
+#[test]
+fn a_delayed_job_that_is_due_by_now_is_looked_for_at_once() {
+    let mut plan = plan();
+    fetch(&mut plan, 1, 0, NOW_MS + 50);
+    assert_eq!(plan.next(&Situation { now_ms: NOW_MS + 50, ..seen(1, 0) }), call(1, 1));
+}
+
+#[test]
+fn a_delayed_job_far_away_is_looked_for_now_and_then_since_clocks_differ() {
+    let mut plan = plan();
+    fetch(&mut plan, 1, 0, NOW_MS + 3_600_000);
+    let begun = seen(1, 0);
+    assert_eq!(plan.next(&begun), Step::Wait(LONGEST_DELAY_WAIT + plan.drain_delay));
+    assert_eq!(plan.alarm(), Some(begun.now + LONGEST_DELAY_WAIT));
+}
+
+#[test]
+fn without_a_free_slot_nobody_looks_for_delayed_jobs() {
+    let mut plan = plan();
+    fetch(&mut plan, 1, 0, NOW_MS + 50);
+    assert_eq!(plan.next(&seen(0, 0)), Step::Rest);
+    assert_eq!(plan.alarm(), None);
+}
+
+#[test]
+fn a_marker_that_is_of_no_use_is_passed_on() {
+    let mut plan = plan();
+    fetch(&mut plan, 1, 0, 0);
+    assert!(!plan.woken(Woken::Marker(0.0), 1, NOW_MS));
+    assert!(plan.woken(Woken::Interrupted, 1, NOW_MS));
+    fetch(&mut plan, 1, 1, 0);
+    assert!(plan.woken(Woken::Marker(0.0), 1, NOW_MS), "no slot is free");
+    plan.pause();
+    assert!(plan.woken(Woken::Marker(9e15), 1, NOW_MS));
+}
+
+#[test]
+fn a_rate_limit_stops_fetching_and_not_settling() {
+    let mut plan = plan();
+    let now = Instant::now();
+    let want = send(&mut plan, &seen(4, 0));
+    plan.returned(want);
+    plan.started(1);
+    plan.learn(Learned { want, got: 1, limited_ms: 500, is_answered: true, ..Learned::default() }, now);
+    assert_eq!(plan.next(&seen(4, 0)), Step::Rest);
+    assert_eq!(plan.alarm(), Some(now + Duration::from_millis(500)));
+    plan.ended();
+    assert_eq!(plan.next(&seen(4, 1)), call(2, 0));
+    assert_eq!(plan.on_alarm(now + Duration::from_millis(499)), None);
+    assert_eq!(plan.next(&seen(4, 0)), Step::Rest);
+    plan.on_alarm(now + Duration::from_millis(500));
+    assert_eq!(plan.next(&seen(4, 0)), call(2, 4));
+    // However long the limit, it looks again after the longest pause of the options.
+    plan.learn(Learned { limited_ms: u64::MAX, is_answered: true, ..Learned::default() }, now);
+    assert_eq!(plan.alarm(), Some(now + plan.longest_limit));
+}
+
+#[test]
+fn only_a_job_that_asked_for_a_pause_makes_its_worker_wait_for_the_limiter() {
+    assert_eq!(limited_ms(0, 900, None, true), 0);
+    assert_eq!(limited_ms(70, 900, None, true), 70);
+    let asked = Some(Duration::from_millis(500));
+    assert_eq!(limited_ms(70, 900, asked, true), 900);
+    assert_eq!(limited_ms(0, 0, asked, false), 500);
+}
+
+#[test]
+fn after_a_refusal_outcomes_go_one_by_one() {
+    let mut plan = plan();
+    let now = Instant::now();
+    fetch(&mut plan, 4, 4, 0);
+    (0..3).for_each(|_| plan.ended());
+    let want = send(&mut plan, &seen(4, 3));
+    plan.returned(want);
+    plan.refused(true, now);
+    assert_eq!(plan.next(&seen(4, 3)), Step::Rest);
+    plan.on_alarm(now + PAUSE_AFTER_REFUSAL);
+    assert_eq!(plan.next(&seen(4, 3)), call(1, 0));
+    plan.called(0);
+    assert_eq!(plan.next(&seen(4, 2)), Step::Rest, "one at a time");
+    plan.returned(0);
+    plan.accepted(true);
+    assert_eq!(plan.next(&seen(4, 2)), call(1, 0));
+    plan.accepted(false);
+    assert_eq!(plan.next(&seen(4, 0)), call(2, 3));
+}
+
+#[test]
+fn a_call_whose_outcome_was_pieced_together_says_nothing_of_what_is_left() {
+    let mut plan = plan();
+    fetch(&mut plan, 2, 0, 0);
+    plan.woken(Woken::TimeOver, 2, NOW_MS);
+    let want = send(&mut plan, &seen(2, 0));
+    plan.returned(want);
+    assert!(!plan.learn(Learned { want, ..Learned::default() }, Instant::now()));
+    assert_eq!(plan.next(&seen(2, 0)), call(1, 2));
+}
+
+#[test]
+fn a_paused_worker_settles_and_takes_nothing() {
+    let mut plan = plan();
+    fetch(&mut plan, 2, 1, 0);
+    assert!(plan.pause() && !plan.pause());
+    assert_eq!(plan.next(&seen(2, 0)), Step::Rest);
+    plan.ended();
+    assert_eq!(plan.next(&seen(2, 1)), call(1, 0));
+    assert!(plan.starts_jobs(), "what was on its way may run");
+    assert!(plan.resume() && !plan.resume());
+    assert_eq!(plan.next(&seen(2, 0)), call(1, 2));
+}
+
+#[test]
+fn closing_waits_then_cancels_then_ends_then_gives_up() {
+    let mut plan = plan();
+    let now = Instant::now();
+    let s = Duration::from_secs;
+    fetch(&mut plan, 2, 2, 0);
+    assert!(plan.close(now + s(30)) && !plan.close(now + s(60)));
+    assert_eq!(plan.alarm(), Some(now + s(30)));
+    assert!(!plan.close(now + s(10)));
+    assert_eq!(plan.alarm(), Some(now + s(10)), "a second call may shorten the wait");
+    assert!(!plan.starts_jobs() && !plan.is_closed(0, now));
+
+    assert_eq!(plan.on_alarm(now + s(10)), Some(Force::Cancel));
+    let graceful = now + s(10) + plan.cancel_grace;
+    assert_eq!(plan.alarm(), Some(graceful));
+    plan.ended();
+    assert_eq!(plan.next(&seen(2, 1)), call(1, 0));
+    assert!(!plan.is_closed(0, graceful));
+    assert_eq!(plan.on_alarm(graceful), Some(Force::Abort));
+    assert_eq!(plan.next(&seen(2, 1)), Step::Rest, "what goes back is gathered");
+    let gathered = graceful + GATHER;
+    assert!(plan.on_alarm(gathered).is_none() && !plan.is_closed(0, gathered));
+    assert_eq!(plan.next(&seen(2, 1)), call(1, 0));
+    assert!(plan.is_closed(0, gathered + AFTER_ABORT));
+    plan.ended();
+    assert!(plan.is_closed(0, gathered) && !plan.is_closed(1, gathered));
+}
+
+#[test]
+fn a_call_takes_what_fits_and_one_at_least() {
+    let fit = |sizes: &[usize], most| fitting(sizes.iter().copied(), most);
+    assert_eq!(fit(&[], 5), 0);
+    assert_eq!(fit(&[1, 1, 1], 2), 2);
+    assert_eq!(fit(&[CALL_BYTES + 1, 1], 5), 1);
+    assert_eq!(fit(&[CALL_BYTES - 1, 1, 1], 5), 2);
+}
+
+#[test]
+fn after_a_lost_reply_it_asks_for_half_and_then_for_more_again() {
+    let mut plan = plan();
+    assert_eq!(send(&mut plan, &seen(20, 0)), 20);
+    plan.returned(20);
+    plan.came(20, 20, false);
+    assert_eq!(plan.wanted(20), 10);
+    plan.came(10, 3, true);
+    assert_eq!(plan.wanted(20), 10, "it did not bring as many as it may");
+    for _ in 0..10 {
+        plan.came(plan.most, plan.most, true);
+    }
+    assert_eq!(plan.wanted(20), 20);
+    for _ in 0..9 {
+        plan.came(plan.most, 0, false);
+    }
+    assert_eq!(plan.wanted(20), 1);
+}
