@@ -15,6 +15,7 @@
 //! | add trees of jobs | [`FlowProducer`], [`FlowNode`] | [`flow`] |
 //! | repeat jobs | [`Queue::upsert_job_scheduler`], [`Repeat`] | [`scheduler`] |
 //! | hear what happens | [`QueueEvents`], [`worker::WorkerEvents`] | [`events`] |
+//! | spread a queue over a cluster | [`Partitioned`] | [`partitioned`] |
 //! | see all queues at a glance | [`Client::find_queues`] | [`overview`] |
 //! | know why a call failed | [`Error`], [`error::Reason`] | [`error`] |
 //!
@@ -31,6 +32,7 @@
 //! | how to set up the server, and what can be lost | [Redis](guides::redis) |
 //! | how much memory, how many connections, how many jobs a second | [capacity and memory](guides::capacity) |
 //! | what to look at, with alerts to copy | [observability](guides::observability) |
+//! | how one queue lies on many servers | [partitions](guides::partitions) |
 //! | how one job becomes thousands | [large fan-outs](guides::fan_out) |
 //! | how to test your own program | [testing](guides::testing) |
 //! | what to set, and what is guarded | [security](guides::security) |
@@ -78,6 +80,7 @@ mod keys;
 pub mod kind;
 pub mod options;
 pub mod overview;
+pub mod partitioned;
 pub mod queue;
 pub mod scheduler;
 #[cfg(feature = "schema")]
@@ -105,6 +108,8 @@ pub use job::{Job, JobRef, JobState};
 pub use kind::JobKind;
 #[doc(inline)]
 pub use options::{Backoff, Deduplication, JobOptions, KeepJobs};
+#[doc(inline)]
+pub use partitioned::Partitioned;
 #[doc(inline)]
 pub use queue::{NewJob, Queue};
 #[doc(inline)]

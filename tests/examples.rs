@@ -68,6 +68,11 @@ fn testing() {
 }
 
 #[test]
+fn partitioned() {
+    keeps_its_promise("partitioned");
+}
+
+#[test]
 fn router() {
     keeps_its_promise("router");
 }

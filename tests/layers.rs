@@ -107,6 +107,7 @@ fn the_table_has_no_circle_below_the_rim() {
         "events",
         "flow",
         "overview",
+        "partitioned",
         "dashboard",
         "doctor",
         "testing",

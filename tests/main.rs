@@ -17,6 +17,7 @@ mod jobs;
 mod layers;
 mod mistakes;
 mod package;
+mod partitioned;
 mod rim;
 mod sentinel;
 mod testing;

@@ -6,6 +6,7 @@
 
 mod jobs;
 mod json;
+mod partitions;
 mod queues;
 mod workers;
 
@@ -149,7 +150,7 @@ impl Ground {
 }
 
 fn rows() -> Vec<Row> {
-    [jobs::rows(), queues::rows(), workers::rows()].into_iter().flatten().collect()
+    [jobs::rows(), partitions::rows(), queues::rows(), workers::rows()].into_iter().flatten().collect()
 }
 
 fn letter(answer: &oxmq::Result<()>) -> char {

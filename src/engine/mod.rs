@@ -13,6 +13,7 @@ pub(crate) mod marker;
 #[cfg(any(test, feature = "testing"))]
 mod notes;
 mod overview;
+mod partitions;
 mod prometheus;
 mod read;
 mod scan;
@@ -48,6 +49,7 @@ pub(crate) use coalesce::Coalescer;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use notes::{Notes, Written};
 pub(crate) use overview::workers_by_queue;
+pub(crate) use partitions::{GlobalConcurrency, PartitionSetting, PartitionSettings};
 pub(crate) use prometheus::REPORTED;
 pub(crate) use scan::Scan;
 pub use scan::{BadCursor, JobsCursor};

@@ -38,7 +38,7 @@ pub(crate) fn whole_text(error: &(dyn StdError + 'static)) -> String {
 }
 
 /// The ends of the texts of our own errors that have a cause.
-const KINDS: [&str; 2] = [": redis", ": json"];
+const KINDS: [&str; 3] = [": redis", ": json", " partitions failed"];
 
 fn join(to: &mut impl fmt::Write, texts: impl Iterator<Item = String>) -> fmt::Result {
     for (i, text) in texts.enumerate() {

@@ -2,12 +2,14 @@
 
 mod causes;
 mod halt;
+mod partitions;
 
 use std::fmt;
 use std::time::Duration;
 
 pub(crate) use causes::{WithCauses, causes, causes_beyond, whole_text};
 pub use halt::{FailureKind, Halt};
+pub use partitions::PartitionErrors;
 
 /// Any error, boxed, as it travels through processors and causes.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -160,6 +162,17 @@ pub enum Error {
         /// What stands in the way.
         problem: String,
     },
+    /// A call for all [partitions](crate::Partitioned) of a queue failed for some; for the others it was done.
+    #[error("{op}: {} of {of} partitions failed", failed.iter().count())]
+    Partitions {
+        /// The operation.
+        op: &'static str,
+        /// How many partitions were called.
+        of: usize,
+        /// Those for which it failed.
+        #[source]
+        failed: PartitionErrors,
+    },
     /// The queue, worker or event stream was closed.
     #[error("closed")]
     Closed,
@@ -171,7 +184,11 @@ impl Error {
     /// False for [`Error::OutcomeUnknown`], since the first call may have had its effect.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Redis { .. } | Self::OutOfMemory { .. } | Self::Timeout { .. })
+        match self {
+            Self::Redis { .. } | Self::OutOfMemory { .. } | Self::Timeout { .. } => true,
+            Self::Partitions { failed, .. } => failed.iter().all(|(_, error)| error.is_retryable()),
+            _ => false,
+        }
     }
 
     /// The server's refusal, if this is one.
@@ -331,12 +348,13 @@ mod tests {
             Error::QueueState { op, problem: "it is paused" },
             Error::NotPermitted { op, command: "CLIENT LIST" },
             Error::Scheduler { scheduler: "nightly".into(), problem: "no".into() },
+            Error::Partitions { op, of: 4, failed: PartitionErrors::new(vec![(3, Error::OutOfMemory { op })]) },
             Error::Closed,
         ];
         for error in all {
             // A new variant belongs into the list above.
             let has_cause = match &error {
-                Error::Redis { .. } | Error::Json { .. } => true,
+                Error::Redis { .. } | Error::Json { .. } | Error::Partitions { .. } => true,
                 Error::OutcomeUnknown { .. }
                 | Error::OutOfMemory { .. }
                 | Error::Refused { .. }

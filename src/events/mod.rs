@@ -224,9 +224,16 @@ impl QueueEvents {
     /// [`Error::Closed`] if this was closed before.
     #[doc(alias = "waitUntilReady")]
     pub async fn ready(&self) -> Result<EventId> {
+        self.readiness().await
+    }
+
+    /// The same, without holding on to this listener.
+    pub(crate) fn readiness(&self) -> impl Future<Output = Result<EventId>> + Send + use<> {
         let mut ready = self.ready.clone();
-        let start = ready.wait_for(Option::is_some).await.map_err(|_| Error::Closed)?;
-        (*start).ok_or(Error::Closed)
+        async move {
+            let start = ready.wait_for(Option::is_some).await.map_err(|_| Error::Closed)?;
+            (*start).ok_or(Error::Closed)
+        }
     }
 
     /// The next event, or word of those that were missed; `None` after [`close`](Self::close).

@@ -31,6 +31,9 @@ pub mod capacity {}
 #[doc = include_str!("observability.md")]
 pub mod observability {}
 
+#[doc = include_str!("partitions.md")]
+pub mod partitions {}
+
 #[doc = include_str!("fan_out.md")]
 pub mod fan_out {}
 

@@ -379,29 +379,53 @@ where
     ///
     /// As [`Queue::add_bulk`].
     pub async fn outcomes(self) -> Result<Vec<Result<(Job<D, R>, Added)>>> {
-        let span = telemetry::add_bulk(self.queue.name(), self.jobs.len());
-        self.send(&span).instrument(span.clone()).await
+        Ok(self.checked(|place| place)?.send().await)
     }
 
-    async fn send(self, span: &Span) -> Result<Vec<Result<(Job<D, R>, Added)>>> {
+    /// Checks all jobs, so that they can be sent; `place` tells the place of a job, for the error that names it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::add_bulk`].
+    pub(crate) fn checked(self, place: impl Fn(usize) -> usize) -> Result<CheckedBulk<D, R>> {
         let Self { queue, jobs } = self;
-        let trace = telemetry::inject(span);
-        let prepare = |(place, job): (usize, &NewJob<D>)| {
+        let span = telemetry::add_bulk(queue.name(), jobs.len());
+        let trace = telemetry::inject(&span);
+        let prepare = |(at, job): (usize, &NewJob<D>)| {
             queue.prepare(job, trace.as_deref(), false).map_err(|error| match error {
                 Error::InvalidOption { option, problem } => {
-                    Error::invalid(option, format!("{problem} (job {place}, '{}')", job.name))
+                    Error::invalid(option, format!("{problem} (job {}, '{}')", place(at), job.name))
                 }
                 other => other,
             })
         };
-        let new = jobs.iter().enumerate().map(prepare).collect::<Result<Vec<_>>>()?;
+        let new = span.in_scope(|| jobs.iter().enumerate().map(prepare).collect::<Result<Vec<_>>>())?;
+        Ok(CheckedBulk { queue, jobs, new, span })
+    }
+}
+
+/// A bulk add whose jobs break no rule.
+pub(crate) struct CheckedBulk<D, R> {
+    queue: Queue<D, R>,
+    jobs: Vec<NewJob<D>>,
+    new: Vec<add_jobs::NewJob>,
+    span: Span,
+}
+
+impl<D, R> CheckedBulk<D, R> {
+    /// Sends the adds, and tells of each whether it made a new job.
+    pub(crate) async fn send(self) -> Vec<Result<(Job<D, R>, Added)>> {
+        let Self { queue, jobs, new, span } = self;
         if new.is_empty() {
-            return Ok(Vec::new());
+            return Vec::new();
         }
-        queue.core.open_for_add().await;
-        let placed = queue.core.engine().add_all(&new).await;
+        let placed = async {
+            queue.core.open_for_add().await;
+            queue.core.engine().add_all(&new).await
+        };
+        let placed = placed.instrument(span).await;
         let answers = jobs.into_iter().zip(new).zip(placed);
-        Ok(answers.map(|((job, new), placed)| Ok(added(&queue.core, new, placed?, job.data))).collect())
+        answers.map(|((job, new), placed)| Ok(added(&queue.core, new, placed?, job.data))).collect()
     }
 }
 

@@ -80,6 +80,10 @@ impl<D, R> Queue<D, R> {
         Self { core, defaults: Arc::default(), types: PhantomData }
     }
 
+    pub(crate) fn with_defaults(core: Arc<QueueCore>, defaults: Arc<JobOptions>) -> Self {
+        Self { core, defaults, types: PhantomData }
+    }
+
     /// The same queue with other types.
     fn of_types<E, T>(&self) -> Queue<E, T> {
         Queue { core: Arc::clone(&self.core), defaults: Arc::clone(&self.defaults), types: PhantomData }

@@ -44,6 +44,7 @@ pub(crate) mod get_metrics;
 mod get_rate_limit_ttl;
 mod get_state;
 mod get_status;
+mod grow_partitions;
 mod is_maxed;
 mod list_clients;
 pub(crate) mod list_jobs;
@@ -119,6 +120,10 @@ pub(crate) use get_metrics::get_metrics;
 pub(crate) use get_rate_limit_ttl::get_rate_limit_ttl;
 pub(crate) use get_state::get_state;
 pub(crate) use get_status::get_status;
+pub(crate) use grow_partitions::{
+    GlobalConcurrency, PartitionSetting, PartitionSettings, forget_partitions, found_partitions, grow_partitions,
+    load_partitions, save_partition_setting,
+};
 pub(crate) use is_maxed::is_maxed;
 pub(crate) use list_clients::list_clients;
 #[cfg(feature = "dashboard")]
@@ -380,6 +385,7 @@ pub(crate) static ALL: &[&Script] = &[
     &free_deduplication::SCRIPT,
     &remove_orphans::SCRIPT,
     &save_cursor::SCRIPT,
+    &grow_partitions::SCRIPT,
     &read_finished::SCRIPT,
     &find_finish::SCRIPT,
     #[cfg(any(feature = "doctor", test))]

@@ -20,7 +20,7 @@ use super::rollback::Rollbacks;
 use super::run::Loop;
 use super::shared_wait::Seat;
 use super::watchdog::Watchdog;
-use super::{Counters, Inner, Tokens, Worker, panics, rollback, schedulers, stalled, supervise, wait};
+use super::{Counters, Inner, Tokens, Worker, panics, rollback, schedulers, slots, stalled, supervise, wait};
 use crate::connection::{BlockingLink, Listener};
 use crate::error::Result;
 use crate::options::{FailedAttempt, KeepJobs, Retry, WorkerOptions, only_if};
@@ -45,16 +45,23 @@ use crate::telemetry::WorkerFigures;
 /// println!("{} completed", report.counts.completed);
 /// # Ok(()) }
 /// ```
+///
+/// `Q` is what it works on: one queue, or all [`Partitions`](crate::partitioned::Partitions) of one, for which
+/// [`Partitioned::worker`](crate::Partitioned::worker) makes it.
 #[must_use]
 #[doc(alias = "Worker")]
-pub struct WorkerBuilder {
+pub struct WorkerBuilder<Q = OneQueue> {
     client: crate::Client,
-    queue: String,
+    queue: Q,
     processor: Erased,
     layers: Layers,
     options: WorkerOptions,
     events: EventSink,
 }
+
+/// The one queue that a [`WorkerBuilder`] is for.
+#[derive(Debug)]
+pub struct OneQueue(String);
 
 /// A [`ManualWorker`] to be: its options. [`open`](Self::open) makes it.
 #[must_use]
@@ -67,7 +74,7 @@ pub struct ManualWorkerBuilder<D = Value, R = Value> {
 /// Makes the setters that both builders have. What only a worker that runs by itself can do is set on [`WorkerBuilder`] alone.
 macro_rules! shared_setters {
     ($($(#[$doc:meta])* $name:ident($($arg:ident: $kind:ty),*) => $field:ident = $value:expr;)*) => {
-        impl WorkerBuilder {
+        impl<Q> WorkerBuilder<Q> {
             $($(#[$doc])*
             pub fn $name(mut self, $($arg: $kind),*) -> Self {
                 self.options.$field = $value;
@@ -162,7 +169,7 @@ shared_setters! {
     jitter_source(source: impl Fn() -> f64 + Send + Sync + 'static) => jitter_source = Some(Arc::new(source));
 }
 
-impl WorkerBuilder {
+impl<Q> WorkerBuilder<Q> {
     /// Sets how many jobs run at once. Default: 1; at least 1.
     pub fn concurrency(mut self, jobs: usize) -> Self {
         self.options.concurrency = jobs;
@@ -231,11 +238,46 @@ impl WorkerBuilder {
     }
 }
 
-impl WorkerBuilder {
-    pub(crate) fn new(client: crate::Client, queue: String, processor: Erased) -> Self {
+impl<Q> WorkerBuilder<Q> {
+    pub(crate) fn on(client: crate::Client, queue: Q, processor: Erased) -> Self {
         let options = WorkerOptions::default();
         let events = EventSink::new(options.event_buffer);
         Self { client, queue, processor, layers: Layers::default(), options, events }
+    }
+
+    /// What it works on.
+    pub(crate) fn works_on(&self) -> &Q {
+        &self.queue
+    }
+
+    /// What is set so far.
+    pub(crate) fn options(&self) -> &WorkerOptions {
+        &self.options
+    }
+
+    /// The builder of a worker on one queue, with all that is set here but the listeners.
+    pub(crate) fn for_queue(&self, queue: String) -> WorkerBuilder {
+        let Self { client, processor, layers, options, .. } = self;
+        WorkerBuilder {
+            client: client.clone(),
+            queue: OneQueue(queue),
+            processor: processor.clone(),
+            layers: layers.clone(),
+            options: options.clone(),
+            events: EventSink::new(options.event_buffer),
+        }
+    }
+
+    /// Puts a layer around every attempt of this worker; see [`Layer`] for the order.
+    pub fn layer(mut self, layer: impl Layer) -> Self {
+        self.layers.push(Arc::new(layer));
+        self
+    }
+}
+
+impl WorkerBuilder {
+    pub(crate) fn new(client: crate::Client, queue: String, processor: Erased) -> Self {
+        Self::on(client, OneQueue(queue), processor)
     }
 
     /// Subscribes to what happens in the worker from its first moment on; [`Worker::events`] begins only after the start.
@@ -256,12 +298,6 @@ impl WorkerBuilder {
         self.events.subscribe()
     }
 
-    /// Puts a layer around every attempt of this worker; see [`Layer`] for the order.
-    pub fn layer(mut self, layer: impl Layer) -> Self {
-        self.layers.push(Arc::new(layer));
-        self
-    }
-
     /// Begins to work, on the runtime that this is called in.
     ///
     /// # Errors
@@ -272,9 +308,14 @@ impl WorkerBuilder {
     ///
     /// Outside a tokio runtime.
     pub fn start(self) -> Result<Worker> {
+        self.start_with(None)
+    }
+
+    /// Begins to work, with slots that are shared with others if it is given a seat among them.
+    pub(crate) fn start_with(self, share: Option<slots::Seat>) -> Result<Worker> {
         let options = self.options.checked()?;
         panics::watch();
-        let queue = self.client.core(&self.queue)?;
+        let queue = self.client.core(&self.queue.0)?;
         let engine = queue.engine().clone();
         let events = self.events;
         events.set_limit(options.event_buffer);
@@ -352,7 +393,7 @@ impl WorkerBuilder {
         let working = Arc::clone(&inner);
         let work = tokio::spawn(async move {
             let _guard = guard;
-            Loop::new(Arc::clone(&working), waiter, asked).run().await;
+            Loop::new(Arc::clone(&working), waiter, asked, share).run().await;
             working.final_report().log(&working);
         });
         Ok(Worker { inner, commands, work: Some(work), ended, stalled: stalled.abort_handle() })

@@ -20,6 +20,7 @@ mod schedulers;
 mod settle;
 mod shared_look;
 mod shared_wait;
+pub(crate) mod slots;
 mod stalled;
 mod state;
 mod supervise;
@@ -359,7 +360,7 @@ impl Worker {
     ///
     /// The future holds nothing of the worker, so it can be awaited beside a call of [`close`](Self::close), or by a
     /// task that watches over the process.
-    pub fn finished(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub fn finished(&self) -> impl Future<Output = ()> + Send + use<> {
         self.ended.clone().cancelled_owned()
     }
 

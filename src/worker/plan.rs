@@ -55,11 +55,28 @@ enum Stage {
     Settling,
 }
 
+/// How many jobs may run at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slots {
+    /// As many as this, now.
+    pub(super) now: usize,
+    /// As many as this if no other queue's worker had some of them: the measure of a call.
+    pub(super) all: usize,
+    /// Whether they are [shared](super::slots) with other queues' workers: then one that has none waits for work all the same,
+    /// and asks for slots when it knows of some.
+    pub(super) are_shared: bool,
+}
+
+impl Slots {
+    pub(super) fn own(slots: usize) -> Self {
+        Self { now: slots, all: slots, are_shared: false }
+    }
+}
+
 /// What the plan does not hold itself.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Situation {
-    /// How many jobs may run at once.
-    pub(super) slots: usize,
+    pub(super) slots: Slots,
     /// Ended attempts that no call has taken yet.
     pub(super) pending: usize,
     /// Whether a wait for a marker is under way.
@@ -155,9 +172,7 @@ impl Plan {
 
     /// The next step; asked again after each call that was sent.
     pub(super) fn next(&mut self, seen: &Situation) -> Step {
-        if self.looks_for_work(seen.slots) && self.next_due > 0 && self.next_due <= seen.now_ms {
-            self.look_again();
-        }
+        self.heed_due(seen.slots, seen.now_ms);
         if let Some((outcomes, want)) = self.next_call(seen) {
             return Step::Call { outcomes, want };
         }
@@ -170,9 +185,39 @@ impl Plan {
         Step::Rest
     }
 
+    /// Looks for jobs if one is due that was known as delayed.
+    pub(super) fn heed_due(&mut self, slots: Slots, now_ms: u64) {
+        if self.next_due > 0 && self.next_due <= now_ms && self.looks_for_work(slots) {
+            self.look_again();
+        }
+    }
+
     /// Whether jobs are wanted and none is known that could be fetched.
-    fn looks_for_work(&self, slots: usize) -> bool {
-        self.drained && self.wanted(slots) > 0
+    fn looks_for_work(&self, slots: Slots) -> bool {
+        self.drained && if slots.are_shared { self.may_take() } else { self.wanted(slots) > 0 }
+    }
+
+    /// Whether jobs are to be taken at all now.
+    fn may_take(&self) -> bool {
+        self.mode == Mode::Running && self.not_before.is_none()
+    }
+
+    /// How many slots are in use: running jobs and, unless they are lent to others, those that calls on their way may bring.
+    pub(super) fn used(&self, are_lent: bool) -> usize {
+        self.running + if are_lent { 0 } else { self.asked }
+    }
+
+    /// Whether calls are on their way that may bring jobs.
+    pub(super) fn asks(&self) -> bool {
+        self.asked > 0
+    }
+
+    /// How many more slots than it uses a worker wants that shares `all` with others; none while it knows of no job.
+    pub(super) fn wishes(&self, all: usize) -> usize {
+        if self.drained || self.one_by_one {
+            return 0;
+        }
+        self.wanted(Slots { now: all, all, are_shared: true })
     }
 
     /// How many outcomes the next call takes and how many jobs it asks for; `None` if none is to be sent now.
@@ -189,7 +234,7 @@ impl Plan {
             return (self.calls == 0 && self.not_before.is_none()).then_some((1, 0));
         }
         // Starts a second call only if it carries at least half a share: small batches cost Redis more than they gain.
-        let share = seen.slots.div_ceil(CALLS_AT_ONCE).min(call_jobs(seen.slots));
+        let share = seen.slots.all.div_ceil(CALLS_AT_ONCE).min(call_jobs(seen.slots.all));
         if self.calls > 0 && seen.pending.max(want) < share.div_ceil(2) {
             return None;
         }
@@ -200,11 +245,11 @@ impl Plan {
     }
 
     /// How many jobs to ask for: the free slots, unless no jobs are to be taken now.
-    fn wanted(&self, slots: usize) -> usize {
-        if self.mode != Mode::Running || self.not_before.is_some() {
+    fn wanted(&self, slots: Slots) -> usize {
+        if !self.may_take() {
             return 0;
         }
-        slots.saturating_sub(self.running + self.asked).min(call_jobs(slots)).min(self.most)
+        slots.now.saturating_sub(self.running + self.asked).min(call_jobs(slots.all)).min(self.most)
     }
 
     /// How long it is until the next delayed job is due, or to the look that corrects a clock that differs.
@@ -318,7 +363,7 @@ impl Plan {
     }
 
     /// A wait for a marker has ended. True if the marker is to be written again, for another worker.
-    pub(super) fn woken(&mut self, woken: Woken, slots: usize, now_ms: u64) -> bool {
+    pub(super) fn woken(&mut self, woken: Woken, slots: Slots, now_ms: u64) -> bool {
         match woken {
             Woken::Marker(score) => {
                 let due = whole_ms(score);

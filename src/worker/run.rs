@@ -23,8 +23,9 @@ use super::event::WorkerEvent;
 use super::losses::Losses;
 use super::panics::catch;
 use super::perform::{EndedAttempt, perform};
-use super::plan::{Force, Learned, Plan, Situation, Step, fitting, limited_ms};
+use super::plan::{Force, Learned, Plan, Situation, Slots, Step, fitting, limited_ms};
 use super::settle::{Answered, Next, fail_instead, look_for, settle, settle_apart};
+use super::slots::{Asked, Seat};
 use super::tally::Tally;
 use super::wait::{Waiter, Woken};
 use super::{Inner, supervise};
@@ -63,6 +64,10 @@ pub(crate) struct Loop {
     ended_tx: mpsc::UnboundedSender<EndedAttempt>,
     waiter: Waiter,
     plan: Plan,
+    /// Set where the slots are shared with other queues' workers.
+    seat: Option<Seat>,
+    /// Set while calls are on their way that may bring jobs, where slots are shared; anew with each that comes back.
+    asked: Option<Asked>,
     losses: Losses,
     tally: Tally,
     calls: FuturesUnordered<BoxFuture<'static, Answered>>,
@@ -79,10 +84,17 @@ pub(crate) struct Loop {
 }
 
 impl Loop {
-    pub(crate) fn new(worker: Arc<Inner>, waiter: Waiter, commands: mpsc::Receiver<Command>) -> Self {
+    pub(crate) fn new(
+        worker: Arc<Inner>,
+        waiter: Waiter,
+        commands: mpsc::Receiver<Command>,
+        seat: Option<Seat>,
+    ) -> Self {
         let (ended_tx, ended_rx) = mpsc::unbounded_channel();
         Self {
             plan: Plan::new(&worker.options),
+            seat,
+            asked: None,
             losses: Losses::default(),
             tally: Tally::new(Arc::clone(&worker)),
             worker,
@@ -124,6 +136,7 @@ impl Loop {
         let (lost, running) = self.worker.locks.release_all_but(&pending);
         self.worker.report().lost.extend(lost);
         self.plan.start_again(running);
+        self.asked = None;
     }
 
     async fn work(&mut self) {
@@ -142,7 +155,10 @@ impl Loop {
             if self.plan.is_closed(self.unsettled(), Deadline::now()) {
                 break;
             }
-            let alarm = [self.plan.alarm(), self.losses.next_look()].into_iter().flatten().min();
+            let alarm = [self.plan.alarm(), self.losses.next_look(), self.asked.and_then(|asked| asked.next_look())]
+                .into_iter()
+                .flatten()
+                .min();
             tokio::select! {
                 _ = self.ended_rx.recv_many(&mut came, 1024) => came.drain(..).for_each(|ended| self.on_ended(ended)),
                 Some(answered) = self.calls.next(), if !self.calls.is_empty() => self.on_answer(answered),
@@ -156,6 +172,7 @@ impl Loop {
                     }
                 },
                 () = sleep_until(alarm), if alarm.is_some() => self.on_alarm(),
+                () = slots_came(self.seat.as_ref()), if self.seat.is_some() => {}
             }
         }
     }
@@ -170,7 +187,7 @@ impl Loop {
         }
         loop {
             let seen = Situation {
-                slots: self.slots(),
+                slots: self.slots(0),
                 pending: self.pending.len(),
                 is_waiting: self.waiter.is_waiting,
                 now_ms: self.now(),
@@ -201,6 +218,9 @@ impl Loop {
 
     fn call(&mut self, call: BoxFuture<'static, Answered>, want: usize) {
         self.plan.called(want);
+        if want > 0 && self.seat.is_some() && self.asked.is_none() {
+            self.asked = Some(Asked::at(Deadline::now()));
+        }
         self.calls.push(call);
     }
 
@@ -231,10 +251,19 @@ impl Loop {
 
     fn on_answer(&mut self, answered: Answered) {
         let Answered { ended, want, is_apart, answer } = answered;
+        let mut room = usize::MAX;
         if is_apart {
             self.is_large_underway = false;
         } else {
+            // Slots that were lent may be others' for now: what finds none goes back, to the front.
+            if self.asked.is_some_and(|asked| asked.are_slots_lent()) {
+                let (used, wants) = (self.plan.used(true), want);
+                room = self.seat.as_mut().map_or(want, |seat| seat.claim(used, wants) - used);
+            }
             self.plan.returned(want);
+            if want > 0 && self.seat.is_some() {
+                self.asked = self.plan.asks().then(|| Asked::at(Deadline::now()));
+            }
         }
         let Decided { settled, suspects, token, sent, is_answered, error } = match answer {
             Ok(decided) => decided,
@@ -267,7 +296,10 @@ impl Loop {
         if is_first_empty {
             self.worker.events.emit(|| WorkerEvent::Drained);
         }
-        self.start(settled.jobs, &token, sent);
+        let mut jobs = settled.jobs;
+        let late = jobs.split_off(jobs.len().min(room));
+        self.start(jobs, &token, sent);
+        self.hand_back(&late, &token, sent);
     }
 
     /// What Redis said to each outcome.
@@ -314,16 +346,10 @@ impl Loop {
         if jobs.is_empty() {
             return;
         }
-        let attempts: Vec<Arc<Attempt>> =
-            jobs.iter().map(|job| Arc::new(Attempt::new(job.id.as_slice().into(), Arc::clone(token)))).collect();
-        let slots = self.worker.locks.hold(attempts.iter().cloned(), sent);
-        let orders = self.taken..;
-        self.taken += jobs.len() as u64;
         if !self.plan.starts_jobs() || self.worker.is_given_up.load(Ordering::Relaxed) {
-            let ended = attempts.into_iter().zip(slots).zip(orders);
-            let back = ended.map(|((attempt, slot), order)| EndedAttempt::handed_back(attempt, slot, order, 0));
-            return self.pending.extend(back);
+            return self.hand_back(&jobs, token, sent);
         }
+        let (attempts, slots, orders) = self.hold(&jobs, token, sent);
         self.plan.started(jobs.len());
         self.has_started = true;
         let mut tasks = Vec::with_capacity(jobs.len());
@@ -334,8 +360,40 @@ impl Loop {
         self.worker.locks.attach(tasks.into_iter());
     }
 
+    /// Puts jobs that were handed out back to the front of the queue: the last one first, so that they keep their order.
+    fn hand_back(&mut self, jobs: &[Handed], token: &Arc<str>, sent: Instant) {
+        if jobs.is_empty() {
+            return;
+        }
+        let (attempts, slots, orders) = self.hold(jobs, token, sent);
+        let back: Vec<_> = attempts
+            .into_iter()
+            .zip(slots)
+            .zip(orders)
+            .map(|((attempt, slot), order)| EndedAttempt::handed_back(attempt, slot, order, 0))
+            .collect();
+        self.pending.extend(back.into_iter().rev());
+    }
+
+    /// Holds the locks of jobs that were handed out, and numbers them.
+    fn hold(
+        &mut self,
+        jobs: &[Handed],
+        token: &Arc<str>,
+        sent: Instant,
+    ) -> (Vec<Arc<Attempt>>, Vec<usize>, std::ops::RangeFrom<u64>) {
+        let attempts: Vec<Arc<Attempt>> =
+            jobs.iter().map(|job| Arc::new(Attempt::new(job.id.as_slice().into(), Arc::clone(token)))).collect();
+        let slots = self.worker.locks.hold(attempts.iter().cloned(), sent);
+        let orders = self.taken..;
+        self.taken += jobs.len() as u64;
+        (attempts, slots, orders)
+    }
+
     fn on_woken(&mut self, woken: Woken) {
-        if self.plan.woken(woken, self.slots(), self.now()) {
+        // One slot is enough to look whether the marker tells the truth.
+        let slots = self.slots(1);
+        if self.plan.woken(woken, slots, self.now()) {
             // Another worker may have the marker; `wake_workers` writes both kinds.
             let engine = self.worker.queue.engine().clone();
             tokio::spawn(async move { engine.wake_workers(engine.link.options().command_timeout).await });
@@ -378,6 +436,9 @@ impl Loop {
 
     fn on_alarm(&mut self) {
         let now = Deadline::now();
+        if let Some(asked) = &mut self.asked {
+            asked.look(now);
+        }
         while let Some(token) = self.losses.due(now) {
             self.look_for(token);
         }
@@ -413,8 +474,16 @@ impl Loop {
         self.worker.events.emit(|| WorkerEvent::Closed);
     }
 
-    fn slots(&self) -> usize {
-        self.worker.concurrency.load(Ordering::Relaxed)
+    /// How many jobs may run at once. Where slots are shared, those that the plan wants are claimed, at least so many.
+    fn slots(&mut self, least: usize) -> Slots {
+        let Some(seat) = &mut self.seat else { return Slots::own(self.worker.concurrency.load(Ordering::Relaxed)) };
+        let all = seat.total();
+        let none = Slots { now: 0, all, are_shared: true };
+        let are_lent = self.asked.is_some_and(|asked| asked.are_slots_lent());
+        self.plan.heed_due(none, self.worker.queue.engine().clock.now_ms());
+        // While the server does not answer, a second call would not either.
+        let wishes = if are_lent { 0 } else { self.plan.wishes(all).max(least) };
+        Slots { now: seat.claim(self.plan.used(are_lent), wishes), ..none }
     }
 
     fn now(&self) -> u64 {
@@ -428,6 +497,13 @@ struct Abandons(Arc<Inner>);
 impl Drop for Abandons {
     fn drop(&mut self) {
         self.0.abandon();
+    }
+}
+
+async fn slots_came(seat: Option<&Seat>) {
+    match seat {
+        Some(seat) => seat.woken().await,
+        None => std::future::pending().await,
     }
 }
 

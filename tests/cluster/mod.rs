@@ -5,6 +5,7 @@ mod basics;
 mod moves;
 mod named;
 mod node;
+mod partitioned;
 mod refusals;
 #[cfg(feature = "tls")]
 mod tls;

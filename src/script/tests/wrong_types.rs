@@ -17,6 +17,7 @@ HSET @meta opts.maxLenEvents 10000
 SET @id 20
 SET @pc 7
 HSET @oxmq:cursors cursor:mine 4-0
+HSET @oxmq:partitions count 4
 SET @limiter 1 PX 60000
 XADD @events 1-1 event waiting jobId w1
 ZADD @marker 0 0
@@ -83,7 +84,7 @@ SADD %mum:dependencies @a3
 ";
 
 const QUEUE_KEYS: &str = "wait active prioritized delayed marker meta events pc id limiter paused completed failed \
-    waiting-children stalled stalled-check repeat de:one de:two de:new dn:one dn:two dn:new repeat:s1 repeat:s2 \
+    oxmq:partitions waiting-children stalled stalled-check repeat de:one de:two de:new dn:one dn:two dn:new repeat:s1 repeat:s2 \
     repeat:s2:1800000000000 metrics:completed metrics:completed:data metrics:failed metrics:failed:data";
 const JOBS: &str = "@w1 @w2 @x1 @a1 @a2 @a3 @a4 @a5 @d1 @d2 @p1 @c1 @f1 @par @new @next %mum %dad";
 const JOB_KEYS: [&str; 7] = ["", ":lock", ":logs", ":dependencies", ":processed", ":failed", ":unsuccessful"];
@@ -224,6 +225,7 @@ read_finished c1 f1 w1
 find_finish + 500 c1 f1 w1
 publish_event mine a b
 save_cursor mine 5 0
+grow_partitions 8 0
 "#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,6 +9,7 @@ fn plan() -> Plan {
 }
 
 fn seen(slots: usize, pending: usize) -> Situation {
+    let slots = Slots::own(slots);
     Situation { slots, pending, is_waiting: false, now_ms: NOW_MS, now: Instant::now() }
 }
 
@@ -107,13 +108,13 @@ fn after_an_empty_look_it_waits_and_twice_as_long_after_the_next() {
     assert!(fetch(&mut plan, 4, 0, 0), "listeners hear of the first empty look");
     assert_eq!(plan.next(&seen(4, 0)), Step::Wait(delay));
     assert_eq!(plan.next(&Situation { is_waiting: true, ..seen(4, 0) }), Step::Rest);
-    assert!(!plan.woken(Woken::TimeOver, 4, NOW_MS));
+    assert!(!plan.woken(Woken::TimeOver, Slots::own(4), NOW_MS));
     assert!(!fetch(&mut plan, 4, 0, 0), "and of no other");
     assert_eq!(plan.next(&seen(4, 0)), Step::Wait(delay * 2));
-    plan.woken(Woken::TimeOver, 4, NOW_MS);
+    plan.woken(Woken::TimeOver, Slots::own(4), NOW_MS);
     fetch(&mut plan, 4, 3, 0);
     assert_eq!(plan.next(&seen(4, 0)), Step::Wait(delay), "one slot is free, and the queue is empty");
-    plan.woken(Woken::Broken, 4, NOW_MS);
+    plan.woken(Woken::Broken, Slots::own(4), NOW_MS);
     assert_eq!(plan.next(&seen(4, 0)), call(2, 1));
 }
 
@@ -144,8 +145,8 @@ fn it_looks_when_the_next_delayed_job_is_due_and_waits_for_others_meanwhile() {
     assert_eq!(plan.alarm(), after(70, &begun));
     assert!(plan.awaits_due_job());
     // Its marker was taken; a sooner one counts, a later one does not.
-    assert!(!plan.woken(Woken::Marker(1_000_050.0), 1, NOW_MS));
-    assert!(!plan.woken(Woken::Marker(1_000_090.0), 1, NOW_MS));
+    assert!(!plan.woken(Woken::Marker(1_000_050.0), Slots::own(1), NOW_MS));
+    assert!(!plan.woken(Woken::Marker(1_000_090.0), Slots::own(1), NOW_MS));
     assert!(matches!(plan.next(&begun), Step::Wait(_)));
     let waiting = Situation { is_waiting: true, ..begun };
     assert_eq!(plan.next(&waiting), Step::Rest);
@@ -186,12 +187,12 @@ fn without_a_free_slot_nobody_looks_for_delayed_jobs() {
 fn a_marker_that_is_of_no_use_is_passed_on() {
     let mut plan = plan();
     fetch(&mut plan, 1, 0, 0);
-    assert!(!plan.woken(Woken::Marker(0.0), 1, NOW_MS));
-    assert!(plan.woken(Woken::Interrupted, 1, NOW_MS));
+    assert!(!plan.woken(Woken::Marker(0.0), Slots::own(1), NOW_MS));
+    assert!(plan.woken(Woken::Interrupted, Slots::own(1), NOW_MS));
     fetch(&mut plan, 1, 1, 0);
-    assert!(plan.woken(Woken::Marker(0.0), 1, NOW_MS), "no slot is free");
+    assert!(plan.woken(Woken::Marker(0.0), Slots::own(1), NOW_MS), "no slot is free");
     plan.pause();
-    assert!(plan.woken(Woken::Marker(9e15), 1, NOW_MS));
+    assert!(plan.woken(Woken::Marker(9e15), Slots::own(1), NOW_MS));
 }
 
 #[test]
@@ -249,7 +250,7 @@ fn after_a_refusal_outcomes_go_one_by_one() {
 fn a_call_whose_outcome_was_pieced_together_says_nothing_of_what_is_left() {
     let mut plan = plan();
     fetch(&mut plan, 2, 0, 0);
-    plan.woken(Woken::TimeOver, 2, NOW_MS);
+    plan.woken(Woken::TimeOver, Slots::own(2), NOW_MS);
     let want = send(&mut plan, &seen(2, 0));
     plan.returned(want);
     assert!(!plan.learn(Learned { want, ..Learned::default() }, Instant::now()));
@@ -312,15 +313,41 @@ fn after_a_lost_reply_it_asks_for_half_and_then_for_more_again() {
     assert_eq!(send(&mut plan, &seen(20, 0)), 20);
     plan.returned(20);
     plan.came(20, 20, false);
-    assert_eq!(plan.wanted(20), 10);
+    assert_eq!(plan.wanted(Slots::own(20)), 10);
     plan.came(10, 3, true);
-    assert_eq!(plan.wanted(20), 10, "it did not bring as many as it may");
+    assert_eq!(plan.wanted(Slots::own(20)), 10, "it did not bring as many as it may");
     for _ in 0..10 {
         plan.came(plan.most, plan.most, true);
     }
-    assert_eq!(plan.wanted(20), 20);
+    assert_eq!(plan.wanted(Slots::own(20)), 20);
     for _ in 0..9 {
         plan.came(plan.most, 0, false);
     }
-    assert_eq!(plan.wanted(20), 1);
+    assert_eq!(plan.wanted(Slots::own(20)), 1);
+}
+
+#[test]
+fn who_shares_its_slots_waits_for_work_without_any_and_wants_them_when_there_is_some() {
+    let mut plan = plan();
+    let shared = |now| Slots { now, all: 8, are_shared: true };
+    let situation = |now| Situation { slots: shared(now), ..seen(8, 0) };
+    assert_eq!(plan.wishes(8), 8);
+    assert_eq!(plan.next(&situation(0)), Step::Rest, "it has to get some first");
+    assert_eq!(send(&mut plan, &situation(3)), 3);
+    assert_eq!((plan.used(false), plan.used(true), plan.wishes(8)), (3, 0, 5));
+    plan.returned(3);
+    plan.learn(Learned { want: 3, is_answered: true, ..Default::default() }, Instant::now());
+    assert_eq!(plan.wishes(8), 0);
+    assert!(matches!(plan.next(&situation(0)), Step::Wait(_)));
+    // A marker that finds no slot goes on to another worker, and this one waits for slots.
+    assert!(plan.woken(Woken::Marker(0.0), shared(0), NOW_MS));
+    assert_eq!((plan.wishes(8), plan.next(&situation(0))), (8, Step::Rest));
+    // A delayed job wants slots when it is due.
+    plan.learn(Learned { want: 1, next_due: NOW_MS + 5, is_answered: true, ..Default::default() }, Instant::now());
+    plan.heed_due(shared(0), NOW_MS);
+    assert_eq!(plan.wishes(8), 0);
+    plan.heed_due(shared(0), NOW_MS + 5);
+    assert_eq!(plan.wishes(8), 8);
+    plan.pause();
+    assert_eq!(plan.wishes(8), 0);
 }

@@ -1,0 +1,335 @@
+//! Steering all partitions, and making more of them.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::{InPartition, Partitioned, check_count, shares};
+use crate::clock::{epoch_ms, millis};
+use crate::engine::{GlobalConcurrency, PartitionSetting, PartitionSettings};
+use crate::error::{Error, Result};
+use crate::options::check_rate_limit;
+use crate::queue::QueueCore;
+use crate::state::JobState;
+
+/// How often settings are written again because somebody else changed them, or the number of partitions, meanwhile.
+const MOST_ROUNDS: usize = 10;
+
+impl<D, R> Partitioned<D, R> {
+    /// Makes more partitions, and returns how many there are: more than that if there were more already. The order of keys that
+    /// move is lost across the change; the [module](super#order) says how to keep it.
+    ///
+    /// What is set for all partitions is set for the new ones first, and limits are divided anew, so that all
+    /// together never allow more than before. Handles and workers learn of the new number within their
+    /// [refresh interval](super::PartitionedBuilder::refresh_interval). One round trip for each partition, at the same time, and
+    /// some more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] for no partitions or more than 1,024, and if a limit for all cannot be divided among so many; then
+    /// nothing was changed. [`Error::Partitions`] if some could not be told their limits: the number may not have been
+    /// changed, and another call goes on.
+    pub async fn grow(&self, partitions: usize) -> Result<usize> {
+        check_count(partitions)?;
+        let settings = self.settings().await?;
+        let count = settings.count.unwrap_or_default();
+        if partitions <= count {
+            self.core.learn(count)?;
+            return Ok(count);
+        }
+        shares::check(&settings, partitions)?;
+        // Smaller shares for those that are there, and all that is set for those that come, before anybody uses these.
+        self.core.make_queues(partitions)?;
+        self.tell("grow", None, &settings, partitions, count).await?;
+        let grown = self.core.first().engine().grow_partitions(partitions).await?;
+        self.core.learn(grown)?;
+        self.tell_until_settled("grow", Some(settings), partitions, count).await?;
+        Ok(grown)
+    }
+
+    /// Pauses all partitions for all workers, also those that are to come. One round trip for each, at the same time, and one more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Partitions`] if some could not be paused; the others are.
+    ///
+    /// BullMQ: `Queue.pause`, of each partition.
+    pub async fn pause(&self) -> Result<()> {
+        self.set_paused("pause", true).await
+    }
+
+    /// Resumes all partitions, also those that were paused by themselves.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Partitions`] if some could not be resumed; the others are.
+    ///
+    /// BullMQ: `Queue.resume`, of each partition.
+    pub async fn resume(&self) -> Result<()> {
+        self.set_paused("resume", false).await
+    }
+
+    /// Lets at most so many jobs be active at once in all partitions together, over all workers, Node's too. Each partition gets its
+    /// share, so this must be at least the number of partitions; the [module](super#limits) says why. It takes the
+    /// place of [`set_partition_concurrency`](Self::set_partition_concurrency).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] for fewer than there are partitions; [`Error::Partitions`] if some could not be told.
+    ///
+    /// BullMQ: `Queue.setGlobalConcurrency`, of each partition.
+    #[doc(alias = "setGlobalConcurrency")]
+    pub async fn set_global_concurrency(&self, jobs: u32) -> Result<()> {
+        self.limit_concurrency("set_global_concurrency", GlobalConcurrency::Total(jobs)).await
+    }
+
+    /// Lets at most so many jobs be active at once in each partition, over all workers, Node's too: 1 keeps the jobs of a key strictly
+    /// one after the other. It takes the place of [`set_global_concurrency`](Self::set_global_concurrency).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] for 0; [`Error::Partitions`] if some could not be told.
+    pub async fn set_partition_concurrency(&self, jobs: u32) -> Result<()> {
+        if jobs == 0 {
+            return Err(Error::invalid("concurrency", "it must be at least 1"));
+        }
+        self.limit_concurrency("set_partition_concurrency", GlobalConcurrency::Each(jobs)).await
+    }
+
+    /// Ends the limits of [`set_global_concurrency`](Self::set_global_concurrency) and
+    /// [`set_partition_concurrency`](Self::set_partition_concurrency).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Partitions`] if some could not be told.
+    ///
+    /// BullMQ: `Queue.removeGlobalConcurrency`, of each partition.
+    #[doc(alias = "removeGlobalConcurrency")]
+    pub async fn remove_global_concurrency(&self) -> Result<()> {
+        // As if there were one: a limit of a single partition goes, too.
+        let told = PartitionSettings { concurrency: Some(GlobalConcurrency::Each(1)), ..self.settings().await? };
+        self.store(PartitionSetting::Concurrency(None)).await?;
+        self.tell_until_settled("remove_global_concurrency", Some(told), 0, usize::MAX).await
+    }
+
+    /// Lets at most `max` jobs be fetched from all partitions together in each window, over all workers, Node's too. Each partition gets
+    /// its share, so `max` must be at least the number of partitions; the [module](super#limits) says why.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] for fewer jobs than there are partitions, and for a window under a millisecond or over a year;
+    /// [`Error::Partitions`] if some could not be told.
+    ///
+    /// BullMQ: `Queue.setGlobalRateLimit`, of each partition.
+    #[doc(alias = "setGlobalRateLimit")]
+    pub async fn set_global_rate_limit(&self, max: u64, window: Duration) -> Result<()> {
+        check_rate_limit("limiter", max, window)?;
+        let limit = Some((max, millis(window)));
+        let settings = PartitionSettings { rate_limit: limit, ..self.settings().await? };
+        shares::check(&settings, settings.count.unwrap_or_default().max(self.core.count()))?;
+        self.store(PartitionSetting::RateLimit(limit)).await?;
+        self.tell_until_settled("set_global_rate_limit", None, 0, usize::MAX).await
+    }
+
+    /// Ends the limit of [`set_global_rate_limit`](Self::set_global_rate_limit).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Partitions`] if some could not be told.
+    ///
+    /// BullMQ: `Queue.removeGlobalRateLimit`, of each partition.
+    #[doc(alias = "removeGlobalRateLimit")]
+    pub async fn remove_global_rate_limit(&self) -> Result<()> {
+        // As if there were one: a limit of a single partition goes, too.
+        let told = PartitionSettings { rate_limit: Some((1, 1)), ..self.settings().await? };
+        self.store(PartitionSetting::RateLimit(None)).await?;
+        self.tell_until_settled("remove_global_rate_limit", Some(told), 0, usize::MAX).await
+    }
+
+    /// Removes all jobs that wait, as [`Queue::drain`](crate::Queue::drain) does in each partition, and returns how many.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Partitions`] if it failed for some; the others are drained.
+    pub async fn drain(&self) -> Result<u64> {
+        self.drain_all("drain", false).await
+    }
+
+    /// Removes the delayed jobs too; otherwise as [`drain`](Self::drain).
+    ///
+    /// # Errors
+    ///
+    /// As [`drain`](Self::drain).
+    pub async fn drain_with_delayed(&self) -> Result<u64> {
+        self.drain_all("drain_with_delayed", true).await
+    }
+
+    /// Removes up to `limit` jobs of a state from each partition (0: all) that are older than `grace`, as
+    /// [`Queue::clean`](crate::Queue::clean) does, and returns their ids.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Partitions`] if it failed for some; the others are cleaned.
+    pub async fn clean(&self, grace: Duration, limit: u64, state: JobState) -> Result<Vec<InPartition<String>>> {
+        let clean = |partition, queue: Arc<QueueCore>| async move {
+            let ids = queue.engine().clean(state, grace, limit).await?;
+            Ok(ids.into_iter().map(move |id| InPartition::new(partition, id)))
+        };
+        Ok(self.core.each("clean", 0..self.partitions(), clean).await?.into_iter().flatten().collect())
+    }
+
+    /// Lets all jobs run again that failed, or completed, up to a moment (now by default), as
+    /// [`Queue::retry_jobs`](crate::Queue::retry_jobs) does in each partition, and returns how many.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Partitions`] if it failed for some; the others are done.
+    #[doc(alias = "retryJobs")]
+    pub async fn retry_jobs(&self, state: JobState, until: Option<SystemTime>) -> Result<u64> {
+        let until = until.map(epoch_ms);
+        let retry = |_, queue: Arc<QueueCore>| async move { queue.engine().retry_jobs(state, until, false).await };
+        Ok(self.core.each("retry_jobs", 0..self.partitions(), retry).await?.into_iter().sum())
+    }
+
+    /// Lets all delayed jobs run now, as [`Queue::promote_jobs`](crate::Queue::promote_jobs) does in each partition, and returns how
+    /// many.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Partitions`] if it failed for some; the others are done.
+    #[doc(alias = "promoteJobs")]
+    pub async fn promote_jobs(&self) -> Result<u64> {
+        let promote = |_, queue: Arc<QueueCore>| async move { queue.engine().promote_jobs(false).await };
+        Ok(self.core.each("promote_jobs", 0..self.partitions(), promote).await?.into_iter().sum())
+    }
+
+    /// Pauses all partitions and deletes them with everything in them, and at last the stored number of partitions. Handles that are open
+    /// keep to the number that they know; open the queue anew for another one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Partitions`] if it failed for some, as where jobs are active; the others are gone, and the number is still stored.
+    pub async fn obliterate(&self) -> Result<()> {
+        self.obliterate_all("obliterate", false).await
+    }
+
+    /// As [`obliterate`](Self::obliterate), also while jobs are active: their workers lose them.
+    ///
+    /// # Errors
+    ///
+    /// As [`obliterate`](Self::obliterate).
+    pub async fn obliterate_by_force(&self) -> Result<()> {
+        self.obliterate_all("obliterate_by_force", true).await
+    }
+
+    async fn drain_all(&self, op: &'static str, with_delayed: bool) -> Result<u64> {
+        let drain = |_, queue: Arc<QueueCore>| async move { queue.engine().drain(with_delayed).await };
+        Ok(self.core.each(op, 0..self.partitions(), drain).await?.into_iter().sum())
+    }
+
+    async fn obliterate_all(&self, op: &'static str, by_force: bool) -> Result<()> {
+        self.core.refresh().await?;
+        let obliterate = |_, queue: Arc<QueueCore>| async move { queue.engine().obliterate(by_force).await };
+        self.core.each(op, 0..self.core.count(), obliterate).await?;
+        self.core.first().engine().forget_partitions().await
+    }
+}
+
+/// How settings come to all partitions, also while somebody else changes them or makes more.
+///
+/// Whoever changes a setting stores it first and reads the number of partitions afterwards; whoever makes more stores the
+/// number first and reads the settings afterwards. So one of the two sees what the other did, and tells the partitions.
+impl<D, R> Partitioned<D, R> {
+    async fn settings(&self) -> Result<PartitionSettings> {
+        self.core.first().engine().load_partitions().await
+    }
+
+    /// Keeps a setting for partitions to come.
+    async fn store(&self, setting: PartitionSetting) -> Result<()> {
+        self.core.first().engine().save_partition_setting(setting).await
+    }
+
+    async fn limit_concurrency(&self, op: &'static str, limit: GlobalConcurrency) -> Result<()> {
+        let settings = PartitionSettings { concurrency: Some(limit), ..self.settings().await? };
+        shares::check(&settings, settings.count.unwrap_or_default().max(self.core.count()))?;
+        self.store(PartitionSetting::Concurrency(Some(limit))).await?;
+        self.tell_until_settled(op, None, 0, usize::MAX).await
+    }
+
+    /// Pauses or resumes all partitions, and those that have come meanwhile.
+    async fn set_paused(&self, op: &'static str, is_paused: bool) -> Result<()> {
+        self.store(PartitionSetting::Paused(is_paused)).await?;
+        let act = |_, queue: Arc<QueueCore>| async move {
+            if is_paused { queue.engine().pause().await } else { queue.engine().resume().await }
+        };
+        let mut done = 0;
+        for _ in 0..MOST_ROUNDS {
+            self.core.refresh().await?;
+            let count = self.core.count();
+            if count <= done {
+                break;
+            }
+            self.core.each(op, done..count, act).await?;
+            done = count;
+        }
+        Ok(())
+    }
+
+    /// Tells all partitions their limits until neither these nor the number of partitions have changed meanwhile. `told` says what
+    /// they have been told already, if that is known, and `of` how many; from `new` on they are new.
+    async fn tell_until_settled(
+        &self,
+        op: &'static str,
+        mut told: Option<PartitionSettings>,
+        mut of: usize,
+        new: usize,
+    ) -> Result<()> {
+        for _ in 0..MOST_ROUNDS {
+            let settings = self.settings().await?;
+            self.core.learn(settings.count.unwrap_or_default())?;
+            let count = self.core.count();
+            let is_told = told.as_ref().is_some_and(|told| {
+                (told.concurrency, told.rate_limit, told.is_paused)
+                    == (settings.concurrency, settings.rate_limit, settings.is_paused)
+            });
+            if is_told && count == of {
+                return Ok(());
+            }
+            self.tell(op, told.as_ref(), &settings, count, new).await?;
+            (told, of) = (Some(settings), count);
+        }
+        Err(Error::QueueState { op, problem: "others keep changing the settings of the partitions" })
+    }
+
+    /// Tells so many partitions their limits, and those from `new` on whether they are paused.
+    async fn tell(
+        &self,
+        op: &'static str,
+        told: Option<&PartitionSettings>,
+        settings: &PartitionSettings,
+        of: usize,
+        new: usize,
+    ) -> Result<()> {
+        let had_concurrency = told.is_some_and(|told| told.concurrency.is_some());
+        let had_rate_limit = told.is_some_and(|told| told.rate_limit.is_some());
+        let was_paused = told.is_some_and(|told| told.is_paused);
+        let tell = |partition, queue: Arc<QueueCore>| async move {
+            let (engine, limits) = (queue.engine(), shares::limits(settings, partition, of));
+            match limits.concurrency {
+                Some(jobs) => engine.set_global_concurrency(jobs).await?,
+                None if had_concurrency => _ = engine.remove_global_concurrency().await?,
+                None => {}
+            }
+            match limits.rate_limit {
+                Some((max, window)) => engine.set_global_rate_limit(max, Duration::from_millis(window)).await?,
+                None if had_rate_limit => _ = engine.remove_global_rate_limit().await?,
+                None => {}
+            }
+            match (partition >= new, settings.is_paused) {
+                (true, true) => engine.pause().await,
+                (true, false) if was_paused => engine.resume().await,
+                _ => Ok(()),
+            }
+        };
+        self.core.each(op, 0..of, tell).await.map(drop)
+    }
+}

@@ -1,0 +1,134 @@
+//! The events of all partitions as one stream.
+
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, FutureExt, Shared, join_all};
+use futures::stream::{SelectAll, StreamExt};
+use futures::{Stream, stream};
+use tokio::sync::watch;
+
+use super::core::Core;
+use super::{InPartition, Partitioned};
+use crate::error::{Error, Result};
+use crate::events::{Delivery, EventsFrom, QueueEvents, QueueEventsBuilder};
+
+/// Streams of several partitions as one; each item says where it is from.
+pub(super) type Merged<S> = SelectAll<Numbered<S>>;
+
+/// The stream of one partition.
+pub(super) struct Numbered<S> {
+    partition: usize,
+    stream: S,
+}
+
+impl<S> Numbered<S> {
+    pub(super) fn new(partition: usize, stream: S) -> Self {
+        Self { partition, stream }
+    }
+}
+
+impl<S: Stream + Unpin> Stream for Numbered<S> {
+    type Item = InPartition<S::Item>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        let partition = self.partition;
+        self.stream.poll_next_unpin(cx).map(|item| item.map(|item| InPartition::new(partition, item)))
+    }
+}
+
+impl<D, R> Partitioned<D, R> {
+    /// Begins to listen to the events of all partitions, from now on; [`ready`](PartitionedEvents::ready) says when "now" is. Each
+    /// partition has a connection of its own, as [`QueueEvents`] has.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] never, for a handle that was opened.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    ///
+    /// BullMQ: `QueueEvents`, of each partition.
+    #[doc(alias = "QueueEvents")]
+    pub fn events(&self) -> Result<PartitionedEvents> {
+        self.core.keep_fresh();
+        let mut events = PartitionedEvents {
+            grown: self.core.watch(),
+            core: Arc::clone(&self.core),
+            ready: Vec::new(),
+            merged: Merged::new(),
+        };
+        events.listen_to_new(EventsFrom::Now)?;
+        Ok(events)
+    }
+}
+
+/// The events of all partitions, whoever causes them, each with the number of its partition. Those of one partition come in order,
+/// nothing orders those of two.
+///
+/// Partitions that come later are listened to from their first event on. What [`QueueEvents`] says of gaps and slow listeners
+/// holds for each partition.
+#[must_use = "dropping it ends the listening"]
+pub struct PartitionedEvents {
+    core: Arc<Core>,
+    grown: watch::Receiver<usize>,
+    /// Resolves for each partition when it is ready.
+    ready: Vec<Shared<BoxFuture<'static, bool>>>,
+    merged: Merged<QueueEvents>,
+}
+
+impl PartitionedEvents {
+    /// Waits until it is known for each partition where to begin: what happens after this will be delivered.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if this was closed before.
+    #[doc(alias = "waitUntilReady")]
+    pub async fn ready(&self) -> Result<()> {
+        let all_are = join_all(self.ready.iter().cloned()).await.into_iter().all(|is_ready| is_ready);
+        all_are.then_some(()).ok_or(Error::Closed)
+    }
+
+    /// The next event of any partition, or word of those that were missed. `None` if there is nothing to listen to.
+    ///
+    /// The future can be dropped at any time without losing an event.
+    pub async fn recv(&mut self) -> Option<InPartition<Delivery>> {
+        loop {
+            tokio::select! {
+                next = self.merged.next() => return next,
+                changed = self.grown.changed() => {
+                    changed.ok()?;
+                    if let Err(error) = self.listen_to_new(EventsFrom::Beginning) {
+                        tracing::warn!(%error, "a new partition cannot be listened to");
+                    }
+                }
+            }
+        }
+    }
+
+    /// The same as a stream.
+    pub fn into_stream(self) -> impl Stream<Item = InPartition<Delivery>> + Send {
+        stream::unfold(self, |mut events| async move { Some((events.recv().await?, events)) })
+    }
+
+    fn listen_to_new(&mut self, from: EventsFrom) -> Result<()> {
+        let count = *self.grown.borrow_and_update();
+        for partition in self.ready.len()..count {
+            let Some(queue) = self.core.queue(partition) else { break };
+            let events = QueueEventsBuilder::new(Ok(queue.engine().clone())).from(from).start()?;
+            let ready = events.readiness();
+            self.ready.push(async move { ready.await.is_ok() }.boxed().shared());
+            self.merged.push(Numbered::new(partition, events));
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for PartitionedEvents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PartitionedEvents").field("partitions", &self.ready.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,402 @@
+//! One worker over all partitions.
+//!
+//! It is a worker of each partition, with locks, markers and calls of its own, and slots that all of them share: who may have
+//! the next one is decided in [`slots`](crate::worker::slots).
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::join_all;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::core::{Core, MOST, partition_name};
+use super::events::{Merged, Numbered};
+use super::{InPartition, Partitioned};
+use crate::error::{Error, Result};
+use crate::sync::Lock;
+use crate::worker::slots::SlotPool;
+use crate::worker::{
+    Health, Processor, Report, Worker, WorkerBuilder, WorkerCounts, WorkerEvent, WorkerEvents, panics,
+};
+
+/// All partitions of a queue, as what a [`WorkerBuilder`] is for.
+pub struct Partitions {
+    core: Arc<Core>,
+    listeners: Listeners,
+}
+
+/// Those who hear the events of the worker; each is sent the events of each partition.
+#[derive(Default)]
+struct Listeners(Lock<Vec<mpsc::Sender<Numbered<WorkerEvents>>>>);
+
+impl Listeners {
+    /// One more, and where to send what it is to hear.
+    fn add(&self) -> (PartitionedWorkerEvents, mpsc::Sender<Numbered<WorkerEvents>>) {
+        // There is room for all partitions that there may be.
+        let (sender, added) = mpsc::channel(MOST);
+        self.0.lock().push(sender.clone());
+        (PartitionedWorkerEvents { added, merged: Merged::new() }, sender)
+    }
+
+    fn hear(&self, partition: usize, events: impl Fn() -> WorkerEvents) {
+        self.0.lock().retain(|listener| listener.try_send(Numbered::new(partition, events())).is_ok());
+    }
+}
+
+impl<D, R> Partitioned<D, R> {
+    /// Begins to make a worker on all partitions: their jobs go to this processor. Its
+    /// [`concurrency`](WorkerBuilder::concurrency) is how many jobs of all partitions run at once in it; slots go where jobs are, and
+    /// each partition that has jobs gets its share.
+    ///
+    /// Every other option holds for each partition; the names of the [`Worker`](crate::Worker)s are the same. `limiter` is refused: limits
+    /// are set [for the queue](Self::set_global_rate_limit).
+    ///
+    /// When a server of a cluster is silent, its partitions give their slots to the others after a second. Jobs that it hands out
+    /// late go back to the front of their partition, unless a slot is free.
+    #[doc(alias = "Worker")]
+    pub fn worker<M>(&self, processor: impl Processor<M>) -> WorkerBuilder<Partitions> {
+        let partitions = Partitions { core: Arc::clone(&self.core), listeners: Listeners::default() };
+        WorkerBuilder::on(self.core.client.clone(), partitions, processor.erase(()))
+    }
+}
+
+impl WorkerBuilder<Partitions> {
+    /// Subscribes to what happens in the worker from its first moment on; [`PartitionedWorker::events`] begins only after the
+    /// start.
+    pub fn events(&self) -> PartitionedWorkerEvents {
+        self.works_on().listeners.add().0
+    }
+
+    /// Begins to work, on the runtime that this is called in.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] if an option breaks a rule, and for a `limiter`.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn start(self) -> Result<PartitionedWorker> {
+        let options = self.options().clone().checked()?;
+        if options.limiter.is_some() {
+            return Err(Error::invalid(
+                "limiter",
+                "of partitions it is set for all: Partitioned::set_global_rate_limit",
+            ));
+        }
+        let core = Arc::clone(&self.works_on().core);
+        core.keep_fresh();
+        let mut grown = core.watch();
+        let all = Arc::new(All {
+            pool: SlotPool::new(options.concurrency),
+            shutdown_timeout: options.shutdown_timeout,
+            builder: self,
+            working: Lock::default(),
+        });
+        all.start_missing()?;
+        let weak = Arc::downgrade(&all);
+        let growing = tokio::spawn(async move { while grown.changed().await.is_ok() && grow(&weak).await {} });
+        Ok(PartitionedWorker { all, growing })
+    }
+}
+
+/// Starts workers of partitions that have come; false when the worker is gone.
+async fn grow(all: &Weak<All>) -> bool {
+    let Some(all) = all.upgrade() else { return false };
+    let started = panics::catch(async { all.start_missing() }).await;
+    let problem = match started {
+        Ok(Ok(())) => return true,
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => panic.text,
+    };
+    let told = panics::catch(async { tracing::error!(problem, "a new partition is not worked on") }).await;
+    panics::drop_guarded(told);
+    true
+}
+
+struct All {
+    builder: WorkerBuilder<Partitions>,
+    pool: Arc<SlotPool>,
+    shutdown_timeout: Duration,
+    working: Lock<Working>,
+}
+
+#[derive(Default)]
+struct Working {
+    /// By the number of the partition.
+    workers: Vec<Arc<Worker>>,
+    /// While it is, no worker of a new partition is started.
+    is_paused: bool,
+}
+
+impl All {
+    /// Starts a worker for each partition that has none.
+    fn start_missing(&self) -> Result<()> {
+        let Partitions { core, listeners } = self.builder.works_on();
+        let mut working = self.working.lock();
+        if working.is_paused {
+            return Ok(());
+        }
+        let first = working.workers.len();
+        let seats: Vec<_> = (first..core.count()).map(|partition| (partition, self.pool.join())).collect();
+        // All have joined, so that each of them gets its share.
+        self.pool.open();
+        for (partition, seat) in seats {
+            let builder = self.builder.for_queue(partition_name(&core.name, partition));
+            listeners.hear(partition, || builder.events());
+            working.workers.push(Arc::new(builder.start_with(Some(seat))?));
+        }
+        Ok(())
+    }
+
+    fn workers(&self) -> Vec<Arc<Worker>> {
+        self.working.lock().workers.clone()
+    }
+}
+
+/// A worker at work on all partitions of a queue.
+///
+/// It begins to work on new partitions when its handle learns of them; see
+/// [`PartitionedBuilder::refresh_interval`](super::PartitionedBuilder::refresh_interval). Dropping it closes it in the
+/// background, as a [`Worker`].
+#[must_use = "a worker that is dropped closes: keep it, and end it by `close` or `run_until`"]
+pub struct PartitionedWorker {
+    all: Arc<All>,
+    growing: JoinHandle<()>,
+}
+
+impl PartitionedWorker {
+    /// Subscribes to what happens in the worker from now on. [`WorkerBuilder::events`] hears its start, too.
+    pub fn events(&self) -> PartitionedWorkerEvents {
+        // Under this lock no worker starts.
+        let working = self.all.working.lock();
+        let (events, sender) = self.all.builder.works_on().listeners.add();
+        for (partition, worker) in working.workers.iter().enumerate() {
+            let _ = sender.try_send(Numbered::new(partition, worker.events()));
+        }
+        events
+    }
+
+    /// Counts the attempts that have ended so far, by how they ended.
+    #[must_use]
+    pub fn counts(&self) -> WorkerCounts {
+        sum(self.all.workers().iter().map(|worker| worker.counts()))
+    }
+
+    /// Counts the attempts that have ended so far in each partition, by its number.
+    #[must_use]
+    pub fn counts_by_partition(&self) -> Vec<WorkerCounts> {
+        self.all.workers().iter().map(|worker| worker.counts()).collect()
+    }
+
+    /// Returns how many jobs may run at once.
+    #[must_use]
+    pub fn concurrency(&self) -> usize {
+        self.all.pool.total()
+    }
+
+    /// Changes how many jobs may run at once. More take effect at once; fewer as running jobs end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] for 0.
+    pub fn set_concurrency(&self, jobs: usize) -> Result<()> {
+        if jobs == 0 {
+            return Err(Error::invalid("concurrency", "it must be at least 1"));
+        }
+        self.all.pool.set_total(jobs);
+        Ok(())
+    }
+
+    /// Takes no new jobs, and waits until those that run have ended. Nothing is written to Redis: other workers go on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the runtime of the worker has ended.
+    pub async fn pause(&self) -> Result<()> {
+        let workers = {
+            let mut working = self.all.working.lock();
+            working.is_paused = true;
+            working.workers.clone()
+        };
+        join_all(workers.iter().map(|worker| worker.pause())).await.into_iter().collect()
+    }
+
+    /// Takes jobs again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the runtime of the worker has ended.
+    pub async fn resume(&self) -> Result<()> {
+        let workers = {
+            let mut working = self.all.working.lock();
+            working.is_paused = false;
+            working.workers.clone()
+        };
+        self.all.start_missing()?;
+        join_all(workers.iter().map(|worker| worker.resume())).await.into_iter().collect()
+    }
+
+    /// Tells whether this worker is [paused](Self::pause). No round trip.
+    #[must_use]
+    #[doc(alias = "isPaused")]
+    pub fn is_paused(&self) -> bool {
+        self.all.working.lock().is_paused
+    }
+
+    /// Tells a running job of a partition to stop, with a reason that it can read, and returns true if it runs here and was not told
+    /// before.
+    #[doc(alias = "cancelJob")]
+    pub fn cancel_job(&self, partition: usize, id: &str, reason: impl Into<String>) -> bool {
+        let worker = self.all.working.lock().workers.get(partition).cloned();
+        worker.is_some_and(|worker| worker.cancel_job(id, reason))
+    }
+
+    /// Tells all running jobs to stop, and returns how many were not told before.
+    #[doc(alias = "cancelAllJobs")]
+    pub fn cancel_all_jobs(&self, reason: impl Into<String>) -> usize {
+        let reason = reason.into();
+        self.all.workers().iter().map(|worker| worker.cancel_all_jobs(reason.clone())).sum()
+    }
+
+    /// Tells how the worker is, for the probes of whatever runs this process. No round trip.
+    ///
+    /// It is connected if all servers that it needs are there; the last fetch is the latest of any partition.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let all = self.all.workers().into_iter().map(|worker| worker.health());
+        let none = Health { connected: true, last_fetch: None, running: 0, blocked: false };
+        all.fold(none, |sum, one| Health {
+            connected: sum.connected && one.connected,
+            last_fetch: [sum.last_fetch, one.last_fetch].into_iter().flatten().min(),
+            running: sum.running + one.running,
+            blocked: sum.blocked || one.blocked,
+        })
+    }
+
+    /// Resolves when the worker works on no partition any more of those that it works on now, for whatever reason.
+    pub fn finished(&self) -> impl Future<Output = ()> + Send + use<> {
+        let all: Vec<_> = self.all.workers().iter().map(|worker| worker.finished()).collect();
+        async move { _ = join_all(all).await }
+    }
+
+    /// Works until the signal comes, then closes.
+    pub async fn run_until(self, signal: impl Future<Output = ()>) -> PartitionedReport {
+        signal.await;
+        self.close().await
+    }
+
+    /// Closes as a [`Worker`] does: takes no new jobs, waits for those that run, at most the worker's `shutdown_timeout`, then cancels
+    /// them and hands back what does not end.
+    #[doc(alias = "disconnect")]
+    pub async fn close(self) -> PartitionedReport {
+        let within = self.all.shutdown_timeout;
+        self.close_within(within).await
+    }
+
+    /// Closes, with a time of its own for running jobs. Zero cancels them at once.
+    pub async fn close_within(mut self, within: Duration) -> PartitionedReport {
+        self.growing.abort();
+        // It only ends; the error says that it was aborted.
+        let _ = (&mut self.growing).await;
+        let workers = std::mem::take(&mut self.all.working.lock().workers);
+        let closing = workers.into_iter().map(|worker| async move {
+            // Nobody else holds it: all calls on this handle have ended.
+            Some(Arc::into_inner(worker)?.close_within(within).await)
+        });
+        let reports = join_all(closing).await;
+        PartitionedReport::of(reports.into_iter().flatten())
+    }
+}
+
+impl Drop for PartitionedWorker {
+    fn drop(&mut self) {
+        self.growing.abort();
+    }
+}
+
+impl std::fmt::Debug for PartitionedWorker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PartitionedWorker")
+            .field("partitions", &self.all.builder.works_on().core)
+            .field("options", self.all.builder.options())
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Partitions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.core.fmt(f)
+    }
+}
+
+fn sum(counts: impl Iterator<Item = WorkerCounts>) -> WorkerCounts {
+    counts.fold(WorkerCounts::default(), |sum, counts| WorkerCounts {
+        completed: sum.completed + counts.completed,
+        failed: sum.failed + counts.failed,
+        retried: sum.retried + counts.retried,
+    })
+}
+
+/// What became of the jobs of a worker over partitions that was closed; see [`Report`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct PartitionedReport {
+    /// How its attempts ended.
+    pub counts: WorkerCounts,
+    /// See [`Report::moved`].
+    pub moved: u64,
+    /// See [`Report::handed_back`]; with those that a silent server handed out too late.
+    pub handed_back: Vec<InPartition<String>>,
+    /// See [`Report::abandoned`].
+    pub abandoned: Vec<InPartition<String>>,
+    /// See [`Report::lost`].
+    pub lost: Vec<InPartition<String>>,
+}
+
+impl PartitionedReport {
+    fn of(reports: impl Iterator<Item = Report>) -> Self {
+        let mut all = Self::default();
+        for (partition, report) in reports.enumerate() {
+            let Report { counts, moved, handed_back, abandoned, lost } = report;
+            all.counts = sum([all.counts, counts].into_iter());
+            all.moved += moved;
+            let of_it = |ids: Vec<String>| ids.into_iter().map(move |id| InPartition::new(partition, id));
+            all.handed_back.extend(of_it(handed_back));
+            all.abandoned.extend(of_it(abandoned));
+            all.lost.extend(of_it(lost));
+        }
+        all
+    }
+}
+
+/// What happens in a worker over partitions, each event with the number of its partition; as [`WorkerEvents`].
+#[must_use = "dropping it ends the listening"]
+pub struct PartitionedWorkerEvents {
+    added: mpsc::Receiver<Numbered<WorkerEvents>>,
+    merged: Merged<WorkerEvents>,
+}
+
+impl PartitionedWorkerEvents {
+    /// The next event of any partition; `None` when the worker has closed.
+    ///
+    /// The future can be dropped at any time without losing an event.
+    pub async fn recv(&mut self) -> Option<InPartition<WorkerEvent>> {
+        loop {
+            tokio::select! {
+                Some(added) = self.added.recv() => self.merged.push(added),
+                Some(next) = self.merged.next(), if !self.merged.is_empty() => return Some(next),
+                else => return None,
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for PartitionedWorkerEvents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PartitionedWorkerEvents").finish_non_exhaustive()
+    }
+}

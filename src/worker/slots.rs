@@ -1,0 +1,373 @@
+//! Slots that the workers of several queues share: how many jobs all of them run at once, and who may have the next one.
+//!
+//! A worker comes here once in each turn of its loop, says how many slots its jobs take and how many more it could use,
+//! and is told how many it has. What it does not use goes to those who wait, in the order in which they began to:
+//!
+//! - Each may have its share, the slots divided by those who have or want some. What nobody else wants may go to one.
+//! - Where jobs end quickly, slots go round in blocks in place of one by one: as many as have been taken within the last
+//!   [`TURN`], up to half of all. Whoever has a block keeps its slots for a turn, so that the calls to Redis stay as large
+//!   as those of a single queue. Where jobs take longer than a turn, each slot goes to the next one as it gets free.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::sync::Lock;
+
+/// How long a worker keeps the slots of jobs that end, though others wait: many calls to Redis, and no time for people.
+const TURN: Duration = Duration::from_millis(5);
+
+/// How often a worker looks for the answer to a request for jobs, and how far apart, before the slots for these go to others: the
+/// server may be away, and those of the other queues may not be. Looks, since a worker that had no turn itself proves
+/// nothing of the server.
+const LOOKS: u32 = 4;
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A request for jobs that was not answered yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    next_look: Instant,
+    looks: u32,
+}
+
+impl Asked {
+    pub(super) fn at(now: Instant) -> Self {
+        Self { next_look: now + LOOK, looks: 0 }
+    }
+
+    /// Whether the slots for the jobs are lent to others.
+    pub(super) fn are_slots_lent(&self) -> bool {
+        self.looks >= LOOKS
+    }
+
+    /// When to look again; never, once the slots are lent.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        (!self.are_slots_lent()).then_some(self.next_look)
+    }
+
+    /// Looks, if it is time, and finds no answer.
+    pub(super) fn look(&mut self, now: Instant) {
+        if now >= self.next_look {
+            self.looks += 1;
+            self.next_look = now + LOOK;
+        }
+    }
+}
+
+/// The slots of several workers.
+pub(crate) struct SlotPool {
+    total: AtomicUsize,
+    state: Lock<State>,
+}
+
+struct State {
+    places: Vec<Place>,
+    /// Numbers the claims, by which those who wait come in turn.
+    claims: u64,
+    pace: Pace,
+}
+
+struct Place {
+    number: u64,
+    /// Slots that it may use.
+    held: usize,
+    /// How many more it waits for.
+    wants: usize,
+    /// Its turn among those who wait.
+    claim: u64,
+    /// How many of those that it holds it was given since it was last here: it keeps these however late it comes.
+    fresh: usize,
+    /// When it last got slots after it had waited.
+    turn_began: Instant,
+    wake: Arc<Notify>,
+}
+
+/// How many slots were taken within the last whole turn.
+struct Pace {
+    began: Instant,
+    taken: usize,
+    last: usize,
+}
+
+impl Pace {
+    fn note(&mut self, taken: usize, now: Instant) {
+        let passed = now.saturating_duration_since(self.began);
+        if passed >= TURN {
+            self.last = if passed < 2 * TURN { self.taken } else { 0 };
+            (self.began, self.taken) = (now, 0);
+        }
+        self.taken += taken;
+    }
+}
+
+impl State {
+    fn new(now: Instant) -> Self {
+        Self { places: Vec::new(), claims: 0, pace: Pace { began: now, taken: 0, last: 0 } }
+    }
+
+    fn place(&mut self, number: u64) -> Option<&mut Place> {
+        self.places.iter_mut().find(|place| place.number == number)
+    }
+
+    fn held(&self) -> usize {
+        self.places.iter().map(|place| place.held).sum()
+    }
+
+    fn others_wait(&self, number: u64) -> bool {
+        self.places.iter().any(|place| place.number != number && place.wants > 0)
+    }
+
+    /// How many slots one may have while others wait.
+    fn most(&self, total: usize) -> usize {
+        let active = self.places.iter().filter(|place| place.held + place.wants > 0).count();
+        total.div_ceil(active.max(1)).max(self.pace.last.min(total.div_ceil(2)))
+    }
+
+    /// Gives free slots to those who wait: first each up to its share, then what is left. Wakes all but the one that asks.
+    fn serve(&mut self, total: usize, asks: Option<u64>, now: Instant) {
+        let mut free = total.saturating_sub(self.held());
+        for most in [self.most(total), total] {
+            while free > 0 {
+                let waiting = self.places.iter_mut().filter(|place| place.wants > 0 && place.held < most);
+                let Some(next) = waiting.min_by_key(|place| place.claim) else { break };
+                let given = next.wants.min(free).min(most - next.held);
+                if next.held == 0 || now.saturating_duration_since(next.turn_began) >= TURN {
+                    next.turn_began = now;
+                }
+                next.held += given;
+                next.wants -= given;
+                free -= given;
+                if asks != Some(next.number) {
+                    next.fresh += given;
+                    next.wake.notify_one();
+                }
+            }
+        }
+    }
+}
+
+impl SlotPool {
+    pub(crate) fn new(total: usize) -> Arc<Self> {
+        Arc::new(Self { total: AtomicUsize::new(total), state: Lock::new(State::new(Instant::now())) })
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// Changes how many slots there are.
+    pub(crate) fn set_total(&self, total: usize) {
+        self.total.store(total, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        state.serve(total, None, Instant::now());
+        // Whoever wants slots claims as many as there are.
+        for place in &state.places {
+            place.wake.notify_one();
+        }
+    }
+
+    /// A place for one more worker. Each begins as one who waits, so that those who join together share from the first job on;
+    /// [`open`](Self::open) gives them their slots.
+    pub(crate) fn join(self: &Arc<Self>) -> Seat {
+        let mut state = self.state.lock();
+        state.claims += 1;
+        let (number, wake, now) = (state.claims, Arc::new(Notify::new()), Instant::now());
+        let wants = self.total();
+        state.places.push(Place {
+            number,
+            held: 0,
+            wants,
+            claim: number,
+            fresh: 0,
+            turn_began: now,
+            wake: Arc::clone(&wake),
+        });
+        Seat { pool: Arc::clone(self), number, used: 0, wake }
+    }
+
+    /// Begins to give slots to those who have joined.
+    pub(crate) fn open(&self) {
+        self.state.lock().serve(self.total(), None, Instant::now());
+    }
+}
+
+/// The place of one worker; what it has goes to the others when it is dropped.
+pub(crate) struct Seat {
+    pool: Arc<SlotPool>,
+    number: u64,
+    /// How many slots it used when it was last here.
+    used: usize,
+    wake: Arc<Notify>,
+}
+
+impl Seat {
+    /// How many slots there are for all.
+    pub(super) fn total(&self) -> usize {
+        self.pool.total()
+    }
+
+    /// Says how many slots are in use here, and how many more could be; returns how many it may use altogether. Whoever gets
+    /// fewer waits, and is [woken](Self::woken) when there are more.
+    pub(super) fn claim(&mut self, used: usize, wants: usize) -> usize {
+        let (now, total) = (Instant::now(), self.pool.total());
+        let mut state = self.pool.state.lock();
+        state.pace.note(used.saturating_sub(self.used), now);
+        self.used = used;
+        let (others_wait, held) = (state.others_wait(self.number), state.held());
+        state.claims += 1;
+        let claim = state.claims;
+        let Some(place) = state.place(self.number) else { return used };
+        let fresh = std::mem::take(&mut place.fresh);
+        if fresh > 0 {
+            place.turn_began = now;
+        }
+        let keeps = !others_wait || now.saturating_duration_since(place.turn_began) < TURN;
+        // There may be fewer slots than there were.
+        let left = total.saturating_sub(held - place.held + used);
+        let spare = if keeps { place.held.saturating_sub(used).min(wants).min(left) } else { 0 };
+        let gives_back = place.held > used + spare;
+        place.held = used + spare;
+        // Who gives slots back comes last; who still waits keeps its turn.
+        if place.wants == 0 || gives_back {
+            place.claim = claim;
+        }
+        place.wants = wants - spare;
+        state.serve(total, Some(self.number), now);
+        state.place(self.number).map_or(used, |place| place.held)
+    }
+
+    /// Resolves when it was given slots for which it had waited.
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut state = self.pool.state.lock();
+        state.places.retain(|place| place.number != self.number);
+        state.serve(self.pool.total(), None, Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seats whose workers have all the jobs that they could wish for.
+    fn seats(total: usize, count: usize) -> Vec<Seat> {
+        let pool = SlotPool::new(total);
+        let seats = (0..count).map(|_| pool.join()).collect();
+        pool.open();
+        seats
+    }
+
+    /// What each has in use once everybody has claimed as many as it can, over and over.
+    fn fill(seats: &mut [Seat], used: &mut [usize]) {
+        for _ in 0..4 {
+            for (seat, used) in seats.iter_mut().zip(&mut *used) {
+                *used = seat.claim(*used, 1_000);
+            }
+        }
+    }
+
+    #[test]
+    fn slots_are_lent_after_some_looks_and_not_by_one_that_comes_late() {
+        let now = Instant::now();
+        let mut asked = Asked::at(now);
+        asked.look(now + LOOK * 100);
+        assert!(!asked.are_slots_lent());
+        for look in 101..104 {
+            assert_eq!(asked.next_look(), Some(now + LOOK * look));
+            asked.look(now + LOOK * look);
+        }
+        assert!(asked.are_slots_lent() && asked.next_look().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_begin_together_share_from_the_first_slot_on() {
+        let mut seats = seats(10, 4);
+        let mut used = [0; 4];
+        fill(&mut seats, &mut used);
+        assert_eq!(used, [3, 3, 3, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_may_have_all_that_nobody_else_wants_and_gives_its_share_as_jobs_end() {
+        let mut seats = seats(8, 3);
+        for seat in &mut seats[1..] {
+            assert_eq!(seat.claim(0, 0), 0);
+        }
+        assert_eq!(seats[0].claim(0, 100), 8);
+        assert_eq!(seats[0].claim(8, 100), 8);
+        tokio::time::advance(TURN * 3).await;
+        // All are taken, so another one waits, and has the next ones up to its share.
+        assert_eq!(seats[1].claim(0, 100), 0);
+        assert_eq!(seats[0].claim(7, 100), 7);
+        assert_eq!(seats[1].claim(0, 100), 1);
+        tokio::time::advance(TURN * 3).await;
+        assert_eq!(seats[0].claim(2, 100), 4, "its own share");
+        assert_eq!(seats[1].claim(1, 100), 4);
+        seats.remove(0);
+        assert_eq!(seats[0].claim(4, 100), 8, "who is gone leaves its slots");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_passed_over() {
+        // One slot for five, whose jobs take longer than a turn: each has every fifth.
+        let mut seats = seats(1, 5);
+        let (mut ran, mut used) = ([0; 5], [0; 5]);
+        for _ in 0..100 {
+            for (i, seat) in seats.iter_mut().enumerate() {
+                let now = seat.claim(used[i], 1);
+                ran[i] += usize::from(now > used[i]);
+                used[i] = seat.claim(now, 1 - now);
+            }
+            tokio::time::advance(TURN).await;
+            used = [0; 5];
+        }
+        assert!(ran.iter().all(|ran| (15..=25).contains(ran)), "{ran:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_block_stays_together_where_jobs_end_at_once() {
+        let mut seats = seats(64, 16);
+        let (mut used, mut blocks, mut ran) = ([0; 16], Vec::new(), [0; 16]);
+        for _ in 0..4_000 {
+            for (i, seat) in seats.iter_mut().enumerate() {
+                let now = seat.claim(used[i], 1_000);
+                if now > 0 {
+                    blocks.push(now);
+                    ran[i] += now;
+                }
+                used[i] = seat.claim(now, 1_000);
+            }
+            used = [0; 16];
+            tokio::time::advance(Duration::from_micros(500)).await;
+        }
+        let late = &blocks[blocks.len() / 10..];
+        let mean = late.iter().sum::<usize>() / late.len();
+        assert!(mean >= 24, "blocks of {mean}");
+        let (least, most) = (ran.iter().min().unwrap(), ran.iter().max().unwrap());
+        assert!(*most < least * 2, "{ran:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fewer_slots_count_as_jobs_end_and_more_at_once() {
+        let mut seats = seats(8, 2);
+        let mut used = [0; 2];
+        fill(&mut seats, &mut used);
+        assert_eq!(used, [4, 4]);
+        seats[0].pool.set_total(2);
+        assert_eq!(seats[0].claim(3, 100), 3, "nothing beyond what runs");
+        assert_eq!(seats[1].claim(0, 100), 0);
+        tokio::time::advance(TURN).await;
+        assert_eq!(seats[0].claim(0, 100), 1);
+        assert_eq!(seats[1].claim(0, 100), 1);
+        seats[0].pool.set_total(6);
+        assert_eq!(seats[1].claim(1, 100), 3);
+    }
+}
