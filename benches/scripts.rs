@@ -141,8 +141,8 @@ impl Bench {
         let head = [NOW, &count.to_string(), "t", "600000", "bench", "", "", ""].map(str::to_owned);
         let reply = self.scripts.run("settle", &[&head[..], ended].concat()).await?;
         let Value::Array(parts) = reply else { anyhow::bail!("settle: {reply:?}") };
-        let Value::Array(jobs) = &parts[1] else { anyhow::bail!("settle: {parts:?}") };
-        let ids: Vec<String> = jobs.iter().step_by(6).map(redis::from_redis_value_ref).collect::<Result<_, _>>()?;
+        let ids: Vec<String> =
+            parts.iter().take(count * 6).step_by(6).map(redis::from_redis_value_ref).collect::<Result<_, _>>()?;
         anyhow::ensure!(ids.len() == count, "{} jobs instead of {count}", ids.len());
         Ok(ids)
     }

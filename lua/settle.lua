@@ -20,9 +20,10 @@ ARGV    1 now       ms, the caller's clock
         where "done" is for completed jobs that are kept, hold no deduplication, and have `atm` made from now on; keep
         is a rule of `retain`, lifo and counts are "1" or "0", delay is in ms, an empty reason writes nothing, and child
         is a job key or empty for any child
-RETURN  {codes, jobs, limited, next, ghosts, ttl, event}: one code per outcome in order (OK, 1 for "children" with nothing
-        pending, or why nothing was changed), then what `take` answers, then the ms for which the limiter still runs, then
-        the id of the newest event "completed" of a "done" or "active" that this call has written, or nothing
+RETURN  one array, since each array in another costs as much as a command: the jobs as `take` answers them; one code per
+        outcome in order (OK, 1 for "children" with nothing pending, or why nothing was changed); the ghosts; then the id of
+        the newest event "completed" of a "done" or "active" that this call has written, or nothing; for how many ms the
+        limiter still runs; `limited` and `due` of `take`; how many ghosts there were, and how many codes
 EVENTS  completed, failed, retries-exhausted, waiting, delayed, waiting-children, active, drained
 USES    codes, queue, settle/one, settings, wake, settle/due, number, announce, delay, prioritize, ready, store,
         settle/promote, homes, release, detach, delete, settle/retain, settle/family, settle/metrics,
@@ -32,15 +33,13 @@ COST    per job done: HEXISTS, HSET, XADD and its share of MGET, EXISTS, LRANGE,
         share of RPOP, LPUSH; at most 1,000 of either
 ]]
 local now, want = tonumber(ARGV[1]), math.abs(tonumber(ARGV[2]))
-local batch = read_batch(done_up_to + 1)
+local batch = read_batch(9)
 if settings.max or ARGV[6] ~= "" then call("STRLEN", base .. "limiter") end
 if ARGV[8] ~= "" then on_demand().read_metrics() end
 
 -- `ended` counts the attempts whose worker has finished the job, `settled` all that were accepted.
 local codes, tally = {}, { settled = 0, ended = 0, completed = 0, failed = 0 }
-if done_up_to > 8 then
-  codes[1], tally.settled, tally.ended = OK, 1, 1
-elseif batch.any_done and not batch.families then
+if batch.any_done and not batch.families then
   local finished = finish_alike(batch, codes)
   tally.settled, tally.ended, tally.completed = finished, finished, finished
 end
@@ -51,7 +50,8 @@ local taken = { jobs = {}, limited = 0, due = 0, ghosts = {}, shut = false }
 if want > 0 and (tally.settled > 0 or tonumber(ARGV[2]) > 0) then
   taken = take(ARGV[1], want, ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7])
 end
-local has_jobs = #taken.jobs > 0
+local reply = taken.jobs
+local n, has_jobs = #reply, #reply > 0
 -- Whoever was handed a job has written the marker.
 if tally.settled > 0 and not has_jobs then wake_for_place() end
 if tally.ended > 0 and not has_jobs and taken.limited == 0 and taken.due == 0 and not taken.shut
@@ -59,5 +59,11 @@ if tally.ended > 0 and not has_jobs and taken.limited == 0 and taken.due == 0 an
   call("XADD", EVENTS, "*", "event", "drained")
 end
 local ttl = batch.went_back and math.max(0, call("PTTL", base .. "limiter")) or 0
-local due = taken.due == 0 and "0" or digits(math.floor(taken.due))
-return { codes, taken.jobs, taken.limited, due, taken.ghosts, ttl, newest_event }
+local ghosts = taken.ghosts
+for i = 1, #codes do reply[n + i] = codes[i] end
+n = n + #codes
+for i = 1, #ghosts do reply[n + i] = ghosts[i] end
+n = n + #ghosts
+reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4], reply[n + 5], reply[n + 6]
+  = newest_event, ttl, taken.limited, taken.due == 0 and 0 or digits(math.floor(taken.due)), #ghosts, #codes
+return reply

@@ -106,7 +106,7 @@ impl Work {
         match peer {
             PeerName::Oxmq => true,
             PeerName::Floor => {
-                self.way == Way::Near
+                matches!(self.way, Way::Near | Way::Far)
                     && matches!(
                         self.kind,
                         Kind::Add | Kind::Flow | Kind::Process | Kind::ProcessRemove | Kind::ProcessRetry

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::connection::{BlockingLink, Failure, Link, without_secrets};
-use crate::script::marker::{take_any_marker, take_marker, unblock_client};
+use crate::script::marker::{count_keys, take_any_marker, take_marker, unblock_client};
 
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -85,4 +85,9 @@ pub(crate) async fn unblock(link: &Link, engine: &Engine, id: i64) -> Unblocked 
         Err(Failure::Server(_)) => Unblocked::Refused,
         Err(_) => Unblocked::Unknown,
     }
+}
+
+/// Asks the server of a queue for next to nothing: whatever it does, it then looks whose wait is over. One round trip.
+pub(crate) async fn nudge(engine: &Engine) {
+    let _ = count_keys([engine.keys.marker()]).send(&engine.link, &engine.keys).await;
 }

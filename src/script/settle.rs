@@ -253,26 +253,35 @@ pub(crate) fn settle(now: u64, ask: &Ask, outcomes: &[impl Borrow<Outcome>]) -> 
 
 /// Only what the codes and the jobs say must be readable: the rest is looked up again by itself.
 pub(super) fn settled(value: Value) -> Option<Settled> {
-    let [codes, jobs, limited, next, ghosts, ttl, event] = array(value)?.try_into().ok()?;
-    let codes = array(codes)?.into_iter().map(|code| match code {
+    let mut rest = array(value)?;
+    let [event, ttl, limited, next, ghosts, codes] = rest.split_off(rest.len().checked_sub(6)?).try_into().ok()?;
+    let mut last =
+        |count: &Value| Some(rest.split_off(rest.len().checked_sub(usize::try_from(unsigned(count)?).ok()?)?));
+    let ghosts = last(&ghosts)?;
+    let codes = last(&codes)?.into_iter().map(|code| match code {
         Value::Int(code) => Some(Reason::from_code(code).map(|()| code)),
         _ => None,
     });
     Some(Settled {
         codes: codes.collect::<Option<_>>()?,
-        jobs: handed(jobs)?,
+        jobs: each_handed(rest)?,
         limited_ms: unsigned(&limited).unwrap_or(0),
         next_due: unsigned(&next).unwrap_or(0),
-        ghosts: array(ghosts)?.into_iter().filter_map(reply::text).collect(),
+        ghosts: ghosts.into_iter().filter_map(reply::text).collect(),
         limiter_ttl_ms: unsigned(&ttl).unwrap_or(0),
         event: bytes(event).and_then(|id| EventId::decode(&id)),
     })
 }
 
-/// Jobs as `settle` and `adopt_jobs` hand them out.
+/// Jobs as `adopt_jobs` hands them out.
 pub(super) fn handed(value: Value) -> Option<Vec<Handed>> {
-    let mut items = array(value)?.into_iter();
-    let mut jobs = Vec::with_capacity(items.len() / 6);
+    each_handed(array(value)?)
+}
+
+/// Six values for each job, as `take` in `lua/settle` describes them.
+fn each_handed(values: Vec<Value>) -> Option<Vec<Handed>> {
+    let mut jobs = Vec::with_capacity(values.len() / 6);
+    let mut items = values.into_iter();
     while let Some(id) = items.next() {
         let id = bytes(id)?;
         let mut next = || bytes(items.next()?);

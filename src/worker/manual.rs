@@ -11,10 +11,15 @@ use tokio::sync::Mutex;
 use super::wait::{self, Woken};
 use crate::clock::{epoch_ms, millis};
 use crate::connection::BlockingLink;
+use crate::engine::Engine;
+use crate::engine::marker::nudge;
 use crate::error::{Error, Halt, Result};
 use crate::job::{Fetched, Job, manual};
 use crate::options::{SHORTEST, WorkerOptions, YEAR, check_span};
 use crate::queue::QueueCore;
+
+/// How long after its time a wait that has not ended is first seen to; twice as long each time after that.
+const FIRST_NUDGE: Duration = Duration::from_millis(1);
 
 /// Fetches jobs one at a time, for programs that have a loop of their own.
 ///
@@ -206,7 +211,7 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
                 block = block.min(Duration::from_millis(epoch_ms(due).saturating_sub(engine.clock.now_ms())));
             }
             let mut blocking = self.blocking.lock().await;
-            let woken = wait::wait(&mut blocking, &engine.keys.marker(), block.min(self.options.drain_delay)).await;
+            let woken = wait_on_time(&mut blocking, engine, block.min(self.options.drain_delay)).await;
             tracing::trace!(?woken, queue = ?engine.keys, "woken");
             debug_assert_ne!(woken, Woken::Interrupted, "nobody interrupts a manual worker");
             took_marker |= matches!(woken, Woken::Marker(_));
@@ -230,5 +235,29 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
 impl<D, R> std::fmt::Debug for ManualWorker<D, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ManualWorker").field("queue", &self.queue.engine().keys).finish_non_exhaustive()
+    }
+}
+
+async fn nudge_at(moment: tokio::time::Instant, engine: &Engine) {
+    tokio::time::sleep_until(moment).await;
+    nudge(engine).await;
+}
+
+/// One blocking read of the marker that ends when its time is over. Redis by itself looks for that ten times a second, and
+/// besides whenever a command comes: so one is sent, to the server that has the marker.
+async fn wait_on_time(link: &mut BlockingLink, engine: &Engine, block: Duration) -> Woken {
+    let marker = engine.keys.marker();
+    let wait = wait::wait(link, &marker, block);
+    tokio::pin!(wait);
+    let mut pause = FIRST_NUDGE;
+    let mut next = tokio::time::Instant::now() + block + pause;
+    loop {
+        tokio::select! {
+            biased;
+            woken = &mut wait => return woken,
+            () = nudge_at(next, engine) => {}
+        }
+        pause *= 2;
+        next = tokio::time::Instant::now() + pause;
     }
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::common::eventually::eventually;
 use crate::common::fixture::{Fixture, PATIENCE};
+use crate::common::server::RedisServer;
 
 /// The data that all rules are about; a rule may store other data.
 type Numbers = BTreeMap<String, i64>;
@@ -454,4 +455,19 @@ async fn a_wait_by_hand_that_ends_gives_the_marker_back() {
     let mut redis = fixture.redis.clone();
     let markers: usize = redis::cmd("ZCARD").arg(fixture.key("marker")).query_async(&mut redis).await.unwrap();
     assert_eq!(markers, 1);
+}
+
+/// The server looks once a second whether a wait is over, unless something comes: so whoever waits has to send something.
+#[tokio::test]
+async fn a_wait_by_hand_does_not_wait_for_the_server_to_look() {
+    let server = RedisServer::start_with(&["--hz", "1"]);
+    let fixture = Fixture::on(&server).await;
+    let worker: ManualWorker<Value, Value> = fixture.client.manual_worker("q").open().unwrap();
+    for _ in 0..5 {
+        assert!(worker.get_next_job_within("t", Duration::from_millis(30)).await.unwrap().is_none());
+    }
+    let mut redis = fixture.redis.clone();
+    let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut redis).await.unwrap();
+    // Nothing else asks for it here. Now and then the server may happen to look at the very moment.
+    assert!(stats.contains("cmdstat_exists:"), "{stats}");
 }
