@@ -156,6 +156,7 @@ bench-growth: tools ## the same work with up to a million jobs around; BENCH="â€
 	$(CARGO) bench --bench throughput -- --growth $(BENCH)
 
 .PHONY: bench-micro
-bench-micro: tools ## the codec, and Redis time per script and batch size
+bench-micro: tools ## allocations per job, the codec, and Redis time per script and batch size
+	$(CARGO) bench --bench alloc
 	$(CARGO) bench --features bench --bench codec
 	$(CARGO) bench --features bench --bench scripts

@@ -38,9 +38,5 @@ fn as_peer(mut words: impl Iterator<Item = String>) -> Result<()> {
         return peers::floor::run(words);
     }
     anyhow::ensure!(name == "oxmq", "no peer {name:?} in this executable");
-    // One thread on one core, as for the official peer, which measures better so.
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(peers::common::run::<peers::oxmq::Oxmq>(words))
+    peers::common::runtime(std::env::args())?.block_on(peers::common::run::<peers::oxmq::Oxmq>(words))
 }

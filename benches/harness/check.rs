@@ -27,14 +27,14 @@ pub(super) fn check(server: &Server, work: &Work, jobs: usize, before: &Figures,
     let (waiting, completed, more_keys) = match work.kind {
         Kind::Add => (before_it + jobs, 0, jobs),
         Kind::Process | Kind::ProcessRetry | Kind::Memory | Kind::Shared(_) => (0, jobs, 0),
-        Kind::Lateness => (0, jobs, jobs),
+        Kind::Lateness | Kind::Waits => (0, jobs, jobs),
         Kind::ProcessRemove | Kind::Erase => (0, 0, -jobs),
         Kind::Part(_) => (before_it - jobs, jobs, 0),
         Kind::Leave => (jobs, 0, 0),
         Kind::Latency => (0, jobs + warm, jobs),
         // Each parent has a set of its children besides.
         Kind::Flow => (jobs - parents, 0, jobs + parents),
-        Kind::Idle | Kind::Scheduler => (0, 0, 0),
+        Kind::Idle | Kind::Scheduler | Kind::Events => (0, 0, 0),
     };
     let by_priority = work.kind == Kind::Part("prioritized");
     for (key, expected) in [

@@ -36,6 +36,9 @@ impl Running {
             .args(["--backlog", &shape.backlog.to_string(), "--bytes", &shape.bytes.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
+        if shape.way == Way::Threads {
+            command.args(["--threads", "2"]);
+        }
         if name == PeerName::Floor {
             command.arg("--recording").arg(server.recording(&shape.label()));
         }

@@ -27,7 +27,8 @@ pub(super) enum Kind {
     Leave,
     /// From `add` to the processor, one job at a time.
     Latency,
-    /// From the moment at which a delayed job is due to the processor, while the worker has nothing else to do.
+    /// From the moment at which a delayed job or a second attempt is due to the processor, while the worker has nothing
+    /// else to do.
     Lateness,
     /// As `Process`, by several processes at once.
     Shared(usize),
@@ -35,6 +36,10 @@ pub(super) enum Kind {
     Flow,
     /// Runs of job schedulers, which go on.
     Scheduler,
+    /// Reading a stream of events that is there already.
+    Events,
+    /// Adding jobs and waiting for the end of each, with a worker in the same process.
+    Waits,
     /// A worker with nothing to do.
     Idle,
 }
@@ -58,7 +63,7 @@ pub(super) struct Work {
     pub(super) way: Way,
 }
 
-/// How the peer reaches the server.
+/// How the peer runs, and reaches the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     Near,
@@ -66,6 +71,8 @@ pub(super) enum Way {
     Far,
     /// Near, and encrypted.
     Tls,
+    /// Near, from the two threads of tokio's default runtime.
+    Threads,
 }
 
 impl Way {
@@ -75,6 +82,7 @@ impl Way {
             Self::Near => "",
             Self::Far => "far/",
             Self::Tls => "tls/",
+            Self::Threads => "threads/",
         }
     }
 }
@@ -109,13 +117,19 @@ impl Work {
                 matches!(self.way, Way::Near | Way::Far)
                     && matches!(
                         self.kind,
-                        Kind::Add | Kind::Flow | Kind::Process | Kind::ProcessRemove | Kind::ProcessRetry
+                        Kind::Add
+                            | Kind::Flow
+                            | Kind::Process
+                            | Kind::ProcessRemove
+                            | Kind::ProcessRetry
+                            | Kind::Lateness
                     )
             }
             // Each would have to be told in its own way whom to trust.
-            PeerName::Node | PeerName::Official => {
-                self.way != Way::Tls && !matches!(self.kind, Kind::Erase | Kind::Leave)
+            PeerName::Node => {
+                matches!(self.way, Way::Near | Way::Far) && !matches!(self.kind, Kind::Erase | Kind::Leave)
             }
+            PeerName::Official => self.way != Way::Tls && !matches!(self.kind, Kind::Erase | Kind::Leave | Kind::Waits),
         }
     }
 
@@ -140,6 +154,8 @@ impl Work {
             | Kind::Part(_)
             | Kind::Shared(_)
             | Kind::Flow
+            | Kind::Events
+            | Kind::Waits
             | Kind::Erase
             | Kind::Leave => &THROUGHPUT,
             Kind::Memory => &MEMORY,
@@ -247,7 +263,11 @@ fn all(long: bool) -> Vec<Work> {
         far(process(10, 10_000)),
         latency(),
         Work { concurrency: 10, ..work("lateness", Kind::Lateness, 150, None) },
+        Work { concurrency: 10, ..work("lateness_retry", Kind::Lateness, 150, None) },
         work("scheduler", Kind::Scheduler, 5_000, None),
+        work("events", Kind::Events, 100_000, Some("events")),
+        work("waits", Kind::Waits, 10_000, None),
+        Work { way: Way::Threads, ..process(100, 60_000) },
         work("idle", Kind::Idle, 15, None),
     ];
     if cfg!(feature = "tls") {

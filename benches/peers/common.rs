@@ -31,6 +31,8 @@ const QUEUE: &str = "bench";
 const WARM_QUEUE: &str = "warm";
 const WARM_JOBS: usize = 2_000;
 pub(crate) const WARM_SAMPLES: usize = 50;
+/// From the first attempt to the second in `lateness_retry`.
+const BACKOFF: Duration = Duration::from_millis(500);
 /// Children of each parent in `flow_add`.
 pub(crate) const CHILDREN: usize = 10;
 
@@ -58,6 +60,8 @@ pub(crate) struct Spec {
     pub(crate) priority: Option<u32>,
     pub(crate) delay: Option<Duration>,
     pub(crate) attempts: Option<u32>,
+    /// The wait before a second attempt.
+    pub(crate) backoff: Option<Duration>,
     pub(crate) remove_on_complete: bool,
 }
 
@@ -88,6 +92,14 @@ pub(crate) trait Peer: Sized {
 
     /// Makes a job scheduler with this interval.
     async fn schedule(&self, id: &str, every: Duration, payload: &Payload) -> Result<()>;
+
+    /// Reads so many events of the queue, from the oldest on.
+    async fn follow(place: &Place, count: usize) -> Result<()>;
+
+    /// Adds so many jobs in bulk, and waits for the end of each, all at once. Not every library can.
+    async fn wait_for_each(&self, _payload: &Payload, _count: usize) -> Result<()> {
+        bail!("this library does not wait for jobs")
+    }
 
     /// Makes a worker that is connected but takes no jobs yet.
     ///
@@ -161,6 +173,8 @@ impl Args {
                 "--concurrency" => args.concurrency = value.parse()?,
                 "--backlog" => backlog = Some(value.parse()?),
                 "--bytes" => args.bytes = value.parse()?,
+                // For whoever has made the runtime.
+                "--threads" => {}
                 _ => bail!("unexpected argument {word}"),
             }
         }
@@ -222,6 +236,20 @@ impl Shape {
     }
 }
 
+/// One thread on one core, which is what both libraries measure best on; with `--threads N` the default runtime of so many.
+pub(crate) fn runtime(mut words: impl Iterator<Item = String>) -> Result<tokio::runtime::Runtime> {
+    let threads = words.find(|word| word == "--threads").and_then(|_| words.next());
+    let mut builder = match threads {
+        Some(threads) => {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(threads.parse()?);
+            builder
+        }
+        None => tokio::runtime::Builder::new_current_thread(),
+    };
+    Ok(builder.enable_all().build()?)
+}
+
 /// Runs one work with the library `P`, reading its command line from `words`.
 pub(crate) async fn run<P: Peer>(words: impl Iterator<Item = String>) -> Result<()> {
     let args = Args::parse(words)?;
@@ -230,7 +258,10 @@ pub(crate) async fn run<P: Peer>(words: impl Iterator<Item = String>) -> Result<
         "memory" => process::<P>(&args, Shape::Plain, true).await,
         "latency" => latency::<P>(&args).await,
         "flow_add" => flows::<P>(&args).await,
-        "lateness" => lateness::<P>(&args).await,
+        "lateness" => lateness::<P>(&args, None).await,
+        "lateness_retry" => lateness::<P>(&args, Some(BACKOFF)).await,
+        "events" => events::<P>(&args).await,
+        "waits" => waits::<P>(&args).await,
         "scheduler" => schedulers::<P>(&args).await,
         "share" => share::<P>(&args).await,
         "idle" => idle::<P>(&args).await,
@@ -378,46 +409,84 @@ async fn latency<P: Peer>(args: &Args) -> Result<()> {
     peer.abandon(worker).await
 }
 
-/// Delayed jobs that are due one after the other, so far apart that the worker waits for each.
-async fn lateness<P: Peer>(args: &Args) -> Result<()> {
+/// When delayed jobs of `lateness` are due: one after the other, so far apart that the worker waits for each.
+pub(crate) fn delays(jobs: usize) -> Vec<Duration> {
     const FIRST: Duration = Duration::from_millis(500);
     const APART: Duration = Duration::from_millis(37);
+    std::iter::successors(Some(FIRST), |delay| Some(*delay + APART)).take(jobs).collect()
+}
+
+/// What is reported of how late something was.
+pub(crate) fn percentiles(mut late: Vec<Duration>) -> [(&'static str, f64); 2] {
+    late.sort_unstable();
+    let millis = |per_mille: usize| late[(late.len() * per_mille / 1_000).min(late.len() - 1)].as_secs_f64() * 1e3;
+    [("p50_ms", millis(500)), ("p99_ms", millis(990))]
+}
+
+/// How late delayed jobs start; with a `backoff`, how late their second attempts do, after a first one that fails.
+async fn lateness<P: Peer>(args: &Args, backoff: Option<Duration>) -> Result<()> {
     let peer = P::connect(&args.place(QUEUE)).await?;
-    let started: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let started: Arc<Mutex<Vec<(u64, Instant)>>> = Arc::default();
     let mark = Arc::clone(&started);
-    let processor = move |_, _: &str| {
+    let processor = move |attempts_made, id: &str| {
         if let Ok(mut started) = mark.lock() {
-            started.push(Instant::now());
+            started.push((id.parse().unwrap_or(0), Instant::now()));
         }
-        ready(true)
+        ready(backoff.is_none() || attempts_made > 0)
     };
     let mut worker = peer.worker(args.concurrency, processor).await?;
     peer.start(&mut worker).await?;
     ready_to_go().await?;
 
     let stopwatch = Stopwatch::start();
-    let mut delays = Vec::with_capacity(args.jobs);
-    let mut delay = FIRST;
-    for _ in 0..args.jobs {
-        delays.push(delay);
-        delay += APART;
-    }
-    let specs: Vec<Spec> = delays.iter().map(|delay| Spec { delay: Some(*delay), ..Spec::default() }).collect();
+    let delays = delays(args.jobs);
+    let attempts = backoff.map(|_| 2);
+    let spec = |delay: &Duration| Spec { delay: Some(*delay), attempts, backoff, ..Spec::default() };
+    let specs: Vec<Spec> = delays.iter().map(spec).collect();
     let added = Instant::now();
     peer.add_bulk(&Payload::of(args.bytes), &specs).await?;
     peer.completed(&mut worker, args.jobs).await?;
     let measured = stopwatch.stop();
     let mut started = started.lock().map(|mut started| std::mem::take(&mut *started)).unwrap_or_default();
-    ensure!(started.len() == args.jobs, "{} jobs were processed", started.len());
+    let starts = if backoff.is_some() { 2 } else { 1 };
+    ensure!(started.len() == args.jobs * starts, "{} starts", started.len());
+    // By job, each in order.
     started.sort_unstable();
-    let late = |(started, delay): (Instant, &Duration)| started.saturating_duration_since(added + *delay);
-    let mut late: Vec<Duration> = started.into_iter().zip(&delays).map(late).collect();
-    late.sort_unstable();
-    let millis =
-        |per_mille: usize| json!(late[(late.len() * per_mille / 1_000).min(late.len() - 1)].as_secs_f64() * 1e3);
-    let extra = Map::from_iter([("p50_ms".to_owned(), millis(500)), ("p99_ms".to_owned(), millis(990))]);
-    report(args, args.jobs, &measured, extra);
+    let late = match backoff {
+        Some(backoff) => {
+            started.chunks(2).map(|pair| pair[1].1.saturating_duration_since(pair[0].1 + backoff)).collect()
+        }
+        None => {
+            let due = |((_, at), delay): ((u64, Instant), &Duration)| at.saturating_duration_since(added + *delay);
+            started.into_iter().zip(&delays).map(due).collect()
+        }
+    };
+    let extra = percentiles(late).map(|(name, value)| (name.to_owned(), json!(value)));
+    report(args, args.jobs, &measured, Map::from_iter(extra));
 
+    next_line().await?;
+    peer.abandon(worker).await
+}
+
+/// The orchestrator has written the events.
+async fn events<P: Peer>(args: &Args) -> Result<()> {
+    ready_to_go().await?;
+    let stopwatch = Stopwatch::start();
+    P::follow(&args.place(QUEUE), args.jobs).await?;
+    report(args, args.jobs, &stopwatch.stop(), Map::new());
+    next_line().await
+}
+
+/// Adds jobs to a queue with a worker in the same process, and waits for all of them.
+async fn waits<P: Peer>(args: &Args) -> Result<()> {
+    let peer = P::connect(&args.place(QUEUE)).await?;
+    let mut worker = peer.worker(args.concurrency, Shape::Plain.processor()).await?;
+    peer.start(&mut worker).await?;
+    ready_to_go().await?;
+
+    let stopwatch = Stopwatch::start();
+    peer.wait_for_each(&Payload::of(args.bytes), args.jobs).await?;
+    report(args, args.jobs, &stopwatch.stop(), Map::new());
     next_line().await?;
     peer.abandon(worker).await
 }

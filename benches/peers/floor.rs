@@ -1,7 +1,7 @@
 //! The floor: the commands that a run of oxmq has executed, sent again as they are, pipelined and without Lua.
 //!
 //! It speaks the protocol of `common.rs`. What it takes is no library's: a client that knew the future could do the same
-//! work with it. The commands of one call go out together, and as many calls are on their way as oxmq would have.
+//! work with it. For lateness it is a timer and a round trip. The commands of one call go out together, and as many calls are on their way as oxmq would have.
 
 use std::io::{BufRead, Read, Write};
 use std::net::TcpStream;
@@ -30,9 +30,12 @@ pub(crate) fn run(words: impl Iterator<Item = String>) -> Result<()> {
             _ => {}
         }
     }
-    let groups = read(&recording)?;
     let mut stream = TcpStream::connect(redis.trim_start_matches("redis://"))?;
     stream.set_nodelay(true)?;
+    if work.starts_with("lateness") {
+        return wake_in_time(&mut stream, &work, jobs);
+    }
+    let groups = read(&recording)?;
     ready_to_go()?;
 
     // A worker has two calls on their way, unless one job is all that it runs.
@@ -43,6 +46,27 @@ pub(crate) fn run(words: impl Iterator<Item = String>) -> Result<()> {
     let seconds = start.elapsed().as_secs_f64();
     let client = process_cpu() - cpu;
     println!(r#"{{"work":"{work}","jobs":{jobs},"seconds":{seconds},"client_cpu_s":{client},"peak_rss_kb":0}}"#);
+    next_line()
+}
+
+/// The least lateness: of a timer, and of one round trip after it.
+fn wake_in_time(stream: &mut TcpStream, work: &str, jobs: usize) -> Result<()> {
+    ready_to_go()?;
+    let mut replies = Replies { stream: stream.try_clone()?, buffer: Vec::new(), start: 0 };
+    let cpu = process_cpu();
+    let (start, mut late) = (Instant::now(), Vec::with_capacity(jobs));
+    for delay in super::common::delays(jobs) {
+        let due = start + delay;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        stream.write_all(b"*1\r\n$4\r\nPING\r\n")?;
+        replies.skip(1)?;
+        late.push(due.elapsed());
+    }
+    let (seconds, client) = (start.elapsed().as_secs_f64(), process_cpu() - cpu);
+    let [(p50, p50_ms), (p99, p99_ms)] = super::common::percentiles(late);
+    println!(
+        r#"{{"work":"{work}","jobs":{jobs},"seconds":{seconds},"client_cpu_s":{client},"peak_rss_kb":0,"{p50}":{p50_ms},"{p99}":{p99_ms}}}"#
+    );
     next_line()
 }
 

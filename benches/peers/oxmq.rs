@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use oxmq::events::{Delivery, EventsFrom};
 use oxmq::queue::Order;
 use oxmq::worker::{WorkerBuilder, WorkerEvents};
 use oxmq::{Client, ConnectOptions, FlowNode, Halt, Job, JobState, NewJob, Queue, Repeat, Worker};
@@ -50,6 +51,9 @@ impl Peer for Oxmq {
             if let Some(attempts) = spec.attempts {
                 job = job.attempts(attempts);
             }
+            if let Some(backoff) = spec.backoff {
+                job = job.backoff(backoff);
+            }
             if spec.remove_on_complete {
                 job = job.remove_on_complete(true);
             }
@@ -69,6 +73,26 @@ impl Peer for Oxmq {
 
     async fn schedule(&self, id: &str, every: Duration, payload: &Payload) -> Result<()> {
         self.queue.upsert_job_scheduler(id, Repeat::every(every)).name(JOB_NAME).data(payload.clone()).await?;
+        Ok(())
+    }
+
+    async fn follow(place: &Place, count: usize) -> Result<()> {
+        let connect = ConnectOptions::from_url(&place.redis)?;
+        let client = Client::builder(connect).prefix(&place.prefix).connect().await?;
+        let mut events = client.queue_events(place.queue).from(EventsFrom::Beginning).start()?;
+        for seen in 0..count {
+            match events.recv().await {
+                Some(Delivery::Event { .. }) => {}
+                other => bail!("{other:?} after {seen} events"),
+            }
+        }
+        Ok(())
+    }
+
+    async fn wait_for_each(&self, payload: &Payload, count: usize) -> Result<()> {
+        let added = self.queue.add_bulk((0..count).map(|_| NewJob::new(JOB_NAME, payload.clone()))).await?;
+        let jobs: Vec<Job<Payload, ()>> = added.into_iter().collect::<Result<_, _>>()?;
+        futures::future::try_join_all(jobs.iter().map(|job| job.wait_until_finished(Duration::from_secs(60)))).await?;
         Ok(())
     }
 

@@ -7,7 +7,7 @@
 
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { FlowProducer, Queue, Worker } from 'bullmq';
+import { FlowProducer, Queue, QueueEvents, Worker } from 'bullmq';
 
 const BATCH = 1000;
 const IN_FLIGHT = 100;
@@ -225,30 +225,79 @@ async function latency() {
   await queue.close();
 }
 
-// Delayed jobs that are due one after the other, so far apart that the worker waits for each.
-async function lateness() {
+// Delayed jobs that are due one after the other, so far apart that the worker waits for each. With a backoff the first
+// attempts fail, and the second ones count.
+async function lateness(backoff) {
   const queue = new Queue(QUEUE, common);
   await queue.waitUntilReady();
-  const started = [];
-  const { worker, start, completed } = await makeWorker(QUEUE, args.concurrency, async () => {
-    started.push(performance.now());
+  const delays = Array.from({ length: args.jobs }, (_, i) => 500 + 37 * i);
+  const late = [];
+  const failed = new Map();
+  let added;
+  const { worker, start, completed } = await makeWorker(QUEUE, args.concurrency, async (job) => {
+    const now = performance.now();
+    if (backoff && job.attemptsMade === 0) {
+      failed.set(job.id, now);
+      throw new Error('first attempt');
+    }
+    const due = backoff ? failed.get(job.id) + backoff : added + delays[Number(job.id) - 1];
+    late.push(Math.max(0, now - due));
   });
   start();
   process.stdout.write('ready\n');
   await nextLine();
 
   const clock = new Clock();
-  const delays = Array.from({ length: args.jobs }, (_, i) => 500 + 37 * i);
-  const added = performance.now();
-  await queue.addBulk(delays.map((delay) => ({ name: NAME, data: PAYLOAD, opts: { delay } })));
+  const more = backoff ? { attempts: 2, backoff: { type: 'fixed', delay: backoff } } : {};
+  added = performance.now();
+  await queue.addBulk(delays.map((delay) => ({ name: NAME, data: PAYLOAD, opts: { delay, ...more } })));
   await completed(args.jobs);
   const measured = clock.stop();
-  started.sort((a, b) => a - b);
-  const late = started.map((at, i) => Math.max(0, at - added - delays[i])).sort((a, b) => a - b);
+  late.sort((a, b) => a - b);
   report(args.jobs, measured, { p50_ms: percentile(late, 0.5), p99_ms: percentile(late, 0.99) });
 
   await nextLine();
   await worker.close();
+  await queue.close();
+}
+
+// The orchestrator has written the events.
+async function events() {
+  process.stdout.write('ready\n');
+  await nextLine();
+  const clock = new Clock();
+  const followed = new QueueEvents(QUEUE, { ...common, lastEventId: '0' });
+  let seen = 0;
+  await new Promise((resolve) => {
+    followed.on('completed', () => {
+      seen += 1;
+      if (seen === args.jobs) resolve();
+    });
+  });
+  report(args.jobs, clock.stop());
+  await nextLine();
+  await followed.close();
+}
+
+// Adds jobs to a queue with a worker in the same process, and waits for all of them.
+async function waits() {
+  const queue = new Queue(QUEUE, common);
+  await queue.waitUntilReady();
+  const followed = new QueueEvents(QUEUE, common);
+  followed.setMaxListeners(0);
+  await followed.waitUntilReady();
+  const { worker, start } = await makeWorker(QUEUE, args.concurrency, processorOf('plain'));
+  start();
+  process.stdout.write('ready\n');
+  await nextLine();
+
+  const clock = new Clock();
+  const jobs = await queue.addBulk(Array.from({ length: args.jobs }, () => ({ name: NAME, data: PAYLOAD })));
+  await Promise.all(jobs.map((job) => job.waitUntilFinished(followed)));
+  report(args.jobs, clock.stop());
+  await nextLine();
+  await worker.close();
+  await followed.close();
   await queue.close();
 }
 
@@ -358,7 +407,10 @@ const works = {
   memory: () => processJobs('plain', { watchMemory: true }),
   latency,
   flow_add: flows,
-  lateness,
+  lateness: () => lateness(0),
+  lateness_retry: () => lateness(500),
+  events,
+  waits,
   scheduler: schedulers,
   share,
   idle,

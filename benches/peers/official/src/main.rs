@@ -5,11 +5,12 @@ mod common;
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use bullmq::flow_producer::{FlowJob, FlowProducer, FlowProducerOptions};
 use bullmq::job_scheduler::RepeatOptions;
 use bullmq::options::RedisConnectionOptions;
-use bullmq::types::RemoveOnFinish;
+use bullmq::queue_events::{QueueEvents, QueueEventsOptions};
+use bullmq::types::{BackoffStrategy, RemoveOnFinish};
 use bullmq::worker::WorkerEvent;
 use bullmq::{BulkJob, Error, Job, JobOptions, Queue, QueueOptions, Worker, WorkerOptions};
 use common::{JOB_NAME, Payload, Peer, Place, Spec};
@@ -35,6 +36,9 @@ fn options(spec: &Spec) -> JobOptions {
     }
     if let Some(attempts) = spec.attempts {
         options = options.attempts(attempts);
+    }
+    if let Some(backoff) = spec.backoff {
+        options = options.backoff(BackoffStrategy::Fixed(backoff.as_millis() as u64));
     }
     if spec.remove_on_complete {
         options = options.remove_on_complete(RemoveOnFinish::Bool(true));
@@ -84,6 +88,20 @@ impl Peer for Official {
         };
         let data = serde_json::to_value(payload)?;
         self.queue.upsert_job_scheduler(id, repeat, Some(JOB_NAME), Some(data), None).await?;
+        Ok(())
+    }
+
+    async fn follow(place: &Place, count: usize) -> Result<()> {
+        let options = QueueEventsOptions {
+            connection: RedisConnectionOptions::new().url(&place.redis),
+            prefix: place.prefix.clone(),
+            last_event_id: Some("0".to_owned()),
+            ..QueueEventsOptions::default()
+        };
+        let events = QueueEvents::with_options(place.queue, options).await?;
+        for _ in 0..count {
+            events.next_event().await.context("the events ended")?;
+        }
         Ok(())
     }
 
@@ -139,7 +157,6 @@ impl Peer for Official {
     }
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
-    common::run::<Official>(std::env::args().skip(1)).await
+fn main() -> Result<()> {
+    common::runtime(std::env::args())?.block_on(common::run::<Official>(std::env::args().skip(1)))
 }
