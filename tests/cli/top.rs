@@ -158,7 +158,7 @@ async fn ten_thousand_queues_are_shown_before_all_of_them_are_read() {
     terminal.press("Enter");
     terminal.shows("1* waiting 1").await;
     terminal.press("Escape");
-    terminal.shows("by waiting").await;
+    terminal.shows("s sort").await;
     // It ends at once, whatever is still to be read.
     terminal.press("q");
     eventually("it has ended", || async { terminal.tmux(&["list-sessions"]).is_empty() }).await;

@@ -59,7 +59,7 @@ fn title(frame: &mut Frame, app: &App, area: Rect) {
             let sum = |of: fn(&QueueOverview) -> u64| say::number(app.queues.iter().map(of).sum());
             let (read, known) = (say::number(app.queues.len() as u64), say::number(app.names.len() as u64));
             let is_read = app.queues.len() >= app.names.len();
-            let read = if is_read { format!("{read} queues") } else { format!("{read} queues read of {known}") };
+            let read = if is_read { format!("{read} queues") } else { format!("{read} of {known} queues") };
             format!(
                 "oxmq top  {read}  {} waiting  {} active  {} failed  by {}",
                 sum(QueueOverview::waiting),
