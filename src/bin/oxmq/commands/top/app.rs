@@ -168,19 +168,18 @@ impl App {
             }
         };
         if is_whole {
-            let known: HashSet<&str> = names.iter().map(String::as_str).collect();
-            self.queues.retain(|queue| known.contains(queue.name.as_str()));
-            self.names = names;
-        } else {
-            // Those that were asked stay in front.
-            let known: HashSet<&str> = self.names.iter().map(String::as_str).collect();
-            let new: Vec<String> = names.into_iter().filter(|name| !known.contains(name.as_str())).collect();
-            if self.is_round && !new.is_empty() {
-                (self.rolling, self.is_round) = (self.names.len(), false);
-            }
-            self.is_settled &= new.is_empty();
-            self.names.extend(new);
+            let whole: HashSet<&str> = names.iter().map(String::as_str).collect();
+            self.queues.retain(|queue| whole.contains(queue.name.as_str()));
+            self.names.retain(|name| whole.contains(name.as_str()));
         }
+        // Those that were asked stay in front, so that a round leaves none out.
+        let known: HashSet<&str> = self.names.iter().map(String::as_str).collect();
+        let new: Vec<String> = names.iter().filter(|name| !known.contains(name.as_str())).cloned().collect();
+        if self.is_round && !new.is_empty() {
+            (self.rolling, self.is_round) = (self.names.len(), false);
+        }
+        self.is_settled &= is_whole || new.is_empty();
+        self.names.extend(new);
     }
 
     pub(super) fn take(&mut self, answer: Outcome<Found>) {
@@ -349,6 +348,17 @@ mod tests {
         assert!(!app.hurries() && met.len() == 10_000);
         app.learn(Ok(News { names: vec!["new".to_owned()], is_whole: true }));
         assert_eq!(asked(&mut app).0, ["new"]);
+    }
+
+    #[test]
+    fn the_end_of_a_search_takes_none_out_of_the_round_that_goes_on() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let mut app = App::new(names(&["q"]));
+        assert_eq!(asked(&mut app).0, ["q"]);
+        app.learn(Ok(News { names: names(&["mails", "reports"]), is_whole: false }));
+        app.learn(Ok(News { names: names(&["mails", "q", "reports"]), is_whole: true }));
+        assert!(app.hurries());
+        assert_eq!(asked(&mut app).0, ["mails", "reports"]);
     }
 
     #[test]
