@@ -103,7 +103,7 @@ impl Doctor {
     ///
     /// # Errors
     ///
-    /// Those of the connection. What this user may not ask is left out.
+    /// Errors of the connection. What this user may not ask is left out.
     pub async fn examine(&self) -> Result<Report> {
         let names = if self.queues.is_empty() { self.client.find_queues().all().await? } else { self.queues.clone() };
         let mut engines = BTreeMap::new();
@@ -157,7 +157,7 @@ impl Doctor {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     pub async fn mend(&self, finding: &Finding) -> Result<u64> {
         let Some(queue) = &finding.queue else { return Ok(0) };
         let engine = self.client.core(queue)?.engine().clone();

@@ -176,7 +176,7 @@ impl EventCursor {
     ///
     /// # Errors
     ///
-    /// Those of the connection, or of the store; then the event may be read again after a restart.
+    /// Errors of the connection, or of the store; then the event may be read again after a restart.
     pub fn ack(&self, id: EventId) -> impl Future<Output = Result<()>> + Send + use<> {
         let store = Arc::clone(&self.store);
         async move { store.save(id).await.map_err(|error| store_error("save_cursor", error)) }

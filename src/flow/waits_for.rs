@@ -151,7 +151,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     pub async fn waits_for(&self) -> Result<Option<WaitsFor>> {
         WaitsFor::read(self.queue_core().engine(), self.id()).await
     }

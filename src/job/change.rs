@@ -63,7 +63,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection. The call is repeated after a lost reply, which changes nothing.
+    /// Errors of the connection. The call is repeated after a lost reply, which changes nothing.
     ///
     /// # Example
     ///
@@ -175,7 +175,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Job.removeUnprocessedChildren`.
     #[doc(alias = "removeUnprocessedChildren")]
@@ -244,7 +244,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Job.clearLogs`.
     #[doc(alias = "clearLogs")]

@@ -54,7 +54,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Job.getDependenciesCount`.
     #[doc(alias = "getDependenciesCount")]
@@ -68,7 +68,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Job.getDependencies` with a cursor.
     pub async fn get_children_page(&self, kind: ChildKind, cursor: u64, count: u32) -> Result<ChildPage> {
@@ -91,7 +91,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Job.getIgnoredChildrenFailures`, once `Job.getFailedChildrenValues`.
     #[doc(alias = "getFailedChildrenValues")]

@@ -262,7 +262,7 @@ impl<D, R> Job<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Job.removeDeduplicationKey`.
     #[doc(alias = "removeDeduplicationKey")]

@@ -138,7 +138,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Job.getState`, `Queue.getJobState`.
     #[doc(alias = "getState")]
@@ -216,7 +216,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.getJobLogs`.
     #[doc(alias = "getJobLogs")]

@@ -39,7 +39,7 @@ impl FindQueues {
     ///
     /// # Errors
     ///
-    /// Those of the connection; the next call goes on.
+    /// Errors of the connection; the next call goes on.
     pub async fn next(&mut self) -> Result<Option<Vec<String>>> {
         let servers = match &mut self.servers {
             Ok(servers) => servers,
@@ -59,7 +59,7 @@ impl FindQueues {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     pub async fn all(mut self) -> Result<Vec<String>> {
         while self.next().await?.is_some() {}
         Ok(self.found.into_iter().collect())

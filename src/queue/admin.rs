@@ -15,7 +15,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.pause`.
     pub async fn pause(&self) -> Result<()> {
@@ -26,7 +26,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.resume`.
     pub async fn resume(&self) -> Result<()> {
@@ -49,7 +49,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.removeGlobalConcurrency`.
     #[doc(alias = "removeGlobalConcurrency")]
@@ -74,7 +74,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.removeGlobalRateLimit`.
     #[doc(alias = "removeGlobalRateLimit")]
@@ -98,7 +98,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.removeRateLimitKey`.
     #[doc(alias = "removeRateLimitKey")]
@@ -113,7 +113,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.promoteJobs`.
     #[doc(alias = "promoteJobs")]
@@ -126,7 +126,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: none; `Queue.promoteJobs` goes past the priority.
     pub async fn promote_jobs_by_priority(&self) -> Result<u64> {
@@ -166,7 +166,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.drain`.
     pub async fn drain(&self) -> Result<u64> {
@@ -177,7 +177,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.drain` with `delayed: true`.
     pub async fn drain_with_delayed(&self) -> Result<u64> {
@@ -225,7 +225,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.trimEvents`.
     #[doc(alias = "trimEvents")]
@@ -237,7 +237,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.removeDeduplicationKey`.
     #[doc(alias = "removeDeduplicationKey")]
@@ -251,7 +251,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.removeOrphanedJobs`.
     #[doc(alias = "removeOrphanedJobs")]

@@ -112,7 +112,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection, and [`Error::Redis`](crate::Error::Redis) where the settings may not be written. An add
+    /// Errors of the connection, and [`Error::Redis`](crate::Error::Redis) where the settings may not be written. An add
     /// does not fail for that reason: it only tries again the next time.
     ///
     /// BullMQ: what `Queue.waitUntilReady` waits for.

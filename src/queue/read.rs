@@ -85,7 +85,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.getJobs`.
     #[doc(alias = "getJobs")]
@@ -116,7 +116,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.getRanges`.
     #[doc(alias = "getRanges")]
@@ -128,7 +128,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.getJobCounts`.
     #[doc(alias = "getJobCounts")]
@@ -151,7 +151,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.recordJobCountsMetric`, whose gauge is `bullmq.queue.jobs`.
     #[doc(alias = "recordJobCountsMetric")]
@@ -166,7 +166,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.count`.
     pub async fn count(&self) -> Result<u64> {
@@ -179,7 +179,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.getDelayedCount`.
     #[doc(alias = "getDelayedCount")]
@@ -191,7 +191,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ cannot tell.
     pub async fn get_delayed_count_before(&self, before: SystemTime) -> Result<u64> {
@@ -202,7 +202,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.getCountsPerPriority`.
     #[doc(alias = "getCountsPerPriority")]
@@ -214,7 +214,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.isPaused`.
     #[doc(alias = "isPaused")]
@@ -226,7 +226,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.isMaxed`.
     #[doc(alias = "isMaxed")]
@@ -238,7 +238,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.getMeta`.
     #[doc(alias = "getMeta")]
@@ -250,7 +250,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.getVersion`.
     #[doc(alias = "getVersion")]
@@ -275,7 +275,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.exportPrometheusMetrics`.
     #[doc(alias = "exportPrometheusMetrics")]
@@ -287,7 +287,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.getGlobalConcurrency`.
     #[doc(alias = "getGlobalConcurrency")]
@@ -299,7 +299,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.getGlobalRateLimit`.
     #[doc(alias = "getGlobalRateLimit")]
@@ -313,7 +313,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.getRateLimitTtl`.
     #[doc(alias = "getRateLimitTtl")]
@@ -326,7 +326,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.getDeduplicationJobId`.
     #[doc(alias = "getDeduplicationJobId")]

@@ -71,7 +71,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection. The call is repeated after a lost reply, so the answer may then be false.
+    /// Errors of the connection. The call is repeated after a lost reply, so the answer may then be false.
     ///
     /// BullMQ: `Queue.removeJobScheduler`.
     #[doc(alias = "removeJobScheduler")]
@@ -83,7 +83,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.getJobScheduler`.
     #[doc(alias = "getJobScheduler")]
@@ -99,7 +99,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.getJobSchedulers`.
     #[doc(alias = "getJobSchedulers")]
@@ -112,7 +112,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Queue.getJobSchedulersCount`.
     #[doc(alias = "getJobSchedulersCount")]

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::reply::string;
+use super::reply::{string, tuple};
 use super::{Args, Call, Repeat, Script, script};
 
 pub(crate) static SCRIPT: Script = script!("advance_scheduler", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "announce", "is_job", "delete", "delay", "prioritize", "ready", "store", "iteration"]);
@@ -68,8 +68,7 @@ pub(crate) fn advance_scheduler(now: u64, advance: &Advance, token: &str) -> Cal
 }
 
 fn advanced(value: Value) -> Option<Advanced> {
-    let Value::Array(items) = value else { return None };
-    let [Value::Int(outcome), id] = <[Value; 2]>::try_from(items).ok()? else { return None };
+    let [Value::Int(outcome), id] = tuple(value)? else { return None };
     Some(match outcome {
         0 => Advanced::Created { id: string(id)? },
         1 => Advanced::Taken { id: string(id)? },

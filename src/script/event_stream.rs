@@ -96,8 +96,7 @@ fn listed(value: Value) -> Option<Vec<Entry>> {
 }
 
 fn entry(item: Value) -> Option<Entry> {
-    let Value::Array(pair) = item else { return None };
-    let mut pair = pair.into_iter();
+    let mut pair = reply::array(item)?.into_iter();
     let (Value::BulkString(id), fields) = (pair.next()?, pair.next()) else { return None };
     let mut flat = match fields {
         Some(Value::Array(flat)) => flat,

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::reply::{string, text};
+use super::reply::{array, string, text};
 use super::{Args, Call, Repeat, Script, script};
 use crate::wire::EventId;
 
@@ -53,8 +53,7 @@ pub(crate) fn find_finish(from: Option<EventId>, count: usize, ids: &[&str]) -> 
 }
 
 fn page(value: Value, jobs: usize) -> Option<Page> {
-    let Value::Array(items) = value else { return None };
-    let mut items = items.into_iter();
+    let mut items = array(value)?.into_iter();
     let now = string(items.next()?)?.parse().ok();
     let oldest = EventId::decode(string(items.next()?)?.as_bytes());
     let mut traces = Vec::with_capacity(items.len() / 4);

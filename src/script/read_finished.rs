@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::reply::{string, text};
+use super::reply::{array, string, text};
 use super::{Args, Call, Repeat, Script, script};
 use crate::error::Reason;
 use crate::wire::EventId;
@@ -40,7 +40,7 @@ pub(crate) fn read_finished(ids: &[impl AsRef<str>]) -> Call<(EventId, Vec<Found
 }
 
 fn found(value: Value, count: usize) -> Option<(EventId, Vec<Found>)> {
-    let Value::Array(items) = value else { return None };
+    let items = array(value)?;
     if items.len() != 1 + 3 * count {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::reply::string;
+use super::reply::{string, tuple};
 use super::{Args, Call, Repeat, Script, script};
 use crate::error::Reason;
 
@@ -59,8 +59,7 @@ pub(crate) fn upsert_scheduler(upsert: &Upsert, is_repeatable: bool) -> Call<Res
 }
 
 fn upserted(value: Value) -> Option<Result<Upserted, Reason>> {
-    let Value::Array(items) = value else { return None };
-    let [Value::Int(outcome), slot, delay] = <[Value; 3]>::try_from(items).ok()? else { return None };
+    let [Value::Int(outcome), slot, delay] = tuple(value)? else { return None };
     Some(match Reason::from_code(outcome) {
         Ok(()) => Ok(Upserted { slot: string(slot)?.parse().ok()?, delay: string(delay)?.parse().ok()? }),
         Err(reason) => Err(reason),

@@ -75,7 +75,7 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: `Worker.getNextJob` with `block: false`.
     #[doc(alias = "getNextJob")]
@@ -150,7 +150,7 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// # Example
     ///
@@ -223,7 +223,7 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     ///
     /// BullMQ: the check that a `Worker` runs by itself.
     pub async fn move_stalled_jobs_to_wait(&self) -> Result<Vec<String>> {

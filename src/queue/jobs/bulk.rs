@@ -277,7 +277,7 @@ impl BulkRun {
     ///
     /// # Errors
     ///
-    /// Those of the connection; what was done by then is in the [`report`](Self::report), and the next call goes on.
+    /// Errors of the connection; what was done by then is in the [`report`](Self::report), and the next call goes on.
     pub async fn next(&mut self) -> Result<Option<BulkStep>> {
         if self.scan.is_done() || self.left == 0 {
             return Ok(None);

@@ -191,7 +191,7 @@ impl<D, R> Jobs<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Errors of the connection.
     pub async fn count_candidates(&self) -> Result<u64> {
         self.filter.check()?;
         self.queue.core.engine().count_places(&self.filter).await
