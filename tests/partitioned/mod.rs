@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod adding;
+mod figures;
 mod growing;
 mod node;
 mod working;
