@@ -48,8 +48,13 @@ impl Rollbacks {
         self.known.lock().before_break
     }
 
-    /// It was looked for; one that is gone is not missed again.
-    fn looked(&self, seen: EventId) {
+    /// It was looked for, or cannot be.
+    fn looked(&self) {
+        self.known.lock().before_break = None;
+    }
+
+    /// It was looked for and is gone; it is not missed again.
+    fn is_gone(&self, seen: EventId) {
         let mut known = self.known.lock();
         known.before_break = None;
         known.newest = known.newest.filter(|newest| *newest != seen);
@@ -67,19 +72,44 @@ pub(crate) async fn look_for_ever(worker: &Inner) {
             // The end of that break asks again.
             Err(error) if error.is_retryable() => continue,
             Err(error) => {
-                worker.rollbacks.looked(seen);
+                worker.rollbacks.looked();
                 worker.events.error(error);
                 continue;
             }
         };
-        worker.rollbacks.looked(seen);
         let kept = match kept {
-            Kept::All => continue,
+            Kept::All => {
+                worker.rollbacks.looked();
+                continue;
+            }
             Kept::UpTo(event) => Some(event),
             Kept::Nothing => None,
         };
+        worker.rollbacks.is_gone(seen);
         tracing::warn!(queue = ?engine.keys, %seen, ?kept, "the server has lost its latest data, as after a failover");
         worker.figures.rolled_back();
         worker.events.emit(|| WorkerEvent::RolledBack { seen, kept });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_still_there_is_looked_for_after_each_break_and_what_is_gone_once() {
+        let rollbacks = Rollbacks::default();
+        let event = EventId::new(7, 0);
+        rollbacks.note(Some(event));
+        rollbacks.note(None);
+        for _ in 0..2 {
+            rollbacks.broke();
+            assert_eq!(rollbacks.open(), Some(event));
+            rollbacks.looked();
+        }
+        rollbacks.broke();
+        rollbacks.is_gone(event);
+        rollbacks.broke();
+        assert_eq!(rollbacks.open(), None);
     }
 }
