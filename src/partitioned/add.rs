@@ -12,7 +12,7 @@ use crate::queue::{Add, NewJob, Queue};
 impl<D: Serialize, R> Partitioned<D, R> {
     /// Adds a job to the next partition of those that are taken in turn: the jobs are spread, and nothing orders them.
     ///
-    /// Otherwise as [`Queue::add`]. The job tells where it went: [`Job::queue_name`], and
+    /// Otherwise as [`Queue::add`]. The job tells where it went: [`JobRef::queue_name`](crate::JobRef::queue_name), and
     /// [`number_of_queue`](Self::number_of_queue) for the number.
     ///
     /// An own id and a deduplication count within a partition, so with them an add wants a key:

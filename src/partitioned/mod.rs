@@ -232,7 +232,7 @@ impl<D, R> Partitioned<D, R> {
     }
 
     /// Tells which partition a queue is, by the queue's name as a job tells it
-    /// ([`Job::queue_name`](crate::Job::queue_name)). No round trip.
+    /// ([`JobRef::queue_name`](crate::JobRef::queue_name)). No round trip.
     #[must_use]
     pub fn number_of_queue(&self, name: impl AsRef<str>) -> Option<usize> {
         let number = name.as_ref().strip_prefix(self.name())?.strip_prefix("-{")?.strip_suffix('}')?;

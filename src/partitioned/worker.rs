@@ -50,7 +50,7 @@ impl<D, R> Partitioned<D, R> {
     /// [`concurrency`](WorkerBuilder::concurrency) is how many jobs of all partitions run at once in it; slots go where jobs are, and
     /// each partition that has jobs gets its share.
     ///
-    /// Every other option holds for each partition; the names of the [`Worker`](crate::Worker)s are the same. `limiter` is refused: limits
+    /// Every other option holds for each partition; the names of the [`Worker`]s are the same. `limiter` is refused: limits
     /// are set [for the queue](Self::set_global_rate_limit).
     ///
     /// When a server of a cluster is silent, its partitions give their slots to the others after a second. Jobs that it hands out
