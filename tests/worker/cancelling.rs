@@ -361,7 +361,7 @@ async fn a_job_that_was_begun_in_time_does_not_expire() {
     let (prefix, clock) = (fresh_prefix(), Clock::manual(1_700_000_000_000));
     let client = Client::builder(ConnectOptions::from_url(&shared_server().url()).unwrap());
     let client = client.prefix(prefix).clock(clock.clone()).connect().await.unwrap();
-    let span = Duration::from_secs(2);
+    let span = Duration::from_secs(60);
     let fails = move |job: Job<Value, Value>| {
         let is_first = job.attempts_made() == 0;
         if is_first {
