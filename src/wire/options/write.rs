@@ -13,28 +13,31 @@ pub(crate) fn to_json(options: &JobOptions) -> String {
     }
     // Taken apart, so that an option that is forgotten here does not compile.
     let JobOptions {
-        attempts,
-        backoff,
-        delay,
-        // It has become the delay.
-        run_at: _,
-        priority,
-        lifo,
+        // Which job it is, and to whom it belongs.
         job_id,
-        timestamp,
-        remove_on_complete,
-        remove_on_fail,
-        keep_logs,
-        size_limit,
-        stack_trace_limit,
         deduplication,
         parent,
         on_child_failure,
-        telemetry_metadata,
-        omit_context,
+        // When it runs; a moment has become a delay.
+        timestamp,
+        delay,
+        run_at: _,
         start_by,
         expires_in,
+        priority,
+        lifo,
+        // How often, and how long.
+        attempts,
+        backoff,
         timeout,
+        // What is kept.
+        remove_on_complete,
+        stack_trace_limit,
+        remove_on_fail,
+        keep_logs,
+        size_limit,
+        telemetry_metadata,
+        omit_context,
         extra,
     } = options;
     let mut out = Writer::new();
