@@ -306,8 +306,7 @@ impl PartitionedWorker {
             // Nobody else holds it: all calls on this handle have ended.
             Some(Arc::into_inner(worker)?.close_within(within).await)
         });
-        let reports = join_all(closing).await;
-        PartitionedReport::of(reports.into_iter().flatten())
+        PartitionedReport::of(join_all(closing).await)
     }
 }
 
@@ -358,10 +357,11 @@ pub struct PartitionedReport {
 }
 
 impl PartitionedReport {
-    fn of(reports: impl Iterator<Item = Report>) -> Self {
+    /// The reports of all partitions, each in the place of its number.
+    fn of(reports: Vec<Option<Report>>) -> Self {
         let mut all = Self::default();
-        for (partition, report) in reports.enumerate() {
-            let Report { counts, moved, handed_back, abandoned, lost } = report;
+        for (partition, report) in reports.into_iter().enumerate() {
+            let Some(Report { counts, moved, handed_back, abandoned, lost }) = report else { continue };
             all.counts = sum([all.counts, counts].into_iter());
             all.moved += moved;
             let of_it = |ids: Vec<String>| ids.into_iter().map(move |id| InPartition::new(partition, id));
