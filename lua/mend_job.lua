@@ -12,7 +12,7 @@ ARGV    1 what      "id"     an id without a job leaves the list or set ARGV[3]
         4 now       ms
 RETURN  1 if it was put right, 0 if there was nothing to put right any more
 EVENTS  waiting {jobId, prev} where it goes back
-USES    queue, settings, wake, number, prioritize, announce, ready, states, delete, is_job
+USES    queue, settings, wake, number, prioritize, announce, ready, states, whereabouts, delete, is_job
 COST    some ten commands, and a search of the lists
 ]]
 local what, id, state, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -20,15 +20,7 @@ local job = base .. id
 for _, zset in ipairs(ZSETS) do call("ZCARD", base .. zset) end
 call("LLEN", base .. "paused")
 
-local function is_somewhere()
-  for _, zset in ipairs(ZSETS) do
-    if call("ZSCORE", base .. zset, id) then return true end
-  end
-  for _, list in ipairs(LISTS) do
-    if call("LPOS", base .. list, id) then return true end
-  end
-  return false
-end
+local function is_somewhere() return is_in_a_set(id) or is_in_a_list(id) end
 
 local function go_back(prev)
   local held = call("HMGET", job, "priority", "opts")
