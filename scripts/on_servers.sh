@@ -12,6 +12,9 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 failed=0
 
+# One test binary alone does not bring the examples that its tests run.
+[ "$what" = core ] || ${CARGO:-cargo} build --quiet --all-features --examples
+
 tests() { # what to build, then what to run of it
   local code=0 target=$1
   shift
@@ -45,6 +48,8 @@ for name in "$@"; do
     tests --lib
     tests '--test main'
   fi
+  # What no other server can do.
+  [ "$name" != valkey-9 ] || tests '--test main' a_slot_that_moves_in_one_step --ignored
 done
 
 echo "=== summary"
