@@ -103,7 +103,8 @@ pub enum WorkerEvent {
     /// The server serves again, and lacks what it had told this worker before: a replica took over that was behind, or it began
     /// with an older copy of its data. What was acknowledged in between is gone, as added jobs and outcomes: jobs may be missing,
     /// run again, or have an id that another one had. Looked for once after each break, however short; what was trimmed
-    /// from the queue's events meanwhile is not noticed.
+    /// from the queue's events meanwhile is not noticed, and a queue that was obliterated before a break looks as one that
+    /// was lost.
     RolledBack {
         /// The newest event that this worker had heard of, which is gone.
         seen: EventId,
