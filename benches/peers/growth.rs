@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use serde_json::Map;
 use tokio::sync::Barrier;
 
+use super::measure::{Stopwatch, next_line, ready_to_go, report};
+use super::works::warm_up;
 use super::*;
 
 /// How many jobs end per second in `running`, however many run: so the calls to Redis carry as many of them at a

@@ -23,13 +23,9 @@ mod tries;
 mod update;
 
 #[cfg(test)]
-mod admin_tests;
-#[cfg(test)]
-mod read_tests;
-#[cfg(test)]
-mod settle_tests;
-#[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::task::{Context, Poll, Waker};
 

@@ -4,6 +4,9 @@
 //! lives in the runtime of the test. `SUBSCRIBE`, `MONITOR` and `CLIENT REPLY`, where replies do not follow requests
 //! one to one, are beyond it.
 
+mod matcher;
+mod resp;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -18,66 +21,15 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+pub use self::matcher::Matcher;
+use self::resp::{invalid, reply, request};
+
 /// Connections beyond this many at a time are refused, bytes of one message beyond [`MAX_MESSAGE`] end a connection.
 const MAX_CONNECTIONS: usize = 1_000;
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
 /// Bytes that pass at a time.
 const PIECE: usize = 16 * 1024;
-
-/// A question about a request.
-type Wanted = dyn Fn(&[Vec<u8>]) -> bool + Send + Sync;
-
-/// Says which requests an action is for.
-pub struct Matcher {
-    wanted: Box<Wanted>,
-    skip: u64,
-    times: u64,
-}
-
-impl Matcher {
-    /// The first request for whose command and arguments `wanted` is true.
-    pub fn new(wanted: impl Fn(&[Vec<u8>]) -> bool + Send + Sync + 'static) -> Self {
-        Self { wanted: Box::new(wanted), skip: 0, times: 1 }
-    }
-
-    /// The first request of this command, e.g. `EVALSHA`.
-    pub fn command(name: &'static str) -> Self {
-        Self::new(move |args| args.first().is_some_and(|a| a.eq_ignore_ascii_case(name.as_bytes())))
-    }
-
-    /// The first request in which one of the arguments contains `part`.
-    pub fn mentions(part: impl Into<Vec<u8>>) -> Self {
-        let part = part.into();
-        Self::new(move |args| args.iter().any(|a| a.windows(part.len().max(1)).any(|w| w == part)))
-    }
-
-    /// Takes the first `n` instead of the first one.
-    #[must_use]
-    pub fn times(mut self, n: u64) -> Self {
-        self.times = n;
-        self
-    }
-
-    /// Lets the first `n` pass.
-    #[must_use]
-    pub fn skip(mut self, n: u64) -> Self {
-        self.skip = n;
-        self
-    }
-
-    fn takes(&mut self, args: &[Vec<u8>]) -> bool {
-        if self.times == 0 || !(self.wanted)(args) {
-            return false;
-        }
-        if self.skip > 0 {
-            self.skip -= 1;
-            return false;
-        }
-        self.times -= 1;
-        true
-    }
-}
 
 /// What passed and what did not, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -428,221 +380,9 @@ impl Gate {
     }
 }
 
-/// The command and arguments of the first request in `buffer` and its length in bytes, once it is complete.
-fn request(buffer: &[u8]) -> io::Result<Option<(Vec<Vec<u8>>, usize)>> {
-    let Some((line, mut at)) = line(buffer) else {
-        return Ok(None);
-    };
-    if !line.starts_with(b"*") {
-        let words = line.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty());
-        return Ok(Some((words.map(<[u8]>::to_vec).collect(), at)));
-    }
-    let mut args = Vec::new();
-    for _ in 0..number(&line[1..])? {
-        let Some((head, after)) = self::line(&buffer[at..]) else {
-            return Ok(None);
-        };
-        if !head.starts_with(b"$") {
-            return Err(invalid("a request of other than bulk strings"));
-        }
-        let length = usize::try_from(number(&head[1..])?).map_err(|_| invalid("a negative length"))?;
-        let start = at + after;
-        let Some(arg) = buffer.get(start..start + length + 2) else {
-            return Ok(None);
-        };
-        args.push(arg[..length].to_vec());
-        at = start + length + 2;
-    }
-    Ok(Some((args, at)))
-}
-
-/// The length in bytes of the first reply in `buffer`, once it is complete.
-fn reply(buffer: &[u8]) -> io::Result<Option<usize>> {
-    // Values still to come; an aggregate adds its elements.
-    let mut left: i64 = 1;
-    let mut at = 0;
-    while left > 0 {
-        let Some((head, after)) = line(&buffer[at..]) else {
-            return Ok(None);
-        };
-        at += after;
-        left -= 1;
-        let Some((&kind, rest)) = head.split_first() else {
-            return Err(invalid("an empty line"));
-        };
-        match kind {
-            b'$' | b'=' | b'!' => {
-                // -1 is a null, which has no body.
-                if let Ok(length) = usize::try_from(number(rest)?) {
-                    at += length + 2;
-                }
-            }
-            b'*' | b'~' | b'>' => left += number(rest)?.max(0),
-            b'%' => left += 2 * number(rest)?,
-            // An attribute comes before the value that it belongs to.
-            b'|' => left += 2 * number(rest)? + 1,
-            b'+' | b'-' | b':' | b'_' | b'#' | b',' | b'(' => {}
-            _ => return Err(invalid("an unknown kind of reply")),
-        }
-        if at > buffer.len() {
-            return Ok(None);
-        }
-    }
-    Ok(Some(at))
-}
-
-/// The first line without its end, and the length with it.
-fn line(buffer: &[u8]) -> Option<(&[u8], usize)> {
-    let end = buffer.windows(2).position(|w| w == b"\r\n")?;
-    Some((&buffer[..end], end + 2))
-}
-
-fn number(text: &[u8]) -> io::Result<i64> {
-    let text = std::str::from_utf8(text).ok();
-    text.and_then(|t| t.parse().ok()).ok_or_else(|| invalid("no number"))
-}
-
-fn invalid(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::common::eventually::eventually;
-    use crate::common::server::{self, RedisServer, fresh_prefix, shared_server};
-
-    async fn proxy() -> Proxy {
-        Proxy::start(shared_server().addr()).await
-    }
-
-    async fn incr(connection: &mut redis::aio::MultiplexedConnection, key: &str) -> Option<i64> {
-        let command = redis::cmd("INCR").arg(key).to_owned();
-        let call = command.query_async(connection);
-        tokio::time::timeout(Duration::from_millis(200), call).await.ok()?.ok()
-    }
-
-    async fn value(key: &str) -> Option<i64> {
-        let mut connection = shared_server().connection().await;
-        redis::cmd("GET").arg(key).query_async(&mut connection).await.unwrap()
-    }
-
-    #[test]
-    fn messages_are_cut_at_their_ends() {
-        let bytes = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\nPING x\r\n";
-        for end in 0..20 {
-            assert!(request(&bytes[..end]).unwrap().is_none(), "{end}");
-        }
-        let (args, length) = request(bytes).unwrap().unwrap();
-        assert_eq!((args, length), (vec![b"GET".to_vec(), b"k".to_vec()], 20));
-        let (args, _) = request(&bytes[20..]).unwrap().unwrap();
-        assert_eq!(args, [b"PING".to_vec(), b"x".to_vec()]);
-
-        for whole in [
-            &b"+OK\r\n"[..],
-            b"$-1\r\n",
-            b"*-1\r\n",
-            b"$4\r\na\r\nb\r\n",
-            b"*2\r\n*1\r\n:1\r\n$1\r\nx\r\n",
-            b"%1\r\n+a\r\n*0\r\n",
-            b"|1\r\n+ttl\r\n:1\r\n:5\r\n",
-            b">2\r\n+a\r\n+b\r\n",
-        ] {
-            for end in 0..whole.len() {
-                assert_eq!(reply(&whole[..end]).unwrap(), None, "{}", whole.escape_ascii());
-            }
-            assert_eq!(reply(&[whole, b"+"].concat()).unwrap(), Some(whole.len()));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_lost_reply_leaves_its_effect() {
-        let (proxy, key) = (proxy().await, fresh_prefix());
-        let mut connection = server::connect(&proxy.url()).await;
-        assert_eq!(incr(&mut connection, &key).await, Some(1));
-        proxy.cut_after_request(Matcher::command("incr").skip(1));
-        assert_eq!(incr(&mut connection, &key).await, Some(2));
-        assert_eq!(incr(&mut connection, &key).await, None);
-        assert_eq!(value(&key).await, Some(3));
-        assert_eq!(incr(&mut server::connect(&proxy.url()).await, &key).await, Some(4));
-        assert_eq!((proxy.counters().lost_replies, proxy.counters().connections), (1, 2));
-    }
-
-    #[tokio::test]
-    async fn a_lost_request_leaves_nothing() {
-        let (proxy, key) = (proxy().await, fresh_prefix());
-        let mut connection = server::connect(&proxy.url()).await;
-        proxy.drop_request(Matcher::mentions(key.as_bytes()).times(2));
-        assert_eq!(incr(&mut connection, &key).await, None);
-        let mut connection = server::connect(&proxy.url()).await;
-        assert_eq!(incr(&mut connection, &key).await, None);
-        assert_eq!(value(&key).await, None);
-        assert_eq!(proxy.counters().lost_requests, 2);
-    }
-
-    #[tokio::test]
-    async fn a_cut_ends_all_connections() {
-        let (proxy, key) = (proxy().await, fresh_prefix());
-        let mut connection = server::connect(&proxy.url()).await;
-        proxy.cut_now();
-        eventually("no connection is open", || async { proxy.open_connections() == 0 }).await;
-        assert_eq!(incr(&mut connection, &key).await, None);
-        assert_eq!(incr(&mut server::connect(&proxy.url()).await, &key).await, Some(1));
-    }
-
-    #[tokio::test]
-    async fn black_holes_swallow_without_an_end() {
-        let (proxy, key) = (proxy().await, fresh_prefix());
-        let mut old = server::connect(&proxy.url()).await;
-        proxy.blackhole_existing();
-        assert_eq!(incr(&mut old, &key).await, None);
-        assert_eq!(proxy.open_connections(), 1);
-        let mut new = server::connect(&proxy.url()).await;
-        assert_eq!(incr(&mut new, &key).await, Some(1));
-        proxy.blackhole_all();
-        assert_eq!(incr(&mut new, &key).await, None);
-        assert_eq!(value(&key).await, Some(1));
-        proxy.heal();
-        // What was held goes on.
-        eventually("the held request is done", || async { value(&key).await == Some(2) }).await;
-        assert_eq!(incr(&mut new, &key).await, Some(3));
-        assert_eq!(incr(&mut old, &key).await, None);
-    }
-
-    #[tokio::test]
-    async fn a_narrow_line_takes_its_time_both_ways() {
-        let (proxy, key) = (proxy().await, fresh_prefix());
-        let mut connection = server::connect(&proxy.url()).await;
-        proxy.throttle(1_000_000);
-        let value = vec![b'x'; 300_000];
-        for (command, lane) in [
-            (redis::cmd("SET").arg(&key).arg(&value).to_owned(), "up"),
-            (redis::cmd("GET").arg(&key).to_owned(), "down"),
-        ] {
-            let start = Instant::now();
-            let _: redis::Value = command.query_async(&mut connection).await.unwrap();
-            assert!(start.elapsed() >= Duration::from_millis(290), "{lane}: {:?}", start.elapsed());
-        }
-        let Counters { up, down, .. } = proxy.counters();
-        assert!(up > 300_000 && down > 300_000 && up + down < 610_000, "{up} {down}");
-    }
-
-    #[tokio::test]
-    async fn a_stall_ends_by_itself_and_new_connections_go_elsewhere() {
-        let other = RedisServer::start();
-        let (proxy, key) = (proxy().await, fresh_prefix());
-        let mut old = server::connect(&proxy.url()).await;
-        proxy.stall(Duration::from_millis(50));
-        let start = Instant::now();
-        assert_eq!(incr(&mut old, &key).await, Some(1));
-        assert!(start.elapsed() >= Duration::from_millis(40));
-        proxy.retarget(other.addr());
-        let mut new = server::connect(&proxy.url()).await;
-        assert_eq!(incr(&mut new, &key).await, Some(1));
-        assert_eq!(incr(&mut old, &key).await, Some(2));
-    }
-}
+mod tests;

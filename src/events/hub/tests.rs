@@ -3,6 +3,7 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::super::testing::{TestQueue, TestServer, eventually, soon};
+use super::waiting::Heard;
 use super::*;
 
 /// Looks so seldom that only events can have answered.

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use redis::Cmd;
 
-use super::events::Finished;
-use super::testing::{NOW, named, queue};
-use super::*;
-use super::{ChildCounts, ChildKind, ChildPage};
+use crate::engine::events::Finished;
+use crate::engine::testing::{NOW, named, queue};
+use crate::engine::*;
+use crate::engine::{ChildCounts, ChildKind, ChildPage};
 use crate::state::JobState;
 use crate::wire::job::RawJob;
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Engine;
-use super::testing::{NOW, queue};
+use crate::engine::Engine;
+use crate::engine::testing::{NOW, queue};
 use crate::error::{Error, Reason};
 use crate::script::settle::{Ask, End, KEEP_ALL, Outcome};
 
