@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, RedisError, Value};
+use redis::{Cmd, Pipeline, RedisError, Value};
 
 use super::dial::{Dialed, Dialer, Server};
 use super::failure::without_secrets;
@@ -24,6 +24,29 @@ pub(crate) enum Waited {
     Reply(Value),
     /// The connection broke, or was silent; the next call opens a new one.
     Broken(RedisError),
+}
+
+/// What goes out at once.
+enum Sent<'a> {
+    One(&'a Cmd),
+    Both(&'a Pipeline),
+}
+
+impl Sent<'_> {
+    /// An error of the server for one of two is the answer to both.
+    async fn through(self, connection: &mut MultiplexedConnection) -> Result<Value, RedisError> {
+        match self {
+            Self::One(cmd) => connection.send_packed_command(cmd).await,
+            Self::Both(both) => {
+                let mut replies = connection.send_packed_commands(both, 0, 2).await?;
+                let refused = replies.iter().position(|reply| matches!(reply, Value::ServerError(_)));
+                Ok(match refused {
+                    Some(at) => replies.swap_remove(at),
+                    None => Value::Array(replies),
+                })
+            }
+        }
+    }
 }
 
 /// The connection in use.
@@ -95,6 +118,18 @@ impl BlockingLink {
     /// Sends a command that the server answers within `block`; the watchdog gives it a second more, and a reply that has
     /// begun to come as long as it keeps coming.
     pub(crate) async fn send(&mut self, cmd: &Cmd, block: Duration) -> Waited {
+        self.exchange(Sent::One(cmd), block).await
+    }
+
+    /// The same for two commands that go out together; the answer is an array of both. The second is carried out right
+    /// after the first has stopped waiting.
+    pub(crate) async fn send_both(&mut self, first: &Cmd, second: &Cmd, block: Duration) -> Waited {
+        let mut both = Pipeline::with_capacity(2);
+        both.add_command(first.clone()).add_command(second.clone());
+        self.exchange(Sent::Both(&both), block).await
+    }
+
+    async fn exchange(&mut self, sent: Sent<'_>, block: Duration) -> Waited {
         self.ready().await;
         // While the call runs the connection is nowhere else: a call that is given up leaves none behind.
         let Some(mut live) = self.live.take() else {
@@ -103,7 +138,7 @@ impl BlockingLink {
         self.dialer.now_and_then();
         let start = tokio::time::Instant::now();
         let silence = self.dialer.options().command_timeout.max(GRACE);
-        let call = live.connection.send_packed_command(cmd);
+        let call = sent.through(&mut live.connection);
         let error = match live.progress.arriving(start + block + GRACE, silence, call).await {
             Ok(Value::ServerError(error)) => {
                 let error = RedisError::from(error);

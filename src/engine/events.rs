@@ -7,7 +7,7 @@ use crate::connection::{Backoff, BlockingLink, Failure, without_secrets};
 use crate::error::{Error, Result};
 use crate::script::Call;
 pub(crate) use crate::script::event_stream::Entry;
-use crate::script::event_stream::{event_before, find_event, newest_event, oldest_event, read_cap, read_events};
+use crate::script::event_stream::{event_before, event_up_to, find_event, newest_event, oldest_event, read_events};
 use crate::script::find_finish::find_finish;
 pub(crate) use crate::script::find_finish::{Page, Step, Trace};
 use crate::script::marker::count_keys;
@@ -20,9 +20,6 @@ use crate::wire::EventId;
 /// How many entries one read takes at most: a reader that is far behind must not ask for the whole stream at once. After
 /// a lost reply it is half as many, since the server may have dropped a connection that had too much to carry.
 pub(crate) const BATCH: usize = 256;
-
-/// The cap of a stream whose queue does not say.
-const DEFAULT_CAP: u64 = 10_000;
 
 /// Names that would do harm in Node, where an event is emitted under its own name.
 const FORBIDDEN: [&str; 4] = ["error", "ioredis:close", "closing", "closed"];
@@ -139,7 +136,6 @@ pub(crate) struct Batch {
 pub(crate) struct EventReader {
     link: BlockingLink,
     events: String,
-    meta: String,
     block: Duration,
     deadline: Duration,
     backoff: Backoff,
@@ -149,8 +145,6 @@ pub(crate) struct EventReader {
     last: EventId,
     /// How many entries the next read takes at most.
     count: usize,
-    /// The length that trimming leaves at least, as last read from `meta`.
-    cap: u64,
     doubt: Doubt,
     /// The entry after which some may be missing, until there is one to report it with.
     lost: Option<EventId>,
@@ -181,14 +175,12 @@ impl EventReader {
         Self {
             link: BlockingLink::new(engine.link.dialer(), Some(engine.keys.reader_client_name())),
             events: engine.keys.events(),
-            meta: engine.keys.meta(),
             block,
             deadline: engine.link.options().command_timeout,
             backoff: Backoff::default(),
             start,
             last: start.unwrap_or(EventId::ZERO),
             count: BATCH,
-            cap: 0,
             doubt: Doubt::Away,
             lost: None,
             is_rollback: false,
@@ -242,11 +234,12 @@ impl EventReader {
         self.survey().await?;
         let asked = self.count;
         let call = read_events(&self.events, self.last, asked, self.block);
-        let read = match self.ask(&call, self.block).await {
-            Ok(read) => read,
-            Err(broken) => {
+        let reach = event_up_to(&self.events, self.last);
+        let (read, reach) = match call.block_with(&reach, &mut self.link, self.block).await {
+            Ok(both) => both,
+            Err(failure) => {
                 self.count = asked.div_ceil(2);
-                return Err(broken);
+                return Err(self.broken(&failure));
             }
         };
         let Some(entries) = read else {
@@ -259,17 +252,16 @@ impl EventReader {
             return Ok(None);
         };
         debug_assert!(first.id > self.last);
-        // Trimming leaves `cap` entries, so a shorter answer proves that nothing before it was unread and is gone.
         if entries.len() == asked {
             self.count = (asked + (asked / 16).max(1)).min(BATCH);
         }
-        let may_be_late = entries.len() as u64 >= self.cap.min(asked as u64) && self.last != EventId::ZERO;
-        if may_be_late && self.oldest().await?.is_none_or(|oldest| oldest > self.last) {
-            self.lost.get_or_insert(self.last);
-        }
-        // Emptied and filled again, as a replica is that takes over what another server has: that may be an earlier state.
-        if self.emptied && self.oldest().await?.is_some_and(|oldest| oldest <= self.last) {
-            self.fell_back();
+        match reach {
+            // Emptied and filled again, as a replica is that takes over what another server has: that may be an earlier state.
+            Some(_) if self.emptied => self.fell_back(),
+            Some(_) => {}
+            // Trimmed as far as here at least. What was seen empty had nothing that was not read.
+            None if self.last != EventId::ZERO && !self.emptied => _ = self.lost.get_or_insert(self.last),
+            None => {}
         }
         self.emptied = false;
         self.was_read = true;
@@ -288,7 +280,6 @@ impl EventReader {
             return Ok(());
         }
         let away = self.doubt == Doubt::Away;
-        self.cap = self.look_up_cap().await?;
         match self.newest().await? {
             // Deleted or emptied. What comes has later ids, unless an earlier state of the stream comes back.
             None if self.last != EventId::ZERO => {
@@ -318,11 +309,6 @@ impl EventReader {
         Ok(())
     }
 
-    async fn look_up_cap(&mut self) -> Result<u64, Broken> {
-        let call = read_cap(&self.meta);
-        Ok(self.ask(&call, self.deadline).await?.unwrap_or(DEFAULT_CAP))
-    }
-
     async fn newest(&mut self) -> Result<Option<EventId>, Broken> {
         let call = newest_event(&self.events);
         self.ask(&call, self.deadline).await
@@ -343,16 +329,19 @@ impl EventReader {
     }
 
     async fn ask<T>(&mut self, call: &Call<T>, block: Duration) -> Result<T, Broken> {
-        call.block(&mut self.link, block).await.map_err(|failure| {
-            match failure {
-                Failure::Unknown(error) => {
-                    let error = without_secrets(&error);
-                    tracing::debug!(%error, stream = %self.events, "reading events was interrupted");
-                }
-                _ => tracing::warn!("an event stream was answered in a shape that is not documented"),
+        let asked = call.block(&mut self.link, block).await;
+        asked.map_err(|failure| self.broken(&failure))
+    }
+
+    fn broken(&self, failure: &Failure) -> Broken {
+        match failure {
+            Failure::Unknown(error) => {
+                let error = without_secrets(error);
+                tracing::debug!(%error, stream = %self.events, "reading events was interrupted");
             }
-            Broken
-        })
+            _ => tracing::warn!("an event stream was answered in a shape that is not documented"),
+        }
+        Broken
     }
 }
 

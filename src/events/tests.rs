@@ -154,6 +154,24 @@ async fn a_burst_beyond_the_cap_is_a_gap() {
     expect(&mut events, 100..101).await;
 }
 
+/// The queue's own cap says nothing of it: somebody has shortened the stream by hand, or with another cap.
+#[tokio::test]
+async fn a_stream_cut_shorter_than_its_cap_is_a_gap() {
+    let server = TestServer::start();
+    let queue = server.queue().await;
+    queue.emit(&["0"]).await;
+    let mut events = ready(listen(&queue)).await;
+    queue.emit(&["1"]).await;
+    expect(&mut events, 1..2).await;
+    let lua = "for i = 2, 999 do redis.call('XADD', KEYS[1], '*', 'event', i) end
+        redis.call('XTRIM', KEYS[1], 'MAXLEN', 5)";
+    queue.send(&["EVAL", lua, "1", "@events"]).await;
+    assert!(matches!(soon(events.recv()).await, Some(Delivery::Gap { is_rollback: false, .. })));
+    expect(&mut events, 995..1_000).await;
+    queue.emit(&["1000"]).await;
+    expect(&mut events, 1_000..1_001).await;
+}
+
 #[tokio::test]
 async fn an_event_that_vanishes_as_it_is_written_wakes_the_reader_and_leaves_a_gap() {
     let server = TestServer::start();
@@ -182,6 +200,7 @@ async fn a_stream_that_was_deleted_goes_on_in_the_new_one() {
     queue.emit(&["0"]).await;
     expect(&mut events, 0..1).await;
     queue.send(&["DEL", "@events"]).await;
+    queue.surveyed().await;
     // A new stream begins its numbers anew, so in the same millisecond the next event would have the id of the last.
     tokio::time::sleep(Duration::from_millis(2)).await;
     queue.emit(&["1"]).await;

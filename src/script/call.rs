@@ -134,6 +134,25 @@ impl<T> Call<T> {
         }
     }
 
+    /// The same with another command that goes out with it, and is carried out right after it.
+    pub(crate) async fn block_with<U>(
+        &self,
+        then: &Call<U>,
+        link: &mut BlockingLink,
+        block: Duration,
+    ) -> Result<(T, U), Failure> {
+        let (Request::Command(first), Request::Command(second)) = (&self.request, &then.request) else {
+            return Err(Failure::Unreadable);
+        };
+        match link.send_both(first, second, block).await {
+            Waited::Reply(reply) => {
+                let [first, second] = super::reply::tuple(reply).ok_or(Failure::Unreadable)?;
+                Ok((self.decode(first)?, then.decode(second)?))
+            }
+            Waited::Broken(error) => Err(Failure::Unknown(error)),
+        }
+    }
+
     fn decode(&self, reply: Value) -> Result<T, Failure> {
         let read = match self.read {
             Read::Whole(read) => read(reply),

@@ -59,13 +59,9 @@ pub(crate) fn event_before(events: &str, id: EventId) -> Call<Option<EventId>> {
     first("XREVRANGE", events, &format!("({id}"), "-")
 }
 
-/// The cap of the stream, if the queue says it; 0 if it cannot be read.
-pub(crate) fn read_cap(meta: &str) -> Call<Option<u64>> {
-    let call = Call::command("read_events", "HGET").text(meta).text("opts.maxLenEvents").repeat(Repeat::Reads);
-    call.read(|value| match value {
-        Value::Nil => Some(None),
-        other => Some(Some(reply::string(other).and_then(|cap| cap.parse().ok()).unwrap_or(0))),
-    })
+/// The newest event that is this one or older.
+pub(crate) fn event_up_to(events: &str, id: EventId) -> Call<Option<EventId>> {
+    first("XREVRANGE", events, &id.to_string(), "-")
 }
 
 fn first(verb: &'static str, events: &str, from: &str, to: &str) -> Call<Option<EventId>> {
