@@ -7,13 +7,15 @@ ARGV    1 what      "id"     an id without a job leaves the list or set ARGV[3]
                     "owner"  a deduplication goes that has no end and whose job does not exist; its id is ARGV[2]
                     "active" a job that is active without a lock goes back to the front of the queue
                     "lost"   a job in no list and no set goes where it belongs: where it waits, or where it has ended
-        2 id        the job, or the deduplication
+                    "parent" a parent is let go that waits for children none of which exists
+                    "paused" what version 5 has set aside goes back, 1,000 at a time, unless the queue is paused
+        2 id        the job, or the deduplication; empty for "paused"
         3 state     suffix of the key
         4 now       ms
-RETURN  1 if it was put right, 0 if there was nothing to put right any more
+RETURN  how much was put right: 1 for a job, for "paused" the jobs; 0 if there was nothing to put right any more
 EVENTS  waiting {jobId, prev} where it goes back
 USES    queue, settings, wake, number, prioritize, announce, ready, states, whereabouts, delete, is_job
-COST    some ten commands, and a search of the lists
+COST    some ten commands, and a search of the lists; up to 1,000 for "parent"
 ]]
 local what, id, state, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local job = base .. id
@@ -63,5 +65,25 @@ elseif what == "lost" then
     return 1
   end
   return go_back()
+elseif what == "parent" then
+  local pending = job .. ":dependencies"
+  local count = call("SCARD", pending)
+  if count == 0 or count > 1000 or not is_job(job) then return 0 end
+  if not call("ZSCORE", base .. "waiting-children", id) then return 0 end
+  -- A child that has come meanwhile, or come back, holds its parent rightly.
+  for _, child in ipairs(call("SMEMBERS", pending)) do
+    if call("EXISTS", child) == 1 then return 0 end
+  end
+  call("DEL", pending)
+  call("ZREM", base .. "waiting-children", id)
+  return go_back("waiting-children")
+elseif what == "paused" then
+  if call("HEXISTS", META, "paused") == 1 then return 0 end
+  local ids = call("LRANGE", base .. "paused", "0", "999")
+  if #ids == 0 then return 0 end
+  call("RPUSH", WAIT, unpack(ids))
+  call("LTRIM", base .. "paused", digits(#ids), "-1")
+  wake(true)
+  return #ids
 end
 return 0

@@ -85,6 +85,8 @@ actions! {
     RemoveScheduler = "remove-scheduler",
     /// To mend what the doctor has found.
     Mend = "mend",
+    /// To let the doctor examine queues, and to stop that. Whoever sees them may; it is told to the audit alone.
+    Examine = "examine",
 }
 
 impl Action {
@@ -105,7 +107,7 @@ impl fmt::Display for Action {
 pub struct Audit {
     /// Who, as [`Dashboard::actor`](super::Dashboard::actor) says.
     pub actor: Option<String>,
-    /// In which queue.
+    /// In which queue; `*` stands for several.
     pub queue: String,
     /// What.
     pub action: Action,

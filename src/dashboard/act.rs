@@ -14,6 +14,7 @@ use super::filter::{Filter, span};
 use super::forms::{self, see};
 use super::links::unsegment;
 use super::moment::many;
+use super::pages::flow::may_remove_family;
 use super::problem::Problem;
 use super::visit::{Params, Visit, given};
 use crate::error::{Error, Reason, Result as Answer, WithCauses};
@@ -35,11 +36,29 @@ pub(super) fn params(fields: &Fields) -> Params {
     fields.iter().cloned().collect()
 }
 
-/// The action that a form names, if the form is ours and its sender may do that.
-fn permitted(visit: &Visit, queue: &str, params: &Params, target: &str) -> Result<Action, Problem> {
+/// What is done to a queue as a whole, and where else each form leads: a form does nothing but that.
+const ON_QUEUE: &[Action] = &[Action::Pause, Action::Resume, Action::Limit, Action::Drain, Action::Obliterate];
+const ON_JOB: &[Action] = &[
+    Action::Retry,
+    Action::Promote,
+    Action::Remove,
+    Action::Cancel,
+    Action::ChangeDelay,
+    Action::ChangePriority,
+    Action::ChangeData,
+];
+const ON_JOBS: &[Action] = &[Action::Retry, Action::Promote, Action::Remove];
+const ON_SCHEDULER: &[Action] = &[Action::RunScheduler, Action::ChangeScheduler, Action::RemoveScheduler];
+
+/// The action that a form names, if the form is ours, its action is one of `these`, and its sender may do that.
+fn permitted(visit: &Visit, queue: &str, params: &Params, target: &str, these: &[Action]) -> Result<Action, Problem> {
     visit.token.check(visit.headers(), params.get(forms::FIELD).map(String::as_str))?;
     visit.queue(queue)?;
     let action = given(params, "do").and_then(Action::parse).ok_or_else(|| Problem::no_form("It names no action."))?;
+    // What a form of one kind may do says nothing of another kind.
+    if !these.contains(&action) {
+        return Err(Problem::no_form(format!("“{action}” is not done by this form.")));
+    }
     if visit.may(queue, action) {
         return Ok(action);
     }
@@ -117,7 +136,7 @@ pub(super) async fn queue(visit: Visit, Path(name): Path<String>, Form(fields): 
     let name = unsegment(&name);
     let params = params(&fields);
     let done = async {
-        let action = permitted(&visit, name, &params, name)?;
+        let action = permitted(&visit, name, &params, name, ON_QUEUE)?;
         let queue = visit.queue(name)?;
         let done = on_queue(&queue, action, &params).await;
         let to = if action == Action::Obliterate { visit.links.home() } else { visit.links.queue(name) };
@@ -186,9 +205,9 @@ pub(super) async fn job(
     let (name, id) = (unsegment(&name), unsegment(&id));
     let params = params(&fields);
     let done = async {
-        let action = permitted(&visit, name, &params, id)?;
+        let action = permitted(&visit, name, &params, id, ON_JOB)?;
         let queue = visit.queue(name)?;
-        let (done, to) = match on_job(&queue, id, action, &params).await {
+        let (done, to) = match on_job(&visit, &queue, id, action, &params).await {
             Ok((text, state)) if action == Action::Remove => (Ok(text), visit.links.state(name, state)),
             Ok((text, _)) => (Ok(text), visit.links.job(name, id)),
             Err(problem) => (Err(problem), String::new()),
@@ -200,14 +219,20 @@ pub(super) async fn job(
 }
 
 /// What was done, and in which state the job was before.
-async fn on_job(queue: &AnyQueue, id: &str, action: Action, params: &Params) -> Result<(String, JobState), Problem> {
+async fn on_job(
+    visit: &Visit,
+    queue: &AnyQueue,
+    id: &str,
+    action: Action,
+    params: &Params,
+) -> Result<(String, JobState), Problem> {
     let job = queue.job(id);
-    let state = job.get_state().await?;
+    let state = queue.engine().look_up_state(id).await?;
     if state == JobState::Unknown && action != Action::Remove {
         return Err(Problem::no_job(id));
     }
     let text = match action {
-        Action::Retry | Action::Promote | Action::Remove => simply(queue, id, state, action).await?,
+        Action::Retry | Action::Promote | Action::Remove => simply(visit, queue, id, state, action).await?,
         Action::Cancel => cancel(queue, id, given(params, "reason").unwrap_or_default()).await?,
         Action::ChangeDelay => {
             let delay = given(params, "delay").and_then(span);
@@ -245,8 +270,13 @@ async fn cancel(queue: &AnyQueue, id: &str, reason: &str) -> Result<String, Prob
 }
 
 /// What needs no more than the job.
-async fn simply(queue: &AnyQueue, id: &str, state: JobState, action: Action) -> Answer<String> {
+async fn simply(visit: &Visit, queue: &AnyQueue, id: &str, state: JobState, action: Action) -> Answer<String> {
     let job = queue.job(id);
+    // A job takes its children along, in whichever queue they are.
+    if action == Action::Remove && !may_remove_family(visit, queue, id).await? {
+        let problem = "it has children in a queue in which you may not remove jobs";
+        return Err(Error::QueueState { op: "remove_job", problem });
+    }
     Ok(match action {
         Action::Retry if !state.is_finished() => return Err(Error::refused("retry_job", id, Reason::NotInState)),
         Action::Retry => {
@@ -278,7 +308,7 @@ pub(super) async fn add(visit: Visit, Path(name): Path<String>, Form(fields): Fo
     let params = params(&fields);
     let done = async {
         let what = given(&params, "name").unwrap_or_default();
-        let action = permitted(&visit, name, &params, what)?;
+        let action = permitted(&visit, name, &params, what, &[Action::Add])?;
         let mut id = String::new();
         let done = added(&visit, name, &params).await.map(|(found, text)| {
             id = found;
@@ -321,7 +351,7 @@ pub(super) async fn scheduler(visit: Visit, Path(name): Path<String>, Form(field
     let params = params(&fields);
     let done = async {
         let id = given(&params, "id").unwrap_or_default();
-        let action = permitted(&visit, name, &params, id)?;
+        let action = permitted(&visit, name, &params, id, ON_SCHEDULER)?;
         let queue = visit.queue(name)?;
         let done = on_scheduler(&queue, id, action, &params).await;
         told(&visit, name, action, id, done, &visit.links.part(name, "schedulers")).await
@@ -362,16 +392,16 @@ async fn many_jobs(visit: &Visit, name: &str, fields: &Fields) -> Result<Respons
     let ids: Vec<&str> = fields.iter().filter(|(field, _)| field == "id").map(|(_, id)| id.as_str()).collect();
     let is_all = given(&params, "all").is_some();
     let target = if is_all { filter.words() } else { ids.join(", ") };
-    let action = permitted(visit, name, &params, &target)?;
+    let action = permitted(visit, name, &params, &target, ON_JOBS)?;
     let queue = visit.queue(name)?;
     if is_all {
         return bulk::begin(visit.clone(), &queue, action, filter).await;
     }
-    let done = chosen(&queue, &ids, action).await;
+    let done = chosen(visit, &queue, &ids, action).await;
     told(visit, name, action, &target, done, &visit.links.state(name, state)).await
 }
 
-async fn chosen(queue: &AnyQueue, ids: &[&str], action: Action) -> Result<String, Problem> {
+async fn chosen(visit: &Visit, queue: &AnyQueue, ids: &[&str], action: Action) -> Result<String, Problem> {
     if !matches!(action, Action::Retry | Action::Promote | Action::Remove) {
         return Err(Problem::no_form("That is not done to many jobs."));
     }
@@ -381,7 +411,7 @@ async fn chosen(queue: &AnyQueue, ids: &[&str], action: Action) -> Result<String
     if ids.len() > MOST_CHOSEN {
         return Err(Problem::no_form("Too many jobs were chosen: take all that match a filter."));
     }
-    let answers = each(queue, ids, action).await;
+    let answers = each(visit, queue, ids, action).await;
     let done = answers.iter().filter(|answer| answer.is_ok()).count();
     let verb = match action {
         Action::Retry => "run again",
@@ -391,19 +421,22 @@ async fn chosen(queue: &AnyQueue, ids: &[&str], action: Action) -> Result<String
     let mut text = format!("{}: {verb}.", many(done as u64, "job"));
     if let Some(error) = answers.iter().find_map(|answer| answer.as_ref().err()) {
         text += &format!(" {} not: {}", answers.len() - done, WithCauses(error));
+        if done == 0 {
+            return Err(Problem::no_form(text));
+        }
     }
     Ok(text)
 }
 
 /// Does the same to each of some jobs.
-pub(super) async fn each(queue: &AnyQueue, ids: &[&str], action: Action) -> Vec<Answer<String>> {
-    let calls: Vec<_> = ids.iter().map(|id| on_chosen(queue, id, action)).collect();
+pub(super) async fn each(visit: &Visit, queue: &AnyQueue, ids: &[&str], action: Action) -> Vec<Answer<String>> {
+    let calls: Vec<_> = ids.iter().map(|id| on_chosen(visit, queue, id, action)).collect();
     futures::stream::iter(calls).buffered(AT_ONCE).collect().await
 }
 
-async fn on_chosen(queue: &AnyQueue, id: &str, action: Action) -> Answer<String> {
-    let state = queue.job(id).get_state().await?;
-    simply(queue, id, state, action).await
+async fn on_chosen(visit: &Visit, queue: &AnyQueue, id: &str, action: Action) -> Answer<String> {
+    let state = queue.engine().look_up_state(id).await?;
+    simply(visit, queue, id, state, action).await
 }
 
 /// Stops what goes on in the background.
@@ -421,6 +454,7 @@ pub(super) async fn stop_work(
             return Err(Problem::forbidden("stop this"));
         }
         work.stop();
+        visit.audit(&work.queue, work.action, &work.target, "stopped", true);
         Ok(see(&visit.links, &visit.links.to(&format!("/work/{id}")), "It stops after the step that it is at."))
     };
     let done = done.await;

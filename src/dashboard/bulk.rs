@@ -144,7 +144,8 @@ fn check(action: Action, filter: &Filter) -> Result<(), Problem> {
 }
 
 async fn run(visit: &Visit, queue: &AnyQueue, filter: &Filter, work: &Work) -> Answer<String> {
-    if filter.has_text() {
+    // Each job is looked at where some may not be touched, or not be found.
+    if filter.has_text() || (work.action == Action::Remove && !visit.may_everywhere(Action::Remove).await) {
         one_by_one(visit, queue, filter, work).await?
     } else {
         in_steps(queue, filter, work).await?
@@ -203,7 +204,7 @@ async fn one_by_one(visit: &Visit, queue: &AnyQueue, filter: &Filter, work: &Wor
         broken = 0;
         let shown = page.jobs.iter().flatten().filter(|job| filter.shows(visit, job));
         let ids: Vec<&str> = shown.map(|job| job.id()).collect();
-        for answer in act::each(queue, &ids, work.action).await {
+        for answer in act::each(visit, queue, &ids, work.action).await {
             let figure = if answer.is_ok() { &work.done } else { &work.left_out };
             figure.fetch_add(1, Ordering::Relaxed);
         }

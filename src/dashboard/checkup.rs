@@ -22,6 +22,8 @@ use crate::sync::Lock;
 /// An examination that goes on.
 #[derive(Default)]
 pub(super) struct Running {
+    /// The queues that are examined.
+    names: Vec<String>,
     stage: Lock<Option<Stage>>,
     task: Lock<Option<AbortHandle>>,
 }
@@ -89,7 +91,7 @@ pub(super) async fn act(visit: Visit, State(app): State<Arc<App>>, Form(fields):
         visit.token.check(visit.headers(), params.get(forms::FIELD).map(String::as_str))?;
         match given(&params, "do") {
             Some("examine") => examine(&visit, &app, &params).await,
-            Some("stop") => Ok(stop(&visit, &app)),
+            Some("stop") => stop(&visit, &app),
             Some("mend") => mend(&visit, &app, &params).await,
             _ => Err(Problem::no_form("It names no action.")),
         }
@@ -109,7 +111,11 @@ async fn examine(visit: &Visit, app: &Arc<App>, params: &Params) -> Result<Respo
         None => app.catalog.list(&app.client).await.names.into_iter().filter(|name| visit.may_see(name)).collect(),
     };
     let queues = names.len();
-    let running = Arc::new(Running::default());
+    if queues == 0 {
+        // Without a name it would look for queues by itself, also for such as are not shown.
+        return Err(Problem::no_form("There is no queue that could be examined."));
+    }
+    let running = Arc::new(Running { names: names.clone(), ..Running::default() });
     {
         let mut known = app.checkups.0.lock();
         if known.running.is_some() {
@@ -120,14 +126,14 @@ async fn examine(visit: &Visit, app: &Arc<App>, params: &Params) -> Result<Respo
     let hearing = Arc::clone(&running);
     let hear = move |stage: &Stage| *hearing.stage.lock() = Some(stage.clone());
     let mut doctor = app.client.doctor().memory(given(params, "memory").is_some()).on_stage(hear);
+    let target = names.join(", ");
     for name in names {
         doctor = doctor.queue(name);
     }
+    visit.audit(given(params, "queue").unwrap_or("*"), Action::Examine, &target, "begun", true);
     let ending = Ending(Arc::clone(app));
     let task = tokio::spawn(async move {
-        // Without a name it would look for queues by itself, also for such as are not shown.
-        let found = if queues == 0 { Ok(Report::default()) } else { doctor.examine().await };
-        let outcome = found.map_err(|error| WithCauses(&error).to_string());
+        let outcome = doctor.examine().await.map_err(|error| WithCauses(&error).to_string());
         let id = uuid::Uuid::new_v4().simple().to_string();
         let ended = ending.0.now();
         let last = Checkup { id, queues, ended, outcome, doctor, mended: Lock::default() };
@@ -146,11 +152,20 @@ impl Drop for Ending {
     }
 }
 
-fn stop(visit: &Visit, app: &App) -> Response {
-    if let Some(task) = app.checkups.running().and_then(|running| running.task.lock().take()) {
-        task.abort();
+fn stop(visit: &Visit, app: &App) -> Result<Response, Problem> {
+    if let Some(running) = app.checkups.running() {
+        // Who does not see all of it stops nobody's.
+        let may_stop = running.names.iter().all(|name| visit.may_see(name));
+        let told = if may_stop { "stopped" } else { "not permitted" };
+        visit.audit("*", Action::Examine, &running.names.join(", "), told, may_stop);
+        if !may_stop {
+            return Err(Problem::forbidden("stop this examination"));
+        }
+        if let Some(task) = running.task.lock().take() {
+            task.abort();
+        }
     }
-    see(&visit.links, &visit.links.to("/doctor"), "The examination is stopped.")
+    Ok(see(&visit.links, &visit.links.to("/doctor"), "The examination is stopped."))
 }
 
 /// Mends one finding, as far as it still is so.

@@ -80,6 +80,8 @@ fn keys() -> Markup {
         ("x", "select the row"),
         ("g q", "go to all queues"),
         ("g w", "go to the workers"),
+        ("g s", "go to the schedulers of all queues"),
+        ("g d", "go to the doctor"),
         ("l", "follow what happens, or stop"),
         ("?", "this list"),
     ];

@@ -70,7 +70,7 @@ impl Watched {
                 let logs = queue.job(id).get_logs(-1, -1, crate::state::Order::Ascending).await?;
                 let children = queue.job(id).get_dependencies_count().await?;
                 let fields = queue.engine().get_fields(id).await?;
-                (fields, logs.count, queue.job(id).get_state().await?, format!("{children:?}")).hash(&mut print);
+                (fields, logs.count, queue.engine().look_up_state(id).await?, format!("{children:?}")).hash(&mut print);
             }
             Self::Doctor => app.checkups.print().hash(&mut print),
             Self::Work(id) => {
@@ -162,6 +162,10 @@ pub(super) async fn events(visit: Visit, Path(name): Path<String>) -> Response {
             return Some((Ok(Event::default().event("open").data("listening")), (listening, true)));
         }
         let delivery = listening.events.recv().await?;
+        // A right may have ended since the page was opened.
+        if !listening.visit.may_see(&listening.queue) {
+            return None;
+        }
         let line = pages::events::line(&listening.visit, &listening.queue, &delivery).into_string();
         Some((Ok(Event::default().event("line").data(line)), (listening, true)))
     }))

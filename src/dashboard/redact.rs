@@ -44,7 +44,7 @@ pub(super) type Redact = dyn Fn(&Shown<'_>, &mut Value) + Send + Sync;
 pub(super) const COVER: &str = "●●●●●●";
 
 /// Parts of names, in lower case and without separators, whose values are secrets.
-const SECRET: [&str; 14] = [
+const SECRET: [&str; 17] = [
     "password",
     "passwd",
     "passphrase",
@@ -59,15 +59,28 @@ const SECRET: [&str; 14] = [
     "creditcard",
     "cardnumber",
     "sessionid",
+    "jwt",
+    "signature",
+    "connectionstring",
 ];
+
+/// Whole names whose values are secrets: as parts they stand in many others.
+const SECRET_ALONE: [&str; 8] = ["pass", "pwd", "auth", "cvv", "cvc", "ssn", "pin", "otp"];
 
 impl Hooks {
     /// JSON as it may be shown: as it was written where nothing is covered.
     pub(super) fn json(&self, shown: &Shown<'_>, text: &str) -> String {
-        let Ok(mut value) = serde_json::from_str::<Value>(text) else { return self.text(shown, text) };
+        let Ok(mut value) = serde_json::from_str::<Value>(text) else { return self.unreadable(shown, text) };
         let before = value.clone();
         self.cover(shown, &mut value);
         if value == before { text.to_owned() } else { value.to_string() }
+    }
+
+    /// What is no JSON, or none that can be read here, such as half a character or very deep levels. Nobody can cover a part of
+    /// it, so it is covered as a whole where there is something to cover.
+    fn unreadable(&self, shown: &Shown<'_>, text: &str) -> String {
+        let is_open = self.show_secrets || !sounds_secret(text);
+        if is_open && self.redact.is_none() { self.text(shown, text) } else { COVER.to_owned() }
     }
 
     /// A text as it may be shown.
@@ -103,13 +116,46 @@ fn cover_secrets(value: &mut Value) {
             }
         }
         Value::Array(items) => items.iter_mut().for_each(cover_secrets),
+        Value::String(text) => {
+            if let Some(covered) = without_passwords(text) {
+                *text = covered;
+            }
+        }
         _ => {}
     }
 }
 
+/// The text with the passwords of its addresses covered, such as `redis://user:password@host`; none if it has no such.
+fn without_passwords(text: &str) -> Option<String> {
+    let (mut covered, mut rest) = (None::<String>, text);
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        let end = after.find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '<' | '>'));
+        let (authority, tail) = after.split_at(end.unwrap_or(after.len()));
+        let secret =
+            authority.rsplit_once('@').and_then(|(user, host)| user.split_once(':').map(|(user, _)| (user, host)));
+        match (secret, &mut covered) {
+            (Some((user, host)), covered) => {
+                let covered = covered.get_or_insert_with(|| text[..text.len() - rest.len()].to_owned());
+                *covered += &format!("{before}{user}:{COVER}@{host}");
+            }
+            (None, Some(covered)) => *covered += &format!("{before}{authority}"),
+            (None, None) => {}
+        }
+        rest = tail;
+    }
+    covered.map(|covered| covered + rest)
+}
+
+/// Whether a name that sounds like a secret stands anywhere in a text.
+fn sounds_secret(text: &str) -> bool {
+    let words = || text.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-'));
+    is_secret(text) || words().any(is_secret)
+}
+
 fn is_secret(name: &str) -> bool {
     let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    SECRET.iter().any(|secret| plain.contains(secret))
+    SECRET_ALONE.contains(&&*plain) || SECRET.iter().any(|secret| plain.contains(secret))
 }
 
 #[cfg(test)]
@@ -131,6 +177,31 @@ mod tests {
         assert_eq!(hooks.json(&DATA, plain), plain);
         let open = Hooks { show_secrets: true, ..Hooks::default() };
         assert!(open.json(&DATA, r#"{"token":"t"}"#).contains("\"t\""));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_covered_as_a_whole_where_it_may_hold_a_secret() {
+        let hooks = Hooks::default();
+        let deep = format!("{}{{\"password\":\"hunter2\"}}{}", "[".repeat(200), "]".repeat(200));
+        for text in
+            ["{\"half\":\"\\ud83d\",\"pass\":\"hunter2\"}", &deep, "{\"api-key\":\"hunter2", "broken auth hunter2"]
+        {
+            assert_eq!(hooks.json(&DATA, text), COVER, "{text}");
+        }
+        assert_eq!(hooks.json(&DATA, "{broken"), "{broken");
+        let hooks = Hooks { redact: Some(Arc::new(|_, _| {})), ..Hooks::default() };
+        assert_eq!(hooks.json(&DATA, "{broken"), COVER, "a hook sees nothing of it");
+    }
+
+    #[test]
+    fn short_names_and_passwords_in_addresses_are_covered_too() {
+        let hooks = Hooks::default();
+        let shown = hooks.json(&DATA, r#"{"auth":{"user":"u","pass":"hunter2"},"jwt":"hunter2","compass":"north"}"#);
+        assert!(!shown.contains("hunter2") && shown.contains("north"), "{shown}");
+        let text = "see https://a.example/x: redis://me:hunter2@host:6379/0, pg://:hunter2@b and http://c:80/d@e";
+        let shown = hooks.text(&Shown { field: Field::FailedReason, ..DATA }, text);
+        assert_eq!(shown, text.replace("hunter2", COVER));
+        assert_eq!(hooks.text(&DATA, "no such user ann@example.org"), "no such user ann@example.org");
     }
 
     #[test]

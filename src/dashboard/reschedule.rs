@@ -6,24 +6,28 @@ use super::app::AnyQueue;
 use super::filter::span;
 use super::problem::Problem;
 use super::visit::{Params, given};
+use crate::clock::epoch_ms;
 use crate::queue::JobScheduler;
-use crate::scheduler::{Repeat, replan};
+use crate::scheduler::{Repeat, replan, seed_of};
 
 /// Reads the form, and stores the scheduler anew.
 pub(super) async fn change(queue: &AnyQueue, id: &str, params: &Params) -> Result<String, Problem> {
     let Some(stored) = queue.get_job_scheduler(id).await? else {
         return Err(Problem::no_form("There is no such scheduler any more."));
     };
-    let repeat = repeat(&stored, params)?;
     let engine = queue.engine();
+    let run = engine.get_fields(&format!("repeat:{id}:{}", epoch_ms(stored.next_run))).await?;
+    let run = run.iter().find(|(name, _)| name == "opts").map(|(_, opts)| opts.as_str());
+    let seed = stored.hash_seed.clone().or_else(|| run.and_then(seed_of));
+    let repeat = repeat(&stored, seed, params)?;
     let (data, options) = (stored.data.as_ref(), stored.options.as_ref());
     let (data, options) = (data.map(|data| data.as_str()), options.map(|options| options.as_str()));
-    let upsert = replan(id, &repeat, &stored.name, data, options, engine.clock.now_ms())?;
+    let upsert = replan(id, &repeat, &stored.name, data, options, run, engine.clock.now_ms())?;
     engine.upsert_scheduler(&upsert, true).await?;
     Ok(format!("The scheduler {id} is changed."))
 }
 
-fn repeat(stored: &JobScheduler, params: &Params) -> Result<Repeat, Problem> {
+fn repeat(stored: &JobScheduler, seed: Option<String>, params: &Params) -> Result<Repeat, Problem> {
     let every = given(params, "every");
     let mut repeat = match (every, given(params, "pattern")) {
         (Some(every), None) => {
@@ -37,9 +41,12 @@ fn repeat(stored: &JobScheduler, params: &Params) -> Result<Repeat, Problem> {
             repeat
         }
         (None, Some(pattern)) => {
-            let repeat = Repeat::cron(pattern);
-            match given(params, "tz") {
-                Some(zone) => repeat.tz(zone),
+            let mut repeat = Repeat::cron(pattern);
+            if let Some(zone) = given(params, "tz") {
+                repeat = repeat.tz(zone);
+            }
+            match seed {
+                Some(seed) => repeat.hash_seed(seed),
                 None => repeat,
             }
         }

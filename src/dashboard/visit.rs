@@ -88,6 +88,18 @@ impl Visit {
         self.may_see(queue) && (self.app.hooks.may)(&self.parts, &Permission::Act { queue, action })
     }
 
+    /// Whether this may be done in all queues that there are, as far as they are known.
+    pub(super) async fn may_everywhere(&self, action: Action) -> bool {
+        let listing = self.app.catalog.list(&self.app.client).await;
+        self.app.catalog.knows_all() && listing.names.iter().all(|name| self.may(name, action))
+    }
+
+    /// Whether any queue may be seen; where there is none, nothing says that none may.
+    pub(super) async fn may_see_any(&self) -> bool {
+        let names = self.app.catalog.list(&self.app.client).await.names;
+        names.iter().any(|name| self.may_see(name)) || (names.is_empty() && self.may_see("oxmq"))
+    }
+
     /// A queue that may be seen.
     pub(super) fn queue(&self, name: &str) -> Result<AnyQueue, Problem> {
         let queue = self.app.queue(name).map_err(|_| Problem::no_queue(name))?;

@@ -18,6 +18,8 @@ pub enum FindingKind {
     SlowScripts,
     /// The server has stood still, by what its latency monitor says.
     SlowServer,
+    /// Keys of the queue hold something else than queues store there.
+    WrongType,
     /// Jobs wait, and no worker is connected.
     NoWorker,
     /// Delayed jobs are due, and nobody takes them.
@@ -55,6 +57,7 @@ impl FindingKind {
             Self::ClockOffset => "clock-offset",
             Self::SlowScripts => "slow-scripts",
             Self::SlowServer => "slow-server",
+            Self::WrongType => "wrong-type",
             Self::NoWorker => "no-worker",
             Self::OverdueJobs => "overdue-jobs",
             Self::MissingJobs => "missing-jobs",
@@ -82,6 +85,9 @@ impl FindingKind {
             }
             Self::SlowServer => {
                 "nobody is served meanwhile: look at its disk, its memory and its neighbours; `LATENCY DOCTOR` says more"
+            }
+            Self::WrongType => {
+                "another program has written there: rename or delete the key; until then most calls on this queue fail"
             }
             Self::NoWorker => "start one, or look why those that should run are not connected",
             Self::OverdueJobs => "workers promote what is due: is one connected, and is the queue paused or limited?",
@@ -116,6 +122,7 @@ impl FindingKind {
                 | Self::ClockOffset
                 | Self::SlowScripts
                 | Self::SlowServer
+                | Self::WrongType
                 | Self::NoWorker
                 | Self::OverdueJobs
                 | Self::ManyFinishedJobs
@@ -266,17 +273,19 @@ impl Report {
         for (kind, suspects) in kinds {
             let count = suspects.len() as u64;
             let what = match kind {
-                FindingKind::MissingJobs => "ids without a job",
-                FindingKind::LostJobs => "jobs in no list and no set",
-                FindingKind::ActiveWithoutLock => "jobs that are active and held by nobody",
-                FindingKind::LockWithoutJob => "locks of jobs that are not active",
-                FindingKind::OrphanedParts => "jobs of which only parts are left",
-                FindingKind::DeadDeduplication => "deduplications of jobs that do not exist",
-                FindingKind::StoppedSchedulers => "job schedulers without a next run",
-                FindingKind::StuckParents => "parents that can never run",
-                _ => "findings",
+                FindingKind::MissingJobs => ["id", "ids", " without a job"],
+                FindingKind::LostJobs => ["job", "jobs", " in no list and no set"],
+                FindingKind::ActiveWithoutLock => ["active job", "active jobs", " held by nobody"],
+                FindingKind::LockWithoutJob => ["lock", "locks", " without an active job"],
+                FindingKind::OrphanedParts => ["job", "jobs", " of which only parts are left"],
+                FindingKind::DeadDeduplication => ["deduplication", "deduplications", " for a job that does not exist"],
+                FindingKind::StoppedSchedulers => ["job scheduler", "job schedulers", " without a next run"],
+                FindingKind::StuckParents => ["parent", "parents", " without an end to its wait"],
+                _ => ["finding", "findings", ""],
             };
-            let mut finding = Finding::new(kind, Some(queue), count, format!("{count} {what}"));
+            let [one, many, rest] = what;
+            let detail = format!("{count} {}{rest}", if count == 1 { one } else { many });
+            let mut finding = Finding::new(kind, Some(queue), count, detail);
             finding.examples = suspects.iter().take(EXAMPLES).map(|suspect| suspect.id.clone()).collect();
             finding.suspects = suspects;
             self.findings.push(finding);

@@ -121,6 +121,17 @@ impl Doctor {
         };
         report.peers = peers(&engines, workers.as_ref());
         server::examine(&self.client.server_engine()?, &mut report).await?;
+        // One queue that cannot be looked at hides nothing of the others.
+        let mut usable = BTreeMap::new();
+        for (name, engine) in engines {
+            match queue::has_wrong_types(&engine, &mut report).await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => report.leave_out(Some(&name), format!("the types of its keys: {error}")),
+            }
+            usable.insert(name, engine);
+        }
+        let engines = usable;
         let mut suspects: BTreeMap<&str, Vec<Suspect>> = BTreeMap::new();
         for (number, (name, engine)) in (1..).zip(&engines) {
             self.told.hear(&Stage::Queue { name: name.clone(), number, of: engines.len() as u64 });

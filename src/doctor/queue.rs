@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::flow::WaitsFor;
 use crate::keys::is_no_job;
 use crate::scheduler;
-use crate::script::examine_jobs::{count_events, is_in, owner_of, ttl_of};
+use crate::script::examine_jobs::{count_events, is_in, owner_of, ttl_of, type_of};
 use crate::script::mend_job::mend_job;
 use crate::script::probe_jobs::probe_jobs;
 use crate::state::JobState;
@@ -28,6 +28,41 @@ const SCHEDULERS: i64 = 1_000;
 
 /// How many places one read looks at.
 const PAGE: i64 = 2_000;
+
+/// The keys of every queue, and what each holds.
+const TYPES: [(&str, &str); 13] = [
+    ("wait", "list"),
+    ("paused", "list"),
+    ("active", "list"),
+    ("prioritized", "zset"),
+    ("delayed", "zset"),
+    ("completed", "zset"),
+    ("failed", "zset"),
+    ("waiting-children", "zset"),
+    ("repeat", "zset"),
+    ("marker", "zset"),
+    ("meta", "hash"),
+    ("events", "stream"),
+    ("id", "string"),
+];
+
+/// Tells of keys that hold something else; whether there are any, so that nothing else can be asked.
+pub(super) async fn has_wrong_types(engine: &Engine, report: &mut Report) -> Result<bool> {
+    let mut wrong = Vec::new();
+    for (name, kind) in TYPES {
+        let found = engine.call(type_of(&engine.keys, name)).await?;
+        if found != kind && found != "none" {
+            wrong.push(format!("{} is a {found} and should be a {kind}", engine.keys.key(name)));
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(false);
+    }
+    let count = wrong.len() as u64;
+    let detail = format!("nothing else of this queue could be looked at: {}", wrong.join(", "));
+    report.findings.push(Finding::new(FindingKind::WrongType, Some(engine.keys.queue()), count, detail));
+    Ok(true)
+}
 
 /// What needs no second look.
 pub(super) async fn examine(engine: &Engine, places: u64, workers: Option<usize>, report: &mut Report) -> Result<()> {
@@ -211,7 +246,15 @@ pub(super) async fn is_still_so(engine: &Engine, suspect: &Suspect) -> Result<bo
 pub(super) async fn mend(engine: &Engine, finding: &Finding) -> Result<u64> {
     let now = engine.clock.now_ms();
     match finding.kind {
-        FindingKind::PausedList => engine.resume().await.map(|()| finding.count),
+        FindingKind::PausedList => {
+            let mut mended = 0;
+            loop {
+                match engine.call(mend_job("paused", "", "", now)).await? {
+                    0 => return Ok(mended),
+                    step => mended += step,
+                }
+            }
+        }
         FindingKind::LongEventStream => {
             let cap = engine.get_meta().await?.max_len_events.unwrap_or(10_000);
             engine.trim_events(cap).await
@@ -230,25 +273,12 @@ pub(super) async fn mend(engine: &Engine, finding: &Finding) -> Result<u64> {
                     FindingKind::DeadDeduplication => "owner",
                     FindingKind::ActiveWithoutLock => "active",
                     FindingKind::LostJobs => "lost",
-                    FindingKind::StuckParents => {
-                        mended += u64::from(let_go(engine, &suspect.id).await?);
-                        continue;
-                    }
+                    FindingKind::StuckParents => "parent",
                     _ => continue,
                 };
-                mended += u64::from(engine.call(mend_job(what, &suspect.id, suspect.state, now)).await?);
+                mended += engine.call(mend_job(what, &suspect.id, suspect.state, now)).await?;
             }
             Ok(mended)
         }
     }
-}
-
-/// Lets a parent go all of whose pending children are gone; whether it did.
-async fn let_go(engine: &Engine, id: &str) -> Result<bool> {
-    let Some(why) = WaitsFor::read(engine, id).await? else { return Ok(false) };
-    let all_known = why.pending == why.pending_children.len() as u64;
-    if !all_known || why.pending == 0 || why.pending_children.iter().any(|child| child.state.is_some()) {
-        return Ok(false);
-    }
-    engine.remove_unprocessed_children(id).await.map(|()| true)
 }

@@ -6,17 +6,26 @@ use super::Engine;
 use crate::error::Result;
 use crate::keys::is_no_job;
 use crate::script::{self, event_stream};
+use crate::state::JobState;
 use crate::wire::{EventId, QueueEvent};
 
 impl Engine {
-    /// The hash of a job as text; empty if there is none.
-    pub(crate) async fn get_fields(&self, id: &str) -> Result<Vec<(String, String)>> {
+    /// Where a job is. One round trip, and bounded: of a long list of waiting jobs those are looked through that run next, and a
+    /// job that is in no other place is taken to wait behind them.
+    pub(crate) async fn look_up_state(&self, id: &str) -> Result<JobState> {
         if is_no_job(id) {
-            return Ok(Vec::new());
+            return Ok(JobState::Unknown);
         }
-        let lossy = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        let fields = self.call(script::get_job(&self.keys, id)).await?;
-        Ok(fields.into_iter().map(|(name, value)| (lossy(name), lossy(value))).collect())
+        let held = self.waits_for(id, 0).await?;
+        Ok(held.map_or(JobState::Unknown, |held| held.state.parse().unwrap_or(JobState::Unknown)))
+    }
+
+    /// Whether there is a job with this id. One command, whose cost does not depend on how many there are.
+    pub(crate) async fn has_job(&self, id: &str) -> Result<bool> {
+        if is_no_job(id) {
+            return Ok(false);
+        }
+        self.call(script::has_job(&self.keys, id)).await
     }
 
     /// When these delayed jobs are due; none for those that are not delayed.

@@ -132,6 +132,16 @@ impl Engine {
         Ok(groups.into_iter().flatten().collect())
     }
 
+    /// The hash of a job as text; empty if there is none.
+    pub(crate) async fn get_fields(&self, id: &str) -> Result<Vec<(String, String)>> {
+        if is_no_job(id) {
+            return Ok(Vec::new());
+        }
+        let lossy = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let fields = self.call(script::get_job(&self.keys, id)).await?;
+        Ok(fields.into_iter().map(|(name, value)| (lossy(name), lossy(value))).collect())
+    }
+
     /// Where a job is. One round trip; a search of the lists for a job in none of the sorted sets.
     pub(crate) async fn get_state(&self, id: &str) -> Result<JobState> {
         self.call(script::get_state(id)).await

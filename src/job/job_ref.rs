@@ -151,6 +151,16 @@ impl<D, R> JobRef<D, R> {
         self.engine().get_state(self.id()).await
     }
 
+    /// Reads the job's hash as it is stored, field by field, also of a job that nobody can read. Empty if there is no such
+    /// job; what is no UTF-8 is replaced. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the connection.
+    pub async fn get_fields(&self) -> Result<Vec<(String, String)>> {
+        self.engine().get_fields(self.id()).await
+    }
+
     /// Tells whether the job has finished, and what came out; both of the same moment. One round trip.
     ///
     /// To be told when it finishes, use [`wait_until_finished`](Self::wait_until_finished).

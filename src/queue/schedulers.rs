@@ -262,6 +262,9 @@ pub struct JobScheduler {
     pub pattern: Option<String>,
     /// The time zone of the pattern.
     pub tz: Option<String>,
+    /// What the letter `H` of its pattern is drawn from, if the scheduler says so; BullMQ stores it in its runs alone.
+    #[doc(alias = "hashSeed")]
+    pub hash_seed: Option<String>,
     /// How many runs there may be.
     pub limit: Option<u64>,
     /// When it starts.
@@ -280,7 +283,7 @@ pub struct JobScheduler {
     pub options: Option<JsonText>,
 }
 
-/// The fields and names that BullMQ answers; what there is none of is left out. The two that it does not know stand there
+/// The fields and names that BullMQ answers; what there is none of is left out. The three that it does not tell stand there
 /// only where they say something.
 impl Serialize for JobScheduler {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
@@ -302,7 +305,7 @@ impl Serialize for JobScheduler {
         for (name, number) in numbers.into_iter().filter(|(_, number)| number.is_some()) {
             map.serialize_entry(name, &number)?;
         }
-        let texts = [("pattern", &self.pattern), ("tz", &self.tz)];
+        let texts = [("pattern", &self.pattern), ("tz", &self.tz), ("hashSeed", &self.hash_seed)];
         for (name, text) in texts.into_iter().filter(|(_, text)| text.is_some()) {
             map.serialize_entry(name, text)?;
         }
@@ -341,6 +344,7 @@ impl JobScheduler {
             every: text("every").and_then(number).map(Duration::from_millis),
             pattern: text("pattern"),
             tz: text("tz"),
+            hash_seed: text("hashSeed"),
             limit: text("limit").and_then(number),
             start_date: text("startDate").and_then(number).map(from_epoch_ms),
             end_date: text("endDate").and_then(number).map(from_epoch_ms),

@@ -11,9 +11,9 @@ mod upsert;
 
 pub use repeat::{Overlap, Repeat, Runs};
 pub(crate) use revive::revive;
-#[cfg(feature = "dashboard")]
-pub(crate) use upsert::replan;
 pub(crate) use upsert::{Template, plan};
+#[cfg(feature = "dashboard")]
+pub(crate) use upsert::{replan, seed_of};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};

@@ -40,12 +40,13 @@ pub(crate) fn plan(scheduler: &str, repeat: &Repeat, template: Template, now: u6
         priority: template.options.priority.unwrap_or(0),
         lifo: template.options.lifo.unwrap_or(false),
         deduplication_id: template.options.deduplication.map(|deduplication| deduplication.id),
+        repeat: Members::new(),
     };
     made(scheduler, repeat, made_of, now)
 }
 
 /// What to store so that a scheduler that is stored repeats otherwise, and all else stays: `name`, `data` and `options` are
-/// those of its hash.
+/// those of its hash, and `run` are the options of its next run, in which others may have put more about its repetition.
 ///
 /// # Errors
 ///
@@ -57,6 +58,7 @@ pub(crate) fn replan(
     name: &str,
     data: Option<&str>,
     options: Option<&str>,
+    run: Option<&str>,
     now: u64,
 ) -> Result<Upsert> {
     let text = options.unwrap_or("{}");
@@ -72,8 +74,41 @@ pub(crate) fn replan(
         priority,
         lifo: known.lifo,
         deduplication_id: known.deduplication_id.clone(),
+        repeat: run.map(further).unwrap_or_default(),
     };
     made(scheduler, repeat, made_of, now)
+}
+
+/// What a run says of its repetition besides what a schedule of ours says anew.
+#[cfg(feature = "dashboard")]
+fn further(run: &str) -> Members<'_> {
+    const OURS: [&str; 14] = [
+        "every",
+        "pattern",
+        "cron",
+        "tz",
+        "limit",
+        "startDate",
+        "endDate",
+        "hashSeed",
+        "overlap",
+        "catchUp",
+        "count",
+        "offset",
+        "immediately",
+        "prevMillis",
+    ];
+    let repeat = members(run).ok().and_then(|mut run| run.remove("repeat"));
+    let mut repeat = repeat.and_then(|repeat| members(repeat.get()).ok()).unwrap_or_default();
+    repeat.retain(|name, _| !OURS.contains(&name.as_str()));
+    repeat
+}
+
+/// The seed of a pattern as a run says it: Node passes it on from run to run, and stores it nowhere else.
+#[cfg(feature = "dashboard")]
+pub(crate) fn seed_of(run: &str) -> Option<String> {
+    let repeat = members(run).ok()?.remove("repeat")?;
+    crate::wire::json::string(members(repeat.get()).ok()?.remove("hashSeed")?).map(std::borrow::Cow::into_owned)
 }
 
 /// What the runs are made of, as it is stored.
@@ -85,6 +120,8 @@ struct MadeOf<'a> {
     priority: u32,
     lifo: bool,
     deduplication_id: Option<String>,
+    /// What its runs say of their repetition besides what is known here.
+    repeat: Members<'a>,
 }
 
 fn made(scheduler: &str, repeat: &Repeat, made_of: MadeOf<'_>, now: u64) -> Result<Upsert> {
@@ -111,7 +148,7 @@ fn made(scheduler: &str, repeat: &Repeat, made_of: MadeOf<'_>, now: u64) -> Resu
     };
     let offset = repeat.offset.map(millis).filter(|offset| *offset != 0);
 
-    let MadeOf { name, data, options: own, priority, lifo, deduplication_id } = made_of;
+    let MadeOf { name, data, options: own, priority, lifo, deduplication_id, repeat: further } = made_of;
     let template_opts = object(&own, &[]);
     let mut fields = vec![("name", name.clone())];
     let mut said = Vec::new();
@@ -147,11 +184,8 @@ fn made(scheduler: &str, repeat: &Repeat, made_of: MadeOf<'_>, now: u64) -> Resu
     if template_opts != "{}" {
         fields.push(("opts", template_opts));
     }
-    let set = [
-        ("repeat", object(&Members::new(), &said)),
-        ("repeatJobKey", quoted(scheduler)),
-        ("timestamp", now.to_string()),
-    ];
+    let set =
+        [("repeat", object(&further, &said)), ("repeatJobKey", quoted(scheduler)), ("timestamp", now.to_string())];
     Ok(Upsert {
         scheduler: scheduler.to_owned(),
         now,

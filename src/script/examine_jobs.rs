@@ -50,6 +50,11 @@ pub(crate) fn ttl_of(keys: &QueueKeys, deduplication_id: &str) -> Call<i64> {
     call.repeat(Repeat::Reads).read(reply::int)
 }
 
+/// What a key of the queue holds, as the server names it.
+pub(crate) fn type_of(keys: &QueueKeys, name: &str) -> Call<String> {
+    Call::command("doctor", "TYPE").text(keys.key(name)).repeat(Repeat::Reads).read(reply::text)
+}
+
 /// How many events the stream holds.
 pub(crate) fn count_events(keys: &QueueKeys) -> Call<u64> {
     Call::command("doctor", "XLEN").text(keys.events()).repeat(Repeat::Reads).read(reply::count)

@@ -114,6 +114,8 @@ pub(crate) use get_delayed_count::get_delayed_count;
 #[cfg(feature = "dashboard")]
 pub(crate) use get_due::get_due;
 pub(crate) use get_job::get_job;
+#[cfg(feature = "dashboard")]
+pub(crate) use get_job::has_job;
 pub(crate) use get_job_logs::get_job_logs;
 pub(crate) use get_meta::{get_global_concurrency, get_global_rate_limit, get_meta, get_version, is_paused};
 pub(crate) use get_metrics::get_metrics;

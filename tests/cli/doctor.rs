@@ -133,6 +133,33 @@ async fn what_version_5_put_aside_comes_back() {
     complete_next(&on).await;
 }
 
+/// What the doctor of the whole queue has found of this kind, before something else happens.
+async fn found(on: &Fixture, kind: FindingKind) -> (oxmq::doctor::Doctor, oxmq::doctor::Finding) {
+    let doctor = on.client.doctor().queue("q").pause(Duration::ZERO);
+    let report = doctor.examine().await.unwrap();
+    let finding = report.findings.into_iter().find(|finding| finding.kind == kind).unwrap();
+    (doctor, finding)
+}
+
+#[tokio::test]
+async fn what_has_changed_since_it_was_found_is_left_alone() {
+    let on = Fixture::new().await;
+    spoil(&on, &[&format!("HSET @a {JOB}"), "LPUSH @paused a"]).await;
+    let (doctor, finding) = found(&on, FindingKind::PausedList).await;
+    on.queue.pause().await.unwrap();
+    assert_eq!(doctor.mend(&finding).await.unwrap(), 0);
+    assert!(on.queue.is_paused().await.unwrap(), "who has paused it meanwhile wants that");
+    on.queue.resume().await.unwrap();
+    on.queue.drain().await.unwrap();
+
+    spoil(&on, &[&format!("HSET @p {JOB}"), "SADD @p:dependencies @c", "ZADD @waiting-children 1 p"]).await;
+    let (doctor, finding) = found(&on, FindingKind::StuckParents).await;
+    spoil(&on, &[&format!("HSET @c {JOB}"), "LPUSH @wait c"]).await;
+    assert_eq!(doctor.mend(&finding).await.unwrap(), 0);
+    assert!(on.queue.get_job("c").await.unwrap().is_some(), "a child that came back keeps its data");
+    assert_eq!(on.queue.get_job_counts(&[JobState::WaitingChildren]).await.unwrap().waiting_children, 1);
+}
+
 #[tokio::test]
 async fn a_stream_that_is_too_long_is_trimmed() {
     let on = Fixture::new().await;
@@ -211,6 +238,49 @@ async fn a_healthy_queue_under_load_is_not_accused() {
     }
     worker.close().await;
     assert_eq!(kinds(&on).await, []);
+}
+
+/// The server remembers each call and each stand-still, has a limit of memory and much to do. It is accused of what it has
+/// written down itself, which a busy machine may bring about, and of nothing else.
+#[tokio::test]
+async fn a_healthy_server_under_load_is_not_accused() {
+    let server = RedisServer::start_with(&[
+        "--slowlog-log-slower-than",
+        "0",
+        "--slowlog-max-len",
+        "1000000",
+        "--latency-monitor-threshold",
+        "1",
+        "--maxmemory",
+        "1gb",
+        "--maxmemory-policy",
+        "noeviction",
+    ]);
+    let on = Fixture::on(&server).await;
+    let worker = on.worker(|_: Job<Value, ()>| async { Ok::<_, oxmq::Halt>(()) }).concurrency(50).start().unwrap();
+    let mut found = Vec::new();
+    for _ in 0..4 {
+        on.queue
+            .add_bulk((0..500).map(|n| NewJob::new("job", json!({ "n": n, "text": "x".repeat(2_000) }))))
+            .await
+            .unwrap();
+        found.extend(of_server(&server.url()).await);
+    }
+    worker.close().await;
+    let mut redis = server.connection().await;
+    type Entry = (u64, u64, u64, Vec<String>, String, String);
+    let calls: Vec<Entry> = redis::cmd("SLOWLOG").arg("GET").arg(-1).query_async(&mut redis).await.unwrap();
+    assert!(calls.len() > 100, "{}", calls.len());
+    let stills: Vec<(String, u64, u64, u64)> =
+        redis::cmd("LATENCY").arg("LATEST").query_async(&mut redis).await.unwrap();
+    let is_slow = calls.iter().any(|call| call.2 >= 50_000);
+    let was_still = stills.iter().any(|still| still.3 >= 100);
+    found.retain(|(kind, _)| match kind {
+        FindingKind::SlowScripts => !is_slow,
+        FindingKind::SlowServer => !was_still,
+        _ => true,
+    });
+    assert_eq!(found, []);
 }
 
 #[tokio::test]

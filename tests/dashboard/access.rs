@@ -65,6 +65,56 @@ async fn a_queue_that_may_not_be_seen_is_not_even_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_right_to_one_action_is_none_to_another() {
+    let fixture = Fixture::new().await;
+    let id = fixture.add(json!({})).await;
+    let may = |_: &axum::http::request::Parts, wanted: &Permission<'_>| {
+        matches!(wanted, Permission::See { .. } | Permission::Act { action: Action::Pause, .. })
+    };
+    let site = Site::with(Dashboard::new(fixture.client.clone()).authorize(may)).await;
+    // Whatever the form says that it does.
+    for path in ["/queue/q/add", "/queue/q/jobs", "/queue/q/schedulers", &format!("/queue/q/job/{id}")] {
+        let fields = [("do", "pause"), ("name", "evil"), ("data", "{}"), ("id", &*id), ("state", "waiting")];
+        assert_eq!(site.post(path, &fields).await.status, StatusCode::BAD_REQUEST, "{path}");
+    }
+    assert_eq!(fixture.count(oxmq::JobState::Waiting).await, 1);
+    let nobody = Site::with(Dashboard::new(fixture.client.clone()).authorize(|_, _| false)).await;
+    assert_eq!(nobody.get("/server").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn relatives_in_a_queue_that_may_not_be_seen_are_neither_named_nor_removed() {
+    let fixture = Fixture::new().await;
+    let node = |queue: &str, id: &str| oxmq::FlowNode::new(queue, "step", json!({})).job_id(id);
+    let hidden = node("payroll", "ann").children([node("q", "deep")]);
+    fixture.client.flow_producer().add(node("q", "top").children([hidden])).await.unwrap();
+    let may = |_: &axum::http::request::Parts, wanted: &Permission<'_>| match wanted {
+        Permission::See { queue } => *queue != "payroll",
+        _ => true,
+    };
+    let site = Site::with(Dashboard::new(fixture.client.clone()).authorize(may)).await;
+    for id in ["top", "deep"] {
+        let page = site.page(&format!("/queue/q/job/{id}")).await;
+        assert!(!page.contains("payroll") && !page.contains("ann"), "{id}: {page}");
+        assert!(text(&page).contains("a job that you may not see"), "{id}: {page}");
+        for field in ["parentKey", "parent", "opts"] {
+            let raw = site.get(&format!("/queue/q/job/{id}/raw?field={field}")).await.body;
+            assert!(!raw.contains("payroll"), "{id} {field}: {raw}");
+        }
+    }
+    site.post("/queue/q/job/top", &[("do", "remove")]).await;
+    site.post("/queue/q/jobs", &[("do", "remove"), ("state", "waiting-children"), ("id", "top")]).await;
+    let (path, _) = site.done("/queue/q/jobs", &[("do", "remove"), ("state", "waiting-children"), ("all", "1")]).await;
+    site.page_with(&path, &["Done to 0 jobs, and not to 1"]).await;
+    let payroll: oxmq::Queue = fixture.client.queue("payroll").open().unwrap();
+    assert!(payroll.get_job("ann").await.unwrap().is_some() && fixture.queue.get_job("top").await.unwrap().is_some());
+    // Who may remove jobs there as well takes the family along.
+    let all = Site::with(Dashboard::new(fixture.client.clone()).authorize(|_, _| true)).await;
+    all.done("/queue/q/job/top", &[("do", "remove")]).await;
+    assert!(payroll.get_job("ann").await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn forms_of_others_are_refused() {
     let fixture = Fixture::new().await;
     let site = Site::open(&fixture).await;
@@ -137,6 +187,24 @@ async fn what_is_covered_is_neither_shown_nor_found() {
     for secret in ["hunter2", "Onymous", "4711"] {
         let found = text(&site.page(&format!("/queue/q?state=waiting&data={secret}")).await);
         assert!(found.contains("No job matches"), "{secret}: {found}");
+    }
+    // Wherever it stands.
+    let mut redis = fixture.redis.clone();
+    let secret = json!({ "token": "hunter2" }).to_string();
+    let mut set = redis::cmd("HSET");
+    set.arg(fixture.key(&id)).arg("progress").arg(&secret).arg("returnvalue").arg(&secret);
+    set.arg("defa")
+        .arg("redis://me:hunter2@host")
+        .arg("failedReason")
+        .arg("redis://me:hunter2@host")
+        .arg("odd")
+        .arg("x://a:hunter2@b");
+    let () = set.query_async(&mut redis).await.unwrap();
+    fixture.queue.job(&id).add_log("postgres://me:hunter2@host", 0).await.unwrap();
+    let plain = Site::with(Dashboard::new(fixture.client.clone())).await;
+    for path in [&*job, "/queue/q?state=waiting"] {
+        let page = plain.page(path).await;
+        assert!(!page.contains("hunter2"), "{path}: {page}");
     }
     let open = Site::with(Dashboard::new(fixture.client.clone()).show_secrets(true)).await;
     assert!(open.page(&job).await.contains("hunter2"));

@@ -268,6 +268,20 @@ async fn a_scheduler_is_changed_and_what_its_jobs_are_made_of_stays() {
     let opts: Value = serde_json::from_str(&fixture.field(&run, "opts").await.unwrap()).unwrap();
     assert_eq!((&opts["attempts"], &opts["priority"], &opts["ours"]), (&json!(4), &json!(3), &json!("kept")));
     assert_eq!(fixture.field(&run, "data").await, before.data.map(|data| data.as_str().to_owned()));
+    // What its pattern is drawn from stays, and what others say of their repetition too: Node keeps both in the runs alone.
+    let repeat = json!({ "pattern": "H 3 * * *", "hashSeed": "theirs", "tz": "UTC", "ours": [1.10] });
+    let upsert = json!({ "queue": "q", "scheduler": "s", "repeat": repeat, "template": { "name": "tick" } });
+    node.call("upsertJobScheduler", upsert).await.unwrap();
+    assert_eq!(stored().await.hash_seed, None);
+    assert_eq!(change(&[("pattern", "H 4 * * *"), ("tz", "UTC")]).await, StatusCode::SEE_OTHER);
+    let after = stored().await;
+    assert_eq!((after.hash_seed.as_deref(), after.tz.as_deref()), (Some("theirs"), Some("UTC")));
+    let run = format!("repeat:s:{}", after.next_run.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis());
+    let opts: Value = serde_json::from_str(&fixture.field(&run, "opts").await.unwrap()).unwrap();
+    assert_eq!((&opts["repeat"]["hashSeed"], &opts["repeat"]["ours"]), (&json!("theirs"), &json!([1.10])));
+    assert_eq!(change(&[("pattern", "H 5 * * *"), ("tz", "UTC")]).await, StatusCode::SEE_OTHER);
+    assert_eq!(stored().await.hash_seed.as_deref(), Some("theirs"));
+    assert_eq!(change(&[("pattern", "30 2 * * *"), ("tz", "Europe/Berlin")]).await, StatusCode::SEE_OTHER);
     // All schedulers of all queues are on one page.
     let page = site.page_with("/schedulers", &["1 scheduler in 1 queue", "30 2 * * * in Europe/Berlin"]).await;
     assert!(page.contains("href=\"/admin/queues/queue/q/schedulers\""), "{page}");

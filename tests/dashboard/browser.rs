@@ -123,6 +123,9 @@ async fn pictures() {
         chrome.click("//input[@name='memory']").await;
         chrome.click("//button[text()='Examine']").await;
         chrome.sees("The last examination").await;
+        // What it has found is told still; the other pages are to show a healthy queue.
+        let () = redis::cmd("DEL").arg(key("9001:lock")).query_async(&mut redis).await.unwrap();
+        let () = redis::cmd("LREM").arg(key("wait")).arg(0).arg("9002").query_async(&mut redis).await.unwrap();
         chrome.go(&shop.url).await;
         chrome.click("//summary[text()='Pause all…']").await;
         chrome.picture("light-pause-all").await;

@@ -58,7 +58,8 @@ async fn what_is_found_is_seen_and_mended_by_those_who_may() {
     assert!(text(&site.page("/doctor?boss").await).contains("1 mended"));
     let heard = heard.lock().unwrap();
     let told: Vec<_> = heard.iter().map(|audit| (audit.action, &*audit.queue, &*audit.target, audit.done)).collect();
-    assert_eq!(told, [(Action::Mend, "q", "missing-jobs", false), (Action::Mend, "q", "missing-jobs", true)]);
+    assert_eq!(told[0], (Action::Examine, "*", "payroll, q", true));
+    assert_eq!(told[1..], [(Action::Mend, "q", "missing-jobs", false), (Action::Mend, "q", "missing-jobs", true)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

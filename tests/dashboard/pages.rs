@@ -188,6 +188,11 @@ async fn the_search_finds_queues_and_jobs() {
     assert_eq!(to("q%3Aorder-8").await.as_deref(), Some("/queue/q/job/order-8"));
     assert_eq!(to("OTH").await.as_deref(), Some("/queue/other"));
     assert_eq!(to("nothing").await, None);
+    // Keys of the queue itself are no jobs, nor is what has another shape; neither hides what is found elsewhere.
+    let mut redis = fixture.redis.clone();
+    let () = redis::cmd("SET").arg(fixture.key("order-7")).arg("odd").query_async(&mut redis).await.unwrap();
+    assert_eq!(to("order-7").await.as_deref(), Some("/queue/other/job/order-7"));
+    assert_eq!(to("meta").await, None);
     assert!(text(&site.page("/search?q=nothing").await).contains("Nothing is found"));
     assert_eq!(site.get("/nowhere").await.status, StatusCode::NOT_FOUND);
 }

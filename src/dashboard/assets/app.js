@@ -210,6 +210,8 @@ document.addEventListener('keydown', (event) => {
     '?': () => one('#keys').showModal(),
     gq: () => one('.top nav a').click(),
     gw: () => one('.top nav a[href$="/workers"]').click(),
+    gs: () => one('.top nav a[href$="/schedulers"]').click(),
+    gd: () => one('.top nav a[href$="/doctor"]').click(),
   }[keys];
   if (!does) return;
   event.preventDefault();

@@ -76,7 +76,7 @@ fn happened(visit: &Visit, queue: &str, id: EventId, event: &QueueEvent) -> Mark
         QueueEvent::Progress { data, .. } => visit.json(queue, "", Field::Progress, data.as_str()),
         QueueEvent::Waiting { prev: Some(prev), .. } => format!("was {prev}"),
         QueueEvent::Removed { prev: Some(prev), .. } => format!("was {prev}"),
-        QueueEvent::Delayed { due: Some(due), .. } => format!("until {}", iso(*due)),
+        QueueEvent::Delayed { due: Some(_), .. } => "until ".to_owned(),
         QueueEvent::Deduplicated { deduplication_id: Some(id), .. } => format!("by {id}"),
         QueueEvent::Cleaned { count: Some(count) } => format!("{count} jobs"),
         QueueEvent::Other { fields, .. } => text(Field::Other, &format!("{fields:?}")),
@@ -88,7 +88,10 @@ fn happened(visit: &Visit, queue: &str, id: EventId, event: &QueueEvent) -> Mark
             time data-clock datetime=(at) { (at) }
             span class={ "badge " (event.name()) } { (event.name()) }
             @if let Some(id) = event.job_id() { a href=(visit.links.job(queue, id)) { (id) } }
-            span.more { (more) }
+            span.more {
+                (more)
+                @if let QueueEvent::Delayed { due: Some(due), .. } = event { time data-exact datetime=(iso(*due)) { (iso(*due)) } }
+            }
         }
     }
 }

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 
 use maud::{Markup, html};
 
+use super::super::access::Action;
 use super::super::app::AnyQueue;
 use super::super::json::clip;
 use super::super::problem::Problem;
 use super::super::visit::Visit;
 use super::badge;
 use super::job::Known;
+use crate::error::Result as Answer;
 use crate::flow::FlowTree;
 use crate::state::JobState;
 
@@ -88,8 +90,42 @@ pub(super) fn link(visit: &Visit, key: &str) -> Markup {
         Some((queue, id)) => {
             html! { a href=(visit.links.job(&queue, &id)) { (clip(&queue)) " " span.id { (clip(&id)) } } }
         }
+        None if is_hidden(visit, key) => html! { span.faint { (HIDDEN) } },
         None => html! { code { (clip(key)) } },
     }
+}
+
+/// What stands for a job in a queue that may not be seen.
+pub(super) const HIDDEN: &str = "a job that you may not see";
+
+/// Whether a job's key is of a queue that may not be seen; those of another prefix are no queues of these pages.
+pub(super) fn is_hidden(visit: &Visit, key: &str) -> bool {
+    own(visit, key).is_some_and(|(queue, _)| !visit.may_see(&queue))
+}
+
+/// So many children of a job are looked at before it is removed with them.
+const REMOVED: u32 = 1_000;
+
+/// Whether each job that would go with this one is in a queue in which the visitor may remove jobs.
+pub(in super::super) async fn may_remove_family(visit: &Visit, queue: &AnyQueue, id: &str) -> Answer<bool> {
+    let children = queue.job(id).get_dependencies_count().await?;
+    let count = children.processed + children.unprocessed + children.ignored + children.failed;
+    if count == 0 || visit.may_everywhere(Action::Remove).await {
+        return Ok(true);
+    }
+    if count > u64::from(REMOVED) {
+        return Ok(false);
+    }
+    let flow = visit.app.client.flow_producer().get_flow(queue.name(), id).depth(LEVELS).max_children(REMOVED);
+    let Some(tree) = flow.await? else { return Ok(true) };
+    let mut nodes = vec![&tree];
+    while let Some(node) = nodes.pop() {
+        if !own(visit, &key(node)).is_some_and(|(queue, _)| visit.may(&queue, Action::Remove)) {
+            return Ok(false);
+        }
+        nodes.extend(&node.children);
+    }
+    Ok(true)
 }
 
 fn key(tree: &FlowTree) -> String {
@@ -109,7 +145,7 @@ async fn states(visit: &Visit, tree: &FlowTree) -> HashMap<String, JobState> {
         nodes.into_iter().filter_map(|node| own(visit, &key(node)).map(|(queue, id)| (key(node), queue, id))).collect();
     futures::stream::iter(wanted)
         .map(|(key, queue, id)| async move {
-            let state = visit.app.queue(&queue).ok()?.job(&id).get_state().await.ok()?;
+            let state = visit.app.queue(&queue).ok()?.engine().look_up_state(&id).await.ok()?;
             Some((key, state))
         })
         .buffer_unordered(AT_ONCE)
@@ -123,7 +159,9 @@ fn branch(visit: &Visit, tree: &FlowTree, states: &HashMap<String, JobState>, qu
     let is_this = own(visit, &key(tree)).is_some_and(|(found, found_id)| found == queue && found_id == id);
     html! {
         li.this[is_this] aria-current=[is_this.then_some("true")] {
-            span.node {
+            @if is_hidden(visit, &key(tree)) {
+                span.node { (link(visit, &key(tree))) }
+            } @else { span.node {
                 @match states.get(&key(tree)) {
                     Some(JobState::Unknown) | None => span.badge.unknown { "removed" },
                     Some(state) => (badge(*state)),
@@ -131,7 +169,7 @@ fn branch(visit: &Visit, tree: &FlowTree, states: &HashMap<String, JobState>, qu
                 " "
                 @if let Ok(Some(job)) = &tree.job && is_seen { b { (clip(job.name())) } " " }
                 (link(visit, &key(tree)))
-            }
+            } }
             @if !tree.children.is_empty() {
                 ul { @for child in &tree.children { (branch(visit, child, states, queue, id)) } }
             }

@@ -47,7 +47,8 @@ impl Known {
 async fn read(queue: &AnyQueue, id: &str) -> Result<Known, Problem> {
     let engine = queue.engine();
     let ids = [id];
-    let (fields, state, due) = futures::try_join!(engine.get_fields(id), engine.get_state(id), engine.get_due(&ids))?;
+    let (fields, state, due) =
+        futures::try_join!(engine.get_fields(id), engine.look_up_state(id), engine.get_due(&ids))?;
     if fields.is_empty() {
         return Err(Problem::no_job(id));
     }
@@ -170,14 +171,14 @@ fn failure(visit: &Visit, queue: &str, known: &Known) -> Markup {
     let reason = job.failed_reason().map(|reason| visit.text(queue, job.name(), Field::FailedReason, reason));
     let traces: Vec<String> =
         job.stacktrace().iter().rev().map(|trace| visit.text(queue, job.name(), Field::Stacktrace, trace)).collect();
-    let deferred = job.deferred_failure();
+    let deferred = job.deferred_failure().map(|reason| visit.text(queue, job.name(), Field::FailedReason, reason));
     html! {
         div #failure data-swap {
             @if reason.is_some() || !traces.is_empty() || deferred.is_some() {
                 section.box.error aria-labelledby="failure-title" {
                     h2 #failure-title { @if known.state == JobState::Failed { "Why it failed" } @else { "What failed so far" } }
                     @if let Some(reason) = reason { p.reason { (clip(&reason)) } }
-                    @if let Some(deferred) = deferred { p.reason { "It will fail when a worker takes it: " (clip(deferred)) } }
+                    @if let Some(deferred) = deferred { p.reason { "It will fail when a worker takes it: " (clip(&deferred)) } }
                     @for (number, trace) in traces.iter().enumerate() {
                         details open[number == 0] {
                             summary { "Error " (traces.len() - number) " of " (traces.len()) ": " (trace.lines().next().unwrap_or_default()) }
@@ -238,7 +239,7 @@ fn facts(visit: &Visit, queue: &str, known: &Known, now: SystemTime) -> Markup {
                 dt { "State" } dd { (badge(known.state)) }
                 dt { "Attempts" } dd { (job.attempts_made()) " of " (job.attempts().max(1)) " made, " (job.attempts_started()) " started" }
                 @if job.stalled_counter() > 0 { dt { "Stalled" } dd { (many(job.stalled_counter().into(), "time")) } }
-                dt { "Progress" } dd { (queue::progress(job)) }
+                dt { "Progress" } dd { (queue::progress(visit, job)) }
                 @if job.priority() > 0 { dt { "Priority" } dd { (job.priority()) } }
                 @if known.state == JobState::Delayed { dt { "Due" } dd { (exactly(known.due, now)) } }
                 @if let Some(worker) = job.processed_by() { dt { "Worker" } dd { (clip(worker)) } }
@@ -255,6 +256,7 @@ fn facts(visit: &Visit, queue: &str, known: &Known, now: SystemTime) -> Markup {
 
 fn options(visit: &Visit, queue: &str, known: &Known) -> Markup {
     let text = visit.json(queue, known.name(), Field::Options, known.field("opts").unwrap_or("{}"));
+    let text = without_hidden_parent(visit, known, text);
     let said = words::options(&text);
     html! {
         section.box aria-label="Options" {
@@ -302,9 +304,28 @@ fn part(field: &str) -> Field {
     }
 }
 
+/// The options without their parent, if it is in a queue that may not be seen.
+fn without_hidden_parent(visit: &Visit, known: &Known, options: String) -> String {
+    if !known.field("parentKey").is_some_and(|key| flow::is_hidden(visit, key)) {
+        return options;
+    }
+    match serde_json::from_str::<serde_json::Value>(&options) {
+        Ok(serde_json::Value::Object(mut members)) => {
+            if let Some(parent) = members.get_mut("parent") {
+                *parent = flow::HIDDEN.into();
+            }
+            serde_json::Value::Object(members).to_string()
+        }
+        _ => flow::HIDDEN.to_owned(),
+    }
+}
+
 /// A field of the hash as it may be shown.
 fn shown(visit: &Visit, queue: &str, known: &Known, name: &str, value: &str) -> String {
+    let hides_parent = || known.field("parentKey").is_some_and(|key| flow::is_hidden(visit, key));
     match part(name) {
+        Field::Other if matches!(name, "parentKey" | "parent") && hides_parent() => flow::HIDDEN.to_owned(),
+        Field::Options => without_hidden_parent(visit, known, visit.json(queue, known.name(), Field::Options, value)),
         Field::Stacktrace => {
             // An array of texts, each of which is shown as such.
             let Ok(traces) = serde_json::from_str::<Vec<String>>(value) else {

@@ -285,7 +285,8 @@ fn jobs(
                 (pager(visit, name, filter, found, total))
             }
         }
-        @if !actions.is_empty() && total > 0 { (all_of_them(visit, name, filter, &actions, total)) }
+        // Where nothing matches there is nothing to do either.
+        @if !actions.is_empty() && total > 0 && !(found.jobs.is_empty() && found.next.is_none() && found.previous.is_none()) { (all_of_them(visit, name, filter, &actions, total)) }
     }
 }
 
@@ -373,7 +374,7 @@ fn what(visit: &Visit, queue: &str, state: JobState, job: &AnyJob) -> Markup {
             html! { span.reason { (short(&reason)) } }
         }
         JobState::Active => html! {
-            (progress(job))
+            (progress(visit, job))
             @if let Some(worker) = job.processed_by() { span.faint { " by " (clip(worker)) } }
         },
         JobState::Prioritized => html! { b { (job.priority()) } " " code.faint { (data()) } },
@@ -381,13 +382,14 @@ fn what(visit: &Visit, queue: &str, state: JobState, job: &AnyJob) -> Markup {
     }
 }
 
-pub(super) fn progress(job: &AnyJob) -> Markup {
-    match job.progress::<serde_json::Value>() {
-        Ok(Some(serde_json::Value::Number(percent))) => html! {
-            progress max="100" value=(percent) {} " " (percent) " %"
-        },
-        Ok(Some(value)) => html! { code { (short(&value.to_string())) } },
-        Ok(None) | Err(_) => html! { span.none { "–" } },
+pub(super) fn progress(visit: &Visit, job: &AnyJob) -> Markup {
+    let Ok(Some(stored)) = job.progress::<Box<serde_json::value::RawValue>>() else {
+        return html! { span.none { "–" } };
+    };
+    let shown = visit.json(job.queue_name(), job.name(), Field::Progress, stored.get());
+    match serde_json::from_str::<serde_json::Number>(&shown) {
+        Ok(percent) => html! { progress max="100" value=(percent) {} " " (percent) " %" },
+        Err(_) => html! { code { (short(&shown)) } },
     }
 }
 

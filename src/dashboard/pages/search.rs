@@ -16,6 +16,9 @@ const MOST: usize = 100;
 /// So many queues are asked for the job at once.
 const AT_ONCE: usize = 256;
 
+/// So many queues are asked at all: one command each, which takes no longer where many jobs are.
+const MOST_ASKED: usize = 5_000;
+
 pub(in super::super) async fn page(visit: Visit, Query(params): Query<Params>) -> Response {
     match find(&visit, given(&params, "q").unwrap_or_default()).await {
         Ok(Found::Only(link)) => Redirect::to(&link).into_response(),
@@ -44,9 +47,8 @@ async fn find(visit: &Visit, wanted: &str) -> Result<Found, Problem> {
     let queues: Vec<&str> =
         names.iter().copied().filter(|name| !wanted.is_empty() && name.to_lowercase().contains(&lower)).collect();
     let asked: Vec<&str> = names.into_iter().filter(|name| in_queue.is_none_or(|queue| queue == *name)).collect();
-    let calls: Vec<_> = asked.into_iter().filter(|_| !id.is_empty()).map(|name| state_in(visit, name, id)).collect();
-    let found: Vec<_> = futures::stream::iter(calls).buffered(AT_ONCE).collect().await;
-    let jobs: Vec<(&str, JobState)> = found.into_iter().flatten().take(MOST).collect();
+    let not_asked = asked.len().saturating_sub(MOST_ASKED);
+    let jobs = if id.is_empty() { Vec::new() } else { jobs_called(visit, asked, id).await };
     match (&queues[..], &jobs[..]) {
         ([only], []) => return Ok(Found::Only(visit.links.queue(only))),
         ([], [(queue, _)]) => return Ok(Found::Only(visit.links.job(queue, id))),
@@ -59,6 +61,9 @@ async fn find(visit: &Visit, wanted: &str) -> Result<Found, Problem> {
                 h3 { "Nothing is found" }
                 p { "The search goes by a part of a queue's name, by the whole id of a job, or by " code { "queue:id" }
                     ". To find jobs by their name or their data, open the queue and filter there." }
+                @if not_asked > 0 {
+                    p { "Only " (MOST_ASKED) " queues were asked for this id, and " (not_asked) " were not: " code { "queue:id" } " asks the queue itself." }
+                }
                 @if overview.is_searching || overview.unread > 0 { p { "Queues are still looked for: try again in a moment." } }
             }
         }
@@ -74,8 +79,20 @@ async fn find(visit: &Visit, wanted: &str) -> Result<Found, Problem> {
     Ok(Found::Several(Page { title: "Search".into(), tab: Tab::Search, live: None, body }))
 }
 
-/// The queue and the state of the job with this id in it, if there is one.
-async fn state_in<'a>(visit: &Visit, name: &'a str, id: &str) -> Option<(&'a str, JobState)> {
-    let state = visit.app.queue(name).ok()?.job(id).get_state().await.ok()?;
-    (state != JobState::Unknown).then_some((name, state))
+/// The queues that have a job with this id, and where it is.
+async fn jobs_called<'a>(visit: &Visit, queues: Vec<&'a str>, id: &str) -> Vec<(&'a str, JobState)> {
+    let has = async |name: &'a str| {
+        // A queue that cannot be asked hides no other.
+        let has = visit.app.queue(name).ok()?.engine().has_job(id).await.ok()?;
+        has.then_some(name)
+    };
+    let calls: Vec<_> = queues.into_iter().take(MOST_ASKED).map(has).collect();
+    let found: Vec<_> = futures::stream::iter(calls).buffered(AT_ONCE).collect().await;
+    let state = async |name: &'a str| {
+        let state = visit.app.queue(name).ok()?.engine().look_up_state(id).await.ok()?;
+        Some((name, state))
+    };
+    let calls: Vec<_> = found.into_iter().flatten().take(MOST).map(state).collect();
+    let found: Vec<_> = futures::stream::iter(calls).buffered(AT_ONCE).collect().await;
+    found.into_iter().flatten().collect()
 }

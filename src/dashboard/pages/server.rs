@@ -14,8 +14,17 @@ pub(in super::super) async fn page(visit: Visit) -> Response {
 }
 
 async fn build(visit: &Visit) -> Result<Page, Problem> {
+    if !visit.may_see_any().await {
+        return Err(Problem::no_page());
+    }
     let core = visit.app.client.core("oxmq")?;
-    let info = core.engine().server_info().await?;
+    let mut info = core.engine().server_info().await?;
+    // Where its files and its replicas are is nothing about queues.
+    let is_place = |name: &str| {
+        matches!(name, "config_file" | "executable" | "master_host" | "master_port")
+            || name.strip_prefix("slave").is_some_and(|n| n.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    info.retain(|(name, _)| !is_place(name));
     let get = |name: &str| info.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value.as_str());
     let number = |name: &str| get(name).parse::<u64>().unwrap_or(0);
     let figures: Vec<(&str, String)> = vec![

@@ -20,6 +20,8 @@ const SLACK: u64 = 2_000;
 pub(super) struct Step {
     at: SystemTime,
     what: String,
+    /// Until when, if what has happened lasts.
+    until: Option<SystemTime>,
     class: &'static str,
 }
 
@@ -38,13 +40,17 @@ pub(super) async fn read(queue: &AnyQueue, known: &Known) -> Vec<Step> {
                 && let Some((what, class)) = words(&event)
                 && seen.insert(id)
             {
-                steps.push(Step { at: from_epoch_ms(id.ms()), what, class });
+                let until = match event {
+                    QueueEvent::Delayed { due, .. } => due,
+                    _ => None,
+                };
+                steps.push(Step { at: from_epoch_ms(id.ms()), what, until, class });
             }
         }
     }
     if steps.is_empty() {
         let mut tell = |at: Option<SystemTime>, what: &str, class| {
-            steps.extend(at.map(|at| Step { at, what: what.to_owned(), class }));
+            steps.extend(at.map(|at| Step { at, what: what.to_owned(), until: None, class }));
         };
         tell(job.timestamp(), "added", "");
         tell(job.processed_on(), "taken by a worker, the last time", "active");
@@ -73,9 +79,7 @@ fn words(event: &QueueEvent) -> Option<(String, &'static str)> {
         QueueEvent::RetriesExhausted { attempts_made, .. } => {
             (format!("no attempt is left after {}", attempts_made.unwrap_or(0)), "failed")
         }
-        QueueEvent::Delayed { due: Some(due), .. } => {
-            (format!("delayed until {}", super::super::moment::iso(*due)), "")
-        }
+        QueueEvent::Delayed { due: Some(_), .. } => ("delayed until".into(), ""),
         QueueEvent::Delayed { .. } => ("delayed".into(), ""),
         QueueEvent::WaitingChildren { .. } => ("waits for its children".into(), ""),
         QueueEvent::Stalled { .. } => ("stalled: its worker was gone".into(), "failed"),
@@ -94,6 +98,7 @@ pub(super) fn show(steps: &[Step], known: &Known, now: SystemTime) -> Markup {
                 @for (n, step) in steps.iter().enumerate() {
                     li class=(step.class) {
                         b { (step.what) }
+                        @if step.until.is_some() { " " (exactly(step.until, now)) }
                         @if let Some(after) = since(n) { span.faint { " after " (span(after)) } }
                         br;
                         (exactly(Some(step.at), now))

@@ -124,7 +124,7 @@ async fn running(visit: &Visit, name: &str, now: SystemTime) -> Result<Markup, P
                         tbody { @for job in jobs.iter().flatten() { tr {
                             th scope="row" { a href=(visit.links.job(name, job.id())) { (clip(job.name())) } " " span.id { (clip(job.id())) } }
                             td { (clip(job.processed_by().unwrap_or("–"))) }
-                            td { (progress(job)) }
+                            td { (progress(visit, job)) }
                             td.num { (when(job.processed_on(), now)) }
                         } } }
                     } }

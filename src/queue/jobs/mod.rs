@@ -10,7 +10,7 @@ pub use bulk::{BulkAction, BulkOutcome, BulkReport, BulkRun, BulkStep};
 
 use super::Queue;
 use crate::engine::{JobsCursor, Scan};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::options::JobFilter;
 use crate::state::{JobState, Order};
@@ -76,6 +76,8 @@ pub struct Jobs<D, R> {
 pub struct JobsPage<D, R> {
     /// The jobs; one that cannot be read is an `Err` of its own.
     pub jobs: Vec<Result<Job<D, R>>>,
+    /// The id of each of them, in the same order, also of one that cannot be read.
+    pub ids: Vec<String>,
     /// The state in which each of them was found, in the same order.
     pub states: Vec<JobState>,
     /// Where the next page begins; `None` after the last one.
@@ -139,7 +141,7 @@ impl<D, R> Jobs<D, R> {
     {
         let mut scan = self.scan(self.order)?;
         let most = u64::from(most.max(1)).min(self.limit.unwrap_or(u64::MAX));
-        let (mut jobs, mut states) = (Vec::new(), Vec::new());
+        let (mut jobs, mut ids, mut states) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..STEPS_PER_PAGE {
             let missing = most.saturating_sub(jobs.len() as u64);
             if missing == 0 {
@@ -147,10 +149,16 @@ impl<D, R> Jobs<D, R> {
             }
             let Some(found) = scan.jobs_step(self.queue.core.engine(), missing).await? else { break };
             states.extend(std::iter::repeat_n(found.state, found.items.len()));
-            jobs.extend(found.items.into_iter().map(|raw| self.queue.read_job(raw?)));
+            for raw in found.items {
+                ids.push(match &raw {
+                    Ok(raw) => raw.id.clone(),
+                    Err(undecodable) => undecodable.partial.id.clone(),
+                });
+                jobs.push(raw.map_err(Error::from).and_then(|raw| self.queue.read_job(raw)));
+            }
         }
         let next = Some(scan.cursor().clone()).filter(|_| !scan.is_done());
-        Ok(JobsPage { jobs, states, next, looked_at: scan.cursor().looked_at() })
+        Ok(JobsPage { jobs, ids, states, next, looked_at: scan.cursor().looked_at() })
     }
 
     /// Reads the jobs one after the other; one that cannot be read is an error that others follow. One round trip for each

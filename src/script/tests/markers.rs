@@ -344,6 +344,13 @@ const ADMIN: &[Row] = &[
     ),
     ("a job that was active without a lock", "job @a;LPUSH @active a", "mend_job active a '' now", "0 0"),
     ("a job that was nowhere", "job @a", "mend_job lost a '' now", "0 0"),
+    ("what version 5 had set aside", "job @a;LPUSH @paused a", "mend_job paused '' '' now", "0 0"),
+    (
+        "a parent whose children are gone",
+        "job @a;SADD @a:dependencies x;ZADD @waiting-children 1 a",
+        "mend_job parent a '' now",
+        "0 0",
+    ),
     ("a job that was nowhere and has ended", "job @a finishedOn 5", "mend_job lost a '' now", ""),
     ("a marker is given back", "LPUSH @wait a;ZADD @delayed 6963200002048000 b", "wake_workers", "0 0 1 soon"),
 ];

@@ -223,6 +223,8 @@ mend_job parts new '' now
 mend_job owner one '' now
 mend_job active a2 '' now
 mend_job lost next '' now
+mend_job paused '' '' now
+mend_job parent par '' now
 read_finished c1 f1 w1
 find_finish + 500 c1 f1 w1
 publish_event mine a b
