@@ -84,6 +84,16 @@ async fn jobs_named_by_their_ids_are_acted_on_where_they_are() {
 }
 
 #[tokio::test]
+async fn an_id_with_a_star_is_refused_before_anything_is_done() {
+    let on = Fixture::new().await;
+    on.queue.add("job", json!(1)).job_id("a").await.unwrap();
+    on.queue.add("job", json!(1)).job_id("x*y").await.unwrap();
+    let ran = oxmq(&on, "remove q a x*y --yes").await;
+    assert!(ran.code == 1 && ran.err.contains("--id"), "{ran:?}");
+    assert_eq!(on.count(oxmq::JobState::Waiting).await, 2);
+}
+
+#[tokio::test]
 async fn what_cannot_be_done_to_all_says_so_by_its_code() {
     let on = Fixture::new().await;
     let every = oxmq::Repeat::every(std::time::Duration::from_secs(90));

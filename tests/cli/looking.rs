@@ -68,6 +68,66 @@ async fn a_job_is_shown_with_all_that_is_known() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_is_shown_as_it_is_stored_and_hides_nothing() {
+    let on = Fixture::new().await;
+    on.queue.add("good", json!(1)).job_id("good").await.unwrap();
+    on.queue.add("bad", json!(1)).job_id("bad").await.unwrap();
+    let mut redis = on.redis.clone();
+    let () = redis::cmd("HSET").arg(on.key("bad")).arg("data").arg("{broken").query_async(&mut redis).await.unwrap();
+    let ran = oxmq(&on, "jobs q").await;
+    assert!(ran.code == 5 && ran.out.contains("good") && ran.out.contains("cannot be read: data"), "{ran:?}");
+    let ran = oxmq(&on, "jobs q --json").await;
+    let lines: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.len() == 2 && lines.iter().any(|job| job["id"] == "bad" && job["problem"].is_string()), "{ran:?}");
+    let ran = oxmq(&on, "show q bad").await;
+    assert!(ran.code == 5 && ran.out.contains("bad of q: waiting") && ran.out.contains("{broken"), "{ran:?}");
+    let ran = oxmq(&on, "show q bad --json").await;
+    assert_eq!(serde_json::from_str::<Value>(&ran.out).unwrap()["hash"]["data"], "{broken");
+    // Nor does a queue that has keys of another type.
+    let other: Queue = on.client.queue("other").open().unwrap();
+    other.add("job", json!(1)).await.unwrap();
+    let () = redis::cmd("SET").arg(on.key("active")).arg("odd").query_async(&mut redis).await.unwrap();
+    let ran = oxmq(&on, "queues").await;
+    assert!(ran.code == 5 && ran.out.contains("other") && ran.err.contains("1 of 2 queues"), "{ran:?}");
+    let ran = oxmq(&on, "doctor q other --keys 0 --json").await;
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let found: Vec<_> = findings.iter().filter(|finding| finding["queue"].is_string()).collect();
+    assert!(found.len() == 1 && found[0]["kind"] == "wrong-type", "{report}");
+    assert!(found[0]["detail"].as_str().unwrap().contains(&format!("{} is a string", on.key("active"))), "{report}");
+    let ran = oxmq(&on, "queues other nosuch").await;
+    assert!(ran.code == 3 && ran.out.contains("other") && ran.err.contains("'nosuch'"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn nobody_reads_on_and_that_is_no_error() {
+    let on = Fixture::new().await;
+    on.add_many(5_000).await;
+    for words in [
+        "completions bash",
+        "man",
+        "export q",
+        "jobs q -l 5000 --json",
+        "jobs q -l 5000",
+        "tail q --from 0 --no-follow",
+    ] {
+        let mut command = command();
+        command.args(["--url", &shared_server().url(), "--prefix", &on.prefix]).args(words.split(' '));
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let ended = tokio::task::spawn_blocking({
+            let mut child = child.spawn().unwrap();
+            move || {
+                drop(child.stdout.take());
+                child.wait_with_output().unwrap()
+            }
+        });
+        let ended = ended.await.unwrap();
+        let err = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.code() == Some(0) && !err.contains("panicked") && !err.contains("pipe"), "{words}: {err}");
+    }
+}
+
+#[tokio::test]
 async fn a_flow_is_a_tree_and_says_why_it_waits() {
     let on = Fixture::new().await;
     let _node = filled_by_node(&on).await;

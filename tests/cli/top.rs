@@ -50,7 +50,11 @@ impl Terminal {
     }
 
     pub(crate) async fn shows(&self, what: &str) -> String {
-        let until = Instant::now() + PATIENCE;
+        self.shows_within(PATIENCE, what).await
+    }
+
+    pub(crate) async fn shows_within(&self, patience: Duration, what: &str) -> String {
+        let until = Instant::now() + patience;
         loop {
             let screen = self.screen();
             if screen.contains(what) {
@@ -138,6 +142,24 @@ async fn hundreds_of_queues_are_paged_through() {
 }
 
 #[tokio::test]
+async fn a_screen_of_a_few_letters_shows_what_it_can() {
+    let on = Fixture::new().await;
+    let _node = filled_by_node(&on).await;
+    let terminal = Terminal::open(&on, 20, 5, "TERM=screen-256color");
+    terminal.shows("mails").await;
+    terminal.press("Enter");
+    terminal.shows("1* waiting").await;
+    terminal.press("5");
+    terminal.shows("40 failed").await;
+    terminal.tmux(&["resize-window", "-x", "100", "-y", "30"]);
+    terminal.shows("ECONNRESET by peer").await;
+    terminal.tmux(&["resize-window", "-x", "4", "-y", "2"]);
+    terminal.press("Enter");
+    terminal.tmux(&["resize-window", "-x", "100", "-y", "30"]);
+    terminal.shows("\"failedReason\": \"ECONNRESET by peer\"").await;
+}
+
+#[tokio::test]
 async fn ten_thousand_queues_are_shown_before_all_of_them_are_read() {
     let server = RedisServer::start();
     let fill = "for n = 1, 10000 do
@@ -157,6 +179,27 @@ async fn ten_thousand_queues_are_shown_before_all_of_them_are_read() {
     }
     terminal.press("Enter");
     terminal.shows("1* waiting 1").await;
+    terminal.press("Escape");
+    terminal.shows("s sort").await;
+    // Letters are letters while a name is looked for, `q` too.
+    terminal.press("/");
+    for letter in ["0", "9", "9", "q"] {
+        terminal.press(letter);
+    }
+    terminal.shows("/099q_").await;
+    terminal.press("BSpace");
+    let screen = terminal.shows("many-00099").await;
+    assert!(screen.lines().filter(|line| line.starts_with("many-")).all(|line| line.contains("099")), "{screen}");
+    terminal.press("Enter");
+    terminal.shows("? help").await;
+    terminal.press("Enter");
+    terminal.shows("many-00099  1 waiting").await;
+    terminal.press("Escape");
+    terminal.shows("/099").await;
+    terminal.press("Escape");
+    eventually("all queues are shown again", || async { !terminal.screen().contains("/099") }).await;
+    terminal.press("?");
+    terminal.shows("WAITING    jobs that could run now").await;
     terminal.press("Escape");
     terminal.shows("s sort").await;
     // It ends at once, whatever is still to be read.

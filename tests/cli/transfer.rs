@@ -33,6 +33,43 @@ async fn what_is_exported_can_be_imported_with_its_options() {
 }
 
 #[tokio::test]
+async fn what_has_finished_does_not_run_again_by_itself() {
+    let on = Fixture::new().await;
+    let _node = filled_by_node(&on).await;
+    let mails: Queue = on.client.queue("mails").open().unwrap();
+    mails.upsert_job_scheduler("often", oxmq::Repeat::every(std::time::Duration::from_secs(60))).await.unwrap();
+    let exported = oxmq(&on, "export mails").await.ok();
+    let ran = call(&on, &["import", "copy", "--yes"], &exported).await;
+    assert!(ran.err.contains("which make their own: 1 job") && ran.err.contains("run again): 120 jobs"), "{ran:?}");
+    assert_eq!(ran.ok(), "4 jobs added, 0 were there already, 0 refused\n");
+    let parents = oxmq(&on, "export reports").await.ok();
+    let ran = call(&on, &["import", "copy", "--yes", "--json"], &parents).await;
+    assert!(ran.err.contains("(--rerun adds them): 1 job"), "{ran:?}");
+    assert_eq!(ran.json()[0]["added"], 0);
+    let again = call(&on, &["import", "again", "--yes", "--rerun", "--json"], &exported).await.json().remove(0);
+    assert_eq!(again["added"], 124);
+}
+
+#[tokio::test]
+async fn data_stay_as_they_are_written() {
+    let on = Fixture::new().await;
+    let data = "{\"z\":12345678901234567890123,\"a\":1.10,\"far\":1e999}";
+    let dry = call(&on, &["add", "exact", "job", data, "--id", "x", "--dry-run"], "").await;
+    assert_eq!(dry.ok(), "1 job 'job' would be added to exact; nothing was changed\n");
+    assert_eq!(oxmq(&on, "jobs exact").await.code, 3);
+    call(&on, &["add", "exact", "job", data, "--id", "x"], "").await.ok();
+    let exported = oxmq(&on, "export exact").await.ok();
+    assert!(exported.contains(data), "{exported}");
+    call(&on, &["import", "copy", "--yes"], &exported).await.ok();
+    let mut redis = on.redis.clone();
+    let stored: String =
+        redis::cmd("HGET").arg(format!("{}:copy:x", on.prefix)).arg("data").query_async(&mut redis).await.unwrap();
+    assert_eq!(stored, data);
+    let shown = oxmq(&on, "show copy x").await.ok();
+    assert!(shown.contains("\"z\": 12345678901234567890123") && shown.contains("1e999"), "{shown}");
+}
+
+#[tokio::test]
 async fn a_bad_line_is_named_before_anything_is_added() {
     let on = Fixture::new().await;
     let lines = "{\"name\":\"good\",\"data\":1}\n\n{\"data\":1}\n";

@@ -205,6 +205,9 @@ pub(crate) struct Add {
     /// Further options as JSON, as Node's interface names them
     #[arg(long, value_name = "JSON")]
     pub(crate) opts: Option<String>,
+    /// Says what would be added, and adds nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// What is asked for before anything is changed.
@@ -420,6 +423,9 @@ pub(crate) struct Import {
     /// Gives each a new id, also those that were given one
     #[arg(long)]
     pub(crate) new_ids: bool,
+    /// Adds those too that have finished, and parents that wait for children, so that they run
+    #[arg(long)]
+    pub(crate) rerun: bool,
     #[command(flatten)]
     pub(crate) consent: Consent,
 }
@@ -473,7 +479,8 @@ pub(crate) struct Doctor {
 
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Keys: up and down choose, Enter goes in, Esc goes back, s sorts otherwise, 1 to 7 choose a state, q ends."
+    after_help = "Keys: up and down choose, Enter goes in, Esc goes back, / finds a queue, s sorts otherwise, 1 to 7 choose a state,
+? explains keys and columns, q ends."
 )]
 pub(crate) struct Top {
     /// Only these queues

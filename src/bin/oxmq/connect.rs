@@ -3,11 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use oxmq::{Client, ConnectOptions, Queue};
+use oxmq::{Client, ConnectOptions, Job, Queue};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use crate::args::Global;
 use crate::failure::{Failure, Outcome};
+
+/// A queue and a job whose JSON is shown as it is stored: what a program reads of it, such as a long number, may be another.
+pub(crate) type AnyQueue = Queue<IgnoredAny, Box<RawValue>>;
+pub(crate) type AnyJob = Job<IgnoredAny, Box<RawValue>>;
 
 /// What the file may say; each table of `profiles` as well.
 #[derive(Debug, Default, Deserialize)]
@@ -65,9 +71,9 @@ pub(crate) async fn client(global: &Global) -> Outcome<Client> {
 }
 
 /// Connects, and names a queue. One that nobody has ever opened is a mistake in its name.
-pub(crate) async fn queue(global: &Global, name: &str) -> Outcome<(Client, Queue)> {
+pub(crate) async fn queue(global: &Global, name: &str) -> Outcome<(Client, AnyQueue)> {
     let client = client(global).await?;
-    let queue: Queue = client.queue(name).open()?;
+    let queue: AnyQueue = client.queue(name).open()?;
     if queue.get_version().await?.is_none() && queue.get_job_counts(&oxmq::JobState::ALL).await?.total() == 0 {
         return Err(Failure::no_such("queue", name));
     }

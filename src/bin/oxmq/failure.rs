@@ -51,12 +51,25 @@ impl From<oxmq::Error> for Failure {
             text.push_str(&error.to_string());
             cause = error.source();
         }
+        // What the server says alone helps nobody on.
+        for (sign, advice) in [
+            ("WRONGTYPE", "a key of the queue holds something else than queues store there; `oxmq doctor` says which"),
+            ("NoPerm", "docs/acl.md says which rights this needs"),
+        ] {
+            if text.contains(sign) {
+                text.push_str(&format!(". {advice}"));
+            }
+        }
         Self::new(ERROR, text)
     }
 }
 
 impl From<std::io::Error> for Failure {
+    /// Nobody reads on, as behind `head`: then all is said.
     fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self::new(0, String::new());
+        }
         Self::new(ERROR, error.to_string())
     }
 }

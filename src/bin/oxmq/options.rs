@@ -26,7 +26,7 @@ fn span(name: &str, value: &Value) -> Outcome<Duration> {
 /// The options that this object says. What has no meaning for a job that is added anew is left out: its old timestamp, its
 /// place in a flow, its repetition.
 pub(crate) fn read(object: &Map<String, Value>) -> Outcome<JobOptions> {
-    const LEFT_OUT: [&str; 14] = [
+    const LEFT_OUT: [&str; 13] = [
         "timestamp",
         "parent",
         "repeat",
@@ -40,7 +40,6 @@ pub(crate) fn read(object: &Map<String, Value>) -> Outcome<JobOptions> {
         "ignoreDependencyOnFailure",
         "rdof",
         "removeDependencyOnFailure",
-        "debounce",
     ];
     let mut options = JobOptions::default();
     for (name, value) in object {
@@ -57,7 +56,7 @@ pub(crate) fn read(object: &Map<String, Value>) -> Outcome<JobOptions> {
             "kl" | "keepLogs" => options.keep_logs(small(name, value)?),
             "sizeLimit" => options.size_limit(usize::try_from(whole(name, value)?).unwrap_or(usize::MAX)),
             "stackTraceLimit" => options.stack_trace_limit(small(name, value)?),
-            "de" | "deduplication" => options.deduplication(deduplication(name, value)?),
+            "de" | "deduplication" | "debounce" => options.deduplication(deduplication(name, value)?),
             "timeout" => options.timeout(span(name, value)?),
             "tm" => options.telemetry_metadata(value.as_str().ok_or_else(|| wrong(name, value))?),
             "omc" => options.omit_context(value.as_bool().unwrap_or(false)),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::failure::{Failure, NOT_CONFIRMED, Outcome, STOPPED};
 
@@ -38,8 +38,57 @@ pub(crate) fn line(text: impl AsRef<str>) {
     }
 }
 
-pub(crate) fn json(value: &Value) {
-    line(value.to_string());
+pub(crate) fn json(value: &impl Serialize) {
+    line(serde_json::to_string(value).unwrap_or_default());
+}
+
+/// JSON, one member in each line; each value as it is written, to its last digit.
+pub(crate) fn pretty(json: &str) -> String {
+    /// Deeper levels are not moved further in.
+    const DEEPEST: usize = 40;
+    fn new_line(out: &mut String, depth: usize) {
+        out.push('\n');
+        out.extend(std::iter::repeat_n("  ", depth.min(DEEPEST)));
+    }
+    let (mut out, mut depth, mut in_text) = (String::with_capacity(json.len() * 2), 0_usize, false);
+    let mut letters = json.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' => in_text = !in_text,
+            '\\' if in_text => {
+                out.push(letter);
+                out.extend(letters.next());
+                continue;
+            }
+            letter if in_text => {
+                out.push(letter);
+                continue;
+            }
+            letter if letter.is_ascii_whitespace() => continue,
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                if !out.ends_with(['{', '[']) {
+                    new_line(&mut out, depth);
+                }
+            }
+            _ => {}
+        }
+        out.push(letter);
+        match letter {
+            _ if in_text => {}
+            ':' => out.push(' '),
+            ',' => new_line(&mut out, depth),
+            '{' | '[' => {
+                depth += 1;
+                while letters.next_if(char::is_ascii_whitespace).is_some() {}
+                if !matches!(letters.peek(), Some('}' | ']')) {
+                    new_line(&mut out, depth);
+                }
+            }
+            _ => {}
+        }
+    }
+    out
 }
 
 /// What a column holds.
@@ -175,6 +224,22 @@ mod tests {
     fn what_is_foreign_cannot_steer_the_terminal() {
         assert_eq!(clean("a\u{1b}[31mb\u{7}"), "a\\x1b[31mb\\x07");
         assert_eq!(short("one\ntwo three", 8), "one two…");
+    }
+
+    #[test]
+    fn json_is_spread_over_lines_and_stays_as_it_is() {
+        let spread = pretty(r#"{"b": 12345678901234567890123, "a":[1.10,{ },[ ],"x\"{,:"],"":null}"#);
+        let lines = [
+            "{",
+            r#"  "b": 12345678901234567890123,"#,
+            r#"  "a": ["#,
+            "    1.10,",
+            "    {},",
+            "    [],",
+            r#"    "x\"{,:""#,
+        ];
+        assert_eq!(spread.lines().collect::<Vec<_>>()[..7], lines);
+        assert_eq!((pretty("5"), pretty("\"a b\""), pretty("[]")), ("5".into(), "\"a b\"".into(), "[]".into()));
     }
 
     #[test]

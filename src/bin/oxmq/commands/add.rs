@@ -4,12 +4,13 @@ use std::io::Read;
 
 use oxmq::queue::Added;
 use oxmq::{JobOptions, Queue};
-use serde_json::json;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
 
 use super::jobs::parse;
 use crate::args::{Add, Global};
 use crate::connect;
-use crate::failure::{ERROR, Failure, Outcome};
+use crate::failure::{Failure, Outcome};
 use crate::{options, say};
 
 pub(crate) async fn run(global: &Global, args: Add) -> Outcome {
@@ -22,10 +23,20 @@ pub(crate) async fn run(global: &Global, args: Add) -> Outcome {
         }
         Some(path) => std::fs::read_to_string(path).map_err(|error| Failure::about(path.display(), error))?,
     };
-    let data = parse("the data", &text)?;
+    let data: Box<RawValue> = parse("the data", &text)?;
+    let options = job_options(&args)?;
+    if args.dry_run {
+        if global.json {
+            say::json(&json!({ "would": 1, "done": 0 }));
+        } else {
+            let (name, queue) = (say::clean(&args.name), say::clean(&args.queue));
+            say::line(format!("1 job '{name}' would be added to {queue}; nothing was changed"));
+        }
+        return Ok(());
+    }
     let client = connect::client(global).await?;
-    let queue: Queue = client.queue(&args.queue).open()?;
-    let (job, added) = queue.add(&args.name, data).options(job_options(&args)?).outcome().await?;
+    let queue: Queue<Box<RawValue>> = client.queue(&args.queue).open()?;
+    let (job, added) = queue.add(&args.name, data).options(options).outcome().await?;
     let what = match &added {
         Added::Created => "added",
         Added::Existing => "existing",
@@ -46,9 +57,8 @@ fn job_options(args: &Add) -> Outcome<JobOptions> {
     let mut options = match &args.opts {
         None => JobOptions::default(),
         Some(text) => {
-            let value = parse("--opts", text)?;
-            let object = value.as_object().ok_or_else(|| Failure::new(ERROR, "--opts must be an object"))?;
-            options::read(object)?
+            let object: Map<String, Value> = parse("--opts", text)?;
+            options::read(&object)?
         }
     };
     if let Some(id) = &args.id {

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use oxmq::JobState;
 use oxmq::job::RetryOptions;
 use oxmq::options::JobFilter;
 use oxmq::queue::{BulkAction, BulkReport, Jobs};
-use oxmq::{JobState, Queue};
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::jobs::cursor;
 use crate::args::{Bulk, Clean, Consent, Delay, Global, Move, Priority, Retry};
-use crate::connect;
+use crate::connect::{self, AnyQueue};
 use crate::failure::{ERROR, Failure, IN_PART, Outcome, STOPPED};
 use crate::pick::Pick;
 use crate::say;
@@ -87,7 +89,7 @@ async fn act(
     default: &[JobState],
     verb: Verb,
     fits: impl Fn(&JobState) -> bool,
-    make: impl Fn(Jobs<Value, Value>) -> BulkAction,
+    make: impl Fn(Jobs<IgnoredAny, Box<RawValue>>) -> BulkAction,
 ) -> Outcome {
     let (_client, queue) = connect::queue(global, &args.queue).await?;
     if !args.ids.is_empty() {
@@ -113,6 +115,9 @@ async fn act(
     };
     let places = queue.jobs(filter.clone()).count_candidates().await?;
     let counted = watch(global, make(jobs()).dry_run(true), places, "counting").await?;
+    if let Some(problem) = counted.problem {
+        return Err(Failure::new(ERROR, format!("{problem}; nothing was changed")));
+    }
     if counted.stopped_at.is_some() {
         return Err(Failure::new(STOPPED, "nothing was changed"));
     }
@@ -127,7 +132,7 @@ async fn act(
     finish(global, &ended, verb)
 }
 
-fn describe(pick: &Pick, filter: &JobFilter, queue: &Queue, count: u64) -> String {
+fn describe(pick: &Pick, filter: &JobFilter, queue: &AnyQueue, count: u64) -> String {
     format!("{} {} of {}", say::number(count), pick.words(filter), say::clean(queue.name()))
 }
 
@@ -138,9 +143,14 @@ fn told(global: &Global, words: &str, would: &str, value: &Value) {
 /// What a run has come to.
 struct Ended {
     report: BulkReport,
-    /// Where it was stopped.
+    /// Where it was stopped, or broke off.
     stopped_at: Option<String>,
+    /// Why it broke off.
+    problem: Option<String>,
 }
+
+/// So many broken steps in a row are followed by another, a second later: a connection that broke may come back.
+const PATIENCE: u32 = 5;
 
 /// Runs it to its end, or until Ctrl-C, with a bar where somebody looks.
 async fn watch(global: &Global, action: BulkAction, places: u64, what: &'static str) -> Outcome<Ended> {
@@ -153,20 +163,28 @@ async fn watch(global: &Global, action: BulkAction, places: u64, what: &'static 
     let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
     // It is listened for from the first question on.
     let mut is_stopped = futures::poll!(stop.as_mut()).is_ready();
-    loop {
+    let (mut broken, mut problem) = (0, None);
+    while !is_stopped && problem.is_none() {
         // A step that has begun is waited for: what it has done is to be told.
-        let step = run.next().await?;
-        let Some(step) = step else {
-            bar.finish_and_clear();
-            return Ok(Ended { report: run.report().clone(), stopped_at: None });
-        };
-        bar.set_position(step.looked_at.min(places));
-        is_stopped = is_stopped || futures::poll!(stop.as_mut()).is_ready();
-        if is_stopped {
-            bar.finish_and_clear();
-            return Ok(Ended { report: run.report().clone(), stopped_at: Some(run.cursor().to_string()) });
+        match run.next().await {
+            Ok(None) => {
+                bar.finish_and_clear();
+                return Ok(Ended { report: run.report().clone(), stopped_at: None, problem });
+            }
+            Ok(Some(step)) => {
+                broken = 0;
+                bar.set_position(step.looked_at.min(places));
+            }
+            Err(error) if broken < PATIENCE && !matches!(error, oxmq::Error::InvalidOption { .. }) => {
+                broken += 1;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err(error) => problem = Some(Failure::from(error).text),
         }
+        is_stopped = futures::poll!(stop.as_mut()).is_ready();
     }
+    bar.finish_and_clear();
+    Ok(Ended { report: run.report().clone(), stopped_at: Some(run.cursor().to_string()), problem })
 }
 
 fn finish(global: &Global, ended: &Ended, verb: Verb) -> Outcome {
@@ -175,7 +193,7 @@ fn finish(global: &Global, ended: &Ended, verb: Verb) -> Outcome {
         say::json(&json!({
             "done": report.done, "movedOn": report.moved_on, "refused": report.refused, "unknown": report.unknown,
             "refusals": report.refusals.iter().map(|(id, why)| json!({ "id": id, "reason": why.to_string() })).collect::<Vec<_>>(),
-            "stoppedAt": ended.stopped_at,
+            "stoppedAt": ended.stopped_at, "problem": ended.problem,
         }));
     } else {
         say::line(format!("{} {}", say::jobs(report.done), verb.done));
@@ -194,6 +212,11 @@ fn finish(global: &Global, ended: &Ended, verb: Verb) -> Outcome {
             say::line(format!("{} not: {why} ({some}{})", ids.len(), if ids.len() > 5 { ", …" } else { "" }));
         }
     }
+    if let Some(problem) = &ended.problem {
+        let how = ended.stopped_at.as_ref().map_or_else(String::new, |cursor| format!("; --after {cursor} goes on"));
+        let code = if report.done > 0 { IN_PART } else { ERROR };
+        return Err(Failure::new(code, format!("it broke off: {problem}{how}")));
+    }
     if let Some(cursor) = &ended.stopped_at {
         return Err(Failure::new(STOPPED, format!("stopped; --after {cursor} goes on")));
     }
@@ -203,18 +226,27 @@ fn finish(global: &Global, ended: &Ended, verb: Verb) -> Outcome {
     Ok(())
 }
 
+/// Where a job is, without a search of a whole list.
+async fn state_of(queue: &AnyQueue, id: &str) -> Outcome<JobState> {
+    Ok(queue.job(id).waits_for().await?.map_or(JobState::Unknown, |why| why.state))
+}
+
 /// Acts on jobs that are named one by one, each in the state that it has.
 async fn by_ids(
     global: &Global,
-    queue: &Queue,
+    queue: &AnyQueue,
     args: &Bulk,
     verb: Verb,
     fits: impl Fn(&JobState) -> bool,
-    make: impl Fn(Jobs<Value, Value>) -> BulkAction,
+    make: impl Fn(Jobs<IgnoredAny, Box<RawValue>>) -> BulkAction,
 ) -> Outcome {
+    if let Some(id) = args.ids.iter().find(|id| id.contains('*')) {
+        let text = format!("{id}: a star in an id stands for anything, so such an id can only be acted on by --id");
+        return Err(Failure::new(ERROR, text));
+    }
     let mut found = Vec::new();
     for id in &args.ids {
-        match queue.job(id).get_state().await? {
+        match state_of(queue, id).await? {
             JobState::Unknown => return Err(Failure::no_such("job", id)),
             state if !fits(&state) => {
                 return Err(Failure::new(ERROR, format!("{id} is {state}, and cannot {}", verb.would)));
@@ -232,17 +264,20 @@ async fn by_ids(
     say::confirm(&format!("{words} would {}", verb.would), args.consent.yes).await?;
     let mut report = BulkReport::default();
     for (id, filter) in found {
-        if id.contains('*') {
-            return Err(Failure::new(ERROR, format!("{id}: an id with a star can only be acted on by --id")));
-        }
-        let one = make(queue.jobs(filter.id(id))).await?;
+        let one = match make(queue.jobs(filter.id(id))).await {
+            Ok(one) => one,
+            Err(error) => {
+                let problem = Some(format!("at {id}: {}", Failure::from(error).text));
+                return finish(global, &Ended { report, stopped_at: None, problem }, verb);
+            }
+        };
         report.done += one.done;
         report.moved_on += one.moved_on;
         report.refused += one.refused;
         report.unknown += one.unknown;
         report.refusals.extend(one.refusals);
     }
-    finish(global, &Ended { report, stopped_at: None }, verb)
+    finish(global, &Ended { report, stopped_at: None, problem: None }, verb)
 }
 
 /// Whether to go on, for commands that concern a whole queue.

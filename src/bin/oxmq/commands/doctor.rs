@@ -38,7 +38,7 @@ pub(crate) async fn run(global: &Global, args: Doctor) -> Outcome {
         peers(&report);
     }
     let mendable: Vec<&Finding> = report.findings.iter().filter(|finding| finding.kind.can_be_mended()).collect();
-    let mut mended = Vec::new();
+    let (mut mended, mut problem) = (Vec::new(), None);
     if args.fix && !mendable.is_empty() && !args.consent.dry_run {
         say::confirm(
             &format!("{} of {} findings would be mended", mendable.len(), report.findings.len()),
@@ -46,7 +46,14 @@ pub(crate) async fn run(global: &Global, args: Doctor) -> Outcome {
         )
         .await?;
         for finding in mendable {
-            let count = doctor.mend(finding).await?;
+            let count = match doctor.mend(finding).await {
+                Ok(count) => count,
+                // What was mended by then is told.
+                Err(error) => {
+                    problem = Some(Failure::from(error));
+                    break;
+                }
+            };
             mended.push(json!({ "kind": finding.kind.as_str(), "queue": finding.queue, "mended": count }));
             if !global.json {
                 let queue = finding.queue.as_deref().unwrap_or("the server");
@@ -66,6 +73,9 @@ pub(crate) async fn run(global: &Global, args: Doctor) -> Outcome {
             "leftOut": report.left_out.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "mended": mended,
         }));
+    }
+    if let Some(problem) = problem {
+        return Err(problem);
     }
     if report.findings.is_empty() { Ok(()) } else { Err(Failure::new(FOUND, String::new())) }
 }

@@ -1,12 +1,15 @@
 //! `oxmq jobs`
 
+use oxmq::JobState;
 use oxmq::queue::{JobsCursor, Order};
-use oxmq::{Job, JobState, Queue};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::args::{Global, Jobs};
-use crate::connect;
-use crate::failure::{ERROR, Failure, Outcome};
+use crate::connect::{self, AnyJob, AnyQueue};
+use crate::failure::{ERROR, Failure, IN_PART, Outcome};
 use crate::say::{self, Column};
 
 /// What is of interest where no state is named.
@@ -44,7 +47,7 @@ pub(crate) async fn run(global: &Global, args: Jobs) -> Outcome {
     }
     let mut next = cursor(args.after.as_deref())?;
     let mut left = args.limit;
-    let mut rows = Vec::new();
+    let (mut rows, mut unreadable) = (Vec::new(), 0_u64);
     loop {
         let mut page = jobs.clone();
         if let Some(cursor) = next.take() {
@@ -52,13 +55,24 @@ pub(crate) async fn run(global: &Global, args: Jobs) -> Outcome {
         }
         let page = page.page(u32::try_from(left.min(100)).unwrap_or(100)).await?;
         next = page.next;
-        for (job, state) in page.jobs.into_iter().zip(page.states) {
+        for ((job, id), state) in page.jobs.into_iter().zip(page.ids).zip(page.states) {
             left = left.saturating_sub(1);
-            let job = job?;
-            if global.json {
-                say::json(&to_json(&job, Some(state)));
-            } else {
-                rows.push(row(&job, state));
+            match job {
+                Ok(job) if global.json => say::json(&to_json(&job, Some(state))),
+                Ok(job) => rows.push(row(&job, state)),
+                // One job that cannot be read hides no other, and is not hidden either.
+                Err(error @ (oxmq::Error::Undecodable { .. } | oxmq::Error::Json { .. })) => {
+                    unreadable += 1;
+                    let problem = Failure::from(error).text;
+                    if global.json {
+                        say::json(
+                            &json!({ "id": id, "queue": queue.name(), "state": state.as_str(), "problem": problem }),
+                        );
+                    } else {
+                        rows.push(unreadable_row(&id, state, &problem));
+                    }
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         if left == 0 || next.is_none() {
@@ -71,10 +85,16 @@ pub(crate) async fn run(global: &Global, args: Jobs) -> Outcome {
     if let Some(cursor) = next {
         eprintln!("there may be more: --after {cursor}");
     }
+    if unreadable > 0 {
+        return Err(Failure::new(
+            IN_PART,
+            format!("{} cannot be read: `show` tells what is stored", say::jobs(unreadable)),
+        ));
+    }
     Ok(())
 }
 
-fn show(queue: &Queue, rows: &[Vec<String>]) {
+fn show(queue: &AnyQueue, rows: &[Vec<String>]) {
     if rows.is_empty() {
         eprintln!("no such jobs in '{}'", say::clean(queue.name()));
         return;
@@ -90,7 +110,7 @@ fn show(queue: &Queue, rows: &[Vec<String>]) {
     say::table(&head, rows);
 }
 
-fn row(job: &Job, state: JobState) -> Vec<String> {
+fn row(job: &AnyJob, state: JobState) -> Vec<String> {
     let text = match job.failed_reason() {
         Some(reason) => say::short(reason, 60),
         None => say::short(job.data_json(), 60),
@@ -105,39 +125,66 @@ fn row(job: &Job, state: JobState) -> Vec<String> {
     ]
 }
 
-/// A job as Node's `toJSON` has it, with the options as they are stored.
-pub(crate) fn to_json(job: &Job, state: Option<JobState>) -> Value {
-    let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_else(|_| Value::String(text.to_owned()));
-    let mut value = json!({
-        "id": job.id(),
-        "name": job.name(),
-        "queue": job.queue_name(),
-        "data": job.data(),
-        "opts": parsed(job.opts_json()),
-        "timestamp": job.timestamp().map(say::millis),
-        "delay": u64::try_from(job.delay().as_millis()).unwrap_or(u64::MAX),
-        "priority": job.priority(),
-        "attemptsMade": job.attempts_made(),
-        "attemptsStarted": job.attempts_started(),
-        "stalledCounter": job.stalled_counter(),
-        "processedOn": job.processed_on().map(say::millis),
-        "finishedOn": job.finished_on().map(say::millis),
-        "processedBy": job.processed_by(),
-        "progress": job.progress::<Value>().ok().flatten(),
-        "returnvalue": job.return_value().ok().flatten(),
-        "failedReason": job.failed_reason(),
-        "stacktrace": job.stacktrace(),
-        "parentKey": job.parent_key(),
-        "deduplicationId": job.deduplication_id(),
-        "repeatJobKey": job.repeat_job_key(),
-    });
-    if let Some(state) = state {
-        value["state"] = Value::from(state.as_str());
+fn unreadable_row(id: &str, state: JobState, problem: &str) -> Vec<String> {
+    let unknown = || "?".to_owned();
+    let text = format!("cannot be read: {}", say::short(problem, 200));
+    vec![say::short(id, 40), unknown(), state.to_string(), unknown(), unknown(), text]
+}
+
+/// A job as Node's `toJSON` has it, with the options as they are stored. What is JSON stays as it is written.
+pub(crate) struct JobJson(Vec<(&'static str, Box<RawValue>)>);
+
+impl JobJson {
+    pub(crate) fn set(&mut self, name: &'static str, value: impl Serialize) {
+        // Text and numbers can always be written.
+        self.0.extend(to_raw_value(&value).map(|value| (name, value)));
     }
-    value
+}
+
+impl Serialize for JobJson {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// The text if it is JSON, else a JSON text that holds it.
+fn raw(text: &str) -> Option<Box<RawValue>> {
+    RawValue::from_string(text.to_owned()).or_else(|_| to_raw_value(text)).ok()
+}
+
+pub(crate) fn to_json(job: &AnyJob, state: Option<JobState>) -> JobJson {
+    let mut json = JobJson(Vec::with_capacity(24));
+    json.set("id", job.id());
+    json.set("name", job.name());
+    json.set("queue", job.queue_name());
+    json.set("state", state.map(JobState::as_str));
+    // What is looked for first stands first.
+    json.set("failedReason", job.failed_reason());
+    json.set("data", raw(job.data_json()));
+    json.set("opts", raw(job.opts_json()));
+    json.set("timestamp", job.timestamp().map(say::millis));
+    json.set("delay", u64::try_from(job.delay().as_millis()).unwrap_or(u64::MAX));
+    json.set("priority", job.priority());
+    json.set("attemptsMade", job.attempts_made());
+    json.set("attemptsStarted", job.attempts_started());
+    json.set("stalledCounter", job.stalled_counter());
+    json.set("processedOn", job.processed_on().map(say::millis));
+    json.set("finishedOn", job.finished_on().map(say::millis));
+    json.set("processedBy", job.processed_by());
+    json.set("progress", job.progress::<Box<RawValue>>().ok().flatten());
+    json.set("returnvalue", job.return_value().ok().flatten());
+    json.set("stacktrace", job.stacktrace());
+    json.set("parentKey", job.parent_key());
+    json.set("deduplicationId", job.deduplication_id());
+    json.set("repeatJobKey", job.repeat_job_key());
+    json
 }
 
 /// Refuses a text that is no JSON.
-pub(crate) fn parse(what: &str, text: &str) -> Outcome<Value> {
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Outcome<T> {
     serde_json::from_str(text).map_err(|error| Failure::new(ERROR, format!("{what} is no JSON: {error}")))
 }

@@ -1,5 +1,6 @@
 //! Completions and manual pages, made from the command line's own description.
 
+use std::io::Write;
 use std::path::Path;
 
 use clap::CommandFactory;
@@ -9,8 +10,10 @@ use crate::args::Args;
 use crate::failure::{Failure, Outcome};
 
 pub(crate) fn completions(shell: Shell) -> Outcome {
-    clap_complete::generate(shell, &mut Args::command(), "oxmq", &mut std::io::stdout());
-    Ok(())
+    // It panics where it cannot write.
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "oxmq", &mut text);
+    Ok(std::io::stdout().write_all(&text)?)
 }
 
 pub(crate) fn man(directory: Option<&Path>) -> Outcome {

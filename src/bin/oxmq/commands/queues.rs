@@ -9,17 +9,30 @@ use serde_json::{Map, Value, json};
 
 use crate::args::{Global, Queues, Sort};
 use crate::connect;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{ERROR, Failure, IN_PART, NOT_FOUND, Outcome};
 use crate::say::{self, Column};
 
 pub(crate) async fn run(global: &Global, args: Queues) -> Outcome {
     let client = connect::client(global).await?;
-    let names = if args.names.is_empty() { client.find_queues().all().await? } else { args.names };
+    let is_named = !args.names.is_empty();
+    let names = if !is_named { client.find_queues().all().await? } else { args.names };
     // Without the right to list clients all else is shown.
     let workers: Option<HashMap<_, _>> = client.get_all_workers().await.ok();
-    let mut queues = Vec::with_capacity(names.len());
-    for overview in client.get_queue_overviews(&names).await {
-        queues.push(overview?);
+    let (mut queues, mut unread, mut unknown) = (Vec::with_capacity(names.len()), 0, 0);
+    for (name, overview) in names.iter().zip(client.get_queue_overviews(&names).await) {
+        match overview {
+            // One that was named and that nobody has ever opened is a mistake in its name.
+            Ok(overview) if is_named && overview.version.is_none() && overview.counts.total() == 0 => {
+                eprintln!("there is no queue '{}'", say::clean(name));
+                unknown += 1;
+            }
+            Ok(overview) => queues.push(overview),
+            // One queue that cannot be read hides no other.
+            Err(error) => {
+                eprintln!("{}: {}", say::clean(name), say::clean(&Failure::from(error).text));
+                unread += 1;
+            }
+        }
     }
     match args.sort {
         Sort::Name => {}
@@ -34,11 +47,11 @@ pub(crate) async fn run(global: &Global, args: Queues) -> Outcome {
         for queue in &queues {
             say::json(&to_json(queue, workers_of(&queue.name)));
         }
-        return Ok(());
+        return all_were_read(unread, unknown, names.len());
     }
-    if queues.is_empty() {
+    if names.is_empty() {
         return Err(Failure::new(
-            crate::failure::NOT_FOUND,
+            NOT_FOUND,
             format!(
                 "no queue under the prefix '{}'; --prefix names another one",
                 global.prefix.as_deref().unwrap_or("bull")
@@ -61,8 +74,19 @@ pub(crate) async fn run(global: &Global, args: Queues) -> Outcome {
         ("", Column::Left),
     ];
     let rows: Vec<Vec<String>> = queues.iter().map(|queue| row(queue, workers_of(&queue.name))).collect();
-    say::table(&head, &rows);
-    Ok(())
+    if !rows.is_empty() {
+        say::table(&head, &rows);
+    }
+    all_were_read(unread, unknown, names.len())
+}
+
+fn all_were_read(unread: usize, unknown: usize, all: usize) -> Outcome {
+    match unread {
+        0 if unknown > 0 => Err(Failure::new(NOT_FOUND, String::new())),
+        0 => Ok(()),
+        unread if unread == all => Err(Failure::new(ERROR, String::new())),
+        unread => Err(Failure::new(IN_PART, format!("{unread} of {all} queues could not be read"))),
+    }
 }
 
 fn row(queue: &QueueOverview, workers: Option<u64>) -> Vec<String> {

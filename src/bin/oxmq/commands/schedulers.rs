@@ -25,7 +25,7 @@ pub(crate) async fn run(global: &Global, args: Schedulers) -> Outcome {
     let found = queue.get_job_schedulers(0, end, Order::Ascending).await?;
     if global.json {
         for scheduler in &found {
-            say::json(&to_json(scheduler));
+            say::json(scheduler);
         }
         return Ok(());
     }
@@ -61,20 +61,4 @@ fn row(scheduler: &JobScheduler) -> Vec<String> {
         scheduler.iteration_count.map_or_else(|| "-".to_owned(), say::number),
         say::short(&when, 60),
     ]
-}
-
-fn to_json(scheduler: &JobScheduler) -> serde_json::Value {
-    let ms = |span: Option<std::time::Duration>| span.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
-    json!({
-        "key": scheduler.id,
-        "name": scheduler.name,
-        "next": say::millis(scheduler.next_run),
-        "iterationCount": scheduler.iteration_count,
-        "every": ms(scheduler.every),
-        "pattern": scheduler.pattern,
-        "tz": scheduler.tz,
-        "limit": scheduler.limit,
-        "startDate": scheduler.start_date.map(say::millis),
-        "endDate": scheduler.end_date.map(say::millis),
-    })
 }

@@ -12,6 +12,7 @@ use oxmq::dashboard::{Dashboard, Permission};
 use crate::args::{Global, Serve};
 use crate::connect;
 use crate::failure::{Failure, Outcome};
+use crate::say;
 
 pub(crate) async fn run(global: &Global, args: Serve) -> Outcome {
     let Serve { listen, act, queues } = args;
@@ -31,7 +32,12 @@ pub(crate) async fn run(global: &Global, args: Serve) -> Outcome {
     let listener = tokio::net::TcpListener::bind(listen).await.map_err(|error| Failure::about(listen, error))?;
     let at = listener.local_addr()?;
     let stop = stopped()?;
-    println!("http://{at}");
+    let url = format!("http://{at}");
+    if global.json {
+        say::json(&serde_json::json!({ "url": url }))
+    } else {
+        say::line(url)
+    }
     // Pages that follow what happens never end by themselves, so nobody waits for them.
     tokio::select! {
         served = async { axum::serve(listener, app).await } => Ok(served?),

@@ -1,13 +1,14 @@
 //! `oxmq show`
 
+use oxmq::JobState;
 use oxmq::queue::Order;
-use oxmq::{Job as StoredJob, JobState};
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::jobs;
 use crate::args::{Global, Job};
-use crate::connect;
-use crate::failure::{Failure, Outcome};
+use crate::connect::{self, AnyJob, AnyQueue};
+use crate::failure::{Failure, IN_PART, Outcome};
 use crate::say;
 
 /// So many of the last lines of its log are shown.
@@ -15,31 +16,37 @@ const LINES: i64 = 10;
 
 pub(crate) async fn run(global: &Global, args: Job) -> Outcome {
     let (_client, queue) = connect::queue(global, &args.queue).await?;
-    let Some(job) = queue.get_job(&args.id).await? else { return Err(Failure::no_such("job", &args.id)) };
+    let job = match queue.get_job(&args.id).await {
+        Err(error @ (oxmq::Error::Undecodable { .. } | oxmq::Error::Json { .. })) => {
+            return as_stored(global, &queue, &args.id, &Failure::from(error).text).await;
+        }
+        job => job?.ok_or_else(|| Failure::no_such("job", &args.id))?,
+    };
     let handle = queue.job(&args.id);
-    let state = handle.get_state().await?;
     let logs = handle.get_logs(0, LINES - 1, Order::Descending).await?;
-    let waits = queue.job(&args.id).waits_for().await?;
+    // It says where the job is without a search of a whole list.
+    let waits = handle.waits_for().await?;
+    let state = waits.as_ref().map_or(JobState::Unknown, |why| why.state);
     // Only a parent has something to say here.
     let waits = waits
         .filter(|why| state == JobState::WaitingChildren || why.pending + why.failed + why.ignored + why.processed > 0);
     if global.json {
         let mut value = jobs::to_json(&job, Some(state));
-        value["logs"] = json!({ "count": logs.count, "last": logs.logs });
-        value["waitsFor"] = json!(waits.map(|why| why.to_string()));
+        value.set("logs", json!({ "count": logs.count, "last": logs.logs }));
+        value.set("waitsFor", waits.map(|why| why.to_string()));
         say::json(&value);
         return Ok(());
     }
     say::line(format!("{} '{}' of {}: {state}", say::clean(job.id()), say::clean(job.name()), queue.name()));
     times(&job);
     attempts(&job);
-    line("progress", job.progress::<serde_json::Value>().ok().flatten().map(|p| p.to_string()).as_deref());
-    line("result", job.return_value().ok().flatten().map(|value| value.to_string()).as_deref());
+    line("progress", job.progress::<Box<RawValue>>().ok().flatten().as_deref().map(RawValue::get));
+    line("result", job.return_value().ok().flatten().as_deref().map(RawValue::get));
     line("parent", job.parent_key());
     line("deduplication", job.deduplication_id());
     line("scheduler", job.repeat_job_key());
     line("options", Some(job.opts_json()).filter(|opts| *opts != "{}"));
-    block("data", &serde_json::to_string_pretty(job.data()).unwrap_or_default());
+    block("data", &say::pretty(job.data_json()));
     line("failed for", job.failed_reason());
     if let Some(trace) = job.stacktrace().last() {
         block("last trace", trace);
@@ -55,7 +62,26 @@ pub(crate) async fn run(global: &Global, args: Job) -> Outcome {
     Ok(())
 }
 
-fn times(job: &StoredJob) {
+/// What is stored of a job that cannot be read.
+async fn as_stored(global: &Global, queue: &AnyQueue, id: &str, problem: &str) -> Outcome {
+    let fields = queue.job(id).get_fields().await?;
+    let state = queue.job(id).waits_for().await?.map_or(JobState::Unknown, |why| why.state);
+    if global.json {
+        let hash: serde_json::Map<String, serde_json::Value> =
+            fields.into_iter().map(|(name, value)| (name, value.into())).collect();
+        say::json(
+            &json!({ "id": id, "queue": queue.name(), "state": state.as_str(), "problem": problem, "hash": hash }),
+        );
+    } else {
+        say::line(format!("{} of {}: {state}", say::clean(id), queue.name()));
+        for (name, value) in &fields {
+            block(&say::clean(name), value);
+        }
+    }
+    Err(Failure::new(IN_PART, format!("the job cannot be read, by no worker either: {problem}")))
+}
+
+fn times(job: &AnyJob) {
     if let Some(at) = job.timestamp() {
         line("added", Some(&say::ago(at)));
         if job.delay().as_millis() > 0 {
@@ -74,7 +100,7 @@ fn times(job: &StoredJob) {
     }
 }
 
-fn attempts(job: &StoredJob) {
+fn attempts(job: &AnyJob) {
     let mut text = format!("{} of {}", job.attempts_made(), job.attempts().max(1));
     if job.attempts_started() > job.attempts_made() {
         text.push_str(&format!(", started {} times", job.attempts_started()));

@@ -1,12 +1,15 @@
 //! `oxmq pause`, `resume`, `drain` and `obliterate`: what concerns a whole queue.
 
+use std::time::Duration;
+
+use indicatif::ProgressBar;
 use oxmq::JobState;
 use serde_json::json;
 
 use super::bulk::consent;
 use crate::args::{Drain, Global, Obliterate, Steer};
-use crate::connect;
-use crate::failure::Outcome;
+use crate::connect::{self, AnyQueue};
+use crate::failure::{Failure, Outcome, STOPPED};
 use crate::say;
 
 pub(crate) async fn pause(global: &Global, args: Steer) -> Outcome {
@@ -36,7 +39,10 @@ pub(crate) async fn drain(global: &Global, args: Drain) -> Outcome {
     let count = queue.get_job_counts(&states).await?.total();
     let what = format!("{} that wait in {} would be removed", say::jobs(count), args.queue);
     if consent(global, &args.consent, &what).await? {
-        let gone = if args.delayed { queue.drain_with_delayed().await? } else { queue.drain().await? };
+        let gone = match args.delayed {
+            true => watched(global, &queue, &states, count, queue.drain_with_delayed()).await?,
+            false => watched(global, &queue, &states, count, queue.drain()).await?,
+        };
         told(global, &format!("{} removed", say::jobs(gone)), json!({ "done": gone }));
     }
     Ok(())
@@ -47,14 +53,45 @@ pub(crate) async fn obliterate(global: &Global, args: Obliterate) -> Outcome {
     let count = queue.get_job_counts(&JobState::ALL).await?.total();
     let what = format!("{} would be deleted with all its {}", args.queue, say::jobs(count));
     if consent(global, &args.consent, &what).await? {
-        if args.force {
-            queue.obliterate_by_force().await?;
-        } else {
-            queue.obliterate().await?;
+        match args.force {
+            true => watched(global, &queue, &JobState::ALL, count, queue.obliterate_by_force()).await?,
+            false => watched(global, &queue, &JobState::ALL, count, queue.obliterate()).await?,
         }
         told(global, &format!("{} is deleted", args.queue), json!({ "deleted": true }));
     }
     Ok(())
+}
+
+/// Waits for what takes jobs away in many calls, and shows how many are left; Ctrl-C ends it between two of them.
+async fn watched<T>(
+    global: &Global,
+    queue: &AnyQueue,
+    states: &[JobState],
+    jobs: u64,
+    work: impl IntoFuture<Output = oxmq::Result<T>>,
+) -> Outcome<T> {
+    let bar = if global.json { ProgressBar::hidden() } else { ProgressBar::new(jobs) };
+    let mut work = std::pin::pin!(work.into_future());
+    let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut ticks = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        tokio::select! {
+            done = &mut work => {
+                bar.finish_and_clear();
+                return Ok(done?);
+            }
+            Ok(()) = &mut stop => {
+                bar.finish_and_clear();
+                return Err(Failure::new(STOPPED, "stopped; the same call goes on"));
+            }
+            _ = ticks.tick() => {
+                // How far it is matters less than that it goes on.
+                if let Ok(counts) = queue.get_job_counts(states).await {
+                    bar.set_position(jobs.saturating_sub(counts.total()));
+                }
+            }
+        }
+    }
 }
 
 fn told(global: &Global, text: &str, value: serde_json::Value) {

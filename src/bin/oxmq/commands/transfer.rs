@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use futures::StreamExt;
 use indicatif::ProgressBar;
 use oxmq::{JobState, NewJob, Queue};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::{bulk, jobs};
@@ -61,29 +63,37 @@ pub(crate) async fn import(global: &Global, args: Import) -> Outcome {
         Some(path) => Box::new(std::fs::File::open(path).map_err(|error| Failure::about(path.display(), error))?),
     };
     // All lines are looked at before the first job is added.
-    let mut new = Vec::new();
+    let (mut new, mut left_out) = (Vec::new(), LeftOut::default());
     for (n, line) in BufReader::new(input).lines().enumerate() {
         let line = line?;
         if line.trim().is_empty() {
             continue;
         }
-        let job =
-            read_job(&line, args.new_ids).map_err(|failure| Failure::about(format!("line {}", n + 1), failure.text))?;
-        new.push(job);
+        let at = |failure: Failure| Failure::about(format!("line {}", n + 1), failure.text);
+        let line: Line = jobs::parse("it", &line).map_err(at)?;
+        if !left_out.takes(&line, args.rerun) {
+            new.push(read_job(line, args.new_ids).map_err(at)?);
+        }
     }
+    left_out.tell();
     let what = format!("{} would be added to {}", say::jobs(new.len() as u64), args.queue);
     if !bulk::consent(global, &args.consent, &what).await? {
         return Ok(());
     }
     let client = connect::client(global).await?;
-    let queue: Queue = client.queue(&args.queue).open()?;
+    let queue: Queue<Box<RawValue>> = client.queue(&args.queue).open()?;
     let bar = if global.json { ProgressBar::hidden() } else { ProgressBar::new(new.len() as u64) };
     let (mut added, mut existing, mut refused) = (0_u64, 0_u64, 0_u64);
     let mut new = new.into_iter().peekable();
-    while new.peek().is_some() {
-        let chunk: Vec<NewJob<Value>> = new.by_ref().take(CHUNK).collect();
+    let mut problem = None;
+    while new.peek().is_some() && problem.is_none() {
+        let chunk: Vec<NewJob<Box<RawValue>>> = new.by_ref().take(CHUNK).collect();
         bar.inc(chunk.len() as u64);
-        for outcome in queue.add_bulk(chunk).outcomes().await? {
+        let outcomes = queue.add_bulk(chunk).outcomes().await.unwrap_or_else(|error| {
+            problem = Some(Failure::from(error).text);
+            Vec::new()
+        });
+        for outcome in outcomes {
             match outcome {
                 Ok((_, oxmq::queue::Added::Created | oxmq::queue::Added::Replaced { .. })) => added += 1,
                 Ok(_) => existing += 1,
@@ -96,37 +106,88 @@ pub(crate) async fn import(global: &Global, args: Import) -> Outcome {
     }
     bar.finish_and_clear();
     if global.json {
-        say::json(&json!({ "added": added, "existing": existing, "refused": refused }));
+        say::json(&json!({ "added": added, "existing": existing, "refused": refused, "problem": problem }));
     } else {
         say::line(format!("{} added, {existing} were there already, {refused} refused", say::jobs(added)));
+    }
+    if let Some(problem) = problem {
+        let code = if added > 0 { IN_PART } else { ERROR };
+        let text = format!("it broke off: {problem}; of the next {CHUNK} jobs some may have been added");
+        return Err(Failure::new(code, text));
     }
     if refused > 0 { Err(Failure::new(IN_PART, String::new())) } else { Ok(()) }
 }
 
-/// A job of a line: `name` and `data` are needed, `opts` and `id` may be there.
-fn read_job(line: &str, new_ids: bool) -> Outcome<NewJob<Value>> {
-    let value = jobs::parse("it", line)?;
-    let name = value["name"].as_str().ok_or_else(|| Failure::new(ERROR, "a text `name` is needed"))?;
-    let empty = Map::new();
-    let mut opts = value["opts"].as_object().unwrap_or(&empty).clone();
+/// What is read of a line: `name` is needed, the rest may be there. The data stay as they are written.
+#[derive(Deserialize)]
+struct Line {
+    name: String,
+    data: Option<Box<RawValue>>,
+    opts: Option<Map<String, Value>>,
+    id: Option<String>,
+    state: Option<String>,
+    timestamp: Option<u64>,
+    delay: Option<u64>,
+    priority: Option<u64>,
+}
+
+/// What of an export is not added.
+#[derive(Default)]
+struct LeftOut {
+    runs: u64,
+    finished: u64,
+    parents: u64,
+}
+
+impl LeftOut {
+    /// Whether a line is left out: what has finished must not run again by itself, and a parent would run before its
+    /// children.
+    fn takes(&mut self, line: &Line, rerun: bool) -> bool {
+        let is_run = line.id.as_ref().is_some_and(|id| id.starts_with("repeat:"));
+        let count = match line.state.as_deref() {
+            _ if is_run => &mut self.runs,
+            Some("completed" | "failed") if !rerun => &mut self.finished,
+            Some("waiting-children") if !rerun => &mut self.parents,
+            _ => return false,
+        };
+        *count += 1;
+        true
+    }
+
+    fn tell(&self) {
+        for (count, why) in [
+            (self.runs, "runs of job schedulers, which make their own"),
+            (self.finished, "finished (--rerun lets them run again)"),
+            (self.parents, "parents, which would run before their children (--rerun adds them)"),
+        ] {
+            if count > 0 {
+                eprintln!("left out, {why}: {}", say::jobs(count));
+            }
+        }
+    }
+}
+
+fn read_job(line: Line, new_ids: bool) -> Outcome<NewJob<Box<RawValue>>> {
+    let mut opts = line.opts.unwrap_or_default();
     // An id of the queue's own is given anew; one that somebody chose stays, unless it is not wanted.
     opts.remove("jobId");
     // What is left of the delay counts, not the one that it once had.
     opts.remove("delay");
     let mut options = options::read(&opts)?;
-    if let Some(id) = value["id"].as_str().filter(|id| !new_ids && !id.bytes().all(|byte| byte.is_ascii_digit())) {
+    if let Some(id) = line.id.filter(|id| !new_ids && !id.bytes().all(|byte| byte.is_ascii_digit())) {
         options = options.job_id(id);
     }
-    if value["state"] == "delayed"
-        && let (Some(timestamp), Some(delay)) = (value["timestamp"].as_u64(), value["delay"].as_u64())
+    if line.state.as_deref() == Some("delayed")
+        && let (Some(timestamp), Some(delay)) = (line.timestamp, line.delay)
     {
         let left = timestamp.saturating_add(delay).saturating_sub(say::millis(say::now()));
         options = options.delay(std::time::Duration::from_millis(left));
     }
-    if let Some(priority) = value["priority"].as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0) {
+    if let Some(priority) = line.priority.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0) {
         options = options.priority(priority);
     }
-    Ok(NewJob::new(name, value["data"].clone()).options(options))
+    let data = line.data.unwrap_or_else(|| RawValue::NULL.to_owned());
+    Ok(NewJob::new(line.name, data).options(options))
 }
 
 #[cfg(test)]
@@ -135,6 +196,7 @@ mod tests {
 
     #[test]
     fn a_line_needs_a_name_and_nothing_else() {
+        let read_job = |line: &str, new_ids| read_job(jobs::parse("it", line)?, new_ids);
         assert!(read_job(r#"{"name":"n"}"#, false).is_ok());
         for bad in ["", "5", r#"{"data":1}"#, r#"{"name":5}"#, r#"{"name":"n","opts":{"attempts":"x"}}"#] {
             assert!(read_job(bad, false).is_err(), "{bad}");

@@ -2,20 +2,50 @@
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
+use oxmq::JobState;
 use oxmq::overview::QueueOverview;
-use oxmq::{Job, JobState};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::fetch::{Found, Question};
+use super::fetch::{Found, JobRow, Question};
 use super::find::News;
 use crate::failure::Outcome;
 
-/// Of very many queues one look asks so many besides those on the screen, by turns.
+/// Of very many queues the first looks ask so many each besides those on the screen, until all were asked once.
 const ROLLING: usize = 500;
+
+/// So many of them are asked in a second from then on, by turns, however often it looks.
+const ROLLING_PER_SECOND: f64 = 250.0;
 
 /// Every so many looks, the server is asked who is connected.
 const WORKERS_EVERY: u64 = 5;
+
+/// What `?` shows.
+pub(super) const HELP: [&str; 22] = [
+    "up, down, j, k   choose a queue or a job     PgUp, PgDn, Home, End  by pages, to the ends",
+    "Enter, right     its jobs; then the job      Esc, left              back",
+    "/                queues by a part of their name; Enter keeps it, Esc drops it",
+    "s                sorts by jobs that wait, that failed, by age, by name",
+    "1 to 7           the state of the jobs that are shown",
+    "q                ends",
+    "",
+    "WAITING    jobs that could run now: waiting, and those with a priority",
+    "ACTIVE     jobs that run",
+    "DELAYED    jobs that run later",
+    "FAILED     jobs that are kept after they failed",
+    "DONE/MIN   completed in a minute, over the last five; - where no worker counts them",
+    "OLDEST     how long ago the job was added that has waited longest",
+    "WORKERS    connected; ? without the right to see who is",
+    "COMPLETED  jobs that are kept after they were done",
+    "WAIT, RUN  medians of the jobs that finished last",
+    "VERSION    who wrote the settings of the queue last",
+    "",
+    "What is on the screen is read each time; of very many queues the others by turns.",
+    "To act: oxmq retry, remove, promote, pause, …; or oxmq serve --act for a browser.",
+    "Why is it late? oxmq doctor QUEUE.",
+    "Esc goes back.",
+];
 
 /// The states that the digits choose.
 pub(super) const STATES: [JobState; 7] = [
@@ -59,13 +89,36 @@ impl Sort {
 /// Which screen there is: all queues, then one, then a job of it.
 pub(super) enum Screen {
     Queues,
-    Jobs { overview: Option<Box<QueueOverview>>, state: JobState, jobs: Vec<Job>, chosen: usize },
-    Job { id: String, lines: Vec<String>, from: usize, state: JobState },
+    Jobs {
+        overview: Option<Box<QueueOverview>>,
+        state: JobState,
+        jobs: Vec<JobRow>,
+        chosen: usize,
+    },
+    Job {
+        id: String,
+        lines: Vec<String>,
+        from: usize,
+        state: JobState,
+    },
+    /// The keys and the columns in words, over the queues.
+    Help {
+        from: usize,
+    },
+}
+
+/// A part of their names, by which queues are chosen.
+#[derive(Default)]
+pub(super) struct Find {
+    pub(super) text: String,
+    /// Whether keys are letters of it.
+    pub(super) is_typed: bool,
 }
 
 pub(super) struct App {
     pub(super) screen: Screen,
     pub(super) sort: Sort,
+    pub(super) find: Find,
     /// Sorted as they are shown.
     pub(super) queues: Vec<QueueOverview>,
     pub(super) workers: Option<HashMap<String, usize>>,
@@ -75,6 +128,8 @@ pub(super) struct App {
     /// All queues that are known, in the order in which they are asked.
     pub(super) names: Vec<String>,
     looks: u64,
+    /// How many queues a look asks by turns, once all were asked.
+    turn: usize,
     /// Where the next part of very many queues begins.
     rolling: usize,
     /// Whether each of them was asked once.
@@ -89,10 +144,18 @@ pub(super) struct App {
 }
 
 impl App {
-    pub(super) fn new(names: Vec<String>) -> Self {
+    pub(super) fn new(names: Vec<String>, every: Duration) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it lies between 1 and the constant"
+        )]
+        let turn = (ROLLING_PER_SECOND * every.as_secs_f64()).clamp(1.0, ROLLING as f64) as usize;
         Self {
             screen: Screen::Queues,
             sort: Sort::Waiting,
+            find: Find::default(),
+            turn,
             queues: Vec::new(),
             workers: None,
             chosen: None,
@@ -113,10 +176,15 @@ impl App {
         std::mem::take(&mut self.moved)
     }
 
-    /// Where the chosen queue stands.
+    /// The queues that are looked for, as they are sorted.
+    pub(super) fn shown(&self) -> impl Iterator<Item = &QueueOverview> {
+        self.queues.iter().filter(|queue| queue.name.contains(&self.find.text))
+    }
+
+    /// Where the chosen queue stands among them.
     pub(super) fn place(&self) -> usize {
         let chosen = self.chosen.as_deref();
-        self.queues.iter().position(|queue| Some(queue.name.as_str()) == chosen).unwrap_or(0)
+        self.shown().position(|queue| Some(queue.name.as_str()) == chosen).unwrap_or(0)
     }
 
     pub(super) fn question(&mut self) -> Question {
@@ -124,7 +192,7 @@ impl App {
         match &self.screen {
             Screen::Jobs { state, .. } => Question::Jobs { queue, state: *state },
             Screen::Job { id, .. } => Question::Job { queue, id: id.clone() },
-            Screen::Queues => {
+            Screen::Queues | Screen::Help { .. } => {
                 self.looks += 1;
                 let workers = self.looks % WORKERS_EVERY == 1;
                 Question::Queues { names: self.next_names(), workers }
@@ -140,14 +208,15 @@ impl App {
     /// All queues where there are not very many; else those on the screen, and some others by turns.
     fn next_names(&mut self) -> Vec<String> {
         let rest = &self.names[self.rolling.min(self.names.len())..];
-        let mut names: Vec<String> = rest.iter().take(ROLLING).cloned().collect();
+        let turn = if self.is_round { self.turn } else { ROLLING };
+        let mut names: Vec<String> = rest.iter().take(turn).cloned().collect();
         self.rolling += names.len();
         if self.rolling >= self.names.len() {
             self.is_round |= !names.is_empty();
             self.rolling = 0;
         }
         let from = self.page() * self.rows;
-        names.extend(self.queues.iter().skip(from).take(self.rows).map(|queue| queue.name.clone()));
+        names.extend(self.shown().skip(from).take(self.rows).map(|queue| queue.name.clone()));
         names.sort_unstable();
         names.dedup();
         names
@@ -231,8 +300,13 @@ impl App {
             Sort::Name => self.sort_by(|_| ()),
         }
         if self.chosen.is_none() || !(self.has_chosen || self.is_settled) {
-            self.chosen = self.queues.first().map(|queue| queue.name.clone());
+            self.choose_first();
         }
+    }
+
+    fn choose_first(&mut self) {
+        let first = self.shown().next().map(|queue| queue.name.clone());
+        self.chosen = first;
     }
 
     /// Of those that are alike the names decide, so that nothing moves while nothing happens.
@@ -243,7 +317,14 @@ impl App {
     /// Does what a key asks for; whether that is to end.
     pub(super) fn press(&mut self, key: KeyEvent) -> bool {
         let is_interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
-        if key.code == KeyCode::Char('q') || is_interrupt {
+        if is_interrupt {
+            return true;
+        }
+        if self.find.is_typed {
+            self.spell(key.code);
+            return false;
+        }
+        if key.code == KeyCode::Char('q') {
             return true;
         }
         let page = isize::try_from(self.rows.max(2) - 1).unwrap_or(1);
@@ -260,10 +341,27 @@ impl App {
                 self.sort = self.sort.next();
                 self.sort();
             }
+            KeyCode::Char('/') if matches!(self.screen, Screen::Queues) => self.find.is_typed = true,
+            KeyCode::Char('?') if matches!(self.screen, Screen::Queues) => self.screen = Screen::Help { from: 0 },
             KeyCode::Char(digit @ '1'..='7') => self.choose_state(digit),
             _ => {}
         }
         false
+    }
+
+    /// A key while it is said which queues are looked for.
+    fn spell(&mut self, key: KeyCode) {
+        match key {
+            KeyCode::Char(letter) => self.find.text.push(letter),
+            KeyCode::Backspace => _ = self.find.text.pop(),
+            KeyCode::Esc => self.find = Find::default(),
+            KeyCode::Enter => self.find.is_typed = false,
+            _ => return,
+        }
+        if !self.shown().any(|queue| Some(&queue.name) == self.chosen.as_ref()) {
+            self.choose_first();
+        }
+        self.moved = true;
     }
 
     fn choose_state(&mut self, digit: char) {
@@ -281,20 +379,22 @@ impl App {
         match &mut self.screen {
             Screen::Queues => {
                 self.has_chosen = true;
-                let (page, place) = (self.page(), to(self.place(), self.queues.len()));
-                self.chosen = self.queues.get(place).map(|queue| queue.name.clone());
+                let (page, place) = (self.page(), to(self.place(), self.shown().count()));
+                let chosen = self.shown().nth(place).map(|queue| queue.name.clone());
+                self.chosen = chosen;
                 self.moved |= page != self.page();
             }
             Screen::Jobs { jobs, chosen, .. } => *chosen = to(*chosen, jobs.len()),
             Screen::Job { lines, from, .. } => *from = to(*from, lines.len()),
+            Screen::Help { from } => *from = to(*from, HELP.len()),
         }
     }
 
     fn go_in(&mut self) {
         match &self.screen {
-            Screen::Queues if self.chosen.is_some() => {
+            Screen::Queues if self.shown().next().is_some() && self.chosen.is_some() => {
                 self.has_chosen = true;
-                let queue = self.queues.get(self.place());
+                let queue = self.shown().nth(self.place());
                 // Where something has failed, that is most likely what is looked for.
                 let has_failed = queue.is_some_and(|queue| queue.waiting() == 0 && queue.counts.failed > 0);
                 let state = if has_failed { JobState::Failed } else { JobState::Waiting };
@@ -303,7 +403,7 @@ impl App {
             }
             Screen::Jobs { jobs, chosen, state, .. } => {
                 if let Some(job) = jobs.get(*chosen) {
-                    let id = job.id().to_owned();
+                    let id = job.id.clone();
                     self.screen = Screen::Job { id, lines: Vec::new(), from: 0, state: *state };
                     self.moved = true;
                 }
@@ -314,8 +414,11 @@ impl App {
 
     fn go_back(&mut self) {
         self.screen = match &self.screen {
-            Screen::Queues => return,
-            Screen::Jobs { .. } => Screen::Queues,
+            Screen::Queues => {
+                self.find = Find::default();
+                return;
+            }
+            Screen::Jobs { .. } | Screen::Help { .. } => Screen::Queues,
             Screen::Job { state, .. } => Screen::Jobs { overview: None, state: *state, jobs: Vec::new(), chosen: 0 },
         };
         self.moved = true;
@@ -325,6 +428,8 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const EVERY: Duration = Duration::from_secs(2);
 
     fn asked(app: &mut App) -> (Vec<String>, bool) {
         match app.question() {
@@ -336,7 +441,7 @@ mod tests {
     #[test]
     fn of_very_many_queues_all_are_asked_by_turns_and_never_too_many_at_once() {
         let names: Vec<String> = (0..10_000).map(|n| format!("{n:05}")).collect();
-        let mut app = App::new(names[..1_000].to_vec());
+        let mut app = App::new(names[..1_000].to_vec(), EVERY);
         app.learn(Ok(News { names, is_whole: false }));
         let mut met = HashSet::new();
         for look in 0..20 {
@@ -346,6 +451,10 @@ mod tests {
             met.extend(names);
         }
         assert!(!app.hurries() && met.len() == 10_000);
+        assert_eq!(asked(&mut app).0.len(), 500);
+        // Whoever looks more often asks for fewer each time.
+        app.turn = App::new(Vec::new(), EVERY / 20).turn;
+        assert_eq!(asked(&mut app).0.len(), 25);
         app.learn(Ok(News { names: vec!["new".to_owned()], is_whole: true }));
         assert_eq!(asked(&mut app).0, ["new"]);
     }
@@ -353,7 +462,7 @@ mod tests {
     #[test]
     fn the_end_of_a_search_takes_none_out_of_the_round_that_goes_on() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let mut app = App::new(names(&["q"]));
+        let mut app = App::new(names(&["q"]), EVERY);
         assert_eq!(asked(&mut app).0, ["q"]);
         app.learn(Ok(News { names: names(&["mails", "reports"]), is_whole: false }));
         app.learn(Ok(News { names: names(&["mails", "q", "reports"]), is_whole: true }));
@@ -363,7 +472,7 @@ mod tests {
 
     #[test]
     fn without_queues_nobody_hurries() {
-        let mut app = App::new(Vec::new());
+        let mut app = App::new(Vec::new(), EVERY);
         assert!(!app.hurries() && asked(&mut app).0.is_empty() && !app.is_round);
         app.learn(Ok(News { names: vec!["q".to_owned()], is_whole: true }));
         assert!(app.hurries());

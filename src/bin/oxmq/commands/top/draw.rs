@@ -9,7 +9,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Cell, Paragraph, Row, Sparkline, Table, TableState};
 
-use super::app::{App, STATES, Screen};
+use super::app::{App, HELP, STATES, Screen};
 use crate::say;
 
 /// From this width on there is room for the times.
@@ -39,9 +39,12 @@ pub(super) fn draw(frame: &mut Frame, app: &mut App) {
         Screen::Queues => queues(frame, app, middle),
         Screen::Jobs { .. } => jobs(frame, app, middle),
         Screen::Job { .. } => job(frame, app, middle),
+        Screen::Help { .. } => help(frame, app, middle),
     }
     let keys = match app.screen {
-        Screen::Queues => "↑↓ choose  Enter jobs  s sort  q quit",
+        Screen::Queues if app.find.is_typed => "Enter keeps it  Esc drops it",
+        Screen::Queues => "↑↓ choose  Enter jobs  / find  s sort  ? help  q quit",
+        Screen::Help { .. } => "↑↓ scroll  Esc back  q quit",
         Screen::Jobs { .. } => "1-7 state  ↑↓ choose  Enter job  Esc back  q quit",
         Screen::Job { .. } => "↑↓ scroll  Esc back  q quit",
     };
@@ -60,18 +63,27 @@ fn title(frame: &mut Frame, app: &App, area: Rect) {
             let (read, known) = (say::number(app.queues.len() as u64), say::number(app.names.len() as u64));
             let is_read = app.queues.len() >= app.names.len();
             let read = if is_read { format!("{read} queues") } else { format!("{read} of {known} queues") };
+            let find = match (&*app.find.text, app.find.is_typed) {
+                ("", false) => String::new(),
+                (text, is_typed) => format!("  /{}{}", say::short(text, 30), if is_typed { "_" } else { "" }),
+            };
             format!(
-                "oxmq top  {read}  {} waiting  {} active  {} failed  by {}",
+                "oxmq top  {read}  {} waiting  {} active  {} failed  by {}{find}",
                 sum(QueueOverview::waiting),
                 sum(|queue| queue.counts.active),
                 sum(|queue| queue.counts.failed),
                 app.sort.name(),
             )
         }
-        Screen::Jobs { overview, state, .. } => {
-            let count = overview.as_ref().map_or_else(|| "…".to_owned(), |o| say::number(o.counts.get(*state)));
+        Screen::Help { .. } => "oxmq top: keys and columns".to_owned(),
+        Screen::Jobs { overview, state, jobs, .. } => {
+            let count = overview.as_ref().map_or(0, |o| o.counts.get(*state));
+            let known = overview.as_ref().map_or_else(|| "…".to_owned(), |_| say::number(count));
             let paused = if overview.as_ref().is_some_and(|o| o.is_paused) { "  paused" } else { "" };
-            format!("{queue}  {count} {state}{paused}")
+            // What else there is, is for `oxmq jobs` and its filters.
+            let end = if state.is_finished() { "latest" } else { "next" };
+            let part = if count > jobs.len() as u64 { format!("  the {end} {}", jobs.len()) } else { String::new() };
+            format!("{queue}  {known} {state}{part}{paused}")
         }
         Screen::Job { id, .. } => format!("{queue}  job {}", say::short(id, 60)),
     };
@@ -79,7 +91,9 @@ fn title(frame: &mut Frame, app: &App, area: Rect) {
 }
 
 fn queues(frame: &mut Frame, app: &mut App, area: Rect) {
-    let [list, charts] = Layout::vertical([Constraint::Min(3), Constraint::Length(6)]).areas(area);
+    // Where there is little room the queues have it.
+    let charts = if area.height < 12 { 0 } else { 6 };
+    let [list, charts] = Layout::vertical([Constraint::Min(1), Constraint::Length(charts)]).areas(area);
     app.rows = usize::from(list.height.saturating_sub(1)).max(1);
     let is_wide = area.width >= WIDE;
     let mut names = vec!["QUEUE", "WAITING", "ACTIVE", "DELAYED", "FAILED", "DONE/MIN", "OLDEST", "WORKERS"];
@@ -100,13 +114,13 @@ fn queues(frame: &mut Frame, app: &mut App, area: Rect) {
     let place = app.place();
     // Of ten thousand queues only what is seen is made.
     let from = place.saturating_sub(place % app.rows);
-    let rows = app.queues.iter().skip(from).take(app.rows).map(|queue| row(queue, app, is_wide));
+    let rows = app.shown().skip(from).take(app.rows).map(|queue| row(queue, app, is_wide));
     let table = Table::new(rows.collect::<Vec<_>>(), widths)
         .header(Row::new(names).style(head()))
         .row_highlight_style(chosen());
     let mut state = TableState::new().with_selected(Some(place - from));
     frame.render_stateful_widget(table, list, &mut state);
-    if let Some(queue) = app.queues.get(place) {
+    if let Some(queue) = app.shown().nth(place) {
         let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(charts);
         chart(frame, left, "completed", &queue.completed, Color::Green);
         chart(frame, right, "failed", &queue.failed, Color::Red);
@@ -185,14 +199,8 @@ fn jobs(frame: &mut Frame, app: &mut App, area: Rect) {
     frame.render_widget(Line::raw(tabs.join("  ")), bar);
     let from = place.saturating_sub(place % app.rows);
     let rows = jobs.iter().skip(from).take(app.rows).map(|job| {
-        let text = job.failed_reason().unwrap_or_else(|| job.data_json());
-        Row::new(vec![
-            say::short(job.id(), 36),
-            say::short(job.name(), 24),
-            job.timestamp().map_or_else(|| "-".to_owned(), say::ago),
-            format!("{}/{}", job.attempts_made(), job.attempts().max(1)),
-            say::short(text, 200),
-        ])
+        let cells = [&job.name, &job.added, &job.tries, &job.text];
+        Row::new(std::iter::once(say::short(&job.id, 36)).chain(cells.into_iter().cloned()))
     });
     let widths = [
         Constraint::Length(14),
@@ -206,6 +214,13 @@ fn jobs(frame: &mut Frame, app: &mut App, area: Rect) {
         .row_highlight_style(chosen());
     let mut state = TableState::new().with_selected(Some(place - from));
     frame.render_stateful_widget(table, list, &mut state);
+}
+
+fn help(frame: &mut Frame, app: &mut App, area: Rect) {
+    app.rows = usize::from(area.height).max(1);
+    let Screen::Help { from } = app.screen else { return };
+    let shown: Vec<Line> = HELP.iter().skip(from).take(app.rows).map(|line| Line::raw(*line)).collect();
+    frame.render_widget(Paragraph::new(shown), area);
 }
 
 fn job(frame: &mut Frame, app: &mut App, area: Rect) {

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 
 use oxmq::overview::QueueOverview;
 use oxmq::queue::Order;
-use oxmq::{Client, Job, JobState, Queue};
+use oxmq::{Client, JobState};
 
+use crate::connect::{AnyJob, AnyQueue};
 use crate::failure::{Failure, Outcome};
+use crate::say;
 
 /// So many jobs are read for a screen.
 const JOBS: u32 = 200;
@@ -24,8 +26,37 @@ pub(super) enum Question {
 /// What was found.
 pub(super) enum Found {
     Queues { overviews: Vec<QueueOverview>, workers: Option<HashMap<String, usize>>, problem: Option<String> },
-    Jobs { overview: Box<QueueOverview>, state: JobState, jobs: Vec<Job> },
+    Jobs { overview: Box<QueueOverview>, state: JobState, jobs: Vec<JobRow> },
     Job { lines: Vec<String> },
+}
+
+/// A job as a row of the screen.
+pub(super) struct JobRow {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) added: String,
+    pub(super) tries: String,
+    /// Why it failed, or its data; or why it cannot be read.
+    pub(super) text: String,
+}
+
+impl JobRow {
+    fn new(id: String, job: oxmq::Result<AnyJob>) -> Self {
+        match job {
+            Ok(job) => Self {
+                id,
+                name: say::short(job.name(), 24),
+                added: job.timestamp().map_or_else(|| "-".to_owned(), say::ago),
+                tries: format!("{}/{}", job.attempts_made(), job.attempts().max(1)),
+                text: say::short(job.failed_reason().unwrap_or_else(|| job.data_json()), 200),
+            },
+            Err(error) => {
+                let [name, added, tries] = ["?", "?", "?"].map(ToOwned::to_owned);
+                let text = format!("cannot be read: {}", say::short(&Failure::from(error).text, 180));
+                Self { id, name, added, tries, text }
+            }
+        }
+    }
 }
 
 pub(super) async fn ask(client: &Client, question: Question) -> Outcome<Found> {
@@ -47,17 +78,31 @@ pub(super) async fn ask(client: &Client, question: Question) -> Outcome<Found> {
         }
         Question::Jobs { queue, state } => {
             let overview = Box::new(client.get_queue_overview(&queue).await?);
-            let queue: Queue = client.queue(&queue).open()?;
+            let queue: AnyQueue = client.queue(&queue).open()?;
             let order = if state.is_finished() { Order::Descending } else { Order::Ascending };
             let page = queue.jobs(state).order(order).page(JOBS).await?;
-            Ok(Found::Jobs { overview, state, jobs: page.jobs.into_iter().flatten().collect() })
+            let rows = page.ids.into_iter().zip(page.jobs).map(|(id, job)| JobRow::new(id, job));
+            Ok(Found::Jobs { overview, state, jobs: rows.collect() })
         }
         Question::Job { queue, id } => {
-            let queue: Queue = client.queue(&queue).open()?;
-            let Some(job) = queue.get_job(&id).await? else { return Err(Failure::no_such("job", &id)) };
-            let state = queue.job(&id).get_state().await?;
-            let value = super::super::jobs::to_json(&job, Some(state));
-            let text = serde_json::to_string_pretty(&value).unwrap_or_default();
+            let queue: AnyQueue = client.queue(&queue).open()?;
+            let job = match queue.get_job(&id).await {
+                Err(error @ (oxmq::Error::Undecodable { .. } | oxmq::Error::Json { .. })) => {
+                    let mut lines = vec![format!("cannot be read: {}", say::clean(&Failure::from(error).text))];
+                    for (name, value) in queue.job(&id).get_fields().await? {
+                        lines.push(format!("{}: {}", say::clean(&name), say::short(&value, 2_000)));
+                    }
+                    return Ok(Found::Job { lines });
+                }
+                job => job?.ok_or_else(|| Failure::no_such("job", &id))?,
+            };
+            let why = queue.job(&id).waits_for().await?;
+            let value = super::super::jobs::to_json(&job, why.as_ref().map(|why| why.state));
+            let mut text = crate::say::pretty(&serde_json::to_string(&value).unwrap_or_default());
+            // Of a parent that waits the first question is what for.
+            if let Some(why) = why.filter(|why| why.state == JobState::WaitingChildren) {
+                text = format!("{why}\n\n{text}");
+            }
             Ok(Found::Job { lines: crate::say::clean(&text).lines().map(ToOwned::to_owned).collect() })
         }
     }

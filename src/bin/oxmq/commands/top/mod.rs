@@ -33,7 +33,7 @@ pub(crate) async fn run(global: &Global, args: Top) -> Outcome {
     let (keys, pressed) = mpsc::channel(64);
     std::thread::spawn(move || listen(&keys));
     let mut terminal = ratatui::init();
-    let ended = watch(&mut terminal, &mut App::new(names), &client, every, pressed, news).await;
+    let ended = watch(&mut terminal, &mut App::new(names, every), &client, every, pressed, news).await;
     ratatui::restore();
     ended
 }

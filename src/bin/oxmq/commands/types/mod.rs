@@ -5,12 +5,12 @@ mod shape;
 
 use std::collections::{BTreeMap, HashSet};
 
+use oxmq::JobState;
 use oxmq::queue::Order;
-use oxmq::{Job, JobState, Queue};
 use serde_json::{Map, Value, json};
 
 use crate::args::{Global, Types};
-use crate::connect;
+use crate::connect::{self, AnyJob, AnyQueue};
 use crate::failure::Outcome;
 use crate::say;
 use shape::{Shape, property};
@@ -52,7 +52,9 @@ pub(crate) async fn run(global: &Global, args: Types) -> Outcome {
     if observed.left_out > 0 {
         eprintln!("left out: {} jobs with names beyond the first {MOST_NAMES}", observed.left_out);
     }
-    if args.schema || global.json {
+    if global.json {
+        say::json(&schema(&args.queue, &observed));
+    } else if args.schema {
         let text = serde_json::to_string_pretty(&schema(&args.queue, &observed)).unwrap_or_default();
         say::line(text);
     } else {
@@ -61,7 +63,7 @@ pub(crate) async fn run(global: &Global, args: Types) -> Outcome {
     Ok(())
 }
 
-async fn sample(queue: &Queue, state: JobState, order: Order, most: u64, observed: &mut Observed) -> Outcome {
+async fn sample(queue: &AnyQueue, state: JobState, order: Order, most: u64, observed: &mut Observed) -> Outcome {
     let (mut left, mut cursor) = (most, None);
     while left > 0 {
         let mut jobs = queue.jobs(state).order(order);
@@ -80,7 +82,7 @@ async fn sample(queue: &Queue, state: JobState, order: Order, most: u64, observe
 }
 
 impl Observed {
-    fn meet(&mut self, job: &Job) {
+    fn meet(&mut self, job: &AnyJob) {
         if !self.ids.insert(job.id().to_owned()) {
             return;
         }
@@ -92,8 +94,12 @@ impl Observed {
         }
         let seen = self.names.entry(job.name().to_owned()).or_default();
         seen.jobs += 1;
-        seen.data.meet(job.data());
-        if let Ok(Some(result)) = job.return_value() {
+        if let Ok(data) = serde_json::from_str(job.data_json()) {
+            seen.data.meet(&data);
+        }
+        if let Ok(Some(result)) = job.return_value()
+            && let Ok(result) = serde_json::from_str(result.get())
+        {
             seen.result.meet(&result);
         }
     }
