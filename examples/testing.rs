@@ -65,7 +65,7 @@ fn router() -> Router {
 
 #[cfg_attr(test, tokio::test)]
 async fn a_mail_is_sent_and_reported() {
-    let performed = perform(router(), TestJob::of(&Welcome { to: "ada@example.org".into() })).await;
+    let performed = perform(router(), TestJob::of(Welcome { to: "ada@example.org".into() })).await;
     assert_eq!(performed.value::<String>(), "sent");
     assert_eq!(performed.progress, [100]);
     println!("a processor without a server: {}", performed.value::<String>());
@@ -75,7 +75,7 @@ async fn a_mail_is_sent_and_reported() {
 async fn who_signs_up_is_welcomed_an_hour_later() {
     let queue = TestQueue::new("mails").await;
     sign_up(&queue, "ada@example.org").await.expect("a queue that takes jobs");
-    queue.assert_enqueued([Expected::of(&Welcome { to: "ada@example.org".into() }).delay(HOUR)]).await;
+    queue.assert_enqueued([Expected::of(Welcome { to: "ada@example.org".into() }).delay(HOUR)]).await;
     println!("what was enqueued: {} job, as expected", queue.enqueued().await.len());
 
     let drained = queue.drain(router().layer(fail_attempt(1, "the mail server is away"))).await;

@@ -11,6 +11,10 @@ use crate::options::JobOptions;
 /// The type itself is the data. What is added by [`Queue::push`](crate::Queue::push) and processed by
 /// [`Router::job`](crate::Router::job) then fits together, or does not compile. Node sees an ordinary job with this name.
 ///
+/// A kind goes wherever a job does: [`NewJob::of`](crate::NewJob::of) for many at once, [`FlowNode::of`](crate::FlowNode::of)
+/// and [`FlowProducer::push`](crate::FlowProducer::push) in flows,
+/// [`UpsertJobScheduler::kind`](crate::queue::UpsertJobScheduler::kind) for what repeats.
+///
 /// ```no_run
 /// use std::time::Duration;
 /// use oxmq::kind::JobOf;
@@ -63,7 +67,21 @@ pub trait JobKind: Serialize + DeserializeOwned + Send + 'static {
     }
 }
 
-/// A job of a [`JobKind`].
+/// A job of a [`JobKind`]: what its processor takes, and what an add answers.
+///
+/// ```
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct BuildIndex { index: String }
+/// # impl oxmq::JobKind for BuildIndex {
+/// #     const NAME: &'static str = "build-index";
+/// #     type Output = u64;
+/// # }
+/// use oxmq::kind::JobOf;
+///
+/// async fn build_index(job: JobOf<BuildIndex>) -> Result<u64, oxmq::Halt> {
+///     Ok(job.data().index.len() as u64)
+/// }
+/// ```
 pub type JobOf<K> = Job<K, <K as JobKind>::Output>;
 
 /// The arguments of a processor of a kind: the first is a [`JobOf`] the kind.

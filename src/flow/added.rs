@@ -76,14 +76,37 @@ impl AddedNode {
 
     /// The job, to wait for or to look at. No round trip.
     ///
+    /// ```no_run
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Render { part: String }
+    /// # impl oxmq::JobKind for Render {
+    /// #     const NAME: &'static str = "render";
+    /// #     type Output = u64;
+    /// # }
+    /// # fn demo(flow: oxmq::flow::AddedNode) -> oxmq::Result<()> {
+    /// use oxmq::Job;
+    /// use oxmq::kind::JobOf;
+    ///
+    /// let bind: Job<String, ()> = flow.job()?;
+    /// // Of a kind: who adds its root by `FlowProducer::push` has this handle already.
+    /// let page: JobOf<Render> = flow.children()[0].job()?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Refused`] if it was refused; [`Error::Json`] if its data is no `D`.
     pub fn job<D: DeserializeOwned, R>(&self) -> Result<Job<D, R>> {
-        let refused = |reason| Error::refused("add_flow", self.job.id.clone(), reason);
-        let placed = self.placed.clone().map_err(refused)?;
-        let data = json::read("data", &self.job.data)?;
-        Ok(added(&self.core, self.job.clone(), placed, data).0)
+        let placed = self.placed()?;
+        Ok(self.handle(placed, json::read("data", &self.job.data)?))
+    }
+
+    pub(super) fn placed(&self) -> Result<Placed> {
+        self.placed.clone().map_err(|reason| Error::refused("add_flow", self.job.id.clone(), reason))
+    }
+
+    pub(super) fn handle<D, R>(&self, placed: Placed, data: D) -> Job<D, R> {
+        added(&self.core, self.job.clone(), placed, data).0
     }
 }
 

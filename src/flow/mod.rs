@@ -4,6 +4,7 @@ mod added;
 mod children;
 mod node;
 mod plan;
+mod push;
 mod read;
 mod waits_for;
 
@@ -14,6 +15,7 @@ use tracing::{Instrument, Span};
 
 pub use added::AddedNode;
 pub use node::FlowNode;
+pub use push::{AddedFlow, PushFlow};
 pub use read::{FlowTree, GetFlow};
 pub use waits_for::{WaitedChild, WaitsFor};
 

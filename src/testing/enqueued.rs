@@ -35,8 +35,8 @@ impl Expected {
         Self { name: name.into(), data: None, delay: None, priority: None, id: None }
     }
 
-    /// A job of a kind.
-    pub fn of<K: JobKind>(job: &K) -> Self {
+    /// A job of a kind, with this data.
+    pub fn of<K: JobKind>(job: K) -> Self {
         Self::job(K::NAME, job)
     }
 

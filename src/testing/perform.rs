@@ -42,7 +42,7 @@ impl TestJob {
     }
 
     /// A job of a kind, with its options.
-    pub fn of<K: JobKind>(job: &K) -> Self {
+    pub fn of<K: JobKind>(job: K) -> Self {
         Self { options: job.options(), ..Self::new(K::NAME, job) }
     }
 

@@ -525,6 +525,15 @@ fn flows() -> Vec<Row> {
         row("FlowNode::of(queue)", &NAMES, "xxo", |on, queue| async move {
             on.client.flow_producer().add(FlowNode::of(queue, Ping)).await.map(drop)
         }),
+        row("FlowProducer::push(queue)", &NAMES, "xxo", |on, queue| async move {
+            on.client.flow_producer().push(queue, Ping).await.map(drop)
+        }),
+        row("PushFlow::prefix(prefix)", &NAMES, "xxo", |on, prefix| async move {
+            on.client.flow_producer().push(&on.name, Ping).prefix(prefix).await.map(drop)
+        }),
+        row("PushFlow::job_id(id)", &TEXTS, "xxxxx", |on, id| async move {
+            on.client.flow_producer().push(&on.name, Ping).job_id(id).await.map(drop)
+        }),
         row("FlowNode::new(name)", &TEXTS, "ooooo", |on, name| async move {
             on.client.flow_producer().add(FlowNode::new(&on.name, name, json!(1))).await.map(drop)
         }),

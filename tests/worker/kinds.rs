@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use oxmq::error::Reason;
 use oxmq::job::AnyJob;
 use oxmq::kind::JobOf;
+use oxmq::options::ParentRef;
+use oxmq::queue::Added;
 use oxmq::worker::{FromJob, FromRef};
-use oxmq::{Deduplication, FlowNode, Halt, Job, JobKind, JobOptions, JobState, NewJob, Queue, Repeat, Router, State};
+use oxmq::{Deduplication, Error, FlowNode, Halt, Job, JobKind, JobOptions, JobState, NewJob, Queue, Repeat, Router, State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -130,12 +133,31 @@ async fn a_kind_is_a_child_of_a_flow_and_the_template_of_a_scheduler() {
     let worker = fixture.worker(router()).start().unwrap();
     let flow = FlowNode::of("q", Publish {}).child(FlowNode::of("q", products()));
     let added = fixture.client.flow_producer().add(flow).await.unwrap();
-    let published = added.job::<Publish, ()>().unwrap();
+    let published: JobOf<Publish> = added.job().unwrap();
     published.wait_until_finished(PATIENCE).await.unwrap();
     let hourly = Repeat::every(Duration::from_secs(3600));
     let run = fixture.queue.upsert_job_scheduler("nightly", hourly).kind(products()).await.unwrap();
     assert_eq!((run.name(), run.attempts(), &*run.data().index), ("build-index", 2, "products"));
     assert!(run.wait_until_finished(PATIENCE).await.unwrap().revision > 7);
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn the_root_of_a_flow_has_the_types_and_the_options_of_its_kind() {
+    let fixture = Fixture::new().await;
+    let flows = fixture.client.flow_producer();
+    let pushed = flows.push("q", products()).child(FlowNode::of("q", Publish {})).children([]).await.unwrap();
+    assert_eq!((pushed.root().id(), pushed.root().attempts()), ("of-products", 2));
+    assert_eq!((pushed.node().outcome(), pushed.children().len()), (Ok(Added::Created), 1));
+    let other = flows.push("q", products()).job_id("other").options(JobOptions::default().job_id("its-own"));
+    assert_eq!(other.parent(ParentRef::of(pushed.root())).await.unwrap().into_root().id(), "its-own");
+    let again = flows.push("q", products()).await.unwrap();
+    assert_eq!(again.node().outcome(), Ok(Added::Existing));
+    let lost = flows.push("q", Publish {}).parent(ParentRef::of(&fixture.queue.job("nobody"))).await;
+    assert!(matches!(lost, Err(Error::Refused { reason: Reason::MissingParent, .. })), "{lost:?}");
+    let worker = fixture.worker(router()).start().unwrap();
+    let Built { revision } = pushed.into_root().wait_until_finished(PATIENCE).await.unwrap();
+    assert_eq!(revision, 14, "the root ran after its child of the same kind");
     worker.close().await;
 }
 
