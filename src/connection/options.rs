@@ -15,6 +15,17 @@ use crate::error::{Error, Result};
 use crate::options::{HOUR, SHORTEST, check_span};
 
 /// Where a server listens.
+///
+/// Whoever has a URL needs none: see [`ConnectOptions::from_url`].
+///
+/// ```
+/// use oxmq::ConnectOptions;
+/// use oxmq::client::Address;
+///
+/// let local = ConnectOptions::new(Address::Unix("/run/redis.sock".into()));
+/// let other = ConnectOptions::new(Address::Tcp("10.0.0.1".into(), 6379)).db(2);
+/// # let _ = (local, other);
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {

@@ -8,6 +8,19 @@ use axum::http::request::Parts;
 use super::redact::Redact;
 
 /// What somebody wants.
+///
+/// ```no_run
+/// # fn demo(client: oxmq::Client) {
+/// use oxmq::dashboard::{Action, Dashboard, Permission};
+///
+/// // Everybody who reaches the pages sees all queues, and may retry; nobody does anything else.
+/// let dashboard = Dashboard::new(client).authorize(|_, wanted| match wanted {
+///     Permission::See { .. } => true,
+///     Permission::Act { action, .. } => *action == Action::Retry,
+///     _ => false,
+/// });
+/// # drop(dashboard); }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Permission<'a> {
@@ -102,6 +115,17 @@ impl fmt::Display for Action {
 }
 
 /// An action that somebody has taken, or tried to.
+///
+/// ```no_run
+/// # fn demo(client: oxmq::Client) {
+/// use oxmq::dashboard::Dashboard;
+///
+/// let dashboard = Dashboard::new(client).audit(|audit| {
+///     let who = audit.actor.as_deref().unwrap_or("somebody");
+///     println!("{who}: {} {} in {}: {}", audit.action, audit.target, audit.queue, audit.outcome);
+/// });
+/// # drop(dashboard); }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Audit {

@@ -92,6 +92,16 @@ use self::app::App;
 use crate::client::Client;
 
 /// The pages of one client's queues, to be mounted in an axum app. See the [module](self).
+///
+/// ```no_run
+/// # fn demo(client: oxmq::Client) {
+/// use oxmq::dashboard::Dashboard;
+///
+/// // Two queues, to be looked at only.
+/// let pages = Dashboard::new(client).queues(["mails", "reports"]).title("staging").router();
+/// let app: axum::Router = axum::Router::new().nest("/queues", pages);
+/// # drop(app); }
+/// ```
 #[must_use = "nothing is served until its router is mounted"]
 pub struct Dashboard {
     client: Client,

@@ -27,6 +27,18 @@ pub enum Field {
 }
 
 /// What is about to be shown.
+///
+/// ```no_run
+/// # fn demo(client: oxmq::Client) {
+/// use oxmq::dashboard::{Dashboard, Field};
+///
+/// let dashboard = Dashboard::new(client).redact(|shown, value| {
+///     if shown.queue == "payments" && shown.field == Field::Data {
+///         value["iban"] = "covered".into();
+///     }
+/// });
+/// # drop(dashboard); }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shown<'a> {

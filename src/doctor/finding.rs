@@ -137,6 +137,20 @@ impl fmt::Display for FindingKind {
 }
 
 /// Something that is wrong. Its text tells it in words.
+///
+/// ```no_run
+/// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
+/// use oxmq::doctor::FindingKind;
+///
+/// let doctor = client.doctor();
+/// for finding in doctor.examine().await?.findings {
+///     if finding.kind == FindingKind::LostJobs {
+///         println!("{} jobs in {:?}, such as {:?}", finding.count, finding.queue, finding.examples);
+///         println!("{} are back", doctor.mend(&finding).await?);
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
@@ -242,6 +256,19 @@ impl fmt::Display for LeftOut {
 }
 
 /// What an examination has found.
+///
+/// ```no_run
+/// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
+/// let report = client.doctor().examine().await?;
+/// println!("{} findings", report.findings.len());
+/// for left_out in &report.left_out {
+///     println!("not looked at: {left_out}");
+/// }
+/// for ((queue, library), workers) in &report.peers {
+///     println!("{queue}: {workers} workers by {library}");
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {

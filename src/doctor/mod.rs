@@ -24,6 +24,16 @@ const EXAMPLES: usize = 10;
 /// An examination to be. Made by [`Client::doctor`].
 ///
 /// It takes two looks, and tells of what was wrong both times: what is in motion is not accused.
+///
+/// ```no_run
+/// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
+/// let doctor = client.doctor().queue("mails").memory(true).on_stage(|stage| println!("{stage}"));
+/// let report = doctor.examine().await?;
+/// for finding in &report.findings {
+///     println!("{finding}");
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "nothing is examined until `examine` is awaited"]
 pub struct Doctor {

@@ -4,6 +4,17 @@ use std::fmt;
 use std::sync::Arc;
 
 /// How far an examination is. Its text tells it in words.
+///
+/// ```no_run
+/// # fn demo(client: oxmq::Client) {
+/// use oxmq::doctor::Stage;
+///
+/// let doctor = client.doctor().on_stage(|stage| match stage {
+///     Stage::Queue { number, of, .. } => println!("{number}/{of}"),
+///     other => println!("{other}"),
+/// });
+/// # drop(doctor); }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {

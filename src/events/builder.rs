@@ -9,6 +9,17 @@ use crate::options::{HOUR, SHORTEST, check_span};
 use crate::wire::EventId;
 
 /// Where a listener begins.
+///
+/// ```no_run
+/// use oxmq::Client;
+/// use oxmq::events::EventsFrom;
+///
+/// // A browser that comes back says which event it saw last: its `Last-Event-ID`.
+/// async fn go_on(client: &Client, last_event_id: &str) -> oxmq::Result<oxmq::QueueEvents> {
+///     let from = last_event_id.parse().map_or(EventsFrom::Now, EventsFrom::After);
+///     client.queue_events("mails").from(from).start()
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum EventsFrom {

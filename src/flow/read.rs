@@ -18,6 +18,23 @@ const AT_ONCE: usize = 32;
 
 /// A job of a flow as it is now, with its children.
 ///
+/// ```no_run
+/// use oxmq::FlowProducer;
+/// use oxmq::flow::FlowTree;
+///
+/// fn show(node: &FlowTree, depth: usize) {
+///     let name = node.job.as_ref().ok().and_then(Option::as_ref).map_or("(gone)", |job| job.name());
+///     println!("{:depth$}{} of {}: {name}", "", node.id, node.queue);
+///     node.children.iter().for_each(|child| show(child, depth + 2));
+/// }
+///
+/// # async fn demo(flows: FlowProducer) -> oxmq::Result<()> {
+/// if let Some(tree) = flows.get_flow("reports", "report-2026").depth(5).await? {
+///     show(&tree, 0);
+/// }
+/// # Ok(()) }
+/// ```
+///
 /// BullMQ: `JobNode`.
 #[derive(Debug)]
 #[non_exhaustive]

@@ -2,7 +2,12 @@
 
 // The pages name items as they are called at the root.
 #[allow(unused_imports, reason = "only the links of the pages use them")]
-use super::{events::QueueEventsBuilder, queue::QueueBuilder, worker::WorkerBuilder, *};
+use super::{
+    events::{QueueEvent, QueueEventsBuilder},
+    queue::QueueBuilder,
+    worker::{WorkerBuilder, WorkerEvent},
+    *,
+};
 
 #[doc = include_str!("coming_from_node.md")]
 pub mod coming_from_node {}

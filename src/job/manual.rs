@@ -240,6 +240,19 @@ impl<D, R> Job<D, R> {
 }
 
 /// What a fetch by hand has brought, and when to try again if it brought nothing.
+///
+/// ```no_run
+/// # async fn demo(worker: oxmq::ManualWorker<String, ()>) -> oxmq::Result<()> {
+/// let mut next = worker.get_next_job("token").await?;
+/// while let Some(job) = next {
+///     println!("{}", job.data());
+///     // One round trip ends this job and fetches the next.
+///     let fetched = job.move_to_completed_and_fetch(&(), "token").await?;
+///     println!("limited for {:?}, the next delayed job is due at {:?}", fetched.limited_for, fetched.next_due);
+///     next = fetched.job;
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Fetched<D = Value, R = Value> {

@@ -72,7 +72,7 @@ pub enum Retry {
 /// An error type that decides what becomes of the job which failed by it.
 ///
 /// A processor that returns `Result<R, Decided<E>>` asks it. `?` works there with an `E`, with any error that `E` can be
-/// made of, and with a [`Halt`].
+/// made of, and with a [`Halt`]. A processor that calls methods of its job needs a variant for [`oxmq::Error`](crate::Error).
 ///
 /// ```
 /// use std::time::Duration;
@@ -87,6 +87,8 @@ pub enum Retry {
 ///     Throttled { retry_after: Duration },
 ///     #[error("the connection broke")]
 ///     Io(#[from] std::io::Error),
+///     #[error("the queue")]
+///     Queue(#[from] oxmq::Error),
 /// }
 ///
 /// impl Decides for MailError {
@@ -94,12 +96,13 @@ pub enum Retry {
 ///         match self {
 ///             Self::NoMailbox(_) => Retry::Never,
 ///             Self::Throttled { retry_after } => Retry::After(*retry_after),
-///             Self::Io(_) => Retry::ByBackoff,
+///             Self::Io(_) | Self::Queue(_) => Retry::ByBackoff,
 ///         }
 ///     }
 /// }
 ///
 /// async fn send(job: Job<String, ()>) -> Result<(), Decided<MailError>> {
+///     job.update_progress(&10).await?; // an `oxmq::Error`
 ///     let template = std::fs::read_to_string("mail.txt")?; // an `io::Error`
 ///     if !job.data().contains('@') {
 ///         return Err(MailError::NoMailbox(job.data().clone()).into());

@@ -28,6 +28,17 @@ const RECENT: u32 = 10;
 const AT_ONCE: usize = 32;
 
 /// What a queue does at this moment.
+///
+/// ```no_run
+/// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
+/// let mails = client.get_queue_overview("mails").await?;
+/// println!("{} wait, {} failed in the last hour", mails.waiting(), mails.last_hour.failed);
+/// if let Some(oldest) = &mails.oldest_waiting {
+///     println!("job {} since {:?}", oldest.id, oldest.added_at);
+/// }
+/// println!("they wait for {:?}, and run for {:?}", mails.times.wait_median, mails.times.run_median);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]

@@ -242,6 +242,14 @@ where
 }
 
 /// A job scheduler as it is stored.
+///
+/// ```no_run
+/// # async fn demo(queue: oxmq::Queue) -> oxmq::Result<()> {
+/// if let Some(nightly) = queue.get_job_scheduler("nightly").await? {
+///     println!("{} {:?} runs next at {:?}", nightly.name, nightly.pattern, nightly.next_run);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct JobScheduler {

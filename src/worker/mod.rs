@@ -180,6 +180,16 @@ impl Counters {
 }
 
 /// What became of the jobs of a worker that was closed.
+///
+/// ```no_run
+/// # async fn demo(worker: oxmq::Worker) {
+/// let report = worker.close().await;
+/// println!("{} done, {} failed for good", report.counts.completed, report.counts.failed);
+/// for id in &report.abandoned {
+///     println!("job {id} did not end in time, and runs again when its lock has run out");
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]

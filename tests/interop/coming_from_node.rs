@@ -15,18 +15,42 @@ const CLASSES: [(&str, &[&str]); 6] = [
     ("FlowProducer", &["flow-producer"]),
 ];
 
-/// The names of the public methods and accessors in a file of declarations: they stand four spaces in.
-fn declared(file: &str) -> BTreeSet<String> {
+/// The sections of the page about events, and where BullMQ declares who may listen to them.
+const LISTENERS: [(&str, &str, &str); 3] = [
+    ("Events of a queue", "queue", "QueueListener"),
+    ("Events of a worker", "worker", "WorkerListener"),
+    ("Events of all processes", "queue-events", "QueueEventsListener"),
+];
+
+/// The names of the public members in a file of declarations, of a class or an interface: they stand four spaces in.
+fn declared(file: &str, is_it: impl Fn(&str) -> bool) -> BTreeSet<String> {
     let directory =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/node/node_modules/bullmq6/dist/esm/classes");
     let text = std::fs::read_to_string(directory.join(file).with_extension("d.ts")).expect("run `make setup`");
-    let members = text.lines().filter_map(|line| line.strip_prefix("    ").filter(|rest| !rest.starts_with(' ')));
+    let inside = text.lines().skip_while(|line| !is_it(line)).skip(1).take_while(|line| *line != "}");
+    let members = inside.filter_map(|line| line.strip_prefix("    ").filter(|rest| !rest.starts_with(' ')));
     let names = members.filter_map(|member| {
-        let member = ["static ", "get ", "set "].iter().find_map(|word| member.strip_prefix(word)).unwrap_or(member);
-        let end = member.find(|letter: char| !letter.is_ascii_alphanumeric())?;
-        (member[end..].starts_with(['(', '<']) && end > 0).then(|| member[..end].to_owned())
+        let words = ["static ", "get ", "set ", "readonly "];
+        let member = words.iter().find_map(|word| member.strip_prefix(word)).unwrap_or(member);
+        let member = member.trim_start_matches('\'');
+        let end = member.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-')?;
+        let rest = member[end..].trim_start_matches(['\'', '?']);
+        (rest.starts_with(['(', '<', ':']) && end > 0).then(|| member[..end].to_owned())
     });
     names.filter(|name| name != "constructor").collect()
+}
+
+/// Fails unless a section of the page has these names, each once, and no other.
+fn compare(section: &str, declared: &BTreeSet<String>) {
+    assert!(declared.len() > 1, "{section}");
+    let mut named = BTreeSet::new();
+    for name in rows()[section].iter().flat_map(|(theirs, _)| quoted(theirs)) {
+        assert!(named.insert(name.to_owned()), "{section} has `{name}` twice");
+    }
+    let missing: Vec<_> = declared.difference(&named).collect();
+    assert!(missing.is_empty(), "not on the page, of {section}: {missing:?}");
+    let foreign: Vec<_> = named.difference(declared).collect();
+    assert!(foreign.is_empty(), "on the page, and not in {section}: {foreign:?}");
 }
 
 /// What stands between backticks.
@@ -98,19 +122,13 @@ fn rows() -> BTreeMap<&'static str, Vec<(&'static str, &'static str)>> {
 }
 
 #[test]
-fn every_method_of_bullmq_has_its_place_on_the_page() {
-    let rows = rows();
+fn every_method_field_and_event_of_bullmq_has_its_place_on_the_page() {
     for (class, files) in CLASSES {
-        let declared: BTreeSet<_> = files.iter().flat_map(|file| declared(file)).collect();
-        assert!(declared.len() > 1, "{class}");
-        let mut named = BTreeSet::new();
-        for name in rows[class].iter().flat_map(|(theirs, _)| quoted(theirs)) {
-            assert!(named.insert(name.to_owned()), "{class} has `{name}` twice");
-        }
-        let missing: Vec<_> = declared.difference(&named).collect();
-        assert!(missing.is_empty(), "not on the page, of {class}: {missing:?}");
-        let foreign: Vec<_> = named.difference(&declared).collect();
-        assert!(foreign.is_empty(), "on the page, and not in {class}: {foreign:?}");
+        let is_class = |line: &str| line.starts_with("export declare class ");
+        compare(class, &files.iter().flat_map(|file| declared(file, is_class)).collect());
+    }
+    for (section, file, interface) in LISTENERS {
+        compare(section, &declared(file, |line| line.starts_with(&format!("export interface {interface}"))));
     }
 }
 
@@ -150,7 +168,9 @@ fn every_name_of_bullmq_can_be_searched_for() {
     let functions: BTreeSet<&str> = sources.split("fn ").skip(1).map(name_of).collect();
     let is_found = |name: &str| aliases.contains(name) || functions.contains(in_snake_case(name).as_str());
     assert!(is_found("getJobCounts") && is_found("add") && !is_found("getBackend"));
-    let told = rows().into_values().flatten().filter(|(_, ours)| !ours.starts_with("none: "));
+    // An event is found under its own name, which is that of a variant.
+    let methods = rows().into_iter().filter(|(section, _)| !section.starts_with("Events of "));
+    let told = methods.flat_map(|(_, rows)| rows).filter(|(_, ours)| !ours.starts_with("none: "));
     let missing: Vec<_> = told.flat_map(|(theirs, _)| quoted(theirs)).filter(|name| !is_found(name)).collect();
     assert!(missing.is_empty(), "no name and no alias for {missing:?}");
     let classes = ["UnrecoverableError", "DelayedError", "WaitingError", "WaitingChildrenError", "RateLimitError"];

@@ -135,6 +135,25 @@ impl<D, R> Jobs<D, R> {
 /// Awaiting it returns [`Error::InvalidOption`] for a filter, a priority or a delay that breaks a rule, and for states whose
 /// jobs it cannot be done to; then nothing was done. After an error of the connection some of it may have been done; doing
 /// it again does the rest.
+///
+/// # Example
+///
+/// ```no_run
+/// # async fn demo(queue: oxmq::Queue) -> oxmq::Result<()> {
+/// use oxmq::JobState;
+/// use oxmq::options::JobFilter;
+///
+/// let failed = queue.jobs(JobFilter::new([JobState::Failed]).name("receipt"));
+/// let retried = failed.clone().retry().await?;
+/// println!("{} run again", retried.done);
+///
+/// // The same step by step, to show how far it is; dropping the run stops it.
+/// let mut run = failed.remove().start()?;
+/// while let Some(step) = run.next().await? {
+///     println!("{} looked at, {} removed", step.looked_at, run.report().done);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "nothing is done until it is awaited or started"]
 pub struct BulkAction {
