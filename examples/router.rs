@@ -6,7 +6,7 @@
 //!
 //!     welcome: "sent to ada"
 //!     invoice: {"lines":2,"total":42.5}
-//!     unheard-of: job 3 failed: no processor for jobs named 'unheard-of'
+//!     unheard-of: job 3 failed: no processor for jobs named 'unheard-of', but for 'invoice', 'welcome'
 
 mod support;
 

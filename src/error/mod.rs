@@ -20,7 +20,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Why a call failed.
 ///
 /// The cause, where there is one, is in [`source`](std::error::Error::source) and not in the text, so whoever shows an
-/// error shows its causes too; `anyhow` does. Neither ever holds a credential.
+/// error shows its causes too: `anyhow` does, and [`with_causes`](Self::with_causes). Neither ever holds a credential.
 ///
 /// ```no_run
 /// # async fn demo(queue: oxmq::Queue<String, ()>) {
@@ -200,6 +200,20 @@ impl Error {
         }
     }
 
+    /// Shows the error with its causes in one line, for those who print it: `connect: redis: no connection - Io:
+    /// redis://127.0.0.1:6379: Connection refused (os error 111)`. Values of a job's data are left out.
+    ///
+    /// ```no_run
+    /// # async fn demo() {
+    /// if let Err(error) = oxmq::Client::connect("redis://127.0.0.1:6379").await {
+    ///     eprintln!("{}", error.with_causes());
+    /// }
+    /// # }
+    /// ```
+    pub fn with_causes(&self) -> impl fmt::Display + '_ {
+        WithCauses(self)
+    }
+
     pub(crate) fn refused(op: &'static str, id: impl Into<String>, reason: Reason) -> Self {
         Self::Refused { op, id: id.into(), reason }
     }
@@ -218,7 +232,8 @@ fn place(path: Option<&str>) -> String {
 }
 
 /// Why the server refused: BullMQ's numeric codes, by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum Reason {
     /// −1: the job does not exist.

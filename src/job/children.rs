@@ -95,6 +95,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// BullMQ: `Job.getIgnoredChildrenFailures`, once `Job.getFailedChildrenValues`.
     #[doc(alias = "getFailedChildrenValues")]
+    #[doc(alias = "get_failed_children_values")]
     #[doc(alias = "getIgnoredChildrenFailures")]
     pub async fn get_ignored_children_failures(&self) -> Result<Vec<(String, String)>> {
         self.engine().get_ignored_children_failures(self.id()).await

@@ -172,6 +172,12 @@ impl JobFilter {
     }
 }
 
+impl<const N: usize> From<[JobState; N]> for JobFilter {
+    fn from(states: [JobState; N]) -> Self {
+        Self::new(states)
+    }
+}
+
 impl From<JobState> for JobFilter {
     fn from(state: JobState) -> Self {
         Self::new([state])

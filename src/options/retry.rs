@@ -111,6 +111,11 @@ pub enum Retry {
 ///     Ok(())
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not decide what becomes of a job",
+    label = "no `Decides`",
+    note = "the error in `Decided<E>` implements `oxmq::options::Decides`; any other error type is returned as it is"
+)]
 pub trait Decides: std::error::Error + Send + Sync + 'static {
     /// Decides; the job's `attempts` stay the limit. For [`Retry::ByBackoff`] the worker's
     /// [`on_error`](crate::worker::WorkerBuilder::on_error) is asked, then the job's `backoff` counts.
@@ -121,7 +126,7 @@ pub trait Decides: std::error::Error + Send + Sync + 'static {
 ///
 /// It is not a [`std::error::Error`], as [`Halt`] is none, so that `?` can make it of any error.
 #[derive(Debug)]
-pub struct Decided<E>(Inner<E>);
+pub struct Decided<E: Decides>(Inner<E>);
 
 #[derive(Debug)]
 enum Inner<E> {
@@ -129,16 +134,17 @@ enum Inner<E> {
     Halt(Halt),
 }
 
-impl<T, E: From<T>> From<T> for Decided<E>
+impl<T, E> From<T> for Decided<E>
 where
     T: std::error::Error,
+    E: Decides + From<T>,
 {
     fn from(error: T) -> Self {
         Self(Inner::Error(error.into()))
     }
 }
 
-impl<E> From<Halt> for Decided<E> {
+impl<E: Decides> From<Halt> for Decided<E> {
     fn from(halt: Halt) -> Self {
         Self(Inner::Halt(halt))
     }
@@ -158,10 +164,10 @@ impl<E: Decides> From<Decided<E>> for Halt {
     }
 }
 
-impl<E: fmt::Display> fmt::Display for Decided<E> {
+impl<E: Decides> fmt::Display for Decided<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Inner::Error(error) => error.fmt(f),
+            Inner::Error(error) => fmt::Display::fmt(error, f),
             Inner::Halt(halt) => write!(f, "{halt:?}"),
         }
     }

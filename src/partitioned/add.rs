@@ -9,7 +9,7 @@ use crate::job::Job;
 use crate::kind::JobKind;
 use crate::queue::{Add, NewJob, Queue};
 
-impl<D: Serialize, R> Partitioned<D, R> {
+impl<D, R> Partitioned<D, R> {
     /// Adds a job to the next partition of those that are taken in turn: the jobs are spread, and nothing orders them.
     ///
     /// Otherwise as [`Queue::add`]. The job tells where it went: [`JobRef::queue_name`](crate::JobRef::queue_name), and
@@ -21,7 +21,10 @@ impl<D: Serialize, R> Partitioned<D, R> {
     /// # Errors
     ///
     /// As [`Queue::add`].
-    pub fn add(&self, name: impl Into<String>, data: D) -> Add<D, R> {
+    pub fn add(&self, name: impl Into<String>, data: D) -> Add<D, R>
+    where
+        D: Serialize,
+    {
         self.next_partition().add(name, data)
     }
 
@@ -33,7 +36,10 @@ impl<D: Serialize, R> Partitioned<D, R> {
     /// # Errors
     ///
     /// As [`Queue::add`].
-    pub fn add_by_key(&self, key: impl AsRef<[u8]>, name: impl Into<String>, data: D) -> Add<D, R> {
+    pub fn add_by_key(&self, key: impl AsRef<[u8]>, name: impl Into<String>, data: D) -> Add<D, R>
+    where
+        D: Serialize,
+    {
         self.partition_of(key).add(name, data)
     }
 

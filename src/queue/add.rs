@@ -19,7 +19,7 @@ use crate::telemetry;
 use crate::wire::job::RawJob;
 use crate::wire::options::StoredOptions;
 
-impl<D: Serialize, R> Queue<D, R> {
+impl<D, R> Queue<D, R> {
     /// Adds a job. Awaiting the builder sends it.
     ///
     /// One round trip, shared with other adds on this queue that are under way at the same time. The job is stored and
@@ -49,7 +49,10 @@ impl<D: Serialize, R> Queue<D, R> {
     /// BullMQ: `Queue.add`.
     #[doc(alias = "addJob")]
     #[doc(alias = "create")]
-    pub fn add(&self, name: impl Into<String>, data: D) -> Add<D, R> {
+    pub fn add(&self, name: impl Into<String>, data: D) -> Add<D, R>
+    where
+        D: Serialize,
+    {
         Add { queue: self.clone(), job: NewJob::new(name, data) }
     }
 
@@ -66,7 +69,10 @@ impl<D: Serialize, R> Queue<D, R> {
     /// BullMQ: `Queue.addBulk`.
     #[doc(alias = "addBulk")]
     #[doc(alias = "createBulk")]
-    pub fn add_bulk(&self, jobs: impl IntoIterator<Item = NewJob<D>>) -> AddBulk<D, R> {
+    pub fn add_bulk(&self, jobs: impl IntoIterator<Item = NewJob<D>>) -> AddBulk<D, R>
+    where
+        D: Serialize,
+    {
         AddBulk { queue: self.clone(), jobs: jobs.into_iter().collect() }
     }
 
@@ -112,7 +118,10 @@ impl<D: Serialize, R> Queue<D, R> {
     }
 
     /// `trace` is what the add is part of; with `replaces` it counts more than a trace in the job's options.
-    fn prepare(&self, job: &NewJob<D>, trace: Option<&str>, replaces: bool) -> Result<add_jobs::NewJob> {
+    fn prepare(&self, job: &NewJob<D>, trace: Option<&str>, replaces: bool) -> Result<add_jobs::NewJob>
+    where
+        D: Serialize,
+    {
         let data = serde_json::to_string(&job.data).map_err(Error::json("data"))?;
         let mut options = job.options.clone();
         if let Some(trace) = trace {
@@ -228,7 +237,15 @@ impl From<&Placed> for Added {
     }
 }
 
-/// An add that is not sent yet; await it.
+/// An add that is not sent yet; await it. Only then there is a [`Job`], with an id and a result to wait for.
+///
+/// ```no_run
+/// # async fn demo(queue: oxmq::Queue<u32, u32>) -> oxmq::Result<()> {
+/// let add = queue.add("double", 21).attempts(3); // nothing was sent
+/// let job = add.await?;
+/// println!("{}", job.id());
+/// # Ok(()) }
+/// ```
 #[must_use = "an add does nothing until it is awaited"]
 pub struct Add<D, R> {
     queue: Queue<D, R>,

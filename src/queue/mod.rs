@@ -103,6 +103,7 @@ impl<D, R> Queue<D, R> {
 
     /// The prefix of its keys.
     #[must_use]
+    #[doc(alias = "qualifiedName")]
     pub fn prefix(&self) -> &str {
         self.core.engine().keys.prefix()
     }

@@ -75,6 +75,11 @@ impl Cron {
             return Err(bad("it has more than six fields"));
         }
         let defaults = ["0", "*", "*", "*", "*", "*"];
+        // Missing fields are those in front, which nobody expects who has left one out by mistake.
+        let few = match words.len() {
+            0..=4 => format!("; it has {} of the five fields, or six with seconds", words.len()),
+            _ => String::new(),
+        };
         let words = defaults[..6 - words.len()].iter().copied().chain(words);
         let mut random = Random::new(seed);
         let mut drawn = [0.0; 6];
@@ -85,7 +90,7 @@ impl Cron {
         let mut fields = Vec::with_capacity(6);
         for ((word, shape), draw) in words.zip(&SHAPES).zip(drawn) {
             let field = Field::parse(word, shape, draw);
-            fields.push(field.map_err(|problem| bad(&format!("{}: {problem}", shape.name)))?);
+            fields.push(field.map_err(|problem| bad(&format!("{}: {problem}{few}", shape.name)))?);
         }
         let [seconds, minutes, hours, days, months, weekdays] = &fields[..] else { return Err(bad("six fields")) };
         if let [month] = months.values[..]
@@ -357,6 +362,13 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_with_too_few_fields_says_so_where_it_breaks() {
+        let said = Cron::parse("30 2 * *", None).map(drop).unwrap_err();
+        assert!(said.contains("it has 4 of the five fields"), "{said}");
+        assert!(!Cron::parse("0 30 2 * *", None).map(drop).unwrap_err().contains("of the five fields"));
+    }
 
     /// That they are the values of cron-parser is shown with Node.
     #[test]

@@ -90,7 +90,7 @@ impl TestQueue {
         let worker = set(self.client().manual_worker(self.name())).stalled_interval(STALLED).open();
         let mut drain = Drain {
             worker: worker.unwrap_or_else(|error| panic!("the worker's options: {error}")),
-            processor: processor.erase(()),
+            processor: processor.erase(()).checked().unwrap_or_else(|error| panic!("{error}")),
             drained: Drained::default(),
             attempts: 0,
         };

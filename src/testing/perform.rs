@@ -167,7 +167,8 @@ impl Performed {
 pub async fn perform<M>(processor: impl Processor<M>, job: TestJob) -> Performed {
     let notes = Arc::new(Notes::default());
     let core = Arc::new(job.core(Arc::clone(&notes)));
-    let ended = processor.erase(()).0.call(core).await.map(JsonText::new);
+    let processor = processor.erase(()).checked().unwrap_or_else(|error| panic!("{error}"));
+    let ended = processor.0.call(core).await.map(JsonText::new);
     let Written { progress, logs, data } = notes.take();
     Performed { ended, progress, logs, updated_data: data }
 }

@@ -314,6 +314,7 @@ impl WorkerBuilder {
     /// Begins to work, with slots that are shared with others if it is given a seat among them.
     pub(crate) fn start_with(self, share: Option<slots::Seat>) -> Result<Worker> {
         let options = self.options.checked()?;
+        let processor = self.processor.checked()?;
         panics::watch();
         let queue = self.client.core(&self.queue.0)?;
         let engine = queue.engine().clone();
@@ -342,7 +343,7 @@ impl WorkerBuilder {
         let inner = Arc::new(Inner {
             queue,
             options: Arc::new(options),
-            processor: self.layers.around(self.processor),
+            processor: self.layers.around(processor),
             events,
             locks,
             tokens: Tokens::new(),

@@ -33,10 +33,38 @@ use crate::job::{AnyJob, Job, JobCore};
 /// }
 /// let router = Router::new().on("greet", greet).with_state(App { greeting: "hello" });
 /// ```
+///
+/// A processor outlives the function that makes it, so it borrows nothing. A method of something that is shared is called
+/// through an [`Arc`]:
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use oxmq::{Client, Halt, Job, Worker};
+///
+/// struct Mails {
+///     sender: String,
+/// }
+/// impl Mails {
+///     async fn send(&self, job: Job<String, ()>) -> Result<(), Halt> {
+///         println!("from {} to {}", self.sender, job.data());
+///         Ok(())
+///     }
+///
+///     fn work(self: &Arc<Self>, client: &Client) -> oxmq::Result<Worker> {
+///         let mails = Arc::clone(self);
+///         let send = move |job| {
+///             let mails = Arc::clone(&mails);
+///             async move { mails.send(job).await }
+///         };
+///         client.worker("mails", send).start()
+///     }
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not process jobs",
     label = "not a processor",
-    note = "a processor is an `async fn(Job<D, R>) -> Result<R, E>`, with up to four more arguments such as `State<T>`",
+    note = "a processor is an `async fn(Job<D, R>) -> Result<R, E>`, with up to four more arguments such as `State<T>`; it is \
+            given by its name, not called",
     note = "a `Router<S>` processes jobs once it has its state: call `.with_state(state)`"
 )]
 pub trait Processor<M, S = ()>: Sized + Send + Sync + 'static {
@@ -51,6 +79,21 @@ pub struct Erased(pub(crate) Arc<dyn RawProcessor>);
 /// What the loop sees of a processor: a raw job in, JSON out.
 pub(crate) trait RawProcessor: Send + Sync + 'static {
     fn call(&self, job: Arc<JobCore>) -> BoxFuture<'static, Result<String, Halt>>;
+
+    /// Why it cannot work, if it cannot; asked before the first job.
+    fn problem(&self) -> Option<String> {
+        None
+    }
+}
+
+impl Erased {
+    /// Refuses a processor that cannot work.
+    pub(crate) fn checked(self) -> Result<Self, Error> {
+        match self.0.problem() {
+            Some(problem) => Err(Error::invalid("processor", problem)),
+            None => Ok(self),
+        }
+    }
 }
 
 /// A function of as many arguments as the tuple `A` has.
@@ -58,7 +101,8 @@ pub(crate) trait RawProcessor: Send + Sync + 'static {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not process jobs",
     label = "not a processor",
-    note = "a processor is an `async fn(Job<D, R>) -> Result<R, E>`, with up to four more arguments such as `State<T>`",
+    note = "a processor is an `async fn(Job<D, R>) -> Result<R, E>`, with up to four more arguments such as `State<T>`; it is \
+            given by its name, not called",
     note = "a `Router<S>` processes jobs once it has its state: call `.with_state(state)`"
 )]
 pub trait Function<A>: Send + Sync + 'static {

@@ -1,6 +1,6 @@
 //! One queue, a processor per job name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -36,6 +36,8 @@ use crate::kind::OfKind;
 pub struct Router<S = ()> {
     routes: HashMap<String, Route<S>>,
     otherwise: Option<Route<S>>,
+    /// Names that were given two processors; no worker starts with them.
+    twice: BTreeSet<String>,
 }
 
 /// A processor that is put together when the state is there.
@@ -56,7 +58,7 @@ impl<S> Route<S> {
 
 impl<S> Default for Router<S> {
     fn default() -> Self {
-        Self { routes: HashMap::new(), otherwise: None }
+        Self { routes: HashMap::new(), otherwise: None, twice: BTreeSet::new() }
     }
 }
 
@@ -66,9 +68,31 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         Self::default()
     }
 
-    /// Jobs of this name go to this processor; a second processor for a name replaces the first.
+    /// Jobs of this name go to this processor. A name has one: with a second one no worker starts, but refuses by
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption); [`replace`](Self::replace) says that it is meant.
     pub fn on<M>(mut self, name: impl Into<String>, processor: impl Processor<M, S>) -> Self {
-        self.routes.insert(name.into(), Route::new(processor));
+        let name = name.into();
+        if self.routes.contains_key(&name) {
+            self.twice.insert(name.clone());
+        }
+        self.routes.insert(name, Route::new(processor));
+        self
+    }
+
+    /// Jobs of this name go to this processor from now on, whatever they went to; without the layers that are around the
+    /// others.
+    ///
+    /// ```
+    /// # use oxmq::{Halt, Job, Router};
+    /// # async fn charge(_: Job<u64, ()>) -> Result<(), Halt> { Ok(()) }
+    /// # fn routes() -> Router { Router::new().on("charge", charge) }
+    /// // A test that is to charge nobody.
+    /// let routes: Router = routes().replace("charge", async |_: Job<u64, ()>| Ok::<_, Halt>(()));
+    /// ```
+    pub fn replace<M>(mut self, name: impl Into<String>, processor: impl Processor<M, S>) -> Self {
+        let name = name.into();
+        self.twice.remove(&name);
+        self.routes.insert(name, Route::new(processor));
         self
     }
 
@@ -111,8 +135,11 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         self
     }
 
-    /// All routes of another router, which win over those of the same name here, and keep their layers.
+    /// All routes of another router, which keep their layers. A name that both have was given two processors, see
+    /// [`on`](Self::on); of two processors for other names, that of the other router counts.
     pub fn merge(mut self, other: Self) -> Self {
+        self.twice.extend(other.twice);
+        self.twice.extend(other.routes.keys().filter(|name| self.routes.contains_key(*name)).cloned());
         self.routes.extend(other.routes);
         self.otherwise = other.otherwise.or(self.otherwise);
         self
@@ -125,7 +152,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
             Route { bind: Box::new(move |()| route.bound(state)), layers: Layers::default() }
         };
         let routes = self.routes.into_iter().map(|(name, route)| (name, bind(route))).collect();
-        Router { routes, otherwise: self.otherwise.map(bind) }
+        Router { routes, otherwise: self.otherwise.map(bind), twice: self.twice }
     }
 }
 
@@ -133,13 +160,32 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
 struct Bound {
     routes: HashMap<String, Erased>,
     otherwise: Option<Erased>,
+    twice: BTreeSet<String>,
+}
+
+/// How many of its names a router tells.
+const NAMES: usize = 20;
+
+impl Bound {
+    /// What to say of a job whose name has no processor: which names have one, for whoever has mistyped it.
+    fn unknown(&self, name: &str) -> String {
+        let mut known: Vec<String> = self.routes.keys().map(|name| format!("'{name}'")).collect();
+        known.sort_unstable();
+        if known.len() > NAMES {
+            known.truncate(NAMES);
+            known.push("…".to_owned());
+        }
+        let known = if known.is_empty() { "no name at all".to_owned() } else { known.join(", ") };
+        format!("no processor for jobs named '{name}', but for {known}")
+    }
 }
 
 #[diagnostic::do_not_recommend]
 impl Processor<Router> for Router {
     fn erase(self, (): ()) -> Erased {
         let routes = self.routes.into_iter().map(|(name, route)| (name, route.bound(()))).collect();
-        Erased(Arc::new(Bound { routes, otherwise: self.otherwise.map(|route| route.bound(())) }))
+        let otherwise = self.otherwise.map(|route| route.bound(()));
+        Erased(Arc::new(Bound { routes, otherwise, twice: self.twice }))
     }
 }
 
@@ -148,10 +194,18 @@ impl RawProcessor for Bound {
         match self.routes.get(&job.raw.name).or(self.otherwise.as_ref()) {
             Some(processor) => processor.0.call(job),
             None => {
-                let problem = format!("no processor for jobs named '{}'", job.raw.name);
+                let problem = self.unknown(&job.raw.name);
                 Box::pin(async move { Err(Halt::failed(problem)) })
             }
         }
+    }
+
+    fn problem(&self) -> Option<String> {
+        let twice: Vec<String> = self.twice.iter().map(|name| format!("'{name}'")).collect();
+        (!twice.is_empty()).then(|| {
+            let twice = twice.join(", ");
+            format!("the router has two processors for jobs named {twice}; where that is meant, say `Router::replace`")
+        })
     }
 }
 

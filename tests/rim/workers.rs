@@ -222,6 +222,11 @@ fn handles() -> Vec<Row> {
                 Ok(())
             },
         ),
+        row("Router::replace(name)", &TEXTS, "ooooo", |on, name| async move {
+            let worker = on.client.worker(&on.name, Router::new().on(name, done).replace(name, done)).start()?;
+            worker.close().await;
+            Ok(())
+        }),
         row("Router::on(name)", &TEXTS, "ooooo", |on, name| async move {
             let worker = on.client.worker(&on.name, Router::new().on(name, done)).start()?;
             on.queue.add(name, json!(1)).await?;

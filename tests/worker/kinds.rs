@@ -186,6 +186,27 @@ async fn routes_are_merged_with_their_state_and_other_names_fail() {
 }
 
 #[tokio::test]
+async fn two_processors_for_a_name_are_refused_unless_that_is_meant() {
+    let fixture = Fixture::new().await;
+    let echo = |job: Job| async move { Ok::<_, Halt>(job.data().clone()) };
+    let twice = || Router::new().on("echo", echo).on("echo", echo);
+    let merged = Router::new().on("echo", echo).on("b", echo).merge(Router::new().on("b", echo).on("c", echo));
+    let layered = twice().layer(|_: AnyJob, next: oxmq::worker::layer::Next| next.run());
+    let stated = router().job(publish);
+    for (router, names) in [(twice(), "'echo'"), (merged, "'b'"), (layered, "'echo'"), (stated, "'publish'")] {
+        let refused = fixture.worker(router).start().unwrap_err().to_string();
+        assert!(refused.contains(&format!("two processors for jobs named {names};")), "{refused}");
+    }
+    let partitioned = fixture.client.partitioned::<Value, Value>("parts", 2).open().await.unwrap();
+    assert!(matches!(partitioned.worker(twice()).start(), Err(Error::InvalidOption { option: "processor", .. })));
+    let replaced = twice().replace("echo", |_: Job| async move { Ok::<_, Halt>(json!("replaced")) });
+    let worker = fixture.worker(replaced).start().unwrap();
+    let job = fixture.queue.add("echo", json!(1)).await.unwrap();
+    assert_eq!(job.wait_until_finished(PATIENCE).await.unwrap(), json!("replaced"));
+    worker.close().await;
+}
+
+#[tokio::test]
 async fn data_of_another_shape_fails_with_the_path_of_the_field() {
     let fixture = Fixture::new().await;
     let worker = fixture.worker(router()).start().unwrap();

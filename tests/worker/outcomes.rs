@@ -477,7 +477,7 @@ async fn a_router_sends_jobs_by_name() {
     assert_eq!(text.wait_until_finished(limit).await.unwrap(), json!(4));
     assert_eq!(sum.wait_until_finished(limit).await.unwrap(), json!(3));
     let error = other.wait_until_finished(limit).await.unwrap_err().to_string();
-    assert!(error.contains("no processor for jobs named 'other'"), "{error}");
+    assert!(error.contains("no processor for jobs named 'other', but for 'sum', 'text'"), "{error}");
     worker.close().await;
 }
 

@@ -124,6 +124,10 @@ impl RawProcessor for Layered {
         let next = Next { left: layers.len(), layers, processor: self.processor.clone(), job };
         Box::pin(async move { next.run().await.map(JsonText::into_string) })
     }
+
+    fn problem(&self) -> Option<String> {
+        self.processor.0.problem()
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,13 @@
+//! Data that cannot be written.
+
+use oxmq::Queue;
+
+struct Mail;
+
+fn send(queue: &Queue<Mail, ()>) {
+    let _ = queue.add("send", Mail);
+}
+
+fn main() {
+    let _ = send;
+}
