@@ -70,6 +70,7 @@ impl Engine {
             priority,
             parent,
             in_flow: false,
+            is_sure: false,
             deduplication,
         })
     }

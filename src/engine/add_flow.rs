@@ -18,9 +18,9 @@ const OP: &str = "add_flow";
 impl Engine {
     /// Stores the jobs of a flow in one atomic step; one answer for each, in order.
     ///
-    /// `own` is the position of a job whose id was made for this flow, if there is one: what became of a call whose
-    /// reply was lost is read from it. Without one every id is the caller's own, and the call is repeated, which makes no
-    /// second job while the first exists.
+    /// `own` is the position of a job whose id was made for this flow, if there is one: what became of a call whose reply was
+    /// lost is read from it. One that may have been refused proves nothing by its absence; then the call is repeated as well. Without one the call is repeated, which makes no
+    /// second job under an id of the caller's while the first exists.
     ///
     /// # Errors
     ///
@@ -75,7 +75,8 @@ impl Engine {
         let mut placed = Vec::with_capacity(flow.jobs.len());
         for (home, job) in &flow.jobs {
             let origin = self.call(read_origin(&flow.homes[*home], &job.id)).await;
-            placed.push(placed_as(job, &origin.map_err(|_| Error::OutcomeUnknown { op: OP })?));
+            let origin = origin.map_err(|_| Error::OutcomeUnknown { op: OP })?;
+            placed.push(placed_as(job, &origin).ok_or(Error::OutcomeUnknown { op: OP })?);
         }
         Ok(placed)
     }
@@ -86,16 +87,18 @@ impl Engine {
     }
 }
 
-/// A job that bears another time was there before; one that is gone has run already.
-fn placed_as(job: &NewJob, origin: &Origin) -> Result<Placed, Reason> {
+/// A job that bears another time was there before. One that is gone has run already, if nothing can have refused it; else
+/// nobody can tell.
+fn placed_as(job: &NewJob, origin: &Origin) -> Option<Result<Placed, Reason>> {
     let id = job.id.clone();
-    if origin.timestamp.as_ref().is_none_or(|timestamp| *timestamp == job.timestamp.to_string().as_bytes()) {
+    let Some(timestamp) = &origin.timestamp else { return job.is_sure.then_some(Ok(Placed::Created { id })) };
+    Some(if *timestamp == job.timestamp.to_string().as_bytes() {
         Ok(Placed::Created { id })
     } else if job.parent.as_ref().is_some_and(|link| origin.parent.as_deref() != Some(link.key.as_bytes())) {
         Err(Reason::ParentCannotBeReplaced)
     } else {
         Ok(Placed::Existing { id })
-    }
+    })
 }
 
 #[cfg(test)]

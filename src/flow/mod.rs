@@ -31,6 +31,9 @@ const DEFAULT_JOBS: usize = 1_000;
 /// The most that it may say.
 const MOST_JOBS: usize = 10_000;
 
+/// How many levels a flow may have, roots among them: a tree is dropped and written level within level, on the stack.
+pub(crate) const MOST_LEVELS: usize = 100;
+
 /// How many bytes the names, data and options of one flow may have together.
 const MOST_BYTES: usize = 32 * 1024 * 1024;
 
@@ -97,13 +100,16 @@ impl FlowProducer {
     ///
     /// # Errors
     ///
-    /// - [`Error::InvalidOption`] if a node breaks a rule, with the way to it from the root; nothing was sent.
+    /// - [`Error::InvalidOption`] if a node breaks a rule, with the way to it from the root, or if the flow has more than 100
+    ///   levels; nothing was sent.
     /// - [`Error::Refused`] if the root was refused: with [`Reason::MissingParent`](crate::error::Reason::MissingParent) its own
     ///   parent does not exist and nothing was stored, with
     ///   [`Reason::ParentCannotBeReplaced`](crate::error::Reason::ParentCannotBeReplaced) its id is another parent's child. The
     ///   refusal of an inner node stands in its outcome.
     /// - [`Error::OutcomeUnknown`] if the reply was lost and the server cannot tell any more what became of it. A flow is
-    ///   never stored twice.
+    ///   never stored twice. Only one all of whose ids are the caller's own is sent again where the reply was lost: that makes no
+    ///   second job while the first exists; one that has run and was removed in the meantime runs again, as with
+    ///   [`Queue::add`](crate::Queue::add).
     ///
     /// BullMQ: `FlowProducer.add`.
     pub async fn add(&self, flow: FlowNode) -> Result<AddedNode> {

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::MOST_BYTES;
 use super::added::AddedNode;
 use super::node::FlowNode;
+use super::{MOST_BYTES, MOST_LEVELS};
 use crate::engine::Engine;
 use crate::error::{Error, Reason, Result};
 use crate::options::{JobOptions, ParentRef};
@@ -16,12 +16,14 @@ use crate::script::add_jobs::{NewJob, Place, Placed};
 /// The jobs of some flows in the order in which they are stored: all roots, then level by level.
 pub(super) struct Plan {
     pub(super) flow: Flow,
-    /// The position of a job whose id was made here.
+    /// The position of a job whose id was made here, of one that is stored whenever the flow is if there is such a one.
     pub(super) own: Option<usize>,
     /// The queue of each of the flow's `homes`.
     cores: Vec<Arc<QueueCore>>,
     /// The position of each job's parent within the flow.
     parents: Vec<Option<usize>>,
+    /// How many levels each job is below its root.
+    depths: Vec<usize>,
 }
 
 /// A node on its way into the plan.
@@ -65,7 +67,7 @@ impl Plan {
 
     fn empty() -> Self {
         let flow = Flow { now: 0, homes: Vec::new(), jobs: Vec::new() };
-        Self { flow, own: None, cores: Vec::new(), parents: Vec::new() }
+        Self { flow, own: None, cores: Vec::new(), parents: Vec::new(), depths: Vec::new() }
     }
 
     /// The engine of the first root's queue. A plan has at least one root.
@@ -112,8 +114,11 @@ impl Planner<'_> {
     /// Puts a node into the plan, and answers its position.
     fn place(&mut self, next: Next, has_children: bool) -> Result<usize> {
         let Next { node, parent, path } = next;
-        let said = format!("{} (job {:?} of queue {:?})", way(&path), node.name, node.queue);
-        self.make(node, parent, has_children).map_err(|error| at_node(&said, error))
+        let (name, queue) = (node.name.clone(), node.queue.clone());
+        self.make(node, parent, has_children).map_err(|error| {
+            let said = format!("{} (job {name:?} of queue {queue:?})", way(&path));
+            at_node(&said, error)
+        })
     }
 
     fn make(&mut self, node: FlowNode, parent: Option<usize>, has_children: bool) -> Result<usize> {
@@ -128,32 +133,46 @@ impl Planner<'_> {
             let (home, above) = &self.plan.flow.jobs[at];
             options.parent = Some(ParentRef::stored(&*above.id, self.plan.flow.homes[*home].qualified()));
         }
-        if has_children && options.deduplication.is_some() {
+        let depth = parent.map_or(0, |parent| self.plan.depths[parent] + 1);
+        if depth == MOST_LEVELS {
+            return Err(Error::invalid("flow", format!("it may have {MOST_LEVELS} levels")));
+        }
+        let none = JobOptions::default();
+        let defaults = self.defaults.get(&queue).unwrap_or(&none);
+        if has_children && (options.deduplication.is_some() || defaults.deduplication.is_some()) {
             return Err(Error::invalid("deduplication", "a node with children cannot have it"));
         }
         if options.job_id.as_ref().is_some_and(|id| id.contains(':')) {
             return Err(Error::invalid("job_id", "in a flow it must not contain a colon"));
         }
-        let none = JobOptions::default();
-        let defaults = self.defaults.get(&queue).unwrap_or(&none);
         if let Some(trace) = self.trace {
             options = options.in_trace(trace, false, defaults);
         }
         let mut job = self.plan.cores[home].engine().new_job(name, data, options, defaults)?;
         job.in_flow = true;
+        job.is_sure = job.deduplication.is_none()
+            && match parent {
+                None => job.parent.is_none(),
+                // With an id of the caller's it may be another parent's child already.
+                Some(at) => job.id.is_empty() && self.plan.flow.jobs[at].1.is_sure,
+            };
         if has_children {
             job.place = Place::WaitingChildren;
         }
         let at = self.plan.flow.jobs.len();
         if job.id.is_empty() {
             job.id = uuid::Uuid::new_v4().to_string();
-            self.plan.own.get_or_insert(at);
+            let known = self.plan.own.is_some_and(|own| self.plan.flow.jobs[own].1.is_sure);
+            if self.plan.own.is_none() || job.is_sure && !known {
+                self.plan.own = Some(at);
+            }
         } else if !self.taken.insert(self.plan.flow.homes[home].job(&job.id)) {
             return Err(Error::invalid("job_id", "another node of the flow has it"));
         }
         self.count(&job)?;
         self.plan.flow.jobs.push((home, job));
         self.plan.parents.push(parent);
+        self.plan.depths.push(depth);
         Ok(at)
     }
 

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::FlowProducer;
+use super::{FlowProducer, MOST_LEVELS};
 use crate::engine::ChildKind;
 use crate::error::{Error, Result};
 use crate::job::Job;
@@ -96,7 +96,7 @@ impl FlowProducer {
 }
 
 impl GetFlow {
-    /// How many levels to read, the root among them. Default: 10; at least 1.
+    /// How many levels to read, the root among them. Default: 10; at least 1, at most 100.
     pub fn depth(mut self, levels: usize) -> Self {
         self.depth = levels;
         self
@@ -110,8 +110,8 @@ impl GetFlow {
     }
 
     async fn read(self) -> Result<Option<FlowTree>> {
-        if self.depth == 0 {
-            return Err(Error::invalid("depth", "it must be at least 1"));
+        if !(1..=MOST_LEVELS).contains(&self.depth) {
+            return Err(Error::invalid("depth", format!("it must lie between 1 and {MOST_LEVELS}")));
         }
         if self.max_children == 0 {
             return Err(Error::invalid("max_children", "it must be at least 1"));

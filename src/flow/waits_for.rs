@@ -85,12 +85,14 @@ impl WaitsFor {
         Ok(engine.waits_for(id, MOST).await?.map(Self::new))
     }
 
-    /// Whether nothing that runs or waits will ever let the parent go: each pending child that was looked up is gone, or
-    /// has failed, and nobody will take it up by itself.
+    /// Whether nothing that runs or waits will ever let the parent go: each pending child is gone, has failed or is in no
+    /// list, and nobody will take it up by itself. False where there are more children than were looked up.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
-        let holds = |child: &WaitedChild| matches!(child.state, None | Some(JobState::Failed | JobState::Completed));
-        self.state == JobState::WaitingChildren && self.pending_children.iter().all(holds)
+        use JobState::{Completed, Failed, Unknown, WaitingChildren};
+        let holds = |child: &WaitedChild| matches!(child.state, None | Some(Failed | Completed | Unknown));
+        let all_seen = self.pending == self.pending_children.len() as u64;
+        self.state == WaitingChildren && all_seen && self.pending_children.iter().all(holds)
     }
 }
 
@@ -154,5 +156,38 @@ impl<D, R> JobRef<D, R> {
     /// Errors of the connection.
     pub async fn waits_for(&self) -> Result<Option<WaitsFor>> {
         WaitsFor::read(self.queue_core().engine(), self.id()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waits(pending: u64, states: &[Option<JobState>]) -> WaitsFor {
+        let child = |state: &Option<JobState>| WaitedChild {
+            queue: "bull:q".into(),
+            id: "1".into(),
+            state: *state,
+            failed_reason: None,
+            policy: None,
+        };
+        WaitsFor {
+            state: JobState::WaitingChildren,
+            pending,
+            pending_children: states.iter().map(child).collect(),
+            failed: 0,
+            failed_children: Vec::new(),
+            ignored: 0,
+            processed: 0,
+            deferred_failure: None,
+        }
+    }
+
+    #[test]
+    fn a_parent_is_stuck_only_if_all_of_its_children_were_seen_to_be() {
+        use JobState::{Delayed, Failed, Unknown};
+        assert!(waits(3, &[Some(Failed), None, Some(Unknown)]).is_stuck());
+        assert!(!waits(4, &[Some(Failed), None, Some(Unknown)]).is_stuck(), "one was not looked up");
+        assert!(!waits(2, &[Some(Failed), Some(Delayed)]).is_stuck());
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct NewJob {
     pub(crate) priority: u32,
     pub(crate) parent: Option<Link>,
     pub(crate) in_flow: bool,
+    /// Whether it is stored whenever its flow is: nothing can refuse it, and nothing can stand for it.
+    pub(crate) is_sure: bool,
     pub(crate) deduplication: Option<Dedup>,
 }
 

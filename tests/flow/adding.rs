@@ -110,6 +110,34 @@ async fn refusals_stand_with_the_node_that_they_are_about() {
 }
 
 #[tokio::test]
+async fn a_deduplication_by_a_queues_defaults_is_none_for_a_node_with_children() {
+    let fixture = Fixture::new().await;
+    let once = JobOptions::default().deduplication(Deduplication::new("once"));
+    let producer = fixture.client.flow_producer().queue_options("q", once);
+    let refused = producer.add(node("root").child(FlowNode::new("pages", "render", 1))).await.unwrap_err();
+    assert!(matches!(&refused, Error::InvalidOption { option: "deduplication", .. }), "{refused:?}");
+    assert_eq!(producer.add(node("leaf")).await.unwrap().outcome(), Ok(Added::Created));
+}
+
+#[tokio::test]
+async fn a_flow_that_is_too_deep_is_refused_and_the_deepest_one_is_read_again() {
+    let fixture = Fixture::new().await;
+    let producer = fixture.client.flow_producer();
+    let chain = |levels: usize| (1..levels).fold(node("leaf"), |below, n| node(&format!("n{n}")).child(below));
+    let refused = producer.add(chain(101)).await.unwrap_err();
+    assert!(matches!(&refused, Error::InvalidOption { option: "flow", problem } if problem.contains("100 levels")));
+    let added = producer.add(chain(100)).await.unwrap();
+    let mut tree = &producer.get_flow("q", added.id()).depth(100).await.unwrap().unwrap();
+    let text = serde_json::to_string(tree).unwrap();
+    assert_eq!(text.matches("\"children\"").count(), 100);
+    while let Some(below) = tree.children.first() {
+        tree = below;
+    }
+    assert_eq!(tree.id, "leaf");
+    assert!(producer.get_flow("q", "leaf").depth(101).await.is_err());
+}
+
+#[tokio::test]
 async fn a_key_of_a_wrong_type_anywhere_keeps_the_whole_flow_out() {
     let fixture = Fixture::new().await;
     let mut redis = fixture.redis.clone();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use oxmq::options::ParentRef;
 use oxmq::queue::Added;
 use oxmq::{Error, FlowNode, JobOptions, JobState};
 
@@ -83,6 +84,23 @@ async fn a_flow_that_ran_and_went_before_its_reply_was_missed_is_known_from_the_
     })
     .await;
     assert_eq!(worker.close().await.counts.completed, 22);
+}
+
+#[tokio::test]
+async fn a_job_that_may_have_been_refused_is_not_said_to_be_stored() {
+    let (proxy, fixture) = proxied().await;
+    let producer = fixture.client.flow_producer();
+    let lost = JobOptions::default().parent(ParentRef::new("nobody", format!("{}:q", fixture.prefix)).unwrap());
+    let flows_of_two = || [FlowNode::new("q", "lossy", 1), FlowNode::new("q", "lossy", 2).options(lost.clone())];
+    proxy.cut_after_request(flows());
+    // The first is there; of the second nobody can tell whether it was refused, or has run and is gone.
+    assert!(matches!(producer.add_bulk(flows_of_two()).await, Err(Error::OutcomeUnknown { .. })));
+    proxy.cut_after_request(flows());
+    // The one whose parent is missing proves nothing, wherever it stands.
+    let [first, second] = flows_of_two();
+    assert!(matches!(producer.add_bulk([second, first]).await, Err(Error::OutcomeUnknown { .. })));
+    let counts = fixture.queue.get_job_counts(&[]).await.unwrap();
+    assert_eq!((counts.get(JobState::WaitingChildren), counts.get(JobState::Waiting)), (1, 3));
 }
 
 #[tokio::test]

@@ -314,7 +314,7 @@ fn by_id() -> Vec<Row> {
         row("FlowProducer::get_flow(queue)", &["", "a:b", "é"], "xxo", |on, queue| async move {
             on.client.flow_producer().get_flow(queue, "job").await.map(drop)
         }),
-        row("GetFlow::depth(levels)", &USIZE, "xoo", |on, levels| async move {
+        row("GetFlow::depth(levels)", &USIZE, "xox", |on, levels| async move {
             on.waiting().await;
             on.client.flow_producer().get_flow(&on.name, "job").depth(levels).await.map(drop)
         }),
