@@ -13,6 +13,7 @@ mod support;
 
 use std::time::Duration;
 
+use oxmq::flow::AddedNode;
 use oxmq::{Client, FlowNode, Halt, Job, Queue};
 use serde::{Deserialize, Serialize};
 
@@ -31,14 +32,17 @@ enum Step {
 async fn count(mut job: Job<Count, usize>) -> Result<usize, Halt> {
     let Count { text, step } = job.data().clone();
     if step == Step::Split {
-        // Killed after this line, the step runs again and finds its children there.
-        let parts = text.iter().enumerate();
-        let parts = parts.map(|(n, line)| FlowNode::new("parts", "count", line).job_id(format!("{}-{n}", job.id())));
-        let added = job.add_children(parts).await?;
-        println!("split: {} parts", added.len());
-        // Killed before this line, it does so too; after it, it waits again for what is not done.
+        let parts: Vec<_> = text.iter().enumerate().collect();
+        for chunk in parts.chunks(2) {
+            let chunk = chunk.iter();
+            let nodes =
+                chunk.map(|(n, line)| FlowNode::new("parts", "count", line).job_id(format!("{}-{n}", job.id())));
+            // Killed after this line, the step runs again and finds its children there.
+            job.add_children(nodes).await?.iter().try_for_each(AddedNode::check)?;
+        }
+        println!("split: {} parts", parts.len());
+        // Killed before this line, it does so too; after it, it waits for what is not done.
         job.update_data(Count { text, step: Step::Sum }).await?;
-        return Err(Halt::WaitingChildren);
     }
     if job.get_dependencies_count().await?.unprocessed > 0 {
         return Err(Halt::WaitingChildren);

@@ -68,6 +68,16 @@ impl AddedNode {
         self.placed.as_ref().map(Added::from).map_err(|reason| *reason)
     }
 
+    /// Refuses a tree of which a node was refused: what its parent would then do without is seldom what was meant.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`], with the first of these nodes.
+    pub fn check(&self) -> Result<()> {
+        self.placed()?;
+        self.children.iter().try_for_each(Self::check)
+    }
+
     /// Its children, in the order of the flow.
     #[must_use]
     pub fn children(&self) -> &[AddedNode] {

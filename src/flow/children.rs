@@ -32,17 +32,31 @@ impl<D, R> Job<D, R> {
     /// The job itself stays where it is: from within its processor it goes on running, and waits for its children by
     /// ending with [`Halt::WaitingChildren`](crate::Halt::WaitingChildren), or by
     /// [`move_to_waiting_children`](Self::move_to_waiting_children). A step that may run twice, after a crash for
-    /// instance, gives its children ids of their own: what exists already is not added again. One call takes up to 1,000
-    /// jobs; a larger fan-out is added by several.
+    /// instance, gives its children ids of their own: what exists already is not added again. That it is done is written into
+    /// the job's data, since children may all have gone again by the next look. One call takes up to 1,000 jobs; a larger
+    /// fan-out is added by several.
     ///
     /// ```no_run
+    /// use oxmq::flow::AddedNode;
     /// use oxmq::{FlowNode, Halt, Job};
     ///
-    /// async fn split(job: Job<Vec<String>, usize>) -> Result<usize, Halt> {
-    ///     if job.get_dependencies_count().await? == Default::default() {
-    ///         let parts = job.data().iter().enumerate();
+    /// #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    /// struct Split {
+    ///     parts: Vec<String>,
+    ///     is_done: bool,
+    /// }
+    ///
+    /// async fn split(mut job: Job<Split, usize>) -> Result<usize, Halt> {
+    ///     let mut split = job.data().clone();
+    ///     if !split.is_done {
+    ///         let parts = split.parts.iter().enumerate();
     ///         let children = parts.map(|(n, part)| FlowNode::new("parts", "work", part).job_id(format!("{}-{n}", job.id())));
-    ///         job.add_children(children).await?;
+    ///         // Killed here, it adds them again, and finds those that are there.
+    ///         job.add_children(children).await?.iter().try_for_each(AddedNode::check)?;
+    ///         split.is_done = true;
+    ///         job.update_data(split).await?;
+    ///     }
+    ///     if job.get_dependencies_count().await?.unprocessed > 0 {
     ///         return Err(Halt::WaitingChildren);
     ///     }
     ///     Ok(job.get_children_values::<usize>().await?.into_iter().map(|(_, words)| words).sum())
