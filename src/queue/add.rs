@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use serde::Serialize;
 use tracing::{Instrument, Span};
 
@@ -85,8 +85,8 @@ impl<D, R> Queue<D, R> {
     ///
     /// # Errors
     ///
-    /// Those of [`add_bulk`](Self::add_bulk), in the place of one call's answer. If a job breaks a rule, none of its call was
-    /// sent; the stream goes on with the jobs behind them.
+    /// Each job has an answer of its own, in order. One that breaks a rule has the [`Error::InvalidOption`] or [`Error::Json`] in
+    /// its place, and does not keep the others of its call from being sent.
     ///
     /// # Example
     ///
@@ -99,7 +99,7 @@ impl<D, R> Queue<D, R> {
     ///     let mut calls = std::pin::pin!(queue.add_stream(jobs));
     ///     let mut added = 0;
     ///     while let Some(call) = calls.next().await {
-    ///         added += call?.into_iter().filter(Result::is_ok).count();
+    ///         added += call.into_iter().filter(Result::is_ok).count();
     ///         println!("{added} rows");
     ///     }
     ///     Ok(())
@@ -107,14 +107,14 @@ impl<D, R> Queue<D, R> {
     /// ```
     ///
     /// Not in BullMQ.
-    pub fn add_stream<S>(&self, jobs: S) -> impl Stream<Item = Result<Vec<Result<Job<D, R>>>>> + use<S, D, R>
+    pub fn add_stream<S>(&self, jobs: S) -> impl Stream<Item = Vec<Result<Job<D, R>>>> + use<S, D, R>
     where
         S: Stream<Item = NewJob<D>>,
         D: Serialize + Send + 'static,
         R: 'static,
     {
         let queue = self.clone();
-        jobs.ready_chunks(STREAMED).then(move |jobs| queue.add_bulk(jobs).into_future())
+        jobs.ready_chunks(STREAMED).then(move |jobs| queue.add_bulk(jobs).good_ones().boxed())
     }
 
     /// `trace` is what the add is part of; with `replaces` it counts more than a trace in the job's options.
@@ -418,6 +418,31 @@ where
         };
         let new = span.in_scope(|| jobs.iter().enumerate().map(prepare).collect::<Result<Vec<_>>>())?;
         Ok(CheckedBulk { queue, jobs, new, span })
+    }
+
+    /// Sends the jobs that break no rule. Each job has an answer in its place.
+    async fn good_ones(self) -> Vec<Result<Job<D, R>>> {
+        let Self { queue, jobs } = self;
+        let span = telemetry::add_bulk(queue.name(), jobs.len());
+        let trace = telemetry::inject(&span);
+        let (mut good, mut new, mut answers) = (Vec::new(), Vec::new(), Vec::with_capacity(jobs.len()));
+        span.in_scope(|| {
+            for job in jobs {
+                match queue.prepare(&job, trace.as_deref(), false) {
+                    Ok(prepared) => {
+                        good.push(job);
+                        new.push(prepared);
+                        answers.push(None);
+                    }
+                    Err(error) => answers.push(Some(Err(error))),
+                }
+            }
+        });
+        let mut sent = CheckedBulk { queue, jobs: good, new, span }.send().await.into_iter();
+        for answer in answers.iter_mut().filter(|answer| answer.is_none()) {
+            *answer = sent.next().map(|outcome| outcome.map(|(job, _)| job));
+        }
+        answers.into_iter().flatten().collect()
     }
 }
 

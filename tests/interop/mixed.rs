@@ -468,7 +468,7 @@ async fn a_worker_without_a_name_shows_its_host_and_process() {
     worker.close().await;
 }
 
-/// Jobs of a stream go in a few calls, as they are asked for, and one that breaks a rule costs its call only.
+/// Jobs of a stream go in a few calls, as they are asked for, and one that breaks a rule costs nobody but itself.
 #[tokio::test]
 async fn a_stream_of_jobs_is_added_as_its_answers_are_taken() {
     use futures::StreamExt;
@@ -482,14 +482,18 @@ async fn a_stream_of_jobs_is_added_as_its_answers_are_taken() {
     });
     let mut calls = std::pin::pin!(mixed.queue.add_stream(jobs));
     assert_eq!(*asked.lock().unwrap(), 0);
-    let first = calls.next().await.unwrap().unwrap();
+    let first = calls.next().await.unwrap();
     assert_eq!((first.len(), *asked.lock().unwrap()), (500, 500));
     assert!(first.iter().all(Result::is_ok));
-    assert!(matches!(calls.next().await, Some(Err(Error::InvalidOption { option: "priority", .. }))));
-    let last = calls.next().await.unwrap().unwrap();
-    assert_eq!(last.len(), 200);
+    let second = calls.next().await.unwrap();
+    let bad: Vec<usize> = (0..second.len()).filter(|place| second[*place].is_err()).collect();
+    assert_eq!((second.len(), bad), (500, vec![200]));
+    assert!(matches!(second[200], Err(Error::InvalidOption { option: "priority", .. })));
+    let data = |place: usize| second[place].as_ref().unwrap().data();
+    assert_eq!([data(199), data(201)], [&json!(699), &json!(701)]);
+    assert_eq!(calls.next().await.unwrap().len(), 200);
     assert!(calls.next().await.is_none());
-    assert_eq!(mixed.queue.count().await.unwrap(), 700);
+    assert_eq!(mixed.queue.count().await.unwrap(), 1_199);
     // In order: the first that was given is the first to run.
     let ids: Vec<_> = first.into_iter().map(|job| job.unwrap().id().parse::<u64>().unwrap()).collect();
     assert!(ids.windows(2).all(|two| two[0] < two[1]));

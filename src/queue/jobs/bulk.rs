@@ -1,5 +1,6 @@
 //! Doing something to all jobs that a filter names, in steps.
 
+use std::collections::HashSet;
 use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::Duration;
@@ -203,6 +204,7 @@ impl BulkAction {
             target,
             is_dry: self.is_dry,
             report: BulkReport::default(),
+            done: HashSet::new(),
         })
     }
 }
@@ -221,7 +223,8 @@ impl IntoFuture for BulkAction {
 }
 
 /// What became of one job.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum BulkOutcome {
     /// It was done; or in a dry run, it would be.
@@ -237,7 +240,8 @@ pub enum BulkOutcome {
 }
 
 /// What one step has done.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct BulkStep {
     /// The jobs that were found, and what became of each; empty in a dry run.
@@ -247,7 +251,8 @@ pub struct BulkStep {
 }
 
 /// What has been done so far, or would be.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct BulkReport {
     /// How many jobs it was done to; in a dry run, how many it would be done to.
@@ -289,6 +294,8 @@ pub struct BulkRun {
     target: Option<String>,
     is_dry: bool,
     report: BulkReport,
+    /// What was done in a step that then broke; the next step meets these jobs again.
+    done: HashSet<String>,
 }
 
 impl BulkRun {
@@ -356,7 +363,8 @@ impl BulkRun {
         let before = self.scan.clone();
         let Some(found) = self.scan.ids_step(engine, self.left).await? else { return Ok(Vec::new()) };
         let state = found.state;
-        let calls = found.items.into_iter().map(|id| {
+        let fresh = found.items.into_iter().filter(|id| !self.done.contains(id));
+        let calls = fresh.map(|id| {
             let what = &self.what;
             async move {
                 let answer = what.apply(engine, &id, state).await;
@@ -380,10 +388,12 @@ impl BulkRun {
             outcomes.push((id, outcome));
         }
         if let Some(error) = broken {
-            // Those that were done have left their state, or do no harm when they are met again.
             self.scan = before;
+            self.left = self.left.saturating_sub(outcomes.len() as u64);
+            self.done.extend(outcomes.into_iter().map(|(id, _)| id));
             return Err(error);
         }
+        self.done.clear();
         Ok(outcomes)
     }
 }
