@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use futures::FutureExt;
+use oxmq::error::FailureKind;
 use oxmq::job::CancelReason;
-use oxmq::options::Retry;
+use oxmq::options::{FailedAttempt, OnChildFailure, Retry};
 use oxmq::testing::{Drained, Expected, TestJob, TestQueue, fail_attempt, lose_lock, perform, shut_down};
 use oxmq::{Backoff, FlowNode, Halt, Job, JobState, Repeat, Router, State};
 use serde_json::{Value, json};
@@ -42,6 +43,10 @@ async fn what_was_enqueued_is_asserted_with_the_difference() {
   not expected: job 1: welcome {\"lines\":[1,2],\"to\":\"ada\"}
   not expected: job of-7: invoice 7";
     assert_eq!(text, expected);
+    // One that says less takes no job that another one needs.
+    queue.add("welcome", json!("bob")).await.unwrap();
+    queue.assert_enqueued([Expected::any("welcome"), invoice(), welcome()]).await;
+    queue.assert_enqueued([welcome(), Expected::any("welcome"), invoice()]).await;
     let text = said(queue.assert_includes([welcome().delay(2 * HOUR)])).await;
     assert!(text.contains("delay: 7200s expected, 3600s found"), "{text}");
 }
@@ -67,6 +72,32 @@ async fn a_drain_moves_the_clock_to_what_is_delayed() {
     assert_eq!(drained.failed, [("hopeless".to_owned(), "never".to_owned())]);
     assert_eq!(drained.moved_clock, 24 * HOUR);
     queue.assert_enqueued([]).await;
+}
+
+#[tokio::test]
+async fn a_drain_tells_of_jobs_that_failed_unrun_and_decides_about_panics_and_timeouts_as_a_worker() {
+    let queue = TestQueue::new("q").await;
+    queue.add("late", json!(1)).expires_in(Duration::from_millis(1)).await.unwrap();
+    queue.clock().advance(HOUR);
+    queue.add("panics", json!(1)).attempts(9).await.unwrap();
+    queue.add("hangs", json!(1)).timeout(Duration::from_millis(10)).await.unwrap();
+    let child = FlowNode::new("q", "child", 1).on_child_failure(OnChildFailure::FailParent);
+    queue.client().flow_producer().add(FlowNode::new("q", "parent", 1).child(child)).await.unwrap();
+    let work = |job: Job<Value, ()>| async move {
+        match job.name() {
+            "panics" => panic!("at once"),
+            "hangs" => std::future::pending().await,
+            _ => Err(Halt::unrecoverable("never")),
+        }
+    };
+    let policy = |failed: &FailedAttempt<'_>| match failed.kind {
+        FailureKind::Panic => Retry::Never,
+        _ => Retry::ByBackoff,
+    };
+    let drained = queue.drain_with(Duration::MAX, work, |worker| worker.on_error(policy)).await;
+    let failed: Vec<&str> = drained.failed.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(failed, ["late", "panics", "hangs", "child", "parent"], "{drained:?}");
+    assert_eq!((drained.completed, drained.retried), (0, 0));
 }
 
 #[tokio::test]

@@ -262,6 +262,9 @@ pub struct Fetched<D = Value, R = Value> {
     pub limited_for: Duration,
     /// When the next delayed job is due; `None` if a job was fetched, the queue is paused or limited, or none is delayed.
     pub next_due: Option<SystemTime>,
+    /// Jobs that nobody could run and that have failed for good on the way: name and reason.
+    #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code, reason = "a drain tells them"))]
+    pub(crate) unrun: Vec<(String, String)>,
 }
 
 /// What a call by hand has come to.
@@ -311,19 +314,20 @@ pub(crate) async fn next<D: DeserializeOwned, R>(
     options: &Arc<WorkerOptions>,
     mut decided: Decided,
 ) -> Result<Fetched<D, R>> {
+    let mut failed = Vec::new();
     loop {
         let Decided { settled: Settled { jobs, limited_ms, next_due, ghosts, .. }, token, sent, .. } = decided;
         for job_id in ghosts {
             tracing::warn!(%job_id, queue = ?queue.engine().keys, "an id without a readable job was dropped");
         }
         let next_due = Some(next_due).filter(|due| *due > 0).map(from_epoch_ms);
-        let fetched = |job| Fetched { job, limited_for: Duration::from_millis(limited_ms), next_due };
-        let Some(handed) = jobs.into_iter().next() else { return Ok(fetched(None)) };
+        let fetched = |job, unrun| Fetched { job, limited_for: Duration::from_millis(limited_ms), next_due, unrun };
+        let Some(handed) = jobs.into_iter().next() else { return Ok(fetched(None, failed)) };
         let unrun = match admit(handed, queue, options, &token, sent).await {
-            Ok(job) => return Ok(fetched(Some(job))),
+            Ok(job) => return Ok(fetched(Some(job), failed)),
             Err(unrun) => unrun,
         };
-        let Some(unrun) = unrun else {
+        let Some((name, unrun)) = unrun else {
             decided = settle(op, queue, options, &[], 1, &token, |_| false).await?.decided;
             continue;
         };
@@ -335,6 +339,8 @@ pub(crate) async fn next<D: DeserializeOwned, R>(
             // Somebody else has it by now; without an outcome to settle the next one is fetched all the same.
             tracing::warn!(job_id = %unrun.id, %reason, "a job that cannot be run could not be failed");
             decided = settle(op, queue, options, &[], 1, &token, |_| false).await?.decided;
+        } else if let End::Failed { why, .. } = unrun.end {
+            failed.push((name, why.reason));
         }
     }
 }
@@ -348,10 +354,11 @@ async fn admit<D: DeserializeOwned, R>(
     options: &Arc<WorkerOptions>,
     token: &Arc<str>,
     sent: Instant,
-) -> Result<Job<D, R>, Option<Outcome>> {
+) -> Result<Job<D, R>, Option<(String, Outcome)>> {
     let unrun = |id: &[u8], raw: &RawJob, verdict: Verdict| {
         log(queue, raw, &verdict);
-        Some(Outcome { id: id.into(), token: Arc::clone(token), start: raw.attempts_started, end: verdict.end })
+        let (id, token) = (id.into(), Arc::clone(token));
+        Some((raw.name.clone(), Outcome { id, token, start: raw.attempts_started, end: verdict.end }))
     };
     let raw = match decode(handed, queue, options) {
         Ok(raw) => raw,

@@ -7,9 +7,10 @@ use serde::de::IgnoredAny;
 
 use super::TestQueue;
 use crate::clock::{epoch_ms, millis};
-use crate::error::{Error, Halt, whole_text};
+use crate::error::{Error, whole_text};
 use crate::job::Job;
 use crate::script::settle::End;
+use crate::worker::failure::Fault;
 use crate::worker::panics::{self, catch};
 use crate::worker::verdict;
 use crate::worker::{Erased, ManualWorker, ManualWorkerBuilder, Processor};
@@ -26,7 +27,7 @@ const MOST_ATTEMPTS: u64 = 10_000;
 pub struct Drained {
     /// Jobs that completed.
     pub completed: u64,
-    /// Jobs that failed for good: name and reason, in the order in which they did.
+    /// Jobs that failed for good, also unrun, as an expired one does: name and reason, in the order in which they did.
     pub failed: Vec<(String, String)>,
     /// Failed attempts that were tried again.
     pub retried: u64,
@@ -40,7 +41,8 @@ pub struct Drained {
 
 impl TestQueue {
     /// Runs jobs, one at a time and in their order, until none is left that may run, and moves the clock to when delayed
-    /// jobs and retries are due. Attempts, backoffs, schedulers and children are seen to as by a worker.
+    /// jobs and retries are due. Attempts, backoffs, schedulers and children are seen to as by a worker, and so are panics and
+    /// the `timeout` of a job, which is real time.
     ///
     /// A scheduler always has another run, so it never ends: use [`drain_for`](Self::drain_for).
     ///
@@ -97,6 +99,8 @@ impl TestQueue {
         loop {
             let token = uuid::Uuid::new_v4().to_string();
             let fetched = drain.worker.fetch(&token).await.expect("the tests' server");
+            drain.attempts += fetched.unrun.len() as u64;
+            drain.drained.failed.extend(fetched.unrun);
             if let Some(job) = fetched.job {
                 drain.run(job, &token).await;
             } else if !fetched.limited_for.is_zero() {
@@ -139,9 +143,16 @@ impl Drain {
             let (processor, core) = (Arc::clone(&self.processor.0), Arc::clone(&core));
             catch(async move { processor.call(core).await })
         };
-        let result = running.await.unwrap_or_else(|panic| Err(Halt::failed(format!("panicked: {}", panic.text))));
         let options = core.options.clone().unwrap_or_default();
-        let verdict = verdict::decide(&core.raw, result, &options);
+        let ran = match core.raw.options.timeout {
+            None => Ok(running.await),
+            Some(limit) => tokio::time::timeout(limit, running).await.map_err(|_| limit),
+        };
+        let verdict = match ran {
+            Ok(Ok(result)) => verdict::decide(&core.raw, result, &options),
+            Ok(Err(panic)) => verdict::failed(&core.raw, panic.into(), &options),
+            Err(limit) => verdict::failed(&core.raw, Fault::timeout(limit), &options),
+        };
         let end = verdict.end.clone();
         match Job::<IgnoredAny, ()>::new(core, IgnoredAny).end_as(verdict, token).await {
             Ok(()) => self.count(name, end),

@@ -125,18 +125,39 @@ impl TestQueue {
     }
 }
 
+/// Which job stands for which expected one: the place of an expected one for each job, so that as many as can be are found.
+fn matched(expected: &[Expected], jobs: &[Job]) -> Vec<Option<usize>> {
+    let mut taken = vec![None; jobs.len()];
+    for place in 0..expected.len() {
+        find(place, expected, jobs, &mut taken, &mut vec![false; jobs.len()]);
+    }
+    taken
+}
+
+/// Finds a job for an expected one; another expected one gives its job away if there is a second one for it.
+fn find(place: usize, expected: &[Expected], jobs: &[Job], taken: &mut [Option<usize>], tried: &mut [bool]) -> bool {
+    for at in 0..jobs.len() {
+        if tried[at] || !expected[place].is(&jobs[at]) {
+            continue;
+        }
+        tried[at] = true;
+        if taken[at].is_none_or(|other| find(other, expected, jobs, taken, tried)) {
+            taken[at] = Some(place);
+            return true;
+        }
+    }
+    false
+}
+
 /// What to say where the jobs are not as expected.
-fn mismatch(queue: &str, expected: Vec<Expected>, mut jobs: Vec<Job>, is_exact: bool) -> Option<String> {
+fn mismatch(queue: &str, expected: Vec<Expected>, jobs: Vec<Job>, is_exact: bool) -> Option<String> {
+    let taken = matched(&expected, &jobs);
     let missing: Vec<Expected> = expected
         .into_iter()
-        .filter(|expected| match jobs.iter().position(|job| expected.is(job)) {
-            Some(place) => {
-                jobs.remove(place);
-                false
-            }
-            None => true,
-        })
+        .enumerate()
+        .filter_map(|(place, expected)| (!taken.contains(&Some(place))).then_some(expected))
         .collect();
+    let jobs: Vec<Job> = jobs.into_iter().zip(taken).filter_map(|(job, by)| by.is_none().then_some(job)).collect();
     if missing.is_empty() && (jobs.is_empty() || !is_exact) {
         return None;
     }
