@@ -99,6 +99,11 @@ pub(crate) fn as_millis<S: serde::Serializer>(span: &Option<Duration>, serialize
     serde::Serialize::serialize(&span.map(millis), serializer)
 }
 
+/// For spans of time that others know as milliseconds.
+pub(crate) fn as_span<S: serde::Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(millis(*span))
+}
+
 /// For fields that others know as milliseconds since 1970.
 pub(crate) fn as_ms<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(epoch_ms(*at))

@@ -63,6 +63,11 @@ fn schedule() {
 }
 
 #[test]
+fn axum_service() {
+    keeps_its_promise("axum_service");
+}
+
+#[test]
 fn testing() {
     keeps_its_promise("testing");
 }

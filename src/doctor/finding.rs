@@ -130,6 +130,12 @@ impl FindingKind {
     }
 }
 
+impl serde::Serialize for FindingKind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 impl fmt::Display for FindingKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
@@ -151,7 +157,8 @@ impl fmt::Display for FindingKind {
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Finding {
     /// What.
@@ -164,6 +171,7 @@ pub struct Finding {
     pub detail: String,
     /// Some of the jobs, schedulers or deduplications, up to ten.
     pub examples: Vec<String>,
+    #[serde(skip)]
     pub(super) suspects: Vec<Suspect>,
 }
 
@@ -207,7 +215,8 @@ impl Suspect {
 }
 
 /// How much memory the jobs of a queue take, by a sample.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct QueueMemory {
     /// The queue.
@@ -221,7 +230,8 @@ pub struct QueueMemory {
 }
 
 /// How much memory the jobs of one name take, by a sample of a state.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct NameMemory {
     /// The queue.
@@ -237,7 +247,8 @@ pub struct NameMemory {
 }
 
 /// Something that was not looked at. Its text tells it in words.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct LeftOut {
     /// In which queue; none if it is about the server.
@@ -269,7 +280,8 @@ impl fmt::Display for LeftOut {
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Report {
     /// What is wrong, by queue.
@@ -283,7 +295,19 @@ pub struct Report {
     /// Which library wrote the settings of each queue last, and its version.
     pub versions: BTreeMap<String, String>,
     /// How many workers are connected by which client library, by the queue and the library, as `ioredis 5.8.2`.
+    #[serde(serialize_with = "as_list")]
     pub peers: BTreeMap<(String, String), u64>,
+}
+
+/// JSON has no pairs for keys.
+fn as_list<S: serde::Serializer>(peers: &BTreeMap<(String, String), u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(serde::Serialize)]
+    struct Peer<'a> {
+        queue: &'a str,
+        library: &'a str,
+        count: u64,
+    }
+    serializer.collect_seq(peers.iter().map(|((queue, library), count)| Peer { queue, library, count: *count }))
 }
 
 impl Report {

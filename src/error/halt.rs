@@ -94,12 +94,13 @@ impl<E: Into<BoxError>> From<E> for Halt {
 }
 
 /// How an attempt came to fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[non_exhaustive]
 pub enum FailureKind {
     /// The processor returned an error, or could not be called.
     Error,
     /// An error after which no further attempt is made, as [`Halt::Unrecoverable`].
+    #[serde(rename = "UnrecoverableError")]
     Unrecoverable,
     /// The attempt took longer than its `timeout`.
     Timeout,

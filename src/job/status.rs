@@ -19,7 +19,8 @@ use crate::state::JobState;
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize)]
+#[serde(bound = "")]
 #[non_exhaustive]
 pub struct JobStatus<D = Value, R = Value> {
     /// Where it was; [`JobState::Unknown`] for one that is in none of the queue's lists.

@@ -9,7 +9,8 @@ use crate::keys::QueueKeys;
 pub(crate) static SCRIPT: Script = script!("cancel_job", Produces, uses: ["codes", "queue", "settings", "wake", "number", "announce", "is_job", "prioritize", "ready"]);
 
 /// What became of a wish to cancel a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum Cancellation {
     /// It runs. Its worker was asked to stop it, and is the one to end it; there is no further attempt.

@@ -14,7 +14,10 @@ use crate::sync::Lock;
 use crate::wire::{EventId, JsonText};
 
 /// What happened in a worker. BullMQ: the events of the class `Worker`.
-#[derive(Debug, Clone)]
+///
+/// As JSON it has its name in `event`, errors as texts and spans of time in milliseconds.
+#[derive(Debug, Clone, serde::Serialize)]
+#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum WorkerEvent {
     /// A job begins.
@@ -29,6 +32,7 @@ pub enum WorkerEvent {
         /// The job.
         job_id: String,
         /// What its processor returned.
+        #[serde(rename = "returnvalue")]
         return_value: JsonText,
     },
     /// An attempt failed, and Redis knows it.
@@ -76,7 +80,7 @@ pub enum WorkerEvent {
     /// The queue had nothing more to hand out.
     Drained,
     /// Something went wrong that belongs to no attempt; the worker goes on.
-    Error(Arc<Error>),
+    Error(#[serde(serialize_with = "as_text")] Arc<Error>),
     /// An id in the queue had no readable job behind it and was dropped.
     Ghost {
         /// The id.
@@ -86,6 +90,7 @@ pub enum WorkerEvent {
     /// Locks are renewed all the same, but jobs are neither taken nor settled.
     RuntimeBlocked {
         /// How late it was when this was noticed.
+        #[serde(serialize_with = "crate::clock::as_span")]
         at_least: std::time::Duration,
     },
     /// The server has been away for some seconds: it cannot be reached, or refuses to serve. The worker goes on as soon as
@@ -98,6 +103,7 @@ pub enum WorkerEvent {
     /// The server is back; follows each [`Disconnected`](Self::Disconnected).
     Reconnected {
         /// How long it was away.
+        #[serde(serialize_with = "crate::clock::as_span")]
         after: std::time::Duration,
     },
     /// The server serves again, and lacks what it had told this worker before: a replica took over that was behind, or it began
@@ -125,6 +131,10 @@ pub enum WorkerEvent {
         /// How many, since this was last told.
         missed: u64,
     },
+}
+
+fn as_text<S: serde::Serializer>(error: &Arc<Error>, serializer: S) -> Result<S::Ok, S::Error> {
+    serde::Serialize::serialize(&std::collections::BTreeMap::from([("error", error.to_string())]), serializer)
 }
 
 /// A worker's events as they come, also as a [`Stream`].

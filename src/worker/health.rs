@@ -38,6 +38,11 @@ pub struct Health {
     pub blocked: bool,
 }
 
+impl Health {
+    /// Of a worker that is no more.
+    pub(crate) const GONE: Self = Self { connected: false, last_fetch: None, running: 0, blocked: false };
+}
+
 /// When jobs were last fetched. Written by the loop, read by the handle.
 pub(crate) struct LastFetch {
     began: Instant,

@@ -114,6 +114,15 @@ impl Inner {
         self.report.lock()
     }
 
+    fn health(&self) -> Health {
+        Health {
+            connected: !self.queue.engine().link.outages().is_away(),
+            last_fetch: self.last_fetch.ago(),
+            running: self.locks.count(),
+            blocked: self.watchdog.is_late(),
+        }
+    }
+
     /// What has become of the jobs up to now.
     fn final_report(&self) -> Report {
         let mut report = Report { counts: self.counters.read(), ..self.report().clone() };
@@ -357,12 +366,22 @@ impl Worker {
     /// Tells how the worker is, for the probes of whatever runs this process. No round trip.
     #[must_use]
     pub fn health(&self) -> Health {
-        Health {
-            connected: !self.inner.queue.engine().link.outages().is_away(),
-            last_fetch: self.inner.last_fetch.ago(),
-            running: self.inner.locks.count(),
-            blocked: self.inner.watchdog.is_late(),
-        }
+        self.inner.health()
+    }
+
+    /// Makes a function that tells how the worker is, for a server of probes beside it: it holds nothing of the worker, which
+    /// can be closed meanwhile. Of a worker that is gone it says that it is not connected.
+    ///
+    /// ```no_run
+    /// # async fn demo(worker: oxmq::Worker) {
+    /// let health = worker.health_probe();
+    /// tokio::spawn(async move { println!("{:?}", health()) });
+    /// worker.run_until(async { drop(tokio::signal::ctrl_c().await) }).await;
+    /// # }
+    /// ```
+    pub fn health_probe(&self) -> impl Fn() -> Health + Clone + Send + Sync + use<> {
+        let inner = Arc::downgrade(&self.inner);
+        move || inner.upgrade().map_or(Health::GONE, |inner| inner.health())
     }
 
     /// Resolves when the worker works no more, for whatever reason: it was closed, its loop panicked, or the runtime that

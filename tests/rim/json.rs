@@ -1,5 +1,6 @@
 //! What programs of users show of a queue is written in BullMQ's words.
 
+use oxmq::error::{FailureKind, Reason};
 use oxmq::events::{Delivery, EventId, QueueEvent};
 use oxmq::job::{ChildCounts, JobOutcome};
 use oxmq::options::OnChildFailure;
@@ -54,6 +55,14 @@ async fn status_is_written_as_bullmq_calls_it() {
     let progress = heard.iter().find(|event| event["event"] == "progress").unwrap();
     assert_eq!(progress["data"], json!({ "step": 2 }));
     assert_eq!(heard.last().unwrap(), &json!({ "event": "mine", "a": "1" }));
+    let status = json!(queue.get_job_status("a").await.unwrap());
+    assert_eq!((&status["state"], &status["job"]["name"]), (&json!("completed"), &json!("job")));
+    assert_eq!(json!(queue.job("a").cancel("late").await.unwrap()), json!("alreadyFinished"));
+    assert_eq!(json!(FailureKind::Unrecoverable), json!(FailureKind::Unrecoverable.as_str()));
+    let removed = queue.jobs([JobState::Completed, JobState::Failed]).remove().await.unwrap();
+    let nothing = json!({ "done": 1, "movedOn": 0, "refused": 0, "unknown": 0, "refusals": [] });
+    assert_eq!(json!(removed), nothing);
+    assert_eq!(json!((Reason::NotInState, Reason::Unknown(-99))), json!(["notInState", { "unknown": -99 }]));
     let gap = Delivery::Gap { after: EventId::new(7, 1), before: EventId::new(8, 0), is_rollback: false };
     assert_eq!(json!(gap), json!({ "delivery": "gap", "after": "7-1", "before": "8-0", "isRollback": false }));
     assert_eq!(json!(Delivery::Lagged { missed: 3 }), json!({ "delivery": "lagged", "missed": 3 }));

@@ -10,7 +10,9 @@ use oxmq::kind::JobOf;
 use oxmq::options::ParentRef;
 use oxmq::queue::Added;
 use oxmq::worker::{FromJob, FromRef};
-use oxmq::{Deduplication, Error, FlowNode, Halt, Job, JobKind, JobOptions, JobState, NewJob, Queue, Repeat, Router, State};
+use oxmq::{
+    Deduplication, Error, FlowNode, Halt, Job, JobKind, JobOptions, JobState, NewJob, Queue, Repeat, Router, State,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
