@@ -134,9 +134,13 @@ async fn watch(queue: &Queue, documents: &Path) -> anyhow::Result<()> {
     let (changed, mut changes) = mpsc::unbounded_channel();
     let root = documents.to_owned();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // That somebody reads is no change; we do so ourselves.
-        let event = event.ok().filter(|event| !event.kind.is_access());
-        let paths = event.map(|event| event.paths).unwrap_or_default();
+        let paths = match event {
+            // That somebody reads is no change; we do so ourselves.
+            Ok(event) if event.kind.is_access() => return,
+            Ok(event) if !event.need_rescan() => event.paths,
+            // There were more changes than the system could keep: anything may have changed.
+            _ => files(&root).unwrap_or_default().into_values().collect(),
+        };
         for index in paths.iter().filter_map(|path| path.strip_prefix(&root).ok()?.components().next()) {
             let _ = changed.send(index.as_os_str().to_string_lossy().into_owned());
         }
@@ -153,7 +157,14 @@ async fn watch(queue: &Queue, documents: &Path) -> anyhow::Result<()> {
             }
         }
         for index in std::mem::take(&mut dirty) {
-            queue.push(BuildIndex { index }).await?;
+            if let Err(error) = queue.push(BuildIndex { index: index.clone() }).await {
+                eprintln!("{index} is asked for again in a second: {error}");
+                dirty.insert(index);
+            }
+        }
+        if !dirty.is_empty() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            continue;
         }
         let Some(index) = changes.recv().await else { return Ok(()) };
         dirty.insert(index);
@@ -180,10 +191,10 @@ async fn main() -> anyhow::Result<()> {
         .max_stalled_count(1_000)
         .start()?;
     println!("watching {}", documents.display());
-    tokio::select! {
-        watched = watch(&queue, &documents) => watched?,
-        signal = tokio::signal::ctrl_c() => signal?,
-    }
+    let ended = tokio::select! {
+        watched = watch(&queue, &documents) => watched,
+        signal = tokio::signal::ctrl_c() => signal.map_err(Into::into),
+    };
     worker.close().await;
-    Ok(())
+    ended
 }

@@ -29,6 +29,8 @@ fn publish(out: &Path, index: &str, revision: &str) -> std::io::Result<bool> {
     match std::fs::hard_link(out.join(index).join("built").join(revision), published.join(revision)) {
         Ok(()) => Ok(greatest(&published).is_some_and(|newest| newest == revision)),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        // Cleared away by somebody: a later build tells of itself, and this event is not to be met again for ever.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }
