@@ -103,6 +103,35 @@ async fn what_was_trimmed_away_unread_is_told_as_a_gap_until_a_later_event_is_ac
 }
 
 #[tokio::test]
+async fn a_stream_that_others_cut_short_under_an_idle_reader_is_told_as_a_gap() {
+    let fixture = Fixture::new().await;
+    let first = fixture.add(json!(1)).await;
+    let mut cursor = open(&fixture, "mine").await;
+    assert_eq!(added(&mut cursor).await.0, first);
+    while let Some(delivery) = cursor.recv().now_or_never() {
+        assert!(matches!(delivery, Delivery::Event { .. }), "{delivery:?}");
+    }
+    // It waits for the next event when all of this happens at once.
+    let events = fixture.key("events");
+    let script = "for i = 1, 50 do redis.call('XADD', KEYS[1], '*', 'event', 'added', 'jobId', i) end
+        redis.call('XTRIM', KEYS[1], 'MAXLEN', 5)";
+    let mut redis = fixture.redis.clone();
+    let cut = async { redis::cmd("EVAL").arg(script).arg(1).arg(&events).exec_async(&mut redis).await.unwrap() };
+    let gap = async {
+        loop {
+            match next(&mut cursor).await {
+                Delivery::Event { event: QueueEvent::Added { job_id, .. }, .. } => panic!("{job_id} before the gap"),
+                Delivery::Event { .. } => {}
+                other => break other,
+            }
+        }
+    };
+    let ((), gap) = tokio::join!(cut, gap);
+    assert!(matches!(gap, Delivery::Gap { is_rollback: false, .. }), "{gap:?}");
+    assert_eq!(added(&mut cursor).await.0, "46");
+}
+
+#[tokio::test]
 async fn a_store_of_the_users_keeps_the_place() {
     #[derive(Clone, Default)]
     struct InMemory(Arc<Mutex<Option<EventId>>>);
