@@ -101,6 +101,27 @@ async fn a_drain_tells_of_jobs_that_failed_unrun_and_decides_about_panics_and_ti
 }
 
 #[tokio::test]
+async fn a_drain_counts_jobs_that_their_processor_has_ended_by_a_call() {
+    let queue = TestQueue::new("q").await;
+    for name in ["completes", "fails", "snoozes"] {
+        queue.add(name, json!(1)).await.unwrap();
+    }
+    let work = |job: Job<Value, ()>| async move {
+        let token = job.token().unwrap_or_default().to_owned();
+        match job.name() {
+            "completes" => job.move_to_completed(&(), &token).await?,
+            "fails" => job.move_to_failed(Halt::unrecoverable("by hand"), &token).await?,
+            _ if job.attempts_started() > 1 => {}
+            _ => job.move_to_delayed(std::time::UNIX_EPOCH, &token).await?,
+        }
+        Ok::<_, Halt>(())
+    };
+    let drained = queue.drain(work).await;
+    assert_eq!((drained.completed, drained.moved, drained.lost), (2, 1, 0), "{drained:?}");
+    assert_eq!(drained.failed, [("fails".to_owned(), "by hand".to_owned())]);
+}
+
+#[tokio::test]
 async fn a_scheduler_is_drained_for_a_while() {
     let queue = TestQueue::new("q").await;
     queue.upsert_job_scheduler("hourly", Repeat::every(HOUR)).name("tick").data(json!(1)).await.unwrap();

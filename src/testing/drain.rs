@@ -8,8 +8,9 @@ use serde::de::IgnoredAny;
 use super::TestQueue;
 use crate::clock::{epoch_ms, millis};
 use crate::error::{Error, whole_text};
-use crate::job::Job;
+use crate::job::{Job, JobOutcome};
 use crate::script::settle::End;
+use crate::state::JobState;
 use crate::worker::failure::Fault;
 use crate::worker::panics::{self, catch};
 use crate::worker::verdict;
@@ -154,9 +155,10 @@ impl Drain {
             Err(limit) => verdict::failed(&core.raw, Fault::timeout(limit), &options),
         };
         let end = verdict.end.clone();
-        match Job::<IgnoredAny, ()>::new(core, IgnoredAny).end_as(verdict, token).await {
+        let job = Job::<IgnoredAny, ()>::new(core, IgnoredAny);
+        match job.end_as(verdict, token).await {
             Ok(()) => self.count(name, end),
-            Err(Error::Refused { .. }) => self.drained.lost += 1,
+            Err(Error::Refused { .. }) => self.count_refused(name, &job).await,
             Err(error) => panic!("the tests' server: {}", whole_text(&error)),
         }
     }
@@ -168,6 +170,21 @@ impl Drain {
             End::Failed { why, .. } => drained.failed.push((name, why.reason)),
             End::Retry { .. } | End::Delayed { why: Some(_), .. } => drained.retried += 1,
             End::Delayed { .. } | End::Waiting | End::Children { .. } => drained.moved += 1,
+        }
+    }
+
+    /// The processor has ended its job by a call of its own, or its lock is gone: then the job is where it was.
+    async fn count_refused(&mut self, name: String, job: &Job<IgnoredAny, ()>) {
+        let drained = &mut self.drained;
+        match job.get_state().await.expect("the tests' server") {
+            JobState::Completed => drained.completed += 1,
+            JobState::Failed => {
+                let outcome = job.get_outcome().await.expect("the tests' server");
+                let reason = if let JobOutcome::Failed(reason) = outcome { reason } else { String::new() };
+                drained.failed.push((name, reason));
+            }
+            JobState::Active | JobState::Unknown => drained.lost += 1,
+            _ => drained.moved += 1,
         }
     }
 
