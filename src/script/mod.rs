@@ -80,6 +80,7 @@ mod save_progress;
 pub(crate) mod scan_jobs;
 mod scan_keys;
 pub(crate) mod settle;
+mod spare;
 pub(crate) mod summarize_queue;
 pub(crate) mod trace_flow;
 pub(crate) mod trace_outcomes;
@@ -261,7 +262,10 @@ impl Script {
         let loaded = self.loaded(self.consumes && link.allows_oom());
         let long_way = link.takes_long_way();
         let bytes = args.bytes.len();
-        match link.send_large(&command("EVALSHA", &loaded.sha, keys, args, long_way), bytes).await {
+        let cmd = command("EVALSHA", &loaded.sha, keys, args, long_way);
+        let reply = link.send_large(&cmd, bytes).await;
+        spare::keep_command(cmd, bytes);
+        match reply {
             Err(Failure::Server(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 link.send_large(&command("EVAL", &loaded.text, keys, args, long_way), bytes).await
             }
@@ -273,7 +277,7 @@ impl Script {
 /// `long_way` passes the key twice, which asks a script not to take the short way of a single job.
 fn command(verb: &str, script: &str, keys: &QueueKeys, args: &Args, long_way: bool) -> Cmd {
     let size = script.len() + keys.base().len() + args.bytes.len() + 64;
-    let mut cmd = Cmd::with_capacity(args.ends.len() + 4, size);
+    let mut cmd = spare::command().unwrap_or_else(|| Cmd::with_capacity(args.ends.len() + 4, size));
     cmd.arg(verb).arg(script);
     if long_way {
         cmd.arg(2).arg(keys.base()).arg(keys.base());
@@ -297,7 +301,10 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn with_capacity(count: usize, bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(count) }
+        let (mut written, mut ends) = spare::args().unwrap_or_default();
+        written.reserve(bytes);
+        ends.reserve(count);
+        Self { bytes: written, ends }
     }
 
     pub(crate) fn text(&mut self, text: impl AsRef<[u8]>) -> &mut Self {
@@ -337,6 +344,12 @@ impl Args {
     #[cfg(feature = "bench")]
     pub(crate) fn size(&self) -> usize {
         self.bytes.len()
+    }
+}
+
+impl Drop for Args {
+    fn drop(&mut self) {
+        spare::keep_args((std::mem::take(&mut self.bytes), std::mem::take(&mut self.ends)));
     }
 }
 
