@@ -13,7 +13,7 @@ use crate::wire::options::{StoredOptions, to_json};
 /// Writes options as an added job stores them.
 #[must_use]
 pub fn encode_options(options: &JobOptions) -> String {
-    to_json(options)
+    to_json(options).into_owned()
 }
 
 /// Reads stored options; true if they can be read.

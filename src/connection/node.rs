@@ -1,5 +1,6 @@
 //! One server, or wherever the master is: a connection that many share, and a new one whenever it breaks.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, Weak};
 use std::time::Duration;
@@ -149,10 +150,14 @@ impl Node {
     /// multiplied.
     pub(super) async fn send(self: &Arc<Self>, cmd: &Cmd, bytes: usize, patience: u32) -> Result<Value, Failure> {
         let limits = Limits::from_now(self.timeout() * patience);
-        let live = match tokio::time::timeout_at(limits.deadline, self.wait_for_connection()).await {
-            Ok(Ok(live)) => live,
-            Ok(Err(error)) => return Err(Failure::NotApplied(error)),
-            Err(_) => return Err(Limits::no_connection()),
+        let live = match self.live() {
+            Some(live) => live,
+            // Boxed, so that it takes no room in the calls that find a connection.
+            None => match tokio::time::timeout_at(limits.deadline, Box::pin(self.wait_for_connection())).await {
+                Ok(Ok(live)) => live,
+                Ok(Err(error)) => return Err(Failure::NotApplied(error)),
+                Err(_) => return Err(Limits::no_connection()),
+            },
         };
         self.send_on(&live, cmd, bytes, limits, self.dialer.outages()).await
     }
@@ -167,7 +172,7 @@ impl Node {
         outages: &Outages,
     ) -> Result<Value, Failure> {
         let mut connection = live.connection.clone();
-        let call = connection.send_packed_command(cmd);
+        let call = pin!(connection.send_packed_command(cmd));
         let Limits { start, silence, deadline } = limits;
         let reply = match live.progress.within(start, deadline, silence, bytes, call).await {
             Ok(Value::ServerError(error)) => Err(Failure::of(error.into())),

@@ -40,16 +40,17 @@ impl Progress {
 
     /// Waits for the reply to a request of so many bytes that was made at `start`: at least until `deadline`, and for as
     /// long as the connection moves bytes, with no silence longer than `silence`.
+    ///
+    /// The call comes pinned, since the future of this one would have room for it twice.
     pub(super) async fn within<T>(
         &self,
         start: Instant,
         mut deadline: Instant,
         silence: Duration,
         bytes: usize,
-        call: impl Future<Output = Result<T, RedisError>>,
+        mut call: Pin<&mut impl Future<Output = Result<T, RedisError>>>,
     ) -> Result<T, RedisError> {
         let _underway = Underway::new(self, bytes);
-        let mut call = pin!(call);
         loop {
             if let Ok(done) = tokio::time::timeout_at(deadline, call.as_mut()).await {
                 return done;
@@ -178,7 +179,7 @@ mod tests {
 
     async fn silent(progress: &Progress, bytes: usize) -> Duration {
         let (start, second) = (Instant::now(), Duration::from_secs(1));
-        let never = std::future::pending::<Result<(), RedisError>>();
+        let never = pin!(std::future::pending::<Result<(), RedisError>>());
         progress.within(start, start + second, second, bytes, never).await.unwrap_err();
         start.elapsed()
     }

@@ -8,7 +8,7 @@ use super::tries::Tries;
 use super::{Engine, Until};
 use crate::clock::{epoch_ms, millis};
 use crate::connection::Failure;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::options::JobOptions;
 use crate::script::add_jobs::{Dedup, Link, NewJob, Place, Placed, add_jobs};
 use crate::wire::options::{parent_json, to_json};
@@ -16,6 +16,8 @@ use crate::wire::options::{parent_json, to_json};
 /// What one call carries at most: Redis is held for about 12 µs per job, and for the copying of its bytes.
 const CALL_JOBS: usize = 150;
 const CALL_BYTES: usize = 1024 * 1024;
+
+const OP: &str = "add_jobs";
 
 /// Calls of one bulk add on their way at once: one is prepared while another runs.
 const CALLS_AT_ONCE: usize = 2;
@@ -47,18 +49,20 @@ impl Engine {
             (_, _, Some(true)) => Place::WaitFirst,
             _ => Place::Wait,
         };
-        let deduplication = options.deduplication.as_ref().map(|deduplication| Dedup {
-            id: deduplication.id.clone(),
-            ttl: deduplication.ttl.map(millis).filter(|ttl| *ttl > 0),
-            extend: deduplication.extend,
-            replace: deduplication.replace,
-            keep_last_if_active: deduplication.keep_last_if_active,
-            reschedule: deduplication.reschedule,
+        let deduplication = options.deduplication.as_ref().map(|deduplication| {
+            Box::new(Dedup {
+                id: deduplication.id.clone(),
+                ttl: deduplication.ttl.map(millis).filter(|ttl| *ttl > 0),
+                extend: deduplication.extend,
+                replace: deduplication.replace,
+                keep_last_if_active: deduplication.keep_last_if_active,
+                reschedule: deduplication.reschedule,
+            })
         });
         let parent = options
             .parent
             .as_ref()
-            .map(|parent| Link { key: parent.key(), json: parent_json(parent, options.on_child_failure) });
+            .map(|parent| Box::new(Link { key: parent.key(), json: parent_json(parent, options.on_child_failure) }));
         Ok(NewJob {
             place,
             opts: to_json(&options),
@@ -93,23 +97,22 @@ impl Engine {
 
     /// Adds the jobs of one call. A lost reply is asked for again where that cannot make a second job.
     pub(super) async fn add_call(&self, jobs: &[NewJob]) -> Vec<Result<Placed>> {
-        const OP: &str = "add_jobs";
         let mut tries = Tries::new(&self.link, Until::Usual);
+        let bytes = jobs.iter().map(NewJob::size).sum();
+        let placed = add_jobs(jobs.iter(), bytes).send(tries.link(), &self.keys).await;
+        match placed {
+            Ok(placed) => placed.into_iter().zip(jobs).map(|(placed, job)| answer(placed, job)).collect(),
+            // What few adds come to is boxed, so that the future of every other one is smaller.
+            Err(failure) => Box::pin(self.add_again(jobs, &mut tries, failure)).await,
+        }
+    }
+
+    /// Goes on with a call that has failed, for those of its jobs that may be sent again.
+    async fn add_again(&self, jobs: &[NewJob], tries: &mut Tries<'_>, mut failure: Failure) -> Vec<Result<Placed>> {
         // Which jobs to send, and the answers so far; a job without one is sent again.
         let mut open: Vec<usize> = (0..jobs.len()).collect();
         let mut answers: Vec<Option<Result<Placed>>> = jobs.iter().map(|_| None).collect();
-        while !open.is_empty() {
-            let bytes = open.iter().map(|&i| jobs[i].size()).sum();
-            let call = add_jobs(open.iter().map(|&i| &jobs[i]), bytes);
-            let failure = match call.send(tries.link(), &self.keys).await {
-                Ok(placed) => {
-                    for (&i, placed) in open.iter().zip(placed) {
-                        answers[i] = Some(placed.map_err(|reason| Error::refused(OP, jobs[i].id.clone(), reason)));
-                    }
-                    break;
-                }
-                Err(failure) => failure,
-            };
+        loop {
             let was_lost = tries.was_lost();
             let in_time = tries.note(&failure);
             open.retain(|&i| {
@@ -126,12 +129,29 @@ impl Engine {
                 }
                 again
             });
-            if !open.is_empty() {
-                tries.pause().await;
+            if open.is_empty() {
+                break;
+            }
+            tries.pause().await;
+            let bytes = open.iter().map(|&i| jobs[i].size()).sum();
+            let call = add_jobs(open.iter().map(|&i| &jobs[i]), bytes);
+            match call.send(tries.link(), &self.keys).await {
+                Ok(placed) => {
+                    for (&i, placed) in open.iter().zip(placed) {
+                        answers[i] = Some(answer(placed, &jobs[i]));
+                    }
+                    break;
+                }
+                Err(again) => failure = again,
             }
         }
         answers.into_iter().map(|answer| answer.unwrap_or(Err(Error::OutcomeUnknown { op: OP }))).collect()
     }
+}
+
+/// What became of one job; a refusal names it.
+fn answer(placed: std::result::Result<Placed, Reason>, job: &NewJob) -> Result<Placed> {
+    placed.map_err(|reason| Error::refused(OP, job.id.clone(), reason))
 }
 
 /// How many of these fit into one call; at least one.

@@ -98,6 +98,7 @@ impl Engine {
         is_held: &(impl Fn(usize, Instant) -> bool + Sync),
     ) -> Result<Option<Decided>> {
         let wanted = ask.want;
+        // What few calls come to is boxed, so that the future of every other one is smaller.
         let (mut patient, mut losses) = (None, 0);
         let mut backoff = Backoff::default();
         let mut suspects = Vec::new();
@@ -111,7 +112,7 @@ impl Engine {
                 Ok(mut settled) => {
                     let was_held = |i| is_held(i, first.unwrap_or(sent));
                     if !suspects.is_empty() {
-                        self.forgive(&mut settled, outcomes, was_held).await;
+                        Box::pin(self.forgive(&mut settled, outcomes, was_held)).await;
                     }
                     // A call that asked for fewer jobs than are wanted does not say whether there are more.
                     let is_answered = ask.want == wanted;
@@ -124,7 +125,7 @@ impl Engine {
                 Err(failure @ (Failure::Server(_) | Failure::Unreadable)) => {
                     let was_held = |i| is_held(i, first.unwrap_or(sent));
                     let error = failure.to_read_error("settle");
-                    return self.salvage(ask, outcomes, was_held, suspects, error).await.map(Some);
+                    return Box::pin(self.salvage(ask, outcomes, was_held, suspects, error)).await.map(Some);
                 }
                 Err(Failure::NotApplied(_) | Failure::OutOfMemory) => {}
                 Err(Failure::Unknown(error)) => {
@@ -132,7 +133,8 @@ impl Engine {
                     tracing::debug!(queue = ?self.keys, %error, "the reply was lost, looking what was done");
                     suspects.push(ask.token.clone());
                     let first = *first.get_or_insert(sent);
-                    if let Some((settled, adopted)) = self.resolve(ask, outcomes, |i| is_held(i, first)).await? {
+                    let resolved = Box::pin(self.resolve(ask, outcomes, |i| is_held(i, first))).await?;
+                    if let Some((settled, adopted)) = resolved {
                         let (sent, token) = (adopted.sent, ask.token.clone());
                         let error = adopted.complaint;
                         return Ok(Some(Decided { settled, suspects, token, sent, is_answered: false, error }));

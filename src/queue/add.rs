@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt, TryFutureExt};
 use serde::Serialize;
 use tracing::{Instrument, Span};
 
@@ -91,7 +91,7 @@ impl<D, R> Queue<D, R> {
     /// # Example
     ///
     /// ```no_run
-    /// use futures::{Stream, StreamExt};
+    /// use futures::{Stream, StreamExt, TryFutureExt};
     /// use oxmq::{NewJob, Queue};
     ///
     /// async fn import(queue: &Queue<u64, ()>, rows: impl Stream<Item = u64>) -> oxmq::Result<()> {
@@ -117,17 +117,21 @@ impl<D, R> Queue<D, R> {
         jobs.ready_chunks(STREAMED).then(move |jobs| queue.add_bulk(jobs).good_ones().boxed())
     }
 
+    /// Makes of a job what is sent of it, and leaves its data; of one that breaks a rule also its name, for the error.
+    ///
     /// `trace` is what the add is part of; with `replaces` it counts more than a trace in the job's options.
-    fn prepare(&self, job: &NewJob<D>, trace: Option<&str>, replaces: bool) -> Result<add_jobs::NewJob>
+    fn prepare(&self, job: &mut NewJob<D>, trace: Option<&str>, replaces: bool) -> Result<add_jobs::NewJob>
     where
         D: Serialize,
     {
         let data = serde_json::to_string(&job.data).map_err(Error::json("data"))?;
-        let mut options = job.options.clone();
+        let mut options = std::mem::take(&mut job.options);
         if let Some(trace) = trace {
             options = options.in_trace(trace, replaces, &self.defaults);
         }
-        self.core.engine().new_job(job.name.clone(), data, options, &self.defaults)
+        let mut new = self.core.engine().new_job(String::new(), data, options, &self.defaults)?;
+        new.name = std::mem::take(&mut job.name);
+        Ok(new)
     }
 }
 
@@ -348,21 +352,22 @@ where
     /// # Errors
     ///
     /// As [`Queue::add`].
-    pub async fn outcome(self) -> Result<(Job<D, R>, Added)> {
-        let span = telemetry::add(self.queue.name(), &self.job.name);
-        self.send(&span).instrument(span.clone()).await
-    }
-}
-
-impl<D: Serialize, R> Add<D, R> {
-    async fn send(self, span: &Span) -> Result<(Job<D, R>, Added)> {
-        let Self { queue, job } = self;
-        let new = queue.prepare(&job, telemetry::inject(span).as_deref(), true)?;
-        queue.core.open_for_add().await;
-        let (new, placed) = queue.core.adder().add(new).await?;
-        let (job, added) = added(&queue.core, new, placed, job.data);
-        telemetry::added(span, job.id());
-        Ok((job, added))
+    pub fn outcome(self) -> impl Future<Output = Result<(Job<D, R>, Added)>> {
+        let Self { queue, mut job } = self;
+        let span = telemetry::add(queue.name(), &job.name);
+        // Made here and now: the future is smaller without the options.
+        let new = queue.prepare(&mut job, telemetry::inject(&span).as_deref(), true);
+        let (core, data) = (queue.core, job.data);
+        let own = span.clone();
+        let adding = async move {
+            let new = new?;
+            core.open_for_add().await;
+            let (new, placed) = core.adder().add(new).await?;
+            let (job, added) = added(&core, new, placed, data);
+            telemetry::added(&own, job.id());
+            Ok((job, added))
+        };
+        adding.instrument(span)
     }
 }
 
@@ -375,7 +380,7 @@ where
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.outcome().await.map(|(job, _)| job) })
+        Box::pin(self.outcome().map_ok(|(job, _)| job))
     }
 }
 
@@ -405,10 +410,10 @@ where
     ///
     /// As [`Queue::add_bulk`].
     pub(crate) fn checked(self, place: impl Fn(usize) -> usize) -> Result<CheckedBulk<D, R>> {
-        let Self { queue, jobs } = self;
+        let Self { queue, mut jobs } = self;
         let span = telemetry::add_bulk(queue.name(), jobs.len());
         let trace = telemetry::inject(&span);
-        let prepare = |(at, job): (usize, &NewJob<D>)| {
+        let prepare = |(at, job): (usize, &mut NewJob<D>)| {
             queue.prepare(job, trace.as_deref(), false).map_err(|error| match error {
                 Error::InvalidOption { option, problem } => {
                     Error::invalid(option, format!("{problem} (job {}, '{}')", place(at), job.name))
@@ -416,7 +421,7 @@ where
                 other => other,
             })
         };
-        let new = span.in_scope(|| jobs.iter().enumerate().map(prepare).collect::<Result<Vec<_>>>())?;
+        let new = span.in_scope(|| jobs.iter_mut().enumerate().map(prepare).collect::<Result<Vec<_>>>())?;
         Ok(CheckedBulk { queue, jobs, new, span })
     }
 
@@ -427,8 +432,8 @@ where
         let trace = telemetry::inject(&span);
         let (mut good, mut new, mut answers) = (Vec::new(), Vec::new(), Vec::with_capacity(jobs.len()));
         span.in_scope(|| {
-            for job in jobs {
-                match queue.prepare(&job, trace.as_deref(), false) {
+            for mut job in jobs {
+                match queue.prepare(&mut job, trace.as_deref(), false) {
                     Ok(prepared) => {
                         good.push(job);
                         new.push(prepared);

@@ -214,8 +214,16 @@ where
         let made = queue.core.engine().upsert_scheduler(&upsert, !repeat.is_immediate()).await?;
         let options = StoredOptions::parse(&upsert.opts).unwrap_or_default();
         let job_id = format!("repeat:{id}:{}", made.slot);
-        let mut raw =
-            RawJob::added(job_id, upsert.name, upsert.data, upsert.opts, options, now, made.delay, upsert.priority);
+        let mut raw = RawJob::added(
+            job_id,
+            upsert.name,
+            upsert.data,
+            upsert.opts.into(),
+            options,
+            now,
+            made.delay,
+            upsert.priority,
+        );
         raw.set_deduplication_id(upsert.deduplication_id);
         let seen = Seen::now(i64::try_from(now).ok());
         let job = JobCore { queue: Arc::clone(&queue.core), raw, attempt: None, options: None, seen };

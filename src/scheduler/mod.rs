@@ -79,7 +79,7 @@ mod tests {
             engine.redis(&command).await;
         }
         let options = StoredOptions::parse(opts).unwrap();
-        let job = RawJob::added(id.clone(), "n".into(), "{}".into(), opts.into(), options, NOW, 0, 0);
+        let job = RawJob::added(id.clone(), "n".into(), "{}".into(), opts.to_owned().into(), options, NOW, 0, 0);
         // Without the lock it is not ours to remove.
         let foreign = advance(&engine, "s", &job, "other").await.unwrap();
         assert_eq!(foreign, Turn::Run);

@@ -298,7 +298,7 @@ mod tests {
     fn next(opts: &Value) -> Result<Next, String> {
         let text = opts.to_string();
         let options = StoredOptions::parse(&text).unwrap();
-        let job = RawJob::added("repeat:s:1".into(), "n".into(), "{}".into(), text, options, NOW, 0, 0);
+        let job = RawJob::added("repeat:s:1".into(), "n".into(), "{}".into(), text.into(), options, NOW, 0, 0);
         after("s", &job, NOW)
     }
 

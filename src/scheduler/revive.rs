@@ -60,7 +60,7 @@ fn next_of(stored: &StoredScheduler, now: u64) -> std::result::Result<Option<Adv
         object(&own, &[("repeat", object(&super::next::Members::new(), &repeat)), ("prevMillis", stored.slot.clone())]);
     let options = StoredOptions::parse(&opts)?;
     let id = format!("repeat:{}:{}", stored.id, stored.slot);
-    let job = RawJob::added(id, String::new(), "{}".to_owned(), opts, options, now, 0, 0);
+    let job = RawJob::added(id, String::new(), "{}".to_owned(), opts.into(), options, now, 0, 0);
     Ok(match next::after(&stored.id, &job, now)? {
         Next::Run(advance) if advance.is_last => None,
         Next::Run(advance) => Some(Advance { revives: true, skips: false, ..*advance }),

@@ -1,5 +1,7 @@
 //! Adding jobs: the arguments and the reply of `lua/add_jobs.lua`.
 
+use std::borrow::Cow;
+
 use redis::Value;
 
 use super::{Args, Call, Repeat, Script, reply, script};
@@ -36,15 +38,16 @@ pub(crate) struct NewJob {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) data: String,
-    pub(crate) opts: String,
+    pub(crate) opts: Cow<'static, str>,
     pub(crate) timestamp: u64,
     pub(crate) delay: u64,
     pub(crate) priority: u32,
-    pub(crate) parent: Option<Link>,
+    /// Boxed, as is the next: few jobs have one, and each job is moved several times.
+    pub(crate) parent: Option<Box<Link>>,
     pub(crate) in_flow: bool,
     /// Whether it is stored whenever its flow is: nothing can refuse it, and nothing can stand for it.
     pub(crate) is_sure: bool,
-    pub(crate) deduplication: Option<Dedup>,
+    pub(crate) deduplication: Option<Box<Dedup>>,
 }
 
 /// The link to a parent: its job key, and the `parent` field.
@@ -109,7 +112,7 @@ impl NewJob {
         if self.deduplication.is_some() {
             letter(b'D');
         }
-        args.text(&traits[..n]).text(&self.id).text(&self.name).text(&self.data).text(&self.opts);
+        args.text(&traits[..n]).text(&self.id).text(&self.name).text(&self.data).text(self.opts.as_ref());
         args.millis(self.timestamp).millis(self.delay).number(self.priority);
         if let Some(parent) = &self.parent {
             args.text(&parent.key).text(&parent.json);

@@ -22,7 +22,7 @@ pub(crate) struct RawJob {
     /// JSON, byte for byte as stored; never empty.
     pub(crate) data: String,
     /// `opts` byte for byte as stored; `options` is our reading of it.
-    pub(crate) opts_text: String,
+    pub(crate) opts_text: Cow<'static, str>,
     pub(crate) options: StoredOptions,
     /// When the job was added, in ms; `None` if missing or no number.
     pub(crate) timestamp: Option<i64>,
@@ -81,18 +81,45 @@ static NOTHING: Rest = Rest {
 
 /// A job's id, byte for byte as Redis holds it. Shown as text, what is not UTF-8 in it becomes `�`: that is for people,
 /// and never goes back to Redis.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct JobId(Arc<[u8]>);
+#[derive(Clone)]
+pub(crate) struct JobId(IdBytes);
+
+/// The longest id that is held in place, as those are that a queue numbers.
+const SHORT_ID: usize = 22;
+
+#[derive(Clone)]
+enum IdBytes {
+    Short { length: u8, bytes: [u8; SHORT_ID] },
+    Long(Arc<[u8]>),
+}
 
 impl AsRef<[u8]> for JobId {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            IdBytes::Short { length, bytes } => &bytes[..usize::from(*length)],
+            IdBytes::Long(bytes) => bytes,
+        }
     }
 }
 
+impl PartialEq for JobId {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_ref() == other.as_ref()
+    }
+}
+
+impl Eq for JobId {}
+
 impl From<&[u8]> for JobId {
     fn from(id: &[u8]) -> Self {
-        Self(id.into())
+        let mut bytes = [0; SHORT_ID];
+        match (bytes.get_mut(..id.len()), u8::try_from(id.len())) {
+            (Some(place), Ok(length)) => {
+                place.copy_from_slice(id);
+                Self(IdBytes::Short { length, bytes })
+            }
+            _ => Self(IdBytes::Long(id.into())),
+        }
     }
 }
 
@@ -104,13 +131,13 @@ impl From<&str> for JobId {
 
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.0))
+        f.write_str(&String::from_utf8_lossy(self.as_ref()))
     }
 }
 
 impl fmt::Debug for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&String::from_utf8_lossy(&self.0), f)
+        fmt::Debug::fmt(&String::from_utf8_lossy(self.as_ref()), f)
     }
 }
 
@@ -221,7 +248,7 @@ impl RawJob {
         id: String,
         name: String,
         data: String,
-        opts_text: String,
+        opts_text: Cow<'static, str>,
         options: StoredOptions,
         timestamp: u64,
         delay: u64,
@@ -405,7 +432,7 @@ impl Reader {
     }
 
     fn options(&mut self, bytes: Vec<u8>) {
-        self.job.opts_text = self.text("opts", bytes);
+        self.job.opts_text = self.text("opts", bytes).into();
         self.job.options = StoredOptions::parse(&self.job.opts_text).unwrap_or_else(|problem| {
             self.note("opts", problem);
             StoredOptions::default()

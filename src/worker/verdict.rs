@@ -294,7 +294,7 @@ mod tests {
 
     fn job(opts: &str, made: u32, started: u32) -> RawJob {
         let options = StoredOptions::parse(opts).unwrap();
-        let mut raw = RawJob::added("7".into(), "n".into(), "{}".into(), opts.into(), options, 1, 0, 0);
+        let mut raw = RawJob::added("7".into(), "n".into(), "{}".into(), opts.to_owned().into(), options, 1, 0, 0);
         raw.attempts_made = made;
         raw.attempts_started = started;
         raw

@@ -21,7 +21,7 @@ fn pairs(job: &RawJob) -> Vec<Pair> {
     let text = |value: Option<&str>| value.map(str::to_owned);
     put("name", Some(job.name.clone()));
     put("data", Some(job.data.clone()));
-    put("opts", Some(job.opts_text.clone()));
+    put("opts", Some(job.opts_text.clone().into_owned()));
     put("timestamp", job.timestamp.map(|ms| ms.to_string()));
     put("delay", Some(job.delay.to_string()));
     put("priority", Some(job.priority.to_string()));
@@ -204,7 +204,7 @@ fn what_is_missing_has_nodes_default() {
     let job = decode(&[("name", "n")]);
     assert_eq!((job.timestamp, job.delay, job.priority, job.attempts_made), (None, 0, 0, 0));
     assert_eq!((job.progress(), job.return_value(), job.stacktrace()), (None, None, Vec::<String>::new()));
-    assert_eq!((job.opts_text.as_str(), &job.options), ("", &StoredOptions::default()));
+    assert_eq!((job.opts_text.as_ref(), &job.options), ("", &StoredOptions::default()));
 }
 
 #[test]

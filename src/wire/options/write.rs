@@ -1,5 +1,7 @@
 //! Options as JSON.
 
+use std::borrow::Cow;
+
 use super::PLAIN;
 use crate::clock::{epoch_ms, millis};
 use crate::options::keep::Form;
@@ -7,9 +9,9 @@ use crate::options::{JobOptions, KeepJobs};
 use crate::wire::json;
 
 /// The options as Node stores them: compact, short names, only what was given, `attempts` always.
-pub(crate) fn to_json(options: &JobOptions) -> String {
+pub(crate) fn to_json(options: &JobOptions) -> Cow<'static, str> {
     if is_plain(options) {
-        return PLAIN.to_owned();
+        return PLAIN.into();
     }
     // Taken apart, so that an option that is forgotten here does not compile.
     let JobOptions {
@@ -120,7 +122,7 @@ pub(crate) fn to_json(options: &JobOptions) -> String {
     for (name, value) in extra {
         out.name(name).raw(&value.to_string());
     }
-    out.finish()
+    out.finish().into()
 }
 
 /// Whether nothing is to be written but that there is one attempt.
