@@ -153,7 +153,7 @@ impl Ask {
         Self {
             want,
             only_if_settled: false,
-            token: Arc::from(""),
+            token: Arc::default(),
             lock_ms: millis(options.lock_duration),
             worker: options.name.clone().unwrap_or_default(),
             limit: options.limiter.map(|(max, window)| (max, millis(window))),
@@ -254,22 +254,26 @@ pub(crate) fn settle(now: u64, ask: &Ask, outcomes: &[impl Borrow<Outcome>]) -> 
 /// Only what the codes and the jobs say must be readable: the rest is looked up again by itself.
 pub(super) fn settled(value: Value) -> Option<Settled> {
     let mut rest = array(value)?;
-    let [event, ttl, limited, next, ghosts, codes] = rest.split_off(rest.len().checked_sub(6)?).try_into().ok()?;
-    let mut last =
-        |count: &Value| Some(rest.split_off(rest.len().checked_sub(usize::try_from(unsigned(count)?).ok()?)?));
-    let ghosts = last(&ghosts)?;
-    let codes = last(&codes)?.into_iter().map(|code| match code {
-        Value::Int(code) => Some(Reason::from_code(code).map(|()| code)),
-        _ => None,
-    });
+    let [codes, ghosts, next, limited, ttl, event] = [(); 6].map(|()| rest.pop());
+    let count = |value: Option<Value>| usize::try_from(unsigned(&value?)?).ok();
+    let (codes, ghosts) = (count(codes)?, count(ghosts)?);
+    let from = rest.len().checked_sub(ghosts)?;
+    let ghosts = rest.drain(from..).filter_map(reply::text).collect();
+    let from = rest.len().checked_sub(codes)?;
+    let mut read = Vec::with_capacity(codes);
+    for code in rest.drain(from..) {
+        let code = reply::int(code)?;
+        read.push(Reason::from_code(code).map(|()| code));
+    }
+    let number = |value: Option<Value>| value.as_ref().and_then(unsigned).unwrap_or(0);
     Some(Settled {
-        codes: codes.collect::<Option<_>>()?,
+        codes: read,
         jobs: each_handed(rest)?,
-        limited_ms: unsigned(&limited).unwrap_or(0),
-        next_due: unsigned(&next).unwrap_or(0),
-        ghosts: ghosts.into_iter().filter_map(reply::text).collect(),
-        limiter_ttl_ms: unsigned(&ttl).unwrap_or(0),
-        event: bytes(event).and_then(|id| EventId::decode(&id)),
+        limited_ms: number(limited),
+        next_due: number(next),
+        ghosts,
+        limiter_ttl_ms: number(ttl),
+        event: bytes(event?).and_then(|id| EventId::decode(&id)),
     })
 }
 

@@ -81,19 +81,23 @@ impl LockTable {
         self.slots.lock()
     }
 
-    /// Takes in the jobs that one call handed out; their slots, in order.
-    pub(crate) fn hold(&self, attempts: impl Iterator<Item = Arc<Attempt>>, locked: Instant) -> Vec<usize> {
+    /// Takes in the attempts at the jobs that one call handed out; each with its slot, in order.
+    pub(crate) fn hold(
+        &self,
+        attempts: impl Iterator<Item = Arc<Attempt>>,
+        locked: Instant,
+    ) -> Vec<(Arc<Attempt>, usize)> {
         let mut slots = self.slots();
         attempts
             .map(|attempt| {
                 attempt.locked(locked, self.lock_duration);
-                let held = Some(Held { attempt, locked, task: None });
+                let held = Some(Held { attempt: Arc::clone(&attempt), locked, task: None });
                 if let Some(slot) = slots.free.pop() {
                     slots.jobs[slot] = held;
-                    slot
+                    (attempt, slot)
                 } else {
                     slots.jobs.push(held);
-                    slots.jobs.len() - 1
+                    (attempt, slots.jobs.len() - 1)
                 }
             })
             .collect()

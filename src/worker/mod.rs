@@ -155,7 +155,11 @@ impl Tokens {
     }
 
     pub(crate) fn next(&self) -> Arc<str> {
-        format!("{}:{}", self.worker, self.next.fetch_add(1, Ordering::Relaxed)).into()
+        let mut text = String::with_capacity(self.worker.len() + 21);
+        text.push_str(&self.worker);
+        text.push(':');
+        text.push_str(itoa::Buffer::new().format(self.next.fetch_add(1, Ordering::Relaxed)));
+        text.into()
     }
 }
 

@@ -111,23 +111,32 @@ pub(crate) fn perform(
                         "an option of the job cannot be read; it is not heeded"
                     );
                 }
+                let seen = Seen { born: raw.timestamp, at: None };
+                let core = Arc::new(JobCore {
+                    queue: Arc::clone(&worker.queue),
+                    raw,
+                    attempt: Some(Arc::clone(&attempt)),
+                    options: Some(Arc::clone(&worker.options)),
+                    seen,
+                });
+                let raw = &core.raw;
                 if let Some(key) = raw.repeat_job_key() {
                     // What few attempts come to is boxed, so that the task of every other one is smaller.
-                    match Box::pin(schedule_next(&worker, key, &raw, &attempt)).await {
+                    match Box::pin(schedule_next(&worker, key, raw, &attempt)).await {
                         Some(Turn::Run) => {}
                         Some(Turn::Skipped) => return unfinished.vanish(),
                         None => return,
                     }
                 }
-                let ready = raw.timestamp.map(|at| at.saturating_add(delay_ms(&raw)));
+                let ready = raw.timestamp.map(|at| at.saturating_add(delay_ms(raw)));
                 if raw.attempts_started == 1 {
                     worker.figures.waited_from(ready, raw.processed_on);
                 }
                 let queue = worker.queue.engine().keys.queue();
-                let span = telemetry::job(queue, worker.options.name.as_deref(), worker.tokens.worker(), &raw);
+                let span = telemetry::job(queue, worker.options.name.as_deref(), worker.tokens.worker(), raw);
                 let wants_trace = !raw.options.omit_context;
                 let watch = Stopwatch::start();
-                let mut verdict = attempt_job(&worker, raw, &attempt).instrument(span.clone()).await;
+                let mut verdict = attempt_job(&worker, core, &attempt).instrument(span.clone()).await;
                 worker.figures.ran(&watch);
                 if !span.is_disabled() {
                     conclude(&span, &mut verdict.end, wants_trace);
@@ -197,20 +206,13 @@ async fn schedule_next(worker: &Inner, key: &str, raw: &RawJob, attempt: &Attemp
     Some(turn)
 }
 
-async fn attempt_job(worker: &Arc<Inner>, raw: RawJob, attempt: &Arc<Attempt>) -> Verdict {
-    if let Some(verdict) = verdict::unrun(&raw, &worker.options) {
+async fn attempt_job(worker: &Arc<Inner>, core: Arc<JobCore>, attempt: &Arc<Attempt>) -> Verdict {
+    let raw = &core.raw;
+    if let Some(verdict) = verdict::unrun(raw, &worker.options) {
         return verdict;
     }
     worker.events.emit(|| WorkerEvent::Active { job_id: raw.id.clone(), name: raw.name.clone() });
     let limit = raw.options.timeout.or(worker.options.timeout);
-    let seen = Seen { born: raw.timestamp, at: None };
-    let core = Arc::new(JobCore {
-        queue: Arc::clone(&worker.queue),
-        raw,
-        attempt: Some(Arc::clone(attempt)),
-        options: Some(Arc::clone(&worker.options)),
-        seen,
-    });
     let processor = Arc::clone(&worker.processor.0);
     let deciding = async {
         let running = {

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -205,7 +206,10 @@ where
     S: Send + Sync + 'static,
 {
     fn call(&self, core: Arc<JobCore>) -> BoxFuture<'static, Result<String, Halt>> {
-        let running = A::read(AnyJob::new(core, ()), &self.state).map(|arguments| self.processor.call(arguments));
-        Box::pin(async move { running?.await.into_json() })
+        match A::read(AnyJob::new(core, ()), &self.state) {
+            // Mapped, since an async block would have room for the user's future twice.
+            Ok(arguments) => Box::pin(self.processor.call(arguments).map(Answer::into_json)),
+            Err(halt) => Box::pin(std::future::ready(Err(halt))),
+        }
     }
 }

@@ -17,6 +17,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::Instant as Deadline;
 
 use super::event::WorkerEvent;
@@ -81,6 +82,15 @@ pub(crate) struct Loop {
     /// How many jobs were taken so far.
     taken: u64,
     pausing: Vec<oneshot::Sender<()>>,
+    spare: Spare,
+}
+
+/// Memory that each turn uses anew; empty in between.
+#[derive(Default)]
+struct Spare {
+    ended: Vec<EndedAttempt>,
+    freed: Vec<usize>,
+    tasks: Vec<(usize, AbortHandle)>,
 }
 
 impl Loop {
@@ -110,6 +120,7 @@ impl Loop {
             has_started: false,
             taken: 0,
             pausing: Vec::new(),
+            spare: Spare::default(),
         }
     }
 
@@ -129,6 +140,7 @@ impl Loop {
     /// run out. What runs goes on.
     fn start_again(&mut self) {
         self.calls = FuturesUnordered::new();
+        self.spare = Spare::default();
         while let Ok(ended) = self.ended_rx.try_recv() {
             self.pending.push_back(ended);
         }
@@ -211,7 +223,8 @@ impl Loop {
             self.pending.make_contiguous().sort_by_key(|ended| (ended.handed_back, Reverse(ended.order)));
         }
         let n = fitting(self.pending.iter().map(|ended| ended.outcome.size()), most);
-        let ended: Vec<EndedAttempt> = self.pending.drain(..n).collect();
+        let mut ended = std::mem::take(&mut self.spare.ended);
+        ended.extend(self.pending.drain(..n));
         let worker = Arc::clone(&self.worker);
         self.call(sent(async move { settle(&worker, ended, want).await }), want);
     }
@@ -303,9 +316,9 @@ impl Loop {
     }
 
     /// What Redis said to each outcome.
-    fn record_replies(&mut self, ended: Vec<EndedAttempt>, codes: &[Result<i64, Reason>]) {
-        let mut freed = Vec::with_capacity(ended.len());
-        for (mut ended, code) in ended.into_iter().zip(codes) {
+    fn record_replies(&mut self, mut answered: Vec<EndedAttempt>, codes: &[Result<i64, Reason>]) {
+        let mut freed = std::mem::take(&mut self.spare.freed);
+        for (mut ended, code) in answered.drain(..).zip(codes) {
             match Next::of(&mut ended, *code) {
                 Next::Taken => {
                     freed.push(ended.slot);
@@ -322,7 +335,9 @@ impl Loop {
                 }
             }
         }
-        self.worker.locks.release(freed.into_iter());
+        self.worker.locks.release(freed.drain(..));
+        self.spare.freed = freed;
+        self.spare.ended = answered;
     }
 
     /// The server refused the whole call. An outcome that is refused again and again is given up, and its job comes back
@@ -349,15 +364,14 @@ impl Loop {
         if !self.plan.starts_jobs() || self.worker.is_given_up.load(Ordering::Relaxed) {
             return self.hand_back(&jobs, token, sent);
         }
-        let (attempts, slots, orders) = self.hold(&jobs, token, sent);
+        let held = self.hold(&jobs, token, sent);
         self.plan.started(jobs.len());
         self.has_started = true;
-        let mut tasks = Vec::with_capacity(jobs.len());
-        for (((job, attempt), slot), order) in jobs.into_iter().zip(attempts).zip(slots).zip(orders) {
+        for (job, (attempt, slot, order)) in jobs.into_iter().zip(held) {
             let task = perform(Arc::clone(&self.worker), job, attempt, slot, order, self.ended_tx.clone());
-            tasks.push((slot, tokio::spawn(task).abort_handle()));
+            self.spare.tasks.push((slot, tokio::spawn(task).abort_handle()));
         }
-        self.worker.locks.attach(tasks.into_iter());
+        self.worker.locks.attach(self.spare.tasks.drain(..));
     }
 
     /// Puts jobs that were handed out back to the front of the queue: the last one first, so that they keep their order.
@@ -365,29 +379,24 @@ impl Loop {
         if jobs.is_empty() {
             return;
         }
-        let (attempts, slots, orders) = self.hold(jobs, token, sent);
-        let back: Vec<_> = attempts
-            .into_iter()
-            .zip(slots)
-            .zip(orders)
-            .map(|((attempt, slot), order)| EndedAttempt::handed_back(attempt, slot, order, 0))
-            .collect();
+        let held = self.hold(jobs, token, sent);
+        let back: Vec<_> =
+            held.map(|(attempt, slot, order)| EndedAttempt::handed_back(attempt, slot, order, 0)).collect();
         self.pending.extend(back.into_iter().rev());
     }
 
-    /// Holds the locks of jobs that were handed out, and numbers them.
+    /// Holds the locks of jobs that were handed out, and numbers them: the attempt, the slot and the number of each.
     fn hold(
         &mut self,
         jobs: &[Handed],
         token: &Arc<str>,
         sent: Instant,
-    ) -> (Vec<Arc<Attempt>>, Vec<usize>, std::ops::RangeFrom<u64>) {
-        let attempts: Vec<Arc<Attempt>> =
-            jobs.iter().map(|job| Arc::new(Attempt::new(job.id.as_slice().into(), Arc::clone(token)))).collect();
-        let slots = self.worker.locks.hold(attempts.iter().cloned(), sent);
+    ) -> impl Iterator<Item = (Arc<Attempt>, usize, u64)> + use<> {
+        let attempts = jobs.iter().map(|job| Arc::new(Attempt::new(job.id.as_slice().into(), Arc::clone(token))));
+        let held = self.worker.locks.hold(attempts, sent);
         let orders = self.taken..;
         self.taken += jobs.len() as u64;
-        (attempts, slots, orders)
+        held.into_iter().zip(orders).map(|((attempt, slot), order)| (attempt, slot, order))
     }
 
     fn on_woken(&mut self, woken: Woken) {
