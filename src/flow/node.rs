@@ -30,7 +30,26 @@ pub struct FlowNode {
     pub(super) name: String,
     pub(super) data: serde_json::Result<String>,
     pub(super) options: JobOptions,
-    pub(super) children: Vec<FlowNode>,
+    pub(super) children: Children,
+}
+
+/// What lies below a node. It is dropped without recursion: a tree that is refused for its depth may have any.
+#[derive(Debug, Default)]
+pub(super) struct Children(Vec<FlowNode>);
+
+impl Children {
+    pub(super) fn take(&mut self) -> Vec<FlowNode> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        let mut open = self.take();
+        while let Some(mut node) = open.pop() {
+            open.append(&mut node.children.0);
+        }
+    }
 }
 
 impl FlowNode {
@@ -43,7 +62,7 @@ impl FlowNode {
             name: name.into(),
             data: serde_json::to_string(&data),
             options: JobOptions::default(),
-            children: Vec::new(),
+            children: Children::default(),
         }
     }
 
@@ -98,13 +117,13 @@ impl FlowNode {
 
     /// One more job that has to be done before this one.
     pub fn child(mut self, child: FlowNode) -> Self {
-        self.children.push(child);
+        self.children.0.push(child);
         self
     }
 
     /// More jobs that have to be done before this one.
     pub fn children(mut self, children: impl IntoIterator<Item = FlowNode>) -> Self {
-        self.children.extend(children);
+        self.children.0.extend(children);
         self
     }
 }

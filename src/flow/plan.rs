@@ -52,7 +52,7 @@ impl Plan {
             .map(|(n, node)| Next { node, parent: None, path: if is_bulk { vec![n] } else { Vec::new() } })
             .collect();
         while let Some(mut next) = open.pop_front() {
-            let children = std::mem::take(&mut next.node.children);
+            let children = next.node.children.take();
             let path = next.path.clone();
             let at = planner.place(next, !children.is_empty())?;
             open.extend(children.into_iter().enumerate().map(|(n, node)| {
