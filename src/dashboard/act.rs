@@ -320,11 +320,24 @@ pub(super) async fn add(visit: Visit, Path(name): Path<String>, Form(fields): Fo
     answer(&visit, done)
 }
 
+/// The options of a job for another one: all but those that the form says itself, and those that make it that job.
+async fn options_like(queue: &AnyQueue, id: &str) -> Result<JobOptions, Problem> {
+    let fields = queue.engine().get_fields(id).await?;
+    let stored = fields.iter().find(|(name, _)| name == "opts").map(|(_, opts)| opts.as_str());
+    let stored =
+        stored.ok_or_else(|| Problem::no_form(format!("Job {id} is gone: its options are not known any more.")))?;
+    let options = JobOptions::from_json(stored)?;
+    Ok(JobOptions { job_id: None, delay: None, priority: None, attempts: None, deduplication: None, ..options })
+}
+
 /// The id of the job, and what has come of the add.
 async fn added(visit: &Visit, name: &str, params: &Params) -> Result<(String, String), Problem> {
     let queue: Queue<Box<RawValue>, ()> = visit.app.client.queue(name).open()?;
     let job = given(params, "name").ok_or_else(|| Problem::no_form("The job has no name."))?;
-    let mut options = JobOptions::default();
+    let mut options = match given(params, "like") {
+        Some(like) => options_like(&visit.queue(name)?, like).await?,
+        None => JobOptions::default(),
+    };
     if let Some(id) = given(params, "id") {
         options = options.job_id(id);
     }

@@ -13,7 +13,7 @@ use super::catalog::Catalog;
 use super::checkup::Checkups;
 use super::survey::{Overview, Surveyor};
 use crate::client::Client;
-use crate::clock::from_epoch_ms;
+use crate::clock::{Clock, from_epoch_ms};
 use crate::error::Result;
 use crate::job::Job;
 use crate::queue::Queue;
@@ -78,7 +78,7 @@ impl App {
 
     /// The time by the client's clock.
     pub(super) fn now(&self) -> SystemTime {
-        let now = self.client.core("oxmq").map(|core| core.engine().clock.now_ms());
-        from_epoch_ms(now.unwrap_or(0))
+        let clock = self.client.server_engine().map_or_else(|_| Clock::system(), |engine| engine.clock.clone());
+        from_epoch_ms(clock.now_ms())
     }
 }

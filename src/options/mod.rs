@@ -3,6 +3,7 @@
 pub(crate) mod backoff;
 mod dedup;
 mod filter;
+mod from_json;
 mod job;
 pub(crate) mod keep;
 mod names;

@@ -95,6 +95,7 @@ async fn what_cannot_be_read_is_shown_as_it_is_stored_and_hides_nothing() {
     let found: Vec<_> = findings.iter().filter(|finding| finding["queue"].is_string()).collect();
     assert!(found.len() == 1 && found[0]["kind"] == "wrong-type", "{report}");
     assert!(found[0]["detail"].as_str().unwrap().contains(&format!("{} is a string", on.key("active"))), "{report}");
+    assert_eq!(oxmq(&on, "doctor other nosuch --keys 0").await.code, 3);
     let ran = oxmq(&on, "queues other nosuch").await;
     assert!(ran.code == 3 && ran.out.contains("other") && ran.err.contains("'nosuch'"), "{ran:?}");
 }

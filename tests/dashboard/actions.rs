@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use oxmq::dashboard::{Audit, Dashboard, Permission};
-use oxmq::{Halt, Job, JobState, Repeat};
+use oxmq::{Halt, Job, JobOptions, JobState, Repeat};
 use serde_json::{Value, json};
 
 use super::site::{Site, text};
@@ -109,6 +109,17 @@ async fn a_job_is_added_as_the_form_says() {
     let page = text(&site.page("/queue/q/job/my%2Fid").await);
     assert!(page.contains("delayed") && page.contains("up to 3"), "{page}");
     assert!(site.page("/queue/q/add?like=my%2Fid").await.contains("12345678901234567890"));
+    // One like another has all its options that are not of that job alone.
+    let options = JobOptions::from_json(
+        r#"{"attempts":7,"backoff":{"type":"exponential","delay":9},"kl":3,"expiresIn":3600000,"mine":1,"de":{"id":"d"}}"#,
+    );
+    fixture.queue.add("mail", json!(1)).options(options.unwrap()).job_id("first").await.unwrap();
+    let form = [("do", "add"), ("name", "mail"), ("data", "2"), ("id", "second"), ("attempts", "2"), ("like", "first")];
+    site.done("/queue/q/add", &form).await;
+    let opts: Value = serde_json::from_str(&fixture.field("second", "opts").await.unwrap()).unwrap();
+    let same = json!({ "type": "exponential", "delay": 9 });
+    assert_eq!((&opts["attempts"], &opts["backoff"], &opts["kl"]), (&json!(2), &same, &json!(3)));
+    assert_eq!((&opts["expiresIn"], &opts["mine"], opts.get("de")), (&json!(3_600_000), &json!(1), None));
     for bad in [[("name", ""), ("data", "1")], [("name", "n"), ("data", "{")]] {
         assert_eq!(
             site.post("/queue/q/add", &[&[("do", "add")][..], &bad].concat()).await.status,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use oxmq::dashboard::Dashboard;
 use oxmq::{FlowNode, Halt, Job, JobOptions, JobState, Repeat};
 use serde_json::{Value, json};
 
@@ -170,6 +171,22 @@ async fn schedulers_workers_events_and_the_server_have_pages() {
     let server = text(&site.page("/server").await);
     assert!(server.contains("memory used") && server.contains("redis_version"), "{server}");
     worker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_cluster_times_are_true_and_each_server_is_told() {
+    let cluster = crate::common::cluster::Cluster::start();
+    let options = oxmq::ConnectOptions::cluster(&cluster.hosts()[..1]).unwrap();
+    // Only the names of the queues have a tag.
+    let prefix = crate::common::server::fresh_prefix().replace(['{', '}'], "");
+    let client = oxmq::Client::builder(options).prefix(prefix).connect().await.unwrap();
+    let queue: oxmq::Queue = client.queue("{tagged}").open().unwrap();
+    queue.add("job", json!({})).job_id("one").await.unwrap();
+    let site = Site::with(Dashboard::new(client)).await;
+    let page = text(&site.page("/queue/%7Btagged%7D/job/one").await);
+    assert!(page.contains("Added") && !page.contains("(in ") && !page.contains("Added in"), "{page}");
+    let page = text(&site.page_with("/server", &["3 servers"]).await);
+    assert_eq!(page.matches("commands per second").count(), 3, "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -96,6 +96,12 @@ fn added() -> Vec<Row> {
         option("JobOptions::expires_in(span)", &SPANS, "xoox", |span| options().expires_in(span)),
         option("JobOptions::timeout(timeout)", &SPANS, "xoox", |span| options().timeout(span)),
         option("JobOptions::extra(name)", &TEXTS, "xoooo", |name| options().extra(name, 1)),
+        row(
+            "JobOptions::from_json(json)",
+            &TEXTS,
+            "xxxxx",
+            |_, json| async move { JobOptions::from_json(json).map(drop) },
+        ),
         option("Deduplication::new(id)", &TEXTS, "xooox", |id| options().deduplication(Deduplication::new(id))),
         option("Deduplication::ttl(ttl)", &SPANS, "xoox", |span| {
             options().deduplication(Deduplication::new("d").ttl(span).extend().replace())

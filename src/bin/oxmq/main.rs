@@ -4,7 +4,6 @@ mod args;
 mod commands;
 mod connect;
 mod failure;
-mod options;
 mod pick;
 mod say;
 

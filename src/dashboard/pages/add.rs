@@ -25,6 +25,7 @@ async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Probl
         Some(id) => queue.get_job(id).await?,
         None => None,
     };
+    let priority = like.as_ref().map(|job| job.priority()).filter(|priority| *priority > 0);
     let (job_name, data, attempts) = match &like {
         Some(job) => {
             (job.name().to_owned(), visit.json(name, job.name(), Field::Data, job.data_json()), job.attempts().max(1))
@@ -35,16 +36,18 @@ async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Probl
         (crumbs(&visit.links, name, &["add a job"]))
         div.head { h1 { "Add a job to " (name) } }
         @if let Some(job) = &like {
-            p.hint { "Filled in as in job " code { (job.id()) } ". Values that are covered stay covered: write them anew." }
+            p.hint { "Filled in as in job " code { (job.id()) } ". Values that are covered stay covered: write them anew. Its other options go along, but for
+                its deduplication and its parent." }
         }
         form.stacked.box method="post" action=(visit.links.part(name, "add")) {
             (visit.token.field())
+            @if let Some(job) = &like { input type="hidden" name="like" value=(job.id()); }
             label { "Name" input name="name" value=(job_name) required autocomplete="off"; }
             label { "Data, as JSON" textarea name="data" rows="10" spellcheck="false" { (data) } }
             div.row {
                 label { "Id" input name="id" placeholder="made by Redis" autocomplete="off"; }
                 label { "Delay" input.short name="delay" placeholder="none" autocomplete="off"; }
-                label { "Priority" input.short type="number" name="priority" min="0" max="2097151" placeholder="none"; }
+                label { "Priority" input.short type="number" name="priority" min="0" max="2097151" placeholder="none" value=[priority]; }
                 label { "Attempts" input.short type="number" name="attempts" min="1" max="4294967295" value=(attempts); }
             }
             button.primary name="do" value=(Action::Add) { "Add the job" }

@@ -7,6 +7,7 @@ use super::super::moment::{count, span};
 use super::super::problem::Problem;
 use super::super::visit::{Page, Tab, Visit};
 use super::tile;
+use crate::error::WithCauses;
 
 pub(in super::super) async fn page(visit: Visit) -> Response {
     let page = build(&visit).await;
@@ -17,29 +18,50 @@ async fn build(visit: &Visit) -> Result<Page, Problem> {
     if !visit.may_see_any().await {
         return Err(Problem::no_page());
     }
-    let core = visit.app.client.core("oxmq")?;
-    let mut info = core.engine().server_info().await?;
+    let servers = visit.app.client.server_engine()?.everywhere();
+    let infos = futures::future::join_all(servers.iter().map(|server| server.server_info())).await;
+    let is_alone = infos.len() == 1;
+    let mut shown = Vec::with_capacity(infos.len());
+    for (number, info) in (1..).zip(infos) {
+        match info {
+            Ok(info) => shown.push(one(&info, (!is_alone).then_some(number))),
+            // The others of a cluster are shown all the same.
+            Err(error) if is_alone => return Err(error.into()),
+            Err(error) => shown.push(
+                html! { p.warning role="alert" { "Server " (number) " does not answer: " (WithCauses(&error)) } },
+            ),
+        }
+    }
+    let body = html! {
+        div.head { h1 { @if is_alone { "Server" } @else { (shown.len()) " servers" } } }
+        @for server in &shown { (server) }
+    };
+    Ok(Page { title: "Server".into(), tab: Tab::Server, live: None, body })
+}
+
+/// One server; of several with its number.
+fn one(info: &[(String, String)], number: Option<u32>) -> Markup {
+    let get = |name: &str| info.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value.as_str());
+    let count_of = |name: &str| get(name).parse::<u64>().unwrap_or(0);
+    let figures: Vec<(&str, String)> = vec![
+        ("version", first(&[get("valkey_version"), get("dragonfly_version"), get("redis_version")])),
+        ("up for", span(std::time::Duration::from_secs(count_of("uptime_in_seconds")))),
+        ("memory used", first(&[get("used_memory_human")])),
+        ("memory peak", first(&[get("used_memory_peak_human")])),
+        ("memory limit", first(&[Some(get("maxmemory_human")).filter(|limit| *limit != "0B").unwrap_or("none")])),
+        ("clients", count(count_of("connected_clients"))),
+        ("blocked clients", count(count_of("blocked_clients"))),
+        ("commands per second", count(count_of("instantaneous_ops_per_sec"))),
+    ];
     // Where its files and its replicas are is nothing about queues.
     let is_place = |name: &str| {
         matches!(name, "config_file" | "executable" | "master_host" | "master_port")
             || name.strip_prefix("slave").is_some_and(|n| n.bytes().all(|byte| byte.is_ascii_digit()))
     };
-    info.retain(|(name, _)| !is_place(name));
-    let get = |name: &str| info.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value.as_str());
-    let number = |name: &str| get(name).parse::<u64>().unwrap_or(0);
-    let figures: Vec<(&str, String)> = vec![
-        ("version", first(&[get("valkey_version"), get("dragonfly_version"), get("redis_version")])),
-        ("up for", span(std::time::Duration::from_secs(number("uptime_in_seconds")))),
-        ("memory used", first(&[get("used_memory_human")])),
-        ("memory peak", first(&[get("used_memory_peak_human")])),
-        ("memory limit", first(&[Some(get("maxmemory_human")).filter(|limit| *limit != "0B").unwrap_or("none")])),
-        ("clients", count(number("connected_clients"))),
-        ("blocked clients", count(number("blocked_clients"))),
-        ("commands per second", count(number("instantaneous_ops_per_sec"))),
-    ];
-    let body = html! {
-        div.head { h1 { "Server" } }
-        div #server data-swap {
+    let all = info.iter().filter(|(name, _)| !is_place(name));
+    html! {
+        @if let Some(number) = number { h2 { "Server " (number) ", port " (get("tcp_port")) } }
+        div id={ "server" @if let Some(number) = number { "-" (number) } } data-swap {
             (warnings(&get))
             div.tiles { @for (name, figure) in &figures { (tile(name, figure, "")) } }
         }
@@ -47,11 +69,10 @@ async fn build(visit: &Visit) -> Result<Page, Problem> {
             summary { "All that INFO says" }
             div.scroll { table.rows.hash {
                 thead { tr { th scope="col" { "Name" } th scope="col" { "Value" } } }
-                tbody { @for (name, value) in &info { tr { th scope="row" { code { (name) } } td { (value) } } } }
+                tbody { @for (name, value) in all { tr { th scope="row" { code { (name) } } td { (value) } } } }
             } }
         }
-    };
-    Ok(Page { title: "Server".into(), tab: Tab::Server, live: None, body })
+    }
 }
 
 fn first(texts: &[&str]) -> String {

@@ -4,14 +4,14 @@ use std::io::Read;
 
 use oxmq::queue::Added;
 use oxmq::{JobOptions, Queue};
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
 
 use super::jobs::parse;
 use crate::args::{Add, Global};
 use crate::connect;
 use crate::failure::{Failure, Outcome};
-use crate::{options, say};
+use crate::say;
 
 pub(crate) async fn run(global: &Global, args: Add) -> Outcome {
     let text = match &args.data_file {
@@ -56,10 +56,7 @@ pub(crate) async fn run(global: &Global, args: Add) -> Outcome {
 fn job_options(args: &Add) -> Outcome<JobOptions> {
     let mut options = match &args.opts {
         None => JobOptions::default(),
-        Some(text) => {
-            let object: Map<String, Value> = parse("--opts", text)?;
-            options::read(&object)?
-        }
+        Some(text) => JobOptions::from_json(text).map_err(|error| Failure::about("--opts", error))?,
     };
     if let Some(id) = &args.id {
         options = options.job_id(id);

@@ -14,6 +14,12 @@ use crate::say::{self, Column};
 
 pub(crate) async fn run(global: &Global, args: Doctor) -> Outcome {
     let client = connect::client(global).await?;
+    // A name that nobody has ever opened is misspelt, and not healthy.
+    for (name, found) in args.queues.iter().zip(client.get_queue_overviews(&args.queues).await) {
+        if found.is_ok_and(|found| found.version.is_none() && found.counts.total() == 0) {
+            return Err(Failure::no_such("queue", name));
+        }
+    }
     let spinner = if global.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
     let told = spinner.clone();
     let hear = move |stage: &Stage| told.set_message(say::short(&stage.to_string(), 70));

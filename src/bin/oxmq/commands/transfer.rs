@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 
 use futures::StreamExt;
 use indicatif::ProgressBar;
-use oxmq::{JobState, NewJob, Queue};
+use oxmq::{JobOptions, JobState, NewJob, Queue};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -13,7 +13,7 @@ use super::{bulk, jobs};
 use crate::args::{Export, Global, Import};
 use crate::connect;
 use crate::failure::{ERROR, Failure, IN_PART, Outcome};
-use crate::{options, say};
+use crate::say;
 
 /// How many jobs are added by one call.
 const CHUNK: usize = 500;
@@ -173,7 +173,7 @@ fn read_job(line: Line, new_ids: bool) -> Outcome<NewJob<Box<RawValue>>> {
     opts.remove("jobId");
     // What is left of the delay counts, not the one that it once had.
     opts.remove("delay");
-    let mut options = options::read(&opts)?;
+    let mut options = JobOptions::from_json(&Value::Object(opts).to_string())?;
     if let Some(id) = line.id.filter(|id| !new_ids && !id.bytes().all(|byte| byte.is_ascii_digit())) {
         options = options.job_id(id);
     }
