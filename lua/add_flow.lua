@@ -69,6 +69,21 @@ do
 end
 for _, parent in ipairs(parents) do
   look_up(parent.key)
+  parent.is_old = stored[parent.key]
+end
+
+-- Jobs that ended for a parent that was there before and were removed since: neither they nor what stood below them are to
+-- run again.
+local done = {}
+local function is_done(job)
+  local parent = job.parent
+  if not parent then return false end
+  if not done[parent.key]
+    and (stored[job.key] or not known[parent.key].is_old or not family.is_recorded(parent, job.key)) then
+    return false
+  end
+  done[job.key] = true
+  return true
 end
 
 -- What was collected for the present queue, and the numbers its jobs have spent: each takes one, as in Node.
@@ -85,16 +100,16 @@ local function add_child(parent, key)
 end
 
 local function add(job)
-  local parent = job.parent
-  if parent and not stored[parent.key] then return MISSING_PARENT, job.id, "" end
+  local parent, has_ended = job.parent, is_done(job)
+  if parent and not has_ended and not stored[parent.key] then return MISSING_PARENT, job.id, "" end
   if base ~= job.home or most >= 1000 then
     leave()
     enter(job.home)
   end
   keep_cap()
   spent, most = spent + 1, most + 1
-  if stored[job.key] then
-    if parent then
+  if stored[job.key] or has_ended then
+    if parent and not has_ended then
       -- Its relatives are looked at, so what was collected has to be in place.
       leave()
       known[parent.key].is_open = true

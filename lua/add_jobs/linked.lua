@@ -41,6 +41,11 @@ local function add_linked(arg, flush, next_number, free_number, place)
     call("XADD", EVENTS, "*", "event", "duplicated", "jobId", id)
     return EXISTING, id, "", width
   end
+  -- A child that was removed once it had ended is not to run again for the same parent.
+  if custom and job.parent and is_recorded(job.parent, key) then
+    call("XADD", EVENTS, "*", "event", "duplicated", "jobId", id)
+    return EXISTING, id, "", width
+  end
   job.id = id
   local outcome, other = CREATED, ""
   if job.de then

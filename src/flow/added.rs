@@ -57,7 +57,9 @@ impl AddedNode {
         self.core.engine().keys.queue()
     }
 
-    /// What became of it: [`Added::Existing`] where a job had its id already, which is now the parent's child.
+    /// What became of it: [`Added::Existing`] where a job had its id already, which is now the parent's child. The same where
+    /// it was that parent's child and has ended: one that failed by its [policy](crate::options::OnChildFailure) is not waited
+    /// for again, and one that was removed at its end does not run again, nor does what stands below it.
     ///
     /// # Errors
     ///

@@ -13,8 +13,8 @@ pub(crate) static SCRIPT: Script = script!(
         "read_linked", "store",
     ],
     giving: [
-        priority_score, delayed_score, due_time, is_job, is_taken, is_of, read_linked, attach, deduplicate, store_job, split_key,
-        check_waiting_children, release_if_free,
+        priority_score, delayed_score, due_time, is_job, is_taken, is_of, read_linked, is_recorded, attach, deduplicate, store_job,
+        split_key, check_waiting_children, release_if_free,
     ],
     then: ["placing"],
 );

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use oxmq::flow::AddedNode;
 use oxmq::options::{OnChildFailure, ParentRef};
-use oxmq::{Error, FlowNode, Halt, Job, JobOptions, Queue};
+use oxmq::queue::Added;
+use oxmq::{Error, FlowNode, Halt, Job, JobOptions, JobState, NewJob, Queue};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -126,4 +127,113 @@ async fn a_fan_out_ends_when_it_has_no_parts_and_when_parts_fail_by_each_policy(
     futures::future::join_all(jobs).await;
     boss.close().await;
     hands.close().await;
+}
+
+/// The next job of `parts`, under a token of its own.
+async fn next_part(fixture: &Fixture, token: &str) -> Job<Value, Value> {
+    let parts = fixture.client.manual_worker::<Value, Value>("parts").open().unwrap();
+    parts.get_next_job(token).await.unwrap().unwrap()
+}
+
+/// How many children the parent waits for.
+async fn pending(fixture: &Fixture, parent: &str) -> u64 {
+    redis::cmd("SCARD")
+        .arg(fixture.key(&format!("{parent}:dependencies")))
+        .query_async(&mut fixture.redis.clone())
+        .await
+        .unwrap()
+}
+
+/// What becomes of a child that is added once more in a flow, by an add of its own, and with the whole flow.
+async fn add_again(
+    fixture: &Fixture,
+    parent: &Job<Value, Value>,
+    child: &dyn Fn() -> FlowNode,
+    options: JobOptions,
+) -> [Added; 3] {
+    let in_flow = parent.add_child(child()).await.unwrap().outcome().unwrap();
+    let queue: Queue<Value, Value> = fixture.client.queue("parts").open().unwrap();
+    let link = ParentRef::new(parent.id(), format!("{}:q", fixture.prefix)).unwrap();
+    let alone = queue.add_bulk([NewJob::new("part", Value::Null).options(options.parent(link))]).outcomes().await;
+    let alone = alone.unwrap().remove(0).unwrap().1;
+    let flow = FlowNode::new("q", "parent", Value::Null).job_id(parent.id()).child(child());
+    let whole = fixture.client.flow_producer().add(flow).await.unwrap().children()[0].outcome().unwrap();
+    [in_flow, alone, whole]
+}
+
+#[tokio::test]
+async fn a_child_that_has_failed_is_not_waited_for_when_its_step_runs_again() {
+    let fixture = Fixture::new().await;
+    for policy in [
+        Some(OnChildFailure::FailParent),
+        Some(OnChildFailure::ContinueParent),
+        Some(OnChildFailure::IgnoreDependency),
+        Some(OnChildFailure::RemoveDependency),
+        None,
+    ] {
+        for is_removed in [false, true] {
+            let what = format!("{policy:?}, removed: {is_removed}");
+            let own = format!("parent-{policy:?}-{is_removed}");
+            let parent = fixture.queue.add("parent", Value::Null).job_id(own).await.unwrap();
+            let id = format!("{}-0", parent.id());
+            let mut options = JobOptions::default().job_id(&id);
+            if is_removed {
+                options = options.remove_on_fail(true);
+            }
+            if let Some(policy) = policy {
+                options = options.on_child_failure(policy);
+            }
+            let child = || FlowNode::new("parts", "part", Value::Null).options(options.clone());
+            assert_eq!(parent.add_child(child()).await.unwrap().outcome(), Ok(Added::Created), "{what}");
+            next_part(&fixture, "t").await.move_to_failed("no", "t").await.unwrap();
+
+            let leaves_a_record = policy.is_some_and(|policy| policy != OnChildFailure::RemoveDependency);
+            if is_removed && !leaves_a_record {
+                // Nothing is known of it any more, so it is a new one.
+                assert_eq!(parent.add_child(child()).await.unwrap().outcome(), Ok(Added::Created), "{what}");
+                next_part(&fixture, "t").await.move_to_failed("no", "t").await.unwrap();
+                continue;
+            }
+            assert_eq!(
+                add_again(&fixture, &parent, &child, options.clone()).await,
+                [const { Added::Existing }; 3],
+                "{what}"
+            );
+            // One without a policy holds its parent until it is retried or removed.
+            assert_eq!(pending(&fixture, parent.id()).await, u64::from(policy.is_none()), "{what}");
+        }
+    }
+    let parts: Queue = fixture.client.queue("parts").open().unwrap();
+    assert_eq!(parts.get_job_counts(&[]).await.unwrap().get(JobState::Waiting), 0);
+}
+
+#[tokio::test]
+async fn a_child_that_ended_and_was_removed_does_not_run_again_nor_what_stood_below_it() {
+    let fixture = Fixture::new().await;
+    let parent = fixture.queue.add("parent", Value::Null).job_id("parent").await.unwrap();
+    let options = JobOptions::default().job_id("child").remove_on_complete(true);
+    let below = || FlowNode::new("parts", "below", Value::Null).options(options.clone().job_id("below"));
+    let child = || FlowNode::new("parts", "part", Value::Null).options(options.clone()).child(below());
+    parent.add_child(child()).await.unwrap();
+    for _ in 0..2 {
+        next_part(&fixture, "t").await.move_to_completed(&Value::from(1), "t").await.unwrap();
+    }
+    assert_eq!(add_again(&fixture, &parent, &child, options.clone()).await, [const { Added::Existing }; 3]);
+    let again = parent.add_child(child()).await.unwrap();
+    assert_eq!(again.children()[0].outcome(), Ok(Added::Existing));
+    assert_eq!(pending(&fixture, parent.id()).await, 0);
+    let left: Vec<String> = redis::cmd("KEYS")
+        .arg(format!("{}:parts:*", fixture.prefix))
+        .query_async(&mut fixture.redis.clone())
+        .await
+        .unwrap();
+    assert!(
+        left.iter().all(|key| !key.ends_with(":child") && !key.ends_with(":below") && !key.ends_with(":wait")),
+        "{left:?}"
+    );
+    // A parent that comes after it, of another id, has a child of its own.
+    let other = fixture.queue.add("parent", Value::Null).await.unwrap();
+    let child = FlowNode::new("parts", "part", Value::Null).job_id("child");
+    assert_eq!(other.add_child(child).await.unwrap().outcome(), Ok(Added::Created));
+    assert_eq!(pending(&fixture, other.id()).await, 1);
 }

@@ -441,6 +441,33 @@ pub fn scenarios() -> Vec<Scenario> {
         )
         .not_v5("the parent is released by the add of the child"),
         scenario(
+            "a child that has failed is added to its parent again",
+            [
+                failing(|o| o.ignore_dependency_on_failure = Some(true)),
+                vec![
+                    add("c").parent("p").opts(|o| o.ignore_dependency_on_failure = Some(true)),
+                    deps("p"),
+                    fetch(),
+                    complete("$last"),
+                    state("p"),
+                ],
+            ]
+            .concat(),
+        )
+        .not_oxmq("it is done with; the parent would wait for it for ever"),
+        scenario(
+            "a child that was removed as it completed is added to its parent again",
+            [
+                flow(node("p", [node("c", []).opts(|o| o.remove_on_complete = Some(Keep::Remove(true)))])),
+                fetch(),
+                complete("c"),
+                add("c").parent("p"),
+                deps("p"),
+                counts(),
+            ],
+        )
+        .not_oxmq("its result is recorded, and it does not run again"),
+        scenario(
             "jobs that are parents of each other are removed",
             [
                 flow(node("a", [node("b", []), node("c", [])])),
