@@ -15,8 +15,8 @@ RETURN  array, three values per job in order: outcome, id, other
                     run after the active owner  4 created in place of the delayed job `other`
                     or a code below 0: nothing was done
 EVENTS  added, waiting, delayed, waiting-children, duplicated, deduplicated, removed
-USES    codes, outcomes, queue, add_jobs/one, settings, wake, number, is_job, is_taken, announce, delay, prioritize,
-        ready, homes, release, delete, attach, dedup, read_linked, store, add_jobs/linked, placing
+USES    codes, outcomes, queue, add_jobs/one, settings, wake, number, is_job, is_taken, past_taken, announce, delay,
+        prioritize, ready, homes, release, delete, attach, dedup, read_linked, store, add_jobs/linked, placing
 COST    per job: HSET, two XADD and its share of LPUSH or ZADD; at most 1,000 jobs
 ]]
 -- How many jobs there are, and whether any of them has more to it than name, data and options.
@@ -70,16 +70,9 @@ local function next_number()
   return number, base .. number
 end
 
--- A counter that lags behind the jobs, as after a restore, is moved by ever larger steps: a few dozen tries do for any
--- number of jobs, and the numbers in between stay unused.
 local function free_number()
   local id, key = next_number()
-  local step = 1
-  while (clash or not numbers) and call("EXISTS", key) == 1 do
-    id = digits(call("INCRBY", base .. "id", digits(step)))
-    key = base .. id
-    step = 2 * step
-  end
+  if clash or not numbers then return on_demand().past_taken(id) end
   return id, key
 end
 

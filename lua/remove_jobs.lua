@@ -8,7 +8,7 @@ RETURN  as `scan_jobs`; the items are id and answer in turn: OK for a removed jo
 EVENTS  cleaned {count} where jobs were removed; for a moved one removed {jobId, prev}, and in the other queue
         added {jobId, name} and waiting {jobId} or delayed {jobId, delay}
 USES    codes, queue, settings, wake, announce, number, prioritize, delay, ready, homes, states, check_queue, release,
-        delete, erase, cut, is_job, is_taken, search
+        delete, erase, cut, is_job, is_taken, past_taken, search
 COST    as `scan_jobs`, and some ten commands for each job that goes; of a long list, a pass up to where they stand
 ]]
 local target, asked = ARGV[1], {}
@@ -19,7 +19,10 @@ check_queue(base)
 if target ~= "" then
   within(target, function()
     read_sets()
-    call("STRLEN", base .. "id")
+    local counter = call("GET", base .. "id")
+    if counter and (#counter > 18 or not string.find(counter, "^%-?%d+$")) then
+      error("the number of the last job cannot be read")
+    end
   end)
 end
 
@@ -35,9 +38,7 @@ end
 -- An id of the queue's own is a number, and means another job elsewhere.
 local function id_in_target(id)
   if not string.find(id, "^%d+$") then return not is_taken(id, base .. id) and id or nil end
-  local fresh
-  repeat fresh = digits(call("INCR", base .. "id")) until not is_taken(fresh, base .. fresh)
-  return fresh
+  return (past_taken(digits(call("INCR", base .. "id"))))
 end
 
 local going, items = {}, {}

@@ -24,9 +24,9 @@ RETURN  one array, since each array in another costs as much as a command: the j
         outcome in order (OK, 1 for "children" with nothing pending, or why nothing was changed); the ghosts; then the id of
         the newest event "completed" of a "done" or "active" that this call has written, or nothing; for how many ms the
         limiter still runs; `limited` and `due` of `take`; how many ghosts there were, and how many codes
-EVENTS  completed, failed, retries-exhausted, waiting, delayed, waiting-children, active, drained
-USES    codes, queue, settle/one, settings, wake, settle/due, number, announce, delay, prioritize, ready, store,
-        settle/promote, homes, release, detach, delete, settle/retain, settle/family, settle/metrics,
+EVENTS  completed, failed, retries-exhausted, waiting, delayed, waiting-children, active, drained, duplicated
+USES    codes, queue, settle/one, settings, wake, settle/due, number, is_job, is_taken, past_taken, announce, delay,
+        prioritize, ready, store, settle/promote, homes, release, detach, delete, settle/retain, settle/family, settle/metrics,
         settle/dedup_finish, settle/ends, settle/each, leave_active, settle/batch, settle/alike, settle/take
 COST    per job done: HEXISTS, HSET, XADD and its share of MGET, EXISTS, LRANGE, LTRIM, DEL, SREM, ZADD;
         per other completed job: HMGET, LREM and the like; per job handed out: HLEN, HMGET, SET, XADD, HSET and its

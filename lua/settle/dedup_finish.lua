@@ -23,15 +23,23 @@ local function can_end_deduplication(deid)
     call("STRLEN", base .. "de:" .. deid)
     local counter = call("GET", base .. "id")
     local stash = call("HMGET", base .. "dn:" .. deid, "jid", "pdk")
-    if stash[1] and stash[1] ~= "" then
-      call("HLEN", base .. stash[1])
-    elseif call("EXISTS", base .. "dn:" .. deid) == 1 then
-      -- Its follower takes the next number.
-      if counter and (#counter > 15 or not string.find(counter, "^%-?%d+$")) then error("the counter is no number") end
-      call("HLEN", base .. digits((tonumber(counter) or 0) + 1))
+    -- A follower without an id of its own takes the next number.
+    if (not stash[1] or stash[1] == "") and call("EXISTS", base .. "dn:" .. deid) == 1
+      and counter and (#counter > 15 or not string.find(counter, "^%-?%d+$")) then
+      error("the counter is no number")
     end
     if stash[2] then call("SCARD", stash[2]) end
   end)
+end
+
+-- The id of a follower; nothing if its own belongs to a job that came after the follower was set aside. A number of the
+-- queue's that is taken gives way to the next one.
+local function id_of_follower(follower)
+  local number, own = redis.pcall("INCR", base .. "id"), follower.jid
+  if not own or own == "" then return past_taken(digits(number)) end
+  if not is_taken(own, base .. own) then return own end
+  if type(number) == "number" and string.find(own, "^%d+$") then return past_taken(digits(number)) end
+  announce("duplicated", own)
 end
 
 -- The end of a job that owned a deduplication id: the id becomes free, unless a time to live still runs, and the
@@ -45,8 +53,9 @@ local function end_deduplication(id, deid, now)
   local follower = { deid = deid }
   for i = 1, #pairs_held, 2 do follower[pairs_held[i]] = pairs_held[i + 1] end
   keep_cap()
-  local new_id = redis.pcall("INCR", base .. "id")
-  if follower.jid and follower.jid ~= "" then new_id = follower.jid else new_id = digits(new_id) end
+  call("DEL", stash)
+  local new_id = id_of_follower(follower)
+  if not new_id then return end
   local opts = place_follower(new_id, follower, now)
   local de = type(opts.de) == "table" and opts.de or {}
   local life = math.ceil(math.min(number_of(de.ttl), MOST))
@@ -56,5 +65,4 @@ local function end_deduplication(id, deid, now)
     call("SET", owner, new_id)
   end
   if follower.pdk then call("SADD", follower.pdk, base .. new_id) end
-  call("DEL", stash)
 end

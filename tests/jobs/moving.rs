@@ -133,3 +133,36 @@ async fn each_job_runs_once_while_it_moves() {
     assert!(report.done > 0);
     assert!(ledger.tally().len() == 2_000 && ledger.lines().len() == 2_000);
 }
+
+#[tokio::test]
+async fn a_number_that_cannot_be_read_stops_a_move_before_its_first_job() {
+    let on = Fixture::new().await;
+    for id in [None, Some("own"), None] {
+        let job = on.queue.add("moves", json!(1));
+        let job = if let Some(id) = id { job.job_id(id) } else { job };
+        job.await.unwrap();
+    }
+    let counter = format!("{}:other:id", on.prefix);
+    let _: () = redis::cmd("SET").arg(&counter).arg("abc").query_async(&mut on.redis.clone()).await.unwrap();
+    on.queue.jobs(JobFilter::waiting()).move_to("other").await.unwrap_err();
+    let other: Queue = on.client.queue("other").open().unwrap();
+    assert_eq!(other.get_job_counts(&[]).await.unwrap().total(), 0);
+    assert_eq!(on.count(JobState::Waiting).await, 3);
+    assert!(on.field("own", "data").await.is_some());
+}
+
+#[tokio::test]
+async fn a_counter_that_lags_behind_is_passed_in_steps_that_double() {
+    let on = Fixture::new().await;
+    let other: Queue = on.client.queue("other").open().unwrap();
+    for job in other.add_bulk((0..300).map(|n| NewJob::new("there", json!({ "n": n })))).await.unwrap() {
+        job.unwrap();
+    }
+    let counter = format!("{}:other:id", on.prefix);
+    let _: () = redis::cmd("SET").arg(&counter).arg(0).query_async(&mut on.redis.clone()).await.unwrap();
+    on.queue.add("moves", json!(1)).await.unwrap();
+    on.queue.jobs(JobFilter::waiting()).move_to("other").await.unwrap();
+    // 1, 2, 4 … are tried.
+    let moved = other.get_job("512").await.unwrap().unwrap();
+    assert_eq!((moved.name(), other.get_job_counts(&[]).await.unwrap().total()), ("moves", 301));
+}

@@ -291,7 +291,7 @@ async fn a_key_of_a_wrong_type_is_met_before_anything_is_written() {
 }
 
 /// What is a number where all is as it should be: strings, then fields of hashes.
-const NUMBERS: &str = "@id @pc @limiter @stalled-check %pc
+const NUMBERS: &str = "@id %id @pc @limiter @stalled-check %pc
     @meta/opts.maxLenEvents @meta/concurrency @meta/max @meta/duration %meta/opts.maxLenEvents %meta/concurrency
     @metrics:completed/count @metrics:completed/prevTS @metrics:completed/prevCount @metrics:failed/prevTS
     @repeat:s1/ic @repeat:s1/every @repeat:s1/offset @w1/priority @w1/ats @w1/delay @a1/atm @a1/ats @a1/priority @a2/stc

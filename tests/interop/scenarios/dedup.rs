@@ -184,6 +184,33 @@ pub fn scenarios() -> Vec<Scenario> {
         )
         .not_v5(debounced),
         scenario(
+            "keep last: the id was taken meanwhile",
+            [
+                keep_last("a"),
+                fetch(),
+                keep_last("b"),
+                add("b").delay(60_000),
+                complete("a"),
+                get("b"),
+                owner(),
+                counts(),
+            ],
+        )
+        .not_v5(debounced)
+        .not_oxmq("the other job keeps its id, and the deduplication ends"),
+        scenario(
+            "keep last: the number was taken meanwhile",
+            [
+                add_numbered().dedup("x", |d| d.keep_last_if_active = Some(true)),
+                fetch(),
+                redis("HSET {q}:dn:x name n data {} opts {}"),
+                redis("SET {q}:id 0"),
+                complete("1"),
+                counts(),
+            ],
+        )
+        .not_oxmq("the next free number"),
+        scenario(
             "keep last: a waiting owner drops the others",
             [keep_last("a"), keep_last("b"), fetch(), complete("a"), owner()],
         )
