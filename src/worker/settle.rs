@@ -10,7 +10,7 @@ use crate::clock::millis;
 use crate::engine::{Adopted, Decided};
 use crate::error::{Reason, Result};
 use crate::script::settle::{Ask, End, Settled};
-use crate::wire::job::JobId;
+use crate::wire::job::{JobId, RawJob};
 
 /// A call that came back, with what it was about.
 pub(super) struct Answered {
@@ -89,32 +89,45 @@ pub(super) async fn settle_apart(worker: Arc<Inner>, mut ended: EndedAttempt) ->
                  network lets pass",
                 ended.outcome.size()
             );
-            fail(&worker, &mut ended, Fault::unrecoverable(text)).await;
+            if let Err(error) = fail(&worker, &mut ended, Fault::unrecoverable(text)).await {
+                return Answered { ended: vec![ended], want: 0, is_apart: true, answer: Err(error) };
+            }
             Answered { is_apart: true, ..settle(&worker, vec![ended], 0).await }
         }
     }
 }
 
-/// Ends an attempt as failed that was to complete; the job's own attempts and backoff decide what comes next.
+/// Ends an attempt as failed that was to complete; the job's own attempts and backoff decide what comes next. Where the job
+/// cannot be read, the attempt keeps its end, and comes here again once that has been refused again.
 pub(super) async fn fail_instead(worker: Arc<Inner>, mut ended: EndedAttempt, reason: Reason) -> Answered {
     let id = ended.outcome.id.to_string();
     let command =
         if matches!(ended.outcome.end, End::Children { .. }) { "moveToWaitingChildren" } else { "moveToFinished" };
     let fault = verdict::relatives(&id, reason, command).unwrap_or_else(|| Fault::error(reason.to_string()));
-    fail(&worker, &mut ended, fault).await;
-    settle(&worker, vec![ended], 0).await
+    match fail(&worker, &mut ended, fault).await {
+        Ok(()) => settle(&worker, vec![ended], 0).await,
+        Err(error) => Answered { ended: vec![ended], want: 0, is_apart: false, answer: Err(error) },
+    }
 }
 
-/// Makes a failure of an outcome.
-async fn fail(worker: &Inner, ended: &mut EndedAttempt, fault: Fault) {
+/// Makes a failure of an outcome. A job that has gone meanwhile has no rules of its own any more, and its end is refused.
+///
+/// # Errors
+///
+/// The job could not be read, so that nobody knows whether it is to be tried again; the outcome is as it was.
+async fn fail(worker: &Inner, ended: &mut EndedAttempt, fault: Fault) -> Result<()> {
     let id = ended.outcome.id.to_string();
     // Read again, since only few jobs come here and the outcome does not hold the options.
-    let raw = worker.queue.engine().get_job(&id).await.ok().flatten().unwrap_or_default();
-    let verdict = verdict::failed(&raw, fault, &worker.options);
+    let verdict = match worker.queue.engine().get_stored_job(&id).await? {
+        Some(Ok(raw)) => verdict::failed(&raw, fault, &worker.options),
+        Some(Err(undecodable)) => verdict::undecodable(&undecodable, &worker.options),
+        None => verdict::failed(&RawJob::default(), fault, &worker.options),
+    };
     if let Some(failure) = &verdict.failure {
         failure.log(worker.queue.engine().keys.queue(), &id, &verdict.end);
     }
     (ended.outcome.end, ended.failure) = (verdict.end, verdict.failure);
+    Ok(())
 }
 
 /// Looks once more for jobs that were handed out under the token of a lost reply.

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::{LOCK, adds, finishes, settles, warm_up};
 use crate::common::check::check;
+use crate::common::eventually::eventually;
 use crate::common::fixture::{Fixture, Ledger, listen};
 use crate::common::proxy::{Matcher, Proxy};
 use crate::common::server::shared_server;
@@ -384,4 +385,33 @@ async fn a_processor_that_ends_its_attempt_itself_knows_its_lock_too() {
     let report = worker.close().await;
     assert_eq!((report.counts.completed, report.lost, proxy.counters().lost_replies), (1, vec![], 1));
     assert!(fixture.queue.get_job(&id).await.unwrap().is_none());
+}
+
+/// A parent that cannot complete yet is read again for its attempts; a connection that is lost then is no reason to fail it
+/// for good.
+#[tokio::test]
+async fn an_end_that_is_refused_is_no_final_failure_because_the_job_cannot_be_read() {
+    let server = shared_server();
+    let proxy = Proxy::start(server.addr()).await;
+    let options = ConnectOptions::from_url(&proxy.url()).unwrap().command_timeout(Duration::from_millis(500));
+    let fixture = Fixture::with(options, server).await;
+    let job = fixture.queue.add("parent", json!(1)).attempts(3).await.unwrap();
+    let pending = fixture.key(&format!("{}:dependencies", job.id()));
+    let (mut redis, key) = (fixture.redis.clone(), pending.clone());
+    let _: () = redis::cmd("SADD").arg(&key).arg("bull:q:child").query_async(&mut redis).await.unwrap();
+    let worker = fixture.worker(|_: Job<Value, Value>| async { Ok::<_, Halt>(json!(1)) });
+    let worker = worker.lock_duration(Duration::from_secs(60)).start().unwrap();
+    let heard = listen(&worker);
+    // Nothing else of the worker sends it.
+    proxy.drop_request(Matcher::command("HGETALL").times(u64::MAX));
+    eventually("the job cannot be read", || async {
+        let is_told = heard.errors().iter().any(|error| error.contains("get_job"));
+        is_told || fixture.count(JobState::Failed).await > 0
+    })
+    .await;
+    let _: () = redis::cmd("DEL").arg(&pending).query_async(&mut redis).await.unwrap();
+    proxy.clear_rules();
+    fixture.until(JobState::Completed, 1).await;
+    assert_eq!(fixture.count(JobState::Failed).await, 0);
+    worker.close().await;
 }
