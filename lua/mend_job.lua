@@ -6,15 +6,16 @@ ARGV    1 what      "id"     an id without a job leaves the list or set ARGV[3]
                     "parts"  what is left of a job that does not exist goes
                     "owner"  a deduplication goes that has no end and whose job does not exist; its id is ARGV[2]
                     "active" a job that is active without a lock goes back to the front of the queue
-                    "lost"   a job in no list and no set goes where it belongs: where it waits, or where it has ended
+                    "lost"   a job in no list and no set goes where it belongs: where it has ended, where it waits for
+                             its children or until it is due, or where it is ready
                     "parent" a parent is let go that waits for children none of which exists
                     "paused" what version 5 has set aside goes back, 1,000 at a time, unless the queue is paused
         2 id        the job, or the deduplication; empty for "paused"
         3 state     suffix of the key
         4 now       ms
 RETURN  how much was put right: 1 for a job, for "paused" the jobs; 0 if there was nothing to put right any more
-EVENTS  waiting {jobId, prev} where it goes back
-USES    queue, settings, wake, number, prioritize, announce, ready, states, whereabouts, delete, is_job
+EVENTS  waiting {jobId, prev} where it goes back, delayed {jobId, delay} where it is not yet due
+USES    queue, settings, wake, number, prioritize, delay, announce, ready, states, whereabouts, delete, is_job
 COST    some ten commands, and a search of the lists; up to 1,000 for "parent"
 ]]
 local what, id, state, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -55,14 +56,26 @@ elseif what == "active" then
   return go_back("active")
 elseif what == "lost" then
   if not is_job(job) or is_somewhere() then return 0 end
-  local held = call("HMGET", job, "finishedOn", "returnvalue", "timestamp")
+  local held = call("HMGET", job, "finishedOn", "returnvalue", "timestamp", "delay", "ats", "processedOn")
+  -- A parent that has failed may have children that still run, so its own end counts first.
+  if held[1] then
+    call("ZADD", base .. (held[2] and "completed" or "failed"), digits(number_of(held[1])), id)
+    return 1
+  end
   if call("SCARD", job .. ":dependencies") > 0 then
     call("ZADD", base .. "waiting-children", digits(number_of(held[3] or now)), id)
     return 1
   end
-  if held[1] then
-    call("ZADD", base .. (held[2] and "completed" or "failed"), digits(number_of(held[1])), id)
-    return 1
+  -- A job that is ready has no delay any more: one that has it was waiting for its time, since it was added or since its
+  -- last attempt.
+  local delay = number_of(held[4])
+  if delay > 0 then
+    local due = due_time(number_of(number_of(held[5]) > 0 and held[6] or held[3]), delay)
+    if due > tonumber(now) then
+      put_delayed(id, math.min(due, MOST))
+      return 1
+    end
+    call("HSET", job, "delay", "0")
   end
   return go_back()
 elseif what == "parent" then

@@ -2,7 +2,7 @@
 
 use super::{Call, Repeat, Script, reply, script};
 
-pub(crate) static SCRIPT: Script = script!("mend_job", Consumes, uses: ["queue", "settings", "wake", "number", "prioritize", "announce", "ready", "states", "whereabouts", "delete", "is_job"]);
+pub(crate) static SCRIPT: Script = script!("mend_job", Consumes, uses: ["queue", "settings", "wake", "number", "prioritize", "delay", "announce", "ready", "states", "whereabouts", "delete", "is_job"]);
 
 /// Puts right what is wrong with a job, if it still is; how much was.
 pub(crate) fn mend_job(what: &str, id: &str, state: &str, now: u64) -> Call<u64> {

@@ -66,19 +66,57 @@ async fn jobs_that_are_nowhere_go_where_they_belong() {
         job("c", " finishedOn 1700000000000 failedReason no"),
         job("d", ""),
         "SADD @d:dependencies x:y:z".to_owned(),
+        // It has failed by the end of one child, while another still ran.
+        job("e", " finishedOn 1700000000000 failedReason no"),
+        "SADD @e:dependencies x:y:z".to_owned(),
+        job("f", "").replace("priority 0", "priority 7"),
     ];
     let on = Fixture::new().await;
     spoil(&on, &commands.each_ref().map(String::as_str)).await;
     let doctor = on.client.doctor().queue("q").pause(Duration::ZERO);
     let report = doctor.examine().await.unwrap();
     let lost = report.findings.iter().find(|finding| finding.kind == FindingKind::LostJobs).unwrap();
-    assert_eq!((lost.count, doctor.mend(lost).await.unwrap()), (4, 4));
+    assert_eq!((lost.count, doctor.mend(lost).await.unwrap()), (6, 6));
     let state = async |id: &str| on.queue.job(id).get_state().await.unwrap();
-    use JobState::{Completed, Failed, Waiting, WaitingChildren};
+    use JobState::{Completed, Failed, Prioritized, Waiting, WaitingChildren};
     assert_eq!(
-        (state("a").await, state("b").await, state("c").await, state("d").await),
-        (Waiting, Completed, Failed, WaitingChildren)
+        (state("a").await, state("b").await, state("c").await, state("d").await, state("e").await, state("f").await),
+        (Waiting, Completed, Failed, WaitingChildren, Failed, Prioritized)
     );
+}
+
+#[tokio::test]
+async fn a_job_that_is_nowhere_does_not_run_before_its_time() {
+    let on = Fixture::new().await;
+    let day = Duration::from_secs(86_400);
+    let later = on.queue.add("mail", json!({})).delay(2 * day).await.unwrap();
+    let refuse = async |_: Job<Value, ()>| Err::<(), _>("no");
+    on.queue.add("mail", json!({})).job_id("again").attempts(3).backoff(oxmq::Backoff::fixed(day)).await.unwrap();
+    let worker = on.worker(refuse).start().unwrap();
+    on.until(JobState::Delayed, 2).await;
+    worker.close().await;
+    let mut redis = on.redis.clone();
+    let due = async |id: &str| {
+        let score: f64 =
+            redis::cmd("ZSCORE").arg(on.key("delayed")).arg(id).query_async(&mut on.redis.clone()).await.unwrap();
+        score / 4096.0
+    };
+    let (former_later, former_again) = (due(later.id()).await, due("again").await);
+    // It would have begun by now, had nobody deleted the set.
+    let overdue = format!("HSET @overdue {JOB}").replace("delay 0", "delay 1");
+    spoil(&on, &["DEL @delayed @marker", &overdue]).await;
+    assert_eq!(kinds(&on).await, [FindingKind::LostJobs]);
+    let doctor = on.client.doctor().queue("q").pause(Duration::ZERO);
+    let report = doctor.examine().await.unwrap();
+    assert_eq!(doctor.mend(&report.findings[0]).await.unwrap(), 3);
+    assert_eq!(kinds(&on).await, []);
+    assert!((due(later.id()).await - former_later).abs() < 1.0);
+    // An attempt begins before it fails, and its failure is what the delay was counted from.
+    let again = due("again").await;
+    assert!(again <= former_again && again > former_again - 60_000.0, "{again} for {former_again}");
+    assert_eq!(on.count(JobState::Waiting).await, 1);
+    let delay: u64 = redis::cmd("HGET").arg(on.key("overdue")).arg("delay").query_async(&mut redis).await.unwrap();
+    assert_eq!(delay, 0);
 }
 
 #[tokio::test]
