@@ -125,6 +125,18 @@ impl Link {
         }
     }
 
+    /// The address of the node that this link leads to, if it leads to one of a cluster.
+    #[cfg(feature = "doctor")]
+    pub(crate) fn node(&self) -> Option<String> {
+        match &self.target {
+            Target::Server(_) => None,
+            Target::Cluster(route) => match route.place() {
+                Place::Node(address) => Some(format!("{address:?}")),
+                Place::Slot(_) | Place::Any => None,
+            },
+        }
+    }
+
     /// This link for a call whose reply was lost so many times: each time it waits twice as long, up to eight times.
     pub(crate) fn patient(&self, lost: u32) -> Self {
         Self { patience: 1 << lost.min(3), ..self.clone() }

@@ -1,6 +1,6 @@
 //! What no list knows of: found by a look at the keys of the server, once for all queues.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use super::finding::{FindingKind, Report, Suspect};
 use super::stage::{Listener, Stage};
@@ -37,9 +37,9 @@ async fn listed(engine: &Engine) -> Result<Listed> {
     Ok(Listed { ids, is_whole: true })
 }
 
-/// A look at the keys of a server.
+/// A look at the keys of a server, or of all masters of a cluster.
 pub(super) struct Look<'a> {
-    pub(super) server: &'a Engine,
+    pub(super) servers: &'a [Engine],
     pub(super) engines: &'a BTreeMap<String, Engine>,
     /// At how many keys it looks at most.
     pub(super) most: u64,
@@ -67,32 +67,36 @@ impl<'a> Look<'a> {
             }
             lists.insert(name.as_str(), list);
         }
-        let (mut cursor, mut looked_at) = ("0".to_owned(), 0);
-        loop {
-            let (next, found) = self.step(&cursor, &lists).await?;
+        // Servers have their turns, so that the limit leaves out some keys of each, and no server as a whole.
+        let mut scans: VecDeque<(&Engine, String)> =
+            self.servers.iter().map(|server| (server, "0".to_owned())).collect();
+        let mut looked_at = 0;
+        while let Some((server, cursor)) = scans.pop_front() {
+            if looked_at >= most {
+                report.leave_out(None, format!("keys of the server beyond {most}: of what they hold {UNSEEN}"));
+                return Ok(());
+            }
+            let (next, found) = self.step(server, &cursor, &lists).await?;
             looked_at += u64::from(KEYS_PER_STEP);
             for (name, found) in found {
                 suspects.entry(name).or_default().extend(found);
             }
             told.hear(&Stage::Keys { looked_at, of: most });
-            if next == "0" {
-                return Ok(());
+            if next != "0" {
+                scans.push_back((server, next));
             }
-            if looked_at >= most {
-                report.leave_out(None, format!("keys of the server beyond {most}: of what they hold {UNSEEN}"));
-                return Ok(());
-            }
-            cursor = next;
         }
+        Ok(())
     }
 
     /// What looks wrong with the next keys, and where to go on.
     async fn step(
         &self,
+        server: &Engine,
         cursor: &str,
         lists: &BTreeMap<&str, Listed>,
     ) -> Result<(String, BTreeMap<&'a str, Vec<Suspect>>)> {
-        let Self { server, engines, .. } = *self;
+        let engines = self.engines;
         let prefix = server.keys.prefix();
         let (next, keys) = server.call(script::scan_prefix(prefix, cursor, KEYS_PER_STEP)).await?;
         let mut suspects: BTreeMap<&'a str, Vec<Suspect>> = BTreeMap::new();

@@ -90,7 +90,8 @@ impl Doctor {
         self
     }
 
-    /// How many keys of the server it looks at, to find what no list knows. Default: 1,000,000; 0 looks at none.
+    /// How many keys of the server it looks at, to find what no list knows; of all masters of a cluster together, which it
+    /// looks at by turns. Default: 1,000,000; 0 looks at none.
     pub fn keys(mut self, keys: u64) -> Self {
         self.keys = keys;
         self
@@ -130,7 +131,10 @@ impl Doctor {
             }
         };
         report.peers = peers(&engines, workers.as_ref());
-        server::examine(&self.client.server_engine()?, &mut report).await?;
+        let servers = self.client.server_engine()?.everywhere();
+        for server in &servers {
+            server::examine(server, &mut report).await?;
+        }
         // One queue that cannot be looked at hides nothing of the others.
         let mut usable = BTreeMap::new();
         for (name, engine) in engines {
@@ -152,7 +156,7 @@ impl Doctor {
             }
             suspects.entry(name).or_default().extend(queue::suspects(engine, self.places).await?);
         }
-        let look = keys::Look { server: &self.client.server_engine()?, engines: &engines, most: self.keys };
+        let look = keys::Look { servers: &servers, engines: &engines, most: self.keys };
         look.suspects(&self.told, &mut suspects, &mut report).await?;
         // A scan meets some keys twice, and a job by several of its keys.
         for found in suspects.values_mut() {

@@ -17,7 +17,25 @@ const STILL_MS: u64 = 100;
 /// What is longer ago is history.
 const LATELY_S: u64 = 3_600;
 
+/// What is wrong with this server; of one of a cluster each line says which it is.
 pub(super) async fn examine(engine: &Engine, report: &mut Report) -> Result<()> {
+    let mut found = Report::default();
+    look(engine, &mut found).await?;
+    let of_it = |text: String| match engine.link.node() {
+        Some(node) => format!("{node}: {text}"),
+        None => text,
+    };
+    report.findings.extend(found.findings.into_iter().map(|finding| {
+        let detail = of_it(finding.detail);
+        Finding { detail, ..finding }
+    }));
+    for left in found.left_out {
+        report.leave_out(None, of_it(left.what));
+    }
+    Ok(())
+}
+
+async fn look(engine: &Engine, report: &mut Report) -> Result<()> {
     match engine.call(memory_info()).await {
         Ok(info) => {
             let policy = info.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).map(str::trim);

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod basics;
+#[cfg(feature = "doctor")]
+mod doctor;
 mod moves;
 mod named;
 mod node;
