@@ -10,8 +10,8 @@ use std::io::Write;
 use super::generate::{self, Amend};
 use super::node_side::NodeSide;
 use super::ops::{Op, Side};
-use super::oxmq_side::OxmqSide;
-use super::scenarios::{Scenario, TABLES};
+use super::oxmq_side::{OxmqSide, adds_flow, is_of_scheduler};
+use super::scenarios::{Scenario, TABLES, Table};
 use super::twin::{Mismatch, Step, Twin, What};
 use crate::common::node::BullMq;
 use crate::common::server::RedisServer;
@@ -29,15 +29,19 @@ fn report(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Plays the scenarios that a version shares with 6.7.0, and says what came of them.
-async fn play_all(version: BullMq, at_least: usize, long_way: bool) {
+/// Plays the scenarios that a version shares with 6.7.0, and says what came of them. `leaves` lets BullMQ itself add flows
+/// and schedulers.
+async fn play_all(version: BullMq, at_least: usize, long_way: bool, leaves: bool) {
+    play(version, TABLES, at_least, long_way, leaves).await;
+}
+
+async fn play(version: BullMq, tables: &[Table], at_least: usize, long_way: bool, leaves: bool) {
     let server = RedisServer::start();
     let mut twin = beside(version, &server, [0, 1]).await;
     twin.right.long_way = long_way;
-    twin.right.leaves_flows = !long_way;
-    // Beside 6.7.0 once of BullMQ and once of oxmq; beside 5.81.5 of oxmq.
-    twin.right.leaves_schedulers = version == BullMq::V6 && !long_way;
-    let all = TABLES.iter().flat_map(|(_, scenarios)| scenarios());
+    twin.right.leaves_flows = leaves;
+    twin.right.leaves_schedulers = leaves;
+    let all = tables.iter().flat_map(|(_, scenarios)| scenarios());
     let (mut agree, mut wrong, mut apart) = (0, Vec::new(), BTreeMap::<_, Vec<_>>::new());
     let (mut helped, mut elsewhere) = (0, 0);
     for scenario in all {
@@ -45,8 +49,7 @@ async fn play_all(version: BullMq, at_least: usize, long_way: bool) {
             elsewhere += 1;
             continue;
         }
-        let leaves = twin.right.leaves_schedulers;
-        let by_other = |op: &Op| is_helped(op) || leaves && super::oxmq_side::is_of_scheduler(op);
+        let by_other = |op: &Op| leaves && is_helped(op);
         let is_helped = scenario.steps.iter().any(|step| matches!(&step.what, What::Op(op) if by_other(op)));
         let expected = scenario.differs_oxmq;
         match (twin.compare(&scenario.steps, scenario.tick).await, expected) {
@@ -74,22 +77,29 @@ async fn play_all(version: BullMq, at_least: usize, long_way: bool) {
 }
 
 fn is_helped(op: &Op) -> bool {
-    super::oxmq_side::needs_help(op) || super::oxmq_side::adds_flow(op)
+    adds_flow(op) || is_of_scheduler(op)
 }
 
 #[tokio::test]
 async fn oxmq_does_what_version_6_does() {
-    play_all(BullMq::V6, 340, false).await;
+    play_all(BullMq::V6, 340, false, true).await;
 }
 
 #[tokio::test]
 async fn oxmq_does_what_version_6_does_also_in_batches() {
-    play_all(BullMq::V6, 340, true).await;
+    play_all(BullMq::V6, 340, true, false).await;
+}
+
+/// Flows that are all new are added in a way of their own.
+#[tokio::test]
+async fn oxmq_adds_flows_as_version_6_does() {
+    let tables: Vec<Table> = TABLES.iter().filter(|(name, _)| *name == "flow").copied().collect();
+    play(BullMq::V6, &tables, 30, false, false).await;
 }
 
 #[tokio::test]
 async fn oxmq_does_what_version_5_does() {
-    play_all(BullMq::V5, 270, true).await;
+    play_all(BullMq::V5, 270, true, false).await;
 }
 
 /// All Rust files below a directory, one after the other.

@@ -63,11 +63,6 @@ pub fn adds_flow(op: &Op) -> bool {
     matches!(op, Op::FlowAdd { .. } | Op::FlowAddBulk { .. })
 }
 
-/// Whether an operation is done by the helper.
-pub fn needs_help(op: &Op) -> bool {
-    matches!(op, Op::FlowAdd { .. } | Op::FlowAddBulk { .. } | Op::GetFlow { .. })
-}
-
 /// Whether BullMQ does an operation where oxmq leaves schedulers to it.
 pub fn is_of_scheduler(op: &Op) -> bool {
     matches!(
@@ -332,10 +327,7 @@ impl Side for OxmqSide {
     async fn run(&mut self, queue: &str, op: &Op) -> Reply {
         let op: Op = serde_json::from_value(for_prefix(op, &self.prefix)).expect("still an operation");
         let answer = match &op {
-            op if needs_help(op)
-                || self.leaves_flows && adds_flow(op)
-                || self.leaves_schedulers && is_of_scheduler(op) =>
-            {
+            op if self.leaves_flows && adds_flow(op) || self.leaves_schedulers && is_of_scheduler(op) => {
                 if let Some(set) = self.untold.remove(queue) {
                     self.helper.run(queue, &set).await;
                 }
