@@ -3,13 +3,17 @@
 KEYS    1 base      "<prefix>:<queue>:" of the first root, whose hash tag all queues share on a cluster
 ARGV    1 now       ms, the caller's clock
         2 homes     how many base keys follow, one of each queue
-        3…          the base keys, then the jobs level by level, each with the number of its queue (from 1) in front of
-                    the values that `add_jobs` takes for it; every job has an id
-RETURN  array, three values per job in order: outcome, id, other, as `add_jobs` answers
+        3…          the base keys, then the jobs level by level, in runs of one queue and one parent. In front of a run
+                    stand the number of its queue (from 1), the number of its jobs, the parent's job key and the
+                    `parent` JSON, both empty where there is none; then the values that `add_jobs` takes for each job,
+                    without a parent; every job has an id
+RETURN  array, four values for each job that was not simply created: its position (from 1), and outcome, id and other as
+        `add_jobs` answers
 EVENTS  added, waiting, delayed, waiting-children, duplicated, deduplicated, removed
-USES    codes, outcomes, queue, settings, wake, homes, number, is_job, is_taken, announce, delay, prioritize, ready,
-        release, delete, attach, dedup, read_linked, store, placing
-COST    per job: TYPE, HSET, two XADD, and its share of LPUSH or ZADD, SADD and INCRBY; twelve reads per queue
+USES    codes, outcomes, queue, add_flow/fresh, settings, wake, homes, number, is_job, is_taken, announce, delay, prioritize,
+        ready, release, delete, attach, dedup, read_linked, store, placing
+COST    per job: HSET, two XADD, and its share of EXISTS, LPUSH or ZADD, SADD and INCRBY; six reads per queue. On the long
+        way a TYPE per job, and twelve reads per queue
 ]]
 local family = on_demand()
 local now, homes = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -25,16 +29,20 @@ for i = 1, homes do
   call("ZCARD", base .. "completed")
 end
 
-local jobs, parents, known, stored, stubs = {}, {}, {}, {}, {}
-local function look_up(key)
-  if stored[key] ~= nil then return end
-  local exists = call("EXISTS", key) == 1
-  stored[key] = exists and family.is_job(key)
-  stubs[key] = exists and not stored[key]
+local jobs, parents, known = {}, {}, {}
+local function require_kind(kind, key)
+  local found = call("TYPE", key).ok
+  if found ~= kind and found ~= "none" then error("WRONGTYPE " .. key .. " is no " .. kind) end
+  return found
 end
 
-local function require_kind(kind, key)
-  if not family.is_of(kind, key) then error("WRONGTYPE " .. key .. " is no " .. kind) end
+-- Whether there is a job at the key of a job or a parent; what is there else is a stub of one that was removed.
+local stored, stubs = {}, {}
+local function look_up(key)
+  if stored[key] ~= nil then return end
+  local exists = require_kind("hash", key) == "hash"
+  stored[key] = exists and family.is_job(key)
+  stubs[key] = exists and not stored[key]
 end
 
 -- A parent may be of this flow, stored before or from elsewhere; `parents` keeps the order in which they come up.
@@ -45,7 +53,7 @@ local function note_parent(key)
   if home and not visited[home] then within(home, family.check_waiting_children) end
   known[key] = { key = key, children = {} }
   parents[#parents + 1] = known[key]
-  require_kind("hash", key)
+  look_up(key)
   require_kind("set", key .. ":dependencies")
   require_kind("hash", key .. ":processed")
 end
@@ -53,22 +61,24 @@ end
 do
   local at = 3 + homes
   while ARGV[at] do
-    local job, width = family.read_linked(at + 1)
-    job.home = ARGV[2 + tonumber(ARGV[at])]
-    job.key = job.home .. job.id
-    require_kind("hash", job.key)
-    look_up(job.key)
-    if job.parent then note_parent(job.parent.key) end
-    if job.de then
-      require_kind("string", job.home .. "de:" .. job.de.id)
-      require_kind("hash", job.home .. "dn:" .. job.de.id)
+    local home, count = ARGV[2 + tonumber(ARGV[at])], tonumber(ARGV[at + 1])
+    local parent = ARGV[at + 2] ~= "" and { key = ARGV[at + 2], json = ARGV[at + 3] } or nil
+    if parent then note_parent(parent.key) end
+    at = at + 4
+    for _ = 1, count do
+      local job, width = family.read_linked(at)
+      job.home, job.key, job.parent = home, home .. job.id, parent
+      look_up(job.key)
+      if job.de then
+        require_kind("string", home .. "de:" .. job.de.id)
+        require_kind("hash", home .. "dn:" .. job.de.id)
+      end
+      jobs[#jobs + 1] = job
+      at = at + width
     end
-    jobs[#jobs + 1] = job
-    at = at + 1 + width
   end
 end
 for _, parent in ipairs(parents) do
-  look_up(parent.key)
   parent.is_old = stored[parent.key]
 end
 
@@ -136,9 +146,12 @@ end
 
 local reply, n = {}, 0
 enter(jobs[1].home)
-for _, job in ipairs(jobs) do
-  reply[n + 1], reply[n + 2], reply[n + 3] = add(job)
-  n = n + 3
+for i, job in ipairs(jobs) do
+  local outcome, id, other = add(job)
+  if outcome ~= CREATED then
+    reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = i, outcome, id, other
+    n = n + 4
+  end
 end
 leave()
 for _, parent in ipairs(parents) do

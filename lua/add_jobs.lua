@@ -6,7 +6,6 @@ ARGV    1…          the jobs, one after the other, eight values each:
                     where an empty id asks for the queue's next number, and traits is made of letters:
                     one of  w wait  l wait, last in first out  p prioritized  d delayed  c waiting for children
                     and     P with a parent: two more values follow, its job key and the `parent` JSON
-                            F as part of a flow: a parent is not released here
                             S with a scheduler: one more value, the field `rjk`
                             D deduplicated: three more values, its id, ttl in ms or empty, and letters:
                               e extend  r replace  k keepLastIfActive  s reschedule

@@ -8,7 +8,7 @@ local function refusal(job)
     end
     if not is_job(job.parent.key) then return MISSING_PARENT end
     -- A finished job that gets a parent may let it go.
-    if job.id ~= "" and not job.in_flow and call("ZSCORE", base .. "completed", job.id) then
+    if job.id ~= "" and call("ZSCORE", base .. "completed", job.id) then
       local home = split_key(job.parent.key)
       if home and home ~= base and not pcall(within, home, check_waiting_children) then return WRONG_TYPE end
     end
@@ -35,7 +35,7 @@ local function add_linked(arg, flush, next_number, free_number, place)
   if custom and is_taken(id, key) then
     if job.parent then
       flush()
-      code = attach(id, key, job.parent, tonumber(job.timestamp), job.in_flow)
+      code = attach(id, key, job.parent, tonumber(job.timestamp))
       if code ~= OK then return code, id, "", width end
     end
     call("XADD", EVENTS, "*", "event", "duplicated", "jobId", id)

@@ -14,7 +14,6 @@ local function read_linked(arg)
   local more = arg + 8
   if string.find(traits, "P", 1, true) then
     job.parent = { key = ARGV[more], json = ARGV[more + 1] }
-    job.in_flow = string.find(traits, "F", 1, true)
     more = more + 2
   end
   if string.find(traits, "S", 1, true) then

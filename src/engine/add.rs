@@ -73,7 +73,6 @@ impl Engine {
             delay,
             priority,
             parent,
-            in_flow: false,
             is_sure: false,
             deduplication,
         })

@@ -7,7 +7,7 @@ use crate::clock::millis;
 use crate::connection::{Backoff, Failure};
 use crate::error::{Error, Reason, Result};
 use crate::keys::QueueKeys;
-use crate::script::add_flow::{Flow, add_flow};
+use crate::script::add_flow::{Exceptions, Flow, add_flow};
 use crate::script::add_jobs::{NewJob, Placed};
 use crate::script::read_origin::{Origin, read_origin};
 use crate::script::trace_flow::{Trace, trace_flow};
@@ -16,7 +16,7 @@ use crate::script::waits_for::{Held, waits_for};
 const OP: &str = "add_flow";
 
 impl Engine {
-    /// Stores the jobs of a flow in one atomic step; one answer for each, in order.
+    /// Stores the jobs of a flow in one atomic step; answers what became of those that were not simply created.
     ///
     /// `own` is the position of a job whose id was made for this flow, if there is one: what became of a call whose reply was
     /// lost is read from it. One that may have been refused proves nothing by its absence; then the call is repeated as well. Without one the call is repeated, which makes no
@@ -25,7 +25,7 @@ impl Engine {
     /// # Errors
     ///
     /// The server refuses the call as such, and nothing was stored; or [`Error::OutcomeUnknown`].
-    pub(crate) async fn add_flow(&self, flow: &Flow, own: Option<usize>) -> Result<Vec<Result<Placed, Reason>>> {
+    pub(crate) async fn add_flow(&self, flow: &Flow, own: Option<usize>) -> Result<Exceptions> {
         flow.homes.iter().try_for_each(|home| self.check_slot("flow", home.base()))?;
         let deadline = tokio::time::Instant::now() + self.link.options().command_timeout * 2;
         let mut backoff = Backoff::default();
@@ -34,7 +34,7 @@ impl Engine {
         loop {
             let sent = Instant::now();
             let failure = match call.send(&self.link, &self.keys).await {
-                Ok(placed) => return Ok(placed),
+                Ok(exceptions) => return Ok(exceptions),
                 Err(failure) => failure,
             };
             let is_over = tokio::time::Instant::now() >= deadline;
@@ -70,15 +70,15 @@ impl Engine {
         trace.map_err(|_| Error::OutcomeUnknown { op: OP })
     }
 
-    /// What became of each job of a flow that is known to be stored, read from what is there now.
-    async fn read_placed(&self, flow: &Flow) -> Result<Vec<Result<Placed, Reason>>> {
-        let mut placed = Vec::with_capacity(flow.jobs.len());
-        for (home, job) in &flow.jobs {
+    /// What became of the jobs of a flow that is known to be stored, read from what is there now.
+    async fn read_placed(&self, flow: &Flow) -> Result<Exceptions> {
+        let mut exceptions = Exceptions::new();
+        for (at, (home, job)) in flow.jobs.iter().enumerate() {
             let origin = self.call(read_origin(&flow.homes[*home], &job.id)).await;
             let origin = origin.map_err(|_| Error::OutcomeUnknown { op: OP })?;
-            placed.push(placed_as(job, &origin).ok_or(Error::OutcomeUnknown { op: OP })?);
+            exceptions.extend(exception(job, &origin)?.map(|exception| (at, exception)));
         }
-        Ok(placed)
+        Ok(exceptions)
     }
 
     /// The same connection, for another queue.
@@ -87,17 +87,18 @@ impl Engine {
     }
 }
 
-/// A job that bears another time was there before. One that is gone has run already, if nothing can have refused it; else
-/// nobody can tell.
-fn placed_as(job: &NewJob, origin: &Origin) -> Option<Result<Placed, Reason>> {
-    let id = job.id.clone();
-    let Some(timestamp) = &origin.timestamp else { return job.is_sure.then_some(Ok(Placed::Created { id })) };
-    Some(if *timestamp == job.timestamp.to_string().as_bytes() {
-        Ok(Placed::Created { id })
+/// What became of a job, if it was not simply created: one that bears another time was there before. One that is gone has run
+/// already, if nothing can have refused it; else nobody can tell.
+fn exception(job: &NewJob, origin: &Origin) -> Result<Option<Result<Placed, Reason>>> {
+    let Some(timestamp) = &origin.timestamp else {
+        return if job.is_sure { Ok(None) } else { Err(Error::OutcomeUnknown { op: OP }) };
+    };
+    Ok(if *timestamp == job.timestamp.to_string().as_bytes() {
+        None
     } else if job.parent.as_ref().is_some_and(|link| origin.parent.as_deref() != Some(link.key.as_bytes())) {
-        Err(Reason::ParentCannotBeReplaced)
+        Some(Err(Reason::ParentCannotBeReplaced))
     } else {
-        Ok(Placed::Existing { id })
+        Some(Ok(Placed::Existing { id: job.id.clone() }))
     })
 }
 

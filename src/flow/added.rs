@@ -17,13 +17,14 @@ use crate::wire::json;
 pub struct AddedNode {
     core: Arc<QueueCore>,
     job: NewJob,
-    placed: Result<Placed, Reason>,
+    /// What became of it, if it was not simply created.
+    pub(super) exception: Option<Result<Placed, Reason>>,
     children: Vec<AddedNode>,
 }
 
 impl AddedNode {
-    pub(super) fn new(core: Arc<QueueCore>, job: NewJob, placed: Result<Placed, Reason>) -> Self {
-        Self { core, job, placed, children: Vec::new() }
+    pub(super) fn new(core: Arc<QueueCore>, job: NewJob) -> Self {
+        Self { core, job, exception: None, children: Vec::new() }
     }
 
     /// Takes in a child, the last one first; [`put_in_order`](Self::put_in_order) ends it.
@@ -39,8 +40,8 @@ impl AddedNode {
     /// Its id, or that of the job that stands for it.
     #[must_use]
     pub fn id(&self) -> &str {
-        match &self.placed {
-            Ok(Placed::Deduplicated { owner } | Placed::SetAside { owner, .. }) => owner,
+        match &self.exception {
+            Some(Ok(Placed::Deduplicated { owner } | Placed::SetAside { owner, .. })) => owner,
             _ => &self.job.id,
         }
     }
@@ -67,7 +68,10 @@ impl AddedNode {
     /// [`Reason::ParentCannotBeReplaced`] for an id that is another parent's child; that node's parent goes on waiting
     /// until somebody takes the missing child away from it.
     pub fn outcome(&self) -> Result<Added, Reason> {
-        self.placed.as_ref().map(Added::from).map_err(|reason| *reason)
+        match &self.exception {
+            None => Ok(Added::Created),
+            Some(placed) => placed.as_ref().map(Added::from).map_err(|reason| *reason),
+        }
     }
 
     /// Refuses a tree of which a node was refused: what its parent would then do without is seldom what was meant.
@@ -114,7 +118,9 @@ impl AddedNode {
     }
 
     pub(super) fn placed(&self) -> Result<Placed> {
-        self.placed.clone().map_err(|reason| Error::refused("add_flow", self.job.id.clone(), reason))
+        let created = || Ok(Placed::Created { id: self.job.id.clone() });
+        let placed = self.exception.clone().unwrap_or_else(created);
+        placed.map_err(|reason| Error::refused("add_flow", self.job.id.clone(), reason))
     }
 
     pub(super) fn handle<D, R>(&self, placed: Placed, data: D) -> Job<D, R> {

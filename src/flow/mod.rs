@@ -163,6 +163,6 @@ impl std::fmt::Debug for FlowProducer {
 }
 
 async fn store(plan: Plan) -> Result<Vec<AddedNode>> {
-    let placed = plan.engine().add_flow(&plan.flow, plan.own).await?;
-    Ok(plan.into_trees(placed))
+    let exceptions = plan.engine().add_flow(&plan.flow, plan.own).await?;
+    Ok(plan.into_trees(exceptions))
 }

@@ -7,11 +7,11 @@ use super::added::AddedNode;
 use super::node::FlowNode;
 use super::{MOST_BYTES, MOST_LEVELS};
 use crate::engine::Engine;
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Result};
 use crate::options::{JobOptions, ParentRef};
 use crate::queue::{Directory, QueueCore};
-use crate::script::add_flow::Flow;
-use crate::script::add_jobs::{NewJob, Place, Placed};
+use crate::script::add_flow::{Exceptions, Flow};
+use crate::script::add_jobs::{NewJob, Place};
 
 /// The jobs of some flows in the order in which they are stored: all roots, then level by level.
 pub(super) struct Plan {
@@ -30,8 +30,8 @@ pub(super) struct Plan {
 struct Next {
     node: FlowNode,
     parent: Option<usize>,
-    /// The way to it: the number of its root, then of the child taken at each level.
-    path: Vec<usize>,
+    /// Its number among the children of its parent, or among the roots.
+    turn: usize,
 }
 
 impl Plan {
@@ -43,23 +43,26 @@ impl Plan {
         max_jobs: usize,
         trace: Option<&str>,
     ) -> Result<Self> {
-        let is_bulk = flows.len() > 1;
-        let taken = HashSet::new();
-        let mut planner = Planner { queues, prefix, defaults, max_jobs, trace, taken, plan: Plan::empty(), bytes: 0 };
-        let mut open: VecDeque<Next> = flows
-            .into_iter()
-            .enumerate()
-            .map(|(n, node)| Next { node, parent: None, path: if is_bulk { vec![n] } else { Vec::new() } })
-            .collect();
+        let mut planner = Planner {
+            queues,
+            prefix,
+            defaults,
+            max_jobs,
+            trace,
+            is_bulk: flows.len() > 1,
+            turns: Vec::new(),
+            taken: HashSet::new(),
+            plan: Plan::empty(),
+            bytes: 0,
+        };
+        let siblings = |parent, nodes: Vec<FlowNode>| {
+            nodes.into_iter().enumerate().map(move |(turn, node)| Next { node, parent, turn })
+        };
+        let mut open: VecDeque<Next> = siblings(None, flows).collect();
         while let Some(mut next) = open.pop_front() {
             let children = next.node.children.take();
-            let path = next.path.clone();
             let at = planner.place(next, !children.is_empty())?;
-            open.extend(children.into_iter().enumerate().map(|(n, node)| {
-                let mut path = path.clone();
-                path.push(n);
-                Next { node, parent: Some(at), path }
-            }));
+            open.extend(siblings(Some(at), children));
         }
         planner.plan.flow.now = planner.plan.engine().clock.now_ms();
         Ok(planner.plan)
@@ -76,11 +79,16 @@ impl Plan {
     }
 
     /// The trees again, with what became of each job.
-    pub(super) fn into_trees(self, placed: Vec<Result<Placed, Reason>>) -> Vec<AddedNode> {
+    pub(super) fn into_trees(self, exceptions: Exceptions) -> Vec<AddedNode> {
         let Self { flow, cores, parents, .. } = self;
-        let nodes = flow.jobs.into_iter().zip(placed);
+        let nodes = flow.jobs.into_iter();
         let mut nodes: Vec<Option<AddedNode>> =
-            nodes.map(|((home, job), placed)| Some(AddedNode::new(Arc::clone(&cores[home]), job, placed))).collect();
+            nodes.map(|(home, job)| Some(AddedNode::new(Arc::clone(&cores[home]), job))).collect();
+        for (at, exception) in exceptions {
+            if let Some(node) = &mut nodes[at] {
+                node.exception = Some(exception);
+            }
+        }
         let mut roots = Vec::new();
         // From the last to the first, so that a node has all of its children before it goes to its own parent.
         for at in (0..nodes.len()).rev() {
@@ -104,6 +112,10 @@ struct Planner<'a> {
     max_jobs: usize,
     /// What the add is part of.
     trace: Option<&'a str>,
+    /// Whether there are several roots.
+    is_bulk: bool,
+    /// The number of each job so far among the children of its parent, or among the roots.
+    turns: Vec<usize>,
     /// The keys of the jobs so far.
     taken: HashSet<String>,
     plan: Plan,
@@ -113,12 +125,27 @@ struct Planner<'a> {
 impl Planner<'_> {
     /// Puts a node into the plan, and answers its position.
     fn place(&mut self, next: Next, has_children: bool) -> Result<usize> {
-        let Next { node, parent, path } = next;
-        let (name, queue) = (node.name.clone(), node.queue.clone());
+        let Next { node, parent, turn } = next;
+        self.turns.push(turn);
+        let at = self.turns.len() - 1;
+        let (queue, name) = (node.queue.clone(), node.name.clone());
         self.make(node, parent, has_children).map_err(|error| {
-            let said = format!("{} (job {name:?} of queue {queue:?})", way(&path));
-            at_node(&said, error)
+            at_node(&format!("{} (job {name:?} of queue {queue:?})", way(&self.path(at, parent))), error)
         })
+    }
+
+    /// The way to a node: the number of its root if there are several, then of the child taken at each level.
+    fn path(&self, at: usize, mut parent: Option<usize>) -> Vec<usize> {
+        let mut path = vec![self.turns[at]];
+        while let Some(above) = parent {
+            path.push(self.turns[above]);
+            parent = self.plan.parents[above];
+        }
+        if !self.is_bulk {
+            path.pop();
+        }
+        path.reverse();
+        path
     }
 
     fn make(&mut self, node: FlowNode, parent: Option<usize>, has_children: bool) -> Result<usize> {
@@ -149,7 +176,6 @@ impl Planner<'_> {
             options = options.in_trace(trace, false, defaults);
         }
         let mut job = self.plan.cores[home].engine().new_job(name, data, options, defaults)?;
-        job.in_flow = true;
         job.is_sure = job.deduplication.is_none()
             && match parent {
                 None => job.parent.is_none(),

@@ -1,19 +1,21 @@
-//! Adding trees of jobs: the arguments of `lua/add_flow.lua`, which answers as `add_jobs` does.
+//! Adding trees of jobs: the arguments and the reply of `lua/add_flow.lua`.
 
-use super::add_jobs::{NewJob, Placed, placed};
-use super::{Args, Call, Repeat, Script, script};
+use redis::Value;
+
+use super::add_jobs::{NewJob, Placed, answer};
+use super::{Args, Call, Repeat, Script, reply, script};
 use crate::error::Reason;
 use crate::keys::QueueKeys;
 
 pub(crate) static SCRIPT: Script = script!(
     "add_flow", Produces,
-    uses: ["codes", "outcomes", "queue", "settings", "wake", "homes"],
+    uses: ["codes", "outcomes", "queue", own "fresh", "settings", "wake", "homes"],
     on_demand: [
         "number", "is_job", "is_taken", "announce", "delay", "prioritize", "ready", "release", "delete", "attach", "dedup",
         "read_linked", "store",
     ],
     giving: [
-        priority_score, delayed_score, due_time, is_job, is_taken, is_of, read_linked, is_recorded, attach, deduplicate, store_job,
+        priority_score, delayed_score, due_time, is_job, is_taken, read_linked, is_recorded, attach, deduplicate, store_job,
         split_key, check_waiting_children, release_if_free,
     ],
     then: ["placing"],
@@ -33,20 +35,42 @@ impl Flow {
     }
 
     fn args(&self) -> Args {
-        let mut args = Args::with_capacity(2 + self.homes.len() + self.jobs.len() * 11, self.size());
+        let mut args = Args::with_capacity(2 + self.homes.len() + self.jobs.len() * 9, self.size());
         args.number(self.now).number(self.homes.len());
         for home in &self.homes {
             args.text(home.base());
         }
-        for (home, job) in &self.jobs {
-            args.number(home + 1);
-            job.write(&mut args);
+        for run in self.jobs.chunk_by(are_siblings) {
+            let (home, first) = &run[0];
+            let (key, json) = first.parent.as_ref().map_or(("", ""), |parent| (&*parent.key, &*parent.json));
+            args.number(home + 1).number(run.len()).text(key).text(json);
+            for (_, job) in run {
+                job.write_below(None, &mut args);
+            }
         }
         args
     }
 }
 
-/// Stores a flow whole or not at all; one answer for each job, in order.
-pub(crate) fn add_flow(flow: &Flow) -> Call<Vec<Result<Placed, Reason>>> {
-    Call::with(&SCRIPT, flow.args()).repeat(Repeat::Never).read_each(flow.jobs.len(), placed)
+/// Whether two jobs stand in one queue and are linked to one parent in the same way.
+fn are_siblings((home, job): &(usize, NewJob), (other_home, other): &(usize, NewJob)) -> bool {
+    home == other_home && job.parent == other.parent
+}
+
+/// What became of the jobs of a flow that were not simply created, by their positions.
+pub(crate) type Exceptions = Vec<(usize, Result<Placed, Reason>)>;
+
+/// Stores a flow whole or not at all.
+pub(crate) fn add_flow(flow: &Flow) -> Call<Exceptions> {
+    Call::with(&SCRIPT, flow.args()).repeat(Repeat::Never).read_each(flow.jobs.len(), exceptions)
+}
+
+fn exceptions(value: Value, count: usize) -> Option<Exceptions> {
+    let mut items = reply::array(value)?.into_iter();
+    let mut exceptions = Exceptions::new();
+    while let Some(position) = items.next() {
+        let at = usize::try_from(reply::int(position)?).ok()?.checked_sub(1).filter(|at| *at < count)?;
+        exceptions.push((at, answer(items.next()?, &mut items)?));
+    }
+    Some(exceptions)
 }

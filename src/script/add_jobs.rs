@@ -44,14 +44,13 @@ pub(crate) struct NewJob {
     pub(crate) priority: u32,
     /// Boxed, as is the next: few jobs have one, and each job is moved several times.
     pub(crate) parent: Option<Box<Link>>,
-    pub(crate) in_flow: bool,
     /// Whether it is stored whenever its flow is: nothing can refuse it, and nothing can stand for it.
     pub(crate) is_sure: bool,
     pub(crate) deduplication: Option<Box<Dedup>>,
 }
 
 /// The link to a parent: its job key, and the `parent` field.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) key: String,
     pub(crate) json: String,
@@ -89,8 +88,13 @@ impl NewJob {
         !self.id.is_empty()
     }
 
-    pub(super) fn write(&self, args: &mut Args) {
-        let mut traits = [0_u8; 4];
+    fn write(&self, args: &mut Args) {
+        self.write_below(self.parent.as_deref(), args);
+    }
+
+    /// Writes the job with the link to this parent; that of a job in a flow is said once for all of its children.
+    pub(super) fn write_below(&self, parent: Option<&Link>, args: &mut Args) {
+        let mut traits = [0_u8; 3];
         let mut n = 0;
         let mut letter = |letter| {
             traits[n] = letter;
@@ -103,18 +107,15 @@ impl NewJob {
             Place::Delayed => b'd',
             Place::WaitingChildren => b'c',
         });
-        if self.parent.is_some() {
+        if parent.is_some() {
             letter(b'P');
-        }
-        if self.in_flow {
-            letter(b'F');
         }
         if self.deduplication.is_some() {
             letter(b'D');
         }
         args.text(&traits[..n]).text(&self.id).text(&self.name).text(&self.data).text(self.opts.as_ref());
         args.millis(self.timestamp).millis(self.delay).number(self.priority);
-        if let Some(parent) = &self.parent {
+        if let Some(parent) = parent {
             args.text(&parent.key).text(&parent.json);
         }
         if let Some(dedup) = &self.deduplication {
@@ -146,16 +147,21 @@ pub(super) fn placed(value: Value, count: usize) -> Option<Vec<Result<Placed, Re
     let mut items = reply::array(value)?.into_iter();
     let mut placed = Vec::with_capacity(count);
     while let Some(code) = items.next() {
-        let code = reply::int(code)?;
-        let (id, other) = (reply::text(items.next()?)?, reply::text(items.next()?)?);
-        placed.push(match code {
-            0 => Ok(Placed::Created { id }),
-            1 => Ok(Placed::Existing { id }),
-            2 => Ok(Placed::Deduplicated { owner: id }),
-            3 => Ok(Placed::SetAside { owner: id, id: other }),
-            4 => Ok(Placed::Replaced { id, old: other }),
-            code => Err(Reason::from_code(code).err()?),
-        });
+        placed.push(answer(code, &mut items)?);
     }
     Some(placed).filter(|placed| placed.len() == count)
+}
+
+/// The answer that begins with this code.
+pub(super) fn answer(code: Value, items: &mut impl Iterator<Item = Value>) -> Option<Result<Placed, Reason>> {
+    let code = reply::int(code)?;
+    let (id, other) = (reply::text(items.next()?)?, reply::text(items.next()?)?);
+    Some(match code {
+        0 => Ok(Placed::Created { id }),
+        1 => Ok(Placed::Existing { id }),
+        2 => Ok(Placed::Deduplicated { owner: id }),
+        3 => Ok(Placed::SetAside { owner: id, id: other }),
+        4 => Ok(Placed::Replaced { id, old: other }),
+        code => Err(Reason::from_code(code).err()?),
+    })
 }

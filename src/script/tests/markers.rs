@@ -46,16 +46,43 @@ const FLOWS: &[Row] = &[
     (
         "a flow whose children can run",
         "",
-        "add_flow now 2 @ % 1 c r n {} {} now 0 0 1 wPF k n {} {} now 0 0 @r {} 2 c s n {} {} now 0 0",
+        "add_flow now 2 @ % 1 1 '' '' c r n {} {} now 0 0 1 1 @r {} w k n {} {} now 0 0 2 1 '' '' c s n {} {} now 0 0",
         "0 0",
     ),
-    ("children in another queue", "", "add_flow now 2 @ % 1 c r n {} {} now 0 0 2 wPF k n {} {} now 0 0 @r {}", "%0 0"),
-    ("and not in the parent's", "", "add_flow now 2 @ % 1 c r n {} {} now 0 0 2 wPF k n {} {} now 0 0 @r {}", ""),
-    ("a child with a delay", "", "add_flow now 1 @ 1 c r n {} {} now 0 0 1 dPF k n {} {} now 500 0 @r {}", "1 soon"),
+    (
+        "children in another queue",
+        "",
+        "add_flow now 2 @ % 1 1 '' '' c r n {} {} now 0 0 2 1 @r {} w k n {} {} now 0 0",
+        "%0 0",
+    ),
+    (
+        "and not in the parent's",
+        "",
+        "add_flow now 2 @ % 1 1 '' '' c r n {} {} now 0 0 2 1 @r {} w k n {} {} now 0 0",
+        "",
+    ),
+    (
+        "a flow in a paused queue",
+        "HSET @meta paused 1",
+        "add_flow now 1 @ 1 1 '' '' c r n {} {} now 0 0 1 1 @r {} w k n {} {} now 0 0",
+        "",
+    ),
+    (
+        "a flow where all places are taken",
+        "HSET @meta concurrency 1;LPUSH @active a",
+        "add_flow now 1 @ 1 1 '' '' c r n {} {} now 0 0 1 1 @r {} w k n {} {} now 0 0",
+        "",
+    ),
+    (
+        "a child with a delay",
+        "",
+        "add_flow now 1 @ 1 1 '' '' c r n {} {} now 0 0 1 1 @r {} d k n {} {} now 500 0",
+        "1 soon",
+    ),
     (
         "children that were all done before",
         "job @a returnvalue 1;ZADD @completed 1 a",
-        "add_flow now 1 @ 1 c r n {} {} now 0 0 1 wPF a n {} {} now 0 0 @r {}",
+        "add_flow now 1 @ 1 1 '' '' c r n {} {} now 0 0 1 1 @r {} w a n {} {} now 0 0",
         "0 0",
     ),
 ];

@@ -99,15 +99,16 @@ add_jobs wP '' n {} {} now 0 0 @par {}
 add_jobs wP w1 n {} {} now 0 0 @par {}
 add_jobs wP c1 n {} {} now 0 0 %mum {}
 add_jobs wP c1 n {} {} now 0 0 %dad {}
-add_jobs wPF new n {} {} now 0 0 %mum {}
+add_jobs wP new n {} {} now 0 0 %mum {}
 add_jobs wD '' n {} {} now 0 0 new 500 ''
 add_jobs wD '' n {} {} now 0 0 one '' k
 add_jobs dD '' n {} {} now 50 0 two '' r
 add_jobs dD '' n {} {} now 50 0 two 500 es
-add_flow now 2 @ % 1 c root n {} {} now 0 0 2 wPF kid n {} {} now 0 0 @root {} 1 dPF late n {} {} now 50 0 @root {}
-add_flow now 2 @ % 1 cP root n {} {} now 0 0 %mum {} 2 pPF kid n {} {} now 0 3 @root {} 1 wPF c1 n {} {} now 0 0 @root {}
-add_flow now 1 @ 1 wPF c2 n {} {} now 0 0 %dad {}
-add_flow now 1 @ 1 wD lone n {} {} now 0 0 new 500 '' 1 dD late n {} {} now 50 0 two '' r
+add_flow now 2 @ % 1 1 '' '' c root n {} {} now 0 0 2 1 @root {} w kid n {} {} now 0 0 1 1 @root {} d late n {} {} now 50 0
+add_flow now 2 @ % 1 1 %mum {} c root n {} {} now 0 0 2 1 @root {} p kid n {} {} now 0 3 1 1 @root {} w c1 n {} {} now 0 0
+add_flow now 1 @ 1 1 %dad {} w c2 n {} {} now 0 0
+add_flow now 1 @ 1 2 '' '' wD lone n {} {} now 0 0 new 500 '' dD late n {} {} now 50 0 two '' r
+add_flow now 2 @ % 1 2 '' '' c new n {} {} now 0 0 l lone n {} {} now 0 0 2 1 @new {} w next n {} {} now 0 0
 trace_flow w1 1000 100
 trace_flow gone 1000 100
 settle now 10 u 30000 me 5 1000 15
