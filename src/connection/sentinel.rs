@@ -35,6 +35,10 @@ const OTHERS: Duration = Duration::from_millis(100);
 /// How often a sentinel is asked whose messages are listened to: a connection may be silent because it is dead.
 const POLL: Duration = Duration::from_secs(5);
 
+/// For how long after it was first heard of no older configuration counts, not even from most sentinels: they learn of a
+/// failover one after the other, each from the next one's greeting.
+const SPREADS: Duration = Duration::from_secs(15);
+
 /// For how long a replica is waited for that is about to become the master, if nobody says what came of it.
 const PROMOTION: Duration = Duration::from_secs(5);
 
@@ -79,6 +83,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Known {
     master: Option<Named>,
+    /// When the epoch of `master` was first heard of.
+    since: Option<Instant>,
     heir: Option<Heir>,
 }
 
@@ -104,12 +110,16 @@ impl Known {
     }
 
     /// Takes in the word of sentinels; true if that changes something. Older than what is known it counts only from
-    /// most of them, who may have been set up anew.
+    /// most of them, who may have been set up anew, and not while these may only be behind.
     fn hear(&mut self, named: &Named, is_majority: bool, now: Instant) -> bool {
         let before = self.current().cloned();
         let epoch = self.master.as_ref().map(|known| known.epoch);
         let is_newer = epoch.is_none_or(|epoch| epoch < named.epoch);
-        if is_newer || is_majority || epoch == Some(named.epoch) {
+        let is_anew = is_majority && self.since.is_none_or(|since| now >= since + SPREADS);
+        if is_newer || is_anew || epoch == Some(named.epoch) {
+            if epoch != Some(named.epoch) {
+                self.since = Some(now);
+            }
             self.master = Some(named.clone());
         }
         if is_newer || self.heir.as_ref().is_some_and(|heir| heir.address == named.address || heir.until < now) {
@@ -401,8 +411,27 @@ mod tests {
         assert!(!known.hear(&named(2, 2), false, now), "one that was cut off");
         assert!(known.hear(&named(2, 4), false, now));
         assert_eq!(port(&known), 2);
-        assert!(known.hear(&named(3, 0), true, now), "set up anew");
+        // Two of three that have not heard of it yet, as between a promotion and the greeting that tells of it.
+        assert!(!known.hear(&named(1, 3), true, now + Duration::from_millis(400)));
+        assert!(!known.hear(&named(2, 4), true, now + Duration::from_secs(10)));
+        assert_eq!(port(&known), 2);
+        assert!(known.hear(&named(3, 0), true, now + SPREADS), "set up anew");
         assert_eq!(port(&known), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sentinels_that_are_behind_lead_back_to_no_old_master() {
+        let now = Instant::now();
+        let mut known = Known::default();
+        assert!(known.hear(&named(1, 1), true, now));
+        known.heir = Some(Heir { address: Naming::default().address("h", 2), until: now + PROMOTION });
+        // The leader says what came of it, and the others still name the old one.
+        assert!(!known.hear(&named(2, 2), false, now) && known.heir.is_none());
+        for after in [0, 1, 400, 14_999] {
+            let at = now + Duration::from_millis(after);
+            assert!(!known.hear(&named(1, 1), true, at) && !known.hear(&named(1, 1), false, at));
+            assert_eq!(port(&known), 2);
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -410,7 +439,7 @@ mod tests {
         let now = Instant::now();
         let known = || {
             let heir = Some(Heir { address: Naming::default().address("h", 2), until: now + PROMOTION });
-            Known { master: Some(named(1, 3)), heir }
+            Known { master: Some(named(1, 3)), since: Some(now), heir }
         };
         let mut waits = known();
         assert!(!waits.hear(&named(1, 3), true, now));
