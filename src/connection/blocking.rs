@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Pipeline, RedisError, Value};
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 
 use super::dial::{Dialed, Dialer, Server};
-use super::failure::without_secrets;
+use super::failure::{Failure, without_secrets};
 use super::link::Backoff;
 use super::options::Address;
 use super::progress::Progress;
@@ -143,7 +143,12 @@ impl BlockingLink {
             Ok(Value::ServerError(error)) => {
                 let error = RedisError::from(error);
                 self.dialer.refused_by(&live.address, &error);
-                self.dialer.outages().refused(&error);
+                // One that forbids or does not know a command is there all the same.
+                let is_moving = error.kind() == ErrorKind::Server(ServerErrorKind::Ask);
+                match Failure::of(error.clone()) {
+                    Failure::Server(_) if !is_moving => self.dialer.outages().answered(),
+                    _ => self.dialer.outages().refused(&error),
+                }
                 error
             }
             Ok(value) => {

@@ -331,10 +331,12 @@ fn at_address(error: RedisError, address: &Address) -> RedisError {
     }
     // What a port does that speaks the other of the two: one waits for the end of a line, the other hangs up.
     let hint = match address {
-        Address::Tls(..) if error.detail().is_none() && error.to_string().contains(SILENT) => {
+        Address::Tls(..) if is_silence(&error) => {
             "; a port without TLS is silent like this, which is reached by redis://"
         }
-        Address::Tcp(..) if error.is_connection_dropped() => "; a port with TLS hangs up like this: try rediss://",
+        Address::Tcp(..) if error.is_connection_dropped() && !is_silence(&error) => {
+            "; a port with TLS hangs up like this: try rediss://"
+        }
         _ => "",
     };
     RedisError::from((ErrorKind::Io, "no connection", format!("{address:?}: {error}{hint}")))
@@ -345,6 +347,11 @@ const SENTINEL: &str =
     "this is a sentinel, which holds no jobs: connect to redis+sentinel://host:port/name-of-the-master";
 
 const SILENT: &str = "no answer in time";
+
+/// Whether it was we who gave up.
+fn is_silence(error: &RedisError) -> bool {
+    error.detail().is_none() && error.to_string().contains(SILENT)
+}
 
 /// Gives up on a future after a time, with an I/O error.
 pub(crate) async fn within<T>(

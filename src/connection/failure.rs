@@ -49,6 +49,19 @@ impl Failure {
         }
     }
 
+    /// What the driver or the server said.
+    pub(crate) fn cause(&self) -> Option<&RedisError> {
+        match self {
+            Self::NotApplied(error) | Self::Unknown(error) | Self::Server(error) => Some(error),
+            Self::OutOfMemory | Self::Unreadable => None,
+        }
+    }
+
+    /// Whether the key holds something else than it should.
+    pub(crate) fn is_wrong_type(&self) -> bool {
+        matches!(self, Self::Server(error) if error.code() == Some("WRONGTYPE"))
+    }
+
     /// Whether the server does not have the command, or the user may not call it.
     pub(crate) fn is_not_permitted(&self) -> bool {
         let Self::Server(error) = self else { return false };

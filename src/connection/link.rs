@@ -125,15 +125,11 @@ impl Link {
         }
     }
 
-    /// The address of the node that this link leads to, if it leads to one of a cluster.
-    #[cfg(feature = "doctor")]
-    pub(crate) fn node(&self) -> Option<String> {
+    /// The node of a cluster that this link is for, if it is for one.
+    pub(crate) fn node_name(&self) -> Option<String> {
         match &self.target {
             Target::Server(_) => None,
-            Target::Cluster(route) => match route.place() {
-                Place::Node(address) => Some(format!("{address:?}")),
-                Place::Slot(_) | Place::Any => None,
-            },
+            Target::Cluster(route) => route.node_name(),
         }
     }
 

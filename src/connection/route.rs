@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
 use super::dial::Dialer;
@@ -26,6 +28,9 @@ const MOST_HOPS: u32 = 5;
 
 /// How long a slot without an owner is waited for before it is looked at again.
 const NO_OWNER: Duration = Duration::from_millis(200);
+
+/// When a node has not let us in, another one is tried as well.
+const NEXT: Duration = Duration::from_millis(500);
 
 /// How long a reply is waited for when the slot belongs to another node: it may be under way.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -122,6 +127,14 @@ impl Route {
         &self.pool.topology
     }
 
+    /// The node that this leads to, where it is for one.
+    pub(super) fn node_name(&self) -> Option<String> {
+        match &self.place {
+            Place::Node(address) => Some(format!("{address:?}")),
+            Place::Slot(_) | Place::Any => None,
+        }
+    }
+
     pub(super) fn place(&self) -> &Place {
         &self.place
     }
@@ -167,15 +180,47 @@ impl Route {
         }
     }
 
-    /// Asks who has which slots, and connects to one node: whether we are let in shows there.
+    /// Asks who has which slots, and connects to one node: whether we are let in shows there. Where any will do, a silent one is
+    /// not waited for.
     pub(super) async fn connect(&self) -> Result<(), RedisError> {
         let known = self.topology().refresh().await.inspect_err(|error| {
             self.outages.failed(tokio::time::Instant::now(), error);
         });
         known?;
+        if self.place == Place::Any {
+            return self.connect_to_any().await;
+        }
         match self.node() {
             Some((_, node)) => node.connection().await.map(drop),
             None => Err(no_owner()),
+        }
+    }
+
+    /// Connects to one node after the other, without waiting for those that are silent, until one lets us in.
+    async fn connect_to_any(&self) -> Result<(), RedisError> {
+        let mut open = self.topology().masters();
+        fastrand::shuffle(&mut open);
+        let (mut asked, mut last) = (FuturesUnordered::new(), no_owner());
+        loop {
+            if let Some(address) = open.pop() {
+                let node = self.pool.node(&address);
+                asked.push(async move { node.connection().await.map(|_| (address, node)) });
+            } else if asked.is_empty() {
+                return Err(last);
+            }
+            let answer = match open.is_empty() {
+                true => asked.next().await,
+                false => tokio::time::timeout(NEXT, asked.next()).await.unwrap_or(None),
+            };
+            match answer {
+                Some(Ok(found)) => {
+                    *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(found);
+                    return Ok(());
+                }
+                Some(Err(error)) if is_permanent(&error) => return Err(error),
+                Some(Err(error)) => last = error,
+                None => {}
+            }
         }
     }
 

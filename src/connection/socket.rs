@@ -1,8 +1,12 @@
 //! One socket: opened by ourselves, logged in, and moved by a task of its own.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::StreamExt;
 use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ErrorKind, RedisConnectionInfo, RedisError};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -12,6 +16,9 @@ use super::options::Address;
 use super::progress::{Progress, Watched};
 #[cfg(feature = "tls")]
 use super::tls::Tls;
+
+/// When one address of a host has not answered, the next one is tried as well.
+const NEXT: Duration = Duration::from_millis(250);
 
 /// The task that moves the bytes of one connection; dropping it closes the socket.
 pub(crate) struct Driver(Option<tokio::task::JoinHandle<()>>);
@@ -111,7 +118,55 @@ impl Opener {
 }
 
 async fn tcp(host: &str, port: u16, progress: Arc<Progress>) -> std::io::Result<Watched<TcpStream>> {
-    let socket = TcpStream::connect((host, port)).await?;
+    let socket = connect(tokio::net::lookup_host((host, port)).await?).await?;
     socket.set_nodelay(true)?;
     Ok(Watched::new(socket, progress))
+}
+
+/// Tries one address after the other, without waiting for those that are silent, until one answers: a dead one that comes first
+/// would take all the time that there is, again and again.
+async fn connect(addresses: impl Iterator<Item = SocketAddr>) -> std::io::Result<TcpStream> {
+    let mut addresses = addresses.peekable();
+    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+    let mut tried = FuturesUnordered::new();
+    loop {
+        if let Some(address) = addresses.next() {
+            tried.push(TcpStream::connect(address));
+        } else if tried.is_empty() {
+            return Err(last);
+        }
+        let answer = match addresses.peek() {
+            None => tried.next().await,
+            Some(_) => tokio::time::timeout(NEXT, tried.next()).await.unwrap_or(None),
+        };
+        match answer {
+            Some(Ok(socket)) => return Ok(socket),
+            Some(Err(error)) => last = error,
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_silent_address_does_not_keep_the_next_one_from_being_tried() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = listener.local_addr().unwrap();
+        // A backlog that is full lets nobody in and turns nobody away, as a host that is gone.
+        let full = tokio::net::TcpSocket::new_v4().unwrap();
+        full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let full = full.listen(1).unwrap();
+        let silent = full.local_addr().unwrap();
+        let mut fillers = Vec::new();
+        while let Ok(Ok(filler)) = tokio::time::timeout(NEXT, TcpStream::connect(silent)).await {
+            fillers.push(filler);
+        }
+        assert_eq!(connect([silent, there].into_iter()).await.unwrap().peer_addr().unwrap(), there);
+        let closed = SocketAddr::from(([127, 0, 0, 1], 1));
+        assert_eq!(connect([closed, there].into_iter()).await.unwrap().peer_addr().unwrap(), there);
+        assert!(connect([closed].into_iter()).await.is_err() && connect(std::iter::empty()).await.is_err());
+    }
 }

@@ -116,13 +116,13 @@ impl Doctor {
     ///
     /// Errors of the connection. What this user may not ask is left out.
     pub async fn examine(&self) -> Result<Report> {
-        let names = if self.queues.is_empty() { self.client.find_queues().all().await? } else { self.queues.clone() };
+        let mut report = Report::default();
+        let names = if self.queues.is_empty() { self.find(&mut report).await? } else { self.queues.clone() };
         let mut engines = BTreeMap::new();
         for name in names {
             let engine = self.client.core(&name)?.engine().clone();
             engines.insert(name, engine);
         }
-        let mut report = Report::default();
         let workers = match self.client.get_all_workers().await {
             Ok(workers) => Some(workers),
             Err(error) => {
@@ -174,6 +174,19 @@ impl Doctor {
         }
         report.findings.sort_by(|a, b| (&a.queue, a.kind as u8).cmp(&(&b.queue, b.kind as u8)));
         Ok(report)
+    }
+
+    /// All queues that there are, as far as the servers answer.
+    async fn find(&self, report: &mut Report) -> Result<Vec<String>> {
+        let (mut search, mut names) = (self.client.find_queues(), Vec::new());
+        while let Some(found) = search.next().await? {
+            names.extend(found);
+        }
+        for (node, error) in search.missing() {
+            report.leave_out(None, format!("the queues on {node}: {error}"));
+        }
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// Mends what was found, as far as it still is so and can be mended; how much of it was.

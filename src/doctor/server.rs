@@ -21,7 +21,7 @@ const LATELY_S: u64 = 3_600;
 pub(super) async fn examine(engine: &Engine, report: &mut Report) -> Result<()> {
     let mut found = Report::default();
     look(engine, &mut found).await?;
-    let of_it = |text: String| match engine.link.node() {
+    let of_it = |text: String| match engine.link.node_name() {
         Some(node) => format!("{node}: {text}"),
         None => text,
     };

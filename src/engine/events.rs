@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Engine, Until};
 use crate::connection::{Backoff, BlockingLink, Failure, without_secrets};
-use crate::error::{Error, Result};
+use crate::error::{BoxError, Error, Result};
 use crate::script::Call;
 pub(crate) use crate::script::event_stream::Entry;
 use crate::script::event_stream::{event_before, event_up_to, find_event, newest_event, oldest_event, read_events};
@@ -154,6 +154,8 @@ pub(crate) struct EventReader {
     was_read: bool,
     /// The stream was seen empty since the last entry.
     emptied: bool,
+    /// The last read was refused, and nobody has waited since.
+    was_refused: bool,
 }
 
 /// What may have happened to the stream since the last look at it.
@@ -166,8 +168,14 @@ enum Doubt {
     Away,
 }
 
-/// The connection broke, or the reply made no sense; everything is as before the call.
-struct Broken;
+/// The connection broke, or the reply made no sense; everything is as before the call. With the server's words, if it refused
+/// what will not be served by asking again.
+struct Broken(Option<BoxError>);
+
+/// The server does not let us read the stream, or it is none. Who asks again is told again, after a pause, or reads on if that
+/// was mended meanwhile.
+#[derive(Debug)]
+pub(crate) struct Refused(pub(crate) BoxError);
 
 impl EventReader {
     /// A reader of what comes after `start`, or after the newest entry at the time of the first call.
@@ -186,22 +194,46 @@ impl EventReader {
             is_rollback: false,
             was_read: false,
             emptied: false,
+            was_refused: false,
         }
     }
 
     /// Finds out where to begin, if that is not known yet; the answer never changes.
-    pub(crate) async fn start(&mut self) -> EventId {
+    pub(crate) async fn start(&mut self) -> Result<EventId, Refused> {
         loop {
             if let Some(start) = self.start {
-                return start;
+                return Ok(start);
             }
+            self.pause_after_refusal().await;
             match self.newest().await {
                 Ok(newest) => {
                     self.last = newest.unwrap_or(EventId::ZERO);
                     self.was_read = newest.is_some();
                     self.start = Some(self.last);
                 }
-                Err(Broken) => self.backoff.pause().await,
+                Err(broken) => self.recover(broken).await?,
+            }
+        }
+    }
+
+    async fn pause_after_refusal(&mut self) {
+        if self.was_refused {
+            self.backoff.pause().await;
+            self.was_refused = false;
+        }
+    }
+
+    /// Waits before the next attempt, unless somebody is to be told first.
+    async fn recover(&mut self, broken: Broken) -> Result<(), Refused> {
+        self.doubt = Doubt::Away;
+        match broken.0 {
+            Some(refusal) => {
+                self.was_refused = true;
+                Err(Refused(refusal))
+            }
+            None => {
+                self.backoff.pause().await;
+                Ok(())
             }
         }
     }
@@ -212,20 +244,18 @@ impl EventReader {
     }
 
     /// Waits for the next entries, however long that takes.
-    pub(crate) async fn next(&mut self) -> Batch {
-        self.start().await;
+    pub(crate) async fn next(&mut self) -> Result<Batch, Refused> {
+        self.start().await?;
         loop {
+            self.pause_after_refusal().await;
             match self.read().await {
                 Ok(read) => {
                     self.backoff = Backoff::default();
                     if let Some(batch) = read {
-                        return batch;
+                        return Ok(batch);
                     }
                 }
-                Err(Broken) => {
-                    self.doubt = Doubt::Away;
-                    self.backoff.pause().await;
-                }
+                Err(broken) => self.recover(broken).await?,
             }
         }
     }
@@ -334,14 +364,12 @@ impl EventReader {
     }
 
     fn broken(&self, failure: &Failure) -> Broken {
-        match failure {
-            Failure::Unknown(error) => {
-                let error = without_secrets(error);
-                tracing::debug!(%error, stream = %self.events, "reading events was interrupted");
-            }
-            _ => tracing::warn!("an event stream was answered in a shape that is not documented"),
-        }
-        Broken
+        let Some(error) = failure.cause().map(without_secrets) else {
+            tracing::warn!("an event stream was answered in a shape that is not documented");
+            return Broken(None);
+        };
+        tracing::debug!(%error, stream = %self.events, "reading events was interrupted");
+        Broken((failure.is_not_permitted() || failure.is_wrong_type()).then_some(error))
     }
 }
 

@@ -30,8 +30,8 @@ pub(crate) async fn wait(link: &mut BlockingLink, marker: &str, block: Duration)
         Ok(Some(score)) => Woken::Marker(score),
         Ok(None) => Woken::TimeOver,
         Err(failure) => {
-            if let Failure::Unknown(error) = failure {
-                tracing::debug!(error = %without_secrets(&error), marker, "the wait for work broke");
+            if let Some(error) = failure.cause() {
+                tracing::debug!(error = %without_secrets(error), marker, "the wait for work broke");
             }
             Woken::Broken
         }
@@ -57,8 +57,8 @@ pub(crate) async fn wait_any(link: &mut BlockingLink, markers: &[String], block:
         Ok(Some((marker, score))) => WokenByAny::Marker(marker, score),
         Ok(None) => WokenByAny::TimeOver,
         Err(failure) => {
-            if let Failure::Unknown(error) = failure {
-                tracing::debug!(error = %without_secrets(&error), queues = markers.len(), "the wait for work broke");
+            if let Some(error) = failure.cause() {
+                tracing::debug!(error = %without_secrets(error), queues = markers.len(), "the wait for work broke");
             }
             WokenByAny::Broken
         }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::Engine;
 use super::client_info::{self, ClientInfo};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, WithCauses};
 use crate::script;
 use crate::script::summarize_queue::Summary;
 
@@ -37,11 +37,36 @@ impl Engine {
         self.link.everywhere().into_iter().map(|link| Self { link, ..self.clone() }).collect()
     }
 
-    /// Every client of the servers, as `CLIENT LIST` tells it. One round trip, to all of them at once.
+    /// Every client of the servers, as `CLIENT LIST` tells it. One round trip, to all of them at once. Where some masters of a
+    /// cluster do not answer, what the others say.
     pub(super) async fn list_clients(&self, op: &'static str) -> Result<String> {
         let servers = self.everywhere();
         let asked = servers.iter().map(|server| server.list_clients_here(op));
-        Ok(futures::future::try_join_all(asked).await?.concat())
+        let (mut clients, mut failed) = (String::new(), None);
+        let mut has_answer = false;
+        for (server, answer) in servers.iter().zip(futures::future::join_all(asked).await) {
+            match answer {
+                Ok(some) => {
+                    has_answer = true;
+                    clients += &some;
+                }
+                Err(error) => {
+                    server.is_missing(op, &error);
+                    failed = Some(error);
+                }
+            }
+        }
+        match failed {
+            Some(error) if !has_answer || !error.is_retryable() => Err(error),
+            _ => Ok(clients),
+        }
+    }
+
+    /// Tells that this server does not say its part of what all of them were asked.
+    pub(crate) fn is_missing(&self, op: &'static str, error: &Error) {
+        if let Some(node) = self.link.node_name() {
+            tracing::warn!(target: "oxmq::connection", node, op, error = %WithCauses(error), "a node of the cluster is missing");
+        }
     }
 
     async fn list_clients_here(&self, op: &'static str) -> Result<String> {

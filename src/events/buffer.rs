@@ -29,6 +29,8 @@ struct State {
     missed: u64,
     /// What the reader died of, until that is told.
     problem: Option<String>,
+    /// Why the server does not let it read, until that is told.
+    refusal: Option<String>,
     waker: Option<Waker>,
     closed: bool,
 }
@@ -78,6 +80,11 @@ impl Buffer {
         if let Some(problem) = state.problem.take() {
             return Poll::Ready(Some(Delivery::Restarted { problem }));
         }
+        if state.slots.is_empty()
+            && let Some(problem) = state.refusal.take()
+        {
+            return Poll::Ready(Some(Delivery::Refused { problem }));
+        }
         if let Some(slot) = state.slots.front_mut()
             && let Some(after) = slot.gap_after.take()
         {
@@ -97,8 +104,17 @@ impl Buffer {
 
     /// Tells that the reader was started again.
     pub(super) fn restarted(&self, problem: String) {
+        self.tell(|state| state.problem = Some(problem));
+    }
+
+    /// Tells that the server does not let us read, after what was read before.
+    pub(super) fn refused(&self, problem: String) {
+        self.tell(|state| state.refusal = Some(problem));
+    }
+
+    fn tell(&self, set: impl FnOnce(&mut State)) {
         let mut state = self.lock();
-        state.problem = Some(problem);
+        set(&mut state);
         let waker = state.waker.take();
         drop(state);
         if let Some(waker) = waker {
@@ -112,13 +128,7 @@ impl Buffer {
 
     /// No more will come; what is there can still be taken.
     pub(super) fn close(&self) {
-        let mut state = self.lock();
-        state.closed = true;
-        let waker = state.waker.take();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.tell(|state| state.closed = true);
     }
 }
 
@@ -142,6 +152,7 @@ mod tests {
                 Delivery::Gap { after, before, .. } => format!("gap {after} {before}"),
                 Delivery::Lagged { missed } => format!("lagged {missed}"),
                 Delivery::Restarted { problem } => format!("restarted {problem}"),
+                Delivery::Refused { problem } => format!("refused {problem}"),
             });
         }
         seen
@@ -165,6 +176,14 @@ mod tests {
         buffer.push(batch(1..2, 0, None));
         buffer.push(batch(5..7, 0, Some(EventId::new(1, 0))));
         assert_eq!(drain(&buffer), ["1", "gap 1-0 5-0", "5", "6"]);
+    }
+
+    #[test]
+    fn a_refusal_comes_after_what_was_read_before_it() {
+        let buffer = Buffer::new(9);
+        buffer.push(batch(1..3, 0, None));
+        buffer.refused("no".to_owned());
+        assert_eq!(drain(&buffer), ["1", "2", "refused no"]);
     }
 
     #[test]

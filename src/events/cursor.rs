@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 
 use super::{Delivery, EventsFrom};
 use crate::engine::Engine;
-use crate::engine::events::EventReader;
+use crate::engine::events::{EventReader, Refused};
 use crate::error::{BoxError, Error, Result};
 use crate::wire::{EventId, QueueEvent};
 
@@ -96,7 +96,8 @@ impl EventCursorBuilder {
         let mut reader = EventReader::new(&engine, BLOCK, start);
         if start.is_none() {
             // What happens from here on counts, also if this process ends before it has read anything.
-            let now = reader.start().await;
+            let started = reader.start().await;
+            let now = started.map_err(|Refused(source)| Error::Redis { op: "read_events", source })?;
             store.save(now).await.map_err(|error| store_error("save_cursor", error))?;
         }
         Ok(EventCursor { reader, store, read: VecDeque::new() })
@@ -149,7 +150,8 @@ pub struct EventCursor {
 }
 
 impl EventCursor {
-    /// Returns the next event, or word of a gap; waits as long as it takes, also while the server is away.
+    /// Returns the next event, or word of a gap; waits as long as it takes, also while the server is away. Where the server does not
+    /// let us read, each call says so: [`Delivery::Refused`].
     ///
     /// The future can be dropped at any time without losing an event.
     pub async fn recv(&mut self) -> Delivery {
@@ -157,7 +159,10 @@ impl EventCursor {
             if let Some(next) = self.read.pop_front() {
                 return next;
             }
-            let batch = self.reader.next().await;
+            let batch = match self.reader.next().await {
+                Ok(batch) => batch,
+                Err(Refused(problem)) => return Delivery::Refused { problem: problem.to_string() },
+            };
             if let (Some(after), Some(first)) = (batch.gap_after, batch.entries.first()) {
                 self.read.push_back(Delivery::Gap { after, before: first.id, is_rollback: batch.is_rollback });
             }

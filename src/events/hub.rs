@@ -222,7 +222,8 @@ async fn run(engine: Engine, guard: Guard, start: EventId, position: watch::Send
         let reading = async {
             loop {
                 failpoint::hit("event hub", &engine.keys);
-                let batch = reader.next().await;
+                // Where the events may not be read, looks at the jobs have to do.
+                let Ok(batch) = reader.next().await else { continue };
                 guard.waiting.dispatch(&batch);
                 position.send_replace(reader.position());
             }

@@ -74,6 +74,13 @@ impl Listeners {
         }
     }
 
+    /// Tells that the server does not let us read.
+    pub(super) fn refused(&self, problem: &str) {
+        for buffer in self.all() {
+            buffer.refused(problem.to_owned());
+        }
+    }
+
     /// Tells that there is nobody who reads any more.
     pub(super) fn close(&self) {
         self.lock().closed = true;

@@ -27,7 +27,7 @@ pub(crate) use self::hub::{Awaited, FinishHub};
 use self::listeners::Listeners;
 use self::restart::Restarts;
 use crate::engine::Engine;
-use crate::engine::events::EventReader;
+use crate::engine::events::{EventReader, Refused};
 use crate::error::{Error, Result};
 use crate::failpoint;
 pub use crate::wire::{EventId, JsonText, QueueEvent};
@@ -82,6 +82,12 @@ pub enum Delivery {
         /// The text of the panic.
         problem: String,
     },
+    /// The server does not let us read the queue's events, for want of a right or since something else is stored under the key of
+    /// the stream. Told once, and in the log; the reader tries on, and what comes after it was mended is delivered.
+    Refused {
+        /// What the server said.
+        problem: String,
+    },
 }
 
 impl Delivery {
@@ -90,7 +96,7 @@ impl Delivery {
     pub fn into_event(self) -> Option<QueueEvent> {
         match self {
             Self::Event { event, .. } => Some(event),
-            Self::Gap { .. } | Self::Lagged { .. } | Self::Restarted { .. } => None,
+            Self::Gap { .. } | Self::Lagged { .. } | Self::Restarted { .. } | Self::Refused { .. } => None,
         }
     }
 }
@@ -129,9 +135,34 @@ impl Delivery {
 #[must_use = "dropping it ends the listening"]
 pub struct QueueEvents {
     buffer: Arc<Buffer>,
-    ready: watch::Receiver<Option<EventId>>,
+    ready: watch::Receiver<Readiness>,
     /// Gone once this was closed.
     reading: Option<Arc<Reading>>,
+}
+
+/// Whether it is known where to begin.
+#[derive(Debug, Clone)]
+enum Readiness {
+    Unknown,
+    From(EventId),
+    /// The server does not let us read.
+    Refused(Arc<str>),
+}
+
+/// Why nobody will hear anything.
+#[derive(Debug, Clone)]
+pub(crate) enum NotReady {
+    Closed,
+    Refused(Arc<str>),
+}
+
+impl From<NotReady> for Error {
+    fn from(why: NotReady) -> Self {
+        match why {
+            NotReady::Closed => Self::Closed,
+            NotReady::Refused(problem) => Self::Redis { op: "read_events", source: (*problem).into() },
+        }
+    }
 }
 
 /// The task that reads, for all who listen to it; it ends with the last of them.
@@ -156,26 +187,44 @@ impl QueueEvents {
         };
         let listeners = Arc::new(Listeners::new(options.buffer));
         let buffer = listeners.add();
-        let (told, ready) = watch::channel(None);
+        let (told, ready) = watch::channel(Readiness::Unknown);
         let closing = Closing(Arc::clone(&listeners));
         let task = tokio::spawn(async move {
             let mut restarts = Restarts::new("queue events", &engine.keys);
             // After what has been delivered, or is about to be.
             let mut after = start;
-            let told = &told;
+            let mut is_refused = false;
+            let (told, is_refused) = (&told, &mut is_refused);
             loop {
                 let mut reader = EventReader::new(&engine, options.block, after);
                 let reading = async {
-                    let start = reader.start().await;
-                    after = Some(start);
-                    if told.borrow().is_none() {
-                        told.send_replace(Some(start));
-                    }
                     loop {
                         failpoint::hit("queue events", &engine.keys);
-                        let batch = reader.next().await;
-                        closing.0.push(batch);
-                        after = Some(reader.position());
+                        let start = match reader.start().await {
+                            Ok(start) => start,
+                            Err(refused) => {
+                                tell_refusal(&closing.0, told, &refused, is_refused);
+                                continue;
+                            }
+                        };
+                        if after.is_none() {
+                            after = Some(start);
+                        }
+                        told.send_if_modified(|ready| {
+                            let is_news = matches!(ready, Readiness::Unknown);
+                            if is_news {
+                                *ready = Readiness::From(start);
+                            }
+                            is_news
+                        });
+                        match reader.next().await {
+                            Ok(batch) => {
+                                closing.0.push(batch);
+                                after = Some(reader.position());
+                                *is_refused = false;
+                            }
+                            Err(refused) => tell_refusal(&closing.0, told, &refused, is_refused),
+                        }
                     }
                 };
                 match restarts.run(reading).await {
@@ -221,18 +270,23 @@ impl QueueEvents {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] if this was closed before.
+    /// [`Error::Closed`] if this was closed before; [`Error::Redis`] if the server does not let us read the events, as
+    /// [`Delivery::Refused`].
     #[doc(alias = "waitUntilReady")]
     pub async fn ready(&self) -> Result<EventId> {
-        self.readiness().await
+        Ok(self.readiness().await?)
     }
 
     /// The same, without holding on to this listener.
-    pub(crate) fn readiness(&self) -> impl Future<Output = Result<EventId>> + Send + use<> {
+    pub(crate) fn readiness(&self) -> impl Future<Output = std::result::Result<EventId, NotReady>> + Send + use<> {
         let mut ready = self.ready.clone();
         async move {
-            let start = ready.wait_for(Option::is_some).await.map_err(|_| Error::Closed)?;
-            (*start).ok_or(Error::Closed)
+            let known = ready.wait_for(|ready| !matches!(ready, Readiness::Unknown)).await;
+            match known.map(|known| known.clone()) {
+                Ok(Readiness::From(start)) => Ok(start),
+                Ok(Readiness::Refused(problem)) => Err(NotReady::Refused(problem)),
+                Ok(Readiness::Unknown) | Err(_) => Err(NotReady::Closed),
+            }
         }
     }
 
@@ -278,6 +332,22 @@ impl fmt::Debug for QueueEvents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("QueueEvents").field("missed", &self.missed()).finish_non_exhaustive()
     }
+}
+
+/// Tells once that the server does not let us read.
+fn tell_refusal(
+    listeners: &Listeners,
+    ready: &watch::Sender<Readiness>,
+    Refused(problem): &Refused,
+    is_told: &mut bool,
+) {
+    if std::mem::replace(is_told, true) {
+        return;
+    }
+    let problem = problem.to_string();
+    tracing::warn!(target: "oxmq::events", problem, "the server does not let us read the events of a queue");
+    listeners.refused(&problem);
+    ready.send_replace(Readiness::Refused(problem.into()));
 }
 
 /// Tells the listeners when the task is gone, however it went.

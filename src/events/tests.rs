@@ -308,8 +308,8 @@ async fn closing_and_dropping_end_a_blocked_read() {
 async fn a_listener_closed_before_it_was_ready_says_so() {
     let server = TestServer::start();
     let queue = server.queue().await;
-    // Nothing reaches the server from here on.
-    queue.send(&["SET", "@events", "no stream"]).await;
+    // The server answers nobody from here on.
+    queue.send(&["CLIENT", "PAUSE", "600000"]).await;
     let mut events = listen(&queue).start().unwrap();
     assert!(tokio::time::timeout(Duration::from_millis(50), events.ready()).await.is_err());
     events.close().await;
@@ -357,4 +357,22 @@ async fn a_listener_is_started_again_where_it_was() {
         expect(&mut events, number..number + 1).await;
     }
     assert_eq!(soon(events.ready()).await.unwrap(), start);
+}
+
+#[tokio::test]
+async fn who_may_not_read_is_told_and_hears_what_comes_once_it_may() {
+    let server = TestServer::start();
+    let queue = server.queue().await;
+    queue.send(&["SET", "@events", "no stream"]).await;
+    let mut now = listen(&queue).start().unwrap();
+    let mut all = listen(&queue).from(EventsFrom::Beginning).start().unwrap();
+    let refused = soon(now.ready()).await.unwrap_err();
+    assert!(matches!(&refused, Error::Redis { op: "read_events", .. }), "{refused:?}");
+    for events in [&mut now, &mut all] {
+        let told = soon(events.recv()).await;
+        assert!(matches!(&told, Some(Delivery::Refused { problem }) if problem.contains("WRONGTYPE")), "{told:?}");
+    }
+    queue.send(&["DEL", "@events"]).await;
+    queue.emit(&["0"]).await;
+    expect(&mut all, 0..1).await;
 }

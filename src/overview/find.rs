@@ -26,12 +26,16 @@ pub struct FindQueues {
     /// Where the scan of the present server goes on.
     cursor: String,
     found: BTreeSet<String>,
+    missing: Vec<(String, Error)>,
+    /// Whether some server was scanned to its end.
+    is_any_done: bool,
 }
 
 impl FindQueues {
     pub(super) fn new(client: &Client) -> Self {
         let servers = client.server_engine().map(|engine| engine.everywhere());
-        Self { servers, cursor: BEGIN.to_owned(), found: BTreeSet::new() }
+        let (found, missing) = (BTreeSet::new(), Vec::new());
+        Self { servers, cursor: BEGIN.to_owned(), found, missing, is_any_done: false }
     }
 
     /// Looks at the next thousand or so keys of the server; the names of queues that were not found before, often none.
@@ -39,27 +43,46 @@ impl FindQueues {
     ///
     /// # Errors
     ///
-    /// Errors of the connection; the next call goes on.
+    /// Errors of the connection; the next call goes on. On a cluster a master that does not answer is left out, if any other does:
+    /// [`missing`](Self::missing).
     pub async fn next(&mut self) -> Result<Option<Vec<String>>> {
         let servers = match &mut self.servers {
             Ok(servers) => servers,
             Err(_) => return Err(std::mem::replace(&mut self.servers, Ok(Vec::new())).err().unwrap_or(Error::Closed)),
         };
         let Some(server) = servers.last() else { return Ok(None) };
-        let (next, mut names) = server.find_queues(&self.cursor).await?;
+        let (next, mut names) = match (server.find_queues(&self.cursor).await, server.link.node_name()) {
+            (Ok(found), _) => found,
+            (Err(error), Some(node)) if error.is_retryable() && (self.is_any_done || servers.len() > 1) => {
+                server.is_missing("find_queues", &error);
+                self.missing.push((node, error));
+                servers.pop();
+                BEGIN.clone_into(&mut self.cursor);
+                return Ok(Some(Vec::new()));
+            }
+            (Err(error), _) => return Err(error),
+        };
         self.cursor = next.unwrap_or_else(|| {
             servers.pop();
+            self.is_any_done = true;
             BEGIN.to_owned()
         });
         names.retain(|name| self.found.insert(name.clone()));
         Ok(Some(names))
     }
 
+    /// The masters of a cluster that did not answer so far, by their addresses, and what was wrong: queues that are there alone
+    /// were not found.
+    pub fn missing(&self) -> impl Iterator<Item = (&str, &Error)> {
+        self.missing.iter().map(|(node, error)| (node.as_str(), error))
+    }
+
     /// Looks at all keys of the server; the names of the queues in alphabetical order.
     ///
     /// # Errors
     ///
-    /// Errors of the connection.
+    /// Errors of the connection; not for some masters of a cluster, which the log tells. Who has to know goes on with
+    /// [`next`](Self::next) and asks for those that are [`missing`](Self::missing).
     pub async fn all(mut self) -> Result<Vec<String>> {
         while self.next().await?.is_some() {}
         Ok(self.found.into_iter().collect())

@@ -173,7 +173,8 @@ impl Client {
         stream::iter(calls).buffered(AT_ONCE).collect().await
     }
 
-    /// The workers of all queues that are connected to the server, by their queue. One round trip.
+    /// The workers of all queues that are connected to the server, by their queue. One round trip, to all masters of a cluster at
+    /// once; those that do not answer are left out, and told in the log.
     ///
     /// # Errors
     ///

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use futures::future::{BoxFuture, FutureExt, Shared, join_all};
+use futures::future::{BoxFuture, FutureExt, Shared, try_join_all};
 use futures::stream::{SelectAll, StreamExt};
 use futures::{Stream, stream};
 use tokio::sync::watch;
 
 use super::core::Core;
 use super::{InPartition, Partitioned};
-use crate::error::{Error, Result};
-use crate::events::{Delivery, EventsFrom, QueueEvents, QueueEventsBuilder};
+use crate::error::Result;
+use crate::events::{Delivery, EventsFrom, NotReady, QueueEvents, QueueEventsBuilder};
 
 /// Streams of several partitions as one; each item says where it is from.
 pub(super) type Merged<S> = SelectAll<Numbered<S>>;
@@ -45,7 +45,7 @@ impl<D, R> Partitioned<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] never, for a handle that was opened.
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) never, for a handle that was opened.
     ///
     /// # Panics
     ///
@@ -76,7 +76,7 @@ pub struct PartitionedEvents {
     core: Arc<Core>,
     grown: watch::Receiver<usize>,
     /// Resolves for each partition when it is ready.
-    ready: Vec<Shared<BoxFuture<'static, bool>>>,
+    ready: Vec<Shared<BoxFuture<'static, std::result::Result<(), NotReady>>>>,
     merged: Merged<QueueEvents>,
 }
 
@@ -85,11 +85,10 @@ impl PartitionedEvents {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] if this was closed before.
+    /// [`Error::Closed`](crate::Error::Closed) if this was closed before; [`Error::Redis`](crate::Error::Redis) if a server does not let us read.
     #[doc(alias = "waitUntilReady")]
     pub async fn ready(&self) -> Result<()> {
-        let all_are = join_all(self.ready.iter().cloned()).await.into_iter().all(|is_ready| is_ready);
-        all_are.then_some(()).ok_or(Error::Closed)
+        Ok(try_join_all(self.ready.iter().cloned()).await.map(drop)?)
     }
 
     /// The next event of any partition, or word of those that were missed. `None` if there is nothing to listen to.
@@ -120,7 +119,7 @@ impl PartitionedEvents {
             let Some(queue) = self.core.queue(partition) else { break };
             let events = QueueEventsBuilder::new(Ok(queue.engine().clone())).from(from).start()?;
             let ready = events.readiness();
-            self.ready.push(async move { ready.await.is_ok() }.boxed().shared());
+            self.ready.push(async move { ready.await.map(drop) }.boxed().shared());
             self.merged.push(Numbered::new(partition, events));
         }
         Ok(())

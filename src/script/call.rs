@@ -130,7 +130,7 @@ impl<T> Call<T> {
         let Request::Command(cmd) = &self.request else { return Err(Failure::Unreadable) };
         match link.send(cmd, block).await {
             Waited::Reply(reply) => self.decode(reply),
-            Waited::Broken(error) => Err(Failure::Unknown(error)),
+            Waited::Broken(error) => Err(Failure::of(error)),
         }
     }
 
@@ -149,7 +149,7 @@ impl<T> Call<T> {
                 let [first, second] = super::reply::tuple(reply).ok_or(Failure::Unreadable)?;
                 Ok((self.decode(first)?, then.decode(second)?))
             }
-            Waited::Broken(error) => Err(Failure::Unknown(error)),
+            Waited::Broken(error) => Err(Failure::of(error)),
         }
     }
 

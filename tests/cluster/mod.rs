@@ -9,6 +9,7 @@ mod named;
 mod node;
 mod partitioned;
 mod refusals;
+mod silent;
 #[cfg(feature = "tls")]
 mod tls;
 

@@ -156,6 +156,8 @@ async fn a_wait_that_is_not_permitted_is_no_storm() {
     // A fetch is about 15, a connection 5; they come twice a second at most once the pauses have grown.
     assert!(after.0 - before.0 < 600, "{} commands in 2 s", after.0 - before.0);
     assert!(after.1 - before.1 < 40, "{} connections in 2 s", after.1 - before.1);
+    // A refusal is an answer: the server is there, and so is the worker.
+    assert!(worker.health().connected);
     worker.close().await;
     check(&fixture, &[id]).await;
 }

@@ -62,6 +62,7 @@ pub(in super::super) fn line(visit: &Visit, queue: &str, delivery: &Delivery) ->
         Delivery::Event { id, event } => happened(visit, queue, *id, event),
         Delivery::Gap { .. } => html! { li.bad { "Some events were trimmed away before they could be read." } },
         Delivery::Lagged { missed } => html! { li.bad { (missed) " events came too quickly to be shown." } },
+        Delivery::Refused { problem } => html! { li.bad { "The server does not let us read: " (problem) } },
         Delivery::Restarted { .. } => html! { li.bad { "The reader of events was started again." } },
     }
 }

@@ -15,7 +15,7 @@ use crate::say::{self, Column};
 pub(crate) async fn run(global: &Global, args: Queues) -> Outcome {
     let client = connect::client(global).await?;
     let is_named = !args.names.is_empty();
-    let names = if !is_named { client.find_queues().all().await? } else { args.names };
+    let names = if !is_named { find(&client).await? } else { args.names };
     // Without the right to list clients all else is shown.
     let workers: Option<HashMap<_, _>> = client.get_all_workers().await.ok();
     let (mut queues, mut unread, mut unknown) = (Vec::with_capacity(names.len()), 0, 0);
@@ -87,6 +87,19 @@ fn all_were_read(unread: usize, unknown: usize, all: usize) -> Outcome {
         unread if unread == all => Err(Failure::new(ERROR, String::new())),
         unread => Err(Failure::new(IN_PART, format!("{unread} of {all} queues could not be read"))),
     }
+}
+
+/// All queues that there are, as far as the servers answer.
+async fn find(client: &oxmq::Client) -> Result<Vec<String>, Failure> {
+    let (mut search, mut names) = (client.find_queues(), Vec::new());
+    while let Some(found) = search.next().await? {
+        names.extend(found);
+    }
+    for (node, _) in search.missing() {
+        eprintln!("{node} does not answer: queues that are there alone are not listed");
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 fn row(queue: &QueueOverview, workers: Option<u64>) -> Vec<String> {

@@ -44,7 +44,9 @@ pub(crate) async fn run(global: &Global, args: Tail) -> Outcome {
             }
             Delivery::Gap { after, before, .. } => eprintln!("events between {after} and {before} may be missing"),
             Delivery::Lagged { missed } => eprintln!("{missed} events were missed: this reader is too slow"),
-            Delivery::Restarted { problem } => return Err(Failure::new(ERROR, problem)),
+            Delivery::Restarted { problem } | Delivery::Refused { problem } => {
+                return Err(Failure::new(ERROR, problem));
+            }
             _ => {}
         }
     }

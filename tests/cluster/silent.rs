@@ -1,0 +1,58 @@
+//! While one master is silent, as in the seconds before it is replaced, the others are there.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use oxmq::{Client, Halt, Job, Queue};
+use serde_json::{Value, json};
+
+use super::options;
+use crate::common::cluster::{Cluster, name_on_each};
+
+#[tokio::test]
+async fn clients_connect_and_see_what_the_others_have() {
+    let cluster = Cluster::start();
+    for node in 0..3 {
+        // Nobody is to give it up meanwhile.
+        let words = ["SET", "cluster-node-timeout", "60000"];
+        let () = redis::cmd("CONFIG").arg(&words).query(&mut cluster.admin(node)).unwrap();
+    }
+    let client = Client::builder(options(&cluster)).prefix("p").connect().await.unwrap();
+    let names = name_on_each("q");
+    let mut workers = Vec::new();
+    for name in &names {
+        let queue: Queue<Value, Value> = client.queue(name).open().unwrap();
+        queue.add("job", json!(1)).await.unwrap();
+        let processor = async |_: Job<Value, Value>| Ok::<_, Halt>(json!(null));
+        workers.push(client.worker(name, processor).start().unwrap());
+    }
+    let seen = || async { (client.get_all_workers().await.unwrap().len() == 3).then_some(()) };
+    crate::common::eventually::eventually("all workers are connected", seen).await;
+    cluster.nodes[2].pause();
+    let connecting = (0..20).map(|_| async {
+        // Long enough for none but those that do not wait for it.
+        let options =
+            options(&cluster).connect_timeout(Duration::from_secs(60)).command_timeout(Duration::from_secs(1));
+        tokio::time::timeout(Duration::from_secs(30), Client::builder(options).prefix("p").connect()).await
+    });
+    let mut clients: Vec<Client> = join_all(connecting).await.into_iter().map(|one| one.unwrap().unwrap()).collect();
+    let client = clients.pop().unwrap();
+    let mut search = client.find_queues();
+    let mut found = Vec::new();
+    while let Some(more) = search.next().await.unwrap() {
+        found.extend(more);
+    }
+    found.sort();
+    let mut expected = names[..2].to_vec();
+    expected.sort();
+    assert_eq!(found, expected);
+    let missing: Vec<String> = search.missing().map(|(node, _)| node.to_owned()).collect();
+    assert_eq!(missing, [format!("redis://127.0.0.1:{}", cluster.port(2))]);
+    let mut seen: Vec<String> = client.get_all_workers().await.unwrap().into_keys().collect();
+    seen.sort();
+    assert_eq!(seen, expected);
+    cluster.nodes[2].resume();
+    for worker in workers {
+        worker.close().await;
+    }
+}
