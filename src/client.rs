@@ -94,7 +94,8 @@ impl ClientBuilder {
     /// sees them. The idle ones among those beyond share one connection for each 256, which `getWorkers` does not see: a
     /// thousand idle workers then cost a handful of connections. A worker that is busy opens one of its own. Default: 32.
     ///
-    /// It takes the right to `CLIENT UNBLOCK`; without it, and on a cluster, each worker has a connection of its own.
+    /// It takes the right to `CLIENT UNBLOCK`; without it each worker has a connection of its own. So it has on a cluster, unless the
+    /// prefix has a hash tag, as `{bull}`: one read waits for keys of one slot only.
     pub fn own_connections(mut self, workers: usize) -> Self {
         self.own_waits = workers;
         self
@@ -126,8 +127,9 @@ impl ClientBuilder {
             link.take_long_way();
         }
         survey(&link, &self.clock).await;
-        // One read waits for keys of one slot only, and the queues of a cluster lie in many.
-        let own_waits = if link.is_cluster() { usize::MAX } else { self.own_waits };
+        // One read waits for keys of one slot only, and the queues of a cluster lie in many, unless the prefix says where.
+        let can_share = !link.is_cluster() || link.for_keys(&format!("{}:", self.prefix)).is_ok();
+        let own_waits = if can_share { self.own_waits } else { usize::MAX };
         let queues = Directory::new(link, self.prefix, self.clock);
         Ok(Client(Arc::new(Inner {
             queues,

@@ -153,6 +153,34 @@ async fn all_queues_share_one_connection_to_a_node() {
     assert!(clients(0) <= 2 && clients(2) <= 2);
 }
 
+/// Where the prefix puts all queues into one slot, idle workers share a connection, also after it has moved.
+#[tokio::test]
+async fn idle_workers_of_one_slot_wait_together_and_move_with_it() {
+    const WORKERS: usize = 40;
+    let cluster = Cluster::start();
+    let prefix = name_on("together", 0);
+    let client = Client::builder(options(&cluster)).prefix(&prefix).own_connections(0).connect().await.unwrap();
+    let names: Vec<String> = (0..WORKERS).map(|n| format!("q{n}")).collect();
+    let done = |_: Job<Value, Value>| async { Ok::<_, Halt>(Value::Null) };
+    let start = |name: &String| client.worker(name, done).drain_delay(Duration::from_secs(600)).start().unwrap();
+    let workers: Vec<_> = names.iter().map(start).collect();
+    let waiting = |node: usize| {
+        let list: String = redis::cmd("CLIENT").arg("LIST").query(&mut cluster.admin(node)).unwrap();
+        let waiting = list.lines().filter(|line| line.contains("cmd=bzpopmin"));
+        waiting.map(|line| line.contains("name=oxmq-shared-waits")).collect::<Vec<bool>>()
+    };
+    for node in [0, 1] {
+        cluster.move_slot(slot_of(&format!("{prefix}:q0:id")), node, Duration::ZERO);
+        let together = || async { waiting(node) == [true] };
+        eventually_within(PATIENCE, "one connection waits for all", together).await;
+        for name in &names {
+            let queue: Queue<Value, Value> = client.queue(name).open().unwrap();
+            queue.add("job", json!(1)).await.unwrap().wait_until_finished(PATIENCE).await.unwrap();
+        }
+    }
+    join_all(workers.into_iter().map(|worker| async move { worker.close().await })).await;
+}
+
 /// One read cannot wait for keys of several slots, so nobody waits together there.
 #[tokio::test]
 async fn workers_without_a_connection_of_their_own_run_jobs_of_every_slot() {
