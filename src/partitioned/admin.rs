@@ -27,26 +27,32 @@ impl<D, R> Partitioned<D, R> {
     ///
     /// [`Error::InvalidOption`] for no partitions or more than 1,024, and if a limit for all cannot be divided among so many; then
     /// nothing was changed. [`Error::Partitions`] if some could not be told their limits: the number may not have been
-    /// changed, and another call goes on.
+    /// changed, and some partitions have the smaller share already. Another call goes on, and so does the next
+    /// [worker](Self::worker) that starts anywhere.
     pub async fn grow(&self, partitions: usize) -> Result<usize> {
         check_count(partitions)?;
         let settings = self.settings().await?;
         let count = settings.count.unwrap_or_default();
         if partitions <= count {
             self.core.learn(count)?;
+            // One that grew before may not have come to its end.
+            self.tell_until_settled("grow", None, 0, usize::MAX).await?;
             return Ok(count);
         }
         shares::check(&settings, partitions)?;
+        self.store(PartitionSetting::Growing(Some(partitions))).await?;
         // Smaller shares for those that are there, and all that is set for those that come, before anybody uses these.
         self.core.make_queues(partitions)?;
         self.tell("grow", None, &settings, partitions, count).await?;
         let grown = self.core.first().engine().grow_partitions(partitions).await?;
         self.core.learn(grown)?;
         self.tell_until_settled("grow", Some(settings), partitions, count).await?;
+        self.store(PartitionSetting::Growing(None)).await?;
         Ok(grown)
     }
 
-    /// Pauses all partitions for all workers, also those that are to come. One round trip for each, at the same time, and one more.
+    /// Pauses all partitions for all workers, also those that are to come. One round trip for each, at the same time, and some more.
+    /// Where somebody resumes them meanwhile, all are in the end as the later of the two wants them.
     ///
     /// # Errors
     ///
@@ -239,6 +245,15 @@ impl<D, R> Partitioned<D, R> {
 /// Whoever changes a setting stores it first and reads the number of partitions afterwards; whoever makes more stores the
 /// number first and reads the settings afterwards. So one of the two sees what the other did, and tells the partitions.
 impl<D, R> Partitioned<D, R> {
+    /// Makes as many partitions as somebody has begun to make who did not get to the end. One round trip where nobody did.
+    pub(super) async fn finish_growing(&self) -> Result<()> {
+        if let Some(partitions) = self.settings().await?.growing {
+            self.grow(partitions).await?;
+            self.store(PartitionSetting::Growing(None)).await?;
+        }
+        Ok(())
+    }
+
     async fn settings(&self) -> Result<PartitionSettings> {
         self.core.first().engine().load_partitions().await
     }
@@ -255,23 +270,27 @@ impl<D, R> Partitioned<D, R> {
         self.tell_until_settled(op, None, 0, usize::MAX).await
     }
 
-    /// Pauses or resumes all partitions, and those that have come meanwhile.
+    /// Pauses or resumes all partitions, and those that have come meanwhile, until all are as whoever was last wants them to be.
     async fn set_paused(&self, op: &'static str, is_paused: bool) -> Result<()> {
         self.store(PartitionSetting::Paused(is_paused)).await?;
-        let act = |_, queue: Arc<QueueCore>| async move {
-            if is_paused { queue.engine().pause().await } else { queue.engine().resume().await }
-        };
-        let mut done = 0;
+        let (mut told, mut done) = (None, 0);
         for _ in 0..MOST_ROUNDS {
-            self.core.refresh().await?;
-            let count = self.core.count();
-            if count <= done {
-                break;
+            let settings = self.settings().await?;
+            self.core.learn(settings.count.unwrap_or_default())?;
+            let (is_paused, count) = (settings.is_paused, self.core.count());
+            if told != Some(is_paused) {
+                done = 0;
             }
+            if count <= done {
+                return Ok(());
+            }
+            let act = |_, queue: Arc<QueueCore>| async move {
+                if is_paused { queue.engine().pause().await } else { queue.engine().resume().await }
+            };
             self.core.each(op, done..count, act).await?;
-            done = count;
+            (told, done) = (Some(is_paused), count);
         }
-        Ok(())
+        Err(Error::QueueState { op, problem: "others keep changing the settings of the partitions" })
     }
 
     /// Tells all partitions their limits until neither these nor the number of partitions have changed meanwhile. `told` says what

@@ -240,6 +240,11 @@ impl<D, R> Partitioned<D, R> {
         number.parse().ok().filter(|parsed: &usize| parsed.to_string() == number)
     }
 
+    /// Another handle of the same queue.
+    fn of(core: &Arc<Core>) -> Self {
+        Self { core: Arc::clone(core), defaults: Arc::default(), types: PhantomData }
+    }
+
     /// A partition whose number is known to exist.
     fn known(&self, number: usize) -> Queue<D, R> {
         let core = self.core.queue(number).unwrap_or_else(|| self.core.first());

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::core::{Core, MOST, partition_name};
 use super::events::{Merged, Numbered};
 use super::{InPartition, Partitioned};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, WithCauses};
 use crate::sync::Lock;
 use crate::worker::slots::SlotPool;
 use crate::worker::{
@@ -97,9 +97,28 @@ impl WorkerBuilder<Partitions> {
         });
         all.start_missing()?;
         let weak = Arc::downgrade(&all);
-        let growing = tokio::spawn(async move { while grown.changed().await.is_ok() && grow(&weak).await {} });
+        let unfinished = Partitioned::<(), ()>::of(&all.builder.works_on().core);
+        let growing = tokio::spawn(async move {
+            finish_growing(&unfinished).await;
+            drop(unfinished);
+            while grown.changed().await.is_ok() && grow(&weak).await {}
+        });
         Ok(PartitionedWorker { all, growing })
     }
+}
+
+/// Brings to its end what somebody has begun who could not reach all partitions.
+async fn finish_growing(queue: &Partitioned<(), ()>) {
+    let finished = panics::catch(queue.finish_growing()).await;
+    let problem = match finished {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => WithCauses(&error).to_string(),
+        Err(panic) => panic.text,
+    };
+    let told =
+        panics::catch(async { tracing::warn!(problem, "the limits of the partitions may not be divided anew yet") })
+            .await;
+    panics::drop_guarded(told);
 }
 
 /// Starts workers of partitions that have come; false when the worker is gone.

@@ -19,6 +19,8 @@ pub(crate) struct PartitionSettings {
     pub(crate) concurrency: Option<GlobalConcurrency>,
     /// How many jobs may be fetched from all together, and in how many ms.
     pub(crate) rate_limit: Option<(u64, u64)>,
+    /// How many there are to be, if somebody has begun to make more and not told all of them.
+    pub(crate) growing: Option<usize>,
 }
 
 /// How many jobs may be active at once.
@@ -36,6 +38,7 @@ pub(crate) enum PartitionSetting {
     Paused(bool),
     Concurrency(Option<GlobalConcurrency>),
     RateLimit(Option<(u64, u64)>),
+    Growing(Option<usize>),
 }
 
 impl PartitionSetting {
@@ -49,6 +52,7 @@ impl PartitionSetting {
                 });
                 ("concurrency", text)
             }
+            Self::Growing(count) => ("growing", count.map(|count| count.to_string())),
             Self::RateLimit(limit) => ("limit", limit.map(|(max, window)| format!("{max} {window}"))),
         }
     }
@@ -92,6 +96,7 @@ fn settings(value: Value) -> Option<PartitionSettings> {
         let words = text.split_once(' ');
         match field.as_str() {
             "count" => settings.count = text.parse().ok(),
+            "growing" => settings.growing = text.parse().ok(),
             "paused" => settings.is_paused = text == "1",
             "concurrency" => {
                 settings.concurrency = words.and_then(|(kind, jobs)| {
@@ -122,6 +127,7 @@ mod tests {
             PartitionSetting::Paused(true),
             PartitionSetting::Concurrency(Some(GlobalConcurrency::Each(3))),
             PartitionSetting::RateLimit(Some((100, 1_000))),
+            PartitionSetting::Growing(Some(32)),
         ];
         let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
         let fields = all.iter().flat_map(|setting| {
@@ -134,6 +140,7 @@ mod tests {
             is_paused: true,
             concurrency: Some(GlobalConcurrency::Each(3)),
             rate_limit: Some((100, 1_000)),
+            growing: Some(32),
         };
         assert_eq!(settings(Value::Array(fields)), Some(expected));
         let spoilt = ["concurrency", "all 3", "limit", "5", "count", "many"].map(text).to_vec();

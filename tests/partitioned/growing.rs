@@ -147,3 +147,57 @@ async fn all_are_steered_and_heard_as_one() {
     mails.obliterate_by_force().await.unwrap();
     assert_eq!(mails.get_job_counts(&[]).await.unwrap().total(), 0);
 }
+
+/// Whoever pauses and whoever resumes at the same moment: all partitions are as the later one wants them, whichever that is.
+#[tokio::test]
+async fn pausing_and_resuming_at_once_leaves_no_partition_behind() {
+    let ground = Ground::new().await;
+    let (here, there) = (ground.open(4).await, ground.open(4).await);
+    let mut redis = crate::common::server::connect(&crate::common::server::shared_server().url()).await;
+    let key = format!("{}:mail-{{0}}:oxmq:partitions", ground.prefix);
+    for round in 0..25 {
+        let (paused, resumed) = match round % 2 {
+            0 => futures::join!(here.pause(), there.resume()),
+            _ => futures::join!(there.pause(), here.resume()),
+        };
+        paused.and(resumed).unwrap();
+        let stored: bool = redis::cmd("HEXISTS").arg(&key).arg("paused").query_async(&mut redis).await.unwrap();
+        let all: Vec<bool> = limits(&here).await.into_iter().map(|(_, _, is_paused)| is_paused).collect();
+        assert_eq!(all, [stored; 4], "round {round}");
+    }
+}
+
+/// A partition that could not be told its share has it after the next call, or as soon as a worker starts.
+#[tokio::test]
+async fn growing_that_has_failed_half_way_is_brought_to_its_end() {
+    for by_worker in [false, true] {
+        let ground = Ground::new().await;
+        let mails = ground.open(2).await;
+        mails.set_global_concurrency(12).await.unwrap();
+        let mut redis = crate::common::server::connect(&crate::common::server::shared_server().url()).await;
+        // No hash, so it takes no limit.
+        let meta = format!("{}:mail-{{2}}:meta", ground.prefix);
+        let () = redis::cmd("SET").arg(&meta).arg("spoilt").query_async(&mut redis).await.unwrap();
+        let error = mails.grow(3).await.unwrap_err();
+        let Error::Partitions { failed, .. } = &error else { panic!("{error}") };
+        assert_eq!(failed.iter().map(|(partition, _)| partition).collect::<Vec<_>>(), [2]);
+        assert_eq!(limits(&mails).await, [(Some(4), None, false); 2], "never more than was allowed");
+        let () = redis::cmd("DEL").arg(&meta).query_async(&mut redis).await.unwrap();
+        if by_worker {
+            let again = ground.open(2).await;
+            let worker = again.worker(async |_: Job<Value, Value>| Ok::<_, Halt>(json!(null))).start().unwrap();
+            let whole = || async { again.partitions() == 3 && limits(&again).await == [(Some(4), None, false); 3] };
+            eventually_within(PATIENCE, "the worker has brought it to its end", whole).await;
+            worker.close().await;
+        } else {
+            assert_eq!(mails.grow(3).await.unwrap(), 3);
+        }
+        mails.grow(3).await.unwrap();
+        assert_eq!(limits(&mails).await, [(Some(4), None, false); 3]);
+        let key = format!("{}:mail-{{0}}:oxmq:partitions", ground.prefix);
+        let ends = || async {
+            !redis::cmd("HEXISTS").arg(&key).arg("growing").query_async::<bool>(&mut redis.clone()).await.unwrap()
+        };
+        eventually_within(PATIENCE, "nobody grows any more", ends).await;
+    }
+}
