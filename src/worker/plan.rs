@@ -26,6 +26,9 @@ const CALL_BYTES: usize = 1024 * 1024;
 /// see [`sent`](crate::engine::sent).
 const CALLS_AT_ONCE: usize = 2;
 
+/// How long a small call waits for more jobs of its block to end.
+const GATHER_CALL: Duration = Duration::from_millis(5);
+
 /// After how long at the latest it looks for a delayed job that is known; clocks differ.
 const LONGEST_DELAY_WAIT: Duration = Duration::from_secs(10);
 
@@ -65,11 +68,14 @@ pub(super) struct Slots {
     /// Whether they are [shared](super::slots) with other queues' workers: then one that has none waits for work all the same,
     /// and asks for slots when it knows of some.
     pub(super) are_shared: bool,
+    /// Whether they go round in blocks, and others wait: then calls are worth a moment's patience, as Redis has others to carry
+    /// out.
+    pub(super) is_block: bool,
 }
 
 impl Slots {
     pub(super) fn own(slots: usize) -> Self {
-        Self { now: slots, all: slots, are_shared: false }
+        Self { now: slots, all: slots, are_shared: false, is_block: false }
     }
 }
 
@@ -148,6 +154,8 @@ pub(super) struct Plan {
     not_before: Option<Instant>,
     /// Settle the outcomes one by one: the server refused them together.
     one_by_one: bool,
+    /// Until when a small call waits for more of its block.
+    gathers_until: Option<Instant>,
 }
 
 impl Plan {
@@ -167,6 +175,7 @@ impl Plan {
             look_at: None,
             not_before: None,
             one_by_one: false,
+            gathers_until: None,
         }
     }
 
@@ -217,11 +226,12 @@ impl Plan {
         if self.drained || self.one_by_one {
             return 0;
         }
-        self.wanted(Slots { now: all, all, are_shared: true })
+        self.wanted(Slots { now: all, all, are_shared: true, is_block: false })
     }
 
     /// How many outcomes the next call takes and how many jobs it asks for; `None` if none is to be sent now.
-    fn next_call(&self, seen: &Situation) -> Option<(usize, usize)> {
+    fn next_call(&mut self, seen: &Situation) -> Option<(usize, usize)> {
+        let gathers_until = self.gathers_until.take();
         if self.running > 0 && matches!(self.mode, Mode::Cancelling { stage: Stage::Gathering, .. }) {
             return None;
         }
@@ -235,8 +245,17 @@ impl Plan {
         }
         // Starts a second call only if it carries at least half a share: small batches cost Redis more than they gain.
         let share = seen.slots.all.div_ceil(CALLS_AT_ONCE).min(call_jobs(seen.slots.all));
-        if self.calls > 0 && seen.pending.max(want) < share.div_ceil(2) {
+        let is_small = |share: usize| seen.pending.max(want) < share.div_ceil(2);
+        if self.calls > 0 && is_small(share) {
             return None;
+        }
+        // The jobs of a block end together, more or less.
+        if seen.slots.is_block && self.running > 0 && is_small(share.min(seen.slots.now)) {
+            let until = gathers_until.unwrap_or(seen.now + GATHER_CALL);
+            if seen.now < until {
+                self.gathers_until = Some(until);
+                return None;
+            }
         }
         // No call takes more than its share of outcomes either, so that something is left for the other one. With
         // outcomes on their way a call asks for jobs also where none were left: it costs nothing.
@@ -431,7 +450,7 @@ impl Plan {
             Mode::Draining { until } | Mode::Cancelling { until, .. } => Some(until),
             Mode::Running | Mode::Paused => None,
         };
-        [closing, self.not_before, self.look_at].into_iter().flatten().min()
+        [closing, self.not_before, self.look_at, self.gathers_until].into_iter().flatten().min()
     }
 
     /// Ends what was to last until now; what that means for the running jobs.

@@ -167,10 +167,9 @@ impl Loop {
             if self.plan.is_closed(self.unsettled(), Deadline::now()) {
                 break;
             }
-            let alarm = [self.plan.alarm(), self.losses.next_look(), self.asked.and_then(|asked| asked.next_look())]
-                .into_iter()
-                .flatten()
-                .min();
+            let look = self.asked.and_then(|asked| asked.next_look());
+            let gives_at = self.seat.as_ref().and_then(Seat::gives_at);
+            let alarm = [self.plan.alarm(), self.losses.next_look(), look, gives_at].into_iter().flatten().min();
             tokio::select! {
                 _ = self.ended_rx.recv_many(&mut came, 1024) => came.drain(..).for_each(|ended| self.on_ended(ended)),
                 Some(answered) = self.calls.next(), if !self.calls.is_empty() => self.on_answer(answered),
@@ -487,12 +486,13 @@ impl Loop {
     fn slots(&mut self, least: usize) -> Slots {
         let Some(seat) = &mut self.seat else { return Slots::own(self.worker.concurrency.load(Ordering::Relaxed)) };
         let all = seat.total();
-        let none = Slots { now: 0, all, are_shared: true };
+        let none = Slots { now: 0, all, are_shared: true, is_block: false };
         let are_lent = self.asked.is_some_and(|asked| asked.are_slots_lent());
         self.plan.heed_due(none, self.worker.queue.engine().clock.now_ms());
         // While the server does not answer, a second call would not either.
         let wishes = if are_lent { 0 } else { self.plan.wishes(all).max(least) };
-        Slots { now: seat.claim(self.plan.used(are_lent), wishes), ..none }
+        let now = seat.claim(self.plan.used(are_lent), wishes);
+        Slots { now, is_block: seat.is_block(), ..none }
     }
 
     fn now(&self) -> u64 {

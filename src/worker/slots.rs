@@ -1,12 +1,13 @@
 //! Slots that the workers of several queues share: how many jobs all of them run at once, and who may have the next one.
 //!
 //! A worker comes here once in each turn of its loop, says how many slots its jobs take and how many more it could use,
-//! and is told how many it has. What it does not use goes to those who wait, in the order in which they began to:
+//! and is told how many it has. What it does not use goes to those who wait, first to the one whose last turn is longest ago:
 //!
 //! - Each may have its share, the slots divided by those who have or want some. What nobody else wants may go to one.
-//! - Where jobs end quickly, slots go round in blocks in place of one by one: as many as have been taken within the last
-//!   [`TURN`], up to half of all. Whoever has a block keeps its slots for a turn, so that the calls to Redis stay as large
-//!   as those of a single queue. Where jobs take longer than a turn, each slot goes to the next one as it gets free.
+//! - Where jobs end quickly, slots go round in blocks in place of one by one: as many as are taken within a [`WINDOW`], up to
+//!   half of all. Whoever has a block keeps it for a turn, which is so many [`ROUNDS`] of it and at most the time [`TURN`], and
+//!   then gives it away whole. So the calls to Redis stay as large as those of a single queue, and most of them both settle
+//!   jobs and bring others. Where jobs take longer than that, each slot goes to the next one as it gets free.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,8 +18,20 @@ use tokio::time::Instant;
 
 use crate::sync::Lock;
 
-/// How long a worker keeps the slots of jobs that end, though others wait: many calls to Redis, and no time for people.
-const TURN: Duration = Duration::from_millis(5);
+/// How often a worker fills its slots again, though others wait. The first call of a turn settles no job and the last one
+/// brings none, so that a turn costs one call more than it has rounds.
+const ROUNDS: usize = 8;
+
+/// How long a worker keeps the slots of jobs that end at the most, though others wait: many calls to Redis, and little time for
+/// people.
+const TURN: Duration = Duration::from_millis(40);
+
+/// The time by which is told how quickly jobs end.
+const WINDOW: Duration = Duration::from_millis(20);
+
+/// How long slots of a turn that is over are kept until the others have come back too: a block that went out in pieces would
+/// come back in smaller ones.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// How often a worker looks for the answer to a request for jobs, and how far apart, before the slots for these go to others: the
 /// server may be away, and those of the other queues may not be. Looks, since a worker that had no turn itself proves
@@ -65,8 +78,8 @@ pub(crate) struct SlotPool {
 
 struct State {
     places: Vec<Place>,
-    /// Numbers the claims, by which those who wait come in turn.
-    claims: u64,
+    /// Numbers the places, and the turns by which those who wait come in order.
+    numbers: u64,
     pace: Pace,
 }
 
@@ -76,16 +89,26 @@ struct Place {
     held: usize,
     /// How many more it waits for.
     wants: usize,
-    /// Its turn among those who wait.
-    claim: u64,
+    /// Its place among those who wait: the number of its last turn.
+    order: u64,
     /// How many of those that it holds it was given since it was last here: it keeps these however late it comes.
     fresh: usize,
     /// When it last got slots after it had waited.
     turn_began: Instant,
+    /// How many it has filled since then.
+    taken: usize,
+    /// Until when it keeps slots that it is about to give away.
+    gives_at: Option<Instant>,
     wake: Arc<Notify>,
 }
 
-/// How many slots were taken within the last whole turn.
+impl Place {
+    fn is_turn_over(&self, most: usize, now: Instant) -> bool {
+        self.taken >= ROUNDS * most || now.saturating_duration_since(self.turn_began) >= TURN
+    }
+}
+
+/// How many slots are taken within a window, by the last one that is over.
 struct Pace {
     began: Instant,
     taken: usize,
@@ -95,8 +118,10 @@ struct Pace {
 impl Pace {
     fn note(&mut self, taken: usize, now: Instant) {
         let passed = now.saturating_duration_since(self.began);
-        if passed >= TURN {
-            self.last = if passed < 2 * TURN { self.taken } else { 0 };
+        if passed >= WINDOW {
+            // It may be long over.
+            let windows = usize::try_from(passed.as_millis() / WINDOW.as_millis()).unwrap_or(usize::MAX);
+            self.last = self.taken / windows;
             (self.began, self.taken) = (now, 0);
         }
         self.taken += taken;
@@ -105,7 +130,7 @@ impl Pace {
 
 impl State {
     fn new(now: Instant) -> Self {
-        Self { places: Vec::new(), claims: 0, pace: Pace { began: now, taken: 0, last: 0 } }
+        Self { places: Vec::new(), numbers: 0, pace: Pace { began: now, taken: 0, last: 0 } }
     }
 
     fn place(&mut self, number: u64) -> Option<&mut Place> {
@@ -120,26 +145,38 @@ impl State {
         self.places.iter().any(|place| place.number != number && place.wants > 0)
     }
 
-    /// How many slots one may have while others wait.
-    fn most(&self, total: usize) -> usize {
+    fn next_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// How many slots one may have while others wait, and whether these go round as a block.
+    fn most(&self, total: usize) -> (usize, bool) {
         let active = self.places.iter().filter(|place| place.held + place.wants > 0).count();
-        total.div_ceil(active.max(1)).max(self.pace.last.min(total.div_ceil(2)))
+        let (share, block) = (total.div_ceil(active.max(1)), self.pace.last.min(total.div_ceil(2)));
+        (share.max(block), block >= share)
     }
 
     /// Gives free slots to those who wait: first each up to its share, then what is left. Wakes all but the one that asks.
     fn serve(&mut self, total: usize, asks: Option<u64>, now: Instant) {
         let mut free = total.saturating_sub(self.held());
-        for most in [self.most(total), total] {
+        let (share, _) = self.most(total);
+        for most in [share, total] {
             while free > 0 {
+                let number = self.next_number();
                 let waiting = self.places.iter_mut().filter(|place| place.wants > 0 && place.held < most);
-                let Some(next) = waiting.min_by_key(|place| place.claim) else { break };
+                let Some(next) = waiting.min_by_key(|place| place.order) else { break };
                 let given = next.wants.min(free).min(most - next.held);
-                if next.held == 0 || now.saturating_duration_since(next.turn_began) >= TURN {
-                    next.turn_began = now;
+                if next.held == 0 || next.is_turn_over(share, now) {
+                    (next.turn_began, next.taken) = (now, 0);
                 }
                 next.held += given;
                 next.wants -= given;
                 free -= given;
+                // Who has got a part only is the first to get the rest.
+                if next.wants == 0 || next.held == most {
+                    next.order = number;
+                }
                 if asks != Some(next.number) {
                     next.fresh += given;
                     next.wake.notify_one();
@@ -173,19 +210,20 @@ impl SlotPool {
     /// [`open`](Self::open) gives them their slots.
     pub(crate) fn join(self: &Arc<Self>) -> Seat {
         let mut state = self.state.lock();
-        state.claims += 1;
-        let (number, wake, now) = (state.claims, Arc::new(Notify::new()), Instant::now());
+        let (number, wake, now) = (state.next_number(), Arc::new(Notify::new()), Instant::now());
         let wants = self.total();
         state.places.push(Place {
             number,
             held: 0,
             wants,
-            claim: number,
+            order: number,
             fresh: 0,
             turn_began: now,
+            taken: 0,
+            gives_at: None,
             wake: Arc::clone(&wake),
         });
-        Seat { pool: Arc::clone(self), number, used: 0, wake }
+        Seat { pool: Arc::clone(self), number, used: 0, gives_at: None, is_block: false, wake }
     }
 
     /// Begins to give slots to those who have joined.
@@ -200,6 +238,8 @@ pub(crate) struct Seat {
     number: u64,
     /// How many slots it used when it was last here.
     used: usize,
+    gives_at: Option<Instant>,
+    is_block: bool,
     wake: Arc<Notify>,
 }
 
@@ -214,29 +254,48 @@ impl Seat {
     pub(super) fn claim(&mut self, used: usize, wants: usize) -> usize {
         let (now, total) = (Instant::now(), self.pool.total());
         let mut state = self.pool.state.lock();
-        state.pace.note(used.saturating_sub(self.used), now);
-        self.used = used;
-        let (others_wait, held) = (state.others_wait(self.number), state.held());
-        state.claims += 1;
-        let claim = state.claims;
+        let taken = used.saturating_sub(self.used);
+        state.pace.note(taken, now);
+        (self.used, self.gives_at) = (used, None);
+        let (others_wait, held, number) = (state.others_wait(self.number), state.held(), state.next_number());
+        let (most, is_block) = state.most(total);
+        self.is_block = is_block && others_wait;
         let Some(place) = state.place(self.number) else { return used };
-        let fresh = std::mem::take(&mut place.fresh);
-        if fresh > 0 {
+        if std::mem::take(&mut place.fresh) > 0 {
             place.turn_began = now;
         }
-        let keeps = !others_wait || now.saturating_duration_since(place.turn_began) < TURN;
+        place.taken += taken;
+        let keeps = !others_wait || !place.is_turn_over(most, now);
         // There may be fewer slots than there were.
         let left = total.saturating_sub(held - place.held + used);
         let spare = if keeps { place.held.saturating_sub(used).min(wants).min(left) } else { 0 };
         let gives_back = place.held > used + spare;
+        if gives_back && self.is_block && used > 0 {
+            let at = *place.gives_at.get_or_insert(now + GATHER);
+            if now < at {
+                self.gives_at = Some(at);
+                place.wants = wants - spare;
+                return used + spare;
+            }
+        }
+        place.gives_at = None;
         place.held = used + spare;
-        // Who gives slots back comes last; who still waits keeps its turn.
-        if place.wants == 0 || gives_back {
-            place.claim = claim;
+        if gives_back {
+            place.order = number;
         }
         place.wants = wants - spare;
         state.serve(total, Some(self.number), now);
         state.place(self.number).map_or(used, |place| place.held)
+    }
+
+    /// Whether the slots go round in blocks, and others wait for one, as of the last claim.
+    pub(super) fn is_block(&self) -> bool {
+        self.is_block
+    }
+
+    /// When to claim again, though nothing may have happened: slots wait to be given away.
+    pub(super) fn gives_at(&self) -> Option<Instant> {
+        self.gives_at
     }
 
     /// Resolves when it was given slots for which it had waited.

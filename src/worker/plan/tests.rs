@@ -329,7 +329,7 @@ fn after_a_lost_reply_it_asks_for_half_and_then_for_more_again() {
 #[test]
 fn who_shares_its_slots_waits_for_work_without_any_and_wants_them_when_there_is_some() {
     let mut plan = plan();
-    let shared = |now| Slots { now, all: 8, are_shared: true };
+    let shared = |now| Slots { now, all: 8, are_shared: true, is_block: false };
     let situation = |now| Situation { slots: shared(now), ..seen(8, 0) };
     assert_eq!(plan.wishes(8), 8);
     assert_eq!(plan.next(&situation(0)), Step::Rest, "it has to get some first");
@@ -350,4 +350,32 @@ fn who_shares_its_slots_waits_for_work_without_any_and_wants_them_when_there_is_
     assert_eq!(plan.wishes(8), 8);
     plan.pause();
     assert_eq!(plan.wishes(8), 0);
+}
+
+#[test]
+fn a_call_for_a_block_waits_a_moment_for_the_rest_of_it() {
+    let mut plan = plan();
+    let seen = |pending, now| Situation {
+        slots: Slots { now: 8, all: 16, are_shared: true, is_block: true },
+        pending,
+        is_waiting: false,
+        now_ms: 0,
+        now,
+    };
+    let now = Instant::now();
+    assert_eq!(plan.next(&seen(0, now)), Step::Call { outcomes: 8, want: 8 });
+    plan.called(8);
+    plan.returned(8);
+    plan.learn(Learned { want: 8, got: 8, is_answered: true, ..Learned::default() }, now);
+    plan.started(8);
+    (0..3).for_each(|_| plan.ended());
+    assert_eq!(plan.next(&seen(3, now)), Step::Rest);
+    assert_eq!(plan.alarm(), Some(now + GATHER_CALL));
+    // Half of them are enough, or the moment is over, or nothing is left that it could wait for.
+    assert_eq!(plan.next(&seen(3, now + GATHER_CALL)), Step::Call { outcomes: 8, want: 3 });
+    assert_eq!(plan.alarm(), None);
+    plan.ended();
+    assert_eq!(plan.next(&seen(4, now)), Step::Call { outcomes: 8, want: 4 });
+    (0..4).for_each(|_| plan.ended());
+    assert_eq!(plan.next(&seen(1, now)), Step::Call { outcomes: 8, want: 8 });
 }
