@@ -78,19 +78,19 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// What all keys begin with; must be the same on the Node side. Default: `bull`.
+    /// Sets what all keys begin with; it must be the same on the Node side. Default: `bull`.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// Where timestamps come from. Default: the system's clock.
+    /// Sets where timestamps come from. Default: the system's clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// How many workers of this client wait for jobs on a connection of their own, under the name by which `getWorkers`
+    /// Sets how many workers of this client wait for jobs on a connection of their own, under the name by which `getWorkers`
     /// sees them. The idle ones among those beyond share one connection for each 256, which `getWorkers` does not see: a
     /// thousand idle workers then cost a handful of connections. A worker that is busy opens one of its own. Default: 32.
     ///
@@ -108,7 +108,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Connects.
+    /// Connects to the server.
     ///
     /// Then it asks once how the server is set up, in one round trip, and warns in the log if its `maxmemory-policy`
     /// evicts keys, or if the system's clock differs from the server's by more than a second. A server that does not
@@ -152,7 +152,7 @@ impl Client {
         Self::builder(ConnectOptions::from_url(url)?).connect().await
     }
 
-    /// A client to be, with options.
+    /// Begins a client with options.
     pub fn builder(connect: ConnectOptions) -> ClientBuilder {
         ClientBuilder {
             connect,

@@ -20,13 +20,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct Clock(Option<Arc<AtomicU64>>);
 
 impl Clock {
-    /// The system's clock; the default.
+    /// Returns the system's clock; the default.
     #[must_use]
     pub fn system() -> Self {
         Self(None)
     }
 
-    /// A clock that stands at `ms` since the epoch until it is moved; clones move together. It stops at 2^52 ms, the
+    /// Makes a clock that stands at `ms` since the epoch until it is moved; clones move together. It stops at 2^52 ms, the
     /// latest moment that a job can have.
     #[must_use]
     pub fn manual(ms: u64) -> Self {

@@ -48,7 +48,7 @@ impl JobState {
         Self::WaitingChildren,
     ];
 
-    /// BullMQ's name of the state.
+    /// Returns BullMQ's name of the state.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -78,7 +78,7 @@ impl JobState {
         matches!(self, Self::Waiting | Self::Active | Self::Paused)
     }
 
-    /// Whether the job has run to its end.
+    /// Returns whether the job has run to its end.
     #[must_use]
     pub fn is_finished(self) -> bool {
         matches!(self, Self::Completed | Self::Failed)
@@ -140,14 +140,14 @@ pub struct JobCounts {
 }
 
 impl JobCounts {
-    /// The number of jobs in this state; 0 for `Unknown`.
+    /// Returns the number of jobs in this state; 0 for `Unknown`.
     #[must_use]
     pub fn get(&self, state: JobState) -> u64 {
         let mut counts = *self;
         counts.slot(state).map_or(0, |count| *count)
     }
 
-    /// All jobs counted.
+    /// Returns how many jobs were counted in all.
     #[must_use]
     pub fn total(&self) -> u64 {
         JobState::ALL.iter().map(|state| self.get(*state)).sum()

@@ -110,7 +110,7 @@ impl TlsOptions {
 }
 
 impl ConnectOptions {
-    /// A server at this address, with the defaults of every other option.
+    /// Names a server by its address, with the defaults of every other option.
     pub fn new(address: Address) -> Self {
         Self::to(Servers::One(address))
     }
@@ -258,31 +258,31 @@ impl ConnectOptions {
         Ok(options)
     }
 
-    /// The user of the server's access control list. Default: the server's default user.
+    /// Sets the user of the server's access control list. Default: the server's default user.
     pub fn username(mut self, user: impl Into<String>) -> Self {
         self.username = Some(user.into());
         self
     }
 
-    /// The password. Default: none.
+    /// Sets the password. Default: none.
     pub fn password(mut self, secret: impl Into<String>) -> Self {
         self.password = Some(secret.into());
         self
     }
 
-    /// The number of the database. Default: 0; not negative.
+    /// Sets the number of the database. Default: 0; not negative.
     pub fn db(mut self, db: i64) -> Self {
         self.db = db;
         self
     }
 
-    /// How long one attempt to connect may take. Default: 5 s; 1 ms to an hour.
+    /// Sets how long one attempt to connect may take. Default: 5 s; 1 ms to an hour.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long a command may wait for a connection, and how long the connection may be silent before the reply has
+    /// Sets how long a command may wait for a connection, and how long the connection may be silent before the reply has
     /// come. Then it is replaced: a socket that carries nothing looks like a slow server. Default: 5 s;
     /// 1 ms to an hour.
     ///
@@ -297,7 +297,7 @@ impl ConnectOptions {
         self
     }
 
-    /// Whether connecting waits for a server that cannot be reached, for ever. Default: false, an error at once.
+    /// Sets whether connecting waits for a server that cannot be reached, for ever. Default: false, an error at once.
     ///
     /// Once connected, a lost server is awaited for ever either way.
     pub fn wait_for_server(mut self, wait: bool) -> Self {
@@ -329,26 +329,26 @@ impl ConnectOptions {
         self
     }
 
-    /// The user under which the sentinels know us. Default: their default user.
+    /// Sets the user under which the sentinels know us. Default: their default user.
     pub fn sentinel_username(mut self, user: impl Into<String>) -> Self {
         self.sentinel.username = Some(user.into());
         self
     }
 
-    /// The password for the sentinels. Default: none. That of the servers is never sent to them.
+    /// Sets the password for the sentinels. Default: none. That of the servers is never sent to them.
     pub fn sentinel_password(mut self, secret: impl Into<String>) -> Self {
         self.sentinel.password = Some(secret.into());
         self
     }
 
-    /// Whether the sentinels are reached by TLS. Default: as the servers. Feature `tls`.
+    /// Sets whether the sentinels are reached by TLS. Default: as the servers. Feature `tls`.
     #[cfg(feature = "tls")]
     pub fn sentinel_tls(mut self, on: bool) -> Self {
         self.sentinel.tls = Some(on);
         self
     }
 
-    /// Whether the servers that sentinels name, or the nodes of a cluster, are reached by TLS. Default: false. Where an
+    /// Sets whether the servers that sentinels name, or the nodes of a cluster, are reached by TLS. Default: false. Where an
     /// [address](Self::new) is given, that says it. Feature `tls`.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, on: bool) -> Self {
@@ -381,7 +381,7 @@ impl ConnectOptions {
         self
     }
 
-    /// The name that the server's certificate must be for. Default: the host of the address. Feature `tls`.
+    /// Sets the name that the server's certificate must be for. Default: the host of the address. Feature `tls`.
     #[cfg(feature = "tls")]
     pub fn tls_server_name(mut self, name: impl Into<String>) -> Self {
         self.tls.server_name = Some(name.into());

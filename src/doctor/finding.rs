@@ -49,7 +49,7 @@ pub enum FindingKind {
 }
 
 impl FindingKind {
-    /// Its name, as in `missing-jobs`.
+    /// Returns its name, as in `missing-jobs`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -74,7 +74,7 @@ impl FindingKind {
         }
     }
 
-    /// What it means, and what to do.
+    /// Says what it means, and what to do.
     #[must_use]
     pub fn advice(self) -> &'static str {
         match self {
@@ -113,7 +113,7 @@ impl FindingKind {
         }
     }
 
-    /// Whether it can be mended.
+    /// Returns whether it can be mended.
     #[must_use]
     pub fn can_be_mended(self) -> bool {
         !matches!(

@@ -78,26 +78,26 @@ impl Doctor {
         self
     }
 
-    /// How long it waits between its two looks. Default: 2 s.
+    /// Sets how long it waits between its two looks. Default: 2 s.
     pub fn pause(mut self, pause: Duration) -> Self {
         self.pause = pause;
         self
     }
 
-    /// How many jobs of each state of a queue it looks at, those that come next. Default: 50,000.
+    /// Sets how many jobs of each state of a queue it looks at, those that come next. Default: 50,000.
     pub fn places(mut self, jobs: u64) -> Self {
         self.places = jobs;
         self
     }
 
-    /// How many keys of the server it looks at, to find what no list knows; of all masters of a cluster together, which it
+    /// Sets how many keys of the server it looks at, to find what no list knows; of all masters of a cluster together, which it
     /// looks at by turns. Default: 1,000,000; 0 looks at none.
     pub fn keys(mut self, keys: u64) -> Self {
         self.keys = keys;
         self
     }
 
-    /// Whether it weighs jobs, by state and by name: up to a hundred of each state. Default: false.
+    /// Sets whether it weighs jobs, by state and by name: up to a hundred of each state. Default: false.
     pub fn memory(mut self, weigh: bool) -> Self {
         self.memory = weigh;
         self
@@ -110,7 +110,7 @@ impl Doctor {
         self
     }
 
-    /// Examines, and changes nothing. No call holds the server for more than a few milliseconds.
+    /// Examines the queues, and changes nothing. No call holds the server for more than a few milliseconds.
     ///
     /// # Errors
     ///

@@ -16,7 +16,7 @@ impl serde::Serialize for ClientInfo {
 }
 
 impl ClientInfo {
-    /// The value of one field.
+    /// Returns the value of one field.
     #[must_use]
     pub fn get(&self, field: &str) -> Option<&str> {
         self.fields.iter().find(|(name, _)| name == field).map(|(_, value)| value.as_str())

@@ -43,7 +43,7 @@ pub struct JobsCursor {
 }
 
 impl JobsCursor {
-    /// How many jobs have been looked at so far.
+    /// Returns how many jobs have been looked at so far.
     #[must_use]
     pub fn looked_at(&self) -> u64 {
         self.looked_at

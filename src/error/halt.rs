@@ -58,12 +58,12 @@ pub enum Halt {
 }
 
 impl Halt {
-    /// A failed attempt with this text or error.
+    /// Ends the attempt as failed, with this text or error.
     pub fn failed(error: impl Into<BoxError>) -> Self {
         Self::Failed(error.into())
     }
 
-    /// A failed attempt with this text or error, and a time of its own before the next.
+    /// Ends the attempt as failed, with this text or error, and a time of its own before the next.
     ///
     /// ```
     /// use std::time::Duration;
@@ -81,7 +81,7 @@ impl Halt {
         Self::RetryAfter(after, error.into())
     }
 
-    /// A final failure with this text or error.
+    /// Ends the job as failed for good, with this text or error.
     pub fn unrecoverable(error: impl Into<BoxError>) -> Self {
         Self::Unrecoverable(error.into())
     }
@@ -113,7 +113,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// What a stored stack trace begins with. BullMQ: the class of the error.
+    /// Returns what a stored stack trace begins with. BullMQ: the class of the error.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -179,7 +179,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same call may succeed later without a change: the server was not reachable, full, or busy.
+    /// Returns whether the same call may succeed later without a change: the server was not reachable, full, or busy.
     ///
     /// False for [`Error::OutcomeUnknown`], since the first call may have had its effect.
     #[must_use]
@@ -191,7 +191,7 @@ impl Error {
         }
     }
 
-    /// The server's refusal, if this is one.
+    /// Returns the server's refusal, if this is one.
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
         match self {
@@ -296,7 +296,7 @@ impl Reason {
         Err(known.map_or(Self::Unknown(code), |(_, reason)| *reason))
     }
 
-    /// BullMQ's number for this reason.
+    /// Returns BullMQ's number for this reason.
     #[must_use]
     pub fn code(self) -> i64 {
         match self {

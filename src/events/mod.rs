@@ -91,7 +91,7 @@ pub enum Delivery {
 }
 
 impl Delivery {
-    /// The event, if this is one.
+    /// Returns the event, if this is one.
     #[must_use]
     pub fn into_event(self) -> Option<QueueEvent> {
         match self {
@@ -236,8 +236,8 @@ impl QueueEvents {
         Self { buffer, ready, reading: Some(Arc::new(Reading { listeners, task })) }
     }
 
-    /// Another listener to the same events, from the next one on that is read: with a buffer of its own, and without another
-    /// connection. What one of them does not take in time the others do not miss.
+    /// Makes another listener to the same events, from the next one on that is read: with a buffer of its own, and without
+    /// another connection. What one of them does not take in time the others do not miss.
     ///
     /// The reading ends when the last of them is dropped or closed. A listener of one that was closed hears nothing.
     ///
@@ -290,7 +290,7 @@ impl QueueEvents {
         }
     }
 
-    /// The next event, or word of those that were missed; `None` after [`close`](Self::close).
+    /// Waits for the next event, or word of those that were missed; `None` after [`close`](Self::close).
     ///
     /// The future can be dropped at any time without losing an event.
     #[doc(alias = "once")]
@@ -299,7 +299,7 @@ impl QueueEvents {
         std::future::poll_fn(|cx| self.buffer.poll(cx)).await
     }
 
-    /// How many events were dropped so far because they were not taken quickly enough.
+    /// Returns how many events were dropped so far because they were not taken quickly enough.
     #[must_use]
     pub fn missed(&self) -> u64 {
         self.buffer.missed()

@@ -37,7 +37,7 @@ impl AddedNode {
         self.children.iter_mut().for_each(Self::put_in_order);
     }
 
-    /// Its id, or that of the job that stands for it.
+    /// Returns its id, or that of the job that stands for it.
     #[must_use]
     pub fn id(&self) -> &str {
         match &self.exception {
@@ -46,19 +46,19 @@ impl AddedNode {
         }
     }
 
-    /// The name of the job.
+    /// Returns the name of the job.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.job.name
     }
 
-    /// The name of its queue, without the prefix.
+    /// Returns the name of its queue, without the prefix.
     #[must_use]
     pub fn queue_name(&self) -> &str {
         self.core.engine().keys.queue()
     }
 
-    /// What became of it: [`Added::Existing`] where a job had its id already, which is now the parent's child. The same where
+    /// Returns what became of it: [`Added::Existing`] where a job had its id already, which is now the parent's child. The same where
     /// it was that parent's child and has ended: one that failed by its [policy](crate::options::OnChildFailure) is not waited
     /// for again, and one that was removed at its end does not run again, nor does what stands below it.
     ///
@@ -84,13 +84,13 @@ impl AddedNode {
         self.children.iter().try_for_each(Self::check)
     }
 
-    /// Its children, in the order of the flow.
+    /// Returns its children, in the order of the flow.
     #[must_use]
     pub fn children(&self) -> &[AddedNode] {
         &self.children
     }
 
-    /// The job, to wait for or to look at. No round trip.
+    /// Returns the job, to wait for or to look at. No round trip.
     ///
     /// ```no_run
     /// # #[derive(serde::Serialize, serde::Deserialize)]

@@ -64,14 +64,14 @@ impl FlowProducer {
         Self { queues, prefix: None, defaults: Arc::default(), max_jobs: DEFAULT_JOBS }
     }
 
-    /// What the keys of nodes begin with that name no prefix of their own. Default: the client's prefix.
+    /// Sets what the keys of nodes begin with that name no prefix of their own. Default: the client's prefix.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
         self
     }
 
-    /// Options for all nodes of this queue, whatever their prefix; those of a node win one by one. Defaults given to a
+    /// Sets options for all nodes of this queue, whatever their prefix; those of a node win one by one. Defaults given to a
     /// [`Queue`](crate::Queue) do not reach flows.
     ///
     /// BullMQ: `queuesOptions[queue].defaultJobOptions`.
@@ -82,7 +82,7 @@ impl FlowProducer {
         self
     }
 
-    /// How many jobs one call may store. Default: 1,000, which hold Redis for about 10 ms; at most 10,000.
+    /// Sets how many jobs one call may store. Default: 1,000, which hold Redis for about 10 ms; at most 10,000.
     ///
     /// A larger fan-out is better added by the parent's processor, some hundred children at a time, before it waits for
     /// them: see [`Job::add_children`](crate::Job::add_children).

@@ -53,8 +53,8 @@ impl Drop for Children {
 }
 
 impl FlowNode {
-    /// A job of this name for this queue, without options and children. Data that cannot be written as JSON is told when
-    /// the flow is added.
+    /// Makes a job of this name for this queue, without options and children. Data that cannot be written as JSON is told
+    /// when the flow is added.
     pub fn new(queue: impl Into<String>, name: impl Into<String>, data: impl Serialize) -> Self {
         Self {
             queue: queue.into(),
@@ -66,7 +66,7 @@ impl FlowNode {
         }
     }
 
-    /// A job of a kind for this queue, with the options of the kind and without children.
+    /// Makes a job of a kind for this queue, with the options of the kind and without children.
     ///
     /// ```
     /// use oxmq::{FlowNode, JobKind};
@@ -87,7 +87,7 @@ impl FlowNode {
         Self::new(queue, K::NAME, job).options(options)
     }
 
-    /// Its options, in place of those given so far.
+    /// Sets its options, in place of those given so far.
     ///
     /// A `parent` may only be given to the root of a flow. A node with children keeps its delay and priority until they
     /// are done.
@@ -96,32 +96,32 @@ impl FlowNode {
         self
     }
 
-    /// What the keys of this node begin with; its children do not inherit it. Default: the producer's prefix.
+    /// Sets what the keys of this node begin with; its children do not inherit it. Default: the producer's prefix.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
         self
     }
 
-    /// See [`JobOptions::job_id`]; in a flow an id has no colon. Default: a random one.
+    /// Sets its id, see [`JobOptions::job_id`]; in a flow an id has no colon. Default: a random one.
     #[doc(alias = "jobId")]
     pub fn job_id(mut self, id: impl Into<String>) -> Self {
         self.options = self.options.job_id(id);
         self
     }
 
-    /// What the final failure of this node means to its parent. Default: the parent goes on waiting.
+    /// Sets what the final failure of this node means to its parent. Default: the parent goes on waiting.
     pub fn on_child_failure(mut self, policy: OnChildFailure) -> Self {
         self.options = self.options.on_child_failure(policy);
         self
     }
 
-    /// One more job that has to be done before this one.
+    /// Adds one more job that has to be done before this one.
     pub fn child(mut self, child: FlowNode) -> Self {
         self.children.0.push(child);
         self
     }
 
-    /// More jobs that have to be done before this one.
+    /// Adds more jobs that have to be done before this one.
     pub fn children(mut self, children: impl IntoIterator<Item = FlowNode>) -> Self {
         self.children.0.extend(children);
         self

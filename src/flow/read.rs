@@ -96,13 +96,13 @@ impl FlowProducer {
 }
 
 impl GetFlow {
-    /// How many levels to read, the root among them. Default: 10; at least 1, at most 100.
+    /// Sets how many levels to read, the root among them. Default: 10; at least 1, at most 100.
     pub fn depth(mut self, levels: usize) -> Self {
         self.depth = levels;
         self
     }
 
-    /// About how many children of each kind to read of a job: a hint only, small families come whole. Default: 20; at
+    /// Sets about how many children of each kind to read of a job: a hint only, small families come whole. Default: 20; at
     /// least 1.
     pub fn max_children(mut self, children: u32) -> Self {
         self.max_children = children;

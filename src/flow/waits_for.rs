@@ -85,8 +85,8 @@ impl WaitsFor {
         Ok(engine.waits_for(id, MOST).await?.map(Self::new))
     }
 
-    /// Whether nothing that runs or waits will ever let the parent go: each pending child is gone, has failed or is in no
-    /// list, and nobody will take it up by itself. False where there are more children than were looked up.
+    /// Returns whether nothing that runs or waits will ever let the parent go: each pending child is gone, has failed or is
+    /// in no list, and nobody will take it up by itself. False where there are more children than were looked up.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
         use JobState::{Completed, Failed, Unknown, WaitingChildren};

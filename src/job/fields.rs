@@ -12,13 +12,13 @@ use crate::options::{OnChildFailure, ParentRef};
 use crate::wire::json;
 
 impl<D, R> Job<D, R> {
-    /// The name, by which processors tell kinds of jobs apart.
+    /// Returns the name, by which processors tell kinds of jobs apart.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.core.raw.name
     }
 
-    /// What the job is about.
+    /// Returns what the job is about.
     #[must_use]
     pub fn data(&self) -> &D {
         &self.data
@@ -30,59 +30,59 @@ impl<D, R> Job<D, R> {
         self.data
     }
 
-    /// The data as stored: JSON, byte for byte.
+    /// Returns the data as stored: JSON, byte for byte.
     #[must_use]
     pub fn data_json(&self) -> &str {
         &self.core.raw.data
     }
 
-    /// The options as stored: JSON, byte for byte, with BullMQ's short names; `{}` if none are stored.
+    /// Returns the options as stored: JSON, byte for byte, with BullMQ's short names; `{}` if none are stored.
     #[must_use]
     pub fn opts_json(&self) -> &str {
         Some(&*self.core.raw.opts_text).filter(|text| !text.is_empty()).unwrap_or("{}")
     }
 
-    /// When the job was added.
+    /// Returns when the job was added.
     #[must_use]
     pub fn timestamp(&self) -> Option<SystemTime> {
         moment(self.core.raw.timestamp)
     }
 
-    /// How long the job was to wait, counted from its timestamp; none once it was promoted.
+    /// Returns how long the job was to wait, counted from its timestamp; none once it was promoted.
     #[must_use]
     pub fn delay(&self) -> Duration {
         Duration::from_millis(u64::try_from(self.core.raw.delay).unwrap_or(0))
     }
 
-    /// The priority; 0 for none, 1 for the most urgent.
+    /// Returns the priority; 0 for none, 1 for the most urgent.
     #[must_use]
     pub fn priority(&self) -> u32 {
         // Other writers may store what is none: what is too low runs first as 0 does, what is too high last.
         u32::try_from(self.core.raw.priority.max(0)).unwrap_or(u32::MAX)
     }
 
-    /// How many attempts the job may take; 0 and 1 both mean one.
+    /// Returns how many attempts the job may take; 0 and 1 both mean one.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.core.raw.options.attempts
     }
 
-    /// How many attempts are spent: failed ones that count, and the one that completed the job.
+    /// Returns how many attempts are spent: failed ones that count, and the one that completed the job.
     #[must_use]
     #[doc(alias = "attemptsMade")]
     pub fn attempts_made(&self) -> u32 {
         self.core.raw.attempts_made
     }
 
-    /// How often a worker started the job, for whatever reason it came back. It only grows, so that it can fence side
-    /// effects outside: what carries a lower number is late.
+    /// Returns how often a worker started the job, for whatever reason it came back. It only grows, so that it can fence
+    /// side effects outside: what carries a lower number is late.
     #[must_use]
     #[doc(alias = "attemptsStarted")]
     pub fn attempts_started(&self) -> u32 {
         self.core.raw.attempts_started
     }
 
-    /// How often the job was found active without a lock.
+    /// Returns how often the job was found active without a lock.
     #[must_use]
     #[doc(alias = "stalledCounter")]
     pub fn stalled_counter(&self) -> u32 {
@@ -98,7 +98,7 @@ impl<D, R> Job<D, R> {
         self.core.raw.progress().map(|text| json::read("progress", text)).transpose()
     }
 
-    /// The result of a completed job.
+    /// Returns the result of a completed job.
     ///
     /// # Errors
     ///
@@ -112,54 +112,54 @@ impl<D, R> Job<D, R> {
         json.map(|json| json::read("returnvalue", json)).transpose()
     }
 
-    /// Why the last failed attempt failed. It stays when a later attempt completes the job.
+    /// Returns why the last failed attempt failed. It stays when a later attempt completes the job.
     #[must_use]
     #[doc(alias = "failedReason")]
     pub fn failed_reason(&self) -> Option<&str> {
         self.core.raw.failed_reason()
     }
 
-    /// One entry per failed attempt, oldest first, within the job's `stack_trace_limit`.
+    /// Returns one entry per failed attempt, oldest first, within the job's `stack_trace_limit`.
     #[must_use]
     pub fn stacktrace(&self) -> Vec<String> {
         self.core.raw.stacktrace()
     }
 
-    /// When the current or last attempt began.
+    /// Returns when the current or last attempt began.
     #[must_use]
     #[doc(alias = "processedOn")]
     pub fn processed_on(&self) -> Option<SystemTime> {
         moment(self.core.raw.processed_on)
     }
 
-    /// When the job completed or failed for good.
+    /// Returns when the job completed or failed for good.
     #[must_use]
     #[doc(alias = "finishedOn")]
     pub fn finished_on(&self) -> Option<SystemTime> {
         moment(self.core.raw.finished_on())
     }
 
-    /// The name of the worker that last took the job, if it has one.
+    /// Returns the name of the worker that last took the job, if it has one.
     #[must_use]
     #[doc(alias = "processedBy")]
     pub fn processed_by(&self) -> Option<&str> {
         self.core.raw.processed_by()
     }
 
-    /// The full key of the parent job, if this is a child of a flow.
+    /// Returns the full key of the parent job, if this is a child of a flow.
     #[must_use]
     #[doc(alias = "parentKey")]
     pub fn parent_key(&self) -> Option<&str> {
         self.core.raw.parent_key()
     }
 
-    /// The parent job, if this is a child of a flow.
+    /// Returns the parent job, if this is a child of a flow.
     #[must_use]
     pub fn parent(&self) -> Option<ParentRef> {
         self.core.raw.parent().map(|parent| ParentRef::stored(&*parent.id, &*parent.queue_key))
     }
 
-    /// What the final failure of this job means to its parent; `None` also without a parent.
+    /// Returns what the final failure of this job means to its parent; `None` also without a parent.
     ///
     /// It is a property of the link, which a later add of the same id may have made anew: the job's options may say
     /// something else, and do not count.
@@ -168,7 +168,7 @@ impl<D, R> Job<D, R> {
         self.core.raw.parent().and_then(|parent| parent.policy)
     }
 
-    /// Why this job has to fail without being run: it stalled too often, or a child failed. Workers see to it by
+    /// Returns why this job has to fail without being run: it stalled too often, or a child failed. Workers see to it by
     /// themselves, and so does a fetch by hand unless
     /// [`hand_out_deferred_failures`](crate::worker::ManualWorkerBuilder::hand_out_deferred_failures) says otherwise.
     #[must_use]
@@ -177,21 +177,21 @@ impl<D, R> Job<D, R> {
         self.core.raw.deferred_failure()
     }
 
-    /// The id under which the job was deduplicated.
+    /// Returns the id under which the job was deduplicated.
     #[must_use]
     #[doc(alias = "deduplicationId")]
     pub fn deduplication_id(&self) -> Option<&str> {
         self.core.raw.deduplication_id()
     }
 
-    /// The scheduler that made the job.
+    /// Returns the scheduler that made the job.
     #[must_use]
     #[doc(alias = "repeatJobKey")]
     pub fn repeat_job_key(&self) -> Option<&str> {
         self.core.raw.repeat_job_key()
     }
 
-    /// The lock token of the attempt that this job was handed out for.
+    /// Returns the lock token of the attempt that this job was handed out for.
     #[must_use]
     pub fn token(&self) -> Option<&str> {
         self.core.attempt.as_ref().map(|attempt| attempt.token().as_ref())
@@ -208,7 +208,7 @@ impl<D, R> Job<D, R> {
         self.core.attempt.as_ref().map_or_else(CancellationToken::new, |attempt| attempt.cancellation().clone())
     }
 
-    /// Why [`cancellation`](Self::cancellation) fired.
+    /// Returns why [`cancellation`](Self::cancellation) fired.
     #[must_use]
     pub fn cancel_reason(&self) -> Option<&CancelReason> {
         self.core.attempt.as_ref().and_then(|attempt| attempt.cancel_reason())

@@ -126,7 +126,7 @@ impl<D, R> Job<D, R> {
         self.wait_for(String::new(), token).await
     }
 
-    /// As [`move_to_waiting_children`](Self::move_to_waiting_children), if this child is pending, given by its full key
+    /// Acts as [`move_to_waiting_children`](Self::move_to_waiting_children), if this child is pending, given by its full key
     /// `<prefix>:<queue>:<id>` as [`get_dependencies`](crate::JobRef::get_dependencies) has it; false if it is not. The job runs again once
     /// no child at all is pending.
     ///

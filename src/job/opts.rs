@@ -39,104 +39,104 @@ impl<D, R> Job<D, R> {
 }
 
 impl<'a> JobOpts<'a> {
-    /// How many attempts the job may take; 0 and 1 both mean one.
+    /// Returns how many attempts the job may take; 0 and 1 both mean one.
     #[must_use]
     pub fn attempts(self) -> u32 {
         self.0.options.attempts
     }
 
-    /// The wait before the next attempt; `None` for none.
+    /// Returns the wait before the next attempt; `None` for none.
     #[must_use]
     pub fn backoff(self) -> Option<&'a Backoff> {
         self.0.options.backoff.as_ref()
     }
 
-    /// How long the job was to wait when it was added.
+    /// Returns how long the job was to wait when it was added.
     #[must_use]
     pub fn delay(self) -> Duration {
         whole(self.0.options.delay).map_or(Duration::ZERO, Duration::from_millis)
     }
 
-    /// The priority with which the job was added; 0 for none.
+    /// Returns the priority with which the job was added; 0 for none.
     #[must_use]
     pub fn priority(self) -> u32 {
         whole(self.0.options.priority).map_or(0, |number| u32::try_from(number).unwrap_or(u32::MAX))
     }
 
-    /// Whether the job was put before those that waited already.
+    /// Returns whether the job was put before those that waited already.
     #[must_use]
     pub fn lifo(self) -> bool {
         self.0.options.lifo
     }
 
-    /// The id that the producer gave; `None` where the queue made one.
+    /// Returns the id that the producer gave; `None` where the queue made one.
     #[must_use]
     #[doc(alias = "jobId")]
     pub fn job_id(self) -> Option<&'a str> {
         self.0.options.job_id.as_deref()
     }
 
-    /// The moment from which the delay counts, where the options say it.
+    /// Returns the moment from which the delay counts, where the options say it.
     #[must_use]
     pub fn timestamp(self) -> Option<SystemTime> {
         moment(self.0.options.timestamp.map(json::integer))
     }
 
-    /// What stays after success; `None` where the worker says it.
+    /// Returns what stays after success; `None` where the worker says it.
     #[must_use]
     #[doc(alias = "removeOnComplete")]
     pub fn remove_on_complete(self) -> Option<KeepJobs> {
         self.0.options.remove_on_complete
     }
 
-    /// What stays after the final failure; `None` where the worker says it.
+    /// Returns what stays after the final failure; `None` where the worker says it.
     #[must_use]
     #[doc(alias = "removeOnFail")]
     pub fn remove_on_fail(self) -> Option<KeepJobs> {
         self.0.options.remove_on_fail
     }
 
-    /// How many of the newest log lines stay; `None` and 0 both mean all.
+    /// Returns how many of the newest log lines stay; `None` and 0 both mean all.
     #[must_use]
     #[doc(alias = "keepLogs")]
     pub fn keep_logs(self) -> Option<u32> {
         self.0.options.keep_logs
     }
 
-    /// How many stack traces of failed attempts stay; `None` means all.
+    /// Returns how many stack traces of failed attempts stay; `None` means all.
     #[must_use]
     #[doc(alias = "stackTraceLimit")]
     pub fn stack_trace_limit(self) -> Option<u32> {
         self.0.options.stack_trace_limit
     }
 
-    /// The parent that was named when the job was added.
+    /// Returns the parent that was named when the job was added.
     #[must_use]
     pub fn parent(self) -> Option<&'a ParentRef> {
         self.0.options.parent.as_ref()
     }
 
-    /// The id of the deduplication that was asked for.
+    /// Returns the id of the deduplication that was asked for.
     #[must_use]
     #[doc(alias = "deduplication")]
     pub fn deduplication_id(self) -> Option<&'a str> {
         self.0.options.deduplication_id.as_deref()
     }
 
-    /// The longest that one attempt may take; `None` where the worker says it.
+    /// Returns the longest that one attempt may take; `None` where the worker says it.
     #[must_use]
     pub fn timeout(self) -> Option<Duration> {
         self.0.options.timeout
     }
 
-    /// The moment by which a worker has to begin the job.
+    /// Returns the moment by which a worker has to begin the job.
     #[must_use]
     #[doc(alias = "startBy")]
     pub fn start_by(self) -> Option<SystemTime> {
         moment(self.0.options.start_by.map(json::integer))
     }
 
-    /// How long after it could run a worker has to begin the job.
+    /// Returns how long after it could run a worker has to begin the job.
     #[must_use]
     #[doc(alias = "expiresIn")]
     pub fn expires_in(self) -> Option<Duration> {

@@ -51,29 +51,29 @@ impl Backoff {
         Self { kind, delay: delay.map(|span| number(millis(span))), jitter: None, max_delay: None }
     }
 
-    /// The same wait each time; zero retries at once.
+    /// Waits the same time before each retry; zero retries at once.
     pub fn fixed(delay: Duration) -> Self {
         Self::new(Kind::Fixed, Some(delay))
     }
 
-    /// `delay` after the first failure, then twice as long after each further one. Without a [`max_delay`](Self::max_delay)
-    /// there is no upper limit.
+    /// Waits `delay` after the first failure, then twice as long after each further one. Without a
+    /// [`max_delay`](Self::max_delay) there is no upper limit.
     pub fn exponential(delay: Duration) -> Self {
         Self::new(Kind::Exponential, Some(delay))
     }
 
-    /// A strategy that the worker knows by this name. `fixed` and `exponential` mean the built-in ones.
+    /// Names a strategy that the worker knows. `fixed` and `exponential` mean the built-in ones.
     pub fn custom(name: impl Into<String>) -> Self {
         Self::new(Kind::from_name(Cow::Owned(name.into())), None)
     }
 
-    /// The base of the wait; a custom strategy may read it, the built-in ones have it from their constructors.
+    /// Sets the base of the wait; a custom strategy may read it, the built-in ones have it from their constructors.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = Some(number(millis(delay)));
         self
     }
 
-    /// The part of the wait that is random: 0.25 draws it between 75 % and 100 %. Default 0; range 0 to 1.
+    /// Sets the part of the wait that is random: 0.25 draws it between 75 % and 100 %. Default 0; range 0 to 1.
     ///
     /// Custom strategies do not heed it.
     pub fn jitter(mut self, jitter: f64) -> Self {
@@ -81,7 +81,8 @@ impl Backoff {
         self
     }
 
-    /// The longest wait of the built-in strategies; a jitter is drawn below it. Less than 2^53 milliseconds. Default: none.
+    /// Sets the longest wait of the built-in strategies; a jitter is drawn below it. Less than 2^53 milliseconds. Default:
+    /// none.
     ///
     /// ```
     /// use std::time::Duration;
@@ -98,7 +99,7 @@ impl Backoff {
         self
     }
 
-    /// The strategy's name: `fixed`, `exponential` or that of a custom one.
+    /// Returns the strategy's name: `fixed`, `exponential` or that of a custom one.
     #[must_use]
     pub fn name(&self) -> &str {
         match &self.kind {
@@ -108,7 +109,7 @@ impl Backoff {
         }
     }
 
-    /// The base of the wait, for custom strategies. `None` if the producer gave none that is a span of time.
+    /// Returns the base of the wait, for custom strategies. `None` if the producer gave none that is a span of time.
     #[must_use]
     pub fn base_delay(&self) -> Option<Duration> {
         self.delay.filter(|ms| *ms >= 0.0).map(|ms| Duration::from_millis(whole(ms)))

@@ -60,7 +60,7 @@ of_state! {
 }
 
 impl JobFilter {
-    /// All jobs in these states.
+    /// Finds all jobs in these states.
     pub fn new(states: impl IntoIterator<Item = JobState>) -> Self {
         let mut all: Vec<JobState> = Vec::new();
         for state in states {
@@ -81,68 +81,68 @@ impl JobFilter {
         }
     }
 
-    /// All jobs, in whichever state.
+    /// Finds all jobs, in whichever state.
     pub fn all() -> Self {
         Self::new(JobState::ALL)
     }
 
-    /// The states that are looked through, in this order.
+    /// Returns the states that are looked through, in this order.
     #[must_use]
     pub fn states(&self) -> &[JobState] {
         &self.states
     }
 
-    /// The same of one state alone.
+    /// Looks through one state alone, with the same filter.
     pub fn only(mut self, state: JobState) -> Self {
         self.states = vec![state];
         self
     }
 
-    /// Jobs with this name, in which `*` stands for anything. Up to 1,024 bytes; empty for any.
+    /// Finds jobs with this name, in which `*` stands for anything. Up to 1,024 bytes; empty for any.
     pub fn name(mut self, pattern: impl Into<String>) -> Self {
         self.name = pattern.into();
         self
     }
 
-    /// Jobs with this id, in which `*` stands for anything. Up to 1,024 bytes; empty for any. An id without `*` is found
-    /// without a search, but in the lists of jobs that wait or run.
+    /// Finds jobs with this id, in which `*` stands for anything. Up to 1,024 bytes; empty for any. An id without `*` is
+    /// found without a search, but in the lists of jobs that wait or run.
     pub fn id(mut self, pattern: impl Into<String>) -> Self {
         self.id = pattern.into();
         self
     }
 
-    /// Jobs with this text in their data, as the JSON is stored. Up to 1,024 bytes; empty for any.
+    /// Finds jobs with this text in their data, as the JSON is stored. Up to 1,024 bytes; empty for any.
     pub fn data_contains(mut self, text: impl Into<String>) -> Self {
         self.data = text.into();
         self
     }
 
-    /// Jobs with this text in the reason for which they last failed. Up to 1,024 bytes; empty for any.
+    /// Finds jobs with this text in the reason for which they last failed. Up to 1,024 bytes; empty for any.
     pub fn reason_contains(mut self, text: impl Into<String>) -> Self {
         self.reason = text.into();
         self
     }
 
-    /// Jobs that are older than this when the search begins. The age counts from the end of a finished job, else from its
-    /// start or, if it never started, from its add.
+    /// Finds jobs that are older than this when the search begins. The age counts from the end of a finished job, else from
+    /// its start or, if it never started, from its add.
     pub fn older_than(mut self, age: Duration) -> Self {
         self.older_than = Some(age);
         self
     }
 
-    /// Jobs that are at most this old when the search begins; see [`older_than`](Self::older_than).
+    /// Finds jobs that are at most this old when the search begins; see [`older_than`](Self::older_than).
     pub fn newer_than(mut self, age: Duration) -> Self {
         self.newer_than = Some(age);
         self
     }
 
-    /// Jobs from this moment on, which counts as an age does; see [`older_than`](Self::older_than).
+    /// Finds jobs from this moment on, which counts as an age does; see [`older_than`](Self::older_than).
     pub fn since(mut self, moment: SystemTime) -> Self {
         self.since = Some(moment);
         self
     }
 
-    /// Jobs up to this moment, which counts as an age does; see [`older_than`](Self::older_than).
+    /// Finds jobs up to this moment, which counts as an age does; see [`older_than`](Self::older_than).
     pub fn until(mut self, moment: SystemTime) -> Self {
         self.until = Some(moment);
         self

@@ -76,26 +76,26 @@ pub struct JobOptions {
 }
 
 impl JobOptions {
-    /// How often the job may be tried; 0 and 1 both mean once. Default 0.
+    /// Sets how often the job may be tried; 0 and 1 both mean once. Default 0.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = Some(attempts);
         self
     }
 
-    /// The wait before the next attempt; a [`Duration`] is a fixed one. Default: none, the job is retried at once.
+    /// Sets the wait before the next attempt; a [`Duration`] is a fixed one. Default: none, the job is retried at once.
     pub fn backoff(mut self, backoff: impl Into<Backoff>) -> Self {
         self.backoff = Some(backoff.into());
         self
     }
 
-    /// The time from its timestamp until the job may run, rounded up to milliseconds. Default 0; at most 2^52 ms.
+    /// Sets the time from its timestamp until the job may run, rounded up to milliseconds. Default 0; at most 2^52 ms.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = Some(delay);
         self
     }
 
-    /// The moment from which the job may run, in place of a [`delay`](Self::delay); one that has passed means now. Default:
-    /// none.
+    /// Sets the moment from which the job may run, in place of a [`delay`](Self::delay); one that has passed means now.
+    /// Default: none.
     ///
     /// It is stored as the delay from the job's timestamp to that moment, as BullMQ's users compute it by hand, so that
     /// both do the same with it. Not for schedulers, which have a start of their own:
@@ -105,8 +105,8 @@ impl JobOptions {
         self
     }
 
-    /// Jobs with a lower number run first, and all of them after the jobs without one. Default 0, which is none; range
-    /// 1 to 2,097,151.
+    /// Sets the priority: jobs with a lower number run first, and all of them after the jobs without one. Default 0, which
+    /// is none; range 1 to 2,097,151.
     pub fn priority(mut self, priority: u32) -> Self {
         self.priority = Some(priority);
         self
@@ -118,7 +118,7 @@ impl JobOptions {
         self
     }
 
-    /// The job's id; an add whose id exists changes nothing. Default: the next number of the queue.
+    /// Sets the job's id; an add whose id exists changes nothing. Default: the next number of the queue.
     ///
     /// At most 512 bytes, no integer, not `0` or `0:…`, no colon, and none of the queue's own keys such as `wait`.
     #[doc(alias = "jobId")]
@@ -127,13 +127,13 @@ impl JobOptions {
         self
     }
 
-    /// The moment from which the delay counts. Default: now; at most 2^52 ms after 1970, and not before.
+    /// Sets the moment from which the delay counts. Default: now; at most 2^52 ms after 1970, and not before.
     pub fn timestamp(mut self, at: SystemTime) -> Self {
         self.timestamp = Some(at);
         self
     }
 
-    /// What stays after success: `true` nothing, `false` everything, a number so many. Default: as the worker says,
+    /// Sets what stays after success: `true` nothing, `false` everything, a number so many. Default: as the worker says,
     /// else everything.
     #[doc(alias = "removeOnComplete")]
     pub fn remove_on_complete(mut self, keep: impl Into<KeepJobs>) -> Self {
@@ -141,28 +141,28 @@ impl JobOptions {
         self
     }
 
-    /// What stays after the final failure, as for [`remove_on_complete`](Self::remove_on_complete).
+    /// Sets what stays after the final failure, as for [`remove_on_complete`](Self::remove_on_complete).
     #[doc(alias = "removeOnFail")]
     pub fn remove_on_fail(mut self, keep: impl Into<KeepJobs>) -> Self {
         self.remove_on_fail = Some(keep.into());
         self
     }
 
-    /// How many of the newest log lines stay. Default 0, which is all.
+    /// Sets how many of the newest log lines stay. Default 0, which is all.
     #[doc(alias = "keepLogs")]
     pub fn keep_logs(mut self, lines: u32) -> Self {
         self.keep_logs = Some(lines);
         self
     }
 
-    /// The most bytes that the data may have as JSON; a larger job is refused. Default 0, which is no limit.
+    /// Sets the most bytes that the data may have as JSON; a larger job is refused. Default 0, which is no limit.
     #[doc(alias = "sizeLimit")]
     pub fn size_limit(mut self, bytes: usize) -> Self {
         self.size_limit = Some(bytes);
         self
     }
 
-    /// How many stack traces of failed attempts stay; 0 is none. Default: all.
+    /// Sets how many stack traces of failed attempts stay; 0 is none. Default: all.
     #[doc(alias = "stackTraceLimit")]
     pub fn stack_trace_limit(mut self, traces: u32) -> Self {
         self.stack_trace_limit = Some(traces);
@@ -181,7 +181,7 @@ impl JobOptions {
         self
     }
 
-    /// What the final failure of this job means to its parent. Default: nothing, the parent goes on waiting.
+    /// Sets what the final failure of this job means to its parent. Default: nothing, the parent goes on waiting.
     pub fn on_child_failure(mut self, policy: OnChildFailure) -> Self {
         self.on_child_failure = Some(policy);
         self
@@ -220,7 +220,7 @@ impl JobOptions {
         self.policy(OnChildFailure::RemoveDependency, on)
     }
 
-    /// The trace to continue, as text; by convention JSON with the W3C headers. Default: what the client's telemetry
+    /// Sets the trace to continue, as text; by convention JSON with the W3C headers. Default: what the client's telemetry
     /// says.
     #[doc(alias = "telemetry")]
     pub fn telemetry_metadata(mut self, metadata: impl Into<String>) -> Self {
@@ -235,14 +235,14 @@ impl JobOptions {
         self
     }
 
-    /// The longest that one attempt may take; then it has failed. Ours: Node ignores it. Default: as the worker says,
+    /// Sets the longest that one attempt may take; then it has failed. Ours: Node ignores it. Default: as the worker says,
     /// else no limit; at least 1 ms.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// The moment by which a worker has to begin the job: one that comes later fails it unrun, for good, as
+    /// Sets the moment by which a worker has to begin the job: one that comes later fails it unrun, for good, as
     /// [`FailureKind::Expired`](crate::error::FailureKind::Expired). Later attempts are not bound by it. After 1970 and within 2^52 ms
     /// of it. Default: none.
     ///
@@ -254,8 +254,9 @@ impl JobOptions {
         self
     }
 
-    /// As [`start_by`](Self::start_by), counted from when the job was added, or from when its delay is over. At least 1 ms.
-    /// It also goes with the template of a job scheduler, and if both are given, the earlier moment counts. Default: none.
+    /// Sets an end as [`start_by`](Self::start_by) does, counted from when the job was added, or from when its delay is
+    /// over. At least 1 ms. It also goes with the template of a job scheduler, and if both are given, the earlier moment
+    /// counts. Default: none.
     ///
     /// It is stored as `expiresIn`, in ms.
     #[doc(alias = "expiresIn")]
@@ -264,7 +265,7 @@ impl JobOptions {
         self
     }
 
-    /// An option that has no setter here, by the name under which it is stored. The last value of a name wins.
+    /// Adds an option that has no setter here, by the name under which it is stored. The last value of a name wins.
     pub fn extra(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         let (name, value) = (name.into(), value.into());
         self.extra.retain(|(other, _)| *other != name);

@@ -58,20 +58,20 @@ impl KeepJobs {
         self
     }
 
-    /// How many jobs one finishing job may remove on account of their age. Default: 1,000.
+    /// Sets how many jobs one finishing job may remove on account of their age. Default: 1,000.
     pub const fn limit(mut self, limit: u64) -> Self {
         self.limit = Some(limit);
         self.form = Form::Object;
         self
     }
 
-    /// How many of the newest are kept; `None` keeps all.
+    /// Returns how many of the newest are kept; `None` keeps all.
     #[must_use]
     pub const fn max_count(self) -> Option<u64> {
         self.count
     }
 
-    /// How long jobs are kept at most; `None` keeps them for ever.
+    /// Returns how long jobs are kept at most; `None` keeps them for ever.
     #[must_use]
     pub const fn max_age(self) -> Option<Duration> {
         self.age

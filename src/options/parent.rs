@@ -11,7 +11,7 @@ pub struct ParentRef {
 }
 
 impl ParentRef {
-    /// The job `id` of the queue with this qualified name, `<prefix>:<queue>`. Of a job that is at hand,
+    /// Names the job `id` of the queue with this qualified name, `<prefix>:<queue>`. Of a job that is at hand,
     /// [`of`](Self::of) makes no mistake in it.
     ///
     /// # Errors
@@ -38,13 +38,13 @@ impl ParentRef {
         Self { id: id.into(), queue: queue.into() }
     }
 
-    /// The parent's id.
+    /// Returns the parent's id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The qualified name of the parent's queue, `<prefix>:<queue>`.
+    /// Returns the qualified name of the parent's queue, `<prefix>:<queue>`.
     #[must_use]
     pub fn queue(&self) -> &str {
         &self.queue

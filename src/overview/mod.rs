@@ -127,7 +127,7 @@ impl QueueOverview {
         }
     }
 
-    /// How many jobs wait for a worker, with and without a priority.
+    /// Returns how many jobs wait for a worker, with and without a priority.
     #[must_use]
     pub fn waiting(&self) -> u64 {
         self.counts.waiting + self.counts.paused + self.counts.prioritized
@@ -153,7 +153,7 @@ impl Client {
         FindQueues::new(self)
     }
 
-    /// What a queue does at this moment: counts, oldest job, rates and times. One round trip, one moment, some fifty
+    /// Reads what a queue does at this moment: counts, oldest job, rates and times. One round trip, one moment, some fifty
     /// commands however many jobs there are.
     ///
     /// # Errors
@@ -165,7 +165,7 @@ impl Client {
         Ok(QueueOverview::new(queue, core.engine().clock.now_ms(), summary))
     }
 
-    /// What many queues do, in the order of their names; each has an answer of its own. A round trip for each, many of
+    /// Reads what many queues do, in the order of their names; each has an answer of its own. A round trip for each, many of
     /// them at once.
     pub async fn get_queue_overviews(&self, queues: &[String]) -> Vec<Result<QueueOverview>> {
         // Made at once: a closure over borrowed names would keep the future from being `Send`.
@@ -173,7 +173,7 @@ impl Client {
         stream::iter(calls).buffered(AT_ONCE).collect().await
     }
 
-    /// The workers of all queues that are connected to the server, by their queue. One round trip, to all masters of a cluster at
+    /// Lists the workers of all queues that are connected to the server, by their queue. One round trip, to all masters of a cluster at
     /// once; those that do not answer are left out, and told in the log.
     ///
     /// # Errors

@@ -31,7 +31,8 @@ impl MinuteCounts {
         Self { total: stored.count, minutes }
     }
 
-    /// Jobs per minute over the last so many whole minutes, or fewer where fewer are known; `None` if none were counted.
+    /// Returns the jobs per minute over the last so many whole minutes, or fewer where fewer are known; `None` if none were
+    /// counted.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     pub fn per_minute(&self, minutes: usize) -> Option<f64> {

@@ -218,7 +218,7 @@ impl<D, R> Partitioned<D, R> {
         self.obliterate_all("obliterate", false).await
     }
 
-    /// As [`obliterate`](Self::obliterate), also while jobs are active: their workers lose them.
+    /// Acts as [`obliterate`](Self::obliterate), also while jobs are active: their workers lose them.
     ///
     /// # Errors
     ///

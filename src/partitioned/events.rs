@@ -91,7 +91,8 @@ impl PartitionedEvents {
         Ok(try_join_all(self.ready.iter().cloned()).await.map(drop)?)
     }
 
-    /// The next event of any partition, or word of those that were missed. `None` if there is nothing to listen to.
+    /// Waits for the next event of any partition, or word of those that were missed. `None` if there is nothing to listen
+    /// to.
     ///
     /// The future can be dropped at any time without losing an event.
     pub async fn recv(&mut self) -> Option<InPartition<Delivery>> {
@@ -108,7 +109,7 @@ impl PartitionedEvents {
         }
     }
 
-    /// The same as a stream.
+    /// Makes a stream of the same events.
     pub fn into_stream(self) -> impl Stream<Item = InPartition<Delivery>> + Send {
         stream::unfold(self, |mut events| async move { Some((events.recv().await?, events)) })
     }

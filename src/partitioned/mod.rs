@@ -199,7 +199,7 @@ fn check_count(partitions: usize) -> Result<()> {
 }
 
 impl<D, R> Partitioned<D, R> {
-    /// Its name, which the names of the partitions begin with.
+    /// Returns its name, which the names of the partitions begin with.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.core.name

@@ -315,7 +315,7 @@ impl PartitionedWorker {
         self.close_within(within).await
     }
 
-    /// Closes, with a time of its own for running jobs. Zero cancels them at once.
+    /// Closes the worker, with a time of its own for running jobs. Zero cancels them at once.
     pub async fn close_within(mut self, within: Duration) -> PartitionedReport {
         self.growing.abort();
         // It only ends; the error says that it was aborted.
@@ -400,7 +400,7 @@ pub struct PartitionedWorkerEvents {
 }
 
 impl PartitionedWorkerEvents {
-    /// The next event of any partition; `None` when the worker has closed.
+    /// Waits for the next event of any partition; `None` when the worker has closed.
     ///
     /// The future can be dropped at any time without losing an event.
     pub async fn recv(&mut self) -> Option<InPartition<WorkerEvent>> {

@@ -187,19 +187,19 @@ impl<D, R> Queue<D, R> {
 }
 
 impl<K: JobKind> NewJob<K> {
-    /// A job of a kind, with the options of the kind.
+    /// Makes a job of a kind, with the options of the kind.
     pub fn of(job: K) -> Self {
         Self { name: K::NAME.to_owned(), options: job.options(), data: job }
     }
 }
 
 impl<D> NewJob<D> {
-    /// A job with this name and data, and no options.
+    /// Makes a job with this name and data, and no options.
     pub fn new(name: impl Into<String>, data: D) -> Self {
         Self { name: name.into(), data, options: JobOptions::default() }
     }
 
-    /// Its options, in place of those given so far.
+    /// Sets all options at once, in place of those given so far.
     pub fn options(mut self, options: JobOptions) -> Self {
         self.options = options;
         self
@@ -336,7 +336,7 @@ forward! {
 }
 
 impl<D, R> Add<D, R> {
-    /// All options at once, in place of those set so far.
+    /// Sets all options at once, in place of those given so far.
     pub fn options(mut self, options: JobOptions) -> Self {
         self.job = self.job.options(options);
         self

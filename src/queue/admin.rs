@@ -121,7 +121,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().promote_jobs(false).await
     }
 
-    /// As [`promote_jobs`](Self::promote_jobs), but each job takes the place that its priority gives it, as with
+    /// Acts as [`promote_jobs`](Self::promote_jobs), but each job takes the place that its priority gives it, as with
     /// [`JobRef::promote`](crate::JobRef::promote); within a priority the earliest due comes first.
     ///
     /// # Errors
@@ -149,7 +149,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().retry_jobs(state, until.map(epoch_ms), false).await
     }
 
-    /// As [`retry_jobs`](Self::retry_jobs), but each job takes the place that its priority gives it, as with
+    /// Acts as [`retry_jobs`](Self::retry_jobs), but each job takes the place that its priority gives it, as with
     /// [`JobRef::retry`](crate::JobRef::retry); within a priority the first finished comes first.
     ///
     /// # Errors
@@ -210,7 +210,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().obliterate(false).await
     }
 
-    /// As [`obliterate`](Self::obliterate), also while jobs are active: their workers lose them.
+    /// Acts as [`obliterate`](Self::obliterate), also while jobs are active: their workers lose them.
     ///
     /// # Errors
     ///

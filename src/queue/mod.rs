@@ -95,13 +95,13 @@ impl<D, R> Queue<D, R> {
         self.core.engine()
     }
 
-    /// The queue's name.
+    /// Returns the queue's name.
     #[must_use]
     pub fn name(&self) -> &str {
         self.core.engine().keys.queue()
     }
 
-    /// The prefix of its keys.
+    /// Returns the prefix of its keys.
     #[must_use]
     #[doc(alias = "qualifiedName")]
     pub fn prefix(&self) -> &str {

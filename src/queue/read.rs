@@ -144,7 +144,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_job_counts(states).await
     }
 
-    /// How many jobs there are in each of these states, as [`get_job_counts`](Self::get_job_counts), and tells it to the
+    /// Counts the jobs in each of these states, as [`get_job_counts`](Self::get_job_counts), and tells it to the
     /// recorder of the `metrics` facade: the gauge `oxmq_queue_jobs` with the labels `queue` and `state`. Call it as often
     /// as your figures are collected; the feature `metrics` is needed for them, without it the counts are only answered.
     /// One round trip, one moment.

@@ -79,7 +79,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().remove_scheduler(id).await
     }
 
-    /// A job scheduler by its id; `None` if there is none. One round trip.
+    /// Reads a job scheduler by its id; `None` if there is none. One round trip.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ impl<D, R> Queue<D, R> {
         Ok(self.core.engine().get_scheduler(id).await?.and_then(JobScheduler::new))
     }
 
-    /// The job schedulers from place `start` to `end`, by their next run: the earliest first, or in descending order
+    /// Reads the job schedulers from place `start` to `end`, by their next run: the earliest first, or in descending order
     /// the latest. Places count from 0, those below 0 from the end. One round trip for each 200 of them.
     ///
     /// Entries without a scheduler, such as repeatable jobs up to BullMQ 3, are left out, but have a place; BullMQ 6
@@ -108,7 +108,7 @@ impl<D, R> Queue<D, R> {
         Ok(stored.into_iter().filter_map(JobScheduler::new).collect())
     }
 
-    /// How many entries [`get_job_schedulers`](Self::get_job_schedulers) has places for. One round trip.
+    /// Counts the entries that [`get_job_schedulers`](Self::get_job_schedulers) has places for. One round trip.
     ///
     /// # Errors
     ///
@@ -145,19 +145,19 @@ pub struct UpsertJobScheduler<D, R> {
 }
 
 impl<D, R> UpsertJobScheduler<D, R> {
-    /// The name of its jobs. Default: the scheduler's id.
+    /// Sets the name of its jobs. Default: the scheduler's id.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// The data of its jobs. Default: `{}`, which then must be readable as `D`.
+    /// Sets the data of its jobs. Default: `{}`, which then must be readable as `D`.
     pub fn data(mut self, data: D) -> Self {
         self.data = Some(data);
         self
     }
 
-    /// Its jobs are of a kind: with its name, this data and its options.
+    /// Makes its jobs of a kind: with its name, this data and its options.
     ///
     /// ```no_run
     /// # #[derive(serde::Serialize, serde::Deserialize)]
@@ -185,8 +185,8 @@ impl<D, R> UpsertJobScheduler<D, R> {
         }
     }
 
-    /// The options of its jobs, with the queue's defaults for what they leave open. Not `delay`, `job_id`, `timestamp` and
-    /// `parent`: the scheduler sets these. A deduplication is stored with each run and keeps none of them back.
+    /// Sets the options of its jobs, with the queue's defaults for what they leave open. Not `delay`, `job_id`, `timestamp`
+    /// and `parent`: the scheduler sets these. A deduplication is stored with each run and keeps none of them back.
     pub fn options(mut self, options: JobOptions) -> Self {
         self.options = options;
         self

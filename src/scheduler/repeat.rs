@@ -113,12 +113,13 @@ impl Repeat {
         }
     }
 
-    /// Each time this span has passed, the first time at once. More than 0; rounded up to milliseconds.
+    /// Repeats each time this span has passed, the first time at once. More than 0; rounded up to milliseconds.
     pub fn every(span: Duration) -> Self {
         Self::new(When::Every(span))
     }
 
-    /// By a cron pattern with five fields, or six with seconds in front; as BullMQ 6 reads it. Needs the feature `cron`.
+    /// Repeats by a cron pattern with five fields, or six with seconds in front; as BullMQ 6 reads it. Needs the feature
+    /// `cron`.
     ///
     /// On days on which the clock is moved it is due when BullMQ's parser says; see `docs/schedulers.md`.
     #[doc(alias = "pattern")]
@@ -126,14 +127,14 @@ impl Repeat {
         Self::new(When::Pattern(pattern.into()))
     }
 
-    /// The time zone of a pattern: an IANA name, `UTC`, or `UTC+h:mm`. Default: the zone of the process that computes
+    /// Sets the time zone of a pattern: an IANA name, `UTC`, or `UTC+h:mm`. Default: the zone of the process that computes
     /// the next run, which may be any worker; so better name one.
     pub fn tz(mut self, zone: impl Into<String>) -> Self {
         self.tz = Some(zone.into());
         self
     }
 
-    /// What `H` in a pattern stands for: any text, of which the same numbers are made in every process. Default: the id
+    /// Sets what `H` in a pattern stands for: any text, of which the same numbers are made in every process. Default: the id
     /// of the scheduler. BullMQ draws numbers anew for each run unless it is told a seed.
     #[doc(alias = "hashSeed")]
     pub fn hash_seed(mut self, seed: impl Into<String>) -> Self {
@@ -141,13 +142,13 @@ impl Repeat {
         self
     }
 
-    /// At most so many runs, counted from each upsert; at least 1. Default: no limit.
+    /// Makes at most so many runs, counted from each upsert; at least 1. Default: no limit.
     pub fn limit(mut self, runs: u64) -> Self {
         self.limit = Some(runs);
         self
     }
 
-    /// No run before this, and by a pattern none at this very moment. Default: none. Not together with
+    /// Makes no run before this, and by a pattern none at this very moment. Default: none. Not together with
     /// [`immediately`](Self::immediately).
     #[doc(alias = "startDate")]
     pub fn start_date(mut self, at: SystemTime) -> Self {
@@ -155,27 +156,27 @@ impl Repeat {
         self
     }
 
-    /// No run after this; at an interval one run may be later by less than the interval. Default: none.
+    /// Makes no run after this; at an interval one run may be later by less than the interval. Default: none.
     #[doc(alias = "endDate")]
     pub fn end_date(mut self, at: SystemTime) -> Self {
         self.end = Some(at);
         self
     }
 
-    /// At an interval: how long after the multiples of the interval since 1970; less than the interval. Default: as the
-    /// first run falls.
+    /// Sets, at an interval, how long after the multiples of the interval since 1970 a run is due; less than the interval.
+    /// Default: as the first run falls.
     pub fn offset(mut self, offset: Duration) -> Self {
         self.offset = Some(offset);
         self
     }
 
-    /// By a pattern: one run at each upsert besides. Default false.
+    /// Makes one run at each upsert besides, by a pattern. Default false.
     pub fn immediately(mut self, immediately: bool) -> Self {
         self.immediately = immediately;
         self
     }
 
-    /// Whether a run begins while an earlier one has not ended. Default: it does, as in BullMQ.
+    /// Sets whether a run begins while an earlier one has not ended. Default: it does, as in BullMQ.
     ///
     /// With [`Overlap::Skip`] it does not: an earlier run is one that is active, or that has begun and waits to be tried
     /// again or for its children. A slot that was skipped counts for [`limit`](Self::limit). It is stored beside BullMQ's
@@ -186,9 +187,9 @@ impl Repeat {
         self
     }
 
-    /// How many slots that passed while no worker was there are made up, the latest ones, one after the other and at once.
-    /// 0 to 1,000. Default: 0, as in BullMQ, where the first worker to come runs the one slot that waits, and the next run
-    /// is in the future.
+    /// Sets how many slots that passed while no worker was there are made up, the latest ones, one after the other and at
+    /// once. 0 to 1,000. Default: 0, as in BullMQ, where the first worker to come runs the one slot that waits, and the
+    /// next run is in the future.
     ///
     /// It is heeded by workers of this crate only. With a pattern, [`end_date`](Self::end_date) also ends making up.
     pub fn catch_up(mut self, slots: u32) -> Self {
@@ -196,8 +197,8 @@ impl Repeat {
         self
     }
 
-    /// The first `n` runs of a scheduler that is made at the moment `from`, if no worker is ever late; fewer if it ends
-    /// before. Redis is not asked: this is how a schedule is tested.
+    /// Computes the first `n` runs of a scheduler that is made at the moment `from`, if no worker is ever late; fewer if it
+    /// ends before. Redis is not asked: this is how a schedule is tested.
     ///
     /// # Errors
     ///
@@ -206,7 +207,8 @@ impl Repeat {
         Ok(self.runs(from)?.take(n).collect())
     }
 
-    /// As [`next_runs`](Self::next_runs), one after the other. A schedule without limit and end does not end.
+    /// Computes the runs as [`next_runs`](Self::next_runs) does, one after the other. A schedule without limit and end does
+    /// not end.
     ///
     /// # Errors
     ///

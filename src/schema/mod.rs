@@ -60,7 +60,7 @@ impl Default for JobKinds {
 }
 
 impl JobKinds {
-    /// No kinds yet.
+    /// Makes a list without kinds.
     pub fn new() -> Self {
         Self::default()
     }

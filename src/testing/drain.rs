@@ -54,7 +54,7 @@ impl TestQueue {
         self.drain_for(Duration::MAX, processor).await
     }
 
-    /// As [`drain`](Self::drain), but moves the clock by `span` and no further; in the end it has moved so far.
+    /// Acts as [`drain`](Self::drain), but moves the clock by `span` and no further; in the end it has moved so far.
     ///
     /// # Panics
     ///
@@ -63,8 +63,8 @@ impl TestQueue {
         self.drain_with(span, processor, |worker| worker).await
     }
 
-    /// As [`drain_for`](Self::drain_for), with options of a worker: its retry policy, backoff strategy, retention. The longest
-    /// `span` moves the clock as far as there are jobs.
+    /// Acts as [`drain_for`](Self::drain_for), with options of a worker: its retry policy, backoff strategy, retention. The
+    /// longest `span` moves the clock as far as there are jobs.
     ///
     /// ```no_run
     /// # async fn test(queue: oxmq::testing::TestQueue) {

@@ -24,35 +24,35 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// A job of this name with this data.
+    /// Expects a job of this name with this data.
     pub fn job(name: impl Into<String>, data: impl Serialize) -> Self {
         let data = serde_json::to_value(data).expect("data that can be written as JSON");
         Self { data: Some(data), ..Self::any(name) }
     }
 
-    /// A job of this name with whatever data.
+    /// Expects a job of this name with whatever data.
     pub fn any(name: impl Into<String>) -> Self {
         Self { name: name.into(), data: None, delay: None, priority: None, id: None }
     }
 
-    /// A job of a kind, with this data.
+    /// Expects a job of a kind, with this data.
     pub fn of<K: JobKind>(job: K) -> Self {
         Self::job(K::NAME, job)
     }
 
-    /// It is delayed by this time.
+    /// Expects it to be delayed by this time.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = Some(delay);
         self
     }
 
-    /// It has this priority.
+    /// Expects it to have this priority.
     pub fn priority(mut self, priority: u32) -> Self {
         self.priority = Some(priority);
         self
     }
 
-    /// It has this id.
+    /// Expects it to have this id.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self

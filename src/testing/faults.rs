@@ -15,7 +15,7 @@ fn attempt(job: &AnyJob) -> u32 {
     job.attempts_made().saturating_add(1)
 }
 
-/// A layer that fails the `n`-th attempt at each job in place of running it; the first is 1.
+/// Makes a layer that fails the `n`-th attempt at each job in place of running it; the first is 1.
 ///
 /// ```
 /// use oxmq::testing::fail_attempt;
@@ -34,9 +34,9 @@ pub fn fail_attempt(n: u32, why: impl Into<String>) -> impl Layer + Clone {
     }
 }
 
-/// A layer in which the first start of each job loses its lock, as if its worker had stood still for too long: once the
-/// processor waits for something, the lock is gone and the attempt is told [`CancelReason::LockLost`]. What it comes to is
-/// dropped, and the job runs again: on a [`TestQueue`](super::TestQueue) at once, by a worker with its stalled check.
+/// Makes a layer in which the first start of each job loses its lock, as if its worker had stood still for too long: once
+/// the processor waits for something, the lock is gone and the attempt is told [`CancelReason::LockLost`]. What it comes to
+/// is dropped, and the job runs again: on a [`TestQueue`](super::TestQueue) at once, by a worker with its stalled check.
 pub fn lose_lock() -> impl Layer + Clone {
     |job: AnyJob, next: Next| -> BoxFuture<'static, Ended> {
         if job.attempts_started() > 1 {
@@ -59,7 +59,7 @@ pub fn lose_lock() -> impl Layer + Clone {
     }
 }
 
-/// A layer in which the worker of the first start of each job shuts down: once the processor waits for something, the
+/// Makes a layer in which the worker of the first start of each job shuts down: once the processor waits for something, the
 /// attempt is told [`CancelReason::Shutdown`], has the worker's `cancel_grace` to end in its own way, and is cut off then.
 /// The job goes back to the front, and no attempt is spent on it.
 pub fn shut_down() -> impl Layer + Clone {

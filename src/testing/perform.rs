@@ -34,37 +34,37 @@ pub struct TestJob {
 }
 
 impl TestJob {
-    /// A job of this name with this data: the first attempt at job 1, now.
+    /// Makes a job of this name with this data: the first attempt at job 1, now.
     pub fn new(name: impl Into<String>, data: impl Serialize) -> Self {
         let data = serde_json::to_value(data).expect("data that can be written as JSON");
         let options = JobOptions::default();
         Self { id: "1".to_owned(), name: name.into(), data, options, attempts_made: 0, clock: Clock::system() }
     }
 
-    /// A job of a kind, with its options.
+    /// Makes a job of a kind, with its options.
     pub fn of<K: JobKind>(job: K) -> Self {
         Self { options: job.options(), ..Self::new(K::NAME, job) }
     }
 
-    /// Its id. Default: `1`.
+    /// Sets its id. Default: `1`.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = id.into();
         self
     }
 
-    /// Its options. Default: none, or those of its kind.
+    /// Sets its options. Default: none, or those of its kind.
     pub fn options(mut self, options: JobOptions) -> Self {
         self.options = options;
         self
     }
 
-    /// How many attempts have failed before this one. Default: 0.
+    /// Sets how many attempts have failed before this one. Default: 0.
     pub fn attempts_made(mut self, attempts: u32) -> Self {
         self.attempts_made = attempts;
         self
     }
 
-    /// Where its timestamp is taken from. Default: the system's clock.
+    /// Sets where its timestamp is taken from. Default: the system's clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self

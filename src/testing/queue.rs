@@ -50,14 +50,14 @@ pub struct TestQueue {
 }
 
 impl TestQueue {
-    /// A queue on the [shared server](RedisServer::shared) of this process, or at the URL in the environment variable
+    /// Makes a queue on the [shared server](RedisServer::shared) of this process, or at the URL in the environment variable
     /// `OXMQ_TEST_REDIS`.
     pub async fn new(name: &str) -> Self {
         let url = std::env::var("OXMQ_TEST_REDIS");
         Self::at(&url.unwrap_or_else(|_| RedisServer::shared().url()), name).await
     }
 
-    /// A queue on the server at this URL.
+    /// Makes a queue on the server at this URL.
     pub async fn at(url: &str, name: &str) -> Self {
         let options = ConnectOptions::from_url(url).expect("the URL of the tests' server");
         let clock = Clock::manual(Clock::system().now_ms());

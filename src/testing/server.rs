@@ -279,7 +279,7 @@ pub fn server_version() -> u32 {
     })
 }
 
-/// A command that runs `redis-server` in a directory behind the [`WATCHDOG`].
+/// Makes a command that runs `redis-server` in a directory behind the [`WATCHDOG`].
 #[doc(hidden)]
 #[must_use]
 pub fn server_in(dir: &Path) -> Command {

@@ -197,7 +197,7 @@ impl QueueEvent {
         }
     }
 
-    /// BullMQ's name of the event.
+    /// Returns BullMQ's name of the event.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -223,7 +223,7 @@ impl QueueEvent {
         }
     }
 
-    /// The job that the event is about, if it names one.
+    /// Returns the job that the event is about, if it names one.
     #[must_use]
     pub fn job_id(&self) -> Option<&str> {
         let id = match self {

@@ -32,13 +32,13 @@ impl EventId {
     /// `0-0`, which comes before every event.
     pub const ZERO: Self = Self::new(0, 0);
 
-    /// The id with this time, in milliseconds since the Unix epoch, and this number within the millisecond.
+    /// Makes the id with this time, in milliseconds since the Unix epoch, and this number within the millisecond.
     #[must_use]
     pub const fn new(ms: u64, number: u64) -> Self {
         Self { ms, number }
     }
 
-    /// When the server wrote the event, in milliseconds since the Unix epoch.
+    /// Returns when the server wrote the event, in milliseconds since the Unix epoch.
     #[must_use]
     pub const fn ms(self) -> u64 {
         self.ms

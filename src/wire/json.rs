@@ -48,7 +48,7 @@ impl JsonText {
         Self(text.into())
     }
 
-    /// The JSON of a value.
+    /// Writes a value as JSON.
     ///
     /// # Errors
     ///
@@ -61,13 +61,13 @@ impl JsonText {
         self.0
     }
 
-    /// The text as it is stored.
+    /// Returns the text as it is stored.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The value.
+    /// Reads the value.
     ///
     /// # Errors
     ///

@@ -176,14 +176,14 @@ impl<Q> WorkerBuilder<Q> {
         self
     }
 
-    /// Never renews locks: for jobs that surely end within `lock_duration`. Default: false.
+    /// Switches lock renewal off: for jobs that surely end within `lock_duration`. Default: false.
     #[doc(alias = "skipLockRenewal")]
     pub fn skip_lock_renewal(mut self, skip: bool) -> Self {
         self.options.skip_lock_renewal = skip;
         self
     }
 
-    /// Never looks for jobs without a lock. Default: false.
+    /// Switches the look for jobs without a lock off. Default: false.
     #[doc(alias = "skipStalledCheck")]
     pub fn skip_stalled_check(mut self, skip: bool) -> Self {
         self.options.skip_stalled_check = skip;
@@ -197,7 +197,7 @@ impl<Q> WorkerBuilder<Q> {
         self
     }
 
-    /// Never looks for job schedulers that have stopped. Default: false.
+    /// Switches the look for job schedulers that have stopped off. Default: false.
     pub fn skip_scheduler_check(mut self, skip: bool) -> Self {
         self.options.skip_scheduler_check = skip;
         self

@@ -164,14 +164,14 @@ pub struct WorkerEvents {
 }
 
 impl WorkerEvents {
-    /// The next event; `None` when the worker is closed and all events were received.
+    /// Waits for the next event; `None` when the worker is closed and all events were received.
     ///
     /// The future can be dropped at any time without losing an event.
     pub async fn recv(&mut self) -> Option<WorkerEvent> {
         std::future::poll_fn(|cx| self.buffer.poll(cx)).await
     }
 
-    /// How many events were dropped so far because this receiver was too slow.
+    /// Returns how many events were dropped so far because this receiver was too slow.
     #[must_use]
     pub fn missed(&self) -> u64 {
         self.buffer.lock().missed

@@ -273,7 +273,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// The name of the queue.
+    /// Returns the name of the queue.
     #[must_use]
     pub fn queue_name(&self) -> &str {
         self.inner.queue.engine().keys.queue()
@@ -403,15 +403,15 @@ impl Worker {
         self.close().await
     }
 
-    /// Closes: takes no new jobs, waits for those that run, at most the worker's `shutdown_timeout`, then cancels them
-    /// and hands back what does not end. A wait for work is interrupted at once.
+    /// Closes the worker: takes no new jobs, waits for those that run, at most the worker's `shutdown_timeout`, then
+    /// cancels them and hands back what does not end. A wait for work is interrupted at once.
     #[doc(alias = "disconnect")]
     pub async fn close(self) -> Report {
         let within = self.inner.options.shutdown_timeout;
         self.close_within(within).await
     }
 
-    /// Closes, with a time of its own for running jobs. Zero cancels them at once.
+    /// Closes the worker, with a time of its own for running jobs. Zero cancels them at once.
     ///
     /// It returns at most a second and a half, and the worker's `cancel_grace`, after that time, also while Redis is down
     /// or processors block every thread of the worker's runtime; for the latter it must be called on another runtime.

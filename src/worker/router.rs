@@ -63,12 +63,12 @@ impl<S> Default for Router<S> {
 }
 
 impl<S: Clone + Send + Sync + 'static> Router<S> {
-    /// A router without routes.
+    /// Makes a router without routes.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Jobs of this name go to this processor. A name has one: with a second one no worker starts, but refuses by
+    /// Sends jobs of this name to this processor. A name has one: with a second one no worker starts, but refuses by
     /// [`Error::InvalidOption`](crate::Error::InvalidOption); [`replace`](Self::replace) says that it is meant.
     pub fn on<M>(mut self, name: impl Into<String>, processor: impl Processor<M, S>) -> Self {
         let name = name.into();
@@ -96,7 +96,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         self
     }
 
-    /// Jobs of a [kind](crate::JobKind) go to this processor, whose first argument says which kind.
+    /// Sends jobs of a [kind](crate::JobKind) to this processor, whose first argument says which kind.
     ///
     /// ```
     /// use oxmq::kind::JobOf;
@@ -120,7 +120,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         self.on(M::NAME, processor)
     }
 
-    /// Jobs of any other name go to this processor. Default: they fail.
+    /// Sends jobs of any other name to this processor. Default: they fail.
     pub fn otherwise<M>(mut self, processor: impl Processor<M, S>) -> Self {
         self.otherwise = Some(Route::new(processor));
         self

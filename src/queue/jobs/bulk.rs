@@ -76,7 +76,7 @@ impl<D, R> Jobs<D, R> {
         self.retry_with(RetryOptions::default())
     }
 
-    /// As [`retry`](Self::retry), with options.
+    /// Acts as [`retry`](Self::retry), with options.
     pub fn retry_with(self, options: RetryOptions) -> BulkAction {
         self.act(What::Retry(options))
     }
@@ -173,7 +173,7 @@ impl BulkAction {
         self
     }
 
-    /// Begins, to go on step by step: to show progress, or to stop.
+    /// Begins the operation, to go on step by step: to show progress, or to stop.
     ///
     /// # Errors
     ///
@@ -327,13 +327,13 @@ impl BulkRun {
         Ok(Some(step))
     }
 
-    /// What has been done so far.
+    /// Returns what has been done so far.
     #[must_use]
     pub fn report(&self) -> &BulkReport {
         &self.report
     }
 
-    /// Where it stands: [`Jobs::resume`] goes on from here.
+    /// Returns where it stands: [`Jobs::resume`] goes on from here.
     #[must_use]
     pub fn cursor(&self) -> &JobsCursor {
         self.scan.cursor()

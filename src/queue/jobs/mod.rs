@@ -87,8 +87,8 @@ pub struct JobsPage<D, R> {
 }
 
 impl<D, R> Jobs<D, R> {
-    /// The order in which jobs are read: [`Ascending`](Order::Ascending) what comes next, is due first or has finished first.
-    /// Default: ascending in sorted sets; and in the lists of jobs that wait or run, what was added last comes first,
+    /// Sets the order in which jobs are read: [`Ascending`](Order::Ascending) what comes next, is due first or has finished
+    /// first. Default: ascending in sorted sets; and in the lists of jobs that wait or run, what was added last comes first,
     /// since in that order none is passed over while workers take others. What is done to jobs is done in that order
     /// always.
     pub fn order(mut self, order: Order) -> Self {
@@ -96,7 +96,7 @@ impl<D, R> Jobs<D, R> {
         self
     }
 
-    /// At most so many jobs. Default: all.
+    /// Takes at most so many jobs. Default: all.
     pub fn limit(mut self, jobs: u64) -> Self {
         self.limit = Some(jobs);
         self
@@ -194,7 +194,7 @@ impl<D, R> Jobs<D, R> {
         .boxed()
     }
 
-    /// How many jobs the states of the filter have, whatever else it says: what a search looks at, for a bar of its
+    /// Counts the jobs that the states of the filter have, whatever else it says: what a search looks at, for a bar of its
     /// progress. One round trip.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
-    /// No limits yet.
+    /// Makes a layer without limits.
     pub fn new() -> Self {
         Self::default()
     }
@@ -99,12 +99,12 @@ pub struct Concurrency {
 }
 
 impl Concurrency {
-    /// No limits yet.
+    /// Makes a layer without limits.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// At most so many jobs of this name at once; 0 counts as 1, and what is beyond tokio's limit as that.
+    /// Lets at most so many jobs of this name run at once; 0 counts as 1, and what is beyond tokio's limit as that.
     pub fn on(mut self, name: impl Into<String>, jobs: usize) -> Self {
         let permits = jobs.clamp(1, Semaphore::MAX_PERMITS);
         self.limits.insert(name.into(), Arc::new(Semaphore::new(permits)));
@@ -146,7 +146,7 @@ pub struct Retries {
 type Rule = Arc<dyn Fn(&(dyn std::error::Error + 'static)) -> Option<Retry> + Send + Sync>;
 
 impl Retries {
-    /// No rules yet.
+    /// Makes a layer without rules.
     pub fn new() -> Self {
         Self::default()
     }
