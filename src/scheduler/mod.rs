@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::script::advance_scheduler::Advanced;
 use crate::wire::job::RawJob;
 
-use next::Next;
+use next::NextRun;
 
 /// What is to become of a run that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +41,8 @@ pub(crate) async fn advance(engine: &Engine, key: &str, job: &RawJob, token: &st
     let fail = |problem: String| Error::Scheduler { scheduler: key.to_owned(), problem };
     let now = engine.clock.now_ms();
     let advance = match next::after(key, job, now).map_err(fail)? {
-        Next::Run(advance) => advance,
-        Next::Ended => return Ok(Turn::Run),
+        NextRun::Run(advance) => advance,
+        NextRun::Ended => return Ok(Turn::Run),
     };
     match engine.advance_scheduler(now, &advance, token).await? {
         Advanced::Created { .. } | Advanced::NotCurrent => Ok(Turn::Run),

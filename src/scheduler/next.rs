@@ -12,7 +12,7 @@ use crate::wire::json;
 
 /// What follows a run.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Next {
+pub(crate) enum NextRun {
     Run(Box<Advance>),
     /// Nothing: the limit or the end is reached. The scheduler's entry stays.
     Ended,
@@ -30,7 +30,7 @@ pub(super) type Members<'a> = BTreeMap<String, &'a RawValue>;
 /// # Errors
 ///
 /// The options say nothing usable about repetition; why, for people.
-pub(crate) fn after(key: &str, job: &RawJob, now: u64) -> Result<Next, String> {
+pub(crate) fn after(key: &str, job: &RawJob, now: u64) -> Result<NextRun, String> {
     let mut opts = members(&job.opts_text)?;
     let repeat_text = opts.remove("repeat").map_or("", |repeat| repeat.get());
     let mut repeat = members(repeat_text).map_err(|_| "the job has no options `repeat`".to_owned())?;
@@ -56,9 +56,9 @@ pub(crate) fn after(key: &str, job: &RawJob, now: u64) -> Result<Next, String> {
     let catch_up = number("catchUp").map_or(0, |slots| whole(slots).min(u64::from(MOST_CAUGHT_UP)));
     let ended = || {
         if !skips {
-            return Next::Ended;
+            return NextRun::Ended;
         }
-        Next::Run(Box::new(Advance { is_last: true, skips, ..Advance::of(key, job) }))
+        NextRun::Run(Box::new(Advance { is_last: true, skips, ..Advance::of(key, job) }))
     };
     let count = number("count").filter(|count| *count > 0.0).map_or(1, |count| whole(count) + 1);
     if number("limit").is_some_and(|limit| count > whole(limit)) || end.is_some_and(|end| now > end) {
@@ -110,7 +110,7 @@ pub(crate) fn after(key: &str, job: &RawJob, now: u64) -> Result<Next, String> {
     for name in ["delay", "jobId", "prevMillis"] {
         opts.remove(name);
     }
-    Ok(Next::Run(Box::new(Advance {
+    Ok(NextRun::Run(Box::new(Advance {
         slot,
         every,
         offset,
@@ -295,7 +295,7 @@ mod tests {
 
     const NOW: u64 = 1_700_000_000_000;
 
-    fn next(opts: &Value) -> Result<Next, String> {
+    fn next(opts: &Value) -> Result<NextRun, String> {
         let text = opts.to_string();
         let options = StoredOptions::parse(&text).unwrap();
         let job = RawJob::added("repeat:s:1".into(), "n".into(), "{}".into(), text.into(), options, NOW, 0, 0);
@@ -304,7 +304,7 @@ mod tests {
 
     fn run(opts: &Value) -> (Advance, Value) {
         match next(opts) {
-            Ok(Next::Run(advance)) => {
+            Ok(NextRun::Run(advance)) => {
                 let opts = serde_json::from_str(&advance.opts).unwrap();
                 (*advance, opts)
             }
@@ -339,7 +339,7 @@ mod tests {
             (json!({ "every": 5, "endDate": NOW }), true),
             (json!({ "every": 5, "endDate": NOW - 1 }), false),
         ] {
-            assert_eq!(next(&json!({ "repeat": repeat })) != Ok(Next::Ended), goes_on, "{repeat}");
+            assert_eq!(next(&json!({ "repeat": repeat })) != Ok(NextRun::Ended), goes_on, "{repeat}");
         }
     }
 
@@ -374,7 +374,7 @@ mod tests {
         assert_eq!(slot(json!({ "prevMillis": NOW + 10_000 })), 20_000);
         assert_eq!(slot(json!({ "startDate": NOW + 30_000 })), 40_000);
         let opts = json!({ "repeat": { "pattern": "*/10 * * * * *", "tz": "UTC", "endDate": NOW + 9_999 } });
-        assert_eq!(next(&opts), Ok(Next::Ended));
+        assert_eq!(next(&opts), Ok(NextRun::Ended));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Schedulers that have stopped: what is stored of one says what its next run is.
 
-use super::next::{self, Next, members, object, quoted};
+use super::next::{self, NextRun, members, object, quoted};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::script::advance_scheduler::{Advance, Advanced};
@@ -62,9 +62,9 @@ fn next_of(stored: &StoredScheduler, now: u64) -> std::result::Result<Option<Adv
     let id = format!("repeat:{}:{}", stored.id, stored.slot);
     let job = RawJob::added(id, String::new(), "{}".to_owned(), opts.into(), options, now, 0, 0);
     Ok(match next::after(&stored.id, &job, now)? {
-        Next::Run(advance) if advance.is_last => None,
-        Next::Run(advance) => Some(Advance { revives: true, skips: false, ..*advance }),
-        Next::Ended => None,
+        NextRun::Run(advance) if advance.is_last => None,
+        NextRun::Run(advance) => Some(Advance { revives: true, skips: false, ..*advance }),
+        NextRun::Ended => None,
     })
 }
 
