@@ -1,4 +1,7 @@
 //! The private redis-server and its figures.
+//!
+//! The one of `oxmq::testing` will not do: this one is tied to a core, has TLS and a server that is far away beside it, and is started
+//! by a process in which nothing of what is measured runs.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
