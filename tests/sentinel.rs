@@ -51,7 +51,7 @@ impl Traffic {
         let client = Client::builder(options).prefix(&prefix).connect().await.unwrap();
         let queue: Queue<Value, Value> = client.queue("q").open().unwrap();
         let processor = async |_: Job<Value, ()>| {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await; // the work itself
             Ok::<_, Halt>(())
         };
         let worker = client.worker("q", processor).concurrency(10).start().unwrap();
@@ -132,7 +132,7 @@ async fn produce(
             Ok(_) => {
                 acked.lock().unwrap().push(id);
                 next += 1;
-                tokio::time::sleep(Duration::from_millis(8)).await;
+                tokio::time::sleep(Duration::from_millis(8)).await; // its pace
             }
             Err(_) => failed += 1,
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use oxmq::worker::{Processor, WorkerBuilder, WorkerEvent};
-use oxmq::{Client, ConnectOptions, JobState, NewJob, Queue, Worker};
+use oxmq::{Client, ConnectOptions, Halt, Job, JobState, NewJob, Queue, Worker};
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 
@@ -59,6 +59,18 @@ impl Fixture {
     /// A worker of the queue that looks for work every second at least.
     pub fn worker<M>(&self, processor: impl Processor<M>) -> WorkerBuilder {
         self.client.worker("q", processor).drain_delay(Duration::from_secs(1))
+    }
+
+    /// A worker that notes each job and then takes so many ms for it, so that what goes wrong meets jobs that run.
+    pub fn slow_worker(&self, ran: &Ledger, ms: u64) -> WorkerBuilder {
+        let ran = ran.clone();
+        self.worker(move |job: Job<Value, ()>| {
+            ran.note(job.id());
+            async move {
+                tokio::time::sleep(Duration::from_millis(ms)).await; // the work itself
+                Ok::<_, Halt>(())
+            }
+        })
     }
 
     pub async fn add(&self, data: Value) -> String {

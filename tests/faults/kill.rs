@@ -34,17 +34,21 @@ fn wait_for(child: &mut Child) {
     panic!("the worker process has ended: {:?}", child.wait());
 }
 
-#[test]
-#[ignore = "not a test: the process that `workers_killed_at_any_moment_lose_nothing` kills"]
-fn the_worker_process() {
-    let (Ok(url), Ok(prefix)) = (std::env::var("OXMQ_URL"), std::env::var("OXMQ_PREFIX")) else {
-        return;
-    };
-    // Ends with its parent, however that ends.
+/// For which server and prefix this process works, if it is one that a test starts and kills; else `None`. It ends with its
+/// parent, however that ends.
+pub(super) fn works_for() -> Option<(String, String)> {
+    let (Ok(url), Ok(prefix)) = (std::env::var("OXMQ_URL"), std::env::var("OXMQ_PREFIX")) else { return None };
     std::thread::spawn(|| {
         let _ = std::io::stdin().read(&mut [0]);
         std::process::exit(0);
     });
+    Some((url, prefix))
+}
+
+#[test]
+#[ignore = "not a test: the process that `workers_killed_at_any_moment_lose_nothing` kills"]
+fn the_worker_process() {
+    let Some((url, prefix)) = works_for() else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let options = ConnectOptions::from_url(&url).unwrap();
@@ -52,7 +56,7 @@ fn the_worker_process() {
         let worker = client
             .worker("q", |job: Job<Value, u64>| async move {
                 let n = job.data()["n"].as_u64().unwrap();
-                tokio::time::sleep(Duration::from_millis(20 + n % 30)).await;
+                tokio::time::sleep(Duration::from_millis(20 + n % 30)).await; // the work itself
                 // Some attempts fail, so that retries are cut as well.
                 if n.is_multiple_of(10) && job.attempts_made() == 0 { Err(Halt::failed("once")) } else { Ok(n) }
             })
@@ -92,7 +96,7 @@ async fn workers_killed_at_any_moment_lose_nothing() {
         let life = if fixture.count(JobState::Waiting).await > 0 { 60 + kills * 37 % 240 } else { 2_500 };
         let ends = Instant::now() + Duration::from_millis(life);
         while Instant::now() < ends && fixture.count(JobState::Completed).await < JOBS {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await; // looks again
         }
         child.kill().unwrap();
         child.wait().unwrap();
@@ -141,7 +145,7 @@ async fn a_mixed_fleet_killed_at_any_moment_loses_nothing() {
         assert!(begun.elapsed() < Duration::from_secs(540), "{} done", fixture.count(JobState::Completed).await);
         // A moment of its own for each kill; towards the end the last jobs wait for their locks to run out.
         let life = if fixture.count(JobState::Waiting).await > 0 { 150 + round * 97 % 600 } else { 2_500 };
-        tokio::time::sleep(Duration::from_millis(life)).await;
+        tokio::time::sleep(Duration::from_millis(life)).await; // time itself
         if fixture.count(JobState::Waiting).await == 0 {
             continue;
         }

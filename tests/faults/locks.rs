@@ -13,7 +13,7 @@ use crate::common::fixture::{Fixture, Ledger, PATIENCE, listen};
 use crate::common::server::{RedisServer, shared_server};
 
 async fn sleep_long(job: Job<Value, ()>) -> Result<(), Halt> {
-    tokio::time::sleep(Duration::from_millis(job.data().as_u64().unwrap_or(0))).await;
+    tokio::time::sleep(Duration::from_millis(job.data().as_u64().unwrap_or(0))).await; // the work itself
     Ok(())
 }
 
@@ -70,10 +70,10 @@ async fn a_worker_that_closes_during_a_renewal_leaves_the_locks_of_others_alone(
     tokio::time::sleep(Duration::from_millis(430)).await; // time itself, and so are the next ones
     let mut redis = fixture.redis.clone();
     let _: () = redis::cmd("CLIENT").arg("PAUSE").arg(450).arg("ALL").query_async(&mut redis).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await; // time itself: within the pause
     closes.close_within(Duration::ZERO).await;
     // Twice the life of a lock: without renewal another check would have put the job back.
-    tokio::time::sleep(lock * 2).await;
+    tokio::time::sleep(lock * 2).await; // time itself
     assert_eq!((ran.tally()["b"], heard.count(|event| matches!(event, WorkerEvent::LockLost { .. }))), (1, 0));
     stays.close_within(Duration::ZERO).await;
 }
@@ -93,7 +93,7 @@ pub(super) async fn slow_to_greet(delay: Duration) -> String {
                 let answering = async {
                     let mut first = vec![0; 16 * 1024];
                     let n = answers.read(&mut first).await?;
-                    tokio::time::sleep(delay).await;
+                    tokio::time::sleep(delay).await; // time itself: an answer that is late
                     to.write_all(&first[..n]).await?;
                     tokio::io::copy(&mut answers, &mut to).await.map(drop)
                 };

@@ -63,18 +63,7 @@ async fn a_network_that_swallows_everything_is_outlived() {
     let fixture = Fixture::through(&proxy, server).await;
     warm_up(&fixture).await;
     let ran = Ledger::default();
-    let ledger = ran.clone();
-    let worker = fixture
-        .worker(move |job: Job<Value, ()>| {
-            ledger.note(job.id());
-            async {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                Ok::<_, Halt>(())
-            }
-        })
-        .concurrency(4)
-        .start()
-        .unwrap();
+    let worker = fixture.slow_worker(&ran, 20).concurrency(4).start().unwrap();
     let heard = listen(&worker);
     let ids = fixture.add_many(400).await;
     ran.until(20).await;
@@ -101,18 +90,7 @@ async fn a_server_that_sleeps_longer_than_every_deadline_loses_and_repeats_nothi
     let fixture = Fixture::with(options, &server).await;
     warm_up(&fixture).await;
     let ran = Ledger::default();
-    let ledger = ran.clone();
-    let worker = fixture
-        .worker(move |job: Job<Value, ()>| {
-            ledger.note(job.id());
-            async {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-                Ok::<_, Halt>(())
-            }
-        })
-        .concurrency(4)
-        .start()
-        .unwrap();
+    let worker = fixture.slow_worker(&ran, 5).concurrency(4).start().unwrap();
     let heard = listen(&worker);
     let ids = fixture.add_many(300).await;
     for round in 1..=2 {

@@ -1,7 +1,7 @@
 //! Job schedulers whose workers are killed, again and again, and whose runs vanish.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use oxmq::{Client, ConnectOptions, Halt, Job, JobOptions, KeepJobs, Queue, Repea
 use redis::AsyncCommands;
 use serde_json::{Value, json};
 
+use super::kill::works_for;
 use crate::common::fixture::Fixture;
 use crate::common::node::{BullMq, NodeDriver};
 use crate::common::server::RedisServer;
@@ -38,15 +39,8 @@ async fn upsert(queue: &Queue<Value, Value>, n: u64) {
 #[test]
 #[ignore = "not a test: the process that `schedulers_go_on_while_workers_are_killed` kills"]
 fn the_worker_process() {
-    let (Ok(url), Ok(prefix)) = (std::env::var("OXMQ_URL"), std::env::var("OXMQ_PREFIX")) else {
-        return;
-    };
+    let Some((url, prefix)) = works_for() else { return };
     let n = std::env::var("OXMQ_SCHEDULERS").unwrap().parse().unwrap();
-    // Ends with its parent, however that ends.
-    std::thread::spawn(|| {
-        let _ = std::io::stdin().read(&mut [0]);
-        std::process::exit(0);
-    });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let options = ConnectOptions::from_url(&url).unwrap();
@@ -55,7 +49,7 @@ fn the_worker_process() {
         upsert(&client.queue("q").max_len_events(1_000_000).open().unwrap(), n).await;
         let worker = client
             .worker("q", |_: Job<Value, Value>| async {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await; // the work itself
                 Ok::<_, Halt>(json!(1))
             })
             .concurrency(20)

@@ -20,18 +20,7 @@ async fn a_storm_of_killed_connections_loses_and_repeats_nothing() {
     let fixture = Arc::new(Fixture::on(&server).await);
     warm_up(&fixture).await;
     let ran = Ledger::default();
-    let ledger = ran.clone();
-    let worker = fixture
-        .worker(move |job: Job<Value, ()>| {
-            ledger.note(job.id());
-            async {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-                Ok::<_, Halt>(())
-            }
-        })
-        .concurrency(20)
-        .start()
-        .unwrap();
+    let worker = fixture.slow_worker(&ran, 2).concurrency(20).start().unwrap();
     let heard = listen(&worker);
     let stop = Arc::new(AtomicBool::new(false));
     let storm = tokio::spawn({
@@ -46,7 +35,7 @@ async fn a_storm_of_killed_connections_loses_and_repeats_nothing() {
                 kills += 1;
                 // On a machine that is slow the others, too, need longer for what they do between two kills.
                 let pause = Duration::from_millis(20 + kills % 5 * 15).max(asked.elapsed() * 20);
-                tokio::time::sleep(pause).await;
+                tokio::time::sleep(pause).await; // its pace
             }
             kills
         }
@@ -86,18 +75,7 @@ async fn a_server_that_restarts_finds_everybody_again() {
     let fixture = Fixture::on(&server).await;
     warm_up(&fixture).await;
     let ran = Ledger::default();
-    let ledger = ran.clone();
-    let worker = fixture
-        .worker(move |job: Job<Value, ()>| {
-            ledger.note(job.id());
-            async {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                Ok::<_, Halt>(())
-            }
-        })
-        .concurrency(5)
-        .start()
-        .unwrap();
+    let worker = fixture.slow_worker(&ran, 10).concurrency(5).start().unwrap();
     let heard = listen(&worker);
     let mut ids = fixture.add_many(600).await;
     let mut resumed = Vec::new();
@@ -236,18 +214,7 @@ async fn a_primary_that_becomes_a_replica_is_left_for_the_new_one() {
     })
     .await;
     let ran = Ledger::default();
-    let ledger = ran.clone();
-    let worker = fixture
-        .worker(move |job: Job<Value, ()>| {
-            ledger.note(job.id());
-            async {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                Ok::<_, Halt>(())
-            }
-        })
-        .concurrency(3)
-        .start()
-        .unwrap();
+    let worker = fixture.slow_worker(&ran, 10).concurrency(3).start().unwrap();
     let heard = listen(&worker);
     let mut ids = fixture.add_many(200).await;
     ran.until(30).await;

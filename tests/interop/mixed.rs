@@ -228,7 +228,7 @@ async fn node_sees(mixed: &Mixed, wanted: &Seen) -> Seen {
                 note(&mut seen, name, event["jobId"].as_str().expect("an id"));
             }
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await; // looks again
     }
     seen
 }
@@ -250,12 +250,7 @@ async fn work_together(version: BullMq) {
 
     let (odd, even) = ((1..=JOBS).step_by(2), (2..=JOBS).step_by(2));
     tokio::join!(mixed.node_adds(odd), mixed.oxmq_adds(even));
-    let done = async {
-        while mixed.finished().await < JOBS {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, done).await.expect("all jobs finish");
+    eventually("all jobs finish", || async { mixed.finished().await >= JOBS }).await;
     let report = worker.close().await;
     assert_eq!((&report.abandoned, &report.lost), (&Vec::new(), &Vec::new()), "{report:?}");
 

@@ -98,7 +98,7 @@ async fn partitions(what: &str, client: &Client, urls: &[String], name: &str) {
         }
     };
     while !completed(JOBS / 2)().await {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await; // looks again
     }
     let half: Vec<u64> = worker.counts_by_partition().iter().map(|counts| counts.completed).collect();
     eventually_within(PATIENCE, "all are done", completed(JOBS)).await;

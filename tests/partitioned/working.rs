@@ -34,7 +34,7 @@ async fn all_partitions_are_worked_on_within_one_concurrency() {
             ran.note(job.data().to_string());
             async move {
                 most.fetch_max(at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                tokio::time::sleep(Duration::from_millis(1)).await; // the work itself
                 at_once.fetch_sub(1, Ordering::SeqCst);
                 Ok::<_, Halt>(json!(null))
             }

@@ -422,7 +422,7 @@ async fn workers_start_and_stop_all_the_time() {
                     .concurrency(3)
                     .start()
                     .unwrap();
-                tokio::time::sleep(Duration::from_millis((task * 7 + cycle * 3) % 11)).await;
+                tokio::time::sleep(Duration::from_millis((task * 7 + cycle * 3) % 11)).await; // a moment of its own, too
                 let report = tokio::time::timeout(PATIENCE, worker.close()).await.expect("it closes");
                 assert_eq!((report.abandoned, report.lost), (vec![], vec![]));
             }

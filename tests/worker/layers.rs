@@ -130,7 +130,7 @@ async fn concurrency_is_limited_by_name() {
                     return Ok::<_, Halt>(());
                 }
                 most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(5)).await; // the work itself
                 running.fetch_sub(1, Ordering::SeqCst);
                 Ok(())
             }
