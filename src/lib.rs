@@ -94,6 +94,25 @@ pub mod testing;
 mod wire;
 pub mod worker;
 
+/// The samples of the pages in `docs/` compile with the tests.
+#[cfg(all(doctest, feature = "dashboard", feature = "otel"))]
+mod pages {
+    #[doc = include_str!("../docs/cancellation.md")]
+    mod cancellation {}
+
+    #[doc = include_str!("../docs/dashboard.md")]
+    mod dashboard {}
+
+    #[doc = include_str!("../docs/schedulers.md")]
+    mod schedulers {}
+
+    #[doc = include_str!("../docs/servers.md")]
+    mod servers {}
+
+    #[doc = include_str!("../docs/telemetry.md")]
+    mod telemetry {}
+}
+
 #[doc(inline)]
 pub use client::{Client, ConnectOptions};
 #[doc(inline)]
