@@ -22,7 +22,7 @@ RETURN  {outcome, id}
         or this producer is not its current run  3 a repeatable job of old versions  4 neither interval nor slot
         5 the producer was removed, since an earlier run has not ended; the next run was created, unless it was the last
 EVENTS  added, waiting, delayed, duplicated, removed
-USES    codes, queue, settings, wake, number, announce, is_job, delete, delay, prioritize, ready, store, iteration
+USES    codes, queue, settings, wake, number, announce, is_job, delete, delay, prioritize, ready, store, scheduled_run
 COST    a dozen commands; where runs are not to overlap, the list of active jobs besides
 ]]
 local scheduler, producer, now = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -114,7 +114,7 @@ if token ~= "" and not skips then call("HSET", entry, "running", producer) end
 
 if adopted then call("HSET", entry, "data", adopted) end
 call("HINCRBY", entry, "ic", "1")
-store_iteration(scheduler, slot, now, {
+store_run(scheduler, slot, now, {
   name = name, data = data or adopted or "{}", opts = ARGV[7], priority = ARGV[8], lifo = ARGV[9], deid = ARGV[10],
 })
 if skips then

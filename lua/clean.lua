@@ -31,7 +31,7 @@ end
 local SCHEDULER, TIMESTAMP, PROCESSED, FINISHED = 3, 4, 5, 6
 local function may_go(id, held)
   if not is_list and not by_id then return true end
-  if held[SCHEDULER] and held[SCHEDULER] ~= "" and is_pending_iteration(id) then return false end
+  if held[SCHEDULER] and held[SCHEDULER] ~= "" and is_pending_run(id) then return false end
   if state == "active" and call("EXISTS", base .. id .. ":lock") == 1 then return false end
   local since = held[TIMESTAMP]
   if state ~= "prioritized" then since = held[PROCESSED] or since end

@@ -1,4 +1,4 @@
---[[ drain: remove the jobs that wait, except the pending iterations of job schedulers.
+--[[ drain: remove the jobs that wait, except the pending runs of job schedulers.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 kept      how many jobs at the beginning of the first structure were kept by earlier calls
@@ -16,7 +16,7 @@ for i = 2, #ARGV do
   local ids = call(is_list and "LRANGE" or "ZRANGE", key, digits(kept), digits(kept + left - 1))
   local leaving = { key = key, is_list = is_list, ids = {}, held = {}, at = {} }
   for n, id in ipairs(ids) do
-    if not is_pending_iteration(id) then
+    if not is_pending_run(id) then
       local at = #leaving.ids + 1
       leaving.ids[at], leaving.held[at], leaving.at[at] = id, look_up(id), kept + n - 1
     end

@@ -23,7 +23,7 @@ end
 keep_cap()
 trim_events(0)
 
--- A scheduler's iterations may stall any number of times: failing one would not help the next.
+-- The runs of a scheduler may stall any number of times: failing one would not help the next.
 local function has_live_scheduler(scheduler)
   if not scheduler then return false end
   if call("EXISTS", base .. "repeat:" .. scheduler) == 1 then return true end

@@ -227,7 +227,7 @@ end
 
 if what ~= "unprocessed" and first_step then
   local scheduler = call("HGET", root.key, "rjk")
-  if scheduler and scheduler ~= "" and is_pending_iteration(root.id) then return BELONGS_TO_SCHEDULER end
+  if scheduler and scheduler ~= "" and is_pending_run(root.id) then return BELONGS_TO_SCHEDULER end
   if is_any_held({ root.key }) then return 0 end
 end
 local whole = first_step

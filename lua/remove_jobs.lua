@@ -44,7 +44,7 @@ end
 local going, items = {}, {}
 local SCHEDULER = 3
 local function refusal(id, held)
-  if held[SCHEDULER] and held[SCHEDULER] ~= "" and is_pending_iteration(id) then return BELONGS_TO_SCHEDULER end
+  if held[SCHEDULER] and held[SCHEDULER] ~= "" and is_pending_run(id) then return BELONGS_TO_SCHEDULER end
   if state == "active" and call("EXISTS", base .. id .. ":lock") == 1 then return NOT_IN_STATE end
   if target ~= "" and is_of_a_flow(base .. id, held) then return PART_OF_FLOW end
   return OK

@@ -18,7 +18,7 @@ ARGV    1 scheduler  its id
 RETURN  {outcome, slot, delay}
         outcome 0 stored, or SCHEDULER_JOB_EXISTS or SCHEDULER_SLOTS_BUSY: nothing was changed
 EVENTS  added, waiting, delayed
-USES    codes, queue, settings, wake, number, announce, delay, prioritize, ready, store, iteration, states, homes,
+USES    codes, queue, settings, wake, number, announce, delay, prioritize, ready, store, scheduled_run, states, homes,
         check_queue, release, delete, erase
 COST    about twenty commands, up to 32 more where slots are taken, and a search of the lists if the pending run waits there
 ]]
@@ -127,7 +127,7 @@ if kept then call("HSET", entry, "offset", kept) end
 if held[4] then call("HSET", entry, "running", held[4]) end
 local opts = ARGV[9]
 if not every then opts = string.sub(opts, 1, -2) .. ',"prevMillis":' .. digits(slot) .. "}" end
-local delay = store_iteration(scheduler, slot, now, {
+local delay = store_run(scheduler, slot, now, {
   name = ARGV[7], data = ARGV[8], opts = opts, priority = ARGV[10], lifo = ARGV[11], deid = ARGV[12],
 })
 return { 0, digits(slot), digits(delay) }

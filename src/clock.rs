@@ -12,9 +12,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// ```
 /// use oxmq::client::Clock;
 ///
-/// let clock = Clock::manual(1_700_000_000_000);
+/// let noon = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_049_600);
+/// let clock = Clock::manual(noon);
 /// clock.advance(std::time::Duration::from_secs(5));
-/// assert_eq!(clock.now_ms(), 1_700_000_005_000);
+/// assert_eq!(clock.now(), noon + std::time::Duration::from_secs(5));
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Clock(Option<Arc<AtomicU64>>);
@@ -26,15 +27,31 @@ impl Clock {
         Self(None)
     }
 
-    /// Makes a clock that stands at `ms` since the epoch until it is moved; clones move together. It stops at 2^52 ms, the
-    /// latest moment that a job can have.
+    /// Makes a clock that stands at a moment until it is moved; clones move together. It counts whole milliseconds from
+    /// 1970 on, and stops at 2^52 of them, the latest moment that a job can have.
     #[must_use]
-    pub fn manual(ms: u64) -> Self {
-        Self(Some(Arc::new(AtomicU64::new(ms.min(LATEST)))))
+    pub fn manual(at: SystemTime) -> Self {
+        Self::manual_ms(epoch_ms(at))
     }
 
     /// Sets a manual clock; the system's clock stays as it is.
-    pub fn set(&self, ms: u64) {
+    pub fn set(&self, at: SystemTime) {
+        self.set_ms(epoch_ms(at));
+    }
+
+    /// Returns the moment that it is by this clock, to the millisecond.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        from_epoch_ms(self.now_ms())
+    }
+
+    /// A manual clock that stands at `ms` since the epoch.
+    pub(crate) fn manual_ms(ms: u64) -> Self {
+        Self(Some(Arc::new(AtomicU64::new(ms.min(LATEST)))))
+    }
+
+    /// Sets a manual clock to `ms` since the epoch.
+    pub(crate) fn set_ms(&self, ms: u64) {
         if let Some(at) = &self.0 {
             at.store(ms.min(LATEST), Ordering::SeqCst);
         }
@@ -55,8 +72,7 @@ impl Clock {
     }
 
     /// Milliseconds since the Unix epoch.
-    #[must_use]
-    pub fn now_ms(&self) -> u64 {
+    pub(crate) fn now_ms(&self) -> u64 {
         match &self.0 {
             Some(at) => at.load(Ordering::SeqCst),
             None => system_ms(),
@@ -131,9 +147,9 @@ mod tests {
 
     #[test]
     fn a_manual_clock_stops_at_the_end() {
-        let clock = Clock::manual(u64::MAX);
+        let clock = Clock::manual_ms(u64::MAX);
         assert_eq!(clock.now_ms(), LATEST);
-        clock.set(5);
+        clock.set(UNIX_EPOCH + Duration::from_millis(5));
         clock.advance(Duration::MAX);
         assert_eq!(clock.now_ms(), LATEST);
     }

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::cli::top::Terminal;
 use crate::common::server::RedisServer;
+use crate::common::time::now_ms;
 
 const JOBS: usize = 1_000_000;
 const QUEUES: usize = 1_000;
@@ -50,7 +51,7 @@ redis.call('SET', base .. 'id', ARGV[2])
 ";
 
 async fn fill(redis: &mut MultiplexedConnection, queue: &str, jobs: usize) {
-    let now = oxmq::client::Clock::system().now_ms();
+    let now = now_ms();
     for from in (1..=jobs).step_by(CHUNK) {
         let to = (from + CHUNK - 1).min(jobs);
         let mut script = redis::cmd("EVAL");

@@ -1,6 +1,6 @@
 -- Removal without an event, of many jobs at once. First every job is read, which also finds keys of a wrong type,
 -- then `erase` collects them, and `delete_erased` deletes them.
-local function is_pending_iteration(id)
+local function is_pending_run(id)
   local scheduler, run = string.match(id, "^repeat:(.+):([^:]+)$")
   return scheduler and call("ZSCORE", base .. "repeat", scheduler) == run
 end

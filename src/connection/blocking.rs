@@ -9,7 +9,7 @@ use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 
 use super::dial::{Dialed, Dialer, Server};
 use super::failure::{Failure, without_secrets};
-use super::link::Backoff;
+use super::link::Pauses;
 use super::options::Address;
 use super::progress::Progress;
 use super::socket::Driver;
@@ -68,12 +68,12 @@ pub(crate) struct BlockingLink {
     dialing: Option<BoxFuture<'static, Result<Dialed, RedisError>>>,
     /// Since the last reply: a server that takes connections and refuses what they ask for is not stormed either.
     failed: bool,
-    backoff: Backoff,
+    backoff: Pauses,
 }
 
 impl BlockingLink {
     pub(crate) fn new(dialer: Dialer, name: Option<String>) -> Self {
-        Self { dialer, name, live: None, driver: None, dialing: None, failed: false, backoff: Backoff::default() }
+        Self { dialer, name, live: None, driver: None, dialing: None, failed: false, backoff: Pauses::default() }
     }
 
     /// The server behind the connection; opens it, with pauses after failures, until there is one. Whoever gives up and
@@ -155,7 +155,7 @@ impl BlockingLink {
                 self.dialer.outages().answered();
                 self.live = Some(live);
                 self.failed = false;
-                self.backoff = Backoff::default();
+                self.backoff = Pauses::default();
                 return Waited::Reply(value);
             }
             Err(error) => {

@@ -245,11 +245,11 @@ fn connect_error(error: &RedisError) -> Error {
 
 /// The pauses between attempts: 10 ms, doubling up to half a second, each varied by half so that a fleet spreads.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Backoff {
+pub(crate) struct Pauses {
     next: Duration,
 }
 
-impl Backoff {
+impl Pauses {
     const FIRST: Duration = Duration::from_millis(10);
     pub(super) const LONGEST: Duration = Duration::from_millis(500);
 
@@ -268,7 +268,7 @@ impl Backoff {
     }
 }
 
-impl Default for Backoff {
+impl Default for Pauses {
     fn default() -> Self {
         Self { next: Self::FIRST }
     }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::dial::{Dialed, Dialer};
 use super::failure::{Failure, without_secrets};
-use super::link::{Backoff, is_permanent};
+use super::link::{Pauses, is_permanent};
 use super::outage::Outages;
 use super::progress::Progress;
 use super::socket::Driver;
@@ -49,7 +49,7 @@ struct Dialing {
     attempt: Option<Attempt>,
     /// Numbers the attempts.
     attempts: u64,
-    pause: Backoff,
+    pause: Pauses,
     /// When the last attempt began, until one succeeds; the next one starts no earlier than the pause after it.
     failed: Option<Instant>,
 }
@@ -253,7 +253,7 @@ impl Node {
             let number = dialing.attempts;
             let (tell, outcome) = watch::channel(None);
             let dialer = self.dialer.clone();
-            let until = start + dialer.options().connect_timeout + Backoff::LONGEST;
+            let until = start + dialer.options().connect_timeout + Pauses::LONGEST;
             let node = Arc::downgrade(self);
             // A runtime that shuts down drops it here and now, which harms nobody: it holds no lock and no link.
             let task = tokio::spawn(async move {
@@ -285,7 +285,7 @@ impl Node {
         }
         let outcome = dialed.map(|Dialed { connection, server, driver, progress, .. }| {
             dialing.failed = None;
-            dialing.pause = Backoff::default();
+            dialing.pause = Pauses::default();
             self.knows_flags.store(server.knows_script_flags(), Ordering::Relaxed);
             let live = Arc::new(Live { number, connection, driver, progress });
             *self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(live);

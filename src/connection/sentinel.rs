@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::dial::within;
 use super::failure::without_secrets;
-use super::link::Backoff;
+use super::link::Pauses;
 use super::options::{Address, ConnectOptions};
 use super::progress::Progress;
 use super::servers::{Host, Naming};
@@ -293,7 +293,7 @@ impl Shared {
 
     /// Listens to one sentinel for ever.
     async fn watch(&self, host: &Address) {
-        let mut backoff = Backoff::default();
+        let mut backoff = Pauses::default();
         loop {
             let Err(error) = self.listen(host, &mut backoff).await;
             tracing::debug!(target: "oxmq::connection", sentinel = ?host, error = %without_secrets(&error), "not listening");
@@ -301,7 +301,7 @@ impl Shared {
         }
     }
 
-    async fn listen(&self, host: &Address, backoff: &mut Backoff) -> Result<std::convert::Infallible, RedisError> {
+    async fn listen(&self, host: &Address, backoff: &mut Pauses) -> Result<std::convert::Infallible, RedisError> {
         // What finds no room is no loss: whoever hears anything asks.
         let (tell, mut told) = mpsc::channel(16);
         let mut terms = Terms::new(&Progress::new());
@@ -317,7 +317,7 @@ impl Shared {
         let (mut connection, _driver) = within(self.timeout, opening).await?;
         loop {
             let named = within(self.timeout, self.ask(&mut connection)).await?;
-            *backoff = Backoff::default();
+            *backoff = Pauses::default();
             self.hear(&named, false);
             if let Ok(push) = tokio::time::timeout(POLL, told.recv()).await {
                 self.take_in(&push.ok_or_else(lost)?)?;

@@ -150,7 +150,7 @@ mod tests {
         assert!(found.clock.unwrap().by < TOLERATED, "{found:?}");
         assert_eq!(found.policy.as_deref(), Some(SAFE_POLICY));
         // A clock of the user's own is meant to differ.
-        assert!(!Clock::manual(5).is_system());
+        assert!(!Clock::manual_ms(5).is_system());
         assert_eq!(look(&link, None::<fn() -> u64>).await.clock, None);
     }
 

@@ -10,7 +10,7 @@ use crate::clock::{epoch_ms, millis};
 use crate::connection::Failure;
 use crate::error::{Error, Reason, Result};
 use crate::options::JobOptions;
-use crate::script::add_jobs::{Dedup, Link, NewJob, Place, Placed, add_jobs};
+use crate::script::add_jobs::{Addition, Dedup, ParentLink, Place, Placed, add_jobs};
 use crate::wire::options::{parent_json, to_json};
 
 /// What one call carries at most: Redis is held for about 12 µs per job, and for the copying of its bytes.
@@ -30,7 +30,7 @@ impl Engine {
         data: String,
         options: JobOptions,
         defaults: &JobOptions,
-    ) -> Result<NewJob> {
+    ) -> Result<Addition> {
         let mut options = options.or_defaults(defaults);
         let timestamp = options.timestamp.map_or_else(|| self.clock.now_ms(), epoch_ms);
         if let Some(at) = options.run_at.take() {
@@ -59,11 +59,10 @@ impl Engine {
                 reschedule: deduplication.reschedule,
             })
         });
-        let parent = options
-            .parent
-            .as_ref()
-            .map(|parent| Box::new(Link { key: parent.key(), json: parent_json(parent, options.on_child_failure) }));
-        Ok(NewJob {
+        let parent = options.parent.as_ref().map(|parent| {
+            Box::new(ParentLink { key: parent.key(), json: parent_json(parent, options.on_child_failure) })
+        });
+        Ok(Addition {
             place,
             opts: to_json(&options),
             id: options.job_id.unwrap_or_default(),
@@ -81,11 +80,11 @@ impl Engine {
     /// Adds jobs in order, in as many calls as it takes; each call is atomic, and so is each job.
     ///
     /// One answer per job, in order.
-    pub(crate) async fn add_all(&self, jobs: &[NewJob]) -> Vec<Result<Placed>> {
+    pub(crate) async fn add_all(&self, jobs: &[Addition]) -> Vec<Result<Placed>> {
         let mut calls = Vec::new();
         let mut rest = jobs;
         while !rest.is_empty() {
-            let (call, others) = rest.split_at(call_length(rest.iter().map(NewJob::size)));
+            let (call, others) = rest.split_at(call_length(rest.iter().map(Addition::size)));
             calls.push(call);
             rest = others;
         }
@@ -95,9 +94,9 @@ impl Engine {
     }
 
     /// Adds the jobs of one call. A lost reply is asked for again where that cannot make a second job.
-    pub(super) async fn add_call(&self, jobs: &[NewJob]) -> Vec<Result<Placed>> {
+    pub(super) async fn add_call(&self, jobs: &[Addition]) -> Vec<Result<Placed>> {
         let mut tries = Tries::new(&self.link, Until::Usual);
-        let bytes = jobs.iter().map(NewJob::size).sum();
+        let bytes = jobs.iter().map(Addition::size).sum();
         let placed = add_jobs(jobs.iter(), bytes).send(tries.link(), &self.keys).await;
         match placed {
             Ok(placed) => placed.into_iter().zip(jobs).map(|(placed, job)| answer(placed, job)).collect(),
@@ -107,7 +106,7 @@ impl Engine {
     }
 
     /// Goes on with a call that has failed, for those of its jobs that may be sent again.
-    async fn add_again(&self, jobs: &[NewJob], tries: &mut Tries<'_>, mut failure: Failure) -> Vec<Result<Placed>> {
+    async fn add_again(&self, jobs: &[Addition], tries: &mut Tries<'_>, mut failure: Failure) -> Vec<Result<Placed>> {
         // Which jobs to send, and the answers so far; a job without one is sent again.
         let mut open: Vec<usize> = (0..jobs.len()).collect();
         let mut answers: Vec<Option<Result<Placed>>> = jobs.iter().map(|_| None).collect();
@@ -149,7 +148,7 @@ impl Engine {
 }
 
 /// What became of one job; a refusal names it.
-fn answer(placed: std::result::Result<Placed, Reason>, job: &NewJob) -> Result<Placed> {
+fn answer(placed: std::result::Result<Placed, Reason>, job: &Addition) -> Result<Placed> {
     placed.map_err(|reason| Error::refused(OP, job.id.clone(), reason))
 }
 

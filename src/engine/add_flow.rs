@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use super::Engine;
 use crate::clock::millis;
-use crate::connection::{Backoff, Failure};
+use crate::connection::{Failure, Pauses};
 use crate::error::{Error, Reason, Result};
 use crate::keys::QueueKeys;
 use crate::script::add_flow::{Exceptions, Flow, add_flow};
-use crate::script::add_jobs::{NewJob, Placed};
+use crate::script::add_jobs::{Addition, Placed};
 use crate::script::read_origin::{Origin, read_origin};
 use crate::script::trace_flow::{Trace, trace_flow};
 use crate::script::waits_for::{Held, waits_for};
@@ -28,7 +28,7 @@ impl Engine {
     pub(crate) async fn add_flow(&self, flow: &Flow, own: Option<usize>) -> Result<Exceptions> {
         flow.homes.iter().try_for_each(|home| self.check_slot("flow", home.base()))?;
         let deadline = tokio::time::Instant::now() + self.link.options().command_timeout * 2;
-        let mut backoff = Backoff::default();
+        let mut backoff = Pauses::default();
         let mut first_lost: Option<Instant> = None;
         let call = add_flow(flow);
         loop {
@@ -89,7 +89,7 @@ impl Engine {
 
 /// What became of a job, if it was not simply created: one that bears another time was there before. One that is gone has run
 /// already, if nothing can have refused it; else nobody can tell.
-fn exception(job: &NewJob, origin: &Origin) -> Result<Option<Result<Placed, Reason>>> {
+fn exception(job: &Addition, origin: &Origin) -> Result<Option<Result<Placed, Reason>>> {
     let Some(timestamp) = &origin.timestamp else {
         return if job.is_sure { Ok(None) } else { Err(Error::OutcomeUnknown { op: OP }) };
     };

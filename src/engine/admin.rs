@@ -192,7 +192,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Reason::BelongsToScheduler`] for the pending iteration of a job scheduler.
+    /// [`Error::Refused`] with [`Reason::BelongsToScheduler`] for the pending run of a job scheduler.
     pub(crate) async fn remove(&self, id: &str, remove_children: bool) -> Result<bool> {
         self.remove_family(id, if remove_children { Family::Tree } else { Family::Alone }).await
     }
@@ -226,7 +226,7 @@ impl Engine {
     }
 
     /// Removes all jobs that wait, with or without a priority, and if asked to the delayed ones; says how many. The
-    /// pending iterations of job schedulers stay. One round trip for each 200 jobs.
+    /// pending runs of job schedulers stay. One round trip for each 200 jobs.
     pub(crate) async fn drain(&self, delayed: bool) -> Result<u64> {
         let all = ["wait", "paused", "prioritized", "delayed"];
         let mut open = if delayed { &all[..] } else { &all[..3] };
@@ -243,7 +243,7 @@ impl Engine {
     /// Removes up to `limit` jobs of one state (0: all) that are older than `grace`, and names them.
     ///
     /// The age counts from the end of a finished job, else from its start or, if it never started, from its add. Jobs
-    /// that run and the pending iterations of job schedulers stay. One round trip for each 200 jobs looked at.
+    /// that run and the pending runs of job schedulers stay. One round trip for each 200 jobs looked at.
     ///
     /// # Errors
     ///

@@ -14,7 +14,7 @@ use super::add::call_length;
 use super::{Engine, LONGEST_CALL, sent};
 use crate::error::{Error, Result};
 use crate::failpoint;
-use crate::script::add_jobs::{NewJob, Placed};
+use crate::script::add_jobs::{Addition, Placed};
 use crate::sync::Lock;
 use crate::telemetry::AddFigures;
 
@@ -38,7 +38,7 @@ pub(crate) struct Coalescer {
 
 #[derive(Default)]
 struct Gathering {
-    jobs: Vec<NewJob>,
+    jobs: Vec<Addition>,
     callers: Vec<Caller>,
     sender: Sender,
     /// The runtime in which the sender lives. A caller of the same one cannot wait while the sender does not get on.
@@ -59,7 +59,7 @@ struct Caller {
 enum Reply {
     Done(Answer),
     /// Whoever was to send it is gone, and to send it is safe: it was not sent, or may be sent twice.
-    Orphaned(NewJob),
+    Orphaned(Addition),
 }
 
 /// Who sends what has gathered. *Nobody*: the next caller is first. *First*: a caller sends one job; when it is done, or
@@ -74,16 +74,16 @@ enum Sender {
 
 /// How an add takes part.
 enum Entered {
-    First(NewJob),
+    First(Addition),
     Gathered { reply: oneshot::Receiver<Reply>, ticket: u64, needs_task: bool, is_stranger: bool },
 }
 
 /// The job back, with what became of it.
-type Answer = Result<(NewJob, Placed)>;
+type Answer = Result<(Addition, Placed)>;
 
 /// Jobs that travel together, and who waits for them: nobody any more once they are answered.
 struct Batch {
-    jobs: Vec<NewJob>,
+    jobs: Vec<Addition>,
     callers: Vec<Caller>,
 }
 
@@ -112,7 +112,7 @@ impl Coalescer {
     }
 
     /// Adds one job. The add goes on if the caller gives up, and comes back to him if the runtime ends that carried it.
-    pub(crate) async fn add(self: &Arc<Self>, job: NewJob) -> Answer {
+    pub(crate) async fn add(self: &Arc<Self>, job: Addition) -> Answer {
         let mut job = job;
         loop {
             match self.enter(job) {
@@ -132,7 +132,7 @@ impl Coalescer {
         }
     }
 
-    fn enter(&self, job: NewJob) -> Entered {
+    fn enter(&self, job: Addition) -> Entered {
         let here = Handle::try_current().ok().map(|runtime| runtime.id());
         let mut state = self.lock();
         if state.sender == Sender::Nobody {
@@ -193,7 +193,7 @@ impl Coalescer {
     }
 
     /// Sends one job alone, and leaves what has gathered meanwhile to a task.
-    async fn send_first(self: Arc<Self>, job: NewJob) -> Answer {
+    async fn send_first(self: Arc<Self>, job: Addition) -> Answer {
         let mut sending = Sending { coalescer: Arc::clone(&self), who: Sender::First };
         self.figures.sent(1);
         let placed = self.engine.add_call(std::slice::from_ref(&job)).await.pop();
@@ -262,7 +262,7 @@ impl Coalescer {
             return None;
         }
         let share = (gathered + state.sent).div_ceil(CALLS_AT_ONCE).max(WORTH_A_CALL);
-        let n = call_length(state.jobs.iter().take(share).map(NewJob::size));
+        let n = call_length(state.jobs.iter().take(share).map(Addition::size));
         state.sent += n;
         let (jobs, callers) = if n == gathered {
             (std::mem::take(&mut state.jobs), std::mem::take(&mut state.callers))
@@ -356,7 +356,7 @@ mod tests {
     use crate::engine::testing::queue;
     use crate::options::JobOptions;
 
-    fn job(engine: &Engine, name: &str) -> NewJob {
+    fn job(engine: &Engine, name: &str) -> Addition {
         let options = JobOptions::default();
         engine.new_job(name.to_owned(), "{}".to_owned(), options.clone(), &options).unwrap()
     }

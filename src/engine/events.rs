@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Engine, Until};
-use crate::connection::{Backoff, BlockingLink, Failure, without_secrets};
+use crate::connection::{BlockingLink, Failure, Pauses, without_secrets};
 use crate::error::{BoxError, Error, Result};
 use crate::script::Call;
 pub(crate) use crate::script::event_stream::Entry;
@@ -138,7 +138,7 @@ pub(crate) struct EventReader {
     events: String,
     block: Duration,
     deadline: Duration,
-    backoff: Backoff,
+    backoff: Pauses,
     /// Where to begin: after the newest entry if none is given.
     start: Option<EventId>,
     /// The next read takes what comes after this entry. Written by `settle` at first, then by whoever read something.
@@ -185,7 +185,7 @@ impl EventReader {
             events: engine.keys.events(),
             block,
             deadline: engine.link.options().command_timeout,
-            backoff: Backoff::default(),
+            backoff: Pauses::default(),
             start,
             last: start.unwrap_or(EventId::ZERO),
             count: BATCH,
@@ -250,7 +250,7 @@ impl EventReader {
             self.pause_after_refusal().await;
             match self.read().await {
                 Ok(read) => {
-                    self.backoff = Backoff::default();
+                    self.backoff = Pauses::default();
                     if let Some(batch) = read {
                         return Ok(batch);
                     }

@@ -49,7 +49,7 @@ pub(crate) use partitions::{GlobalConcurrency, PartitionSetting, PartitionSettin
 pub(crate) use prometheus::REPORTED;
 pub(crate) use scan::Scan;
 pub use scan::{BadCursor, JobsCursor};
-pub(crate) use settle::{Adopted, Decided};
+pub(crate) use settle::{Adopted, Settlement};
 use tries::Tries;
 pub(crate) use tries::{LONGEST_CALL, Until};
 

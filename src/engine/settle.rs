@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Engine, Until};
-use crate::connection::{Backoff, Failure, Link, without_secrets};
+use crate::connection::{Failure, Link, Pauses, without_secrets};
 use crate::error::{Error, Reason, Result, WithCauses};
 use crate::script;
 use crate::script::recover_stalled::recover_stalled;
@@ -15,7 +15,7 @@ use crate::wire::job::JobId;
 
 /// A settled call, and the tokens under which a lost request may still be carried out.
 #[derive(Debug)]
-pub(crate) struct Decided {
+pub(crate) struct Settlement {
     pub(crate) settled: Settled,
     /// Tokens of requests whose reply was lost. A server that was only slow may hand out jobs under them later, so
     /// they want another look.
@@ -66,7 +66,7 @@ impl Engine {
         outcomes: &[impl Borrow<Outcome> + Sync],
         token: impl FnMut() -> Arc<str>,
         is_held: &(impl Fn(usize, Instant) -> bool + Sync),
-    ) -> Result<Decided> {
+    ) -> Result<Settlement> {
         let decided = self.settle_on(&self.link, u32::MAX, ask, outcomes, token, is_held).await?;
         decided.ok_or(Error::Reply { op: "settle" })
     }
@@ -84,7 +84,7 @@ impl Engine {
         outcome: &Outcome,
         token: impl FnMut() -> Arc<str>,
         is_held: &(impl Fn(usize, Instant) -> bool + Sync),
-    ) -> Result<Option<Decided>> {
+    ) -> Result<Option<Settlement>> {
         self.settle_on(link, MOST_LOST_RESULTS, ask, std::slice::from_ref(outcome), token, is_held).await
     }
 
@@ -96,11 +96,11 @@ impl Engine {
         outcomes: &[impl Borrow<Outcome> + Sync],
         mut token: impl FnMut() -> Arc<str>,
         is_held: &(impl Fn(usize, Instant) -> bool + Sync),
-    ) -> Result<Option<Decided>> {
+    ) -> Result<Option<Settlement>> {
         let wanted = ask.want;
         // What few calls come to is boxed, so that the future of every other one is smaller.
         let (mut patient, mut losses) = (None, 0);
-        let mut backoff = Backoff::default();
+        let mut backoff = Pauses::default();
         let mut suspects = Vec::new();
         // When the first request was sent that may have been carried out.
         let mut first = None;
@@ -117,7 +117,7 @@ impl Engine {
                     // A call that asked for fewer jobs than are wanted does not say whether there are more.
                     let is_answered = ask.want == wanted;
                     let token = ask.token.clone();
-                    return Ok(Some(Decided { settled, suspects, token, sent, is_answered, error: None }));
+                    return Ok(Some(Settlement { settled, suspects, token, sent, is_answered, error: None }));
                 }
                 Err(failure @ Failure::Server(_)) if most_losses < u32::MAX && failure.is_too_large() => {
                     return Ok(None);
@@ -137,7 +137,7 @@ impl Engine {
                     if let Some((settled, adopted)) = resolved {
                         let (sent, token) = (adopted.sent, ask.token.clone());
                         let error = adopted.complaint;
-                        return Ok(Some(Decided { settled, suspects, token, sent, is_answered: false, error }));
+                        return Ok(Some(Settlement { settled, suspects, token, sent, is_answered: false, error }));
                     }
                     losses += 1;
                     if losses >= most_losses {
@@ -164,12 +164,12 @@ impl Engine {
         was_held: impl Fn(usize) -> bool,
         suspects: Vec<Arc<str>>,
         error: Error,
-    ) -> Result<Decided> {
+    ) -> Result<Settlement> {
         tracing::debug!(queue = ?self.keys, error = %WithCauses(&error), "looking what a call has done all the same");
         match self.resolve(ask, outcomes, was_held).await {
             Ok(Some((settled, Adopted { sent, .. }))) => {
                 let token = ask.token.clone();
-                Ok(Decided { settled, suspects, token, sent, is_answered: false, error: Some(error) })
+                Ok(Settlement { settled, suspects, token, sent, is_answered: false, error: Some(error) })
             }
             Ok(None) | Err(_) => Err(error),
         }
@@ -279,7 +279,7 @@ impl Engine {
         // Connections break for other reasons too, so the first loss proves nothing.
         let mut lost_before = false;
         let mut suspect: Option<(Vec<u8>, u32)> = None;
-        let mut backoff = Backoff::default();
+        let mut backoff = Pauses::default();
         loop {
             let have = || known.iter().map(AsRef::<[u8]>::as_ref).chain(jobs.iter().map(|job| job.id.as_slice()));
             let sent = Instant::now();
@@ -291,7 +291,7 @@ impl Engine {
                         let complaint = complaint.filter(|_| jobs.len() > 1);
                         return Ok(Adopted { jobs, sent, complaint });
                     }
-                    backoff = Backoff::default();
+                    backoff = Pauses::default();
                     continue;
                 }
                 Err(failure @ (Failure::Server(_) | Failure::Unreadable)) => return Err(failure.to_read_error(OP)),

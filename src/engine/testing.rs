@@ -31,7 +31,7 @@ pub(crate) async fn named(prefix: &str, queue: &str) -> Engine {
 /// A queue in a database of its own, which may be emptied and dumped as a whole.
 pub(crate) async fn in_database(number: i64, prefix: &str, queue: &str) -> Engine {
     let link = Link::connect(Arc::new(options().db(number))).await.unwrap();
-    Engine::new(link, QueueKeys::new(prefix, queue).unwrap(), Clock::manual(NOW))
+    Engine::new(link, QueueKeys::new(prefix, queue).unwrap(), Clock::manual_ms(NOW))
 }
 
 /// When the tests take place.

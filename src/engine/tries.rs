@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use crate::connection::{Backoff, Failure, Link};
+use crate::connection::{Failure, Link, Pauses};
 use crate::error::{Error, Result};
 use crate::script::Repeat;
 
@@ -30,13 +30,13 @@ pub(super) struct Tries<'a> {
     /// For the tries after a lost reply: it waits longer, since the deadline that cut one off might do so for ever.
     patient: Option<Link>,
     deadline: Option<Instant>,
-    backoff: Backoff,
+    backoff: Pauses,
 }
 
 impl<'a> Tries<'a> {
     pub(super) fn new(link: &'a Link, until: Until) -> Self {
         let deadline = (until == Until::Usual).then(|| Instant::now() + link.options().command_timeout);
-        Self { link, patient: None, deadline, backoff: Backoff::default() }
+        Self { link, patient: None, deadline, backoff: Pauses::default() }
     }
 
     /// Whether a call was sent that nobody answered: what it may have done, no later failure undoes.

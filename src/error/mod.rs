@@ -250,11 +250,11 @@ pub enum Reason {
     LockMismatch,
     /// −7: the id exists and belongs to another parent.
     ParentCannotBeReplaced,
-    /// −8: the job is the current iteration of a job scheduler.
+    /// −8: the job is the current run of a job scheduler.
     BelongsToScheduler,
     /// −9: a child of the job failed, so the job cannot complete.
     FailedChildren,
-    /// −10: the iteration of a job scheduler exists already.
+    /// −10: the run of a job scheduler exists already.
     SchedulerJobExists,
     /// −11: this and the next slots of a job scheduler are taken.
     SchedulerSlotsBusy,
@@ -318,7 +318,7 @@ impl fmt::Display for Reason {
             Self::ParentCannotBeReplaced => "it belongs to another parent",
             Self::BelongsToScheduler => "it belongs to a job scheduler",
             Self::FailedChildren => "one of its children failed",
-            Self::SchedulerJobExists => "this iteration exists already",
+            Self::SchedulerJobExists => "this run exists already",
             Self::SchedulerSlotsBusy => "this and the next slots are taken",
             Self::PartOfFlow => "it has a parent or children, which it would lose",
             Self::IdTaken => "another job has its id there",

@@ -81,15 +81,15 @@ struct Hub {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum Ending {
     Completed(String),
     Failed(String),
     Refused(Reason),
 }
 
-const MISSING: Outcome = Outcome::Refused(Reason::MissingJob);
+const MISSING: Ending = Ending::Refused(Reason::MissingJob);
 
-impl Outcome {
+impl Ending {
     /// Old peers leave the text of an absent value empty; as JSON that is null.
     pub(super) fn completed(json: String) -> Self {
         Self::Completed(if json.is_empty() { "null".to_owned() } else { json })
@@ -124,9 +124,9 @@ impl FinishHub {
             },
         };
         match outcome {
-            Outcome::Completed(json) => Ok(json),
-            Outcome::Failed(reason) => Err(Error::JobFailed { id: job.id.to_owned(), reason }),
-            Outcome::Refused(reason) => Err(Error::refused(OP, job.id, reason)),
+            Ending::Completed(json) => Ok(json),
+            Ending::Failed(reason) => Err(Error::JobFailed { id: job.id.to_owned(), reason }),
+            Ending::Refused(reason) => Err(Error::refused(OP, job.id, reason)),
         }
     }
 
@@ -136,7 +136,7 @@ impl FinishHub {
         self.0.waiting.stop(None);
     }
 
-    async fn outcome(&self, job: Awaited<'_>) -> Result<Outcome> {
+    async fn outcome(&self, job: Awaited<'_>) -> Result<Ending> {
         let Hub { engine, pace, waiting, searches } = &*self.0;
         let mut ticket = Ticket::new(waiting, job.id);
         let ids = [job.id];

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use super::hub::Outcome;
+use super::hub::Ending;
 use crate::clock::millis;
 use crate::engine::Engine;
 use crate::engine::events::{Page, Step, Trace};
@@ -62,17 +62,17 @@ impl Search {
         self.over = trace.id.ms() <= limit;
     }
 
-    fn outcome(self) -> Option<Outcome> {
+    fn outcome(self) -> Option<Ending> {
         match self.newest? {
-            Step::Completed(json) => Some(Outcome::completed(json)),
-            Step::Failed(reason) => Some(Outcome::Failed(reason)),
+            Step::Completed(json) => Some(Ending::completed(json)),
+            Step::Failed(reason) => Some(Ending::Failed(reason)),
             Step::Added | Step::Elsewhere => None,
         }
     }
 }
 
 /// How these jobs ended, as far as events still tell; none for a job that was removed before its end.
-pub(super) async fn look_back(engine: &Engine, jobs: &[(String, Existed)]) -> Result<Vec<Option<Outcome>>> {
+pub(super) async fn look_back(engine: &Engine, jobs: &[(String, Existed)]) -> Result<Vec<Option<Ending>>> {
     let mut ids: Vec<&str> = jobs.iter().map(|(id, _)| id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -111,7 +111,7 @@ mod tests {
     use crate::wire::EventId;
 
     /// Steps with their times, the newest first.
-    fn search(existed: Existed, steps: &[(u64, Step)]) -> Option<Outcome> {
+    fn search(existed: Existed, steps: &[(u64, Step)]) -> Option<Ending> {
         let mut search = Search { existed, newest: None, over: false };
         for (ms, step) in steps {
             let trace = Trace { id: EventId::new(*ms, 0), job: 0, step: step.clone() };
@@ -125,9 +125,9 @@ mod tests {
         use Existed::At;
         use Step::{Added, Elsewhere, Failed};
         let done = |text: &str| Step::Completed(text.to_owned());
-        let result = |text: &str| Some(Outcome::Completed(text.to_owned()));
+        let result = |text: &str| Some(Ending::Completed(text.to_owned()));
         assert_eq!(search(At(u64::MAX), &[(9, done("1")), (8, Elsewhere), (7, Added)]), result("1"));
-        assert_eq!(search(At(u64::MAX), &[(9, Failed("x".into())), (7, Added)]), Some(Outcome::Failed("x".into())));
+        assert_eq!(search(At(u64::MAX), &[(9, Failed("x".into())), (7, Added)]), Some(Ending::Failed("x".into())));
         // Retried, and then removed without a trace.
         assert_eq!(search(At(u64::MAX), &[(9, Elsewhere), (8, Failed("x".into())), (7, Added)]), None);
         // The job of that id which came later is another one, finished or not.

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Reason, Result};
 use crate::job::Job;
 use crate::queue::{Added, QueueCore, added};
-use crate::script::add_jobs::{NewJob, Placed};
+use crate::script::add_jobs::{Addition, Placed};
 use crate::wire::json;
 
 /// A job of a flow that was added, with its children.
@@ -16,14 +16,14 @@ use crate::wire::json;
 #[doc(alias = "JobNode")]
 pub struct AddedNode {
     core: Arc<QueueCore>,
-    job: NewJob,
+    job: Addition,
     /// What became of it, if it was not simply created.
     pub(super) exception: Option<Result<Placed, Reason>>,
     children: Vec<AddedNode>,
 }
 
 impl AddedNode {
-    pub(super) fn new(core: Arc<QueueCore>, job: NewJob) -> Self {
+    pub(super) fn new(core: Arc<QueueCore>, job: Addition) -> Self {
         Self { core, job, exception: None, children: Vec::new() }
     }
 

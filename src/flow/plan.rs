@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::options::{JobOptions, ParentRef};
 use crate::queue::{Directory, QueueCore};
 use crate::script::add_flow::{Exceptions, Flow};
-use crate::script::add_jobs::{NewJob, Place};
+use crate::script::add_jobs::{Addition, Place};
 
 /// The jobs of some flows in the order in which they are stored: all roots, then level by level.
 pub(super) struct Plan {
@@ -27,7 +27,7 @@ pub(super) struct Plan {
 }
 
 /// A node on its way into the plan.
-struct Next {
+struct Visit {
     node: FlowNode,
     parent: Option<usize>,
     /// Its number among the children of its parent, or among the roots.
@@ -56,9 +56,9 @@ impl Plan {
             bytes: 0,
         };
         let siblings = |parent, nodes: Vec<FlowNode>| {
-            nodes.into_iter().enumerate().map(move |(turn, node)| Next { node, parent, turn })
+            nodes.into_iter().enumerate().map(move |(turn, node)| Visit { node, parent, turn })
         };
-        let mut open: VecDeque<Next> = siblings(None, flows).collect();
+        let mut open: VecDeque<Visit> = siblings(None, flows).collect();
         while let Some(mut next) = open.pop_front() {
             let children = next.node.children.take();
             let at = planner.place(next, !children.is_empty())?;
@@ -124,8 +124,8 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     /// Puts a node into the plan, and answers its position.
-    fn place(&mut self, next: Next, has_children: bool) -> Result<usize> {
-        let Next { node, parent, turn } = next;
+    fn place(&mut self, next: Visit, has_children: bool) -> Result<usize> {
+        let Visit { node, parent, turn } = next;
         self.turns.push(turn);
         let at = self.turns.len() - 1;
         let (queue, name) = (node.queue.clone(), node.name.clone());
@@ -202,7 +202,7 @@ impl Planner<'_> {
         Ok(at)
     }
 
-    fn count(&mut self, job: &NewJob) -> Result<()> {
+    fn count(&mut self, job: &Addition) -> Result<()> {
         self.bytes += job.size();
         if self.plan.flow.jobs.len() == self.max_jobs || self.bytes > MOST_BYTES {
             let text = format!(

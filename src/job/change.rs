@@ -152,7 +152,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Reason::BelongsToScheduler`](crate::error::Reason::BelongsToScheduler) for the current iteration of
+    /// [`Error::Refused`] with [`Reason::BelongsToScheduler`](crate::error::Reason::BelongsToScheduler) for the current run of
     /// a job scheduler.
     ///
     /// BullMQ: `Job.remove`, `Queue.remove`.

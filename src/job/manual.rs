@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{CancelReason, Job, JobCore, cancel_watch};
 use crate::clock::{LATEST, epoch_ms, from_epoch_ms, millis};
-use crate::engine::Decided;
+use crate::engine::Settlement;
 use crate::error::{Error, Halt, Reason, Result, WithCauses};
 use crate::options::{SHORTEST, WorkerOptions, YEAR, check_span};
 use crate::queue::QueueCore;
@@ -209,7 +209,7 @@ impl<D, R> Job<D, R> {
         Ok(end)
     }
 
-    async fn end(&self, op: &'static str, end: impl Into<Verdict>, token: &str, want: usize) -> Result<Decided> {
+    async fn end(&self, op: &'static str, end: impl Into<Verdict>, token: &str, want: usize) -> Result<Settlement> {
         let (queue, raw, options) = (&self.core.queue, &self.core.raw, self.options());
         let verdict = end.into();
         // A worker whose processor ends its attempt by itself has to know: then it has nothing to send.
@@ -269,7 +269,7 @@ pub struct Fetched<D = Value, R = Value> {
 
 /// What a call by hand has come to.
 pub(crate) struct Called {
-    pub(crate) decided: Decided,
+    pub(crate) decided: Settlement,
     /// Its outcome was refused, and may have been applied all the same: replies were lost, the job is gone, and its lock may
     /// have run out before.
     is_in_doubt: bool,
@@ -312,11 +312,11 @@ pub(crate) async fn next<D: DeserializeOwned, R>(
     op: &'static str,
     queue: &Arc<QueueCore>,
     options: &Arc<WorkerOptions>,
-    mut decided: Decided,
+    mut decided: Settlement,
 ) -> Result<Fetched<D, R>> {
     let mut failed = Vec::new();
     loop {
-        let Decided { settled: Settled { jobs, limited_ms, next_due, ghosts, .. }, token, sent, .. } = decided;
+        let Settlement { settled: Settled { jobs, limited_ms, next_due, ghosts, .. }, token, sent, .. } = decided;
         for job_id in ghosts {
             tracing::warn!(%job_id, queue = ?queue.engine().keys, "an id without a readable job was dropped");
         }
@@ -451,7 +451,7 @@ struct Hand<'a> {
 }
 
 /// Applies a verdict: first what it asks of the queue, then the end of the attempt.
-async fn conclude(hand: Hand<'_>, raw: &RawJob, verdict: Verdict, want: usize) -> Result<Decided> {
+async fn conclude(hand: Hand<'_>, raw: &RawJob, verdict: Verdict, want: usize) -> Result<Settlement> {
     let Hand { op, queue, options, token, attempt } = hand;
     log(queue, raw, &verdict);
     let Verdict { end, rate_limit, .. } = verdict;

@@ -44,19 +44,19 @@ impl<D, R> Serialize for Job<D, R> {
             map.serialize_entry(name, &text)?;
         }
         if let Some(parent) = self.parent() {
-            map.serialize_entry("parent", &Link { parent, policy: self.on_child_failure() })?;
+            map.serialize_entry("parent", &ParentField { parent, policy: self.on_child_failure() })?;
         }
         map.end()
     }
 }
 
 /// The link to the parent as it is stored: the policy under its short name.
-struct Link {
+struct ParentField {
     parent: ParentRef,
     policy: Option<OnChildFailure>,
 }
 
-impl Serialize for Link {
+impl Serialize for ParentField {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("id", self.parent.id())?;

@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn ages_and_moments_become_one_span() {
-        let clock = Clock::manual(10_000);
+        let clock = Clock::manual_ms(10_000);
         let at = |ms| std::time::UNIX_EPOCH + Duration::from_millis(ms);
         let filter = JobFilter::failed().older_than(Duration::from_secs(1)).until(at(8_000));
         assert_eq!(filter.span(&clock), (None, Some(8_000)));

@@ -182,42 +182,13 @@ impl JobOptions {
     }
 
     /// Sets what the final failure of this job means to its parent. Default: nothing, the parent goes on waiting.
+    #[doc(alias = "failParentOnFailure")]
+    #[doc(alias = "continueParentOnFailure")]
+    #[doc(alias = "ignoreDependencyOnFailure")]
+    #[doc(alias = "removeDependencyOnFailure")]
     pub fn on_child_failure(mut self, policy: OnChildFailure) -> Self {
         self.on_child_failure = Some(policy);
         self
-    }
-
-    fn policy(mut self, policy: OnChildFailure, on: bool) -> Self {
-        if on {
-            self.on_child_failure = Some(policy);
-        } else if self.on_child_failure == Some(policy) {
-            self.on_child_failure = None;
-        }
-        self
-    }
-
-    /// [`OnChildFailure::FailParent`] by BullMQ's name; takes the place of another policy.
-    #[doc(alias = "failParentOnFailure")]
-    pub fn fail_parent_on_failure(self, on: bool) -> Self {
-        self.policy(OnChildFailure::FailParent, on)
-    }
-
-    /// [`OnChildFailure::ContinueParent`] by BullMQ's name; takes the place of another policy.
-    #[doc(alias = "continueParentOnFailure")]
-    pub fn continue_parent_on_failure(self, on: bool) -> Self {
-        self.policy(OnChildFailure::ContinueParent, on)
-    }
-
-    /// [`OnChildFailure::IgnoreDependency`] by BullMQ's name; takes the place of another policy.
-    #[doc(alias = "ignoreDependencyOnFailure")]
-    pub fn ignore_dependency_on_failure(self, on: bool) -> Self {
-        self.policy(OnChildFailure::IgnoreDependency, on)
-    }
-
-    /// [`OnChildFailure::RemoveDependency`] by BullMQ's name; takes the place of another policy.
-    #[doc(alias = "removeDependencyOnFailure")]
-    pub fn remove_dependency_on_failure(self, on: bool) -> Self {
-        self.policy(OnChildFailure::RemoveDependency, on)
     }
 
     /// Sets the trace to continue, as text; by convention JSON with the W3C headers. Default: what the client's telemetry
@@ -469,7 +440,7 @@ mod tests {
             new().delay(ms(LATEST)).timestamp(UNIX_EPOCH + ms(LATEST)),
             new().job_id("a:b:c"),
             new().deduplication(Deduplication::new("d").ttl(ms(1))),
-            new().parent(ParentRef::new("1", "bull:q").unwrap()).fail_parent_on_failure(true),
+            new().parent(ParentRef::new("1", "bull:q").unwrap()).on_child_failure(OnChildFailure::FailParent),
             new().backoff(ms(0)),
             new().backoff(Backoff::exponential(ms(1)).jitter(1.0)),
             new().extra("repeat", json!({"every": 5})).extra("prevMillis", 1).extra("group", json!({"id": 1})),
@@ -527,22 +498,18 @@ mod tests {
             .job_id("never")
             .telemetry_metadata("trace")
             .backoff(Backoff::exponential(ms(1)).jitter(0.5))
-            .ignore_dependency_on_failure(true)
+            .on_child_failure(OnChildFailure::IgnoreDependency)
             .extra("a", 1)
             .extra("b", 1);
-        let own = new().attempts(0).backoff(ms(9)).omit_context(true).fail_parent_on_failure(true).extra("b", 2);
+        let own = new()
+            .attempts(0)
+            .backoff(ms(9))
+            .omit_context(true)
+            .on_child_failure(OnChildFailure::FailParent)
+            .extra("b", 2);
         let merged = own.clone().or_defaults(&defaults);
         assert_eq!(merged, own.extra("a", 1));
         assert_eq!(new().or_defaults(&defaults), JobOptions { job_id: None, ..defaults });
-    }
-
-    #[test]
-    fn there_is_one_policy() {
-        let options = new().fail_parent_on_failure(true).continue_parent_on_failure(true);
-        assert_eq!(options.on_child_failure, Some(OnChildFailure::ContinueParent));
-        let options = options.remove_dependency_on_failure(false);
-        assert_eq!(options.on_child_failure, Some(OnChildFailure::ContinueParent));
-        assert_eq!(options.continue_parent_on_failure(false).on_child_failure, None);
     }
 
     #[test]

@@ -77,6 +77,11 @@ impl KeepJobs {
         self.age
     }
 
+    /// Whether no finished job ever goes.
+    pub(crate) fn keeps_all(self) -> bool {
+        self.count.is_none() && self.age.is_none()
+    }
+
     /// Whether the job itself goes at once.
     pub(crate) fn removes_at_once(self) -> bool {
         self.count == Some(0)

@@ -120,7 +120,7 @@ impl<D, R> Queue<D, R> {
     /// Makes of a job what is sent of it, and leaves its data; of one that breaks a rule also its name, for the error.
     ///
     /// `trace` is what the add is part of; with `replaces` it counts more than a trace in the job's options.
-    fn prepare(&self, job: &mut NewJob<D>, trace: Option<&str>, replaces: bool) -> Result<add_jobs::NewJob>
+    fn prepare(&self, job: &mut NewJob<D>, trace: Option<&str>, replaces: bool) -> Result<add_jobs::Addition>
     where
         D: Serialize,
     {
@@ -455,7 +455,7 @@ where
 pub(crate) struct CheckedBulk<D, R> {
     queue: Queue<D, R>,
     jobs: Vec<NewJob<D>>,
-    new: Vec<add_jobs::NewJob>,
+    new: Vec<add_jobs::Addition>,
     span: Span,
 }
 
@@ -493,7 +493,12 @@ where
 }
 
 /// The job that an add has led to.
-pub(crate) fn added<D, R>(core: &Arc<QueueCore>, new: add_jobs::NewJob, placed: Placed, data: D) -> (Job<D, R>, Added) {
+pub(crate) fn added<D, R>(
+    core: &Arc<QueueCore>,
+    new: add_jobs::Addition,
+    placed: Placed,
+    data: D,
+) -> (Job<D, R>, Added) {
     let added = Added::from(&placed);
     let id = match placed {
         Placed::Created { id } | Placed::Existing { id } | Placed::Replaced { id, .. } => id,

@@ -162,7 +162,7 @@ impl<D, R> Queue<D, R> {
     }
 
     /// Removes all jobs that wait, with or without a priority, and returns how many. Delayed jobs and the current
-    /// iterations of job schedulers stay. One round trip for each 200 jobs.
+    /// runs of job schedulers stay. One round trip for each 200 jobs.
     ///
     /// # Errors
     ///
@@ -187,7 +187,7 @@ impl<D, R> Queue<D, R> {
     /// Removes up to `limit` jobs of a state (0: all) that are older than `grace`, and returns their ids.
     ///
     /// The age counts from the end of a finished job, else from its start or, if it never started, from its add. Jobs
-    /// that run and the current iterations of job schedulers stay. One round trip for each 200 jobs looked at.
+    /// that run and the current runs of job schedulers stay. One round trip for each 200 jobs looked at.
     ///
     /// # Errors
     ///

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::add_jobs::{NewJob, Placed, answer};
+use super::add_jobs::{Addition, Placed, answer};
 use super::{Args, Call, Repeat, Script, reply, script};
 use crate::error::Reason;
 use crate::keys::QueueKeys;
@@ -25,7 +25,7 @@ pub(crate) static SCRIPT: Script = script!(
 pub(crate) struct Flow {
     pub(crate) now: u64,
     pub(crate) homes: Vec<QueueKeys>,
-    pub(crate) jobs: Vec<(usize, NewJob)>,
+    pub(crate) jobs: Vec<(usize, Addition)>,
 }
 
 impl Flow {
@@ -53,7 +53,7 @@ impl Flow {
 }
 
 /// Whether two jobs stand in one queue and are linked to one parent in the same way.
-fn are_siblings((home, job): &(usize, NewJob), (other_home, other): &(usize, NewJob)) -> bool {
+fn are_siblings((home, job): &(usize, Addition), (other_home, other): &(usize, Addition)) -> bool {
     home == other_home && job.parent == other.parent
 }
 

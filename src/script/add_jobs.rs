@@ -32,7 +32,7 @@ pub(crate) enum Place {
 
 /// One job as the script takes it.
 #[derive(Debug, Clone)]
-pub(crate) struct NewJob {
+pub(crate) struct Addition {
     pub(crate) place: Place,
     /// Empty for the queue's next number.
     pub(crate) id: String,
@@ -43,7 +43,7 @@ pub(crate) struct NewJob {
     pub(crate) delay: u64,
     pub(crate) priority: u32,
     /// Boxed, as is the next: few jobs have one, and each job is moved several times.
-    pub(crate) parent: Option<Box<Link>>,
+    pub(crate) parent: Option<Box<ParentLink>>,
     /// Whether it is stored whenever its flow is: nothing can refuse it, and nothing can stand for it.
     pub(crate) is_sure: bool,
     pub(crate) deduplication: Option<Box<Dedup>>,
@@ -51,7 +51,7 @@ pub(crate) struct NewJob {
 
 /// The link to a parent: its job key, and the `parent` field.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Link {
+pub(crate) struct ParentLink {
     pub(crate) key: String,
     pub(crate) json: String,
 }
@@ -77,7 +77,7 @@ pub(crate) enum Placed {
     Replaced { id: String, old: String },
 }
 
-impl NewJob {
+impl Addition {
     /// Bytes that this job adds to a call.
     pub(crate) fn size(&self) -> usize {
         self.name.len() + self.data.len() + self.opts.len() + self.id.len() + 64
@@ -93,7 +93,7 @@ impl NewJob {
     }
 
     /// Writes the job with the link to this parent; that of a job in a flow is said once for all of its children.
-    pub(super) fn write_below(&self, parent: Option<&Link>, args: &mut Args) {
+    pub(super) fn write_below(&self, parent: Option<&ParentLink>, args: &mut Args) {
         let mut traits = [0_u8; 3];
         let mut n = 0;
         let mut letter = |letter| {
@@ -129,9 +129,9 @@ impl NewJob {
     }
 }
 
-/// One answer for each of these jobs, in order. Which of them may be sent again, [`NewJob::is_repeatable`] says.
+/// One answer for each of these jobs, in order. Which of them may be sent again, [`Addition::is_repeatable`] says.
 pub(crate) fn add_jobs<'a>(
-    jobs: impl ExactSizeIterator<Item = &'a NewJob>,
+    jobs: impl ExactSizeIterator<Item = &'a Addition>,
     bytes: usize,
 ) -> Call<Vec<Result<Placed, Reason>>> {
     let count = jobs.len();

@@ -5,7 +5,7 @@ use redis::Value;
 use super::reply::{string, tuple};
 use super::{Args, Call, Repeat, Script, script};
 
-pub(crate) static SCRIPT: Script = script!("advance_scheduler", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "announce", "is_job", "delete", "delay", "prioritize", "ready", "store", "iteration"]);
+pub(crate) static SCRIPT: Script = script!("advance_scheduler", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "announce", "is_job", "delete", "delay", "prioritize", "ready", "store", "scheduled_run"]);
 
 /// The next run of a scheduler, as far as the worker that took the current one knows it.
 #[derive(Debug, Clone, PartialEq)]

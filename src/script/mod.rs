@@ -149,8 +149,10 @@ pub(crate) use retry_job::retry_job;
 pub(crate) use save_cursor::{load_cursor, remove_cursor, save_cursor};
 pub(crate) use save_progress::save_progress;
 pub(crate) use scan_jobs::{count_matches, find_ids, find_jobs};
-#[cfg(feature = "doctor")]
+#[cfg(any(test, feature = "doctor", feature = "testing"))]
 pub(crate) use scan_keys::scan_prefix;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use scan_keys::unlink;
 pub(crate) use scan_keys::{scan_keys, scan_metas};
 pub(crate) use summarize_queue::summarize_queue;
 pub(crate) use trim_events::trim_events;

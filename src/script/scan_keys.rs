@@ -16,9 +16,16 @@ pub(crate) fn scan_metas(prefix: &str, cursor: &str, count: u32) -> Call<(String
 }
 
 /// Looks at some keys of the server, and answers where to go on and those of all queues of a prefix.
-#[cfg(feature = "doctor")]
-pub(crate) fn scan_prefix(prefix: &str, cursor: &str, count: u32) -> Call<(String, Vec<String>)> {
-    scan("doctor", cursor, &(literal(prefix) + ":*"), count)
+/// `op` is the operation that asks.
+#[cfg(any(test, feature = "doctor", feature = "testing"))]
+pub(crate) fn scan_prefix(op: &'static str, prefix: &str, cursor: &str, count: u32) -> Call<(String, Vec<String>)> {
+    scan(op, cursor, &(literal(prefix) + ":*"), count)
+}
+
+/// Removes keys of one slot, or of a server without slots.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn unlink(op: &'static str, keys: &[String]) -> Call<()> {
+    Call::command(op, "UNLINK").texts(keys).repeat(Repeat::Safe).read(|_| Some(()))
 }
 
 fn scan(op: &'static str, cursor: &str, pattern: &str, count: u32) -> Call<(String, Vec<String>)> {

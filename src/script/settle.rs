@@ -9,7 +9,7 @@ use super::reply::{self, array, bytes, unsigned};
 use super::{Args, Call, Repeat, Script, script};
 use crate::clock::{MOST_MS, millis};
 use crate::error::Reason;
-use crate::options::WorkerOptions;
+use crate::options::{KeepJobs, WorkerOptions};
 use crate::wire::EventId;
 use crate::wire::job::{JobId, Pair, RawJob, Undecodable};
 
@@ -77,11 +77,23 @@ pub(crate) enum End {
     },
 }
 
-/// Which finished jobs to keep, in the words of the script's piece `retain`.
-pub(crate) type Keep = Cow<'static, str>;
+/// Which finished jobs to keep; `None` keeps all.
+pub(crate) type Keep = Option<KeepJobs>;
 
-/// The rule that keeps them all.
-pub(crate) const KEEP_ALL: &str = "-1";
+/// The rule that keeps all jobs, in the words of the script's piece `retain`.
+const KEEP_ALL: &str = "-1";
+
+/// A rule in the words of the script's piece `retain`: how many stay, and by age the milliseconds and how many may go.
+fn keep_rule(keep: Keep) -> Cow<'static, str> {
+    let Some(keep) = keep else { return KEEP_ALL.into() };
+    let count = keep.count.map_or(KEEP_ALL.into(), |count| Cow::from(count.to_string()));
+    match (keep.age, keep.removes_at_once()) {
+        (None, _) | (_, true) => count,
+        (Some(age), false) => {
+            format!("{count},{},{}", millis(age), keep.limit.map_or_else(String::new, |limit| limit.to_string())).into()
+        }
+    }
+}
 
 /// The reason of a failed attempt.
 #[derive(Debug, Clone)]
@@ -178,7 +190,9 @@ impl Outcome {
     /// The value and the attempts made, of a completed job that the script's kind `done` is for.
     fn done(&self) -> Option<(&str, u32)> {
         match &self.end {
-            End::Completed { value, keep, made: Some(made) } if keep == KEEP_ALL => Some((value, *made)),
+            End::Completed { value, keep, made: Some(made) } if keep.is_none_or(KeepJobs::keeps_all) => {
+                Some((value, *made))
+            }
             _ => None,
         }
     }
@@ -195,10 +209,14 @@ impl Outcome {
         args.text(kind).text(&self.id).text(self.token.as_ref());
         match &self.end {
             End::Completed { value, keep, .. } => {
-                args.text(value).text(keep.as_ref());
+                args.text(value).text(keep_rule(*keep).as_ref());
             }
             End::Failed { why, keep, attempts } => {
-                args.text(&why.reason).text(&why.stacktrace).text(keep.as_ref()).number(*attempts).text(&why.trace);
+                args.text(&why.reason)
+                    .text(&why.stacktrace)
+                    .text(keep_rule(*keep).as_ref())
+                    .number(*attempts)
+                    .text(&why.trace);
             }
             End::Retry { why, lifo } => {
                 args.text(&why.reason).text(&why.stacktrace).flag(*lifo).text(&why.trace);
@@ -309,4 +327,28 @@ fn each_handed(values: Vec<Value>) -> Option<Vec<Handed>> {
         jobs.push(Handed { id, fields });
     }
     Some(jobs)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn retention_is_written_in_the_words_of_the_script() {
+        assert_eq!(keep_rule(None), "-1");
+        assert_eq!(keep_rule(Some(false.into())), "-1");
+        assert_eq!(keep_rule(Some(true.into())), "0");
+        assert_eq!(keep_rule(Some(5_u32.into())), "5");
+        let aged = KeepJobs::new().age(Duration::from_secs(60)).limit(7);
+        assert_eq!(keep_rule(Some(aged)), "-1,60000,7");
+        assert_eq!(keep_rule(Some(KeepJobs::new().age(Duration::from_millis(400)))), "-1,400,");
+        // The short way of the script is for those alone whose rule says nothing else.
+        for (keep, keeps_all) in
+            [(false.into(), true), (KeepJobs::new().limit(7), true), (aged, false), (5_u32.into(), false)]
+        {
+            assert_eq!((keep.keeps_all(), keep_rule(Some(keep)) == KEEP_ALL), (keeps_all, keeps_all), "{keep:?}");
+        }
+    }
 }

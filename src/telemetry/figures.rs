@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum Counted {
     Completed,
     Failed,
     Retried,
@@ -19,7 +19,7 @@ mod real {
 
     use metrics::{Counter, Histogram, SharedString, counter, gauge, histogram};
 
-    use super::Outcome;
+    use super::Counted;
 
     /// What a worker counts. Handles are made once, so that counting a job costs no look-up.
     pub(crate) struct WorkerFigures {
@@ -74,7 +74,7 @@ mod real {
             }
         }
 
-        pub(crate) fn count(&self, outcome: Outcome) {
+        pub(crate) fn count(&self, outcome: Counted) {
             self.outcomes[outcome as usize].increment(1);
         }
 
@@ -138,7 +138,7 @@ mod real {
 mod nothing {
     use std::time::Duration;
 
-    use super::Outcome;
+    use super::Counted;
 
     pub(crate) struct WorkerFigures;
 
@@ -154,7 +154,7 @@ mod nothing {
 
         pub(crate) fn settled(&self, _: usize, _: usize) {}
 
-        pub(crate) fn count(&self, _: Outcome) {}
+        pub(crate) fn count(&self, _: Counted) {}
 
         pub(crate) fn renewal_lag(&self, _: Duration) {}
 

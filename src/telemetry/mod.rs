@@ -7,7 +7,7 @@ mod context;
 mod figures;
 mod spans;
 
-pub(crate) use figures::{AddFigures, Outcome, Stopwatch, WorkerFigures, job_counts};
+pub(crate) use figures::{AddFigures, Counted, Stopwatch, WorkerFigures, job_counts};
 pub(crate) use spans::{add, add_bulk, add_bulk_flows, add_flow, added, ended, job};
 
 use tracing::Span;

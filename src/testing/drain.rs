@@ -108,13 +108,13 @@ impl TestQueue {
                 // This one lives in the server, by the server's time.
                 tokio::time::sleep(fetched.limited_for).await;
             } else if let Some(due) = fetched.next_due.map(epoch_ms).filter(|due| *due <= until) {
-                self.clock().set(due.max(self.clock().now_ms()));
+                self.clock().set_ms(due.max(self.clock().now_ms()));
             } else if !drain.recovers().await {
                 break;
             }
         }
         if span < Duration::MAX {
-            self.clock().set(until);
+            self.clock().set_ms(until);
         }
         drain.drained.moved_clock = Duration::from_millis(self.clock().now_ms().saturating_sub(begun));
         drain.drained

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 
 use crate::error::Halt;
 use crate::job::{AnyJob, CancelReason};
-use crate::script::{Call, Repeat};
+use crate::script;
 use crate::worker::layer::{Ended, Layer, Next};
 
 /// Which attempt at a job this is, as far as attempts count: the first is 1.
@@ -83,7 +83,6 @@ async fn drop_lock(job: &AnyJob) {
     let engine = job.queue_core().engine();
     if engine.notes.is_none() {
         let lock = engine.keys.key(&format!("{}:lock", job.id()));
-        let call = Call::command("lose_lock", "DEL").text(lock).repeat(Repeat::Safe).read(Some);
-        engine.call(call).await.expect("the tests' server");
+        engine.call(script::unlink("lose_lock", &[lock])).await.expect("the tests' server");
     }
 }

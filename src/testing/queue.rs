@@ -13,7 +13,7 @@ use crate::connection::{ConnectOptions, Link};
 use crate::engine::Engine;
 use crate::keys::QueueKeys;
 use crate::queue::Queue;
-use crate::script::{Call, Repeat};
+use crate::script;
 
 /// A queue under a prefix that no other test uses, with a clock that only the test moves; its keys are removed when it is
 /// dropped.
@@ -60,7 +60,7 @@ impl TestQueue {
     /// Makes a queue on the server at this URL.
     pub async fn at(url: &str, name: &str) -> Self {
         let options = ConnectOptions::from_url(url).expect("the URL of the tests' server");
-        let clock = Clock::manual(Clock::system().now_ms());
+        let clock = Clock::manual(Clock::system().now());
         let prefix = format!("test-{}", uuid::Uuid::new_v4().simple());
         let builder = Client::builder(options.clone()).prefix(&prefix).clock(clock.clone());
         let client = builder.connect().await.unwrap_or_else(|error| panic!("the tests' server: {error}"));
@@ -116,17 +116,23 @@ impl Drop for TestQueue {
 
 /// Removes all keys of a prefix; a server that is gone has none.
 async fn remove(options: ConnectOptions, prefix: &str) {
-    const LUA: &str = "local cursor = '0'
-        repeat
-          local found = redis.call('SCAN', cursor, 'MATCH', ARGV[1] .. ':*', 'COUNT', 1000)
-          cursor = found[1]
-          for _, key in ipairs(found[2]) do redis.call('UNLINK', key) end
-        until cursor == '0'";
     let options = options.command_timeout(Duration::from_secs(2)).wait_for_server(false);
     let Ok(link) = Link::connect(Arc::new(options)).await else { return };
     let Ok(keys) = QueueKeys::new(prefix, "all") else { return };
-    let call = Call::command("remove", "EVAL").text(LUA).text("0").text(prefix).repeat(Repeat::Safe).read(Some);
-    let _ = Engine::new(link, keys, Clock::system()).call(call).await;
+    let engine = Engine::new(link, keys, Clock::system());
+    let mut cursor = "0".to_owned();
+    loop {
+        let Ok((next, found)) = engine.call(script::scan_prefix("remove", prefix, &cursor, 1_000)).await else {
+            return;
+        };
+        if !found.is_empty() && engine.call(script::unlink("remove", &found)).await.is_err() {
+            return;
+        }
+        if next == "0" {
+            return;
+        }
+        cursor = next;
+    }
 }
 
 impl std::fmt::Debug for TestQueue {

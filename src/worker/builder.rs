@@ -360,27 +360,7 @@ impl WorkerBuilder {
         });
         let listener: Weak<dyn Listener> = Arc::<Inner>::downgrade(&inner);
         inner.queue.engine().link.outages().tell(listener);
-        let stalled = tokio::spawn({
-            let inner = Arc::clone(&inner);
-            let client = self.client.clone();
-            async move {
-                let stalled = async {
-                    if !inner.options.skip_stalled_check {
-                        let check = || stalled::check_for_ever(&inner, client.stalled_looks());
-                        supervise::supervise(inner.events.clone(), "stalled check", check).await;
-                    }
-                };
-                let schedulers = async {
-                    if !inner.options.skip_scheduler_check {
-                        let look = || schedulers::look_for_ever(&inner, client.scheduler_looks());
-                        supervise::supervise(inner.events.clone(), "scheduler check", look).await;
-                    }
-                };
-                let look = || rollback::look_for_ever(&inner);
-                let rollbacks = supervise::supervise(inner.events.clone(), "rollback check", look);
-                tokio::join!(stalled, schedulers, rollbacks);
-            }
-        });
+        let stalled = tokio::spawn(look_after(Arc::clone(&inner), self.client.clone()));
         tracing::info!(
             target: "oxmq::worker",
             queue = inner.queue.engine().keys.queue(),
@@ -399,6 +379,26 @@ impl WorkerBuilder {
         });
         Ok(Worker { inner, commands, work: Some(work), ended, stalled: stalled.abort_handle() })
     }
+}
+
+/// What a worker looks for now and then, apart from its work: stalled jobs, stopped schedulers, and a server that lost what it
+/// had acknowledged.
+async fn look_after(inner: Arc<Inner>, client: crate::Client) {
+    let stalled = async {
+        if !inner.options.skip_stalled_check {
+            let check = || stalled::check_for_ever(&inner, client.stalled_looks());
+            supervise::supervise(inner.events.clone(), "stalled check", check).await;
+        }
+    };
+    let schedulers = async {
+        if !inner.options.skip_scheduler_check {
+            let look = || schedulers::look_for_ever(&inner, client.scheduler_looks());
+            supervise::supervise(inner.events.clone(), "scheduler check", look).await;
+        }
+    };
+    let look = || rollback::look_for_ever(&inner);
+    let rollbacks = supervise::supervise(inner.events.clone(), "rollback check", look);
+    tokio::join!(stalled, schedulers, rollbacks);
 }
 
 impl<D: DeserializeOwned, R> ManualWorkerBuilder<D, R> {

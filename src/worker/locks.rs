@@ -14,7 +14,7 @@ use super::event::{EventSink, WorkerEvent};
 use super::supervise::supervise;
 use super::watchdog::Watchdog;
 use crate::clock::millis;
-use crate::connection::{Backoff, Link};
+use crate::connection::{Link, Pauses};
 use crate::engine::Engine;
 use crate::error::WithCauses;
 use crate::failpoint;
@@ -279,7 +279,7 @@ impl LockTable {
         let until = tokio::time::Instant::now() + (self.trusted() - self.quarter());
         let mut calls = FuturesUnordered::new();
         calls.push(extend());
-        let mut backoff = Backoff::default();
+        let mut backoff = Pauses::default();
         let mut replace = tokio::time::Instant::now() + self.quarter();
         loop {
             tokio::select! {

@@ -30,8 +30,8 @@ use super::slots::{Asked, Seat};
 use super::tally::Tally;
 use super::wait::{Waiter, Woken};
 use super::{Inner, supervise};
-use crate::connection::Backoff;
-use crate::engine::{Decided, sent};
+use crate::connection::Pauses;
+use crate::engine::{Settlement, sent};
 use crate::error::{Error, Reason};
 use crate::failpoint;
 use crate::job::{Attempt, CancelReason};
@@ -127,7 +127,7 @@ impl Loop {
     /// Works until closed; goes on after a panic. However it ends, its locks are let go.
     pub(crate) async fn run(mut self) {
         let _abandons = Abandons(Arc::clone(&self.worker));
-        let mut backoff = Backoff::default();
+        let mut backoff = Pauses::default();
         while let Err(panic) = catch(self.work()).await {
             supervise::report(&self.worker.events, "worker loop", panic);
             self.start_again();
@@ -277,7 +277,7 @@ impl Loop {
                 self.asked = self.plan.asks().then(|| Asked::at(Deadline::now()));
             }
         }
-        let Decided { settled, suspects, token, sent, is_answered, error } = match answer {
+        let Settlement { settled, suspects, token, sent, is_answered, error } = match answer {
             Ok(decided) => decided,
             Err(error) => return self.on_refusal(ended, want, error),
         };

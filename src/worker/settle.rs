@@ -7,7 +7,7 @@ use super::failure::Fault;
 use super::perform::EndedAttempt;
 use super::verdict;
 use crate::clock::millis;
-use crate::engine::{Adopted, Decided};
+use crate::engine::{Adopted, Settlement};
 use crate::error::{Reason, Result};
 use crate::script::settle::{Ask, End, Settled};
 use crate::wire::job::{JobId, RawJob};
@@ -19,7 +19,7 @@ pub(super) struct Answered {
     pub(super) want: usize,
     /// Whether it was a call for one large outcome, which the plan does not count.
     pub(super) is_apart: bool,
-    pub(super) answer: Result<Decided>,
+    pub(super) answer: Result<Settlement>,
 }
 
 /// What follows from the answer to one outcome.
@@ -136,7 +136,7 @@ pub(super) async fn look_for(worker: Arc<Inner>, token: Arc<str>, known: Vec<Job
     let found = worker.queue.engine().adopt(&token, lock_ms, &known).await;
     let answer = found.map(|Adopted { jobs, sent, complaint }| {
         let settled = Settled { jobs, ..Default::default() };
-        Decided { settled, suspects: Vec::new(), token, sent, is_answered: true, error: complaint }
+        Settlement { settled, suspects: Vec::new(), token, sent, is_answered: true, error: complaint }
     });
     Answered { ended: Vec::new(), want: 0, is_apart: false, answer }
 }

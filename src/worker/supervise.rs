@@ -3,7 +3,7 @@
 
 use super::event::EventSink;
 use super::panics::{Panic, catch, drop_guarded};
-use crate::connection::Backoff;
+use crate::connection::Pauses;
 use crate::error::Error;
 
 /// Runs a task until it ends by itself; after each panic again, with growing pauses.
@@ -12,7 +12,7 @@ pub(super) async fn supervise<F: Future<Output = ()>>(
     task: &'static str,
     mut start: impl FnMut() -> F,
 ) {
-    let mut backoff = Backoff::default();
+    let mut backoff = Pauses::default();
     while let Err(panic) = catch(start()).await {
         report(&events, task, panic);
         backoff.pause().await;

@@ -9,7 +9,7 @@ use super::perform::EndedAttempt;
 use crate::error::{Error, FailureKind, Reason};
 use crate::job::CancelReason;
 use crate::script::settle::{End, Why};
-use crate::telemetry::Outcome as Counted;
+use crate::telemetry::Counted;
 use crate::wire::JsonText;
 
 pub(super) struct Tally {

@@ -7,8 +7,8 @@ use super::layer::TimedOut;
 use crate::clock::{LATEST, millis};
 use crate::error::{BoxError, Error, FailureKind, Halt, Reason};
 use crate::options::backoff::next_delay;
-use crate::options::{Backoff, FailedAttempt, KeepJobs, Retry, SHORTEST, WorkerOptions, YEAR};
-use crate::script::settle::{End, KEEP_ALL, Keep, Why};
+use crate::options::{Backoff, FailedAttempt, Retry, SHORTEST, WorkerOptions, YEAR};
+use crate::script::settle::{End, Why};
 use crate::wire::job::{RawJob, Undecodable};
 use crate::wire::json;
 
@@ -40,7 +40,7 @@ impl From<End> for Verdict {
 pub(crate) fn decide(raw: &RawJob, result: Result<String, Halt>, worker: &WorkerOptions) -> Verdict {
     let fault = match result {
         Ok(value) => {
-            let keep = keep_rule(raw.options.remove_on_complete, worker.remove_on_complete);
+            let keep = raw.options.remove_on_complete.or(worker.remove_on_complete);
             let has_more =
                 raw.deduplication_id().is_some() || raw.parent_key().is_some() || raw.deferred_failure().is_some();
             let made = (!has_more).then(|| raw.attempts_made.saturating_add(1));
@@ -165,7 +165,7 @@ pub(crate) fn failed(raw: &RawJob, fault: Fault, worker: &WorkerOptions) -> Verd
     let end = match retry {
         Retry::Never => End::Failed {
             why,
-            keep: keep_rule(raw.options.remove_on_fail, worker.remove_on_fail),
+            keep: raw.options.remove_on_fail.or(worker.remove_on_fail),
             attempts: raw.options.attempts,
         },
         Retry::Now | Retry::ByBackoff => End::Retry { why, lifo: raw.options.lifo },
@@ -270,18 +270,6 @@ fn capped(mut text: String) -> String {
         text.push_str(&mark);
     }
     text
-}
-
-/// The rule by which the script keeps finished jobs: the job's own, else the worker's, else all.
-fn keep_rule(job: Option<KeepJobs>, worker: Option<KeepJobs>) -> Keep {
-    let Some(keep) = job.or(worker) else { return KEEP_ALL.into() };
-    let count = keep.count.map_or_else(|| KEEP_ALL.to_owned(), |count| count.to_string());
-    match (keep.age, keep.removes_at_once()) {
-        (None, _) | (_, true) => count.into(),
-        (Some(age), false) => {
-            format!("{count},{},{}", millis(age), keep.limit.map_or_else(String::new, |limit| limit.to_string())).into()
-        }
-    }
 }
 
 #[cfg(test)]
@@ -435,14 +423,14 @@ mod tests {
 
     #[test]
     fn retention_follows_the_job_then_the_worker() {
-        let keep = |job: Option<KeepJobs>, worker: Option<KeepJobs>| keep_rule(job, worker);
-        assert_eq!(keep(None, None), "-1");
-        assert_eq!(keep(Some(false.into()), Some(true.into())), "-1");
-        assert_eq!(keep(None, Some(true.into())), "0");
-        assert_eq!(keep(Some(5_u32.into()), None), "5");
-        let aged = KeepJobs::new().age(Duration::from_secs(60)).limit(7);
-        assert_eq!(keep(Some(aged), None), "-1,60000,7");
-        assert_eq!(keep(Some(KeepJobs::new().age(Duration::from_millis(400))), None), "-1,400,");
+        let worker = WorkerOptions { remove_on_fail: Some(7_u32.into()), ..WorkerOptions::default() };
+        for (opts, count) in [("{}", Some(7)), (r#"{"removeOnFail":5}"#, Some(5)), (r#"{"removeOnFail":false}"#, None)]
+        {
+            let End::Failed { keep, .. } = failed(&job(opts, 0, 1), Fault::unrecoverable("x"), &worker).end else {
+                panic!("it is final")
+            };
+            assert_eq!(keep.and_then(|keep| keep.count), count, "{opts}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::event::EventSink;
 use super::panics::catch;
 use super::shared_wait::{Own, SOON, Seat, SharedWaits};
 use super::supervise;
-use crate::connection::{Backoff, BlockingLink, Link};
+use crate::connection::{BlockingLink, Link, Pauses};
 pub(crate) use crate::engine::marker::{Woken, wait};
 use crate::failpoint;
 
@@ -108,7 +108,7 @@ struct Server {
 
 impl Server {
     async fn serve(mut self, events: EventSink) {
-        let mut backoff = Backoff::default();
+        let mut backoff = Pauses::default();
         while let Err(panic) = catch(self.answer_waits()).await {
             supervise::report(&events, "waiter", panic);
             backoff.pause().await;

@@ -5,6 +5,7 @@ use oxmq::{JobState, NewJob};
 
 use super::*;
 use crate::common::server::RedisServer;
+use crate::common::time::now_ms;
 
 /// What is found in the queue of a fixture; of other queues and of the server nothing is asked here.
 async fn kinds(on: &Fixture) -> Vec<FindingKind> {
@@ -33,7 +34,7 @@ async fn found_and_mended(kind: FindingKind, redis: &[&str]) -> Fixture {
 
 async fn spoil(on: &Fixture, commands: &[&str]) {
     let mut redis = on.redis.clone();
-    let now = oxmq::client::Clock::system().now_ms().to_string();
+    let now = now_ms().to_string();
     for command in commands {
         let command = command.replace("TS", &now);
         let mut words = command.split(' ').map(|word| word.replace('@', &on.key("")));
@@ -215,7 +216,7 @@ async fn a_stream_that_is_too_long_is_trimmed() {
 #[tokio::test]
 async fn what_cannot_be_mended_is_told() {
     let on = Fixture::new().await;
-    let now = oxmq::client::Clock::system().now_ms();
+    let now = now_ms();
     let long_ago = format!("HSET @a {} ", JOB.replace("TS", &(now - 600_000).to_string()));
     let due = format!("ZADD @delayed {} b", (now - 600_000) * 4096);
     let late = format!("HSET @b {JOB}");
@@ -246,7 +247,7 @@ async fn a_healthy_queue_under_load_is_not_accused() {
     let on = Fixture::new().await;
     let node = NodeDriver::start(BullMq::V6, &shared_server().url(), &on.prefix).await;
     let work = |job: Job<Value, ()>| async move {
-        tokio::time::sleep(Duration::from_millis(job.data()["n"].as_u64().unwrap_or(0) % 5)).await;
+        tokio::time::sleep(Duration::from_millis(job.data()["n"].as_u64().unwrap_or(0) % 5)).await; // the work itself
         if job.data()["n"].as_u64().unwrap_or(0) % 7 == 3 { Err("no") } else { Ok(()) }
     };
     let worker = on.worker(work).concurrency(50).start().unwrap();

@@ -13,3 +13,4 @@ pub mod node;
 pub mod proxy;
 pub mod sentinel;
 pub mod server;
+pub mod time;

@@ -16,6 +16,7 @@ use crate::common::dump::remove_all;
 use crate::common::eventually::DEADLINE;
 use crate::common::node::{BullMq, NodeDriver};
 use crate::common::server::{connect, fresh_prefix, shared_server};
+use crate::common::time::moment;
 
 const MINUTE: i64 = 60_000;
 
@@ -34,7 +35,7 @@ impl Both {
     async fn start(version: BullMq) -> Self {
         let prefix = fresh_prefix();
         let url = shared_server().url();
-        let clock = Clock::manual(BEGIN.try_into().unwrap());
+        let clock = Clock::manual(moment(BEGIN));
         let client = Client::builder(ConnectOptions::from_url(&url).unwrap()).prefix(&prefix).clock(clock.clone());
         let client = client.connect().await.unwrap();
         Self {
@@ -55,7 +56,7 @@ impl Both {
 
     fn advance(&mut self, ms: i64) {
         self.now += ms;
-        self.clock.set(self.now.try_into().unwrap());
+        self.clock.set(moment(self.now));
     }
 
     /// The time of the run that is next, counted from the beginning.

@@ -14,6 +14,7 @@ use crate::common::dump::{Dump, remove_all};
 use crate::common::eventually::{DEADLINE, eventually};
 use crate::common::node::{BullMq, NodeDriver};
 use crate::common::server::{connect, fresh_prefix, shared_server};
+use crate::common::time::moment;
 
 /// BullMQ alone on one database, and BullMQ with oxmq as the worker on another.
 struct Pair {
@@ -29,7 +30,7 @@ impl Pair {
     async fn start() -> Self {
         let prefix = fresh_prefix();
         let urls = [0, 1].map(|database| shared_server().database(database));
-        let clock = Clock::manual(0);
+        let clock = Clock::manual(std::time::UNIX_EPOCH);
         let client = Client::builder(ConnectOptions::from_url(&urls[1]).unwrap()).prefix(&prefix).clock(clock.clone());
         let worker = client.connect().await.unwrap().manual_worker("q").open().unwrap();
         let [left, right] = &urls;
@@ -48,7 +49,7 @@ impl Pair {
 
     fn advance(&mut self, ms: i64) {
         self.now += ms;
-        self.clock.set(self.now.try_into().unwrap());
+        self.clock.set(moment(self.now));
     }
 
     /// Does something on both sides and compares all that is stored.

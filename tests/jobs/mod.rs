@@ -62,7 +62,7 @@ async fn complete_next(on: &Fixture, jobs: usize) {
 
 /// The time by the clock that stamps jobs.
 fn now() -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(oxmq::client::Clock::system().now_ms())
+    oxmq::client::Clock::system().now()
 }
 
 fn ms(moment: SystemTime) -> u64 {

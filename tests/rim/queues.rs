@@ -105,20 +105,21 @@ fn steered() -> Vec<Row> {
         asked("Queue::retry_jobs_by_priority(until)", &moments(), "oooo", |queue, until| async move {
             queue.retry_jobs_by_priority(JobState::Failed, Some(until)).await.map(drop)
         }),
-        row("Clock::manual(ms)", &U64, "ooo", |_, ms| async move {
-            assert!(Clock::manual(ms).now_ms() <= 1 << 52);
+        row("Clock::manual(at)", &moments(), "oooo", |_, at| async move {
+            assert!(Clock::manual(at).now() <= UNIX_EPOCH + Duration::from_millis(1 << 52));
             Ok(())
         }),
-        row("Clock::set(ms)", &U64, "ooo", |_, ms| async move {
-            let clock = Clock::manual(0);
-            clock.set(ms);
-            assert!(clock.now_ms() <= 1 << 52);
+        row("Clock::set(at)", &moments(), "oooo", |_, at| async move {
+            let clock = Clock::manual(UNIX_EPOCH);
+            clock.set(at);
+            assert!(clock.now() <= UNIX_EPOCH + Duration::from_millis(1 << 52));
             Ok(())
         }),
         row("Clock::advance(by)", &SPANS, "oooo", |_, by| async move {
-            let clock = Clock::manual(1 << 51);
+            let [middle, end] = [1 << 51, 1 << 52].map(|ms| UNIX_EPOCH + Duration::from_millis(ms));
+            let clock = Clock::manual(middle);
             clock.advance(by);
-            assert!((1 << 51..=1 << 52).contains(&clock.now_ms()));
+            assert!((middle..=end).contains(&clock.now()));
             Ok(())
         }),
     ]

@@ -8,7 +8,7 @@ use oxmq::client::Clock;
 use oxmq::error::FailureKind;
 use oxmq::job::{CancelReason, Cancellation};
 use oxmq::worker::WorkerEvent;
-use oxmq::{Client, ConnectOptions, Error, FlowNode, Halt, Job, JobState, Queue};
+use oxmq::{Client, ConnectOptions, Error, FlowNode, Halt, Job, JobState, Queue, Worker};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -291,15 +291,20 @@ async fn a_request_stops_no_other_attempt() {
     worker.close().await;
 }
 
+/// A worker that counts how often it runs a job.
+fn counting_worker(fixture: &Fixture, runs: &Arc<AtomicUsize>) -> Worker {
+    let runs = Arc::clone(runs);
+    let counts = move |_: Job<Value, Value>| {
+        runs.fetch_add(1, Ordering::SeqCst);
+        async { Ok::<_, Halt>(json!(1)) }
+    };
+    fixture.worker(counts).start().unwrap()
+}
+
 #[tokio::test]
 async fn a_job_that_waits_is_cancelled_unrun() {
     let fixture = Fixture::new().await;
     let runs = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&runs);
-    let counts = move |_: Job<Value, Value>| {
-        counter.fetch_add(1, Ordering::SeqCst);
-        async { Ok::<_, Halt>(json!(1)) }
-    };
     let hour = Duration::from_secs(3_600);
     let waits = fixture.queue.add("job", json!(1)).await.unwrap();
     let urgent = fixture.queue.add("job", json!(1)).priority(3).await.unwrap();
@@ -310,7 +315,7 @@ async fn a_job_that_waits_is_cancelled_unrun() {
     for id in ids {
         assert_eq!(fixture.queue.job(id).cancel("why").await.unwrap(), Cancellation::Cancelled, "{id}");
     }
-    let worker = fixture.worker(counts).start().unwrap();
+    let worker = counting_worker(&fixture, &runs);
     fixture.until(JobState::Failed, 4).await;
     for id in ids {
         assert_eq!(failed(&fixture, id).await, "why");
@@ -323,11 +328,6 @@ async fn a_job_that_waits_is_cancelled_unrun() {
 async fn a_job_that_nobody_begins_in_time_fails_unrun() {
     let fixture = Fixture::new().await;
     let runs = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&runs);
-    let counts = move |_: Job<Value, Value>| {
-        counter.fetch_add(1, Ordering::SeqCst);
-        async { Ok::<_, Halt>(json!(1)) }
-    };
     let short = Duration::from_millis(1);
     let span = fixture.queue.add("job", json!(1)).attempts(3).expires_in(short).await.unwrap();
     let moment = fixture.queue.add("job", json!(1)).start_by(UNIX_EPOCH + Duration::from_secs(1)).await.unwrap();
@@ -336,7 +336,7 @@ async fn a_job_that_nobody_begins_in_time_fails_unrun() {
     let hour = Duration::from_secs(3_600);
     let delayed = fixture.queue.add("job", json!(1)).delay(Duration::from_millis(50)).expires_in(hour).await.unwrap();
     tokio::time::sleep(Duration::from_millis(5)).await; // time itself: it is past by the clock that counts
-    let worker = fixture.worker(counts).start().unwrap();
+    let worker = counting_worker(&fixture, &runs);
     let mut events = worker.events();
     fixture.until(JobState::Completed, 2).await;
     fixture.until(JobState::Failed, 2).await;
@@ -358,7 +358,7 @@ async fn a_job_that_nobody_begins_in_time_fails_unrun() {
 /// Later attempts are not bound by it.
 #[tokio::test]
 async fn a_job_that_was_begun_in_time_does_not_expire() {
-    let (prefix, clock) = (fresh_prefix(), Clock::manual(1_700_000_000_000));
+    let (prefix, clock) = (fresh_prefix(), Clock::manual(std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000)));
     let client = Client::builder(ConnectOptions::from_url(&shared_server().url()).unwrap());
     let client = client.prefix(prefix).clock(clock.clone()).connect().await.unwrap();
     let span = Duration::from_secs(60);

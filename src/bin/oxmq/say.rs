@@ -163,7 +163,7 @@ pub(crate) fn span(span: Duration) -> String {
 }
 
 pub(crate) fn now() -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(oxmq::client::Clock::system().now_ms())
+    oxmq::client::Clock::system().now()
 }
 
 /// How long ago it was, or how long it still is.

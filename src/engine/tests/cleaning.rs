@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::state::JobState;
 
 #[tokio::test]
-async fn a_drain_spares_pending_iterations_and_nothing_else() {
+async fn a_drain_spares_pending_runs_and_nothing_else() {
     let queue = queue().await;
     push(&queue, "wait", &["repeat:s:5", "1", "2", "repeat:s:4"]).await;
     push(&queue, "paused", &["3"]).await;
@@ -90,7 +90,7 @@ async fn a_clean_compares_numbers_and_looks_behind_young_jobs() {
 }
 
 #[tokio::test]
-async fn a_clean_spares_running_jobs_and_pending_iterations() {
+async fn a_clean_spares_running_jobs_and_pending_runs() {
     let queue = queue().await;
     push(&queue, "active", &["1", "2"]).await;
     queue.redis("SET @1:lock t").await;

@@ -28,7 +28,7 @@ async fn a_removed_job_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn locked_jobs_and_pending_iterations_stay() {
+async fn locked_jobs_and_pending_runs_stay() {
     let queue = queue().await;
     family(&queue, "p", &queue, &["c"]).await;
     family(&queue, "c", &queue, &["g"]).await;

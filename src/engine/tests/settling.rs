@@ -6,13 +6,13 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::engine::testing::{NOW, queue};
 use crate::error::{Error, Reason};
-use crate::script::settle::{Ask, End, KEEP_ALL, Outcome};
+use crate::script::settle::{Ask, End, Outcome};
 
 /// A call without outcomes.
 const NONE: &[Outcome] = &[];
 
 fn done(id: &str, token: &str) -> Outcome {
-    let end = End::Completed { value: format!("\"{id}\""), keep: KEEP_ALL.into(), made: Some(3) };
+    let end = End::Completed { value: format!("\"{id}\""), keep: None, made: Some(3) };
     Outcome { id: id.into(), token: token.into(), start: 1, end }
 }
 
@@ -164,7 +164,7 @@ async fn a_new_rule_drops_a_long_history_with_the_calls_to_come() {
         engine.redis(&format!("ZADD @completed {n} old{n}")).await;
     }
     for (id, left) in [("j0", 701), ("j1", 402), ("j2", 103)] {
-        let end = End::Completed { value: "1".to_owned(), keep: "5".into(), made: None };
+        let end = End::Completed { value: "1".to_owned(), keep: Some(5_u32.into()), made: None };
         let outcome = Outcome { id: id.into(), token: "t".into(), start: 1, end };
         assert_eq!(settle(&engine, &[outcome]).await, [Ok(0)]);
         assert_eq!(engine.int("ZCARD @completed").await, left);

@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::{CHUNK, Outcome};
+use super::{CHUNK, Ending};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::events::look_back::{Existed, look_back};
@@ -18,12 +18,12 @@ pub(super) struct Searches {
 /// One search: for which job, and whom to tell.
 struct Asked {
     job: (String, Existed),
-    tell: oneshot::Sender<Option<Outcome>>,
+    tell: oneshot::Sender<Option<Ending>>,
 }
 
 impl Searches {
     /// How a job ended that is gone, as far as events still tell.
-    pub(super) async fn look_back(&self, engine: &Engine, id: &str, existed: Existed) -> Result<Option<Outcome>> {
+    pub(super) async fn look_back(&self, engine: &Engine, id: &str, existed: Existed) -> Result<Option<Ending>> {
         let Self { asked, turn } = self;
         loop {
             let (tell, mut told) = oneshot::channel();

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::Outcome;
+use super::Ending;
 use crate::engine::events::{Batch, Finished, Found};
 use crate::error::Reason;
 use crate::sync::Lock;
@@ -43,7 +43,7 @@ pub(super) struct State {
 
 pub(super) struct Waiter {
     serial: u64,
-    answer: oneshot::Sender<Outcome>,
+    answer: oneshot::Sender<Ending>,
     /// The timestamp of the job that is meant, once it is known.
     born: Option<i64>,
     pub(super) heard: Heard,
@@ -62,7 +62,7 @@ pub(super) enum Heard {
 /// What an event means to those who wait for its job.
 #[derive(Debug, Clone)]
 pub(super) enum Sign {
-    Finished(Outcome),
+    Finished(Ending),
     /// There is a new job of this id.
     Added,
 }
@@ -86,7 +86,7 @@ impl Running {
 
 /// What a look at a job means to one who waits for it.
 pub(super) enum Look {
-    Over(Outcome),
+    Over(Ending),
     NotYet,
     /// The job is gone, or another one has its id.
     Gone,
@@ -97,11 +97,11 @@ impl Look {
         let Found { finished, born: found } = found;
         match finished {
             Finished::Refused(Reason::MissingJob) => Self::Gone,
-            Finished::Refused(reason) => Self::Over(Outcome::Refused(reason)),
+            Finished::Refused(reason) => Self::Over(Ending::Refused(reason)),
             _ if born.is_some() && found.is_some() && born != found => Self::Gone,
             Finished::NotYet => Self::NotYet,
-            Finished::Completed(json) => Self::Over(Outcome::completed(json)),
-            Finished::Failed(reason) => Self::Over(Outcome::Failed(reason)),
+            Finished::Completed(json) => Self::Over(Ending::completed(json)),
+            Finished::Failed(reason) => Self::Over(Ending::Failed(reason)),
         }
     }
 }
@@ -137,8 +137,8 @@ impl Waiting {
                 continue;
             }
             let sign = match entry.field("event") {
-                Some(b"completed") => Sign::Finished(Outcome::completed(text("returnvalue").into_owned())),
-                Some(b"failed") => Sign::Finished(Outcome::Failed(text("failedReason").into_owned())),
+                Some(b"completed") => Sign::Finished(Ending::completed(text("returnvalue").into_owned())),
+                Some(b"failed") => Sign::Finished(Ending::Failed(text("failedReason").into_owned())),
                 Some(b"added") => Sign::Added,
                 Some(b"removed") => {
                     state.suspects.insert(id.into_owned());
@@ -173,7 +173,7 @@ impl Waiting {
     }
 
     /// Tells one who waits.
-    pub(super) fn answer(&self, id: &str, serial: u64, outcome: Outcome) {
+    pub(super) fn answer(&self, id: &str, serial: u64, outcome: Ending) {
         let waiter = self.lock().take(id, serial);
         if let Some(waiter) = waiter {
             waiter.tell(outcome);
@@ -278,7 +278,7 @@ impl State {
 }
 
 impl Waiter {
-    fn tell(self, outcome: Outcome) {
+    fn tell(self, outcome: Ending) {
         // Whoever is not there any more does not care.
         let _ = self.answer.send(outcome);
     }
@@ -313,7 +313,7 @@ pub(super) struct Ticket<'a> {
     waiting: &'a Waiting,
     id: &'a str,
     serial: u64,
-    pub(super) answer: oneshot::Receiver<Outcome>,
+    pub(super) answer: oneshot::Receiver<Ending>,
 }
 
 impl<'a> Ticket<'a> {
@@ -342,7 +342,7 @@ impl<'a> Ticket<'a> {
     }
 
     /// How a job ended that is gone by now, if its end was heard of up to this event.
-    pub(super) fn last_heard(&self, newest: EventId) -> Option<Outcome> {
+    pub(super) fn last_heard(&self, newest: EventId) -> Option<Ending> {
         let state = self.waiting.lock();
         let waiter = state.by_id.get(self.id)?.iter().find(|waiter| waiter.serial == self.serial)?;
         let Heard::Early(early) = &waiter.heard else { return None };

@@ -89,7 +89,7 @@ impl<D, R> Jobs<D, R> {
     /// Removes these jobs; their children stay. Awaiting it does so.
     ///
     /// Found and removed in one atomic step, so that none goes that has left its state. Jobs that a worker holds and the
-    /// current iterations of job schedulers stay. A parent of this queue goes with its last child, one of another queue
+    /// current runs of job schedulers stay. A parent of this queue goes with its last child, one of another queue
     /// runs without it.
     ///
     /// BullMQ: `Queue.clean`, which has no filter.
@@ -103,7 +103,7 @@ impl<D, R> Jobs<D, R> {
     ///
     /// Each job moves in one atomic step. Its id stays if it was given one, and is a new one if it was the queue's own
     /// number. Waiting jobs come before those that wait there, in their order. What is part of a flow stays, and so
-    /// do current iterations of job schedulers, and jobs whose id is taken there. A deduplication ends. Under Cluster both
+    /// do current runs of job schedulers, and jobs whose id is taken there. A deduplication ends. Under Cluster both
     /// queues must share a hash tag.
     ///
     /// BullMQ has no such thing.

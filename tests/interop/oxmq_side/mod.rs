@@ -104,7 +104,7 @@ impl OxmqSide {
         Self {
             url: redis_url.to_owned(),
             prefix: String::new(),
-            clock: Clock::manual(1),
+            clock: Clock::manual(crate::common::time::moment(1)),
             helper: NodeSide::start(helper, redis_url).await,
             client: None,
             queues: HashMap::new(),
@@ -320,7 +320,7 @@ impl Side for OxmqSide {
     }
 
     async fn set_clock(&mut self, now: i64) {
-        self.clock.set(u64::try_from(now).expect("after 1970"));
+        self.clock.set(crate::common::time::moment(now));
         self.helper.set_clock(now).await;
     }
 

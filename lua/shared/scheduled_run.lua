@@ -14,7 +14,7 @@ end
 
 -- Makes the run of a scheduler that is due at `slot` and places it. `run` has the texts `name`, `data`, `opts` (an object
 -- that is not empty), `priority`, `lifo` ("1" or "0") and `deid` (may be empty). Answers its delay.
-local function store_iteration(scheduler, slot, now, run)
+local function store_run(scheduler, slot, now, run)
   local id, delay = "repeat:" .. scheduler .. ":" .. digits(slot), math.max(0, slot - now)
   call("ZADD", base .. "repeat", digits(slot), scheduler)
   -- Node draws a number for each run and does not use it.
