@@ -174,6 +174,20 @@ fn on_purpose(step: &Step, mismatch: &Mismatch) -> Amend {
     if wakes && !mismatch.refused && all(is_marker) {
         return Amend::Remove;
     }
+    // A child that has ended for its parent, and is added to it again, is waited for by Node for ever, or runs again.
+    let adds = matches!(
+        &step.what,
+        What::Op(Op::Add { .. } | Op::AddBulk { .. } | Op::FlowAdd { .. } | Op::FlowAddBulk { .. })
+    );
+    let is_waited_for = |text: &String| text.contains(":dependencies:") && text.contains("left");
+    let is_same_child = |text: &String| text.contains(": field parent: left") || text.contains(": only left: hash");
+    if adds
+        && mismatch.differences.iter().any(is_waited_for)
+        && mismatch.differences.iter().any(is_same_child)
+        && !mismatch.differences.iter().any(|text| text.contains(":dependencies: only right"))
+    {
+        return Amend::Remove;
+    }
     // Node leaves the reason of a failure that was deferred, and not carried out, in a job that has completed.
     if matches!(&step.what, What::Op(Op::MoveToCompleted { .. })) && all(|text| text.contains(": field defa: left")) {
         return Amend::Remove;
