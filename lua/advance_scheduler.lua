@@ -45,7 +45,7 @@ if not prev or producer ~= "repeat:" .. scheduler .. ":" .. prev then
   return { 2, "" }
 end
 
-if ARGV[12] == "1" and call("EXISTS", base .. producer) == 1
+if ARGV[12] == "1" and is_job(base .. producer) ~= false
   and not (call("ZSCORE", base .. "completed", producer) or call("ZSCORE", base .. "failed", producer)) then
   return { 2, "" }
 end

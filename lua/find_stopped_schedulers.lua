@@ -4,12 +4,13 @@ KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 now       ms, the caller's clock
         2 interval  ms in which only one call looks
         3 random    a whole number from 0 on, which says where to begin if there are very many
-RETURN  {id, slot, hash, id, slot, hash, ...}; a hash is an array of fields and values
-EVENTS  none
-USES    queue
-COST    up to five commands for each of at most 1,000 schedulers, of which at most 100 are returned
+RETURN  {id, slot, hash, id, slot, hash, ...}; a hash is an array of fields and values, and empty where the run was put back
+EVENTS  waiting {jobId} for a run that was put back
+USES    queue, is_job, settings, wake, number, prioritize, announce, ready, states, whereabouts
+COST    up to five commands for each of at most 1,000 schedulers, of which at most 100 are returned; and for those that are
+        past and not locked a search of the sets and lists, of 100,000 elements at most
 ]]
-local MOST_SEEN, MOST_FOUND = 1000, 100
+local MOST_SEEN, MOST_FOUND, MOST_SEARCHED = 1000, 100, 100000
 local zset, check, found = base .. "repeat", base .. "oxmq:schedulers-check", {}
 if call("EXISTS", check) == 1 then return found end
 
@@ -30,21 +31,46 @@ end
 local past = call("ZCOUNT", zset, "-inf", ARGV[1])
 local from = past > MOST_SEEN and tonumber(ARGV[3]) % past or 0
 local seen = call("ZRANGEBYSCORE", zset, "-inf", ARGV[1], "WITHSCORES", "LIMIT", digits(from), digits(MOST_SEEN))
+local standing, notes = {}, {}
 for i = 1, #seen, 2 do
   local scheduler, slot = seen[i], seen[i + 1]
   local id = "repeat:" .. scheduler .. ":" .. slot
   -- A run that has ended and is still the current one led to no other, or was the last: the hash tells.
-  local is_over = call("EXISTS", base .. id) == 0 or call("ZSCORE", base .. "completed", id)
+  local is_over = is_job(base .. id) == false or call("ZSCORE", base .. "completed", id)
     or call("ZSCORE", base .. "failed", id)
-  note_limit(scheduler, id)
+  notes[#notes + 1], notes[#notes + 2] = scheduler, id
   if is_over then
     local hash = redis.pcall("HGETALL", base .. "repeat:" .. scheduler)
     if not hash.err and #hash > 0 then
       found[#found + 1], found[#found + 2], found[#found + 3] = scheduler, slot, hash
     end
+  elseif not call("ZSCORE", DELAYED, id) and call("EXISTS", base .. id .. ":lock") == 0 then
+    standing[#standing + 1] = { scheduler = scheduler, slot = slot, id = id }
   end
   if #found >= 3 * MOST_FOUND then break end
 end
+
+-- A run that waits, or is active, leads to the next one. One that stands nowhere, as the `drain` of BullMQ may leave it,
+-- goes back to where it would wait. Each list is searched from end to end, so with more than 100,000 jobs in them it waits
+-- until there are fewer, and where runs are many another look goes on.
+local function put_back_lost_runs()
+  local family, searched = on_demand(), 0
+  local length, first = family.elements_of_lists(), tonumber(ARGV[3])
+  for i = 1, #standing do
+    local run = standing[(first + i) % #standing + 1]
+    if searched + length > MOST_SEARCHED then break end
+    searched = searched + length
+    if is_job(base .. run.id) and not family.is_in_a_set(run.id) and not family.is_in_a_list(run.id) then
+      local held = call("HMGET", base .. run.id, "priority", "opts")
+      local readable, opts = pcall(cjson.decode, held[2] or "")
+      family.put_ready(run.id, family.number_of(held[1]), readable and type(opts) == "table" and opts.lifo == true)
+      family.announce("waiting", run.id)
+      found[#found + 1], found[#found + 2], found[#found + 3] = run.scheduler, run.slot, {}
+    end
+  end
+end
+if #standing > 0 then put_back_lost_runs() end
+for i = 1, #notes, 2 do note_limit(notes[i], notes[i + 1]) end
 local rest = MOST_SEEN - #seen / 2
 if rest > 0 then
   local due = call("ZRANGEBYSCORE", zset, "(" .. ARGV[1], "+inf", "WITHSCORES", "LIMIT", "0", digits(rest))

@@ -190,14 +190,19 @@ async fn started(engine: &Engine, id: &str) -> Result<Option<String>> {
     }))
 }
 
-/// Schedulers whose run is past and gone, and when it was due.
+/// Schedulers whose run is past and gone, or stands nowhere, and when it was due.
 async fn stopped_schedulers(engine: &Engine) -> Result<Vec<(String, String)>> {
     let now = engine.clock.now_ms();
     let mut stopped = Vec::new();
     for stored in engine.list_schedulers(0, SCHEDULERS - 1, true).await? {
         let is_past = stored.slot.parse::<u64>().is_ok_and(|slot| slot.saturating_add(LATE_MS) < now);
+        if !is_past || stored.hash.is_empty() {
+            continue;
+        }
         let run = format!("repeat:{}:{}", stored.id, stored.slot);
-        if is_past && !stored.hash.is_empty() && engine.get_stored_job(&run).await?.is_none() {
+        let is_lost =
+            engine.get_stored_job(&run).await?.is_none() || engine.get_state(&run).await? == JobState::Unknown;
+        if is_lost {
             stopped.push((stored.id, stored.slot));
         }
     }

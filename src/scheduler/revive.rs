@@ -9,7 +9,8 @@ use crate::wire::job::RawJob;
 use crate::wire::options::StoredOptions;
 
 /// Puts back the next run of each scheduler whose run is past and gone, and that has not ended; the id of the scheduler
-/// and that of the run. One that cannot go on has its error in its place.
+/// and that of the run. A run that is there and stands nowhere goes back itself. One that cannot go on has its error in its
+/// place.
 ///
 /// Slots that passed are skipped. A worker that does the same, or that makes the next run of a job that has come back,
 /// leads to one run: a scheduler moves on only from its current one.
@@ -21,6 +22,11 @@ pub(crate) async fn revive(engine: &Engine, interval: std::time::Duration) -> Re
     let now = engine.clock.now_ms();
     let mut revived = Vec::new();
     for stored in engine.find_stopped_schedulers(now, interval).await? {
+        if stored.hash.is_empty() {
+            let run = run_of(&stored);
+            revived.push(Ok((stored.id, run)));
+            continue;
+        }
         let fail = |problem: String| Error::Scheduler { scheduler: stored.id.clone(), problem };
         let advance = match next_of(&stored, now) {
             Ok(Some(advance)) => advance,
@@ -35,6 +41,11 @@ pub(crate) async fn revive(engine: &Engine, interval: std::time::Duration) -> Re
         }
     }
     Ok(revived)
+}
+
+/// The id of the current run.
+fn run_of(stored: &StoredScheduler) -> String {
+    format!("repeat:{}:{}", stored.id, stored.slot)
 }
 
 /// What follows the run that is gone, as its options would have said; `None` if it was the last one.
@@ -59,7 +70,7 @@ fn next_of(stored: &StoredScheduler, now: u64) -> std::result::Result<Option<Adv
     let opts =
         object(&own, &[("repeat", object(&super::next::Members::new(), &repeat)), ("prevMillis", stored.slot.clone())]);
     let options = StoredOptions::parse(&opts)?;
-    let id = format!("repeat:{}:{}", stored.id, stored.slot);
+    let id = run_of(stored);
     let job = RawJob::added(id, String::new(), "{}".to_owned(), opts.into(), options, now, 0, 0);
     Ok(match next::after(&stored.id, &job, now)? {
         NextRun::Run(advance) if advance.is_last => None,

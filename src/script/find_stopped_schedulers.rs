@@ -3,9 +3,14 @@
 use super::list_schedulers::{StoredScheduler, schedulers};
 use super::{Call, Repeat, Script, reply, script};
 
-pub(crate) static SCRIPT: Script = script!("find_stopped_schedulers", Consumes, uses: ["queue"]);
+pub(crate) static SCRIPT: Script = script!(
+    "find_stopped_schedulers", Consumes,
+    uses: ["queue", "is_job"],
+    on_demand: ["settings", "wake", "number", "prioritize", "announce", "ready", "states", "whereabouts"],
+    giving: [elements_of_lists, is_in_a_set, is_in_a_list, put_ready, number_of, announce],
+);
 
-/// Those whose run is past and gone; none if somebody has looked within the interval.
+/// Those whose run is past and gone, and without a hash those whose run stood nowhere and was put back; none if somebody has looked within the interval.
 pub(crate) fn find_stopped_schedulers(now: u64, interval_ms: u64, random: u32) -> Call<Vec<StoredScheduler>> {
     let call = Call::to(&SCRIPT).number(now).number(interval_ms).number(random);
     call.repeat(Repeat::Safe).read(|value| schedulers(reply::array(value)?.into_iter()))

@@ -155,6 +155,17 @@ async fn a_stopped_scheduler_goes_on() {
 }
 
 #[tokio::test]
+async fn a_scheduler_whose_run_stands_nowhere_goes_on() {
+    let job = format!("HSET @repeat:s:1700000000000 {JOB} rjk s");
+    let on = found_and_mended(
+        FindingKind::StoppedSchedulers,
+        &["ZADD @repeat 1700000000000 s", "HSET @repeat:s ic 3 name n every 3600000 offset 0", &job],
+    )
+    .await;
+    assert_eq!(on.count(JobState::Waiting).await, 1);
+}
+
+#[tokio::test]
 async fn a_parent_whose_children_are_gone_runs() {
     let job = format!("HSET @par {JOB}");
     let on = found_and_mended(

@@ -14,7 +14,7 @@ use crate::common::dump::{Dump, remove_all};
 use crate::common::eventually::{DEADLINE, eventually};
 use crate::common::node::{BullMq, NodeDriver};
 use crate::common::server::{connect, fresh_prefix, shared_server};
-use crate::common::time::moment;
+use crate::common::time::{moment, now_ms};
 
 /// BullMQ alone on one database, and BullMQ with oxmq as the worker on another.
 struct Pair {
@@ -532,4 +532,44 @@ async fn a_repetition_and_a_scheduler_are_written_in_bullmqs_words() {
     let own = oxmq::Repeat::every(span(1)).overlap(Overlap::Skip).catch_up(2).immediately(true);
     assert_eq!(json!(own), json!({ "every": 1_000, "overlap": "skip", "catchUp": 2, "immediately": true }));
     remove_all(&mut server.connection().await, &prefix).await;
+}
+
+/// The next run of a scheduler at an interval waits at the front when BullMQ drains its queue, and drops out of the list.
+#[tokio::test]
+async fn a_run_that_a_drain_of_version_6_has_lost_goes_back() {
+    let prefix = fresh_prefix();
+    let url = shared_server().database(0);
+    let node = NodeDriver::start(BullMq::V6, &url, &prefix).await;
+    let now = now_ms();
+    let call = async |op: &str, args: Value| {
+        let mut all = json!({ "queue": "q", "now": now });
+        all.as_object_mut().unwrap().extend(args.as_object().cloned().unwrap());
+        node.call(op, all).await.unwrap()
+    };
+    for _ in 0..2 {
+        call("add", json!({ "name": "n", "data": {}, "opts": {} })).await;
+    }
+    call(
+        "upsertJobScheduler",
+        json!({ "scheduler": "s", "repeat": { "every": 3_600_000 }, "template": { "name": "n" } }),
+    )
+    .await;
+    call("drain", json!({})).await;
+    let mut redis = connect(&url).await;
+    let slot: f64 = redis.zscore(format!("{prefix}:q:repeat"), "s").await.unwrap();
+    let run = format!("repeat:s:{slot}");
+    let waiting: Vec<String> = redis.lrange(format!("{prefix}:q:wait"), 0, -1).await.unwrap();
+    assert!(!waiting.contains(&run), "drain spares it by now: {waiting:?}");
+
+    let client = Client::builder(ConnectOptions::from_url(&url).unwrap()).prefix(&prefix).connect().await.unwrap();
+    let worker = client.worker("q", |_: Job| async { Ok::<_, oxmq::Halt>(json!(1)) });
+    let worker = worker.scheduler_check_interval(Duration::from_secs(1)).start().unwrap();
+    eventually("the lost run completes", || async {
+        let score: Option<f64> = redis.clone().zscore(format!("{prefix}:q:completed"), &run).await.unwrap();
+        score.is_some()
+    })
+    .await;
+    let next: f64 = redis.zscore(format!("{prefix}:q:repeat"), "s").await.unwrap();
+    assert!(next > slot);
+    worker.close().await;
 }
