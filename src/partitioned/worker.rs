@@ -369,10 +369,14 @@ pub struct PartitionedReport {
     pub moved: u64,
     /// See [`Report::handed_back`]; with those that a silent server handed out too late.
     pub handed_back: Vec<InPartition<String>>,
+    /// See [`Report::times_handed_back`].
+    pub times_handed_back: u64,
     /// See [`Report::abandoned`].
     pub abandoned: Vec<InPartition<String>>,
     /// See [`Report::lost`].
     pub lost: Vec<InPartition<String>>,
+    /// See [`Report::times_lost`].
+    pub times_lost: u64,
 }
 
 impl PartitionedReport {
@@ -380,9 +384,12 @@ impl PartitionedReport {
     fn of(reports: Vec<Option<Report>>) -> Self {
         let mut all = Self::default();
         for (partition, report) in reports.into_iter().enumerate() {
-            let Some(Report { counts, moved, handed_back, abandoned, lost }) = report else { continue };
+            let Some(report) = report else { continue };
+            let Report { counts, moved, handed_back, times_handed_back, abandoned, lost, times_lost } = report;
             all.counts = sum([all.counts, counts].into_iter());
             all.moved += moved;
+            all.times_handed_back += times_handed_back;
+            all.times_lost += times_lost;
             let of_it = |ids: Vec<String>| ids.into_iter().map(move |id| InPartition::new(partition, id));
             all.handed_back.extend(of_it(handed_back));
             all.abandoned.extend(of_it(abandoned));

@@ -350,7 +350,7 @@ impl WorkerBuilder {
             large,
             concurrency,
             counters: Counters::default(),
-            report: Lock::default(),
+            notes: Lock::default(),
             is_given_up: AtomicBool::new(false),
             is_paused: AtomicBool::new(false),
             figures,

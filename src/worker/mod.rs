@@ -9,6 +9,7 @@ pub mod layer;
 mod locks;
 mod losses;
 mod manual;
+mod notes;
 pub(crate) mod panics;
 mod perform;
 mod plan;
@@ -29,7 +30,6 @@ pub(crate) mod verdict;
 mod wait;
 mod watchdog;
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
@@ -54,6 +54,7 @@ pub(crate) use supervise::supervise_quietly;
 use event::EventSink;
 use health::LastFetch;
 use locks::LockTable;
+use notes::Notes;
 use rollback::Rollbacks;
 use run::Command;
 use watchdog::Watchdog;
@@ -80,7 +81,7 @@ pub(crate) struct Inner {
     pub(crate) concurrency: AtomicUsize,
     pub(crate) counters: Counters,
     /// What the loop has noted so far, but for the counts; kept here so that it outlives the loop.
-    report: Lock<Report>,
+    notes: Lock<Notes>,
     /// Set by a handle that could not wait for the loop any longer: it starts nothing from then on.
     is_given_up: AtomicBool,
     /// Set by the loop while it is paused.
@@ -110,8 +111,8 @@ impl Listener for Inner {
 }
 
 impl Inner {
-    pub(crate) fn report(&self) -> MutexGuard<'_, Report> {
-        self.report.lock()
+    pub(crate) fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock()
     }
 
     fn health(&self) -> Health {
@@ -125,17 +126,13 @@ impl Inner {
 
     /// What has become of the jobs up to now.
     fn final_report(&self) -> Report {
-        let mut report = Report { counts: self.counters.read(), ..self.report().clone() };
-        // A job may be handed out again under the token of a lost reply, and goes back once more.
-        let mut seen = HashSet::new();
-        report.handed_back.retain(|id| seen.insert(id.clone()));
-        report
+        self.notes().report(self.counters.read(), self.concurrency.load(Ordering::Relaxed))
     }
 
     /// Gives up all jobs that are held: nobody renews their locks or settles them from now on.
     pub(crate) fn abandon(&self) {
         let abandoned = self.locks.abandon();
-        self.report().abandoned.extend(abandoned);
+        self.notes().abandoned.extend(abandoned);
     }
 }
 
@@ -211,28 +208,33 @@ pub struct Report {
     pub counts: WorkerCounts,
     /// How many jobs their processor moved: to later, to wait, to wait for children.
     pub moved: u64,
-    /// Jobs put back to the front of the queue when the worker closed, each once; no attempt was spent on them.
+    /// Jobs put back to the front of the queue, as when the worker closes, each once; no attempt was spent on them. The last
+    /// 1,000, or as many as run at once if that is more: the list of a worker that runs for months has an end.
     pub handed_back: Vec<String>,
+    /// How often a job was put back, also those that the list leaves out.
+    pub times_handed_back: u64,
     /// Jobs whose processor did not end, or whose end Redis was not told: they come back when their lock has run out, unless a
     /// processor that blocked the whole worker ends before that.
     pub abandoned: Vec<String>,
-    /// Jobs whose outcome was dropped, because they were not this worker's any more.
+    /// Jobs whose outcome was dropped, because they were not this worker's any more; the last ones, as of `handed_back`.
     pub lost: Vec<String>,
+    /// How many outcomes were dropped, also those that the list leaves out.
+    pub times_lost: u64,
 }
 
 impl Report {
     fn log(&self, worker: &Inner) {
-        let Self { counts: WorkerCounts { completed, failed, retried }, moved, handed_back, abandoned, lost } = self;
+        let WorkerCounts { completed, failed, retried } = self.counts;
         tracing::info!(
             queue = worker.queue.engine().keys.queue(),
             name = worker.options.name.as_deref(),
             completed,
             failed,
             retried,
-            moved,
-            handed_back = handed_back.len(),
-            abandoned = abandoned.len(),
-            lost = lost.len(),
+            moved = self.moved,
+            handed_back = self.times_handed_back,
+            abandoned = self.abandoned.len(),
+            lost = self.times_lost,
             "worker closed"
         );
     }

@@ -146,7 +146,7 @@ impl Loop {
         }
         let pending = self.pending.iter().map(|ended| ended.slot).collect();
         let (lost, running) = self.worker.locks.release_all_but(&pending);
-        self.worker.report().lost.extend(lost);
+        lost.into_iter().for_each(|id| self.tally.lost(id));
         self.plan.start_again(running);
         self.asked = None;
     }

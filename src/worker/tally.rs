@@ -53,11 +53,11 @@ impl Tally {
             }
             End::Waiting if ended.handed_back => {
                 figures.count(Counted::HandedBack);
-                self.worker.report().handed_back.push(job_id());
+                self.worker.notes().handed_back.push(job_id(), self.slots());
             }
             End::Delayed { .. } | End::Waiting | End::Children { .. } => {
                 figures.count(Counted::Moved);
-                self.worker.report().moved += 1;
+                self.worker.notes().moved += 1;
             }
         }
     }
@@ -75,7 +75,16 @@ impl Tally {
     /// An outcome is dropped.
     pub(super) fn record_lost(&self, ended: &EndedAttempt) {
         self.worker.figures.count(Counted::Lost);
-        self.worker.report().lost.push(ended.outcome.id.to_string());
+        self.lost(ended.outcome.id.to_string());
+    }
+
+    /// Notes the job of an outcome that is dropped.
+    pub(super) fn lost(&self, id: String) {
+        self.worker.notes().lost.push(id, self.slots());
+    }
+
+    fn slots(&self) -> usize {
+        self.worker.concurrency.load(Ordering::Relaxed)
     }
 
     /// Tells that Redis refused an outcome.
