@@ -225,9 +225,10 @@ impl JobOptions {
         self
     }
 
-    /// Sets an end as [`start_by`](Self::start_by) does, counted from when the job was added, or from when its delay is
-    /// over. At least 1 ms. It also goes with the template of a job scheduler, and if both are given, the earlier moment
-    /// counts. Default: none.
+    /// Sets an end as [`start_by`](Self::start_by) does, counted from when the job was added, or from when the delay that it
+    /// was added with is over. A delay that is changed later does not put it off, nor does the time in which a parent waits
+    /// for its children. At least 1 ms. It also goes with the template of a job scheduler, and if both are given, the
+    /// earlier moment counts. Default: none.
     ///
     /// It is stored as `expiresIn`, in ms.
     #[doc(alias = "expiresIn")]
