@@ -109,6 +109,14 @@ local function add_child(parent, key)
   children[#children + 1] = key
 end
 
+local function tell_parent(parent)
+  local children = parent.children
+  for i = 1, #children, 1000 do
+    call("SADD", parent.key .. ":dependencies", unpack(children, i, math.min(i + 999, #children)))
+  end
+  parent.children = {}
+end
+
 local function add(job)
   local parent, has_ended = job.parent, is_done(job)
   if parent and not has_ended and not stored[parent.key] then return MISSING_PARENT, job.id, "" end
@@ -122,6 +130,7 @@ local function add(job)
     if parent and not has_ended then
       -- Its relatives are looked at, so what was collected has to be in place.
       leave()
+      tell_parent(known[parent.key])
       known[parent.key].is_open = true
       local code = family.attach(job.id, job.key, parent, now, true)
       if code ~= OK then return code, job.id, "" end
@@ -155,10 +164,7 @@ for i, job in ipairs(jobs) do
 end
 leave()
 for _, parent in ipairs(parents) do
-  local children = parent.children
-  for i = 1, #children, 1000 do
-    call("SADD", parent.key .. ":dependencies", unpack(children, i, math.min(i + 999, #children)))
-  end
+  tell_parent(parent)
 end
 -- A parent whose children were all done before may run at once; one whose child could not be attached waits on.
 for _, parent in ipairs(parents) do

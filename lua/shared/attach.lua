@@ -13,7 +13,9 @@ local function has_let_go(id, job, parent, link)
   if type(redis.pcall("ZSCORE", base .. "failed", id)) ~= "string" then return false end
   if is_recorded(parent, job) then return true end
   local readable, policy = pcall(cjson.decode, link or "")
+  -- One that had failed before it became a child is pending, whatever its policy says.
   return readable and type(policy) == "table" and policy.rdof
+    and redis.pcall("SISMEMBER", parent.key .. ":dependencies", job) == 0
 end
 
 -- An id that exists already is added with a parent: the job becomes that parent's child, if it is free to.
