@@ -5,6 +5,7 @@
 mod blocking;
 mod dial;
 mod failure;
+mod first;
 mod link;
 mod node;
 mod options;

@@ -9,12 +9,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
 use super::dial::Dialer;
 use super::failure::Failure;
+use super::first::first_of;
 use super::link::is_permanent;
 use super::node::{Limits, Live, Node};
 use super::options::{Address, ConnectOptions};
@@ -198,30 +197,15 @@ impl Route {
 
     /// Connects to one node after the other, without waiting for those that are silent, until one lets us in.
     async fn connect_to_any(&self) -> Result<(), RedisError> {
-        let mut open = self.topology().masters();
-        fastrand::shuffle(&mut open);
-        let (mut asked, mut last) = (FuturesUnordered::new(), no_owner());
-        loop {
-            if let Some(address) = open.pop() {
-                let node = self.pool.node(&address);
-                asked.push(async move { node.connection().await.map(|_| (address, node)) });
-            } else if asked.is_empty() {
-                return Err(last);
-            }
-            let answer = match open.is_empty() {
-                true => asked.next().await,
-                false => tokio::time::timeout(NEXT, asked.next()).await.unwrap_or(None),
-            };
-            match answer {
-                Some(Ok(found)) => {
-                    *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(found);
-                    return Ok(());
-                }
-                Some(Err(error)) if is_permanent(&error) => return Err(error),
-                Some(Err(error)) => last = error,
-                None => {}
-            }
-        }
+        let mut masters = self.topology().masters();
+        fastrand::shuffle(&mut masters);
+        let attempts = masters.into_iter().map(|address| {
+            let node = self.pool.node(&address);
+            async move { node.connection().await.map(|_| (address, node)) }
+        });
+        let found = first_of(attempts, NEXT, no_owner(), is_permanent).await?;
+        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        Ok(())
     }
 
     /// Where this leads now.

@@ -8,14 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use redis::{Cmd, ErrorKind, RedisError, Value};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::dial::within;
 use super::failure::without_secrets;
+use super::first::first_of;
 use super::options::Address;
 use super::outage::Outages;
 use super::progress::Progress;
@@ -290,26 +289,9 @@ impl Topology {
     }
 
     async fn ask_all(&self) -> Result<Map, RedisError> {
-        let mut open = self.candidates();
-        let mut last = RedisError::from((ErrorKind::Io, "no node of the cluster answers"));
-        let mut asked = FuturesUnordered::new();
-        loop {
-            if let Some(node) = open.pop() {
-                asked.push(self.ask(node));
-            } else if asked.is_empty() {
-                return Err(last);
-            }
-            // The next one is asked when one has failed, or after a while.
-            let answer = match open.is_empty() {
-                true => asked.next().await,
-                false => tokio::time::timeout(NEXT, asked.next()).await.unwrap_or(None),
-            };
-            match answer {
-                Some(Ok(map)) => return Ok(map),
-                Some(Err(error)) => last = error,
-                None => {}
-            }
-        }
+        let none = RedisError::from((ErrorKind::Io, "no node of the cluster answers"));
+        let attempts = self.candidates().into_iter().rev().map(|node| self.ask(node));
+        first_of(attempts, NEXT, none, |_| false).await
     }
 
     /// Whom to ask, the best last: who owned something, in any order; their replicas; those that the user has named.
