@@ -18,9 +18,9 @@ const OP: &str = "add_flow";
 impl Engine {
     /// Stores the jobs of a flow in one atomic step; answers what became of those that were not simply created.
     ///
-    /// `own` is the position of a job whose id was made for this flow, if there is one: what became of a call whose reply was
-    /// lost is read from it. One that may have been refused proves nothing by its absence; then the call is repeated as well. Without one the call is repeated, which makes no
-    /// second job under an id of the caller's while the first exists.
+    /// `own` is the position of a job whose id was made for this flow, if there is one: what became of a call whose reply
+    /// was lost is read from it. Where it is missing the call is repeated, and so it is where every id is the caller's own;
+    /// that makes no second job under an id while the first exists.
     ///
     /// # Errors
     ///
