@@ -5,6 +5,7 @@ mod by_hand;
 mod cancelling;
 mod closing;
 mod cursor;
+mod deduplication;
 mod kinds;
 mod layers;
 mod limits;
