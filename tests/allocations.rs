@@ -1,0 +1,56 @@
+//! How often a job allocates, held to a bound. A binary of its own: the counter sees whatever else the process does.
+
+#[path = "../benches/allocated.rs"]
+mod allocated;
+
+use std::collections::BTreeMap;
+
+use allocated::{Allocated, measure};
+use oxmq::Client;
+use oxmq::testing::RedisServer;
+
+/// How often a job of each work may allocate: about an eighth more than it does.
+const BOUNDS: [(&str, f64); 6] = [
+    ("add, one by one", 15.8),
+    ("add, 100 at once", 10.4),
+    ("add_bulk", 6.9),
+    ("process@1", 27.2),
+    ("process@10", 16.3),
+    ("process@100", 14.0),
+];
+
+/// How many jobs share a call depends on the load of the machine, so the best of these counts; mostly the first will do.
+const ROUNDS: usize = 20;
+
+#[tokio::test]
+async fn a_job_allocates_no_more_often_than_it_did() {
+    let server = RedisServer::start();
+    let client = Client::connect(&server.url()).await.unwrap();
+    // What is made once, by the connection and the first call of each script, is made before it counts.
+    measure(&client, "warm", 50).await.unwrap();
+    let mut best: BTreeMap<&str, Allocated> = BTreeMap::new();
+    for round in 0..ROUNDS {
+        for one in measure(&client, &format!("round {round}"), 300).await.unwrap() {
+            let best = best.entry(one.work).or_insert(one);
+            if one.made < best.made {
+                *best = one;
+            }
+        }
+        if above(&best).is_empty() {
+            return;
+        }
+    }
+    panic!("allocations of a job:\n{}", above(&best).join("\n"));
+}
+
+/// The works that keep to no bound.
+fn above(best: &BTreeMap<&str, Allocated>) -> Vec<String> {
+    let bounds = BOUNDS.iter().map(|(work, bound)| (&best[work], bound));
+    let above = bounds.filter(|(one, bound)| one.made > **bound);
+    above
+        .map(|(one, bound)| {
+            let Allocated { work, made, grown, bytes } = one;
+            format!("{work}: {made:.1}, {bound} at most; {grown:.1} grew, {bytes:.0} bytes together")
+        })
+        .collect()
+}
