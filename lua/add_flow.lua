@@ -1,4 +1,4 @@
---[[ add_flow: add trees of jobs, parents before their children, over any number of queues; all of it or nothing.
+--[[ add_flow: add trees of jobs, parents before their children, in any number of queues; all of them or none.
 
 KEYS    1 base      "<prefix>:<queue>:" of the first root, whose hash tag all queues share on a cluster
 ARGV    1 now       ms, the caller's clock
@@ -18,7 +18,8 @@ COST    per job: HSET, two XADD, and its share of EXISTS, LPUSH or ZADD, SADD an
 local family = on_demand()
 local now, homes = tonumber(ARGV[1]), tonumber(ARGV[2])
 
--- Every key that is written to is read before the first write: one of a wrong type fails the call with nothing changed.
+-- Reads every key that is written to before the first write, so that a key of a wrong type fails the call with nothing
+-- changed.
 for i = 1, homes do
   enter(ARGV[2 + i])
   local counter = call("GET", base .. "id")
@@ -36,7 +37,7 @@ local function require_kind(kind, key)
   return found
 end
 
--- Whether there is a job at the key of a job or a parent; what is there else is a stub of one that was removed.
+-- Notes whether a job exists at this key; a hash there that is no job is a stub of one that was removed.
 local stored, stubs = {}, {}
 local function look_up(key)
   if stored[key] ~= nil then return end
@@ -45,10 +46,11 @@ local function look_up(key)
   stubs[key] = exists and not stored[key]
 end
 
--- A parent may be of this flow, stored before or from elsewhere; `parents` keeps the order in which they come up.
+-- Notes a parent. It may be a job of this flow, one stored earlier, or one of another queue; `parents` keeps the order
+-- in which they come up.
 local function note_parent(key)
   if known[key] then return end
-  -- A parent may stand in a queue that has no job of this flow, and may be released there.
+  -- The parent's queue may have no job of this flow, and the parent may be released there.
   local home = family.split_key(key)
   if home and not visited[home] then within(home, family.check_waiting_children) end
   known[key] = { key = key, children = {} }
@@ -82,8 +84,8 @@ for _, parent in ipairs(parents) do
   parent.is_old = stored[parent.key]
 end
 
--- Jobs that ended for a parent that was there before and were removed since: neither they nor what stood below them are to
--- run again.
+-- Returns whether a job has ended for a parent that existed before, and was removed since. Neither it nor the jobs
+-- below it run again.
 local done = {}
 local function is_done(job)
   local parent = job.parent
@@ -96,7 +98,7 @@ local function is_done(job)
   return true
 end
 
--- What was collected for the present queue, and the numbers its jobs have spent: each takes one, as in Node.
+-- Writes what was collected for the present queue, and counts up its id counter: each job takes a number, as in Node.
 local spent, most = 0, 0
 local function leave()
   if spent > 0 then call("INCRBY", base .. "id", digits(spent)) end
@@ -109,7 +111,7 @@ local function add_child(parent, key)
   children[#children + 1] = key
 end
 
-local function tell_parent(parent)
+local function add_pending_children(parent)
   local children = parent.children
   for i = 1, #children, 1000 do
     call("SADD", parent.key .. ":dependencies", unpack(children, i, math.min(i + 999, #children)))
@@ -128,9 +130,9 @@ local function add(job)
   spent, most = spent + 1, most + 1
   if stored[job.key] or has_ended then
     if parent and not has_ended then
-      -- Its relatives are looked at, so what was collected has to be in place.
+      -- `attach` reads the relatives, so what was collected has to be written first.
       leave()
-      tell_parent(known[parent.key])
+      add_pending_children(known[parent.key])
       known[parent.key].is_open = true
       local code = family.attach(job.id, job.key, parent, now, true)
       if code ~= OK then return code, job.id, "" end
@@ -164,9 +166,9 @@ for i, job in ipairs(jobs) do
 end
 leave()
 for _, parent in ipairs(parents) do
-  tell_parent(parent)
+  add_pending_children(parent)
 end
--- A parent whose children were all done before may run at once; one whose child could not be attached waits on.
+-- Releases a parent whose children had all finished before. One whose child could not be attached goes on waiting.
 for _, parent in ipairs(parents) do
   if parent.is_open and call("HDEL", parent.key, "flowAttachmentFailed") == 0 then
     local home, id = family.split_key(parent.key)

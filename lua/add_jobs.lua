@@ -1,4 +1,4 @@
---[[ add_jobs: add any number of jobs, in order, each as one add of its own.
+--[[ add_jobs: add any number of jobs, in order, as if each were added alone.
 
 KEYS    1 base      "<prefix>:<queue>:", which every key of the queue begins with
 ARGV    1…          the jobs, one after the other, eight values each:
@@ -12,32 +12,32 @@ ARGV    1…          the jobs, one after the other, eight values each:
 RETURN  array, three values per job in order: outcome, id, other
                     outcome 0 created  1 an existing job has this id  2 deduplicated  3 deduplicated, but set aside to
                     run after the active owner  4 created in place of the delayed job `other`
-                    or a code below 0: nothing was done
+                    or a code below 0, with nothing changed
 EVENTS  added, waiting, delayed, waiting-children, duplicated, deduplicated, removed
 USES    codes, outcomes, queue, add_jobs/one, settings, wake, number, is_job, is_taken, past_taken, announce, delay,
         prioritize, ready, homes, release, delete, attach, dedup, read_linked, store, add_jobs/linked, placing
 COST    per job: HSET, two XADD and its share of LPUSH or ZADD; at most 1,000 jobs
 ]]
--- How many jobs there are, and whether any of them has more to it than name, data and options.
+-- Count the jobs, and find out whether any has a parent, a scheduler, a deduplication or children.
 local total, has_parents, is_linked = 0, false, false
 do
-  local at = 1
-  while ARGV[at] do
-    local traits = ARGV[at]
+  local arg = 1
+  while ARGV[arg] do
+    local traits = ARGV[arg]
     total = total + 1
-    at = at + 8
+    arg = arg + 8
     if #traits > 1 or traits == "c" then
       is_linked = true
       if string.find(traits, "P", 1, true) then
         has_parents = true
-        at = at + 2
+        arg = arg + 2
       end
-      if string.find(traits, "S", 1, true) then at = at + 1 end
-      if string.find(traits, "D", 1, true) then at = at + 3 end
+      if string.find(traits, "S", 1, true) then arg = arg + 1 end
+      if string.find(traits, "D", 1, true) then arg = arg + 3 end
     end
   end
 end
--- As in `settings`: a key of a wrong type is met before anything is written.
+-- As in `read_settings`: a key of a wrong type fails the call before the first write.
 local counter = call("GET", base .. "id")
 if has_parents and counter and (#counter > 18 or not string.find(counter, "^%-?%d+$")) then
   error("the number of the last job cannot be read")
@@ -47,8 +47,8 @@ if is_linked then
   call("ZCARD", base .. "completed")
 end
 
--- Every add that is not refused for its parent takes a number, whether it needs one or not. Without parents all of
--- them are taken at once; they are free, unless somebody tampered with the counter.
+-- Every add that is not refused for its parent takes a number, even if it has an id. Without parents all numbers are
+-- taken at once; they are unused, unless somebody changed the counter.
 local numbers, keys, clash
 if not has_parents then
   local before = call("INCRBY", base .. "id", total == 1 and "1" or digits(total)) - total
@@ -60,7 +60,7 @@ if not has_parents then
   clash = call("EXISTS", unpack(keys)) > 0
 end
 
--- The number of the next add, and the key of a job of that number.
+-- Returns the number of the next add, and the key of a job with that number.
 local turn = 0
 local function next_number()
   turn = turn + 1
@@ -69,18 +69,19 @@ local function next_number()
   return number, base .. number
 end
 
+-- Returns an id that no job has, and its job key.
 local function free_number()
   local id, key = next_number()
   if clash or not numbers then return on_demand().past_taken(id) end
   return id, key
 end
 
-local reply, n, at, announced = {}, 0, 1, false
+local reply, n, arg, announced = {}, 0, 1, false
 for _ = 1, total do
-  local traits, id, name = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local traits, id, name = ARGV[arg], ARGV[arg + 1], ARGV[arg + 2]
   local outcome, other, width = CREATED, "", 8
   if #traits > 1 then
-    outcome, id, other, width = on_demand().add_linked(at, flush, next_number, free_number, place)
+    outcome, id, other, width = on_demand().add_linked(arg, flush, next_number, free_number, place)
   else
     local key
     keep_cap()
@@ -97,16 +98,16 @@ for _ = 1, total do
       end
     end
     if outcome == CREATED then
-      call("HSET", key, "name", name, "data", ARGV[at + 3], "opts", ARGV[at + 4], "timestamp", ARGV[at + 5],
-        "delay", ARGV[at + 6], "priority", ARGV[at + 7])
+      call("HSET", key, "name", name, "data", ARGV[arg + 3], "opts", ARGV[arg + 4], "timestamp", ARGV[arg + 5],
+        "delay", ARGV[arg + 6], "priority", ARGV[arg + 7])
       call("XADD", EVENTS, "*", "event", "added", "jobId", id, "name", name)
-      place(traits, id, ARGV[at + 5], ARGV[at + 6], ARGV[at + 7])
+      place(traits, id, ARGV[arg + 5], ARGV[arg + 6], ARGV[arg + 7])
     elseif outcome == EXISTING then
       call("XADD", EVENTS, "*", "event", "duplicated", "jobId", id)
     end
   end
   announced = announced or outcome >= 0
-  at = at + width
+  arg = arg + width
   reply[n + 1], reply[n + 2], reply[n + 3] = outcome, id, other
   n = n + 3
 end

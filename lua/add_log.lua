@@ -4,7 +4,7 @@ KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 id        the job
         2 keep      how many of the newest lines to keep; 0 for all
         3…          the lines
-RETURN  number of lines kept, or MISSING_JOB
+RETURN  how many lines the log has now, or MISSING_JOB
 EVENTS  none
 USES    codes, queue, is_job
 COST    three commands

@@ -1,11 +1,11 @@
---[[ adopt_jobs: find the jobs that were handed out under a token when the reply was lost.
+--[[ adopt_jobs: find the jobs of a fetch whose reply was lost, by the token of that fetch.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 token     the token of that fetch; no other fetch has it
-        2 lock_ms   how long their locks live from now on
-        3 most      how many jobs are handed out at most; 0 for the ids of all of them
-        4…          ids that the caller has already; their locks are renewed too
-RETURN  jobs, as `settle` hands them out, or ids
+        2 lock_ms   the new life of their locks
+        3 most      how many jobs to return at most; 0 returns the ids of all of them instead
+        4…          ids that the caller knows; not returned, but their locks are renewed too
+RETURN  jobs in the layout of `settle`, or ids
 EVENTS  none: they were announced when they were handed out
 USES    codes, queue
 COST    one pass over the active jobs
@@ -26,7 +26,7 @@ for from = 1, #active, 1000 do
       if not all.err then
         found = found + 1
         for i = 1, #all, 2 do
-          -- As the fetch replies: the job as it was before this start.
+          -- As in the reply of the fetch: the job as it was before this start.
           if all[i] == "ats" then all[i + 1] = digits((tonumber(all[i + 1]) or 1) - 1) end
         end
         for _, value in ipairs({ id, "", "", "", "", all }) do jobs[#jobs + 1] = value end

@@ -1,4 +1,4 @@
---[[ advance_scheduler: make the next run of a job scheduler, on behalf of the worker that took the current one.
+--[[ advance_scheduler: create the next run of a job scheduler, for the worker that took the current run.
 
 KEYS    1 base       "<prefix>:<queue>:", which every key of the queue begins with
 ARGV    1 scheduler  its id
@@ -11,19 +11,20 @@ ARGV    1 scheduler  its id
         8 priority   of the next run
         9 lifo       "1" or "0"
         10 deid      its deduplication id; may be empty
-        11 legacy    "1" if the id may be the key of a repeatable job of old versions
-        12 revives   "1" if the producer was not taken: it must be gone, or have ended; may be left out
-        13 catch up  how many slots that passed are made up; may be left out
-        14 token     of the producer, if runs are not to overlap: it is removed unrun where an earlier run has not ended
-                     yet; empty otherwise, may be left out
+        11 legacy    "1" if the id may be the key of a repeatable job of an old BullMQ version
+        12 revives   "1" to revive a stopped scheduler: the producer must be gone or finished; may be left out
+        13 catch up  how many missed slots are made up; may be left out
+        14 token     of the producer, if runs must not overlap: it is removed without being run while an earlier
+                     run has not finished; empty otherwise, may be left out
         15 last      "1" if there is no next run; may be left out
 RETURN  {outcome, id}
-        outcome 0 created  1 the id of the next run is taken: the chain stops  2 nothing to do: the scheduler is gone,
-        or this producer is not its current run  3 a repeatable job of old versions  4 neither interval nor slot
-        5 the producer was removed, since an earlier run has not ended; the next run was created, unless it was the last
+        outcome 0 created  1 a job has the id of the next run, so the scheduler stops  2 nothing to do: the scheduler was
+        removed, or this producer is not its current run  3 a repeatable job of an old version  4 neither interval nor
+        slot is known  5 the producer was removed because an earlier run has not finished; the next run was created,
+        unless this was the last
 EVENTS  added, waiting, delayed, duplicated, removed
 USES    codes, queue, settings, wake, number, announce, is_job, delete, delay, prioritize, ready, store, scheduled_run
-COST    a dozen commands; where runs are not to overlap, the list of active jobs besides
+COST    a dozen commands; if runs must not overlap, also a read of the whole list of active jobs
 ]]
 local scheduler, producer, now = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local entry = base .. "repeat:" .. scheduler
@@ -40,7 +41,7 @@ end
 if ARGV[11] == "1" and not held[5] then return { 3, "" } end
 local token = ARGV[14] or ""
 if not prev or producer ~= "repeat:" .. scheduler .. ":" .. prev then
-  -- Removed by this call, whose reply was lost.
+  -- An earlier call whose reply was lost has removed it.
   if token ~= "" and call("EXISTS", base .. producer) == 0 then return { 5, "" } end
   return { 2, "" }
 end
@@ -50,7 +51,8 @@ if ARGV[12] == "1" and is_job(base .. producer) ~= false
   return { 2, "" }
 end
 
--- Whether a run that has begun is not at its end: it is active, or waits to be tried again.
+-- Returns whether a run that was started has not finished: it waits to be tried again. (`is_overlapping` looks for
+-- active ones.)
 local function is_unfinished(id)
   if not is_job(base .. id) or call("ZSCORE", base .. "completed", id) or call("ZSCORE", base .. "failed", id) then
     return false
@@ -61,12 +63,13 @@ local function is_unfinished(id)
   return call("LPOS", WAIT, id) or call("LPOS", base .. "paused", id)
 end
 
--- Another run of the scheduler that has begun and not ended. A worker of BullMQ does not note which one it runs, so those
--- that are active are looked through.
+-- Returns whether this is the id of another run of the scheduler. A BullMQ worker does not record which run it has
+-- started, so all active jobs are looked at.
 local function is_earlier_run(id)
   local mark = "repeat:" .. scheduler .. ":"
   return id ~= producer and string.sub(id, 1, #mark) == mark and not string.find(id, ":", #mark + 1, true)
 end
+-- Returns whether another run of the scheduler has been started and has not finished.
 local function is_overlapping()
   for _, id in ipairs(call("LRANGE", ACTIVE, "0", "-1")) do
     if is_earlier_run(id) then return true end
@@ -76,6 +79,7 @@ end
 local lock = base .. producer .. ":lock"
 local skips = token ~= "" and call("GET", lock) == token and is_overlapping()
 
+-- Removes the current run without running it.
 local function remove_producer()
   call("LREM", ACTIVE, "-1", producer)
   call("DEL", lock)
@@ -101,7 +105,7 @@ if not slot or slot ~= slot or math.abs(slot) > MOST then return { 4, "" } end
 local id = "repeat:" .. scheduler .. ":" .. digits(slot)
 local found, name, data, adopted = call("TYPE", base .. id).ok, held[1] or "", held[2], nil
 if not data and not held[5] then
-  -- A repeatable job of version 5 has its data nowhere but in its runs.
+  -- A repeatable job of version 5 has its data only in its runs.
   adopted = call("HGET", base .. producer, "data")
   if adopted == "{}" then adopted = nil end
 end

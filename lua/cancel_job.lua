@@ -1,16 +1,16 @@
---[[ cancel_job: let a job that has not finished fail without another attempt, and ask whoever runs it to stop.
+--[[ cancel_job: fail a job that has not finished without another attempt, and ask a worker that runs it to stop.
 
 KEYS    1 base    "<prefix>:<queue>:"
 ARGV    1 id      the job
         2 reason  why, for people; not empty
-RETURN  0 it has finished already  1 it runs, and its worker is asked  2 it does not run, and never will
+RETURN  0 it has finished already  1 it runs, and its worker is asked to stop  2 it does not run, and will not
         MISSING_JOB  there is none
-EVENTS  cancelling {jobId, reason} of one that runs, waiting {jobId, prev}
+EVENTS  cancelling {jobId, reason} if it runs, waiting {jobId, prev} if it was delayed or waited for children
 USES    codes, queue, settings, wake, number, announce, is_job, prioritize, ready
-COST    about twelve commands; when the requests have doubled from 1,024 on, an HGETALL of them and their share of an MGET
+COST    about twelve commands; at 1,024 requests and at each doubling, also an HGETALL of them and an MGET per 1,000
 ]]
--- A request names one attempt by its token, and is taken away when that attempt ends. What another program's worker leaves
--- behind is in nobody's way: it goes with the sweep, or with the whole hash, which outlives the locks of all that it names.
+-- A request names an attempt by its token, and is deleted when that attempt ends. A worker of another library does not
+-- delete it: then `sweep` does, or the expiry of the whole hash, which outlives the locks of all attempts in it.
 local LIFE, CROWDED, CHUNK = 60000, 1024, 1000
 local id, reason = ARGV[1], ARGV[2]
 local job, requests = base .. id, base .. "oxmq:cancels"
@@ -20,25 +20,25 @@ local token, many = call("GET", job .. ":lock"), call("HLEN", requests)
 local is_delayed = call("ZSCORE", DELAYED, id)
 local is_parent = call("ZSCORE", base .. "waiting-children", id)
 
--- Takes requests away whose attempt does not hold its lock any more. As that is done when their number has doubled, it costs
--- each request little, and no more of them are kept than twice the running jobs.
+-- Deletes the requests whose attempts no longer hold their locks. It runs when the number of requests has doubled, so
+-- it costs each request little.
 local function sweep()
   local held = call("HGETALL", requests)
   for first = 1, #held, 2 * CHUNK do
     local locks, ended, last = {}, {}, math.min(first + 2 * CHUNK - 1, #held)
     for i = first, last, 2 do locks[#locks + 1] = base .. held[i] .. ":lock" end
     for n, lock in ipairs(call("MGET", unpack(locks))) do
-      local at = first + 2 * (n - 1)
-      if not lock or string.sub(held[at + 1], 1, #lock + 1) ~= lock .. "\n" then ended[#ended + 1] = held[at] end
+      local i = first + 2 * (n - 1)
+      if not lock or string.sub(held[i + 1], 1, #lock + 1) ~= lock .. "\n" then ended[#ended + 1] = held[i] end
     end
     if #ended > 0 then call("HDEL", requests, unpack(ended)) end
   end
 end
 
--- Whoever takes the job next fails it unrun, be it by a worker of BullMQ.
+-- Whichever worker takes the job next fails it without running it, a BullMQ worker too.
 call("HSET", job, "defa", reason)
 if token then
-  -- A power of two is half of another.
+  -- frexp gives 0.5 for powers of two only.
   if many >= CROWDED and math.frexp(many) == 0.5 then sweep() end
   call("HSET", requests, id, token .. "\n" .. reason)
   local life = math.max(0, call("PTTL", job .. ":lock")) + LIFE

@@ -1,4 +1,4 @@
---[[ change_delay: let a delayed job become due at another time.
+--[[ change_delay: change when a delayed job is due.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 id        the job

@@ -1,4 +1,4 @@
---[[ change_priority: give a job another priority, and its new place if it waits.
+--[[ change_priority: change the priority of a job, and its place among those that wait.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 id        the job

@@ -1,4 +1,4 @@
---[[ count_children: how many children a job has, by what became of them.
+--[[ count_children: how many children a job has, by their outcome.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 id        the job

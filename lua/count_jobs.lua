@@ -1,4 +1,4 @@
---[[ count_jobs: how many jobs there are in each of some lists and sorted sets.
+--[[ count_jobs: how many jobs there are in each of the given lists and sorted sets.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1…          suffixes of keys

@@ -1,4 +1,4 @@
---[[ count_priorities: how many jobs are ready under each of some priorities.
+--[[ count_priorities: how many jobs are ready in each of the given priorities.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1…          priorities; 0 stands for the jobs without one

@@ -1,10 +1,10 @@
---[[ drain: remove the jobs that wait, except the pending runs of job schedulers.
+--[[ drain: remove the waiting jobs, except the next runs of job schedulers.
 
 KEYS    1 base      "<prefix>:<queue>:"
-ARGV    1 kept      how many jobs at the beginning of the first structure were kept by earlier calls
-        2…          the structures to empty: "wait", "paused", "delayed", "prioritized"
-RETURN  {done, kept, removed}: how many structures are done, and `kept` for the next one; call again for the rest
-EVENTS  none; a parent in another queue is let go silently
+ARGV    1 kept      how many jobs at the beginning of the first list or set earlier calls have kept
+        2…          the lists and sorted sets to empty: "wait", "paused", "delayed", "prioritized"
+RETURN  {done, kept, removed}: how many lists and sets are done, and `kept` for the next one; call again for the rest
+EVENTS  none; a parent in another queue is released without an event
 USES    queue, settings, wake, number, prioritize, delay, ready, homes, states, check_queue, release, delete, erase,
         cut
 COST    looks at no more than 200 jobs; ten commands for each
@@ -14,11 +14,11 @@ check_queue(base)
 for i = 2, #ARGV do
   local key, is_list = base .. ARGV[i], IS_LIST[ARGV[i]]
   local ids = call(is_list and "LRANGE" or "ZRANGE", key, digits(kept), digits(kept + left - 1))
-  local leaving = { key = key, is_list = is_list, ids = {}, held = {}, at = {} }
+  local leaving = { key = key, is_list = is_list, ids = {}, held = {}, positions = {} }
   for n, id in ipairs(ids) do
     if not is_pending_run(id) then
-      local at = #leaving.ids + 1
-      leaving.ids[at], leaving.held[at], leaving.at[at] = id, look_up(id), kept + n - 1
+      local n_leaving = #leaving.ids + 1
+      leaving.ids[n_leaving], leaving.held[n_leaving], leaving.positions[n_leaving] = id, look_up(id), kept + n - 1
     end
   end
   leaving.depth = kept + #ids
@@ -36,7 +36,7 @@ for _, leaving in ipairs(work) do
   if #leaving.ids > 0 then
     for n, id in ipairs(leaving.ids) do erase(id, leaving.held[n]) end
     if leaving.is_list then
-      cut(leaving.key, false, leaving.depth, leaving.at)
+      cut(leaving.key, false, leaving.depth, leaving.positions)
     else
       call("ZREM", leaving.key, unpack(leaving.ids))
     end

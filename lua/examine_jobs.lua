@@ -1,4 +1,4 @@
---[[ examine_jobs: what is wrong with jobs of which some key was found.
+--[[ examine_jobs: find out what is wrong with jobs of which some key was found.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1…          ids, up to 200
@@ -11,7 +11,7 @@ COST    some ten commands per id, and a search of the lists for each job that is
 ]]
 local length, searched = elements_of_lists(), 0
 
--- A key of another type belongs to somebody else, whatever its name.
+-- A key of another type belongs to somebody else.
 local PART_TYPES = { logs = "list", dependencies = "set", processed = "hash", failed = "hash", unsuccessful = "zset" }
 local function has_parts(job)
   for part, kind in pairs(PART_TYPES) do

@@ -1,9 +1,9 @@
 --[[ extend_locks: renew the locks of running jobs.
 
 KEYS    1 base      "<prefix>:<queue>:"
-ARGV    1 lock_ms   how long the locks live from now on
+ARGV    1 lock_ms   the new life of the locks
         2…          id and token of each job, one after the other
-RETURN  array of the ids whose lock is gone or another's; those are left alone
+RETURN  the ids whose lock is gone or has another token; these are not changed
 EVENTS  none
 USES    codes, queue
 COST    one MGET, and per job a SET and its share of one SREM; at most 1,000 jobs

@@ -1,22 +1,23 @@
---[[ find_stopped_schedulers: find job schedulers whose run is past and gone, so that nobody makes the next one.
+--[[ find_stopped_schedulers: find job schedulers that have stopped: their current run is over, and no next run exists.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 now       ms, the caller's clock
-        2 interval  ms in which only one call looks
-        3 random    a whole number from 0 on, which says where to begin if there are very many
-RETURN  {id, slot, hash, id, slot, hash, ...}; a hash is an array of fields and values, and empty where the run was put back
+        2 interval  ms in which only one call searches
+        3 random    a whole number, 0 or more, that chooses where to begin if there are very many
+RETURN  {id, slot, hash, id, slot, hash, ...}; a hash is an array of fields and values, empty if the run was put back
 EVENTS  waiting {jobId} for a run that was put back
 USES    queue, is_job, settings, wake, number, prioritize, announce, ready, states, whereabouts
-COST    up to five commands for each of at most 1,000 schedulers, of which at most 100 are returned; and for those that are
-        past and not locked a search of the sets and lists, of 100,000 elements at most
+COST    up to five commands for each of at most 1,000 schedulers, of which at most 100 are returned; and for overdue runs
+        without a lock a search of the sets and lists, of 100,000 elements at most
 ]]
 local MOST_SEEN, MOST_FOUND, MOST_SEARCHED = 1000, 100, 100000
 local zset, check, found = base .. "repeat", base .. "oxmq:schedulers-check", {}
 if call("EXISTS", check) == 1 then return found end
 
--- A limit counts from the last upsert on, and the count of runs from the first: what lies between them is known from the
--- options of a run alone, so it is noted while the run is there. An upsert deletes the note.
-local function note_limit(scheduler, id)
+-- Records when the limit of a scheduler began to count. A limit counts from the last upsert, the counter `ic` from the
+-- first; only the options of a run tell the difference, so it is recorded while a run exists. An upsert deletes the
+-- record.
+local function record_limit(scheduler, id)
   local entry = base .. "repeat:" .. scheduler
   local held = redis.pcall("HMGET", entry, "limit", "ic", "limitFrom")
   if held.err or not held[1] or not tonumber(held[2] or "") then return end
@@ -31,33 +32,33 @@ end
 local past = call("ZCOUNT", zset, "-inf", ARGV[1])
 local from = past > MOST_SEEN and tonumber(ARGV[3]) % past or 0
 local seen = call("ZRANGEBYSCORE", zset, "-inf", ARGV[1], "WITHSCORES", "LIMIT", digits(from), digits(MOST_SEEN))
-local standing, notes = {}, {}
+local overdue, checked = {}, {}
 for i = 1, #seen, 2 do
   local scheduler, slot = seen[i], seen[i + 1]
   local id = "repeat:" .. scheduler .. ":" .. slot
-  -- A run that has ended and is still the current one led to no other, or was the last: the hash tells.
+  -- A run that has finished and is still the current one has no successor, unless it was the last: the hash tells.
   local is_over = is_job(base .. id) == false or call("ZSCORE", base .. "completed", id)
     or call("ZSCORE", base .. "failed", id)
-  notes[#notes + 1], notes[#notes + 2] = scheduler, id
+  checked[#checked + 1], checked[#checked + 2] = scheduler, id
   if is_over then
     local hash = redis.pcall("HGETALL", base .. "repeat:" .. scheduler)
     if not hash.err and #hash > 0 then
       found[#found + 1], found[#found + 2], found[#found + 3] = scheduler, slot, hash
     end
   elseif not call("ZSCORE", DELAYED, id) and call("EXISTS", base .. id .. ":lock") == 0 then
-    standing[#standing + 1] = { scheduler = scheduler, slot = slot, id = id }
+    overdue[#overdue + 1] = { scheduler = scheduler, slot = slot, id = id }
   end
   if #found >= 3 * MOST_FOUND then break end
 end
 
--- A run that waits, or is active, leads to the next one. One that stands nowhere, as the `drain` of BullMQ may leave it,
--- goes back to where it would wait. Each list is searched from end to end, so with more than 100,000 jobs in them it waits
--- until there are fewer, and where runs are many another look goes on.
+-- A run that waits or is active creates the next one. A run in no list or set, as BullMQ's `drain` may leave it, is put
+-- back where it would wait. Each list is searched from end to end, so with more than 100,000 jobs in the lists the run
+-- has to wait until there are fewer; if there are many runs, the next call continues with others.
 local function put_back_lost_runs()
   local family, searched = on_demand(), 0
   local length, first = family.elements_of_lists(), tonumber(ARGV[3])
-  for i = 1, #standing do
-    local run = standing[(first + i) % #standing + 1]
+  for i = 1, #overdue do
+    local run = overdue[(first + i) % #overdue + 1]
     if searched + length > MOST_SEARCHED then break end
     searched = searched + length
     if is_job(base .. run.id) and not family.is_in_a_set(run.id) and not family.is_in_a_list(run.id) then
@@ -69,13 +70,13 @@ local function put_back_lost_runs()
     end
   end
 end
-if #standing > 0 then put_back_lost_runs() end
-for i = 1, #notes, 2 do note_limit(notes[i], notes[i + 1]) end
+if #overdue > 0 then put_back_lost_runs() end
+for i = 1, #checked, 2 do record_limit(checked[i], checked[i + 1]) end
 local rest = MOST_SEEN - #seen / 2
 if rest > 0 then
   local due = call("ZRANGEBYSCORE", zset, "(" .. ARGV[1], "+inf", "WITHSCORES", "LIMIT", "0", digits(rest))
   for i = 1, #due, 2 do
-    note_limit(due[i], "repeat:" .. due[i] .. ":" .. due[i + 1])
+    record_limit(due[i], "repeat:" .. due[i] .. ":" .. due[i + 1])
   end
 end
 call("SET", check, "1", "PX", ARGV[2])

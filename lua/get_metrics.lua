@@ -1,9 +1,9 @@
---[[ get_metrics: how many jobs ended in each minute.
+--[[ get_metrics: how many jobs finished in each minute.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 kind      "completed" or "failed"
         2 start     first minute, 0 is the newest
-        3 end       last minute, inclusive; negative counts from the oldest
+        3 end       last minute, inclusive; below 0 it counts from the oldest
 RETURN  {count, prevTS, prevCount, minutes stored, array of the minutes asked for}
 EVENTS  none
 USES    queue

@@ -1,8 +1,8 @@
---[[ get_rate_limit_ttl: for how long no job may be fetched.
+--[[ get_rate_limit_ttl: for how long the rate limit allows no fetch.
 
 KEYS    1 base      "<prefix>:<queue>:"
-ARGV    1 max       jobs per window; 0 for the queue's own number
-RETURN  ms; without any number what PTTL says: -2 no limiter, -1 one without end
+ARGV    1 max       jobs per window; 0 for the queue's global limit
+RETURN  ms; without any limit the PTTL of the limiter: -2 it does not exist, -1 it has no end
 EVENTS  none
 USES    queue
 COST    three commands

@@ -1,4 +1,4 @@
---[[ get_state: where a job is.
+--[[ get_state: the state of a job.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 id        the job

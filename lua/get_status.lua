@@ -1,4 +1,4 @@
---[[ get_status: a job, and where it is, at one moment.
+--[[ get_status: a job and its state, read together.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 id        the job

@@ -1,9 +1,9 @@
---[[ grow_partitions: say how many partitions a queue has; never fewer than before.
+--[[ grow_partitions: set how many partitions a queue has; never fewer than before.
 
-KEYS    1 base      "<prefix>:<queue>-{0}:", of the first partition
-ARGV    1 count     how many there are to be
-        2 found     1 to say so only if nothing is said yet
-RETURN  how many there are
+KEYS    1 base      "<prefix>:<queue>-{0}:" of the first partition
+ARGV    1 count     the new number
+        2 found     "1" to set it only if none is set yet
+RETURN  the number that is set now
 EVENTS  none
 USES    queue
 COST    two commands

@@ -1,14 +1,14 @@
---[[ list_jobs: read the ids, or the whole jobs, at some positions of some lists and sorted sets.
+--[[ list_jobs: read the ids, or the whole jobs, at given positions of lists and sorted sets.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 what      "ids" or "jobs"
         2 order     "asc": next or lowest first; "desc": the other way round
         3 budget    how many positions to look at
-        4…          four values for each structure: the suffix of its key; first and last position, which count from the
-                    end when they are negative; and how many jobs are wanted: then positions are tried up to that
-                    number, past `last` if jobs are missing, else empty
-RETURN  array, three values for each structure: first and last to ask for next, first = "done" when there is no more;
-        and an array of the ids, or of id and hash in turn
+        4…          four values for each list or set: the suffix of its key; the first and last position, counted from
+                    the end if below 0; and how many jobs are wanted, or empty. With a number, positions past `last`
+                    are read too, in place of jobs that are missing
+RETURN  array, three values for each list or set: the first and last position to ask for next, or "done" and "" if that
+        was all; and an array of the ids, or of id and hash in turn
 EVENTS  none
 USES    queue, states, legacy
 COST    one HGETALL per position; stops early when the jobs are large
@@ -16,7 +16,7 @@ COST    one HGETALL per position; stops early when the jobs are large
 local with_hash, ascending, budget = ARGV[1] == "jobs", ARGV[2] == "asc", tonumber(ARGV[3])
 local bytes, ENOUGH = 0, 1024 * 1024
 
--- Positions count from the end of a list that runs next, and from the lowest score.
+-- Reads ids. Position 0 is the job of a list that runs next, or the lowest score of a set.
 local function read(name, from, to)
   local key = base .. name
   if not IS_LIST[name] then return call(ascending and "ZRANGE" or "ZREVRANGE", key, digits(from), digits(to)) end

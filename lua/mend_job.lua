@@ -1,20 +1,20 @@
---[[ mend_job: put right what was found wrong with a job, if it still is.
+--[[ mend_job: mend what was found wrong with a job, if it still is wrong.
 
 KEYS    1 base      "<prefix>:<queue>:"
-ARGV    1 what      "id"     an id without a job leaves the list or set ARGV[3]
-                    "lock"   a lock goes whose job is not active
-                    "parts"  what is left of a job that does not exist goes
-                    "owner"  a deduplication goes that has no end and whose job does not exist; its id is ARGV[2]
-                    "active" a job that is active without a lock goes back to the front of the queue
-                    "lost"   a job in no list and no set goes where it belongs: where it has ended, where it waits for
-                             its children or until it is due, or where it is ready
-                    "parent" a parent is let go that waits for children none of which exists
-                    "paused" what version 5 has set aside goes back, 1,000 at a time, unless the queue is paused
-        2 id        the job, or the deduplication; empty for "paused"
+ARGV    1 what      "id"     removes an id without a job from the list or set ARGV[3]
+                    "lock"   deletes the lock of a job that is not active
+                    "parts"  deletes the keys left of a job that does not exist
+                    "owner"  ends a deduplication without a time to live whose job does not exist; ARGV[2] is its id
+                    "active" moves a job that is active without a lock to the front of the queue
+                    "lost"   adds a job that is in no list and no set to the one of its state: finished, waiting for
+                             children, delayed, or ready
+                    "parent" releases a parent that waits for children none of which exists
+                    "paused" moves 1,000 jobs that version 5 keeps in `paused` to `wait`, unless the queue is paused
+        2 id        the job, or the deduplication id; empty for "paused"
         3 state     suffix of the key
         4 now       ms
-RETURN  how much was put right: 1 for a job, for "paused" the jobs; 0 if there was nothing to put right any more
-EVENTS  waiting {jobId, prev} where it goes back, delayed {jobId, delay} where it is not yet due
+RETURN  1 if it was mended, for "paused" the number of jobs moved; 0 if there was nothing to mend any more
+EVENTS  waiting {jobId, prev} of a job that is ready again, delayed {jobId, delay} of one that is not due yet
 USES    queue, settings, wake, number, prioritize, delay, announce, ready, states, whereabouts, delete, is_job
 COST    some ten commands, and a search of the lists; up to 1,000 for "parent"
 ]]
@@ -25,7 +25,7 @@ call("LLEN", base .. "paused")
 
 local function is_somewhere() return is_in_a_set(id) or is_in_a_list(id) end
 
-local function go_back(prev)
+local function make_ready(prev)
   local held = call("HMGET", job, "priority", "opts")
   put_ready(id, number_of(held[1]), true)
   if prev then announce("waiting", id, "prev", prev) else announce("waiting", id) end
@@ -53,11 +53,11 @@ elseif what == "owner" then
   return 1
 elseif what == "active" then
   if not is_job(job) or call("EXISTS", job .. ":lock") == 1 or call("LREM", ACTIVE, "0", id) == 0 then return 0 end
-  return go_back("active")
+  return make_ready("active")
 elseif what == "lost" then
   if not is_job(job) or is_somewhere() then return 0 end
   local held = call("HMGET", job, "finishedOn", "returnvalue", "timestamp", "delay", "ats", "processedOn")
-  -- A parent that has failed may have children that still run, so its own end counts first.
+  -- A parent that has failed may have children that still run, so its own outcome is looked at first.
   if held[1] then
     call("ZADD", base .. (held[2] and "completed" or "failed"), digits(number_of(held[1])), id)
     return 1
@@ -66,8 +66,8 @@ elseif what == "lost" then
     call("ZADD", base .. "waiting-children", digits(number_of(held[3] or now)), id)
     return 1
   end
-  -- A job that is ready has no delay any more: one that has it was waiting for its time, since it was added or since its
-  -- last attempt.
+  -- A ready job has a delay of 0: one with a delay was waiting for its time, since it was added or since its last
+  -- attempt.
   local delay = number_of(held[4])
   if delay > 0 then
     local due = due_time(number_of(number_of(held[5]) > 0 and held[6] or held[3]), delay)
@@ -77,19 +77,19 @@ elseif what == "lost" then
     end
     call("HSET", job, "delay", "0")
   end
-  return go_back()
+  return make_ready()
 elseif what == "parent" then
   local pending = job .. ":dependencies"
   local count = call("SCARD", pending)
   if count == 0 or count > 1000 or not is_job(job) then return 0 end
   if not call("ZSCORE", base .. "waiting-children", id) then return 0 end
-  -- A child that has come meanwhile, or come back, holds its parent rightly.
+  -- A child that exists again holds its parent back rightly.
   for _, child in ipairs(call("SMEMBERS", pending)) do
     if call("EXISTS", child) == 1 then return 0 end
   end
   call("DEL", pending)
   call("ZREM", base .. "waiting-children", id)
-  return go_back("waiting-children")
+  return make_ready("waiting-children")
 elseif what == "paused" then
   if call("HEXISTS", META, "paused") == 1 then return 0 end
   local ids = call("LRANGE", base .. "paused", "0", "999")

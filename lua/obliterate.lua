@@ -1,16 +1,16 @@
---[[ obliterate: delete a paused queue with everything in it.
+--[[ obliterate: delete a paused queue and everything in it.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 count     how many jobs and schedulers to delete in this call, up to 200
-        2 force     "1" also deletes jobs that are active
-RETURN  0 done, 1 call again, -1 the queue is not paused, -2 it has active jobs
-EVENTS  waiting in the queues of parents elsewhere: none, they are let go silently
+        2 force     "1" to delete active jobs too
+RETURN  0 done, 1 call again, -1 refused: the queue is not paused, -2 refused: it has active jobs
+EVENTS  none; a parent in another queue is released without an event
 USES    queue, settings, wake, number, prioritize, delay, ready, homes, states, check_queue, release, delete, erase
 COST    up to 15 commands per job
 ]]
 local left, force = tonumber(ARGV[1]), ARGV[2] == "1"
 check_queue(base)
--- Without settings there is nothing left: the reply of an earlier call was lost.
+-- No settings means that nothing is left: an earlier call whose reply was lost has deleted them.
 if call("EXISTS", META) == 0 then return 0 end
 if call("HEXISTS", META, "paused") == 0 then return -1 end
 if not force and call("LLEN", ACTIVE) > 0 then return -2 end

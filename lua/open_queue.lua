@@ -1,8 +1,8 @@
---[[ open_queue: introduce this library in the queue's settings.
+--[[ open_queue: write the library's version and the event stream's cap to `meta`.
 
 KEYS    1 base      "<prefix>:<queue>:"
-ARGV    1 version   text that begins with "bullmq", as dashboards expect
-        2 cap       length of the event stream; empty leaves what is there, or sets the default
+ARGV    1 version   begins with "bullmq", as dashboards expect
+        2 cap       of the event stream; empty keeps the present one, or sets the default
 RETURN  1
 EVENTS  none
 USES    queue

@@ -1,8 +1,8 @@
---[[ pause: let no worker of the queue fetch.
+--[[ pause: pause the queue: workers fetch no jobs.
 
 KEYS    1 base      "<prefix>:<queue>:"
 RETURN  1
-EVENTS  paused, also where the queue was paused already
+EVENTS  paused, even if the queue was paused already
 USES    queue, settings
 COST    three commands
 ]]

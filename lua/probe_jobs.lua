@@ -1,8 +1,8 @@
---[[ probe_jobs: whether there are jobs with these ids, and whether somebody holds them.
+--[[ probe_jobs: whether jobs with these ids exist, and whether they are locked.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1…          ids, up to 500
-RETURN  a number for each: the sum of 1 there is a job, or a key that is none, and 2 it has a lock
+RETURN  a number for each: a sum of 1 a job exists, or a key of another type in its place, and 2 it has a lock
 EVENTS  none
 USES    queue, is_job
 COST    two or three commands per id

@@ -1,4 +1,4 @@
---[[ promote_job: let a delayed job run now.
+--[[ promote_job: make a delayed job ready now.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 id        the job
@@ -12,6 +12,6 @@ local priority = number_of(call("HGET", job, "priority"))
 if call("ZREM", DELAYED, id) == 0 then return NOT_IN_STATE end
 put_ready(id, priority)
 call("XADD", EVENTS, "*", "event", "waiting", "jobId", id, "prev", "delayed")
--- An id without a hash stays one: HSET would make a ghost of it.
+-- Without a hash it stays so: HSET would create one that is no job.
 if call("EXISTS", job) == 1 then call("HSET", job, "delay", "0") end
 return OK

@@ -1,4 +1,4 @@
---[[ publish_event: write an event of the user's own.
+--[[ publish_event: write a custom event.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 name      the event's name
@@ -9,5 +9,6 @@ USES    codes, queue, settings
 COST    one pass of reads, at most two writes; at most 500 fields
 ]]
 keep_cap()
--- The queue's own cap: with a fixed one, as Node's producer has it, one event would cut the history of all others.
+-- Trims to the queue's own cap. Node's producer uses a fixed one, and so a single event could cut the history of all
+-- others.
 return call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", unpack(ARGV))

@@ -1,4 +1,4 @@
---[[ read_finished: tell whether jobs have finished, with what, and how far the event stream is at this moment.
+--[[ read_finished: read whether jobs have finished, their outcomes, and the newest event id at that moment.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1…          the ids of the jobs

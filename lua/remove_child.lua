@@ -1,10 +1,10 @@
---[[ remove_child: take a pending child away from its parent; both stay.
+--[[ remove_child: separate a pending child from its parent; both jobs stay.
 
 KEYS    1 base      "<prefix>:<queue>:" of the child
 ARGV    1 id        the child
         2 parent    the parent's job key
 RETURN  1 done, 0 the parent does not wait for this child; or MISSING_JOB, MISSING_PARENT
-EVENTS  waiting {jobId, prev} in the parent's queue, when this was its last pending child
+EVENTS  waiting {jobId, prev} in the parent's queue, if this was its last pending child
 USES    codes, queue, settings, wake, number, prioritize, delay, ready, homes, states, check_queue, release, detach
 COST    ten commands
 ]]

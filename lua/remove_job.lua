@@ -1,24 +1,24 @@
---[[ remove_job: remove a job with or without its children, or only the children that wait for their turn.
+--[[ remove_job: remove a job with or without its children, or only its pending children.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 id        the job
-        2 what      "alone"  the job, its children stay
-                    "tree"   the job and its children and theirs, finished or not
-                    "unprocessed"  its pending children and theirs, but none that runs or failed; the job stays
-        3 step      1 in the first call, counting up
-RETURN  1 done; 0 a worker holds the job or one of its pending children, nothing more is removed; 2 call again;
+        2 what      "alone"  the job; its children stay
+                    "tree"   the job and all its descendants, finished or not
+                    "unprocessed"  its pending descendants, except those that run or have failed; the job stays
+        3 step      1 in the first call, then 2, 3 …
+RETURN  1 done; 0 a worker runs the job or one of its pending children, so no more is removed; 2 call again;
         or BELONGS_TO_SCHEDULER
-EVENTS  removed {jobId, prev} in the queue of each job; waiting {jobId, prev} in a queue whose parent is let go
+EVENTS  removed {jobId, prev} in the queue of each job; waiting {jobId, prev} in the queue of a parent that is released
 USES    codes, queue, settings, wake, announce, number, prioritize, delay, ready, homes, states, check_queue, release,
         detach, delete, erase, cut
-COST    about fifteen commands per job, at most 150 jobs per call, and a search of the lists: one for each job where
-        they are few, else one for all. The first call also looks at the locks of all pending children.
+COST    about fifteen commands per job, at most 150 jobs per call, and a search of the lists: one for each job if
+        they are few, else one for all. The first call also reads the locks of all pending children
 ]]
 local LIMIT, FEW = 150, 4
 local root = { id = ARGV[1], home = base, key = base .. ARGV[1] }
 local what, first_step = ARGV[2], ARGV[3] == "1"
 
--- How many of these keys exist, each with this suffix.
+-- Returns how many keys exist among these, each with each of the suffixes.
 local function count_existing(keys, suffixes)
   local asked, found = {}, 0
   for i, key in ipairs(keys) do
@@ -31,7 +31,7 @@ local function count_existing(keys, suffixes)
   return found
 end
 
--- Whether a worker runs one of these jobs, or one of the children that they wait for.
+-- Returns whether a worker holds one of these jobs, or one of their pending descendants.
 local tested = {}
 local function is_any_held(keys)
   local fresh = {}
@@ -54,34 +54,34 @@ local function size_of_family(key)
     + call("SCARD", key .. ":dependencies")
 end
 
--- The keys of the children that go too: those with a result first. Of large families only some, if `some` is set.
+-- Returns the keys of the children to remove too, finished ones first; of a large family only some, if `some` is set.
 local function children_of(key, some)
   local found = {}
-  local function note(keys, step)
+  local function collect(keys, step)
     for i = 1, #keys, step do found[#found + 1] = keys[i] end
   end
   if what == "tree" then
     for _, record in ipairs({ ":processed", ":failed" }) do
       if some then
-        -- A hash that is emptied from its front answers a scan with nothing for thousands of steps.
-        note(call("HRANDFIELD", key .. record, digits(LIMIT)), 1)
+        -- HSCAN would answer nothing for thousands of steps, once a hash has been emptied from its front.
+        collect(call("HRANDFIELD", key .. record, digits(LIMIT)), 1)
       else
-        note(call("HKEYS", key .. record), 1)
+        collect(call("HKEYS", key .. record), 1)
       end
     end
-    note(call("ZRANGE", key .. ":unsuccessful", "0", some and digits(LIMIT - 1) or "-1"), 1)
+    collect(call("ZRANGE", key .. ":unsuccessful", "0", some and digits(LIMIT - 1) or "-1"), 1)
     if some then
-      note(call("SRANDMEMBER", key .. ":dependencies", digits(LIMIT)), 1)
+      collect(call("SRANDMEMBER", key .. ":dependencies", digits(LIMIT)), 1)
       return found
     end
   end
-  note(call("SMEMBERS", key .. ":dependencies"), 1)
+  collect(call("SMEMBERS", key .. ":dependencies"), 1)
   return found
 end
 
--- All that will be done, in order, read before anything is written. A family that fits into one call goes in Node's
--- order: a job leaves its parent before its own children go. In a larger one the children go first, over many calls;
--- nobody forgets a child that is still to go.
+-- Plans the removal, in order; everything is read before the first write. A family that fits into one call is removed
+-- in Node's order: a job is separated from its parent before its own children are removed. In a larger one children are
+-- removed first, over many calls, so that no child left to remove is lost sight of.
 local steps, planned, size, held_later, more
 local function plan(node, whole, childless)
   if planned[node.key] then return end
@@ -99,7 +99,7 @@ local function plan(node, whole, childless)
     node.parent = fields[1]
     check_parent(node.parent)
   end
-  if whole and not keep then steps[#steps + 1] = { "leave", node } end
+  if whole and not keep then steps[#steps + 1] = { "detach", node } end
   if what ~= "alone" and not childless then
     if whole and size_of_family(node.key) >= LIMIT then
       more = true
@@ -118,8 +118,8 @@ local function plan(node, whole, childless)
   end
   if keep then return end
   if not first_step and what ~= "unprocessed" and call("EXISTS", node.key .. ":lock") == 1 then held_later = true end
-  if not whole then steps[#steps + 1] = { "leave", node } end
-  steps[#steps + 1] = { "go", node }
+  if not whole then steps[#steps + 1] = { "detach", node } end
+  steps[#steps + 1] = { "remove", node }
   size = size + 1
 end
 
@@ -136,7 +136,7 @@ local function is_in_a_set(node)
   return false
 end
 
--- Takes all these jobs of one queue out of one of its lists. `nodes.left` of them are in no list so far.
+-- Removes all these jobs of one queue from one of its lists. `nodes.left` counts those not found in any list so far.
 local function take_from_list(nodes, name)
   local key, at = nodes.home .. name, {}
   local length = call("LLEN", key)
@@ -149,7 +149,7 @@ local function take_from_list(nodes, name)
       end
     end
   end
-  -- Children that were added together stand together, in most cases near one of the ends.
+  -- Children that were added together are together in the list, mostly near one of its ends.
   local tries = 0
   for _, node in ipairs(nodes) do
     if tries == FEW or nodes.left < FEW then break end
@@ -175,12 +175,12 @@ local function take_from_list(nodes, name)
   cut(key, false, depth, left)
 end
 
--- Looking for each of many jobs in a long list would take long, so they leave the lists together, before anything else.
+-- Searching a long list for each of many jobs would take long, so all are removed from the lists together first.
 local function take_from_lists()
   local queues = {}
   for _, step in ipairs(steps) do
     local node = step[2]
-    if step[1] == "go" then
+    if step[1] == "remove" then
       node.in_a_set = is_in_a_set(node)
       if not node.in_a_set then
         local nodes = queues[node.home] or { home = node.home, by_id = {}, left = 0 }
@@ -200,18 +200,18 @@ local function take_from_state(node)
   if node.prev then return node.prev end
   local held = check_queue(node.home)
   for _, zset in ipairs(ZSETS) do
-    -- What was empty at the start is so still: a release only fills `wait`.
+    -- A set that was empty at the start still is: a release only adds to `wait`.
     if held[zset] > 0 and call("ZREM", node.home .. zset, node.id) == 1 then return zset end
   end
   for _, list in ipairs(LISTS) do
-    -- A parent that has been let go meanwhile is at the end.
+    -- A parent that was released in this call is at the end.
     if call("LREM", node.home .. list, node.in_a_set and "-1" or "1", node.id) == 1 then return list end
   end
   return "unknown"
 end
 
 local vacated = {}
-local function go(node, whole)
+local function remove_node(node, whole)
   local prev = take_from_state(node)
   if prev == "active" then vacated[node.home] = true end
   free_deduplication(node.id, node.deid)
@@ -239,10 +239,10 @@ end
 if held_later then return 0 end
 if #steps >= FEW then take_from_lists() end
 for _, step in ipairs(steps) do
-  if step[1] == "leave" then
+  if step[1] == "detach" then
     detach(step[2].key, step[2].parent)
   else
-    within(step[2].home, go, step[2], whole)
+    within(step[2].home, remove_node, step[2], whole)
   end
 end
 for home in pairs(vacated) do within(home, wake_for_place) end

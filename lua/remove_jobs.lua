@@ -1,15 +1,15 @@
---[[ remove_jobs: remove the jobs of one state that a filter names, or move them to another queue.
+--[[ remove_jobs: remove the jobs of one state that match a filter, or move them to another queue.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 target    base key of the queue to move them to; empty to remove them
-        2…14        what is asked, as the piece `search` lists it
-RETURN  as `scan_jobs`; the items are id and answer in turn: OK for a removed job, the new id of a moved one as text, or
-        NOT_IN_STATE for one that a worker holds, BELONGS_TO_SCHEDULER, PART_OF_FLOW, ID_TAKEN
+        2…14        the request, as the piece `search` lists it
+RETURN  as `scan_jobs`; the items are id and result in turn: OK for a removed job, the new id of a moved one as text, or
+        NOT_IN_STATE for one that a worker runs, BELONGS_TO_SCHEDULER, PART_OF_FLOW, ID_TAKEN
 EVENTS  cleaned {count} where jobs were removed; for a moved one removed {jobId, prev}, and in the other queue
         added {jobId, name} and waiting {jobId} or delayed {jobId, delay}
 USES    codes, queue, settings, wake, announce, number, prioritize, delay, ready, homes, states, check_queue, release,
         delete, erase, cut, is_job, is_taken, past_taken, search
-COST    as `scan_jobs`, and some ten commands for each job that goes; of a long list, a pass up to where they stand
+COST    as `scan_jobs`, and some ten commands for each job removed; of a list, one pass up to their positions
 ]]
 local target, asked = ARGV[1], {}
 for i = 1, SEARCH_FIELDS do asked[i] = ARGV[i + 1] end
@@ -35,7 +35,8 @@ local function is_of_a_flow(job, held)
   return false
 end
 
--- An id of the queue's own is a number, and means another job elsewhere.
+-- Returns the id for the target queue, or nil if a job has it. A number of the queue's counter would mean another job
+-- there, so the target's next number is used.
 local function id_in_target(id)
   if not string.find(id, "^%d+$") then return not is_taken(id, base .. id) and id or nil end
   return (past_taken(digits(call("INCR", base .. "id"))))
@@ -61,7 +62,7 @@ end)
 reply[#reply + 1] = items
 local length = reply[4]
 
--- Places the job under its new id as it stood in its former queue.
+-- Places the job under its new id as it was placed in its former queue.
 local function arrive(job)
   local hash = base .. job.new_id
   call("HDEL", hash, "deid", "rjk")
@@ -72,7 +73,7 @@ local function arrive(job)
   elseif state == "completed" or state == "failed" then
     call("ZADD", base .. state, job.place, job.new_id)
   else
-    -- A list is met from what came last: the oldest of those that move ends up at the front.
+    -- Of a list, the youngest job is moved first, so the oldest ends up at the front.
     put_ready(job.new_id, number_of(stored[2]), is_list)
     announce("waiting", job.new_id)
   end
@@ -106,7 +107,7 @@ end
 if #gone == 0 then return reply end
 
 if is_list then
-  -- Places count from the right; of a long list the nearer end counts.
+  -- Positions count from the right; the list is cut from the nearer end.
   local right, left, depth, height = {}, {}, 0, 0
   for _, job in ipairs(gone) do
     right[#right + 1], depth = -job.place, math.max(depth, job.place)

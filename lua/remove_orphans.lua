@@ -1,8 +1,8 @@
---[[ remove_orphans: delete jobs that are in no list and in no set of their queue.
+--[[ remove_orphans: delete jobs that are in no list and no set of their queue.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1…          ids of keys that may be jobs, up to 200
-RETURN  {looked at, deleted}: the ids that were not looked at are for the next call
+RETURN  {looked at, deleted}: how many ids; those not looked at are for the next call
 EVENTS  none
 USES    queue, states, whereabouts, delete
 COST    up to 20 commands per id, and a search of the lists for each that is in no set: as many as look at 50,000
@@ -10,8 +10,8 @@ COST    up to 20 commands per id, and a search of the lists for each that is in 
 ]]
 local length, searched = elements_of_lists(), 0
 
--- What has nothing of a job is somebody else's, whatever its name: a private hash, or the set `failed` of a queue whose
--- prefix begins like our base key.
+-- A key that has nothing of a job belongs to somebody else: a private hash, or the set `failed` of a queue whose prefix
+-- begins like our base key.
 local PART_TYPES = { logs = "list", dependencies = "set", processed = "hash", failed = "hash", unsuccessful = "zset",
   lock = "string" }
 local function may_be_job(job)

@@ -1,4 +1,4 @@
---[[ remove_rate_limit_key: end the running window of the rate limit, also of a manual one.
+--[[ remove_rate_limit_key: end the current window of the rate limit, or a manual one.
 
 KEYS    1 base      "<prefix>:<queue>:"
 RETURN  1 if a window was open, else 0

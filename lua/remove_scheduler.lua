@@ -1,4 +1,4 @@
---[[ remove_scheduler: remove a job scheduler, and its next run if that waits for its time.
+--[[ remove_scheduler: remove a job scheduler, and its next run if that is delayed.
 
 KEYS    1 base       "<prefix>:<queue>:"
 ARGV    1 scheduler  its id
@@ -13,7 +13,7 @@ local slot = call("ZSCORE", base .. "repeat", scheduler)
 if not slot then return 0 end
 local id = "repeat:" .. scheduler .. ":" .. slot
 call("HLEN", base .. id)
--- A run that may start now still runs, and leads to no other.
+-- A run that is ready or active still runs, and creates no next one.
 if call("ZREM", DELAYED, id) == 1 then
   delete_jobs({ base .. id })
   call("XADD", EVENTS, "*", "event", "removed", "jobId", id, "prev", "delayed")

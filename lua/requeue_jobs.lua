@@ -1,14 +1,14 @@
---[[ requeue_jobs: let many finished or delayed jobs run now, in the order in which they finished or are due.
+--[[ requeue_jobs: make many finished or delayed jobs ready, in the order in which they finished or are due.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 state     "failed", "completed" or "delayed"
         2 until     highest score of a job to move; "+inf" for all
         3 count     how many at most, up to 200
-        4 order     "1" puts each job back by its priority; else all go to `wait`, as in BullMQ
-RETURN  {looked at, moved}: fewer looked at than asked for when there are no more
+        4 order     "1" places each job by its priority; else all go to `wait`, as in BullMQ
+RETURN  {looked at, moved}; looked at is below `count` when there are no more
 EVENTS  waiting {jobId, prev}
 USES    queue, settings, wake, number, announce, prioritize, restore
-COST    per job: HMGET, HDEL, XADD and its share of ZREM and LPUSH; one INCR where it has a priority that counts
+COST    per job: HMGET, HDEL, XADD and its share of ZREM and LPUSH; one INCR where it is placed by its priority
 ]]
 local state, source = ARGV[1], base .. ARGV[1]
 local STALE = { failed = "failedReason", completed = "returnvalue" }
@@ -18,10 +18,10 @@ local by_priority = ARGV[4] == "1"
 local moved, parents, waiting, prioritized = {}, {}, {}, {}
 for _, id in ipairs(ids) do
   local held = redis.pcall("HMGET", base .. id, "name", "data", "parentKey", "priority")
-  -- An id without a job only leaves the set: a worker could do nothing with it.
+  -- An id without a job is only removed from the set, as no worker could run it.
   if held[1] or held[2] then
     moved[#moved + 1] = id
-    -- A parent of a wrong type is left alone.
+    -- The records of a parent with a key of a wrong type are not changed.
     parents[#moved] = pcall(check_records, held[3]) and held[3]
     local priority = by_priority and number_of(held[4]) or 0
     if priority == 0 then

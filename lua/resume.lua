@@ -1,14 +1,14 @@
---[[ resume: let workers fetch again, after the jobs that BullMQ 5 set aside during a pause have been put back.
+--[[ resume: resume the queue, after moving the jobs that BullMQ 5 keeps in `paused` back to `wait`.
 
 KEYS    1 base      "<prefix>:<queue>:"
-RETURN  how many ids are left in `paused`; above 0 the queue is still paused, and the caller calls again
+RETURN  how many ids are left in `paused`; above 0 the queue is still paused: call again
 EVENTS  resumed, in the last call
 USES    queue, settings, wake
 COST    moves at most 1,000 ids
 ]]
 local set_aside = base .. "paused"
 local ids = call("LRANGE", set_aside, "0", "999")
--- Never a RENAME: over a list that exists it would lose every id in there.
+-- Not by RENAME: it would overwrite a list that exists, and all ids in it would be lost.
 if #ids > 0 then
   call("RPUSH", WAIT, unpack(ids))
   call("LTRIM", set_aside, digits(#ids), "-1")

@@ -1,10 +1,10 @@
---[[ retry_job: let a finished job run again.
+--[[ retry_job: make a finished job ready again.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 id        the job
         2 state     where it is: "failed" or "completed"
-        3 made      "1" forgets the attempts made
-        4 started   "1" forgets the attempts started
+        3 made      "1" resets the attempts made
+        4 started   "1" resets the attempts started
 RETURN  OK, MISSING_JOB or NOT_IN_STATE
 EVENTS  waiting {jobId, prev}
 USES    codes, queue, settings, wake, number, announce, prioritize, ready, restore, is_job

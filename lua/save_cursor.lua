@@ -1,10 +1,10 @@
---[[ save_cursor: remember how far a reader of the events has come; never further back than it was.
+--[[ save_cursor: store how far a consumer has read the events; a cursor never moves back.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 cursor    its name
-        2 ms        the event's id: the time,
-        3 number    and the number within it
-RETURN  1 if it was stored, 0 if the reader was there already
+        2 ms        of the event's id: its time
+        3 number    of the event's id: its number within that ms
+RETURN  1 if it was stored, 0 if the cursor is there or further already
 EVENTS  none
 USES    queue
 COST    two commands

@@ -1,13 +1,14 @@
---[[ scan_jobs: look through some jobs of one state for those that a filter names.
+--[[ scan_jobs: search some jobs of one state for those that match a filter.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 what      "count", "ids" or "jobs"
-        2…14        what is asked, as the piece `search` lists it
-RETURN  {done, after, after_id, length, looked at, highest score, items}: whether that was all, else where to go on; how
-        many jobs the state has; and the ids, or id and hash in turn, or for a count one "" for each job
+        2…14        the request, as the piece `search` lists it
+RETURN  {done, after, after_id, length, looked at, highest score, items}: whether the end was
+        reached, else where to go on; how many jobs the state has; and the ids, or id and hash in turn, or for a count
+        "" for each job
 EVENTS  none
 USES    queue, states, search
-COST    one or two commands for each place looked at; where to go on takes some twenty in a sorted set
+COST    one or two commands for each place looked at; some twenty more to go on in a sorted set
 ]]
 local what, items, asked = ARGV[1], {}, {}
 for i = 1, SEARCH_FIELDS do asked[i] = ARGV[i + 1] end

@@ -1,9 +1,9 @@
---[[ settle: end any number of attempts, each in its own way, and hand out the next jobs in the same step.
+--[[ settle: apply the outcomes of any number of attempts, and hand out the next jobs, in one step.
 
 KEYS    1 base      "<prefix>:<queue>:", which every key of the queue begins with
 ARGV    1 now       ms, the caller's clock
-        2 want      how many jobs to hand out; 0 for none, below 0 only if an outcome was accepted
-        3 token     the lock of the jobs handed out; "0" for none
+        2 want      how many jobs to hand out; below 0: so many, but only if an outcome was accepted
+        3 token     value of the locks of the jobs handed out; "0" for no lock
         4 lock_ms   how long that lock lives
         5 worker    name of the worker, written to `pb`; may be empty
         6 max       jobs per window of the worker's own limit; empty for none
@@ -17,13 +17,13 @@ ARGV    1 now       ms, the caller's clock
             "delayed"   id token reason stacktrace delay counts tm
             "waiting"   id token
             "children"  id token child
-        where "done" is for completed jobs that are kept, hold no deduplication, and have `atm` made from now on; keep
-        is a rule of `retain`, lifo and counts are "1" or "0", delay is in ms, an empty reason writes nothing, and child
-        is a job key or empty for any child
-RETURN  one array, since each array in another costs as much as a command: the jobs as `take` answers them; one code per
-        outcome in order (OK, 1 for "children" with nothing pending, or why nothing was changed); the ghosts; then the id of
-        the newest event "completed" of a "done" or "active" that this call has written, or nothing; for how many ms the
-        limiter still runs; `limited` and `due` of `take`; how many ghosts there were, and how many codes
+        "done" is for `count` completed jobs that are kept and own no deduplication; made is their new `atm`. keep is a
+        rule of `retain`, lifo and counts are "1" or "0", delay is in ms, an empty reason writes nothing, and child is
+        a job key, or empty for any child
+RETURN  one flat array, since a nested array costs as much as a command: the jobs as `take` returns them; one code per
+        outcome in order (OK, 1 for "children" with nothing pending, or why nothing was changed); the ghosts; the id of
+        the newest event "completed" of a "done" or "active" that this call has written, or ""; for how many ms the
+        limiter still runs; `limited` and `due` of `take`; the number of ghosts, and the number of codes
 EVENTS  completed, failed, retries-exhausted, waiting, delayed, waiting-children, active, drained, duplicated
 USES    codes, queue, settle/one, settings, wake, settle/due, number, is_job, is_taken, past_taken, announce, delay,
         prioritize, ready, store, settle/promote, homes, release, detach, delete, settle/retain, settle/family,
@@ -38,7 +38,7 @@ local batch = read_batch(9)
 if settings.max or ARGV[6] ~= "" then call("STRLEN", base .. "limiter") end
 if ARGV[8] ~= "" then on_demand().read_metrics() end
 
--- `ended` counts the attempts whose worker has finished the job, `settled` all that were accepted.
+-- `settled` counts the outcomes that were accepted, `ended` those of them that finished the job.
 local codes, tally = {}, { settled = 0, ended = 0, completed = 0, failed = 0 }
 if batch.any_done and not batch.families then
   local finished = finish_alike(batch, codes)
@@ -47,19 +47,19 @@ end
 if tally.settled < batch.total then on_demand().finish_each(batch, codes, tally) end
 if ARGV[8] ~= "" then on_demand().count_ends(tally.completed, tally.failed, tonumber(ARGV[8]), now) end
 
-local taken = { jobs = {}, limited = 0, due = 0, ghosts = {}, shut = false }
+local taken = { jobs = {}, limited = 0, due = 0, ghosts = {}, closed = false }
 if want > 0 and (tally.settled > 0 or tonumber(ARGV[2]) > 0) then
   taken = take(ARGV[1], want, ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7])
 end
 local reply = taken.jobs
 local n, has_jobs = #reply, #reply > 0
--- Whoever was handed a job has written the marker.
+-- A call that has handed out a job has written the marker already.
 if tally.settled > 0 and not has_jobs then wake_for_place() end
-if tally.ended > 0 and not has_jobs and taken.limited == 0 and taken.due == 0 and not taken.shut
+if tally.ended > 0 and not has_jobs and taken.limited == 0 and taken.due == 0 and not taken.closed
   and call("LLEN", WAIT) == 0 and call("LLEN", ACTIVE) == 0 and call("ZCARD", PRIORITIZED) == 0 then
   call("XADD", EVENTS, "*", "event", "drained")
 end
-local ttl = batch.went_back and math.max(0, call("PTTL", base .. "limiter")) or 0
+local ttl = batch.any_waiting and math.max(0, call("PTTL", base .. "limiter")) or 0
 local ghosts = taken.ghosts
 for i = 1, #codes do reply[n + i] = codes[i] end
 n = n + #codes

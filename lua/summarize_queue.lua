@@ -1,14 +1,15 @@
---[[ summarize_queue: what an overview shows of a queue.
+--[[ summarize_queue: read what an overview shows of a queue.
 
 KEYS    1 base      "<prefix>:<queue>:"
-ARGV    1 minutes   of how many minutes the numbers of finished jobs are wanted
-        2 recent    how many of the jobs that finished last are looked at, for the times that they took
-        3 now       the time
+ARGV    1 minutes   for how many minutes to return the numbers of finished jobs
+        2 recent    how many of the last finished jobs to look at, for the times that they took
+        3 now       ms, the caller's clock
 RETURN  {counts, meta, oldest, due, completed, failed, recent, ended, schedulers}: the numbers of jobs in the order of
-        `JobState::ALL`; paused, version and concurrency; id and timestamp of the job that has waited longest of those that
-        come next; the score of the delayed job that is due first; count, prevTS, prevCount and minutes of each kind; of
-        each recent job its timestamp, delay, processedOn and finishedOn; how many completed and failed within a minute,
-        within an hour, and when the last of them did; and the number of job schedulers
+        `JobState::ALL`; paused, version and concurrency; id and timestamp of the oldest among
+        the next jobs of `wait`, `paused` and `prioritized`; the score of the delayed job that is due first; count, prevTS,
+        prevCount and minutes of completed and failed jobs; timestamp, delay, processedOn and finishedOn of each recent
+        job; how many completed and failed in the last minute, in the last hour, and when the last one did; and the number
+        of job schedulers
 EVENTS  none
 USES    queue
 COST    some thirty commands, and one for each recent job
@@ -54,7 +55,7 @@ if tonumber(ARGV[2]) > 0 then
   end
 end
 
--- What ended lately: within a minute, within an hour, and when the last did.
+-- How many jobs finished in the last minute, in the last hour, and when the last one did.
 local ended = {}
 for i, zset in ipairs({ "completed", "failed" }) do
   local key, last = base .. zset, call("ZRANGE", base .. zset, "-1", "-1", "WITHSCORES")

@@ -1,17 +1,17 @@
---[[ trace_flow: tell whether a flow was stored, after its reply was lost.
+--[[ trace_flow: find out whether a flow was stored, after its reply was lost.
 
 KEYS    1 base     "<prefix>:<queue>:", which every key of the queue begins with
-ARGV    1 id       of a job of the flow that nobody else can have made
-        2 elapsed  ms since the flow was sent first, by the caller's monotonic clock
-        3 most     how many events to look through
-RETURN  1 it was  0 it was not, or not yet  2 nobody can tell any more
-EVENTS  –
+ARGV    1 id       of a job of the flow; no other caller can have created it
+        2 elapsed  ms since the flow was first sent, by the caller's monotonic clock
+        3 most     how many events to search
+RETURN  1 it was  0 it was not, or not yet  2 this can no longer be found out
+EVENTS  none
 USES    queue
 COST    EXISTS, TIME, XREVRANGE of `most`, and three reads of the stream
 ]]
 local id, most = ARGV[1], tonumber(ARGV[3])
 if call("EXISTS", base .. id) == 1 then return 1 end
--- It may have run and been removed since. Its `added` is then among the events since it was sent.
+-- It may have run and been removed since. Then its `added` event is among the events since it was sent.
 local time = call("TIME")
 local since = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) - tonumber(ARGV[2])
 local events = call("XREVRANGE", EVENTS, "+", digits(since - 1000), "COUNT", ARGV[3])
@@ -21,8 +21,8 @@ for _, event in ipairs(events) do
   if named.event == "added" and named.jobId == id then return 1 end
 end
 if #events == most then return 2 end
--- Fewer than asked for: all that is left of that time was read. It is all that happened if the stream goes back further,
--- or if nothing was ever taken from it; before version 7 servers do not tell that.
+-- Fewer events than asked for: all that is left of that time was read. It is complete if the stream goes back further,
+-- or if no event was ever removed from it; servers before version 7 do not tell that.
 local oldest = call("XRANGE", EVENTS, "-", "+", "COUNT", "1")[1]
 local first = oldest and tonumber(string.match(oldest[1], "^%d+"))
 if first and first <= since - 1000 or call("EXISTS", EVENTS) == 0 then return 0 end

@@ -1,4 +1,4 @@
---[[ tune_queue: set or remove global limits, and wake a worker that the old ones kept waiting.
+--[[ tune_queue: set or remove global limits, and wake a worker that the old limits kept waiting.
 
 KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1…          field of `meta` and its value, one after the other; an empty value removes the field

@@ -1,4 +1,4 @@
---[[ upsert_scheduler: make a job scheduler or change one, with its next run in place of the one that is pending.
+--[[ upsert_scheduler: create or change a job scheduler, and replace its next run.
 
 KEYS    1 base       "<prefix>:<queue>:"
 ARGV    1 scheduler  its id
@@ -13,10 +13,10 @@ ARGV    1 scheduler  its id
         10 priority  of the run
         11 lifo      "1" or "0"
         12 deid      its deduplication id; may be empty
-        13 catch up  how many slots that passed are made up
+        13 catch up  how many missed slots are made up
         14 ...       fields and values of the scheduler's hash besides `ic` and `offset`
 RETURN  {outcome, slot, delay}
-        outcome 0 stored, or SCHEDULER_JOB_EXISTS or SCHEDULER_SLOTS_BUSY: nothing was changed
+        outcome 0 stored; or SCHEDULER_JOB_EXISTS or SCHEDULER_SLOTS_BUSY, with nothing changed
 EVENTS  added, waiting, delayed
 USES    codes, queue, settings, wake, number, announce, delay, prioritize, ready, store, scheduled_run, states, homes,
         check_queue, release, delete, erase
@@ -36,21 +36,21 @@ if #counter > 18 or not string.find(counter, "^%-?%d+$") then
   return redis.error_reply("WRONGTYPE the counter is no number")
 end
 
--- Where the pending run stands; nothing if there is none, or if it was taken already.
+-- Where the next run is; nothing if there is none, or if a worker has taken it.
 local pending = prev and "repeat:" .. scheduler .. ":" .. prev
 local place, is_list, pending_fields
 if pending and call("EXISTS", base .. pending) == 1 then
   for _, zset in ipairs({ DELAYED, PRIORITIZED }) do
     if call("ZSCORE", zset, pending) then place = zset end
   end
-  -- BullMQ 5 keeps the jobs of a paused queue in a list of their own.
+  -- BullMQ 5 keeps the jobs of a paused queue in the list `paused`.
   for _, list in ipairs(place and {} or { WAIT, base .. "paused" }) do
     if not place and call("LPOS", list, pending) then place, is_list = list, true end
   end
   if place then pending_fields = look_up(pending) end
 end
 
--- What the hash will say of the offset; nothing keeps what it says.
+-- The new `offset` of the scheduler's hash; nil keeps the present one.
 local phase = every and offset
 if every then
   local given = offset or 0
@@ -69,7 +69,7 @@ if every then
   if not place then phase = given ~= 0 and given or slot % every end
 else
   if not place then phase = 0 end
-  -- A run by the same pattern that is late and to be made up keeps its time.
+  -- A run by the same pattern that is late and is to be made up keeps its time.
   if catch_up > 0 and place and tonumber(prev) <= now then
     local new = {}
     for i = 14, #ARGV, 2 do new[ARGV[i]] = ARGV[i + 1] end
@@ -79,24 +79,24 @@ else
   end
 end
 
-local function id_at(at)
-  return "repeat:" .. scheduler .. ":" .. digits(at)
+local function id_at(due)
+  return "repeat:" .. scheduler .. ":" .. digits(due)
 end
 
--- A job that has the id of the new run, unless it is the one that goes.
-local function is_taken(at)
-  return not (place and id_at(at) == pending) and call("EXISTS", base .. id_at(at)) == 1
+-- Returns whether a job has the id of the new run, other than the run that is replaced.
+local function is_busy(due)
+  return not (place and id_at(due) == pending) and call("EXISTS", base .. id_at(due)) == 1
 end
 
 local finished, finished_fields
 if every then
   local passed = 0
-  while is_taken(slot) do
+  while is_busy(slot) do
     if passed == MOST_TAKEN then return { SCHEDULER_SLOTS_BUSY, "", "" } end
     slot, passed = slot + every, passed + 1
   end
-elseif is_taken(slot) then
-  -- A run that was promoted may have ended before its time.
+elseif is_busy(slot) then
+  -- A run that was promoted may have finished before its time.
   for _, state in ipairs({ "completed", "failed" }) do
     if place and call("ZSCORE", base .. state, id_at(slot)) then finished = state end
   end

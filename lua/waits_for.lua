@@ -1,33 +1,33 @@
---[[ waits_for: tell why a parent waits, or cannot finish: what became of its children, and where those are it waits for.
+--[[ waits_for: tell why a parent waits, or cannot finish: the outcomes and states of its children.
 
 KEYS    1 base      "<prefix>:<queue>:", which every key of the queue begins with
 ARGV    1 id        the parent
         2 most      how many children of each kind to look up
-        3 depth     how many ids of a waiting list to look through for one of them
-RETURN  {state, defa, pending, processed, ignored, failed, children}, or nothing if there is no such job; the four are
-        numbers, and children is flat, five values each: "pending" or "failed", its job key, its state or "missing",
-        its failure's reason, and its field `parent`; what is not there is empty
+        3 depth     how many ids of a list of waiting jobs to search for one of them
+RETURN  {state, defa, pending, processed, ignored, failed, children}, or nothing if there is no such job. Of each
+        child that was looked up, `children` has five values: "pending" or "failed", its job key, its state or
+        "missing", the reason of its failure, and its field `parent`; a value that does not exist is empty
 EVENTS  none
 USES    queue, states
 COST    ten commands, and up to ten for each child that is looked up
 ]]
 local id, most, depth = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 
--- Where a job is. A key of a wrong type is none of its places.
-local function asked(...)
+-- Calls a command; a key of a wrong type answers nil.
+local function ask(...)
   local found = redis.pcall(...)
   return type(found) ~= "table" and found or nil
 end
 
 local function state_of(home, job_id)
   for _, zset in ipairs(ZSETS) do
-    if asked("ZSCORE", home .. zset, job_id) then return zset end
+    if ask("ZSCORE", home .. zset, job_id) then return zset end
   end
-  if asked("LPOS", home .. "active", job_id) then return "active" end
+  if ask("LPOS", home .. "active", job_id) then return "active" end
   for _, list in ipairs({ "wait", "paused" }) do
-    -- The next to run stand at the end; a long list is not searched to its beginning.
-    if asked("LPOS", home .. list, job_id, "RANK", "-1", "MAXLEN", depth) then return "waiting" end
-    if (tonumber(asked("LLEN", home .. list) or 0) or 0) > tonumber(depth) then return "waiting" end
+    -- The next to run are at the end; a long list is not searched to its beginning.
+    if ask("LPOS", home .. list, job_id, "RANK", "-1", "MAXLEN", depth) then return "waiting" end
+    if (tonumber(ask("LLEN", home .. list) or 0) or 0) > tonumber(depth) then return "waiting" end
   end
   return "unknown"
 end
@@ -50,7 +50,7 @@ local function look_up(kind, key)
   n = n + 5
 end
 if most > 0 then
-  -- A set that is too large to read whole tells some of its members.
+  -- Of a set that is too large, random members are looked up.
   local keys = call("SCARD", pending) > most and call("SRANDMEMBER", pending, ARGV[2]) or call("SMEMBERS", pending)
   for _, key in ipairs(keys) do look_up("pending", key) end
   for _, key in ipairs(call("ZRANGE", failed, "0", digits(most - 1))) do look_up("failed", key) end

@@ -1,4 +1,4 @@
---[[ wake_workers: write the marker again that a closing worker may have taken with it.
+--[[ wake_workers: write the marker again: a closing worker may have popped it without fetching a job.
 
 KEYS    1 base      "<prefix>:<queue>:"
 RETURN  1

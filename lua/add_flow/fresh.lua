@@ -1,11 +1,11 @@
--- A flow as nearly all are: its jobs are new, wait for a worker or for children of the same flow, and go into queues in
--- use. It has a way of its own, since what follows asks about each job what here is asked about all of them at once. It
--- either adds the whole flow or has changed nothing, and leaves everything else to what follows. A second key asks for the
--- long way, so that tests can compare the two.
+-- The short way for the usual flow: all jobs are new, are ready or wait for children of the same flow, and go to queues
+-- that are in use. The long way below checks job by job what is checked here for all jobs at once. The short way adds
+-- the whole flow, or changes nothing and leaves the flow to the long way. With a second key in KEYS the long way is
+-- always taken, so that tests can compare the two.
 
--- The queues with what is to be put into them, and the keys of the jobs in order; nil for a flow that has more to it.
+-- Returns the queues with the ids to add to them, and the job keys in order; nil for any other flow.
 local function read_fresh(args, homes)
-  -- `waiting` has the parents so far; `parts` the keys beside their hashes that are written to.
+  -- `waiting` has the parents met so far; `parts` the further keys of parents, which must not exist.
   local queues, jobs, n, waiting, parts = {}, {}, 0, {}, {}
   for i = 1, homes do queues[i] = { base = args[2 + i], jobs = 0, pushed = {}, put_first = {}, parked = {} } end
   local at = 3 + homes
@@ -38,8 +38,8 @@ local function read_fresh(args, homes)
   return queues, jobs
 end
 
--- Reads what the queue says about itself; false where it has more to say. Every key that is written to is read before the
--- first write: one of a wrong type fails the call with nothing changed.
+-- Reads the queue's settings; returns false if the long way has to handle it. Every key that is written to is read
+-- before the first write, so that a key of a wrong type fails the call with nothing changed.
 local function can_take(queue)
   local home = queue.base
   local meta = call("HMGET", home .. "meta", "paused", "concurrency", "opts.maxLenEvents")

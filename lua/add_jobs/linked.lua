@@ -1,4 +1,4 @@
--- An add with a parent, a scheduler or a deduplication.
+-- Returns why an add with a parent, a scheduler or a deduplication is refused, or nothing.
 local function refusal(job)
   if job.parent then
     if call("EXISTS", job.parent.key) == 0 then return MISSING_PARENT end
@@ -7,7 +7,7 @@ local function refusal(job)
       return WRONG_TYPE
     end
     if not is_job(job.parent.key) then return MISSING_PARENT end
-    -- A finished job that gets a parent may let it go.
+    -- A completed job that gets a parent may release it at once.
     if job.id ~= "" and call("ZSCORE", base .. "completed", job.id) then
       local home = split_key(job.parent.key)
       if home and home ~= base and not pcall(within, home, check_waiting_children) then return WRONG_TYPE end
@@ -19,12 +19,12 @@ local function refusal(job)
   if job.id ~= "" and not is_of("hash", base .. job.id) then return WRONG_TYPE end
 end
 
--- Answers outcome, id, other, and how many values the job has.
+-- Adds the job. Returns outcome, id, other, and how many values the job has in ARGV.
 local function add_linked(arg, flush, next_number, free_number, place)
   local job, width = read_linked(arg)
   local code = refusal(job)
   if code then
-    -- Its number is spent all the same, as Node spends it.
+    -- A refused add takes a number too, as in Node.
     if code ~= MISSING_PARENT then next_number() end
     return code, job.id, "", width
   end
@@ -41,7 +41,7 @@ local function add_linked(arg, flush, next_number, free_number, place)
     call("XADD", EVENTS, "*", "event", "duplicated", "jobId", id)
     return EXISTING, id, "", width
   end
-  -- A child that was removed once it had ended is not to run again for the same parent.
+  -- A child that was removed after it had finished does not run again for the same parent.
   if custom and job.parent and is_recorded(job.parent, key) then
     call("XADD", EVENTS, "*", "event", "duplicated", "jobId", id)
     return EXISTING, id, "", width

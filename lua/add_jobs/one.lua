@@ -1,9 +1,9 @@
--- The shortest batch, one plain job on a queue in use, has a way of its own: what follows serves any batch, and would
--- cost it more than its commands do. It leaves everything else to what follows. A second key asks for the long way, so
--- that tests can compare the two.
+-- The short way for one plain job on a queue that is in use. The long way below serves any batch, and preparing it
+-- would cost one job more than its commands do. The short way adds the job, or changes nothing and leaves it to the
+-- long way. With a second key in KEYS the long way is always taken, so that tests can compare the two.
 --
--- Every command counts here. A key of a wrong type shows by a write that can be taken back, and what follows fails on it
--- before it has written anything.
+-- Every command counts here, so keys are not checked first: a key of a wrong type shows in a write that fails, the
+-- writes before it are undone, and the long way then fails before its first write.
 local function add_one()
   local meta = call("HMGET", META, "paused", "concurrency", "opts.maxLenEvents")
   local id, cap = ARGV[2], meta[3]
@@ -15,7 +15,7 @@ local function add_one()
   local number = call("INCR", base .. "id")
   if id == "" then id = digits(number) end
   local job, pushed, marked = base .. id, false, 0
-  -- A number that is taken was tampered with; the long way takes the next one.
+  -- Only a changed counter gives a number that is taken; the long way finds a free one.
   if call("EXISTS", job) == 0 then
     pushed = type(redis.pcall(push, WAIT, id)) == "number"
     if pushed and is_open then marked = redis.pcall("ZADD", MARKER, "0", "0") end

@@ -1,8 +1,8 @@
--- What nearly all jobs come to goes together: done, locked as they should be, and nobody's child or parent. Whoever is not
--- is left to `finish_each`.
+-- Applies the usual outcome in bulk: "done", with the lock still held, for jobs that are no children and no parents.
+-- All others are left to `finish_each`.
 
--- Takes ids out of `active` whose jobs ended in the order in which they began, so that they are the end of the list;
--- false, and nothing done, if they are not.
+-- Removes ids from `active` if exactly these are its end, which is so when jobs end in the order in which they started.
+-- Returns false, with nothing changed, if not.
 local function leave_in_order(ids, n)
   local tail = call("LRANGE", ACTIVE, digits(-n), "-1")
   if #tail < n then return false end
@@ -13,7 +13,7 @@ local function leave_in_order(ids, n)
   return true
 end
 
--- The places in the batch of those that are alike, and their ids; how many these are.
+-- Returns the positions in the batch of the jobs to finish in bulk, their ids, and their number.
 local function find_alike(batch)
   local jobs, made, held, tokens, total = batch.jobs, batch.made, batch.held, batch.tokens, batch.total
   if call("EXISTS", unpack(jobs, 1, total)) < total then return nil, nil, 0 end
@@ -27,7 +27,7 @@ local function find_alike(batch)
   return alike, ids, n
 end
 
--- Answers how many were finished; their codes are set.
+-- Finishes those jobs and sets their codes. Returns how many there were.
 local function finish_alike(batch, codes)
   local alike, ids, n = find_alike(batch)
   if n == 0 then return 0 end
@@ -37,7 +37,7 @@ local function finish_alike(batch, codes)
   for k = 1, n do
     local id, i = ids[k], alike[k]
     if not was_active or was_active[id] then
-      -- Once is enough for an id that is named twice.
+      -- An id that is named twice is finished once.
       if was_active then was_active[id] = nil end
       local job, value = jobs[i], ARGV[places[i] + 1]
       codes[i] = OK

@@ -1,33 +1,34 @@
--- The outcomes of a call in order, and everything of them that can be read at once:
---   places    where the id of each stands among the arguments
---   jobs      their job keys
---   locks     their lock keys, and `held` what these hold
---   tokens    the locks that they should have
---   made      `atm` from now on of one that is done, false for any other
---   families  whether any that is completed may have children, or be cancelled
+-- Reads the outcomes of a call, and with one command each what all of them need:
+--   places       where in ARGV the id of each is
+--   jobs         their job keys
+--   locks        their lock keys, and `held` the present values of these
+--   tokens       the values that their locks should have
+--   made         the new `atm` of a "done", false for any other
+--   families     whether a completed job may have children, or any job may be cancelled
+--   any_waiting  whether any outcome is "waiting"
 local WIDTH = { completed = 5, failed = 8, retry = 7, delayed = 8, waiting = 3, children = 4 }
 
--- A table with room for `n` values, n being at most the number of arguments: to let it grow costs more than to fill it.
+-- Returns a table with room for `n` values, at most #ARGV: growing a table costs more than filling it.
 local function with_room(n)
   return { unpack(ARGV, 1, n) }
 end
 
 local function read_batch(first)
-  local args, total, n, any_done, went_back = ARGV, 0, 0, false, false
+  local args, total, n, any_done, any_waiting = ARGV, 0, 0, false, false
   local most = math.floor((#args - first + 1) / 2)
   local places, jobs, locks, tokens, made = with_room(most), with_room(most), with_room(most), with_room(most), {}
   local relatives = with_room(2 * most)
-  local at = first
-  while args[at] do
-    local kind, token, count = args[at], args[at + 2], false
-    local from, to, step = at + 1, at + 1, 2
+  local arg = first
+  while args[arg] do
+    local kind, token, count = args[arg], args[arg + 2], false
+    local from, to, step = arg + 1, arg + 1, 2
     if kind == "done" then
-      token, count, any_done = args[at + 1], args[at + 2], true
-      from, to = at + 4, at + 2 + 2 * tonumber(args[at + 3])
-      at = to + 2
+      token, count, any_done = args[arg + 1], args[arg + 2], true
+      from, to = arg + 4, arg + 2 + 2 * tonumber(args[arg + 3])
+      arg = to + 2
     else
-      went_back = went_back or kind == "waiting"
-      at = at + WIDTH[kind]
+      any_waiting = any_waiting or kind == "waiting"
+      arg = arg + WIDTH[kind]
     end
     for place = from, to, step do
       local job = base .. args[place]
@@ -41,13 +42,13 @@ local function read_batch(first)
   end
   local batch = {
     places = places, jobs = jobs, locks = locks, tokens = tokens, made = made, total = total, any_done = any_done,
-    went_back = went_back, families = false, held = false,
+    any_waiting = any_waiting, families = false, held = false,
   }
   if total > 0 then
     batch.held = call("MGET", unpack(locks, 1, total))
     relatives[n + 1] = base .. "oxmq:cancels"
     batch.families = n > 0 and call("EXISTS", unpack(relatives, 1, n + 1)) > 0
-    -- As in `settings`: a key of a wrong type is met before anything is written.
+    -- As in `read_settings`: a key of a wrong type fails the call before the first write.
     call("SCARD", base .. "stalled")
     call("ZCARD", base .. "completed")
     call("ZCARD", base .. "failed")

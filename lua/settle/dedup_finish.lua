@@ -1,4 +1,5 @@
--- Stores the follower of a finished job and puts it where it waits, as one more add. Answers its options.
+-- Adds the follower of a finished job: the latest add that was set aside while that job was active. Returns its
+-- options.
 local function place_follower(id, follower, now)
   local known, opts = pcall(cjson.decode, follower.opts or "{}")
   if not known or type(opts) ~= "table" then opts = {} end
@@ -17,7 +18,7 @@ local function place_follower(id, follower, now)
   return opts
 end
 
--- Whether all that the end of a deduplication may write to has the type it should have.
+-- Returns whether every key that `end_deduplication` may write to has the right type.
 local function can_end_deduplication(deid)
   return pcall(function()
     call("STRLEN", base .. "de:" .. deid)
@@ -32,8 +33,8 @@ local function can_end_deduplication(deid)
   end)
 end
 
--- The id of a follower; nothing if its own belongs to a job that came after the follower was set aside. A number of the
--- queue's that is taken gives way to the next one.
+-- Returns the id of a follower, or nothing if a job that was added later has it. A number of the queue's counter that
+-- is taken is replaced by the next free one.
 local function id_of_follower(follower)
   local number, own = redis.pcall("INCR", base .. "id"), follower.jid
   if not own or own == "" then return past_taken(digits(number)) end
@@ -42,8 +43,8 @@ local function id_of_follower(follower)
   announce("duplicated", own)
 end
 
--- The end of a job that owned a deduplication id: the id becomes free, unless a time to live still runs, and the
--- job that was set aside while this one was active is created now.
+-- Ends the deduplication of a job that has finished: its deduplication id becomes free, unless a time to live still
+-- runs, and the follower is added.
 local function end_deduplication(id, deid, now)
   local owner, stash = base .. "de:" .. deid, base .. "dn:" .. deid
   local ttl = call("PTTL", owner)

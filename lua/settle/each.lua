@@ -1,4 +1,5 @@
--- Outcomes one by one, each as it is written: what one does may be what the next one waits for.
+-- Returns why an outcome cannot be applied, or nothing and the job's fields. Outcomes are checked and applied one after
+-- the other, since one may change what the next depends on.
 local function refusal(kind, job, token, lock, child, families)
   local held = redis.pcall("HMGET", job, "ats", "atm", "parentKey", "deid", "defa")
   if held.err then return WRONG_TYPE end
@@ -11,12 +12,12 @@ local function refusal(kind, job, token, lock, child, families)
   return nil, held
 end
 
--- Ends each attempt that has no code yet, and sets its code. What has become of them is counted in `tally`.
+-- Applies each outcome that has no code yet, and sets its code. `tally` counts them.
 local function finish_each(batch, codes, tally)
   local unlocked, freed = {}, {}
-  -- Completed and failed jobs, with their scores, that are not recorded yet, and the rule that keeps them.
+  -- Finished jobs with their scores that are not yet in their sets, and the retention rule of these jobs.
   local record = { completed = {}, failed = {}, alone = batch.total == 1 }
-  -- An attempt that its worker has ended by finishing the job: the first one makes room in the event stream for all.
+  -- Counts an attempt that finished its job. The first one trims the event stream, for all.
   local function count_ended()
     tally.ended = tally.ended + 1
     if tally.ended == 1 then
@@ -50,7 +51,7 @@ local function finish_each(batch, codes, tally)
         elseif is_cancelled then
           end_cancelled(kind, id, job, place - 1)
         else
-          WAYS[kind](id, job, place - 1, held)
+          MOVES[kind](id, job, place - 1, held)
         end
       end
     end

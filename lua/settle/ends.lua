@@ -1,4 +1,4 @@
--- How attempts end that do not simply complete, as `settle` applies them.
+-- Applies outcomes other than a simple completion.
 local function write_reason(job, reason, stacktrace, tm)
   if reason == "" then return end
   call("HSET", job, "failedReason", reason, "stacktrace", stacktrace)
@@ -10,15 +10,16 @@ local function priority_of(job)
 end
 
 local function spend_attempt(job)
-  -- What is no number counts as none.
+  -- A counter that is no number counts as 0.
   if type(redis.pcall("HINCRBY", job, "atm", "1")) ~= "number" then call("HSET", job, "atm", "1") end
 end
 
--- Why a job with relatives or a deduplication cannot end as asked; reads all that its end may write to.
+-- Returns why the outcome of a job with relatives or a deduplication cannot be applied, or nothing. It reads every key
+-- that the outcome may write to.
 local function family_refusal(kind, job, held, child, families)
   if held[3] then
     held.parent = parent_of(job)
-    if held.parent and not is_sound(held.parent) then return WRONG_TYPE end
+    if held.parent and not is_readable_parent(held.parent) then return WRONG_TYPE end
   end
   if held[4] and not can_end_deduplication(held[4]) then return WRONG_TYPE end
   if kind == "children" or kind == "completed" and families then
@@ -34,7 +35,7 @@ local function family_refusal(kind, job, held, child, families)
   end
 end
 
--- Records the finished jobs of one rule in a row together.
+-- Adds collected jobs to `completed` and `failed`, and applies their retention rule.
 local function flush(record, now)
   for _, kind in ipairs({ "completed", "failed" }) do
     local kept = record[kind]
@@ -69,7 +70,8 @@ local function finish(kind, id, job, held, value, keep, field, record)
     kept[#kept + 1], kept[#kept + 2] = ARGV[1], id
     call("HSET", job, field, value, "finishedOn", ARGV[1], "atm", digits(attempts))
     if held[5] then call("HDEL", job, "defa") end
-    -- As in Node, a parent that retention releases is announced before the job that made room; in a batch after it.
+    -- As in Node, a parent that retention releases is announced before the job that pushed it out. In a batch it is
+    -- announced after it.
     if record.alone then flush(record, ARGV[1]) end
   end
   call("XADD", EVENTS, "*", "event", kind, "jobId", id, field, value, "prev", "active")
@@ -81,37 +83,38 @@ local function count_ends(completed, failed, points, now)
   if failed > 0 then count_finished("failed", failed, points, now) end
 end
 
-local function end_failed(id, job, held, at, record)
-  local reason, limit = ARGV[at + 3], tonumber(ARGV[at + 6])
-  if ARGV[at + 5] ~= "0" then write_reason(job, reason, ARGV[at + 4], ARGV[at + 7]) end
-  local attempts = finish("failed", id, job, held, reason, ARGV[at + 5], "failedReason", record)
+local function end_failed(id, job, held, arg, record)
+  local reason, limit = ARGV[arg + 3], tonumber(ARGV[arg + 6])
+  if ARGV[arg + 5] ~= "0" then write_reason(job, reason, ARGV[arg + 4], ARGV[arg + 7]) end
+  local attempts = finish("failed", id, job, held, reason, ARGV[arg + 5], "failedReason", record)
   if attempts >= limit then
     call("XADD", EVENTS, "*", "event", "retries-exhausted", "jobId", id, "attemptsMade", digits(attempts))
   end
 end
 
--- Whoever ends an attempt at a job that was to fail unrun has decided otherwise. What a failed child has decided stays.
+-- Clears the field `defa`, by which the next start would fail the job: an attempt that ends in another way has decided
+-- otherwise. A failure that a failed child has planned stays.
 local function drop_deferred_failure(job, held)
   if held[5] and redis.pcall("ZCARD", job .. ":unsuccessful") == 0 then call("HDEL", job, "defa") end
 end
 
-local function end_retry(id, job, at, held)
+local function end_retry(id, job, arg, held)
   local ready = ids_due(tonumber(ARGV[1]))
   if ready then promote(ready) end
-  write_reason(job, ARGV[at + 3], ARGV[at + 4], ARGV[at + 6])
+  write_reason(job, ARGV[arg + 3], ARGV[arg + 4], ARGV[arg + 6])
   drop_deferred_failure(job, held)
-  put_ready(id, priority_of(job), ARGV[at + 5] == "1")
+  put_ready(id, priority_of(job), ARGV[arg + 5] == "1")
   spend_attempt(job)
   announce("waiting", id, "prev", "active")
 end
 
-local function end_delayed(id, job, at, held)
-  write_reason(job, ARGV[at + 3], ARGV[at + 4], ARGV[at + 7])
+local function end_delayed(id, job, arg, held)
+  write_reason(job, ARGV[arg + 3], ARGV[arg + 4], ARGV[arg + 7])
   drop_deferred_failure(job, held)
-  if ARGV[at + 6] == "1" then spend_attempt(job) end
-  call("HSET", job, "delay", ARGV[at + 5])
+  if ARGV[arg + 6] == "1" then spend_attempt(job) end
+  call("HSET", job, "delay", ARGV[arg + 5])
   keep_cap()
-  put_delayed(id, due_time(tonumber(ARGV[1]), tonumber(ARGV[at + 5])))
+  put_delayed(id, due_time(tonumber(ARGV[1]), tonumber(ARGV[arg + 5])))
 end
 
 local function end_waiting(id, job)
@@ -125,7 +128,7 @@ local function end_children(id, job, _, held)
   call("XADD", EVENTS, "*", "event", "waiting-children", "jobId", id, "prev", "active")
 end
 
--- Takes away what somebody wants of an attempt at a job that is to fail; answers whether it was to stop this one.
+-- Deletes the request to cancel this job; returns whether it named this attempt.
 local function take_request(id, token)
   local requests = base .. "oxmq:cancels"
   local request = redis.pcall("HGET", requests, id)
@@ -134,14 +137,15 @@ local function take_request(id, token)
   return string.sub(request, 1, #token + 1) == token .. "\n"
 end
 
--- A cancelled attempt is the last one, though its worker has not heard of it: whoever takes the job now fails it unrun.
-local function end_cancelled(kind, id, job, at)
+-- A cancelled attempt is the last one, even if its worker has not heard of it: the next worker that takes the job fails
+-- it without running it.
+local function end_cancelled(kind, id, job, arg)
   if kind == "retry" or kind == "delayed" then
-    write_reason(job, ARGV[at + 3], ARGV[at + 4], ARGV[at + (kind == "retry" and 6 or 7)])
+    write_reason(job, ARGV[arg + 3], ARGV[arg + 4], ARGV[arg + (kind == "retry" and 6 or 7)])
   end
   put_first(id, 0)
   announce("waiting", id, "prev", "active")
 end
 
--- How attempts end whose job is not finished.
-local WAYS = { retry = end_retry, delayed = end_delayed, waiting = end_waiting, children = end_children }
+-- The outcomes that do not finish the job.
+local MOVES = { retry = end_retry, delayed = end_delayed, waiting = end_waiting, children = end_children }

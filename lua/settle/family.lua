@@ -1,4 +1,4 @@
--- What the end of a child means to its parent. The policy stands in the child's `parent` field.
+-- Reads the parent of a child, with the policy in the child's field `parent`.
 local function parent_of(child)
   local held = call("HMGET", child, "parentKey", "parent")
   if not held[1] or held[1] == "" then return nil end
@@ -10,8 +10,8 @@ local function parent_of(child)
   return home and { key = held[1], home = home, id = id }
 end
 
--- Whether all that the end of a child may write to has the type it should have. Read once per parent and call.
-local sound = {}
+-- Returns whether every key that a child's outcome may write to has the right type. Read once per parent and call.
+local readable_parents = {}
 local function read_records(key)
   call("HLEN", key)
   call("SCARD", key .. ":dependencies")
@@ -24,27 +24,29 @@ local function read_parent(parent)
   read_records(key)
   if key ~= parent.key then read_records(parent.key) end
   if home ~= base then within(home, check_waiting_children) end
-  -- The key and the link may name different queues; retention goes by the key.
+  -- The key and the field `parent` may name different queues; retention follows the key.
   local other = split_key(parent.key)
   if other and other ~= home and other ~= base then within(other, check_waiting_children) end
 end
-local function is_sound(parent)
-  local known = sound[parent.key]
+local function is_readable_parent(parent)
+  local known = readable_parents[parent.key]
   if known == nil then
     known = pcall(read_parent, parent)
-    sound[parent.key] = known
+    readable_parents[parent.key] = known
   end
   return known
 end
 
+-- Records a completed child at its parent, and releases the parent after the last one.
 local function child_completed(parent, child, value, now)
   if call("SREM", parent.key .. ":dependencies", child) == 0 then return end
   call("HSET", parent.key .. ":processed", child, value)
   within(parent.home, release_if_free, parent.id, now)
 end
 
--- A failed child with `fpof` fails its parent, which a worker of the parent's queue carries out.
-local function condemn(id, child, now)
+-- Fails the parent of a failed child with `fpof`: a worker of the parent's queue carries it out when it takes the
+-- parent.
+local function plan_failure(id, child, now)
   local parent = base .. id
   if call("EXISTS", parent) == 0 then return end
   local waited = call("ZREM", base .. "waiting-children", id) == 1
@@ -57,11 +59,12 @@ local function condemn(id, child, now)
   if waited then release(id, now) end
 end
 
--- A failed child with `cpof` does not hold its parent any longer, whatever the others do.
-local function go_on(id, now)
+-- Releases the parent of a failed child with `cpof`, whatever its other children do.
+local function release_waiting(id, now)
   if call("EXISTS", base .. id) == 1 and call("ZREM", base .. "waiting-children", id) == 1 then release(id, now) end
 end
 
+-- Records a failed child at its parent, as its policy says.
 local function child_failed(parent, child, reason, now)
   local policy = parent.policy
   if not policy or not (policy.fpof or policy.cpof or policy.idof or policy.rdof) then return end
@@ -69,10 +72,10 @@ local function child_failed(parent, child, reason, now)
   if call("SREM", key .. ":dependencies", child) == 0 then return end
   if policy.fpof then
     call("ZADD", key .. ":unsuccessful", digits(now), child)
-    within(parent.home, condemn, parent.id, child, now)
+    within(parent.home, plan_failure, parent.id, child, now)
   elseif policy.cpof then
     call("HSET", key .. ":failed", child, reason)
-    within(parent.home, go_on, parent.id, now)
+    within(parent.home, release_waiting, parent.id, now)
   else
     within(parent.home, release_if_free, parent.id, now)
     if policy.idof then call("HSET", key .. ":failed", child, reason) end

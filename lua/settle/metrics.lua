@@ -1,5 +1,5 @@
--- The per-minute figures that Node's getMetrics reads. They only count: what cannot be read begins anew, so that no job has
--- to wait until it is mended.
+-- Reads the per-minute counters that Node's getMetrics reads. A counter that cannot be read starts again at 0, so that
+-- it holds no job up.
 local figures = {}
 local function read_metrics()
   for _, kind in ipairs({ "completed", "failed" }) do
@@ -9,23 +9,23 @@ local function read_metrics()
       is_readable = is_readable and (not held[i] or #held[i] < 16 and string.find(held[i], "^%-?%d+$"))
     end
     call("LLEN", key .. ":data")
-    figures[kind] = { at = held[2], count = held[3], is_readable = is_readable }
+    figures[kind] = { prev_ts = held[2], count = held[3], is_readable = is_readable }
   end
 end
 
--- Counts `finished` more jobs.
+-- Counts `finished` more jobs, and closes the minutes that have passed since the last count.
 local function count_finished(kind, finished, points, now)
   local key, held = base .. "metrics:" .. kind, figures[kind]
   if not held.is_readable then
     call("HDEL", key, "count", "prevTS", "prevCount")
-    held.at = false
+    held.prev_ts = false
   end
   local before = call("HINCRBY", key, "count", digits(finished)) - finished
-  if not held.at then
+  if not held.prev_ts then
     call("HSET", key, "prevTS", digits(now), "prevCount", "0")
     return
   end
-  local minutes = math.floor(now / 60000) - math.floor(tonumber(held.at) / 60000)
+  local minutes = math.floor(now / 60000) - math.floor(tonumber(held.prev_ts) / 60000)
   minutes = math.min(minutes, points, 100000)
   if minutes <= 0 then return end
   local data = key .. ":data"

@@ -1,11 +1,13 @@
--- One job that simply completed, and the next one if it is fresh: the shortest batch has a way of its own, since what
--- follows serves any batch and would cost it more than its commands do. It either answers the call or has changed nothing.
--- A second key asks for the long way, so that tests can compare the two.
+-- The short way for one job that simply completed, and the next job if it is fresh. The long way below serves any
+-- batch, and preparing it would cost one job more than its commands do. The short way answers the call, or changes
+-- nothing and leaves it to the long way. With a second key in KEYS the long way is always taken, so that tests can
+-- compare the two.
 --
--- Every command counts here, and every function. A key of a wrong type shows by a read, or by a write that is taken back,
--- and what follows fails on it before it has written anything.
+-- Every command and every function counts here. A key of a wrong type shows in a read, or in a write that fails; then
+-- the writes before it are undone, and the long way fails before its first write.
 
--- The newest event of an outcome or of a job that was handed out, by which a worker knows a server that has fallen back.
+-- The newest event of a completion or of a job handed out. A worker tells by it that a failover has brought back an
+-- older state.
 local newest_event = ""
 
 if not KEYS[2] and ARGV[6] == "" and ARGV[8] == "" and (#ARGV == 8 or #ARGV == 14 and ARGV[9] == "done") then
@@ -15,11 +17,11 @@ if not KEYS[2] and ARGV[6] == "" and ARGV[8] == "" and (#ARGV == 8 or #ARGV == 1
   local job = id and base .. id
   if not meta[1] and not meta[2] and not meta[3] and cap and #cap < 16 and string.find(cap, "^[1-9]%d*$")
     and call("ZCARD", DELAYED) == 0
-    -- A job counts more than its relatives and what is cancelled: four says that it is there, and nothing else.
+    -- EXISTS counts a key as often as it is named. So 4 means that the job exists, and that nothing else does.
     and (not id
       or call("EXISTS", job, job, job, job, job .. ":dependencies", job .. ":unsuccessful", base .. "oxmq:cancels") == 4
       and pcall("HEXISTS", job, "parentKey") == 0 and pcall("GET", job .. ":lock") == ARGV[10]) then
-    -- The job to hand out is taken first, which also says whether there is one.
+    -- The job to hand out is taken first, which also tells whether there is one.
     local wants_one, wants_none = ARGV[2] == "1" or ARGV[2] == "-1", ARGV[2] == "0"
     local waiting, next_id, next_job, held = wants_one and 1 or call("LLEN", WAIT), false, nil, nil
     if waiting == 1 and (wants_one or not wants_none and call("ZCARD", PRIORITIZED) == 0) then
@@ -33,14 +35,14 @@ if not KEYS[2] and ARGV[6] == "" and ARGV[8] == "" and (#ARGV == 8 or #ARGV == 1
         waiting = 0
       end
     end
-    -- What can be answered here: a fresh job, no job where none waits, or none where none is wanted.
+    -- The short way can answer with a fresh job, with no job where none waits, or with none where none is wanted.
     local is_fresh = held and held[1] and held[2] and held[3] and held[4] and held[5] == "0" and held[6] == "0"
     local is_empty = waiting == 0 and pcall("ZCARD", PRIORITIZED) == 0
-    -- Where a job has gone there, `active` is known to be a list.
+    -- If a job was moved to `active`, its type is known to be a list.
     local running = not next_id and pcall("LLEN", ACTIVE)
     local event, is_done = "", is_fresh or type(running) == "number" and (is_empty or wants_none)
 
-    -- Moves the id from `active` to `completed` and announces it; all or nothing.
+    -- Moves the id from `active` to `completed` and announces it, or changes nothing.
     if id and is_done then
       local stalled, finished = base .. "stalled", base .. "completed"
       local was_marked, was_added = pcall("SREM", stalled, id), false
@@ -61,7 +63,7 @@ if not KEYS[2] and ARGV[6] == "" and ARGV[8] == "" and (#ARGV == 8 or #ARGV == 1
     local started = is_done and is_fresh
       and pcall("XADD", EVENTS, "*", "event", "active", "jobId", next_id, "prev", "waiting")
     if type(started) == "string" then
-      -- As whoever finds no prioritized job; one who wants no more does not look.
+      -- As `take` does when it finds no prioritized job; a call that has its one job does not look.
       if not wants_one then call("DEL", PC) end
       if ARGV[3] ~= "0" then call("SET", next_job .. ":lock", ARGV[3], "PX", ARGV[4]) end
       if ARGV[5] ~= "" then

@@ -1,4 +1,4 @@
--- Moves delayed jobs that are due to where they wait, at most 200 in one call.
+-- Moves delayed jobs that are due to where they wait.
 local function promote(due)
   call("ZREM", DELAYED, unpack(due))
   for _, id in ipairs(due) do
@@ -8,7 +8,7 @@ local function promote(due)
     local priority = readable and number_of(held) or 0
     enqueue(id, priority)
     call("XADD", EVENTS, "*", "event", "waiting", "jobId", id, "prev", "delayed")
-    -- An id without a hash stays one: HSET would make a ghost of it.
+    -- Without a hash it stays so: HSET would create one that is no job.
     if readable and call("EXISTS", job) == 1 then call("HSET", job, "delay", "0") end
   end
   wake()

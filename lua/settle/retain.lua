@@ -1,6 +1,6 @@
--- Drops finished jobs that a retention rule no longer keeps. `rule` is "count", or "count,age,limit" with the age in
--- milliseconds; a count of -1 keeps any number. A call drops at most 300 for a count, more than it can add; what a new rule
--- finds too many goes with the calls to come.
+-- Deletes finished jobs that a retention rule no longer keeps. `rule` is "count", or "count,age,limit" with the age in
+-- milliseconds; a count of -1 keeps any number. For a count, a call deletes at most 300 jobs; with a new rule the rest
+-- is deleted by later calls.
 local MOST_BY_COUNT = 300
 local rules = {}
 local function retention(text)
@@ -13,11 +13,11 @@ local function retention(text)
   return rule
 end
 
-local function forget(finished, ids)
+local function drop(finished, ids)
   local jobs = {}
   for i, id in ipairs(ids) do
     jobs[i] = base .. id
-    -- A job or a parent of a wrong type must not keep the others from going.
+    -- A job or a parent of a wrong type must not keep others from being deleted.
     local parent = redis.pcall("HGET", jobs[i], "parentKey")
     if type(parent) == "string" then pcall(detach, jobs[i], parent) end
   end
@@ -30,12 +30,12 @@ end
 local function retain(finished, rule, now)
   if rule.age then
     local oldest = digits(now - rule.age)
-    forget(finished, call("ZREVRANGEBYSCORE", finished, oldest, "-inf", "LIMIT", "0", digits(rule.limit)))
+    drop(finished, call("ZREVRANGEBYSCORE", finished, oldest, "-inf", "LIMIT", "0", digits(rule.limit)))
   end
   if rule.count > 0 then
     local surplus = call("ZCARD", finished) - rule.count
     if surplus > 0 then
-      forget(finished, call("ZREVRANGE", finished, digits(-math.min(surplus, MOST_BY_COUNT)), "-1"))
+      drop(finished, call("ZREVRANGE", finished, digits(-math.min(surplus, MOST_BY_COUNT)), "-1"))
     end
   end
 end

@@ -1,11 +1,12 @@
--- Hands out jobs: promotes what is due, keeps to the limits, moves ids to `active`, locks them.
+-- Hands out jobs: promotes the delayed jobs that are due, applies the limits, moves ids to `active` and locks the jobs.
+-- A job is fresh if it has exactly the six fields of a plain new job.
 local FRESH = 6
 local REPLY_BYTES = 512 * 1024
 
 local function read_job(job)
   local fields = redis.pcall("HLEN", job)
   if fields == FRESH then
-    -- Six fields prove nothing: another peer's may be others.
+    -- Six fields prove nothing: another library's job may have six others.
     local held = call("HMGET", job, "name", "data", "opts", "timestamp", "delay", "priority")
     local delay, priority = held[5], held[6]
     if held[1] and held[2] and held[3] and held[4] and delay and priority then
@@ -16,20 +17,20 @@ local function read_job(job)
   if type(fields) ~= "number" or fields == 0 then return nil end
   local all, named = call("HGETALL", job), {}
   for i = 1, #all, 2 do named[all[i]] = all[i + 1] end
-  -- A hash without a name and data is no job, only what a late write left behind.
+  -- A hash without name and data is no job: a late write created it after the job had been removed.
   if not named.name and not named.data then return nil end
   return { "", "", "", "" }, all, named
 end
 
--- How many jobs the rate limit leaves, for how long it is exhausted, and whether jobs are counted at all.
+-- Returns how many jobs the rate limit still allows, and for how many ms it is exhausted.
 local function allowance(max, limiter, window)
   local held = call("GET", limiter) or "0"
   local used, is_countable = tonumber(held) or 0, #held < 17 and string.find(held, "^%-?%d+$")
   if used < max and is_countable then return max - used, 0 end
   local ttl = call("PTTL", limiter)
   if used >= max and ttl > 0 then return 0, ttl end
-  -- What is no number counts nothing, and could not be counted on. A counter without an end, as a restore may leave it,
-  -- would switch the limit off for ever: its window begins now.
+  -- A counter that is no number cannot be counted on. A counter without an expiry, as a restore may leave it, would
+  -- block the queue for ever: its window begins now.
   if ttl == 0 or window == 0 or not is_countable then
     call("DEL", limiter)
     return max, 0
@@ -38,7 +39,7 @@ local function allowance(max, limiter, window)
   return 0, window
 end
 
--- Puts ids back that were taken out of the queue and did not fit; the first of them is the next again.
+-- Puts back ids that were popped and no longer fit into the reply; the first of them is the next to run again.
 local function put_back(ids, from, scores)
   local back = {}
   if scores then
@@ -50,31 +51,31 @@ local function put_back(ids, from, scores)
   end
 end
 
--- How many jobs may be handed out of so many that are wanted; what else `take` answers if it is none.
+-- Returns how many of `want` jobs may be handed out; if none, also what `take` returns.
 local function room_for(want, max, limiter, window)
   local left = want
   if limiter then
     local room, limited = allowance(max, limiter, window)
-    if limited > 0 then return 0, { jobs = {}, limited = limited, due = 0, ghosts = {}, shut = false } end
+    if limited > 0 then return 0, { jobs = {}, limited = limited, due = 0, ghosts = {}, closed = false } end
     left = math.min(left, room)
   end
   local open = headroom()
-  if open == 0 then return 0, { jobs = {}, limited = 0, due = 0, ghosts = {}, shut = true } end
-  -- A fraction of a job is one, as it is in Node.
+  if open == 0 then return 0, { jobs = {}, limited = 0, due = 0, ghosts = {}, closed = true } end
+  -- A fraction counts as a whole job, as in Node.
   return math.ceil(math.min(left, open))
 end
 
--- Hands out up to `want` jobs. Answers
---   jobs     flat, six values per job: id, name, data, opts, timestamp, and 0, its priority, or an array of further fields
---            and their values; of a job that is not fresh all fields are there, and what stands before them is empty
+-- Hands out up to `want` jobs. Returns
+--   jobs     flat, six values per job: id, name, data, opts, timestamp, and 0, its priority, or an array of fields and
+--            values. Of a job that is not fresh that array has all fields, and name to timestamp are empty
 --   limited  for how many ms the rate limit is exhausted
---   due      when the next delayed job is due, or now if there is more than one call may hand out
+--   due      when the next delayed job is due, or now if there are more jobs than fit into one reply
 --   ghosts   ids that had no readable job
---   shut     whether the queue hands out nothing: it is paused, or as many jobs run as may
+--   closed   whether the queue hands out nothing: it is paused, or its global concurrency is reached
 local function take(now, want, token, lock_ms, worker, own_max, own_window)
   local ready = ids_due(tonumber(now))
   if ready then on_demand().promote(ready) end
-  -- Without a length of its window a limit cannot be kept, and counting would lock the queue for ever.
+  -- A limit without the length of its window cannot be applied: a counter that never expires would block the queue.
   local max, window = settings.max or tonumber(own_max), tonumber(own_window) or settings.duration
   window = window and window == window and math.min(math.floor(math.abs(window)), 9007199254740991)
   local limiter = max and window and base .. "limiter"
@@ -82,7 +83,7 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
   if nothing then return nothing end
   local jobs, ghosts, n, bytes, spent = {}, {}, 0, 0, 0
 
-  -- Starts the job of an id, if it has one that can be read; else the id is a ghost.
+  -- Starts the job of an id. Returns false if the id has no readable job: it is a ghost.
   local function start(id)
     local job = base .. id
     local held, more, named = read_job(job)
@@ -97,7 +98,7 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
     local starts = "1"
     if named then
       bytes = bytes + #(named.data or "") + #(named.opts or "")
-      -- Counted as it is read: whole, from 0 on, and with an end.
+      -- Counts as it is read: whole, from 0 on, and with an upper bound.
       local before = tonumber(named.ats or "") or -1
       if before >= 0 then starts = digits(math.min(math.floor(before), 4294967294) + 1) end
     end
@@ -112,7 +113,7 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
     return true
   end
 
-  -- Starts the jobs of ids that have left the queue, until they are too large together; the others go back.
+  -- Starts popped jobs until the reply is large enough; the others are put back.
   local function start_all(ids, scores)
     local started, count, last = {}, 0, #ids
     for i = 1, last do
@@ -121,7 +122,7 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
         break
       end
       local id = ids[i]
-      -- Before version 5, wake-up marks stood among the ids of `wait`; they begin with "0:" and are no jobs.
+      -- Before version 5, BullMQ put markers among the ids of `wait`; they begin with "0:" and are no jobs.
       if (scores or string.byte(id, 1) ~= 48 or string.byte(id, 2) ~= 58) and start(id) then
         count = count + 1
         started[count] = id
@@ -158,5 +159,5 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
     local next_one = next_due()
     due = next_one and math.max(1, math.min(next_one, 9007199254740991)) or 0
   end
-  return { jobs = jobs, limited = 0, due = due, ghosts = ghosts, shut = false }
+  return { jobs = jobs, limited = 0, due = due, ghosts = ghosts, closed = false }
 end

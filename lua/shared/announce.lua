@@ -1,4 +1,4 @@
--- Tells what has happened to a job, in a stream that is kept within its cap.
+-- Writes an event about a job to the event stream, and trims the stream to its cap.
 local function announce(event, id, ...)
   keep_cap()
   call("XADD", EVENTS, "MAXLEN", "~", settings.cap, "*", "event", event, "jobId", id, ...)

@@ -1,4 +1,5 @@
--- Whether a parent has recorded how this child ended. Most parents have recorded nothing, which is asked once.
+-- Returns whether a parent has recorded the outcome of this child. Most parents have no record at all, which one EXISTS
+-- per parent tells.
 local has_records = {}
 local function is_recorded(parent, job)
   local processed, failed, unsuccessful = parent.key .. ":processed", parent.key .. ":failed", parent.key .. ":unsuccessful"
@@ -7,18 +8,19 @@ local function is_recorded(parent, job)
     or redis.pcall("HEXISTS", failed, job) == 1 or type(redis.pcall("ZSCORE", unsuccessful, job)) == "string")
 end
 
--- Whether a child of this parent has failed for good and let it go: its end is recorded there, or its policy was to leave
--- no record. Nothing would ever release a parent that waits for it.
+-- Returns whether a child has failed for good and no longer holds this parent back: the parent has recorded the
+-- failure, or the child's policy was to leave no record. A parent that waited for such a child would wait for ever.
 local function has_let_go(id, job, parent, link)
   if type(redis.pcall("ZSCORE", base .. "failed", id)) ~= "string" then return false end
   if is_recorded(parent, job) then return true end
   local readable, policy = pcall(cjson.decode, link or "")
-  -- One that had failed before it became a child is pending, whatever its policy says.
+  -- A child that had failed before it got this parent is pending, whatever its policy says.
   return readable and type(policy) == "table" and policy.rdof
     and redis.pcall("SISMEMBER", parent.key .. ":dependencies", job) == 0
 end
 
--- An id that exists already is added with a parent: the job becomes that parent's child, if it is free to.
+-- Handles an add with a parent whose id exists already: the existing job becomes a child of that parent, unless it
+-- belongs to another one.
 local function attach(id, job, parent, now, deferred)
   local held = call("HMGET", job, "parentKey", "returnvalue", "parent")
   local old = held[1]

@@ -1,5 +1,5 @@
--- Reads every key of a queue that a removal may write to, and that its settings do not read: one of a wrong type fails the
--- call before its first write. Answers how many jobs the sorted sets held then.
+-- Reads every key of a queue that a removal may write to and that `read_settings` does not read, so that a key of a
+-- wrong type fails the call before its first write. Returns the number of jobs in each sorted set.
 local function read_sets()
   if settings.sets then return settings.sets end
   local sets = {}

@@ -1,4 +1,4 @@
--- The numbers that an item of a batch is answered with; `Reason` in src/error.rs names the same.
+-- The result codes of one item of a batch. `Reason` in src/error.rs has the same numbers.
 local OK = 0
 local MISSING_JOB = -1
 local MISSING_LOCK = -2

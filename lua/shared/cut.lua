@@ -1,6 +1,6 @@
--- Takes elements out of a list near one of its ends. `depth` is how many of that end were looked at, by this call or
--- earlier ones; `gone` names the positions to take out: 0, 1, 2 … from the left, or -1, -2, -3 … from the right.
--- The place holder looks like a wake-up mark of old versions, which no reader takes for an id.
+-- Removes elements near one end of a list. `depth` is how many elements from that end have been looked at, by this call
+-- or earlier ones. `gone` lists the positions to remove: 0, 1, 2 … from the left, or -1, -2, -3 … from the right. The
+-- placeholder begins with "0:" like the markers of old versions, so that no reader takes it for an id.
 local CUT, SHALLOW = "0:cut", 2000
 local function cut(list, from_right, depth, gone)
   if #gone == 0 then return end
@@ -9,7 +9,7 @@ local function cut(list, from_right, depth, gone)
     call("LREM", list, digits(from_right and -#gone or #gone), CUT)
     return
   end
-  -- Near the end it is faster to take everything off and to put back what stays.
+  -- Near the end it is faster to remove everything and to put back what stays.
   local is_gone, stays = {}, {}
   for _, position in ipairs(gone) do is_gone[position] = true end
   local ids

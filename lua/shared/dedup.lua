@@ -1,5 +1,5 @@
--- Deduplication of an add. Answers nil to go on with the add, else the id of the job that stands for it and what
--- happened (see `add_jobs`). `de` has id, ttl (ms or nil), extend, replace, keep (keepLastIfActive), reschedule.
+-- Deduplicates an add. Returns nil if the add goes on, else the id of the job that stands for it and the outcome (see
+-- `add_jobs`). `de` has id, ttl (ms or nil), extend, replace, keep (keepLastIfActive) and reschedule.
 local function own(de, key, id)
   if de.ttl and not de.keep then
     call("SET", key, id, "PX", de.ttl)
@@ -8,7 +8,8 @@ local function own(de, key, id)
   end
 end
 
--- A key without an end whose owner is gone would block its id for ever.
+-- Takes the key over from an owner that no longer exists. Without a time to live the key would block its deduplication
+-- id for ever.
 local function take_over(de, key, owner, id)
   if call("PTTL", key) ~= -1 or is_job(base .. owner) ~= false then return false end
   call("DEL", key, base .. "dn:" .. de.id)
@@ -20,7 +21,7 @@ local function announce_duplicate(de, kept, dropped)
   announce("deduplicated", kept, "deduplicationId", de.id, "deduplicatedJobId", dropped)
 end
 
--- Keeps the latest add that came while the owner was active, to be run once the owner has finished.
+-- Keeps the latest add that came while the owner was active, to be run when the owner has finished.
 local function set_aside(de, key, owner, job)
   if not de.keep or not call("LPOS", ACTIVE, owner) then return false end
   local stash = base .. "dn:" .. de.id

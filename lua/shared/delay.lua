@@ -1,5 +1,5 @@
--- The score of a job due at `due` ms: first come, first served. The places that this call has given in a queue are
--- remembered, so that a batch may write them all at once.
+-- Returns the score of a job due at `due` ms, behind those of the same millisecond that are there. Scores given by this
+-- call are remembered per queue, so that a batch can be written with one ZADD.
 local function delayed_score(due)
   local last_place = settings.last_place or {}
   settings.last_place = last_place
@@ -14,12 +14,13 @@ local function delayed_score(due)
   return score
 end
 
--- When a job with this delay, counted from `from`, is due; a delay of nothing or less means now.
+-- Returns when a job is due, `delay` ms after `from`. A delay of zero or less means at once.
 local function due_time(from, delay)
   return delay > 0 and from + delay or from
 end
 
--- Lets an id wait until `due` ms, and tells so. One that is delayed already goes behind those of its new millisecond.
+-- Moves an id to `delayed` until `due` ms, and announces it. A delayed job gets a place behind those of its new
+-- millisecond.
 local function put_delayed(id, due)
   call("ZADD", DELAYED, digits(delayed_score(due)), id)
   settings.any_delayed = true

@@ -1,4 +1,5 @@
--- Deletes jobs with all that belongs to them, except their locks and their places.
+-- Deletes the hashes of jobs and the keys that belong to them. Locks, and the ids in lists and sets, are left to the
+-- caller.
 local JOB_PARTS = { "", ":logs", ":dependencies", ":processed", ":failed", ":unsuccessful" }
 local function delete_jobs(jobs)
   local keys = {}

@@ -1,5 +1,5 @@
--- Removal without an event, of many jobs at once. First every job is read, which also finds keys of a wrong type,
--- then `erase` collects them, and `delete_erased` deletes them.
+-- Removes many jobs at once, without an event for each. First `look_up` reads every job and finds keys of a wrong type,
+-- then `erase` collects the jobs, and `delete_erased` deletes them.
 local function is_pending_run(id)
   local scheduler, run = string.match(id, "^repeat:(.+):([^:]+)$")
   return scheduler and call("ZSCORE", base .. "repeat", scheduler) == run
@@ -13,7 +13,7 @@ local checked_parents = {}
 local function check_parent(key)
   if not key or key == "" or checked_parents[key] then return end
   if checked_parents[key] == false then error("a parent of a wrong type") end
-  -- Whoever meets it again while it is read is an ancestor of itself.
+  -- A parent that is met again while it is being read is its own ancestor; this ends the recursion.
   checked_parents[key] = "reading"
   call("SCARD", key .. ":dependencies")
   local home = split_key(key)
@@ -26,8 +26,8 @@ local function check_parent(key)
   checked_parents[key] = true
 end
 
--- The fields that decide about a job and that its removal needs. One of a wrong type has none, and relatives of a wrong
--- type are left alone: they must not keep the others from going.
+-- Reads the fields that decide whether a job is removed, and those that its removal needs. A job of a wrong type has no
+-- fields, and relatives of a wrong type are ignored, so that they do not block the removal of others.
 local function look_up(id)
   local held = redis.pcall("HMGET", base .. id, "parentKey", "deid", "rjk", "timestamp", "processedOn", "finishedOn")
   if held.err then return {} end
@@ -57,9 +57,9 @@ local function erase(id, held)
   local pending = parent .. ":dependencies"
   if call("SREM", pending, base .. id) == 0 or call("SCARD", pending) > 0 then return end
   local home, parent_id = split_key(parent)
-  -- A parent of this queue goes with its last child; one of another queue runs without it.
+  -- A parent in this queue is removed with its last child; a parent in another queue runs without it.
   if home and home ~= base then
-    within(home, let_go, parent_id, true)
+    within(home, release_to_front, parent_id, true)
   elseif home and call("ZREM", base .. "waiting-children", parent_id) == 1 then
     erase(parent_id)
   end

@@ -1,5 +1,5 @@
--- Lets everything that follows work on another queue: `enter(home)` points the queue's keys and settings at the one whose
--- base key is `home`. What its settings say is read at the first visit, which fails for a key of a wrong type.
+-- Switches all that follows to another queue: `enter(home)` points the queue's keys and settings at the queue whose
+-- base key is `home`. Its settings are read at the first visit, which fails for a key of a wrong type.
 local visited = { [base] = settings }
 local function enter(home)
   if home == base then return end
@@ -13,7 +13,7 @@ local function enter(home)
   end
 end
 
--- Does something in another queue and comes back, also from an error.
+-- Calls `act` in another queue and switches back, after an error too.
 local function within(home, act, ...)
   if home == base then return act(...) end
   local former = base

@@ -1,5 +1,5 @@
--- Whether a key holds a job; nil for a key of another type. A hash without a name and data is none: it is what a late write
--- has left of one that was removed.
+-- Returns whether a key holds a job, and nil for a key of another type. A hash without name and data is no job: a late
+-- write created it after the job had been removed.
 local function is_job(key)
   local named = redis.pcall("HEXISTS", key, "name")
   if type(named) ~= "number" then return nil end

@@ -1,5 +1,5 @@
--- Whether a job has this id. What a late write has left of one gives way, with what is left of its places: a job that never
--- ran since a few fields stood in its way would be lost.
+-- Returns whether a job has this id. A hash that a late write has left of a removed job is deleted, with the places it
+-- still has: otherwise those few fields would keep the new job from ever being stored.
 local function is_taken(id, key)
   if call("EXISTS", key) == 0 then return false end
   if is_job(key) ~= false then return true end

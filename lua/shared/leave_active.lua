@@ -1,6 +1,6 @@
--- Takes `n` ids out of `active`, each once and from its end, where those stand that began first; answers which of them
--- were there. Jobs end mostly in the order in which they began, so the end of the list is read first; where they do not,
--- many are found in one pass over the list, and few by a search each.
+-- Removes `n` ids from `active`, each once, searching from the end, where the jobs are that started first. Returns
+-- which of them were there. Jobs end mostly in the order in which they started, so the end of the list is read first.
+-- Of those not found there, many are found in one pass over the list, and a few with a search for each.
 local FEW = 20
 
 local function leave_active(ids, n)
@@ -30,7 +30,7 @@ local function leave_active(ids, n)
       if #others > 0 then call("RPUSH", ACTIVE, unpack(others)) end
     end
     if missing > FEW then
-      -- No id is empty, so that marks the places to give up.
+      -- No id is empty, so an empty element marks a place to remove.
       local all = call("LRANGE", ACTIVE, "0", "-1")
       for i = #all, 1, -1 do
         if found[all[i]] == false then

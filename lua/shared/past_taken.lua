@@ -1,6 +1,6 @@
--- The number `id` of the present queue, or where a job has it, the next one that is free. A counter that lags behind the
--- jobs, as after a restore, is moved by ever larger steps: a few dozen tries do for any number of jobs, and the numbers in
--- between stay unused.
+-- Returns the id `id`, a number of the present queue, and its job key; or the next number that no job has. Where the
+-- counter lags behind the jobs, as after a restore, it is raised in steps that double: a few dozen tries pass any
+-- number of jobs, and the numbers skipped stay unused.
 local function past_taken(id)
   local key, step = base .. id, 1
   while call("EXISTS", key) == 1 do

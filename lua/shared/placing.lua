@@ -1,4 +1,4 @@
--- Places new jobs, a batch at a time: `place` collects, and `flush` writes what was collected for the present queue.
+-- Places a batch of new jobs: `place` collects them, and `flush` writes what was collected for the present queue.
 local pushed, put_first, ranked, due_later, parked = {}, {}, {}, {}, {}
 
 local function place(kind, id, timestamp, delay, priority)
@@ -21,7 +21,8 @@ local function place(kind, id, timestamp, delay, priority)
   call("XADD", EVENTS, "*", "event", "waiting", "jobId", id)
 end
 
--- What was collected is written before anything reads it: a deduplication, and the end of the call.
+-- Writes what was collected. Called before anything reads those lists and sets (a deduplication), and at the end of the
+-- call.
 local function flush()
   if #pushed > 0 then call("LPUSH", WAIT, unpack(pushed)) end
   if #put_first > 0 then call("RPUSH", WAIT, unpack(put_first)) end

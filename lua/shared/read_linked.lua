@@ -1,10 +1,10 @@
--- Reads a job with a parent, a scheduler or a deduplication from the arguments, as `add_jobs` lists them.
+-- Reads a job with a parent, a scheduler or a deduplication from ARGV, in the layout that `add_jobs` describes.
 local function is_of(kind, key)
   local found = call("TYPE", key).ok
   return found == kind or found == "none"
 end
 
--- The job whose values begin at the argument `arg`, and how many they are.
+-- Returns the job whose values begin at ARGV[arg], and the number of its values.
 local function read_linked(arg)
   local traits = ARGV[arg]
   local job = {

@@ -1,5 +1,5 @@
--- Puts an id where ready jobs wait: behind the others of its priority, or without one at the end of the list, with `lifo`
--- at its front. Whoever calls it for many ids wakes the workers once, after the last.
+-- Adds an id to the jobs that are ready: behind the others of its priority; without a priority at the end of `wait`, or
+-- with `lifo` at its front. A caller with many ids wakes the workers once, after the last.
 local function enqueue(id, priority, lifo)
   if priority ~= 0 then
     call("ZADD", PRIORITIZED, digits(priority_score(priority)), id)
@@ -13,7 +13,7 @@ local function put_ready(id, priority, lifo)
   wake()
 end
 
--- Puts an id before all others of its priority, or without one at the front of the list.
+-- Puts an id before all others of its priority, or without a priority at the front of `wait`.
 local function put_first(id, priority)
   if priority > 0 then
     call("ZADD", PRIORITIZED, digits(priority * TURNS), id)

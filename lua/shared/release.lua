@@ -1,23 +1,24 @@
--- Lets parents of the present queue go that no longer wait for children; whoever knows of one in another queue goes there
--- by `within`. An attempt to enter finds keys of a wrong type; this finds the one that only a release writes to.
+-- Releases parents of the present queue that wait for no more children; for a parent in another queue the caller uses
+-- `within`. `enter` finds most keys of a wrong type; this finds the only other one that a release writes to.
 local function check_waiting_children()
   call("ZCARD", base .. "waiting-children")
 end
 
--- A job key is split at its last colon: the queue's base key and the id.
+-- Splits a job key at its last colon into the base key of its queue and the id.
 local function split_key(key)
   return string.match(key, "^(.*:)([^:]*)$")
 end
 
--- Takes the parent out of those that wait, if it is there: to the front of the queue, whatever its delay and priority. That
--- is what a child leaves behind that was removed.
-local function let_go(id, is_silent)
+-- Moves a parent from `waiting-children` to the front of `wait`, whatever its delay and priority: this is what BullMQ
+-- does when the last child is removed.
+local function release_to_front(id, is_silent)
   if call("ZREM", base .. "waiting-children", id) == 0 then return end
   put_first(id, 0)
   if not is_silent then call("XADD", EVENTS, "*", "event", "waiting", "jobId", id, "prev", "waiting-children") end
 end
 
--- Places a parent whose children are done: its own delay counts first, then its priority, else it goes to the front.
+-- Places a parent whose children have finished: in `delayed` if it has a delay, else by its priority, else at the front
+-- of `wait`.
 local function release(id, now)
   local held = call("HMGET", base .. id, "priority", "delay")
   local priority, delay = number_of(held[1]), number_of(held[2])
@@ -29,7 +30,7 @@ local function release(id, now)
   end
 end
 
--- Releases the parent if it waits and nothing holds it any more.
+-- Releases a parent if it waits for children and none is pending.
 local function release_if_free(id, now)
   local parent = base .. id
   if call("SCARD", parent .. ":dependencies") == 0 and call("EXISTS", parent) == 1

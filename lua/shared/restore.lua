@@ -1,4 +1,4 @@
--- A finished child that runs again is pending again, if its end was recorded at its parent.
+-- Reads the parent's records, so that a key of a wrong type fails before the first write.
 local checked_records = {}
 local function check_records(parent)
   if not parent or parent == "" or checked_records[parent] then return end
@@ -9,6 +9,7 @@ local function check_records(parent)
   checked_records[parent] = true
 end
 
+-- Makes a finished child that runs again pending again, if its parent has recorded how it ended.
 local function restore_child(job, parent, state)
   if not parent or parent == "" or call("EXISTS", parent) == 0 then return end
   local recorded = 0

@@ -1,5 +1,5 @@
--- The runs of a job scheduler at an interval: when the one after `prev` is due. Of the slots that passed, the last
--- `catch_up` ones are made up and the others skipped; the phase of the grid stays.
+-- Returns when the run after `prev` of a job scheduler with an interval is due. The last `catch_up` missed slots are
+-- made up, earlier ones skipped; runs stay on the scheduler's grid.
 local function slot_after(prev, every, now, offset, catch_up)
   local slot = prev + every
   if catch_up > 0 then
@@ -12,12 +12,12 @@ local function slot_after(prev, every, now, offset, catch_up)
   return math.floor(slot)
 end
 
--- Makes the run of a scheduler that is due at `slot` and places it. `run` has the texts `name`, `data`, `opts` (an object
--- that is not empty), `priority`, `lifo` ("1" or "0") and `deid` (may be empty). Answers its delay.
+-- Creates and places the run of a scheduler that is due at `slot`. `run` has the strings `name`, `data`, `opts` (a JSON
+-- object that is not empty), `priority`, `lifo` ("1" or "0") and `deid` (may be empty). Returns its delay.
 local function store_run(scheduler, slot, now, run)
   local id, delay = "repeat:" .. scheduler .. ":" .. digits(slot), math.max(0, slot - now)
   call("ZADD", base .. "repeat", digits(slot), scheduler)
-  -- Node draws a number for each run and does not use it.
+  -- Node takes an id number for each run without using it; so do we, so that the counter stays the same.
   call("INCR", base .. "id")
   local opts = string.sub(run.opts, 1, -2) .. ',"delay":' .. digits(delay) .. ',"jobId":' .. cjson.encode(id) .. "}"
   store_job({

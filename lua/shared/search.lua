@@ -1,15 +1,15 @@
--- Looks through the jobs of one state for those that a filter names. What is asked, in order:
+-- Searches the jobs of one state for those that match a filter. The request, in order:
 --   1 state     suffix of the key
 --   2 order     "asc": what comes next, is due first or has finished first; "desc": the other way round
---   3 after     where the call before ended, as it answered; empty at the beginning
+--   3 after     where the previous call stopped, as it answered; empty at the beginning
 --   4 after_id  the id that it looked at last
 --   5 budget    how many places to look at
---   6 wanted    how many jobs at most are to be found
---   7 last      a score: in ascending order what lies beyond it is not looked at; empty for none
+--   6 wanted    how many jobs to find at most
+--   7 last      a score: in ascending order jobs beyond it are not looked at; empty for none
 --   8 since     ms: jobs from this moment on; empty for none
 --   9 until     ms: jobs up to this moment; empty for none
---   10 name, 11 id   patterns in which `*` stands for anything; empty for none
---   12 data, 13 reason   texts that are part of them; empty for none
+--   10 name, 11 id   patterns in which `*` stands for any text; empty for none
+--   12 data, 13 reason   texts that the job's data and its failure's reason contain; empty for none
 local SEARCH_FIELDS, ENOUGH = 13, 1024 * 1024
 
 local function pieces_of(pattern)
@@ -19,7 +19,8 @@ local function pieces_of(pattern)
   return pieces
 end
 
--- Each piece is taken where it is found first: no later place could make more room for those behind it.
+-- Returns whether a text matches. Each piece is matched at its first position: a later one would leave less room for
+-- the rest.
 local function fits(text, pieces)
   if #pieces == 1 then return text == pieces[1] end
   if string.sub(text, 1, #pieces[1]) ~= pieces[1] then return false end
@@ -33,7 +34,7 @@ local function fits(text, pieces)
   return tail == "" or (#text - #tail + 1 >= at and string.sub(text, -#tail) == tail)
 end
 
--- The order of Redis: by bytes, where Lua would ask the locale.
+-- Compares ids byte by byte, as Redis does; Lua's `<` follows the locale.
 local function comes_before(a, b)
   for i = 1, math.min(#a, #b) do
     local x, y = string.byte(a, i), string.byte(b, i)
@@ -42,8 +43,8 @@ local function comes_before(a, b)
   return #a < #b
 end
 
--- How many members of a sorted set lie before this place, or with `included` at it: a place is found again although its
--- member has gone, and although others were put in or taken out before it.
+-- Returns how many members of a sorted set come before this score and id, or with `included` up to it. So the place is
+-- found again even if its member is gone and others before it were added or removed.
 local function rank_of(key, score, id, included)
   local low = call("ZCOUNT", key, "-inf", "(" .. score)
   local high = call("ZCOUNT", key, "-inf", score)
@@ -55,7 +56,7 @@ local function rank_of(key, score, id, included)
   return low
 end
 
--- The next places of a sorted set: ids, and their scores.
+-- Returns the next ids of a sorted set, their scores, and whether the end was reached.
 local function next_of_zset(key, asked, finished, length)
   local after, budget, since, till = asked[3], tonumber(asked[5]), asked[8], asked[9]
   local ascending, from = asked[2] == "asc", 0
@@ -74,9 +75,10 @@ local function next_of_zset(key, asked, finished, length)
   return ids, places, from + #ids >= length
 end
 
--- The next places of a list: ids, and which they are, counted from the end that runs next, which is 1. Workers take from
--- that end, and new jobs come at the other. In descending order `after` is how many are still to be looked at, which
--- neither changes for the worse; the few that come at the end that runs next are made up for by looking at some again.
+-- Returns the next ids of a list, their positions, and whether the end was reached. Position 1 is the job that runs next:
+-- workers take from that end, and new jobs are added at the other. In descending order `after` is how many are still to be
+-- looked at, counted from the end that runs next, so new jobs do not shift it. Jobs that are taken from that end, or put
+-- back there, shift the positions by a few; so AGAIN jobs are looked at once more.
 local AGAIN = 16
 local function next_of_list(key, asked, length)
   local ascending, budget, after = asked[2] == "asc", tonumber(asked[5]), tonumber(asked[3])
@@ -105,7 +107,7 @@ local function next_of_list(key, asked, length)
   return fresh, theirs, ascending and last >= length or last <= 1
 end
 
--- An id that is asked for as it is need not be searched for.
+-- Looks up a single id, without a search.
 local function only(key, is_list, id)
   if is_list then
     local place = call("LPOS", key, id)
@@ -115,8 +117,8 @@ local function only(key, is_list, id)
   return score and { id } or {}, { score }, true
 end
 
--- Lets `meet(id, place)` hear of each job that is found: its score, or where it stands in a list. Answers whether that
--- was all, where to go on, how many there are, how many were looked at, and the highest score.
+-- Calls `meet(id, place)` for each job found; `place` is its score, or its position in a list. Returns whether the end
+-- was reached, where to go on, how many jobs the state has, how many were looked at, and the highest score.
 local function search(asked, meet)
   local state, since, till, last = asked[1], tonumber(asked[8]), tonumber(asked[9]), tonumber(asked[7])
   local name, like, text, reason = pieces_of(asked[10]), pieces_of(asked[11]), asked[12], asked[13]

@@ -1,5 +1,5 @@
--- What `meta` says, read once. Reading every kind of key first also means that a key of a wrong type fails the
--- whole call before anything is written.
+-- Reads the queue's settings once. It also reads every other key that a call may write, so that a key of a wrong type
+-- fails the whole call before the first write.
 local function read_settings()
   local held = call("HMGET", META, "paused", "concurrency", "max", "duration", "opts.maxLenEvents")
   call("LLEN", WAIT)
@@ -12,16 +12,16 @@ local function read_settings()
     duration = held[4] and tonumber(held[4]), has_cap = held[5], cap = held[5] or DEFAULT_CAP,
     events = call("XLEN", EVENTS), any_delayed = call("ZCARD", DELAYED) > 0,
   }
-  -- What is no number limits nothing; Lua also reads "nan".
+  -- A concurrency or maximum that is no number is ignored; tonumber accepts "nan".
   if read.concurrency ~= read.concurrency then read.concurrency = nil end
   if read.max ~= read.max then read.max = nil end
-  -- Nothing waits for the length of a stream to be mended.
+  -- A cap that cannot be read must not stop the queue: the default is used.
   if #read.cap > 15 or not string.find(read.cap, "^%d+$") then read.cap = DEFAULT_CAP end
   return read
 end
 local settings = read_settings()
 
--- Node expects the cap of the event stream to stand in `meta` once anything was written.
+-- Writes the cap of the event stream to `meta`, where Node expects it as soon as anything was written.
 local function keep_cap()
   if not settings.has_cap then
     call("HSET", META, "opts.maxLenEvents", settings.cap)
@@ -29,12 +29,12 @@ local function keep_cap()
   end
 end
 
--- Makes room in the event stream, which has at most so many more by now; one within its cap needs none.
+-- Trims the event stream if it exceeds its cap after at most `more` new events.
 local function trim_events(more)
   if settings.events + more > tonumber(settings.cap) then call("XTRIM", EVENTS, "MAXLEN", "~", settings.cap) end
 end
 
--- How many more jobs may become active: none while paused, up to the global concurrency otherwise.
+-- Returns how many more jobs may become active: 0 while paused, else what the global concurrency leaves.
 local function headroom()
   if settings.paused then return 0 end
   if not settings.concurrency then return math.huge end

@@ -1,5 +1,5 @@
--- Where a job is, as peers call it: "unknown" where it is nowhere. The sets are asked first, since each list is searched
--- from end to end.
+-- Returns the state of a job by its BullMQ name, or "unknown" if its id is in no list or set. Sets are asked first: a
+-- list has to be searched from end to end.
 local function state_of(id)
   for _, zset in ipairs({ "completed", "failed", "delayed", "prioritized" }) do
     if call("ZSCORE", base .. zset, id) then return zset end

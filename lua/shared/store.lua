@@ -1,4 +1,5 @@
--- Stores a new job in the present queue and announces it; where it waits is for `place`, `put_ready` and `put_delayed`.
+-- Stores a new job's hash in the present queue and announces it. The caller places it, with `place`, `put_ready` or
+-- `put_delayed`.
 local function store_job(job)
   local fields = { "name", job.name, "data", job.data, "opts", job.opts, "timestamp", job.timestamp, "delay", job.delay,
     "priority", job.priority }

@@ -1,4 +1,5 @@
--- Where a job may stand: asking the sets is cheap, but each list is searched from end to end.
+-- Returns how many elements a search of all lists looks at. To ask the sets is cheap, but each list is searched from
+-- end to end.
 local function elements_of_lists()
   local length = 0
   for _, list in ipairs(LISTS) do length = length + call("LLEN", base .. list) end

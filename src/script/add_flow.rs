@@ -21,7 +21,7 @@ pub(crate) static SCRIPT: Script = script!(
     then: ["placing"],
 );
 
-/// The jobs of one call, level by level; each names its queue by the position in `homes`.
+/// The jobs of one call, level by level; the number beside each is the position of its queue in `homes`.
 pub(crate) struct Flow {
     pub(crate) now: u64,
     pub(crate) homes: Vec<QueueKeys>,
@@ -29,7 +29,7 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    /// Bytes that the call carries.
+    /// Returns how many bytes the call carries.
     pub(crate) fn size(&self) -> usize {
         self.jobs.iter().map(|(_, job)| job.size()).sum()
     }
@@ -52,15 +52,15 @@ impl Flow {
     }
 }
 
-/// Whether two jobs stand in one queue and are linked to one parent in the same way.
+/// Returns whether two jobs are in the same queue and have the same link to the same parent.
 fn are_siblings((home, job): &(usize, Addition), (other_home, other): &(usize, Addition)) -> bool {
     home == other_home && job.parent == other.parent
 }
 
-/// What became of the jobs of a flow that were not simply created, by their positions.
+/// The outcomes of jobs that were not simply created, with their positions.
 pub(crate) type Exceptions = Vec<(usize, Result<Placed, Reason>)>;
 
-/// Stores a flow whole or not at all.
+/// Stores a flow as a whole, or not at all.
 pub(crate) fn add_flow(flow: &Flow) -> Call<Exceptions> {
     Call::with(&SCRIPT, flow.args()).repeat(Repeat::Never).read_each(flow.jobs.len(), exceptions)
 }

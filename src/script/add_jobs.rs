@@ -19,22 +19,22 @@ pub(crate) static SCRIPT: Script = script!(
     then: ["placing"],
 );
 
-/// Where a new job goes.
+/// Where a new job is placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Wait,
     WaitFirst,
     Prioritized,
     Delayed,
-    /// Of a job that is added together with children.
+    /// For a job that is added together with children.
     WaitingChildren,
 }
 
-/// One job as the script takes it.
+/// One job in the form that the script takes.
 #[derive(Debug, Clone)]
 pub(crate) struct Addition {
     pub(crate) place: Place,
-    /// Empty for the queue's next number.
+    /// The id; empty for the next number of the queue's counter.
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) data: String,
@@ -42,9 +42,10 @@ pub(crate) struct Addition {
     pub(crate) timestamp: u64,
     pub(crate) delay: u64,
     pub(crate) priority: u32,
-    /// Boxed, as is the next: few jobs have one, and each job is moved several times.
+    /// Boxed, like `dedup`: few jobs have one, and each job is moved in memory several times.
     pub(crate) parent: Option<Box<ParentLink>>,
-    /// Whether it is stored whenever its flow is: nothing can refuse it, and nothing can stand for it.
+    /// Whether the job is certain to be stored with its flow: nothing can refuse it, and no other job can take its
+    /// place.
     pub(crate) is_sure: bool,
     pub(crate) deduplication: Option<Box<Dedup>>,
 }
@@ -56,7 +57,7 @@ pub(crate) struct ParentLink {
     pub(crate) json: String,
 }
 
-/// Deduplication as the script takes it.
+/// Deduplication in the form that the script takes.
 #[derive(Debug, Clone)]
 pub(crate) struct Dedup {
     pub(crate) id: String,
@@ -67,7 +68,7 @@ pub(crate) struct Dedup {
     pub(crate) reschedule: bool,
 }
 
-/// What became of one job.
+/// The outcome of one add.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Placed {
     Created { id: String },
@@ -78,12 +79,12 @@ pub(crate) enum Placed {
 }
 
 impl Addition {
-    /// Bytes that this job adds to a call.
+    /// Returns how many bytes this job adds to a call.
     pub(crate) fn size(&self) -> usize {
         self.name.len() + self.data.len() + self.opts.len() + self.id.len() + 64
     }
 
-    /// Whether the same add, sent again, cannot make a second job.
+    /// Returns whether sending the same add again cannot create a second job.
     pub(crate) fn is_repeatable(&self) -> bool {
         !self.id.is_empty()
     }
@@ -92,7 +93,8 @@ impl Addition {
         self.write_below(self.parent.as_deref(), args);
     }
 
-    /// Writes the job with the link to this parent; that of a job in a flow is said once for all of its children.
+    /// Writes the job with the link to this parent, or without one: the jobs of a flow have their link written once for
+    /// all children.
     pub(super) fn write_below(&self, parent: Option<&ParentLink>, args: &mut Args) {
         let mut traits = [0_u8; 3];
         let mut n = 0;
@@ -129,7 +131,8 @@ impl Addition {
     }
 }
 
-/// One answer for each of these jobs, in order. Which of them may be sent again, [`Addition::is_repeatable`] says.
+/// Adds these jobs; the reply has one outcome for each, in order. [`Addition::is_repeatable`] tells which of them may
+/// be sent again.
 pub(crate) fn add_jobs<'a>(
     jobs: impl ExactSizeIterator<Item = &'a Addition>,
     bytes: usize,
@@ -142,7 +145,7 @@ pub(crate) fn add_jobs<'a>(
     Call::with(&SCRIPT, args).repeat(Repeat::Never).read_each(count, placed)
 }
 
-/// One answer for each of so many jobs, in order.
+/// Reads the outcomes of `count` jobs, in order.
 pub(super) fn placed(value: Value, count: usize) -> Option<Vec<Result<Placed, Reason>>> {
     let mut items = reply::array(value)?.into_iter();
     let mut placed = Vec::with_capacity(count);
@@ -152,7 +155,7 @@ pub(super) fn placed(value: Value, count: usize) -> Option<Vec<Result<Placed, Re
     Some(placed).filter(|placed| placed.len() == count)
 }
 
-/// The answer that begins with this code.
+/// Reads the outcome that begins with this code.
 pub(super) fn answer(code: Value, items: &mut impl Iterator<Item = Value>) -> Option<Result<Placed, Reason>> {
     let code = reply::int(code)?;
     let (id, other) = (reply::text(items.next()?)?, reply::text(items.next()?)?);

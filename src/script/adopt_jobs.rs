@@ -1,11 +1,11 @@
-//! Jobs that a call whose reply was lost has handed out: `lua/adopt_jobs.lua`.
+//! Finds the jobs of a fetch whose reply was lost: `lua/adopt_jobs.lua`.
 
 use super::settle::{Handed, handed};
 use super::{Args, Call, Repeat, Script, reply, script};
 
 pub(crate) static SCRIPT: Script = script!("adopt_jobs", Consumes, uses: ["codes", "queue"]);
 
-/// Takes over the jobs under a token, at most so many of them, without those that the caller has.
+/// Takes over the jobs locked with a token, at most `most`, without those that the caller has.
 pub(crate) fn adopt_jobs(
     token: &str,
     lock_ms: u64,
@@ -15,7 +15,7 @@ pub(crate) fn adopt_jobs(
     adopt(token, lock_ms, most, known).read(handed)
 }
 
-/// The ids of the jobs under a token, without those that the caller has.
+/// Returns the ids of the jobs locked with a token, without those that the caller has.
 pub(crate) fn find_adoptable(
     token: &str,
     lock_ms: u64,

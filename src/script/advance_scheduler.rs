@@ -1,4 +1,4 @@
-//! The next run of a scheduler: `lua/advance_scheduler.lua`.
+//! Creates the next run of a scheduler: `lua/advance_scheduler.lua`.
 
 use redis::Value;
 
@@ -7,15 +7,15 @@ use super::{Args, Call, Repeat, Script, script};
 
 pub(crate) static SCRIPT: Script = script!("advance_scheduler", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "announce", "is_job", "delete", "delay", "prioritize", "ready", "store", "scheduled_run"]);
 
-/// The next run of a scheduler, as far as the worker that took the current one knows it.
+/// The next run of a scheduler, as the worker that took the current run knows it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Advance {
     pub(crate) scheduler: String,
-    /// The job that was taken; nothing happens unless it is the scheduler's current run.
+    /// The job of the current run; if it is not the scheduler's current run, nothing happens.
     pub(crate) producer: String,
-    /// When, in ms, by the pattern; `None` with an interval.
+    /// When the next run is due by the pattern, in ms; `None` with an interval.
     pub(crate) slot: Option<u64>,
-    /// The interval in ms, by the job's options; the scheduler's own counts more.
+    /// The interval in ms, from the job's options; the one in the scheduler's hash takes precedence.
     pub(crate) every: Option<f64>,
     pub(crate) offset: Option<f64>,
     /// A JSON object with at least one member, without `delay` and `jobId`.
@@ -23,39 +23,40 @@ pub(crate) struct Advance {
     pub(crate) priority: u32,
     pub(crate) lifo: bool,
     pub(crate) deduplication_id: Option<String>,
-    /// Whether the id may be the key of a repeatable job of old versions.
+    /// Whether the id may be the key of a repeatable job of an old BullMQ version.
     pub(crate) may_be_legacy: bool,
-    /// The producer is gone or has ended, and led to no next run.
+    /// Whether this revives a scheduler whose current run is gone or has finished without a next one.
     pub(crate) revives: bool,
-    /// How many slots that passed are made up.
+    /// How many missed slots are made up.
     pub(crate) catch_up: u32,
-    /// Whether the producer is not to run while an earlier run has not ended.
+    /// Whether the current run is skipped while an earlier one has not finished.
     pub(crate) skips: bool,
-    /// There is no next run: the call is about the producer alone.
+    /// Whether there is no next run, so that the call is about the current run alone.
     pub(crate) is_last: bool,
 }
 
-/// What became of it.
+/// The outcome of [`advance_scheduler`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Advanced {
     Created {
         id: String,
     },
-    /// A job has the id of the next run: the scheduler stops.
+    /// A job has the id of the next run, so the scheduler stops.
     Taken {
         id: String,
     },
-    /// The scheduler was removed, or has moved on already.
+    /// The scheduler was removed, or has a later run already.
     NotCurrent,
-    /// A repeatable job of old versions, which has no scheduler.
+    /// A repeatable job of an old BullMQ version, which has no scheduler.
     Legacy,
-    /// There is neither an interval nor a slot.
+    /// Neither an interval nor a slot is known.
     NoInterval,
-    /// An earlier run has not ended, so the producer was removed; the next run was made, if there is one.
+    /// An earlier run has not finished, so the current run was removed; the next run was created, if there is one.
     Skipped,
 }
 
-/// `token` is the one of the producer's lock. To repeat it is safe: a scheduler moves on only from its current run.
+/// Creates the next run. `token` is the value of the current run's lock. Safe to repeat: a scheduler advances only from
+/// its current run.
 pub(crate) fn advance_scheduler(now: u64, advance: &Advance, token: &str) -> Call<Advanced> {
     let mut args = Args::with_capacity(15, advance.opts.len() + 256);
     let maybe = |number: Option<f64>| number.map(|number| number.to_string()).unwrap_or_default();

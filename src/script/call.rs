@@ -1,4 +1,4 @@
-//! One call to Redis as a value: what is sent, whether sending it twice does harm, and how its reply is read.
+//! One call to Redis as a value: what is sent, whether it may be sent again, and how its reply is read.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use crate::keys::QueueKeys;
 /// Whether a call whose reply was lost may be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repeat {
-    /// It changes nothing, so its outcome is never unknown.
+    /// The call changes nothing, so its outcome is never unknown.
     Reads,
-    /// Sending it twice does what sending it once does.
+    /// Sending the call twice does the same as sending it once.
     Safe,
-    /// It would do harm, so the caller is told that the outcome is unknown.
+    /// Sending the call twice could do harm, so after a lost reply the caller is told that the outcome is unknown.
     Never,
 }
 
 /// A call whose reply is a `T`.
 pub(crate) struct Call<T> {
-    /// The name of the operation, as errors say it.
+    /// The name of the operation, as it appears in errors.
     pub(crate) op: &'static str,
     pub(crate) repeat: Repeat,
     request: Request,
@@ -33,25 +33,25 @@ enum Request {
     Command(Cmd),
 }
 
-/// How a reply is read; `None` is one that has no documented shape.
+/// How a reply is read; the function returns `None` for a reply of an unexpected shape.
 enum Read<T> {
     Whole(fn(Value) -> Option<T>),
-    /// The reply has an answer for each of so many items.
+    /// The reply has an answer for each of this many items.
     Each(usize, fn(Value, usize) -> Option<T>),
 }
 
 impl Call<()> {
-    /// A call of a script, whose reply says nothing.
+    /// Starts a call of a script, whose reply is not read.
     pub(crate) fn to(script: &'static Script) -> Self {
         Self::with(script, Args::default())
     }
 
-    /// A call of a script with these arguments.
+    /// Starts a call of a script with these arguments.
     pub(crate) fn with(script: &'static Script, args: Args) -> Self {
         Self::new(script.name, Request::Script(script, args))
     }
 
-    /// A plain command.
+    /// Starts a plain command.
     pub(crate) fn command(op: &'static str, verb: &str) -> Self {
         let mut cmd = Cmd::new();
         cmd.arg(verb);
@@ -62,7 +62,7 @@ impl Call<()> {
         Self { op, repeat: Repeat::Never, request, read: Read::Whole(|_| Some(())) }
     }
 
-    /// One more argument.
+    /// Adds an argument.
     pub(crate) fn text(mut self, text: impl AsRef<[u8]>) -> Self {
         match &mut self.request {
             Request::Script(_, args) => _ = args.text(text),
@@ -71,7 +71,7 @@ impl Call<()> {
         self
     }
 
-    /// One more argument for each of these.
+    /// Adds an argument for each of these.
     pub(crate) fn texts(self, texts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
         texts.into_iter().fold(self, Self::text)
     }
@@ -84,7 +84,7 @@ impl Call<()> {
         self
     }
 
-    /// A number, or nothing where there is none.
+    /// Adds a number, or an empty argument for `None`.
     pub(crate) fn maybe(self, number: Option<impl itoa::Integer + ToRedisArgs>) -> Self {
         match number {
             Some(number) => self.number(number),
@@ -100,12 +100,12 @@ impl Call<()> {
         Self { repeat, ..self }
     }
 
-    /// How the reply is read.
+    /// Sets how the reply is read.
     pub(crate) fn read<T>(self, read: fn(Value) -> Option<T>) -> Call<T> {
         self.reading(Read::Whole(read))
     }
 
-    /// How the reply is read that has an answer for each of `count` items.
+    /// Sets how a reply is read that has an answer for each of `count` items.
     pub(crate) fn read_each<T>(self, count: usize, read: fn(Value, usize) -> Option<T>) -> Call<T> {
         self.reading(Read::Each(count, read))
     }
@@ -125,7 +125,7 @@ impl<T> Call<T> {
         self.decode(reply?)
     }
 
-    /// Sends a command that the server answers within `block`, on a connection that does nothing else.
+    /// Sends a blocking command, which the server answers within `block`, on a connection of its own.
     pub(crate) async fn block(&self, link: &mut BlockingLink, block: Duration) -> Result<T, Failure> {
         let Request::Command(cmd) = &self.request else { return Err(Failure::Unreadable) };
         match link.send(cmd, block).await {
@@ -134,7 +134,7 @@ impl<T> Call<T> {
         }
     }
 
-    /// The same with another command that goes out with it, and is carried out right after it.
+    /// Sends this command and `then` together; the server runs `then` right after it.
     pub(crate) async fn block_with<U>(
         &self,
         then: &Call<U>,

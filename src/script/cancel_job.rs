@@ -1,4 +1,4 @@
-//! Cancelling a job: `lua/cancel_job.lua`, and the requests that workers look for.
+//! Cancels a job: `lua/cancel_job.lua`. Workers read the requests.
 
 use redis::Value;
 
@@ -8,22 +8,22 @@ use crate::keys::QueueKeys;
 
 pub(crate) static SCRIPT: Script = script!("cancel_job", Produces, uses: ["codes", "queue", "settings", "wake", "number", "announce", "is_job", "prioritize", "ready"]);
 
-/// What became of a wish to cancel a job.
+/// The outcome of cancelling a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum Cancellation {
-    /// It runs. Its worker was asked to stop it, and is the one to end it; there is no further attempt.
+    /// The job is running. Its worker was asked to stop it and will end it; there is no further attempt.
     Requested,
-    /// It was waiting for its turn, its time or its children. It fails unrun, as soon as a worker comes to it.
+    /// The job was waiting, delayed or waiting for children. It fails without being run, as soon as a worker takes it.
     Cancelled,
-    /// It has completed or failed before.
+    /// The job had completed or failed before.
     AlreadyFinished,
     /// There is no such job.
     NotFound,
 }
 
-/// Twice is as good as once.
+/// Cancels a job. Safe to repeat.
 pub(crate) fn cancel_job(id: &str, reason: &str) -> Call<Cancellation> {
     Call::to(&SCRIPT).text(id).text(reason).repeat(Repeat::Safe).read(cancelled)
 }
@@ -38,12 +38,12 @@ fn cancelled(value: Value) -> Option<Cancellation> {
     })
 }
 
-/// How many requests there are in the queue.
+/// Counts the requests in the queue.
 pub(crate) fn count_cancels(keys: &QueueKeys) -> Call<u64> {
     Call::command("read_cancels", "HLEN").text(requests(keys)).repeat(Repeat::Reads).read(reply::count)
 }
 
-/// What is wanted of the attempts at each of these jobs, in order: what [`request`] reads, or nothing.
+/// Reads the requests for these jobs, in order; [`request`] reads each of them.
 pub(crate) fn read_cancels(
     keys: &QueueKeys,
     ids: impl IntoIterator<Item = impl AsRef<[u8]>>,
@@ -63,7 +63,7 @@ fn requests(keys: &QueueKeys) -> String {
     keys.key("oxmq:cancels")
 }
 
-/// The reason for which the attempt with this token is to stop, if the request is about that one.
+/// Returns why the attempt with this token is to stop, if the request names that attempt.
 pub(crate) fn request<'a>(value: &'a [u8], token: &str) -> Option<&'a str> {
     std::str::from_utf8(value).ok()?.strip_prefix(token)?.strip_prefix('\n')
 }

@@ -1,4 +1,4 @@
-//! Another delay of a delayed job: `lua/change_delay.lua`.
+//! Changes when a delayed job is due: `lua/change_delay.lua`.
 
 use super::{Call, Repeat, Script, reply, script};
 use crate::error::Reason;

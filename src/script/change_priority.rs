@@ -1,4 +1,4 @@
-//! Another priority of a job: `lua/change_priority.lua`.
+//! Changes the priority of a job: `lua/change_priority.lua`.
 
 use super::{Call, Repeat, Script, reply, script};
 use crate::error::Reason;

@@ -1,4 +1,4 @@
-//! Removing old jobs of a state: `lua/clean.lua`.
+//! Removes old jobs of a state: `lua/clean.lua`.
 
 use redis::Value;
 
@@ -6,16 +6,16 @@ use super::{Call, Repeat, Script, reply, script};
 
 pub(crate) static SCRIPT: Script = script!("clean", Consumes, uses: ["queue", "settings", "wake", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "delete", "erase", "cut"]);
 
-/// What one step of a clean has done.
+/// The outcome of one step of a clean.
 pub(crate) struct Cleaned {
     pub(crate) done: bool,
-    /// How many jobs at the beginning were looked at and kept.
+    /// How many jobs at the beginning have been looked at and kept.
     pub(crate) kept: u64,
     pub(crate) ids: Vec<String>,
 }
 
-/// One step through the jobs of the structure `suffix` from before `until`, in ms; `limit` is how many may still go. Of the
-/// steps before, `kept` jobs were kept and `gone` removed.
+/// Makes one step through the list or set `suffix`, removing jobs of up to `until`, in ms; `limit` is how many may
+/// still be removed. Earlier steps have kept `kept` jobs and removed `gone`.
 pub(crate) fn clean(suffix: &str, until: i128, limit: u64, kept: u64, gone: u64) -> Call<Cleaned> {
     let call = Call::to(&SCRIPT).text(suffix).text(until.to_string()).number(limit).number(kept).number(gone);
     call.repeat(Repeat::Safe).read(cleaned)

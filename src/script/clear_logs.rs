@@ -1,4 +1,4 @@
-//! A shorter log of a job, or none.
+//! Shortens or deletes the log of a job.
 
 use super::{Call, Repeat};
 use crate::keys::QueueKeys;

@@ -1,4 +1,4 @@
-//! How many children a job has: `lua/count_children.lua`.
+//! Counts the children of a job: `lua/count_children.lua`.
 
 use redis::Value;
 
@@ -6,18 +6,18 @@ use super::{Call, Repeat, Script, reply, script};
 
 pub(crate) static SCRIPT: Script = script!("count_children", Produces, uses: ["queue"]);
 
-/// How many children a job has, by what became of them.
+/// How many children a job has, by their outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ChildCounts {
-    /// Not finished.
+    /// Children that have not finished.
     pub unprocessed: u64,
-    /// Failed, and the parent fails.
+    /// Children that failed, and fail the parent.
     pub failed: u64,
-    /// Failed, and the parent goes on.
+    /// Children that failed, whose failure the parent ignores.
     pub ignored: u64,
-    /// Completed.
+    /// Children that completed.
     pub processed: u64,
 }
 

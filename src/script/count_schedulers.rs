@@ -1,4 +1,4 @@
-//! How many schedulers there are.
+//! Counts the schedulers of a queue.
 
 use super::{Call, Repeat, reply};
 use crate::keys::QueueKeys;

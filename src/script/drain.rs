@@ -1,4 +1,4 @@
-//! Removing the jobs that wait: `lua/drain.lua`.
+//! Removes the waiting jobs: `lua/drain.lua`.
 
 use redis::Value;
 
@@ -6,16 +6,16 @@ use super::{Call, Repeat, Script, reply, script};
 
 pub(crate) static SCRIPT: Script = script!("drain", Consumes, uses: ["queue", "settings", "wake", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "delete", "erase", "cut"]);
 
-/// What one step of a drain has done.
+/// The outcome of one step of a drain.
 pub(crate) struct Drained {
-    /// How many of the structures asked for are done.
+    /// How many of the lists and sets are done.
     pub(crate) done: usize,
-    /// How many jobs at the beginning of the next structure were kept.
+    /// How many jobs at the beginning of the next list or set were kept.
     pub(crate) kept: u64,
     pub(crate) removed: u64,
 }
 
-/// One step through these structures, the first of which begins with so many jobs that an earlier step has kept.
+/// Makes one step through these lists and sets. Earlier steps have kept `kept` jobs at the beginning of the first.
 pub(crate) fn drain(kept: u64, structures: &[&str]) -> Call<Drained> {
     let call = Call::to(&SCRIPT).number(kept).texts(structures).repeat(Repeat::Safe);
     call.read_each(structures.len(), drained)

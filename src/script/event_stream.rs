@@ -1,4 +1,4 @@
-//! Reading the event stream of a queue.
+//! Reads the event stream of a queue.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::{Call, Repeat, reply};
 use crate::clock::{MOST_MS, millis};
 use crate::wire::EventId;
 
-/// One entry of the stream, as it came.
+/// One entry of the stream, as the server sent it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) id: EventId,
@@ -16,7 +16,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// The last field of that name, as Node's map would have it.
+    /// Returns the last field of this name; Node's reader too lets a later field win.
     pub(crate) fn field(&self, name: &str) -> Option<&[u8]> {
         self.fields.iter().rfind(|(field, _)| field == name.as_bytes()).map(|(_, value)| &**value)
     }
@@ -26,14 +26,14 @@ impl Entry {
     }
 }
 
-/// At most `count` entries after this one, as soon as there are some; none when the time is over.
+/// Reads at most `count` entries after `after`, as soon as there are some; `None` when `block` has passed.
 pub(crate) fn read_events(events: &str, after: EventId, count: usize, block: Duration) -> Call<Option<Vec<Entry>>> {
     let call = Call::command("read_events", "XREAD").text("BLOCK").number(millis(block).clamp(1, MOST_MS));
     let call = call.text("COUNT").number(count).text("STREAMS").text(events).text(after.to_string());
     call.repeat(Repeat::Reads).read(entries)
 }
 
-/// The oldest `count` entries from this moment on.
+/// Reads the oldest `count` entries from the moment `ms` on.
 #[cfg(feature = "dashboard")]
 pub(crate) fn events_from(events: &str, ms: u64, count: u32) -> Call<Vec<Entry>> {
     let call = Call::command("read_events", "XRANGE").text(events).number(ms).text("+").text("COUNT").number(count);
@@ -48,18 +48,18 @@ pub(crate) fn oldest_event(events: &str) -> Call<Option<EventId>> {
     first("XRANGE", events, "-", "+")
 }
 
-/// This event, if it is there.
+/// Reads the id of this event, if it exists.
 pub(crate) fn find_event(events: &str, id: EventId) -> Call<Option<EventId>> {
     let id = id.to_string();
     first("XRANGE", events, &id, &id)
 }
 
-/// The newest event before this one.
+/// Reads the id of the newest event before this one.
 pub(crate) fn event_before(events: &str, id: EventId) -> Call<Option<EventId>> {
     first("XREVRANGE", events, &format!("({id}"), "-")
 }
 
-/// The newest event that is this one or older.
+/// Reads the id of this event, or of the newest one before it.
 pub(crate) fn event_up_to(events: &str, id: EventId) -> Call<Option<EventId>> {
     first("XREVRANGE", events, &id.to_string(), "-")
 }
@@ -72,7 +72,7 @@ fn first(verb: &'static str, events: &str, from: &str, to: &str) -> Call<Option<
     })
 }
 
-/// `XREAD` answers for each stream, and was asked for one.
+/// Reads the reply of `XREAD` for one stream.
 fn entries(value: Value) -> Option<Option<Vec<Entry>>> {
     let stream = match value {
         Value::Nil => return Some(None),

@@ -1,4 +1,4 @@
-//! What is wrong with jobs and with the server: `lua/examine_jobs.lua`, and what the server is asked besides.
+//! Finds out what is wrong with jobs: `lua/examine_jobs.lua`; and reads what the doctor asks the server.
 
 use redis::Value;
 
@@ -15,7 +15,7 @@ pub(crate) const LOCKED: u64 = 2;
 /// Parts of a job that does not exist.
 pub(crate) const PARTS: u64 = 4;
 
-/// The sum of what is wrong with each of these, as far as they were looked at.
+/// Returns the sum of what is wrong for each of these ids, as far as they were looked at.
 pub(crate) fn examine_jobs(ids: &[String]) -> Call<Vec<u64>> {
     Call::to(&SCRIPT).texts(ids).repeat(Repeat::Reads).read_each(ids.len(), |value, most| {
         let [looked_at, answers] = reply::tuple(value)?;
@@ -25,42 +25,42 @@ pub(crate) fn examine_jobs(ids: &[String]) -> Call<Vec<u64>> {
     })
 }
 
-/// Whether an id stands in a list or a set.
+/// Returns whether an id is in a list or a set.
 pub(crate) fn is_in(keys: &QueueKeys, state: &str, is_list: bool, id: &str) -> Call<bool> {
     let call = Call::command("doctor", if is_list { "LPOS" } else { "ZSCORE" }).text(keys.key(state)).text(id);
     call.repeat(Repeat::Reads).read(|value| Some(value != Value::Nil))
 }
 
-/// How much memory a key takes, in bytes, with all that it holds: a sample would miss the one field that is large. 0 where
-/// it does not exist.
+/// Returns how many bytes of memory a key takes, with all its elements: a sample could miss the one field that is
+/// large. 0 if the key does not exist.
 pub(crate) fn memory_of(key: &str) -> Call<u64> {
     let call = Call::command("doctor", "MEMORY").text("USAGE").text(key).text("SAMPLES").text("0");
     call.repeat(Repeat::Reads).read(|value| if value == Value::Nil { Some(0) } else { reply::unsigned(&value) })
 }
 
-/// The job that a deduplication stands for.
+/// Returns the job that a deduplication stands for.
 pub(crate) fn owner_of(keys: &QueueKeys, deduplication_id: &str) -> Call<Option<String>> {
     let call = Call::command("doctor", "GET").text(keys.key(&format!("de:{deduplication_id}")));
     call.repeat(Repeat::Reads).read(reply::maybe_text)
 }
 
-/// How long a deduplication still lasts, in ms: −1 without an end.
+/// Returns how long a deduplication still lasts, in ms; −1 without an end.
 pub(crate) fn ttl_of(keys: &QueueKeys, deduplication_id: &str) -> Call<i64> {
     let call = Call::command("doctor", "PTTL").text(keys.key(&format!("de:{deduplication_id}")));
     call.repeat(Repeat::Reads).read(reply::int)
 }
 
-/// What a key of the queue holds, as the server names it.
+/// Returns the type of a key of the queue.
 pub(crate) fn type_of(keys: &QueueKeys, name: &str) -> Call<String> {
     Call::command("doctor", "TYPE").text(keys.key(name)).repeat(Repeat::Reads).read(reply::text)
 }
 
-/// How many events the stream holds.
+/// Counts the events in the stream.
 pub(crate) fn count_events(keys: &QueueKeys) -> Call<u64> {
     Call::command("doctor", "XLEN").text(keys.events()).repeat(Repeat::Reads).read(reply::count)
 }
 
-/// The server's time in ms.
+/// Returns the server's time in ms.
 pub(crate) fn server_time() -> Call<u64> {
     Call::command("doctor", "TIME").repeat(Repeat::Reads).read(|value| {
         let [seconds, micros] = reply::tuple(value)?;
@@ -68,27 +68,27 @@ pub(crate) fn server_time() -> Call<u64> {
     })
 }
 
-/// What the server says of its memory.
+/// Returns the section `memory` of `INFO`.
 pub(crate) fn memory_info() -> Call<String> {
     Call::command("doctor", "INFO").text("memory").repeat(Repeat::Reads).read(reply::text)
 }
 
-/// The name of a job.
+/// Returns the name of a job.
 pub(crate) fn name_of(key: &str) -> Call<Option<String>> {
     Call::command("doctor", "HGET").text(key).text("name").repeat(Repeat::Reads).read(reply::maybe_text)
 }
 
-/// A call that the server remembers for how long it took.
+/// A slow call that the server has recorded.
 #[derive(Debug)]
 pub(crate) struct SlowCall {
-    /// When, in seconds.
+    /// When it was run, in seconds.
     pub(crate) at_s: u64,
     pub(crate) us: u64,
     /// The command and the first of its arguments.
     pub(crate) words: Vec<String>,
 }
 
-/// The slow calls that the server remembers, the newest of them.
+/// Returns the newest slow calls that the server has recorded.
 pub(crate) fn slow_log() -> Call<Vec<SlowCall>> {
     Call::command("doctor", "SLOWLOG").text("GET").text("128").repeat(Repeat::Reads).read(|value| {
         let entry = |entry: Value| {
@@ -100,17 +100,17 @@ pub(crate) fn slow_log() -> Call<Vec<SlowCall>> {
     })
 }
 
-/// A kind of stand-still that the server's latency monitor has met.
+/// A kind of latency spike that the server's latency monitor has recorded.
 #[derive(Debug)]
 pub(crate) struct LatencyEvent {
     pub(crate) name: String,
-    /// When it was met last, in seconds.
+    /// When it happened last, in seconds.
     pub(crate) at_s: u64,
-    /// The longest ever.
+    /// The longest one, in ms.
     pub(crate) most_ms: u64,
 }
 
-/// What the latency monitor has met; nothing where it is off.
+/// Returns what the latency monitor has recorded; nothing if it is off.
 pub(crate) fn latency_events() -> Call<Vec<LatencyEvent>> {
     Call::command("doctor", "LATENCY").text("LATEST").repeat(Repeat::Reads).read(|value| {
         let entry = |entry: Value| {

@@ -1,4 +1,4 @@
-//! How jobs that are gone have ended, by their events: `lua/find_finish.lua`.
+//! Finds the outcomes of removed jobs in the event stream: `lua/find_finish.lua`.
 
 use redis::Value;
 
@@ -11,34 +11,34 @@ pub(crate) static SCRIPT: Script = script!("find_finish", Produces, uses: ["queu
 /// What was found in one part of the event stream.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Page {
-    /// The server's time in milliseconds, if the user may know it.
+    /// The server's time in ms, if the user may read it.
     pub(crate) now: Option<u64>,
-    /// The oldest event that was looked at; none if it was the first of the stream.
+    /// The oldest event that was looked at; `None` if the stream has no older one.
     pub(crate) oldest: Option<EventId>,
-    /// The newest first.
+    /// The events found, newest first.
     pub(crate) traces: Vec<Trace>,
 }
 
-/// An event that says where a job went.
+/// An event that changed the state of a job.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Trace {
     pub(crate) id: EventId,
-    /// Which of the jobs that were asked for.
+    /// The position of the job among those asked for.
     pub(crate) job: usize,
     pub(crate) step: Step,
 }
 
-/// Where a job went.
+/// What the event did to the job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
     Added,
     Completed(String),
     Failed(String),
-    /// Anywhere else, or out of the queue.
+    /// It moved the job to another state, or removed it.
     Elsewhere,
 }
 
-/// `from` is the event before which to look; the newest if none is given.
+/// Looks at `count` events before `from`, or at the newest ones.
 pub(crate) fn find_finish(from: Option<EventId>, count: usize, ids: &[&str]) -> Call<Page> {
     let mut args = Args::with_capacity(2 + ids.len(), 64 + ids.iter().map(|id| id.len()).sum::<usize>());
     match from {

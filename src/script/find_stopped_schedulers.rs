@@ -1,4 +1,4 @@
-//! Schedulers whose chain of runs is broken: `lua/find_stopped_schedulers.lua`.
+//! Finds schedulers that have stopped: `lua/find_stopped_schedulers.lua`.
 
 use super::list_schedulers::{StoredScheduler, schedulers};
 use super::{Call, Repeat, Script, reply, script};
@@ -10,7 +10,8 @@ pub(crate) static SCRIPT: Script = script!(
     giving: [elements_of_lists, is_in_a_set, is_in_a_list, put_ready, number_of, announce],
 );
 
-/// Those whose run is past and gone, and without a hash those whose run stood nowhere and was put back; none if somebody has looked within the interval.
+/// Returns the schedulers whose current run is over without a next one, and, with an empty hash, those whose run was in
+/// no list or set and was put back. Returns none if another call has looked within the interval.
 pub(crate) fn find_stopped_schedulers(now: u64, interval_ms: u64, random: u32) -> Call<Vec<StoredScheduler>> {
     let call = Call::to(&SCRIPT).number(now).number(interval_ms).number(random);
     call.repeat(Repeat::Safe).read(|value| schedulers(reply::array(value)?.into_iter()))

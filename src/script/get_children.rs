@@ -1,11 +1,11 @@
-//! The children of a job, by what became of them.
+//! Reads the children of a job, by their outcome.
 
 use redis::Value;
 
 use super::{Call, Repeat, reply};
 use crate::keys::QueueKeys;
 
-/// What became of a child.
+/// The outcome of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -14,7 +14,7 @@ pub enum ChildKind {
     Processed,
     /// It has not finished.
     Unprocessed,
-    /// It failed, and the parent goes on.
+    /// It failed, and the parent ignores the failure.
     Ignored,
     /// It failed, and fails the parent.
     Failed,
@@ -32,51 +32,51 @@ impl ChildKind {
     }
 }
 
-/// Some children of a job.
+/// One page of the children of a job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChildPage {
-    /// Where the next page begins; 0 when there is none.
+    /// The cursor of the next page; 0 if this is the last one.
     pub next: u64,
-    /// Job keys, with the result (JSON) of a processed child or the reason of an ignored one.
+    /// The job key of each child, with the result (JSON) if it was processed, or the reason if its failure is ignored.
     pub children: Vec<(String, Option<String>)>,
 }
 
-/// The job keys of the children that completed, with their results in JSON.
+/// Returns the job keys of the children that completed, with their results in JSON.
 pub(crate) fn get_children_values(keys: &QueueKeys, id: &str) -> Call<Vec<(String, String)>> {
     let call = Call::command("get_children_values", "HGETALL").text(ChildKind::Processed.key(keys, id));
     call.repeat(Repeat::Reads).read(reply::text_pairs)
 }
 
-/// The job keys of the children whose failure the parent ignores, with their reasons.
+/// Returns the job keys of the children whose failure the parent ignores, with their reasons.
 pub(crate) fn get_ignored_children_failures(keys: &QueueKeys, id: &str) -> Call<Vec<(String, String)>> {
     let call = Call::command("get_ignored_children_failures", "HGETALL").text(ChildKind::Ignored.key(keys, id));
     call.repeat(Repeat::Reads).read(reply::text_pairs)
 }
 
-/// The job keys of the children that have not finished.
+/// Returns the job keys of the children that have not finished.
 pub(crate) fn get_unprocessed_children(keys: &QueueKeys, id: &str) -> Call<Vec<String>> {
     let call = Call::command("get_unprocessed_children", "SMEMBERS").text(ChildKind::Unprocessed.key(keys, id));
     call.repeat(Repeat::Reads).read(reply::texts)
 }
 
-/// The job keys of the children whose failure fails the job, at these positions.
+/// Returns the job keys of the children whose failure fails the job, at these positions.
 pub(crate) fn get_failed_children(keys: &QueueKeys, id: &str, first: i64, last: i64) -> Call<Vec<String>> {
     let call = Call::command("get_failed_children", "ZRANGE").text(ChildKind::Failed.key(keys, id));
     call.number(first).number(last).repeat(Repeat::Reads).read(reply::texts)
 }
 
-/// About `count` children that completed, from `cursor` on.
+/// Returns about `count` children that completed, from `cursor` on.
 pub(crate) fn scan_processed(keys: &QueueKeys, id: &str, cursor: u64, count: u64) -> Call<ChildPage> {
     scan("HSCAN", &ChildKind::Processed.key(keys, id), cursor, count).read(|value| page(value, 2))
 }
 
-/// About `count` children whose failure the parent ignores, from `cursor` on.
+/// Returns about `count` children whose failure the parent ignores, from `cursor` on.
 pub(crate) fn scan_ignored(keys: &QueueKeys, id: &str, cursor: u64, count: u64) -> Call<ChildPage> {
     scan("HSCAN", &ChildKind::Ignored.key(keys, id), cursor, count).read(|value| page(value, 2))
 }
 
-/// About `count` children that have not finished, from `cursor` on.
+/// Returns about `count` children that have not finished, from `cursor` on.
 pub(crate) fn scan_unprocessed(keys: &QueueKeys, id: &str, cursor: u64, count: u64) -> Call<ChildPage> {
     scan("SSCAN", &ChildKind::Unprocessed.key(keys, id), cursor, count).read(|value| page(value, 1))
 }
@@ -85,7 +85,7 @@ fn scan(verb: &'static str, key: &str, cursor: u64, count: u64) -> Call<()> {
     Call::command("get_dependencies", verb).text(key).number(cursor).text("COUNT").number(count).repeat(Repeat::Reads)
 }
 
-/// `width` is 2 where a text belongs to each child.
+/// Reads a page; `width` is 2 if each child comes with a result or a reason.
 fn page(value: Value, width: usize) -> Option<ChildPage> {
     let [next, items] = reply::tuple(value)?;
     let children = reply::texts(items)?.chunks(width).map(|child| (child[0].clone(), child.get(1).cloned())).collect();

@@ -1,4 +1,4 @@
-//! The job that a deduplication stands for.
+//! Reads the id of the job that a deduplication stands for.
 
 use super::{Call, Repeat, reply};
 use crate::keys::QueueKeys;

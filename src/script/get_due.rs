@@ -1,4 +1,4 @@
-//! When delayed jobs are due.
+//! Reads when delayed jobs are due.
 
 use std::time::SystemTime;
 
@@ -8,13 +8,13 @@ use super::{Call, Repeat, reply};
 use crate::clock::from_epoch_ms;
 use crate::keys::QueueKeys;
 
-/// When these jobs are due; none for one that is not delayed.
+/// Returns when each of these jobs is due; `None` for one that is not delayed.
 pub(crate) fn get_due(keys: &QueueKeys, ids: &[&str]) -> Call<Vec<Option<SystemTime>>> {
     let call = Call::command("get_due", "ZMSCORE").text(keys.key("delayed")).texts(ids).repeat(Repeat::Reads);
     call.read(|value| Some(reply::array(value)?.iter().map(due).collect()))
 }
 
-/// The score of a delayed job is its due time times 4096, and its place in that millisecond.
+/// Reads a score of `delayed`: the due time in ms times 4096, plus the place within that millisecond.
 fn due(score: &Value) -> Option<SystemTime> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float saturates")]
     let score = match score {

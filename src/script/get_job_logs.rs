@@ -1,4 +1,4 @@
-//! Lines of a job's log: `lua/get_job_logs.lua`.
+//! Reads lines of a job's log: `lua/get_job_logs.lua`.
 
 use redis::Value;
 
@@ -6,7 +6,7 @@ use super::{Call, Repeat, Script, reply, script};
 
 pub(crate) static SCRIPT: Script = script!("get_job_logs", Produces, uses: ["queue"]);
 
-/// The lines at these positions, and how many lines there are.
+/// Returns the lines at these positions, and how many lines the log has.
 pub(crate) fn get_job_logs(id: &str, first: i64, last: i64) -> Call<(Vec<String>, u64)> {
     Call::to(&SCRIPT).text(id).number(first).number(last).repeat(Repeat::Reads).read(logs)
 }

@@ -1,4 +1,4 @@
-//! How many jobs finished in each minute: `lua/get_metrics.lua`.
+//! Reads how many jobs finished in each minute: `lua/get_metrics.lua`.
 
 use std::time::SystemTime;
 
@@ -14,20 +14,21 @@ pub(crate) static SCRIPT: Script = script!("get_metrics", Produces, uses: ["queu
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
-    /// Jobs counted ever.
+    /// How many jobs were counted in all.
     pub count: u64,
-    /// When the latest minute was closed; none while nothing was counted.
+    /// When the latest minute was closed; `None` if nothing was counted yet.
     pub previous_at: Option<SystemTime>,
-    /// Jobs counted by then.
+    /// How many jobs had been counted by then.
     pub previous_count: u64,
-    /// Jobs of each minute, the newest first.
+    /// How many jobs finished in each minute, newest first.
     pub data: Vec<u64>,
     /// How many minutes are stored.
     pub points: u64,
 }
 
 impl serde::Serialize for Metrics {
-    /// As BullMQ's `getMetrics` gives it: `meta` with `count`, `prevTS` and `prevCount`, then `data` and `count`.
+    /// Writes what BullMQ's `getMetrics` returns: `meta` with `count`, `prevTS` and `prevCount`, then `data` and
+    /// `count`.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
         let Self { count, previous_at, previous_count, data, points } = self;
@@ -41,7 +42,7 @@ impl serde::Serialize for Metrics {
     }
 }
 
-/// `kind` is completed or failed.
+/// Reads the metrics of `kind`, completed or failed.
 pub(crate) fn get_metrics(kind: JobState, start: i64, end: i64) -> Call<Metrics> {
     Call::to(&SCRIPT).text(kind.as_str()).number(start).number(end).repeat(Repeat::Reads).read(metrics)
 }
@@ -57,7 +58,7 @@ fn metrics(value: Value) -> Option<Metrics> {
     })
 }
 
-/// A stored figure; what is no number counts as 0.
+/// Reads a stored number; anything else counts as 0.
 fn figure(value: &Value) -> u64 {
     reply::unsigned(value).unwrap_or(0)
 }

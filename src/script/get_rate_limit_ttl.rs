@@ -1,11 +1,11 @@
-//! For how long no job may be fetched: `lua/get_rate_limit_ttl.lua`.
+//! Reads for how long the rate limit allows no fetch: `lua/get_rate_limit_ttl.lua`.
 
 use super::{Call, Repeat, Script, reply, script};
 
 pub(crate) static SCRIPT: Script = script!("get_rate_limit_ttl", Produces, uses: ["queue"]);
 
-/// In ms, if up to `max` jobs may be fetched in a window; without `max` the queue's own number counts, and without that the
-/// answer is what `PTTL` says.
+/// Returns the time in ms, for a limit of `max` jobs per window. Without `max` the queue's global limit applies, and
+/// without that the reply is the `PTTL` of the limiter.
 pub(crate) fn get_rate_limit_ttl(max: Option<u64>) -> Call<i64> {
     Call::to(&SCRIPT).number(max.unwrap_or(0)).repeat(Repeat::Reads).read(reply::int)
 }

@@ -1,4 +1,4 @@
-//! Where a job is: `lua/get_state.lua`.
+//! Reads the state of a job: `lua/get_state.lua`.
 
 use super::{Call, Repeat, Script, reply, script};
 use crate::state::JobState;

@@ -1,4 +1,4 @@
-//! A job and where it is: `lua/get_status.lua`.
+//! Reads a job together with its state: `lua/get_status.lua`.
 
 use redis::Value;
 
@@ -8,7 +8,7 @@ use crate::wire::job::Pair;
 
 pub(crate) static SCRIPT: Script = script!("get_status", Produces, uses: ["queue", "state_of"]);
 
-/// No answer is no job.
+/// Returns the state and the fields; `None` if there is no such job.
 pub(crate) fn get_status(id: &str) -> Call<Option<(JobState, Vec<Pair>)>> {
     Call::to(&SCRIPT).text(id).repeat(Repeat::Reads).read(status)
 }

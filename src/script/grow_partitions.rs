@@ -1,6 +1,7 @@
-//! How many partitions a queue has, and what is set for all of them: `lua/grow_partitions.lua`.
+//! Reads and sets how many partitions a queue has, and the settings that apply to all of them:
+//! `lua/grow_partitions.lua`.
 //!
-//! All of it is in one hash beside the first partition, `<prefix>:<queue>-{0}:oxmq:partitions`. BullMQ knows nothing of it.
+//! All this is in one hash beside the first partition, `<prefix>:<queue>-{0}:oxmq:partitions`. BullMQ does not know it.
 
 use redis::Value;
 
@@ -9,30 +10,30 @@ use crate::keys::QueueKeys;
 
 pub(crate) static SCRIPT: Script = script!("grow_partitions", Produces, uses: ["queue"]);
 
-/// What is set for all partitions together.
+/// The settings that apply to all partitions together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct PartitionSettings {
-    /// How many there are; none is known if nobody has said so.
+    /// How many partitions there are; `None` if that was never set.
     pub(crate) count: Option<usize>,
-    /// Whether those that are to come begin as paused.
+    /// Whether partitions that are added later begin as paused.
     pub(crate) is_paused: bool,
     pub(crate) concurrency: Option<GlobalConcurrency>,
-    /// How many jobs may be fetched from all together, and in how many ms.
+    /// How many jobs may be fetched from all partitions together, and in how many ms.
     pub(crate) rate_limit: Option<(u64, u64)>,
-    /// How many there are to be, if somebody has begun to make more and not told all of them.
+    /// The new number of partitions, while a change of it has begun and has not been completed.
     pub(crate) growing: Option<usize>,
 }
 
 /// How many jobs may be active at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GlobalConcurrency {
-    /// In all partitions together.
+    /// Over all partitions together.
     Total(u32),
-    /// In each of them.
+    /// In each partition.
     Each(u32),
 }
 
-/// One field of the settings, as it is to be; `None` is no such setting.
+/// The new value of one setting; `None` removes it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum PartitionSetting {
     Paused(bool),
@@ -58,12 +59,12 @@ impl PartitionSetting {
     }
 }
 
-/// Says how many partitions there are, unless that is known; answers how many there are.
+/// Sets how many partitions there are, unless a number is set; returns the number that is set now.
 pub(crate) fn found_partitions(count: usize) -> Call<u64> {
     Call::to(&SCRIPT).number(count).flag(true).repeat(Repeat::Safe).read(reply::count)
 }
 
-/// Says that there are at least so many partitions; answers how many there are.
+/// Raises the number of partitions to at least this; returns the number that is set now.
 pub(crate) fn grow_partitions(count: usize) -> Call<u64> {
     Call::to(&SCRIPT).number(count).flag(false).repeat(Repeat::Safe).read(reply::count)
 }
@@ -81,7 +82,7 @@ pub(crate) fn save_partition_setting(keys: &QueueKeys, setting: PartitionSetting
     call.repeat(Repeat::Safe)
 }
 
-/// Forgets how many partitions there were, and what was set for them.
+/// Deletes the number of partitions and all their settings.
 pub(crate) fn forget_partitions(keys: &QueueKeys) -> Call<()> {
     Call::command("forget_partitions", "DEL").text(key(keys)).repeat(Repeat::Safe)
 }

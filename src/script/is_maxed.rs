@@ -1,4 +1,4 @@
-//! Whether the global concurrency is used up: `lua/is_maxed.lua`.
+//! Returns whether the global concurrency is reached: `lua/is_maxed.lua`.
 
 use super::{Call, Repeat, Script, reply, script};
 

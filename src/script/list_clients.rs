@@ -1,13 +1,13 @@
-//! Who is connected to the server, and what it says of itself.
+//! Reads who is connected to the server, and its `INFO`.
 
 use super::{Call, Repeat, reply};
 
-/// What `CLIENT LIST` says, as text; `op` is the operation that asks.
+/// Returns the reply of `CLIENT LIST`; `op` is the operation that asks.
 pub(crate) fn list_clients(op: &'static str) -> Call<String> {
     Call::command(op, "CLIENT").text("LIST").repeat(Repeat::Reads).read(reply::text)
 }
 
-/// What the server says of itself, as text.
+/// Returns the reply of `INFO`.
 #[cfg(feature = "dashboard")]
 pub(crate) fn server_info() -> Call<String> {
     Call::command("server_info", "INFO").repeat(Repeat::Reads).read(reply::text)

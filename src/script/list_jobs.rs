@@ -1,4 +1,4 @@
-//! Jobs or ids at positions of a state: `lua/list_jobs.lua`.
+//! Reads jobs or ids at positions of a state: `lua/list_jobs.lua`.
 
 use redis::Value;
 
@@ -7,20 +7,20 @@ use crate::wire::job::Pair;
 
 pub(crate) static SCRIPT: Script = script!("list_jobs", Produces, uses: ["queue", "states", "legacy"]);
 
-/// What is still to be read of one structure.
+/// What is still to be read of one list or set.
 #[derive(Debug, Clone)]
 pub(crate) struct Span {
     /// Suffix of the key.
     pub(crate) name: &'static str,
     pub(crate) first: i64,
     pub(crate) last: i64,
-    /// How many jobs are wanted, where missing ones are made up for by the next.
+    /// How many jobs are wanted; then jobs past `last` replace those that are missing.
     pub(crate) want: Option<u64>,
 }
 
-/// The part of a span that one call has read.
+/// What one call has read of a span.
 pub(crate) struct Page<T> {
-    /// Where to go on; `None` when there is no more.
+    /// The positions to go on with; `None` if that was all.
     pub(crate) rest: Option<(i64, i64)>,
     pub(crate) items: Vec<T>,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Page<T> {
 /// A job's id and its hash.
 pub(crate) type Listed = (Vec<u8>, Vec<Pair>);
 
-/// One page of jobs for each span, in order; the call looks at `budget` positions.
+/// Reads one page of jobs for each span, in order; the call looks at `budget` positions in all.
 pub(crate) fn list_jobs(ascending: bool, budget: u32, spans: &[Span]) -> Call<Vec<Page<Listed>>> {
     ask("jobs", ascending, budget, spans).read_each(spans.len(), |value, spans| {
         pages(value, spans, |items| {
@@ -42,7 +42,7 @@ pub(crate) fn list_jobs(ascending: bool, budget: u32, spans: &[Span]) -> Call<Ve
     })
 }
 
-/// As [`list_jobs`], for ids alone.
+/// Reads pages of ids, as [`list_jobs`] does of jobs.
 pub(crate) fn list_ids(ascending: bool, budget: u32, spans: &[Span]) -> Call<Vec<Page<String>>> {
     ask("ids", ascending, budget, spans).read_each(spans.len(), |value, spans| {
         pages(value, spans, |items| items.into_iter().map(reply::text).collect())

@@ -1,4 +1,4 @@
-//! Reading schedulers: `lua/list_schedulers.lua`.
+//! Reads schedulers: `lua/list_schedulers.lua`.
 
 use redis::Value;
 
@@ -11,9 +11,9 @@ pub(crate) static SCRIPT: Script = script!("list_schedulers", Produces, uses: ["
 /// A scheduler as it is stored.
 pub(crate) struct StoredScheduler {
     pub(crate) id: String,
-    /// The time of its current run, as text.
+    /// The time of its current run in ms, as stored.
     pub(crate) slot: String,
-    /// Empty for the key of a repeatable job up to BullMQ 3, and where somebody deleted it.
+    /// Its hash; empty for a repeatable job of BullMQ 3 and older, and if somebody deleted it.
     pub(crate) hash: Vec<Pair>,
 }
 
@@ -21,13 +21,13 @@ pub(crate) fn get_scheduler(scheduler: &str) -> Call<Option<StoredScheduler>> {
     Call::to(&SCRIPT).text("one").text(scheduler).repeat(Repeat::Reads).read(|value| Some(listed(value)?.1.pop()))
 }
 
-/// Those at these positions, and where to go on if there are more.
+/// Returns the schedulers at these positions, and the position to go on at if there are more.
 pub(crate) fn list_schedulers(ascending: bool, first: i64, last: i64) -> Call<(Option<i64>, Vec<StoredScheduler>)> {
     let order = if ascending { "asc" } else { "desc" };
     Call::to(&SCRIPT).text(order).number(first).number(last).repeat(Repeat::Reads).read(listed)
 }
 
-/// As scripts answer schedulers: id, slot and hash of each.
+/// Reads schedulers as the scripts return them: id, slot and hash of each.
 pub(super) fn schedulers(mut items: std::vec::IntoIter<Value>) -> Option<Vec<StoredScheduler>> {
     let mut found = Vec::with_capacity(items.len() / 3);
     while let Some(id) = items.next() {

@@ -1,4 +1,4 @@
-//! The marker that says that there may be work.
+//! The marker, by which idle workers learn that there may be a job to fetch.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use redis::Value;
 
 use super::{Call, Repeat};
 
-/// Takes the marker, or waits for it; answers its score, or nothing when the time is over.
+/// Pops the marker, waiting for it at most `block`; returns its score, or `None` when the time is over.
 pub(crate) fn take_marker(marker: &str, block: Duration) -> Call<Option<f64>> {
     let call = Call::command("take_marker", "BZPOPMIN").text(marker).text(format!("{:.3}", block.as_secs_f64()));
     call.repeat(Repeat::Never).read(|value| match value {
@@ -15,7 +15,7 @@ pub(crate) fn take_marker(marker: &str, block: Duration) -> Call<Option<f64>> {
     })
 }
 
-/// Takes the first of these markers that is there, or waits for one; answers which, and its score.
+/// Pops the first of these markers, waiting at most `block`; returns which one, and its score.
 pub(crate) fn take_any_marker(markers: &[String], block: Duration) -> Call<Option<(String, f64)>> {
     let call = Call::command("take_marker", "BZPOPMIN").texts(markers).text(format!("{:.3}", block.as_secs_f64()));
     call.repeat(Repeat::Never).read(|value| match value {
@@ -27,7 +27,7 @@ pub(crate) fn take_any_marker(markers: &[String], block: Duration) -> Call<Optio
     })
 }
 
-/// Ends the blocking call of a connection; answers whether there was one.
+/// Ends the blocking command of a connection; returns whether one was running.
 pub(crate) fn unblock_client(id: i64) -> Call<bool> {
     Call::command("unblock", "CLIENT").text("UNBLOCK").number(id).repeat(Repeat::Never).read(|value| match value {
         Value::Int(ended) => Some(ended == 1),
@@ -35,7 +35,7 @@ pub(crate) fn unblock_client(id: i64) -> Call<bool> {
     })
 }
 
-/// How many of these keys exist.
+/// Counts how many of these keys exist.
 pub(crate) fn count_keys(keys: impl IntoIterator<Item = String>) -> Call<u64> {
     Call::command("look", "EXISTS").texts(keys).repeat(Repeat::Reads).read(|value| match value {
         Value::Int(count) => u64::try_from(count).ok(),

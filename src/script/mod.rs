@@ -1,4 +1,5 @@
-//! One call to Redis each: a Lua text, joined from shared pieces at compile time, and the way to run it.
+//! The calls to Redis: a file for each operation, with its arguments and its reply; and the way to run a Lua script,
+//! whose text is joined from shared pieces at compile time.
 
 use std::sync::OnceLock;
 
@@ -164,12 +165,12 @@ pub(crate) use wake_workers::wake_workers;
 pub(crate) struct Script {
     /// The operation's name, the same for the Lua file, the Rust file, errors and spans.
     pub(crate) name: &'static str,
-    /// The pieces that stand in front of the script, in order; its own ones with its name in front.
+    /// The pieces joined in front of the script, in order; those from its own folder as `<script>/<piece>`.
     #[cfg_attr(not(test), expect(dead_code, reason = "read by the tests that walk all scripts"))]
     pub(crate) uses: &'static [&'static str],
-    /// The text without its first line, which depends on the server.
+    /// The joined text, without the first line, which depends on the server's version.
     pub(crate) text: &'static str,
-    /// Whether the script takes work off the queue, and so must run while Redis is full.
+    /// Whether the script takes work off the queue, and so must run while Redis has no memory left.
     pub(crate) consumes: bool,
     plain: OnceLock<Loaded>,
     flagged: OnceLock<Loaded>,
@@ -180,11 +181,11 @@ struct Loaded {
     sha: String,
 }
 
-/// Joins the script of that name in `lua/` with the pieces that it uses, in order, in front of it: shared ones from
-/// `lua/shared/`, and its `own` ones from its folder.
+/// Joins the script `lua/<name>.lua` with the pieces that it uses, in order, in front of it: shared pieces from
+/// `lua/shared/`, and those marked `own` from the script's folder.
 ///
-/// Pieces `on_demand` are for what few calls need: they stand in a function that makes theirs at the first need and
-/// answers those that it is said to be `giving`, since making a function costs as much as half a read.
+/// Pieces listed as `on_demand` are needed by few calls. They are joined inside a function, which defines them when it
+/// is first called and returns the functions listed as `giving`: defining a Lua function costs as much as half a read.
 macro_rules! script {
     (
         $name:literal, $kind:ident, uses: [$($($own:ident)? $piece:literal),* $(,)?]
@@ -213,7 +214,7 @@ macro_rules! script {
     };
 }
 
-/// Where a piece lies below `lua/`: in `shared/`, which its name leaves out, or in the folder of its script.
+/// Names a piece by its path below `lua/`; `shared/` is left out.
 macro_rules! piece_name {
     ($script:literal, own $piece:literal) => {
         concat!($script, "/", $piece)
@@ -234,12 +235,12 @@ macro_rules! piece_text {
 pub(crate) use script;
 pub(crate) use {piece_name, piece_text};
 
-/// What a script does to the amount of work in Redis.
+/// What a script does to the amount of data in Redis.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// It adds work or only reads: refused while Redis is full.
+    /// It adds data or only reads; refused while Redis has no memory left.
     Produces,
-    /// It takes work off: runs while Redis is full, where the server is 7 or later.
+    /// It takes work off the queue; runs even while Redis has no memory left, if the server is version 7 or later.
     Consumes,
 }
 
@@ -249,7 +250,7 @@ impl Script {
         Self { name, uses, text, consumes, plain: OnceLock::new(), flagged: OnceLock::new() }
     }
 
-    /// The text for a server, with the flags that it understands.
+    /// Returns the text for a server, with the flags that it understands, and its digest.
     fn loaded(&self, allow_oom: bool) -> &Loaded {
         let (slot, first_line) = if allow_oom { (&self.flagged, "#!lua flags=allow-oom\n") } else { (&self.plain, "") };
         slot.get_or_init(|| {
@@ -259,7 +260,7 @@ impl Script {
         })
     }
 
-    /// Runs the script once: by its digest, and with its text where the server does not know the digest.
+    /// Sends the script once by its digest, and with its text if the server does not know the digest.
     pub(crate) async fn run(&self, link: &Link, keys: &QueueKeys, args: &Args) -> Result<Value, Failure> {
         let loaded = self.loaded(self.consumes && link.allows_oom());
         let long_way = link.takes_long_way();
@@ -276,7 +277,7 @@ impl Script {
     }
 }
 
-/// `long_way` passes the key twice, which asks a script not to take the short way of a single job.
+/// Builds the command. `long_way` passes the key twice, which makes a script skip its short way for a single job.
 fn command(verb: &str, script: &str, keys: &QueueKeys, args: &Args, long_way: bool) -> Cmd {
     let size = script.len() + keys.base().len() + args.bytes.len() + 64;
     let mut cmd = spare::command().unwrap_or_else(|| Cmd::with_capacity(args.ends.len() + 4, size));
@@ -319,13 +320,13 @@ impl Args {
         self.end()
     }
 
-    /// A span or a moment in ms. What is absurd becomes the greatest number that every command and every peer takes: a
-    /// script must not fail for it after its first writes.
+    /// Writes a duration or a moment in ms. Larger numbers become the largest that every command and every BullMQ
+    /// client accepts, so that a script cannot fail over one after its first write.
     pub(crate) fn millis(&mut self, ms: u64) -> &mut Self {
         self.number(ms.min(MOST_MS))
     }
 
-    /// A number, or nothing where there is none.
+    /// Writes a number, or an empty argument for `None`.
     pub(crate) fn maybe(&mut self, number: Option<impl itoa::Integer>) -> &mut Self {
         match number {
             Some(number) => self.number(number),
@@ -342,7 +343,7 @@ impl Args {
         self
     }
 
-    /// Bytes written so far.
+    /// Returns how many bytes have been written so far.
     #[cfg(feature = "bench")]
     pub(crate) fn size(&self) -> usize {
         self.bytes.len()

@@ -1,4 +1,4 @@
-//! Deleting a queue with everything in it: `lua/obliterate.lua`.
+//! Deletes a queue with everything in it: `lua/obliterate.lua`.
 
 use redis::Value;
 
@@ -6,17 +6,17 @@ use super::{Call, Repeat, Script, reply, script};
 
 pub(crate) static SCRIPT: Script = script!("obliterate", Consumes, uses: ["queue", "settings", "wake", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "delete", "erase"]);
 
-/// What one step has found.
+/// The outcome of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Obliterated {
     Wholly,
-    /// The next step goes on.
+    /// There is more to delete: call again.
     InPart,
     IsNotPaused,
     HasActive,
 }
 
-/// One step, of at most so many jobs; `force` deletes active jobs too.
+/// Deletes at most `most` jobs and schedulers; `force` deletes active jobs too.
 pub(crate) fn obliterate(most: u32, force: bool) -> Call<Obliterated> {
     Call::to(&SCRIPT).number(most).flag(force).repeat(Repeat::Safe).read(obliterated)
 }

@@ -1,4 +1,4 @@
-//! Pausing a queue: `lua/pause.lua`.
+//! Pauses a queue: `lua/pause.lua`.
 
 use super::{Call, Repeat, Script, script};
 

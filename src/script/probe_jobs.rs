@@ -1,10 +1,10 @@
-//! Whether there are jobs, and who holds them: `lua/probe_jobs.lua`.
+//! Returns whether jobs exist and are locked: `lua/probe_jobs.lua`.
 
 use super::{Call, Repeat, Script, reply, script};
 
 pub(crate) static SCRIPT: Script = script!("probe_jobs", Produces, uses: ["queue", "is_job"]);
 
-/// Of each of these, whether there is a job, and whether somebody holds it.
+/// Returns for each id whether a job exists, and whether it is locked.
 pub(crate) fn probe_jobs(ids: &[String]) -> Call<Vec<(bool, bool)>> {
     Call::to(&SCRIPT).texts(ids).repeat(Repeat::Reads).read_each(ids.len(), |value, count| {
         let answers = reply::counts(value)?;

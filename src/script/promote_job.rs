@@ -1,4 +1,4 @@
-//! A delayed job that is to run now: `lua/promote_job.lua`.
+//! Makes a delayed job ready now: `lua/promote_job.lua`.
 
 use super::{Call, Repeat, Script, reply, script};
 use crate::error::Reason;

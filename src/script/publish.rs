@@ -1,11 +1,11 @@
-//! An event of the user's own: `lua/publish_event.lua`.
+//! Writes a custom event: `lua/publish_event.lua`.
 
 use super::{Call, Repeat, Script, reply, script};
 use crate::wire::EventId;
 
 pub(crate) static SCRIPT: Script = script!("publish_event", Produces, uses: ["codes", "queue", "settings"]);
 
-/// Answers the id of the event.
+/// Writes the event, and returns its id.
 pub(crate) fn publish_event(name: &str, fields: &[(&str, &str)]) -> Call<EventId> {
     let call = fields.iter().fold(Call::to(&SCRIPT).text(name), |call, (field, value)| call.text(field).text(value));
     call.repeat(Repeat::Never).read(|value| EventId::decode(reply::string(value)?.as_bytes()))

@@ -1,4 +1,4 @@
-//! Whether jobs have finished: `lua/read_finished.lua`.
+//! Reads whether jobs have finished: `lua/read_finished.lua`.
 
 use redis::Value;
 
@@ -10,27 +10,27 @@ use crate::wire::job::stored_number;
 
 pub(crate) static SCRIPT: Script = script!("read_finished", Produces, uses: ["codes", "queue", "is_job"]);
 
-/// A job as it was found.
+/// What was found of one job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) finished: Finished,
-    /// Its timestamp, by which it is told from another job that was given the same id later.
+    /// Its timestamp, which tells it from a later job with the same id.
     pub(crate) born: Option<i64>,
 }
 
-/// How a job stands.
+/// Whether and how a job has finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Finished {
     NotYet,
-    /// With its return value as stored, JSON; empty if nothing is stored.
+    /// Completed, with the stored return value (JSON); empty if none is stored.
     Completed(String),
-    /// With its reason as stored; empty if nothing is stored.
+    /// Failed, with the stored reason; empty if none is stored.
     Failed(String),
     /// There is no such job, or its key holds something else.
     Refused(Reason),
 }
 
-/// The newest event at the time of the answers, and one answer for each job.
+/// Returns the newest event at that moment, and one answer for each job.
 pub(crate) fn read_finished(ids: &[impl AsRef<str>]) -> Call<(EventId, Vec<Found>)> {
     let mut args = Args::with_capacity(ids.len(), ids.iter().map(|id| id.as_ref().len()).sum());
     for id in ids {

@@ -1,9 +1,9 @@
-//! Where a job that may be of a flow comes from.
+//! Reads when a job was added and who its parent is.
 
 use super::{Call, Repeat, reply};
 use crate::keys::QueueKeys;
 
-/// When a job that may be of a flow was made, and the key of its parent; nothing where there is none.
+/// When a job was added, and the key of its parent; `None` for what is not stored.
 #[derive(Debug, Default)]
 pub(crate) struct Origin {
     pub(crate) timestamp: Option<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! Finding jobs whose worker is gone: `lua/recover_stalled.lua`.
+//! Puts jobs back whose worker is gone: `lua/recover_stalled.lua`.
 
 use redis::Value;
 
@@ -6,15 +6,15 @@ use super::{Args, Call, Repeat, Script, reply, script};
 
 pub(crate) static SCRIPT: Script = script!("recover_stalled", Consumes, uses: ["codes", "queue", "settings", "wake", "prioritize", "ready", "leave_active"]);
 
-/// What one step of a check for stalled jobs has done.
+/// The outcome of one step of a check for stalled jobs.
 pub(crate) struct Recovered {
-    /// Where the next step begins; empty when there is none.
+    /// Where the next step begins; empty when the check is complete.
     pub(crate) next: String,
     /// The jobs that were put back.
     pub(crate) ids: Vec<String>,
 }
 
-/// One step; `from` is empty for a new check, else where the last step says that this one begins.
+/// Makes one step; `from` is empty for a new check, else [`Recovered::next`] of the step before.
 pub(crate) fn recover_stalled(now: u64, interval_ms: u64, limit: u32, from: &str) -> Call<Recovered> {
     let mut args = Args::default();
     args.number(now).millis(interval_ms.max(1)).number(limit).text(from);

@@ -1,11 +1,11 @@
-//! Taking a child away from its parent: `lua/remove_child.lua`.
+//! Separates a child from its parent: `lua/remove_child.lua`.
 
 use super::{Call, Repeat, Script, reply, script};
 use crate::error::Reason;
 
 pub(crate) static SCRIPT: Script = script!("remove_child", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "detach"]);
 
-/// Answers whether the parent waited for it.
+/// Separates a child from its parent; returns whether the parent waited for it.
 pub(crate) fn remove_child(id: &str, parent_key: &str) -> Call<Result<bool, Reason>> {
     Call::to(&SCRIPT)
         .text(id)

@@ -1,4 +1,4 @@
-//! Removing a job, and its children: `lua/remove_job.lua`.
+//! Removes a job, with or without its children: `lua/remove_job.lua`.
 
 use redis::Value;
 
@@ -7,28 +7,28 @@ use crate::error::Reason;
 
 pub(crate) static SCRIPT: Script = script!("remove_job", Consumes, uses: ["codes", "queue", "settings", "wake", "announce", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "detach", "delete", "erase", "cut"]);
 
-/// Who goes.
+/// Which jobs are removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
-    /// The job and all its children, theirs included.
+    /// The job and all its descendants.
     Tree,
     /// The job without its children.
     Alone,
-    /// Its pending children and theirs, except those that run or have failed; the job stays.
+    /// Its pending descendants, except those that run or have failed; the job stays.
     Unprocessed,
 }
 
-/// What one call has done.
+/// The outcome of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Removal {
-    /// Nothing: one of them runs.
+    /// Nothing was removed: one of the jobs runs.
     Locked,
     Removed,
-    /// Some of a large family; the next call goes on.
+    /// Some jobs of a large family were removed: call again.
     InPart,
 }
 
-/// `step` counts the calls of one removal, from 1 on.
+/// Removes jobs; `step` counts the calls of one removal, from 1 on.
 pub(crate) fn remove_job(id: &str, family: Family, step: u64) -> Call<Result<Removal, Reason>> {
     let family = match family {
         Family::Tree => "tree",

@@ -1,4 +1,4 @@
-//! Removing or moving the jobs that a filter names: `lua/remove_jobs.lua`.
+//! Removes or moves the jobs that match a filter: `lua/remove_jobs.lua`.
 
 use redis::Value;
 
@@ -8,15 +8,15 @@ use crate::error::Reason;
 
 pub(crate) static SCRIPT: Script = script!("remove_jobs", Consumes, uses: ["codes", "queue", "settings", "wake", "announce", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "delete", "erase", "cut", "is_job", "is_taken", "past_taken", "search"]);
 
-/// A job that was found: gone, gone with this id in the other queue, or why not.
+/// A job that was found: removed (`None`), moved (its id in the other queue), or why it stays.
 pub(crate) type Gone = (Vec<u8>, Result<Option<String>, Reason>);
 
-/// Removes what is found at the next places. After a lost reply it may be called again: what has gone is not found any more.
+/// Removes the jobs found at the next places. May be repeated after a lost reply: a removed job is not found again.
 pub(crate) fn remove_jobs(search: &Search<'_>) -> Call<Scanned<Gone>> {
     ask("", search)
 }
 
-/// Moves what is found at the next places to the queue with this base key.
+/// Moves the jobs found at the next places to the queue with this base key.
 pub(crate) fn move_jobs(target: &str, search: &Search<'_>) -> Call<Scanned<Gone>> {
     ask(target, search)
 }

@@ -1,4 +1,4 @@
-//! Reading the items of replies, as RESP2 and RESP3 write them. `None` is a shape that is not documented.
+//! Reads the items of replies in RESP2 and RESP3. All functions return `None` for an unexpected shape.
 
 use redis::Value;
 
@@ -13,12 +13,12 @@ pub(crate) fn array(value: Value) -> Option<Vec<Value>> {
     }
 }
 
-/// An array of exactly so many items.
+/// Reads an array of exactly `N` items.
 pub(crate) fn tuple<const N: usize>(value: Value) -> Option<[Value; N]> {
     array(value)?.try_into().ok()
 }
 
-/// A text as its bytes, which need not be UTF-8.
+/// Reads a string as bytes, which need not be UTF-8.
 pub(crate) fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {
         Value::BulkString(bytes) => Some(bytes),
@@ -26,7 +26,7 @@ pub(crate) fn bytes(value: Value) -> Option<Vec<u8>> {
     }
 }
 
-/// A text of ours.
+/// Reads a string that must be UTF-8.
 pub(crate) fn string(value: Value) -> Option<String> {
     match value {
         Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
@@ -37,8 +37,8 @@ pub(crate) fn string(value: Value) -> Option<String> {
     }
 }
 
-/// A text that is told to people and never sent back: other bytes than UTF-8 become `�`, so that one such item does not
-/// make the others unreadable.
+/// Reads a string to be shown to people and never sent back. Bytes that are not UTF-8 become `�`, so that one such item
+/// does not make the whole reply unreadable.
 pub(crate) fn text(value: Value) -> Option<String> {
     match value {
         Value::BulkString(bytes) => Some(lossy(bytes)),
@@ -46,7 +46,7 @@ pub(crate) fn text(value: Value) -> Option<String> {
     }
 }
 
-/// Bytes as a text that is told to people.
+/// Turns bytes into a string to be shown to people.
 pub(crate) fn lossy(bytes: Vec<u8>) -> String {
     match String::from_utf8(bytes) {
         Ok(text) => text,
@@ -54,12 +54,12 @@ pub(crate) fn lossy(bytes: Vec<u8>) -> String {
     }
 }
 
-/// Texts that are told to people.
+/// Reads strings to be shown to people.
 pub(crate) fn texts(value: Value) -> Option<Vec<String>> {
     array(value)?.into_iter().map(text).collect()
 }
 
-/// The text of what may not be there.
+/// Reads a string that may be missing.
 pub(crate) fn maybe_text(value: Value) -> Option<Option<String>> {
     match value {
         Value::Nil => Some(None),
@@ -67,12 +67,12 @@ pub(crate) fn maybe_text(value: Value) -> Option<Option<String>> {
     }
 }
 
-/// Ids, byte for byte.
+/// Reads ids as bytes, unchanged.
 pub(crate) fn ids(value: Value) -> Option<Vec<Vec<u8>>> {
     array(value)?.into_iter().map(bytes).collect()
 }
 
-/// The fields and values of a hash.
+/// Reads the fields and values of a hash.
 pub(crate) fn pairs(value: Value) -> Option<Vec<Pair>> {
     if let Value::Map(fields) = value {
         return fields.into_iter().map(|(field, value)| Some((bytes(field)?, bytes(value)?))).collect();
@@ -85,13 +85,13 @@ pub(crate) fn pairs(value: Value) -> Option<Vec<Pair>> {
     Some(pairs)
 }
 
-/// The fields and values of a hash, to be told to people.
+/// Reads the fields and values of a hash, to be shown to people.
 pub(crate) fn text_pairs(value: Value) -> Option<Vec<(String, String)>> {
     Some(pairs(value)?.into_iter().map(|(field, value)| (lossy(field), lossy(value))).collect())
 }
 
-/// A count or a number of ms, as somebody may have stored it: what is below 0 is 0, a fraction is cut off, and what is too
-/// large is the largest. One odd number must not make a whole reply unreadable.
+/// Reads a count or a number of ms that others may have stored: a number below 0 becomes 0, a fraction is cut off, and
+/// a number that is too large becomes the largest. One odd number must not make a whole reply unreadable.
 pub(crate) fn unsigned(value: &Value) -> Option<u64> {
     match value {
         Value::Int(number) => Some(u64::try_from(*number).unwrap_or(0)),
@@ -100,29 +100,29 @@ pub(crate) fn unsigned(value: &Value) -> Option<u64> {
     }
 }
 
-/// A number as [`unsigned`] reads it.
+/// Reads a number as [`unsigned`] does.
 pub(crate) fn stored(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?;
     text.parse().ok().or_else(|| Some(u64::try_from(json::integer(text.parse().ok()?)).unwrap_or(0)))
 }
 
-/// A reply that is one count.
+/// Reads a reply that is one count.
 pub(crate) fn count(value: Value) -> Option<u64> {
     unsigned(&value)
 }
 
-/// Counts, in order.
+/// Reads counts, in order.
 pub(crate) fn counts(value: Value) -> Option<Vec<u64>> {
     array(value)?.iter().map(unsigned).collect()
 }
 
-/// A reply that is two counts.
+/// Reads a reply that is two counts.
 pub(crate) fn two_counts(value: Value) -> Option<(u64, u64)> {
     let [first, second] = tuple(value)?;
     Some((unsigned(&first)?, unsigned(&second)?))
 }
 
-/// A number of the server's own.
+/// Reads an integer reply.
 pub(crate) fn int(value: Value) -> Option<i64> {
     match value {
         Value::Int(number) => Some(number),
@@ -130,22 +130,22 @@ pub(crate) fn int(value: Value) -> Option<i64> {
     }
 }
 
-/// Whether the answer is 1, the only other one being a smaller number or nothing.
+/// Reads an integer reply, and returns whether it is 1.
 pub(crate) fn is_one(value: Value) -> Option<bool> {
     int(value).map(|number| number == 1)
 }
 
-/// Whether it was done, or the refusal.
+/// Reads the result of an operation: done, or the refusal.
 pub(crate) fn done(value: Value) -> Option<Result<(), Reason>> {
     code(value).map(|code| code.map(drop))
 }
 
-/// A number, or the refusal that a negative one stands for.
+/// Reads a number, or the refusal that a negative number stands for.
 pub(crate) fn code(value: Value) -> Option<Result<i64, Reason>> {
     int(value).map(|code| Reason::from_code(code).map(|()| code))
 }
 
-/// The answer about one item of a batch of one.
+/// Reads the only result of a batch of one.
 pub(crate) fn only_done(value: Value) -> Option<Result<(), Reason>> {
     let [code] = tuple(value)?;
     done(code)

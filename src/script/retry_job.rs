@@ -1,4 +1,4 @@
-//! A finished job that is to run again: `lua/retry_job.lua`.
+//! Makes a finished job ready again: `lua/retry_job.lua`.
 
 use super::{Call, Repeat, Script, reply, script};
 use crate::error::Reason;

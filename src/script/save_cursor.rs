@@ -1,4 +1,4 @@
-//! How far a reader of the events has come: `lua/save_cursor.lua`.
+//! Stores how far a consumer has read the events: `lua/save_cursor.lua`.
 
 use redis::Value;
 
@@ -8,12 +8,13 @@ use crate::wire::EventId;
 
 pub(crate) static SCRIPT: Script = script!("save_cursor", Consumes, uses: ["queue"]);
 
-/// Answers whether it was stored: another reader of this name may have come further.
+/// Stores the cursor; returns `false` if it is there or further already, as another consumer with this name may have
+/// moved it.
 pub(crate) fn save_cursor(name: &str, id: EventId) -> Call<bool> {
     Call::to(&SCRIPT).text(name).number(id.ms()).number(id.number()).repeat(Repeat::Safe).read(reply::is_one)
 }
 
-/// The id that was stored last; `None` if there is none.
+/// Returns the stored id, if there is one.
 pub(crate) fn load_cursor(keys: &QueueKeys, name: &str) -> Call<Option<EventId>> {
     let call = Call::command("load_cursor", "HGET").text(keys.key("oxmq:cursors")).text(format!("cursor:{name}"));
     call.repeat(Repeat::Reads).read(|value| match value {
@@ -23,7 +24,7 @@ pub(crate) fn load_cursor(keys: &QueueKeys, name: &str) -> Call<Option<EventId>>
     })
 }
 
-/// Forgets how far it has come; answers whether it was known.
+/// Deletes the cursor; returns whether there was one.
 pub(crate) fn remove_cursor(keys: &QueueKeys, name: &str) -> Call<bool> {
     let call = Call::command("remove_cursor", "HDEL").text(keys.key("oxmq:cursors")).text(format!("cursor:{name}"));
     call.repeat(Repeat::Safe).read(reply::is_one)

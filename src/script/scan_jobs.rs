@@ -1,4 +1,4 @@
-//! Looking through a state for the jobs that a filter names: `lua/scan_jobs.lua`.
+//! Searches a state for the jobs that match a filter: `lua/scan_jobs.lua`.
 
 use redis::Value;
 
@@ -7,22 +7,22 @@ use crate::wire::job::Pair;
 
 pub(crate) static SCRIPT: Script = script!("scan_jobs", Produces, uses: ["queue", "states", "search"]);
 
-/// What the piece `search` is asked.
+/// The request of a search, as `lua/shared/search.lua` lists it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Search<'a> {
     /// Suffix of the key.
     pub(crate) state: &'static str,
     pub(crate) ascending: bool,
-    /// Where the step before ended.
+    /// Where the previous step stopped.
     pub(crate) after: &'a str,
     pub(crate) after_id: &'a [u8],
-    /// How many places one call looks at.
+    /// How many places one call looks at, at most.
     pub(crate) budget: u32,
-    /// How many jobs one call finds.
+    /// How many jobs one call finds, at most.
     pub(crate) wanted: u32,
-    /// In ascending order, the highest score that is looked at.
+    /// The highest score to look at, in ascending order; empty for any.
     pub(crate) last: &'a str,
-    /// Milliseconds.
+    /// The earliest moment, in ms.
     pub(crate) since: Option<u64>,
     pub(crate) until: Option<u64>,
     pub(crate) name: &'a str,
@@ -32,7 +32,7 @@ pub(crate) struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Adds what is asked to the arguments of a call.
+    /// Adds the request to the arguments of a call.
     pub(super) fn put(&self, call: Call<()>) -> Call<()> {
         call.text(self.state)
             .text(if self.ascending { "asc" } else { "desc" })
@@ -47,7 +47,7 @@ impl Search<'_> {
     }
 }
 
-/// What one step has seen.
+/// The outcome of one step.
 #[derive(Debug)]
 pub(crate) struct Scanned<T> {
     pub(crate) done: bool,
@@ -61,17 +61,17 @@ pub(crate) struct Scanned<T> {
     pub(crate) items: Vec<T>,
 }
 
-/// How many jobs are found at the next places.
+/// Counts the jobs found at the next places.
 pub(crate) fn count_matches(search: &Search<'_>) -> Call<Scanned<()>> {
     ask("count", search).read(|value| scanned(value, |items| Some(items.iter().map(|_| ()).collect())))
 }
 
-/// The ids of the jobs that are found at the next places.
+/// Returns the ids of the jobs found at the next places.
 pub(crate) fn find_ids(search: &Search<'_>) -> Call<Scanned<Vec<u8>>> {
     ask("ids", search).read(|value| scanned(value, |items| items.into_iter().map(reply::bytes).collect()))
 }
 
-/// The jobs that are found at the next places: ids and hashes.
+/// Returns the jobs found at the next places: ids and hashes.
 pub(crate) fn find_jobs(search: &Search<'_>) -> Call<Scanned<(Vec<u8>, Vec<Pair>)>> {
     ask("jobs", search).read(|value| {
         scanned(value, |items| {
@@ -86,7 +86,7 @@ fn ask(what: &str, search: &Search<'_>) -> Call<()> {
     search.put(Call::to(&SCRIPT).text(what)).repeat(Repeat::Reads)
 }
 
-/// Items that come in twos.
+/// Groups items in pairs; `None` for a last one without a partner.
 pub(super) fn pairwise(items: Vec<Value>) -> impl Iterator<Item = Option<(Value, Value)>> {
     let mut items = items.into_iter();
     std::iter::from_fn(move || items.next().map(|first| Some((first, items.next()?))))

@@ -1,28 +1,28 @@
-//! Looking through the keys of the server.
+//! Scans the keys of the server.
 
 use redis::Value;
 
 use super::{Call, Repeat, reply};
 use crate::keys::QueueKeys;
 
-/// Looks at some keys of the server, and answers where to go on and those of one queue. `op` is the operation that asks.
+/// Scans some keys of the server. Returns where to go on, and the keys of one queue. `op` is the operation that asks.
 pub(crate) fn scan_keys(op: &'static str, keys: &QueueKeys, cursor: &str, count: u32) -> Call<(String, Vec<String>)> {
     scan(op, cursor, &(literal(keys.base()) + "*"), count)
 }
 
-/// Looks at some keys of the server, and answers where to go on and those that hold the settings of queues.
+/// Scans some keys of the server. Returns where to go on, and the keys `meta` of queues.
 pub(crate) fn scan_metas(prefix: &str, cursor: &str, count: u32) -> Call<(String, Vec<String>)> {
     scan("find_queues", cursor, &(literal(prefix) + ":*:meta"), count)
 }
 
-/// Looks at some keys of the server, and answers where to go on and those of all queues of a prefix.
-/// `op` is the operation that asks.
+/// Scans some keys of the server. Returns where to go on, and the keys of all queues of a prefix. `op` is the operation
+/// that asks.
 #[cfg(any(test, feature = "doctor", feature = "testing"))]
 pub(crate) fn scan_prefix(op: &'static str, prefix: &str, cursor: &str, count: u32) -> Call<(String, Vec<String>)> {
     scan(op, cursor, &(literal(prefix) + ":*"), count)
 }
 
-/// Removes keys of one slot, or of a server without slots.
+/// Deletes keys of one slot, or of a server without slots.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn unlink(op: &'static str, keys: &[String]) -> Call<()> {
     Call::command(op, "UNLINK").texts(keys).repeat(Repeat::Safe).read(|_| Some(()))
@@ -33,7 +33,7 @@ fn scan(op: &'static str, cursor: &str, pattern: &str, count: u32) -> Call<(Stri
     call.text("COUNT").number(count).repeat(Repeat::Reads).read(scanned)
 }
 
-/// A text as a pattern that fits nothing else.
+/// Writes a text as a pattern that matches nothing else.
 fn literal(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 8);
     for letter in text.chars() {
@@ -45,7 +45,7 @@ fn literal(text: &str) -> String {
     pattern
 }
 
-/// Keys that are not UTF-8 are none of ours.
+/// Reads the reply. Keys that are not UTF-8 are not ours.
 fn scanned(value: Value) -> Option<(String, Vec<String>)> {
     let [cursor, keys] = reply::tuple(value)?;
     let keys = reply::array(keys)?.into_iter().filter_map(reply::string).collect();

@@ -1,4 +1,4 @@
-//! Ending attempts and taking the next jobs: `lua/settle.lua`.
+//! Applies the outcomes of attempts and takes the next jobs: `lua/settle.lua`.
 
 use std::borrow::{Borrow, Cow};
 use std::sync::Arc;
@@ -24,11 +24,11 @@ pub(crate) static SCRIPT: Script = script!(
     then: ["leave_active", own "batch", own "alike", own "take"],
 );
 
-/// What every call of a worker says about the jobs it wants.
+/// What every call of a worker says about the jobs that it wants.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ask {
     pub(crate) want: usize,
-    /// Hands jobs out only if an outcome was accepted: a caller who is told of a refusal cannot take a job besides.
+    /// Hands out jobs only if an outcome was accepted: a caller that is told of a refusal cannot take a job besides.
     pub(crate) only_if_settled: bool,
     pub(crate) token: Arc<str>,
     pub(crate) lock_ms: u64,
@@ -37,24 +37,24 @@ pub(crate) struct Ask {
     pub(crate) metrics: Option<u64>,
 }
 
-/// How one attempt ends.
+/// The outcome of one attempt.
 #[derive(Debug, Clone)]
 pub(crate) struct Outcome {
     pub(crate) id: JobId,
     pub(crate) token: Arc<str>,
-    /// Which start of the job this was (`ats`); tells an applied outcome from a lost lock after a lost reply.
+    /// The value of `ats` at this start. After a lost reply it tells an applied outcome from a lost lock.
     pub(crate) start: u32,
     pub(crate) end: End,
 }
 
-/// The ways an attempt can end, with what each writes.
+/// The ways in which an attempt can end, with what each writes.
 #[derive(Debug, Clone)]
 pub(crate) enum End {
     Completed {
         value: String,
         keep: Keep,
-        /// How many attempts the job has made with this one, of a job that is certain to hold no deduplication; such
-        /// jobs are settled with less effort. `None` lets the script look.
+        /// The attempts made, including this one, if the job is certain to own no deduplication; such jobs are settled
+        /// at less cost. With `None` the script looks.
         made: Option<u32>,
     },
     Failed {
@@ -80,10 +80,11 @@ pub(crate) enum End {
 /// Which finished jobs to keep; `None` keeps all.
 pub(crate) type Keep = Option<KeepJobs>;
 
-/// The rule that keeps all jobs, in the words of the script's piece `retain`.
+/// The rule that keeps all jobs, as `lua/settle/retain.lua` reads it.
 const KEEP_ALL: &str = "-1";
 
-/// A rule in the words of the script's piece `retain`: how many stay, and by age the milliseconds and how many may go.
+/// Writes a rule as `lua/settle/retain.lua` reads it: the count, and with an age also the ms and how many jobs one call
+/// deletes.
 fn keep_rule(keep: Keep) -> Cow<'static, str> {
     let Some(keep) = keep else { return KEEP_ALL.into() };
     let count = keep.count.map_or(KEEP_ALL.into(), |count| Cow::from(count.to_string()));
@@ -95,17 +96,17 @@ fn keep_rule(keep: Keep) -> Cow<'static, str> {
     }
 }
 
-/// The reason of a failed attempt.
+/// Why an attempt failed.
 #[derive(Debug, Clone)]
 pub(crate) struct Why {
     pub(crate) reason: String,
-    /// JSON array of texts, newest last.
+    /// JSON array of strings, newest last.
     pub(crate) stacktrace: String,
-    /// Trace context of the failing span, if there is one.
+    /// Trace context of the failing span; empty if there is none.
     pub(crate) trace: String,
 }
 
-/// A job as the script hands it out.
+/// A job in the form in which the script hands it out.
 #[derive(Debug)]
 pub(crate) struct Handed {
     pub(crate) id: Vec<u8>,
@@ -114,21 +115,21 @@ pub(crate) struct Handed {
 
 #[derive(Debug)]
 enum Fields {
-    /// Of a job that was never started and has nothing but these; an empty priority is none.
+    /// The fields of a job that was never started and has no others; an empty priority means none.
     Fresh { name: Vec<u8>, data: Vec<u8>, opts: Vec<u8>, timestamp: Vec<u8>, priority: Vec<u8> },
     /// Every field of its hash.
     All(Vec<Pair>),
-    /// Nothing: no reply with them ever came.
+    /// Nothing: the reply with its fields never came.
     Lost,
 }
 
 impl Handed {
-    /// A job whose fields could not be fetched; it is to be failed for that.
+    /// Returns a job whose fields could not be fetched; it is to be failed for that.
     pub(crate) fn lost(id: Vec<u8>) -> Self {
         Self { id, fields: Fields::Lost }
     }
 
-    /// Reads the job; takes the bytes over without copying them.
+    /// Reads the job, without copying its bytes.
     pub(crate) fn decode(self) -> Result<RawJob, Undecodable> {
         match self.fields {
             Fields::Fresh { name, data, opts, timestamp, priority } => {
@@ -140,27 +141,27 @@ impl Handed {
     }
 }
 
-/// The answer to one call.
+/// The reply to one call.
 #[derive(Debug, Default)]
 pub(crate) struct Settled {
-    /// One per outcome, in order; 1 says that no child was pending.
+    /// One result per outcome, in order; 1 says that no child was pending.
     pub(crate) codes: Vec<Result<i64, Reason>>,
     pub(crate) jobs: Vec<Handed>,
-    /// For how many ms the rate limit is exhausted; 0 when it is not.
+    /// For how many ms the rate limit is exhausted; 0 if it is not.
     pub(crate) limited_ms: u64,
-    /// When the next delayed job is due, or now where more wait than one call may hand out; 0 when there is none, or when
-    /// jobs were handed out.
+    /// When the next delayed job is due, or now if there are more jobs than fit into one reply; 0 if there is none, or
+    /// if jobs were handed out.
     pub(crate) next_due: u64,
-    /// Ids that had no readable job; they have left the queue.
+    /// Ids that had no readable job; they have been removed from the queue.
     pub(crate) ghosts: Vec<String>,
-    /// For how long the limiter still runs, where a job went back to wait.
+    /// For how many ms the limiter still runs, if a job was put back to wait.
     pub(crate) limiter_ttl_ms: u64,
     /// An event that this call has written, mostly the last one.
     pub(crate) event: Option<EventId>,
 }
 
 impl Ask {
-    /// What a worker with these options says when it wants this many jobs.
+    /// Builds the request of a worker with these options that wants `want` jobs.
     pub(crate) fn of(options: &WorkerOptions, want: usize) -> Self {
         Self {
             want,
@@ -175,7 +176,7 @@ impl Ask {
 }
 
 impl Outcome {
-    /// Bytes that this outcome adds to a call.
+    /// Returns how many bytes this outcome adds to a call.
     pub(crate) fn size(&self) -> usize {
         let text = match &self.end {
             End::Completed { value, .. } => value.len(),
@@ -187,7 +188,7 @@ impl Outcome {
         text + self.id.as_ref().len() + self.token.len() + 64
     }
 
-    /// The value and the attempts made, of a completed job that the script's kind `done` is for.
+    /// Returns the value and the attempts made, if the script's kind `done` is for this outcome.
     fn done(&self) -> Option<(&str, u32)> {
         match &self.end {
             End::Completed { value, keep, made: Some(made) } if keep.is_none_or(KeepJobs::keeps_all) => {
@@ -242,7 +243,7 @@ pub(crate) fn args(now: u64, ask: &Ask, outcomes: &[impl Borrow<Outcome>]) -> Ar
     args.number(now).number(want).text(ask.token.as_ref()).millis(ask.lock_ms).text(&ask.worker);
     args.maybe(ask.limit.map(|(max, _)| max.min(MOST_MS))).maybe(ask.limit.map(|(_, window)| window.min(MOST_MS)));
     args.maybe(ask.metrics.map(|points| points.min(MOST_MS)));
-    // Neighbours that are done under the same token with as many attempts say so once.
+    // Neighbours with the same token and as many attempts made are written as one `done`.
     let alike = |a: &Outcome, b: &Outcome| match (a.done(), b.done()) {
         (Some((_, a_made)), Some((_, b_made))) => a_made == b_made && a.token == b.token,
         (None, None) => true,
@@ -263,13 +264,13 @@ pub(crate) fn args(now: u64, ask: &Ask, outcomes: &[impl Borrow<Outcome>]) -> Ar
     args
 }
 
-/// Settles outcomes and takes jobs. What became of a call whose reply was lost, the engine finds out.
+/// Applies outcomes and takes jobs. If the reply is lost, the engine finds out what was applied.
 pub(crate) fn settle(now: u64, ask: &Ask, outcomes: &[impl Borrow<Outcome>]) -> Call<Settled> {
     let call = Call::with(&SCRIPT, args(now, ask, outcomes)).repeat(Repeat::Never);
     call.read_each(outcomes.len(), |value, outcomes| settled(value).filter(|settled| settled.codes.len() == outcomes))
 }
 
-/// Only what the codes and the jobs say must be readable: the rest is looked up again by itself.
+/// Reads the reply. Only the codes and the jobs must be readable: everything else is read again by later calls.
 pub(super) fn settled(value: Value) -> Option<Settled> {
     let mut rest = array(value)?;
     let [codes, ghosts, next, limited, ttl, event] = [(); 6].map(|()| rest.pop());
@@ -295,12 +296,12 @@ pub(super) fn settled(value: Value) -> Option<Settled> {
     })
 }
 
-/// Jobs as `adopt_jobs` hands them out.
+/// Reads jobs as `adopt_jobs` returns them.
 pub(super) fn handed(value: Value) -> Option<Vec<Handed>> {
     each_handed(array(value)?)
 }
 
-/// Six values for each job, as `take` in `lua/settle` describes them.
+/// Reads six values for each job, as `lua/settle/take.lua` describes them.
 fn each_handed(values: Vec<Value>) -> Option<Vec<Handed>> {
     let mut jobs = Vec::with_capacity(values.len() / 6);
     let mut items = values.into_iter();

@@ -1,17 +1,17 @@
-//! Buffers of calls that are over, for the next calls of the same thread: requests are of the same size again and again, so that
-//! after the first few none of them needs memory of its own.
+//! Keeps the buffers of finished calls for the next calls of the same thread. Requests tend to have the same size again
+//! and again, so after the first few calls no request allocates.
 
 use std::cell::RefCell;
 
 use redis::Cmd;
 
-/// How many of a kind are kept: a thread has no more calls on its way, as a rule.
+/// How many buffers of each kind are kept. Few threads have more calls under way.
 const MOST: usize = 4;
 
-/// Requests with more bytes are rare, and their memory is given back.
+/// The buffers of larger requests are freed: such requests are rare.
 const LARGEST: usize = 64 * 1024;
 
-/// Where arguments are written: their bytes, and where each ends.
+/// A buffer of arguments: their bytes, and where each of them ends.
 type Written = (Vec<u8>, Vec<usize>);
 
 #[derive(Default)]
@@ -24,7 +24,7 @@ thread_local! {
     static SPARE: RefCell<Spare> = RefCell::default();
 }
 
-/// Runs on what this thread has kept; not while the thread ends.
+/// Runs `run` with the buffers of this thread; does nothing while the thread ends.
 fn with<T>(run: impl FnOnce(&mut Spare) -> T) -> Option<T> {
     SPARE.try_with(|spare| spare.try_borrow_mut().ok().map(|mut spare| run(&mut spare))).ok().flatten()
 }
@@ -35,12 +35,12 @@ fn keep<T>(kept: &mut Vec<T>, one: T) {
     }
 }
 
-/// Empty arguments.
+/// Takes a buffer for arguments, if one is kept.
 pub(super) fn args() -> Option<Written> {
     with(|spare| spare.args.pop()).flatten()
 }
 
-/// Keeps the memory of arguments that nobody needs any more.
+/// Keeps a buffer of arguments.
 pub(super) fn keep_args((mut bytes, mut ends): Written) {
     if (1..=LARGEST).contains(&bytes.len()) {
         bytes.clear();
@@ -49,12 +49,12 @@ pub(super) fn keep_args((mut bytes, mut ends): Written) {
     }
 }
 
-/// An empty command.
+/// Takes an empty command, if one is kept.
 pub(super) fn command() -> Option<Cmd> {
     with(|spare| spare.commands.pop()).flatten()
 }
 
-/// Keeps the memory of a command with arguments of so many bytes that nobody needs any more.
+/// Keeps a command whose arguments had this many bytes.
 pub(super) fn keep_command(mut cmd: Cmd, bytes: usize) {
     if bytes <= LARGEST {
         cmd.clear();

@@ -1,4 +1,4 @@
-//! What an overview shows of a queue: `lua/summarize_queue.lua`.
+//! Reads what an overview shows of a queue: `lua/summarize_queue.lua`.
 
 use redis::Value;
 
@@ -14,14 +14,14 @@ pub(crate) struct Summary {
     pub(crate) is_paused: bool,
     pub(crate) version: Option<String>,
     pub(crate) concurrency: Option<u64>,
-    /// Id and timestamp.
+    /// The id and timestamp of the oldest job among those to run next.
     pub(crate) oldest: Option<(String, u64)>,
     /// When the first delayed job is due, in ms.
     pub(crate) due: Option<u64>,
     pub(crate) completed: Minutes,
     pub(crate) failed: Minutes,
     pub(crate) recent: Vec<Recent>,
-    /// Completed and failed ones.
+    /// How many jobs completed, and failed.
     pub(crate) last_minute: [u64; 2],
     pub(crate) last_hour: [u64; 2],
     /// When the last one completed, and failed, in ms.
@@ -29,14 +29,14 @@ pub(crate) struct Summary {
     pub(crate) schedulers: u64,
 }
 
-/// The metrics of one kind of end.
+/// The metrics of completed or of failed jobs.
 #[derive(Debug, Default)]
 pub(crate) struct Minutes {
     pub(crate) count: u64,
     /// When the newest minute ended, in ms.
     pub(crate) previous_at: u64,
     pub(crate) previous_count: u64,
-    /// The newest first.
+    /// How many jobs finished in each minute, newest first.
     pub(crate) data: Vec<u64>,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Recent {
     pub(crate) finished_on: Option<u64>,
 }
 
-/// `recent` jobs of each kind of end are looked at.
+/// Reads the summary. `recent` is how many completed and how many failed jobs are looked at.
 pub(crate) fn summarize_queue(minutes: u32, recent: u32, now: u64) -> Call<Summary> {
     Call::to(&SCRIPT).number(minutes).number(recent).number(now).repeat(Repeat::Reads).read(summary)
 }
@@ -81,10 +81,11 @@ fn summary(value: Value) -> Option<Summary> {
     })
 }
 
-/// The score of a delayed job is its due time times this, and its place in that millisecond; `lua/shared/wake.lua`.
+/// A delayed job's score is its due time in ms times this, plus its place within that millisecond; see
+/// `lua/shared/wake.lua`.
 const PLACES: u64 = 4096;
 
-/// A number, if there is one.
+/// Reads a number, if there is one.
 fn stored(text: &str) -> Option<u64> {
     if text.is_empty() { None } else { reply::stored(text.as_bytes()) }
 }

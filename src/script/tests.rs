@@ -1,4 +1,4 @@
-//! All scripts, one after the other: what they say of themselves, and what they do when a key holds something else.
+//! Tests of all scripts: their headers, and what they do when a key has the wrong type.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::{ALL, add_jobs};
 use crate::engine::testing::queue;
 use crate::error::Reason;
 
-/// The Lua files of a folder by their names; none where a script has no folder of its own.
+/// Returns the Lua files of a folder by their names; none if a script has no folder of its own.
 fn lua(folder: &str) -> BTreeMap<String, String> {
     let dir: PathBuf = [env!("CARGO_MANIFEST_DIR"), "lua", folder].iter().collect();
     let mut files = BTreeMap::new();
@@ -24,7 +24,7 @@ fn lua(folder: &str) -> BTreeMap<String, String> {
     files
 }
 
-/// The sections of a header by their names, each with its lines joined.
+/// Returns the sections of a header by their names, each with its lines joined.
 fn header(text: &str) -> BTreeMap<&str, String> {
     let end = text.find("\n]]\n").expect("a header ends with ]] on a line of its own");
     let mut sections: BTreeMap<&str, String> = BTreeMap::new();
@@ -43,13 +43,13 @@ fn header(text: &str) -> BTreeMap<&str, String> {
     sections
 }
 
-/// `MISSING_JOB` → `MissingJob`.
+/// Turns `MISSING_JOB` into `MissingJob`.
 fn camel(name: &str) -> String {
     let word = |word: &str| word[..1].to_owned() + &word[1..].to_lowercase();
     name.split('_').map(word).collect()
 }
 
-/// The numbers that `local A, B = 0, 1` gives to names.
+/// Returns the numbers that lines like `local A, B = 0, 1` give to names.
 fn numbers(text: &str) -> Vec<(String, i64)> {
     let mut found = Vec::new();
     for line in text.lines().filter_map(|line| line.strip_prefix("local ")) {
@@ -127,7 +127,7 @@ fn outcomes_are_the_same_in_lua_and_rust() {
 async fn every_script_loads_with_and_without_flags() {
     let engine = queue().await;
     for script in ALL {
-        // A server of before version 7 knows no flags, and is sent none.
+        // Servers before version 7 do not know flags, and are sent none.
         for allow_oom in [false, true].into_iter().filter(|flags| !flags || engine.link.allows_oom()) {
             let loaded = script.loaded(allow_oom);
             assert_eq!(loaded.text.starts_with("#!"), allow_oom);
@@ -137,7 +137,7 @@ async fn every_script_loads_with_and_without_flags() {
     }
 }
 
-/// `make lint` runs this: the scripts as they are sent, with every name resolved.
+/// Runs luacheck on the scripts as they are sent, with every name resolved; called by `make lint`.
 #[test]
 #[ignore = "needs luacheck on the PATH; `make lint` brings it"]
 fn luacheck_has_nothing_to_say() {

@@ -1,4 +1,4 @@
-//! What became of a flow whose reply was lost: `lua/trace_flow.lua`.
+//! Finds out whether a flow was stored, after its reply was lost: `lua/trace_flow.lua`.
 
 use redis::Value;
 
@@ -6,20 +6,21 @@ use super::{Call, Repeat, Script, reply, script};
 
 pub(crate) static SCRIPT: Script = script!("trace_flow", Consumes, uses: ["queue"]);
 
-/// What became of a flow whose reply was lost, as far as the server can tell.
+/// What the server can tell about a flow whose reply was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trace {
     Stored,
-    /// It was not carried out, or not yet.
+    /// It was not stored, or not yet.
     NotStored,
-    /// The events of that time are gone, and so is the job.
+    /// The job does not exist, and the events of that time are gone.
     Unknown,
 }
 
-/// How many events a trace looks through.
+/// How many events a trace searches.
 const TRACED_EVENTS: u32 = 2_000;
 
-/// `id` is one that nobody else can have chosen, `elapsed_ms` the time since the flow was sent first.
+/// Finds out whether a flow was stored. `id` is a job of it that no other caller can have created, `elapsed_ms` the
+/// time since the flow was first sent.
 pub(crate) fn trace_flow(id: &str, elapsed_ms: u64) -> Call<Trace> {
     Call::to(&SCRIPT).text(id).number(elapsed_ms).number(TRACED_EVENTS).repeat(Repeat::Safe).read(trace)
 }

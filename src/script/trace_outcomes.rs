@@ -1,4 +1,4 @@
-//! What became of outcomes whose reply was lost: `lua/trace_outcomes.lua`.
+//! Finds out which outcomes were applied, after a reply was lost: `lua/trace_outcomes.lua`.
 
 use std::borrow::Borrow;
 
@@ -10,18 +10,18 @@ use super::{Args, Call, Repeat, Script, script};
 
 pub(crate) static SCRIPT: Script = script!("trace_outcomes", Consumes, uses: ["codes", "queue"]);
 
-/// What a trace says about one outcome whose reply was lost.
+/// What a trace tells about one outcome whose reply was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Traced {
     NotApplied,
     Applied,
     LockLost,
-    /// There is no such job any more. It was removed as this attempt finished it; or as another one did, if this one had
-    /// lost its lock.
+    /// The job does not exist any more. This attempt removed it as it finished it; or, if its lock was lost, another
+    /// attempt did.
     Gone,
 }
 
-/// What became of outcomes whose reply was lost, one answer each.
+/// Finds out which outcomes were applied; one answer for each.
 pub(crate) fn trace_outcomes(outcomes: &[impl Borrow<Outcome>]) -> Call<Vec<Traced>> {
     let mut args = Args::with_capacity(outcomes.len() * 4, outcomes.len() * 96);
     for outcome in outcomes.iter().map(Borrow::borrow) {

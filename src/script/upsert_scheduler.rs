@@ -1,4 +1,4 @@
-//! Making and changing a scheduler: `lua/upsert_scheduler.lua`.
+//! Creates or changes a scheduler: `lua/upsert_scheduler.lua`.
 
 use redis::Value;
 
@@ -8,7 +8,7 @@ use crate::error::Reason;
 
 pub(crate) static SCRIPT: Script = script!("upsert_scheduler", Produces, uses: ["codes", "queue", "settings", "wake", "number", "announce", "delay", "prioritize", "ready", "store", "scheduled_run", "states", "homes", "check_queue", "release", "delete", "erase"]);
 
-/// A scheduler as it is to be, and its next run.
+/// The new definition of a scheduler, and its next run.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Upsert {
     pub(crate) scheduler: String,
@@ -28,20 +28,20 @@ pub(crate) struct Upsert {
     pub(crate) priority: u32,
     pub(crate) lifo: bool,
     pub(crate) deduplication_id: Option<String>,
-    /// How many slots that passed are made up.
+    /// How many missed slots are made up.
     pub(crate) catch_up: u32,
-    /// The scheduler's hash, but for `ic` and `offset`.
+    /// The fields of the scheduler's hash, except `ic` and `offset`.
     pub(crate) fields: Vec<(&'static str, String)>,
 }
 
-/// The run that was made.
+/// The run that was created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Upserted {
     pub(crate) slot: u64,
     pub(crate) delay: u64,
 }
 
-/// `is_repeatable` says that doing it twice leads to what doing it once does.
+/// Creates or changes a scheduler. `is_repeatable` says that doing so twice has the same result as doing it once.
 pub(crate) fn upsert_scheduler(upsert: &Upsert, is_repeatable: bool) -> Call<Result<Upserted, Reason>> {
     let fields: usize = upsert.fields.iter().map(|(name, value)| name.len() + value.len()).sum();
     let mut args = Args::with_capacity(

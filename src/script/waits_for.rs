@@ -7,10 +7,10 @@ use super::{Call, Repeat, Script, script};
 
 pub(crate) static SCRIPT: Script = script!("waits_for", Produces, uses: ["queue", "states"]);
 
-/// How many ids of a waiting list are looked through for one child.
+/// How many ids of a list of waiting jobs are searched for one child.
 const LIST_DEPTH: u32 = 2_000;
 
-/// What the server knows of a parent and of the children that hold it.
+/// What the server knows of a parent and of the children that hold it back.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) state: String,
@@ -22,7 +22,7 @@ pub(crate) struct Held {
     pub(crate) children: Vec<Child>,
 }
 
-/// A child that is looked up; an empty text stands for what is not there.
+/// A child that was looked up; an empty text means that there is none.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Child {
     pub(crate) is_pending: bool,
@@ -34,7 +34,7 @@ pub(crate) struct Child {
     pub(crate) link: String,
 }
 
-/// `None` for a job that does not exist; at most so many children.
+/// Reads why a parent waits, and looks up at most `most` children of each kind; `None` if there is no such job.
 pub(crate) fn waits_for(id: &str, most: u32) -> Call<Option<Held>> {
     Call::to(&SCRIPT).text(id).number(most).number(LIST_DEPTH).repeat(Repeat::Reads).read(held)
 }

@@ -134,7 +134,7 @@ adopt_jobs t 30000 1 a3
 trace_outcomes a1 t 1 a2 t 1
 extend_locks 30000 a1 t a2 t
 recover_stalled now 30000 1 ''
-recover_stalled now 30000 1 suspects
+recover_stalled now 30000 1 marked
 recover_stalled now 30000 1 2000
 wake_workers
 advance_scheduler s1 repeat:s1:1800000000000 now '' 60000 '' {"a":1} 3 0 new 0
