@@ -1,4 +1,4 @@
-//! Adding: one job or many, in calls of bounded size.
+//! Adds one job or many, in calls of bounded size.
 
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ use crate::options::JobOptions;
 use crate::script::add_jobs::{Addition, Dedup, ParentLink, Place, Placed, add_jobs};
 use crate::wire::options::{parent_json, to_json};
 
-/// What one call carries at most: Redis is held for about 12 µs per job, and for the copying of its bytes.
+/// The most jobs that one call carries: Redis is busy for about 12 µs per job, and while it copies the bytes.
 const CALL_JOBS: usize = 150;
 const CALL_BYTES: usize = 1024 * 1024;
 
 const OP: &str = "add_jobs";
 
-/// Calls of one bulk add on their way at once: one is prepared while another runs.
+/// How many calls of one bulk add are under way at once: one is prepared while Redis runs the other.
 const CALLS_AT_ONCE: usize = 2;
 
 impl Engine {
-    /// Makes a job of its parts: defaults, checks, place. `data` is JSON.
+    /// Builds a job from its parts: applies defaults, checks options, chooses its place. `data` is JSON.
     pub(crate) fn new_job(
         &self,
         name: String,
@@ -77,9 +77,9 @@ impl Engine {
         })
     }
 
-    /// Adds jobs in order, in as many calls as it takes; each call is atomic, and so is each job.
+    /// Adds jobs in order, in as many calls as needed. Each call is atomic, and so is each job.
     ///
-    /// One answer per job, in order.
+    /// Returns one result per job, in order.
     pub(crate) async fn add_all(&self, jobs: &[Addition]) -> Vec<Result<Placed>> {
         let mut calls = Vec::new();
         let mut rest = jobs;
@@ -93,21 +93,21 @@ impl Engine {
         answers.collect::<Vec<_>>().await.into_iter().flatten().collect()
     }
 
-    /// Adds the jobs of one call. A lost reply is asked for again where that cannot make a second job.
+    /// Adds the jobs of one call. After a lost reply those jobs are sent again that cannot become second jobs.
     pub(super) async fn add_call(&self, jobs: &[Addition]) -> Vec<Result<Placed>> {
         let mut tries = Tries::new(&self.link, Until::Usual);
         let bytes = jobs.iter().map(Addition::size).sum();
         let placed = add_jobs(jobs.iter(), bytes).send(tries.link(), &self.keys).await;
         match placed {
             Ok(placed) => placed.into_iter().zip(jobs).map(|(placed, job)| answer(placed, job)).collect(),
-            // What few adds come to is boxed, so that the future of every other one is smaller.
+            // The rare path is boxed, so that the future of every other add is smaller.
             Err(failure) => Box::pin(self.add_again(jobs, &mut tries, failure)).await,
         }
     }
 
-    /// Goes on with a call that has failed, for those of its jobs that may be sent again.
+    /// Continues a call that has failed, with those of its jobs that may be sent again.
     async fn add_again(&self, jobs: &[Addition], tries: &mut Tries<'_>, mut failure: Failure) -> Vec<Result<Placed>> {
-        // Which jobs to send, and the answers so far; a job without one is sent again.
+        // The jobs still to send, and the answers so far.
         let mut open: Vec<usize> = (0..jobs.len()).collect();
         let mut answers: Vec<Option<Result<Placed>>> = jobs.iter().map(|_| None).collect();
         loop {
@@ -117,7 +117,7 @@ impl Engine {
                 let again = in_time
                     && match failure {
                         Failure::NotApplied(_) => true,
-                        // The jobs may be added, also where the answer cannot be read.
+                        // The jobs may have been added; so it is if the reply cannot be read.
                         Failure::Unknown(_) | Failure::Unreadable => jobs[i].is_repeatable(),
                         Failure::OutOfMemory | Failure::Server(_) => false,
                     };
@@ -147,12 +147,12 @@ impl Engine {
     }
 }
 
-/// What became of one job; a refusal names it.
+/// Turns the outcome of one job into a result; a refusal names the job.
 fn answer(placed: std::result::Result<Placed, Reason>, job: &Addition) -> Result<Placed> {
     placed.map_err(|reason| Error::refused(OP, job.id.clone(), reason))
 }
 
-/// How many of these fit into one call; at least one.
+/// Returns how many of these jobs fit into one call; at least one.
 pub(super) fn call_length(sizes: impl Iterator<Item = usize>) -> usize {
     let mut bytes = 0;
     let fitting = sizes.take(CALL_JOBS).take_while(|size| {

@@ -1,4 +1,5 @@
-//! Whole flows. They are added in one call, stored whole or not at all, also when the reply is lost.
+//! Adds whole flows. A flow is added in one call, stored as a whole or not at all, and this is so after a lost reply
+//! too.
 
 use std::time::Instant;
 
@@ -16,15 +17,15 @@ use crate::script::waits_for::{Held, waits_for};
 const OP: &str = "add_flow";
 
 impl Engine {
-    /// Stores the jobs of a flow in one atomic step; answers what became of those that were not simply created.
+    /// Stores the jobs of a flow in one atomic step. Returns the outcomes of those that were not simply created.
     ///
-    /// `own` is the position of a job whose id was made for this flow, if there is one: what became of a call whose reply
-    /// was lost is read from it. Where it is missing the call is repeated, and so it is where every id is the caller's own;
-    /// that makes no second job under an id while the first exists.
+    /// `own` is the position of a job whose id was generated for this flow, if there is one. After a lost reply that
+    /// job tells whether the flow was stored. If it is missing, the call is repeated. If all ids are the caller's own,
+    /// the call is repeated at once: an id that exists gets no second job.
     ///
     /// # Errors
     ///
-    /// The server refuses the call as such, and nothing was stored; or [`Error::OutcomeUnknown`].
+    /// [`Error::OutcomeUnknown`], or the server refuses the call as a whole, and nothing was stored.
     pub(crate) async fn add_flow(&self, flow: &Flow, own: Option<usize>) -> Result<Exceptions> {
         flow.homes.iter().try_for_each(|home| self.check_slot("flow", home.base()))?;
         let deadline = tokio::time::Instant::now() + self.link.options().command_timeout * 2;
@@ -58,7 +59,7 @@ impl Engine {
         }
     }
 
-    /// Why a parent waits; `None` if there is no such job. One round trip.
+    /// Returns why a parent waits; `None` if there is no such job. One round trip.
     pub(crate) async fn waits_for(&self, id: &str, most: u32) -> Result<Option<Held>> {
         self.call(waits_for(id, most)).await
     }
@@ -70,7 +71,7 @@ impl Engine {
         trace.map_err(|_| Error::OutcomeUnknown { op: OP })
     }
 
-    /// What became of the jobs of a flow that is known to be stored, read from what is there now.
+    /// Finds the outcomes of the jobs of a flow that is known to be stored, from what is stored now.
     async fn read_placed(&self, flow: &Flow) -> Result<Exceptions> {
         let mut exceptions = Exceptions::new();
         for (at, (home, job)) in flow.jobs.iter().enumerate() {
@@ -81,14 +82,14 @@ impl Engine {
         Ok(exceptions)
     }
 
-    /// The same connection, for another queue.
+    /// Returns an engine on the same connection for another queue.
     fn of(&self, keys: &QueueKeys) -> Self {
         Self { keys: keys.clone(), ..self.clone() }
     }
 }
 
-/// What became of a job, if it was not simply created: one that bears another time was there before. One that is gone has run
-/// already, if nothing can have refused it; else nobody can tell.
+/// Returns the outcome of a job that was not simply created: one with another timestamp existed before. A job that is
+/// missing has run and was removed, if nothing can have refused it; otherwise its outcome is unknown.
 fn exception(job: &Addition, origin: &Origin) -> Result<Option<Result<Placed, Reason>>> {
     let Some(timestamp) = &origin.timestamp else {
         return if job.is_sure { Ok(None) } else { Err(Error::OutcomeUnknown { op: OP }) };
@@ -116,13 +117,13 @@ mod tests {
         assert_eq!(trace(1_000).await, Trace::Stored, "the job is there");
         engine.redis("DEL @own").await;
         engine.redis("XADD @events * event added jobId other name n").await;
-        // Before version 7 servers do not tell whether anything was taken from a stream.
+        // Servers before version 7 do not tell whether entries were removed from a stream.
         let info = format!("{:?}", engine.redis("XINFO STREAM @events").await);
         let read = if info.contains("entries-added") { Trace::NotStored } else { Trace::Unknown };
         assert_eq!(trace(60_000).await, read, "all that has happened since was read");
         engine.redis("XADD @events * event added jobId own name n").await;
         assert_eq!(trace(60_000).await, Trace::Stored, "it has run and gone");
-        // More has happened since than a trace looks through.
+        // More events have been written since than a trace searches.
         let fill = "for i = 1, 2500 do redis.call('XADD', KEYS[1], '*', 'event', 'waiting', 'jobId', 'x') end";
         engine.redis_words(&["EVAL", fill, "1", &engine.keys.events()]).await;
         assert_eq!(trace(60_000).await, Trace::Unknown, "the events of that time are out of sight");

@@ -1,4 +1,4 @@
-//! Administration: everything that changes a queue or a job and is neither an add nor a worker's business.
+//! Administration: everything that changes a queue or a job and is neither an add nor part of a worker.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -14,33 +14,33 @@ use crate::script::remove_job::{Family, Removal};
 use crate::script::{self, change_delay, change_priority, promote_job, remove_child, retry_job};
 use crate::state::JobState;
 
-/// The most that one call of a script works on: two or three milliseconds of the server's time.
+/// How many jobs one call works on at most: two or three milliseconds of the server's time.
 const MOST_PER_CALL: u32 = 200;
 
-/// How many attempts one call asks about.
+/// How many attempts one call checks for cancellation.
 const CANCELS_AT_ONCE: usize = 1_000;
 
 impl Engine {
-    /// Writes what a queue says of itself when it is opened: our version, and the length of the event stream.
+    /// Writes the queue's version and the cap of its event stream, as is done when a queue is opened.
     ///
-    /// Without `max_events` a length that is there stays, where Node overwrites it with its default. One round trip.
+    /// Without `max_events` an existing cap stays; Node overwrites it with its default. One round trip.
     pub(crate) async fn open_queue(&self, max_events: Option<u64>) -> Result<()> {
         self.call(script::open_queue(concat!("bullmq:oxmq-", env!("CARGO_PKG_VERSION")), max_events)).await
     }
 
-    /// Lets no worker fetch from this queue; jobs that run go on. One round trip.
+    /// Pauses the queue: no worker fetches from it, and running jobs go on. One round trip.
     pub(crate) async fn pause(&self) -> Result<()> {
         self.call(script::pause()).await
     }
 
-    /// Lets workers fetch again. One round trip; one more for every 1,000 jobs that a BullMQ 5 set aside, and the queue
-    /// stays paused until all of those are back.
+    /// Resumes the queue. One round trip, and one more for every 1,000 jobs that BullMQ 5 keeps in `paused`; the queue
+    /// stays paused until all of those are back in `wait`.
     pub(crate) async fn resume(&self) -> Result<()> {
         while self.call(script::resume()).await? > 0 {}
         Ok(())
     }
 
-    /// Lets at most `limit` jobs be active at once, over all workers. One round trip.
+    /// Limits how many jobs may be active at once, over all workers. One round trip.
     ///
     /// # Errors
     ///
@@ -52,42 +52,42 @@ impl Engine {
         self.call(script::set_concurrency(Some(limit))).await.map(drop)
     }
 
-    /// Ends the limit of [`set_global_concurrency`](Self::set_global_concurrency); says whether there was one.
+    /// Removes the limit of [`set_global_concurrency`](Self::set_global_concurrency); returns whether there was one.
     pub(crate) async fn remove_global_concurrency(&self) -> Result<bool> {
         Ok(self.call(script::set_concurrency(None)).await? > 0)
     }
 
-    /// Lets at most `max` jobs be fetched in each `window`, over all workers. One round trip.
+    /// Limits how many jobs may be fetched in each `window`, over all workers. One round trip.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] for no jobs, and for a window under a millisecond or over a year.
+    /// [`Error::InvalidOption`] for a `max` of 0, and for a window under a millisecond or over a year.
     pub(crate) async fn set_global_rate_limit(&self, max: u64, window: Duration) -> Result<()> {
         check_rate_limit("rate_limit", max, window)?;
         self.call(script::set_rate_limit(Some((max, millis(window))))).await.map(drop)
     }
 
-    /// Ends the limit of [`set_global_rate_limit`](Self::set_global_rate_limit); says whether there was one.
+    /// Removes the limit of [`set_global_rate_limit`](Self::set_global_rate_limit); returns whether there was one.
     pub(crate) async fn remove_global_rate_limit(&self) -> Result<bool> {
         Ok(self.call(script::set_rate_limit(None)).await? > 0)
     }
 
-    /// Lets workers that have a limit, their own or the queue's, fetch nothing for this time. One round trip.
+    /// Stops the fetching of workers that have a rate limit, their own or the queue's, for this time. One round trip.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] under a millisecond and over a year.
+    /// [`Error::InvalidOption`] for less than a millisecond and for more than a year.
     pub(crate) async fn rate_limit(&self, pause: Duration) -> Result<()> {
         check_span("rate_limit", pause, SHORTEST..=YEAR)?;
         self.call(script::rate_limit(&self.keys, millis(pause))).await
     }
 
-    /// Starts a new window of the rate limit, also of a manual one; says whether one was open. One round trip.
+    /// Ends the current window of the rate limit, or a manual one; returns whether one was open. One round trip.
     pub(crate) async fn remove_rate_limit_key(&self) -> Result<bool> {
         self.call(script::remove_rate_limit_key()).await
     }
 
-    /// Lets a job fail without another attempt, and asks whoever runs it to stop. One round trip.
+    /// Fails a job without another attempt, and asks a worker that runs it to stop. One round trip.
     pub(crate) async fn cancel(&self, id: &str, reason: &str) -> Result<Cancellation> {
         if is_no_job(id) {
             return Ok(Cancellation::NotFound);
@@ -95,8 +95,8 @@ impl Engine {
         self.call(cancel_job(id, reason)).await
     }
 
-    /// The attempts, given by id and token, that somebody wants stopped: their places, and why. One round trip for each thousand
-    /// of them, and only a small one where nothing of the queue is to stop.
+    /// Returns which of these attempts, given by id and token, are to stop: their positions, and the reasons. One round
+    /// trip per 1,000 attempts; a single small one if the queue has no requests.
     pub(crate) async fn find_cancelled(&self, attempts: &[(impl AsRef<[u8]>, &str)]) -> Result<Vec<(usize, String)>> {
         if attempts.len() > 1 && self.call(cancel_job::count_cancels(&self.keys)).await? == 0 {
             return Ok(Vec::new());
@@ -112,7 +112,7 @@ impl Engine {
         Ok(found)
     }
 
-    /// Lets a delayed job run now, by its priority. One round trip.
+    /// Makes a delayed job ready now, placed by its priority. One round trip.
     ///
     /// # Errors
     ///
@@ -121,38 +121,38 @@ impl Engine {
         self.call_job(id, promote_job(id)).await
     }
 
-    /// Lets all delayed jobs run now, the earliest due first; says how many. One round trip for each 200 jobs.
+    /// Makes all delayed jobs ready now, the earliest due first; returns how many. One round trip per 200 jobs.
     ///
-    /// As in Node they go to `wait` whatever their priority, or `by_priority`.
+    /// As in Node they go to `wait` whatever their priority; with `by_priority` each is placed by its priority.
     pub(crate) async fn promote_jobs(&self, by_priority: bool) -> Result<u64> {
         self.requeue(JobState::Delayed, "+inf", by_priority).await
     }
 
-    /// Lets a delayed job become due after `delay` from now. One round trip.
+    /// Changes the delay of a delayed job to `delay` from now. One round trip.
     ///
     /// # Errors
     ///
     /// [`Error::Refused`] with [`Reason::MissingJob`], or [`Reason::NotInState`] if it is not delayed;
-    /// [`Error::InvalidOption`] above 2^52 ms.
+    /// [`Error::InvalidOption`] for more than 2^52 ms.
     pub(crate) async fn change_delay(&self, id: &str, delay: Duration) -> Result<()> {
         check_delay(delay)?;
         self.call_job(id, change_delay(id, millis(delay), self.clock.now_ms())).await
     }
 
-    /// Gives a job another priority; `lifo` puts it before the others of that priority. A job that waits moves at
-    /// once, others take it along. One round trip.
+    /// Changes the priority of a job; `lifo` puts it before the others of that priority. A job that is ready moves at
+    /// once; any other job uses the priority when it becomes ready. One round trip.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Reason::MissingJob`]; [`Error::InvalidOption`] above 2,097,151.
+    /// [`Error::Refused`] with [`Reason::MissingJob`]; [`Error::InvalidOption`] for more than 2,097,151.
     pub(crate) async fn change_priority(&self, id: &str, priority: u32, lifo: bool) -> Result<()> {
         check_priority(priority)?;
         self.call_job(id, change_priority(id, priority, lifo)).await
     }
 
-    /// Lets a failed or completed job run again, by its priority. One round trip.
+    /// Makes a failed or completed job ready again, placed by its priority. One round trip.
     ///
-    /// The attempts made stay as they are unless they are reset: a job that had used them up gets one more.
+    /// The attempts made stay as they are unless they are reset: a job that had used up its attempts gets one more.
     ///
     /// # Errors
     ///
@@ -169,11 +169,11 @@ impl Engine {
         self.call_job(id, retry_job(id, state, reset_attempts_made, reset_attempts_started)).await
     }
 
-    /// Lets all jobs run again that failed, or completed, up to `timestamp` (ms; now by default), the first finished
-    /// first; says how many. One round trip for each 200 jobs.
+    /// Makes all jobs ready again that failed, or completed, up to `timestamp` (ms; now by default), the first finished
+    /// first; returns how many. One round trip per 200 jobs.
     ///
     /// The moment is fixed at the start: a job that fails again during the call is not retried by it. As in Node the
-    /// jobs go to `wait` whatever their priority, or `by_priority`.
+    /// jobs go to `wait` whatever their priority; with `by_priority` each is placed by its priority.
     ///
     /// # Errors
     ///
@@ -184,21 +184,21 @@ impl Engine {
         self.requeue(state, &until.to_string(), by_priority).await
     }
 
-    /// Removes a job, with its children and theirs if asked to; says whether it did. False: a worker holds the job or
-    /// one of its pending children. A job that does not exist counts as removed.
+    /// Removes a job, with all its descendants if asked to. Returns false if a worker runs the job or one of its
+    /// pending children. A job that does not exist counts as removed.
     ///
-    /// One round trip, atomic, for up to 150 jobs. A larger family goes in steps, children first; a worker that
-    /// takes one of the rest meanwhile stops it, and what has gone is gone.
+    /// One round trip, atomic, for up to 150 jobs. A larger family is removed in steps, children first; a worker that
+    /// takes one of the remaining jobs stops the removal, and the jobs removed so far stay removed.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Reason::BelongsToScheduler`] for the pending run of a job scheduler.
+    /// [`Error::Refused`] with [`Reason::BelongsToScheduler`] for the next run of a job scheduler.
     pub(crate) async fn remove(&self, id: &str, remove_children: bool) -> Result<bool> {
         self.remove_family(id, if remove_children { Family::Tree } else { Family::Alone }).await
     }
 
-    /// Removes the pending children of a job and theirs, except those that run or have failed. The job stays, and is
-    /// let go if nothing is left to wait for. Round trips as [`remove`](Self::remove).
+    /// Removes the pending descendants of a job, except those that run or have failed. The job stays, and is released
+    /// if nothing is left to wait for. Round trips as [`remove`](Self::remove).
     pub(crate) async fn remove_unprocessed_children(&self, id: &str) -> Result<()> {
         self.remove_family(id, Family::Unprocessed).await.map(drop)
     }
@@ -216,7 +216,7 @@ impl Engine {
         Ok(true)
     }
 
-    /// Takes a pending child away from its parent; says whether the parent waited for it. One round trip.
+    /// Separates a pending child from its parent; returns whether the parent waited for it. One round trip.
     ///
     /// # Errors
     ///
@@ -225,8 +225,8 @@ impl Engine {
         self.call_job(id, remove_child(id, parent_key)).await
     }
 
-    /// Removes all jobs that wait, with or without a priority, and if asked to the delayed ones; says how many. The
-    /// pending runs of job schedulers stay. One round trip for each 200 jobs.
+    /// Removes all waiting and prioritized jobs, and if asked to the delayed ones; returns how many. The next runs of
+    /// job schedulers stay. One round trip per 200 jobs.
     pub(crate) async fn drain(&self, delayed: bool) -> Result<u64> {
         let all = ["wait", "paused", "prioritized", "delayed"];
         let mut open = if delayed { &all[..] } else { &all[..3] };
@@ -240,10 +240,10 @@ impl Engine {
         Ok(removed)
     }
 
-    /// Removes up to `limit` jobs of one state (0: all) that are older than `grace`, and names them.
+    /// Removes up to `limit` jobs of one state (0: all) that are older than `grace`, and returns their ids.
     ///
-    /// The age counts from the end of a finished job, else from its start or, if it never started, from its add. Jobs
-    /// that run and the pending runs of job schedulers stay. One round trip for each 200 jobs looked at.
+    /// The age of a finished job counts from its end, of another from its start, or if it never started from its add.
+    /// Running jobs and the next runs of job schedulers stay. One round trip per 200 jobs looked at.
     ///
     /// # Errors
     ///
@@ -266,7 +266,7 @@ impl Engine {
         }
     }
 
-    /// Pauses the queue and deletes it with everything in it, 200 jobs in each round trip.
+    /// Pauses the queue and deletes everything in it. One round trip per 200 jobs.
     ///
     /// # Errors
     ///
@@ -285,33 +285,33 @@ impl Engine {
         }
     }
 
-    /// Shortens the event stream to about `keep` entries; says how many went. One round trip.
+    /// Trims the event stream to about `keep` entries; returns how many were removed. One round trip.
     pub(crate) async fn trim_events(&self, keep: u64) -> Result<u64> {
         self.call(script::trim_events(&self.keys, keep)).await
     }
 
-    /// Keeps the newest `keep` lines of a job's log, or none. One round trip.
+    /// Trims a job's log to the newest `keep` lines; 0 deletes it. One round trip.
     pub(crate) async fn clear_logs(&self, id: &str, keep: u64) -> Result<()> {
         self.call(script::clear_logs(&self.keys, id, keep)).await
     }
 
-    /// Ends a deduplication, whichever job it stands for; says whether there was one. One round trip.
+    /// Ends a deduplication, whichever job it stands for; returns whether there was one. One round trip.
     pub(crate) async fn remove_deduplication_key(&self, deduplication_id: &str) -> Result<bool> {
         self.call(script::remove_deduplication_key(&self.keys, deduplication_id)).await
     }
 
-    /// Ends a deduplication if this job stands for it; says whether it did. One round trip.
+    /// Ends a deduplication if this job stands for it; returns whether it did. One round trip.
     pub(crate) async fn remove_deduplication_key_of(&self, id: &str, deduplication_id: &str) -> Result<bool> {
         self.call(script::free_deduplication(id, deduplication_id)).await
     }
 
-    /// Deletes jobs that are in no list and no set, up to `limit` of them (0: all); says how many.
+    /// Deletes jobs that are in no list and no set, up to `limit` of them (0: all); returns how many.
     ///
-    /// Scans the whole keyspace of the server. Holds the ids of all jobs that wait or run.
+    /// Scans all keys of the server, and holds the ids of all waiting and active jobs in memory.
     pub(crate) async fn remove_orphaned_jobs(&self, limit: u64) -> Result<u64> {
-        /// How many keys one step looks at.
+        /// How many keys one step of the scan looks at.
         const KEYS_PER_STEP: u32 = 1_000;
-        // What is in a list now need not be searched for there. The script looks again at all others: they may have
+        // An id that is in a list now need not be searched for there. The script checks all others again: they may have
         // moved meanwhile.
         let lists = [JobState::Waiting, JobState::Paused, JobState::Active];
         let listed: HashSet<String> = self.get_ranges(&lists, 0, -1, true).await?.into_iter().collect();
@@ -338,7 +338,7 @@ impl Engine {
         }
     }
 
-    /// The id of the job that a key may belong to.
+    /// Returns the id of the job that a key may belong to.
     pub(crate) fn job_of(&self, key: &str) -> Option<String> {
         const PARTS: [&str; 6] = ["logs", "dependencies", "processed", "failed", "unsuccessful", "lock"];
         let suffix = key.strip_prefix(self.keys.base())?;

@@ -1,15 +1,15 @@
-//! What `CLIENT LIST` says of one client.
+//! Reads the clients in the reply of `CLIENT LIST`.
 
 /// One client of the server, as `CLIENT LIST` describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientInfo {
-    /// Every field in the server's order. `name` is the queue's; `rawname` the client's own.
+    /// All fields, in the server's order. `name` is the name of the queue, `rawname` that of the client.
     pub fields: Vec<(String, String)>,
 }
 
 impl serde::Serialize for ClientInfo {
-    /// The fields by their names, as BullMQ's `getWorkers` gives them.
+    /// Writes the fields by their names, as BullMQ's `getWorkers` returns them.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         crate::wire::json::as_map(&self.fields, serializer)
     }
@@ -23,7 +23,7 @@ impl ClientInfo {
     }
 }
 
-/// One line of `CLIENT LIST`, if its name is one of ours.
+/// Reads one line of `CLIENT LIST`; `None` if its name is not one of ours.
 pub(super) fn read(line: &str, queue: &str, is_ours: impl Fn(&str) -> bool) -> Option<ClientInfo> {
     let mut fields: Vec<(String, String)> = Vec::new();
     let mut raw = None;

@@ -1,4 +1,4 @@
-//! Adds that travel together because they were called at the same time.
+//! Joins adds that are called at the same time into one call to Redis.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,21 +18,21 @@ use crate::script::add_jobs::{Addition, Placed};
 use crate::sync::Lock;
 use crate::telemetry::AddFigures;
 
-/// Calls on their way at once: Redis works on one while the callers of the other add their next jobs.
+/// How many calls are under way at once: Redis works on one while the callers of the other add their next jobs.
 const CALLS_AT_ONCE: usize = 2;
 
-/// So many adds are worth a call while another is on its way, and are not shared between two.
+/// How many adds must have gathered to start a second call beside another; fewer adds are not split between two calls.
 const WORTH_A_CALL: usize = 16;
 
-/// Joins adds that are called at the same time into one call each.
+/// Joins adds that are called at the same time into one call.
 ///
-/// The first goes at once, sent by its caller; those that come while a call is on its way form the next one. So an idle
-/// producer waits for nothing, and a busy one shares the cost of a call among many jobs.
+/// The first add is sent at once, by its caller; those that come while a call is under way form the next one. So an
+/// idle producer waits for nothing, and a busy one shares the cost of a call among many jobs.
 pub(crate) struct Coalescer {
     engine: Engine,
     figures: AddFigures,
     state: Lock<Gathering>,
-    /// Fires when enough has gathered for a second call.
+    /// Notified when enough adds have gathered for a second call.
     enough: Notify,
 }
 
@@ -41,29 +41,30 @@ struct Gathering {
     jobs: Vec<Addition>,
     callers: Vec<Caller>,
     sender: Sender,
-    /// The runtime in which the sender lives. A caller of the same one cannot wait while the sender does not get on.
+    /// The runtime of the sender. A caller in the same runtime cannot outlive a sender that stands still.
     home: Option<runtime::Id>,
-    /// Jobs on their way.
+    /// How many jobs are under way.
     sent: usize,
-    /// Numbers the callers.
+    /// The next caller's number.
     tickets: u64,
 }
 
-/// Who waits for a job that was gathered.
+/// A caller that waits for a job that was gathered.
 struct Caller {
     ticket: u64,
     reply: oneshot::Sender<Reply>,
 }
 
-/// What a caller hears of a job that was gathered.
+/// What a caller is told about a job that was gathered.
 enum Reply {
     Done(Answer),
-    /// Whoever was to send it is gone, and to send it is safe: it was not sent, or may be sent twice.
+    /// The sender is gone, and sending the job is safe: it was not sent, or may be sent twice.
     Orphaned(Addition),
 }
 
-/// Who sends what has gathered. *Nobody*: the next caller is first. *First*: a caller sends one job; when it is done, or
-/// enough has gathered meanwhile, a task takes over. *Task*: until nothing has gathered and nothing is on its way.
+/// Who sends what has gathered. *Nobody*: the next caller sends. *First*: a caller sends one job; when that is done, or
+/// enough has gathered meanwhile, a task takes over. *Task*: a task sends until nothing has gathered and nothing is
+/// under way.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum Sender {
     #[default]
@@ -72,23 +73,23 @@ enum Sender {
     Task,
 }
 
-/// How an add takes part.
+/// How an add is handled.
 enum Entered {
     First(Addition),
     Gathered { reply: oneshot::Receiver<Reply>, ticket: u64, needs_task: bool, is_stranger: bool },
 }
 
-/// The job back, with what became of it.
+/// The job, returned to its caller, and its outcome.
 type Answer = Result<(Addition, Placed)>;
 
-/// Jobs that travel together, and who waits for them: nobody any more once they are answered.
+/// Jobs that are sent together, and the callers that wait for them; none once they are answered.
 struct Batch {
     jobs: Vec<Addition>,
     callers: Vec<Caller>,
 }
 
 impl Drop for Batch {
-    /// The task that carried it went down with its runtime.
+    /// Reached with callers left only if the task that carried the batch ended with its runtime.
     fn drop(&mut self) {
         for (caller, job) in std::mem::take(&mut self.callers).into_iter().zip(std::mem::take(&mut self.jobs)) {
             let reply = if job.is_repeatable() { Reply::Orphaned(job) } else { Reply::Done(Err(unknown())) };
@@ -111,7 +112,8 @@ impl Coalescer {
         &self.engine
     }
 
-    /// Adds one job. The add goes on if the caller gives up, and comes back to him if the runtime ends that carried it.
+    /// Adds one job. The add goes on if the caller gives up. If the runtime that carries it ends, the caller gets the
+    /// job back.
     pub(crate) async fn add(self: &Arc<Self>, job: Addition) -> Answer {
         let mut job = job;
         loop {
@@ -156,8 +158,9 @@ impl Coalescer {
         Entered::Gathered { reply, ticket, needs_task, is_stranger: !needs_task && state.home != here }
     }
 
-    /// Waits for a sender in another runtime, which may stand still without an end: one of a single thread that nobody
-    /// drives. What it has not sent in time a task of this runtime sends; what it has sent is unknown in the end.
+    /// Waits for a sender in another runtime, which may stand still for ever, for example a single-threaded one that
+    /// nobody drives. After a deadline a task of this runtime sends what was not sent; what was sent has an unknown
+    /// outcome.
     async fn outlive(
         self: &Arc<Self>,
         mut reply: oneshot::Receiver<Reply>,
@@ -171,7 +174,7 @@ impl Coalescer {
             let mut state = self.lock();
             let is_unsent = state.callers.iter().any(|caller| caller.ticket == ticket);
             if is_unsent {
-                // Should the other one wake again, it finds nothing left to send.
+                // If the other sender wakes again, it finds nothing left to send.
                 state.sender = Sender::Task;
             }
             is_unsent
@@ -185,7 +188,7 @@ impl Coalescer {
         }
     }
 
-    /// Starts the task that sends what has gathered. Should its runtime end before it has begun, the guard knows.
+    /// Starts the task that sends what has gathered. If its runtime ends before it starts, the guard notices.
     fn start_task(self: &Arc<Self>) {
         let sending = Sending { coalescer: Arc::clone(self), who: Sender::Task };
         self.lock().home = Handle::try_current().ok().map(|runtime| runtime.id());
@@ -235,7 +238,7 @@ impl Coalescer {
         }
     }
 
-    /// Gives the answers of a call to those who wait for them.
+    /// Gives the results of a call to those who wait for them.
     async fn answer(&self, mut batch: Batch, answers: Vec<Result<Placed>>) {
         {
             let mut state = self.lock();
@@ -243,15 +246,15 @@ impl Coalescer {
         }
         let (callers, jobs) = (std::mem::take(&mut batch.callers), std::mem::take(&mut batch.jobs));
         for ((caller, job), answer) in callers.into_iter().zip(jobs).zip(answers) {
-            // A caller who has given up does not want it.
+            // A caller that has given up does not receive it.
             let _ = caller.reply.send(Reply::Done(answer.map(|placed| (job, placed))));
         }
-        // Those who were answered run first, so that what they add next travels together.
+        // Those who were answered run first, so that their next adds are sent together.
         tokio::task::yield_now().await;
     }
 
-    /// The jobs of the next call: all that have gathered if they are few, else no more than half of all adds under way.
-    /// `None` if there are none, or too few for a second call; with no call on its way the task has ended then.
+    /// Takes the jobs of the next call: all that have gathered if they are few, otherwise at most half of all adds
+    /// under way. `None` if there are none, or too few for a second call. If no call is under way, the task ends.
     fn take(&self, is_only: bool) -> Option<Batch> {
         let mut state = self.lock();
         let gathered = state.jobs.len();
@@ -283,9 +286,9 @@ impl Coalescer {
     }
 }
 
-/// The add of a caller who came first. It goes on as a task if the caller gives up.
+/// The add of the first caller. It goes on as a task if the caller gives up.
 struct First {
-    /// Gone once it has ended.
+    /// `None` once the call has ended.
     call: Option<BoxFuture<'static, Answer>>,
 }
 
@@ -311,11 +314,11 @@ impl Drop for First {
     }
 }
 
-/// A sender at work. If its runtime goes away under it, what has gathered goes back to the callers, and the next of them
-/// is first again.
+/// A sender at work. If its runtime ends, what has gathered is returned to the callers, and the first of them to call
+/// again becomes the sender.
 struct Sending {
     coalescer: Arc<Coalescer>,
-    /// Nobody once it has ended as it should.
+    /// [`Sender::Nobody`] once it has ended normally.
     who: Sender,
 }
 
@@ -325,7 +328,7 @@ impl Drop for Sending {
             return;
         }
         if std::thread::panicking() {
-            // Telling may be what panics: a log subscriber is not ours.
+            // The logging itself may be what panics: a log subscriber is not ours.
             let told = std::panic::catch_unwind(|| {
                 tracing::error!(task = "adds' sender", "an inner task panicked; what it has not sent is sent again");
             });
@@ -340,7 +343,7 @@ impl Drop for Sending {
             state.sender = Sender::Nobody;
             (std::mem::take(&mut state.callers), std::mem::take(&mut state.jobs))
         };
-        // None of these was sent. One of those who wait for them becomes the first.
+        // None of these jobs was sent. One of their callers becomes the sender.
         for (caller, job) in orphans.0.into_iter().zip(orphans.1) {
             let _ = caller.reply.send(Reply::Orphaned(job));
         }
@@ -365,7 +368,7 @@ mod tests {
     async fn an_add_goes_on_when_its_caller_gives_up() {
         let engine = queue().await;
         let coalescer = Coalescer::new(engine.clone());
-        // The first sends, two gather, and all but the last give up.
+        // The first caller sends, two gather, and all but the last give up.
         let mut first = Box::pin(coalescer.add(job(&engine, "first")));
         let mut second = Box::pin(coalescer.add(job(&engine, "second")));
         let mut third = Box::pin(coalescer.add(job(&engine, "third")));
@@ -375,7 +378,7 @@ mod tests {
         drop((first, second));
         third.await.unwrap();
         assert_eq!(engine.int("LLEN @wait").await, 3);
-        // And again: nobody is left who blocks the others.
+        // A further add works too: nothing is left that blocks it.
         coalescer.add(job(&engine, "fourth")).await.unwrap();
         assert_eq!(engine.int("LLEN @wait").await, 4);
     }
@@ -386,7 +389,7 @@ mod tests {
         let coalescer = Coalescer::new(engine.clone());
         for round in 1..=3 {
             failpoint::arm("adds' sender", &engine.keys);
-            // None was on its way as the task died, so all are sent again.
+            // No call was under way when the task died, so all jobs are sent again.
             for answer in join_all((0..40).map(|_| coalescer.add(job(&engine, "n")))).await {
                 answer.unwrap();
             }
@@ -412,7 +415,7 @@ mod tests {
                 .collect();
             assert!(ids.is_sorted(), "{ids:?}");
         }
-        // The task ends after those whom it has answered went on.
+        // The task ends after those that it has answered have continued.
         while coalescer.lock().sender != Sender::Nobody {
             tokio::task::yield_now().await;
         }

@@ -1,4 +1,4 @@
-//! The event stream of a queue: reading it without a hole, events of the user's own, and whether jobs have finished.
+//! Reads the event stream of a queue without gaps, writes custom events, and tells whether jobs have finished.
 
 use std::time::Duration;
 
@@ -17,59 +17,59 @@ pub(crate) use crate::script::read_finished::{Finished, Found};
 use crate::script::{load_cursor, remove_cursor, save_cursor};
 use crate::wire::EventId;
 
-/// How many entries one read takes at most: a reader that is far behind must not ask for the whole stream at once. After
-/// a lost reply it is half as many, since the server may have dropped a connection that had too much to carry.
+/// How many entries one read takes at most: a reader that is far behind must not ask for the whole stream at once.
+/// After a lost reply it is halved, since the server may have dropped a connection whose replies were too large.
 pub(crate) const BATCH: usize = 256;
 
-/// Names that would do harm in Node, where an event is emitted under its own name.
+/// Names that would do harm in Node, which emits an event under its name.
 const FORBIDDEN: [&str; 4] = ["error", "ioredis:close", "closing", "closed"];
 
-/// Fields of one custom event; Lua's `unpack` has a limit.
+/// How many fields a custom event may have; Lua's `unpack` has a limit.
 const MAX_FIELDS: usize = 500;
 
 impl Engine {
-    /// How each of these jobs stands, and the newest event at that moment. At most 1,000 ids. Tries for as long as it
-    /// takes: whoever waits has a limit of his own.
+    /// Returns how each of these jobs stands, and the newest event at that moment. At most 1,000 ids. Repeated until
+    /// the server answers: the caller has a limit of its own.
     pub(crate) async fn read_finished(&self, ids: &[impl AsRef<str>]) -> Result<(EventId, Vec<Found>)> {
         self.call_until(Until::Decided, read_finished(ids)).await
     }
 
-    /// Looks through `count` events before `from`, or from the newest on, for where these jobs went. At most 500 events
-    /// and 1,000 ids. Tries for as long as it takes.
+    /// Searches `count` events before `from`, or the newest ones, for the state changes of these jobs. At most 500
+    /// events and 1,000 ids. Repeated until the server answers.
     pub(crate) async fn find_finish(&self, from: Option<EventId>, count: usize, ids: &[&str]) -> Result<Page> {
         self.call_until(Until::Decided, find_finish(from, count, ids)).await
     }
 
-    /// How much the server has of what it had told us of when this event was the newest one that we knew. One round trip if
-    /// it has all, three at most.
+    /// Finds out how much the server still has of what it had when `seen` was the newest event. One round trip if it
+    /// has everything, at most three otherwise.
     pub(crate) async fn find_rollback(&self, seen: EventId) -> Result<Kept> {
         let events = self.keys.events();
         if self.call(find_event(&events, seen)).await?.is_some() {
             return Ok(Kept::All);
         }
-        // One that was trimmed away has no older ones.
+        // If `seen` was trimmed away, there are no older events.
         if let Some(kept) = self.call(event_before(&events, seen)).await? {
             return Ok(Kept::UpTo(kept));
         }
         Ok(if self.call(count_keys([events])).await? == 0 { Kept::Nothing } else { Kept::All })
     }
 
-    /// How far the readers under this name have come.
+    /// Returns the cursor that is stored under this name.
     pub(crate) async fn load_cursor(&self, name: &str) -> Result<Option<EventId>> {
         self.call(load_cursor(&self.keys, name)).await
     }
 
-    /// Remembers that they have come as far as this; answers whether they had not before.
+    /// Stores a cursor, unless it is there or further already; returns whether it was stored.
     pub(crate) async fn save_cursor(&self, name: &str, id: EventId) -> Result<bool> {
         self.call(save_cursor(name, id)).await
     }
 
-    /// Forgets how far they have come; answers whether it was known.
+    /// Deletes a cursor; returns whether there was one.
     pub(crate) async fn remove_cursor(&self, name: &str) -> Result<bool> {
         self.call(remove_cursor(&self.keys, name)).await
     }
 
-    /// Writes an event of the user's own into the queue's stream; the values are text.
+    /// Writes a custom event into the queue's stream; the values are text.
     ///
     /// The stream is trimmed to the queue's own cap. A lost reply is [`Error::OutcomeUnknown`]: the event may be there.
     pub(crate) async fn publish_event(&self, name: &str, fields: &[(&str, &str)]) -> Result<EventId> {
@@ -93,7 +93,7 @@ fn check_event(name: &str, fields: &[(&str, &str)]) -> Result<()> {
     if fields.iter().any(|(field, _)| *field == "event") {
         return Err(Error::invalid(FIELDS, "the field 'event' holds the name"));
     }
-    // Node reads these as JSON, and its consumers stop for good when they cannot.
+    // Node parses these fields as JSON, and its consumers stop for good if that fails.
     let json = match name {
         "progress" => "data",
         "completed" => "returnvalue",
@@ -106,79 +106,79 @@ fn check_event(name: &str, fields: &[(&str, &str)]) -> Result<()> {
     Err(Error::invalid(FIELDS, format!("'{name}' needs a field '{json}' that holds JSON")))
 }
 
-/// What is left of what was known of a queue.
+/// What the server still has of what it was known to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kept {
-    /// All of it, as far as can be seen.
+    /// Everything, as far as can be seen.
     All,
-    /// What came up to this event; what came then is lost.
+    /// Everything up to this event; what was written later is lost.
     UpTo(EventId),
-    /// Not even a stream of events.
+    /// Nothing: the event stream does not exist.
     Nothing,
 }
 
-/// What one read found.
+/// What one read returned.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Batch {
-    /// Where the hole begins, if there may be one before the first entry: entries after this one may have been trimmed
-    /// away before they were read.
+    /// The entry after which entries may be missing, if there may be a gap before the first entry: they may have been
+    /// trimmed before they were read.
     pub(crate) gap_after: Option<EventId>,
-    /// Whether that is certain, since the server has lost its latest data.
+    /// Whether entries are certain to be missing, since the server has lost its latest data.
     pub(crate) is_rollback: bool,
-    /// In order; never empty.
+    /// The entries, in order; never empty.
     pub(crate) entries: Vec<Entry>,
 }
 
-/// Reads a queue's event stream on a connection of its own, again and again after failures.
+/// Reads a queue's event stream on a connection of its own, and reconnects after failures.
 ///
-/// It always asks for what comes after a concrete id: with Redis' `$`, an event between two reads would be lost.
-/// Dropping it, or the future of a call, closes the connection at once.
+/// It always asks for what comes after a known id: with Redis' `$`, an event between two reads would be lost. Dropping
+/// it, or the future of a call, closes the connection at once.
 pub(crate) struct EventReader {
     link: BlockingLink,
     events: String,
     block: Duration,
     deadline: Duration,
     backoff: Pauses,
-    /// Where to begin: after the newest entry if none is given.
+    /// Where to begin; `None` for after the newest entry.
     start: Option<EventId>,
-    /// The next read takes what comes after this entry. Written by `settle` at first, then by whoever read something.
+    /// The next read takes what comes after this entry. Written by `settle` at first, later by every read.
     last: EventId,
     /// How many entries the next read takes at most.
     count: usize,
     doubt: Doubt,
-    /// The entry after which some may be missing, until there is one to report it with.
+    /// The entry after which some may be missing, until there is an entry to report the gap with.
     lost: Option<EventId>,
-    /// Whether the server is known to have lost what it had after some earlier entry.
+    /// Whether the server is known to have lost its data after some earlier entry.
     is_rollback: bool,
-    /// Whether `last` was an entry of the stream, and not only a place that the user has named.
+    /// Whether `last` was an entry of the stream, and not only a position that the user has named.
     was_read: bool,
-    /// The stream was seen empty since the last entry.
+    /// Whether the stream was seen empty since the last entry.
     emptied: bool,
-    /// The last read was refused, and nobody has waited since.
+    /// Whether the last read was refused, and no pause was made since.
     was_refused: bool,
 }
 
-/// What may have happened to the stream since the last look at it.
+/// What may have happened to the stream since it was last checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doubt {
     None,
-    /// Nothing came for a while: the stream may be another one by now, whose ids go on from an earlier one.
+    /// No entry came for a while: the stream may have been replaced by an earlier state of itself.
     Quiet,
-    /// We were away, and do not know what happened.
+    /// The connection was lost, so anything may have happened.
     Away,
 }
 
-/// The connection broke, or the reply made no sense; everything is as before the call. With the server's words, if it refused
-/// what will not be served by asking again.
+/// The connection broke, or the reply could not be read; nothing has changed since before the call. Holds the server's
+/// error if asking again will not help.
 struct Broken(Option<BoxError>);
 
-/// The server does not let us read the stream, or it is none. Who asks again is told again, after a pause, or reads on if that
-/// was mended meanwhile.
+/// The server does not let us read the stream, or the key is no stream. Whoever reads again is told again, after a
+/// pause; or reads on, if the cause was mended meanwhile.
 #[derive(Debug)]
 pub(crate) struct Refused(pub(crate) BoxError);
 
 impl EventReader {
-    /// A reader of what comes after `start`, or after the newest entry at the time of the first call.
+    /// Creates a reader of what comes after `start`, or after the newest entry at the time of the first call.
     pub(crate) fn new(engine: &Engine, block: Duration, start: Option<EventId>) -> Self {
         Self {
             link: BlockingLink::new(engine.link.dialer(), Some(engine.keys.reader_client_name())),
@@ -198,7 +198,7 @@ impl EventReader {
         }
     }
 
-    /// Finds out where to begin, if that is not known yet; the answer never changes.
+    /// Finds out where to begin, if that is not known yet; the answer stays the same.
     pub(crate) async fn start(&mut self) -> Result<EventId, Refused> {
         loop {
             if let Some(start) = self.start {
@@ -223,7 +223,7 @@ impl EventReader {
         }
     }
 
-    /// Waits before the next attempt, unless somebody is to be told first.
+    /// Waits before the next attempt, unless the caller has to be told first.
     async fn recover(&mut self, broken: Broken) -> Result<(), Refused> {
         self.doubt = Doubt::Away;
         match broken.0 {
@@ -238,12 +238,12 @@ impl EventReader {
         }
     }
 
-    /// The entry that was read last, or the start.
+    /// Returns the entry that was read last, or the start.
     pub(crate) fn position(&self) -> EventId {
         self.last
     }
 
-    /// Waits for the next entries, however long that takes.
+    /// Waits for the next entries, for as long as it takes.
     pub(crate) async fn next(&mut self) -> Result<Batch, Refused> {
         self.start().await?;
         loop {
@@ -277,7 +277,7 @@ impl EventReader {
             return Ok(None);
         };
         let (Some(first), Some(newest)) = (entries.first(), entries.last()) else {
-            // An entry that was trimmed away as it was written; it woke us all the same.
+            // The entry that woke the reader was trimmed away as it was written.
             self.lost.get_or_insert(self.last);
             return Ok(None);
         };
@@ -286,10 +286,11 @@ impl EventReader {
             self.count = (asked + (asked / 16).max(1)).min(BATCH);
         }
         match reach {
-            // Emptied and filled again, as a replica is that takes over what another server has: that may be an earlier state.
+            // The stream was emptied and filled again, as on a replica that is synchronised: it may be an earlier
+            // state.
             Some(_) if self.emptied => self.fell_back(),
             Some(_) => {}
-            // Trimmed as far as here at least. What was seen empty had nothing that was not read.
+            // Entries up to here were trimmed, at least. A stream that was seen empty had no entry that was not read.
             None if self.last != EventId::ZERO && !self.emptied => _ = self.lost.get_or_insert(self.last),
             None => {}
         }
@@ -304,29 +305,31 @@ impl EventReader {
         self.is_rollback = true;
     }
 
-    /// Looks at both ends of the stream where it may not be what it was.
+    /// Checks both ends of the stream, when it may have changed.
     async fn survey(&mut self) -> Result<(), Broken> {
         if self.doubt == Doubt::None {
             return Ok(());
         }
         let away = self.doubt == Doubt::Away;
         match self.newest().await? {
-            // Deleted or emptied. What comes has later ids, unless an earlier state of the stream comes back.
+            // The stream was deleted or emptied. New entries have later ids, unless an earlier state of it comes back.
             None if self.last != EventId::ZERO => {
                 if away {
                     self.lost.get_or_insert(self.last);
                 }
                 self.emptied = true;
             }
-            // The server fell back to an earlier time, as after a failover: what it has now was read before. A stream that
-            // was deleted under a clock set back looks the same; then some of it is not told, and this is.
+            // The server has an earlier state, as after a failover: what it has now was read before. A stream that was
+            // deleted under a clock that was set back looks the same; then some entries are not delivered, and a gap is
+            // reported.
             Some(newest) if newest < self.last => {
                 self.fell_back();
                 self.last = newest;
                 self.was_read = true;
                 self.emptied = false;
             }
-            // Trimmed as far as here; or it fell back, and has gone on from there already.
+            // Entries up to here were trimmed; or the server had an earlier state, and new entries have been written
+            // since.
             Some(newest) if away && newest > self.last && self.last != EventId::ZERO && !self.has_last().await? => {
                 match self.was_read && self.oldest().await?.is_some_and(|oldest| oldest < self.last) {
                     true => self.fell_back(),
@@ -349,7 +352,7 @@ impl EventReader {
         self.ask(&call, self.deadline).await
     }
 
-    /// Whether the stream still reaches back to where we are, and that entry is in it.
+    /// Returns whether the stream still reaches back to `last`, and has that entry.
     async fn has_last(&mut self) -> Result<bool, Broken> {
         if !self.was_read {
             return Ok(self.oldest().await?.is_some_and(|oldest| oldest <= self.last));

@@ -1,4 +1,4 @@
-//! Asking for many queues at once whether there may be something to do.
+//! Asks for many queues at once whether there may be something to do.
 
 use std::ops::Range;
 
@@ -10,22 +10,23 @@ use crate::script::marker::count_keys;
 /// The keys that exist while a worker may find a job.
 pub(crate) const WORK: &[&str] = &["wait", "prioritized", "delayed", "paused"];
 
-/// The keys that exist while a check for stalled jobs may find one, now or the next time.
+/// The keys that exist while a check for stalled jobs may find one, this time or the next.
 pub(crate) const ACTIVE: &[&str] = &["active", "stalled"];
 
 /// The key that exists while there are job schedulers.
 pub(crate) const SCHEDULERS: &[&str] = &["repeat"];
 
-/// How many queues one call asks for at most, which keeps it below a tenth of a millisecond.
+/// How many queues one call asks about at most, which keeps it below a tenth of a millisecond.
 const MOST: usize = 256;
 
-/// In how many parts those are asked for among which something was found.
+/// Into how many parts a group is split in which something was found.
 const PARTS: usize = 4;
 
-/// Which of these queues have a key with one of these suffixes; nothing for those of which the server did not tell.
+/// Returns which of these queues have a key with one of these suffixes; `None` for a queue whose server did not answer.
 ///
-/// One call for up to 256 queues where there is nothing, all at one time; where there is something it is narrowed down, in
-/// about four calls more for each doubling of their number. On a cluster queues share a call if they share their slot.
+/// One call for up to 256 queues if nothing is found, all calls at the same time. Where something is found the group is
+/// split and asked again, with about four calls more for each doubling of their number. On a cluster, queues share a
+/// call if they share a slot.
 pub(crate) async fn which_have(engines: &[&Engine], suffixes: &[&str]) -> Vec<Option<bool>> {
     let mut found = vec![Some(false); engines.len()];
     let mut ranges = together(engines);
@@ -47,7 +48,7 @@ pub(crate) async fn which_have(engines: &[&Engine], suffixes: &[&str]) -> Vec<Op
     found
 }
 
-/// Those that one call can ask for, as far as they stand beside each other.
+/// Groups neighbouring queues that one call can ask about.
 fn together(engines: &[&Engine]) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     for (at, engine) in engines.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Waiting for the marker that says that there may be work.
+//! Waits for the marker, by which idle workers learn that there may be a job to fetch.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use crate::script::marker::{count_keys, take_any_marker, take_marker, unblock_cl
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Woken {
-    /// A marker was taken; its score says when to look: 0 for now, else ms.
+    /// A marker was popped; its score says when to fetch: 0 for now, else a time in ms.
     Marker(f64),
-    /// Nothing came.
+    /// No marker came within the time.
     TimeOver,
-    /// The connection broke; what was taken may be lost, so it is time to look.
+    /// The connection broke. A popped marker may be lost, so the worker has to look for jobs.
     Broken,
-    /// Whoever waited was called off.
+    /// The wait was interrupted.
     Interrupted,
 }
 
-/// The longest wait that is asked for: Redis refuses absurd ones, and then whoever waits would ask again at once.
+/// The longest wait that is asked for: Redis refuses much larger ones, and then a worker would ask again at once.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
-/// One blocking read of the marker.
+/// Waits once for the marker.
 pub(crate) async fn wait(link: &mut BlockingLink, marker: &str, block: Duration) -> Woken {
     let shortest = if link.ready().await.blocks_for_1_ms() { 1 } else { 2 };
     let block = block.clamp(Duration::from_millis(shortest), LONGEST_WAIT);
@@ -41,15 +41,15 @@ pub(crate) async fn wait(link: &mut BlockingLink, marker: &str, block: Duration)
 /// How a wait for several markers ended.
 #[derive(Debug, PartialEq)]
 pub(crate) enum WokenByAny {
-    /// This marker was taken, and its score.
+    /// This marker was popped, with its score.
     Marker(String, f64),
-    /// Nothing came, or the wait was ended by [`unblock`].
+    /// No marker came within the time, or the wait was ended by [`unblock`].
     TimeOver,
-    /// The connection broke; what was taken may be lost.
+    /// The connection broke. A popped marker may be lost.
     Broken,
 }
 
-/// One blocking read of several markers; the first that is there is taken.
+/// Waits once for several markers; the first that exists is popped.
 pub(crate) async fn wait_any(link: &mut BlockingLink, markers: &[String], block: Duration) -> WokenByAny {
     let shortest = if link.ready().await.blocks_for_1_ms() { 1 } else { 2 };
     let block = block.clamp(Duration::from_millis(shortest), LONGEST_WAIT);
@@ -65,19 +65,19 @@ pub(crate) async fn wait_any(link: &mut BlockingLink, markers: &[String], block:
     }
 }
 
-/// What became of a wish to end a wait.
+/// The outcome of ending a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unblocked {
-    /// It has ended; its answer is on the way.
+    /// The wait has ended; its reply is on the way.
     Yes,
-    /// That connection does not wait.
+    /// That connection is not waiting.
     No,
-    /// The server does not let us do this.
+    /// The server does not allow the command.
     Refused,
     Unknown,
 }
 
-/// Ends the wait of the connection with this number as if its time were over. One round trip.
+/// Ends the wait of the connection with this id as if its time were over. One round trip.
 pub(crate) async fn unblock(link: &Link, engine: &Engine, id: i64) -> Unblocked {
     match unblock_client(id).send(link, &engine.keys).await {
         Ok(true) => Unblocked::Yes,
@@ -87,7 +87,8 @@ pub(crate) async fn unblock(link: &Link, engine: &Engine, id: i64) -> Unblocked 
     }
 }
 
-/// Asks the server of a queue for next to nothing: whatever it does, it then looks whose wait is over. One round trip.
+/// Sends a trivial command to the server of a queue: after any command Redis checks which blocked clients to serve. One
+/// round trip.
 pub(crate) async fn nudge(engine: &Engine) {
     let _ = count_keys([engine.keys.marker()]).send(&engine.link, &engine.keys).await;
 }

@@ -1,4 +1,5 @@
-//! Whole operations on raw jobs: defaults, chunks, repetition after failures, refusals → errors. Nothing here is generic.
+//! Whole operations on raw jobs: they apply defaults, split work into calls, repeat calls after failures, and turn
+//! refusals into errors. Nothing here is generic.
 
 mod add;
 mod add_flow;
@@ -59,13 +60,14 @@ pub(crate) struct Engine {
     pub(crate) link: Link,
     pub(crate) keys: QueueKeys,
     pub(crate) clock: Clock,
-    /// Set where a test has no server.
+    /// Collects what would be written, in a test without a server.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) notes: Option<std::sync::Arc<Notes>>,
 }
 
-/// A call whose request has gone out: its first poll, by which it is sent, is not left until after replies that are there
-/// already. What is sent together Redis also reads, runs and answers together, and then both sides wait in turn.
+/// Polls a call once now, so that its request is written before the replies that are already there are handled.
+/// Requests written together are also read, run and answered together, and then Redis and the client wait for each
+/// other in turn.
 pub(crate) fn sent<T: Send + 'static>(call: impl Future<Output = T> + Send + 'static) -> BoxFuture<'static, T> {
     let mut call: BoxFuture<'static, T> = Box::pin(call);
     match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -91,12 +93,12 @@ impl Engine {
         }
     }
 
-    /// Sends a call, again after passing failures, within the usual limit.
+    /// Sends a call, and repeats it after passing failures within the usual limit.
     pub(crate) async fn call<T>(&self, call: Call<T>) -> Result<T> {
         self.call_until(Until::Usual, call).await
     }
 
-    /// Sends a call, again after passing failures, within a limit.
+    /// Sends a call, and repeats it after passing failures within the given limit.
     pub(crate) async fn call_until<T>(&self, until: Until, call: Call<T>) -> Result<T> {
         let mut tries = Tries::new(&self.link, until);
         loop {
@@ -107,14 +109,14 @@ impl Engine {
         }
     }
 
-    /// Sends a call about one job, whose refusal becomes an error.
+    /// Sends a call about one job; a refusal becomes an error.
     pub(crate) async fn call_job<T>(&self, id: &str, call: Call<Result<T, Reason>>) -> Result<T> {
         let op = call.op;
         Self::check_id(op, id)?;
         self.call(call).await?.map_err(|reason| Error::refused(op, id, reason))
     }
 
-    /// Refuses keys that begin with `base` beside those of this queue, if a cluster may keep them on different nodes.
+    /// Refuses keys that begin with `base` if a cluster may keep them on another node than this queue's keys.
     pub(crate) fn check_slot(&self, option: &'static str, base: &str) -> Result<()> {
         if self.link.is_for_keys(base) {
             return Ok(());
@@ -124,7 +126,7 @@ impl Engine {
         Err(Error::invalid(option, PROBLEM))
     }
 
-    /// Refuses what would be a key of the queue itself as a job that does not exist.
+    /// Refuses an id whose key would be a key of the queue itself, as a job that does not exist.
     pub(crate) fn check_id(op: &'static str, id: &str) -> Result<()> {
         if is_no_job(id) {
             return Err(Error::refused(op, id, Reason::MissingJob));

@@ -1,4 +1,4 @@
-//! What a job writes that has no server, for tests of processors.
+//! Collects what a job without a server would write, for tests of processors.
 
 use std::sync::MutexGuard;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::sync::Lock;
 
-/// What a job that has no server writes.
+/// What a job without a server would have written.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     written: Lock<Written>,
@@ -24,7 +24,7 @@ impl Notes {
         self.written.lock()
     }
 
-    /// Takes what was written so far.
+    /// Returns what was collected so far, and empties it.
     pub(crate) fn take(&self) -> Written {
         std::mem::take(&mut *self.written())
     }
@@ -37,7 +37,7 @@ impl Notes {
         self.written().data = serde_json::from_str(json).ok();
     }
 
-    /// Returns how many lines there are.
+    /// Adds lines, and returns how many there are.
     pub(crate) fn log(&self, lines: &[&str]) -> u64 {
         let mut written = self.written();
         written.logs.extend(lines.iter().map(|&line| line.to_owned()));

@@ -1,4 +1,4 @@
-//! Reading what concerns more than one queue, and a whole queue at a glance.
+//! Reads what concerns several queues, and summaries of whole queues.
 
 use std::collections::HashMap;
 
@@ -15,13 +15,13 @@ use crate::script::summarize_queue::Summary;
 const KEYS_PER_STEP: u32 = 1_000;
 
 impl Engine {
-    /// A queue at a glance. One round trip, one moment.
+    /// Returns the summary of a queue. One round trip, read at one moment.
     pub(crate) async fn summarize(&self, minutes: u32, recent: u32) -> Result<Summary> {
         self.call(script::summarize_queue(minutes, recent, self.clock.now_ms())).await
     }
 
-    /// The names of the queues among the next keys of the server, and where to go on; the prefix is this engine's. One
-    /// round trip.
+    /// Returns the names of the queues among the next keys of the server, and where to go on. Only queues with this
+    /// engine's prefix. One round trip.
     pub(crate) async fn find_queues(&self, cursor: &str) -> Result<(Option<String>, Vec<String>)> {
         let prefix = self.keys.prefix();
         let (next, keys) = self.call(script::scan_metas(prefix, cursor, KEYS_PER_STEP)).await?;
@@ -32,13 +32,13 @@ impl Engine {
         Ok((Some(next).filter(|next| next != "0"), names.collect()))
     }
 
-    /// This engine on each server that has keys: on one, or on every master of a cluster.
+    /// Returns this engine for each server that has keys: one, or every master of a cluster.
     pub(crate) fn everywhere(&self) -> Vec<Self> {
         self.link.everywhere().into_iter().map(|link| Self { link, ..self.clone() }).collect()
     }
 
-    /// Every client of the servers, as `CLIENT LIST` tells it. One round trip, to all of them at once. Where some masters of a
-    /// cluster do not answer, what the others say.
+    /// Returns the reply of `CLIENT LIST` of all servers. One round trip, to all of them at once. If some masters of a
+    /// cluster do not answer, returns what the others have answered.
     pub(super) async fn list_clients(&self, op: &'static str) -> Result<String> {
         let servers = self.everywhere();
         let asked = servers.iter().map(|server| server.list_clients_here(op));
@@ -62,7 +62,7 @@ impl Engine {
         }
     }
 
-    /// Tells that this server does not say its part of what all of them were asked.
+    /// Logs that this server did not answer what all of them were asked.
     pub(crate) fn is_missing(&self, op: &'static str, error: &Error) {
         if let Some(node) = self.link.node_name() {
             tracing::warn!(target: "oxmq::connection", node, op, error = %WithCauses(error), "a node of the cluster is missing");
@@ -79,7 +79,7 @@ impl Engine {
     }
 }
 
-/// The workers of all queues under the engine's prefix, by the queue's name.
+/// Returns the workers of all queues under the engine's prefix, by the queue's name.
 pub(crate) async fn workers_by_queue(engine: &Engine) -> Result<HashMap<String, Vec<ClientInfo>>> {
     let clients = engine.list_clients("get_all_workers").await?;
     let prefix = engine.keys.client_prefix();

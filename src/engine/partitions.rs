@@ -1,4 +1,4 @@
-//! How many partitions a queue has: operations on the first of them, where it is stored.
+//! Reads and sets how many partitions a queue has. The first partition stores it.
 
 use super::Engine;
 use crate::error::{Error, Result};
@@ -6,27 +6,27 @@ use crate::script;
 pub(crate) use crate::script::{GlobalConcurrency, PartitionSetting, PartitionSettings};
 
 impl Engine {
-    /// Says how many partitions there are, unless that is known; returns how many there are. One round trip.
+    /// Sets how many partitions there are, unless a number is set; returns the number that is set now. One round trip.
     pub(crate) async fn found_partitions(&self, count: usize) -> Result<usize> {
         number("found_partitions", self.call(script::found_partitions(count)).await?)
     }
 
-    /// Says that there are at least so many partitions; returns how many there are. One round trip.
+    /// Raises the number of partitions to at least `count`; returns the number that is set now. One round trip.
     pub(crate) async fn grow_partitions(&self, count: usize) -> Result<usize> {
         number("grow_partitions", self.call(script::grow_partitions(count)).await?)
     }
 
-    /// What is set for all partitions. One round trip.
+    /// Returns the settings of all partitions. One round trip.
     pub(crate) async fn load_partitions(&self) -> Result<PartitionSettings> {
         self.call(script::load_partitions(&self.keys)).await
     }
 
-    /// Keeps a setting for partitions to come. One round trip.
+    /// Stores a setting for partitions that are added later. One round trip.
     pub(crate) async fn save_partition_setting(&self, setting: PartitionSetting) -> Result<()> {
         self.call(script::save_partition_setting(&self.keys, setting)).await
     }
 
-    /// Forgets how many partitions there were. One round trip.
+    /// Deletes the number of partitions and their settings. One round trip.
     pub(crate) async fn forget_partitions(&self) -> Result<()> {
         self.call(script::forget_partitions(&self.keys)).await
     }

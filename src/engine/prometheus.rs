@@ -1,10 +1,10 @@
-//! A queue's figures in the text format of Prometheus, as Node writes them.
+//! Writes a queue's metrics in the text format of Prometheus, as Node does.
 
 use std::fmt::Write;
 
 use crate::state::{JobCounts, JobState};
 
-/// The states that a queue's figures are made of, in Node's order.
+/// The states whose jobs are counted, in Node's order.
 pub(crate) const REPORTED: [JobState; 7] = [
     JobState::Active,
     JobState::Completed,

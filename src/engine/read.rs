@@ -1,4 +1,4 @@
-//! Reading: jobs, counts, states, settings, logs, figures. Nothing here changes a job.
+//! Reads jobs, counts, states, settings, logs and metrics. Nothing here changes a job.
 
 use std::collections::HashSet;
 
@@ -17,19 +17,19 @@ use crate::script::{self, Call, list_ids, list_jobs};
 use crate::state::{JobCounts, JobState};
 use crate::wire::job::{RawJob, Undecodable, UndecodableKind};
 
-/// How many positions one call looks at; ids alone cost a fraction of jobs.
+/// How many positions one call looks at. Reading an id costs a fraction of reading a job.
 const JOBS_PER_CALL: u32 = 200;
 const IDS_PER_CALL: u32 = 2_500;
 
 impl Engine {
-    /// The job with this id; `None` if there is none. One round trip.
+    /// Returns the job with this id; `None` if there is none. One round trip.
     ///
-    /// What a late write leaves of a removed job, a hash without name and data, is no job.
+    /// A hash without name and data, which a late write leaves of a removed job, is no job.
     pub(crate) async fn get_job(&self, id: &str) -> Result<Option<RawJob>> {
         Ok(self.get_stored_job(id).await?.transpose()?)
     }
 
-    /// A job as [`get_job`](Self::get_job), and what can be read of one that cannot be decoded.
+    /// Returns a job as [`get_job`](Self::get_job) does, and what can be read of one that cannot be decoded.
     pub(crate) async fn get_stored_job(&self, id: &str) -> Result<Option<Result<RawJob, Undecodable>>> {
         if is_no_job(id) {
             return Ok(None);
@@ -44,7 +44,7 @@ impl Engine {
         }
     }
 
-    /// A job as [`get_job`](Self::get_job), and where it is; both of one moment. One round trip.
+    /// Returns a job as [`get_job`](Self::get_job) does, and its state, both read at one moment. One round trip.
     pub(crate) async fn get_status(&self, id: &str) -> Result<Option<(JobState, RawJob)>> {
         if is_no_job(id) {
             return Ok(None);
@@ -56,12 +56,11 @@ impl Engine {
         }
     }
 
-    /// The jobs at the positions `start` to `end` of each state, in the order of the states; each job once.
+    /// Returns the jobs at the positions `start` to `end` of each state, in the order of the states; each job once.
     ///
-    /// Ascending, position 0 is what comes next: the next to run, the earliest due, the first finished. Descending
-    /// begins at the other end. Negative positions count from the end of that order. Ids without a job are passed
-    /// over; if neither position is negative, later jobs take their places. One that cannot be decoded is an `Err` of
-    /// its own.
+    /// Ascending, position 0 is what comes next: the next to run, the earliest due, the first finished. Descending, it
+    /// is the other end. Negative positions count from the end of that order. Ids without a job are skipped; if neither
+    /// position is negative, later jobs take their places. A job that cannot be decoded is an `Err`.
     ///
     /// One round trip and one snapshot for up to 200 positions and 1 MB. More are read in several steps: a job that
     /// moves meanwhile may be missed.
@@ -93,8 +92,8 @@ impl Engine {
         Ok(jobs)
     }
 
-    /// The ids at the positions `start` to `end` of each state, as [`get_jobs`](Self::get_jobs) counts them, whether or
-    /// not there are jobs behind them. One round trip for up to 2,500.
+    /// Returns the ids at the positions `start` to `end` of each state, counted as by [`get_jobs`](Self::get_jobs),
+    /// including ids without a job. One round trip for up to 2,500.
     pub(crate) async fn get_ranges(
         &self,
         states: &[JobState],
@@ -132,7 +131,7 @@ impl Engine {
         Ok(groups.into_iter().flatten().collect())
     }
 
-    /// The hash of a job as text; empty if there is none.
+    /// Returns the hash of a job as text; empty if there is none.
     pub(crate) async fn get_fields(&self, id: &str) -> Result<Vec<(String, String)>> {
         if is_no_job(id) {
             return Ok(Vec::new());
@@ -142,12 +141,12 @@ impl Engine {
         Ok(fields.into_iter().map(|(name, value)| (lossy(name), lossy(value))).collect())
     }
 
-    /// Where a job is. One round trip; a search of the lists for a job in none of the sorted sets.
+    /// Returns the state of a job. One round trip; for a job in none of the sorted sets, a search of the lists.
     pub(crate) async fn get_state(&self, id: &str) -> Result<JobState> {
         self.call(script::get_state(id)).await
     }
 
-    /// How many jobs there are in each of these states; 0 for the others. One round trip, one moment.
+    /// Returns how many jobs there are in each of these states; 0 for the others. One round trip, read at one moment.
     pub(crate) async fn get_job_counts(&self, states: &[JobState]) -> Result<JobCounts> {
         let states = distinct(states);
         let names: Vec<&str> = states.iter().filter_map(|state| state.suffix()).collect();
@@ -159,12 +158,13 @@ impl Engine {
         Ok(counts)
     }
 
-    /// How many jobs are due before `timestamp`, in ms. One round trip.
+    /// Returns how many jobs are due before `timestamp`, in ms. One round trip.
     pub(crate) async fn get_delayed_count(&self, timestamp: u64) -> Result<u64> {
         self.call(script::get_delayed_count(&self.keys, timestamp)).await
     }
 
-    /// How many jobs are ready under each priority, each asked for once, in order; 0 is for the jobs without one.
+    /// Returns how many jobs are ready in each priority, in order, each priority once; 0 is for jobs without one. One
+    /// round trip.
     pub(crate) async fn get_counts_per_priority(&self, priorities: &[u32]) -> Result<Vec<(u32, u64)>> {
         let mut seen = HashSet::new();
         let priorities: Vec<u32> = priorities.iter().copied().filter(|priority| seen.insert(*priority)).collect();
@@ -172,7 +172,7 @@ impl Engine {
         Ok(priorities.into_iter().zip(counts).collect())
     }
 
-    /// Whether a job has run to its end, and what came out; both of the same moment. One round trip.
+    /// Returns whether a job has finished, and its outcome; both of the same moment. One round trip.
     pub(crate) async fn is_finished(&self, id: &str) -> Result<Finished> {
         if is_no_job(id) {
             return Ok(Finished::Refused(Reason::MissingJob));
@@ -181,18 +181,18 @@ impl Engine {
         found.into_iter().next().map(|found| found.finished).ok_or(Error::Reply { op: "read_finished" })
     }
 
-    /// Whether the queue is paused for all workers. One round trip.
+    /// Returns whether the queue is paused for all workers. One round trip.
     pub(crate) async fn is_paused(&self) -> Result<bool> {
         self.call(script::is_paused(&self.keys)).await
     }
 
-    /// Whether as many jobs are active as the global concurrency allows. One round trip.
+    /// Returns whether as many jobs are active as the global concurrency allows. One round trip.
     pub(crate) async fn is_maxed(&self) -> Result<bool> {
         self.call(script::is_maxed()).await
     }
 
-    /// Lines of a job's log, and how many there are. Position 0 is the oldest line, or the newest if not `ascending`.
-    /// One round trip, one moment.
+    /// Returns lines of a job's log, and how many there are. Position 0 is the oldest line, or the newest if not
+    /// `ascending`. One round trip, read at one moment.
     pub(crate) async fn get_job_logs(
         &self,
         id: &str,
@@ -208,8 +208,8 @@ impl Engine {
         Ok((lines, stored))
     }
 
-    /// How many jobs completed or failed in each minute, the newest first; only counted while a worker collects
-    /// metrics. One round trip, one moment.
+    /// Returns how many jobs completed or failed in each minute, newest first; they are counted only while a worker
+    /// collects metrics. One round trip, read at one moment.
     ///
     /// # Errors
     ///
@@ -221,65 +221,66 @@ impl Engine {
         self.call(script::get_metrics(kind, start, end)).await
     }
 
-    /// The queue's settings. One round trip.
+    /// Returns the queue's settings. One round trip.
     pub(crate) async fn get_meta(&self) -> Result<QueueMeta> {
         self.call(script::get_meta(&self.keys)).await
     }
 
-    /// What the last queue opened says of its library, `<library>:<version>`. One round trip.
+    /// Returns `<library>:<version>`, as whoever opened the queue last has written it. One round trip.
     pub(crate) async fn get_version(&self) -> Result<Option<String>> {
         self.call(script::get_version(&self.keys)).await
     }
 
-    /// How many jobs may be active at once, over all workers. One round trip.
+    /// Returns how many jobs may be active at once, over all workers. One round trip.
     pub(crate) async fn get_global_concurrency(&self) -> Result<Option<u64>> {
         self.call(script::get_global_concurrency(&self.keys)).await
     }
 
-    /// How many jobs may be fetched, and in how many ms, over all workers. One round trip.
+    /// Returns how many jobs may be fetched, and in how many ms, over all workers. One round trip.
     pub(crate) async fn get_global_rate_limit(&self) -> Result<Option<(u64, u64)>> {
         self.call(script::get_global_rate_limit(&self.keys)).await
     }
 
-    /// For how many ms no job may be fetched, if up to `max` jobs may be fetched in a window; without `max` the queue's
-    /// own number counts, and without that the answer is what `PTTL` says. One round trip.
+    /// Returns for how many ms the rate limit allows no fetch, with a limit of `max` jobs per window. Without `max` the
+    /// queue's global limit applies, and without that the answer is the `PTTL` of the limiter. One round trip.
     pub(crate) async fn get_rate_limit_ttl(&self, max: Option<u64>) -> Result<i64> {
         self.call(script::get_rate_limit_ttl(max)).await
     }
 
-    /// The job that a deduplication id stands for at present. One round trip.
+    /// Returns the job that a deduplication id stands for at present. One round trip.
     pub(crate) async fn get_deduplication_job_id(&self, deduplication_id: &str) -> Result<Option<String>> {
         self.call(script::get_deduplication_job_id(&self.keys, deduplication_id)).await
     }
 
-    /// How many children a job has. One round trip, one moment.
+    /// Returns how many children a job has. One round trip, read at one moment.
     pub(crate) async fn get_dependencies_count(&self, id: &str) -> Result<ChildCounts> {
         self.call(script::count_children(id)).await
     }
 
-    /// The results of a job's completed children: their job keys and JSON. One round trip.
+    /// Returns the results of a job's completed children: their job keys and JSON. One round trip.
     pub(crate) async fn get_children_values(&self, id: &str) -> Result<Vec<(String, String)>> {
         self.call(script::get_children_values(&self.keys, id)).await
     }
 
-    /// The children whose failure the parent ignores: their job keys and reasons. One round trip.
+    /// Returns the children whose failure the parent ignores: their job keys and reasons. One round trip.
     pub(crate) async fn get_ignored_children_failures(&self, id: &str) -> Result<Vec<(String, String)>> {
         self.call(script::get_ignored_children_failures(&self.keys, id)).await
     }
 
-    /// The job keys of a job's pending children. One round trip.
+    /// Returns the job keys of a job's pending children. One round trip.
     pub(crate) async fn get_unprocessed_children(&self, id: &str) -> Result<Vec<String>> {
         self.call(script::get_unprocessed_children(&self.keys, id)).await
     }
 
-    /// The job keys of the children whose failure fails the job. One round trip.
+    /// Returns the job keys of the children whose failure fails the job. One round trip.
     pub(crate) async fn get_failed_children(&self, id: &str) -> Result<Vec<String>> {
         self.call(script::get_failed_children(&self.keys, id, 0, -1)).await
     }
 
-    /// About `count` children of one kind, from `cursor` on, which is 0 for the first page. One round trip.
+    /// Returns about `count` children of one kind, from `cursor` on, which is 0 for the first page. One round trip.
     ///
-    /// A hint only: small families come whole. A child that changes between two pages may be in both or in neither.
+    /// `count` is only a hint: small families are returned whole. A child that changes between two pages may be in both
+    /// or in neither.
     pub(crate) async fn get_children_page(
         &self,
         id: &str,
@@ -296,7 +297,7 @@ impl Engine {
         }
     }
 
-    /// A sorted set is read in its order: there the cursor is a position, which must leave room for the count.
+    /// Reads a page of a sorted set, in its order: here the cursor is a position, which must leave room for the count.
     async fn get_failed_page(&self, id: &str, cursor: u64, count: u64) -> Result<ChildPage> {
         let first = cursor.min(MAX_SAFE);
         let next = first + count;
@@ -306,7 +307,7 @@ impl Engine {
         Ok(ChildPage { next, children: found.into_iter().map(|key| (key, None)).collect() })
     }
 
-    /// The workers of this queue that are connected, of every library. One round trip.
+    /// Returns the connected workers of this queue, of every library. One round trip.
     ///
     /// # Errors
     ///
@@ -317,7 +318,7 @@ impl Engine {
         self.clients("get_workers", |client| client == name || client.starts_with(&named)).await
     }
 
-    /// The event readers of this queue that are connected. One round trip.
+    /// Returns the connected event readers of this queue. One round trip.
     ///
     /// # Errors
     ///
@@ -327,9 +328,9 @@ impl Engine {
         self.clients("get_queue_events", |client| client == name).await
     }
 
-    /// The queue's figures in the text format of Prometheus, as Node writes them. Three round trips.
+    /// Returns the queue's metrics in the text format of Prometheus, as Node does. Three round trips.
     ///
-    /// `labels` are added to every figure. The totals stay 0 unless a worker collects metrics.
+    /// `labels` are added to every metric. The totals stay 0 unless a worker collects metrics.
     pub(crate) async fn export_prometheus_metrics(&self, labels: &[(&str, &str)]) -> Result<String> {
         let counts = self.get_job_counts(&prometheus::REPORTED).await?;
         let completed = self.get_metrics(JobState::Completed, 0, 0).await?.count;

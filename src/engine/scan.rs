@@ -1,4 +1,4 @@
-//! Looking through a queue for the jobs that a filter names, in steps that each end soon, from where the last one ended.
+//! Searches a queue for the jobs that match a filter, in short steps, each of which goes on where the last one ended.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,26 +16,26 @@ use crate::script::{self, Call};
 use crate::state::{JobState, Order};
 use crate::wire::job::{RawJob, Undecodable, UndecodableKind};
 
-/// How many places one call looks at: one to three milliseconds of the server's time, by what it compares.
+/// How many places one call looks at: one to three milliseconds of the server's time, depending on what is compared.
 const PLACES_PER_CALL: u32 = 500;
 
-/// How many jobs one call hands out or works on.
+/// How many jobs one call returns or works on.
 pub(crate) const JOBS_PER_CALL: u32 = 100;
 
-/// Where a search through a queue's jobs stands. Its text can be kept, and read again to go on.
+/// The position of a search through a queue's jobs. It can be written as text, and read again to go on.
 ///
-/// It stays good while jobs come and go: what was looked at is left behind, and nothing that was there is passed over but
-/// what changes its state meanwhile.
+/// It stays valid while jobs come and go: places that were looked at are left behind, and no job is skipped unless it
+/// changes its state meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobsCursor {
-    /// Which of the filter's states.
+    /// The position in the filter's list of states.
     state: usize,
     after: String,
     after_id: Vec<u8>,
-    /// The highest score at the beginning of the state: what comes behind it came later.
+    /// The highest score when the state was begun: jobs behind it came later.
     last: String,
-    /// How many places of the state are still looked at; none before its first step. It ends a search through jobs that
-    /// are put behind it again and again.
+    /// How many places of the state are still to be looked at; `None` before its first step. It ends a search through
+    /// jobs that are put behind it again and again.
     left: Option<u64>,
     since: Option<u64>,
     until: Option<u64>,
@@ -57,12 +57,12 @@ impl JobsCursor {
         self.left = None;
     }
 
-    /// Takes over where a step has ended; `is_ascending` is the order it had.
+    /// Takes over where a step has ended; `is_ascending` is the order of that step.
     fn advance<T>(&mut self, seen: &mut Scanned<T>, is_ascending: bool) {
         let is_list = seen.top.is_empty();
         let left = self.left.unwrap_or(seen.length).saturating_sub(seen.looked_at);
         self.looked_at += seen.looked_at;
-        // A list is looked through towards an end that nothing is put behind; some of it may be looked at twice.
+        // A list is searched towards an end where no new jobs are added; some of it may be looked at twice.
         if seen.done || seen.looked_at == 0 || (left == 0 && !is_list) {
             return self.next_state();
         }
@@ -75,7 +75,7 @@ impl JobsCursor {
     }
 }
 
-/// The text is not that of a [`JobsCursor`].
+/// The error of parsing a text that is no [`JobsCursor`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("this is no cursor of a search for jobs")]
 pub struct BadCursor;
@@ -100,7 +100,7 @@ impl FromStr for JobsCursor {
         let fields: Fields = serde_json::from_slice(&json).map_err(|_| BadCursor)?;
         let (state, after, id, last, left, since, until, looked_at) = fields;
         let after_id = URL_SAFE_NO_PAD.decode(id).map_err(|_| BadCursor)?;
-        // Scores and places are numbers, and nothing else goes to the server.
+        // Scores and positions are numbers, and nothing else is sent to the server.
         let is_number = |text: &String| text.is_empty() || text.parse::<f64>().is_ok();
         if !is_number(&after) || !is_number(&last) {
             return Err(BadCursor);
@@ -109,15 +109,15 @@ impl FromStr for JobsCursor {
     }
 }
 
-/// A search: its filter, its direction, and where it stands.
+/// A search: its filter, its order, and its position.
 #[derive(Debug, Clone)]
 pub(crate) struct Scan {
     filter: JobFilter,
-    /// `None` for the one in which nothing is passed over: ascending in sorted sets, and in lists towards the end that
+    /// `None` for the order in which no job is skipped: ascending in sorted sets, and in lists towards the end that
     /// workers take from.
     order: Option<Order>,
     cursor: JobsCursor,
-    /// What the last step has found in a list, of which the next one may look at some again.
+    /// What the last step found in a list; the next step may look at some of it again.
     met: HashSet<Vec<u8>>,
 }
 
@@ -128,7 +128,7 @@ pub(crate) struct Found<T> {
 }
 
 impl Engine {
-    /// A search that begins now, or goes on at a cursor.
+    /// Begins a search, or continues one at a cursor.
     ///
     /// # Errors
     ///
@@ -149,7 +149,7 @@ impl Engine {
         Ok(Scan { filter, order, cursor, met: HashSet::new() })
     }
 
-    /// How many jobs the states of a filter have now, whatever else it says. One round trip.
+    /// Returns how many jobs the states of a filter have now, whatever else it says. One round trip.
     pub(crate) async fn count_places(&self, filter: &JobFilter) -> Result<u64> {
         Ok(self.get_job_counts(&filter.states).await?.total())
     }
@@ -164,13 +164,13 @@ impl Scan {
         self.cursor.state >= self.filter.states.len()
     }
 
-    /// How many of the next jobs are meant. One round trip; none once the search is done.
+    /// Counts the matches among the next jobs. One round trip; none once the search is done.
     pub(crate) async fn count_step(&mut self, engine: &Engine, most: u64) -> Result<u64> {
         let found = self.step(engine, most, script::count_matches).await?;
         Ok(found.map_or(0, |found| found.items.len() as u64))
     }
 
-    /// The ids of those of the next jobs that are meant. Ids that are no text are passed over.
+    /// Returns the ids of the matches among the next jobs. Ids that are not UTF-8 are skipped.
     pub(crate) async fn ids_step(&mut self, engine: &Engine, most: u64) -> Result<Option<Found<String>>> {
         let most = most.min(JOBS_PER_CALL.into());
         let found = self.step(engine, most, script::find_ids).await?;
@@ -181,7 +181,7 @@ impl Scan {
         }))
     }
 
-    /// Those of the next jobs that are meant.
+    /// Returns the matches among the next jobs.
     pub(crate) async fn jobs_step(
         &mut self,
         engine: &Engine,
@@ -198,7 +198,7 @@ impl Scan {
         }))
     }
 
-    /// Removes those of the next jobs that are meant, or moves them to the queue with this base key.
+    /// Removes the matches among the next jobs, or moves them to the queue with this base key.
     pub(crate) async fn remove_step(
         &mut self,
         engine: &Engine,
@@ -213,7 +213,7 @@ impl Scan {
         self.step(engine, most, ask).await
     }
 
-    /// Those of the items that the last step has not found already.
+    /// Returns the items that the last step has not found already.
     fn not_met<T>(&mut self, state: JobState, mut items: Vec<T>, id: impl Fn(&T) -> &Vec<u8>) -> Vec<T> {
         if state.is_list() {
             let met = items.iter().map(|item| id(item).clone()).collect();

@@ -1,4 +1,4 @@
-//! Schedulers: making, changing, reading and removing them, and the next run, made before the current one is processed.
+//! Creates, changes, reads and removes schedulers, and creates the next run before the current one is processed.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::script::list_schedulers::{StoredScheduler, get_scheduler, list_schedu
 use crate::script::upsert_scheduler::{Upsert, Upserted, upsert_scheduler};
 
 impl Engine {
-    /// Makes the next run of a scheduler, if the job that was taken is its current one; tries until the server has
-    /// decided. To repeat it is safe: a scheduler moves on only from its current run.
+    /// Creates the next run of a scheduler, if the job that was taken is its current one; repeated until the server has
+    /// decided. Safe to repeat: a scheduler advances only from its current run.
     ///
     /// # Errors
     ///
@@ -21,7 +21,7 @@ impl Engine {
         self.call_until(Until::Decided, advance_scheduler(now, advance, token)).await
     }
 
-    /// Makes a scheduler or changes one. `is_repeatable` says that doing it twice leads to what doing it once does.
+    /// Creates or changes a scheduler. `is_repeatable` says that doing so twice has the same result as doing it once.
     ///
     /// # Errors
     ///
@@ -32,7 +32,8 @@ impl Engine {
         self.call(call).await?.map_err(|reason| Error::refused(op, upsert.scheduler.clone(), reason))
     }
 
-    /// Removes a scheduler; whether there was one. After a lost reply the answer may be no.
+    /// Removes a scheduler; returns whether there was one. After a lost reply it may return false although there was
+    /// one.
     pub(crate) async fn remove_scheduler(&self, scheduler: &str) -> Result<bool> {
         self.call(script::remove_scheduler(scheduler)).await
     }
@@ -41,7 +42,7 @@ impl Engine {
         self.call(get_scheduler(scheduler)).await
     }
 
-    /// The schedulers of a range of places, in calls of a few hundred.
+    /// Returns the schedulers at a range of positions, in calls of a few hundred.
     pub(crate) async fn list_schedulers(&self, start: i64, end: i64, ascending: bool) -> Result<Vec<StoredScheduler>> {
         let (mut all, mut first) = (Vec::new(), Some(start));
         while let Some(start) = first {
@@ -52,7 +53,7 @@ impl Engine {
         Ok(all)
     }
 
-    /// Schedulers whose run is past and gone, if nobody has looked for them within the interval.
+    /// Returns the schedulers that have stopped, unless another call has looked for them within the interval.
     pub(crate) async fn find_stopped_schedulers(&self, now: u64, interval: Duration) -> Result<Vec<StoredScheduler>> {
         self.call(script::find_stopped_schedulers(now, millis(interval), fastrand::u32(..))).await
     }

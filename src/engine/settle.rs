@@ -1,4 +1,4 @@
-//! Ending attempts and taking jobs, decided also when replies are lost.
+//! Applies the outcomes of attempts and takes jobs. The result is always known in the end, even if replies are lost.
 
 use std::borrow::Borrow;
 use std::sync::Arc;
@@ -13,49 +13,49 @@ use crate::script::settle::{self, Ask, Handed, Outcome, Settled};
 use crate::script::trace_outcomes::{Traced, trace_outcomes};
 use crate::wire::job::JobId;
 
-/// A settled call, and the tokens under which a lost request may still be carried out.
+/// The result of a call, and the tokens of lost requests that the server may still carry out.
 #[derive(Debug)]
 pub(crate) struct Settlement {
     pub(crate) settled: Settled,
-    /// Tokens of requests whose reply was lost. A server that was only slow may hand out jobs under them later, so
-    /// they want another look.
+    /// Tokens of requests whose reply was lost. A server that was only slow may hand out jobs under them later, so they
+    /// have to be checked again.
     pub(crate) suspects: Vec<Arc<str>>,
     /// The token that the jobs are locked with.
     pub(crate) token: Arc<str>,
-    /// When the request was sent that locked the jobs. Earlier ones may have failed for hours.
+    /// When the request was sent that locked the jobs. Earlier requests may have failed for hours.
     pub(crate) sent: Instant,
-    /// Whether a reply says what is left in the queue; false where the outcome was pieced together.
+    /// Whether a reply told what is left in the queue; false if the result had to be reconstructed.
     pub(crate) is_answered: bool,
-    /// What the operator should know of how it went: why it had to be pieced together although the server answered, or that
+    /// What the operator should know: why the result had to be reconstructed although the server answered, or that
     /// replies are too large.
     pub(crate) error: Option<Error>,
 }
 
-/// How often the reply with one single job is lost, while small replies come through, before the job is failed.
+/// How often the reply with a single job may be lost, while small replies arrive, before the job is failed.
 const MOST_LOST_FETCHES: u32 = 8;
 
-/// How often the reply to one large outcome is lost before the attempt is failed.
+/// How often the reply to one large outcome may be lost before the attempt is failed.
 const MOST_LOST_RESULTS: u32 = 4;
 
-/// What [`adopt_jobs`](script::adopt_jobs) is asked for as long as no reply was lost.
+/// How many jobs [`adopt_jobs`](script::adopt_jobs) is asked for while no reply was lost.
 const ALL: usize = 1_000_000;
 
 /// Jobs that were found under a token.
 #[derive(Debug)]
 pub(crate) struct Adopted {
     pub(crate) jobs: Vec<Handed>,
-    /// Since when their locks live.
+    /// The time from which their locks count.
     pub(crate) sent: Instant,
-    /// Set where replies were lost again, so that the jobs had to be asked for one by one.
+    /// Why the jobs had to be asked for one by one: replies were lost again.
     pub(crate) complaint: Option<Error>,
 }
 
 impl Engine {
-    /// Settles outcomes and takes jobs; tries until the outcome of the call is known. After a lost reply it asks for half
-    /// as many jobs, and waits longer.
+    /// Applies outcomes and takes jobs; repeated until the result of the call is known. After a lost reply it asks for
+    /// half as many jobs, and waits longer.
     ///
-    /// `token` gives a token that no other call has, for each time the call is sent. `is_held` says whether the lock of the
-    /// outcome at this place cannot have run out before a moment. Only then a job that is gone was removed by its outcome.
+    /// `token` returns a new token for each request. `is_held` tells whether the lock of the outcome at this position
+    /// cannot have run out before a given moment. Only then does a missing job prove that its outcome was applied.
     ///
     /// # Errors
     ///
@@ -71,8 +71,8 @@ impl Engine {
         decided.ok_or(Error::Reply { op: "settle" })
     }
 
-    /// Settles one large outcome on a connection of its own, so that nothing waits behind it; `None` if it does not come
-    /// through: it is larger than the server takes, or its replies are lost again and again.
+    /// Applies one large outcome on a connection of its own, so that nothing waits behind it. Returns `None` if it does
+    /// not get through: it is larger than the server accepts, or its replies are lost again and again.
     ///
     /// # Errors
     ///
@@ -98,7 +98,7 @@ impl Engine {
         is_held: &(impl Fn(usize, Instant) -> bool + Sync),
     ) -> Result<Option<Settlement>> {
         let wanted = ask.want;
-        // What few calls come to is boxed, so that the future of every other one is smaller.
+        // The rare path is boxed, so that the future of every other call is smaller.
         let (mut patient, mut losses) = (None, 0);
         let mut backoff = Pauses::default();
         let mut suspects = Vec::new();
@@ -114,7 +114,7 @@ impl Engine {
                     if !suspects.is_empty() {
                         Box::pin(self.forgive(&mut settled, outcomes, was_held)).await;
                     }
-                    // A call that asked for fewer jobs than are wanted does not say whether there are more.
+                    // A call that asked for fewer jobs than are wanted does not tell whether there are more.
                     let is_answered = ask.want == wanted;
                     let token = ask.token.clone();
                     return Ok(Some(Settlement { settled, suspects, token, sent, is_answered, error: None }));
@@ -151,8 +151,8 @@ impl Engine {
         }
     }
 
-    /// What a call has done that the server has carried out, in part where the script failed half-way, and whose answer
-    /// tells nothing of it.
+    /// Finds out what a call has done whose answer tells nothing: the script failed half-way, or its reply cannot be
+    /// read.
     ///
     /// # Errors
     ///
@@ -176,15 +176,15 @@ impl Engine {
     }
 
     /// Finds out whether a call whose reply was lost was carried out; `None` if it was not, or not yet. A call is one
-    /// atomic step, so one trace of it proves the whole.
+    /// atomic step, so one trace of it proves that all of it was carried out.
     async fn resolve(
         &self,
         ask: &Ask,
         outcomes: &[impl Borrow<Outcome> + Sync],
         was_held: impl Fn(usize) -> bool,
     ) -> Result<Option<(Settled, Adopted)>> {
-        // Jobs first: should the call be carried out between the two looks, the second one sees it, and the jobs are
-        // found when the token is looked for again.
+        // Jobs are looked for first: if the call is carried out between the two reads, the second read shows it, and
+        // the jobs are found when the token is checked again.
         let mut adopted = if ask.want > 0 {
             self.adopt(&ask.token, ask.lock_ms, &[]).await?
         } else {
@@ -192,11 +192,12 @@ impl Engine {
         };
         let mut traces = match self.trace(outcomes, was_held).await {
             Ok(traces) => traces,
-            // Jobs that are found are not let down for it.
+            // Jobs that were found are kept although this read failed.
             Err(_) if !adopted.jobs.is_empty() => vec![Traced::NotApplied; outcomes.len()],
             Err(error) => return Err(error),
         };
-        // By hand a call has the token of the job that it ends: one that is still active under it was not handed out.
+        // A job fetched by hand is settled under the token with which it is locked: a job that is still active under it
+        // was not handed out by this call.
         adopted.jobs.retain(|job| {
             let is_ended = |(outcome, traced): (&Outcome, &Traced)| {
                 *traced == Traced::NotApplied && outcome.token == ask.token && *outcome.id.as_ref() == *job.id
@@ -215,15 +216,15 @@ impl Engine {
         let codes = traces.iter().map(|traced| match traced {
             Traced::Applied => Ok(0),
             Traced::LockLost | Traced::Gone => Err(Reason::LockMismatch),
-            // The call was carried out and left this one alone; the caller settles it again to learn why.
+            // The call was carried out but refused this outcome; the caller sends it again to learn why.
             Traced::NotApplied => Err(Reason::Unknown(0)),
         });
         let jobs = std::mem::take(&mut adopted.jobs);
         Ok(Some((Settled { codes: codes.collect(), jobs, ..Settled::default() }, adopted)))
     }
 
-    /// An earlier request whose reply was lost may have been carried out after we had looked, just before this one: then
-    /// this one is refused what that one has done.
+    /// Corrects refusals: an earlier request whose reply was lost may have been carried out after the check, just
+    /// before this one. Then this one was refused because that one had done it.
     async fn forgive(
         &self,
         settled: &mut Settled,
@@ -245,7 +246,7 @@ impl Engine {
                     }
                 }
             }
-            // What this call has said and handed out stands.
+            // What this call has answered and handed out stays valid.
             Err(error) => {
                 let error = WithCauses(&error);
                 tracing::warn!(queue = ?self.keys, %error, "what lost calls have done cannot be found out");
@@ -253,7 +254,8 @@ impl Engine {
         }
     }
 
-    /// What became of outcomes. A job that is gone counts as finished by its outcome where that still had its lock.
+    /// Finds out which outcomes were applied. A job that is missing was finished by its outcome if that still held its
+    /// lock.
     async fn trace(
         &self,
         outcomes: &[impl Borrow<Outcome> + Sync],
@@ -271,8 +273,8 @@ impl Engine {
         Ok(traces)
     }
 
-    /// The jobs that are locked with this token, without those that the caller knows. If the reply is lost they are asked
-    /// for one by one; one that never comes through is handed out as [lost](Handed::lost).
+    /// Returns the jobs that are locked with this token, without those that the caller knows. If the reply is lost they
+    /// are asked for one by one; one whose reply never arrives is returned as [lost](Handed::lost).
     pub(crate) async fn adopt(&self, token: &str, lock_ms: u64, known: &[JobId]) -> Result<Adopted> {
         const OP: &str = "adopt_jobs";
         let (mut jobs, mut complaint, mut most) = (Vec::<Handed>::new(), None, ALL);
@@ -304,7 +306,7 @@ impl Engine {
                     complaint = Some(Error::Redis { op: OP, source: source.into() });
                 }
                 Err(Failure::Unknown(_)) => {
-                    // That a small reply comes is proof that it is not the connection. The next job is the first of them.
+                    // If a small reply arrives, the connection is not the cause. The next job is the first of them.
                     let left = self.call_until(Until::Decided, script::find_adoptable(token, lock_ms, have())).await?;
                     let first = left.into_iter().next();
                     let before = suspect.take().filter(|(id, _)| Some(id) == first.as_ref());
@@ -318,10 +320,10 @@ impl Engine {
         }
     }
 
-    /// Writes the marker again that a closing worker may have taken along; gives up after `limit`.
+    /// Writes the marker again, which a closing worker may have popped; gives up after `limit`.
     pub(crate) async fn wake_workers(&self, limit: Duration) {
         let run = async {
-            // Redis 6.2 gives a marker to a socket whose end it has not read yet. It has when it answers this.
+            // Redis 6.2 gives a marker to a socket whose end it has not read yet. When it answers this, it has read it.
             let _ = self.link.ping().await;
             script::wake_workers().send(&self.link, &self.keys).await
         };
@@ -330,7 +332,7 @@ impl Engine {
         }
     }
 
-    /// One check for stalled jobs, in as many calls as it takes; the ids that were put back.
+    /// Runs one check for stalled jobs, in as many calls as needed; returns the ids that were put back.
     pub(crate) async fn recover_stalled(&self, interval: Duration, limit: u32) -> Result<Vec<String>> {
         let interval_ms = crate::clock::millis(interval);
         let (mut from, mut recovered) = (String::new(), Vec::new());
@@ -345,7 +347,7 @@ impl Engine {
         }
     }
 
-    /// Renews locks; the ids whose lock is gone or another's.
+    /// Renews locks; returns the ids whose lock is gone or has another token.
     pub(crate) async fn extend_locks(&self, lock_ms: u64, held: &[(impl AsRef<[u8]>, &str)]) -> Result<Vec<Vec<u8>>> {
         let call = script::extend_locks(lock_ms, held);
         call.send(&self.link, &self.keys).await.map_err(|failure| failure.to_error(call.op))

@@ -11,30 +11,30 @@ use crate::connection::{Address, ConnectOptions, Link};
 use crate::keys::QueueKeys;
 use crate::testing::RedisServer;
 
-/// A fresh queue, with the clock at a fixed moment.
+/// Returns a fresh queue, with the clock at a fixed moment.
 pub(crate) async fn queue() -> Engine {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let prefix = format!("t{}", COUNT.fetch_add(1, Ordering::Relaxed));
     named(&prefix, "q").await
 }
 
-/// How to connect to the server.
+/// Returns the options to connect to the server.
 pub(crate) fn options() -> ConnectOptions {
     ConnectOptions::new(Address::Unix(RedisServer::shared().socket()))
 }
 
-/// A queue under a prefix of its own, so that two of them can belong to one flow.
+/// Returns a queue under this prefix, so that two of them can belong to one flow.
 pub(crate) async fn named(prefix: &str, queue: &str) -> Engine {
     in_database(0, prefix, queue).await
 }
 
-/// A queue in a database of its own, which may be emptied and dumped as a whole.
+/// Returns a queue in a database of its own, which may be emptied and dumped as a whole.
 pub(crate) async fn in_database(number: i64, prefix: &str, queue: &str) -> Engine {
     let link = Link::connect(Arc::new(options().db(number))).await.unwrap();
     Engine::new(link, QueueKeys::new(prefix, queue).unwrap(), Clock::manual_ms(NOW))
 }
 
-/// When the tests take place.
+/// The fixed time of the tests, in ms.
 pub(crate) const NOW: u64 = 1_700_000_000_000;
 
 impl Engine {
@@ -59,7 +59,7 @@ impl Engine {
         }
     }
 
-    /// The reply's texts, separated by spaces.
+    /// Returns the reply's texts, separated by spaces.
     pub(crate) async fn says(&self, command: &str) -> String {
         say(self.redis(command).await)
     }
@@ -75,7 +75,7 @@ impl Engine {
         self.redis_words(&words).await;
     }
 
-    /// Event names with their fields, oldest first, one per line.
+    /// Returns the names of events with their fields, oldest first, one per line.
     pub(crate) async fn events(&self) -> Vec<String> {
         let Value::Array(entries) = self.redis("XRANGE @events - +").await else { panic!() };
         let fields = entries.into_iter().map(|entry| match entry {
@@ -85,7 +85,7 @@ impl Engine {
         fields.collect()
     }
 
-    /// Everything under this prefix, byte for byte.
+    /// Returns everything under this prefix, byte for byte.
     pub(crate) async fn dump(&self) -> Vec<(String, Vec<u8>)> {
         let Value::Array(keys) = self.redis_words(&["KEYS", &format!("{}:*", self.keys.prefix())]).await else {
             panic!()
@@ -100,7 +100,7 @@ impl Engine {
         dump
     }
 
-    /// The keys of this queue, without the base, sorted.
+    /// Returns the keys of this queue, without the base, sorted.
     pub(crate) async fn left(&self) -> Vec<String> {
         let all = self.dump().await;
         all.iter().filter_map(|(key, _)| key.strip_prefix(self.keys.base())).map(str::to_owned).collect()

@@ -1,4 +1,4 @@
-//! How long a call is repeated, and with how much patience.
+//! Decides for how long a call is repeated, and with which deadline.
 
 use tokio::time::Instant;
 
@@ -6,28 +6,29 @@ use crate::connection::{Failure, Link, Pauses};
 use crate::error::{Error, Result};
 use crate::script::Repeat;
 
-/// How long a call is repeated whose reply was lost, in deadlines of a command, from the first loss on: the wait for the
-/// lost reply does not count.
+/// For how long a call is repeated after its first lost reply, in deadlines of a command. The wait for the lost reply
+/// itself does not count.
 const REPETITION: u32 = 3;
 
-/// How long others wait at most for a call that is on its way in another runtime, in deadlines of a command: the longest
-/// time that a call may take with its repetition, and some more.
+/// For how long others wait at most for a call that another runtime carries, in deadlines of a command: the longest
+/// time that a call may take with its repetitions, and some more.
 pub(crate) const LONGEST_CALL: u32 = 8;
 
 /// Until when a call is repeated.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Until {
-    /// A deadline of a command; after a lost reply, [`REPETITION`] of them more.
+    /// For one deadline of a command; after a lost reply, for [`REPETITION`] more.
     Usual,
-    /// For as long as it takes until the server decides; a full server has not decided. The caller drops the call when a
-    /// limit of its own is over, or cannot go on without the answer.
+    /// Until the server has decided; an error because the server has no memory left is no decision. The caller has a
+    /// limit of its own, or cannot go on without the answer.
     Decided,
 }
 
 /// The tries of one call.
 pub(super) struct Tries<'a> {
     link: &'a Link,
-    /// For the tries after a lost reply: it waits longer, since the deadline that cut one off might do so for ever.
+    /// The connection for tries after a lost reply. It waits longer, since with the same deadline the reply might be
+    /// cut off every time.
     patient: Option<Link>,
     deadline: Option<Instant>,
     backoff: Pauses,
@@ -39,17 +40,17 @@ impl<'a> Tries<'a> {
         Self { link, patient: None, deadline, backoff: Pauses::default() }
     }
 
-    /// Whether a call was sent that nobody answered: what it may have done, no later failure undoes.
+    /// Returns whether a request was sent that was not answered: a later failure does not undo what it may have done.
     pub(super) fn was_lost(&self) -> bool {
         self.patient.is_some()
     }
 
-    /// What the next try is sent on.
+    /// Returns the connection for the next try.
     pub(super) fn link(&self) -> &Link {
         self.patient.as_ref().unwrap_or(self.link)
     }
 
-    /// Whether there is time for another try after this failure.
+    /// Records a failure; returns whether there is time for another try.
     pub(super) fn note(&mut self, failure: &Failure) -> bool {
         let now = Instant::now();
         if matches!(failure, Failure::Unknown(_) | Failure::Unreadable) && self.patient.is_none() {
@@ -64,7 +65,7 @@ impl<'a> Tries<'a> {
     ///
     /// # Errors
     ///
-    /// There is none: the failure is final, or the time is over.
+    /// The failure itself, if it is final or the time is over.
     pub(super) async fn after(&mut self, failure: Failure, op: &'static str, repeat: Repeat) -> Result<()> {
         let was_lost = self.was_lost();
         let in_time = self.note(&failure);

@@ -1,11 +1,11 @@
-//! Writing to a job that exists: progress, data, logs.
+//! Writes to a job that exists: progress, data, logs.
 
 use super::Engine;
 use crate::error::{Error, Result};
 use crate::script::{add_log, save_progress, update_data};
 
 impl Engine {
-    /// Stores and announces the progress of a job; `json` as written.
+    /// Stores and announces the progress of a job; `json` is written unchanged.
     pub(crate) async fn save_progress(&self, id: &str, json: &str) -> Result<()> {
         #[cfg(any(test, feature = "testing"))]
         if let Some(notes) = &self.notes {
@@ -25,7 +25,7 @@ impl Engine {
         self.call_job(id, update_data(id, json)).await
     }
 
-    /// Appends lines to the log of a job, keeping the newest `keep` (0 keeps all); the number of lines kept.
+    /// Appends lines to the log of a job, keeping the newest `keep` (0 keeps all); returns how many lines the log has.
     pub(crate) async fn add_log(&self, id: &str, lines: &[&str], keep: u32) -> Result<u64> {
         if lines.is_empty() {
             return Err(Error::invalid("log", "there must be at least one line"));

@@ -12,7 +12,7 @@ async fn a_counter_that_lags_is_overtaken_in_a_few_steps() {
     let call = Call::to(&crate::script::add_jobs::SCRIPT).texts([job, job, job].concat());
     queue.redis("CONFIG RESETSTAT").await;
     queue.call(call).await.unwrap();
-    // Each number that is taken costs a step; without jumps there would be 50,000 of them.
+    // Each number that is taken costs a step; if the steps did not double there would be 50,000 of them.
     let stats = queue.says("INFO commandstats").await;
     let calls = stats.split("cmdstat_incrby:calls=").nth(1).unwrap().split(',').next().unwrap().parse::<u32>().unwrap();
     assert!(calls < 1_000, "{calls} steps");

@@ -1,4 +1,4 @@
-//! Whole queues that are emptied: drain, clean, obliterate, and what no list knows.
+//! Operations that empty whole queues: drain, clean, obliterate, and the removal of orphaned jobs.
 
 use std::time::Duration;
 

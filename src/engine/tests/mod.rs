@@ -1,4 +1,4 @@
-//! What whole operations leave in Redis and what they answer, against a real server.
+//! What whole operations write to Redis and return, against a real server.
 
 mod adding;
 mod cleaning;
@@ -14,7 +14,7 @@ fn refusal<T: std::fmt::Debug>(result: Result<T>) -> Reason {
     result.unwrap_err().reason().unwrap()
 }
 
-/// A list with these ids from left to right.
+/// Creates a list with these ids from left to right.
 async fn push(queue: &Engine, list: &str, ids: &[&str]) {
     for id in ids {
         queue.store(id, &[]).await;
@@ -22,7 +22,7 @@ async fn push(queue: &Engine, list: &str, ids: &[&str]) {
     }
 }
 
-/// A parent that waits for children, with the children in `wait` of their queue.
+/// Creates a parent that waits for children, with the children in `wait` of their queue.
 async fn family(parents: &Engine, parent: &str, children: &Engine, ids: &[&str]) {
     let key = parents.keys.job(parent);
     parents.store(parent, &[]).await;

@@ -1,4 +1,4 @@
-//! Jobs that change their place: pause and resume, promotions, delays, priorities and retries.
+//! Operations that move jobs: pause and resume, promotions, delays, priorities and retries.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn resume_puts_back_what_an_older_version_set_aside() {
                 redis.call('RPUSH', KEYS[1] .. 'wait', 'a', 'b')";
     queue.redis_words(&["EVAL", fill, "1", queue.keys.base()]).await;
     queue.pause().await.unwrap();
-    // Half-way the queue is still paused, so that nobody sees the order of one part only.
+    // Half-way the queue is still paused, so that no worker sees only part of the order.
     queue.call(crate::script::resume()).await.unwrap();
     assert!(queue.is_paused().await.unwrap());
     queue.resume().await.unwrap();
@@ -70,7 +70,7 @@ async fn a_delay_counts_from_now() {
     let score = (NOW + 5) * 4096;
     queue.redis(&format!("ZADD @delayed 7 1 {score} other")).await;
     queue.change_delay("1", Duration::from_millis(5)).await.unwrap();
-    // Behind the one that is due in the same millisecond.
+    // Its place is behind the job that is due in the same millisecond.
     let after = format!("{} {}", score + 1, score + 1);
     assert_eq!(queue.says(&format!("ZRANGEBYSCORE @delayed {after}")).await, "1");
     assert_eq!(queue.says("HGET @1 delay").await, "5");
@@ -195,6 +195,6 @@ async fn jobs_that_go_back_by_priority_stand_where_it_puts_them() {
         assert_eq!(queue.int(&format!("EXISTS @{state}")).await, 0);
         assert_eq!(queue.says("ZRANGE @marker 0 -1").await, "0", "{state}");
     }
-    // They wait, and whoever fetches next takes them in that order.
+    // They wait, and the next worker takes them in that order.
     assert_eq!(queue.says("HGET @a priority").await, "3");
 }

@@ -1,4 +1,4 @@
-//! What the reading operations answer, against a real server.
+//! What the reading operations return, against a real server.
 
 use std::time::Duration;
 

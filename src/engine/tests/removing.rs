@@ -88,7 +88,8 @@ async fn a_large_family_is_removed_in_steps() {
 
 #[tokio::test]
 async fn a_parent_goes_with_all_of_its_finished_children_however_many() {
-    // The more are gone, the longer a scan of the hash answers nothing before it comes to those that are left.
+    // The more elements were removed, the longer a scan of the hash answers nothing before it reaches those that are
+    // left.
     for n in [3_000, 10_000] {
         let queue = queue().await;
         let fill = format!(
@@ -106,7 +107,7 @@ async fn a_parent_goes_with_all_of_its_finished_children_however_many() {
 #[tokio::test]
 async fn a_family_leaves_a_long_list_in_order() {
     let queue = queue().await;
-    // 12,000 jobs, and six children at both ends and far from them.
+    // 12,000 jobs, and six children: at both ends and far from them.
     let fill = "for i = 1, 12000 do redis.call('RPUSH', KEYS[1] .. 'wait', i) end \
                 redis.call('HSET', KEYS[1] .. 'p', 'name', 'n', 'data', '{}') \
                 redis.call('ZADD', KEYS[1] .. 'waiting-children', 1, 'p') \

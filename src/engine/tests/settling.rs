@@ -1,4 +1,4 @@
-//! Many outcomes in one call against the same outcomes one by one.
+//! Compares many outcomes in one call with the same outcomes one by one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn done(id: &str, token: &str) -> Outcome {
     Outcome { id: id.into(), token: token.into(), start: 1, end }
 }
 
-/// A queue with this many active jobs, the first of which began first.
+/// Creates a queue with this many active jobs, the first of which started first.
 async fn active(count: usize) -> Engine {
     let engine = queue().await;
     engine.redis("HSET @meta opts.maxLenEvents 10000").await;
@@ -33,7 +33,7 @@ async fn settle(engine: &Engine, outcomes: &[Outcome]) -> Vec<Result<i64, Reason
     decided.settled.codes
 }
 
-/// All that the queue holds, as texts.
+/// Returns everything that the queue holds, as texts.
 async fn contents(engine: &Engine, count: usize) -> Vec<String> {
     let mut all = vec![
         engine.says("LRANGE @active 0 -1").await,
@@ -49,7 +49,7 @@ async fn contents(engine: &Engine, count: usize) -> Vec<String> {
 
 type Codes = Vec<Result<i64, Reason>>;
 
-/// Settles the outcomes in one call, and in another queue one by one: the codes and the contents of each.
+/// Applies the outcomes in one call, and in another queue one by one; returns the codes and the contents of each.
 async fn both_ways(count: usize, outcomes: &[Outcome], prepare: impl AsyncFn(&Engine)) -> [(Codes, Vec<String>); 2] {
     let (together, alone) = (active(count).await, active(count).await);
     prepare(&together).await;
@@ -64,7 +64,7 @@ async fn both_ways(count: usize, outcomes: &[Outcome], prepare: impl AsyncFn(&En
 
 #[tokio::test]
 async fn jobs_end_together_as_they_end_one_by_one() {
-    // Of 1 to 60 jobs out of 90: in the order in which they began, the other way round, and in none.
+    // Of 1 to 60 jobs out of 90: in the order in which they started, in reverse, and in no order.
     for count in [1, 2, 3, 8, 25, 60] {
         let orders: [Box<dyn Fn(usize) -> usize>; 3] =
             [Box::new(|n| n), Box::new(|n| 89 - n), Box::new(|n| (n * 37 + 11) % 90)];
@@ -92,7 +92,7 @@ async fn one_that_is_refused_leaves_its_neighbours_alone() {
         engine.redis("ZADD @waiting-children 1 mum").await;
         engine.redis("SADD @mum:dependencies @j12").await;
     };
-    // With a missing job among them nothing is taken for granted, and each is looked at alone.
+    // With a missing job among them the bulk path is not taken, and each is handled alone.
     for count in [31, 32] {
         let [mut together, mut alone] = both_ways(40, &outcomes[..count], prepare).await;
         let codes = &together.0;
@@ -104,7 +104,7 @@ async fn one_that_is_refused_leaves_its_neighbours_alone() {
         assert_eq!(codes.iter().filter(|code| code.is_ok()).count(), 27);
         assert_eq!(together.1[0].split(' ').count(), 40 - 27 - 1);
         together.0[30] = alone.0[30];
-        // The child goes after the others.
+        // The child is finished after the others.
         together.1.sort();
         alone.1.sort();
         assert_eq!(together, alone);
@@ -208,7 +208,7 @@ async fn a_limiter_without_an_end_gets_one() {
 
 #[tokio::test]
 async fn six_fields_that_are_not_those_of_a_fresh_job_are_all_read() {
-    // In both ways of one job, and from both places.
+    // By the short and the long way, and from both places.
     for (long_way, place) in [(false, "LPUSH @wait"), (true, "LPUSH @wait"), (true, "ZADD @prioritized 1")] {
         let mut engine = queue().await;
         if long_way {
@@ -270,7 +270,7 @@ async fn what_a_call_has_done_is_found_though_its_answer_tells_nothing() {
         let error = Error::Reply { op: "settle" };
         engine.salvage(&ask, &outcomes, |_| true, Vec::new(), error).await
     };
-    // Nothing was done.
+    // Nothing was applied.
     assert!(matches!(salvage().await, Err(Error::Reply { .. })));
     let args = crate::script::settle::args(NOW, &ask, &outcomes);
     crate::script::settle::SCRIPT.run(&engine.link, &engine.keys, &args).await.unwrap();
@@ -284,7 +284,7 @@ async fn what_a_call_has_done_is_found_though_its_answer_tells_nothing() {
 async fn a_script_that_fails_half_way_has_done_what_it_has_done() {
     let engine = active(2).await;
     let outcomes = [done("j0", "t"), done("j1", "t")];
-    // As if it had failed after the first one.
+    // As if the script had failed after the first outcome.
     settle(&engine, &outcomes[..1]).await;
     let error = Error::Reply { op: "settle" };
     let decided = engine.salvage(&Ask::default(), &outcomes, |_| true, Vec::new(), error).await.unwrap();

@@ -1,4 +1,4 @@
-//! Keys of a wrong type: an operation that fails has written nothing, and no job stays because of its relatives.
+//! Keys of a wrong type: an operation that fails has written nothing, and a job is removed whatever its relatives are.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use crate::engine::testing::queue;
 use crate::error::Result;
 use crate::state::JobState;
 
-/// Every operation that may write, on the queue of `a_key_of_a_wrong_type_leaves_everything_as_it_was`.
+/// Calls an operation by its name, on the queue of `a_key_of_a_wrong_type_leaves_everything_as_it_was`. Every operation
+/// that may write is here.
 async fn call(queue: &Engine, operation: &str) -> Result<()> {
     let parent = queue.keys.job("p");
     match operation {
@@ -76,14 +77,14 @@ async fn a_key_of_a_wrong_type_leaves_everything_as_it_was() {
                 queue.redis(place).await;
             }
             queue.redis(&format!("DEL {wrong}")).await;
-            // Of a type that none of the keys has.
+            // A type that none of the keys has.
             queue.redis(&format!("SETBIT {wrong} 7 1")).await;
             if matches!(wrong, "@pc" | "@de:d") {
                 queue.redis(&format!("DEL {wrong}")).await;
                 queue.redis(&format!("RPUSH {wrong} x")).await;
             }
             let before = queue.dump().await;
-            // An operation that does not need the key may work; one that fails has written nothing.
+            // An operation that does not need the key may succeed; one that fails has written nothing.
             if call(&queue, operation).await.is_err() {
                 let left = queue.dump().await;
                 let keys: Vec<_> = left.iter().filter(|entry| !before.contains(entry)).map(|(key, _)| key).collect();
