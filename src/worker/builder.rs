@@ -1,4 +1,4 @@
-//! How workers are made: their options, each with its setter, and their start.
+//! Builders of workers: the options, each with its setter, and the start.
 
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -28,7 +28,7 @@ use crate::queue::QueueCore;
 use crate::sync::Lock;
 use crate::telemetry::WorkerFigures;
 
-/// A worker to be: its processor and options. [`start`](Self::start) makes it work.
+/// Builds a worker from a processor and options; [`start`](Self::start) starts it.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -46,8 +46,8 @@ use crate::telemetry::WorkerFigures;
 /// # Ok(()) }
 /// ```
 ///
-/// `Q` is what it works on: one queue, or all [`Partitions`](crate::partitioned::Partitions) of one, for which
-/// [`Partitioned::worker`](crate::Partitioned::worker) makes it.
+/// `Q` is what the worker takes jobs from: one queue, or all [`Partitions`](crate::partitioned::Partitions) of one, for
+/// which [`Partitioned::worker`](crate::Partitioned::worker) creates the builder.
 #[must_use]
 #[doc(alias = "Worker")]
 pub struct WorkerBuilder<Q = OneQueue> {
@@ -59,11 +59,11 @@ pub struct WorkerBuilder<Q = OneQueue> {
     events: EventSink,
 }
 
-/// The one queue that a [`WorkerBuilder`] is for.
+/// The single queue that a [`WorkerBuilder`] is for.
 #[derive(Debug)]
 pub struct OneQueue(String);
 
-/// A [`ManualWorker`] to be: its options. [`open`](Self::open) makes it.
+/// Builds a [`ManualWorker`] from its options; [`open`](Self::open) creates it.
 #[must_use]
 pub struct ManualWorkerBuilder<D = Value, R = Value> {
     queue: Result<Arc<QueueCore>>,
@@ -71,7 +71,8 @@ pub struct ManualWorkerBuilder<D = Value, R = Value> {
     types: PhantomData<fn(D) -> R>,
 }
 
-/// Makes the setters that both builders have. What only a worker that runs by itself can do is set on [`WorkerBuilder`] alone.
+/// Defines the setters that both builders have. Options that only a running worker uses are set on [`WorkerBuilder`]
+/// alone.
 macro_rules! shared_setters {
     ($($(#[$doc:meta])* $name:ident($($arg:ident: $kind:ty),*) => $field:ident = $value:expr;)*) => {
         impl<Q> WorkerBuilder<Q> {
@@ -96,46 +97,46 @@ shared_setters! {
     /// Sets the worker's name, written to each job it takes (`processedBy`) and shown by `get_workers`, here and in Node.
     /// Default: none for the jobs, and `<host>:<process id>` in `get_workers`.
     name(name: impl Into<String>) => name = Some(name.into());
-    /// Sets how long a job's lock lives without renewal, and so how long a job of a dead worker waits at most before the
-    /// next check finds it. Renewed by a thread of its own when a quarter of it has passed. Default: 30 s; 1 ms to a
-    /// year.
+    /// Sets how long a job's lock lives without renewal. A job of a dead worker stays active for at most this long
+    /// before a check for stalled jobs can find it. A thread renews each lock when a quarter of this time has passed.
+    /// Default: 30 s; 1 ms to a year.
     #[doc(alias = "lockDuration")]
     lock_duration(life: Duration) => lock_duration = life;
     /// Sets how often a job may be found without a lock before it is failed. Default: 1.
     #[doc(alias = "maxStalledCount")]
     max_stalled_count(times: u32) => max_stalled_count = times;
-    /// Sets how often to look for jobs without a lock; one worker of the queue does it for all. Default: 30 s;
-    /// 1 ms to a year.
+    /// Sets how often to check for jobs without a lock; one worker of the queue does it for all. Default: 30 s; 1 ms to
+    /// a year.
     #[doc(alias = "stalledInterval")]
     stalled_interval(interval: Duration) => stalled_interval = interval;
-    /// Sets how often a job may be started, for whatever reason it comes back, before it is failed. Default: any number.
+    /// Sets how often a job may be started, for whatever reason, before it is failed. Default: no limit.
     #[doc(alias = "maxStartedAttempts")]
     max_started_attempts(times: u32) => max_started_attempts = Some(times).filter(|times| *times > 0);
-    /// Says whether an attempt at a job whose data is JSON, but not of the processor's type, is retried as the job's
-    /// `attempts` and `backoff` say; false fails the job for good. Default: true, since in a rollout the next attempt
-    /// may meet a worker that knows the shape. Data that is no JSON at all always fails for good.
+    /// Sets whether an attempt is retried when the job's data is JSON, but not of the processor's type; `attempts` and
+    /// `backoff` apply as usual. With false the job fails for good. Default: true, since in a rollout the next attempt
+    /// may reach a worker that knows the type. Data that is not JSON always fails for good.
     retry_mistyped_data(retry: bool) => retry_mistyped_data = retry;
-    /// Sets how long a worker waits for a marker before it looks for jobs by itself, which finds what a worker that was
-    /// killed has left; twice as long once it has found none. Default: 5 s; 1 ms to an hour.
+    /// Sets how long an idle worker waits for a marker before it looks for jobs anyway, which finds jobs whose marker
+    /// was lost with a killed worker. The time doubles once it has found none. Default: 5 s; 1 ms to an hour.
     #[doc(alias = "drainDelay")]
     drain_delay(delay: Duration) => drain_delay = delay;
-    /// Says which completed jobs to keep, where the job itself does not say. Default: all.
+    /// Sets which completed jobs to keep, where the job itself does not say. Default: all.
     #[doc(alias = "removeOnComplete")]
     remove_on_complete(keep: impl Into<KeepJobs>) => remove_on_complete = Some(keep.into());
-    /// Says which failed jobs to keep, where the job itself does not say. Default: all.
+    /// Sets which failed jobs to keep, where the job itself does not say. Default: all.
     #[doc(alias = "removeOnFail")]
     remove_on_fail(keep: impl Into<KeepJobs>) => remove_on_fail = Some(keep.into());
     /// Counts finished jobs per minute, for this many minutes, as Node's `getMetrics` reads them. Default: off; 1 to
     /// 527,040, which is a leap year.
     metrics(minutes: u64) => metrics = Some(minutes);
-    /// Lets at most `max` jobs per `window` be fetched in the whole queue, as far as its workers have this option. Default: no
-    /// limit; at least one job, and 1 ms to a year.
+    /// Limits how many jobs are fetched per `window` in the whole queue; only workers with this option obey and count.
+    /// Default: no limit; at least one job, and 1 ms to a year.
     limiter(max: u64, window: Duration) => limiter = Some((max, window));
-    /// Decides when to try again for jobs whose `backoff` names a strategy of your own. Default: none; the delay of the
-    /// job's `backoff` is used.
+    /// Sets the strategy for jobs whose `backoff` names one of your own. Default: none; then the delay of the job's
+    /// `backoff` is used.
     #[doc(alias = "backoffStrategy")]
     backoff_strategy(strategy: impl Fn(&FailedAttempt<'_>) -> Retry + Send + Sync + 'static) => backoff_strategy = Some(Arc::new(strategy));
-    /// Decides on the next attempt after each failure of any job of this worker, whoever added it; sees the error.
+    /// Sets a policy that decides on the next attempt after each failure of any job of this worker, and sees the error.
     ///
     /// It is asked whenever another attempt is possible: not at the last of the job's `attempts`, not after
     /// [`Halt::Unrecoverable`](crate::Halt::Unrecoverable), and not where the processor decided itself by
@@ -160,12 +161,14 @@ shared_setters! {
     /// # Ok(()) }
     /// ```
     on_error(policy: impl Fn(&FailedAttempt<'_>) -> Retry + Send + Sync + 'static) => on_error = Some(Arc::new(policy));
-    /// Retries only failures for which this is true, as the jobs' `attempts` and `backoff` say; all others are final.
+    /// Retries only failures for which `is_worth_it` returns true, as the jobs' `attempts` and `backoff` say; all
+    /// others are final.
     ///
-    /// The short form of [`on_error`](Self::on_error), whose place it takes: the last of the two counts. Default: all.
+    /// A short form of [`on_error`](Self::on_error): the later of the two calls replaces the other. Default: all are
+    /// retried.
     retry_if(is_worth_it: impl Fn(&FailedAttempt<'_>) -> bool + Send + Sync + 'static) => on_error = Some(only_if(is_worth_it));
-    /// Sets where the jitter of a backoff takes its numbers from, each in [0, 1). Default: a random number each time; tests
-    /// may want others.
+    /// Sets the source of the random numbers for the jitter of a backoff, each in [0, 1). Default: a random number each
+    /// time; a test can set a fixed source.
     jitter_source(source: impl Fn() -> f64 + Send + Sync + 'static) => jitter_source = Some(Arc::new(source));
 }
 
@@ -176,28 +179,29 @@ impl<Q> WorkerBuilder<Q> {
         self
     }
 
-    /// Switches lock renewal off: for jobs that surely end within `lock_duration`. Default: false.
+    /// Switches lock renewal off, for jobs that are certain to end within `lock_duration`. Default: false.
     #[doc(alias = "skipLockRenewal")]
     pub fn skip_lock_renewal(mut self, skip: bool) -> Self {
         self.options.skip_lock_renewal = skip;
         self
     }
 
-    /// Switches the look for jobs without a lock off. Default: false.
+    /// Switches the check for stalled jobs off. Default: false.
     #[doc(alias = "skipStalledCheck")]
     pub fn skip_stalled_check(mut self, skip: bool) -> Self {
         self.options.skip_stalled_check = skip;
         self
     }
 
-    /// Sets how often the workers of a queue look for job schedulers whose run has vanished, so that nobody makes the next
-    /// one; it is put back. Default: 60 s; 1 ms to a year. Not in BullMQ, whose scheduler stops.
+    /// Sets how often to check for job schedulers that have stopped because their run has vanished; the next run is
+    /// then put back. One worker of the queue does it for all. Default: 60 s; 1 ms to a year. Not in BullMQ, whose
+    /// scheduler stops.
     pub fn scheduler_check_interval(mut self, interval: Duration) -> Self {
         self.options.scheduler_check_interval = interval;
         self
     }
 
-    /// Switches the look for job schedulers that have stopped off. Default: false.
+    /// Switches the check for stopped job schedulers off. Default: false.
     pub fn skip_scheduler_check(mut self, skip: bool) -> Self {
         self.options.skip_scheduler_check = skip;
         self
@@ -210,22 +214,22 @@ impl<Q> WorkerBuilder<Q> {
         self
     }
 
-    /// Sets how long an attempt may take, where the job itself does not say. Then it is told to stop, and failed. Default: no
-    /// limit; at least 1 ms.
+    /// Limits how long an attempt may take, where the job itself does not say. When the time is over, the attempt is
+    /// told to stop, and fails. Default: no limit; at least 1 ms.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.options.timeout = Some(limit);
         self
     }
 
-    /// Sets how long a cancelled attempt has to end in its own way. Default: 1 s.
+    /// Sets how long a cancelled attempt may take to end by itself, before it is dropped. Default: 1 s.
     pub fn cancel_grace(mut self, grace: Duration) -> Self {
         self.options.cancel_grace = grace;
         self
     }
 
-    /// Sets how long [`Worker::close`](crate::Worker::close) waits for running jobs before it cancels them. Default: 25 s, so
-    /// that with the default `cancel_grace` all of it ends below the 30 s that Kubernetes gives a process, and what
-    /// does not end by itself is handed back.
+    /// Sets how long [`Worker::close`](crate::Worker::close) waits for running jobs before it cancels them. Default: 25
+    /// s: together with the default `cancel_grace` this stays below the 30 s that Kubernetes gives a process, so that
+    /// jobs that do not end can still be handed back.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.options.shutdown_timeout = timeout;
         self
@@ -245,17 +249,17 @@ impl<Q> WorkerBuilder<Q> {
         Self { client, queue, processor, layers: Layers::default(), options, events }
     }
 
-    /// What it works on.
+    /// Returns what it takes jobs from.
     pub(crate) fn works_on(&self) -> &Q {
         &self.queue
     }
 
-    /// What is set so far.
+    /// Returns the options set so far.
     pub(crate) fn options(&self) -> &WorkerOptions {
         &self.options
     }
 
-    /// The builder of a worker on one queue, with all that is set here but the listeners.
+    /// Returns a builder for one queue with the same options and processor, but without listeners.
     pub(crate) fn for_queue(&self, queue: String) -> WorkerBuilder {
         let Self { client, processor, layers, options, .. } = self;
         WorkerBuilder {
@@ -280,7 +284,7 @@ impl WorkerBuilder {
         Self::on(client, OneQueue(queue), processor)
     }
 
-    /// Subscribes to what happens in the worker from its first moment on; [`Worker::events`] begins only after the start.
+    /// Subscribes to the events of the worker from its first moment on; [`Worker::events`] begins only after the start.
     ///
     /// ```no_run
     /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
@@ -298,7 +302,7 @@ impl WorkerBuilder {
         self.events.subscribe()
     }
 
-    /// Begins to work, on the runtime that this is called in.
+    /// Starts the worker, on the runtime in which this is called.
     ///
     /// # Errors
     ///
@@ -311,7 +315,7 @@ impl WorkerBuilder {
         self.start_with(None)
     }
 
-    /// Begins to work, with slots that are shared with others if it is given a seat among them.
+    /// Starts the worker; with a seat it shares its slots with other workers.
     pub(crate) fn start_with(self, share: Option<slots::Seat>) -> Result<Worker> {
         let options = self.options.checked()?;
         let processor = self.processor.checked()?;
@@ -369,7 +373,7 @@ impl WorkerBuilder {
             "worker started"
         );
         let ended = CancellationToken::new();
-        // Dropped with the task, however that ends: also by a panic, or with its runtime.
+        // Dropped with the task, however that ends: by a panic or with its runtime too.
         let guard = ended.clone().drop_guard();
         let working = Arc::clone(&inner);
         let work = tokio::spawn(async move {
@@ -381,8 +385,8 @@ impl WorkerBuilder {
     }
 }
 
-/// What a worker looks for now and then, apart from its work: stalled jobs, stopped schedulers, and a server that lost what it
-/// had acknowledged.
+/// Runs the periodic checks of a worker: for stalled jobs, for stopped schedulers, and for a server that has lost what
+/// it had acknowledged.
 async fn look_after(inner: Arc<Inner>, client: crate::Client) {
     let stalled = async {
         if !inner.options.skip_stalled_check {
@@ -406,16 +410,16 @@ impl<D: DeserializeOwned, R> ManualWorkerBuilder<D, R> {
         Self { queue, options: WorkerOptions::default(), types: PhantomData }
     }
 
-    /// Hands out jobs that are to fail unrun, as BullMQ 6 does, in place of failing them: then whoever fetches has to look
-    /// at [`Job::deferred_failure`](crate::Job::deferred_failure), and at
-    /// [`Job::attempts_started`](crate::Job::attempts_started) where there is a limit. An end of such a job that is no failure
+    /// Sets whether jobs that are to fail without being run are handed out, as BullMQ 6 does, instead of being failed.
+    /// Then the program has to check [`Job::deferred_failure`](crate::Job::deferred_failure), and with a limit of
+    /// starts [`Job::attempts_started`](crate::Job::attempts_started). An outcome of such a job other than a failure
     /// drops its deferred failure, unless a child of it failed. Default: false.
     pub fn hand_out_deferred_failures(mut self, hand_out: bool) -> Self {
         self.options.hands_out_deferred_failures = hand_out;
         self
     }
 
-    /// Makes the worker. No round trip.
+    /// Creates the worker. No round trip.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
-//! Looking for attempts of a worker that somebody wants stopped, in whatever process.
+//! Looks for attempts of a worker that are to be cancelled, whichever process asked for it.
 //!
-//! It happens in the lock thread, so that a busy runtime hears of it as well, and costs one small command now and then, and
-//! none while nothing runs.
+//! This happens in the lock thread, so that it works while the runtime is busy. It costs one small command now and
+//! then, and none while no job runs.
 
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -12,8 +12,8 @@ use crate::failpoint;
 use crate::job::Attempt;
 use crate::job::cancel_watch::{INTERVAL, tell};
 
-/// Tells attempts to stop until their worker is gone. One that goes on for longer than the worker's grace is dropped at its
-/// next await; then its job goes back, and is failed unrun by whoever takes it.
+/// Cancels attempts on request until their worker is gone. One that goes on for longer than the worker's grace is
+/// dropped at its next await. Its job is then handed back, and whoever takes it fails it without running it.
 pub(super) async fn look_for_ever(table: &Weak<LockTable>, link: &Link) {
     let mut told: Vec<(Arc<Attempt>, Instant)> = Vec::new();
     while let Some(table) = table.upgrade() {

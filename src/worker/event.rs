@@ -1,4 +1,4 @@
-//! What a worker tells its own process.
+//! The events that a worker sends to listeners in its own process.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -13,21 +13,21 @@ use crate::error::{Error, FailureKind, WithCauses};
 use crate::sync::Lock;
 use crate::wire::{EventId, JsonText};
 
-/// What happened in a worker. BullMQ: the events of the class `Worker`.
+/// An event in a worker. BullMQ: the events of the class `Worker`.
 ///
-/// As JSON it has its name in `event`, errors as texts and spans of time in milliseconds.
+/// As JSON it has its name in `event`, errors as text and durations in milliseconds.
 #[derive(Debug, Clone, serde::Serialize)]
 #[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum WorkerEvent {
-    /// A job begins.
+    /// A job was started.
     Active {
         /// The job.
         job_id: String,
         /// Its name.
         name: String,
     },
-    /// A job completed, and Redis knows it.
+    /// A job completed, and Redis has stored it.
     Completed {
         /// The job.
         job_id: String,
@@ -35,87 +35,89 @@ pub enum WorkerEvent {
         #[serde(rename = "returnvalue")]
         return_value: JsonText,
     },
-    /// An attempt failed, and Redis knows it.
+    /// An attempt failed, and Redis has stored it.
     Failed {
         /// The job.
         job_id: String,
         /// Its name.
         name: String,
-        /// Which attempt it was, as many as the job has used up; the first is 1.
+        /// The number of the attempt, counting those that the job has used up; the first is 1.
         attempt: u32,
-        /// How it came to fail.
+        /// How the attempt failed.
         kind: FailureKind,
-        /// What the processor returned, or what stands in for it.
+        /// The error that the processor returned, or one that stands for a panic or a timeout.
         error: AttemptError,
-        /// What is stored as the reason: the text of the error, without its causes but for this crate's own errors.
+        /// The stored reason: the text of the error. Only errors of this crate include their causes.
         failed_reason: String,
-        /// Whether it will be tried again.
+        /// Whether the job will be tried again.
         will_retry: bool,
     },
-    /// A job was put back because nobody held its lock.
+    /// A job was put back because its lock was gone.
     Stalled {
         /// The job.
         job_id: String,
     },
-    /// The run of a job scheduler had vanished, so that it would have stopped; its next run was put back.
+    /// A job scheduler had stopped because its run had vanished; its next run was put back.
     SchedulerRevived {
         /// The scheduler.
         scheduler: String,
         /// The run that was put back.
         job_id: String,
     },
-    /// A run of a job scheduler with [`Overlap::Skip`](crate::scheduler::Overlap::Skip) was removed unrun, since an earlier run has not
-    /// ended.
+    /// A run of a job scheduler with [`Overlap::Skip`](crate::scheduler::Overlap::Skip) was removed without being run,
+    /// since an earlier run has not ended.
     RunSkipped {
         /// The scheduler.
         scheduler: String,
         /// The run.
         job_id: String,
     },
-    /// A running job may be somebody else's by now: its lock ran out or was taken over. Its outcome is dropped.
+    /// Another worker may have taken over a running job: its lock ran out or was taken. The outcome of this attempt is
+    /// dropped.
     LockLost {
         /// The job.
         job_id: String,
     },
-    /// The queue had nothing more to hand out.
+    /// The queue had no more jobs to hand out.
     Drained,
-    /// Something went wrong that belongs to no attempt; the worker goes on.
+    /// An error that belongs to no attempt; the worker goes on.
     Error(#[serde(serialize_with = "as_text")] Arc<Error>),
-    /// An id in the queue had no readable job behind it and was dropped.
+    /// An id in the queue had no readable job and was removed.
     Ghost {
         /// The id.
         job_id: String,
     },
-    /// The worker's loop did not get its turn for this long or longer: a processor computes or waits without `.await`.
-    /// Locks are renewed all the same, but jobs are neither taken nor settled.
+    /// The worker's loop was not polled for at least this long: a processor computes or blocks without `.await`. Locks
+    /// are still renewed, but no jobs are taken and no outcomes stored.
     RuntimeBlocked {
-        /// How late it was when this was noticed.
+        /// How late the loop was when this was noticed.
         #[serde(serialize_with = "crate::clock::as_span")]
         at_least: std::time::Duration,
     },
-    /// The server has been away for some seconds: it cannot be reached, or refuses to serve. The worker goes on as soon as
-    /// it is back, and jobs that run go on meanwhile; their locks may run out.
+    /// The server has been away for some seconds: it cannot be reached, or refuses to serve. The worker continues when
+    /// it is back. Running jobs go on meanwhile, but their locks may run out.
     #[doc(alias = "ioredis:close")]
     Disconnected {
-        /// What the last attempt met with.
+        /// The error of the last attempt.
         reason: String,
     },
-    /// The server is back; follows each [`Disconnected`](Self::Disconnected).
+    /// The server is back. Follows each [`Disconnected`](Self::Disconnected).
     Reconnected {
         /// How long it was away.
         #[serde(serialize_with = "crate::clock::as_span")]
         after: std::time::Duration,
     },
-    /// The server serves again, and lacks what it had told this worker before: a replica took over that was behind, or it began
-    /// with an older copy of its data. What was acknowledged in between is gone, as added jobs and outcomes: jobs may be missing,
-    /// run again, or have an id that another one had. Looked for once after each break, however short; what was trimmed
-    /// from the queue's events meanwhile is not noticed, and a queue that was obliterated before a break looks as one that
-    /// was lost.
+    /// The server is back, but lacks data that it had before: a replica that was behind has taken over, or the server
+    /// was started with an older copy. What was acknowledged in between is lost, both added jobs and outcomes: jobs may
+    /// be missing, may run again, or may have an id that another job had.
+    ///
+    /// This is checked once after each break of the connection. It is not noticed if the queue's events were trimmed
+    /// meanwhile. A queue that was obliterated before the break looks like one that was lost.
     RolledBack {
-        /// The newest event that this worker had heard of, which is gone.
+        /// The newest event that this worker knew of, which is gone.
         seen: EventId,
-        /// The newest one before it that is still there: what happened after it, by the server's clock, is lost. `None` if
-        /// the queue has no events at all, as on a server that began with nothing.
+        /// The newest event before it that still exists: everything later, by the server's clock, is lost. `None` if
+        /// the queue has no events at all, as on an empty server.
         kept: Option<EventId>,
     },
     /// The worker takes no new jobs.
@@ -126,9 +128,9 @@ pub enum WorkerEvent {
     Closing,
     /// The worker is closed. The last event.
     Closed,
-    /// The listener did not take its events quickly enough, and so many of the oldest in its buffer were dropped.
+    /// The listener took its events too slowly, and the oldest in its buffer were dropped.
     Lagged {
-        /// How many, since this was last told.
+        /// How many were dropped since the last `Lagged`.
         missed: u64,
     },
 }
@@ -137,11 +139,11 @@ fn as_text<S: serde::Serializer>(error: &Arc<Error>, serializer: S) -> Result<S:
     serde::Serialize::serialize(&std::collections::BTreeMap::from([("error", error.to_string())]), serializer)
 }
 
-/// A worker's events as they come, also as a [`Stream`].
+/// Receives a worker's events as they happen; also a [`Stream`].
 ///
-/// The buffer is bounded by the worker's `event_buffer`, and grows only as it fills. A listener that is too slow misses the
-/// oldest events, and a [`WorkerEvent::Lagged`] in their place says how many, as [`Delivery::Lagged`](crate::events::Delivery::Lagged)
-/// does for the events of a queue.
+/// The buffer is limited by the worker's `event_buffer`, and grows only as it fills. A listener that is too slow misses
+/// the oldest events; a [`WorkerEvent::Lagged`] in their place says how many, as
+/// [`Delivery::Lagged`](crate::events::Delivery::Lagged) does for the events of a queue.
 ///
 /// ```no_run
 /// # async fn demo(worker: oxmq::Worker) {
@@ -200,16 +202,16 @@ impl std::fmt::Debug for WorkerEvents {
     }
 }
 
-/// What one listener has not taken yet.
+/// The events that one listener has not taken yet.
 #[derive(Default)]
 struct Buffer(Lock<Held>);
 
 #[derive(Default)]
 struct Held {
     events: VecDeque<WorkerEvent>,
-    /// Dropped since the listener was last told.
+    /// How many were dropped since the listener was last told.
     lagged: u64,
-    /// Dropped altogether.
+    /// How many were dropped in all.
     missed: u64,
     waker: Option<Waker>,
     closed: bool,
@@ -253,7 +255,7 @@ impl Buffer {
     }
 }
 
-/// Wakes the listener, not under its lock.
+/// Wakes the listener after releasing the lock.
 fn wake(mut held: MutexGuard<'_, Held>) {
     let waker = held.waker.take();
     drop(held);
@@ -262,13 +264,13 @@ fn wake(mut held: MutexGuard<'_, Held>) {
     }
 }
 
-/// Where a worker's events go. Costs nothing while nobody listens.
+/// The sender of a worker's events. Costs nothing while nobody listens.
 #[derive(Clone)]
 pub(crate) struct EventSink(Arc<Listeners>);
 
 struct Listeners {
     limit: AtomicUsize,
-    /// How many there are, so that nobody takes the lock for none.
+    /// The number of listeners, so that no lock is taken if there are none.
     count: AtomicUsize,
     buffers: Lock<Vec<Arc<Buffer>>>,
 }
@@ -302,7 +304,7 @@ impl EventSink {
         }))
     }
 
-    /// How many events each listener may be behind; before the first event.
+    /// Sets how many events each listener may be behind; called before the first event.
     pub(crate) fn set_limit(&self, limit: usize) {
         self.0.limit.store(limit, Ordering::Relaxed);
     }

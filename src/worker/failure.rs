@@ -1,4 +1,4 @@
-//! A failed attempt: what is stored of it, what listeners hear, and its line in the log.
+//! A failed attempt: what is stored of it, the event for listeners, and its line in the log.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -12,13 +12,13 @@ use crate::error::{BoxError, FailureKind, WithCauses, causes_beyond, whole_text}
 use crate::options::Retry;
 use crate::script::settle::End;
 
-/// The longest cause in a log line, in characters.
+/// The longest text of causes in a log line, in characters.
 const LOGGED: usize = 1_000;
 
-/// The error of a failed attempt: what the processor returned, shared among all who listen.
+/// The error of a failed attempt, shared by all listeners.
 ///
-/// It derefs to the error itself, so `error.downcast_ref::<MyError>()` and `error.source()` work. `Debug` shows the
-/// text only: what an error holds besides may be the job's data.
+/// It derefs to the error itself, so `error.downcast_ref::<MyError>()` and `error.source()` work. `Debug` shows only
+/// the text, since the error's fields may hold the job's data.
 #[derive(Clone)]
 pub struct AttemptError(Arc<Guarded>);
 
@@ -26,7 +26,7 @@ struct Guarded(Option<BoxError>);
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        // The last to hold it may be the worker's loop, which must not end by the user's `Drop`.
+        // The last holder may be the worker's loop, which must not be ended by a panic in the user's `Drop`.
         drop_guarded(self.0.take());
     }
 }
@@ -68,9 +68,9 @@ impl fmt::Debug for AttemptError {
 pub(crate) struct Fault {
     pub(crate) kind: FailureKind,
     pub(crate) error: BoxError,
-    /// What the processor or its error decided on the next attempt; the job's attempts bound it.
+    /// What the processor or its error decided about the next attempt; limited by the job's attempts.
     pub(crate) wish: Option<Retry>,
-    /// Where it panicked.
+    /// Where the processor panicked.
     place: Option<String>,
 }
 
@@ -100,13 +100,13 @@ impl Fault {
         matches!(self.kind, FailureKind::Unrecoverable | FailureKind::Cancelled | FailureKind::Expired)
     }
 
-    /// The reason to store. Node's waiters cannot do with an empty one.
+    /// Returns the reason to store. It is never empty: clients of Node that wait for the result could not handle that.
     pub(crate) fn reason(&self) -> String {
         let reason = whole_text(&*self.error);
         if reason.is_empty() { "an error without a message".to_owned() } else { reason }
     }
 
-    /// The stack trace to store: the class, the reason, where it panicked, and the causes.
+    /// Returns the stack trace to store: the class, the reason, the place of a panic, and the causes.
     pub(crate) fn trace(&self, reason: &str) -> String {
         let message = match self.kind {
             FailureKind::Panic => reason.strip_prefix(PANICKED).unwrap_or(reason),
@@ -124,7 +124,7 @@ impl Fault {
         trace
     }
 
-    /// The error with its causes, in one line of bounded length.
+    /// Returns the error with its causes, in one line of bounded length.
     fn line(&self) -> String {
         let mut line = WithCauses(&*self.error).to_string();
         if let Some(place) = &self.place {
@@ -147,11 +147,11 @@ impl From<Panic> for Fault {
     }
 }
 
-/// A failed attempt, after it was decided what comes next.
+/// A failed attempt, once it is decided what comes next.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
     name: String,
-    /// Which attempt it was; the first is 1.
+    /// The number of the attempt; the first is 1.
     attempt: u32,
     /// How many attempts the job has.
     of: u32,
@@ -162,7 +162,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(name: &str, attempt: u32, of: u32, fault: Fault) -> Self {
-        // Made here, where a panic of the error's `Display` is caught.
+        // Formatted here, where a panic of the error's `Display` is caught.
         let line = fault.line();
         Self { name: name.to_owned(), attempt, of: of.max(1), kind: fault.kind, error: fault.error.into(), line }
     }
@@ -171,13 +171,13 @@ impl Failure {
         self.kind
     }
 
-    /// What listeners hear.
+    /// Returns the event for listeners.
     pub(crate) fn event(self, job_id: String, failed_reason: String, will_retry: bool) -> WorkerEvent {
         let Self { name, attempt, kind, error, .. } = self;
         WorkerEvent::Failed { job_id, name, attempt, kind, error, failed_reason, will_retry }
     }
 
-    /// Writes the line in the log: a warning, or an error if it was the last attempt.
+    /// Writes the line in the log: a warning, or an error if this was the last attempt.
     pub(crate) fn log(&self, queue: &str, id: &str, end: &End) {
         let Self { name, attempt, of, kind, line, .. } = self;
         let kind = kind.as_str();
@@ -227,7 +227,8 @@ mod tests {
             ("panicked: zero", "panicked: zero at src/a.rs:7:9")
         );
         assert_eq!(Fault::error("").reason(), "an error without a message");
-        // Ours leaves the rest to its cause, and who reads only the reason, as Node does, is told it all the same.
+        // Our errors leave details to their causes; the reason includes these, for peers such as Node that read only
+        // the reason.
         let fault = Fault::error(Error::Redis { op: "add", source: "refused".into() });
         assert_eq!(fault.reason(), "add: redis: refused");
         assert_eq!(fault.trace(&fault.reason()), "Error: add: redis: refused");
@@ -259,7 +260,7 @@ mod tests {
             let line = said(json);
             assert!(!line.contains("s3cret") && !line.contains("1.5") && !line.contains("77"), "{line}");
         }
-        // An error of the user that repeats its cause, and one that looks like it.
+        // An error of the user that repeats its cause in its text, and one that only looks like it.
         #[derive(Debug, thiserror::Error)]
         enum Wrapped {
             #[error("reading: {0}")]

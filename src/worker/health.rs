@@ -1,4 +1,4 @@
-//! How a worker is, for those who have to decide whether it must be replaced.
+//! The health of a worker, for those who decide whether a process must be replaced.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,11 +7,11 @@ use tokio::time::Instant;
 
 use crate::clock::millis;
 
-/// How a worker is: from [`Worker::health`](super::Worker::health).
+/// The health of a worker, from [`Worker::health`](super::Worker::health).
 ///
-/// A process is *ready* if `connected`. It is *alive* unless `blocked`, or unless nothing was fetched for a minute while
-/// nothing runs: a worker that has a free slot asks Redis at least every ten seconds or twice in its `drain_delay`. An
-/// outage of Redis is no reason to replace a process, since the new one would not find it either.
+/// A process is *ready* if `connected`. It is *alive* unless it is `blocked`, or `last_fetch` is over a minute ago
+/// while `running` is 0: a worker with a free slot asks Redis for jobs at least every ten seconds, or twice in its
+/// `drain_delay`. An outage of Redis is no reason to replace a process, since a new one could not connect either.
 ///
 /// ```no_run
 /// # fn demo(worker: &oxmq::Worker) -> bool {
@@ -23,30 +23,30 @@ use crate::clock::millis;
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Health {
-    /// Whether the server answered when it was last asked, by anything that was made from the same client. What is lost
-    /// without a sign is noticed after the client's `command_timeout`.
+    /// Whether the server answered the last request made with the same client. A connection that was lost without
+    /// notice shows after the client's `command_timeout`.
     pub connected: bool,
-    /// How long ago Redis last answered a request for jobs, with jobs or without. `None` before the first answer. A
-    /// worker without a free slot, and a paused one, do not ask.
+    /// How long ago Redis last answered a request for jobs, with or without any. `None` before the first answer. A
+    /// paused worker does not ask, nor does one without a free slot.
     #[serde(serialize_with = "crate::clock::as_millis")]
     pub last_fetch: Option<Duration>,
-    /// Jobs that it holds: their processor runs, or Redis was not told of its end yet.
+    /// How many jobs it holds: their processor runs, or their outcome is not stored yet.
     pub running: usize,
-    /// Whether its loop has not had its turn for a second or longer, as
-    /// [`WorkerEvent::RuntimeBlocked`](super::WorkerEvent::RuntimeBlocked). It is looked for eight times in the shortest
+    /// Whether its loop has not been polled for a second or longer, as in
+    /// [`WorkerEvent::RuntimeBlocked`](super::WorkerEvent::RuntimeBlocked). Checked eight times in the shortest
     /// `lock_duration` of the client's workers.
     pub blocked: bool,
 }
 
 impl Health {
-    /// Of a worker that is no more.
+    /// The health of a worker that was closed or dropped.
     pub(crate) const GONE: Self = Self { connected: false, last_fetch: None, running: 0, blocked: false };
 }
 
 /// When jobs were last fetched. Written by the loop, read by the handle.
 pub(crate) struct LastFetch {
     began: Instant,
-    /// In ms since `began` and one more; 0 for never.
+    /// Ms since `began`, plus one; 0 if there was no fetch yet.
     at: AtomicU64,
 }
 

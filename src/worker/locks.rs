@@ -1,4 +1,4 @@
-//! Locks of running jobs, renewed by a thread of their own, so that a busy runtime cannot lose them.
+//! Renews the locks of running jobs from a thread of its own, so that a busy runtime cannot lose them.
 
 use std::collections::HashSet;
 use std::sync::{Arc, MutexGuard, Weak};
@@ -24,10 +24,10 @@ use crate::sync::Lock;
 use crate::telemetry::WorkerFigures;
 use crate::wire::job::JobId;
 
-/// Locks of one call: about 2 ms.
+/// How many locks one call renews: about 2 ms of the server's time.
 const CALL_LOCKS: usize = 250;
 
-/// Calls of one worker on their way at once.
+/// How many calls of one worker are under way at once.
 const CALLS_AT_ONCE: usize = 4;
 
 /// The running jobs of one worker, by slot.
@@ -37,13 +37,13 @@ pub(crate) struct LockTable {
     engine: Engine,
     events: EventSink,
     lock_duration: Duration,
-    /// Whether locks are renewed at all.
+    /// Whether locks are renewed.
     renews: bool,
     watch: Watch,
     slots: Lock<Slots>,
 }
 
-/// What the thread watches and counts besides.
+/// What else the lock thread looks after.
 pub(crate) struct Watch {
     pub(crate) watchdog: Arc<Watchdog>,
     pub(crate) figures: Arc<WorkerFigures>,
@@ -62,7 +62,7 @@ struct Held {
     /// When the last request that locked the job was sent. The lock lives at least until `lock_duration` after it,
     /// however late the reply came.
     locked: Instant,
-    /// Ends the attempt's task.
+    /// The handle that ends the attempt's task.
     task: Option<AbortHandle>,
 }
 
@@ -81,7 +81,7 @@ impl LockTable {
         self.slots.lock()
     }
 
-    /// Takes in the attempts at the jobs that one call handed out; each with its slot, in order.
+    /// Adds the attempts at the jobs that one call handed out; each with its slot, in order.
     pub(crate) fn hold(
         &self,
         attempts: impl Iterator<Item = Arc<Attempt>>,
@@ -103,7 +103,7 @@ impl LockTable {
             .collect()
     }
 
-    /// Remembers the tasks of jobs, so that they can be ended.
+    /// Stores the tasks of jobs, so that they can be ended.
     pub(crate) fn attach(&self, tasks: impl Iterator<Item = (usize, AbortHandle)>) {
         let mut slots = self.slots();
         for (slot, task) in tasks {
@@ -127,17 +127,17 @@ impl LockTable {
         &self.engine.keys
     }
 
-    /// The engine, with a connection of the lock thread.
+    /// Returns the engine, on the lock thread's connection.
     pub(super) fn engine_on(&self, link: &Link) -> Engine {
         Engine { link: link.clone(), ..self.engine.clone() }
     }
 
-    /// How long a cancelled attempt may go on.
+    /// Returns how long a cancelled attempt may go on.
     pub(super) fn grace(&self) -> Duration {
         self.watch.grace
     }
 
-    /// The attempts that have not ended, and were not told to.
+    /// Returns the attempts that have not ended and were not cancelled.
     pub(super) fn uncancelled(&self) -> Vec<Arc<Attempt>> {
         let slots = self.slots();
         let attempts = slots.jobs.iter().flatten().map(|held| &held.attempt);
@@ -153,14 +153,14 @@ impl LockTable {
         }
     }
 
-    /// Cancels one job; true if it was running and not yet cancelled.
+    /// Cancels one job; returns true if it was running and not yet cancelled.
     pub(crate) fn cancel(&self, id: &str, reason: CancelReason) -> bool {
         let slots = self.slots();
         let mut running = slots.jobs.iter().flatten();
         running.find(|held| held.attempt.id().as_ref() == id.as_bytes()).is_some_and(|held| held.attempt.cancel(reason))
     }
 
-    /// Cancels all jobs; how many were not yet.
+    /// Cancels all jobs; returns how many were not yet cancelled.
     pub(crate) fn cancel_all(&self, reason: &CancelReason) -> usize {
         self.slots().jobs.iter().flatten().filter(|held| held.attempt.cancel(reason.clone())).count()
     }
@@ -174,8 +174,8 @@ impl LockTable {
         }
     }
 
-    /// Lets go of everything, since nobody settles these jobs any more: their locks run out, so that others can have them
-    /// soon, and those that still run are told. Returns the ids.
+    /// Gives up all jobs, since nobody settles them any more: their locks run out, so that other workers can take them,
+    /// and attempts that still run are told. Returns the ids.
     pub(crate) fn abandon(&self) -> Vec<String> {
         let abandoned = std::mem::take(&mut *self.slots());
         let held = abandoned.jobs.into_iter().flatten();
@@ -188,8 +188,8 @@ impl LockTable {
         .collect()
     }
 
-    /// Lets jobs go whose processor has ended and that are not in these slots: their outcomes were lost. Returns their
-    /// ids, and how many are held whose processor still runs.
+    /// Gives up jobs whose processor has ended and that are not in these slots: their outcomes were lost. Returns their
+    /// ids, and how many jobs are held whose processor still runs.
     pub(crate) fn release_all_but(&self, pending: &HashSet<usize>) -> (Vec<String>, usize) {
         let mut slots = self.slots();
         let (mut lost, mut running) = (Vec::new(), 0);
@@ -208,25 +208,25 @@ impl LockTable {
         (lost, running)
     }
 
-    /// How many jobs are held.
+    /// Returns how many jobs are held.
     pub(crate) fn count(&self) -> usize {
         let slots = self.slots();
         slots.jobs.len() - slots.free.len()
     }
 
-    /// The ids that are held.
+    /// Returns the ids that are held.
     pub(crate) fn ids(&self) -> Vec<JobId> {
         self.slots().jobs.iter().flatten().map(|held| held.attempt.id().clone()).collect()
     }
 
-    /// Whether the lock of a job cannot have run out before a moment, nor was it missed by then.
+    /// Returns whether the lock of a job was certainly held at this moment.
     pub(crate) fn was_held(&self, slot: usize, at: Instant) -> bool {
         let slots = self.slots();
         let held = slots.jobs.get(slot).and_then(Option::as_ref);
         held.is_some_and(|held| held.attempt.was_held(at))
     }
 
-    /// Locks of which a quarter of their life has passed are due.
+    /// Returns the locks that are due for renewal: a quarter of their life has passed.
     fn due(&self, now: Instant) -> Vec<(usize, Arc<Attempt>)> {
         let old = self.quarter();
         let slots = self.slots();
@@ -236,22 +236,22 @@ impl LockTable {
             .collect()
     }
 
-    /// How long a lock is trusted after the request that set it was sent.
+    /// Returns how long a lock is trusted after the request that set it was sent.
     fn trusted(&self) -> Duration {
         self.lock_duration - self.lock_duration / 10
     }
 
-    /// The age at which a lock is renewed, and how long a silent connection is trusted with it.
+    /// Returns the age at which a lock is renewed, and after which a silent connection is suspected.
     fn quarter(&self) -> Duration {
         self.lock_duration / 4
     }
 
-    /// How often to look which locks are due.
+    /// Returns how often to check which locks are due.
     fn tick(&self) -> Duration {
         (self.lock_duration / 8).clamp(Duration::from_millis(5), Duration::from_secs(2))
     }
 
-    /// Renews what is due, for as long as there is time to do so.
+    /// Renews the locks that are due, within the time that is left for it.
     async fn renew(&self, link: &Link) {
         let due = self.due(Instant::now());
         let mut calls = FuturesUnordered::new();
@@ -265,14 +265,13 @@ impl LockTable {
         while calls.next().await.is_some() {}
     }
 
-    /// Renews locks in one call, which has all the time that is left on them. When a quarter of their life has passed
-    /// without a reply, the connection may be dead: then the call is sent on a new one as well, and the first answer
-    /// counts.
+    /// Renews locks in one call, which may take all the time that is left on them. If there is no reply after a quarter
+    /// of their life, the connection may be dead: then the call is also sent on a new one, and the first reply counts.
     async fn renew_batch(&self, link: &Link, batch: &[(usize, Arc<Attempt>)]) {
         let engine = self.engine_on(link);
         let locks = ids_and_tokens(batch);
         let extend = || async {
-            // Our trust counts from here, so that a slow reply cannot lengthen it.
+            // The lock is trusted from the time the request was sent, not from when its reply came.
             let sent = Instant::now();
             (engine.extend_locks(millis(self.lock_duration), &locks).await, sent)
         };
@@ -309,12 +308,12 @@ impl LockTable {
         let mut slots = self.slots();
         let mut oldest = Duration::ZERO;
         for (slot, attempt) in batch {
-            // The slot may be gone or another job's by now: the call was on its way meanwhile.
+            // The slot may be empty by now, or belong to another job.
             let held = slots.jobs.get_mut(*slot).and_then(Option::as_mut);
             let held = held.filter(|held| Arc::ptr_eq(&held.attempt, attempt));
             match held {
                 Some(held) if lost.contains(attempt.id().as_ref()) => {
-                    // That of an attempt that has ended may be gone by its outcome.
+                    // The lock of an attempt that has ended may have been deleted by its outcome.
                     held.attempt.locked_until(Instant::now());
                     self.lose(held);
                 }
@@ -330,7 +329,7 @@ impl LockTable {
         self.watch.figures.renewal_lag(oldest.saturating_sub(self.quarter()));
     }
 
-    /// Jobs whose lock must have run out are told so before anybody else can have taken them.
+    /// Tells jobs whose lock must have run out, before another worker can have taken them.
     fn distrust(&self, now: Instant) {
         for held in self.slots().jobs.iter().flatten() {
             if self.renews && now.duration_since(held.locked) >= self.trusted() {
@@ -354,8 +353,9 @@ fn ids_and_tokens(batch: &[(usize, Arc<Attempt>)]) -> Vec<(&[u8], &str)> {
 
 /// The thread that renews the locks of all workers of a client. It ends with the last of them.
 ///
-/// Each worker's table has a task of its own in that thread. One that panics is started again, and so is what runs them.
-/// Where no thread can be had, the tasks run on the runtime of the worker that came first: better than nobody.
+/// Each worker's table has a task of its own in that thread. A task that panics is started again, and so is the one
+/// that runs them. If no thread can be created, the tasks run on the runtime of the first worker, which is better than
+/// no renewal.
 #[derive(Default)]
 pub(crate) struct LockKeeper {
     shared: Arc<Keeping>,
@@ -364,13 +364,13 @@ pub(crate) struct LockKeeper {
 #[derive(Default)]
 struct Keeping {
     state: Lock<Tables>,
-    /// Fires when a worker comes.
+    /// Notified when a worker is added.
     changed: Notify,
 }
 
 #[derive(Default)]
 struct Tables {
-    /// Tables of workers that came since the thread last looked.
+    /// The tables of workers that were added since the thread last looked.
     new: Vec<Weak<LockTable>>,
     is_running: bool,
 }
@@ -380,7 +380,7 @@ impl Keeping {
         self.state.lock()
     }
 
-    /// The tables that came, or `None` if there are none and the thread may end, now that no task is left.
+    /// Returns the added tables, or `None` if there are none and the thread may end because no task is left.
     fn take_new(&self, is_idle: bool) -> Option<Vec<Weak<LockTable>>> {
         let mut state = self.state();
         if is_idle && state.new.is_empty() {
@@ -392,7 +392,8 @@ impl Keeping {
 }
 
 impl LockKeeper {
-    /// Renews the locks in `table`, and looks for cancellations, for as long as it lives. Connects at once, so that the first renewal need not.
+    /// Renews the locks in `table`, and looks for cancellations, for as long as it lives. Connects at once, so that the
+    /// first renewal need not.
     pub(crate) fn keep(&self, table: &Arc<LockTable>) {
         let mut state = self.shared.state();
         state.new.push(Arc::downgrade(table));
@@ -414,7 +415,7 @@ impl LockKeeper {
     }
 }
 
-/// Keeps a task for each table, until the last one is gone.
+/// Runs tasks for each table, until the last one is gone.
 async fn keep_all(shared: Arc<Keeping>, link: Link) {
     let mut tasks = JoinSet::new();
     while let Some(new) = shared.take_new(tasks.is_empty()) {
@@ -431,7 +432,7 @@ async fn keep_all(shared: Arc<Keeping>, link: Link) {
     }
 }
 
-/// Renews the locks of one table until its worker is gone; goes on after a panic.
+/// Renews the locks of one table until its worker is gone; restarts after a panic.
 async fn keep_renewed(table: Weak<LockTable>, link: Link) {
     let Some((events, link)) = table.upgrade().map(|table| (table.events.clone(), link.to_where(&table.engine.link)))
     else {
@@ -440,7 +441,7 @@ async fn keep_renewed(table: Weak<LockTable>, link: Link) {
     supervise(events, "lock thread", || renew_for_ever(&table, &link)).await;
 }
 
-/// Tells attempts that are cancelled from elsewhere until the worker is gone; goes on after a panic.
+/// Cancels attempts on request until the worker is gone; restarts after a panic.
 async fn keep_cancelled(table: Weak<LockTable>, link: Link) {
     let Some(events) = table.upgrade().map(|table| table.events.clone()) else { return };
     supervise(events, "cancellations", || cancels::look_for_ever(&table, &link)).await;

@@ -1,4 +1,4 @@
-//! Tokens of calls whose reply was lost, and when to look for their jobs again.
+//! The tokens of calls whose reply was lost, and when to look for their jobs again.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// When to look again for jobs that a lost request may hand out late: a server that was only slow does so at once, a
-/// network that was down when its kernel tries again.
+/// When to look again for jobs that a lost request may hand out late: a server that was only slow does so soon, a
+/// network that was down when its kernel sends again.
 const RECHECK_AFTER: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(20)];
 
-/// Requests that are carried out late, when a server or a network wakes up, hand out jobs under these tokens.
+/// The tokens of lost requests. A request that is carried out late hands out jobs under its token.
 #[derive(Default)]
 pub(super) struct Losses {
-    /// Sorted by time.
+    /// When to look for which token; sorted by time.
     looks: VecDeque<(Instant, Arc<str>)>,
 }
 
@@ -28,18 +28,18 @@ impl Losses {
         self.looks.make_contiguous().sort_by_key(|(at, _)| *at);
     }
 
-    /// When there is something to look for.
+    /// Returns when to look next.
     pub(super) fn next_look(&self) -> Option<Instant> {
         self.looks.front().map(|(at, _)| *at)
     }
 
-    /// A token to look for now.
+    /// Takes a token that is due.
     pub(super) fn due(&mut self, now: Instant) -> Option<Arc<str>> {
         let is_due = self.next_look().is_some_and(|at| at <= now);
         if is_due { self.looks.pop_front().map(|(_, token)| token) } else { None }
     }
 
-    /// All tokens, each once: nobody looks for them later.
+    /// Takes all tokens, each once, when there will be no later look.
     pub(super) fn take_all(&mut self) -> HashSet<Arc<str>> {
         self.looks.drain(..).map(|(_, token)| token).collect()
     }

@@ -1,4 +1,4 @@
-//! Processing by hand: no loop, no renewal of locks.
+//! Fetches and settles jobs by hand: without a loop, and without renewal of locks.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -18,24 +18,26 @@ use crate::job::{Fetched, Job, manual};
 use crate::options::{SHORTEST, WorkerOptions, YEAR, check_span};
 use crate::queue::QueueCore;
 
-/// How long after its time a wait that has not ended is first seen to; twice as long each time after that.
+/// How long after its time a wait that has not ended is first nudged; each further nudge waits twice as long.
 const FIRST_NUDGE: Duration = Duration::from_millis(1);
 
 /// Fetches jobs one at a time, for programs that have a loop of their own.
 ///
-/// What a fetched job ends with is said on the job: [`Job::move_to_completed`], [`Job::move_to_failed`] and their kin.
-/// Attempts, backoff, caps of stack traces, retention, limits, deferred failures, too many starts, jobs that cannot be
-/// read and the runs of schedulers are seen to as by a [`Worker`](crate::Worker). What is left to the program:
+/// How a fetched job ends is decided on the job: [`Job::move_to_completed`], [`Job::move_to_failed`] and similar
+/// methods. Attempts, backoff, caps of stack traces, retention, limits, deferred failures, limits of starts, jobs that
+/// cannot be read and the runs of schedulers are handled as by a [`Worker`](crate::Worker). The program has to do the
+/// rest:
 ///
-/// - Nobody renews a lock but [`Job::extend_lock`] and [`extend_locks`](Self::extend_locks).
-/// - Nobody looks for stalled jobs but [`move_stalled_jobs_to_wait`](Self::move_stalled_jobs_to_wait).
-/// - Nobody stops a job whose `timeout` has passed, and one that is [cancelled](crate::JobRef::cancel) is told and not dropped: within a
-///   second [`Job::cancellation`] fires, and with the next [`Job::extend_lock`] at the latest; for programs that keep ids and
-///   tokens there is [`get_cancellations`](Self::get_cancellations). It is the last attempt in any case: a failure is final, and a
-///   job that is put back fails unrun.
-/// - A parent whose children stand in the way is refused by [`Job::move_to_completed`]; pass the error on to
+/// - Locks are renewed only by [`Job::extend_lock`] and [`extend_locks`](Self::extend_locks).
+/// - Stalled jobs are looked for only by [`move_stalled_jobs_to_wait`](Self::move_stalled_jobs_to_wait).
+/// - A job whose `timeout` has passed is not stopped. A job that is [cancelled](crate::JobRef::cancel) is told and not
+///   dropped: [`Job::cancellation`] fires within a second, and at the latest with the next [`Job::extend_lock`]; for
+///   programs that keep ids and tokens there is [`get_cancellations`](Self::get_cancellations). A cancelled attempt is
+///   the last one in any case: a failure is final, and a job that is put back fails without being run.
+/// - [`Job::move_to_completed`] refuses a parent whose children stand in the way; pass the error on to
 ///   [`Job::move_to_failed`], which then decides as a worker does.
-/// - A [`Halt::RateLimited`] starts the pause; whether the program honours it is seen from [`Fetched::limited_for`].
+/// - A [`Halt::RateLimited`] starts the pause of the queue; the program has to obey it, which [`Fetched::limited_for`]
+///   helps with.
 ///
 /// ```no_run
 /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
@@ -66,12 +68,12 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
         Self { queue, options: Arc::new(options), blocking, types: PhantomData }
     }
 
-    /// Fetches the next job, locked with this token; `None` if there is none now, or the queue is paused or limited.
+    /// Fetches the next job, locked with this token; `None` if there is none, or the queue is paused or rate limited.
     ///
-    /// The token must be unique to this process and fetch. One round trip, and one more for each job that nobody could
-    /// run: it is failed, as a worker fails it, and the next one is fetched in the same step. Such are jobs with a
-    /// [`deferred_failure`](Job::deferred_failure), those that were started too often, and those that cannot be read;
-    /// one whose data is only of another type is retried within its attempts.
+    /// The token must be unique to this process and fetch. One round trip, and one more for each job that cannot be
+    /// run: it is failed, as by a worker, and the next one is fetched in the same step. Such are jobs with a
+    /// [`deferred_failure`](Job::deferred_failure), those that were started too often, and those that cannot be read. A
+    /// job whose data is only of another type is retried within its attempts.
     ///
     /// # Errors
     ///
@@ -83,7 +85,7 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
         self.fetch(token).await.map(|fetched| fetched.job)
     }
 
-    /// Fetches the next job as [`get_next_job`](Self::get_next_job), and if there is none, when to try again.
+    /// Fetches the next job like [`get_next_job`](Self::get_next_job), and tells when to try again if there is none.
     ///
     /// # Errors
     ///
@@ -98,13 +100,13 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
         manual::next("get_next_job", &self.queue, &self.options, called.decided).await
     }
 
-    /// Reads a job by its id, to be ended by this worker's options: for programs that remember the id and the token of a job
-    /// and not the job. `None` if there is none. One round trip.
+    /// Reads a job by its id, to be settled with this worker's options: for programs that keep the id and the token of
+    /// a job instead of the job. `None` if there is none. One round trip.
     ///
     /// # Errors
     ///
     /// [`Error::Json`](crate::Error::Json) or [`Error::Undecodable`](crate::Error::Undecodable) if it cannot be read;
-    /// [`move_to_failed`](Self::move_to_failed) ends it all the same.
+    /// [`move_to_failed`](Self::move_to_failed) can fail it all the same.
     ///
     /// BullMQ: `Job.fromId`.
     #[doc(alias = "fromId")]
@@ -113,8 +115,8 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
         raw.map(|raw| manual::held(&self.queue, &self.options, raw)).transpose()
     }
 
-    /// Ends an attempt at a job as failed, by its id and token, as [`Job::move_to_failed`] does: also at a job that cannot
-    /// be read, which then fails for good. Two round trips.
+    /// Fails an attempt at a job by its id and token, as [`Job::move_to_failed`] does. A job that cannot be read can be
+    /// failed too, and then fails for good. Two round trips.
     ///
     /// # Errors
     ///
@@ -127,8 +129,8 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
         manual::fail_stored(&self.queue, &self.options, id, token, error.into()).await
     }
 
-    /// Renews the locks of jobs, given by id and token, for this long from now, and returns the ids whose lock is not held with
-    /// that token. One round trip.
+    /// Renews the locks of jobs, given by id and token, for `life` from now, and returns the ids whose lock is not held
+    /// with that token. One round trip.
     ///
     /// # Errors
     ///
@@ -142,11 +144,12 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
         Ok(lost.iter().map(|id| String::from_utf8_lossy(id).into_owned()).collect())
     }
 
-    /// Looks which of these attempts, given by id and token, somebody wants stopped, and returns their ids with the reasons that
-    /// were given. One round trip for each thousand.
+    /// Returns which of these attempts, given by id and token, are to be cancelled, with the reasons given. One round
+    /// trip per 1,000.
     ///
-    /// It is for programs that keep the id and the token of a job and not the job, whose
-    /// [`cancellation`](Job::cancellation) fires by itself. What was asked once is answered until the attempt ends.
+    /// This is for programs that keep the id and the token of a job instead of the job, whose
+    /// [`cancellation`](Job::cancellation) fires by itself. A request is returned each time until the attempt has
+    /// ended.
     ///
     /// # Errors
     ///
@@ -166,7 +169,7 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
         Ok(found.into_iter().map(|(place, reason)| (attempts[place].0.to_owned(), reason)).collect())
     }
 
-    /// Lets workers that have a limit, their own or the queue's, fetch nothing for this time. One round trip.
+    /// Stops the fetching of workers that have a rate limit, their own or the queue's, for `pause`. One round trip.
     ///
     /// # Errors
     ///
@@ -178,7 +181,7 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
         self.queue.engine().rate_limit(pause).await
     }
 
-    /// Fetches the next job, waiting for one at most this long.
+    /// Fetches the next job, waiting for one for at most `limit`.
     ///
     /// # Errors
     ///
@@ -197,13 +200,13 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
             let mut block = until.saturating_duration_since(tokio::time::Instant::now());
             if block.is_zero() {
                 if took_marker {
-                    // It may have been the one of a delayed job, which others wait for from now on.
+                    // The marker may be that of a delayed job, for which other workers have to wait now.
                     engine.wake_workers(engine.link.options().command_timeout).await;
                 }
                 return Ok(None);
             }
             if !fetched.limited_for.is_zero() {
-                // A marker is of no use to whoever may not fetch, and may be to others.
+                // A rate-limited caller cannot use a marker; others may.
                 tokio::time::sleep(block.min(fetched.limited_for)).await;
                 continue;
             }
@@ -218,8 +221,8 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
         }
     }
 
-    /// Looks for jobs that are active without a lock, and puts them back, and returns their ids. At most one check of all workers
-    /// of the queue happens in an interval.
+    /// Checks for jobs that are active without a lock, puts them back, and returns their ids. All workers of the queue
+    /// together run at most one check per `stalled_interval`.
     ///
     /// # Errors
     ///
@@ -243,8 +246,8 @@ async fn nudge_at(moment: tokio::time::Instant, engine: &Engine) {
     nudge(engine).await;
 }
 
-/// One blocking read of the marker that ends when its time is over. Redis by itself looks for that ten times a second, and
-/// besides whenever a command comes: so one is sent, to the server that has the marker.
+/// Waits once for the marker, and ends on time. Redis looks for waits that are over ten times a second, and after each
+/// command; so a command is sent, to the server that has the marker.
 async fn wait_on_time(link: &mut BlockingLink, engine: &Engine, block: Duration) -> Woken {
     let marker = engine.keys.marker();
     let wait = wait::wait(link, &marker, block);

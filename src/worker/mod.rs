@@ -75,14 +75,14 @@ pub(crate) struct Inner {
     pub(crate) events: EventSink,
     pub(crate) locks: Arc<LockTable>,
     pub(crate) tokens: Tokens,
-    /// The connection for large outcomes; opened by the first.
+    /// The connection for large outcomes; opened at its first use.
     pub(crate) large: Link,
     /// How many jobs run at once; changed by the handle, read by the loop.
     pub(crate) concurrency: AtomicUsize,
     pub(crate) counters: Counters,
-    /// What the loop has noted so far, but for the counts; kept here so that it outlives the loop.
+    /// What the loop has recorded for the report, without the counts; kept here so that it outlives the loop.
     notes: Lock<Notes>,
-    /// Set by a handle that could not wait for the loop any longer: it starts nothing from then on.
+    /// Set by a handle that has stopped waiting for the loop, which then starts nothing more.
     is_given_up: AtomicBool,
     /// Set by the loop while it is paused.
     is_paused: AtomicBool,
@@ -124,7 +124,7 @@ impl Inner {
         }
     }
 
-    /// What has become of the jobs up to now.
+    /// Returns the report as of now.
     fn final_report(&self) -> Report {
         self.notes().report(self.counters.read(), self.concurrency.load(Ordering::Relaxed))
     }
@@ -136,7 +136,7 @@ impl Inner {
     }
 }
 
-/// Lock tokens: no two calls have the same, so that a token tells which call handed a job out.
+/// The tokens of locks: each call has its own, which tells which call handed a job out.
 pub(crate) struct Tokens {
     worker: String,
     next: AtomicU64,
@@ -160,7 +160,7 @@ impl Tokens {
     }
 }
 
-/// How many attempts of a worker ended in which way, as far as Redis has confirmed it.
+/// How many attempts of a worker ended in which way, counting those that Redis has stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -189,7 +189,7 @@ impl Counters {
     }
 }
 
-/// What became of the jobs of a worker that was closed.
+/// What happened to the jobs of a worker that was closed.
 ///
 /// ```no_run
 /// # async fn demo(worker: oxmq::Worker) {
@@ -206,19 +206,19 @@ impl Counters {
 pub struct Report {
     /// How its attempts ended.
     pub counts: WorkerCounts,
-    /// How many jobs their processor moved: to later, to wait, to wait for children.
+    /// How many jobs their processors moved: delayed, put back to wait, or made to wait for children.
     pub moved: u64,
-    /// Jobs put back to the front of the queue, as when the worker closes, each once; no attempt was spent on them. The last
-    /// 1,000, or as many as run at once if that is more: the list of a worker that runs for months has an end.
+    /// Jobs that were put back to the front of the queue, as when the worker closes, each listed once; this uses up no
+    /// attempt. The list holds the last 1,000, or as many as run at once if that is more.
     pub handed_back: Vec<String>,
-    /// How often a job was put back, also those that the list leaves out.
+    /// How often jobs were put back, including those that the list leaves out.
     pub times_handed_back: u64,
-    /// Jobs whose processor did not end, or whose end Redis was not told: they come back when their lock has run out, unless a
-    /// processor that blocked the whole worker ends before that.
+    /// Jobs whose processor did not end, or whose outcome could not be stored. They run again when their locks have run
+    /// out, unless a processor that blocked the whole worker ends before that.
     pub abandoned: Vec<String>,
-    /// Jobs whose outcome was dropped, because they were not this worker's any more; the last ones, as of `handed_back`.
+    /// Jobs whose outcome was dropped, because another worker had taken them over; limited like `handed_back`.
     pub lost: Vec<String>,
-    /// How many outcomes were dropped, also those that the list leaves out.
+    /// How many outcomes were dropped, including those that the list leaves out.
     pub times_lost: u64,
 }
 
@@ -240,9 +240,9 @@ impl Report {
     }
 }
 
-/// A worker at work.
+/// A running worker.
 ///
-/// Dropping it closes it in the background: it takes no new jobs, and those that run may end.
+/// Dropping it closes it in the background: it takes no new jobs, and running jobs may end.
 ///
 /// # Example
 ///
@@ -281,7 +281,7 @@ impl Worker {
         self.inner.queue.engine().keys.queue()
     }
 
-    /// Subscribes to what happens in the worker from now on. [`WorkerBuilder::events`] hears its start, too.
+    /// Subscribes to the worker's events from now on. [`WorkerBuilder::events`] also hears its start.
     #[doc(alias = "once")]
     #[doc(alias = "off")]
     #[doc(alias = "emit")]
@@ -289,7 +289,7 @@ impl Worker {
         self.inner.events.subscribe()
     }
 
-    /// Counts the attempts that have ended so far, by how they ended.
+    /// Returns how many attempts have ended so far, by how they ended.
     #[must_use]
     pub fn counts(&self) -> WorkerCounts {
         self.inner.counters.read()
@@ -301,7 +301,7 @@ impl Worker {
         self.inner.concurrency.load(Ordering::Relaxed)
     }
 
-    /// Changes how many jobs may run at once. More take effect at once; fewer as running jobs end.
+    /// Changes how many jobs may run at once. A higher number takes effect at once, a lower one as running jobs end.
     ///
     /// # Errors
     ///
@@ -314,7 +314,8 @@ impl Worker {
         self.send(Command::Changed).await
     }
 
-    /// Takes no new jobs, and waits until those that run have ended. Nothing is written to Redis: other workers go on.
+    /// Pauses this worker: it takes no new jobs. Waits until its running jobs have ended. Nothing is written to Redis:
+    /// other workers go on.
     ///
     /// # Errors
     ///
@@ -325,7 +326,7 @@ impl Worker {
         ended.await.map_err(|_| Error::Closed)
     }
 
-    /// Takes jobs again.
+    /// Resumes this worker: it takes jobs again.
     ///
     /// # Errors
     ///
@@ -334,8 +335,8 @@ impl Worker {
         self.send(Command::Resume).await
     }
 
-    /// Tells whether this worker is [paused](Self::pause), so that it takes no jobs; those that it runs may not have ended yet. A
-    /// queue that is paused does not count: [`Queue::is_paused`](crate::Queue::is_paused) asks for it. No round trip.
+    /// Returns whether this worker is [paused](Self::pause), so that it takes no jobs; its running jobs may not have
+    /// ended yet. A paused queue does not count: see [`Queue::is_paused`](crate::Queue::is_paused). No round trip.
     ///
     /// BullMQ: `Worker.isPaused`.
     #[must_use]
@@ -344,8 +345,8 @@ impl Worker {
         self.inner.is_paused.load(Ordering::Relaxed)
     }
 
-    /// Tells whether the worker works at all, paused or not: false from the moment in which [`finished`](Self::finished) resolves,
-    /// as when its runtime was shut down. No round trip.
+    /// Returns whether the worker's loop runs, paused or not: false as soon as [`finished`](Self::finished) resolves,
+    /// for example because its runtime was shut down. No round trip.
     ///
     /// BullMQ: `Worker.isRunning`.
     #[must_use]
@@ -354,29 +355,30 @@ impl Worker {
         !self.ended.is_cancelled()
     }
 
-    /// Tells a running job to stop, with a reason that it can read, and returns true if it runs here and was not told before.
+    /// Cancels a running job with a reason that it can read, and returns true if it runs here and was not cancelled
+    /// before.
     ///
-    /// How the attempt ends is the processor's affair; to end without a retry it returns
+    /// The processor decides how the attempt ends; to end it without a retry it returns
     /// [`Halt::Unrecoverable`](crate::Halt::Unrecoverable).
     #[doc(alias = "cancelJob")]
     pub fn cancel_job(&self, id: &str, reason: impl Into<String>) -> bool {
         self.inner.locks.cancel(id, CancelReason::Requested(reason.into()))
     }
 
-    /// Tells all running jobs to stop, and returns how many were not told before.
+    /// Cancels all running jobs, and returns how many were not cancelled before.
     #[doc(alias = "cancelAllJobs")]
     pub fn cancel_all_jobs(&self, reason: impl Into<String>) -> usize {
         self.inner.locks.cancel_all(&CancelReason::Requested(reason.into()))
     }
 
-    /// Tells how the worker is, for the probes of whatever runs this process. No round trip.
+    /// Returns the worker's health, for readiness and liveness probes. No round trip.
     #[must_use]
     pub fn health(&self) -> Health {
         self.inner.health()
     }
 
-    /// Makes a function that tells how the worker is, for a server of probes beside it: it holds nothing of the worker, which
-    /// can be closed meanwhile. Of a worker that is gone it says that it is not connected.
+    /// Returns a function that returns the worker's health, for a probe server. It does not keep the worker alive,
+    /// which can be closed meanwhile; then it returns a health that is not connected.
     ///
     /// ```no_run
     /// # async fn demo(worker: oxmq::Worker) {
@@ -390,33 +392,35 @@ impl Worker {
         move || inner.upgrade().map_or(Health::GONE, |inner| inner.health())
     }
 
-    /// Resolves when the worker works no more, for whatever reason: it was closed, its loop panicked, or the runtime that
-    /// it was started in was shut down. Until then it is pending, also while Redis is away.
+    /// Resolves when the worker has stopped, for whatever reason: it was closed, its loop panicked, or the runtime that
+    /// it was started in was shut down. An outage of Redis does not stop it.
     ///
-    /// The future holds nothing of the worker, so it can be awaited beside a call of [`close`](Self::close), or by a
-    /// task that watches over the process.
+    /// The future does not borrow the worker, so it can be awaited beside a call of [`close`](Self::close), or by a
+    /// task that supervises the process.
     pub fn finished(&self) -> impl Future<Output = ()> + Send + use<> {
         self.ended.clone().cancelled_owned()
     }
 
-    /// Works until the signal comes, then closes.
+    /// Runs until the signal resolves, then closes the worker.
     pub async fn run_until(self, signal: impl Future<Output = ()>) -> Report {
         signal.await;
         self.close().await
     }
 
-    /// Closes the worker: takes no new jobs, waits for those that run, at most the worker's `shutdown_timeout`, then
-    /// cancels them and hands back what does not end. A wait for work is interrupted at once.
+    /// Closes the worker: it takes no new jobs, and waits for the running ones for at most its `shutdown_timeout`. Then
+    /// it cancels them, and hands back those that do not end. A wait for work is interrupted at once.
     #[doc(alias = "disconnect")]
     pub async fn close(self) -> Report {
         let within = self.inner.options.shutdown_timeout;
         self.close_within(within).await
     }
 
-    /// Closes the worker, with a time of its own for running jobs. Zero cancels them at once.
+    /// Closes the worker like [`close`](Self::close), waiting for running jobs for at most `within`. Zero cancels them
+    /// at once.
     ///
-    /// It returns at most a second and a half, and the worker's `cancel_grace`, after that time, also while Redis is down
-    /// or processors block every thread of the worker's runtime; for the latter it must be called on another runtime.
+    /// It returns at most a second and a half plus the worker's `cancel_grace` after that time, even if Redis is down
+    /// or processors block every thread of the worker's runtime; in the latter case it must be called on another
+    /// runtime.
     pub async fn close_within(mut self, within: Duration) -> Report {
         let until = until(within);
         let work = self.work.take();
@@ -424,12 +428,11 @@ impl Worker {
         let closing = async move {
             let _ = commands.send(Command::Close { until }).await;
             if let Some(work) = work {
-                // A loop whose runtime was shut down has left its report all the same.
+                // A loop whose runtime was shut down has left its report too.
                 let _ = work.await;
             }
         };
-        // The loop keeps to its deadline, unless processors keep it from its turns. Without a runtime of our own there is
-        // no clock to wait by.
+        // The loop keeps its deadline, unless processors block it. Outside a runtime there is no timer to wait with.
         if tokio::runtime::Handle::try_current().is_ok() {
             let last = until + self.inner.options.cancel_grace.saturating_add(SLACK).min(LONGEST_WAIT);
             if tokio::time::timeout_at(last, closing).await.is_err() {
@@ -441,8 +444,8 @@ impl Worker {
         self.inner.final_report()
     }
 
-    /// Ends a worker whose loop does not get its turns: running attempts are told and ended, as far as they can be, and
-    /// nothing is started any more.
+    /// Stops a worker whose loop is blocked: cancels running attempts and ends them as far as possible, and starts
+    /// nothing more.
     fn give_up(&self) {
         self.inner.is_given_up.store(true, Ordering::Relaxed);
         self.inner.locks.cancel_all(&CancelReason::Shutdown);
@@ -455,10 +458,10 @@ impl Worker {
     }
 }
 
-/// How much longer than its deadlines say a loop may take to close.
+/// How much longer than its deadlines a loop may take to close.
 const SLACK: Duration = Duration::from_millis(1500);
 
-/// A wait as good as for ever, which clocks can still reckon with.
+/// A wait that is practically for ever, but does not overflow the clock.
 const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 fn until(within: Duration) -> tokio::time::Instant {

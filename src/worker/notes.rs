@@ -1,10 +1,10 @@
-//! What a worker notes of its jobs for its report, within bounds however long it runs.
+//! What a worker records about its jobs for its report; bounded, however long it runs.
 
 use std::collections::HashSet;
 
 use super::{Report, WorkerCounts};
 
-/// So many ids of a kind are kept at least.
+/// How many ids of each kind are kept at least.
 const KEPT: usize = 1_000;
 
 #[derive(Default)]
@@ -15,7 +15,7 @@ pub(crate) struct Notes {
     pub(crate) lost: LastIds,
 }
 
-/// The ids of what has happened again and again: how often it did, and the last of them.
+/// The last ids of a repeated happening, and how often it happened.
 #[derive(Default)]
 pub(crate) struct LastIds {
     ids: Vec<String>,
@@ -23,7 +23,7 @@ pub(crate) struct LastIds {
 }
 
 impl LastIds {
-    /// Notes one more. Up to twice as many are held as a worker with so many slots keeps.
+    /// Adds an id. At most twice as many ids are held as a worker with `slots` slots keeps.
     pub(crate) fn push(&mut self, id: String, slots: usize) {
         let most = KEPT.max(slots);
         if self.ids.len() >= most.saturating_mul(2) {
@@ -39,9 +39,9 @@ impl LastIds {
 }
 
 impl Notes {
-    /// The report of a worker with so many slots.
+    /// Returns the report of a worker with `slots` slots.
     pub(super) fn report(&self, counts: WorkerCounts, slots: usize) -> Report {
-        // A job may be handed out again under the token of a lost reply, and goes back once more.
+        // A job may be handed out again under the token of a lost reply, and is then put back twice.
         let mut seen = HashSet::new();
         let handed_back = self.handed_back.last(slots).iter().filter(|id| seen.insert(id.as_str()));
         Report {
@@ -72,7 +72,7 @@ mod tests {
         assert_eq!((report.times_lost, report.lost.len()), (10_000, KEPT));
         assert_eq!((report.lost[0].as_str(), report.lost[KEPT - 1].as_str()), ("9000", "9999"));
         assert_eq!((report.times_handed_back, report.handed_back.len()), (10_000, 7));
-        // All that run as a worker closes go back, however many they are.
+        // All running jobs of a closing worker are put back, however many there are.
         for n in 0..5_000 {
             notes.handed_back.push(format!("closing {n}"), 5_000);
         }

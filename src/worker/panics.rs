@@ -1,9 +1,9 @@
-//! Panics of processors: caught, and where they happened.
+//! Catches panics of processors, and records where they happened.
 //!
-//! What `catch_unwind` gives holds the text of a panic and not its place; only a panic hook sees that. So there is one
-//! hook for the process, put in front of the one that was there when the first worker started, which it always calls.
-//! It notes a place only on a thread that is polling an attempt; all other panics pass through. A program that sets
-//! another hook later, and does not call ours, loses the places and nothing else.
+//! `catch_unwind` returns the text of a panic, but not its place; only a panic hook sees that. So one hook for the
+//! process is set in front of the hook that was there when the first worker started, which it always calls. It records
+//! a place only on a thread that is polling an attempt; all other panics pass through. If a program sets another hook
+//! later that does not call ours, only the places are lost.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -16,29 +16,29 @@ use std::task::Poll;
 #[derive(Debug)]
 pub(crate) struct Panic {
     pub(crate) text: String,
-    /// `file:line:column`, where the hook has seen it.
+    /// `file:line:column`, if the hook has seen it.
     pub(crate) place: Option<String>,
 }
 
 thread_local! {
-    /// How many attempts this thread polls: one inside the other where a processor drives a future of its own.
+    /// How many attempts this thread polls; more than one if a processor runs a future of its own to the end.
     static POLLING: Cell<u32> = const { Cell::new(0) };
-    /// Where the last panic during such a poll happened. Written by the hook, emptied before each poll and by whoever
+    /// Where the last panic during such a poll happened. Written by the hook, cleared before each poll and by whoever
     /// catches the panic.
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Puts our hook in front of the present one, once in a process.
+/// Sets our hook in front of the present one, once per process.
 pub(crate) fn watch() {
     static ONCE: Once = Once::new();
-    // A thread that panics must not touch the hook; then a later worker does it.
+    // A panicking thread must not change the hook; a later worker sets it.
     if std::thread::panicking() {
         return;
     }
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            // While a thread ends its variables may be gone, and a hook must not panic.
+            // While a thread ends, its thread-locals may be gone, and a hook must not panic.
             if POLLING.try_with(Cell::get).unwrap_or(0) > 0
                 && let Some(location) = info.location()
             {
@@ -67,7 +67,7 @@ impl Drop for Polling {
     }
 }
 
-/// Runs a future to its end or its panic.
+/// Runs a future to its end or to its panic.
 pub(crate) async fn catch<T>(future: impl Future<Output = T>) -> Result<T, Panic> {
     let mut future = pin!(future);
     std::future::poll_fn(move |context| {
@@ -94,7 +94,7 @@ impl Panic {
     }
 }
 
-/// Drops what belongs to the user, whose `Drop` may panic.
+/// Drops a value of the user, whose `Drop` may panic.
 pub(crate) fn drop_guarded<T>(value: T) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
         std::mem::forget(again);
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn a_place_is_never_that_of_another_panic() {
         watch();
-        // Outside of any poll, and of a future that was caught by its own.
+        // Outside of any poll, and of a future that its own code has caught.
         drop(catch_unwind(|| panic!("elsewhere")));
         let passed_on = caught(|| std::panic::resume_unwind(Box::new("passed on")));
         assert_eq!((passed_on.text.as_str(), passed_on.place), ("passed on", None));

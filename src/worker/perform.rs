@@ -1,4 +1,4 @@
-//! One attempt: from the job as it was handed out to its outcome. Nothing in here can take the worker down.
+//! Runs one attempt, from the job as it was handed out to its outcome. A panic in here cannot stop the worker.
 
 use std::borrow::Borrow;
 use std::sync::Arc;
@@ -21,25 +21,26 @@ use crate::telemetry::{self, Stopwatch};
 use crate::wire::job::{RawJob, UndecodableKind};
 use crate::wire::json;
 
-/// The end of an attempt, on its way to Redis.
+/// An attempt that has ended, on its way to Redis.
 #[derive(Debug)]
 pub(crate) struct EndedAttempt {
     pub(crate) slot: usize,
-    /// The how manieth job this worker took; jobs go back in the order of their start.
+    /// The number of the job, in the order in which this worker took them; jobs are put back in the order of their
+    /// start.
     pub(crate) order: u64,
     pub(crate) outcome: Outcome,
-    /// True if the processor has ended the attempt itself, so that nothing is to be sent.
+    /// Whether the processor has settled the job itself, so that nothing is left to send.
     pub(crate) is_settled: bool,
-    /// True if the job was removed before it ran: nothing is to be sent, and nothing counted.
+    /// Whether the job was removed before it ran: nothing is sent, and nothing counted.
     pub(crate) is_gone: bool,
-    /// True if the job goes back because the worker closes.
+    /// Whether the job is put back because the worker closes.
     pub(crate) handed_back: bool,
-    /// Set if the job asked its queue for patience.
+    /// Set if the processor asked for a pause of the queue (a rate limit).
     pub(crate) pause: Option<Duration>,
-    /// How often the server has refused the call that carried nothing but this.
+    /// How often the server has refused a call that carried only this outcome.
     pub(crate) refusals: u32,
     pub(crate) attempt: Arc<Attempt>,
-    /// What listeners hear of an attempt that failed.
+    /// The failure for listeners, if the attempt failed.
     pub(crate) failure: Option<Box<Failure>>,
 }
 
@@ -77,15 +78,15 @@ impl EndedAttempt {
         }
     }
 
-    /// The end of an attempt whose job goes back because the worker closes.
+    /// Creates the outcome of an attempt whose job is put back because the worker closes.
     pub(crate) fn handed_back(attempt: Arc<Attempt>, slot: usize, order: u64, start: u32) -> Self {
         let ended = Self::new(attempt, slot, order, start, End::Waiting, None);
         Self { handed_back: !ended.is_settled, ..ended }
     }
 }
 
-/// Runs one attempt and sends its end. If the task is dropped or aborted on the way, even before it began, the job is
-/// handed back.
+/// Runs one attempt and sends its outcome. If the task is dropped or aborted, even before it was first polled, the job
+/// is put back.
 pub(crate) fn perform(
     worker: Arc<Inner>,
     handed: Handed,
@@ -98,7 +99,7 @@ pub(crate) fn perform(
     async move {
         let verdict = match handed.decode() {
             Ok(mut raw) => {
-                // The job comes as it was before this start.
+                // The job is as it was before this start.
                 raw.attempts_started = raw.attempts_started.saturating_add(1);
                 raw.processed_on = i64::try_from(worker.queue.engine().clock.now_ms()).ok();
                 unfinished.start = raw.attempts_started;
@@ -121,7 +122,7 @@ pub(crate) fn perform(
                 });
                 let raw = &core.raw;
                 if let Some(key) = raw.repeat_job_key() {
-                    // What few attempts come to is boxed, so that the task of every other one is smaller.
+                    // The rare path is boxed, so that the task of every other attempt is smaller.
                     match Box::pin(schedule_next(&worker, key, raw, &attempt)).await {
                         Some(Turn::Run) => {}
                         Some(Turn::Skipped) => return unfinished.vanish(),
@@ -162,12 +163,12 @@ pub(crate) fn perform(
     }
 }
 
-/// The delay that a job was added with, in ms; its own field is 0 once it has passed.
+/// Returns the delay that a job was added with, in ms; its field `delay` becomes 0 when the delay has passed.
 fn delay_ms(raw: &RawJob) -> i64 {
     raw.options.delay.map_or(0, json::integer).max(0)
 }
 
-/// Writes the end of an attempt into its span, and where it failed, the span's context into the end.
+/// Writes the outcome into the attempt's span, and the span's context into the outcome if it failed.
 fn conclude(span: &Span, end: &mut End, wants_trace: bool) {
     let (outcome, why) = match end {
         End::Completed { .. } => ("completed", None),
@@ -186,10 +187,10 @@ fn conclude(span: &Span, end: &mut End, wants_trace: bool) {
     }
 }
 
-/// Makes the next run of the scheduler that this job is a run of. That it cannot be made is no reason not to process
-/// this one: Node leaves such a job active for ever, here it is told as an error.
+/// Creates the next run of the scheduler that this job is a run of. If that is impossible, the job is processed all the
+/// same, and the error is reported; Node leaves such a job active for ever.
 ///
-/// `None` if the attempt was told to stop meanwhile; then the job is to be handed back.
+/// Returns `None` if the attempt was cancelled meanwhile; then the job is put back.
 async fn schedule_next(worker: &Inner, key: &str, raw: &RawJob, attempt: &Attempt) -> Option<Turn> {
     let advanced = tokio::select! {
         advanced = scheduler::advance(worker.queue.engine(), key, raw, attempt.token()) => advanced,
@@ -224,18 +225,18 @@ async fn attempt_job(worker: &Arc<Inner>, core: Arc<JobCore>, attempt: &Arc<Atte
             None => Ok(running.await),
             Some(limit) => Box::pin(within(running, limit, worker.options.cancel_grace, attempt)).await,
         };
-        // The error is the user's, and asked for its text in here.
+        // The error is the user's, and its `Display` is called in here.
         match ran {
             Ok(Ok(result)) => verdict::decide(&core.raw, result, &worker.options),
             Ok(Err(panic)) => failed(&core.raw, panic.into(), &worker.options),
             Err(Late(limit)) => failed(&core.raw, Fault::timeout(limit), &worker.options),
         }
     };
-    // What is left of a processor may panic as it is dropped after its time, and an error as it is asked for its text.
+    // Dropping the rest of a late processor may panic, and so may the `Display` of an error.
     let mut verdict = catch(deciding).await.unwrap_or_else(|panic| failed(&core.raw, panic.into(), &worker.options));
     if let Some(CancelReason::Cancelled(reason)) = attempt.cancel_reason() {
         if let End::Completed { made, .. } = &mut verdict.end {
-            // The job has a deferred failure by now, which the short way would leave in it.
+            // The job has a deferred failure by now, which the short way would not clear.
             *made = None;
         } else {
             verdict = verdict::cancelled(&core.raw, reason, &worker.options);
@@ -255,10 +256,10 @@ async fn attempt_job(worker: &Arc<Inner>, core: Arc<JobCore>, attempt: &Arc<Atte
     verdict
 }
 
-/// An attempt that took longer than its limit.
+/// The attempt took longer than its limit.
 struct Late(Duration);
 
-/// Runs an attempt within a time. When it is over, the attempt is told so, and gets `grace` to end in its own way.
+/// Runs an attempt within a limit. When it is over, the attempt is cancelled, and has `grace` to end by itself.
 async fn within<T>(
     running: impl Future<Output = Result<Result<T, Halt>, Panic>>,
     limit: Duration,
@@ -269,25 +270,25 @@ async fn within<T>(
     let begun = Instant::now();
     let ended = match tokio::time::timeout(limit, &mut running).await {
         Ok(result) if begun.elapsed() < limit => return Ok(result),
-        // One that computes past its time without an await is only noticed when it returns.
+        // An attempt that computes without an await is only found to be late when it returns.
         ended => ended,
     };
     attempt.cancel(CancelReason::Timeout);
     let ended = if ended.is_ok() { ended } else { tokio::time::timeout(grace, running).await };
     match ended {
         Ok(ended @ (Ok(Err(_)) | Err(_))) => Ok(ended),
-        // What it returns after its time is not a result any more.
+        // What an attempt returns after its limit is not used.
         Ok(Ok(Ok(_))) | Err(_) => Err(Late(limit)),
     }
 }
 
-/// An attempt whose end was not sent yet.
+/// An attempt whose outcome was not sent yet.
 struct Unfinished {
     slot: usize,
     order: u64,
     start: u32,
     attempt: Option<Arc<Attempt>>,
-    /// Holds at most one end per running attempt, so it is bounded by the worker's concurrency.
+    /// Holds at most one outcome per running attempt, so the worker's concurrency bounds it.
     ended: mpsc::UnboundedSender<EndedAttempt>,
 }
 
@@ -299,7 +300,7 @@ impl Unfinished {
         }
     }
 
-    /// The job was removed before it ran.
+    /// Ends the attempt of a job that was removed before it ran.
     fn vanish(mut self) {
         if let Some(attempt) = self.attempt.take() {
             let ended = EndedAttempt::new(attempt, self.slot, self.order, self.start, End::Waiting, None);
@@ -308,7 +309,7 @@ impl Unfinished {
     }
 
     fn send(&self, end: EndedAttempt) {
-        // Nobody listens when the loop has given the worker up; then the lock runs out.
+        // Nobody receives it if the loop has given the worker up; then the lock runs out.
         let _ = self.ended.send(end);
     }
 }

@@ -1,4 +1,4 @@
-//! Processors: what users write, and what the worker sees of it.
+//! Processors: what users write, and how the worker calls it.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -73,15 +73,15 @@ pub trait Processor<M, S = ()>: Sized + Send + Sync + 'static {
     fn erase(self, state: S) -> Erased;
 }
 
-/// A processor without its types.
+/// A processor whose types are erased.
 #[derive(Clone)]
 pub struct Erased(pub(crate) Arc<dyn RawProcessor>);
 
-/// What the loop sees of a processor: a raw job in, JSON out.
+/// The interface of a processor for the loop: a raw job in, JSON out.
 pub(crate) trait RawProcessor: Send + Sync + 'static {
     fn call(&self, job: Arc<JobCore>) -> BoxFuture<'static, Result<String, Halt>>;
 
-    /// Why it cannot work, if it cannot; asked before the first job.
+    /// Returns why it cannot work, if so; called before the first job.
     fn problem(&self) -> Option<String> {
         None
     }
@@ -112,7 +112,7 @@ pub trait Function<A>: Send + Sync + 'static {
     fn call(&self, arguments: A) -> Self::Future;
 }
 
-/// The arguments of a processor, made of a job and the state of its router.
+/// The arguments of a processor, created from a job and the state of its router.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "these are not the arguments of a processor: `{Self}`",
@@ -125,7 +125,7 @@ pub trait Arguments<S>: Sized {
     fn read(job: AnyJob, state: &S) -> Result<Self, Halt>;
 }
 
-/// What a processor answers.
+/// What a processor returns.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "a processor of a `Job<_, {R}>` returns `Result<{R}, E>`, not `{Self}`",
@@ -207,7 +207,7 @@ where
 {
     fn call(&self, core: Arc<JobCore>) -> BoxFuture<'static, Result<String, Halt>> {
         match A::read(AnyJob::new(core, ()), &self.state) {
-            // Mapped, since an async block would have room for the user's future twice.
+            // Mapped, since an async block would reserve room for the user's future twice.
             Ok(arguments) => Box::pin(self.processor.call(arguments).map(Answer::into_json)),
             Err(halt) => Box::pin(std::future::ready(Err(halt))),
         }

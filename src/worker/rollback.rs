@@ -1,7 +1,8 @@
-//! Whether a server that serves again has what it had told this worker before.
+//! Checks whether a server that is back still has what it had told this worker before.
 //!
-//! A replica that takes over, or a server that begins with an older copy of its data, may lack the latest. Whoever was told of
-//! an outcome, or was handed a job, knows an event of it; after a break one look says whether that event is still there.
+//! A replica that takes over, or a server that was started with an older copy of its data, may lack the latest changes.
+//! The worker knows the event of the last outcome that it stored, or of the last job that it was handed; after a break
+//! of the connection it checks once whether that event still exists.
 
 use tokio::sync::Notify;
 
@@ -11,7 +12,7 @@ use crate::engine::events::Kept;
 use crate::sync::Lock;
 use crate::wire::EventId;
 
-/// What a worker knows of the latest events that it has caused.
+/// The latest events that a worker knows of.
 #[derive(Default)]
 pub(crate) struct Rollbacks {
     known: Lock<Known>,
@@ -21,12 +22,12 @@ pub(crate) struct Rollbacks {
 #[derive(Default)]
 struct Known {
     newest: Option<EventId>,
-    /// The newest when something broke that was not looked for since; later ones may be of another server.
+    /// The newest event before a break that was not checked yet; later events may be of another server.
     before_break: Option<EventId>,
 }
 
 impl Rollbacks {
-    /// A reply has told of this event.
+    /// Records the event of a reply.
     pub(super) fn note(&self, event: Option<EventId>) {
         if event.is_some() {
             let mut known = self.known.lock();
@@ -43,17 +44,17 @@ impl Rollbacks {
         self.mended.notify_one();
     }
 
-    /// What is to be looked for.
+    /// Returns the event to look for.
     fn open(&self) -> Option<EventId> {
         self.known.lock().before_break
     }
 
-    /// It was looked for, or cannot be.
+    /// Records that it was looked for, or cannot be.
     fn looked(&self) {
         self.known.lock().before_break = None;
     }
 
-    /// It was looked for and is gone; it is not missed again.
+    /// Records that the event is gone, so that this is reported only once.
     fn is_gone(&self, seen: EventId) {
         let mut known = self.known.lock();
         known.before_break = None;
@@ -61,7 +62,7 @@ impl Rollbacks {
     }
 }
 
-/// Looks after each break, once.
+/// Checks once after each break.
 pub(crate) async fn look_for_ever(worker: &Inner) {
     loop {
         worker.rollbacks.mended.notified().await;
@@ -69,7 +70,7 @@ pub(crate) async fn look_for_ever(worker: &Inner) {
         let engine = worker.queue.engine();
         let kept = match engine.find_rollback(seen).await {
             Ok(kept) => kept,
-            // The end of that break asks again.
+            // The next break's end triggers the check again.
             Err(error) if error.is_retryable() => continue,
             Err(error) => {
                 worker.rollbacks.looked();

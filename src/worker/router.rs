@@ -1,4 +1,4 @@
-//! One queue, a processor per job name.
+//! Routes the jobs of one queue to a processor per job name.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use crate::error::Halt;
 use crate::job::JobCore;
 use crate::kind::OfKind;
 
-/// Sends each job to the processor of its name.
+/// Routes each job to the processor for its name.
 ///
-/// A job whose name has no processor fails its attempt; in a rollout the next one may meet a worker that has it.
+/// A job whose name has no processor fails its attempt; in a rollout the next attempt may reach a worker that has one.
 ///
 /// ```
 /// use oxmq::{Halt, Job, Router};
@@ -29,18 +29,18 @@ use crate::kind::OfKind;
 /// let worker = client.worker("mixed", Router::new().on("welcome", welcome).on("sum", sum));
 /// # }
 /// ```
-///
-/// `S` is the state that its processors ask for by [`State`](crate::State) and that it was not given yet. Only a
+/// `S` is the state that its processors take by [`State`](crate::State) and that was not provided yet. Only a
+/// `Router<()>` processes jobs: one without its state does not compile as a processor.
 /// `Router<()>` processes jobs: one whose state is missing does not compile as a processor.
 #[must_use]
 pub struct Router<S = ()> {
     routes: HashMap<String, Route<S>>,
     otherwise: Option<Route<S>>,
-    /// Names that were given two processors; no worker starts with them.
+    /// Names that were given two processors; a worker with such a router does not start.
     twice: BTreeSet<String>,
 }
 
-/// A processor that is put together when the state is there.
+/// A processor that is built when the state is provided.
 struct Route<S> {
     bind: Box<dyn FnOnce(S) -> Erased + Send + Sync>,
     layers: Layers,
@@ -63,13 +63,13 @@ impl<S> Default for Router<S> {
 }
 
 impl<S: Clone + Send + Sync + 'static> Router<S> {
-    /// Makes a router without routes.
+    /// Creates a router without routes.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sends jobs of this name to this processor. A name has one: with a second one no worker starts, but refuses by
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption); [`replace`](Self::replace) says that it is meant.
+    /// Routes jobs of this name to this processor. A name has one processor: with a second one, `start` fails with
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption). Use [`replace`](Self::replace) to replace one.
     pub fn on<M>(mut self, name: impl Into<String>, processor: impl Processor<M, S>) -> Self {
         let name = name.into();
         if self.routes.contains_key(&name) {
@@ -79,8 +79,8 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         self
     }
 
-    /// Jobs of this name go to this processor from now on, whatever they went to; without the layers that are around the
-    /// others.
+    /// Routes jobs of this name to this processor instead of its present one, if any. The layers around the other
+    /// routes do not apply to it.
     ///
     /// ```
     /// # use oxmq::{Halt, Job, Router};
@@ -96,7 +96,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         self
     }
 
-    /// Sends jobs of a [kind](crate::JobKind) to this processor, whose first argument says which kind.
+    /// Routes jobs of a [kind](crate::JobKind) to this processor, whose first argument tells the kind.
     ///
     /// ```
     /// use oxmq::kind::JobOf;
@@ -120,13 +120,13 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         self.on(M::NAME, processor)
     }
 
-    /// Sends jobs of any other name to this processor. Default: they fail.
+    /// Routes jobs of all other names to this processor. Default: they fail.
     pub fn otherwise<M>(mut self, processor: impl Processor<M, S>) -> Self {
         self.otherwise = Some(Route::new(processor));
         self
     }
 
-    /// Puts a layer around every attempt of the processors that the router has so far; see [`Layer`] for the order.
+    /// Adds a layer around every attempt of the processors that the router has so far; see [`Layer`] for the order.
     pub fn layer(mut self, layer: impl Layer) -> Self {
         let layer: Arc<dyn Layer> = Arc::new(layer);
         for route in self.routes.values_mut().chain(&mut self.otherwise) {
@@ -135,8 +135,9 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         self
     }
 
-    /// All routes of another router, which keep their layers. A name that both have was given two processors, see
-    /// [`on`](Self::on); of two processors for other names, that of the other router counts.
+    /// Adds all routes of another router, which keep their layers. A name that both have counts as given two
+    /// processors, see [`on`](Self::on); of two [`otherwise`](Self::otherwise) processors, that of the other router is
+    /// used.
     pub fn merge(mut self, other: Self) -> Self {
         self.twice.extend(other.twice);
         self.twice.extend(other.routes.keys().filter(|name| self.routes.contains_key(*name)).cloned());
@@ -145,7 +146,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         self
     }
 
-    /// Gives its processors their state.
+    /// Provides the state of its processors.
     pub fn with_state(self, state: S) -> Router {
         let bind = |route: Route<S>| {
             let state = state.clone();
@@ -156,18 +157,19 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     }
 }
 
-/// A router with its state: what a worker sees of it.
+/// A router with its state, as a worker sees it.
 struct Bound {
     routes: HashMap<String, Erased>,
     otherwise: Option<Erased>,
     twice: BTreeSet<String>,
 }
 
-/// How many of its names a router tells.
+/// How many of its names a router lists in an error.
 const NAMES: usize = 20;
 
 impl Bound {
-    /// What to say of a job whose name has no processor: which names have one, for whoever has mistyped it.
+    /// Returns the error for a job whose name has no processor. It lists the names that have one, so that a typing
+    /// error is found.
     fn unknown(&self, name: &str) -> String {
         let mut known: Vec<String> = self.routes.keys().map(|name| format!("'{name}'")).collect();
         known.sort_unstable();

@@ -1,11 +1,11 @@
 //! The loop: one task owns the state of a worker and talks to Redis for all of its jobs.
 //!
-//! Outcomes come in over a channel. Each turn takes all that have come, settles them and fetches as many jobs as there
-//! are free slots, in one call. While calls are on their way the next outcomes gather: batches form by load alone, and
-//! under full load Redis always has one call to work on while the jobs of the other one run.
+//! Outcomes come in over a channel. Each turn takes all that have come, stores them and fetches as many jobs as there
+//! are free slots, in one call. While calls are under way the next outcomes gather: the size of a batch follows from
+//! the load, and under full load Redis always works on one call while the jobs of the other run.
 //!
-//! What to call, when and for how much is decided in [`plan`](super::plan), which also lists the modes of a worker; here
-//! it is done.
+//! [`plan`](super::plan) decides what to call, when and for how many jobs, and lists the modes of a worker; the loop
+//! carries it out.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -37,13 +37,14 @@ use crate::failpoint;
 use crate::job::{Attempt, CancelReason};
 use crate::script::settle::Handed;
 
-/// How often an outcome is sent alone before it is given up: what is wrong may be mended meanwhile.
+/// How often an outcome is sent alone before it is given up: the cause of the refusal may be mended meanwhile.
 const MOST_REFUSALS: u32 = 5;
 
-/// From this size on, in bytes, an outcome has a call and a connection of its own: a fetch is not to wait behind it.
+/// From this size on, in bytes, an outcome is sent in a call and on a connection of its own, so that no fetch waits
+/// behind it.
 const LARGE: usize = 256 * 1024;
 
-/// What the handle asks of the loop.
+/// What the handle tells the loop.
 pub(crate) enum Command {
     Pause(oneshot::Sender<()>),
     Resume,
@@ -52,7 +53,7 @@ pub(crate) enum Command {
     },
     /// The concurrency was changed.
     Changed,
-    /// Asked by the [`Watchdog`](super::watchdog::Watchdog).
+    /// Sent by the [`Watchdog`](super::watchdog::Watchdog), which expects an answer.
     Answer,
 }
 
@@ -65,19 +66,19 @@ pub(crate) struct Loop {
     ended_tx: mpsc::UnboundedSender<EndedAttempt>,
     waiter: Waiter,
     plan: Plan,
-    /// Set where the slots are shared with other queues' workers.
+    /// Set if the slots are shared with other queues' workers.
     seat: Option<Seat>,
-    /// Set while calls are on their way that may bring jobs, where slots are shared; anew with each that comes back.
+    /// Set if slots are shared, while calls are under way that may bring jobs; renewed with each call that comes back.
     asked: Option<Asked>,
     losses: Losses,
     tally: Tally,
     calls: FuturesUnordered<BoxFuture<'static, Answered>>,
     /// Ended attempts that no call has taken yet.
     pending: VecDeque<EndedAttempt>,
-    /// Ended attempts with an outcome so large that it is settled apart, one at a time.
+    /// Ended attempts with a large outcome, which are sent one at a time.
     large: VecDeque<EndedAttempt>,
     is_large_underway: bool,
-    /// Whether jobs were started since the runtime last had a turn.
+    /// Whether jobs were started since the loop last yielded to the runtime.
     has_started: bool,
     /// How many jobs were taken so far.
     taken: u64,
@@ -85,7 +86,7 @@ pub(crate) struct Loop {
     spare: Spare,
 }
 
-/// Memory that each turn uses anew; empty in between.
+/// Memory that each turn uses again; empty in between.
 #[derive(Default)]
 struct Spare {
     ended: Vec<EndedAttempt>,
@@ -124,7 +125,7 @@ impl Loop {
         }
     }
 
-    /// Works until closed; goes on after a panic. However it ends, its locks are let go.
+    /// Runs until closed, and continues after a panic. However it ends, its jobs are given up.
     pub(crate) async fn run(mut self) {
         let _abandons = Abandons(Arc::clone(&self.worker));
         let mut backoff = Pauses::default();
@@ -136,8 +137,8 @@ impl Loop {
         self.finish().await;
     }
 
-    /// After a panic: calls on their way are gone with what they were about, and those jobs come back when their lock has
-    /// run out. What runs goes on.
+    /// Starts again after a panic. Calls that were under way are lost, and their jobs come back when their locks have
+    /// run out. Running jobs go on.
     fn start_again(&mut self) {
         self.calls = FuturesUnordered::new();
         self.spare = Spare::default();
@@ -155,8 +156,7 @@ impl Loop {
         let mut came = Vec::new();
         loop {
             failpoint::hit("worker loop", &self.worker.queue.engine().keys);
-            // Jobs that end at once do so now, so that their outcomes are on their way to Redis before the next reply is
-            // looked at.
+            // Jobs that end at once run now, so that their outcomes are sent before the next reply is handled.
             if std::mem::take(&mut self.has_started) {
                 tokio::task::yield_now().await;
                 while let Ok(ended) = self.ended_rx.try_recv() {
@@ -177,7 +177,7 @@ impl Loop {
                 command = self.commands.recv(), if self.handle_lives => match command {
                     Some(command) => self.on_command(command),
                     None => {
-                        // The handle was dropped: no new jobs, and those that run may end.
+                        // The handle was dropped: no new jobs are taken, and running ones may end.
                         self.handle_lives = false;
                         self.close(super::until(self.worker.options.shutdown_timeout));
                     }
@@ -188,7 +188,7 @@ impl Loop {
         }
     }
 
-    /// Sends what can be sent, and waits for work if there is nothing to do.
+    /// Sends what can be sent, and waits for the marker if there is nothing to do.
     fn turn(&mut self) {
         if !self.is_large_underway
             && let Some(ended) = self.large.pop_front()
@@ -215,10 +215,10 @@ impl Loop {
         }
     }
 
-    /// Sends one call with up to `most` outcomes, as they fit, and the wish for `want` jobs.
+    /// Sends one call with up to `most` outcomes, as many as fit, asking for `want` jobs.
     fn settle_and_fetch(&mut self, most: usize, want: usize) {
         if !self.plan.starts_jobs() {
-            // Each goes back to the front, so the last that was started goes first.
+            // Each of them is put at the front, so the job that was started last is put back first.
             self.pending.make_contiguous().sort_by_key(|ended| (ended.handed_back, Reverse(ended.order)));
         }
         let n = fitting(self.pending.iter().map(|ended| ended.outcome.size()), most);
@@ -239,7 +239,7 @@ impl Loop {
     fn on_ended(&mut self, ended: EndedAttempt) {
         self.plan.ended();
         if let Some(pause) = ended.pause {
-            // From now on, so that not even the call that carries this outcome brings a job.
+            // Set before the call, so that not even the call that carries this outcome brings a job.
             self.plan.limited(pause, Deadline::now());
         }
         if ended.is_gone {
@@ -256,7 +256,7 @@ impl Loop {
         }
     }
 
-    /// Ended attempts that are not settled and that no counted call carries.
+    /// Returns how many ended attempts are not settled and not part of a counted call.
     fn unsettled(&self) -> usize {
         self.pending.len() + self.large.len() + usize::from(self.is_large_underway)
     }
@@ -267,7 +267,7 @@ impl Loop {
         if is_apart {
             self.is_large_underway = false;
         } else {
-            // Slots that were lent may be others' for now: what finds none goes back, to the front.
+            // Lent slots may be in use by others; jobs without a slot are put back at the front.
             if self.asked.is_some_and(|asked| asked.are_slots_lent()) {
                 let (used, wants) = (self.plan.used(true), want);
                 room = self.seat.as_mut().map_or(want, |seat| seat.claim(used, wants) - used);
@@ -314,7 +314,7 @@ impl Loop {
         self.hand_back(&late, &token, sent);
     }
 
-    /// What Redis said to each outcome.
+    /// Records what Redis answered to each outcome.
     fn record_replies(&mut self, mut answered: Vec<EndedAttempt>, codes: &[Result<i64, Reason>]) {
         let mut freed = std::mem::take(&mut self.spare.freed);
         for (mut ended, code) in answered.drain(..).zip(codes) {
@@ -339,8 +339,8 @@ impl Loop {
         self.spare.ended = answered;
     }
 
-    /// The server refused the whole call. An outcome that is refused again and again is given up, and its job comes back
-    /// when its lock has run out.
+    /// Handles that the server refused the whole call. An outcome that is refused again and again is given up; its job
+    /// comes back when its lock has run out.
     fn on_refusal(&mut self, mut ended: Vec<EndedAttempt>, want: usize, error: Error) {
         if let ([alone], 0) = (&mut ended[..], want) {
             alone.refusals += 1;
@@ -355,7 +355,7 @@ impl Loop {
         self.worker.events.error(error);
     }
 
-    /// Starts jobs that were handed out; a worker that takes none any more hands them back.
+    /// Starts jobs that were handed out; a worker that takes no more jobs puts them back.
     fn start(&mut self, jobs: Vec<Handed>, token: &Arc<str>, sent: Instant) {
         if jobs.is_empty() {
             return;
@@ -373,7 +373,8 @@ impl Loop {
         self.worker.locks.attach(self.spare.tasks.drain(..));
     }
 
-    /// Puts jobs that were handed out back to the front of the queue: the last one first, so that they keep their order.
+    /// Puts jobs that were handed out back at the front of the queue: the last one first, so that they keep their
+    /// order.
     fn hand_back(&mut self, jobs: &[Handed], token: &Arc<str>, sent: Instant) {
         if jobs.is_empty() {
             return;
@@ -384,7 +385,8 @@ impl Loop {
         self.pending.extend(back.into_iter().rev());
     }
 
-    /// Holds the locks of jobs that were handed out, and numbers them: the attempt, the slot and the number of each.
+    /// Holds the locks of jobs that were handed out, and numbers them; returns the attempt, the slot and the number of
+    /// each.
     fn hold(
         &mut self,
         jobs: &[Handed],
@@ -399,10 +401,10 @@ impl Loop {
     }
 
     fn on_woken(&mut self, woken: Woken) {
-        // One slot is enough to look whether the marker tells the truth.
+        // One slot is enough to find out whether the marker is right.
         let slots = self.slots(1);
         if self.plan.woken(woken, slots, self.now()) {
-            // Another worker may have the marker; `wake_workers` writes both kinds.
+            // The marker may belong to another worker; `wake_workers` writes both of its members.
             let engine = self.worker.queue.engine().clone();
             tokio::spawn(async move { engine.wake_workers(engine.link.options().command_timeout).await });
         }
@@ -423,7 +425,7 @@ impl Loop {
                     self.worker.is_paused.store(false, Ordering::Relaxed);
                     self.worker.events.emit(|| WorkerEvent::Resumed);
                 }
-                // Whoever still waits for the running jobs of a pause that is over would wait for ever.
+                // Callers that wait for the running jobs of a pause that is over would wait for ever.
                 self.answer_pauses();
             }
             Command::Close { until } => self.close(until),
@@ -472,7 +474,7 @@ impl Loop {
 
     async fn finish(mut self) {
         self.calls.clear();
-        // A marker of a delayed job that this worker has taken is as good as lost, too.
+        // The marker of a delayed job that this worker has popped would be lost too.
         let has_marker = self.waiter.close().await || self.plan.awaits_due_job();
         self.worker.abandon();
         if has_marker {
@@ -482,14 +484,15 @@ impl Loop {
         self.worker.events.emit(|| WorkerEvent::Closed);
     }
 
-    /// How many jobs may run at once. Where slots are shared, those that the plan wants are claimed, at least so many.
+    /// Returns how many jobs may run at once. Shared slots are claimed first: those that the plan wants, and at least
+    /// `least`.
     fn slots(&mut self, least: usize) -> Slots {
         let Some(seat) = &mut self.seat else { return Slots::own(self.worker.concurrency.load(Ordering::Relaxed)) };
         let all = seat.total();
         let none = Slots { now: 0, all, are_shared: true, is_block: false };
         let are_lent = self.asked.is_some_and(|asked| asked.are_slots_lent());
         self.plan.heed_due(none, self.worker.queue.engine().clock.now_ms());
-        // While the server does not answer, a second call would not either.
+        // While the server does not answer, it would not answer a second call either.
         let wishes = if are_lent { 0 } else { self.plan.wishes(all).max(least) };
         let now = seat.claim(self.plan.used(are_lent), wishes);
         Slots { now, is_block: seat.is_block(), ..none }
@@ -500,7 +503,7 @@ impl Loop {
     }
 }
 
-/// Lets the jobs of a loop go when it ends, also when its runtime is shut down under it.
+/// Gives up the jobs of a loop when it ends, even if its runtime is shut down.
 struct Abandons(Arc<Inner>);
 
 impl Drop for Abandons {

@@ -1,4 +1,4 @@
-//! Looking for job schedulers that have stopped, and putting their next run back.
+//! Checks for job schedulers that have stopped, and puts their next run back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use super::event::WorkerEvent;
 use super::shared_look::SharedLooks;
 use crate::scheduler;
 
-/// The first look comes soon, since a fleet that was down may have left something; the others each interval. The look is
-/// shared: in one interval only one worker's call looks, and none where there are no schedulers.
+/// Checks soon after the start, since workers that were down may have left something, and then at each interval. The
+/// check is shared: per interval only one worker calls the server, and none if there are no schedulers.
 pub(crate) async fn look_for_ever(worker: &Inner, looks: &Arc<SharedLooks>) {
     let interval = worker.options.scheduler_check_interval;
     let engine = worker.queue.engine();
@@ -29,7 +29,7 @@ pub(crate) async fn look_for_ever(worker: &Inner, looks: &Arc<SharedLooks>) {
                     }
                 }
             }
-            // The next look is soon enough.
+            // The next check is soon enough.
             Err(error) if error.is_retryable() => {}
             Err(error) => worker.events.error(error),
         }

@@ -1,4 +1,4 @@
-//! The calls of a worker's loop, and what an answer to an outcome means.
+//! The calls of a worker's loop, and what the answer to an outcome means.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::error::{Reason, Result};
 use crate::script::settle::{Ask, End, Settled};
 use crate::wire::job::{JobId, RawJob};
 
-/// A call that came back, with what it was about.
+/// A call that came back, with what was sent.
 pub(super) struct Answered {
     pub(super) ended: Vec<EndedAttempt>,
     /// How many jobs it asked for.
@@ -22,14 +22,14 @@ pub(super) struct Answered {
     pub(super) answer: Result<Settlement>,
 }
 
-/// What follows from the answer to one outcome.
+/// What follows from the answer to an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Redis has taken it.
+    /// Redis has stored it.
     Taken,
-    /// The attempt is to be settled again, with what it is now to end with.
+    /// The attempt is sent again, with its present outcome.
     Settle,
-    /// It cannot complete, so that is how it fails.
+    /// The job cannot complete; its attempt fails with this reason.
     Fail(Reason),
     /// It is dropped.
     Drop(Reason),
@@ -39,15 +39,15 @@ impl Next {
     pub(super) fn of(ended: &mut EndedAttempt, answer: std::result::Result<i64, Reason>) -> Self {
         let end = &mut ended.outcome.end;
         match answer {
-            // No child is pending, so there is nothing to wait for: the job runs on from the front.
+            // No child is pending, so there is nothing to wait for: the job is put back at the front.
             Ok(1) if matches!(end, End::Children { .. }) => {
                 *end = End::Waiting;
                 Self::Settle
             }
             Ok(_) => Self::Taken,
-            // A request was carried out whose reply was lost, and left this one alone; ask again why.
+            // An earlier request was carried out that did not include this outcome; it is sent again to learn why.
             Err(Reason::Unknown(0)) => Self::Settle,
-            // A parent cannot complete yet, or not any more.
+            // A parent cannot complete yet, or cannot complete at all any more.
             Err(reason @ (Reason::PendingDependencies | Reason::FailedChildren))
                 if matches!(end, End::Completed { .. } | End::Children { .. }) =>
             {
@@ -58,7 +58,7 @@ impl Next {
     }
 }
 
-/// Settles outcomes and takes jobs, until it is known what became of it.
+/// Sends outcomes and fetches jobs, until the result is known.
 pub(super) async fn settle(worker: &Inner, ended: Vec<EndedAttempt>, want: usize) -> Answered {
     let mut ask = Ask::of(&worker.options, want);
     let is_held = |i: usize, at| ended.get(i).is_some_and(|ended| worker.locks.was_held(ended.slot, at));
@@ -69,8 +69,8 @@ pub(super) async fn settle(worker: &Inner, ended: Vec<EndedAttempt>, want: usize
     Answered { ended, want, is_apart: false, answer }
 }
 
-/// Settles one large outcome on the worker's connection for such, so that nothing waits behind it. Where it does not come
-/// through, the attempt is failed for that.
+/// Sends one large outcome on a connection for large outcomes, so that nothing waits behind it. If it does not get
+/// through, the attempt fails for that.
 pub(super) async fn settle_apart(worker: Arc<Inner>, mut ended: EndedAttempt) -> Answered {
     let mut ask = Ask::of(&worker.options, 0);
     let engine = worker.queue.engine();
@@ -97,8 +97,8 @@ pub(super) async fn settle_apart(worker: Arc<Inner>, mut ended: EndedAttempt) ->
     }
 }
 
-/// Ends an attempt as failed that was to complete; the job's own attempts and backoff decide what comes next. Where the job
-/// cannot be read, the attempt keeps its end, and comes here again once that has been refused again.
+/// Fails an attempt that was to complete; the job's attempts and backoff decide what follows. If the job cannot be read
+/// now, the attempt keeps its outcome, and comes here again once that was refused again.
 pub(super) async fn fail_instead(worker: Arc<Inner>, mut ended: EndedAttempt, reason: Reason) -> Answered {
     let id = ended.outcome.id.to_string();
     let command =
@@ -110,14 +110,15 @@ pub(super) async fn fail_instead(worker: Arc<Inner>, mut ended: EndedAttempt, re
     }
 }
 
-/// Makes a failure of an outcome. A job that has gone meanwhile has no rules of its own any more, and its end is refused.
+/// Turns an outcome into a failure. A job that was removed meanwhile has no options any more, and its outcome is
+/// refused.
 ///
 /// # Errors
 ///
-/// The job could not be read, so that nobody knows whether it is to be tried again; the outcome is as it was.
+/// The job could not be read, so it is unknown whether it is to be tried again; the outcome is unchanged.
 async fn fail(worker: &Inner, ended: &mut EndedAttempt, fault: Fault) -> Result<()> {
     let id = ended.outcome.id.to_string();
-    // Read again, since only few jobs come here and the outcome does not hold the options.
+    // The job is read again: this is rare, and the outcome does not hold its options.
     let verdict = match worker.queue.engine().get_stored_job(&id).await? {
         Some(Ok(raw)) => verdict::failed(&raw, fault, &worker.options),
         Some(Err(undecodable)) => verdict::undecodable(&undecodable, &worker.options),

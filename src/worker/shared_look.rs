@@ -1,12 +1,12 @@
-//! Looking together: what idle workers look for now and then is asked for all queues of a client at once.
+//! Shares the periodic checks of idle workers: one call asks for all queues of a client.
 //!
-//! Where a queue has nothing that a check could find, the check need not happen: one call asks for up to 256 queues whether
-//! they have. Whoever is due first asks also for those that are due before long, and they are due a whole interval later; so
-//! those of a client come together, however they began. A queue in which there is something goes its own way, and so does
-//! one whose worker is at work.
+//! If a queue has no key that a check could find something in, the check is skipped: one call asks about up to 256
+//! queues. The first worker that is due also asks for those that will be due soon, and all of them are due again an
+//! interval later; so the checks of a client fall together, whenever its workers began. A queue that has such keys is
+//! checked on its own, and so is one whose worker is busy.
 //!
-//! Nobody depends on another for longer than [`PATIENCE`]: what one does not finish in time, as in a runtime that is
-//! blocked, the next one does.
+//! No worker depends on another for longer than [`PATIENCE`]: if one does not finish in time, as in a blocked runtime,
+//! the next one asks.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,29 +19,29 @@ use crate::engine::Engine;
 use crate::engine::look::which_have;
 use crate::sync::Lock;
 
-/// How long what one has taken on is left to it.
+/// How long others wait for a worker that has begun to ask.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What the workers of one client have in common when they look for one kind of thing.
+/// What the workers of one client share for one kind of check.
 pub(crate) struct SharedLooks {
-    /// The keys of a queue that exist while there may be something.
+    /// The keys of a queue that exist if a check may find something.
     suffixes: &'static [&'static str],
-    /// By base key.
+    /// The queues, by base key.
     queues: Lock<HashMap<String, Watched>>,
-    /// Counts what was finished.
+    /// Counts the finished rounds.
     rounds: watch::Sender<u64>,
 }
 
-/// What is known of a queue that workers of this client look after.
+/// What is known of a queue that workers of this client check.
 struct Watched {
     engine: Engine,
     workers: usize,
-    /// The shortest of its workers.
+    /// The shortest interval of its workers.
     interval: Duration,
     due: Instant,
-    /// Since when somebody looks.
+    /// When a worker began to ask about it.
     taken: Option<Instant>,
-    /// Whether there was nothing when it was last asked for.
+    /// Whether nothing was found when it was last asked about.
     is_idle: bool,
 }
 
@@ -55,13 +55,13 @@ impl Watched {
     }
 }
 
-/// What a worker does that is due.
+/// What a worker does next.
 enum Turn {
-    /// Nothing until then.
+    /// Waits until then.
     Wait(Instant),
-    /// Another one is at it.
+    /// Waits for another worker that is asking.
     Taken,
-    /// It looks, if one of these queues has anything: its own comes first.
+    /// Asks about these queues, its own first.
     Ask(Vec<Engine>),
 }
 
@@ -70,7 +70,7 @@ impl SharedLooks {
         Arc::new(Self { suffixes, queues: Lock::default(), rounds: watch::Sender::default() })
     }
 
-    /// Takes part for one worker; its queue is due after `first`.
+    /// Adds one worker; its queue is due after `first`.
     pub(super) fn join(self: &Arc<Self>, engine: &Engine, interval: Duration, first: Duration) -> Lookout {
         let mut queues = self.queues.lock();
         let watched = queues.entry(engine.keys.base().to_owned()).or_insert_with(|| Watched {
@@ -87,7 +87,7 @@ impl SharedLooks {
         Lookout { looks: Arc::clone(self), base: engine.keys.base().to_owned() }
     }
 
-    /// What the worker of this queue does now; a busy one asks for no other queue.
+    /// Returns what the worker of this queue does now; a busy one asks about no other queue.
     fn turn(&self, base: &str, is_busy: bool) -> Turn {
         let now = Instant::now();
         let mut queues = self.queues.lock();
@@ -112,10 +112,10 @@ impl SharedLooks {
         Turn::Ask(engines)
     }
 
-    /// Asks for these queues; whether the first one may have something. If so it stays taken.
+    /// Asks about these queues; returns whether the first one may have something. If so it stays taken.
     async fn ask(&self, engines: &[Engine]) -> bool {
         let began = Instant::now();
-        // Those of one slot of a cluster beside each other.
+        // Queues in the same slot of a cluster are neighbours.
         let mut sorted: Vec<&Engine> = engines.iter().collect();
         sorted.sort_unstable_by_key(|engine| engine.keys.base());
         let found = which_have(&sorted, self.suffixes).await;
@@ -141,14 +141,14 @@ impl SharedLooks {
     }
 }
 
-/// The part of one worker in looking together, given up by dropping it.
+/// The membership of one worker, ended by dropping it.
 pub(super) struct Lookout {
     looks: Arc<SharedLooks>,
     base: String,
 }
 
 impl Lookout {
-    /// Returns when it is time to look, unless there is nothing to find.
+    /// Returns when it is time for a check, unless there is nothing to find.
     pub(super) async fn is_due(&self, is_busy: impl Fn() -> bool) {
         let mut rounds = self.looks.rounds.subscribe();
         loop {
@@ -167,7 +167,7 @@ impl Lookout {
         }
     }
 
-    /// Notes that its queue was looked after, which is due again after so long.
+    /// Records that its queue was checked, so that it is due again after `pause`.
     pub(super) fn looked(&self, pause: Duration) {
         if let Some(watched) = self.looks.queues.lock().get_mut(&self.base) {
             watched.is_finished(Instant::now() + pause);
@@ -196,7 +196,7 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(30);
 
-    /// The queues that this one would ask for.
+    /// Returns the queues that this one would ask about.
     fn asked(looks: &SharedLooks, own: &Engine, is_busy: bool) -> Vec<String> {
         match looks.turn(own.keys.base(), is_busy) {
             Turn::Ask(engines) => engines.iter().map(|engine| engine.keys.base().to_owned()).collect(),
@@ -214,7 +214,7 @@ mod tests {
         tokio::time::pause();
         assert_eq!(asked(&looks, &b, false), ["wait"]);
         assert_eq!(asked(&looks, &a, false), [a.keys.base(), b.keys.base()]);
-        // The first one never gets its answer.
+        // The first one never gets its reply.
         tokio::time::advance(PATIENCE / 2).await;
         assert_eq!((asked(&looks, &a, false), asked(&looks, &b, false)), (vec!["taken".into()], vec!["taken".into()]));
         tokio::time::advance(INTERVAL / 3).await;

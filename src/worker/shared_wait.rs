@@ -1,9 +1,9 @@
-//! Waiting together: where a client has many workers, the idle ones share a few connections.
+//! Shares the waiting of idle workers: where a client has many workers, they share a few connections.
 //!
-//! A room waits for the markers of many queues by one blocking read, on one connection. Whoever joins or leaves has the
-//! server end the read (`CLIENT UNBLOCK`), and the next one is for those who are there then; so no marker is lost by it,
-//! as it may be where a socket is closed. A marker for a queue that everybody has left is written again. The queues take
-//! turns in being the first, since a read takes the marker of the first that has one.
+//! A room waits for the markers of many queues with one blocking read on one connection. When a worker joins or leaves,
+//! the server is told to end the read (`CLIENT UNBLOCK`), and the next read is for the workers present then. So no
+//! marker is lost, as may happen when a socket is closed. A marker for a queue whose workers have all left is written
+//! again. The queues take turns in being first, since a read pops the marker of the first queue that has one.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -24,33 +24,34 @@ use crate::engine::look::{WORK, which_have};
 use crate::engine::marker::{Unblocked, WokenByAny, unblock, wait_any};
 use crate::failpoint;
 
-/// For how many queues one connection waits at most: each who joins or leaves has all of them sent again.
+/// How many queues one connection waits for at most: whenever one joins or leaves, all their keys are sent again.
 const MOST: usize = 256;
 
-/// Who comes or goes within this time of another does so in one step.
+/// Workers that join or leave within this time of each other do so in one step.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// Whoever is woken so soon after it began to wait is busy, and waits so long on a connection of its own next.
+/// A worker that is woken this soon after it began to wait is busy; next time it first waits this long on a connection
+/// of its own.
 pub(super) const SOON: Duration = Duration::from_secs(1);
 
-/// How long it may take to end a read, before its connection is closed.
+/// How long ending a read may take, before its connection is closed.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// How many workers of a client wait on a connection of their own, if nothing else is said.
+/// How many workers of a client wait on a connection of their own, by default.
 pub(crate) const OWN_CONNECTIONS: usize = 32;
 
-/// What the workers of one client have in common when they wait.
+/// What the workers of one client share for waiting.
 pub(crate) struct SharedWaits {
     /// How many workers wait on a connection of their own at most.
     most: usize,
     own: AtomicUsize,
     /// Whether the server does not let us end a read; then each worker has a connection of its own.
     is_refused: AtomicBool,
-    /// Those of each runtime, since a task ends with its runtime.
+    /// The rooms, by runtime, since a task ends with its runtime.
     rooms: Mutex<Vec<(Id, Arc<Room>)>>,
 }
 
-/// The right to a connection of one's own, until dropped.
+/// The right to a connection of one's own, given up by dropping it.
 pub(super) struct Own(Arc<SharedWaits>);
 
 impl Drop for Own {
@@ -70,7 +71,7 @@ pub(super) struct Seat {
 struct Waiting {
     number: u64,
     seat: Arc<Seat>,
-    /// When the wait is over; never, where only the drain delay would end it, for which the room looks itself.
+    /// When the wait is over; `None` if only the drain delay would end it, which the room handles.
     until: Option<Instant>,
     answer: oneshot::Sender<Woken>,
 }
@@ -78,7 +79,7 @@ struct Waiting {
 #[derive(Default)]
 struct Room {
     people: Mutex<People>,
-    /// Somebody came or went.
+    /// Notified when a worker joins or leaves.
     changed: Notify,
     /// Counts the reads that have ended.
     reads: watch::Sender<u64>,
@@ -88,7 +89,7 @@ struct Room {
 struct People {
     waiting: Vec<Waiting>,
     next: u64,
-    /// Whether a task serves the room. It leaves under this lock, when nobody is there.
+    /// Whether a task serves the room. The task leaves under this lock, when no worker is present.
     is_served: bool,
 }
 
@@ -105,13 +106,13 @@ impl SharedWaits {
         Arc::new(Self { most, own, is_refused, rooms: Mutex::default() })
     }
 
-    /// A connection of one's own, if there is one left.
+    /// Takes the right to a connection of one's own, if one is left.
     pub(super) fn own(self: &Arc<Self>) -> Option<Own> {
         let take = |own: usize| (own < self.most).then_some(own + 1);
         self.own.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok().then(|| Own(Arc::clone(self)))
     }
 
-    /// Whether waiting together is possible, as far as is known.
+    /// Returns whether shared waiting is possible, as far as is known.
     pub(super) fn is_possible(&self) -> bool {
         !self.is_refused.load(Ordering::Relaxed)
     }
@@ -157,12 +158,12 @@ impl SharedWaits {
 }
 
 impl Place {
-    /// How the wait ended.
+    /// Returns how the wait ended.
     pub(super) async fn woken(&mut self) -> Woken {
         (&mut self.woken).await.unwrap_or(Woken::Broken)
     }
 
-    /// Gives the place up, and returns when no read is under way any more that may take a marker for it.
+    /// Gives the place up, and returns when no read is under way any more that may pop a marker for it.
     pub(super) async fn leave(self) {
         let mut reads = self.room.reads.subscribe();
         let (room, number) = (Arc::clone(&self.room), self.number);
@@ -182,11 +183,11 @@ impl Drop for Place {
     }
 }
 
-/// What one read is about.
+/// What one read waits for.
 struct Read {
     seats: Vec<Arc<Seat>>,
     markers: Vec<String>,
-    /// When it is over at the latest.
+    /// When it ends at the latest.
     until: Instant,
 }
 
@@ -195,7 +196,8 @@ impl Room {
         self.people.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next read, in which the queue after `last` comes first; nothing, and the task has left, if nobody waits.
+    /// Returns the next read, in which the queue after `last` comes first; `None` if no worker is present, and then the
+    /// task has left.
     fn next_read(&self, last: Option<&str>, look: Instant) -> Option<Read> {
         let mut people = self.people();
         if people.waiting.is_empty() {
@@ -209,7 +211,7 @@ impl Room {
                 seats.push(Arc::clone(&waiting.seat));
             }
         }
-        // By name, so that who comes and goes does not change whose turn it is.
+        // Sorted by name, so that joining and leaving does not change whose turn it is.
         seats.sort_unstable_by(|a, b| a.marker.cmp(&b.marker));
         let turn = last.map_or(0, |last| seats.partition_point(|seat| seat.marker.as_str() <= last));
         seats.rotate_left(turn);
@@ -218,7 +220,7 @@ impl Room {
         Some(Read { seats, markers, until })
     }
 
-    /// Wakes the one who has waited longest for this marker; false if nobody does.
+    /// Wakes the worker that has waited longest for this marker; returns false if there is none.
     fn wake(&self, marker: &str, woken: Woken) -> bool {
         let mut people = self.people();
         while let Some(at) = people.waiting.iter().position(|waiting| waiting.seat.marker == marker) {
@@ -229,7 +231,7 @@ impl Room {
         false
     }
 
-    /// Wakes all of whom this is true.
+    /// Wakes all workers for which `whom` is true.
     fn wake_all(&self, woken: Woken, mut whom: impl FnMut(&Waiting) -> bool) {
         let woken_up: Vec<Waiting> = self.people().waiting.extract_if(.., |waiting| whom(waiting)).collect();
         for waiting in woken_up {
@@ -238,7 +240,7 @@ impl Room {
     }
 }
 
-/// However the task ends, nobody waits for it: unless it has left already, whoever is there is woken.
+/// Wakes all workers that are present when the task ends, unless it has left already.
 struct Leaves(Option<Arc<Room>>);
 
 impl Drop for Leaves {
@@ -251,12 +253,12 @@ impl Drop for Leaves {
     }
 }
 
-/// How long a room waits before it looks whether a marker was lost.
+/// Returns how long a room waits before it checks whether a marker was lost.
 fn pause_before_look(seats: &[Arc<Seat>]) -> Duration {
     seats.iter().map(|seat| seat.drain_delay).min().unwrap_or(Duration::from_secs(5))
 }
 
-/// Waits on behalf of all who are in a room, until nobody is.
+/// Waits on behalf of all workers in a room, until none is present.
 async fn serve(waits: Arc<SharedWaits>, room: Arc<Room>, first: Arc<Seat>) {
     let shared = first.engine.link.clone();
     let mut leaves = Leaves(Some(Arc::clone(&room)));
@@ -265,7 +267,7 @@ async fn serve(waits: Arc<SharedWaits>, room: Arc<Room>, first: Arc<Seat>) {
     let mut looked = Instant::now();
     let mut look_after = Duration::ZERO;
     loop {
-        // Who has come until now is in this read already.
+        // Workers that have joined until now are part of this read already.
         let _ = room.changed.notified().now_or_never();
         let Some(read) = room.next_read(last.as_deref(), looked + look_after) else {
             leaves.0 = None;
@@ -290,7 +292,7 @@ async fn serve(waits: Arc<SharedWaits>, room: Arc<Room>, first: Arc<Seat>) {
             }
             WokenByAny::TimeOver => {}
             WokenByAny::Broken => {
-                // What was taken may be lost, for any of them.
+                // A popped marker may be lost, for any of the queues.
                 let asked: HashSet<&str> = read.markers.iter().map(String::as_str).collect();
                 room.wake_all(Woken::Broken, |waiting| asked.contains(waiting.seat.marker.as_str()));
             }
@@ -306,7 +308,7 @@ async fn serve(waits: Arc<SharedWaits>, room: Arc<Room>, first: Arc<Seat>) {
     link.close().await;
 }
 
-/// One read; nothing if the server does not let us end one.
+/// Makes one read; `None` if the server does not let us end one.
 async fn read_once(
     waits: &SharedWaits,
     room: &Room,
@@ -316,7 +318,7 @@ async fn read_once(
 ) -> Option<WokenByAny> {
     let limit = pause_before_look(&read.seats);
     let Ok(server) = tokio::time::timeout(limit, link.ready()).await else {
-        // As where the server takes no more connections: then all look, unless that would be in vain too.
+        // The server may take no more connections: then all workers fetch, unless that would fail too.
         if shared.ping().await.is_ok() {
             room.wake_all(Woken::TimeOver, |_| true);
         }
@@ -339,7 +341,7 @@ async fn read_once(
             tokio::time::sleep(GATHER).await;
             match tokio::time::timeout(PATIENCE, unblock(shared, &read.seats[0].engine, id)).await {
                 Ok(Unblocked::Yes) => break tokio::time::timeout(PATIENCE, wait).await.ok(),
-                // It has its answer, or the server has not read it yet.
+                // The read has ended already, or the server has not received it yet.
                 Ok(Unblocked::No) => room.changed.notify_one(),
                 Ok(Unblocked::Refused) => {
                     waits.refuse(shared);
@@ -355,8 +357,8 @@ async fn read_once(
     Some(woken.unwrap_or(WokenByAny::Broken))
 }
 
-/// Whoever has work in spite of its silence is woken: the marker was lost with another worker. For the others a call for
-/// jobs would have found none.
+/// Wakes the workers of queues that have jobs although no marker came: it was lost with another worker. For the other
+/// queues a fetch would have found nothing.
 async fn look(room: &Room, seats: &[Arc<Seat>]) {
     let now = Instant::now();
     let engines: Vec<&Engine> = seats.iter().map(|seat| &seat.engine).collect();
@@ -385,7 +387,7 @@ mod tests {
         let mut place = waits.join(&seat, drain_delay);
         engine.redis("ZADD @marker 0 0").await;
         assert_eq!(place.woken().await, Woken::Marker(0.0));
-        // Who comes and goes in one moment leaves nobody behind.
+        // Joining and leaving at the same moment leaves nobody behind.
         for _ in 0..50 {
             waits.join(&seat, drain_delay).leave().await;
         }
@@ -406,7 +408,7 @@ mod tests {
         let now = Instant::now();
         let order = |last| room.next_read(last, now).unwrap().markers.concat();
         assert_eq!((order(None), order(Some("a")), order(Some("b"))), ("abc".into(), "bca".into(), "cab".into()));
-        // Also after one that has gone meanwhile, and after the last.
+        // After a name that has left meanwhile, too, and after the last one.
         assert_eq!((order(Some("aa")), order(Some("c")), order(Some("z"))), ("bca".into(), "abc".into(), "abc".into()));
         room.people().waiting.clear();
         assert!(room.next_read(None, now).is_none() && !room.people().is_served);

@@ -1,13 +1,16 @@
-//! Slots that the workers of several queues share: how many jobs all of them run at once, and who may have the next one.
+//! Shares slots among the workers of several queues: how many jobs all of them run at once, and which worker gets the
+//! next slot.
 //!
-//! A worker comes here once in each turn of its loop, says how many slots its jobs take and how many more it could use,
-//! and is told how many it has. What it does not use goes to those who wait, first to the one whose last turn is longest ago:
+//! In each turn of its loop a worker says how many slots its jobs use and how many more it could use, and is told how
+//! many it has. What it does not use goes to the workers that wait, first to the one whose last turn is longest ago:
 //!
-//! - Each may have its share, the slots divided by those who have or want some. What nobody else wants may go to one.
-//! - Where jobs end quickly, slots go round in blocks in place of one by one: as many as are taken within a [`WINDOW`], up to
-//!   half of all. Whoever has a block keeps it for a turn, which is so many [`ROUNDS`] of it and at most the time [`TURN`], and
-//!   then gives it away whole. So the calls to Redis stay as large as those of a single queue, and most of them both settle
-//!   jobs and bring others. Where jobs take longer than that, each slot goes to the next one as it gets free.
+//! - Each may have its share: the slots divided by the number of workers that have or want some. Slots that nobody else
+//!   wants may all go to one.
+//! - Where jobs end quickly, slots are passed on in blocks instead of one by one. A block is as many slots as are taken
+//!   within a [`WINDOW`], at most half of all. A worker keeps its block for a turn, which is [`ROUNDS`] fillings of it
+//!   and at most the time [`TURN`], and then gives it away as a whole. So calls to Redis stay as large as those of a
+//!   single queue, and most of them both store outcomes and bring jobs. Where jobs take longer, each slot is passed on
+//!   as it becomes free.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,24 +21,24 @@ use tokio::time::Instant;
 
 use crate::sync::Lock;
 
-/// How often a worker fills its slots again, though others wait. The first call of a turn settles no job and the last one
-/// brings none, so that a turn costs one call more than it has rounds.
+/// How often a worker fills its slots again although others wait. The first call of a turn stores no outcome and the
+/// last one brings no job, so a turn costs one call more than it has rounds.
 const ROUNDS: usize = 8;
 
-/// How long a worker keeps the slots of jobs that end at the most, though others wait: many calls to Redis, and little time for
+/// How long a worker keeps its slots at most although others wait: long enough for many calls to Redis, and short for
 /// people.
 const TURN: Duration = Duration::from_millis(40);
 
-/// The time by which is told how quickly jobs end.
+/// The time over which the pace of jobs is measured.
 const WINDOW: Duration = Duration::from_millis(20);
 
-/// How long slots of a turn that is over are kept until the others have come back too: a block that went out in pieces would
-/// come back in smaller ones.
+/// How long the slots of a turn that is over are kept until the others have come back too: a block passed on in pieces
+/// would come back in smaller ones.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// How often a worker looks for the answer to a request for jobs, and how far apart, before the slots for these go to others: the
-/// server may be away, and those of the other queues may not be. Looks, since a worker that had no turn itself proves
-/// nothing of the server.
+/// How many checks without a reply to a request for jobs it takes, a check interval apart, until the slots for these
+/// jobs are lent to others: this queue's server may be away while those of other queues are not. Checks are counted and
+/// not time, since a worker that was not polled itself learns nothing about the server.
 const LOOKS: u32 = 4;
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -51,17 +54,17 @@ impl Asked {
         Self { next_look: now + LOOK, looks: 0 }
     }
 
-    /// Whether the slots for the jobs are lent to others.
+    /// Returns whether the slots for the jobs are lent to others.
     pub(super) fn are_slots_lent(&self) -> bool {
         self.looks >= LOOKS
     }
 
-    /// When to look again; never, once the slots are lent.
+    /// Returns when to check again; `None` once the slots are lent.
     pub(super) fn next_look(&self) -> Option<Instant> {
         (!self.are_slots_lent()).then_some(self.next_look)
     }
 
-    /// Looks, if it is time, and finds no answer.
+    /// Checks, if it is time, and records that there is no answer.
     pub(super) fn look(&mut self, now: Instant) {
         if now >= self.next_look {
             self.looks += 1;
@@ -78,24 +81,24 @@ pub(crate) struct SlotPool {
 
 struct State {
     places: Vec<Place>,
-    /// Numbers the places, and the turns by which those who wait come in order.
+    /// The next number for a place, or for a turn; turns order those who wait.
     numbers: u64,
     pace: Pace,
 }
 
 struct Place {
     number: u64,
-    /// Slots that it may use.
+    /// How many slots it may use.
     held: usize,
     /// How many more it waits for.
     wants: usize,
-    /// Its place among those who wait: the number of its last turn.
+    /// Its position among those who wait: the number of its last turn.
     order: u64,
-    /// How many of those that it holds it was given since it was last here: it keeps these however late it comes.
+    /// How many of its slots it was given since its last claim; it keeps these however late that comes.
     fresh: usize,
-    /// When it last got slots after it had waited.
+    /// When it last got slots after waiting.
     turn_began: Instant,
-    /// How many it has filled since then.
+    /// How many slots it has filled since then.
     taken: usize,
     /// Until when it keeps slots that it is about to give away.
     gives_at: Option<Instant>,
@@ -108,7 +111,7 @@ impl Place {
     }
 }
 
-/// How many slots are taken within a window, by the last one that is over.
+/// How many slots were taken within the last full window.
 struct Pace {
     began: Instant,
     taken: usize,
@@ -119,7 +122,7 @@ impl Pace {
     fn note(&mut self, taken: usize, now: Instant) {
         let passed = now.saturating_duration_since(self.began);
         if passed >= WINDOW {
-            // It may be long over.
+            // The window may have ended long ago.
             let windows = usize::try_from(passed.as_millis() / WINDOW.as_millis()).unwrap_or(usize::MAX);
             self.last = self.taken / windows;
             (self.began, self.taken) = (now, 0);
@@ -150,14 +153,14 @@ impl State {
         self.numbers
     }
 
-    /// How many slots one may have while others wait, and whether these go round as a block.
+    /// Returns how many slots one worker may have while others wait, and whether these are passed on as a block.
     fn most(&self, total: usize) -> (usize, bool) {
         let active = self.places.iter().filter(|place| place.held + place.wants > 0).count();
         let (share, block) = (total.div_ceil(active.max(1)), self.pace.last.min(total.div_ceil(2)));
         (share.max(block), block >= share)
     }
 
-    /// Gives free slots to those who wait: first each up to its share, then what is left. Wakes all but the one that asks.
+    /// Gives free slots to those who wait: first each up to its share, then what is left. Wakes all but `asks`.
     fn serve(&mut self, total: usize, asks: Option<u64>, now: Instant) {
         let mut free = total.saturating_sub(self.held());
         let (share, _) = self.most(total);
@@ -173,7 +176,7 @@ impl State {
                 next.held += given;
                 next.wants -= given;
                 free -= given;
-                // Who has got a part only is the first to get the rest.
+                // A worker that got only a part is the first to get the rest.
                 if next.wants == 0 || next.held == most {
                     next.order = number;
                 }
@@ -195,19 +198,19 @@ impl SlotPool {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// Changes how many slots there are.
+    /// Changes the total number of slots.
     pub(crate) fn set_total(&self, total: usize) {
         self.total.store(total, Ordering::Relaxed);
         let mut state = self.state.lock();
         state.serve(total, None, Instant::now());
-        // Whoever wants slots claims as many as there are.
+        // A worker that wants slots may want as many as there are.
         for place in &state.places {
             place.wake.notify_one();
         }
     }
 
-    /// A place for one more worker. Each begins as one who waits, so that those who join together share from the first job on;
-    /// [`open`](Self::open) gives them their slots.
+    /// Adds a place for one more worker. Each begins as one that waits, so that workers that join together share from
+    /// the first job on; [`open`](Self::open) gives them their slots.
     pub(crate) fn join(self: &Arc<Self>) -> Seat {
         let mut state = self.state.lock();
         let (number, wake, now) = (state.next_number(), Arc::new(Notify::new()), Instant::now());
@@ -232,11 +235,11 @@ impl SlotPool {
     }
 }
 
-/// The place of one worker; what it has goes to the others when it is dropped.
+/// The place of one worker; its slots go to the others when it is dropped.
 pub(crate) struct Seat {
     pool: Arc<SlotPool>,
     number: u64,
-    /// How many slots it used when it was last here.
+    /// How many slots it used at its last claim.
     used: usize,
     gives_at: Option<Instant>,
     is_block: bool,
@@ -244,13 +247,13 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// How many slots there are for all.
+    /// Returns the total number of slots.
     pub(super) fn total(&self) -> usize {
         self.pool.total()
     }
 
-    /// Says how many slots are in use here, and how many more could be; returns how many it may use altogether. Whoever gets
-    /// fewer waits, and is [woken](Self::woken) when there are more.
+    /// Claims slots: says how many are in use here, and how many more could be; returns how many it may use in all. A
+    /// worker that gets fewer waits, and is [woken](Self::woken) when there are more.
     pub(super) fn claim(&mut self, used: usize, wants: usize) -> usize {
         let (now, total) = (Instant::now(), self.pool.total());
         let mut state = self.pool.state.lock();
@@ -266,7 +269,7 @@ impl Seat {
         }
         place.taken += taken;
         let keeps = !others_wait || !place.is_turn_over(most, now);
-        // There may be fewer slots than there were.
+        // The total may have been lowered.
         let left = total.saturating_sub(held - place.held + used);
         let spare = if keeps { place.held.saturating_sub(used).min(wants).min(left) } else { 0 };
         let gives_back = place.held > used + spare;
@@ -288,12 +291,12 @@ impl Seat {
         state.place(self.number).map_or(used, |place| place.held)
     }
 
-    /// Whether the slots go round in blocks, and others wait for one, as of the last claim.
+    /// Returns whether slots are passed on in blocks, and others wait for one, as of the last claim.
     pub(super) fn is_block(&self) -> bool {
         self.is_block
     }
 
-    /// When to claim again, though nothing may have happened: slots wait to be given away.
+    /// Returns when to claim again even if nothing happens: slots have to be given away then.
     pub(super) fn gives_at(&self) -> Option<Instant> {
         self.gives_at
     }
@@ -316,7 +319,7 @@ impl Drop for Seat {
 mod tests {
     use super::*;
 
-    /// Seats whose workers have all the jobs that they could wish for.
+    /// Creates seats whose workers have as many jobs as they could wish for.
     fn seats(total: usize, count: usize) -> Vec<Seat> {
         let pool = SlotPool::new(total);
         let seats = (0..count).map(|_| pool.join()).collect();
@@ -324,7 +327,7 @@ mod tests {
         seats
     }
 
-    /// What each has in use once everybody has claimed as many as it can, over and over.
+    /// Lets each claim as much as it can, over and over, and fills `used` with the result.
     fn fill(seats: &mut [Seat], used: &mut [usize]) {
         for _ in 0..4 {
             for (seat, used) in seats.iter_mut().zip(&mut *used) {
@@ -363,7 +366,7 @@ mod tests {
         assert_eq!(seats[0].claim(0, 100), 8);
         assert_eq!(seats[0].claim(8, 100), 8);
         tokio::time::advance(TURN * 3).await;
-        // All are taken, so another one waits, and has the next ones up to its share.
+        // All slots are taken, so another worker waits, and gets the next ones up to its share.
         assert_eq!(seats[1].claim(0, 100), 0);
         assert_eq!(seats[0].claim(7, 100), 7);
         assert_eq!(seats[1].claim(0, 100), 1);
@@ -376,7 +379,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_is_passed_over() {
-        // One slot for five, whose jobs take longer than a turn: each has every fifth.
+        // One slot for five workers, whose jobs take longer than a turn: each gets every fifth.
         let mut seats = seats(1, 5);
         let (mut ran, mut used) = ([0; 5], [0; 5]);
         for _ in 0..100 {

@@ -1,4 +1,4 @@
-//! Looking for jobs that are active without a lock.
+//! Checks for jobs that are active without a lock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::failpoint;
 /// The pause after a check that failed.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(5);
 
-/// Checks at once, and then every interval, unless nothing is active. The check is shared: in one interval only one
-/// worker's call does it.
+/// Checks at once, and then at each interval, unless nothing is active. The check is shared: per interval only one
+/// worker makes it.
 pub(crate) async fn check_for_ever(worker: &Inner, looks: &Arc<SharedLooks>) {
     let interval = worker.options.stalled_interval;
     let lookout = looks.join(worker.queue.engine(), interval, interval);
@@ -28,7 +28,7 @@ pub(crate) async fn check_for_ever(worker: &Inner, looks: &Arc<SharedLooks>) {
                 interval
             }
             Err(error) => {
-                // A check that may not have happened is followed by the next one.
+                // A check that may not have happened is made up for by the next one.
                 if !error.is_retryable() && !matches!(error, Error::OutcomeUnknown { .. }) {
                     worker.events.error(error);
                 }

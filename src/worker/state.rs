@@ -1,4 +1,4 @@
-//! What a processor may ask for besides its job.
+//! The arguments that a processor may take after its job.
 
 use tokio_util::sync::CancellationToken;
 
@@ -7,7 +7,7 @@ use crate::job::AnyJob;
 
 /// Something that a [`Processor`](crate::worker::Processor) may ask for by an argument after its job.
 ///
-/// Made anew for each attempt, before the processor is called; an error is the attempt's end. `S` is the state of the
+/// It is created for each attempt, before the processor is called; an error ends the attempt. `S` is the state of the
 /// [`Router`](crate::Router).
 ///
 /// ```
@@ -35,11 +35,11 @@ use crate::job::AnyJob;
     note = "after the job it may have arguments of the types `State<T>`, `CancellationToken`, and what implements `FromJob`"
 )]
 pub trait FromJob<S>: Sized {
-    /// Makes it of a job that is about to be processed.
+    /// Creates the argument from a job that is about to be processed.
     ///
     /// # Errors
     ///
-    /// How the attempt ends, in place of running the processor.
+    /// How the attempt ends, instead of running the processor.
     fn from_job(job: &AnyJob, state: &S) -> Result<Self, Halt>;
 }
 

@@ -1,12 +1,12 @@
-//! What keeps the inner tasks of a worker alive: after a panic, which is a fault of ours or of a log subscriber, a task is
-//! started again, and listeners hear of it.
+//! Keeps the inner tasks of a worker alive: a task that panics, by a fault of ours or of a log subscriber, is started
+//! again, and listeners are told.
 
 use super::event::EventSink;
 use super::panics::{Panic, catch, drop_guarded};
 use crate::connection::Pauses;
 use crate::error::Error;
 
-/// Runs a task until it ends by itself; after each panic again, with growing pauses.
+/// Runs a task until it ends by itself, and again after each panic, with growing pauses.
 pub(super) async fn supervise<F: Future<Output = ()>>(
     events: EventSink,
     task: &'static str,
@@ -19,16 +19,16 @@ pub(super) async fn supervise<F: Future<Output = ()>>(
     }
 }
 
-/// Does the same for a task that no worker's listeners hear of; a panic stands in the log.
+/// Does the same for a task that belongs to no worker; a panic is only logged.
 pub(crate) async fn supervise_quietly<F: Future<Output = ()>>(task: &'static str, start: impl FnMut() -> F) {
     supervise(EventSink::new(0), task, start).await;
 }
 
-/// Tells of a task that panicked.
+/// Reports a task that panicked.
 pub(super) fn report(events: &EventSink, task: &'static str, panic: Panic) {
     let Panic { text, place } = panic;
     let problem = place.map_or_else(|| text.clone(), |place| format!("{text}, at {place}"));
-    // Telling may be what panics: a log subscriber is not ours.
+    // The logging itself may be what panics: a log subscriber is not ours.
     let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         events.error(Error::Panicked { task, problem });
     }));
@@ -47,10 +47,10 @@ mod tests {
     use crate::engine::testing;
     use crate::{Client, Error, Halt, Job, failpoint};
 
-    /// A worker with a short lock works on after the panic of one of its tasks, and tells of it: the job that ran keeps
-    /// its lock, and one that is added runs.
+    /// Tests that a worker with a short lock works on after the panic of one of its tasks, and reports it: the running
+    /// job keeps its lock, and a job that is added runs.
     async fn survives(place: &'static str, prefix: &str) {
-        // The lock thread asks in the place of the watchdog, so it is what dies.
+        // The watchdog is polled by the lock thread, so that is what dies.
         let dies = if place == "watchdog" { "lock thread" } else { place };
         let client = Client::builder(testing::options()).prefix(prefix).connect().await.unwrap();
         let queue = client.queue::<Value, ()>("q").open().unwrap();

@@ -1,4 +1,4 @@
-//! What a worker counts and tells of its outcomes: the report, the counters, the figures, the events.
+//! Counts and announces the outcomes of a worker: the report, the counters, the metrics, the events.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +21,7 @@ impl Tally {
         Self { worker }
     }
 
-    /// Counts and announces an outcome that Redis has taken.
+    /// Counts and announces an outcome that Redis has stored.
     pub(super) fn record(&self, ended: EndedAttempt) {
         let Inner { events, figures, counters, .. } = &*self.worker;
         let id = ended.outcome.id;
@@ -30,7 +30,7 @@ impl Tally {
             figures.job_expired();
         }
         let failed = |why: Why, will_retry| {
-            // There is no failed end without.
+            // Every failed outcome has one.
             if let Some(failure) = ended.failure {
                 events.emit(|| failure.event(job_id(), why.reason, will_retry));
             }
@@ -62,7 +62,7 @@ impl Tally {
         }
     }
 
-    /// An outcome is dropped, since Redis refused it for good; the attempt is told so where its lock is gone.
+    /// Drops an outcome that Redis refused for good; the attempt is told if its lock is gone.
     pub(super) fn record_refused(&self, ended: &EndedAttempt, reason: Reason) {
         self.record_lost(ended);
         let is_lock_lost = matches!(reason, Reason::MissingLock | Reason::LockMismatch | Reason::NotInState);
@@ -72,13 +72,13 @@ impl Tally {
         self.complain(ended, reason);
     }
 
-    /// An outcome is dropped.
+    /// Drops an outcome.
     pub(super) fn record_lost(&self, ended: &EndedAttempt) {
         self.worker.figures.count(Counted::Lost);
         self.lost(ended.outcome.id.to_string());
     }
 
-    /// Notes the job of an outcome that is dropped.
+    /// Records the job of a dropped outcome.
     pub(super) fn lost(&self, id: String) {
         self.worker.notes().lost.push(id, self.slots());
     }
@@ -87,12 +87,12 @@ impl Tally {
         self.worker.concurrency.load(Ordering::Relaxed)
     }
 
-    /// Tells that Redis refused an outcome.
+    /// Reports that Redis refused an outcome.
     pub(super) fn complain(&self, ended: &EndedAttempt, reason: Reason) {
         self.worker.events.error(Error::refused("settle", ended.outcome.id.to_string(), reason));
     }
 
-    /// Tells of ids without a readable job, which have left the queue.
+    /// Reports ids without a readable job, which were removed from the queue.
     pub(super) fn ghosts(&self, ids: Vec<String>) {
         for job_id in ids {
             tracing::warn!(%job_id, queue = ?self.worker.queue.engine().keys, "an id without a readable job was dropped");

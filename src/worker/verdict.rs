@@ -1,4 +1,4 @@
-//! From what a processor returned to what is written: the rules of retrying; pure.
+//! The rules of retrying: turns what a processor returned into what is written. Without I/O.
 
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ use crate::wire::json;
 /// The longest reason and the longest stack trace that are stored, in bytes.
 const MOST_TEXT: usize = 64 * 1024;
 
-/// The child to wait for, where any that is pending will do.
+/// The child to wait for, if any pending child will do.
 const ANY_CHILD: &str = "";
 
-/// How an attempt ends, and what listeners hear of it.
+/// How an attempt ends, and what listeners are told.
 #[derive(Debug)]
 pub(crate) struct Verdict {
     pub(crate) end: End,
-    /// Set for a job that asked its queue for patience.
+    /// Set if the processor asked for a pause of the queue (a rate limit).
     pub(crate) rate_limit: Option<Duration>,
-    /// Something that the operator should know, though the attempt has its outcome.
+    /// An error that the operator should know of, although the attempt has its outcome.
     pub(crate) complaint: Option<Error>,
     /// Set if the attempt failed.
     pub(crate) failure: Option<Box<Failure>>,
@@ -36,7 +36,7 @@ impl From<End> for Verdict {
     }
 }
 
-/// Decides on the end of an attempt.
+/// Decides how an attempt ends.
 pub(crate) fn decide(raw: &RawJob, result: Result<String, Halt>, worker: &WorkerOptions) -> Verdict {
     let fault = match result {
         Ok(value) => {
@@ -71,12 +71,13 @@ pub(crate) fn decide(raw: &RawJob, result: Result<String, Halt>, worker: &Worker
     failed(raw, fault, worker)
 }
 
-/// The end of an attempt that somebody has cancelled, and that has no value: whatever it ended with, it is not to run again.
+/// Returns the outcome of a cancelled attempt without a value: however it ended, the job does not run again.
 pub(crate) fn cancelled(raw: &RawJob, reason: &str, worker: &WorkerOptions) -> Verdict {
     failed(raw, Fault::new(FailureKind::Cancelled, reason), worker)
 }
 
-/// The end of a job that is failed without being run, if there is a reason to: the same for a worker and by hand.
+/// Returns the outcome of a job that is failed without being run, if there is a reason to; for workers and for fetching
+/// by hand.
 pub(crate) fn unrun(raw: &RawJob, worker: &WorkerOptions) -> Option<Verdict> {
     let started_too_often = worker.max_started_attempts.is_some_and(|most| most > 0 && most < raw.attempts_started);
     let fault = match raw.deferred_failure() {
@@ -88,7 +89,7 @@ pub(crate) fn unrun(raw: &RawJob, worker: &WorkerOptions) -> Option<Verdict> {
     Some(failed(raw, fault, worker))
 }
 
-/// Whether this is the first start of a job that was to begin earlier.
+/// Returns whether this is the first start of a job that should have started earlier.
 fn has_expired(raw: &RawJob) -> bool {
     let Some(begun) = raw.processed_on.filter(|_| raw.attempts_started <= 1) else { return false };
     let options = &raw.options;
@@ -98,19 +99,19 @@ fn has_expired(raw: &RawJob) -> bool {
     by_span.into_iter().chain(by_moment).min().is_some_and(|latest| begun > latest)
 }
 
-/// The end of a job whose hash does not hold what it should: no worker could do more with it.
+/// Returns the outcome of a job whose hash cannot be read: no worker could do more with it.
 pub(crate) fn undecodable(job: &Undecodable, worker: &WorkerOptions) -> Verdict {
     let problem = format!("the job cannot be read: field {}: {}", job.field, job.problem);
     failed(&job.partial, Fault::unrecoverable(problem), worker)
 }
 
-/// Data that the processor's type cannot be made of.
+/// The error for data that the processor's type cannot be read from.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub(crate) struct Unread(#[from] pub(crate) Error);
 
 impl Unread {
-    /// What is no JSON can never be read. What is only of another shape may be, by the next worker of a rollout.
+    /// Data that is not JSON can never be read. Data of another shape may be, by the next worker of a rollout.
     fn is_final(&self, worker: &WorkerOptions) -> bool {
         use serde_json::error::Category;
         match &self.0 {
@@ -120,8 +121,8 @@ impl Unread {
     }
 }
 
-/// What it means that a processor passes on the refusal of an end of its own job, in the words of Node: children stand in
-/// the way. Final if one of them has failed.
+/// Returns the failure, in Node's words, if a processor passes on the refusal to end its own job because of its
+/// children. It is final if one of them has failed.
 fn children_in_the_way(raw: &RawJob, error: &BoxError) -> Option<Fault> {
     let own: &(dyn std::error::Error + 'static) = &**error;
     let refused = std::iter::successors(Some(own), |error| error.source()).find_map(|error| error.downcast_ref())?;
@@ -134,7 +135,7 @@ fn children_in_the_way(raw: &RawJob, error: &BoxError) -> Option<Fault> {
     }
 }
 
-/// That the children of a job stand in the way of its end, in Node's words.
+/// Returns the failure, in Node's words, of a job that cannot end because of its children.
 pub(crate) fn relatives(id: &str, reason: Reason, command: &str) -> Option<Fault> {
     match reason {
         Reason::FailedChildren => {
@@ -146,12 +147,12 @@ pub(crate) fn relatives(id: &str, reason: Reason, command: &str) -> Option<Fault
     }
 }
 
-/// A delay in ms, no longer than a job may have: with a longer one no script could count.
+/// Returns a delay in ms, limited to what a job may have: scripts cannot calculate with a longer one.
 fn within(delay: Duration) -> u64 {
     millis(delay).min(LATEST)
 }
 
-/// A failed attempt: retried at once, retried later, or final.
+/// Returns the outcome of a failed attempt: retried at once, retried later, or final.
 pub(crate) fn failed(raw: &RawJob, fault: Fault, worker: &WorkerOptions) -> Verdict {
     let failures = raw.attempts_made.saturating_add(1);
     let started_too_often = worker.max_started_attempts.is_some_and(|most| most > 0 && most <= raw.attempts_started);
@@ -175,7 +176,8 @@ pub(crate) fn failed(raw: &RawJob, fault: Fault, worker: &WorkerOptions) -> Verd
     Verdict { end, rate_limit: None, complaint, failure: Some(Box::new(failure)) }
 }
 
-/// What comes next: as the processor or its error wished, else as the worker's policy says, else by the job's backoff.
+/// Decides what follows: the wish of the processor or its error comes first, then the worker's policy, then the job's
+/// backoff.
 fn next_attempt(
     raw: &RawJob,
     fault: &Fault,
@@ -216,7 +218,7 @@ fn by_backoff(
     complaint: &mut Option<Error>,
 ) -> Retry {
     let after = |ms| if ms == 0 { Retry::Now } else { Retry::After(Duration::from_millis(ms)) };
-    // Drawn only where it is used, so that a source of one's own can be followed.
+    // Drawn only where it is used, so that the order of numbers from a fixed source can be predicted.
     let drawn = |_| worker.jitter_source.as_ref().map_or_else(fastrand::f64, |source| source());
     let random = backoff.jitter.filter(|jitter| *jitter > 0.0).map_or(0.0, drawn);
     if let Some(ms) = next_delay(backoff, failed.attempts_made, random) {
@@ -224,7 +226,7 @@ fn by_backoff(
     }
     let own_delay = || after(backoff.base_delay().map_or(0, millis));
     let Some(strategy) = &worker.backoff_strategy else {
-        // Node leaves such a job active for ever. Its own delay is the best guess at what was meant.
+        // Node leaves such a job active for ever. Its own delay is the best guess.
         let problem = format!("job {}: this worker has no backoff strategy '{}'", failed.job_id, backoff.name());
         *complaint = Some(Error::invalid("backoff_strategy", problem));
         return own_delay();
@@ -240,12 +242,12 @@ fn by_backoff(
     }
 }
 
-/// What the user's function answers; `None` if it panics, which must not cost the job its retries.
+/// Calls the user's function; `None` if it panics, which must not cost the job its retries.
 fn ask(function: &dyn Fn(&FailedAttempt<'_>) -> Retry, failed: &FailedAttempt<'_>) -> Option<Retry> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| function(failed))).ok()
 }
 
-/// The reason and the stack traces to store, the new one last.
+/// Returns the reason and the stack traces to store, the new one last.
 fn why(raw: &RawJob, fault: &Fault) -> Why {
     let reason = capped(fault.reason());
     let mut traces = raw.stacktrace();
@@ -258,7 +260,7 @@ fn why(raw: &RawJob, fault: &Fault) -> Why {
     Why { reason, stacktrace, trace: String::new() }
 }
 
-/// A text of a failure as it is stored: one that is too long is cut, and says so.
+/// Cuts a text that is too long to store, and says so in it.
 fn capped(mut text: String) -> String {
     if text.len() > MOST_TEXT {
         let mark = format!("… [cut: {} bytes]", text.len());
@@ -347,7 +349,7 @@ mod tests {
         assert!(matches!(ends(r#"{"attempts":2}"#, 0, Halt::failed("later")).end, End::Delayed { delay: 1000, .. }));
         let count = asked.lock().unwrap().len();
         assert_eq!(asked.lock().unwrap()[2], (2, 3, "fixed".to_owned()));
-        // Nobody has to decide on these.
+        // None of these is decided by the backoff.
         assert!(matches!(ends(fixed, 2, Halt::failed("later")).end, End::Failed { .. }));
         assert!(matches!(ends(fixed, 0, Halt::unrecoverable("later")).end, End::Failed { .. }));
         let own = Halt::retry_after(Duration::from_millis(5), "never");
@@ -373,7 +375,7 @@ mod tests {
         let pending = told(refused("move_to_completed", "7", Reason::PendingDependencies));
         let text = "Job 7 has pending dependencies. moveToFinished";
         assert!(matches!(&pending, End::Retry { why, .. } if why.reason == text), "{pending:?}");
-        // Another job's children, and other refusals, are failures like any other.
+        // Refusals about another job's children, and other refusals, are failures like any other.
         assert!(matches!(told(refused("move_to_completed", "8", Reason::FailedChildren)), End::Retry { .. }));
         assert!(matches!(told(refused("move_to_completed", "7", Reason::MissingLock)), End::Retry { .. }));
     }

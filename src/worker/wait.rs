@@ -1,4 +1,4 @@
-//! Waiting for work: one blocking read of the marker at a time, on a connection of its own.
+//! Waits for work: one blocking read of the marker at a time, on a connection of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,23 +13,23 @@ use crate::connection::{BlockingLink, Link, Pauses};
 pub(crate) use crate::engine::marker::{Woken, wait};
 use crate::failpoint;
 
-/// How long a waiter that closes may take, twice; less than what a closing worker has beyond its deadline.
+/// How long a waiter may take to close, twice; less than a closing worker has beyond its deadline.
 const CLOSES_WITHIN: Duration = Duration::from_millis(400);
 
-/// A task that waits on behalf of a worker. It ends when the waiter is dropped, and its socket is closed at once.
+/// A task that waits on behalf of a worker. When the waiter is dropped the task ends, and its socket is closed at once.
 pub(crate) struct Waiter {
-    /// Gone once the waiter closes.
+    /// `None` once the waiter closes.
     requests: Option<mpsc::Sender<Duration>>,
     woken: mpsc::Receiver<Woken>,
     interrupt: Arc<Notify>,
-    /// Whether a wait was asked for and has not ended. Written and read by the worker's loop only.
+    /// Whether a wait was requested and has not ended. Written and read by the worker's loop only.
     pub(crate) is_waiting: bool,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Waiter {
-    /// Waits on `link`, or with others where the client has many workers. Where that cannot be opened, a wait is over each
-    /// drain delay if the server answers on the connection on which the worker looks for jobs.
+    /// Starts a waiter on `link`, or with others where the client has many workers. If no connection can be opened, a
+    /// wait ends after the drain delay, provided that the server answers on the shared connection.
     pub(super) fn start(link: BlockingLink, seat: Seat, waits: &Arc<SharedWaits>, events: EventSink) -> Self {
         let (requests, asked) = mpsc::channel(1);
         let (answers, woken) = mpsc::channel(1);
@@ -51,11 +51,11 @@ impl Waiter {
 
     /// Begins a wait of at most this long.
     pub(crate) fn wait(&mut self, block: Duration) {
-        // The channel has room for the one wait that there may be.
+        // The channel has room for one wait, and there is never more than one.
         self.is_waiting = self.requests.as_ref().is_some_and(|requests| requests.try_send(block).is_ok());
     }
 
-    /// How the wait ended that was begun.
+    /// Returns how the present wait ended.
     pub(crate) async fn woken(&mut self) -> Woken {
         let woken = self.woken.recv().await;
         self.is_waiting = false;
@@ -69,13 +69,13 @@ impl Waiter {
         }
     }
 
-    /// Ends the wait, if there is one, and returns when the socket is closed: a marker that is written from then on goes
-    /// to another worker. True if there was a wait, whose marker may be lost.
+    /// Ends the wait, if there is one, and returns when the socket is closed: a marker written after that goes to
+    /// another worker. Returns true if there was a wait, whose marker may be lost.
     pub(crate) async fn close(&mut self) -> bool {
         self.interrupt();
         self.requests = None;
-        // The task only closes what it has; the limit is for a runtime that has no time for it. A machine that stood still
-        // has let the first limit pass without running anything, so there is a second one.
+        // The task only closes what it holds; the limit is for a runtime that does not poll it. If the machine was
+        // suspended, the first limit passes without anything having run, so there is a second one.
         if tokio::time::timeout(CLOSES_WITHIN, &mut self.task).await.is_err() {
             self.task.abort();
             let _ = tokio::time::timeout(CLOSES_WITHIN, &mut self.task).await;
@@ -90,12 +90,12 @@ impl Drop for Waiter {
     }
 }
 
-/// What the task holds.
+/// The state of the task.
 struct Server {
     link: BlockingLink,
     seat: Arc<Seat>,
     waits: Arc<SharedWaits>,
-    /// The right to wait on `link` also while nothing is to do.
+    /// The right to wait on `link` even if there is little to do.
     own: Option<Own>,
     /// Whether it waits on `link` without that right, until a wait ends without a marker.
     is_busy: bool,
@@ -113,7 +113,7 @@ impl Server {
             supervise::report(&events, "waiter", panic);
             backoff.pause().await;
             self.link.close().await;
-            // What the server handed out may be lost, so it is time to look.
+            // A marker that the server sent may be lost, so the worker has to fetch.
             if std::mem::take(&mut self.is_waiting) && self.answers.send(Woken::Broken).await.is_err() {
                 break;
             }
@@ -179,8 +179,8 @@ impl Server {
     }
 }
 
-/// Waits for the marker. While there is no connection to wait on, as where the server takes no more of them, the wait is
-/// over after a while, so that the worker looks for jobs; unless that would be in vain too.
+/// Waits for the marker. While there is no connection to wait on, for example because the server takes no more of them,
+/// the wait ends after a while, so that the worker fetches; unless a fetch would fail too.
 async fn wait_or_look(link: &mut BlockingLink, shared: &Link, limit: Duration, marker: &str, block: Duration) -> Woken {
     while tokio::time::timeout(limit.min(block), link.ready()).await.is_err() {
         if shared.ping().await.is_ok() {

@@ -1,5 +1,5 @@
-//! Whether a worker's loop still gets its turns: a processor that computes or waits without `.await` keeps the runtime
-//! from everything else, and nothing inside the runtime could tell.
+//! Detects a blocked loop: a processor that computes or blocks without `.await` keeps its runtime from everything else,
+//! and nothing inside the runtime could notice.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,23 +11,23 @@ use super::run::Command;
 use crate::sync::Lock;
 use crate::telemetry::WorkerFigures;
 
-/// A loop that is later than this is said to be blocked.
+/// A loop that answers later than this counts as blocked.
 const LATE: Duration = Duration::from_secs(1);
 
-/// Asked now and then by the thread that renews locks, answered by the loop.
+/// Polled by the lock thread, answered by the loop.
 pub(crate) struct Watchdog {
     queue: String,
     commands: WeakSender<Command>,
     events: EventSink,
     figures: Arc<WorkerFigures>,
-    /// The question that has no answer yet.
+    /// The question that was not answered yet.
     open: Lock<Option<Question>>,
 }
 
 #[derive(Clone, Copy)]
 struct Question {
     asked: Instant,
-    /// Whether it was told already that the answer is late.
+    /// Whether its lateness was reported already.
     told: bool,
 }
 
@@ -41,7 +41,7 @@ impl Watchdog {
         Arc::new(Self { queue: queue.to_owned(), commands, events, figures, open: Lock::default() })
     }
 
-    /// Asks the loop, or complains that it has not answered. A worker whose handle is gone is not asked.
+    /// Asks the loop, or reports that it has not answered. A worker whose handle is gone is not asked.
     pub(crate) fn ask(&self) {
         let mut open = self.open.lock();
         let Some(commands) = self.commands.upgrade() else {
@@ -62,7 +62,7 @@ impl Watchdog {
         }
     }
 
-    /// The loop has its turn.
+    /// Answers the question: the loop is being polled.
     pub(crate) fn answer(&self) {
         let answered = self.open.lock().take();
         let Some(Question { asked, told }) = answered else { return };
@@ -73,7 +73,7 @@ impl Watchdog {
         }
     }
 
-    /// Whether the loop has owed an answer for too long.
+    /// Returns whether the loop has not answered for too long.
     pub(crate) fn is_late(&self) -> bool {
         let open = self.open.lock();
         open.is_some_and(|question| question.asked.elapsed() >= LATE)

@@ -1,5 +1,5 @@
-//! Layers: what is done around each attempt. See [`Layer`]; the ready ones limit time and concurrency by the name of the
-//! job, and decide on retries by the type of the error.
+//! Layers: code that runs around each attempt. See [`Layer`]. The ready-made ones limit time and concurrency by the
+//! name of the job, and decide on retries by the type of the error.
 
 mod ready;
 #[cfg(feature = "tower")]
@@ -20,12 +20,12 @@ use crate::error::Halt;
 use crate::job::{AnyJob, JobCore};
 use crate::wire::JsonText;
 
-/// What an attempt ended with: its result as JSON, or a [`Halt`].
+/// How an attempt ended: its result as JSON, or a [`Halt`].
 pub type Ended = Result<JsonText, Halt>;
 
-/// Something that is done around each attempt at a job: before it, after it, or in its place.
+/// Code that runs around each attempt at a job: before it, after it, or instead of it.
 ///
-/// An async closure is one:
+/// An async closure is a layer:
 ///
 /// ```
 /// use oxmq::worker::layer::Next;
@@ -43,14 +43,14 @@ pub type Ended = Result<JsonText, Halt>;
 ///
 /// # Order
 ///
-/// As in axum: the layer that is added last is the outermost, so it runs first, and sees the end last. Those of a
-/// [`WorkerBuilder`](crate::worker::WorkerBuilder::layer) are around those of its router, and a router's are around the routes that
-/// it had when the layer was added. All of them run inside the worker's own: its timeout, its guard against panics, and its
-/// rules of retrying, which see what the outermost layer returns. Data of the wrong shape and the state of extractors are
-/// found out innermost, where the processor is called.
+/// As in axum: the layer that is added last is the outermost, so it runs first, and sees the result last. The layers of
+/// a [`WorkerBuilder`](crate::worker::WorkerBuilder::layer) are around those of its router; a router's layers are
+/// around the routes that it had when the layer was added. All of them run inside the worker's own handling: its
+/// timeout, its guard against panics, and its retry rules, which see what the outermost layer returns. Errors in a
+/// job's data or in the arguments of a processor arise innermost, where the processor is called.
 ///
-/// A panic passes through the layers to the worker, where it fails the attempt. An attempt that is cut off is dropped with
-/// its layers at an `await`. Without a layer nothing is wrapped.
+/// A panic passes through the layers to the worker, where it fails the attempt. An attempt that is aborted is dropped
+/// at an `await`, with its layers. Without layers nothing is wrapped.
 pub trait Layer: Send + Sync + 'static {
     /// Runs around one attempt: calls [`Next::run`], or does not.
     fn around(&self, job: AnyJob, next: Next) -> BoxFuture<'static, Ended>;
@@ -66,17 +66,17 @@ where
     }
 }
 
-/// The rest of an attempt: the layers further in, and the processor.
+/// The rest of an attempt: the inner layers and the processor.
 pub struct Next {
     layers: Arc<[Arc<dyn Layer>]>,
-    /// How many of the layers are still to come; the outermost is the last.
+    /// How many layers are left to run; the last added runs first.
     left: usize,
     processor: Erased,
     job: Arc<JobCore>,
 }
 
 impl Next {
-    /// Runs the rest. Nothing happens before the future is polled.
+    /// Runs the rest of the attempt. Nothing happens before the future is polled.
     #[must_use]
     pub fn run(mut self) -> BoxFuture<'static, Ended> {
         let Some(inner) = self.left.checked_sub(1) else {
@@ -104,7 +104,7 @@ impl Layers {
         self.0.push(layer);
     }
 
-    /// The processor with the layers around it; the very same one where there are none.
+    /// Returns the processor with the layers around it; the same processor if there are none.
     pub(crate) fn around(self, processor: Erased) -> Erased {
         if self.0.is_empty() {
             return processor;

@@ -1,4 +1,4 @@
-//! Layers that most programs need.
+//! Layers that many programs need.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::error::{Halt, causes};
 use crate::job::{AnyJob, CancelReason};
 use crate::options::Retry;
 
-/// A time limit by the name of the job.
+/// Limits the time of attempts by the name of the job.
 ///
-/// When it is over, the attempt is told so, has the worker's `cancel_grace` to end in its own way, and fails as by the
-/// `timeout` of a job or worker. It counts from where the layer stands: time spent further out does not.
+/// When the time is over, the attempt is told to stop, has the worker's `cancel_grace` to end by itself, and fails as
+/// with the `timeout` of a job or worker. Time spent in layers further out does not count.
 ///
 /// ```
 /// use std::time::Duration;
@@ -32,12 +32,12 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
-    /// Makes a layer without limits.
+    /// Creates a layer without limits.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Limits attempts at jobs of this name; zero fails each that awaits anything.
+    /// Limits attempts at jobs of this name. With zero, every attempt that awaits anything fails.
     pub fn on(mut self, name: impl Into<String>, limit: Duration) -> Self {
         self.limits.insert(name.into(), limit);
         self
@@ -50,7 +50,7 @@ impl Timeouts {
     }
 }
 
-/// That a [`Timeouts`] layer has ended the attempt; becomes a failure of the kind `Timeout`.
+/// The sign that a [`Timeouts`] layer has ended the attempt; becomes a failure of the kind `Timeout`.
 #[derive(Debug, thiserror::Error)]
 #[error("timed out after {0:?}")]
 pub(crate) struct TimedOut(pub(crate) Duration);
@@ -70,7 +70,7 @@ async fn within(limit: Duration, job: AnyJob, next: Next) -> Ended {
     let begun = Instant::now();
     let ended = match tokio::time::timeout(limit, &mut running).await {
         Ok(ended) if begun.elapsed() < limit => return ended,
-        // One that computes past its time without an await is only noticed when it returns.
+        // An attempt that computes without an await is only found to be late when it returns.
         ended => ended,
     };
     job.cancel(CancelReason::Timeout);
@@ -81,11 +81,11 @@ async fn within(limit: Duration, job: AnyJob, next: Next) -> Ended {
     }
 }
 
-/// A limit on how many jobs of a name run at once in this process.
+/// Limits how many jobs of a name run at once in this process.
 ///
-/// A job above it waits inside its attempt: it takes one of the worker's `concurrency`, holds its lock, and its time counts.
-/// So set the worker's concurrency above the sum of the limits. For a limit over all processes there is the queue's global
-/// concurrency.
+/// A job above the limit waits inside its attempt: it uses one of the worker's `concurrency`, holds its lock, and its
+/// time counts. So set the worker's concurrency above the sum of the limits. For a limit over all processes use the
+/// queue's global concurrency.
 ///
 /// ```
 /// use oxmq::worker::layer::Concurrency;
@@ -99,12 +99,13 @@ pub struct Concurrency {
 }
 
 impl Concurrency {
-    /// Makes a layer without limits.
+    /// Creates a layer without limits.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Lets at most so many jobs of this name run at once; 0 counts as 1, and what is beyond tokio's limit as that.
+    /// Limits how many jobs of this name run at once; 0 counts as 1, and a number above tokio's limit for semaphores as
+    /// that limit.
     pub fn on(mut self, name: impl Into<String>, jobs: usize) -> Self {
         let permits = jobs.clamp(1, Semaphore::MAX_PERMITS);
         self.limits.insert(name.into(), Arc::new(Semaphore::new(permits)));
@@ -122,10 +123,10 @@ impl Layer for Concurrency {
     }
 }
 
-/// Decides by the type of an error what comes after a failed attempt.
+/// Decides by the type of an error what follows a failed attempt.
 ///
-/// It looks at [`Halt::Failed`] only, at the error and its causes; the first rule that knows one of them decides, and the
-/// job's `attempts` stay the limit. A policy for all jobs of a worker, which hears of timeouts and panics too, is
+/// It looks only at [`Halt::Failed`], at the error and its causes. The first rule for the type of one of them decides;
+/// the job's `attempts` stay the limit. For all jobs of a worker, with timeouts and panics, there is
 /// [`on_error`](crate::worker::WorkerBuilder::on_error).
 ///
 /// ```
@@ -146,12 +147,12 @@ pub struct Retries {
 type Rule = Arc<dyn Fn(&(dyn std::error::Error + 'static)) -> Option<Retry> + Send + Sync>;
 
 impl Retries {
-    /// Makes a layer without rules.
+    /// Creates a layer without rules.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Decides on failures by errors of this type.
+    /// Adds a rule for errors of this type.
     pub fn on_error<E>(mut self, decide: impl Fn(&E) -> Retry + Send + Sync + 'static) -> Self
     where
         E: std::error::Error + 'static,

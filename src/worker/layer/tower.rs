@@ -1,4 +1,4 @@
-//! Layers of `tower` around attempts.
+//! Uses layers of `tower` around attempts.
 
 use std::task::{Context, Poll};
 
@@ -12,12 +12,12 @@ use crate::job::AnyJob;
 use crate::sync::Lock;
 use crate::wire::JsonText;
 
-/// Any [`tower` layer](tower_layer::Layer) as a [`Layer`].
+/// Turns any [`tower` layer](tower_layer::Layer) into a [`Layer`].
 ///
-/// The layer is applied once. For each attempt the service that it makes is cloned, waited for until it is ready, and called
-/// with an [`Attempted`]; the response is the job's result as JSON. So what the clones share, such as the permits of
+/// The layer is applied once. For each attempt its service is cloned, awaited until it is ready, and called with an
+/// [`Attempted`]; the response is the job's result as JSON. So what the clones share, such as the permits of
 /// `tower::limit`, is shared by all attempts. An error of the layer itself, such as that of `tower::timeout`, fails the
-/// attempt; what the processor returned comes through as it was.
+/// attempt; a [`Halt`] of the processor passes through unchanged.
 ///
 /// ```
 /// use std::time::Duration;
@@ -49,7 +49,7 @@ pub struct Attempted {
 #[derive(Debug, Clone, Copy)]
 pub struct RunNext;
 
-/// A [`Halt`] on its way through services, whose errors have to be errors.
+/// A [`Halt`] as an error, so that it can pass through services.
 #[derive(Debug, thiserror::Error)]
 #[error("the attempt ended without a value: {0:?}")]
 pub struct LayerError(pub Halt);

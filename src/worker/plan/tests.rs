@@ -1,4 +1,4 @@
-//! The plan of a worker, without a worker.
+//! Tests of the plan, without a worker.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn call(outcomes: usize, want: usize) -> Step {
     Step::Call { outcomes, want }
 }
 
-/// Sends what the plan says, which must be a call for so many jobs.
+/// Sends what the plan says, which must be a call; returns how many jobs it asks for.
 fn send(plan: &mut Plan, seen: &Situation) -> usize {
     match plan.next(seen) {
         Step::Call { want, .. } => {
@@ -28,7 +28,7 @@ fn send(plan: &mut Plan, seen: &Situation) -> usize {
     }
 }
 
-/// A fetch that brings so many jobs, which start.
+/// Makes a fetch that brings `got` jobs, which start.
 fn fetch(plan: &mut Plan, slots: usize, got: usize, next_due: u64) -> bool {
     let want = send(plan, &seen(slots, 0));
     plan.returned(want);
@@ -44,7 +44,7 @@ fn an_outcome_that_asks_for_patience_travels_without_a_wish() {
     let now = Instant::now();
     plan.limited(Duration::from_secs(10), now);
     assert_eq!(send(&mut plan, &seen(1, 1)), 0);
-    // Nor is there a call besides it.
+    // There is no second call beside it either.
     assert_eq!(plan.next(&seen(1, 0)), Step::Rest);
     plan.returned(0);
     assert!(plan.alarm().is_some_and(|at| at > now));
@@ -53,9 +53,9 @@ fn an_outcome_that_asks_for_patience_travels_without_a_wish() {
 #[test]
 fn an_idle_worker_asks_for_all_its_slots_at_once() {
     assert_eq!(plan().next(&seen(10, 0)), call(5, 10));
-    // Many slots are filled a call at a time.
+    // Many slots are filled by one call after the other.
     assert_eq!(plan().next(&seen(1_000, 0)), call(CALL_JOBS, CALL_JOBS));
-    // Among very many running jobs a call is smaller.
+    // With very many running jobs a call is smaller.
     assert_eq!(plan().next(&seen(10_000, 0)), call(20, 20));
 }
 
@@ -67,7 +67,7 @@ fn one_outcome_is_settled_at_once_and_those_that_follow_gather() {
     plan.ended();
     assert_eq!(plan.next(&seen(40, 1)), call(20, 1));
     plan.called(1);
-    // A share is 20 jobs; a second call is worth it from half of that on.
+    // A share is 20 jobs; a second call is sent from half a share on.
     (0..9).for_each(|_| plan.ended());
     assert_eq!(plan.next(&seen(40, 9)), Step::Rest);
     plan.ended();
@@ -78,7 +78,7 @@ fn one_outcome_is_settled_at_once_and_those_that_follow_gather() {
     assert_eq!(plan.next(&seen(40, 29)), Step::Rest);
     plan.returned(1);
     plan.started(1);
-    // What is more than a share is left for the other call, and so are the slots.
+    // Outcomes above a share are left for the other call, and so are slots.
     assert_eq!(plan.next(&seen(40, 29)), call(20, 20));
     plan.called(20);
     plan.returned(10);
@@ -91,13 +91,13 @@ fn jobs_that_are_asked_for_are_not_asked_for_again() {
     let mut plan = plan();
     assert_eq!(send(&mut plan, &seen(6, 0)), 6);
     assert_eq!(plan.next(&seen(6, 0)), Step::Rest);
-    // More slots, set while the call is on its way.
+    // The number of slots was raised while the call was under way.
     assert_eq!(send(&mut plan, &seen(20, 0)), 14);
     plan.returned(6);
     plan.started(6);
     plan.returned(14);
     assert_eq!(plan.next(&seen(20, 0)), call(10, 14));
-    // And fewer than run.
+    // Then it was lowered below the number of running jobs.
     assert_eq!(plan.next(&seen(2, 0)), Step::Rest);
 }
 
@@ -144,14 +144,14 @@ fn it_looks_when_the_next_delayed_job_is_due_and_waits_for_others_meanwhile() {
     assert_eq!(plan.next(&begun), Step::Wait(delay + Duration::from_millis(70)));
     assert_eq!(plan.alarm(), after(70, &begun));
     assert!(plan.awaits_due_job());
-    // Its marker was taken; a sooner one counts, a later one does not.
+    // The marker was popped; an earlier time replaces the known one, a later one does not.
     assert!(!plan.woken(Woken::Marker(1_000_050.0), Slots::own(1), NOW_MS));
     assert!(!plan.woken(Woken::Marker(1_000_090.0), Slots::own(1), NOW_MS));
     assert!(matches!(plan.next(&begun), Step::Wait(_)));
     let waiting = Situation { is_waiting: true, ..begun };
     assert_eq!(plan.next(&waiting), Step::Rest);
     assert_eq!(plan.alarm(), after(50, &begun));
-    // The look does not end the wait.
+    // The look for the delayed job does not end the wait.
     plan.on_alarm(begun.now + Duration::from_millis(49));
     assert_eq!(plan.next(&waiting), Step::Rest);
     plan.on_alarm(begun.now + Duration::from_millis(50));
@@ -211,7 +211,7 @@ fn a_rate_limit_stops_fetching_and_not_settling() {
     assert_eq!(plan.next(&seen(4, 0)), Step::Rest);
     plan.on_alarm(now + Duration::from_millis(500));
     assert_eq!(plan.next(&seen(4, 0)), call(2, 4));
-    // However long the limit, it looks again after the longest pause of the options.
+    // However long the limit, the worker looks again after the longest pause of the options.
     plan.learn(Learned { limited_ms: u64::MAX, is_answered: true, ..Learned::default() }, now);
     assert_eq!(plan.alarm(), Some(now + plan.longest_limit));
 }
@@ -339,10 +339,10 @@ fn who_shares_its_slots_waits_for_work_without_any_and_wants_them_when_there_is_
     plan.learn(Learned { want: 3, is_answered: true, ..Default::default() }, Instant::now());
     assert_eq!(plan.wishes(8), 0);
     assert!(matches!(plan.next(&situation(0)), Step::Wait(_)));
-    // A marker that finds no slot goes on to another worker, and this one waits for slots.
+    // A marker that finds no free slot is passed on to another worker, and this one waits for slots.
     assert!(plan.woken(Woken::Marker(0.0), shared(0), NOW_MS));
     assert_eq!((plan.wishes(8), plan.next(&situation(0))), (8, Step::Rest));
-    // A delayed job wants slots when it is due.
+    // The worker wants slots when a delayed job is due.
     plan.learn(Learned { want: 1, next_due: NOW_MS + 5, is_answered: true, ..Default::default() }, Instant::now());
     plan.heed_due(shared(0), NOW_MS);
     assert_eq!(plan.wishes(8), 0);
@@ -371,7 +371,7 @@ fn a_call_for_a_block_waits_a_moment_for_the_rest_of_it() {
     (0..3).for_each(|_| plan.ended());
     assert_eq!(plan.next(&seen(3, now)), Step::Rest);
     assert_eq!(plan.alarm(), Some(now + GATHER_CALL));
-    // Half of them are enough, or the moment is over, or nothing is left that it could wait for.
+    // It sends when half of the jobs have ended, or the time is over, or nothing is left to wait for.
     assert_eq!(plan.next(&seen(3, now + GATHER_CALL)), Step::Call { outcomes: 8, want: 3 });
     assert_eq!(plan.alarm(), None);
     plan.ended();
