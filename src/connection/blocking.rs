@@ -14,26 +14,26 @@ use super::options::Address;
 use super::progress::Progress;
 use super::socket::Driver;
 
-/// How much longer than the server was asked to wait a reply may take, before the connection counts as dead.
+/// How much longer than the requested wait a reply may take, before the connection counts as dead.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What a blocking command came back with.
+/// The result of a blocking command.
 #[derive(Debug)]
 pub(crate) enum Waited {
-    /// A reply; nil when the time was over.
+    /// A reply; nil if the time was over.
     Reply(Value),
-    /// The connection broke, or was silent; the next call opens a new one.
+    /// The connection broke or was silent; the next call opens a new one.
     Broken(RedisError),
 }
 
-/// What goes out at once.
+/// The commands that are sent together.
 enum Sent<'a> {
     One(&'a Cmd),
     Both(&'a Pipeline),
 }
 
 impl Sent<'_> {
-    /// An error of the server for one of two is the answer to both.
+    /// Sends them. If the server answers either of two commands with an error, that is the result of both.
     async fn through(self, connection: &mut MultiplexedConnection) -> Result<Value, RedisError> {
         match self {
             Self::One(cmd) => connection.send_packed_command(cmd).await,
@@ -57,16 +57,17 @@ struct Live {
     progress: Arc<Progress>,
 }
 
-/// A connection that only blocks. Dropping it closes its socket.
+/// A connection for blocking commands only. Dropping it closes its socket.
 pub(crate) struct BlockingLink {
     dialer: Dialer,
     name: Option<String>,
     live: Option<Live>,
-    /// The socket of `live`, and of a call that was given up.
+    /// The socket of `live`, or of a call that was given up.
     driver: Option<Driver>,
-    /// The attempt to connect under way. A caller who does not wait for its end leaves it to the next one.
+    /// The attempt to connect that is under way. If a caller does not wait for its end, the next one does.
     dialing: Option<BoxFuture<'static, Result<Dialed, RedisError>>>,
-    /// Since the last reply: a server that takes connections and refuses what they ask for is not stormed either.
+    /// Whether no reply came since the last failure: then a new connection is made only after a pause, even if the
+    /// server accepts connections and refuses the commands.
     failed: bool,
     backoff: Pauses,
 }
@@ -76,8 +77,8 @@ impl BlockingLink {
         Self { dialer, name, live: None, driver: None, dialing: None, failed: false, backoff: Pauses::default() }
     }
 
-    /// The server behind the connection; opens it, with pauses after failures, until there is one. Whoever gives up and
-    /// comes again goes on with the attempt that is under way.
+    /// Returns the server behind the connection. Opens one, with pauses after failures, until there is one. A caller
+    /// that gives up and comes again continues the attempt that is under way.
     pub(crate) async fn ready(&mut self) -> Server {
         loop {
             if self.driver.as_ref().is_some_and(Driver::has_ended) {
@@ -115,14 +116,14 @@ impl BlockingLink {
         }
     }
 
-    /// Sends a command that the server answers within `block`; the watchdog gives it a second more, and a reply that has
-    /// begun to come as long as it keeps coming.
+    /// Sends a command that the server answers within `block`. The reply may be a second late, and once it has begun to
+    /// arrive it may take as long as it keeps arriving.
     pub(crate) async fn send(&mut self, cmd: &Cmd, block: Duration) -> Waited {
         self.exchange(Sent::One(cmd), block).await
     }
 
-    /// The same for two commands that go out together; the answer is an array of both. The second is carried out right
-    /// after the first has stopped waiting.
+    /// Sends two commands together; the reply is an array of both. The server runs the second one as soon as the first
+    /// has stopped waiting.
     pub(crate) async fn send_both(&mut self, first: &Cmd, second: &Cmd, block: Duration) -> Waited {
         let mut both = Pipeline::with_capacity(2);
         both.add_command(first.clone()).add_command(second.clone());
@@ -131,7 +132,7 @@ impl BlockingLink {
 
     async fn exchange(&mut self, sent: Sent<'_>, block: Duration) -> Waited {
         self.ready().await;
-        // While the call runs the connection is nowhere else: a call that is given up leaves none behind.
+        // While the call runs it owns the connection, so that a call that is given up closes it.
         let Some(mut live) = self.live.take() else {
             return Waited::Reply(Value::Nil);
         };
@@ -143,7 +144,7 @@ impl BlockingLink {
             Ok(Value::ServerError(error)) => {
                 let error = RedisError::from(error);
                 self.dialer.refused_by(&live.address, &error);
-                // One that forbids or does not know a command is there all the same.
+                // A server that forbids or does not know a command is available all the same.
                 let is_moving = error.kind() == ErrorKind::Server(ServerErrorKind::Ask);
                 match Failure::of(error.clone()) {
                     Failure::Server(_) if !is_moving => self.dialer.outages().answered(),
@@ -159,7 +160,7 @@ impl BlockingLink {
                 return Waited::Reply(value);
             }
             Err(error) => {
-                // Until its time is over, a wait is silent by nature.
+                // Until its time is over, a blocking command is silent by nature.
                 let silent = live.progress.last().max(start + block).min(tokio::time::Instant::now());
                 self.dialer.outages().failed(silent, &error);
                 error
@@ -169,8 +170,8 @@ impl BlockingLink {
         Waited::Broken(error)
     }
 
-    /// Closes the socket and returns when it is closed: what the server sends on it from then on nobody receives. The
-    /// next call opens another one.
+    /// Closes the socket and returns when it is closed: from then on the server cannot send anything to it. The next
+    /// call opens another one.
     pub(crate) async fn close(&mut self) {
         self.live = None;
         self.dialing = None;

@@ -1,4 +1,4 @@
-//! One new connection: the handshake, the server's version, the client's name.
+//! Opens one connection: the handshake, the server's version, the client's name.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,33 +19,33 @@ use super::tls::Tls;
 use super::topology::{Topology, no_owner};
 use crate::error::Result;
 
-/// What a server says of itself.
+/// What a server tells about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Server {
-    /// Major, minor and patch version; `None` where the server does not tell.
+    /// Major, minor and patch version; `None` if the server does not tell.
     pub(crate) version: Option<(u32, u32, u32)>,
     /// Whether it is Redis itself; others count their versions differently.
     pub(crate) is_redis: bool,
     /// Whether it is a replica, if it tells.
     pub(crate) is_replica: Option<bool>,
     pub(crate) is_sentinel: bool,
-    /// The number of this connection, by which another one can end its wait.
+    /// The id of this connection, by which another one can end its wait.
     pub(crate) id: Option<i64>,
 }
 
 impl Server {
-    /// A server that does not say what it is.
+    /// A server that tells nothing about itself.
     const UNKNOWN: Self = Self { version: None, is_redis: false, is_replica: None, is_sentinel: false, id: None };
 
-    /// The oldest Redis whose commands the scripts use.
+    /// The oldest Redis that has all commands of the scripts.
     const OLDEST: (u32, u32, u32) = (6, 2, 0);
 
-    /// Whether scripts may carry flags: Redis 7, and everything that came after its fork.
+    /// Returns whether scripts may carry flags: in Redis 7, and in its later forks.
     pub(crate) fn knows_script_flags(self) -> bool {
         self.version.is_some_and(|version| version >= (7, 0, 0))
     }
 
-    /// Whether a blocking command may wait for a single millisecond.
+    /// Returns whether a blocking command may wait for a single millisecond.
     pub(crate) fn blocks_for_1_ms(self) -> bool {
         !self.is_redis || self.version.is_none_or(|version| version >= (7, 0, 8))
     }
@@ -55,7 +55,7 @@ impl Server {
     }
 }
 
-/// A connection, what answers it, and the task that moves its bytes.
+/// A connection, the server behind it, and the task that moves its bytes.
 pub(crate) struct Dialed {
     pub(crate) address: Address,
     pub(crate) connection: MultiplexedConnection,
@@ -74,15 +74,15 @@ pub(crate) struct Dialer {
     rights: Arc<Rights>,
 }
 
-/// Where connections lead.
+/// Where connections lead to.
 #[derive(Clone)]
 enum Target {
     Server(Address),
-    /// Wherever the master is.
+    /// The master that the sentinels name.
     Sentinels(Arc<Sentinels>),
     /// A node of a cluster.
     Node(Address, Arc<Topology>),
-    /// Whichever node has this slot.
+    /// The node that owns this slot.
     Slot(u16, Arc<Topology>),
     /// Any node of a cluster.
     Cluster(Arc<Topology>),
@@ -132,7 +132,7 @@ impl Dialer {
         &self.options
     }
 
-    /// What is known of the cluster, if it is one.
+    /// Returns what is known of the cluster, if it is one.
     pub(super) fn topology(&self) -> Option<&Arc<Topology>> {
         match &self.target {
             Target::Server(_) | Target::Sentinels(_) => None,
@@ -140,7 +140,7 @@ impl Dialer {
         }
     }
 
-    /// A dialer to one node of the cluster that this one is for.
+    /// Returns a dialer to one node of the same cluster.
     pub(super) fn at(&self, node: &Address) -> Self {
         let target = match self.topology() {
             Some(topology) => Target::Node(node.clone(), Arc::clone(topology)),
@@ -149,7 +149,7 @@ impl Dialer {
         Self { target, outages: Outages::new(Servers::One(node.clone())), ..self.clone() }
     }
 
-    /// A dialer to whichever node of the cluster has a slot.
+    /// Returns a dialer to the node that owns a slot.
     pub(super) fn towards(&self, slot: u16, outages: &Arc<Outages>) -> Self {
         let target = match self.topology() {
             Some(topology) => Target::Slot(slot, Arc::clone(topology)),
@@ -158,7 +158,7 @@ impl Dialer {
         Self { target, outages: Arc::clone(outages), ..self.clone() }
     }
 
-    /// Takes in that a server at `address` refused to serve: it may know who does.
+    /// Records that the server at `address` refused to serve; its error may name the server that does.
     pub(super) fn refused_by(&self, address: &Address, error: &RedisError) {
         if let Some(topology) = self.topology()
             && !topology.moved(error, address)
@@ -167,24 +167,24 @@ impl Dialer {
         }
     }
 
-    /// Asks who has what, if that was not done for a while.
+    /// Asks the cluster who owns which slots, if that was not done for a while.
     pub(super) fn now_and_then(&self) {
         if let Some(topology) = self.topology() {
             topology.now_and_then();
         }
     }
 
-    /// What the connections of this dialer and its clones know of the server.
+    /// Returns what the connections of this dialer and its clones know of the server.
     pub(crate) fn outages(&self) -> &Arc<Outages> {
         &self.outages
     }
 
-    /// Tells once that the server does not permit a command, and what is done without it.
+    /// Logs once that the server does not permit a command, and what is done without it.
     pub(crate) fn is_refused(&self, command: &'static str, without: &str) {
         self.rights.refused(&self.options.servers, command, without);
     }
 
-    /// A new connection, ready for use, under `name` if one is given.
+    /// Opens a connection, ready for use, under `name` if one is given.
     pub(crate) async fn dial(&self, name: Option<&str>) -> std::result::Result<Dialed, RedisError> {
         let began = tokio::time::Instant::now();
         let mut at = None;
@@ -205,7 +205,7 @@ impl Dialer {
         })
     }
 
-    /// Opens a connection, and tells of an outage when it is time, which may be long before the attempt has failed.
+    /// Opens a connection, and reports an outage when it is time, which may be long before the attempt has failed.
     async fn telling<T>(&self, opening: impl Future<Output = T>) -> T {
         tokio::pin!(opening);
         if let Some(due) = self.outages.due() {
@@ -217,7 +217,7 @@ impl Dialer {
         opening.await
     }
 
-    /// Opens a connection; `at` is where, as soon as that is known.
+    /// Opens a connection; writes its address to `at` as soon as that is known.
     async fn open(&self, name: Option<&str>, at: &mut Option<Address>) -> std::result::Result<Dialed, RedisError> {
         match &self.target {
             Target::Server(address) => {
@@ -246,7 +246,7 @@ impl Dialer {
                             false => Ok(dialed),
                         }
                     }
-                    // An address that leads nowhere may take all the time that there is.
+                    // An address that leads nowhere may use up all the time that there is.
                     () = sentinels.left(address) => {
                         Err(RedisError::from((ErrorKind::Io, "another server is the master")))
                     }
@@ -284,7 +284,7 @@ impl Dialer {
         let (mut connection, driver) = self.opener.open(address, Terms { until, ..Terms::new(&progress) }).await?;
         let server = self.greet(&mut connection).await?;
         if let Some(name) = name {
-            // A name that the server does not take costs visibility in `getWorkers`, nothing else.
+            // If the server refuses the name, the client is only missing in `getWorkers`.
             let named = Cmd::new().arg("CLIENT").arg("SETNAME").arg(name).to_owned();
             if matches!(connection.send_packed_command(&named).await, Ok(Value::ServerError(_))) {
                 self.is_refused("CLIENT SETNAME", "`getWorkers` does not see the workers of this client");
@@ -293,7 +293,7 @@ impl Dialer {
         Ok(Dialed { address: address.clone(), connection, server, driver, progress })
     }
 
-    /// Asks for the version by `HELLO`, which needs no right that a restricted user usually lacks.
+    /// Asks for the version by `HELLO`, which even restricted users are usually allowed to send.
     async fn greet(&self, connection: &mut MultiplexedConnection) -> std::result::Result<Server, RedisError> {
         let reply = match connection.send_packed_command(Cmd::new().arg("HELLO")).await {
             Ok(Value::ServerError(error)) => Err(RedisError::from(error)),
@@ -303,7 +303,7 @@ impl Dialer {
             Ok(reply) => {
                 describe(&reply).ok_or_else(|| RedisError::from((ErrorKind::Parse, "this is no Redis server")))?
             }
-            // The server speaks, but not to this user about this.
+            // The server answers, but does not let this user send the command.
             Err(error) if matches!(error.code(), Some("NOPERM" | "ERR")) => {
                 self.is_refused("HELLO", "what the server can do is found out by trying");
                 return try_flags(connection).await;
@@ -319,17 +319,18 @@ impl Dialer {
     }
 }
 
-/// How every connection introduces itself.
+/// Returns how every connection logs in.
 fn login() -> redis::RedisConnectionInfo {
     redis::RedisConnectionInfo::default().set_lib_name("oxmq", env!("CARGO_PKG_VERSION"))
 }
 
-/// An error of the way to the server, with its address.
+/// Adds the address to an error of connecting.
 fn at_address(error: RedisError, address: &Address) -> RedisError {
     if error.kind() != ErrorKind::Io {
         return error;
     }
-    // What a port does that speaks the other of the two: one waits for the end of a line, the other hangs up.
+    // If TLS is expected on one side only: a server without it waits for the end of a line, and one with it closes the
+    // connection.
     let hint = match address {
         Address::Tls(..) if is_silence(&error) => {
             "; a port without TLS is silent like this, which is reached by redis://"
@@ -342,13 +343,13 @@ fn at_address(error: RedisError, address: &Address) -> RedisError {
     RedisError::from((ErrorKind::Io, "no connection", format!("{address:?}: {error}{hint}")))
 }
 
-/// What somebody reads who has named a sentinel as the server.
+/// The hint for those who have named a sentinel as the server.
 const SENTINEL: &str =
     "this is a sentinel, which holds no jobs: connect to redis+sentinel://host:port/name-of-the-master";
 
 const SILENT: &str = "no answer in time";
 
-/// Whether it was we who gave up.
+/// Returns whether the error is a timeout of ours.
 fn is_silence(error: &RedisError) -> bool {
     error.detail().is_none() && error.to_string().contains(SILENT)
 }
@@ -364,7 +365,7 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// Asks for the server's role where `HELLO` is forbidden; who may not ask that either goes on without.
+/// Asks for the server's role where `HELLO` is forbidden; if the user may not ask that either, it is not known.
 async fn says_replica(connection: &mut MultiplexedConnection) -> std::result::Result<bool, RedisError> {
     match connection.send_packed_command(Cmd::new().arg("ROLE")).await {
         Ok(Value::Array(role)) => Ok(matches!(role.first(), Some(Value::BulkString(role)) if role == b"slave")),
@@ -374,7 +375,7 @@ async fn says_replica(connection: &mut MultiplexedConnection) -> std::result::Re
     }
 }
 
-/// Finds out by trying whether scripts may carry flags; whether a full server can be drained depends on it.
+/// Finds out by trying whether scripts may carry flags; without them a full server cannot be drained.
 async fn try_flags(connection: &mut MultiplexedConnection) -> std::result::Result<Server, RedisError> {
     let trial = Cmd::new().arg("EVAL").arg("#!lua flags=allow-oom\nreturn 1").arg(0).to_owned();
     match connection.send_packed_command(&trial).await {
@@ -385,7 +386,7 @@ async fn try_flags(connection: &mut MultiplexedConnection) -> std::result::Resul
     }
 }
 
-/// How [`Dialer::greet`] marks a server that is too old.
+/// The mark by which [`Dialer::greet`] tells a server that is too old.
 pub(super) const TOO_OLD: &str = "the server is older than 6.2";
 
 fn describe(reply: &Value) -> Option<Server> {
@@ -418,7 +419,7 @@ fn describe(reply: &Value) -> Option<Server> {
     Some(Server { version, is_redis: is("server", "redis"), is_replica, is_sentinel, id })
 }
 
-/// The number of the connection, if this is its field.
+/// Returns the id of the connection, if this is its field.
 fn id_in(name: &Value, value: &Value) -> Option<i64> {
     match (name, value) {
         (Value::BulkString(name), Value::Int(id)) if name == b"id" => Some(*id),

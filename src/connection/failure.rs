@@ -1,26 +1,26 @@
-//! What a failed call may have done to the server.
+//! What a failed call may have done on the server.
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::error::{BoxError, Error};
 
-/// Why a call failed, sorted by what it may have changed (the outcome of a call has three values).
+/// Why a call failed, sorted by what it may have changed: nothing, everything, or unknown.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Not applied, and the same call may succeed later: no connection, or a server that is not ready.
+    /// Not applied, and the same call may succeed later: there was no connection, or the server is not ready.
     NotApplied(RedisError),
-    /// Not applied: the server is full.
+    /// Not applied: the server has no memory left.
     OutOfMemory,
     /// Sent, but no reply came: applied or not.
     Unknown(RedisError),
-    /// Carried out, but the reply does not have the documented shape.
+    /// Applied, but the reply has an unexpected shape.
     Unreadable,
     /// The server refused the command or script for good.
     Server(RedisError),
 }
 
 impl Failure {
-    /// Sorts an error that came back from a command that was sent.
+    /// Sorts the error of a command that was sent.
     pub(crate) fn of(error: RedisError) -> Self {
         let known = |code: Option<&str>| match code? {
             "OOM" => Some(Self::OutOfMemory),
@@ -28,7 +28,7 @@ impl Failure {
             | "UNBLOCKED" => Some(Self::NotApplied(error.clone())),
             _ => None,
         };
-        // Before version 7, what stops a script at its first write stands within the error's text.
+        // Before version 7, the error that stops a script at its first write is inside the error's text.
         if let Some(failure) = known(error.code()).or_else(|| known(inner_code(&error))) {
             return failure;
         }
@@ -38,7 +38,7 @@ impl Failure {
         }
     }
 
-    /// Whether the connection itself must be replaced: the address may lead to another server by now.
+    /// Returns whether the connection has to be replaced, since its address may lead to another server now.
     pub(crate) fn spoils_connection(&self) -> bool {
         match self {
             Self::Unknown(_) => true,
@@ -49,7 +49,7 @@ impl Failure {
         }
     }
 
-    /// What the driver or the server said.
+    /// Returns the error of the driver or the server.
     pub(crate) fn cause(&self) -> Option<&RedisError> {
         match self {
             Self::NotApplied(error) | Self::Unknown(error) | Self::Server(error) => Some(error),
@@ -57,23 +57,23 @@ impl Failure {
         }
     }
 
-    /// Whether the key holds something else than it should.
+    /// Returns whether a key had the wrong type.
     pub(crate) fn is_wrong_type(&self) -> bool {
         matches!(self, Self::Server(error) if error.code() == Some("WRONGTYPE"))
     }
 
-    /// Whether the server does not have the command, or the user may not call it.
+    /// Returns whether the server does not have the command, or the user may not call it.
     pub(crate) fn is_not_permitted(&self) -> bool {
         let Self::Server(error) = self else { return false };
         error.code() == Some("NOPERM") || error.to_string().to_lowercase().contains("unknown command")
     }
 
-    /// Whether the server takes no argument of that size; it has closed the connection.
+    /// Returns whether the argument was larger than the server accepts; it has closed the connection.
     pub(crate) fn is_too_large(&self) -> bool {
         matches!(self, Self::Server(error) if error.detail().is_some_and(|text| text.contains("invalid bulk length")))
     }
 
-    /// The public error for operation `op`.
+    /// Returns the public error for operation `op`.
     pub(crate) fn to_error(&self, op: &'static str) -> Error {
         match self {
             Self::OutOfMemory => Error::OutOfMemory { op },
@@ -82,7 +82,7 @@ impl Failure {
         }
     }
 
-    /// The public error for operation `op`, which only reads: there is nothing about it that could be unknown.
+    /// Returns the public error for an operation that only reads, whose outcome is never unknown.
     pub(crate) fn to_read_error(&self, op: &'static str) -> Error {
         match self {
             Self::Unknown(error) => Error::Redis { op, source: without_secrets(error) },
@@ -92,16 +92,16 @@ impl Failure {
     }
 }
 
-/// The code of the command that failed within a script: `… @user_script: 12: -OOM command not allowed …`.
+/// Returns the code of the command that failed within a script: `… @user_script: 12: -OOM command not allowed …`.
 fn inner_code(error: &RedisError) -> Option<&str> {
     let text = error.detail()?;
     let (code, _) = text.split_once(": -").map_or(text, |(_, inner)| inner).split_once(' ')?;
     Some(code)
 }
 
-/// The text of a driver's error; its own types never hold credentials, but its next version is not ours.
+/// Returns the text of a driver's error. Its own types are not exposed, since its next major version is not ours.
 ///
-/// A server that does not know a command repeats its arguments, which may be a job's data.
+/// A server that does not know a command repeats the command's arguments, which may be a job's data; they are left out.
 pub(crate) fn without_secrets(error: &RedisError) -> BoxError {
     let mut text = error.to_string();
     if matches!(error.kind(), ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask)) {

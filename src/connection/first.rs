@@ -1,4 +1,4 @@
-//! The first of several nodes that answers.
+//! Tries several nodes, until the first one answers.
 
 use std::time::Duration;
 
@@ -6,12 +6,13 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use redis::RedisError;
 
-/// What the first attempt to succeed has brought. The next one begins when one has failed, or when none has ended for
-/// `patience`, so a silent node holds up nobody; those before it go on.
+/// Returns the result of the first attempt that succeeds. The next attempt begins when one has failed, or when none has
+/// ended for `patience`, so that a silent node delays nobody; earlier attempts continue.
 ///
 /// # Errors
 ///
-/// That of the last attempt to fail, or of one that no other would mend; `none` where there is nothing to attempt.
+/// The error of the last attempt to fail, or of one that no other attempt could avoid; `none` if there is nothing to
+/// attempt.
 pub(super) async fn first_of<T, F>(
     attempts: impl IntoIterator<Item = F>,
     patience: Duration,

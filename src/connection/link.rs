@@ -1,4 +1,4 @@
-//! The way to the servers: many calls at once, each to the server that it concerns.
+//! The way to the servers: many calls at once, each to the server that has its keys.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,26 +14,26 @@ use super::route::{Place, Pool, Route};
 use super::slot::{hash_tag, slot_of};
 use crate::error::{Error, Result};
 
-/// Connections that many share. Cheap to clone; clones share the sockets.
+/// Shared connections. Cheap to clone; clones share the sockets.
 #[derive(Clone)]
 pub(crate) struct Link {
     target: Target,
-    /// How much more silence than the options say is waited out: a call that is repeated gets more each time.
+    /// By how much the allowed silence is multiplied: it grows when a call is repeated.
     patience: u32,
-    /// Whether scripts are asked not to treat a single job in a way of its own; for tests that compare both ways.
+    /// Whether scripts are asked to skip the short way for a single job; for tests that compare both ways.
     long_way: bool,
 }
 
 #[derive(Clone)]
 enum Target {
-    /// One server, or the master that sentinels know.
+    /// One server, or the master that sentinels name.
     Server(Arc<Node>),
     /// Some nodes of a cluster.
     Cluster(Arc<Route>),
 }
 
 impl Link {
-    /// Connects. Waits for the server only if the options say so.
+    /// Connects. Waits for a server that is away only if the options say so.
     pub(crate) async fn connect(options: Arc<ConnectOptions>) -> Result<Self> {
         let link = Self::lazy(options)?;
         loop {
@@ -51,7 +51,7 @@ impl Link {
         }
     }
 
-    /// Connects at the first call.
+    /// Creates a link that connects at its first call.
     pub(crate) fn lazy(options: Arc<ConnectOptions>) -> Result<Self> {
         let dialer = Dialer::new(options)?;
         let target = match dialer.topology() {
@@ -68,7 +68,7 @@ impl Link {
         Self { target, patience: 1, long_way: self.long_way }
     }
 
-    /// A link of its own to the same place, for another runtime.
+    /// Returns a link to the same servers with connections of its own, for another runtime.
     pub(crate) fn another(&self) -> Self {
         self.with(match &self.target {
             Target::Server(node) => Target::Server(node.another()),
@@ -76,7 +76,7 @@ impl Link {
         })
     }
 
-    /// The connections of this link, to where `other` leads: both come from one client.
+    /// Returns the connections of this link to where `other` leads; both come from one client.
     pub(crate) fn to_where(&self, other: &Self) -> Self {
         match (&self.target, &other.target) {
             (Target::Cluster(own), Target::Cluster(other)) => self.with(Target::Cluster(Arc::new(own.towards(other)))),
@@ -84,7 +84,7 @@ impl Link {
         }
     }
 
-    /// The link for keys that begin with `base`; on one server, this one.
+    /// Returns the link for keys that begin with `base`; on a single server, this link.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl Link {
         matches!(self.target, Target::Cluster(_))
     }
 
-    /// Whether keys that begin with `base` can be used in one call with those that this link is for.
+    /// Returns whether one call can use keys that begin with `base` together with the keys of this link.
     pub(crate) fn is_for_keys(&self, base: &str) -> bool {
         match &self.target {
             Target::Server(_) => true,
@@ -114,7 +114,7 @@ impl Link {
         }
     }
 
-    /// A link to each server that has keys.
+    /// Returns a link to each server that has keys.
     pub(crate) fn everywhere(&self) -> Vec<Self> {
         match &self.target {
             Target::Server(_) => vec![self.clone()],
@@ -125,7 +125,7 @@ impl Link {
         }
     }
 
-    /// The node of a cluster that this link is for, if it is for one.
+    /// Returns the node of a cluster that this link is for, if any.
     pub(crate) fn node_name(&self) -> Option<String> {
         match &self.target {
             Target::Server(_) => None,
@@ -133,7 +133,8 @@ impl Link {
         }
     }
 
-    /// This link for a call whose reply was lost so many times: each time it waits twice as long, up to eight times.
+    /// Returns this link for a call that has lost its reply `lost` times: each time it waits twice as long, up to eight
+    /// times as long.
     pub(crate) fn patient(&self, lost: u32) -> Self {
         Self { patience: 1 << lost.min(3), ..self.clone() }
     }
@@ -145,7 +146,7 @@ impl Link {
         }
     }
 
-    /// What opens connections of their own to where this link leads.
+    /// Returns a dialer for separate connections to where this link leads.
     pub(crate) fn dialer(&self) -> Dialer {
         match &self.target {
             Target::Server(node) => node.dialer().clone(),
@@ -153,7 +154,7 @@ impl Link {
         }
     }
 
-    /// What the connections of one client know of the server, or of who has the keys.
+    /// Returns what the connections of one client know of the server, or of the node that has the keys.
     pub(crate) fn outages(&self) -> &Outages {
         match &self.target {
             Target::Server(node) => node.dialer().outages(),
@@ -161,13 +162,13 @@ impl Link {
         }
     }
 
-    /// Asks for a sign of life: one round trip.
+    /// Sends a `PING`: one round trip.
     pub(crate) async fn ping(&self) -> Result<()> {
         let pong = self.send(Cmd::new().arg("PING")).await;
         pong.map(drop).map_err(|failure| failure.to_read_error("ping"))
     }
 
-    /// Whether the server lets scripts say that they may run while it is full.
+    /// Returns whether the server lets scripts declare that they may run while its memory is full.
     pub(crate) fn allows_oom(&self) -> bool {
         match &self.target {
             Target::Server(node) => node.knows_flags(),
@@ -179,12 +180,13 @@ impl Link {
         self.long_way
     }
 
-    /// Has scripts treat a single job as one of many; for links that come from this one, too.
+    /// Makes scripts skip the short way for a single job, on links derived from this one too.
     pub(crate) fn take_long_way(&mut self) {
         self.long_way = true;
     }
 
-    /// Gives the commands of this link and its clones no less than this time; whoever wants less limits the call itself.
+    /// Sets the least deadline of commands on this link and its clones; a caller that wants less limits the call
+    /// itself.
     pub(crate) fn at_least(&self, timeout: Duration) {
         match &self.target {
             Target::Server(node) => node.at_least(timeout),
@@ -192,7 +194,7 @@ impl Link {
         }
     }
 
-    /// Begins to connect where there is no connection, so that the next call need not.
+    /// Begins to connect if there is no connection, so that the next call need not wait for it.
     pub(crate) fn dial_beside(&self) {
         match &self.target {
             Target::Server(node) => node.dial_beside(),
@@ -200,7 +202,7 @@ impl Link {
         }
     }
 
-    /// Lets the next call open a new connection; those on their way keep theirs.
+    /// Makes the next call open a new connection; calls under way keep theirs.
     pub(crate) fn replace(&self) {
         match &self.target {
             Target::Server(node) => node.replace(),
@@ -208,30 +210,30 @@ impl Link {
         }
     }
 
-    /// Sends one small command and waits for its reply, as [`send_large`](Self::send_large).
+    /// Sends one small command and waits for its reply, like [`send_large`](Self::send_large).
     pub(crate) async fn send(&self, cmd: &Cmd) -> std::result::Result<Value, Failure> {
         self.send_large(cmd, 0).await
     }
 
-    /// Sends one command of so many bytes and waits for its reply: for a connection within the deadline of the options,
-    /// for the reply as long as the connection moves bytes, with no silence longer than that.
+    /// Sends one command of `bytes` bytes and waits for its reply. It waits for a connection within the deadline of the
+    /// options, and for the reply as long as the connection moves bytes, with no silence longer than that deadline.
     pub(crate) async fn send_large(&self, cmd: &Cmd, bytes: usize) -> std::result::Result<Value, Failure> {
         match &self.target {
             Target::Server(node) => node.send(cmd, bytes, self.patience).await,
-            // Boxed, so that it takes no room in the calls of those who have no cluster.
+            // Boxed, so that it takes no room in the calls of clients without a cluster.
             Target::Cluster(route) => Box::pin(route.send(cmd, bytes, self.patience)).await,
         }
     }
 }
 
-/// An error that no further attempt will mend.
+/// Returns whether the error is one that no further attempt will mend.
 pub(super) fn is_permanent(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::InvalidClientConfig | ErrorKind::AuthenticationFailed)
         || matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM"))
 }
 
-/// Whether we do not trust the server. Waiting does not mend that when a program begins; a client that was connected goes
-/// on, since certificates are renewed.
+/// Returns whether the server could not be trusted. At the start of a program waiting does not mend that; a client that
+/// was connected before tries again, since certificates are renewed.
 fn is_distrust(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Io && error.to_string().contains("invalid peer certificate")
 }
@@ -243,7 +245,8 @@ fn connect_error(error: &RedisError) -> Error {
     Error::Redis { op: "connect", source: without_secrets(error) }
 }
 
-/// The pauses between attempts: 10 ms, doubling up to half a second, each varied by half so that a fleet spreads.
+/// The pauses between attempts: 10 ms, doubling up to half a second, each varied by half so that many clients spread
+/// out.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pauses {
     next: Duration,

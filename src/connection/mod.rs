@@ -1,4 +1,4 @@
-//! Sockets: the shared connection, the blocking one, how they come back, and what a failed call may have done.
+//! Sockets: the shared connection, the blocking one, how they reconnect, and what a failed call may have done.
 //!
 //! Nothing in here knows what a queue or a job is.
 

@@ -1,4 +1,4 @@
-//! One server, or wherever the master is: a connection that many share, and a new one whenever it breaks.
+//! The shared connection to one server or to the current master, and its replacement when it breaks.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,11 +22,11 @@ use crate::sync::Lock;
 
 /// The shared connection to one server.
 ///
-/// Connecting again is for ever, with growing pauses; a call waits for it no longer than its own deadline.
+/// It reconnects for ever, with growing pauses; a call waits for that no longer than its own deadline.
 pub(super) struct Node {
     dialer: Dialer,
-    /// The live connection and its number. Written by the attempt under way, under `dialing`; emptied by the first call
-    /// that finds it broken, which compares the number so as not to drop a newer one.
+    /// The live connection and its number. Written by the attempt under way, under `dialing`. Cleared by the first call
+    /// that finds it broken, which compares the number so that it does not drop a newer one.
     current: RwLock<Option<Arc<Live>>>,
     dialing: Lock<Dialing>,
     /// Whether scripts may carry flags.
@@ -35,7 +35,7 @@ pub(super) struct Node {
     timeout: AtomicU64,
 }
 
-/// A connection in use. Calls on their way hold it too, so that they may end after it was given up for new ones.
+/// A connection in use. Calls under way hold it too, so that they may end after it was replaced.
 pub(super) struct Live {
     pub(super) number: u64,
     connection: MultiplexedConnection,
@@ -45,33 +45,32 @@ pub(super) struct Live {
 
 #[derive(Default)]
 struct Dialing {
-    /// The attempt under way, which ends by itself: no more than one at a time, however many wait.
+    /// The attempt under way. It ends by itself, and there is only one at a time, however many calls wait.
     attempt: Option<Attempt>,
-    /// Numbers the attempts.
+    /// The number of the last attempt.
     attempts: u64,
     pause: Pauses,
-    /// When the last attempt began, until one succeeds; the next one starts no earlier than the pause after it.
+    /// When the last attempt began, if it has not succeeded; the next one starts only after the pause.
     failed: Option<Instant>,
 }
 
-/// One attempt to connect: a task that all who want a connection watch. It goes on when they have given up, as it would
-/// never come to an end otherwise where connecting takes longer than a call has time for; but it is one attempt, so that
-/// nothing goes on for long that nobody wants. It ends with the link.
+/// One attempt to connect: a task that all calls in need of a connection wait for. It goes on when they have given up:
+/// otherwise no attempt could succeed where connecting takes longer than a call may wait. It ends with the link.
 struct Attempt {
     number: u64,
-    /// Nothing until it has ended. Closed without an outcome if its runtime ended, or it panicked.
+    /// `None` until the attempt has ended. Closed without an outcome if its runtime ended, or it panicked.
     outcome: watch::Receiver<Outcome>,
-    /// When it should have ended. Its runtime may stand still without an end, one of a single thread that nobody drives,
-    /// so nobody waits for it longer than that.
+    /// When it should have ended. Nobody waits for it longer than that, since its runtime may stand still for ever, for
+    /// example a single-threaded one that nobody drives.
     until: Instant,
     task: AbortHandle,
 }
 
-/// What came of an attempt, once it has ended.
+/// The outcome of an attempt, once it has ended.
 type Outcome = Option<Result<(), RedisError>>;
 
 impl Attempt {
-    /// Whether it has ended, with an outcome or not.
+    /// Returns whether it has ended, with an outcome or not.
     fn is_over(&self) -> bool {
         self.outcome.has_changed().is_err()
     }
@@ -83,7 +82,7 @@ impl Drop for Attempt {
     }
 }
 
-/// How long a call may take.
+/// The limits of a call.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
     start: Instant,
@@ -98,21 +97,21 @@ impl Limits {
         Self { start, silence, deadline: start + silence }
     }
 
-    /// That the time was over before there was a connection.
+    /// Returns the failure of a call that found no connection in time.
     pub(super) fn no_connection() -> Failure {
         Failure::NotApplied(RedisError::from((ErrorKind::Io, "no connection in time")))
     }
 }
 
 impl Node {
-    /// A node to which nobody is connected yet.
+    /// Creates a node without a connection.
     pub(super) fn new(dialer: Dialer) -> Arc<Self> {
         let timeout = AtomicU64::new(millis(dialer.options().command_timeout));
         let (current, dialing, knows_flags) = (RwLock::default(), Lock::default(), AtomicBool::new(false));
         Arc::new(Self { dialer, current, dialing, knows_flags, timeout })
     }
 
-    /// The same node with a connection of its own, for another runtime.
+    /// Returns the same node with a connection of its own, for another runtime.
     pub(super) fn another(&self) -> Arc<Self> {
         let another = Self::new(self.dialer.clone());
         another.at_least(self.timeout());
@@ -136,23 +135,22 @@ impl Node {
         self.timeout.fetch_max(millis(timeout), Ordering::Relaxed);
     }
 
-    /// Lets the next call open a new connection; those on their way keep theirs.
+    /// Makes the next call open a new connection; calls under way keep theirs.
     pub(super) fn replace(&self) {
         *self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     }
 
-    /// Begins to connect where there is no connection.
+    /// Begins to connect if there is no connection.
     pub(super) fn dial_beside(self: &Arc<Self>) {
         self.attempt();
     }
 
-    /// Sends one command of so many bytes and waits for its reply, within the deadline, which a patient caller has
-    /// multiplied.
+    /// Sends one command of `bytes` bytes and waits for its reply, within the deadline, which `patience` multiplies.
     pub(super) async fn send(self: &Arc<Self>, cmd: &Cmd, bytes: usize, patience: u32) -> Result<Value, Failure> {
         let limits = Limits::from_now(self.timeout() * patience);
         let live = match self.live() {
             Some(live) => live,
-            // Boxed, so that it takes no room in the calls that find a connection.
+            // Boxed, so that it takes no room in calls that find a connection.
             None => match tokio::time::timeout_at(limits.deadline, Box::pin(self.wait_for_connection())).await {
                 Ok(Ok(live)) => live,
                 Ok(Err(error)) => return Err(Failure::NotApplied(error)),
@@ -162,7 +160,7 @@ impl Node {
         self.send_on(&live, cmd, bytes, limits, self.dialer.outages()).await
     }
 
-    /// Sends one command on this connection, and drops that if it turns out to be of no use.
+    /// Sends one command on this connection, and drops the connection if it turns out to be unusable.
     pub(super) async fn send_on(
         &self,
         live: &Live,
@@ -193,7 +191,7 @@ impl Node {
         reply
     }
 
-    /// Drops the connection with this number, if it is still the one in use.
+    /// Drops the connection with this number, if it is still in use.
     pub(super) fn discard(&self, number: u64) {
         let mut current = self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         if current.as_ref().is_some_and(|live| live.number == number) {
@@ -201,13 +199,13 @@ impl Node {
         }
     }
 
-    /// The connection in use, unless it has ended: what was never sent needs no resolving.
+    /// Returns the connection in use, unless it has ended: a call that was never sent has no unknown outcome.
     pub(super) fn live(&self) -> Option<Arc<Live>> {
         let current = self.current.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         current.as_ref().filter(|live| !live.driver.has_ended()).cloned()
     }
 
-    /// The live connection, or a new one; tries until it has one, unless the server will never do.
+    /// Returns the live connection or a new one; tries until there is one, unless the error is permanent.
     async fn wait_for_connection(self: &Arc<Self>) -> Result<Arc<Live>, RedisError> {
         loop {
             match self.connection().await {
@@ -218,7 +216,7 @@ impl Node {
         }
     }
 
-    /// The live connection, or what comes of one attempt at a new one, which others may have begun.
+    /// Returns the live connection, or the result of one attempt at a new one, which other calls may have begun.
     pub(super) async fn connection(self: &Arc<Self>) -> Result<Arc<Live>, RedisError> {
         loop {
             if let Some(live) = self.live() {
@@ -229,15 +227,15 @@ impl Node {
             match ended.map(|ended| ended.map(|outcome| outcome.clone())) {
                 Ok(Ok(Some(Err(error)))) => return Err(error),
                 Ok(Ok(_)) => {}
-                // It ended with its runtime; the next one may live in ours.
+                // The attempt ended with its runtime; the next one may run in ours.
                 Ok(Err(_)) => tokio::task::yield_now().await,
                 Err(_) => self.give_up(number),
             }
         }
     }
 
-    /// The attempt under way, or one that begins here and now, no earlier than the pause after the last one; `None` if
-    /// there is a connection.
+    /// Returns the attempt under way, or begins one after the pause that follows a failed one; `None` if there is a
+    /// connection.
     fn attempt(self: &Arc<Self>) -> Option<(u64, watch::Receiver<Outcome>, Instant)> {
         let mut dialing = self.dialing();
         if self.live().is_some() {
@@ -246,7 +244,7 @@ impl Node {
         if dialing.attempt.as_ref().is_none_or(Attempt::is_over) {
             let now = Instant::now();
             let start = dialing.failed.map_or(now, |failed| now.max(failed + dialing.pause.current()));
-            // Counted as failed until it has succeeded.
+            // Counts as failed until it has succeeded.
             dialing.failed = Some(start);
             dialing.pause.grow();
             dialing.attempts += 1;
@@ -255,7 +253,7 @@ impl Node {
             let dialer = self.dialer.clone();
             let until = start + dialer.options().connect_timeout + Pauses::LONGEST;
             let node = Arc::downgrade(self);
-            // A runtime that shuts down drops it here and now, which harms nobody: it holds no lock and no link.
+            // A runtime that shuts down drops the task here, which is harmless: it holds no lock and no link.
             let task = tokio::spawn(async move {
                 tokio::time::sleep_until(start).await;
                 let dialed = dialer.dial(None).await;
@@ -268,7 +266,7 @@ impl Node {
         dialing.attempt.as_ref().map(|attempt| (attempt.number, attempt.outcome.clone(), attempt.until))
     }
 
-    /// Ends an attempt that does not get on.
+    /// Ends an attempt that is overdue.
     fn give_up(&self, number: u64) {
         self.dialing().attempt.take_if(|attempt| attempt.number == number);
     }
@@ -277,7 +275,7 @@ impl Node {
         self.dialing.lock()
     }
 
-    /// What came of an attempt; nothing, if it had been given up.
+    /// Takes the result of an attempt; does nothing if it had been given up.
     fn ended(&self, number: u64, dialed: Result<Dialed, RedisError>, tell: &watch::Sender<Outcome>) {
         let mut dialing = self.dialing();
         if dialing.attempt.take_if(|attempt| attempt.number == number).is_none() {

@@ -1,4 +1,4 @@
-//! Where the server is and how to be let in.
+//! Where the servers are, and how to log in.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::options::{HOUR, SHORTEST, check_span};
 
 /// Where a server listens.
 ///
-/// Whoever has a URL needs none: see [`ConnectOptions::from_url`].
+/// If you have a URL, use [`ConnectOptions::from_url`] instead.
 ///
 /// ```
 /// use oxmq::ConnectOptions;
@@ -47,7 +47,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// How to connect: which servers, credentials, deadlines.
+/// How to connect: the servers, credentials and deadlines.
 ///
 /// `Debug` never shows the password.
 ///
@@ -78,27 +78,27 @@ pub struct ConnectOptions {
     pub(crate) tls: TlsOptions,
 }
 
-/// How sentinels let us in.
+/// How to log in to sentinels.
 #[derive(Clone, Default)]
 pub(crate) struct SentinelLogin {
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
-    /// As the servers, if it is not said.
+    /// Whether sentinels are reached by TLS; `None` if as the servers.
     pub(crate) tls: Option<bool>,
 }
 
-/// What is special about TLS; `Debug` is left out, since a key is in it.
+/// The options of TLS. `Debug` is left out, since a private key is in it.
 #[cfg(feature = "tls")]
 #[derive(Clone, Default)]
 pub(crate) struct TlsOptions {
-    /// PEM each; those of the system if there are none.
+    /// Root certificates, each in PEM; if empty, those of the operating system.
     pub(crate) roots: Vec<Vec<u8>>,
-    /// Certificates and key, PEM.
+    /// Our certificates and their key, in PEM.
     pub(crate) identity: Option<(Vec<u8>, Vec<u8>)>,
     pub(crate) server_name: Option<String>,
-    /// Whether any certificate will do.
+    /// Whether any certificate of a server is accepted.
     pub(crate) accepts_any: bool,
-    /// In place of all but the name.
+    /// Replaces all other options except `server_name`.
     pub(crate) config: Option<Arc<ClientConfig>>,
 }
 
@@ -110,19 +110,19 @@ impl TlsOptions {
 }
 
 impl ConnectOptions {
-    /// Names a server by its address, with the defaults of every other option.
+    /// Sets the address of one server; all other options have their defaults.
     pub fn new(address: Address) -> Self {
         Self::to(Servers::One(address))
     }
 
-    /// Finds the server by these sentinels, each written as `host` or `host:port` (26379 if it is left out): the master
-    /// that they know under this name. All sentinels should be named, so that one that is away is not missed.
+    /// Finds the server through these sentinels, each written as `host` or `host:port` (default 26379): the master that
+    /// they know under this name. Name all sentinels, so that it does not matter which of them is down.
     ///
-    /// Each new connection asks them anew, as many as there are, and takes no server that calls itself a replica. When
-    /// they make another server the master, all connections to the old one are dropped at once: it goes on taking writes
-    /// that nobody will see. What was on its way then is answered as after any broken connection.
+    /// Each new connection asks all of them, and refuses a server that calls itself a replica. When they make another
+    /// server the master, all connections to the old one are dropped at once: it would accept writes that are lost
+    /// later. Calls under way then are answered as after any broken connection.
     ///
-    /// Credentials and the database are those of the servers; for the sentinels see
+    /// The credentials and the database are for the servers; for the sentinels see
     /// [`sentinel_password`](Self::sentinel_password).
     ///
     /// ```
@@ -144,16 +144,16 @@ impl ConnectOptions {
         Ok(Self::to(Servers::Sentinels { hosts, master, tls: false }))
     }
 
-    /// Works on the cluster of which these are some nodes, each written as `host` or `host:port` (6379 if it is left out).
-    /// The others are asked for; a few are enough, as long as one of them is there.
+    /// Connects to the cluster of which these are some nodes, each written as `host` or `host:port` (default 6379). The
+    /// other nodes are found through them; a few are enough, as long as one of them is up.
     ///
-    /// The client keeps one connection to each node that it needs, and each worker one on which it waits, to the node that
-    /// has its queue. It follows slots that move and masters that are replaced.
+    /// The client keeps one connection to each node that it needs, and each worker one to wait on, to the node that has
+    /// its queue. It follows slots that move and masters that are replaced.
     ///
-    /// All keys of a queue must be in one slot, so the prefix or the name of each queue needs a hash tag: the prefix
-    /// `{bull}` keeps all queues in one slot, and queues named `{mails}` and `{images}` are each by themselves. Node must
-    /// use the same. A queue without one is refused before anything is sent. A flow is stored in one step, so all of it
-    /// must be in one slot.
+    /// All keys of a queue must be in one slot, so the prefix or the name of each queue needs a hash tag: with the
+    /// prefix `{bull}` all queues are in one slot, while queues named `{mails}` and `{images}` may be in different
+    /// ones. Node must use the same names. A queue without a hash tag is refused before anything is sent. A flow is
+    /// stored in one step, so all of it must be in one slot.
     ///
     /// ```
     /// # fn main() -> oxmq::Result<()> {
@@ -196,7 +196,7 @@ impl ConnectOptions {
     ///   `rediss+cluster://…`.
     ///
     /// Behind it may stand `?name=value&…`, in any of these spellings:
-    ///
+    /// It may be followed by `?name=value&…`, in any of these spellings:
     /// | parameter | means |
     /// | --- | --- |
     /// | `db`, `database`; `username`, `user`; `password`, `pass` | as within the URL |
@@ -211,8 +211,8 @@ impl ConnectOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] if the URL cannot be read, a file cannot be, or a parameter is not known, which is then
-    /// named. What other clients call `insecure`, or spell alike, is refused. The text never repeats the URL, which may
+    /// [`Error::InvalidOption`] if the URL or a file cannot be read, or a parameter is unknown, which is then named.
+    /// Parameters that other clients call `insecure` or similar are refused. The text never repeats the URL, which may
     /// hold a password.
     pub fn from_url(url: &str) -> Result<Self> {
         use redis::{ConnectionAddr, IntoConnectionInfo};
@@ -282,34 +282,34 @@ impl ConnectOptions {
         self
     }
 
-    /// Sets how long a command may wait for a connection, and how long the connection may be silent before the reply has
-    /// come. Then it is replaced: a socket that carries nothing looks like a slow server. Default: 5 s;
-    /// 1 ms to an hour.
+    /// Sets how long a command may wait for a connection, and how long the connection may be silent before the reply
+    /// has arrived. Then the connection is replaced: one that has broken without notice looks like a slow server.
+    /// Default: 5 s; 1 ms to an hour.
     ///
-    /// A connection that moves bytes is not silent, so a large job may take as long as its link needs. To bytes that
-    /// were sent and may be on their way unseen, two seconds are allowed for each megabyte.
+    /// A connection that moves bytes is not silent, so a large job may take as long as its network needs. For bytes
+    /// that were sent and may still be under way, two seconds per megabyte are added.
     ///
-    /// What may be repeated is repeated after a lost reply, for three times as long again: adds of jobs with an id of
-    /// their own, reads, settings. What must not be repeated answers
-    /// [`Error::OutcomeUnknown`](crate::Error::OutcomeUnknown). Workers repeat until they know.
+    /// A call that may be repeated is repeated after a lost reply, for three more deadlines: adds of jobs with an id of
+    /// their own, reads, settings. A call that must not be repeated fails with
+    /// [`Error::OutcomeUnknown`](crate::Error::OutcomeUnknown). Workers repeat until they know the outcome.
     pub fn command_timeout(mut self, timeout: Duration) -> Self {
         self.command_timeout = timeout;
         self
     }
 
-    /// Sets whether connecting waits for a server that cannot be reached, for ever. Default: false, an error at once.
+    /// Sets whether connecting waits for a server that cannot be reached, without a limit. Default: false, which fails
+    /// at once.
     ///
-    /// Once connected, a lost server is awaited for ever either way.
+    /// Once connected, a client waits for a lost server without a limit either way.
     pub fn wait_for_server(mut self, wait: bool) -> Self {
         self.wait_for_server = wait;
         self
     }
 
-    /// Says where servers are reached that a cluster or sentinels name by an address of their own network, as behind NAT, in
-    /// containers or through tunnels: the map is asked for each host and port that they give, and `None` takes them as they are.
-    /// The hosts that you have named yourself are not asked for. With TLS the certificate must be for the host that the map
-    /// gives, so it also turns addresses into the names that are on certificates. Default: none.
-    ///
+    /// Maps the addresses that a cluster or sentinels name to those at which the servers can be reached, as needed
+    /// behind NAT, with containers or through tunnels. The map is called with each host and port that they name; `None`
+    /// uses them unchanged. Hosts that you have named yourself are not mapped. With TLS the certificate must be for the
+    /// host that the map returns, so it can also turn addresses into the names on certificates. Default: none.
     /// ```
     /// # fn main() -> oxmq::Result<()> {
     /// use std::collections::HashMap;
@@ -329,34 +329,34 @@ impl ConnectOptions {
         self
     }
 
-    /// Sets the user under which the sentinels know us. Default: their default user.
+    /// Sets the user for the sentinels. Default: their default user.
     pub fn sentinel_username(mut self, user: impl Into<String>) -> Self {
         self.sentinel.username = Some(user.into());
         self
     }
 
-    /// Sets the password for the sentinels. Default: none. That of the servers is never sent to them.
+    /// Sets the password for the sentinels. Default: none. The servers' password is never sent to them.
     pub fn sentinel_password(mut self, secret: impl Into<String>) -> Self {
         self.sentinel.password = Some(secret.into());
         self
     }
 
-    /// Sets whether the sentinels are reached by TLS. Default: as the servers. Feature `tls`.
+    /// Sets whether the sentinels are reached by TLS. Default: as the servers. Needs the feature `tls`.
     #[cfg(feature = "tls")]
     pub fn sentinel_tls(mut self, on: bool) -> Self {
         self.sentinel.tls = Some(on);
         self
     }
 
-    /// Sets whether the servers that sentinels name, or the nodes of a cluster, are reached by TLS. Default: false. Where an
-    /// [address](Self::new) is given, that says it. Feature `tls`.
+    /// Sets whether the servers that sentinels name, or the nodes of a cluster, are reached by TLS. Default: false. An
+    /// [address](Self::new) says this itself. Needs the feature `tls`.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, on: bool) -> Self {
         self.servers.set_tls(on);
         self
     }
 
-    /// As `tls`, where the feature may be missing.
+    /// Sets `tls`; fails if it needs a feature that is missing.
     pub(super) fn set_tls(&mut self, on: bool) -> Result<()> {
         if on && !cfg!(feature = "tls") {
             return Err(no_tls());
@@ -365,32 +365,33 @@ impl ConnectOptions {
         Ok(())
     }
 
-    /// Trusts the certificate authorities in this PEM text, in place of those of the operating system. May be given
-    /// several times. Feature `tls`.
+    /// Trusts the certificate authorities in this PEM text, instead of those of the operating system. May be called
+    /// several times. Needs the feature `tls`.
     #[cfg(feature = "tls")]
     pub fn tls_root(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.tls.roots.push(pem.into());
         self
     }
 
-    /// Shows the server this certificate (with those that it is signed by) and its key, both PEM: for servers that ask
-    /// their clients for one. Feature `tls`.
+    /// Sets the certificate (with its chain) and its key, both in PEM, for servers that ask clients for a certificate.
+    /// Needs the feature `tls`.
     #[cfg(feature = "tls")]
     pub fn tls_identity(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         self.tls.identity = Some((certificate.into(), key.into()));
         self
     }
 
-    /// Sets the name that the server's certificate must be for. Default: the host of the address. Feature `tls`.
+    /// Sets the name that the server's certificate must be for. Default: the host of the address. Needs the feature
+    /// `tls`.
     #[cfg(feature = "tls")]
     pub fn tls_server_name(mut self, name: impl Into<String>) -> Self {
         self.tls.server_name = Some(name.into());
         self
     }
 
-    /// Trusts whatever certificate a server shows, for whatever name: **anybody between us and the server can read and
-    /// change everything**, passwords and jobs. For a test bench; elsewhere give the server's own authority to
-    /// [`tls_root`](Self::tls_root). Default: false. Feature `tls`.
+    /// Trusts every certificate, for any name: **anybody between the client and the server can read and change
+    /// everything**, passwords and jobs. Only for tests; elsewhere give the server's own authority to
+    /// [`tls_root`](Self::tls_root). Default: false. Needs the feature `tls`.
     #[cfg(feature = "tls")]
     #[doc(alias = "insecure")]
     #[doc(alias = "rejectUnauthorized")]
@@ -399,18 +400,18 @@ impl ConnectOptions {
         self
     }
 
-    /// Sets TLS up as this configuration of rustls says: with another provider of cryptography, roots of one's own
-    /// making, or keys in hardware. [`tls_root`](Self::tls_root), [`tls_identity`](Self::tls_identity) and
-    /// [`tls_danger_accept_any_certificate`](Self::tls_danger_accept_any_certificate) have no place beside it;
-    /// [`tls_server_name`](Self::tls_server_name) has. Default: none. Feature `tls`, which also re-exports rustls, as
-    /// [`oxmq::rustls`](crate::rustls).
+    /// Uses this rustls configuration for TLS, for example with another cryptography provider, roots of your own, or
+    /// keys in hardware. It cannot be combined with [`tls_root`](Self::tls_root), [`tls_identity`](Self::tls_identity)
+    /// or [`tls_danger_accept_any_certificate`](Self::tls_danger_accept_any_certificate), but with
+    /// [`tls_server_name`](Self::tls_server_name). Default: none. Needs the feature `tls`, which also re-exports rustls
+    /// as [`oxmq::rustls`](crate::rustls).
     #[cfg(feature = "tls")]
     pub fn tls_config(mut self, config: impl Into<Arc<ClientConfig>>) -> Self {
         self.tls.config = Some(config.into());
         self
     }
 
-    /// Whether any connection needs TLS.
+    /// Returns whether any connection needs TLS.
     #[cfg(feature = "tls")]
     pub(super) fn uses_tls(&self) -> bool {
         match &self.servers {
@@ -420,7 +421,7 @@ impl ConnectOptions {
         }
     }
 
-    /// Tests the ranges.
+    /// Checks the ranges of the options.
     pub(crate) fn check(&self) -> Result<()> {
         check_span("connect_timeout", self.connect_timeout, SHORTEST..=HOUR)?;
         check_span("command_timeout", self.command_timeout, SHORTEST..=HOUR)?;

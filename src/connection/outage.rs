@@ -1,8 +1,8 @@
-//! Whether the server can be used, as far as the connections of one client know together, and who is told of it.
+//! Tracks whether the server can be used, from all connections of one client, and tells listeners.
 //!
-//! Short breaks are part of the day's business and nobody's concern. What lasts longer is told once when that is sure,
-//! and once when it is over. A server that answers and refuses to serve, as one that loads its data or became a
-//! replica, is as far away as one that cannot be reached.
+//! Short breaks are normal and not reported. A longer outage is reported once when it is certain, and once when it is
+//! over. A server that answers but refuses to serve, because it is loading its data or became a replica, counts as away
+//! like one that cannot be reached.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, Weak};
@@ -16,29 +16,30 @@ use super::servers::Servers;
 
 use crate::sync::Lock;
 
-/// What is shorter is not told.
+/// Shorter outages are not reported.
 const TELL_AFTER: Duration = Duration::from_secs(3);
 
-/// How long nothing may have failed before an answer on some connection counts as the end: others may fail all the
-/// same, and a replica still answers those who read.
+/// How long nothing may have failed before a reply on some connection ends the outage: other connections may still
+/// fail, and a replica still answers reads.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// Hears of outages. Called by whoever notices, so it must not wait.
+/// Is told of outages. Called by whoever notices, so it must not block.
 pub(crate) trait Listener: Send + Sync {
-    /// The server has been away for some seconds.
+    /// Called when the server has been away for some seconds.
     fn away(&self, why: &str);
-    /// It is back, after this time.
+    /// Called when it is back, with the length of the outage.
     fn back(&self, after: Duration);
-    /// Something has failed, and what comes next may come from another server, or from one that has lost its latest data.
+    /// Called when something has failed: the next reply may come from another server, or from one that has lost its
+    /// latest data.
     fn broke(&self) {}
-    /// It serves again, however short that was.
+    /// Called when the server works again, however short the break was.
     fn mended(&self) {}
 }
 
 /// What is known of one server.
 pub(crate) struct Outages {
     server: Servers,
-    /// Whether `state` holds an outage: read with each reply, so that these need no lock.
+    /// Whether `state` holds an outage; read with each reply, so that replies need no lock.
     is_away: AtomicBool,
     state: Lock<State>,
 }
@@ -53,9 +54,9 @@ struct Outage {
     began: Instant,
     /// When something last failed.
     failed: Instant,
-    /// When the server, or what stands before it, last answered with a refusal to serve.
+    /// When the server, or a proxy in front of it, last refused to serve.
     refused: Option<Instant>,
-    /// The first answer since the last failure.
+    /// When the first reply since the last failure came.
     answered: Option<Instant>,
     why: String,
     is_told: bool,
@@ -76,12 +77,12 @@ impl Outages {
         self.state.lock()
     }
 
-    /// Whether the server answered when it was last asked.
+    /// Returns whether the server is known to be away.
     pub(crate) fn is_away(&self) -> bool {
         self.is_away.load(Ordering::Relaxed)
     }
 
-    /// Has outages told to this listener as long as it lives; at once, if one is known already.
+    /// Adds a listener, which is told of outages as long as it lives; at once, if there is one already.
     pub(crate) fn tell(&self, listener: Weak<dyn Listener>) {
         let mut state = self.state();
         state.listeners.retain(|listener| listener.strong_count() > 0);
@@ -93,13 +94,13 @@ impl Outages {
         }
     }
 
-    /// A connection was lost, or could not be opened, and there was no sign of life since `began`.
+    /// Records that a connection was lost or could not be opened, and that nothing was received since `began`.
     pub(super) fn failed(&self, began: Instant, error: &RedisError) {
-        // An answer with a code comes from a server, which may be at its limit of clients.
+        // An error with a code comes from a server, which may have reached its limit of clients.
         self.note(Instant::now(), began, error, error.code().is_some());
     }
 
-    /// The server answered that it does not serve now.
+    /// Records that the server answered that it does not serve now.
     pub(super) fn refused(&self, error: &RedisError) {
         let now = Instant::now();
         self.note(now, now, error, true);
@@ -123,7 +124,7 @@ impl Outages {
         self.tell_if_due(now);
     }
 
-    /// When an outage is to be told that was not told yet.
+    /// Returns when an outage has to be reported that was not reported yet.
     pub(super) fn due(&self) -> Option<Instant> {
         let state = self.state();
         state.outage.as_ref().filter(|outage| !outage.is_told).map(|outage| outage.began + TELL_AFTER)
@@ -133,7 +134,7 @@ impl Outages {
         self.tell_those(|outage| outage.began + TELL_AFTER <= now);
     }
 
-    /// Tells of an outage however short: somebody waits for its end before anything can begin.
+    /// Reports an outage however short: somebody waits for its end before anything can begin.
     pub(super) fn tell_now(&self) {
         self.tell_those(|_| true);
     }
@@ -151,21 +152,21 @@ impl Outages {
         }
     }
 
-    /// A reply came.
+    /// Records that a reply came.
     pub(super) fn answered(&self) {
         if self.is_away() {
             self.over(Instant::now(), |outage| Some(outage.failed));
         }
     }
 
-    /// A new connection was opened, and the server has answered on it.
+    /// Records that a new connection was opened, and the server has answered on it.
     pub(super) fn dialed(&self) {
         if self.is_away() {
             self.over(Instant::now(), |outage| outage.refused);
         }
     }
 
-    /// Ends the outage, unless what `after` says was a moment ago.
+    /// Ends the outage, unless the time that `after` returns was only a moment ago.
     fn over(&self, now: Instant, after: impl FnOnce(&Outage) -> Option<Instant>) {
         let mut state = self.state();
         let Some(outage) = &mut state.outage else { return };
@@ -190,7 +191,7 @@ impl Outages {
     }
 }
 
-/// To tenths of a second: nobody wants to read more in a log.
+/// Rounds to tenths of a second, which is enough for a log.
 fn rounded(span: Duration) -> Duration {
     Duration::from_millis(u64::try_from(span.as_millis() / 100 * 100).unwrap_or(u64::MAX))
 }
@@ -261,7 +262,7 @@ mod tests {
         assert!(heard.take().is_empty());
     }
 
-    /// An attempt to connect may take longer than that.
+    /// An attempt to connect may take longer than an outage needs to be reported.
     #[tokio::test(start_paused = true)]
     async fn silence_counts_from_its_beginning() {
         let (outages, heard) = watched();
@@ -272,7 +273,7 @@ mod tests {
         pass(2_000).await;
         outages.tell_if_due(Instant::now());
         assert_eq!(heard.take().len(), 1);
-        // Whoever comes later hears of it too.
+        // A listener that is added later is told too.
         let late = Arc::new(Heard::default());
         let listener: Weak<dyn Listener> = Arc::<Heard>::downgrade(&late);
         outages.tell(listener);
@@ -285,7 +286,7 @@ mod tests {
         let replica =
             RedisError::from((ErrorKind::Server(ServerErrorKind::ReadOnly), "An error was signalled", "no".to_owned()));
         for _ in 0..8 {
-            // A new connection each time, and a reader beside.
+            // Each has a new connection, and there is a reader as well.
             outages.dialed();
             outages.refused(&replica);
             pass(500).await;

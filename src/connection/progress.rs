@@ -1,4 +1,4 @@
-//! Whether a connection is alive: it is for as long as it moves bytes, however long one message takes.
+//! Tells whether a connection is alive: it is as long as it moves bytes, however long one message takes.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -11,16 +11,16 @@ use redis::{ErrorKind, RedisError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-/// The slowest link that a request in flight is given time for: what kernels and middle boxes hold of it moves unseen.
+/// The slowest network for which a request under way is given time: what kernels and proxies hold of it cannot be seen.
 const BYTES_PER_SECOND: u64 = 512 * 1024;
 
-/// When a connection last moved bytes. Shared by its stream, which notes it, and by those who wait for replies.
+/// When a connection last moved bytes. Shared by its stream, which records it, and by those who wait for replies.
 #[derive(Debug)]
 pub(crate) struct Progress {
     began: Instant,
     /// In µs since `began`.
     moved: AtomicU64,
-    /// Bytes of the large requests that have no reply yet.
+    /// How many bytes the large requests have that were not answered yet.
     underway: AtomicU64,
 }
 
@@ -38,10 +38,10 @@ impl Progress {
         self.began + Duration::from_micros(self.moved.load(Ordering::Relaxed))
     }
 
-    /// Waits for the reply to a request of so many bytes that was made at `start`: at least until `deadline`, and for as
+    /// Waits for the reply to a request of `bytes` bytes that was made at `start`: at least until `deadline`, and as
     /// long as the connection moves bytes, with no silence longer than `silence`.
     ///
-    /// The call comes pinned, since the future of this one would have room for it twice.
+    /// The call is passed pinned, since otherwise the future of this function would reserve room for it twice.
     pub(super) async fn within<T>(
         &self,
         start: Instant,
@@ -64,8 +64,8 @@ impl Progress {
         }
     }
 
-    /// Waits for the reply to a blocking command: its first bytes until `deadline`, the rest for as long as it keeps
-    /// coming, with no silence longer than `silence`.
+    /// Waits for the reply to a blocking command: until `deadline` for its first bytes, and for the rest as long as it
+    /// keeps arriving, with no silence longer than `silence`.
     pub(super) async fn arriving<T>(
         &self,
         mut deadline: Instant,
@@ -87,7 +87,7 @@ impl Progress {
     }
 }
 
-/// A large request on its way; a small one is not worth counting.
+/// A large request under way; small ones are not worth counting.
 struct Underway<'a>(&'a Progress, u64);
 
 impl<'a> Underway<'a> {
@@ -108,10 +108,10 @@ impl Drop for Underway<'_> {
     }
 }
 
-/// A stream that notes when it moves bytes.
+/// A stream that records when it moves bytes.
 ///
-/// What is read came from the peer. What is written has only gone into a buffer of the kernel, which takes it from a
-/// dead connection too; that the peer takes bytes shows when a full buffer has room again.
+/// Bytes that are read came from the peer. Bytes that are written have only reached a buffer of the kernel, which
+/// accepts them on a dead connection too; that the peer receives them shows when a full buffer has room again.
 pub(super) struct Watched<S> {
     stream: S,
     progress: Arc<Progress>,
@@ -189,7 +189,7 @@ mod tests {
         let progress = Progress::new();
         let whole = |time: Duration| time.as_millis() / 100;
         assert_eq!(whole(silent(&progress, 100).await), 10);
-        // A large request may be held by kernels, unseen.
+        // Kernels may hold a large request without our noticing.
         assert_eq!(whole(silent(&progress, 1024 * 1024).await), 30);
         assert_eq!(progress.underway.load(Ordering::Relaxed), 0);
         let moving = async {

@@ -1,11 +1,11 @@
-//! What may stand behind the question mark of a URL, as the clients of several languages spell it.
+//! Reads the parameters after the question mark of a URL, as clients of several languages spell them.
 
 use std::time::Duration;
 
 use super::options::ConnectOptions;
 use crate::error::{Error, Result};
 
-/// Takes what stands behind `?` and `#` off a URL.
+/// Splits what follows `?` and `#` off a URL.
 pub(super) fn cut(url: &str) -> Result<(&str, Vec<(&str, String)>)> {
     let (url, fragment) = url.split_once('#').unwrap_or((url, ""));
     if fragment == "insecure" {
@@ -29,7 +29,7 @@ fn read(query: &str) -> Result<Vec<(&str, String)>> {
         .collect()
 }
 
-/// Sets what one parameter says.
+/// Applies one parameter.
 pub(super) fn apply(mut options: ConnectOptions, name: &str, value: String) -> Result<ConnectOptions> {
     match name {
         "db" | "database" => options.db = number(&value)?,
@@ -38,7 +38,7 @@ pub(super) fn apply(mut options: ConnectOptions, name: &str, value: String) -> R
         // All that oxmq sends and reads is the same in both.
         "protocol" if matches!(&value[..], "2" | "3" | "resp2" | "resp3") => {}
         "protocol" => return Err(Error::invalid("url", "`protocol` must be 2 or 3")),
-        // ioredis counts in milliseconds, and so do those who write it like that.
+        // ioredis counts in milliseconds, and so do others with this spelling.
         "connectTimeout" => options.connect_timeout = span(name, &value, Duration::from_millis)?,
         "commandTimeout" => options.command_timeout = span(name, &value, Duration::from_millis)?,
         "connect_timeout" | "dial_timeout" | "socket_connect_timeout" => {
@@ -93,7 +93,8 @@ fn insecure(word: &str) -> Error {
     )
 }
 
-/// The text names the parameter where it can be nothing but a name: what stands in a wrong place may be a password.
+/// Returns the error for an unknown parameter. It names the parameter only if it looks like a name: a text in the wrong
+/// place may be a password.
 fn unknown(name: &str) -> Error {
     let is_name = name.len() <= 40 && name.chars().all(|c| c.is_ascii_alphabetic() || c == '_');
     match is_name {
@@ -102,7 +103,7 @@ fn unknown(name: &str) -> Error {
     }
 }
 
-/// Reads a time with a unit, or a number of what `unit` makes of it.
+/// Reads a duration with a unit, or a number in the given unit.
 fn span(name: &str, text: &str, unit: fn(u64) -> Duration) -> Result<Duration> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {

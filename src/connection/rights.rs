@@ -1,4 +1,5 @@
-//! What a server does not know, or does not permit this user: oxmq goes on with less, and says so once per client.
+//! Records which commands a server does not know, or does not permit this user. The client then does without them, and
+//! logs each once.
 
 use super::servers::Servers;
 
@@ -11,7 +12,7 @@ pub(crate) struct Rights {
 }
 
 impl Rights {
-    /// Notes that `command` was refused, and tells what is done `without` it; true when it is news.
+    /// Records that `command` was refused, and logs what is done `without` it; returns true the first time.
     pub(crate) fn refused(&self, server: &Servers, command: &'static str, without: &str) -> bool {
         let mut missing = self.missing.lock();
         if missing.contains(&command) {

@@ -1,9 +1,9 @@
-//! The way to some nodes of a cluster: to whoever has a slot, to one of them, to any.
+//! The way to nodes of a cluster: to the owner of a slot, to one node, to any node.
 //!
-//! A slot that moves is on its way key by key. The node that it leaves answers `ASK` for what it does not have, and the one
-//! that it goes to would serve that, on what has not come yet: our scripts name one key, which never exists, so they would
-//! find an empty queue there, and begin it anew. **`ASK` is never followed**; whoever gets it waits and asks the same
-//! node again, until that says `MOVED`.
+//! A slot is moved key by key. The node that it leaves answers `ASK` for a key that it does not have (any more), and
+//! the node that it goes to would run the command on the keys that have arrived so far. Our scripts name one key, which
+//! never exists; so on that node they would find an empty queue, and start it anew. **`ASK` is never followed**: the
+//! caller waits and asks the same node again, until that answers `MOVED`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -22,19 +22,19 @@ use super::topology::{Topology, no_owner};
 
 use crate::sync::Lock;
 
-/// How often one call is sent on before it counts as failed: nodes that disagree send us in a circle.
+/// How often one call is redirected before it fails: nodes that disagree redirect in a circle.
 const MOST_HOPS: u32 = 5;
 
-/// How long a slot without an owner is waited for before it is looked at again.
+/// How long to wait before asking again for the owner of a slot without one.
 const NO_OWNER: Duration = Duration::from_millis(200);
 
-/// When a node has not let us in, another one is tried as well.
+/// How long to wait for a node to let us in before the next one is tried as well.
 const NEXT: Duration = Duration::from_millis(500);
 
-/// How long a reply is waited for when the slot belongs to another node: it may be under way.
+/// How long to wait for a reply once the slot belongs to another node: it may be under way.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// The shared connections of a client, one for each node that it needs.
+/// The shared connections of a client, one to each node that it needs.
 pub(super) struct Pool {
     dialer: Dialer,
     topology: Arc<Topology>,
@@ -53,7 +53,7 @@ impl Pool {
         if let Some(node) = nodes.get(address) {
             return Arc::clone(node);
         }
-        // A node that owns nothing any more needs no connection.
+        // A node without slots needs no connection.
         nodes.retain(|known, _| self.topology.is_master(known));
         let node = Node::new(self.dialer.at(address));
         node.at_least(self.timeout());
@@ -74,7 +74,7 @@ impl Pool {
 /// Which nodes a route leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Whoever has this slot.
+    /// The owner of this slot.
     Slot(u16),
     /// This node.
     Node(Address),
@@ -82,12 +82,12 @@ pub(super) enum Place {
     Any,
 }
 
-/// A way to some nodes, over the connections of a pool.
+/// A way to some nodes, with the connections of a pool.
 pub(super) struct Route {
     pool: Arc<Pool>,
     place: Place,
     outages: Arc<Outages>,
-    /// Where it led the last time.
+    /// The node that was used last.
     last: RwLock<Option<(Address, Arc<Node>)>>,
 }
 
@@ -100,24 +100,24 @@ impl Route {
         Self { pool, place, outages, last: RwLock::default() }
     }
 
-    /// Another way over the same connections.
+    /// Returns another route with the same connections.
     pub(super) fn to(&self, place: Place) -> Self {
         Self::new(Arc::clone(&self.pool), place)
     }
 
-    /// The way to where `other` leads, over our connections.
+    /// Returns a route to where `other` leads, with our connections.
     pub(super) fn towards(&self, other: &Self) -> Self {
         self.to(other.place.clone())
     }
 
-    /// The same way over other connections.
+    /// Returns the same route with connections of its own.
     pub(super) fn another(&self) -> Self {
         let pool = Pool::new(self.pool.dialer.clone(), Arc::clone(&self.pool.topology));
         pool.at_least(self.pool.timeout());
         Self::new(pool, self.place.clone())
     }
 
-    /// A way to each node that has keys.
+    /// Returns a route to each node that has keys.
     pub(super) fn everywhere(&self) -> Vec<Self> {
         self.topology().masters().into_iter().map(|node| self.to(Place::Node(node))).collect()
     }
@@ -126,7 +126,7 @@ impl Route {
         &self.pool.topology
     }
 
-    /// The node that this leads to, where it is for one.
+    /// Returns the node that this leads to, if it is for one.
     pub(super) fn node_name(&self) -> Option<String> {
         match &self.place {
             Place::Node(address) => Some(format!("{address:?}")),
@@ -146,7 +146,7 @@ impl Route {
         &self.outages
     }
 
-    /// What opens connections of their own to where this leads.
+    /// Returns a dialer for separate connections to where this leads.
     pub(super) fn dialer(&self) -> Dialer {
         match &self.place {
             Place::Slot(slot) => self.pool.dialer.towards(*slot, &self.outages),
@@ -179,8 +179,8 @@ impl Route {
         }
     }
 
-    /// Asks who has which slots, and connects to one node: whether we are let in shows there. Where any will do, a silent one is
-    /// not waited for.
+    /// Asks for the owners of slots, and connects to one node, which shows whether we are let in. If any node will do,
+    /// a silent one is not waited for.
     pub(super) async fn connect(&self) -> Result<(), RedisError> {
         let known = self.topology().refresh().await.inspect_err(|error| {
             self.outages.failed(tokio::time::Instant::now(), error);
@@ -195,7 +195,7 @@ impl Route {
         }
     }
 
-    /// Connects to one node after the other, without waiting for those that are silent, until one lets us in.
+    /// Connects to one node after the other, without waiting for silent ones, until one lets us in.
     async fn connect_to_any(&self) -> Result<(), RedisError> {
         let mut masters = self.topology().masters();
         fastrand::shuffle(&mut masters);
@@ -208,7 +208,7 @@ impl Route {
         Ok(())
     }
 
-    /// Where this leads now.
+    /// Returns the node that this leads to now.
     fn node(&self) -> Option<(Address, Arc<Node>)> {
         let last = || self.last.read().unwrap_or_else(PoisonError::into_inner).clone();
         let address = match &self.place {
@@ -227,7 +227,7 @@ impl Route {
         Some(now)
     }
 
-    /// Lets the next call to any node go to another one.
+    /// Makes the next call to any node use another one.
     fn forget(&self) {
         if self.place == Place::Any {
             *self.last.write().unwrap_or_else(PoisonError::into_inner) = None;
@@ -242,7 +242,7 @@ impl Route {
         }
     }
 
-    /// Sends one command to where this leads, and on to where the cluster says, as long as it was not carried out.
+    /// Sends one command to where this leads, and follows redirections, as long as it was not carried out.
     pub(super) async fn send(&self, cmd: &Cmd, bytes: usize, patience: u32) -> Result<Value, Failure> {
         let limits = Limits::from_now(self.pool.timeout() * patience);
         self.topology().now_and_then();
@@ -283,7 +283,7 @@ impl Route {
         }
     }
 
-    /// A connection to where this leads. A node that cannot be reached is tried for as long as it is the one.
+    /// Returns a connection to where this leads. A node that cannot be reached is tried as long as it is the right one.
     async fn connection(&self) -> Result<(Address, Arc<Node>, Arc<Live>), RedisError> {
         loop {
             let Some((address, node)) = self.node() else {
@@ -312,7 +312,8 @@ impl Route {
         }
     }
 
-    /// Waits for the reply of a node; not for long, once the slot belongs to another one: a dead node says nothing.
+    /// Waits for the reply of a node; only briefly once the slot belongs to another one, since a dead node never
+    /// answers.
     async fn until_left(
         &self,
         address: &Address,
@@ -339,7 +340,7 @@ fn is(error: &RedisError, kind: ServerErrorKind) -> bool {
     error.kind() == ErrorKind::Server(kind)
 }
 
-/// `ASK <slot> <host>:<port>`, in words.
+/// Turns `ASK <slot> <host>:<port>` into an error that people understand.
 fn slot_is_moving(error: &RedisError) -> RedisError {
     let text = error.detail().unwrap_or_default().to_owned();
     RedisError::from((ErrorKind::Io, "the queue's slot is moving to another node of the cluster", text))

@@ -1,13 +1,13 @@
-//! What sentinels say: which server is the master, and when that changes.
+//! Learns from sentinels which server is the master, and when that changes.
 //!
-//! Whoever needs a connection asks them all; the answer of the newest configuration counts, so that one sentinel that was
-//! cut off from the others does not lead back to an old master. Beside that, one task listens to each of them. An old
-//! master goes on taking writes for ten seconds after a planned failover, all of which are lost, so whoever is connected
-//! to it must learn at once that it is not the master any more: [`Sentinels::left`] ends then.
+//! A new connection asks all sentinels; the answer with the newest configuration is used, so that a sentinel that was
+//! cut off from the others does not lead back to an old master. Besides, one task listens to each of them. After a
+//! planned failover an old master accepts writes for ten seconds, all of which are lost, so those that are connected to
+//! it must learn at once that it is no longer the master: then [`Sentinels::left`] ends.
 //!
-//! A planned failover makes a replica the master a second before the sentinels say so, and what the old one takes in that
-//! second is lost too. They announce it, so from then on nobody is connected to the old one, and the replica is tried
-//! until it calls itself a master.
+//! In a planned failover a replica becomes the master a second before the sentinels say so, and what the old master
+//! accepts in that second is lost too. The sentinels announce this, so from then on no connection to the old master is
+//! used, and the replica is tried until it calls itself a master.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,20 +29,20 @@ use super::socket::{Opener, Terms};
 
 use crate::sync::Lock;
 
-/// When one sentinel has answered, the others have so much longer, until most of them have.
+/// How much longer the other sentinels have when one has answered, until most of them have.
 const OTHERS: Duration = Duration::from_millis(100);
 
-/// How often a sentinel is asked whose messages are listened to: a connection may be silent because it is dead.
+/// How often a sentinel is asked in addition to listening: a silent connection may be dead.
 const POLL: Duration = Duration::from_secs(5);
 
-/// For how long after it was first heard of no older configuration counts, not even from most sentinels: they learn of a
-/// failover one after the other, each from the next one's greeting.
+/// For how long after a configuration was first heard of an older one is ignored, even if most sentinels name it: they
+/// learn of a failover one after the other.
 const SPREADS: Duration = Duration::from_secs(15);
 
-/// For how long a replica is waited for that is about to become the master, if nobody says what came of it.
+/// How long to wait for a replica that is about to become the master, if nobody says how that ended.
 const PROMOTION: Duration = Duration::from_secs(5);
 
-/// What of all that sentinels tell concerns the address of a master.
+/// The channels of sentinels that concern the address of a master.
 const CHANNELS: [&str; 8] = [
     "+switch-master",
     "+promoted-slave",
@@ -54,13 +54,13 @@ const CHANNELS: [&str; 8] = [
     "-failover-abort-slave-timeout",
 ];
 
-/// The first message that names the replica that becomes the master.
+/// The first message that names the replica that will become the master.
 const PROMISED: &str = "+failover-state-send-slaveof-noone";
 
-/// The sentinels of one master. All connections of a client share them.
+/// The sentinels of one master, shared by all connections of a client.
 pub(super) struct Sentinels {
     shared: Arc<Shared>,
-    /// The task that listens; there is one while anybody is connected.
+    /// The task that listens; it runs while anybody is connected.
     watching: Lock<Option<Watching>>,
 }
 
@@ -88,7 +88,7 @@ struct Known {
     heir: Option<Heir>,
 }
 
-/// A master by the word of a sentinel.
+/// A master as a sentinel names it.
 #[derive(Debug, Clone, PartialEq)]
 struct Named {
     address: Address,
@@ -109,8 +109,8 @@ impl Known {
         heir.or(self.master.as_ref().map(|named| &named.address))
     }
 
-    /// Takes in the word of sentinels; true if that changes something. Older than what is known it counts only from
-    /// most of them, who may have been set up anew, and not while these may only be behind.
+    /// Takes what sentinels say; returns true if it changes anything. A configuration older than the known one is only
+    /// accepted from most of them, who may have been set up anew, and not while they may only be behind.
     fn hear(&mut self, named: &Named, is_majority: bool, now: Instant) -> bool {
         let before = self.current().cloned();
         let epoch = self.master.as_ref().map(|known| known.epoch);
@@ -143,7 +143,7 @@ impl Sentinels {
         Self { shared: Arc::new(shared), watching: Lock::default() }
     }
 
-    /// How to log in to a sentinel, by the newer protocol: messages come on the connection that asks.
+    /// Returns how to log in to a sentinel, with RESP3: messages arrive on the connection that asks.
     pub(super) fn login(options: &ConnectOptions) -> RedisConnectionInfo {
         let mut login = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
         if let Some(username) = &options.sentinel.username {
@@ -174,13 +174,13 @@ impl Sentinels {
             };
             tokio::select! {
                 _ = known.wait_for(|known| known.current().is_some_and(|current| current != address)) => return,
-                // The runtime ended in which somebody listened, or the task panicked: now it is us, after a moment.
+                // The listening task has ended with its runtime, or panicked: now this caller listens, after a moment.
                 () = deaf => {}
             }
         }
     }
 
-    /// Listens to the sentinels, if nobody does.
+    /// Starts to listen to the sentinels, if no task does.
     fn watch(&self) -> watch::Receiver<()> {
         let mut watching = self.watching.lock();
         if let Some(Watching { alive, .. }) = watching.as_ref().filter(|watching| watching.alive.has_changed().is_ok())
@@ -242,7 +242,7 @@ impl Shared {
         Ok(known.current().cloned().unwrap_or(newest.address))
     }
 
-    /// Takes in the word of one sentinel, or of most of them.
+    /// Takes what one sentinel says, or most of them.
     fn hear(&self, named: &Named, is_majority: bool) {
         self.known.send_if_modified(|known| {
             let before = known.current().cloned();
@@ -264,7 +264,7 @@ impl Shared {
         self.ask(&mut connection).await.map_err(told)
     }
 
-    /// Asks one sentinel for the address of the master, and for the age of that knowledge.
+    /// Asks one sentinel for the address of the master, and for the epoch of its configuration.
     async fn ask(&self, connection: &mut MultiplexedConnection) -> Result<Named, RedisError> {
         let mut beside = connection.clone();
         let (address, details) = (
@@ -302,7 +302,7 @@ impl Shared {
     }
 
     async fn listen(&self, host: &Address, backoff: &mut Pauses) -> Result<std::convert::Infallible, RedisError> {
-        // What finds no room is no loss: whoever hears anything asks.
+        // A message that finds no room may be dropped: any message makes the task ask.
         let (tell, mut told) = mpsc::channel(16);
         let mut terms = Terms::new(&Progress::new());
         terms.config = terms.config.set_push_sender(move |push: PushInfo| {
@@ -322,7 +322,7 @@ impl Shared {
             if let Ok(push) = tokio::time::timeout(POLL, told.recv()).await {
                 self.take_in(&push.ok_or_else(lost)?)?;
             }
-            // Before a question is sent again, all that was told counts.
+            // All messages so far are handled before the next question is sent.
             while let Ok(push) = told.try_recv() {
                 self.take_in(&push)?;
             }
@@ -349,7 +349,7 @@ impl Shared {
         Ok(())
     }
 
-    /// The replica that is about to become our master: `slave <name> <host> <port> @ <master> <host> <port>`.
+    /// Returns the replica that becomes our master: `slave <name> <host> <port> @ <master> <host> <port>`.
     fn heir_in(&self, channel: &str, message: &str) -> Option<Address> {
         if channel != PROMISED && channel != "+failover-state-wait-promotion" {
             return None;
@@ -360,7 +360,7 @@ impl Shared {
     }
 }
 
-/// Whether a message `master <name> …` is about this master.
+/// Returns whether a message `master <name> …` is about this master.
 fn names(message: &str, master: &str) -> bool {
     message.split(' ').nth(1) == Some(master)
 }
@@ -377,7 +377,7 @@ fn text(value: &Value) -> Option<&str> {
     }
 }
 
-/// The epoch of the configuration, among pairs of names and values.
+/// Returns the epoch of the configuration, from pairs of names and values.
 fn read_epoch(details: &Value) -> Option<u64> {
     let pairs: Vec<(&Value, &Value)> = match details {
         Value::Map(pairs) => pairs.iter().map(|(name, value)| (name, value)).collect(),
@@ -411,7 +411,7 @@ mod tests {
         assert!(!known.hear(&named(2, 2), false, now), "one that was cut off");
         assert!(known.hear(&named(2, 4), false, now));
         assert_eq!(port(&known), 2);
-        // Two of three that have not heard of it yet, as between a promotion and the greeting that tells of it.
+        // Two of three have not heard of it yet, as between a promotion and the message that announces it.
         assert!(!known.hear(&named(1, 3), true, now + Duration::from_millis(400)));
         assert!(!known.hear(&named(2, 4), true, now + Duration::from_secs(10)));
         assert_eq!(port(&known), 2);
@@ -425,7 +425,7 @@ mod tests {
         let mut known = Known::default();
         assert!(known.hear(&named(1, 1), true, now));
         known.heir = Some(Heir { address: Naming::default().address("h", 2), until: now + PROMOTION });
-        // The leader says what came of it, and the others still name the old one.
+        // The leader announces the result, while the others still name the old master.
         assert!(!known.hear(&named(2, 2), false, now) && known.heir.is_none());
         for after in [0, 1, 400, 14_999] {
             let at = now + Duration::from_millis(after);

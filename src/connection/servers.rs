@@ -1,4 +1,4 @@
-//! Which servers a client works with: one, the master that sentinels know, or the masters of a cluster.
+//! The servers of a client: one, the master that sentinels name, or the masters of a cluster.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::options::{Address, ConnectOptions, no_tls};
 use super::query::{self, boolean, decode, number};
 use crate::error::{Error, Result};
 
-/// Where a client finds its server.
+/// How a client finds its server.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Servers {
     One(Address),
@@ -26,7 +26,7 @@ pub(crate) enum Servers {
 }
 
 impl Servers {
-    /// Has servers reached by TLS, or not, that others name; an address says it itself.
+    /// Sets whether servers that others name are reached by TLS; an address says this itself.
     pub(super) fn set_tls(&mut self, on: bool) {
         match self {
             Self::One(_) => {}
@@ -49,7 +49,7 @@ impl Host {
         let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((name, "")) => (name, None),
             Some((name, port)) => (name, Some(port.strip_prefix(':').ok_or_else(invalid)?)),
-            // An address of version 6 without brackets has no port.
+            // An IPv6 address without brackets has no port.
             None if text.matches(':').count() > 1 => (text, None),
             None => text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port))),
         };
@@ -68,14 +68,14 @@ impl Host {
     }
 }
 
-/// How servers are reached that others name.
+/// How servers that others name are reached.
 #[derive(Clone, Default)]
 pub(super) struct Naming {
     pub(super) tls: bool,
     pub(super) map: Option<NodeAddresses>,
 }
 
-/// From where a server says that it listens to where it is reached.
+/// Maps the address that a server announces to the one at which it is reached.
 #[derive(Clone)]
 pub(crate) struct NodeAddresses(Arc<AddressMap>);
 
@@ -86,7 +86,8 @@ impl NodeAddresses {
         Self(Arc::new(map))
     }
 
-    /// Where the server is reached. A map that panics knows nothing: the tasks that ask it are not the user's.
+    /// Returns where the server is reached. A map that panics returns nothing, since the task that calls it is not the
+    /// user's.
     fn find(&self, host: &str, port: u16) -> Option<(String, u16)> {
         let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (self.0)(host, port)));
         found.unwrap_or_else(|_| {
@@ -97,7 +98,7 @@ impl NodeAddresses {
 }
 
 impl Naming {
-    /// The address of a server that another one has named.
+    /// Returns the address of a server that another one has named.
     pub(super) fn address(&self, host: &str, port: u16) -> Address {
         match self.map.as_ref().and_then(|map| map.find(host, port)) {
             Some((host, port)) => address(&host, port, self.tls),
@@ -148,13 +149,13 @@ fn list(f: &mut fmt::Formatter<'_>, hosts: &[Host]) -> fmt::Result {
     Ok(())
 }
 
-/// The port on which sentinels listen if nothing else is said.
+/// The default port of sentinels.
 pub(super) const SENTINEL_PORT: u16 = 26379;
 
-/// The port on which nodes of a cluster listen if nothing else is said.
+/// The default port of cluster nodes.
 pub(super) const CLUSTER_PORT: u16 = 6379;
 
-/// A URL that names several hosts, in its parts.
+/// The parts of a URL that names several hosts.
 struct Parts<'a> {
     tls: bool,
     username: Option<String>,
@@ -164,7 +165,7 @@ struct Parts<'a> {
     query: Vec<(&'a str, String)>,
 }
 
-/// Reads the URL of sentinels or of a cluster; `None` if it is none.
+/// Reads the URL of sentinels or of a cluster; `None` if it is another one.
 pub(super) fn read_url(url: &str) -> Option<Result<ConnectOptions>> {
     let (scheme, rest) = url.split_once("://")?;
     let (scheme, kind) = scheme.split_once(['+', '-'])?;
@@ -180,7 +181,7 @@ pub(super) fn read_url(url: &str) -> Option<Result<ConnectOptions>> {
     }
 }
 
-/// Takes `[user][:password]@host[:port],…[/path…][?query]` apart.
+/// Splits `[user][:password@]host[:port],…[/path…][?query]`.
 fn split(rest: &str, tls: bool) -> Result<Parts<'_>> {
     let (rest, query) = query::cut(rest)?;
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));

@@ -1,4 +1,4 @@
-//! One socket: opened by ourselves, logged in, and moved by a task of its own.
+//! Opens a socket, logs in, and lets a task move its bytes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use super::progress::{Progress, Watched};
 #[cfg(feature = "tls")]
 use super::tls::Tls;
 
-/// When one address of a host has not answered, the next one is tried as well.
+/// How long to wait for one address of a host before the next one is tried as well.
 const NEXT: Duration = Duration::from_millis(250);
 
 /// The task that moves the bytes of one connection; dropping it closes the socket.
 pub(crate) struct Driver(Option<tokio::task::JoinHandle<()>>);
 
 impl Driver {
-    /// Whether the connection has ended: what is sent from now on does not arrive.
+    /// Returns whether the connection has ended: what is sent from now on does not arrive.
     pub(crate) fn has_ended(&self) -> bool {
         self.0.as_ref().is_some_and(tokio::task::JoinHandle::is_finished)
     }
@@ -46,7 +46,7 @@ impl Drop for Driver {
     }
 }
 
-/// Opens sockets and logs in. Whoever drives a connection knows when it has ended, and sees its bytes move.
+/// Opens sockets and logs in, and reports when a connection has ended and when its bytes move.
 #[derive(Clone)]
 pub(super) struct Opener {
     pub(super) login: RedisConnectionInfo,
@@ -54,17 +54,17 @@ pub(super) struct Opener {
     pub(super) tls: Option<Tls>,
 }
 
-/// What is special about one connection.
+/// The conditions of one connection.
 pub(super) struct Terms {
     pub(super) progress: Arc<Progress>,
-    /// When this ends, so does the connection, whatever is on its way.
+    /// When this resolves, the connection is closed, whatever is under way.
     pub(super) until: Option<BoxFuture<'static, ()>>,
     pub(super) config: AsyncConnectionConfig,
 }
 
 impl Terms {
     pub(super) fn new(progress: &Arc<Progress>) -> Self {
-        // Deadlines are ours: the driver's own would end a wait, but not the silent connection behind it.
+        // We use deadlines of our own: the driver's would end a wait, but not the silent connection behind it.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         Self { progress: Arc::clone(progress), until: None, config }
     }
@@ -97,7 +97,7 @@ impl Opener {
         }
     }
 
-    /// Logs in, and lets a task move the bytes.
+    /// Logs in, and starts the task that moves the bytes.
     async fn drive<S>(&self, socket: S, terms: Terms) -> Result<(MultiplexedConnection, Driver), RedisError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -123,8 +123,8 @@ async fn tcp(host: &str, port: u16, progress: Arc<Progress>) -> std::io::Result<
     Ok(Watched::new(socket, progress))
 }
 
-/// Tries one address after the other, without waiting for those that are silent, until one answers: a dead one that comes first
-/// would take all the time that there is, again and again.
+/// Tries one address after the other, without waiting for silent ones, until one answers: a dead address that comes
+/// first would use up all the time, again and again.
 async fn connect(addresses: impl Iterator<Item = SocketAddr>) -> std::io::Result<TcpStream> {
     let mut addresses = addresses.peekable();
     let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
@@ -155,7 +155,7 @@ mod tests {
     async fn a_silent_address_does_not_keep_the_next_one_from_being_tried() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let there = listener.local_addr().unwrap();
-        // A backlog that is full lets nobody in and turns nobody away, as a host that is gone.
+        // A full backlog neither accepts nor refuses connections, like a host that is gone.
         let full = tokio::net::TcpSocket::new_v4().unwrap();
         full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let full = full.listen(1).unwrap();

@@ -1,5 +1,5 @@
-//! A look at the server when a client has connected: whether it may throw keys away, and whether its clock agrees with
-//! ours. Both lose or delay jobs without an error anywhere, so both are said once, as a warning in the log.
+//! Checks the server when a client has connected: whether it may evict keys, and whether its clock agrees with ours.
+//! Both lose or delay jobs without any error, so both are logged once as a warning.
 
 use std::time::Duration;
 
@@ -9,28 +9,28 @@ use tokio::time::Instant;
 use super::link::Link;
 use crate::clock::Clock;
 
-/// The policy under which the server refuses what it has no room for, in place of throwing something else away.
+/// The policy under which the server refuses writes when its memory is full, instead of evicting keys.
 const SAFE_POLICY: &str = "noeviction";
 
-/// Clocks that differ by less are not told: a delay that is off by a second surprises nobody.
+/// Smaller differences of clocks are not reported: a delay that is off by a second surprises nobody.
 const TOLERATED: Duration = Duration::from_secs(1);
 
-/// What a look has found; what the server does not tell is absent.
+/// The findings; what the server does not tell is `None`.
 #[derive(Debug, PartialEq)]
 struct Findings {
     policy: Option<String>,
     clock: Option<Offset>,
 }
 
-/// How far our clock is from the server's.
+/// How far our clock differs from the server's.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Offset {
     by: Duration,
     is_ahead: bool,
 }
 
-/// Warns of a server that may evict keys, and of a clock that differs from the server's. One round trip; what the server
-/// does not tell, or not to this user, is passed over.
+/// Warns of a server that may evict keys, and of a clock that differs from the server's. One round trip; what the
+/// server does not tell, or not to this user, is skipped.
 pub(crate) async fn survey(link: &Link, clock: &Clock) {
     let Findings { policy, clock } = look(link, clock.is_system().then_some(|| clock.now_ms())).await;
     let server = &link.options().servers;
@@ -53,7 +53,7 @@ pub(crate) async fn survey(link: &Link, clock: &Clock) {
     }
 }
 
-/// Asks all at once. A clock is compared if there is one to compare, a function that says its milliseconds.
+/// Asks for everything at once. `now` returns the ms of the clock to compare, if any.
 async fn look(link: &Link, now: Option<impl Fn() -> u64>) -> Findings {
     let ask = async |words: &[&str]| {
         let mut cmd = Cmd::new();
@@ -84,8 +84,8 @@ async fn look(link: &Link, now: Option<impl Fn() -> u64>) -> Findings {
     Findings { policy, clock }
 }
 
-/// How far a clock is off that showed `before` when the server was asked. It answered at some moment of the round trip,
-/// so half of that is taken off: what is left is certain.
+/// Returns how far a clock is off that showed `before` when the server was asked. The server answered at some moment of
+/// the round trip, so half of that is subtracted: the rest is certain.
 fn offset(before: u64, round_trip: Duration, theirs: u64) -> Offset {
     let half = round_trip / 2;
     let ours = Duration::from_millis(before) + half;
@@ -101,7 +101,7 @@ fn text(value: &Value) -> Option<&str> {
     }
 }
 
-/// Seconds and microseconds, as milliseconds.
+/// Reads seconds and microseconds as milliseconds.
 fn server_ms(time: &Value) -> Option<u64> {
     let Value::Array(parts) = time else { return None };
     let [seconds, micros] = &parts[..] else { return None };
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(offset(10_000, ms(0), 10_000), Offset { by: ms(0), is_ahead: false });
         assert_eq!(offset(70_000, ms(200), 10_000), Offset { by: ms(60_000), is_ahead: true });
         assert_eq!(offset(10_000, ms(200), 70_000), Offset { by: ms(59_800), is_ahead: false });
-        // A reply that was four seconds under way says nothing of two.
+        // A reply that took four seconds says nothing about a difference of two.
         assert_eq!(offset(10_000, ms(4_000), 14_000).by, ms(0));
     }
 
@@ -149,7 +149,7 @@ mod tests {
         let found = look(&link, Some(|| system.now_ms())).await;
         assert!(found.clock.unwrap().by < TOLERATED, "{found:?}");
         assert_eq!(found.policy.as_deref(), Some(SAFE_POLICY));
-        // A clock of the user's own is meant to differ.
+        // A custom clock is meant to differ.
         assert!(!Clock::manual_ms(5).is_system());
         assert_eq!(look(&link, None::<fn() -> u64>).await.clock, None);
     }

@@ -1,4 +1,4 @@
-//! TLS on our own sockets: one configuration for all connections of a client.
+//! TLS for our sockets: one configuration for all connections of a client.
 
 use std::io;
 use std::sync::Arc;
@@ -15,15 +15,17 @@ use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, RootCertSt
 use super::options::TlsOptions;
 use crate::error::{Error, Result};
 
-/// How to speak TLS with the servers of a client.
+/// The TLS settings of a client.
 #[derive(Clone)]
 pub(super) struct Tls {
     connector: TlsConnector,
-    /// The name that certificates must be for, if it is not that of the host.
+    /// The name that certificates must be for, if not that of the host.
     name: Option<ServerName<'static>>,
 }
 
 impl Tls {
+    /// Builds the settings from the options.
+    ///
     /// # Errors
     ///
     /// [`Error::InvalidOption`] for certificates, a key or a name that cannot be read, or if there is no root at all.
@@ -33,7 +35,7 @@ impl Tls {
         Ok(Self { connector: TlsConnector::from(config), name })
     }
 
-    /// The name that the certificate of this host must be for.
+    /// Returns the name that the certificate of this host must be for.
     ///
     /// # Errors
     ///
@@ -52,9 +54,9 @@ impl Tls {
     }
 }
 
-/// The configuration that the options ask for.
+/// Builds the configuration that the options ask for.
 fn configure(options: &TlsOptions) -> Result<ClientConfig> {
-    // A provider of our own: the process may have none, or several.
+    // A provider of our own, since the process may have none or several.
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -87,7 +89,7 @@ fn server_name(name: &str) -> Result<ServerName<'static>> {
 fn roots(options: &TlsOptions) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     if options.roots.is_empty() {
-        // One that cannot be read must not keep the others out.
+        // A certificate that cannot be read must not keep the others out.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
     for pem in &options.roots {
@@ -101,7 +103,7 @@ fn roots(options: &TlsOptions) -> Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Lets every server in, whoever it is. That it holds the key of its certificate is still proven.
+/// Accepts every server. It still verifies that the server holds the key of its certificate.
 #[derive(Debug)]
 struct AcceptsAny(Arc<CryptoProvider>);
 

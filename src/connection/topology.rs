@@ -1,7 +1,7 @@
-//! Which node of a cluster has which slots. All connections of a client share what is known.
+//! Knows which node of a cluster owns which slots, for all connections of a client.
 //!
-//! It is asked of whichever node answers first, and again when a node sends us elsewhere, when one is lost, and now and
-//! then. A node that was cut off may tell what was true once: whoever is sent on from there tells us better, by `MOVED`.
+//! It asks whichever node answers first, and again when a node redirects us, when one is lost, and from time to time. A
+//! node that was cut off may give an outdated answer; then a `MOVED` from another node corrects it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,24 +24,24 @@ use super::socket::{Opener, Terms};
 
 use crate::sync::Lock;
 
-/// When a node has not answered, the next one is asked as well.
+/// How long to wait for one node before the next one is asked as well.
 const NEXT: Duration = Duration::from_millis(200);
 
-/// However often something goes wrong, nobody asks more often.
+/// The least time between two questions, whatever goes wrong.
 const SELDOM: Duration = Duration::from_millis(100);
 
-/// "Now and then": what is older is asked for when somebody sends something.
+/// Knowledge older than this is refreshed when something is sent.
 const STALE: Duration = Duration::from_secs(15);
 
-/// While somebody gets no further, it is asked this often.
+/// How often to ask while a call cannot be delivered.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
-/// That no node is known to have what somebody needs.
+/// Returns the error for a slot without a known owner.
 pub(super) fn no_owner() -> RedisError {
     RedisError::from((ErrorKind::Io, "no node of the cluster has the slot"))
 }
 
-/// Nobody.
+/// The index that stands for no owner.
 const NONE: u16 = u16::MAX;
 
 /// What is known of one cluster.
@@ -54,7 +54,7 @@ pub(super) struct Topology {
     map: watch::Sender<Map>,
     asking: Lock<Asking>,
     made: Instant,
-    /// From which second after `made` on what is known is old.
+    /// The second after `made` from which the knowledge counts as old.
     stale: AtomicU64,
     outages: Lock<HashMap<u16, Arc<Outages>>>,
 }
@@ -69,9 +69,9 @@ struct Asking {
 /// Slots and their owners.
 #[derive(Clone)]
 struct Map {
-    /// By slot, which of `nodes` owns it.
+    /// The index in `nodes` of each slot's owner.
     owners: Vec<u16>,
-    /// Masters, and those who were.
+    /// The masters, and nodes that were masters.
     nodes: Vec<Address>,
     replicas: Vec<Address>,
 }
@@ -100,7 +100,7 @@ impl Map {
         }
     }
 
-    /// The nodes that own something.
+    /// Returns the nodes that own slots.
     fn masters(&self) -> Vec<Address> {
         let mut owns = vec![false; self.nodes.len()];
         for owner in &self.owners {
@@ -111,7 +111,7 @@ impl Map {
         self.nodes.iter().zip(owns).filter(|(_, owns)| *owns).map(|(node, _)| node.clone()).collect()
     }
 
-    /// Reads the reply to `CLUSTER SLOTS` of a node at `asked`, which is meant where a name is missing.
+    /// Reads the reply to `CLUSTER SLOTS` of a node at `asked`; a missing name means that node.
     fn read(reply: &Value, asked: &Address, naming: &Naming) -> Option<Self> {
         let mut map = Self::empty();
         let Value::Array(ranges) = reply else { return None };
@@ -129,7 +129,7 @@ impl Map {
     }
 }
 
-/// A node as `CLUSTER SLOTS` describes it: host and port, and what else it says.
+/// Reads a node in the reply to `CLUSTER SLOTS`: host and port, and further details.
 fn node(described: &Value, asked: &Address, naming: &Naming) -> Option<Address> {
     let Value::Array(parts) = described else { return None };
     let [host, Value::Int(port), ..] = &parts[..] else { return None };
@@ -141,7 +141,7 @@ fn node(described: &Value, asked: &Address, naming: &Naming) -> Option<Address> 
     Some(named(host, u16::try_from(*port).ok()?, asked, naming))
 }
 
-/// A node that another one has named; where it gives no host, it means its own.
+/// Returns the address of a node that another one has named; without a host, it means its own.
 fn named(host: &str, port: u16, asked: &Address, naming: &Naming) -> Address {
     match asked {
         Address::Tcp(own, _) | Address::Tls(own, _) if host.is_empty() || host == "?" => naming.address(own, port),
@@ -171,7 +171,7 @@ impl Topology {
         })
     }
 
-    /// The node that has a slot.
+    /// Returns the node that owns a slot.
     pub(super) fn owner(&self, slot: u16) -> Option<Address> {
         self.map.borrow().owner(slot).cloned()
     }
@@ -180,12 +180,12 @@ impl Topology {
         self.map.borrow().masters()
     }
 
-    /// Whether a node is one of those that are known to own something.
+    /// Returns whether a node is known to own slots.
     pub(super) fn is_master(&self, node: &Address) -> bool {
         self.map.borrow().nodes.contains(node)
     }
 
-    /// What is known of the nodes that had a slot, as of one server.
+    /// Returns what is known of outages of the owners of a slot.
     pub(super) fn outages(&self, slot: u16) -> Arc<Outages> {
         let mut outages = self.outages.lock();
         Arc::clone(outages.entry(slot).or_insert_with(|| Outages::new(self.servers.clone())))
@@ -197,7 +197,7 @@ impl Topology {
         let _ = map.wait_for(|map| map.owner(slot).is_some_and(|owner| owner != node)).await;
     }
 
-    /// As [`left`](Self::left), for somebody who gets no further: asks from time to time.
+    /// Does the same as [`left`](Self::left) for a call that cannot be delivered: asks from time to time.
     pub(super) async fn left_asking(self: &Arc<Self>, slot: u16, node: &Address) {
         tokio::select! {
             () = self.left(slot, node) => {}
@@ -218,7 +218,7 @@ impl Topology {
         let _ = self.map.subscribe().changed().await;
     }
 
-    /// Takes in what a node at `asked` said in place of serving: `MOVED <slot> <host>:<port>`. True if that was news.
+    /// Takes the redirection of a node at `asked`: `MOVED <slot> <host>:<port>`. Returns true if that was news.
     pub(super) fn moved(&self, error: &RedisError, asked: &Address) -> bool {
         let Some((host, slot)) = error.redirect_node() else { return false };
         let Some((host, Ok(port))) = host.rsplit_once(':').map(|(host, port)| (host, port.parse())) else {
@@ -238,13 +238,13 @@ impl Topology {
         self.asking.lock()
     }
 
-    /// Asks anew in a task beside, unless somebody does, or did a moment ago.
+    /// Asks again in a task, unless one asks already, or asked a moment ago.
     pub(super) fn refresh_beside(self: &Arc<Self>) {
         let mut asking = self.asking();
         let now = Instant::now();
         let is_recent = |span| asking.began.is_some_and(|began| now < began + span);
         let is_underway = asking.task.as_ref().is_some_and(|task| !task.is_finished());
-        // A runtime that nobody drives must not keep it from all others.
+        // An attempt in a runtime that nobody drives must not keep all others from asking.
         if is_recent(SELDOM) || (is_underway && is_recent(2 * self.timeout)) {
             return;
         }
@@ -263,20 +263,20 @@ impl Topology {
         self.stale.store((self.made.elapsed() + STALE).as_secs(), Ordering::Relaxed);
     }
 
-    /// Asks anew, beside, if what is known is old.
+    /// Asks again in a task, if the knowledge is old.
     pub(super) fn now_and_then(self: &Arc<Self>) {
         if self.made.elapsed().as_secs() >= self.stale.load(Ordering::Relaxed) {
             self.refresh_beside();
         }
     }
 
-    /// Asks one node after the other, without waiting for those that are silent, until one answers.
+    /// Asks one node after the other, without waiting for silent ones, until one answers.
     pub(super) async fn refresh(&self) -> Result<(), RedisError> {
         self.asking().began = Some(Instant::now());
         self.is_asked();
         let map = within(self.timeout, self.ask_all()).await?;
         self.map.send_if_modified(|known| {
-            // A replica that fails over is the only node that need not be asked again.
+            // Callers are woken only if an owner has changed; new replicas are stored silently.
             let is_news = (0..SLOTS).any(|slot| map.owner(slot) != known.owner(slot));
             if is_news {
                 *known = map;
@@ -294,7 +294,8 @@ impl Topology {
         first_of(attempts, NEXT, none, |_| false).await
     }
 
-    /// Whom to ask, the best last: who owned something, in any order; their replicas; those that the user has named.
+    /// Returns the nodes to ask, the best last: owners of slots, in any order, then their replicas, then those that the
+    /// user has named.
     fn candidates(&self) -> Vec<Address> {
         let shuffled = |mut nodes: Vec<Address>| {
             fastrand::shuffle(&mut nodes);

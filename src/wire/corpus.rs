@@ -1,4 +1,4 @@
-//! What real releases of BullMQ left in a real server; `tests/corpus/make.mjs` writes the files.
+//! Keys that real releases of BullMQ wrote to a real server; `tests/corpus/make.mjs` creates the files.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 pub(crate) struct Release {
     pub(crate) version: String,
     pub(crate) jobs: Vec<Hash>,
-    /// Field, value, field, value …
+    /// Per event: field, value, field, value …
     pub(crate) events: Vec<Vec<String>>,
 }
 
@@ -19,7 +19,7 @@ pub(crate) struct Hash {
 }
 
 impl Hash {
-    /// The job's id: queue names in the corpus have no colon, and the prefix is `bull`.
+    /// Returns the job's id: queue names in the corpus have no colon, and the prefix is `bull`.
     pub(crate) fn id(&self) -> &str {
         self.key.splitn(3, ':').nth(2).expect("a key of three parts")
     }

@@ -5,15 +5,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::json::{self, JsonText};
 use crate::state::JobState;
 
-/// What happened in a queue.
+/// An event of a queue.
 ///
-/// Older releases leave some fields out, so nearly all are optional; an id that is missing is an empty text. Names and
-/// occasions are BullMQ's.
+/// Older releases leave some fields out, so nearly all are optional; a missing id is an empty text. Names and meanings
+/// are BullMQ's.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum QueueEvent {
-    /// A job was stored; what follows says where.
+    /// A job was stored; the next event says in which state.
     #[non_exhaustive]
     Added {
         /// The job.
@@ -26,7 +26,7 @@ pub enum QueueEvent {
     Waiting {
         /// The job.
         job_id: String,
-        /// Where it was before; none if it is new.
+        /// Its state before; `None` if it is new.
         prev: Option<JobState>,
     },
     /// A worker took a job.
@@ -45,7 +45,7 @@ pub enum QueueEvent {
         /// What its processor returned.
         #[serde(rename = "returnvalue")]
         return_value: JsonText,
-        /// Where it was before.
+        /// Its state before.
         prev: Option<JobState>,
     },
     /// A job failed for good.
@@ -53,9 +53,9 @@ pub enum QueueEvent {
     Failed {
         /// The job.
         job_id: String,
-        /// Why.
+        /// The reason of the last failure.
         failed_reason: Option<String>,
-        /// Where it was before.
+        /// Its state before.
         prev: Option<JobState>,
     },
     /// A job failed for good because no attempts were left; comes after `Failed`.
@@ -66,7 +66,7 @@ pub enum QueueEvent {
         /// How many attempts were made.
         attempts_made: Option<u64>,
     },
-    /// A job is to run later.
+    /// A job was delayed.
     #[non_exhaustive]
     Delayed {
         /// The job.
@@ -80,7 +80,7 @@ pub enum QueueEvent {
     WaitingChildren {
         /// The job.
         job_id: String,
-        /// Where it was before; none if it is new.
+        /// Its state before; `None` if it is new.
         prev: Option<JobState>,
     },
     /// A job reported its progress.
@@ -91,7 +91,7 @@ pub enum QueueEvent {
         /// What it reported.
         data: JsonText,
     },
-    /// A job had lost its worker and went back to waiting.
+    /// A job had lost its worker and was put back to wait.
     #[non_exhaustive]
     Stalled {
         /// The job.
@@ -102,10 +102,10 @@ pub enum QueueEvent {
     Removed {
         /// The job.
         job_id: String,
-        /// Where it was.
+        /// Its state before.
         prev: Option<JobState>,
     },
-    /// A job with this id existed already, and nothing was added.
+    /// A job was added whose id exists already; nothing was changed.
     #[non_exhaustive]
     Duplicated {
         /// The job that exists.
@@ -116,32 +116,32 @@ pub enum QueueEvent {
     Deduplicated {
         /// The job that stays: the owner, or the new job if it took the owner's place.
         job_id: String,
-        /// By which id.
+        /// The deduplication id.
         deduplication_id: Option<String>,
-        /// The job that was dropped: the new one, or the owner if it was replaced. BullMQ 5.34 does not tell.
+        /// The job that was dropped: the new one, or the owner if that was replaced. Missing in BullMQ 5.34.
         deduplicated_job_id: Option<String>,
     },
-    /// BullMQ 5 tells the same in this form, before each `Deduplicated`; 5.12 in this form only.
+    /// The older form of `Deduplicated`: BullMQ 5 writes it before each `Deduplicated`, and 5.12 alone.
     #[non_exhaustive]
     Debounced {
         /// The job that stays.
         job_id: String,
-        /// By which id.
+        /// The deduplication id.
         debounce_id: Option<String>,
     },
-    /// Finished or waiting jobs were cleaned away, one event for each call to the server.
+    /// Jobs were removed by `clean`, one event per call to the server.
     #[non_exhaustive]
     Cleaned {
-        /// How many.
+        /// How many jobs.
         count: Option<u64>,
     },
     /// The queue was paused.
     Paused,
-    /// The queue goes on.
+    /// The queue was resumed.
     Resumed,
-    /// The last job that was ready or running finished.
+    /// The last job that was ready or running has finished.
     Drained,
-    /// An event of the user's own, or of a newer BullMQ.
+    /// A custom event, or one of a newer BullMQ.
     #[non_exhaustive]
     #[serde(untagged)]
     Other {
@@ -155,7 +155,7 @@ pub enum QueueEvent {
 }
 
 impl QueueEvent {
-    /// Reads the fields of one entry; whatever they hold, there is an event.
+    /// Reads the fields of an entry; every entry is an event, whatever its fields hold.
     pub(crate) fn decode(fields: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
         let fields = fields.into_iter().map(|(name, value)| (text(name), text(value)));
         Self::read(&mut Fields(fields.collect()))
@@ -251,7 +251,7 @@ impl QueueEvent {
 struct Fields(Vec<(String, String)>);
 
 impl Fields {
-    /// The last of that name, as Node's map would have it.
+    /// Takes the last field of this name; Node's reader too lets a later field win.
     fn take(&mut self, name: &str) -> Option<String> {
         let at = self.0.iter().rposition(|(field, _)| field == name)?;
         let (_, value) = self.0.remove(at);
@@ -270,7 +270,7 @@ impl Fields {
         UNIX_EPOCH.checked_add(Duration::from_millis(self.number(name)?))
     }
 
-    /// A whole number not below 0; a fraction is cut off.
+    /// Takes a number of at least 0; a fraction is cut off.
     fn number(&mut self, name: &str) -> Option<u64> {
         let number: f64 = self.take(name)?.trim().parse().ok()?;
         (number >= 0.0).then(|| u64::try_from(json::integer(number)).unwrap_or(0))

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// The place of an event in its queue's stream: `<milliseconds>-<number>`, in the server's time.
 ///
-/// Ids order as the events happened. Keep the last one seen to go on from there after a restart.
+/// Ids are ordered as the events happened. Store the last one seen to continue from there after a restart.
 ///
 /// ```
 /// use oxmq::events::EventId;
@@ -22,7 +22,7 @@ pub struct EventId {
 }
 
 impl serde::Serialize for EventId {
-    /// As Redis writes it, `<ms>-<number>`.
+    /// Writes `<ms>-<number>`, as Redis does.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -32,7 +32,7 @@ impl EventId {
     /// `0-0`, which comes before every event.
     pub const ZERO: Self = Self::new(0, 0);
 
-    /// Makes the id with this time, in milliseconds since the Unix epoch, and this number within the millisecond.
+    /// Creates the id with this time, in milliseconds since the Unix epoch, and this number within the millisecond.
     #[must_use]
     pub const fn new(ms: u64, number: u64) -> Self {
         Self { ms, number }
@@ -50,7 +50,7 @@ impl EventId {
         self.number
     }
 
-    /// Reads what Redis sends.
+    /// Reads an id as Redis sends it.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;
         let (ms, number) = text.split_once('-').unwrap_or((text, "0"));
@@ -58,7 +58,7 @@ impl EventId {
     }
 }
 
-/// `parse` alone would take a plus sign.
+/// Reads digits only; `parse` alone would accept a plus sign.
 fn digits(text: &str) -> Option<u64> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }

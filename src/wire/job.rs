@@ -1,4 +1,4 @@
-//! A job as its hash holds it.
+//! A job as it is stored in its hash.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,16 +12,16 @@ use crate::error::Error;
 #[cfg(test)]
 use crate::options::OnChildFailure;
 
-/// A job without its types: JSON stays text, and nothing that the hash holds is lost.
+/// A job without its types: JSON stays text, and nothing of the hash is lost.
 ///
-/// What a freshly added job never has is in `rest`, on the heap, and absent for most.
+/// Fields that a new job never has are in `rest`, on the heap, which most jobs do not need.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RawJob {
     pub(crate) id: String,
     pub(crate) name: String,
-    /// JSON, byte for byte as stored; never empty.
+    /// JSON, as stored byte for byte; never empty.
     pub(crate) data: String,
-    /// `opts` byte for byte as stored; `options` is our reading of it.
+    /// `opts` as stored byte for byte; `options` has what we read in it.
     pub(crate) opts_text: Cow<'static, str>,
     pub(crate) options: StoredOptions,
     /// When the job was added, in ms; `None` if missing or no number.
@@ -79,12 +79,12 @@ static NOTHING: Rest = Rest {
     unknown: Vec::new(),
 };
 
-/// A job's id, byte for byte as Redis holds it. Shown as text, what is not UTF-8 in it becomes `�`: that is for people,
-/// and never goes back to Redis.
+/// A job's id, as Redis holds it byte for byte. As text, bytes that are not UTF-8 become `�`; that is for people, and
+/// is never sent to Redis.
 #[derive(Clone)]
 pub(crate) struct JobId(IdBytes);
 
-/// The longest id that is held in place, as those are that a queue numbers.
+/// The longest id that is stored without the heap; ids that a queue numbers fit.
 const SHORT_ID: usize = 22;
 
 #[derive(Clone)]
@@ -141,30 +141,30 @@ impl fmt::Debug for JobId {
     }
 }
 
-/// A job that cannot be read as it is stored.
+/// A job that cannot be read.
 #[derive(Debug, Clone)]
 pub(crate) struct Undecodable {
     /// The job's id, byte for byte.
     pub(crate) id_bytes: Vec<u8>,
     pub(crate) kind: UndecodableKind,
-    /// The hash field that is at fault.
+    /// The hash field that cannot be read.
     pub(crate) field: &'static str,
     pub(crate) problem: String,
-    /// What could be read, so that the job can be failed like any other: unreadable text has `�`, unreadable JSON its
-    /// default. `id` is exact unless `field` is `id`.
+    /// What could be read, so that the job can be failed like any other: text that is not UTF-8 has `�`, JSON that
+    /// cannot be read is the default. `id` is exact unless `field` is `id`.
     pub(crate) partial: Box<RawJob>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UndecodableKind {
-    /// Neither `name` nor `data`: not a job, but what a late write left of one.
+    /// It has neither `name` nor `data`: it is what a late write left of a removed job.
     Ghost,
-    /// A field does not hold what it should.
+    /// A field has an invalid value.
     Field,
 }
 
 impl Undecodable {
-    /// The id, for messages only.
+    /// Returns the id, for messages only.
     #[cfg(test)]
     pub(crate) fn id(&self) -> &str {
         &self.partial.id
@@ -172,7 +172,7 @@ impl Undecodable {
 }
 
 impl Undecodable {
-    /// A job whose fields could not be fetched.
+    /// Returns a job whose fields could not be fetched.
     pub(crate) fn lost(id: Vec<u8>) -> Self {
         let partial = RawJob { id: String::from_utf8_lossy(&id).into_owned(), ..RawJob::default() };
         let problem = "no reply that holds it comes through; it may be larger than the server's \
@@ -193,7 +193,8 @@ impl From<Undecodable> for Error {
 pub(crate) type Pair = (Vec<u8>, Vec<u8>);
 
 impl RawJob {
-    /// A job that was never started, from the fields that every job has. Takes the bytes over without copying them.
+    /// Reads a job that was never started, from the fields that every job has. Takes the bytes over without copying
+    /// them.
     pub(crate) fn fresh(
         id: Vec<u8>,
         name: Vec<u8>,
@@ -211,7 +212,7 @@ impl RawJob {
         reader.finish()
     }
 
-    /// A job from its whole hash.
+    /// Reads a job from its whole hash.
     pub(crate) fn from_pairs(id: Vec<u8>, pairs: Vec<Pair>) -> Result<Self, Undecodable> {
         let mut reader = Reader::new(id);
         let (mut name, mut data, mut opts) = (None, None, None);
@@ -237,12 +238,12 @@ impl RawJob {
         reader.finish()
     }
 
-    /// A job of which the id is known, and nothing else.
+    /// Returns a job of which only the id is known.
     pub(crate) fn of_id(id: String) -> Self {
         Self { id, ..Self::default() }
     }
 
-    /// A job that was just added.
+    /// Returns a job that was just added.
     #[expect(clippy::too_many_arguments, reason = "one argument for each field that an added job has")]
     pub(crate) fn added(
         id: String,
@@ -275,93 +276,93 @@ impl RawJob {
         self.rest.get_or_insert_default()
     }
 
-    /// How often the job was found without a lock.
+    /// Returns how often the job was found without a lock.
     pub(crate) fn stalled_counter(&self) -> u32 {
         self.more().stalled_counter
     }
 
-    /// When the job finished, in ms.
+    /// Returns when the job finished, in ms.
     pub(crate) fn finished_on(&self) -> Option<i64> {
         self.more().finished_on
     }
 
-    /// The key of the parent's hash.
+    /// Returns the key of the parent's hash.
     pub(crate) fn parent_key(&self) -> Option<&str> {
         self.more().parent_key.as_deref()
     }
 
-    /// The parent, also for jobs that have only its key.
+    /// Returns the parent, also for jobs that have only its key.
     pub(crate) fn parent(&self) -> Option<&Parent> {
         self.more().parent.as_ref()
     }
 
-    /// The field `parent` as it is stored.
+    /// Returns the field `parent` as it is stored.
     #[cfg(test)]
     pub(crate) fn parent_text(&self) -> Option<&str> {
         self.more().parent_text.as_deref()
     }
 
-    /// What the failure of this job means to its parent: what the link says, else the options, where BullMQ up to 5.34
-    /// has it alone.
+    /// Returns what a failure of this job does to its parent: the policy in the field `parent`, else in the options,
+    /// where BullMQ up to 5.34 has it.
     #[cfg(test)]
     pub(crate) fn on_child_failure(&self) -> Option<OnChildFailure> {
         self.parent().and_then(|parent| parent.policy).or_else(|| self.options.on_child_failure())
     }
 
-    /// The key of the scheduler that made this job.
+    /// Returns the key of the scheduler that created this job.
     pub(crate) fn repeat_job_key(&self) -> Option<&str> {
         self.more().repeat_job_key.as_deref()
     }
 
-    /// The deduplication id, from the hash or else the options.
+    /// Returns the deduplication id, from the hash or else from the options.
     pub(crate) fn deduplication_id(&self) -> Option<&str> {
         self.more().deduplication_id.as_deref().or(self.options.deduplication_id.as_deref())
     }
 
-    /// JSON; `None` until progress was made.
+    /// Returns the progress as JSON; `None` if there is none.
     pub(crate) fn progress(&self) -> Option<&str> {
         self.more().progress.as_deref()
     }
 
-    /// JSON; `None` until the job completed.
+    /// Returns the return value as JSON; `None` until the job has completed.
     pub(crate) fn return_value(&self) -> Option<&str> {
         self.more().return_value.as_deref()
     }
 
-    /// Why the last failed attempt failed; a later success does not remove it.
+    /// Returns why the last failed attempt failed; a later success does not remove it.
     pub(crate) fn failed_reason(&self) -> Option<&str> {
         self.more().failed_reason.as_deref()
     }
 
-    /// The stack traces as they are stored: JSON, as a rule an array of strings.
+    /// Returns the stack traces as they are stored: JSON, usually an array of strings.
     pub(crate) fn stacktrace_text(&self) -> Option<&str> {
         self.more().stacktrace.as_deref()
     }
 
-    /// The stack traces of the failed attempts, the latest last; none if the field holds no array.
+    /// Returns the stack traces of the failed attempts, the latest last; none if the field is not an array.
     pub(crate) fn stacktrace(&self) -> Vec<String> {
         let traces: Option<Vec<&RawValue>> = self.stacktrace_text().and_then(|text| serde_json::from_str(text).ok());
         let text = |trace| json::string(trace).map_or_else(|| trace.get().to_owned(), Cow::into_owned);
         traces.unwrap_or_default().into_iter().map(text).collect()
     }
 
-    /// Why the next worker is to fail the job without running it.
+    /// Returns why the next worker is to fail the job without running it.
     pub(crate) fn deferred_failure(&self) -> Option<&str> {
         self.more().deferred_failure.as_deref()
     }
 
-    /// The name of the worker that took the job last.
+    /// Returns the name of the worker that took the job last.
     pub(crate) fn processed_by(&self) -> Option<&str> {
         self.more().processed_by.as_deref()
     }
 
-    /// The trace of the attempt that failed.
+    /// Returns the trace context of the attempt that failed.
     #[cfg(test)]
     pub(crate) fn failure_telemetry(&self) -> Option<&str> {
         self.more().tm.as_deref()
     }
 
-    /// Fields that we do not know.
+    /// Returns the fields that oxmq does not know.
     #[cfg(test)]
     pub(crate) fn unknown(&self) -> &[Pair] {
         &self.more().unknown
@@ -456,7 +457,7 @@ impl Reader {
                 b"progress" => self.job.more_mut().progress = some(self.text("progress", value)),
                 b"returnvalue" => self.job.more_mut().return_value = some(self.text("returnvalue", value)),
                 b"defa" => self.job.more_mut().deferred_failure = some(self.text("defa", value)),
-                // Read by people only: no reason to refuse the job.
+                // Only people read it, so it is no reason to refuse the job.
                 b"failedReason" => self.job.more_mut().failed_reason = Some(lossy(value)),
                 b"stacktrace" => self.job.more_mut().stacktrace = Some(lossy(value)),
                 b"pb" => self.job.more_mut().processed_by = Some(lossy(value)),
@@ -494,7 +495,7 @@ impl Reader {
     }
 }
 
-/// An empty text is a value that is not there.
+/// Turns an empty text into `None`.
 fn some(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
@@ -503,7 +504,7 @@ fn lossy(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
-/// A number as text; fractions are cut off, as Node does. `None` if it is missing or no number.
+/// Reads a number; fractions are cut off, as in Node. `None` if it is missing or no number.
 fn number(bytes: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(bytes).ok()?.trim_ascii();
     if let Ok(integer) = text.parse() {
@@ -513,7 +514,7 @@ fn number(bytes: &[u8]) -> Option<i64> {
     (!number.is_nan()).then(|| json::integer(number))
 }
 
-/// A number as a job's hash holds it, for those who read one field alone.
+/// Reads a number as a job's hash holds it, for those who read a single field.
 pub(crate) fn stored_number(bytes: &[u8]) -> Option<i64> {
     number(bytes)
 }

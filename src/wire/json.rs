@@ -1,4 +1,4 @@
-//! JSON as text, and single values as JavaScript, Lua and other ports write them, taken for what they are meant to be.
+//! JSON as text, and single values as JavaScript, Lua and ports in other languages write them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,12 +11,12 @@ use crate::error::Error;
 
 /// A JSON value as the text in which it is stored.
 ///
-/// It is parsed only when asked, so that nothing is lost on the way: no digit of a long number, no half of a surrogate
-/// pair. What a foreign writer stored may turn out not to be JSON at all; then [`parse`](Self::parse) says so.
+/// It is parsed only on demand, so that nothing is lost: no digit of a long number, no half of a surrogate pair. A text
+/// written by another program may not be JSON at all; then [`parse`](Self::parse) fails.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct JsonText(String);
 
-/// Fields by name, in their order.
+/// Writes fields by name, in their order.
 pub(crate) fn as_map<T: Serialize, S: serde::Serializer>(
     fields: &[(String, T)],
     serializer: S,
@@ -24,7 +24,7 @@ pub(crate) fn as_map<T: Serialize, S: serde::Serializer>(
     serializer.collect_map(fields.iter().map(|(name, value)| (name, value)))
 }
 
-/// Stored JSON, written as the value that it says; what is no JSON is written as a text.
+/// Writes stored JSON as the value that it holds; a text that is not JSON is written as a string.
 pub(crate) struct Raw<'a>(pub(crate) &'a str);
 
 impl Serialize for Raw<'_> {
@@ -37,7 +37,7 @@ impl Serialize for Raw<'_> {
 }
 
 impl Serialize for JsonText {
-    /// The value that the text says; what is no JSON is written as a text.
+    /// Writes the value that the text holds; a text that is not JSON is written as a string.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Raw(&self.0).serialize(serializer)
     }
@@ -83,12 +83,13 @@ impl fmt::Display for JsonText {
     }
 }
 
-/// Reads a value; where it does not fit its type, the error says at which field.
+/// Reads a value; if it does not fit its type, the error names the field.
 pub(crate) fn read<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, Error> {
     serde_json::from_str(text).map_err(|source| Error::Json { what, path: path_of_fault::<T>(text), source })
 }
 
-/// Where the text is not as the type wants it: read once more, with an eye on the path, which would cost every good value.
+/// Returns the path at which the text does not fit the type. The text is parsed a second time for this, since tracking
+/// the path would slow down every good value.
 fn path_of_fault<T: DeserializeOwned>(text: &str) -> Option<String> {
     use serde_path_to_error::Segment;
     let mut reader = serde_json::Deserializer::from_str(text);
@@ -108,7 +109,7 @@ fn path_of_fault<T: DeserializeOwned>(text: &str) -> Option<String> {
     Some(path).filter(|path| !path.is_empty())
 }
 
-/// A JSON string; half of a surrogate pair, which JavaScript allows and UTF-8 does not, becomes `�`.
+/// A JSON string. Half of a surrogate pair, which JavaScript allows and UTF-8 does not, becomes `�`.
 pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Text<'de> {
@@ -139,14 +140,14 @@ impl<'de> Deserialize<'de> for Text<'de> {
             }
         }
 
-        // As bytes, since only then does serde_json let half surrogates pass.
+        // As bytes, since only then serde_json accepts half of a surrogate pair.
         deserializer.deserialize_bytes(TextVisitor)
     }
 }
 
-/// Calls `each` with every name and value of a JSON object, in order, without a look into the values.
+/// Calls `each` with every name and value of a JSON object, in order, without parsing the values.
 ///
-/// The outer error is the JSON's, the inner one that of `each`.
+/// The outer error is about the JSON, the inner one is that of `each`.
 pub(crate) fn object<'a>(
     json: &'a str,
     each: impl FnMut(&str, &'a RawValue) -> Result<(), String>,
@@ -162,7 +163,7 @@ pub(crate) fn object<'a>(
 
         fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut outcome = Ok(());
-            // To the end also after a problem, so that broken JSON is told apart from a bad value.
+            // Continues to the end after a problem, so that broken JSON is told apart from a bad value.
             while let Some((Text(name), value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
                 if outcome.is_ok() {
                     outcome = (self.0)(&name, value);
@@ -178,12 +179,12 @@ pub(crate) fn object<'a>(
     outcome
 }
 
-/// The text of a JSON string; `None` for any other value.
+/// Returns the text of a JSON string; `None` for any other value.
 pub(crate) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(value.get()).ok().map(|text| text.0)
 }
 
-/// The text of a JSON string or number, as JavaScript would put it into a key.
+/// Returns the text of a JSON string or number, as JavaScript would put it into a key.
 pub(crate) fn id(value: &RawValue) -> Option<String> {
     match value.get().as_bytes().first() {
         Some(b'"') => string(value).map(Cow::into_owned),
@@ -195,7 +196,7 @@ pub(crate) fn id(value: &RawValue) -> Option<String> {
     }
 }
 
-/// A number, a string that holds one, or a boolean as JavaScript counts it. Never NaN.
+/// Reads a number, a string that holds one, or a boolean as JavaScript counts it. Never NaN.
 pub(crate) fn number(value: &RawValue) -> Option<f64> {
     let json = value.get();
     match json.as_bytes().first() {
@@ -207,7 +208,7 @@ pub(crate) fn number(value: &RawValue) -> Option<f64> {
     }
 }
 
-/// Whether JavaScript takes the value for true.
+/// Returns whether the value is true in JavaScript.
 pub(crate) fn truthy(value: &RawValue) -> bool {
     match value.get().as_bytes().first() {
         Some(b'n' | b'f') => false,
@@ -217,19 +218,19 @@ pub(crate) fn truthy(value: &RawValue) -> bool {
     }
 }
 
-/// Whether the value is an empty object or array; Lua cannot tell the one from the other.
+/// Returns whether the value is an empty object or array; Lua does not distinguish them.
 pub(crate) fn empty(value: &RawValue) -> bool {
     let json = value.get();
     matches!(json.as_bytes().first(), Some(b'{' | b'[')) && json[1..json.len() - 1].trim_ascii().is_empty()
 }
 
-/// The integer towards zero, saturating; 0 for NaN.
+/// Rounds towards zero to an integer, saturating; 0 for NaN.
 #[expect(clippy::cast_possible_truncation, reason = "a float saturates, which is what is wanted")]
 pub(crate) fn integer(number: f64) -> i64 {
     number as i64
 }
 
-/// The count that a number stands for: what is negative or NaN is 0, what is too large the largest.
+/// Returns the count that a number stands for: 0 if it is negative or NaN, the largest if it is too large.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

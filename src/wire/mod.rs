@@ -1,4 +1,4 @@
-//! BullMQ's fields and shapes ⇄ Rust; pure.
+//! Translates between BullMQ's stored fields and Rust. Without I/O.
 
 #[cfg(test)]
 mod corpus;

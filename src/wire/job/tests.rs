@@ -1,4 +1,4 @@
-//! Jobs as they are stored, read and written.
+//! Tests of reading and writing stored jobs.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::super::corpus;
 use super::*;
 
-/// The hash that this job would be, of the fields that tell something.
+/// Returns the hash of this job, with the fields that are set.
 fn pairs(job: &RawJob) -> Vec<Pair> {
     let mut pairs = Vec::new();
     let mut put = |field: &str, value: Option<String>| {
@@ -76,7 +76,7 @@ fn real_jobs_lose_nothing() {
                 .collect();
             for (field, value) in &hash.fields {
                 let found = again.get(field).unwrap_or_else(|| panic!("{at}: {field} is lost"));
-                // Node cuts fractions off as well.
+                // Node cuts fractions off too.
                 let value = match &**field {
                     "timestamp" | "delay" => value.split('.').next().unwrap(),
                     _ => value,

@@ -1,4 +1,4 @@
-//! The `opts` of a job: what we write, and a view of what others wrote.
+//! The `opts` of a job: writing our options, and reading those of any peer.
 
 mod names;
 mod parent;
@@ -10,7 +10,7 @@ pub(crate) use parent::{Parent, parent_json};
 pub(crate) use read::StoredOptions;
 pub(crate) use write::to_json;
 
-/// What a job without options of its own has in `opts`.
+/// The `opts` of a job without options.
 pub(crate) const PLAIN: &str = r#"{"attempts":0}"#;
 
 #[cfg(test)]

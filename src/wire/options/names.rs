@@ -1,12 +1,12 @@
-//! Options as Node shows them.
+//! Options under the names that Node shows.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
 use crate::wire::json::{self, Raw};
 
-/// The text of a job's options, written with the long names that Node shows, and `attempts` always. What no options can
-/// be read from is written as a text.
+/// Writes a job's options with the long names that Node shows, and always with `attempts`. A text that holds no options
+/// is written as a string.
 pub(crate) struct LongNames<'a>(pub(crate) &'a str);
 
 impl Serialize for LongNames<'_> {
@@ -17,7 +17,7 @@ impl Serialize for LongNames<'_> {
             match name {
                 "tm" => telemetry.push(("metadata", value)),
                 "omc" => telemetry.push(("omitContext", value)),
-                // Shown beside the options.
+                // It is shown beside the options.
                 "repeatJobKey" => {}
                 _ => {
                     has_attempts |= name == "attempts";

@@ -4,7 +4,7 @@ use super::write::Writer;
 use crate::options::{OnChildFailure, ParentRef};
 use crate::wire::json;
 
-/// The field `parent` of a child's hash. The policy is read from here when the child fails, not from `opts`.
+/// Writes the field `parent` of a child's hash. When the child fails, its policy is read from here, not from `opts`.
 pub(crate) fn parent_json(parent: &ParentRef, policy: Option<OnChildFailure>) -> String {
     let mut out = Writer::new();
     out.name("id").string(&parent.id).name("queueKey").string(&parent.queue);
@@ -48,14 +48,14 @@ impl Parent {
         }
     }
 
-    /// What the key of the parent's hash tells, for jobs that have nothing else.
+    /// Derives the link from the key of the parent's hash, for jobs that have nothing else.
     pub(crate) fn from_key(key: &str) -> Option<Self> {
         let (queue_key, id) = key.rsplit_once(':')?;
         Some(Self { id: id.to_owned(), queue_key: queue_key.to_owned(), policy: None })
     }
 }
 
-/// The policy that counts where more than one is set, in the order of [`OnChildFailure::ALL`].
+/// Returns the policy that applies if more than one is set: the first in the order of [`OnChildFailure::ALL`].
 pub(super) fn first_policy(set: [bool; 4]) -> Option<OnChildFailure> {
     OnChildFailure::ALL.into_iter().zip(set).find_map(|(policy, on)| on.then_some(policy))
 }

@@ -1,4 +1,4 @@
-//! A typed view of the options that anybody wrote.
+//! Reads the options of any peer.
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -16,49 +16,48 @@ use crate::options::keep::Form;
 use crate::options::{Backoff, KeepJobs, OptionName, ParentRef};
 use crate::wire::json::{self, JsonText};
 
-/// What we understand of a job's `opts`, whoever wrote them.
+/// The options that oxmq understands in a job's `opts`, whoever wrote them.
 ///
-/// The options that nearly every job has cost nothing: only what differs from them is on the heap. Fields are read
-/// through [`Deref`].
+/// Jobs without special options allocate nothing: only other options are on the heap. Fields are read through
+/// [`Deref`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct StoredOptions(Option<Box<Known>>);
 
-/// The options we know, as they are meant.
+/// The options we know, in the form in which they apply.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Known {
     /// 0 and 1 both mean one attempt.
     pub(crate) attempts: u32,
     pub(crate) lifo: bool,
     pub(crate) omit_context: bool,
-    /// Whether the first, second … of [`OnChildFailure::ALL`] is set; ports may set more than one.
+    /// Which of [`OnChildFailure::ALL`] are set; ports may set more than one.
     policies: [bool; 4],
     pub(crate) backoff: Option<Backoff>,
     pub(crate) remove_on_complete: Option<KeepJobs>,
     pub(crate) remove_on_fail: Option<KeepJobs>,
-    /// 0 keeps all, as does `None`.
+    /// 0 and `None` keep all.
     pub(crate) keep_logs: Option<u32>,
     pub(crate) stack_trace_limit: Option<u32>,
     pub(crate) job_id: Option<String>,
-    /// Ours.
+    /// An option of oxmq.
     pub(crate) timeout: Option<Duration>,
-    /// Ours: until when its first start is worth anything, ms.
+    /// An option of oxmq: the latest first start that makes sense, ms.
     pub(crate) start_by: Option<f64>,
-    /// Ours: the same, counted from when it could run, ms.
+    /// An option of oxmq: the same, counted from when the job could run, ms.
     pub(crate) expires_in: Option<f64>,
-    /// For information: the link is what the hash says.
+    /// For information only: the hash has the link that applies.
     pub(crate) parent: Option<ParentRef>,
     pub(crate) deduplication_id: Option<String>,
     pub(crate) telemetry: Option<String>,
     pub(crate) repeat: Option<JsonText>,
     pub(crate) repeat_job_key: Option<String>,
     pub(crate) prev_millis: Option<f64>,
-    /// As given on adding; what counts is in the hash.
+    /// As given when the job was added; the hash has the value that applies.
     pub(crate) delay: Option<f64>,
-    /// As given on adding; what counts is in the hash.
+    /// As given when the job was added; the hash has the value that applies.
     pub(crate) priority: Option<f64>,
     pub(crate) timestamp: Option<f64>,
-    /// An option that cannot be read, and that only decides what happens after the job has run: it was taken for the safe
-    /// side.
+    /// An option that could not be read and only matters after the job has run; the safe choice was made for it.
     pub(crate) odd: Option<&'static str>,
 }
 
@@ -97,7 +96,7 @@ impl Deref for StoredOptions {
 }
 
 impl Known {
-    /// The policy that decides if the job fails for good.
+    /// Returns the policy that applies if the job fails for good.
     #[cfg(test)]
     pub(crate) fn on_child_failure(&self) -> Option<OnChildFailure> {
         first_policy(self.policies)
@@ -105,19 +104,20 @@ impl Known {
 }
 
 impl StoredOptions {
-    /// Reads the text of `opts`; empty text stands for no options.
+    /// Reads the text of `opts`; an empty text means no options.
     ///
-    /// Unknown options never matter. `null` is an option that is not there, of two with one name the later one counts.
+    /// Unknown options are ignored. `null` means that an option is not set; of two options with one name the later one
+    /// applies.
     ///
     /// # Errors
     ///
-    /// The text is no JSON object, or an option that decides what becomes of the job holds something unusable.
+    /// The text is not a JSON object, or an option that decides what happens to the job is invalid.
     pub(crate) fn parse(raw: &str) -> Result<Self, String> {
         if matches!(raw, PLAIN | "{}" | "") {
             return Ok(Self(None));
         }
         match raw.trim_ascii() {
-            // PHP's empty array is Lua's empty table; and JavaScript's `undefined` may end as null.
+            // PHP writes an empty array for Lua's empty table; and JavaScript's `undefined` may end up as null.
             "" | "null" | "[]" => return Ok(Self(None)),
             text if !text.starts_with('{') && serde_json::from_str::<&RawValue>(text).is_ok() => {
                 return Err("it is not an object".to_owned());
@@ -144,7 +144,7 @@ impl Known {
             OptionName::Attempts => {
                 self.attempts = required(name, value)?.map_or(0, |number| json::count(number.ceil()));
             }
-            // It delays nothing, and whoever decides on the next attempt complains of a strategy that is not known.
+            // The job still runs; whoever decides on its next attempt reports the unknown strategy.
             OptionName::Backoff => self.backoff = self.or_safe("backoff", backoff(value), unknown_backoff()),
             OptionName::Lifo => self.lifo = json::truthy(value),
             OptionName::Delay => self.delay = json::number(value),
@@ -175,14 +175,14 @@ impl Known {
             }),
             OptionName::Parent => self.parent = parent(value),
             OptionName::RepeatJobKey => self.repeat_job_key = json::id(value),
-            // Whoever adds the job looks at it, and nobody later.
+            // Only whoever adds the job reads it.
             OptionName::SizeLimit => {}
         }
         Ok(())
     }
 
-    /// What an option says that only decides what happens after the job has run; the safe side if it cannot be read, since
-    /// that is no reason not to run the job.
+    /// Returns the value of an option that only matters after the job has run; the safe choice if it cannot be read,
+    /// since that is no reason not to run the job.
     fn or_safe<T>(&mut self, option: &'static str, read: Result<Option<T>, String>, safe: T) -> Option<T> {
         read.unwrap_or_else(|_| {
             self.odd = Some(option);
@@ -191,7 +191,7 @@ impl Known {
     }
 }
 
-/// The place in `policies` of one that goes by this name. Short or long, the four differ in their first letter.
+/// Returns the position in `policies` of this name. Short or long, the four names differ in their first letter.
 fn place_of_policy(name: &str) -> usize {
     match name.as_bytes().first() {
         Some(b'f') => 0,
@@ -201,7 +201,7 @@ fn place_of_policy(name: &str) -> usize {
     }
 }
 
-/// A number on which the job's fate depends; `None` for null.
+/// Reads a number that decides what happens to the job; `None` for null.
 fn required(option: &str, value: &RawValue) -> Result<Option<f64>, String> {
     match json::number(value) {
         Some(number) => Ok(Some(number)),
@@ -210,9 +210,9 @@ fn required(option: &str, value: &RawValue) -> Result<Option<f64>, String> {
     }
 }
 
-/// The members of an object; nothing for any other value.
+/// Calls `each` with the members of an object; not at all for any other value.
 fn each_of<'a>(value: &'a RawValue, mut each: impl FnMut(&str, &'a RawValue)) {
-    // What is no object has no members: the optional options that come this way are then not there.
+    // Any other value has no members: then the optional options in it are not set.
     let _ = json::object(value.get(), |name, value| {
         each(name, value);
         Ok(())
@@ -254,7 +254,7 @@ fn backoff(value: &RawValue) -> Result<Option<Backoff>, String> {
     Ok(Some(backoff))
 }
 
-/// A strategy without a name is one that no worker knows; Node says `undefined` there.
+/// Returns the strategy for a backoff without a name, which no worker knows; Node says `undefined`.
 fn unknown_backoff() -> Backoff {
     Backoff { kind: Kind::Custom(Cow::Borrowed("undefined")), delay: None, jitter: None, max_delay: None }
 }
@@ -288,12 +288,12 @@ fn keep(value: &RawValue) -> Result<Option<KeepJobs>, String> {
     Ok(Some(keep))
 }
 
-/// So many milliseconds, one at least.
+/// Returns a duration of at least one millisecond.
 fn span(ms: f64) -> Duration {
     Duration::from_millis(u64::try_from(json::integer(ms.ceil())).unwrap_or(1))
 }
 
-/// A number of jobs; a negative one stands for all.
+/// Reads a number of jobs; a negative one means all.
 fn kept(count: f64) -> Option<u64> {
     // Rounded up: rather one job too many than one too few.
     if count < 0.0 { None } else { u64::try_from(json::integer(count.ceil())).ok() }
@@ -319,7 +319,7 @@ fn parent(value: &RawValue) -> Option<ParentRef> {
     Some(ParentRef::stored(id?, queue?))
 }
 
-/// Text as it is, an object as JSON; `false`, which Node writes where it leaves the context out, is nothing.
+/// Reads a text as it is, and an object as JSON; `false`, which Node writes without a context, means none.
 fn telemetry(value: &RawValue) -> Option<String> {
     match value.get().as_bytes().first() {
         Some(b'"') => json::string(value).map(Cow::into_owned).filter(|text| !text.is_empty()),

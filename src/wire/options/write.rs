@@ -1,4 +1,4 @@
-//! Options as JSON.
+//! Writes options as JSON.
 
 use std::borrow::Cow;
 
@@ -8,14 +8,14 @@ use crate::options::keep::Form;
 use crate::options::{JobOptions, KeepJobs};
 use crate::wire::json;
 
-/// The options as Node stores them: compact, short names, only what was given, `attempts` always.
+/// Writes options as Node stores them: compact, with short names, only those that were given, and always `attempts`.
 pub(crate) fn to_json(options: &JobOptions) -> Cow<'static, str> {
     if is_plain(options) {
         return PLAIN.into();
     }
-    // Taken apart, so that an option that is forgotten here does not compile.
+    // Destructured, so that an option that is forgotten here does not compile.
     let JobOptions {
-        // Which job it is, and to whom it belongs.
+        // Which job it is, and whom it belongs to.
         job_id,
         deduplication,
         parent,
@@ -125,13 +125,13 @@ pub(crate) fn to_json(options: &JobOptions) -> Cow<'static, str> {
     out.finish().into()
 }
 
-/// Whether nothing is to be written but that there is one attempt.
+/// Returns whether only the default number of attempts would be written.
 fn is_plain(options: &JobOptions) -> bool {
     let attempts = options.attempts;
     matches!(attempts, None | Some(0)) && *options == JobOptions { attempts, ..JobOptions::default() }
 }
 
-/// Writes one JSON object, piece by piece.
+/// Writes one JSON object, member by member.
 pub(super) struct Writer(Vec<u8>);
 
 impl Writer {
@@ -177,7 +177,7 @@ impl Writer {
         self.raw(if value { "true" } else { "false" })
     }
 
-    /// Integral numbers without a point, as JavaScript writes them.
+    /// Writes integral numbers without a point, as JavaScript does.
     fn float(&mut self, number: f64) -> &mut Self {
         if number.fract() == 0.0 && number.abs() < 1e15 {
             self.raw(itoa::Buffer::new().format(json::integer(number)))
@@ -187,7 +187,7 @@ impl Writer {
         }
     }
 
-    /// A flag that is only written when it is set.
+    /// Writes a flag, if it is set.
     pub(super) fn flag(&mut self, name: &str, on: bool) {
         if on {
             self.name(name).boolean(true);
@@ -205,7 +205,7 @@ impl Writer {
                     self.name("count").integer(count);
                 }
                 if let Some(age) = keep.age {
-                    // Node trims by seconds and does not mind fractions.
+                    // Node trims by seconds and accepts fractions.
                     self.name("age").float(age.as_secs_f64());
                 }
                 if let Some(limit) = keep.limit {
