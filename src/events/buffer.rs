@@ -1,4 +1,4 @@
-//! Between the task that reads and the one that listens: a queue with an end, which drops at the front.
+//! The bounded queue between the task that reads events and a listener; when it is full, the oldest are dropped.
 
 use std::collections::VecDeque;
 use std::sync::MutexGuard;
@@ -9,10 +9,10 @@ use crate::engine::events::{Batch, Entry};
 use crate::sync::Lock;
 use crate::wire::{EventId, QueueEvent};
 
-/// The most bytes of names and values that are held.
+/// How many bytes of names and values are held at most.
 const MAX_BYTES: usize = 64 << 20;
 
-/// One writer, one reader. Entries are decoded as they leave, so those that are dropped cost nothing more.
+/// One writer, one reader. Entries are decoded when they are taken, so that dropped ones cost nothing more.
 pub(super) struct Buffer {
     state: Lock<State>,
     limit: usize,
@@ -23,13 +23,13 @@ pub(super) struct Buffer {
 struct State {
     slots: VecDeque<Slot>,
     bytes: usize,
-    /// Dropped since the reader was last told.
+    /// How many were dropped since the listener was last told.
     lagged: u64,
-    /// Dropped altogether.
+    /// How many were dropped in all.
     missed: u64,
-    /// What the reader died of, until that is told.
+    /// The panic of the reader, until it is reported.
     problem: Option<String>,
-    /// Why the server does not let it read, until that is told.
+    /// Why the server does not let us read, until it is reported.
     refusal: Option<String>,
     waker: Option<Waker>,
     closed: bool,
@@ -60,7 +60,7 @@ impl Buffer {
             while state.slots.len() > self.limit || (state.bytes > self.max_bytes && state.slots.len() > 1) {
                 let Some(slot) = state.slots.pop_front() else { break };
                 state.bytes -= slot.entry.size();
-                // A gap in front of it goes too: "you missed some" is said either way.
+                // A gap before it is dropped too: either delivery tells that events were missed.
                 state.lagged += 1;
                 state.missed += 1;
             }
@@ -102,12 +102,12 @@ impl Buffer {
         Poll::Pending
     }
 
-    /// Tells that the reader was started again.
+    /// Reports that the reader was started again.
     pub(super) fn restarted(&self, problem: String) {
         self.tell(|state| state.problem = Some(problem));
     }
 
-    /// Tells that the server does not let us read, after what was read before.
+    /// Reports that the server does not let us read, after what was read before.
     pub(super) fn refused(&self, problem: String) {
         self.tell(|state| state.refusal = Some(problem));
     }
@@ -126,7 +126,7 @@ impl Buffer {
         self.lock().missed
     }
 
-    /// No more will come; what is there can still be taken.
+    /// Ends the buffer: no more entries are added, and those in it can still be taken.
     pub(super) fn close(&self) {
         self.tell(|state| state.closed = true);
     }
@@ -142,7 +142,7 @@ mod tests {
         Batch { gap_after, is_rollback: false, entries }
     }
 
-    /// Everything that can be had without waiting.
+    /// Returns everything that can be taken without waiting.
     fn drain(buffer: &Buffer) -> Vec<String> {
         let mut cx = Context::from_waker(Waker::noop());
         let mut seen = Vec::new();

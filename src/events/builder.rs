@@ -1,4 +1,4 @@
-//! How a listener is made.
+//! Builds listeners to a queue's events.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::options::{HOUR, SHORTEST, check_span};
 use crate::wire::EventId;
 
-/// Where a listener begins.
+/// Where a listener begins to read.
 ///
 /// ```no_run
 /// use oxmq::Client;
@@ -23,8 +23,8 @@ use crate::wire::EventId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum EventsFrom {
-    /// With the first event written after the listener is ready. The place is found out once, so that nothing between
-    /// two reads is lost, as it may be in BullMQ.
+    /// With the first event written after the listener is ready. The position is determined once, so that no event
+    /// between two reads is lost, as may happen in BullMQ.
     #[default]
     Now,
     /// With the oldest event that the stream still holds.
@@ -33,7 +33,7 @@ pub enum EventsFrom {
     After(EventId),
 }
 
-/// What the builder of a listener sets.
+/// The options that the builder of a listener sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EventsOptions {
     pub(super) from: EventsFrom,
@@ -41,7 +41,7 @@ pub(super) struct EventsOptions {
     pub(super) buffer: usize,
 }
 
-/// [`QueueEvents`] to be: where to begin, how much to hold for a slow reader. [`start`](Self::start) makes it listen.
+/// Builds [`QueueEvents`]: where to begin, and how much to hold for a slow listener. [`start`](Self::start) starts it.
 ///
 /// ```no_run
 /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
@@ -63,29 +63,29 @@ impl QueueEventsBuilder {
         Self { engine, options }
     }
 
-    /// Says where to begin. Default: [`EventsFrom::Now`]. BullMQ: `lastEventId`.
+    /// Sets where to begin. Default: [`EventsFrom::Now`]. BullMQ: `lastEventId`.
     #[doc(alias = "lastEventId")]
     pub fn from(mut self, from: EventsFrom) -> Self {
         self.options.from = from;
         self
     }
 
-    /// Sets how long one read waits at the server; a connection that is silent for a second more is replaced. Default: 10 s;
-    /// from 1 ms to one hour. BullMQ: `blockingTimeout`.
+    /// Sets how long one read waits at the server; if nothing comes for a second longer, the connection is replaced.
+    /// Default: 10 s; 1 ms to an hour. BullMQ: `blockingTimeout`.
     #[doc(alias = "blockingTimeout")]
     pub fn block(mut self, block: Duration) -> Self {
         self.options.block = block;
         self
     }
 
-    /// Sets how many events are held for a slow reader, before the oldest of them are dropped; also no more than 64 MiB of
-    /// them are held. Default: 10,000; at least 1.
+    /// Sets how many events are held for a slow listener before the oldest are dropped. In addition at most 64 MiB are
+    /// held. Default: 10,000; at least 1.
     pub fn buffer(mut self, events: usize) -> Self {
         self.options.buffer = events;
         self
     }
 
-    /// Begins to listen, in the background: await [`QueueEvents::ready`] before adding a job whose events matter.
+    /// Starts to listen in the background: await [`QueueEvents::ready`] before you add a job whose events matter.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Reading the events of a queue from where one has left off, over restarts.
+//! Reads the events of a queue from where the reader stopped, across restarts.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,20 +19,20 @@ const LONGEST_NAME: usize = 256;
 /// How long one read waits at the server.
 const BLOCK: Duration = Duration::from_secs(10);
 
-/// Where an [`EventCursor`] keeps how far it has come. Default: in Redis, beside the queue.
+/// Where an [`EventCursor`] stores how far it has read. Default: in Redis, beside the queue.
 ///
-/// One of your own may keep it where the effects of the events go, so that both are written in one transaction: then what
-/// is read twice has its effect once.
+/// A store of your own can keep the position where the effects of the events are stored, so that both are written in
+/// one transaction: then an event that is read twice takes effect once.
 pub trait CursorStore: Send + Sync + 'static {
     /// Reads the id that was saved last; `None` before the first.
     fn load(&self) -> BoxFuture<'_, Result<Option<EventId>, BoxError>>;
 
-    /// Saves the id of an event up to which all are done with. It must never go back: where a later id is stored, that
-    /// one stays.
+    /// Saves the id of an event; all events up to it are done. The position must never move back: if a later id is
+    /// stored, that one stays.
     fn save(&self, id: EventId) -> BoxFuture<'_, Result<(), BoxError>>;
 }
 
-/// In a hash beside the queue's keys, which BullMQ's tools do not look at.
+/// Stores the position in a hash beside the queue's keys, which BullMQ's tools ignore.
 struct InRedis {
     engine: Engine,
     name: String,
@@ -48,7 +48,7 @@ impl CursorStore for InRedis {
     }
 }
 
-/// An [`EventCursor`] to be: where to begin, and where to keep its place. [`open`](Self::open) makes it.
+/// Builds an [`EventCursor`]: where to begin, and where to store its position. [`open`](Self::open) opens it.
 #[must_use]
 pub struct EventCursorBuilder {
     engine: Result<Engine>,
@@ -62,24 +62,24 @@ impl EventCursorBuilder {
         Self { engine, name, store: None, from: EventsFrom::Beginning }
     }
 
-    /// Says where to begin as long as nothing was acknowledged. Default: [`EventsFrom::Beginning`], with the oldest event that is
-    /// there.
+    /// Sets where to begin if nothing was acknowledged yet. Default: [`EventsFrom::Beginning`], the oldest event that
+    /// exists.
     pub fn from(mut self, from: EventsFrom) -> Self {
         self.from = from;
         self
     }
 
-    /// Says where to keep how far it has come. Default: in Redis, beside the queue.
+    /// Sets where to store how far it has read. Default: in Redis, beside the queue.
     pub fn store(mut self, store: impl CursorStore) -> Self {
         self.store = Some(Arc::new(store));
         self
     }
 
-    /// Finds out where it has left off. One round trip, two the first time from [`EventsFrom::Now`].
+    /// Opens the cursor where it stopped. One round trip, and two the first time with [`EventsFrom::Now`].
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] if a name breaks a rule, and those of the connection or of the store.
+    /// [`Error::InvalidOption`] if a name breaks a rule, and errors of the connection or of the store.
     pub async fn open(self) -> Result<EventCursor> {
         let Self { engine, name, store, from } = self;
         let engine = engine?;
@@ -95,7 +95,7 @@ impl EventCursorBuilder {
         });
         let mut reader = EventReader::new(&engine, BLOCK, start);
         if start.is_none() {
-            // What happens from here on counts, also if this process ends before it has read anything.
+            // Events from here on are read even if this process ends before it has read any.
             let started = reader.start().await;
             let now = started.map_err(|Refused(source)| Error::Redis { op: "read_events", source })?;
             store.save(now).await.map_err(|error| store_error("save_cursor", error))?;
@@ -110,16 +110,16 @@ impl fmt::Debug for EventCursorBuilder {
     }
 }
 
-/// Reads the events of a queue at least once each, over restarts of whoever reads: it goes on after the last event that was
+/// Reads each event of a queue at least once, across restarts of the reader: it continues after the last event that was
 /// [acknowledged](Self::ack).
 ///
-/// It reads when it is asked to, so nothing is dropped behind it however slow it is. Only what the queue's event stream no
-/// longer holds is lost, 10,000 events unless [`max_len_events`](crate::queue::QueueBuilder::max_len_events) says otherwise; then a
-/// [`Delivery::Gap`] stands in its place, again after each restart until a later event is acknowledged. What the gap may have
-/// held is read from the queue.
+/// It reads only on demand, so nothing is dropped, however slow the reader is. Only events that the queue's stream no
+/// longer holds are lost; it holds 10,000 unless [`max_len_events`](crate::queue::QueueBuilder::max_len_events) says
+/// otherwise. Then a [`Delivery::Gap`] takes their place, and again after each restart until a later event is
+/// acknowledged. Read from the queue what the lost events may have told.
 ///
-/// Several processes may read under one name, each all events; the one that has acknowledged most counts for whoever starts
-/// next.
+/// Several processes may use one name; each reads all events. The furthest acknowledged event is where the next reader
+/// begins.
 ///
 /// ```no_run
 /// use oxmq::events::{Delivery, QueueEvent};
@@ -145,13 +145,13 @@ impl fmt::Debug for EventCursorBuilder {
 pub struct EventCursor {
     reader: EventReader,
     store: Arc<dyn CursorStore>,
-    /// What was read and not taken yet.
+    /// Events that were read and not taken yet.
     read: VecDeque<Delivery>,
 }
 
 impl EventCursor {
-    /// Returns the next event, or word of a gap; waits as long as it takes, also while the server is away. Where the server does not
-    /// let us read, each call says so: [`Delivery::Refused`].
+    /// Returns the next event, or the report of a gap. Waits without a limit, also while the server is away. If the
+    /// server does not let us read, each call returns [`Delivery::Refused`].
     ///
     /// The future can be dropped at any time without losing an event.
     pub async fn recv(&mut self) -> Delivery {
@@ -174,10 +174,11 @@ impl EventCursor {
         }
     }
 
-    /// Remembers that all events up to this one are done with: a cursor of this name goes on after it. Never goes back. One
-    /// round trip, safely repeated; it may be left out for events that do not matter, since a later one covers them.
+    /// Stores that all events up to this one are done: a cursor with this name continues after it. Never moves back.
+    /// One round trip, safely repeated. Events that do not matter need no acknowledgement, since a later one covers
+    /// them.
     ///
-    /// The future holds nothing of the cursor, so the next event can be awaited beside it.
+    /// The future does not borrow the cursor, so the next event can be awaited beside it.
     ///
     /// # Errors
     ///
@@ -188,7 +189,7 @@ impl EventCursor {
     }
 }
 
-/// The error of a store of the user's becomes the cause of ours.
+/// Wraps the error of a user's store as the cause of ours.
 fn store_error(op: &'static str, error: BoxError) -> Error {
     match error.downcast::<Error>() {
         Ok(own) => *own,

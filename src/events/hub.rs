@@ -1,16 +1,15 @@
-//! Waiting for jobs to finish: one reader of the event stream for all who wait on a queue.
+//! Waits for jobs to finish, with one reader of the event stream for all that wait on a queue.
 //!
-//! An answer comes from one of four sources, and whichever is first wins: a look at the job when the waiting begins, its
-//! `completed` or `failed` event, for a job that is gone a look back in the stream, and a look at all jobs waited for
-//! every few seconds. The last is for events that were trimmed away and jobs that were removed, so that nobody waits for
-//! ever.
+//! A result comes from the first of four sources: a read of the job when the waiting begins; its `completed` or
+//! `failed` event; for a removed job a search back in the stream; and a read of all awaited jobs every few seconds. The
+//! last one covers events that were trimmed and jobs that were removed, so that nobody waits for ever.
 //!
-//! The look at the job also says how far the event stream is at that moment. That is where the reader starts, if none
-//! is running, so there is no moment that neither covers. Events up to there are older than what the look has found, and
-//! are not heeded: they may tell of an earlier job of the same id.
+//! The read of the job also returns the newest event at that moment. The reader starts there, if none runs, so no
+//! moment is missed. Earlier events are ignored: they are older than what the read has found, and may be about an
+//! earlier job with the same id.
 //!
-//! An id may be given again, after `FLUSHALL` or to a job whose id the user chose. Who waits knows which job is meant: by
-//! its timestamp when looking at the job, and by an `added` event that came later when reading events.
+//! An id may be used again, after `FLUSHALL` or for a job whose id the user chose. The caller knows which job is meant:
+//! by its timestamp when the job is read, and by a later `added` event in the stream.
 
 mod searches;
 mod waiting;
@@ -36,10 +35,10 @@ const OP: &str = "wait_until_finished";
 /// How long one read of the shared reader blocks.
 const BLOCK: Duration = Duration::from_secs(10);
 
-/// Jobs looked at in one call.
+/// How many jobs one call reads.
 const CHUNK: usize = 500;
 
-/// How often the jobs waited for are looked at, and how long a reader stays when nobody waits.
+/// How often the awaited jobs are read, and how long a reader stays when nobody waits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
     pub(crate) poll: Duration,
@@ -52,7 +51,7 @@ impl Default for Pace {
     }
 }
 
-/// The job that somebody waits for.
+/// A job that a caller waits for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Awaited<'a> {
     pub(crate) id: &'a str,
@@ -63,13 +62,13 @@ pub(crate) struct Awaited<'a> {
 }
 
 impl<'a> From<&'a str> for Awaited<'a> {
-    /// Whichever job has this id now.
+    /// Means whichever job has this id now.
     fn from(id: &'a str) -> Self {
         Self { id, born: None, seen: None }
     }
 }
 
-/// All who wait for a job of one queue. Cheap to clone; the last one that is dropped ends the reader.
+/// All callers that wait for a job of one queue. Cheap to clone; dropping the last clone ends the reader.
 #[derive(Clone)]
 pub(crate) struct FinishHub(Arc<Hub>);
 
@@ -90,7 +89,7 @@ pub(super) enum Ending {
 const MISSING: Ending = Ending::Refused(Reason::MissingJob);
 
 impl Ending {
-    /// Old peers leave the text of an absent value empty; as JSON that is null.
+    /// Old peers leave the text of a missing value empty; as JSON that is null.
     pub(super) fn completed(json: String) -> Self {
         Self::Completed(if json.is_empty() { "null".to_owned() } else { json })
     }
@@ -107,9 +106,9 @@ impl FinishHub {
 
     /// Waits until the job has finished; returns the JSON that its processor returned.
     ///
-    /// One round trip if it has finished already. Errors: [`Error::JobFailed`] with the stored reason, [`Error::Refused`]
-    /// if there is no such job or it was removed, [`Error::Timeout`] when `ttl` is over, also if the server could not be
-    /// asked until then, [`Error::Closed`] if the hub was closed, and what the server refuses for good.
+    /// One round trip if it has finished already. Errors: [`Error::JobFailed`] with the stored reason;
+    /// [`Error::Refused`] if the job does not exist or was removed; [`Error::Timeout`] when `ttl` is over, even if the
+    /// server could not be asked; [`Error::Closed`] if the hub was closed; and errors of the server that are final.
     pub(crate) async fn wait_until_finished(
         &self,
         job: impl Into<Awaited<'_>>,
@@ -130,7 +129,7 @@ impl FinishHub {
         }
     }
 
-    /// Ends the reader; everybody who waits is told so. Whoever waits after this starts another one.
+    /// Ends the reader and tells everybody who waits. A caller that waits after this starts another one.
     #[cfg(test)]
     pub(crate) fn close(&self) {
         self.0.waiting.stop(None);
@@ -156,7 +155,8 @@ impl FinishHub {
                     if let Some(outcome) = searches.look_back(engine, job.id, existed).await? {
                         return Ok(outcome);
                     }
-                    // Trimmed away, perhaps; but the reader may have it, once it has come as far as the stream was.
+                    // Its event was perhaps trimmed; but the reader may have it, once it has come as far as the stream
+                    // was.
                     if let Some(reader) = before {
                         reader.reaches(newest, pace.poll).await;
                     }
@@ -172,13 +172,13 @@ impl FinishHub {
                         }
                     };
                 }
-                // Somebody else started a reader meanwhile, and later in the stream than our look was.
+                // Another caller has started a reader meanwhile, later in the stream than our read.
                 Look::NotYet => {}
             }
         }
     }
 
-    /// Whether the reader will tell of all that happens after `newest`: the one that ran `before` our look does, and so
+    /// Returns whether the reader will see everything after `newest`: the one that ran `before` our read does, and so
     /// does the one that is started here.
     fn attach(&self, before: Option<u64>, newest: EventId) -> bool {
         let waiting = &self.0.waiting;
@@ -191,7 +191,7 @@ impl FinishHub {
         let (position, seen) = watch::channel(newest);
         state.reader = Some(Running { number, task: None, position: seen });
         drop(state);
-        // Not under the lock: a runtime that shuts down drops the task here and now, and its guard takes the lock.
+        // Spawned without the lock: a runtime that shuts down drops the task at once, and its guard takes the lock.
         let guard = Guard { waiting: Arc::clone(waiting), number };
         let task = tokio::spawn(run(self.0.engine.clone(), guard, newest, position, self.0.pace)).abort_handle();
         let mut state = waiting.lock();
@@ -212,7 +212,7 @@ impl Drop for Hub {
     }
 }
 
-/// Reads events and looks at jobs, until nobody has waited for a while; goes on after a panic.
+/// Reads events and jobs until nobody has waited for a while; continues after a panic.
 async fn run(engine: Engine, guard: Guard, start: EventId, position: watch::Sender<EventId>, pace: Pace) {
     let mut restarts = Restarts::new("event hub", &engine.keys);
     let (engine, guard, position) = (&engine, &guard, &position);
@@ -222,7 +222,7 @@ async fn run(engine: Engine, guard: Guard, start: EventId, position: watch::Send
         let reading = async {
             loop {
                 failpoint::hit("event hub", &engine.keys);
-                // Where the events may not be read, looks at the jobs have to do.
+                // If the events may not be read, reading the jobs has to be enough.
                 let Ok(batch) = reader.next().await else { continue };
                 guard.waiting.dispatch(&batch);
                 position.send_replace(reader.position());
@@ -238,7 +238,7 @@ async fn run(engine: Engine, guard: Guard, start: EventId, position: watch::Send
             return;
         }
         after = *position.borrow();
-        // What an event was about that was in hand is found by a look.
+        // The event that was being handled may have been about any job, so all are read.
         guard.waiting.suspect_all();
     }
 }
@@ -261,14 +261,14 @@ async fn look_after(engine: &Engine, guard: &Guard, pace: Pace) {
         for ids in ids.chunks(CHUNK) {
             if let Err(error) = look_at(engine, waiting, ids, serial).await {
                 tracing::debug!(error = %WithCauses(&error), "looking at the jobs waited for failed");
-                // The reader comes back by itself, this look with the next tick.
+                // The reader reconnects by itself, and the next tick repeats this read.
                 break;
             }
         }
     }
 }
 
-/// Looks at jobs, and answers those who waited for one of them before `serial` was given.
+/// Reads jobs, and answers those who waited for one of them before `serial` was assigned.
 async fn look_at(engine: &Engine, waiting: &Waiting, ids: &[String], serial: u64) -> Result<()> {
     let (newest, answers) = engine.read_finished(ids).await?;
     let mut gone = Vec::new();
@@ -278,7 +278,7 @@ async fn look_at(engine: &Engine, waiting: &Waiting, ids: &[String], serial: u64
             state.look(id, serial, newest, &found, &mut gone);
         }
     }
-    // The events of jobs that removed themselves may be on their way, or were trimmed away before they came.
+    // The events of jobs that removed themselves may be under way, or were trimmed before they came.
     let jobs: Vec<_> = gone.iter().map(|gone| (gone.id.clone(), Existed::At(gone.existed.ms()))).collect();
     if jobs.is_empty() {
         return Ok(());
@@ -290,7 +290,7 @@ async fn look_at(engine: &Engine, waiting: &Waiting, ids: &[String], serial: u64
     Ok(())
 }
 
-/// Ends the waiting when the task is gone in another way than by `leave`: a panic, or a runtime that was shut down.
+/// Ends the waiting if the task ends in another way than by `leave`: by a panic, or with its runtime.
 struct Guard {
     waiting: Arc<Waiting>,
     number: u64,

@@ -1,4 +1,4 @@
-//! Who listens to one reader of events: each has a buffer of its own.
+//! The listeners of one reader of events; each has a buffer of its own.
 
 use std::sync::{Arc, MutexGuard, Weak};
 
@@ -14,7 +14,7 @@ pub(super) struct Listeners {
 
 #[derive(Default)]
 struct State {
-    /// Those that were dropped leave with the next batch.
+    /// Dropped buffers are removed with the next batch.
     buffers: Vec<Weak<Buffer>>,
     closed: bool,
 }
@@ -28,7 +28,7 @@ impl Listeners {
         self.state.lock()
     }
 
-    /// The buffer of one more.
+    /// Adds a buffer for one more listener.
     pub(super) fn add(&self) -> Arc<Buffer> {
         let buffer = Arc::new(Buffer::new(self.limit));
         let mut state = self.lock();
@@ -40,7 +40,7 @@ impl Listeners {
         buffer
     }
 
-    /// The buffer of one that hears nothing.
+    /// Returns the buffer of a listener that hears nothing.
     pub(super) fn closed() -> Arc<Buffer> {
         let buffer = Arc::new(Buffer::new(1));
         buffer.close();
@@ -57,7 +57,7 @@ impl Listeners {
         state.buffers.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Hands a batch to each; the last one takes it without a copy.
+    /// Adds a batch to every buffer; the last one takes it without a copy.
     pub(super) fn push(&self, batch: Batch) {
         let mut all = self.all();
         let Some(last) = all.pop() else { return };
@@ -67,21 +67,21 @@ impl Listeners {
         last.push(batch);
     }
 
-    /// Tells that the reader was started again.
+    /// Reports that the reader was started again.
     pub(super) fn restarted(&self, problem: &str) {
         for buffer in self.all() {
             buffer.restarted(problem.to_owned());
         }
     }
 
-    /// Tells that the server does not let us read.
+    /// Reports that the server does not let us read.
     pub(super) fn refused(&self, problem: &str) {
         for buffer in self.all() {
             buffer.refused(problem.to_owned());
         }
     }
 
-    /// Tells that there is nobody who reads any more.
+    /// Reports that the reading has ended.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         for buffer in self.all() {

@@ -1,7 +1,7 @@
-//! What became of jobs that are gone: a look back in the event stream, from the newest event on.
+//! Finds the outcomes of removed jobs by a search back in the event stream, from the newest event on.
 //!
-//! A job that removes itself when it completes leaves nothing but its event. Whoever begins to wait a moment later finds
-//! it among the newest.
+//! A job that removes itself when it completes leaves only its event. A caller that begins to wait a moment later finds
+//! it among the newest ones.
 
 use std::time::Instant;
 
@@ -11,29 +11,30 @@ use crate::engine::Engine;
 use crate::engine::events::{Page, Step, Trace};
 use crate::error::Result;
 
-/// How many events are looked at, at most: what a stream holds by default.
+/// How many events are searched at most: what a stream holds by default.
 const DEPTH: usize = 10_000;
 
-/// How many of them in one call.
+/// How many events one call searches.
 const STEP: usize = 500;
 
-/// When the job that is meant existed already. What was added under its id later is another job.
+/// When the job that is meant existed. A job added later under its id is another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Existed {
-    /// At this time of the server, in milliseconds.
+    /// At this time of the server, in ms.
     At(u64),
-    /// At this moment of our own.
+    /// At this moment of our monotonic clock.
     Since(Instant),
 }
 
 impl Existed {
-    /// The time of the server after which the job was certainly there.
+    /// Returns a time of the server at which the job certainly existed.
     fn limit(self, now: Option<u64>, asked: Instant) -> u64 {
         match (self, now) {
             (Self::At(ms), _) => ms,
-            // Our own clock does not matter: the answer was on its way a while, so this is late rather than early.
+            // The answer was under way for a while, so the result is late rather than early; our wall clock does not
+            // matter.
             (Self::Since(seen), Some(now)) => now.saturating_sub(millis(asked.saturating_duration_since(seen))),
-            // A user who may not ask for the time gets the last job of that id.
+            // A user who may not ask for the time gets the last job with that id.
             (Self::Since(_), None) => u64::MAX,
         }
     }
@@ -43,7 +44,7 @@ impl Existed {
 #[derive(Debug)]
 struct Search {
     existed: Existed,
-    /// The newest step of the job that may be meant. It is the one if no `added` comes before it that was too late.
+    /// The newest step that may be of the job. It is the job's if no later `added` event comes before it in the search.
     newest: Option<Step>,
     over: bool,
 }
@@ -71,14 +72,14 @@ impl Search {
     }
 }
 
-/// How these jobs ended, as far as events still tell; none for a job that was removed before its end.
+/// Returns how these jobs ended, as far as their events still exist; `None` for a job that was removed before its end.
 pub(super) async fn look_back(engine: &Engine, jobs: &[(String, Existed)]) -> Result<Vec<Option<Ending>>> {
     let mut ids: Vec<&str> = jobs.iter().map(|(id, _)| id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
     let mut searches: Vec<Search> =
         jobs.iter().map(|(_, existed)| Search { existed: *existed, newest: None, over: false }).collect();
-    // Several may search for one id, and mean different jobs.
+    // Several callers may search for one id, and mean different jobs.
     let mut of_id = vec![Vec::new(); ids.len()];
     for (search, (id, _)) in jobs.iter().enumerate() {
         if let Ok(position) = ids.binary_search(&id.as_str()) {
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
     use crate::wire::EventId;
 
-    /// Steps with their times, the newest first.
+    /// Searches steps with their times, given newest first.
     fn search(existed: Existed, steps: &[(u64, Step)]) -> Option<Ending> {
         let mut search = Search { existed, newest: None, over: false };
         for (ms, step) in steps {
@@ -128,9 +129,9 @@ mod tests {
         let result = |text: &str| Some(Ending::Completed(text.to_owned()));
         assert_eq!(search(At(u64::MAX), &[(9, done("1")), (8, Elsewhere), (7, Added)]), result("1"));
         assert_eq!(search(At(u64::MAX), &[(9, Failed("x".into())), (7, Added)]), Some(Ending::Failed("x".into())));
-        // Retried, and then removed without a trace.
+        // It was retried, and then removed without an event.
         assert_eq!(search(At(u64::MAX), &[(9, Elsewhere), (8, Failed("x".into())), (7, Added)]), None);
-        // The job of that id which came later is another one, finished or not.
+        // The later job with that id is another one, finished or not.
         let twice = [(9, done("2")), (8, Added), (6, done("1")), (4, Added)];
         assert_eq!(search(At(5), &twice), result("1"));
         assert_eq!(search(At(5), &twice[1..]), result("1"));

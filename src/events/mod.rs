@@ -1,4 +1,4 @@
-//! Listening to a queue: its event stream as a [`Stream`], and waiting for a job to finish.
+//! Listens to a queue: its event stream as a [`Stream`], and waiting for a job to finish.
 
 mod buffer;
 mod builder;
@@ -32,7 +32,7 @@ use crate::error::{Error, Result};
 use crate::failpoint;
 pub use crate::wire::{EventId, JsonText, QueueEvent};
 
-/// What a listener is told.
+/// What a listener receives.
 ///
 /// ```no_run
 /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
@@ -52,40 +52,41 @@ pub use crate::wire::{EventId, JsonText, QueueEvent};
 #[serde(tag = "delivery", rename_all = "camelCase", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum Delivery {
-    /// Something happened in the queue.
+    /// An event of the queue.
     Event {
-        /// Its place in the stream; [`EventsFrom::After`] goes on from there.
+        /// Its position in the stream; [`EventsFrom::After`] continues after it.
         id: EventId,
-        /// What happened.
+        /// The event.
         event: QueueEvent,
     },
-    /// Events between these two may have been trimmed away before they were read: the stream holds only so many, and
-    /// the listener was disconnected, or too far behind. Or the server has lost its latest data, and what it has now
-    /// goes on from an earlier state. What matters should be read again from the queue.
+    /// Events between these two may have been trimmed away before they were read: the stream holds a limited number,
+    /// and the listener was disconnected or too far behind. Or the server has lost its latest data, and continues from
+    /// an earlier state. Read again from the queue what matters.
     Gap {
-        /// The last event that was seen.
+        /// The last event that was read.
         after: EventId,
-        /// The next one, which follows.
+        /// The next event, which follows.
         before: EventId,
-        /// Whether it is certain that the server has lost its latest data, as a replica that took over and was behind: what it
-        /// had acknowledged before is gone as well, jobs and outcomes. BullMQ has no word for it.
+        /// Whether the server has certainly lost its latest data, for example because a replica that was behind took
+        /// over. Then jobs and outcomes that it had acknowledged are lost too. BullMQ does not report this.
         is_rollback: bool,
     },
-    /// The listener did not take its events quickly enough, and so many of the oldest in its buffer were dropped.
+    /// The listener took its events too slowly, and the oldest in its buffer were dropped.
     Lagged {
-        /// How many, since this was last told.
+        /// How many were dropped since the last `Lagged`.
         missed: u64,
     },
-    /// The task that reads the events panicked, which is a fault of this library or of a log subscriber, and was started
-    /// again after the last event that was read. Nothing is lost by it; it is also told in the log.
+    /// The task that reads the events panicked, by a fault of this library or of a log subscriber, and was started
+    /// again after the last event that was read. No event is lost. It is also logged.
     Restarted {
-        /// The text of the panic.
+        /// The message of the panic.
         problem: String,
     },
-    /// The server does not let us read the queue's events, for want of a right or since something else is stored under the key of
-    /// the stream. Told once, and in the log; the reader tries on, and what comes after it was mended is delivered.
+    /// The server does not let us read the queue's events: the user lacks a permission, or the key of the stream holds
+    /// something else. Reported once, also in the log. The reader keeps trying, and continues when the cause was
+    /// mended.
     Refused {
-        /// What the server said.
+        /// The error of the server.
         problem: String,
     },
 }
@@ -101,12 +102,13 @@ impl Delivery {
     }
 }
 
-/// The events of one queue, whoever causes them: in this process, another one, or Node.
+/// Receives the events of one queue, whoever causes them: this process, another one, or Node.
 ///
 /// A task reads them on a connection of its own, under the name by which dashboards count the listeners of a queue.
-/// Connection failures are not reported, since nothing is lost by them: the reader comes back as soon as the server
-/// does, and goes on after the last event it saw. Where events were lost nevertheless, a [`Delivery::Gap`] or
-/// [`Delivery::Lagged`] stands in their place. Events that cannot be read as BullMQ's are delivered as far as they can.
+/// Connection failures are not reported, since no event is lost by them: the reader reconnects when the server is back,
+/// and continues after the last event it read. If events were lost nevertheless, a [`Delivery::Gap`] or
+/// [`Delivery::Lagged`] takes their place. Events that are not in BullMQ's form are delivered as far as they can be
+/// read.
 ///
 /// Dropping it ends the task and closes the connection at once.
 ///
@@ -136,11 +138,11 @@ impl Delivery {
 pub struct QueueEvents {
     buffer: Arc<Buffer>,
     ready: watch::Receiver<Readiness>,
-    /// Gone once this was closed.
+    /// `None` once this was closed.
     reading: Option<Arc<Reading>>,
 }
 
-/// Whether it is known where to begin.
+/// Whether it is known where the reading begins.
 #[derive(Debug, Clone)]
 enum Readiness {
     Unknown,
@@ -149,7 +151,7 @@ enum Readiness {
     Refused(Arc<str>),
 }
 
-/// Why nobody will hear anything.
+/// Why no event will ever come.
 #[derive(Debug, Clone)]
 pub(crate) enum NotReady {
     Closed,
@@ -165,7 +167,7 @@ impl From<NotReady> for Error {
     }
 }
 
-/// The task that reads, for all who listen to it; it ends with the last of them.
+/// The task that reads, for all its listeners; it ends with the last of them.
 struct Reading {
     listeners: Arc<Listeners>,
     task: JoinHandle<()>,
@@ -178,7 +180,7 @@ impl Drop for Reading {
 }
 
 impl QueueEvents {
-    /// Begins to listen. The options have been checked; the place to begin is found out by the task.
+    /// Starts to listen. The options have been checked; the task finds out where to begin.
     fn open(engine: Engine, options: EventsOptions) -> Self {
         let start = match options.from {
             EventsFrom::Now => None,
@@ -191,7 +193,7 @@ impl QueueEvents {
         let closing = Closing(Arc::clone(&listeners));
         let task = tokio::spawn(async move {
             let mut restarts = Restarts::new("queue events", &engine.keys);
-            // After what has been delivered, or is about to be.
+            // The position after what was delivered, or is about to be.
             let mut after = start;
             let mut is_refused = false;
             let (told, is_refused) = (&told, &mut is_refused);
@@ -236,10 +238,10 @@ impl QueueEvents {
         Self { buffer, ready, reading: Some(Arc::new(Reading { listeners, task })) }
     }
 
-    /// Makes another listener to the same events, from the next one on that is read: with a buffer of its own, and without
-    /// another connection. What one of them does not take in time the others do not miss.
+    /// Creates another listener to the same events, from the next one on that is read, with a buffer of its own and
+    /// without another connection. A slow listener makes no other one miss events.
     ///
-    /// The reading ends when the last of them is dropped or closed. A listener of one that was closed hears nothing.
+    /// The reading ends when the last listener is dropped or closed. A subscriber of a closed listener hears nothing.
     ///
     /// ```no_run
     /// # async fn demo(events: oxmq::QueueEvents) {
@@ -263,21 +265,21 @@ impl QueueEvents {
         Self { buffer, ready: self.ready.clone(), reading: self.reading.clone() }
     }
 
-    /// Waits until it is known where to begin; returns the event after which that is.
+    /// Waits until it is known where to begin, and returns the event after which that is.
     ///
-    /// Everything that happens after this will be delivered, with [`EventsFrom::Now`] too. Waits as long as the server
-    /// cannot be reached.
+    /// Everything that happens after this will be delivered, with [`EventsFrom::Now`] too. Waits without a limit while
+    /// the server cannot be reached.
     ///
     /// # Errors
     ///
     /// [`Error::Closed`] if this was closed before; [`Error::Redis`] if the server does not let us read the events, as
-    /// [`Delivery::Refused`].
+    /// in [`Delivery::Refused`].
     #[doc(alias = "waitUntilReady")]
     pub async fn ready(&self) -> Result<EventId> {
         Ok(self.readiness().await?)
     }
 
-    /// The same, without holding on to this listener.
+    /// Does the same, without borrowing this listener.
     pub(crate) fn readiness(&self) -> impl Future<Output = std::result::Result<EventId, NotReady>> + Send + use<> {
         let mut ready = self.ready.clone();
         async move {
@@ -290,7 +292,7 @@ impl QueueEvents {
         }
     }
 
-    /// Waits for the next event, or word of those that were missed; `None` after [`close`](Self::close).
+    /// Waits for the next event, or for the report of missed events; `None` after [`close`](Self::close).
     ///
     /// The future can be dropped at any time without losing an event.
     #[doc(alias = "once")]
@@ -299,14 +301,14 @@ impl QueueEvents {
         std::future::poll_fn(|cx| self.buffer.poll(cx)).await
     }
 
-    /// Returns how many events were dropped so far because they were not taken quickly enough.
+    /// Returns how many events were dropped so far because they were taken too slowly.
     #[must_use]
     pub fn missed(&self) -> u64 {
         self.buffer.missed()
     }
 
-    /// Stops listening. What was read already can still be taken. The last of the [subscribers](Self::subscribe) closes the
-    /// connection, also in the midst of a read.
+    /// Stops listening. Events that were read already can still be taken. The last of the
+    /// [subscribers](Self::subscribe) closes the connection, even during a read.
     #[doc(alias = "disconnect")]
     pub async fn close(&mut self) {
         let Some(reading) = self.reading.take() else { return };
@@ -314,7 +316,7 @@ impl QueueEvents {
         self.buffer.close();
         if let Ok(mut last) = Arc::try_unwrap(reading) {
             last.task.abort();
-            // The error says that it was aborted.
+            // The only error is that it was aborted.
             let _ = (&mut last.task).await;
         }
     }
@@ -334,7 +336,7 @@ impl fmt::Debug for QueueEvents {
     }
 }
 
-/// Tells once that the server does not let us read.
+/// Logs once that the server does not let us read.
 fn tell_refusal(
     listeners: &Listeners,
     ready: &watch::Sender<Readiness>,
@@ -350,7 +352,7 @@ fn tell_refusal(
     ready.send_replace(Readiness::Refused(problem.into()));
 }
 
-/// Tells the listeners when the task is gone, however it went.
+/// Tells the listeners when the task ends, for whatever reason.
 struct Closing(Arc<Listeners>);
 
 impl Drop for Closing {

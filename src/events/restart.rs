@@ -1,5 +1,5 @@
-//! What keeps the readers of events alive: after a panic, which is a fault of ours or of a log subscriber, a reader is
-//! started again where it was.
+//! Keeps the readers of events alive: a reader that panics, by a fault of ours or of a log subscriber, is started again
+//! where it was.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,11 +25,11 @@ impl Restarts {
         Self { task, keys: keys.clone(), pause: FIRST }
     }
 
-    /// Runs the task. After a panic, which it tells the log, it waits a moment, and returns what the problem was.
+    /// Runs the task. If it panics, this logs it, waits a moment, and returns the message.
     pub(super) async fn run(&mut self, task: impl Future<Output = ()>) -> Result<(), String> {
         let Err(payload) = AssertUnwindSafe(task).catch_unwind().await else { return Ok(()) };
         let problem = text(&*payload);
-        // Dropping what somebody else panicked with may panic, and so may telling: a log subscriber is not ours.
+        // Dropping the payload of a panic may panic, and so may logging: a log subscriber is not ours.
         let _ = catch_unwind(AssertUnwindSafe(move || drop(payload))).map_err(std::mem::forget);
         let (name, queue) = (self.task, &self.keys);
         let told = catch_unwind(AssertUnwindSafe(|| {

@@ -13,7 +13,7 @@ use crate::script::reply::string;
 use crate::script::{Call, Repeat};
 use crate::testing::RedisServer;
 
-/// A `redis-server` of its own for one test; ends with it.
+/// A `redis-server` for one test, which ends with it.
 pub(super) struct TestServer(RedisServer);
 
 impl TestServer {
@@ -21,19 +21,19 @@ impl TestServer {
         Self(RedisServer::start_with(&["--repl-diskless-sync-delay", "0"]))
     }
 
-    /// One that replicas can reach, and its port.
+    /// Starts one that replicas can reach; returns it with its port.
     pub(super) fn start_on_a_port() -> (Self, u16) {
         let server = Self::start();
         let port = server.0.port();
         (server, port)
     }
 
-    /// Ends the server as a power cut would, and starts one in its place: empty, or with what was saved.
+    /// Kills the server as a power cut would, and starts one in its place: empty, or with what was saved.
     pub(super) fn restart(&mut self) {
         self.0.restart();
     }
 
-    /// The queue `mails é` under the prefix `t`.
+    /// Returns the queue `mails é` under the prefix `t`.
     pub(super) async fn queue(&self) -> TestQueue {
         let options = ConnectOptions::new(Address::Unix(self.0.socket())).wait_for_server(true);
         let link = Link::connect(Arc::new(options)).await.unwrap();
@@ -41,7 +41,7 @@ impl TestServer {
     }
 }
 
-/// A queue, written to as scripts of other peers would.
+/// A queue that is written to as scripts of other peers would.
 pub(super) struct TestQueue {
     pub(super) engine: Engine,
 }
@@ -74,7 +74,7 @@ impl TestQueue {
         }
     }
 
-    /// Saves everything. The child that has served a replica may still end: until it has, the server refuses to save.
+    /// Saves everything. While the child process that has served a replica is still ending, the server refuses to save.
     pub(super) async fn save(&self) {
         let is_idle = async || self.info("persistence").await.contains("rdb_bgsave_in_progress:0");
         eventually("no other save is going on", is_idle).await;
@@ -85,25 +85,25 @@ impl TestQueue {
         string(self.send(&["INFO", section]).await).unwrap()
     }
 
-    /// How often the newest entry of a stream was asked for: a listener that hears nothing does so each time.
+    /// Returns how often the newest entry of a stream was asked for: a listener without events does so each time.
     pub(super) async fn surveys(&self) -> u64 {
         self.calls("xrevrange").await
     }
 
-    /// How often a command was called.
+    /// Returns how often a command was called.
     pub(super) async fn calls(&self, command: &str) -> u64 {
         let stats = self.info("commandstats").await;
         let calls = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
         calls.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
     }
 
-    /// Waits until a listener has looked at the stream as it is now.
+    /// Waits until a listener has checked the present stream.
     pub(super) async fn surveyed(&self) {
         let before = self.surveys().await;
         eventually("the listener has looked", async || self.surveys().await > before + 1).await;
     }
 
-    /// Ids of the connections with the name of a listener.
+    /// Returns the ids of the connections with the name of a listener.
     pub(super) async fn listeners(&self) -> Vec<String> {
         let Value::BulkString(list) = self.send(&["CLIENT", "LIST"]).await else { panic!() };
         let name = format!("name={}", Self::CLIENT_NAME);
@@ -112,13 +112,13 @@ impl TestQueue {
         lines.map(|line| line.split(' ').next().unwrap().replace("id=", "")).collect()
     }
 
-    /// Whether a listener waits in a blocking read.
+    /// Returns whether a listener waits in a blocking read.
     pub(super) async fn is_blocked(&self) -> bool {
         let info = self.info("clients").await;
         !info.contains("blocked_clients:0")
     }
 
-    /// Cuts the connections of all listeners; tells how many.
+    /// Cuts the connections of all listeners; returns how many.
     pub(super) async fn kill_listeners(&self) -> usize {
         let ids = self.listeners().await;
         for id in &ids {
@@ -131,7 +131,7 @@ impl TestQueue {
         self.send(&["HSET", &format!("@{id}"), "name", "n"]).await;
     }
 
-    /// Completes a job as a worker would: all at once.
+    /// Completes a job as a worker would, in one step.
     pub(super) async fn complete(&self, id: &str, value: &str, keep: bool, announce: bool) {
         const LUA: &str = "local q, id, value = KEYS[1], ARGV[1], ARGV[2]
             if ARGV[3] == 'true' then
@@ -156,7 +156,7 @@ pub(super) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> b
     }
 }
 
-/// The value of a future that must not hang.
+/// Returns the value of a future that must not hang.
 pub(super) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), future).await.expect("not within 60 s")
 }

@@ -15,7 +15,7 @@ async fn ready(builder: QueueEventsBuilder) -> QueueEvents {
     events
 }
 
-/// The next event's name.
+/// Returns the next event's name.
 async fn name(events: &mut QueueEvents) -> String {
     match soon(events.recv()).await {
         Some(Delivery::Event { event, .. }) => event.name().to_owned(),
@@ -23,7 +23,7 @@ async fn name(events: &mut QueueEvents) -> String {
     }
 }
 
-/// Takes the events with these numbers, and nothing else.
+/// Takes the events with these numbers, and fails at anything else.
 async fn expect(events: &mut QueueEvents, numbers: std::ops::Range<u64>) {
     for number in numbers {
         assert_eq!(name(events).await, number.to_string());
@@ -34,7 +34,7 @@ async fn expect(events: &mut QueueEvents, numbers: std::ops::Range<u64>) {
 async fn what_is_written_after_ready_is_seen_also_if_nothing_was_before() {
     let server = TestServer::start();
     let queue = server.queue().await;
-    // Reads end every millisecond, so that most events fall between two of them.
+    // Reads end every millisecond, so that most events come between two of them.
     let mut events = ready(listen(&queue).block(Duration::from_millis(1))).await;
     assert_eq!(events.ready().await.unwrap(), EventId::ZERO);
     for number in 0..50 {
@@ -80,7 +80,7 @@ async fn killed_connections_cost_no_event_and_no_order() {
         }
     };
     tokio::join!(kills, writes, expect(&mut events, 0..3_000));
-    // The name is there again, for dashboards.
+    // The connection has its name again, for dashboards.
     eventually("one listener is shown", async || queue.listeners().await.len() == 1).await;
 }
 
@@ -149,12 +149,12 @@ async fn a_burst_beyond_the_cap_is_a_gap() {
     queue.send(&["EVAL", lua, "1", "@events"]).await;
     assert!(matches!(soon(events.recv()).await, Some(Delivery::Gap { .. })));
     expect(&mut events, 80..100).await;
-    // And none where nothing is missing.
+    // No gap is reported if nothing is missing.
     queue.emit(&["100"]).await;
     expect(&mut events, 100..101).await;
 }
 
-/// The queue's own cap says nothing of it: somebody has shortened the stream by hand, or with another cap.
+/// The queue's own cap is larger: somebody has shortened the stream by hand, or with another cap.
 #[tokio::test]
 async fn a_stream_cut_shorter_than_its_cap_is_a_gap() {
     let server = TestServer::start();
@@ -185,7 +185,7 @@ async fn an_event_that_vanishes_as_it_is_written_wakes_the_reader_and_leaves_a_g
     queue.emit(&["1"]).await;
     match soon(events.recv()).await.unwrap() {
         Delivery::Gap { after: EventId::ZERO, .. } => expect(&mut events, 1..2).await,
-        // Valkey, and Redis since 7.4, wake no reader for what is not there any more, so nobody hears of it.
+        // Valkey, and Redis since 7.4, do not wake a reader for an entry that is gone already, so nobody hears of it.
         Delivery::Event { .. } if !was_woken => {}
         other => panic!("{other:?}"),
     }
@@ -201,7 +201,8 @@ async fn a_stream_that_was_deleted_goes_on_in_the_new_one() {
     expect(&mut events, 0..1).await;
     queue.send(&["DEL", "@events"]).await;
     queue.surveyed().await;
-    // A new stream begins its numbers anew, so in the same millisecond the next event would have the id of the last.
+    // A new stream begins its numbers anew, so within the same millisecond the next event would have the id of the
+    // last.
     tokio::time::sleep(Duration::from_millis(2)).await;
     queue.emit(&["1"]).await;
     expect(&mut events, 1..2).await;
@@ -225,7 +226,7 @@ async fn a_server_that_fell_back_is_a_gap_and_repeats_nothing() {
 }
 
 /// The listener of a replica stays connected while that takes over an earlier state: its master came back with one, or
-/// another one was promoted. What was heard is not heard again.
+/// another one was promoted. Events that were delivered are not delivered again.
 #[tokio::test]
 async fn a_replica_that_takes_over_an_earlier_state_is_a_gap_and_repeats_nothing() {
     let (mut master, port) = TestServer::start_on_a_port();
@@ -264,7 +265,7 @@ async fn a_server_restored_from_an_earlier_dump_is_a_gap_and_repeats_nothing() {
     let last: EventId = queue.emit(&["99"]).await.parse().unwrap();
     expect(&mut events, 0..100).await;
     server.restart();
-    // At once, so that the listener may find the stream gone on already.
+    // Sent at once, so that the listener may find that the stream has continued already.
     queue.emit(&["100"]).await;
     assert!(matches!(soon(events.recv()).await, Some(Delivery::Gap { after, is_rollback: true, .. }) if after == last));
     expect(&mut events, 100..101).await;
@@ -308,7 +309,7 @@ async fn closing_and_dropping_end_a_blocked_read() {
 async fn a_listener_closed_before_it_was_ready_says_so() {
     let server = TestServer::start();
     let queue = server.queue().await;
-    // The server answers nobody from here on.
+    // From here on the server does not answer.
     queue.send(&["CLIENT", "PAUSE", "600000"]).await;
     let mut events = listen(&queue).start().unwrap();
     assert!(tokio::time::timeout(Duration::from_millis(50), events.ready()).await.is_err());
@@ -345,12 +346,12 @@ async fn a_listener_is_started_again_where_it_was() {
     let start = events.ready().await.unwrap();
     for number in 0..10 {
         if number == 5 {
-            // It dies when the next event has been handed on.
+            // The reader dies when the next event has been handed on.
             crate::failpoint::arm("queue events", &queue.engine.keys);
         }
         queue.emit(&[&number.to_string()]).await;
         if number == 6 {
-            // Told before what was read after it.
+            // This is reported before what was read after it.
             let Some(Delivery::Restarted { problem }) = soon(events.recv()).await else { panic!() };
             assert!(problem.contains("failpoint"), "{problem}");
         }

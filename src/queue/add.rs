@@ -1,4 +1,4 @@
-//! Adding jobs to a queue.
+//! Adds jobs to a queue.
 
 use std::future::IntoFuture;
 use std::sync::Arc;
@@ -23,18 +23,19 @@ impl<D, R> Queue<D, R> {
     /// Adds a job. Awaiting the builder sends it.
     ///
     /// One round trip, shared with other adds on this queue that are under way at the same time. The job is stored and
-    /// placed in one atomic step; the add goes on if its future is dropped after the first poll.
+    /// placed in one atomic step. The add goes on if its future is dropped after the first poll.
     ///
-    /// An id that exists already, or a deduplication, makes no new job: the answer is the id that stands for it. What
-    /// happened is told by [`Add::outcome`].
+    /// If the id exists already, or by a deduplication, no new job is created: the returned job has the id that stands
+    /// for it. [`Add::outcome`] tells what happened.
     ///
     /// # Errors
     ///
     /// Awaiting it may return [`Error::InvalidOption`] (nothing was sent), [`Error::Refused`] with
     /// [`Reason::MissingParent`](crate::error::Reason::MissingParent) or
     /// [`Reason::ParentCannotBeReplaced`](crate::error::Reason::ParentCannotBeReplaced), [`Error::OutOfMemory`], or
-    /// [`Error::OutcomeUnknown`] if the reply was lost and the job has no id of its own. With one the add is repeated,
-    /// which makes no second job while the first exists; one that was done and removed in the meantime runs again.
+    /// [`Error::OutcomeUnknown`] if the reply was lost and the job has no id of its own. With an id the add is
+    /// repeated, which creates no second job while the first exists; a job that has run and was removed in the meantime
+    /// runs again.
     ///
     /// # Example
     ///
@@ -56,15 +57,15 @@ impl<D, R> Queue<D, R> {
         Add { queue: self.clone(), job: NewJob::new(name, data) }
     }
 
-    /// Adds many jobs in order, in calls of 150 at most; each job is atomic, the whole is not.
+    /// Adds many jobs in order, in calls of at most 150. Each job is atomic, the whole is not.
     ///
-    /// All jobs are checked before the first is sent. The answer has one item per job, in order; one that was refused
-    /// does not keep the others from being added.
+    /// All jobs are checked before the first is sent. The result has one item per job, in order; a refused job does not
+    /// keep the others from being added.
     ///
     /// # Errors
     ///
-    /// Awaiting it returns [`Error::InvalidOption`], which names the job by its place and name, or [`Error::Json`] if a
-    /// job breaks a rule; then none was sent.
+    /// Awaiting it returns [`Error::InvalidOption`], which names the job by its position and name, or [`Error::Json`],
+    /// if a job breaks a rule; then none was sent.
     ///
     /// BullMQ: `Queue.addBulk`.
     #[doc(alias = "addBulk")]
@@ -76,17 +77,17 @@ impl<D, R> Queue<D, R> {
         AddBulk { queue: self.clone(), jobs: jobs.into_iter().collect() }
     }
 
-    /// Adds the jobs of a stream in bulk calls, one after the other, and answers each call as [`add_bulk`](Self::add_bulk)
-    /// does.
+    /// Adds the jobs of a stream in bulk calls, one after the other, and returns the results of each call like
+    /// [`add_bulk`](Self::add_bulk).
     ///
-    /// A call takes what the stream has ready, up to 500 jobs, so that a slow source is not waited for. Nothing happens
-    /// but as the answers are taken: the next jobs are asked for when the call before them is answered, at most one call's
-    /// jobs are in memory, and who counts the answers knows how far it is. Dropping it stops; what was answered is stored.
+    /// A call takes the jobs that the stream has ready, up to 500, so that a slow source is not waited for. Calls are
+    /// only made as their results are taken: at most the jobs of one call are in memory, and counting the results tells
+    /// the progress. Dropping it stops; jobs whose results were returned are stored.
     ///
     /// # Errors
     ///
-    /// Each job has an answer of its own, in order. One that breaks a rule has the [`Error::InvalidOption`] or [`Error::Json`] in
-    /// its place, and does not keep the others of its call from being sent.
+    /// Each job has a result of its own, in order. A job that breaks a rule has [`Error::InvalidOption`] or
+    /// [`Error::Json`] in its place, and does not keep the others of its call from being sent.
     ///
     /// # Example
     ///
@@ -117,9 +118,9 @@ impl<D, R> Queue<D, R> {
         jobs.ready_chunks(STREAMED).then(move |jobs| queue.add_bulk(jobs).good_ones().boxed())
     }
 
-    /// Makes of a job what is sent of it, and leaves its data; of one that breaks a rule also its name, for the error.
+    /// Builds what is sent of a job, and takes its data; of a job that breaks a rule also its name, for the error.
     ///
-    /// `trace` is what the add is part of; with `replaces` it counts more than a trace in the job's options.
+    /// `trace` is the trace context of the add; with `replaces` it takes precedence over one in the job's options.
     fn prepare(&self, job: &mut NewJob<D>, trace: Option<&str>, replaces: bool) -> Result<add_jobs::Addition>
     where
         D: Serialize,
@@ -135,7 +136,7 @@ impl<D, R> Queue<D, R> {
     }
 }
 
-/// A job that is not added yet.
+/// A job to be added.
 ///
 /// ```no_run
 /// # async fn demo(queue: oxmq::Queue<u32, ()>) -> oxmq::Result<()> {
@@ -154,13 +155,13 @@ pub struct NewJob<D> {
     options: JobOptions,
 }
 
-/// How many jobs of a stream go in one call.
+/// How many jobs of a stream one call adds.
 const STREAMED: usize = 500;
 
 impl<D, R> Queue<D, R> {
     /// Adds a job of a kind, with the options of the kind. Awaiting the builder sends it.
     ///
-    /// Any queue takes any kind, whatever its own `D` and `R` are. Otherwise as [`Queue::add`].
+    /// Any queue takes any kind, whatever its own `D` and `R` are. Everything else is as with [`Queue::add`].
     ///
     /// # Errors
     ///
@@ -187,42 +188,42 @@ impl<D, R> Queue<D, R> {
 }
 
 impl<K: JobKind> NewJob<K> {
-    /// Makes a job of a kind, with the options of the kind.
+    /// Creates a job of a kind, with the options of the kind.
     pub fn of(job: K) -> Self {
         Self { name: K::NAME.to_owned(), options: job.options(), data: job }
     }
 }
 
 impl<D> NewJob<D> {
-    /// Makes a job with this name and data, and no options.
+    /// Creates a job with this name and data, and no options.
     pub fn new(name: impl Into<String>, data: D) -> Self {
         Self { name: name.into(), data, options: JobOptions::default() }
     }
 
-    /// Sets all options at once, in place of those given so far.
+    /// Sets all options at once, replacing those set so far.
     pub fn options(mut self, options: JobOptions) -> Self {
         self.options = options;
         self
     }
 }
 
-/// What became of an added job.
+/// The outcome of an add.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(tag = "outcome", rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum Added {
-    /// A new job.
+    /// A new job was created.
     Created,
-    /// A job with this id existed; nothing of it was changed, except that it may have got a parent.
+    /// A job with this id exists; it was not changed, but may have been attached to a parent.
     Existing,
     /// Another job stands for this one, by its deduplication id.
     Deduplicated,
-    /// As `Deduplicated`, and this job will run when the active one has finished, under the id given.
+    /// As `Deduplicated`; in addition this job will run, with the id given, when the active one has finished.
     SetAside {
         /// The id that the job will have.
         id: String,
     },
-    /// A new job in place of a delayed one with the same deduplication id, which was removed.
+    /// A new job replaced a delayed one with the same deduplication id, which was removed.
     Replaced {
         /// The job that was removed.
         old: String,
@@ -241,7 +242,7 @@ impl From<&Placed> for Added {
     }
 }
 
-/// An add that is not sent yet; await it. Only then there is a [`Job`], with an id and a result to wait for.
+/// An add to be sent; await it. Only then there is a [`Job`], with an id and a result to wait for.
 ///
 /// ```no_run
 /// # async fn demo(queue: oxmq::Queue<u32, u32>) -> oxmq::Result<()> {
@@ -274,7 +275,7 @@ macro_rules! forward {
             })*
         }
 
-        // Taken apart, so that an option without a line in the list does not compile.
+        // Destructured, so that an option without a line in the list does not compile.
         const _: fn(&JobOptions) = |options| {
             let JobOptions { $($name: _),* } = options;
         };
@@ -336,7 +337,7 @@ forward! {
 }
 
 impl<D, R> Add<D, R> {
-    /// Sets all options at once, in place of those given so far.
+    /// Sets all options at once, replacing those set so far.
     pub fn options(mut self, options: JobOptions) -> Self {
         self.job = self.job.options(options);
         self
@@ -347,7 +348,7 @@ impl<D, R> Add<D, R>
 where
     D: Serialize,
 {
-    /// Sends the add, and tells whether it made a new job.
+    /// Sends the add, and returns whether it created a new job.
     ///
     /// # Errors
     ///
@@ -355,7 +356,7 @@ where
     pub fn outcome(self) -> impl Future<Output = Result<(Job<D, R>, Added)>> {
         let Self { queue, mut job } = self;
         let span = telemetry::add(queue.name(), &job.name);
-        // Made here and now: the future is smaller without the options.
+        // Built here, so that the future is smaller without the options.
         let new = queue.prepare(&mut job, telemetry::inject(&span).as_deref(), true);
         let (core, data) = (queue.core, job.data);
         let own = span.clone();
@@ -384,7 +385,7 @@ where
     }
 }
 
-/// A bulk add that is not sent yet; await it.
+/// A bulk add to be sent; await it.
 #[must_use = "an add does nothing until it is awaited"]
 pub struct AddBulk<D, R> {
     queue: Queue<D, R>,
@@ -395,7 +396,7 @@ impl<D, R> AddBulk<D, R>
 where
     D: Serialize,
 {
-    /// Sends the adds, and tells of each whether it made a new job.
+    /// Sends the adds, and returns for each whether it created a new job.
     ///
     /// # Errors
     ///
@@ -404,7 +405,7 @@ where
         Ok(self.checked(|place| place)?.send().await)
     }
 
-    /// Checks all jobs, so that they can be sent; `place` tells the place of a job, for the error that names it.
+    /// Checks all jobs, so that they can be sent; `place` gives the position of a job, for the error that names it.
     ///
     /// # Errors
     ///
@@ -425,7 +426,7 @@ where
         Ok(CheckedBulk { queue, jobs, new, span })
     }
 
-    /// Sends the jobs that break no rule. Each job has an answer in its place.
+    /// Sends the jobs that break no rule. Each job has a result in its place.
     async fn good_ones(self) -> Vec<Result<Job<D, R>>> {
         let Self { queue, jobs } = self;
         let span = telemetry::add_bulk(queue.name(), jobs.len());
@@ -460,7 +461,7 @@ pub(crate) struct CheckedBulk<D, R> {
 }
 
 impl<D, R> CheckedBulk<D, R> {
-    /// Sends the adds, and tells of each whether it made a new job.
+    /// Sends the adds, and returns for each whether it created a new job.
     pub(crate) async fn send(self) -> Vec<Result<(Job<D, R>, Added)>> {
         let Self { queue, jobs, new, span } = self;
         if new.is_empty() {
@@ -492,7 +493,7 @@ where
     }
 }
 
-/// The job that an add has led to.
+/// Returns the job that an add has led to.
 pub(crate) fn added<D, R>(
     core: &Arc<QueueCore>,
     new: add_jobs::Addition,
@@ -504,7 +505,7 @@ pub(crate) fn added<D, R>(
         Placed::Created { id } | Placed::Existing { id } | Placed::Replaced { id, .. } => id,
         Placed::Deduplicated { owner } | Placed::SetAside { owner, .. } => owner,
     };
-    // Where another job stands for this one, its timestamp is not known.
+    // The timestamp of another job that stands for this one is not known.
     let born = matches!(added, Added::Created | Added::Replaced { .. }).then(|| i64::try_from(new.timestamp).ok());
     let seen = Seen::now(born.flatten());
     let options = StoredOptions::parse(&new.opts).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Steering a queue.
+//! Controls a queue.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,9 +9,10 @@ use crate::state::JobState;
 use crate::wire::EventId;
 
 impl<D, R> Queue<D, R> {
-    /// Pauses the queue for all workers: those that run jobs end them, and take no more. One round trip.
+    /// Pauses the queue for all workers: running jobs go on, and no more are taken. One round trip.
     ///
-    /// In a fleet with Node's version 5, pause and resume from oxmq or version 6 only: version 5 loses jobs when both do.
+    /// If workers of BullMQ 5 use the queue, pause and resume it only from oxmq or BullMQ 6: version 5 loses jobs when
+    /// both do.
     ///
     /// # Errors
     ///
@@ -22,7 +23,8 @@ impl<D, R> Queue<D, R> {
         self.core.engine().pause().await
     }
 
-    /// Resumes the queue. Jobs that version 5 has put aside come first. One round trip, more for thousands of those.
+    /// Resumes the queue. Jobs that BullMQ 5 keeps in `paused` run first. One round trip, and one more per 1,000 of
+    /// those.
     ///
     /// # Errors
     ///
@@ -33,7 +35,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().resume().await
     }
 
-    /// Lets at most so many jobs be active at once, over all workers. One round trip.
+    /// Limits how many jobs may be active at once, over all workers. One round trip.
     ///
     /// # Errors
     ///
@@ -45,7 +47,8 @@ impl<D, R> Queue<D, R> {
         self.core.engine().set_global_concurrency(jobs).await
     }
 
-    /// Ends the limit of [`set_global_concurrency`](Self::set_global_concurrency), and returns whether there was one.
+    /// Removes the limit of [`set_global_concurrency`](Self::set_global_concurrency), and returns whether there was
+    /// one. One round trip.
     ///
     /// # Errors
     ///
@@ -57,12 +60,12 @@ impl<D, R> Queue<D, R> {
         self.core.engine().remove_global_concurrency().await
     }
 
-    /// Lets at most `max` jobs be fetched in each window, over all workers. One round trip.
+    /// Limits how many jobs may be fetched in each `window`, over all workers. One round trip.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for no jobs, and for a window under a millisecond or over a
-    /// year.
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for a `max` of 0, and for a window under a millisecond or
+    /// over a year.
     ///
     /// BullMQ: `Queue.setGlobalRateLimit`.
     #[doc(alias = "setGlobalRateLimit")]
@@ -70,7 +73,8 @@ impl<D, R> Queue<D, R> {
         self.core.engine().set_global_rate_limit(max, window).await
     }
 
-    /// Ends the limit of [`set_global_rate_limit`](Self::set_global_rate_limit), and returns whether there was one.
+    /// Removes the limit of [`set_global_rate_limit`](Self::set_global_rate_limit), and returns whether there was one.
+    /// One round trip.
     ///
     /// # Errors
     ///
@@ -82,7 +86,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().remove_global_rate_limit().await
     }
 
-    /// Lets workers that have a limit, their own or the queue's, fetch nothing for this time. One round trip.
+    /// Stops the fetching of workers that have a rate limit, their own or the queue's, for `pause`. One round trip.
     ///
     /// # Errors
     ///
@@ -94,7 +98,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().rate_limit(pause).await
     }
 
-    /// Begins a new window of the rate limit at once, and returns whether one was open. One round trip.
+    /// Ends the current window of the rate limit, or a manual one, and returns whether one was open. One round trip.
     ///
     /// # Errors
     ///
@@ -106,10 +110,11 @@ impl<D, R> Queue<D, R> {
         self.core.engine().remove_rate_limit_key().await
     }
 
-    /// Lets all delayed jobs run now, the earliest due first, and returns how many. As in Node their priority does not count: they come
-    /// before all jobs that have one. [`promote_jobs_by_priority`](Self::promote_jobs_by_priority) heeds it.
+    /// Makes all delayed jobs ready now, the earliest due first, and returns how many. As in Node their priority is
+    /// ignored: they come before all prioritized jobs. [`promote_jobs_by_priority`](Self::promote_jobs_by_priority)
+    /// obeys it.
     ///
-    /// One round trip for each 200 jobs.
+    /// One round trip per 200 jobs.
     ///
     /// # Errors
     ///
@@ -121,23 +126,23 @@ impl<D, R> Queue<D, R> {
         self.core.engine().promote_jobs(false).await
     }
 
-    /// Acts as [`promote_jobs`](Self::promote_jobs), but each job takes the place that its priority gives it, as with
+    /// Does the same as [`promote_jobs`](Self::promote_jobs), but places each job by its priority, like
     /// [`JobRef::promote`](crate::JobRef::promote); within a priority the earliest due comes first.
     ///
     /// # Errors
     ///
     /// Errors of the connection.
     ///
-    /// BullMQ: none; `Queue.promoteJobs` goes past the priority.
+    /// BullMQ: none; `Queue.promoteJobs` ignores the priority.
     pub async fn promote_jobs_by_priority(&self) -> Result<u64> {
         self.core.engine().promote_jobs(true).await
     }
 
-    /// Lets all jobs run again that failed, or completed, up to a moment (now by default), and returns how many. As in Node their
-    /// priority does not count: they come before all jobs that have one.
-    /// [`retry_jobs_by_priority`](Self::retry_jobs_by_priority) heeds it.
+    /// Makes all jobs ready again that failed, or completed, up to a moment (now by default), and returns how many. As
+    /// in Node their priority is ignored: they come before all prioritized jobs.
+    /// [`retry_jobs_by_priority`](Self::retry_jobs_by_priority) obeys it.
     ///
-    /// One round trip for each 200 jobs.
+    /// One round trip per 200 jobs.
     ///
     /// # Errors
     ///
@@ -149,20 +154,20 @@ impl<D, R> Queue<D, R> {
         self.core.engine().retry_jobs(state, until.map(epoch_ms), false).await
     }
 
-    /// Acts as [`retry_jobs`](Self::retry_jobs), but each job takes the place that its priority gives it, as with
+    /// Does the same as [`retry_jobs`](Self::retry_jobs), but places each job by its priority, like
     /// [`JobRef::retry`](crate::JobRef::retry); within a priority the first finished comes first.
     ///
     /// # Errors
     ///
     /// As [`retry_jobs`](Self::retry_jobs).
     ///
-    /// BullMQ: none; `Queue.retryJobs` goes past the priority.
+    /// BullMQ: none; `Queue.retryJobs` ignores the priority.
     pub async fn retry_jobs_by_priority(&self, state: JobState, until: Option<SystemTime>) -> Result<u64> {
         self.core.engine().retry_jobs(state, until.map(epoch_ms), true).await
     }
 
-    /// Removes all jobs that wait, with or without a priority, and returns how many. Delayed jobs and the current
-    /// runs of job schedulers stay. One round trip for each 200 jobs.
+    /// Removes all waiting and prioritized jobs, and returns how many. Delayed jobs and the next runs of job schedulers
+    /// stay. One round trip per 200 jobs.
     ///
     /// # Errors
     ///
@@ -173,7 +178,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().drain(false).await
     }
 
-    /// Removes the delayed jobs too; otherwise as [`drain`](Self::drain).
+    /// Removes the delayed jobs too; everything else is as with [`drain`](Self::drain).
     ///
     /// # Errors
     ///
@@ -186,8 +191,8 @@ impl<D, R> Queue<D, R> {
 
     /// Removes up to `limit` jobs of a state (0: all) that are older than `grace`, and returns their ids.
     ///
-    /// The age counts from the end of a finished job, else from its start or, if it never started, from its add. Jobs
-    /// that run and the current runs of job schedulers stay. One round trip for each 200 jobs looked at.
+    /// The age of a finished job counts from its end, of another from its start, or if it never started from its add.
+    /// Running jobs and the next runs of job schedulers stay. One round trip per 200 jobs looked at.
     ///
     /// # Errors
     ///
@@ -198,7 +203,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().clean(state, grace, limit).await
     }
 
-    /// Pauses the queue and deletes it with everything in it, 200 jobs in each round trip.
+    /// Pauses the queue and deletes everything in it. One round trip per 200 jobs.
     ///
     /// # Errors
     ///
@@ -210,7 +215,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().obliterate(false).await
     }
 
-    /// Acts as [`obliterate`](Self::obliterate), also while jobs are active: their workers lose them.
+    /// Does the same as [`obliterate`](Self::obliterate), even if jobs are active: their workers lose them.
     ///
     /// # Errors
     ///
@@ -221,7 +226,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().obliterate(true).await
     }
 
-    /// Shortens the event stream to about `keep` entries, and returns how many went. One round trip.
+    /// Trims the event stream to about `keep` entries, and returns how many were removed. One round trip.
     ///
     /// # Errors
     ///
@@ -246,8 +251,8 @@ impl<D, R> Queue<D, R> {
         self.core.engine().remove_deduplication_key(deduplication_id).await
     }
 
-    /// Deletes jobs that are in no list and no set, at most `limit` of them (0: all), and returns how many. Scans the keys of the
-    /// whole server.
+    /// Deletes jobs that are in no list and no set, at most `limit` of them (0: all), and returns how many. Scans all
+    /// keys of the server.
     ///
     /// # Errors
     ///
@@ -259,7 +264,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().remove_orphaned_jobs(limit).await
     }
 
-    /// Writes an event of your own into the queue's stream; all values are text. One round trip, never repeated.
+    /// Writes a custom event into the queue's stream; all values are text. One round trip, never repeated.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! How a queue's handle is made.
+//! Builds the handle of a queue.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::{Queue, QueueCore};
 use crate::error::Result;
 use crate::options::{JobOptions, MAX_SAFE};
 
-/// A [`Queue`] to be: what it adds to all jobs, and what it says of itself. [`open`](Self::open) makes it.
+/// Builds a [`Queue`]: its default options, and the cap of its event stream. [`open`](Self::open) creates it.
 ///
 /// ```no_run
 /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
@@ -33,26 +33,26 @@ impl<D, R> QueueBuilder<D, R> {
         Self { core, defaults: JobOptions::default(), max_events: None, types: PhantomData }
     }
 
-    /// Sets options for each job added through this handle and its clones, where the job itself says nothing else; an id is
-    /// never taken from here. Default: none. BullMQ: `defaultJobOptions`.
+    /// Sets the default options of jobs added through this handle and its clones; what the job itself sets takes
+    /// precedence. A job id is never taken from here. Default: none. BullMQ: `defaultJobOptions`.
     #[doc(alias = "defaultJobOptions")]
     pub fn default_job_options(mut self, options: JobOptions) -> Self {
         self.defaults = options;
         self
     }
 
-    /// Keeps about this many events, for all who use the queue. Default, and for 0: what the queue has, 10,000 for a new
-    /// one. At most 2^53 − 1; more counts as that.
+    /// Sets about how many events the queue keeps, for all who use it. Default, and with 0: the present setting of the
+    /// queue, which is 10,000 for a new one. At most 2^53 − 1; more counts as that.
     ///
-    /// It is written with the queue's settings, once for each client: [`Queue::write_meta`] says when. Of several handles that
-    /// set it before, the last one counts. BullMQ: `streams.events.maxLen`.
+    /// It is written with the queue's settings, once per client; see [`Queue::write_meta`]. If several handles have set
+    /// it by then, the last one applies. BullMQ: `streams.events.maxLen`.
     #[doc(alias = "maxLen")]
     pub fn max_len_events(mut self, events: u64) -> Self {
         self.max_events = Some(events.min(MAX_SAFE));
         self
     }
 
-    /// Makes the handle. No round trip: a queue needs not be created.
+    /// Creates the handle. No round trip: a queue does not have to be created in Redis.
     ///
     /// # Errors
     ///

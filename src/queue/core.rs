@@ -1,4 +1,4 @@
-//! What all handles of one queue on one client share.
+//! The state that all handles of one queue on one client share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -14,11 +14,11 @@ use crate::job::cancel_watch::CancelWatch;
 
 /// The untyped inside of a queue.
 pub(crate) struct QueueCore {
-    /// Where it is listed: the way to other queues of the same client.
+    /// The directory in which it is listed; leads to other queues of the same client.
     directory: Weak<Directory>,
     adder: Arc<Coalescer>,
     finished: FinishHub,
-    /// For the jobs that were fetched by hand.
+    /// Watches cancellations of jobs that were fetched by hand.
     cancels: Arc<CancelWatch>,
     /// Set once the queue's settings were written, as Node does when it opens a queue.
     opened: OnceCell<()>,
@@ -48,11 +48,11 @@ impl QueueCore {
         self.adder.engine()
     }
 
-    /// The queues of the client.
+    /// Returns the queues of the client.
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] if the client and all that holds it are gone.
+    /// [`Error::Closed`] if the client and everything that holds it were dropped.
     pub(crate) fn directory(&self) -> Result<Arc<Directory>> {
         self.directory.upgrade().ok_or(Error::Closed)
     }
@@ -65,7 +65,7 @@ impl QueueCore {
         &self.finished
     }
 
-    /// Lets an attempt by hand hear that somebody cancels it. Must be called in a runtime.
+    /// Adds an attempt by hand to those that are told of their cancellation. Must be called in a runtime.
     pub(crate) fn watch_cancels(&self, attempt: &Arc<Attempt>) {
         self.cancels.add(self.engine(), attempt);
     }
@@ -81,7 +81,7 @@ impl QueueCore {
         }
         let cap = Some(self.max_events.load(Ordering::Relaxed)).filter(|cap| *cap > 0);
         let opening = self.opened.get_or_try_init(|| self.engine().open_queue(cap));
-        // Whoever is at it may live in a runtime that stands still.
+        // The caller that is writing them may be in a runtime that stands still.
         let limit = self.engine().link.options().command_timeout.saturating_mul(LONGEST_CALL);
         match tokio::time::timeout(limit, opening).await {
             Ok(opened) => opened.copied(),
@@ -89,8 +89,7 @@ impl QueueCore {
         }
     }
 
-    /// Does the same before an add. That the settings could not be written is no reason not to add jobs: the next add
-    /// tries again.
+    /// Does the same before an add. An add does not fail if the settings cannot be written: the next one tries again.
     pub(crate) async fn open_for_add(&self) {
         if self.opened.initialized() {
             return;

@@ -1,4 +1,4 @@
-//! The queues of a client, so that all handles of one share what they can.
+//! The queues of a client, so that all handles of one queue share its state.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::keys::QueueKeys;
 use crate::sync::Lock;
 
-/// What handles of one queue share, by the queue's base key.
+/// The shared state of queues, by base key.
 pub(crate) struct Directory {
     pub(crate) link: Link,
     pub(crate) prefix: String,
@@ -22,12 +22,12 @@ pub(crate) struct Directory {
 #[derive(Default)]
 struct Queues {
     cores: HashMap<String, Arc<QueueCore>>,
-    /// At this size those that no handle uses are let go.
+    /// At this size the queues without a handle are dropped.
     crowded: usize,
 }
 
-/// So many queues are kept although no handle uses them: who asks for a queue before each add, as many do, should not
-/// have to write its settings each time.
+/// How many queues are kept at least without a handle: a caller that opens the queue before each add, as many do,
+/// should not write its settings each time.
 const KEPT_QUEUES: usize = 1_000;
 
 impl Directory {
@@ -35,7 +35,7 @@ impl Directory {
         Arc::new(Self { link, prefix, clock, queues: Lock::default() })
     }
 
-    /// What all handles of one queue share.
+    /// Returns the shared state of a queue.
     pub(crate) fn queue(self: &Arc<Self>, prefix: &str, name: &str) -> Result<Arc<QueueCore>> {
         let keys = QueueKeys::new(prefix, name)?;
         let mut queues = self.queues.lock();
@@ -51,7 +51,7 @@ impl Directory {
         Ok(core)
     }
 
-    /// For what concerns the server and not one queue.
+    /// Returns an engine for what concerns the server and not one queue.
     pub(crate) fn server_engine(&self) -> Result<Engine> {
         let keys = QueueKeys::new(&self.prefix, "-")?;
         Ok(Engine::new(self.link.clone(), keys, self.clock.clone()))
@@ -64,10 +64,11 @@ impl Directory {
 }
 
 impl Queues {
-    /// Lets go what only this map holds. As that is done when their number has doubled, it costs each new queue little.
+    /// Drops the queues that only this map holds. It runs when their number has doubled, so it costs each new queue
+    /// little.
     fn make_room(&mut self) {
         if self.cores.len() >= self.crowded.max(KEPT_QUEUES) {
-            // Nobody can come to hold one meanwhile: that goes through the lock around this.
+            // No handle can be created meanwhile: that needs the lock around this.
             self.cores.retain(|_, core| Arc::strong_count(core) > 1);
             self.cores.shrink_to_fit();
             self.crowded = 2 * self.cores.len();

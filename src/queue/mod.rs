@@ -1,10 +1,10 @@
-//! A queue: what producers and tools hold.
+//! The queue: the handle of producers and tools.
 
 mod builder;
 mod core;
 mod directory;
 
-// The docs show the methods of a queue in the order of these.
+// The docs show the methods of a queue in the order of these modules.
 mod add;
 
 mod read;
@@ -57,7 +57,7 @@ pub use crate::state::{JobCounts, Order};
 /// # Where to find what
 ///
 /// - To **add**: [`add`](Self::add), [`add_bulk`](Self::add_bulk), [`add_stream`](Self::add_stream), [`push`](Self::push) for a
-///   [`JobKind`](crate::JobKind), [`upsert_job_scheduler`](Self::upsert_job_scheduler) for what repeats.
+///   [`JobKind`](crate::JobKind), [`upsert_job_scheduler`](Self::upsert_job_scheduler) for jobs that repeat.
 /// - To **read**: [`get_job`](Self::get_job), [`get_job_status`](Self::get_job_status), [`get_jobs`](Self::get_jobs),
 ///   [`get_job_counts`](Self::get_job_counts), [`count`](Self::count); [`jobs`](Self::jobs) finds them by a filter.
 /// - To do something to **one job**: [`job`](Self::job), which names it without a round trip.
@@ -84,12 +84,12 @@ impl<D, R> Queue<D, R> {
         Self { core, defaults, types: PhantomData }
     }
 
-    /// The same queue with other types.
+    /// Returns the same queue with other types.
     fn of_types<E, T>(&self) -> Queue<E, T> {
         Queue { core: Arc::clone(&self.core), defaults: Arc::clone(&self.defaults), types: PhantomData }
     }
 
-    /// Its operations on raw jobs.
+    /// Returns its operations on raw jobs.
     #[cfg(feature = "dashboard")]
     pub(crate) fn engine(&self) -> &crate::engine::Engine {
         self.core.engine()
@@ -108,13 +108,13 @@ impl<D, R> Queue<D, R> {
         self.core.engine().keys.prefix()
     }
 
-    /// Writes the queue's settings to Redis, where they are missing: they make it visible to dashboards. One round trip
-    /// the first time, none after that. The first add through a client does the same.
+    /// Writes the queue's settings to Redis if they are missing; dashboards find the queue by them. One round trip the
+    /// first time, none after that. The first add of a client does the same.
     ///
     /// # Errors
     ///
-    /// Errors of the connection, and [`Error::Redis`](crate::Error::Redis) where the settings may not be written. An add
-    /// does not fail for that reason: it only tries again the next time.
+    /// Errors of the connection, and [`Error::Redis`](crate::Error::Redis) if the user may not write the settings. An
+    /// add does not fail for that reason, and tries again the next time.
     ///
     /// BullMQ: what `Queue.waitUntilReady` waits for.
     #[doc(alias = "metaValues")]

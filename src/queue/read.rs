@@ -1,4 +1,4 @@
-//! Reading a queue: its jobs, their states, counts and figures.
+//! Reads a queue: its jobs, their states, counts and metrics.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -22,8 +22,8 @@ impl<D, R> Queue<D, R> {
         Job::read_now(&self.core, raw)
     }
 
-    /// Names a job by its id, for all that can be done to it without reading it. No round trip: whether there is such a job,
-    /// each of its calls finds out.
+    /// Returns a handle of a job by its id, for everything that can be done without reading the job. No round trip:
+    /// each of its calls finds out whether the job exists.
     ///
     /// ```no_run
     /// # async fn demo(queue: oxmq::Queue<String, u64>) -> oxmq::Result<()> {
@@ -50,8 +50,8 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_job(id).await?.map(|raw| self.read_job(raw)).transpose()
     }
 
-    /// Reads the job with this id and where it is, at one moment; `None` if there is none. One round trip: what an API answers
-    /// to the question how a job stands, progress and result included.
+    /// Reads a job and its state, at one moment; `None` if there is none. One round trip. This is what an API needs to
+    /// report on a job, with progress and result.
     ///
     /// # Errors
     ///
@@ -74,12 +74,12 @@ impl<D, R> Queue<D, R> {
         self.job(id).get_status().await
     }
 
-    /// Reads the jobs at the positions `start` to `end` of each state, both inclusive, in the order of the states; each job
-    /// once. No states means all but `paused`.
+    /// Reads the jobs at the positions `start` to `end` of each state, both inclusive, in the order of the states; each
+    /// job once. Without states: all but `paused`.
     ///
-    /// [`Ascending`](Order::Ascending), position 0 is what comes next: the next to run, the earliest due, the first
-    /// finished. [`Descending`](Order::Descending) begins at the other end. Negative positions count from the end of
-    /// that order. A job that cannot be read is an `Err` of its own.
+    /// With [`Ascending`](Order::Ascending), position 0 is what comes next: the next to run, the earliest due, the
+    /// first finished. With [`Descending`](Order::Descending) it is the other end. Negative positions count from the
+    /// end of that order. A job that cannot be read is an `Err`.
     ///
     /// One round trip and one snapshot for up to 200 positions and 1 MB; more are read in several steps.
     ///
@@ -111,8 +111,8 @@ impl<D, R> Queue<D, R> {
         Ok(raws.into_iter().map(|raw| self.read_job(raw?)).collect())
     }
 
-    /// Reads the ids at the positions `start` to `end` of each state, each id once, as [`get_jobs`](Self::get_jobs) counts
-    /// them, whether or not there are jobs behind them. One round trip for up to 2,500.
+    /// Reads the ids at the positions `start` to `end` of each state, each id once, counted as by
+    /// [`get_jobs`](Self::get_jobs), including ids without a job. One round trip for up to 2,500.
     ///
     /// # Errors
     ///
@@ -124,7 +124,8 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_ranges(states, start, end, order.is_ascending()).await
     }
 
-    /// Counts the jobs in each of these states; none means all but `paused`. One round trip, one moment.
+    /// Counts the jobs in each of these states; without states, in all but `paused`. One round trip, read at one
+    /// moment.
     ///
     /// # Errors
     ///
@@ -144,10 +145,10 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_job_counts(states).await
     }
 
-    /// Counts the jobs in each of these states, as [`get_job_counts`](Self::get_job_counts), and tells it to the
-    /// recorder of the `metrics` facade: the gauge `oxmq_queue_jobs` with the labels `queue` and `state`. Call it as often
-    /// as your figures are collected; the feature `metrics` is needed for them, without it the counts are only answered.
-    /// One round trip, one moment.
+    /// Counts the jobs in each of these states like [`get_job_counts`](Self::get_job_counts), and reports the numbers
+    /// to the recorder of the `metrics` facade: as the gauge `oxmq_queue_jobs` with the labels `queue` and `state`.
+    /// Call it as often as your metrics are collected. Without the feature `metrics` the counts are only returned. One
+    /// round trip, read at one moment.
     ///
     /// # Errors
     ///
@@ -162,7 +163,7 @@ impl<D, R> Queue<D, R> {
         Ok(counts)
     }
 
-    /// Counts the jobs that wait for anything: a worker, their time, their children.
+    /// Counts the jobs that are waiting, prioritized, delayed, or waiting for children. One round trip.
     ///
     /// # Errors
     ///
@@ -193,12 +194,12 @@ impl<D, R> Queue<D, R> {
     ///
     /// Errors of the connection.
     ///
-    /// BullMQ cannot tell.
+    /// Not in BullMQ.
     pub async fn get_delayed_count_before(&self, before: SystemTime) -> Result<u64> {
         self.core.engine().get_delayed_count(epoch_ms(before)).await
     }
 
-    /// Counts the jobs that are ready under each priority; 0 is for those without one. One round trip.
+    /// Counts the ready jobs of each priority; 0 is for jobs without one. One round trip.
     ///
     /// # Errors
     ///
@@ -210,7 +211,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_counts_per_priority(priorities).await
     }
 
-    /// Tells whether the queue is paused for all workers. One round trip.
+    /// Returns whether the queue is paused for all workers. One round trip.
     ///
     /// # Errors
     ///
@@ -222,7 +223,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().is_paused().await
     }
 
-    /// Tells whether as many jobs are active as the global concurrency allows. One round trip.
+    /// Returns whether as many jobs are active as the global concurrency allows. One round trip.
     ///
     /// # Errors
     ///
@@ -246,7 +247,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_meta().await
     }
 
-    /// Reads `<library>:<version>` of the queue opened last. One round trip.
+    /// Reads `<library>:<version>`, as whoever opened the queue last has written it. One round trip.
     ///
     /// # Errors
     ///
@@ -258,8 +259,8 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_version().await
     }
 
-    /// Reads how many jobs completed or failed in each minute; only counted while a worker collects metrics. Positions as in
-    /// [`get_jobs`](Self::get_jobs), the newest minute is 0. One round trip.
+    /// Reads how many jobs completed or failed in each minute; they are counted only while a worker collects metrics.
+    /// Positions as in [`get_jobs`](Self::get_jobs); 0 is the newest minute. One round trip.
     ///
     /// # Errors
     ///
@@ -271,7 +272,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_metrics(state, start, end).await
     }
 
-    /// Writes the queue's counts as text for Prometheus, with these labels on each line.
+    /// Writes the queue's counts as text for Prometheus, with these labels on each line. Three round trips.
     ///
     /// # Errors
     ///
@@ -283,7 +284,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().export_prometheus_metrics(labels).await
     }
 
-    /// Reads how many jobs may be active at once over all workers. One round trip.
+    /// Reads how many jobs may be active at once, over all workers. One round trip.
     ///
     /// # Errors
     ///
@@ -295,7 +296,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_global_concurrency().await
     }
 
-    /// Reads the global rate limit: jobs, and their window. One round trip.
+    /// Reads the global rate limit: how many jobs, and the window. One round trip.
     ///
     /// # Errors
     ///
@@ -308,8 +309,9 @@ impl<D, R> Queue<D, R> {
         Ok(limit.map(|(max, window)| (max, Duration::from_millis(window))))
     }
 
-    /// Tells for how long no job may be fetched, if `max` may be fetched in a window; without `max` the queue's own number
-    /// counts, and without that any window that is open. `None` if jobs may be fetched now. One round trip.
+    /// Returns for how long the rate limit allows no fetch, with a limit of `max` jobs per window. Without `max` the
+    /// queue's global limit applies, and without that any window that is open. `None` if jobs may be fetched now. One
+    /// round trip.
     ///
     /// # Errors
     ///
@@ -322,7 +324,7 @@ impl<D, R> Queue<D, R> {
         Ok(u64::try_from(left).ok().filter(|ms| *ms > 0).map(Duration::from_millis))
     }
 
-    /// Finds the job that a deduplication id stands for. One round trip.
+    /// Returns the id of the job that a deduplication id stands for. One round trip.
     ///
     /// # Errors
     ///
@@ -335,7 +337,7 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_deduplication_job_id(deduplication_id).await
     }
 
-    /// Lists the listeners to this queue's events that are connected, Node's and ours. One round trip.
+    /// Lists the connected listeners to this queue's events, of Node and oxmq. One round trip.
     ///
     /// # Errors
     ///
@@ -347,10 +349,10 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_queue_events().await
     }
 
-    /// Lists the workers of this queue that are connected, Node's and ours. One round trip.
+    /// Lists the connected workers of this queue, of Node and oxmq. One round trip.
     ///
-    /// They are told by the names of their connections, which hold printable ASCII only: workers of Node under a prefix
-    /// with a space or another character have no name, and are not found. Ours are.
+    /// They are recognized by the names of their connections, which may hold printable ASCII only: Node's workers under
+    /// a prefix with a space or another character have no name, and are not found. Those of oxmq are.
     ///
     /// # Errors
     ///

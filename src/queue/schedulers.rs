@@ -1,4 +1,4 @@
-//! Job schedulers of a queue.
+//! The job schedulers of a queue.
 
 use std::future::IntoFuture;
 use std::sync::Arc;
@@ -25,21 +25,20 @@ use crate::wire::json;
 use crate::wire::options::StoredOptions;
 
 impl<D, R> Queue<D, R> {
-    /// Makes a job scheduler, or changes the one with this id. Awaiting the builder sends it.
+    /// Creates a job scheduler, or changes the one with this id. Awaiting the builder sends it.
     ///
-    /// Its next run is added in the same atomic step; each further one is added by the worker that takes the one before it.
-    /// So call this when your program starts: a scheduler that exists goes on, and a run that waits is replaced by one with
-    /// the new name, data and options. With the same interval it keeps its time; with another one it runs at once. A run
-    /// that is active is left alone. One round trip.
+    /// Its next run is added in the same atomic step; each further run is added by the worker that takes the one before
+    /// it. So call this when your program starts: an existing scheduler continues, and its next run is replaced by one
+    /// with the new name, data and options. With the same interval the next run keeps its time; with another interval
+    /// it runs at once. A run that is active is not changed. One round trip.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] if a rule is broken or if there would be no run; then nothing was sent. [`Error::Refused`]
+    /// [`Error::InvalidOption`] if a rule is broken or there would be no run; then nothing was sent. [`Error::Refused`]
     /// with [`Reason::SchedulerJobExists`](crate::error::Reason::SchedulerJobExists) or
-    /// [`Reason::SchedulerSlotsBusy`](crate::error::Reason::SchedulerSlotsBusy) if other jobs have the ids of its next runs; then
-    /// nothing was changed. [`Error::OutcomeUnknown`] if the reply was lost and it has
-    /// [`Repeat::immediately`]; all others are safely repeated.
-    ///
+    /// [`Reason::SchedulerSlotsBusy`](crate::error::Reason::SchedulerSlotsBusy) if other jobs have the ids of its next
+    /// runs; then nothing was changed. [`Error::OutcomeUnknown`] if the reply was lost and it has
+    /// [`Repeat::immediately`]; in all other cases the call is safely repeated.
     /// # Example
     ///
     /// ```no_run
@@ -66,12 +65,13 @@ impl<D, R> Queue<D, R> {
         }
     }
 
-    /// Removes a job scheduler; returns whether there was one. Its next run goes too while it waits for its time; one that
-    /// may start now, or that is active, still runs. One round trip.
+    /// Removes a job scheduler; returns whether there was one. Its next run is removed too if it is delayed; a run that
+    /// is ready or active still runs. One round trip.
     ///
     /// # Errors
     ///
-    /// Errors of the connection. The call is repeated after a lost reply, so the answer may then be false.
+    /// Errors of the connection. The call is repeated after a lost reply, and then may return false although there was
+    /// one.
     ///
     /// BullMQ: `Queue.removeJobScheduler`.
     #[doc(alias = "removeJobScheduler")]
@@ -91,11 +91,11 @@ impl<D, R> Queue<D, R> {
         Ok(self.core.engine().get_scheduler(id).await?.and_then(JobScheduler::new))
     }
 
-    /// Reads the job schedulers from place `start` to `end`, by their next run: the earliest first, or in descending order
-    /// the latest. Places count from 0, those below 0 from the end. One round trip for each 200 of them.
+    /// Reads the job schedulers at the positions `start` to `end`, ordered by their next run: the earliest first, or in
+    /// descending order the latest. Positions below 0 count from the end. One round trip per 200 of them.
     ///
-    /// Entries without a scheduler, such as repeatable jobs up to BullMQ 3, are left out, but have a place; BullMQ 6
-    /// removes some of them here, and fails at others.
+    /// Entries without a scheduler, such as repeatable jobs of BullMQ 3 and older, are left out, but have a position;
+    /// BullMQ 6 removes some of them here, and fails at others.
     ///
     /// # Errors
     ///
@@ -108,7 +108,7 @@ impl<D, R> Queue<D, R> {
         Ok(stored.into_iter().filter_map(JobScheduler::new).collect())
     }
 
-    /// Counts the entries that [`get_job_schedulers`](Self::get_job_schedulers) has places for. One round trip.
+    /// Counts the entries that have a position in [`get_job_schedulers`](Self::get_job_schedulers). One round trip.
     ///
     /// # Errors
     ///
@@ -121,7 +121,7 @@ impl<D, R> Queue<D, R> {
     }
 }
 
-/// A job scheduler that is not sent yet; await it. Made by [`Queue::upsert_job_scheduler`].
+/// A job scheduler to be sent; await it. Created by [`Queue::upsert_job_scheduler`].
 ///
 /// ```no_run
 /// # async fn demo(queue: oxmq::Queue<String, ()>) -> oxmq::Result<()> {
@@ -157,7 +157,7 @@ impl<D, R> UpsertJobScheduler<D, R> {
         self
     }
 
-    /// Makes its jobs of a kind: with its name, this data and its options.
+    /// Makes its jobs jobs of a kind: with the kind's name and options, and this data.
     ///
     /// ```no_run
     /// # #[derive(serde::Serialize, serde::Deserialize)]
@@ -185,8 +185,9 @@ impl<D, R> UpsertJobScheduler<D, R> {
         }
     }
 
-    /// Sets the options of its jobs, with the queue's defaults for what they leave open. Not `delay`, `job_id`, `timestamp`
-    /// and `parent`: the scheduler sets these. A deduplication is stored with each run and keeps none of them back.
+    /// Sets the options of its jobs; options left out are taken from the queue's defaults. `delay`, `job_id`,
+    /// `timestamp` and `parent` cannot be set: the scheduler sets these. A deduplication is stored with each run, but
+    /// prevents none.
     pub fn options(mut self, options: JobOptions) -> Self {
         self.options = options;
         self
@@ -266,10 +267,10 @@ pub struct JobScheduler {
     pub id: String,
     /// The name of its jobs.
     pub name: String,
-    /// When its current run is due: the next one, or the one that was made last if it has ended.
+    /// When its current run is due: the next one, or the last one if there is no next.
     #[doc(alias = "next")]
     pub next_run: SystemTime,
-    /// How many runs were made; `None` for a repeatable job of BullMQ 5.
+    /// How many runs were created; `None` for a repeatable job of BullMQ 5.
     #[doc(alias = "iterationCount")]
     pub iteration_count: Option<u64>,
     /// The interval.
@@ -278,7 +279,7 @@ pub struct JobScheduler {
     pub pattern: Option<String>,
     /// The time zone of the pattern.
     pub tz: Option<String>,
-    /// What the letter `H` of its pattern is drawn from, if the scheduler says so; BullMQ stores it in its runs alone.
+    /// The seed of the letter `H` in its pattern, if the scheduler stores one; BullMQ stores it only in the runs.
     #[doc(alias = "hashSeed")]
     pub hash_seed: Option<String>,
     /// How many runs there may be.
@@ -289,18 +290,18 @@ pub struct JobScheduler {
     pub end_date: Option<SystemTime>,
     /// How long after the multiples of the interval it runs.
     pub offset: Option<Duration>,
-    /// Whether its runs may overlap. Not known to BullMQ.
+    /// Whether its runs may overlap. Unknown to BullMQ.
     pub overlap: Overlap,
-    /// How many slots that passed are made up. Not known to BullMQ.
+    /// How many missed slots are made up. Unknown to BullMQ.
     pub catch_up: u32,
     /// The data of its jobs, if it is not `{}`.
     pub data: Option<JsonText>,
-    /// The options of its jobs with the short names of the wire, if there are any.
+    /// The options of its jobs, with their short stored names, if there are any.
     pub options: Option<JsonText>,
 }
 
-/// The fields and names that BullMQ answers; what there is none of is left out. The three that it does not tell stand there
-/// only where they say something.
+/// Writes the fields and names that BullMQ returns; missing values are left out. The three fields that BullMQ does not
+/// have are written only if they are not the default.
 impl Serialize for JobScheduler {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         use serde::ser::SerializeMap;
@@ -351,7 +352,7 @@ impl JobScheduler {
             return None;
         }
         let mut text = |name: &str| fields.remove(name.as_bytes());
-        // Other writers may have put fractions.
+        // Other writers may have stored fractions.
         let number = |text: String| text.parse::<f64>().ok().filter(|number| *number >= 0.0).map(whole);
         Some(Self {
             next_run: from_epoch_ms(number(stored.slot).unwrap_or(0)),

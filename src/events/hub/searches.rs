@@ -1,4 +1,4 @@
-//! Searches for jobs that are gone.
+//! Searches for jobs that were removed.
 
 use tokio::sync::oneshot;
 
@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::events::look_back::{Existed, look_back};
 use crate::sync::Lock;
 
-/// Those who look for a job that is gone. One of them looks for all, so that many who do so at once cost no more.
+/// Collects searches for removed jobs. One caller searches for all, so that many searches at once cost no more than
+/// one.
 #[derive(Default)]
 pub(super) struct Searches {
     asked: Lock<Vec<Asked>>,
@@ -22,7 +23,7 @@ struct Asked {
 }
 
 impl Searches {
-    /// How a job ended that is gone, as far as events still tell.
+    /// Returns how a removed job ended, as far as its events still exist.
     pub(super) async fn look_back(&self, engine: &Engine, id: &str, existed: Existed) -> Result<Option<Ending>> {
         let Self { asked, turn } = self;
         loop {
@@ -32,7 +33,7 @@ impl Searches {
                 biased;
                 outcome = &mut told => match outcome {
                     Ok(outcome) => return Ok(outcome),
-                    // Whoever looked for us was called off, or could not ask.
+                    // The caller that searched for us was cancelled, or had an error.
                     Err(_) => continue,
                 },
                 turn = turn.lock() => turn,
@@ -51,7 +52,7 @@ impl Searches {
             let (jobs, tell): (Vec<_>, Vec<_>) = searches.into_iter().map(|Asked { job, tell }| (job, tell)).unzip();
             let outcomes = look_back(engine, &jobs).await?;
             for (tell, outcome) in tell.into_iter().zip(outcomes) {
-                // Whoever is not there any more does not care.
+                // Nobody receives it if the caller has gone.
                 let _ = tell.send(outcome);
             }
             if let Ok(outcome) = told.try_recv() {

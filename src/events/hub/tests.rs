@@ -6,7 +6,7 @@ use super::super::testing::{TestQueue, TestServer, eventually, soon};
 use super::waiting::Heard;
 use super::*;
 
-/// Looks so seldom that only events can have answered.
+/// Reads jobs so rarely that only events can have answered.
 const BY_EVENTS: Pace = Pace { poll: Duration::from_secs(1000), linger: Duration::from_secs(1000) };
 const QUICK: Pace = Pace { poll: Duration::from_millis(30), linger: Duration::from_millis(60) };
 
@@ -74,7 +74,7 @@ async fn events_answer_also_for_jobs_that_remove_themselves() {
     assert_eq!(queue.listeners().await.len(), 1);
 }
 
-/// The job may be gone at the first look, while its event is still on its way to the reader.
+/// The job may be removed before the first read, while its event is still on its way to the reader.
 #[tokio::test]
 async fn a_job_that_removes_itself_at_any_moment_of_the_call_is_not_called_missing() {
     let server = TestServer::start();
@@ -87,7 +87,7 @@ async fn a_job_that_removes_itself_at_any_moment_of_the_call_is_not_called_missi
         let id = format!("j{round}");
         queue.add_job(&id).await;
         if round % 2 == 0 {
-            // The look needs a second call then, and comes after the removal; the reader is late as well.
+            // The read then needs a second call, and comes after the removal; the reader is late as well.
             queue.send(&["SCRIPT", "FLUSH"]).await;
             queue.kill_listeners().await;
         }
@@ -127,7 +127,7 @@ async fn lost_events_do_not_make_anybody_wait_for_ever() {
     queue.send(&["DEL", "@b"]).await;
     assert_eq!(soon(a).await.unwrap().unwrap(), "1");
     assert!(is_missing(&soon(b).await.unwrap()));
-    // Also if the whole stream goes.
+    // It works without the whole stream, too.
     queue.send(&["DEL", "@events"]).await;
     queue.complete("c", "3", true, true).await;
     assert_eq!(soon(c).await.unwrap().unwrap(), "3");
@@ -184,7 +184,7 @@ async fn a_thousand_wait_at_once_through_killed_connections() {
     for id in &ids {
         queue.add_job(id).await;
     }
-    // The server knows the script, so every look is sent before the first job finishes.
+    // The server knows the script, so every read is sent before the first job finishes.
     assert!(is_missing(&hub.wait_until_finished("none", None).await));
     let waiters: Vec<_> = ids.iter().map(|id| wait(&hub, id)).collect();
     eventually("all are registered", async || hub.0.waiting.lock().by_id.len() == ids.len()).await;
@@ -203,7 +203,7 @@ async fn a_thousand_wait_at_once_through_killed_connections() {
     assert!(queue.listeners().await.len() <= 1);
 }
 
-/// The result is nowhere but in the event, and nobody listened.
+/// The result exists only in the event, and nobody listened.
 #[tokio::test]
 async fn jobs_that_removed_themselves_before_the_wait_are_found() {
     let server = TestServer::start();
@@ -216,7 +216,7 @@ async fn jobs_that_removed_themselves_before_the_wait_are_found() {
         queue.emit(&["drained"]).await;
         assert_eq!(hub.wait_until_finished(&*id, None).await.unwrap(), round.to_string());
     }
-    // Far back, and from many who ask at once.
+    // It works far back in the stream, and for many callers at once.
     queue.emit_range(0, 3_000).await;
     queue.emit(&["failed", "jobId", "x", "failedReason", "no luck", "prev", "active"]).await;
     let waiters: Vec<_> = (0..100).map(|round| wait(&hub, &format!("j{round}"))).collect();
@@ -233,7 +233,7 @@ async fn jobs_that_removed_themselves_before_the_wait_are_found() {
     assert!(queue.listeners().await.is_empty());
 }
 
-/// A job of an id that is given again after the server was emptied.
+/// Adds a job with an id that is used again after the server was emptied.
 async fn add_born(queue: &TestQueue, id: &str, born: &str) {
     queue.send(&["HSET", &format!("@{id}"), "name", "n", "timestamp", born]).await;
     queue.emit(&["added", "jobId", id, "name", "n"]).await;
@@ -248,7 +248,7 @@ async fn whoever_waits_for_a_job_never_gets_the_result_of_another_with_its_id() 
     for keep in [true, false] {
         queue.send(&["FLUSHALL"]).await;
         add_born(&queue, "1", "1000").await;
-        // Known for a while already.
+        // The job has been known for a while.
         let seen = std::time::Instant::now().checked_sub(Duration::from_secs(5));
         let old = Awaited { id: "1", born: Some(1_000), seen };
         let known = {
@@ -262,7 +262,7 @@ async fn whoever_waits_for_a_job_never_gets_the_result_of_another_with_its_id() 
             waiters.len() == 2 && waiters.iter().all(|waiter| matches!(waiter.heard, Heard::After(_)))
         })
         .await;
-        // The number comes again, with another result.
+        // The id is used again, with another result.
         queue.send(&["FLUSHALL"]).await;
         tokio::time::sleep(Duration::from_millis(2)).await;
         add_born(&queue, "1", "2000").await;
@@ -271,7 +271,7 @@ async fn whoever_waits_for_a_job_never_gets_the_result_of_another_with_its_id() 
         assert!(is_missing(&soon(known).await.unwrap()), "{keep}");
         assert_eq!(soon(new).await.unwrap().unwrap(), "\"new\"");
         assert!(is_missing(&soon(by_id).await.unwrap()), "{keep}");
-        // Also for whoever begins to wait only now.
+        // A caller that begins to wait only now is told the same.
         assert!(is_missing(&hub.wait_until_finished(old, None).await), "{keep}");
         assert_eq!(hub.wait_until_finished("1", None).await.unwrap(), "\"new\"");
     }
@@ -286,7 +286,7 @@ async fn an_earlier_end_of_the_same_id_does_not_count() {
     let _keeper = wait(&hub, "keeps the reader");
     waiting(&hub, 1).await;
     for round in 0..100 {
-        // The reader is late: it hears of the first job when somebody waits for the second already.
+        // The reader is late: it hears of the first job when a caller already waits for the second.
         if round % 3 == 0 {
             queue.kill_listeners().await;
         }
@@ -313,13 +313,13 @@ async fn those_who_wait_outlast_the_panic_of_the_reader() {
     let [a, b, c] = ["a", "b", "c"].map(|id| wait(&hub, id));
     waiting(&hub, 3).await;
     crate::failpoint::arm("event hub", &queue.engine.keys);
-    // It dies after the first event at the latest; meanwhile the next job ends.
+    // The reader dies after the first event at the latest; meanwhile the next job ends.
     queue.complete("a", "1", true, true).await;
     queue.complete("b", "2", true, true).await;
     assert_eq!(soon(a).await.unwrap().unwrap(), "1");
     assert_eq!(soon(b).await.unwrap().unwrap(), "2");
     eventually("it has died", async || !crate::failpoint::is_armed("event hub", &queue.engine.keys)).await;
-    // Who still waits and who comes are told by it.
+    // Earlier and later callers are answered by the new reader.
     let late = wait(&hub, "c");
     queue.complete("c", "3", true, true).await;
     assert_eq!(soon(c).await.unwrap().unwrap(), "3");

@@ -1,4 +1,4 @@
-//! Who waits for which job, and what each has heard of it.
+//! Knows who waits for which job, and what each has heard of it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::MutexGuard;
@@ -14,28 +14,28 @@ use crate::error::Reason;
 use crate::sync::Lock;
 use crate::wire::EventId;
 
-/// Events of one job that are remembered until the first look at it has been answered.
+/// How many events of one job are held until its first read was answered.
 const EARLY: usize = 16;
 
-/// What the callers and the reader's task share.
+/// The state that the callers and the reader's task share.
 #[derive(Default)]
 pub(super) struct Waiting {
     state: Lock<State>,
-    /// Wakes the task when `suspects` or `suspect_all` were set.
+    /// Wakes the task when `suspects` or `suspect_all` was set.
     pub(super) urgent: Notify,
 }
 
 #[derive(Default)]
 pub(super) struct State {
     pub(super) by_id: HashMap<String, Vec<Waiter>>,
-    /// Numbers the waiters.
+    /// The last waiter's number.
     serial: u64,
-    /// Jobs to look at soon: somebody removed them, or their id was given again.
+    /// Jobs to read soon: somebody removed them, or their id was used again.
     suspects: HashSet<String>,
-    /// Events may have been lost, so any job may have finished.
+    /// Set if events may have been lost, so that any job may have finished.
     suspect_all: bool,
     pub(super) reader: Option<Running>,
-    /// Numbers the readers.
+    /// The last reader's number.
     pub(super) readers: u64,
     /// When the last waiter left.
     idle_since: Option<Instant>,
@@ -49,13 +49,13 @@ pub(super) struct Waiter {
     pub(super) heard: Heard,
 }
 
-/// How events of its job are taken by a waiter.
+/// How a waiter handles events of its job.
 pub(super) enum Heard {
-    /// It has not looked at the job yet, and does not know which of them concern it.
+    /// The job was not read yet, so it is not known which events concern it.
     Early(Vec<(EventId, Sign)>),
-    /// The job had not finished after this event: what comes now concerns it.
+    /// The job had not finished after this event: later events concern it.
     After(EventId),
-    /// Its id was given to another job later than this event; the job itself is gone.
+    /// The job was removed, and its id was given to another job after this event.
     Over(EventId),
 }
 
@@ -63,32 +63,32 @@ pub(super) enum Heard {
 #[derive(Debug, Clone)]
 pub(super) enum Sign {
     Finished(Ending),
-    /// There is a new job of this id.
+    /// A new job has this id.
     Added,
 }
 
 #[derive(Clone)]
 pub(super) struct Running {
     pub(super) number: u64,
-    /// Absent for the moment in which it is started.
+    /// `None` while it is being started.
     pub(super) task: Option<AbortHandle>,
     /// The last event that was handed to the waiters.
     pub(super) position: watch::Receiver<EventId>,
 }
 
 impl Running {
-    /// Waits until the reader has come so far, or is gone, or the time is over.
+    /// Waits until the reader has come as far as `newest`, or has ended, or the time is over.
     pub(super) async fn reaches(mut self, newest: EventId, limit: Duration) {
-        // Over means: do not wait longer. All three do.
+        // In all three cases there is nothing more to wait for.
         let _ = tokio::time::timeout(limit, self.position.wait_for(|position| *position >= newest)).await;
     }
 }
 
-/// What a look at a job means to one who waits for it.
+/// What a read of a job means to one who waits for it.
 pub(super) enum Look {
     Over(Ending),
     NotYet,
-    /// The job is gone, or another one has its id.
+    /// The job was removed, or another one has its id.
     Gone,
 }
 
@@ -106,11 +106,11 @@ impl Look {
     }
 }
 
-/// One who waits for a job that is gone.
+/// One who waits for a job that was removed.
 pub(super) struct Gone {
     pub(super) id: String,
     pub(super) serial: u64,
-    /// An event after which the job was there.
+    /// An event after which the job existed.
     pub(super) existed: EventId,
 }
 
@@ -154,13 +154,13 @@ impl Waiting {
         }
     }
 
-    /// Any job may have finished unheard.
+    /// Marks all jobs: any of them may have finished unnoticed.
     pub(super) fn suspect_all(&self) {
         self.lock().suspect_all = true;
         self.urgent.notify_one();
     }
 
-    /// The jobs that are due for a look, and the number of the last who waits for one of them.
+    /// Returns the jobs to read, and the number of the last one who waits for any of them.
     pub(super) fn to_look_at(&self, all: bool) -> (Vec<String>, u64) {
         let mut state = self.lock();
         let suspects = std::mem::take(&mut state.suspects);
@@ -172,7 +172,7 @@ impl Waiting {
         (ids, state.serial)
     }
 
-    /// Tells one who waits.
+    /// Answers one who waits.
     pub(super) fn answer(&self, id: &str, serial: u64, outcome: Ending) {
         let waiter = self.lock().take(id, serial);
         if let Some(waiter) = waiter {
@@ -180,7 +180,8 @@ impl Waiting {
         }
     }
 
-    /// Whether the reader may go: nobody has waited for a while. Whoever comes after this starts another one.
+    /// Returns whether the reader may end, since nobody has waited for a while. A caller that comes later starts
+    /// another one.
     pub(super) fn leave(&self, number: u64, linger: Duration) -> bool {
         let mut state = self.lock();
         let ours = state.reader.as_ref().is_some_and(|reader| reader.number == number);
@@ -191,7 +192,7 @@ impl Waiting {
         idle || !ours
     }
 
-    /// Ends the reader of this number, or whichever there is, and the waiting of all who relied on it.
+    /// Ends the reader with this number, or any reader, and the waiting of all who relied on it.
     pub(super) fn stop(&self, number: Option<u64>) {
         let mut state = self.lock();
         if number.is_some() && state.reader.as_ref().map(|reader| reader.number) != number {
@@ -209,7 +210,7 @@ impl Waiting {
 }
 
 impl State {
-    /// Takes one who waits out.
+    /// Removes one who waits.
     fn take(&mut self, id: &str, serial: u64) -> Option<Waiter> {
         let waiters = self.by_id.get_mut(id)?;
         let position = waiters.iter().position(|waiter| waiter.serial == serial)?;
@@ -227,7 +228,7 @@ impl State {
         }
     }
 
-    /// An event of a job has come. True if somebody has to look at the job now.
+    /// Handles an event of a job. Returns true if the job has to be read now.
     fn hear(&mut self, id: &str, at: EventId, sign: &Sign) -> bool {
         let Some(waiters) = self.by_id.get_mut(id) else { return false };
         let mut has_gone = false;
@@ -243,8 +244,8 @@ impl State {
         has_gone
     }
 
-    /// A look has found this. Those who wait since it was asked for and know which events concern them learn of it; for
-    /// whom the job is gone, is put among the `gone`.
+    /// Handles the answer to a read. Those who waited when it was sent, and know which events concern them, are told.
+    /// Those whose job was removed are added to `gone`.
     pub(super) fn look(&mut self, id: &str, serial: u64, newest: EventId, found: &Found, gone: &mut Vec<Gone>) {
         let Some(waiters) = self.by_id.get_mut(id) else { return };
         let answered = waiters.extract_if(.., |waiter| {
@@ -258,7 +259,7 @@ impl State {
             match Look::at(found.clone(), waiter.born) {
                 Look::Over(_) if matches!(waiter.heard, Heard::After(_)) => true,
                 Look::NotYet if matches!(waiter.heard, Heard::After(_)) => {
-                    // Also where the stream went back: events of the future are not waited for.
+                    // This also holds if the stream has fallen back: its former later events are not waited for.
                     waiter.heard = Heard::After(newest);
                     false
                 }
@@ -279,13 +280,13 @@ impl State {
 
 impl Waiter {
     fn tell(self, outcome: Ending) {
-        // Whoever is not there any more does not care.
+        // Nobody receives it if the caller has gone.
         let _ = self.answer.send(outcome);
     }
 }
 
 impl Heard {
-    /// Whether an event ends the waiting. Sets `has_gone` where it says that the job is gone.
+    /// Returns whether an event ends the waiting. Sets `has_gone` if it says that the job was removed.
     fn takes(&mut self, at: EventId, sign: &Sign, has_gone: &mut bool) -> bool {
         match self {
             Self::Early(early) => {
@@ -308,7 +309,7 @@ impl Heard {
     }
 }
 
-/// A place among those who wait; given up when dropped.
+/// A place among those who wait, given up by dropping it.
 pub(super) struct Ticket<'a> {
     waiting: &'a Waiting,
     id: &'a str,
@@ -331,7 +332,7 @@ impl<'a> Ticket<'a> {
         Self { waiting, id, serial, answer }
     }
 
-    /// The job had not finished at this event: from now on it is listened for what comes later. Returns what came already.
+    /// Records that the job had not finished at this event, so that later events concern it. Returns what came already.
     pub(super) fn listen(&self, newest: EventId, born: Option<i64>) -> Option<Sign> {
         let mut state = self.waiting.lock();
         let waiter = state.by_id.get_mut(self.id)?.iter_mut().find(|waiter| waiter.serial == self.serial)?;
@@ -341,7 +342,7 @@ impl<'a> Ticket<'a> {
         early.into_iter().find(|(at, _)| *at > newest).map(|(_, sign)| sign)
     }
 
-    /// How a job ended that is gone by now, if its end was heard of up to this event.
+    /// Returns how a job ended that is removed by now, if its outcome was heard of up to this event.
     pub(super) fn last_heard(&self, newest: EventId) -> Option<Ending> {
         let state = self.waiting.lock();
         let waiter = state.by_id.get(self.id)?.iter().find(|waiter| waiter.serial == self.serial)?;

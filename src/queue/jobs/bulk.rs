@@ -1,4 +1,4 @@
-//! Doing something to all jobs that a filter names, in steps.
+//! Applies an action to all jobs that match a filter, in steps.
 
 use std::collections::HashSet;
 use std::future::IntoFuture;
@@ -17,13 +17,13 @@ use crate::options::{JobFilter, check_delay, check_priority};
 use crate::queue::QueueCore;
 use crate::state::JobState;
 
-/// How many calls for single jobs are on their way at once.
+/// How many calls for single jobs are under way at once.
 const AT_ONCE: usize = 32;
 
-/// So many refusals a report keeps.
+/// How many refusals a report keeps.
 const REFUSALS_KEPT: usize = 100;
 
-/// What is done to each job.
+/// The action.
 #[derive(Debug, Clone)]
 enum What {
     Retry(RetryOptions),
@@ -46,7 +46,7 @@ impl What {
         }
     }
 
-    /// Refuses states whose jobs this is never done to.
+    /// Refuses states to whose jobs the action does not apply.
     fn check(&self, filter: &JobFilter) -> Result<()> {
         filter.check()?;
         use JobState::{Active, Completed, Delayed, Failed, WaitingChildren};
@@ -68,29 +68,29 @@ impl What {
 }
 
 impl<D, R> Jobs<D, R> {
-    /// Lets these jobs run again, which have failed or completed, by their priority. Awaiting it does so.
+    /// Makes these failed or completed jobs ready again, placed by their priority. Awaiting it does so.
     ///
-    /// Attempts made are not forgotten: a job that had used them up gets one more.
-    /// [`retry_with`](Self::retry_with) says otherwise. A job that fails again meanwhile is not retried twice.
+    /// The attempts made are kept: a job that had used them up gets one more. [`retry_with`](Self::retry_with) can
+    /// change that. A job that fails again meanwhile is not retried twice.
     pub fn retry(self) -> BulkAction {
         self.retry_with(RetryOptions::default())
     }
 
-    /// Acts as [`retry`](Self::retry), with options.
+    /// Does the same as [`retry`](Self::retry), with options.
     pub fn retry_with(self, options: RetryOptions) -> BulkAction {
         self.act(What::Retry(options))
     }
 
-    /// Lets these delayed jobs run now, by their priority. Awaiting it does so.
+    /// Makes these delayed jobs ready now, placed by their priority. Awaiting it does so.
     pub fn promote(self) -> BulkAction {
         self.act(What::Promote)
     }
 
     /// Removes these jobs; their children stay. Awaiting it does so.
     ///
-    /// Found and removed in one atomic step, so that none goes that has left its state. Jobs that a worker holds and the
-    /// current runs of job schedulers stay. A parent of this queue goes with its last child, one of another queue
-    /// runs without it.
+    /// They are found and removed in one atomic step, so no job is removed that has left its state. Jobs that a worker
+    /// runs and the next runs of job schedulers stay. A parent in this queue is removed with its last child; a parent
+    /// in another queue runs without it.
     ///
     /// BullMQ: `Queue.clean`, which has no filter.
     #[doc(alias = "clean")]
@@ -101,23 +101,23 @@ impl<D, R> Jobs<D, R> {
     /// Moves these jobs to another queue of the same prefix and server, with their data, options, attempts and logs.
     /// Awaiting it does so.
     ///
-    /// Each job moves in one atomic step. Its id stays if it was given one, and is a new one if it was the queue's own
-    /// number. Waiting jobs come before those that wait there, in their order. What is part of a flow stays, and so
-    /// do current runs of job schedulers, and jobs whose id is taken there. A deduplication ends. Under Cluster both
-    /// queues must share a hash tag.
+    /// Each job is moved in one atomic step. Its id stays if it was given one; if it was a number of the queue, it gets
+    /// the next number of the other queue. Waiting jobs come before those that wait there, in their order. Jobs that
+    /// are part of a flow stay, and so do the next runs of job schedulers, and jobs whose id is taken there. A
+    /// deduplication ends. On a cluster both queues must share a hash tag.
     ///
-    /// BullMQ has no such thing.
+    /// Not in BullMQ.
     pub fn move_to(self, queue: impl Into<String>) -> BulkAction {
         self.act(What::Move { target: queue.into() })
     }
 
-    /// Gives these jobs another priority, and puts each behind the others of that priority. Awaiting it does so.
+    /// Changes the priority of these jobs, and puts each behind the others of that priority. Awaiting it does so.
     #[doc(alias = "changePriority")]
     pub fn change_priority(self, priority: u32) -> BulkAction {
         self.act(What::ChangePriority(priority))
     }
 
-    /// Lets these delayed jobs become due after this time from now. Awaiting it does so.
+    /// Changes the delay of these delayed jobs to `delay` from now. Awaiting it does so.
     #[doc(alias = "changeDelay")]
     pub fn change_delay(self, delay: Duration) -> BulkAction {
         self.act(What::ChangeDelay(delay))
@@ -129,12 +129,12 @@ impl<D, R> Jobs<D, R> {
     }
 }
 
-/// What is to be done to all jobs that a filter names. Await it, or [`start`](Self::start) it to go step by step.
+/// An action for all jobs that match a filter. Await it, or [`start`](Self::start) it to go step by step.
 ///
 /// # Errors
 ///
-/// Awaiting it returns [`Error::InvalidOption`] for a filter, a priority or a delay that breaks a rule, and for states whose
-/// jobs it cannot be done to; then nothing was done. After an error of the connection some of it may have been done; doing
+/// Awaiting it returns [`Error::InvalidOption`] if the filter, a priority or a delay breaks a rule, or the action does
+/// not apply to jobs of a state; then nothing was done. After an error of the connection some jobs may be done; doing
 /// it again does the rest.
 ///
 /// # Example
@@ -167,13 +167,13 @@ pub struct BulkAction {
 }
 
 impl BulkAction {
-    /// Counts what it would be done to, and does nothing. Default: false.
+    /// Only counts the jobs to which the action would apply. Default: false.
     pub fn dry_run(mut self, is_dry: bool) -> Self {
         self.is_dry = is_dry;
         self
     }
 
-    /// Begins the operation, to go on step by step: to show progress, or to stop.
+    /// Starts the action, to go step by step: to show progress, or to stop.
     ///
     /// # Errors
     ///
@@ -222,48 +222,48 @@ impl IntoFuture for BulkAction {
     }
 }
 
-/// What became of one job.
+/// The outcome for one job.
 #[derive(Debug, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum BulkOutcome {
-    /// It was done; or in a dry run, it would be.
+    /// It was done; in a dry run, it would be.
     Done,
-    /// The job went to the other queue, and has this id there.
+    /// The job was moved to the other queue, and has this id there.
     MovedAs(String),
-    /// The job had left its state in the meantime, or a worker holds it, or it is gone. Nothing was changed.
+    /// The job had left its state, is run by a worker, or does not exist any more. Nothing was changed.
     MovedOn,
-    /// It cannot be done to this job. Nothing was changed.
+    /// The action does not apply to this job. Nothing was changed.
     Refused(Reason),
-    /// No reply came that tells.
+    /// The reply was lost, so the outcome is unknown.
     Unknown,
 }
 
-/// What one step has done.
+/// The outcome of one step.
 #[derive(Debug, Default, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct BulkStep {
-    /// The jobs that were found, and what became of each; empty in a dry run.
+    /// The jobs that were found, and the outcome for each; empty in a dry run.
     pub outcomes: Vec<(String, BulkOutcome)>,
     /// How many jobs have been looked at since the beginning.
     pub looked_at: u64,
 }
 
-/// What has been done so far, or would be.
+/// The outcome so far; in a dry run, what would be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct BulkReport {
-    /// How many jobs it was done to; in a dry run, how many it would be done to.
+    /// How many jobs are done; in a dry run, how many would be.
     pub done: u64,
-    /// How many had left their state before it was their turn.
+    /// How many had left their state before.
     pub moved_on: u64,
-    /// How many it could not be done to.
+    /// How many the action did not apply to.
     pub refused: u64,
-    /// Of how many the outcome is unknown, as no reply came.
+    /// How many have an unknown outcome, since the reply was lost.
     pub unknown: u64,
-    /// The first hundred that it could not be done to, and why.
+    /// The first hundred refused jobs, and why.
     pub refusals: Vec<(String, Reason)>,
 }
 
@@ -283,7 +283,7 @@ impl BulkReport {
     }
 }
 
-/// A bulk action under way. Made by [`BulkAction::start`]; drop it to stop.
+/// A bulk action under way. Created by [`BulkAction::start`]; drop it to stop.
 #[derive(Debug)]
 pub struct BulkRun {
     core: Arc<QueueCore>,
@@ -294,16 +294,16 @@ pub struct BulkRun {
     target: Option<String>,
     is_dry: bool,
     report: BulkReport,
-    /// What was done in a step that then broke; the next step meets these jobs again.
+    /// Jobs that were done in a step that failed later; the next step finds them again.
     done: HashSet<String>,
 }
 
 impl BulkRun {
-    /// Does the next step: 500 jobs are looked at, or a hundred found and worked on. `None` when all is done.
+    /// Makes the next step: it looks at up to 500 jobs, or works on up to a hundred. `None` when all is done.
     ///
     /// # Errors
     ///
-    /// Errors of the connection; what was done by then is in the [`report`](Self::report), and the next call goes on.
+    /// Errors of the connection; what was done before is in the [`report`](Self::report), and the next call continues.
     pub async fn next(&mut self) -> Result<Option<BulkStep>> {
         if self.scan.is_done() || self.left == 0 {
             return Ok(None);
@@ -327,19 +327,19 @@ impl BulkRun {
         Ok(Some(step))
     }
 
-    /// Returns what has been done so far.
+    /// Returns the outcome so far.
     #[must_use]
     pub fn report(&self) -> &BulkReport {
         &self.report
     }
 
-    /// Returns where it stands: [`Jobs::resume`] goes on from here.
+    /// Returns the position: [`Jobs::resume`] continues from here.
     #[must_use]
     pub fn cursor(&self) -> &JobsCursor {
         self.scan.cursor()
     }
 
-    /// Finds jobs and takes them away in one call.
+    /// Finds and removes or moves jobs in one call.
     async fn sweep(&mut self, engine: &Engine) -> Result<Vec<(String, BulkOutcome)>> {
         let Some(found) = self.scan.remove_step(engine, self.target.as_deref(), self.left).await? else {
             return Ok(Vec::new());

@@ -1,4 +1,4 @@
-//! The jobs of a queue that a filter names: to read them, to count them, and to do something to all of them.
+//! Reads, counts and changes the jobs of a queue that match a filter.
 
 mod bulk;
 
@@ -15,15 +15,14 @@ use crate::job::Job;
 use crate::options::JobFilter;
 use crate::state::{JobState, Order};
 
-/// One page reads so many steps at most before it is handed out, however little it has found: some 10,000 jobs are looked
-/// at, in about 20 ms.
+/// How many steps one page makes at most, however little it finds: some 10,000 jobs are looked at, in about 20 ms.
 const STEPS_PER_PAGE: usize = 20;
 
 impl<D, R> Queue<D, R> {
-    /// Names jobs of this queue by a filter, or all of a state: to read them, to count them, or to do something to each.
+    /// Selects jobs of this queue by a filter, or all of a state: to read them, to count them, or to change each.
     ///
-    /// However many there are, it goes in steps that each take about a millisecond of the server's time, and can be
-    /// stopped after each and gone on with later. Nothing is sent before one of its methods is awaited.
+    /// However many there are, this goes in steps that each take about a millisecond of the server's time; it can be
+    /// stopped after each step and continued later. Nothing is sent before one of its methods is awaited.
     ///
     /// ```no_run
     /// # async fn demo(queue: oxmq::Queue) -> oxmq::Result<()> {
@@ -37,7 +36,7 @@ impl<D, R> Queue<D, R> {
     /// queue.jobs(old).remove().await?;
     /// # Ok(()) }
     /// ```
-    ///
+    /// BullMQ has this only without a filter: `Queue.retryJobs`, `Queue.promoteJobs`, `Queue.clean`.
     /// BullMQ has this without a filter only: `Queue.retryJobs`, `Queue.promoteJobs`, `Queue.clean`.
     #[doc(alias = "retryJobs")]
     #[doc(alias = "search")]
@@ -46,10 +45,10 @@ impl<D, R> Queue<D, R> {
     }
 }
 
-/// The jobs of a queue that a filter names. Made by [`Queue::jobs`].
+/// The jobs of a queue that match a filter. Created by [`Queue::jobs`].
 ///
-/// Jobs come and go while it is read: one that changes its state meanwhile may be met in both or in neither, and one of a
-/// list that is much in motion twice.
+/// Jobs may change while they are read: a job that changes its state may be found in both states or in neither, and a
+/// job in a list that changes quickly may be found twice.
 ///
 /// ```no_run
 /// # async fn demo(queue: oxmq::Queue) -> oxmq::Result<()> {
@@ -70,15 +69,15 @@ pub struct Jobs<D, R> {
     cursor: Option<JobsCursor>,
 }
 
-/// Some of the jobs that a filter names. Made by [`Jobs::page`].
+/// One page of the jobs that match a filter. Created by [`Jobs::page`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct JobsPage<D, R> {
-    /// The jobs; one that cannot be read is an `Err` of its own.
+    /// The jobs; one that cannot be read is an `Err`.
     pub jobs: Vec<Result<Job<D, R>>>,
-    /// The id of each of them, in the same order, also of one that cannot be read.
+    /// The id of each job, in the same order, including those that cannot be read.
     pub ids: Vec<String>,
-    /// The state in which each of them was found, in the same order.
+    /// The state in which each job was found, in the same order.
     pub states: Vec<JobState>,
     /// Where the next page begins; `None` after the last one.
     pub next: Option<JobsCursor>,
@@ -87,22 +86,21 @@ pub struct JobsPage<D, R> {
 }
 
 impl<D, R> Jobs<D, R> {
-    /// Sets the order in which jobs are read: [`Ascending`](Order::Ascending) what comes next, is due first or has finished
-    /// first. Default: ascending in sorted sets; and in the lists of jobs that wait or run, what was added last comes first,
-    /// since in that order none is passed over while workers take others. What is done to jobs is done in that order
-    /// always.
+    /// Sets the order in which jobs are read. [`Ascending`](Order::Ascending): what runs next, is due first or has
+    /// finished first. Default: ascending in sorted sets; in lists of waiting or active jobs the job added last comes
+    /// first, since in that order no job is skipped while workers take others. Actions always use the default order.
     pub fn order(mut self, order: Order) -> Self {
         self.order = Some(order);
         self
     }
 
-    /// Takes at most so many jobs. Default: all.
+    /// Limits how many jobs are taken. Default: all.
     pub fn limit(mut self, jobs: u64) -> Self {
         self.limit = Some(jobs);
         self
     }
 
-    /// Goes on where an earlier search with the same filter and order has stopped.
+    /// Continues where an earlier search with the same filter and order has stopped.
     pub fn resume(mut self, cursor: JobsCursor) -> Self {
         self.cursor = Some(cursor);
         self
@@ -112,7 +110,7 @@ impl<D, R> Jobs<D, R> {
         self.queue.core.engine().scan(self.filter.clone(), order, self.cursor.clone())
     }
 
-    /// Counts the jobs. One round trip for each 500 jobs of the states.
+    /// Counts the jobs. One round trip per 500 jobs of the states.
     ///
     /// # Errors
     ///
@@ -127,10 +125,10 @@ impl<D, R> Jobs<D, R> {
         Ok(count)
     }
 
-    /// Reads some of the jobs, `most` at the most and 1 at the least.
+    /// Reads a page of at most `most` jobs; at least 1.
     ///
-    /// A page ends early where little is found: it looks at some 10,000 jobs, in up to 20 round trips, and
-    /// [`next`](JobsPage::next) tells where to go on. So a page may be empty and not the last one.
+    /// A page ends early if little is found: it looks at some 10,000 jobs, in up to 20 round trips, and
+    /// [`next`](JobsPage::next) tells where to continue. So an empty page need not be the last one.
     ///
     /// # Errors
     ///
@@ -161,12 +159,12 @@ impl<D, R> Jobs<D, R> {
         Ok(JobsPage { jobs, ids, states, next, looked_at: scan.cursor().looked_at() })
     }
 
-    /// Reads the jobs one after the other; one that cannot be read is an error that others follow. One round trip for each
-    /// 100 jobs found and each 500 looked at, when they are asked for.
+    /// Reads the jobs one after the other; a job that cannot be read is an error, and others follow. One round trip per
+    /// 100 jobs found or 500 looked at, on demand.
     ///
     /// # Errors
     ///
-    /// As [`count`](Self::count), and those of the connection; such an error is the last item.
+    /// As [`count`](Self::count), and errors of the connection; such an error is the last item.
     pub fn stream(self) -> impl Stream<Item = Result<Job<D, R>>> + Send + use<D, R>
     where
         D: DeserializeOwned + Send + 'static,
@@ -194,8 +192,8 @@ impl<D, R> Jobs<D, R> {
         .boxed()
     }
 
-    /// Counts the jobs that the states of the filter have, whatever else it says: what a search looks at, for a bar of its
-    /// progress. One round trip.
+    /// Counts the jobs of the filter's states, whatever else it says: that many a search looks at, which is useful for
+    /// a progress bar. One round trip.
     ///
     /// # Errors
     ///
