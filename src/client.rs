@@ -90,9 +90,10 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how many workers of this client wait for jobs on a connection of their own, under the name by which `getWorkers`
-    /// sees them. The idle ones among those beyond share one connection for each 256, which `getWorkers` does not see: a
-    /// thousand idle workers then cost a handful of connections. A worker that is busy opens one of its own. Default: 32.
+    /// Sets how many workers of this client wait for jobs on a connection of their own, under the name by which Node's
+    /// `getWorkers` sees them. The idle ones among those beyond share one connection for each 256, and one more that tells who
+    /// they are: [`Queue::get_workers`](crate::Queue::get_workers) sees them by it, Node does not. A thousand idle workers then
+    /// cost a handful of connections. A worker that is busy opens one of its own. Default: 32.
     ///
     /// It takes the right to `CLIENT UNBLOCK`; without it each worker has a connection of its own. So it has on a cluster, unless the
     /// prefix has a hash tag, as `{bull}`: one read waits for keys of one slot only.
@@ -112,7 +113,7 @@ impl ClientBuilder {
     ///
     /// Then it asks once how the server is set up, in one round trip, and warns in the log if its `maxmemory-policy`
     /// evicts keys, or if the system's clock differs from the server's by more than a second. A server that does not
-    /// tell is as welcome.
+    /// tell is as welcome. Of a cluster every master that may have keys of ours is asked.
     ///
     /// # Errors
     ///
@@ -126,7 +127,7 @@ impl ClientBuilder {
         if self.long_way {
             link.take_long_way();
         }
-        survey(&link, &self.clock).await;
+        survey(&link, &format!("{}:", self.prefix), &self.clock).await;
         // One read waits for keys of one slot only, and the queues of a cluster lie in many, unless the prefix says where.
         let can_share = !link.is_cluster() || link.for_keys(&format!("{}:", self.prefix)).is_ok();
         let own_waits = if can_share { self.own_waits } else { usize::MAX };
@@ -165,7 +166,8 @@ impl Client {
 
     /// Asks the server for a sign of life, for the probes of whatever runs this process. One round trip.
     ///
-    /// It says nothing about writes: a server that became a replica, or is full, answers all the same.
+    /// Of a cluster every master is asked, all at once; where the prefix has a hash tag, the one that has its slot. It says
+    /// nothing about writes: a server that became a replica, or is full, answers all the same.
     ///
     /// # Errors
     ///
@@ -173,7 +175,9 @@ impl Client {
     /// its data, or does not allow this user to ask.
     #[doc(alias = "waitUntilReady")]
     pub async fn ping(&self) -> Result<()> {
-        self.0.queues.link.ping().await
+        let servers = self.0.queues.link.everywhere_for(&format!("{}:", self.0.queues.prefix));
+        let answers = futures::future::join_all(servers.iter().map(Link::ping)).await;
+        answers.into_iter().collect()
     }
 
     /// Begins to make a queue's handle, with the data of its jobs as `D` and their results as `R`.

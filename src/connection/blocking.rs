@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 
-use super::dial::{Dialed, Dialer, Server};
+use super::dial::{Dialed, Dialer, SET_NAME, Server};
 use super::failure::{Failure, without_secrets};
 use super::link::Pauses;
 use super::options::Address;
@@ -168,6 +168,25 @@ impl BlockingLink {
         };
         self.failed = true;
         Waited::Broken(error)
+    }
+
+    /// Whether there is a connection, as far as is known.
+    pub(crate) fn is_open(&self) -> bool {
+        self.live.is_some() && self.driver.as_ref().is_some_and(|driver| !driver.has_ended())
+    }
+
+    /// Gives the connection another name, now and when it is opened again.
+    pub(crate) async fn rename(&mut self, name: String) {
+        if self.name.as_ref() == Some(&name) {
+            return;
+        }
+        let named = Cmd::new().arg("CLIENT").arg("SETNAME").arg(&name).to_owned();
+        self.name = Some(name);
+        // An attempt that is under way has the old one.
+        self.dialing = None;
+        if self.is_open() && !self.dialer.lacks(SET_NAME) {
+            self.send(&named, Duration::ZERO).await;
+        }
     }
 
     /// Closes the socket and returns when it is closed: from then on the server cannot send anything to it. The next

@@ -184,6 +184,11 @@ impl Dialer {
         self.rights.refused(&self.options.servers, command, without);
     }
 
+    /// Whether the server has said that it does not permit a command.
+    pub(super) fn lacks(&self, command: &'static str) -> bool {
+        self.rights.lacks(command)
+    }
+
     /// Opens a connection, ready for use, under `name` if one is given.
     pub(crate) async fn dial(&self, name: Option<&str>) -> std::result::Result<Dialed, RedisError> {
         let began = tokio::time::Instant::now();
@@ -287,7 +292,7 @@ impl Dialer {
             // If the server refuses the name, the client is only missing in `getWorkers`.
             let named = Cmd::new().arg("CLIENT").arg("SETNAME").arg(name).to_owned();
             if matches!(connection.send_packed_command(&named).await, Ok(Value::ServerError(_))) {
-                self.is_refused("CLIENT SETNAME", "`getWorkers` does not see the workers of this client");
+                self.is_refused(SET_NAME, "`getWorkers` does not see the workers of this client");
             }
         }
         Ok(Dialed { address: address.clone(), connection, server, driver, progress })
@@ -318,6 +323,9 @@ impl Dialer {
         Ok(server)
     }
 }
+
+/// The command by which a connection gets a name.
+pub(super) const SET_NAME: &str = "CLIENT SETNAME";
 
 /// Returns how every connection logs in.
 fn login() -> redis::RedisConnectionInfo {

@@ -23,6 +23,11 @@ impl Rights {
         tracing::info!(target: "oxmq::connection", ?server, command, "the server does not permit this command: {without}");
         true
     }
+
+    /// Whether `command` was refused.
+    pub(crate) fn lacks(&self, command: &'static str) -> bool {
+        self.missing.lock().contains(&command)
+    }
 }
 
 #[cfg(test)]
@@ -35,5 +40,6 @@ mod tests {
         let (rights, server) = (Rights::default(), Servers::One(Address::Tcp("host".into(), 1)));
         assert!(rights.refused(&server, "INFO", "nothing is known") && rights.refused(&server, "HELLO", ""));
         assert!(!rights.refused(&server, "INFO", "nothing is known"));
+        assert!(rights.lacks("HELLO") && !rights.lacks("CONFIG"));
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use redis::{Cmd, Value};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::link::Link;
 use crate::clock::Clock;
@@ -14,6 +14,9 @@ const SAFE_POLICY: &str = "noeviction";
 
 /// Smaller differences of clocks are not reported: a delay that is off by a second surprises nobody.
 const TOLERATED: Duration = Duration::from_secs(1);
+
+/// How long a node of a cluster may take to tell: nobody shall wait for a silent one to begin.
+const NODE: Duration = Duration::from_secs(1);
 
 /// The findings; what the server does not tell is `None`.
 #[derive(Debug, PartialEq)]
@@ -29,24 +32,41 @@ struct Offset {
     is_ahead: bool,
 }
 
-/// Warns of a server that may evict keys, and of a clock that differs from the server's. One round trip; what the
-/// server does not tell, or not to this user, is skipped.
-pub(crate) async fn survey(link: &Link, clock: &Clock) {
-    let Findings { policy, clock } = look(link, clock.is_system().then_some(|| clock.now_ms())).await;
+/// Warns of a server that may evict keys, and of a clock that differs from the server's. One round trip; what the server
+/// does not tell, or not to this user, is skipped. Of a cluster all masters are asked that may have keys which begin with
+/// `base`, on connections that are closed afterwards: which of them are needed shows later.
+pub(crate) async fn survey(link: &Link, base: &str, clock: &Clock) {
     let server = &link.options().servers;
-    if let Some(policy) = policy.filter(|policy| policy != SAFE_POLICY) {
+    let now = || clock.is_system().then_some(|| clock.now_ms());
+    let found = if link.is_cluster() {
+        let nodes = link.another().everywhere_for(base);
+        let asked = nodes.iter().map(|node| async { (node.node_name(), timeout(NODE, look(node, now())).await) });
+        let answers = futures::future::join_all(asked).await.into_iter();
+        answers.filter_map(|(node, found)| Some((node, found.ok()?))).collect()
+    } else {
+        vec![(None, look(link, now()).await)]
+    };
+    let evicts =
+        |found: &&(Option<String>, Findings)| found.1.policy.as_deref().is_some_and(|policy| policy != SAFE_POLICY);
+    for (node, Findings { policy, .. }) in found.iter().filter(evicts) {
         tracing::warn!(
             target: "oxmq::connection",
             ?server,
+            node,
             policy,
             "the server may evict jobs and locks: set `maxmemory-policy` to `noeviction`"
         );
     }
-    if let Some(Offset { by, is_ahead }) = clock.filter(|offset| offset.by > TOLERATED) {
+    // The clocks of one cluster differ little, as a rule, so one of them says what there is to say.
+    let clocks = found.iter().filter_map(|(node, found)| Some((node, found.clock?)));
+    if let Some((node, Offset { by, is_ahead })) =
+        clocks.max_by_key(|(_, offset)| offset.by).filter(|(_, offset)| offset.by > TOLERATED)
+    {
         let direction = if is_ahead { "ahead of" } else { "behind" };
         tracing::warn!(
             target: "oxmq::connection",
             ?server,
+            node,
             ?by,
             "our clock is {direction} the server's: delayed jobs start at the wrong time"
         );

@@ -164,16 +164,29 @@ impl Doctor {
             found.retain(|suspect| met.insert((suspect.kind, suspect.state, suspect.id.clone())));
         }
         let count = suspects.values().map(Vec::len).sum::<usize>();
-        if count > 0 {
+        let is_forsaken = report.findings.iter().any(|finding| finding.kind == FindingKind::NoWorker);
+        if count > 0 || is_forsaken {
             self.told.hear(&Stage::SecondLook { suspects: count as u64 });
             tokio::time::sleep(self.pause).await;
         }
+        self.ask_again_for_workers(&mut report).await;
         for (name, found) in suspects {
             let confirmed = confirm(&engines[name], found).await?;
             report.add(name, confirmed);
         }
         report.findings.sort_by(|a, b| (&a.queue, a.kind as u8).cmp(&(&b.queue, b.kind as u8)));
         Ok(report)
+    }
+
+    /// Takes back that a queue has no worker, where one was only about to connect.
+    async fn ask_again_for_workers(&self, report: &mut Report) {
+        let is_forsaken = |finding: &Finding| finding.kind == FindingKind::NoWorker;
+        if report.findings.iter().any(is_forsaken)
+            && let Ok(workers) = self.client.get_all_workers().await
+        {
+            let has_some = |queue: &Option<String>| queue.as_ref().is_some_and(|queue| workers.contains_key(queue));
+            report.findings.retain(|finding| !(is_forsaken(finding) && has_some(&finding.queue)));
+        }
     }
 
     /// All queues that there are, as far as the servers answer.

@@ -1,4 +1,7 @@
-//! Reads the clients in the reply of `CLIENT LIST`.
+//! Reads the clients in the reply of `CLIENT LIST`, and the workers that have no connection of their own.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// One client of the server, as `CLIENT LIST` describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,4 +41,61 @@ pub(super) fn read(line: &str, queue: &str, is_ours: impl Fn(&str) -> bool) -> O
     }
     fields.push(("rawname".to_owned(), raw?));
     Some(ClientInfo { fields })
+}
+
+/// What the name of a connection begins with that stands for workers without one. Behind it stand the names that theirs
+/// would have, with commas between them, each followed by `*` and a number where several have it.
+const MANY: &str = "oxmq-workers:";
+
+/// The name of a connection that stands for workers of these names.
+pub(crate) fn name_of_many(workers: &BTreeMap<String, usize>) -> String {
+    let quoted = |name: &str| name.replace('%', "%25").replace(',', "%2C").replace('*', "%2A");
+    let each = workers.iter().map(|(name, number)| match number {
+        1 => quoted(name),
+        number => format!("{}*{number}", quoted(name)),
+    });
+    MANY.to_owned() + &each.collect::<Vec<_>>().join(",")
+}
+
+/// A line of `CLIENT LIST`; of a connection that stands for several workers, a line for each.
+pub(super) fn each_worker(line: &str) -> Vec<Cow<'_, str>> {
+    let Some(from) = line.find(&format!(" name={MANY}")) else { return vec![Cow::Borrowed(line)] };
+    let (before, rest) = line.split_at(from);
+    let named = &rest[" name=".len() + MANY.len()..];
+    let (names, after) = named.split_once(' ').unwrap_or((named, ""));
+    let mut lines = Vec::new();
+    for name in names.split(',').filter(|name| !name.is_empty()) {
+        let (name, number) = name.split_once('*').unwrap_or((name, "1"));
+        let name = name.replace("%2A", "*").replace("%2C", ",").replace("%25", "%");
+        let shown = format!("{before} name={name} {after}");
+        let number = number.parse::<usize>().map_or(0, |number| number.min(MOST));
+        lines.extend(std::iter::repeat_n(Cow::Owned(shown), number));
+    }
+    lines
+}
+
+/// So many workers of one name are believed.
+const MOST: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_without_a_connection_are_read_from_the_name_of_another() {
+        let (plain, odd) = ("bull:cQ==:w:host:7", "a,b*%2C:cQ==:w:%20x");
+        let name = name_of_many(&[(plain.to_owned(), 3), (odd.to_owned(), 1)].into());
+        let line = format!("id=5 addr=127.0.0.1:9 name={name} age=1 cmd=client|setname");
+        let lines = each_worker(&line);
+        let found =
+            |wanted: &str| lines.iter().filter_map(|line| read(line, "q", |name| name == wanted)).collect::<Vec<_>>();
+        assert_eq!((lines.len(), found(plain).len(), found(odd).len()), (4, 3, 1));
+        let one = &found(odd)[0];
+        assert_eq!((one.get("name"), one.get("rawname"), one.get("age")), (Some("q"), Some(odd), Some("1")));
+        for other in ["id=5 name=bull:cQ==:w:x age=1", "id=5 name= age=1", ""] {
+            assert_eq!(each_worker(other), [other]);
+        }
+        assert_eq!(each_worker("id=5 name=oxmq-workers: age=1").len(), 0);
+        assert_eq!(each_worker("id=5 name=oxmq-workers:a*99999999999999999999999,b*-1 age=1").len(), 0);
+    }
 }

@@ -4,7 +4,7 @@
 mod add;
 mod add_flow;
 mod admin;
-mod client_info;
+pub(crate) mod client_info;
 mod coalesce;
 pub(crate) mod events;
 #[cfg(feature = "dashboard")]

@@ -84,7 +84,7 @@ pub(crate) async fn workers_by_queue(engine: &Engine) -> Result<HashMap<String, 
     let clients = engine.list_clients("get_all_workers").await?;
     let prefix = engine.keys.client_prefix();
     let mut workers: HashMap<String, Vec<ClientInfo>> = HashMap::new();
-    for line in clients.lines() {
+    for line in clients.lines().flat_map(client_info::each_worker) {
         let Some(name) = line.split_ascii_whitespace().find_map(|field| field.strip_prefix("name=")) else { continue };
         let Some(rest) = name.strip_prefix(&prefix) else { continue };
         let (queue, role) = rest.split_once(':').unwrap_or((rest, "w:"));
@@ -92,7 +92,7 @@ pub(crate) async fn workers_by_queue(engine: &Engine) -> Result<HashMap<String, 
             continue;
         }
         let Some(queue) = STANDARD.decode(queue).ok().and_then(|name| String::from_utf8(name).ok()) else { continue };
-        if let Some(worker) = client_info::read(line, &queue, |_| true) {
+        if let Some(worker) = client_info::read(&line, &queue, |_| true) {
             workers.entry(queue).or_default().push(worker);
         }
     }

@@ -340,7 +340,8 @@ impl Engine {
 
     async fn clients(&self, op: &'static str, is_ours: impl Fn(&str) -> bool) -> Result<Vec<ClientInfo>> {
         let clients = self.list_clients(op).await?;
-        Ok(clients.lines().filter_map(|line| client_info::read(line, self.keys.queue(), &is_ours)).collect())
+        let each = clients.lines().flat_map(client_info::each_worker);
+        Ok(each.filter_map(|line| client_info::read(&line, self.keys.queue(), &is_ours)).collect())
     }
 }
 

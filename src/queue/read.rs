@@ -352,7 +352,9 @@ impl<D, R> Queue<D, R> {
     /// Lists the connected workers of this queue, of Node and oxmq. One round trip.
     ///
     /// They are recognized by the names of their connections, which may hold printable ASCII only: Node's workers under
-    /// a prefix with a space or another character have no name, and are not found. Those of oxmq are.
+    /// a prefix with a space or another character have no name, and are not found. Those of oxmq are. A worker of oxmq that
+    /// shares connections with others ([`own_connections`](crate::client::ClientBuilder::own_connections)) is listed by one of those:
+    /// `addr` and `age` are those of that connection.
     ///
     /// # Errors
     ///

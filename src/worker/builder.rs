@@ -333,11 +333,12 @@ impl WorkerBuilder {
         let locks = LockTable::new(engine.clone(), events.clone(), options.lock_duration, renews, watch);
         self.client.lock_keeper().keep(&locks);
         let name = engine.keys.worker_client_name(options.name.as_deref());
-        let blocking = BlockingLink::new(engine.link.dialer(), Some(name));
+        let blocking = BlockingLink::new(engine.link.dialer(), Some(name.clone()));
         let last_fetch = Arc::new(LastFetch::default());
         let seat = Seat {
             engine: engine.clone(),
             marker: engine.keys.marker(),
+            name,
             drain_delay: options.drain_delay,
             last_fetch: Arc::clone(&last_fetch),
         };

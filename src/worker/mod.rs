@@ -15,6 +15,7 @@ mod perform;
 mod plan;
 mod processor;
 mod rollback;
+mod roster;
 mod router;
 mod run;
 mod schedulers;

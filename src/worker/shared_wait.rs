@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::health::LastFetch;
 use super::panics::{Panic, catch};
+use super::roster::{Entry, Rosters};
 use super::wait::Woken;
 use crate::connection::{BlockingLink, Link};
 use crate::engine::Engine;
@@ -49,6 +50,8 @@ pub(crate) struct SharedWaits {
     is_refused: AtomicBool,
     /// The rooms, by runtime, since a task ends with its runtime.
     rooms: Mutex<Vec<(Id, Arc<Room>)>>,
+    /// Those who have no connection of their own at the moment.
+    rosters: Rosters,
 }
 
 /// The right to a connection of one's own, given up by dropping it.
@@ -64,6 +67,8 @@ impl Drop for Own {
 pub(super) struct Seat {
     pub(super) engine: Engine,
     pub(super) marker: String,
+    /// What a connection of its own is called.
+    pub(super) name: String,
     pub(super) drain_delay: Duration,
     pub(super) last_fetch: Arc<LastFetch>,
 }
@@ -103,7 +108,7 @@ pub(super) struct Place {
 impl SharedWaits {
     pub(crate) fn new(most: usize) -> Arc<Self> {
         let (own, is_refused) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Arc::new(Self { most, own, is_refused, rooms: Mutex::default() })
+        Arc::new(Self { most, own, is_refused, rooms: Mutex::default(), rosters: Rosters::default() })
     }
 
     /// Takes the right to a connection of one's own, if one is left.
@@ -115,6 +120,11 @@ impl SharedWaits {
     /// Returns whether shared waiting is possible, as far as is known.
     pub(super) fn is_possible(&self) -> bool {
         !self.is_refused.load(Ordering::Relaxed)
+    }
+
+    /// Has a worker be listed that has no connection of its own, under the name that such a one would have.
+    pub(super) fn enter(&self, seat: &Seat) -> Entry {
+        self.rosters.enter(&seat.engine, &seat.name)
     }
 
     /// Takes a place; `block` is how long to wait at most.
@@ -381,7 +391,13 @@ mod tests {
         let engine = testing::queue().await;
         let waits = SharedWaits::new(0);
         let (marker, drain_delay) = (engine.keys.marker(), Duration::from_secs(60));
-        let seat = Arc::new(Seat { engine: engine.clone(), marker, drain_delay, last_fetch: Arc::default() });
+        let seat = Arc::new(Seat {
+            name: String::new(),
+            engine: engine.clone(),
+            marker,
+            drain_delay,
+            last_fetch: Arc::default(),
+        });
         failpoint::arm("shared wait", &engine.keys);
         assert_eq!(waits.join(&seat, drain_delay).woken().await, Woken::Broken);
         let mut place = waits.join(&seat, drain_delay);
@@ -401,7 +417,7 @@ mod tests {
         let room = Room::default();
         for (number, marker) in (0..).zip(["b", "c", "a", "b"]) {
             let (marker, drain_delay, last_fetch) = (marker.to_owned(), Duration::from_secs(5), Arc::default());
-            let seat = Arc::new(Seat { engine: engine.clone(), marker, drain_delay, last_fetch });
+            let seat = Arc::new(Seat { name: String::new(), engine: engine.clone(), marker, drain_delay, last_fetch });
             let (answer, _) = oneshot::channel();
             room.people().waiting.push(Waiting { number, seat, until: None, answer });
         }

@@ -7,6 +7,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::event::EventSink;
 use super::panics::catch;
+use super::roster::Entry;
 use super::shared_wait::{Own, SOON, Seat, SharedWaits};
 use super::supervise;
 use crate::connection::{BlockingLink, Link, Pauses};
@@ -15,6 +16,9 @@ use crate::failpoint;
 
 /// How long a waiter may take to close, twice; less than a closing worker has beyond its deadline.
 const CLOSES_WITHIN: Duration = Duration::from_millis(400);
+
+/// How often a connection that waits for nothing is looked at: whether it is still there. Nothing is sent for that.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// A task that waits on behalf of a worker. When the waiter is dropped the task ends, and its socket is closed at once.
 pub(crate) struct Waiter {
@@ -44,6 +48,7 @@ impl Waiter {
             answers,
             interrupt: Arc::clone(&interrupt),
             is_waiting: false,
+            entry: None,
         };
         let task = tokio::spawn(server.serve(events));
         Self { requests: Some(requests), woken, interrupt, is_waiting: false, task }
@@ -104,6 +109,8 @@ struct Server {
     interrupt: Arc<Notify>,
     /// Whether the loop waits for an answer.
     is_waiting: bool,
+    /// While there is no connection by which `getWorkers` sees the worker.
+    entry: Option<Entry>,
 }
 
 impl Server {
@@ -122,7 +129,7 @@ impl Server {
     }
 
     async fn answer_waits(&mut self) {
-        while let Some(block) = self.asked.recv().await {
+        while let Some(block) = self.next().await {
             self.is_waiting = true;
             failpoint::hit("waiter", &self.seat.engine.keys);
             if self.own.is_none() {
@@ -133,6 +140,37 @@ impl Server {
             if self.answers.send(woken).await.is_err() {
                 break;
             }
+        }
+    }
+
+    /// The next wait. Until then a worker that has a right to a connection has it open, though it waits for nothing: it is
+    /// how others see that the worker is there, also one that has been busy since it was started, or is paused.
+    async fn next(&mut self) -> Option<Duration> {
+        loop {
+            // Whoever closes is not listed anew.
+            if !self.asked.is_closed() {
+                self.be_listed();
+            }
+            let stays = async {
+                if self.own.is_some() {
+                    self.link.ready().await;
+                }
+                tokio::time::sleep(LOOK).await;
+            };
+            tokio::select! {
+                biased;
+                asked = self.asked.recv() => return asked,
+                () = stays => {}
+            }
+        }
+    }
+
+    /// Has the worker be listed with others while it has no connection.
+    fn be_listed(&mut self) {
+        if self.own.is_some() || self.link.is_open() {
+            self.entry = None;
+        } else if self.entry.is_none() {
+            self.entry = Some(self.waits.enter(&self.seat));
         }
     }
 
@@ -159,6 +197,9 @@ impl Server {
         self.is_busy &= matches!(woken, Woken::Marker(_));
         let has_to_go = self.own.is_none() && !self.is_busy && self.waits.is_possible();
         if woken == Woken::Interrupted || has_to_go {
+            if self.own.is_none() && self.entry.is_none() {
+                self.entry = Some(self.waits.enter(&self.seat));
+            }
             self.link.close().await;
         }
         woken

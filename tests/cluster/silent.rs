@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::options;
 use crate::common::cluster::{Cluster, name_on_each};
+use crate::common::log::Log;
 
 #[tokio::test]
 async fn clients_connect_and_see_what_the_others_have() {
@@ -17,7 +18,18 @@ async fn clients_connect_and_see_what_the_others_have() {
         let words = ["SET", "cluster-node-timeout", "60000"];
         let () = redis::cmd("CONFIG").arg(&words).query(&mut cluster.admin(node)).unwrap();
     }
+    let log = Log::begin();
+    let policy = |policy: &str| {
+        let words = ["SET", "maxmemory-policy", policy];
+        let () = redis::cmd("CONFIG").arg(&words).query(&mut cluster.admin(1)).unwrap();
+    };
+    policy("allkeys-lru");
     let client = Client::builder(options(&cluster)).prefix("p").connect().await.unwrap();
+    policy("noeviction");
+    let told = log.with("noeviction");
+    let node = format!(":{}", cluster.port(1));
+    assert!(matches!(&told[..], [line] if line.contains(&node) && line.contains("allkeys-lru")), "{told:?}");
+    client.ping().await.unwrap();
     let names = name_on_each("q");
     let mut workers = Vec::new();
     for name in &names {
@@ -51,7 +63,9 @@ async fn clients_connect_and_see_what_the_others_have() {
     let mut seen: Vec<String> = client.get_all_workers().await.unwrap().into_keys().collect();
     seen.sort();
     assert_eq!(seen, expected);
+    client.ping().await.unwrap_err();
     cluster.nodes[2].resume();
+    crate::common::eventually::eventually("all answer", || async { client.ping().await.ok() }).await;
     for worker in workers {
         worker.close().await;
     }

@@ -166,20 +166,73 @@ async fn without_the_right_to_end_a_wait_each_has_a_connection_of_its_own() {
 }
 
 #[tokio::test]
-async fn the_first_workers_are_seen_by_their_names() {
+async fn every_worker_is_seen_with_and_without_a_connection_of_its_own() {
     let server = RedisServer::start();
     let options = ConnectOptions::from_url(&server.url()).unwrap();
     let client = Client::builder(options).prefix(fresh_prefix()).own_connections(2).connect().await.unwrap();
     let mut workers: Vec<Worker> = (0..5).map(|_| worker(&client, "q", Duration::from_millis(200))).collect();
     let queue = queue(&client, "q");
-    eventually("two are seen", || async { queue.get_workers().await.unwrap().len() == 2 }).await;
+    eventually("all are seen", || async { queue.get_workers().await.unwrap().len() == 5 }).await;
+    eventually("two wait alone", || async { waiting(&server).await.values().sum::<usize>() == 3 }).await;
     workers.remove(0).close().await;
     queue.add_bulk((0..50).map(|n| oxmq::NewJob::new("job", n))).await.unwrap();
     let done = [JobState::Completed];
     eventually("all is done", || async { queue.get_job_counts(&done).await.unwrap().completed == 50 }).await;
     // Whoever works takes the place of the one that has gone, and those who wait in vain go back to the others.
-    eventually("two are seen again", || async { queue.get_workers().await.unwrap().len() == 2 }).await;
+    eventually("four are seen", || async { queue.get_workers().await.unwrap().len() == 4 }).await;
+    let all = client.get_all_workers().await.unwrap();
+    assert!(all["q"].iter().all(|worker| worker.get("rawname").unwrap().contains(":w:")), "{all:?}");
     join_all(workers.into_iter().map(Worker::close)).await;
+    eventually("nobody is seen", || async { client.get_all_workers().await.unwrap().is_empty() }).await;
+}
+
+/// How many workers are seen, on each of these queues.
+async fn seen(client: &Client, queues: &[&str]) -> Vec<usize> {
+    let all = client.get_all_workers().await.unwrap();
+    queues.iter().map(|queue| all.get(*queue).map_or(0, Vec::len)).collect()
+}
+
+#[tokio::test]
+async fn a_worker_that_waits_for_no_marker_is_seen() {
+    let server = RedisServer::start();
+    for own in [0, 32] {
+        let options = ConnectOptions::from_url(&server.url()).unwrap();
+        let client = Client::builder(options).prefix(fresh_prefix()).own_connections(own).connect().await.unwrap();
+        let names = ["limited", "paused", "busy"];
+        let queues = names.map(|name| queue(&client, name));
+        for queue in &queues {
+            queue.add_bulk((0..3).map(|n| oxmq::NewJob::new("job", n))).await.unwrap();
+        }
+        let echo = |job: Job<u64, u64>| async move { Ok::<_, Halt>(*job.data()) };
+        let limited =
+            client.worker("limited", echo).limiter(1, Duration::from_secs(3600)).name("a,b*2%").start().unwrap();
+        let paused = worker(&client, "paused", LONG);
+        paused.pause().await.unwrap();
+        let busy =
+            client.worker("busy", |_: Job<u64, u64>| std::future::pending::<Result<u64, Halt>>()).start().unwrap();
+        let done = [JobState::Completed];
+        eventually("one is done", || async { queues[0].get_job_counts(&done).await.unwrap().completed == 1 }).await;
+        eventually("each is seen", || async { seen(&client, &names).await == [1, 1, 1] }).await;
+        // So nobody takes the queue for abandoned, however long its jobs wait.
+        let old = queues[0].add("job", 4).timestamp(std::time::UNIX_EPOCH + Duration::from_secs(1)).lifo(true);
+        old.await.unwrap();
+        #[cfg(feature = "doctor")]
+        {
+            let report = client.doctor().queue("limited").keys(0).pause(Duration::ZERO).examine().await.unwrap();
+            let is_abandoned = |found: &oxmq::doctor::Finding| found.kind == oxmq::doctor::FindingKind::NoWorker;
+            assert!(!report.findings.iter().any(is_abandoned), "{:?}", report.findings);
+        }
+        let limited_one = queues[0].get_workers().await.unwrap().remove(0);
+        assert!(limited_one.get("rawname").unwrap().ends_with(":w:a,b*2%"), "{limited_one:?}");
+
+        let mut redis = server.connection().await;
+        redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).exec_async(&mut redis).await.unwrap();
+        eventually("each is seen again", || async { seen(&client, &names).await == [1, 1, 1] }).await;
+        limited.close().await;
+        paused.close().await;
+        eventually("they are gone", || async { seen(&client, &names).await == [0, 0, 1] }).await;
+        busy.close_within(Duration::ZERO).await;
+    }
 }
 
 /// How often the server ran each command, inside scripts too.
