@@ -14,7 +14,7 @@ use crate::script::marker::count_keys;
 use crate::script::publish::publish_event;
 use crate::script::read_finished::read_finished;
 pub(crate) use crate::script::read_finished::{Finished, Found};
-use crate::script::{load_cursor, remove_cursor, save_cursor};
+use crate::script::{load_cursor, remove_cursor, save_cursor, server_info};
 use crate::wire::EventId;
 
 /// How many entries one read takes at most: a reader that is far behind must not ask for the whole stream at once.
@@ -41,7 +41,7 @@ impl Engine {
     }
 
     /// Finds out how much the server still has of what it had when `seen` was the newest event. One round trip if it
-    /// has everything, at most three otherwise.
+    /// has everything, at most four otherwise.
     pub(crate) async fn find_rollback(&self, seen: EventId) -> Result<Kept> {
         let events = self.keys.events();
         if self.call(find_event(&events, seen)).await?.is_some() {
@@ -51,7 +51,13 @@ impl Engine {
         if let Some(kept) = self.call(event_before(&events, seen)).await? {
             return Ok(Kept::UpTo(kept));
         }
-        Ok(if self.call(count_keys([events])).await? == 0 { Kept::Nothing } else { Kept::All })
+        if self.call(count_keys([events])).await? > 0 {
+            return Ok(Kept::All);
+        }
+        // A queue that somebody has obliterated looks the same, so the server is asked whether it is the one that we knew. Where
+        // it does not tell, or not to us, it counts as another one.
+        let info = self.call(server_info()).await.unwrap_or_default();
+        Ok(if has_served_since(&info, seen) { Kept::All } else { Kept::Nothing })
     }
 
     /// Returns the cursor that is stored under this name.
@@ -76,6 +82,20 @@ impl Engine {
         check_event(name, fields)?;
         self.call(publish_event(name, fields)).await
     }
+}
+
+/// Whether a server that says this of itself has run since the time of an event, and was never promoted: what it lacks was
+/// taken from it by a command.
+fn has_served_since(info: &str, event: EventId) -> bool {
+    let number = |field: &str| info.lines().find_map(|line| line.strip_prefix(field)?.trim().parse::<u64>().ok());
+    let former = info.lines().find_map(|line| line.strip_prefix("master_replid2:"));
+    let (Some(now), Some(uptime), Some(former)) = (number("server_time_usec:"), number("uptime_in_seconds:"), former)
+    else {
+        return false;
+    };
+    // Both ends of that time are whole seconds.
+    let began = (now / 1_000 + 1_000).saturating_sub(uptime.saturating_mul(1_000));
+    began <= event.ms() && former.trim().bytes().all(|digit| digit == b'0')
 }
 
 fn check_event(name: &str, fields: &[(&str, &str)]) -> Result<()> {
@@ -379,6 +399,19 @@ impl EventReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_known_again_by_how_long_it_has_run_and_that_it_was_no_replica() {
+        let info = |uptime: u64, former: &str| {
+            format!(
+                "# Server\r\nserver_time_usec:10000000\r\nuptime_in_seconds:{uptime}\r\nmaster_replid2:{former}\r\n"
+            )
+        };
+        let at = |ms| EventId::new(ms, 0);
+        assert!(has_served_since(&info(4, "0000"), at(7_000)) && !has_served_since(&info(4, "0000"), at(6_999)));
+        assert!(!has_served_since(&info(4, "00a0"), at(9_000)));
+        assert!(!has_served_since("", at(9_000)) && !has_served_since("uptime_in_seconds:x\r\n", at(9_000)));
+    }
 
     #[test]
     fn custom_events_cannot_harm_node() {

@@ -8,7 +8,6 @@ pub(crate) fn list_clients(op: &'static str) -> Call<String> {
 }
 
 /// Returns the reply of `INFO`.
-#[cfg(feature = "dashboard")]
 pub(crate) fn server_info() -> Call<String> {
     Call::command("server_info", "INFO").repeat(Repeat::Reads).read(reply::text)
 }

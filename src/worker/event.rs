@@ -112,7 +112,8 @@ pub enum WorkerEvent {
     /// be missing, may run again, or may have an id that another job had.
     ///
     /// This is checked once after each break of the connection. It is not noticed if the queue's events were trimmed
-    /// meanwhile. A queue that was obliterated before the break looks like one that was lost.
+    /// meanwhile. A queue that was obliterated before the break looks like one that was lost, unless
+    /// `INFO` is permitted and says that the server has run since, and was never a replica.
     RolledBack {
         /// The newest event that this worker knew of, which is gone.
         seen: EventId,

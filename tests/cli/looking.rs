@@ -1,4 +1,5 @@
 use super::*;
+use crate::common::server::RedisServer;
 
 #[tokio::test]
 async fn queues_of_node_are_told_at_a_glance() {
@@ -98,6 +99,25 @@ async fn what_cannot_be_read_is_shown_as_it_is_stored_and_hides_nothing() {
     assert_eq!(oxmq(&on, "doctor other nosuch --keys 0").await.code, 3);
     let ran = oxmq(&on, "queues other nosuch").await;
     assert!(ran.code == 3 && ran.out.contains("other") && ran.err.contains("'nosuch'"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn whoever_may_not_read_events_is_told_and_that_is_an_error() {
+    let server = RedisServer::start();
+    let on = Fixture::on(&server).await;
+    on.add_many(3).await;
+    let mut admin = server.connection().await;
+    let user = ["SETUSER", "blind", "on", ">pass", "~*", "&*", "+@all", "-xread", "-xrevrange"];
+    redis::cmd("ACL").arg(&user).exec_async(&mut admin).await.unwrap();
+    let url = server.url().replace("://", "://blind:pass@");
+    for words in ["tail q", "tail q --no-follow", "tail q --from 0", "tail q --from 0 --no-follow"] {
+        let ran = oxmq_at(&url, &on, words).await;
+        assert!(ran.code == 1 && ran.out.is_empty() && ran.err.contains("no permissions"), "{words}: {ran:?}");
+    }
+    // So it is where the key holds something else.
+    redis::cmd("SET").arg(on.key("events")).arg("odd").exec_async(&mut admin).await.unwrap();
+    let ran = oxmq_at(&server.url(), &on, "tail q --from 0 --no-follow").await;
+    assert!(ran.code == 1 && ran.out.is_empty() && ran.err.contains("wrong kind of value"), "{ran:?}");
 }
 
 #[tokio::test]

@@ -1,11 +1,12 @@
 //! Servers that serve again and lack what they had told: a replica that was behind takes over, or an older copy is loaded.
 
+use oxmq::events::{Delivery, QueueEvent};
 use oxmq::worker::WorkerEvent;
 use oxmq::{Halt, Job, JobState};
 use serde_json::{Value, json};
 
 use crate::common::eventually::eventually;
-use crate::common::fixture::{Fixture, Heard, listen};
+use crate::common::fixture::{Fixture, Heard, Ledger, listen};
 use crate::common::server::RedisServer;
 
 /// The rollbacks that were told: what was seen, and what is still there.
@@ -70,8 +71,63 @@ async fn a_worker_tells_of_a_server_that_has_lost_what_it_had_said() {
 
     // Now nothing at all is left.
     redis::cmd("FLUSHALL").exec_async(&mut server.connection().await).await.unwrap();
-    cut_all(&server).await;
+    redis::cmd("SAVE").exec_async(&mut server.connection().await).await.unwrap();
+    server.restart();
     heard.until("all is gone", |event| matches!(event, WorkerEvent::RolledBack { kept: None, .. })).await;
     assert_eq!(told(&heard).len(), 2);
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn what_was_removed_on_purpose_is_no_rollback() {
+    let server = RedisServer::start();
+    let fixture = Fixture::on(&server).await;
+    let worker = fixture.worker(async |_: Job<Value, ()>| Ok::<_, Halt>(())).start().unwrap();
+    let heard = listen(&worker);
+    let mut events = fixture.client.queue_events("q").start().unwrap();
+    events.ready().await.unwrap();
+    let deliveries = Ledger::default();
+    let into = deliveries.clone();
+    tokio::spawn(async move {
+        while let Some(delivery) = events.recv().await {
+            match delivery {
+                Delivery::Event { event: QueueEvent::Completed { job_id, .. }, .. } => into.note(job_id),
+                Delivery::Event { .. } => {}
+                other => into.note(format!("{other:?}")),
+            }
+        }
+    });
+    let runs = async |id: &str| {
+        let done = heard.completed();
+        add(&fixture, id).await;
+        eventually("it goes on", || async { heard.completed() > done }).await;
+        eventually("it is heard", || async { deliveries.lines().contains(&id.to_owned()) }).await;
+    };
+    runs("first").await;
+    // The server tells its start by the second: what it had in the first ones may be of another one.
+    eventually("it has run for a while", || async {
+        let info: String = redis::cmd("INFO").arg("server").query_async(&mut server.connection().await).await.unwrap();
+        let uptime =
+            info.lines().find_map(|line| line.strip_prefix("uptime_in_seconds:")).unwrap().trim().parse::<u64>();
+        uptime.unwrap() >= 2
+    })
+    .await;
+    runs("later").await;
+
+    fixture.queue.trim_events(0).await.unwrap();
+    cut_all(&server).await;
+    runs("after a trim").await;
+
+    fixture.queue.pause().await.unwrap();
+    fixture.queue.obliterate().await.unwrap();
+    cut_all(&server).await;
+    runs("after an obliteration").await;
+    // What a look of the worker would have found is told by the time that the next one is done.
+    cut_all(&server).await;
+    runs("at the end").await;
+    assert_eq!(told(&heard), []);
+    let rollbacks: Vec<String> =
+        deliveries.lines().into_iter().filter(|line| line.contains("is_rollback: true")).collect();
+    assert_eq!(rollbacks, Vec::<String>::new());
     worker.close().await;
 }
