@@ -107,7 +107,7 @@ struct Place {
 
 impl Place {
     fn is_turn_over(&self, most: usize, now: Instant) -> bool {
-        self.taken >= ROUNDS * most || now.saturating_duration_since(self.turn_began) >= TURN
+        self.taken >= most.saturating_mul(ROUNDS) || now.saturating_duration_since(self.turn_began) >= TURN
     }
 }
 
