@@ -52,8 +52,10 @@ test-servers-core: setup ## the core of the tests on the oldest and the newest s
 	CARGO="$(CARGO)" scripts/on_servers.sh core redis-6.2 valkey-9
 
 .PHONY: test-cluster
-test-cluster: setup ## the tests that need no server of their own, on a Redis Cluster of three nodes
-	OXMQ_TEST_CLUSTER=1 $(CARGO) test --all-features --test main -- worker:: flow:: jobs:: cluster:: oxmq_twins
+test-cluster: setup ## all tests that can run there, on a Redis Cluster of three nodes; docs/servers.md says which cannot
+	$(CARGO) build --quiet --all-features --examples
+	OXMQ_TEST_CLUSTER=1 $(CARGO) test --all-features --test main -- --skip node_twins:: --skip interop::schedulers --skip rim:: \
+		--skip sentinel:: --skip layers:: --skip package:: --skip mistakes:: --skip guides::
 
 .PHONY: interop
 interop: setup ## only the tests with Node on the other side
@@ -80,6 +82,16 @@ times: setup ## how long pages and commands take with a million jobs and a thous
 .PHONY: soak
 soak: setup ## minutes of Node and oxmq workers under kill -9; OXMQ_KILL_JOBS and OXMQ_SLOTS say how many jobs and slots; CLUSTER=1 on a cluster
 	$(CARGO) test --all-features --test main $(if $(CLUSTER),a_cluster_that_never_rests,a_mixed_fleet) -- --ignored --nocapture --test-threads=1
+
+FAILOVERS ?= 17
+
+.PHONY: failovers
+failovers: setup ## a table of what failovers and moved slots cost, of each kind FAILOVERS=17; half an hour
+	OXMQ_FAILOVERS=$(FAILOVERS) $(CARGO) test --all-features --test main figures_of_many -- --ignored --nocapture --test-threads=1
+
+.PHONY: bench-cluster
+bench-cluster: setup ## what a job costs in partitions, on one server and on a cluster, by a release build; and 1,024 of them
+	$(CARGO) test --release --all-features --test main partitioned::figures -- --ignored --nocapture --test-threads=1
 
 .PHONY: lint
 lint: luacheck ## formatting, clippy, luacheck and docs, warnings denied

@@ -1,7 +1,7 @@
 //! Sentinels make another server the master while jobs run: by plan, and because the old one is dead or silent.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 #[cfg(feature = "tls")]
 use crate::common::certificates::Certificates;
 use crate::common::eventually::eventually_within;
+use crate::common::failovers::{HEAD, Row, failovers};
 use crate::common::fixture::PATIENCE;
 use crate::common::proxy::Proxy;
 use crate::common::sentinel::{MASTER, Sentinel, Sentinels};
@@ -45,8 +46,20 @@ struct Traffic {
     _client: Client,
 }
 
+/// Who chooses the ids of the jobs.
+#[derive(Clone, Copy, PartialEq)]
+enum Ids {
+    Own,
+    /// The server, so that an add whose reply is lost may have been for a job of another id.
+    Servers,
+}
+
 impl Traffic {
     async fn start(options: ConnectOptions) -> Self {
+        Self::with(options, Ids::Own).await
+    }
+
+    async fn with(options: ConnectOptions, ids: Ids) -> Self {
         let prefix = fresh_prefix();
         let client = Client::builder(options).prefix(&prefix).connect().await.unwrap();
         let queue: Queue<Value, Value> = client.queue("q").open().unwrap();
@@ -65,8 +78,8 @@ impl Traffic {
             }
         });
         let (acked, stop) = (Arc::default(), Arc::new(AtomicBool::new(false)));
-        let producers =
-            (0..2).map(|number| tokio::spawn(produce(queue.clone(), number, Arc::clone(&acked), Arc::clone(&stop))));
+        let producers = (0..2)
+            .map(|number| tokio::spawn(produce(queue.clone(), number, ids, Arc::clone(&acked), Arc::clone(&stop))));
         let producers = producers.collect();
         Self { prefix, queue, acked, completed, stop, producers, worker, _client: client }
     }
@@ -92,9 +105,8 @@ impl Traffic {
         .await
     }
 
-    /// Ends the producers, and lets the worker run all that there is: how many acknowledged jobs this server does not
-    /// have, and how many adds failed.
-    async fn end(mut self, server: &RedisServer) -> (usize, usize) {
+    /// Ends the producers, and lets the worker run all that there is.
+    async fn end(mut self, server: &RedisServer) -> Ended {
         self.stop.store(true, Ordering::SeqCst);
         let mut failed = 0;
         for producer in self.producers.drain(..) {
@@ -108,29 +120,51 @@ impl Traffic {
         let mut redis = connect(&server.url()).await;
         let mut lost = 0;
         let acked = self.acked.lock().unwrap().clone();
-        for id in acked {
+        for id in &acked {
             let key = format!("{}:q:{id}", self.prefix);
             let found: bool = redis::cmd("EXISTS").arg(key).query_async(&mut redis).await.unwrap();
             lost += usize::from(!found);
         }
         self.worker.close().await;
-        (lost, failed)
+        let distinct: HashSet<&String> = acked.iter().collect();
+        let mut runs: HashMap<String, usize> = HashMap::new();
+        for (id, _) in self.completed.lock().unwrap().iter() {
+            *runs.entry(id.clone()).or_default() += 1;
+        }
+        let ids_twice = acked.len() - distinct.len();
+        let ran_twice = runs.values().filter(|runs| **runs > 1).count();
+        Ended { acked: acked.len(), lost, failed_adds: failed, ids_twice, ran_twice }
     }
+}
+
+/// What is left when the traffic has ended.
+#[derive(Debug)]
+struct Ended {
+    acked: usize,
+    /// Acknowledged jobs that the server does not have.
+    lost: usize,
+    failed_adds: usize,
+    /// Acknowledged ids that had been acknowledged for another job before.
+    ids_twice: usize,
+    /// Ids under which more than one run was completed.
+    ran_twice: usize,
 }
 
 async fn produce(
     queue: Queue<Value, Value>,
     number: u32,
+    ids: Ids,
     acked: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
 ) -> usize {
     let mut failed = 0;
     let mut next = 0;
     while !stop.load(Ordering::SeqCst) {
-        let id = format!("p{number}-{next}");
-        match queue.add("job", json!(next)).job_id(&id).await {
-            Ok(_) => {
-                acked.lock().unwrap().push(id);
+        let add = queue.add("job", json!(next));
+        let add = if ids == Ids::Own { add.job_id(format!("p{number}-{next}")) } else { add };
+        match add.await {
+            Ok(job) => {
+                acked.lock().unwrap().push(job.id().to_owned());
                 next += 1;
                 tokio::time::sleep(Duration::from_millis(8)).await; // its pace
             }
@@ -149,15 +183,13 @@ struct Figures {
     election: Duration,
     /// From there to the first job that is completed on it.
     resumed: Duration,
-    acked: usize,
-    lost: usize,
-    failed_adds: usize,
+    ended: Ended,
 }
 
 /// One failover under load, with what follows when the old master is back.
-async fn fail_over(fault: Fault) -> Figures {
+async fn fail_over(fault: Fault, ids: Ids) -> Figures {
     let mut sentinels = Sentinels::start().await;
-    let traffic = Traffic::start(options(&sentinels)).await;
+    let traffic = Traffic::with(options(&sentinels), ids).await;
     traffic.more(100).await;
     let began = Instant::now();
     match fault {
@@ -176,9 +208,8 @@ async fn fail_over(fault: Fault) -> Figures {
         Fault::Paused => sentinels.servers[0].resume(),
     }
     traffic.more(100).await;
-    let acked = traffic.acked();
-    let (lost, failed_adds) = traffic.end(&sentinels.servers[1]).await;
-    Figures { fault, election: elected - began, resumed: resumed - elected, acked, lost, failed_adds }
+    let ended = traffic.end(&sentinels.servers[1]).await;
+    Figures { fault, election: elected - began, resumed: resumed - elected, ended }
 }
 
 /// In the ten seconds in which the old master goes on, two producers would add more than a thousand.
@@ -186,45 +217,48 @@ const FEW: usize = 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_planned_failover_is_followed_before_the_old_master_knows_of_it() {
-    let figures = fail_over(Fault::Planned).await;
+    let figures = fail_over(Fault::Planned, Ids::Own).await;
     println!("{figures:?}");
-    assert!(figures.lost < FEW, "{figures:?}");
+    assert!(figures.ended.lost < FEW, "{figures:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_master_is_followed_by_its_replica_for_good() {
-    let figures = fail_over(Fault::Killed).await;
+    let figures = fail_over(Fault::Killed, Ids::Own).await;
     println!("{figures:?}");
-    assert!(figures.lost < FEW, "{figures:?}");
+    assert!(figures.ended.lost < FEW, "{figures:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_master_is_left_when_the_sentinels_have_another_one() {
-    let figures = fail_over(Fault::Paused).await;
+    let figures = fail_over(Fault::Paused, Ids::Own).await;
     println!("{figures:?}");
-    assert!(figures.lost < FEW, "{figures:?}");
+    assert!(figures.ended.lost < FEW, "{figures:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "ten minutes: prints how long failovers take, over 51 of them"]
+#[ignore = "ten minutes: prints how long failovers take and what they cost, as `make failovers` does"]
 async fn figures_of_many_failovers() {
-    for fault in [Fault::Planned, Fault::Killed, Fault::Paused] {
-        let mut all = Vec::new();
-        for _ in 0..17 {
-            all.push(fail_over(fault).await);
+    println!("{HEAD}");
+    let kinds = [
+        ("planned, jobs with ids of their own", Fault::Planned, Ids::Own),
+        ("planned, ids by the server", Fault::Planned, Ids::Servers),
+        ("the master is killed", Fault::Killed, Ids::Own),
+        ("the master is silent", Fault::Paused, Ids::Own),
+    ];
+    for (what, fault, ids) in kinds {
+        let mut row = Row::new(format!("Sentinel: {what}"));
+        for _ in 0..failovers() {
+            let Figures { election, resumed, ended, .. } = fail_over(fault, ids).await;
+            row.elected.push(election);
+            row.resumed.push(resumed);
+            row.acknowledged += ended.acked;
+            row.lost += ended.lost;
+            row.ids_twice += ended.ids_twice;
+            row.ran_twice += ended.ran_twice;
+            row.failed_adds += ended.failed_adds;
         }
-        let mut resumed: Vec<_> = all.iter().map(|figures| figures.resumed.as_millis()).collect();
-        resumed.sort_unstable();
-        let sum = |of: fn(&Figures) -> usize| all.iter().map(of).sum::<usize>();
-        println!(
-            "{fault:?}: {} failovers, resumed after {} ms (median) and {} ms (longest), {} acknowledged, {} lost, {} failed adds",
-            all.len(),
-            resumed[resumed.len() / 2],
-            resumed[resumed.len() - 1],
-            sum(|figures| figures.acked),
-            sum(|figures| figures.lost),
-            sum(|figures| figures.failed_adds),
-        );
+        row.print();
     }
 }
 
@@ -294,8 +328,8 @@ async fn sentinels_that_were_away_are_asked_when_they_are_back() {
     sentinels.until_master(1).await;
     traffic.more(50).await;
     assert!(traffic.acked() >= acked.len() + 50);
-    let (lost, _) = traffic.end(&sentinels.servers[1]).await;
-    assert!(lost < FEW, "{lost}");
+    let ended = traffic.end(&sentinels.servers[1]).await;
+    assert!(ended.lost < FEW, "{ended:?}");
 }
 
 /// The servers that sentinels name are reached through a proxy each.
@@ -321,8 +355,8 @@ async fn servers_behind_other_addresses_are_reached_by_a_map() {
         proxies[0].1.open_connections() == 0 && proxies[1].1.open_connections() > 0
     })
     .await;
-    let (lost, _) = traffic.end(&sentinels.servers[1]).await;
-    assert!(lost < FEW, "{lost}");
+    let ended = traffic.end(&sentinels.servers[1]).await;
+    assert!(ended.lost < FEW, "{ended:?}");
 }
 
 #[cfg(feature = "tls")]
@@ -342,6 +376,6 @@ async fn sentinels_over_tls_lead_to_servers_over_tls() {
     sentinels.fail_over().await;
     sentinels.until_master(1).await;
     traffic.more(20).await;
-    let (lost, _) = traffic.end(&sentinels.servers[1]).await;
-    assert!(lost < FEW, "{lost}");
+    let ended = traffic.end(&sentinels.servers[1]).await;
+    assert!(ended.lost < FEW, "{ended:?}");
 }

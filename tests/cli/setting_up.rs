@@ -1,4 +1,5 @@
 use super::*;
+use crate::common::server::fresh_prefix;
 
 #[tokio::test]
 async fn the_server_is_said_by_option_environment_or_file() {
@@ -37,7 +38,10 @@ fn a_command_line_that_is_not_understood_has_a_code_of_its_own() {
     for words in [&["jobs"][..], &["frobnicate"], &["jobs", "q", "--limit", "x"], &["clean", "q", "--older", "5"]] {
         assert_eq!(ran(command().args(words), "").code, 2, "{words:?}");
     }
-    let refused = ran(command().args(["jobs", "q", "-s", "odd", "--url", &shared_server().url()]), "");
+    let refused = ran(
+        command().args(["jobs", "q", "-s", "odd", "--url", &shared_server().url(), "--prefix", &fresh_prefix()]),
+        "",
+    );
     assert_eq!(refused.code, 3, "a queue that is not there comes first");
 }
 

@@ -13,8 +13,10 @@ use serde_json::{Value, json};
 use super::client;
 use crate::common::cluster::{Cluster, name_on, slot_of};
 use crate::common::eventually::eventually_within;
+use crate::common::failovers::{HEAD, Row, failovers};
 use crate::common::fixture::{Heard, Ledger, PATIENCE, listen};
-use crate::faults::kill::start_oxmq;
+use crate::common::node::BullMq;
+use crate::faults::kill::{spawn_node, start_oxmq};
 
 /// Jobs with ids of their own are added all the time, and run.
 struct Traffic {
@@ -141,11 +143,14 @@ impl Traffic {
         let key = format!("{}:{}:completed", self.prefix, self.name);
         let done: HashSet<String> = redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).query(&mut admin).unwrap();
         let acked = self.acked.lock().unwrap().clone();
-        let lost = acked.iter().filter(|id| !done.contains(*id)).count();
+        let failed_key = format!("{}:{}:failed", self.prefix, self.name);
+        let failed: HashSet<String> = redis::cmd("ZRANGE").arg(failed_key).arg(0).arg(-1).query(&mut admin).unwrap();
+        let failed_jobs = failed.len();
+        let lost = acked.iter().filter(|id| !done.contains(*id) && !failed.contains(*id)).count();
         let twice = self.ran.tally().values().filter(|runs| **runs > 1).count();
         self.worker.close().await;
         let failed = self.failed.lock().unwrap().clone();
-        Outcome { acked: acked.len(), lost, twice, failed, errors: self.heard.errors() }
+        Outcome { acked: acked.len(), lost, failed_jobs, twice, failed, errors: self.heard.errors() }
     }
 }
 
@@ -153,6 +158,8 @@ impl Traffic {
 struct Outcome {
     acked: usize,
     lost: usize,
+    /// Jobs that failed for good, as those that stalled too often.
+    failed_jobs: usize,
     /// Jobs that ran more than once.
     twice: usize,
     failed: Vec<String>,
@@ -211,7 +218,10 @@ async fn moves_under_load(cluster: &Arc<Cluster>, move_slot: fn(&Cluster, u16, u
     let queue = traffic.queue.clone();
     let outcome = traffic.end(cluster).await;
     println!("resumed after {pauses:?}; {outcome:?}");
-    assert_eq!((outcome.lost, outcome.twice, &outcome.failed, &outcome.errors), (0, 0, &vec![], &vec![]));
+    assert_eq!(
+        (outcome.lost + outcome.failed_jobs, outcome.twice, &outcome.failed, &outcome.errors),
+        (0, 0, &vec![], &vec![])
+    );
     queue.pause().await.unwrap();
     let (told, gaps) = tokio::time::timeout(PATIENCE, told).await.unwrap().unwrap();
     assert_eq!(gaps, 0);
@@ -310,29 +320,31 @@ async fn a_master_that_is_silent_is_followed_by_its_replica() {
     assert!(figures.outcome.lost < FEW);
 }
 
+/// A row of what has been printed of each: how long work stood still, and what it cost.
+fn row(what: &str, elected: Vec<Duration>, resumed: Vec<Duration>, outcomes: &[Outcome]) -> Row {
+    let sum = |of: fn(&Outcome) -> usize| outcomes.iter().map(of).sum::<usize>();
+    Row {
+        what: format!("Cluster: {what}"),
+        elected,
+        resumed,
+        acknowledged: sum(|outcome| outcome.acked),
+        lost: sum(|outcome| outcome.lost),
+        ids_twice: 0,
+        ran_twice: sum(|outcome| outcome.twice),
+        failed_adds: sum(|outcome| outcome.failed.len()),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "ten minutes: prints how long work stands still, over 51 slots that move and 51 masters that are replaced"]
+#[ignore = "ten minutes: prints how long work stands still when slots move and masters are replaced, as `make failovers` does"]
 async fn figures_of_many_moves_and_failovers() {
-    let show = |what: &str, mut pauses: Vec<Duration>, outcomes: &[Outcome]| {
-        pauses.sort_unstable();
-        let sum = |of: fn(&Outcome) -> usize| outcomes.iter().map(of).sum::<usize>();
-        println!(
-            "{what}: {} times, resumed after {:?} (median) and {:?} (longest), {} acknowledged, {} lost, {} ran twice, {} failed adds",
-            pauses.len(),
-            pauses[pauses.len() / 2],
-            pauses[pauses.len() - 1],
-            sum(|outcome| outcome.acked),
-            sum(|outcome| outcome.lost),
-            sum(|outcome| outcome.twice),
-            sum(|outcome| outcome.failed.len()),
-        );
-    };
+    println!("{HEAD}");
     let cluster = Arc::new(Cluster::start());
     let name = name_on("moves", 0);
     let slot = slot_of(&name);
     let traffic = Traffic::start(&cluster, name, Duration::from_millis(4)).await;
     let mut pauses = Vec::new();
-    for to in [1, 2, 0].into_iter().cycle().take(51) {
+    for to in [1, 2, 0].into_iter().cycle().take(3 * failovers()) {
         let moving = Arc::clone(&cluster);
         let moving = tokio::task::spawn_blocking(move || moving.move_slot(slot, to, Duration::from_micros(200)));
         moving.await.unwrap();
@@ -340,20 +352,26 @@ async fn figures_of_many_moves_and_failovers() {
         pauses.push(traffic.resumed(moved).await - moved);
         traffic.more(20).await;
     }
-    show("a slot moves", pauses, &[traffic.end(&cluster).await]);
-    for fault in [Fault::Planned, Fault::Killed, Fault::Paused] {
-        let (mut pauses, mut outcomes) = (Vec::new(), Vec::new());
-        for _ in 0..17 {
+    row("a slot moves", Vec::new(), pauses, &[traffic.end(&cluster).await]).print();
+    let kinds = [
+        ("a replica takes over by agreement", Fault::Planned),
+        ("a master is killed", Fault::Killed),
+        ("a master is silent", Fault::Paused),
+    ];
+    for (what, fault) in kinds {
+        let (mut elected, mut resumed, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..failovers() {
             let figures = fail_over(fault).await;
-            pauses.push(figures.resumed);
+            elected.push(figures.election);
+            resumed.push(figures.resumed);
             outcomes.push(figures.outcome);
         }
-        show(&format!("{fault:?}"), pauses, &outcomes);
+        row(what, elected, resumed, &outcomes).print();
     }
 }
 
-/// For minutes slots move, masters die or hand over, and a worker process is killed, all in turn, while jobs are added with ids
-/// of their own and run. `OXMQ_SOAK_ROUNDS` says how often.
+/// For minutes slots move, masters die or hand over, and worker processes of oxmq and of Node are killed, all in turn, while jobs
+/// are added with ids of their own and run. `OXMQ_SOAK_ROUNDS` says how often.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes: run it with --ignored, as `make soak CLUSTER=1` does"]
 async fn a_cluster_that_never_rests_loses_no_more_than_its_replication() {
@@ -363,8 +381,14 @@ async fn a_cluster_that_never_rests_loses_no_more_than_its_replication() {
     let slot = slot_of(&prefix);
     let traffic = Traffic::on(&cluster, &prefix, "q".to_owned(), Duration::from_millis(4)).await;
     traffic.more(100).await;
-    let mut ours = start_oxmq(&cluster.url(), &prefix).await;
-    let (mut moves, mut handed_over, mut deaths, mut kills) = (0, 0, 0, 0);
+    let url = cluster.url();
+    let mut ours = start_oxmq(&url, &prefix).await;
+    let versions = [BullMq::V5, BullMq::V6];
+    let mut nodes = Vec::new();
+    for version in versions {
+        nodes.push(spawn_node(version, &url, &prefix).await);
+    }
+    let mut counts = [0; 5];
     let mut pauses = Vec::new();
     let begun = Instant::now();
     for round in 0..rounds {
@@ -373,30 +397,26 @@ async fn a_cluster_that_never_rests_loses_no_more_than_its_replication() {
         let to = others.collect::<Vec<_>>()[round % 2];
         // A replica is this many places away from its master, whichever of them is the master now.
         let heir = (owner + cluster.nodes.len() / 2) % cluster.nodes.len();
-        match round % 4 {
-            0 => {
-                cluster.move_slot(slot, to, Duration::from_micros(500));
-                moves += 1;
-            }
+        match round % 5 {
+            0 => cluster.move_slot(slot, to, Duration::from_micros(500)),
             1 => {
                 cluster.nodes[owner].kill();
-                eventually_within(PATIENCE * 2, "the replica has taken over", || async {
-                    cluster.is_owner(heir, slot)
-                })
-                .await;
-                deaths += 1;
+                let taken_over = || async { cluster.is_owner(heir, slot) };
+                eventually_within(PATIENCE * 2, "the replica has taken over", taken_over).await;
             }
-            2 => {
-                cluster.hand_over_to(heir, slot);
-                handed_over += 1;
-            }
-            _ => {
+            2 => cluster.hand_over_to(heir, slot),
+            3 => {
                 ours.kill().unwrap();
                 ours.wait().unwrap();
-                ours = start_oxmq(&cluster.url(), &prefix).await;
-                kills += 1;
+                ours = start_oxmq(&url, &prefix).await;
+            }
+            _ => {
+                let which = counts[4] % versions.len();
+                // Killed as it is dropped.
+                nodes[which] = spawn_node(versions[which], &url, &prefix).await;
             }
         }
+        counts[round % 5] += 1;
         let at = Instant::now();
         pauses.push(traffic.resumed(at).await - at);
         traffic.more(20).await;
@@ -405,20 +425,38 @@ async fn a_cluster_that_never_rests_loses_no_more_than_its_replication() {
         }
         cluster.until_well();
     }
+    let by_node = nodes_have_run(&cluster, &traffic).await;
     ours.kill().unwrap();
     ours.wait().unwrap();
+    drop(nodes);
     let took = begun.elapsed();
     let outcome = traffic.end(&cluster).await;
     pauses.sort_unstable();
+    let [moves, deaths, handed_over, kills, kills_of_node] = counts;
     println!(
-        "{moves} moves, {handed_over} handed over, {deaths} deaths, {kills} kills in {took:?}: {} acknowledged, {} lost, {} failed adds; \
-         resumed after {:?} (median), {:?} (longest); worker errors {:?}",
+        "{moves} moves, {handed_over} handed over, {deaths} deaths, {kills} kills of oxmq and {kills_of_node} of Node in {took:?}: \
+         {} acknowledged, {by_node} of them run by Node, {} lost, {} failed, {} failed adds; resumed after {:?} (median), {:?} (longest); \
+         worker errors {:?}",
         outcome.acked,
         outcome.lost,
+        outcome.failed_jobs,
         outcome.failed.len(),
         pauses[pauses.len() / 2],
         pauses[pauses.len() - 1],
         outcome.errors.len(),
     );
     assert!(outcome.lost < FEW * deaths.max(1), "{outcome:?}");
+    assert!(by_node > 0, "Node has worked along");
+}
+
+/// How many of the jobs that are completed workers of Node have run: those are named.
+async fn nodes_have_run(cluster: &Cluster, traffic: &Traffic) -> usize {
+    let mut admin = cluster.admin(cluster.owner(traffic.slot()));
+    let base = format!("{}:{}:", traffic.prefix, traffic.name);
+    let done: Vec<String> =
+        redis::cmd("ZRANGE").arg(format!("{base}completed")).arg(0).arg(-1).query(&mut admin).unwrap();
+    let by = |id: &String| -> Option<String> {
+        redis::cmd("HGET").arg(format!("{base}{id}")).arg("pb").query(&mut admin).unwrap()
+    };
+    done.iter().filter_map(by).filter(|name| name.starts_with("node")).count()
 }

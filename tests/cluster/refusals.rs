@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{client, options, untagged_prefix};
 use crate::common::cluster::{name_on_each, shared_cluster, slot_of};
-use crate::common::server::shared_server;
+use crate::common::server::RedisServer;
 
 fn invalid(error: &Error, name: &str, part: &str) {
     let text = error.to_string();
@@ -66,7 +66,8 @@ async fn what_is_wrong_with_an_address_is_said() {
     let cluster = shared_cluster();
     let error = Client::builder(options(cluster).db(1)).connect().await.unwrap_err();
     invalid(&error, "db", "0");
-    let text = no_connection(ConnectOptions::cluster([format!("127.0.0.1:{}", shared_server().port())]).unwrap()).await;
+    let alone = RedisServer::start();
+    let text = no_connection(ConnectOptions::cluster([format!("127.0.0.1:{}", alone.port())]).unwrap()).await;
     assert!(text.contains("no node of one") && text.contains("redis://"), "{text}");
     let text = no_connection(ConnectOptions::cluster(["127.0.0.1:1"]).unwrap()).await;
     assert!(text.contains("refused") && text.contains("127.0.0.1:1"), "{text}");

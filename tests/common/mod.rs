@@ -7,6 +7,7 @@ pub mod check;
 pub mod cluster;
 pub mod dump;
 pub mod eventually;
+pub mod failovers;
 pub mod fixture;
 pub mod log;
 pub mod node;

@@ -9,7 +9,7 @@ pub use oxmq::testing::server_version;
 pub(super) use oxmq::testing::{Running, free_port, fresh_dir, run, server_in};
 use redis::aio::MultiplexedConnection;
 
-use super::cluster::{name_on, shared_cluster};
+use super::cluster::{name_on, shared_cluster, slot_of};
 
 /// A server as users have it for their tests, with a connection that is past oxmq.
 #[derive(Debug)]
@@ -79,6 +79,15 @@ pub fn shared_server() -> &'static RedisServer {
     }
     static SHARED: OnceLock<RedisServer> = OnceLock::new();
     SHARED.get_or_init(RedisServer::start)
+}
+
+/// A connection to where a key is: to the server that all tests share, or to that node of their cluster.
+pub async fn connect_to_key(key: &str) -> MultiplexedConnection {
+    if !is_on_cluster() {
+        return shared_server().connection().await;
+    }
+    let cluster = shared_cluster();
+    cluster.nodes[cluster.owner(slot_of(key))].connection().await
 }
 
 /// A key prefix that no other test uses.

@@ -111,10 +111,10 @@ async fn workers_killed_at_any_moment_lose_nothing() {
 }
 
 /// A Node worker process on the same queue, of the same pace.
-async fn spawn_node(version: BullMq, url: &str, prefix: &str) -> NodeDriver {
+pub(crate) async fn spawn_node(version: BullMq, url: &str, prefix: &str) -> NodeDriver {
     let node = NodeDriver::start(version, url, prefix).await;
     let opts = serde_json::json!({
-        "concurrency": 20, "lockDuration": 1_000, "stalledInterval": 1_000, "maxStalledCount": 1_000, "drainDelay": 1,
+        "name": format!("node-{version:?}"), "concurrency": 20, "lockDuration": 1_000, "stalledInterval": 1_000, "maxStalledCount": 1_000, "drainDelay": 1,
     });
     let behaviour = serde_json::json!({ "kind": "sleep", "ms": 20 });
     // A queue of Node's would shorten the event stream, by which the run is judged.

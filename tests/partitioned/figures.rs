@@ -1,8 +1,9 @@
 //! What partitions cost the server, beside one queue.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use oxmq::events::{Delivery, QueueEvent};
 use oxmq::{Client, ConnectOptions, Halt, Job, NewJob};
 use serde_json::{Value, json};
 
@@ -20,6 +21,8 @@ const ROUNDS: usize = 3;
 struct Done {
     /// Processor time, in µs.
     cpu: f64,
+    /// That of this process, which is the client.
+    client: f64,
     /// Calls of scripts.
     scripts: u64,
     /// Other commands that clients sent, by name.
@@ -30,7 +33,7 @@ struct Done {
 const OTHERS: [&str; 4] = ["bzpopmin", "exists", "ping", "client|unblock"];
 
 async fn done(urls: &[String]) -> Done {
-    let mut done = Done::default();
+    let mut done = Done { client: own_cpu(), ..Done::default() };
     for url in urls {
         let mut connection = crate::common::server::connect(url).await;
         let info: String = redis::cmd("INFO").arg("all").query_async(&mut connection).await.unwrap();
@@ -51,6 +54,15 @@ async fn done(urls: &[String]) -> Done {
     done
 }
 
+/// Processor time of this process, in µs.
+fn own_cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let ticks = |text: &str| text.parse::<f64>().unwrap_or_default();
+    // Behind the name, which may hold spaces, stand 11 other fields; a tick is a hundredth of a second.
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    fields.get(11..13).map_or(0.0, |both| both.iter().map(|text| ticks(text)).sum::<f64>() * 1e4)
+}
+
 fn jobs() -> impl Iterator<Item = NewJob<Value>> {
     (0..JOBS).map(|n| NewJob::new("job", json!({ "n": n })))
 }
@@ -62,9 +74,12 @@ async fn nothing(_: Job<Value, Value>) -> Result<Value, Halt> {
 /// Prints what an add and a processed job cost between these moments.
 fn show(what: &str, [began, filled, end]: [&Done; 3]) {
     let per_job = |from: &Done, to: &Done| (to.cpu - from.cpu) / JOBS as f64;
+    let client = |from: &Done, to: &Done| (to.client - from.client) / JOBS as f64;
     let scripts = end.scripts - filled.scripts;
     let jobs_per_call = JOBS as f64 / scripts as f64;
-    print!("{what:24}{:7.1}{:9.1}{jobs_per_call:11.1}", per_job(began, filled), per_job(filled, end));
+    let (add, process) = (per_job(began, filled), per_job(filled, end));
+    print!("{what:24}{add:7.1}{process:9.1}{:13.0}", 1e6 / (add + process));
+    print!("{:10.1}{:9.1}{jobs_per_call:11.1}", client(began, filled), client(filled, end));
     for name in OTHERS {
         print!("{:>15}", format!("{name} {}", end.others[name] - filled.others[name]));
     }
@@ -109,7 +124,7 @@ async fn partitions(what: &str, client: &Client, urls: &[String], name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "prints figures; nothing depends on them"]
+#[ignore = "prints figures, as `make bench-cluster` does; nothing depends on them"]
 async fn what_a_job_costs_in_partitions() {
     let server = RedisServer::start();
     let cluster = Cluster::start();
@@ -125,12 +140,111 @@ async fn what_a_job_costs_in_partitions() {
     let per_second = |n: usize| (after[n] - before[n]) / 1e3 / idle.as_secs_f64();
     println!("Idle, Redis ms per second: one server {:.1}, three masters {:.1}", per_second(0), per_second(1));
     println!(
-        "Redis µs per job           add  process   jobs/call   other commands and, of a partition, done at half-time"
+        "                     Redis µs per job    jobs per s  client µs per job\n\
+         {:24}    add  process    of Redis       add  process  jobs/call   other commands and, of a partition, done at half-time",
+        ""
     );
     for round in 0..ROUNDS {
         one_queue("one queue", &on_one, &single, &format!("one-{round}")).await;
         one_queue("one queue of a cluster", &on_three, &masters, &format!("{{one-{round}}}")).await;
         partitions("16, one server", &on_one, &single, &format!("many-{round}")).await;
         partitions("16, three masters", &on_three, &masters, &format!("many-{round}")).await;
+    }
+}
+
+/// How many connections clients have open, but for the one that asks.
+async fn connections(urls: &[String]) -> u64 {
+    let mut connections = 0;
+    for url in urls {
+        let mut connection = crate::common::server::connect(url).await;
+        let list: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut connection).await.unwrap();
+        connections += list.lines().filter(|line| line.contains("lib-name=oxmq") || !line.contains("lib-name=")).count()
+            as u64
+            - 1;
+    }
+    connections
+}
+
+/// What clients have sent, scripts' own commands and blocking reads that ended included.
+async fn commands(urls: &[String]) -> u64 {
+    let mut commands = 0;
+    for url in urls {
+        let mut connection = crate::common::server::connect(url).await;
+        let info: String = redis::cmd("INFO").arg("stats").query_async(&mut connection).await.unwrap();
+        let line = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:")).unwrap();
+        commands += line.trim().parse::<u64>().unwrap();
+    }
+    commands
+}
+
+/// A queue in a thousand partitions: whether everything works, how long it takes, and how many connections it costs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints figures, as `make bench-cluster` does; nothing depends on them"]
+async fn what_a_thousand_partitions_cost() {
+    const MANY: usize = 1_024;
+    const JOBS: usize = 10_240;
+    let server = RedisServer::start();
+    let cluster = Cluster::start();
+    let single = vec![server.url()];
+    let masters: Vec<String> = (0..3).map(|node| format!("redis://127.0.0.1:{}", cluster.port(node))).collect();
+    let one = ConnectOptions::from_url(&server.url()).unwrap();
+    let three = ConnectOptions::cluster(&cluster.hosts()[..1]).unwrap();
+    for (what, options, urls) in [("one server", one, single), ("three masters", three, masters)] {
+        let before = connections(&urls).await;
+        let client = Client::builder(options).prefix("p").connect().await.unwrap();
+        let timed = |step: &str, since: Instant| println!("{what}: {step} {:?}", since.elapsed());
+        let at = Instant::now();
+        let queue = client.partitioned::<Value, Value>("many", MANY).open().await.unwrap();
+        timed("opened in", at);
+        let at = Instant::now();
+        let mut events = queue.events().unwrap();
+        events.ready().await.unwrap();
+        timed("events are heard after", at);
+        let heard = tokio::spawn(async move {
+            let mut completed = 0;
+            while completed < JOBS {
+                match events.recv().await {
+                    Some(heard) => {
+                        let is_end = matches!(heard.item, Delivery::Event { event: QueueEvent::Completed { .. }, .. });
+                        completed += usize::from(is_end);
+                    }
+                    None => break,
+                }
+            }
+            completed
+        });
+        let listening = connections(&urls).await - before;
+        let at = Instant::now();
+        let jobs = (0..JOBS).map(|n| NewJob::new("job", json!({ "n": n })));
+        queue.add_bulk(jobs).await.unwrap();
+        timed("10,240 jobs added in", at);
+        let at = Instant::now();
+        assert_eq!(queue.get_job_counts(&[]).await.unwrap().waiting, JOBS as u64);
+        timed("counted in", at);
+        let at = Instant::now();
+        let worker = queue.worker(nothing).concurrency(100).start().unwrap();
+        let all_done = || async {
+            let counts = worker.counts_by_partition();
+            counts.iter().map(|counts| counts.completed).sum::<u64>() == JOBS as u64
+        };
+        eventually_within(PATIENCE * 3, "all are done", all_done).await;
+        timed("all processed in", at);
+        let heard = tokio::time::timeout(PATIENCE * 3, heard).await.expect("all completions are heard").unwrap();
+        assert_eq!(heard, JOBS);
+        timed("all heard of after", at);
+        let idle = Duration::from_secs(10);
+        let (sent, cpu, client_cpu) = (commands(&urls).await, done(&urls).await.cpu, own_cpu());
+        tokio::time::sleep(idle).await;
+        let per_second = |spent: f64| spent / 1e3 / idle.as_secs_f64();
+        println!(
+            "{what}: {listening} connections of a listener, {} with an idle worker; idle {} commands, {:.1} ms of Redis and {:.1} ms of the client per second",
+            connections(&urls).await - before,
+            (commands(&urls).await - sent) / idle.as_secs(),
+            per_second(done(&urls).await.cpu - cpu),
+            per_second(own_cpu() - client_cpu),
+        );
+        let at = Instant::now();
+        worker.close().await;
+        timed("closed in", at);
     }
 }

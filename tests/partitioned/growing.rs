@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::Ground;
 use crate::common::eventually::eventually_within;
 use crate::common::fixture::{Ledger, PATIENCE};
+use crate::common::server::connect_to_key;
 
 /// What each partition says of its limits: concurrency, jobs in a window, and whether it is paused.
 async fn limits(mails: &Partitioned<Value, Value>) -> Vec<(Option<u64>, Option<u64>, bool)> {
@@ -153,8 +154,8 @@ async fn all_are_steered_and_heard_as_one() {
 async fn pausing_and_resuming_at_once_leaves_no_partition_behind() {
     let ground = Ground::new().await;
     let (here, there) = (ground.open(4).await, ground.open(4).await);
-    let mut redis = crate::common::server::connect(&crate::common::server::shared_server().url()).await;
     let key = format!("{}:mail-{{0}}:oxmq:partitions", ground.prefix);
+    let mut redis = connect_to_key(&key).await;
     for round in 0..25 {
         let (paused, resumed) = match round % 2 {
             0 => futures::join!(here.pause(), there.resume()),
@@ -174,9 +175,9 @@ async fn growing_that_has_failed_half_way_is_brought_to_its_end() {
         let ground = Ground::new().await;
         let mails = ground.open(2).await;
         mails.set_global_concurrency(12).await.unwrap();
-        let mut redis = crate::common::server::connect(&crate::common::server::shared_server().url()).await;
         // No hash, so it takes no limit.
         let meta = format!("{}:mail-{{2}}:meta", ground.prefix);
+        let mut redis = connect_to_key(&meta).await;
         let () = redis::cmd("SET").arg(&meta).arg("spoilt").query_async(&mut redis).await.unwrap();
         let error = mails.grow(3).await.unwrap_err();
         let Error::Partitions { failed, .. } = &error else { panic!("{error}") };
@@ -195,6 +196,7 @@ async fn growing_that_has_failed_half_way_is_brought_to_its_end() {
         mails.grow(3).await.unwrap();
         assert_eq!(limits(&mails).await, [(Some(4), None, false); 3]);
         let key = format!("{}:mail-{{0}}:oxmq:partitions", ground.prefix);
+        let redis = connect_to_key(&key).await;
         let ends = || async {
             !redis::cmd("HEXISTS").arg(&key).arg("growing").query_async::<bool>(&mut redis.clone()).await.unwrap()
         };

@@ -11,13 +11,15 @@ use oxmq::options::ParentRef;
 use oxmq::queue::Added;
 use oxmq::worker::{FromJob, FromRef};
 use oxmq::{
-    Deduplication, Error, FlowNode, Halt, Job, JobKind, JobOptions, JobState, NewJob, Queue, Repeat, Router, State,
+    Client, ConnectOptions, Deduplication, Error, FlowNode, Halt, Job, JobKind, JobOptions, JobState, NewJob, Queue,
+    Repeat, Router, State,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::common::fixture::{Fixture, PATIENCE};
+use crate::common::server::shared_server;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct BuildIndex {
@@ -199,7 +201,10 @@ async fn two_processors_for_a_name_are_refused_unless_that_is_meant() {
         let refused = fixture.worker(router).start().unwrap_err().to_string();
         assert!(refused.contains(&format!("two processors for jobs named {names};")), "{refused}");
     }
-    let partitioned = fixture.client.partitioned::<Value, Value>("parts", 2).open().await.unwrap();
+    // Partitions lie on all nodes of a cluster, so their prefix must have no hash tag.
+    let options = ConnectOptions::from_url(&shared_server().url()).unwrap();
+    let client = Client::builder(options).prefix(fixture.prefix.replace(['{', '}'], "")).connect().await.unwrap();
+    let partitioned = client.partitioned::<Value, Value>("parts", 2).open().await.unwrap();
     assert!(matches!(partitioned.worker(twice()).start(), Err(Error::InvalidOption { option: "processor", .. })));
     let replaced = twice().replace("echo", |_: Job| async move { Ok::<_, Halt>(json!("replaced")) });
     let worker = fixture.worker(replaced).start().unwrap();
