@@ -272,48 +272,25 @@ impl JobOptions {
             expires_in,
             extra,
         } = self;
-        if let Some(backoff) = backoff {
-            backoff.check()?;
-        }
-        if let Some(delay) = *delay {
-            check_delay(delay)?;
-        }
-        if let Some(priority) = *priority {
-            check_priority(priority)?;
-        }
-        if let Some(id) = job_id {
-            keys::check_job_id(id)?;
-        }
-        if let Some(at) = *timestamp
-            && !(1..=LATEST).contains(&epoch_ms(at))
-        {
-            return Err(Error::invalid("timestamp", "it must lie after 1970 and within 2^52 milliseconds of it"));
-        }
-        if let Some(keep) = remove_on_complete {
-            keep.check("remove_on_complete")?;
-        }
-        if let Some(keep) = remove_on_fail {
-            keep.check("remove_on_fail")?;
-        }
-        if let Some(deduplication) = deduplication {
-            deduplication.check()?;
-            if parent.is_some() {
-                return Err(Error::invalid("deduplication", "it cannot be used together with a parent"));
-            }
+        backoff.as_ref().map_or(Ok(()), Backoff::check)?;
+        delay.map_or(Ok(()), check_delay)?;
+        priority.map_or(Ok(()), check_priority)?;
+        job_id.as_deref().map_or(Ok(()), keys::check_job_id)?;
+        check_moment("timestamp", *timestamp)?;
+        remove_on_complete.map_or(Ok(()), |keep| keep.check("remove_on_complete"))?;
+        remove_on_fail.map_or(Ok(()), |keep| keep.check("remove_on_fail"))?;
+        deduplication.as_ref().map_or(Ok(()), Deduplication::check)?;
+        if deduplication.is_some() && parent.is_some() {
+            return Err(Error::invalid("deduplication", "it cannot be used together with a parent"));
         }
         if timeout.is_some_and(|timeout| !(1..=MAX_SAFE).contains(&millis(timeout))) {
             return Err(Error::invalid("timeout", "it must lie between 1 and 2^53 − 1 milliseconds"));
         }
-        if start_by.is_some_and(|at| !(1..=LATEST).contains(&epoch_ms(at))) {
-            return Err(Error::invalid("start_by", "it must lie after 1970 and within 2^52 milliseconds of it"));
-        }
+        check_moment("start_by", *start_by)?;
         if expires_in.is_some_and(|span| !(1..=LATEST).contains(&millis(span))) {
             return Err(Error::invalid("expires_in", "it must lie between 1 and 2^52 milliseconds"));
         }
-        for (name, _) in extra {
-            check_extra(name)?;
-        }
-        Ok(())
+        extra.iter().try_for_each(|(name, _)| check_extra(name))
     }
 
     /// Tests the size of the data, given as JSON.
@@ -341,11 +318,6 @@ impl JobOptions {
 
     /// These options, and for what they leave open the queue's defaults. An id is never a default.
     pub(crate) fn or_defaults(mut self, defaults: &Self) -> Self {
-        fn fill<T: Clone>(own: &mut Option<T>, default: &Option<T>) {
-            if own.is_none() {
-                own.clone_from(default);
-            }
-        }
         // Taken apart, so that an option that is forgotten here does not compile.
         let Self {
             job_id: _,
@@ -405,6 +377,19 @@ impl JobOptions {
         }
         self
     }
+}
+
+fn fill<T: Clone>(own: &mut Option<T>, default: &Option<T>) {
+    if own.is_none() {
+        own.clone_from(default);
+    }
+}
+
+fn check_moment(option: &'static str, at: Option<SystemTime>) -> Result<()> {
+    if at.is_some_and(|at| !(1..=LATEST).contains(&epoch_ms(at))) {
+        return Err(Error::invalid(option, "it must lie after 1970 and within 2^52 milliseconds of it"));
+    }
+    Ok(())
 }
 
 /// An extra option must not be one that has a setter, or that Node takes out or refuses.

@@ -3,6 +3,7 @@
 #[cfg(feature = "cron")]
 pub(crate) mod cron;
 mod next;
+mod pattern;
 mod repeat;
 mod revive;
 #[cfg(feature = "cron")]

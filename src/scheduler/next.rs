@@ -1,9 +1,11 @@
 //! The run after this one: whether there is one, when, and with which options; pure.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
+use super::pattern::Pattern;
 use super::repeat::MOST_CAUGHT_UP;
 use crate::options::{MAX_PRIORITY, MAX_SAFE};
 use crate::script::advance_scheduler::Advance;
@@ -33,96 +35,147 @@ pub(super) type Members<'a> = BTreeMap<String, &'a RawValue>;
 pub(crate) fn after(key: &str, job: &RawJob, now: u64) -> Result<NextRun, String> {
     let mut opts = members(&job.opts_text)?;
     let repeat_text = opts.remove("repeat").map_or("", |repeat| repeat.get());
-    let mut repeat = members(repeat_text).map_err(|_| "the job has no options `repeat`".to_owned())?;
-    let number = |name: &str| repeat.get(name).copied().and_then(json::number);
-    let text = |name: &str| repeat.get(name).copied().and_then(json::string);
-
-    let every = number("every").filter(|every| *every != 0.0);
-    let pattern = text("pattern").filter(|pattern| !pattern.is_empty());
-    match (&every, &pattern) {
-        (Some(_), Some(_)) => return Err("it has both an interval and a pattern".to_owned()),
-        (None, None) => return Err("it has neither an interval nor a pattern".to_owned()),
-        _ => {}
-    }
-    if every.is_some_and(|every| every < 1.0) {
-        return Err("its interval is below a millisecond".to_owned());
-    }
-    let start = repeat.get("startDate").and_then(|value| moment(value));
-    let end = repeat.get("endDate").and_then(|value| moment(value));
-    if start.is_some() && repeat.get("immediately").is_some_and(|value| json::truthy(value)) {
-        return Err("it has both a start and `immediately`".to_owned());
-    }
-    let skips = text("overlap").is_some_and(|overlap| overlap == SKIP);
-    let catch_up = number("catchUp").map_or(0, |slots| whole(slots).min(u64::from(MOST_CAUGHT_UP)));
-    let ended = || {
-        if !skips {
-            return NextRun::Ended;
+    let repeat = members(repeat_text).map_err(|_| "the job has no options `repeat`".to_owned())?;
+    let said = Said::read(&repeat)?;
+    let slot = match said.due(job.options.prev_millis.map(whole), now)? {
+        Due::At(slot) => Some(slot),
+        Due::ByInterval => None,
+        // Whether this run may begin beside an earlier one is asked all the same.
+        Due::Never if said.skips => {
+            return Ok(NextRun::Run(Box::new(Advance { is_last: true, skips: true, ..Advance::of(key, job) })));
         }
-        NextRun::Run(Box::new(Advance { is_last: true, skips, ..Advance::of(key, job) }))
+        Due::Never => return Ok(NextRun::Ended),
     };
-    let count = number("count").filter(|count| *count > 0.0).map_or(1, |count| whole(count) + 1);
-    if number("limit").is_some_and(|limit| count > whole(limit)) || end.is_some_and(|end| now > end) {
-        return Ok(ended());
-    }
-    let earliest = now.max(job.options.prev_millis.map_or(0, whole));
-    let slot = match &pattern {
-        None => None,
-        Some(pattern) => {
-            let from = start.map_or(earliest, |start| start.max(earliest));
-            let (zone, seed) = (text("tz"), text("hashSeed"));
-            let pattern = Pattern::parse(pattern, zone.as_deref(), seed.as_deref())?;
-            let missed = match job.options.prev_millis.map(whole) {
-                Some(prev) if catch_up > 0 => {
-                    pattern.missed(start.map_or(prev, |start| start.max(prev)), now, catch_up)
-                }
-                _ => None,
-            };
-            match missed.or_else(|| pattern.next_after(from).map(|slot| slot.max(earliest))) {
-                Some(slot) if end.is_none_or(|end| slot <= end) => Some(slot),
-                _ => return Ok(ended()),
-            }
-        }
-    };
-    let offset = number("offset").filter(|offset| *offset != 0.0 && every.is_some());
-
-    let mut owned = Vec::new();
-    let mut set = |name: &'static str, json: String| owned.push((name, json));
-    set("repeatJobKey", quoted(key));
-    set("timestamp", now.to_string());
-    if let Some(slot) = slot {
-        set("prevMillis", slot.to_string());
-    }
-    if !opts.contains_key("attempts") {
-        set("attempts", "0".to_owned());
-    }
-    if let Some(delay) = opts.get("backoff").filter(|value| is_number(value)).and_then(|value| json::number(value)) {
-        set("backoff", format!(r#"{{"type":"fixed","delay":{delay}}}"#));
-    }
-    let mut repeats = vec![("count", count.to_string())];
-    for (name, at) in [("startDate", start), ("endDate", end)] {
-        repeats.extend(at.map(|at| (name, at.to_string())));
-    }
-    repeat.remove("immediately");
-    if offset.is_none() {
-        repeat.remove("offset");
-    }
-    set("repeat", object(&repeat, &repeats));
-    for name in ["delay", "jobId", "prevMillis"] {
-        opts.remove(name);
-    }
     Ok(NextRun::Run(Box::new(Advance {
         slot,
-        every,
-        offset,
-        opts: object(&opts, &owned),
+        every: said.every,
+        offset: said.offset,
+        opts: next_opts(key, opts, said.next_repeat(repeat), slot, now),
         priority: job.options.priority.map_or(0, json::count).min(MAX_PRIORITY),
         lifo: job.options.lifo,
         deduplication_id: job.options.deduplication_id.clone(),
         may_be_legacy: may_be_legacy(key),
-        catch_up: u32::try_from(catch_up).unwrap_or(0),
-        skips,
+        catch_up: u32::try_from(said.catch_up).unwrap_or(0),
+        skips: said.skips,
         ..Advance::of(key, job)
     })))
+}
+
+/// What the options of a run say about repetition.
+struct Said<'a> {
+    /// The interval in ms; either this or a pattern is there.
+    every: Option<f64>,
+    offset: Option<f64>,
+    pattern: Option<Cow<'a, str>>,
+    zone: Option<Cow<'a, str>>,
+    seed: Option<Cow<'a, str>>,
+    start: Option<u64>,
+    end: Option<u64>,
+    /// The how manieth run the next one is.
+    count: u64,
+    limit: Option<u64>,
+    /// How many slots that passed are made up.
+    catch_up: u64,
+    /// Whether a run is skipped while an earlier one has not ended.
+    skips: bool,
+}
+
+/// When a next run is due.
+enum Due {
+    /// At this time in ms, by a pattern.
+    At(u64),
+    /// When the script says, which knows the slots of the interval.
+    ByInterval,
+    /// Not at all: the limit or the end is reached.
+    Never,
+}
+
+impl<'a> Said<'a> {
+    fn read(repeat: &Members<'a>) -> Result<Self, String> {
+        let number = |name: &str| repeat.get(name).copied().and_then(json::number);
+        let text = |name: &str| repeat.get(name).copied().and_then(json::string);
+        let date = |name: &str| repeat.get(name).copied().and_then(moment);
+        let every = number("every").filter(|every| *every != 0.0);
+        let said = Self {
+            every,
+            offset: number("offset").filter(|offset| *offset != 0.0 && every.is_some()),
+            pattern: text("pattern").filter(|pattern| !pattern.is_empty()),
+            zone: text("tz"),
+            seed: text("hashSeed"),
+            start: date("startDate"),
+            end: date("endDate"),
+            count: number("count").filter(|count| *count > 0.0).map_or(1, |count| whole(count) + 1),
+            limit: number("limit").map(whole),
+            catch_up: number("catchUp").map_or(0, |slots| whole(slots).min(u64::from(MOST_CAUGHT_UP))),
+            skips: text("overlap").is_some_and(|overlap| overlap == SKIP),
+        };
+        let is_immediate = repeat.get("immediately").is_some_and(|value| json::truthy(value));
+        match said.problem(is_immediate) {
+            Some(problem) => Err(problem.to_owned()),
+            None => Ok(said),
+        }
+    }
+
+    fn problem(&self, is_immediate: bool) -> Option<&'static str> {
+        match (self.every, &self.pattern) {
+            (Some(_), Some(_)) => Some("it has both an interval and a pattern"),
+            (None, None) => Some("it has neither an interval nor a pattern"),
+            (Some(every), None) if every < 1.0 => Some("its interval is below a millisecond"),
+            _ if is_immediate && self.start.is_some() => Some("it has both a start and `immediately`"),
+            _ => None,
+        }
+    }
+
+    /// When the run after one that was due at `prev` is due, seen from `now`; both in ms.
+    fn due(&self, prev: Option<u64>, now: u64) -> Result<Due, String> {
+        if self.limit.is_some_and(|limit| self.count > limit) || self.end.is_some_and(|end| now > end) {
+            return Ok(Due::Never);
+        }
+        let Some(pattern) = &self.pattern else { return Ok(Due::ByInterval) };
+        let pattern = Pattern::parse(pattern, self.zone.as_deref(), self.seed.as_deref())?;
+        let missed = match prev {
+            Some(prev) if self.catch_up > 0 => pattern.missed(self.not_before_start(prev), now, self.catch_up),
+            _ => None,
+        };
+        let earliest = now.max(prev.unwrap_or(0));
+        let regular = || pattern.next_after(self.not_before_start(earliest)).map(|slot| slot.max(earliest));
+        let slot = missed.or_else(regular).filter(|slot| self.end.is_none_or(|end| *slot <= end));
+        Ok(slot.map_or(Due::Never, Due::At))
+    }
+
+    fn not_before_start(&self, ms: u64) -> u64 {
+        self.start.map_or(ms, |start| start.max(ms))
+    }
+
+    /// The options `repeat` of the next run, those of this one being `repeat`.
+    fn next_repeat(&self, mut repeat: Members<'_>) -> String {
+        repeat.remove("immediately");
+        if self.offset.is_none() {
+            repeat.remove("offset");
+        }
+        let mut set = vec![("count", self.count.to_string())];
+        for (name, at) in [("startDate", self.start), ("endDate", self.end)] {
+            set.extend(at.map(|at| (name, at.to_string())));
+        }
+        object(&repeat, &set)
+    }
+}
+
+/// The options of the next run, those of this one being `opts`.
+fn next_opts(key: &str, mut opts: Members<'_>, repeat: String, slot: Option<u64>, now: u64) -> String {
+    for name in ["delay", "jobId", "prevMillis"] {
+        opts.remove(name);
+    }
+    let mut set = vec![("repeatJobKey", quoted(key)), ("timestamp", now.to_string())];
+    set.extend(slot.map(|slot| ("prevMillis", slot.to_string())));
+    if !opts.contains_key("attempts") {
+        set.push(("attempts", "0".to_owned()));
+    }
+    if let Some(delay) = opts.get("backoff").filter(|value| is_number(value)).and_then(|value| json::number(value)) {
+        set.push(("backoff", format!(r#"{{"type":"fixed","delay":{delay}}}"#)));
+    }
+    set.push(("repeat", repeat));
+    object(&opts, &set)
 }
 
 impl Advance {
@@ -153,93 +206,6 @@ fn may_be_legacy(key: &str) -> bool {
     let parts: Vec<&str> = key.splitn(5, ':').collect();
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     matches!(parts[..], [_, _, end, _, rest] if digits(end) && !rest.is_empty() && (rest.contains(' ') || digits(rest)))
-}
-
-/// A pattern and its zone, understood.
-#[derive(Debug, Clone)]
-pub(super) struct Pattern {
-    #[cfg(feature = "cron")]
-    cron: super::cron::Cron,
-    #[cfg(feature = "cron")]
-    zone: super::cron::Zone,
-}
-
-#[cfg(feature = "cron")]
-pub(super) fn check_zone(zone: Option<&str>) -> Result<(), String> {
-    super::cron::Zone::parse(zone).map(drop)
-}
-
-#[cfg(feature = "cron")]
-impl Pattern {
-    pub(super) fn parse(pattern: &str, zone: Option<&str>, seed: Option<&str>) -> Result<Self, String> {
-        if pattern.is_empty() {
-            return Err("the pattern is empty".to_owned());
-        }
-        let zone = super::cron::Zone::parse(zone)?;
-        Ok(Self { cron: super::cron::Cron::parse(pattern, seed)?, zone })
-    }
-
-    /// The first time after a moment, both in ms.
-    pub(super) fn next_after(&self, ms: u64) -> Option<u64> {
-        self.cron.next_after(ms, &self.zone)
-    }
-
-    /// Whether it has an `H`.
-    pub(super) fn is_hashed(&self) -> bool {
-        self.cron.is_hashed()
-    }
-}
-
-#[cfg(not(feature = "cron"))]
-pub(super) fn check_zone(_: Option<&str>) -> Result<(), String> {
-    Ok(())
-}
-
-#[cfg(not(feature = "cron"))]
-impl Pattern {
-    pub(super) fn parse(pattern: &str, _: Option<&str>, _: Option<&str>) -> Result<Self, String> {
-        Err(format!("the pattern '{pattern}' needs the feature `cron` of this crate"))
-    }
-
-    pub(super) fn next_after(&self, _: u64) -> Option<u64> {
-        None
-    }
-
-    pub(super) fn is_hashed(&self) -> bool {
-        false
-    }
-}
-
-impl Pattern {
-    /// The first of the last `most` times after `from` that have passed at `now`; `None` if none has.
-    fn missed(&self, from: u64, now: u64, most: u64) -> Option<u64> {
-        let first = self.next_after(from).filter(|first| *first <= now)?;
-        // Whether more than so many lie after a moment and not after now.
-        let is_more = |after: u64| {
-            let mut at = after;
-            for _ in 0..=most {
-                match self.next_after(at) {
-                    Some(next) if next <= now => at = next,
-                    _ => return false,
-                }
-            }
-            true
-        };
-        if !is_more(from) {
-            return Some(first);
-        }
-        // Times are whole seconds: the earliest second after which there are no more than that.
-        let (mut low, mut high) = (from / 1000, now / 1000 + 1);
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            if is_more(middle * 1000) {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
-        self.next_after(high * 1000)
-    }
 }
 
 pub(super) fn members(text: &str) -> Result<Members<'_>, String> {

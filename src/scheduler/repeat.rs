@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::next::{self, Pattern};
+use super::pattern::{self, Pattern};
 use crate::clock::{LATEST, epoch_ms, from_epoch_ms, millis};
 use crate::error::{Error, Result};
 use crate::options::MAX_SAFE;
@@ -312,7 +312,7 @@ impl Repeat {
     /// The pattern, read; of an interval an error, which [`check`](Self::check) keeps from happening.
     pub(super) fn pattern(&self, seed: Option<&str>) -> Result<Pattern> {
         let When::Pattern(pattern) = &self.when else { return Err(Error::invalid("pattern", "there is none")) };
-        next::check_zone(self.tz.as_deref()).map_err(|problem| Error::invalid("tz", problem))?;
+        pattern::check_zone(self.tz.as_deref()).map_err(|problem| Error::invalid("tz", problem))?;
         Pattern::parse(pattern, self.tz.as_deref(), seed).map_err(|problem| Error::invalid("pattern", problem))
     }
 }

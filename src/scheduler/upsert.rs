@@ -127,81 +127,103 @@ struct MadeOf<'a> {
 fn made(scheduler: &str, repeat: &Repeat, made_of: MadeOf<'_>, now: u64) -> Result<Upsert> {
     keys::check_scheduler_id(scheduler)?;
     repeat.check()?;
-    let (start, end) = (repeat.start.map(epoch_ms), repeat.end.map(epoch_ms));
-    if end.is_some_and(|end| end <= now) {
+    if repeat.end.is_some_and(|end| epoch_ms(end) <= now) {
         return Err(Error::invalid("end_date", "it must lie in the future"));
     }
-    let mut seed = repeat.hash_seed.clone();
+    let seed = seed(scheduler, repeat)?;
     let (every, slot) = match &repeat.when {
         When::Every(span) => (Some(millis(*span)), None),
-        When::Pattern(_) => {
-            if seed.is_none() && repeat.pattern(Some(""))?.is_hashed() {
-                // Drawn anew in each process, the runs would be at times that nobody can foretell.
-                seed = Some(scheduler.to_owned());
-            }
-            let pattern = repeat.pattern(seed.as_deref())?;
-            let next = || pattern.next_after(start.map_or(now, |start| start.max(now)));
-            let slot = if repeat.immediately { Some(now) } else { next() };
-            let slot = slot.filter(|slot| end.is_none_or(|end| *slot <= end));
-            (None, Some(slot.ok_or_else(|| Error::invalid("pattern", "there is no run within the limits"))?))
-        }
+        When::Pattern(_) => (None, Some(first_slot(repeat, seed.as_deref(), now)?)),
     };
     let offset = repeat.offset.map(millis).filter(|offset| *offset != 0);
-
-    let MadeOf { name, data, options: own, priority, lifo, deduplication_id, repeat: further } = made_of;
-    let template_opts = object(&own, &[]);
-    let mut fields = vec![("name", name.clone())];
-    let mut said = Vec::new();
-    let mut say = |name: &'static str, text: Option<String>, json: Option<String>| {
-        if let Some(text) = text {
-            said.push((name, json.unwrap_or_else(|| text.clone())));
-            fields.push((name, text));
-        }
-    };
-    let number = |number: u64| Some(number.to_string());
-    say("every", every.map(|every| every.to_string()), None);
-    if let When::Pattern(pattern) = &repeat.when {
-        say("pattern", Some(pattern.clone()), Some(quoted(pattern)));
-    }
-    say("tz", repeat.tz.clone(), repeat.tz.as_deref().map(quoted));
-    say("limit", repeat.limit.and_then(number), None);
-    say("startDate", start.and_then(number), None);
-    say("endDate", end.and_then(number), None);
-    // Node passes it on from run to run; the field lets a worker of ours make a run without the one before it.
-    say("hashSeed", seed.clone(), seed.as_deref().map(quoted));
-    // These are ours: Node passes them on as well, and does not heed them.
-    if repeat.overlap == Overlap::Skip {
-        say("overlap", Some(SKIP.to_owned()), Some(quoted(SKIP)));
-    }
-    say("catchUp", Some(repeat.catch_up).filter(|slots| *slots != 0).map(|slots| slots.to_string()), None);
-    said.push(("count", "1".to_owned()));
-    if let Some(offset) = offset {
-        said.push(("offset", offset.to_string()));
-    }
-    if data != "{}" {
-        fields.push(("data", data.clone()));
-    }
-    if template_opts != "{}" {
-        fields.push(("opts", template_opts));
-    }
-    let set =
-        [("repeat", object(&further, &said)), ("repeatJobKey", quoted(scheduler)), ("timestamp", now.to_string())];
+    let told = Told::of(repeat, seed.as_deref(), offset, &made_of);
+    let set = [
+        ("repeat", object(&made_of.repeat, &told.said)),
+        ("repeatJobKey", quoted(scheduler)),
+        ("timestamp", now.to_string()),
+    ];
     Ok(Upsert {
         scheduler: scheduler.to_owned(),
         now,
         slot,
         every,
-        start: start.filter(|_| every.is_some()),
+        start: repeat.start.map(epoch_ms).filter(|_| every.is_some()),
         offset,
-        name,
-        data,
-        opts: object(&own, &set),
-        priority,
-        lifo,
-        deduplication_id,
+        opts: object(&made_of.options, &set),
+        name: made_of.name,
+        data: made_of.data,
+        priority: made_of.priority,
+        lifo: made_of.lifo,
+        deduplication_id: made_of.deduplication_id,
         catch_up: repeat.catch_up,
-        fields,
+        fields: told.fields,
     })
+}
+
+/// The seed of a pattern with an `H`. Drawn anew in each process, the runs would be at times that nobody can foretell.
+fn seed(scheduler: &str, repeat: &Repeat) -> Result<Option<String>> {
+    let is_open = repeat.hash_seed.is_none() && matches!(repeat.when, When::Pattern(_));
+    if is_open && repeat.pattern(Some(""))?.is_hashed() {
+        return Ok(Some(scheduler.to_owned()));
+    }
+    Ok(repeat.hash_seed.clone())
+}
+
+/// When the first run by a pattern is due, in ms.
+fn first_slot(repeat: &Repeat, seed: Option<&str>, now: u64) -> Result<u64> {
+    let pattern = repeat.pattern(seed)?;
+    let slot = if repeat.immediately {
+        Some(now)
+    } else {
+        pattern.next_after(repeat.start.map_or(now, |start| epoch_ms(start).max(now)))
+    };
+    let slot = slot.filter(|slot| repeat.end.is_none_or(|end| *slot <= epoch_ms(end)));
+    slot.ok_or_else(|| Error::invalid("pattern", "there is no run within the limits"))
+}
+
+/// What is told about a scheduler, in two places.
+struct Told {
+    /// The fields of its hash.
+    fields: Vec<(&'static str, String)>,
+    /// What its runs say of their repetition, as JSON.
+    said: Vec<(&'static str, String)>,
+}
+
+impl Told {
+    fn of(repeat: &Repeat, seed: Option<&str>, offset: Option<u64>, made_of: &MadeOf<'_>) -> Self {
+        let mut told = Self { fields: vec![("name", made_of.name.clone())], said: Vec::new() };
+        match &repeat.when {
+            When::Every(span) => told.number("every", Some(millis(*span))),
+            When::Pattern(pattern) => told.text("pattern", Some(pattern)),
+        }
+        told.text("tz", repeat.tz.as_deref());
+        told.number("limit", repeat.limit);
+        told.number("startDate", repeat.start.map(epoch_ms));
+        told.number("endDate", repeat.end.map(epoch_ms));
+        // Node passes it on from run to run; the field lets a worker of ours make a run without the one before it.
+        told.text("hashSeed", seed);
+        // These are ours: Node passes them on as well, and does not heed them.
+        told.text("overlap", (repeat.overlap == Overlap::Skip).then_some(SKIP));
+        told.number("catchUp", Some(u64::from(repeat.catch_up)).filter(|slots| *slots != 0));
+        told.said.push(("count", "1".to_owned()));
+        told.said.extend(offset.map(|offset| ("offset", offset.to_string())));
+        let template = object(&made_of.options, &[]);
+        let template = [("data", made_of.data.clone()), ("opts", template)];
+        told.fields.extend(template.into_iter().filter(|(_, json)| json != "{}"));
+        told
+    }
+
+    fn number(&mut self, name: &'static str, number: Option<u64>) {
+        let Some(number) = number else { return };
+        self.fields.push((name, number.to_string()));
+        self.said.push((name, number.to_string()));
+    }
+
+    fn text(&mut self, name: &'static str, text: Option<&str>) {
+        let Some(text) = text else { return };
+        self.fields.push((name, text.to_owned()));
+        self.said.push((name, quoted(text)));
+    }
 }
 
 /// What the scheduler decides itself, or what belongs to one job alone, is no part of a template.

@@ -291,10 +291,21 @@ mod tests {
         QueueEvent::decode(fields.chunks(2).map(|pair| (pair[0].into(), pair[1].into())).collect())
     }
 
+    fn job_id() -> String {
+        "7".to_owned()
+    }
+
+    fn assert_decoded(cases: impl IntoIterator<Item = (&'static [&'static str], QueueEvent)>) {
+        for (fields, event) in cases {
+            assert_eq!(decode(fields), event);
+            assert_eq!(event.name(), fields[1]);
+            assert_eq!(event.job_id(), fields.contains(&"7").then_some("7"));
+        }
+    }
+
     #[test]
-    fn every_event_has_its_shape() {
-        let job_id = || "7".to_owned();
-        let cases = [
+    fn every_move_of_a_job_has_its_shape() {
+        assert_decoded([
             (
                 &["event", "added", "jobId", "7", "name", "n"][..],
                 QueueEvent::Added { job_id: job_id(), name: Some("n".into()) },
@@ -335,10 +346,6 @@ mod tests {
                 &["event", "waiting-children", "jobId", "7"],
                 QueueEvent::WaitingChildren { job_id: job_id(), prev: None },
             ),
-            (
-                &["event", "progress", "jobId", "7", "data", "50"],
-                QueueEvent::Progress { job_id: job_id(), data: JsonText::new("50") },
-            ),
             (&["event", "stalled", "jobId", "7"], QueueEvent::Stalled { job_id: job_id() }),
             (
                 &["event", "removed", "jobId", "7", "prev", "wait"],
@@ -347,6 +354,16 @@ mod tests {
             (
                 &["event", "removed", "jobId", "7", "prev", "elsewhere"],
                 QueueEvent::Removed { job_id: job_id(), prev: Some(JobState::Unknown) },
+            ),
+        ]);
+    }
+
+    #[test]
+    fn every_other_event_has_its_shape() {
+        assert_decoded([
+            (
+                &["event", "progress", "jobId", "7", "data", "50"][..],
+                QueueEvent::Progress { job_id: job_id(), data: JsonText::new("50") },
             ),
             (&["event", "duplicated", "jobId", "7"], QueueEvent::Duplicated { job_id: job_id() }),
             (
@@ -372,12 +389,7 @@ mod tests {
                     fields: vec![("jobId".into(), job_id()), ("x".into(), "".into())],
                 },
             ),
-        ];
-        for (fields, event) in cases {
-            assert_eq!(decode(fields), event);
-            assert_eq!(event.name(), fields[1]);
-            assert_eq!(event.job_id(), fields.contains(&"7").then_some("7"));
-        }
+        ]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{EventSink, WorkerEvents};
@@ -17,7 +18,7 @@ use super::locks::{LockTable, Watch};
 use super::manual::ManualWorker;
 use super::processor::Erased;
 use super::rollback::Rollbacks;
-use super::run::Loop;
+use super::run::{Command, Loop};
 use super::shared_wait::Seat;
 use super::watchdog::Watchdog;
 use super::{Counters, Inner, Tokens, Worker, panics, rollback, schedulers, slots, stalled, supervise, wait};
@@ -324,13 +325,13 @@ impl WorkerBuilder {
         let engine = queue.engine().clone();
         let events = self.events;
         events.set_limit(options.event_buffer);
-        let renews = !options.skip_lock_renewal;
         let (commands, asked) = mpsc::channel(16);
         let figures = Arc::new(WorkerFigures::new(engine.keys.queue()));
         let watchdog = Watchdog::new(engine.keys.queue(), commands.downgrade(), events.clone(), Arc::clone(&figures));
         let watch =
             Watch { watchdog: Arc::clone(&watchdog), figures: Arc::clone(&figures), grace: options.cancel_grace };
-        let locks = LockTable::new(engine.clone(), events.clone(), options.lock_duration, renews, watch);
+        let locks =
+            LockTable::new(engine.clone(), events.clone(), options.lock_duration, !options.skip_lock_renewal, watch);
         self.client.lock_keeper().keep(&locks);
         let name = engine.keys.worker_client_name(options.name.as_deref());
         let blocking = BlockingLink::new(engine.link.dialer(), Some(name.clone()));
@@ -373,17 +374,28 @@ impl WorkerBuilder {
             concurrency = inner.options.concurrency,
             "worker started"
         );
-        let ended = CancellationToken::new();
-        // Dropped with the task, however that ends: by a panic or with its runtime too.
-        let guard = ended.clone().drop_guard();
-        let working = Arc::clone(&inner);
-        let work = tokio::spawn(async move {
-            let _guard = guard;
-            Loop::new(Arc::clone(&working), waiter, asked, share).run().await;
-            working.final_report().log(&working);
-        });
+        let (work, ended) = work(&inner, waiter, asked, share);
         Ok(Worker { inner, commands, work: Some(work), ended, stalled: stalled.abort_handle() })
     }
+}
+
+/// Starts the loop of a worker. Returns its task, and a token that is cancelled when its task ends.
+fn work(
+    inner: &Arc<Inner>,
+    waiter: wait::Waiter,
+    asked: mpsc::Receiver<Command>,
+    share: Option<slots::Seat>,
+) -> (JoinHandle<()>, CancellationToken) {
+    let ended = CancellationToken::new();
+    // Dropped with the task, however that ends: by a panic or with its runtime too.
+    let guard = ended.clone().drop_guard();
+    let inner = Arc::clone(inner);
+    let work = tokio::spawn(async move {
+        let _guard = guard;
+        Loop::new(Arc::clone(&inner), waiter, asked, share).run().await;
+        inner.final_report().log(&inner);
+    });
+    (work, ended)
 }
 
 /// Runs the periodic checks of a worker: for stalled jobs, for stopped schedulers, and for a server that has lost what

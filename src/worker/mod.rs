@@ -36,6 +36,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 pub use builder::{ManualWorkerBuilder, WorkerBuilder};
@@ -269,10 +270,10 @@ impl Report {
 pub struct Worker {
     inner: Arc<Inner>,
     commands: mpsc::Sender<Command>,
-    work: Option<tokio::task::JoinHandle<()>>,
+    work: Option<JoinHandle<()>>,
     /// Cancelled when the loop has ended.
     ended: CancellationToken,
-    stalled: tokio::task::AbortHandle,
+    stalled: AbortHandle,
 }
 
 impl Worker {

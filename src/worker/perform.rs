@@ -98,29 +98,10 @@ pub(crate) fn perform(
     let mut unfinished = Unfinished { slot, order, start: 0, attempt: Some(Arc::clone(&attempt)), ended };
     async move {
         let verdict = match handed.decode() {
-            Ok(mut raw) => {
-                // The job is as it was before this start.
-                raw.attempts_started = raw.attempts_started.saturating_add(1);
-                raw.processed_on = i64::try_from(worker.queue.engine().clock.now_ms()).ok();
-                unfinished.start = raw.attempts_started;
-                if let Some(option) = raw.options.odd {
-                    let queue = &worker.queue.engine().keys;
-                    tracing::warn!(
-                        job_id = raw.id,
-                        ?queue,
-                        option,
-                        "an option of the job cannot be read; it is not heeded"
-                    );
-                }
-                let seen = Seen { born: raw.timestamp, at: None };
-                let core = Arc::new(JobCore {
-                    queue: Arc::clone(&worker.queue),
-                    raw,
-                    attempt: Some(Arc::clone(&attempt)),
-                    options: Some(Arc::clone(&worker.options)),
-                    seen,
-                });
+            Ok(raw) => {
+                let core = started(&worker, raw, &attempt);
                 let raw = &core.raw;
+                unfinished.start = raw.attempts_started;
                 if let Some(key) = raw.repeat_job_key() {
                     // The rare path is boxed, so that the task of every other attempt is smaller.
                     match Box::pin(schedule_next(&worker, key, raw, &attempt)).await {
@@ -129,20 +110,7 @@ pub(crate) fn perform(
                         None => return,
                     }
                 }
-                let ready = raw.timestamp.map(|at| at.saturating_add(delay_ms(raw)));
-                if raw.attempts_started == 1 {
-                    worker.figures.waited_from(ready, raw.processed_on);
-                }
-                let queue = worker.queue.engine().keys.queue();
-                let span = telemetry::job(queue, worker.options.name.as_deref(), worker.tokens.worker(), raw);
-                let wants_trace = !raw.options.omit_context;
-                let watch = Stopwatch::start();
-                let mut verdict = attempt_job(&worker, core, &attempt).instrument(span.clone()).await;
-                worker.figures.ran(&watch);
-                if !span.is_disabled() {
-                    conclude(&span, &mut verdict.end, wants_trace);
-                }
-                verdict
+                measured(&worker, core, &attempt).await
             }
             Err(undecodable) => {
                 let raw = &undecodable.partial;
@@ -161,6 +129,44 @@ pub(crate) fn perform(
         }
         unfinished.finish(verdict.end, verdict.rate_limit, verdict.failure);
     }
+}
+
+/// Makes of a fetched job, which is as it was before this start, what the processor sees.
+fn started(worker: &Inner, mut raw: RawJob, attempt: &Arc<Attempt>) -> Arc<JobCore> {
+    let engine = worker.queue.engine();
+    raw.attempts_started = raw.attempts_started.saturating_add(1);
+    raw.processed_on = i64::try_from(engine.clock.now_ms()).ok();
+    if let Some(option) = raw.options.odd {
+        let queue = &engine.keys;
+        tracing::warn!(job_id = raw.id, ?queue, option, "an option of the job cannot be read; it is not heeded");
+    }
+    let seen = Seen { born: raw.timestamp, at: None };
+    Arc::new(JobCore {
+        queue: Arc::clone(&worker.queue),
+        raw,
+        attempt: Some(Arc::clone(attempt)),
+        options: Some(Arc::clone(&worker.options)),
+        seen,
+    })
+}
+
+/// Runs an attempt within its span, and counts how long the job has waited and how long it ran.
+async fn measured(worker: &Arc<Inner>, core: Arc<JobCore>, attempt: &Arc<Attempt>) -> Verdict {
+    let raw = &core.raw;
+    if raw.attempts_started == 1 {
+        let ready = raw.timestamp.map(|at| at.saturating_add(delay_ms(raw)));
+        worker.figures.waited_from(ready, raw.processed_on);
+    }
+    let queue = worker.queue.engine().keys.queue();
+    let span = telemetry::job(queue, worker.options.name.as_deref(), worker.tokens.worker(), raw);
+    let wants_trace = !raw.options.omit_context;
+    let watch = Stopwatch::start();
+    let mut verdict = attempt_job(worker, core, attempt).instrument(span.clone()).await;
+    worker.figures.ran(&watch);
+    if !span.is_disabled() {
+        conclude(&span, &mut verdict.end, wants_trace);
+    }
+    verdict
 }
 
 /// Returns the delay that a job was added with, in ms; its field `delay` becomes 0 when the delay has passed.

@@ -14,6 +14,7 @@ use crate::failure::{Failure, Outcome};
 /// A queue and a job whose JSON is shown as it is stored: what a program reads of it, such as a long number, may be another.
 pub(crate) type AnyQueue = Queue<IgnoredAny, Box<RawValue>>;
 pub(crate) type AnyJob = Job<IgnoredAny, Box<RawValue>>;
+pub(crate) type AnyJobs = oxmq::queue::Jobs<IgnoredAny, Box<RawValue>>;
 
 /// What the file may say; each table of `profiles` as well.
 #[derive(Debug, Default, Deserialize)]

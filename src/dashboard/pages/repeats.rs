@@ -38,15 +38,7 @@ async fn build(visit: &Visit, params: &Params) -> Result<Page, Problem> {
         overview.queues.iter().map(AsRef::as_ref).filter(has_some).filter(|row| visit.may_see(&row.name)).collect();
     let total: u64 = rows.iter().filter_map(|row| row.found.as_ref().ok()).map(|found| found.schedulers).sum();
     visit.app.sees(rows.iter().map(|row| row.name.as_str()));
-    let calls: Vec<_> = rows.iter().take(QUEUES).map(|row| of_queue(visit, &row.name)).collect();
-    let mut found: Vec<(&str, JobScheduler)> = Vec::new();
-    let mut problem = None;
-    for (row, schedulers) in rows.iter().zip(futures::stream::iter(calls).buffered(AT_ONCE).collect::<Vec<_>>().await) {
-        match schedulers {
-            Ok(schedulers) => found.extend(schedulers.into_iter().map(|scheduler| (row.name.as_str(), scheduler))),
-            Err(error) => problem = Some(format!("{}: {error}", row.name)),
-        }
-    }
+    let (mut found, problem) = all_of(visit, &rows).await;
     found.retain(|(queue, scheduler)| {
         let texts = [*queue, &scheduler.id, &scheduler.name];
         wanted.as_ref().is_none_or(|wanted| texts.iter().any(|text| text.to_lowercase().contains(wanted)))
@@ -96,6 +88,20 @@ async fn build(visit: &Visit, params: &Params) -> Result<Page, Problem> {
         }
     };
     Ok(Page { title: "Schedulers".into(), tab: Tab::Schedulers, live: Some("of=queues".into()), body })
+}
+
+/// The schedulers of these queues, each with its queue; and what went wrong, if anything did.
+async fn all_of<'a>(visit: &Visit, rows: &[&'a Row]) -> (Vec<(&'a str, JobScheduler)>, Option<String>) {
+    let calls: Vec<_> = rows.iter().take(QUEUES).map(|row| of_queue(visit, &row.name)).collect();
+    let answers: Vec<_> = futures::stream::iter(calls).buffered(AT_ONCE).collect().await;
+    let (mut found, mut problem) = (Vec::new(), None);
+    for (row, schedulers) in rows.iter().zip(answers) {
+        match schedulers {
+            Ok(schedulers) => found.extend(schedulers.into_iter().map(|scheduler| (row.name.as_str(), scheduler))),
+            Err(error) => problem = Some(format!("{}: {error}", row.name)),
+        }
+    }
+    (found, problem)
 }
 
 async fn of_queue(visit: &Visit, name: &str) -> Answer<Vec<JobScheduler>> {

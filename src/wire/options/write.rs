@@ -1,11 +1,12 @@
 //! Writes options as JSON.
 
 use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
 
 use super::PLAIN;
 use crate::clock::{epoch_ms, millis};
 use crate::options::keep::Form;
-use crate::options::{JobOptions, KeepJobs};
+use crate::options::{Backoff, Deduplication, JobOptions, KeepJobs, ParentRef};
 use crate::wire::json;
 
 /// Writes options as Node stores them: compact, with short names, only those that were given, and always `attempts`.
@@ -44,81 +45,27 @@ pub(crate) fn to_json(options: &JobOptions) -> Cow<'static, str> {
     } = options;
     let mut out = Writer::new();
     out.name("attempts").integer(u64::from(attempts.unwrap_or(0)));
-    if let Some(backoff) = backoff {
-        out.name("backoff").open().name("type").string(backoff.name());
-        if let Some(delay) = backoff.delay {
-            out.name("delay").float(delay);
-        }
-        if let Some(jitter) = backoff.jitter {
-            out.name("jitter").float(jitter);
-        }
-        if let Some(longest) = backoff.max_delay {
-            out.name("maxDelay").float(longest);
-        }
-        out.close();
-    }
-    if let Some(delay) = *delay {
-        out.name("delay").integer(millis(delay));
-    }
-    if let Some(priority) = *priority {
-        out.name("priority").integer(u64::from(priority));
-    }
-    if let Some(lifo) = *lifo {
-        out.name("lifo").boolean(lifo);
-    }
-    if let Some(id) = job_id {
-        out.name("jobId").string(id);
-    }
-    if let Some(at) = *timestamp {
-        out.name("timestamp").integer(epoch_ms(at));
-    }
-    if let Some(keep) = *remove_on_complete {
-        out.name("removeOnComplete").keep(keep);
-    }
-    if let Some(keep) = *remove_on_fail {
-        out.name("removeOnFail").keep(keep);
-    }
-    if let Some(lines) = *keep_logs {
-        out.name("kl").integer(u64::from(lines));
-    }
-    if let Some(bytes) = *size_limit {
-        out.name("sizeLimit").integer(u64::try_from(bytes).unwrap_or(u64::MAX));
-    }
-    if let Some(traces) = *stack_trace_limit {
-        out.name("stackTraceLimit").integer(u64::from(traces));
-    }
-    if let Some(deduplication) = deduplication {
-        out.name("de").open().name("id").string(&deduplication.id);
-        if let Some(ttl) = deduplication.ttl {
-            out.name("ttl").integer(millis(ttl));
-        }
-        out.flag("extend", deduplication.extend);
-        out.flag("replace", deduplication.replace);
-        out.flag("keepLastIfActive", deduplication.keep_last_if_active);
-        out.flag("reschedule", deduplication.reschedule);
-        out.close();
-    }
-    if let Some(parent) = parent {
-        out.name("parent").open().name("id").string(&parent.id).name("queue").string(&parent.queue).close();
-    }
+    out.given("backoff", backoff.as_ref());
+    out.given("delay", *delay);
+    out.given("priority", *priority);
+    out.given("lifo", *lifo);
+    out.given("jobId", job_id.as_deref());
+    out.given("timestamp", *timestamp);
+    out.given("removeOnComplete", *remove_on_complete);
+    out.given("removeOnFail", *remove_on_fail);
+    out.given("kl", *keep_logs);
+    out.given("sizeLimit", *size_limit);
+    out.given("stackTraceLimit", *stack_trace_limit);
+    out.given("de", deduplication.as_ref());
+    out.given("parent", parent.as_ref());
     if let Some(policy) = *on_child_failure {
         out.flag(policy.short(), true);
     }
-    if let Some(metadata) = telemetry_metadata {
-        out.name("tm").string(metadata);
-    }
-    if let Some(omit) = *omit_context {
-        out.name("omc").boolean(omit);
-    }
-    if let Some(at) = *start_by {
-        out.name("startBy").integer(epoch_ms(at));
-    }
-    if let Some(span) = *expires_in {
-        out.name("expiresIn").integer(millis(span));
-    }
-    if let Some(timeout) = *timeout {
-        out.name("timeout").integer(millis(timeout));
-    }
+    out.given("tm", telemetry_metadata.as_deref());
+    out.given("omc", *omit_context);
+    out.given("startBy", *start_by);
+    out.given("expiresIn", *expires_in);
+    out.given("timeout", *timeout);
     for (name, value) in extra {
         out.name(name).raw(&value.to_string());
     }
@@ -194,25 +141,11 @@ impl Writer {
         }
     }
 
-    fn keep(&mut self, keep: KeepJobs) {
-        match (keep.form, keep.count) {
-            (Form::Flag, count) => _ = self.boolean(count.is_some()),
-            (Form::Number, Some(count)) => _ = self.integer(count),
-            (Form::Number, None) => _ = self.raw("-1"),
-            (Form::Object, count) => {
-                self.open();
-                if let Some(count) = count {
-                    self.name("count").integer(count);
-                }
-                if let Some(age) = keep.age {
-                    // Node trims by seconds and accepts fractions.
-                    self.name("age").float(age.as_secs_f64());
-                }
-                if let Some(limit) = keep.limit {
-                    self.name("limit").integer(limit);
-                }
-                self.close();
-            }
+    /// Writes a member where there is a value for it.
+    fn given(&mut self, name: &str, value: Option<impl Written>) {
+        if let Some(value) = value {
+            self.name(name);
+            value.write(self);
         }
     }
 
@@ -222,14 +155,116 @@ impl Writer {
     }
 }
 
+/// What can stand behind the name of an option.
+trait Written {
+    fn write(self, out: &mut Writer);
+}
+
+impl Written for bool {
+    fn write(self, out: &mut Writer) {
+        out.boolean(self);
+    }
+}
+
+impl Written for u32 {
+    fn write(self, out: &mut Writer) {
+        out.integer(u64::from(self));
+    }
+}
+
+impl Written for u64 {
+    fn write(self, out: &mut Writer) {
+        out.integer(self);
+    }
+}
+
+impl Written for usize {
+    fn write(self, out: &mut Writer) {
+        out.integer(u64::try_from(self).unwrap_or(u64::MAX));
+    }
+}
+
+impl Written for f64 {
+    fn write(self, out: &mut Writer) {
+        out.float(self);
+    }
+}
+
+impl Written for &str {
+    fn write(self, out: &mut Writer) {
+        out.string(self);
+    }
+}
+
+/// In milliseconds.
+impl Written for Duration {
+    fn write(self, out: &mut Writer) {
+        out.integer(millis(self));
+    }
+}
+
+/// In milliseconds since 1970.
+impl Written for SystemTime {
+    fn write(self, out: &mut Writer) {
+        out.integer(epoch_ms(self));
+    }
+}
+
+impl Written for &Backoff {
+    fn write(self, out: &mut Writer) {
+        out.open().name("type").string(self.name());
+        out.given("delay", self.delay);
+        out.given("jitter", self.jitter);
+        out.given("maxDelay", self.max_delay);
+        out.close();
+    }
+}
+
+/// In the form in which it was given.
+impl Written for KeepJobs {
+    fn write(self, out: &mut Writer) {
+        match (self.form, self.count) {
+            (Form::Flag, count) => _ = out.boolean(count.is_some()),
+            (Form::Number, Some(count)) => _ = out.integer(count),
+            (Form::Number, None) => _ = out.raw("-1"),
+            (Form::Object, count) => {
+                out.open();
+                out.given("count", count);
+                // Node trims by seconds and accepts fractions.
+                out.given("age", self.age.map(|age| age.as_secs_f64()));
+                out.given("limit", self.limit);
+                out.close();
+            }
+        }
+    }
+}
+
+impl Written for &Deduplication {
+    fn write(self, out: &mut Writer) {
+        out.open().name("id").string(&self.id);
+        out.given("ttl", self.ttl);
+        out.flag("extend", self.extend);
+        out.flag("replace", self.replace);
+        out.flag("keepLastIfActive", self.keep_last_if_active);
+        out.flag("reschedule", self.reschedule);
+        out.close();
+    }
+}
+
+impl Written for &ParentRef {
+    fn write(self, out: &mut Writer) {
+        out.open().name("id").string(&self.id).name("queue").string(&self.queue).close();
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::options::{Backoff, Deduplication, OnChildFailure, ParentRef};
+    use crate::options::OnChildFailure;
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)

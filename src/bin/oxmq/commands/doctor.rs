@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
+use oxmq::Client;
 use oxmq::doctor::{Finding, NameMemory, QueueMemory, Report, Stage};
 use serde_json::{Value, json};
 
@@ -14,20 +15,9 @@ use crate::say::{self, Column};
 
 pub(crate) async fn run(global: &Global, args: Doctor) -> Outcome {
     let client = connect::client(global).await?;
-    // A name that nobody has ever opened is misspelt, and not healthy.
-    for (name, found) in args.queues.iter().zip(client.get_queue_overviews(&args.queues).await) {
-        if found.is_ok_and(|found| found.version.is_none() && found.counts.total() == 0) {
-            return Err(Failure::no_such("queue", name));
-        }
-    }
+    all_exist(&client, &args.queues).await?;
     let spinner = if global.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-    let told = spinner.clone();
-    let hear = move |stage: &Stage| told.set_message(say::short(&stage.to_string(), 70));
-    let mut doctor = client.doctor().places(args.places).keys(args.keys).pause(args.pause).memory(args.memory);
-    doctor = doctor.on_stage(hear);
-    for queue in &args.queues {
-        doctor = doctor.queue(queue);
-    }
+    let doctor = asked(&client, &args, &spinner);
     spinner.set_message("the server");
     spinner.enable_steady_tick(Duration::from_millis(100));
     let report = doctor.examine().await?;
@@ -43,47 +33,76 @@ pub(crate) async fn run(global: &Global, args: Doctor) -> Outcome {
         }
         peers(&report);
     }
-    let mendable: Vec<&Finding> = report.findings.iter().filter(|finding| finding.kind.can_be_mended()).collect();
-    let (mut mended, mut problem) = (Vec::new(), None);
-    if args.fix && !mendable.is_empty() && !args.consent.dry_run {
-        say::confirm(
-            &format!("{} of {} findings would be mended", mendable.len(), report.findings.len()),
-            args.consent.yes,
-        )
-        .await?;
-        for finding in mendable {
-            let count = match doctor.mend(finding).await {
-                Ok(count) => count,
-                // What was mended by then is told.
-                Err(error) => {
-                    problem = Some(Failure::from(error));
-                    break;
-                }
-            };
-            mended.push(json!({ "kind": finding.kind.as_str(), "queue": finding.queue, "mended": count }));
-            if !global.json {
-                let queue = finding.queue.as_deref().unwrap_or("the server");
-                say::line(format!("mended: {}: {}, {count} of {}", say::clean(queue), finding.kind, finding.count));
-            }
+    let (mended, ended) = if args.fix && !args.consent.dry_run {
+        mend(global, &args, &doctor, &report.findings).await?
+    } else {
+        (Vec::new(), Ok(()))
+    };
+    if global.json {
+        say::json(&to_json(&report, &mended));
+    }
+    ended?;
+    if report.findings.is_empty() { Ok(()) } else { Err(Failure::new(FOUND, String::new())) }
+}
+
+/// A name that nobody has ever opened is misspelt, and not healthy.
+async fn all_exist(client: &Client, queues: &[String]) -> Outcome {
+    for (name, found) in queues.iter().zip(client.get_queue_overviews(queues).await) {
+        if found.is_ok_and(|found| found.version.is_none() && found.counts.total() == 0) {
+            return Err(Failure::no_such("queue", name));
         }
     }
-    if global.json {
-        say::json(&json!({
-            "findings": report.findings.iter().map(finding).collect::<Vec<_>>(),
-            "memory": report.memory.iter().map(weight).collect::<Vec<_>>(),
-            "memoryByName": report.names.iter().map(weight_of_name).collect::<Vec<_>>(),
-            "versions": report.versions,
-            "workers": report.peers.iter().map(|((queue, library), count)| {
-                json!({ "queue": queue, "library": library, "count": count })
-            }).collect::<Vec<_>>(),
-            "leftOut": report.left_out.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "mended": mended,
-        }));
+    Ok(())
+}
+
+/// The doctor as the arguments want it, which tells `spinner` how far it is.
+fn asked(client: &Client, args: &Doctor, spinner: &ProgressBar) -> oxmq::doctor::Doctor {
+    let told = spinner.clone();
+    let hear = move |stage: &Stage| told.set_message(say::short(&stage.to_string(), 70));
+    let doctor = client.doctor().places(args.places).keys(args.keys).pause(args.pause).memory(args.memory);
+    args.queues.iter().fold(doctor.on_stage(hear), |doctor, queue| doctor.queue(queue))
+}
+
+/// Mends what can be mended, after asking; what was mended, and what broke it off.
+async fn mend(
+    global: &Global,
+    args: &Doctor,
+    doctor: &oxmq::doctor::Doctor,
+    findings: &[Finding],
+) -> Outcome<(Vec<Value>, Outcome)> {
+    let mut mended = Vec::new();
+    let mendable: Vec<&Finding> = findings.iter().filter(|finding| finding.kind.can_be_mended()).collect();
+    if mendable.is_empty() {
+        return Ok((mended, Ok(())));
     }
-    if let Some(problem) = problem {
-        return Err(problem);
+    let question = format!("{} of {} findings would be mended", mendable.len(), findings.len());
+    say::confirm(&question, args.consent.yes).await?;
+    for finding in mendable {
+        let count = match doctor.mend(finding).await {
+            Ok(count) => count,
+            // What was mended by then is told.
+            Err(error) => return Ok((mended, Err(error.into()))),
+        };
+        mended.push(json!({ "kind": finding.kind.as_str(), "queue": finding.queue, "mended": count }));
+        if !global.json {
+            let queue = finding.queue.as_deref().unwrap_or("the server");
+            say::line(format!("mended: {}: {}, {count} of {}", say::clean(queue), finding.kind, finding.count));
+        }
     }
-    if report.findings.is_empty() { Ok(()) } else { Err(Failure::new(FOUND, String::new())) }
+    Ok((mended, Ok(())))
+}
+
+fn to_json(report: &Report, mended: &[Value]) -> Value {
+    let worker = |((queue, library), count): (&(String, String), &u64)| json!({ "queue": queue, "library": library, "count": count });
+    json!({
+        "findings": report.findings.iter().map(finding).collect::<Vec<_>>(),
+        "memory": report.memory.iter().map(weight).collect::<Vec<_>>(),
+        "memoryByName": report.names.iter().map(weight_of_name).collect::<Vec<_>>(),
+        "versions": report.versions,
+        "workers": report.peers.iter().map(worker).collect::<Vec<_>>(),
+        "leftOut": report.left_out.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "mended": mended,
+    })
 }
 
 fn show(findings: &[Finding]) {

@@ -8,7 +8,7 @@ use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::args::{Global, Jobs};
-use crate::connect::{self, AnyJob, AnyQueue};
+use crate::connect::{self, AnyJob, AnyJobs, AnyQueue};
 use crate::failure::{ERROR, Failure, IN_PART, Outcome};
 use crate::say::{self, Column};
 
@@ -45,53 +45,70 @@ pub(crate) async fn run(global: &Global, args: Jobs) -> Outcome {
     } else if args.asc {
         jobs = jobs.order(Order::Ascending);
     }
-    let mut next = cursor(args.after.as_deref())?;
-    let mut left = args.limit;
-    let (mut rows, mut unreadable) = (Vec::new(), 0_u64);
+    let start = cursor(args.after.as_deref())?;
+    let listed = list(global, &queue, jobs, start, args.limit).await?;
+    if !global.json {
+        show(&queue, &listed.rows);
+    }
+    if let Some(cursor) = listed.next {
+        eprintln!("there may be more: --after {cursor}");
+    }
+    if listed.unreadable > 0 {
+        let text = format!("{} cannot be read: `show` tells what is stored", say::jobs(listed.unreadable));
+        return Err(Failure::new(IN_PART, text));
+    }
+    Ok(())
+}
+
+/// What was listed of a queue.
+#[derive(Default)]
+struct Listed {
+    /// Of a table; as JSON each job is written as soon as it is read.
+    rows: Vec<Vec<String>>,
+    unreadable: u64,
+    /// Where it goes on.
+    next: Option<JobsCursor>,
+}
+
+async fn list(
+    global: &Global,
+    queue: &AnyQueue,
+    jobs: AnyJobs,
+    start: Option<JobsCursor>,
+    limit: u64,
+) -> Outcome<Listed> {
+    let mut listed = Listed { next: start, ..Listed::default() };
+    let mut left = limit;
     loop {
         let mut page = jobs.clone();
-        if let Some(cursor) = next.take() {
+        if let Some(cursor) = listed.next.take() {
             page = page.resume(cursor);
         }
         let page = page.page(u32::try_from(left.min(100)).unwrap_or(100)).await?;
-        next = page.next;
+        listed.next = page.next;
         for ((job, id), state) in page.jobs.into_iter().zip(page.ids).zip(page.states) {
             left = left.saturating_sub(1);
             match job {
                 Ok(job) if global.json => say::json(&to_json(&job, Some(state))),
-                Ok(job) => rows.push(row(&job, state)),
+                Ok(job) => listed.rows.push(row(&job, state)),
                 // One job that cannot be read hides no other, and is not hidden either.
                 Err(error @ (oxmq::Error::Undecodable { .. } | oxmq::Error::Json { .. })) => {
-                    unreadable += 1;
+                    listed.unreadable += 1;
                     let problem = Failure::from(error).text;
                     if global.json {
-                        say::json(
-                            &json!({ "id": id, "queue": queue.name(), "state": state.as_str(), "problem": problem }),
-                        );
+                        let (queue, state) = (queue.name(), state.as_str());
+                        say::json(&json!({ "id": id, "queue": queue, "state": state, "problem": problem }));
                     } else {
-                        rows.push(unreadable_row(&id, state, &problem));
+                        listed.rows.push(unreadable_row(&id, state, &problem));
                     }
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        if left == 0 || next.is_none() {
-            break;
+        if left == 0 || listed.next.is_none() {
+            return Ok(listed);
         }
     }
-    if !global.json {
-        show(&queue, &rows);
-    }
-    if let Some(cursor) = next {
-        eprintln!("there may be more: --after {cursor}");
-    }
-    if unreadable > 0 {
-        return Err(Failure::new(
-            IN_PART,
-            format!("{} cannot be read: `show` tells what is stored", say::jobs(unreadable)),
-        ));
-    }
-    Ok(())
 }
 
 fn show(queue: &AnyQueue, rows: &[Vec<String>]) {

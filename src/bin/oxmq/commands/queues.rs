@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use oxmq::JobState;
 use oxmq::overview::QueueOverview;
+use oxmq::{Client, JobState};
 use serde_json::{Map, Value, json};
 
 use crate::args::{Global, Queues, Sort};
@@ -18,23 +18,69 @@ pub(crate) async fn run(global: &Global, args: Queues) -> Outcome {
     let names = if !is_named { find(&client).await? } else { args.names };
     // Without the right to list clients all else is shown.
     let workers: Option<HashMap<_, _>> = client.get_all_workers().await.ok();
-    let (mut queues, mut unread, mut unknown) = (Vec::with_capacity(names.len()), 0, 0);
-    for (name, overview) in names.iter().zip(client.get_queue_overviews(&names).await) {
+    let workers_of = |name: &str| workers.as_ref().map(|all| all.get(name).map_or(0, Vec::len) as u64);
+    let mut found = look_at(&client, &names, is_named).await;
+    sort(&mut found.queues, args.sort);
+    if global.json {
+        for queue in &found.queues {
+            say::json(&to_json(queue, workers_of(&queue.name)));
+        }
+    } else if names.is_empty() {
+        let prefix = global.prefix.as_deref().unwrap_or("bull");
+        let text = format!("no queue under the prefix '{prefix}'; --prefix names another one");
+        return Err(Failure::new(NOT_FOUND, text));
+    } else if !found.queues.is_empty() {
+        let rows: Vec<Vec<String>> = found.queues.iter().map(|queue| row(queue, workers_of(&queue.name))).collect();
+        say::table(&HEAD, &rows);
+    }
+    all_were_read(&found, names.len())
+}
+
+const HEAD: [(&str, Column); 13] = [
+    ("QUEUE", Column::Left),
+    ("WAITING", Column::Right),
+    ("ACTIVE", Column::Right),
+    ("DELAYED", Column::Right),
+    ("CHILDREN", Column::Right),
+    ("FAILED", Column::Right),
+    ("COMPLETED", Column::Right),
+    ("OLDEST", Column::Right),
+    ("DONE/MIN", Column::Right),
+    ("WAIT", Column::Right),
+    ("RUN", Column::Right),
+    ("WORKERS", Column::Right),
+    ("", Column::Left),
+];
+
+/// The queues of these names, as far as there are such and they can be read.
+struct Found {
+    queues: Vec<QueueOverview>,
+    unread: usize,
+    unknown: usize,
+}
+
+/// Looks at all of them, and tells at once what is wrong with a name. One queue that cannot be read hides no other.
+async fn look_at(client: &Client, names: &[String], is_named: bool) -> Found {
+    let mut found = Found { queues: Vec::with_capacity(names.len()), unread: 0, unknown: 0 };
+    for (name, overview) in names.iter().zip(client.get_queue_overviews(names).await) {
         match overview {
             // One that was named and that nobody has ever opened is a mistake in its name.
             Ok(overview) if is_named && overview.version.is_none() && overview.counts.total() == 0 => {
                 eprintln!("there is no queue '{}'", say::clean(name));
-                unknown += 1;
+                found.unknown += 1;
             }
-            Ok(overview) => queues.push(overview),
-            // One queue that cannot be read hides no other.
+            Ok(overview) => found.queues.push(overview),
             Err(error) => {
                 eprintln!("{}: {}", say::clean(name), say::clean(&Failure::from(error).text));
-                unread += 1;
+                found.unread += 1;
             }
         }
     }
-    match args.sort {
+    found
+}
+
+fn sort(queues: &mut [QueueOverview], by: Sort) {
+    match by {
         Sort::Name => {}
         Sort::Waiting => queues.sort_by_key(|queue| Reverse(queue.waiting())),
         Sort::Failed => queues.sort_by_key(|queue| Reverse(queue.counts.failed)),
@@ -42,47 +88,11 @@ pub(crate) async fn run(global: &Global, args: Queues) -> Outcome {
             (queue.oldest_waiting.is_none(), queue.oldest_waiting.as_ref().map(|oldest| oldest.added_at))
         }),
     }
-    let workers_of = |name: &str| workers.as_ref().map(|all| all.get(name).map_or(0, Vec::len) as u64);
-    if global.json {
-        for queue in &queues {
-            say::json(&to_json(queue, workers_of(&queue.name)));
-        }
-        return all_were_read(unread, unknown, names.len());
-    }
-    if names.is_empty() {
-        return Err(Failure::new(
-            NOT_FOUND,
-            format!(
-                "no queue under the prefix '{}'; --prefix names another one",
-                global.prefix.as_deref().unwrap_or("bull")
-            ),
-        ));
-    }
-    let head = [
-        ("QUEUE", Column::Left),
-        ("WAITING", Column::Right),
-        ("ACTIVE", Column::Right),
-        ("DELAYED", Column::Right),
-        ("CHILDREN", Column::Right),
-        ("FAILED", Column::Right),
-        ("COMPLETED", Column::Right),
-        ("OLDEST", Column::Right),
-        ("DONE/MIN", Column::Right),
-        ("WAIT", Column::Right),
-        ("RUN", Column::Right),
-        ("WORKERS", Column::Right),
-        ("", Column::Left),
-    ];
-    let rows: Vec<Vec<String>> = queues.iter().map(|queue| row(queue, workers_of(&queue.name))).collect();
-    if !rows.is_empty() {
-        say::table(&head, &rows);
-    }
-    all_were_read(unread, unknown, names.len())
 }
 
-fn all_were_read(unread: usize, unknown: usize, all: usize) -> Outcome {
-    match unread {
-        0 if unknown > 0 => Err(Failure::new(NOT_FOUND, String::new())),
+fn all_were_read(found: &Found, all: usize) -> Outcome {
+    match found.unread {
+        0 if found.unknown > 0 => Err(Failure::new(NOT_FOUND, String::new())),
         0 => Ok(()),
         unread if unread == all => Err(Failure::new(ERROR, String::new())),
         unread => Err(Failure::new(IN_PART, format!("{unread} of {all} queues could not be read"))),
@@ -90,7 +100,7 @@ fn all_were_read(unread: usize, unknown: usize, all: usize) -> Outcome {
 }
 
 /// All queues that there are, as far as the servers answer.
-async fn find(client: &oxmq::Client) -> Result<Vec<String>, Failure> {
+async fn find(client: &Client) -> Result<Vec<String>, Failure> {
     let (mut search, mut names) = (client.find_queues(), Vec::new());
     while let Some(found) = search.next().await? {
         names.extend(found);

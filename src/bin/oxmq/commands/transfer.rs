@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 
 use futures::StreamExt;
 use indicatif::ProgressBar;
+use oxmq::queue::Added;
 use oxmq::{JobOptions, JobState, NewJob, Queue};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -58,11 +59,35 @@ pub(crate) async fn export(global: &Global, args: Export) -> Outcome {
 }
 
 pub(crate) async fn import(global: &Global, args: Import) -> Outcome {
+    // All lines are looked at before the first job is added.
+    let new = read_all(&args)?;
+    let what = format!("{} would be added to {}", say::jobs(new.len() as u64), args.queue);
+    if !bulk::consent(global, &args.consent, &what).await? {
+        return Ok(());
+    }
+    let client = connect::client(global).await?;
+    let queue: Queue<Box<RawValue>> = client.queue(&args.queue).open()?;
+    let bar = if global.json { ProgressBar::hidden() } else { ProgressBar::new(new.len() as u64) };
+    let Imported { added, existing, refused, problem } = add_all(&queue, new, &bar).await;
+    bar.finish_and_clear();
+    if global.json {
+        say::json(&json!({ "added": added, "existing": existing, "refused": refused, "problem": problem }));
+    } else {
+        say::line(format!("{} added, {existing} were there already, {refused} refused", say::jobs(added)));
+    }
+    if let Some(problem) = problem {
+        let code = if added > 0 { IN_PART } else { ERROR };
+        let text = format!("it broke off: {problem}; of the next {CHUNK} jobs some may have been added");
+        return Err(Failure::new(code, text));
+    }
+    if refused > 0 { Err(Failure::new(IN_PART, String::new())) } else { Ok(()) }
+}
+
+fn read_all(args: &Import) -> Outcome<Vec<NewJob<Box<RawValue>>>> {
     let input: Box<dyn Read> = match &args.input {
         None => Box::new(std::io::stdin()),
         Some(path) => Box::new(std::fs::File::open(path).map_err(|error| Failure::about(path.display(), error))?),
     };
-    // All lines are looked at before the first job is added.
     let (mut new, mut left_out) = (Vec::new(), LeftOut::default());
     for (n, line) in BufReader::new(input).lines().enumerate() {
         let line = line?;
@@ -76,46 +101,40 @@ pub(crate) async fn import(global: &Global, args: Import) -> Outcome {
         }
     }
     left_out.tell();
-    let what = format!("{} would be added to {}", say::jobs(new.len() as u64), args.queue);
-    if !bulk::consent(global, &args.consent, &what).await? {
-        return Ok(());
-    }
-    let client = connect::client(global).await?;
-    let queue: Queue<Box<RawValue>> = client.queue(&args.queue).open()?;
-    let bar = if global.json { ProgressBar::hidden() } else { ProgressBar::new(new.len() as u64) };
-    let (mut added, mut existing, mut refused) = (0_u64, 0_u64, 0_u64);
+    Ok(new)
+}
+
+/// How many jobs were added, were there already, or were refused; and what broke it off.
+#[derive(Default)]
+struct Imported {
+    added: u64,
+    existing: u64,
+    refused: u64,
+    problem: Option<String>,
+}
+
+async fn add_all(queue: &Queue<Box<RawValue>>, new: Vec<NewJob<Box<RawValue>>>, bar: &ProgressBar) -> Imported {
+    let mut imported = Imported::default();
     let mut new = new.into_iter().peekable();
-    let mut problem = None;
-    while new.peek().is_some() && problem.is_none() {
+    while new.peek().is_some() {
         let chunk: Vec<NewJob<Box<RawValue>>> = new.by_ref().take(CHUNK).collect();
         bar.inc(chunk.len() as u64);
-        let outcomes = queue.add_bulk(chunk).outcomes().await.unwrap_or_else(|error| {
-            problem = Some(Failure::from(error).text);
-            Vec::new()
-        });
+        let outcomes = match queue.add_bulk(chunk).outcomes().await {
+            Ok(outcomes) => outcomes,
+            Err(error) => return Imported { problem: Some(Failure::from(error).text), ..imported },
+        };
         for outcome in outcomes {
             match outcome {
-                Ok((_, oxmq::queue::Added::Created | oxmq::queue::Added::Replaced { .. })) => added += 1,
-                Ok(_) => existing += 1,
+                Ok((_, Added::Created | Added::Replaced { .. })) => imported.added += 1,
+                Ok(_) => imported.existing += 1,
                 Err(error) => {
-                    refused += 1;
+                    imported.refused += 1;
                     eprintln!("{}", say::clean(&error.to_string()));
                 }
             }
         }
     }
-    bar.finish_and_clear();
-    if global.json {
-        say::json(&json!({ "added": added, "existing": existing, "refused": refused, "problem": problem }));
-    } else {
-        say::line(format!("{} added, {existing} were there already, {refused} refused", say::jobs(added)));
-    }
-    if let Some(problem) = problem {
-        let code = if added > 0 { IN_PART } else { ERROR };
-        let text = format!("it broke off: {problem}; of the next {CHUNK} jobs some may have been added");
-        return Err(Failure::new(code, text));
-    }
-    if refused > 0 { Err(Failure::new(IN_PART, String::new())) } else { Ok(()) }
+    imported
 }
 
 /// What is read of a line: `name` is needed, the rest may be there. The data stay as they are written.
