@@ -18,6 +18,7 @@ mod layers;
 mod mistakes;
 mod package;
 mod partitioned;
+mod readable;
 mod rim;
 mod sentinel;
 mod testing;

@@ -127,8 +127,8 @@ async fn pages(url: &str, redis: &mut MultiplexedConnection) {
     ] {
         let (mut times, mut size) = (Vec::new(), 0);
         for _ in 0..ROUNDS {
-            // What was read for all who watch is kept for a second: each shall read anew.
             if path.len() < 12 {
+                // What was read for all who watch is kept for a second: each shall read anew.
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             let (took, bytes) = page(at, path).await;
@@ -221,7 +221,7 @@ async fn top_over_ten_thousand_queues() {
     let (commands, ours) = (info(&mut redis, "total_commands_processed").await, used_by(&process));
     let server_time = info(&mut redis, "used_cpu_user_main_thread").await;
     let looks = 10_u32;
-    tokio::time::sleep(Duration::from_secs(2) * looks).await;
+    tokio::time::sleep(Duration::from_secs(2) * looks).await; // time itself
     let looks = f64::from(looks);
     println!(
         "each look: {:.0} commands, {:.1} ms of the server, {:.1} ms of ours",

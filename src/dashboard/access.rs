@@ -50,7 +50,7 @@ macro_rules! actions {
         impl Action {
             const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// The action in a word, as logs and forms have it.
+            /// Returns the action in a word, as logs and forms have it.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {

@@ -62,13 +62,13 @@ pub struct PushFlow<K> {
 }
 
 impl<K> PushFlow<K> {
-    /// One more job that has to be done before the root.
+    /// Adds one more job that has to be done before the root.
     pub fn child(mut self, child: FlowNode) -> Self {
         self.node = self.node.child(child);
         self
     }
 
-    /// More jobs that have to be done before the root.
+    /// Adds more jobs that have to be done before the root.
     pub fn children(mut self, children: impl IntoIterator<Item = FlowNode>) -> Self {
         self.node = self.node.children(children);
         self
@@ -144,25 +144,25 @@ pub struct AddedFlow<K: JobKind> {
 }
 
 impl<K: JobKind> AddedFlow<K> {
-    /// The root, to wait for or to look at. Its data is what was pushed, also where another job stands for it.
+    /// Returns the root, to wait for or to look at. Its data is what was pushed, also where another job stands for it.
     #[must_use]
     pub fn root(&self) -> &JobOf<K> {
         &self.root
     }
 
-    /// The root alone.
+    /// Returns the root alone.
     #[must_use]
     pub fn into_root(self) -> JobOf<K> {
         self.root
     }
 
-    /// The root as a node of the flow: what became of it, and of everything below it.
+    /// Returns the root as a node of the flow: what became of it, and of everything below it.
     #[must_use]
     pub fn node(&self) -> &AddedNode {
         &self.node
     }
 
-    /// The children of the root, in the order of the flow.
+    /// Returns the children of the root, in the order of the flow.
     #[must_use]
     pub fn children(&self) -> &[AddedNode] {
         self.node.children()

@@ -71,7 +71,7 @@ impl FindQueues {
         Ok(Some(names))
     }
 
-    /// The masters of a cluster that did not answer so far, by their addresses, and what was wrong: queues that are there alone
+    /// Returns the masters of a cluster that did not answer so far, by their addresses, and what was wrong: queues that are there alone
     /// were not found.
     pub fn missing(&self) -> impl Iterator<Item = (&str, &Error)> {
         self.missing.iter().map(|(node, error)| (node.as_str(), error))

@@ -145,7 +145,7 @@ async fn what_is_set_wrongly_is_told_before_it_serves() {
             let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
             // What begins to serve after all is not waited for.
             let ended = (0..2_000).any(|_| {
-                std::thread::sleep(Duration::from_millis(10));
+                std::thread::sleep(Duration::from_millis(10)); // looks again
                 child.try_wait().unwrap().is_some()
             });
             if !ended {

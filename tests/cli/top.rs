@@ -61,7 +61,7 @@ impl Terminal {
                 return screen;
             }
             assert!(Instant::now() < until, "the screen does not show '{what}':\n{screen}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await; // looks again
         }
     }
 }

@@ -47,7 +47,7 @@ impl Traffic {
         let processor = move |job: Job<Value, ()>| {
             ledger.note(job.id());
             async move {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(5)).await; // the work itself
                 Ok::<_, Halt>(())
             }
         };
@@ -91,7 +91,7 @@ impl Traffic {
                     Ok(_) => {
                         acked.lock().unwrap().push(id);
                         next += 1;
-                        tokio::time::sleep(pause).await;
+                        tokio::time::sleep(pause).await; // its pace
                     }
                     Err(error) => failed.lock().unwrap().push(format!("{error:?}")),
                 }

@@ -101,7 +101,7 @@ async fn nothing_is_lost_beside_node_while_the_slot_moves() {
     let start = json!({ "queue": name, "behaviour": { "kind": "sleep", "ms": 5 }, "opts": opts });
     node.call("startWorker", start).await.unwrap();
     let processor = async |_: Job<Value, ()>| {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await; // the work itself
         Ok::<_, Halt>(())
     };
     let worker = ours

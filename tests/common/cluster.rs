@@ -188,7 +188,7 @@ impl Cluster {
             // `NOKEY` where all of them have run out meanwhile.
             let moved: String = run(&mut source, &migrate);
             assert!(moved == "OK" || moved == "NOKEY", "{moved}");
-            std::thread::sleep(pause);
+            std::thread::sleep(pause); // so long the slot is between both
         }
         run::<()>(&mut target, &["CLUSTER", "SETSLOT", &number, "NODE", &to_id]);
         run::<()>(&mut source, &["CLUSTER", "SETSLOT", &number, "NODE", &to_id]);
@@ -248,7 +248,7 @@ fn until(what: &str, mut is_met: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_met() {
         assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(10)); // looks again
     }
 }
 

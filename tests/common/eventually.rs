@@ -60,7 +60,7 @@ where
             return found;
         }
         assert!(start.elapsed() < deadline, "not within {deadline:?}: {what}");
-        tokio::time::sleep(pause.min(left)).await;
+        tokio::time::sleep(pause.min(left)).await; // looks again
         pause = (pause * 2).min(Duration::from_millis(50));
     }
 }

@@ -85,7 +85,7 @@ impl Chrome {
         let shows = || async { self.text().await.contains(text) };
         let found = tokio::time::timeout(PATIENCE, async {
             while !shows().await {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await; // looks again
             }
         });
         assert!(found.await.is_ok(), "{text} is not on the page: {}", self.text().await);

@@ -62,7 +62,7 @@ fn adds_of_four_runtimes_end_although_the_first_runtime_ends_under_them() {
         // Whatever of these comes first, all of them end; so the pauses need not be long enough for anything.
         thread::sleep(Duration::from_millis(50));
         let others = ["a", "b", "c"].map(|name| add_elsewhere(&queue, 20, Some(name)));
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50)); // as above
         first.shutdown_background();
         server.resume();
         for other in others {

@@ -148,7 +148,7 @@ async fn kill_while(n: u64, most: usize, pace: Duration, limit: Duration) {
     // Not before each kind was killed.
     while done < most || round < 3 {
         assert!(begun.elapsed() < limit, "{done} slots in {limit:?}");
-        tokio::time::sleep(pace.mul_f64(0.2 + f64::from(u32::try_from(round * 37 % 100).unwrap()) / 60.0)).await;
+        tokio::time::sleep(pace.mul_f64(0.2 + f64::from(u32::try_from(round * 37 % 100).unwrap()) / 60.0)).await; // its pace
         if vanish(&fixture, &format!("s{}", round % n)).await {
             vanished += 1;
         }

@@ -292,7 +292,7 @@ async fn a_server_that_pauses_its_clients_is_waited_for() {
     let fixture = Fixture::on(&server).await;
     let worker = fixture
         .worker(|_: Job<Value, ()>| async {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await; // the work itself
             Ok::<_, Halt>(())
         })
         .concurrency(4)

@@ -135,7 +135,7 @@ async fn what_a_job_costs_in_partitions() {
     let on_three = connect(ConnectOptions::cluster(&cluster.hosts()[..1]).unwrap()).await;
     let idle = Duration::from_secs(3);
     let before = [done(&single).await.cpu, done(&masters).await.cpu];
-    tokio::time::sleep(idle).await;
+    tokio::time::sleep(idle).await; // time itself: what it costs to wait
     let after = [done(&single).await.cpu, done(&masters).await.cpu];
     let per_second = |n: usize| (after[n] - before[n]) / 1e3 / idle.as_secs_f64();
     println!("Idle, Redis ms per second: one server {:.1}, three masters {:.1}", per_second(0), per_second(1));
@@ -234,7 +234,7 @@ async fn what_a_thousand_partitions_cost() {
         timed("all heard of after", at);
         let idle = Duration::from_secs(10);
         let (sent, cpu, client_cpu) = (commands(&urls).await, done(&urls).await.cpu, own_cpu());
-        tokio::time::sleep(idle).await;
+        tokio::time::sleep(idle).await; // time itself: what it costs to wait
         let per_second = |spent: f64| spent / 1e3 / idle.as_secs_f64();
         println!(
             "{what}: {listening} connections of a listener, {} with an idle worker; idle {} commands, {:.1} ms of Redis and {:.1} ms of the client per second",

@@ -274,7 +274,7 @@ async fn a_request_stops_no_other_attempt() {
             let cancelled = job.cancellation();
             tokio::select! {
                 () = cancelled.cancelled() => Err(Halt::failed("stopped")),
-                () = tokio::time::sleep(Duration::from_secs(2)) => Ok(json!(1)),
+                () = tokio::time::sleep(Duration::from_secs(2)) => Ok(json!(1)), // what is not cancelled
             }
         })
         .start()

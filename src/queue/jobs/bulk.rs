@@ -167,7 +167,7 @@ pub struct BulkAction {
 }
 
 impl BulkAction {
-    /// Only counts the jobs to which the action would apply. Default: false.
+    /// Counts the jobs to which the action would apply, and does nothing to them. Default: false.
     pub fn dry_run(mut self, is_dry: bool) -> Self {
         self.is_dry = is_dry;
         self
