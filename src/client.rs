@@ -45,9 +45,9 @@ use crate::worker::{
 /// `block_on`s, looks like a silent server: calls of others wait for it no longer than their deadline. A worker belongs
 /// to the runtime that it was started in.
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client(Arc<ClientCore>);
 
-struct Inner {
+struct ClientCore {
     queues: Arc<Directory>,
     locks: LockKeeper,
     waits: Arc<SharedWaits>,
@@ -132,7 +132,7 @@ impl ClientBuilder {
         let can_share = !link.is_cluster() || link.for_keys(&format!("{}:", self.prefix)).is_ok();
         let own_waits = if can_share { self.own_waits } else { usize::MAX };
         let queues = Directory::new(link, self.prefix, self.clock);
-        Ok(Client(Arc::new(Inner {
+        Ok(Client(Arc::new(ClientCore {
             queues,
             locks: LockKeeper::default(),
             waits: SharedWaits::new(own_waits),

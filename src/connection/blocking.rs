@@ -8,7 +8,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 
 use super::dial::{Dialed, Dialer, SET_NAME, Server};
-use super::failure::{Failure, without_secrets};
+use super::failure::{CallFailure, without_secrets};
 use super::link::Pauses;
 use super::options::Address;
 use super::progress::Progress;
@@ -146,8 +146,8 @@ impl BlockingLink {
                 self.dialer.refused_by(&live.address, &error);
                 // A server that forbids or does not know a command is available all the same.
                 let is_moving = error.kind() == ErrorKind::Server(ServerErrorKind::Ask);
-                match Failure::of(error.clone()) {
-                    Failure::Server(_) if !is_moving => self.dialer.outages().answered(),
+                match CallFailure::of(error.clone()) {
+                    CallFailure::Server(_) if !is_moving => self.dialer.outages().answered(),
                     _ => self.dialer.outages().refused(&error),
                 }
                 error

@@ -6,7 +6,7 @@ use crate::error::{BoxError, Error};
 
 /// Why a call failed, sorted by what it may have changed: nothing, everything, or unknown.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum CallFailure {
     /// Not applied, and the same call may succeed later: there was no connection, or the server is not ready.
     NotApplied(RedisError),
     /// Not applied: the server has no memory left.
@@ -19,7 +19,7 @@ pub(crate) enum Failure {
     Server(RedisError),
 }
 
-impl Failure {
+impl CallFailure {
     /// Sorts the error of a command that was sent.
     pub(crate) fn of(error: RedisError) -> Self {
         let known = |code: Option<&str>| match code? {
@@ -120,21 +120,21 @@ mod tests {
 
     use super::*;
 
-    fn sorted(kind: ServerErrorKind, detail: &str) -> Failure {
-        Failure::of(RedisError::from((ErrorKind::Server(kind), "An error was signalled", detail.to_owned())))
+    fn sorted(kind: ServerErrorKind, detail: &str) -> CallFailure {
+        CallFailure::of(RedisError::from((ErrorKind::Server(kind), "An error was signalled", detail.to_owned())))
     }
 
     #[test]
     fn what_stops_a_script_at_its_first_write_was_not_applied() {
         let err = ServerErrorKind::ResponseError;
         let old = "Error running script (call to f_12): @user_script:9: @user_script: 9: -OOM command not allowed when";
-        assert!(matches!(sorted(err, old), Failure::OutOfMemory));
+        assert!(matches!(sorted(err, old), CallFailure::OutOfMemory));
         let old = "Error running script (call to f_12): @user_script:9: @user_script: 9: -READONLY You can't write";
         let failure = sorted(err, old);
-        assert!(matches!(failure, Failure::NotApplied(_)) && failure.spoils_connection());
-        assert!(matches!(sorted(ServerErrorKind::ReadOnly, "You can't"), Failure::NotApplied(_)));
-        assert!(matches!(sorted(err, "user_script:9: attempt to index a nil value"), Failure::Server(_)));
-        assert!(matches!(Failure::of(RedisError::from((ErrorKind::Io, "x"))), Failure::Unknown(_)));
+        assert!(matches!(failure, CallFailure::NotApplied(_)) && failure.spoils_connection());
+        assert!(matches!(sorted(ServerErrorKind::ReadOnly, "You can't"), CallFailure::NotApplied(_)));
+        assert!(matches!(sorted(err, "user_script:9: attempt to index a nil value"), CallFailure::Server(_)));
+        assert!(matches!(CallFailure::of(RedisError::from((ErrorKind::Io, "x"))), CallFailure::Unknown(_)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::{Cmd, ErrorKind, RedisError, Value};
 
 use super::dial::{Dialer, TOO_OLD};
-use super::failure::{Failure, without_secrets};
+use super::failure::{CallFailure, without_secrets};
 use super::node::Node;
 use super::options::ConnectOptions;
 use super::outage::Outages;
@@ -216,13 +216,13 @@ impl Link {
     }
 
     /// Sends one small command and waits for its reply, like [`send_large`](Self::send_large).
-    pub(crate) async fn send(&self, cmd: &Cmd) -> std::result::Result<Value, Failure> {
+    pub(crate) async fn send(&self, cmd: &Cmd) -> std::result::Result<Value, CallFailure> {
         self.send_large(cmd, 0).await
     }
 
     /// Sends one command of `bytes` bytes and waits for its reply. It waits for a connection within the deadline of the
     /// options, and for the reply as long as the connection moves bytes, with no silence longer than that deadline.
-    pub(crate) async fn send_large(&self, cmd: &Cmd, bytes: usize) -> std::result::Result<Value, Failure> {
+    pub(crate) async fn send_large(&self, cmd: &Cmd, bytes: usize) -> std::result::Result<Value, CallFailure> {
         match &self.target {
             Target::Server(node) => node.send(cmd, bytes, self.patience).await,
             // Boxed, so that it takes no room in the calls of clients without a cluster.

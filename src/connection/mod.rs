@@ -24,7 +24,7 @@ mod tls;
 mod topology;
 
 pub(crate) use blocking::{BlockingLink, Waited};
-pub(crate) use failure::{Failure, without_secrets};
+pub(crate) use failure::{CallFailure, without_secrets};
 pub(crate) use link::{Link, Pauses};
 pub use options::{Address, ConnectOptions};
 pub(crate) use outage::Listener;

@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::dial::{Dialed, Dialer};
-use super::failure::{Failure, without_secrets};
+use super::failure::{CallFailure, without_secrets};
 use super::link::{Pauses, is_permanent};
 use super::outage::Outages;
 use super::progress::Progress;
@@ -59,7 +59,7 @@ struct Dialing {
 struct Attempt {
     number: u64,
     /// `None` until the attempt has ended. Closed without an outcome if its runtime ended, or it panicked.
-    outcome: watch::Receiver<Outcome>,
+    outcome: watch::Receiver<Ended>,
     /// When it should have ended. Nobody waits for it longer than that, since its runtime may stand still for ever, for
     /// example a single-threaded one that nobody drives.
     until: Instant,
@@ -67,7 +67,7 @@ struct Attempt {
 }
 
 /// The outcome of an attempt, once it has ended.
-type Outcome = Option<Result<(), RedisError>>;
+type Ended = Option<Result<(), RedisError>>;
 
 impl Attempt {
     /// Returns whether it has ended, with an outcome or not.
@@ -98,8 +98,8 @@ impl Limits {
     }
 
     /// Returns the failure of a call that found no connection in time.
-    pub(super) fn no_connection() -> Failure {
-        Failure::NotApplied(RedisError::from((ErrorKind::Io, "no connection in time")))
+    pub(super) fn no_connection() -> CallFailure {
+        CallFailure::NotApplied(RedisError::from((ErrorKind::Io, "no connection in time")))
     }
 }
 
@@ -146,14 +146,14 @@ impl Node {
     }
 
     /// Sends one command of `bytes` bytes and waits for its reply, within the deadline, which `patience` multiplies.
-    pub(super) async fn send(self: &Arc<Self>, cmd: &Cmd, bytes: usize, patience: u32) -> Result<Value, Failure> {
+    pub(super) async fn send(self: &Arc<Self>, cmd: &Cmd, bytes: usize, patience: u32) -> Result<Value, CallFailure> {
         let limits = Limits::from_now(self.timeout() * patience);
         let live = match self.live() {
             Some(live) => live,
             // Boxed, so that it takes no room in calls that find a connection.
             None => match tokio::time::timeout_at(limits.deadline, Box::pin(self.wait_for_connection())).await {
                 Ok(Ok(live)) => live,
-                Ok(Err(error)) => return Err(Failure::NotApplied(error)),
+                Ok(Err(error)) => return Err(CallFailure::NotApplied(error)),
                 Err(_) => return Err(Limits::no_connection()),
             },
         };
@@ -168,24 +168,24 @@ impl Node {
         bytes: usize,
         limits: Limits,
         outages: &Outages,
-    ) -> Result<Value, Failure> {
+    ) -> Result<Value, CallFailure> {
         let mut connection = live.connection.clone();
         let call = pin!(connection.send_packed_command(cmd));
         let Limits { start, silence, deadline } = limits;
         let reply = match live.progress.within(start, deadline, silence, bytes, call).await {
-            Ok(Value::ServerError(error)) => Err(Failure::of(error.into())),
+            Ok(Value::ServerError(error)) => Err(CallFailure::of(error.into())),
             Ok(value) => {
                 outages.answered();
                 return Ok(value);
             }
-            Err(error) => Err(Failure::of(error)),
+            Err(error) => Err(CallFailure::of(error)),
         };
         match &reply {
-            Err(Failure::Unknown(error)) => outages.failed(live.progress.last().max(start), error),
-            Err(Failure::NotApplied(error)) => outages.refused(error),
+            Err(CallFailure::Unknown(error)) => outages.failed(live.progress.last().max(start), error),
+            Err(CallFailure::NotApplied(error)) => outages.refused(error),
             _ => outages.answered(),
         }
-        if reply.as_ref().is_err_and(Failure::spoils_connection) {
+        if reply.as_ref().is_err_and(CallFailure::spoils_connection) {
             self.discard(live.number);
         }
         reply
@@ -236,7 +236,7 @@ impl Node {
 
     /// Returns the attempt under way, or begins one after the pause that follows a failed one; `None` if there is a
     /// connection.
-    fn attempt(self: &Arc<Self>) -> Option<(u64, watch::Receiver<Outcome>, Instant)> {
+    fn attempt(self: &Arc<Self>) -> Option<(u64, watch::Receiver<Ended>, Instant)> {
         let mut dialing = self.dialing();
         if self.live().is_some() {
             return None;
@@ -276,7 +276,7 @@ impl Node {
     }
 
     /// Takes the result of an attempt; does nothing if it had been given up.
-    fn ended(&self, number: u64, dialed: Result<Dialed, RedisError>, tell: &watch::Sender<Outcome>) {
+    fn ended(&self, number: u64, dialed: Result<Dialed, RedisError>, tell: &watch::Sender<Ended>) {
         let mut dialing = self.dialing();
         if dialing.attempt.take_if(|attempt| attempt.number == number).is_none() {
             return;

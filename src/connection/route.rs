@@ -12,7 +12,7 @@ use std::time::Duration;
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
 use super::dial::Dialer;
-use super::failure::Failure;
+use super::failure::CallFailure;
 use super::first::first_of;
 use super::link::is_permanent;
 use super::node::{Limits, Live, Node};
@@ -243,13 +243,13 @@ impl Route {
     }
 
     /// Sends one command to where this leads, and follows redirections, as long as it was not carried out.
-    pub(super) async fn send(&self, cmd: &Cmd, bytes: usize, patience: u32) -> Result<Value, Failure> {
+    pub(super) async fn send(&self, cmd: &Cmd, bytes: usize, patience: u32) -> Result<Value, CallFailure> {
         let limits = Limits::from_now(self.pool.timeout() * patience);
         self.topology().now_and_then();
         let mut hops = 0;
         loop {
             let (address, node, live) = match tokio::time::timeout_at(limits.deadline, self.connection()).await {
-                Ok(found) => found.map_err(Failure::NotApplied)?,
+                Ok(found) => found.map_err(CallFailure::NotApplied)?,
                 Err(_) => return Err(Limits::no_connection()),
             };
             let call = node.send_on(&live, cmd, bytes, limits, &self.outages);
@@ -258,27 +258,27 @@ impl Route {
                 Err(failure) => failure,
             };
             match &failure {
-                Failure::Server(error) if is(error, ServerErrorKind::Moved) => {
+                CallFailure::Server(error) if is(error, ServerErrorKind::Moved) => {
                     self.topology().moved(error, &address);
                     hops += 1;
                     if hops > MOST_HOPS {
                         self.topology().refresh_beside();
                         let error =
                             RedisError::from((ErrorKind::Io, "the nodes of the cluster disagree", error.to_string()));
-                        return Err(Failure::NotApplied(error));
+                        return Err(CallFailure::NotApplied(error));
                     }
                 }
-                Failure::Server(error) if is(error, ServerErrorKind::Ask) => {
+                CallFailure::Server(error) if is(error, ServerErrorKind::Ask) => {
                     let error = slot_is_moving(error);
                     self.outages.refused(&error);
-                    return Err(Failure::NotApplied(error));
+                    return Err(CallFailure::NotApplied(error));
                 }
-                Failure::NotApplied(_) | Failure::Unknown(_) => {
+                CallFailure::NotApplied(_) | CallFailure::Unknown(_) => {
                     self.topology().refresh_beside();
                     self.forget();
                     return Err(failure);
                 }
-                Failure::OutOfMemory | Failure::Unreadable | Failure::Server(_) => return Err(failure),
+                CallFailure::OutOfMemory | CallFailure::Unreadable | CallFailure::Server(_) => return Err(failure),
             }
         }
     }
@@ -319,8 +319,8 @@ impl Route {
         address: &Address,
         live: &Live,
         node: &Node,
-        call: impl Future<Output = Result<Value, Failure>>,
-    ) -> Result<Value, Failure> {
+        call: impl Future<Output = Result<Value, CallFailure>>,
+    ) -> Result<Value, CallFailure> {
         tokio::pin!(call);
         tokio::select! {
             biased;
@@ -332,7 +332,7 @@ impl Route {
         }
         node.discard(live.number);
         let error = RedisError::from((ErrorKind::Io, "no reply, and the slot belongs to another node by now"));
-        Err(Failure::Unknown(error))
+        Err(CallFailure::Unknown(error))
     }
 }
 

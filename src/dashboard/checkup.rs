@@ -15,7 +15,7 @@ use super::forms::{self, see};
 use super::moment::count;
 use super::problem::Problem;
 use super::visit::{Params, Visit, given};
-use crate::doctor::{Doctor, Finding, Report, Stage};
+use crate::doctor::{Diagnosis, Doctor, Finding, Stage};
 use crate::error::WithCauses;
 use crate::sync::Lock;
 
@@ -40,7 +40,7 @@ pub(super) struct Checkup {
     pub(super) id: String,
     pub(super) queues: usize,
     pub(super) ended: SystemTime,
-    pub(super) outcome: Result<Report, String>,
+    pub(super) outcome: Result<Diagnosis, String>,
     doctor: Doctor,
     /// How much of which finding was mended.
     mended: Lock<BTreeMap<usize, u64>>,

@@ -283,7 +283,7 @@ impl fmt::Display for LeftOut {
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
-pub struct Report {
+pub struct Diagnosis {
     /// What is wrong, by queue.
     pub findings: Vec<Finding>,
     /// How much memory the jobs take, by queue and state; empty unless [`Doctor::memory`](super::Doctor::memory) asks for it.
@@ -310,7 +310,7 @@ fn as_list<S: serde::Serializer>(peers: &BTreeMap<(String, String), u64>, serial
     serializer.collect_seq(peers.iter().map(|((queue, library), count)| Peer { queue, library, count: *count }))
 }
 
-impl Report {
+impl Diagnosis {
     pub(super) fn leave_out(&mut self, queue: Option<&str>, what: impl Into<String>) {
         self.left_out.push(LeftOut { queue: queue.map(ToOwned::to_owned), what: what.into() });
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
-use super::finding::{FindingKind, Report, Suspect};
+use super::finding::{Diagnosis, FindingKind, Suspect};
 use super::stage::{Listener, Stage};
 use crate::engine::Engine;
 use crate::error::Result;
@@ -51,7 +51,7 @@ impl<'a> Look<'a> {
         &self,
         told: &Listener,
         suspects: &mut BTreeMap<&'a str, Vec<Suspect>>,
-        report: &mut Report,
+        report: &mut Diagnosis,
     ) -> Result<()> {
         let Self { engines, most, .. } = *self;
         if most == 0 {

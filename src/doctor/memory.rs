@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::stream::{self, StreamExt};
 
-use super::finding::{NameMemory, QueueMemory, Report};
+use super::finding::{Diagnosis, NameMemory, QueueMemory};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::script::examine_jobs::{memory_of, name_of};
@@ -17,7 +17,7 @@ const WEIGHED: u64 = 100;
 const AT_ONCE: usize = 16;
 
 /// Weighs jobs of all states of a queue. Without the right to ask there is no figure, and the report says so.
-pub(super) async fn weigh(engine: &Engine, report: &mut Report) -> Result<()> {
+pub(super) async fn weigh(engine: &Engine, report: &mut Diagnosis) -> Result<()> {
     let counts = engine.get_job_counts(&JobState::ALL).await?;
     for state in JobState::ALL {
         let count = counts.get(state);
@@ -67,7 +67,7 @@ async fn sample(
     Ok(Ok(jobs))
 }
 
-fn tell(queue: &str, state: JobState, count: u64, jobs: &[(String, u64)], report: &mut Report) {
+fn tell(queue: &str, state: JobState, count: u64, jobs: &[(String, u64)], report: &mut Diagnosis) {
     let weighed = jobs.len() as u64;
     let sum = |jobs: &[u64]| jobs.iter().sum::<u64>();
     let all: Vec<u64> = jobs.iter().map(|(_, bytes)| *bytes).collect();

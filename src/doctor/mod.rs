@@ -10,7 +10,7 @@ mod stage;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-pub use finding::{Finding, FindingKind, LeftOut, NameMemory, QueueMemory, Report};
+pub use finding::{Diagnosis, Finding, FindingKind, LeftOut, NameMemory, QueueMemory};
 pub use stage::Stage;
 
 use crate::client::Client;
@@ -115,8 +115,8 @@ impl Doctor {
     /// # Errors
     ///
     /// Errors of the connection. What this user may not ask is left out.
-    pub async fn examine(&self) -> Result<Report> {
-        let mut report = Report::default();
+    pub async fn examine(&self) -> Result<Diagnosis> {
+        let mut report = Diagnosis::default();
         let names = if self.queues.is_empty() { self.find(&mut report).await? } else { self.queues.clone() };
         let mut engines = BTreeMap::new();
         for name in names {
@@ -179,7 +179,7 @@ impl Doctor {
     }
 
     /// Takes back that a queue has no worker, where one was only about to connect.
-    async fn ask_again_for_workers(&self, report: &mut Report) {
+    async fn ask_again_for_workers(&self, report: &mut Diagnosis) {
         let is_forsaken = |finding: &Finding| finding.kind == FindingKind::NoWorker;
         if report.findings.iter().any(is_forsaken)
             && let Ok(workers) = self.client.get_all_workers().await
@@ -190,7 +190,7 @@ impl Doctor {
     }
 
     /// All queues that there are, as far as the servers answer.
-    async fn find(&self, report: &mut Report) -> Result<Vec<String>> {
+    async fn find(&self, report: &mut Diagnosis) -> Result<Vec<String>> {
         let (mut search, mut names) = (self.client.find_queues(), Vec::new());
         while let Some(found) = search.next().await? {
             names.extend(found);

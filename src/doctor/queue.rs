@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::finding::{Finding, FindingKind, Report, Suspect};
+use super::finding::{Diagnosis, Finding, FindingKind, Suspect};
 use super::keys;
 use crate::engine::Engine;
 use crate::error::Result;
@@ -47,7 +47,7 @@ const TYPES: [(&str, &str); 13] = [
 ];
 
 /// Tells of keys that hold something else; whether there are any, so that nothing else can be asked.
-pub(super) async fn has_wrong_types(engine: &Engine, report: &mut Report) -> Result<bool> {
+pub(super) async fn has_wrong_types(engine: &Engine, report: &mut Diagnosis) -> Result<bool> {
     let mut wrong = Vec::new();
     for (name, kind) in TYPES {
         let found = engine.call(type_of(&engine.keys, name)).await?;
@@ -65,9 +65,14 @@ pub(super) async fn has_wrong_types(engine: &Engine, report: &mut Report) -> Res
 }
 
 /// What needs no second look.
-pub(super) async fn examine(engine: &Engine, places: u64, workers: Option<usize>, report: &mut Report) -> Result<()> {
+pub(super) async fn examine(
+    engine: &Engine,
+    places: u64,
+    workers: Option<usize>,
+    report: &mut Diagnosis,
+) -> Result<()> {
     let name = engine.keys.queue().to_owned();
-    let add = |report: &mut Report, kind, count, detail: String| {
+    let add = |report: &mut Diagnosis, kind, count, detail: String| {
         report.findings.push(Finding::new(kind, Some(&name), count, detail));
     };
     let summary = engine.summarize(0, 0).await?;

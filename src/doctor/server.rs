@@ -1,6 +1,6 @@
 //! What is wrong with the server as a whole.
 
-use super::finding::{Finding, FindingKind, Report};
+use super::finding::{Diagnosis, Finding, FindingKind};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::script::examine_jobs::{LatencyEvent, SlowCall, latency_events, memory_info, server_time, slow_log};
@@ -18,8 +18,8 @@ const STILL_MS: u64 = 100;
 const LATELY_S: u64 = 3_600;
 
 /// What is wrong with this server; of one of a cluster each line says which it is.
-pub(super) async fn examine(engine: &Engine, report: &mut Report) -> Result<()> {
-    let mut found = Report::default();
+pub(super) async fn examine(engine: &Engine, report: &mut Diagnosis) -> Result<()> {
+    let mut found = Diagnosis::default();
     look(engine, &mut found).await?;
     let of_it = |text: String| match engine.link.node_name() {
         Some(node) => format!("{node}: {text}"),
@@ -35,7 +35,7 @@ pub(super) async fn examine(engine: &Engine, report: &mut Report) -> Result<()> 
     Ok(())
 }
 
-async fn look(engine: &Engine, report: &mut Report) -> Result<()> {
+async fn look(engine: &Engine, report: &mut Diagnosis) -> Result<()> {
     match engine.call(memory_info()).await {
         Ok(info) => {
             let policy = info.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).map(str::trim);
@@ -59,7 +59,7 @@ async fn look(engine: &Engine, report: &mut Report) -> Result<()> {
 }
 
 /// The time by the server in ms, as far as it tells.
-async fn clock(engine: &Engine, report: &mut Report) -> u64 {
+async fn clock(engine: &Engine, report: &mut Diagnosis) -> u64 {
     let before = engine.clock.now_ms();
     let theirs = match engine.call(server_time()).await {
         Ok(theirs) => theirs,
@@ -80,7 +80,7 @@ async fn clock(engine: &Engine, report: &mut Report) -> u64 {
 }
 
 /// What is older than an hour is not told: a server that is well now is not accused of last week.
-fn slow(calls: &[SlowCall], now_s: u64, report: &mut Report) {
+fn slow(calls: &[SlowCall], now_s: u64, report: &mut Diagnosis) {
     let is_script = |call: &SlowCall| call.words.first().is_some_and(|verb| verb.to_uppercase().starts_with("EVAL"));
     let is_told = |call: &&SlowCall| call.us >= SLOW_US && is_script(call) && call.at_s + LATELY_S >= now_s;
     let scripts: Vec<u64> = calls.iter().filter(is_told).map(|call| call.us).collect();
@@ -95,7 +95,7 @@ fn slow(calls: &[SlowCall], now_s: u64, report: &mut Report) {
     }
 }
 
-fn still(events: &[LatencyEvent], now_s: u64, report: &mut Report) {
+fn still(events: &[LatencyEvent], now_s: u64, report: &mut Diagnosis) {
     let is_told = |event: &&LatencyEvent| event.most_ms >= STILL_MS && event.at_s + LATELY_S >= now_s;
     let mut told: Vec<&LatencyEvent> = events.iter().filter(is_told).collect();
     told.sort_by_key(|event| std::cmp::Reverse(event.most_ms));
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn only_scripts_that_took_long_are_told() {
         let entry = |us, verb: &str, at_s| SlowCall { at_s, us, words: vec![verb.to_owned()] };
-        let mut report = Report::default();
+        let mut report = Diagnosis::default();
         let harmless = [entry(60_000, "KEYS", 9_000), entry(1_000, "EVALSHA", 9_000), entry(60_000, "EVALSHA", 5_000)];
         slow(&harmless, 9_000, &mut report);
         assert!(report.findings.is_empty());
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn only_stand_stills_of_late_are_told_the_longest_first() {
         let event = |name: &str, at_s, most_ms| LatencyEvent { name: name.to_owned(), at_s, most_ms };
-        let mut report = Report::default();
+        let mut report = Diagnosis::default();
         still(&[event("fork", 5_000, 900), event("command", 9_000, 99)], 9_000, &mut report);
         assert!(report.findings.is_empty());
         still(&[event("command", 9_000, 100), event("fork", 8_000, 300)], 9_000, &mut report);

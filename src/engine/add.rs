@@ -7,10 +7,10 @@ use futures::StreamExt;
 use super::tries::Tries;
 use super::{Engine, Until};
 use crate::clock::{epoch_ms, millis};
-use crate::connection::Failure;
+use crate::connection::CallFailure;
 use crate::error::{Error, Reason, Result};
 use crate::options::JobOptions;
-use crate::script::add_jobs::{Addition, Dedup, ParentLink, Place, Placed, add_jobs};
+use crate::script::add_jobs::{Addition, Dedup, Destination, ParentLink, Placed, add_jobs};
 use crate::wire::options::{parent_json, to_json};
 
 /// The most jobs that one call carries: Redis is busy for about 12 µs per job, and while it copies the bytes.
@@ -44,10 +44,10 @@ impl Engine {
         let delay = options.delay.map_or(0, millis);
         let priority = options.priority.unwrap_or(0);
         let place = match (delay, priority, options.lifo) {
-            (1.., _, _) => Place::Delayed,
-            (_, 1.., _) => Place::Prioritized,
-            (_, _, Some(true)) => Place::WaitFirst,
-            _ => Place::Wait,
+            (1.., _, _) => Destination::Delayed,
+            (_, 1.., _) => Destination::Prioritized,
+            (_, _, Some(true)) => Destination::WaitFirst,
+            _ => Destination::Wait,
         };
         let deduplication = options.deduplication.as_ref().map(|deduplication| {
             Box::new(Dedup {
@@ -106,7 +106,12 @@ impl Engine {
     }
 
     /// Continues a call that has failed, with those of its jobs that may be sent again.
-    async fn add_again(&self, jobs: &[Addition], tries: &mut Tries<'_>, mut failure: Failure) -> Vec<Result<Placed>> {
+    async fn add_again(
+        &self,
+        jobs: &[Addition],
+        tries: &mut Tries<'_>,
+        mut failure: CallFailure,
+    ) -> Vec<Result<Placed>> {
         // The jobs still to send, and the answers so far.
         let mut open: Vec<usize> = (0..jobs.len()).collect();
         let mut answers: Vec<Option<Result<Placed>>> = jobs.iter().map(|_| None).collect();
@@ -116,10 +121,10 @@ impl Engine {
             open.retain(|&i| {
                 let again = in_time
                     && match failure {
-                        Failure::NotApplied(_) => true,
+                        CallFailure::NotApplied(_) => true,
                         // The jobs may have been added; so it is if the reply cannot be read.
-                        Failure::Unknown(_) | Failure::Unreadable => jobs[i].is_repeatable(),
-                        Failure::OutOfMemory | Failure::Server(_) => false,
+                        CallFailure::Unknown(_) | CallFailure::Unreadable => jobs[i].is_repeatable(),
+                        CallFailure::OutOfMemory | CallFailure::Server(_) => false,
                     };
                 if !again {
                     let error = if was_lost { Error::OutcomeUnknown { op: OP } } else { failure.to_error(OP) };

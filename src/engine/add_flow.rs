@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Engine;
 use crate::clock::millis;
-use crate::connection::{Failure, Pauses};
+use crate::connection::{CallFailure, Pauses};
 use crate::error::{Error, Reason, Result};
 use crate::keys::QueueKeys;
 use crate::script::add_flow::{Exceptions, Flow, add_flow};
@@ -40,9 +40,9 @@ impl Engine {
             };
             let is_over = tokio::time::Instant::now() >= deadline;
             match failure {
-                Failure::NotApplied(_) if !is_over => {}
-                Failure::NotApplied(_) if first_lost.is_none() => return Err(failure.to_error(OP)),
-                Failure::Unknown(_) if !is_over => {
+                CallFailure::NotApplied(_) if !is_over => {}
+                CallFailure::NotApplied(_) if first_lost.is_none() => return Err(failure.to_error(OP)),
+                CallFailure::Unknown(_) if !is_over => {
                     let since = *first_lost.get_or_insert(sent);
                     if let Some(own) = own {
                         match self.trace_flow(flow, own, since).await? {

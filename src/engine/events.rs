@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Engine, Until};
-use crate::connection::{BlockingLink, Failure, Pauses, without_secrets};
+use crate::connection::{BlockingLink, CallFailure, Pauses, without_secrets};
 use crate::error::{BoxError, Error, Result};
 use crate::script::Call;
 pub(crate) use crate::script::event_stream::Entry;
@@ -13,7 +13,7 @@ pub(crate) use crate::script::find_finish::{Page, Step, Trace};
 use crate::script::marker::count_keys;
 use crate::script::publish::publish_event;
 use crate::script::read_finished::read_finished;
-pub(crate) use crate::script::read_finished::{Finished, Found};
+pub(crate) use crate::script::read_finished::{Finished, FoundJob};
 use crate::script::{load_cursor, remove_cursor, save_cursor, server_info};
 use crate::wire::EventId;
 
@@ -30,7 +30,7 @@ const MAX_FIELDS: usize = 500;
 impl Engine {
     /// Returns how each of these jobs stands, and the newest event at that moment. At most 1,000 ids. Repeated until
     /// the server answers: the caller has a limit of its own.
-    pub(crate) async fn read_finished(&self, ids: &[impl AsRef<str>]) -> Result<(EventId, Vec<Found>)> {
+    pub(crate) async fn read_finished(&self, ids: &[impl AsRef<str>]) -> Result<(EventId, Vec<FoundJob>)> {
         self.call_until(Until::Decided, read_finished(ids)).await
     }
 
@@ -386,7 +386,7 @@ impl EventReader {
         asked.map_err(|failure| self.broken(&failure))
     }
 
-    fn broken(&self, failure: &Failure) -> Broken {
+    fn broken(&self, failure: &CallFailure) -> Broken {
         let Some(error) = failure.cause().map(without_secrets) else {
             tracing::warn!("an event stream was answered in a shape that is not documented");
             return Broken(None);

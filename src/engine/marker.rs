@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Engine;
-use crate::connection::{BlockingLink, Failure, Link, without_secrets};
+use crate::connection::{BlockingLink, CallFailure, Link, without_secrets};
 use crate::script::marker::{count_keys, take_any_marker, take_marker, unblock_client};
 
 /// How a wait ended.
@@ -82,7 +82,7 @@ pub(crate) async fn unblock(link: &Link, engine: &Engine, id: i64) -> Unblocked 
     match unblock_client(id).send(link, &engine.keys).await {
         Ok(true) => Unblocked::Yes,
         Ok(false) => Unblocked::No,
-        Err(Failure::Server(_)) => Unblocked::Refused,
+        Err(CallFailure::Server(_)) => Unblocked::Refused,
         Err(_) => Unblocked::Unknown,
     }
 }

@@ -104,7 +104,7 @@ impl Engine {
         loop {
             match call.send(tries.link(), &self.keys).await {
                 Ok(answer) => return Ok(answer),
-                Err(failure) => tries.after(failure, call.op, call.repeat).await?,
+                Err(failure) => tries.after(failure, call.op, call.resend).await?,
             }
         }
     }

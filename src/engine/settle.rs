@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Engine, Until};
-use crate::connection::{Failure, Link, Pauses, without_secrets};
+use crate::connection::{CallFailure, Link, Pauses, without_secrets};
 use crate::error::{Error, Reason, Result, WithCauses};
 use crate::script;
 use crate::script::recover_stalled::recover_stalled;
@@ -119,16 +119,16 @@ impl Engine {
                     let token = ask.token.clone();
                     return Ok(Some(Settlement { settled, suspects, token, sent, is_answered, error: None }));
                 }
-                Err(failure @ Failure::Server(_)) if most_losses < u32::MAX && failure.is_too_large() => {
+                Err(failure @ CallFailure::Server(_)) if most_losses < u32::MAX && failure.is_too_large() => {
                     return Ok(None);
                 }
-                Err(failure @ (Failure::Server(_) | Failure::Unreadable)) => {
+                Err(failure @ (CallFailure::Server(_) | CallFailure::Unreadable)) => {
                     let was_held = |i| is_held(i, first.unwrap_or(sent));
                     let error = failure.to_read_error("settle");
                     return Box::pin(self.salvage(ask, outcomes, was_held, suspects, error)).await.map(Some);
                 }
-                Err(Failure::NotApplied(_) | Failure::OutOfMemory) => {}
-                Err(Failure::Unknown(error)) => {
+                Err(CallFailure::NotApplied(_) | CallFailure::OutOfMemory) => {}
+                Err(CallFailure::Unknown(error)) => {
                     let error = without_secrets(&error);
                     tracing::debug!(queue = ?self.keys, %error, "the reply was lost, looking what was done");
                     suspects.push(ask.token.clone());
@@ -296,16 +296,18 @@ impl Engine {
                     backoff = Pauses::default();
                     continue;
                 }
-                Err(failure @ (Failure::Server(_) | Failure::Unreadable)) => return Err(failure.to_read_error(OP)),
-                Err(Failure::NotApplied(_) | Failure::OutOfMemory) => {}
-                Err(Failure::Unknown(_)) if most == ALL && !lost_before => lost_before = true,
-                Err(Failure::Unknown(_)) if most == ALL => {
+                Err(failure @ (CallFailure::Server(_) | CallFailure::Unreadable)) => {
+                    return Err(failure.to_read_error(OP));
+                }
+                Err(CallFailure::NotApplied(_) | CallFailure::OutOfMemory) => {}
+                Err(CallFailure::Unknown(_)) if most == ALL && !lost_before => lost_before = true,
+                Err(CallFailure::Unknown(_)) if most == ALL => {
                     most = 1;
                     let source = "replies with jobs are lost, so they are asked for one by one: they may be larger than \
                                   the server's client-output-buffer-limit";
                     complaint = Some(Error::Redis { op: OP, source: source.into() });
                 }
-                Err(Failure::Unknown(_)) => {
+                Err(CallFailure::Unknown(_)) => {
                     // If a small reply arrives, the connection is not the cause. The next job is the first of them.
                     let left = self.call_until(Until::Decided, script::find_adoptable(token, lock_ms, have())).await?;
                     let first = left.into_iter().next();

@@ -2,9 +2,9 @@
 
 use tokio::time::Instant;
 
-use crate::connection::{Failure, Link, Pauses};
+use crate::connection::{CallFailure, Link, Pauses};
 use crate::error::{Error, Result};
-use crate::script::Repeat;
+use crate::script::Resend;
 
 /// For how long a call is repeated after its first lost reply, in deadlines of a command. The wait for the lost reply
 /// itself does not count.
@@ -51,9 +51,9 @@ impl<'a> Tries<'a> {
     }
 
     /// Records a failure; returns whether there is time for another try.
-    pub(super) fn note(&mut self, failure: &Failure) -> bool {
+    pub(super) fn note(&mut self, failure: &CallFailure) -> bool {
         let now = Instant::now();
-        if matches!(failure, Failure::Unknown(_) | Failure::Unreadable) && self.patient.is_none() {
+        if matches!(failure, CallFailure::Unknown(_) | CallFailure::Unreadable) && self.patient.is_none() {
             self.patient = Some(self.link.patient(1));
             let more = self.link.options().command_timeout.saturating_mul(REPETITION);
             self.deadline = self.deadline.map(|deadline| deadline.max(now + more));
@@ -66,21 +66,21 @@ impl<'a> Tries<'a> {
     /// # Errors
     ///
     /// The failure itself, if it is final or the time is over.
-    pub(super) async fn after(&mut self, failure: Failure, op: &'static str, repeat: Repeat) -> Result<()> {
+    pub(super) async fn after(&mut self, failure: CallFailure, op: &'static str, resend: Resend) -> Result<()> {
         let was_lost = self.was_lost();
         let in_time = self.note(&failure);
         let again = match &failure {
-            Failure::NotApplied(_) => in_time,
-            Failure::Unknown(_) => in_time && repeat != Repeat::Never,
-            Failure::OutOfMemory => self.deadline.is_none(),
-            Failure::Unreadable | Failure::Server(_) => false,
+            CallFailure::NotApplied(_) => in_time,
+            CallFailure::Unknown(_) => in_time && resend != Resend::Never,
+            CallFailure::OutOfMemory => self.deadline.is_none(),
+            CallFailure::Unreadable | CallFailure::Server(_) => false,
         };
         if again {
             self.pause().await;
             return Ok(());
         }
-        Err(match repeat {
-            Repeat::Reads => failure.to_read_error(op),
+        Err(match resend {
+            Resend::Reads => failure.to_read_error(op),
             _ if was_lost => Error::OutcomeUnknown { op },
             _ => failure.to_error(op),
         })

@@ -10,7 +10,7 @@ use crate::connection::{Address, ConnectOptions, Link};
 use crate::engine::Engine;
 use crate::keys::QueueKeys;
 use crate::script::reply::string;
-use crate::script::{Call, Repeat};
+use crate::script::{Call, Resend};
 use crate::testing::RedisServer;
 
 /// A `redis-server` for one test, which ends with it.
@@ -56,7 +56,7 @@ impl TestQueue {
             Some(suffix) => call.text(self.engine.keys.key(suffix)),
             None => call.text(word),
         });
-        let call = call.repeat(Repeat::Safe).read(Some);
+        let call = call.resend(Resend::Safe).read(Some);
         self.engine.call(call).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::options::{JobOptions, ParentRef};
 use crate::queue::{Directory, QueueCore};
 use crate::script::add_flow::{Exceptions, Flow};
-use crate::script::add_jobs::{Addition, Place};
+use crate::script::add_jobs::{Addition, Destination};
 
 /// The jobs of some flows in the order in which they are stored: all roots, then level by level.
 pub(super) struct Plan {
@@ -183,7 +183,7 @@ impl Planner<'_> {
                 Some(at) => job.id.is_empty() && self.plan.flow.jobs[at].1.is_sure,
             };
         if has_children {
-            job.place = Place::WaitingChildren;
+            job.place = Destination::WaitingChildren;
         }
         let at = self.plan.flow.jobs.len();
         if job.id.is_empty() {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::script::settle::End;
 use crate::wire::job::JobId;
-use crate::worker::failure::Failure;
+use crate::worker::failure::AttemptFailure;
 
 /// Why an attempt was told to stop.
 ///
@@ -73,7 +73,7 @@ pub(crate) struct Attempt {
 #[derive(Debug, Clone)]
 pub(crate) struct OwnEnd {
     pub(crate) end: End,
-    pub(crate) failure: Option<Box<Failure>>,
+    pub(crate) failure: Option<Box<AttemptFailure>>,
 }
 
 /// An end that a processor is about to send. As long as it is on its way, the lock may be gone because of it.

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Backoff {
-    pub(crate) kind: Kind,
+    pub(crate) kind: BackoffKind,
     /// Milliseconds, as JavaScript counts them; peers store fractions and negative numbers too.
     pub(crate) delay: Option<f64>,
     pub(crate) jitter: Option<f64>,
@@ -29,14 +29,14 @@ pub struct Backoff {
 
 /// BullMQ's `type`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum BackoffKind {
     Fixed,
     Exponential,
     /// Any other name: a strategy that the worker brings along.
     Custom(Cow<'static, str>),
 }
 
-impl Kind {
+impl BackoffKind {
     pub(crate) fn from_name(name: Cow<'static, str>) -> Self {
         match &*name {
             "fixed" => Self::Fixed,
@@ -47,24 +47,24 @@ impl Kind {
 }
 
 impl Backoff {
-    fn new(kind: Kind, delay: Option<Duration>) -> Self {
+    fn new(kind: BackoffKind, delay: Option<Duration>) -> Self {
         Self { kind, delay: delay.map(|span| number(millis(span))), jitter: None, max_delay: None }
     }
 
     /// Waits the same time before each retry; zero retries at once.
     pub fn fixed(delay: Duration) -> Self {
-        Self::new(Kind::Fixed, Some(delay))
+        Self::new(BackoffKind::Fixed, Some(delay))
     }
 
     /// Waits `delay` after the first failure, then twice as long after each further one. Without a
     /// [`max_delay`](Self::max_delay) there is no upper limit.
     pub fn exponential(delay: Duration) -> Self {
-        Self::new(Kind::Exponential, Some(delay))
+        Self::new(BackoffKind::Exponential, Some(delay))
     }
 
     /// Names a strategy that the worker knows. `fixed` and `exponential` mean the built-in ones.
     pub fn custom(name: impl Into<String>) -> Self {
-        Self::new(Kind::from_name(Cow::Owned(name.into())), None)
+        Self::new(BackoffKind::from_name(Cow::Owned(name.into())), None)
     }
 
     /// Sets the base of the wait; a custom strategy may read it, the built-in ones have it from their constructors.
@@ -103,9 +103,9 @@ impl Backoff {
     #[must_use]
     pub fn name(&self) -> &str {
         match &self.kind {
-            Kind::Fixed => "fixed",
-            Kind::Exponential => "exponential",
-            Kind::Custom(name) => name,
+            BackoffKind::Fixed => "fixed",
+            BackoffKind::Exponential => "exponential",
+            BackoffKind::Custom(name) => name,
         }
     }
 
@@ -145,13 +145,13 @@ impl From<Duration> for Backoff {
 pub(crate) fn next_delay(backoff: &Backoff, attempt: u32, random: f64) -> Option<u64> {
     let delay = backoff.delay.unwrap_or(0.0);
     let base = match backoff.kind {
-        Kind::Fixed => delay,
-        Kind::Exponential => {
+        BackoffKind::Fixed => delay,
+        BackoffKind::Exponential => {
             // Beyond 2^1023 a double is infinite, and infinity times zero is not a number.
             let doublings = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX).min(1023);
             round(2f64.powi(doublings) * delay).min(f64::MAX)
         }
-        Kind::Custom(_) => return None,
+        BackoffKind::Custom(_) => return None,
     };
     // What is no number is no limit.
     let base = backoff.max_delay.map_or(base, |longest| base.min(longest));
@@ -226,7 +226,7 @@ mod tests {
         assert!(cases.len() > 100);
         for (kind, delay, jitter, attempt, random, wait) in cases {
             let backoff = Backoff {
-                kind: Kind::from_name(kind.into()),
+                kind: BackoffKind::from_name(kind.into()),
                 delay: Some(delay),
                 jitter: Some(jitter),
                 max_delay: None,
@@ -291,7 +291,7 @@ mod tests {
 
         #[test]
         fn any_stored_backoff_gives_a_wait(delay in any::<f64>(), jitter in any::<f64>(), attempt: u32, random in 0.0..1.0f64) {
-            for kind in [Kind::Fixed, Kind::Exponential] {
+            for kind in [BackoffKind::Fixed, BackoffKind::Exponential] {
                 let backoff = Backoff { kind, delay: Some(delay), jitter: Some(jitter), max_delay: Some(-jitter) };
                 prop_assert!(next_delay(&backoff, attempt, random).unwrap() <= MAX_SAFE);
             }

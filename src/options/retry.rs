@@ -126,10 +126,10 @@ pub trait Decides: std::error::Error + Send + Sync + 'static {
 ///
 /// It is not a [`std::error::Error`], as [`Halt`] is none, so that `?` can make it of any error.
 #[derive(Debug)]
-pub struct Decided<E: Decides>(Inner<E>);
+pub struct Decided<E: Decides>(Cause<E>);
 
 #[derive(Debug)]
-enum Inner<E> {
+enum Cause<E> {
     Error(E),
     Halt(Halt),
 }
@@ -140,21 +140,21 @@ where
     E: Decides + From<T>,
 {
     fn from(error: T) -> Self {
-        Self(Inner::Error(error.into()))
+        Self(Cause::Error(error.into()))
     }
 }
 
 impl<E: Decides> From<Halt> for Decided<E> {
     fn from(halt: Halt) -> Self {
-        Self(Inner::Halt(halt))
+        Self(Cause::Halt(halt))
     }
 }
 
 impl<E: Decides> From<Decided<E>> for Halt {
     fn from(decided: Decided<E>) -> Self {
         match decided.0 {
-            Inner::Halt(halt) => halt,
-            Inner::Error(error) => match error.decide() {
+            Cause::Halt(halt) => halt,
+            Cause::Error(error) => match error.decide() {
                 Retry::Now => Self::retry_after(Duration::ZERO, error),
                 Retry::After(after) => Self::retry_after(after, error),
                 Retry::Never => Self::unrecoverable(error),
@@ -167,8 +167,8 @@ impl<E: Decides> From<Decided<E>> for Halt {
 impl<E: Decides> fmt::Display for Decided<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Inner::Error(error) => fmt::Display::fmt(error, f),
-            Inner::Halt(halt) => write!(f, "{halt:?}"),
+            Cause::Error(error) => fmt::Display::fmt(error, f),
+            Cause::Halt(halt) => write!(f, "{halt:?}"),
         }
     }
 }

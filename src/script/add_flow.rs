@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::add_jobs::{Addition, Placed, answer};
-use super::{Args, Call, Repeat, Script, reply, script};
+use super::{Args, Call, Resend, Script, reply, script};
 use crate::error::Reason;
 use crate::keys::QueueKeys;
 
@@ -62,7 +62,7 @@ pub(crate) type Exceptions = Vec<(usize, Result<Placed, Reason>)>;
 
 /// Stores a flow as a whole, or not at all.
 pub(crate) fn add_flow(flow: &Flow) -> Call<Exceptions> {
-    Call::with(&SCRIPT, flow.args()).repeat(Repeat::Never).read_each(flow.jobs.len(), exceptions)
+    Call::with(&SCRIPT, flow.args()).resend(Resend::Never).read_each(flow.jobs.len(), exceptions)
 }
 
 fn exceptions(value: Value, count: usize) -> Option<Exceptions> {

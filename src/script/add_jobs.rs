@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use redis::Value;
 
-use super::{Args, Call, Repeat, Script, reply, script};
+use super::{Args, Call, Resend, Script, reply, script};
 use crate::clock::MOST_MS;
 use crate::error::Reason;
 
@@ -21,7 +21,7 @@ pub(crate) static SCRIPT: Script = script!(
 
 /// Where a new job is placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Destination {
     Wait,
     WaitFirst,
     Prioritized,
@@ -33,7 +33,7 @@ pub(crate) enum Place {
 /// One job in the form that the script takes.
 #[derive(Debug, Clone)]
 pub(crate) struct Addition {
-    pub(crate) place: Place,
+    pub(crate) place: Destination,
     /// The id; empty for the next number of the queue's counter.
     pub(crate) id: String,
     pub(crate) name: String,
@@ -103,11 +103,11 @@ impl Addition {
             n += 1;
         };
         letter(match self.place {
-            Place::Wait => b'w',
-            Place::WaitFirst => b'l',
-            Place::Prioritized => b'p',
-            Place::Delayed => b'd',
-            Place::WaitingChildren => b'c',
+            Destination::Wait => b'w',
+            Destination::WaitFirst => b'l',
+            Destination::Prioritized => b'p',
+            Destination::Delayed => b'd',
+            Destination::WaitingChildren => b'c',
         });
         if parent.is_some() {
             letter(b'P');
@@ -142,7 +142,7 @@ pub(crate) fn add_jobs<'a>(
     for job in jobs {
         job.write(&mut args);
     }
-    Call::with(&SCRIPT, args).repeat(Repeat::Never).read_each(count, placed)
+    Call::with(&SCRIPT, args).resend(Resend::Never).read_each(count, placed)
 }
 
 /// Reads the outcomes of `count` jobs, in order.

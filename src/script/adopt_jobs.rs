@@ -1,7 +1,7 @@
 //! Finds the jobs of a fetch whose reply was lost: `lua/adopt_jobs.lua`.
 
 use super::settle::{Handed, handed};
-use super::{Args, Call, Repeat, Script, reply, script};
+use super::{Args, Call, Resend, Script, reply, script};
 
 pub(crate) static SCRIPT: Script = script!("adopt_jobs", Consumes, uses: ["codes", "queue"]);
 
@@ -30,5 +30,5 @@ fn adopt(token: &str, lock_ms: u64, most: usize, known: impl Iterator<Item = imp
     for id in known {
         args.text(id);
     }
-    Call::with(&SCRIPT, args).repeat(Repeat::Safe)
+    Call::with(&SCRIPT, args).resend(Resend::Safe)
 }

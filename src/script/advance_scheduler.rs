@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::reply::{string, tuple};
-use super::{Args, Call, Repeat, Script, script};
+use super::{Args, Call, Resend, Script, script};
 
 pub(crate) static SCRIPT: Script = script!("advance_scheduler", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "announce", "is_job", "delete", "delay", "prioritize", "ready", "store", "scheduled_run"]);
 
@@ -65,7 +65,7 @@ pub(crate) fn advance_scheduler(now: u64, advance: &Advance, token: &str) -> Cal
     args.flag(advance.lifo).text(advance.deduplication_id.as_deref().unwrap_or_default()).flag(advance.may_be_legacy);
     args.flag(advance.revives).number(advance.catch_up).text(if advance.skips { token } else { "" });
     args.flag(advance.is_last);
-    Call::with(&SCRIPT, args).repeat(Repeat::Safe).read(advanced)
+    Call::with(&SCRIPT, args).resend(Resend::Safe).read(advanced)
 }
 
 fn advanced(value: Value) -> Option<Advanced> {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use redis::{Cmd, ToRedisArgs, Value};
 
 use super::{Args, Script};
-use crate::connection::{BlockingLink, Failure, Link, Waited};
+use crate::connection::{BlockingLink, CallFailure, Link, Waited};
 use crate::keys::QueueKeys;
 
 /// Whether a call whose reply was lost may be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Repeat {
+pub(crate) enum Resend {
     /// The call changes nothing, so its outcome is never unknown.
     Reads,
     /// Sending the call twice does the same as sending it once.
@@ -23,7 +23,7 @@ pub(crate) enum Repeat {
 pub(crate) struct Call<T> {
     /// The name of the operation, as it appears in errors.
     pub(crate) op: &'static str,
-    pub(crate) repeat: Repeat,
+    pub(crate) resend: Resend,
     request: Request,
     read: Read<T>,
 }
@@ -59,7 +59,7 @@ impl Call<()> {
     }
 
     fn new(op: &'static str, request: Request) -> Self {
-        Self { op, repeat: Repeat::Never, request, read: Read::Whole(|_| Some(())) }
+        Self { op, resend: Resend::Never, request, read: Read::Whole(|_| Some(())) }
     }
 
     /// Adds an argument.
@@ -96,8 +96,8 @@ impl Call<()> {
         self.text(if on { "1" } else { "0" })
     }
 
-    pub(crate) fn repeat(self, repeat: Repeat) -> Self {
-        Self { repeat, ..self }
+    pub(crate) fn resend(self, resend: Resend) -> Self {
+        Self { resend, ..self }
     }
 
     /// Sets how the reply is read.
@@ -111,13 +111,13 @@ impl Call<()> {
     }
 
     fn reading<T>(self, read: Read<T>) -> Call<T> {
-        Call { op: self.op, repeat: self.repeat, request: self.request, read }
+        Call { op: self.op, resend: self.resend, request: self.request, read }
     }
 }
 
 impl<T> Call<T> {
     /// Sends the call once.
-    pub(crate) async fn send(&self, link: &Link, keys: &QueueKeys) -> Result<T, Failure> {
+    pub(crate) async fn send(&self, link: &Link, keys: &QueueKeys) -> Result<T, CallFailure> {
         let reply = match &self.request {
             Request::Script(script, args) => script.run(link, keys, args).await,
             Request::Command(cmd) => link.send(cmd).await,
@@ -126,11 +126,11 @@ impl<T> Call<T> {
     }
 
     /// Sends a blocking command, which the server answers within `block`, on a connection of its own.
-    pub(crate) async fn block(&self, link: &mut BlockingLink, block: Duration) -> Result<T, Failure> {
-        let Request::Command(cmd) = &self.request else { return Err(Failure::Unreadable) };
+    pub(crate) async fn block(&self, link: &mut BlockingLink, block: Duration) -> Result<T, CallFailure> {
+        let Request::Command(cmd) = &self.request else { return Err(CallFailure::Unreadable) };
         match link.send(cmd, block).await {
             Waited::Reply(reply) => self.decode(reply),
-            Waited::Broken(error) => Err(Failure::of(error)),
+            Waited::Broken(error) => Err(CallFailure::of(error)),
         }
     }
 
@@ -140,24 +140,24 @@ impl<T> Call<T> {
         then: &Call<U>,
         link: &mut BlockingLink,
         block: Duration,
-    ) -> Result<(T, U), Failure> {
+    ) -> Result<(T, U), CallFailure> {
         let (Request::Command(first), Request::Command(second)) = (&self.request, &then.request) else {
-            return Err(Failure::Unreadable);
+            return Err(CallFailure::Unreadable);
         };
         match link.send_both(first, second, block).await {
             Waited::Reply(reply) => {
-                let [first, second] = super::reply::tuple(reply).ok_or(Failure::Unreadable)?;
+                let [first, second] = super::reply::tuple(reply).ok_or(CallFailure::Unreadable)?;
                 Ok((self.decode(first)?, then.decode(second)?))
             }
-            Waited::Broken(error) => Err(Failure::of(error)),
+            Waited::Broken(error) => Err(CallFailure::of(error)),
         }
     }
 
-    fn decode(&self, reply: Value) -> Result<T, Failure> {
+    fn decode(&self, reply: Value) -> Result<T, CallFailure> {
         let read = match self.read {
             Read::Whole(read) => read(reply),
             Read::Each(count, read) => read(reply, count),
         };
-        read.ok_or(Failure::Unreadable)
+        read.ok_or(CallFailure::Unreadable)
     }
 }

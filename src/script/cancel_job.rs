@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{Call, Repeat, Script, reply, script};
+use super::{Call, Resend, Script, reply, script};
 use crate::error::Reason;
 use crate::keys::QueueKeys;
 
@@ -25,7 +25,7 @@ pub enum Cancellation {
 
 /// Cancels a job. Safe to repeat.
 pub(crate) fn cancel_job(id: &str, reason: &str) -> Call<Cancellation> {
-    Call::to(&SCRIPT).text(id).text(reason).repeat(Repeat::Safe).read(cancelled)
+    Call::to(&SCRIPT).text(id).text(reason).resend(Resend::Safe).read(cancelled)
 }
 
 fn cancelled(value: Value) -> Option<Cancellation> {
@@ -40,7 +40,7 @@ fn cancelled(value: Value) -> Option<Cancellation> {
 
 /// Counts the requests in the queue.
 pub(crate) fn count_cancels(keys: &QueueKeys) -> Call<u64> {
-    Call::command("read_cancels", "HLEN").text(requests(keys)).repeat(Repeat::Reads).read(reply::count)
+    Call::command("read_cancels", "HLEN").text(requests(keys)).resend(Resend::Reads).read(reply::count)
 }
 
 /// Reads the requests for these jobs, in order; [`request`] reads each of them.
@@ -48,7 +48,7 @@ pub(crate) fn read_cancels(
     keys: &QueueKeys,
     ids: impl IntoIterator<Item = impl AsRef<[u8]>>,
 ) -> Call<Vec<Option<Vec<u8>>>> {
-    Call::command("read_cancels", "HMGET").text(requests(keys)).texts(ids).repeat(Repeat::Reads).read(values)
+    Call::command("read_cancels", "HMGET").text(requests(keys)).texts(ids).resend(Resend::Reads).read(values)
 }
 
 fn values(value: Value) -> Option<Vec<Option<Vec<u8>>>> {

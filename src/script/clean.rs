@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{Call, Repeat, Script, reply, script};
+use super::{Call, Resend, Script, reply, script};
 
 pub(crate) static SCRIPT: Script = script!("clean", Consumes, uses: ["queue", "settings", "wake", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "delete", "erase", "cut"]);
 
@@ -18,7 +18,7 @@ pub(crate) struct Cleaned {
 /// still be removed. Earlier steps have kept `kept` jobs and removed `gone`.
 pub(crate) fn clean(suffix: &str, until: i128, limit: u64, kept: u64, gone: u64) -> Call<Cleaned> {
     let call = Call::to(&SCRIPT).text(suffix).text(until.to_string()).number(limit).number(kept).number(gone);
-    call.repeat(Repeat::Safe).read(cleaned)
+    call.resend(Resend::Safe).read(cleaned)
 }
 
 fn cleaned(value: Value) -> Option<Cleaned> {

@@ -1,6 +1,6 @@
 //! Shortens or deletes the log of a job.
 
-use super::{Call, Repeat};
+use super::{Call, Resend};
 use crate::keys::QueueKeys;
 use crate::options::MAX_SAFE;
 
@@ -13,5 +13,5 @@ pub(crate) fn clear_logs(keys: &QueueKeys, id: &str, keep: u64) -> Call<()> {
             Call::command("clear_logs", "LTRIM").text(logs).text(first.to_string()).text("-1")
         }
     };
-    call.repeat(Repeat::Safe)
+    call.resend(Resend::Safe)
 }

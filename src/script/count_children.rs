@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{Call, Repeat, Script, reply, script};
+use super::{Call, Resend, Script, reply, script};
 
 pub(crate) static SCRIPT: Script = script!("count_children", Produces, uses: ["queue"]);
 
@@ -22,7 +22,7 @@ pub struct ChildCounts {
 }
 
 pub(crate) fn count_children(id: &str) -> Call<ChildCounts> {
-    Call::to(&SCRIPT).text(id).repeat(Repeat::Reads).read(counts)
+    Call::to(&SCRIPT).text(id).resend(Resend::Reads).read(counts)
 }
 
 fn counts(value: Value) -> Option<ChildCounts> {

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{Call, Repeat, Script, reply, script};
+use super::{Call, Resend, Script, reply, script};
 
 pub(crate) static SCRIPT: Script = script!("drain", Consumes, uses: ["queue", "settings", "wake", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "delete", "erase", "cut"]);
 
@@ -17,7 +17,7 @@ pub(crate) struct Drained {
 
 /// Makes one step through these lists and sets. Earlier steps have kept `kept` jobs at the beginning of the first.
 pub(crate) fn drain(kept: u64, structures: &[&str]) -> Call<Drained> {
-    let call = Call::to(&SCRIPT).number(kept).texts(structures).repeat(Repeat::Safe);
+    let call = Call::to(&SCRIPT).number(kept).texts(structures).resend(Resend::Safe);
     call.read_each(structures.len(), drained)
 }
 

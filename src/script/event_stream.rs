@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::{Call, Repeat, reply};
+use super::{Call, Resend, reply};
 use crate::clock::{MOST_MS, millis};
 use crate::wire::EventId;
 
@@ -30,14 +30,14 @@ impl Entry {
 pub(crate) fn read_events(events: &str, after: EventId, count: usize, block: Duration) -> Call<Option<Vec<Entry>>> {
     let call = Call::command("read_events", "XREAD").text("BLOCK").number(millis(block).clamp(1, MOST_MS));
     let call = call.text("COUNT").number(count).text("STREAMS").text(events).text(after.to_string());
-    call.repeat(Repeat::Reads).read(entries)
+    call.resend(Resend::Reads).read(entries)
 }
 
 /// Reads the oldest `count` entries from the moment `ms` on.
 #[cfg(feature = "dashboard")]
 pub(crate) fn events_from(events: &str, ms: u64, count: u32) -> Call<Vec<Entry>> {
     let call = Call::command("read_events", "XRANGE").text(events).number(ms).text("+").text("COUNT").number(count);
-    call.repeat(Repeat::Reads).read(listed)
+    call.resend(Resend::Reads).read(listed)
 }
 
 pub(crate) fn newest_event(events: &str) -> Call<Option<EventId>> {
@@ -66,7 +66,7 @@ pub(crate) fn event_up_to(events: &str, id: EventId) -> Call<Option<EventId>> {
 
 fn first(verb: &'static str, events: &str, from: &str, to: &str) -> Call<Option<EventId>> {
     let call = Call::command("read_events", verb).text(events).text(from).text(to).text("COUNT").text("1");
-    call.repeat(Repeat::Reads).read(|value| match reply::array(value)?.into_iter().next() {
+    call.resend(Resend::Reads).read(|value| match reply::array(value)?.into_iter().next() {
         None => Some(None),
         Some(item) => entry(item).map(|entry| Some(entry.id)),
     })

@@ -1,6 +1,6 @@
 //! Renews locks: `lua/extend_locks.lua`.
 
-use super::{Args, Call, Repeat, Script, reply, script};
+use super::{Args, Call, Resend, Script, reply, script};
 
 pub(crate) static SCRIPT: Script = script!("extend_locks", Consumes, uses: ["codes", "queue"]);
 
@@ -11,5 +11,5 @@ pub(crate) fn extend_locks(lock_ms: u64, locks: &[(impl AsRef<[u8]>, &str)]) -> 
     for (id, token) in locks {
         args.text(id).text(token);
     }
-    Call::with(&SCRIPT, args).repeat(Repeat::Safe).read(reply::ids)
+    Call::with(&SCRIPT, args).resend(Resend::Safe).read(reply::ids)
 }

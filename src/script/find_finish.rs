@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::reply::{array, string, text};
-use super::{Args, Call, Repeat, Script, script};
+use super::{Args, Call, Resend, Script, script};
 use crate::wire::EventId;
 
 pub(crate) static SCRIPT: Script = script!("find_finish", Produces, uses: ["queue"]);
@@ -49,7 +49,7 @@ pub(crate) fn find_finish(from: Option<EventId>, count: usize, ids: &[&str]) -> 
     for id in ids {
         args.text(id);
     }
-    Call::with(&SCRIPT, args).repeat(Repeat::Reads).read_each(ids.len(), page)
+    Call::with(&SCRIPT, args).resend(Resend::Reads).read_each(ids.len(), page)
 }
 
 fn page(value: Value, jobs: usize) -> Option<Page> {

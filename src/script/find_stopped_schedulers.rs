@@ -1,7 +1,7 @@
 //! Finds schedulers that have stopped: `lua/find_stopped_schedulers.lua`.
 
 use super::list_schedulers::{StoredScheduler, schedulers};
-use super::{Call, Repeat, Script, reply, script};
+use super::{Call, Resend, Script, reply, script};
 
 pub(crate) static SCRIPT: Script = script!(
     "find_stopped_schedulers", Consumes,
@@ -14,5 +14,5 @@ pub(crate) static SCRIPT: Script = script!(
 /// no list or set and was put back. Returns none if another call has looked within the interval.
 pub(crate) fn find_stopped_schedulers(now: u64, interval_ms: u64, random: u32) -> Call<Vec<StoredScheduler>> {
     let call = Call::to(&SCRIPT).number(now).number(interval_ms).number(random);
-    call.repeat(Repeat::Safe).read(|value| schedulers(reply::array(value)?.into_iter()))
+    call.resend(Resend::Safe).read(|value| schedulers(reply::array(value)?.into_iter()))
 }

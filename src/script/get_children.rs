@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{Call, Repeat, reply};
+use super::{Call, Resend, reply};
 use crate::keys::QueueKeys;
 
 /// The outcome of a child.
@@ -45,25 +45,25 @@ pub struct ChildPage {
 /// Returns the job keys of the children that completed, with their results in JSON.
 pub(crate) fn get_children_values(keys: &QueueKeys, id: &str) -> Call<Vec<(String, String)>> {
     let call = Call::command("get_children_values", "HGETALL").text(ChildKind::Processed.key(keys, id));
-    call.repeat(Repeat::Reads).read(reply::text_pairs)
+    call.resend(Resend::Reads).read(reply::text_pairs)
 }
 
 /// Returns the job keys of the children whose failure the parent ignores, with their reasons.
 pub(crate) fn get_ignored_children_failures(keys: &QueueKeys, id: &str) -> Call<Vec<(String, String)>> {
     let call = Call::command("get_ignored_children_failures", "HGETALL").text(ChildKind::Ignored.key(keys, id));
-    call.repeat(Repeat::Reads).read(reply::text_pairs)
+    call.resend(Resend::Reads).read(reply::text_pairs)
 }
 
 /// Returns the job keys of the children that have not finished.
 pub(crate) fn get_unprocessed_children(keys: &QueueKeys, id: &str) -> Call<Vec<String>> {
     let call = Call::command("get_unprocessed_children", "SMEMBERS").text(ChildKind::Unprocessed.key(keys, id));
-    call.repeat(Repeat::Reads).read(reply::texts)
+    call.resend(Resend::Reads).read(reply::texts)
 }
 
 /// Returns the job keys of the children whose failure fails the job, at these positions.
 pub(crate) fn get_failed_children(keys: &QueueKeys, id: &str, first: i64, last: i64) -> Call<Vec<String>> {
     let call = Call::command("get_failed_children", "ZRANGE").text(ChildKind::Failed.key(keys, id));
-    call.number(first).number(last).repeat(Repeat::Reads).read(reply::texts)
+    call.number(first).number(last).resend(Resend::Reads).read(reply::texts)
 }
 
 /// Returns about `count` children that completed, from `cursor` on.
@@ -82,7 +82,7 @@ pub(crate) fn scan_unprocessed(keys: &QueueKeys, id: &str, cursor: u64, count: u
 }
 
 fn scan(verb: &'static str, key: &str, cursor: u64, count: u64) -> Call<()> {
-    Call::command("get_dependencies", verb).text(key).number(cursor).text("COUNT").number(count).repeat(Repeat::Reads)
+    Call::command("get_dependencies", verb).text(key).number(cursor).text("COUNT").number(count).resend(Resend::Reads)
 }
 
 /// Reads a page; `width` is 2 if each child comes with a result or a reason.

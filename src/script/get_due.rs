@@ -4,13 +4,13 @@ use std::time::SystemTime;
 
 use redis::Value;
 
-use super::{Call, Repeat, reply};
+use super::{Call, Resend, reply};
 use crate::clock::from_epoch_ms;
 use crate::keys::QueueKeys;
 
 /// Returns when each of these jobs is due; `None` for one that is not delayed.
 pub(crate) fn get_due(keys: &QueueKeys, ids: &[&str]) -> Call<Vec<Option<SystemTime>>> {
-    let call = Call::command("get_due", "ZMSCORE").text(keys.key("delayed")).texts(ids).repeat(Repeat::Reads);
+    let call = Call::command("get_due", "ZMSCORE").text(keys.key("delayed")).texts(ids).resend(Resend::Reads);
     call.read(|value| Some(reply::array(value)?.iter().map(due).collect()))
 }
 

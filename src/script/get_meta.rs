@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::{Call, Repeat, reply};
+use super::{Call, Resend, reply};
 use crate::keys::QueueKeys;
 
 /// The settings of a queue, as its `meta` hash has them.
@@ -31,7 +31,7 @@ pub struct QueueMeta {
 }
 
 pub(crate) fn get_meta(keys: &QueueKeys) -> Call<QueueMeta> {
-    Call::command("get_meta", "HGETALL").text(keys.meta()).repeat(Repeat::Reads).read(meta)
+    Call::command("get_meta", "HGETALL").text(keys.meta()).resend(Resend::Reads).read(meta)
 }
 
 fn meta(value: Value) -> Option<QueueMeta> {
@@ -56,7 +56,7 @@ fn meta(value: Value) -> Option<QueueMeta> {
 
 /// Returns whether the queue is paused for all workers.
 pub(crate) fn is_paused(keys: &QueueKeys) -> Call<bool> {
-    Call::command("is_paused", "HEXISTS").text(keys.meta()).text("paused").repeat(Repeat::Reads).read(reply::is_one)
+    Call::command("is_paused", "HEXISTS").text(keys.meta()).text("paused").resend(Resend::Reads).read(reply::is_one)
 }
 
 /// Returns the library and version that opened the queue last.
@@ -72,12 +72,12 @@ pub(crate) fn get_global_concurrency(keys: &QueueKeys) -> Call<Option<u64>> {
 /// Returns how many jobs may be fetched in a window, and the length of the window in ms, over all workers.
 pub(crate) fn get_global_rate_limit(keys: &QueueKeys) -> Call<Option<(u64, u64)>> {
     let call = Call::command("get_global_rate_limit", "HMGET").text(keys.meta()).text("max").text("duration");
-    call.repeat(Repeat::Reads).read(|value| {
+    call.resend(Resend::Reads).read(|value| {
         let [max, duration] = reply::tuple(value)?;
         Some(reply::unsigned(&max).zip(reply::unsigned(&duration)))
     })
 }
 
 fn setting(op: &'static str, keys: &QueueKeys, field: &str) -> Call<()> {
-    Call::command(op, "HGET").text(keys.meta()).text(field).repeat(Repeat::Reads)
+    Call::command(op, "HGET").text(keys.meta()).text(field).resend(Resend::Reads)
 }

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use redis::Value;
 
-use super::{Call, Repeat, Script, reply, script};
+use super::{Call, Resend, Script, reply, script};
 use crate::clock::from_epoch_ms;
 use crate::state::JobState;
 
@@ -44,7 +44,7 @@ impl serde::Serialize for Metrics {
 
 /// Reads the metrics of `kind`, completed or failed.
 pub(crate) fn get_metrics(kind: JobState, start: i64, end: i64) -> Call<Metrics> {
-    Call::to(&SCRIPT).text(kind.as_str()).number(start).number(end).repeat(Repeat::Reads).read(metrics)
+    Call::to(&SCRIPT).text(kind.as_str()).number(start).number(end).resend(Resend::Reads).read(metrics)
 }
 
 fn metrics(value: Value) -> Option<Metrics> {

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{Call, Repeat, Script, reply, script};
+use super::{Call, Resend, Script, reply, script};
 use crate::state::JobState;
 use crate::wire::job::Pair;
 
@@ -10,7 +10,7 @@ pub(crate) static SCRIPT: Script = script!("get_status", Produces, uses: ["queue
 
 /// Returns the state and the fields; `None` if there is no such job.
 pub(crate) fn get_status(id: &str) -> Call<Option<(JobState, Vec<Pair>)>> {
-    Call::to(&SCRIPT).text(id).repeat(Repeat::Reads).read(status)
+    Call::to(&SCRIPT).text(id).resend(Resend::Reads).read(status)
 }
 
 fn status(value: Value) -> Option<Option<(JobState, Vec<Pair>)>> {

@@ -5,7 +5,7 @@
 
 use redis::Value;
 
-use super::{Call, Repeat, Script, reply, script};
+use super::{Call, Resend, Script, reply, script};
 use crate::keys::QueueKeys;
 
 pub(crate) static SCRIPT: Script = script!("grow_partitions", Produces, uses: ["queue"]);
@@ -61,16 +61,16 @@ impl PartitionSetting {
 
 /// Sets how many partitions there are, unless a number is set; returns the number that is set now.
 pub(crate) fn found_partitions(count: usize) -> Call<u64> {
-    Call::to(&SCRIPT).number(count).flag(true).repeat(Repeat::Safe).read(reply::count)
+    Call::to(&SCRIPT).number(count).flag(true).resend(Resend::Safe).read(reply::count)
 }
 
 /// Raises the number of partitions to at least this; returns the number that is set now.
 pub(crate) fn grow_partitions(count: usize) -> Call<u64> {
-    Call::to(&SCRIPT).number(count).flag(false).repeat(Repeat::Safe).read(reply::count)
+    Call::to(&SCRIPT).number(count).flag(false).resend(Resend::Safe).read(reply::count)
 }
 
 pub(crate) fn load_partitions(keys: &QueueKeys) -> Call<PartitionSettings> {
-    Call::command("load_partitions", "HGETALL").text(key(keys)).repeat(Repeat::Reads).read(settings)
+    Call::command("load_partitions", "HGETALL").text(key(keys)).resend(Resend::Reads).read(settings)
 }
 
 pub(crate) fn save_partition_setting(keys: &QueueKeys, setting: PartitionSetting) -> Call<()> {
@@ -79,12 +79,12 @@ pub(crate) fn save_partition_setting(keys: &QueueKeys, setting: PartitionSetting
         Some(text) => Call::command("save_partition_setting", "HSET").text(key(keys)).text(field).text(text),
         None => Call::command("save_partition_setting", "HDEL").text(key(keys)).text(field),
     };
-    call.repeat(Repeat::Safe)
+    call.resend(Resend::Safe)
 }
 
 /// Deletes the number of partitions and all their settings.
 pub(crate) fn forget_partitions(keys: &QueueKeys) -> Call<()> {
-    Call::command("forget_partitions", "DEL").text(key(keys)).repeat(Repeat::Safe)
+    Call::command("forget_partitions", "DEL").text(key(keys)).resend(Resend::Safe)
 }
 
 fn key(keys: &QueueKeys) -> String {

@@ -1,9 +1,9 @@
 //! Returns whether the global concurrency is reached: `lua/is_maxed.lua`.
 
-use super::{Call, Repeat, Script, reply, script};
+use super::{Call, Resend, Script, reply, script};
 
 pub(crate) static SCRIPT: Script = script!("is_maxed", Produces, uses: ["queue"]);
 
 pub(crate) fn is_maxed() -> Call<bool> {
-    Call::to(&SCRIPT).repeat(Repeat::Reads).read(reply::is_one)
+    Call::to(&SCRIPT).resend(Resend::Reads).read(reply::is_one)
 }

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{Call, Repeat, Script, reply, script};
+use super::{Call, Resend, Script, reply, script};
 use crate::wire::job::Pair;
 
 pub(crate) static SCRIPT: Script = script!("list_jobs", Produces, uses: ["queue", "states", "legacy"]);
@@ -54,7 +54,7 @@ fn ask(what: &str, ascending: bool, budget: u32, spans: &[Span]) -> Call<()> {
     for span in spans {
         call = call.text(span.name).number(span.first).number(span.last).maybe(span.want);
     }
-    call.repeat(Repeat::Reads)
+    call.resend(Resend::Reads)
 }
 
 fn pages<T>(value: Value, spans: usize, read: fn(Vec<Value>) -> Option<Vec<T>>) -> Option<Vec<Page<T>>> {

@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::reply::{array, pairs, string};
-use super::{Call, Repeat, Script, script};
+use super::{Call, Resend, Script, script};
 use crate::wire::job::Pair;
 
 pub(crate) static SCRIPT: Script = script!("list_schedulers", Produces, uses: ["queue"]);
@@ -18,13 +18,13 @@ pub(crate) struct StoredScheduler {
 }
 
 pub(crate) fn get_scheduler(scheduler: &str) -> Call<Option<StoredScheduler>> {
-    Call::to(&SCRIPT).text("one").text(scheduler).repeat(Repeat::Reads).read(|value| Some(listed(value)?.1.pop()))
+    Call::to(&SCRIPT).text("one").text(scheduler).resend(Resend::Reads).read(|value| Some(listed(value)?.1.pop()))
 }
 
 /// Returns the schedulers at these positions, and the position to go on at if there are more.
 pub(crate) fn list_schedulers(ascending: bool, first: i64, last: i64) -> Call<(Option<i64>, Vec<StoredScheduler>)> {
     let order = if ascending { "asc" } else { "desc" };
-    Call::to(&SCRIPT).text(order).number(first).number(last).repeat(Repeat::Reads).read(listed)
+    Call::to(&SCRIPT).text(order).number(first).number(last).resend(Resend::Reads).read(listed)
 }
 
 /// Reads schedulers as the scripts return them: id, slot and hash of each.

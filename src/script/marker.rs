@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::{Call, Repeat};
+use super::{Call, Resend};
 
 /// Pops the marker, waiting for it at most `block`; returns its score, or `None` when the time is over.
 pub(crate) fn take_marker(marker: &str, block: Duration) -> Call<Option<f64>> {
     let call = Call::command("take_marker", "BZPOPMIN").text(marker).text(format!("{:.3}", block.as_secs_f64()));
-    call.repeat(Repeat::Never).read(|value| match value {
+    call.resend(Resend::Never).read(|value| match value {
         Value::Array(reply) => Some(Some(score(reply.get(2)).unwrap_or(0.0))),
         _ => Some(None),
     })
@@ -18,7 +18,7 @@ pub(crate) fn take_marker(marker: &str, block: Duration) -> Call<Option<f64>> {
 /// Pops the first of these markers, waiting at most `block`; returns which one, and its score.
 pub(crate) fn take_any_marker(markers: &[String], block: Duration) -> Call<Option<(String, f64)>> {
     let call = Call::command("take_marker", "BZPOPMIN").texts(markers).text(format!("{:.3}", block.as_secs_f64()));
-    call.repeat(Repeat::Never).read(|value| match value {
+    call.resend(Resend::Never).read(|value| match value {
         Value::Array(mut reply) if reply.len() == 3 => {
             let score = score(reply.get(2)).unwrap_or(0.0);
             Some(Some((super::reply::string(reply.swap_remove(0))?, score)))
@@ -29,7 +29,7 @@ pub(crate) fn take_any_marker(markers: &[String], block: Duration) -> Call<Optio
 
 /// Ends the blocking command of a connection; returns whether one was running.
 pub(crate) fn unblock_client(id: i64) -> Call<bool> {
-    Call::command("unblock", "CLIENT").text("UNBLOCK").number(id).repeat(Repeat::Never).read(|value| match value {
+    Call::command("unblock", "CLIENT").text("UNBLOCK").number(id).resend(Resend::Never).read(|value| match value {
         Value::Int(ended) => Some(ended == 1),
         _ => None,
     })
@@ -37,7 +37,7 @@ pub(crate) fn unblock_client(id: i64) -> Call<bool> {
 
 /// Counts how many of these keys exist.
 pub(crate) fn count_keys(keys: impl IntoIterator<Item = String>) -> Call<u64> {
-    Call::command("look", "EXISTS").texts(keys).repeat(Repeat::Reads).read(|value| match value {
+    Call::command("look", "EXISTS").texts(keys).resend(Resend::Reads).read(|value| match value {
         Value::Int(count) => u64::try_from(count).ok(),
         _ => None,
     })

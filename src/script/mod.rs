@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use redis::{Cmd, ErrorKind, ServerErrorKind, Value};
 
 use crate::clock::MOST_MS;
-use crate::connection::{Failure, Link};
+use crate::connection::{CallFailure, Link};
 use crate::keys::QueueKeys;
 
 pub(crate) mod add_flow;
@@ -94,7 +94,7 @@ mod wake_workers;
 
 pub(crate) use add_log::add_log;
 pub(crate) use adopt_jobs::{adopt_jobs, find_adoptable};
-pub(crate) use call::{Call, Repeat};
+pub(crate) use call::{Call, Resend};
 pub(crate) use change_delay::change_delay;
 pub(crate) use change_priority::change_priority;
 pub(crate) use clean::clean;
@@ -186,7 +186,7 @@ struct Loaded {
 /// is first called and returns the functions listed as `giving`: defining a Lua function costs as much as half a read.
 macro_rules! script {
     (
-        $name:literal, $kind:ident, uses: [$($($own:ident)? $piece:literal),* $(,)?]
+        $name:literal, $effect:ident, uses: [$($($own:ident)? $piece:literal),* $(,)?]
         $(, on_demand: [$($($rare_own:ident)? $rare:literal),* $(,)?], giving: [$($given:ident),* $(,)?])?
         $(, then: [$($($last_own:ident)? $last:literal),* $(,)?])? $(,)?
     ) => {
@@ -207,7 +207,7 @@ macro_rules! script {
                 $($($crate::script::piece_text!($name, $($last_own)? $last), "\n",)*)?
                 include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/lua/", $name, ".lua")),
             ),
-            $crate::script::Kind::$kind,
+            $crate::script::Effect::$effect,
         )
     };
 }
@@ -235,7 +235,7 @@ pub(crate) use {piece_name, piece_text};
 
 /// What a script does to the amount of data in Redis.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum Effect {
     /// It adds data or only reads; refused while Redis has no memory left.
     Produces,
     /// It takes work off the queue; runs even while Redis has no memory left, if the server is version 7 or later.
@@ -243,8 +243,13 @@ pub(crate) enum Kind {
 }
 
 impl Script {
-    pub(crate) const fn new(name: &'static str, uses: &'static [&'static str], text: &'static str, kind: Kind) -> Self {
-        let consumes = matches!(kind, Kind::Consumes);
+    pub(crate) const fn new(
+        name: &'static str,
+        uses: &'static [&'static str],
+        text: &'static str,
+        effect: Effect,
+    ) -> Self {
+        let consumes = matches!(effect, Effect::Consumes);
         Self { name, uses, text, consumes, plain: OnceLock::new(), flagged: OnceLock::new() }
     }
 
@@ -259,7 +264,7 @@ impl Script {
     }
 
     /// Sends the script once by its digest, and with its text if the server does not know the digest.
-    pub(crate) async fn run(&self, link: &Link, keys: &QueueKeys, args: &Args) -> Result<Value, Failure> {
+    pub(crate) async fn run(&self, link: &Link, keys: &QueueKeys, args: &Args) -> Result<Value, CallFailure> {
         let loaded = self.loaded(self.consumes && link.allows_oom());
         let long_way = link.takes_long_way();
         let bytes = args.bytes.len();
@@ -267,7 +272,7 @@ impl Script {
         let reply = link.send_large(&cmd, bytes).await;
         spare::keep_command(cmd, bytes);
         match reply {
-            Err(Failure::Server(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+            Err(CallFailure::Server(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 link.send_large(&command("EVAL", &loaded.text, keys, args, long_way), bytes).await
             }
             other => other,

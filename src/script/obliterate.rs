@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{Call, Repeat, Script, reply, script};
+use super::{Call, Resend, Script, reply, script};
 
 pub(crate) static SCRIPT: Script = script!("obliterate", Consumes, uses: ["queue", "settings", "wake", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "delete", "erase"]);
 
@@ -18,7 +18,7 @@ pub(crate) enum Obliterated {
 
 /// Deletes at most `most` jobs and schedulers; `force` deletes active jobs too.
 pub(crate) fn obliterate(most: u32, force: bool) -> Call<Obliterated> {
-    Call::to(&SCRIPT).number(most).flag(force).repeat(Repeat::Safe).read(obliterated)
+    Call::to(&SCRIPT).number(most).flag(force).resend(Resend::Safe).read(obliterated)
 }
 
 fn obliterated(value: Value) -> Option<Obliterated> {

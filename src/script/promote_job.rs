@@ -1,11 +1,11 @@
 //! Makes a delayed job ready now: `lua/promote_job.lua`.
 
-use super::{Call, Repeat, Script, reply, script};
+use super::{Call, Resend, Script, reply, script};
 use crate::error::Reason;
 
 pub(crate) static SCRIPT: Script =
     script!("promote_job", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "prioritize", "ready"]);
 
 pub(crate) fn promote_job(id: &str) -> Call<Result<(), Reason>> {
-    Call::to(&SCRIPT).text(id).repeat(Repeat::Never).read(reply::done)
+    Call::to(&SCRIPT).text(id).resend(Resend::Never).read(reply::done)
 }

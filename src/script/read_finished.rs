@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::reply::{array, string, text};
-use super::{Args, Call, Repeat, Script, script};
+use super::{Args, Call, Resend, Script, script};
 use crate::error::Reason;
 use crate::wire::EventId;
 use crate::wire::job::stored_number;
@@ -12,7 +12,7 @@ pub(crate) static SCRIPT: Script = script!("read_finished", Produces, uses: ["co
 
 /// What was found of one job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct FoundJob {
     pub(crate) finished: Finished,
     /// Its timestamp, which tells it from a later job with the same id.
     pub(crate) born: Option<i64>,
@@ -31,15 +31,15 @@ pub(crate) enum Finished {
 }
 
 /// Returns the newest event at that moment, and one answer for each job.
-pub(crate) fn read_finished(ids: &[impl AsRef<str>]) -> Call<(EventId, Vec<Found>)> {
+pub(crate) fn read_finished(ids: &[impl AsRef<str>]) -> Call<(EventId, Vec<FoundJob>)> {
     let mut args = Args::with_capacity(ids.len(), ids.iter().map(|id| id.as_ref().len()).sum());
     for id in ids {
         args.text(id.as_ref());
     }
-    Call::with(&SCRIPT, args).repeat(Repeat::Reads).read_each(ids.len(), found)
+    Call::with(&SCRIPT, args).resend(Resend::Reads).read_each(ids.len(), found)
 }
 
-fn found(value: Value, count: usize) -> Option<(EventId, Vec<Found>)> {
+fn found(value: Value, count: usize) -> Option<(EventId, Vec<FoundJob>)> {
     let items = array(value)?;
     if items.len() != 1 + 3 * count {
         return None;
@@ -56,7 +56,7 @@ fn found(value: Value, count: usize) -> Option<(EventId, Vec<Found>)> {
             code => Finished::Refused(Reason::from_code(code).err()?),
         };
         let born = if let Value::BulkString(born) = born { stored_number(&born) } else { None };
-        answers.push(Found { finished, born });
+        answers.push(FoundJob { finished, born });
     }
     Some((newest, answers))
 }

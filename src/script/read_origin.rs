@@ -1,6 +1,6 @@
 //! Reads when a job was added and who its parent is.
 
-use super::{Call, Repeat, reply};
+use super::{Call, Resend, reply};
 use crate::keys::QueueKeys;
 
 /// When a job was added, and the key of its parent; `None` for what is not stored.
@@ -12,7 +12,7 @@ pub(crate) struct Origin {
 
 pub(crate) fn read_origin(home: &QueueKeys, id: &str) -> Call<Origin> {
     let call = Call::command("add_flow", "HMGET").text(home.job(id)).text("timestamp").text("parentKey");
-    call.repeat(Repeat::Safe).read(|value| {
+    call.resend(Resend::Safe).read(|value| {
         let [timestamp, parent] = reply::tuple(value)?;
         Some(Origin { timestamp: reply::bytes(timestamp), parent: reply::bytes(parent) })
     })

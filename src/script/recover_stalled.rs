@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{Args, Call, Repeat, Script, reply, script};
+use super::{Args, Call, Resend, Script, reply, script};
 
 pub(crate) static SCRIPT: Script = script!("recover_stalled", Consumes, uses: ["codes", "queue", "settings", "wake", "prioritize", "ready", "leave_active"]);
 
@@ -18,7 +18,7 @@ pub(crate) struct Recovered {
 pub(crate) fn recover_stalled(now: u64, interval_ms: u64, limit: u32, from: &str) -> Call<Recovered> {
     let mut args = Args::default();
     args.number(now).millis(interval_ms.max(1)).number(limit).text(from);
-    Call::with(&SCRIPT, args).repeat(Repeat::Safe).read(recovered)
+    Call::with(&SCRIPT, args).resend(Resend::Safe).read(recovered)
 }
 
 fn recovered(value: Value) -> Option<Recovered> {

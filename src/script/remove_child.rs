@@ -1,6 +1,6 @@
 //! Separates a child from its parent: `lua/remove_child.lua`.
 
-use super::{Call, Repeat, Script, reply, script};
+use super::{Call, Resend, Script, reply, script};
 use crate::error::Reason;
 
 pub(crate) static SCRIPT: Script = script!("remove_child", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "detach"]);
@@ -10,6 +10,6 @@ pub(crate) fn remove_child(id: &str, parent_key: &str) -> Call<Result<bool, Reas
     Call::to(&SCRIPT)
         .text(id)
         .text(parent_key)
-        .repeat(Repeat::Never)
+        .resend(Resend::Never)
         .read(|value| reply::code(value).map(|code| code.map(|code| code == 1)))
 }

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{Call, Repeat, Script, reply, script};
+use super::{Call, Resend, Script, reply, script};
 use crate::error::Reason;
 
 pub(crate) static SCRIPT: Script = script!("remove_job", Consumes, uses: ["codes", "queue", "settings", "wake", "announce", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "detach", "delete", "erase", "cut"]);
@@ -35,7 +35,7 @@ pub(crate) fn remove_job(id: &str, family: Family, step: u64) -> Call<Result<Rem
         Family::Alone => "alone",
         Family::Unprocessed => "unprocessed",
     };
-    Call::to(&SCRIPT).text(id).text(family).number(step).repeat(Repeat::Safe).read(removal)
+    Call::to(&SCRIPT).text(id).text(family).number(step).resend(Resend::Safe).read(removal)
 }
 
 fn removal(value: Value) -> Option<Result<Removal, Reason>> {

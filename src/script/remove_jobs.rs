@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::scan_jobs::{Scanned, Search, pairwise, scanned};
-use super::{Call, Repeat, Script, reply, script};
+use super::{Call, Resend, Script, reply, script};
 use crate::error::Reason;
 
 pub(crate) static SCRIPT: Script = script!("remove_jobs", Consumes, uses: ["codes", "queue", "settings", "wake", "announce", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "delete", "erase", "cut", "is_job", "is_taken", "past_taken", "search"]);
@@ -22,7 +22,7 @@ pub(crate) fn move_jobs(target: &str, search: &Search<'_>) -> Call<Scanned<Gone>
 }
 
 fn ask(target: &str, search: &Search<'_>) -> Call<Scanned<Gone>> {
-    search.put(Call::to(&SCRIPT).text(target)).repeat(Repeat::Safe).read(|value| {
+    search.put(Call::to(&SCRIPT).text(target)).resend(Resend::Safe).read(|value| {
         scanned(value, |items| pairwise(items).map(|pair| pair.and_then(|(id, answer)| gone(id, answer))).collect())
     })
 }

@@ -1,6 +1,6 @@
 //! Makes many jobs of a state ready again: `lua/requeue_jobs.lua`.
 
-use super::{Call, Repeat, Script, reply, script};
+use super::{Call, Resend, Script, reply, script};
 use crate::state::JobState;
 
 pub(crate) static SCRIPT: Script = script!("requeue_jobs", Consumes, uses: ["queue", "settings", "wake", "number", "announce", "prioritize", "restore"]);
@@ -9,5 +9,5 @@ pub(crate) static SCRIPT: Script = script!("requeue_jobs", Consumes, uses: ["que
 /// were moved. With `by_priority` each job is placed by its priority; otherwise all come before the prioritized jobs.
 pub(crate) fn requeue_jobs(state: JobState, until: &str, most: u32, by_priority: bool) -> Call<(u64, u64)> {
     let call = Call::to(&SCRIPT).text(state.as_str()).text(until).number(most).flag(by_priority);
-    call.repeat(Repeat::Safe).read(reply::two_counts)
+    call.resend(Resend::Safe).read(reply::two_counts)
 }

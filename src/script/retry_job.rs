@@ -1,6 +1,6 @@
 //! Makes a finished job ready again: `lua/retry_job.lua`.
 
-use super::{Call, Repeat, Script, reply, script};
+use super::{Call, Resend, Script, reply, script};
 use crate::error::Reason;
 use crate::state::JobState;
 
@@ -13,5 +13,5 @@ pub(crate) fn retry_job(
     reset_attempts_started: bool,
 ) -> Call<Result<(), Reason>> {
     let call = Call::to(&SCRIPT).text(id).text(state.as_str()).flag(reset_attempts_made).flag(reset_attempts_started);
-    call.repeat(Repeat::Never).read(reply::done)
+    call.resend(Resend::Never).read(reply::done)
 }

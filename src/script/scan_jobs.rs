@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{Call, Repeat, Script, reply, script};
+use super::{Call, Resend, Script, reply, script};
 use crate::wire::job::Pair;
 
 pub(crate) static SCRIPT: Script = script!("scan_jobs", Produces, uses: ["queue", "states", "search"]);
@@ -83,7 +83,7 @@ pub(crate) fn find_jobs(search: &Search<'_>) -> Call<Scanned<(Vec<u8>, Vec<Pair>
 }
 
 fn ask(what: &str, search: &Search<'_>) -> Call<()> {
-    search.put(Call::to(&SCRIPT).text(what)).repeat(Repeat::Reads)
+    search.put(Call::to(&SCRIPT).text(what)).resend(Resend::Reads)
 }
 
 /// Groups items in pairs; `None` for a last one without a partner.

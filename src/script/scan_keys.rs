@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{Call, Repeat, reply};
+use super::{Call, Resend, reply};
 use crate::keys::QueueKeys;
 
 /// Scans some keys of the server. Returns where to go on, and the keys of one queue. `op` is the operation that asks.
@@ -25,12 +25,12 @@ pub(crate) fn scan_prefix(op: &'static str, prefix: &str, cursor: &str, count: u
 /// Deletes keys of one slot, or of a server without slots.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn unlink(op: &'static str, keys: &[String]) -> Call<()> {
-    Call::command(op, "UNLINK").texts(keys).repeat(Repeat::Safe).read(|_| Some(()))
+    Call::command(op, "UNLINK").texts(keys).resend(Resend::Safe).read(|_| Some(()))
 }
 
 fn scan(op: &'static str, cursor: &str, pattern: &str, count: u32) -> Call<(String, Vec<String>)> {
     let call = Call::command(op, "SCAN").text(cursor).text("MATCH").text(pattern);
-    call.text("COUNT").number(count).repeat(Repeat::Reads).read(scanned)
+    call.text("COUNT").number(count).resend(Resend::Reads).read(scanned)
 }
 
 /// Writes a text as a pattern that matches nothing else.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use redis::Value;
 
 use super::reply::{self, array, bytes, unsigned};
-use super::{Args, Call, Repeat, Script, script};
+use super::{Args, Call, Resend, Script, script};
 use crate::clock::{MOST_MS, millis};
 use crate::error::Reason;
 use crate::options::{KeepJobs, WorkerOptions};
@@ -266,7 +266,7 @@ pub(crate) fn args(now: u64, ask: &Ask, outcomes: &[impl Borrow<Outcome>]) -> Ar
 
 /// Applies outcomes and takes jobs. If the reply is lost, the engine finds out what was applied.
 pub(crate) fn settle(now: u64, ask: &Ask, outcomes: &[impl Borrow<Outcome>]) -> Call<Settled> {
-    let call = Call::with(&SCRIPT, args(now, ask, outcomes)).repeat(Repeat::Never);
+    let call = Call::with(&SCRIPT, args(now, ask, outcomes)).resend(Resend::Never);
     call.read_each(outcomes.len(), |value, outcomes| settled(value).filter(|settled| settled.codes.len() == outcomes))
 }
 

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{Call, Repeat, Script, reply, script};
+use super::{Call, Resend, Script, reply, script};
 use crate::state::{JobCounts, JobState};
 
 pub(crate) static SCRIPT: Script = script!("summarize_queue", Produces, uses: ["queue"]);
@@ -51,7 +51,7 @@ pub(crate) struct Recent {
 
 /// Reads the summary. `recent` is how many completed and how many failed jobs are looked at.
 pub(crate) fn summarize_queue(minutes: u32, recent: u32, now: u64) -> Call<Summary> {
-    Call::to(&SCRIPT).number(minutes).number(recent).number(now).repeat(Repeat::Reads).read(summary)
+    Call::to(&SCRIPT).number(minutes).number(recent).number(now).resend(Resend::Reads).read(summary)
 }
 
 fn summary(value: Value) -> Option<Summary> {

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{Call, Repeat, Script, reply, script};
+use super::{Call, Resend, Script, reply, script};
 
 pub(crate) static SCRIPT: Script = script!("trace_flow", Consumes, uses: ["queue"]);
 
@@ -22,7 +22,7 @@ const TRACED_EVENTS: u32 = 2_000;
 /// Finds out whether a flow was stored. `id` is a job of it that no other caller can have created, `elapsed_ms` the
 /// time since the flow was first sent.
 pub(crate) fn trace_flow(id: &str, elapsed_ms: u64) -> Call<Trace> {
-    Call::to(&SCRIPT).text(id).number(elapsed_ms).number(TRACED_EVENTS).repeat(Repeat::Safe).read(trace)
+    Call::to(&SCRIPT).text(id).number(elapsed_ms).number(TRACED_EVENTS).resend(Resend::Safe).read(trace)
 }
 
 fn trace(value: Value) -> Option<Trace> {

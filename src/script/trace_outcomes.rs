@@ -6,7 +6,7 @@ use redis::Value;
 
 use super::reply::array;
 use super::settle::{End, Outcome};
-use super::{Args, Call, Repeat, Script, script};
+use super::{Args, Call, Resend, Script, script};
 
 pub(crate) static SCRIPT: Script = script!("trace_outcomes", Consumes, uses: ["codes", "queue"]);
 
@@ -32,7 +32,7 @@ pub(crate) fn trace_outcomes(outcomes: &[impl Borrow<Outcome>]) -> Call<Vec<Trac
             End::Retry { .. } | End::Delayed { .. } | End::Waiting | End::Children { .. } => "",
         });
     }
-    Call::with(&SCRIPT, args).repeat(Repeat::Reads).read_each(outcomes.len(), traced)
+    Call::with(&SCRIPT, args).resend(Resend::Reads).read_each(outcomes.len(), traced)
 }
 
 fn traced(value: Value, outcomes: usize) -> Option<Vec<Traced>> {

@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::reply::{string, tuple};
-use super::{Args, Call, Repeat, Script, script};
+use super::{Args, Call, Resend, Script, script};
 use crate::error::Reason;
 
 pub(crate) static SCRIPT: Script = script!("upsert_scheduler", Produces, uses: ["codes", "queue", "settings", "wake", "number", "announce", "delay", "prioritize", "ready", "store", "scheduled_run", "states", "homes", "check_queue", "release", "delete", "erase"]);
@@ -54,8 +54,8 @@ pub(crate) fn upsert_scheduler(upsert: &Upsert, is_repeatable: bool) -> Call<Res
     for (name, value) in &upsert.fields {
         args.text(name).text(value);
     }
-    let repeat = if is_repeatable { Repeat::Safe } else { Repeat::Never };
-    Call::with(&SCRIPT, args).repeat(repeat).read(upserted)
+    let resend = if is_repeatable { Resend::Safe } else { Resend::Never };
+    Call::with(&SCRIPT, args).resend(resend).read(upserted)
 }
 
 fn upserted(value: Value) -> Option<Result<Upserted, Reason>> {

@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::reply::{array, string, text, unsigned};
-use super::{Call, Repeat, Script, script};
+use super::{Call, Resend, Script, script};
 
 pub(crate) static SCRIPT: Script = script!("waits_for", Produces, uses: ["queue", "states"]);
 
@@ -36,7 +36,7 @@ pub(crate) struct Child {
 
 /// Reads why a parent waits, and looks up at most `most` children of each kind; `None` if there is no such job.
 pub(crate) fn waits_for(id: &str, most: u32) -> Call<Option<Held>> {
-    Call::to(&SCRIPT).text(id).number(most).number(LIST_DEPTH).repeat(Repeat::Reads).read(held)
+    Call::to(&SCRIPT).text(id).number(most).number(LIST_DEPTH).resend(Resend::Reads).read(held)
 }
 
 fn held(value: Value) -> Option<Option<Held>> {

@@ -21,7 +21,7 @@ use super::rollback::Rollbacks;
 use super::run::{Command, Loop};
 use super::shared_wait::Seat;
 use super::watchdog::Watchdog;
-use super::{Counters, Inner, Tokens, Worker, panics, rollback, schedulers, slots, stalled, supervise, wait};
+use super::{Counters, Tokens, Worker, WorkerCore, panics, rollback, schedulers, slots, stalled, supervise, wait};
 use crate::connection::{BlockingLink, Listener};
 use crate::error::Result;
 use crate::options::{FailedAttempt, KeepJobs, Retry, WorkerOptions, only_if};
@@ -317,7 +317,7 @@ impl WorkerBuilder {
     }
 
     /// Starts the worker; with a seat it shares its slots with other workers.
-    pub(crate) fn start_with(self, share: Option<slots::Seat>) -> Result<Worker> {
+    pub(crate) fn start_with(self, share: Option<slots::SlotShare>) -> Result<Worker> {
         let options = self.options.checked()?;
         let processor = self.processor.checked()?;
         panics::watch();
@@ -346,7 +346,7 @@ impl WorkerBuilder {
         let waiter = wait::Waiter::start(blocking, seat, self.client.shared_waits(), events.clone());
         let concurrency = AtomicUsize::new(options.concurrency);
         let large = queue.engine().link.another();
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(WorkerCore {
             queue,
             options: Arc::new(options),
             processor: self.layers.around(processor),
@@ -364,7 +364,7 @@ impl WorkerBuilder {
             last_fetch,
             rollbacks: Rollbacks::default(),
         });
-        let listener: Weak<dyn Listener> = Arc::<Inner>::downgrade(&inner);
+        let listener: Weak<dyn Listener> = Arc::<WorkerCore>::downgrade(&inner);
         inner.queue.engine().link.outages().tell(listener);
         let stalled = tokio::spawn(look_after(Arc::clone(&inner), self.client.clone()));
         tracing::info!(
@@ -381,10 +381,10 @@ impl WorkerBuilder {
 
 /// Starts the loop of a worker. Returns its task, and a token that is cancelled when its task ends.
 fn work(
-    inner: &Arc<Inner>,
+    inner: &Arc<WorkerCore>,
     waiter: wait::Waiter,
     asked: mpsc::Receiver<Command>,
-    share: Option<slots::Seat>,
+    share: Option<slots::SlotShare>,
 ) -> (JoinHandle<()>, CancellationToken) {
     let ended = CancellationToken::new();
     // Dropped with the task, however that ends: by a panic or with its runtime too.
@@ -400,7 +400,7 @@ fn work(
 
 /// Runs the periodic checks of a worker: for stalled jobs, for stopped schedulers, and for a server that has lost what
 /// it had acknowledged.
-async fn look_after(inner: Arc<Inner>, client: crate::Client) {
+async fn look_after(inner: Arc<WorkerCore>, client: crate::Client) {
     let stalled = async {
         if !inner.options.skip_stalled_check {
             let check = || stalled::check_for_ever(&inner, client.stalled_looks());

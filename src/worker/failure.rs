@@ -149,7 +149,7 @@ impl From<Panic> for Fault {
 
 /// A failed attempt, once it is decided what comes next.
 #[derive(Debug, Clone)]
-pub(crate) struct Failure {
+pub(crate) struct AttemptFailure {
     name: String,
     /// The number of the attempt; the first is 1.
     attempt: u32,
@@ -160,7 +160,7 @@ pub(crate) struct Failure {
     line: String,
 }
 
-impl Failure {
+impl AttemptFailure {
     pub(crate) fn new(name: &str, attempt: u32, of: u32, fault: Fault) -> Self {
         // Formatted here, where a panic of the error's `Display` is caught.
         let line = fault.line();

@@ -70,7 +70,7 @@ use crate::sync::Lock;
 use crate::telemetry::WorkerFigures;
 
 /// What the loop, the attempts and the handle of one worker share.
-pub(crate) struct Inner {
+pub(crate) struct WorkerCore {
     pub(crate) queue: Arc<QueueCore>,
     pub(crate) options: Arc<WorkerOptions>,
     pub(crate) processor: Erased,
@@ -94,7 +94,7 @@ pub(crate) struct Inner {
     pub(crate) rollbacks: Rollbacks,
 }
 
-impl Listener for Inner {
+impl Listener for WorkerCore {
     fn away(&self, why: &str) {
         self.events.emit(|| WorkerEvent::Disconnected { reason: why.to_owned() });
     }
@@ -112,7 +112,7 @@ impl Listener for Inner {
     }
 }
 
-impl Inner {
+impl WorkerCore {
     pub(crate) fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock()
     }
@@ -225,7 +225,7 @@ pub struct Report {
 }
 
 impl Report {
-    fn log(&self, worker: &Inner) {
+    fn log(&self, worker: &WorkerCore) {
         let WorkerCounts { completed, failed, retried } = self.counts;
         tracing::info!(
             queue = worker.queue.engine().keys.queue(),
@@ -268,7 +268,7 @@ impl Report {
 /// BullMQ: `Worker`.
 #[must_use = "a worker that is dropped closes: keep it, and end it by `close` or `run_until`"]
 pub struct Worker {
-    inner: Arc<Inner>,
+    inner: Arc<WorkerCore>,
     commands: mpsc::Sender<Command>,
     work: Option<JoinHandle<()>>,
     /// Cancelled when the loop has ended.

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
 use super::event::WorkerEvent;
-use super::failure::{Failure, Fault};
+use super::failure::{AttemptFailure, Fault};
 use super::panics::{Panic, catch};
 use super::verdict::{self, Verdict};
-use super::{Inner, verdict::failed};
+use super::{WorkerCore, verdict::failed};
 use crate::error::Halt;
 use crate::job::{Attempt, CancelReason, JobCore, Seen};
 use crate::scheduler::{self, Turn};
@@ -41,7 +41,7 @@ pub(crate) struct EndedAttempt {
     pub(crate) refusals: u32,
     pub(crate) attempt: Arc<Attempt>,
     /// The failure for listeners, if the attempt failed.
-    pub(crate) failure: Option<Box<Failure>>,
+    pub(crate) failure: Option<Box<AttemptFailure>>,
 }
 
 impl Borrow<Outcome> for EndedAttempt {
@@ -57,7 +57,7 @@ impl EndedAttempt {
         order: u64,
         start: u32,
         end: End,
-        failure: Option<Box<Failure>>,
+        failure: Option<Box<AttemptFailure>>,
     ) -> Self {
         attempt.end();
         let settled = attempt.settled().cloned();
@@ -88,7 +88,7 @@ impl EndedAttempt {
 /// Runs one attempt and sends its outcome. If the task is dropped or aborted, even before it was first polled, the job
 /// is put back.
 pub(crate) fn perform(
-    worker: Arc<Inner>,
+    worker: Arc<WorkerCore>,
     handed: Handed,
     attempt: Arc<Attempt>,
     slot: usize,
@@ -132,7 +132,7 @@ pub(crate) fn perform(
 }
 
 /// Makes of a fetched job, which is as it was before this start, what the processor sees.
-fn started(worker: &Inner, mut raw: RawJob, attempt: &Arc<Attempt>) -> Arc<JobCore> {
+fn started(worker: &WorkerCore, mut raw: RawJob, attempt: &Arc<Attempt>) -> Arc<JobCore> {
     let engine = worker.queue.engine();
     raw.attempts_started = raw.attempts_started.saturating_add(1);
     raw.processed_on = i64::try_from(engine.clock.now_ms()).ok();
@@ -151,7 +151,7 @@ fn started(worker: &Inner, mut raw: RawJob, attempt: &Arc<Attempt>) -> Arc<JobCo
 }
 
 /// Runs an attempt within its span, and counts how long the job has waited and how long it ran.
-async fn measured(worker: &Arc<Inner>, core: Arc<JobCore>, attempt: &Arc<Attempt>) -> Verdict {
+async fn measured(worker: &Arc<WorkerCore>, core: Arc<JobCore>, attempt: &Arc<Attempt>) -> Verdict {
     let raw = &core.raw;
     if raw.attempts_started == 1 {
         let ready = raw.timestamp.map(|at| at.saturating_add(delay_ms(raw)));
@@ -197,7 +197,7 @@ fn conclude(span: &Span, end: &mut End, wants_trace: bool) {
 /// same, and the error is reported; Node leaves such a job active for ever.
 ///
 /// Returns `None` if the attempt was cancelled meanwhile; then the job is put back.
-async fn schedule_next(worker: &Inner, key: &str, raw: &RawJob, attempt: &Attempt) -> Option<Turn> {
+async fn schedule_next(worker: &WorkerCore, key: &str, raw: &RawJob, attempt: &Attempt) -> Option<Turn> {
     let advanced = tokio::select! {
         advanced = scheduler::advance(worker.queue.engine(), key, raw, attempt.token()) => advanced,
         () = attempt.cancellation().cancelled() => return None,
@@ -213,7 +213,7 @@ async fn schedule_next(worker: &Inner, key: &str, raw: &RawJob, attempt: &Attemp
     Some(turn)
 }
 
-async fn attempt_job(worker: &Arc<Inner>, core: Arc<JobCore>, attempt: &Arc<Attempt>) -> Verdict {
+async fn attempt_job(worker: &Arc<WorkerCore>, core: Arc<JobCore>, attempt: &Arc<Attempt>) -> Verdict {
     let raw = &core.raw;
     if let Some(verdict) = verdict::unrun(raw, &worker.options) {
         return verdict;
@@ -299,7 +299,7 @@ struct Unfinished {
 }
 
 impl Unfinished {
-    fn finish(mut self, end: End, pause: Option<Duration>, failure: Option<Box<Failure>>) {
+    fn finish(mut self, end: End, pause: Option<Duration>, failure: Option<Box<AttemptFailure>>) {
         if let Some(attempt) = self.attempt.take() {
             let ended = EndedAttempt::new(attempt, self.slot, self.order, self.start, end, failure);
             self.send(EndedAttempt { pause, ..ended });

@@ -6,7 +6,7 @@
 
 use tokio::sync::Notify;
 
-use super::Inner;
+use super::WorkerCore;
 use super::event::WorkerEvent;
 use crate::engine::events::Kept;
 use crate::sync::Lock;
@@ -63,7 +63,7 @@ impl Rollbacks {
 }
 
 /// Checks once after each break.
-pub(crate) async fn look_for_ever(worker: &Inner) {
+pub(crate) async fn look_for_ever(worker: &WorkerCore) {
     loop {
         worker.rollbacks.mended.notified().await;
         let Some(seen) = worker.rollbacks.open() else { continue };

@@ -25,11 +25,11 @@ use super::losses::Losses;
 use super::panics::catch;
 use super::perform::{EndedAttempt, perform};
 use super::plan::{Force, Learned, Plan, Situation, Slots, Step, fitting, limited_ms};
-use super::settle::{Answered, Next, fail_instead, look_for, settle, settle_apart};
-use super::slots::{Asked, Seat};
+use super::settle::{Answered, FollowUp, fail_instead, look_for, settle, settle_apart};
+use super::slots::{Asked, SlotShare};
 use super::tally::Tally;
 use super::wait::{Waiter, Woken};
-use super::{Inner, supervise};
+use super::{WorkerCore, supervise};
 use crate::connection::Pauses;
 use crate::engine::{Settlement, sent};
 use crate::error::{Error, Reason};
@@ -58,7 +58,7 @@ pub(crate) enum Command {
 }
 
 pub(crate) struct Loop {
-    worker: Arc<Inner>,
+    worker: Arc<WorkerCore>,
     commands: mpsc::Receiver<Command>,
     handle_lives: bool,
     ended_rx: mpsc::UnboundedReceiver<EndedAttempt>,
@@ -67,7 +67,7 @@ pub(crate) struct Loop {
     waiter: Waiter,
     plan: Plan,
     /// Set if the slots are shared with other queues' workers.
-    seat: Option<Seat>,
+    share: Option<SlotShare>,
     /// Set if slots are shared, while calls are under way that may bring jobs; renewed with each call that comes back.
     asked: Option<Asked>,
     losses: Losses,
@@ -96,15 +96,15 @@ struct Spare {
 
 impl Loop {
     pub(crate) fn new(
-        worker: Arc<Inner>,
+        worker: Arc<WorkerCore>,
         waiter: Waiter,
         commands: mpsc::Receiver<Command>,
-        seat: Option<Seat>,
+        share: Option<SlotShare>,
     ) -> Self {
         let (ended_tx, ended_rx) = mpsc::unbounded_channel();
         Self {
             plan: Plan::new(&worker.options),
-            seat,
+            share,
             asked: None,
             losses: Losses::default(),
             tally: Tally::new(Arc::clone(&worker)),
@@ -168,7 +168,7 @@ impl Loop {
                 break;
             }
             let look = self.asked.and_then(|asked| asked.next_look());
-            let gives_at = self.seat.as_ref().and_then(Seat::gives_at);
+            let gives_at = self.share.as_ref().and_then(SlotShare::gives_at);
             let alarm = [self.plan.alarm(), self.losses.next_look(), look, gives_at].into_iter().flatten().min();
             tokio::select! {
                 _ = self.ended_rx.recv_many(&mut came, 1024) => came.drain(..).for_each(|ended| self.on_ended(ended)),
@@ -183,7 +183,7 @@ impl Loop {
                     }
                 },
                 () = sleep_until(alarm), if alarm.is_some() => self.on_alarm(),
-                () = slots_came(self.seat.as_ref()), if self.seat.is_some() => {}
+                () = slots_came(self.share.as_ref()), if self.share.is_some() => {}
             }
         }
     }
@@ -230,7 +230,7 @@ impl Loop {
 
     fn call(&mut self, call: BoxFuture<'static, Answered>, want: usize) {
         self.plan.called(want);
-        if want > 0 && self.seat.is_some() && self.asked.is_none() {
+        if want > 0 && self.share.is_some() && self.asked.is_none() {
             self.asked = Some(Asked::at(Deadline::now()));
         }
         self.calls.push(call);
@@ -270,10 +270,10 @@ impl Loop {
             // Lent slots may be in use by others; jobs without a slot are put back at the front.
             if self.asked.is_some_and(|asked| asked.are_slots_lent()) {
                 let (used, wants) = (self.plan.used(true), want);
-                room = self.seat.as_mut().map_or(want, |seat| seat.claim(used, wants) - used);
+                room = self.share.as_mut().map_or(want, |share| share.claim(used, wants) - used);
             }
             self.plan.returned(want);
-            if want > 0 && self.seat.is_some() {
+            if want > 0 && self.share.is_some() {
                 self.asked = self.plan.asks().then(|| Asked::at(Deadline::now()));
             }
         }
@@ -318,17 +318,17 @@ impl Loop {
     fn record_replies(&mut self, mut answered: Vec<EndedAttempt>, codes: &[Result<i64, Reason>]) {
         let mut freed = std::mem::take(&mut self.spare.freed);
         for (mut ended, code) in answered.drain(..).zip(codes) {
-            match Next::of(&mut ended, *code) {
-                Next::Taken => {
+            match FollowUp::of(&mut ended, *code) {
+                FollowUp::Taken => {
                     freed.push(ended.slot);
                     self.tally.record(ended);
                 }
-                Next::Settle => self.pending.push_back(ended),
-                Next::Fail(reason) => {
+                FollowUp::Settle => self.pending.push_back(ended),
+                FollowUp::Fail(reason) => {
                     self.tally.complain(&ended, reason);
                     self.call(Box::pin(fail_instead(Arc::clone(&self.worker), ended, reason)), 0);
                 }
-                Next::Drop(reason) => {
+                FollowUp::Drop(reason) => {
                     self.tally.record_refused(&ended, reason);
                     freed.push(ended.slot);
                 }
@@ -487,15 +487,15 @@ impl Loop {
     /// Returns how many jobs may run at once. Shared slots are claimed first: those that the plan wants, and at least
     /// `least`.
     fn slots(&mut self, least: usize) -> Slots {
-        let Some(seat) = &mut self.seat else { return Slots::own(self.worker.concurrency.load(Ordering::Relaxed)) };
-        let all = seat.total();
+        let Some(share) = &mut self.share else { return Slots::own(self.worker.concurrency.load(Ordering::Relaxed)) };
+        let all = share.total();
         let none = Slots { now: 0, all, are_shared: true, is_block: false };
         let are_lent = self.asked.is_some_and(|asked| asked.are_slots_lent());
         self.plan.heed_due(none, self.worker.queue.engine().clock.now_ms());
         // While the server does not answer, it would not answer a second call either.
         let wishes = if are_lent { 0 } else { self.plan.wishes(all).max(least) };
-        let now = seat.claim(self.plan.used(are_lent), wishes);
-        Slots { now, is_block: seat.is_block(), ..none }
+        let now = share.claim(self.plan.used(are_lent), wishes);
+        Slots { now, is_block: share.is_block(), ..none }
     }
 
     fn now(&self) -> u64 {
@@ -504,7 +504,7 @@ impl Loop {
 }
 
 /// Gives up the jobs of a loop when it ends, even if its runtime is shut down.
-struct Abandons(Arc<Inner>);
+struct Abandons(Arc<WorkerCore>);
 
 impl Drop for Abandons {
     fn drop(&mut self) {
@@ -512,9 +512,9 @@ impl Drop for Abandons {
     }
 }
 
-async fn slots_came(seat: Option<&Seat>) {
-    match seat {
-        Some(seat) => seat.woken().await,
+async fn slots_came(share: Option<&SlotShare>) {
+    match share {
+        Some(share) => share.woken().await,
         None => std::future::pending().await,
     }
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Inner;
+use super::WorkerCore;
 use super::event::WorkerEvent;
 use super::shared_look::SharedLooks;
 use crate::scheduler;
 
 /// Checks soon after the start, since workers that were down may have left something, and then at each interval. The
 /// check is shared: per interval only one worker calls the server, and none if there are no schedulers.
-pub(crate) async fn look_for_ever(worker: &Inner, looks: &Arc<SharedLooks>) {
+pub(crate) async fn look_for_ever(worker: &WorkerCore, looks: &Arc<SharedLooks>) {
     let interval = worker.options.scheduler_check_interval;
     let engine = worker.queue.engine();
     let lookout = looks.join(engine, interval, interval.min(Duration::from_secs(1)));

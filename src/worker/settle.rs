@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Inner;
+use super::WorkerCore;
 use super::failure::Fault;
 use super::perform::EndedAttempt;
 use super::verdict;
@@ -24,7 +24,7 @@ pub(super) struct Answered {
 
 /// What follows from the answer to an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum FollowUp {
     /// Redis has stored it.
     Taken,
     /// The attempt is sent again, with its present outcome.
@@ -35,7 +35,7 @@ pub(super) enum Next {
     Drop(Reason),
 }
 
-impl Next {
+impl FollowUp {
     pub(super) fn of(ended: &mut EndedAttempt, answer: std::result::Result<i64, Reason>) -> Self {
         let end = &mut ended.outcome.end;
         match answer {
@@ -59,7 +59,7 @@ impl Next {
 }
 
 /// Sends outcomes and fetches jobs, until the result is known.
-pub(super) async fn settle(worker: &Inner, ended: Vec<EndedAttempt>, want: usize) -> Answered {
+pub(super) async fn settle(worker: &WorkerCore, ended: Vec<EndedAttempt>, want: usize) -> Answered {
     let mut ask = Ask::of(&worker.options, want);
     let is_held = |i: usize, at| ended.get(i).is_some_and(|ended| worker.locks.was_held(ended.slot, at));
     let answer = worker.queue.engine().settle(&mut ask, &ended, || worker.tokens.next(), &is_held).await;
@@ -71,7 +71,7 @@ pub(super) async fn settle(worker: &Inner, ended: Vec<EndedAttempt>, want: usize
 
 /// Sends one large outcome on a connection for large outcomes, so that nothing waits behind it. If it does not get
 /// through, the attempt fails for that.
-pub(super) async fn settle_apart(worker: Arc<Inner>, mut ended: EndedAttempt) -> Answered {
+pub(super) async fn settle_apart(worker: Arc<WorkerCore>, mut ended: EndedAttempt) -> Answered {
     let mut ask = Ask::of(&worker.options, 0);
     let engine = worker.queue.engine();
     let slot = ended.slot;
@@ -99,7 +99,7 @@ pub(super) async fn settle_apart(worker: Arc<Inner>, mut ended: EndedAttempt) ->
 
 /// Fails an attempt that was to complete; the job's attempts and backoff decide what follows. If the job cannot be read
 /// now, the attempt keeps its outcome, and comes here again once that was refused again.
-pub(super) async fn fail_instead(worker: Arc<Inner>, mut ended: EndedAttempt, reason: Reason) -> Answered {
+pub(super) async fn fail_instead(worker: Arc<WorkerCore>, mut ended: EndedAttempt, reason: Reason) -> Answered {
     let id = ended.outcome.id.to_string();
     let command =
         if matches!(ended.outcome.end, End::Children { .. }) { "moveToWaitingChildren" } else { "moveToFinished" };
@@ -116,7 +116,7 @@ pub(super) async fn fail_instead(worker: Arc<Inner>, mut ended: EndedAttempt, re
 /// # Errors
 ///
 /// The job could not be read, so it is unknown whether it is to be tried again; the outcome is unchanged.
-async fn fail(worker: &Inner, ended: &mut EndedAttempt, fault: Fault) -> Result<()> {
+async fn fail(worker: &WorkerCore, ended: &mut EndedAttempt, fault: Fault) -> Result<()> {
     let id = ended.outcome.id.to_string();
     // The job is read again: this is rare, and the outcome does not hold its options.
     let verdict = match worker.queue.engine().get_stored_job(&id).await? {
@@ -132,7 +132,7 @@ async fn fail(worker: &Inner, ended: &mut EndedAttempt, fault: Fault) -> Result<
 }
 
 /// Looks once more for jobs that were handed out under the token of a lost reply.
-pub(super) async fn look_for(worker: Arc<Inner>, token: Arc<str>, known: Vec<JobId>) -> Answered {
+pub(super) async fn look_for(worker: Arc<WorkerCore>, token: Arc<str>, known: Vec<JobId>) -> Answered {
     let lock_ms = millis(worker.options.lock_duration);
     let found = worker.queue.engine().adopt(&token, lock_ms, &known).await;
     let answer = found.map(|Adopted { jobs, sent, complaint }| {

@@ -211,7 +211,7 @@ impl SlotPool {
 
     /// Adds a place for one more worker. Each begins as one that waits, so that workers that join together share from
     /// the first job on; [`open`](Self::open) gives them their slots.
-    pub(crate) fn join(self: &Arc<Self>) -> Seat {
+    pub(crate) fn join(self: &Arc<Self>) -> SlotShare {
         let mut state = self.state.lock();
         let (number, wake, now) = (state.next_number(), Arc::new(Notify::new()), Instant::now());
         let wants = self.total();
@@ -226,7 +226,7 @@ impl SlotPool {
             gives_at: None,
             wake: Arc::clone(&wake),
         });
-        Seat { pool: Arc::clone(self), number, used: 0, gives_at: None, is_block: false, wake }
+        SlotShare { pool: Arc::clone(self), number, used: 0, gives_at: None, is_block: false, wake }
     }
 
     /// Begins to give slots to those who have joined.
@@ -236,7 +236,7 @@ impl SlotPool {
 }
 
 /// The place of one worker; its slots go to the others when it is dropped.
-pub(crate) struct Seat {
+pub(crate) struct SlotShare {
     pool: Arc<SlotPool>,
     number: u64,
     /// How many slots it used at its last claim.
@@ -246,7 +246,7 @@ pub(crate) struct Seat {
     wake: Arc<Notify>,
 }
 
-impl Seat {
+impl SlotShare {
     /// Returns the total number of slots.
     pub(super) fn total(&self) -> usize {
         self.pool.total()
@@ -307,7 +307,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for SlotShare {
     fn drop(&mut self) {
         let mut state = self.pool.state.lock();
         state.places.retain(|place| place.number != self.number);
@@ -320,7 +320,7 @@ mod tests {
     use super::*;
 
     /// Creates seats whose workers have as many jobs as they could wish for.
-    fn seats(total: usize, count: usize) -> Vec<Seat> {
+    fn seats(total: usize, count: usize) -> Vec<SlotShare> {
         let pool = SlotPool::new(total);
         let seats = (0..count).map(|_| pool.join()).collect();
         pool.open();
@@ -328,7 +328,7 @@ mod tests {
     }
 
     /// Lets each claim as much as it can, over and over, and fills `used` with the result.
-    fn fill(seats: &mut [Seat], used: &mut [usize]) {
+    fn fill(seats: &mut [SlotShare], used: &mut [usize]) {
         for _ in 0..4 {
             for (seat, used) in seats.iter_mut().zip(&mut *used) {
                 *used = seat.claim(*used, 1_000);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Inner;
+use super::WorkerCore;
 use super::event::WorkerEvent;
 use super::shared_look::SharedLooks;
 use crate::error::Error;
@@ -14,7 +14,7 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(5);
 
 /// Checks at once, and then at each interval, unless nothing is active. The check is shared: per interval only one
 /// worker makes it.
-pub(crate) async fn check_for_ever(worker: &Inner, looks: &Arc<SharedLooks>) {
+pub(crate) async fn check_for_ever(worker: &WorkerCore, looks: &Arc<SharedLooks>) {
     let interval = worker.options.stalled_interval;
     let lookout = looks.join(worker.queue.engine(), interval, interval);
     loop {

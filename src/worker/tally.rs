@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Inner;
+use super::WorkerCore;
 use super::event::WorkerEvent;
 use super::perform::EndedAttempt;
 use crate::error::{Error, FailureKind, Reason};
@@ -13,17 +13,17 @@ use crate::telemetry::Counted;
 use crate::wire::JsonText;
 
 pub(super) struct Tally {
-    worker: Arc<Inner>,
+    worker: Arc<WorkerCore>,
 }
 
 impl Tally {
-    pub(super) fn new(worker: Arc<Inner>) -> Self {
+    pub(super) fn new(worker: Arc<WorkerCore>) -> Self {
         Self { worker }
     }
 
     /// Counts and announces an outcome that Redis has stored.
     pub(super) fn record(&self, ended: EndedAttempt) {
-        let Inner { events, figures, counters, .. } = &*self.worker;
+        let WorkerCore { events, figures, counters, .. } = &*self.worker;
         let id = ended.outcome.id;
         let job_id = || id.to_string();
         if ended.failure.as_ref().is_some_and(|failure| failure.kind() == FailureKind::Expired) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::failure::{Failure, Fault};
+use super::failure::{AttemptFailure, Fault};
 use super::layer::TimedOut;
 use crate::clock::{LATEST, millis};
 use crate::error::{BoxError, Error, FailureKind, Halt, Reason};
@@ -27,7 +27,7 @@ pub(crate) struct Verdict {
     /// An error that the operator should know of, although the attempt has its outcome.
     pub(crate) complaint: Option<Error>,
     /// Set if the attempt failed.
-    pub(crate) failure: Option<Box<Failure>>,
+    pub(crate) failure: Option<Box<AttemptFailure>>,
 }
 
 impl From<End> for Verdict {
@@ -172,7 +172,7 @@ pub(crate) fn failed(raw: &RawJob, fault: Fault, worker: &WorkerOptions) -> Verd
         Retry::Now | Retry::ByBackoff => End::Retry { why, lifo: raw.options.lifo },
         Retry::After(delay) => End::Delayed { why: Some(why), delay: within(delay), counts: true },
     };
-    let failure = Failure::new(&raw.name, failures, raw.options.attempts, fault);
+    let failure = AttemptFailure::new(&raw.name, failures, raw.options.attempts, fault);
     Verdict { end, rate_limit: None, complaint, failure: Some(Box::new(failure)) }
 }
 

@@ -11,7 +11,7 @@ use super::super::moment::{count, many, when};
 use super::super::problem::Problem;
 use super::super::visit::{Page, Params, Tab, Visit, given};
 use super::asking;
-use crate::doctor::{Finding, FindingKind, Report, Stage};
+use crate::doctor::{Diagnosis, Finding, FindingKind, Stage};
 
 /// So many lines a table of weights has.
 const WEIGHTS: usize = 30;
@@ -90,7 +90,7 @@ fn ended(visit: &Visit, last: &Checkup) -> Markup {
     }
 }
 
-fn report_of(visit: &Visit, last: &Checkup, report: &Report) -> Markup {
+fn report_of(visit: &Visit, last: &Checkup, report: &Diagnosis) -> Markup {
     let is_seen = |queue: &Option<String>| queue.as_deref().is_none_or(|queue| visit.may_see(queue));
     let findings: Vec<(usize, &Finding)> =
         report.findings.iter().enumerate().filter(|(_, finding)| is_seen(&finding.queue)).collect();
@@ -155,7 +155,7 @@ fn examples(visit: &Visit, queue: &str, finding: &Finding) -> Markup {
     }
 }
 
-fn weights(visit: &Visit, report: &Report) -> Markup {
+fn weights(visit: &Visit, report: &Diagnosis) -> Markup {
     let mut rows: Vec<_> = report.names.iter().filter(|weight| visit.may_see(&weight.queue)).collect();
     rows.sort_by_key(|weight| std::cmp::Reverse(weight.about.saturating_mul(weight.bytes_each)));
     let mib = |bytes: u64| count(bytes / (1024 * 1024));
@@ -182,7 +182,7 @@ fn weights(visit: &Visit, report: &Report) -> Markup {
 }
 
 /// Which libraries have met in the queues.
-fn peers(visit: &Visit, report: &Report) -> Markup {
+fn peers(visit: &Visit, report: &Diagnosis) -> Markup {
     let mut libraries: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
     for (_, version) in report.versions.iter().filter(|(queue, _)| visit.may_see(queue)) {
         *libraries.entry(format!("settings of queues by {version}")).or_default() += 1;

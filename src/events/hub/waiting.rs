@@ -9,7 +9,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::Ending;
-use crate::engine::events::{Batch, Finished, Found};
+use crate::engine::events::{Batch, Finished, FoundJob};
 use crate::error::Reason;
 use crate::sync::Lock;
 use crate::wire::EventId;
@@ -93,8 +93,8 @@ pub(super) enum Look {
 }
 
 impl Look {
-    pub(super) fn at(found: Found, born: Option<i64>) -> Self {
-        let Found { finished, born: found } = found;
+    pub(super) fn at(found: FoundJob, born: Option<i64>) -> Self {
+        let FoundJob { finished, born: found } = found;
         match finished {
             Finished::Refused(Reason::MissingJob) => Self::Gone,
             Finished::Refused(reason) => Self::Over(Ending::Refused(reason)),
@@ -246,7 +246,7 @@ impl State {
 
     /// Handles the answer to a read. Those who waited when it was sent, and know which events concern them, are told.
     /// Those whose job was removed are added to `gone`.
-    pub(super) fn look(&mut self, id: &str, serial: u64, newest: EventId, found: &Found, gone: &mut Vec<Gone>) {
+    pub(super) fn look(&mut self, id: &str, serial: u64, newest: EventId, found: &FoundJob, gone: &mut Vec<Gone>) {
         let Some(waiters) = self.by_id.get_mut(id) else { return };
         let answered = waiters.extract_if(.., |waiter| {
             if waiter.serial > serial {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use redis::Value;
 
 use super::super::{ALL, Args, Script, settle};
-use crate::connection::Failure;
+use crate::connection::CallFailure;
 use crate::engine::Engine;
 use crate::engine::testing::{NOW, in_database};
 
@@ -270,7 +270,7 @@ async fn a_key_of_a_wrong_type_is_met_before_anything_is_written() {
                         violations.push(format!("{call}\n    {key}: written anew"));
                     }
                 }
-                Err(Failure::Server(error)) => {
+                Err(CallFailure::Server(error)) => {
                     let after = dump(&engine).await;
                     reset(&engine, &fixture, call, &bad).await;
                     let before = dump(&engine).await;

@@ -11,7 +11,7 @@ use super::PLAIN;
 use super::parent::first_policy;
 #[cfg(test)]
 use crate::options::OnChildFailure;
-use crate::options::backoff::Kind;
+use crate::options::backoff::BackoffKind;
 use crate::options::keep::Form;
 use crate::options::{Backoff, KeepJobs, OptionName, ParentRef};
 use crate::wire::json::{self, JsonText};
@@ -226,12 +226,12 @@ fn backoff(value: &RawValue) -> Result<Option<Backoff>, String> {
     }
     match value.get().as_bytes().first() {
         Some(b'{') => {}
-        Some(b'-' | b'0'..=b'9') => return Ok(Some(of(Kind::Fixed, json::number(value)))),
+        Some(b'-' | b'0'..=b'9') => return Ok(Some(of(BackoffKind::Fixed, json::number(value)))),
         Some(b'"') => {
             let text = json::string(value).unwrap_or_default();
             return Ok(Some(match json::number(value) {
-                Some(delay) => of(Kind::Fixed, Some(delay)),
-                None => of(Kind::from_name(Cow::Owned(text.into_owned())), None),
+                Some(delay) => of(BackoffKind::Fixed, Some(delay)),
+                None => of(BackoffKind::from_name(Cow::Owned(text.into_owned())), None),
             }));
         }
         _ => return Err("backoff is neither a number nor an object".to_owned()),
@@ -241,7 +241,7 @@ fn backoff(value: &RawValue) -> Result<Option<Backoff>, String> {
         match name {
             "type" => {
                 if let Some(name) = json::id(value) {
-                    backoff.kind = Kind::from_name(Cow::Owned(name));
+                    backoff.kind = BackoffKind::from_name(Cow::Owned(name));
                 }
             }
             "delay" => backoff.delay = required("backoff.delay", value)?,
@@ -256,7 +256,7 @@ fn backoff(value: &RawValue) -> Result<Option<Backoff>, String> {
 
 /// Returns the strategy for a backoff without a name, which no worker knows; Node says `undefined`.
 fn unknown_backoff() -> Backoff {
-    Backoff { kind: Kind::Custom(Cow::Borrowed("undefined")), delay: None, jitter: None, max_delay: None }
+    Backoff { kind: BackoffKind::Custom(Cow::Borrowed("undefined")), delay: None, jitter: None, max_delay: None }
 }
 
 fn keep(value: &RawValue) -> Result<Option<KeepJobs>, String> {
@@ -371,22 +371,22 @@ mod tests {
     fn backoff_in_every_disguise() {
         let of = |kind, delay| Some(Backoff { kind, delay, jitter: None, max_delay: None });
         for (value, backoff) in [
-            ("1000", of(Kind::Fixed, Some(1000.0))),
-            ("0", of(Kind::Fixed, Some(0.0))),
-            ("\"1000\"", of(Kind::Fixed, Some(1000.0))),
-            ("\"exponential\"", of(Kind::Exponential, None)),
+            ("1000", of(BackoffKind::Fixed, Some(1000.0))),
+            ("0", of(BackoffKind::Fixed, Some(0.0))),
+            ("\"1000\"", of(BackoffKind::Fixed, Some(1000.0))),
+            ("\"exponential\"", of(BackoffKind::Exponential, None)),
             ("null", None),
             ("false", None),
             ("\"\"", None),
             ("[]", None),
             ("{}", None),
-            (r#"{"type":"fixed","delay":"5","x":1}"#, of(Kind::Fixed, Some(5.0))),
+            (r#"{"type":"fixed","delay":"5","x":1}"#, of(BackoffKind::Fixed, Some(5.0))),
             (
                 r#"{"delay":0.5,"type":"exponential","jitter":0.25}"#,
-                Some(Backoff { kind: Kind::Exponential, delay: Some(0.5), jitter: Some(0.25), max_delay: None }),
+                Some(Backoff { kind: BackoffKind::Exponential, delay: Some(0.5), jitter: Some(0.25), max_delay: None }),
             ),
-            (r#"{"type":"mine","delay":null}"#, of(Kind::Custom("mine".into()), None)),
-            (r#"{"delay":5}"#, of(Kind::Custom("undefined".into()), Some(5.0))),
+            (r#"{"type":"mine","delay":null}"#, of(BackoffKind::Custom("mine".into()), None)),
+            (r#"{"delay":5}"#, of(BackoffKind::Custom("undefined".into()), Some(5.0))),
         ] {
             assert_eq!(parse(&format!(r#"{{"attempts":2,"backoff":{value}}}"#)).backoff, backoff, "{value}");
         }

@@ -142,7 +142,7 @@ impl Writer {
     }
 
     /// Writes a member where there is a value for it.
-    fn given(&mut self, name: &str, value: Option<impl Written>) {
+    fn given(&mut self, name: &str, value: Option<impl Member>) {
         if let Some(value) = value {
             self.name(name);
             value.write(self);
@@ -156,61 +156,61 @@ impl Writer {
 }
 
 /// What can stand behind the name of an option.
-trait Written {
+trait Member {
     fn write(self, out: &mut Writer);
 }
 
-impl Written for bool {
+impl Member for bool {
     fn write(self, out: &mut Writer) {
         out.boolean(self);
     }
 }
 
-impl Written for u32 {
+impl Member for u32 {
     fn write(self, out: &mut Writer) {
         out.integer(u64::from(self));
     }
 }
 
-impl Written for u64 {
+impl Member for u64 {
     fn write(self, out: &mut Writer) {
         out.integer(self);
     }
 }
 
-impl Written for usize {
+impl Member for usize {
     fn write(self, out: &mut Writer) {
         out.integer(u64::try_from(self).unwrap_or(u64::MAX));
     }
 }
 
-impl Written for f64 {
+impl Member for f64 {
     fn write(self, out: &mut Writer) {
         out.float(self);
     }
 }
 
-impl Written for &str {
+impl Member for &str {
     fn write(self, out: &mut Writer) {
         out.string(self);
     }
 }
 
 /// In milliseconds.
-impl Written for Duration {
+impl Member for Duration {
     fn write(self, out: &mut Writer) {
         out.integer(millis(self));
     }
 }
 
 /// In milliseconds since 1970.
-impl Written for SystemTime {
+impl Member for SystemTime {
     fn write(self, out: &mut Writer) {
         out.integer(epoch_ms(self));
     }
 }
 
-impl Written for &Backoff {
+impl Member for &Backoff {
     fn write(self, out: &mut Writer) {
         out.open().name("type").string(self.name());
         out.given("delay", self.delay);
@@ -221,7 +221,7 @@ impl Written for &Backoff {
 }
 
 /// In the form in which it was given.
-impl Written for KeepJobs {
+impl Member for KeepJobs {
     fn write(self, out: &mut Writer) {
         match (self.form, self.count) {
             (Form::Flag, count) => _ = out.boolean(count.is_some()),
@@ -239,7 +239,7 @@ impl Written for KeepJobs {
     }
 }
 
-impl Written for &Deduplication {
+impl Member for &Deduplication {
     fn write(self, out: &mut Writer) {
         out.open().name("id").string(&self.id);
         out.given("ttl", self.ttl);
@@ -251,7 +251,7 @@ impl Written for &Deduplication {
     }
 }
 
-impl Written for &ParentRef {
+impl Member for &ParentRef {
     fn write(self, out: &mut Writer) {
         out.open().name("id").string(&self.id).name("queue").string(&self.queue).close();
     }

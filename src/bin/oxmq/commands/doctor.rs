@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 use oxmq::Client;
-use oxmq::doctor::{Finding, NameMemory, QueueMemory, Report, Stage};
+use oxmq::doctor::{Diagnosis, Finding, NameMemory, QueueMemory, Stage};
 use serde_json::{Value, json};
 
 use crate::args::{Doctor, Global};
@@ -92,7 +92,7 @@ async fn mend(
     Ok((mended, Ok(())))
 }
 
-fn to_json(report: &Report, mended: &[Value]) -> Value {
+fn to_json(report: &Diagnosis, mended: &[Value]) -> Value {
     let worker = |((queue, library), count): (&(String, String), &u64)| json!({ "queue": queue, "library": library, "count": count });
     json!({
         "findings": report.findings.iter().map(finding).collect::<Vec<_>>(),
@@ -170,7 +170,7 @@ fn names(weights: &[NameMemory]) {
 }
 
 /// Who has used the queues, as far as it shows.
-fn peers(report: &Report) {
+fn peers(report: &Diagnosis) {
     let mut libraries: BTreeMap<&str, u64> = BTreeMap::new();
     for library in report.versions.values() {
         *libraries.entry(library).or_default() += 1;
