@@ -61,6 +61,15 @@ impl Fixture {
         self.client.worker("q", processor).drain_delay(Duration::from_secs(1))
     }
 
+    /// A worker that notes each job, and is done with it.
+    pub fn noting_worker(&self, ran: &Ledger) -> WorkerBuilder {
+        let ran = ran.clone();
+        self.worker(move |job: Job<Value, ()>| {
+            ran.note(job.id());
+            async { Ok::<_, Halt>(()) }
+        })
+    }
+
     /// A worker that notes each job and then takes so many ms for it, so that what goes wrong meets jobs that run.
     pub fn slow_worker(&self, ran: &Ledger, ms: u64) -> WorkerBuilder {
         let ran = ran.clone();

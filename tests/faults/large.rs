@@ -32,15 +32,7 @@ async fn jobs_that_are_too_large_together_come_a_few_at_a_time() {
         ids.push(fixture.add(json!({ "n": n, "text": text(20_000) })).await);
     }
     let ran = Ledger::default();
-    let ledger = ran.clone();
-    let worker = fixture
-        .worker(move |job: Job<Value, ()>| {
-            ledger.note(job.id());
-            async { Ok::<_, Halt>(()) }
-        })
-        .concurrency(20)
-        .start()
-        .unwrap();
+    let worker = fixture.noting_worker(&ran).concurrency(20).start().unwrap();
     let heard = listen(&worker);
     fixture.until(JobState::Completed, 60).await;
     let report = worker.close().await;

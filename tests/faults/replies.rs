@@ -101,17 +101,8 @@ async fn jobs_of_lost_fetches_are_adopted_and_run_once() {
     let (proxy, fixture) = proxied().await;
     let ids = fixture.add_many(60).await;
     let ran = Ledger::default();
-    let ledger = ran.clone();
     proxy.cut_after_request(settles().times(15));
-    let worker = fixture
-        .worker(move |job: Job<Value, ()>| {
-            ledger.note(job.id());
-            async { Ok::<_, Halt>(()) }
-        })
-        .lock_duration(LOCK)
-        .concurrency(4)
-        .start()
-        .unwrap();
+    let worker = fixture.noting_worker(&ran).lock_duration(LOCK).concurrency(4).start().unwrap();
     fixture.until(JobState::Completed, 60).await;
     worker.close().await;
     // Two calls may be on their way at once; a cut then takes both replies, of which the proxy counts the first.
@@ -130,17 +121,9 @@ async fn one_job_whose_fetch_is_lost_again_and_again_runs_once() {
     let (proxy, fixture) = proxied().await;
     let id = fixture.add(json!(1)).await;
     let ran = Ledger::default();
-    let ledger = ran.clone();
     // The fetch itself, and then every attempt to find out.
     proxy.cut_after_request(settles().times(2));
-    let worker = fixture
-        .worker(move |job: Job<Value, ()>| {
-            ledger.note(job.id());
-            async { Ok::<_, Halt>(()) }
-        })
-        .lock_duration(LOCK)
-        .start()
-        .unwrap();
+    let worker = fixture.noting_worker(&ran).lock_duration(LOCK).start().unwrap();
     fixture.until(JobState::Completed, 1).await;
     worker.close().await;
     assert_eq!((ran.lines(), fixture.number(&id, "stc").await), (vec![id.clone()], 0));
@@ -152,15 +135,7 @@ async fn a_lost_finish_is_told_once_and_the_next_job_is_adopted() {
     let (proxy, fixture) = proxied().await;
     let ids = fixture.add_many(40).await;
     let ran = Ledger::default();
-    let ledger = ran.clone();
-    let worker = fixture
-        .worker(move |job: Job<Value, ()>| {
-            ledger.note(job.id());
-            async { Ok::<_, Halt>(()) }
-        })
-        .lock_duration(LOCK)
-        .start()
-        .unwrap();
+    let worker = fixture.noting_worker(&ran).lock_duration(LOCK).start().unwrap();
     let heard = listen(&worker);
     proxy.cut_after_request(finishes().times(10));
     fixture.until(JobState::Completed, 40).await;

@@ -41,15 +41,7 @@ async fn a_job_that_takes_long_to_fetch_runs_once_beside_its_neighbours() {
         ids.push(producer.add("job", json!(n)).await.unwrap().id().to_owned());
     }
     let ran = Ledger::default();
-    let ledger = ran.clone();
-    let worker = fixture
-        .worker(move |job: Job<Value, ()>| {
-            ledger.note(job.id());
-            async { Ok::<_, Halt>(()) }
-        })
-        .concurrency(2)
-        .start()
-        .unwrap();
+    let worker = fixture.noting_worker(&ran).concurrency(2).start().unwrap();
     let heard = listen(&worker);
     fixture.until(JobState::Completed, 21).await;
     let report = worker.close().await;

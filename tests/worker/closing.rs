@@ -431,11 +431,7 @@ async fn workers_start_and_stop_all_the_time() {
     for cycle in cycles.collect::<Vec<_>>() {
         cycle.await.unwrap();
     }
-    let ledger = ran.clone();
-    let rest = fixture.worker(move |job: Job<Value, ()>| {
-        ledger.note(job.id());
-        async { Ok::<_, Halt>(()) }
-    });
+    let rest = fixture.noting_worker(&ran);
     let rest = rest.concurrency(10).start().unwrap();
     fixture.until(JobState::Completed, 400).await;
     rest.close().await;

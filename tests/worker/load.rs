@@ -38,15 +38,7 @@ async fn large_jobs_travel_in_calls_of_bounded_size() {
 async fn ten_thousand_jobs_run_exactly_once() {
     let fixture = Fixture::new().await;
     let ran = Ledger::default();
-    let ledger = ran.clone();
-    let worker = fixture
-        .worker(move |job: Job<Value, ()>| {
-            ledger.note(job.id());
-            async { Ok::<_, Halt>(()) }
-        })
-        .concurrency(500)
-        .start()
-        .unwrap();
+    let worker = fixture.noting_worker(&ran).concurrency(500).start().unwrap();
     let ids = fixture.add_many(10_000).await;
     fixture.until_within(Duration::from_secs(180), JobState::Completed, 10_000).await;
     assert_eq!(worker.close().await.counts.completed, 10_000);

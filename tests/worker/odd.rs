@@ -139,14 +139,7 @@ async fn a_job_that_nobody_can_count_does_not_loop() {
         let _: () = cmd.arg(fixture.key(id)).arg(field).arg(value).query_async(&mut redis).await.unwrap();
     }
     let ran = Ledger::default();
-    let ledger = ran.clone();
-    let worker = fixture
-        .worker(move |job: Job<Value, ()>| {
-            ledger.note(job.id());
-            async { Ok::<_, Halt>(()) }
-        })
-        .start()
-        .unwrap();
+    let worker = fixture.noting_worker(&ran).start().unwrap();
     let heard = listen(&worker);
     fixture.until(JobState::Completed, 6).await;
     worker.close().await;

@@ -41,16 +41,7 @@ async fn a_job_that_stalls_too_often_fails_without_running() {
     let id = fixture.add(json!(1)).await;
     take_and_vanish(&fixture).await;
     let ran = Ledger::default();
-    let ledger = ran.clone();
-    let worker = fixture
-        .worker(move |job: Job<Value, ()>| {
-            ledger.note(job.id());
-            async { Ok::<_, Halt>(()) }
-        })
-        .stalled_interval(SHORT)
-        .max_stalled_count(0)
-        .start()
-        .unwrap();
+    let worker = fixture.noting_worker(&ran).stalled_interval(SHORT).max_stalled_count(0).start().unwrap();
     fixture.until(JobState::Failed, 1).await;
     assert_eq!(fixture.field(&id, "failedReason").await.as_deref(), Some("job stalled more than allowable limit"));
     assert_eq!(ran.len(), 0);

@@ -187,14 +187,7 @@ async fn ids_without_a_job_are_dropped_and_told() {
     let () = redis::cmd("DEL").arg(fixture.key(&ids[2])).query_async(&mut redis).await.unwrap();
     let () = redis::cmd("SET").arg(fixture.key(&ids[2])).arg("no hash").query_async(&mut redis).await.unwrap();
     let ran = Ledger::default();
-    let ledger = ran.clone();
-    let worker = fixture
-        .worker(move |job: Job<Value, ()>| {
-            ledger.note(job.id());
-            async { Ok::<_, Halt>(()) }
-        })
-        .start()
-        .unwrap();
+    let worker = fixture.noting_worker(&ran).start().unwrap();
     let heard = listen(&worker);
     fixture.until(JobState::Completed, 1).await;
     for id in &ids[..3] {
