@@ -43,7 +43,7 @@ for name in "$@"; do
   export OXMQ_TEST_SERVER=$server
   if [ "$what" = core ]; then
     tests --lib script:: engine::
-    tests '--test main' worker:: faults::access faults::kill faults::server acl:: interop::mixed --skip version_5
+    tests '--test main' worker:: events:: faults::access faults::kill faults::server acl:: interop::mixed --skip version_5
   else
     tests --lib
     tests '--test main'

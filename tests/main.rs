@@ -8,6 +8,7 @@ mod cluster;
 mod common;
 #[cfg(feature = "dashboard")]
 mod dashboard;
+mod events;
 mod examples;
 mod faults;
 mod flow;

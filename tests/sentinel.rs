@@ -1,5 +1,4 @@
 //! Sentinels make another server the master while jobs run: by plan, and because the old one is dead or silent.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,4 @@
 //! Queues on a Redis Cluster: on several nodes, beside Node, while slots move and masters die.
-#![allow(clippy::unwrap_used)]
 
 mod basics;
 #[cfg(feature = "doctor")]

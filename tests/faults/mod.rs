@@ -1,5 +1,4 @@
 //! Faults on purpose: lost replies, lost servers, lost processes. Each test names what it breaks.
-#![allow(clippy::unwrap_used)]
 
 mod access;
 mod busy;

@@ -1,5 +1,4 @@
 //! Flows that oxmq adds: what is stored, what is refused, what a lost reply does, children that a processor adds.
-#![allow(clippy::unwrap_used)]
 
 mod adding;
 mod children;

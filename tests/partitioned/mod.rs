@@ -1,5 +1,4 @@
 //! Queues in many partitions.
-#![allow(clippy::unwrap_used)]
 
 mod adding;
 mod figures;
