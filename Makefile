@@ -111,7 +111,7 @@ features: ## no feature, each alone, and all: each builds without a warning
 
 .PHONY: msrv
 msrv: ## the library builds with the oldest Rust that we support, which is installed where the net allows
-	@rustup toolchain install $(MSRV) --profile minimal --no-self-update >/dev/null 2>&1 || true
+	@timeout 3m rustup toolchain install $(MSRV) --profile minimal --no-self-update >/dev/null 2>&1 || true
 	@if rustup run $(MSRV) rustc --version; then \
 		RUSTUP_TOOLCHAIN=$(MSRV) $(CARGO) check --quiet --locked --lib --all-features --target-dir $(CARGO_TARGET)/msrv; \
 	else \
