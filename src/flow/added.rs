@@ -1,4 +1,4 @@
-//! A node of a flow that was added.
+//! The nodes of a flow that was added.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::wire::json;
 pub struct AddedNode {
     core: Arc<QueueCore>,
     job: Addition,
-    /// What became of it, if it was not simply created.
+    /// Its outcome, if it was not simply created.
     pub(super) exception: Option<Result<Placed, Reason>>,
     children: Vec<AddedNode>,
 }
@@ -27,7 +27,7 @@ impl AddedNode {
         Self { core, job, exception: None, children: Vec::new() }
     }
 
-    /// Takes in a child, the last one first; [`put_in_order`](Self::put_in_order) ends it.
+    /// Adds a child, the last one first; [`put_in_order`](Self::put_in_order) completes this.
     pub(super) fn push_front(&mut self, child: AddedNode) {
         self.children.push(child);
     }
@@ -37,7 +37,7 @@ impl AddedNode {
         self.children.iter_mut().for_each(Self::put_in_order);
     }
 
-    /// Returns its id, or that of the job that stands for it.
+    /// Returns its id, or the id of the job that stands for it.
     #[must_use]
     pub fn id(&self) -> &str {
         match &self.exception {
@@ -58,15 +58,16 @@ impl AddedNode {
         self.core.engine().keys.queue()
     }
 
-    /// Returns what became of it: [`Added::Existing`] where a job had its id already, which is now the parent's child. The same where
-    /// it was that parent's child and has ended: one that failed by its [policy](crate::options::OnChildFailure) is not waited
-    /// for again, and one that was removed at its end does not run again, nor does what stands below it.
+    /// Returns its outcome: [`Added::Existing`] if a job with its id existed, which is now the parent's child. The same
+    /// if it had been that parent's child before and has ended: one that failed by its
+    /// [policy](crate::options::OnChildFailure) is not waited for again, and one that was removed when it ended does
+    /// not run again, nor do the jobs below it.
     ///
     /// # Errors
     ///
     /// Why the server refused it: [`Reason::MissingParent`] below a node that was refused itself,
-    /// [`Reason::ParentCannotBeReplaced`] for an id that is another parent's child; that node's parent goes on waiting
-    /// until somebody takes the missing child away from it.
+    /// [`Reason::ParentCannotBeReplaced`] for an id that is another parent's child; then this node's parent waits until
+    /// somebody removes that dependency.
     pub fn outcome(&self) -> Result<Added, Reason> {
         match &self.exception {
             None => Ok(Added::Created),
@@ -74,11 +75,11 @@ impl AddedNode {
         }
     }
 
-    /// Refuses a tree of which a node was refused: what its parent would then do without is seldom what was meant.
+    /// Checks that no node of the tree was refused: its parent would go on without it, which is seldom intended.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`], with the first of these nodes.
+    /// [`Error::Refused`] for the first refused node.
     pub fn check(&self) -> Result<()> {
         self.placed()?;
         self.children.iter().try_for_each(Self::check)
@@ -90,7 +91,7 @@ impl AddedNode {
         &self.children
     }
 
-    /// Returns the job, to wait for or to look at. No round trip.
+    /// Returns the job, to wait for or to inspect. No round trip.
     ///
     /// ```no_run
     /// # #[derive(serde::Serialize, serde::Deserialize)]
@@ -104,14 +105,14 @@ impl AddedNode {
     /// use oxmq::kind::JobOf;
     ///
     /// let bind: Job<String, ()> = flow.job()?;
-    /// // Of a kind: who adds its root by `FlowProducer::push` has this handle already.
+    /// // A job of a kind. With `FlowProducer::push` the root has this type already.
     /// let page: JobOf<Render> = flow.children()[0].job()?;
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] if it was refused; [`Error::Json`] if its data is no `D`.
+    /// [`Error::Refused`] if it was refused; [`Error::Json`] if its data cannot be read as `D`.
     pub fn job<D: DeserializeOwned, R>(&self) -> Result<Job<D, R>> {
         let placed = self.placed()?;
         Ok(self.handle(placed, json::read("data", &self.job.data)?))

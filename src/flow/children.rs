@@ -1,4 +1,4 @@
-//! Children that a processor adds to its own job.
+//! Adds children to the job of a processor.
 
 use std::collections::HashMap;
 
@@ -12,12 +12,12 @@ use crate::options::ParentRef;
 use crate::telemetry;
 
 impl<D, R> Job<D, R> {
-    /// Adds one child to this job, with children of its own if it has any, into whatever queue. As
+    /// Adds one child to this job, with its own children if it has any, to any queue. See
     /// [`add_children`](Self::add_children).
     ///
     /// # Errors
     ///
-    /// As there, and [`Error::Refused`] if the child was refused.
+    /// As with [`add_children`](Self::add_children), and [`Error::Refused`] if the child was refused.
     pub async fn add_child(&self, child: FlowNode) -> Result<AddedNode> {
         let node = self.add_children([child]).await?.pop().ok_or(Error::Reply { op: "add_flow" })?;
         match node.outcome() {
@@ -26,15 +26,15 @@ impl<D, R> Job<D, R> {
         }
     }
 
-    /// Adds children to this job, each with children of its own if it has any, into whatever queues: all of them in one
-    /// atomic step, or none.
+    /// Adds children to this job, each with its own children if it has any, to any queues: all of them in one atomic
+    /// step, or none.
     ///
-    /// The job itself stays where it is: from within its processor it goes on running, and waits for its children by
-    /// ending with [`Halt::WaitingChildren`](crate::Halt::WaitingChildren), or by
-    /// [`move_to_waiting_children`](Self::move_to_waiting_children). A step that may run twice, after a crash for
-    /// instance, gives its children ids of their own: what exists already is not added again. That it is done is written into
-    /// the job's data, since children may all have gone again by the next look. One call takes up to 1,000 jobs; a larger
-    /// fan-out is added by several.
+    /// The job itself does not move: in its processor it goes on running, and waits for its children by returning
+    /// [`Halt::WaitingChildren`](crate::Halt::WaitingChildren), or with
+    /// [`move_to_waiting_children`](Self::move_to_waiting_children). If the step may run twice, for example after a
+    /// crash, give the children ids: a child that exists is not added again. Record in the job's data that the step is
+    /// done, since its children may all have been removed by the next attempt. One call takes up to 1,000 jobs; add
+    /// more with several calls.
     ///
     /// ```no_run
     /// use oxmq::flow::AddedNode;
@@ -51,7 +51,7 @@ impl<D, R> Job<D, R> {
     ///     if !split.is_done {
     ///         let parts = split.parts.iter().enumerate();
     ///         let children = parts.map(|(n, part)| FlowNode::new("parts", "work", part).job_id(format!("{}-{n}", job.id())));
-    ///         // Killed here, it adds them again, and finds those that are there.
+    ///         // If it is killed here, the next attempt adds them again, and finds those that exist.
     ///         job.add_children(children).await?.iter().try_for_each(AddedNode::check)?;
     ///         split.is_done = true;
     ///         job.update_data(split).await?;
@@ -65,7 +65,7 @@ impl<D, R> Job<D, R> {
     ///
     /// # Errors
     ///
-    /// As [`FlowProducer::add`](crate::FlowProducer::add); a child that was refused says so in its outcome.
+    /// As with [`FlowProducer::add`](crate::FlowProducer::add); the outcome of a refused child tells why.
     ///
     /// BullMQ: `Queue.addBulk` with a `parent`, or `FlowProducer.addBulk`.
     pub async fn add_children(&self, children: impl IntoIterator<Item = FlowNode>) -> Result<Vec<AddedNode>> {

@@ -1,4 +1,4 @@
-//! Flows: trees of jobs in which a parent runs once its children are done.
+//! Flows: trees of jobs in which a parent runs when its children are done.
 
 mod added;
 mod children;
@@ -25,19 +25,20 @@ use crate::queue::Directory;
 use crate::telemetry;
 use plan::Plan;
 
-/// How many jobs a flow may have unless its producer says otherwise: Redis is held for about 10 µs by each.
+/// How many jobs a flow may have by default: Redis is busy for about 10 µs with each.
 const DEFAULT_JOBS: usize = 1_000;
 
-/// The most that it may say.
+/// The largest limit that can be set.
 const MOST_JOBS: usize = 10_000;
 
-/// How many levels a flow may have, roots among them: a tree is dropped and written level within level, on the stack.
+/// How many levels a flow may have, including the roots: a tree is dropped and serialized level within level, on the
+/// stack.
 pub(crate) const MOST_LEVELS: usize = 100;
 
-/// How many bytes the names, data and options of one flow may have together.
+/// How many bytes the names, data and options of one flow may have in all.
 const MOST_BYTES: usize = 32 * 1024 * 1024;
 
-/// Adds flows: trees of jobs, over any number of queues, each stored whole or not at all. Cheap to clone.
+/// Adds flows: trees of jobs in any number of queues, each stored as a whole or not at all. Cheap to clone.
 ///
 /// ```no_run
 /// use oxmq::{Client, FlowNode};
@@ -64,15 +65,15 @@ impl FlowProducer {
         Self { queues, prefix: None, defaults: Arc::default(), max_jobs: DEFAULT_JOBS }
     }
 
-    /// Sets what the keys of nodes begin with that name no prefix of their own. Default: the client's prefix.
+    /// Sets the prefix of nodes without one of their own. Default: the client's prefix.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
         self
     }
 
-    /// Sets options for all nodes of this queue, whatever their prefix; those of a node win one by one. Defaults given to a
-    /// [`Queue`](crate::Queue) do not reach flows.
+    /// Sets default options for all nodes of this queue, whatever their prefix; options of the node take precedence,
+    /// each by itself. The default options of a [`Queue`](crate::Queue) do not apply to flows.
     ///
     /// BullMQ: `queuesOptions[queue].defaultJobOptions`.
     #[must_use]
@@ -82,34 +83,34 @@ impl FlowProducer {
         self
     }
 
-    /// Sets how many jobs one call may store. Default: 1,000, which hold Redis for about 10 ms; at most 10,000.
+    /// Sets how many jobs one call may store. Default: 1,000, for which Redis is busy for about 10 ms; at most 10,000.
     ///
-    /// A larger fan-out is better added by the parent's processor, some hundred children at a time, before it waits for
-    /// them: see [`Job::add_children`](crate::Job::add_children).
+    /// For more children, let the parent's processor add some hundred at a time before it waits for them: see
+    /// [`Job::add_children`](crate::Job::add_children).
     #[must_use]
     pub fn max_jobs(mut self, jobs: usize) -> Self {
         self.max_jobs = jobs;
         self
     }
 
-    /// Adds one flow, and answers the tree of its jobs.
+    /// Adds one flow, and returns the tree of its jobs.
     ///
     /// One round trip and one atomic step, whatever the number of queues: others see the whole flow or nothing of it.
-    /// Jobs without an id get a random one. Nodes whose id exists already are linked as BullMQ links them; what became
-    /// of each stands in its [`outcome`](AddedNode::outcome).
+    /// Jobs without an id get a random one. A node whose id exists is linked as BullMQ links it; see its
+    /// [`outcome`](AddedNode::outcome).
     ///
     /// # Errors
     ///
-    /// - [`Error::InvalidOption`] if a node breaks a rule, with the way to it from the root, or if the flow has more than 100
-    ///   levels; nothing was sent.
-    /// - [`Error::Refused`] if the root was refused: with [`Reason::MissingParent`](crate::error::Reason::MissingParent) its own
-    ///   parent does not exist and nothing was stored, with
-    ///   [`Reason::ParentCannotBeReplaced`](crate::error::Reason::ParentCannotBeReplaced) its id is another parent's child. The
-    ///   refusal of an inner node stands in its outcome.
-    /// - [`Error::OutcomeUnknown`] if the reply was lost and the server cannot tell any more what became of it. A flow is
-    ///   never stored twice. Only one all of whose ids are the caller's own is sent again where the reply was lost: that makes no
-    ///   second job while the first exists; one that has run and was removed in the meantime runs again, as with
-    ///   [`Queue::add`](crate::Queue::add).
+    /// - [`Error::InvalidOption`] if a node breaks a rule, with the path to it from the root, or if the flow has more
+    ///   than 100 levels; nothing was sent.
+    /// - [`Error::Refused`] if the root was refused: with
+    ///   [`Reason::MissingParent`](crate::error::Reason::MissingParent) its own parent does not exist and nothing was
+    ///   stored; with [`Reason::ParentCannotBeReplaced`](crate::error::Reason::ParentCannotBeReplaced) its id is
+    ///   another parent's child. If another node was refused, its outcome tells why.
+    /// - [`Error::OutcomeUnknown`] if the reply was lost and the server cannot tell any more whether the flow was
+    ///   stored. A flow is never stored twice. Only a flow whose ids are all the caller's own is sent again after a
+    ///   lost reply: this creates no second job while the first exists, but a job that has run and was removed in the
+    ///   meantime runs again, as with [`Queue::add`](crate::Queue::add).
     ///
     /// BullMQ: `FlowProducer.add`.
     pub async fn add(&self, flow: FlowNode) -> Result<AddedNode> {
@@ -125,15 +126,15 @@ impl FlowProducer {
         }
     }
 
-    /// Adds many flows in one round trip and one atomic step: all of them or none, as long as together they keep to the
-    /// bounds of one flow.
+    /// Adds several flows in one round trip and one atomic step: all of them or none. Together they have the limits of
+    /// one flow.
     ///
-    /// The answers are in order. A root that was refused says so in its [`outcome`](AddedNode::outcome), and does not
-    /// keep the other flows from being stored.
+    /// The results are in order. The [`outcome`](AddedNode::outcome) of a refused root tells why; the other flows are
+    /// stored all the same.
     ///
     /// # Errors
     ///
-    /// As [`add`](Self::add), but for refused roots.
+    /// As with [`add`](Self::add), except for refused roots.
     ///
     /// BullMQ: `FlowProducer.addBulk`.
     #[doc(alias = "addBulk")]

@@ -1,13 +1,13 @@
-//! A node of a flow that is not added yet.
+//! A node of a flow to be added.
 
 use serde::Serialize;
 
 use crate::kind::JobKind;
 use crate::options::{JobOptions, OnChildFailure};
 
-/// A job of a flow that is not added yet, with the jobs that have to be done before it.
+/// A job of a flow to be added, with the jobs that have to be done before it.
 ///
-/// The data of each node may be of another type, so that a tree can be built from what is known only at run time:
+/// The data of each node may have another type, so that a tree can be built at run time:
 ///
 /// ```
 /// use oxmq::options::OnChildFailure;
@@ -33,7 +33,7 @@ pub struct FlowNode {
     pub(super) children: Children,
 }
 
-/// What lies below a node. It is dropped without recursion: a tree that is refused for its depth may have any.
+/// The children of a node. They are dropped without recursion: a tree that is too deep to be added may have any depth.
 #[derive(Debug, Default)]
 pub(super) struct Children(Vec<FlowNode>);
 
@@ -53,8 +53,8 @@ impl Drop for Children {
 }
 
 impl FlowNode {
-    /// Makes a job of this name for this queue, without options and children. Data that cannot be written as JSON is told
-    /// when the flow is added.
+    /// Creates a job with this name for this queue, without options and children. Data that cannot be written as JSON
+    /// is reported when the flow is added.
     pub fn new(queue: impl Into<String>, name: impl Into<String>, data: impl Serialize) -> Self {
         Self {
             queue: queue.into(),
@@ -66,7 +66,7 @@ impl FlowNode {
         }
     }
 
-    /// Makes a job of a kind for this queue, with the options of the kind and without children.
+    /// Creates a job of a kind for this queue, with the options of the kind and without children.
     ///
     /// ```
     /// use oxmq::{FlowNode, JobKind};
@@ -87,16 +87,16 @@ impl FlowNode {
         Self::new(queue, K::NAME, job).options(options)
     }
 
-    /// Sets its options, in place of those given so far.
+    /// Sets its options, replacing those set so far.
     ///
-    /// A `parent` may only be given to the root of a flow. A node with children keeps its delay and priority until they
-    /// are done.
+    /// Only the root of a flow may have a `parent`. The delay and priority of a node with children apply when they are
+    /// done.
     pub fn options(mut self, options: JobOptions) -> Self {
         self.options = options;
         self
     }
 
-    /// Sets what the keys of this node begin with; its children do not inherit it. Default: the producer's prefix.
+    /// Sets the prefix of this node; its children do not inherit it. Default: the producer's prefix.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
         self
@@ -109,19 +109,19 @@ impl FlowNode {
         self
     }
 
-    /// Sets what the final failure of this node means to its parent. Default: the parent goes on waiting.
+    /// Sets what the final failure of this node does to its parent. Default: the parent goes on waiting.
     pub fn on_child_failure(mut self, policy: OnChildFailure) -> Self {
         self.options = self.options.on_child_failure(policy);
         self
     }
 
-    /// Adds one more job that has to be done before this one.
+    /// Adds a job that has to be done before this one.
     pub fn child(mut self, child: FlowNode) -> Self {
         self.children.0.push(child);
         self
     }
 
-    /// Adds more jobs that have to be done before this one.
+    /// Adds jobs that have to be done before this one.
     pub fn children(mut self, children: impl IntoIterator<Item = FlowNode>) -> Self {
         self.children.0.extend(children);
         self

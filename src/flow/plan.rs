@@ -1,4 +1,4 @@
-//! From trees of nodes to the jobs of one call: checks, ids, links, level by level.
+//! Turns trees of nodes into the jobs of one call: checks, ids, links, level by level.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::queue::{Directory, QueueCore};
 use crate::script::add_flow::{Exceptions, Flow};
 use crate::script::add_jobs::{Addition, Destination};
 
-/// The jobs of some flows in the order in which they are stored: all roots, then level by level.
+/// The jobs of some flows in the order in which they are stored: all roots first, then level by level.
 pub(super) struct Plan {
     pub(super) flow: Flow,
-    /// The position of a job whose id was made here, of one that is stored whenever the flow is if there is such a one.
+    /// The position of a job whose id was generated here; preferably one that is certain to be stored with the flow.
     pub(super) own: Option<usize>,
     /// The queue of each of the flow's `homes`.
     cores: Vec<Arc<QueueCore>>,
@@ -26,11 +26,11 @@ pub(super) struct Plan {
     depths: Vec<usize>,
 }
 
-/// A node on its way into the plan.
+/// A node that is being added to the plan.
 struct Visit {
     node: FlowNode,
     parent: Option<usize>,
-    /// Its number among the children of its parent, or among the roots.
+    /// Its position among the children of its parent, or among the roots.
     turn: usize,
 }
 
@@ -73,12 +73,12 @@ impl Plan {
         Self { flow, own: None, cores: Vec::new(), parents: Vec::new(), depths: Vec::new() }
     }
 
-    /// The engine of the first root's queue. A plan has at least one root.
+    /// Returns the engine of the first root's queue. A plan has at least one root.
     pub(super) fn engine(&self) -> &Engine {
         self.cores[0].engine()
     }
 
-    /// The trees again, with what became of each job.
+    /// Returns the trees, with the outcome of each job.
     pub(super) fn into_trees(self, exceptions: Exceptions) -> Vec<AddedNode> {
         let Self { flow, cores, parents, .. } = self;
         let nodes = flow.jobs.into_iter();
@@ -90,7 +90,7 @@ impl Plan {
             }
         }
         let mut roots = Vec::new();
-        // From the last to the first, so that a node has all of its children before it goes to its own parent.
+        // In reverse order, so that a node has all its children before it is added to its own parent.
         for at in (0..nodes.len()).rev() {
             let Some(node) = nodes[at].take() else { continue };
             match parents[at].and_then(|parent| nodes[parent].as_mut()) {
@@ -106,15 +106,15 @@ impl Plan {
 
 struct Planner<'a> {
     queues: &'a Arc<Directory>,
-    /// Of nodes that name none.
+    /// The prefix of nodes without one.
     prefix: &'a str,
     defaults: &'a HashMap<String, JobOptions>,
     max_jobs: usize,
-    /// What the add is part of.
+    /// The trace context of the add.
     trace: Option<&'a str>,
     /// Whether there are several roots.
     is_bulk: bool,
-    /// The number of each job so far among the children of its parent, or among the roots.
+    /// The position of each job so far among the children of its parent, or among the roots.
     turns: Vec<usize>,
     /// The keys of the jobs so far.
     taken: HashSet<String>,
@@ -123,7 +123,7 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// Puts a node into the plan, and answers its position.
+    /// Adds a node to the plan, and returns its position.
     fn place(&mut self, next: Visit, has_children: bool) -> Result<usize> {
         let Visit { node, parent, turn } = next;
         self.turns.push(turn);
@@ -134,7 +134,7 @@ impl Planner<'_> {
         })
     }
 
-    /// The way to a node: the number of its root if there are several, then of the child taken at each level.
+    /// Returns the path to a node: the number of its root if there are several, then of the child at each level.
     fn path(&self, at: usize, mut parent: Option<usize>) -> Vec<usize> {
         let mut path = vec![self.turns[at]];
         while let Some(above) = parent {
@@ -179,7 +179,7 @@ impl Planner<'_> {
         job.is_sure = job.deduplication.is_none()
             && match parent {
                 None => job.parent.is_none(),
-                // With an id of the caller's it may be another parent's child already.
+                // If the id is the caller's, the job may be another parent's child already.
                 Some(at) => job.id.is_empty() && self.plan.flow.jobs[at].1.is_sure,
             };
         if has_children {
@@ -216,7 +216,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// The position of a queue among the homes; new ones are added.
+    /// Returns the position of a queue in `homes`, where new queues are added.
     fn home(&mut self, prefix: &str, queue: &str) -> Result<usize> {
         let homes = &mut self.plan.flow.homes;
         if let Some(at) = homes.iter().position(|home| home.prefix() == prefix && home.queue() == queue) {
@@ -229,7 +229,7 @@ impl Planner<'_> {
     }
 }
 
-/// The way to a node in words.
+/// Writes the path to a node for people.
 fn way(path: &[usize]) -> String {
     if path.is_empty() {
         return "the root of the flow".to_owned();
@@ -238,7 +238,7 @@ fn way(path: &[usize]) -> String {
     format!("node {}", steps.join("."))
 }
 
-/// An error with the node that it is about.
+/// Adds the node to the error that it caused.
 fn at_node(said: &str, error: Error) -> Error {
     match error {
         Error::InvalidOption { option, problem } => {

@@ -1,4 +1,4 @@
-//! A flow whose root is of a kind.
+//! Adds flows whose root is of a kind.
 
 use std::future::IntoFuture;
 
@@ -11,10 +11,10 @@ use crate::kind::{JobKind, JobOf};
 use crate::options::{JobOptions, ParentRef};
 
 impl FlowProducer {
-    /// Adds a flow whose root is a job of a kind, with the options of the kind, and answers a typed handle of the root.
+    /// Adds a flow whose root is a job of a kind, with the options of the kind, and returns a typed handle of the root.
     /// Awaiting the builder sends it.
     ///
-    /// Otherwise as [`add`](Self::add): one round trip and one atomic step.
+    /// Everything else is as with [`add`](Self::add): one round trip and one atomic step.
     ///
     /// # Errors
     ///
@@ -39,7 +39,7 @@ impl FlowProducer {
     /// let parts = ["intro.md", "body.md"].map(|part| FlowNode::new("parts", "render", part));
     /// let flow = client.flow_producer().push("reports", Assemble { year: 2026 }).children(parts).await?;
     /// println!("{} waits for {} parts", flow.root().id(), flow.children().len());
-    /// // A `u64`, as the kind says.
+    /// // A `u64`, the output of the kind.
     /// let pages = flow.root().wait_until_finished(Duration::from_secs(60)).await?;
     /// println!("{pages} pages");
     /// # Ok(()) }
@@ -51,7 +51,7 @@ impl FlowProducer {
     }
 }
 
-/// A flow whose root is of a kind, and which is not added yet; await it.
+/// A flow to be added, whose root is of a kind; await it.
 ///
 /// See [`FlowProducer::push`].
 #[must_use = "a flow is not added until it is awaited"]
@@ -62,19 +62,19 @@ pub struct PushFlow<K> {
 }
 
 impl<K> PushFlow<K> {
-    /// Adds one more job that has to be done before the root.
+    /// Adds a job that has to be done before the root.
     pub fn child(mut self, child: FlowNode) -> Self {
         self.node = self.node.child(child);
         self
     }
 
-    /// Adds more jobs that have to be done before the root.
+    /// Adds jobs that have to be done before the root.
     pub fn children(mut self, children: impl IntoIterator<Item = FlowNode>) -> Self {
         self.node = self.node.children(children);
         self
     }
 
-    /// See [`FlowNode::options`]: in place of those of the kind.
+    /// See [`FlowNode::options`]: replaces the options of the kind.
     pub fn options(mut self, options: JobOptions) -> Self {
         self.node = self.node.options(options);
         self
@@ -144,7 +144,7 @@ pub struct AddedFlow<K: JobKind> {
 }
 
 impl<K: JobKind> AddedFlow<K> {
-    /// Returns the root, to wait for or to look at. Its data is what was pushed, also where another job stands for it.
+    /// Returns the root, to wait for or to inspect. Its data is what was pushed, even if another job stands for it.
     #[must_use]
     pub fn root(&self) -> &JobOf<K> {
         &self.root
@@ -156,7 +156,7 @@ impl<K: JobKind> AddedFlow<K> {
         self.root
     }
 
-    /// Returns the root as a node of the flow: what became of it, and of everything below it.
+    /// Returns the root as a node of the flow, with the outcomes of all nodes.
     #[must_use]
     pub fn node(&self) -> &AddedNode {
         &self.node

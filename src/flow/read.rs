@@ -1,4 +1,4 @@
-//! Reading a flow as a tree.
+//! Reads a flow as a tree.
 
 use std::future::IntoFuture;
 
@@ -13,10 +13,10 @@ use crate::job::Job;
 use crate::queue::{Queue, QueueCore};
 use std::sync::Arc;
 
-/// How many jobs of one level are read at once.
+/// How many jobs of one level are read at the same time.
 const AT_ONCE: usize = 32;
 
-/// A job of a flow as it is now, with its children.
+/// A job of a flow as it is stored, with its children.
 ///
 /// ```no_run
 /// use oxmq::FlowProducer;
@@ -43,16 +43,17 @@ pub struct FlowTree {
     pub queue: String,
     /// Its id.
     pub id: String,
-    /// The job; `None` if it was removed meanwhile. One that cannot be read says why, and spoils no other.
+    /// The job; `None` if it was removed meanwhile. If it cannot be read, the error tells why; the others are read all
+    /// the same.
     pub job: Result<Option<Job>>,
-    /// What became of it, as its parent has recorded it; none for the root.
+    /// Its outcome, as its parent has recorded it; `None` for the root.
     pub kind: Option<ChildKind>,
     /// Its children, as far as they were asked for: completed ones first, then pending, failed and ignored ones.
     pub children: Vec<FlowTree>,
 }
 
-/// The job as BullMQ shows it, and its children; beside them where it is, and what became of it. A job that was removed is
-/// `null`, and so is one that cannot be read, whose `error` says why.
+/// Writes the job as BullMQ does, with its children, its state and its outcome. A job that was removed is `null`, and
+/// so is one that cannot be read, whose `error` tells why.
 impl Serialize for FlowTree {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -70,7 +71,7 @@ impl Serialize for FlowTree {
     }
 }
 
-/// A flow to be read; await it.
+/// A request to read a flow; await it.
 #[must_use = "nothing is read until it is awaited"]
 pub struct GetFlow {
     producer: FlowProducer,
@@ -81,12 +82,12 @@ pub struct GetFlow {
 }
 
 impl FlowProducer {
-    /// Reads a flow from this job on; `None` if there is no such job. Each level takes two round trips, so the tree is not
-    /// of one moment.
+    /// Reads a flow from this job on; `None` if there is no such job. Two round trips per level, so the tree is not
+    /// read at one moment.
     ///
     /// # Errors
     ///
-    /// Awaiting it may return [`Error::InvalidOption`], and what reading the root may return.
+    /// Awaiting it may return [`Error::InvalidOption`], and the errors of reading the root.
     ///
     /// BullMQ: `FlowProducer.getFlow`.
     #[doc(alias = "getFlow")]
@@ -96,14 +97,14 @@ impl FlowProducer {
 }
 
 impl GetFlow {
-    /// Sets how many levels to read, the root among them. Default: 10; at least 1, at most 100.
+    /// Sets how many levels to read, including the root. Default: 10; at least 1, at most 100.
     pub fn depth(mut self, levels: usize) -> Self {
         self.depth = levels;
         self
     }
 
-    /// Sets about how many children of each kind to read of a job: a hint only, small families come whole. Default: 20; at
-    /// least 1.
+    /// Sets about how many children of each kind to read per job. This is only a hint: small families are read as a
+    /// whole. Default: 20; at least 1.
     pub fn max_children(mut self, children: u32) -> Self {
         self.max_children = children;
         self
@@ -152,7 +153,7 @@ impl GetFlow {
         Ok(Some(grow(nodes)))
     }
 
-    /// Reads one job, and finds its children; `at` is its position.
+    /// Reads one job, and finds its children; `at` is its position in the tree.
     async fn look_at(&self, found: Found, at: usize) -> Result<(FlowTree, Vec<Found>)> {
         let engine = found.core.engine();
         let page = |kind| engine.get_children_page(&found.id, kind, 0, self.max_children);
@@ -179,7 +180,7 @@ impl GetFlow {
         Ok((FlowTree { queue, id: found.id, job, kind, children: Vec::new() }, children))
     }
 
-    /// A child by its job key: the id after the last colon, the queue before it, the rest is the prefix.
+    /// Reads the job key of a child: the id after the last colon, the queue before it, the rest is the prefix.
     fn child(&self, key: &str, kind: ChildKind, parent: usize) -> Option<Found> {
         let (queue, id) = key.rsplit_once(':')?;
         let (prefix, name) = queue.rsplit_once(':')?;
@@ -197,7 +198,7 @@ impl IntoFuture for GetFlow {
     }
 }
 
-/// A job to be looked at.
+/// A job that is still to be read.
 struct Found {
     /// The position of its parent.
     parent: usize,
@@ -206,7 +207,7 @@ struct Found {
     id: String,
 }
 
-/// The tree of nodes in level order; the first is the root.
+/// Builds the tree from nodes in level order; the first is the root.
 fn grow(nodes: Vec<(usize, FlowTree)>) -> FlowTree {
     let mut nodes: Vec<(usize, Option<FlowTree>)> =
         nodes.into_iter().map(|(parent, node)| (parent, Some(node))).collect();

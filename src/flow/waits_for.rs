@@ -1,4 +1,4 @@
-//! Why a parent waits.
+//! Tells why a parent waits.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use crate::script::waits_for::{Child, Held};
 use crate::state::JobState;
 use crate::wire::options::Parent;
 
-/// Of each kind of children so many are looked up.
+/// How many children of each kind are looked up.
 const MOST: u32 = 200;
 
-/// Why a parent waits, or cannot finish. Its text tells it in words.
+/// Why a parent waits, or cannot finish. `Display` tells it in words.
 ///
 /// ```no_run
 /// # async fn demo(queue: oxmq::Queue) -> oxmq::Result<()> {
@@ -27,25 +27,25 @@ const MOST: u32 = 200;
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct WaitsFor {
-    /// Where the parent is.
+    /// The state of the parent.
     pub state: JobState,
-    /// How many children have not finished, or failed without a policy: as long as there are any, the parent waits.
+    /// How many children have not finished, or have failed without a policy. The parent waits as long as there are any.
     pub pending: u64,
     /// Some of them, up to 200.
     pub pending_children: Vec<WaitedChild>,
-    /// How many children failed so that the parent has to fail.
+    /// How many children failed in such a way that the parent has to fail.
     pub failed: u64,
     /// Some of them, up to 200, those that failed first.
     pub failed_children: Vec<WaitedChild>,
-    /// How many children failed whose failure the parent does not mind.
+    /// How many children failed whose failure the parent ignores.
     pub ignored: u64,
     /// How many children completed.
     pub processed: u64,
-    /// With what reason the parent will fail as soon as a worker takes it.
+    /// The reason with which the parent will fail as soon as a worker takes it.
     pub deferred_failure: Option<String>,
 }
 
-/// A child that holds its parent.
+/// A child that holds its parent back.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -54,12 +54,12 @@ pub struct WaitedChild {
     pub queue: String,
     /// Its id.
     pub id: String,
-    /// Where it is; `None` if there is no such job any more, so that its parent waits for ever unless the child is taken
-    /// away from it. In a long list of waiting jobs a child counts as waiting that was not found among the next 2,000.
+    /// Its state; `None` if the job does not exist any more: then its parent waits for ever unless the dependency is
+    /// removed. In a long list of waiting jobs, a child that was not found among the next 2,000 counts as waiting.
     pub state: Option<JobState>,
     /// Why it failed.
     pub failed_reason: Option<String>,
-    /// What its failure means to the parent; `None` lets the parent wait on.
+    /// What its failure does to the parent; with `None` the parent goes on waiting.
     pub policy: Option<OnChildFailure>,
 }
 
@@ -85,8 +85,8 @@ impl WaitsFor {
         Ok(engine.waits_for(id, MOST).await?.map(Self::new))
     }
 
-    /// Returns whether nothing that runs or waits will ever let the parent go: each pending child is gone, has failed or is
-    /// in no list, and nobody will take it up by itself. False where there are more children than were looked up.
+    /// Returns whether nothing will ever release the parent: each pending child is missing, has failed, or is in no
+    /// list or set. False if there are more children than were looked up.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
         use JobState::{Completed, Failed, Unknown, WaitingChildren};
@@ -148,8 +148,9 @@ impl fmt::Display for WaitedChild {
 }
 
 impl<D, R> JobRef<D, R> {
-    /// Tells why a parent waits or cannot finish: which children it waits for and where those are, which have failed, which
-    /// are gone. `None` if there is no such job. One round trip, one moment, bounded also for a parent of a million children.
+    /// Tells why a parent waits or cannot finish: which children it waits for, and their states; which have failed; and
+    /// which are missing. `None` if there is no such job. One round trip, read at one moment, and bounded even for a
+    /// parent of a million children.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! One attempt at a job: its lock, and how it is told to stop.
+//! One attempt at a job: its lock, and its cancellation.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -10,7 +10,7 @@ use crate::script::settle::End;
 use crate::wire::job::JobId;
 use crate::worker::failure::AttemptFailure;
 
-/// Why an attempt was told to stop.
+/// Why an attempt was cancelled.
 ///
 /// ```no_run
 /// use oxmq::job::CancelReason;
@@ -27,60 +27,60 @@ use crate::worker::failure::AttemptFailure;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CancelReason {
-    /// The lock ran out or was taken over: somebody else may run the job now, and the outcome of this attempt is
+    /// The lock ran out or was taken over: another worker may run the job now, and the outcome of this attempt is
     /// dropped.
     LockLost,
-    /// The job's or the worker's time limit is over.
+    /// The time limit of the job or worker has passed.
     Timeout,
-    /// The worker closes, and its time to do so is over.
+    /// The worker is closing, and the time for running jobs to end has passed.
     Shutdown,
-    /// [`Worker::cancel_job`](crate::Worker::cancel_job) was called, with this text. It is an attempt like others: an error
-    /// is tried again.
+    /// [`Worker::cancel_job`](crate::Worker::cancel_job) was called, with this text. The attempt counts like any other:
+    /// after an error it is retried.
     Requested(String),
-    /// [`JobRef::cancel`](crate::JobRef::cancel) was called in some process, with this text. Unless the processor returns a
-    /// value, the job fails for good.
+    /// [`JobRef::cancel`](crate::JobRef::cancel) was called in any process, with this text. Unless the processor
+    /// returns a value, the job fails for good.
     Cancelled(String),
 }
 
-/// What moments are counted from, so that they fit into an atomic number.
+/// The reference for moments, so that they fit into an atomic number.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 fn since_start_ms(at: Instant) -> u64 {
     u64::try_from(at.saturating_duration_since(*START).as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What ties a running job to its lock. Shared by the job, the worker and the thread that renews locks.
+/// Connects a running job with its lock. Shared by the job, the worker and the thread that renews locks.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     id: JobId,
     token: Arc<str>,
-    /// Until when the lock cannot have run out, in milliseconds since [`START`].
+    /// Until when the lock is certain not to have run out, in ms since [`START`].
     trusted_until: AtomicU64,
-    /// Written once by whoever cancels first; read by the processor.
+    /// Written once, by the first that cancels; read by the processor.
     reason: OnceLock<CancelReason>,
-    /// Made when the processor first asks for it: most never do.
+    /// Created when the processor first asks for it, which most do not.
     cancellation: OnceLock<CancellationToken>,
     /// Set when the processor has ended. From then on the lock may be gone because our own outcome has released it, so
-    /// only the answer to that outcome tells whether it was lost.
+    /// only the reply to that outcome tells whether it was lost.
     ended: AtomicBool,
-    /// Whether a worker's loop waits for its end, rather than whoever has fetched it by hand.
+    /// Whether a worker's loop waits for its end, and not a program that fetched the job by hand.
     is_worker: bool,
-    /// How the processor itself has ended it, by a call on its job; then the worker has nothing to send.
+    /// How the processor itself has settled the job, by a call on it; then the worker has nothing to send.
     settled: OnceLock<Box<OwnEnd>>,
 }
 
-/// An end that a processor has applied by itself, and what listeners hear of it where it is a failure.
+/// An outcome that a processor has applied itself, and the failure for listeners, if it is one.
 #[derive(Debug, Clone)]
 pub(crate) struct OwnEnd {
     pub(crate) end: End,
     pub(crate) failure: Option<Box<AttemptFailure>>,
 }
 
-/// An end that a processor is about to send. As long as it is on its way, the lock may be gone because of it.
+/// An outcome that a processor is about to send. While it is under way, the lock may be gone because of it.
 pub(crate) struct Ending<'a>(&'a Attempt);
 
 impl Ending<'_> {
-    /// It was applied.
+    /// Records that the outcome was applied.
     pub(crate) fn settle(self, end: Box<OwnEnd>) {
         let _ = self.0.settled.set(end);
     }
@@ -95,7 +95,7 @@ impl Drop for Ending<'_> {
 }
 
 impl Attempt {
-    /// An attempt whose end a worker sends.
+    /// Creates an attempt whose outcome a worker sends.
     pub(crate) fn new(id: JobId, token: Arc<str>) -> Self {
         Self {
             id,
@@ -109,7 +109,7 @@ impl Attempt {
         }
     }
 
-    /// An attempt whose end is said by a call on its job.
+    /// Creates an attempt that is settled by a call on its job.
     pub(crate) fn by_hand(id: JobId, token: Arc<str>) -> Self {
         Self { is_worker: false, ..Self::new(id, token) }
     }
@@ -122,23 +122,23 @@ impl Attempt {
         &self.token
     }
 
-    /// Notes that a request sent then has given the lock this life, however late its reply came. A tenth is left for clocks
-    /// that run apart.
+    /// Records that a request sent at `sent` has given the lock this life, however late its reply came. A tenth is
+    /// subtracted for clocks that run at different speeds.
     pub(crate) fn locked(&self, sent: Instant, life: Duration) {
         self.trusted_until.store(since_start_ms(sent + (life - life / 10)), Ordering::Relaxed);
     }
 
-    /// Notes that the lock may be gone from this moment on.
+    /// Records that the lock may be gone from this moment on.
     pub(crate) fn locked_until(&self, at: Instant) {
         self.trusted_until.fetch_min(since_start_ms(at), Ordering::Relaxed);
     }
 
-    /// Whether the lock cannot have run out before a moment, nor was it missed by then.
+    /// Returns whether the lock was certainly held at this moment, and was not found lost by then.
     pub(crate) fn was_held(&self, at: Instant) -> bool {
         !self.lost_its_lock() && since_start_ms(at) < self.trusted_until.load(Ordering::Relaxed)
     }
 
-    /// Tells the attempt to stop. The first reason stays; true if this was it.
+    /// Cancels the attempt. Only the first reason is kept; returns true if it was this one.
     pub(crate) fn cancel(&self, reason: CancelReason) -> bool {
         let first = self.reason.set(reason).is_ok();
         if let Some(token) = self.cancellation.get() {
@@ -149,7 +149,7 @@ impl Attempt {
 
     pub(crate) fn cancellation(&self) -> &CancellationToken {
         let token = self.cancellation.get_or_init(CancellationToken::new);
-        // Whoever cancelled before the token was there could not fire it.
+        // A caller that cancelled before the token existed could not fire it.
         if self.reason.get().is_some() {
             token.cancel();
         }
@@ -160,12 +160,12 @@ impl Attempt {
         self.reason.get()
     }
 
-    /// Says that the processor has ended.
+    /// Records that the processor has ended.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Release);
     }
 
-    /// Says that a processor is about to end the attempt by itself; `None` where no worker has to know.
+    /// Records that a processor is about to settle the job itself; `None` if no worker has to know.
     pub(crate) fn ending(&self) -> Option<Ending<'_>> {
         self.is_worker.then(|| {
             self.end();
@@ -173,17 +173,17 @@ impl Attempt {
         })
     }
 
-    /// How the processor has ended the attempt by itself, if it has.
+    /// Returns how the processor has settled the job itself, if it has.
     pub(crate) fn settled(&self) -> Option<&OwnEnd> {
         self.settled.get().map(|end| &**end)
     }
 
-    /// Whether the processor has ended.
+    /// Returns whether the processor has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Whether the job may be somebody else's by now.
+    /// Returns whether another worker may have the job by now.
     pub(crate) fn lost_its_lock(&self) -> bool {
         self.reason.get() == Some(&CancelReason::LockLost)
     }

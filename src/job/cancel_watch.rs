@@ -1,7 +1,7 @@
-//! Attempts that somebody may want stopped, in whatever process, and how they hear of it.
+//! Tells attempts of their cancellation, whichever process asked for it.
 //!
-//! A worker looks for its own in its lock thread. For jobs that were fetched by hand a task of their queue looks, while
-//! any of them is held.
+//! A worker's lock thread looks for the attempts of that worker. For jobs that were fetched by hand, a task per queue
+//! looks while any of them is held.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -17,10 +17,10 @@ use crate::worker::supervise_quietly;
 /// How often to look, so that an attempt is told within a second.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(700);
 
-/// Tells those of the attempts to stop that somebody wants stopped, and returns them. One small command where nothing of the
-/// queue is to stop, and one more for each thousand attempts otherwise.
+/// Cancels those of the attempts for which there is a request, and returns them. One small command if the queue has no
+/// requests, otherwise one more per 1,000 attempts.
 ///
-/// The requests stay until the attempts end, so that whoever dies in between loses none.
+/// The requests stay until the attempts end, so none is lost if this process dies.
 pub(crate) async fn tell(engine: &Engine, attempts: &[Arc<Attempt>]) -> Vec<Arc<Attempt>> {
     let asked: Vec<_> = attempts.iter().map(|attempt| (attempt.id(), &**attempt.token())).collect();
     let mut told = Vec::new();
@@ -41,8 +41,8 @@ pub(crate) async fn tell(engine: &Engine, attempts: &[Arc<Attempt>]) -> Vec<Arc<
 
 /// The attempts of one queue that were fetched by hand.
 ///
-/// Whoever fetches adds to them; a task looks for cancellations as long as any is held, in the runtime of whoever fetched
-/// when there was none. If that runtime ends, the next fetch starts another.
+/// Each fetch adds to them. While any is held, a task looks for cancellations, in the runtime of the fetch that found
+/// no task. If that runtime ends, the next fetch starts another.
 #[derive(Default)]
 pub(crate) struct CancelWatch {
     state: Lock<State>,
@@ -55,7 +55,7 @@ struct State {
 }
 
 impl CancelWatch {
-    /// Looks after an attempt until it has ended, or whoever has it lets go of it. Must be called in a runtime.
+    /// Watches an attempt until it has ended or is dropped. Must be called in a runtime.
     pub(crate) fn add(self: &Arc<Self>, engine: &Engine, attempt: &Arc<Attempt>) {
         let mut state = self.state.lock();
         state.attempts.push(Arc::downgrade(attempt));
@@ -77,7 +77,7 @@ impl CancelWatch {
         }
     }
 
-    /// Those that are held and have not ended; `None` if there are none, and then the task has ended.
+    /// Returns the attempts that are held and have not ended; `None` if there are none, and then the task ends.
     fn held(&self) -> Option<Vec<Arc<Attempt>>> {
         let mut state = self.state.lock();
         state.attempts.retain(|attempt| attempt.upgrade().is_some_and(|attempt| !attempt.has_ended()));

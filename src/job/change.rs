@@ -1,4 +1,4 @@
-//! Changing a job, by its id.
+//! Changes a job, by its id.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::error::{Error, Result};
 use crate::script::cancel_job::Cancellation;
 use crate::state::JobState;
 
-/// What a retried job begins anew.
+/// What is reset when a job is retried.
 ///
 /// ```no_run
 /// # async fn demo(queue: oxmq::Queue) -> oxmq::Result<()> {
 /// use oxmq::JobState;
 /// use oxmq::job::RetryOptions;
 ///
-/// // With all its attempts once more.
+/// // With all its attempts again.
 /// queue.job("report-7").retry(JobState::Failed, RetryOptions::default().reset_attempts_made(true)).await?;
 /// # Ok(()) }
 /// ```
@@ -28,7 +28,7 @@ pub struct RetryOptions {
 }
 
 impl RetryOptions {
-    /// Counts the attempts from 0 again. Default: false, so that a job that had used them up gets one more.
+    /// Counts the attempts from 0 again. Default: false, so that a job that has used up its attempts gets one more.
     #[must_use]
     #[doc(alias = "resetAttemptsMade")]
     pub fn reset_attempts_made(mut self, reset: bool) -> Self {
@@ -46,20 +46,22 @@ impl RetryOptions {
 }
 
 impl<D, R> JobRef<D, R> {
-    /// Cancels the job, wherever it is: in this process, in another one, or not yet with a worker. One round trip.
+    /// Cancels the job, whether it runs in this process, in another one, or does not run yet. One round trip.
     ///
-    /// - A job that **runs** under a worker of this crate is told within a second: [`Job::cancellation`](crate::Job::cancellation)
-    ///   fires, with [`CancelReason::Cancelled`](crate::job::CancelReason::Cancelled). What it returns as a value counts, and
-    ///   it has completed; any other end fails it for this reason, without another attempt. If it goes on for longer than
-    ///   the worker's `cancel_grace`, it is dropped at its next `.await`.
-    /// - One that was **fetched by hand** is told by the same [`Job::cancellation`](crate::Job::cancellation) within a second, and by
-    ///   the next [`Job::extend_lock`](crate::Job::extend_lock) at the latest; nothing is dropped.
-    /// - One that runs under a worker of BullMQ is told if that program listens; see `docs/cancellation.md`. If it does
-    ///   not, the attempt runs to its end; there is no further one in either case.
-    /// - One that **waits**, for its turn, its time or its children, fails unrun for this reason: one that is delayed or a
-    ///   parent comes to the front for it, and in a paused queue it takes until that is resumed. Its children go on.
+    /// - A job that **runs** in a worker of this crate is told within a second:
+    ///   [`Job::cancellation`](crate::Job::cancellation) fires, with
+    ///   [`CancelReason::Cancelled`](crate::job::CancelReason::Cancelled). If it returns a value, the job has
+    ///   completed; any other end fails it with this reason, without another attempt. If it goes on for longer than the
+    ///   worker's `cancel_grace`, it is dropped at its next `.await`.
+    /// - A job that was **fetched by hand** is told by the same [`Job::cancellation`](crate::Job::cancellation) within
+    ///   a second, and at the latest by the next [`Job::extend_lock`](crate::Job::extend_lock); nothing is dropped.
+    /// - A job that runs in a worker of BullMQ is told if that program listens; see `docs/cancellation.md`. If not, the
+    ///   attempt runs to its end. In either case there is no further attempt.
+    /// - A job that is **waiting**, delayed, or waiting for children fails with this reason without being run: for this
+    ///   a delayed job or a parent is moved to the front of the queue. In a paused queue this happens when it is
+    ///   resumed. Its children go on.
     ///
-    /// Whoever waits for the job, and its parent, learn that it failed. An empty reason is `cancelled`.
+    /// Callers that wait for the job, and its parent, see it fail. An empty reason becomes `cancelled`.
     ///
     /// # Errors
     ///
@@ -86,7 +88,7 @@ impl<D, R> JobRef<D, R> {
         self.engine().cancel(self.id(), if reason.is_empty() { "cancelled" } else { &reason }).await
     }
 
-    /// Lets a delayed job run now, by its priority. One round trip.
+    /// Makes a delayed job ready now, placed by its priority. One round trip.
     ///
     /// # Errors
     ///
@@ -97,12 +99,12 @@ impl<D, R> JobRef<D, R> {
         self.engine().promote(self.id()).await
     }
 
-    /// Lets a delayed job become due after this time from now. One round trip.
+    /// Changes the delay of a delayed job to `delay` from now. One round trip.
     ///
     /// # Errors
     ///
     /// [`Error::Refused`] with [`Reason::MissingJob`](crate::error::Reason::MissingJob) or
-    /// [`Reason::NotInState`](crate::error::Reason::NotInState); [`Error::InvalidOption`] above 2^52 ms.
+    /// [`Reason::NotInState`](crate::error::Reason::NotInState); [`Error::InvalidOption`] for more than 2^52 ms.
     ///
     /// BullMQ: `Job.changeDelay`.
     #[doc(alias = "changeDelay")]
@@ -110,11 +112,12 @@ impl<D, R> JobRef<D, R> {
         self.engine().change_delay(self.id(), delay).await
     }
 
-    /// Gives the job another priority and puts it behind the others of that priority. One round trip.
+    /// Changes the priority of the job, and puts it behind the others of that priority. One round trip.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::error::Reason::MissingJob); [`Error::InvalidOption`] above 2,097,151.
+    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::error::Reason::MissingJob); [`Error::InvalidOption`] for
+    /// more than 2,097,151.
     ///
     /// BullMQ: `Job.changePriority`.
     #[doc(alias = "changePriority")]
@@ -122,7 +125,7 @@ impl<D, R> JobRef<D, R> {
         self.engine().change_priority(self.id(), priority, false).await
     }
 
-    /// Gives the job another priority and puts it before the others of that priority. One round trip.
+    /// Changes the priority of the job, and puts it before the others of that priority. One round trip.
     ///
     /// # Errors
     ///
@@ -133,7 +136,7 @@ impl<D, R> JobRef<D, R> {
         self.engine().change_priority(self.id(), priority, true).await
     }
 
-    /// Lets a failed or completed job run again, by its priority. One round trip.
+    /// Makes a failed or completed job ready again, placed by its priority. One round trip.
     ///
     /// # Errors
     ///
@@ -147,20 +150,21 @@ impl<D, R> JobRef<D, R> {
         self.engine().retry_job(self.id(), state, reset_attempts_made, reset_attempts_started).await
     }
 
-    /// Removes the job and its pending children, and returns false if a worker holds one of them. One that does not exist
-    /// counts as removed. One round trip and atomic up to 150 jobs; a larger family goes in steps, children first.
+    /// Removes the job and all its descendants, and returns false if a worker runs the job or one of its pending
+    /// children. A job that does not exist counts as removed. One round trip and atomic for up to 150 jobs; a larger
+    /// family is removed in steps, children first.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Reason::BelongsToScheduler`](crate::error::Reason::BelongsToScheduler) for the current run of
-    /// a job scheduler.
+    /// [`Error::Refused`] with [`Reason::BelongsToScheduler`](crate::error::Reason::BelongsToScheduler) for the next
+    /// run of a job scheduler.
     ///
     /// BullMQ: `Job.remove`, `Queue.remove`.
     pub async fn remove(&self) -> Result<bool> {
         self.engine().remove(self.id(), true).await
     }
 
-    /// Removes the job and leaves its children; otherwise as [`remove`](Self::remove).
+    /// Removes the job and leaves its children; everything else is as with [`remove`](Self::remove).
     ///
     /// # Errors
     ///
@@ -171,7 +175,7 @@ impl<D, R> JobRef<D, R> {
         self.engine().remove(self.id(), false).await
     }
 
-    /// Removes the pending children of the job and theirs, except those that run or have failed.
+    /// Removes the pending descendants of the job, except those that run or have failed.
     ///
     /// # Errors
     ///
@@ -185,13 +189,13 @@ impl<D, R> JobRef<D, R> {
 
     /// Stores the progress of the job and announces it as a `progress` event.
     ///
-    /// Any JSON value will do, a percentage or an object; listeners receive it as written. The last write wins, also
-    /// across processes. One round trip; stored and announced together or not at all.
+    /// Any JSON value is possible, such as a percentage or an object; listeners receive it as written. The last write
+    /// wins, across processes too. One round trip; stored and announced together or not at all.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::error::Reason::MissingJob) if the job was removed meanwhile; the
-    /// processor may go on.
+    /// [`Error::Refused`] with [`Reason::MissingJob`](crate::error::Reason::MissingJob) if the job was removed
+    /// meanwhile; the processor may go on.
     ///
     /// # Example
     ///
@@ -225,10 +229,10 @@ impl<D, R> JobRef<D, R> {
         self.engine().update_data(self.id(), &json).await
     }
 
-    /// Appends a line to the job's log, keeping the newest `keep` (0 keeps all), and returns how many are kept.
-    /// [`Job::log`](crate::Job::log) keeps as many as the job's options say.
+    /// Appends a line to the job's log, keeping the newest `keep` (0 keeps all), and returns how many lines the log
+    /// has. [`Job::log`](crate::Job::log) keeps as many as the job's options say.
     ///
-    /// One round trip; never repeated after a lost reply, so that no line stands twice.
+    /// One round trip; never repeated after a lost reply, so that no line is written twice.
     ///
     /// # Errors
     ///
@@ -240,7 +244,7 @@ impl<D, R> JobRef<D, R> {
         self.engine().add_log(self.id(), &[line], keep).await
     }
 
-    /// Keeps the newest `keep` lines of the job's log, or none. One round trip.
+    /// Trims the job's log to the newest `keep` lines; 0 deletes it. One round trip.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The children of a job, as it sees them.
+//! The children of a job.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -8,30 +8,31 @@ use crate::engine::{ChildCounts, ChildKind, ChildPage};
 use crate::error::Result;
 use crate::wire::json;
 
-/// The children of a job by what became of them, each by its full key.
+/// The children of a job by their outcome, each with its full key.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Dependencies<T = Value> {
-    /// Those that completed, with their results.
+    /// Children that completed, with their results.
     #[serde(serialize_with = "json::as_map", bound(serialize = "T: serde::Serialize"))]
     pub processed: Vec<(String, T)>,
-    /// Those that have not finished.
+    /// Children that have not finished.
     pub unprocessed: Vec<String>,
-    /// Those that failed while their parent goes on, with their reasons.
+    /// Children whose failure the parent ignores, with the reasons.
     #[serde(serialize_with = "json::as_map")]
     pub ignored: Vec<(String, String)>,
-    /// Those that failed and so fail their parent.
+    /// Children whose failure fails the parent.
     pub failed: Vec<String>,
 }
 
-/// Results by child key, with their JSON read.
+/// Reads the JSON of results.
 fn typed_records<T: DeserializeOwned>(records: Vec<(String, String)>) -> Result<Vec<(String, T)>> {
     let read = |(child, json): (String, String)| Ok((child, json::read("returnvalue", &json)?));
     records.into_iter().map(read).collect()
 }
 
 impl<D, R> JobRef<D, R> {
-    /// Reads the children of the job by what became of them. Four requests on one round trip, so not quite of one moment.
+    /// Reads the children of the job, by their outcome. Four requests in one round trip, so not all at exactly one
+    /// moment.
     ///
     /// # Errors
     ///
@@ -50,7 +51,7 @@ impl<D, R> JobRef<D, R> {
         Ok(Dependencies { processed: typed_records(processed)?, unprocessed, ignored, failed })
     }
 
-    /// Counts the children of the job, by what became of them. One round trip.
+    /// Counts the children of the job, by their outcome. One round trip.
     ///
     /// # Errors
     ///
@@ -64,7 +65,8 @@ impl<D, R> JobRef<D, R> {
 
     /// Reads about `count` children of one kind, from `cursor` on, which is 0 for the first page. One round trip.
     ///
-    /// A hint only: small families come whole. A child that changes between two pages may be in both or in neither.
+    /// `count` is only a hint: small families are returned as a whole. A child that changes between two pages may be in
+    /// both or in neither.
     ///
     /// # Errors
     ///
@@ -87,13 +89,13 @@ impl<D, R> JobRef<D, R> {
         typed_records(self.engine().get_children_values(self.id()).await?)
     }
 
-    /// Tells why children failed whose failures the job ignores, by their full keys. One round trip.
+    /// Returns why children failed whose failures the job ignores, by their full keys. One round trip.
     ///
     /// # Errors
     ///
     /// Errors of the connection.
     ///
-    /// BullMQ: `Job.getIgnoredChildrenFailures`, once `Job.getFailedChildrenValues`.
+    /// BullMQ: `Job.getIgnoredChildrenFailures`, formerly `Job.getFailedChildrenValues`.
     #[doc(alias = "getFailedChildrenValues")]
     #[doc(alias = "get_failed_children_values")]
     #[doc(alias = "getIgnoredChildrenFailures")]

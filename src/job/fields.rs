@@ -1,4 +1,4 @@
-//! What a job says of itself, and what it does while it runs.
+//! The fields of a job, and what it does while it runs.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +18,7 @@ impl<D, R> Job<D, R> {
         &self.core.raw.name
     }
 
-    /// Returns what the job is about.
+    /// Returns the job's data.
     #[must_use]
     pub fn data(&self) -> &D {
         &self.data
@@ -48,7 +48,7 @@ impl<D, R> Job<D, R> {
         moment(self.core.raw.timestamp)
     }
 
-    /// Returns how long the job was to wait, counted from its timestamp; none once it was promoted.
+    /// Returns the delay, counted from the timestamp; zero once the job was promoted.
     #[must_use]
     pub fn delay(&self) -> Duration {
         Duration::from_millis(u64::try_from(self.core.raw.delay).unwrap_or(0))
@@ -57,25 +57,26 @@ impl<D, R> Job<D, R> {
     /// Returns the priority; 0 for none, 1 for the most urgent.
     #[must_use]
     pub fn priority(&self) -> u32 {
-        // Other writers may store what is none: what is too low runs first as 0 does, what is too high last.
+        // Other writers may store other numbers: a negative one runs first, like 0, and one that is too large runs
+        // last.
         u32::try_from(self.core.raw.priority.max(0)).unwrap_or(u32::MAX)
     }
 
-    /// Returns how many attempts the job may take; 0 and 1 both mean one.
+    /// Returns how many attempts the job has; 0 and 1 both mean one.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.core.raw.options.attempts
     }
 
-    /// Returns how many attempts are spent: failed ones that count, and the one that completed the job.
+    /// Returns how many attempts are used up: failed ones that count, and the one that completed the job.
     #[must_use]
     #[doc(alias = "attemptsMade")]
     pub fn attempts_made(&self) -> u32 {
         self.core.raw.attempts_made
     }
 
-    /// Returns how often a worker started the job, for whatever reason it came back. It only grows, so that it can fence
-    /// side effects outside: what carries a lower number is late.
+    /// Returns how often a worker has started the job, for whatever reason. The number only grows, so it can be used as
+    /// a fencing token for external side effects: a write with a lower number comes too late.
     #[must_use]
     #[doc(alias = "attemptsStarted")]
     pub fn attempts_started(&self) -> u32 {
@@ -89,7 +90,7 @@ impl<D, R> Job<D, R> {
         self.core.raw.stalled_counter()
     }
 
-    /// Reads the progress as last seen; `None` before the first was reported.
+    /// Reads the progress as of when the job was read; `None` before the first was reported.
     ///
     /// # Errors
     ///
@@ -119,7 +120,7 @@ impl<D, R> Job<D, R> {
         self.core.raw.failed_reason()
     }
 
-    /// Returns one entry per failed attempt, oldest first, within the job's `stack_trace_limit`.
+    /// Returns one entry per failed attempt, oldest first; at most the job's `stack_trace_limit`.
     #[must_use]
     pub fn stacktrace(&self) -> Vec<String> {
         self.core.raw.stacktrace()
@@ -159,18 +160,18 @@ impl<D, R> Job<D, R> {
         self.core.raw.parent().map(|parent| ParentRef::stored(&*parent.id, &*parent.queue_key))
     }
 
-    /// Returns what the final failure of this job means to its parent; `None` also without a parent.
+    /// Returns what the final failure of this job does to its parent; `None` without a parent or policy.
     ///
-    /// It is a property of the link, which a later add of the same id may have made anew: the job's options may say
-    /// something else, and do not count.
+    /// This is a property of the link to the parent, which a later add of the same id may have replaced: the job's
+    /// options may say something else, and do not apply.
     #[must_use]
     pub fn on_child_failure(&self) -> Option<OnChildFailure> {
         self.core.raw.parent().and_then(|parent| parent.policy)
     }
 
-    /// Returns why this job has to fail without being run: it stalled too often, or a child failed. Workers see to it by
-    /// themselves, and so does a fetch by hand unless
-    /// [`hand_out_deferred_failures`](crate::worker::ManualWorkerBuilder::hand_out_deferred_failures) says otherwise.
+    /// Returns why this job has to fail without being run: it stalled too often, a child failed, or it was cancelled.
+    /// Workers fail it by themselves, and so does a fetch by hand unless
+    /// [`hand_out_deferred_failures`](crate::worker::ManualWorkerBuilder::hand_out_deferred_failures) is set.
     #[must_use]
     #[doc(alias = "deferredFailure")]
     pub fn deferred_failure(&self) -> Option<&str> {
@@ -184,7 +185,7 @@ impl<D, R> Job<D, R> {
         self.core.raw.deduplication_id()
     }
 
-    /// Returns the scheduler that made the job.
+    /// Returns the scheduler that created the job.
     #[must_use]
     #[doc(alias = "repeatJobKey")]
     pub fn repeat_job_key(&self) -> Option<&str> {
@@ -197,12 +198,12 @@ impl<D, R> Job<D, R> {
         self.core.attempt.as_ref().map(|attempt| attempt.token().as_ref())
     }
 
-    /// Fires when the attempt should stop: the lock was lost, the time is over, the worker closes, or
-    /// [`Worker::cancel_job`](crate::Worker::cancel_job) or, in whatever process, [`JobRef::cancel`](crate::JobRef::cancel) was
-    /// called. Why is in [`cancel_reason`](Self::cancel_reason).
+    /// Returns a token that fires when the attempt should stop: the lock was lost, a time limit has passed, the worker
+    /// is closing, or the job was cancelled by [`Worker::cancel_job`](crate::Worker::cancel_job) or, in any process, by
+    /// [`JobRef::cancel`](crate::JobRef::cancel). [`cancel_reason`](Self::cancel_reason) tells why.
     ///
-    /// A job that was fetched by hand with [`ManualWorker`](crate::ManualWorker) hears of
-    /// [`JobRef::cancel`](crate::JobRef::cancel) alone; any other job outside a processor has a token that never fires.
+    /// For a job that was fetched by hand with [`ManualWorker`](crate::ManualWorker) it fires only for
+    /// [`JobRef::cancel`](crate::JobRef::cancel). Outside a processor the token of any other job never fires.
     #[must_use]
     pub fn cancellation(&self) -> CancellationToken {
         self.core.attempt.as_ref().map_or_else(CancellationToken::new, |attempt| attempt.cancellation().clone())
@@ -231,9 +232,9 @@ impl<D, R> Job<D, R> {
         Ok(())
     }
 
-    /// Appends a line to the job's log and returns how many lines are kept, at most the job's `keep_logs`.
+    /// Appends a line to the job's log, and returns how many lines the log has, at most the job's `keep_logs`.
     ///
-    /// One round trip; never repeated after a lost reply, so that no line stands twice.
+    /// One round trip; never repeated after a lost reply, so that no line is written twice.
     ///
     /// # Errors
     ///
@@ -244,7 +245,7 @@ impl<D, R> Job<D, R> {
         self.add_log(line, self.core.raw.options.keep_logs.unwrap_or(0)).await
     }
 
-    /// Takes this job away from its parent, and returns whether the parent waited for it. One round trip.
+    /// Separates this job from its parent, and returns whether the parent waited for it. One round trip.
     ///
     /// # Errors
     ///
@@ -258,7 +259,8 @@ impl<D, R> Job<D, R> {
         self.engine().remove_child_dependency(self.id(), parent).await
     }
 
-    /// Ends the deduplication that this job stands for, and returns false if another job does, or none. One round trip.
+    /// Ends the deduplication that this job stands for; returns false if another job stands for it, or none. One round
+    /// trip.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! A job by its id: what can be done to it without reading it first.
+//! A job by its id, for everything that can be done without reading it first.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -17,11 +17,12 @@ use crate::state::{JobState, Order};
 use crate::wire::job::RawJob;
 use crate::wire::json;
 
-/// A job of which the id is known and nothing else: [`Queue::job`](crate::Queue::job) makes one without a round trip, also of
-/// an id that no job has.
+/// A handle of a job by its id: [`Queue::job`](crate::Queue::job) creates one without a round trip, even for an id that
+/// no job has.
 ///
-/// Here stands all that can be done to a job by its id. A [`Job`](crate::Job) dereferences to it, so that `job.promote()` and
-/// `queue.job("7").promote()` are the same call. The job's data need not be readable as a `D` for any of them.
+/// It has everything that can be done to a job by its id. A [`Job`](crate::Job) dereferences to it, so that
+/// `job.promote()` and `queue.job("7").promote()` are the same call. The job's data need not be readable as `D` for any
+/// of them.
 ///
 /// ```no_run
 /// # async fn demo(queue: oxmq::Queue<String, u64>) -> oxmq::Result<()> {
@@ -33,12 +34,12 @@ use crate::wire::json;
 /// # Ok(()) }
 /// ```
 pub struct JobRef<D = Value, R = Value> {
-    /// Made from an id alone, only that of the raw job is filled in.
+    /// If created from an id alone, only the id of the raw job is set.
     pub(super) core: Arc<JobCore>,
     types: PhantomData<fn(D) -> R>,
 }
 
-/// Whether a job has run to its end, and what came out.
+/// Whether a job has finished, and its outcome.
 ///
 /// ```no_run
 /// # async fn demo(queue: oxmq::Queue<String, u64>) -> oxmq::Result<()> {
@@ -65,8 +66,8 @@ pub enum JobOutcome<R> {
 }
 
 impl<R: serde::Serialize> serde::Serialize for JobOutcome<R> {
-    /// `state` in BullMQ's words, `unknown` for a job that is missing and `pending` for one that has not finished; with it
-    /// `returnvalue` or `failedReason`.
+    /// Writes `state` in BullMQ's words, with `unknown` for a missing job and `pending` for one that has not finished;
+    /// and `returnvalue` or `failedReason`.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         use serde::ser::SerializeMap;
         let mut map = serializer.serialize_map(None)?;
@@ -86,14 +87,14 @@ impl<R: serde::Serialize> serde::Serialize for JobOutcome<R> {
     }
 }
 
-/// The log of a job, or a part of it.
+/// The log of a job, or part of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct JobLogs {
     /// The lines asked for.
     pub logs: Vec<String>,
-    /// How many lines there are.
+    /// How many lines the log has.
     pub count: u64,
 }
 
@@ -134,7 +135,7 @@ impl<D, R> JobRef<D, R> {
         self.engine().keys.prefix()
     }
 
-    /// Tells where the job is now. One round trip.
+    /// Returns the state of the job. One round trip.
     ///
     /// # Errors
     ///
@@ -151,8 +152,8 @@ impl<D, R> JobRef<D, R> {
         self.engine().get_state(self.id()).await
     }
 
-    /// Reads the job's hash as it is stored, field by field, also of a job that nobody can read. Empty if there is no such
-    /// job; what is no UTF-8 is replaced. One round trip.
+    /// Reads the job's hash field by field, as it is stored, even if the job cannot be decoded. Empty if there is no
+    /// such job; bytes that are not UTF-8 are replaced. One round trip.
     ///
     /// # Errors
     ///
@@ -161,7 +162,7 @@ impl<D, R> JobRef<D, R> {
         self.engine().get_fields(self.id()).await
     }
 
-    /// Tells whether the job has finished, and what came out; both of the same moment. One round trip.
+    /// Returns whether the job has finished, and its outcome; both of the same moment. One round trip.
     ///
     /// To be told when it finishes, use [`wait_until_finished`](Self::wait_until_finished).
     ///
@@ -169,7 +170,7 @@ impl<D, R> JobRef<D, R> {
     ///
     /// [`Error::Json`](crate::Error::Json) if its result is not an `R`.
     ///
-    /// BullMQ: `Job.isCompleted` and `Job.isFailed`; the question that `Job.waitUntilFinished` begins with.
+    /// BullMQ: `Job.isCompleted` and `Job.isFailed`; also what `Job.waitUntilFinished` first checks.
     #[doc(alias = "isFinished")]
     #[doc(alias = "isCompleted")]
     #[doc(alias = "isFailed")]
@@ -191,16 +192,16 @@ impl<D, R> JobRef<D, R> {
 
     /// Waits until the job has completed or failed for good, and returns its result.
     ///
-    /// All waits on one queue share one reader of its events, and jobs are looked at every few seconds besides, so that a
-    /// lost event or a removed job cannot make a wait endless. A job that was removed when it completed answers too, as
-    /// long as its event is among the newest 10,000 of the queue. It only reads: while the server is away it asks again
-    /// until the `limit` is over.
+    /// All waits on one queue share one reader of its events. In addition the jobs are read every few seconds, so that
+    /// a lost event or a removed job cannot make a wait endless. The result of a job that was removed when it completed
+    /// is found as long as its event is among the newest 10,000 of the queue. Waiting only reads: while the server is
+    /// away it is repeated until `limit` has passed.
     ///
-    /// Of a [`Job`](crate::Job), another one that was given the same id later is never taken for this one. Of an id alone,
-    /// it means the job that has the id when the wait begins, or the last that had it.
+    /// For a [`Job`](crate::Job), a later job with the same id is never taken for this one. For a handle from an id, it
+    /// means the job that has the id when the wait begins, or the last one that had it.
     ///
-    /// One round trip if the job has finished already, one more for every 500 events that are looked through for a job
-    /// that is gone.
+    /// One round trip if the job has finished already; for a removed job, one more for every 500 events that are
+    /// searched.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Ending an attempt by hand: for jobs that were fetched with [`ManualWorker`](crate::ManualWorker).
+//! Settles jobs by hand, which were fetched with [`ManualWorker`](crate::ManualWorker).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,8 +27,8 @@ impl<D, R> Job<D, R> {
     /// # Errors
     ///
     /// [`Error::Refused`] if the lock is not held with this token, if children are pending or failed, or if the job is
-    /// not active; nothing was changed. [`Error::OutcomeUnknown`] if no reply came, the job is gone, and its lock may have run
-    /// out before: then this call may have finished and removed it, or whoever had it next.
+    /// not active; nothing was changed. [`Error::OutcomeUnknown`] if no reply came, the job does not exist any more,
+    /// and its lock may have run out before: then either this call or a later worker has finished and removed it.
     ///
     /// BullMQ: `Job.moveToCompleted`.
     #[doc(alias = "moveToCompleted")]
@@ -55,7 +55,7 @@ impl<D, R> Job<D, R> {
         next("move_to_completed", &self.core.queue, &self.options(), decided).await
     }
 
-    /// Ends the attempt as failed, or as moved: its error, and the job's attempts and backoff, decide. One round trip.
+    /// Fails or moves the job: the error decides, with the job's attempts and backoff. One round trip.
     ///
     /// # Errors
     ///
@@ -68,7 +68,8 @@ impl<D, R> Job<D, R> {
         self.end("move_to_failed", self.failed(error.into(), token), token, 0).await.map(drop)
     }
 
-    /// Ends the attempt as failed and fetches the next job, locked with the same token. One round trip for both.
+    /// Does the same as [`move_to_failed`](Self::move_to_failed), and fetches the next job, locked with the same token.
+    /// One round trip for both.
     ///
     /// # Errors
     ///
@@ -83,7 +84,8 @@ impl<D, R> Job<D, R> {
         next("move_to_failed", &self.core.queue, &self.options(), decided).await
     }
 
-    /// Lets the active job run again at a moment, without spending an attempt. A moment that has passed means now.
+    /// Delays the active job until `at`, without using up an attempt. A moment that has passed means now. One round
+    /// trip.
     ///
     /// # Errors
     ///
@@ -96,8 +98,8 @@ impl<D, R> Job<D, R> {
         self.end("move_to_delayed", End::Delayed { why: None, delay, counts: false }, token, 0).await.map(drop)
     }
 
-    /// Puts the active job back to the front of the queue, without spending an attempt; for how long the queue's rate
-    /// limit still runs, zero if it does not.
+    /// Puts the active job back at the front of the queue, without using up an attempt; returns for how long the
+    /// queue's rate limit still applies, zero if it does not. One round trip.
     ///
     /// # Errors
     ///
@@ -110,10 +112,11 @@ impl<D, R> Job<D, R> {
         Ok(Duration::from_millis(decided.settled.limiter_ttl_ms))
     }
 
-    /// Lets the active job wait for its children; false if none is pending, and the job stays active.
+    /// Makes the active job wait for its children; returns false if none is pending, and then the job stays active. One
+    /// round trip.
     ///
-    /// In a processor this is the end of the attempt, as are the other `move_to_…`: what the processor returns is no
-    /// longer looked at, so `Err(Halt::WaitingChildren)` besides does no harm, as `WaitingChildrenError` in BullMQ.
+    /// In a processor this ends the attempt, as all `move_to_…` methods do: what the processor returns is then ignored,
+    /// so that `Err(Halt::WaitingChildren)` after it does no harm, like `WaitingChildrenError` in BullMQ.
     ///
     /// # Errors
     ///
@@ -126,9 +129,9 @@ impl<D, R> Job<D, R> {
         self.wait_for(String::new(), token).await
     }
 
-    /// Acts as [`move_to_waiting_children`](Self::move_to_waiting_children), if this child is pending, given by its full key
-    /// `<prefix>:<queue>:<id>` as [`get_dependencies`](crate::JobRef::get_dependencies) has it; false if it is not. The job runs again once
-    /// no child at all is pending.
+    /// Does the same as [`move_to_waiting_children`](Self::move_to_waiting_children) if this child is pending, given by
+    /// its full key `<prefix>:<queue>:<id>`, as [`get_dependencies`](crate::JobRef::get_dependencies) returns it;
+    /// returns false if not. The job runs again when none of its children is pending.
     ///
     /// # Errors
     ///
@@ -148,10 +151,11 @@ impl<D, R> Job<D, R> {
         Ok(decided.settled.codes.first() == Some(&Ok(0)))
     }
 
-    /// Renews the lock for this long from now; false if it is not held with this token. One round trip.
+    /// Renews the lock for `life` from now; returns false if it is not held with this token. One round trip.
     ///
-    /// Where the job was [cancelled](crate::JobRef::cancel), [`cancellation`](Self::cancellation) has fired when this returns: whoever
-    /// renews a lock between two steps of the work can look at [`cancel_reason`](Self::cancel_reason) there.
+    /// If the job was [cancelled](crate::JobRef::cancel), [`cancellation`](Self::cancellation) has fired when this
+    /// returns. So a program that renews a lock between two steps of its work can check
+    /// [`cancel_reason`](Self::cancel_reason) there.
     ///
     /// # Errors
     ///
@@ -164,7 +168,7 @@ impl<D, R> Job<D, R> {
         let attempt = self.core.attempt.as_deref().filter(|attempt| **attempt.token() == *token);
         let sent = Instant::now();
         if let Some(attempt) = attempt {
-            // It may be a shorter life than it had, and the reply may be lost.
+            // The new life may be shorter than the old one, and the reply may be lost.
             attempt.locked_until(sent + (life - life / 10));
         }
         let engine = self.core.queue.engine();
@@ -184,7 +188,7 @@ impl<D, R> Job<D, R> {
         Ok(lost.is_empty())
     }
 
-    /// Ends the attempt as was decided.
+    /// Settles the job by a verdict.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) async fn end_as(&self, verdict: Verdict, token: &str) -> Result<()> {
         self.end("drain", verdict, token, 0).await.map(drop)
@@ -203,7 +207,7 @@ impl<D, R> Job<D, R> {
         if let End::Completed { made, .. } = &mut end
             && self.core.attempt.as_ref().is_none_or(|attempt| **attempt.token() != *token)
         {
-            // Whoever was not handed the job under this token cannot know how many attempts it has made meanwhile.
+            // If the job was not handed out under this token, it is not known how many attempts it has made.
             *made = None;
         }
         Ok(end)
@@ -212,7 +216,7 @@ impl<D, R> Job<D, R> {
     async fn end(&self, op: &'static str, end: impl Into<Verdict>, token: &str, want: usize) -> Result<Settlement> {
         let (queue, raw, options) = (&self.core.queue, &self.core.raw, self.options());
         let verdict = end.into();
-        // A worker whose processor ends its attempt by itself has to know: then it has nothing to send.
+        // A worker whose processor settles the job itself has to know: then it has nothing to send.
         let attempt = self.core.attempt.as_deref().filter(|attempt| **attempt.token() == *token);
         let ending = attempt.and_then(super::Attempt::ending).map(|ending| {
             let own = super::OwnEnd { end: verdict.end.clone(), failure: verdict.failure.clone() };
@@ -239,7 +243,7 @@ impl<D, R> Job<D, R> {
     }
 }
 
-/// What a fetch by hand has brought, and when to try again if it brought nothing.
+/// The result of a fetch by hand, and when to try again if there was no job.
 ///
 /// ```no_run
 /// # async fn demo(worker: oxmq::ManualWorker<String, ()>) -> oxmq::Result<()> {
@@ -256,27 +260,27 @@ impl<D, R> Job<D, R> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Fetched<D = Value, R = Value> {
-    /// The job; `None` if there is none now, or the queue is paused or limited.
+    /// The job; `None` if there is none, or the queue is paused or rate limited.
     pub job: Option<Job<D, R>>,
-    /// For how long the rate limit lets nobody fetch; zero if it is not exhausted.
+    /// For how long the rate limit allows no fetch; zero if it is not exhausted.
     pub limited_for: Duration,
     /// When the next delayed job is due; `None` if a job was fetched, the queue is paused or limited, or none is delayed.
     pub next_due: Option<SystemTime>,
-    /// Jobs that nobody could run and that have failed for good on the way: name and reason.
+    /// Jobs that could not be run and were failed for good on the way: name and reason.
     #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code, reason = "a drain tells them"))]
     pub(crate) unrun: Vec<(String, String)>,
 }
 
-/// What a call by hand has come to.
+/// The result of a call by hand.
 pub(crate) struct Called {
     pub(crate) decided: Settlement,
-    /// Its outcome was refused, and may have been applied all the same: replies were lost, the job is gone, and its lock may
-    /// have run out before.
+    /// Whether a refused outcome may have been applied: replies were lost, the job does not exist any more, and its
+    /// lock may have run out before.
     is_in_doubt: bool,
 }
 
-/// One call by hand: within twice the deadline of a command, since a lost reply is looked after. `is_held` says whether the
-/// lock of the outcome cannot have run out before a moment.
+/// Makes one call by hand, within twice the deadline of a command, since after a lost reply its result has to be found
+/// out. `is_held` tells whether the lock of the outcome was certainly held at a moment.
 pub(crate) async fn settle(
     op: &'static str,
     queue: &QueueCore,
@@ -288,7 +292,7 @@ pub(crate) async fn settle(
 ) -> Result<Called> {
     let engine = queue.engine();
     let mut ask = Ask { only_if_settled: !outcomes.is_empty(), ..Ask::of(options, want) };
-    // It is asked only where the job of an outcome is gone.
+    // It is only called if the job of an outcome does not exist any more.
     let is_gone = AtomicBool::new(false);
     let is_held = |_: usize, at: Instant| {
         let held = is_held(at);
@@ -306,8 +310,8 @@ pub(crate) async fn settle(
     Ok(Called { decided, is_in_doubt })
 }
 
-/// The job that a call has handed out. One that no processor could run is failed, as a worker fails it, and the next one
-/// is fetched in the same step.
+/// Returns the job that a call has handed out. A job that no processor could run is failed, as by a worker, and the
+/// next one is fetched in the same step.
 pub(crate) async fn next<D: DeserializeOwned, R>(
     op: &'static str,
     queue: &Arc<QueueCore>,
@@ -336,7 +340,7 @@ pub(crate) async fn next<D: DeserializeOwned, R>(
         let outcomes = std::slice::from_ref(&unrun);
         decided = settle(op, queue, options, outcomes, 1, &token, |at| probe.was_held(at)).await?.decided;
         if let Some(Err(reason)) = decided.settled.codes.first() {
-            // Somebody else has it by now; without an outcome to settle the next one is fetched all the same.
+            // Another worker has it by now; the next job is fetched without an outcome to store.
             tracing::warn!(job_id = %unrun.id, %reason, "a job that cannot be run could not be failed");
             decided = settle(op, queue, options, &[], 1, &token, |_| false).await?.decided;
         } else if let End::Failed { why, .. } = unrun.end {
@@ -345,9 +349,9 @@ pub(crate) async fn next<D: DeserializeOwned, R>(
     }
 }
 
-/// The job as it is handed out, typed; or how it ends since nobody could run it; or nothing if it is gone.
+/// Returns a job that was handed out, typed; or its outcome if it cannot be run; or nothing if it was removed.
 ///
-/// As for a worker, a scheduler makes its next run first.
+/// As in a worker, a scheduler creates its next run first.
 async fn admit<D: DeserializeOwned, R>(
     handed: Handed,
     queue: &Arc<QueueCore>,
@@ -399,7 +403,7 @@ async fn admit<D: DeserializeOwned, R>(
     }
 }
 
-/// A job that ends by the options of the worker who has it.
+/// Returns a job that is settled with the options of the worker that fetched it.
 pub(crate) fn held<D: DeserializeOwned, R>(
     queue: &Arc<QueueCore>,
     options: &Arc<WorkerOptions>,
@@ -410,7 +414,7 @@ pub(crate) fn held<D: DeserializeOwned, R>(
     Job::read(Arc::new(core))
 }
 
-/// Ends an attempt at a job as failed, whatever of its hash can be read.
+/// Fails an attempt at a job, whatever of its hash can be read.
 pub(crate) async fn fail_stored(
     queue: &QueueCore,
     options: &WorkerOptions,
@@ -430,7 +434,7 @@ pub(crate) async fn fail_stored(
                 Halt::Failed(error) | Halt::Unrecoverable(error) => {
                     verdict::failed(&undecodable.partial, Fault::unrecoverable(error), options)
                 }
-                // A move would only bring it back.
+                // A job that cannot be read would only come back if it were moved.
                 _ => verdict::undecodable(&undecodable, options),
             };
             (*undecodable.partial, verdict)
@@ -440,17 +444,17 @@ pub(crate) async fn fail_stored(
     conclude(hand, &raw, verdict, 0).await.map(drop)
 }
 
-/// Who ends an attempt by hand.
+/// A caller that settles a job by hand.
 struct Hand<'a> {
     op: &'static str,
     queue: &'a QueueCore,
     options: &'a WorkerOptions,
     token: &'a str,
-    /// None where the job was not handed out under the token: then nobody knows how old the lock is.
+    /// `None` if the job was not handed out under the token: then the age of the lock is not known.
     attempt: Option<&'a super::Attempt>,
 }
 
-/// Applies a verdict: first what it asks of the queue, then the end of the attempt.
+/// Applies a verdict: first what it asks of the queue, then the outcome.
 async fn conclude(hand: Hand<'_>, raw: &RawJob, verdict: Verdict, want: usize) -> Result<Settlement> {
     let Hand { op, queue, options, token, attempt } = hand;
     log(queue, raw, &verdict);
@@ -458,14 +462,14 @@ async fn conclude(hand: Hand<'_>, raw: &RawJob, verdict: Verdict, want: usize) -
     if let Some(pause) = rate_limit {
         queue.engine().rate_limit(pause).await?;
     }
-    // Who asks for patience does not take the next job in the same breath.
+    // A call that asks for a pause does not fetch a job as well.
     let want = if rate_limit.is_some() { 0 } else { want };
     let mut outcome = Outcome { id: raw.id.as_str().into(), token: token.into(), start: raw.attempts_started, end };
     let waits = matches!(outcome.end, End::Children { .. });
     let is_held = |at| attempt.is_some_and(|attempt| attempt.was_held(at));
     let mut called = settle(op, queue, options, std::slice::from_ref(&outcome), want, token, is_held).await?;
     if waits && called.decided.settled.codes.first() == Some(&Ok(1)) && op == "move_to_failed" {
-        // No child is pending, so there is nothing to wait for: as with a worker, the job runs again from the front.
+        // No child is pending, so there is nothing to wait for: as in a worker, the job is put back at the front.
         outcome.end = End::Waiting;
         called = settle(op, queue, options, std::slice::from_ref(&outcome), want, token, is_held).await?;
     }
@@ -477,7 +481,7 @@ async fn conclude(hand: Hand<'_>, raw: &RawJob, verdict: Verdict, want: usize) -
     }
 }
 
-/// A failure stands in the log as a worker's does.
+/// Logs a failure, as a worker does.
 fn log(queue: &QueueCore, raw: &RawJob, verdict: &Verdict) {
     let keys = &queue.engine().keys;
     if let Some(failure) = &verdict.failure {
@@ -488,7 +492,7 @@ fn log(queue: &QueueCore, raw: &RawJob, verdict: &Verdict) {
     }
 }
 
-/// Reads a job as it was handed out: the fields that the fetch has written are those it was told.
+/// Reads a job as it was handed out, and sets the fields that the fetch has written.
 fn decode(handed: Handed, queue: &QueueCore, options: &WorkerOptions) -> Result<RawJob, Undecodable> {
     let mut raw = handed.decode()?;
     raw.attempts_started = raw.attempts_started.saturating_add(1);

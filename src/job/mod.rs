@@ -1,9 +1,9 @@
-//! A job, typed: what processors receive and queues return.
+//! The typed job that processors receive and queues return.
 
 mod attempt;
 pub(crate) mod cancel_watch;
 
-// The docs show the methods of a job in the order of these: what it is, how it stands, what can be done to it.
+// The docs show the methods of a job in the order of these modules.
 mod fields;
 
 mod opts;
@@ -45,10 +45,11 @@ use crate::wire::json;
 
 /// A job of a queue, with its data as `D` and its result as `R`.
 ///
-/// It is a snapshot: what changes in Redis afterwards does not change it. Both types default to JSON values.
+/// It is a snapshot: later changes in Redis do not change it. Both types default to JSON values.
 ///
-/// Local accessors (`id`, `name`, `data` …) cost nothing; everything else is a round trip. What can be done to a job by its id
-/// alone are the methods of [`JobRef`], to which a job dereferences; a clone of that one is all that needs to be kept.
+/// Local accessors (`id`, `name`, `data` …) cost nothing; everything else is a round trip. The methods that need only
+/// the id are those of [`JobRef`], to which a job dereferences; to keep a job for later, a clone of its `JobRef` is
+/// enough.
 ///
 /// # Example
 ///
@@ -86,7 +87,7 @@ pub struct Job<D = Value, R = Value> {
     data: D,
 }
 
-/// A job without its types: what layers and extractors see. Its data is in [`data_json`](Job::data_json).
+/// A job without its types, as layers and extractors see it. Its data is in [`data_json`](Job::data_json).
 pub type AnyJob = Job<(), ()>;
 
 impl<D, R> Deref for Job<D, R> {
@@ -97,7 +98,7 @@ impl<D, R> Deref for Job<D, R> {
     }
 }
 
-/// A job without its types.
+/// The part of a job without its types.
 pub(crate) struct JobCore {
     pub(crate) queue: Arc<QueueCore>,
     pub(crate) raw: RawJob,
@@ -108,17 +109,17 @@ pub(crate) struct JobCore {
     pub(crate) seen: Seen,
 }
 
-/// Which job of its id this is, for those who wait for it: the id may be given to another one later.
+/// Identifies this job among those with its id, for callers that wait for it: the id may be given to another job later.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Seen {
     /// The timestamp that it has in Redis, if that is known.
     pub(crate) born: Option<i64>,
-    /// When it was known to exist; none where nobody will wait for it.
+    /// When it was known to exist; `None` if nobody will wait for it.
     pub(crate) at: Option<Instant>,
 }
 
 impl Seen {
-    /// A job that was there a moment ago, with this timestamp if it is known.
+    /// Identifies a job that existed a moment ago, with its timestamp if it is known.
     pub(crate) fn now(born: Option<i64>) -> Self {
         Self { born, at: Some(Instant::now()) }
     }
@@ -137,7 +138,7 @@ impl<D, R> Job<D, R> {
         Ok(Self::new(core, data))
     }
 
-    /// A job of a queue as it was found a moment ago.
+    /// Returns a job of a queue that was read a moment ago.
     pub(crate) fn read_now(queue: &Arc<QueueCore>, raw: RawJob) -> Result<Self>
     where
         D: DeserializeOwned,
@@ -150,20 +151,20 @@ impl<D, R> Job<D, R> {
         self.by_id.core
     }
 
-    /// Tells the attempt to stop, if this is one.
+    /// Cancels the attempt, if this is one.
     pub(crate) fn cancel(&self, reason: CancelReason) {
         if let Some(attempt) = &self.core.attempt {
             attempt.cancel(reason);
         }
     }
 
-    /// How long the attempt has to end in its own way once it is told to stop.
+    /// Returns how long the attempt may take to end by itself once it is cancelled.
     pub(crate) fn cancel_grace(&self) -> Duration {
         self.core.options.as_ref().map_or(Duration::ZERO, |options| options.cancel_grace)
     }
 }
 
-/// The clone shares all but the data, and belongs to the same attempt: its cancellation and its lock are the same.
+/// A clone copies only the data, and belongs to the same attempt: its cancellation and its lock are the same.
 impl<D: Clone, R> Clone for Job<D, R> {
     fn clone(&self) -> Self {
         Self { by_id: self.by_id.clone(), data: self.data.clone() }
@@ -171,7 +172,7 @@ impl<D: Clone, R> Clone for Job<D, R> {
 }
 
 impl ParentRef {
-    /// Names a job as the parent of another one, which may be in any queue: a [`Job`] that is at hand, or one by its id.
+    /// Names a job as the parent of another one, which may be in any queue. Takes a [`Job`] or its [`JobRef`].
     ///
     /// ```no_run
     /// # async fn demo(queue: oxmq::Queue<u32>, parent: oxmq::Job<u32>) -> oxmq::Result<()> {
@@ -188,7 +189,7 @@ impl ParentRef {
 }
 
 impl<D, R> std::fmt::Debug for Job<D, R> {
-    /// Id, name and queue; never the data, which may be secret.
+    /// Shows id, name and queue; never the data, which may be secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Job")
             .field("queue", &self.queue_name())

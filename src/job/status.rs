@@ -1,4 +1,4 @@
-//! A job together with where it is.
+//! A job together with its state.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -7,9 +7,10 @@ use super::{Job, JobRef};
 use crate::error::Result;
 use crate::state::JobState;
 
-/// A job and where it was, both of one moment: what a page or an API shows of a job, in one round trip.
+/// A job and its state, both of one moment: what a page or an API shows of a job, in one round trip.
 ///
-/// The progress is in [`Job::progress`], the result in [`Job::return_value`], and why it failed in [`Job::failed_reason`].
+/// The progress is in [`Job::progress`], the result in [`Job::return_value`], the reason of a failure in
+/// [`Job::failed_reason`].
 ///
 /// ```no_run
 /// # async fn demo(queue: oxmq::Queue<String, u64>) -> oxmq::Result<()> {
@@ -23,17 +24,17 @@ use crate::state::JobState;
 #[serde(bound = "")]
 #[non_exhaustive]
 pub struct JobStatus<D = Value, R = Value> {
-    /// Where it was; [`JobState::Unknown`] for one that is in none of the queue's lists.
+    /// Its state; [`JobState::Unknown`] if it is in none of the queue's lists and sets.
     pub state: JobState,
     /// The job as it was stored then.
     pub job: Job<D, R>,
 }
 
 impl<D, R> JobRef<D, R> {
-    /// Reads the job and where it is, at one moment; `None` if there is no such job. One round trip.
+    /// Reads the job and its state, at one moment; `None` if there is no such job. One round trip.
     ///
-    /// For the state alone there is [`get_state`](Self::get_state), for how it ended [`get_outcome`](Self::get_outcome); those need
-    /// not read the data.
+    /// For the state alone there is [`get_state`](Self::get_state), for the outcome [`get_outcome`](Self::get_outcome);
+    /// these do not read the data.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! A job as the JSON that BullMQ makes of it.
+//! Writes a job as JSON, as BullMQ does.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -7,10 +7,9 @@ use crate::options::{OnChildFailure, ParentRef};
 use crate::wire::json::Raw;
 use crate::wire::options::LongNames;
 
-/// The fields and names of Node's `job.toJSON()`, without the lock's token and the name of the queue: options under their
-/// long names, moments in milliseconds since 1970; a result that there is none of is `null`, and what else is missing is left
-/// out. Data and results stand there as
-/// they are stored, so they need not be readable as `D` and `R`.
+/// Writes the fields and names of Node's `job.toJSON()`, without the token of the lock and the name of the queue:
+/// options under their long names, and moments in ms since 1970. A missing result is `null`, other missing values are
+/// left out. Data and results are written as they are stored, so they need not be readable as `D` and `R`.
 impl<D, R> Serialize for Job<D, R> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let raw = &self.core.raw;
@@ -50,7 +49,7 @@ impl<D, R> Serialize for Job<D, R> {
     }
 }
 
-/// The link to the parent as it is stored: the policy under its short name.
+/// The link to the parent as it is stored, with the short name of the policy.
 struct ParentField {
     parent: ParentRef,
     policy: Option<OnChildFailure>,

@@ -20,10 +20,10 @@ use crate::error::{Error, Result};
 #[must_use]
 pub struct Backoff {
     pub(crate) kind: BackoffKind,
-    /// Milliseconds, as JavaScript counts them; peers store fractions and negative numbers too.
+    /// Milliseconds, as a JavaScript number; peers store fractions and negative numbers too.
     pub(crate) delay: Option<f64>,
     pub(crate) jitter: Option<f64>,
-    /// The longest wait, in ms. Ours: Node keeps it, and does not heed it.
+    /// The longest wait, in ms. An option of oxmq: Node stores it and ignores it.
     pub(crate) max_delay: Option<f64>,
 }
 
@@ -32,7 +32,7 @@ pub struct Backoff {
 pub(crate) enum BackoffKind {
     Fixed,
     Exponential,
-    /// Any other name: a strategy that the worker brings along.
+    /// Any other name: a strategy that the worker defines.
     Custom(Cow<'static, str>),
 }
 
@@ -62,27 +62,26 @@ impl Backoff {
         Self::new(BackoffKind::Exponential, Some(delay))
     }
 
-    /// Names a strategy that the worker knows. `fixed` and `exponential` mean the built-in ones.
+    /// Names a strategy that the worker defines. `fixed` and `exponential` mean the built-in ones.
     pub fn custom(name: impl Into<String>) -> Self {
         Self::new(BackoffKind::from_name(Cow::Owned(name.into())), None)
     }
 
-    /// Sets the base of the wait; a custom strategy may read it, the built-in ones have it from their constructors.
+    /// Sets the base of the wait. A custom strategy may read it; the built-in ones get it in their constructors.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = Some(number(millis(delay)));
         self
     }
 
-    /// Sets the part of the wait that is random: 0.25 draws it between 75 % and 100 %. Default 0; range 0 to 1.
+    /// Sets which part of the wait is random: 0.25 draws it between 75 % and 100 %. Default: 0; 0 to 1.
     ///
-    /// Custom strategies do not heed it.
+    /// Custom strategies ignore it.
     pub fn jitter(mut self, jitter: f64) -> Self {
         self.jitter = Some(jitter);
         self
     }
 
-    /// Sets the longest wait of the built-in strategies; a jitter is drawn below it. Less than 2^53 milliseconds. Default:
-    /// none.
+    /// Limits the wait of the built-in strategies; a jitter only shortens it. Less than 2^53 ms. Default: no limit.
     ///
     /// ```
     /// use std::time::Duration;
@@ -92,8 +91,8 @@ impl Backoff {
     /// let patient = Backoff::exponential(Duration::from_secs(1)).max_delay(Duration::from_secs(3_600));
     /// ```
     ///
-    /// It is stored beside BullMQ's own members, as `maxDelay`. BullMQ keeps it and does not heed it: where its worker has
-    /// the failed attempt, the wait is as long as without a limit.
+    /// It is stored beside BullMQ's own members, as `maxDelay`. BullMQ stores it and ignores it: if the failed attempt
+    /// ran in its worker, the wait has no limit.
     pub fn max_delay(mut self, longest: Duration) -> Self {
         self.max_delay = Some(number(millis(longest)));
         self
@@ -109,7 +108,7 @@ impl Backoff {
         }
     }
 
-    /// Returns the base of the wait, for custom strategies. `None` if the producer gave none that is a span of time.
+    /// Returns the base of the wait, for custom strategies. `None` if the producer gave none, or not a duration.
     #[must_use]
     pub fn base_delay(&self) -> Option<Duration> {
         self.delay.filter(|ms| *ms >= 0.0).map(|ms| Duration::from_millis(whole(ms)))
@@ -138,35 +137,36 @@ impl From<Duration> for Backoff {
     }
 }
 
-/// The wait in milliseconds after failure number `attempt` (the first is 1); `random` lies in [0, 1).
+/// Returns the wait in ms after failure number `attempt` (the first is 1); `random` is in [0, 1).
 ///
-/// Zero means: retry at once. `None` means: the strategy is a custom one. The arithmetic is JavaScript's, in doubles,
-/// so both sides wait equally long; what exceeds the exact integers saturates there, a negative wait is none.
+/// 0 means to retry at once. `None` means that the strategy is a custom one. The arithmetic is JavaScript's, in
+/// doubles, so that both sides wait equally long; the result is limited to exact integers, and a negative wait becomes
+/// 0.
 pub(crate) fn next_delay(backoff: &Backoff, attempt: u32, random: f64) -> Option<u64> {
     let delay = backoff.delay.unwrap_or(0.0);
     let base = match backoff.kind {
         BackoffKind::Fixed => delay,
         BackoffKind::Exponential => {
-            // Beyond 2^1023 a double is infinite, and infinity times zero is not a number.
+            // Above 2^1023 a double is infinite, and infinity times zero is not a number.
             let doublings = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX).min(1023);
             round(2f64.powi(doublings) * delay).min(f64::MAX)
         }
         BackoffKind::Custom(_) => return None,
     };
-    // What is no number is no limit.
+    // A limit that is not a number is ignored.
     let base = backoff.max_delay.map_or(base, |longest| base.min(longest));
     let jitter = backoff.jitter.unwrap_or(0.0).clamp(0.0, 1.0);
     let wait = if jitter > 0.0 { (random * base * jitter + base * (1.0 - jitter)).floor() } else { base };
     Some(whole(wait))
 }
 
-/// As `Math.round`: half goes up.
+/// Rounds as `Math.round` does: half goes up.
 fn round(x: f64) -> f64 {
     let below = x.floor();
     if x - below >= 0.5 { below + 1.0 } else { below }
 }
 
-/// The integer below, within 0 and 2^53 − 1; 0 for what is no number.
+/// Rounds down, to between 0 and 2^53 − 1; 0 for what is not a number.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped before; NaN becomes 0")]
 fn whole(ms: f64) -> u64 {
     ms.clamp(0.0, number(MAX_SAFE)) as u64
@@ -211,7 +211,7 @@ mod tests {
         for (attempt, wait) in [(1, 1000), (2, 2000), (3, 4000), (4, 5000), (u32::MAX, 5000)] {
             assert_eq!(next_delay(&capped, attempt, 0.5), Some(wait), "{attempt}");
         }
-        // A jitter is taken from what is left.
+        // The jitter is applied to the limited wait.
         let jittered = capped.jitter(0.5);
         assert_eq!((next_delay(&jittered, 9, 0.0), next_delay(&jittered, 9, 0.999)), (Some(2500), Some(4997)));
         assert_eq!(next_delay(&Backoff::fixed(ms(9)).max_delay(ms(5)), 1, 0.5), Some(5));

@@ -1,4 +1,4 @@
-//! Suppressing an add while another job of the same kind is under way.
+//! Drops an add while another job of the same kind is waiting or running.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::clock::millis;
 use crate::error::{Error, Result};
 use crate::keys;
 
-/// Ignores an add while a job with the same deduplication id, its owner, stands in the way.
+/// Drops an add while a job with the same deduplication id, its owner, exists.
 ///
 /// | mode | written as | the window ends |
 /// |---|---|---|
@@ -41,38 +41,38 @@ pub struct Deduplication {
 }
 
 impl Deduplication {
-    /// Deduplicates by this id, any text of up to 1,024 bytes.
+    /// Creates a deduplication by this id, any text of up to 1,024 bytes.
     pub fn new(id: impl Into<String>) -> Self {
         Self { id: id.into(), ttl: None, extend: false, replace: false, keep_last_if_active: false, reschedule: false }
     }
 
-    /// Ends the window this long after the owner was added, finished or not. Rounded up to milliseconds. Default:
-    /// none; more than 0.
+    /// Ends the window this long after the owner was added, even if the owner has not finished. Rounded up to
+    /// milliseconds. Default: none; more than 0.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
     }
 
-    /// Lets every attempt to add start the time to live anew. Needs [`ttl`](Self::ttl) to have an effect.
+    /// Restarts the time to live with every attempt to add. Has an effect only with [`ttl`](Self::ttl).
     pub fn extend(mut self) -> Self {
         self.extend = true;
         self
     }
 
-    /// Exchanges an owner that is still delayed for the new job.
+    /// Replaces an owner that is still delayed by the new job.
     pub fn replace(mut self) -> Self {
         self.replace = true;
         self
     }
 
-    /// Stores the last job suppressed while the owner was active, and adds it when the owner ends.
+    /// Stores the last add dropped while the owner was active, and adds it when the owner ends.
     #[doc(alias = "keepLastIfActive")]
     pub fn keep_last_if_active(mut self) -> Self {
         self.keep_last_if_active = true;
         self
     }
 
-    /// Gives an owner that is still delayed the delay of the new job. BullMQ 5 does not know it.
+    /// Gives an owner that is still delayed the delay of the new job. Unknown to BullMQ 5.
     pub fn reschedule(mut self) -> Self {
         self.reschedule = true;
         self
@@ -80,7 +80,7 @@ impl Deduplication {
 
     pub(crate) fn check(&self) -> Result<()> {
         keys::check_deduplication_id(&self.id)?;
-        // A time to live of nothing would mean none at all in Node: a window as long as the owner lives.
+        // A time to live of 0 would mean none in Node: a window as long as the owner exists.
         if self.ttl.is_some_and(|ttl| !(1..=MAX_SAFE).contains(&millis(ttl))) {
             return Err(Error::invalid("deduplication.ttl", "it must lie between 1 and 2^53 − 1 milliseconds"));
         }

@@ -1,4 +1,4 @@
-//! Which jobs of a queue are meant.
+//! Filters that select jobs of a queue.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,10 +6,10 @@ use crate::clock::{Clock, epoch_ms, millis};
 use crate::error::{Error, Result};
 use crate::state::JobState;
 
-/// The most bytes of a pattern or a text of a filter.
+/// How many bytes a pattern or a text of a filter may have.
 const LONGEST: usize = 1024;
 
-/// Which jobs of a queue are meant: those in some states for which all else that is said holds.
+/// Selects jobs of a queue: those in some states that meet all conditions.
 ///
 /// ```
 /// use std::time::Duration;
@@ -17,8 +17,8 @@ const LONGEST: usize = 1024;
 ///
 /// let mails = JobFilter::failed().name("mail*").older_than(Duration::from_secs(3_600)).reason_contains("ECONNRESET");
 /// ```
-///
-/// A pattern is the whole of a name or an id, in which `*` stands for anything. Texts are compared byte for byte; those of
+/// A pattern describes a whole name or id; `*` stands for any text. Texts are compared byte for byte, those in the data
+/// with its stored JSON.
 /// the data as its JSON is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
@@ -49,18 +49,18 @@ of_state! {
     completed: Completed;
     /// Jobs that are not due yet.
     delayed: Delayed;
-    /// Jobs that wait for a worker without a priority, also where version 5 has put them aside in a paused queue.
+    /// Jobs that wait for a worker without a priority, including those that BullMQ 5 keeps in `paused`.
     waiting: Waiting, Paused;
     /// Jobs that wait for a worker with a priority.
     prioritized: Prioritized;
-    /// Jobs that are run.
+    /// Jobs that are running.
     active: Active;
     /// Jobs that wait for their children.
     waiting_children: WaitingChildren;
 }
 
 impl JobFilter {
-    /// Finds all jobs in these states.
+    /// Selects all jobs in these states.
     pub fn new(states: impl IntoIterator<Item = JobState>) -> Self {
         let mut all: Vec<JobState> = Vec::new();
         for state in states {
@@ -81,74 +81,74 @@ impl JobFilter {
         }
     }
 
-    /// Finds all jobs, in whichever state.
+    /// Selects all jobs, in any state.
     pub fn all() -> Self {
         Self::new(JobState::ALL)
     }
 
-    /// Returns the states that are looked through, in this order.
+    /// Returns the states that are searched, in this order.
     #[must_use]
     pub fn states(&self) -> &[JobState] {
         &self.states
     }
 
-    /// Looks through one state alone, with the same filter.
+    /// Searches one state only, with the same conditions.
     pub fn only(mut self, state: JobState) -> Self {
         self.states = vec![state];
         self
     }
 
-    /// Finds jobs with this name, in which `*` stands for anything. Up to 1,024 bytes; empty for any.
+    /// Selects jobs with this name, in which `*` stands for any text. Up to 1,024 bytes; empty for any name.
     pub fn name(mut self, pattern: impl Into<String>) -> Self {
         self.name = pattern.into();
         self
     }
 
-    /// Finds jobs with this id, in which `*` stands for anything. Up to 1,024 bytes; empty for any. An id without `*` is
-    /// found without a search, but in the lists of jobs that wait or run.
+    /// Selects jobs with this id, in which `*` stands for any text. Up to 1,024 bytes; empty for any id. An id without
+    /// `*` is looked up directly, except in the lists of waiting and active jobs.
     pub fn id(mut self, pattern: impl Into<String>) -> Self {
         self.id = pattern.into();
         self
     }
 
-    /// Finds jobs with this text in their data, as the JSON is stored. Up to 1,024 bytes; empty for any.
+    /// Selects jobs with this text in their data, as its JSON is stored. Up to 1,024 bytes; empty for any data.
     pub fn data_contains(mut self, text: impl Into<String>) -> Self {
         self.data = text.into();
         self
     }
 
-    /// Finds jobs with this text in the reason for which they last failed. Up to 1,024 bytes; empty for any.
+    /// Selects jobs with this text in the reason of their last failure. Up to 1,024 bytes; empty for any.
     pub fn reason_contains(mut self, text: impl Into<String>) -> Self {
         self.reason = text.into();
         self
     }
 
-    /// Finds jobs that are older than this when the search begins. The age counts from the end of a finished job, else from
-    /// its start or, if it never started, from its add.
+    /// Selects jobs that are older than this when the search begins. The age of a finished job counts from its end, of
+    /// another from its start, or if it never started from its add.
     pub fn older_than(mut self, age: Duration) -> Self {
         self.older_than = Some(age);
         self
     }
 
-    /// Finds jobs that are at most this old when the search begins; see [`older_than`](Self::older_than).
+    /// Selects jobs that are at most this old when the search begins; see [`older_than`](Self::older_than).
     pub fn newer_than(mut self, age: Duration) -> Self {
         self.newer_than = Some(age);
         self
     }
 
-    /// Finds jobs from this moment on, which counts as an age does; see [`older_than`](Self::older_than).
+    /// Selects jobs from this moment on, which is compared like an age; see [`older_than`](Self::older_than).
     pub fn since(mut self, moment: SystemTime) -> Self {
         self.since = Some(moment);
         self
     }
 
-    /// Finds jobs up to this moment, which counts as an age does; see [`older_than`](Self::older_than).
+    /// Selects jobs up to this moment, which is compared like an age; see [`older_than`](Self::older_than).
     pub fn until(mut self, moment: SystemTime) -> Self {
         self.until = Some(moment);
         self
     }
 
-    /// The moments, in ms, between which a job of a search that begins now must lie.
+    /// Returns the first and the last moment, in ms, for a search that begins now.
     pub(crate) fn span(&self, clock: &Clock) -> (Option<u64>, Option<u64>) {
         let ago = |age: Duration| clock.now_ms().saturating_sub(millis(age));
         let since = self.newer_than.map(ago).into_iter().chain(self.since.map(epoch_ms)).max();
@@ -156,7 +156,7 @@ impl JobFilter {
         (since, until)
     }
 
-    /// Refuses what no job can be found by.
+    /// Refuses conditions that no job can meet.
     pub(crate) fn check(&self) -> Result<()> {
         if self.states.is_empty() || self.states.contains(&JobState::Unknown) {
             return Err(Error::invalid("filter", "it needs states that jobs can be found in"));

@@ -1,4 +1,4 @@
-//! Options of a job as JSON says them: as Node's interface names them, or as they are stored.
+//! Reads options from JSON, with the names of Node's interface or the stored ones.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -8,12 +8,12 @@ use super::{Backoff, Deduplication, JobOptions, KeepJobs, OptionName};
 use crate::error::{Error, Result};
 
 impl JobOptions {
-    /// Reads options from JSON, under the names of Node's interface or the short ones that are stored: of a stored job, for
-    /// another one like it.
+    /// Reads options from JSON, with the names of Node's interface or the short stored names: for example those of a
+    /// stored job, for another job like it.
     ///
-    /// What says nothing about a job that is added anew is left out: its timestamp, its parent and what its failure means
-    /// to that, and the scheduler that made it. Spans of time are milliseconds. Names that are not known are
-    /// [`extra`](Self::extra) options, and `null` says nothing.
+    /// What does not apply to a new job is left out: the timestamp, the parent and the policy for it, and the scheduler
+    /// that created the job. Durations are in ms. Unknown names become [`extra`](Self::extra) options, and `null` means
+    /// that an option is not set.
     ///
     /// ```
     /// # fn main() -> oxmq::Result<()> {
@@ -26,8 +26,8 @@ impl JobOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption) if it is no object, or if a value has another form than in Node.
-    /// The rules of the options are checked when a job is added with them.
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) if it is not an object, or if a value has another form
+    /// than in Node. The ranges of the options are checked when a job is added with them.
     pub fn from_json(json: &str) -> Result<Self> {
         let object: Map<String, Value> =
             serde_json::from_str(json).map_err(|error| Error::invalid("options", error.to_string()))?;
@@ -39,10 +39,10 @@ impl JobOptions {
         })
     }
 
-    /// With one option more; none if its value is not understood.
+    /// Adds one option; `None` if its value is not understood.
     fn with(self, name: &str, value: &Value) -> Option<Self> {
         let Some(option) = OptionName::of(name) else {
-            // The iteration of a scheduler is no option of another job.
+            // The iteration of a scheduler is not an option of another job.
             let is_iteration = matches!(name, "repeat" | "prevMillis");
             return Some(if is_iteration { self } else { self.extra(name, value.clone()) });
         };
@@ -79,7 +79,7 @@ impl JobOptions {
     }
 }
 
-/// A whole number; other writers put one as a fraction now and then.
+/// Reads a whole number; other writers may store it as a fraction.
 fn whole(value: &Value) -> Option<u64> {
     #[expect(
         clippy::cast_possible_truncation,
@@ -125,7 +125,7 @@ fn backoff(value: &Value) -> Option<Backoff> {
 fn keep(value: &Value) -> Option<KeepJobs> {
     match value {
         Value::Bool(remove) => Some(KeepJobs::from(*remove)),
-        // Below nothing is Node's way to keep all.
+        // Node's way to keep all is a number below 0.
         Value::Number(number) if number.as_f64()? < 0.0 => Some(KeepJobs::from(false)),
         Value::Number(_) => whole(value).map(KeepJobs::from),
         Value::Object(members) => {

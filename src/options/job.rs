@@ -1,4 +1,4 @@
-//! What a job may be told when it is added.
+//! The options of a job.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,10 +9,10 @@ use crate::clock::{LATEST, epoch_ms, millis};
 use crate::error::{Error, Result};
 use crate::keys;
 
-/// The largest priority: 21 bits, so that it fits a double beside a counter of 32 bits.
+/// The largest priority: 21 bits, so that it fits into a double together with a counter of 32 bits.
 pub(crate) const MAX_PRIORITY: u32 = (1 << 21) - 1;
 
-/// Tests the time that a job is to wait.
+/// Checks the delay of a job.
 pub(crate) fn check_delay(delay: Duration) -> Result<()> {
     if millis(delay) > LATEST {
         return Err(Error::invalid("delay", "it must not exceed 2^52 milliseconds"));
@@ -20,7 +20,7 @@ pub(crate) fn check_delay(delay: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Tests a priority.
+/// Checks a priority.
 pub(crate) fn check_priority(priority: u32) -> Result<()> {
     if priority > MAX_PRIORITY {
         return Err(Error::invalid("priority", format!("it must lie between 0 and {MAX_PRIORITY}")));
@@ -28,10 +28,10 @@ pub(crate) fn check_priority(priority: u32) -> Result<()> {
     Ok(())
 }
 
-/// How a job is to be run, and what becomes of it afterwards.
+/// How a job is run, and which finished jobs are kept.
 ///
-/// What is not set is not stored, and the reader's default applies. Options given with a job win over the defaults of
-/// its queue one by one; nested ones are replaced as a whole.
+/// Options that are not set are not stored, and the reader's defaults apply. Options of a job take precedence over the
+/// defaults of its queue, each by itself; nested ones are replaced as a whole.
 ///
 /// ```
 /// use std::time::Duration;
@@ -71,12 +71,12 @@ pub struct JobOptions {
     pub(crate) timeout: Option<Duration>,
     pub(crate) start_by: Option<SystemTime>,
     pub(crate) expires_in: Option<Duration>,
-    /// Options we have no setter for, each name once.
+    /// Options without a setter, each name once.
     pub(crate) extra: Vec<(String, Value)>,
 }
 
 impl JobOptions {
-    /// Sets how often the job may be tried; 0 and 1 both mean once. Default 0.
+    /// Sets how often the job may be tried; 0 and 1 both mean once. Default: 0.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = Some(attempts);
         self
@@ -88,31 +88,32 @@ impl JobOptions {
         self
     }
 
-    /// Sets the time from its timestamp until the job may run, rounded up to milliseconds. Default 0; at most 2^52 ms.
+    /// Sets the time from the timestamp until the job may run, rounded up to milliseconds. Default: 0; at most 2^52 ms.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = Some(delay);
         self
     }
 
-    /// Sets the moment from which the job may run, in place of a [`delay`](Self::delay); one that has passed means now.
+    /// Sets the moment from which the job may run, instead of a [`delay`](Self::delay); a moment that has passed means
+    /// now. Default: none.
     /// Default: none.
     ///
-    /// It is stored as the delay from the job's timestamp to that moment, as BullMQ's users compute it by hand, so that
-    /// both do the same with it. Not for schedulers, which have a start of their own:
+    /// It is stored as the delay from the timestamp to that moment, which is what users of BullMQ calculate by hand; so
+    /// both treat it the same way. Not for schedulers, which have a start of their own:
     /// [`Repeat::start_date`](crate::Repeat::start_date).
     pub fn run_at(mut self, at: SystemTime) -> Self {
         self.run_at = Some(at);
         self
     }
 
-    /// Sets the priority: jobs with a lower number run first, and all of them after the jobs without one. Default 0, which
-    /// is none; range 1 to 2,097,151.
+    /// Sets the priority: jobs with a lower number run first, but all of them after the jobs without one. Default: 0,
+    /// which means none; 1 to 2,097,151.
     pub fn priority(mut self, priority: u32) -> Self {
         self.priority = Some(priority);
         self
     }
 
-    /// Runs the job before those that wait already. No effect together with a priority or a delay. Default false.
+    /// Runs the job before those that are waiting. Has no effect with a priority or a delay. Default: false.
     pub fn lifo(mut self, lifo: bool) -> Self {
         self.lifo = Some(lifo);
         self
@@ -133,55 +134,55 @@ impl JobOptions {
         self
     }
 
-    /// Sets what stays after success: `true` nothing, `false` everything, a number so many. Default: as the worker says,
-    /// else everything.
+    /// Sets which jobs are kept after success: `true` removes the job, `false` keeps all, a number keeps that many.
+    /// Default: as the worker says, else all.
     #[doc(alias = "removeOnComplete")]
     pub fn remove_on_complete(mut self, keep: impl Into<KeepJobs>) -> Self {
         self.remove_on_complete = Some(keep.into());
         self
     }
 
-    /// Sets what stays after the final failure, as for [`remove_on_complete`](Self::remove_on_complete).
+    /// Sets which jobs are kept after the final failure, like [`remove_on_complete`](Self::remove_on_complete).
     #[doc(alias = "removeOnFail")]
     pub fn remove_on_fail(mut self, keep: impl Into<KeepJobs>) -> Self {
         self.remove_on_fail = Some(keep.into());
         self
     }
 
-    /// Sets how many of the newest log lines stay. Default 0, which is all.
+    /// Sets how many of the newest log lines are kept. Default: 0, which keeps all.
     #[doc(alias = "keepLogs")]
     pub fn keep_logs(mut self, lines: u32) -> Self {
         self.keep_logs = Some(lines);
         self
     }
 
-    /// Sets the most bytes that the data may have as JSON; a larger job is refused. Default 0, which is no limit.
+    /// Sets how many bytes the data may have as JSON; a larger job is refused. Default: 0, which means no limit.
     #[doc(alias = "sizeLimit")]
     pub fn size_limit(mut self, bytes: usize) -> Self {
         self.size_limit = Some(bytes);
         self
     }
 
-    /// Sets how many stack traces of failed attempts stay; 0 is none. Default: all.
+    /// Sets how many stack traces of failed attempts are kept; 0 keeps none. Default: all.
     #[doc(alias = "stackTraceLimit")]
     pub fn stack_trace_limit(mut self, traces: u32) -> Self {
         self.stack_trace_limit = Some(traces);
         self
     }
 
-    /// Ignores this add while another job stands in the way. Default: none; not together with a parent.
+    /// Drops this add while a job with the same deduplication id exists. Default: none; not together with a parent.
     pub fn deduplication(mut self, deduplication: Deduplication) -> Self {
         self.deduplication = Some(deduplication);
         self
     }
 
-    /// Makes this job a child: the parent waits for it. Default: none.
+    /// Makes this job a child of the parent, which waits for it. Default: none.
     pub fn parent(mut self, parent: ParentRef) -> Self {
         self.parent = Some(parent);
         self
     }
 
-    /// Sets what the final failure of this job means to its parent. Default: nothing, the parent goes on waiting.
+    /// Sets what the final failure of this job does to its parent. Default: nothing, the parent goes on waiting.
     #[doc(alias = "failParentOnFailure")]
     #[doc(alias = "continueParentOnFailure")]
     #[doc(alias = "ignoreDependencyOnFailure")]
@@ -191,44 +192,44 @@ impl JobOptions {
         self
     }
 
-    /// Sets the trace to continue, as text; by convention JSON with the W3C headers. Default: what the client's telemetry
-    /// says.
+    /// Sets the trace context to continue, as text; by convention JSON with the W3C headers. Default: the context of
+    /// the client's telemetry.
     #[doc(alias = "telemetry")]
     pub fn telemetry_metadata(mut self, metadata: impl Into<String>) -> Self {
         self.telemetry_metadata = Some(metadata.into());
         self
     }
 
-    /// Stores no trace with the job. Default false.
+    /// Stores no trace context with the job. Default: false.
     #[doc(alias = "omitContext")]
     pub fn omit_context(mut self, omit: bool) -> Self {
         self.omit_context = Some(omit);
         self
     }
 
-    /// Sets the longest that one attempt may take; then it has failed. Ours: Node ignores it. Default: as the worker says,
-    /// else no limit; at least 1 ms.
+    /// Limits how long one attempt may take; after that it fails. Only oxmq obeys it; Node ignores it. Default: as the
+    /// worker says, else no limit; at least 1 ms.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Sets the moment by which a worker has to begin the job: one that comes later fails it unrun, for good, as
-    /// [`FailureKind::Expired`](crate::error::FailureKind::Expired). Later attempts are not bound by it. After 1970 and within 2^52 ms
-    /// of it. Default: none.
+    /// Sets the moment by which a worker has to start the job. A worker that takes it later fails it for good without
+    /// running it, as [`FailureKind::Expired`](crate::error::FailureKind::Expired). Later attempts are not affected.
+    /// After 1970 and within 2^52 ms of it. Default: none.
     ///
-    /// It is stored as `startBy`, in ms since 1970, which producers of BullMQ may give among their options too. Workers of
-    /// BullMQ do not heed it.
+    /// It is stored as `startBy`, in ms since 1970; producers of BullMQ may set that option too. Workers of BullMQ
+    /// ignore it.
     #[doc(alias = "startBy")]
     pub fn start_by(mut self, latest: SystemTime) -> Self {
         self.start_by = Some(latest);
         self
     }
 
-    /// Sets an end as [`start_by`](Self::start_by) does, counted from when the job was added, or from when the delay that it
-    /// was added with is over. A delay that is changed later does not put it off, nor does the time in which a parent waits
-    /// for its children. At least 1 ms. It also goes with the template of a job scheduler, and if both are given, the
-    /// earlier moment counts. Default: none.
+    /// Sets a latest start like [`start_by`](Self::start_by), counted from when the job was added, or from the end of
+    /// the delay that it was added with. A delay that is changed later does not extend it, nor does the time in which a
+    /// parent waits for its children. At least 1 ms. It may be used with a job scheduler. If both are set, the earlier
+    /// moment applies. Default: none.
     ///
     /// It is stored as `expiresIn`, in ms.
     #[doc(alias = "expiresIn")]
@@ -237,7 +238,7 @@ impl JobOptions {
         self
     }
 
-    /// Adds an option that has no setter here, by the name under which it is stored. The last value of a name wins.
+    /// Adds an option without a setter here, by its stored name. The last value of a name applies.
     pub fn extra(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         let (name, value) = (name.into(), value.into());
         self.extra.retain(|(other, _)| *other != name);
@@ -245,9 +246,10 @@ impl JobOptions {
         self
     }
 
-    /// Tests every rule that can be told before anything is sent, except the size of the data.
+    /// Checks every rule that does not depend on the server, except the size of the data.
     pub(crate) fn check(&self) -> Result<()> {
-        // Taken apart, so that whoever adds an option says here what its range is, or that it has none.
+        // Destructured, so that a new option does not compile until its range is checked here, or it is listed as
+        // having none.
         let Self {
             attempts: _,
             backoff,
@@ -293,7 +295,7 @@ impl JobOptions {
         extra.iter().try_for_each(|(name, _)| check_extra(name))
     }
 
-    /// Tests the size of the data, given as JSON.
+    /// Checks the size of the data, given as JSON.
     pub(crate) fn check_data(&self, json: &str) -> Result<()> {
         match self.size_limit {
             Some(limit) if limit > 0 && json.len() > limit => {
@@ -303,8 +305,8 @@ impl JobOptions {
         }
     }
 
-    /// These options with the trace that the add is part of, unless they or the defaults want none. With `replaces` it
-    /// takes the place of a trace that the caller gave; so does Node for a single add, but not for many.
+    /// Returns these options with the trace context of the add, unless they or the defaults omit it. With `replaces` it
+    /// takes precedence over a context that the caller gave; Node does so for a single add, but not for a bulk add.
     pub(crate) fn in_trace(mut self, trace: &str, replaces: bool, defaults: &Self) -> Self {
         let has_own = self.telemetry_metadata.is_some() || self.omit_context.is_some();
         let given = if has_own { &self } else { defaults };
@@ -316,9 +318,9 @@ impl JobOptions {
         self
     }
 
-    /// These options, and for what they leave open the queue's defaults. An id is never a default.
+    /// Returns these options, with the queue's defaults for those that are not set. An id is never a default.
     pub(crate) fn or_defaults(mut self, defaults: &Self) -> Self {
-        // Taken apart, so that an option that is forgotten here does not compile.
+        // Destructured, so that an option that is forgotten here does not compile.
         let Self {
             job_id: _,
             timestamp,
@@ -343,7 +345,7 @@ impl JobOptions {
             telemetry_metadata,
             extra,
         } = defaults;
-        // Node keeps these two in one nested object, which is replaced as a whole.
+        // Node stores these two in one nested object, which is replaced as a whole.
         if self.telemetry_metadata.is_none() && self.omit_context.is_none() {
             self.telemetry_metadata.clone_from(telemetry_metadata);
             self.omit_context = *omit_context;
@@ -392,7 +394,7 @@ fn check_moment(option: &'static str, at: Option<SystemTime>) -> Result<()> {
     Ok(())
 }
 
-/// An extra option must not be one that has a setter, or that Node takes out or refuses.
+/// Refuses an extra option that has a setter, or that Node removes or refuses.
 fn check_extra(name: &str) -> Result<()> {
     if OptionName::of(name).is_some() || matches!(name, "" | "__proto__") {
         return Err(Error::invalid("extra", format!("'{name}' is not free for an extra option")));

@@ -1,4 +1,4 @@
-//! How many finished jobs stay.
+//! Which finished jobs are kept.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use crate::error::{Error, Result};
 
 /// Which finished jobs are kept, for how long and how many.
 ///
-/// `true` removes the job as soon as it is finished, `false` keeps all, a number keeps that many of the newest, and the
-/// setters below combine. Old jobs leave only when another job finishes into the same state; nothing runs in the
-/// background.
+/// `true` removes a job as soon as it has finished, `false` keeps all, a number keeps that many of the newest, and the
+/// setters below can be combined. Old jobs are removed only when another job finishes into the same state; nothing runs
+/// in the background.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,7 +29,7 @@ pub struct KeepJobs {
     pub(crate) form: Form,
 }
 
-/// How the option was given; it is stored as it was given.
+/// The form in which the option was given; it is stored in this form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     Flag,
@@ -38,27 +38,27 @@ pub(crate) enum Form {
 }
 
 impl KeepJobs {
-    /// Keeps everything, until a setter says otherwise.
+    /// Keeps all; the setters limit this.
     pub const fn new() -> Self {
         Self { count: None, age: None, limit: None, form: Form::Object }
     }
 
-    /// Keeps this many of the newest; 0 removes each job as soon as it is finished. Default: all.
+    /// Keeps this many of the newest; 0 removes each job as soon as it has finished. Default: all.
     pub const fn count(mut self, count: u64) -> Self {
         self.count = Some(count);
         self.form = Form::Object;
         self
     }
 
-    /// Keeps jobs no longer than this, to the millisecond. Default: for ever. It is stored in seconds, as a fraction
-    /// where it has one.
+    /// Keeps jobs no longer than this, to the millisecond. Default: for ever. It is stored in seconds, with a fraction
+    /// if needed.
     pub const fn age(mut self, age: Duration) -> Self {
         self.age = Some(age);
         self.form = Form::Object;
         self
     }
 
-    /// Sets how many jobs one finishing job may remove on account of their age. Default: 1,000.
+    /// Limits how many jobs one finishing job may remove because of their age. Default: 1,000.
     pub const fn limit(mut self, limit: u64) -> Self {
         self.limit = Some(limit);
         self.form = Form::Object;
@@ -71,18 +71,18 @@ impl KeepJobs {
         self.count
     }
 
-    /// Returns how long jobs are kept at most; `None` keeps them for ever.
+    /// Returns how long jobs are kept; `None` keeps them for ever.
     #[must_use]
     pub const fn max_age(self) -> Option<Duration> {
         self.age
     }
 
-    /// Whether no finished job ever goes.
+    /// Returns whether finished jobs are never removed.
     pub(crate) fn keeps_all(self) -> bool {
         self.count.is_none() && self.age.is_none()
     }
 
-    /// Whether the job itself goes at once.
+    /// Returns whether the job itself is removed at once.
     pub(crate) fn removes_at_once(self) -> bool {
         self.count == Some(0)
     }
@@ -106,7 +106,7 @@ impl Default for KeepJobs {
 }
 
 impl From<bool> for KeepJobs {
-    /// `true` removes at once, `false` keeps all.
+    /// Removes at once for `true`, keeps all for `false`.
     fn from(remove: bool) -> Self {
         Self { count: remove.then_some(0), form: Form::Flag, ..Self::new() }
     }
@@ -131,7 +131,7 @@ impl From<usize> for KeepJobs {
 }
 
 impl From<i32> for KeepJobs {
-    /// The type of a bare number in Rust. A negative one keeps all, as in Node.
+    /// Accepts the type of a bare number in Rust. A negative one keeps all, as in Node.
     fn from(count: i32) -> Self {
         Self { count: u64::try_from(count).ok(), form: Form::Number, ..Self::new() }
     }

@@ -1,4 +1,4 @@
-//! What callers may ask for: option structs, their defaults and their rules.
+//! The options that callers may set, with their defaults and ranges.
 
 pub(crate) mod backoff;
 mod dedup;
@@ -27,17 +27,17 @@ pub(crate) use worker::{WorkerOptions, check_rate_limit, only_if};
 
 use crate::error::{Error, Result};
 
-/// The shortest span of time where none at all makes no sense.
+/// The shortest duration for options in which zero makes no sense.
 pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
 
-/// An hour: the most for what would let a fault go unseen for as long.
+/// An hour: the maximum for options that may hide a fault for as long.
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A year: the most for what the server is asked to remember. A wait that may be longer is as good as endless, and lasts
-/// a year, which the clocks of all systems can add to now.
+/// A year: the maximum for what the server is asked to remember. Waits that may be longer are practically endless and
+/// are shortened to a year, which the clocks of all systems can add to the present time.
 pub(crate) const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
-/// Tests a span of time against its range.
+/// Checks that a duration is in its range.
 pub(crate) fn check_span(option: &'static str, span: Duration, range: RangeInclusive<Duration>) -> Result<()> {
     if range.contains(&span) {
         return Ok(());
@@ -51,5 +51,5 @@ pub(crate) fn check_span(option: &'static str, span: Duration, range: RangeInclu
     Err(Error::invalid(option, format!("it must lie between {} and {}", named(least), named(most))))
 }
 
-/// 2^53 − 1: up to here JavaScript and Lua count exactly.
+/// 2^53 − 1: the largest integer that JavaScript and Lua count exactly.
 pub(crate) const MAX_SAFE: u64 = (1 << 53) - 1;

@@ -1,4 +1,4 @@
-//! What the options of a job are called in its JSON; written, read and kept free by this list.
+//! The names of a job's options in JSON; this list is used for writing, reading and checking extra options.
 
 use super::JobOptions;
 
@@ -16,7 +16,7 @@ macro_rules! options {
         }
 
         impl OptionName {
-            /// The option that goes by this name, in the spelling of any version or language.
+            /// Returns the option with this name, in the spelling of any version or language.
             pub(crate) fn of(name: &str) -> Option<Self> {
                 match name {
                     $($($name)|+ => Some(Self::$option),)*
@@ -26,7 +26,7 @@ macro_rules! options {
             }
         }
 
-        // Taken apart, so that an option without a line in the list does not compile.
+        // Destructured, so that an option without a line in the list does not compile.
         const _: fn(&JobOptions) = |options| {
             let JobOptions { $($field: _,)* $($nameless: _),* } = options;
         };
@@ -60,12 +60,12 @@ options! {
         start_by => StartBy: "startBy";
         expires_in => ExpiresIn: "expiresIn";
     }
-    // The first becomes a delay; the second is what nobody else has a name for.
+    // The first becomes a delay; the second holds options without a setter.
     nameless { run_at, extra }
     others {
-        // Both options of telemetry, in one object.
+        // Both options of telemetry are in one object.
         Telemetry: "telemetry";
-        // Of jobs that a scheduler makes.
+        // Of jobs that a scheduler creates.
         RepeatJobKey: "repeatJobKey" | "repeat_job_key";
     }
 }

@@ -1,4 +1,4 @@
-//! The parent of a job, and what the failure of a child means to it.
+//! The parent of a job, and what the failure of a child does to it.
 
 use crate::error::{Error, Result};
 use crate::keys;
@@ -11,18 +11,19 @@ pub struct ParentRef {
 }
 
 impl ParentRef {
-    /// Names the job `id` of the queue with this qualified name, `<prefix>:<queue>`. Of a job that is at hand,
-    /// [`of`](Self::of) makes no mistake in it.
+    /// Names the job `id` of the queue with this qualified name, `<prefix>:<queue>`. For a job at hand,
+    /// [`of`](Self::of) cannot go wrong.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] for an id that no job can have, and for a queue without a prefix: such a parent is never found.
+    /// [`Error::InvalidOption`] for an id that no job can have, and for a queue without a prefix: such a parent would
+    /// never be found.
     pub fn new(id: impl Into<String>, queue: impl Into<String>) -> Result<Self> {
         let (id, queue) = (id.into(), queue.into());
         if keys::is_no_job(&id) {
             return Err(Error::invalid("parent.id", "it must not be empty, nor a key of the queue itself"));
         }
-        // A prefix may hold colons, the name of a queue none.
+        // A prefix may contain colons, the name of a queue may not.
         let Some((prefix, name)) = queue.rsplit_once(':') else {
             return Err(Error::invalid(
                 "parent.queue",
@@ -33,7 +34,7 @@ impl ParentRef {
         Ok(Self { id, queue })
     }
 
-    /// The parent that is stored with a job, whatever it says.
+    /// Returns the parent that is stored with a job, unchecked.
     pub(crate) fn stored(id: impl Into<String>, queue: impl Into<String>) -> Self {
         Self { id: id.into(), queue: queue.into() }
     }
@@ -50,13 +51,13 @@ impl ParentRef {
         &self.queue
     }
 
-    /// The key of the parent's hash.
+    /// Returns the key of the parent's hash.
     pub(crate) fn key(&self) -> String {
         format!("{}:{}", self.queue, self.id)
     }
 }
 
-/// What the final failure of a child means to its parent. Without a policy the parent goes on waiting.
+/// What the final failure of a child does to its parent. Without a policy the parent goes on waiting.
 ///
 /// ```no_run
 /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
@@ -86,11 +87,11 @@ pub enum OnChildFailure {
 }
 
 impl OnChildFailure {
-    /// In the order in which the finishing script looks: the first that is set decides.
+    /// The order in which the scripts check them: the first that is set applies.
     pub(crate) const ALL: [Self; 4] =
         [Self::FailParent, Self::ContinueParent, Self::IgnoreDependency, Self::RemoveDependency];
 
-    /// The short name under which it is stored.
+    /// Returns the short name under which it is stored.
     pub(crate) fn short(self) -> &'static str {
         match self {
             Self::FailParent => "fpof",

@@ -1,4 +1,4 @@
-//! What is decided after a failed attempt, and by whom.
+//! What follows a failed attempt, and who decides it.
 
 use std::fmt;
 use std::time::Duration;
@@ -30,31 +30,31 @@ pub struct FailedAttempt<'a> {
     pub job_id: &'a str,
     /// The job's name.
     pub job_name: &'a str,
-    /// How many attempts have failed by now, this one included; the first is 1.
+    /// How many attempts have failed, including this one; the first is 1.
     pub attempts_made: u32,
-    /// How many attempts the job may take.
+    /// How many attempts the job has.
     pub attempts: u32,
-    /// The name that the job's `backoff` option gives: `fixed`, `exponential` or that of a custom strategy; empty where the
-    /// job has no such option.
+    /// The name in the job's `backoff` option: `fixed`, `exponential` or that of a custom strategy; empty if the job
+    /// has no such option.
     pub strategy: &'a str,
     /// How it failed.
     pub kind: FailureKind,
-    /// What the processor returned.
+    /// The error that the processor returned.
     pub error: &'a BoxError,
 }
 
 impl FailedAttempt<'_> {
     /// Returns the first error of this type among the error and its causes.
     ///
-    /// An `anyhow::Error` is searched from its second level on, since it hides the type of the outermost error as it is boxed: an
-    /// error that is to be found has a `.context(…)`, or is returned as what it is.
+    /// An `anyhow::Error` is searched from its second level on, since it hides the type of the outermost error when it
+    /// is boxed: an error that has to be found needs a `.context(…)`, or must be returned without `anyhow`.
     #[must_use]
     pub fn downcast_ref<E: std::error::Error + 'static>(&self) -> Option<&E> {
         causes(&**self.error).find_map(|error| error.downcast_ref())
     }
 }
 
-/// What comes after a failed attempt, within the job's `attempts`.
+/// What follows a failed attempt, within the job's `attempts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Retry {
@@ -64,15 +64,16 @@ pub enum Retry {
     After(Duration),
     /// Do not try again: the job has failed for good. BullMQ: `-1`.
     Never,
-    /// Try again as the job's `backoff` says. Where a [`backoff_strategy`](crate::worker::WorkerBuilder::backoff_strategy) itself
-    /// answers this, the `delay` of the `backoff` counts.
+    /// Try again as the job's `backoff` says. If a [`backoff_strategy`](crate::worker::WorkerBuilder::backoff_strategy)
+    /// itself returns this, the `delay` of the `backoff` is used.
     ByBackoff,
 }
 
-/// An error type that decides what becomes of the job which failed by it.
+/// An error type that decides whether the failed job is tried again, and when.
 ///
-/// A processor that returns `Result<R, Decided<E>>` asks it. `?` works there with an `E`, with any error that `E` can be
-/// made of, and with a [`Halt`]. A processor that calls methods of its job needs a variant for [`oxmq::Error`](crate::Error).
+/// It is used by a processor that returns `Result<R, Decided<E>>`. There `?` works with an `E`, with any error that
+/// converts into `E`, and with a [`Halt`]. A processor that calls methods of its job needs a variant for
+/// [`oxmq::Error`](crate::Error).
 ///
 /// ```
 /// use std::time::Duration;
@@ -117,14 +118,14 @@ pub enum Retry {
     note = "the error in `Decided<E>` implements `oxmq::options::Decides`; any other error type is returned as it is"
 )]
 pub trait Decides: std::error::Error + Send + Sync + 'static {
-    /// Decides; the job's `attempts` stay the limit. For [`Retry::ByBackoff`] the worker's
-    /// [`on_error`](crate::worker::WorkerBuilder::on_error) is asked, then the job's `backoff` counts.
+    /// Decides; the job's `attempts` stay the limit. After [`Retry::ByBackoff`] the worker's
+    /// [`on_error`](crate::worker::WorkerBuilder::on_error) decides, and after that the job's `backoff`.
     fn decide(&self) -> Retry;
 }
 
-/// The error of a processor whose error type [`Decides`] what becomes of the job.
+/// The error of a processor whose error type [`Decides`] whether the job is tried again.
 ///
-/// It is not a [`std::error::Error`], as [`Halt`] is none, so that `?` can make it of any error.
+/// Like [`Halt`] it is not a [`std::error::Error`], so that `?` can convert any error into it.
 #[derive(Debug)]
 pub struct Decided<E: Decides>(Cause<E>);
 

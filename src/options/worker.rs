@@ -1,4 +1,4 @@
-//! How a worker works.
+//! The options of a worker.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,19 +7,19 @@ use std::time::Duration;
 use super::{FailedAttempt, HOUR, KeepJobs, MAX_SAFE, Retry, SHORTEST, YEAR, check_span};
 use crate::error::{Error, Result};
 
-/// Numbers in [0, 1).
+/// A source of numbers in [0, 1).
 pub(crate) type JitterSource = Arc<dyn Fn() -> f64 + Send + Sync>;
 
 pub(crate) type BackoffStrategy = Arc<dyn Fn(&FailedAttempt<'_>) -> Retry + Send + Sync>;
 
 pub(crate) type RetryPolicy = Arc<dyn Fn(&FailedAttempt<'_>) -> Retry + Send + Sync>;
 
-/// The policy that retries what is worth it as the job's `backoff` says, and nothing else.
+/// Returns the policy that retries by the job's `backoff` if `is_worth_it` returns true, and not at all otherwise.
 pub(crate) fn only_if(is_worth_it: impl Fn(&FailedAttempt<'_>) -> bool + Send + Sync + 'static) -> RetryPolicy {
     Arc::new(move |failed| if is_worth_it(failed) { Retry::ByBackoff } else { Retry::Never })
 }
 
-/// What the builders of workers set; the defaults are BullMQ's. Their setters say what each means.
+/// The options that the builders of workers set; the defaults are BullMQ's. Their setters explain each option.
 #[derive(Clone)]
 pub(crate) struct WorkerOptions {
     pub(crate) name: Option<String>,
@@ -32,7 +32,7 @@ pub(crate) struct WorkerOptions {
     pub(crate) scheduler_check_interval: Duration,
     pub(crate) skip_scheduler_check: bool,
     pub(crate) max_started_attempts: Option<u32>,
-    /// Not an option of a worker that runs by itself.
+    /// An option of manual workers only.
     pub(crate) hands_out_deferred_failures: bool,
     pub(crate) retry_mistyped_data: bool,
     pub(crate) drain_delay: Duration,
@@ -83,12 +83,13 @@ impl Default for WorkerOptions {
 }
 
 impl WorkerOptions {
-    /// Tests the ranges, before anything is sent, and shortens waits that are as good as endless to what can be waited.
+    /// Checks the ranges, before anything is sent, and shortens practically endless waits to ones that clocks can
+    /// handle.
     pub(crate) fn checked(mut self) -> Result<Self> {
         check_span("lock_duration", self.lock_duration, SHORTEST..=YEAR)?;
         check_span("stalled_interval", self.stalled_interval, SHORTEST..=YEAR)?;
         check_span("scheduler_check_interval", self.scheduler_check_interval, SHORTEST..=YEAR)?;
-        // Who waits longer than this for a marker that was lost seems to be dead.
+        // With a longer wait after a lost marker a worker would seem to be dead.
         check_span("drain_delay", self.drain_delay, SHORTEST..=HOUR)?;
         check_span("maximum_rate_limit_delay", self.maximum_rate_limit_delay, SHORTEST..=Duration::MAX)?;
         if let Some(timeout) = self.timeout {
@@ -101,7 +102,7 @@ impl WorkerOptions {
         if self.concurrency == 0 {
             return Err(Error::invalid("concurrency", "it must be at least 1"));
         }
-        // All of them are made in advance.
+        // A slow listener may hold this many events in memory.
         if !(1..=1 << 20).contains(&self.event_buffer) {
             return Err(Error::invalid("event_buffer", "it must lie between 1 and 1,048,576"));
         }
@@ -121,7 +122,7 @@ impl WorkerOptions {
     }
 }
 
-/// Tests a number of jobs and the time in which so many may be fetched.
+/// Checks a rate limit: how many jobs, and the length of the window.
 pub(crate) fn check_rate_limit(option: &'static str, max: u64, window: Duration) -> Result<()> {
     if !(1..=MAX_SAFE).contains(&max) {
         return Err(Error::invalid(option, "it must allow at least one job, and less than 2^53"));
