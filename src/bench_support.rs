@@ -1,4 +1,4 @@
-//! What the benchmarks in `benches/` reach into. Not for use: it changes without notice.
+//! Access to internals for the benchmarks in `benches/`. Not for other use: it changes without notice.
 
 use std::sync::Arc;
 
@@ -16,19 +16,19 @@ pub fn encode_options(options: &JobOptions) -> String {
     to_json(options).into_owned()
 }
 
-/// Reads stored options; true if they can be read.
+/// Reads stored options; returns whether they can be read.
 #[must_use]
 pub fn decode_options(json: &str) -> bool {
     StoredOptions::parse(json).is_ok()
 }
 
-/// Reads a whole job hash; the length of its data.
+/// Reads a whole job hash; returns the length of its data.
 #[must_use]
 pub fn decode_job(id: &[u8], fields: Vec<(Vec<u8>, Vec<u8>)>) -> Option<usize> {
     RawJob::from_pairs(id.to_vec(), fields).ok().map(|job| job.data.len())
 }
 
-/// Lays out texts as the arguments of a script; how many bytes they are.
+/// Writes texts as the arguments of a script; returns how many bytes they take.
 #[must_use]
 pub fn encode_args(texts: &[&str]) -> usize {
     arguments(texts).size()
@@ -63,7 +63,7 @@ impl Scripts {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] if there is no such script, else what the server said.
+    /// [`Error::InvalidOption`] if there is no such script, else the error of the server.
     pub async fn run<T: AsRef<[u8]>>(&self, name: &'static str, args: &[T]) -> Result<redis::Value> {
         let script: Option<&&Script> = ALL.iter().find(|script| script.name == name);
         let script = script.ok_or_else(|| Error::invalid("script", format!("there is no {name}")))?;

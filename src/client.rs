@@ -1,4 +1,4 @@
-//! The way in: one client per server, from which queues and workers are made.
+//! The client of a server, from which queues and workers are created.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use crate::worker::{
     LockKeeper, ManualWorkerBuilder, OWN_CONNECTIONS, Processor, SharedLooks, SharedWaits, WorkerBuilder,
 };
 
-/// A connection to a server, shared by all that is made from it. Cheap to clone.
+/// A connection to a server, shared by everything that is created from it. Cheap to clone.
 ///
-/// All queues of a client share one connection; each worker has one more, on which it waits, and so has each queue
-/// whose events are heard.
+/// All queues of a client share one connection. Each worker has one more to wait on, and so does each queue whose
+/// events are read.
 ///
 /// # Example
 ///
@@ -38,12 +38,12 @@ use crate::worker::{
 ///
 /// # Runtimes
 ///
-/// A client may be used from several tokio runtimes, also at the same time, for instance as a static of many
-/// `#[tokio::test]`s. The shared connection lives in the runtime of whoever opened it. If that runtime ends, what was on
-/// its way answers as after any broken connection, the next call of another runtime opens a new one, and adds that had
-/// not been sent are sent from there. A runtime that lives but that nobody drives, as one of a single thread between two
-/// `block_on`s, looks like a silent server: calls of others wait for it no longer than their deadline. A worker belongs
-/// to the runtime that it was started in.
+/// A client may be used from several tokio runtimes, even at the same time, for example as a static of many
+/// `#[tokio::test]`s. The shared connection lives in the runtime that opened it. If that runtime ends, calls under way
+/// are answered as after any broken connection; the next call of another runtime opens a new connection, and adds that
+/// had not been sent are sent from there. A runtime that exists but is not driven, such as a single-threaded one
+/// between two `block_on`s, looks like a silent server: calls from other runtimes wait for it no longer than their
+/// deadline. A worker belongs to the runtime in which it was started.
 #[derive(Clone)]
 pub struct Client(Arc<ClientCore>);
 
@@ -55,7 +55,7 @@ struct ClientCore {
     scheduler_looks: Arc<SharedLooks>,
 }
 
-/// How a client is made: [`ConnectOptions`] and what its queues have in common.
+/// Builds a client from [`ConnectOptions`] and the settings that its queues share.
 ///
 /// ```no_run
 /// # async fn demo() -> oxmq::Result<()> {
@@ -78,31 +78,31 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Sets what all keys begin with; it must be the same on the Node side. Default: `bull`.
+    /// Sets the prefix of all keys, which must be the same in Node. Default: `bull`.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// Sets where timestamps come from. Default: the system's clock.
+    /// Sets the source of timestamps. Default: the system's clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
     /// Sets how many workers of this client wait for jobs on a connection of their own, under the name by which Node's
-    /// `getWorkers` sees them. The idle ones among those beyond share one connection for each 256, and one more that tells who
-    /// they are: [`Queue::get_workers`](crate::Queue::get_workers) sees them by it, Node does not. A thousand idle workers then
-    /// cost a handful of connections. A worker that is busy opens one of its own. Default: 32.
+    /// `getWorkers` sees them. Further workers, while idle, share one connection per 256 workers, and one more that lists
+    /// their names: [`Queue::get_workers`](crate::Queue::get_workers) reads it, Node does not. So a thousand idle workers
+    /// use a handful of connections. A busy worker opens one of its own. Default: 32.
     ///
-    /// It takes the right to `CLIENT UNBLOCK`; without it each worker has a connection of its own. So it has on a cluster, unless the
-    /// prefix has a hash tag, as `{bull}`: one read waits for keys of one slot only.
+    /// Sharing needs the permission for `CLIENT UNBLOCK`; without it each worker has a connection of its own. The same
+    /// on a cluster, unless the prefix has a hash tag such as `{bull}`: one read can wait only for keys of one slot.
     pub fn own_connections(mut self, workers: usize) -> Self {
         self.own_waits = workers;
         self
     }
 
-    /// Lets scripts serve a single job as they serve a batch of many, which costs them more; for tests of the batches.
+    /// Makes scripts skip the short way for a single job, which is slower; for tests of batches.
     #[doc(hidden)]
     pub fn long_way(mut self, on: bool) -> Self {
         self.long_way = on;
@@ -111,9 +111,9 @@ impl ClientBuilder {
 
     /// Connects to the server.
     ///
-    /// Then it asks once how the server is set up, in one round trip, and warns in the log if its `maxmemory-policy`
+    /// It then asks once how the server is set up, in one round trip, and logs a warning if its `maxmemory-policy`
     /// evicts keys, or if the system's clock differs from the server's by more than a second. A server that does not
-    /// tell is as welcome. Of a cluster every master that may have keys of ours is asked.
+    /// tell is accepted. In a cluster it asks every master that may have this client's keys.
     ///
     /// # Errors
     ///
@@ -128,7 +128,8 @@ impl ClientBuilder {
             link.take_long_way();
         }
         survey(&link, &format!("{}:", self.prefix), &self.clock).await;
-        // One read waits for keys of one slot only, and the queues of a cluster lie in many, unless the prefix says where.
+        // One read can wait only for keys of one slot, and the queues of a cluster are in many, unless the prefix has a
+        // hash tag.
         let can_share = !link.is_cluster() || link.for_keys(&format!("{}:", self.prefix)).is_ok();
         let own_waits = if can_share { self.own_waits } else { usize::MAX };
         let queues = Directory::new(link, self.prefix, self.clock);
@@ -153,7 +154,7 @@ impl Client {
         Self::builder(ConnectOptions::from_url(url)?).connect().await
     }
 
-    /// Begins a client with options.
+    /// Returns the builder of a client with options.
     pub fn builder(connect: ConnectOptions) -> ClientBuilder {
         ClientBuilder {
             connect,
@@ -164,15 +165,15 @@ impl Client {
         }
     }
 
-    /// Asks the server for a sign of life, for the probes of whatever runs this process. One round trip.
+    /// Sends a `PING` to the server, for readiness probes. One round trip.
     ///
-    /// Of a cluster every master is asked, all at once; where the prefix has a hash tag, the one that has its slot. It says
-    /// nothing about writes: a server that became a replica, or is full, answers all the same.
+    /// In a cluster it asks every master, all at once; if the prefix has a hash tag, only the master of its slot. It does
+    /// not tell whether writes work: a replica, or a server whose memory is full, answers too.
     ///
     /// # Errors
     ///
     /// [`Error::Redis`](crate::Error::Redis) if no answer comes within the `command_timeout`, or the server is loading
-    /// its data, or does not allow this user to ask.
+    /// its data, or does not allow this user the command.
     #[doc(alias = "waitUntilReady")]
     pub async fn ping(&self) -> Result<()> {
         let servers = self.0.queues.link.everywhere_for(&format!("{}:", self.0.queues.prefix));
@@ -180,7 +181,7 @@ impl Client {
         answers.into_iter().collect()
     }
 
-    /// Begins to make a queue's handle, with the data of its jobs as `D` and their results as `R`.
+    /// Returns the builder of a queue's handle, with the data of its jobs as `D` and their results as `R`.
     ///
     /// ```no_run
     /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
@@ -193,58 +194,59 @@ impl Client {
         QueueBuilder::new(self.core(name.as_ref()))
     }
 
-    /// Begins to make a worker: jobs of this queue go to this processor.
+    /// Returns the builder of a worker, which runs the jobs of this queue with this processor.
     #[doc(alias = "Worker")]
     pub fn worker<M>(&self, queue: impl Into<String>, processor: impl Processor<M>) -> WorkerBuilder {
         WorkerBuilder::new(self.clone(), queue.into(), processor.erase(()))
     }
 
-    /// Makes what adds flows: trees of jobs, in which a parent waits for its children.
+    /// Returns a producer of flows: trees of jobs, in which a parent waits for its children.
     #[must_use]
     pub fn flow_producer(&self) -> FlowProducer {
         FlowProducer::new(Arc::clone(&self.0.queues))
     }
 
-    /// Begins to make a listener to the events of a queue, whoever causes them.
+    /// Returns the builder of a listener to the events of a queue, whoever causes them.
     #[doc(alias = "QueueEvents")]
     pub fn queue_events(&self, queue: impl AsRef<str>) -> QueueEventsBuilder {
         QueueEventsBuilder::new(self.core(queue.as_ref()).map(|core| core.engine().clone()))
     }
 
-    /// Begins to make a reader of the events of a queue that goes on where it has left off, over restarts: each event at least
-    /// once, until it is acknowledged.
+    /// Returns the builder of an event reader that continues where it stopped, across restarts: it delivers each event
+    /// at least once, until it is acknowledged.
     ///
-    /// How far it has come is kept under its `name`, in Redis beside the queue unless
-    /// [`store`](EventCursorBuilder::store) says otherwise.
+    /// Its position is stored under its `name`, in Redis beside the queue unless [`store`](EventCursorBuilder::store)
+    /// is set.
     pub fn event_cursor(&self, queue: impl AsRef<str>, name: impl Into<String>) -> EventCursorBuilder {
         EventCursorBuilder::new(self.core(queue.as_ref()).map(|core| core.engine().clone()), name.into())
     }
 
-    /// Forgets how far the cursors of this name have come; returns whether that was known. One round trip.
+    /// Deletes the stored position of the cursors with this name; returns whether there was one. One round trip.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption) if the queue's name breaks a rule, and those of the connection.
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) if the queue's name breaks a rule, and errors of the
+    /// connection.
     pub async fn remove_event_cursor(&self, queue: impl AsRef<str>, name: &str) -> Result<bool> {
         self.core(queue.as_ref())?.engine().remove_cursor(name).await
     }
 
-    /// Begins to make a worker without a processor: it fetches one job at a time, when asked.
+    /// Returns the builder of a worker without a processor, which fetches jobs one at a time on demand.
     pub fn manual_worker<D: DeserializeOwned, R>(&self, queue: impl AsRef<str>) -> ManualWorkerBuilder<D, R> {
         ManualWorkerBuilder::new(self.core(queue.as_ref()))
     }
 
-    /// What all handles of one queue share.
+    /// Returns what all handles of one queue share.
     pub(crate) fn core(&self, name: &str) -> Result<Arc<QueueCore>> {
         self.0.queues.queue(&self.0.queues.prefix, name)
     }
 
-    /// For what concerns the server and not one queue.
+    /// Returns an engine for what concerns the server and not one queue.
     pub(crate) fn server_engine(&self) -> Result<Engine> {
         self.0.queues.server_engine()
     }
 
-    /// What the keys of its queues begin with.
+    /// Returns the prefix of its queues' keys.
     #[cfg(feature = "dashboard")]
     pub(crate) fn prefix(&self) -> &str {
         &self.0.queues.prefix

@@ -1,4 +1,4 @@
-//! Where the time comes from: milliseconds since the Unix epoch, movable by tests.
+//! The source of the time, in milliseconds since the Unix epoch; tests can set it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The clock that stamps jobs: `timestamp`, `processedOn`, `finishedOn`, due times and retention by age.
 ///
-/// BullMQ's scripts never ask the server for the time: each client passes its own. A clock of your own makes tests
-/// exact; timeouts, lock renewal and back-off between connection attempts always run on the monotonic clock.
+/// BullMQ's scripts never ask the server for the time: each client passes its own. With a clock of your own, tests are
+/// exact. Timeouts, lock renewal and the pauses between attempts to connect always use the monotonic clock.
 ///
 /// ```
 /// use oxmq::client::Clock;
@@ -27,8 +27,8 @@ impl Clock {
         Self(None)
     }
 
-    /// Makes a clock that stands at a moment until it is moved; clones move together. It counts whole milliseconds from
-    /// 1970 on, and stops at 2^52 of them, the latest moment that a job can have.
+    /// Creates a clock that stands still until it is moved; its clones move with it. It counts whole milliseconds from
+    /// 1970 on, and stops at 2^52 ms, the latest moment that a job can have.
     #[must_use]
     pub fn manual(at: SystemTime) -> Self {
         Self::manual_ms(epoch_ms(at))
@@ -39,13 +39,13 @@ impl Clock {
         self.set_ms(epoch_ms(at));
     }
 
-    /// Returns the moment that it is by this clock, to the millisecond.
+    /// Returns the present time by this clock, to the millisecond.
     #[must_use]
     pub fn now(&self) -> SystemTime {
         from_epoch_ms(self.now_ms())
     }
 
-    /// A manual clock that stands at `ms` since the epoch.
+    /// Creates a manual clock that stands at `ms` since the epoch.
     pub(crate) fn manual_ms(ms: u64) -> Self {
         Self(Some(Arc::new(AtomicU64::new(ms.min(LATEST)))))
     }
@@ -61,17 +61,17 @@ impl Clock {
     pub fn advance(&self, by: Duration) {
         if let Some(at) = &self.0 {
             let moved = |now: u64| Some(now.saturating_add(millis(by)).min(LATEST));
-            // The closure always gives a new value, so this cannot fail.
+            // The closure always returns a value, so this cannot fail.
             let _ = at.fetch_update(Ordering::SeqCst, Ordering::SeqCst, moved);
         }
     }
 
-    /// Whether this is the system's clock, which ought to agree with others.
+    /// Returns whether this is the system's clock, which should agree with those of others.
     pub(crate) fn is_system(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// Returns the time in milliseconds since the Unix epoch.
     pub(crate) fn now_ms(&self) -> u64 {
         match &self.0 {
             Some(at) => at.load(Ordering::SeqCst),
@@ -85,47 +85,47 @@ fn system_ms() -> u64 {
     epoch_ms(SystemTime::now())
 }
 
-/// The latest moment that a job can have, in ms: with the longest delay added it still is an exact number.
+/// The latest moment that a job can have, in ms: with the longest delay added it is still exact as a double.
 pub(crate) const LATEST: u64 = 1 << 52;
 
-/// A span in whole milliseconds, as BullMQ counts. What is left over counts as one more, so that no span becomes shorter
-/// than it was asked for; what does not fit is the largest number that does.
+/// Returns a duration in whole milliseconds, as BullMQ counts. Fractions are rounded up, so that no duration becomes
+/// shorter than requested; what does not fit becomes the largest number.
 pub(crate) fn millis(span: Duration) -> u64 {
     let rest = u64::from(!span.subsec_nanos().is_multiple_of(1_000_000));
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX).saturating_add(rest)
 }
 
-/// The most milliseconds that are written to Redis: what every peer counts to exactly, and far below what its commands
-/// take.
+/// The largest number of ms that is written to Redis: every peer counts exactly up to it, and it is far below what
+/// Redis commands accept.
 pub(crate) const MOST_MS: u64 = (1 << 53) - 1;
 
-/// A moment in milliseconds since the epoch, as JavaScript counts: what is left over is dropped. Moments before the
-/// epoch count as the epoch: jobs are due at once, which loses nothing.
+/// Returns a moment in ms since the epoch, as JavaScript counts: fractions are cut off. Moments before the epoch count
+/// as the epoch: then jobs are due at once, which loses nothing.
 pub(crate) fn epoch_ms(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// The moment `ms` after the epoch.
+/// Returns the moment `ms` after the epoch.
 pub(crate) fn from_epoch_ms(ms: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(ms)
 }
 
-/// For fields that others know as a number of milliseconds.
+/// Writes a field that others know as a number of milliseconds.
 pub(crate) fn as_millis<S: serde::Serializer>(span: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     serde::Serialize::serialize(&span.map(millis), serializer)
 }
 
-/// For spans of time that others know as milliseconds.
+/// Writes a duration that others know as milliseconds.
 pub(crate) fn as_span<S: serde::Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(millis(*span))
 }
 
-/// For fields that others know as milliseconds since 1970.
+/// Writes a field that others know as milliseconds since 1970.
 pub(crate) fn as_ms<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(epoch_ms(*at))
 }
 
-/// For fields that others know as milliseconds since 1970, and that may be missing.
+/// Writes a field that others know as milliseconds since 1970, and that may be missing.
 pub(crate) fn as_epoch_ms<S: serde::Serializer>(at: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
     serde::Serialize::serialize(&at.map(epoch_ms), serializer)
 }

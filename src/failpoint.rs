@@ -1,4 +1,4 @@
-//! Places where tests let a task or thread of ours panic. Outside of unit tests this is nothing.
+//! Places where unit tests let a task or thread of ours panic. Elsewhere this does nothing.
 
 use crate::keys::QueueKeys;
 

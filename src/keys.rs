@@ -1,4 +1,4 @@
-//! Prefix and queue name → every Redis key of the queue; pure.
+//! Builds every Redis key of a queue from the prefix and its name. Without I/O.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -15,9 +15,9 @@ pub(crate) const DEFAULT_PREFIX: &str = "bull";
 /// The longest queue name and prefix accepted, in bytes.
 const MAX_NAME: usize = 256;
 
-/// The suffixes that a queue keeps for itself; a job id must not be one of them.
+/// The suffixes that a queue uses itself; a job id must not be one of them.
 ///
-/// `groups` and `groups-lid` belong to BullMQ Pro; `priority` and `delay` are left-overs of old versions.
+/// `groups` and `groups-lid` belong to BullMQ Pro; `priority` and `delay` are from old versions.
 const RESERVED: [&str; 21] = [
     "active",
     "wait",
@@ -42,7 +42,7 @@ const RESERVED: [&str; 21] = [
     "groups",
 ];
 
-/// The first segments of the dynamic families of keys.
+/// The first segments of keys with further parts.
 const RESERVED_FAMILIES: [&str; 6] = ["de", "dn", "repeat", "metrics", "groups", "oxmq"];
 
 /// The keys of one queue. Cheap to clone.
@@ -51,7 +51,7 @@ pub(crate) struct QueueKeys(Arc<Names>);
 
 #[derive(PartialEq, Eq, Hash)]
 struct Names {
-    /// `<prefix>:<queue>:`; a job hash is this and the id.
+    /// `<prefix>:<queue>:`; the key of a job hash is this followed by the id.
     base: String,
     prefix_len: usize,
 }
@@ -69,12 +69,12 @@ keys! {
     meta = "meta";
     /// Zset: when to wake a worker.
     marker = "marker";
-    /// Stream: what happened.
+    /// Stream: the queue's events.
     events = "events";
 }
 
 impl QueueKeys {
-    /// The keys of `queue` under `prefix`.
+    /// Returns the keys of `queue` under `prefix`.
     pub(crate) fn new(prefix: &str, queue: &str) -> Result<Self> {
         check_name("prefix", prefix)?;
         check_name("queue name", queue)?;
@@ -84,12 +84,12 @@ impl QueueKeys {
         Ok(Self(Arc::new(Names { base: format!("{prefix}:{queue}:"), prefix_len: prefix.len() })))
     }
 
-    /// `<prefix>:<queue>:`, the key that every other begins with.
+    /// Returns `<prefix>:<queue>:`, with which every other key begins.
     pub(crate) fn base(&self) -> &str {
         &self.0.base
     }
 
-    /// `<prefix>:<queue>`, the name by which children refer to their parent's queue.
+    /// Returns `<prefix>:<queue>`, the name by which children refer to their parent's queue.
     pub(crate) fn qualified(&self) -> &str {
         &self.0.base[..self.0.base.len() - 1]
     }
@@ -102,7 +102,7 @@ impl QueueKeys {
         &self.0.base[self.0.prefix_len + 1..self.0.base.len() - 1]
     }
 
-    /// The key with this suffix.
+    /// Returns the key with this suffix.
     pub(crate) fn key(&self, suffix: &str) -> String {
         let mut key = String::with_capacity(self.0.base.len() + suffix.len());
         key.push_str(&self.0.base);
@@ -110,33 +110,33 @@ impl QueueKeys {
         key
     }
 
-    /// The name under which BullMQ's connections of this queue are found in `CLIENT LIST`: those of its workers have it,
-    /// those of named workers and of event readers begin with it.
+    /// Returns the name under which BullMQ finds the connections of this queue in `CLIENT LIST`: workers have it, and
+    /// the names of named workers and event readers begin with it.
     ///
-    /// Redis takes only printable ASCII in a name, so other bytes of the prefix are written as `%` and two digits. Node
-    /// sends them as they are, is refused, and works without a name; there is no name of its own to agree with.
+    /// Redis accepts only printable ASCII in a name, so other bytes of the prefix are written as `%` and two digits.
+    /// Node sends them unchanged, is refused, and works without a name; so there is no name of Node's to agree with.
     pub(crate) fn client_name(&self) -> String {
         self.client_prefix() + &STANDARD.encode(self.queue())
     }
 
-    /// What the names of the connections of all queues with this prefix begin with.
+    /// Returns how the names of the connections of all queues with this prefix begin.
     pub(crate) fn client_prefix(&self) -> String {
         printable(self.prefix()) + ":"
     }
 
-    /// The name of a worker's connection; what a worker is called comes last: by its user, or else by where it runs.
+    /// Returns the name of a worker's connection. It ends with the worker's name, or else with where it runs.
     pub(crate) fn worker_client_name(&self, worker: Option<&str>) -> String {
         let place = || format!("{}:{}", host(), std::process::id());
         let worker = worker.map_or_else(place, str::to_owned);
         format!("{}:w:{}", self.client_name(), printable(&worker))
     }
 
-    /// The name of an event reader's connection.
+    /// Returns the name of an event reader's connection.
     pub(crate) fn reader_client_name(&self) -> String {
         self.client_name() + ":qe"
     }
 
-    /// The hash of a job.
+    /// Returns the key of a job's hash.
     pub(crate) fn job(&self, id: &str) -> String {
         self.key(id)
     }
@@ -148,7 +148,7 @@ impl fmt::Debug for QueueKeys {
     }
 }
 
-/// What the system calls this machine or container, as far as it can be read without asking for more rights or crates.
+/// Returns the name of this machine or container, as far as it can be read without further permissions or crates.
 fn host() -> String {
     let file = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let named = ["HOSTNAME", "COMPUTERNAME"].into_iter().find_map(|name| std::env::var(name).ok());
@@ -157,7 +157,7 @@ fn host() -> String {
     if host.is_empty() { "unknown".to_owned() } else { host.to_owned() }
 }
 
-/// The text as a client's name may hold it, with other bytes as `%` and two hexadecimal digits.
+/// Returns the text in the form that a client's name may have, with other bytes as `%` and two hexadecimal digits.
 fn printable(text: &str) -> String {
     let mut name = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -186,7 +186,8 @@ fn check_name(option: &'static str, name: &str) -> Result<()> {
 
 /// Checks a job id chosen by the caller.
 ///
-/// Node's rules, and beyond them: no id that is a key of the queue itself, and `0:` everywhere, not only in `add`.
+/// The rules are Node's, and two more: no id that is a key of the queue itself, and `0:` is refused everywhere, not
+/// only in `add`.
 pub(crate) fn check_job_id(id: &str) -> Result<()> {
     const OPTION: &str = "job_id";
     const MAX_ID: usize = 512;
@@ -216,7 +217,7 @@ pub(crate) fn check_job_id(id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Checks the id of a deduplication: it becomes a key's suffix, and may hold anything.
+/// Checks the id of a deduplication: it becomes the end of a key, and may be any text.
 pub(crate) fn check_deduplication_id(id: &str) -> Result<()> {
     const OPTION: &str = "deduplication.id";
     const MAX_ID: usize = 1024;
@@ -229,7 +230,7 @@ pub(crate) fn check_deduplication_id(id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Checks the id of a job scheduler: with a time behind it, it becomes the id of a job.
+/// Checks the id of a job scheduler: followed by a time, it becomes the id of a job.
 pub(crate) fn check_scheduler_id(id: &str) -> Result<()> {
     const OPTION: &str = "scheduler";
     const MAX_ID: usize = 480;
@@ -245,8 +246,8 @@ pub(crate) fn check_scheduler_id(id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether what an id would name is a key of the queue itself, or a part of another job. Ids that Node has given, by a
-/// scheduler or beyond our rules, are none of these.
+/// Returns whether an id would name a key of the queue itself, or a part of another job. Ids that Node has given, for a
+/// scheduler or beyond our rules, are not refused.
 pub(crate) fn is_no_job(id: &str) -> bool {
     const PARTS: [&str; 6] = ["logs", "lock", "dependencies", "processed", "failed", "unsuccessful"];
     let is_part = |id: &str| id.rsplit_once(':').is_some_and(|(_, part)| PARTS.contains(&part));
@@ -254,12 +255,12 @@ pub(crate) fn is_no_job(id: &str) -> bool {
     id.is_empty() || RESERVED.contains(&id) || is_part(id) || is_family(id)
 }
 
-/// Whether a key with this first segment belongs to the queue itself rather than to a job.
+/// Returns whether a key with this first segment belongs to the queue itself and not to a job.
 pub(crate) fn is_reserved(segment: &str) -> bool {
     RESERVED.contains(&segment) || RESERVED_FAMILIES.contains(&segment)
 }
 
-/// Whether the text is the canonical form of an integer.
+/// Returns whether the text is the canonical form of an integer.
 fn is_integer(id: &str) -> bool {
     let digits = id.strip_prefix('-').unwrap_or(id);
     digits == "0" || (!digits.is_empty() && !digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit()))

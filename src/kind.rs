@@ -6,14 +6,15 @@ use serde::de::DeserializeOwned;
 use crate::job::Job;
 use crate::options::JobOptions;
 
-/// One kind of job: its name, its data, its result and its default options, bound to one type.
+/// A kind of job: its name, its data, its result and its default options, bound to one type.
 ///
 /// The type itself is the data. What is added by [`Queue::push`](crate::Queue::push) and processed by
-/// [`Router::job`](crate::Router::job) then fits together, or does not compile. Node sees an ordinary job with this name.
+/// [`Router::job`](crate::Router::job) then has matching types, or does not compile. Node sees an ordinary job with
+/// this name.
 ///
-/// A kind goes wherever a job does: [`NewJob::of`](crate::NewJob::of) for many at once, [`FlowNode::of`](crate::FlowNode::of)
-/// and [`FlowProducer::push`](crate::FlowProducer::push) in flows,
-/// [`UpsertJobScheduler::kind`](crate::queue::UpsertJobScheduler::kind) for what repeats.
+/// A kind can be used wherever a job is added: [`NewJob::of`](crate::NewJob::of) for many at once,
+/// [`FlowNode::of`](crate::FlowNode::of) and [`FlowProducer::push`](crate::FlowProducer::push) in flows,
+/// [`UpsertJobScheduler::kind`](crate::queue::UpsertJobScheduler::kind) for jobs that repeat.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -57,17 +58,17 @@ pub trait JobKind: Serialize + DeserializeOwned + Send + 'static {
     /// The name of its jobs.
     const NAME: &'static str;
 
-    /// What its jobs result in; `()` for nothing.
+    /// The result of its jobs; `()` for none.
     type Output: Serialize + DeserializeOwned + Send + 'static;
 
-    /// The options of this job, unless the add itself says something else; they count more than the queue's defaults.
-    /// Default: none.
+    /// Returns the options of this job. Options of the add itself take precedence over them, and they over the queue's
+    /// defaults. Default: none.
     fn options(&self) -> JobOptions {
         JobOptions::default()
     }
 }
 
-/// A job of a [`JobKind`]: what its processor takes, and what an add answers.
+/// A job of a [`JobKind`]: what its processor takes, and what an add returns.
 ///
 /// ```
 /// # #[derive(serde::Serialize, serde::Deserialize)]

@@ -1,9 +1,9 @@
-//! Where a job is, and how many jobs are there.
+//! The state of a job, and counts of jobs by state.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Where a job is.
+/// The state of a job.
 ///
 /// ```
 /// use oxmq::JobState;
@@ -21,7 +21,7 @@ pub enum JobState {
     Delayed,
     /// Ready to run, without a priority.
     Waiting,
-    /// In the list that BullMQ 5 uses in place of `wait` while the queue is paused. BullMQ reports it as waiting.
+    /// In the list that BullMQ 5 uses instead of `wait` while the queue is paused. BullMQ reports it as waiting.
     Paused,
     /// Ready to run, with a priority.
     Prioritized,
@@ -31,12 +31,12 @@ pub enum JobState {
     Failed,
     /// Finished with success.
     Completed,
-    /// In none of the above.
+    /// In none of the lists and sets.
     Unknown,
 }
 
 impl JobState {
-    /// Every state that a job can be found in, in the order in which BullMQ looks.
+    /// Every state that a job can be found in, in the order in which BullMQ checks them.
     pub const ALL: [Self; 8] = [
         Self::Completed,
         Self::Failed,
@@ -64,7 +64,7 @@ impl JobState {
         }
     }
 
-    /// The suffix of the key that holds the jobs of this state; none for `Unknown`.
+    /// Returns the suffix of the key that holds the jobs of this state; `None` for `Unknown`.
     pub(crate) fn suffix(self) -> Option<&'static str> {
         match self {
             Self::Waiting => Some("wait"),
@@ -73,12 +73,12 @@ impl JobState {
         }
     }
 
-    /// Whether the jobs are in a list rather than a sorted set.
+    /// Returns whether the jobs are in a list and not in a sorted set.
     pub(crate) fn is_list(self) -> bool {
         matches!(self, Self::Waiting | Self::Active | Self::Paused)
     }
 
-    /// Returns whether the job has run to its end.
+    /// Returns whether the job has completed or failed.
     #[must_use]
     pub fn is_finished(self) -> bool {
         matches!(self, Self::Completed | Self::Failed)
@@ -91,7 +91,7 @@ impl fmt::Display for JobState {
     }
 }
 
-/// The text is not the name of a job's state.
+/// The error of parsing a text that is not the name of a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is not the state of a job")]
 pub struct UnknownState(String);
@@ -99,7 +99,7 @@ pub struct UnknownState(String);
 impl FromStr for JobState {
     type Err = UnknownState;
 
-    /// BullMQ's names; `wait`, as the key is called, stands for `waiting`.
+    /// Reads BullMQ's names, and `wait`, the name of the key, as `waiting`.
     fn from_str(name: &str) -> Result<Self, UnknownState> {
         if name == "wait" {
             return Ok(Self::Waiting);
@@ -174,7 +174,7 @@ impl JobCounts {
     }
 }
 
-/// Which end a list is read from. BullMQ: `asc`.
+/// The order in which jobs or lines are read. BullMQ: `asc`.
 ///
 /// ```no_run
 /// # async fn f(queue: oxmq::Queue) -> oxmq::Result<()> {
@@ -187,10 +187,10 @@ impl JobCounts {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[doc(alias = "asc")]
 pub enum Order {
-    /// What comes next first: the next to run, the earliest due, the first finished, the oldest line. The default.
+    /// What comes next is first: the next to run, the earliest due, the first finished, the oldest line. The default.
     #[default]
     Ascending,
-    /// From the other end: the newest first.
+    /// The reverse order: the newest first.
     Descending,
 }
 

@@ -1,11 +1,11 @@
-//! A lock that outlives a panic.
+//! A mutex that still works after a panic.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A mutex that does not mind that somebody panicked while holding it.
+/// A mutex that still works after a thread has panicked while holding it.
 ///
-/// What these locks guard is whole after each step, and whoever panicked is reported by its own supervisor: with a poisoned
-/// lock one task that died would take all the others along.
+/// The state that these locks guard is consistent after each step, and the panic is reported by the task's own
+/// supervisor. With a poisoned lock, one dead task would end all others too.
 #[derive(Debug, Default)]
 pub(crate) struct Lock<T>(Mutex<T>);
 

@@ -1,48 +1,48 @@
-//! What an examination has found.
+//! The findings of an examination.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::EXAMPLES;
 
-/// What is wrong.
+/// The kinds of findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 #[repr(u8)]
 pub enum FindingKind {
-    /// The server may throw away keys when its memory is full.
+    /// The server may evict keys when its memory is full.
     Eviction,
     /// The clock of this machine differs from the server's.
     ClockOffset,
-    /// Calls of scripts have held the server for long.
+    /// Scripts have blocked the server for long.
     SlowScripts,
-    /// The server has stood still, by what its latency monitor says.
+    /// The server has stood still, according to its latency monitor.
     SlowServer,
-    /// Keys of the queue hold something else than queues store there.
+    /// Keys of the queue have another type than queues store there.
     WrongType,
     /// Jobs wait, and no worker is connected.
     NoWorker,
-    /// Delayed jobs are due, and nobody takes them.
+    /// Delayed jobs are due, and no worker takes them.
     OverdueJobs,
     /// A list or set holds ids of jobs that do not exist.
     MissingJobs,
-    /// Jobs are in no list and no set, so that they never run.
+    /// Jobs are in no list and no set, so they never run.
     LostJobs,
-    /// Jobs are active, and no worker holds them.
+    /// Jobs are active, but no worker runs them.
     ActiveWithoutLock,
     /// Locks are left of jobs that are not active.
     LockWithoutJob,
     /// Logs or records are left of jobs that do not exist.
     OrphanedParts,
-    /// Deduplications without an end stand for jobs that do not exist, so that adds are dropped.
+    /// Deduplications without a time to live stand for jobs that do not exist, so that adds are dropped.
     DeadDeduplication,
-    /// Job schedulers have stopped: their next run is past and gone.
+    /// Job schedulers have stopped: their current run is over, and there is no next one.
     StoppedSchedulers,
     /// Parents wait for children that will never end.
     StuckParents,
-    /// Jobs are in the list that version 5 uses while a queue is paused, and the queue is not paused.
+    /// Jobs are in the list that BullMQ 5 uses while a queue is paused, but the queue is not paused.
     PausedList,
-    /// The event stream is far longer than it is meant to be.
+    /// The event stream is far longer than its cap.
     LongEventStream,
     /// Very many finished jobs are kept.
     ManyFinishedJobs,
@@ -74,7 +74,7 @@ impl FindingKind {
         }
     }
 
-    /// Says what it means, and what to do.
+    /// Returns what it means, and what to do.
     #[must_use]
     pub fn advice(self) -> &'static str {
         match self {
@@ -142,7 +142,7 @@ impl fmt::Display for FindingKind {
     }
 }
 
-/// Something that is wrong. Its text tells it in words.
+/// Something that is wrong. `Display` tells it in words.
 ///
 /// ```no_run
 /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
@@ -161,13 +161,13 @@ impl fmt::Display for FindingKind {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Finding {
-    /// What.
+    /// The kind.
     pub kind: FindingKind,
-    /// In which queue; none if it is about the server.
+    /// The queue; `None` if the finding is about the server.
     pub queue: Option<String>,
-    /// How many, of what was looked at.
+    /// How many, among those that were looked at.
     pub count: u64,
-    /// What exactly.
+    /// The details.
     pub detail: String,
     /// Some of the jobs, schedulers or deduplications, up to ten.
     pub examples: Vec<String>,
@@ -197,12 +197,12 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What looked wrong once.
+/// Something that looked wrong at the first look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Suspect {
     pub(super) kind: FindingKind,
     pub(super) id: String,
-    /// Suffix of the key in which it stands, where that matters.
+    /// The suffix of the key in which it was found, if that matters.
     pub(super) state: &'static str,
     /// What must be the same at the second look, such as how often a job was started.
     pub(super) mark: String,
@@ -214,7 +214,7 @@ impl Suspect {
     }
 }
 
-/// How much memory the jobs of a queue take, by a sample.
+/// How much memory the jobs of a queue take, estimated from a sample.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -223,13 +223,13 @@ pub struct QueueMemory {
     pub queue: String,
     /// The state, or `events` for the stream.
     pub state: String,
-    /// How many there are.
+    /// How many jobs or events there are.
     pub count: u64,
-    /// How many bytes one of them takes, on the average of the sample.
+    /// How many bytes one takes, as the average of the sample.
     pub bytes_each: u64,
 }
 
-/// How much memory the jobs of one name take, by a sample of a state.
+/// How much memory the jobs of one name take, estimated from a sample of a state.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -240,20 +240,20 @@ pub struct NameMemory {
     pub state: String,
     /// The name of the jobs.
     pub name: String,
-    /// About how many there are: their share of the sample, of all jobs of the state.
+    /// About how many there are: their share of the sample, times the jobs of the state.
     pub about: u64,
-    /// How many bytes one of them takes, on the average of the sample.
+    /// How many bytes one takes, as the average of the sample.
     pub bytes_each: u64,
 }
 
-/// Something that was not looked at. Its text tells it in words.
+/// Something that was not examined. `Display` tells it in words.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct LeftOut {
-    /// In which queue; none if it is about the server.
+    /// The queue; `None` if it is about the server.
     pub queue: Option<String>,
-    /// What, and why.
+    /// What was not examined, and why.
     pub what: String,
 }
 
@@ -266,7 +266,7 @@ impl fmt::Display for LeftOut {
     }
 }
 
-/// What an examination has found.
+/// The result of an examination.
 ///
 /// ```no_run
 /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
@@ -284,22 +284,23 @@ impl fmt::Display for LeftOut {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Diagnosis {
-    /// What is wrong, by queue.
+    /// The findings, by queue.
     pub findings: Vec<Finding>,
     /// How much memory the jobs take, by queue and state; empty unless [`Doctor::memory`](super::Doctor::memory) asks for it.
     pub memory: Vec<QueueMemory>,
-    /// How much memory the jobs take, by queue, state and name; empty unless it is asked for.
+    /// How much memory the jobs take, by queue, state and name; empty unless [`Doctor::memory`](super::Doctor::memory)
+    /// asks for it.
     pub names: Vec<NameMemory>,
-    /// What was not looked at, and why.
+    /// What was not examined, and why.
     pub left_out: Vec<LeftOut>,
-    /// Which library wrote the settings of each queue last, and its version.
+    /// Which library wrote the settings of each queue last, with its version.
     pub versions: BTreeMap<String, String>,
-    /// How many workers are connected by which client library, by the queue and the library, as `ioredis 5.8.2`.
+    /// How many workers are connected, by queue and client library, such as `ioredis 5.8.2`.
     #[serde(serialize_with = "as_list")]
     pub peers: BTreeMap<(String, String), u64>,
 }
 
-/// JSON has no pairs for keys.
+/// JSON objects cannot have pairs as keys.
 fn as_list<S: serde::Serializer>(peers: &BTreeMap<(String, String), u64>, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(serde::Serialize)]
     struct Peer<'a> {
@@ -315,7 +316,7 @@ impl Diagnosis {
         self.left_out.push(LeftOut { queue: queue.map(ToOwned::to_owned), what: what.into() });
     }
 
-    /// Adds what was confirmed of a queue, one finding for each kind.
+    /// Adds what was confirmed of a queue, as one finding per kind.
     pub(super) fn add(&mut self, queue: &str, suspects: Vec<Suspect>) {
         let mut kinds: BTreeMap<FindingKind, Vec<Suspect>> = BTreeMap::new();
         for suspect in suspects {

@@ -1,4 +1,4 @@
-//! What no list knows of: found by a look at the keys of the server, once for all queues.
+//! Finds what is in no list of a queue, by a scan of the server's keys, once for all queues.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
@@ -13,16 +13,17 @@ use crate::state::JobState;
 /// How many keys one step looks at.
 const KEYS_PER_STEP: u32 = 1_000;
 
-/// How many jobs one call looks at.
+/// How many jobs one call examines.
 const JOBS_PER_CALL: usize = 100;
 
-/// The ids of waiting jobs are held to know which need no search; of a queue with more, jobs in no list are not looked for.
+/// The ids of waiting jobs are held in memory, so that these need no search. In a queue with more waiting jobs, jobs in
+/// no list are not looked for.
 const MOST_LISTED: u64 = 1_000_000;
 
-/// What a look at keys would find.
+/// What a scan of the keys would have found.
 const UNSEEN: &str = "jobs in no list, stray locks and records, and dead deduplications are not known";
 
-/// Whether a waiting job is where it should be is told by these, or by nothing.
+/// The ids in the lists of a queue, by which a waiting job is known to be where it should be.
 struct Listed {
     ids: HashSet<String>,
     is_whole: bool,
@@ -37,16 +38,16 @@ async fn listed(engine: &Engine) -> Result<Listed> {
     Ok(Listed { ids, is_whole: true })
 }
 
-/// A look at the keys of a server, or of all masters of a cluster.
+/// A scan of the keys of a server, or of all masters of a cluster.
 pub(super) struct Look<'a> {
     pub(super) servers: &'a [Engine],
     pub(super) engines: &'a BTreeMap<String, Engine>,
-    /// At how many keys it looks at most.
+    /// How many keys it looks at, at most.
     pub(super) most: u64,
 }
 
 impl<'a> Look<'a> {
-    /// What looks wrong with the keys of these queues.
+    /// Returns what looks wrong with the keys of these queues.
     pub(super) async fn suspects(
         &self,
         told: &Listener,
@@ -67,7 +68,7 @@ impl<'a> Look<'a> {
             }
             lists.insert(name.as_str(), list);
         }
-        // Servers have their turns, so that the limit leaves out some keys of each, and no server as a whole.
+        // Servers take turns, so that the limit leaves out some keys of each server, and not whole servers.
         let mut scans: VecDeque<(&Engine, String)> =
             self.servers.iter().map(|server| (server, "0".to_owned())).collect();
         let mut looked_at = 0;
@@ -89,7 +90,7 @@ impl<'a> Look<'a> {
         Ok(())
     }
 
-    /// What looks wrong with the next keys, and where to go on.
+    /// Returns what looks wrong with the next keys, and where to go on.
     async fn step(
         &self,
         server: &Engine,
@@ -110,7 +111,7 @@ impl<'a> Look<'a> {
                 continue;
             }
             let list = &lists[name.as_str()];
-            // A key of a job that stands in a list is of interest only if it is its lock.
+            // For a job that is in a list, only its lock matters.
             if let Some(id) = engine.job_of(key)
                 && (suffix.ends_with(":lock") || (list.is_whole && !list.ids.contains(&id)))
             {
@@ -125,7 +126,7 @@ impl<'a> Look<'a> {
     }
 }
 
-/// What is wrong with these jobs at this moment.
+/// Returns what is wrong with these jobs at this moment.
 pub(super) async fn examine(engine: &Engine, ids: &[String]) -> Result<Vec<Suspect>> {
     let mut suspects = Vec::new();
     let mut rest = ids;

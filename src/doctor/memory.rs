@@ -1,4 +1,4 @@
-//! How much memory jobs take: some of each state are weighed.
+//! Estimates how much memory jobs take, from a sample of each state.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use crate::error::Result;
 use crate::script::examine_jobs::{memory_of, name_of};
 use crate::state::JobState;
 
-/// How many jobs of a state are weighed, half of them from each end.
+/// How many jobs of a state are measured, half of them from each end.
 const WEIGHED: u64 = 100;
 
-/// How many are asked about at once.
+/// How many are asked about at the same time.
 const AT_ONCE: usize = 16;
 
-/// Weighs jobs of all states of a queue. Without the right to ask there is no figure, and the report says so.
+/// Measures jobs of all states of a queue. If the user may not ask for it there is no number, and the report says so.
 pub(super) async fn weigh(engine: &Engine, report: &mut Diagnosis) -> Result<()> {
     let counts = engine.get_job_counts(&JobState::ALL).await?;
     for state in JobState::ALL {
@@ -36,7 +36,7 @@ pub(super) async fn weigh(engine: &Engine, report: &mut Diagnosis) -> Result<()>
     Ok(())
 }
 
-/// The names and weights of some jobs, of both ends; or why the server does not tell.
+/// Returns the names and sizes of some jobs, from both ends; or why the server does not tell.
 async fn sample(
     engine: &Engine,
     state: JobState,

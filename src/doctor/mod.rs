@@ -1,4 +1,4 @@
-//! What is wrong with queues, found in bounded steps, explained, and mended.
+//! Finds what is wrong with queues, in bounded steps; explains and mends it.
 
 mod finding;
 mod keys;
@@ -18,12 +18,12 @@ use crate::engine::{ClientInfo, Engine};
 use crate::error::Result;
 use finding::Suspect;
 
-/// So many examples a finding names.
+/// How many examples a finding names.
 const EXAMPLES: usize = 10;
 
-/// An examination to be. Made by [`Client::doctor`].
+/// Examines queues. Created by [`Client::doctor`].
 ///
-/// It takes two looks, and tells of what was wrong both times: what is in motion is not accused.
+/// It looks twice, and reports only what was wrong both times, so that jobs that are just being moved are not reported.
 ///
 /// ```no_run
 /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
@@ -47,7 +47,7 @@ pub struct Doctor {
 }
 
 impl Client {
-    /// Begins an examination of the server and its queues.
+    /// Creates an examination of the server and its queues.
     ///
     /// ```no_run
     /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
@@ -72,7 +72,7 @@ impl Client {
 }
 
 impl Doctor {
-    /// Looks at this queue, and at others that are named so. Default: all queues.
+    /// Examines this queue; call it again for further queues. Default: all queues.
     pub fn queue(mut self, name: impl Into<String>) -> Self {
         self.queues.push(name.into());
         self
@@ -84,37 +84,38 @@ impl Doctor {
         self
     }
 
-    /// Sets how many jobs of each state of a queue it looks at, those that come next. Default: 50,000.
+    /// Sets how many jobs of each state of a queue are looked at, those that come next. Default: 50,000.
     pub fn places(mut self, jobs: u64) -> Self {
         self.places = jobs;
         self
     }
 
-    /// Sets how many keys of the server it looks at, to find what no list knows; of all masters of a cluster together, which it
-    /// looks at by turns. Default: 1,000,000; 0 looks at none.
+    /// Sets how many keys of the server are looked at, to find what is in no list; on a cluster, keys of all masters
+    /// together, which take turns. Default: 1,000,000; 0 looks at none.
     pub fn keys(mut self, keys: u64) -> Self {
         self.keys = keys;
         self
     }
 
-    /// Sets whether it weighs jobs, by state and by name: up to a hundred of each state. Default: false.
+    /// Sets whether the memory of jobs is measured, by state and by name: up to a hundred jobs of each state. Default:
+    /// false.
     pub fn memory(mut self, weigh: bool) -> Self {
         self.memory = weigh;
         self
     }
 
-    /// Hears how far it is: called before each queue, after each thousand keys, and before the second look. Default: nobody
-    /// does.
+    /// Sets a function that is told of the progress: before each queue, after each thousand keys, and before the second
+    /// look. Default: none.
     pub fn on_stage(mut self, hear: impl Fn(&Stage) + Send + Sync + 'static) -> Self {
         self.told = stage::Listener::new(hear);
         self
     }
 
-    /// Examines the queues, and changes nothing. No call holds the server for more than a few milliseconds.
+    /// Examines the queues, and changes nothing. No call blocks the server for more than a few milliseconds.
     ///
     /// # Errors
     ///
-    /// Errors of the connection. What this user may not ask is left out.
+    /// Errors of the connection. What this user may not ask for is left out.
     pub async fn examine(&self) -> Result<Diagnosis> {
         let mut report = Diagnosis::default();
         let names = if self.queues.is_empty() { self.find(&mut report).await? } else { self.queues.clone() };
@@ -135,7 +136,7 @@ impl Doctor {
         for server in &servers {
             server::examine(server, &mut report).await?;
         }
-        // One queue that cannot be looked at hides nothing of the others.
+        // A queue that cannot be examined does not hide the others.
         let mut usable = BTreeMap::new();
         for (name, engine) in engines {
             match queue::has_wrong_types(&engine, &mut report).await {
@@ -158,14 +159,14 @@ impl Doctor {
         }
         let look = keys::Look { servers: &servers, engines: &engines, most: self.keys };
         look.suspects(&self.told, &mut suspects, &mut report).await?;
-        // A scan meets some keys twice, and a job by several of its keys.
+        // A scan may return a key twice, and a job has several keys.
         for found in suspects.values_mut() {
             let mut met = HashSet::new();
             found.retain(|suspect| met.insert((suspect.kind, suspect.state, suspect.id.clone())));
         }
         let count = suspects.values().map(Vec::len).sum::<usize>();
-        let is_forsaken = report.findings.iter().any(|finding| finding.kind == FindingKind::NoWorker);
-        if count > 0 || is_forsaken {
+        let has_no_worker = report.findings.iter().any(|finding| finding.kind == FindingKind::NoWorker);
+        if count > 0 || has_no_worker {
             self.told.hear(&Stage::SecondLook { suspects: count as u64 });
             tokio::time::sleep(self.pause).await;
         }
@@ -178,18 +179,18 @@ impl Doctor {
         Ok(report)
     }
 
-    /// Takes back that a queue has no worker, where one was only about to connect.
+    /// Removes the findings "no worker" of queues whose worker was only about to connect.
     async fn ask_again_for_workers(&self, report: &mut Diagnosis) {
-        let is_forsaken = |finding: &Finding| finding.kind == FindingKind::NoWorker;
-        if report.findings.iter().any(is_forsaken)
+        let has_no_worker = |finding: &Finding| finding.kind == FindingKind::NoWorker;
+        if report.findings.iter().any(has_no_worker)
             && let Ok(workers) = self.client.get_all_workers().await
         {
             let has_some = |queue: &Option<String>| queue.as_ref().is_some_and(|queue| workers.contains_key(queue));
-            report.findings.retain(|finding| !(is_forsaken(finding) && has_some(&finding.queue)));
+            report.findings.retain(|finding| !(has_no_worker(finding) && has_some(&finding.queue)));
         }
     }
 
-    /// All queues that there are, as far as the servers answer.
+    /// Returns all queues that exist, as far as the servers answer.
     async fn find(&self, report: &mut Diagnosis) -> Result<Vec<String>> {
         let (mut search, mut names) = (self.client.find_queues(), Vec::new());
         while let Some(found) = search.next().await? {
@@ -202,9 +203,9 @@ impl Doctor {
         Ok(names)
     }
 
-    /// Mends what was found, as far as it still is so and can be mended; how much of it was.
+    /// Mends a finding, as far as it is still true and can be mended; returns how much was mended.
     ///
-    /// Each is looked at again in the call that mends it. Nothing that holds a job's data goes.
+    /// Each item is checked again in the call that mends it. Nothing that holds a job's data is deleted.
     ///
     /// # Errors
     ///
@@ -216,7 +217,7 @@ impl Doctor {
     }
 }
 
-/// Which client libraries the workers of these queues are connected by.
+/// Returns which client libraries the workers of these queues are connected with.
 fn peers(
     engines: &BTreeMap<String, Engine>,
     workers: Option<&HashMap<String, Vec<ClientInfo>>>,
@@ -233,7 +234,7 @@ fn peers(
     peers
 }
 
-/// Those of the suspects of a queue that look the same a second time.
+/// Returns the suspects of a queue that look the same a second time.
 async fn confirm(engine: &Engine, suspects: Vec<Suspect>) -> Result<Vec<Suspect>> {
     let mut confirmed = Vec::new();
     for suspect in suspects {

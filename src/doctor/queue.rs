@@ -1,4 +1,4 @@
-//! What is wrong with one queue: what its own lists and settings show.
+//! Finds what is wrong with one queue, from its own lists and settings.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::script::mend_job::mend_job;
 use crate::script::probe_jobs::probe_jobs;
 use crate::state::JobState;
 
-/// So many finished jobs are worth a word.
+/// From how many finished jobs on this is reported.
 const MANY_FINISHED: u64 = 100_000;
 
-/// So long a job may wait, or be overdue, before it is told.
+/// How long a job may wait, or be overdue, before this is reported, in ms.
 const LATE_MS: u64 = 60_000;
 
 /// How many parents are asked why they wait.
@@ -29,7 +29,7 @@ const SCHEDULERS: i64 = 1_000;
 /// How many places one read looks at.
 const PAGE: i64 = 2_000;
 
-/// The keys of every queue, and what each holds.
+/// The keys of every queue, and the type of each.
 const TYPES: [(&str, &str); 13] = [
     ("wait", "list"),
     ("paused", "list"),
@@ -46,7 +46,7 @@ const TYPES: [(&str, &str); 13] = [
     ("id", "string"),
 ];
 
-/// Tells of keys that hold something else; whether there are any, so that nothing else can be asked.
+/// Reports keys of a wrong type; returns whether there are any, since then nothing else can be examined.
 pub(super) async fn has_wrong_types(engine: &Engine, report: &mut Diagnosis) -> Result<bool> {
     let mut wrong = Vec::new();
     for (name, kind) in TYPES {
@@ -64,7 +64,7 @@ pub(super) async fn has_wrong_types(engine: &Engine, report: &mut Diagnosis) -> 
     Ok(true)
 }
 
-/// What needs no second look.
+/// Reports what needs no second look.
 pub(super) async fn examine(
     engine: &Engine,
     places: u64,
@@ -105,7 +105,7 @@ pub(super) async fn examine(
     }
     let cap = engine.get_meta().await?.max_len_events.unwrap_or(10_000);
     let events = engine.call(count_events(&engine.keys)).await?;
-    // Trimming is done in whole nodes, so a stream is always somewhat longer than it should be.
+    // Redis trims a stream by whole nodes, so it is always somewhat longer than its cap.
     if events > cap.saturating_mul(2).saturating_add(1_000) {
         let detail = format!("{events} events are kept, where {cap} are meant to be");
         add(report, FindingKind::LongEventStream, events, detail);
@@ -128,7 +128,7 @@ pub(super) async fn examine(
     Ok(())
 }
 
-/// What looks wrong, and may only be in motion.
+/// Returns what looks wrong, but may only be in the middle of a move.
 pub(super) async fn suspects(engine: &Engine, places: u64) -> Result<Vec<Suspect>> {
     let mut suspects = Vec::new();
     for state in JobState::ALL {
@@ -162,7 +162,7 @@ pub(super) async fn suspects(engine: &Engine, places: u64) -> Result<Vec<Suspect
     Ok(suspects)
 }
 
-/// Those of these ids that have no job.
+/// Returns those of these ids that have no job.
 async fn missing(engine: &Engine, ids: &[String]) -> Result<Vec<String>> {
     let mut missing = Vec::new();
     for chunk in ids.chunks(500) {
@@ -173,13 +173,13 @@ async fn missing(engine: &Engine, ids: &[String]) -> Result<Vec<String>> {
     Ok(missing)
 }
 
-/// Those of these active jobs that no worker holds.
+/// Returns those of these active jobs that have no lock.
 async fn unheld(engine: &Engine, ids: &[String]) -> Result<Vec<Suspect>> {
     let mut suspects = Vec::new();
     for chunk in ids.chunks(500) {
         let found = engine.call(probe_jobs(chunk)).await?;
         for (id, _) in chunk.iter().zip(found).filter(|(_, (exists, is_held))| *exists && !is_held) {
-            // Whoever takes it meanwhile counts it as started once more.
+            // If a worker takes it meanwhile, the number of starts grows.
             if let Some(started) = started(engine, id).await? {
                 suspects.push(Suspect { mark: started, ..Suspect::new(FindingKind::ActiveWithoutLock, id) });
             }
@@ -195,7 +195,7 @@ async fn started(engine: &Engine, id: &str) -> Result<Option<String>> {
     }))
 }
 
-/// Schedulers whose run is past and gone, or stands nowhere, and when it was due.
+/// Returns schedulers whose current run is over, or in no list or set, with the time at which it was due.
 async fn stopped_schedulers(engine: &Engine) -> Result<Vec<(String, String)>> {
     let now = engine.clock.now_ms();
     let mut stopped = Vec::new();
@@ -218,7 +218,7 @@ async fn is_stuck(engine: &Engine, id: &str) -> Result<bool> {
     Ok(WaitsFor::read(engine, id).await?.is_some_and(|why| why.is_stuck()))
 }
 
-/// The second look.
+/// Looks at a suspect for the second time; returns whether it is still wrong.
 pub(super) async fn is_still_so(engine: &Engine, suspect: &Suspect) -> Result<bool> {
     let id = &suspect.id;
     Ok(match suspect.kind {
@@ -252,7 +252,7 @@ pub(super) async fn is_still_so(engine: &Engine, suspect: &Suspect) -> Result<bo
     })
 }
 
-/// Mends what was found; how much of it.
+/// Mends a finding; returns how much was mended.
 pub(super) async fn mend(engine: &Engine, finding: &Finding) -> Result<u64> {
     let now = engine.clock.now_ms();
     match finding.kind {

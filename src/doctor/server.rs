@@ -1,23 +1,23 @@
-//! What is wrong with the server as a whole.
+//! Finds what is wrong with the server as a whole.
 
 use super::finding::{Diagnosis, Finding, FindingKind};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::script::examine_jobs::{LatencyEvent, SlowCall, latency_events, memory_info, server_time, slow_log};
 
-/// Clocks that differ by less are not told.
+/// Smaller differences of clocks are not reported, in ms.
 const TOLERATED_MS: u64 = 1_000;
 
-/// A script that takes longer is told.
+/// Scripts that take longer are reported, in µs.
 const SLOW_US: u64 = 50_000;
 
-/// A stand-still of the server that is longer is told.
+/// Longer latency spikes of the server are reported, in ms.
 const STILL_MS: u64 = 100;
 
-/// What is longer ago is history.
+/// What happened longer ago is not reported, in seconds.
 const LATELY_S: u64 = 3_600;
 
-/// What is wrong with this server; of one of a cluster each line says which it is.
+/// Reports what is wrong with this server; for a node of a cluster each line names it.
 pub(super) async fn examine(engine: &Engine, report: &mut Diagnosis) -> Result<()> {
     let mut found = Diagnosis::default();
     look(engine, &mut found).await?;
@@ -58,7 +58,7 @@ async fn look(engine: &Engine, report: &mut Diagnosis) -> Result<()> {
     Ok(())
 }
 
-/// The time by the server in ms, as far as it tells.
+/// Returns the server's time in ms, if it tells.
 async fn clock(engine: &Engine, report: &mut Diagnosis) -> u64 {
     let before = engine.clock.now_ms();
     let theirs = match engine.call(server_time()).await {
@@ -69,7 +69,7 @@ async fn clock(engine: &Engine, report: &mut Diagnosis) -> u64 {
         }
     };
     let after = engine.clock.now_ms();
-    // Only what lies outside of the round trip is certain.
+    // Only the difference that lies outside the round trip is certain.
     let off = before.saturating_sub(theirs).max(theirs.saturating_sub(after));
     if engine.clock.is_system() && off > TOLERATED_MS {
         let direction = if theirs < before { "ahead of" } else { "behind" };
@@ -79,7 +79,7 @@ async fn clock(engine: &Engine, report: &mut Diagnosis) -> u64 {
     theirs
 }
 
-/// What is older than an hour is not told: a server that is well now is not accused of last week.
+/// Reports slow calls of the last hour: older ones say nothing about the server's present state.
 fn slow(calls: &[SlowCall], now_s: u64, report: &mut Diagnosis) {
     let is_script = |call: &SlowCall| call.words.first().is_some_and(|verb| verb.to_uppercase().starts_with("EVAL"));
     let is_told = |call: &&SlowCall| call.us >= SLOW_US && is_script(call) && call.at_s + LATELY_S >= now_s;

@@ -1,9 +1,9 @@
-//! How far an examination is.
+//! The progress of an examination.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// How far an examination is. Its text tells it in words.
+/// The progress of an examination. `Display` tells it in words.
 ///
 /// ```no_run
 /// # fn demo(client: oxmq::Client) {
@@ -18,25 +18,25 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
-    /// It begins to look at a queue.
+    /// It is about to examine a queue.
     Queue {
         /// The queue's name.
         name: String,
-        /// Which of them it is, counted from 1.
+        /// The number of the queue, from 1.
         number: u64,
         /// How many there are.
         of: u64,
     },
-    /// It looks at the keys of the server.
+    /// It is scanning the keys of the server.
     Keys {
         /// How many it has looked at.
         looked_at: u64,
-        /// At how many it looks at most.
+        /// How many it looks at, at most.
         of: u64,
     },
     /// It has waited, and looks a second time at what seemed wrong.
     SecondLook {
-        /// How many places seemed wrong.
+        /// How many things seemed wrong.
         suspects: u64,
     },
 }
@@ -53,7 +53,7 @@ impl fmt::Display for Stage {
 
 type Hear = dyn Fn(&Stage) + Send + Sync;
 
-/// Who hears how far it is.
+/// The function that is told of the progress.
 #[derive(Clone, Default)]
 pub(super) struct Listener(Option<Arc<Hear>>);
 

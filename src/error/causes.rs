@@ -1,12 +1,12 @@
-//! An error with its causes, in one text: for the log, and for those who read nothing but a text.
+//! Writes an error with its causes as one text: for the log, and for those who read only a text.
 
 use std::error::Error as StdError;
 use std::fmt;
 
-/// An error and its causes as a log line says them, `error: cause: cause`, each once.
+/// Writes an error and its causes as a log line has them, `error: cause: cause`, each once.
 ///
-/// What JSON holds is told without its values, since it may be a job's data, also where an error repeats the text of its
-/// cause.
+/// Errors about JSON are written without the JSON's values, which may be a job's data, even if another error repeats
+/// the text of its cause.
 pub(crate) struct WithCauses<'a>(pub(crate) &'a (dyn StdError + 'static));
 
 impl fmt::Display for WithCauses<'_> {
@@ -22,10 +22,10 @@ impl fmt::Display for WithCauses<'_> {
     }
 }
 
-/// The text of an error for those who see nothing else of it, as BullMQ's `failedReason`.
+/// Returns the text of an error for those who see nothing else of it, such as BullMQ's `failedReason`.
 ///
-/// It is the error's own text. Only our own errors leave it to their causes to say what happened, so there they follow;
-/// also where the error of a user, or `anyhow`, speaks by our text.
+/// It is the error's own text. Only our own errors leave details to their causes, so for these the causes follow; this
+/// also holds if the error of a user, or `anyhow`, ends with the text of our error.
 pub(crate) fn whole_text(error: &(dyn StdError + 'static)) -> String {
     let own = error.to_string();
     if KINDS.iter().any(|kind| own.ends_with(kind)) {
@@ -37,7 +37,7 @@ pub(crate) fn whole_text(error: &(dyn StdError + 'static)) -> String {
     own
 }
 
-/// The ends of the texts of our own errors that have a cause.
+/// How the texts of our own errors with a cause end.
 const KINDS: [&str; 3] = [": redis", ": json", " partitions failed"];
 
 fn join(to: &mut impl fmt::Write, texts: impl Iterator<Item = String>) -> fmt::Result {
@@ -50,7 +50,8 @@ fn join(to: &mut impl fmt::Write, texts: impl Iterator<Item = String>) -> fmt::R
     Ok(())
 }
 
-/// The texts of an error and its causes, without those that the text before repeats: many errors end with their cause.
+/// Returns the texts of an error and its causes, without those that the text before repeats: many errors end with the
+/// text of their cause.
 fn texts(
     error: &(dyn StdError + 'static),
     text: impl Fn(&(dyn StdError + 'static)) -> String,
@@ -64,17 +65,17 @@ fn texts(
     })
 }
 
-/// The texts of the causes of an error, outermost first, without those that `said` holds already.
+/// Returns the texts of the causes of an error, outermost first, without those that `said` contains already.
 pub(crate) fn causes_beyond(error: &(dyn StdError + 'static), said: &str) -> Vec<String> {
     texts(error, ToString::to_string).skip(1).filter(|cause| !said.ends_with(cause)).collect()
 }
 
-/// An error and its causes, outermost first.
+/// Returns an error and its causes, outermost first.
 pub(crate) fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// What serde says of a value that it did not expect, without the value.
+/// Returns what serde says of an unexpected value, without the value.
 fn without_values(error: &serde_json::Error) -> String {
     let text = error.to_string();
     if !error.is_data() {

@@ -1,17 +1,19 @@
-//! How an attempt ends without a value.
+//! How an attempt ends without a result.
 
 use std::time::Duration;
 
 use super::BoxError;
 
-/// What a processor returns instead of a value.
+/// What a processor returns instead of a result.
 ///
-/// A processor may also end its attempt by a call on its job, such as [`Job::move_to_delayed`](crate::Job::move_to_delayed);
-/// then what it returns decides nothing any more. Both together, as BullMQ wants it, are understood.
+/// A processor may also end its attempt by a call on its job, such as
+/// [`Job::move_to_delayed`](crate::Job::move_to_delayed); then what it returns has no effect. It may do both, as BullMQ
+/// requires.
 ///
-/// An error type of your own that decides by itself what becomes of the job is a [`Decides`](crate::options::Decides).
+/// An error type of your own that decides whether the job is tried again implements
+/// [`Decides`](crate::options::Decides).
 ///
-/// It is not a [`std::error::Error`], so that `?` turns any error, also of `anyhow`, into [`Halt::Failed`]:
+/// It is not a [`std::error::Error`], so that `?` turns any error, including `anyhow`'s, into [`Halt::Failed`]:
 ///
 /// ```
 /// use oxmq::Halt;
@@ -27,43 +29,46 @@ use super::BoxError;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Halt {
-    /// The attempt failed; the job's `attempts` and `backoff` decide what comes next.
+    /// The attempt failed; the job's `attempts` and `backoff` decide what follows.
     Failed(BoxError),
-    /// The attempt failed, and where the job's `attempts` allow another one, it is made after this time, whatever the job's
-    /// `backoff` says: for an API that has answered with a `Retry-After`. Not in BullMQ. Made by
-    /// [`retry_after`](Self::retry_after); zero is at once.
+    /// The attempt failed; if the job's `attempts` allow another one, it is made after this time, whatever the job's
+    /// `backoff` says: for an API that has answered with `Retry-After`. Not in BullMQ. Created by
+    /// [`retry_after`](Self::retry_after); with zero it is made at once.
     RetryAfter(Duration, BoxError),
-    /// The attempt failed and no further one is made. BullMQ: `UnrecoverableError`.
+    /// The attempt failed, and no further one is made. BullMQ: `UnrecoverableError`.
     #[doc(alias = "UnrecoverableError")]
     Unrecoverable(BoxError),
-    /// Run the job again after this time, without spending an attempt: only
-    /// [`max_started_attempts`](crate::worker::WorkerBuilder::max_started_attempts) bounds how often. BullMQ: `moveToDelayed` and `DelayedError`.
+    /// Run the job again after this time, without using up an attempt: only
+    /// [`max_started_attempts`](crate::worker::WorkerBuilder::max_started_attempts) limits how often. BullMQ:
+    /// `moveToDelayed` and `DelayedError`.
     #[doc(alias = "DelayedError")]
     Delayed(Duration),
-    /// Put the job back to the front of the queue, without spending an attempt. BullMQ: `moveToWait` and `WaitingError`.
+    /// Put the job back at the front of the queue, without using up an attempt. BullMQ: `moveToWait` and
+    /// `WaitingError`.
     #[doc(alias = "WaitingError")]
     Waiting,
-    /// Let the job wait for its children, without spending an attempt. BullMQ: `moveToWaitingChildren` and
-    /// `WaitingChildrenError`. A job without pending children is fetched again at once.
+    /// Let the job wait for its children, without using up an attempt. A job without pending children is fetched again
+    /// at once. BullMQ: `moveToWaitingChildren` and `WaitingChildrenError`.
     #[doc(alias = "WaitingChildrenError")]
     WaitingChildren,
-    /// As [`WaitingChildren`](Self::WaitingChildren), if this child is pending, given by its full key
-    /// `<prefix>:<queue>:<id>` as [`JobRef::get_dependencies`](crate::JobRef::get_dependencies) has it; if it is not, the job is fetched
-    /// again at once. BullMQ: `moveToWaitingChildren` with `child`.
+    /// Does the same as [`WaitingChildren`](Self::WaitingChildren) if this child is pending, given by its full key
+    /// `<prefix>:<queue>:<id>`, as [`JobRef::get_dependencies`](crate::JobRef::get_dependencies) returns it; if it is
+    /// not, the job is fetched again at once. BullMQ: `moveToWaitingChildren` with `child`.
     WaitingChild(String),
-    /// The outside world asked for patience: no worker of this queue that has a limit fetches for this time, and the
-    /// job goes back to the front without spending an attempt. BullMQ: `rateLimit` and `RateLimitError`.
+    /// A rate limit of an external service was reached: workers of this queue that have a limit fetch nothing for this
+    /// time, and the job is put back at the front without using up an attempt. BullMQ: `rateLimit` and
+    /// `RateLimitError`.
     #[doc(alias = "RateLimitError")]
     RateLimited(Duration),
 }
 
 impl Halt {
-    /// Ends the attempt as failed, with this text or error.
+    /// Fails the attempt, with this text or error.
     pub fn failed(error: impl Into<BoxError>) -> Self {
         Self::Failed(error.into())
     }
 
-    /// Ends the attempt as failed, with this text or error, and a time of its own before the next.
+    /// Fails the attempt, with this text or error, and sets the time until the next one.
     ///
     /// ```
     /// use std::time::Duration;
@@ -81,7 +86,7 @@ impl Halt {
         Self::RetryAfter(after, error.into())
     }
 
-    /// Ends the job as failed for good, with this text or error.
+    /// Fails the job for good, with this text or error.
     pub fn unrecoverable(error: impl Into<BoxError>) -> Self {
         Self::Unrecoverable(error.into())
     }
@@ -93,27 +98,28 @@ impl<E: Into<BoxError>> From<E> for Halt {
     }
 }
 
-/// How an attempt came to fail.
+/// How an attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[non_exhaustive]
 pub enum FailureKind {
     /// The processor returned an error, or could not be called.
     Error,
-    /// An error after which no further attempt is made, as [`Halt::Unrecoverable`].
+    /// The processor returned an error after which no further attempt is made, like [`Halt::Unrecoverable`].
     #[serde(rename = "UnrecoverableError")]
     Unrecoverable,
     /// The attempt took longer than its `timeout`.
     Timeout,
     /// The processor panicked.
     Panic,
-    /// The job was cancelled, see [`JobRef::cancel`](crate::JobRef::cancel). Final.
+    /// The job was cancelled, see [`JobRef::cancel`](crate::JobRef::cancel). No further attempt is made.
     Cancelled,
-    /// No worker had begun the job in time, see [`JobOptions::start_by`](crate::JobOptions::start_by). Final.
+    /// No worker had started the job in time, see [`JobOptions::start_by`](crate::JobOptions::start_by). No attempt is
+    /// made.
     Expired,
 }
 
 impl FailureKind {
-    /// Returns what a stored stack trace begins with. BullMQ: the class of the error.
+    /// Returns the text with which a stored stack trace begins. BullMQ: the class of the error.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

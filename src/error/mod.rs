@@ -1,4 +1,5 @@
-//! What can go wrong: a broken connection, a refusal by the server, and a processor's wish are three different types.
+//! Errors: a broken connection, a refusal by the server, and what a processor returns to end its attempt are three
+//! different types.
 
 mod causes;
 mod halt;
@@ -11,7 +12,7 @@ pub(crate) use causes::{WithCauses, causes, causes_beyond, whole_text};
 pub use halt::{FailureKind, Halt};
 pub use partitions::PartitionErrors;
 
-/// Any error, boxed, as it travels through processors and causes.
+/// Any error, boxed, as processors return it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// A result with this crate's [`enum@Error`].
@@ -19,8 +20,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a call failed.
 ///
-/// The cause, where there is one, is in [`source`](std::error::Error::source) and not in the text, so whoever shows an
-/// error shows its causes too: `anyhow` does, and [`with_causes`](Self::with_causes). Neither ever holds a credential.
+/// The cause, if there is one, is in [`source`](std::error::Error::source) and not in the text, so a program that shows
+/// an error should show its causes too: `anyhow` does, and so does [`with_causes`](Self::with_causes). Neither ever
+/// contains a credential.
 ///
 /// ```no_run
 /// # async fn demo(queue: oxmq::Queue<String, ()>) {
@@ -30,31 +32,31 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///     Ok(job) => println!("added {}", job.id()),
 ///     Err(Error::OutcomeUnknown { .. }) => println!("the reply was lost: it may have been added"),
 ///     Err(error) if error.is_retryable() => println!("nothing was changed, try again later: {error}"),
-///     Err(error) => println!("it will not do: {error}"),
+///     Err(error) => println!("it was refused: {error}"),
 /// }
 /// # }
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The server could not be reached, or answered with an error of its own. Nothing was changed.
+    /// The server could not be reached, or answered with an error. Nothing was changed.
     #[error("{op}: redis")]
     Redis {
         /// The operation.
         op: &'static str,
-        /// What the driver said.
+        /// The driver's error.
         #[source]
         source: BoxError,
     },
-    /// The request was sent and no reply came: it may have been carried out, or not.
+    /// The request was sent and no reply came: it may have been carried out or not.
     ///
-    /// Returned only where a blind repetition could do harm, for instance for an add whose id the server chooses.
+    /// Returned only if repeating the call blindly could do harm, for example for an add whose id the server assigns.
     #[error("{op}: no reply came that tells the outcome; it is unknown")]
     OutcomeUnknown {
         /// The operation.
         op: &'static str,
     },
-    /// The server is full (`maxmemory` with the policy `noeviction`). Nothing was changed; workers go on consuming.
+    /// The server's memory is full (`maxmemory` with the policy `noeviction`). Nothing was changed; workers go on.
     #[error("{op}: the server is out of memory")]
     OutOfMemory {
         /// The operation.
@@ -70,26 +72,26 @@ pub enum Error {
         /// Why.
         reason: Reason,
     },
-    /// A reply to what only reads did not have the documented shape: a newer peer, or a bug. The reply to a write is
-    /// [`OutcomeUnknown`](Self::OutcomeUnknown) then.
+    /// The reply to a read has an unexpected shape: it comes from a newer peer, or there is a bug. For a write this is
+    /// [`OutcomeUnknown`](Self::OutcomeUnknown).
     #[error("{op}: unexpected reply")]
     Reply {
         /// The operation.
         op: &'static str,
     },
-    /// A value could not be written as JSON, or a stored value could not be read as the type asked for.
+    /// A value could not be written as JSON, or a stored value could not be read as the requested type.
     #[error("{what}{}: json", place(path.as_deref()))]
     Json {
         /// Which value.
         what: &'static str,
-        /// Where in a value that was read: `items[3].price`. `None` where that is not known, or the value as a whole is
-        /// meant. What may be a key of a map, and so itself data, is left out unless it looks like the name of a field.
+        /// Where in the value: `items[3].price`. `None` if that is not known, or the value as a whole is meant. A part
+        /// that may be the key of a map, and so data, is left out unless it looks like the name of a field.
         path: Option<String>,
-        /// What the JSON library said.
+        /// The error of the JSON library.
         #[source]
         source: serde_json::Error,
     },
-    /// A job hash cannot be read: a field does not hold what it should.
+    /// The hash of a job cannot be read: a field has an invalid value.
     #[error("job {id}: field {field}: {problem}")]
     Undecodable {
         /// The job.
@@ -107,21 +109,21 @@ pub enum Error {
         /// The rule that was broken.
         problem: String,
     },
-    /// A task of this crate panicked; it was started again. A fault of the crate, or of a log subscriber.
+    /// A task of this crate panicked, by a fault of the crate or of a log subscriber, and was started again.
     #[error("the {task} panicked and was started again: {problem}")]
     Panicked {
         /// The task, as ARCHITECTURE.md lists them.
         task: &'static str,
-        /// What it said.
+        /// The message of the panic.
         problem: String,
     },
-    /// The server is too old: 6.2 is needed.
+    /// The server is older than 6.2.
     #[error("the server has version {found}; 6.2 or newer is needed")]
     ServerVersion {
-        /// What the server said.
+        /// What the server reported.
         found: String,
     },
-    /// The job failed; the text is its `failedReason`. Returned by a wait for its result.
+    /// The job failed. Returned by a wait for its result; the text is its `failedReason`.
     #[error("job {id} failed: {reason}")]
     JobFailed {
         /// The job.
@@ -129,7 +131,7 @@ pub enum Error {
         /// The stored reason.
         reason: String,
     },
-    /// The time allowed for a wait was over.
+    /// The time allowed for a wait is over.
     #[error("{op}: no answer within {after:?}")]
     Timeout {
         /// The operation.
@@ -137,15 +139,15 @@ pub enum Error {
         /// The time that was allowed.
         after: Duration,
     },
-    /// The queue as a whole is not in the state that the operation needs.
+    /// The queue is not in the state that the operation needs.
     #[error("{op}: {problem}")]
     QueueState {
         /// The operation.
         op: &'static str,
-        /// What stands in the way.
+        /// The reason.
         problem: &'static str,
     },
-    /// The server does not offer a command that the operation needs, or not to this user.
+    /// The server does not have a command that the operation needs, or does not permit it to this user.
     #[error("{op}: the server does not permit {command}")]
     NotPermitted {
         /// The operation.
@@ -153,23 +155,23 @@ pub enum Error {
         /// The command.
         command: &'static str,
     },
-    /// The next run of a job scheduler could not be made. The current run is processed all the same; the scheduler
-    /// stands still until it is upserted again.
+    /// The next run of a job scheduler could not be created. The current run is processed all the same; the scheduler
+    /// has stopped until it is upserted again.
     #[error("job scheduler {scheduler}: no next run: {problem}")]
     Scheduler {
         /// The scheduler's id.
         scheduler: String,
-        /// What stands in the way.
+        /// The reason.
         problem: String,
     },
-    /// A call for all [partitions](crate::Partitioned) of a queue failed for some; for the others it was done.
+    /// A call for all [partitions](crate::Partitioned) of a queue failed for some of them; for the others it succeeded.
     #[error("{op}: {} of {of} partitions failed", failed.iter().count())]
     Partitions {
         /// The operation.
         op: &'static str,
         /// How many partitions were called.
         of: usize,
-        /// Those for which it failed.
+        /// The partitions for which it failed.
         #[source]
         failed: PartitionErrors,
     },
@@ -179,9 +181,10 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns whether the same call may succeed later without a change: the server was not reachable, full, or busy.
+    /// Returns whether the same call may succeed later without a change: the server was not reachable, was busy, or its
+    /// memory was full.
     ///
-    /// False for [`Error::OutcomeUnknown`], since the first call may have had its effect.
+    /// False for [`Error::OutcomeUnknown`], since the first call may have succeeded.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -200,7 +203,7 @@ impl Error {
         }
     }
 
-    /// Shows the error with its causes in one line, for those who print it: `connect: redis: no connection - Io:
+    /// Returns the error with its causes in one line, for printing: `connect: redis: no connection - Io:
     /// redis://127.0.0.1:6379: Connection refused (os error 111)`. Values of a job's data are left out.
     ///
     /// ```no_run
@@ -231,14 +234,14 @@ fn place(path: Option<&str>) -> String {
     path.map_or_else(String::new, |path| format!(" at `{path}`"))
 }
 
-/// Why the server refused: BullMQ's numeric codes, by name.
+/// Why the server refused a call: BullMQ's numeric codes, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum Reason {
     /// −1: the job does not exist.
     MissingJob,
-    /// −2: nobody holds the job's lock; it expired, or the job was never fetched.
+    /// −2: the job's lock does not exist: it has expired, or the job was never fetched.
     MissingLock,
     /// −3: the job is not in the state that the operation needs.
     NotInState,
@@ -246,21 +249,21 @@ pub enum Reason {
     PendingDependencies,
     /// −5: the parent job does not exist.
     MissingParent,
-    /// −6: somebody else holds the job's lock.
+    /// −6: the job's lock has another token.
     LockMismatch,
-    /// −7: the id exists and belongs to another parent.
+    /// −7: the job with this id belongs to another parent.
     ParentCannotBeReplaced,
     /// −8: the job is the current run of a job scheduler.
     BelongsToScheduler,
     /// −9: a child of the job failed, so the job cannot complete.
     FailedChildren,
-    /// −10: the run of a job scheduler exists already.
+    /// −10: a job with the id of the scheduler's run exists already.
     SchedulerJobExists,
     /// −11: this and the next slots of a job scheduler are taken.
     SchedulerSlotsBusy,
-    /// −12: the job has a parent or children, so that it cannot go to another queue.
+    /// −12: the job has a parent or children, so it cannot be moved to another queue.
     PartOfFlow,
-    /// −13: there is a job with its id already, in the queue that it was to go to.
+    /// −13: a job with its id exists already in the queue that it was to be moved to.
     IdTaken,
     /// −50: the job's key does not hold a job: a wrong Redis type.
     WrongType,
@@ -269,7 +272,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every code that the scripts use, with its meaning; `lua/shared/codes.lua` names the same numbers.
+    /// Every code that the scripts use, with its meaning; `lua/shared/codes.lua` has the same numbers.
     pub(crate) const CODES: [(i64, Self); 14] = [
         (-1, Self::MissingJob),
         (-2, Self::MissingLock),
@@ -287,7 +290,7 @@ impl Reason {
         (-50, Self::WrongType),
     ];
 
-    /// The meaning of a script's reply; codes of zero and above are no refusal.
+    /// Returns the meaning of a script's reply; codes of zero and above are no refusal.
     pub(crate) fn from_code(code: i64) -> Result<(), Self> {
         if code >= 0 {
             return Ok(());
@@ -367,7 +370,7 @@ mod tests {
             Error::Closed,
         ];
         for error in all {
-            // A new variant belongs into the list above.
+            // A new variant must be added to the list above.
             let has_cause = match &error {
                 Error::Redis { .. } | Error::Json { .. } | Error::Partitions { .. } => true,
                 Error::OutcomeUnknown { .. }
@@ -388,7 +391,7 @@ mod tests {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             assert_eq!(cause.is_some(), has_cause, "{error:?}");
             let text = error.to_string();
-            // Where nothing but one text is seen, it tells the cause all the same, and once.
+            // A text that is shown alone contains the cause all the same, and once.
             let Some(cause) = cause else {
                 assert_eq!((whole_text(&error), WithCauses(&error).to_string()), (text.clone(), text));
                 continue;

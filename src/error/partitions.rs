@@ -1,4 +1,4 @@
-//! What went wrong where a call was for many queues.
+//! The errors of a call for many queues.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ impl PartitionErrors {
         Self(failed)
     }
 
-    /// Goes through the partitions and their errors, by number.
+    /// Iterates over the partitions and their errors, by number.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &Error)> {
         self.0.iter().map(|(partition, error)| (*partition, error))
     }

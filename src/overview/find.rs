@@ -1,4 +1,4 @@
-//! Finding the queues of a server.
+//! Finds the queues of a server.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// Where a scan begins.
 const BEGIN: &str = "0";
 
-/// A search for queues. Made by [`Client::find_queues`].
+/// A search for queues. Created by [`Client::find_queues`].
 ///
 /// ```no_run
 /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
@@ -21,13 +21,13 @@ const BEGIN: &str = "0";
 #[derive(Debug)]
 #[must_use = "nothing is looked for until `next` or `all` is awaited"]
 pub struct FindQueues {
-    /// The servers that are still to be scanned, the present one last. An `Err` until it is asked for.
+    /// The servers that are still to be scanned; the present one is last. An `Err` is returned by the first call.
     servers: Result<Vec<Engine>>,
-    /// Where the scan of the present server goes on.
+    /// Where the scan of the present server continues.
     cursor: String,
     found: BTreeSet<String>,
     missing: Vec<(String, Error)>,
-    /// Whether some server was scanned to its end.
+    /// Whether any server was scanned to its end.
     is_any_done: bool,
 }
 
@@ -38,13 +38,13 @@ impl FindQueues {
         Self { servers, cursor: BEGIN.to_owned(), found, missing, is_any_done: false }
     }
 
-    /// Looks at the next thousand or so keys of the server; the names of queues that were not found before, often none.
-    /// `None` at the end. One round trip.
+    /// Looks at the next thousand or so keys of the server, and returns the names of queues that were not found before,
+    /// often none. `None` at the end. One round trip.
     ///
     /// # Errors
     ///
-    /// Errors of the connection; the next call goes on. On a cluster a master that does not answer is left out, if any other does:
-    /// [`missing`](Self::missing).
+    /// Errors of the connection; the next call continues. On a cluster, masters that do not answer are left out if
+    /// others do: see [`missing`](Self::missing).
     pub async fn next(&mut self) -> Result<Option<Vec<String>>> {
         let servers = match &mut self.servers {
             Ok(servers) => servers,
@@ -71,18 +71,18 @@ impl FindQueues {
         Ok(Some(names))
     }
 
-    /// Returns the masters of a cluster that did not answer so far, by their addresses, and what was wrong: queues that are there alone
-    /// were not found.
+    /// Returns the masters of a cluster that have not answered so far, by their addresses, with their errors: queues
+    /// that are only there were not found.
     pub fn missing(&self) -> impl Iterator<Item = (&str, &Error)> {
         self.missing.iter().map(|(node, error)| (node.as_str(), error))
     }
 
-    /// Looks at all keys of the server; the names of the queues in alphabetical order.
+    /// Looks at all keys of the server, and returns the names of the queues in alphabetical order.
     ///
     /// # Errors
     ///
-    /// Errors of the connection; not for some masters of a cluster, which the log tells. Who has to know goes on with
-    /// [`next`](Self::next) and asks for those that are [`missing`](Self::missing).
+    /// Errors of the connection. If some masters of a cluster do not answer, this is only logged; to find out, use
+    /// [`next`](Self::next) and [`missing`](Self::missing).
     pub async fn all(mut self) -> Result<Vec<String>> {
         while self.next().await?.is_some() {}
         Ok(self.found.into_iter().collect())

@@ -1,4 +1,5 @@
-//! All queues of a server at a glance: which there are, how many jobs wait where and since when, how fast they go.
+//! Summaries of all queues of a server: which queues exist, how many jobs wait and since when, how fast they are
+//! processed.
 
 mod find;
 mod times;
@@ -18,16 +19,16 @@ use crate::error::Result;
 use crate::script::summarize_queue::Summary;
 use crate::state::JobCounts;
 
-/// Of how many minutes an overview has the numbers of finished jobs.
+/// For how many minutes an overview has the numbers of finished jobs.
 const MINUTES: u32 = 60;
 
-/// Of each kind of end so many jobs are looked at for the times that they took.
+/// How many completed and how many failed jobs are looked at for the times that they took.
 const RECENT: u32 = 10;
 
-/// So many queues are asked at once.
+/// How many queues are read at the same time.
 const AT_ONCE: usize = 32;
 
-/// What a queue does at this moment.
+/// The present state of a queue.
 ///
 /// ```no_run
 /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
@@ -49,42 +50,42 @@ pub struct QueueOverview {
     pub counts: JobCounts,
     /// Whether it is paused for all workers.
     pub is_paused: bool,
-    /// The job that has waited longest, of those that come next.
+    /// The job that has waited longest among the next jobs.
     pub oldest_waiting: Option<OldestJob>,
-    /// When the first delayed job is due; a moment that has passed means that no worker takes it.
+    /// When the first delayed job is due; a moment in the past means that no worker takes it.
     #[serde(serialize_with = "crate::clock::as_epoch_ms")]
     pub next_due: Option<SystemTime>,
-    /// How many jobs finished within the last minute, of those that are kept.
+    /// How many jobs finished in the last minute, counting those that are kept.
     pub last_minute: FinishedCounts,
-    /// How many jobs finished within the last hour, of those that are kept.
+    /// How many jobs finished in the last hour, counting those that are kept.
     pub last_hour: FinishedCounts,
-    /// When the last job completed, of those that are kept.
+    /// When the last job completed, among those that are kept.
     #[serde(serialize_with = "crate::clock::as_epoch_ms")]
     pub last_completed: Option<SystemTime>,
-    /// When the last job failed for good, of those that are kept.
+    /// When the last job failed for good, among those that are kept.
     #[serde(serialize_with = "crate::clock::as_epoch_ms")]
     pub last_failed: Option<SystemTime>,
     /// How many job schedulers there are.
     pub schedulers: u64,
-    /// How many jobs completed in each minute, if a worker counts them.
+    /// How many jobs completed in each minute, if a worker collects metrics.
     pub completed: MinuteCounts,
-    /// How many jobs failed for good in each minute, if a worker counts them.
+    /// How many jobs failed for good in each minute, if a worker collects metrics.
     pub failed: MinuteCounts,
-    /// How long the jobs that finished last waited and ran; those that are removed when they finish are not among them.
+    /// How long the last finished jobs waited and ran; jobs that are removed when they finish are not included.
     pub times: JobTimes,
-    /// The most jobs that may be active at once over all workers.
+    /// How many jobs may be active at once, over all workers.
     pub global_concurrency: Option<u64>,
-    /// Which library wrote the queue's settings last, and its version, as `bullmq:5.81.5`.
+    /// Which library wrote the queue's settings last, with its version, such as `bullmq:5.81.5`.
     pub version: Option<String>,
 }
 
-/// How many jobs finished in some time.
+/// How many jobs finished in a period.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct FinishedCounts {
-    /// With success.
+    /// How many completed.
     pub completed: u64,
-    /// For good without success.
+    /// How many failed for good.
     pub failed: u64,
 }
 
@@ -137,9 +138,9 @@ impl QueueOverview {
 impl Client {
     /// Finds the queues under this client's prefix, page by page.
     ///
-    /// A queue is there once its settings were written, which every library does when it opens one. They are found by a
-    /// scan of the server's keys, in steps of about a millisecond: on a server with ten million keys that takes some ten
-    /// seconds, so keep the names.
+    /// A queue exists once its settings were written, which every library does when it opens one. Queues are found by a
+    /// scan of the server's keys, in steps of about a millisecond: on a server with ten million keys that takes some
+    /// ten seconds, so keep the names.
     ///
     /// ```no_run
     /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
@@ -153,8 +154,8 @@ impl Client {
         FindQueues::new(self)
     }
 
-    /// Reads what a queue does at this moment: counts, oldest job, rates and times. One round trip, one moment, some fifty
-    /// commands however many jobs there are.
+    /// Reads the present state of a queue: counts, oldest job, rates and times. One round trip, read at one moment,
+    /// with some fifty commands however many jobs there are.
     ///
     /// # Errors
     ///
@@ -165,16 +166,16 @@ impl Client {
         Ok(QueueOverview::new(queue, core.engine().clock.now_ms(), summary))
     }
 
-    /// Reads what many queues do, in the order of their names; each has an answer of its own. A round trip for each, many of
-    /// them at once.
+    /// Reads the present state of many queues, in the order of their names; each has a result of its own. One round
+    /// trip each, many of them at the same time.
     pub async fn get_queue_overviews(&self, queues: &[String]) -> Vec<Result<QueueOverview>> {
-        // Made at once: a closure over borrowed names would keep the future from being `Send`.
+        // Collected first: a closure over borrowed names would keep the future from being `Send`.
         let calls: Vec<_> = queues.iter().map(|queue| self.get_queue_overview(queue)).collect();
         stream::iter(calls).buffered(AT_ONCE).collect().await
     }
 
-    /// Lists the workers of all queues that are connected to the server, by their queue. One round trip, to all masters of a cluster at
-    /// once; those that do not answer are left out, and told in the log.
+    /// Lists the connected workers of all queues, by queue. One round trip, to all masters of a cluster at once; those
+    /// that do not answer are left out, which is logged.
     ///
     /// # Errors
     ///

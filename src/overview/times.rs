@@ -1,22 +1,22 @@
-//! Figures of a queue: jobs per minute, and the times that they took.
+//! Rates and times of a queue: jobs per minute, and how long they took.
 
 use std::time::Duration;
 
 use crate::script::summarize_queue::{Minutes, Recent};
 
-/// How many jobs came to an end in each minute, as the metrics of BullMQ's workers count them.
+/// How many jobs finished in each minute, as the metrics of BullMQ's workers count them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct MinuteCounts {
-    /// Jobs counted ever; 0 if no worker counts them.
+    /// How many jobs were counted in all; 0 if no worker counts them.
     pub total: u64,
-    /// Jobs of each minute: first the one that is not over, then the newest before it. Empty if none were counted.
+    /// How many jobs finished in each minute, newest first; the first minute is not over. Empty if none were counted.
     pub minutes: Vec<u64>,
 }
 
 impl MinuteCounts {
-    /// A minute is closed by the first job after it: what came since is counted, and belongs to the minute of that job.
+    /// A minute is closed by the first job after it: jobs since then are counted, and belong to the minute of that job.
     pub(super) fn new(now: u64, most: usize, stored: Minutes) -> Self {
         if stored.previous_at == 0 {
             return Self { total: stored.count, minutes: Vec::new() };
@@ -31,8 +31,8 @@ impl MinuteCounts {
         Self { total: stored.count, minutes }
     }
 
-    /// Returns the jobs per minute over the last so many whole minutes, or fewer where fewer are known; `None` if none were
-    /// counted.
+    /// Returns the jobs per minute over the last `minutes` whole minutes, or over fewer if fewer are known; `None` if
+    /// none were counted.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     pub fn per_minute(&self, minutes: usize) -> Option<f64> {
@@ -45,30 +45,30 @@ impl MinuteCounts {
     }
 }
 
-/// How long the jobs that finished last took, a few of them.
+/// How long the last finished jobs took, from a small sample.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct JobTimes {
     /// How many jobs were looked at.
     pub jobs: u64,
-    /// The time from when a job could run until its last attempt began: the median.
+    /// The median of the time from when a job could run until its last attempt started.
     #[serde(serialize_with = "crate::clock::as_millis")]
     pub wait_median: Option<Duration>,
-    /// The longest of them.
+    /// The longest such time.
     #[serde(serialize_with = "crate::clock::as_millis")]
     pub wait_longest: Option<Duration>,
-    /// The time from the beginning of the last attempt to its end: the median.
+    /// The median of the time from the start of the last attempt to its end.
     #[serde(serialize_with = "crate::clock::as_millis")]
     pub run_median: Option<Duration>,
-    /// The longest of them.
+    /// The longest such time.
     #[serde(serialize_with = "crate::clock::as_millis")]
     pub run_longest: Option<Duration>,
 }
 
 impl JobTimes {
     pub(super) fn of(recent: &[Recent]) -> Self {
-        // The time of a retry counts as a wait: only the last attempt is stored.
+        // The time of earlier attempts counts as waiting: only the last attempt is stored.
         let waits = recent.iter().filter_map(|job| {
             let ready = job.timestamp?.saturating_add(job.delay.unwrap_or(0));
             Some(job.processed_on?.saturating_sub(ready))

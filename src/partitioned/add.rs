@@ -1,4 +1,4 @@
-//! Adding to a partitioned queue.
+//! Adds jobs to a partitioned queue.
 
 use futures::future::{BoxFuture, join_all};
 use serde::Serialize;
@@ -10,13 +10,13 @@ use crate::kind::JobKind;
 use crate::queue::{Add, NewJob, Queue};
 
 impl<D, R> Partitioned<D, R> {
-    /// Adds a job to the next partition of those that are taken in turn: the jobs are spread, and nothing orders them.
+    /// Adds a job to the next partition in turn: jobs are spread over the partitions, without an order.
     ///
-    /// Otherwise as [`Queue::add`]. The job tells where it went: [`JobRef::queue_name`](crate::JobRef::queue_name), and
-    /// [`number_of_queue`](Self::number_of_queue) for the number.
+    /// Everything else is as with [`Queue::add`]. The job tells its partition:
+    /// [`JobRef::queue_name`](crate::JobRef::queue_name), and [`number_of_queue`](Self::number_of_queue) for the
+    /// number.
     ///
-    /// An own id and a deduplication count within a partition, so with them an add wants a key:
-    /// [`add_by_key`](Self::add_by_key).
+    /// Job ids and deduplications apply within a partition, so with them use a key: [`add_by_key`](Self::add_by_key).
     ///
     /// # Errors
     ///
@@ -28,10 +28,10 @@ impl<D, R> Partitioned<D, R> {
         self.next_partition().add(name, data)
     }
 
-    /// Adds a job to the partition of a key. Jobs of one key are in one partition, and start in the order in which they were added;
-    /// the [module](super#order) says what that means, and what growing does to it.
+    /// Adds a job to the partition of a key. Jobs of one key are in one partition, and start in the order in which they
+    /// were added; the [module](super#order) explains this order, and what growing does to it.
     ///
-    /// Otherwise as [`Queue::add`].
+    /// Everything else is as with [`Queue::add`].
     ///
     /// # Errors
     ///
@@ -43,21 +43,21 @@ impl<D, R> Partitioned<D, R> {
         self.partition_of(key).add(name, data)
     }
 
-    /// Adds many jobs, each to the next partition in turn. The calls to the partitions go at the same time; within a
-    /// partition jobs are added in order, as [`Queue::add_bulk`] does.
+    /// Adds many jobs, each to the next partition in turn. The calls to the partitions are made at the same time;
+    /// within a partition jobs are added in order, like with [`Queue::add_bulk`].
     ///
-    /// The answer has one item per job, in the order given.
+    /// The result has one item per job, in the order given.
     ///
     /// # Errors
     ///
-    /// Awaiting it returns [`Error::InvalidOption`], which names the job by its place and name, or [`Error::Json`] if a
-    /// job breaks a rule; then none was sent.
+    /// Awaiting it returns [`Error::InvalidOption`], which names the job by its position and name, or [`Error::Json`],
+    /// if a job breaks a rule; then none was sent.
     pub fn add_bulk(&self, jobs: impl IntoIterator<Item = NewJob<D>>) -> PartitionedAddBulk<D, R> {
         self.core.keep_fresh();
         self.bulk(jobs.into_iter().map(|job| (self.core.next(), job)))
     }
 
-    /// Adds many jobs, each to the partition of its key; otherwise as [`add_bulk`](Self::add_bulk).
+    /// Adds many jobs, each to the partition of its key; everything else is as with [`add_bulk`](Self::add_bulk).
     ///
     /// # Errors
     ///
@@ -71,11 +71,11 @@ impl<D, R> Partitioned<D, R> {
 
     fn bulk(&self, jobs: impl Iterator<Item = (usize, NewJob<D>)>) -> PartitionedAddBulk<D, R> {
         let mut parts: Vec<Part<D, R>> = Vec::new();
-        // Where the part of a partition is.
+        // The position of each partition's part.
         let mut places = vec![None; self.core.count()];
         let mut jobs_in_all = 0;
         for (place, (number, job)) in jobs.enumerate() {
-            // The queue may have grown since the number was chosen.
+            // The queue may have grown since the number was determined.
             if number >= places.len() {
                 places.resize(number + 1, None);
             }
@@ -92,7 +92,7 @@ impl<D, R> Partitioned<D, R> {
 }
 
 impl<D, R> Partitioned<D, R> {
-    /// Adds a job of a kind to the next partition in turn, as [`Queue::push`] does.
+    /// Adds a job of a kind to the next partition in turn, like [`Queue::push`].
     ///
     /// # Errors
     ///
@@ -101,7 +101,7 @@ impl<D, R> Partitioned<D, R> {
         self.next_partition().push(job)
     }
 
-    /// Adds a job of a kind to the partition of a key, as [`Queue::push`] does.
+    /// Adds a job of a kind to the partition of a key, like [`Queue::push`].
     ///
     /// # Errors
     ///
@@ -116,14 +116,14 @@ impl<D, R> Partitioned<D, R> {
     }
 }
 
-/// The jobs of one partition, and which places they have among all.
+/// The jobs of one partition, and their positions among all jobs.
 struct Part<D, R> {
     queue: Queue<D, R>,
     places: Vec<usize>,
     jobs: Vec<NewJob<D>>,
 }
 
-/// A bulk add to many partitions that is not sent yet; await it.
+/// A bulk add to many partitions to be sent; await it.
 #[must_use = "an add does nothing until it is awaited"]
 pub struct PartitionedAddBulk<D, R> {
     parts: Vec<Part<D, R>>,

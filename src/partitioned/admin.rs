@@ -1,4 +1,4 @@
-//! Steering all partitions, and making more of them.
+//! Controls all partitions, and adds more.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,37 +11,38 @@ use crate::options::check_rate_limit;
 use crate::queue::QueueCore;
 use crate::state::JobState;
 
-/// How often settings are written again because somebody else changed them, or the number of partitions, meanwhile.
+/// How often settings are written again because another program has changed them, or the number of partitions,
+/// meanwhile.
 const MOST_ROUNDS: usize = 10;
 
 impl<D, R> Partitioned<D, R> {
-    /// Makes more partitions, and returns how many there are: more than that if there were more already. The order of keys that
-    /// move is lost across the change; the [module](super#order) says how to keep it.
+    /// Raises the number of partitions to at least `partitions`, and returns the number that is set then. Keys that
+    /// move lose their order across the change; the [module](super#order) explains how to keep it.
     ///
-    /// What is set for all partitions is set for the new ones first, and limits are divided anew, so that all
-    /// together never allow more than before. Handles and workers learn of the new number within their
-    /// [refresh interval](super::PartitionedBuilder::refresh_interval). One round trip for each partition, at the same time, and
-    /// some more.
+    /// The settings of all partitions are first applied to the new ones, and limits are divided anew, so that all
+    /// together never allow more than before. Handles and workers learn of the new number within their [refresh
+    /// interval](super::PartitionedBuilder::refresh_interval). One round trip per partition, at the same time, and some
+    /// more.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] for no partitions or more than 1,024, and if a limit for all cannot be divided among so many; then
-    /// nothing was changed. [`Error::Partitions`] if some could not be told their limits: the number may not have been
-    /// changed, and some partitions have the smaller share already. Another call goes on, and so does the next
-    /// [worker](Self::worker) that starts anywhere.
+    /// [`Error::InvalidOption`] for 0 or more than 1,024 partitions, and if a limit cannot be divided among so many;
+    /// then nothing was changed. [`Error::Partitions`] if the limits could not be written to some: the number may not
+    /// have been changed, and some partitions have the smaller share already. Another call continues, and so does the
+    /// next [worker](Self::worker) that starts anywhere.
     pub async fn grow(&self, partitions: usize) -> Result<usize> {
         check_count(partitions)?;
         let settings = self.settings().await?;
         let count = settings.count.unwrap_or_default();
         if partitions <= count {
             self.core.learn(count)?;
-            // One that grew before may not have come to its end.
+            // An earlier call to grow may not have been completed.
             self.tell_until_settled("grow", None, 0, usize::MAX).await?;
             return Ok(count);
         }
         shares::check(&settings, partitions)?;
         self.store(PartitionSetting::Growing(Some(partitions))).await?;
-        // Smaller shares for those that are there, and all that is set for those that come, before anybody uses these.
+        // Before anybody uses the new partitions, the present ones get smaller shares, and the new ones all settings.
         self.core.make_queues(partitions)?;
         self.tell("grow", None, &settings, partitions, count).await?;
         let grown = self.core.first().engine().grow_partitions(partitions).await?;
@@ -51,8 +52,9 @@ impl<D, R> Partitioned<D, R> {
         Ok(grown)
     }
 
-    /// Pauses all partitions for all workers, also those that are to come. One round trip for each, at the same time, and some more.
-    /// Where somebody resumes them meanwhile, all are in the end as the later of the two wants them.
+    /// Pauses all partitions for all workers, including partitions that are added later. One round trip each, at the
+    /// same time, and some more. If another program resumes them meanwhile, all partitions end in the state of the
+    /// later call.
     ///
     /// # Errors
     ///
@@ -63,7 +65,7 @@ impl<D, R> Partitioned<D, R> {
         self.set_paused("pause", true).await
     }
 
-    /// Resumes all partitions, also those that were paused by themselves.
+    /// Resumes all partitions, including those that were paused individually.
     ///
     /// # Errors
     ///
@@ -74,13 +76,14 @@ impl<D, R> Partitioned<D, R> {
         self.set_paused("resume", false).await
     }
 
-    /// Lets at most so many jobs be active at once in all partitions together, over all workers, Node's too. Each partition gets its
-    /// share, so this must be at least the number of partitions; the [module](super#limits) says why. It takes the
-    /// place of [`set_partition_concurrency`](Self::set_partition_concurrency).
+    /// Limits how many jobs may be active at once in all partitions together, over all workers, including Node's. Each
+    /// partition gets its share, so this must be at least the number of partitions; the [module](super#limits) explains
+    /// why. Replaces [`set_partition_concurrency`](Self::set_partition_concurrency).
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] for fewer than there are partitions; [`Error::Partitions`] if some could not be told.
+    /// [`Error::InvalidOption`] for a number below that of the partitions; [`Error::Partitions`] if it could not be
+    /// written to some.
     ///
     /// BullMQ: `Queue.setGlobalConcurrency`, of each partition.
     #[doc(alias = "setGlobalConcurrency")]
@@ -88,12 +91,13 @@ impl<D, R> Partitioned<D, R> {
         self.limit_concurrency("set_global_concurrency", GlobalConcurrency::Total(jobs)).await
     }
 
-    /// Lets at most so many jobs be active at once in each partition, over all workers, Node's too: 1 keeps the jobs of a key strictly
-    /// one after the other. It takes the place of [`set_global_concurrency`](Self::set_global_concurrency).
+    /// Limits how many jobs may be active at once in each partition, over all workers, including Node's: with 1 the
+    /// jobs of a key run strictly one after the other. Replaces
+    /// [`set_global_concurrency`](Self::set_global_concurrency).
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] for 0; [`Error::Partitions`] if some could not be told.
+    /// [`Error::InvalidOption`] for 0; [`Error::Partitions`] if it could not be written to some.
     pub async fn set_partition_concurrency(&self, jobs: u32) -> Result<()> {
         if jobs == 0 {
             return Err(Error::invalid("concurrency", "it must be at least 1"));
@@ -101,29 +105,30 @@ impl<D, R> Partitioned<D, R> {
         self.limit_concurrency("set_partition_concurrency", GlobalConcurrency::Each(jobs)).await
     }
 
-    /// Ends the limits of [`set_global_concurrency`](Self::set_global_concurrency) and
+    /// Removes the limits of [`set_global_concurrency`](Self::set_global_concurrency) and
     /// [`set_partition_concurrency`](Self::set_partition_concurrency).
     ///
     /// # Errors
     ///
-    /// [`Error::Partitions`] if some could not be told.
+    /// [`Error::Partitions`] if it could not be written to some.
     ///
     /// BullMQ: `Queue.removeGlobalConcurrency`, of each partition.
     #[doc(alias = "removeGlobalConcurrency")]
     pub async fn remove_global_concurrency(&self) -> Result<()> {
-        // As if there were one: a limit of a single partition goes, too.
+        // Written as if there were a limit, so that the limit of a single partition is removed too.
         let told = PartitionSettings { concurrency: Some(GlobalConcurrency::Each(1)), ..self.settings().await? };
         self.store(PartitionSetting::Concurrency(None)).await?;
         self.tell_until_settled("remove_global_concurrency", Some(told), 0, usize::MAX).await
     }
 
-    /// Lets at most `max` jobs be fetched from all partitions together in each window, over all workers, Node's too. Each partition gets
-    /// its share, so `max` must be at least the number of partitions; the [module](super#limits) says why.
+    /// Limits how many jobs may be fetched from all partitions together in each window, over all workers, including
+    /// Node's. Each partition gets its share, so `max` must be at least the number of partitions; the
+    /// [module](super#limits) explains why.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] for fewer jobs than there are partitions, and for a window under a millisecond or over a year;
-    /// [`Error::Partitions`] if some could not be told.
+    /// [`Error::InvalidOption`] for a `max` below the number of partitions, and for a window under a millisecond or
+    /// over a year; [`Error::Partitions`] if it could not be written to some.
     ///
     /// BullMQ: `Queue.setGlobalRateLimit`, of each partition.
     #[doc(alias = "setGlobalRateLimit")]
@@ -136,22 +141,22 @@ impl<D, R> Partitioned<D, R> {
         self.tell_until_settled("set_global_rate_limit", None, 0, usize::MAX).await
     }
 
-    /// Ends the limit of [`set_global_rate_limit`](Self::set_global_rate_limit).
+    /// Removes the limit of [`set_global_rate_limit`](Self::set_global_rate_limit).
     ///
     /// # Errors
     ///
-    /// [`Error::Partitions`] if some could not be told.
+    /// [`Error::Partitions`] if it could not be written to some.
     ///
     /// BullMQ: `Queue.removeGlobalRateLimit`, of each partition.
     #[doc(alias = "removeGlobalRateLimit")]
     pub async fn remove_global_rate_limit(&self) -> Result<()> {
-        // As if there were one: a limit of a single partition goes, too.
+        // Written as if there were a limit, so that the limit of a single partition is removed too.
         let told = PartitionSettings { rate_limit: Some((1, 1)), ..self.settings().await? };
         self.store(PartitionSetting::RateLimit(None)).await?;
         self.tell_until_settled("remove_global_rate_limit", Some(told), 0, usize::MAX).await
     }
 
-    /// Removes all jobs that wait, as [`Queue::drain`](crate::Queue::drain) does in each partition, and returns how many.
+    /// Removes all waiting jobs of each partition, like [`Queue::drain`](crate::Queue::drain), and returns how many.
     ///
     /// # Errors
     ///
@@ -160,7 +165,7 @@ impl<D, R> Partitioned<D, R> {
         self.drain_all("drain", false).await
     }
 
-    /// Removes the delayed jobs too; otherwise as [`drain`](Self::drain).
+    /// Removes the delayed jobs too; everything else is as with [`drain`](Self::drain).
     ///
     /// # Errors
     ///
@@ -169,8 +174,8 @@ impl<D, R> Partitioned<D, R> {
         self.drain_all("drain_with_delayed", true).await
     }
 
-    /// Removes up to `limit` jobs of a state from each partition (0: all) that are older than `grace`, as
-    /// [`Queue::clean`](crate::Queue::clean) does, and returns their ids.
+    /// Removes up to `limit` jobs of a state from each partition (0: all) that are older than `grace`, like
+    /// [`Queue::clean`](crate::Queue::clean), and returns their ids.
     ///
     /// # Errors
     ///
@@ -183,8 +188,8 @@ impl<D, R> Partitioned<D, R> {
         Ok(self.core.each("clean", 0..self.partitions(), clean).await?.into_iter().flatten().collect())
     }
 
-    /// Lets all jobs run again that failed, or completed, up to a moment (now by default), as
-    /// [`Queue::retry_jobs`](crate::Queue::retry_jobs) does in each partition, and returns how many.
+    /// Makes all jobs ready again that failed, or completed, up to a moment (now by default), like
+    /// [`Queue::retry_jobs`](crate::Queue::retry_jobs) in each partition, and returns how many.
     ///
     /// # Errors
     ///
@@ -196,8 +201,8 @@ impl<D, R> Partitioned<D, R> {
         Ok(self.core.each("retry_jobs", 0..self.partitions(), retry).await?.into_iter().sum())
     }
 
-    /// Lets all delayed jobs run now, as [`Queue::promote_jobs`](crate::Queue::promote_jobs) does in each partition, and returns how
-    /// many.
+    /// Makes all delayed jobs ready now, like [`Queue::promote_jobs`](crate::Queue::promote_jobs) in each partition,
+    /// and returns how many.
     ///
     /// # Errors
     ///
@@ -208,17 +213,18 @@ impl<D, R> Partitioned<D, R> {
         Ok(self.core.each("promote_jobs", 0..self.partitions(), promote).await?.into_iter().sum())
     }
 
-    /// Pauses all partitions and deletes them with everything in them, and at last the stored number of partitions. Handles that are open
-    /// keep to the number that they know; open the queue anew for another one.
+    /// Pauses all partitions, deletes them with everything in them, and at last deletes the stored number of
+    /// partitions. Open handles keep the number that they know; open the queue again for another number.
     ///
     /// # Errors
     ///
-    /// [`Error::Partitions`] if it failed for some, as where jobs are active; the others are gone, and the number is still stored.
+    /// [`Error::Partitions`] if it failed for some, for example because jobs are active; the others are deleted, and
+    /// the number is still stored.
     pub async fn obliterate(&self) -> Result<()> {
         self.obliterate_all("obliterate", false).await
     }
 
-    /// Acts as [`obliterate`](Self::obliterate), also while jobs are active: their workers lose them.
+    /// Does the same as [`obliterate`](Self::obliterate), even if jobs are active: their workers lose them.
     ///
     /// # Errors
     ///
@@ -240,12 +246,13 @@ impl<D, R> Partitioned<D, R> {
     }
 }
 
-/// How settings come to all partitions, also while somebody else changes them or makes more.
+/// How settings reach all partitions, even while another program changes them or adds partitions.
 ///
-/// Whoever changes a setting stores it first and reads the number of partitions afterwards; whoever makes more stores the
-/// number first and reads the settings afterwards. So one of the two sees what the other did, and tells the partitions.
+/// A change of a setting first stores the setting, and then reads the number of partitions. Growing first stores the
+/// number, and then reads the settings. So one of the two sees what the other has done, and writes it to the
+/// partitions.
 impl<D, R> Partitioned<D, R> {
-    /// Makes as many partitions as somebody has begun to make who did not get to the end. One round trip where nobody did.
+    /// Completes an attempt to grow that another program has begun and not completed. One round trip if there is none.
     pub(super) async fn finish_growing(&self) -> Result<()> {
         if let Some(partitions) = self.settings().await?.growing {
             self.grow(partitions).await?;
@@ -258,7 +265,7 @@ impl<D, R> Partitioned<D, R> {
         self.core.first().engine().load_partitions().await
     }
 
-    /// Keeps a setting for partitions to come.
+    /// Stores a setting for partitions that are added later.
     async fn store(&self, setting: PartitionSetting) -> Result<()> {
         self.core.first().engine().save_partition_setting(setting).await
     }
@@ -270,7 +277,8 @@ impl<D, R> Partitioned<D, R> {
         self.tell_until_settled(op, None, 0, usize::MAX).await
     }
 
-    /// Pauses or resumes all partitions, and those that have come meanwhile, until all are as whoever was last wants them to be.
+    /// Pauses or resumes all partitions, including those added meanwhile, until all are in the state of the latest
+    /// call.
     async fn set_paused(&self, op: &'static str, is_paused: bool) -> Result<()> {
         self.store(PartitionSetting::Paused(is_paused)).await?;
         let (mut told, mut done) = (None, 0);
@@ -293,8 +301,9 @@ impl<D, R> Partitioned<D, R> {
         Err(Error::QueueState { op, problem: "others keep changing the settings of the partitions" })
     }
 
-    /// Tells all partitions their limits until neither these nor the number of partitions have changed meanwhile. `told` says what
-    /// they have been told already, if that is known, and `of` how many; from `new` on they are new.
+    /// Writes the limits to all partitions until neither these nor the number of partitions have changed meanwhile.
+    /// `told` is what they have been told already, if that is known, and `of` how many partitions; from `new` on they
+    /// are new.
     async fn tell_until_settled(
         &self,
         op: &'static str,
@@ -319,7 +328,7 @@ impl<D, R> Partitioned<D, R> {
         Err(Error::QueueState { op, problem: "others keep changing the settings of the partitions" })
     }
 
-    /// Tells so many partitions their limits, and those from `new` on whether they are paused.
+    /// Writes the limits to `of` partitions, and to those from `new` on whether they are paused.
     async fn tell(
         &self,
         op: &'static str,

@@ -1,4 +1,5 @@
-//! What all handles and workers of one partitioned queue share: how many partitions there are, and a queue for each.
+//! The state that all handles and workers of one partitioned queue share: the number of partitions, and a queue for
+//! each.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -21,11 +22,11 @@ pub(super) const MOST: usize = 1_024;
 pub(super) struct Core {
     pub(super) client: Client,
     pub(super) name: String,
-    /// How many partitions there are, as far as is known; it only grows.
+    /// The number of partitions, as far as known; it only grows.
     count: watch::Sender<usize>,
-    /// One for each partition that was used.
+    /// A queue for each partition that was used.
     queues: Lock<Vec<Arc<QueueCore>>>,
-    /// Counts adds that go in turn.
+    /// Counts adds to the next partition in turn.
     turns: AtomicUsize,
     /// How often the stored number is read.
     interval: Duration,
@@ -40,7 +41,7 @@ impl Drop for Core {
     }
 }
 
-/// The name of a partition: an ordinary queue, whose number is its hash tag.
+/// Returns the name of a partition: an ordinary queue, whose number is its hash tag.
 pub(super) fn partition_name(name: &str, partition: usize) -> String {
     format!("{name}-{{{partition}}}")
 }
@@ -52,7 +53,7 @@ impl Core {
             name,
             count: watch::Sender::new(0),
             queues: Lock::default(),
-            // So that programs that add one job each do not all add to the first partition.
+            // Starts at random, so that programs that add a single job do not all add to the first partition.
             turns: AtomicUsize::new(fastrand::usize(..usize::MAX / 2)),
             interval,
             refreshing: Lock::default(),
@@ -61,7 +62,7 @@ impl Core {
         Ok(core)
     }
 
-    /// Takes note of how many partitions there are.
+    /// Records how many partitions there are.
     pub(super) fn learn(&self, count: usize) -> Result<()> {
         if count > MOST {
             return Err(Error::QueueState { op: "partitions", problem: "the stored number of partitions is absurd" });
@@ -75,7 +76,7 @@ impl Core {
         Ok(())
     }
 
-    /// Makes queues for so many partitions, whether or not they are used yet.
+    /// Creates queues for this many partitions, whether or not they are used yet.
     pub(super) fn make_queues(&self, count: usize) -> Result<()> {
         let mut queues = self.queues.lock();
         for partition in queues.len()..count {
@@ -84,12 +85,12 @@ impl Core {
         Ok(())
     }
 
-    /// How many partitions there are, as far as is known.
+    /// Returns how many partitions there are, as far as known.
     pub(super) fn count(&self) -> usize {
         *self.count.borrow()
     }
 
-    /// Tells when there are more partitions.
+    /// Returns a receiver that is notified when partitions are added.
     pub(super) fn watch(&self) -> watch::Receiver<usize> {
         self.count.subscribe()
     }
@@ -98,12 +99,12 @@ impl Core {
         self.queues.lock().get(partition).map(Arc::clone)
     }
 
-    /// The first partition, where the settings are.
+    /// Returns the first partition, where the settings are stored.
     pub(super) fn first(&self) -> Arc<QueueCore> {
         Arc::clone(&self.queues.lock()[0])
     }
 
-    /// The next partition of those that are taken in turn.
+    /// Returns the next partition in turn.
     pub(super) fn next(&self) -> usize {
         self.turns.fetch_add(1, Ordering::Relaxed) % self.count()
     }
@@ -111,12 +112,12 @@ impl Core {
     /// Reads the stored number.
     pub(super) async fn refresh(&self) -> Result<()> {
         let stored = self.first().engine().load_partitions().await?;
-        // Nothing is stored any more once the partitions were obliterated.
+        // Nothing is stored any more after the partitions were obliterated.
         self.learn(stored.count.unwrap_or_default())
     }
 
-    /// Reads the stored number now and then from now on, on the runtime that this is called in. A task that is gone, as
-    /// with its runtime, is begun again.
+    /// Reads the stored number from time to time, in the runtime in which this is called. A task that has ended, for
+    /// example with its runtime, is started again.
     pub(super) fn keep_fresh(self: &Arc<Self>) {
         let mut refreshing = self.refreshing.lock();
         if refreshing.as_ref().is_some_and(|task| !task.is_finished()) {
@@ -129,14 +130,14 @@ impl Core {
                 match panics::catch(look(&core, interval)).await {
                     Ok(true) => {}
                     Ok(false) => break,
-                    // The next look is as good as a new task.
+                    // The next look does the same as a new task.
                     Err(panic) => tell(panic),
                 }
             }
         }));
     }
 
-    /// Does something to each of so many partitions, at the same time.
+    /// Runs `act` for each partition, at the same time.
     ///
     /// # Errors
     ///
@@ -166,7 +167,7 @@ impl Core {
     }
 }
 
-/// Waits, and reads the stored number once; false when nobody wants to know any more.
+/// Waits, and reads the stored number once; returns false when all handles are gone.
 async fn look(core: &Weak<Core>, interval: Duration) -> bool {
     tokio::time::sleep(interval).await;
     let Some(core) = core.upgrade() else { return false };

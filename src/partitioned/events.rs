@@ -1,4 +1,4 @@
-//! The events of all partitions as one stream.
+//! Merges the events of all partitions into one stream.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::{InPartition, Partitioned};
 use crate::error::Result;
 use crate::events::{Delivery, EventsFrom, NotReady, QueueEvents, QueueEventsBuilder};
 
-/// Streams of several partitions as one; each item says where it is from.
+/// Several partitions' streams as one; each item tells its partition.
 pub(super) type Merged<S> = SelectAll<Numbered<S>>;
 
 /// The stream of one partition.
@@ -40,8 +40,8 @@ impl<S: Stream + Unpin> Stream for Numbered<S> {
 }
 
 impl<D, R> Partitioned<D, R> {
-    /// Begins to listen to the events of all partitions, from now on; [`ready`](PartitionedEvents::ready) says when "now" is. Each
-    /// partition has a connection of its own, as [`QueueEvents`] has.
+    /// Starts to listen to the events of all partitions, from now on; [`ready`](PartitionedEvents::ready) tells when
+    /// this has begun. Each partition has a connection of its own, like [`QueueEvents`].
     ///
     /// # Errors
     ///
@@ -66,11 +66,11 @@ impl<D, R> Partitioned<D, R> {
     }
 }
 
-/// The events of all partitions, whoever causes them, each with the number of its partition. Those of one partition come in order,
-/// nothing orders those of two.
+/// Receives the events of all partitions, whoever causes them, each with the number of its partition. Events of one
+/// partition are in order; there is no order between partitions.
 ///
-/// Partitions that come later are listened to from their first event on. What [`QueueEvents`] says of gaps and slow listeners
-/// holds for each partition.
+/// Partitions that are added later are read from their first event on. For each partition the same applies to gaps and
+/// slow listeners as for [`QueueEvents`].
 #[must_use = "dropping it ends the listening"]
 pub struct PartitionedEvents {
     core: Arc<Core>,
@@ -81,7 +81,7 @@ pub struct PartitionedEvents {
 }
 
 impl PartitionedEvents {
-    /// Waits until it is known for each partition where to begin: what happens after this will be delivered.
+    /// Waits until it is known for each partition where to begin: everything that happens after that will be delivered.
     ///
     /// # Errors
     ///
@@ -91,8 +91,8 @@ impl PartitionedEvents {
         Ok(try_join_all(self.ready.iter().cloned()).await.map(drop)?)
     }
 
-    /// Waits for the next event of any partition, or word of those that were missed. `None` if there is nothing to listen
-    /// to.
+    /// Waits for the next event of any partition, or for the report of missed events. `None` if there is nothing to
+    /// listen to.
     ///
     /// The future can be dropped at any time without losing an event.
     pub async fn recv(&mut self) -> Option<InPartition<Delivery>> {
@@ -109,7 +109,7 @@ impl PartitionedEvents {
         }
     }
 
-    /// Makes a stream of the same events.
+    /// Turns this into a stream of the same events.
     pub fn into_stream(self) -> impl Stream<Item = InPartition<Delivery>> + Send {
         stream::unfold(self, |mut events| async move { Some((events.recv().await?, events)) })
     }

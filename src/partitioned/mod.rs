@@ -1,16 +1,17 @@
-//! One queue in many parts: [`Partitioned`], for more work than one Redis can take, with order kept within a key.
+//! One queue in many partitions: [`Partitioned`], for more work than one Redis server can do, with order kept per key.
 //!
-//! A partitioned queue `mail` of 16 partitions is 16 ordinary queues, `mail-{0}` to `mail-{15}`. The number is the hash tag of
-//! the name, so on a Redis Cluster the partitions lie on all masters. Node can add to any of them and work on any of them,
-//! and each can be looked at and steered by itself: [`Partitioned::partition`].
+//! A partitioned queue `mail` with 16 partitions is 16 ordinary queues, `mail-{0}` to `mail-{15}`. The number is the
+//! hash tag of the name, so on a Redis Cluster the partitions are spread over all masters. Node can add to and process
+//! each of them, and each can be inspected and controlled by itself: [`Partitioned::partition`].
 //!
-//! - **Adds** go to the partition of a key ([`Partitioned::add_by_key`]) or to one after the other
+//! - **Adds** go to the partition of a key ([`Partitioned::add_by_key`]) or to the partitions in turn
 //!   ([`Partitioned::add`]).
-//! - **One worker** ([`Partitioned::worker`]) works on all partitions with one `concurrency`. A partition that has no jobs costs
-//!   what an idle worker costs; one that has all the jobs may use all slots; where many have jobs, each gets its share.
-//! - **Steering, getters, counts and events** speak of all partitions. Ids are unique within a partition only, so what tells an
-//!   id tells the partition too: [`InPartition`].
-//! - **More partitions** can be had at any time: [`Partitioned::grow`].
+//! - **One worker** ([`Partitioned::worker`]) works on all partitions with one `concurrency`. A partition without jobs
+//!   costs what an idle worker costs; a partition that has all the jobs may use all slots; if many have jobs, each gets
+//!   its share.
+//! - **Controls, getters, counts and events** cover all partitions. Ids are unique only within a partition, so where an
+//!   id is returned, its partition is too: [`InPartition`].
+//! - **More partitions** can be added at any time: [`Partitioned::grow`].
 //!
 //! ```no_run
 //! use oxmq::{Client, Halt, Job, Partitioned};
@@ -32,38 +33,39 @@
 //!
 //! # The number of partitions
 //!
-//! It is stored in Redis, by whoever opens the queue first. From then on the stored number counts, whatever number the queue is
-//! opened with, so that programs with an old configuration and with a new one agree: [`Partitioned::partitions`] tells it. It
-//! is changed by [`grow`](Partitioned::grow) alone, and only upwards. Handles and workers read it again every five seconds
-//! ([`PartitionedBuilder::refresh_interval`]): so long, and the time of a round trip, it takes until all of them know of new
-//! partitions. No job is lost meanwhile: the old partitions are worked on as before, and jobs in the new ones wait for a worker
-//! that knows of them.
+//! It is stored in Redis by the program that opens the queue first. From then on the stored number applies, whatever
+//! number the queue is opened with, so that programs with an old and a new configuration agree;
+//! [`Partitioned::partitions`] returns it. It is changed only by [`grow`](Partitioned::grow), and only upwards. Handles
+//! and workers read it again every five seconds ([`PartitionedBuilder::refresh_interval`]), so after that time, and a
+//! round trip, all of them know new partitions. No job is lost meanwhile: the old partitions are processed as before,
+//! and jobs in the new ones wait for a worker that knows these.
 //!
 //! # Order
 //!
-//! Jobs of one key are in one partition, and start in the order in which they were added, as jobs of any queue do. That one has *ended*
-//! when the next one starts takes one job at a time in each partition, over all workers, Node's too:
-//! [`set_partition_concurrency(1)`](Partitioned::set_partition_concurrency). A job that is retried with a delay, or has a priority,
-//! leaves the order by its own wish.
+//! Jobs of one key are in one partition, and start in the order in which they were added, as in any queue. To have one
+//! job *ended* before the next one starts, run one job at a time in each partition, over all workers, including Node's:
+//! [`set_partition_concurrency(1)`](Partitioned::set_partition_concurrency). A job that is retried with a delay, or has
+//! a priority, leaves that order.
 //!
-//! Growing moves keys: from 16 to 24 partitions a third of them, all to new partitions, none between old ones. Jobs of such a key that
-//! were added before are in the old partition, those added later in the new one, and nothing orders the two. Until all
-//! producers know the new number, two of them may even take two partitions for one key. Where order across the change matters:
-//! stop adding, wait until the queue is empty, grow, and go on adding after the refresh interval.
+//! Growing moves keys: from 16 to 24 partitions a third of them, all to new partitions, none between old ones. Jobs of
+//! such a key that were added before are in the old partition, later ones in the new partition, and there is no order
+//! between the two. Until all producers know the new number, two of them may even use different partitions for one key.
+//! If order across the change matters: stop adding, wait until the queue is empty, grow, and continue to add after the
+//! refresh interval.
 //!
 //! # Limits
 //!
-//! Each partition is a queue with limits of its own in Redis, which Node's workers keep too; nothing counts over partitions that
-//! may lie on several servers. So a limit for all is divided:
+//! Each partition is a queue with limits of its own in Redis, which Node's workers obey too; no limit can count across
+//! partitions, which may be on several servers. So a limit for all is divided:
 //! [`set_global_concurrency`](Partitioned::set_global_concurrency) and
-//! [`set_global_rate_limit`](Partitioned::set_global_rate_limit) give each partition its share. Together they never allow more than was
-//! said; a single busy partition gets no more than its share even if the others are empty. The `concurrency` of a worker is
-//! not divided: it is one number, whose slots go where the jobs are.
+//! [`set_global_rate_limit`](Partitioned::set_global_rate_limit) give each partition its share. Together they never
+//! allow more than the limit; a single busy partition gets no more than its share even if the others are empty. The
+//! `concurrency` of a worker is not divided: its slots are used where the jobs are.
 //!
 //! # Where it runs
 //!
-//! On one server or a cluster. On a cluster a prefix with a hash tag, as `{bull}`, is refused, since all partitions would lie in
-//! one slot; on one server it does no harm.
+//! On one server or a cluster. On a cluster a prefix with a hash tag, such as `{bull}`, is refused, since all
+//! partitions would be in one slot; on one server it does no harm.
 
 mod add;
 mod admin;
@@ -88,13 +90,13 @@ use crate::error::{Error, Result};
 use crate::options::{HOUR, JobOptions, check_span};
 use crate::queue::Queue;
 
-/// Something of one partition: a job, its id, an event.
+/// An item of one partition: a job, its id, an event.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct InPartition<T> {
     /// The number of the partition.
     pub partition: usize,
-    /// What it is.
+    /// The item.
     pub item: T,
 }
 
@@ -112,8 +114,8 @@ pub struct Partitioned<D = Value, R = Value> {
 }
 
 impl Client {
-    /// Begins to make the handle of a partitioned queue. `partitions` is how many there are to be if the queue is new, 1 to
-    /// 1,024; for one that is there, the stored number counts. See the [module](crate::partitioned).
+    /// Returns the builder of a partitioned queue's handle. `partitions` is the number for a new queue, 1 to 1,024; for
+    /// an existing queue the stored number applies. See the [module](crate::partitioned).
     ///
     /// ```no_run
     /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
@@ -135,7 +137,7 @@ impl Client {
     }
 }
 
-/// A [`Partitioned`] to be. [`open`](Self::open) makes it.
+/// Builds a [`Partitioned`]; [`open`](Self::open) opens it.
 #[must_use]
 pub struct PartitionedBuilder<D = Value, R = Value> {
     client: Client,
@@ -147,7 +149,7 @@ pub struct PartitionedBuilder<D = Value, R = Value> {
 }
 
 impl<D, R> PartitionedBuilder<D, R> {
-    /// Sets options for each job added through this handle, as
+    /// Sets the default options of jobs added through this handle, like
     /// [`QueueBuilder::default_job_options`](crate::queue::QueueBuilder::default_job_options).
     #[doc(alias = "defaultJobOptions")]
     pub fn default_job_options(mut self, options: JobOptions) -> Self {
@@ -155,19 +157,19 @@ impl<D, R> PartitionedBuilder<D, R> {
         self
     }
 
-    /// Sets how often the stored number of partitions is read, by which this handle, its clones and its workers learn that the queue
-    /// has grown. Default: 5 s; 10 ms to an hour.
+    /// Sets how often the stored number of partitions is read, by which this handle, its clones and its workers learn
+    /// that the queue has grown. Default: 5 s; 10 ms to an hour.
     pub fn refresh_interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
     }
 
-    /// Makes the handle, and stores the number of partitions if the queue is new. One round trip.
+    /// Opens the handle, and stores the number of partitions if the queue is new. One round trip.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] for a name that is no name of a queue or holds a brace, for no partitions or more than 1,024,
-    /// and on a cluster for a prefix with a hash tag; and those of the connection.
+    /// [`Error::InvalidOption`] for a name that no queue can have or that contains a brace, for 0 or more than 1,024
+    /// partitions, and on a cluster for a prefix with a hash tag; and errors of the connection.
     pub async fn open(self) -> Result<Partitioned<D, R>> {
         let Self { client, name, partitions, defaults, interval, types } = self;
         if name.is_empty() || name.contains(['{', '}']) {
@@ -179,7 +181,7 @@ impl<D, R> PartitionedBuilder<D, R> {
         if first.engine().link.is_cluster() && first.engine().keys.prefix().contains('{') {
             return Err(Error::invalid("prefix", "with a hash tag all partitions would be in one slot of the cluster"));
         }
-        // The longest name has to be one as well.
+        // The longest name of a partition has to be valid too.
         client.core(&partition_name(&name, MOST))?;
         let count = first.engine().found_partitions(partitions).await?;
         if count != partitions {
@@ -199,53 +201,53 @@ fn check_count(partitions: usize) -> Result<()> {
 }
 
 impl<D, R> Partitioned<D, R> {
-    /// Returns its name, which the names of the partitions begin with.
+    /// Returns its name, with which the names of the partitions begin.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.core.name
     }
 
-    /// Tells how many partitions there are, as this handle knows. No round trip.
+    /// Returns how many partitions there are, as this handle knows. No round trip.
     #[must_use]
     pub fn partitions(&self) -> usize {
         self.core.keep_fresh();
         self.core.count()
     }
 
-    /// Gives one partition: an ordinary queue. `None` if there is no such partition, as far as is known. No round trip.
+    /// Returns one partition: an ordinary queue. `None` if there is no such partition, as far as known. No round trip.
     #[must_use]
     pub fn partition(&self, number: usize) -> Option<Queue<D, R>> {
         let known = self.core.queue(number).filter(|_| number < self.core.count());
         known.map(|core| Queue::with_defaults(core, Arc::clone(&self.defaults)))
     }
 
-    /// Gives the partition that a key belongs to. No round trip.
+    /// Returns the partition that a key belongs to. No round trip.
     #[must_use]
     pub fn partition_of(&self, key: impl AsRef<[u8]>) -> Queue<D, R> {
         self.known(self.number_of(key))
     }
 
-    /// Tells the number of the partition that a key belongs to. No round trip.
+    /// Returns the number of the partition that a key belongs to. No round trip.
     #[must_use]
     pub fn number_of(&self, key: impl AsRef<[u8]>) -> usize {
         place::place_of(key.as_ref(), self.partitions())
     }
 
-    /// Tells which partition a queue is, by the queue's name as a job tells it
+    /// Returns the number of a partition, by its queue name as a job has it
     /// ([`JobRef::queue_name`](crate::JobRef::queue_name)). No round trip.
     #[must_use]
     pub fn number_of_queue(&self, name: impl AsRef<str>) -> Option<usize> {
         let number = name.as_ref().strip_prefix(self.name())?.strip_prefix("-{")?.strip_suffix('}')?;
-        // One way to write a number.
+        // Only the canonical form of a number is accepted.
         number.parse().ok().filter(|parsed: &usize| parsed.to_string() == number)
     }
 
-    /// Another handle of the same queue.
+    /// Returns another handle of the same queue.
     fn of(core: &Arc<Core>) -> Self {
         Self { core: Arc::clone(core), defaults: Arc::default(), types: PhantomData }
     }
 
-    /// A partition whose number is known to exist.
+    /// Returns a partition whose number is known to exist.
     fn known(&self, number: usize) -> Queue<D, R> {
         let core = self.core.queue(number).unwrap_or_else(|| self.core.first());
         Queue::with_defaults(core, Arc::clone(&self.defaults))

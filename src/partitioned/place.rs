@@ -1,12 +1,12 @@
-//! Which partition a key belongs to; pure.
+//! Decides which partition a key belongs to. Without I/O.
 
 use sha1_smol::Sha1;
 
-/// The partition of a key among so many.
+/// Returns the partition of a key, among this many.
 ///
-/// The first eight bytes of the key's SHA-1 are a number, from which jump consistent hashing (Lamping and Veach, 2014) makes
-/// the place: with the next number of partitions only as many keys move as the new partitions get, and none of them to an old
-/// one. Both are easily written in any language; the guide has them in JavaScript.
+/// The first eight bytes of the key's SHA-1 are a number, from which jump consistent hashing (Lamping and Veach, 2014)
+/// computes the partition. With a higher number of partitions only the keys that the new partitions get are moved, and
+/// none of them to an old one. Both are easily written in any language; the guide has them in JavaScript.
 pub(super) fn place_of(key: &[u8], partitions: usize) -> usize {
     let digest = Sha1::from(key).digest().bytes();
     let mut state = digest[..8].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
@@ -20,7 +20,8 @@ pub(super) fn place_of(key: &[u8], partitions: usize) -> usize {
     usize::try_from(place).unwrap_or_default()
 }
 
-/// The place to which a key jumps next; `random` has 31 bits. Whole numbers, so that every language gets the same.
+/// Returns the partition to which a key jumps next; `random` has 31 bits. Uses integers only, so that every language
+/// gets the same result.
 fn jump(place: u64, random: u64) -> u64 {
     (place + 1) * (1 << 31) / (random + 1)
 }
@@ -58,7 +59,7 @@ mod tests {
 
     #[test]
     fn places_never_change() {
-        // Written down once: jobs of a key would be in two partitions if a new version saw it otherwise.
+        // Fixed results: if a new version differed, the jobs of a key would be in two partitions.
         let places = ["", "a", "customer-7", "ключ"].map(|key| [1, 2, 16, 1_024].map(|n| place_of(key.as_bytes(), n)));
         assert_eq!(places, PLACES);
     }

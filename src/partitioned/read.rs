@@ -1,4 +1,4 @@
-//! Reading all partitions together.
+//! Reads all partitions together.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use crate::queue::{Order, QueueCore};
 use crate::state::{JobCounts, JobState};
 
 impl<D, R> Partitioned<D, R> {
-    /// Counts the jobs of all partitions in each of these states; none means all but `paused`. One round trip for each partition, at
-    /// the same time: the moments differ a little.
+    /// Counts the jobs of all partitions in each of these states; without states, in all but `paused`. One round trip
+    /// per partition, at the same time, so not all at exactly one moment.
     ///
     /// # Errors
     ///
-    /// [`Error::Partitions`] if some could not be read; [`get_job_counts_by_partition`](Self::get_job_counts_by_partition) tells
-    /// those of the others.
+    /// [`Error::Partitions`] if some could not be read;
+    /// [`get_job_counts_by_partition`](Self::get_job_counts_by_partition) returns the counts of the others.
     ///
     /// BullMQ: `Queue.getJobCounts`, of each partition.
     #[doc(alias = "getJobCounts")]
@@ -31,15 +31,15 @@ impl<D, R> Partitioned<D, R> {
         Ok(sum)
     }
 
-    /// Counts the jobs of each partition as [`get_job_counts`](Self::get_job_counts) does, by the number of the partition. One that
-    /// cannot be read is an `Err` of its own.
+    /// Counts the jobs of each partition like [`get_job_counts`](Self::get_job_counts), by the number of the partition.
+    /// A partition that cannot be read is an `Err`.
     pub async fn get_job_counts_by_partition(&self, states: &[JobState]) -> Vec<Result<JobCounts>> {
         let count = count_in(states);
         let all = (0..self.partitions()).filter_map(|partition| Some(count(partition, self.core.queue(partition)?)));
         futures::future::join_all(all).await
     }
 
-    /// Counts the jobs that wait, as [`Queue::count`](crate::Queue::count) does, in all partitions.
+    /// Counts the waiting jobs of all partitions, like [`Queue::count`](crate::Queue::count).
     ///
     /// # Errors
     ///
@@ -49,7 +49,7 @@ impl<D, R> Partitioned<D, R> {
         Ok(self.core.each("count", 0..self.partitions(), count).await?.into_iter().sum())
     }
 
-    /// Tells whether every partition is paused.
+    /// Returns whether every partition is paused.
     ///
     /// # Errors
     ///
@@ -60,8 +60,8 @@ impl<D, R> Partitioned<D, R> {
         Ok(self.core.each("is_paused", 0..self.partitions(), is_paused).await?.into_iter().all(|is_paused| is_paused))
     }
 
-    /// Finds all jobs with this id: at most one in each partition, where ids are unique. One round trip for each partition, at the
-    /// same time; who knows the partition asks it alone: `partition(number)` and
+    /// Finds all jobs with this id: at most one in each partition, where ids are unique. One round trip per partition,
+    /// at the same time. If you know the partition, ask only that one: `partition(number)` and
     /// [`Queue::get_job`](crate::Queue::get_job).
     ///
     /// # Errors
@@ -81,16 +81,17 @@ impl<D, R> Partitioned<D, R> {
         Ok(self.core.each("get_job", 0..self.partitions(), get).await?.into_iter().flatten().collect())
     }
 
-    /// Reads `count` jobs from the place `start` on, over all partitions: first the first one of each partition, by number, then the second
-    /// of each, and so on, as [`Queue::get_jobs`](crate::Queue::get_jobs) has them. A job that cannot be read is an `Err` of
-    /// its own.
+    /// Reads `count` jobs from position `start` on, over all partitions: first the first job of each partition, by
+    /// number, then the second of each, and so on, in the order of [`Queue::get_jobs`](crate::Queue::get_jobs). A job
+    /// that cannot be read is an `Err`.
     ///
-    /// Each partition is asked for its first `start + count` jobs, so pages far behind cost much; for these read one partition after
-    /// the other.
+    /// Each partition is asked for its first `start + count` jobs, so pages far behind are costly; for these read one
+    /// partition after the other.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] where `start + count` is more than 100,000; [`Error::Partitions`] if some could not be read.
+    /// [`Error::InvalidOption`] if `start + count` is more than 100,000; [`Error::Partitions`] if some could not be
+    /// read.
     ///
     /// BullMQ: `Queue.getJobs`, of each partition.
     #[doc(alias = "getJobs")]
@@ -119,8 +120,8 @@ impl<D, R> Partitioned<D, R> {
         Ok(jobs.into_iter().skip(start).take(count).map(|(_, job)| job).collect())
     }
 
-    /// Lists the workers of each partition, Node's too; see [`Queue::get_workers`](crate::Queue::get_workers). A worker over all
-    /// partitions is one of each.
+    /// Lists the workers of each partition, including Node's; see [`Queue::get_workers`](crate::Queue::get_workers). A
+    /// worker over all partitions is listed once in each.
     ///
     /// # Errors
     ///
@@ -137,7 +138,7 @@ impl<D, R> Partitioned<D, R> {
     }
 }
 
-/// How far behind a page may be.
+/// The last position that a page may reach.
 const FARTHEST: i64 = 100_000;
 
 fn count_in(

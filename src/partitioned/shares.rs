@@ -1,4 +1,4 @@
-//! How limits for all partitions are divided, and who has to be told; pure.
+//! Divides limits among partitions, and decides to which they have to be written. Without I/O.
 
 use crate::engine::{GlobalConcurrency, PartitionSettings};
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ pub(super) struct Limits {
     pub(super) rate_limit: Option<(u64, u64)>,
 }
 
-/// The limits of a partition, one of so many.
+/// Returns the limits of a partition, one of `of`.
 pub(super) fn limits(settings: &PartitionSettings, partition: usize, of: usize) -> Limits {
     let concurrency = settings.concurrency.map(|limit| match limit {
         GlobalConcurrency::Each(jobs) => jobs,
@@ -21,7 +21,7 @@ pub(super) fn limits(settings: &PartitionSettings, partition: usize, of: usize) 
     Limits { concurrency, rate_limit }
 }
 
-/// Refuses limits for all of so many partitions of which some would get nothing.
+/// Refuses limits of which some of `of` partitions would get nothing.
 pub(super) fn check(settings: &PartitionSettings, of: usize) -> Result<()> {
     let has_share = |total: u64| total >= of as u64;
     if matches!(settings.concurrency, Some(GlobalConcurrency::Total(jobs)) if !has_share(jobs.into())) {
@@ -33,7 +33,7 @@ pub(super) fn check(settings: &PartitionSettings, of: usize) -> Result<()> {
     Ok(())
 }
 
-/// The share of one partition; what cannot be divided goes to the first ones.
+/// Returns the share of one partition; the remainder goes to the first ones.
 fn share(total: u64, partition: usize, of: usize) -> u64 {
     let of = of.max(1) as u64;
     total / of + u64::from((partition as u64) < total % of)

@@ -1,7 +1,7 @@
 //! One worker over all partitions.
 //!
-//! It is a worker of each partition, with locks, markers and calls of its own, and slots that all of them share: who may have
-//! the next one is decided in [`slots`](crate::worker::slots).
+//! It is a worker of each partition, with locks, markers and calls of its own, and slots that all of them share;
+//! [`slots`](crate::worker::slots) decides who gets the next one.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -21,20 +21,20 @@ use crate::worker::{
     Health, Processor, Report, Worker, WorkerBuilder, WorkerCounts, WorkerEvent, WorkerEvents, panics,
 };
 
-/// All partitions of a queue, as what a [`WorkerBuilder`] is for.
+/// All partitions of a queue, as the target of a [`WorkerBuilder`].
 pub struct Partitions {
     core: Arc<Core>,
     listeners: Listeners,
 }
 
-/// Those who hear the events of the worker; each is sent the events of each partition.
+/// The listeners to the worker; each is sent the events of each partition.
 #[derive(Default)]
 struct Listeners(Lock<Vec<mpsc::Sender<Numbered<WorkerEvents>>>>);
 
 impl Listeners {
-    /// One more, and where to send what it is to hear.
+    /// Adds a listener; returns its receiver, and where to send streams to it.
     fn add(&self) -> (PartitionedWorkerEvents, mpsc::Sender<Numbered<WorkerEvents>>) {
-        // There is room for all partitions that there may be.
+        // There is room for as many partitions as there may be.
         let (sender, added) = mpsc::channel(MOST);
         self.0.lock().push(sender.clone());
         (PartitionedWorkerEvents { added, merged: Merged::new() }, sender)
@@ -46,15 +46,15 @@ impl Listeners {
 }
 
 impl<D, R> Partitioned<D, R> {
-    /// Begins to make a worker on all partitions: their jobs go to this processor. Its
-    /// [`concurrency`](WorkerBuilder::concurrency) is how many jobs of all partitions run at once in it; slots go where jobs are, and
-    /// each partition that has jobs gets its share.
+    /// Returns the builder of a worker on all partitions, which runs their jobs with this processor. Its
+    /// [`concurrency`](WorkerBuilder::concurrency) is how many jobs of all partitions run in it at once; slots are used
+    /// where jobs are, and each partition that has jobs gets its share.
     ///
-    /// Every other option holds for each partition; the names of the [`Worker`]s are the same. `limiter` is refused: limits
+    /// Every other option applies to each partition; the [`Worker`]s have the same name. A `limiter` is refused: limits
     /// are set [for the queue](Self::set_global_rate_limit).
     ///
-    /// When a server of a cluster is silent, its partitions give their slots to the others after a second. Jobs that it hands out
-    /// late go back to the front of their partition, unless a slot is free.
+    /// If a server of a cluster is silent, its partitions lend their slots to the others after a second. Jobs that it
+    /// hands out late are put back at the front of their partition, unless a slot is free.
     #[doc(alias = "Worker")]
     pub fn worker<M>(&self, processor: impl Processor<M>) -> WorkerBuilder<Partitions> {
         let partitions = Partitions { core: Arc::clone(&self.core), listeners: Listeners::default() };
@@ -63,13 +63,13 @@ impl<D, R> Partitioned<D, R> {
 }
 
 impl WorkerBuilder<Partitions> {
-    /// Subscribes to what happens in the worker from its first moment on; [`PartitionedWorker::events`] begins only after the
-    /// start.
+    /// Subscribes to the events of the worker from its first moment on; [`PartitionedWorker::events`] begins only after
+    /// the start.
     pub fn events(&self) -> PartitionedWorkerEvents {
         self.works_on().listeners.add().0
     }
 
-    /// Begins to work, on the runtime that this is called in.
+    /// Starts the worker, on the runtime in which this is called.
     ///
     /// # Errors
     ///
@@ -107,7 +107,7 @@ impl WorkerBuilder<Partitions> {
     }
 }
 
-/// Brings to its end what somebody has begun who could not reach all partitions.
+/// Completes an attempt to grow that another program could not complete.
 async fn finish_growing(queue: &Partitioned<(), ()>) {
     let finished = panics::catch(queue.finish_growing()).await;
     let problem = match finished {
@@ -121,7 +121,7 @@ async fn finish_growing(queue: &Partitioned<(), ()>) {
     panics::drop_guarded(told);
 }
 
-/// Starts workers of partitions that have come; false when the worker is gone.
+/// Starts workers of added partitions; returns false when the worker is gone.
 async fn grow(all: &Weak<All>) -> bool {
     let Some(all) = all.upgrade() else { return false };
     let started = panics::catch(async { all.start_missing() }).await;
@@ -144,9 +144,9 @@ struct All {
 
 #[derive(Default)]
 struct Working {
-    /// By the number of the partition.
+    /// The workers, by the number of the partition.
     workers: Vec<Arc<Worker>>,
-    /// While it is, no worker of a new partition is started.
+    /// While set, no worker of a new partition is started.
     is_paused: bool,
 }
 
@@ -160,7 +160,7 @@ impl All {
         }
         let first = working.workers.len();
         let seats: Vec<_> = (first..core.count()).map(|partition| (partition, self.pool.join())).collect();
-        // All have joined, so that each of them gets its share.
+        // Called after all have joined, so that each of them gets its share.
         self.pool.open();
         for (partition, seat) in seats {
             let builder = self.builder.for_queue(partition_name(&core.name, partition));
@@ -175,11 +175,11 @@ impl All {
     }
 }
 
-/// A worker at work on all partitions of a queue.
+/// A running worker on all partitions of a queue.
 ///
 /// It begins to work on new partitions when its handle learns of them; see
 /// [`PartitionedBuilder::refresh_interval`](super::PartitionedBuilder::refresh_interval). Dropping it closes it in the
-/// background, as a [`Worker`].
+/// background, like a [`Worker`].
 #[must_use = "a worker that is dropped closes: keep it, and end it by `close` or `run_until`"]
 pub struct PartitionedWorker {
     all: Arc<All>,
@@ -187,9 +187,9 @@ pub struct PartitionedWorker {
 }
 
 impl PartitionedWorker {
-    /// Subscribes to what happens in the worker from now on. [`WorkerBuilder::events`] hears its start, too.
+    /// Subscribes to the worker's events from now on. [`WorkerBuilder::events`] also hears its start.
     pub fn events(&self) -> PartitionedWorkerEvents {
-        // Under this lock no worker starts.
+        // No worker is started while this lock is held.
         let working = self.all.working.lock();
         let (events, sender) = self.all.builder.works_on().listeners.add();
         for (partition, worker) in working.workers.iter().enumerate() {
@@ -198,13 +198,13 @@ impl PartitionedWorker {
         events
     }
 
-    /// Counts the attempts that have ended so far, by how they ended.
+    /// Returns how many attempts have ended so far, by how they ended.
     #[must_use]
     pub fn counts(&self) -> WorkerCounts {
         sum(self.all.workers().iter().map(|worker| worker.counts()))
     }
 
-    /// Counts the attempts that have ended so far in each partition, by its number.
+    /// Returns how many attempts have ended so far in each partition, by its number.
     #[must_use]
     pub fn counts_by_partition(&self) -> Vec<WorkerCounts> {
         self.all.workers().iter().map(|worker| worker.counts()).collect()
@@ -216,7 +216,7 @@ impl PartitionedWorker {
         self.all.pool.total()
     }
 
-    /// Changes how many jobs may run at once. More take effect at once; fewer as running jobs end.
+    /// Changes how many jobs may run at once. A higher number takes effect at once, a lower one as running jobs end.
     ///
     /// # Errors
     ///
@@ -229,7 +229,8 @@ impl PartitionedWorker {
         Ok(())
     }
 
-    /// Takes no new jobs, and waits until those that run have ended. Nothing is written to Redis: other workers go on.
+    /// Pauses this worker: it takes no new jobs. Waits until its running jobs have ended. Nothing is written to Redis:
+    /// other workers go on.
     ///
     /// # Errors
     ///
@@ -243,7 +244,7 @@ impl PartitionedWorker {
         join_all(workers.iter().map(|worker| worker.pause())).await.into_iter().collect()
     }
 
-    /// Takes jobs again.
+    /// Resumes this worker: it takes jobs again.
     ///
     /// # Errors
     ///
@@ -258,31 +259,31 @@ impl PartitionedWorker {
         join_all(workers.iter().map(|worker| worker.resume())).await.into_iter().collect()
     }
 
-    /// Tells whether this worker is [paused](Self::pause). No round trip.
+    /// Returns whether this worker is [paused](Self::pause). No round trip.
     #[must_use]
     #[doc(alias = "isPaused")]
     pub fn is_paused(&self) -> bool {
         self.all.working.lock().is_paused
     }
 
-    /// Tells a running job of a partition to stop, with a reason that it can read, and returns true if it runs here and was not told
-    /// before.
+    /// Cancels a running job of a partition with a reason that it can read, and returns true if it runs here and was
+    /// not cancelled before.
     #[doc(alias = "cancelJob")]
     pub fn cancel_job(&self, partition: usize, id: &str, reason: impl Into<String>) -> bool {
         let worker = self.all.working.lock().workers.get(partition).cloned();
         worker.is_some_and(|worker| worker.cancel_job(id, reason))
     }
 
-    /// Tells all running jobs to stop, and returns how many were not told before.
+    /// Cancels all running jobs, and returns how many were not cancelled before.
     #[doc(alias = "cancelAllJobs")]
     pub fn cancel_all_jobs(&self, reason: impl Into<String>) -> usize {
         let reason = reason.into();
         self.all.workers().iter().map(|worker| worker.cancel_all_jobs(reason.clone())).sum()
     }
 
-    /// Tells how the worker is, for the probes of whatever runs this process. No round trip.
+    /// Returns the worker's health, for readiness and liveness probes. No round trip.
     ///
-    /// It is connected if all servers that it needs are there; the last fetch is the latest of any partition.
+    /// It is connected if all servers that it needs are; the last fetch is the latest of any partition.
     #[must_use]
     pub fn health(&self) -> Health {
         let all = self.all.workers().into_iter().map(|worker| worker.health());
@@ -295,34 +296,34 @@ impl PartitionedWorker {
         })
     }
 
-    /// Resolves when the worker works on no partition any more of those that it works on now, for whatever reason.
+    /// Resolves when the workers of all its present partitions have stopped, for whatever reason.
     pub fn finished(&self) -> impl Future<Output = ()> + Send + use<> {
         let all: Vec<_> = self.all.workers().iter().map(|worker| worker.finished()).collect();
         async move { _ = join_all(all).await }
     }
 
-    /// Works until the signal comes, then closes.
+    /// Runs until the signal resolves, then closes the worker.
     pub async fn run_until(self, signal: impl Future<Output = ()>) -> PartitionedReport {
         signal.await;
         self.close().await
     }
 
-    /// Closes as a [`Worker`] does: takes no new jobs, waits for those that run, at most the worker's `shutdown_timeout`, then cancels
-    /// them and hands back what does not end.
+    /// Closes the worker like [`Worker::close`]: it takes no new jobs, and waits for the running ones for at most its
+    /// `shutdown_timeout`. Then it cancels them, and hands back those that do not end.
     #[doc(alias = "disconnect")]
     pub async fn close(self) -> PartitionedReport {
         let within = self.all.shutdown_timeout;
         self.close_within(within).await
     }
 
-    /// Closes the worker, with a time of its own for running jobs. Zero cancels them at once.
+    /// Closes the worker, waiting for running jobs for at most `within`. Zero cancels them at once.
     pub async fn close_within(mut self, within: Duration) -> PartitionedReport {
         self.growing.abort();
-        // It only ends; the error says that it was aborted.
+        // It only ends; the error is that it was aborted.
         let _ = (&mut self.growing).await;
         let workers = std::mem::take(&mut self.all.working.lock().workers);
         let closing = workers.into_iter().map(|worker| async move {
-            // Nobody else holds it: all calls on this handle have ended.
+            // There is no other reference: all calls on this handle have ended.
             Some(Arc::into_inner(worker)?.close_within(within).await)
         });
         PartitionedReport::of(join_all(closing).await)
@@ -358,7 +359,7 @@ fn sum(counts: impl Iterator<Item = WorkerCounts>) -> WorkerCounts {
     })
 }
 
-/// What became of the jobs of a worker over partitions that was closed; see [`Report`].
+/// What happened to the jobs of a closed worker over partitions; see [`Report`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -367,7 +368,7 @@ pub struct PartitionedReport {
     pub counts: WorkerCounts,
     /// See [`Report::moved`].
     pub moved: u64,
-    /// See [`Report::handed_back`]; with those that a silent server handed out too late.
+    /// See [`Report::handed_back`]; includes jobs that a silent server handed out too late.
     pub handed_back: Vec<InPartition<String>>,
     /// See [`Report::times_handed_back`].
     pub times_handed_back: u64,
@@ -380,7 +381,7 @@ pub struct PartitionedReport {
 }
 
 impl PartitionedReport {
-    /// The reports of all partitions, each in the place of its number.
+    /// Merges the reports of all partitions, each at the index of its number.
     fn of(reports: Vec<Option<Report>>) -> Self {
         let mut all = Self::default();
         for (partition, report) in reports.into_iter().enumerate() {
@@ -399,7 +400,7 @@ impl PartitionedReport {
     }
 }
 
-/// What happens in a worker over partitions, each event with the number of its partition; as [`WorkerEvents`].
+/// Receives the events of a worker over partitions, each with the number of its partition; like [`WorkerEvents`].
 #[must_use = "dropping it ends the listening"]
 pub struct PartitionedWorkerEvents {
     added: mpsc::Receiver<Numbered<WorkerEvents>>,

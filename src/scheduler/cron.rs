@@ -1,6 +1,6 @@
 //! Cron patterns as BullMQ's cron-parser 5 reads them.
 //!
-//! The text is read by rules of our own, because patterns mean other things to other parsers: names, missing fields,
+//! The text is read by rules of our own, because other parsers read patterns differently: names, missing fields,
 //! duplicates, weekday 7, `L` and `H`. The search for the next time is in `search`.
 
 use std::str::FromStr;
@@ -10,23 +10,23 @@ use chrono_tz::Tz;
 
 use super::search::{self, Listed};
 
-/// A pattern that was understood.
+/// A parsed pattern.
 #[derive(Debug, Clone)]
 pub(crate) struct Cron {
     listed: Listed,
     is_hashed: bool,
 }
 
-/// The zone whose wall clock a pattern is about.
+/// The time zone whose local time a pattern is about.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Zone {
     Named(Tz),
     Offset(FixedOffset),
-    /// The zone of this process.
+    /// The time zone of this process.
     Own,
 }
 
-/// What one field of a pattern may hold.
+/// What one field of a pattern may contain.
 struct Shape {
     name: &'static str,
     min: u32,
@@ -44,27 +44,28 @@ const SHAPES: [Shape; 6] = [
     Shape { name: "day of week", min: 0, max: 7, names: true, last: true },
 ];
 
-/// The longest month of each name; February has its leap day.
+/// The longest length of each month; February includes its leap day.
 const DAYS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
 /// The values that one field lists.
 #[derive(Debug, Default)]
 struct Field {
     values: Vec<u32>,
-    /// Days of the week in their last week of the month; for the day of month, any entry means the last day.
+    /// Days of the week in their last week of the month; in the field of the day of month, any entry means the last
+    /// day.
     last: Vec<u32>,
-    /// Which one in the month, for a day of the week.
+    /// For a day of the week: which one in the month.
     nth: Option<u32>,
     is_wildcard: bool,
     is_hashed: bool,
 }
 
 impl Cron {
-    /// Reads a pattern. `seed` fixes what `H` stands for; without one it is drawn anew each time, as in BullMQ.
+    /// Reads a pattern. `seed` fixes what `H` stands for; without a seed it is drawn anew each time, as in BullMQ.
     ///
     /// # Errors
     ///
-    /// Why the pattern is none, for people.
+    /// Why the pattern is invalid, for people.
     pub(crate) fn parse(text: &str, seed: Option<&str>) -> Result<Self, String> {
         let bad = |problem: &str| format!("the pattern '{text}': {problem}");
         if text.len() > 1024 {
@@ -75,7 +76,7 @@ impl Cron {
             return Err(bad("it has more than six fields"));
         }
         let defaults = ["0", "*", "*", "*", "*", "*"];
-        // Missing fields are those in front, which nobody expects who has left one out by mistake.
+        // Missing fields are the first ones, which surprises those who have left one out by mistake.
         let few = match words.len() {
             0..=4 => format!("; it has {} of the five fields, or six with seconds", words.len()),
             _ => String::new(),
@@ -83,7 +84,7 @@ impl Cron {
         let words = defaults[..6 - words.len()].iter().copied().chain(words);
         let mut random = Random::new(seed);
         let mut drawn = [0.0; 6];
-        // In this order the draws give what cron-parser gives for the same seed.
+        // In this order the draws give the same numbers as cron-parser for the same seed.
         for field in [0, 1, 2, 4, 3, 5] {
             drawn[field] = random.next();
         }
@@ -118,12 +119,12 @@ impl Cron {
         Ok(Self { listed, is_hashed })
     }
 
-    /// Whether numbers were drawn for it.
+    /// Returns whether numbers were drawn for it.
     pub(crate) fn is_hashed(&self) -> bool {
         self.is_hashed
     }
 
-    /// The first time after `ms` at which the pattern is due; `None` if there is none in decades.
+    /// Returns the first time after `ms` at which the pattern is due; `None` if there is none for decades.
     pub(crate) fn next_after(&self, ms: u64, zone: &Zone) -> Option<u64> {
         let found = search::next_after(&self.listed, |ms| zone.offset_ms(ms), i64::try_from(ms).ok()?)?;
         u64::try_from(found).ok()
@@ -131,7 +132,7 @@ impl Cron {
 }
 
 impl Zone {
-    /// How far the clock on the wall is ahead of UTC at a moment, in ms.
+    /// Returns how far local time is ahead of UTC at a moment, in ms.
     fn offset_ms(&self, ms: i64) -> i64 {
         // Beyond the calendar the search ends by itself.
         let Some(at) = DateTime::from_timestamp_millis(ms).map(|at| at.naive_utc()) else { return 0 };
@@ -143,7 +144,7 @@ impl Zone {
         i64::from(offset.local_minus_utc()) * 1000
     }
 
-    /// Reads the name of a zone; none is the zone of this process.
+    /// Reads the name of a time zone; `None` means that of this process.
     pub(crate) fn parse(text: Option<&str>) -> Result<Self, String> {
         let Some(text) = text else { return Ok(Self::Own) };
         if ["local", "system", "default"].iter().any(|own| text.eq_ignore_ascii_case(own)) {
@@ -164,7 +165,7 @@ impl Zone {
     }
 }
 
-/// The patterns that have a name.
+/// Returns the pattern with this name, such as `@daily`.
 fn named(text: &str) -> Option<&'static str> {
     Some(match text {
         "@yearly" | "@annually" => "0 0 0 1 1 *",
@@ -235,7 +236,7 @@ impl Field {
         match range.split_once('-') {
             None => found.push(if is_weekday { one(&range, shape)? % 7 } else { one(&range, shape)? }),
             Some((from, to)) => {
-                // What follows a third number is ignored, as by cron-parser.
+                // What follows a third number is ignored, as in cron-parser.
                 let to = to.split('-').next().unwrap_or_default();
                 let (from, to) = (one(from, shape)?, one(to, shape)?);
                 if from > to {
@@ -257,7 +258,7 @@ impl Field {
     }
 }
 
-/// A number of a field.
+/// Reads one number of a field.
 fn one(text: &str, shape: &Shape) -> Result<u32, String> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = digits.then(|| text.parse().ok()).flatten().ok_or_else(|| format!("'{text}' is no number"))?;
@@ -268,7 +269,7 @@ fn one(text: &str, shape: &Shape) -> Result<u32, String> {
     }
 }
 
-/// Months and days of the week as numbers. Each run of three letters is a name, in either field.
+/// Replaces the names of months and days of the week by numbers. Each run of three letters is a name, in either field.
 fn without_names(word: &str) -> Result<String, String> {
     const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
     const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
@@ -292,7 +293,7 @@ fn without_names(word: &str) -> Result<String, String> {
     Ok(numbers)
 }
 
-/// `H`, `H/step`, `H(from-to)` and `H(from-to)/step` as the values that `draw` picks for them.
+/// Replaces `H`, `H/step`, `H(from-to)` and `H(from-to)/step` by the values that `draw` picks for them.
 fn without_hashes(word: &str, shape: &Shape, draw: f64) -> Result<String, String> {
     let pick = |low: u32, high: u32| scaled(draw, high - low + 1) + low;
     let mut values = String::with_capacity(word.len());
@@ -338,7 +339,7 @@ fn scaled(draw: f64, below: u32) -> u32 {
     (draw * f64::from(below)) as u32
 }
 
-/// The numbers behind `H`: the same for the same seed, in every implementation.
+/// Generates the numbers behind `H`: the same for the same seed, in every implementation.
 struct Random(u32);
 
 impl Random {
@@ -370,7 +371,7 @@ mod tests {
         assert!(!Cron::parse("0 30 2 * *", None).map(drop).unwrap_err().contains("of the five fields"));
     }
 
-    /// That they are the values of cron-parser is shown with Node.
+    /// A twin test with Node shows that these are the values of cron-parser.
     #[test]
     fn a_seed_fixes_what_h_stands_for() {
         let first = |pattern: &str, seed| Cron::parse(pattern, Some(seed)).unwrap().next_after(0, &utc()).unwrap();
@@ -390,7 +391,7 @@ mod tests {
         }
     }
 
-    /// Local times on the days on which New York moves its clock; Node's are the same.
+    /// Local times on the days on which New York changes its clock; Node returns the same.
     #[test]
     fn a_moved_clock_runs_nothing_twice() {
         let zone = Zone::parse(Some("America/New_York")).unwrap();

@@ -1,4 +1,4 @@
-//! Job schedulers: what is stored of one, when its jobs run next, and the options they run with.
+//! Job schedulers: their stored form, when their jobs run next, and with which options.
 
 #[cfg(feature = "cron")]
 pub(crate) mod cron;
@@ -23,20 +23,20 @@ use crate::wire::job::RawJob;
 
 use next::NextRun;
 
-/// What is to become of a run that was taken.
+/// What happens to a run that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
     Run,
-    /// It was removed: an earlier run has not ended, and the scheduler's runs are not to overlap.
+    /// It was removed: an earlier run has not ended, and the scheduler's runs must not overlap.
     Skipped,
 }
 
-/// Makes the next run of the scheduler `key`, which has made this job, if the job is its current run. `token` is the one
-/// of the job's lock.
+/// Creates the next run of the scheduler `key`, which has created this job, if the job is its current run. `token` is
+/// the value of the job's lock.
 ///
 /// # Errors
 ///
-/// There will be no next run: what the job or the scheduler says about it cannot be understood, or the server refuses
+/// There will be no next run: what the job or the scheduler says about repetition cannot be read, or the server refuses
 /// the call. Nothing was changed.
 pub(crate) async fn advance(engine: &Engine, key: &str, job: &RawJob, token: &str) -> Result<Turn> {
     let fail = |problem: String| Error::Scheduler { scheduler: key.to_owned(), problem };
@@ -81,7 +81,7 @@ mod tests {
         }
         let options = StoredOptions::parse(opts).unwrap();
         let job = RawJob::added(id.clone(), "n".into(), "{}".into(), opts.to_owned().into(), options, NOW, 0, 0);
-        // Without the lock it is not ours to remove.
+        // Without holding the lock, the run is not ours to remove.
         let foreign = advance(&engine, "s", &job, "other").await.unwrap();
         assert_eq!(foreign, Turn::Run);
         engine.redis(&format!("ZADD @repeat {NOW} s")).await;

@@ -1,4 +1,4 @@
-//! The run after this one: whether there is one, when, and with which options; pure.
+//! Decides whether there is a next run, when, and with which options. Without I/O.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,26 +12,26 @@ use crate::script::advance_scheduler::Advance;
 use crate::wire::job::RawJob;
 use crate::wire::json;
 
-/// What follows a run.
+/// The run that follows another.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum NextRun {
     Run(Box<Advance>),
-    /// Nothing: the limit or the end is reached. The scheduler's entry stays.
+    /// There is none: the limit or the end is reached. The scheduler's entry stays.
     Ended,
 }
 
-/// What the member `overlap` says where runs are not to overlap.
+/// The value of the member `overlap` if runs must not overlap.
 pub(super) const SKIP: &str = "skip";
 
 pub(super) type Members<'a> = BTreeMap<String, &'a RawValue>;
 
-/// What follows the run `job` of the scheduler `key` at the time `now`, in ms.
+/// Returns what follows the run `job` of the scheduler `key` at the time `now`, in ms.
 ///
-/// The options of the job decide, and go on to the next run; the scheduler's own hash is the script's affair.
+/// The job's options decide, and are passed on to the next run; the script handles the scheduler's own hash.
 ///
 /// # Errors
 ///
-/// The options say nothing usable about repetition; why, for people.
+/// Why the options cannot be read, for people.
 pub(crate) fn after(key: &str, job: &RawJob, now: u64) -> Result<NextRun, String> {
     let mut opts = members(&job.opts_text)?;
     let repeat_text = opts.remove("repeat").map_or("", |repeat| repeat.get());
@@ -179,7 +179,7 @@ fn next_opts(key: &str, mut opts: Members<'_>, repeat: String, slot: Option<u64>
 }
 
 impl Advance {
-    /// What follows `job`, as far as nothing but the job is known.
+    /// Returns what follows `job`, as far as it depends on the job alone.
     fn of(key: &str, job: &RawJob) -> Self {
         Self {
             scheduler: key.to_owned(),
@@ -200,8 +200,8 @@ impl Advance {
     }
 }
 
-/// Whether a text has the shape of the key of a repeatable job up to BullMQ 3, `name:id:end:zone:pattern`. An id of a
-/// scheduler may have it by accident.
+/// Returns whether a text has the form of the key of a repeatable job of BullMQ 3 and older,
+/// `name:id:end:zone:pattern`. The id of a scheduler may have this form by accident.
 fn may_be_legacy(key: &str) -> bool {
     let parts: Vec<&str> = key.splitn(5, ':').collect();
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -219,7 +219,7 @@ pub(super) fn members(text: &str) -> Result<Members<'_>, String> {
     Ok(members)
 }
 
-/// The members as one object, those in `set` in place of others of their name.
+/// Writes the members as one object, in which those in `set` replace others of the same name.
 pub(super) fn object(members: &Members<'_>, set: &[(&str, String)]) -> String {
     let kept = members.iter().filter(|(name, _)| set.iter().all(|(other, _)| other != name));
     let kept = kept.map(|(name, value)| (name.as_str(), value.get()));
@@ -238,7 +238,7 @@ fn is_number(value: &RawValue) -> bool {
     matches!(value.get().as_bytes().first(), Some(b'-' | b'0'..=b'9'))
 }
 
-/// A date as other writers put it: ms since the epoch, or text as JavaScript prints dates.
+/// Reads a date as other writers store it: ms since the epoch, or text as JavaScript prints dates.
 fn moment(value: &RawValue) -> Option<u64> {
     if let Some(ms) = json::number(value) {
         return Some(whole(ms));

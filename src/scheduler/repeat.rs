@@ -1,4 +1,4 @@
-//! How a job repeats, as its scheduler is told.
+//! How a job repeats.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,18 +9,18 @@ use crate::clock::{LATEST, epoch_ms, from_epoch_ms, millis};
 use crate::error::{Error, Result};
 use crate::options::MAX_SAFE;
 
-/// How many slots that passed can be made up at most.
+/// How many missed slots can be made up at most.
 pub(super) const MOST_CAUGHT_UP: u32 = 1_000;
 
-/// What happens to a run whose time has come while an earlier run of the same scheduler has not ended.
+/// What happens to a run that is due while an earlier run of the same scheduler has not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum Overlap {
-    /// It runs beside the other one, as in BullMQ.
+    /// It runs at the same time, as in BullMQ.
     #[default]
     Allow,
-    /// It does not take place: whichever worker takes it removes it unrun, and the one after it is made.
+    /// It is skipped: the worker that takes it removes it without running it, and the next run is created.
     Skip,
 }
 
@@ -65,7 +65,7 @@ pub(super) enum When {
     Pattern(String),
 }
 
-/// The fields and names of BullMQ's `RepeatOptions`; what is not said is left out.
+/// Writes the fields and names of BullMQ's `RepeatOptions`; what is not set is left out.
 impl Serialize for Repeat {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let Self { when, tz, hash_seed, limit, start, end, offset, immediately, overlap, catch_up } = self;
@@ -113,42 +113,42 @@ impl Repeat {
         }
     }
 
-    /// Repeats each time this span has passed, the first time at once. More than 0; rounded up to milliseconds.
+    /// Repeats each time this duration has passed, the first time at once. More than 0; rounded up to milliseconds.
     pub fn every(span: Duration) -> Self {
         Self::new(When::Every(span))
     }
 
-    /// Repeats by a cron pattern with five fields, or six with seconds in front; as BullMQ 6 reads it. Needs the feature
-    /// `cron`.
+    /// Repeats by a cron pattern with five fields, or six with seconds first; patterns mean the same as in BullMQ 6.
+    /// Needs the feature `cron`.
     ///
-    /// On days on which the clock is moved it is due when BullMQ's parser says; see `docs/schedulers.md`.
+    /// On days on which the clock is changed, it is due when BullMQ's parser says; see `docs/schedulers.md`.
     #[doc(alias = "pattern")]
     pub fn cron(pattern: impl Into<String>) -> Self {
         Self::new(When::Pattern(pattern.into()))
     }
 
-    /// Sets the time zone of a pattern: an IANA name, `UTC`, or `UTC+h:mm`. Default: the zone of the process that computes
-    /// the next run, which may be any worker; so better name one.
+    /// Sets the time zone of a pattern: an IANA name, `UTC`, or `UTC+h:mm`. Default: the zone of the process that
+    /// computes the next run, which may be any worker; so it is better to set one.
     pub fn tz(mut self, zone: impl Into<String>) -> Self {
         self.tz = Some(zone.into());
         self
     }
 
-    /// Sets what `H` in a pattern stands for: any text, of which the same numbers are made in every process. Default: the id
-    /// of the scheduler. BullMQ draws numbers anew for each run unless it is told a seed.
+    /// Sets the seed for `H` in a pattern: any text, from which every process computes the same numbers. Default: the
+    /// id of the scheduler. BullMQ draws new numbers for each run unless a seed is set.
     #[doc(alias = "hashSeed")]
     pub fn hash_seed(mut self, seed: impl Into<String>) -> Self {
         self.hash_seed = Some(seed.into());
         self
     }
 
-    /// Makes at most so many runs, counted from each upsert; at least 1. Default: no limit.
+    /// Limits the number of runs, counted from each upsert; at least 1. Default: no limit.
     pub fn limit(mut self, runs: u64) -> Self {
         self.limit = Some(runs);
         self
     }
 
-    /// Makes no run before this, and by a pattern none at this very moment. Default: none. Not together with
+    /// Creates no run before this moment, and with a pattern none exactly at it. Default: none. Not together with
     /// [`immediately`](Self::immediately).
     #[doc(alias = "startDate")]
     pub fn start_date(mut self, at: SystemTime) -> Self {
@@ -156,49 +156,50 @@ impl Repeat {
         self
     }
 
-    /// Makes no run after this; at an interval one run may be later by less than the interval. Default: none.
+    /// Creates no run after this moment; with an interval, one run may be later by less than the interval. Default:
+    /// none.
     #[doc(alias = "endDate")]
     pub fn end_date(mut self, at: SystemTime) -> Self {
         self.end = Some(at);
         self
     }
 
-    /// Sets, at an interval, how long after the multiples of the interval since 1970 a run is due; less than the interval.
-    /// Default: as the first run falls.
+    /// Sets, with an interval, how long after the multiples of the interval since 1970 a run is due; less than the
+    /// interval. Default: given by the time of the first run.
     pub fn offset(mut self, offset: Duration) -> Self {
         self.offset = Some(offset);
         self
     }
 
-    /// Makes one run at each upsert besides, by a pattern. Default false.
+    /// Runs once at each upsert in addition to the pattern. Default: false.
     pub fn immediately(mut self, immediately: bool) -> Self {
         self.immediately = immediately;
         self
     }
 
-    /// Sets whether a run begins while an earlier one has not ended. Default: it does, as in BullMQ.
+    /// Sets whether a run may start while an earlier one has not ended. Default: it may, as in BullMQ.
     ///
-    /// With [`Overlap::Skip`] it does not: an earlier run is one that is active, or that has begun and waits to be tried
-    /// again or for its children. A slot that was skipped counts for [`limit`](Self::limit). It is stored beside BullMQ's
-    /// own options and heeded by workers of this crate only: what a worker of BullMQ takes, it runs. Not together with
-    /// [`catch_up`](Self::catch_up), whose runs would follow at once and be skipped.
+    /// With [`Overlap::Skip`] it may not: an earlier run has not ended if it is active, or has been started and waits
+    /// for its next attempt or for its children. A skipped slot counts for [`limit`](Self::limit). The option is stored
+    /// beside BullMQ's own options, and only workers of this crate obey it: a worker of BullMQ runs what it takes. Not
+    /// together with [`catch_up`](Self::catch_up), whose runs would follow at once and be skipped.
     pub fn overlap(mut self, overlap: Overlap) -> Self {
         self.overlap = overlap;
         self
     }
 
-    /// Sets how many slots that passed while no worker was there are made up, the latest ones, one after the other and at
-    /// once. 0 to 1,000. Default: 0, as in BullMQ, where the first worker to come runs the one slot that waits, and the
-    /// next run is in the future.
+    /// Sets how many slots that were missed while no worker ran are made up: the latest ones, one after the other, at
+    /// once. 0 to 1,000. Default: 0, as in BullMQ, where the first worker to start runs the one slot that is waiting,
+    /// and the next run is in the future.
     ///
-    /// It is heeded by workers of this crate only. With a pattern, [`end_date`](Self::end_date) also ends making up.
+    /// Only workers of this crate obey it. With a pattern, no slot after [`end_date`](Self::end_date) is made up.
     pub fn catch_up(mut self, slots: u32) -> Self {
         self.catch_up = slots;
         self
     }
 
-    /// Computes the first `n` runs of a scheduler that is made at the moment `from`, if no worker is ever late; fewer if it
-    /// ends before. Redis is not asked: this is how a schedule is tested.
+    /// Computes the first `n` runs of a scheduler that is created at the moment `from`, if no worker is ever late;
+    /// fewer if it ends before. Redis is not used, so this is the way to test a schedule.
     ///
     /// # Errors
     ///
@@ -207,13 +208,13 @@ impl Repeat {
         Ok(self.runs(from)?.take(n).collect())
     }
 
-    /// Computes the runs as [`next_runs`](Self::next_runs) does, one after the other. A schedule without limit and end does
-    /// not end.
+    /// Computes the runs like [`next_runs`](Self::next_runs), one after the other. A schedule without limit and end is
+    /// endless.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] if the pattern or the time zone cannot be understood, or if options are out of range or
-    /// exclude each other; and for a pattern with `H` that has no [`hash_seed`](Self::hash_seed).
+    /// [`Error::InvalidOption`] if the pattern or the time zone cannot be read, or if options are out of range or
+    /// exclude each other; and for a pattern with `H` without a [`hash_seed`](Self::hash_seed).
     pub fn runs(&self, from: SystemTime) -> Result<Runs> {
         self.check()?;
         let from = epoch_ms(from);
@@ -249,12 +250,12 @@ impl Repeat {
         Ok(runs)
     }
 
-    /// Whether it runs besides at each upsert, so that an upsert twice is not one.
+    /// Returns whether each upsert adds a run at once, so that repeating an upsert is not harmless.
     pub(crate) fn is_immediate(&self) -> bool {
         self.immediately
     }
 
-    /// Tests every rule that can be told before anything is sent, but for what depends on the time.
+    /// Checks every rule that does not depend on the server or the time.
     pub(super) fn check(&self) -> Result<()> {
         match &self.when {
             When::Every(span) => {
@@ -309,7 +310,8 @@ impl Repeat {
         Ok(())
     }
 
-    /// The pattern, read; of an interval an error, which [`check`](Self::check) keeps from happening.
+    /// Returns the parsed pattern. An error for an interval, for which [`check`](Self::check) keeps it from being
+    /// called.
     pub(super) fn pattern(&self, seed: Option<&str>) -> Result<Pattern> {
         let When::Pattern(pattern) = &self.when else { return Err(Error::invalid("pattern", "there is none")) };
         pattern::check_zone(self.tz.as_deref()).map_err(|problem| Error::invalid("tz", problem))?;
@@ -317,7 +319,7 @@ impl Repeat {
     }
 }
 
-/// The runs of a schedule to come; made by [`Repeat::runs`].
+/// The future runs of a schedule, in order. Created by [`Repeat::runs`].
 #[derive(Debug, Clone)]
 pub struct Runs {
     step: Step,
@@ -337,10 +339,10 @@ enum Step {
 }
 
 impl Runs {
-    /// The run after the one at `slot`, in ms.
+    /// Returns the run after the one at `slot`, in ms.
     fn after(&self, slot: u64) -> Option<u64> {
         match &self.step {
-            // Node looks at the end when it makes the next run, not at when that run is.
+            // Node compares the end with the time at which it creates the next run, not with the time of that run.
             Step::Every(every) => slot.checked_add(*every).filter(|_| slot <= self.end),
             Step::Pattern { pattern, start } => pattern.next_after(slot.max(*start)).filter(|next| *next <= self.end),
         }
@@ -386,7 +388,7 @@ mod tests {
     fn a_schedule_ends_by_its_limit_and_its_end() {
         let every = || Repeat::every(Duration::from_millis(100));
         assert_eq!(runs(&every().limit(2), 9, 0), [0, 100]);
-        // One run at an interval may be after the end.
+        // One run of an interval may be after the end.
         assert_eq!(runs(&every().end_date(at(150)), 9, 0), [0, 100, 200]);
         assert_eq!(runs(&every().end_date(at(150)), 9, 151), [0; 0]);
     }

@@ -1,4 +1,4 @@
-//! Schedulers that have stopped: what is stored of one says what its next run is.
+//! Revives schedulers that have stopped: their hash tells the next run.
 
 use super::next::{self, NextRun, members, object, quoted};
 use crate::engine::Engine;
@@ -8,12 +8,12 @@ use crate::script::list_schedulers::StoredScheduler;
 use crate::wire::job::RawJob;
 use crate::wire::options::StoredOptions;
 
-/// Puts back the next run of each scheduler whose run is past and gone, and that has not ended; the id of the scheduler
-/// and that of the run. A run that is there and stands nowhere goes back itself. One that cannot go on has its error in its
-/// place.
+/// Puts back the next run of each scheduler whose current run is over and that has not ended. Returns the ids of the
+/// scheduler and the run. A run that exists but is in no list or set is put back itself. A scheduler that cannot go on
+/// has an error in its place.
 ///
-/// Slots that passed are skipped. A worker that does the same, or that makes the next run of a job that has come back,
-/// leads to one run: a scheduler moves on only from its current one.
+/// Missed slots are skipped. If another worker does the same, or creates the next run of a job that has come back,
+/// there is still only one run: a scheduler advances only from its current run.
 ///
 /// # Errors
 ///
@@ -43,20 +43,20 @@ pub(crate) async fn revive(engine: &Engine, interval: std::time::Duration) -> Re
     Ok(revived)
 }
 
-/// The id of the current run.
+/// Returns the id of the current run.
 fn run_of(stored: &StoredScheduler) -> String {
     format!("repeat:{}:{}", stored.id, stored.slot)
 }
 
-/// What follows the run that is gone, as its options would have said; `None` if it was the last one.
+/// Returns what follows the missing run, as its options would have said; `None` if it was the last one.
 fn next_of(stored: &StoredScheduler, now: u64) -> std::result::Result<Option<Advance>, String> {
     let text = |name: &str| {
         let (_, value) = stored.hash.iter().find(|(field, _)| field == name.as_bytes())?;
         std::str::from_utf8(value).ok().filter(|text| !text.is_empty())
     };
-    // Without a count it is a repeatable job of BullMQ 5: its data went with its run.
+    // Without a count it is a repeatable job of BullMQ 5: its data was lost with its run.
     let Some(count) = text("ic").and_then(|count| count.parse::<u64>().ok()) else { return Ok(None) };
-    // The count goes on when the scheduler is upserted, and its limit begins anew.
+    // An upsert keeps the count, and restarts the limit.
     let before = text("limitFrom").and_then(|before| before.parse::<u64>().ok()).unwrap_or(0);
     let mut repeat = vec![("count", count.saturating_sub(before).to_string())];
     for name in ["every", "limit", "startDate", "endDate", "catchUp"] {

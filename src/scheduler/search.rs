@@ -1,9 +1,9 @@
-//! When a cron pattern is due next, on ordinary days and on those on which the clock is moved.
+//! Finds when a cron pattern is due next, on ordinary days and on those on which the clock is changed.
 //!
-//! Time is cut into stretches in which the clock on the wall shows one hour. A stretch is due as a whole or not at all,
-//! and within it the minutes and seconds are what they say. What is special about a moved clock is then only which
-//! stretches are due: the same for every peer, because the time becomes the id of a run. What BullMQ's parser was seen
-//! to do there stands at `is_due`, `dawn` and `pass`; the tests of the module `cron` in `tests/interop` compare it.
+//! Time is divided into stretches in which local time shows the same hour. A stretch is due as a whole or not at all,
+//! and within it the minutes and seconds apply as written. So a changed clock only affects which stretches are due.
+//! This must be the same for every peer, because the time becomes the id of a run. What BullMQ's parser was observed to
+//! do is described at `is_due`, `dawn` and `pass`; the tests of the module `cron` in `tests/interop` compare it.
 
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveTime};
 
@@ -12,7 +12,7 @@ const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
-/// The fifth of a weekday in February comes every 28 years, or 40 around a year without its leap day.
+/// The fifth of a weekday in February comes every 28 years, or 40 years around a year without its leap day.
 const MOST_YEARS: i32 = 50;
 
 /// The values that a pattern lists, one bit each.
@@ -25,37 +25,38 @@ pub(super) struct Listed {
     pub(super) months: u64,
     /// Sunday is 0.
     pub(super) weekdays: u64,
-    /// Whether the last day of the month is due, whichever it is.
+    /// Whether the last day of the month is due.
     pub(super) last_day: bool,
     /// The weekdays that are due in the last seven days of the month.
     pub(super) last_weekdays: u64,
-    /// Which one of the month the weekday has to be.
+    /// Which one in the month the weekday has to be.
     pub(super) nth: Option<u32>,
     pub(super) any_day: bool,
     pub(super) any_weekday: bool,
 }
 
-/// A stretch of time in which the clock shows the same hour: an hour, or less where the clock is moved within it.
+/// A stretch of time in which local time shows the same hour: an hour, or less if the clock is changed within it.
 #[derive(Debug, Clone, Copy)]
 struct Stretch {
     begin: i64,
     end: i64,
-    /// How far the clock on the wall is ahead of UTC.
+    /// How far local time is ahead of UTC.
     offset: i64,
     date: NaiveDate,
     hour: u32,
 }
 
-/// The clock on a wall: by how many ms it is ahead of UTC at a moment. Zones change on whole seconds.
+/// The local time: how many ms it is ahead of UTC at a moment. Zones change at whole seconds.
 struct Wall<F>(F);
 
-/// The first time after `from` at which a pattern is due, in ms since the epoch; `None` if there is none in decades.
+/// Returns the first time after `from` at which a pattern is due, in ms since the epoch; `None` if there is none for
+/// decades.
 pub(super) fn next_after(listed: &Listed, offset_of: impl Fn(i64) -> i64, from: i64) -> Option<i64> {
     let wall = Wall(offset_of);
     let mut now = wall.stretch(from)?;
-    // What the clock showed just before; nothing where the search begins, or comes from another day.
+    // The stretch before; `None` at the beginning of the search, or if it was on another day.
     let mut before: Option<Stretch> = None;
-    // Where in the stretch the search stands, which only matters where the clock is moved by less than an hour.
+    // The position within the stretch, which only matters if the clock is changed by less than an hour.
     let mut at = from;
     let last_year = now.date.year() + MOST_YEARS;
     while now.date.year() <= last_year {
@@ -121,10 +122,11 @@ impl Listed {
         self.hours.count_ones() == 24
     }
 
-    /// Whether the pattern is due in a stretch of a day on which it is due.
+    /// Returns whether the pattern is due in a stretch of a day on which it is due.
     ///
-    /// What the clock skipped is made up for in the stretch after it; an hour that it shows again is due again only for a
-    /// pattern of every hour, and part of an hour only for a pattern that went on to the end of the part before.
+    /// Times that the clock skipped are made up for in the stretch after them. An hour that is repeated is due again
+    /// only for a pattern of every hour, and a part of an hour only for a pattern that was due until the end of the
+    /// part before.
     fn is_due(&self, now: &Stretch, before: Option<&Stretch>) -> bool {
         let is_listed = has(self.hours, now.hour);
         let Some(before) = before else { return is_listed };
@@ -137,7 +139,7 @@ impl Listed {
         is_listed || made_up && (1..=skipped).any(|n| has(self.hours, (before.hour + n) % 24))
     }
 
-    /// The first time in a stretch from a moment on.
+    /// Returns the first time in a stretch from a moment on.
     fn time_within(&self, now: &Stretch, from: i64) -> Option<i64> {
         let first = now.begin.max(from);
         (0..60_u32).filter(|minute| has(self.minutes, *minute)).find_map(|minute| {
@@ -150,8 +152,8 @@ impl Listed {
         })
     }
 
-    /// One hour after the first minute from `at` on that is not listed, from where the search goes on when a stretch has
-    /// no more times; `None` if all are listed, and it goes on at the end.
+    /// Returns one hour after the first minute from `at` on that is not listed: where the search continues when a
+    /// stretch has no more times. `None` if all are listed; then it continues at the end of the stretch.
     fn hour_later(&self, now: &Stretch, mut at: i64) -> Option<i64> {
         while at < now.end {
             if !has(self.minutes, minute(at + now.offset)) {
@@ -162,7 +164,7 @@ impl Listed {
         None
     }
 
-    /// Where a stretch that is come to is looked at first: at its first minute, as much later as the clock skipped.
+    /// Returns where a new stretch is first looked at: at its first minute, as much later as the clock skipped.
     fn first_look(&self, now: &Stretch) -> i64 {
         let first = now.top() + i64::from(self.minutes.trailing_zeros()) * MINUTE;
         if first < now.begin { first + now.begin - now.top() } else { first }
@@ -170,7 +172,7 @@ impl Listed {
 }
 
 impl Stretch {
-    /// When its hour began, or would have.
+    /// Returns when its hour began, or would have begun.
     fn top(&self) -> i64 {
         self.begin - (self.begin + self.offset).rem_euclid(HOUR)
     }
@@ -181,7 +183,7 @@ impl Stretch {
 }
 
 impl<F: Fn(i64) -> i64> Wall<F> {
-    /// The stretch that a moment lies in.
+    /// Returns the stretch that contains a moment.
     fn stretch(&self, at: i64) -> Option<Stretch> {
         let offset = (self.0)(at);
         let local = at + offset;
@@ -194,7 +196,7 @@ impl<F: Fn(i64) -> i64> Wall<F> {
         Some(Stretch { begin, end, offset, date, hour })
     }
 
-    /// The first second in `(low, high]` at which the offset is as asked for; it is not at `low`.
+    /// Returns the first second in `(low, high]` at which the offset is as asked for; at `low` it is not.
     fn change(&self, mut low: i64, mut high: i64, is_new: impl Fn(i64) -> bool) -> i64 {
         while high - low > SECOND {
             let middle = low + (high - low) / 2 / SECOND * SECOND;
@@ -203,9 +205,9 @@ impl<F: Fn(i64) -> i64> Wall<F> {
         high - high.rem_euclid(SECOND)
     }
 
-    /// The first stretch of the day `date`, for a search that stands at `at` in `now`.
+    /// Returns the first stretch of the day `date`, for a search that is at `at` in `now`.
     ///
-    /// If midnight comes twice, it is the one of the zone's time that holds on the day `reached` at this time of day.
+    /// If midnight comes twice, it is the one in the offset that applies on the day `reached` at this time of day.
     fn dawn(&self, now: &Stretch, at: i64, reached: NaiveDate, date: NaiveDate) -> Option<Stretch> {
         let midnight = |date: NaiveDate| date.and_time(NaiveTime::MIN).and_utc().timestamp_millis();
         let of_day = (at + now.offset).rem_euclid(DAY);
@@ -213,16 +215,18 @@ impl<F: Fn(i64) -> i64> Wall<F> {
         self.stretch(self.moment(midnight(date), offset).max(now.end))
     }
 
-    /// When the clock shows a local time, if possible with that offset; what it skips is as much later as it is moved.
+    /// Returns when local time shows `local`, if possible with that offset; a skipped time is as much later as the
+    /// clock was changed.
     fn moment(&self, local: i64, offset: i64) -> i64 {
         let other = (self.0)(local - offset);
         let again = (self.0)(local - other);
         if other == offset || again == other { local - other } else { local - other.min(again) }
     }
 
-    /// Goes on by as many stretches as an hour is away, but not beyond it; returns where that is and what was before.
+    /// Moves on by as many stretches as an hour is away, but not beyond it. Returns where that is and the stretch
+    /// before.
     ///
-    /// So an hour that is shown again between the two may be what is come to, and is looked at then.
+    /// So if an hour is repeated in between, that hour may be reached, and is then looked at.
     fn pass(&self, mut now: Stretch, mut at: i64, hour: u32) -> Option<(Stretch, Option<Stretch>)> {
         let mut before = None;
         for _ in now.hour..hour {
@@ -241,12 +245,12 @@ fn has(listed: u64, value: u32) -> bool {
     listed >> value & 1 == 1
 }
 
-/// The smallest listed value above another.
+/// Returns the smallest listed value above another.
 fn above(listed: u64, value: u32) -> Option<u32> {
     (value + 1..64).find(|other| has(listed, *other))
 }
 
-/// The minute that a clock shows.
+/// Returns the minute of a local time.
 fn minute(local: i64) -> u32 {
     u32::try_from(local.rem_euclid(HOUR) / MINUTE).unwrap_or_default()
 }

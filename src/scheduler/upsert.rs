@@ -1,4 +1,4 @@
-//! A scheduler as it is to be, and the first run of it; pure.
+//! Builds the definition of a scheduler, and its first run. Without I/O.
 
 use super::next::{Members, SKIP, members, object, quoted};
 use super::repeat::{Overlap, Repeat, When};
@@ -11,7 +11,7 @@ use crate::script::upsert_scheduler::Upsert;
 use crate::wire::options::StoredOptions;
 use crate::wire::options::to_json;
 
-/// What the runs of a scheduler are made of.
+/// The name, data and options of the runs.
 pub(crate) struct Template {
     pub(crate) name: Option<String>,
     /// JSON.
@@ -20,14 +20,14 @@ pub(crate) struct Template {
     pub(crate) options: JobOptions,
 }
 
-/// What to store so that `scheduler` repeats like this from `now` on, in ms.
+/// Returns what to store so that `scheduler` repeats like this from `now` on, in ms.
 ///
 /// # Errors
 ///
 /// [`Error::InvalidOption`] if a rule is broken, or if there would be no run at all.
 pub(crate) fn plan(scheduler: &str, repeat: &Repeat, template: Template, now: u64) -> Result<Upsert> {
     check_template(&template.options)?;
-    // What the caller did not say is left out, as Node does.
+    // Options that the caller did not set are left out, as in Node.
     let text = to_json(&template.options);
     let mut options = members(&text).map_err(|problem| Error::invalid("options", problem))?;
     if template.options.attempts.is_none() {
@@ -45,12 +45,12 @@ pub(crate) fn plan(scheduler: &str, repeat: &Repeat, template: Template, now: u6
     made(scheduler, repeat, made_of, now)
 }
 
-/// What to store so that a scheduler that is stored repeats otherwise, and all else stays: `name`, `data` and `options` are
-/// those of its hash, and `run` are the options of its next run, in which others may have put more about its repetition.
+/// Returns what to store to change only the repetition of a stored scheduler: `name`, `data` and `options` are those of
+/// its hash, and `run` are the options of its next run, in which others may have stored more about its repetition.
 ///
 /// # Errors
 ///
-/// As [`plan`]; and where the options cannot be read.
+/// As with [`plan`]; and if the options cannot be read.
 #[cfg(feature = "dashboard")]
 pub(crate) fn replan(
     scheduler: &str,
@@ -79,7 +79,7 @@ pub(crate) fn replan(
     made(scheduler, repeat, made_of, now)
 }
 
-/// What a run says of its repetition besides what a schedule of ours says anew.
+/// Returns what a run says about its repetition, apart from what our schedule replaces.
 #[cfg(feature = "dashboard")]
 fn further(run: &str) -> Members<'_> {
     const OURS: [&str; 14] = [
@@ -104,14 +104,15 @@ fn further(run: &str) -> Members<'_> {
     repeat
 }
 
-/// The seed of a pattern as a run says it: Node passes it on from run to run, and stores it nowhere else.
+/// Returns the seed of a pattern that is stored in a run: Node passes it on from run to run, and stores it nowhere
+/// else.
 #[cfg(feature = "dashboard")]
 pub(crate) fn seed_of(run: &str) -> Option<String> {
     let repeat = members(run).ok()?.remove("repeat")?;
     crate::wire::json::string(members(repeat.get()).ok()?.remove("hashSeed")?).map(std::borrow::Cow::into_owned)
 }
 
-/// What the runs are made of, as it is stored.
+/// The name, data and options of the runs, as they are stored.
 struct MadeOf<'a> {
     name: String,
     /// JSON.
@@ -120,7 +121,7 @@ struct MadeOf<'a> {
     priority: u32,
     lifo: bool,
     deduplication_id: Option<String>,
-    /// What its runs say of their repetition besides what is known here.
+    /// What its runs say about their repetition, apart from what is known here.
     repeat: Members<'a>,
 }
 
@@ -226,7 +227,7 @@ impl Told {
     }
 }
 
-/// What the scheduler decides itself, or what belongs to one job alone, is no part of a template.
+/// Refuses options that the scheduler sets itself, or that belong to a single job.
 fn check_template(options: &JobOptions) -> Result<()> {
     for (option, is_given) in [
         ("run_at", options.run_at.is_some()),
@@ -270,7 +271,7 @@ mod tests {
         let upsert = planned(&Repeat::cron("H H * * *").tz("UTC"), JobOptions::default()).unwrap();
         let opts: Value = serde_json::from_str(&upsert.opts).unwrap();
         assert_eq!(opts["repeat"]["hashSeed"], "s");
-        // The script adds it, since it may keep the time of a run that waits.
+        // The script adds it, since it may keep the time of a waiting run.
         assert!(upsert.slot.is_some() && opts.get("prevMillis").is_none());
     }
 

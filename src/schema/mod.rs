@@ -1,4 +1,4 @@
-//! The contract with producers in other languages: what the kinds of jobs of a program look like.
+//! Describes the kinds of jobs of a program for producers in other languages.
 
 mod typescript;
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::kind::JobKind;
 
-/// The kinds of jobs of a program, to be written down for those who add or read them from elsewhere.
+/// The kinds of jobs of a program, to be described for programs that add or read them.
 ///
 /// ```
 /// use oxmq::schema::JobKinds;
@@ -60,7 +60,7 @@ impl Default for JobKinds {
 }
 
 impl JobKinds {
-    /// Makes a list without kinds.
+    /// Creates a list without kinds.
     pub fn new() -> Self {
         Self::default()
     }

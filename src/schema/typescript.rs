@@ -1,11 +1,11 @@
-//! JSON Schema → TypeScript, as far as types go.
+//! Turns JSON Schema into TypeScript types.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-/// The module with all kinds, and the definitions that they refer to.
+/// Writes the module with all kinds, and the definitions that they refer to.
 pub(super) fn module(kinds: &BTreeMap<&'static str, (Value, Value)>, definitions: &Map<String, Value>) -> String {
     let mut text = "// Written by oxmq from the kinds of jobs of a Rust program.\n\n\
         /** From the names of jobs to their data and results. */\nexport interface Jobs {\n"
@@ -37,7 +37,7 @@ fn definition(text: &mut String, name: &str, schema: &Value) {
     }
 }
 
-/// A type for a schema.
+/// Writes the type of a schema.
 fn of(schema: &Value) -> String {
     let Some(fields) = schema.as_object() else {
         return if schema == &Value::Bool(false) { "never" } else { "unknown" }.to_owned();
@@ -74,7 +74,7 @@ fn of(schema: &Value) -> String {
     }
 }
 
-/// A type for one of JSON's own; `None` for an object that only its alternatives describe.
+/// Writes the type of one of JSON's own types; `None` for an object that only its alternatives describe.
 fn plain(kind: &str, schema: &Value) -> Option<String> {
     Some(match kind {
         "integer" => "number".to_owned(),
@@ -131,7 +131,7 @@ fn grouped(part: &str) -> String {
 
 fn comment(text: &mut String, indent: &str, schema: &Value) {
     if let Some(description) = schema.get("description").and_then(Value::as_str) {
-        // What would end the comment must not.
+        // The text must not end the comment.
         let description = description.replace("*/", "*\u{200b}/").replace('\n', &format!("\n{indent} * "));
         line(text, format_args!("{indent}/** {description} */"));
     }

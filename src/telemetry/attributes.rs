@@ -1,6 +1,6 @@
-//! What the spans tell OpenTelemetry, and nobody else: attributes that a log line has no use for.
+//! Attributes of spans for OpenTelemetry only, which a log line does not need.
 //!
-//! Names of spans and the `bullmq.…` attributes are those of bullmq-otel; numbers are numbers, as there.
+//! The names of spans and the `bullmq.…` attributes are those of bullmq-otel; numbers are numbers, as there.
 
 use opentelemetry::trace::{Status, TraceContextExt};
 use opentelemetry::{StringValue, Value};
@@ -34,7 +34,7 @@ fn text(text: &str) -> Value {
     text.to_owned().into()
 }
 
-/// Starts the span, which fixes its parent and what samplers see of it, and gives it the name by which traces are found.
+/// Starts the span, which fixes its parent and what samplers see of it, and sets the name by which traces are found.
 fn name(span: &Span, name: String) {
     span.context().span().update_name(name);
 }

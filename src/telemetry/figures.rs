@@ -1,4 +1,4 @@
-//! Figures by way of the `metrics` facade. Without the feature `metrics` all of this is nothing.
+//! Metrics through the `metrics` facade. Without the feature `metrics` all of this does nothing.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ mod real {
 
     use super::Counted;
 
-    /// What a worker counts. Handles are made once, so that counting a job costs no look-up.
+    /// The metrics of a worker. Handles are created once, so that counting a job needs no look-up.
     pub(crate) struct WorkerFigures {
         wait: Histogram,
         run: Histogram,
@@ -103,7 +103,7 @@ mod real {
         }
     }
 
-    /// What a producer counts.
+    /// The metrics of a producer.
     pub(crate) struct AddFigures(Histogram);
 
     impl AddFigures {
@@ -117,7 +117,7 @@ mod real {
         }
     }
 
-    /// How many jobs there are in each state.
+    /// Reports how many jobs there are in each state.
     #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 jobs")]
     pub(crate) fn job_counts<'a>(queue: &str, counts: impl Iterator<Item = (&'a str, u64)>) {
         for (state, jobs) in counts {
@@ -197,7 +197,7 @@ pub(crate) use nothing::{AddFigures, Stopwatch, WorkerFigures, job_counts};
 pub(crate) use real::{AddFigures, Stopwatch, WorkerFigures, job_counts};
 
 impl WorkerFigures {
-    /// The time from when a job could run to its first start, both in ms.
+    /// Records the time from when a job could run until its first start, both in ms.
     pub(crate) fn waited_from(&self, ready: Option<i64>, started: Option<i64>) {
         if let (Some(ready), Some(started)) = (ready, started) {
             self.waited(Duration::from_millis(u64::try_from(started.saturating_sub(ready)).unwrap_or(0)));

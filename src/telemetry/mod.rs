@@ -1,4 +1,4 @@
-//! Spans, the trace context that travels in `opts.tm`, and figures. Every name is told in docs/telemetry.md.
+//! Spans, the trace context in `opts.tm`, and metrics. docs/telemetry.md lists every name.
 
 #[cfg(feature = "otel")]
 mod attributes;
@@ -12,14 +12,14 @@ pub(crate) use spans::{add, add_bulk, add_bulk_flows, add_flow, added, ended, jo
 
 use tracing::Span;
 
-/// The context of a span as `opts.tm` has it: JSON of W3C headers. None without the feature `otel`, and where there is
-/// no trace.
+/// Returns the trace context of a span for `opts.tm`: JSON of W3C headers. `None` without the feature `otel`, and
+/// without a trace.
 #[cfg(not(feature = "otel"))]
 pub(crate) fn inject(_: &Span) -> Option<String> {
     None
 }
 
-/// The context of a span as `opts.tm` has it: JSON of W3C headers; none where there is no trace.
+/// Returns the trace context of a span for `opts.tm`: JSON of W3C headers; `None` without a trace.
 #[cfg(feature = "otel")]
 pub(crate) fn inject(span: &Span) -> Option<String> {
     context::inject(span)

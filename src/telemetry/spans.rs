@@ -1,13 +1,13 @@
-//! The spans. They are small, since a log line inside a job carries all that they hold; what traces want besides goes to
-//! OpenTelemetry alone, see [`attributes`](super::attributes).
+//! The spans. They have few fields, since every log line inside a job shows all of them; further attributes of traces
+//! are sent to OpenTelemetry only, see [`attributes`](super::attributes).
 
 use tracing::Span;
 use tracing::field::Empty;
 
 use crate::wire::job::RawJob;
 
-/// All spans have this target, so that one directive turns them on or off. `otel.kind` is the one field that
-/// tracing-opentelemetry takes from no other place.
+/// Creates a span with the target that all spans share, so that one directive turns them on or off. `otel.kind` is the
+/// only field that tracing-opentelemetry cannot get in another way.
 macro_rules! span {
     ($name:literal, $kind:literal, $($fields:tt)*) => {{
         #[cfg(feature = "otel")]
@@ -18,7 +18,7 @@ macro_rules! span {
     }};
 }
 
-/// One add; the id is recorded when it is known, see [`added`].
+/// Creates the span of one add; the id is recorded when it is known, see [`added`].
 pub(crate) fn add(queue: &str, job: &str) -> Span {
     let span = span!("add", "producer", queue, name = job, id = Empty);
     #[cfg(feature = "otel")]
@@ -26,14 +26,14 @@ pub(crate) fn add(queue: &str, job: &str) -> Span {
     span
 }
 
-/// The add has made, or found, this job.
+/// Records the job that an add has created or found.
 pub(crate) fn added(span: &Span, id: &str) {
     span.record("id", id);
     #[cfg(feature = "otel")]
     super::attributes::added(span, id);
 }
 
-/// An add of many jobs.
+/// Creates the span of a bulk add.
 pub(crate) fn add_bulk(queue: &str, jobs: usize) -> Span {
     let jobs = i64::try_from(jobs).unwrap_or(i64::MAX);
     let span = span!("addBulk", "producer", queue, jobs);
@@ -42,7 +42,7 @@ pub(crate) fn add_bulk(queue: &str, jobs: usize) -> Span {
     span
 }
 
-/// An add of a flow; the id of its root is recorded when it is known, see [`added`].
+/// Creates the span of adding a flow; the id of its root is recorded when it is known, see [`added`].
 pub(crate) fn add_flow(queue: &str, root: &str) -> Span {
     let span = span!("addFlow", "producer", queue, name = root, id = Empty);
     #[cfg(feature = "otel")]
@@ -50,7 +50,7 @@ pub(crate) fn add_flow(queue: &str, root: &str) -> Span {
     span
 }
 
-/// An add of many flows.
+/// Creates the span of adding several flows.
 pub(crate) fn add_bulk_flows(flows: usize) -> Span {
     let flows = i64::try_from(flows).unwrap_or(i64::MAX);
     let span = span!("addBulkFlows", "producer", flows);
@@ -59,10 +59,10 @@ pub(crate) fn add_bulk_flows(flows: usize) -> Span {
     span
 }
 
-/// One attempt at a job, as a part of the trace that the job was added in.
+/// Creates the span of one attempt at a job, as part of the trace in which the job was added.
 #[cfg_attr(not(feature = "otel"), expect(unused_variables, reason = "traces alone name the worker"))]
 pub(crate) fn job(queue: &str, worker: Option<&str>, worker_id: &str, job: &RawJob) -> Span {
-    // OpenTelemetry knows no unsigned numbers; it would be told a text.
+    // OpenTelemetry has no unsigned numbers, and would get a text.
     let attempt = i64::from(job.attempts_made) + 1;
     let span = span!("job", "consumer", queue, id = job.id, name = job.name, attempt);
     #[cfg(feature = "otel")]
@@ -70,7 +70,7 @@ pub(crate) fn job(queue: &str, worker: Option<&str>, worker_id: &str, job: &RawJ
     span
 }
 
-/// How the attempt ended; with a reason if it failed.
+/// Records how the attempt ended; with a reason if it failed.
 #[cfg_attr(not(feature = "otel"), expect(unused_variables, reason = "for traces alone"))]
 pub(crate) fn ended(span: &Span, outcome: &'static str, reason: Option<&str>) {
     #[cfg(feature = "otel")]

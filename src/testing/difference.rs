@@ -1,8 +1,8 @@
-//! Where two JSON values differ.
+//! Finds where two JSON values differ.
 
 use serde_json::Value;
 
-/// The places, as JSON pointers, with what is expected and found there.
+/// Returns the places, as JSON pointers, with what is expected and found there.
 pub(super) fn differences(expected: &Value, found: &Value) -> Vec<String> {
     let mut all = Vec::new();
     compare("", Some(expected), Some(found), &mut all);

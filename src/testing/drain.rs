@@ -1,4 +1,4 @@
-//! Working off all that is in a queue.
+//! Runs all jobs of a queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,45 +16,46 @@ use crate::worker::panics::{self, catch};
 use crate::worker::verdict;
 use crate::worker::{Erased, ManualWorker, ManualWorkerBuilder, Processor};
 
-/// The options of a worker that drains, whatever the data of its jobs.
+/// The options of a worker that drains; the data of its jobs does not matter.
 type DrainBuilder = ManualWorkerBuilder<IgnoredAny, ()>;
 
-/// So many attempts no test means.
+/// A limit on attempts that no test intends to reach.
 const MOST_ATTEMPTS: u64 = 10_000;
 
-/// What came of a [`TestQueue::drain`].
+/// The result of [`TestQueue::drain`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained {
     /// Jobs that completed.
     pub completed: u64,
-    /// Jobs that failed for good, also unrun, as an expired one does: name and reason, in the order in which they did.
+    /// Jobs that failed for good, including those that were not run, such as expired ones: name and reason, in order.
     pub failed: Vec<(String, String)>,
     /// Failed attempts that were tried again.
     pub retried: u64,
-    /// Attempts that moved their job: to later, to wait, to wait for children.
+    /// Attempts that moved their job: delayed, put back to wait, or waiting for children.
     pub moved: u64,
-    /// Attempts whose outcome was dropped since their lock was gone.
+    /// Attempts whose outcome was dropped because their lock was lost.
     pub lost: u64,
     /// How far the clock was moved.
     pub moved_clock: Duration,
 }
 
 impl TestQueue {
-    /// Runs jobs, one at a time and in their order, until none is left that may run, and moves the clock to when delayed
-    /// jobs and retries are due. Attempts, backoffs, schedulers and children are seen to as by a worker, and so are panics and
-    /// the `timeout` of a job, which is real time.
+    /// Runs jobs, one at a time and in order, until none is left that may run, and moves the clock to when delayed jobs
+    /// and retries are due. Attempts, backoffs, schedulers and children are handled as by a worker, and so are panics
+    /// and the `timeout` of a job, which is real time.
     ///
-    /// A scheduler always has another run, so it never ends: use [`drain_for`](Self::drain_for).
+    /// A scheduler always has another run, so this would not end: use [`drain_for`](Self::drain_for).
     ///
     /// # Panics
     ///
-    /// After ten thousand attempts, and where the server fails.
+    /// After ten thousand attempts, and if the server fails.
     pub async fn drain<M>(&self, processor: impl Processor<M>) -> Drained {
         self.drain_for(Duration::MAX, processor).await
     }
 
-    /// Acts as [`drain`](Self::drain), but moves the clock by `span` and no further; in the end it has moved so far.
+    /// Does the same as [`drain`](Self::drain), but moves the clock by `span` and no further; in the end it has moved
+    /// by exactly that.
     ///
     /// # Panics
     ///
@@ -63,8 +64,8 @@ impl TestQueue {
         self.drain_with(span, processor, |worker| worker).await
     }
 
-    /// Acts as [`drain_for`](Self::drain_for), with options of a worker: its retry policy, backoff strategy, retention. The
-    /// longest `span` moves the clock as far as there are jobs.
+    /// Does the same as [`drain_for`](Self::drain_for), with options of a worker: its retry policy, backoff strategy,
+    /// retention. The longest `span` moves the clock as far as there are jobs.
     ///
     /// ```no_run
     /// # async fn test(queue: oxmq::testing::TestQueue) {
@@ -105,7 +106,7 @@ impl TestQueue {
             if let Some(job) = fetched.job {
                 drain.run(job, &token).await;
             } else if !fetched.limited_for.is_zero() {
-                // This one lives in the server, by the server's time.
+                // The limiter is in the server, and uses the server's time.
                 tokio::time::sleep(fetched.limited_for).await;
             } else if let Some(due) = fetched.next_due.map(epoch_ms).filter(|due| *due <= until) {
                 self.clock().set_ms(due.max(self.clock().now_ms()));
@@ -173,7 +174,8 @@ impl Drain {
         }
     }
 
-    /// The processor has ended its job by a call of its own, or its lock is gone: then the job is where it was.
+    /// Counts an attempt whose outcome was refused: the processor has settled its job by a call of its own, or its lock
+    /// was lost.
     async fn count_refused(&mut self, name: String, job: &Job<IgnoredAny, ()>) {
         let drained = &mut self.drained;
         match job.get_state().await.expect("the tests' server") {
@@ -188,9 +190,9 @@ impl Drain {
         }
     }
 
-    /// Puts jobs back whose lock was lost; whether there were any.
+    /// Puts jobs back whose lock was lost; returns whether there were any.
     async fn recovers(&self) -> bool {
-        // The first look marks them, the second one moves them; there is one in an interval.
+        // The first check marks them, the second one moves them; there is one per interval.
         for _ in 0..3 {
             if !self.worker.move_stalled_jobs_to_wait().await.expect("the tests' server").is_empty() {
                 return true;

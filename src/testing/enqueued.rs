@@ -1,4 +1,4 @@
-//! What the code under test has added.
+//! Asserts what the code under test has added.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::job::Job;
 use crate::kind::JobKind;
 use crate::state::{JobState, Order};
 
-/// A job that is expected in a [`TestQueue`]. Only what is said of it is compared.
+/// A job that is expected in a [`TestQueue`]. Only what is set is compared.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Expected {
@@ -30,7 +30,7 @@ impl Expected {
         Self { data: Some(data), ..Self::any(name) }
     }
 
-    /// Expects a job of this name with whatever data.
+    /// Expects a job of this name with any data.
     pub fn any(name: impl Into<String>) -> Self {
         Self { name: name.into(), data: None, delay: None, priority: None, id: None }
     }
@@ -58,7 +58,7 @@ impl Expected {
         self
     }
 
-    /// What is different about a job; nothing if it is as expected.
+    /// Returns how a job differs; nothing if it is as expected.
     fn differences(&self, job: &Job) -> Vec<String> {
         let mut found = Vec::new();
         if let Some(data) = &self.data {
@@ -97,7 +97,8 @@ impl fmt::Display for Expected {
 }
 
 impl TestQueue {
-    /// Returns the jobs that wait, whatever for, in the order of their ids as far as the queue chose these.
+    /// Returns the jobs that have not run: ready, delayed or waiting for children. Ids that the queue numbered are in
+    /// order.
     pub async fn enqueued(&self) -> Vec<Job> {
         use JobState::{Delayed, Paused, Prioritized, Waiting, WaitingChildren};
         let states = [Waiting, Paused, Prioritized, Delayed, WaitingChildren];
@@ -107,8 +108,8 @@ impl TestQueue {
         jobs
     }
 
-    /// Fails the test unless exactly these jobs wait, in whatever order; the message shows what is missing, what is too much,
-    /// and where the data differs.
+    /// Fails the test unless exactly these jobs are there, in any order. The message shows which are missing, which are
+    /// too many, and where the data differs.
     pub async fn assert_enqueued(&self, expected: impl IntoIterator<Item = Expected>) {
         let jobs = self.enqueued().await;
         if let Some(message) = mismatch(self.name(), expected.into_iter().collect(), jobs, true) {
@@ -116,7 +117,7 @@ impl TestQueue {
         }
     }
 
-    /// Fails the test unless these jobs wait, besides others.
+    /// Fails the test unless these jobs are there; others may be too.
     pub async fn assert_includes(&self, expected: impl IntoIterator<Item = Expected>) {
         let jobs = self.enqueued().await;
         if let Some(message) = mismatch(self.name(), expected.into_iter().collect(), jobs, false) {
@@ -125,7 +126,7 @@ impl TestQueue {
     }
 }
 
-/// Which job stands for which expected one: the place of an expected one for each job, so that as many as can be are found.
+/// Matches jobs with expected ones: the index of an expected one for each job, so that as many as possible are matched.
 fn matched(expected: &[Expected], jobs: &[Job]) -> Vec<Option<usize>> {
     let mut taken = vec![None; jobs.len()];
     for place in 0..expected.len() {
@@ -134,7 +135,7 @@ fn matched(expected: &[Expected], jobs: &[Job]) -> Vec<Option<usize>> {
     taken
 }
 
-/// Finds a job for an expected one; another expected one gives its job away if there is a second one for it.
+/// Finds a job for an expected one; another expected one gives up its job if there is a second one for it.
 fn find(place: usize, expected: &[Expected], jobs: &[Job], taken: &mut [Option<usize>], tried: &mut [bool]) -> bool {
     for at in 0..jobs.len() {
         if tried[at] || !expected[place].is(&jobs[at]) {
@@ -149,7 +150,7 @@ fn find(place: usize, expected: &[Expected], jobs: &[Job], taken: &mut [Option<u
     false
 }
 
-/// What to say where the jobs are not as expected.
+/// Returns the message if the jobs are not as expected.
 fn mismatch(queue: &str, expected: Vec<Expected>, jobs: Vec<Job>, is_exact: bool) -> Option<String> {
     let taken = matched(&expected, &jobs);
     let missing: Vec<Expected> = expected
@@ -164,7 +165,7 @@ fn mismatch(queue: &str, expected: Vec<Expected>, jobs: Vec<Job>, is_exact: bool
     let mut text = format!("the queue '{queue}' does not hold what is expected");
     for expected in &missing {
         text.push_str(&format!("\n  missing: {expected}"));
-        // The nearest one of that name is most likely the one that was meant.
+        // The most similar job of that name is most likely the intended one.
         let same_name = jobs.iter().filter(|job| job.name() == expected.name);
         if let Some(differences) =
             same_name.map(|job| (job, expected.differences(job))).min_by_key(|(_, all)| all.len())

@@ -1,4 +1,4 @@
-//! What can go wrong, as layers of one line.
+//! Faults, as layers.
 
 use std::pin::pin;
 use std::task::Poll;
@@ -10,12 +10,12 @@ use crate::job::{AnyJob, CancelReason};
 use crate::script;
 use crate::worker::layer::{Ended, Layer, Next};
 
-/// Which attempt at a job this is, as far as attempts count: the first is 1.
+/// Returns the number of the attempt, counting those that are used up: the first is 1.
 fn attempt(job: &AnyJob) -> u32 {
     job.attempts_made().saturating_add(1)
 }
 
-/// Makes a layer that fails the `n`-th attempt at each job in place of running it; the first is 1.
+/// Creates a layer that fails the `n`-th attempt at each job instead of running it; the first is 1.
 ///
 /// ```
 /// use oxmq::testing::fail_attempt;
@@ -34,9 +34,10 @@ pub fn fail_attempt(n: u32, why: impl Into<String>) -> impl Layer + Clone {
     }
 }
 
-/// Makes a layer in which the first start of each job loses its lock, as if its worker had stood still for too long: once
-/// the processor waits for something, the lock is gone and the attempt is told [`CancelReason::LockLost`]. What it comes to
-/// is dropped, and the job runs again: on a [`TestQueue`](super::TestQueue) at once, by a worker with its stalled check.
+/// Creates a layer in which the first start of each job loses its lock, as if its worker had stood still for too long:
+/// when the processor awaits something, the lock is gone and the attempt is cancelled with [`CancelReason::LockLost`].
+/// Its outcome is dropped, and the job runs again: on a [`TestQueue`](super::TestQueue) at once, with a worker after
+/// its stalled check.
 pub fn lose_lock() -> impl Layer + Clone {
     |job: AnyJob, next: Next| -> BoxFuture<'static, Ended> {
         if job.attempts_started() > 1 {
@@ -59,9 +60,9 @@ pub fn lose_lock() -> impl Layer + Clone {
     }
 }
 
-/// Makes a layer in which the worker of the first start of each job shuts down: once the processor waits for something, the
-/// attempt is told [`CancelReason::Shutdown`], has the worker's `cancel_grace` to end in its own way, and is cut off then.
-/// The job goes back to the front, and no attempt is spent on it.
+/// Creates a layer in which the worker of the first start of each job shuts down: when the processor awaits something,
+/// the attempt is cancelled with [`CancelReason::Shutdown`], has the worker's `cancel_grace` to end by itself, and is
+/// then aborted. The job is put back at the front, and no attempt is used up.
 pub fn shut_down() -> impl Layer + Clone {
     |job: AnyJob, next: Next| -> BoxFuture<'static, Ended> {
         if job.attempts_started() > 1 {
@@ -78,7 +79,7 @@ pub fn shut_down() -> impl Layer + Clone {
     }
 }
 
-/// Takes the lock of a running job away, where there is a server.
+/// Deletes the lock of a running job, if there is a server.
 async fn drop_lock(job: &AnyJob) {
     let engine = job.queue_core().engine();
     if engine.notes.is_none() {

@@ -1,12 +1,13 @@
-//! What tests of programs with queues need; feature `testing`.
+//! Tools for tests of programs that use queues; feature `testing`.
 //!
 //! - [`perform`] runs a processor once, without a server.
-//! - [`TestQueue`] is a queue on a real server, under a prefix of its own and with a clock that tests move. It tells what was
-//!   [enqueued](TestQueue::assert_enqueued), and [`drain`](TestQueue::drain) works off all that is in it, delayed jobs too.
-//! - [`RedisServer`] is a server of one's own, which can be killed, paused and started again.
-//! - [`fail_attempt`], [`lose_lock`] and [`shut_down`] are what goes wrong, as layers.
+//! - [`TestQueue`] is a queue on a real server, under a prefix of its own and with a clock that the test moves. It
+//!   asserts what was [enqueued](TestQueue::assert_enqueued), and [`drain`](TestQueue::drain) runs everything in it,
+//!   including delayed jobs.
+//! - [`RedisServer`] is a server of the test's own, which can be killed, paused and started again.
+//! - [`fail_attempt`], [`lose_lock`] and [`shut_down`] cause faults, as layers.
 //!
-//! Nothing in here is meant for production: it panics where a test has to fail.
+//! Nothing here is meant for production: it panics where a test has to fail.
 #![allow(clippy::missing_panics_doc, reason = "a test that cannot go on fails, and says why")]
 
 mod difference;

@@ -1,4 +1,4 @@
-//! Running a processor once, without a server.
+//! Runs a processor once, without a server.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -34,14 +34,14 @@ pub struct TestJob {
 }
 
 impl TestJob {
-    /// Makes a job of this name with this data: the first attempt at job 1, now.
+    /// Creates a job with this name and data: the first attempt at job 1, now.
     pub fn new(name: impl Into<String>, data: impl Serialize) -> Self {
         let data = serde_json::to_value(data).expect("data that can be written as JSON");
         let options = JobOptions::default();
         Self { id: "1".to_owned(), name: name.into(), data, options, attempts_made: 0, clock: Clock::system() }
     }
 
-    /// Makes a job of a kind, with its options.
+    /// Creates a job of a kind, with its options.
     pub fn of<K: JobKind>(job: K) -> Self {
         Self { options: job.options(), ..Self::new(K::NAME, job) }
     }
@@ -64,14 +64,14 @@ impl TestJob {
         self
     }
 
-    /// Sets where its timestamp is taken from. Default: the system's clock.
+    /// Sets the clock of its timestamp. Default: the system's clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
     fn core(self, notes: Arc<Notes>) -> JobCore {
-        // Nobody listens there: what is not noted fails at once.
+        // Nobody listens at this address: a call that is not collected fails at once.
         let nowhere = ConnectOptions::new(Address::Unix("/no/server/in/this/test".into()));
         let nowhere = nowhere.command_timeout(Duration::from_millis(100)).connect_timeout(Duration::from_millis(100));
         let link = Link::lazy(Arc::new(nowhere)).expect("options that are good");
@@ -97,17 +97,17 @@ impl TestJob {
     }
 }
 
-/// What a processor has done with a job.
+/// The result of running a processor.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Performed {
-    /// Its result, or how it ended without one.
+    /// The processor's result, or how it ended without one.
     pub ended: Result<JsonText, Halt>,
-    /// What it reported, oldest first.
+    /// The progress that it reported, oldest first.
     pub progress: Vec<Value>,
-    /// What it logged.
+    /// The lines that it logged.
     pub logs: Vec<String>,
-    /// The data that it has put in place of the job's, if it has.
+    /// The data that it has written to its job, if any.
     pub updated_data: Option<Value>,
 }
 
@@ -116,7 +116,7 @@ impl Performed {
     ///
     /// # Panics
     ///
-    /// When there is none, or it is no `T`; the message tells how the attempt ended.
+    /// If there is none, or it is not a `T`; the message tells how the attempt ended.
     #[must_use]
     #[track_caller]
     pub fn value<T: DeserializeOwned>(&self) -> T {
@@ -130,7 +130,7 @@ impl Performed {
     ///
     /// # Panics
     ///
-    /// When there is a result.
+    /// If there is a result.
     #[must_use]
     #[track_caller]
     pub fn halt(&self) -> &Halt {
@@ -143,8 +143,8 @@ impl Performed {
 
 /// Runs a processor once, without a server.
 ///
-/// What it reports, logs and writes to its job's data is in the answer; everything else that would be a round trip fails
-/// as with a server that is away. A panic is the test's. Its layers run too, a worker's timeout does not.
+/// Progress, log lines and data that it writes to its job are returned; every other round trip fails as if the server
+/// were away. A panic fails the test. Layers of the processor run too, the timeout of a worker does not apply.
 ///
 /// ```
 /// use oxmq::testing::{TestJob, perform};

@@ -1,4 +1,4 @@
-//! A queue of a test's own.
+//! A queue for one test.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use crate::keys::QueueKeys;
 use crate::queue::Queue;
 use crate::script;
 
-/// A queue under a prefix that no other test uses, with a clock that only the test moves; its keys are removed when it is
-/// dropped.
+/// A queue under a prefix that no other test uses, with a clock that only the test moves; its keys are deleted when it
+/// is dropped.
 ///
-/// It dereferences to a [`Queue`] of any JSON. Give the code under test its [`client`](Self::client): all that this one adds
-/// or processes has the test's prefix and clock.
+/// It dereferences to a [`Queue`] of JSON values. Give the code under test its [`client`](Self::client): everything
+/// that this adds or processes uses the test's prefix and clock.
 ///
 /// ```no_run
 /// use oxmq::testing::{Expected, TestQueue};
@@ -50,14 +50,14 @@ pub struct TestQueue {
 }
 
 impl TestQueue {
-    /// Makes a queue on the [shared server](RedisServer::shared) of this process, or at the URL in the environment variable
-    /// `OXMQ_TEST_REDIS`.
+    /// Creates a queue on the [shared server](RedisServer::shared) of this process, or at the URL in the environment
+    /// variable `OXMQ_TEST_REDIS`.
     pub async fn new(name: &str) -> Self {
         let url = std::env::var("OXMQ_TEST_REDIS");
         Self::at(&url.unwrap_or_else(|_| RedisServer::shared().url()), name).await
     }
 
-    /// Makes a queue on the server at this URL.
+    /// Creates a queue on the server at this URL.
     pub async fn at(url: &str, name: &str) -> Self {
         let options = ConnectOptions::from_url(url).expect("the URL of the tests' server");
         let clock = Clock::manual(Clock::system().now());
@@ -68,7 +68,7 @@ impl TestQueue {
         Self { queue, client, clock, prefix, options }
     }
 
-    /// Returns the client that has made the queue; its other queues have the same prefix and clock.
+    /// Returns the client that has created the queue; its other queues have the same prefix and clock.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
@@ -80,7 +80,7 @@ impl TestQueue {
         self.client.queue(self.queue.name()).open().expect("the name was good before")
     }
 
-    /// Returns the clock of all that is done through the client. It stands still.
+    /// Returns the clock of the client. It stands still unless it is moved.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock
@@ -103,7 +103,7 @@ impl Deref for TestQueue {
 impl Drop for TestQueue {
     fn drop(&mut self) {
         let (options, prefix) = (self.options.clone(), self.prefix.clone());
-        // The test's runtime may be of one thread, which is here.
+        // The test's runtime may have a single thread, which is this one.
         let removing = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             if let Ok(runtime) = runtime {
@@ -114,7 +114,7 @@ impl Drop for TestQueue {
     }
 }
 
-/// Removes all keys of a prefix; a server that is gone has none.
+/// Deletes all keys of a prefix; does nothing if the server is gone.
 async fn remove(options: ConnectOptions, prefix: &str) {
     let options = options.command_timeout(Duration::from_secs(2)).wait_for_server(false);
     let Ok(link) = Link::connect(Arc::new(options)).await else { return };

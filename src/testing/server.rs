@@ -1,4 +1,4 @@
-//! A redis-server of one's own.
+//! A redis-server for tests.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Write};
@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Starts redis-server, says its process id, and ends it when its own stdin closes: however this process dies, no
-/// server is left behind. A line `keep` leaves the directory for a restart.
+/// Starts redis-server, prints its process id, and ends it when its own stdin is closed: however this process dies, no
+/// server is left behind. A line `keep` keeps the directory for a restart.
 const WATCHDOG: &str = r#"dir=$1; shift
 : >"$dir/log"
 "$@" </dev/null >>"$dir/log" 2>&1 &
@@ -21,8 +21,8 @@ kill -9 $pid 2>/dev/null
 wait $pid 2>/dev/null
 [ "$word" = keep ] || rm -rf "$dir""#;
 
-/// A running redis-server on a free loopback port and a unix socket, which saves nothing; ended on drop, and with this
-/// process however that ends. For Unix.
+/// A running redis-server on a free loopback port and a unix socket, which saves nothing. It ends on drop, and with
+/// this process however that ends. Unix only.
 ///
 /// ```no_run
 /// # async fn demo() -> oxmq::Result<()> {
@@ -42,12 +42,12 @@ pub struct RedisServer {
     running: Option<Running>,
 }
 
-/// A server's process, with the shell that ends it.
+/// The process of a server, with the shell that ends it.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Running {
     watchdog: Child,
-    /// Closing it is what ends the server.
+    /// The server ends when this is closed.
     stdin: ChildStdin,
     pid: u32,
 }
@@ -80,7 +80,7 @@ impl RedisServer {
     ///
     /// # Panics
     ///
-    /// When there is no such program or it does not come up: a test that cannot run fails.
+    /// If there is no such program or it does not come up: a test that cannot run fails.
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(&[])
@@ -96,7 +96,7 @@ impl RedisServer {
         SHARED.get_or_init(Self::start)
     }
 
-    /// Starts a server with more arguments, e.g. `&["--maxmemory", "64mb"]`.
+    /// Starts a server with further arguments, for example `&["--maxmemory", "64mb"]`.
     ///
     /// # Panics
     ///
@@ -107,7 +107,7 @@ impl RedisServer {
         let mut log = String::new();
         for _ in 0..10 {
             let dir = fresh_dir();
-            // The port is free now; should another process take it first, redis-server ends and we try again.
+            // The port is free now; if another process takes it first, redis-server ends and we try again.
             let port = free_port_for(&args);
             match launch(&dir, port, &args) {
                 Ok(running) => {
@@ -143,41 +143,41 @@ impl RedisServer {
         self.port
     }
 
-    /// Returns where it is reached by TCP.
+    /// Returns its TCP address.
     #[must_use]
     pub fn addr(&self) -> std::net::SocketAddr {
         ([127, 0, 0, 1], self.port).into()
     }
 
-    /// Returns its unix socket.
+    /// Returns the path of its unix socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.dir.join("s")
     }
 
-    /// Returns whether the server was not killed.
+    /// Returns whether the server runs; false after it was killed.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.running.is_some()
     }
 
-    /// Ends the server at once, as by `kill -9`.
+    /// Kills the server, as with `kill -9`.
     pub fn kill(&mut self) {
         if let Some(running) = self.running.take() {
             running.kill();
         }
     }
 
-    /// Gives it other arguments from the next start on.
+    /// Sets other arguments for the next start.
     pub fn set_args(&mut self, args: &[&str]) {
         self.args = args.iter().map(|&arg| arg.to_owned()).collect();
     }
 
-    /// Starts the server again on its port, with what its append-only file holds, if it has one.
+    /// Starts the server again on its port, with the contents of its append-only file, if it has one.
     ///
     /// # Panics
     ///
-    /// When it does not come up.
+    /// If it does not come up.
     pub fn restart(&mut self) {
         self.kill();
         let mut log = String::new();
@@ -193,20 +193,20 @@ impl RedisServer {
         panic!("redis-server does not start again; its last words:\n{log}");
     }
 
-    /// Stops the server from running (`SIGSTOP`): connections stay, answers do not come.
+    /// Suspends the server (`SIGSTOP`): connections stay open, but get no replies.
     ///
     /// # Panics
     ///
-    /// When it was killed.
+    /// If it was killed.
     pub fn pause(&self) {
         self.signal("STOP");
     }
 
-    /// Lets a paused server go on.
+    /// Continues a suspended server.
     ///
     /// # Panics
     ///
-    /// When it was killed.
+    /// If it was killed.
     pub fn resume(&self) {
         self.signal("CONT");
     }
@@ -227,7 +227,7 @@ impl Drop for RedisServer {
     }
 }
 
-/// Makes a new directory for a server.
+/// Creates a new directory for a server.
 #[doc(hidden)]
 #[must_use]
 pub fn fresh_dir() -> PathBuf {
@@ -239,7 +239,7 @@ pub fn fresh_dir() -> PathBuf {
     dir
 }
 
-/// Finds a free port; for a node of a cluster one whose bus has room, which is 10,000 above.
+/// Finds a free port; for a node of a cluster one whose bus port, 10,000 above it, is free too.
 fn free_port_for(args: &[String]) -> u16 {
     let has_bus = args.iter().any(|arg| arg == "--cluster-enabled");
     loop {
@@ -258,7 +258,7 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("its number").port()
 }
 
-/// The server to test on: what `OXMQ_TEST_SERVER` names, else the redis-server on the PATH.
+/// Returns the server to test with: the one that `OXMQ_TEST_SERVER` names, else the redis-server on the PATH.
 fn program() -> &'static OsStr {
     static PROGRAM: OnceLock<OsString> = OnceLock::new();
     PROGRAM.get_or_init(|| std::env::var_os("OXMQ_TEST_SERVER").unwrap_or_else(|| "redis-server".into()))
@@ -279,7 +279,7 @@ pub fn server_version() -> u32 {
     })
 }
 
-/// Makes a command that runs `redis-server` in a directory behind the [`WATCHDOG`].
+/// Creates a command that runs `redis-server` in a directory, with the [`WATCHDOG`].
 #[doc(hidden)]
 #[must_use]
 pub fn server_in(dir: &Path) -> Command {
@@ -299,11 +299,11 @@ fn launch(dir: &Path, port: u16, args: &[String]) -> Result<Running, String> {
         command.args(["--appendonly", "no"]);
     }
     command.args(args);
-    // Only our own server writes this log: a stranger on the same port does not fool us.
+    // Only our own server writes this log, so another server on the same port cannot be mistaken for it.
     run(command, dir, "eady to accept connections")
 }
 
-/// Starts what `command` says behind the [`WATCHDOG`], and waits until its log holds `ready`; else its log.
+/// Runs `command` with the [`WATCHDOG`], and waits until its log contains `ready`; otherwise returns its log.
 #[doc(hidden)]
 pub fn run(mut command: Command, dir: &Path, ready: &str) -> Result<Running, String> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
