@@ -1,4 +1,4 @@
-//! Who may see and do what, and who hears of it.
+//! Permissions and actions, and the audit of actions.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use axum::http::request::Parts;
 
 use super::redact::Redact;
 
-/// What somebody wants.
+/// What a visitor wants to do.
 ///
 /// ```no_run
 /// # fn demo(client: oxmq::Client) {
 /// use oxmq::dashboard::{Action, Dashboard, Permission};
 ///
-/// // Everybody who reaches the pages sees all queues, and may retry; nobody does anything else.
+/// // Everybody who can reach the pages sees all queues, and may retry; nothing else is allowed.
 /// let dashboard = Dashboard::new(client).authorize(|_, wanted| match wanted {
 ///     Permission::See { .. } => true,
 ///     Permission::Act { action, .. } => *action == Action::Retry,
@@ -29,18 +29,18 @@ pub enum Permission<'a> {
         /// The queue's name.
         queue: &'a str,
     },
-    /// To do something in a queue that may be seen.
+    /// To act on a queue that may be seen.
     Act {
         /// The queue's name.
         queue: &'a str,
-        /// What.
+        /// The action.
         action: Action,
     },
 }
 
 macro_rules! actions {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
-        /// What can be done in a queue.
+        /// The actions on a queue.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Action {
@@ -50,7 +50,7 @@ macro_rules! actions {
         impl Action {
             const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// Returns the action in a word, as logs and forms have it.
+            /// Returns the action as a word, as it is in logs and forms.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -62,13 +62,13 @@ macro_rules! actions {
 }
 
 actions! {
-    /// To let failed or completed jobs run again.
+    /// To make failed or completed jobs run again.
     Retry = "retry",
-    /// To let delayed jobs run now.
+    /// To make delayed jobs run now.
     Promote = "promote",
     /// To remove jobs.
     Remove = "remove",
-    /// To cancel a job that waits or runs.
+    /// To cancel a job that is waiting or running.
     Cancel = "cancel",
     /// To change the priority of a job.
     ChangePriority = "change-priority",
@@ -80,17 +80,17 @@ actions! {
     Add = "add",
     /// To remove many jobs of a state.
     Clean = "clean",
-    /// To remove all jobs that wait.
+    /// To remove all waiting jobs.
     Drain = "drain",
-    /// To delete the queue with everything in it.
+    /// To delete the queue and everything in it.
     Obliterate = "obliterate",
     /// To pause the queue.
     Pause = "pause",
     /// To resume the queue.
     Resume = "resume",
-    /// To set or end the global concurrency, or the global rate limit.
+    /// To set or remove the global concurrency, or the global rate limit.
     Limit = "limit",
-    /// To let a job scheduler run now.
+    /// To make a job scheduler run now.
     RunScheduler = "run-scheduler",
     /// To change when a job scheduler runs.
     ChangeScheduler = "change-scheduler",
@@ -98,7 +98,7 @@ actions! {
     RemoveScheduler = "remove-scheduler",
     /// To mend what the doctor has found.
     Mend = "mend",
-    /// To let the doctor examine queues, and to stop that. Whoever sees them may; it is told to the audit alone.
+    /// To let the doctor examine queues, or to stop it. Whoever sees the queues may; it is only audited.
     Examine = "examine",
 }
 
@@ -114,7 +114,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// An action that somebody has taken, or tried to.
+/// An action that a visitor has taken, or tried to.
 ///
 /// ```no_run
 /// # fn demo(client: oxmq::Client) {
@@ -129,15 +129,15 @@ impl fmt::Display for Action {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Audit {
-    /// Who, as [`Dashboard::actor`](super::Dashboard::actor) says.
+    /// The visitor, as [`Dashboard::actor`](super::Dashboard::actor) names them.
     pub actor: Option<String>,
-    /// In which queue; `*` stands for several.
+    /// The queue; `*` stands for several.
     pub queue: String,
-    /// What.
+    /// The action.
     pub action: Action,
-    /// With what: the ids of jobs or of a scheduler, or the filter of many, in words.
+    /// The ids of the jobs or the scheduler, or the filter in words.
     pub target: String,
-    /// What came of it, in words.
+    /// The outcome, in words.
     pub outcome: String,
     /// Whether it was done; false if it was not permitted, or failed.
     pub done: bool,
@@ -147,7 +147,7 @@ pub(super) type May = dyn Fn(&Parts, &Permission<'_>) -> bool + Send + Sync;
 pub(super) type Actor = dyn Fn(&Parts) -> Option<String> + Send + Sync;
 pub(super) type Hear = dyn Fn(&Audit) + Send + Sync;
 
-/// What the user's app decides.
+/// The hooks of the user's app.
 pub(super) struct Hooks {
     pub(super) may: Arc<May>,
     pub(super) actor: Arc<Actor>,
@@ -169,7 +169,7 @@ impl Default for Hooks {
 }
 
 impl Hooks {
-    /// Tells the log and the hook.
+    /// Writes the log and calls the hook.
     pub(super) fn told(&self, audit: &Audit) {
         let Audit { actor, queue, action, target, outcome, done } = audit;
         tracing::info!(

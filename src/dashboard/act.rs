@@ -1,4 +1,4 @@
-//! What forms do. Each says to whom it belongs, is permitted or refused, done, and told.
+//! Handles forms: each is checked for its origin and permission, carried out, and audited.
 
 use std::sync::Arc;
 
@@ -23,20 +23,20 @@ use crate::options::JobOptions;
 use crate::queue::Queue;
 use crate::state::JobState;
 
-/// So many jobs are changed at once.
+/// How many jobs are changed at the same time.
 const AT_ONCE: usize = 16;
 
-/// So many chosen jobs are worked on while the browser waits.
+/// How many chosen jobs are changed while the browser waits.
 const MOST_CHOSEN: usize = 1_000;
 
 pub(super) type Fields = Vec<(String, String)>;
 
-/// The single fields of a form; the last of a name counts.
+/// Returns the single fields of a form; the last one of a name applies.
 pub(super) fn params(fields: &Fields) -> Params {
     fields.iter().cloned().collect()
 }
 
-/// What is done to a queue as a whole, and where else each form leads: a form does nothing but that.
+/// The actions of each form; a form can do nothing else.
 const ON_QUEUE: &[Action] = &[Action::Pause, Action::Resume, Action::Limit, Action::Drain, Action::Obliterate];
 const ON_JOB: &[Action] = &[
     Action::Retry,
@@ -50,12 +50,13 @@ const ON_JOB: &[Action] = &[
 const ON_JOBS: &[Action] = &[Action::Retry, Action::Promote, Action::Remove];
 const ON_SCHEDULER: &[Action] = &[Action::RunScheduler, Action::ChangeScheduler, Action::RemoveScheduler];
 
-/// The action that a form names, if the form is ours, its action is one of `these`, and its sender may do that.
+/// Returns the action that a form names, if the form is from our pages, its action is one of `these`, and the visitor
+/// may do that.
 fn permitted(visit: &Visit, queue: &str, params: &Params, target: &str, these: &[Action]) -> Result<Action, Problem> {
     visit.token.check(visit.headers(), params.get(forms::FIELD).map(String::as_str))?;
     visit.queue(queue)?;
     let action = given(params, "do").and_then(Action::parse).ok_or_else(|| Problem::no_form("It names no action."))?;
-    // What a form of one kind may do says nothing of another kind.
+    // A permission for one kind of form must not allow actions of another.
     if !these.contains(&action) {
         return Err(Problem::no_form(format!("“{action}” is not done by this form.")));
     }
@@ -66,7 +67,7 @@ fn permitted(visit: &Visit, queue: &str, params: &Params, target: &str, these: &
     Err(Problem::forbidden(&format!("{} in this queue", action.as_str().replace('-', " "))))
 }
 
-/// Tells what has come of an action, and goes to a page.
+/// Audits the outcome of an action, and redirects to a page.
 pub(super) async fn told(
     visit: &Visit,
     queue: &str,
@@ -93,7 +94,7 @@ pub(super) fn answer(visit: &Visit, done: Result<Response, Problem>) -> Response
     done.unwrap_or_else(|problem| visit.answer(Err(problem)))
 }
 
-/// What is done to all queues that its sender may do it to.
+/// Acts on all queues on which the visitor may do so.
 pub(super) async fn all(visit: Visit, Form(fields): Form<Fields>) -> Response {
     let done = all_queues(&visit, &params(&fields)).await;
     answer(&visit, done)
@@ -122,7 +123,7 @@ async fn all_queues(visit: &Visit, params: &Params) -> Result<Response, Problem>
     Ok(see(&visit.links, &visit.links.home(), &text))
 }
 
-/// Whether it was done; it is told as if it had been done to this queue alone.
+/// Acts on one of all queues; returns whether it was done. It is audited as if only this queue had been meant.
 async fn one_of_all(visit: &Visit, name: &str, action: Action) -> bool {
     let done = match visit.queue(name) {
         Ok(queue) => on_queue(&queue, action, &Params::new()).await,
@@ -131,7 +132,7 @@ async fn one_of_all(visit: &Visit, name: &str, action: Action) -> bool {
     told(visit, name, action, name, done, "/").await.is_ok()
 }
 
-/// What concerns a queue as a whole.
+/// Handles forms about a queue as a whole.
 pub(super) async fn queue(visit: Visit, Path(name): Path<String>, Form(fields): Form<Fields>) -> Response {
     let name = unsegment(&name);
     let params = params(&fields);
@@ -181,7 +182,7 @@ async fn limit(queue: &AnyQueue, jobs: Option<&str>) -> Result<String, Problem> 
     Ok(format!("At most {} may be active at once.", many(jobs.into(), "job")))
 }
 
-/// Without a number of jobs the limit ends, and so does a window that is open.
+/// Sets the rate limit. Without a number of jobs the limit is removed, and an open window is ended.
 async fn rate_limit(queue: &AnyQueue, params: &Params) -> Result<String, Problem> {
     let Some(max) = given(params, "max") else {
         queue.remove_global_rate_limit().await?;
@@ -196,7 +197,7 @@ async fn rate_limit(queue: &AnyQueue, params: &Params) -> Result<String, Problem
     Ok(format!("At most {} may be fetched in {}.", many(max, "job"), super::moment::span(window)))
 }
 
-/// What concerns one job.
+/// Handles forms about one job.
 pub(super) async fn job(
     visit: Visit,
     Path((name, id)): Path<(String, String)>,
@@ -218,7 +219,7 @@ pub(super) async fn job(
     answer(&visit, done)
 }
 
-/// What was done, and in which state the job was before.
+/// Returns what was done, and the state of the job before.
 async fn on_job(
     visit: &Visit,
     queue: &AnyQueue,
@@ -269,10 +270,10 @@ async fn cancel(queue: &AnyQueue, id: &str, reason: &str) -> Result<String, Prob
     })
 }
 
-/// What needs no more than the job.
+/// Carries out actions that need only the job.
 async fn simply(visit: &Visit, queue: &AnyQueue, id: &str, state: JobState, action: Action) -> Answer<String> {
     let job = queue.job(id);
-    // A job takes its children along, in whichever queue they are.
+    // Removing a job also removes its children, in whichever queues they are.
     if action == Action::Remove && !may_remove_family(visit, queue, id).await? {
         let problem = "it has children in a queue in which you may not remove jobs";
         return Err(Error::QueueState { op: "remove_job", problem });
@@ -302,7 +303,7 @@ fn json(text: Option<&String>) -> Result<Box<RawValue>, Problem> {
     RawValue::from_string(text.to_owned()).map_err(|error| Problem::no_form(format!("The data is no JSON: {error}.")))
 }
 
-/// Adding a job.
+/// Handles the form that adds a job.
 pub(super) async fn add(visit: Visit, Path(name): Path<String>, Form(fields): Form<Fields>) -> Response {
     let name = unsegment(&name);
     let params = params(&fields);
@@ -320,7 +321,8 @@ pub(super) async fn add(visit: Visit, Path(name): Path<String>, Form(fields): Fo
     answer(&visit, done)
 }
 
-/// The options of a job for another one: all but those that the form says itself, and those that make it that job.
+/// Returns the options of a job for a similar one: all except those that the form has itself, and those that belong to
+/// that job alone.
 async fn options_like(queue: &AnyQueue, id: &str) -> Result<JobOptions, Problem> {
     let fields = queue.engine().get_fields(id).await?;
     let stored = fields.iter().find(|(name, _)| name == "opts").map(|(_, opts)| opts.as_str());
@@ -330,7 +332,7 @@ async fn options_like(queue: &AnyQueue, id: &str) -> Result<JobOptions, Problem>
     Ok(JobOptions { job_id: None, delay: None, priority: None, attempts: None, deduplication: None, ..options })
 }
 
-/// The id of the job, and what has come of the add.
+/// Returns the id of the job, and the outcome of the add.
 async fn added(visit: &Visit, name: &str, params: &Params) -> Result<(String, String), Problem> {
     let queue: Queue<Box<RawValue>, ()> = visit.app.client.queue(name).open()?;
     let job = given(params, "name").ok_or_else(|| Problem::no_form("The job has no name."))?;
@@ -358,7 +360,7 @@ async fn added(visit: &Visit, name: &str, params: &Params) -> Result<(String, St
     Ok((id.clone(), format!("Job {id} is added.")))
 }
 
-/// What concerns a job scheduler.
+/// Handles forms about a job scheduler.
 pub(super) async fn scheduler(visit: Visit, Path(name): Path<String>, Form(fields): Form<Fields>) -> Response {
     let name = unsegment(&name);
     let params = params(&fields);
@@ -379,7 +381,7 @@ async fn on_scheduler(queue: &AnyQueue, id: &str, action: Action, params: &Param
             let next: u64 = given(params, "next")
                 .and_then(|next| next.parse().ok())
                 .ok_or_else(|| Problem::no_form("It does not say which run."))?;
-            // The next run is a delayed job; whoever takes it makes the one after it.
+            // The next run is a delayed job; the worker that takes it creates the run after it.
             queue.job(format!("repeat:{id}:{next}")).promote().await?;
             Ok(format!("The next run of {id} is now."))
         }
@@ -392,7 +394,7 @@ async fn on_scheduler(queue: &AnyQueue, id: &str, action: Action, params: &Param
     }
 }
 
-/// Chosen jobs, or all that a filter names.
+/// Acts on chosen jobs, or on all that match a filter.
 pub(super) async fn jobs(visit: Visit, Path(name): Path<String>, Form(fields): Form<Fields>) -> Response {
     let done = many_jobs(&visit, unsegment(&name), &fields).await;
     answer(&visit, done)
@@ -441,7 +443,7 @@ async fn chosen(visit: &Visit, queue: &AnyQueue, ids: &[&str], action: Action) -
     Ok(text)
 }
 
-/// Does the same to each of some jobs.
+/// Does the same with each of several jobs.
 pub(super) async fn each(visit: &Visit, queue: &AnyQueue, ids: &[&str], action: Action) -> Vec<Answer<String>> {
     let calls: Vec<_> = ids.iter().map(|id| on_chosen(visit, queue, id, action)).collect();
     futures::stream::iter(calls).buffered(AT_ONCE).collect().await
@@ -452,7 +454,7 @@ async fn on_chosen(visit: &Visit, queue: &AnyQueue, id: &str, action: Action) ->
     simply(visit, queue, id, state, action).await
 }
 
-/// Stops what goes on in the background.
+/// Stops work in the background.
 pub(super) async fn stop_work(
     visit: Visit,
     State(app): State<Arc<App>>,

@@ -1,4 +1,4 @@
-//! What all pages share.
+//! The state that all pages share.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,14 +18,14 @@ use crate::error::Result;
 use crate::job::Job;
 use crate::queue::Queue;
 
-/// A queue and a job whose data and results are any JSON, which is not read.
+/// A queue whose jobs have any JSON as data and results, which is not parsed.
 pub(super) type AnyQueue = Queue<IgnoredAny, IgnoredAny>;
 pub(super) type AnyJob = Job<IgnoredAny, IgnoredAny>;
 
-/// So many streams of live pages may be open at once.
+/// How many streams of live pages may be open at once.
 const STREAMS: usize = 512;
 
-/// So many of them may each hold a connection to read a queue's events.
+/// How many of them may hold a connection to read a queue's events.
 const LISTENERS: usize = 64;
 
 pub(super) struct App {
@@ -62,12 +62,12 @@ impl App {
         self.surveyor.overview(&self.client, &self.catalog).await
     }
 
-    /// Somebody sees these queues.
+    /// Records that a visitor sees these queues.
     pub(super) fn sees<'a>(&self, queues: impl Iterator<Item = &'a str>) {
         self.surveyor.sees(queues);
     }
 
-    /// Lets the pages tell what was changed in a queue.
+    /// Makes the pages show what was changed in a queue.
     pub(super) async fn changed(&self, queue: &str) {
         self.surveyor.renew(&self.client, queue).await;
     }
@@ -76,7 +76,7 @@ impl App {
         self.client.queue(name).open()
     }
 
-    /// The time by the client's clock.
+    /// Returns the time by the client's clock.
     pub(super) fn now(&self) -> SystemTime {
         let clock = self.client.server_engine().map_or_else(|_| Clock::system(), |engine| engine.clock.clone());
         from_epoch_ms(clock.now_ms())

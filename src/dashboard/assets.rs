@@ -10,7 +10,7 @@ use maud::{Markup, html};
 const CSS: &str = include_str!("assets/app.css");
 const JS: &str = include_str!("assets/app.js");
 
-/// Changes with the assets, so that browsers may keep them for ever.
+/// A version that changes with the assets, so that browsers may cache them for ever.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let mut digest = sha1_smol::Sha1::new();
     digest.update(CSS.as_bytes());
@@ -22,7 +22,7 @@ pub(super) fn path(name: &str) -> String {
     format!("/assets/{}/{name}", *VERSION)
 }
 
-/// Two horns over a queue.
+/// The logo: two horns over a queue.
 pub(super) fn mark() -> Markup {
     html! {
         rect width="32" height="32" rx="7" fill="#b5450f" {}

@@ -1,4 +1,4 @@
-//! What is done to many jobs in the background, while a page shows how far it is.
+//! Acts on many jobs in the background, while a page shows the progress.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,27 +17,27 @@ use super::visit::Visit;
 use crate::error::{Error, Result as Answer, WithCauses};
 use crate::sync::Lock;
 
-/// So many are remembered after they have ended.
+/// How many finished works are kept.
 const KEPT: usize = 100;
 
-/// So many may go on at once.
+/// How many may run at once.
 const AT_ONCE: usize = 8;
 
-/// So many jobs one step reads whose data must be looked at here.
+/// How many jobs one step reads if their data has to be looked at here.
 const STEP: u32 = 100;
 
-/// After so many broken steps in a row it ends.
+/// After how many failed steps in a row it ends.
 const PATIENCE: u32 = 5;
 
-/// Something that goes on in the background.
+/// An action that runs in the background.
 pub(super) struct Work {
     pub(super) queue: String,
     pub(super) action: Action,
-    /// Which jobs, in words.
+    /// The jobs, in words.
     pub(super) target: String,
     /// The page to go back to.
     pub(super) back: String,
-    /// How many jobs there are to look at.
+    /// How many jobs are looked at in all.
     pub(super) total: u64,
     pub(super) looked_at: AtomicU64,
     pub(super) done: AtomicU64,
@@ -65,7 +65,7 @@ impl Work {
     }
 }
 
-/// All that goes on, and what ended last.
+/// All running works, and the last finished ones.
 #[derive(Default)]
 pub(super) struct Works(Lock<BTreeMap<u64, Arc<Work>>>);
 
@@ -75,7 +75,7 @@ impl Works {
         self.0.lock().get(&id).cloned()
     }
 
-    /// Keeps it, and says under which id; `None` if too much goes on already.
+    /// Adds a work and returns its id; `None` if too many are running.
     fn keep(&self, work: &Arc<Work>) -> Option<u64> {
         let mut works = self.0.lock();
         if works.values().filter(|work| work.end().is_none()).count() >= AT_ONCE {
@@ -85,14 +85,14 @@ impl Works {
             let oldest = works.iter().find(|(_, work)| work.end().is_some()).map(|(id, _)| *id);
             works.remove(&oldest?);
         }
-        // Ids of one process are not those of another: a link must not show something else.
+        // Random, since a link of an earlier process must not lead to another work.
         let id = fastrand::u64(..);
         works.insert(id, Arc::clone(work));
         Some(id)
     }
 }
 
-/// Begins, and leads to the page that shows how far it is.
+/// Starts a work, and redirects to the page with its progress.
 pub(super) async fn begin(visit: Visit, queue: &AnyQueue, action: Action, filter: Filter) -> Result<Response, Problem> {
     check(action, &filter)?;
     let work = Arc::new(Work {
@@ -124,7 +124,7 @@ pub(super) async fn begin(visit: Visit, queue: &AnyQueue, action: Action, filter
     Ok(answer)
 }
 
-/// A task that is gone has ended, however it went.
+/// Marks the work as ended when its task ends, for whatever reason.
 struct Ending(Arc<Work>);
 
 impl Drop for Ending {
@@ -144,7 +144,7 @@ fn check(action: Action, filter: &Filter) -> Result<(), Problem> {
 }
 
 async fn run(visit: &Visit, queue: &AnyQueue, filter: &Filter, work: &Work) -> Answer<String> {
-    // Each job is looked at where some may not be touched, or not be found.
+    // Each job is checked separately if some may not be changed or found.
     if filter.has_text() || (work.action == Action::Remove && !visit.may_everywhere(Action::Remove).await) {
         one_by_one(visit, queue, filter, work).await?
     } else {
@@ -161,7 +161,7 @@ async fn run(visit: &Visit, queue: &AnyQueue, filter: &Filter, work: &Work) -> A
     })
 }
 
-/// As the queue does it, many jobs in each call.
+/// Acts through the queue, with many jobs per call.
 async fn in_steps(queue: &AnyQueue, filter: &Filter, work: &Work) -> Answer<()> {
     let jobs = queue.jobs(filter.search());
     let action = match work.action {
@@ -186,7 +186,7 @@ async fn in_steps(queue: &AnyQueue, filter: &Filter, work: &Work) -> Answer<()> 
     Ok(())
 }
 
-/// What looks into the data of jobs must not find what is covered, so each job is looked at here.
+/// Searches the data of jobs here, one by one: a search must not find what is redacted.
 async fn one_by_one(visit: &Visit, queue: &AnyQueue, filter: &Filter, work: &Work) -> Answer<()> {
     let (mut cursor, mut broken) = (None, 0);
     while !work.is_stopping() {
@@ -217,7 +217,7 @@ async fn one_by_one(visit: &Visit, queue: &AnyQueue, filter: &Filter, work: &Wor
     Ok(())
 }
 
-/// A connection that broke may come back; what is asked wrongly stays wrong.
+/// Tolerates errors of the connection, which may come back, but not invalid requests.
 fn patience(broken: &mut u32, error: Error) -> Answer<()> {
     *broken += 1;
     if *broken >= PATIENCE || matches!(error, Error::InvalidOption { .. }) { Err(error) } else { Ok(()) }

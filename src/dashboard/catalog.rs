@@ -1,5 +1,5 @@
-//! Which queues there are. BullMQ keeps no list, so their settings are searched for among the server's keys: by small
-//! steps, in the background, and never while a page waits for the end of it.
+//! Knows which queues exist. BullMQ keeps no list of them, so the server's keys are scanned for their settings: in
+//! small steps, in the background, and no page waits for the end.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use crate::client::Client;
 use crate::error::WithCauses;
 use crate::sync::Lock;
 
-/// How old a search may be before somebody who looks begins another.
+/// After this time a search is repeated when somebody looks.
 const FRESH: Duration = Duration::from_secs(30);
 
-/// How long the first page waits for the search: long enough for a server of some thousand keys.
+/// How long the first page waits for the search: enough for a server with some thousand keys.
 const FIRST_WAIT: Duration = Duration::from_millis(40);
 
-/// The names of queues, as far as they are known.
+/// The names of the queues, as far as known.
 pub(super) struct Catalog {
     search: bool,
     known: Lock<Known>,
-    /// A search has ended.
+    /// Notified when a search has ended.
     ended: Notify,
 }
 
@@ -34,11 +34,11 @@ struct Known {
     is_complete: bool,
 }
 
-/// What is known of the queues.
+/// The known queues.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Listing {
     pub(super) names: Vec<String>,
-    /// Whether the first search is still under way, so that there may be more.
+    /// Whether the first search is still running, so that there may be more.
     pub(super) is_searching: bool,
 }
 
@@ -52,7 +52,7 @@ impl Catalog {
         self.known.lock()
     }
 
-    /// All queues known; begins a search if the last one is old.
+    /// Returns all known queues; starts a search if the last one is too old.
     pub(super) async fn list(self: &Arc<Self>, client: &Client) -> Listing {
         let ended = self.ended.notified();
         self.refresh(client);
@@ -63,12 +63,12 @@ impl Catalog {
         Listing { names: known.names.iter().cloned().collect(), is_searching: !known.is_complete }
     }
 
-    /// Whether a queue has to be taken for real that no search has found yet: somebody knows its name.
+    /// Returns whether only named queues are shown, and this is not one of them.
     pub(super) fn is_hidden(&self, queue: &str) -> bool {
         !self.search && !self.known().names.contains(queue)
     }
 
-    /// Whether all queues that there are were found.
+    /// Returns whether all existing queues were found.
     pub(super) fn knows_all(&self) -> bool {
         self.search && self.known().is_complete
     }
@@ -94,7 +94,7 @@ impl Catalog {
             match search.next().await {
                 Ok(None) => break,
                 Ok(Some(names)) => {
-                    // Nobody waits for the end of the search to see what it has found.
+                    // What was found so far is shown at once.
                     self.known().names.extend(names.iter().cloned());
                     found.extend(names);
                 }
@@ -110,7 +110,7 @@ impl Catalog {
     }
 }
 
-/// However a search ends, another may begin.
+/// Allows the next search when one ends, for whatever reason.
 struct Ending<'a>(&'a Catalog);
 
 impl Drop for Ending<'_> {

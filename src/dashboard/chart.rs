@@ -1,14 +1,15 @@
-//! Figures per minute as pictures. Sizes are attributes: a style in the page would break the content security policy.
+//! Draws numbers per minute as pictures. Sizes are attributes: a style in the page would violate the content security
+//! policy.
 
 use maud::{Markup, html};
 
 use super::moment::count;
 use crate::overview::MinuteCounts;
 
-/// So many minutes are shown.
+/// How many minutes are shown.
 const MINUTES: u32 = 60;
 
-/// Jobs of each of the last minutes, the oldest first.
+/// Jobs per minute, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Series(Vec<u64>);
 
@@ -42,7 +43,7 @@ impl Series {
     }
 }
 
-/// A picture the size of a word.
+/// Draws a small picture for a table.
 pub(super) fn sparkline(completed: &Series, failed: &Series) -> Markup {
     if completed.total() + failed.total() == 0 {
         return html! { span.none { "–" } };
@@ -57,7 +58,7 @@ pub(super) fn sparkline(completed: &Series, failed: &Series) -> Markup {
     }
 }
 
-/// A picture with a scale.
+/// Draws a picture with a scale.
 pub(super) fn throughput(completed: &Series, failed: &Series) -> Markup {
     let most = round_up(completed.most().max(failed.most()).max(1));
     let (step, height) = (10, 120);
@@ -90,7 +91,7 @@ pub(super) fn throughput(completed: &Series, failed: &Series) -> Markup {
     }
 }
 
-/// A bar for each minute; failures stand in front, so that a few of them show beside thousands.
+/// Draws a bar per minute; failures are in front, so that a few of them are visible beside thousands.
 fn bars(completed: &Series, failed: &Series, step: u64, height: u64, most: u64) -> Markup {
     let tall = |jobs: u64| if jobs == 0 { 0 } else { (jobs.saturating_mul(height) / most.max(1)).clamp(2, height) };
     let gap = step / 4;
@@ -111,7 +112,7 @@ fn minute(age: u64) -> String {
     if age == 0 { "This minute".to_owned() } else { format!("{age} min ago") }
 }
 
-/// The next number with one digit that counts, or a half of it.
+/// Rounds up to a number with one significant digit, or a half of it.
 fn round_up(number: u64) -> u64 {
     let mut scale = 1_u64;
     while scale.saturating_mul(10) <= number {

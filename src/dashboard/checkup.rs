@@ -1,4 +1,5 @@
-//! The doctor's examinations: one at a time, in the background, of what its visitor may see; and what the last one found.
+//! The doctor's examinations: one at a time, in the background, of the queues that the visitor may see; and the result
+//! of the last one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::doctor::{Diagnosis, Doctor, Finding, Stage};
 use crate::error::WithCauses;
 use crate::sync::Lock;
 
-/// An examination that goes on.
+/// A running examination.
 #[derive(Default)]
 pub(super) struct Running {
     /// The queues that are examined.
@@ -34,15 +35,15 @@ impl Running {
     }
 }
 
-/// An examination that has ended.
+/// A finished examination.
 pub(super) struct Checkup {
-    /// Which it is: a form names it, so that it never mends what another one has found.
+    /// Its id: a form names it, so that it never mends the findings of another one.
     pub(super) id: String,
     pub(super) queues: usize,
     pub(super) ended: SystemTime,
     pub(super) outcome: Result<Diagnosis, String>,
     doctor: Doctor,
-    /// How much of which finding was mended.
+    /// How much of each finding was mended.
     mended: Lock<BTreeMap<usize, u64>>,
 }
 
@@ -56,7 +57,7 @@ impl Checkup {
     }
 }
 
-/// The examination that goes on, and the last one that has ended.
+/// The running examination, and the last finished one.
 #[derive(Default)]
 pub(super) struct Checkups(Lock<Known>);
 
@@ -75,7 +76,7 @@ impl Checkups {
         self.0.lock().last.clone()
     }
 
-    /// A text that changes with what the page shows.
+    /// Returns a text that changes with what the page shows.
     pub(super) fn print(&self) -> String {
         let known = self.0.lock();
         let stage = known.running.as_ref().map(|running| running.stage());
@@ -84,7 +85,7 @@ impl Checkups {
     }
 }
 
-/// What the forms of the doctor's page do.
+/// Handles the forms of the doctor's page.
 pub(super) async fn act(visit: Visit, State(app): State<Arc<App>>, Form(fields): Form<Fields>) -> Response {
     let params = params(&fields);
     let done = async {
@@ -100,7 +101,7 @@ pub(super) async fn act(visit: Visit, State(app): State<Arc<App>>, Form(fields):
     answer(&visit, done)
 }
 
-/// Begins, unless one goes on: then whoever comes watches that one.
+/// Starts an examination; if one is running, shows that one.
 async fn examine(visit: &Visit, app: &Arc<App>, params: &Params) -> Result<Response, Problem> {
     let to = visit.links.to("/doctor");
     let names = match given(params, "queue") {
@@ -112,7 +113,7 @@ async fn examine(visit: &Visit, app: &Arc<App>, params: &Params) -> Result<Respo
     };
     let queues = names.len();
     if queues == 0 {
-        // Without a name it would look for queues by itself, also for such as are not shown.
+        // Without a name the doctor would search for queues itself, and find some that are not shown.
         return Err(Problem::no_form("There is no queue that could be examined."));
     }
     let running = Arc::new(Running { names: names.clone(), ..Running::default() });
@@ -143,7 +144,7 @@ async fn examine(visit: &Visit, app: &Arc<App>, params: &Params) -> Result<Respo
     Ok(see(&visit.links, &to, "The examination has begun."))
 }
 
-/// However an examination ends, another may begin.
+/// Allows the next examination when one ends, for whatever reason.
 struct Ending(Arc<App>);
 
 impl Drop for Ending {
@@ -154,7 +155,7 @@ impl Drop for Ending {
 
 fn stop(visit: &Visit, app: &App) -> Result<Response, Problem> {
     if let Some(running) = app.checkups.running() {
-        // Who does not see all of it stops nobody's.
+        // A visitor who does not see all of its queues may not stop it.
         let may_stop = running.names.iter().all(|name| visit.may_see(name));
         let told = if may_stop { "stopped" } else { "not permitted" };
         visit.audit("*", Action::Examine, &running.names.join(", "), told, may_stop);
@@ -168,7 +169,7 @@ fn stop(visit: &Visit, app: &App) -> Result<Response, Problem> {
     Ok(see(&visit.links, &visit.links.to("/doctor"), "The examination is stopped."))
 }
 
-/// Mends one finding, as far as it still is so.
+/// Mends one finding, as far as it is still true.
 async fn mend(visit: &Visit, app: &App, params: &Params) -> Result<Response, Problem> {
     let gone = || Problem::no_form("There was another examination meanwhile: look at what that one has found.");
     let id = given(params, "checkup").unwrap_or_default();

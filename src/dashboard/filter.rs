@@ -1,4 +1,4 @@
-//! Which jobs of a state somebody wants to see, as the address of the page says it.
+//! The filter of the jobs of a state, as the address of the page has it.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::options::{JobFilter, MAX_SAFE};
 use crate::state::{JobState, Order};
 
-/// A state, and what its jobs must have in common.
+/// A state, and conditions on its jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Filter {
     pub(super) state: JobState,
@@ -20,7 +20,7 @@ pub(super) struct Filter {
     pub(super) data: Option<String>,
     /// A text in the reason of the last failure.
     pub(super) reason: Option<String>,
-    /// Added, or finished, before so long.
+    /// Added, or finished, longer ago than this.
     pub(super) older: Option<Duration>,
 }
 
@@ -35,12 +35,12 @@ impl Filter {
         *self == Self { name: None, data: None, reason: None, older: None, ..*self }
     }
 
-    /// Whether it looks into what may be covered.
+    /// Returns whether it searches in what may be redacted.
     pub(super) fn has_text(&self) -> bool {
         self.data.is_some() || self.reason.is_some()
     }
 
-    /// The filter as the queue takes it.
+    /// Returns the filter for the queue.
     pub(super) fn search(&self) -> JobFilter {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let search = JobFilter::new([self.state]).name(text(&self.name));
@@ -51,7 +51,7 @@ impl Filter {
         }
     }
 
-    /// The query of a page with this filter.
+    /// Returns the query of a page with this filter.
     pub(super) fn query(&self) -> String {
         let mut text = format!("state={}", self.state);
         for (name, value) in [("name", &self.name), ("data", &self.data), ("reason", &self.reason)] {
@@ -65,7 +65,7 @@ impl Filter {
         text
     }
 
-    /// The filter as people say it.
+    /// Describes the filter in words.
     pub(super) fn words(&self) -> String {
         let mut words = format!("{} jobs", self.state);
         if let Some(name) = &self.name {
@@ -83,12 +83,12 @@ impl Filter {
         words
     }
 
-    /// Which end of the state people look at first: what is next to run, or what has just happened.
+    /// Returns the order that people expect: what runs next first, or what has just happened.
     pub(super) fn order(&self) -> Order {
         if self.state.is_finished() { Order::Descending } else { Order::Ascending }
     }
 
-    /// Whether what was found can be seen: what is covered cannot be found either.
+    /// Returns whether a job may be found: what is redacted cannot be searched for.
     pub(super) fn shows(&self, visit: &Visit, job: &AnyJob) -> bool {
         let (queue, name) = (job.queue_name(), job.name());
         let has = |wanted: &Option<String>, field, text: &str| {
@@ -105,7 +105,7 @@ impl Filter {
     }
 }
 
-/// A span as people write it in a form: `90s`, `15 min`, `2h`, `3d`; a bare number counts minutes.
+/// Reads a duration from a form: `90s`, `15 min`, `2h`, `3d`; a bare number counts minutes.
 pub(super) fn span(text: &str) -> Option<Duration> {
     let text = text.trim();
     let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -125,21 +125,21 @@ fn short(span: Duration) -> String {
     if span.subsec_millis() > 0 { format!("{}ms", span.as_millis()) } else { format!("{}s", span.as_secs()) }
 }
 
-/// Some of the jobs that match.
+/// One page of the matching jobs.
 pub(super) struct Found {
-    /// Jobs, or why one cannot be read.
+    /// The jobs, or why one cannot be read.
     pub(super) jobs: Vec<Result<AnyJob>>,
     /// How many come before them, if all jobs match.
     pub(super) first: u64,
     /// How many were looked at for this page and those before it.
     pub(super) looked_at: u64,
-    /// Where the page before this one begins, if there is one; empty if that is not known.
+    /// Where the previous page begins; empty if that is not known.
     pub(super) previous: Option<String>,
     /// Where the next page begins, if there is one.
     pub(super) next: Option<String>,
 }
 
-/// A page of the jobs that match, from where an earlier page says.
+/// Reads one page of the matching jobs.
 pub(super) async fn look(
     visit: &Visit,
     queue: &AnyQueue,
@@ -162,7 +162,7 @@ pub(super) async fn look(
     Ok(Found { jobs, first: 0, looked_at: page.looked_at, previous: from.map(|_| String::new()), next })
 }
 
-/// All jobs have places, so that pages can be gone to and counted.
+/// Reads a page by position, for filters that all jobs match: then pages can be counted and jumped to.
 async fn by_place(queue: &AnyQueue, filter: &Filter, first: u64, want: u64) -> Result<Found> {
     let bound = |place: u64| i64::try_from(place).unwrap_or(i64::MAX);
     let jobs = queue.get_jobs(&[filter.state], bound(first), bound(first + want), filter.order()).await?;

@@ -1,4 +1,5 @@
-//! Forms that only our own pages can send: a token in a cookie and in the form, and headers that say where a form is from.
+//! Accepts only forms from our own pages: a token must be in a cookie and in the form, and headers must name our
+//! origin.
 
 use axum::http::header::{COOKIE, LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -14,7 +15,7 @@ const FLASH: &str = "oxmq_told";
 /// The name of the field that holds the token.
 pub(super) const FIELD: &str = "token";
 
-/// What a form must hold, besides the cookie of the same value.
+/// The token that a form must contain, with the same value as the cookie.
 #[derive(Debug, Clone)]
 pub(super) struct Token {
     value: String,
@@ -22,7 +23,7 @@ pub(super) struct Token {
 }
 
 impl Token {
-    /// The one that the browser has, or a new one.
+    /// Returns the browser's token, or a new one.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         match cookie(headers, TOKEN).filter(|value| uuid::Uuid::try_parse(value).is_ok()) {
             Some(value) => Self { value: value.to_owned(), is_new: false },
@@ -35,26 +36,26 @@ impl Token {
         html! { input type="hidden" name=(FIELD) value=(self.value); }
     }
 
-    /// Gives the browser the cookie, if it has none.
+    /// Sets the cookie, if the browser has none.
     pub(super) fn keep(&self, headers: &mut HeaderMap, links: &Links) {
         if self.is_new {
             set_cookie(headers, links, TOKEN, &self.value, None);
         }
     }
 
-    /// Whether a form is from one of our pages.
+    /// Checks that a form is from one of our pages.
     pub(super) fn check(&self, headers: &HeaderMap, sent: Option<&str>) -> Result<(), Problem> {
         let is_known = !self.is_new && sent.is_some_and(|sent| same(sent.as_bytes(), self.value.as_bytes()));
         if is_known && is_from_here(headers) { Ok(()) } else { Err(Problem::foreign()) }
     }
 }
 
-/// Compares all bytes, so that time tells nothing of where they differ.
+/// Compares all bytes, so that the time does not reveal where they differ.
 fn same(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len() && left.iter().zip(right).fold(0, |differs, (left, right)| differs | (left ^ right)) == 0
 }
 
-/// What the browser says of the page that a form is from. Browsers that say nothing are left to the token.
+/// Checks what the browser says about the origin of a form. If it says nothing, the token decides.
 fn is_from_here(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(site) = text("sec-fetch-site") {
@@ -66,11 +67,11 @@ fn is_from_here(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Goes to a page that tells what was done.
+/// Redirects to a page that tells what was done.
 pub(super) fn see(links: &Links, path: &str, told: &str) -> Response {
     let mut response = StatusCode::SEE_OTHER.into_response();
     let headers = response.headers_mut();
-    // Paths are made of what `links` has escaped.
+    // `links` has escaped everything in the path.
     headers.insert(LOCATION, HeaderValue::from_str(path).unwrap_or(HeaderValue::from_static("/")));
     let told: String = told.chars().take(500).collect();
     set_cookie(headers, links, FLASH, &query(&told), Some(30));

@@ -1,4 +1,4 @@
-//! JSON as a tree that can be folded, exactly as it was written: numbers keep their digits, members their order.
+//! Shows JSON as a tree that can be folded, unchanged: numbers keep their digits, members their order.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use maud::{Markup, html};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// So many values are shown; the rest is for the raw text.
+/// How many values are shown; for the rest there is the raw text.
 const MOST: usize = 2_000;
 
-/// Deeper values begin folded.
+/// Values below this depth are folded at first.
 const OPEN: usize = 3;
 
-/// So much of one text is shown.
+/// How many characters of one string are shown.
 const LONGEST: usize = 10_000;
 
-/// A text of JSON; what cannot be read as JSON is shown as it is.
+/// Shows a text as a tree of JSON; a text that is not JSON is shown as it is.
 pub(super) fn tree(text: &str) -> Markup {
     match serde_json::from_str::<&RawValue>(text) {
         Ok(value) => {
@@ -26,7 +26,7 @@ pub(super) fn tree(text: &str) -> Markup {
     }
 }
 
-/// Members in their order, doubles included.
+/// Members in their order, including those with the same name.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -81,7 +81,7 @@ fn branch<'a>(
         return html! { div.leaf { (label) (open) (close) } };
     }
     let mut shown = Vec::new();
-    // Nesting is as deep as the writer likes, and each level is a call of this function.
+    // The writer chooses the depth, and each level is a recursive call.
     let mut children = children.take(if depth < 64 { usize::MAX } else { 0 });
     while *left > 0
         && let Some((name, text)) = children.next()
@@ -110,7 +110,7 @@ fn leaf(text: &str) -> Markup {
     html! { span class=(kind) { (clip(text)) } }
 }
 
-/// The beginning of what is too long.
+/// Returns the beginning of a text that is too long.
 pub(super) fn clip(text: &str) -> std::borrow::Cow<'_, str> {
     match text.char_indices().nth(LONGEST) {
         None => text.into(),

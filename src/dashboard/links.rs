@@ -1,18 +1,18 @@
-//! Where the pages are: paths that hold any name and any id, below wherever the dashboard is mounted.
+//! The paths of the pages, which can hold any name and id, below wherever the dashboard is mounted.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::state::JobState;
 
-/// What stands for itself in a segment of a path, and in a query.
+/// The characters that are not escaped in a segment of a path, or in a query.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The paths of all pages; the base is what comes before them.
+/// Builds the paths of all pages; holds the base, which comes first.
 #[derive(Debug, Clone)]
 pub(super) struct Links(pub(super) String);
 
 impl Links {
-    /// The list of queues. A router of axum that is nested at `/queues` does not answer at `/queues/`.
+    /// Returns the list of queues. A nested axum router at `/queues` does not answer at `/queues/`.
     pub(super) fn home(&self) -> String {
         if self.0.is_empty() { "/".to_owned() } else { self.0.clone() }
     }
@@ -38,19 +38,19 @@ impl Links {
     }
 }
 
-/// A name as a segment of a path. Browsers take `.` and `..` for steps, however they are written, so these get a mark, and
-/// so does what begins with the mark.
+/// Writes a name as a segment of a path. Browsers resolve `.` and `..`, even if escaped, so these get a mark, and so
+/// does a name that begins with the mark.
 pub(super) fn segment(name: &str) -> String {
     let mark = if matches!(name, "." | "..") || name.starts_with('=') { "=" } else { "" };
     format!("{mark}{}", query(name))
 }
 
-/// The name that a segment stands for; its percent signs are gone already.
+/// Returns the name of a segment, whose percent signs are decoded already.
 pub(super) fn unsegment(segment: &str) -> &str {
     segment.strip_prefix('=').unwrap_or(segment)
 }
 
-/// A text as a value in a query.
+/// Writes a text as a value in a query.
 pub(super) fn query(text: &str) -> String {
     utf8_percent_encode(text, PLAIN).to_string()
 }

@@ -1,4 +1,4 @@
-//! Server-sent events: that a page has changed, and what happens in a queue.
+//! Server-sent events: that a page has changed, and the events of a queue.
 
 use std::collections::hash_map::DefaultHasher;
 use std::convert::Infallible;
@@ -24,13 +24,13 @@ use super::visit::{Params, Visit, given};
 use crate::error::Result;
 use crate::events::QueueEvents;
 
-/// How often what a page shows is looked at.
+/// How often the data of a page is checked.
 const TICK: Duration = Duration::from_secs(2);
 
-/// A page of relative times is old after so many looks even if nothing has happened.
+/// After how many checks a page with relative times is refreshed even if nothing has happened.
 const OLD: u32 = 15;
 
-/// What a page watches.
+/// What a page shows.
 enum Watched {
     Queues,
     Queue(String),
@@ -55,7 +55,7 @@ impl Watched {
         }
     }
 
-    /// A number that changes with what the page shows.
+    /// Returns a number that changes with what the page shows.
     async fn print(&self, app: &App) -> Result<u64> {
         let mut print = DefaultHasher::new();
         match self {
@@ -93,14 +93,14 @@ struct Watch {
 }
 
 impl Watch {
-    /// Waits until the page is to be read anew, and says why.
+    /// Waits until the page has to be refreshed, and returns why.
     async fn next(&mut self) -> &'static str {
         loop {
             self.ticks.tick().await;
-            // What cannot be read is told by the page, once it is read anew.
+            // If something cannot be read, the page shows the error when it is refreshed.
             let print = self.watched.print(&self.app).await.ok();
             self.quiet += 1;
-            // The first look is told too: something may have happened since the page was made.
+            // The first check counts too: something may have happened since the page was rendered.
             let is_changed = print != self.last;
             self.last = print;
             if is_changed || self.quiet >= OLD {
@@ -130,7 +130,7 @@ pub(super) async fn changes(visit: Visit, Query(params): Query<Params>) -> Respo
 
 fn told(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {
     let mut response = Sse::new(events).keep_alive(KeepAlive::default()).into_response();
-    // Proxies that gather answers would hold events back.
+    // Proxies that buffer responses would hold events back.
     response.headers_mut().insert("x-accel-buffering", header::HeaderValue::from_static("no"));
     response
 }
@@ -142,7 +142,7 @@ struct Listening {
     _permit: OwnedSemaphorePermit,
 }
 
-/// The events of a queue, each as a line of its page.
+/// Sends the events of a queue, each as a line of its page.
 pub(super) async fn events(visit: Visit, Path(name): Path<String>) -> Response {
     let name = unsegment(&name).to_owned();
     if let Err(problem) = visit.queue(&name) {
@@ -162,7 +162,7 @@ pub(super) async fn events(visit: Visit, Path(name): Path<String>) -> Response {
             return Some((Ok(Event::default().event("open").data("listening")), (listening, true)));
         }
         let delivery = listening.events.recv().await?;
-        // A right may have ended since the page was opened.
+        // A permission may have ended since the page was opened.
         if !listening.visit.may_see(&listening.queue) {
             return None;
         }

@@ -1,6 +1,6 @@
-//! Pages to look at queues and to act on them, for any axum app: feature `dashboard`.
+//! Web pages to view queues and to act on them, for any axum app: feature `dashboard`.
 //!
-//! [`Dashboard::router`] gives an axum [`Router`], which is also a tower service, to mount wherever it suits:
+//! [`Dashboard::router`] returns an axum [`Router`], which is also a tower service, to be mounted anywhere:
 //!
 //! ```no_run
 //! use axum::Router;
@@ -14,15 +14,15 @@
 //! # Ok(()) }
 //! ```
 //!
-//! It shows queues that Rust, Node or both use. Pages are made by the server, work without scripts, and follow what
-//! happens where scripts may run. Styles and script are in the binary; no page asks for anything from elsewhere, and the
+//! It shows the queues of Rust, Node or both. Pages are rendered by the server, work without scripts, and update live
+//! if scripts are allowed. Styles and script are in the binary; no page requests anything from elsewhere, and the
 //! content security policy forbids it.
 //!
 //! # Who may see, who may act
 //!
-//! Nobody may act until [`Dashboard::authorize`] says so, and everybody may look who reaches the pages: mount it behind
-//! what your app has to tell its users. The hook gets the head of the request, so it sees what a middleware has put into
-//! the request's extensions:
+//! Nobody may act until [`Dashboard::authorize`] allows it, and everybody who can reach the pages may look: mount it
+//! behind your app's authentication. The hook gets the head of the request, with everything that a middleware has put
+//! into its extensions:
 //!
 //! ```no_run
 //! use oxmq::dashboard::{Action, Dashboard, Permission};
@@ -44,14 +44,14 @@
 //! # let _ = dashboard; }
 //! ```
 //!
-//! Each action takes a token that only a page of the same origin can hold, besides the check of the headers `Origin` and
-//! `Sec-Fetch-Site`, and is told as a `tracing` event of the target `oxmq::dashboard` too.
+//! Each action needs a token that only a page of the same origin can have, and passes a check of the headers `Origin`
+//! and `Sec-Fetch-Site`. It is also logged as a `tracing` event with the target `oxmq::dashboard`.
 //!
 //! # What is not shown
 //!
-//! Values whose names sound like secrets (`password`, `token`, `authorization` …) are covered, wherever in a job's JSON
-//! they stand. [`Dashboard::redact`] covers what else must not be seen; what is covered cannot be searched for either.
-//! What the server's address holds is never shown.
+//! Values whose names sound like secrets (`password`, `token`, `authorization` …) are redacted, wherever they are in a
+//! job's JSON. [`Dashboard::redact`] redacts what else must not be seen; what is redacted cannot be searched for
+//! either. Credentials in the server's address are never shown.
 
 mod access;
 mod act;
@@ -113,7 +113,7 @@ pub struct Dashboard {
 }
 
 impl Dashboard {
-    /// Makes pages of all queues under the client's prefix, to be looked at only.
+    /// Creates pages of all queues under the client's prefix, to be viewed only.
     pub fn new(client: Client) -> Self {
         Self {
             client,
@@ -125,51 +125,51 @@ impl Dashboard {
         }
     }
 
-    /// Shows these queues, and does not look for others. Default: queues are looked for in the background, by steps of
-    /// `SCAN` over the keys of the server, at most once in half a minute while somebody watches. With millions of keys it
-    /// is kinder to name the queues.
+    /// Shows these queues, and does not search for others. Default: queues are searched for in the background, with
+    /// `SCAN` over the server's keys in small steps, at most once in half a minute while somebody watches. With
+    /// millions of keys it is better to name the queues.
     pub fn queues(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.queues = names.into_iter().map(Into::into).collect();
         self.only_named = true;
         self
     }
 
-    /// Says under which path browsers find the pages. Default: found out by what the router of axum has taken off, which
-    /// is right wherever nobody in front of the app rewrites paths.
+    /// Sets the path under which browsers find the pages. Default: the part of the path that axum's routers have
+    /// removed, which is right unless a proxy in front of the app rewrites paths.
     pub fn base_path(mut self, path: impl Into<String>) -> Self {
         self.base = Some(path.into().trim_end_matches('/').to_owned());
         self
     }
 
-    /// Names the pages, to tell one installation from another. Default: `oxmq`.
+    /// Sets the title of the pages, to tell installations apart. Default: `oxmq`.
     pub fn title(mut self, title: impl Into<String>) -> Self {
         self.title = title.into();
         self
     }
 
-    /// Decides who may see a queue, and who may do what in it. Default: all may see all, nobody may act.
+    /// Sets who may see a queue, and who may act on it. Default: all may see all, nobody may act.
     ///
-    /// It is called often, on pages of many queues once for each, so it must be quick: what takes time belongs into a
-    /// middleware, which leaves its answer in the extensions of the request.
+    /// It is called often, for pages of many queues once per queue, so it must be fast: slow checks belong into a
+    /// middleware, which puts its answer into the extensions of the request.
     pub fn authorize(mut self, may: impl Fn(&Parts, &Permission<'_>) -> bool + Send + Sync + 'static) -> Self {
         self.hooks.may = Arc::new(may);
         self
     }
 
-    /// Names who makes a request, for [`audit`](Self::audit) and the log. Default: nobody is named.
+    /// Sets who makes a request, for [`audit`](Self::audit) and the log. Default: nobody is named.
     pub fn actor(mut self, actor: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static) -> Self {
         self.hooks.actor = Arc::new(actor);
         self
     }
 
-    /// Hears of each action, done or refused. Default: only `tracing` does.
+    /// Sets a hook that is told of each action, done or refused. Default: actions are only logged.
     pub fn audit(mut self, audit: impl Fn(&Audit) + Send + Sync + 'static) -> Self {
         self.hooks.audit = Arc::new(audit);
         self
     }
 
-    /// Covers what must not be seen: the hook changes a value before it is shown. Default, and what comes first in any
-    /// case unless [`show_secrets`](Self::show_secrets) says otherwise: values whose names sound like secrets.
+    /// Sets a hook that changes a value before it is shown, to redact what must not be seen. Values whose names sound
+    /// like secrets are redacted before, unless [`show_secrets`](Self::show_secrets) is set. Default: none.
     pub fn redact(mut self, redact: impl Fn(&Shown<'_>, &mut Value) + Send + Sync + 'static) -> Self {
         self.hooks.redact = Some(Arc::new(redact));
         self
@@ -181,11 +181,12 @@ impl Dashboard {
         self
     }
 
-    /// Makes the router. It can be nested in a router of any state; `nest_service` and any tower stack take it too.
+    /// Returns the router. It can be nested in a router with any state; `nest_service` and any tower stack accept it
+    /// too.
     ///
     /// # Panics
     ///
-    /// Never by itself; axum panics where the path to mount it at is taken.
+    /// Never by itself; axum panics if the path to mount it at is taken.
     pub fn router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
         router::router(Arc::new(App::new(self)))
     }

@@ -1,18 +1,19 @@
-//! Moments and spans of time as people read them.
+//! Moments and durations for people.
 
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use maud::{Markup, html};
 
-/// A moment, told by how far it is from now; its title tells it in full. A script makes that local, and keeps it true.
+/// Shows a moment relative to now; its title has the full time. A script makes that local, and keeps the text up to
+/// date.
 pub(super) fn when(at: Option<SystemTime>, now: SystemTime) -> Markup {
     let Some(at) = at else { return html! { span.none { "–" } } };
     let (machine, person) = (iso(at), utc(at));
     html! { time datetime=(machine) title=(person) { (relative(at, now)) } }
 }
 
-/// A moment in full with how far it is from now.
+/// Shows a moment in full, and relative to now.
 pub(super) fn exactly(at: Option<SystemTime>, now: SystemTime) -> Markup {
     let Some(at) = at else { return html! { span.none { "–" } } };
     html! {
@@ -30,7 +31,7 @@ fn utc(at: SystemTime) -> String {
     DateTime::<Utc>::from(at).format("%Y-%m-%d %H:%M:%S%.3f UTC").to_string()
 }
 
-/// How far a moment is from now.
+/// Writes how far a moment is from now.
 pub(super) fn relative(at: SystemTime, now: SystemTime) -> String {
     match now.duration_since(at) {
         Ok(past) if past < Duration::from_secs(1) => "now".to_owned(),
@@ -39,7 +40,7 @@ pub(super) fn relative(at: SystemTime, now: SystemTime) -> String {
     }
 }
 
-/// A span in its largest unit.
+/// Writes a duration in its largest unit.
 pub(super) fn rough(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
@@ -50,7 +51,7 @@ pub(super) fn rough(span: Duration) -> String {
     }
 }
 
-/// A span as precisely as it matters.
+/// Writes a duration as precisely as it matters.
 pub(super) fn span(span: Duration) -> String {
     let ms = span.as_millis();
     match ms {
@@ -70,7 +71,7 @@ fn pair(large: u128, large_unit: &str, small: u128, small_unit: &str) -> String 
     if small == 0 { format!("{large} {large_unit}") } else { format!("{large} {large_unit} {small} {small_unit}") }
 }
 
-/// A count with its thousands apart.
+/// Writes a number with separated thousands.
 pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -83,7 +84,7 @@ pub(super) fn count(number: u64) -> String {
     text
 }
 
-/// A count and what it counts, in the plural where that is due.
+/// Writes a count with what it counts, in the plural if needed.
 pub(super) fn many(number: u64, thing: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{} {thing}{s}", count(number))

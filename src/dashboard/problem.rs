@@ -1,17 +1,17 @@
-//! Pages of what went wrong, which say what to do.
+//! Error pages, which tell what to do.
 
 use axum::http::StatusCode;
 use maud::{Markup, html};
 
 use crate::error::{Error, WithCauses};
 
-/// What a page says in place of what was asked for.
+/// What an error page says.
 #[derive(Debug)]
 pub(super) struct Problem {
     pub(super) status: StatusCode,
     pub(super) title: String,
     pub(super) advice: String,
-    /// What the machine said.
+    /// The error of the server or the library.
     pub(super) detail: Option<String>,
 }
 

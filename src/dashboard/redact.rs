@@ -1,32 +1,32 @@
-//! Covering what must not be seen.
+//! Redacts what must not be seen.
 
 use serde_json::Value;
 
 use super::access::Hooks;
 
-/// Which part of a job is about to be shown.
+/// The part of a job that is about to be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Field {
-    /// Its data; also the data that a job scheduler gives to its jobs.
+    /// Its data, or the data that a job scheduler gives to its jobs.
     Data,
     /// Its options.
     Options,
-    /// What its processor returned; also what a child returned.
+    /// The result of its processor, or of a child.
     ReturnValue,
     /// Its progress.
     Progress,
-    /// Why it failed: a text.
+    /// The reason of its failure, as text.
     FailedReason,
-    /// One of its stack traces: a text.
+    /// One of its stack traces, as text.
     Stacktrace,
-    /// A line of its log: a text.
+    /// A line of its log, as text.
     Log,
-    /// Any other field of its hash: a text.
+    /// Any other field of its hash, as text.
     Other,
 }
 
-/// What is about to be shown.
+/// A value that is about to be shown.
 ///
 /// ```no_run
 /// # fn demo(client: oxmq::Client) {
@@ -44,15 +44,15 @@ pub enum Field {
 pub struct Shown<'a> {
     /// The job's queue.
     pub queue: &'a str,
-    /// The job's name, or the name of the field where nobody has read the job.
+    /// The job's name, or the name of the field if the job could not be read.
     pub name: &'a str,
-    /// Which part of it.
+    /// The part of the job.
     pub field: Field,
 }
 
 pub(super) type Redact = dyn Fn(&Shown<'_>, &mut Value) + Send + Sync;
 
-/// What stands in place of a value that is covered.
+/// What is shown in place of a redacted value.
 pub(super) const COVER: &str = "●●●●●●";
 
 /// Parts of names, in lower case and without separators, whose values are secrets.
@@ -76,11 +76,11 @@ const SECRET: [&str; 17] = [
     "connectionstring",
 ];
 
-/// Whole names whose values are secrets: as parts they stand in many others.
+/// Whole names whose values are secrets: as parts they are in many other names.
 const SECRET_ALONE: [&str; 8] = ["pass", "pwd", "auth", "cvv", "cvc", "ssn", "pin", "otp"];
 
 impl Hooks {
-    /// JSON as it may be shown: as it was written where nothing is covered.
+    /// Returns JSON as it may be shown, unchanged if nothing is redacted.
     pub(super) fn json(&self, shown: &Shown<'_>, text: &str) -> String {
         let Ok(mut value) = serde_json::from_str::<Value>(text) else { return self.unreadable(shown, text) };
         let before = value.clone();
@@ -88,14 +88,14 @@ impl Hooks {
         if value == before { text.to_owned() } else { value.to_string() }
     }
 
-    /// What is no JSON, or none that can be read here, such as half a character or very deep levels. Nobody can cover a part of
-    /// it, so it is covered as a whole where there is something to cover.
+    /// Redacts text that is not JSON, or cannot be read here, such as half a character or very deep levels. It cannot
+    /// be redacted in part, so it is redacted as a whole if there is anything to redact.
     fn unreadable(&self, shown: &Shown<'_>, text: &str) -> String {
         let is_open = self.show_secrets || !sounds_secret(text);
         if is_open && self.redact.is_none() { self.text(shown, text) } else { COVER.to_owned() }
     }
 
-    /// A text as it may be shown.
+    /// Returns a text as it may be shown.
     pub(super) fn text(&self, shown: &Shown<'_>, text: &str) -> String {
         let mut value = Value::String(text.to_owned());
         self.cover(shown, &mut value);
@@ -115,7 +115,7 @@ impl Hooks {
     }
 }
 
-/// Covers the values of names that sound like secrets, at any depth.
+/// Redacts the values of names that sound like secrets, at any depth.
 fn cover_secrets(value: &mut Value) {
     match value {
         Value::Object(members) => {
@@ -137,7 +137,8 @@ fn cover_secrets(value: &mut Value) {
     }
 }
 
-/// The text with the passwords of its addresses covered, such as `redis://user:password@host`; none if it has no such.
+/// Returns the text with passwords in addresses redacted, such as in `redis://user:password@host`; `None` if there are
+/// none.
 fn without_passwords(text: &str) -> Option<String> {
     let (mut covered, mut rest) = (None::<String>, text);
     while let Some(at) = rest.find("://") {
@@ -159,7 +160,7 @@ fn without_passwords(text: &str) -> Option<String> {
     covered.map(|covered| covered + rest)
 }
 
-/// Whether a name that sounds like a secret stands anywhere in a text.
+/// Returns whether a name that sounds like a secret is anywhere in a text.
 fn sounds_secret(text: &str) -> bool {
     let words = || text.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-'));
     is_secret(text) || words().any(is_secret)
@@ -184,7 +185,7 @@ mod tests {
         let shown = hooks.json(&DATA, r#"{"to":"me","smtp":[{"Pass-Word":"hunter2","api_key":5,"hasToken":true}]}"#);
         assert!(!shown.contains("hunter2") && !shown.contains(":5") && shown.contains("true"), "{shown}");
         assert!(hooks.json(&DATA, r#"{"tokens":{"deep":"hunter2"}}"#).contains(COVER));
-        // What holds nothing of the kind keeps its digits and its order.
+        // JSON without secrets keeps its digits and its order.
         let plain = r#"{"z":1.0000000000000000000001, "a":1}"#;
         assert_eq!(hooks.json(&DATA, plain), plain);
         let open = Hooks { show_secrets: true, ..Hooks::default() };

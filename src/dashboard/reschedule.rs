@@ -1,4 +1,4 @@
-//! Changing when a job scheduler runs; what its jobs are made of stays as it is stored.
+//! Changes when a job scheduler runs; the name, data and options of its jobs stay as they are stored.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::clock::epoch_ms;
 use crate::queue::JobScheduler;
 use crate::scheduler::{Repeat, replan, seed_of};
 
-/// Reads the form, and stores the scheduler anew.
+/// Reads the form, and stores the scheduler again.
 pub(super) async fn change(queue: &AnyQueue, id: &str, params: &Params) -> Result<String, Problem> {
     let Some(stored) = queue.get_job_scheduler(id).await? else {
         return Err(Problem::no_form("There is no such scheduler any more."));
@@ -65,7 +65,7 @@ fn repeat(stored: &JobScheduler, seed: Option<String>, params: &Params) -> Resul
     Ok(repeat.overlap(stored.overlap).catch_up(stored.catch_up))
 }
 
-/// An interval as the form takes it back.
+/// Writes an interval in the form that the form accepts.
 pub(super) fn spelled(every: Duration) -> String {
     let ms = every.as_millis();
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, " min"), (1_000, "s")];

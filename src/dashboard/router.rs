@@ -1,4 +1,4 @@
-//! Which path is which page, and what every answer says to the browser.
+//! Maps paths to pages, and sets the headers of every response.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::visit::Visit;
 use super::{act, assets, checkup, live};
 
-/// Nothing but our own style and script, nothing from elsewhere, and in nobody's frame.
+/// Only our own style and script, nothing from elsewhere, and no framing.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
@@ -53,7 +53,7 @@ async fn guarded(request: Request, next: Next) -> Response {
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    // Not `no-referrer`, under which browsers would not say where a form is from.
+    // Not `no-referrer`, with which browsers would not say where a form is from.
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(
         HeaderName::from_static("permissions-policy"),

@@ -1,4 +1,4 @@
-//! All queues at a glance, read in the background for all who watch, so that no page waits for a thousand of them.
+//! Reads all queues in the background for all visitors, so that no page waits for a thousand of them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,31 +15,31 @@ use crate::error::WithCauses;
 use crate::overview::QueueOverview;
 use crate::sync::Lock;
 
-/// Who comes within this time is answered from what was read.
+/// What was read less than this ago is shown without reading again.
 const FRESH: Duration = Duration::from_millis(900);
 
-/// So long a page waits for what is being read before it shows what was read until then.
+/// How long a page waits for a read under way before it shows what was read so far.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// One look reads so many queues besides those that somebody sees, the ones that were read longest ago first.
+/// How many queues one round reads besides those that somebody sees, those read longest ago first.
 const ROLLING: usize = 500;
 
-/// So many queues are read between two updates of what is told.
+/// How many queues are read between two updates of the shown data.
 const CHUNK: usize = 64;
 
-/// A queue counts as seen by somebody so long after a page has shown it; live pages ask every two seconds.
+/// How long a queue counts as seen after a page has shown it; live pages ask every two seconds.
 const SEEN_FOR: Duration = Duration::from_secs(40);
 
 type Workers = Result<HashMap<String, Vec<ClientInfo>>, String>;
 
-/// What is known of all queues, each as it was read last.
+/// What is known of all queues, each as last read.
 pub(super) struct Overview {
     pub(super) queues: Vec<Arc<Row>>,
-    /// The workers that are connected, by their queue; an error's text if they may not be listed.
+    /// The connected workers, by queue; or the text of the error if they may not be listed.
     pub(super) workers: Arc<Workers>,
-    /// Whether queues are still searched for.
+    /// Whether the search for queues is still running.
     pub(super) is_searching: bool,
-    /// How many queues are known that have not been read yet.
+    /// How many known queues have not been read yet.
     pub(super) unread: usize,
     /// A number that changes with what is known.
     pub(super) print: u64,
@@ -58,21 +58,21 @@ impl Overview {
     }
 }
 
-/// Keeps what is known of all queues.
+/// Holds what is known of all queues.
 #[derive(Default)]
 pub(super) struct Surveyor {
     known: Lock<Known>,
-    /// A look has ended.
+    /// Notified when a round has ended.
     ended: Notify,
 }
 
 struct Known {
-    /// Each queue as it was read last, and when that reading began.
+    /// Each queue as last read, and when that read began.
     rows: BTreeMap<String, (Instant, Arc<Row>)>,
     workers: Arc<Workers>,
     is_searching: bool,
     unread: usize,
-    /// When somebody saw a queue last.
+    /// When somebody last saw a queue.
     seen: HashMap<String, Instant>,
     is_looking: bool,
     looked: Option<Instant>,
@@ -95,7 +95,8 @@ impl Default for Known {
 }
 
 impl Surveyor {
-    /// What is known of all queues. Where that is old, a look begins that all who come share; this waits for its end, but not long.
+    /// Returns what is known of all queues. If that is too old, a round begins that all visitors share; this waits for
+    /// its end, but not long.
     pub(super) async fn overview(self: &Arc<Self>, client: &Client, catalog: &Arc<Catalog>) -> Overview {
         let ended = self.ended.notified();
         if self.is_old() {
@@ -112,7 +113,7 @@ impl Surveyor {
         }
     }
 
-    /// A page shows these queues: the next looks read them first.
+    /// Records that a page shows these queues: the next rounds read them first.
     pub(super) fn sees<'a>(&self, names: impl Iterator<Item = &'a str>) {
         let now = Instant::now();
         self.known.lock().seen.extend(names.map(|name| (name.to_owned(), now)));
@@ -159,7 +160,7 @@ impl Surveyor {
 }
 
 impl Known {
-    /// Takes over which queues there are; the names of those that are to be read now, in their order.
+    /// Takes the list of queues; returns the names of those to read now, in order.
     fn take(&mut self, listing: Listing, workers: Workers) -> Vec<String> {
         let Listing { mut names, is_searching } = listing;
         let count = |workers: &Workers| workers.iter().flatten().map(|(_, all)| all.len()).sum::<usize>();
@@ -179,7 +180,7 @@ impl Known {
         names
     }
 
-    /// Takes over what was read of a queue, unless what is known was read later.
+    /// Takes what was read of a queue, unless it is older than what is known.
     fn put(&mut self, began: Instant, row: Row) {
         match self.rows.get(&row.name) {
             Some((at, _)) if *at > began => return,
@@ -194,7 +195,7 @@ impl Known {
     }
 }
 
-/// However a look ends, another may begin.
+/// Allows the next round when one ends, for whatever reason.
 struct Ending(Arc<Surveyor>);
 
 impl Drop for Ending {
@@ -207,22 +208,22 @@ impl Drop for Ending {
     }
 }
 
-/// When the job was added that has waited longest.
+/// Returns when the job was added that has waited longest.
 pub(super) fn oldest(queue: &QueueOverview) -> Option<SystemTime> {
     queue.oldest_waiting.as_ref().map(|job| job.added_at)
 }
 
-/// Why somebody should look at a queue, the worst first.
+/// A reason to look at a queue; the worst comes first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Concern {
     pub(super) weight: u8,
     pub(super) text: String,
 }
 
-/// After so long a job that is ready counts as late.
+/// After this time a ready job counts as late.
 const LATE: Duration = Duration::from_secs(60);
 
-/// What is wrong with a queue, as far as it shows at a glance.
+/// Returns what is wrong with a queue, as far as its overview shows.
 pub(super) fn concerns(queue: &QueueOverview, workers: Option<usize>, now: SystemTime) -> Vec<Concern> {
     let mut found = Vec::new();
     let mut tell = |weight, text| found.push(Concern { weight, text });

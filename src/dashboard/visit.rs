@@ -1,4 +1,4 @@
-//! One request: who asks, where the pages are for him, and the answer as a page.
+//! One request: who asks, where the pages are mounted, and the response as a page.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -24,21 +24,21 @@ pub(super) struct Visit {
     pub(super) app: Arc<App>,
     pub(super) links: Links,
     pub(super) token: Token,
-    /// What the last form has come to, to be told once.
+    /// The outcome of the last form, to be shown once.
     pub(super) flash: Option<String>,
     parts: Parts,
 }
 
-/// What a page holds; the frame is the same for all.
+/// The contents of a page; the frame is the same for all.
 pub(super) struct Page {
     pub(super) title: String,
     pub(super) tab: Tab,
-    /// What the page watches: the query of the stream that tells when to look again.
+    /// What the page watches: the query of the stream that tells when to refresh.
     pub(super) live: Option<String>,
     pub(super) body: Markup,
 }
 
-/// Where in the navigation a page is.
+/// The place of a page in the navigation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tab {
     Queues,
@@ -49,10 +49,10 @@ pub(super) enum Tab {
     Search,
 }
 
-/// The parameters of a query or a form; the last of a name counts.
+/// The parameters of a query or a form; the last one of a name applies.
 pub(super) type Params = HashMap<String, String>;
 
-/// A parameter that holds more than spaces.
+/// Returns a parameter that contains more than spaces.
 pub(super) fn given<'a>(params: &'a Params, name: &str) -> Option<&'a str> {
     params.get(name).map(|text| text.trim()).filter(|text| !text.is_empty())
 }
@@ -72,7 +72,7 @@ impl FromRequestParts<Arc<App>> for Visit {
     }
 }
 
-/// What routers in front have taken off the path.
+/// Returns what outer routers have removed from the path.
 fn mounted_at(parts: &Parts) -> String {
     let inner = parts.uri.path();
     let whole = parts.extensions.get::<OriginalUri>().map_or(inner, |uri| uri.0.path());
@@ -88,47 +88,47 @@ impl Visit {
         self.may_see(queue) && (self.app.hooks.may)(&self.parts, &Permission::Act { queue, action })
     }
 
-    /// Whether this may be done in all queues that there are, as far as they are known.
+    /// Returns whether this is permitted in all queues, as far as they are known.
     pub(super) async fn may_everywhere(&self, action: Action) -> bool {
         let listing = self.app.catalog.list(&self.app.client).await;
         self.app.catalog.knows_all() && listing.names.iter().all(|name| self.may(name, action))
     }
 
-    /// Whether any queue may be seen; where there is none, nothing says that none may.
+    /// Returns whether any queue may be seen; if there are none, whether a queue named `oxmq` would be.
     pub(super) async fn may_see_any(&self) -> bool {
         let names = self.app.catalog.list(&self.app.client).await.names;
         names.iter().any(|name| self.may_see(name)) || (names.is_empty() && self.may_see("oxmq"))
     }
 
-    /// A queue that may be seen.
+    /// Returns a queue that may be seen.
     pub(super) fn queue(&self, name: &str) -> Result<AnyQueue, Problem> {
         let queue = self.app.queue(name).map_err(|_| Problem::no_queue(name))?;
         if self.may_see(name) { Ok(queue) } else { Err(Problem::no_queue(name)) }
     }
 
-    /// The request's headers.
+    /// Returns the request's headers.
     pub(super) fn headers(&self) -> &HeaderMap {
         &self.parts.headers
     }
 
-    /// JSON as it may be shown.
+    /// Returns JSON as it may be shown.
     pub(super) fn json(&self, queue: &str, name: &str, field: Field, text: &str) -> String {
         self.app.hooks.json(&Shown { queue, name, field }, text)
     }
 
-    /// A text as it may be shown.
+    /// Returns a text as it may be shown.
     pub(super) fn text(&self, queue: &str, name: &str, field: Field, text: &str) -> String {
         self.app.hooks.text(&Shown { queue, name, field }, text)
     }
 
-    /// Tells what was done.
+    /// Audits an action.
     pub(super) fn audit(&self, queue: &str, action: Action, target: &str, outcome: &str, done: bool) {
         let actor = (self.app.hooks.actor)(&self.parts);
         let (queue, target, outcome) = (queue.to_owned(), target.to_owned(), outcome.to_owned());
         self.app.hooks.told(&Audit { actor, queue, action, target, outcome, done });
     }
 
-    /// A page or a problem, in the frame of all pages.
+    /// Renders a page or a problem, in the frame of all pages.
     pub(super) fn answer(&self, page: Result<Page, Problem>) -> Response {
         let (status, page) = match page {
             Ok(page) => (StatusCode::OK, page),

@@ -1,4 +1,4 @@
-//! Options of a job as sentences.
+//! Describes the options of a job in sentences.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::moment::{count, many, span};
 
-/// What a job's options say, each by a name and a sentence; the short names of the wire are spelt out.
+/// Returns what a job's options say, each with a name and a sentence; short stored names are spelt out.
 pub(super) fn options(json: &str) -> Vec<(String, String)> {
     let Ok(Value::Object(options)) = serde_json::from_str(json) else { return Vec::new() };
     options.iter().filter_map(|(name, value)| say(name, value)).collect()
@@ -114,7 +114,7 @@ fn deduplication(value: &Value) -> String {
     text
 }
 
-/// The schedule in the options of a scheduler's job.
+/// Describes the schedule in the options of a scheduler's job.
 fn repeat(value: &Value) -> String {
     let mut text = if let Some(pattern) = value.get("pattern").and_then(Value::as_str) {
         format!("by the pattern “{pattern}”")

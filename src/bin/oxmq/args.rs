@@ -39,93 +39,93 @@ pub(crate) struct Global {
     /// The server: redis://[user:password@]host[:port][/db], rediss:// for TLS, redis+sentinel://, redis+unix://
     #[arg(long, global = true, value_name = "URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
-    /// What the keys of the queues begin with [default: bull]
+    /// The prefix of the queues' keys [default: bull]
     #[arg(long, global = true, value_name = "TEXT", env = "OXMQ_PREFIX")]
     pub(crate) prefix: Option<String>,
     /// A file with `url`, `prefix` and tables `[profiles.NAME]` [default: ~/.config/oxmq/config.toml]
     #[arg(long, global = true, value_name = "FILE", env = "OXMQ_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// One of the profiles of that file
+    /// A profile of that file
     #[arg(long, global = true, value_name = "NAME", env = "OXMQ_PROFILE")]
     pub(crate) profile: Option<String>,
-    /// Writes JSON: one value, or one in each line where there are many
+    /// Writes JSON: one value, or one per line for several
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// All queues: counts, rates, the job that has waited longest
+    /// Lists all queues: counts, rates, and the job that has waited longest
     Queues(Queues),
-    /// The jobs of a queue that a filter names
+    /// Lists the jobs of a queue that match a filter
     Jobs(Jobs),
-    /// One job with all that is known of it
+    /// Shows one job with everything known about it
     Show(Job),
     /// Adds a job
     Add(Add),
-    /// Lets failed or completed jobs run again
+    /// Makes failed or completed jobs run again
     Retry(Retry),
-    /// Lets delayed jobs run now
+    /// Makes delayed jobs run now
     Promote(Bulk),
     /// Removes jobs
     Remove(Bulk),
-    /// Removes finished jobs that are old
+    /// Removes old finished jobs
     Clean(Clean),
     /// Moves jobs to another queue
     Move(Move),
-    /// Gives jobs another priority
+    /// Changes the priority of jobs
     Priority(Priority),
-    /// Lets delayed jobs become due at another time
+    /// Changes when delayed jobs are due
     Delay(Delay),
-    /// Lets no worker take jobs of a queue
+    /// Pauses a queue: workers take no more of its jobs
     Pause(Steer),
-    /// Lets workers take jobs again
+    /// Resumes a queue
     Resume(Steer),
-    /// Removes all jobs that wait
+    /// Removes all waiting jobs of a queue
     Drain(Drain),
-    /// Deletes a queue with everything in it
+    /// Deletes a queue and everything in it
     Obliterate(Obliterate),
-    /// Job schedulers, their next runs, and how to end one
+    /// Lists job schedulers and their next runs, or removes one
     Schedulers(Schedulers),
-    /// A flow as a tree, and why its parent waits
+    /// Shows a flow as a tree, and why its parent waits
     Flow(Flow),
-    /// The workers that are connected
+    /// Lists the connected workers
     Workers(Workers),
-    /// What happens in a queue, as it happens
+    /// Prints the events of a queue as they happen
     Tail(Tail),
-    /// The log of a job
+    /// Prints the log of a job
     Logs(Logs),
     /// Writes jobs as JSON lines, with their options
     Export(Export),
     /// Adds jobs from JSON lines, as `export` writes them
     Import(Import),
-    /// The types of data and results, as stored jobs show them
+    /// Writes the types of data and results, as stored jobs show them
     Types(Types),
     /// Serves the dashboard for a browser
     #[command(after_help = "Example:\n  oxmq serve --listen 127.0.0.1:8377 --act")]
     Serve(Serve),
-    /// What is wrong with queues, and how it is mended
+    /// Finds what is wrong with queues, and mends it on request
     Doctor(Doctor),
-    /// All queues on the whole screen, as they go
+    /// Shows all queues on the full screen, live
     Top(Top),
-    /// Completions for a shell
+    /// Writes completions for a shell
     #[command(after_help = "Example:\n  oxmq completions bash > ~/.local/share/bash-completion/completions/oxmq")]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// The manual page, or one for each command into a directory
+    /// Writes the manual page, or one per command into a directory
     Man {
-        /// Where the pages go
+        /// The directory for the pages
         directory: Option<PathBuf>,
     },
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Queues {
-    /// Only these queues; nothing is searched for then
+    /// Only these queues, without a search for others
     pub(crate) names: Vec<String>,
-    /// By what they are sorted
+    /// The order of the queues
     #[arg(long, value_enum, default_value = "name")]
     pub(crate) sort: Sort,
 }
@@ -133,11 +133,11 @@ pub(crate) struct Queues {
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub(crate) enum Sort {
     Name,
-    /// The longest queue first
+    /// The most waiting jobs first
     Waiting,
     /// The most failed jobs first
     Failed,
-    /// The queue whose job has waited longest first
+    /// The job that has waited longest first
     Oldest,
 }
 
@@ -152,16 +152,16 @@ pub(crate) struct Jobs {
     pub(crate) queue: String,
     #[command(flatten)]
     pub(crate) pick: Pick,
-    /// How many to show
+    /// How many jobs to show
     #[arg(short, long, default_value_t = 20, value_name = "N")]
     pub(crate) limit: u64,
-    /// Only how many there are
+    /// Prints only how many jobs there are
     #[arg(long)]
     pub(crate) count: bool,
-    /// The other end first: what has finished first, what comes next
+    /// Reverses the order: finished first, or next to run, comes first
     #[arg(long)]
     pub(crate) asc: bool,
-    /// Goes on where an earlier call ended
+    /// Continues where an earlier call ended
     #[arg(long, value_name = "CURSOR")]
     pub(crate) after: Option<String>,
 }
@@ -180,43 +180,43 @@ pub(crate) struct Job {
   oxmq add mails welcome --data-file job.json --delay 10m
   oxmq add mails welcome --opts '{\"backoff\":{\"type\":\"exponential\",\"delay\":1000}}'")]
 pub(crate) struct Add {
-    /// The queue; it is made where there is none
+    /// The queue; it is created if it does not exist
     pub(crate) queue: String,
     /// The name of the job
     pub(crate) name: String,
     /// Its data, as JSON
     #[arg(default_value = "{}")]
     pub(crate) data: String,
-    /// Reads the data from a file, or with `-` from the standard input
+    /// Reads the data from a file, or from the standard input with `-`
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     pub(crate) data_file: Option<PathBuf>,
-    /// Its id
+    /// The job's id
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<String>,
-    /// How long it waits before it runs
+    /// How long the job waits before it runs
     #[arg(long, value_parser = span, value_name = "TIME")]
     pub(crate) delay: Option<Duration>,
-    /// Its priority; 1 is the most urgent
+    /// The job's priority; 1 is the most urgent
     #[arg(long)]
     pub(crate) priority: Option<u32>,
-    /// How many attempts it may take
+    /// How many attempts the job has
     #[arg(long)]
     pub(crate) attempts: Option<u32>,
-    /// Further options as JSON, as Node's interface names them
+    /// Further options as JSON, with the names of Node's interface
     #[arg(long, value_name = "JSON")]
     pub(crate) opts: Option<String>,
-    /// Says what would be added, and adds nothing
+    /// Prints what would be added, and adds nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
 
-/// What is asked for before anything is changed.
+/// Options of commands that ask before they change anything.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Consent {
-    /// Does not ask
+    /// Does not ask for confirmation
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// Says what would be done, and does nothing
+    /// Prints what would be done, and does nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
@@ -226,17 +226,17 @@ pub(crate) struct Consent {
 pub(crate) struct Bulk {
     /// The queue
     pub(crate) queue: String,
-    /// These jobs; or a filter
+    /// The ids of jobs; or use a filter
     pub(crate) ids: Vec<String>,
     #[command(flatten)]
     pub(crate) pick: Pick,
     /// All jobs of the states
     #[arg(long)]
     pub(crate) all: bool,
-    /// At most so many
+    /// At most this many jobs
     #[arg(short, long, value_name = "N")]
     pub(crate) limit: Option<u64>,
-    /// Goes on where an earlier call was stopped
+    /// Continues where an earlier call was stopped
     #[arg(long, value_name = "CURSOR")]
     pub(crate) after: Option<String>,
     #[command(flatten)]
@@ -263,7 +263,7 @@ pub(crate) struct Clean {
     pub(crate) queue: String,
     #[command(flatten)]
     pub(crate) pick: Pick,
-    /// At most so many
+    /// At most this many jobs
     #[arg(short, long, value_name = "N")]
     pub(crate) limit: Option<u64>,
     #[command(flatten)]
@@ -275,7 +275,7 @@ pub(crate) struct Clean {
 pub(crate) struct Move {
     #[command(flatten)]
     pub(crate) bulk: Bulk,
-    /// The queue that they go to
+    /// The queue to move the jobs to
     #[arg(long, value_name = "QUEUE")]
     pub(crate) to: String,
 }
@@ -284,7 +284,7 @@ pub(crate) struct Move {
 pub(crate) struct Priority {
     #[command(flatten)]
     pub(crate) bulk: Bulk,
-    /// The priority: 0 is none, 1 the most urgent
+    /// The new priority: 0 is none, 1 the most urgent
     #[arg(long, value_name = "N")]
     pub(crate) to: u32,
 }
@@ -321,7 +321,7 @@ pub(crate) struct Drain {
 pub(crate) struct Obliterate {
     /// The queue
     pub(crate) queue: String,
-    /// Also while jobs are active: their workers lose them
+    /// Even while jobs are active: their workers lose them
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
@@ -332,10 +332,10 @@ pub(crate) struct Obliterate {
 pub(crate) struct Schedulers {
     /// The queue
     pub(crate) queue: String,
-    /// Ends this one
+    /// Removes this scheduler
     #[arg(long, value_name = "ID")]
     pub(crate) remove: Option<String>,
-    /// How many to show
+    /// How many schedulers to show
     #[arg(short, long, default_value_t = 50, value_name = "N")]
     pub(crate) limit: u32,
     #[command(flatten)]
@@ -346,19 +346,19 @@ pub(crate) struct Schedulers {
 pub(crate) struct Flow {
     /// The queue of the job
     pub(crate) queue: String,
-    /// The job; a flow is shown from it on
+    /// The job; the flow is shown from this job on
     pub(crate) id: String,
-    /// How many levels
+    /// How many levels to show
     #[arg(long, default_value_t = 10)]
     pub(crate) depth: usize,
-    /// About how many children of each kind of a job
+    /// About how many children of each kind to show per job
     #[arg(long, default_value_t = 20)]
     pub(crate) children: u32,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Workers {
-    /// Only of this queue
+    /// Only workers of this queue
     pub(crate) queue: Option<String>,
 }
 
@@ -372,13 +372,13 @@ pub(crate) struct Tail {
     /// Only these events: completed, failed, stalled, progress, …
     #[arg(short, long, value_delimiter = ',', value_name = "EVENT")]
     pub(crate) event: Vec<String>,
-    /// Only what is about this job
+    /// Only events about this job
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<String>,
-    /// Begins with the oldest event that is kept (0), or after this one
+    /// Begins with the oldest event that is kept (0), or after this event
     #[arg(long, value_name = "EVENT-ID")]
     pub(crate) from: Option<String>,
-    /// Ends after so many
+    /// Ends after this many events
     #[arg(short, long, value_name = "N")]
     pub(crate) limit: Option<u64>,
     /// Ends when nothing has happened for a second
@@ -392,7 +392,7 @@ pub(crate) struct Logs {
     pub(crate) queue: String,
     /// The job
     pub(crate) id: String,
-    /// Only the last lines
+    /// Only this many of the last lines
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) lines: Option<u32>,
 }
@@ -406,24 +406,24 @@ pub(crate) struct Export {
     pub(crate) queue: String,
     #[command(flatten)]
     pub(crate) pick: Pick,
-    /// At most so many
+    /// At most this many jobs
     #[arg(short, long, value_name = "N")]
     pub(crate) limit: Option<u64>,
-    /// Where they go [default: the standard output]
+    /// The file to write [default: the standard output]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Import {
-    /// The queue; it is made where there is none
+    /// The queue; it is created if it does not exist
     pub(crate) queue: String,
-    /// Where they come from [default: the standard input]
+    /// The file to read [default: the standard input]
     pub(crate) input: Option<PathBuf>,
-    /// Gives each a new id, also those that were given one
+    /// Gives each job a new id, including jobs that were given one
     #[arg(long)]
     pub(crate) new_ids: bool,
-    /// Adds those too that have finished, and parents that wait for children, so that they run
+    /// Also adds finished jobs, and parents that wait for children, so that they run
     #[arg(long)]
     pub(crate) rerun: bool,
     #[command(flatten)]
@@ -444,7 +444,7 @@ pub(crate) struct Types {
     /// Writes JSON Schema instead of TypeScript
     #[arg(long)]
     pub(crate) schema: bool,
-    /// How many jobs of each state are looked at, half of them from each end
+    /// How many jobs of each state to look at, half of them from each end
     #[arg(long, default_value_t = 1_000, value_name = "N")]
     pub(crate) sample: u64,
 }
@@ -464,13 +464,13 @@ pub(crate) struct Doctor {
     /// Shows how much memory jobs take, by queue and state, from a sample
     #[arg(long)]
     pub(crate) memory: bool,
-    /// How many jobs of each state are looked at
+    /// How many jobs of each state to look at
     #[arg(long, default_value_t = 50_000, value_name = "N")]
     pub(crate) places: u64,
-    /// How many keys of the server are looked at; 0 for none
+    /// How many keys of the server to look at; 0 for none
     #[arg(long, default_value_t = 1_000_000, value_name = "N")]
     pub(crate) keys: u64,
-    /// How long it waits before it looks again at what seems wrong
+    /// How long to wait before looking again at what seems wrong
     #[arg(long, default_value = "2s", value_parser = span, value_name = "TIME")]
     pub(crate) pause: Duration,
     #[command(flatten)]
@@ -485,7 +485,7 @@ pub(crate) struct Doctor {
 pub(crate) struct Top {
     /// Only these queues
     pub(crate) queues: Vec<String>,
-    /// How often it looks
+    /// How often to refresh
     #[arg(long, default_value = "2s", value_parser = span, value_name = "TIME")]
     pub(crate) every: Duration,
 }
@@ -504,14 +504,14 @@ mod tests {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Serve {
-    /// Where to listen. Whoever reaches it sees all queues: other addresses than this machine's own belong behind a proxy
-    /// that asks who comes
+    /// The address to listen on. Whoever can reach it sees all queues: use any address other than this machine's own
+    /// only behind a proxy that authenticates
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8377")]
     pub(crate) listen: std::net::SocketAddr,
-    /// Lets whoever reaches it act on jobs and queues, and not only look
+    /// Allows everyone who can reach it to change jobs and queues, not only to look
     #[arg(long)]
     pub(crate) act: bool,
-    /// Only these queues; nothing is searched for then
+    /// Only these queues, without a search for others
     #[arg(value_name = "QUEUE")]
     pub(crate) queues: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! Where the server is: said on the command line, in the environment, or in a file.
+//! Finds the server: from the command line, the environment, or a file.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use serde_json::value::RawValue;
 use crate::args::Global;
 use crate::failure::{Failure, Outcome};
 
-/// A queue and a job whose JSON is shown as it is stored: what a program reads of it, such as a long number, may be another.
+/// A queue whose jobs keep their JSON as it is stored: parsing could change it, for example a long number.
 pub(crate) type AnyQueue = Queue<IgnoredAny, Box<RawValue>>;
 pub(crate) type AnyJob = Job<IgnoredAny, Box<RawValue>>;
 pub(crate) type AnyJobs = oxmq::queue::Jobs<IgnoredAny, Box<RawValue>>;
 
-/// What the file may say; each table of `profiles` as well.
+/// The contents of the file; also of each table in `profiles`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -42,7 +42,7 @@ fn path_of_file(global: &Global) -> Option<(PathBuf, bool)> {
     Some((base.join("oxmq").join("config.toml"), false))
 }
 
-/// The profile that was asked for, or what the file says for all.
+/// Returns the requested profile, or the settings of the file.
 fn read_file(global: &Global) -> Outcome<Profile> {
     let Some((path, must_exist)) = path_of_file(global) else { return Ok(Profile::default()) };
     let text = match std::fs::read_to_string(&path) {
@@ -50,7 +50,7 @@ fn read_file(global: &Global) -> Outcome<Profile> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => String::new(),
         Err(error) => return Err(Failure::about(path.display(), error)),
     };
-    // The text of the parser's error repeats the line, in which a password may stand.
+    // The text of the parser's error repeats the line, which may hold a password.
     let file: File = toml::from_str(&text).map_err(|error| Failure::about(path.display(), error.message()))?;
     let base = Profile { url: file.url, prefix: file.prefix };
     let Some(name) = &global.profile else { return Ok(base) };
@@ -58,11 +58,11 @@ fn read_file(global: &Global) -> Outcome<Profile> {
     Ok(Profile { url: profile.url.or(base.url), prefix: profile.prefix.or(base.prefix) })
 }
 
-/// Connects; commands give up after this long without an answer.
+/// Connects, with the URL and prefix from the command line, the environment or the file.
 pub(crate) async fn client(global: &Global) -> Outcome<Client> {
     let file = read_file(global)?;
     let from_environment = || ["OXMQ_URL", "REDIS_URL"].into_iter().find_map(|name| std::env::var(name).ok());
-    // A profile that was asked for counts more than what is set for every program.
+    // A requested profile takes precedence over the environment.
     let asked = global.profile.as_ref().and(file.url.clone());
     let url = global.url.clone().or(asked).or_else(from_environment).or(file.url);
     let url = url.unwrap_or_else(|| "redis://127.0.0.1:6379".to_owned());
@@ -71,7 +71,7 @@ pub(crate) async fn client(global: &Global) -> Outcome<Client> {
     Ok(Client::builder(options).prefix(prefix).connect().await?)
 }
 
-/// Connects, and names a queue. One that nobody has ever opened is a mistake in its name.
+/// Connects, and opens a queue. A queue that was never opened is a typing error.
 pub(crate) async fn queue(global: &Global, name: &str) -> Outcome<(Client, AnyQueue)> {
     let client = client(global).await?;
     let queue: AnyQueue = client.queue(name).open()?;

@@ -1,25 +1,25 @@
-//! What a command ends with.
+//! How a command ends: its exit codes and errors.
 
 use std::error::Error as _;
 use std::fmt::Display;
 
-/// It could not be done: no connection, a refusal, a file that cannot be read.
+/// It failed: no connection, a refusal, a file that cannot be read.
 pub(crate) const ERROR: u8 = 1;
 // 2 is said by clap: the command line is not understood.
 /// There is no such queue, job or scheduler.
 pub(crate) const NOT_FOUND: u8 = 3;
-/// Nothing was changed, since nobody said yes.
+/// Nothing was changed, since it was not confirmed.
 pub(crate) const NOT_CONFIRMED: u8 = 4;
-/// It was done to some of the jobs only.
+/// It was done for some of the jobs only.
 pub(crate) const IN_PART: u8 = 5;
 /// The doctor has found something.
 pub(crate) const FOUND: u8 = 6;
-/// It was stopped; what it says goes on from there.
+/// It was stopped; the output tells how to continue.
 pub(crate) const STOPPED: u8 = 130;
 
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
-/// Why a command did not do what it was asked to.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) code: u8,
@@ -31,7 +31,7 @@ impl Failure {
         Self { code, text: text.into() }
     }
 
-    /// An error that is about something.
+    /// Creates an error about something.
     pub(crate) fn about(what: impl Display, error: impl Display) -> Self {
         Self::new(ERROR, format!("{what}: {error}"))
     }
@@ -42,7 +42,7 @@ impl Failure {
 }
 
 impl From<oxmq::Error> for Failure {
-    /// The error with its causes, in one line.
+    /// Shows the error with its causes, in one line.
     fn from(error: oxmq::Error) -> Self {
         let mut text = error.to_string();
         let mut cause = error.source();
@@ -51,7 +51,7 @@ impl From<oxmq::Error> for Failure {
             text.push_str(&error.to_string());
             cause = error.source();
         }
-        // What the server says alone helps nobody on.
+        // The server's error alone does not tell what to do.
         for (sign, advice) in [
             ("WRONGTYPE", "a key of the queue holds something else than queues store there; `oxmq doctor` says which"),
             ("NoPerm", "docs/acl.md says which rights this needs"),
@@ -65,7 +65,7 @@ impl From<oxmq::Error> for Failure {
 }
 
 impl From<std::io::Error> for Failure {
-    /// Nobody reads on, as behind `head`: then all is said.
+    /// The reader has closed the pipe, for example `head`: this is no failure.
     fn from(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             return Self::new(0, String::new());

@@ -1,4 +1,4 @@
-//! `oxmq`: queues and jobs in the terminal, for whoever is called at night.
+//! `oxmq`: queues and jobs in the terminal, also for whoever is on call at night.
 
 mod args;
 mod commands;
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         }
     };
     let outcome = runtime.block_on(run(args));
-    // A reader of the terminal, or a connection that hangs, must not keep the process.
+    // A thread that reads the terminal, or a connection that hangs, must not keep the process alive.
     runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

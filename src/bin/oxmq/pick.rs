@@ -1,4 +1,4 @@
-//! Which jobs are meant, as the command line says it.
+//! The options that select jobs.
 
 use std::time::Duration;
 
@@ -8,25 +8,25 @@ use oxmq::options::JobFilter;
 
 use crate::failure::{Failure, Outcome};
 
-/// Names jobs.
+/// Selects jobs.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Pick {
     /// Jobs in this state: waiting, prioritized, active, delayed, completed, failed, waiting-children, or all
     #[arg(short, long, value_name = "STATE", value_delimiter = ',')]
     pub(crate) state: Vec<String>,
-    /// Jobs with this name; `*` stands for anything
+    /// Jobs with this name; `*` stands for any text
     #[arg(short, long, value_name = "PATTERN")]
     pub(crate) name: Option<String>,
-    /// Jobs with this id; `*` stands for anything
+    /// Jobs with this id; `*` stands for any text
     #[arg(long, value_name = "PATTERN")]
     pub(crate) id: Option<String>,
     /// Jobs with this text in their data
     #[arg(long, value_name = "TEXT")]
     pub(crate) data: Option<String>,
-    /// Jobs with this text in the reason for which they failed
+    /// Jobs with this text in the reason of their failure
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
-    /// Jobs older than this: 90s, 15m, 2h, 7d. It counts from a job's end, else from its start, else from its add
+    /// Jobs older than this: 90s, 15m, 2h, 7d; counted from the job's end, else from its start, else from its add
     #[arg(long, value_name = "AGE", value_parser = span)]
     pub(crate) older: Option<Duration>,
     /// Jobs that are at most this old
@@ -35,7 +35,7 @@ pub(crate) struct Pick {
 }
 
 impl Pick {
-    /// Whether anything but a state was said.
+    /// Returns whether anything but a state was given.
     pub(crate) fn is_narrow(&self) -> bool {
         self.name.is_some()
             || self.id.is_some()
@@ -45,7 +45,7 @@ impl Pick {
             || self.newer.is_some()
     }
 
-    /// The filter; `default` are the states if none were said.
+    /// Returns the filter; with `default` as its states if none were given.
     pub(crate) fn filter(&self, default: &[JobState]) -> Outcome<JobFilter> {
         let mut states = Vec::new();
         for name in &self.state {
@@ -83,7 +83,7 @@ impl Pick {
         Ok(filter)
     }
 
-    /// The filter in words: `failed jobs with the name 'mail', older than 2h 0m`.
+    /// Describes the filter: `failed jobs with the name 'mail', older than 2h 0m`.
     pub(crate) fn words(&self, filter: &JobFilter) -> String {
         let mut states: Vec<&str> = filter.states().iter().map(|state| state.as_str()).collect();
         if states.contains(&"waiting") {
@@ -110,7 +110,7 @@ impl Pick {
     }
 }
 
-/// Reads a span of time: a number and a unit, `500ms`, `90s`, `15m`, `2h`, `7d`, `2w`.
+/// Reads a duration: a number and a unit, `500ms`, `90s`, `15m`, `2h`, `7d`, `2w`.
 pub(crate) fn span(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);

@@ -1,4 +1,4 @@
-//! How things are shown: tables, JSON, ages, and questions.
+//! Output: tables, JSON, ages, and questions.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::failure::{Failure, NOT_CONFIRMED, Outcome, STOPPED};
 
-/// A text with what could move the cursor or colour the screen made visible: names and reasons come from anywhere.
+/// Makes characters visible that could move the cursor or change colours: names and reasons come from anywhere.
 pub(crate) fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -21,7 +21,7 @@ pub(crate) fn clean(text: &str) -> String {
     out
 }
 
-/// A text in one line, cut after so many letters.
+/// Puts a text on one line, cut after `most` characters.
 pub(crate) fn short(text: &str, most: usize) -> String {
     let line = clean(text).replace(['\n', '\t'], " ");
     if line.chars().count() <= most {
@@ -30,7 +30,7 @@ pub(crate) fn short(text: &str, most: usize) -> String {
     line.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// Writes a line; one that nobody reads any more, as behind `head`, ends the process as it should.
+/// Prints a line. If nobody reads any more, as with `head`, the process ends normally.
 pub(crate) fn line(text: impl AsRef<str>) {
     let mut out = std::io::stdout().lock();
     if writeln!(out, "{}", text.as_ref()).is_err() {
@@ -42,9 +42,9 @@ pub(crate) fn json(value: &impl Serialize) {
     line(serde_json::to_string(value).unwrap_or_default());
 }
 
-/// JSON, one member in each line; each value as it is written, to its last digit.
+/// Formats JSON with one member per line; each value is written unchanged, to the last digit.
 pub(crate) fn pretty(json: &str) -> String {
-    /// Deeper levels are not moved further in.
+    /// Deeper levels are not indented further.
     const DEEPEST: usize = 40;
     fn new_line(out: &mut String, depth: usize) {
         out.push('\n');
@@ -91,14 +91,14 @@ pub(crate) fn pretty(json: &str) -> String {
     out
 }
 
-/// What a column holds.
+/// The alignment of a column.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Column {
     Left,
     Right,
 }
 
-/// A table with its head; the last column is as wide as it wants to be.
+/// Prints a table with its head; the last column has any width.
 pub(crate) fn table(head: &[(&str, Column)], rows: &[Vec<String>]) {
     let widths: Vec<usize> = head
         .iter()
@@ -127,7 +127,7 @@ pub(crate) fn table(head: &[(&str, Column)], rows: &[Vec<String>]) {
     }
 }
 
-/// A number with a thin mark at each thousand.
+/// Writes a number with a comma at each thousand.
 pub(crate) fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -140,12 +140,12 @@ pub(crate) fn number(n: u64) -> String {
     out
 }
 
-/// `1 job`, `2 jobs`.
+/// Writes `1 job`, `2 jobs`.
 pub(crate) fn jobs(n: u64) -> String {
     format!("{} {}", number(n), if n == 1 { "job" } else { "jobs" })
 }
 
-/// A span of time in its two largest units: `3d 4h`, `12s`, `40ms`.
+/// Writes a duration in its two largest units: `3d 4h`, `12s`, `40ms`.
 pub(crate) fn span(span: Duration) -> String {
     let ms = span.as_millis();
     if ms < 1_000 {
@@ -166,7 +166,7 @@ pub(crate) fn now() -> SystemTime {
     oxmq::client::Clock::system().now()
 }
 
-/// How long ago it was, or how long it still is.
+/// Writes how long ago it was, or how long until then.
 pub(crate) fn ago(moment: SystemTime) -> String {
     match now().duration_since(moment) {
         Ok(past) => format!("{} ago", span(past)),
@@ -174,17 +174,17 @@ pub(crate) fn ago(moment: SystemTime) -> String {
     }
 }
 
-/// How long it has been; nothing where it is not known.
+/// Writes how long it has been; empty if that is not known.
 pub(crate) fn age(moment: Option<SystemTime>) -> String {
     moment.map_or_else(|| "-".to_owned(), |moment| span(now().duration_since(moment).unwrap_or_default()))
 }
 
-/// Milliseconds since 1970, as BullMQ's JSON has a moment.
+/// Returns milliseconds since 1970, as BullMQ's JSON writes a moment.
 pub(crate) fn millis(moment: SystemTime) -> u64 {
     moment.duration_since(UNIX_EPOCH).map_or(0, |span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Asks whether to go on; without a terminal the answer is no.
+/// Asks for confirmation; without a terminal the answer is no.
 pub(crate) async fn confirm(what: &str, has_said_yes: bool) -> Outcome {
     if has_said_yes {
         return Ok(());
@@ -198,7 +198,7 @@ pub(crate) async fn confirm(what: &str, has_said_yes: bool) -> Outcome {
     eprint!("{what}. Go on? [y/N] ");
     std::io::stderr().flush()?;
     let (said, answer) = tokio::sync::oneshot::channel();
-    // A thread that nobody waits for: who presses Ctrl-C will not end the line.
+    // Nobody waits for this thread: after Ctrl-C the user will not finish the line.
     std::thread::spawn(move || {
         let mut line = String::new();
         _ = said.send(std::io::stdin().read_line(&mut line).map(|_| line));

@@ -1,4 +1,4 @@
-//! Adding a job by hand.
+//! The page that adds a job.
 
 use axum::extract::{Path, Query};
 use axum::response::Response;

@@ -1,4 +1,4 @@
-//! What the doctor has found.
+//! The page of the doctor's findings.
 
 use axum::extract::Query;
 use axum::response::Response;
@@ -13,10 +13,10 @@ use super::super::visit::{Page, Params, Tab, Visit, given};
 use super::asking;
 use crate::doctor::{Diagnosis, Finding, FindingKind, Stage};
 
-/// So many lines a table of weights has.
+/// How many rows the table of memory has.
 const WEIGHTS: usize = 30;
 
-/// So many things that were left out are told.
+/// How many things that were left out are listed.
 const LEFT_OUT: usize = 100;
 
 pub(in super::super) async fn page(visit: Visit, Query(params): Query<Params>) -> Response {
@@ -181,7 +181,7 @@ fn weights(visit: &Visit, report: &Diagnosis) -> Markup {
     }
 }
 
-/// Which libraries have met in the queues.
+/// Shows which libraries use the queues.
 fn peers(visit: &Visit, report: &Diagnosis) -> Markup {
     let mut libraries: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
     for (_, version) in report.versions.iter().filter(|(queue, _)| visit.may_see(queue)) {

@@ -1,4 +1,4 @@
-//! What happens in a queue, as it happens.
+//! The page of a queue's events, live.
 
 use axum::extract::Path;
 use axum::response::Response;
@@ -14,7 +14,7 @@ use crate::clock::from_epoch_ms;
 use crate::events::Delivery;
 use crate::wire::{EventId, QueueEvent};
 
-/// The kinds that can be chosen from.
+/// The kinds of events to choose from.
 const KINDS: [&str; 12] = [
     "added",
     "waiting",
@@ -56,7 +56,7 @@ fn build(visit: &Visit, name: &str) -> Result<Page, Problem> {
     Ok(Page { title: format!("Events of {name}"), tab: Tab::Queues, live: None, body })
 }
 
-/// A line of the list, as a script puts it there; with its kind and its job, to be filtered by.
+/// Renders a line of the list, which a script adds; with its kind and job, for filtering.
 pub(in super::super) fn line(visit: &Visit, queue: &str, delivery: &Delivery) -> Markup {
     match delivery {
         Delivery::Event { id, event } => happened(visit, queue, *id, event),

@@ -1,4 +1,4 @@
-//! The family of a job: the tree that it belongs to, with states, and why a parent waits.
+//! The page of a job's family: the tree that it belongs to, with states, and why a parent waits.
 
 use std::collections::HashMap;
 
@@ -15,13 +15,13 @@ use crate::error::Result as Answer;
 use crate::flow::FlowTree;
 use crate::state::JobState;
 
-/// So many levels up to the root, and down from it.
+/// How many levels are shown up to the root, and down from it.
 const LEVELS: usize = 8;
 
-/// About so many children of each kind are shown.
+/// About how many children of each kind are shown.
 const CHILDREN: u32 = 25;
 
-/// So many states of relatives are asked for at once.
+/// How many states of relatives are read at the same time.
 const AT_ONCE: usize = 32;
 
 pub(super) async fn family(visit: &Visit, queue: &AnyQueue, known: &Known) -> Result<Markup, Problem> {
@@ -62,7 +62,7 @@ pub(super) async fn family(visit: &Visit, queue: &AnyQueue, known: &Known) -> Re
     })
 }
 
-/// The root of the tree, as far up as it can be seen.
+/// Returns the root of the tree, as far up as the visitor may see.
 async fn root(visit: &Visit, queue: &str, known: &Known) -> (String, String) {
     let (mut queue, mut id) = (queue.to_owned(), known.id.clone());
     for _ in 0..LEVELS {
@@ -77,14 +77,14 @@ async fn root(visit: &Visit, queue: &str, known: &Known) -> (String, String) {
     (queue, id)
 }
 
-/// The queue's name and the id in a job's key, if it is below our prefix.
+/// Returns the queue's name and the id of a job's key, if it has our prefix.
 fn own(visit: &Visit, key: &str) -> Option<(String, String)> {
     let (queue, id) = key.rsplit_once(':')?;
     let name = queue.strip_prefix(visit.app.client.prefix())?.strip_prefix(':')?;
     (!name.contains(':')).then(|| (name.to_owned(), id.to_owned()))
 }
 
-/// A job by its key, as a link where there is a page for it.
+/// Shows a job by its key, as a link if there is a page for it.
 pub(super) fn link(visit: &Visit, key: &str) -> Markup {
     match own(visit, key).filter(|(queue, _)| visit.may_see(queue)) {
         Some((queue, id)) => {
@@ -95,18 +95,19 @@ pub(super) fn link(visit: &Visit, key: &str) -> Markup {
     }
 }
 
-/// What stands for a job in a queue that may not be seen.
+/// The text for a job in a queue that may not be seen.
 pub(super) const HIDDEN: &str = "a job that you may not see";
 
-/// Whether a job's key is of a queue that may not be seen; those of another prefix are no queues of these pages.
+/// Returns whether a job's key is of a queue that may not be seen; keys with another prefix are not queues of these
+/// pages.
 pub(super) fn is_hidden(visit: &Visit, key: &str) -> bool {
     own(visit, key).is_some_and(|(queue, _)| !visit.may_see(&queue))
 }
 
-/// So many children of a job are looked at before it is removed with them.
+/// How many descendants are checked before a job is removed with them.
 const REMOVED: u32 = 1_000;
 
-/// Whether each job that would go with this one is in a queue in which the visitor may remove jobs.
+/// Returns whether each job that would be removed with this one is in a queue in which the visitor may remove jobs.
 pub(in super::super) async fn may_remove_family(visit: &Visit, queue: &AnyQueue, id: &str) -> Answer<bool> {
     let children = queue.job(id).get_dependencies_count().await?;
     let count = children.processed + children.unprocessed + children.ignored + children.failed;
@@ -132,7 +133,7 @@ fn key(tree: &FlowTree) -> String {
     format!("{}:{}", tree.queue, tree.id)
 }
 
-/// Where the jobs of a tree are now.
+/// Returns the present states of the jobs of a tree.
 async fn states(visit: &Visit, tree: &FlowTree) -> HashMap<String, JobState> {
     use futures::StreamExt;
     let mut nodes = vec![tree];

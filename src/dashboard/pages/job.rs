@@ -1,4 +1,4 @@
-//! A job, with all that is known of it.
+//! The page of a job, with everything known about it.
 
 use std::time::SystemTime;
 
@@ -20,15 +20,15 @@ use super::{asking, badge, crumbs, flow, queue, timeline};
 use crate::error::{Result as Answer, WithCauses};
 use crate::state::{JobState, Order};
 
-/// So many lines of the log stand on one page.
+/// How many lines of the log are on one page.
 const LINES: i64 = 100;
 
-/// A job, as its hash says and as it is understood.
+/// A job, as stored and as read.
 pub(super) struct Known {
     pub(super) id: String,
     pub(super) fields: Vec<(String, String)>,
     pub(super) state: JobState,
-    /// Why it cannot be understood.
+    /// The job, or why it cannot be read.
     pub(super) job: Answer<AnyJob>,
     /// When it is due, if it is delayed.
     pub(super) due: Option<SystemTime>,
@@ -165,7 +165,7 @@ fn label(action: Action) -> &'static str {
     }
 }
 
-/// Why it failed: each error in full, the latest first.
+/// Shows why it failed: each error in full, the latest first.
 fn failure(visit: &Visit, queue: &str, known: &Known) -> Markup {
     let Ok(job) = &known.job else { return html! {} };
     let reason = job.failed_reason().map(|reason| visit.text(queue, job.name(), Field::FailedReason, reason));
@@ -214,7 +214,7 @@ fn json_box(visit: &Visit, queue: &str, known: &Known, name: &str, title: &str, 
 
 fn edit_data(visit: &Visit, queue: &str, known: &Known) -> Markup {
     let stored = known.field("data").unwrap_or("null");
-    // Who does not see all of the data would overwrite what is covered.
+    // A visitor who does not see all of the data would overwrite what is redacted.
     let is_whole = visit.json(queue, known.name(), Field::Data, stored) == stored;
     let may = is_whole && stored.len() < 100_000 && visit.may(queue, Action::ChangeData);
     html! {
@@ -291,7 +291,7 @@ async fn logs(visit: &Visit, queue: &AnyQueue, known: &Known, params: &Params) -
     })
 }
 
-/// Which part of a job a field of its hash is.
+/// Returns which part of a job a field of its hash is.
 fn part(field: &str) -> Field {
     match field {
         "data" => Field::Data,
@@ -304,7 +304,7 @@ fn part(field: &str) -> Field {
     }
 }
 
-/// The options without their parent, if it is in a queue that may not be seen.
+/// Returns the options without their parent, if that is in a queue that may not be seen.
 fn without_hidden_parent(visit: &Visit, known: &Known, options: String) -> String {
     if !known.field("parentKey").is_some_and(|key| flow::is_hidden(visit, key)) {
         return options;
@@ -320,14 +320,14 @@ fn without_hidden_parent(visit: &Visit, known: &Known, options: String) -> Strin
     }
 }
 
-/// A field of the hash as it may be shown.
+/// Returns a field of the hash as it may be shown.
 fn shown(visit: &Visit, queue: &str, known: &Known, name: &str, value: &str) -> String {
     let hides_parent = || known.field("parentKey").is_some_and(|key| flow::is_hidden(visit, key));
     match part(name) {
         Field::Other if matches!(name, "parentKey" | "parent") && hides_parent() => flow::HIDDEN.to_owned(),
         Field::Options => without_hidden_parent(visit, known, visit.json(queue, known.name(), Field::Options, value)),
         Field::Stacktrace => {
-            // An array of texts, each of which is shown as such.
+            // An array of texts, each of which is redacted separately.
             let Ok(traces) = serde_json::from_str::<Vec<String>>(value) else {
                 return visit.text(queue, known.name(), Field::Stacktrace, value);
             };
@@ -359,7 +359,7 @@ fn raw_hash(visit: &Visit, queue: &str, known: &Known) -> Markup {
     }
 }
 
-/// A field as plain text, for copies and for what is too long for the page.
+/// Returns a field as plain text, for copying and for texts that are too long for the page.
 pub(in super::super) async fn raw(
     visit: Visit,
     Path((name, id)): Path<(String, String)>,

@@ -1,4 +1,4 @@
-//! The pages, a file each.
+//! The pages, a file for each.
 
 pub(super) mod add;
 pub(super) mod doctor;
@@ -32,12 +32,12 @@ pub(super) const STATES: [JobState; 8] = [
     JobState::Completed,
 ];
 
-/// A state as a coloured word.
+/// Shows a state as a coloured word.
 pub(super) fn badge(state: JobState) -> Markup {
     html! { span class={ "badge " (state) } { (state) } }
 }
 
-/// The way from the list of queues to a page.
+/// Shows the path from the list of queues to a page.
 pub(super) fn crumbs(links: &Links, queue: &str, rest: &[&str]) -> Markup {
     html! {
         nav.crumbs aria-label="Where you are" {
@@ -56,12 +56,12 @@ pub(super) fn crumbs(links: &Links, queue: &str, rest: &[&str]) -> Markup {
     }
 }
 
-/// A figure with its name.
+/// Shows a number with its name.
 pub(super) fn tile(name: &str, figure: impl maud::Render, class: &str) -> Markup {
     html! { div class={ "tile " (class) } { span.figure { (figure) } span.name { (name) } } }
 }
 
-/// A button that asks back before it does something: a second click, also where no script runs.
+/// Shows a button that asks for confirmation: a second click, which works without scripts too.
 pub(super) fn asking(label: &str, question: &str, form: Markup) -> Markup {
     html! {
         details.ask {

@@ -1,4 +1,4 @@
-//! All queues at a glance.
+//! The page of all queues.
 
 use std::cmp::Reverse;
 use std::time::SystemTime;
@@ -17,10 +17,10 @@ use super::super::visit::{Page, Params, Tab, Visit, given};
 use super::{asking, tile};
 use crate::overview::QueueOverview;
 
-/// So many queues stand on one page.
+/// How many queues are on one page.
 const PER_PAGE: usize = 100;
 
-/// So many queues that need attention are named.
+/// How many queues that need attention are named.
 const CONCERNS: usize = 6;
 
 pub(in super::super) async fn page(visit: Visit, Query(params): Query<Params>) -> Response {
@@ -35,7 +35,7 @@ async fn build(visit: &Visit, params: &Params) -> Result<Page, Problem> {
     let body = html! {
         h1.hidden { "Queues" }
         div #figures data-swap {
-            // Nobody shall take what is not read yet for nothing.
+            // Numbers that were not read yet must not look like zero.
             @if !seen.is_empty() || !(overview.is_searching || overview.unread > 0) { (figures(&seen, &overview)) }
         }
         div #concerns data-swap { (attention(visit, &seen, &overview, now)) }
@@ -118,7 +118,7 @@ fn concerns_of(row: &Row, overview: &Overview, now: SystemTime) -> Vec<Concern> 
     }
 }
 
-/// How the list can be sorted: the word in the address, and the head of the column.
+/// The sort keys of the list: the word in the address, and the head of the column.
 const COLUMNS: [(&str, &str, &str); 9] = [
     ("name", "Queue", ""),
     ("ready", "Ready", "Jobs that a worker could take now: waiting, prioritized, and set aside by a pause"),
@@ -215,7 +215,7 @@ fn sort_rows(rows: &mut [&Row], sort: &str, overview: &Overview, now: SystemTime
     }
 }
 
-/// What can be done to all queues at once.
+/// Shows what can be done to all queues at once.
 fn all_queues(visit: &Visit, seen: &[&Row]) -> Markup {
     let permitted = |action| seen.iter().filter(|row| visit.may(&row.name, action)).count() as u64;
     let ask = |action: Action, label: &str, question: &str| {

@@ -1,4 +1,4 @@
-//! A queue: its figures, and its jobs by state.
+//! The page of a queue: its numbers, and its jobs by state.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +22,7 @@ use crate::error::{Result as Answer, WithCauses};
 use crate::overview::{JobTimes, QueueOverview};
 use crate::state::JobState;
 
-/// So many jobs stand on one page.
+/// How many jobs are on one page.
 const PER_PAGE: u32 = 50;
 
 pub(in super::super) async fn page(visit: Visit, Path(name): Path<String>, Query(params): Query<Params>) -> Response {
@@ -65,14 +65,14 @@ async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Probl
     Ok(Page { title: name.to_owned(), tab: Tab::Queues, live: Some(format!("of=queue&queue={}", query(name))), body })
 }
 
-/// When the jobs are due, one for each.
+/// Returns when the jobs are due, one for each.
 async fn due(queue: &AnyQueue, found: &Found) -> Answer<Vec<Option<SystemTime>>> {
-    // An id that cannot be read is that of no delayed job.
+    // An id that cannot be read is not a delayed job's.
     let ids: Vec<&str> = found.jobs.iter().map(|job| job.as_ref().map_or("", |job| job.id())).collect();
     queue.engine().get_due(&ids).await
 }
 
-/// The state that was asked for, or the first that has jobs, the most urgent first.
+/// Returns the state that was asked for, or the most urgent state that has jobs.
 fn state_of(params: &Params, survey: &QueueOverview) -> JobState {
     use JobState::{Active, Completed, Delayed, Failed, Paused, Prioritized, Waiting, WaitingChildren};
     let asked = given(params, "state").and_then(|state| state.parse().ok()).filter(|state| *state != JobState::Unknown);
@@ -107,7 +107,7 @@ fn head(visit: &Visit, name: &str, survey: &QueueOverview) -> Markup {
     }
 }
 
-/// What is done seldom, or cannot be undone.
+/// Shows what is rarely done, or cannot be undone.
 fn more(visit: &Visit, name: &str, survey: &QueueOverview) -> Markup {
     let to = visit.links.queue(name);
     let offered = [Action::Limit, Action::Drain, Action::Obliterate].map(|action| visit.may(name, action));
@@ -182,7 +182,7 @@ fn figures(survey: &QueueOverview, workers: Option<usize>, limit: Option<(u64, D
     }
 }
 
-/// How long the last jobs waited and ran.
+/// Shows how long the last jobs waited and ran.
 fn times(times: &JobTimes) -> Markup {
     let text = |time: Option<Duration>| time.map_or_else(|| "–".to_owned(), span);
     html! {
@@ -202,7 +202,7 @@ fn times(times: &JobTimes) -> Markup {
     }
 }
 
-/// The other pages of the queue.
+/// Shows links to the other pages of the queue.
 fn parts(visit: &Visit, name: &str, survey: &QueueOverview) -> Markup {
     html! {
         nav.parts aria-label="Of this queue" {
@@ -231,7 +231,7 @@ fn filter_form(visit: &Visit, name: &str, filter: &Filter, params: &Params) -> M
     }
 }
 
-/// What can be done to jobs of a state, all at once or chosen ones.
+/// Returns what can be done to jobs of a state, all of them or chosen ones.
 fn offered(visit: &Visit, queue: &str, state: JobState) -> Vec<(Action, &'static str)> {
     let mut offered = Vec::new();
     if state.is_finished() {
@@ -285,7 +285,7 @@ fn jobs(
                 (pager(visit, name, filter, found, total))
             }
         }
-        // Where nothing matches there is nothing to do either.
+        // Without matching jobs there is nothing to do.
         @if !actions.is_empty() && total > 0 && !(found.jobs.is_empty() && found.next.is_none() && found.previous.is_none()) { (all_of_them(visit, name, filter, &actions, total)) }
     }
 }
@@ -365,7 +365,7 @@ fn job_row(
     }
 }
 
-/// What matters about a job in this state.
+/// Shows what matters about a job in this state.
 fn what(visit: &Visit, queue: &str, state: JobState, job: &AnyJob) -> Markup {
     let data = || short(&visit.json(queue, job.name(), Field::Data, job.data_json()));
     match state {
@@ -393,7 +393,7 @@ pub(super) fn progress(visit: &Visit, job: &AnyJob) -> Markup {
     }
 }
 
-/// The first line of a text, as far as a row of a table holds it.
+/// Returns the first line of a text, cut to fit into a table.
 fn short(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     match line.char_indices().nth(160) {
@@ -453,7 +453,7 @@ fn pager(visit: &Visit, name: &str, filter: &Filter, found: &Found, total: u64) 
     }
 }
 
-/// The same for all jobs that match, on this page or not.
+/// Shows actions for all matching jobs, on this page or not.
 fn all_of_them(visit: &Visit, name: &str, filter: &Filter, actions: &[(Action, &str)], total: u64) -> Markup {
     let question = if filter.is_plain() {
         format!("This goes for all {} {} jobs, not only for those on this page.", count(total), filter.state)

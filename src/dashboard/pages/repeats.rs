@@ -1,4 +1,4 @@
-//! The job schedulers of all queues on one page.
+//! The page of all queues' job schedulers.
 
 use axum::extract::Query;
 use axum::response::Response;
@@ -15,14 +15,14 @@ use crate::error::Result as Answer;
 use crate::queue::JobScheduler;
 use crate::state::Order;
 
-/// So many queues are asked for their schedulers, and so many schedulers of each: those that run next.
+/// How many queues are asked for their schedulers, and for how many schedulers each: those that run next.
 const QUEUES: usize = 200;
 const OF_EACH: i64 = 50;
 
-/// So many schedulers are shown.
+/// How many schedulers are shown.
 const MOST: usize = 500;
 
-/// So many queues are asked at once.
+/// How many queues are asked at the same time.
 const AT_ONCE: usize = 16;
 
 pub(in super::super) async fn page(visit: Visit, Query(params): Query<Params>) -> Response {

@@ -1,4 +1,4 @@
-//! The job schedulers of a queue.
+//! The page of a queue's job schedulers.
 
 use std::time::SystemTime;
 
@@ -23,7 +23,7 @@ use crate::state::Order;
 
 const PER_PAGE: i64 = 50;
 
-/// So many runs to come are told.
+/// How many future runs are shown.
 const RUNS: usize = 5;
 
 pub(in super::super) async fn page(visit: Visit, Path(name): Path<String>, Query(params): Query<Params>) -> Response {
@@ -100,7 +100,7 @@ pub(super) fn schedule(scheduler: &JobScheduler) -> Markup {
     }
 }
 
-/// The runs that follow the next one.
+/// Shows the runs that follow the next one.
 fn coming(scheduler: &JobScheduler, now: SystemTime) -> Markup {
     let repeat = match (&scheduler.pattern, scheduler.every) {
         (Some(pattern), _) => Some(Repeat::cron(pattern.clone())),
@@ -114,7 +114,7 @@ fn coming(scheduler: &JobScheduler, now: SystemTime) -> Markup {
     if let Some(end) = scheduler.end_date {
         repeat = repeat.end_date(end);
     }
-    // By an interval the first is the next run itself.
+    // With an interval, the first is the next run itself.
     let runs = match repeat.next_runs(RUNS + 1, scheduler.next_run) {
         Ok(runs) => runs,
         Err(error) => return html! { span.bad { (error) } },
@@ -150,7 +150,7 @@ fn actions(visit: &Visit, queue: &str, scheduler: &JobScheduler) -> Markup {
     }
 }
 
-/// A form with what there is.
+/// Shows a form with the present values.
 fn change(visit: &Visit, to: &str, scheduler: &JobScheduler) -> Markup {
     let every = scheduler.every.filter(|_| scheduler.pattern.is_none()).map(spelled);
     let field = |name: &str, label: &str, value: &str, placeholder: &str| {

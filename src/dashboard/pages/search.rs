@@ -1,4 +1,4 @@
-//! Finding a queue by a part of its name, or a job by its id in whichever queue it is.
+//! The page that finds a queue by part of its name, or a job by its id in any queue.
 
 use axum::extract::Query;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -10,13 +10,13 @@ use super::super::visit::{Page, Params, Tab, Visit, given};
 use super::badge;
 use crate::state::JobState;
 
-/// So many queues and jobs are told.
+/// How many queues and jobs are listed.
 const MOST: usize = 100;
 
-/// So many queues are asked for the job at once.
+/// How many queues are asked for the job at the same time.
 const AT_ONCE: usize = 256;
 
-/// So many queues are asked at all: one command each, which takes no longer where many jobs are.
+/// How many queues are asked at all: one command each, which is fast however many jobs there are.
 const MOST_ASKED: usize = 5_000;
 
 pub(in super::super) async fn page(visit: Visit, Query(params): Query<Params>) -> Response {
@@ -79,10 +79,10 @@ async fn find(visit: &Visit, wanted: &str) -> Result<Found, Problem> {
     Ok(Found::Several(Page { title: "Search".into(), tab: Tab::Search, live: None, body }))
 }
 
-/// The queues that have a job with this id, and where it is.
+/// Returns the queues that have a job with this id, and its state.
 async fn jobs_called<'a>(visit: &Visit, queues: Vec<&'a str>, id: &str) -> Vec<(&'a str, JobState)> {
     let has = async |name: &'a str| {
-        // A queue that cannot be asked hides no other.
+        // A queue that cannot be asked does not hide the others.
         let has = visit.app.queue(name).ok()?.engine().has_job(id).await.ok()?;
         has.then_some(name)
     };

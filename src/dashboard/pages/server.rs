@@ -1,4 +1,4 @@
-//! The server that the queues are on.
+//! The page of the server that has the queues.
 
 use axum::response::Response;
 use maud::{Markup, html};
@@ -25,7 +25,7 @@ async fn build(visit: &Visit) -> Result<Page, Problem> {
     for (number, info) in (1..).zip(infos) {
         match info {
             Ok(info) => shown.push(one(&info, (!is_alone).then_some(number))),
-            // The others of a cluster are shown all the same.
+            // The other servers of a cluster are shown all the same.
             Err(error) if is_alone => return Err(error.into()),
             Err(error) => shown.push(
                 html! { p.warning role="alert" { "Server " (number) " does not answer: " (WithCauses(&error)) } },
@@ -39,7 +39,7 @@ async fn build(visit: &Visit) -> Result<Page, Problem> {
     Ok(Page { title: "Server".into(), tab: Tab::Server, live: None, body })
 }
 
-/// One server; of several with its number.
+/// Shows one server; if there are several, with its number.
 fn one(info: &[(String, String)], number: Option<u32>) -> Markup {
     let get = |name: &str| info.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value.as_str());
     let count_of = |name: &str| get(name).parse::<u64>().unwrap_or(0);
@@ -53,7 +53,7 @@ fn one(info: &[(String, String)], number: Option<u32>) -> Markup {
         ("blocked clients", count(count_of("blocked_clients"))),
         ("commands per second", count(count_of("instantaneous_ops_per_sec"))),
     ];
-    // Where its files and its replicas are is nothing about queues.
+    // The paths of its files and the addresses of its replicas do not concern queues.
     let is_place = |name: &str| {
         matches!(name, "config_file" | "executable" | "master_host" | "master_port")
             || name.strip_prefix("slave").is_some_and(|n| n.bytes().all(|byte| byte.is_ascii_digit()))
@@ -79,7 +79,7 @@ fn first(texts: &[&str]) -> String {
     texts.iter().find(|text| !text.is_empty()).map_or_else(|| "–".to_owned(), |text| (*text).to_owned())
 }
 
-/// What loses or delays jobs.
+/// Shows settings that lose or delay jobs.
 fn warnings<'a>(get: &impl Fn(&str) -> &'a str) -> Markup {
     let number = |name: &str| get(name).parse::<u64>().unwrap_or(0);
     let policy = get("maxmemory_policy");

@@ -1,4 +1,4 @@
-//! What has happened to a job, as its fields and the event stream of the queue tell.
+//! The history of a job, from its fields and the queue's event stream.
 
 use std::time::SystemTime;
 
@@ -10,22 +10,22 @@ use super::job::Known;
 use crate::clock::{epoch_ms, from_epoch_ms};
 use crate::wire::QueueEvent;
 
-/// So many events are looked at around each moment that the job tells: its history may be incomplete in a busy queue, but
-/// what is asked of Redis is bounded.
+/// How many events are looked at around each moment in the job's fields. In a busy queue the history may be incomplete,
+/// but the cost for Redis is bounded.
 const EVENTS: u32 = 500;
 
-/// Events are stamped by the server's clock, the job by its clients'.
+/// The server's clock stamps events, the clients' clocks stamp jobs; this much may lie between them, in ms.
 const SLACK: u64 = 2_000;
 
 pub(super) struct Step {
     at: SystemTime,
     what: String,
-    /// Until when, if what has happened lasts.
+    /// The end of the step, if it lasts for a time.
     until: Option<SystemTime>,
     class: &'static str,
 }
 
-/// All that is known, in order.
+/// Returns all known steps, in order.
 pub(super) async fn read(queue: &AnyQueue, known: &Known) -> Vec<Step> {
     let Ok(job) = &known.job else { return Vec::new() };
     let mut steps = Vec::new();
@@ -33,7 +33,7 @@ pub(super) async fn read(queue: &AnyQueue, known: &Known) -> Vec<Step> {
     let moments = [job.timestamp(), job.processed_on(), job.finished_on()];
     for at in moments.into_iter().flatten() {
         let from = epoch_ms(at).saturating_sub(SLACK);
-        // A history that cannot be read leaves the fields of the job.
+        // If events cannot be read, the fields of the job remain.
         let Ok(events) = queue.engine().events_from(from, EVENTS).await else { continue };
         for (id, event) in events {
             if event.job_id() == Some(&known.id)
@@ -65,7 +65,7 @@ pub(super) async fn read(queue: &AnyQueue, known: &Known) -> Vec<Step> {
     steps
 }
 
-/// An event as a sentence; none for what says nothing of its own.
+/// Describes an event in a sentence; `None` if it adds nothing.
 fn words(event: &QueueEvent) -> Option<(String, &'static str)> {
     Some(match event {
         QueueEvent::Added { .. } => ("added".into(), ""),

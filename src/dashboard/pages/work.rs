@@ -1,4 +1,4 @@
-//! How far something in the background is.
+//! The page of an action in the background, with its progress.
 
 use std::sync::atomic::Ordering;
 

@@ -1,4 +1,4 @@
-//! Who works.
+//! The page of the connected workers.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,10 +16,10 @@ use super::queue::progress;
 use crate::engine::ClientInfo;
 use crate::state::{JobState, Order};
 
-/// So many workers are listed.
+/// How many workers are listed.
 const MOST: usize = 500;
 
-/// Of one queue so many running jobs are listed.
+/// How many running jobs are listed per queue.
 const RUNNING: i64 = 100;
 
 pub(in super::super) async fn page(visit: Visit, Query(params): Query<Params>) -> Response {
@@ -110,7 +110,7 @@ fn row(visit: &Visit, queue: &str, worker: &ClientInfo) -> Markup {
     }
 }
 
-/// What the workers of a queue run.
+/// Shows what the workers of a queue run.
 async fn running(visit: &Visit, name: &str, now: SystemTime) -> Result<Markup, Problem> {
     let queue = visit.queue(name)?;
     let jobs = queue.get_jobs(&[JobState::Active], 0, RUNNING - 1, Order::Ascending).await?;

@@ -1,4 +1,5 @@
-//! What is done to many jobs: it is counted first, then asked for, then done in steps that Ctrl-C stops between.
+//! Commands for many jobs: the jobs are counted, then the user is asked, then it is done in steps; Ctrl-C stops between
+//! two steps.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -76,7 +77,7 @@ pub(crate) async fn clean(global: &Global, args: Clean) -> Outcome {
     act(global, bulk, &[JobState::Completed, JobState::Failed], verb, |_| true, Jobs::remove).await
 }
 
-/// How it is said what becomes of the jobs.
+/// The words for what is done to jobs.
 #[derive(Clone, Copy)]
 struct Verb {
     would: &'static str,
@@ -140,19 +141,19 @@ fn told(global: &Global, words: &str, would: &str, value: &Value) {
     if global.json { say::json(value) } else { say::line(format!("{words} would {would}; nothing was changed")) }
 }
 
-/// What a run has come to.
+/// The result of a run.
 struct Ended {
     report: BulkReport,
-    /// Where it was stopped, or broke off.
+    /// Where it was stopped, or failed.
     stopped_at: Option<String>,
-    /// Why it broke off.
+    /// Why it failed.
     problem: Option<String>,
 }
 
-/// So many broken steps in a row are followed by another, a second later: a connection that broke may come back.
+/// After a failed step the run tries again a second later, this many times in a row: a broken connection may come back.
 const PATIENCE: u32 = 5;
 
-/// Runs it to its end, or until Ctrl-C, with a bar where somebody looks.
+/// Runs the action to its end, or until Ctrl-C, with a progress bar on a terminal.
 async fn watch(global: &Global, action: BulkAction, places: u64, what: &'static str) -> Outcome<Ended> {
     let mut run = action.start()?;
     let bar = if global.json { ProgressBar::hidden() } else { ProgressBar::new(places) };
@@ -161,11 +162,11 @@ async fn watch(global: &Global, action: BulkAction, places: u64, what: &'static 
     bar.set_message(what);
     bar.enable_steady_tick(Duration::from_millis(200));
     let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
-    // It is listened for from the first question on.
+    // Listened for from the first question on.
     let mut is_stopped = futures::poll!(stop.as_mut()).is_ready();
     let (mut broken, mut problem) = (0, None);
     while !is_stopped && problem.is_none() {
-        // A step that has begun is waited for: what it has done is to be told.
+        // A step that has begun is completed, so that its outcome can be reported.
         match run.next().await {
             Ok(None) => {
                 bar.finish_and_clear();
@@ -226,12 +227,12 @@ fn finish(global: &Global, ended: &Ended, verb: Verb) -> Outcome {
     Ok(())
 }
 
-/// Where a job is, without a search of a whole list.
+/// Returns the state of a job, without searching a whole list.
 async fn state_of(queue: &AnyQueue, id: &str) -> Outcome<JobState> {
     Ok(queue.job(id).waits_for().await?.map_or(JobState::Unknown, |why| why.state))
 }
 
-/// Acts on jobs that are named one by one, each in the state that it has.
+/// Acts on jobs that are named one by one, each in its present state.
 async fn by_ids(
     global: &Global,
     queue: &AnyQueue,
@@ -251,7 +252,7 @@ async fn by_ids(
             state if !fits(&state) => {
                 return Err(Failure::new(ERROR, format!("{id} is {state}, and cannot {}", verb.would)));
             }
-            // Version 5 keeps waiting jobs of a paused queue elsewhere.
+            // BullMQ 5 keeps the waiting jobs of a paused queue in another list.
             JobState::Waiting => found.push((id, JobFilter::waiting())),
             state => found.push((id, JobFilter::from(state))),
         }
@@ -280,7 +281,7 @@ async fn by_ids(
     finish(global, &Ended { report, stopped_at: None, problem: None }, verb)
 }
 
-/// Whether to go on, for commands that concern a whole queue.
+/// Asks whether to go on, for commands that concern a whole queue.
 pub(crate) async fn consent(global: &Global, consent: &Consent, what: &str) -> Outcome<bool> {
     if consent.dry_run {
         if global.json {

@@ -169,7 +169,7 @@ fn names(weights: &[NameMemory]) {
     say::table(&head, &rows.iter().map(row).collect::<Vec<_>>());
 }
 
-/// Who has used the queues, as far as it shows.
+/// Prints who has used the queues, as far as that is known.
 fn peers(report: &Diagnosis) {
     let mut libraries: BTreeMap<&str, u64> = BTreeMap::new();
     for library in report.versions.values() {

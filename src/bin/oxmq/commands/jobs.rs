@@ -12,7 +12,7 @@ use crate::connect::{self, AnyJob, AnyJobs, AnyQueue};
 use crate::failure::{ERROR, Failure, IN_PART, Outcome};
 use crate::say::{self, Column};
 
-/// What is of interest where no state is named.
+/// The states to show if none is given.
 const LIVELY: [JobState; 7] = [
     JobState::Active,
     JobState::Waiting,
@@ -91,7 +91,7 @@ async fn list(
             match job {
                 Ok(job) if global.json => say::json(&to_json(&job, Some(state))),
                 Ok(job) => listed.rows.push(row(&job, state)),
-                // One job that cannot be read hides no other, and is not hidden either.
+                // A job that cannot be read does not hide the others, and is not hidden either.
                 Err(error @ (oxmq::Error::Undecodable { .. } | oxmq::Error::Json { .. })) => {
                     listed.unreadable += 1;
                     let problem = Failure::from(error).text;
@@ -148,12 +148,12 @@ fn unreadable_row(id: &str, state: JobState, problem: &str) -> Vec<String> {
     vec![say::short(id, 40), unknown(), state.to_string(), unknown(), unknown(), text]
 }
 
-/// A job as Node's `toJSON` has it, with the options as they are stored. What is JSON stays as it is written.
+/// A job as Node's `toJSON` writes it, with the options as they are stored. JSON values are written unchanged.
 pub(crate) struct JobJson(Vec<(&'static str, Box<RawValue>)>);
 
 impl JobJson {
     pub(crate) fn set(&mut self, name: &'static str, value: impl Serialize) {
-        // Text and numbers can always be written.
+        // Text and numbers can always be written as JSON.
         self.0.extend(to_raw_value(&value).map(|value| (name, value)));
     }
 }
@@ -168,7 +168,7 @@ impl Serialize for JobJson {
     }
 }
 
-/// The text if it is JSON, else a JSON text that holds it.
+/// Returns the text if it is JSON, else a JSON string that holds it.
 fn raw(text: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(text.to_owned()).or_else(|_| to_raw_value(text)).ok()
 }
@@ -179,7 +179,7 @@ pub(crate) fn to_json(job: &AnyJob, state: Option<JobState>) -> JobJson {
     json.set("name", job.name());
     json.set("queue", job.queue_name());
     json.set("state", state.map(JobState::as_str));
-    // What is looked for first stands first.
+    // What people look for first is written first.
     json.set("failedReason", job.failed_reason());
     json.set("data", raw(job.data_json()));
     json.set("opts", raw(job.opts_json()));
@@ -201,7 +201,7 @@ pub(crate) fn to_json(job: &AnyJob, state: Option<JobState>) -> JobJson {
     json
 }
 
-/// Refuses a text that is no JSON.
+/// Refuses a text that is not JSON.
 pub(crate) fn parse<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Outcome<T> {
     serde_json::from_str(text).map_err(|error| Failure::new(ERROR, format!("{what} is no JSON: {error}")))
 }

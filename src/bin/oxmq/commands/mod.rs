@@ -1,4 +1,4 @@
-//! A file for each command, or for a few that are alike.
+//! The commands: a file for each, or for a few that are similar.
 
 pub(crate) mod add;
 pub(crate) mod bulk;

@@ -1,4 +1,4 @@
-//! Completions and manual pages, made from the command line's own description.
+//! Completions and manual pages, generated from the definition of the command line.
 
 use std::io::Write;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::args::Args;
 use crate::failure::{Failure, Outcome};
 
 pub(crate) fn completions(shell: Shell) -> Outcome {
-    // It panics where it cannot write.
+    // The generator panics if it cannot write, so it writes to memory.
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "oxmq", &mut text);
     Ok(std::io::stdout().write_all(&text)?)

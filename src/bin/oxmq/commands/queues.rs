@@ -16,7 +16,7 @@ pub(crate) async fn run(global: &Global, args: Queues) -> Outcome {
     let client = connect::client(global).await?;
     let is_named = !args.names.is_empty();
     let names = if !is_named { find(&client).await? } else { args.names };
-    // Without the right to list clients all else is shown.
+    // If the user may not list clients, everything else is shown.
     let workers: Option<HashMap<_, _>> = client.get_all_workers().await.ok();
     let workers_of = |name: &str| workers.as_ref().map(|all| all.get(name).map_or(0, Vec::len) as u64);
     let mut found = look_at(&client, &names, is_named).await;
@@ -64,7 +64,7 @@ async fn look_at(client: &Client, names: &[String], is_named: bool) -> Found {
     let mut found = Found { queues: Vec::with_capacity(names.len()), unread: 0, unknown: 0 };
     for (name, overview) in names.iter().zip(client.get_queue_overviews(names).await) {
         match overview {
-            // One that was named and that nobody has ever opened is a mistake in its name.
+            // A queue that was named and never opened is a typing error.
             Ok(overview) if is_named && overview.version.is_none() && overview.counts.total() == 0 => {
                 eprintln!("there is no queue '{}'", say::clean(name));
                 found.unknown += 1;
@@ -99,7 +99,7 @@ fn all_were_read(found: &Found, all: usize) -> Outcome {
     }
 }
 
-/// All queues that there are, as far as the servers answer.
+/// Returns all queues that exist, as far as the servers answer.
 async fn find(client: &Client) -> Result<Vec<String>, Failure> {
     let (mut search, mut names) = (client.find_queues(), Vec::new());
     while let Some(found) = search.next().await? {

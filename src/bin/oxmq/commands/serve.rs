@@ -38,14 +38,15 @@ pub(crate) async fn run(global: &Global, args: Serve) -> Outcome {
     } else {
         say::line(url)
     }
-    // Pages that follow what happens never end by themselves, so nobody waits for them.
+    // Live pages never end by themselves, so they are not waited for.
     tokio::select! {
         served = async { axum::serve(listener, app).await } => Ok(served?),
         () = stop => Ok(()),
     }
 }
 
-/// The wish of a terminal or of a service manager that it ends; heard from the moment on at which this is called.
+/// Resolves when a terminal or a service manager asks the process to end. Signals are caught from the moment of the
+/// call.
 fn stopped() -> Outcome<impl Future<Output = ()>> {
     #[cfg(unix)]
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
@@ -60,14 +61,15 @@ fn stopped() -> Outcome<impl Future<Output = ()>> {
     });
     #[cfg(not(unix))]
     Ok(async {
-        // Without signals it runs until it is killed.
+        // Without signal handling it runs until it is killed.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
     })
 }
 
-/// A page of elsewhere whose name is made to mean this machine must not read what is served to this machine alone.
+/// Refuses requests with a foreign host name: a page elsewhere could make its name point to this machine, and read what
+/// is served to this machine alone.
 async fn only_from_here(request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if is_this_machine(host) {

@@ -11,7 +11,7 @@ use crate::connect::{self, AnyJob, AnyQueue};
 use crate::failure::{Failure, IN_PART, Outcome};
 use crate::say;
 
-/// So many of the last lines of its log are shown.
+/// How many of the last lines of its log are shown.
 const LINES: i64 = 10;
 
 pub(crate) async fn run(global: &Global, args: Job) -> Outcome {
@@ -24,10 +24,10 @@ pub(crate) async fn run(global: &Global, args: Job) -> Outcome {
     };
     let handle = queue.job(&args.id);
     let logs = handle.get_logs(0, LINES - 1, Order::Descending).await?;
-    // It says where the job is without a search of a whole list.
+    // This also returns the job's state, without searching a whole list.
     let waits = handle.waits_for().await?;
     let state = waits.as_ref().map_or(JobState::Unknown, |why| why.state);
-    // Only a parent has something to say here.
+    // Only for a parent there is something to say.
     let waits = waits
         .filter(|why| state == JobState::WaitingChildren || why.pending + why.failed + why.ignored + why.processed > 0);
     if global.json {
@@ -62,7 +62,7 @@ pub(crate) async fn run(global: &Global, args: Job) -> Outcome {
     Ok(())
 }
 
-/// What is stored of a job that cannot be read.
+/// Shows the stored fields of a job that cannot be read.
 async fn as_stored(global: &Global, queue: &AnyQueue, id: &str, problem: &str) -> Outcome {
     let fields = queue.job(id).get_fields().await?;
     let state = queue.job(id).waits_for().await?.map_or(JobState::Unknown, |why| why.state);

@@ -1,4 +1,4 @@
-//! `oxmq pause`, `resume`, `drain` and `obliterate`: what concerns a whole queue.
+//! `oxmq pause`, `resume`, `drain` and `obliterate`: commands for a whole queue.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ pub(crate) async fn obliterate(global: &Global, args: Obliterate) -> Outcome {
     Ok(())
 }
 
-/// Waits for what takes jobs away in many calls, and shows how many are left; Ctrl-C ends it between two of them.
+/// Waits for a removal in many calls, and shows how many jobs are left; Ctrl-C ends it between two calls.
 async fn watched<T>(
     global: &Global,
     queue: &AnyQueue,
@@ -85,7 +85,7 @@ async fn watched<T>(
                 return Err(Failure::new(STOPPED, "stopped; the same call goes on"));
             }
             _ = ticks.tick() => {
-                // How far it is matters less than that it goes on.
+                // If the progress cannot be read, the removal goes on.
                 if let Ok(counts) = queue.get_job_counts(states).await {
                     bar.set_position(jobs.saturating_sub(counts.total()));
                 }

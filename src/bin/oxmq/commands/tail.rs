@@ -10,7 +10,7 @@ use crate::connect;
 use crate::failure::{ERROR, Failure, Outcome};
 use crate::say;
 
-/// Where nothing is waited for: so long without an event is the end.
+/// With `--no-follow`, the command ends after this time without an event.
 const QUIET: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(global: &Global, args: Tail) -> Outcome {
@@ -74,7 +74,7 @@ fn show(global: &Global, id: EventId, event: &QueueEvent) {
     say::line(format!("{id}  {:<18} {job}  {}", event.name(), more.join(" ")).trim_end());
 }
 
-/// What an event says besides its name and its job, under BullMQ's names.
+/// Returns the fields of an event besides its name and its job, with BullMQ's names.
 fn details(event: &QueueEvent) -> Vec<(String, Value)> {
     let parsed = |json: &oxmq::events::JsonText| json.parse::<Value>().unwrap_or_else(|_| json!(json.as_str()));
     let one = |name: &str, value: Value| if value.is_null() { Vec::new() } else { vec![(name.to_owned(), value)] };

@@ -16,7 +16,7 @@ use crate::connect;
 use crate::failure::{ERROR, Failure, IN_PART, Outcome};
 use crate::say;
 
-/// How many jobs are added by one call.
+/// How many jobs one call adds.
 const CHUNK: usize = 500;
 
 pub(crate) async fn export(global: &Global, args: Export) -> Outcome {
@@ -29,7 +29,7 @@ pub(crate) async fn export(global: &Global, args: Export) -> Outcome {
     let filter = args.pick.filter(&JobState::ALL)?;
     let bar = if args.output.is_some() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     let (mut written, mut unreadable) = (0_u64, 0_u64);
-    // One state after the other, so that each line can say it.
+    // One state after the other, so that each line can name its state.
     for state in filter.states().to_vec() {
         let mut found = queue.jobs(args.pick.filter(&JobState::ALL)?.only(state));
         if let Some(limit) = args.limit {
@@ -88,6 +88,7 @@ fn read_all(args: &Import) -> Outcome<Vec<NewJob<Box<RawValue>>>> {
         None => Box::new(std::io::stdin()),
         Some(path) => Box::new(std::fs::File::open(path).map_err(|error| Failure::about(path.display(), error))?),
     };
+    // All lines are checked before the first job is added.
     let (mut new, mut left_out) = (Vec::new(), LeftOut::default());
     for (n, line) in BufReader::new(input).lines().enumerate() {
         let line = line?;
@@ -137,7 +138,7 @@ async fn add_all(queue: &Queue<Box<RawValue>>, new: Vec<NewJob<Box<RawValue>>>, 
     imported
 }
 
-/// What is read of a line: `name` is needed, the rest may be there. The data stay as they are written.
+/// The fields of a line: `name` is required, the others are optional. The data is kept as it is written.
 #[derive(Deserialize)]
 struct Line {
     name: String,
@@ -150,7 +151,7 @@ struct Line {
     priority: Option<u64>,
 }
 
-/// What of an export is not added.
+/// The jobs of an export that are not added.
 #[derive(Default)]
 struct LeftOut {
     runs: u64,
@@ -159,7 +160,7 @@ struct LeftOut {
 }
 
 impl LeftOut {
-    /// Whether a line is left out: what has finished must not run again by itself, and a parent would run before its
+    /// Returns whether a line is added: a finished job must not run again unasked, and a parent would run before its
     /// children.
     fn takes(&mut self, line: &Line, rerun: bool) -> bool {
         let is_run = line.id.as_ref().is_some_and(|id| id.starts_with("repeat:"));
@@ -188,9 +189,9 @@ impl LeftOut {
 
 fn read_job(line: Line, new_ids: bool) -> Outcome<NewJob<Box<RawValue>>> {
     let mut opts = line.opts.unwrap_or_default();
-    // An id of the queue's own is given anew; one that somebody chose stays, unless it is not wanted.
+    // A number of the queue is replaced by a new one; an id that somebody chose is kept, unless `--new-ids` is set.
     opts.remove("jobId");
-    // What is left of the delay counts, not the one that it once had.
+    // The rest of the delay applies, not the original one.
     opts.remove("delay");
     let mut options = JobOptions::from_json(&Value::Object(opts).to_string())?;
     if let Some(id) = line.id.filter(|id| !new_ids && !id.bytes().all(|byte| byte.is_ascii_digit())) {

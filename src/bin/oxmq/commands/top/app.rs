@@ -1,4 +1,4 @@
-//! What is on the screen, and what a key does to it.
+//! The state of the screen, and what each key does.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -12,13 +12,14 @@ use super::fetch::{Found, JobRow, Question};
 use super::find::News;
 use crate::failure::Outcome;
 
-/// Of very many queues the first looks ask so many each besides those on the screen, until all were asked once.
+/// If there are very many queues, the first reads ask this many each, besides those on the screen, until all were asked
+/// once.
 const ROLLING: usize = 500;
 
-/// So many of them are asked in a second from then on, by turns, however often it looks.
+/// After that, this many of them are asked per second, in turn, however often the screen is refreshed.
 const ROLLING_PER_SECOND: f64 = 250.0;
 
-/// Every so many looks, the server is asked who is connected.
+/// The number of reads between two requests for the connected workers.
 const WORKERS_EVERY: u64 = 5;
 
 /// What `?` shows.
@@ -47,7 +48,7 @@ pub(super) const HELP: [&str; 22] = [
     "Esc goes back.",
 ];
 
-/// The states that the digits choose.
+/// The states that the digit keys choose.
 pub(super) const STATES: [JobState; 7] = [
     JobState::Waiting,
     JobState::Active,
@@ -86,7 +87,7 @@ impl Sort {
     }
 }
 
-/// Which screen there is: all queues, then one, then a job of it.
+/// The screens: all queues, one queue, a job of it.
 pub(super) enum Screen {
     Queues,
     Jobs {
@@ -101,13 +102,13 @@ pub(super) enum Screen {
         from: usize,
         state: JobState,
     },
-    /// The keys and the columns in words, over the queues.
+    /// The keys and the columns explained, over the queues.
     Help {
         from: usize,
     },
 }
 
-/// A part of their names, by which queues are chosen.
+/// The search text: only queues whose name contains it are shown.
 #[derive(Default)]
 pub(super) struct Find {
     pub(super) text: String,
@@ -119,16 +120,16 @@ pub(super) struct App {
     pub(super) screen: Screen,
     pub(super) sort: Sort,
     pub(super) find: Find,
-    /// Sorted as they are shown.
+    /// The queues, sorted as they are shown.
     pub(super) queues: Vec<QueueOverview>,
     pub(super) workers: Option<HashMap<String, usize>>,
-    /// The queue that is chosen stays so wherever it moves.
+    /// The chosen queue; it stays chosen wherever it moves.
     pub(super) chosen: Option<String>,
     pub(super) problem: Option<String>,
-    /// All queues that are known, in the order in which they are asked.
+    /// All known queues, in the order in which they are read.
     pub(super) names: Vec<String>,
     looks: u64,
-    /// How many queues a look asks by turns, once all were asked.
+    /// How many queues each read asks in turn, once all were asked.
     turn: usize,
     /// Where the next part of very many queues begins.
     rolling: usize,
@@ -136,9 +137,9 @@ pub(super) struct App {
     is_round: bool,
     /// Whether a key has chosen a queue.
     has_chosen: bool,
-    /// Whether all queues that are known were on the screen once: then no other is chosen by itself.
+    /// Whether all known queues were on the screen once: then no other queue is chosen automatically.
     is_settled: bool,
-    /// How many rows the screen shows.
+    /// How many rows of queues the screen shows.
     pub(super) rows: usize,
     moved: bool,
 }
@@ -171,17 +172,17 @@ impl App {
         }
     }
 
-    /// Whether something else is to be shown than what was asked for last.
+    /// Returns whether the screen shows something else than what was asked for last.
     pub(super) fn has_moved(&mut self) -> bool {
         std::mem::take(&mut self.moved)
     }
 
-    /// The queues that are looked for, as they are sorted.
+    /// Returns the queues that match the search text, sorted.
     pub(super) fn shown(&self) -> impl Iterator<Item = &QueueOverview> {
         self.queues.iter().filter(|queue| queue.name.contains(&self.find.text))
     }
 
-    /// Where the chosen queue stands among them.
+    /// Returns the position of the chosen queue among them.
     pub(super) fn place(&self) -> usize {
         let chosen = self.chosen.as_deref();
         self.shown().position(|queue| Some(queue.name.as_str()) == chosen).unwrap_or(0)
@@ -200,12 +201,13 @@ impl App {
         }
     }
 
-    /// Whether there are queues that nobody has been asked about, so that the next look is not to wait.
+    /// Returns whether there are queues that were not read yet, so that the next read should not wait.
     pub(super) fn hurries(&self) -> bool {
         matches!(self.screen, Screen::Queues) && !self.is_round && !self.names.is_empty()
     }
 
-    /// All queues where there are not very many; else those on the screen, and some others by turns.
+    /// Returns the queues to read next: all if there are not very many, else those on the screen and some others in
+    /// turn.
     fn next_names(&mut self) -> Vec<String> {
         let rest = &self.names[self.rolling.min(self.names.len())..];
         let turn = if self.is_round { self.turn } else { ROLLING };
@@ -222,12 +224,12 @@ impl App {
         names
     }
 
-    /// Which page of the queues is on the screen.
+    /// Returns which page of the queues is on the screen.
     pub(super) fn page(&self) -> usize {
         self.place() / self.rows.max(1)
     }
 
-    /// Takes over which queues there are.
+    /// Takes the list of queues that exist.
     pub(super) fn learn(&mut self, news: Outcome<News>) {
         let News { names, is_whole } = match news {
             Ok(news) => news,
@@ -241,7 +243,7 @@ impl App {
             self.queues.retain(|queue| whole.contains(queue.name.as_str()));
             self.names.retain(|name| whole.contains(name.as_str()));
         }
-        // Those that were asked stay in front, so that a round leaves none out.
+        // Queues that were read stay first, so that a round leaves none out.
         let known: HashSet<&str> = self.names.iter().map(String::as_str).collect();
         let new: Vec<String> = names.iter().filter(|name| !known.contains(name.as_str())).cloned().collect();
         if self.is_round && !new.is_empty() {
@@ -284,7 +286,7 @@ impl App {
                 *chosen = (*chosen).min(list.len().saturating_sub(1));
             }
             (Found::Job { lines: new }, Screen::Job { lines, .. }) => *lines = new,
-            // The answer to what is not shown any more.
+            // The answer is about something that is not shown any more.
             _ => {}
         }
     }
@@ -309,12 +311,12 @@ impl App {
         self.chosen = first;
     }
 
-    /// Of those that are alike the names decide, so that nothing moves while nothing happens.
+    /// Equal keys are sorted by name, so that nothing moves while nothing happens.
     fn sort_by<K: Ord>(&mut self, key: impl Fn(&QueueOverview) -> K) {
         self.queues.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name)));
     }
 
-    /// Does what a key asks for; whether that is to end.
+    /// Handles a key; returns whether the program has to end.
     pub(super) fn press(&mut self, key: KeyEvent) -> bool {
         let is_interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
         if is_interrupt {
@@ -349,7 +351,7 @@ impl App {
         false
     }
 
-    /// A key while it is said which queues are looked for.
+    /// Handles a key while the search text is typed.
     fn spell(&mut self, key: KeyCode) {
         match key {
             KeyCode::Char(letter) => self.find.text.push(letter),
@@ -395,7 +397,7 @@ impl App {
             Screen::Queues if self.shown().next().is_some() && self.chosen.is_some() => {
                 self.has_chosen = true;
                 let queue = self.shown().nth(self.place());
-                // Where something has failed, that is most likely what is looked for.
+                // If jobs have failed, those are most likely what the user looks for.
                 let has_failed = queue.is_some_and(|queue| queue.waiting() == 0 && queue.counts.failed > 0);
                 let state = if has_failed { JobState::Failed } else { JobState::Waiting };
                 self.screen = Screen::Jobs { overview: None, state, jobs: Vec::new(), chosen: 0 };
@@ -452,7 +454,7 @@ mod tests {
         }
         assert!(!app.hurries() && met.len() == 10_000);
         assert_eq!(asked(&mut app).0.len(), 500);
-        // Whoever looks more often asks for fewer each time.
+        // With more frequent reads, each asks for fewer queues.
         app.turn = App::new(Vec::new(), EVERY / 20).turn;
         assert_eq!(asked(&mut app).0.len(), 25);
         app.learn(Ok(News { names: vec!["new".to_owned()], is_whole: true }));

@@ -1,4 +1,4 @@
-//! The screen.
+//! Draws the screen.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use ratatui::widgets::{Block, Cell, Paragraph, Row, Sparkline, Table, TableState
 use super::app::{App, HELP, STATES, Screen};
 use crate::say;
 
-/// From this width on there is room for the times.
+/// From this width on, the times are shown too.
 const WIDE: u16 = 110;
 
-/// Colour where it is wanted; the screen can be read without.
+/// Uses colours if they are wanted; the screen can be read without them.
 fn colour(colour: Color) -> Style {
     if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
         return Style::new();
@@ -80,7 +80,7 @@ fn title(frame: &mut Frame, app: &App, area: Rect) {
             let count = overview.as_ref().map_or(0, |o| o.counts.get(*state));
             let known = overview.as_ref().map_or_else(|| "…".to_owned(), |_| say::number(count));
             let paused = if overview.as_ref().is_some_and(|o| o.is_paused) { "  paused" } else { "" };
-            // What else there is, is for `oxmq jobs` and its filters.
+            // For more jobs there is `oxmq jobs` with its filters.
             let end = if state.is_finished() { "latest" } else { "next" };
             let part = if count > jobs.len() as u64 { format!("  the {end} {}", jobs.len()) } else { String::new() };
             format!("{queue}  {known} {state}{part}{paused}")
@@ -91,7 +91,7 @@ fn title(frame: &mut Frame, app: &App, area: Rect) {
 }
 
 fn queues(frame: &mut Frame, app: &mut App, area: Rect) {
-    // Where there is little room the queues have it.
+    // On a small screen the queues get the space.
     let charts = if area.height < 12 { 0 } else { 6 };
     let [list, charts] = Layout::vertical([Constraint::Min(1), Constraint::Length(charts)]).areas(area);
     app.rows = usize::from(list.height.saturating_sub(1)).max(1);
@@ -112,7 +112,7 @@ fn queues(frame: &mut Frame, app: &mut App, area: Rect) {
         widths.extend([Constraint::Length(11), Constraint::Length(8), Constraint::Length(8), Constraint::Length(18)]);
     }
     let place = app.place();
-    // Of ten thousand queues only what is seen is made.
+    // Of ten thousand queues only the visible ones are drawn.
     let from = place.saturating_sub(place % app.rows);
     let rows = app.shown().skip(from).take(app.rows).map(|queue| row(queue, app, is_wide));
     let table = Table::new(rows.collect::<Vec<_>>(), widths)
@@ -157,7 +157,7 @@ fn row(queue: &QueueOverview, app: &App, is_wide: bool) -> Row<'static> {
 
 fn age(queue: &QueueOverview) -> String {
     let text = say::age(queue.oldest_waiting.as_ref().map(|oldest| oldest.added_at));
-    // The first unit is enough in a narrow column.
+    // In a narrow column the first unit is enough.
     text.split(' ').next().unwrap_or_default().to_owned()
 }
 
@@ -173,7 +173,7 @@ fn number(n: u64) -> Cell<'static> {
     right(say::number(n))
 }
 
-/// Jobs of each minute of the last hour, the newest at the right.
+/// Draws how many jobs finished in each minute of the last hour, newest at the right.
 fn chart(frame: &mut Frame, area: Rect, what: &str, counts: &MinuteCounts, tone: Color) {
     let rate = counts.per_minute(5).map_or_else(|| "no metrics".to_owned(), |rate| format!("{rate:.1}/min"));
     let block = Block::bordered().title(format!(" {what}, {rate}, {} in all ", say::number(counts.total)));

@@ -1,4 +1,4 @@
-//! What the screen shows, asked for in the background.
+//! Reads what the screen shows, in the background.
 
 use std::collections::HashMap;
 
@@ -10,12 +10,12 @@ use crate::connect::{AnyJob, AnyQueue};
 use crate::failure::{Failure, Outcome};
 use crate::say;
 
-/// So many jobs are read for a screen.
+/// How many jobs are read for a screen.
 const JOBS: u32 = 200;
 
-/// What is asked.
+/// A request.
 pub(super) enum Question {
-    /// These queues, and whether who works is wanted too.
+    /// These queues, and the connected workers if `workers` is set.
     Queues { names: Vec<String>, workers: bool },
     /// Jobs of a queue, and the queue.
     Jobs { queue: String, state: JobState },
@@ -23,7 +23,7 @@ pub(super) enum Question {
     Job { queue: String, id: String },
 }
 
-/// What was found.
+/// An answer.
 pub(super) enum Found {
     Queues { overviews: Vec<QueueOverview>, workers: Option<HashMap<String, usize>>, problem: Option<String> },
     Jobs { overview: Box<QueueOverview>, state: JobState, jobs: Vec<JobRow> },
@@ -64,7 +64,7 @@ pub(super) async fn ask(client: &Client, question: Question) -> Outcome<Found> {
         Question::Queues { names, workers } => {
             let mut overviews = Vec::with_capacity(names.len());
             let mut problem = None;
-            // One queue that cannot be read hides no other.
+            // A queue that cannot be read does not hide the others.
             for (name, found) in names.iter().zip(client.get_queue_overviews(&names).await) {
                 match found {
                     Ok(overview) => overviews.push(overview),
@@ -99,7 +99,7 @@ pub(super) async fn ask(client: &Client, question: Question) -> Outcome<Found> {
             let why = queue.job(&id).waits_for().await?;
             let value = super::super::jobs::to_json(&job, why.as_ref().map(|why| why.state));
             let mut text = crate::say::pretty(&serde_json::to_string(&value).unwrap_or_default());
-            // Of a parent that waits the first question is what for.
+            // For a parent, the most interesting question is what it waits for.
             if let Some(why) = why.filter(|why| why.state == JobState::WaitingChildren) {
                 text = format!("{why}\n\n{text}");
             }

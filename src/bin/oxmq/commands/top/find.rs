@@ -1,4 +1,4 @@
-//! Which queues there are, looked for beside all else, so that the screen waits for no search.
+//! Searches for queues in the background, so that the screen does not wait for it.
 
 use std::time::Duration;
 
@@ -9,20 +9,21 @@ use tokio::time::{Instant, sleep};
 
 use crate::failure::Outcome;
 
-/// How long after the end of a search another begins.
+/// How long after the end of a search the next one begins.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// A search that nobody waits for takes this many times as long as the server works for it, and one.
+/// A search in the background pauses between steps, so that it takes this many times as long as the server works on it,
+/// and once more.
 const LEISURE: u32 = 4;
 
-/// What a search has found.
+/// The result of a search so far.
 pub(super) struct News {
     pub(super) names: Vec<String>,
     /// Whether these are all queues, or only some more.
     pub(super) is_whole: bool,
 }
 
-/// Goes on with a search that has begun, and searches again and again; until nobody listens.
+/// Continues a search that has begun, and then searches again and again, until nobody listens.
 pub(super) async fn find(client: Client, first: FindQueues, mut known: Vec<String>, news: Sender<Outcome<News>>) {
     let (mut search, mut is_first) = (first, true);
     loop {
@@ -44,7 +45,7 @@ pub(super) async fn find(client: Client, first: FindQueues, mut known: Vec<Strin
                 (search, is_first) = (client.find_queues(), false);
                 PAUSE
             }
-            // What is wrong with the connection is not found out any sooner by haste.
+            // Asking more often would not find out sooner that the connection is back.
             Some(Err(_)) => Duration::from_secs(1),
             _ if is_first => Duration::ZERO,
             _ => began.elapsed() * LEISURE,

@@ -1,4 +1,4 @@
-//! `oxmq top`: all queues on the whole screen, one of them with its jobs, and one of those.
+//! `oxmq top`: all queues on the full screen, one queue with its jobs, one job.
 
 mod app;
 mod draw;
@@ -25,7 +25,7 @@ pub(crate) async fn run(global: &Global, args: Top) -> Outcome {
     let (told, news) = mpsc::channel(4);
     let mut names = args.queues;
     if names.is_empty() {
-        // The first step is made before the screen is taken, so that what is wrong can be read.
+        // The first step is made before the full screen, so that an error can be read.
         let mut search = client.find_queues();
         names = search.next().await?.unwrap_or_default();
         tokio::spawn(find::find(client.clone(), search, names.clone(), told));
@@ -38,7 +38,7 @@ pub(crate) async fn run(global: &Global, args: Top) -> Outcome {
     ended
 }
 
-/// Hands on what is pressed, until nobody listens.
+/// Passes on the keys, until nobody listens.
 fn listen(keys: &mpsc::Sender<Event>) {
     while let Ok(event) = event::read() {
         if keys.blocking_send(event).is_err() {

@@ -1,5 +1,5 @@
-//! `oxmq types`: the types of jobs, as stored ones show them. What a program declares is written by the feature `schema`
-//! of the library, from within the program: this binary cannot know it.
+//! `oxmq types`: the types of jobs, as stored jobs show them. The types that a program declares are written by the
+//! feature `schema` of the library, from within the program: this binary cannot know them.
 
 mod shape;
 
@@ -15,13 +15,13 @@ use crate::failure::Outcome;
 use crate::say;
 use shape::{Shape, property};
 
-/// So many names of jobs are told apart.
+/// How many names of jobs are distinguished.
 const MOST_NAMES: usize = 500;
 
-/// So many jobs one page reads.
+/// How many jobs one page reads.
 const PAGE: u32 = 100;
 
-/// What jobs of one name were seen to hold.
+/// What was seen in the jobs of one name.
 #[derive(Default)]
 struct Seen {
     jobs: u64,
@@ -32,7 +32,7 @@ struct Seen {
 #[derive(Default)]
 struct Observed {
     jobs: u64,
-    /// Of a small state both ends are the same.
+    /// In a small state both ends are the same jobs.
     ids: HashSet<String>,
     names: BTreeMap<String, Seen>,
     /// Jobs of further names.
@@ -43,7 +43,7 @@ pub(crate) async fn run(global: &Global, args: Types) -> Outcome {
     let (_client, queue) = connect::queue(global, &args.queue).await?;
     let mut observed = Observed::default();
     for state in JobState::ALL {
-        // What was added last and what was added first may differ.
+        // The jobs added last may differ from those added first.
         let half = args.sample.div_ceil(2);
         for order in [Order::Descending, Order::Ascending] {
             sample(&queue, state, order, half, &mut observed).await?;

@@ -1,16 +1,16 @@
-//! The shape of JSON values, as far as some of them show it. It keeps names and types, and no value.
+//! The shape of JSON values, derived from samples. It keeps names and types, and no values.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-/// Below this depth anything goes.
+/// Below this depth the type is not described.
 const DEPTH: usize = 12;
 
 /// An object with more names than this is a map: its names are data.
 const MOST_NAMES: usize = 60;
 
-/// What values were seen at one place.
+/// The values seen at one place.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Shape {
     /// How many values were seen.
@@ -20,20 +20,20 @@ pub(crate) struct Shape {
     integers: u64,
     numbers: u64,
     strings: u64,
-    /// How many were lists, and what these held.
+    /// How many were arrays, and their items.
     lists: u64,
     items: Option<Box<Shape>>,
-    /// How many were objects, and what stood under each name.
+    /// How many were objects, and their members by name.
     objects: u64,
     members: BTreeMap<String, Shape>,
-    /// What stood under any name of objects that are maps.
+    /// The members of objects that are maps.
     entries: Option<Box<Shape>>,
-    /// Too deep to be looked at.
+    /// How many were too deep to be looked at.
     deep: u64,
 }
 
 impl Shape {
-    /// Takes in one more value.
+    /// Adds one more value.
     pub(crate) fn meet(&mut self, value: &Value) {
         self.meet_at(value, 0);
     }
@@ -72,7 +72,7 @@ impl Shape {
         }
     }
 
-    /// Takes in what another one has seen.
+    /// Adds what another shape has seen.
     fn join(&mut self, other: Self) {
         self.seen += other.seen;
         self.nulls += other.nulls;
@@ -100,7 +100,7 @@ impl Shape {
         self.seen < objects
     }
 
-    /// A type of TypeScript.
+    /// Writes the TypeScript type.
     pub(crate) fn typescript(&self, indent: usize) -> String {
         let mut types = Vec::new();
         if self.objects > 0 {
@@ -143,7 +143,7 @@ impl Shape {
         format!("{{\n{members}{}}}", "  ".repeat(indent))
     }
 
-    /// A JSON Schema.
+    /// Writes the JSON Schema.
     pub(crate) fn schema(&self) -> Value {
         if self.deep > 0 {
             return json!({});
@@ -186,7 +186,7 @@ impl Shape {
     }
 }
 
-/// A name as it stands in a type.
+/// Writes a name as a member of a type.
 pub(crate) fn property(name: &str) -> String {
     let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$')
         && name.chars().next().is_some_and(|first| !first.is_ascii_digit());
