@@ -253,7 +253,7 @@ impl ConnectOptions {
             query.into_iter().try_fold(options, |options, (name, value)| query::apply(options, name, value))?;
         #[cfg(feature = "tls")]
         if options.tls.is_set() && !options.uses_tls() {
-            return Err(Error::invalid("url", "certificates are for rediss:// alone"));
+            return Err(Error::invalid("url", "certificates need a rediss:// address"));
         }
         Ok(options)
     }
@@ -431,14 +431,14 @@ impl ConnectOptions {
         {
             return Err(Error::invalid(
                 "tls_config",
-                "it says itself whom to trust and what to show: leave the other `tls_…` options out, but for the name",
+                "it replaces the other `tls_…` options except `tls_server_name`: leave those out",
             ));
         }
         if self.db < 0 {
             return Err(Error::invalid("db", "it must not be negative"));
         }
         if self.db != 0 && matches!(self.servers, Servers::Cluster { .. }) {
-            return Err(Error::invalid("db", "a cluster has no other database than 0"));
+            return Err(Error::invalid("db", "a cluster has only the database 0"));
         }
         Ok(())
     }

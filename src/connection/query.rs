@@ -12,7 +12,7 @@ pub(super) fn cut(url: &str) -> Result<(&str, Vec<(&str, String)>)> {
         return Err(insecure("#insecure"));
     }
     if !fragment.is_empty() {
-        return Err(Error::invalid("url", "a `#` means nothing in it; in a password write %23"));
+        return Err(Error::invalid("url", "it must not contain `#`; in a password write %23"));
     }
     let (url, query) = url.split_once('?').unwrap_or((url, ""));
     Ok((url, read(query)?))
@@ -98,8 +98,8 @@ fn insecure(word: &str) -> Error {
 fn unknown(name: &str) -> Error {
     let is_name = name.len() <= 40 && name.chars().all(|c| c.is_ascii_alphabetic() || c == '_');
     match is_name {
-        true => Error::invalid("url", format!("behind the question mark stands `{name}`, which is not known")),
-        false => Error::invalid("url", "behind the question mark stands a parameter that is not known"),
+        true => Error::invalid("url", format!("the parameter `{name}` is not known")),
+        false => Error::invalid("url", "a parameter after the question mark is not known"),
     }
 }
 

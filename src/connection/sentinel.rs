@@ -296,7 +296,7 @@ impl Shared {
         let mut backoff = Pauses::default();
         loop {
             let Err(error) = self.listen(host, &mut backoff).await;
-            tracing::debug!(target: "oxmq::connection", sentinel = ?host, error = %without_secrets(&error), "not listening");
+            tracing::debug!(target: "oxmq::connection", sentinel = ?host, error = %without_secrets(&error), "the connection to a sentinel was lost");
             backoff.pause().await;
         }
     }

@@ -91,7 +91,7 @@ impl NodeAddresses {
     fn find(&self, host: &str, port: u16) -> Option<(String, u16)> {
         let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (self.0)(host, port)));
         found.unwrap_or_else(|_| {
-            tracing::error!(target: "oxmq::connection", host, port, "`node_addresses` panicked; the address is taken as it is");
+            tracing::error!(target: "oxmq::connection", host, port, "`node_addresses` panicked; the address is used unchanged");
             None
         })
     }
@@ -206,7 +206,7 @@ fn sentinel(parts: Parts<'_>) -> Result<ConnectOptions> {
         _ => {
             return Err(Error::invalid(
                 "url",
-                "the name of the master must stand behind the hosts: …/mymaster or …/mymaster/0",
+                "the name of the master must follow the hosts: …/mymaster or …/mymaster/0",
             ));
         }
     };
@@ -235,7 +235,7 @@ fn cluster(parts: Parts<'_>) -> Result<ConnectOptions> {
     let db = match &path[..] {
         [] => 0,
         [db] => number(db)?,
-        _ => return Err(Error::invalid("url", "behind the hosts of a cluster stands nothing but /0")),
+        _ => return Err(Error::invalid("url", "only /0 may follow the hosts of a cluster")),
     };
     let mut options = ConnectOptions::cluster(hosts)?.db(db);
     options.set_tls(tls)?;

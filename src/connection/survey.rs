@@ -84,7 +84,7 @@ async fn look(link: &Link, now: Option<impl Fn() -> u64>) -> Findings {
             Ok(reply) => Some(reply),
             Err(failure) => {
                 let error = failure.to_read_error("survey");
-                tracing::debug!(%error, command = words[0], "the server does not say how it is set up");
+                tracing::debug!(%error, command = words[0], "the settings of the server could not be checked");
                 None
             }
         }

@@ -63,7 +63,7 @@ fn configure(options: &TlsOptions) -> Result<ClientConfig> {
         .map_err(|error| Error::invalid("tls", error.to_string()))?;
     let builder = match options.accepts_any {
         true => {
-            tracing::warn!(target: "oxmq::connection", "any certificate is accepted: whoever is between reads everything");
+            tracing::warn!(target: "oxmq::connection", "any certificate is accepted: whoever is between client and server can read everything");
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptsAny(provider)))
         }
         false => builder.with_root_certificates(roots(options)?),
@@ -72,7 +72,7 @@ fn configure(options: &TlsOptions) -> Result<ClientConfig> {
         Some((certificates, key)) => {
             let certificates = certificates_of("tls_identity", certificates)?;
             let key = PrivateKeyDer::from_pem_slice(key)
-                .map_err(|_| Error::invalid("tls_identity", "the key is no PEM of a private key"))?;
+                .map_err(|_| Error::invalid("tls_identity", "the key is not PEM text with a private key"))?;
             builder
                 .with_client_auth_cert(certificates, key)
                 .map_err(|error| Error::invalid("tls_identity", error.to_string()))
@@ -98,7 +98,7 @@ fn roots(options: &TlsOptions) -> Result<RootCertStore> {
         }
     }
     if roots.is_empty() {
-        return Err(Error::invalid("tls_root", "there is no root certificate, neither given nor of the system"));
+        return Err(Error::invalid("tls_root", "no root certificate was given, and the system has none"));
     }
     Ok(roots)
 }
@@ -146,6 +146,6 @@ fn certificates_of(option: &'static str, pem: &[u8]) -> Result<Vec<CertificateDe
     let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(Error::invalid(option, "it is no PEM of certificates")),
+        _ => Err(Error::invalid(option, "it is not PEM text with certificates")),
     }
 }

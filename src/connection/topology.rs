@@ -254,7 +254,7 @@ impl Topology {
         asking.task = Some(tokio::spawn(async move {
             let Some(topology) = topology.upgrade() else { return };
             if let Err(error) = topology.refresh().await {
-                tracing::debug!(target: "oxmq::connection", error = %without_secrets(&error), "the cluster does not tell");
+                tracing::debug!(target: "oxmq::connection", error = %without_secrets(&error), "the slots of the cluster could not be read");
             }
         }));
     }

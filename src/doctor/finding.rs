@@ -79,36 +79,40 @@ impl FindingKind {
     pub fn advice(self) -> &'static str {
         match self {
             Self::Eviction => "jobs and locks may vanish: set `maxmemory-policy` to `noeviction`",
-            Self::ClockOffset => "delayed jobs start at the wrong time: let all machines keep the time by NTP",
+            Self::ClockOffset => {
+                "delayed jobs start at the wrong time: synchronize the clocks of all machines with NTP"
+            }
             Self::SlowScripts => {
-                "everything waits while one runs: look for very large jobs and families, and at what calls them"
+                "the server does nothing else while a script runs: look for very large jobs and flows, and for what calls the script"
             }
             Self::SlowServer => {
-                "nobody is served meanwhile: look at its disk, its memory and its neighbours; `LATENCY DOCTOR` says more"
+                "the server answers nobody meanwhile: check its disk, its memory and other programs on the machine; `LATENCY DOCTOR` tells more"
             }
             Self::WrongType => {
-                "another program has written there: rename or delete the key; until then most calls on this queue fail"
+                "another program has written to the key: rename or delete it; until then most calls on this queue fail"
             }
-            Self::NoWorker => "start one, or look why those that should run are not connected",
-            Self::OverdueJobs => "workers promote what is due: is one connected, and is the queue paused or limited?",
-            Self::MissingJobs => {
-                "somebody deleted keys by hand, or the server evicted them; mending takes the ids away"
+            Self::NoWorker => "start one, or find out why the running ones are not connected",
+            Self::OverdueJobs => {
+                "workers make due jobs ready: check that one is connected, and that the queue is not paused or limited"
             }
-            Self::LostJobs => "somebody deleted a list, or the server evicted it; mending puts each where it belongs",
+            Self::MissingJobs => "somebody deleted keys by hand, or the server evicted them; mending removes the ids",
+            Self::LostJobs => {
+                "somebody deleted a list, or the server evicted it; mending adds each job to the list or set of its state"
+            }
             Self::ActiveWithoutLock => {
                 "their worker died and no other looks for stalled jobs; mending puts them at the front of the queue"
             }
-            Self::LockWithoutJob => "a worker was cut off while it ended a job; mending deletes them",
-            Self::OrphanedParts => "they take memory and do nothing; mending deletes them",
+            Self::LockWithoutJob => "a worker was killed while it finished a job; mending deletes the locks",
+            Self::OrphanedParts => "they only take memory; mending deletes them",
             Self::DeadDeduplication => "every add with that id is dropped; mending ends the deduplication",
             Self::StoppedSchedulers => "a run was deleted by hand; mending adds the next one",
             Self::StuckParents => {
-                "retry or remove the children that hold them; mending lets parents go all of whose children are gone"
+                "retry or remove the children that hold them back; mending releases parents whose children are all missing"
             }
-            Self::PausedList => "versions 5 and 6 have paused and resumed by turns; mending puts the jobs back",
-            Self::LongEventStream => "it takes memory; mending trims it to what the queue says",
+            Self::PausedList => "BullMQ 5 and 6 have paused and resumed the queue in turn; mending moves the jobs back",
+            Self::LongEventStream => "it takes memory; mending trims it to the queue's cap",
             Self::ManyFinishedJobs => {
-                "they take memory: let jobs be removed by `remove_on_complete` and `remove_on_fail`, and clean once"
+                "they take memory: set `remove_on_complete` and `remove_on_fail`, and clean the queue once"
             }
         }
     }

@@ -105,7 +105,7 @@ fn check_event(name: &str, fields: &[(&str, &str)]) -> Result<()> {
         return Err(Error::invalid(NAME, "it must not be empty"));
     }
     if FORBIDDEN.contains(&name) {
-        return Err(Error::invalid(NAME, format!("'{name}' has a meaning of its own in Node")));
+        return Err(Error::invalid(NAME, format!("'{name}' has a special meaning in Node")));
     }
     if fields.len() > MAX_FIELDS {
         return Err(Error::invalid(FIELDS, format!("there must be no more than {MAX_FIELDS}")));
@@ -388,7 +388,7 @@ impl EventReader {
 
     fn broken(&self, failure: &CallFailure) -> Broken {
         let Some(error) = failure.cause().map(without_secrets) else {
-            tracing::warn!("an event stream was answered in a shape that is not documented");
+            tracing::warn!("the reply to a read of the event stream has an unexpected shape");
             return Broken(None);
         };
         tracing::debug!(%error, stream = %self.events, "reading events was interrupted");

@@ -31,7 +31,7 @@ pub(crate) async fn wait(link: &mut BlockingLink, marker: &str, block: Duration)
         Ok(None) => Woken::TimeOver,
         Err(failure) => {
             if let Some(error) = failure.cause() {
-                tracing::debug!(error = %without_secrets(error), marker, "the wait for work broke");
+                tracing::debug!(error = %without_secrets(error), marker, "the connection that waits for jobs broke");
             }
             Woken::Broken
         }
@@ -58,7 +58,7 @@ pub(crate) async fn wait_any(link: &mut BlockingLink, markers: &[String], block:
         Ok(None) => WokenByAny::TimeOver,
         Err(failure) => {
             if let Some(error) = failure.cause() {
-                tracing::debug!(error = %without_secrets(error), queues = markers.len(), "the wait for work broke");
+                tracing::debug!(error = %without_secrets(error), queues = markers.len(), "the connection that waits for jobs broke");
             }
             WokenByAny::Broken
         }

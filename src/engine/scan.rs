@@ -77,7 +77,7 @@ impl JobsCursor {
 
 /// The error of parsing a text that is no [`JobsCursor`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("this is no cursor of a search for jobs")]
+#[error("this is not a cursor of a search for jobs")]
 pub struct BadCursor;
 
 type Fields = (usize, String, String, String, Option<u64>, Option<u64>, Option<u64>, u64);

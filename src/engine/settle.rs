@@ -130,7 +130,7 @@ impl Engine {
                 Err(CallFailure::NotApplied(_) | CallFailure::OutOfMemory) => {}
                 Err(CallFailure::Unknown(error)) => {
                     let error = without_secrets(&error);
-                    tracing::debug!(queue = ?self.keys, %error, "the reply was lost, looking what was done");
+                    tracing::debug!(queue = ?self.keys, %error, "the reply was lost; finding out what was done");
                     suspects.push(ask.token.clone());
                     let first = *first.get_or_insert(sent);
                     let resolved = Box::pin(self.resolve(ask, outcomes, |i| is_held(i, first))).await?;
@@ -165,7 +165,7 @@ impl Engine {
         suspects: Vec<Arc<str>>,
         error: Error,
     ) -> Result<Settlement> {
-        tracing::debug!(queue = ?self.keys, error = %WithCauses(&error), "looking what a call has done all the same");
+        tracing::debug!(queue = ?self.keys, error = %WithCauses(&error), "a call failed but may have been carried out; finding out what it has done");
         match self.resolve(ask, outcomes, was_held).await {
             Ok(Some((settled, Adopted { sent, .. }))) => {
                 let token = ask.token.clone();
@@ -249,7 +249,7 @@ impl Engine {
             // What this call has answered and handed out stays valid.
             Err(error) => {
                 let error = WithCauses(&error);
-                tracing::warn!(queue = ?self.keys, %error, "what lost calls have done cannot be found out");
+                tracing::warn!(queue = ?self.keys, %error, "cannot find out what lost calls have done");
             }
         }
     }

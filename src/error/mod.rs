@@ -51,7 +51,7 @@ pub enum Error {
     /// The request was sent and no reply came: it may have been carried out or not.
     ///
     /// Returned only if repeating the call blindly could do harm, for example for an add whose id the server assigns.
-    #[error("{op}: no reply came that tells the outcome; it is unknown")]
+    #[error("{op}: the reply was lost, so it is unknown whether this was done")]
     OutcomeUnknown {
         /// The operation.
         op: &'static str,
@@ -313,20 +313,20 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
             Self::MissingJob => "the job does not exist",
-            Self::MissingLock => "nobody holds its lock",
-            Self::NotInState => "it is not in the state this needs",
+            Self::MissingLock => "its lock has expired or was never taken",
+            Self::NotInState => "it is not in the state that this operation needs",
             Self::PendingDependencies => "it has pending children",
             Self::MissingParent => "its parent does not exist",
-            Self::LockMismatch => "somebody else holds its lock",
+            Self::LockMismatch => "another worker holds its lock",
             Self::ParentCannotBeReplaced => "it belongs to another parent",
-            Self::BelongsToScheduler => "it belongs to a job scheduler",
+            Self::BelongsToScheduler => "it is the current run of a job scheduler",
             Self::FailedChildren => "one of its children failed",
-            Self::SchedulerJobExists => "this run exists already",
-            Self::SchedulerSlotsBusy => "this and the next slots are taken",
+            Self::SchedulerJobExists => "a job with the id of this run exists already",
+            Self::SchedulerSlotsBusy => "jobs with the ids of this and the next runs exist already",
             Self::PartOfFlow => "it has a parent or children, which it would lose",
-            Self::IdTaken => "another job has its id there",
+            Self::IdTaken => "a job with its id exists already in that queue",
             Self::WrongType => "its key does not hold a job",
-            Self::Unknown(code) => return write!(f, "code {code}"),
+            Self::Unknown(code) => return write!(f, "the server answered with the unknown code {code}"),
         };
         f.write_str(text)
     }

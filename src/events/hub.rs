@@ -260,7 +260,7 @@ async fn look_after(engine: &Engine, guard: &Guard, pace: Pace) {
         let (ids, serial) = waiting.to_look_at(due);
         for ids in ids.chunks(CHUNK) {
             if let Err(error) = look_at(engine, waiting, ids, serial).await {
-                tracing::debug!(error = %WithCauses(&error), "looking at the jobs waited for failed");
+                tracing::debug!(error = %WithCauses(&error), "the awaited jobs could not be read");
                 // The reader reconnects by itself, and the next tick repeats this read.
                 break;
             }

@@ -193,7 +193,7 @@ impl Planner<'_> {
                 self.plan.own = Some(at);
             }
         } else if !self.taken.insert(self.plan.flow.homes[home].job(&job.id)) {
-            return Err(Error::invalid("job_id", "another node of the flow has it"));
+            return Err(Error::invalid("job_id", "another node of the flow has this id"));
         }
         self.count(&job)?;
         self.plan.flow.jobs.push((home, job));

@@ -322,7 +322,7 @@ pub(crate) async fn next<D: DeserializeOwned, R>(
     loop {
         let Settlement { settled: Settled { jobs, limited_ms, next_due, ghosts, .. }, token, sent, .. } = decided;
         for job_id in ghosts {
-            tracing::warn!(%job_id, queue = ?queue.engine().keys, "an id without a readable job was dropped");
+            tracing::warn!(%job_id, queue = ?queue.engine().keys, "an id without a readable job was removed from the queue");
         }
         let next_due = Some(next_due).filter(|due| *due > 0).map(from_epoch_ms);
         let fetched = |job, unrun| Fetched { job, limited_for: Duration::from_millis(limited_ms), next_due, unrun };
@@ -379,7 +379,9 @@ async fn admit<D: DeserializeOwned, R>(
         match crate::scheduler::advance(queue.engine(), key, &raw, token).await {
             Ok(Turn::Run) => {}
             Ok(Turn::Skipped) => return Err(None),
-            Err(error) => tracing::warn!(error = %WithCauses(&error), "the job is handed out all the same"),
+            Err(error) => {
+                tracing::warn!(error = %WithCauses(&error), "no next run of the scheduler could be created; the job is handed out all the same")
+            }
         }
     }
     if !options.hands_out_deferred_failures

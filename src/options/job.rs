@@ -397,7 +397,7 @@ fn check_moment(option: &'static str, at: Option<SystemTime>) -> Result<()> {
 /// Refuses an extra option that has a setter, or that Node removes or refuses.
 fn check_extra(name: &str) -> Result<()> {
     if OptionName::of(name).is_some() || matches!(name, "" | "__proto__") {
-        return Err(Error::invalid("extra", format!("'{name}' is not free for an extra option")));
+        return Err(Error::invalid("extra", format!("'{name}' cannot be used for an extra option")));
     }
     Ok(())
 }

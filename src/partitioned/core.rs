@@ -179,7 +179,7 @@ async fn look(core: &Weak<Core>, interval: Duration) -> bool {
 
 fn tell(panic: panics::Panic) {
     let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        tracing::error!(problem = panic.text, "what reads the number of partitions panicked, and goes on");
+        tracing::error!(problem = panic.text, "the task that reads the number of partitions panicked, and goes on");
     }));
     panics::drop_guarded(told);
 }

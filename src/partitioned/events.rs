@@ -102,7 +102,7 @@ impl PartitionedEvents {
                 changed = self.grown.changed() => {
                     changed.ok()?;
                     if let Err(error) = self.listen_to_new(EventsFrom::Beginning) {
-                        tracing::warn!(%error, "a new partition cannot be listened to");
+                        tracing::warn!(%error, "the events of a new partition cannot be read");
                     }
                 }
             }

@@ -173,7 +173,10 @@ impl<D, R> PartitionedBuilder<D, R> {
     pub async fn open(self) -> Result<Partitioned<D, R>> {
         let Self { client, name, partitions, defaults, interval, types } = self;
         if name.is_empty() || name.contains(['{', '}']) {
-            return Err(Error::invalid("queue name", "of a partitioned queue it must not be empty or contain a brace"));
+            return Err(Error::invalid(
+                "queue name",
+                "the name of a partitioned queue must not be empty or contain a brace",
+            ));
         }
         check_count(partitions)?;
         check_span("refresh_interval", interval, Duration::from_millis(10)..=HOUR)?;
@@ -185,7 +188,12 @@ impl<D, R> PartitionedBuilder<D, R> {
         client.core(&partition_name(&name, MOST))?;
         let count = first.engine().found_partitions(partitions).await?;
         if count != partitions {
-            tracing::info!(queue = name, stored = count, given = partitions, "the stored number of partitions counts");
+            tracing::info!(
+                queue = name,
+                stored = count,
+                given = partitions,
+                "the queue is opened with another number of partitions than the stored one, which is used"
+            );
         }
         let core = Core::new(client, name, count, interval)?;
         core.keep_fresh();

@@ -106,7 +106,7 @@ impl<D, R> Partitioned<D, R> {
         D: DeserializeOwned,
     {
         let last = start.checked_add(count).and_then(|end| i64::try_from(end).ok()).filter(|end| *end <= FARTHEST);
-        let last = last.ok_or_else(|| Error::invalid("count", "with the start it must be at most 100,000"))? - 1;
+        let last = last.ok_or_else(|| Error::invalid("count", "start and count together must be at most 100,000"))? - 1;
         if count == 0 {
             return Ok(Vec::new());
         }

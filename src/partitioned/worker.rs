@@ -83,7 +83,7 @@ impl WorkerBuilder<Partitions> {
         if options.limiter.is_some() {
             return Err(Error::invalid(
                 "limiter",
-                "of partitions it is set for all: Partitioned::set_global_rate_limit",
+                "with partitions, set the limit for the whole queue: Partitioned::set_global_rate_limit",
             ));
         }
         let core = Arc::clone(&self.works_on().core);
@@ -116,8 +116,7 @@ async fn finish_growing(queue: &Partitioned<(), ()>) {
         Err(panic) => panic.text,
     };
     let told =
-        panics::catch(async { tracing::warn!(problem, "the limits of the partitions may not be divided anew yet") })
-            .await;
+        panics::catch(async { tracing::warn!(problem, "the limits could not be written to all partitions yet") }).await;
     panics::drop_guarded(told);
 }
 
@@ -130,7 +129,8 @@ async fn grow(all: &Weak<All>) -> bool {
         Ok(Err(error)) => error.to_string(),
         Err(panic) => panic.text,
     };
-    let told = panics::catch(async { tracing::error!(problem, "a new partition is not worked on") }).await;
+    let told =
+        panics::catch(async { tracing::error!(problem, "the worker of a new partition could not be started") }).await;
     panics::drop_guarded(told);
     true
 }

@@ -225,7 +225,7 @@ impl Repeat {
             When::Pattern(_) => {
                 let pattern = self.pattern(self.hash_seed.as_deref())?;
                 if pattern.is_hashed() && self.hash_seed.is_none() {
-                    return Err(Error::invalid("hash_seed", "what `H` stands for depends on it"));
+                    return Err(Error::invalid("hash_seed", "a pattern with `H` needs it"));
                 }
                 Step::Pattern { pattern: Box::new(pattern), start }
             }
@@ -265,13 +265,13 @@ impl Repeat {
                 }
                 for (option, is_given) in [("tz", self.tz.is_some()), ("hash_seed", self.hash_seed.is_some())] {
                     if is_given {
-                        return Err(Error::invalid(option, "it goes with a pattern, not with an interval"));
+                        return Err(Error::invalid(option, "it can be used with a pattern, not with an interval"));
                     }
                 }
                 if self.immediately {
                     return Err(Error::invalid(
                         "immediately",
-                        "it goes with a pattern; at an interval the first run is at once, unless there is a start or an offset",
+                        "it can be used with a pattern; with an interval the first run is at once, unless there is a start or an offset",
                     ));
                 }
                 if self.offset.is_some_and(|offset| millis(offset) >= every) {
@@ -280,7 +280,7 @@ impl Repeat {
             }
             When::Pattern(_) => {
                 if self.offset.is_some() {
-                    return Err(Error::invalid("offset", "it goes with an interval, not with a pattern"));
+                    return Err(Error::invalid("offset", "it can be used with an interval, not with a pattern"));
                 }
                 self.pattern(Some(""))?;
             }
@@ -297,7 +297,10 @@ impl Repeat {
             return Err(Error::invalid("catch_up", format!("it must be at most {MOST_CAUGHT_UP}")));
         }
         if self.catch_up > 0 && self.overlap == Overlap::Skip {
-            return Err(Error::invalid("catch_up", "runs that are made up follow at once, and would be skipped"));
+            return Err(Error::invalid(
+                "catch_up",
+                "runs that are made up follow at once, and Overlap::Skip would skip them",
+            ));
         }
         if self.start.is_some() && self.immediately {
             return Err(Error::invalid("immediately", "it cannot be used together with a start"));

@@ -250,7 +250,7 @@ async fn attempt_job(worker: &Arc<WorkerCore>, core: Arc<JobCore>, attempt: &Arc
     }
     if let Some(settled) = attempt.settled() {
         if verdict.failure.take().is_some() {
-            tracing::warn!(id = %core.raw.id, "the processor had ended the attempt itself; how it failed besides is dropped");
+            tracing::warn!(id = %core.raw.id, "the processor had settled the job itself; its later failure is ignored");
         }
         verdict.end = settled.end.clone();
     }

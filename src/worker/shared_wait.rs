@@ -151,7 +151,7 @@ impl SharedWaits {
                     tracing::error!(
                         text,
                         place,
-                        "the shared wait for jobs panicked; its workers look, and begin another"
+                        "the shared wait for jobs panicked; its workers fetch, and start another"
                     );
                 }
             });

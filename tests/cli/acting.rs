@@ -101,7 +101,10 @@ async fn what_cannot_be_done_to_all_says_so_by_its_code() {
     on.queue.add("job", json!(1)).delay(std::time::Duration::from_secs(90)).await.unwrap();
     let ran = oxmq(&on, "remove q --all --yes").await;
     assert_eq!(ran.code, 5);
-    assert!(ran.out.contains("1 job removed") && ran.out.contains("it belongs to a job scheduler"), "{ran:?}");
+    assert!(
+        ran.out.contains("1 job removed") && ran.out.contains("it is the current run of a job scheduler"),
+        "{ran:?}"
+    );
     let ran = oxmq(&on, "remove q --all --yes --json").await;
     let report: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!((ran.code, &report["refused"]), (5, &json!(1)));

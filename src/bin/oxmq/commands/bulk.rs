@@ -95,12 +95,12 @@ async fn act(
     let (_client, queue) = connect::queue(global, &args.queue).await?;
     if !args.ids.is_empty() {
         if args.pick.is_narrow() {
-            return Err(Failure::new(ERROR, "ids and a filter exclude each other"));
+            return Err(Failure::new(ERROR, "give ids or a filter, not both"));
         }
         return by_ids(global, &queue, &args, verb, fits, make).await;
     }
     if !args.all && !args.pick.is_narrow() {
-        return Err(Failure::new(ERROR, "which jobs? Name ids, or a filter, or say --all"));
+        return Err(Failure::new(ERROR, "which jobs? Give ids, a filter, or --all"));
     }
     let filter = args.pick.filter(default)?;
     let from = cursor(args.after.as_deref())?;
@@ -216,10 +216,10 @@ fn finish(global: &Global, ended: &Ended, verb: Verb) -> Outcome {
     if let Some(problem) = &ended.problem {
         let how = ended.stopped_at.as_ref().map_or_else(String::new, |cursor| format!("; --after {cursor} goes on"));
         let code = if report.done > 0 { IN_PART } else { ERROR };
-        return Err(Failure::new(code, format!("it broke off: {problem}{how}")));
+        return Err(Failure::new(code, format!("it failed half-way: {problem}{how}")));
     }
     if let Some(cursor) = &ended.stopped_at {
-        return Err(Failure::new(STOPPED, format!("stopped; --after {cursor} goes on")));
+        return Err(Failure::new(STOPPED, format!("stopped; continue with --after {cursor}")));
     }
     if report.refused + report.unknown > 0 {
         return Err(Failure::new(IN_PART, String::new()));

@@ -203,5 +203,5 @@ pub(crate) fn to_json(job: &AnyJob, state: Option<JobState>) -> JobJson {
 
 /// Refuses a text that is not JSON.
 pub(crate) fn parse<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Outcome<T> {
-    serde_json::from_str(text).map_err(|error| Failure::new(ERROR, format!("{what} is no JSON: {error}")))
+    serde_json::from_str(text).map_err(|error| Failure::new(ERROR, format!("{what} is not JSON: {error}")))
 }

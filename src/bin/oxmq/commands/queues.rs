@@ -106,7 +106,7 @@ async fn find(client: &Client) -> Result<Vec<String>, Failure> {
         names.extend(found);
     }
     for (node, _) in search.missing() {
-        eprintln!("{node} does not answer: queues that are there alone are not listed");
+        eprintln!("{node} does not answer: queues that are only there are not listed");
     }
     names.sort_unstable();
     Ok(names)

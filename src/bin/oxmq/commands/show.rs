@@ -78,7 +78,7 @@ async fn as_stored(global: &Global, queue: &AnyQueue, id: &str, problem: &str) -
             block(&say::clean(name), value);
         }
     }
-    Err(Failure::new(IN_PART, format!("the job cannot be read, by no worker either: {problem}")))
+    Err(Failure::new(IN_PART, format!("the job cannot be read, and no worker can read it either: {problem}")))
 }
 
 fn times(job: &AnyJob) {

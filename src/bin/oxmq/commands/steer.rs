@@ -82,7 +82,7 @@ async fn watched<T>(
             }
             Ok(()) = &mut stop => {
                 bar.finish_and_clear();
-                return Err(Failure::new(STOPPED, "stopped; the same call goes on"));
+                return Err(Failure::new(STOPPED, "stopped; the same call continues"));
             }
             _ = ticks.tick() => {
                 // If the progress cannot be read, the removal goes on.

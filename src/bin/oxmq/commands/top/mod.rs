@@ -18,7 +18,7 @@ use app::App;
 
 pub(crate) async fn run(global: &Global, args: Top) -> Outcome {
     if !std::io::stdout().is_terminal() {
-        return Err(Failure::new(ERROR, "top needs a terminal; `oxmq queues --json` tells the same once"));
+        return Err(Failure::new(ERROR, "top needs a terminal; `oxmq queues --json` prints the same once"));
     }
     let client = connect::client(global).await?;
     let every = args.every.max(Duration::from_millis(100));
