@@ -1,8 +1,8 @@
-//! A service around a queue: jobs are added, looked at and followed over HTTP, and the probes of Kubernetes are answered.
+//! A web service around a queue: clients add jobs, look at them and follow them over HTTP, and Kubernetes can probe it.
 //!
 //!     cargo run --example axum_service -- 8080
 //!
-//! serves until it is stopped. Without a port it asks itself, and prints
+//! serves until it is stopped. Without a port it sends itself some requests and prints
 //!
 //!     added: 202 Accepted
 //!     followed: completed
@@ -44,7 +44,7 @@ async fn send(job: JobOf<Mail>) -> Result<String, Halt> {
     Ok(format!("sent to {}", job.data().to))
 }
 
-/// What goes wrong with the queue, as an answer.
+/// An error of the queue as an HTTP answer.
 struct Failed(oxmq::Error);
 
 impl From<oxmq::Error> for Failed {
@@ -67,7 +67,7 @@ struct App {
 }
 
 async fn add(State(app): State<App>, Json(mail): Json<Mail>) -> Result<(StatusCode, Json<String>), Failed> {
-    // All adds of requests that come at the same time travel together.
+    // Adds from requests that arrive at the same time share one call to Redis.
     let job = app.mails.push(mail).await?;
     Ok((StatusCode::ACCEPTED, Json(job.id().to_owned())))
 }
@@ -76,7 +76,8 @@ async fn status(State(app): State<App>, Path(id): Path<String>) -> Result<Json<O
     Ok(Json(app.mails.get_job_status(&id).await?))
 }
 
-/// Browsers that come back say which event they saw last. All that listen share one connection.
+/// Streams the events of the queue. A browser that reconnects sends the id of the last event that it saw. All listeners
+/// share one connection.
 async fn follow(
     State(app): State<App>,
     headers: HeaderMap,
@@ -131,7 +132,7 @@ async fn main() -> anyhow::Result<()> {
     } else {
         ask(routes).await?;
     }
-    // No more requests come: now the jobs that run are waited for.
+    // No more requests arrive: wait for the running jobs.
     println_report(&worker.close_within(Duration::from_secs(20)).await);
     Ok(())
 }
@@ -140,7 +141,7 @@ fn println_report(report: &oxmq::worker::Report) {
     eprintln!("{} completed, handed back: {:?}", report.counts.completed, report.handed_back);
 }
 
-/// Asks the service what a browser asks.
+/// Sends the service the requests of a browser.
 async fn ask(routes: Router) -> anyhow::Result<()> {
     let get = |path: String| routes.clone().oneshot(Request::get(path).body(Body::empty()).expect("a request"));
     let events = get("/events".into()).await?.into_body().into_data_stream();

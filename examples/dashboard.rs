@@ -1,8 +1,8 @@
-//! Mounts the dashboard in an axum app, where who is on call may act.
+//! Mounts the dashboard in an axum app. Everybody may look, and only people on call may change something.
 //!
 //!     cargo run --example dashboard --features dashboard -- 8080
 //!
-//! serves <http://127.0.0.1:8080/queues> until it is stopped. Without a port it looks at its own first page, and prints
+//! serves <http://127.0.0.1:8080/queues> until it is stopped. Without a port it requests its own first page and prints
 //!
 //!     200 OK: Queues · shop
 //!     mails and photos are there
@@ -33,7 +33,7 @@ async fn main() -> anyhow::Result<()> {
         photos.add("resize", json!({ "of": to })).delay(std::time::Duration::from_secs(3_600)).await?;
     }
 
-    // In a real app a middleware has told who asks: see the documentation of the module.
+    // In a real app a middleware identifies the user: see the documentation of the module.
     let is_on_call = true;
     let dashboard = Dashboard::new(client.clone())
         .title("shop")

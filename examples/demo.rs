@@ -1,10 +1,10 @@
-//! Jobs between Node and Rust, in both directions, on real input: how many words are in each file of this repository.
+//! Jobs between Node and Rust, in both directions, with real input: how many words are in each file of this repository.
 //!
 //!     make demo
 //!
-//! First BullMQ in Node adds a job per file, with delays, priorities and retries, oxmq processes them, and Node tells
-//! what it saw by its events and getters. Then oxmq adds, Node processes, and oxmq waits for each result. Ends with an
-//! error when any number is not what it should be.
+//! First BullMQ in Node adds a job per file, with delays, priorities and retries; oxmq processes them, and Node reports
+//! what its events and getters say. Then oxmq adds, Node processes, and oxmq waits for each result. The demo ends with
+//! an error if any number is wrong.
 
 mod support;
 
@@ -32,7 +32,7 @@ struct Words {
     words: usize,
 }
 
-/// A file that is not there: its job fails for good after all of its attempts.
+/// A file that does not exist: its job fails for good after all of its attempts.
 const MISSING: &str = "no/such/file.rs";
 
 #[tokio::main]
@@ -157,7 +157,7 @@ fn node(role: &str, url: &str, root: &Path) -> Command {
     node
 }
 
-/// Waits until the Node worker says that it is there.
+/// Waits until the Node worker says that it is ready.
 async fn ready(mut node: Child) -> anyhow::Result<Child> {
     let stdout = node.stdout.take().context("stdout")?;
     let line = BufReader::new(stdout).lines().next_line().await?;
@@ -174,7 +174,7 @@ fn count(text: &str) -> usize {
     text.split_whitespace().count()
 }
 
-/// The Rust and Lua files below a directory, relative to the root.
+/// Collects the Rust and Lua files below a directory, relative to the root.
 fn collect(root: &Path, dir: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(root.join(dir))? {
         let path = dir.join(entry?.file_name());

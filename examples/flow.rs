@@ -1,4 +1,4 @@
-//! A book is bound when its pages are rendered, each kind of work in a queue of its own.
+//! Binds a book once its pages are rendered. Each kind of work has a queue of its own.
 //!
 //!     cargo run --example flow
 //!
@@ -48,7 +48,7 @@ async fn main() -> anyhow::Result<()> {
     let bound: Job<String, String> = book.job()?;
     println!("{}", bound.wait_until_finished(Duration::from_secs(10)).await?);
 
-    // A child that fails without a policy holds its parent, until somebody retries or removes it.
+    // A child that fails without a policy holds its parent until somebody retries or removes it.
     let pages = [12, 13].map(|page| FlowNode::new("pages", "render", page));
     let book = client.flow_producer().add(FlowNode::new("books", "bind", "Persuasion").children(pages)).await?;
     println!("the second book waits for {} pages", book.children().len());

@@ -1,4 +1,4 @@
-//! Closes a worker while it has work: what can end does, what cannot is handed back for another worker.
+//! Closes a worker while it has jobs: those that can end do so, and the others are handed back for another worker.
 //!
 //!     cargo run --example graceful_shutdown
 //!
@@ -41,7 +41,7 @@ async fn main() -> anyhow::Result<()> {
     let redis = support::redis();
     let client = Client::connect(&redis.url).await?;
     let queue: Queue<u64, ()> = client.queue("graceful").open()?;
-    // The time that each takes, in ms: one is done before the signal comes, one soon after, one never.
+    // How long each job takes, in ms: one ends before the signal, one soon after it, one never.
     let jobs = [("quick", 100), ("patient", 3_600_000), ("slow", 800), ("late", 100)];
     queue.add_bulk(jobs.map(|(name, ms)| NewJob::new(name, ms))).await?;
 

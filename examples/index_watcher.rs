@@ -1,17 +1,19 @@
-//! Builds search indexes of a directory that changes: by a queue, in place of a loop around a distributed lock.
+//! Builds search indexes of a directory that changes, with a queue instead of a loop around a distributed lock.
 //!
 //!     cargo run --example index_watcher -- DOCUMENTS OUT
 //!
-//! Each directory below DOCUMENTS is an index. Start it as often as you like, on as many machines as see the files: every
-//! one of them watches, and every one of them builds, and no lock is needed.
+//! Each directory below DOCUMENTS is an index. Start the program as often as you like, on any machine that sees the
+//! files: every process watches and builds, and no lock is needed.
 //!
 //! - **One build at a time.** There is one `build-index` job per index, by its deduplication. A change that comes while it
 //!   runs is set aside, and makes one more job when it has ended.
-//! - **Nothing is missed.** Who starts asks for every index once; one that is up to date costs a look at its directory.
-//! - **Crashes do no harm.** What was read of a document is kept in OUT, so that the next start goes on from there. The job of
-//!   a process that is gone is handed to the next one when its lock has run out.
-//! - **Late is told from new.** Each start of a job has a greater number than all before it. An index is written under this
-//!   number, and only `result_watcher` publishes it: one that was thought dead and comes back late changes nothing.
+//! - **Nothing is missed.** Each process asks for every index once when it starts. An index that is up to date costs a
+//!   look at its directory.
+//! - **Crashes do no harm.** The words of each document are kept in OUT, so the next start goes on from there. If a
+//!   process dies, another one gets its job once the lock has expired.
+//! - **Late builds change nothing.** Each start of a job gets a greater number than all starts before it. The index is
+//!   written under this number, and only `result_watcher` publishes it. So a build that was given up and ends late
+//!   replaces nothing.
 
 #[path = "support/index.rs"]
 mod index;
@@ -32,7 +34,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// How long nothing must change before a change counts, and how long it waits for that at most.
+/// A change counts once nothing more changes for `QUIET`, and after `LONGEST` at the latest.
 const QUIET: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_millis(500);
 
@@ -41,7 +43,7 @@ struct Places {
     out: PathBuf,
 }
 
-/// What is known of a document.
+/// What was read of a document.
 #[derive(Serialize, Deserialize)]
 struct Document {
     changed: SystemTime,
@@ -79,7 +81,7 @@ async fn build_index(
     Ok(Built { index, revision, documents: built.len() })
 }
 
-/// The words of a document, as they are known if it has not changed since; `None` if it is gone.
+/// Returns the words of a document, without reading it if it has not changed; `None` if it does not exist.
 fn words(path: &Path, known: &Path) -> std::io::Result<Option<BTreeMap<String, u64>>> {
     let Ok(meta) = std::fs::metadata(path) else { return Ok(None) };
     let (changed, bytes) = (meta.modified()?, meta.len());
@@ -106,7 +108,7 @@ fn files(dir: &Path) -> std::io::Result<BTreeMap<String, PathBuf>> {
     named.collect()
 }
 
-/// Notes when a build begins and ends, for those who want to see that no two of an index overlap.
+/// Logs when a build begins and ends, so that one can see that no two builds of an index overlap.
 struct Noted(PathBuf, String);
 
 impl Noted {
@@ -135,10 +137,10 @@ async fn watch(queue: &Queue, documents: &Path) -> anyhow::Result<()> {
     let root = documents.to_owned();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let paths = match event {
-            // That somebody reads is no change; we do so ourselves.
+            // Reading is no change, and this program reads as well.
             Ok(event) if event.kind.is_access() => return,
             Ok(event) if !event.need_rescan() => event.paths,
-            // There were more changes than the system could keep: anything may have changed.
+            // The system has dropped events, so anything may have changed.
             _ => files(&root).unwrap_or_default().into_values().collect(),
         };
         for index in paths.iter().filter_map(|path| path.strip_prefix(&root).ok()?.components().next()) {
@@ -146,7 +148,7 @@ async fn watch(queue: &Queue, documents: &Path) -> anyhow::Result<()> {
         }
     })?;
     watcher.watch(documents, RecursiveMode::Recursive)?;
-    // From here on every change is heard; those from before are found by looking once.
+    // From here on every change is reported. One look at the directory finds the earlier ones.
     let mut dirty: BTreeSet<String> = files(documents)?.into_keys().collect();
     loop {
         let until = tokio::time::Instant::now() + LONGEST;
@@ -185,7 +187,7 @@ async fn main() -> anyhow::Result<()> {
     let worker = client
         .worker(QUEUE, Router::new().job(build_index).with_state(places))
         .concurrency(4)
-        // How soon another process takes over from one that was killed, as often as that happens.
+        // Another process takes over soon after a kill, and the job survives any number of kills.
         .lock_duration(Duration::from_secs(2))
         .stalled_interval(Duration::from_secs(1))
         .max_stalled_count(1_000)

@@ -1,4 +1,4 @@
-//! Spreads a queue over four partitions, keeps each customer's jobs in order, and makes more partitions while it runs.
+//! Spreads a queue over four partitions, keeps each customer's jobs in order, and adds partitions while it runs.
 //!
 //!     cargo run --example partitioned
 //!
@@ -33,7 +33,7 @@ async fn main() -> anyhow::Result<()> {
     let redis = support::redis();
     let client = Client::connect(&redis.url).await?;
     let orders: Partitioned<Order, ()> = client.partitioned("orders", 4).open().await?;
-    // One job at a time in each partition, over all workers: a customer's orders never overtake each other.
+    // Each partition runs one job at a time, over all workers: a customer's orders never overtake each other.
     orders.set_partition_concurrency(1).await?;
 
     for number in 1..=3 {

@@ -1,13 +1,13 @@
-//! Publishes what `index_watcher` has built, and tells of builds that have failed for good.
+//! Publishes the indexes that `index_watcher` has built, and reports builds that have failed for good.
 //!
 //!     cargo run --example result_watcher -- OUT [NAME]
 //!
-//! It reads the events of the queue by a durable cursor: how far it has come is kept in Redis under NAME. Killed and started
-//! again it goes on where it was, misses nothing, and repeats nothing that it has acknowledged. What is read twice does no
-//! harm, since publishing a revision again changes nothing. Several may run at once, under one name or several.
+//! It reads the events of the queue with a durable cursor: Redis keeps its position under NAME. After a restart it goes
+//! on from there, misses nothing, and gets no event again that it has acknowledged. An event that is delivered twice
+//! does no harm, since publishing a revision again changes nothing. Several may run at once, under one name or several.
 //!
-//! An index is published by giving its file a second name, which is one atomic step. Names sort as revisions do, and readers
-//! take the greatest: so what is published never goes back, whoever publishes when.
+//! An index is published by a hard link, which is one atomic step. Names sort as revisions do, and readers take the
+//! greatest name. So readers never go back to an older revision, whichever process publishes first.
 
 #[path = "support/index.rs"]
 mod index;
@@ -19,7 +19,7 @@ use index::{BuildIndex, Built, QUEUE, greatest};
 use oxmq::events::{Delivery, QueueEvent};
 use oxmq::{Client, JobKind};
 
-/// Publishes a revision of an index; returns whether it is what readers take from now on.
+/// Publishes a revision of an index; returns whether readers take it from now on.
 fn publish(out: &Path, index: &str, revision: &str) -> std::io::Result<bool> {
     let published = out.join(index).join("published");
     if greatest(&published).is_some_and(|newest| *newest >= *revision) {
@@ -29,13 +29,14 @@ fn publish(out: &Path, index: &str, revision: &str) -> std::io::Result<bool> {
     match std::fs::hard_link(out.join(index).join("built").join(revision), published.join(revision)) {
         Ok(()) => Ok(greatest(&published).is_some_and(|newest| newest == revision)),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
-        // Cleared away by somebody: a later build tells of itself, and this event is not to be met again for ever.
+        // Somebody has removed the file. A later build has an event of its own, and this one must not be delivered
+        // again for ever.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Where events were trimmed away unread, the directory tells what they said.
+/// Publishes what is built, if events were trimmed before they were read.
 fn publish_all(out: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(out)?.filter_map(Result::ok) {
         let index = entry.file_name().to_string_lossy().into_owned();
@@ -56,7 +57,7 @@ fn take(out: &Path, event: QueueEvent) -> anyhow::Result<()> {
         }
         QueueEvent::Progress { job_id, data, .. } => println!("job {job_id}: {data}"),
         QueueEvent::Failed { job_id, failed_reason, .. } => {
-            // Written when the last attempt has failed: here somebody is woken.
+            // This event is written when the last attempt has failed: alert somebody here.
             println!("ALERT: {} job {job_id}: {}", BuildIndex::NAME, failed_reason.unwrap_or_default());
         }
         _ => {}

@@ -49,7 +49,7 @@ async fn main() -> anyhow::Result<()> {
     let routes = Router::new().on("welcome", welcome).on("invoice", invoice);
     let worker = client.worker("router", routes).start()?;
 
-    // Without types a queue takes and gives any JSON.
+    // A queue without types takes and returns any JSON.
     let queue: Queue = client.queue("router").open()?;
     let lines = json!([{ "price": 20.0, "count": 2 }, { "price": 2.5, "count": 1 }]);
     for (name, data) in [("welcome", json!({ "name": "ada" })), ("invoice", lines), ("unheard-of", json!(null))] {

@@ -31,7 +31,7 @@ async fn main() -> anyhow::Result<()> {
     let client = Client::connect(&redis.url).await?;
     let queue: Queue<String, ()> = client.queue("schedule").open()?;
 
-    // Safe at each start of the program: a scheduler that exists goes on.
+    // Safe at each start of the program: a scheduler that exists keeps its next run.
     let often = Repeat::every(Duration::from_millis(100)).limit(3);
     queue.upsert_job_scheduler("often", often).name("save").data("backup".into()).await?;
 

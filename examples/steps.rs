@@ -1,6 +1,5 @@
-//! A job in steps: it counts the words of a text, first splitting it into parts that other workers count. Each step can
-//! be killed and run again: the job and its children have ids of their own, and the step that comes next stands in the
-//! job's data.
+//! A job in steps: it splits a text into parts, lets other workers count their words, and adds up. Each step can be
+//! killed and run again: the job and its children have ids of their own, and the job's data says which step comes next.
 //!
 //!     cargo run --example steps
 //!
@@ -37,11 +36,11 @@ async fn count(mut job: Job<Count, usize>) -> Result<usize, Halt> {
             let chunk = chunk.iter();
             let nodes =
                 chunk.map(|(n, line)| FlowNode::new("parts", "count", line).job_id(format!("{}-{n}", job.id())));
-            // Killed after this line, the step runs again and finds its children there.
+            // If it is killed after this line, the step runs again and finds that its children exist.
             job.add_children(nodes).await?.iter().try_for_each(AddedNode::check)?;
         }
         println!("split: {} parts", parts.len());
-        // Killed before this line, it does so too; after it, it waits for what is not done.
+        // The same holds before this line. After it, the job waits for the children that are not done.
         job.update_data(Count { text, step: Step::Sum }).await?;
     }
     if job.get_dependencies_count().await?.unprocessed > 0 {
@@ -62,7 +61,7 @@ async fn main() -> anyhow::Result<()> {
 
     let queue: Queue<Count, usize> = client.queue("counts").open()?;
     let text = ["the cat sat", "on the mat", "and it slept"].map(str::to_owned).to_vec();
-    // Started again after a crash, it finds the job there and adds no second one.
+    // Started again after a crash, the program finds this job and adds no second one.
     let job = queue.add("count", Count { text, step: Step::Split }).job_id("words").await?;
     job.wait_until_finished(Duration::from_secs(10)).await?;
     counts.close().await;

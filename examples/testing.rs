@@ -2,7 +2,7 @@
 //!
 //!     cargo test --features testing --example testing
 //!
-//! As a program it does what the tests do, and prints
+//! As a program it runs the same checks as the tests and prints
 //!
 //!     a processor without a server: sent
 //!     what was enqueued: 1 job, as expected
@@ -16,7 +16,7 @@ use oxmq::testing::{Expected, TestJob, TestQueue, fail_attempt, perform};
 use oxmq::{Backoff, Halt, JobKind, JobOptions, Queue, Router, State};
 use serde::{Deserialize, Serialize};
 
-/// The program under test: who signs up is sent a mail an hour later.
+/// The program under test: a new user gets a mail an hour after signing up.
 #[derive(Serialize, Deserialize)]
 struct Welcome {
     to: String,
@@ -33,7 +33,7 @@ impl JobKind for Welcome {
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What the program sends mails with.
+/// Sends the mails of the program.
 trait Mailer: Send + Sync {
     fn send(&self, to: &str) -> Result<(), std::io::Error>;
 }

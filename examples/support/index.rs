@@ -1,8 +1,8 @@
-//! What the two watchers have in common: the kind of job, and where an index lies on disk.
+//! What the two watchers share: the kind of job, and the files of an index.
 //!
-//!     OUT/<index>/documents/…        what is known of each document, written once a document has changed
-//!     OUT/<index>/built/<revision>   whole indexes, as their builds have left them
-//!     OUT/<index>/published/<revision>   those that are published; the greatest is what readers take
+//!     OUT/<index>/documents/…            the words of each document, written after each change of the document
+//!     OUT/<index>/built/<revision>       whole indexes, one for each build
+//!     OUT/<index>/published/<revision>   the published ones; readers take the greatest
 
 #![allow(dead_code, reason = "each example takes what it needs")]
 
@@ -31,7 +31,7 @@ impl JobKind for BuildIndex {
     const NAME: &'static str = "build-index";
     type Output = Built;
 
-    /// One job per index, however many watchers add it. A change that comes while it is built makes one more afterwards.
+    /// Adds one job per index, however many watchers ask for it. A change during a build makes one more job after it.
     fn options(&self) -> JobOptions {
         let once = Deduplication::new(&*self.index).keep_last_if_active();
         JobOptions::default()
@@ -41,24 +41,24 @@ impl JobKind for BuildIndex {
     }
 }
 
-/// An index: each document, and how often each word is in it.
+/// An index: the words of each document, and how often each occurs.
 pub(crate) type Index = BTreeMap<String, BTreeMap<String, u64>>;
 
-/// Names that sort as the numbers do.
+/// Returns the name of a revision; names sort as their numbers do.
 ///
-/// The number of a job grows from job to job, that of its starts from start to start. So of two builds of an index the one
-/// that was started later has the greater revision, and one that has come back from the dead is told by its own.
+/// The number of a job grows from job to job, and the number of its starts from start to start. So of two builds of an
+/// index the one that started later has the greater revision, even if the earlier one ends last.
 pub(crate) fn revision(job_id: &str, attempts_started: u32) -> Option<String> {
     Some(format!("{:016}-{attempts_started:06}", job_id.parse::<u64>().ok()?))
 }
 
-/// The greatest name in a directory; `None` if it is empty or not there.
+/// Returns the greatest name in a directory; `None` if it is empty or does not exist.
 pub(crate) fn greatest(dir: &Path) -> Option<String> {
     let names = std::fs::read_dir(dir).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     names.filter(|name| !name.starts_with('.')).max()
 }
 
-/// Writes a file as a whole: nobody ever sees a part of it, whenever we are killed.
+/// Writes a file in one atomic step: a reader never sees a part of it, even if this process is killed.
 pub(crate) fn write_whole(path: &Path, value: &impl Serialize) -> std::io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let draft: PathBuf = path.with_file_name(format!(".{name}.{}", std::process::id()));
