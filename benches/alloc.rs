@@ -17,7 +17,7 @@ async fn main() -> Result<()> {
     let jobs: usize = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(5_000);
     let server = support::own();
     let client = Client::connect(&server.url).await?;
-    // What is made once, by the connection and the first call of each script, is made before it counts.
+    // The connection and the first call of each script allocate once. Do that before counting.
     allocated::measure(&client, "warm", 200).await?;
     println!("per job          allocations   grown   bytes");
     let mut all = vec![allocated::floor(jobs).await?];

@@ -14,7 +14,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Adds that are made at the same time.
+/// How many adds run at the same time.
 const IN_FLIGHT: usize = 100;
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -27,13 +27,13 @@ fn mail() -> Mail {
     Mail { to: "someone@example.com".to_owned(), body: "x".repeat(82) }
 }
 
-/// What one job took of a work.
+/// What one job of one kind of work allocated.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Allocated {
     pub(crate) work: &'static str,
-    /// Pieces of memory that were asked for.
+    /// How many allocations were made.
     pub(crate) made: f64,
-    /// Those that grew later on.
+    /// How many of them grew later.
     pub(crate) grown: f64,
     pub(crate) bytes: f64,
 }
@@ -47,7 +47,7 @@ impl Allocated {
     }
 }
 
-/// Does each work once with so many jobs, on a queue of this name, which is to be new.
+/// Does each kind of work once with that many jobs, on a new queue of this name.
 pub(crate) async fn measure(client: &Client, name: &str, jobs: usize) -> Result<Vec<Allocated>> {
     let queue: Queue<Mail, ()> = client.queue(name).open()?;
     let mut all = Vec::new();
@@ -85,7 +85,7 @@ pub(crate) async fn measure(client: &Client, name: &str, jobs: usize) -> Result<
     Ok(all)
 }
 
-/// What a task of tokio and the data's two trips through JSON take by themselves.
+/// Measures what a task of tokio and the data's two trips through JSON allocate by themselves.
 #[allow(dead_code, reason = "the test has no use for it")]
 pub(crate) async fn floor(jobs: usize) -> Result<Allocated> {
     let region = Region::new(COUNTED);

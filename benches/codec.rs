@@ -1,4 +1,4 @@
-//! What it costs to write and to read jobs, without a server.
+//! What it costs to write and read jobs, without a server.
 //!
 //!     cargo bench --features bench --bench codec
 

@@ -22,7 +22,7 @@ enum Op {
     AddPrioritized,
     AddDelayed,
     Take,
-    /// The hot path: ends as many jobs as it takes.
+    /// The hot path: finishes as many jobs as it takes.
     CompleteAndTake,
     RetryAndTake,
     ExtendLocks,
@@ -55,7 +55,7 @@ struct Bench {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let items: usize = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(2000);
-    // Never a server that holds something: the keys of `bench` are deleted between the figures.
+    // Never a server with data: the keys of `bench` are deleted between the figures.
     let server = support::own();
     let bench = Bench {
         scripts: Scripts::connect(&server.url, "q").await?,
@@ -75,7 +75,7 @@ async fn main() -> Result<()> {
 }
 
 impl Bench {
-    /// µs per item, of this many items in batches.
+    /// Returns µs per item, for this many items in batches.
     async fn measure(&self, op: Op, batch: usize, items: usize) -> Result<f64> {
         let rounds = items.div_ceil(batch);
         let mut redis = self.redis.clone();
@@ -136,7 +136,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Ends jobs, takes others, and returns their ids.
+    /// Finishes jobs, takes others, and returns their ids.
     async fn take(&self, count: usize, ended: &[String]) -> Result<Vec<String>> {
         let head = [NOW, &count.to_string(), "t", "600000", "bench", "", "", ""].map(str::to_owned);
         let reply = self.scripts.run("settle", &[&head[..], ended].concat()).await?;

@@ -24,14 +24,14 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Without the backtrace that `main() -> Result` would print: nothing here is a surprise.
+            // Without the backtrace that `main() -> Result` would print: it says nothing useful here.
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// This executable as one of the peers: `--as-peer oxmq --redis …`.
+/// Runs this executable as one of the peers: `--as-peer oxmq --redis …`.
 fn as_peer(mut words: impl Iterator<Item = String>) -> Result<()> {
     let name = words.next().unwrap_or_default();
     if name == "floor" {

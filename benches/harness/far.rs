@@ -1,4 +1,4 @@
-//! A server that is some way off: everything that passes is held up.
+//! A server at some distance: every message is delayed.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -19,7 +19,7 @@ impl Far {
         let port = listener.local_addr()?.port();
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                // A peer that cannot be served notices by itself.
+                // A peer that is not served notices that by itself.
                 let _ = serve(&client, server, round_trip / 2);
             }
         });

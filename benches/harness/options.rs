@@ -71,7 +71,7 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// `None` asks for the usage.
+    /// Returns `None` if the usage should be printed.
     pub(super) fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Self>> {
         // target/release/deps/throughput-1234
         let target = std::env::current_exe()?
@@ -136,7 +136,7 @@ impl Options {
         Ok(Some(options))
     }
 
-    /// Whether the figures are too few or too loose to be shown to anybody.
+    /// Returns whether the figures come from too few or too short runs to be published.
     pub(super) fn is_trial(&self) -> bool {
         let least = if self.growth { 3 } else { 5 };
         self.quick || !self.pin || self.jobs.is_some() || (self.rounds < least && !self.long)

@@ -27,7 +27,7 @@ impl Running {
     /// Starts `name` with `work`, on core 1.
     pub(super) fn start(options: &Options, server: &Server, name: PeerName, work: &str, shape: &Work) -> Result<Self> {
         let mut command = program(options, name)?;
-        // What others write beforehand goes the plain way.
+        // The jobs that other peers write beforehand take the plain way.
         let way = if shape.suits(name) { shape.way } else { Way::Near };
         command
             .args(["--redis", &server.url(way), "--prefix", PREFIX])
@@ -75,7 +75,7 @@ impl Running {
         serde_json::from_str(&line).with_context(|| format!("the peer said {line:?}"))
     }
 
-    /// Lets the peer close, and makes sure that it leaves in peace.
+    /// Lets the peer close, and checks that it ends without an error.
     pub(super) fn finish(mut self) -> Result<()> {
         self.go_on()?;
         self.input = None;

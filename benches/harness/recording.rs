@@ -1,7 +1,7 @@
-//! What a run of oxmq has sent, command by command: the floor of a work is made of it.
+//! Records the commands that a run of oxmq sends; the floor of a work is made of them.
 //!
-//! `MONITOR` shows the native commands that each script runs. Sent again, pipelined and without Lua, to a server with the
-//! same keys, they are what the same jobs cost at least; see `peers/floor.rs`.
+//! `MONITOR` shows the native commands that each script runs. Sent again to a server with the same keys, pipelined and
+//! without Lua, they are the least that the same jobs cost; see `peers/floor.rs`.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -76,7 +76,8 @@ fn encode(words: &[Vec<u8>], out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// `+1733.5 [0 lua] "hget" "a\"b"` is a command inside a script, `[0 127.0.0.1:53412]` one from a client.
+/// Parses a line: `+1733.5 [0 lua] "hget" "a\"b"` is a command inside a script, `[0 127.0.0.1:53412]` one from a
+/// client.
 fn parse(line: &[u8]) -> Option<(bool, Vec<Vec<u8>>)> {
     let at = line.windows(2).position(|pair| pair == b"] ")?;
     let is_inside = line[..at].ends_with(b" lua");
@@ -91,7 +92,7 @@ fn parse(line: &[u8]) -> Option<(bool, Vec<Vec<u8>>)> {
     Some((true, words))
 }
 
-/// The rest of a word behind its first quotation mark, as `sdscatrepr` writes it.
+/// Returns the rest of a word after its first quotation mark, as `sdscatrepr` writes it.
 fn word(rest: &mut impl Iterator<Item = u8>) -> Option<Vec<u8>> {
     let mut word = Vec::new();
     loop {

@@ -10,7 +10,7 @@ use super::run::{Outcome, Series};
 use super::server::Server;
 use super::work::{Metric, Work};
 
-/// The middle and the ends of some figures.
+/// The median, the least and the greatest of some figures.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Spread {
     median: f64,
@@ -48,7 +48,7 @@ fn spread(series: &Series, key: &str) -> Option<Spread> {
     Spread::of(series.runs.iter().filter_map(|run| run.get(key).copied()))
 }
 
-/// The figure of `first` over that of `rival`, round by round: both halves of a round met the same machine.
+/// Returns the figure of `first` over that of `rival`, round by round: within a round both met the same machine.
 fn ratio(first: &Series, rival: &Series, key: &str) -> Option<Spread> {
     let pairs = first.runs.iter().zip(&rival.runs);
     let ratios = pairs.filter_map(|(ours, theirs)| {
@@ -58,7 +58,7 @@ fn ratio(first: &Series, rival: &Series, key: &str) -> Option<Spread> {
     Spread::of(ratios)
 }
 
-/// `12345.6` as `12,345.6`.
+/// Formats `12345.6` as `12,345.6`.
 fn grouped(value: f64, decimals: usize) -> String {
     let plain = format!("{value:.decimals$}");
     let (whole, rest) = plain.split_at(plain.find('.').unwrap_or(plain.len()));
@@ -76,7 +76,7 @@ fn grouped(value: f64, decimals: usize) -> String {
 /// Columns of a figure.
 const WIDTH: usize = 26;
 
-/// Prints the figures of one series, or why it has none; true if it has.
+/// Prints the figures of one series, or why it has none; returns true if it has some.
 fn print_cells(series: &Series, metrics: &[Metric]) -> bool {
     if let Some(error) = &series.error {
         println!("  ERROR {error}");
@@ -207,7 +207,7 @@ fn series_json(series: &Series) -> Value {
     json!({"error": series.error, "summary": summary, "runs": series.runs})
 }
 
-/// For each rival and figure, the first peer's share of it.
+/// Returns for each rival and figure the ratio to the first peer.
 fn ratios_json(series: &[Series]) -> Map<String, Value> {
     let Some((first, rivals)) = series.split_first() else {
         return Map::new();
@@ -233,7 +233,7 @@ fn proc_field(path: &str, name: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// The version that a lockfile gives for the package named by `entry`.
+/// Returns the version that a lockfile gives for the package named by `entry`.
 fn manifest_version(path: &str, entry: &str, before: &str) -> Option<String> {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     let text = std::fs::read_to_string(path).ok()?;

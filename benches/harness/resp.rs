@@ -1,5 +1,5 @@
-//! A Redis client just large enough to watch the server: blocking, without dependencies, and none of the code that
-//! is being measured.
+//! A small Redis client to watch the server: blocking, without dependencies, and without any of the code that is
+//! measured.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};

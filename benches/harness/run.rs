@@ -85,14 +85,14 @@ fn status(text: &str) {
     }
 }
 
-/// The name under which the server keeps the jobs that are there before the run.
+/// Returns the name under which the server keeps the jobs that exist before the run.
 fn kept(work: &Work) -> Option<String> {
     Some(format!("{}-{}-{}.rdb", work.prefill?, work.backlog, work.bytes))
 }
 
-/// Lets one peer write the jobs and keeps the keys, so that each run of each peer finds the same bytes.
+/// Lets one peer write the jobs, and saves the keys, so that each run of each peer finds the same bytes.
 ///
-/// BullMQ itself writes them if it takes part: its jobs are the ones everybody has to cope with.
+/// BullMQ itself writes them if it takes part: its jobs are the ones that every peer must handle.
 fn prefill(options: &Options, server: &Server, work: &Work) -> Result<()> {
     let (Some(prefill), Some(name)) = (work.prefill, kept(work)) else {
         return Ok(());
@@ -118,7 +118,7 @@ fn prefill(options: &Options, server: &Server, work: &Work) -> Result<()> {
     server.keep(&name)
 }
 
-/// Writes the events of jobs that come and go; no library would keep so many.
+/// Writes the events of jobs itself, since no library would keep so many.
 fn write_events(server: &Server, events: usize) -> Result<()> {
     let mut connection = server.connect()?;
     for n in 0..events {
@@ -164,7 +164,7 @@ fn record(options: &Options, server: &Server, work: &Work) -> Result<()> {
 
 fn run(options: &Options, server: &Server, work: &Work, name: PeerName) -> Result<Run> {
     prepare(server, work)?;
-    // What the server weighs without the jobs of the timed part, respectively with them.
+    // The memory of the server without the jobs of the timed part, or with them.
     let empty = server.figures()?;
     if let Kind::Shared(processes) = work.kind {
         return run_shared(options, server, work, name, processes);
@@ -239,7 +239,7 @@ fn number(result: &Map<String, Value>, key: &str) -> Result<f64> {
     value.with_context(|| format!("the peer reports no {key}"))
 }
 
-/// How many jobs the peer has dealt with.
+/// Returns how many jobs the peer has processed.
 fn jobs_of(work: &Work, result: &Map<String, Value>) -> Result<usize> {
     let jobs = usize::try_from(result.get("jobs").and_then(Value::as_u64).context("the peer reports no jobs")?)?;
     let more = matches!(work.kind, Kind::Part(_)) && (work.jobs..=work.backlog).contains(&jobs);

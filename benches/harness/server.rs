@@ -76,7 +76,7 @@ impl Server {
         Connection::open(self.port)
     }
 
-    /// Where the peers find it.
+    /// Returns the address for the peers.
     pub(super) fn url(&self, way: Way) -> String {
         match (way, &self.tls) {
             (Way::Tls, Some(tls)) => tls.url(),
@@ -90,7 +90,7 @@ impl Server {
         Ok(())
     }
 
-    /// Keeps the present keys under this name.
+    /// Saves the present keys under this name.
     pub(super) fn keep(&self, name: &str) -> Result<()> {
         let mut connection = self.connect()?;
         connection.call(&["CONFIG", "SET", "dbfilename", name])?;
@@ -98,17 +98,17 @@ impl Server {
         Ok(())
     }
 
-    /// Whether there are keys under this name.
+    /// Returns whether keys are saved under this name.
     pub(super) fn keeps(&self, name: &str) -> bool {
         self.directory.join(name).exists()
     }
 
-    /// Where the commands of a work are kept for its floor.
+    /// Returns the file that holds the commands of a work for its floor.
     pub(super) fn recording(&self, label: &str) -> PathBuf {
         self.directory.join(format!("{}.commands", label.replace('/', "-")))
     }
 
-    /// Replaces all keys by those that were kept under this name.
+    /// Replaces all keys with those saved under this name.
     pub(super) fn restore(&self, name: &str) -> Result<()> {
         let mut connection = self.connect()?;
         connection.call(&["CONFIG", "SET", "dbfilename", name])?;
@@ -116,7 +116,7 @@ impl Server {
         Ok(())
     }
 
-    /// Forgets how long commands have taken.
+    /// Resets the statistics of how long commands took.
     pub(super) fn reset(&self) -> Result<()> {
         self.connect()?.call(&["CONFIG", "RESETSTAT"])?;
         Ok(())
@@ -131,7 +131,8 @@ impl Server {
         let stats = info("commandstats")?;
         let latencies = info("latencystats")?;
         let memory = info("memory")?;
-        // Last before the timed part and first after it would be best; a few dozen µs either way is what we accept.
+        // Read as the last thing before the timed part and the first thing after it; an error of a few dozen µs is
+        // accepted.
         let cpu = info("cpu")?;
         let number = |text: &str, name: &str| -> Result<f64> {
             let value = field(text, name).with_context(|| format!("INFO has no {name}"))?;
@@ -150,14 +151,14 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It has nothing worth saving, and it is our own child.
+        // It has nothing worth saving, and it is a child of this process.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 
-/// What the server says of itself at one moment.
+/// The server's own figures at one moment.
 #[derive(Debug)]
 pub(super) struct Figures {
     /// User and system time of the main thread, in seconds.
@@ -166,8 +167,8 @@ pub(super) struct Figures {
     pub(super) memory: f64,
     /// Commands executed, those inside scripts included, the harness's own excluded.
     pub(super) commands: f64,
-    /// The time that one call of a script held the server, since the last [`Server::reset`]: not exceeded by 99 % of
-    /// the calls, and by none. It is wall time, so another process on the same core lengthens it.
+    /// How long one call of a script blocked the server since the last [`Server::reset`]: the 99th percentile, and the
+    /// longest. It is wall time, so another process on the same core lengthens it.
     pub(super) script_p99_ms: f64,
     pub(super) longest_script_ms: f64,
     /// Keys of the database.
@@ -190,7 +191,7 @@ fn commands(stats: &str) -> f64 {
         .sum()
 }
 
-/// A percentile of the time that calls of scripts took.
+/// Returns a percentile of the time that calls of scripts took.
 fn script_ms(latencies: &str, percentile: &str) -> f64 {
     let of = |command: &str| -> Option<f64> {
         let line = field(latencies, &format!("latency_percentiles_usec_{command}"))?;
@@ -200,7 +201,7 @@ fn script_ms(latencies: &str, percentile: &str) -> f64 {
     of("evalsha").unwrap_or(0.0).max(of("eval").unwrap_or(0.0)) / 1e3
 }
 
-/// `program`, on one core if `pin`.
+/// Returns a command for `program`, on one core if `pin` is set.
 pub(super) fn command(program: &std::ffi::OsStr, core: usize, pin: bool) -> Command {
     if pin {
         let mut command = Command::new("taskset");

@@ -89,10 +89,10 @@ impl Way {
 
 pub(super) const ROUND_TRIP: Duration = Duration::from_millis(1);
 
-/// The place of a work among those that differ in one number only.
+/// The place of a work among works that differ only in one number.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Growth {
-    /// What grows.
+    /// The number that grows.
     pub(super) axis: &'static str,
     pub(super) size: usize,
 }
@@ -109,7 +109,7 @@ impl Work {
         format!("{}{name}", self.way.prefix())
     }
 
-    /// Whether this peer can do it.
+    /// Returns whether this peer can do the work.
     pub(super) fn suits(&self, peer: PeerName) -> bool {
         match peer {
             PeerName::Oxmq => true,
@@ -125,7 +125,7 @@ impl Work {
                             | Kind::Lateness
                     )
             }
-            // Each would have to be told in its own way whom to trust.
+            // Each would need its own way of being told which authority to trust.
             PeerName::Node => {
                 matches!(self.way, Way::Near | Way::Far) && !matches!(self.kind, Kind::Erase | Kind::Leave)
             }
@@ -133,7 +133,7 @@ impl Work {
         }
     }
 
-    /// Whether `--only` means this work by that word.
+    /// Returns whether `--only` selects this work by that word.
     fn is_called(&self, word: &str) -> bool {
         let label = self.label();
         word == label
@@ -141,7 +141,7 @@ impl Work {
             || label.strip_prefix(word).is_some_and(|rest| rest.starts_with('/'))
     }
 
-    /// The figures for the table, the most important first.
+    /// Returns the figures for the table, the most important first.
     pub(super) fn metrics(&self) -> &'static [Metric] {
         if self.growth.is_some() {
             return &GROWTH;
@@ -228,7 +228,7 @@ fn work(name: &'static str, kind: Kind, jobs: usize, prefill: Option<&'static st
     }
 }
 
-/// All works, with numbers of jobs that keep a run between one and a few seconds.
+/// Returns all works, with numbers of jobs that keep a run between one and a few seconds.
 fn all(long: bool) -> Vec<Work> {
     if long {
         return vec![work("memory", Kind::Memory, 1_000_000, Some("prefill"))];
@@ -282,7 +282,7 @@ fn all(long: bool) -> Vec<Work> {
     works
 }
 
-/// The works of `--growth`: by what grows, by what is done, the smallest first.
+/// Returns the works of `--growth`: by what grows, then by what is done, the smallest first.
 fn growing() -> Vec<Work> {
     const THOUSAND: usize = 1_000;
     const FEW: usize = 20 * THOUSAND;
@@ -331,7 +331,7 @@ fn growing() -> Vec<Work> {
     works
 }
 
-/// The works that the options ask for.
+/// Returns the works that the options select.
 pub(super) fn selected(options: &Options) -> Result<Vec<Work>> {
     let mut works = if options.growth { growing() } else { all(options.long) };
     if !options.only.is_empty() {

@@ -28,15 +28,15 @@ pub(crate) use self::works::delays;
 
 /// Jobs in one `add_bulk` call.
 const BATCH: usize = 1_000;
-/// Adds in flight in `add_concurrent`.
+/// Adds on their way at the same time in `add_concurrent`.
 const IN_FLIGHT: usize = 100;
 /// The queue that is measured; the orchestrator looks at its keys afterwards.
 const QUEUE: &str = "bench";
-/// The queue of the untimed warm-up: the same work in small, so that nobody pays for script loading or a cold JIT.
+/// The queue of the untimed warm-up: the same work in small, so that no run pays for script loading or a cold JIT.
 const WARM_QUEUE: &str = "warm";
 const WARM_JOBS: usize = 2_000;
 pub(crate) const WARM_SAMPLES: usize = 50;
-/// From the first attempt to the second in `lateness_retry`.
+/// The wait between the first attempt and the second in `lateness_retry`.
 const BACKOFF: Duration = Duration::from_millis(500);
 /// Children of each parent in `flow_add`.
 pub(crate) const CHILDREN: usize = 10;
@@ -44,7 +44,7 @@ pub(crate) const CHILDREN: usize = 10;
 /// The job name of every job.
 pub(crate) const JOB_NAME: &str = "mail";
 
-/// The data of every job: 120 bytes as JSON, unless the command line says otherwise.
+/// The data of every job: 120 bytes as JSON, unless the command line sets another size.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Payload {
     to: String,
@@ -52,7 +52,7 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    /// The same for all jobs and peers.
+    /// Makes the same data for all jobs and peers.
     fn of(bytes: usize) -> Self {
         let empty = r#"{"to":"someone@example.com","body":""}"#.len();
         Self { to: "someone@example.com".to_owned(), body: "x".repeat(bytes.saturating_sub(empty)) }
@@ -78,9 +78,9 @@ pub(crate) struct Place {
     pub(crate) queue: &'static str,
 }
 
-/// One library under test. Everything it does is here; what is done with it is the same for all.
+/// One library under test. Its calls are here; what is done with them is the same for all libraries.
 pub(crate) trait Peer: Sized {
-    /// A worker with its connections, which may run or not.
+    /// A worker with its connections, running or not.
     type Worker;
 
     /// Connects a queue, as a good user of the library would.
@@ -92,16 +92,16 @@ pub(crate) trait Peer: Sized {
     /// Adds all `specs` with this payload, in this order, by one call of the library's bulk method.
     async fn add_bulk(&self, payload: &Payload, specs: &[Spec]) -> Result<()>;
 
-    /// Adds a parent with so many children, all with this payload, by one call.
+    /// Adds a parent with that many children, all with this payload, in one call.
     async fn add_flow(&self, payload: &Payload, children: usize) -> Result<()>;
 
     /// Makes a job scheduler with this interval.
     async fn schedule(&self, id: &str, every: Duration, payload: &Payload) -> Result<()>;
 
-    /// Reads so many events of the queue, from the oldest on.
+    /// Reads that many events of the queue, from the oldest on.
     async fn follow(place: &Place, count: usize) -> Result<()>;
 
-    /// Adds so many jobs in bulk, and waits for the end of each, all at once. Not every library can.
+    /// Adds that many jobs in bulk, and waits for the end of all of them at once. Not every library can do that.
     async fn wait_for_each(&self, _payload: &Payload, _count: usize) -> Result<()> {
         bail!("this library does not wait for jobs")
     }
@@ -124,7 +124,7 @@ pub(crate) trait Peer: Sized {
     /// Closes the worker gracefully, as the library recommends; measured in `idle`.
     async fn close(&self, worker: Self::Worker) -> Result<()>;
 
-    /// Gets rid of a worker that has nothing left to do, where closing is not measured and may be impatient.
+    /// Ends a worker that has nothing left to do, where closing is not measured and need not be graceful.
     async fn abandon(&self, worker: Self::Worker) -> Result<()> {
         self.close(worker).await
     }
@@ -135,7 +135,8 @@ pub(crate) trait Peer: Sized {
         Ok(())
     }
 
-    /// Does `operation` to the whole queue; says to how many jobs. For works of `--growth`, by oxmq only.
+    /// Does `operation` to the whole queue, and returns how many jobs it affected. For works of `--growth`, by oxmq
+    /// only.
     async fn administer(&self, operation: &str) -> Result<usize> {
         bail!("{operation} is not made for this library")
     }
@@ -178,7 +179,7 @@ impl Args {
                 "--concurrency" => args.concurrency = value.parse()?,
                 "--backlog" => backlog = Some(value.parse()?),
                 "--bytes" => args.bytes = value.parse()?,
-                // For whoever has made the runtime.
+                // `runtime` has read this option.
                 "--threads" => {}
                 _ => bail!("unexpected argument {word}"),
             }
@@ -193,7 +194,7 @@ impl Args {
     }
 }
 
-/// The kind of jobs a work deals in.
+/// The kind of jobs in a work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     Plain,
@@ -235,7 +236,7 @@ impl Shape {
         }
     }
 
-    /// What a worker does with such jobs.
+    /// Returns the processor for such jobs.
     fn processor(self) -> impl Fn(u32, &str) -> std::future::Ready<bool> + Send + Sync + 'static {
         move |attempts_made, _| ready(self != Self::Retry || attempts_made > 0)
     }

@@ -1,7 +1,8 @@
 //! The floor: the commands that a run of oxmq has executed, sent again as they are, pipelined and without Lua.
 //!
-//! It speaks the protocol of `common.rs`. What it takes is no library's: a client that knew the future could do the same
-//! work with it. For lateness it is a timer and a round trip. The commands of one call go out together, and as many calls are on their way as oxmq would have.
+//! It speaks the protocol of `common.rs`. No library can reach its figures: only a client that knew the future could do the
+//! same work with these commands. For lateness it is a timer and a round trip. The commands of one call are sent together,
+//! and as many calls are on their way at a time as oxmq would have.
 
 use std::io::{BufRead, Read, Write};
 use std::net::TcpStream;
@@ -89,7 +90,7 @@ fn read(path: &str) -> Result<Vec<Group>> {
     Ok(groups)
 }
 
-/// Sends all groups, so many of them at once, and reads every reply.
+/// Sends all groups, that many at a time, and reads every reply.
 fn replay(stream: &mut TcpStream, groups: &[Group], at_once: usize) -> Result<()> {
     let mut replies = Replies { stream: stream.try_clone()?, buffer: Vec::new(), start: 0 };
     for (i, group) in groups.iter().enumerate() {
@@ -104,7 +105,7 @@ fn replay(stream: &mut TcpStream, groups: &[Group], at_once: usize) -> Result<()
     Ok(())
 }
 
-/// Counts replies without looking at what they say.
+/// Counts replies without parsing their contents.
 struct Replies {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -126,7 +127,7 @@ impl Replies {
                     }
                 }
                 Some(b'*') => left += u64::try_from(number(&line)?).unwrap_or(0),
-                // What a script met by `pcall` is met again.
+                // A script catches these errors with `pcall`, and so they are expected here.
                 Some(b'+' | b':' | b'-') => {}
                 _ => bail!("the reply cannot be read"),
             }
@@ -149,7 +150,7 @@ impl Replies {
         }
     }
 
-    /// Reads until so many bytes are there.
+    /// Reads until that many bytes are in the buffer.
     fn fill(&mut self, bytes: usize) -> Result<()> {
         while self.buffer.len() - self.start < bytes {
             self.buffer.drain(..self.start);

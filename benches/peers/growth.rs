@@ -1,4 +1,4 @@
-//! The works of `--growth`: what other works do too, with many jobs around that have no part in it.
+//! The works of `--growth`: the same as other works, with many other jobs in the queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,8 +10,8 @@ use super::measure::{Stopwatch, next_line, ready_to_go, report};
 use super::works::warm_up;
 use super::*;
 
-/// How many jobs end per second in `running`, however many run: so the calls to Redis carry as many of them at a
-/// time, and the rows differ in nothing but the number of jobs that run.
+/// How many jobs end per second in `running`, however many run. So each call to Redis carries the same number of them,
+/// and the rows differ only in the number of running jobs.
 const PACE: u32 = 10_000;
 
 /// Operations on the whole queue.
@@ -57,8 +57,8 @@ async fn finish<P: Peer>(args: &Args, succeeds: bool) -> Result<()> {
     next_line().await
 }
 
-/// Processes some of the jobs that wait, and leaves the others. Reports how many it was: those that run when enough
-/// are done come to their end.
+/// Processes some of the waiting jobs and leaves the others. Reports how many were processed: jobs that are running
+/// when enough are done still end.
 async fn part<P: Peer>(args: &Args, shape: Shape) -> Result<()> {
     warm_up::<P>(args, shape).await?;
     let peer = P::connect(&args.place(QUEUE)).await?;
@@ -94,7 +94,7 @@ async fn running<P: Peer>(args: &Args) -> Result<()> {
             if nth < slots {
                 full.wait().await;
             }
-            // The clock of the runtime knows nothing shorter.
+            // The timer of the runtime has a resolution of one millisecond.
             if longest >= Duration::from_millis(1) {
                 tokio::time::sleep(longest.mul_f64(fraction(nth))).await;
             }

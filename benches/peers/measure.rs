@@ -1,4 +1,4 @@
-//! What a peer tells the orchestrator, and what it measures of itself.
+//! What a peer reports to the orchestrator, and what it measures of itself.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,14 +8,14 @@ use serde_json::{Map, Value, json};
 
 use super::Args;
 
-/// What is reported of how late something was.
+/// Returns the median and the 99th percentile of some delays.
 pub(crate) fn percentiles(mut late: Vec<Duration>) -> [(&'static str, f64); 2] {
     late.sort_unstable();
     let millis = |per_mille: usize| late[(late.len() * per_mille / 1_000).min(late.len() - 1)].as_secs_f64() * 1e3;
     [("p50_ms", millis(500)), ("p99_ms", millis(990))]
 }
 
-/// Tells the orchestrator that preparation is over and waits for its leave to begin.
+/// Tells the orchestrator that the preparation is done, and waits for its signal to start.
 pub(super) async fn ready_to_go() -> Result<()> {
     println!("ready");
     next_line().await
@@ -51,7 +51,7 @@ impl Stopwatch {
     }
 }
 
-/// User and system time of all threads of this process; what `getrusage` counts, in nanoseconds.
+/// Returns the user and system time of all threads of this process; what `getrusage` counts, in nanoseconds.
 fn process_cpu() -> Duration {
     clock(rustix::time::ClockId::ProcessCPUTime)
 }
@@ -60,7 +60,7 @@ pub(super) fn clock(id: rustix::time::ClockId) -> Duration {
     Duration::try_from(rustix::time::clock_gettime(id)).unwrap_or_default()
 }
 
-/// A figure in kB from `/proc/self/status`; `getrusage` would report the peak of whoever forked us.
+/// Returns a figure in kB from `/proc/self/status`; `getrusage` would report the peak of the parent process.
 pub(super) fn status_kb(field: &str) -> Option<u64> {
     let status = std::fs::read_to_string(Path::new("/proc/self/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;

@@ -16,7 +16,7 @@ pub(crate) struct Oxmq {
     queue: Queue<Payload, ()>,
 }
 
-/// A worker, from its options to its end.
+/// A worker from its options to its end.
 pub(crate) struct Running {
     builder: Option<WorkerBuilder>,
     worker: Option<Worker>,
@@ -120,7 +120,7 @@ impl Peer for Oxmq {
         while worker.counts().completed + 1 < count as u64 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        // The last one by its event, without a tick of the timer.
+        // The last job is seen by its event, without waiting for a tick of the timer.
         let events = running.events.get_or_insert_with(|| worker.events());
         while worker.counts().completed < count as u64 {
             events.recv().await.context("the worker's events ended")?;
@@ -154,7 +154,7 @@ impl Peer for Oxmq {
             }
             "retry_jobs" => queue.retry_jobs(JobState::Failed, None).await?,
             "promote_jobs" => queue.promote_jobs().await?,
-            // Nothing is lost in the queue, so it only looks.
+            // No job is orphaned, so it only searches.
             "remove_orphaned_jobs" => jobs - queue.remove_orphaned_jobs(0).await?,
             "get_jobs" => queue.get_jobs(&[], 0, -1, Order::Ascending).await?.len() as u64,
             _ => bail!("unknown operation {operation}"),

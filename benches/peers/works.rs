@@ -69,7 +69,8 @@ pub(super) async fn process<P: Peer>(args: &Args, shape: Shape, watch_memory: bo
     peer.start(&mut worker).await?;
     if watch_memory {
         extra.insert("rss_start_kb".to_owned(), json!(status_kb("VmRSS")));
-        // A tenth in, buffers have their size: what grows from here on grows with the number of jobs.
+        // After a tenth of the jobs the buffers have their size: from here on, memory grows only with the number of
+        // jobs.
         peer.completed(&mut worker, args.jobs / 10).await?;
         extra.insert("rss_tenth_kb".to_owned(), json!(status_kb("VmRSS")));
     }
@@ -130,14 +131,15 @@ pub(super) async fn latency<P: Peer>(args: &Args) -> Result<()> {
     peer.abandon(worker).await
 }
 
-/// When delayed jobs of `lateness` are due: one after the other, so far apart that the worker waits for each.
+/// Returns when the delayed jobs of `lateness` are due: one after the other, so far apart that the worker waits for
+/// each.
 pub(crate) fn delays(jobs: usize) -> Vec<Duration> {
     const FIRST: Duration = Duration::from_millis(500);
     const APART: Duration = Duration::from_millis(37);
     std::iter::successors(Some(FIRST), |delay| Some(*delay + APART)).take(jobs).collect()
 }
 
-/// How late delayed jobs start; with a `backoff`, how late their second attempts do, after a first one that fails.
+/// Measures how late delayed jobs start; with a `backoff`, how late second attempts start after a first one that fails.
 pub(super) async fn lateness<P: Peer>(args: &Args, backoff: Option<Duration>) -> Result<()> {
     let peer = P::connect(&args.place(QUEUE)).await?;
     let started: Arc<Mutex<Vec<(u64, Instant)>>> = Arc::default();
@@ -182,7 +184,7 @@ pub(super) async fn lateness<P: Peer>(args: &Args, backoff: Option<Duration>) ->
     peer.abandon(worker).await
 }
 
-/// The orchestrator has written the events.
+/// Reads the events that the orchestrator has written.
 pub(super) async fn events<P: Peer>(args: &Args) -> Result<()> {
     ready_to_go().await?;
     let stopwatch = Stopwatch::start();
@@ -205,7 +207,7 @@ pub(super) async fn waits<P: Peer>(args: &Args) -> Result<()> {
     peer.abandon(worker).await
 }
 
-/// A parent with ten children, one flow after the other.
+/// Adds parents with ten children, one flow after the other.
 pub(super) async fn flows<P: Peer>(args: &Args) -> Result<()> {
     let warm = P::connect(&args.place(WARM_QUEUE)).await?;
     let peer = P::connect(&args.place(QUEUE)).await?;
@@ -222,7 +224,7 @@ pub(super) async fn flows<P: Peer>(args: &Args) -> Result<()> {
     next_line().await
 }
 
-/// Runs of many schedulers of one second, by the time in their ids.
+/// Measures the runs of many schedulers with an interval of one second, by the times in their ids.
 pub(super) async fn schedulers<P: Peer>(args: &Args) -> Result<()> {
     const SCHEDULERS: usize = 1_000;
     let peer = P::connect(&args.place(QUEUE)).await?;
@@ -262,8 +264,8 @@ pub(super) async fn schedulers<P: Peer>(args: &Args) -> Result<()> {
     peer.abandon(worker).await
 }
 
-/// One of several processes that empty a queue; the orchestrator says when it is empty. Nobody warms up, as the processes
-/// would take each other's jobs.
+/// Is one of several processes that empty a queue; the orchestrator sees when it is empty. There is no warm-up, since
+/// the processes would take each other's jobs.
 pub(super) async fn share<P: Peer>(args: &Args) -> Result<()> {
     let peer = P::connect(&args.place(QUEUE)).await?;
     let mut worker = peer.worker(args.concurrency, Shape::Plain.processor()).await?;
