@@ -127,7 +127,7 @@ impl fmt::Display for WaitsFor {
             write!(f, "\n  cannot complete because of {child}")?;
         }
         if self.is_stuck() {
-            write!(f, "\n  nothing will let it go: retry or remove these children, or take them away from it")?;
+            write!(f, "\n  nothing will release it: retry or remove these children, or remove their dependency")?;
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ async fn a_flow_is_read_as_a_tree() {
         assert!(matches!(broken.await, Err(Error::InvalidOption { .. })));
     }
 
-    // One that is gone, and one that cannot be read, spoil no other.
+    // A missing child and an unreadable one leave the others readable.
     let mut redis = fixture.redis.clone();
     redis::cmd("DEL").arg(fixture.key("x")).exec_async(&mut redis).await.unwrap();
     redis::cmd("HSET").arg(fixture.key("y")).arg("data").arg("{\"x\":NaN}").exec_async(&mut redis).await.unwrap();
@@ -70,7 +70,7 @@ async fn why_a_parent_waits_is_told_in_one_call() {
     assert!(!why.is_stuck(), "the delayed one will run");
     assert!(why.to_string().contains("gone, which does not exist any more"), "{why}");
 
-    // Without the delayed child nothing is left that would let it go.
+    // Without the delayed child nothing is left that would release the parent.
     let elsewhere: oxmq::Queue = fixture.client.queue("elsewhere").open().unwrap();
     elsewhere.get_job("late").await.unwrap().unwrap().remove_child_dependency().await.unwrap();
     redis::cmd("SREM")
@@ -81,7 +81,7 @@ async fn why_a_parent_waits_is_told_in_one_call() {
         .unwrap();
     let job = queue.get_job("p").await.unwrap().unwrap();
     let why = job.waits_for().await.unwrap().unwrap();
-    assert!(why.is_stuck() && why.to_string().contains("nothing will let it go"), "{why}");
+    assert!(why.is_stuck() && why.to_string().contains("nothing will release it"), "{why}");
     assert!(queue.job("nobody").waits_for().await.unwrap().is_none());
     worker.close().await;
     done.close().await;
