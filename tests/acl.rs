@@ -10,7 +10,7 @@ use oxmq::{Client, Error, Job, JobState, Queue, Repeat};
 
 use crate::common::server::RedisServer;
 
-/// A server with the users of the page.
+/// Starts a server with the users of the page.
 async fn server() -> RedisServer {
     let server = RedisServer::start();
     let mut connection = server.connection().await;
@@ -80,7 +80,7 @@ async fn no_user_does_more() {
 #[tokio::test]
 async fn who_may_send_each_command_by_name_is_refused_nothing() {
     let server = server().await;
-    // Which servers before 7.2 do not know.
+    // Servers before 7.2 do not know this command.
     let more = ["SETUSER", "bull-exact", "+client|setinfo"];
     let _ = redis::cmd("ACL").arg(&more).exec_async(&mut server.connection().await).await;
     let client = client(&server, "bull-exact").await;
@@ -112,7 +112,7 @@ async fn who_may_send_each_command_by_name_is_refused_nothing() {
     assert_eq!(refused, redis::Value::Array(Vec::new()));
 }
 
-/// All that stands behind `before` in the source files of a folder, up to a quotation mark.
+/// Collects every word that follows `before` in the source files of a folder, up to the next quotation mark.
 fn words_behind(folder: &str, before: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];

@@ -9,7 +9,7 @@ use allocated::{Allocated, measure};
 use oxmq::Client;
 use oxmq::testing::RedisServer;
 
-/// How often a job of each work may allocate: about an eighth more than it does.
+/// How often one job of each kind may allocate: about an eighth more than it does.
 const BOUNDS: [(&str, f64); 6] = [
     ("add, one by one", 15.8),
     ("add, 100 at once", 10.4),
@@ -19,14 +19,15 @@ const BOUNDS: [(&str, f64); 6] = [
     ("process@100", 14.0),
 ];
 
-/// How many jobs share a call depends on the load of the machine, so the best of these counts; mostly the first will do.
+/// How many jobs share a call depends on the load of the machine. So the best round counts; usually the first is good
+/// enough.
 const ROUNDS: usize = 20;
 
 #[tokio::test]
 async fn a_job_allocates_no_more_often_than_it_did() {
     let server = RedisServer::start();
     let client = Client::connect(&server.url()).await.unwrap();
-    // What is made once, by the connection and the first call of each script, is made before it counts.
+    // The connection and the first call of each script allocate once. Do that before counting.
     measure(&client, "warm", 50).await.unwrap();
     let mut best: BTreeMap<&str, Allocated> = BTreeMap::new();
     for round in 0..ROUNDS {
@@ -43,7 +44,7 @@ async fn a_job_allocates_no_more_often_than_it_did() {
     panic!("allocations of a job:\n{}", above(&best).join("\n"));
 }
 
-/// The works that keep to no bound.
+/// Returns the kinds of work that exceed their bounds.
 fn above(best: &BTreeMap<&str, Allocated>) -> Vec<String> {
     let bounds = BOUNDS.iter().map(|(work, bound)| (&best[work], bound));
     let above = bounds.filter(|(one, bound)| one.made > **bound);

@@ -1,4 +1,4 @@
-//! Reading events over restarts.
+//! Reading events across restarts.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,7 +21,7 @@ async fn next(cursor: &mut EventCursor) -> Delivery {
     tokio::time::timeout(PATIENCE, cursor.recv()).await.unwrap()
 }
 
-/// The next job that was added, and its event's id.
+/// Returns the next job that was added, and the id of its event.
 async fn added(cursor: &mut EventCursor) -> (String, EventId) {
     loop {
         if let Delivery::Event { id, event: QueueEvent::Added { job_id, .. } } = next(cursor).await {
@@ -39,21 +39,21 @@ async fn a_cursor_goes_on_after_what_was_acknowledged() {
     let (second, place) = added(&mut cursor).await;
     assert_eq!(second, ids[1]);
     cursor.ack(place).await.unwrap();
-    // Read, but not acknowledged: it comes again.
+    // It was read but not acknowledged, so it is delivered again.
     assert_eq!(added(&mut cursor).await.0, ids[2]);
     drop(cursor);
     let mut again = open(&fixture, "mine").await;
     let (third, place) = added(&mut again).await;
     assert_eq!(third, ids[2]);
     again.ack(place).await.unwrap();
-    // One that is late, under the same name, takes nothing back.
+    // A late acknowledgement under the same name does not move the cursor back.
     again.ack(EventId::new(1, 0)).await.unwrap();
     drop(again);
     let mut again = open(&fixture, "mine").await;
     for id in &ids[3..] {
         assert_eq!(added(&mut again).await.0, *id);
     }
-    // Another name is another cursor, and one that is forgotten begins anew.
+    // Another name is another cursor, and a deleted cursor starts anew.
     assert_eq!(added(&mut open(&fixture, "other").await).await.0, ids[0]);
     assert!(fixture.client.remove_event_cursor("q", "mine").await.unwrap());
     assert!(!fixture.client.remove_event_cursor("q", "mine").await.unwrap());
@@ -111,7 +111,7 @@ async fn a_stream_that_others_cut_short_under_an_idle_reader_is_told_as_a_gap() 
     while let Some(delivery) = cursor.recv().now_or_never() {
         assert!(matches!(delivery, Delivery::Event { .. }), "{delivery:?}");
     }
-    // It waits for the next event when all of this happens at once.
+    // The cursor is waiting for the next event when all of this happens at once.
     let events = fixture.key("events");
     let script = "for i = 1, 50 do redis.call('XADD', KEYS[1], '*', 'event', 'added', 'jobId', i) end
         redis.call('XTRIM', KEYS[1], 'MAXLEN', 5)";
@@ -176,7 +176,7 @@ async fn a_slow_reader_loses_nothing() {
 async fn bullmqs_tools_leave_the_place_of_a_cursor_alone() {
     let fixture = Fixture::new().await;
     let ids = fixture.add_many(2).await;
-    // Names of what a job's hash holds, should somebody take the place for a job.
+    // Names of fields of a job's hash, in case somebody takes the cursors for a job.
     for name in ["mine", "name", "data", "meta"] {
         let mut cursor = open(&fixture, name).await;
         let (_, place) = added(&mut cursor).await;

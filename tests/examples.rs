@@ -1,11 +1,11 @@
-//! Every example runs to its end and prints what it says it prints.
+//! Every example runs to its end and prints what its head promises.
 
 mod watchers;
 
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The example as cargo has built it beside this test.
+/// Returns the example as cargo has built it beside this test.
 fn example(name: &str) -> Command {
     let this = std::env::current_exe().unwrap();
     let path = this.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name);
@@ -21,7 +21,7 @@ fn run(command: &mut Command) -> Vec<String> {
     printed.lines().map(str::to_owned).collect()
 }
 
-/// The lines that the head of the example promises: the indented block after the word "prints".
+/// Returns the lines that the head of the example promises: the indented block after the word "prints".
 fn promised(name: &str) -> Vec<String> {
     let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "examples", &format!("{name}.rs")].iter().collect();
     let source = std::fs::read_to_string(path).unwrap();
@@ -30,7 +30,7 @@ fn promised(name: &str) -> Vec<String> {
     block.map(str::to_owned).collect()
 }
 
-/// On a server of its own, which the example starts.
+/// Runs an example on a server of its own, which the example starts.
 fn keeps_its_promise(name: &str) {
     let printed = run(example(name).env_remove("REDIS_URL"));
     assert_eq!(printed, promised(name));

@@ -1,4 +1,4 @@
-//! The guides: each can be found, and what they tell to copy fits what the library does.
+//! The guides: each can be found, and what they give to copy fits the library.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,7 +7,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_else(|_| panic!("{path}"))
 }
 
-/// The pages that `guides` has, in their order.
+/// Returns the pages that `guides` has, in their order.
 fn pages() -> Vec<String> {
     let index = read("src/guides/mod.rs");
     let names = index.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(" {}"));
@@ -32,7 +32,7 @@ fn every_guide_is_linked_from_the_front_page_and_from_the_readme() {
     }
 }
 
-/// What the pages link to in the repository is there.
+/// Links of the pages into the repository lead to existing files.
 #[test]
 fn links_of_guides_lead_somewhere() {
     const REPOSITORY: &str = "https://github.com/oxmq/oxmq/blob/main/";
@@ -53,7 +53,7 @@ fn links_of_guides_lead_somewhere() {
     }
 }
 
-/// The figures that the source makes: name and kind.
+/// Returns the metrics that the source records: name and kind.
 fn figures() -> BTreeMap<String, &'static str> {
     let source = read("src/telemetry/figures.rs");
     let mut figures = BTreeMap::new();
@@ -65,7 +65,7 @@ fn figures() -> BTreeMap<String, &'static str> {
     figures
 }
 
-/// The queries of the page: those of the table, and those of the rules.
+/// Returns the queries of the page: those of the table, and those of the rules.
 fn queries(page: &str) -> Vec<String> {
     let table = page.lines().filter(|line| line.starts_with("| ") && line.contains("oxmq_"));
     let table = table.map(|line| line.split('`').nth(1).unwrap().replace("\\|", "|"));
@@ -78,7 +78,7 @@ fn queries(page: &str) -> Vec<String> {
     table.chain(rules).collect()
 }
 
-/// The dashboard to import asks what the page says.
+/// The dashboard to import has the queries of the page.
 #[test]
 fn the_dashboard_has_the_panels_of_the_page() {
     let page = read("src/guides/observability.md");

@@ -1,4 +1,4 @@
-//! Arrows between modules point down, as the table in ARCHITECTURE.md says.
+//! Modules use only the layers below them, as the table in ARCHITECTURE.md says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -31,7 +31,8 @@ fn exports(lib: &str) -> BTreeMap<String, String> {
     exports
 }
 
-/// The modules that a source file uses: `crate::…`, and `redis` where it names the driver. Comments and tests are left out.
+/// Returns the modules that a source file uses: `crate::…`, and `redis` if it names the driver. Comments and tests are
+/// left out.
 fn uses(source: &str, exports: &BTreeMap<String, String>) -> BTreeSet<String> {
     let tested = source.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
     let mut used = BTreeSet::new();
@@ -52,19 +53,19 @@ fn uses(source: &str, exports: &BTreeMap<String, String>) -> BTreeSet<String> {
     used
 }
 
-/// What a module uses and may not.
+/// Returns what a module uses but may not use.
 fn violations(rules: &Rules, module: &str, used: &BTreeSet<String>) -> Vec<String> {
     let Some(allowed) = rules.get(module) else { return vec![format!("{module} is not in the table")] };
     let bad = used.iter().filter(|name| *name != module && !allowed.contains(*name));
     bad.map(|name| format!("{module} uses {name}")).collect()
 }
 
-/// Every source file below a directory, but those that hold only tests.
+/// Collects every source file below a directory, except those that hold only tests.
 pub(crate) fn sources(dir: &Path, found: &mut Vec<std::path::PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let stem = path.file_stem().unwrap().to_str().unwrap();
-        // A program sees the library from outside, as its users do.
+        // A program uses the library from outside, as its users do.
         if stem == "bin" || stem == "tests" || stem == "testing" || stem == "corpus" || stem.ends_with("_tests") {
             continue;
         }
@@ -83,7 +84,8 @@ fn arrows_point_down() {
     let (rules, exports) = (rules(&read("ARCHITECTURE.md")), exports(&read("src/lib.rs")));
     let mut files = Vec::new();
     sources(&root.join("src"), &mut files);
-    // What tests of programs use is a module like any other; files of that name deeper down are for our own tests.
+    // What tests of other programs use is a module like any other; files of that name deeper down belong to our own
+    // tests.
     sources(&root.join("src/testing"), &mut files);
     let mut bad = Vec::new();
     for file in files {
@@ -96,7 +98,7 @@ fn arrows_point_down() {
     assert!(bad.is_empty(), "{}", bad.join("\n"));
 }
 
-/// The arrows that point up, of which ARCHITECTURE.md says why.
+/// The upward dependencies; ARCHITECTURE.md gives their reasons.
 const UP: [(&str, &str); 3] = [("job", "queue"), ("job", "worker"), ("worker", "client")];
 
 #[test]
@@ -107,7 +109,7 @@ fn the_table_has_no_circle_but_for_the_arrows_that_it_names() {
         assert!(text.contains(&format!("`{from}` → `{to}`")), "ARCHITECTURE.md does not name {from} → {to}");
         assert!(rules.get_mut(from).unwrap().remove(to), "{from} does not use {to} any more");
     }
-    // Layer by layer: a module can be laid down when all that it uses lies below.
+    // Adds a module once all modules that it uses are added.
     let mut laid = BTreeSet::from(["redis".to_owned()]);
     for _ in &rules {
         for (module, allowed) in &rules {

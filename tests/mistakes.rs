@@ -1,17 +1,17 @@
-//! What the compiler says to the usual mistakes; each file in `mistakes/` is one, with its answer beside it.
+//! What the compiler says to the usual mistakes. Each file in `mistakes/` makes one, with the compiler's answer beside it.
 //!
-//! Its headlines and notes are compared each time, by compiling the files against the library that this test was built
-//! with. The whole answers, by `trybuild`, take a build of their own: that test is ignored, and writes them with
+//! Each run compiles the files against the library of this test, and compares the headlines and notes. The whole answers
+//! are compared by `trybuild`, which needs a build of its own: that test is ignored, and writes the answers with
 //! `TRYBUILD=overwrite`.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The compiler whose words are kept; those of others differ a little.
+/// The compiler that gave these answers; others use slightly different words.
 const COMPILER: &str = "rustc 1.95.";
 
-/// A program without a mistake: what compiles it are the libraries to compile the others with.
+/// A program without a mistake. The libraries that compile it are used to compile the others.
 const RIGHT: &str = r#"
     use oxmq::{Halt, JobKind, Router, kind::JobOf};
     #[derive(serde::Serialize, serde::Deserialize)]
@@ -37,12 +37,12 @@ fn is_the_compiler() -> bool {
     String::from_utf8(version.stdout).unwrap().starts_with(COMPILER)
 }
 
-/// The folder of this program, where cargo puts libraries.
+/// Returns the folder of this program, where cargo puts libraries.
 fn folder() -> PathBuf {
     std::env::current_exe().unwrap().parent().unwrap().to_owned()
 }
 
-/// The builds of a library, the newest first: another one may be left from earlier.
+/// Returns the builds of a library, the newest first; older ones may be left from earlier builds.
 fn builds(name: &str) -> Vec<PathBuf> {
     let prefix = format!("lib{name}-");
     let files = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
@@ -55,7 +55,7 @@ fn builds(name: &str) -> Vec<PathBuf> {
     builds
 }
 
-/// Type-checks a program against these libraries; what the compiler says if it does not compile.
+/// Type-checks a program against these libraries. The error is what the compiler says.
 fn check(program: &str, libraries: &[(&str, PathBuf)]) -> Result<(), String> {
     let mut rustc = rustc();
     rustc.args(["--edition", "2024", "--crate-type", "bin", "--crate-name", "mistake", "--emit", "metadata", "-"]);
@@ -86,7 +86,7 @@ fn libraries() -> Vec<(&'static str, PathBuf)> {
     panic!("no build of the library compiles a program without a mistake: {said}");
 }
 
-/// What names the mistake: the headlines, and the notes but those about what follows from it.
+/// Returns what names the mistake: the headlines, and the notes except those about its consequences.
 fn words(answer: &str) -> Vec<&str> {
     let lines = answer.lines().map(str::trim).filter(|line| !line.starts_with("= note: required for "));
     lines.filter(|line| ["error[", "error: future", "= note: "].iter().any(|begin| line.starts_with(begin))).collect()

@@ -1,13 +1,13 @@
-//! What is published, and nothing else.
+//! The package holds what is published, and nothing else.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-/// Files that are there whatever is published: cargo makes them.
+/// Files that cargo adds to every package.
 const MADE_BY_CARGO: [&str; 3] = ["Cargo.lock", "Cargo.toml.orig", ".cargo_vcs_info.json"];
 
-/// All files below a folder of the repository, by their path from its root; hidden ones are nobody's business.
+/// Collects all files below a folder of the repository, by their path from its root; hidden ones are left out.
 fn files_below(folder: &str, into: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
         let entry = entry.unwrap();
@@ -42,7 +42,7 @@ fn the_package_holds_the_library_and_its_examples() {
             [".rs", ".lua", ".md", ".mjs", ".css", ".js", "LICENSE", ".toml"].iter().any(|end| file.ends_with(end));
         assert!(known || MADE_BY_CARGO.contains(&file), "{file}: what is this?");
     }
-    // Scripts are read at compile time: one that stays behind breaks the build of whoever installs the package.
+    // Scripts are read at compile time: a missing one breaks the build of everybody who uses the package.
     let mut sources = BTreeSet::new();
     for folder in ["src", "lua", "examples"] {
         files_below(folder, &mut sources);

@@ -1,5 +1,5 @@
-//! The rim of the public interface: every number, text, span of time, moment and state that it takes, at its least, at
-//! its greatest and beyond. Each value is accepted and does no harm, or is refused by an error that names it; and then
+//! The limits of the public interface: every number, text, duration, time and state that it takes, at its least, at its
+//! greatest and beyond. A value is either accepted and does no harm, or refused by an error that names it; and after that
 //! the queue still works.
 //!
 //! The table is compared with the sources: an argument without a row fails `every_argument_has_a_row`.
@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use crate::common::server::{fresh_prefix, shared_server};
 
-/// How long one call may take; those that wait are told to wait for less.
+/// How long one call may take; calls that wait are told to wait for less.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const SPANS: [Duration; 4] = [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(7), Duration::MAX];
@@ -31,7 +31,7 @@ const U32: [u32; 3] = [0, 1, u32::MAX];
 const U64: [u64; 3] = [0, 1, u64::MAX];
 const USIZE: [usize; 3] = [0, 1, usize::MAX];
 const I64: [i64; 4] = [i64::MIN, -1, 0, i64::MAX];
-/// Nothing, a key of the queue itself, the key of a part of a job, what no terminal shows, and far too much.
+/// Empty, a key of the queue itself, the key of a part of a job, control characters, and far too long.
 static TEXTS: [&str; 5] = ["", "meta", "job:logs", "\0\n", LONG];
 static LONG: &str = {
     static X: [u8; 100_000] = [b'x'; 100_000];
@@ -41,7 +41,7 @@ static LONG: &str = {
     }
 };
 
-/// Before 1970, 1970, the last moment that a job can have, and about the last that there is.
+/// Returns times: before 1970, 1970, the last one that a job can have, and almost the last one there is.
 fn moments() -> [SystemTime; 4] {
     let after = |span| UNIX_EPOCH + span;
     let last = after(Duration::from_secs(i64::MAX.unsigned_abs()));
@@ -53,10 +53,10 @@ fn states() -> [JobState; 9] {
     [a, b, c, d, e, f, g, h, JobState::Unknown]
 }
 
-/// One argument at several values, and for each a letter that says what is to come of it.
+/// One argument with several values, and for each value a letter for the expected result.
 ///
-/// `o` it is accepted, `x` refused before anything is sent, `r` refused by the scripts, `t` a time-out, `s` refused by
-/// the server, `c` the worker is closed.
+/// `o`: accepted, `x`: refused before anything is sent, `r`: refused by the scripts, `t`: a time-out, `s`: refused by the
+/// server, `c`: the worker is closed.
 struct Row {
     name: &'static str,
     cases: Vec<(String, char, Case)>,
@@ -82,7 +82,7 @@ where
     Row { name, cases: cases.collect() }
 }
 
-/// A queue of its own with one job that waits, `job`, one that is held with the token `t`, and one that is delayed.
+/// A queue of its own with one waiting job, `job`, one that is locked with the token `t`, and one that is delayed.
 #[derive(Clone)]
 struct Ground {
     client: Client,
@@ -101,23 +101,23 @@ impl Ground {
         self.client.manual_worker(&self.name).open().unwrap()
     }
 
-    /// A job that waits.
+    /// Returns the waiting job.
     async fn waiting(&self) -> Job {
         self.queue.add("job", json!(1)).job_id("job").await.unwrap()
     }
 
-    /// A job that is delayed.
+    /// Returns the delayed job.
     async fn delayed(&self) -> Job {
         self.queue.add("job", json!(1)).job_id("job").delay(Duration::from_secs(60)).await.unwrap()
     }
 
-    /// A job that is held with the token `t`.
+    /// Returns the job that is locked with the token `t`.
     async fn held(&self) -> Job {
         self.waiting().await;
         self.manual().get_next_job("t").await.unwrap().unwrap()
     }
 
-    /// Adds a job that is given with its options, runs it to its end, and lets another one run after it.
+    /// Adds this job, runs it to its end, and runs another one after it.
     async fn runs(&self, job: NewJob<Value>) -> oxmq::Result<()> {
         self.queue.add_bulk([job]).await?.remove(0)?;
         let manual = self.manual();
@@ -131,7 +131,7 @@ impl Ground {
         Ok(())
     }
 
-    /// Whether the queue still takes a job, hands it out and lets it complete.
+    /// Checks that the queue still takes a job, hands it out and lets it complete.
     async fn works(&self) -> Result<(), String> {
         let told = |what: &'static str| move |error: Error| format!("{what}: {error}");
         self.queue.add("probe", json!(1)).job_id("probe").lifo(true).await.map_err(told("adding"))?;
@@ -165,7 +165,7 @@ fn letter(answer: &oxmq::Result<()>) -> char {
     }
 }
 
-/// What is wrong with one case.
+/// Runs one case; returns what is wrong with it.
 async fn play(client: Client, row: &'static str, value: String, expected: char, case: Case) -> Option<String> {
     let ground = Ground::new(&client).await;
     let called = std::panic::AssertUnwindSafe(tokio::time::timeout(PATIENCE, case(ground.clone()))).catch_unwind();
@@ -211,7 +211,7 @@ async fn a_bulk_add_names_the_job_that_broke_a_rule() {
     assert_eq!(queue.count().await.unwrap(), 0);
 }
 
-/// `Type::function(argument)` of everything public that takes a number, a text, a span of time, a moment or a state.
+/// Returns `Type::function(argument)` for everything public that takes a number, a text, a duration, a time or a state.
 fn arguments() -> BTreeSet<String> {
     const TYPES: [&str; 13] = [
         "Duration",
@@ -257,7 +257,7 @@ fn arguments() -> BTreeSet<String> {
             let name: String = text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             let arguments = text.split_once('(').unwrap().1;
             let arguments = arguments.split(") ->").next().unwrap_or(arguments);
-            // A colon with a space behind it divides a name from its type; what is behind a comma is the next name.
+            // A colon and a space separate a name from its type; after a comma the next name begins.
             let parts: Vec<&str> = arguments.split(": ").collect();
             for pair in parts.windows(2) {
                 let argument = pair[0].rsplit([',', '(', ' ']).next().unwrap_or_default();
@@ -270,7 +270,7 @@ fn arguments() -> BTreeSet<String> {
     found
 }
 
-/// The type of a line such as `impl<D: Serialize, R> Queue<D, R> {`.
+/// Returns the type of a line such as `impl<D: Serialize, R> Queue<D, R> {`.
 fn implemented(line: &str) -> String {
     let mut depth = 0;
     let rest = line["impl".len()..].trim_start_matches(|c| {
@@ -283,9 +283,9 @@ fn implemented(line: &str) -> String {
 
 #[test]
 fn every_argument_has_a_row() {
-    // A look-up without a call.
+    // A look-up that makes no call.
     const EXEMPT: [&str; 1] = ["ClientInfo::"];
-    // Rows without an argument are of what processors and strategies answer.
+    // Rows without an argument are about answers of processors and strategies.
     let rows = rows().into_iter().map(|row| row.name.to_owned()).filter(|name| name.ends_with(')'));
     let rows: BTreeSet<String> = rows.collect();
     let arguments: BTreeSet<String> =

@@ -1,4 +1,5 @@
-//! Sentinels make another server the master while jobs run: by plan, and because the old one is dead or silent.
+//! Sentinels make another server the master while jobs run: in a planned failover, and because the old one is dead or
+//! silent.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,17 +23,17 @@ fn options(sentinels: &Sentinels) -> ConnectOptions {
     ConnectOptions::sentinel(sentinels.hosts(), MASTER).unwrap()
 }
 
-/// What becomes of the master.
+/// What happens to the master.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
-    /// The sentinels are asked for a failover; it is well, and goes on taking writes.
+    /// The sentinels are asked for a failover. The old master is healthy and still takes writes.
     Planned,
     Killed,
-    /// Its connections stay, and nothing comes.
+    /// Its connections stay open, and no answer comes.
     Paused,
 }
 
-/// Jobs with ids of their own are added all the time, each until that is acknowledged, and run.
+/// Producers that keep adding jobs with ids of their own, each until it is acknowledged, and a worker that runs them.
 struct Traffic {
     prefix: String,
     queue: Queue<Value, Value>,
@@ -41,7 +42,7 @@ struct Traffic {
     stop: Arc<AtomicBool>,
     producers: Vec<tokio::task::JoinHandle<usize>>,
     worker: oxmq::Worker,
-    /// To the servers, but to none in particular.
+    /// A client that asks the sentinels for the master.
     _client: Client,
 }
 
@@ -87,7 +88,7 @@ impl Traffic {
         self.acked.lock().unwrap().len()
     }
 
-    /// Waits for so many more jobs to be added and run.
+    /// Waits until that many more jobs have been added and run.
     async fn more(&self, jobs: usize) {
         let (acked, completed) = (self.acked(), self.completed.lock().unwrap().len());
         eventually_within(PATIENCE * 2, "more jobs", || async {
@@ -96,7 +97,7 @@ impl Traffic {
         .await;
     }
 
-    /// When the first job was completed after a moment.
+    /// Returns when the first job after this moment was completed.
     async fn resumed(&self, after: Instant) -> Instant {
         eventually_within(PATIENCE * 2, "a job is completed", || async {
             self.completed.lock().unwrap().iter().map(|(_, at)| *at).find(|at| *at >= after)
@@ -104,7 +105,7 @@ impl Traffic {
         .await
     }
 
-    /// Ends the producers, and lets the worker run all that there is.
+    /// Stops the producers, and lets the worker run all jobs.
     async fn end(mut self, server: &RedisServer) -> Ended {
         self.stop.store(true, Ordering::SeqCst);
         let mut failed = 0;
@@ -185,7 +186,7 @@ struct Figures {
     ended: Ended,
 }
 
-/// One failover under load, with what follows when the old master is back.
+/// Runs one failover under load, and what follows when the old master is back.
 async fn fail_over(fault: Fault, ids: Ids) -> Figures {
     let mut sentinels = Sentinels::start().await;
     let traffic = Traffic::with(options(&sentinels), ids).await;
@@ -200,7 +201,7 @@ async fn fail_over(fault: Fault, ids: Ids) -> Figures {
     let elected = Instant::now();
     let resumed = traffic.resumed(elected).await;
     traffic.more(100).await;
-    // It believes for some seconds that it is the master still, as all who ask it can see.
+    // For some seconds it still answers that it is the master.
     match fault {
         Fault::Planned => {}
         Fault::Killed => sentinels.servers[0].restart(),
@@ -211,7 +212,7 @@ async fn fail_over(fault: Fault, ids: Ids) -> Figures {
     Figures { fault, election: elected - began, resumed: resumed - elected, ended }
 }
 
-/// In the ten seconds in which the old master goes on, two producers would add more than a thousand.
+/// If the old master went on for these ten seconds, two producers would add more than a thousand jobs to it.
 const FEW: usize = 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -265,7 +266,7 @@ async fn figures_of_many_failovers() {
 async fn sentinels_have_a_login_of_their_own_and_one_of_them_is_enough() {
     let mut sentinels = Sentinels::start_with(Some("s%cret")).await;
     let hosts = sentinels.hosts();
-    // One that nobody reaches, one that is no sentinel, and one that is.
+    // An unreachable address, a server that is no sentinel, and a sentinel.
     let mixed = ["127.0.0.1:1".to_owned(), format!("127.0.0.1:{}", sentinels.servers[0].port()), hosts[2].clone()];
     let options = ConnectOptions::sentinel(mixed, MASTER).unwrap().sentinel_password("s%cret");
     let client = Client::builder(options).prefix(fresh_prefix()).connect().await.unwrap();
@@ -278,7 +279,7 @@ async fn sentinels_have_a_login_of_their_own_and_one_of_them_is_enough() {
     let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut redis).await.unwrap();
     assert!(clients.contains(" db=2 "), "{clients}");
 
-    // Whoever is connected needs no sentinel.
+    // An open connection needs no sentinel.
     for sentinel in &mut sentinels.sentinels {
         sentinel.kill();
     }
@@ -313,7 +314,7 @@ async fn what_is_wrong_with_sentinels_is_said() {
     assert!(error.contains("no sentinel") && hosts.iter().any(|host| error.contains(host)), "{error}");
 }
 
-/// The sentinels are gone when the master changes, and when they are back it is found.
+/// The sentinels are down while the master changes; when they are back, the new master is found.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sentinels_that_were_away_are_asked_when_they_are_back() {
     let mut sentinels = Sentinels::start().await;
@@ -321,7 +322,7 @@ async fn sentinels_that_were_away_are_asked_when_they_are_back() {
     traffic.more(20).await;
     sentinels.sentinels.iter_mut().for_each(Sentinel::kill);
     sentinels.servers[0].kill();
-    // Nobody has made it a master yet.
+    // No sentinel has made it the master yet.
     let acked = traffic.acked.lock().unwrap().iter().cloned().collect::<HashSet<_>>();
     sentinels.sentinels.iter_mut().for_each(Sentinel::restart);
     sentinels.until_master(1).await;
@@ -331,7 +332,7 @@ async fn sentinels_that_were_away_are_asked_when_they_are_back() {
     assert!(ended.lost < FEW, "{ended:?}");
 }
 
-/// The servers that sentinels name are reached through a proxy each.
+/// The servers that sentinels announce are reached through a proxy each.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_behind_other_addresses_are_reached_by_a_map() {
     let sentinels = Sentinels::start().await;
@@ -367,7 +368,7 @@ async fn sentinels_over_tls_lead_to_servers_over_tls() {
         let options = ConnectOptions::sentinel(hosts, MASTER).unwrap().tls(true).tls_root(certificates.pem("ca.crt"));
         options.tls_server_name("redis.internal")
     };
-    // The sentinels without, the servers with it.
+    // The sentinels without TLS, the servers with it.
     let client = Client::builder(to(sentinels.hosts()).sentinel_tls(false)).connect().await.unwrap();
     client.ping().await.unwrap();
     let traffic = Traffic::start(to(sentinels.tls_hosts())).await;

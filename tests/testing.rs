@@ -1,4 +1,4 @@
-//! What users have for their tests.
+//! The module `testing`, which users have for their tests.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn done(_: Job<Value, ()>) -> Result<(), Halt> {
     Ok(())
 }
 
-/// What an assertion says when it fails.
+/// Returns the message of an assertion that fails.
 async fn said(assertion: impl Future<Output = ()>) -> String {
     let panic = std::panic::AssertUnwindSafe(assertion).catch_unwind().await.unwrap_err();
     *panic.downcast::<String>().unwrap()
@@ -43,7 +43,7 @@ async fn what_was_enqueued_is_asserted_with_the_difference() {
   not expected: job 1: welcome {\"lines\":[1,2],\"to\":\"ada\"}
   not expected: job of-7: invoice 7";
     assert_eq!(text, expected);
-    // One that says less takes no job that another one needs.
+    // An expectation that says less takes no job that another one needs.
     queue.add("welcome", json!("bob")).await.unwrap();
     queue.assert_enqueued([Expected::any("welcome"), invoice(), welcome()]).await;
     queue.assert_enqueued([welcome(), Expected::any("welcome"), invoice()]).await;
@@ -157,7 +157,7 @@ async fn a_panic_is_a_failed_attempt_of_a_drain() {
     assert_eq!(drained.failed, [("job".to_owned(), "panicked: a width of zero".to_owned())]);
 }
 
-/// What is told to a processor that waits until it is told to stop.
+/// Waits until it is cancelled, and returns what it was told.
 async fn waits(job: Job<Value, String>) -> Result<String, Halt> {
     if job.attempts_started() > 1 {
         return Ok("again".to_owned());
@@ -188,7 +188,7 @@ async fn faults_are_layers_of_one_line() {
     assert_eq!((cut.completed, cut.moved, made), (1, 1, 1), "{cut:?}");
     let (failed, made) = run(Router::new().on("job", done).layer(fail_attempt(1, "on purpose"))).await;
     assert_eq!((failed.completed, failed.retried, made), (1, 1, 2), "{failed:?}");
-    // And without a server.
+    // The same without a server.
     let told = perform(router().layer(lose_lock()), TestJob::new("job", 1)).await;
     assert_eq!(told.value::<String>(), format!("{:?}", Some(CancelReason::LockLost)));
     let failed = perform(router().layer(fail_attempt(3, "on purpose")), TestJob::new("job", 1).attempts_made(2)).await;
@@ -208,7 +208,7 @@ async fn a_processor_runs_without_a_server() {
     assert_eq!(performed.value::<String>(), "hello, of-ada for the 2. time");
     assert_eq!((performed.progress, performed.logs), (vec![json!({ "half": true })], vec!["a line".to_owned()]));
     assert_eq!(performed.updated_data, Some(json!("other")));
-    // Data of another shape, and what nothing stands in for.
+    // Data of another type, and a method that needs a server.
     let wrong = perform(router(), TestJob::new("greet", json!([1]))).await;
     assert!(matches!(wrong.halt(), Halt::Failed(error) if error.to_string().starts_with("data: json")), "{wrong:?}");
     let asks = |job: Job<Value, ()>| async move { job.get_state().await.map(drop) };

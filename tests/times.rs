@@ -1,6 +1,6 @@
 //! How long pages and commands take with a million jobs in one queue and a thousand queues beside it: `make times`.
 //!
-//! It prints the table of `docs/cli.md` and `docs/dashboard.md`. No time is asserted: it says how this machine is today.
+//! It prints the table of `docs/cli.md` and `docs/dashboard.md`. No time is asserted, since it depends on the machine.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,16 +16,16 @@ use crate::common::time::now_ms;
 const JOBS: usize = 1_000_000;
 const QUEUES: usize = 1_000;
 
-/// So many jobs one call of the filling script makes.
+/// How many jobs one call of the filling script makes.
 const CHUNK: usize = 10_000;
 
-/// So long a screen may take on a machine that does much else.
+/// How long a screen may take on a busy machine.
 const FILLING: Duration = Duration::from_secs(180);
 
 /// How often each page is asked for.
 const ROUNDS: usize = 15;
 
-/// Jobs as workers leave them: half of them completed, a fifth failed, the others wait.
+/// Jobs as workers leave them: half of them completed, a fifth failed, the others waiting.
 const FILL: &str = "
 local base, from, to, now, all = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local data = '{\"n\":%d,\"to\":\"user%d@example.org\",\"items\":[{\"sku\":\"OX-1\",\"count\":2}]}'
@@ -60,8 +60,8 @@ async fn fill(redis: &mut MultiplexedConnection, queue: &str, jobs: usize) {
     }
 }
 
-/// The calls that the server has run since the last question, of those that took a tenth of a millisecond and more: the
-/// median and the longest, in ms. For so long everybody else waited.
+/// Returns the median and the longest of the calls since the last time, in ms, without those below 0.1 ms. During a
+/// call all other clients wait.
 async fn calls(redis: &mut MultiplexedConnection) -> String {
     type Entry = (u64, u64, u64, Vec<String>, String, String);
     let entries: Vec<Entry> = redis::cmd("SLOWLOG").arg("GET").arg(-1).query_async(redis).await.unwrap();
@@ -76,7 +76,7 @@ fn ms(took: Duration) -> f64 {
     took.as_secs_f64() * 1_000.0
 }
 
-/// A page, as a browser asks for it: until its last byte is here.
+/// Requests a page as a browser does, until its last byte has arrived.
 async fn page(at: &str, path: &str) -> (Duration, usize) {
     let began = Instant::now();
     let mut socket = TcpStream::connect(at).await.unwrap();
@@ -103,7 +103,7 @@ async fn pages(url: &str, redis: &mut MultiplexedConnection) {
     println!(
         "| page | median ms | longest ms | KiB | calls of Redis: median ms | longest ms |\n| --- | --- | --- | --- | --- | --- |"
     );
-    // Who comes first waits for the search for queues as long as anybody does.
+    // The first visitor has the longest wait for the search for queues.
     let (first, bytes) = page(at, "/").await;
     println!("| `/`, the first of all | | {:.1} | {} | {} |", ms(first), bytes / 1024, calls(redis).await);
     for path in [
@@ -127,6 +127,7 @@ async fn pages(url: &str, redis: &mut MultiplexedConnection) {
     ] {
         let (mut times, mut size) = (Vec::new(), 0);
         for _ in 0..ROUNDS {
+            // What is read for all visitors is kept for a second: each request here should read anew.
             if path.len() < 12 {
                 // What was read for all who watch is kept for a second: each shall read anew.
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -190,13 +191,13 @@ async fn pages_and_commands_at_a_million_jobs() {
     commands(&server.url(), &mut redis).await;
 }
 
-/// A figure of `INFO`.
+/// Returns a number of `INFO`.
 async fn info(redis: &mut MultiplexedConnection, name: &str) -> f64 {
     let text: String = redis::cmd("INFO").arg("everything").query_async(redis).await.unwrap();
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap().parse().unwrap()
 }
 
-/// The processor time that a process has used, in ms; its ticks are hundredths of a second.
+/// Returns the processor time of a process in ms; one tick is a hundredth of a second.
 fn used_by(process: &str) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();

@@ -3,7 +3,8 @@ use oxmq::JobState;
 use super::*;
 use crate::common::dump::Dump;
 
-/// A call at night: which queue is late, why, retry what failed by one name, look at what waits, clean up, leave.
+/// An operator at night: finds which queue is late and why, retries what failed, by name, looks at what waits, cleans
+/// up.
 #[tokio::test]
 async fn a_call_at_night() {
     let on = Fixture::new().await;
@@ -28,7 +29,7 @@ async fn nothing_is_changed_unless_somebody_says_yes() {
     let _node = filled_by_node(&on).await;
     let dump = async || {
         let mut dump = Dump::take(&mut on.redis.clone(), &on.prefix).await;
-        // Left by the worker that filled the queue, and gone after half a minute.
+        // The worker that filled the queue has left it; it expires after half a minute.
         dump.keys.remove("mails:stalled-check");
         dump
     };
@@ -53,7 +54,7 @@ async fn nothing_is_changed_unless_somebody_says_yes() {
         assert!(ran.code == 0 && ran.out.contains("would"), "{words}: {ran:?}");
         oxmq(&on, &format!("{words} --dry-run --json")).await.json();
     }
-    // Who forgets to say which jobs does not mean all of them.
+    // A call without a filter is refused; it does not mean all jobs.
     for words in ["retry mails --yes", "remove mails --yes", "remove mails -s failed --yes", "clean mails --yes"] {
         assert_eq!(oxmq(&on, words).await.code, 1, "{words}");
     }

@@ -1,13 +1,13 @@
-//! What is asked in a terminal, and how Ctrl-C stops work: keys are sent, and the screen is read.
+//! Questions in a terminal, and how Ctrl-C stops work. The tests send keys and read the screen.
 
 use super::top::Terminal;
 use super::*;
 use crate::common::server::RedisServer;
 
-/// The binary in a terminal that stays open after it, and shows how it ended.
+/// Runs the binary in a terminal that stays open afterwards and shows the exit code.
 fn terminal(url: &str, prefix: &str, words: &str) -> Terminal {
     let words = format!("--url {url} --prefix {prefix} {words}; echo \"ended with $?\"; exec cat");
-    // The shell is to outlive what Ctrl-C ends.
+    // The shell must outlive what Ctrl-C ends.
     Terminal::with(200, 24, "TERM=screen-256color", &words)
 }
 
@@ -44,7 +44,7 @@ async fn only_a_yes_goes_on() {
 async fn ctrl_c_at_a_question_is_a_no() {
     let on = Fixture::new().await;
     on.add_many(5).await;
-    // Jobs are counted in steps that Ctrl-C stops between, whole queues are not.
+    // `remove` counts its jobs in steps, between which Ctrl-C is heard; `drain` counts nothing in steps.
     for words in ["remove q --all", "drain q"] {
         let terminal = asked(&on, words).await;
         terminal.press("C-c");
@@ -68,7 +68,7 @@ async fn ctrl_c_stops_long_work_after_a_step_and_says_how_to_go_on() {
     let terminal = terminal(&server.url(), &on.prefix, "remove q -s failed --all --yes");
     let left = async || on.count(oxmq::JobState::Failed).await;
     eventually("some are removed", || async { left().await < JOBS }).await;
-    // While the server stands still nothing can come to its end.
+    // While the server is paused no command can finish.
     server.pause();
     terminal.press("C-c");
     server.resume();

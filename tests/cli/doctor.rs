@@ -7,15 +7,15 @@ use super::*;
 use crate::common::server::RedisServer;
 use crate::common::time::now_ms;
 
-/// What is found in the queue of a fixture; of other queues and of the server nothing is asked here.
+/// Returns what is found in the queue of a fixture. Other queues and the server are left out.
 async fn kinds(on: &Fixture) -> Vec<FindingKind> {
     let doctor = on.client.doctor().queue("q").pause(Duration::from_millis(50));
     let report = doctor.examine().await.unwrap();
     report.findings.iter().filter(|finding| finding.queue.is_some()).map(|finding| finding.kind).collect()
 }
 
-/// Makes it, finds it, mends it, and finds it no more. `redis` are commands in which `@` stands for the queue's base key and `TS` for
-/// the time.
+/// Causes a finding, finds it, repairs it, and checks that it is gone. In the commands `redis`, `@` stands for the
+/// queue's base key and `TS` for the time.
 async fn found_and_mended(kind: FindingKind, redis: &[&str]) -> Fixture {
     let on = Fixture::new().await;
     spoil(&on, redis).await;
@@ -26,7 +26,7 @@ async fn found_and_mended(kind: FindingKind, redis: &[&str]) -> Fixture {
     assert!(finding.to_string().contains(kind.advice()));
     assert!(doctor.mend(finding).await.unwrap() > 0, "{finding}");
     assert_eq!(kinds(&on).await, [], "{kind}");
-    // What was mended once is not mended again.
+    // Repairing again changes nothing.
     let again = doctor.mend(finding).await.unwrap();
     assert!(again == 0 || matches!(kind, FindingKind::PausedList | FindingKind::StoppedSchedulers), "{kind}: {again}");
     on
@@ -67,7 +67,7 @@ async fn jobs_that_are_nowhere_go_where_they_belong() {
         job("c", " finishedOn 1700000000000 failedReason no"),
         job("d", ""),
         "SADD @d:dependencies x:y:z".to_owned(),
-        // It has failed by the end of one child, while another still ran.
+        // It failed because one child failed, while another still ran.
         job("e", " finishedOn 1700000000000 failedReason no"),
         "SADD @e:dependencies x:y:z".to_owned(),
         job("f", "").replace("priority 0", "priority 7"),
@@ -103,18 +103,18 @@ async fn a_job_that_is_nowhere_does_not_run_before_its_time() {
         score / 4096.0
     };
     let (former_later, former_again) = (due(later.id()).await, due("again").await);
-    // It would have begun by now, had nobody deleted the set.
+    // It would be due by now if nobody had deleted the set.
     let overdue = format!("HSET @overdue {JOB}").replace("delay 0", "delay 1");
     spoil(&on, &["DEL @delayed @marker", &overdue]).await;
     assert_eq!(kinds(&on).await, [FindingKind::LostJobs]);
     let doctor = on.client.doctor().queue("q").pause(Duration::ZERO);
     let report = doctor.examine().await.unwrap();
-    // What is found about the server stands beside it.
+    // Findings about the server are in the same report.
     let lost = report.findings.iter().find(|finding| finding.kind == FindingKind::LostJobs).unwrap();
     assert_eq!(doctor.mend(lost).await.unwrap(), 3);
     assert_eq!(kinds(&on).await, []);
     assert!((due(later.id()).await - former_later).abs() < 1.0);
-    // An attempt begins before it fails, and its failure is what the delay was counted from.
+    // An attempt starts before it fails, and the delay is counted from its failure.
     let again = due("again").await;
     assert!(again <= former_again && again > former_again - 60_000.0, "{again} for {former_again}");
     assert_eq!(on.count(JobState::Waiting).await, 1);
@@ -140,7 +140,7 @@ async fn left_overs_go() {
     found_and_mended(FindingKind::LockWithoutJob, &["SET @a:lock t"]).await;
     found_and_mended(FindingKind::OrphanedParts, &["RPUSH @a:logs line", "SADD @b:dependencies x"]).await;
     found_and_mended(FindingKind::DeadDeduplication, &["SET @de:x:y nobody"]).await;
-    // One that ends by itself is none of the doctor's business.
+    // A key that expires by itself is no finding.
     let on = Fixture::new().await;
     spoil(&on, &["SET @de:x nobody PX 60000"]).await;
     assert_eq!(kinds(&on).await, []);
@@ -185,7 +185,7 @@ async fn what_version_5_put_aside_comes_back() {
     complete_next(&on).await;
 }
 
-/// What the doctor of the whole queue has found of this kind, before something else happens.
+/// Returns the doctor of the whole queue and its finding of this kind.
 async fn found(on: &Fixture, kind: FindingKind) -> (oxmq::doctor::Doctor, oxmq::doctor::Finding) {
     let doctor = on.client.doctor().queue("q").pause(Duration::ZERO);
     let report = doctor.examine().await.unwrap();
@@ -254,7 +254,7 @@ async fn what_cannot_be_mended_is_told() {
     spoil(&on, &["DEL @completed"]).await;
 }
 
-/// Jobs of all kinds come, run, fail, wait for children and go, while it is looked at again and again.
+/// The doctor looks again and again while jobs of all kinds are added, run, fail, wait for children and are removed.
 #[tokio::test]
 async fn a_healthy_queue_under_load_is_not_accused() {
     let on = Fixture::new().await;
@@ -292,8 +292,8 @@ async fn a_healthy_queue_under_load_is_not_accused() {
     assert_eq!(kinds(&on).await, []);
 }
 
-/// The server remembers each call and each stand-still, has a limit of memory and much to do. It is accused of what it has
-/// written down itself, which a busy machine may bring about, and of nothing else.
+/// The server records every slow call and every latency spike, has a memory limit and is busy. Only what the server
+/// itself has recorded may be reported, since a busy machine can cause that.
 #[tokio::test]
 async fn a_healthy_server_under_load_is_not_accused() {
     let server = RedisServer::start_with(&[
@@ -337,7 +337,7 @@ async fn a_healthy_server_under_load_is_not_accused() {
 
 #[tokio::test]
 async fn the_command_tells_asks_and_mends() {
-    // On a server that remembers no slow script: a busy machine makes any script slow.
+    // This server records no slow scripts, because a busy machine makes any script slow.
     let server = RedisServer::start_with(&["--slowlog-log-slower-than", "-1"]);
     let on = Fixture::on(&server).await;
     let oxmq = async |on: &Fixture, words: &str| oxmq_at(&server.url(), on, words).await;
@@ -362,7 +362,7 @@ async fn the_command_tells_asks_and_mends() {
     assert_eq!(oxmq(&on, "doctor q --pause 10ms").await.code, 0);
 }
 
-/// What is found of the server itself.
+/// Returns the findings about the server itself.
 async fn of_server(url: &str) -> Vec<(FindingKind, String)> {
     let client = oxmq::Client::connect(url).await.unwrap();
     let report = client.doctor().queue("q").pause(Duration::ZERO).examine().await.unwrap();
@@ -384,7 +384,7 @@ async fn what_is_wrong_with_the_server_is_told() {
     ]);
     let mut redis = server.connection().await;
     let () = redis::cmd("DEBUG").arg("SLEEP").arg("0.11").query_async(&mut redis).await.unwrap();
-    // Once it takes long enough on this machine.
+    // Repeats until the script takes long enough on this machine.
     let mut rounds = 1_000_000;
     loop {
         let slow = format!("local x = 0 for i = 1, {rounds} do x = x + i % 7 end");
@@ -402,7 +402,7 @@ async fn what_is_wrong_with_the_server_is_told() {
     assert!(found[0].1.contains("allkeys-lru") && found[2].1.contains("command up to "), "{found:?}");
 }
 
-/// A library in front of the server's clock, which sets it back by an hour.
+/// A library that sets the server's clock back by an hour.
 const AN_HOUR_AGO: &str = "#include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
@@ -478,7 +478,7 @@ async fn what_is_not_looked_at_is_told() {
     assert!(matches!(&told[..], [keys] if keys.contains("keys of the server")), "{told:?}");
     let told = left_out(on.client.doctor().keys(1)).await;
     assert!(told.iter().all(|text| text.contains("keys of the server beyond 1")), "{told:?}");
-    // The same id again and again: it stands for very many jobs that wait.
+    // The same id many times: it stands for very many waiting jobs.
     let many = "local ids = {} for i = 1, 1000 do ids[i] = 'x' end for i = 1, 1001 do redis.call('RPUSH', KEYS[1], unpack(ids)) end";
     let () = redis::cmd("EVAL").arg(many).arg(1).arg(on.key("wait")).query_async(&mut on.redis.clone()).await.unwrap();
     let told = left_out(on.client.doctor().places(10)).await;

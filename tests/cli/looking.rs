@@ -43,7 +43,7 @@ async fn jobs_are_found_by_what_is_known_of_them() {
     assert!(rest.iter().all(|job| job["id"] != first[0]["id"]));
 
     let shown = oxmq(&on, "jobs mails").await.ok();
-    // What a name holds cannot steer the terminal.
+    // Control sequences in a name do not reach the terminal.
     assert!(shown.contains("\\x1b[31mred") && !shown.contains('\u{1b}'), "{shown}");
     assert!(shown.contains("prioritized") && shown.contains("delayed"), "{shown}");
 }
@@ -84,7 +84,7 @@ async fn what_cannot_be_read_is_shown_as_it_is_stored_and_hides_nothing() {
     assert!(ran.code == 5 && ran.out.contains("bad of q: waiting") && ran.out.contains("{broken"), "{ran:?}");
     let ran = oxmq(&on, "show q bad --json").await;
     assert_eq!(serde_json::from_str::<Value>(&ran.out).unwrap()["hash"]["data"], "{broken");
-    // Nor does a queue that has keys of another type.
+    // A queue that has keys of the wrong type does not stop it either.
     let other: Queue = on.client.queue("other").open().unwrap();
     other.add("job", json!(1)).await.unwrap();
     let () = redis::cmd("SET").arg(on.key("active")).arg("odd").query_async(&mut redis).await.unwrap();

@@ -1,4 +1,4 @@
-//! The binary `oxmq` as it is called, on a real server with queues that Node and oxmq have filled.
+//! Calls the binary `oxmq` on a real server, with queues that Node and oxmq have filled.
 
 mod acting;
 mod asking;
@@ -21,7 +21,7 @@ use crate::common::fixture::Fixture;
 use crate::common::node::{BullMq, NodeDriver};
 use crate::common::server::shared_server;
 
-/// What a call of the binary has come to.
+/// The result of a call of the binary.
 #[derive(Debug)]
 struct Ran {
     code: i32,
@@ -30,14 +30,14 @@ struct Ran {
 }
 
 impl Ran {
-    /// The output of a call that must have gone well.
+    /// Returns the output of a call that must have succeeded.
     #[track_caller]
     fn ok(self) -> String {
         assert_eq!(self.code, 0, "{self:?}");
         self.out
     }
 
-    /// Each line of the output as JSON.
+    /// Returns each line of the output as JSON.
     #[track_caller]
     fn json(self) -> Vec<Value> {
         let out = self.ok();
@@ -45,7 +45,7 @@ impl Ran {
     }
 }
 
-/// The binary with nothing of this machine's settings.
+/// Returns a command for the binary without any settings of this machine.
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oxmq"));
     command.env_clear().stdin(Stdio::null());
@@ -66,13 +66,13 @@ fn ran(command: &mut Command, input: &str) -> Ran {
     }
 }
 
-/// Calls it on the queues of a fixture; the words are separated by spaces.
+/// Calls the binary on the queues of a fixture. Spaces separate the words.
 async fn oxmq(on: &Fixture, words: &str) -> Ran {
     let words: Vec<&str> = words.split_whitespace().collect();
     call(on, &words, "").await
 }
 
-/// Calls it on another server than the one that all tests share.
+/// Calls the binary on a server other than the one that all tests share.
 async fn oxmq_at(url: &str, on: &Fixture, words: &str) -> Ran {
     let words: Vec<&str> = words.split_whitespace().collect();
     call_at(url, on, &words, "").await
@@ -89,8 +89,9 @@ async fn call_at(url: &str, on: &Fixture, words: &[&str], input: &str) -> Ran {
     tokio::task::spawn_blocking(move || ran(&mut command, &input)).await.unwrap()
 }
 
-/// A queue `mails`, which Node has filled: of 120 jobs of three names the 40 receipts have failed, the others are done. One
-/// more is delayed, one has a priority, one waits, and a flow of Node's waits in `reports`.
+/// Makes a queue `mails` with jobs that Node added. Of 120 jobs with three names the 40 receipts have failed and the
+/// others are completed. Of three more, one is delayed, one has a priority and one waits. A flow of Node waits in
+/// `reports`.
 async fn filled_by_node(on: &Fixture) -> NodeDriver {
     let node = NodeDriver::start(BullMq::V6, &shared_server().url(), &on.prefix).await;
     let name = |n: usize| ["welcome", "receipt", "newsletter"][n % 3];

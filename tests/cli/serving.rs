@@ -1,4 +1,4 @@
-//! `oxmq serve`: the real binary, asked over a real socket.
+//! `oxmq serve`: the real binary and requests over a real socket.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use tokio::net::TcpStream;
 
 use super::*;
 
-/// A binary that serves, killed at the end of its test.
+/// A running `oxmq serve`, killed at the end of its test.
 struct Serving {
     child: tokio::process::Child,
     at: String,
 }
 
-/// What a request was answered.
+/// The answer to a request.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -48,7 +48,7 @@ impl Serving {
         self.send(&format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n")).await
     }
 
-    /// The token that a first visit gives.
+    /// Returns the token that a first visit gives.
     async fn token(&self) -> String {
         let first = self.get("/").await.text;
         first.split("oxmq_token=").nth(1).unwrap().split(';').next().unwrap().to_owned()
@@ -87,7 +87,7 @@ async fn by_default_it_shows_and_lets_nobody_act() {
     let refused = serving.post("/queue/q", &token, &format!("token={token}&do=pause")).await;
     assert_eq!(refused.status, 403, "{refused:?}");
     assert!(!on.queue.is_paused().await.unwrap());
-    // A page of elsewhere whose name was made to mean this machine reads nothing.
+    // A foreign page whose host name was made to point to this machine (DNS rebinding) can read nothing.
     assert_eq!(serving.get_as("/", "evil.example").await.status, 421);
 }
 
@@ -102,7 +102,7 @@ async fn who_may_act_is_said_by_a_flag() {
     assert_eq!((forged.status, on.queue.is_paused().await.unwrap()), (403, false), "{forged:?}");
     let done = serving.post("/queue/q", &token, &format!("token={token}&do=pause")).await;
     assert_eq!((done.status, on.queue.is_paused().await.unwrap()), (303, true), "{done:?}");
-    // The queues that are named are all that there are.
+    // Only the named queues exist.
     assert_eq!(serving.get("/queue/other").await.status, 404);
 }
 
@@ -143,7 +143,7 @@ async fn what_is_set_wrongly_is_told_before_it_serves() {
         command.args(words);
         let ran = tokio::task::spawn_blocking(move || {
             let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-            // What begins to serve after all is not waited for.
+            // If it starts to serve all the same, it is killed after a while.
             let ended = (0..2_000).any(|_| {
                 std::thread::sleep(Duration::from_millis(10)); // looks again
                 child.try_wait().unwrap().is_some()

@@ -24,7 +24,7 @@ async fn the_server_is_said_by_option_environment_or_file() {
     assert_eq!(code(in_dir().env("OXMQ_PROFILE", "night").env("REDIS_URL", "redis://127.0.0.1:1")), 0);
     assert_eq!(code(in_dir().args(["--profile", "day"])), 3);
     assert_eq!(code(command().args(["--config"]).arg(dir.join("none"))), 1);
-    // What cannot be read is not repeated: it may be a password.
+    // The error does not repeat a line that cannot be read: it may hold a password.
     std::fs::write(&file, "url = redis://:geheim@x\n").unwrap();
     let refused = ran(in_dir().arg("queues"), "");
     assert!(refused.code == 1 && !refused.err.contains("geheim"), "{refused:?}");

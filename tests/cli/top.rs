@@ -1,4 +1,4 @@
-//! `oxmq top` in a real terminal, which tmux gives: keys are sent, and the screen is read.
+//! `oxmq top` in a real terminal of tmux. The tests send keys and read the screen.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use super::*;
 use crate::common::fixture::PATIENCE;
 use crate::common::server::RedisServer;
 
-/// A terminal of its own, which ends with it.
+/// A terminal that is closed when this value is dropped.
 pub(crate) struct Terminal {
     socket: String,
 }
@@ -18,7 +18,7 @@ impl Terminal {
         Self::with(width, height, environment, &words)
     }
 
-    /// One in which the binary is called with these words.
+    /// Opens a terminal that runs the binary with these words.
     pub(crate) fn with(width: u32, height: u32, environment: &str, words: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -44,7 +44,7 @@ impl Terminal {
         self.tmux(&["capture-pane", "-p"])
     }
 
-    /// With the sequences that colour it.
+    /// Returns the screen with its colour sequences.
     fn coloured(&self) -> String {
         self.tmux(&["capture-pane", "-p", "-e"])
     }
@@ -84,7 +84,7 @@ async fn a_small_screen_shows_queues_then_jobs_then_one_job() {
     }
     let mails = screen.lines().find(|line| line.starts_with("mails")).unwrap();
     assert_eq!(mails.split_whitespace().collect::<Vec<_>>()[1..5], ["3", "0", "1", "40"], "{screen}");
-    // The queue with the most jobs that wait is chosen.
+    // The queue with the most waiting jobs is selected.
     terminal.press("Enter");
     terminal.shows("1* waiting 2").await;
     terminal.press("5");
@@ -96,11 +96,11 @@ async fn a_small_screen_shows_queues_then_jobs_then_one_job() {
     terminal.press("Escape");
     terminal.shows("5* failed 40").await;
     terminal.press("Escape");
-    // What follows an Escape at once is another key to a terminal.
+    // A terminal takes an Escape and what follows it at once for one key.
     terminal.shows("by waiting").await;
     terminal.press("s");
     terminal.shows("by failed").await;
-    // What comes while it is looked at is shown.
+    // A job that is added meanwhile is shown.
     on.queue.add("new", json!(1)).await.unwrap();
     eventually("the new job is counted", || async {
         terminal.screen().lines().any(|line| line.starts_with("q ") && line.split_whitespace().nth(1) == Some("1"))
@@ -181,7 +181,7 @@ async fn ten_thousand_queues_are_shown_before_all_of_them_are_read() {
     terminal.shows("1* waiting 1").await;
     terminal.press("Escape");
     terminal.shows("s sort").await;
-    // Letters are letters while a name is looked for, `q` too.
+    // During a search for a name all letters are text, `q` too.
     terminal.press("/");
     for letter in ["0", "9", "9", "q"] {
         terminal.press(letter);
@@ -202,7 +202,7 @@ async fn ten_thousand_queues_are_shown_before_all_of_them_are_read() {
     terminal.shows("WAITING    jobs that could run now").await;
     terminal.press("Escape");
     terminal.shows("s sort").await;
-    // It ends at once, whatever is still to be read.
+    // It ends at once, even if it has not read all data.
     terminal.press("q");
     eventually("it has ended", || async { terminal.tmux(&["list-sessions"]).is_empty() }).await;
 }

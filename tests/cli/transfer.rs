@@ -15,7 +15,7 @@ async fn what_is_exported_can_be_imported_with_its_options() {
     let ran = call(&on, &["import", "copy", "--yes"], &exported).await;
     assert_eq!(ran.ok(), "5 jobs added, 0 were there already, 0 refused\n");
     let again = call(&on, &["import", "copy", "--yes", "--json"], &exported).await.json().remove(0);
-    // Those that somebody gave an id are there; the others have the queue's own numbers, and are new.
+    // Jobs with an id of the user exist already. The others have numbers of the queue, and are added as new jobs.
     assert_eq!((&again["added"], &again["existing"]), (&json!(2), &json!(3)));
 
     let of = async |queue: &str| {

@@ -22,7 +22,7 @@ async fn stored_jobs_show_their_types_and_none_of_their_values() {
     assert_eq!(receipt["required"], json!(["n", "to"]));
     assert_eq!(receipt["properties"]["n"], json!({ "type": "integer" }));
     assert!(schema["description"].as_str().unwrap().contains("not declared"), "{schema}");
-    // It looks at no more than it is told to.
+    // It looks at no more jobs than `--sample` allows.
     let few = oxmq(&on, "types mails --sample 2").await.ok();
     assert!(few.contains("Observed in 8 stored jobs"), "{few}");
     assert_eq!(oxmq(&on, "types nowhere").await.code, 3);

@@ -45,10 +45,10 @@ async fn queues_on_every_node_add_run_and_tell() {
         let workers = queue.get_workers().await.unwrap();
         assert_eq!(workers.len(), 1, "{workers:?}");
         let listeners = queue.get_queue_events().await.unwrap();
-        // Ours, and for a while the one of all who wait for a job.
+        // Ours, and for a while the shared one for all calls that wait for a job.
         assert!((1..=2).contains(&listeners.len()), "{listeners:?}");
         worker.close().await;
-        // It is where the cluster says that it is.
+        // It is connected to the node that serves the slot.
         let key = format!("{prefix}:{name}:completed");
         let done: u32 = redis::cmd("ZCARD").arg(&key).query(&mut cluster.admin(node)).unwrap();
         assert_eq!((done, cluster.owner(slot_of(&key))), (20, node));
@@ -106,7 +106,7 @@ async fn administration_and_flows_work_within_a_slot() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// One thread renews the locks of all workers, on whichever nodes they are.
+/// One thread renews the locks of all workers, on all nodes.
 #[tokio::test]
 async fn locks_are_renewed_on_every_node() {
     let cluster = shared_cluster();
@@ -143,7 +143,7 @@ async fn all_queues_share_one_connection_to_a_node() {
         let name = name_on(&format!("shared-{number}"), 1);
         client.queue::<Value, ()>(&name).open().unwrap().add("job", json!(1)).await.unwrap();
     }
-    // The one that asks is there, too.
+    // The connection that asks is counted, too.
     let clients = |node: usize| {
         let list: String =
             redis::cmd("CLIENT").arg("LIST").arg("TYPE").arg("normal").query(&mut cluster.admin(node)).unwrap();
@@ -153,7 +153,7 @@ async fn all_queues_share_one_connection_to_a_node() {
     assert!(clients(0) <= 2 && clients(2) <= 2);
 }
 
-/// Where the prefix puts all queues into one slot, idle workers share a connection, also after it has moved.
+/// With a prefix that puts all queues into one slot, idle workers share a connection, also after the slot has moved.
 #[tokio::test]
 async fn idle_workers_of_one_slot_wait_together_and_move_with_it() {
     const WORKERS: usize = 40;
@@ -181,7 +181,7 @@ async fn idle_workers_of_one_slot_wait_together_and_move_with_it() {
     join_all(workers.into_iter().map(|worker| async move { worker.close().await })).await;
 }
 
-/// One read cannot wait for keys of several slots, so nobody waits together there.
+/// One blocking read cannot wait for keys of several slots, so these workers do not wait together.
 #[tokio::test]
 async fn workers_without_a_connection_of_their_own_run_jobs_of_every_slot() {
     let prefix = untagged_prefix();

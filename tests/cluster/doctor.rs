@@ -1,4 +1,4 @@
-//! The doctor looks at every master: what is wrong on one of them is found wherever it is.
+//! The doctor looks at every master and finds a problem on any of them.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ async fn what_is_wrong_on_any_master_is_found() {
     for name in &names {
         let queue: Queue<Value, Value> = client.queue(name).open().unwrap();
         let id = queue.add("job", json!({})).await.unwrap().id().to_owned();
-        // What goes with the list is found by the job's own key, and by nothing else.
+        // With the list gone, the job can be found only by its own key.
         let key = format!("{prefix}:{name}:wait");
         let owner = cluster.owner(crate::common::cluster::slot_of(&key));
         let mut redis = cluster.nodes[owner].connection().await;

@@ -18,7 +18,7 @@ use crate::common::cluster::Cluster;
 use crate::common::server::fresh_prefix;
 
 fn options(cluster: &Cluster) -> ConnectOptions {
-    // One node is enough; the others are asked for.
+    // One node is enough; it names the others.
     ConnectOptions::cluster(&cluster.hosts()[..1]).unwrap()
 }
 
@@ -26,7 +26,7 @@ async fn client(cluster: &Cluster, prefix: &str) -> Client {
     Client::builder(options(cluster)).prefix(prefix).connect().await.unwrap()
 }
 
-/// A key prefix that no other test uses, and that leaves it to the queue's name where the keys are.
+/// Returns a key prefix that no other test uses and that has no hash tag, so that the queue's name decides the slot.
 fn untagged_prefix() -> String {
     fresh_prefix().replace(['{', '}'], "")
 }

@@ -18,7 +18,7 @@ use crate::common::fixture::{Heard, Ledger, PATIENCE, listen};
 use crate::common::node::BullMq;
 use crate::faults::kill::{spawn_node, start_oxmq};
 
-/// Jobs with ids of their own are added all the time, and run.
+/// Producers that keep adding jobs with ids of their own, and a worker that runs them.
 struct Traffic {
     prefix: String,
     name: String,
@@ -111,7 +111,7 @@ impl Traffic {
         self.completed.lock().unwrap().len()
     }
 
-    /// Waits for so many more jobs to be added and run.
+    /// Waits until that many more jobs have been added and run.
     async fn more(&self, jobs: usize) {
         let (acked, completed) = (self.acked(), self.completed());
         eventually_within(PATIENCE * 2, "more jobs", || async {
@@ -120,7 +120,7 @@ impl Traffic {
         .await;
     }
 
-    /// When the first job was completed after a moment.
+    /// Returns when the first job after this moment was completed.
     async fn resumed(&self, after: Instant) -> Instant {
         eventually_within(PATIENCE * 2, "a job is completed", || async {
             self.completed.lock().unwrap().iter().find(|at| **at >= after).copied()
@@ -128,7 +128,7 @@ impl Traffic {
         .await
     }
 
-    /// Ends the producers and lets all run that is there.
+    /// Stops the producers and lets the worker finish all jobs.
     async fn end(mut self, cluster: &Cluster) -> Outcome {
         self.stop.store(true, Ordering::SeqCst);
         for producer in self.producers.drain(..) {
@@ -228,7 +228,7 @@ async fn moves_under_load(cluster: &Arc<Cluster>, move_slot: fn(&Cluster, u16, u
     assert_eq!(told.len(), outcome.acked);
 }
 
-/// Nothing runs, so nobody but the server tells a worker that waits.
+/// No command runs, so only the server can tell a waiting worker that its slot has moved.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_worker_follows_its_slot() {
     let cluster = Arc::new(Cluster::start());
@@ -238,7 +238,7 @@ async fn an_idle_worker_follows_its_slot() {
     let worker = ours.worker(&name, async |_: Job<Value, ()>| Ok::<_, Halt>(())).drain_delay(PATIENCE).start().unwrap();
     let heard = listen(&worker);
     eventually_within(PATIENCE, "it waits", || async { worker.health().last_fetch.is_some() }).await;
-    // Another process that knows nothing of what ours has heard.
+    // A second client, which has not learned where the slot moved.
     let theirs: Queue<Value, ()> = client(&cluster, "p").await.queue(&name).open().unwrap();
     for (jobs, to) in [(1, 2), (2, 0)] {
         let moving = Arc::clone(&cluster);
@@ -249,10 +249,10 @@ async fn an_idle_worker_follows_its_slot() {
     worker.close().await;
 }
 
-/// What becomes of the master.
+/// What happens to the master.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
-    /// Its replica takes over by agreement.
+    /// Its replica takes over in a planned failover.
     Planned,
     Killed,
     Paused,
@@ -370,8 +370,8 @@ async fn figures_of_many_moves_and_failovers() {
     }
 }
 
-/// For minutes slots move, masters die or hand over, and worker processes of oxmq and of Node are killed, all in turn, while jobs
-/// are added with ids of their own and run. `OXMQ_SOAK_ROUNDS` says how often.
+/// For minutes slots move, masters die or hand over, and worker processes of oxmq and of Node are killed, one after the
+/// other, while jobs with ids of their own are added and run. `OXMQ_SOAK_ROUNDS` says how often.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes: run it with --ignored, as `make soak CLUSTER=1` does"]
 async fn a_cluster_that_never_rests_loses_no_more_than_its_replication() {
@@ -395,7 +395,7 @@ async fn a_cluster_that_never_rests_loses_no_more_than_its_replication() {
         let owner = cluster.owner(slot);
         let others = (0..cluster.nodes.len()).filter(|node| *node != owner && cluster.is_live_master(*node));
         let to = others.collect::<Vec<_>>()[round % 2];
-        // A replica is this many places away from its master, whichever of them is the master now.
+        // The replica has this distance from its master in the list, whichever of the two is the master at the moment.
         let heir = (owner + cluster.nodes.len() / 2) % cluster.nodes.len();
         match round % 5 {
             0 => cluster.move_slot(slot, to, Duration::from_micros(500)),

@@ -1,4 +1,4 @@
-//! Nodes that are reached by other addresses than those by which they name each other.
+//! Nodes that clients reach by other addresses than the ones the nodes give each other.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::common::fixture::PATIENCE;
 use crate::common::proxy::Proxy;
 use crate::common::server::server_version;
 
-/// The network of the nodes is not ours: their names lead nowhere, and each is reached through a proxy.
+/// The host names of the nodes do not resolve here; each node is reached through a proxy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_behind_other_addresses_are_reached_by_a_map() {
-    // Before 7, nodes have no names.
+    // Before 7.0 nodes have no host names.
     if server_version() < 7 {
         return;
     }
@@ -43,7 +43,7 @@ async fn nodes_behind_other_addresses_are_reached_by_a_map() {
     let echo = |job: Job<Value, Value>| async move { Ok::<_, Halt>(job.data().clone()) };
     let worker = client.worker(&name, echo).drain_delay(PATIENCE).start().unwrap();
     for to in [0, 2] {
-        // The second time a node says by its name where the slot is now.
+        // The second time a node answers with the name of the node that has the slot.
         let (moving, slot) = (Arc::clone(&cluster), slot_of(&name));
         tokio::task::spawn_blocking(move || moving.move_slot(slot, to, Duration::ZERO)).await.unwrap();
         let job = queue.add("job", json!(to)).await.unwrap();

@@ -28,7 +28,7 @@ async fn node_and_oxmq_run_each_others_jobs_on_every_node() {
                 all.as_object_mut().unwrap().extend(args.as_object().unwrap().clone());
                 node.call(op, all).await.unwrap()
             };
-            // Theirs run here, and they hear of it.
+            // Node adds, a worker of oxmq runs the jobs, and Node hears the events.
             call("startQueueEvents", json!({})).await;
             let processor = async |job: Job<Value, Value>| Ok::<_, Halt>(json!({ "ours": job.data() }));
             let worker = ours.worker(&name, processor).concurrency(3).start().unwrap();
@@ -45,7 +45,7 @@ async fn node_and_oxmq_run_each_others_jobs_on_every_node() {
             assert_eq!(workers.as_array().unwrap().len(), 1, "{version:?} {workers}");
             worker.close().await;
 
-            // Ours run there, and we hear of it.
+            // oxmq adds, a worker of Node runs the jobs, and oxmq hears the events.
             call("startWorker", json!({ "behaviour": "echo", "opts": { "concurrency": 3, "name": "ada" } })).await;
             let added = join_all((0..10).map(|n| queue.add("job", json!(n)).into_future())).await;
             for job in added {
@@ -67,7 +67,7 @@ async fn flows_of_either_side_run_in_one_slot() {
     let prefix = name_on("flows", 1);
     let ours = client(cluster, &prefix).await;
     let node = NodeDriver::start(BullMq::V6, &cluster.url(), &prefix).await;
-    // Parents run here, children there.
+    // Parents run in oxmq, children in Node.
     let parents: Queue<Value, Value> = ours.queue("parents").open().unwrap();
     let sum = async |job: Job<Value, Value>| {
         let values = job.get_children_values::<i64>().await?;
@@ -89,7 +89,7 @@ async fn flows_of_either_side_run_in_one_slot() {
     worker.close().await;
 }
 
-/// Node gives up on calls that are sent on too often, and its workers may let jobs stall; but nothing is lost.
+/// Node fails calls that are redirected too often, and its workers may let jobs stall; but no job is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_beside_node_while_the_slot_moves() {
     let cluster = Arc::new(Cluster::start());
@@ -124,7 +124,7 @@ async fn nothing_is_lost_beside_node_while_the_slot_moves() {
     let (mut acked, mut next) = (Vec::new(), 0);
     while !moving.is_finished() || next < 300 {
         let id = format!("job-{next}");
-        // Each is the other side's turn.
+        // Both sides add in turn.
         if next % 2 == 0 {
             queue.add("job", json!(next)).job_id(&id).await.unwrap();
             acked.push(id);

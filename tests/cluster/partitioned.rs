@@ -1,4 +1,4 @@
-//! A queue in partitions that lie on all masters.
+//! A queue whose partitions are spread over all masters.
 
 use std::time::Duration;
 
@@ -53,18 +53,18 @@ async fn partitions_lie_on_all_masters_and_are_worked_on_as_one() {
     owners.sort_unstable();
     owners.dedup();
     assert_eq!(owners, [0, 1, 2]);
-    // Where all would be in one slot there is nothing to gain.
+    // If all keys are in one slot, partitions gain nothing.
     let tagged = oxmq::Client::builder(options(cluster)).prefix(name_on("tagged", 0)).connect().await.unwrap();
     let opened = tagged.partitioned::<Value, Value>("mail", 2).open().await;
     assert!(matches!(opened, Err(Error::InvalidOption { option: "prefix", .. })));
 }
 
-/// A master that does not answer keeps no slot from the partitions of the others.
+/// A master that does not answer takes no slots away from the partitions on the others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_others_go_on_while_one_master_is_silent() {
     let cluster = Cluster::start();
     for node in 0..3 {
-        // Nobody is to give it up meanwhile.
+        // The cluster must not replace it meanwhile.
         let words = ["SET", "cluster-node-timeout", "60000"];
         let () = redis::cmd("CONFIG").arg(&words).query(&mut cluster.admin(node)).unwrap();
     }
@@ -84,7 +84,7 @@ async fn the_others_go_on_while_one_master_is_silent() {
         let queue = mails.partition(partition).unwrap();
         queue.add("job", json!(0)).delay(Duration::from_millis(delay)).await.unwrap();
     };
-    // When this job is due, the worker asks the silent master for jobs with all slots that there are.
+    // When this job is due, the worker asks the silent master for as many jobs as it has free slots.
     add(3, 400).await;
     let is_known = || async {
         let marker: u64 = redis::cmd("ZCARD").arg("p:mail-{3}:marker").query(&mut cluster.admin(silent)).unwrap();

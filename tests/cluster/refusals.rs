@@ -1,4 +1,4 @@
-//! What a cluster cannot do is said before anything is sent, and what is wrong with an address at once.
+//! What a cluster cannot do is refused before anything is sent, and a wrong address at once.
 
 use oxmq::options::ParentRef;
 use oxmq::{Client, ConnectOptions, Error, FlowNode, Queue};
@@ -74,7 +74,7 @@ async fn what_is_wrong_with_an_address_is_said() {
     let text = no_connection(options(cluster).password("wrong")).await;
     assert!(text.contains("AUTH") || text.contains("Authentication"), "{text}");
 
-    // A node as if it were a server of its own: it knows its own slots only.
+    // A connection to one node as if it were a single server: it serves its own slots only.
     let [_, elsewhere, _] = name_on_each("hint");
     let url = format!("redis://{}", cluster.hosts()[0]);
     let client =

@@ -1,4 +1,4 @@
-//! While one master is silent, as in the seconds before it is replaced, the others are there.
+//! While one master is silent, as in the seconds before it is replaced, the others still serve.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::common::log::Log;
 async fn clients_connect_and_see_what_the_others_have() {
     let cluster = Cluster::start();
     for node in 0..3 {
-        // Nobody is to give it up meanwhile.
+        // The cluster must not replace it meanwhile.
         let words = ["SET", "cluster-node-timeout", "60000"];
         let () = redis::cmd("CONFIG").arg(&words).query(&mut cluster.admin(node)).unwrap();
     }
@@ -42,7 +42,7 @@ async fn clients_connect_and_see_what_the_others_have() {
     crate::common::eventually::eventually("all workers are connected", seen).await;
     cluster.nodes[2].pause();
     let connecting = (0..20).map(|_| async {
-        // Long enough for none but those that do not wait for it.
+        // Long enough only for calls that do not wait for the silent master.
         let options =
             options(&cluster).connect_timeout(Duration::from_secs(60)).command_timeout(Duration::from_secs(1));
         tokio::time::timeout(Duration::from_secs(30), Client::builder(options).prefix("p").connect()).await

@@ -16,7 +16,7 @@ async fn connect(options: ConnectOptions) -> oxmq::Result<Client> {
     Client::builder(options).prefix(untagged_prefix()).connect().await
 }
 
-/// The nodes name each other by their addresses, for which their certificate is not.
+/// The nodes announce IP addresses that their certificate does not cover.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_over_tls_is_reached_by_the_names_on_its_certificates() {
     let certificates = Certificates::new();
@@ -24,7 +24,7 @@ async fn a_cluster_over_tls_is_reached_by_the_names_on_its_certificates() {
     let seed = format!("localhost:{}", cluster.port(0));
     let trusting = || ConnectOptions::cluster([&seed]).unwrap().tls(true).tls_root(certificates.pem("ca.crt"));
 
-    // The node that was named by the user tells of others, which nobody trusts by an address.
+    // The first node announces the others by addresses that no certificate covers.
     let limit = Duration::from_secs(1);
     let client = connect(trusting().command_timeout(limit).connect_timeout(limit)).await;
     let said = match client {

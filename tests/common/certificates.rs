@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::server::fresh_prefix;
 
-/// Certificates in a directory of their own: `ca`, `server` and `client` by it, `other` a stranger that signs itself.
+/// A directory with certificates: `ca`, `server` and `client` signed by it, and `other`, which is self-signed.
 pub struct Certificates(PathBuf);
 
 impl Certificates {
@@ -41,7 +41,7 @@ impl Certificates {
         made
     }
 
-    /// A certificate by `ca`, for names and for no address.
+    /// Makes a certificate signed by `ca` for host names only, not for an IP address.
     pub fn sign(&self, name: &str, how_long: &[&str]) {
         let (key, request, certificate) = (format!("{name}.key"), format!("{name}.csr"), format!("{name}.crt"));
         let subject = format!("/CN={name}");
@@ -70,7 +70,8 @@ impl Certificates {
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// A port for TLS, from a range out of which no system takes any by itself; that of a cluster's bus is free as well.
+    /// Returns a port for TLS, from a range out of which the system assigns none. The port of the cluster bus is free
+    /// as well.
     pub fn port(&self) -> u16 {
         let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
         loop {
@@ -81,7 +82,7 @@ impl Certificates {
         }
     }
 
-    /// What a server takes to show this certificate on this port; it asks no client for one.
+    /// Returns the arguments that make a server show this certificate on this port. It asks clients for none.
     pub fn server_args(&self, name: &str, port: u16) -> Vec<String> {
         let (certificate, key) = (self.path(&format!("{name}.crt")), self.path(&format!("{name}.key")));
         [

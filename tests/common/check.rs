@@ -1,7 +1,7 @@
 //! Checks a whole run: what was added, what the event stream says, and what Redis holds in the end.
 //!
-//! Every change of a job's state writes one event in the same atomic step, so the stream is the run as it really was.
-//! Each job is walked through it by an automaton that knows which step may follow which.
+//! Every change of a job's state writes one event in the same atomic step, so the stream shows the run as it really
+//! was. A state machine walks each job through it and knows which step may follow which.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use redis::aio::MultiplexedConnection;
 
 use super::fixture::Fixture;
 
-/// A run, as far as the rules look at it.
+/// What the rules need to know of a run.
 #[derive(Debug, Clone, Default)]
 pub struct History {
     /// Ids whose add was answered with success.
@@ -22,7 +22,7 @@ pub struct History {
     pub locked: Vec<String>,
 }
 
-/// What a run that broke no rule amounted to.
+/// The figures of a run that broke no rule.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Figures {
     pub added: usize,

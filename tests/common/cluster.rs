@@ -1,4 +1,4 @@
-//! A Redis Cluster of our own: masters on loopback ports, each with a replica if it is wanted.
+//! A Redis Cluster of our own: masters on loopback ports, each with a replica if the test wants one.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -8,31 +8,31 @@ use redis::{Commands, Connection, FromRedisValue};
 use super::certificates::Certificates;
 use super::server::RedisServer;
 
-/// How long a cluster may take to agree, on a machine that does much else.
+/// How long a cluster may take to agree on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const SLOTS: u16 = 16_384;
 const MASTERS: u16 = 3;
 
-/// Three masters; with replicas, number 3 is that of number 0, and so on.
+/// Three masters; with replicas, node 3 is the replica of node 0, and so on.
 pub struct Cluster {
     pub nodes: Vec<RedisServer>,
-    /// Where they speak TLS to everybody but to the tests.
+    /// The TLS ports, if the nodes speak TLS; the tests themselves use the plain ports.
     tls_ports: Vec<u16>,
 }
 
 impl Cluster {
-    /// Three masters without replicas.
+    /// Starts three masters without replicas.
     pub fn start() -> Self {
         Self::of(usize::from(MASTERS), None)
     }
 
-    /// Three masters that speak TLS to their clients and to each other, with the certificate `server`.
+    /// Starts three masters that speak TLS to their clients and to each other, with the certificate `server`.
     pub fn over_tls(certificates: &Certificates) -> Self {
         Self::of(usize::from(MASTERS), Some(certificates))
     }
 
-    /// Three masters with a replica each. A master is replaced when it was silent for a second.
+    /// Starts three masters with a replica each. A master that is silent for a second is replaced.
     pub fn with_replicas() -> Self {
         Self::of(usize::from(2 * MASTERS), None)
     }
@@ -79,22 +79,22 @@ impl Cluster {
         cluster
     }
 
-    /// The nodes as `ConnectOptions::cluster` takes them.
+    /// Returns the nodes as `ConnectOptions::cluster` takes them.
     pub fn hosts(&self) -> Vec<String> {
         (0..self.nodes.len()).map(|node| format!("127.0.0.1:{}", self.port(node))).collect()
     }
 
-    /// Where a node is reached by its clients, and by the others.
+    /// Returns the port of a node for clients and for the other nodes.
     pub fn port(&self, node: usize) -> u16 {
         self.tls_ports.get(node).copied().unwrap_or_else(|| self.nodes[node].port())
     }
 
-    /// `redis+cluster://` address.
+    /// Returns the `redis+cluster://` address.
     pub fn url(&self) -> String {
         format!("redis+cluster://{}", self.hosts().join(","))
     }
 
-    /// A connection for commands that wait for nothing.
+    /// Opens a connection for commands that do not block.
     pub fn admin(&self, node: usize) -> Connection {
         let url = format!("redis://127.0.0.1:{}", self.nodes[node].port());
         redis::Client::open(url).unwrap().get_connection_with_timeout(Duration::from_secs(5)).unwrap()
@@ -104,7 +104,7 @@ impl Cluster {
         run(&mut self.admin(node), &["CLUSTER", "MYID"])
     }
 
-    /// The nodes that answer.
+    /// Returns the nodes that answer.
     fn alive(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.nodes.len()).filter(|node| self.nodes[*node].is_running())
     }
@@ -123,7 +123,7 @@ impl Cluster {
         });
     }
 
-    /// Waits until all nodes tell of each other by these names.
+    /// Waits until all nodes announce each other by these names.
     pub fn until_named(&self, name: impl Fn(usize) -> String) {
         until("all are known by their names", || {
             self.alive().all(|node| {
@@ -133,13 +133,13 @@ impl Cluster {
         });
     }
 
-    /// Waits until all nodes that run find the cluster in order.
+    /// Waits until all running nodes report that the cluster is healthy.
     pub fn until_well(&self) {
         self.until("the cluster is well", |info| info.contains("cluster_state:ok"));
         self.until_replicas_are_level();
     }
 
-    /// Which node says that it is the master of a slot.
+    /// Returns the node that says that it is the master of a slot.
     pub fn owner(&self, slot: u16) -> usize {
         let mut found = None;
         until("the slot has a master", || {
@@ -185,7 +185,7 @@ impl Cluster {
             }
             let mut migrate = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
             migrate.extend(keys.iter().map(String::as_str));
-            // `NOKEY` where all of them have run out meanwhile.
+            // `NOKEY` if all of them have expired meanwhile.
             let moved: String = run(&mut source, &migrate);
             assert!(moved == "OK" || moved == "NOKEY", "{moved}");
             std::thread::sleep(pause); // so long the slot is between both
@@ -220,12 +220,12 @@ impl Cluster {
         run::<String>(&mut self.admin(node), &["INFO", "replication"]).contains("role:master")
     }
 
-    /// Asks a replica to take the place of its master, which is well.
+    /// Asks a replica to take the place of its healthy master.
     pub fn fail_over_to(&self, replica: usize) {
         run::<()>(&mut self.admin(replica), &["CLUSTER", "FAILOVER"]);
     }
 
-    /// Lets a replica take the place of its master; asks again where that came to nothing, as while it is not level.
+    /// Lets a replica take the place of its master. Asks again if the server refused, e.g. while the replica is behind.
     pub fn hand_over_to(&self, replica: usize, slot: u16) {
         let mut asked = None;
         until("it has handed over", || {
@@ -252,12 +252,12 @@ fn until(what: &str, mut is_met: impl FnMut() -> bool) {
     }
 }
 
-/// Which master has a slot before anything moves.
+/// Returns the master of a slot before any slot is moved.
 fn owner_at_first(slot: u16) -> u16 {
     slot / SLOTS.div_ceil(MASTERS)
 }
 
-/// The slot of a key, by its hash tag.
+/// Returns the slot of a key, by its hash tag.
 pub fn slot_of(key: &str) -> u16 {
     let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
     let crc = tag.filter(|tag| !tag.is_empty()).unwrap_or(key).bytes().fold(0_u16, |crc, byte| {
@@ -271,18 +271,18 @@ pub fn slot_of(key: &str) -> u16 {
     crc % SLOTS
 }
 
-/// Names with a hash tag each, made from `text` and a number, so that each master has one of them before anything moves.
+/// Returns names with a hash tag, made from `text` and a number, one for each master before any slot is moved.
 pub fn name_on_each(text: &str) -> [String; MASTERS as usize] {
     [0, 1, 2].map(|index| name_on(text, index))
 }
 
-/// A name with a hash tag, made from `text` and a number, that this master has before anything moves.
+/// Returns a name with a hash tag, made from `text` and a number, that this master serves before any slot is moved.
 pub fn name_on(text: &str, index: u16) -> String {
     let names = (0..).map(|number| format!("{{{text}-{number}}}"));
     names.into_iter().find(|name| owner_at_first(slot_of(name)) == index).unwrap()
 }
 
-/// The cluster that all tests of this process share; it has no replicas, and nobody moves its slots.
+/// Returns the cluster that all tests of this process share. It has no replicas, and nobody moves its slots.
 pub fn shared_cluster() -> &'static Cluster {
     static SHARED: OnceLock<Cluster> = OnceLock::new();
     SHARED.get_or_init(Cluster::start)

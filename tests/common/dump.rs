@@ -10,8 +10,8 @@ use std::fmt;
 use redis::aio::MultiplexedConnection;
 use serde_json::Value as Json;
 
-/// How far two remaining times to live may lie apart, in ms: the two sides are never written nor read in the same instant.
-/// Long ones may differ by a quarter, since no two that are meant to differ are so alike.
+/// Returns how far two remaining times to live may lie apart, in ms. The two sides are never written nor read at the
+/// same instant. Long ones may differ by a quarter, since no two that are meant to differ are that close.
 fn ttl_tolerance(a: i64, b: i64) -> i64 {
     3_000.max(a.max(b) / 4)
 }
@@ -19,20 +19,20 @@ fn ttl_tolerance(a: i64, b: i64) -> i64 {
 /// All keys under a prefix.
 #[derive(Clone, PartialEq)]
 pub struct Dump {
-    /// By name, without the prefix: `emails:wait`.
+    /// The keys by name, without the prefix: `emails:wait`.
     pub keys: BTreeMap<String, Key>,
 }
 
 /// One key.
 #[derive(Clone, PartialEq)]
 pub struct Key {
-    /// What is left to live, in ms; `None` is for ever.
+    /// The time to live in ms; `None` if the key does not expire.
     pub ttl: Option<i64>,
-    /// What it holds.
+    /// The value of the key.
     pub value: Value,
 }
 
-/// What a key holds.
+/// The value of a key.
 #[derive(Clone, PartialEq)]
 pub enum Value {
     /// A string.
@@ -138,7 +138,7 @@ impl Dump {
                 "zset" => read.cmd("ZRANGE").arg(name).arg(0).arg(-1).arg("WITHSCORES"),
                 "hash" => read.cmd("HGETALL").arg(name),
                 "stream" => read.cmd("XRANGE").arg(name).arg("-").arg("+"),
-                // `none`: it has expired since the scan.
+                // `none`: the key has expired since the scan.
                 _ => read.cmd("GET").arg(name),
             };
         }
@@ -157,7 +157,7 @@ impl Dump {
         Self { keys }
     }
 
-    /// All differences, one line each; none if the two mean the same.
+    /// Returns all differences, one line each; empty if both sides mean the same.
     pub fn diff(left: &Self, right: &Self) -> Vec<String> {
         let mut found = Vec::new();
         let names: BTreeSet<&String> = left.keys.keys().chain(right.keys.keys()).collect();
@@ -215,7 +215,7 @@ fn strip(text: &str, prefix: &str) -> String {
     text.replace(&format!("{prefix}:"), "")
 }
 
-/// Bytes as text; what is no UTF-8 stays distinguishable.
+/// Converts bytes into text, so that invalid UTF-8 stays distinguishable.
 fn text(value: &redis::Value) -> String {
     match value {
         redis::Value::BulkString(bytes) => match std::str::from_utf8(bytes) {
@@ -311,7 +311,7 @@ fn field_text(field: &str, value: &str, json: bool, prefix: &str) -> Text {
     }
 }
 
-/// JSON with one form for each number: `5.0` and `5` are the same to a JavaScript reader.
+/// Returns JSON with one form for each number: `5.0` and `5` are the same to a JavaScript reader.
 pub fn canonical_json(value: Json) -> Json {
     match value {
         Json::Number(n) => match n.as_f64() {
@@ -326,7 +326,7 @@ pub fn canonical_json(value: Json) -> Json {
     }
 }
 
-/// Of each stack trace the message: its first line without the name of the error's class.
+/// Returns the message of each stack trace: its first line without the class of the error.
 fn messages(traces: Json) -> Json {
     let Json::Array(traces) = traces else {
         return traces;
@@ -334,7 +334,7 @@ fn messages(traces: Json) -> Json {
     traces.iter().map(|trace| Json::from(trace_message(trace.as_str().unwrap_or_default()))).collect()
 }
 
-/// The message in a stack trace: its first line without the name of the error's class.
+/// Returns the message of a stack trace: its first line without the class of the error.
 pub fn trace_message(trace: &str) -> String {
     let line = trace.lines().next().unwrap_or_default();
     match line.split_once(": ") {
@@ -372,7 +372,7 @@ fn diff_values(name: &str, left: &Value, right: &Value, found: &mut Vec<String>)
                     let show =
                         |entry: Option<&Vec<_>>| entry.map_or_else(|| "nothing".to_owned(), |e| Event(e).to_string());
                     found.push(format!("{name}: event {i}: left {}, right {}", show(l), show(r)));
-                    // What follows a missing event is shifted, not different.
+                    // After a missing event the others are shifted, not different.
                     break;
                 }
             }

@@ -1,16 +1,16 @@
-//! Waiting for a condition instead of for a while.
+//! Waits for a condition instead of for a fixed time.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// How long [`eventually`] waits at most: long beyond what a busy machine needs, since it costs nothing when all is well.
+/// How long [`eventually`] waits at most: far more than a busy machine needs, since it costs nothing when all is well.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// What a condition answers: `None` and `false` mean "not yet".
+/// The result of a condition: `None` and `false` mean "not yet".
 pub trait Condition {
-    /// What the waiting caller gets in the end.
+    /// The value that the caller gets in the end.
     type Output;
-    /// The answer, once there is one.
+    /// Returns the value, once there is one.
     fn met(self) -> Option<Self::Output>;
 }
 
@@ -42,7 +42,7 @@ where
     eventually_within(DEADLINE, what, condition).await
 }
 
-/// [`eventually`] with a deadline of its own.
+/// Waits like [`eventually`], with a deadline of its own.
 pub async fn eventually_within<F, Fut, C>(deadline: Duration, what: &str, mut condition: F) -> C::Output
 where
     F: FnMut() -> Fut,

@@ -1,4 +1,4 @@
-//! What most tests begin with: a queue of their own, a direct connection beside it, and a ledger of what ran.
+//! What most tests start with: a queue of their own, a direct connection to its server, and a ledger of what ran.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use super::eventually::eventually_within;
 use super::proxy::Proxy;
 use super::server::{RedisServer, connect, fresh_prefix, shared_server};
 
-/// How long a test waits for something that takes milliseconds on a machine with nothing else to do.
+/// How long a test waits for something that takes milliseconds on an idle machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The queue `q` under a prefix of its own.
@@ -21,22 +21,22 @@ pub struct Fixture {
     pub prefix: String,
     pub client: Client,
     pub queue: Queue<Value, Value>,
-    /// To the server itself, past any proxy.
+    /// A connection to the server itself, without the proxy.
     pub redis: MultiplexedConnection,
 }
 
 impl Fixture {
-    /// On the server that all tests share.
+    /// Opens it on the server that all tests share.
     pub async fn new() -> Self {
         Self::on(shared_server()).await
     }
 
-    /// On a server of the test's own.
+    /// Opens it on a server of the test's own.
     pub async fn on(server: &RedisServer) -> Self {
         Self::with(ConnectOptions::from_url(&server.url()).unwrap(), server).await
     }
 
-    /// Through a proxy, with short deadlines.
+    /// Opens it through a proxy, with short deadlines.
     pub async fn through(proxy: &Proxy, server: &RedisServer) -> Self {
         let options = ConnectOptions::from_url(&proxy.url()).unwrap();
         Self::with(options.command_timeout(Duration::from_secs(2)).connect_timeout(Duration::from_secs(1)), server)
@@ -51,12 +51,12 @@ impl Fixture {
         Self { prefix, client, queue, redis: connect(&server.url()).await }
     }
 
-    /// The full name of one of the queue's keys.
+    /// Returns the full name of one of the queue's keys.
     pub fn key(&self, suffix: &str) -> String {
         format!("{}:q:{suffix}", self.prefix)
     }
 
-    /// A worker of the queue that looks for work every second at least.
+    /// Builds a worker of the queue that looks for jobs every second at least.
     pub fn worker<M>(&self, processor: impl Processor<M>) -> WorkerBuilder {
         self.client.worker("q", processor).drain_delay(Duration::from_secs(1))
     }
@@ -70,7 +70,7 @@ impl Fixture {
         })
     }
 
-    /// A worker that notes each job and then takes so many ms for it, so that what goes wrong meets jobs that run.
+    /// Builds a worker that notes each job and then takes that many ms for it, so that faults hit running jobs.
     pub fn slow_worker(&self, ran: &Ledger, ms: u64) -> WorkerBuilder {
         let ran = ran.clone();
         self.worker(move |job: Job<Value, ()>| {
@@ -86,20 +86,20 @@ impl Fixture {
         self.queue.add("job", data).await.unwrap().id().to_owned()
     }
 
-    /// Adds `n` jobs `{"n": 0…}`; their ids.
+    /// Adds `n` jobs `{"n": 0…}` and returns their ids.
     pub async fn add_many(&self, n: usize) -> Vec<String> {
         let jobs = (0..n).map(|n| NewJob::new("job", json!({ "n": n })));
         let added = self.queue.add_bulk(jobs).await.unwrap();
         added.into_iter().map(|job| job.unwrap().id().to_owned()).collect()
     }
 
-    /// A field of a job's hash.
+    /// Reads a field of a job's hash.
     pub async fn field(&self, id: &str, field: &str) -> Option<String> {
         let mut redis = self.redis.clone();
         redis::cmd("HGET").arg(self.key(id)).arg(field).query_async(&mut redis).await.unwrap()
     }
 
-    /// A numeric field of a job's hash; 0 if it is not there.
+    /// Reads a numeric field of a job's hash; 0 if it does not exist.
     pub async fn number(&self, id: &str, field: &str) -> u64 {
         self.field(id, field).await.map_or(0, |text| text.parse().unwrap())
     }
@@ -111,7 +111,7 @@ impl Fixture {
         active.iter().any(|found| found == id)
     }
 
-    /// How many jobs are in this state, asked past any proxy.
+    /// Counts the jobs in this state, without the proxy.
     pub async fn count(&self, state: JobState) -> usize {
         let mut redis = self.redis.clone();
         let (command, key) = match state {
@@ -126,7 +126,7 @@ impl Fixture {
         redis::cmd(command).arg(self.key(key)).query_async(&mut redis).await.unwrap()
     }
 
-    /// Waits until so many jobs are in this state.
+    /// Waits until that many jobs are in this state.
     pub async fn until(&self, state: JobState, jobs: usize) {
         self.until_within(PATIENCE, state, jobs).await;
     }
@@ -136,7 +136,7 @@ impl Fixture {
         eventually_within(limit, &what, || async { self.count(state).await == jobs }).await;
     }
 
-    /// Keys of locks that are left.
+    /// Counts the keys of locks.
     pub async fn locks(&self) -> usize {
         let mut redis = self.redis.clone();
         let pattern = self.key("*:lock");
@@ -161,7 +161,7 @@ impl Fixture {
     }
 }
 
-/// What processors say of themselves.
+/// Lines that processors write about what they ran.
 #[derive(Clone, Default)]
 pub struct Ledger(Arc<Mutex<Vec<String>>>);
 
@@ -178,7 +178,7 @@ impl Ledger {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// How often each line was noted.
+    /// Returns how often each line was written.
     pub fn tally(&self) -> HashMap<String, usize> {
         let mut tally = HashMap::new();
         for line in self.lines() {
@@ -193,7 +193,7 @@ impl Ledger {
     }
 }
 
-/// Collects what a worker tells, from now on.
+/// Collects the events of a worker from now on.
 pub fn listen(worker: &Worker) -> Heard {
     let heard = Heard::default();
     let mut events = worker.events();
@@ -237,7 +237,7 @@ impl Heard {
     }
 }
 
-/// The text of an error and of its causes.
+/// Returns the text of an error and of its causes.
 fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")

@@ -1,4 +1,4 @@
-//! What a program with tracing's usual subscriber would find in its log.
+//! The log as a program with the usual subscriber of `tracing` writes it.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -38,8 +38,8 @@ impl MakeWriter<'_> for Text {
 
 impl Log {
     pub fn begin() -> Self {
-        // While there is but one subscriber, tracing asks that of the thread which reaches a line first, and where it has
-        // none the line is silent for all. So there is always another one.
+        // While there is only one subscriber, `tracing` asks it on the thread that reaches a log line first; if that
+        // thread has none, the line is disabled for all threads. So there is always a second subscriber.
         Self::of_connections();
         let text = Text::default();
         let subscriber = tracing_subscriber::fmt()
@@ -51,8 +51,8 @@ impl Log {
         Self { text, _subscriber: Some(tracing::subscriber::set_default(subscriber)) }
     }
 
-    /// What connections say on all threads but those with a log of their own, to all tests together: each knows its
-    /// lines by the port of its server.
+    /// Returns the lines of connections on all threads without a log of their own, shared by all tests. Each test knows
+    /// its lines by the port of its server.
     pub fn of_connections() -> Self {
         static TEXT: OnceLock<Text> = OnceLock::new();
         let text = TEXT.get_or_init(|| {
@@ -74,12 +74,12 @@ impl Log {
         String::from_utf8_lossy(&text).lines().map(|line| line.trim_start().to_owned()).collect()
     }
 
-    /// The lines that hold this text.
+    /// Returns the lines that contain this text.
     pub fn with(&self, part: &str) -> Vec<String> {
         self.lines().into_iter().filter(|line| line.contains(part)).collect()
     }
 
-    /// Waits for so many lines with this text.
+    /// Waits for that many lines with this text.
     pub async fn until(&self, lines: usize, part: &str) -> Vec<String> {
         let what = format!("{lines} lines in the log with '{part}'");
         eventually_within(PATIENCE, &what, || async { self.with(part).len() >= lines }).await;

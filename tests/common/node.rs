@@ -1,4 +1,4 @@
-//! BullMQ itself, in a Node process that does one operation per line (`tests/interop/node/driver.mjs`).
+//! BullMQ itself, in a Node process that executes one operation per line (`tests/interop/node/driver.mjs`).
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -94,7 +94,7 @@ impl NodeDriver {
             move || {
                 for line in lines.map_while(Result::ok) {
                     let mut text = lock(&stderr);
-                    // Enough to explain a failure, bounded should Node complain for ever.
+                    // Enough to explain a failure, and bounded in case Node never stops writing.
                     if text.len() < 64 * 1024 {
                         text.push_str(&line);
                         text.push('\n');
@@ -114,12 +114,12 @@ impl NodeDriver {
         driver
     }
 
-    /// The prefix of all calls that name no other.
+    /// Returns the default prefix of all calls.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// What the process wrote to stderr so far.
+    /// Returns what the process has written to stderr so far.
     pub fn stderr(&self) -> String {
         lock(&self.stderr).clone()
     }
@@ -132,7 +132,7 @@ impl NodeDriver {
     ///
     /// # Panics
     ///
-    /// When the process is gone or does not answer within 20 s.
+    /// When the process is gone or does not answer within 60 s.
     pub async fn call(&self, op: &str, args: Value) -> Result<Value, NodeError> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let Value::Object(args) = args else { panic!("{op}: arguments must be an object") };
@@ -155,7 +155,7 @@ impl NodeDriver {
         }
     }
 
-    /// Fixes what Node takes for the time, in ms; `None` lets it run.
+    /// Fixes the time that Node sees, in ms; `None` lets it run.
     pub async fn clock(&self, now: Option<i64>) {
         self.call("clock", json!({ "to": now })).await.expect("clock");
     }
@@ -195,7 +195,7 @@ fn read_replies(stdout: impl BufRead, waiting: &Waiting) {
             let _ = sender.send(reply);
         }
     }
-    // End of the process: whoever still waits learns it by the dropped sender.
+    // The process has ended: the dropped senders tell every waiting caller.
     lock(waiting).clear();
 }
 

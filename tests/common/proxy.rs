@@ -24,11 +24,11 @@ use tokio::time::Instant;
 pub use self::matcher::Matcher;
 use self::resp::{invalid, reply, request};
 
-/// Connections beyond this many at a time are refused, bytes of one message beyond [`MAX_MESSAGE`] end a connection.
+/// Connections beyond this many at a time are refused. A message longer than [`MAX_MESSAGE`] bytes ends its connection.
 const MAX_CONNECTIONS: usize = 1_000;
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
-/// Bytes that pass at a time.
+/// How many bytes are passed on at a time.
 const PIECE: usize = 16 * 1024;
 
 /// What passed and what did not, since the start.
@@ -57,7 +57,8 @@ enum Fate {
     LoseRequest,
 }
 
-/// Which connections carry bytes. Connections are numbered; a bound is the number of the first one it spares.
+/// Which connections carry bytes. Connections are numbered; a bound is the number of the first connection that it
+/// spares.
 #[derive(Clone, Copy, Default)]
 struct Weather {
     cut_below: u64,
@@ -89,7 +90,7 @@ struct Lane {
 }
 
 impl Lane {
-    /// Takes its turn for so many bytes.
+    /// Waits for a turn to send that many bytes.
     async fn carry(&self, bytes: usize, weather: &watch::Receiver<Weather>) {
         self.bytes.fetch_add(bytes as u64, Ordering::SeqCst);
         let Some(rate) = weather.borrow().bytes_per_second else { return };
@@ -104,7 +105,7 @@ impl Lane {
     }
 }
 
-/// The proxy; it ends, with all its connections, when dropped.
+/// The proxy; dropping it ends it and all its connections.
 pub struct Proxy {
     addr: SocketAddr,
     shared: Arc<Shared>,
@@ -134,12 +135,12 @@ impl Proxy {
         Self { addr, shared, acceptor }
     }
 
-    /// Where it listens.
+    /// Returns the address where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// `redis://` address of the proxy.
+    /// Returns the `redis://` address of the proxy.
     pub fn url(&self) -> String {
         format!("redis://{}", self.addr)
     }
@@ -154,7 +155,7 @@ impl Proxy {
         lock(&self.shared.rules).push((matcher, Fate::LoseRequest));
     }
 
-    /// Forgets the requests that were to be cut or dropped.
+    /// Forgets the requests that should be cut or dropped.
     pub fn clear_rules(&self) {
         lock(&self.shared.rules).clear();
     }
@@ -165,18 +166,18 @@ impl Proxy {
         self.shared.weather.send_modify(|w| w.cut_below = next);
     }
 
-    /// From now on the present connections carry nothing, without being closed, for good; new ones work.
+    /// Makes the existing connections carry nothing for good, without closing them; new ones work.
     pub fn blackhole_existing(&self) {
         let next = self.shared.connections.load(Ordering::SeqCst);
         self.shared.weather.send_modify(|w| w.dead_below = next);
     }
 
-    /// Nothing passes on any connection, old or new (which are accepted), until [`heal`](Self::heal).
+    /// Lets nothing pass on any connection, old or new (new ones are accepted), until [`heal`](Self::heal).
     pub fn blackhole_all(&self) {
         self.shared.weather.send_modify(|w| w.held = true);
     }
 
-    /// Ends [`blackhole_all`](Self::blackhole_all) and [`stall`](Self::stall): what was held goes on.
+    /// Ends [`blackhole_all`](Self::blackhole_all) and [`stall`](Self::stall): held bytes are sent on.
     pub fn heal(&self) {
         self.shared.weather.send_modify(|w| {
             w.held = false;
@@ -189,7 +190,7 @@ impl Proxy {
         self.shared.weather.send_modify(|w| w.stalled_until = Some(Instant::now() + duration));
     }
 
-    /// Lets so many bytes through in a second, in each direction, on all connections together.
+    /// Lets that many bytes per second through, in each direction, on all connections together.
     pub fn throttle(&self, bytes_per_second: u32) {
         self.shared.weather.send_modify(|w| w.bytes_per_second = Some(bytes_per_second));
     }
@@ -200,12 +201,12 @@ impl Proxy {
         *lock(&self.shared.target) = target;
     }
 
-    /// Connections open at this moment.
+    /// Returns how many connections are open.
     pub fn open_connections(&self) -> u64 {
         self.shared.open.load(Ordering::SeqCst)
     }
 
-    /// What passed and what did not.
+    /// Returns the counters of what has passed and what has not.
     pub fn counters(&self) -> Counters {
         let of = |n: &AtomicU64| n.load(Ordering::SeqCst);
         Counters {
@@ -236,7 +237,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         shared.open.fetch_add(1, Ordering::SeqCst);
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            // Any end of a connection is an end: errors are what this proxy is for.
+            // Errors are ignored: breaking connections is the purpose of this proxy.
             let _ = serve(client, number, &shared).await;
             shared.open.fetch_sub(1, Ordering::SeqCst);
         });
@@ -252,10 +253,10 @@ async fn serve(mut client: TcpStream, number: u64, shared: &Shared) -> io::Resul
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
-    // The fates of the requests that have no reply yet.
+    // What to do with the replies to the requests on their way.
     let fates = Mutex::new(VecDeque::new());
     let other_gate = Gate { number, weather: shared.weather.subscribe() };
-    // The first of the two to end takes the sockets with it.
+    // The first of the two to end closes the sockets.
     tokio::select! {
         end = requests(from_client, to_server, gate, &fates, shared) => end,
         end = replies(from_server, to_client, other_gate, &fates, shared) => end,
@@ -321,7 +322,7 @@ async fn replies(
     }
 }
 
-/// Where the bytes of one direction of a connection wait for better weather.
+/// Where the bytes of one direction of a connection wait until they may pass.
 struct Gate {
     number: u64,
     weather: watch::Receiver<Weather>,
@@ -362,7 +363,7 @@ impl Gate {
                 read = from.read(&mut piece) => {
                     let read = read?;
                     if read == 0 {
-                        // A dead connection does not even carry the news of its end.
+                        // A dead connection does not carry the close either.
                         self.pass().await?;
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }

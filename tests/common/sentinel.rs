@@ -12,10 +12,10 @@ use super::server::{RedisServer, Running, connect, free_port, fresh_dir, run, se
 /// The name under which the sentinels know the master.
 pub const MASTER: &str = "mymaster";
 
-/// How long a failover may take on a machine that does much else.
+/// How long a failover may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A sentinel on a loopback port; ended on drop.
+/// A sentinel on a loopback port; dropping it ends it.
 pub struct Sentinel {
     dir: PathBuf,
     port: u16,
@@ -24,8 +24,8 @@ pub struct Sentinel {
 }
 
 impl Sentinel {
-    /// A sentinel that finds a master silent after one second, and that asks for a password if one is given. With certificates
-    /// it speaks TLS to all others.
+    /// Starts a sentinel that takes a master for down after one second without an answer, with a password if one is
+    /// given. With certificates it speaks TLS to all others.
     fn start(master: u16, password: Option<&str>, certificates: Option<&Certificates>) -> Self {
         let mut log = String::new();
         for _ in 0..10 {
@@ -38,7 +38,7 @@ impl Sentinel {
                 format!("sentinel down-after-milliseconds {MASTER} 1000"),
                 format!("sentinel failover-timeout {MASTER} 10000"),
             ];
-            // They speak to each other by the same password.
+            // They use the same password among themselves.
             lines.extend(
                 password.iter().flat_map(|secret| {
                     [format!("requirepass {secret:?}"), format!("sentinel sentinel-pass {secret:?}")]
@@ -65,7 +65,7 @@ impl Sentinel {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Where it speaks TLS, if it does.
+    /// Returns its TLS address, if it has one.
     fn tls_host(&self) -> Option<String> {
         self.tls_port.map(|port| format!("127.0.0.1:{port}"))
     }
@@ -77,7 +77,7 @@ impl Sentinel {
         }
     }
 
-    /// Starts it again, with what it had written down.
+    /// Starts it again with its saved configuration.
     pub fn restart(&mut self) {
         self.kill();
         std::fs::remove_file(self.dir.join("log")).unwrap();
@@ -108,18 +108,18 @@ impl Sentinels {
         Self::start_with(None).await
     }
 
-    /// With a password for the sentinels.
+    /// Starts them with a password for the sentinels.
     pub async fn start_with(password: Option<&'static str>) -> Self {
         Self::start_all(password, None).await
     }
 
-    /// All of them speak TLS to each other and to their clients, with the certificate `server`.
+    /// Starts them with TLS among each other and for their clients, with the certificate `server`.
     pub async fn over_tls(certificates: &Certificates) -> Self {
         Self::start_all(None, Some(certificates)).await
     }
 
     async fn start_all(password: Option<&'static str>, certificates: Option<&Certificates>) -> Self {
-        // A replica that has what the master has needs no transfer when it connects.
+        // A replica with the master's data needs no transfer when it connects.
         let server = |of: Option<u16>| {
             let mut args = vec!["--repl-diskless-sync-delay".to_owned(), "0".to_owned()];
             let tls_port = certificates.map(|certificates| {
@@ -141,12 +141,12 @@ impl Sentinels {
         all
     }
 
-    /// Where the sentinels listen.
+    /// Returns the addresses of the sentinels.
     pub fn hosts(&self) -> Vec<String> {
         self.sentinels.iter().map(Sentinel::host).collect()
     }
 
-    /// Where the sentinels listen by TLS.
+    /// Returns the TLS addresses of the sentinels.
     pub fn tls_hosts(&self) -> Vec<String> {
         self.sentinels.iter().filter_map(Sentinel::tls_host).collect()
     }
@@ -156,7 +156,7 @@ impl Sentinels {
         connect(&format!("redis://{login}{}", sentinel.host())).await
     }
 
-    /// Waits until a failover is possible: the replica is level, and all sentinels know it and each other.
+    /// Waits until a failover is possible: the replica is in sync, and all sentinels know it and each other.
     pub async fn until_ready(&self) {
         eventually_within(PATIENCE, "sentinels that know all", || async {
             for sentinel in &self.sentinels {
@@ -192,7 +192,7 @@ impl Sentinels {
         .await;
     }
 
-    /// The server that says that it is a master, asked itself; the first of several.
+    /// Returns the first server that answers that it is a master.
     pub async fn master(&self) -> usize {
         eventually_within(PATIENCE, "a master", || async {
             for (index, server) in self.servers.iter().enumerate() {
@@ -210,7 +210,7 @@ impl Sentinels {
         eventually_within(PATIENCE, "the replica is the master", || is_master(&self.servers[index])).await;
     }
 
-    /// Asks for a failover while the master is well.
+    /// Asks for a failover while the master is healthy.
     pub async fn fail_over(&self) {
         eventually_within(PATIENCE, "a planned failover begins", || async {
             let mut connection = self.ask(&self.sentinels[0]).await;
@@ -222,7 +222,7 @@ impl Sentinels {
     }
 }
 
-/// Whether a server answers that it is a master.
+/// Returns whether a server answers that it is a master.
 pub async fn is_master(server: &RedisServer) -> bool {
     let asked = async {
         let client = redis::Client::open(server.url()).unwrap();

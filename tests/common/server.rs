@@ -11,7 +11,7 @@ use redis::aio::MultiplexedConnection;
 
 use super::cluster::{name_on, shared_cluster, slot_of};
 
-/// A server as users have it for their tests, with a connection that is past oxmq.
+/// A server as users have it for their tests, and direct connections to it.
 #[derive(Debug)]
 pub struct RedisServer {
     own: oxmq::testing::RedisServer,
@@ -28,13 +28,13 @@ impl RedisServer {
         Self { own: oxmq::testing::RedisServer::start_with(args), is_node }
     }
 
-    /// Its address for clients: `redis://`, or that of the cluster of which it is a node.
+    /// Returns its address for clients: `redis://`, or that of the cluster of which it is a node.
     pub fn url(&self) -> String {
         let url = self.own.url();
         if self.is_node { url.replacen("redis", "redis+cluster", 1) } else { url }
     }
 
-    /// A new connection.
+    /// Opens a connection.
     pub async fn connection(&self) -> MultiplexedConnection {
         connect(&self.url()).await
     }
@@ -54,10 +54,10 @@ impl DerefMut for RedisServer {
     }
 }
 
-/// The arguments that make a server write everything down before it answers; for tests that restart it.
+/// The arguments that make a server write every change to disk before it answers; for tests that restart it.
 pub const AOF: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
 
-/// A new connection to any server; to the node itself, where a cluster is named by one.
+/// Opens a connection to any server. If the URL names a cluster by a node, it goes to that node.
 pub async fn connect(url: &str) -> MultiplexedConnection {
     let client = redis::Client::open(url.replacen("redis+cluster", "redis", 1)).expect("redis url");
     let config = redis::AsyncConnectionConfig::new()
@@ -66,13 +66,14 @@ pub async fn connect(url: &str) -> MultiplexedConnection {
     client.get_multiplexed_async_connection_with_config(&config).await.unwrap_or_else(|err| panic!("{url}: {err}"))
 }
 
-/// Whether tests without a server of their own run on a cluster. Those that need a socket or a database cannot.
+/// Returns whether tests without a server of their own run on a cluster. Those that need a socket or a database cannot.
 fn is_on_cluster() -> bool {
     std::env::var_os("OXMQ_TEST_CLUSTER").is_some()
 }
 
-/// The server that all tests of this process share, ended with the process; with `OXMQ_TEST_CLUSTER=1` the first node of a
-/// cluster, on which all keys of a [`fresh_prefix`] are. Use that on it, and no command that reaches beyond one's own keys.
+/// Returns the server that all tests of this process share; it ends with the process. With `OXMQ_TEST_CLUSTER=1` it is
+/// the first node of a cluster, which serves all keys of a [`fresh_prefix`]. Use such a prefix on it, and no command
+/// that affects other keys.
 pub fn shared_server() -> &'static RedisServer {
     if is_on_cluster() {
         return &shared_cluster().nodes[0];
@@ -81,7 +82,7 @@ pub fn shared_server() -> &'static RedisServer {
     SHARED.get_or_init(RedisServer::start)
 }
 
-/// A connection to where a key is: to the server that all tests share, or to that node of their cluster.
+/// Opens a connection to the server of a key: the one that all tests share, or the right node of their cluster.
 pub async fn connect_to_key(key: &str) -> MultiplexedConnection {
     if !is_on_cluster() {
         return shared_server().connection().await;
@@ -90,7 +91,7 @@ pub async fn connect_to_key(key: &str) -> MultiplexedConnection {
     cluster.nodes[cluster.owner(slot_of(key))].connection().await
 }
 
-/// A key prefix that no other test uses.
+/// Returns a key prefix that no other test uses.
 pub fn fresh_prefix() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Who may see and act, and what is not shown to anybody.
+//! Who may see and act, and what is shown to nobody.
 
 use std::sync::{Arc, Mutex};
 
@@ -58,7 +58,7 @@ async fn a_queue_that_may_not_be_seen_is_not_even_named() {
     }
     assert_eq!(site.post("/queue/payroll", &[("do", "pause")]).await.status, StatusCode::NOT_FOUND);
     assert!(!hidden.is_paused().await.unwrap());
-    // Named queues alone are shown, whatever else there is.
+    // Only the named queues are shown.
     let site = Site::with(Dashboard::new(fixture.client.clone()).queues(["q"])).await;
     assert!(!site.page("/").await.contains("payroll"));
     assert_eq!(site.get("/queue/payroll").await.status, StatusCode::NOT_FOUND);
@@ -72,7 +72,7 @@ async fn a_right_to_one_action_is_none_to_another() {
         matches!(wanted, Permission::See { .. } | Permission::Act { action: Action::Pause, .. })
     };
     let site = Site::with(Dashboard::new(fixture.client.clone()).authorize(may)).await;
-    // Whatever the form says that it does.
+    // The form cannot claim another action than the path has.
     for path in ["/queue/q/add", "/queue/q/jobs", "/queue/q/schedulers", &format!("/queue/q/job/{id}")] {
         let fields = [("do", "pause"), ("name", "evil"), ("data", "{}"), ("id", &*id), ("state", "waiting")];
         assert_eq!(site.post(path, &fields).await.status, StatusCode::BAD_REQUEST, "{path}");
@@ -108,7 +108,7 @@ async fn relatives_in_a_queue_that_may_not_be_seen_are_neither_named_nor_removed
     site.page_with(&path, &["Done to 0 jobs, and not to 1"]).await;
     let payroll: oxmq::Queue = fixture.client.queue("payroll").open().unwrap();
     assert!(payroll.get_job("ann").await.unwrap().is_some() && fixture.queue.get_job("top").await.unwrap().is_some());
-    // Who may remove jobs there as well takes the family along.
+    // If the user may remove jobs in that queue, too, the children are removed.
     let all = Site::with(Dashboard::new(fixture.client.clone()).authorize(|_, _| true)).await;
     all.done("/queue/q/job/top", &[("do", "remove")]).await;
     assert!(payroll.get_job("ann").await.unwrap().is_none());
@@ -188,7 +188,7 @@ async fn what_is_covered_is_neither_shown_nor_found() {
         let found = text(&site.page(&format!("/queue/q?state=waiting&data={secret}")).await);
         assert!(found.contains("No job matches"), "{secret}: {found}");
     }
-    // Wherever it stands.
+    // Secrets are hidden in every field.
     let mut redis = fixture.redis.clone();
     let secret = json!({ "token": "hunter2" }).to_string();
     let mut set = redis::cmd("HSET");

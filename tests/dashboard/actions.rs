@@ -1,4 +1,4 @@
-//! What the forms do.
+//! What the forms of the dashboard do.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -109,7 +109,7 @@ async fn a_job_is_added_as_the_form_says() {
     let page = text(&site.page("/queue/q/job/my%2Fid").await);
     assert!(page.contains("delayed") && page.contains("up to 3"), "{page}");
     assert!(site.page("/queue/q/add?like=my%2Fid").await.contains("12345678901234567890"));
-    // One like another has all its options that are not of that job alone.
+    // A job added like another has all options of that one, except those that belong to one job alone.
     let options = JobOptions::from_json(
         r#"{"attempts":7,"backoff":{"type":"exponential","delay":9},"kl":3,"expiresIn":3600000,"mine":1,"de":{"id":"d"}}"#,
     );
@@ -274,12 +274,12 @@ async fn a_scheduler_is_changed_and_what_its_jobs_are_made_of_stays() {
         (Some("30 2 * * *"), Some("Europe/Berlin"), None)
     );
     assert_eq!(made_of(&after), made_of(&before));
-    // Its next run is made of it too.
+    // Its next run is made of the same options.
     let run = format!("repeat:s:{}", after.next_run.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis());
     let opts: Value = serde_json::from_str(&fixture.field(&run, "opts").await.unwrap()).unwrap();
     assert_eq!((&opts["attempts"], &opts["priority"], &opts["ours"]), (&json!(4), &json!(3), &json!("kept")));
     assert_eq!(fixture.field(&run, "data").await, before.data.map(|data| data.as_str().to_owned()));
-    // What its pattern is drawn from stays, and what others say of their repetition too: Node keeps both in the runs alone.
+    // The seed of the pattern is kept, and so are the unknown members of `repeat`: Node stores both in the runs only.
     let repeat = json!({ "pattern": "H 3 * * *", "hashSeed": "theirs", "tz": "UTC", "ours": [1.10] });
     let upsert = json!({ "queue": "q", "scheduler": "s", "repeat": repeat, "template": { "name": "tick" } });
     node.call("upsertJobScheduler", upsert).await.unwrap();

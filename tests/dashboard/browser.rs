@@ -1,4 +1,4 @@
-//! A call at night, with real clicks. Needs Chromium: `make test-dashboard`.
+//! An operator at night, with real clicks. Needs Chromium: `make test-dashboard`.
 
 use oxmq::{JobState, Queue};
 
@@ -25,7 +25,7 @@ async fn a_call_at_night() {
     chrome.click("//section[contains(@class,'attention')]//a[text()='search-index']").await;
     chrome.sees("34 jobs waiting and no worker is connected").await;
 
-    // What failed by one name runs again.
+    // Retries the failed jobs of one name.
     let mails: Queue = shop.fixture.client.queue("mails").open().unwrap();
     chrome.click("//header//a[text()='Queues']").await;
     chrome.click("//table//a[text()='mails']").await;
@@ -43,7 +43,7 @@ async fn a_call_at_night() {
     counts(&mails, JobState::Waiting, 3).await;
     chrome.click("//a[text()='Back to the queue']").await;
 
-    // Two by hand, chosen with the keyboard.
+    // Retries two jobs that are selected with the keyboard.
     chrome.click("//a[text()='Clear']").await;
     chrome.sees("550 5.1.1").await;
     let body = chrome.find("//body").await;
@@ -53,7 +53,7 @@ async fn a_call_at_night() {
     chrome.sees("2 jobs: run again.").await;
     counts(&mails, JobState::Failed, 4).await;
 
-    // A film that is encoded in vain.
+    // Cancels a job that is no longer wanted.
     let photos: Queue = shop.fixture.client.queue("photos").open().unwrap();
     chrome.go(&format!("{}/queue/photos?state=active", shop.url)).await;
     chrome.click("//table//a[text()='encode']").await;
@@ -63,12 +63,12 @@ async fn a_call_at_night() {
     chrome.sees("is asked to stop it").await;
     counts(&photos, JobState::Failed, 1).await;
 
-    // A flow that waits.
+    // Looks at a waiting flow.
     chrome.find("//input[@id='search']").await.send_keys(&format!("{}\n", shop.report)).await.unwrap();
     chrome.sees("It waits for 3 of 3 children").await;
     chrome.click("//ul[@class='tree']//a[contains(.,'reports')][1]").await;
 
-    // What failed is cleaned away, and the queue goes on.
+    // Cleans the failed jobs and resumes the queue.
     chrome.go(&format!("{}/queue/mails?state=failed", shop.url)).await;
     chrome.click("//summary[text()='Remove all…']").await;
     chrome.click("//button[text()='Remove all']").await;
@@ -79,7 +79,7 @@ async fn a_call_at_night() {
     chrome.sees("The queue goes on.").await;
     assert!(!mails.is_paused().await.unwrap());
 
-    // Nothing came from elsewhere.
+    // The pages loaded nothing from elsewhere.
     let asked = chrome.complaints().await;
     assert!(!asked.is_empty() && asked.iter().all(|url| url.starts_with(&shop.url)), "{asked:?}");
     chrome.close().await;
@@ -93,7 +93,7 @@ async fn pages_follow_what_happens() {
     let queue: Queue = shop.fixture.client.queue("search-index").open().unwrap();
     chrome.go(&format!("{}/queue/search-index?state=waiting", shop.url)).await;
     chrome.find("//button[@id='live' and @aria-pressed='true']").await;
-    // What is ticked stays ticked while the page around it changes.
+    // A ticked box stays ticked while the page around it changes.
     chrome.click("(//input[@name='id'])[1]").await;
     queue.add("urgent", serde_json::json!({})).await.unwrap();
     chrome.sees("waiting 35").await;
@@ -106,7 +106,7 @@ async fn pages_follow_what_happens() {
     chrome.close().await;
 }
 
-/// Not a test: pictures to be looked at, in `target/tmp/dashboard`.
+/// Takes pictures for people to look at, in `target/tmp/dashboard`. This is not a test.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes pictures: make pictures"]
 async fn pictures() {
@@ -123,7 +123,7 @@ async fn pictures() {
         chrome.click("//input[@name='memory']").await;
         chrome.click("//button[text()='Examine']").await;
         chrome.sees("The last examination").await;
-        // What it has found is told still; the other pages are to show a healthy queue.
+        // The findings stay on the page; the other pages should show a healthy queue.
         let () = redis::cmd("DEL").arg(key("9001:lock")).query_async(&mut redis).await.unwrap();
         let () = redis::cmd("LREM").arg(key("wait")).arg(0).arg("9002").query_async(&mut redis).await.unwrap();
         chrome.go(&shop.url).await;

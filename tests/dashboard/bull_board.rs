@@ -1,5 +1,5 @@
-//! bull-board is at home in our queues: what its API answers of one that oxmq has filled is what it answers of one that
-//! Node has filled with the same jobs.
+//! bull-board works on queues of oxmq: its API answers the same for a queue that oxmq has filled as for one that Node
+//! has filled with the same jobs.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -19,7 +19,8 @@ async fn process(job: Job) -> Result<Value, Halt> {
     if job.name() == "bad" { Err("told to fail".into()) } else { Ok(json!({ "ok": true })) }
 }
 
-/// What differs between any two runs: moments, who ran a job, and where in a program an error arose.
+/// Removes what differs between any two runs: times, the worker of a job, and the place in the program where an error
+/// arose.
 fn alike(value: &mut Value) {
     match value {
         Value::Object(members) => {
@@ -30,7 +31,7 @@ fn alike(value: &mut Value) {
                     *found = json!(if found.is_array() { "some" } else { "a moment" });
                 }
             }
-            // A scheduler's run is due at a moment, so its delay depends on when it was made.
+            // The delay of a scheduler's run depends on the time when it was made.
             if let Some(delay) = members.get_mut("delay")
                 && delay.as_u64().is_some_and(|ms| ms > 3_600_000)
             {

@@ -1,4 +1,4 @@
-//! Chromium without a screen, led by chromedriver.
+//! Chromium without a screen, controlled by chromedriver.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::common::eventually::eventually_within;
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A browser with a profile of its own. Ends when it is closed, or when this value is dropped.
+/// A browser with a profile of its own. Closing or dropping this value ends it.
 pub(super) struct Chrome {
     pub(super) client: Client,
     driver: Child,
@@ -68,14 +68,14 @@ impl Chrome {
         self.client.goto(url).await.unwrap();
     }
 
-    /// The first element that fits, as soon as there is one.
+    /// Returns the first element that matches, as soon as there is one.
     pub(super) async fn find(&self, xpath: &str) -> Element {
         eventually_within(PATIENCE, xpath, || async { self.client.find(Locator::XPath(xpath)).await.ok() }).await
     }
 
-    /// Clicks on what has this text.
+    /// Clicks on the element.
     pub(super) async fn click(&self, xpath: &str) {
-        // What was found may have been put anew by the page meanwhile.
+        // The page may have replaced the element meanwhile.
         let clicked = || async { self.client.find(Locator::XPath(xpath)).await.ok()?.click().await.ok() };
         eventually_within(PATIENCE, xpath, clicked).await;
     }
@@ -91,7 +91,7 @@ impl Chrome {
         assert!(found.await.is_ok(), "{text} is not on the page: {}", self.text().await);
     }
 
-    /// What a reader sees of the page.
+    /// Returns the visible text of the page.
     pub(super) async fn text(&self) -> String {
         match self.client.find(Locator::Css("body")).await {
             Ok(body) => body.text().await.unwrap_or_default(),
@@ -105,7 +105,7 @@ impl Chrome {
         std::fs::write(folder.join(format!("{name}.png")), self.client.screenshot().await.unwrap()).unwrap();
     }
 
-    /// What the browser complains of: scripts that fail, and what the content security policy forbids.
+    /// Returns the browser's complaints: failed scripts, and what the content security policy forbids.
     pub(super) async fn complaints(&self) -> Vec<String> {
         let script =
             "return (window.complaints || []).concat(performance.getEntriesByType('resource').map(r => r.name))";
@@ -120,7 +120,7 @@ impl Chrome {
 
 impl Drop for Chrome {
     fn drop(&mut self) {
-        // The browser is of its group, and outlives a driver that is killed alone.
+        // The browser is in the driver's process group, and would outlive a driver that is killed alone.
         let _ = Command::new("kill").args(["-KILL", "--", &format!("-{}", self.driver.id())]).status();
         let _ = self.driver.wait();
         let _ = std::fs::remove_dir_all(&self.profile);

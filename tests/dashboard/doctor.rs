@@ -1,4 +1,4 @@
-//! The doctor's page: what it finds, who sees it, and who may mend it.
+//! The doctor's page: what it finds, who sees it, and who may repair it.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use oxmq::dashboard::{Action, Audit, Dashboard, Permission};
 use super::site::{Site, text};
 use crate::common::fixture::Fixture;
 
-/// The fields that mend a finding.
+/// Returns the form fields that repair a finding.
 fn mending<'a>(page: &'a str, finding: &str) -> Vec<(&'a str, &'a str)> {
     let section =
         page.split(&format!("aria-label=\"{finding}\"")).nth(1).unwrap_or_else(|| panic!("{finding}: {page}"));
@@ -29,7 +29,7 @@ async fn what_is_found_is_seen_and_mended_by_those_who_may() {
     }
     let heard: Arc<Mutex<Vec<Audit>>> = Arc::default();
     let into = Arc::clone(&heard);
-    // Who comes as a guest sees one queue, and mends nothing.
+    // A guest sees one queue, and may repair nothing.
     let may = |head: &axum::http::request::Parts, wanted: &Permission<'_>| match wanted {
         Permission::See { queue } => *queue != "payroll" || head.uri.query() == Some("boss"),
         Permission::Act { action, .. } => *action == Action::Mend && head.uri.query() == Some("boss"),
@@ -73,7 +73,7 @@ async fn an_examination_is_of_one_queue_if_that_is_asked_and_can_be_stopped() {
         .page_with("/doctor", &["1 queue and the server", "What jobs weigh", "settings of queues by bullmq:oxmq"])
         .await;
     assert!(text(&page).contains("Examine"), "another may begin: {page}");
-    // Where nothing goes on, nothing is stopped.
+    // A stop is harmless if no examination runs.
     site.done("/doctor", &[("do", "stop")]).await;
     assert_eq!(site.post("/doctor", &[("do", "operate")]).await.status, StatusCode::BAD_REQUEST);
 }

@@ -1,4 +1,4 @@
-//! Names, ids and data that mean harm: nothing that others have written is ever more than text.
+//! Hostile names, ids and data: whatever others have stored is shown as text only.
 
 use oxmq::{Halt, Job, JobState};
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ async fn whatever_others_write_stays_text() {
     worker.close().await;
     let site = Site::open(&fixture).await;
     let home = site.page_with("/", &["/admin/queues/queue/"]).await;
-    // The first link may be that of a concern, which names a state besides.
+    // The first link may belong to a warning, which adds a state.
     let link = home.split("href=\"/admin/queues/queue/").nth(1).unwrap();
     let link = link.split(['"', '?', '/']).next().unwrap().to_owned();
     let list = site.page(&format!("/queue/{link}?state=failed")).await;
@@ -48,7 +48,7 @@ async fn whatever_others_write_stays_text() {
         assert!(!page.contains("<script>") && !page.contains("<img") && !page.contains("<b>anna"), "{path}: {page}");
         assert!(!page.contains(" style=") && !page.contains(" onclick="), "{path}: the policy forbids it");
     }
-    // What was asked for is what is found.
+    // The page shows the job that was asked for.
     assert!(site.page(&format!("/queue/{link}/job/{job}")).await.contains("&lt;script&gt;"));
 }
 

@@ -1,4 +1,4 @@
-//! The dashboard, asked as a browser asks it, over queues that oxmq and Node have filled.
+//! The dashboard, with requests as a browser sends them, over queues that oxmq and Node have filled.
 
 mod access;
 mod actions;

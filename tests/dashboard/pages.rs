@@ -1,4 +1,4 @@
-//! What the pages tell.
+//! What the pages show.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ async fn the_first_page_tells_of_all_queues_whoever_filled_them() {
         "of node 3 0 0 0 0 0",
     ];
     site.page_with("/", &all).await;
-    // A part of a name, and an order.
+    // The list is filtered by a part of the name, and sorted.
     let text = super::site::text(&site.page("/?q=NODE&sort=failed").await);
     assert!(text.contains("of node 3 0") && !text.contains("q paused 2 0"), "{text}");
     assert!(super::site::text(&site.page("/?q=nowhere").await).contains("No queue has “nowhere” in its name"));
@@ -110,7 +110,7 @@ async fn a_job_is_told_with_all_that_is_known_of_it() {
     }
     let completed = text(&site.page(&format!("/queue/q/job/{done}")).await);
     assert!(completed.contains("Result") && completed.contains(&format!("\"{done}\"")), "{completed}");
-    // All that is stored, as it is stored.
+    // The raw data is shown exactly as it is stored.
     assert_eq!(site.page(&format!("/queue/q/job/{}/raw?field=data", job.id())).await, job.data_json());
     assert_eq!(site.get("/queue/q/job/gone").await.status, StatusCode::NOT_FOUND);
     worker.close().await;
@@ -141,7 +141,7 @@ async fn a_family_is_a_tree_that_says_why_it_waits() {
     for told in ["waiting-children report", "waiting kid 0", "waiting kid 1", "waiting kid 2"] {
         assert!(parent.contains(told), "{told}: {parent}");
     }
-    // From a child the whole tree is seen, and itself in it.
+    // The page of a child shows the whole tree with the child in it.
     let page = site.page(&format!("/queue/q/job/{kid}")).await;
     assert!(page.contains("aria-current=\"true\"") && text(&page).contains("waiting-children report"), "{page}");
     fixture.queue.job(&kid).remove().await.unwrap();
@@ -177,7 +177,7 @@ async fn schedulers_workers_events_and_the_server_have_pages() {
 async fn on_a_cluster_times_are_true_and_each_server_is_told() {
     let cluster = crate::common::cluster::Cluster::start();
     let options = oxmq::ConnectOptions::cluster(&cluster.hosts()[..1]).unwrap();
-    // Only the names of the queues have a tag.
+    // Only the names of the queues have a hash tag.
     let prefix = crate::common::server::fresh_prefix().replace(['{', '}'], "");
     let client = oxmq::Client::builder(options).prefix(prefix).connect().await.unwrap();
     let queue: oxmq::Queue = client.queue("{tagged}").open().unwrap();
@@ -205,7 +205,8 @@ async fn the_search_finds_queues_and_jobs() {
     assert_eq!(to("q%3Aorder-8").await.as_deref(), Some("/queue/q/job/order-8"));
     assert_eq!(to("OTH").await.as_deref(), Some("/queue/other"));
     assert_eq!(to("nothing").await, None);
-    // Keys of the queue itself are no jobs, nor is what has another shape; neither hides what is found elsewhere.
+    // Keys of the queue itself and keys of another type are no jobs. They do not hide a job of that id in another
+    // queue.
     let mut redis = fixture.redis.clone();
     let () = redis::cmd("SET").arg(fixture.key("order-7")).arg("odd").query_async(&mut redis).await.unwrap();
     assert_eq!(to("order-7").await.as_deref(), Some("/queue/other/job/order-7"));

@@ -1,4 +1,4 @@
-//! A shop at night: queues of oxmq and of Node in which something is wrong, served on a real socket.
+//! A shop with problems: queues of oxmq and of Node in which something is wrong, served on a real socket.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +14,7 @@ use crate::common::server::shared_server;
 pub(super) struct Shop {
     pub(super) fixture: Fixture,
     pub(super) url: String,
-    /// Runs until it is told to end.
+    /// Id of a job that runs until it is told to end.
     pub(super) running: String,
     pub(super) report: String,
     _workers: Vec<Worker>,
@@ -103,7 +103,7 @@ async fn mails(fixture: &Fixture) {
     queue.upsert_job_scheduler("digest", digest).name("digest").data(json!({})).await.unwrap();
 }
 
-/// The id of a job that runs on.
+/// Fills a queue with a job that keeps running, and returns its id.
 async fn photos(fixture: &Fixture) -> String {
     let queue: Queue = fixture.client.queue("photos").open().unwrap();
     for n in 0..12 {
@@ -116,7 +116,7 @@ async fn photos(fixture: &Fixture) -> String {
     running.id().to_owned()
 }
 
-/// Nobody works here.
+/// Fills a queue without workers.
 async fn late(fixture: &Fixture) {
     let queue: Queue = fixture.client.queue("search-index").open().unwrap();
     let jobs = (0..34)
@@ -126,7 +126,7 @@ async fn late(fixture: &Fixture) {
     }
 }
 
-/// The id of a parent that waits.
+/// Adds a flow and returns the id of the waiting parent.
 async fn flow(fixture: &Fixture) -> String {
     let pages = (0..3).map(|n| {
         let kids = (0..2).map(|k| FlowNode::new("reports", format!("chart {n}.{k}"), json!({ "k": k })));
@@ -137,7 +137,7 @@ async fn flow(fixture: &Fixture) -> String {
     added.id().to_owned()
 }
 
-/// An hour of figures, as workers with metrics would have counted them.
+/// Stores metrics of an hour, as workers with metrics write them.
 async fn metrics(fixture: &Fixture) {
     let mut redis = fixture.redis.clone();
     for (queue, scale) in [("mails", 40.0), ("photos", 12.0), ("payments", 25.0)] {

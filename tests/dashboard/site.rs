@@ -1,4 +1,4 @@
-//! A dashboard to be asked, without a socket.
+//! A dashboard that tests call directly, without a socket.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -10,14 +10,14 @@ use tower::ServiceExt;
 use crate::common::eventually::eventually;
 use crate::common::fixture::Fixture;
 
-/// A browser that knows one site, and keeps its cookies.
+/// A browser for one site; it keeps its cookies.
 pub(super) struct Site {
     router: Router,
-    /// What the form token of this browser is.
+    /// The form token of this browser.
     token: String,
 }
 
-/// What a site has answered.
+/// The answer of a site.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: axum::http::HeaderMap,
@@ -25,7 +25,7 @@ pub(super) struct Answer {
 }
 
 impl Site {
-    /// Where everybody may do everything.
+    /// Opens a site in which everybody may do everything.
     pub(super) async fn open(fixture: &Fixture) -> Self {
         Self::with(Dashboard::new(fixture.client.clone()).authorize(|_, _| true)).await
     }
@@ -45,14 +45,14 @@ impl Site {
         self.send(request.body(Body::empty()).unwrap()).await
     }
 
-    /// A page that is there.
+    /// Returns a page that must exist.
     pub(super) async fn page(&self, path: &str) -> String {
         let answer = self.get(path).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
         answer.body
     }
 
-    /// A page of what is read in the background, once all of these stand in it or in its text.
+    /// Returns a page that is read in the background, once its source or its text contains all of these.
     pub(super) async fn page_with(&self, path: &str, told: &[&str]) -> String {
         eventually(&format!("{path} tells {told:?}"), || async {
             let page = self.page(path).await;
@@ -62,13 +62,13 @@ impl Site {
         .await
     }
 
-    /// Sends a form of one of our pages.
+    /// Sends a form of one of its pages.
     pub(super) async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
         let fields = [&[("token", self.token.as_str())], fields].concat();
         self.post_from(path, &fields, &[("sec-fetch-site", "same-origin")]).await
     }
 
-    /// Sends a form that does what it shall; where the browser is led, and what it is told there.
+    /// Sends a form that must succeed. Returns where the browser is redirected, and the message that it is shown.
     pub(super) async fn done(&self, path: &str, fields: &[(&str, &str)]) -> (String, String) {
         let answer = self.post(path, fields).await;
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{path}: {}", answer.body);
@@ -111,7 +111,7 @@ impl Site {
     }
 }
 
-/// A path of the app; the list of queues has no slash at its end.
+/// Returns the full path for a path of the app; the list of queues has no slash at its end.
 fn full(path: &str) -> String {
     match path.strip_prefix('/') {
         Some("") => "/admin/queues".to_owned(),
@@ -120,7 +120,7 @@ fn full(path: &str) -> String {
     }
 }
 
-/// The text of a page without its tags, each run of spaces as one.
+/// Returns the text of a page without its tags, with each run of spaces as one.
 pub(super) fn text(page: &str) -> String {
     let mut text = String::new();
     let mut is_tag = false;

@@ -1,4 +1,4 @@
-//! The two watchers under fire: two of each, killed and started again while documents change.
+//! The two watchers under fire: two processes of each are killed and started again while documents change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
@@ -12,7 +12,7 @@ use crate::common::server::RedisServer;
 
 type Words = BTreeMap<String, BTreeMap<String, u64>>;
 
-/// Directories of a test, gone with it.
+/// The directories of a test, removed at its end.
 struct Dirs {
     root: PathBuf,
 }
@@ -36,13 +36,13 @@ impl Dirs {
         std::fs::write(dir.join(format!("{document}.txt")), text).unwrap();
     }
 
-    /// The greatest published revision of an index.
+    /// Returns the greatest published revision of an index.
     fn published(&self, index: &str) -> Option<String> {
         let entries = std::fs::read_dir(self.out().join(index).join("published")).ok()?;
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).max()
     }
 
-    /// How often a word is in a document, as it is published.
+    /// Counts a word in a document of the published index.
     fn count(&self, index: &str, document: usize, word: &str) -> Option<u64> {
         let revision = self.published(index)?;
         let text = std::fs::read(self.out().join(index).join("published").join(revision)).unwrap();
@@ -57,7 +57,7 @@ impl Drop for Dirs {
     }
 }
 
-/// A watcher that runs, and what it says.
+/// A running watcher, and the lines that it prints.
 struct Watcher {
     child: Child,
     said: Arc<Mutex<Vec<String>>>,
@@ -89,7 +89,7 @@ impl Watcher {
         Self::spawn(command)
     }
 
-    /// `kill -9`, noted among the builds.
+    /// Sends `kill -9`, and notes that in the log of the builds.
     fn kill(&mut self, out: &Path) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -113,7 +113,7 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Which builds of one index ran at the same time; empty if all is well.
+/// Returns the builds of one index that ran at the same time; empty if all is well.
 fn overlaps(log: &str) -> Vec<String> {
     // Index → revision and process of its build.
     let mut running: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
@@ -150,7 +150,7 @@ fn two_of_each_survive_being_killed() {
     let mut builders = [Watcher::builder(&server, &dirs), Watcher::builder(&server, &dirs)];
     let mut publishers = [Watcher::publisher(&server, &dirs), Watcher::publisher(&server, &dirs)];
 
-    // Whoever looks never sees a revision that is older than one before.
+    // A reader never sees an older revision after a newer one.
     let seen = Arc::new(Mutex::new(BTreeMap::<&str, BTreeSet<String>>::new()));
     let mut newest: BTreeMap<&str, String> = BTreeMap::new();
     let mut look = || {
@@ -165,7 +165,7 @@ fn two_of_each_survive_being_killed() {
         for document in 0..DOCUMENTS {
             dirs.write(INDEXES[document % 2], document, &"again ".repeat(round));
         }
-        // In the midst of a build of this round, and of reading its events.
+        // Kills in the middle of a build of this round, and of reading its events.
         let begun = std::fs::read_to_string(dirs.out().join("builds.log")).unwrap_or_default().lines().count();
         eventually("a build begins", || {
             look();
@@ -178,7 +178,7 @@ fn two_of_each_survive_being_killed() {
         look();
         builders[one] = Watcher::builder(&server, &dirs);
         publishers[one] = Watcher::publisher(&server, &dirs);
-        // Each change is published.
+        // Each change is published in the end.
         for document in 0..DOCUMENTS {
             let what = format!("document {document} of round {round} is published");
             eventually(&what, || {
@@ -189,7 +189,7 @@ fn two_of_each_survive_being_killed() {
     }
     let log = std::fs::read_to_string(dirs.out().join("builds.log")).unwrap();
     assert_eq!(overlaps(&log), Vec::<String>::new(), "{log}");
-    // Nothing that was acknowledged is told again: each revision is published once, by whichever it was.
+    // An acknowledged event is not delivered again: each revision is published once, by one of the two.
     let said = publishers.iter().flat_map(|publisher| publisher.said.lock().unwrap().clone());
     let published: Vec<String> = said.filter(|line| line.starts_with("published")).collect();
     let distinct: BTreeSet<&String> = published.iter().collect();

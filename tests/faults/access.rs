@@ -16,7 +16,7 @@ use crate::common::server::{RedisServer, server_version};
 
 const SECRET: &str = "correct-horse-battery";
 
-/// The error's text, its `Debug` form and all of its causes.
+/// Returns the error's text, its `Debug` form and all of its causes.
 fn everything(error: &Error) -> String {
     let mut text = format!("{error} {error:?}");
     let mut source = std::error::Error::source(error);
@@ -37,12 +37,12 @@ async fn a_wrong_password_is_said_without_the_password() {
     assert!(matches!(error, Error::Redis { .. }), "{error:?}");
     let text = everything(&error);
     assert!(!text.contains(SECRET), "{text}");
-    // Waiting for the server does not mean waiting for its password to change.
+    // Waiting for the server does not include waiting for the right password.
     let patient = with(&format!("redis://joe:{SECRET}@{host}")).wait_for_server(true);
     let answer = tokio::time::timeout(PATIENCE, Client::builder(patient).connect()).await;
     let text = everything(&answer.expect("an answer").unwrap_err());
     assert!(!text.contains(SECRET) && !text.contains("joe"), "{text}");
-    // None at all, where one is needed.
+    // No password, where the server wants one.
     let none = Client::builder(with(&format!("redis://{host}"))).connect().await.unwrap_err();
     let text = everything(&none);
     assert!(text.to_lowercase().contains("auth"), "{text}");
@@ -83,7 +83,7 @@ async fn works_with_rights(more: &str) {
     let mut set = redis::cmd("ACL");
     set.arg("SETUSER").arg("bull").arg("on").arg(">pass").arg("~t*").arg("~{t*");
     for rule in RIGHTS.split_whitespace().chain(more.split_whitespace()) {
-        // Rights to parts of a command came with 7.0.
+        // Servers before 7.0 cannot grant parts of a command.
         if server_version() >= 7 || !rule.contains('|') && !rule.contains("fcall") && rule != "-function" {
             set.arg(rule);
         }
@@ -113,7 +113,8 @@ async fn works_with_rights(more: &str) {
     assert_eq!(heard.errors(), Vec::<String>::new());
     worker.close().await;
     check(&fixture, &ids).await;
-    // A server of an unknown version is asked whether it knows flags, so a full one is drained here too.
+    // If the version of the server is unknown, oxmq tries whether it knows script flags. So a full server is drained
+    // here, too.
     if server_version() >= 7 {
         fixture.add_many(10).await;
         let () = redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(1).query_async(&mut admin).await.unwrap();
@@ -160,7 +161,8 @@ async fn a_wait_that_is_not_permitted_is_no_storm() {
     }
     let after = calls().await;
     assert_eq!(heard.count(|event| matches!(event, WorkerEvent::Disconnected { .. })), 0);
-    // A fetch is about 15, a connection 5, and 100 are our own; they come twice a second at most once the pauses have grown.
+    // A fetch takes about 15 commands and a connection 5, and 100 are pings of this test. Once the pauses have grown, a
+    // fetch and a connection happen twice a second at most.
     assert!(after.0 - before.0 < 700, "{} commands in 2 s", after.0 - before.0);
     assert!(after.1 - before.1 < 40, "{} connections in 2 s", after.1 - before.1);
     worker.close().await;
@@ -179,16 +181,16 @@ async fn a_server_that_may_evict_jobs_is_told_once() {
     let client = (client, Client::connect(&server.url()).await.unwrap());
     let told = log.with("noeviction");
     assert!(matches!(&told[..], [line] if line.contains("WARN") && line.contains("allkeys-lru")), "{told:?}");
-    // A connection that breaks is no reason to say it again.
+    // A broken connection does not repeat the warning.
     let kill = redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").to_owned();
     let _: usize = kill.query_async(&mut admin).await.unwrap();
     eventually("it is connected again", || async { client.1.ping().await.ok() }).await;
     assert_eq!(log.with("noeviction").len(), 1);
-    // INFO tells it to those who may not ask CONFIG, and who may ask neither is let in all the same.
+    // Without the right to CONFIG, INFO tells the policy. A user without either right can still connect.
     for (rights, warnings) in [("+info -config", 2), ("-info -config", 2)] {
         let user = redis::cmd("ACL").arg(&["SETUSER", "bull", "reset", "on", ">pass", "~*", "&*", "+@all"]).to_owned();
         let () = user.clone().arg(rights.split(' ').collect::<Vec<_>>()).query_async(&mut admin).await.unwrap();
-        // Years apart from the server's clock, as a test's own is.
+        // A manual clock may be years away from the server's clock.
         let options = ConnectOptions::from_url(&format!("redis://bull:pass@{}", server.addr())).unwrap();
         let manual =
             Client::builder(options).clock(oxmq::client::Clock::manual(std::time::UNIX_EPOCH)).connect().await.unwrap();

@@ -1,4 +1,4 @@
-//! Processors that do not let the runtime breathe.
+//! Processors that block the threads of the runtime.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ async fn spins_two_locks_long(jobs: usize) {
     let ids = fixture.add_many(jobs).await;
     let ran = Ledger::default();
     let ledger = ran.clone();
-    // Another process looks for stalled jobs, as impatient as can be.
+    // Another process checks for stalled jobs as often as it can.
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let prefix = fixture.prefix.clone();
     let watcher = std::thread::spawn(move || {

@@ -23,7 +23,7 @@ fn spawn(url: &str, prefix: &str) -> Child {
     command.spawn().unwrap()
 }
 
-/// Reads until the worker says that it works.
+/// Reads until the worker says that it is running.
 fn wait_for(child: &mut Child) {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     for line in lines {
@@ -34,8 +34,8 @@ fn wait_for(child: &mut Child) {
     panic!("the worker process has ended: {:?}", child.wait());
 }
 
-/// For which server and prefix this process works, if it is one that a test starts and kills; else `None`. It ends with its
-/// parent, however that ends.
+/// Returns the server and prefix for which this process should work, if a test started it as a worker; otherwise
+/// `None`. The process ends with its parent, however that ends.
 pub(super) fn works_for() -> Option<(String, String)> {
     let (Ok(url), Ok(prefix)) = (std::env::var("OXMQ_URL"), std::env::var("OXMQ_PREFIX")) else { return None };
     std::thread::spawn(|| {
@@ -57,7 +57,7 @@ fn the_worker_process() {
             .worker("q", |job: Job<Value, u64>| async move {
                 let n = job.data()["n"].as_u64().unwrap();
                 tokio::time::sleep(Duration::from_millis(20 + n % 30)).await; // the work itself
-                // Some attempts fail, so that retries are cut as well.
+                // Some attempts fail, so that kills hit retries as well.
                 if n.is_multiple_of(10) && job.attempts_made() == 0 { Err(Halt::failed("once")) } else { Ok(n) }
             })
             .concurrency(20)
@@ -92,7 +92,7 @@ async fn workers_killed_at_any_moment_lose_nothing() {
         })
         .await
         .unwrap();
-        // Towards the end the last jobs wait for their locks to run out; the last worker stays until they are done.
+        // In the end the last jobs wait until their locks expire; the last worker stays until they are done.
         let life = if fixture.count(JobState::Waiting).await > 0 { 60 + kills * 37 % 240 } else { 2_500 };
         let ends = Instant::now() + Duration::from_millis(life);
         while Instant::now() < ends && fixture.count(JobState::Completed).await < JOBS {
@@ -106,18 +106,18 @@ async fn workers_killed_at_any_moment_lose_nothing() {
     println!("kill -9: {kills} kills in {:?}, {figures:?}", begun.elapsed());
     assert_eq!((figures.completed, figures.failed, figures.unexpected), (JOBS, 0, 0));
     assert!(kills >= 5, "{kills} kills");
-    // Each restart beyond the planned retries is owed to a kill, and each kill costs at most a worker's slots.
+    // Each restart beyond the planned retries comes from a kill, and each kill costs at most a worker's slots.
     assert!(figures.restarts <= JOBS / 10 + usize::try_from(kills).unwrap() * 20, "{figures:?}");
 }
 
-/// A Node worker process on the same queue, of the same pace.
+/// Starts a Node worker process of the same pace on the same queue.
 pub(crate) async fn spawn_node(version: BullMq, url: &str, prefix: &str) -> NodeDriver {
     let node = NodeDriver::start(version, url, prefix).await;
     let opts = serde_json::json!({
         "name": format!("node-{version:?}"), "concurrency": 20, "lockDuration": 1_000, "stalledInterval": 1_000, "maxStalledCount": 1_000, "drainDelay": 1,
     });
     let behaviour = serde_json::json!({ "kind": "sleep", "ms": 20 });
-    // A queue of Node's would shorten the event stream, by which the run is judged.
+    // A `Queue` of Node would trim the event stream, which this test needs whole.
     let worker = serde_json::json!({ "queue": "q", "behaviour": behaviour, "opts": opts, "alone": true });
     node.call("startWorker", worker).await.unwrap();
     node
@@ -143,7 +143,7 @@ async fn a_mixed_fleet_killed_at_any_moment_loses_nothing() {
     let mut round = 0_u64;
     while fixture.count(JobState::Completed).await < jobs {
         assert!(begun.elapsed() < Duration::from_secs(540), "{} done", fixture.count(JobState::Completed).await);
-        // A moment of its own for each kill; towards the end the last jobs wait for their locks to run out.
+        // Each kill comes at another moment; in the end the last jobs wait until their locks expire.
         let life = if fixture.count(JobState::Waiting).await > 0 { 150 + round * 97 % 600 } else { 2_500 };
         tokio::time::sleep(Duration::from_millis(life)).await; // time itself
         if fixture.count(JobState::Waiting).await == 0 {
@@ -173,12 +173,12 @@ async fn a_mixed_fleet_killed_at_any_moment_loses_nothing() {
     let figures = check(&fixture, &ids).await;
     println!("kill -9: {kills_of_oxmq} of oxmq, {kills_of_node} of Node in {took:?}, {figures:?}");
     assert_eq!((figures.completed, figures.failed, figures.unexpected), (jobs, 0, 0));
-    // Each restart beyond the planned retries is owed to a kill, and each kill costs at most a worker's slots.
+    // Each restart beyond the planned retries comes from a kill, and each kill costs at most a worker's slots.
     let kills = usize::try_from(kills_of_node + kills_of_oxmq).unwrap();
     assert!(figures.restarts <= jobs / 10 + kills * 20, "{figures:?}");
 }
 
-/// A worker process that is at work.
+/// Starts a worker process and waits until it runs.
 pub(crate) async fn start_oxmq(url: &str, prefix: &str) -> Child {
     let (url, prefix) = (url.to_owned(), prefix.to_owned());
     let start = move || {

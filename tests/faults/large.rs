@@ -1,4 +1,5 @@
-//! Messages larger than the server, the network or its buffers let pass: the rest goes on, and what cannot be is told.
+//! Messages that are too large for the server, the network or its buffers: the other work goes on, and the error is
+//! reported.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ fn text(bytes: usize) -> String {
     "x".repeat(bytes)
 }
 
-/// A server that drops whoever is to be sent more than 256 kB at once.
+/// Starts a server that drops a client once more than 256 kB wait to be sent to it.
 async fn small_buffers() -> (RedisServer, Fixture) {
     let server = RedisServer::start_with(&["--client-output-buffer-limit", "normal", "256kb", "128kb", "5"]);
     let fixture = Fixture::on(&server).await;
@@ -40,7 +41,7 @@ async fn jobs_that_are_too_large_together_come_a_few_at_a_time() {
     assert!(ids.iter().all(|id| ran.tally()[id] == 1));
     let errors = heard.errors();
     assert!(errors.iter().any(|error| error.contains("one by one")), "{errors:?}");
-    // Not once more for each of the jobs.
+    // The error is not reported again for each of the jobs.
     assert!(errors.len() < 10, "{errors:?}");
     assert_eq!(check(&fixture, &ids).await.restarts, 0);
 }
@@ -106,7 +107,7 @@ async fn jobs_are_fetched_while_a_large_result_is_on_its_way() {
     let options = ConnectOptions::from_url(&proxy.url()).unwrap().command_timeout(Duration::from_secs(2));
     let fixture = Fixture::with(options, server).await;
     warm_up(&fixture).await;
-    // So slow that the large one is on its way for half a minute, unless the link gets faster.
+    // So slow that the large message takes half a minute, unless the link gets faster.
     proxy.throttle(100_000);
     let large = fixture.add(json!(3_000_000)).await;
     let worker = fixture

@@ -1,4 +1,4 @@
-//! What could keep locks from being renewed, besides busy processors.
+//! What could prevent locks from being renewed, besides busy processors.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn workers_that_close_leave_the_locks_of_others_alone() {
     let heard = listen(&stays);
     let id = fixture.add(json!(7_000)).await;
     fixture.until(JobState::Active, 1).await;
-    // Each closes as its own job's lock is being renewed, or a little earlier or later.
+    // Each closes while its own job's lock is being renewed, or a little earlier or later.
     let comes_and_goes = async |round: u64, number: u64| {
         let other = format!("other{number}");
         let queue = fixture.client.queue::<Value, ()>(&other).open().unwrap();
@@ -72,13 +72,13 @@ async fn a_worker_that_closes_during_a_renewal_leaves_the_locks_of_others_alone(
     let _: () = redis::cmd("CLIENT").arg("PAUSE").arg(450).arg("ALL").query_async(&mut redis).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await; // time itself: within the pause
     closes.close_within(Duration::ZERO).await;
-    // Twice the life of a lock: without renewal another check would have put the job back.
+    // Twice the life of a lock: without a renewal a further check would have moved the job back to waiting.
     tokio::time::sleep(lock * 2).await; // time itself
     assert_eq!((ran.tally()["b"], heard.count(|event| matches!(event, WorkerEvent::LockLost { .. }))), (1, 0));
     stays.close_within(Duration::ZERO).await;
 }
 
-/// A way to the server on which every connection is silent at first.
+/// Starts a way to the server on which every new connection is silent at first.
 pub(super) async fn slow_to_greet(delay: Duration) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

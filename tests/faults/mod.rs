@@ -25,15 +25,15 @@ use serde_json::{Value, json};
 use crate::common::fixture::Fixture;
 use crate::common::proxy::Matcher;
 
-/// A lock duration that no other argument of a call equals, so that a call of a worker is known by it.
+/// A lock duration that no other argument of a call equals, so that it identifies the calls of a worker.
 const LOCK: Duration = Duration::from_millis(30_011);
 
-/// Calls of workers that settle or fetch.
+/// Matches calls of workers that settle or fetch.
 fn settles() -> Matcher {
     Matcher::new(is_settle)
 }
 
-/// Calls that tell the server of a completed job.
+/// Matches calls that tell the server of a completed job.
 fn finishes() -> Matcher {
     Matcher::new(|args| is_settle(args) && args.get(12).is_some_and(|kind| kind == b"completed" || kind == b"done"))
 }
@@ -42,7 +42,7 @@ fn is_settle(args: &[Vec<u8>]) -> bool {
     args.first().is_some_and(|verb| verb == b"EVALSHA") && args.get(7).is_some_and(|lock| lock == b"30011")
 }
 
-/// Adds of jobs with this name.
+/// Matches adds of jobs with this name.
 fn adds(name: &'static str) -> Matcher {
     Matcher::new(move |args| {
         let is_script = args.first().is_some_and(|verb| verb == b"EVALSHA");
@@ -50,7 +50,7 @@ fn adds(name: &'static str) -> Matcher {
     })
 }
 
-/// Lets the server learn all scripts, so that later calls need no second request.
+/// Loads all scripts into the server, so that later calls need no second request.
 async fn warm_up(fixture: &Fixture) {
     let worker = fixture.client.worker("warm", |_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).start().unwrap();
     let job = fixture.client.queue::<Value, ()>("warm").open().unwrap().add("job", json!(1)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Sockets that carry nothing, and peers that speak nonsense.
+//! Connections that carry nothing, and peers that send garbage.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ async fn sockets_that_fall_silent_are_replaced() {
             ledger.note(job.id());
             async move {
                 if job.name() == "long" {
-                    // Longer than its lock lives, so it depends on a renewal over a new connection.
+                    // Longer than the lock lives, so the job depends on a renewal over a new connection.
                     tokio::time::sleep(Duration::from_secs(5)).await;
                 }
                 Ok::<_, Halt>(())
@@ -44,7 +44,7 @@ async fn sockets_that_fall_silent_are_replaced() {
     started.until(1).await;
     proxy.blackhole_existing();
     let begun = Instant::now();
-    // Past the proxy: the producer is another process.
+    // The producer is another process and bypasses the proxy.
     let other = Client::builder(ConnectOptions::from_url(&server.url()).unwrap()).prefix(&fixture.prefix);
     let other = other.connect().await.unwrap().queue::<Value, ()>("q").open().unwrap();
     let quick = other.add("quick", json!(1)).await.unwrap().id().to_owned();
@@ -95,20 +95,20 @@ async fn a_server_that_sleeps_longer_than_every_deadline_loses_and_repeats_nothi
     let ids = fixture.add_many(300).await;
     for round in 1..=2 {
         ran.until(round * 50).await;
-        // What was sent is carried out when it wakes, though nobody waits for the replies any more.
+        // A resumed server executes what was sent, though nobody waits for the replies any more.
         server.pause();
         tokio::time::sleep(deadline * 3).await; // time itself
         server.resume();
     }
     fixture.until(JobState::Completed, 300).await;
-    // Late hand-outs are looked for a while after.
+    // The worker searches for late hand-outs for a while after that.
     let report = worker.close().await;
     assert_eq!((report.counts.completed, report.lost, heard.errors()), (300, vec![], vec![]));
     assert!(ran.tally().values().all(|runs| *runs == 1));
     assert_eq!(check(&fixture, &ids).await.restarts, 0);
 }
 
-/// A server that says this to whatever it hears.
+/// Starts a server that answers everything with these bytes.
 async fn babbler(words: Vec<u8>) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
@@ -172,7 +172,7 @@ async fn a_worker_survives_a_peer_that_begins_to_speak_nonsense() {
     check(&fixture, &ids).await;
 }
 
-/// Whoever waits for a result only reads: a server that is away costs time, and never makes the result unknown.
+/// Waiting for a result only reads, so an outage costs time but never makes the result unknown.
 #[tokio::test]
 async fn a_wait_for_a_result_outlasts_the_silence_of_the_server() {
     let server = shared_server();
@@ -182,7 +182,7 @@ async fn a_wait_for_a_result_outlasts_the_silence_of_the_server() {
     let worker = fixture.worker(|_: Job<Value, Value>| async { Ok::<_, Halt>(json!("done")) }).start().unwrap();
     let job = fixture.queue.add("job", json!(1)).await.unwrap();
     fixture.until(JobState::Completed, 1).await;
-    // Longer than a command may take, so that its own repetitions give up.
+    // Longer than a command may take, so that the call's own repeats give up.
     proxy.blackhole_all();
     let limit = Duration::from_secs(60);
     let same = fixture.queue.job(job.id());
@@ -209,7 +209,7 @@ async fn a_connection_that_takes_longer_than_a_call_may_is_opened_all_the_same()
     let fixture = Fixture::with(options, shared_server()).await;
     let before = proxy.counters().connections;
     proxy.cut_now();
-    // Many at once want the same connection.
+    // Many calls at once want the same connection.
     let answered = async || {
         let calls = (0..8).map(|_| fixture.client.ping());
         futures::future::join_all(calls).await.iter().filter(|answer| answer.is_ok()).count()

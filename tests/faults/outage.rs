@@ -1,4 +1,4 @@
-//! Servers that are away for a while: who is told, and how often.
+//! Servers that are away for a while: what is reported, and how often.
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ async fn back(heard: &Heard) {
     heard.until("the end of the outage", |event| matches!(event, WorkerEvent::Reconnected { .. })).await;
 }
 
-/// One line when the server has been away for some seconds, one when it is back.
+/// Checks the log: one line when the server has been away for some seconds, one when it is back.
 fn check_log(log: &Log, server: &RedisServer, outages: usize, why: &str) {
     let lines = log.with(&format!("server=redis://127.0.0.1:{} ", server.port()));
     assert_eq!(lines.len(), 2 * outages, "{lines:?}");
@@ -96,7 +96,7 @@ async fn a_server_that_is_gone_and_one_that_became_a_replica_are_told() {
         let command = redis::cmd("REPLICAOF").arg(host).arg(port).to_owned();
         let _: () = command.query_async(&mut redis).await.unwrap();
     };
-    // Nobody listens there, so it has what it had and takes no writes.
+    // Nothing listens at that address, so the server keeps its data and accepts no writes.
     replica_of("127.0.0.1", "1").await;
     let why = away(&heard).await;
     assert!(why.contains("READONLY") || why.contains("UNBLOCKED") || why.contains("read only"), "{why}");

@@ -29,7 +29,7 @@ async fn an_add_with_an_id_whose_reply_is_lost_is_one_job_and_ok() {
     let (proxy, fixture) = proxied().await;
     let mut ids = Vec::new();
     for n in 0..20 {
-        // Twice lost, then answered.
+        // The reply is lost twice, then it arrives.
         proxy.cut_after_request(adds("lossy").times(2));
         let job = fixture.queue.add("lossy", json!(n)).job_id(format!("own-{n}")).await.unwrap();
         ids.push(job.id().to_owned());
@@ -54,7 +54,7 @@ async fn an_add_without_an_id_whose_reply_is_lost_is_honest() {
         }
     }
     assert_eq!((ids.len(), unknown), (15, 5));
-    // Carried out once each: none twice, none lost.
+    // Each job exists once: none twice, none lost.
     assert_eq!(fixture.count(JobState::Waiting).await, 20);
     assert_eq!(check(&fixture, &ids).await.unexpected, 5);
 }
@@ -82,12 +82,12 @@ async fn an_add_whose_request_is_lost_never_claims_that_nothing_happened_wrongly
 async fn an_add_on_a_connection_that_broke_while_idle_just_works() {
     let server = shared_server();
     let proxy = Proxy::start(server.addr()).await;
-    // With no worker and no listener: they would connect again at once.
+    // Without a worker and a listener: they would connect again at once.
     let fixture = Fixture::through(&proxy, server).await;
     let mut ids = Vec::new();
     for n in 0..10 {
         proxy.cut_now();
-        // The end of the connection has arrived; nothing was sent on it since.
+        // The server has closed the connection, and nothing was sent on it since.
         let idle = || async { proxy.open_connections() == 0 };
         crate::common::eventually::eventually("the cut", idle).await;
         tokio::time::sleep(Duration::from_millis(20)).await; // time itself: the end reaches this side, too
@@ -121,7 +121,7 @@ async fn one_job_whose_fetch_is_lost_again_and_again_runs_once() {
     let (proxy, fixture) = proxied().await;
     let id = fixture.add(json!(1)).await;
     let ran = Ledger::default();
-    // The fetch itself, and then every attempt to find out.
+    // The cut hits the fetch, and then every attempt to learn its outcome.
     proxy.cut_after_request(settles().times(2));
     let worker = fixture.noting_worker(&ran).lock_duration(LOCK).start().unwrap();
     fixture.until(JobState::Completed, 1).await;
@@ -169,7 +169,7 @@ async fn lost_replies_to_every_kind_of_outcome_are_resolved() {
         .start()
         .unwrap();
     let heard = listen(&worker);
-    // Another process, past the proxy: a cut hits all that is on its way on a connection, adds too.
+    // Another process bypasses the proxy: a cut hits everything on its way on a connection, adds too.
     let options = ConnectOptions::from_url(&shared_server().url()).unwrap();
     let client = Client::builder(options).prefix(&fixture.prefix).connect().await.unwrap();
     let producer: Queue<Value, Value> = client.queue("q").open().unwrap();
@@ -212,7 +212,7 @@ async fn requests_that_never_arrive_are_sent_again() {
 #[tokio::test]
 async fn a_job_that_another_worker_finished_and_removed_is_not_taken_for_finished_by_this_one() {
     let (proxy, fixture) = proxied().await;
-    // Past the proxy, as another process.
+    // Another process, which bypasses the proxy.
     let options = ConnectOptions::from_url(&shared_server().url()).unwrap();
     let client = Client::builder(options).prefix(&fixture.prefix).connect().await.unwrap();
     let id = fixture.queue.add("job", json!(1)).remove_on_complete(true).await.unwrap().id().to_owned();
@@ -252,7 +252,7 @@ async fn a_job_that_another_worker_finished_and_removed_is_not_taken_for_finishe
     assert_eq!((report.counts.completed, report.lost, heard.completed()), (0, vec![id], 0));
 }
 
-/// A manual worker whose calls are known by the life of its locks, and somebody else past the proxy.
+/// Opens a manual worker whose calls are identified by the life of its locks, and another one that bypasses the proxy.
 async fn by_hand(life: Duration) -> (Proxy, Fixture, ManualWorker, ManualWorker) {
     let (proxy, fixture) = proxied().await;
     let options = ConnectOptions::from_url(&shared_server().url()).unwrap();
@@ -310,12 +310,12 @@ async fn by_hand_a_job_that_another_finished_and_removed_has_an_unknown_outcome(
         proxy.cut_after_request(ends("299"));
         let error = job.move_to_completed(&json!("ours"), "ours").await.unwrap_err();
         assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error}");
-        // Whoever never was told the age of the lock knows no more.
+        // `move_to_failed` by id does not know the age of the lock, so it reads the job first.
         proxy.cut_after_request(ends("299"));
         let error = ours.move_to_failed(&id, "ours", "no").await.unwrap_err();
         assert!(matches!(error, Error::Refused { .. }), "read first, and found gone: {error}");
         proxy.clear_rules();
-        // A reply that comes tells that it is gone.
+        // Once a reply arrives, it says that the job is gone.
         let error = job.move_to_completed(&json!("ours"), "ours").await.unwrap_err();
         assert!(matches!(error, Error::Refused { reason: Reason::MissingJob, .. }), "{error}");
     }
@@ -362,8 +362,8 @@ async fn a_processor_that_ends_its_attempt_itself_knows_its_lock_too() {
     assert!(fixture.queue.get_job(&id).await.unwrap().is_none());
 }
 
-/// A parent that cannot complete yet is read again for its attempts; a connection that is lost then is no reason to fail it
-/// for good.
+/// A parent that cannot complete yet is read again for its attempts. If the connection is lost during that read, the
+/// parent must not fail for good.
 #[tokio::test]
 async fn an_end_that_is_refused_is_no_final_failure_because_the_job_cannot_be_read() {
     let server = shared_server();
@@ -377,7 +377,7 @@ async fn an_end_that_is_refused_is_no_final_failure_because_the_job_cannot_be_re
     let worker = fixture.worker(|_: Job<Value, Value>| async { Ok::<_, Halt>(json!(1)) });
     let worker = worker.lock_duration(Duration::from_secs(60)).start().unwrap();
     let heard = listen(&worker);
-    // Nothing else of the worker sends it.
+    // The worker sends this command for nothing else.
     proxy.drop_request(Matcher::command("HGETALL").times(u64::MAX));
     eventually("the job cannot be read", || async {
         let is_told = heard.errors().iter().any(|error| error.contains("get_job"));

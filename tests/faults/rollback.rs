@@ -1,4 +1,4 @@
-//! Servers that serve again and lack what they had told: a replica that was behind takes over, or an older copy is loaded.
+//! Servers that lose acknowledged writes: a replica that was behind takes over, or an older copy is loaded.
 
 use oxmq::events::{Delivery, QueueEvent};
 use oxmq::worker::WorkerEvent;
@@ -9,7 +9,7 @@ use crate::common::eventually::eventually;
 use crate::common::fixture::{Fixture, Heard, Ledger, listen};
 use crate::common::server::RedisServer;
 
-/// The rollbacks that were told: what was seen, and what is still there.
+/// Returns the reported rollbacks: the position that was seen, and the one that is left.
 fn told(heard: &Heard) -> Vec<(u64, Option<u64>)> {
     let rollbacks = heard.events().into_iter().filter_map(|event| match event {
         WorkerEvent::RolledBack { seen, kept } => Some((seen.ms(), kept.map(|kept| kept.ms()))),
@@ -18,13 +18,13 @@ fn told(heard: &Heard) -> Vec<(u64, Option<u64>)> {
     rollbacks.collect()
 }
 
-/// Closes all connections but our own.
+/// Closes all connections except the one that asks.
 async fn cut_all(server: &RedisServer) {
     let mut redis = server.connection().await;
     redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).exec_async(&mut redis).await.unwrap();
 }
 
-/// Adds a job that may be added again after a lost reply.
+/// Adds a job with an id, so that the add may be repeated after a lost reply.
 async fn add(fixture: &Fixture, id: &str) {
     fixture.queue.add("job", json!(1)).job_id(id).await.unwrap();
 }
@@ -39,7 +39,7 @@ async fn a_worker_tells_of_a_server_that_has_lost_what_it_had_said() {
     heard.until("the job", |event| matches!(event, WorkerEvent::Completed { .. })).await;
     redis::cmd("SAVE").exec_async(&mut server.connection().await).await.unwrap();
 
-    // A connection that broke is no loss, and neither is a stream that was trimmed meanwhile.
+    // Neither a broken connection nor a stream that was trimmed meanwhile is a loss.
     for trims in [false, true] {
         if trims {
             let events = format!("{}:q:events", fixture.prefix);
@@ -60,7 +60,7 @@ async fn a_worker_tells_of_a_server_that_has_lost_what_it_had_said() {
     let counts = fixture.queue.get_job_counts(&[JobState::Completed]).await.unwrap();
     assert_eq!(counts.completed, 1);
 
-    // It goes on from there, and does not miss the same thing again.
+    // It goes on from there, and does not report the same loss again.
     let done = heard.completed();
     add(&fixture, "after").await;
     eventually("it goes on", || async { heard.completed() > done }).await;
@@ -69,7 +69,7 @@ async fn a_worker_tells_of_a_server_that_has_lost_what_it_had_said() {
     eventually("it goes on again", || async { heard.completed() > done + 1 }).await;
     assert_eq!(told(&heard).len(), 1);
 
-    // Now nothing at all is left.
+    // With nothing left at all.
     redis::cmd("FLUSHALL").exec_async(&mut server.connection().await).await.unwrap();
     redis::cmd("SAVE").exec_async(&mut server.connection().await).await.unwrap();
     server.restart();

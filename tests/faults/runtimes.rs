@@ -1,4 +1,4 @@
-//! One client used from several runtimes, some of which end, or stand still, while others wait for what they carry.
+//! One client in several runtimes, of which some end or stop while others wait for calls that these carry.
 
 use std::sync::mpsc;
 use std::thread;
@@ -23,7 +23,8 @@ fn single() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Adds `n` jobs at once in a runtime of their own that ends after them, and tells how each add ended.
+/// Adds `n` jobs at once in a runtime of their own, which ends after them. Reports for each add whether its outcome is
+/// known.
 fn add_elsewhere(queue: &Queue<Value, Value>, n: usize, own_ids: Option<&'static str>) -> mpsc::Receiver<Vec<bool>> {
     let (tell, told) = mpsc::channel();
     let queue = queue.clone();
@@ -51,7 +52,7 @@ fn add_elsewhere(queue: &Queue<Value, Value>, n: usize, own_ids: Option<&'static
 fn adds_of_four_runtimes_end_although_the_first_runtime_ends_under_them() {
     let server = RedisServer::start();
     for round in 0..3 {
-        // Its connection, and the call under whose wing the others gather, go down with it.
+        // Its connection ends with the runtime, and so does the add that the others join as a batch.
         let first = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let client = first.block_on(Client::builder(options(&server)).connect()).unwrap();
         let queue: Queue<Value, Value> = client.queue(format!("q{round}")).open().unwrap();
@@ -59,7 +60,7 @@ fn adds_of_four_runtimes_end_although_the_first_runtime_ends_under_them() {
         server.pause();
         let add = queue.clone();
         first.spawn(async move { add.add("job", json!("first")).await.map(|_| ()) });
-        // Whatever of these comes first, all of them end; so the pauses need not be long enough for anything.
+        // These may happen in any order; all adds end, so the pauses need no certain length.
         thread::sleep(Duration::from_millis(50));
         let others = ["a", "b", "c"].map(|name| add_elsewhere(&queue, 20, Some(name)));
         thread::sleep(Duration::from_millis(50)); // as above
@@ -88,7 +89,7 @@ fn adds_end_although_the_runtime_that_carries_them_stands_still() {
     let client = still.block_on(Client::builder(options(&server)).connect()).unwrap();
     let queue: Queue<Value, Value> = client.queue("q").open().unwrap();
     still.block_on(async { queue.add("job", json!(0)).await.unwrap() });
-    // The first add is under way when its runtime is driven no longer, and so is the connection of all.
+    // The runtime stops while the first add and the shared connection are still waiting.
     let add = queue.clone();
     still.block_on(async move {
         let mut add = Box::pin(async move { add.add("job", json!("never")).await });
@@ -99,7 +100,7 @@ fn adds_end_although_the_runtime_that_carries_them_stands_still() {
     for other in others {
         other.recv_timeout(LONG).expect("every add ends");
     }
-    // Nothing stands in the way of later ones.
+    // Later adds are not blocked.
     let later = add_elsewhere(&queue, 20, None);
     assert_eq!(later.recv_timeout(LONG).expect("every add ends"), [true; 20]);
     let waiting = waiting(&server, "bull:q:wait");

@@ -1,4 +1,4 @@
-//! Job schedulers whose workers are killed, again and again, and whose runs vanish.
+//! Job schedulers whose workers are killed again and again, and whose runs vanish.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -17,19 +17,19 @@ use crate::common::server::RedisServer;
 const LOCK: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_secs(1);
 
-/// For how long a scheduler may stand still beyond its interval: a worker was killed between taking a run and making the
-/// next one, so its lock has to run out, the check for stalled jobs has to see it twice, and somebody has to fetch it; or
-/// its run vanished, and somebody has to look. The rest is for a machine that is busy with other tests.
+/// How long a scheduler may stand still beyond its interval. A worker may be killed between taking a run and making the
+/// next one: its lock has to expire, the check for stalled jobs has to see it twice, and a worker has to fetch it. Or
+/// its run vanished, and a worker has to notice that. The rest is for a machine that is busy with other tests.
 const MOST: Duration = Duration::from_secs(1 + 2 + 1 + 26);
 
-/// So many schedulers with these intervals, in ms.
+/// Returns that many schedulers with their intervals in ms.
 fn schedulers(n: u64) -> impl Iterator<Item = (String, u64)> {
     (0..n).map(|n| (format!("s{n}"), 80 + n * 20))
 }
 
 async fn upsert(queue: &Queue<Value, Value>, n: u64) {
     for (id, every) in schedulers(n) {
-        // A run that is gone is not in the way of a second one for its slot.
+        // No finished run is kept, so none prevents a second one for its slot.
         let options = JobOptions::default().remove_on_complete(KeepJobs::new().count(0)).attempts(3);
         let repeat = Repeat::every(Duration::from_millis(every));
         queue.upsert_job_scheduler(id, repeat).data(json!({})).options(options).await.unwrap();
@@ -45,7 +45,7 @@ fn the_worker_process() {
     runtime.block_on(async {
         let options = ConnectOptions::from_url(&url).unwrap();
         let client = Client::builder(options).prefix(prefix).connect().await.unwrap();
-        // As a program does that starts.
+        // Upserts them, as a starting program does.
         upsert(&client.queue("q").max_len_events(1_000_000).open().unwrap(), n).await;
         let worker = client
             .worker("q", |_: Job<Value, Value>| async {
@@ -88,13 +88,13 @@ async fn start_node(version: BullMq, url: &str, prefix: &str) -> NodeDriver {
     let opts = json!({
         "concurrency": 20, "lockDuration": 1_000, "stalledInterval": 1_000, "maxStalledCount": 1_000, "drainDelay": 1,
     });
-    // A queue of Node's would shorten the event stream, by which the run is judged.
+    // A `Queue` of Node would trim the event stream, which this test needs whole.
     let worker = json!({ "queue": "q", "behaviour": { "kind": "sleep", "ms": 10 }, "opts": opts, "alone": true });
     node.call("startWorker", worker).await.unwrap();
     node
 }
 
-/// Deletes the run of a scheduler that waits for its time, as an eviction would; whether there was one.
+/// Deletes the waiting run of a scheduler, as an eviction would; returns whether there was one.
 async fn vanish(fixture: &Fixture, scheduler: &str) -> bool {
     let mut redis = fixture.redis.clone();
     let slot: Option<f64> = redis.zscore(fixture.key("repeat"), scheduler).await.unwrap();
@@ -107,7 +107,7 @@ async fn vanish(fixture: &Fixture, scheduler: &str) -> bool {
     gone == 1
 }
 
-/// What the event stream says of the runs: each slot that completed, and how often.
+/// Reads from the event stream how often each slot of each scheduler completed.
 async fn slots(fixture: &Fixture) -> BTreeMap<String, BTreeMap<u64, u32>> {
     let mut redis = fixture.redis.clone();
     let mut slots: BTreeMap<String, BTreeMap<u64, u32>> = BTreeMap::new();
@@ -134,7 +134,7 @@ async fn slots(fixture: &Fixture) -> BTreeMap<String, BTreeMap<u64, u32>> {
     }
 }
 
-/// Lets a fleet work on `n` schedulers until so many slots are done, and kills its workers meanwhile.
+/// Lets several workers run `n` schedulers until that many slots are done, and kills them meanwhile.
 async fn kill_while(n: u64, most: usize, pace: Duration, limit: Duration) {
     let server = RedisServer::start();
     let fixture = Fixture::on(&server).await;
@@ -145,7 +145,7 @@ async fn kill_while(n: u64, most: usize, pace: Duration, limit: Duration) {
     let mut ours = start_oxmq(&url, &prefix, n).await;
     let (mut round, mut vanished, mut done) = (0_u64, 0, 0);
     let (mut kills_of_node, mut kills_of_oxmq) = (0_u32, 0_u32);
-    // Not before each kind was killed.
+    // Each kind of worker is killed at least once.
     while done < most || round < 3 {
         assert!(begun.elapsed() < limit, "{done} slots in {limit:?}");
         tokio::time::sleep(pace.mul_f64(0.2 + f64::from(u32::try_from(round * 37 % 100).unwrap()) / 60.0)).await; // its pace

@@ -33,7 +33,7 @@ async fn a_storm_of_killed_connections_loses_and_repeats_nothing() {
                 let asked = Instant::now();
                 let _: usize = kill.query_async(&mut redis).await.unwrap();
                 kills += 1;
-                // On a machine that is slow the others, too, need longer for what they do between two kills.
+                // On a slow machine the workers, too, need more time between two kills.
                 let pause = Duration::from_millis(20 + kills % 5 * 15).max(asked.elapsed() * 20);
                 tokio::time::sleep(pause).await; // its pace
             }
@@ -62,7 +62,7 @@ async fn a_storm_of_killed_connections_loses_and_repeats_nothing() {
     let report = worker.close().await;
     let figures = check(&fixture, &ids).await;
     println!("storm: {kills} kills, {figures:?}");
-    // That replies with jobs are lost again and again is told, if it so happens; that is what the storm does.
+    // Lost replies with jobs may be reported; that is what these kills cause.
     let errors: Vec<_> = heard.errors().into_iter().filter(|error| !error.contains("one by one")).collect();
     assert_eq!((report.counts.completed, report.lost, errors), (1_000, vec![], vec![]));
     assert_eq!((figures.completed, figures.restarts, figures.unexpected), (1_000, 0, 0));
@@ -89,7 +89,7 @@ async fn a_server_that_restarts_finds_everybody_again() {
         ran.until(seen + 10).await;
         resumed.push(back.elapsed());
     }
-    // Connections that broke while idle: the first add works.
+    // These connections broke while idle; the first add works.
     ids.push(fixture.add(json!({ "n": 600 })).await);
     let redis = crate::common::server::connect(&server.url()).await;
     let fixture = Fixture { redis, ..fixture };
@@ -108,7 +108,7 @@ async fn a_server_that_is_still_loading_is_waited_for() {
     let worker = fixture.worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).start().unwrap();
     fixture.add_many(20).await;
     fixture.until(JobState::Completed, 20).await;
-    // A server fills up, so that it counts whether scripts may say that they free memory.
+    // If the server is full, it matters whether it knows that scripts can free memory (script flags).
     let mut redis = fixture.redis.clone();
     let filler: Vec<String> = (0..1_500).map(|n| format!("filler:{n}")).collect();
     for name in filler {
@@ -126,7 +126,7 @@ async fn a_server_that_is_still_loading_is_waited_for() {
     let mut redis = fixture.redis.clone();
     fixture.add(json!(1)).await;
     fixture.until(JobState::Completed, 21).await;
-    // The connection made during the load knows the server, too: a full one is drained.
+    // The connection that was made during the load must know the server's version, too: a full server is drained.
     fixture.queue.pause().await.unwrap();
     fixture.add_many(20).await;
     fill(&mut redis).await;
@@ -135,7 +135,7 @@ async fn a_server_that_is_still_loading_is_waited_for() {
     worker.close().await;
 }
 
-/// Sets the limit of memory just above what is used, uses that up, and a little more.
+/// Sets the memory limit just above the memory in use, and fills the server until it refuses writes.
 async fn fill(redis: &mut redis::aio::MultiplexedConnection) {
     let info: String = redis::cmd("INFO").arg("memory").query_async(redis).await.unwrap();
     let used: u64 = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap().trim().parse().unwrap();
@@ -144,7 +144,7 @@ async fn fill(redis: &mut redis::aio::MultiplexedConnection) {
     for n in 0..100 {
         let push = redis::cmd("SET").arg(format!("ballast:{n}")).arg("x".repeat(20_000)).to_owned();
         if push.query_async::<()>(redis).await.is_err() {
-            // Large requests take memory themselves; small ones must not pass either.
+            // Large requests take memory themselves; small ones must be refused as well.
             let () = set(used + 20_000).query_async(redis).await.unwrap();
             return;
         }
@@ -167,7 +167,7 @@ async fn a_full_server_refuses_adds_and_is_drained() {
     }
     let worker = fixture
         .worker(|job: Job<Value, ()>| async move {
-            // Every kind of outcome must pass.
+            // The jobs cover every kind of outcome.
             match (job.data()["n"].as_u64().unwrap() % 10, job.attempts_started()) {
                 (0, _) => Err(Halt::failed("no")),
                 (1, 1) => Err(Halt::Waiting),
@@ -218,7 +218,7 @@ async fn a_primary_that_becomes_a_replica_is_left_for_the_new_one() {
     let heard = listen(&worker);
     let mut ids = fixture.add_many(200).await;
     ran.until(30).await;
-    // All writes stop and arrive before the roles change, as a failover by hand does it.
+    // As in a planned failover, all writes stop and arrive before the roles change.
     let pause = redis::cmd("CLIENT").arg("PAUSE").arg(5_000).arg("WRITE").to_owned();
     let () = pause.query_async(&mut to_old).await.unwrap();
     eventually("all has arrived", || async {
@@ -304,7 +304,7 @@ async fn a_server_that_pauses_its_clients_is_waited_for() {
     for kind in ["ALL", "WRITE"] {
         let () = redis::cmd("CLIENT").arg("PAUSE").arg(1_500).arg(kind).query_async(&mut redis).await.unwrap();
         let waiting = Instant::now();
-        // This, too, is held until the pause is over.
+        // The pause holds this add, too.
         fixture.add(json!({ "n": 0 })).await;
         assert!(waiting.elapsed() < PATIENCE);
     }

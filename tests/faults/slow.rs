@@ -1,4 +1,4 @@
-//! Links that are slow and servers that pause: what moves is alive, and what may be repeated is.
+//! Slow links and pausing servers: a connection that still moves bytes is alive, and what may be repeated is repeated.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::common::server::{RedisServer, shared_server};
 
 const MB: usize = 1_000_000;
 
-/// A link of a megabyte a second, under a deadline of two seconds, past which some messages take more.
+/// Opens a link of one megabyte a second with a deadline of two seconds, which large messages exceed.
 async fn slow() -> (Proxy, Fixture) {
     let server = shared_server();
     let proxy = Proxy::start(server.addr()).await;
@@ -31,7 +31,7 @@ fn text(bytes: usize) -> String {
 #[tokio::test]
 async fn a_job_that_takes_long_to_fetch_runs_once_beside_its_neighbours() {
     let (proxy, fixture) = slow().await;
-    // Past the proxy.
+    // This client bypasses the proxy.
     let options = ConnectOptions::from_url(&shared_server().url()).unwrap();
     let producer = Client::builder(options).prefix(&fixture.prefix).connect().await.unwrap();
     let producer: Queue<Value, Value> = producer.queue("q").open().unwrap();
@@ -47,7 +47,7 @@ async fn a_job_that_takes_long_to_fetch_runs_once_beside_its_neighbours() {
     let report = worker.close().await;
     assert_eq!((report.counts.completed, report.lost, heard.errors()), (21, vec![], vec![]));
     assert!(ids.iter().all(|id| ran.tally()[id] == 1));
-    // It came over the line once.
+    // The reply was sent only once.
     let down = proxy.counters().down;
     assert!(down < 6 * MB as u64, "{down} bytes");
     assert_eq!(check(&fixture, &ids).await.restarts, 0);
@@ -76,7 +76,7 @@ async fn an_add_that_takes_long_to_send_is_answered() {
     let (proxy, fixture) = slow().await;
     let job = fixture.queue.add("job", json!(text(4 * MB))).job_id("own").await.unwrap();
     assert_eq!(job.id(), "own");
-    // Also one that could not be repeated, and another that waits behind it.
+    // So is an add that cannot be repeated, and a small one that waits behind it.
     let large = async { fixture.queue.add("job", json!(text(4 * MB))).await };
     let (large, small) = tokio::join!(large, async { fixture.queue.add("job", json!(1)).await });
     large.unwrap();
@@ -101,7 +101,7 @@ async fn a_server_that_pauses_longer_than_the_deadline_costs_nothing_that_may_be
     let (added, counts, result) = tokio::join!(add, counts, result);
     assert_eq!(added.unwrap().id(), "own");
     counts.unwrap();
-    // It only reads, so it is never unknown; it waits as long as it was told to.
+    // Waiting only reads, so its outcome is never unknown; it waits as long as asked.
     assert!(matches!(result, Err(Error::Timeout { .. })), "{result:?}");
     assert_eq!(fixture.count(JobState::Waiting).await, 2);
 }

@@ -25,13 +25,13 @@ fn example(url: &str) -> Command {
     command
 }
 
-/// Runs the example and kills it in place of its call number `call`, counted over all its scripts; false if it has come to
-/// its end without one.
+/// Runs the example and kills it instead of its call number `call`, counted over all its scripts. Returns false if it
+/// has ended without that call.
 async fn killed_before(call: u32, server: &RedisServer) -> bool {
     let proxy = Proxy::start(server.addr()).await;
     let (seen, reached) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
     let tells = Arc::clone(&reached);
-    // From that call on nothing comes through, so that the kill comes in time.
+    // From that call on nothing passes, so that the kill comes in time.
     let is_late = move |args: &[Vec<u8>]| {
         if args.first().is_some_and(|verb| verb.starts_with(b"EVAL")) {
             seen.fetch_add(1, Ordering::Relaxed);
@@ -56,7 +56,7 @@ async fn killed_before(call: u32, server: &RedisServer) -> bool {
     true
 }
 
-/// What a worker does about jobs whose worker is gone, without the wait for their locks to run out.
+/// Recovers jobs whose worker is gone as a worker does, but without waiting for their locks to expire.
 async fn recover(redis: &mut MultiplexedConnection, server: &RedisServer) {
     let locks: Vec<String> = redis.keys("bull:*:lock").await.unwrap();
     for lock in locks {
@@ -67,7 +67,7 @@ async fn recover(redis: &mut MultiplexedConnection, server: &RedisServer) {
         let worker = client.manual_worker::<serde_json::Value, serde_json::Value>(queue);
         let worker = worker.stalled_interval(Duration::from_millis(1)).open().unwrap();
         eventually("nothing is active", || async {
-            // The one that was killed has looked a moment ago.
+            // The killed process has checked a moment ago.
             let _: () = redis.clone().del(format!("bull:{queue}:stalled-check")).await.unwrap();
             worker.move_stalled_jobs_to_wait().await.unwrap();
             let active: u32 = redis.clone().llen(format!("bull:{queue}:active")).await.unwrap();
@@ -93,7 +93,7 @@ async fn a_job_in_steps_goes_on_wherever_it_is_killed() {
         let status = tokio::task::spawn_blocking(move || example(&url).status().unwrap()).await.unwrap();
         assert!(status.success(), "started again after it was killed before call {call}");
 
-        // One result, nothing lost, nothing twice.
+        // There is one result; nothing is lost, and nothing was done twice.
         let result: String = redis.hget("bull:counts:words", "returnvalue").await.unwrap();
         assert_eq!(result, "9", "call {call}");
         for (queue, jobs) in [("counts", &["words"][..]), ("parts", &["words-0", "words-1", "words-2"])] {
@@ -111,8 +111,8 @@ async fn a_job_in_steps_goes_on_wherever_it_is_killed() {
             }
             for job in jobs {
                 let starts: u32 = redis.hget(key(job), "ats").await.unwrap();
-                // A part runs once; the job in steps once for each step, and once for a child that was not done. The kill
-                // costs one start more.
+                // A part runs once. The job in steps runs once for each step, and once for a child that was not done.
+                // The kill costs one more start.
                 let most = if queue == "parts" { 2 } else { 6 };
                 assert!(starts <= most, "call {call}: {job} was started {starts} times");
             }

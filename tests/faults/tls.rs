@@ -1,4 +1,4 @@
-//! TLS to a real server, with certificates made for the test: whom we trust, and what we say to those we do not.
+//! TLS to a real server, with certificates made for the test: which servers are trusted, and how others are refused.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::common::certificates::Certificates;
 use crate::common::server::{RedisServer, fresh_prefix};
 
-/// A server that speaks TLS on one port and plain text on another.
+/// Starts a server that speaks TLS on one port and plain text on another.
 fn server(certificates: &Certificates, asks_clients: &str) -> (RedisServer, u16) {
     server_with(certificates, "server", asks_clients)
 }
@@ -22,7 +22,7 @@ fn server_with(certificates: &Certificates, name: &str, asks_clients: &str) -> (
     (server, port)
 }
 
-/// Long before a connection attempt of these tests gives up.
+/// Far less than the time after which a connection attempt of these tests gives up.
 const AT_ONCE: Duration = Duration::from_secs(30);
 
 fn to(host: &str, port: u16) -> ConnectOptions {
@@ -33,7 +33,7 @@ async fn connect(options: ConnectOptions) -> oxmq::Result<Client> {
     Client::builder(options).prefix(fresh_prefix()).connect().await
 }
 
-/// It does not connect, and says so at once and not when its time is over.
+/// Expects the connection to fail at once, not only after its timeout; returns the error.
 async fn refused(what: &str, options: ConnectOptions) -> String {
     let began = Instant::now();
     let error = connect(options).await.err().unwrap_or_else(|| panic!("{what}: connected"));
@@ -64,7 +64,7 @@ async fn jobs_run_over_tls_and_an_idle_connection_that_was_cut_costs_nothing() {
             .exec_async(&mut redis)
             .await
             .unwrap();
-        // A connection whose end the kernel has told of is never used again, so no add is unknown.
+        // A connection that the server has closed is never used again, so no add is unknown.
         crate::common::eventually::eventually("the connections are gone", || {
             let mut redis = redis.clone();
             async move {
@@ -89,10 +89,10 @@ async fn whom_we_do_not_trust_is_told_at_once() {
     assert!(said.contains("certificate"), "{said}");
     let said = refused("the system's authorities", to("localhost", port)).await;
     assert!(said.contains("certificate"), "{said}");
-    // Whoever waits for a server does not wait for this one to become another.
+    // `wait_for_server` does not wait until this server has another certificate.
     let said = refused("another host", to("127.0.0.1", port).tls_root(ca()).wait_for_server(true)).await;
     assert!(said.contains("certificate"), "{said}");
-    // Such a server waits for the end of a line that never comes.
+    // A plain server waits for the end of a line that never comes.
     let patience = Duration::from_secs(1);
     let said = refused("no TLS", to("localhost", plain.port()).tls_root(ca()).connect_timeout(patience)).await;
     assert!(said.contains("redis://"), "{said}");
@@ -124,7 +124,7 @@ async fn a_server_that_asks_for_it_is_shown_our_certificate() {
     assert!(said.contains("tls_identity"), "{said}");
 }
 
-/// A URL for the server on this port that trusts the authority of the test, with more parameters.
+/// Returns a URL for the server on this port that trusts the authority of the test, with more parameters.
 fn url(certificates: &Certificates, host: &str, port: u16, more: &str) -> ConnectOptions {
     let url = format!("rediss://{host}:{port}/3?ca={}{more}", certificates.path("ca.crt"));
     ConnectOptions::from_url(&url).unwrap().connect_timeout(2 * AT_ONCE)
@@ -202,19 +202,19 @@ async fn an_idle_worker_over_tls_closes_at_once_and_leaves_nothing_behind() {
     };
     until_blocked("it waits", true).await;
     let tasks = tokio::runtime::Handle::current().metrics();
-    // Far from the hour that the wait would last; that it is at once is measured elsewhere.
+    // Far less than the hour that the wait would last. Another test measures how long it takes.
     tokio::time::timeout(AT_ONCE, worker.close()).await.unwrap();
     until_blocked("the server has seen its end", false).await;
     drop(client);
     crate::common::eventually::eventually("no task of ours is left", || {
         let left = tasks.num_alive_tasks();
-        // The one of this test's own connection.
+        // One task belongs to this test's own connection.
         async move { left <= 1 }
     })
     .await;
 }
 
-/// What the process of the next test is told in its environment.
+/// The environment variable that tells the process of the next test its server.
 const URL: &str = "OXMQ_TLS_URL";
 
 #[tokio::test]
@@ -225,7 +225,7 @@ async fn a_process_that_trusts_the_roots_of_its_system() {
     client.queue::<Value, Value>("q").open().unwrap().add("job", json!(1)).await.unwrap();
 }
 
-/// What the system trusts is a matter of the process: its environment may name a file in place of the usual ones.
+/// The trusted roots belong to the process: its environment can name a file instead of the system's.
 #[test]
 fn the_roots_of_the_system_are_trusted() {
     let certificates = Certificates::new();

@@ -22,7 +22,7 @@ async fn a_tree_over_several_queues_and_prefixes_is_stored_and_answered() {
     assert_eq!(added.children()[2].children()[0].name(), "scan");
     assert_eq!(fixture.queue.job(added.id()).get_state().await.unwrap(), JobState::WaitingChildren);
 
-    // The client's prefix counts below a node of another one.
+    // The client's prefix also applies below a node of another queue.
     let pages: Queue = fixture.client.queue("pages").open().unwrap();
     assert_eq!(pages.get_job_counts(&[]).await.unwrap().get(JobState::Waiting), 2);
     let child = pages.get_job(added.children()[1].id()).await.unwrap().unwrap();

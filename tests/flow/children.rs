@@ -1,4 +1,4 @@
-//! Children that a processor adds to its own job, and waits for.
+//! Children that a processor adds to its own job and waits for.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn a_processor_adds_children_waits_for_them_and_goes_on_with_their_results
                     parts.map(|(n, part)| FlowNode::new("parts", "square", part).job_id(format!("{}-{n}", job.id())));
                 let added = job.add_children(children).await?;
                 assert_eq!(added.len(), 3);
-                // A step that runs again adds nothing again.
+                // A step that runs again adds no second child.
                 let again =
                     job.add_child(FlowNode::new("parts", "square", 2).job_id(format!("{}-0", job.id()))).await?;
                 assert_eq!(again.outcome(), Ok(oxmq::queue::Added::Existing));
@@ -71,12 +71,12 @@ const POLICIES: [OnChildFailure; 4] = [
 #[derive(Clone, Serialize, Deserialize)]
 struct FanOut {
     parts: Vec<String>,
-    /// Which of the policies.
+    /// Index of the policy.
     policy: usize,
     is_added: bool,
 }
 
-/// As the guide has it.
+/// Runs a parent as the guide shows it.
 async fn fan_out(mut job: Job<FanOut, usize>) -> Result<usize, Halt> {
     let mut fan = job.data().clone();
     if !fan.is_added {
@@ -104,7 +104,7 @@ async fn a_fan_out_ends_when_it_has_no_parts_and_when_parts_fail_by_each_policy(
     let work = |job: Job<String, ()>| async move {
         if job.data() == "bad" { Err(Halt::unrecoverable("bad")) } else { Ok(()) }
     };
-    // More starts than it can need: a job that is fetched again and again fails.
+    // More starts than it can need, so that a job that is fetched again and again fails.
     let boss = fixture.client.worker("parents", fan_out).concurrency(5).max_started_attempts(9).start().unwrap();
     let hands = fixture.client.worker("parts", work).start().unwrap();
     let good = |n: usize| vec!["good".to_owned(); n];
@@ -129,13 +129,13 @@ async fn a_fan_out_ends_when_it_has_no_parts_and_when_parts_fail_by_each_policy(
     hands.close().await;
 }
 
-/// The next job of `parts`, under a token of its own.
+/// Fetches the next job of `parts` under this token.
 async fn next_part(fixture: &Fixture, token: &str) -> Job<Value, Value> {
     let parts = fixture.client.manual_worker::<Value, Value>("parts").open().unwrap();
     parts.get_next_job(token).await.unwrap().unwrap()
 }
 
-/// How many children the parent waits for.
+/// Counts the children that the parent waits for.
 async fn pending(fixture: &Fixture, parent: &str) -> u64 {
     redis::cmd("SCARD")
         .arg(fixture.key(&format!("{parent}:dependencies")))
@@ -144,7 +144,8 @@ async fn pending(fixture: &Fixture, parent: &str) -> u64 {
         .unwrap()
 }
 
-/// What becomes of a child that is added once more in a flow, by an add of its own, and with the whole flow.
+/// Adds a child again in three ways, in a flow, by an add of its own and with the whole flow, and returns what became
+/// of it.
 async fn add_again(
     fixture: &Fixture,
     parent: &Job<Value, Value>,
@@ -189,7 +190,7 @@ async fn a_child_that_has_failed_is_not_waited_for_when_its_step_runs_again() {
 
             let leaves_a_record = policy.is_some_and(|policy| policy != OnChildFailure::RemoveDependency);
             if is_removed && !leaves_a_record {
-                // Nothing is known of it any more, so it is a new one.
+                // Nothing is known of the child any more, so this is a new one.
                 assert_eq!(parent.add_child(child()).await.unwrap().outcome(), Ok(Added::Created), "{what}");
                 next_part(&fixture, "t").await.move_to_failed("no", "t").await.unwrap();
                 continue;
@@ -199,7 +200,7 @@ async fn a_child_that_has_failed_is_not_waited_for_when_its_step_runs_again() {
                 [const { Added::Existing }; 3],
                 "{what}"
             );
-            // One without a policy holds its parent until it is retried or removed.
+            // A child without a policy holds its parent until it is retried or removed.
             assert_eq!(pending(&fixture, parent.id()).await, u64::from(policy.is_none()), "{what}");
         }
     }
@@ -231,7 +232,7 @@ async fn a_child_that_ended_and_was_removed_does_not_run_again_nor_what_stood_be
         left.iter().all(|key| !key.ends_with(":child") && !key.ends_with(":below") && !key.ends_with(":wait")),
         "{left:?}"
     );
-    // A parent that comes after it, of another id, has a child of its own.
+    // A later parent with another id gets a child of its own.
     let other = fixture.queue.add("parent", Value::Null).await.unwrap();
     let child = FlowNode::new("parts", "part", Value::Null).job_id("child");
     assert_eq!(other.add_child(child).await.unwrap().outcome(), Ok(Added::Created));

@@ -1,4 +1,4 @@
-//! A flow whose reply is lost is stored once, and answered as what became of it.
+//! A flow whose reply is lost is stored once, and the caller learns what became of it.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn proxied() -> (Proxy, Fixture) {
     let server = shared_server();
     let proxy = Proxy::start(server.addr()).await;
     let fixture = Fixture::through(&proxy, server).await;
-    // The server learns the script, so that later calls need no second request.
+    // The server loads the script, so that later calls need no second request.
     fixture.client.flow_producer().add(node("warm").child(node("up"))).await.unwrap();
     (proxy, fixture)
 }
@@ -45,7 +45,8 @@ async fn a_lost_request_is_sent_again() {
     let (proxy, fixture) = proxied().await;
     let producer = fixture.client.flow_producer();
     if server_version() < 7 {
-        // Such a server does not tell whether its stream was cut. One that is old enough proves it by its first event.
+        // This server does not tell whether its stream was trimmed. A stream that is old enough proves it by its first
+        // event.
         tokio::time::sleep(Duration::from_secs(2)).await; // time itself
     }
     for n in 0..5 {
@@ -93,10 +94,10 @@ async fn a_job_that_may_have_been_refused_is_not_said_to_be_stored() {
     let lost = JobOptions::default().parent(ParentRef::new("nobody", format!("{}:q", fixture.prefix)).unwrap());
     let flows_of_two = || [FlowNode::new("q", "lossy", 1), FlowNode::new("q", "lossy", 2).options(lost.clone())];
     proxy.cut_after_request(flows());
-    // The first is there; of the second nobody can tell whether it was refused, or has run and is gone.
+    // The first is stored. Nobody can tell whether the second was refused, or has run and was removed.
     assert!(matches!(producer.add_bulk(flows_of_two()).await, Err(Error::OutcomeUnknown { .. })));
     proxy.cut_after_request(flows());
-    // The one whose parent is missing proves nothing, wherever it stands.
+    // The flow whose parent is missing proves nothing, at either place.
     let [first, second] = flows_of_two();
     assert!(matches!(producer.add_bulk([second, first]).await, Err(Error::OutcomeUnknown { .. })));
     let counts = fixture.queue.get_job_counts(&[]).await.unwrap();
@@ -106,7 +107,7 @@ async fn a_job_that_may_have_been_refused_is_not_said_to_be_stored() {
 #[tokio::test]
 async fn a_flow_whose_jobs_and_events_vanish_is_never_stored_twice() {
     let (proxy, fixture) = proxied().await;
-    // Neither the job nor its events are left when the server is asked.
+    // Neither the job nor its events are left when oxmq asks the server.
     proxy.cut_after_request(flows());
     let mut redis = fixture.redis.clone();
     let (events, prefix) = (fixture.key("events"), fixture.prefix.clone());
@@ -123,7 +124,7 @@ async fn a_flow_whose_jobs_and_events_vanish_is_never_stored_twice() {
     let add = fixture.client.flow_producer();
     let add = add.add(FlowNode::new("q", "lossy", 1).child(FlowNode::new("q", "lossy", 2)));
     let (added, ()) = tokio::join!(add, forget);
-    // The race decides which: known from the job, or not at all; a second flow never.
+    // It depends on the race whether the job proves the outcome or it is unknown; a second flow is never added.
     match added {
         Ok(_) | Err(Error::OutcomeUnknown { .. }) => {}
         Err(other) => panic!("{other}"),

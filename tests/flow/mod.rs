@@ -1,4 +1,5 @@
-//! Flows that oxmq adds: what is stored, what is refused, what a lost reply does, children that a processor adds.
+//! Flows that oxmq adds: what is stored, what is refused, what happens after a lost reply, and children that a
+//! processor adds.
 
 mod adding;
 mod children;
@@ -7,7 +8,7 @@ mod reading;
 
 use oxmq::FlowNode;
 
-/// A node of the queue `q` under this id.
+/// Returns a node of the queue `q` with this id.
 fn node(id: &str) -> FlowNode {
     FlowNode::new("q", "node", id).job_id(id)
 }

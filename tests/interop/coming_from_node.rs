@@ -1,11 +1,11 @@
-//! The page for those who come from Node names all that BullMQ has, and nothing that oxmq has not.
+//! The page for people who come from Node names all that BullMQ has, and nothing that oxmq does not have.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 const PAGE: &str = include_str!("../../src/guides/coming_from_node.md");
 
-/// The sections of the page, and in which files BullMQ declares the class and those it extends.
+/// The sections of the page, and the files in which BullMQ declares the class and its base classes.
 const CLASSES: [(&str, &[&str]); 6] = [
     ("Queue", &["queue", "queue-getters", "queue-base"]),
     ("Job", &["job"]),
@@ -15,14 +15,14 @@ const CLASSES: [(&str, &[&str]); 6] = [
     ("FlowProducer", &["flow-producer"]),
 ];
 
-/// The sections of the page about events, and where BullMQ declares who may listen to them.
+/// The sections of the page about events, and where BullMQ declares the listeners.
 const LISTENERS: [(&str, &str, &str); 3] = [
     ("Events of a queue", "queue", "QueueListener"),
     ("Events of a worker", "worker", "WorkerListener"),
     ("Events of all processes", "queue-events", "QueueEventsListener"),
 ];
 
-/// The names of the public members in a file of declarations, of a class or an interface: they stand four spaces in.
+/// Returns the public members in a declaration file, of a class or an interface: they are indented by four spaces.
 fn declared(file: &str, is_it: impl Fn(&str) -> bool) -> BTreeSet<String> {
     let directory =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/node/node_modules/bullmq6/dist/esm/classes");
@@ -53,12 +53,12 @@ fn compare(section: &str, declared: &BTreeSet<String>) {
     assert!(foreign.is_empty(), "on the page, and not in {section}: {foreign:?}");
 }
 
-/// What stands between backticks.
+/// Returns the texts between backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// The public functions of oxmq's types, and the variants of its enums, as `Type::name`.
+/// Returns the public functions of oxmq's types, and the variants of its enums, as `Type::name`.
 fn ours() -> BTreeSet<String> {
     let (mut names, mut folders) = (BTreeSet::new(), vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")]);
     while let Some(folder) = folders.pop() {
@@ -78,7 +78,7 @@ fn collect(source: &str, names: &mut BTreeSet<String>) {
     let mut owner = String::new();
     for line in source.lines() {
         if let Some(rest) = line.strip_prefix("impl") {
-            // Past the type parameters; of a trait's implementation the type stands behind `for`.
+            // Skips the type parameters; in the implementation of a trait the type follows `for`.
             let mut depth = 0;
             let begin = rest.find(|letter: char| {
                 depth += i32::from(letter == '<') - i32::from(letter == '>');
@@ -107,7 +107,7 @@ fn name_of(text: &str) -> &str {
     &text[..text.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').unwrap_or(text.len())]
 }
 
-/// The rows of each section: what they have, and what stands for it here.
+/// Returns the rows of each section: the names in BullMQ, and what replaces them here.
 fn rows() -> BTreeMap<&'static str, Vec<(&'static str, &'static str)>> {
     let mut sections = BTreeMap::<_, Vec<_>>::new();
     let mut section = "";
@@ -145,7 +145,7 @@ fn the_page_names_nothing_that_oxmq_has_not() {
     }
 }
 
-/// Every source file of the library in one text.
+/// Returns every source file of the library in one text.
 fn sources() -> String {
     let mut files = Vec::new();
     crate::layers::sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
@@ -168,7 +168,7 @@ fn every_name_of_bullmq_can_be_searched_for() {
     let functions: BTreeSet<&str> = sources.split("fn ").skip(1).map(name_of).collect();
     let is_found = |name: &str| aliases.contains(name) || functions.contains(in_snake_case(name).as_str());
     assert!(is_found("getJobCounts") && is_found("add") && !is_found("getBackend"));
-    // An event is found under its own name, which is that of a variant.
+    // An event keeps its own name, which is that of a variant.
     let methods = rows().into_iter().filter(|(section, _)| !section.starts_with("Events of "));
     let told = methods.flat_map(|(_, rows)| rows).filter(|(_, ours)| !ours.starts_with("none: "));
     let missing: Vec<_> = told.flat_map(|(theirs, _)| quoted(theirs)).filter(|name| !is_found(name)).collect();

@@ -11,17 +11,17 @@ use serde_json::{Value, json};
 use crate::common::node::{BullMq, NodeDriver};
 use crate::common::server::shared_server;
 
-/// A pattern, its zone, and the moment after which it is looked for.
+/// A pattern, its zone, and the time after which the next run is sought.
 type Case = (String, &'static str, u64);
 
-/// How many times in a row are compared.
+/// How many successive runs are compared.
 const TIMES: usize = 4;
 
 const HOUR: u64 = 3_600_000;
 
 fn random_pattern(random: &mut fastrand::Rng, fields: [&[&str]; 6], said: u8) -> String {
     let mut words: Vec<&str> = fields.iter().map(|choices| choices[random.usize(..choices.len())]).collect();
-    // Most patterns of real life say little of days.
+    // Most real patterns restrict the days little.
     for word in &mut words[3..] {
         if random.u8(..) >= said {
             *word = "*";
@@ -31,7 +31,7 @@ fn random_pattern(random: &mut fastrand::Rng, fields: [&[&str]; 6], said: u8) ->
     words[from..].join(" ")
 }
 
-/// Compares all cases; how many agree, and in how many Node gives up where oxmq goes on.
+/// Compares all cases; returns how many agree, and in how many Node gives up where oxmq goes on.
 ///
 /// # Panics
 ///
@@ -59,7 +59,7 @@ async fn compare(cases: &[Case]) -> (usize, usize) {
     (agree, given_up)
 }
 
-/// The next times, or why there are none.
+/// Returns the next times, or why there are none.
 fn ours(pattern: &str, tz: &str, from: u64) -> Value {
     let repeat = Repeat::cron(pattern).tz(tz);
     match repeat.next_runs(TIMES, UNIX_EPOCH + Duration::from_millis(from)) {
@@ -73,7 +73,7 @@ fn ours(pattern: &str, tz: &str, from: u64) -> Value {
 }
 
 fn report(text: &str) {
-    // Not captured by the test harness: these numbers are to be seen.
+    // Written past the capture of the test harness, so that these numbers are visible.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
@@ -100,7 +100,7 @@ async fn cron_patterns_are_due_when_node_says() {
         "Africa/Casablanca",
         "utc+5:45",
     ];
-    // A winter's day, and shortly before the clock is moved in New York and Berlin, in spring and in autumn.
+    // A winter's day, and shortly before the clock changes in New York and Berlin, in spring and in autumn.
     let moments: [u64; 6] = [
         1_768_000_000_123,
         1_772_928_000_000,
@@ -174,7 +174,7 @@ async fn cron_patterns_are_due_when_node_says() {
     report(&format!("cron-parser 5.10.3: {agree} patterns agree; in {given_up} it gives up and oxmq goes on"));
 }
 
-/// Patterns about the hours around midnight and morning, on days on which the clock of a zone is moved.
+/// Patterns about the hours around midnight and morning, on days on which the clock of a zone changes.
 #[tokio::test]
 async fn cron_patterns_are_due_when_node_says_also_where_the_clock_is_moved() {
     let fields: [&[&str]; 6] = [
@@ -217,7 +217,7 @@ async fn cron_patterns_are_due_when_node_says_also_where_the_clock_is_moved() {
             let (zone, changes) = &changes[random.usize(..changes.len())];
             let change = changes[random.usize(..changes.len())];
             let from = change + 2 * HOUR - random.u64(..30 * HOUR);
-            // A run that is over is looked for from its very second.
+            // A run that has passed is sought from its exact second.
             let from = if random.bool() { from } else { from - from % (HOUR / 2) };
             (random_pattern(&mut random, fields, 60), *zone, from)
         })
@@ -229,7 +229,7 @@ async fn cron_patterns_are_due_when_node_says_also_where_the_clock_is_moved() {
     assert!(agree > cases.len() * 9 / 10, "{agree}");
 }
 
-/// When the clock of a zone is moved, in ms.
+/// Returns when the clock of a zone changes, in ms.
 fn changes_of_clock(zone: &str, from: i32, to: i32) -> Vec<u64> {
     let zone: Tz = zone.parse().unwrap();
     let offset =

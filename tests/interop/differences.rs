@@ -1,5 +1,5 @@
-//! Differences from BullMQ that no scenario of the twins can show: about how a call does something, or about what a live
-//! worker of Node does. Each is a row of `docs/compatibility.md`.
+//! Differences from BullMQ that no scenario of the twins can show: how a call does something, or what a live worker of
+//! Node does. Each is a row of `docs/compatibility.md`.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -51,12 +51,12 @@ impl Pair {
         format!("{}:q:{name}", self.prefix)
     }
 
-    /// How long the event stream is.
+    /// Returns the length of the event stream.
     async fn events(&self) -> u32 {
         redis::cmd("XLEN").arg(self.key("events")).query_async(&mut self.redis.clone()).await.unwrap()
     }
 
-    /// How often the server has trimmed a stream so far: on its own, or while adding to one.
+    /// Returns how often the server has trimmed a stream so far, by itself or while adding to one.
     async fn trims(&self) -> u64 {
         let mut redis = self.redis.clone();
         let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut redis).await.unwrap();
@@ -76,7 +76,7 @@ async fn a_bulk_add_trims_the_event_stream_once() {
     assert_eq!(pair.trims().await - before, 1);
     let length = pair.events().await;
     assert_eq!(length, 10);
-    // Node's is as long, trimmed by each event.
+    // Node's stream has the same length, and each event trims it.
     pair.call("setQueue", json!({ "opts": { "streams": { "events": { "maxLen": 10 } } } })).await;
     let jobs: Vec<Value> = (0..50).map(|n| json!({ "name": "n", "data": n })).collect();
     pair.call("addBulk", json!({ "jobs": jobs })).await;
@@ -93,7 +93,7 @@ async fn a_job_retried_at_once_leaves_its_place_to_the_next_one() {
     let worker: ManualWorker<Value, Value> = pair.client.manual_worker("q").open().unwrap();
     let job = worker.get_next_job("t").await.unwrap().unwrap();
     let next = job.move_to_failed_and_fetch("once", "t").await.unwrap();
-    // It goes behind those that wait.
+    // It waits behind the others.
     assert_eq!(next.job.as_ref().map(|next| next.id().to_owned()).as_deref(), Some("2"));
     next.job.unwrap().move_to_completed(&json!(1), "t").await.unwrap();
 
@@ -165,7 +165,7 @@ async fn a_scheduler_that_would_never_run_is_refused() {
             other => panic!("{:?}", other.map(|job| job.id().to_owned())),
         }
     }
-    // Node answers nothing, and stores nothing.
+    // Node returns nothing and stores nothing.
     let end = u64::try_from(now.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap() + 60_000;
     let repeat = json!({ "pattern": "0 0 0 29 2 *", "tz": "UTC", "endDate": end });
     let made = pair.call("upsertJobScheduler", json!({ "scheduler": "s", "repeat": repeat })).await;
@@ -184,18 +184,18 @@ async fn reading_schedulers_changes_nothing() {
     };
     assert_eq!(ids(&pair.queue).await, ["s"]);
     assert_eq!(pair.queue.get_job_schedulers_count().await.unwrap(), 2);
-    // Node removes the one.
+    // Node removes it.
     let shown = pair.call("getJobSchedulers", json!({})).await;
     assert_eq!(shown.as_array().unwrap().len(), 1, "{shown}");
     assert_eq!(pair.queue.get_job_schedulers_count().await.unwrap(), 1);
-    // And fails at one whose id looks like the key of a repeatable job of old.
+    // Node fails at a scheduler whose id looks like the key of an old repeatable job.
     let _: () = pair.redis.zadd(pair.key("repeat"), "n:::UTC:* * * * *", 5).await.unwrap();
     assert_eq!(ids(&pair.queue).await, ["s"]);
     let failed = pair.node.call("getJobSchedulers", json!({ "queue": "q" })).await.unwrap_err();
     assert!(failed.message.contains("Legacy"), "{failed}");
 }
 
-/// What Node's worker does with an id that is no text: it cannot end the job, which stalls.
+/// Shows what Node's worker does with an id that is not text: it cannot end the job, which stalls.
 #[tokio::test]
 async fn node_cannot_end_a_job_whose_id_is_not_text() {
     let mut pair = Pair::start().await;
@@ -215,8 +215,8 @@ async fn node_cannot_end_a_job_whose_id_is_not_text() {
     pair.call("stopWorker", json!({ "force": true })).await;
 }
 
-/// What Node's worker does with options for afterwards that nobody can read: it runs the job. Here they are kept and the
-/// log warns; see `options_for_afterwards_that_cannot_be_read_stop_no_job`.
+/// Shows what Node's worker does with unreadable options for finished jobs: it runs the job. oxmq keeps the job and
+/// warns in the log; see `options_for_afterwards_that_cannot_be_read_stop_no_job`.
 #[tokio::test]
 async fn node_runs_a_job_whose_options_for_afterwards_cannot_be_read() {
     let pair = Pair::start().await;
@@ -233,7 +233,7 @@ async fn node_runs_a_job_whose_options_for_afterwards_cannot_be_read() {
     })
     .await;
     pair.call("stopWorker", json!({})).await;
-    // And so does a worker of ours.
+    // A worker of oxmq runs them, too.
     for (id, opts) in [("c", r#"{"removeOnFail":"x"}"#), ("d", r#"{"attempts":2,"backoff":{"type":{}}}"#)] {
         let fields = [("name", "n"), ("data", "1"), ("opts", opts), ("timestamp", "1")];
         let _: () = pair.redis.clone().hset_multiple(pair.key(id), &fields).await.unwrap();

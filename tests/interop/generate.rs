@@ -28,7 +28,7 @@ fn phrase() -> impl Strategy<Value = Vec<Step>> {
         .prop_map(|(added, new, finish)| if added { vec![new, fetch(), finish] } else { vec![fetch(), finish] });
     let held = (held(Just("$last".to_owned())), any::<bool>())
         .prop_map(|(held, again)| if again { vec![fetch(), held, fetch()] } else { vec![fetch(), held] });
-    // Something done to a job in the state that it is for.
+    // Something is done to a job in the state that the operation is for.
     let handled = (select(vec!["a", "b", "c"]), new(), select(vec![0, 0, 1_000]), one_job(Just("{id}".to_owned())))
         .prop_map(|(id, new, delay, then)| {
             let add = new.opts(|o| {
@@ -72,19 +72,19 @@ fn flow_has_policy(node: &FlowNode) -> bool {
     node.opts.fail_parent_on_failure.is_some() || node.children.iter().any(flow_has_policy)
 }
 
-/// What becomes of a step where the sides part.
+/// What to do with a step after which the sides differ.
 #[expect(clippy::large_enum_variant, reason = "one at a time")]
 pub enum Amend {
     /// It is a difference: the run fails.
     No,
-    /// It is known; another step is played in its place.
+    /// A known difference; another step is played instead.
     Replace(Step),
-    /// It is known; the scenario goes on without it.
+    /// A known difference; the scenario goes on without the step.
     Remove,
 }
 
-/// The seed of a run that names none: the same each time, so that a change is what makes a run fail. Longer runs look for
-/// what this one has not met: `TWIN_SEED=$RANDOM TWIN_CASES=1000`.
+/// The default seed: the same in each run, so that only a change can make a run fail. Longer runs look for what this
+/// one does not reach: `TWIN_SEED=$RANDOM TWIN_CASES=1000`.
 const SEED: u64 = 20_261_124;
 
 /// Lets two sides play `cases` random scenarios of up to `most` steps. `TWIN_CASES` and `TWIN_SEED` (a number) in the
@@ -262,7 +262,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(op(Op::StalledCheck)),
         2 => Just(expire_check()),
         2 => id().prop_map(|id| lose_lock(&id)),
-        // As a waiting worker does: who writes a marker when is seen only where there is none.
+        // As a waiting worker does. Whether an operation writes a marker shows only if there is none.
         5 => Just(redis("ZPOPMIN {q}:marker")),
     ];
     let scheduled = (select(vec!["s", "r"]), 0..8_u8, select(vec![60_000_u64, 1_000]), select(vec![None, Some(2)]))

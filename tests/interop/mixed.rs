@@ -19,10 +19,10 @@ use crate::common::server::{RedisServer, fresh_prefix};
 const JOBS: u64 = 600;
 const ATTEMPTS: u64 = 3;
 
-/// Longer than it takes: the machine may be busy.
+/// Longer than needed, since the machine may be busy.
 const DEADLINE: Duration = Duration::from_secs(90);
 
-/// How often job `n` fails before it succeeds; one in four never does.
+/// Returns how often job `n` fails before it succeeds; one in four never does.
 fn fails(n: u64) -> u64 {
     n % 4
 }
@@ -135,7 +135,7 @@ impl Mixed {
         counts.completed + counts.failed
     }
 
-    /// Nothing is left of the work: no active job, no lock, no id in a place that has none.
+    /// Checks that nothing is left of the work: no active job, no lock, no id in a place that has none.
     async fn is_clean(&self) {
         let counts = self.queue.get_job_counts(&[]).await.expect("counts");
         let open = [counts.active, counts.waiting, counts.prioritized, counts.delayed, counts.waiting_children];
@@ -153,10 +153,10 @@ impl Mixed {
     }
 }
 
-/// How often each event came, by its name and the job.
+/// How often each event was seen, by its name and the job.
 type Seen = BTreeMap<(String, String), usize>;
 
-/// What every listener must have seen in the end.
+/// Returns what every listener must have seen in the end.
 fn expected() -> Seen {
     let mut seen = Seen::new();
     for n in 1..=JOBS {
@@ -183,7 +183,7 @@ fn note(seen: &mut Seen, name: &str, job: &str) {
     *seen.entry((name.to_owned(), job.to_owned())).or_default() += 1;
 }
 
-/// Reads what a listener of oxmq has been told, until it is all there.
+/// Reads events with a listener of oxmq until all are there.
 async fn oxmq_sees(events: &mut QueueEvents, wanted: &Seen) -> Seen {
     let mut seen = Seen::new();
     let all: usize = wanted.values().sum();
@@ -217,7 +217,7 @@ async fn oxmq_sees(events: &mut QueueEvents, wanted: &Seen) -> Seen {
     seen
 }
 
-/// Reads what a listener of Node has been told, until it is all there.
+/// Reads events with a listener of Node until all are there.
 async fn node_sees(mixed: &Mixed, wanted: &Seen) -> Seen {
     let mut seen = Seen::new();
     let deadline = std::time::Instant::now() + DEADLINE;
@@ -283,7 +283,7 @@ async fn work_together(version: BullMq) {
     read_each_other(&mixed).await;
 }
 
-/// Both read the same of every job, whoever worked on it.
+/// Checks that both sides read the same of every job, whichever side ran it.
 async fn read_each_other(mixed: &Mixed) {
     let states = [(JobState::Completed, true), (JobState::Failed, false)];
     let mut workers = BTreeSet::new();
@@ -301,7 +301,7 @@ async fn read_each_other(mixed: &Mixed) {
                 assert_eq!(job.failed_reason(), Some(&*format!("failure 3 of {n}")));
             }
             assert_eq!(u64::try_from(job.stacktrace().len()).expect("few"), fails(n), "job {n}");
-            // A sample: a round trip each.
+            // A sample, since each costs a round trip.
             if n.is_multiple_of(12) || n.is_multiple_of(7) {
                 let there = mixed.call("getJob", json!({ "job": job.id() })).await;
                 assert_eq!(there["returnvalue"], job.return_value().expect("JSON").unwrap_or_default());
@@ -330,7 +330,7 @@ async fn wait_for_each_other(version: BullMq) {
     assert_eq!(wait("j1").await, Ok(json!({ "n": 1, "by": "oxmq" })));
     assert_eq!(wait("j4").await, Ok(json!({ "n": 4, "by": "oxmq" })));
     assert_eq!(wait("j3").await, Err("failure 3 of 3".to_owned()));
-    // Also where the job is gone when it has finished.
+    // Also if the job is removed when it finishes.
     let gone =
         json!({ "name": "node", "data": data(8), "opts": { "jobId": "gone", "removeOnComplete": true, "delay": 100 } });
     mixed.call("add", gone).await;
@@ -372,7 +372,7 @@ async fn node_5_and_oxmq_wait_for_each_other() {
     wait_for_each_other(BullMq::V5).await;
 }
 
-/// Our workers wait no longer than the longest wait, whoever added the job; Node's keep it and wait as ever.
+/// A worker of oxmq obeys the longest wait of any job; a worker of Node keeps the option and ignores it.
 #[tokio::test]
 async fn a_longest_wait_is_heeded_here_and_kept_there() {
     for version in [BullMq::V6, BullMq::V5] {
@@ -404,7 +404,7 @@ async fn a_longest_wait_is_heeded_here_and_kept_there() {
     }
 }
 
-/// A Node program that listens stops its job; what waits, Node's worker fails unrun.
+/// A Node program that listens stops its job; a waiting job is failed by Node's worker without a run.
 #[tokio::test]
 async fn node_workers_are_told_of_cancellations() {
     for version in [BullMq::V6, BullMq::V5] {
@@ -425,7 +425,7 @@ async fn node_workers_are_told_of_cancellations() {
     }
 }
 
-/// What a producer in Node says of a job's time is heeded here.
+/// oxmq obeys the expiry that a producer in Node sets.
 #[tokio::test]
 async fn jobs_of_node_expire() {
     for version in [BullMq::V6, BullMq::V5] {
@@ -441,7 +441,7 @@ async fn jobs_of_node_expire() {
     }
 }
 
-/// A worker without a name is found by where it runs, here and by Node, and leaves no name in its jobs.
+/// A worker without a name is listed by its host and process, here and in Node, and writes no name into its jobs.
 #[tokio::test]
 async fn a_worker_without_a_name_shows_its_host_and_process() {
     let mixed = Mixed::start(BullMq::V6).await;
@@ -463,7 +463,7 @@ async fn a_worker_without_a_name_shows_its_host_and_process() {
     worker.close().await;
 }
 
-/// Jobs of a stream go in a few calls, as they are asked for, and one that breaks a rule costs nobody but itself.
+/// Jobs of a stream are added in few calls, as their answers are asked for; a job that is refused affects no other.
 #[tokio::test]
 async fn a_stream_of_jobs_is_added_as_its_answers_are_taken() {
     use futures::StreamExt;
@@ -494,7 +494,7 @@ async fn a_stream_of_jobs_is_added_as_its_answers_are_taken() {
     assert!(ids.windows(2).all(|two| two[0] < two[1]));
 }
 
-/// Many listeners share one connection; each hears all, and the last one ends the reading.
+/// Many listeners share one connection. Each gets all events, and the last one to end closes the connection.
 #[tokio::test]
 async fn listeners_share_a_reader() {
     let mixed = Mixed::start(BullMq::V6).await;
@@ -513,7 +513,7 @@ async fn listeners_share_a_reader() {
     let id = mixed.queue.add("n", json!(1)).await.unwrap().id().to_owned();
     assert_eq!(tokio::time::timeout(DEADLINE, added(&mut first)).await.unwrap(), id);
     assert_eq!(tokio::time::timeout(DEADLINE, added(&mut second)).await.unwrap(), id);
-    // One that ends does not end the others.
+    // A listener that ends does not end the others.
     drop(third);
     first.close().await;
     while first.recv().await.is_some() {}

@@ -15,7 +15,8 @@ pub struct NodeSide {
 }
 
 impl NodeSide {
-    /// Starts the process on a Redis database. Random numbers are counted, so that jitter is the same in all processes.
+    /// Starts the process on a Redis database. "Random" numbers are a counted sequence, so that jitter is the same in
+    /// all processes.
     pub async fn start(version: BullMq, redis_url: &str) -> Self {
         let driver = NodeDriver::start(version, redis_url, "unused").await;
         driver.call("random", json!({ "counted": true })).await.expect("random");
@@ -54,7 +55,7 @@ impl Side for NodeSide {
         args["now"] = json!(self.now);
         match self.driver.call(&op, args).await {
             Ok(value) => Reply::ok(&value, &self.prefix),
-            // A wrong driver is not a refusal.
+            // An error of the driver itself is not a refusal.
             Err(err) if err.name == "TypeError" || err.message.starts_with("driver:") => {
                 panic!("{op}: {err}; stderr:\n{}", self.driver.stderr())
             }

@@ -1,4 +1,4 @@
-//! BullMQ beside itself: shows that the scenarios mean something and that the comparison sees what it should.
+//! BullMQ beside itself: shows that the scenarios work and that the comparison finds differences.
 
 use serde_json::json;
 
@@ -42,7 +42,7 @@ fn every_operation_occurs() {
             }
         }
     }
-    // serde lists the names of all operations when it is asked for one that is none.
+    // For an unknown operation serde's error lists the names of all operations.
     let err = serde_json::from_value::<Op>(json!({ "op": "?" })).expect_err("no operation").to_string();
     let names: Vec<_> = err.split('`').skip(3).step_by(2).collect();
     let missing: Vec<_> = names.iter().filter(|name| !seen.contains(**name)).collect();
@@ -73,11 +73,11 @@ fn version_6_agrees_with_itself_on_random_scenarios() {
     run_random(nodes(BullMq::V6, BullMq::V6), 30, 40);
 }
 
-/// A side that is wrong in one place.
+/// A side with one fault.
 struct Wrong<F> {
     inner: NodeSide,
     prefix: String,
-    /// Changes an operation on its way.
+    /// Changes an operation before it is executed.
     change: F,
     /// A command that follows every operation, `{q}` for the prefix of the queue.
     after: &'static str,

@@ -1,4 +1,5 @@
-//! What oxmq adds to schedulers: runs that do not overlap, and runs that are made up. Node keeps both, and heeds neither.
+//! What oxmq adds to schedulers: runs that do not overlap, and missed runs that are made up for. Node keeps both
+//! options and obeys neither.
 
 use std::time::Duration;
 
@@ -59,7 +60,7 @@ impl Both {
         self.clock.set(moment(self.now));
     }
 
-    /// The time of the run that is next, counted from the beginning.
+    /// Returns the time of the next run, counted from the beginning.
     async fn next(&self) -> i64 {
         let at = self.queue.get_job_scheduler("s").await.unwrap().unwrap().next_run;
         i64::try_from(at.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap() - BEGIN
@@ -74,7 +75,7 @@ impl Both {
         self.node.call("getNextJob", args).await.unwrap()["job"].clone()
     }
 
-    /// Runs as many jobs as there are; their times, counted from the beginning.
+    /// Runs as many jobs as there are and returns their times, counted from the beginning.
     async fn work(&self) -> Vec<i64> {
         let mut ran = Vec::new();
         while let Some(job) = self.fetch().await {
@@ -103,7 +104,7 @@ async fn runs_do_not_overlap(version: BullMq) {
     let first = both.fetch().await.unwrap();
     assert_eq!(both.next().await, MINUTE);
 
-    // The second one does not take place, and leaves nothing behind.
+    // The second run is skipped, and leaves nothing behind.
     both.advance(MINUTE);
     assert!(both.fetch().await.is_none());
     let second = format!("repeat:s:{}", BEGIN + MINUTE);
@@ -114,13 +115,13 @@ async fn runs_do_not_overlap(version: BullMq) {
     let active: Vec<String> = both.redis.lrange(format!("{}:q:active", both.prefix), 0, -1).await.unwrap();
     assert_eq!(active, [first.id()]);
 
-    // Nor does the third one while the first waits for its next attempt.
+    // So is the third one while the first waits for its next attempt.
     first.move_to_failed(Halt::failed("once"), "t").await.unwrap();
     both.advance(MINUTE);
     assert!(both.fetch().await.is_none());
     assert_eq!(both.next().await, 3 * MINUTE);
 
-    // An upsert knows that the first has not ended.
+    // An upsert sees that the first run has not ended.
     both.upsert(every_minute().overlap(Overlap::Skip)).await;
     both.advance(MINUTE);
     // By now the second attempt is due, and goes first.
@@ -133,7 +134,7 @@ async fn runs_do_not_overlap(version: BullMq) {
     both.advance(MINUTE);
     assert_eq!(both.work().await, [4 * MINUTE]);
 
-    // Node lists it, and what it takes, it runs; it passes the option on.
+    // Node lists the scheduler and runs a job of it; it passes the option on.
     let shown = both.node.call("getJobScheduler", json!({ "queue": "q", "scheduler": "s" })).await.unwrap();
     assert_eq!((&shown["every"], &shown["name"]), (&json!(MINUTE), &json!("tick")), "{shown}");
     both.advance(MINUTE);
@@ -143,7 +144,7 @@ async fn runs_do_not_overlap(version: BullMq) {
     assert_eq!(beside["id"], format!("repeat:s:{}", BEGIN + 6 * MINUTE));
     job.move_to_completed(&json!(1), "t").await.unwrap();
 
-    // What Node's worker runs counts as an earlier run here.
+    // A job that Node's worker runs counts as an earlier run here.
     both.advance(MINUTE);
     assert!(both.fetch().await.is_none());
     let args = json!({ "queue": "q", "now": both.now, "job": beside["id"], "token": "n", "value": 1 });
@@ -153,7 +154,7 @@ async fn runs_do_not_overlap(version: BullMq) {
     let scheduler = both.queue.get_job_schedulers(0, -1, Order::Ascending).await.unwrap().remove(0);
     assert_eq!((scheduler.overlap, scheduler.catch_up), (Overlap::Skip, 0));
 
-    // Whoever upserts it with Node says what is true from then on.
+    // An upsert by Node replaces the options from then on.
     let args = json!({ "queue": "q", "now": both.now, "scheduler": "s", "repeat": { "every": MINUTE } });
     both.node.call("upsertJobScheduler", args).await.unwrap();
     assert_eq!(both.queue.get_job_scheduler("s").await.unwrap().unwrap().overlap, Overlap::Allow);
@@ -174,7 +175,8 @@ async fn runs_do_not_overlap_beside_version_5() {
     runs_do_not_overlap(BullMq::V5).await;
 }
 
-/// The last run of a scheduler is no exception, and an earlier scheduler whose id begins alike is another one.
+/// The last run of a scheduler is skipped, too. A scheduler with a longer id that starts the same does not prevent a
+/// run.
 #[tokio::test]
 async fn the_last_run_is_skipped_too_and_others_are_not_in_its_way() {
     let mut both = Both::start(BullMq::V6).await;
@@ -197,7 +199,7 @@ async fn slots_are_made_up(version: BullMq) {
     let mut both = Both::start(version).await;
     both.upsert(every_minute().catch_up(3)).await;
     assert_eq!(both.work().await, [0]);
-    // Fewer than there may be, then more.
+    // First fewer than the limit, then more.
     both.advance(3 * MINUTE + 5);
     assert_eq!(both.work().await, [1, 2, 3].map(|n| n * MINUTE));
     both.advance(10 * MINUTE);
@@ -209,7 +211,7 @@ async fn slots_are_made_up(version: BullMq) {
     both.upsert(every_minute().catch_up(3)).await;
     assert_eq!(both.work().await, [14, 17, 18, 19].map(|n| n * MINUTE));
 
-    // Node's worker goes on with the first slot to come, as ever; it passes the option on.
+    // Node's worker goes on with the next slot, as usual; it passes the option on.
     both.advance(10 * MINUTE);
     let job = both.node_fetches().await;
     assert_eq!(job["id"], format!("repeat:s:{}", BEGIN + 20 * MINUTE));
@@ -233,7 +235,7 @@ async fn slots_are_made_up_beside_version_5() {
 #[tokio::test]
 async fn slots_of_a_pattern_are_made_up() {
     let mut both = Both::start(BullMq::V6).await;
-    // From here on a minute begins with the clock's.
+    // From here on each step begins at a full minute.
     let to_minute = MINUTE - BEGIN % MINUTE;
     let pattern = || Repeat::cron("* * * * *").tz("UTC").catch_up(3);
     both.upsert(pattern()).await;
@@ -245,7 +247,7 @@ async fn slots_of_a_pattern_are_made_up() {
     both.advance(5_000 * MINUTE + 7);
     assert_eq!(minutes(both.work().await), [3, 5_000, 5_001, 5_002]);
 
-    // An upsert with the same pattern keeps what waits, one with another begins anew.
+    // An upsert with the same pattern keeps the waiting runs; another pattern starts anew.
     both.advance(6 * MINUTE);
     both.upsert(pattern()).await;
     assert_eq!(minutes(both.work().await), [5_003, 5_006, 5_007, 5_008]);
@@ -253,7 +255,7 @@ async fn slots_of_a_pattern_are_made_up() {
     both.upsert(Repeat::cron("*/2 * * * *").tz("UTC").catch_up(3)).await;
     assert_eq!(both.work().await, [0; 0]);
 
-    // Node's worker is given the slot it has to count from.
+    // Node's worker gets the slot from which it has to count.
     both.upsert(pattern()).await;
     both.advance(4 * MINUTE);
     both.upsert(pattern()).await;
@@ -274,7 +276,7 @@ async fn a_vanished_run_is_followed_by_those_to_be_made_up() {
     let second = Duration::from_secs(1);
     let start = std::time::SystemTime::now() + second;
     let made = queue.upsert_job_scheduler("s", Repeat::every(second).start_date(start).catch_up(100)).await.unwrap();
-    // Long ago somebody deleted the run.
+    // Somebody deleted the run long ago.
     let slot: i64 = made.id().rsplit_once(':').unwrap().1.parse().unwrap();
     let past = slot - 5_000;
     let mut redis = server.connection().await;
@@ -329,7 +331,7 @@ async fn a_live_worker_tells_of_the_runs_it_skips_and_has_room_for_others() {
             skipped.push(job_id);
         }
     }
-    // Its slot is free for other jobs.
+    // The worker's slot is free for other jobs meanwhile.
     queue.add("other", json!(1)).job_id("other").await.unwrap();
     let other = tokio::time::timeout(DEADLINE, runs.recv()).await.unwrap().unwrap();
     assert_eq!(other, "other");

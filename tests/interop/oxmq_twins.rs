@@ -1,7 +1,7 @@
 //! oxmq beside BullMQ: the scenarios, and random ones.
 //!
-//! Nothing is passed over in silence: each run writes to stderr how many agree, and of the others why not. What is said
-//! to differ has to: a scenario that agrees all the same fails the run, so that the lists stay true.
+//! Nothing is skipped silently: each run writes to stderr how many scenarios agree, and why the others do not. A scenario
+//! that is marked as different must differ: if it agrees, the run fails, so that the marks stay true.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -18,19 +18,19 @@ use crate::common::server::RedisServer;
 
 type Beside = Twin<NodeSide, OxmqSide>;
 
-/// On databases of their own: a test may have several.
+/// Starts both on databases of their own, since a test may use several.
 async fn beside(version: BullMq, server: &RedisServer, databases: [u8; 2]) -> Beside {
     let left = NodeSide::start(version, &server.database(databases[0])).await;
     Twin::new(left, OxmqSide::start(&server.database(databases[1]), version).await).await
 }
 
 fn report(text: &str) {
-    // Not captured by the test harness: these numbers are to be seen.
+    // Written past the capture of the test harness, so that these numbers are visible.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Plays the scenarios that a version shares with 6.7.0, and says what came of them. `leaves` lets BullMQ itself add flows
-/// and schedulers.
+/// Plays the scenarios that a version shares with 6.7.0, and reports the results. With `leaves` BullMQ itself adds
+/// flows and schedulers.
 async fn play_all(version: BullMq, at_least: usize, long_way: bool, leaves: bool) {
     play(version, TABLES, at_least, long_way, leaves).await;
 }
@@ -57,7 +57,7 @@ async fn play(version: BullMq, tables: &[Table], at_least: usize, long_way: bool
                 agree += 1;
                 helped += usize::from(is_helped);
             }
-            // Of what BullMQ does on both sides nothing can differ.
+            // If BullMQ does it on both sides, nothing can differ.
             (Ok(()), Some(_)) if is_helped => helped += 1,
             (Ok(()), Some(why)) => wrong.push(format!("{:?} is said to differ, but does not: {why}", scenario.name)),
             (Err(mismatch), None) => wrong.push(format!("{:?} {mismatch}", scenario.name)),
@@ -90,7 +90,7 @@ async fn oxmq_does_what_version_6_does_also_in_batches() {
     play_all(BullMq::V6, 340, true, false).await;
 }
 
-/// Flows that are all new are added in a way of their own.
+/// A flow whose jobs are all new is added by a script of its own.
 #[tokio::test]
 async fn oxmq_adds_flows_as_version_6_does() {
     let tables: Vec<Table> = TABLES.iter().filter(|(name, _)| *name == "flow").copied().collect();
@@ -102,7 +102,7 @@ async fn oxmq_does_what_version_5_does() {
     play_all(BullMq::V5, 270, true, false).await;
 }
 
-/// All Rust files below a directory, one after the other.
+/// Reads all Rust files below a directory, one after the other.
 fn read_sources(dir: &std::path::Path, text: &mut String) {
     for entry in std::fs::read_dir(dir).expect("a directory") {
         let path = entry.expect("an entry").path();
@@ -121,7 +121,7 @@ fn every_difference_is_written_down() {
     let all: Vec<Scenario> = TABLES.iter().flat_map(|(_, scenarios)| scenarios()).collect();
     for scenario in &all {
         let named = page.contains(&format!("{:?}", scenario.name));
-        // Without a difference it may be named as the proof of what is left the same.
+        // A scenario without a difference may be named as the proof of what stays the same.
         assert!(named || scenario.differs_oxmq.is_none(), "{:?} is not in docs/compatibility.md", scenario.name);
     }
     let mut tests = String::new();
@@ -150,11 +150,12 @@ fn every_difference_is_written_down() {
     }
 }
 
-/// The differences on purpose that random scenarios come upon; they go on as said here.
+/// Tells how a random scenario goes on after a deliberate difference.
 fn on_purpose(steps: &[Step], mismatch: &Mismatch) -> Amend {
     let (step, before) = steps.split_last().expect("the step that differs");
     let all = |is: fn(&str) -> bool| mismatch.differences.iter().all(|difference| is(difference));
-    // Here a new limit wakes an idle worker; so does a place that gets free, and a job that goes back with a priority.
+    // Here a new limit wakes an idle worker; so does a free place under a limit, and a job that goes back with a
+    // priority.
     let wakes = matches!(
         &step.what,
         What::Op(
@@ -175,7 +176,7 @@ fn on_purpose(steps: &[Step], mismatch: &Mismatch) -> Amend {
     if wakes && !mismatch.refused && all(is_marker) {
         return Amend::Remove;
     }
-    // A child that has ended for its parent, and is added to it again, is waited for by Node for ever, or runs again.
+    // If a child that has ended for its parent is added to it again, Node waits for it for ever or runs it again.
     let adds = matches!(
         &step.what,
         What::Op(Op::Add { .. } | Op::AddBulk { .. } | Op::FlowAdd { .. } | Op::FlowAddBulk { .. })
@@ -188,7 +189,7 @@ fn on_purpose(steps: &[Step], mismatch: &Mismatch) -> Amend {
     {
         return Amend::Remove;
     }
-    // Node leaves the reason of a failure that was deferred, and not carried out, in a job that has completed.
+    // Node leaves the reason of a deferred failure that was not carried out in a completed job.
     if matches!(&step.what, What::Op(Op::MoveToCompleted { .. })) && all(|text| text.contains(": field defa: left")) {
         return Amend::Remove;
     }
@@ -205,7 +206,7 @@ fn on_purpose(steps: &[Step], mismatch: &Mismatch) -> Amend {
     }
     let fetch_next = match &step.what {
         What::Op(Op::MoveToFailed { fetch_next, .. }) => fetch_next,
-        // Jobs that are parents of each other: Node's script does not come to an end.
+        // Jobs that are parents of each other: Node's script never ends.
         What::Op(_) if mismatch.differences[0].contains("stack overflow") => return Amend::Remove,
         _ => return Amend::No,
     };
@@ -246,7 +247,7 @@ fn oxmq_does_what_version_6_does_at_random() {
 #[test]
 fn oxmq_does_what_version_5_does_at_random() {
     let server = RedisServer::start();
-    // Where 5 and oxmq part, 6 says whether that is the way from 5 to 6, which is no business of oxmq.
+    // If 5 and oxmq differ, 6 tells whether that is a change from 5 to 6, which is no fault of oxmq.
     let judge = RefCell::new(None);
     let (apart, versions) = (Cell::new(0), Cell::new(0));
     let cases = generate::run_random_but(

@@ -52,7 +52,7 @@ impl Pair {
         self.clock.set(moment(self.now));
     }
 
-    /// Does something on both sides and compares all that is stored.
+    /// Does something on both sides and compares everything that is stored.
     async fn both(&mut self, op: &str, args: Value) {
         self.advance(1);
         let mut all = json!({ "queue": "q", "now": self.now });
@@ -86,7 +86,7 @@ impl Pair {
         }
     }
 
-    /// Both sides fetch a job, Node here and oxmq there, and both get the same.
+    /// Fetches a job on both sides, with Node here and oxmq there, and checks that both get the same.
     async fn fetch(&mut self) -> Option<Job> {
         self.advance(1);
         let args = json!({ "queue": "q", "now": self.now, "token": "t" });
@@ -105,7 +105,7 @@ impl Pair {
         self.same("complete").await;
     }
 
-    /// Runs as many jobs as are due.
+    /// Runs all jobs that are due.
     async fn work(&mut self) -> Vec<String> {
         let mut ids = Vec::new();
         while let Some(job) = self.fetch().await {
@@ -204,7 +204,8 @@ async fn only_the_current_run_makes_a_next_one() {
     pair.end().await;
 }
 
-/// A repeatable job of version 5 has no scheduler and keeps its data in its runs: it goes on as a scheduler, with them.
+/// A repeatable job of version 5 has no scheduler and keeps its options in its runs: it goes on as a scheduler with
+/// them.
 #[tokio::test]
 async fn a_repeatable_job_of_version_5_becomes_a_scheduler() {
     let server = shared_server();
@@ -257,7 +258,8 @@ async fn a_live_worker_keeps_schedulers_of_node_going() {
         if run.1 == "often" { &mut often } else { &mut cron }.push(slot);
     }
     worker.close().await;
-    // On the grid, in order, none twice. How many a busy machine skips is not said here; none, under a clock of its own.
+    // All on the grid, in order, none twice. How many a busy machine skips is not checked here; a test with a clock of
+    // its own checks that none is skipped.
     assert!(often.windows(2).all(|two| two[0] < two[1] && (two[1] - two[0]) % 100 == 0), "{often:?}");
     assert_eq!(cron.len(), 3);
     assert!(cron.windows(2).all(|two| two[0] < two[1] && two[1] % 1_000 == 0), "{cron:?}");
@@ -266,7 +268,7 @@ async fn a_live_worker_keeps_schedulers_of_node_going() {
     remove_all(&mut server.connection().await, &prefix).await;
 }
 
-/// The reverse: Node's worker runs what oxmq has made, with the data and options that were given.
+/// The reverse: Node's worker runs the schedulers that oxmq has made, with the data and options that were given.
 async fn a_live_worker_of_node_keeps_ours_going(version: BullMq) {
     let server = shared_server();
     let prefix = fresh_prefix();
@@ -319,7 +321,7 @@ async fn what_cannot_repeat_is_told_and_processed() {
     let client = Client::builder(ConnectOptions::from_url(&server.url()).unwrap()).prefix(&prefix);
     let client = client.connect().await.unwrap();
     let mut redis = server.connection().await;
-    // A member of BullMQ 3 has no hash; the others have options that nobody can follow.
+    // A member from BullMQ 3 has no hash; the others have options that cannot be used.
     let cases = [
         ("n:::UTC:* * * * *", json!({ "repeat": { "every": 1_000 } })),
         ("bad", json!({ "repeat": { "pattern": "sat-sun" } })),
@@ -355,7 +357,8 @@ async fn what_cannot_repeat_is_told_and_processed() {
     remove_all(&mut redis, &prefix).await;
 }
 
-/// A run that is removed by hand leads to no other; the worker notices, and the scheduler goes on, each slot once.
+/// A run that is removed by hand has no next one. The worker notices that, and the scheduler goes on with each slot
+/// once.
 #[tokio::test]
 async fn a_scheduler_whose_run_vanished_goes_on() {
     let server = shared_server();
@@ -381,7 +384,7 @@ async fn a_scheduler_whose_run_vanished_goes_on() {
     let mut told = workers.each_ref().map(|worker| worker.events());
     let mut ids = std::collections::BTreeSet::new();
     for _ in 0..3 {
-        // Whichever run is current, it vanishes before its time.
+        // Deletes the current run before its time, whichever it is.
         let vanished = loop {
             let scheduler = queue.get_job_scheduler("gone").await.unwrap().unwrap();
             let slot = scheduler.next_run.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
@@ -417,8 +420,8 @@ async fn a_scheduler_whose_run_vanished_goes_on() {
     remove_all(&mut redis, &prefix).await;
 }
 
-/// The limit counts from the last upsert on, the scheduler's own count from the first: one that Node upserts each time it
-/// starts, and whose run vanished, gets as many runs as its limit says.
+/// The limit counts from the last upsert, but the scheduler's own count from the first one. So a scheduler that Node
+/// upserts at each start, and whose run vanished, must still get as many runs as its limit says.
 #[tokio::test]
 async fn a_limited_scheduler_that_was_upserted_often_goes_on() {
     const EVERY: u64 = 200;
@@ -453,7 +456,7 @@ async fn a_limited_scheduler_that_was_upserted_often_goes_on() {
     let counted: String = redis.hget(key("repeat:often"), "ic").await.unwrap();
     assert_eq!(counted, "5", "more than the limit");
 
-    // While the queue is paused nobody takes the run, but the worker sees that it is there.
+    // While the queue is paused nobody takes the run, but the worker sees that it exists.
     queue.pause().await.unwrap();
     let (ran, mut runs) = tokio::sync::mpsc::unbounded_channel();
     let worker = client.worker("q", move |job: Job<Value, ()>| {
@@ -474,7 +477,7 @@ async fn a_limited_scheduler_that_was_upserted_often_goes_on() {
     let _: () = redis.del(key(&run)).await.unwrap();
     queue.resume().await.unwrap();
 
-    // Of three runs one was done by Node and one is gone; then it is at its limit, and no look changes that.
+    // Of three runs Node did one and one is gone; so the scheduler is at its limit, and no check changes that.
     tokio::time::timeout(DEADLINE, runs.recv()).await.expect("it goes on").unwrap();
     for _ in 0..2 {
         let check = key("oxmq:schedulers-check");
@@ -492,7 +495,7 @@ async fn a_limited_scheduler_that_was_upserted_often_goes_on() {
     remove_all(&mut redis, &prefix).await;
 }
 
-/// What `Repeat` says as JSON is what BullMQ takes, and a scheduler as JSON is what it answers.
+/// `Repeat` as JSON is what BullMQ accepts, and a scheduler as JSON is what BullMQ returns.
 #[tokio::test]
 async fn a_repetition_and_a_scheduler_are_written_in_bullmqs_words() {
     let server = shared_server();
@@ -521,7 +524,7 @@ async fn a_repetition_and_a_scheduler_are_written_in_bullmqs_words() {
             let from_node = node.call("getJobScheduler", json!({ "queue": "q", "scheduler": id })).await.unwrap();
             let mut found = json!(queue.get_job_scheduler(id.as_str()).await.unwrap());
             assert_eq!(found, from_node, "{id}");
-            // The moment of the call decides on these.
+            // These depend on the time of the call.
             for name in ["key", "next", "offset"] {
                 found.as_object_mut().unwrap().remove(name);
             }

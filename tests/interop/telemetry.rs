@@ -1,4 +1,4 @@
-//! One trace over Node and Rust, figures, and the complaint about a blocked runtime.
+//! One trace across Node and Rust, metrics, and the warning about a blocked runtime.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn a_processor_that_blocks_the_runtime_is_told() {
     let prefix = fresh_prefix();
     let client = client(&prefix).await;
     let block = |_: Job<Value, ()>| async {
-        // Longer than a tick of the thread that asks, and then a second.
+        // Longer than the period of the watching thread plus a second.
         std::thread::sleep(Duration::from_millis(2_500));
         Ok::<_, Halt>(())
     };
@@ -70,7 +70,7 @@ mod traces {
         _subscriber: tracing::subscriber::DefaultGuard,
     }
 
-    /// From here on this thread's spans are recorded.
+    /// Records this thread's spans from here on.
     fn trace() -> Traced {
         opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
         let exporter = InMemorySpanExporter::default();
@@ -91,7 +91,7 @@ mod traces {
         span.attributes.iter().find(|attribute| attribute.key.as_str() == key).map(|attribute| attribute.value.as_str())
     }
 
-    /// A number, and not a text that looks like one.
+    /// Returns an attribute that must be a number, not a text that looks like one.
     fn number(span: &SpanData, key: &str) -> i64 {
         let attribute = span.attributes.iter().find(|attribute| attribute.key.as_str() == key);
         match attribute.unwrap_or_else(|| panic!("no {key} in {span:?}")).value {
@@ -141,7 +141,7 @@ mod traces {
         assert_eq!(number(&consumed, "bullmq.job.attempts.made"), 0);
         assert_eq!(number(&consumed, "attempt"), 1);
         assert!(number(&consumed, "bullmq.job.processed.timestamp") > 0);
-        // A failed attempt leaves the context of its span behind, unless the job wants none.
+        // A failed attempt stores the context of its span, unless the job opts out.
         add("fail", json!({})).await.unwrap();
         add("fail", json!({ "telemetry": { "omitContext": true } })).await.unwrap();
         eventually("all are done", async || traced.spans("process q").len() == 3).await;
@@ -183,7 +183,7 @@ mod traces {
         remove_prefix(&prefix).await;
     }
 
-    /// The span of the add, and what each job of the flow carries; Node's worker goes on with it.
+    /// The span of the add, and what each job of the flow stores; Node's worker continues the trace.
     #[tokio::test]
     async fn a_flow_is_part_of_one_trace() {
         const MINE: &str = r#"{"traceparent":"00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"}"#;
@@ -262,7 +262,7 @@ mod traces {
         remove_prefix(&prefix).await;
     }
 
-    /// What is stored for each way in which a caller may speak about telemetry, on both sides.
+    /// What both sides store for each way in which a caller can set telemetry options.
     #[tokio::test]
     async fn what_callers_say_about_traces_is_stored_as_by_node() {
         let prefix = fresh_prefix();
@@ -301,7 +301,7 @@ mod traces {
                 let opts: Value = serde_json::from_str(&opts).unwrap();
                 let tm = match &opts["tm"] {
                     Value::String(tm) if tm.contains("traceparent") => json!("a trace"),
-                    // Node's way to say that there is none.
+                    // Node's way of saying that there is none.
                     Value::Bool(false) => Value::Null,
                     other => other.clone(),
                 };

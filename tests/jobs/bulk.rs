@@ -25,7 +25,7 @@ async fn what_failed_by_one_name_runs_again_and_nothing_else() {
     assert_eq!(state, JobState::Waiting);
 }
 
-/// Each job fails again at once; the bulk action still ends, and retries none of them twice.
+/// Each job fails again at once. The bulk action still ends, and retries none of them twice.
 #[tokio::test]
 async fn a_job_that_fails_again_meanwhile_is_not_retried_twice() {
     let on = Fixture::new().await;
@@ -87,7 +87,8 @@ async fn removing_takes_what_is_named_and_leaves_the_order_of_the_rest() {
     assert_eq!(on.queue.count().await.unwrap(), 600);
 }
 
-/// Workers take jobs while those of one name are removed: each job is either run or removed, never both, never neither.
+/// Workers take jobs while the jobs of one name are removed: each of those is either run or removed, never both and
+/// never neither.
 #[tokio::test]
 async fn nothing_is_lost_while_workers_take_jobs() {
     let on = Fixture::new().await;
@@ -144,7 +145,7 @@ async fn delayed_jobs_are_promoted_and_put_off_by_name() {
     assert!(due > now() + minutes(590));
     let urgent = on.queue.jobs(JobFilter::waiting()).change_priority(1).await.unwrap();
     assert_eq!((urgent.done, on.count(JobState::Prioritized).await), (2, 2));
-    // They are put behind each other for as long as there are any: the action still ends.
+    // A job that gets the priority it has moves behind the others: the action still ends.
     assert_eq!(on.queue.jobs(JobFilter::prioritized()).change_priority(1).await.unwrap().done, 2);
 }
 

@@ -1,4 +1,4 @@
-//! Jobs that a filter names: found in every state, and acted on in bulk while others are at work.
+//! Jobs that a filter selects: found in every state, and changed in bulk while workers run.
 
 mod bulk;
 mod moving;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::common::fixture::Fixture;
 
-/// Ids of all jobs that the filter names, sorted.
+/// Returns the ids of all jobs that the filter selects, sorted.
 async fn ids(queue: &Queue, filter: JobFilter) -> Vec<String> {
     let mut ids = Vec::new();
     let mut cursor = None;
@@ -42,7 +42,7 @@ async fn add_named(queue: &Queue, name: &str, numbers: std::ops::Range<usize>) {
     }
 }
 
-/// Lets the next so many jobs fail for a reason that holds their name.
+/// Fails the next jobs, that many, for a reason that contains their name.
 async fn fail_next(on: &Fixture, jobs: usize) {
     let manual = on.client.manual_worker::<Value, Value>("q").open().unwrap();
     for _ in 0..jobs {
@@ -51,7 +51,7 @@ async fn fail_next(on: &Fixture, jobs: usize) {
     }
 }
 
-/// Lets the next so many jobs complete.
+/// Completes the next jobs, that many.
 async fn complete_next(on: &Fixture, jobs: usize) {
     let manual = on.client.manual_worker::<Value, Value>("q").open().unwrap();
     for _ in 0..jobs {
@@ -60,7 +60,7 @@ async fn complete_next(on: &Fixture, jobs: usize) {
     }
 }
 
-/// The time by the clock that stamps jobs.
+/// Returns the time of the clock that stamps jobs.
 fn now() -> SystemTime {
     oxmq::client::Clock::system().now()
 }

@@ -100,7 +100,7 @@ async fn parts_of_a_flow_and_taken_ids_stay() {
     assert_eq!(other.get_job("twin").await.unwrap().unwrap().data(), &json!("its own"));
 }
 
-/// A worker takes jobs while they move: each runs once, here or there.
+/// A worker takes jobs while they are moved: each runs once, in one queue or the other.
 #[tokio::test]
 async fn each_job_runs_once_while_it_moves() {
     let on = Fixture::new().await;
@@ -162,7 +162,7 @@ async fn a_counter_that_lags_behind_is_passed_in_steps_that_double() {
     let _: () = redis::cmd("SET").arg(&counter).arg(0).query_async(&mut on.redis.clone()).await.unwrap();
     on.queue.add("moves", json!(1)).await.unwrap();
     on.queue.jobs(JobFilter::waiting()).move_to("other").await.unwrap();
-    // 1, 2, 4 … are tried.
+    // The positions 1, 2, 4 … are tried.
     let moved = other.get_job("512").await.unwrap().unwrap();
     assert_eq!((moved.name(), other.get_job_counts(&[]).await.unwrap().total()), ("moves", 301));
 }

@@ -40,7 +40,7 @@ async fn times_and_rates_are_those_of_the_last_jobs() {
     assert!(overview.last_completed.is_some() && overview.last_failed.is_none() && overview.schedulers == 0);
     assert!(overview.times.wait_median.is_some() && overview.times.run_longest.is_some());
     assert_eq!(overview.completed.per_minute(5), None);
-    // As a worker with metrics would have counted them.
+    // As a worker with metrics writes them.
     let mut redis = on.redis.clone();
     let at = ms(now());
     redis::pipe()

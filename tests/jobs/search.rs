@@ -49,13 +49,13 @@ async fn ages_count_as_in_clean() {
     assert_eq!(ids(&on.queue, waiting.clone().newer_than(minutes(10))).await, ["recent"]);
     assert_eq!(ids(&on.queue, waiting.clone().older_than(minutes(1)).newer_than(minutes(10))).await, ["recent"]);
     assert_eq!(ids(&on.queue, waiting.clone().since(now - minutes(91)).until(now - minutes(3))).await, ["ancient"]);
-    // A finished job is as old as its end.
+    // The age of a finished job counts from its end.
     complete_next(&on, 2).await;
     assert_eq!(ids(&on.queue, JobFilter::completed().newer_than(minutes(1))).await, ["ancient", "recent"]);
     assert_eq!(ids(&on.queue, JobFilter::completed().older_than(minutes(1))).await, [""; 0]);
 }
 
-/// Two thousand jobs that finished in the same millisecond, whose places only their ids tell.
+/// Two thousand jobs finish in the same millisecond, so only their ids give their order.
 #[tokio::test]
 async fn pages_leave_nothing_out_where_many_finish_at_once() {
     let on = Fixture::new().await;
@@ -72,7 +72,7 @@ async fn pages_leave_nothing_out_where_many_finish_at_once() {
         loop {
             let mut jobs = on.queue.jobs(JobState::Completed).order(order);
             if let Some(cursor) = cursor {
-                // What was looked at goes, and so does some of what was not.
+                // Jobs that were already looked at are removed, and some that were not.
                 if calls % 3 == 0 {
                     let () =
                         redis::cmd("ZREM").arg(on.key("completed")).arg(&found).query_async(&mut redis).await.unwrap();
@@ -97,7 +97,7 @@ async fn pages_leave_nothing_out_where_many_finish_at_once() {
     }
 }
 
-/// Jobs come and go at both ends of the list while it is looked through; those that stay are all found.
+/// Jobs come and go at both ends of the list while it is searched; all that stay are found.
 #[tokio::test]
 async fn a_list_in_motion_hides_nothing_that_stays() {
     let on = Fixture::new().await;

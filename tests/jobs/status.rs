@@ -1,4 +1,4 @@
-//! A job and where it is in one answer, and the options that it was stored with.
+//! A job and its state in one answer, and the options with which it was stored.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -29,10 +29,10 @@ async fn a_status_is_the_job_and_where_it_is() {
 
     let delayed = queue.add("later", 1).delay(Duration::from_secs(3_600)).await.unwrap();
     assert_eq!(delayed.get_status().await.unwrap().unwrap().state, JobState::Delayed);
-    // A job of another shape cannot be read as one of this queue, and says so.
+    // A job whose data has another type cannot be read as one of this queue, and the error says so.
     fixture.queue.job(delayed.id()).update_data(&json!("text")).await.unwrap();
     assert!(matches!(queue.get_job_status(delayed.id()).await, Err(oxmq::Error::Json { .. })));
-    // What a late write leaves of a removed job is none.
+    // A late write to a removed job leaves a hash that is no job.
     let mut redis = fixture.redis.clone();
     let _: () =
         redis::cmd("HSET").arg(fixture.key("ghost")).arg("progress").arg(1).query_async(&mut redis).await.unwrap();

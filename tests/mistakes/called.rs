@@ -1,4 +1,4 @@
-//! A processor that is called, in place of given.
+//! A processor that is called instead of passed.
 
 use oxmq::{Halt, Job, Router};
 

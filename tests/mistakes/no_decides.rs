@@ -1,4 +1,4 @@
-//! An error type that decides nothing.
+//! An error type that does not say whether to retry.
 
 use oxmq::options::Decided;
 use oxmq::{Job, Router};

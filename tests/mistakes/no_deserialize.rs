@@ -1,4 +1,4 @@
-//! Data that cannot be read.
+//! Data that cannot be deserialized.
 
 use oxmq::{Halt, Job, Router};
 

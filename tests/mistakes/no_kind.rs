@@ -1,4 +1,4 @@
-//! A processor of no kind, and a kind that is added with the wrong data.
+//! A processor without a kind, and a kind that is added with the wrong data.
 
 use oxmq::{Halt, Job, JobKind, Queue, Router};
 

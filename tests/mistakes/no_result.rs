@@ -1,4 +1,4 @@
-//! A processor that answers no `Result`.
+//! A processor that returns no `Result`.
 
 use oxmq::{Job, Router};
 

@@ -1,4 +1,4 @@
-//! Data that cannot be written.
+//! Data that cannot be serialized.
 
 use oxmq::Queue;
 

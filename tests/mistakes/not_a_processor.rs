@@ -1,4 +1,4 @@
-//! Something that is no function.
+//! A value that is no function.
 
 use oxmq::Router;
 

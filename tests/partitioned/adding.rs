@@ -1,4 +1,4 @@
-//! Where jobs go, and how many partitions there are.
+//! Which partition a job goes to, and how many partitions there are.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -81,7 +81,7 @@ async fn what_cannot_be_partitioned_is_refused() {
         let opened = ground.client.partitioned::<Value, Value>(name, partitions).open().await;
         assert!(matches!(opened, Err(Error::InvalidOption { .. })), "{name} {partitions}");
     }
-    // One server does not mind where the tag is.
+    // On one server it does not matter where the hash tag is.
     let options = ConnectOptions::from_url(&shared_server().url()).unwrap();
     let is_cluster = shared_server().url().starts_with("redis+cluster");
     let prefix = format!("{{{}}}", fresh_prefix().replace(['{', '}'], ""));

@@ -1,4 +1,4 @@
-//! What partitions cost the server, beside one queue.
+//! What partitions cost the server, compared with one queue.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ const JOBS: usize = 40_000;
 const PARTITIONS: usize = 16;
 const ROUNDS: usize = 3;
 
-/// What some servers have done so far, summed.
+/// What some servers have done so far, summed up.
 #[derive(Default)]
 struct Done {
     /// Processor time, in µs.
@@ -29,7 +29,8 @@ struct Done {
     others: BTreeMap<String, u64>,
 }
 
-/// The commands that a worker sends beside its scripts; what scripts call is not told apart from what clients send.
+/// The commands that a worker sends besides its scripts. The server counts the commands inside scripts together with
+/// those of clients.
 const OTHERS: [&str; 4] = ["bzpopmin", "exists", "ping", "client|unblock"];
 
 async fn done(urls: &[String]) -> Done {
@@ -98,7 +99,8 @@ async fn one_queue(what: &str, client: &Client, urls: &[String], name: &str) {
     println!();
 }
 
-/// The same of a partitioned one, and how many jobs of each partition were done when half of all were: the least and the most.
+/// Measures the same for a partitioned queue, and how many jobs of each partition were done when half of all were: the
+/// fewest and the most.
 async fn partitions(what: &str, client: &Client, urls: &[String], name: &str) {
     let queue = client.partitioned::<Value, Value>(name, PARTITIONS).open().await.unwrap();
     let began = done(urls).await;

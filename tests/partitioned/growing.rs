@@ -1,4 +1,4 @@
-//! More partitions while everything runs, and what is set for all of them.
+//! More partitions while everything runs, and settings for all of them.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use crate::common::eventually::eventually_within;
 use crate::common::fixture::{Ledger, PATIENCE};
 use crate::common::server::connect_to_key;
 
-/// What each partition says of its limits: concurrency, jobs in a window, and whether it is paused.
+/// Returns the limits of each partition: concurrency, jobs in a window, and whether it is paused.
 async fn limits(mails: &Partitioned<Value, Value>) -> Vec<(Option<u64>, Option<u64>, bool)> {
     let mut all = Vec::new();
     for partition in 0..mails.partitions() {
@@ -53,7 +53,7 @@ async fn nothing_is_lost_and_keys_keep_their_order_while_partitions_come() {
                     let data = json!({ "key": key, "n": added });
                     mails.add_by_key(key.to_string(), "job", data).await.unwrap();
                     added += 1;
-                    // Never far ahead of the worker.
+                    // The producers stay only a little ahead of the worker.
                     let all = added_by_all.fetch_add(1, Ordering::SeqCst) + 1;
                     ran.until(all.saturating_sub(100)).await;
                 }
@@ -137,7 +137,7 @@ async fn all_are_steered_and_heard_as_one() {
     assert_eq!(mails.drain().await.unwrap(), 4);
     mails.add("later", json!(1)).delay(Duration::from_secs(3_600)).await.unwrap();
     assert_eq!(mails.clean(Duration::ZERO, 0, JobState::Delayed).await.unwrap().len(), 1);
-    // A partition that is broken is told, and the others are done.
+    // A broken partition is reported, and the others get the setting.
     mails.partition(1).unwrap().add("job", json!(1)).await.unwrap();
     mails.partition(1).unwrap().resume().await.unwrap();
     let held = ground.client.manual_worker::<Value, Value>("mail-{1}").open().unwrap();
@@ -149,7 +149,7 @@ async fn all_are_steered_and_heard_as_one() {
     assert_eq!(mails.get_job_counts(&[]).await.unwrap().total(), 0);
 }
 
-/// Whoever pauses and whoever resumes at the same moment: all partitions are as the later one wants them, whichever that is.
+/// If one caller pauses and another resumes at the same moment, all partitions are as the later one wants them.
 #[tokio::test]
 async fn pausing_and_resuming_at_once_leaves_no_partition_behind() {
     let ground = Ground::new().await;
@@ -168,14 +168,14 @@ async fn pausing_and_resuming_at_once_leaves_no_partition_behind() {
     }
 }
 
-/// A partition that could not be told its share has it after the next call, or as soon as a worker starts.
+/// A partition that did not get its share of a limit gets it with the next call, or once a worker starts.
 #[tokio::test]
 async fn growing_that_has_failed_half_way_is_brought_to_its_end() {
     for by_worker in [false, true] {
         let ground = Ground::new().await;
         let mails = ground.open(2).await;
         mails.set_global_concurrency(12).await.unwrap();
-        // No hash, so it takes no limit.
+        // The key is no hash, so it takes no limit.
         let meta = format!("{}:mail-{{2}}:meta", ground.prefix);
         let mut redis = connect_to_key(&meta).await;
         let () = redis::cmd("SET").arg(&meta).arg("spoilt").query_async(&mut redis).await.unwrap();

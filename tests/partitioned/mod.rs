@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::common::server::{fresh_prefix, shared_server};
 
-/// The partitioned queue `mail` under a prefix of its own; on a cluster, where the tests run on one, it lies on all nodes.
+/// The partitioned queue `mail` under a prefix of its own. If the tests run on a cluster, it is spread over all nodes.
 struct Ground {
     client: Client,
     prefix: String,
@@ -26,7 +26,7 @@ impl Ground {
         Self { client: Client::builder(options).prefix(&prefix).connect().await.unwrap(), prefix }
     }
 
-    /// A handle that soon knows of new partitions.
+    /// Opens a handle that learns of new partitions soon.
     async fn open(&self, partitions: usize) -> Partitioned<Value, Value> {
         let builder = self.client.partitioned("mail", partitions);
         builder.refresh_interval(Duration::from_millis(20)).open().await.unwrap()

@@ -15,7 +15,7 @@ async fn node_adds_to_and_works_on_single_partitions() {
     let mails = ground.open(3).await;
     for version in [BullMq::V5, BullMq::V6] {
         let node = NodeDriver::start(version, &shared_server().url(), &ground.prefix).await;
-        // What is set for all holds for Node: nothing runs while all are paused.
+        // Settings for all partitions hold for Node: nothing runs while all are paused.
         mails.pause().await.unwrap();
         node.call("startWorker", json!({ "queue": "mail-{2}", "behaviour": "echo" })).await.unwrap();
         for n in 0..4 {
@@ -23,7 +23,7 @@ async fn node_adds_to_and_works_on_single_partitions() {
         }
         let ours = (0..4).map(|n| NewJob::new("job", json!(n)));
         mails.partition(2).unwrap().add_bulk(ours).await.unwrap();
-        // Version 5 puts what it adds to a paused queue aside.
+        // Version 5 has a list of its own for jobs that are added to a paused queue.
         let held = mails.get_job_counts(&[JobState::Waiting, JobState::Paused]).await.unwrap();
         assert_eq!(held.total(), 8, "{version:?}");
         let processor = async |job: Job<Value, Value>| Ok::<_, Halt>(json!({ "ours": job.data() }));
@@ -34,7 +34,7 @@ async fn node_adds_to_and_works_on_single_partitions() {
         let report = worker.close().await;
         assert!(report.counts.completed >= 4, "{version:?} {report:?}");
         node.call("stopWorker", json!({ "queue": "mail-{2}" })).await.unwrap();
-        // Its tools leave the number of partitions alone.
+        // Its tools keep the number of partitions.
         for call in ["removeOrphanedJobs", "drain"] {
             node.call(call, json!({ "queue": "mail-{0}" })).await.unwrap();
         }
@@ -47,7 +47,7 @@ async fn node_adds_to_and_works_on_single_partitions() {
     }
 }
 
-/// The function of the guide, by which producers in Node find the partition of a key.
+/// Runs the function of the guide with which producers in Node find the partition of a key.
 #[tokio::test]
 async fn node_finds_the_partition_of_a_key_as_the_guide_says() {
     let guide = include_str!("../../src/guides/partitions.md");

@@ -15,7 +15,7 @@ use super::Ground;
 use crate::common::eventually::eventually_within;
 use crate::common::fixture::{Ledger, PATIENCE};
 
-/// So many jobs in this partition.
+/// Adds that many jobs to this partition.
 async fn fill(mails: &Partitioned<Value, Value>, partition: usize, jobs: usize) {
     let jobs = (0..jobs).map(|n| NewJob::new("job", json!(n)));
     mails.partition(partition).unwrap().add_bulk(jobs).await.unwrap();
@@ -91,7 +91,7 @@ async fn a_hot_partition_may_have_all_slots_and_starves_nobody() {
     for partition in 1..6 {
         fill(&mails, partition, 1).await;
     }
-    // The slots get free one by one; the hot partition would like to have each of them.
+    // Slots become free one by one, and the busy partition has a job for each of them.
     let (mut let_go, mut others) = (0, 0);
     while others < 5 {
         assert!(let_go < HOT - 4, "they get no slot: {:?}", started.tally());
@@ -128,7 +128,7 @@ async fn slots_for_long_jobs_are_shared_from_the_first_on() {
     };
     let worker = mails.worker(processor).concurrency(8).start().unwrap();
     started.until(8).await;
-    // Two each, where the server answers all of them within a second.
+    // Each gets two, since the server answers all of them within a second.
     let shares = started.tally();
     assert!(shares.len() > 2 && shares.values().all(|jobs| *jobs <= 4), "{shares:?}");
     gate.add_permits(8);
@@ -184,7 +184,7 @@ async fn jobs_of_a_worker_that_was_killed_run_in_another_one() {
     mails.add_bulk((0..12).map(|n| NewJob::new("job", json!(n)))).await.unwrap();
     let life = Duration::from_millis(500);
     let started = Ledger::default();
-    // A process that dies takes its runtime along.
+    // The runtime ends, as if the process had died.
     let (dying, url, prefix) = (started.clone(), crate::common::server::shared_server().url(), ground.prefix.clone());
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

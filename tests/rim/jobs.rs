@@ -1,4 +1,4 @@
-//! What a job is given when it is added, and what can be done to it.
+//! The options of an added job, and the operations on a job.
 
 use oxmq::job::RetryOptions;
 use oxmq::options::ParentRef;
@@ -6,7 +6,7 @@ use oxmq::{Backoff, Deduplication, JobOptions, KeepJobs};
 
 use super::*;
 
-/// A job with these options.
+/// Returns a job with these options.
 fn with(options: JobOptions) -> NewJob<Value> {
     NewJob::new("job", json!({ "n": 1 })).options(options)
 }
@@ -15,7 +15,7 @@ fn options() -> JobOptions {
     JobOptions::default()
 }
 
-/// An option of a job that is added, run and followed by another one.
+/// Returns a row for an option of a job that is added, run and followed by another one.
 fn option<V: Debug + Clone + Send + 'static>(
     name: &'static str,
     values: &[V],
@@ -25,7 +25,7 @@ fn option<V: Debug + Clone + Send + 'static>(
     row(name, values, expected, move |on, value| async move { on.runs(with(set(value))).await })
 }
 
-/// What is done to a job that waits.
+/// Returns a row for an operation on a waiting job.
 fn waiting<V, Fut>(
     name: &'static str,
     values: &[V],
@@ -39,7 +39,7 @@ where
     row(name, values, expected, move |on, value| async move { call(on.waiting().await, value).await })
 }
 
-/// What is done to a job that is held.
+/// Returns a row for an operation on a locked job.
 fn held<V, Fut>(
     name: &'static str,
     values: &[V],

@@ -1,4 +1,4 @@
-//! What programs of users show of a queue is written in BullMQ's words.
+//! What programs of users show of a queue as JSON has BullMQ's names.
 
 use oxmq::error::{FailureKind, Reason};
 use oxmq::events::{Delivery, EventId, QueueEvent};

@@ -1,4 +1,4 @@
-//! What a partitioned queue and its worker are asked.
+//! The arguments of a partitioned queue and of its worker.
 
 use oxmq::Partitioned;
 use oxmq::queue::Order;
@@ -7,7 +7,7 @@ use super::*;
 
 type Mails = Partitioned<Value, Value>;
 
-/// A partitioned queue with one job in each of its two partitions; on a cluster it lies where it likes.
+/// Opens a partitioned queue with one job in each of its two partitions.
 async fn mails() -> Mails {
     let options = ConnectOptions::from_url(&shared_server().url()).unwrap();
     let prefix = fresh_prefix().replace(['{', '}'], "");
@@ -32,7 +32,7 @@ where
     row(name, values, expected, move |_, value| async move { call(mails().await, value).await })
 }
 
-/// A rule that a single queue keeps is kept for all: its error is that of the first partition.
+/// Returns the error of the first partition, which is the one that a single queue would return.
 fn first(answer: oxmq::Result<()>) -> oxmq::Result<()> {
     match answer {
         Err(Error::Partitions { failed, .. }) => {

@@ -1,4 +1,4 @@
-//! What a queue and its listeners are asked.
+//! The arguments of a queue and of its listeners.
 
 use oxmq::client::Clock;
 use oxmq::events::{EventId, EventsFrom, QueueEventsBuilder};
@@ -9,7 +9,7 @@ use oxmq::{FlowNode, JobOptions, Repeat};
 
 use super::*;
 
-/// What is asked of a queue that has one job, `job`, which is delayed.
+/// Returns a row for a call on a queue with one job, `job`, which is delayed.
 fn asked<V, Fut>(
     name: &'static str,
     values: &[V],
@@ -33,7 +33,7 @@ pub(super) fn rows() -> Vec<Row> {
         .collect()
 }
 
-/// Whatever it is told, its first page answers.
+/// Whatever the arguments are, the first page is shown.
 fn dashboards() -> Vec<Row> {
     use axum::body::Body;
     use axum::http::{Request, StatusCode};
@@ -145,9 +145,9 @@ fn cleaned() -> Vec<Row> {
     ]
 }
 
-/// The least, the greatest and the absurd that a filter may be given, and what is done by it.
+/// The least, the greatest and absurd values of a filter, each used in a call.
 fn filtered() -> Vec<Row> {
-    /// Found by every filter that finds anything.
+    /// Counts, reads a page and removes with the filter.
     async fn found(queue: Queue, filter: JobFilter) -> oxmq::Result<()> {
         queue.jobs(filter.clone()).count().await?;
         queue.jobs(filter.clone()).page(5).await?;
@@ -213,7 +213,7 @@ fn filtered() -> Vec<Row> {
     ]
 }
 
-/// Examines the queue of the ground, which is as it should be.
+/// Examines the queue of the test, which is in order.
 async fn examined(on: &Ground, set: impl Fn(oxmq::doctor::Doctor) -> oxmq::doctor::Doctor) -> oxmq::Result<()> {
     on.delayed().await;
     let doctor = set(on.client.doctor().queue(on.queue.name()).pause(Duration::ZERO));
@@ -222,11 +222,11 @@ async fn examined(on: &Ground, set: impl Fn(oxmq::doctor::Doctor) -> oxmq::docto
     Ok(())
 }
 
-/// Jobs that are not there, among them such as would be keys of the queue itself.
+/// Jobs that do not exist, among them ids that would be keys of the queue itself.
 fn by_id() -> Vec<Row> {
     let minute = Duration::from_secs(60);
     vec![
-        // It sends nothing; what comes of each id is in the rows below.
+        // This sends nothing; the rows below show what each id leads to.
         asked("Queue::job(id)", &TEXTS, "ooooo", |queue, id| async move {
             assert_eq!(queue.job(id).id(), id);
             Ok(())
@@ -467,7 +467,7 @@ fn schedulers() -> Vec<Row> {
     ]
 }
 
-/// How a job repeats, by what its scheduler is told.
+/// When a job repeats, as its scheduler is told.
 fn repeats() -> Vec<Row> {
     fn upserted<V: Debug + Clone + Send + Sync + 'static>(
         name: &'static str,

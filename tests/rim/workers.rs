@@ -1,4 +1,4 @@
-//! How workers work, and how clients connect.
+//! The options of workers and of connections.
 
 use oxmq::options::Retry;
 use oxmq::worker::layer::{Concurrency, Timeouts};
@@ -12,7 +12,7 @@ async fn done(_: Job) -> Result<Value, Halt> {
     Ok(json!(1))
 }
 
-/// An option of a worker that runs a job to its end and closes.
+/// Returns a row for an option of a worker that runs a job to its end and closes.
 fn option<V: Debug + Clone + Send + 'static>(
     name: &'static str,
     values: &[V],
@@ -32,7 +32,7 @@ fn option<V: Debug + Clone + Send + 'static>(
     })
 }
 
-/// A worker that closes while a job runs that ends when it is told to.
+/// Closes a worker while a job runs that ends when it is told to.
 async fn closes(
     on: &Ground,
     builder: impl Fn(WorkerBuilder) -> WorkerBuilder,
@@ -128,7 +128,7 @@ fn options() -> Vec<Row> {
     ]
 }
 
-/// What processors and strategies answer.
+/// The answers of processors and strategies.
 fn said() -> Vec<Row> {
     /// Runs a job once with this answer, and closes.
     async fn once(
@@ -294,7 +294,7 @@ fn by_hand() -> Vec<Row> {
 }
 
 fn clients() -> Vec<Row> {
-    /// Connects to the shared server, changed.
+    /// Connects to the shared server with changed options.
     async fn connect(change: impl FnOnce(ConnectOptions) -> ConnectOptions) -> oxmq::Result<()> {
         let options = change(ConnectOptions::from_url(&shared_server().url())?);
         Client::builder(options)
@@ -350,18 +350,19 @@ fn clients() -> Vec<Row> {
             "xxxss",
             |_, host| async move { Client::builder(ConnectOptions::cluster([host])?).connect().await.map(drop) },
         ),
-        // These count for sentinels alone; `sentinel` has the rest.
+        // These matter only for sentinels; `sentinel` tests the rest.
         row("ConnectOptions::sentinel_username(user)", &TEXTS, "ooooo", |_, user| {
             connect(move |o| o.sentinel_username(user))
         }),
         row("ConnectOptions::sentinel_password(secret)", &TEXTS, "ooooo", |_, secret| {
             connect(move |o| o.sentinel_password(secret))
         }),
-        // It counts for what others name; `sentinel` and `cluster::named` have the rest.
+        // This matters only for addresses that nodes or sentinels announce; `sentinel` and `cluster::named` test the
+        // rest.
         row("ConnectOptions::node_addresses(map)", &TEXTS, "ooooo", |_, host| {
             connect(move |o| o.node_addresses(move |_, port| Some((host.to_owned(), port))))
         }),
-        // It counts for TLS alone; `faults::tls` has the rest.
+        // This matters only for TLS; `faults::tls` tests the rest.
         row("ConnectOptions::tls_server_name(name)", &TEXTS, "ooooo", |_, name| async move {
             connect(|options| options.tls_server_name(name)).await
         }),

@@ -1,4 +1,4 @@
-//! One table of rules, each kept by a worker that runs by itself and by whoever fetches by hand.
+//! One table of rules; a worker that runs by itself and a manual worker must both obey each of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use crate::common::eventually::eventually;
 use crate::common::fixture::{Fixture, PATIENCE};
 use crate::common::server::RedisServer;
 
-/// The data that all rules are about; a rule may store other data.
+/// The type of data of all rules; a rule may store other data.
 type Numbers = BTreeMap<String, i64>;
 type Handler = fn(u32) -> Result<Value, Halt>;
 type ByHand = ManualWorkerBuilder<Numbers, Value>;
 type Options = (fn(WorkerBuilder) -> WorkerBuilder, fn(ByHand) -> ByHand);
 
-/// The same setters on both builders.
+/// Calls the same setters on both builders.
 macro_rules! on_both {
     (|$worker:ident| $set:expr) => {
         (|$worker| $set, |$worker| $set)
@@ -30,11 +30,11 @@ macro_rules! on_both {
 
 struct Rule {
     what: &'static str,
-    /// The `opts` of the job, and what else is done to `@`, its key, before it is fetched.
+    /// The `opts` of the job, and commands for its key `@` before it is fetched.
     opts: &'static str,
     before: &'static [&'static str],
     options: Options,
-    /// What the processor returns at its first, second … run.
+    /// The result of the processor in its first, second … run.
     handler: Handler,
     /// How often it runs, the state that the job ends in, and some fields of its hash; empty for none.
     runs: u32,
@@ -268,7 +268,7 @@ fn rules() -> Vec<Rule> {
     ]
 }
 
-/// The queue with the job `j` as the rule has it, and `good` behind it.
+/// Prepares the queue with the job `j` of the rule, and `good` behind it.
 async fn prepared(rule: &Rule) -> Fixture {
     let fixture = Fixture::new().await;
     let mut redis = fixture.redis.clone();
@@ -323,7 +323,7 @@ async fn by_hand(rule: &Rule, fixture: &Fixture) -> u32 {
         match (rule.handler)(runs) {
             Ok(value) => match job.move_to_completed(&value, "t").await {
                 Ok(()) => {}
-                // Children stand in the way; the error says what comes of it.
+                // The job has unfinished children; the error says what to do.
                 Err(refused) => job.move_to_failed(refused, "t").await.unwrap(),
             },
             Err(halt) => job.move_to_failed(halt, "t").await.unwrap(),
@@ -375,7 +375,7 @@ async fn one_fetch_passes_by_whatever_nobody_can_run() {
     let worker: ManualWorker<Numbers, Value> = fixture.client.manual_worker("q").open().unwrap();
     let job = worker.get_next_job("t").await.unwrap().unwrap();
     assert_eq!(job.data()["n"], 6);
-    // A fetch together with an end does the same.
+    // A fetch together with the end of another job does the same.
     let fetched = job.move_to_completed_and_fetch(&json!(1), "t").await.unwrap();
     let job = fetched.job.unwrap();
     assert_eq!(job.data()["n"], 6);
@@ -390,7 +390,7 @@ async fn a_job_that_cannot_be_read_is_ended_by_its_id() {
     let id = fixture.queue.add("job", json!({ "n": 1 })).attempts(5).await.unwrap().id().to_owned();
     let worker: ManualWorker<Numbers, Value> = fixture.client.manual_worker("q").open().unwrap();
     worker.get_next_job("t").await.unwrap().unwrap();
-    // Somebody breaks it while it is active.
+    // Somebody breaks the job while it is active.
     let mut redis = fixture.redis.clone();
     redis::cmd("HSET").arg(fixture.key(&id)).arg("opts").arg("[").exec_async(&mut redis).await.unwrap();
     assert!(worker.get_job(&id).await.is_err());
@@ -421,11 +421,11 @@ async fn every_end_drops_a_deferred_failure() {
             "delay" => job.move_to_delayed(UNIX_EPOCH + Duration::from_secs(9_000_000_000), "t").await.unwrap(),
             _ => drop(job.move_to_wait("t").await.unwrap()),
         }
-        // A job that only goes back is as it was.
+        // A job that only moves back is unchanged.
         assert_eq!(fixture.field(&id, "defa").await.is_some(), stays, "{end}");
         fixture.queue.drain_with_delayed().await.unwrap();
     }
-    // What a failed child has decided stays, too: the next fetch carries it out.
+    // A failure that a child has caused stays, too: the next fetch carries it out.
     let id = fixture.queue.add("job", json!({ "n": 1 })).attempts(2).await.unwrap().id().to_owned();
     let job = worker.get_next_job("t").await.unwrap().unwrap();
     redis::cmd("HSET").arg(fixture.key(&id)).arg("defa").arg("child").exec_async(&mut redis).await.unwrap();
@@ -457,7 +457,8 @@ async fn a_wait_by_hand_that_ends_gives_the_marker_back() {
     assert_eq!(markers, 1);
 }
 
-/// The server looks once a second whether a wait is over, unless something comes: so whoever waits has to send something.
+/// The server checks once a second whether a blocking call has timed out, unless a command arrives. So the waiting
+/// worker sends one itself.
 #[tokio::test]
 async fn a_wait_by_hand_does_not_wait_for_the_server_to_look() {
     let server = RedisServer::start_with(&["--hz", "1"]);
@@ -468,6 +469,6 @@ async fn a_wait_by_hand_does_not_wait_for_the_server_to_look() {
     }
     let mut redis = fixture.redis.clone();
     let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut redis).await.unwrap();
-    // Nothing else asks for it here. Now and then the server may happen to look at the very moment.
+    // Nothing else sends this command here. Sometimes the server may check at the right moment by chance.
     assert!(stats.contains("cmdstat_exists:"), "{stats}");
 }

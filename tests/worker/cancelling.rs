@@ -1,4 +1,4 @@
-//! Jobs that are cancelled from elsewhere, and jobs that nobody has begun in time.
+//! Jobs that are cancelled from another process, and jobs that expire because nobody has started them in time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,14 +16,14 @@ use crate::common::eventually::eventually;
 use crate::common::fixture::{Fixture, PATIENCE};
 use crate::common::server::{fresh_prefix, shared_server};
 
-/// A queue of another program, as it were: with connections of its own.
+/// Opens the queue as another program does: with connections of its own.
 async fn elsewhere(fixture: &Fixture) -> Queue<Value, Value> {
     let options = ConnectOptions::from_url(&shared_server().url()).unwrap();
     let client = Client::builder(options).prefix(&fixture.prefix).connect().await.unwrap();
     client.queue("q").open().unwrap()
 }
 
-/// The reason for which a job has failed, once it has.
+/// Waits until a job has failed, and returns the reason.
 async fn failed(fixture: &Fixture, id: &str) -> String {
     eventually("the job has failed", || async {
         let reason = fixture.field(id, "failedReason").await;
@@ -46,7 +46,7 @@ async fn a_running_job_is_cancelled_from_another_process() {
     eventually("it runs", || async { fixture.is_active(job.id()).await }).await;
     let other = elsewhere(&fixture).await;
     assert_eq!(other.job(job.id()).cancel("not needed").await.unwrap(), Cancellation::Requested);
-    // Whoever waits for it learns why, and it is not tried again.
+    // A caller that waits for the job gets the reason, and the job is not retried.
     match job.wait_until_finished(PATIENCE).await {
         Err(Error::JobFailed { reason, .. }) => assert_eq!(reason, "not needed"),
         other => panic!("{other:?}"),
@@ -76,7 +76,7 @@ async fn a_running_job_is_cancelled_from_another_process() {
     worker.close().await;
 }
 
-/// How many requests the queue holds, and for how long in ms; -2 for none.
+/// Returns how many requests the queue holds and for how long, in ms; -2 for none.
 async fn requests(fixture: &Fixture) -> (usize, i64) {
     let mut redis = fixture.redis.clone();
     let key = fixture.key("oxmq:cancels");
@@ -115,8 +115,8 @@ async fn thousands_of_requests_are_all_honoured() {
     worker.close().await;
 }
 
-/// Jobs that end as they are told to, so that they need not have heard that they are cancelled. What an attempt ends with
-/// counts only if it is a value.
+/// The jobs end as they are told, so they may end before they hear of the cancellation. Only a value counts then; any
+/// other end makes the job fail.
 #[tokio::test]
 async fn an_attempt_that_ends_before_it_hears_is_the_last() {
     const JOBS: usize = 40;
@@ -157,8 +157,8 @@ async fn an_attempt_that_ends_before_it_hears_is_the_last() {
     worker.close().await;
 }
 
-/// Requests for attempts that another program's worker has ended make room; those for attempts that run stay, however many
-/// there are.
+/// Requests for attempts that have ended on another program's worker are removed. Those for running attempts stay,
+/// however many there are.
 #[tokio::test]
 async fn only_requests_for_attempts_that_ended_make_room() {
     const CROWDED: usize = 1_024;
@@ -199,11 +199,11 @@ async fn a_job_that_was_fetched_by_hand_hears_of_it() {
             worker.get_next_job(token).await.unwrap().unwrap()
         }
     };
-    // By itself, as in a worker; a failure is then final, and has the reason that was given.
+    // This one waits for the cancellation, as in a worker. A failure is then final, and has the given reason.
     let waits = next("waits").await;
-    // By renewing the lock; a value counts all the same.
+    // This one hears of it by renewing the lock. A value counts all the same.
     let renews = next("renews").await;
-    // Not at all; it is the last attempt all the same.
+    // This one never hears of it. It is the last attempt all the same.
     let deaf = next("deaf").await;
     for job in [&waits, &renews, &deaf] {
         assert_eq!(other.job(job.id()).cancel("not needed").await.unwrap(), Cancellation::Requested);
@@ -221,7 +221,7 @@ async fn a_job_that_was_fetched_by_hand_hears_of_it() {
     waits.move_to_failed("half-way", "waits").await.unwrap();
     assert_eq!(failed(&fixture, waits.id()).await, "not needed");
     assert_eq!((fixture.count(JobState::Completed).await, requests(&fixture).await), (1, (0, -2)));
-    // The next one is watched as well.
+    // The next attempt is watched as well.
     let again = next("again").await;
     other.job(again.id()).cancel("").await.unwrap();
     tokio::time::timeout(PATIENCE, again.cancellation().cancelled()).await.unwrap();
@@ -245,7 +245,7 @@ async fn a_value_that_a_cancelled_job_returns_counts() {
     assert_eq!(fixture.field(job.id(), "defa").await, None);
 }
 
-/// One that does not listen is dropped at its next await, and fails unrun when it is taken again.
+/// A job that does not listen is dropped at its next await. It fails without a run when it is fetched again.
 #[tokio::test]
 async fn a_job_that_does_not_listen_is_dropped() {
     let fixture = Fixture::new().await;
@@ -264,7 +264,7 @@ async fn a_job_that_does_not_listen_is_dropped() {
     worker.close().await;
 }
 
-/// A request is about one attempt. The next one of the same id is another job.
+/// A request is for one attempt. A later job with the same id is not affected.
 #[tokio::test]
 async fn a_request_stops_no_other_attempt() {
     let fixture = Fixture::new().await;
@@ -291,7 +291,7 @@ async fn a_request_stops_no_other_attempt() {
     worker.close().await;
 }
 
-/// A worker that counts how often it runs a job.
+/// Starts a worker that counts how often it runs a job.
 fn counting_worker(fixture: &Fixture, runs: &Arc<AtomicUsize>) -> Worker {
     let runs = Arc::clone(runs);
     let counts = move |_: Job<Value, Value>| {
@@ -332,7 +332,7 @@ async fn a_job_that_nobody_begins_in_time_fails_unrun() {
     let span = fixture.queue.add("job", json!(1)).attempts(3).expires_in(short).await.unwrap();
     let moment = fixture.queue.add("job", json!(1)).start_by(UNIX_EPOCH + Duration::from_secs(1)).await.unwrap();
     let in_time = fixture.queue.add("job", json!(1)).expires_in(Duration::from_secs(3_600)).await.unwrap();
-    // The time counts from when the delay is over.
+    // The time counts from the end of the delay.
     let hour = Duration::from_secs(3_600);
     let delayed = fixture.queue.add("job", json!(1)).delay(Duration::from_millis(50)).expires_in(hour).await.unwrap();
     tokio::time::sleep(Duration::from_millis(5)).await; // time itself: it is past by the clock that counts
@@ -355,7 +355,7 @@ async fn a_job_that_nobody_begins_in_time_fails_unrun() {
     assert_eq!((expired, runs.load(Ordering::SeqCst)), (2, 2));
 }
 
-/// Later attempts are not bound by it.
+/// A job that has started in time may be retried later.
 #[tokio::test]
 async fn a_job_that_was_begun_in_time_does_not_expire() {
     let (prefix, clock) = (fresh_prefix(), Clock::manual(std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000)));

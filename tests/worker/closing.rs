@@ -1,4 +1,4 @@
-//! Closing: when it returns, what it leaves behind, and what it hands on.
+//! Closing: when it returns, what it leaves in Redis, and what it hands on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use crate::common::eventually::{eventually, eventually_within};
 use crate::common::fixture::{Fixture, Ledger, PATIENCE, listen};
 use crate::common::server::RedisServer;
 
-/// Clients that wait in a blocking command.
+/// Counts clients that wait in a blocking command.
 async fn blocked(redis: &redis::aio::MultiplexedConnection) -> usize {
     let text: String = redis::cmd("INFO").arg("clients").query_async(&mut redis.clone()).await.unwrap();
     text.lines().find_map(|line| line.strip_prefix("blocked_clients:")).unwrap().trim().parse().unwrap()
@@ -27,7 +27,7 @@ async fn clients(redis: &redis::aio::MultiplexedConnection, name: &str) -> usize
     list.lines().filter(|line| line.contains(&format!("name={name}"))).count()
 }
 
-/// Holds jobs until they are let go. A job that is active in Redis may not have begun yet.
+/// Holds jobs until they are released. A job that is active in Redis may not have started yet.
 #[derive(Clone)]
 struct Gate {
     begun: Ledger,
@@ -39,7 +39,7 @@ impl Gate {
         Self { begun: Ledger::default(), open: Arc::new(Semaphore::new(0)) }
     }
 
-    /// A processor whose jobs end when they are let go.
+    /// Returns a processor whose jobs end when they are released.
     fn processor(&self) -> impl Fn(Job<Value, ()>) -> BoxFuture<'static, Result<(), Halt>> + use<> {
         let gate = self.clone();
         move |job| {
@@ -110,7 +110,7 @@ async fn at_its_deadline_jobs_are_told_and_handed_back_unspent() {
             }
         })
         .concurrency(3)
-        // Time enough for the one that ends; the others use it up.
+        // Enough for the job that reacts; the others use up the time.
         .cancel_grace(Duration::from_secs(1))
         .start()
         .unwrap();
@@ -126,7 +126,7 @@ async fn at_its_deadline_jobs_are_told_and_handed_back_unspent() {
         assert_eq!((fixture.number(id, "atm").await, fixture.number(id, "stc").await), (0, 0));
     }
     assert_eq!(fixture.count(JobState::Waiting).await, 3);
-    // Handed back to the front, and taken by the next worker as if nothing had been.
+    // It was handed back to the front, and the next worker runs it as usual.
     let next = fixture.worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).start().unwrap();
     fixture.until(JobState::Completed, 4).await;
     next.close().await;
@@ -155,7 +155,7 @@ async fn a_blocking_processor_is_abandoned_and_reported() {
     let id = fixture.add(json!(1)).await;
     eventually("it runs", || async { runs.load(Ordering::SeqCst) == 1 }).await;
     let report = worker.close_within(Duration::from_millis(50)).await;
-    // Asked before the thread is let go: where it held up the loop, too, the loop may still settle the job afterwards.
+    // Read before the thread is released: if it also blocked the loop, the loop may still settle the job afterwards.
     let is_active = fixture.is_active(&id).await;
     // Before any assertion: a thread that waits for ever would keep the test from ending.
     release.wait();
@@ -179,7 +179,7 @@ async fn closing_returns_while_the_server_is_down() {
     let id = fixture.add(json!(1)).await;
     gate.begun.until(1).await;
     server.kill();
-    // It ends in time, and nobody can be told of it.
+    // The job ends in time, but the server cannot be told.
     gate.let_go();
     let deadline = Duration::from_millis(500);
     let closing = futures::future::join(busy.close_within(deadline), idle.close_within(deadline));
@@ -243,7 +243,7 @@ fn a_worker_whose_runtime_went_away_lets_its_jobs_go_and_says_so() {
     });
     outer.block_on(gate.begun.until(1));
     inner.shutdown_timeout(Duration::from_secs(20));
-    // The handle is kept, and with it what the thread that renews locks looks after.
+    // The test keeps the handle, so the thread that renews locks still knows the worker.
     let next = outer.block_on(async {
         let next = fixture.worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) });
         next.stalled_interval(short).start().unwrap()
@@ -297,16 +297,16 @@ fn closing_returns_while_every_thread_of_the_worker_is_blocked() {
     let (done, closed) = std::sync::mpsc::channel();
     outer.spawn(async move { done.send(worker.close_within(Duration::from_millis(50)).await) });
     let report = closed.recv_timeout(PATIENCE);
-    // First of all: a thread that waits for ever would keep the test from ending.
+    // Before anything else: a thread that waits for ever would keep the test from ending.
     drop(release);
     assert_eq!(report.unwrap().abandoned, [id]);
 }
 
-/// When a worker that waits looks by itself, without a marker.
+/// After this time a waiting worker checks for jobs without a marker.
 const LOOK: Duration = Duration::from_secs(20);
 
-/// How often a job waited for that look. A machine that stands still while a worker closes its connection may cost one
-/// marker, and that is what the look is for.
+/// How often a job waited for that check. If the machine stands still while a worker closes its connection, one marker
+/// may be lost; the check exists for that.
 #[derive(Default)]
 struct Late(usize);
 
@@ -335,7 +335,7 @@ async fn a_marker_taken_by_a_worker_that_closes_is_passed_on() {
         let closes =
             fixture.client.worker("q", processor.clone()).drain_delay(idle).concurrency(1 + round % 2).start().unwrap();
         eventually("both wait", || async { blocked(&fixture.redis).await == 2 }).await;
-        // The add meets the close a little earlier or later each time.
+        // Each add hits the close a little earlier or later.
         let began = Instant::now();
         let add = async {
             for _ in 0..round % 7 {
@@ -387,7 +387,7 @@ async fn a_busy_worker_that_closes_passes_its_marker_on_too() {
                 tokio::task::yield_now().await;
             }
             fixture.add(json!(round)).await;
-            // It runs while the long one still does.
+            // It runs while the long one is still running.
             fixture.until(JobState::Completed, before + 1).await;
             gate.add_permits(1);
         };
@@ -413,7 +413,7 @@ async fn workers_start_and_stop_all_the_time() {
                     .worker(move |job: Job<Value, ()>| {
                         ledger.note(job.id());
                         async move {
-                            // A moment of its own for each, so that closes meet jobs in all stages.
+                            // Each job takes a different time, so that closes hit jobs in all stages.
                             tokio::time::sleep(Duration::from_micros(job.data()["n"].as_u64().unwrap() % 7 * 300))
                                 .await;
                             Ok::<_, Halt>(())
@@ -435,7 +435,7 @@ async fn workers_start_and_stop_all_the_time() {
     let rest = rest.concurrency(10).start().unwrap();
     fixture.until(JobState::Completed, 400).await;
     rest.close().await;
-    // A job that was handed out to a worker that closes goes back unseen, so more are handed out than run.
+    // A job that is handed out to a closing worker goes back without a run, so more are handed out than run.
     assert!(ran.len() == 400 && ran.tally().values().all(|runs| *runs == 1));
     let figures = check(&fixture, &ids).await;
     assert_eq!((figures.completed, figures.stalled), (400, 0));

@@ -1,4 +1,4 @@
-//! What becomes of jobs that a deduplication has set aside.
+//! What happens to jobs that a deduplication sets aside.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn a_job_that_was_set_aside_takes_no_other_jobs_place() {
     assert_eq!(fixture.count(JobState::Delayed).await, 1);
     assert!(manual.get_next_job("t").await.unwrap().is_none());
 
-    // The deduplication has ended. A number that is taken, since the counter lags, is passed over.
+    // The deduplication has ended. The counter lags behind, so numbers that are taken are skipped.
     let owner = add("owner").deduplication(last()).await.unwrap();
     let active = manual.get_next_job("t").await.unwrap().unwrap();
     add("set aside").deduplication(last()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Kinds of jobs, the state of a router, and what processors ask for.
+//! Kinds of jobs, the state of a router, and the arguments of processors.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -119,7 +119,7 @@ async fn a_kind_brings_its_name_data_result_and_options() {
     assert_eq!((job.name(), job.id(), job.attempts()), ("build-index", "of-products", 2));
     let Built { revision } = job.wait_until_finished(PATIENCE).await.unwrap();
     assert_eq!(revision, 7);
-    // The add itself counts more than the kind, and the kind more than the queue.
+    // The options of the add win over those of the kind, and those over the queue's.
     let options = JobOptions::default().attempts(9).priority(5);
     let queue: Queue = fixture.client.queue("q").default_job_options(options).open().unwrap();
     let own = queue.push(products()).attempts(4).job_id("own").await.unwrap();

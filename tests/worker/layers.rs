@@ -1,4 +1,4 @@
-//! What is done around attempts.
+//! Layers around attempts.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::common::fixture::{Fixture, Ledger, PATIENCE, listen};
 
-/// A layer that notes when an attempt goes in and out.
+/// Returns a layer that notes when an attempt goes in and out.
 fn noting(ledger: &Arc<Mutex<Vec<String>>>, name: &'static str) -> impl Layer {
     let ledger = Arc::clone(ledger);
     move |_: AnyJob, next: Next| {
@@ -44,7 +44,7 @@ async fn the_last_layer_is_the_outermost_and_a_workers_are_around_the_routers() 
     assert_eq!(echoed, json!(7));
     let expected = ["worker in", "second in", "first in", "first out", "second out", "worker out"];
     assert_eq!(std::mem::take(&mut *notes.lock().unwrap()), expected);
-    // A route that came after the layers has none of them.
+    // A route that was added after the layers has none of them.
     fixture.queue.add("bare", json!(7)).await.unwrap().wait_until_finished(PATIENCE).await.unwrap();
     assert_eq!(*notes.lock().unwrap(), ["worker in", "worker out"]);
     worker.close().await;

@@ -1,4 +1,4 @@
-//! Limits of time, of number and of rate, and stopping what runs.
+//! Limits of time, number and rate, and stopping running jobs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use crate::common::check::check;
 use crate::common::eventually::eventually;
 use crate::common::fixture::{Fixture, Ledger, PATIENCE, listen};
 
-/// Counts what runs at once, and the most that ever did.
+/// Counts how many jobs run at once, and the most that ever did.
 #[derive(Default)]
 struct Gauge {
     now: AtomicUsize,
@@ -36,7 +36,7 @@ impl Gauge {
     }
 }
 
-/// A processor that runs until the gate lets it go.
+/// Returns a processor that runs until the gate releases it.
 fn gated(gauge: &Arc<Gauge>, gate: &Arc<Semaphore>) -> impl Fn(Job<Value, ()>) -> Held + Clone + use<> {
     let (gauge, gate) = (Arc::clone(gauge), Arc::clone(gate));
     move |_| {
@@ -59,10 +59,10 @@ async fn concurrency_is_kept_to_and_changes_while_all_slots_are_busy() {
     let worker = fixture.worker(gated(&gauge, &gate)).concurrency(3).start().unwrap();
     let ids = fixture.add_many(20).await;
     gauge.until(3).await;
-    // Up: at once, though nothing has ended.
+    // More: at once, though no job has ended.
     worker.set_concurrency(8).await.unwrap();
     gauge.until(8).await;
-    // Down: as jobs end.
+    // Fewer: as jobs end.
     worker.set_concurrency(2).await.unwrap();
     gate.add_permits(6);
     gauge.until(2).await;
@@ -108,7 +108,7 @@ async fn a_paused_worker_takes_nothing_and_a_resumed_one_goes_on() {
     assert_eq!((fixture.count(JobState::Completed).await, fixture.count(JobState::Waiting).await), (2, 3));
     worker.resume().await.unwrap();
     fixture.until(JobState::Completed, 5).await;
-    // Idle, then paused: what is added meanwhile waits for the resume, however late the marker was taken.
+    // Idle, then paused: a job that is added meanwhile waits for the resume, however late the marker was taken.
     for round in 0..20 {
         worker.pause().await.unwrap();
         ids.push(fixture.add(json!(round)).await);
@@ -176,7 +176,7 @@ async fn a_job_that_takes_too_long_is_told_and_failed() {
         })
         .concurrency(3)
         .timeout(Duration::from_millis(50))
-        // Time enough for those that listen; the deaf one uses it up.
+        // Enough for the jobs that listen; the one that does not uses up the time.
         .cancel_grace(Duration::from_secs(1))
         .start()
         .unwrap();
@@ -227,7 +227,7 @@ async fn running_jobs_are_cancelled_by_id_and_all_together() {
     check(&fixture, &ids).await;
 }
 
-/// The largest number of starts within any `window` of server time.
+/// Returns the largest number of starts within any `window` of server time.
 async fn most_starts_within(fixture: &Fixture, window: u64) -> usize {
     let mut redis = fixture.redis.clone();
     let events: Vec<(String, std::collections::HashMap<String, String>)> =
@@ -251,7 +251,7 @@ async fn a_rate_limit_is_kept_by_all_workers_together() {
     let workers = [(); 2].map(worker);
     let ids = fixture.add_many(25).await;
     fixture.until(JobState::Completed, 25).await;
-    // A fixed window: at its edge two windows' worth may meet, never three.
+    // The window is fixed: around its end the jobs of two windows may run, but never of three.
     let most = most_starts_within(&fixture, 190).await;
     assert!(most <= 10, "{most} starts within one window");
     for worker in workers {
@@ -294,7 +294,7 @@ async fn a_job_that_asks_for_patience_holds_the_queue_and_runs_again() {
     let ids = fixture.add_many(4).await;
     eventually("the queue is held", || async { fixture.queue.get_rate_limit_ttl(None).await.unwrap() }).await;
     fixture.until(JobState::Completed, 4).await;
-    // It went back to the front.
+    // It moved back to the front.
     assert_eq!(runs.lines()[..2], [ids[0].clone(), ids[0].clone()]);
     assert_eq!(fixture.number(&ids[0], "atm").await, 1);
     worker.close().await;
@@ -310,7 +310,7 @@ async fn a_pause_that_a_job_asks_for_starts_it_once() {
         let ledger = ledger.clone();
         move |job: Job<Value, ()>| {
             ledger.note(job.id());
-            // Until it was asked for three times.
+            // The job asks for a pause three times.
             let asks = job.attempts_started() <= 3;
             async move { if asks { Err(Halt::RateLimited(pause)) } else { Ok(()) } }
         }
@@ -318,7 +318,7 @@ async fn a_pause_that_a_job_asks_for_starts_it_once() {
     let worker = worker.start().unwrap();
     let id = fixture.add(json!(1)).await;
     fixture.until(JobState::Completed, 1).await;
-    // Without a limit of its own a worker is held back by nothing but its own patience.
+    // A worker without a limit is held back only by the pause that it asks for.
     assert_eq!(ledger.len(), 4);
     let life = fixture.number(&id, "finishedOn").await - fixture.number(&id, "timestamp").await;
     assert!(life >= 890, "three pauses took {life} ms");

@@ -1,4 +1,4 @@
-//! What an operator finds in the log, and listeners hear of failures.
+//! What an operator finds in the log, and what listeners hear of failures.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -79,7 +79,7 @@ async fn the_health_of_a_worker_says_what_runs_and_whether_the_loop_has_its_turn
     let fixture = Fixture::new().await;
     let (go_on, gate) = std::sync::mpsc::channel();
     let gate = Arc::new(Mutex::new(gate));
-    // The only thread of this runtime will compute, and the body goes on looking.
+    // The only thread of this runtime will compute, while the test itself goes on checking.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let entered = runtime.enter();
     let worker = fixture
@@ -125,7 +125,7 @@ async fn a_log_line_of_a_processor_says_which_job_and_no_more() {
     worker.close().await;
 }
 
-/// The stored stack traces of jobs that fail in one way each.
+/// Returns the stored stack traces of jobs, of which each fails in another way.
 #[tokio::test]
 async fn stack_traces_name_their_class_and_the_place_of_a_panic() {
     let log = Log::begin();
@@ -148,7 +148,7 @@ async fn stack_traces_name_their_class_and_the_place_of_a_panic() {
     assert_eq!(traces[..2], ["UnrecoverableError: no such customer", "Timeout: timed out after 50 ms"]);
     let place = format!("Panic: a width of zero\n    at tests/worker/log.rs:{line}:");
     assert!(traces[2].starts_with(&place), "{}", traces[2]);
-    // The job's data stands beside the trace in Redis; it must not get from there into a log.
+    // The job's data is in the trace in Redis; it must not get into a log from there.
     assert!(traces[3].starts_with("Error: data: json") && traces[3].matches("s3cret").count() == 1, "{}", traces[3]);
     worker.close().await;
     let failed = log.with("job failed");
@@ -166,7 +166,7 @@ async fn a_worker_says_when_it_works_no_more() {
     assert!(futures::poll!(finished.as_mut()).is_pending());
     worker.close().await;
     finished.await;
-    // The runtime goes, and nobody has closed anything.
+    // The runtime ends, and nobody has closed anything.
     let client = fixture.client.clone();
     let worker: Worker = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

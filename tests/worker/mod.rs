@@ -1,4 +1,4 @@
-//! What a worker does with jobs, by the public interface alone.
+//! What a worker does with jobs, through the public interface alone.
 
 mod by_hand;
 mod cancelling;

@@ -1,4 +1,4 @@
-//! Values that nobody should have stored, or asked for: they cost themselves something at most, never their neighbours.
+//! Values that nobody should store or ask for: they may harm their own job, but no other one.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::common::check::check;
 use crate::common::fixture::{Fixture, Ledger, listen};
 
-/// A delayed job as Node stores it, due at this score.
+/// Stores a delayed job as Node does, with this score.
 async fn delay_until(fixture: &Fixture, id: &str, score: &str) {
     let mut redis = fixture.redis.clone();
     let fields = ["name", "n", "data", "1", "opts", "{}", "timestamp", "-1000000", "delay", "5", "priority", "0"];
@@ -36,7 +36,7 @@ async fn jobs_due_before_time_began_or_after_its_end_void_no_reply() {
     let ids = fixture.add_many(10).await;
     let worker = fixture.worker(async |_: Job<Value, ()>| Ok::<_, Halt>(())).concurrency(4).start().unwrap();
     let heard = listen(&worker);
-    // Those that are due in the past run too.
+    // Those that were due long ago run, too.
     fixture.until(JobState::Completed, 13).await;
     assert_eq!(fixture.count(JobState::Delayed).await, 3);
     let more = fixture.add(json!(1)).await;
@@ -147,7 +147,7 @@ async fn a_job_that_nobody_can_count_does_not_loop() {
     assert!(ran.tally().values().all(|runs| *runs == 1), "{:?}", ran.tally());
 }
 
-/// Stores a job whose id is not UTF-8, and says where its hash is.
+/// Stores a job whose id is not UTF-8, and returns the key of its hash.
 async fn store_bytes(fixture: &Fixture, id: &[u8]) -> Vec<u8> {
     let mut redis = fixture.redis.clone();
     let key = [fixture.key("").as_bytes(), id].concat();
@@ -177,7 +177,7 @@ async fn a_job_whose_id_is_not_text_ends_under_its_own_bytes() {
     let held: (String, u32) =
         redis::cmd("HMGET").arg(&key).arg("failedReason").arg("ats").query_async(&mut redis).await.unwrap();
     assert_eq!(held, ("the job cannot be read: field id: it is not UTF-8".to_owned(), 1));
-    // Nothing was written under the text that people are shown.
+    // Nothing was written under the readable form of the id.
     let shown: bool = redis::cmd("EXISTS").arg(fixture.key("\u{fffd}7")).query_async(&mut redis).await.unwrap();
     assert!(!shown && fixture.locks().await == 0);
     for id in &ids {
@@ -208,7 +208,7 @@ async fn a_stalled_job_whose_id_is_not_text_keeps_none_of_the_others_active() {
     let odd = b"\xfe\xff".as_slice();
     store_bytes(&fixture, odd).await;
     let ids = fixture.add_many(400).await;
-    // Left behind by a worker that is gone.
+    // A worker that is gone has left this behind.
     let mut pipe = redis::pipe();
     pipe.cmd("RENAME").arg(fixture.key("wait")).arg(fixture.key("active"));
     pipe.cmd("LPUSH").arg(fixture.key("active")).arg(odd);
@@ -278,7 +278,7 @@ async fn options_for_afterwards_that_cannot_be_read_stop_no_job() {
             redis::cmd("HSET").arg(fixture.key(id)).arg("opts").arg(opts).query_async(&mut redis).await.unwrap();
     }
     let worker = fixture.worker(async |_: Job<Value, ()>| Ok::<_, Halt>(())).remove_on_complete(true).start().unwrap();
-    // They are kept: nobody said clearly that they are to go.
+    // They are kept, since no readable option says that they should be removed.
     fixture.until(JobState::Completed, 2).await;
     worker.close().await;
 }

@@ -161,7 +161,7 @@ async fn an_error_or_the_policy_of_the_worker_decides_on_the_next_attempt() {
     let fixture = Fixture::new().await;
     let worker = fixture
         .worker(|job: Job<Value, ()>| async move {
-            // What it returns by name, until it has been started three times.
+            // Returns a result by name until the job has started three times.
             match (job.name(), job.attempts_started()) {
                 (_, 3) => Ok(()),
                 ("later", _) => Err(Told(Retry::After(Duration::from_millis(3))))?,
@@ -195,7 +195,7 @@ async fn an_error_or_the_policy_of_the_worker_decides_on_the_next_attempt() {
     worker.close().await;
 }
 
-/// The delays that a job with this backoff is given, one after the other.
+/// Returns the delays of a job with this backoff, one after the other.
 async fn delays(backoff: Backoff, attempts: u32) -> Vec<u64> {
     let fixture = Fixture::new().await;
     let worker = fixture
@@ -225,7 +225,8 @@ async fn delays(backoff: Backoff, attempts: u32) -> Vec<u64> {
 
 #[tokio::test]
 async fn backoffs_wait_as_they_are_told() {
-    // A due time is counted from the worker's clock, the event's id from the server's: the same machine, so a few ms.
+    // A due time counts from the worker's clock, the event's id from the server's. Both are the same machine, so they
+    // differ by a few ms.
     let fits = |seen: Vec<u64>, meant: &[u64]| {
         assert_eq!(seen.len(), meant.len(), "{seen:?}");
         for (seen, meant) in seen.iter().zip(meant) {
@@ -326,7 +327,7 @@ async fn a_processor_may_end_its_attempt_itself_and_say_so_besides() {
                         job.move_to_completed(&json!("by itself"), token).await?;
                         Ok(json!("dropped"))
                     }
-                    // A refused end is none: the job is still this attempt's.
+                    // An end that is refused is no end: the job still belongs to this attempt.
                     _ => {
                         let refused = job.move_to_wait("another token").await.unwrap_err();
                         Ok(json!(refused.to_string()))
@@ -556,7 +557,7 @@ async fn results_of_jobs_that_remove_themselves_are_never_lost() {
     let limit = Duration::from_secs(30);
     let add = async |n: usize| fixture.queue.add("job", json!(n)).remove_on_complete(true).await.unwrap();
     for n in 0..300 {
-        // Either kind of waiter may come too late to see the job.
+        // Either way of waiting may start too late to see the job.
         let job = add(n).await;
         let result = match n % 2 {
             0 => job.wait_until_finished(limit).await,
@@ -564,7 +565,7 @@ async fn results_of_jobs_that_remove_themselves_are_never_lost() {
         };
         assert_eq!(result.unwrap(), json!(n));
     }
-    // With a reader that is cold each time, and all jobs gone already.
+    // With a new reader each time, when all jobs are gone already.
     let jobs = join_all((0..60).map(add)).await;
     fixture.until(JobState::Waiting, 0).await;
     fixture.until(JobState::Active, 0).await;
@@ -582,7 +583,7 @@ async fn a_worker_is_heard_from_its_first_moment() {
     let id = fixture.add(json!(1)).await;
     let builder = fixture.worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) });
     let mut events = builder.events();
-    // The buffer is that of the worker, whenever it was set, and the largest costs nothing.
+    // The buffer is set on the worker, and the largest size costs nothing.
     let worker = builder.event_buffer(1 << 20).start().unwrap();
     loop {
         let event = events.next().await.expect("the worker is at work");

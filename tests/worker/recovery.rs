@@ -11,7 +11,7 @@ use crate::common::fixture::{Fixture, Ledger, listen};
 
 const SHORT: Duration = Duration::from_millis(100);
 
-/// Takes a job and vanishes.
+/// Takes a job and drops its worker, as a crash would.
 async fn take_and_vanish(fixture: &Fixture) -> String {
     let gone: ManualWorker<Value, Value> = fixture.client.manual_worker("q").lock_duration(SHORT).open().unwrap();
     gone.get_next_job("gone").await.unwrap().expect("a job").id().to_owned()

@@ -1,4 +1,4 @@
-//! Many idle workers of one client wait on a few connections, and hear of their jobs as if each had its own.
+//! Many idle workers of one client wait on a few connections, and each learns of its jobs as if it had its own.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use crate::common::eventually::eventually;
 use crate::common::fixture::PATIENCE;
 use crate::common::server::{RedisServer, fresh_prefix};
 
-/// Far beyond the patience of a test: whoever runs a job was woken by its marker.
+/// Much longer than a test waits: only a marker can wake a worker in time.
 const LONG: Duration = Duration::from_secs(600);
 
 async fn client(server: &RedisServer, prefix: &str) -> Client {
@@ -19,7 +19,7 @@ async fn client(server: &RedisServer, prefix: &str) -> Client {
     Client::builder(options).prefix(prefix).own_connections(0).connect().await.unwrap()
 }
 
-/// A worker that answers with the data; it looks by itself after `drain_delay`.
+/// Starts a worker that returns the data; it checks for jobs by itself after `drain_delay`.
 fn worker(client: &Client, queue: &str, drain_delay: Duration) -> Worker {
     let echo = |job: Job<u64, u64>| async move { Ok::<_, Halt>(*job.data()) };
     client.worker(queue, echo).drain_delay(drain_delay).start().unwrap()
@@ -29,7 +29,7 @@ fn queue(client: &Client, name: &str) -> Queue<u64, u64> {
     client.queue(name).open().unwrap()
 }
 
-/// How many connections wait, by name.
+/// Counts the waiting connections by name.
 async fn waiting(server: &RedisServer) -> HashMap<String, usize> {
     let list: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut server.connection().await).await.unwrap();
     let mut names = HashMap::new();
@@ -107,7 +107,7 @@ async fn a_lost_marker_is_made_up_for_by_a_look() {
     let queue = queue(&client, "b");
     queue.pause().await.unwrap();
     let job = queue.add("job", 5).await.unwrap();
-    // As if a worker had taken the marker along: the queue goes on, and nobody is told.
+    // As if a worker had taken the marker and died: the queue has jobs, and nobody is told.
     let meta = format!("{prefix}:b:meta");
     let mut redis = server.connection().await;
     redis::cmd("HDEL").arg(meta).arg("paused").exec_async(&mut redis).await.unwrap();
@@ -153,7 +153,8 @@ async fn without_the_right_to_end_a_wait_each_has_a_connection_of_its_own() {
     redis::cmd("ACL").arg(&user).exec_async(&mut redis).await.unwrap();
     let options = ConnectOptions::from_url(&server.url()).unwrap().username("plain").password("pass");
     let client = Client::builder(options).prefix(fresh_prefix()).own_connections(0).connect().await.unwrap();
-    // Those who come at one moment wait together until somebody else comes or goes, which shows that the right is missing.
+    // Workers that start at the same moment wait together until another one comes or goes; that shows that the
+    // permission is missing.
     let mut workers = vec![worker(&client, "a", LONG)];
     eventually("the first one waits", || async { waiting(&server).await.values().sum::<usize>() == 1 }).await;
     workers.extend(["b", "c"].map(|name| worker(&client, name, LONG)));
@@ -178,7 +179,7 @@ async fn every_worker_is_seen_with_and_without_a_connection_of_its_own() {
     queue.add_bulk((0..50).map(|n| oxmq::NewJob::new("job", n))).await.unwrap();
     let done = [JobState::Completed];
     eventually("all is done", || async { queue.get_job_counts(&done).await.unwrap().completed == 50 }).await;
-    // Whoever works takes the place of the one that has gone, and those who wait in vain go back to the others.
+    // A worker that runs jobs takes the place of the closed one, and those that wait in vain go back to the others.
     eventually("four are seen", || async { queue.get_workers().await.unwrap().len() == 4 }).await;
     let all = client.get_all_workers().await.unwrap();
     assert!(all["q"].iter().all(|worker| worker.get("rawname").unwrap().contains(":w:")), "{all:?}");
@@ -186,7 +187,7 @@ async fn every_worker_is_seen_with_and_without_a_connection_of_its_own() {
     eventually("nobody is seen", || async { client.get_all_workers().await.unwrap().is_empty() }).await;
 }
 
-/// How many workers are seen, on each of these queues.
+/// Counts the workers that are listed for each of these queues.
 async fn seen(client: &Client, queues: &[&str]) -> Vec<usize> {
     let all = client.get_all_workers().await.unwrap();
     queues.iter().map(|queue| all.get(*queue).map_or(0, Vec::len)).collect()
@@ -235,7 +236,7 @@ async fn a_worker_that_waits_for_no_marker_is_seen() {
     }
 }
 
-/// How often the server ran each command, inside scripts too.
+/// Returns how often the server ran each command, inside scripts too.
 async fn commands(server: &RedisServer) -> HashMap<String, u64> {
     let mut redis = server.connection().await;
     let info: String = redis::cmd("INFO").arg("commandstats").query_async(&mut redis).await.unwrap();
@@ -258,7 +259,7 @@ async fn idle_workers_look_together_for_what_has_stalled() {
         worker.scheduler_check_interval(interval).start().unwrap()
     };
     let workers: Vec<Worker> = (0..WORKERS).map(start).collect();
-    // Each asks for jobs and checks for itself, once.
+    // Each asks for jobs and checks for stalled jobs itself, once.
     eventually("all have begun", || async { commands(&server).await.get("evalsha") >= Some(&(2 * WORKERS)) }).await;
     until_shared(&server, 1).await;
     let redis = server.connection().await;
@@ -267,10 +268,10 @@ async fn idle_workers_look_together_for_what_has_stalled() {
         let line = info.lines().find_map(|line| line.strip_prefix("keyspace_misses:")).unwrap();
         line.parse::<u64>().unwrap()
     };
-    // When the last of them has begun, all are looked after several times without a script.
+    // Once the last of them has started, all queues are checked several times without a script.
     let (sent, missing) = eventually("nobody looks for himself", || async {
         redis::cmd("CONFIG").arg("RESETSTAT").exec_async(&mut redis.clone()).await.unwrap();
-        // Three keys for each queue: the active jobs, those of the last check, the schedulers.
+        // Three keys for each queue: the active jobs, those of the last check, and the schedulers.
         eventually("all are looked after", || async { missing().await >= 5 * 3 * WORKERS }).await;
         let sent = commands(&server).await;
         let is_quiet = ["evalsha", "eval"].iter().all(|script| !sent.contains_key(*script));
@@ -279,7 +280,7 @@ async fn idle_workers_look_together_for_what_has_stalled() {
     .await;
     assert!(sent["exists"] <= missing / 20, "{sent:?} for {missing} keys");
 
-    // What stalls among them is found all the same.
+    // A stalled job in one of them is still found.
     let (queue, worker) = (queue(&client, "q17"), &workers[17]);
     worker.pause().await.unwrap();
     let job = queue.add("job", 5).await.unwrap();
@@ -290,7 +291,7 @@ async fn idle_workers_look_together_for_what_has_stalled() {
     join_all(workers.into_iter().map(Worker::close)).await;
 }
 
-/// Prints how long a job waits for its worker, which is one of so many idle ones.
+/// Prints how long a job waits for its worker, which is one of many idle ones.
 #[tokio::test]
 #[ignore = "prints figures; nothing depends on them"]
 async fn how_long_a_job_waits_for_one_of_many_workers() {
@@ -311,10 +312,10 @@ async fn how_long_a_job_waits_for_one_of_many_workers() {
             .collect();
         let connections = own + (count - own).div_ceil(256);
         eventually("all wait", || async { waiting(&server).await.values().sum::<usize>() == connections }).await;
-        // Each asks for jobs and checks once for itself.
+        // Each asks for jobs and checks for stalled jobs once.
         let begun = 2 * u64::try_from(count).unwrap();
         eventually("all have begun", || async { commands(&server).await.get("evalsha") >= Some(&begun) }).await;
-        // The last of them have begun only then, and schedulers are looked for after a second.
+        // The last workers have started only now, and schedulers are checked after a second.
         tokio::time::sleep(Duration::from_secs(10)).await;
         let before: u64 = commands(&server).await.values().sum();
         tokio::time::sleep(Duration::from_secs(60)).await; // time itself

@@ -1,4 +1,4 @@
-//! Jobs and processors that are not as they should be: none may take the worker down, or a neighbour with it.
+//! Broken jobs and processors: none may harm the worker or another job.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ impl Drop for Bomb {
     }
 }
 
-/// An error whose text cannot be had.
+/// An error whose text cannot be written.
 #[derive(Debug)]
 struct Unspeakable;
 
@@ -36,7 +36,7 @@ impl std::fmt::Display for Unspeakable {
 
 impl std::error::Error for Unspeakable {}
 
-/// A result that cannot be written.
+/// A result that cannot be serialized.
 struct Unwritable;
 
 impl serde::Serialize for Unwritable {
@@ -94,7 +94,7 @@ async fn a_panic_anywhere_is_a_failed_attempt() {
     let mut ids = Vec::new();
     for (name, _) in cases {
         let job = fixture.queue.add(name, json!(1)).attempts(2);
-        // Only one of them is to be stopped by its time, however slow the machine is.
+        // Only one of them should be stopped by its time limit, however slow the machine is.
         let job = if name == "timeout" { job.timeout(Duration::from_millis(50)) } else { job };
         ids.push(job.await.unwrap().id().to_owned());
         ids.push(fixture.queue.add("fine", json!(1)).await.unwrap().id().to_owned());
@@ -249,7 +249,7 @@ async fn a_queue_that_refuses_every_call_is_not_stormed_and_recovers() {
     let heard = listen(&worker);
     let ids = fixture.add_many(2).await;
     started.until(1).await;
-    // No set of stalled jobs: `settle` looks at it before it writes anything.
+    // The key is no set of stalled jobs: `settle` checks that before it writes anything.
     let () = redis::cmd("SET").arg(fixture.key("stalled")).arg("x").query_async(&mut redis).await.unwrap();
     gate.add_permits(100);
     heard.until("a refusal", |event| matches!(event, WorkerEvent::Error(_))).await;

@@ -1,8 +1,8 @@
-//! Where one request and one reply end.
+//! Finds where one request and one reply end.
 
 use std::io;
 
-/// The command and arguments of the first request in `buffer` and its length in bytes, once it is complete.
+/// Returns the command and arguments of the first request in `buffer` and its length in bytes, once it is complete.
 pub(super) fn request(buffer: &[u8]) -> io::Result<Option<(Vec<Vec<u8>>, usize)>> {
     let Some((line, mut at)) = line(buffer) else {
         return Ok(None);
@@ -30,9 +30,9 @@ pub(super) fn request(buffer: &[u8]) -> io::Result<Option<(Vec<Vec<u8>>, usize)>
     Ok(Some((args, at)))
 }
 
-/// The length in bytes of the first reply in `buffer`, once it is complete.
+/// Returns the length in bytes of the first reply in `buffer`, once it is complete.
 pub(super) fn reply(buffer: &[u8]) -> io::Result<Option<usize>> {
-    // Values still to come; an aggregate adds its elements.
+    // Values still to read; an aggregate adds its elements.
     let mut left: i64 = 1;
     let mut at = 0;
     while left > 0 {
@@ -65,7 +65,7 @@ pub(super) fn reply(buffer: &[u8]) -> io::Result<Option<usize>> {
     Ok(Some(at))
 }
 
-/// The first line without its end, and the length with it.
+/// Returns the first line without its end, and the length with it.
 fn line(buffer: &[u8]) -> Option<(&[u8], usize)> {
     let end = buffer.windows(2).position(|w| w == b"\r\n")?;
     Some((&buffer[..end], end + 2))

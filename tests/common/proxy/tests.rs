@@ -65,7 +65,7 @@ async fn black_holes_swallow_without_an_end() {
     assert_eq!(incr(&mut new, &key).await, None);
     assert_eq!(value(&key).await, Some(1));
     proxy.heal();
-    // What was held goes on.
+    // Held bytes are sent on.
     eventually("the held request is done", || async { value(&key).await == Some(2) }).await;
     assert_eq!(incr(&mut new, &key).await, Some(3));
     assert_eq!(incr(&mut old, &key).await, None);

@@ -3,7 +3,7 @@
 use super::*;
 
 impl OxmqSide {
-    /// Flows open no queue.
+    /// Adds flows; this opens no queue.
     pub(super) async fn add_flows(&mut self, op: &Op) -> Answer {
         let producer = self.client().await.flow_producer();
         Ok(match op {
@@ -17,14 +17,14 @@ impl OxmqSide {
     }
 }
 
-/// What the types of oxmq cannot say is refused, as the user who tries finds out when compiling.
+/// Converts a node. What the types of oxmq cannot express is a refusal here; a user sees it as a compile error.
 pub(super) fn flow_node(node: &ops::FlowNode) -> Result<FlowNode, Refusal> {
     let children = node.children.iter().map(flow_node).collect::<Result<Vec<_>, _>>()?;
     let root = FlowNode::new(&node.queue_name, &node.name, &node.data).options(job_options(&node.opts)?);
     Ok(root.children(children))
 }
 
-/// A tree as the driver shows it.
+/// Returns a tree as the driver shows it.
 pub(super) fn tree_of(tree: &FlowTree) -> Json {
     let Ok(Some(job)) = &tree.job else { return Json::Null };
     let mut children: Vec<&FlowTree> = tree.children.iter().collect();
@@ -32,7 +32,7 @@ pub(super) fn tree_of(tree: &FlowTree) -> Json {
     json!({ "job": view(job), "children": children.into_iter().map(tree_of).collect::<Vec<_>>() })
 }
 
-/// The ids of a tree, as the driver shows them.
+/// Returns the ids of a tree as the driver shows them.
 pub(super) fn ids_of(node: &AddedNode) -> Json {
     let mut shown = json!({ "id": node.id() });
     if !node.children().is_empty() {

@@ -1,4 +1,4 @@
-//! oxmq as one of the two sides, through what its users see.
+//! oxmq as one of the two sides, through its public interface.
 
 mod convert;
 mod flows;
@@ -34,7 +34,7 @@ use super::node_side::NodeSide;
 use super::ops::{self, Keep, Op, Reply, Side, for_prefix};
 use crate::common::node::BullMq;
 
-/// oxmq, with BullMQ beside it: for what oxmq does not do, and to add flows that oxmq is to process.
+/// oxmq, with BullMQ beside it: for operations that oxmq does not have, and to add flows for oxmq to process.
 pub struct OxmqSide {
     url: String,
     prefix: String,
@@ -43,27 +43,27 @@ pub struct OxmqSide {
     client: Option<Client>,
     queues: HashMap<String, Queue>,
     workers: HashMap<String, ManualWorker>,
-    /// Jobs as they were fetched, for calls on one that has gone since.
+    /// Jobs as they were fetched, for calls on a job that was removed since.
     fetched: HashMap<(String, String), Job>,
     options: HashMap<String, ops::WorkerOpts>,
-    /// What the helper is to be told of a queue before it does something to it.
+    /// Options of a queue that BullMQ does not know yet; it gets them before its next operation on that queue.
     untold: HashMap<String, Op>,
-    /// Serves a single job as a batch of many is served; random scenarios change it each time they begin.
+    /// Sends a single job by the way for batches. Random scenarios choose this each time they begin.
     pub long_way: bool,
-    /// Leaves flows to BullMQ, so that oxmq processes what the other has added.
+    /// Lets BullMQ add the flows, so that oxmq processes what the other side has added.
     pub leaves_flows: bool,
-    /// Leaves schedulers to BullMQ, so that oxmq makes the next runs of what the other has made.
+    /// Lets BullMQ make the schedulers, so that oxmq makes the next runs of them.
     pub leaves_schedulers: bool,
-    /// How many numbers of the jitter were drawn.
+    /// How many "random" numbers for the jitter were used.
     drawn: Arc<AtomicU32>,
 }
 
-/// Whether BullMQ does an operation where oxmq leaves flows to it.
+/// Returns whether BullMQ does this operation if flows are left to it.
 pub fn adds_flow(op: &Op) -> bool {
     matches!(op, Op::FlowAdd { .. } | Op::FlowAddBulk { .. })
 }
 
-/// Whether BullMQ does an operation where oxmq leaves schedulers to it.
+/// Returns whether BullMQ does this operation if schedulers are left to it.
 pub fn is_of_scheduler(op: &Op) -> bool {
     matches!(
         op,
@@ -75,7 +75,7 @@ pub fn is_of_scheduler(op: &Op) -> bool {
     )
 }
 
-/// What an operation answers: a value, or the refusal.
+/// The answer of an operation: a value, or the refusal.
 type Answer = Result<Json, Refusal>;
 
 struct Refusal {
@@ -88,7 +88,7 @@ impl From<Error> for Refusal {
         match &error {
             Error::Refused { reason, .. } => Self { code: Some(reason.code()), message: error.to_string() },
             Error::InvalidOption { .. } | Error::QueueState { .. } => Self { code: None, message: error.to_string() },
-            // What a user may not see in any scenario is a bug of ours.
+            // No scenario may cause any other error.
             _ => panic!("{error}: {error:?}"),
         }
     }
@@ -99,7 +99,7 @@ fn refuse<T>(message: impl Into<String>) -> Result<T, Refusal> {
 }
 
 impl OxmqSide {
-    /// `helper` is the version of BullMQ that stands beside it.
+    /// Starts oxmq; `helper` is the version of BullMQ beside it.
     pub async fn start(redis_url: &str, helper: BullMq) -> Self {
         Self {
             url: redis_url.to_owned(),
@@ -140,7 +140,7 @@ impl OxmqSide {
         queue
     }
 
-    /// Opens a queue anew, as a process that starts does: with a client of its own.
+    /// Opens a queue again with a new client, as a new process does.
     async fn set_queue(&mut self, name: &str, opts: &ops::QueueOpts) -> Answer {
         self.client = None;
         self.workers.clear();
@@ -158,7 +158,7 @@ impl OxmqSide {
         Ok(Json::Null)
     }
 
-    /// A job to end: as it was fetched, or if it went through other hands meanwhile as it is stored now. `None` if
+    /// Returns a job to end: as it was fetched, or as it is stored if another side has changed it since. `None` if
     /// nothing is known of it.
     async fn held(&mut self, queue: &str, id: &str) -> Result<Option<Job>, Refusal> {
         let stored = self.worker(queue).await?.get_job(id).await?;
@@ -197,7 +197,7 @@ impl OxmqSide {
                 for outcome in q.add_bulk(jobs).await? {
                     answers.push(match outcome {
                         Ok(job) => json!({ "id": job.id() }),
-                        // Node hands such a job out with the code for an id.
+                        // Node returns such a job with the code in place of an id.
                         Err(Error::Refused { reason, .. }) => json!({ "id": reason.code() }),
                         Err(error) => return Err(error.into()),
                     });
@@ -250,8 +250,8 @@ impl OxmqSide {
         })
     }
 
-    /// What concerns a whole queue; what only reads goes on to `read`. Apart, since a future of all operations would be too
-    /// large for the stack of a test.
+    /// Does what concerns a whole queue; reads go on to `read`. They are separate, since a future of all operations
+    /// would be too large for the stack of a test.
     async fn administer(&self, q: &Queue, queue: &str, op: &Op) -> Answer {
         Ok(match op {
             Op::Pause => done(q.pause().await)?,
@@ -287,7 +287,7 @@ impl OxmqSide {
             Op::RemoveRateLimitKey => json!(q.remove_rate_limit_key().await?),
             Op::RemoveOrphanedJobs => json!(q.remove_orphaned_jobs(0).await?),
             Op::TrimEvents { max } => done(q.trim_events(*max).await)?,
-            // Boxed: what a step holds lies on the stack of random runs many times.
+            // Boxed: otherwise the future of every step grows by this one, on the small stack of a random run.
             other if is_of_scheduler(other) => return Box::pin(scheduler(q, other)).await,
             other => return Box::pin(read(q, &self.prefix, queue, other)).await,
         })
@@ -351,7 +351,7 @@ impl Side for OxmqSide {
     }
 }
 
-/// What is not there cannot be read, and so not be acted on: oxmq says so before the script would.
+/// Returns the refusal for a job that does not exist: oxmq reads it first and says so before the script would.
 fn missing<T>() -> Result<T, Refusal> {
     Err(Refusal { code: Some(-1), message: "there is no such job".into() })
 }
@@ -360,7 +360,7 @@ fn done<T>(result: oxmq::Result<T>) -> Answer {
     Ok(result.map(|_| Json::Null)?)
 }
 
-/// A job as BullMQ's driver shows it.
+/// Returns a job as BullMQ's driver shows it.
 fn view(job: &Job) -> Json {
     let mut shown = json!(job);
     if let Some(token) = job.token() {

@@ -1,4 +1,4 @@
-//! What is only read.
+//! Reads.
 
 use super::*;
 
@@ -83,7 +83,7 @@ pub(super) async fn read(q: &Queue, prefix: &str, queue: &str, op: &Op) -> Answe
             JobOutcome::Pending => json!({ "status": 0, "value": null }),
             JobOutcome::Completed(value) => json!({ "status": 1, "value": value.to_string() }),
             JobOutcome::Failed(reason) => json!({ "status": 2, "value": reason }),
-            // Node has a text in place of a value.
+            // Node has a text instead of a value.
             JobOutcome::Missing => {
                 json!({ "status": -1, "value": format!("Missing key for job {prefix}:{queue}:{job}. isFinished") })
             }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// When a scheduler runs; what the types of oxmq cannot say is refused.
+/// Converts when a scheduler runs. What the types of oxmq cannot express is a refusal.
 pub(super) fn repeat(said: &ops::Repeat) -> Result<Repeat, Refusal> {
     let mut repeat = match (said.every, &said.pattern) {
         (Some(every), None) => Repeat::every(Duration::from_millis(every)),
@@ -45,7 +45,7 @@ pub(super) async fn scheduler(q: &Queue, op: &Op) -> Answer {
             }
             match upsert.await {
                 Ok(job) => json!({ "id": job.id() }),
-                // Node answers nothing.
+                // Node returns nothing.
                 Err(Error::InvalidOption { problem, .. }) if problem.contains("no run") => json!({ "id": null }),
                 Err(error) => return Err(error.into()),
             }

@@ -10,14 +10,14 @@ impl OxmqSide {
             let options = self.options.get(name).cloned().unwrap_or_default();
             let drawn = Arc::clone(&self.drawn);
             let builder = with_options(self.client().await.manual_worker(name), &options, drawn);
-            // As version 6 does; what is done without is shown by `tests/worker/by_hand.rs`.
+            // As version 6 does; `tests/worker/by_hand.rs` covers workers without this option.
             let worker = builder.hand_out_deferred_failures(true).open()?;
             self.workers.insert(name.to_owned(), worker);
         }
         Ok(&self.workers[name])
     }
 
-    /// Shows what a fetch has brought, and remembers it.
+    /// Shows the result of a fetch, and remembers the job.
     pub(super) fn show(&mut self, queue: &str, fetched: Fetched) -> Shown {
         let limited = fetched.limited_for > Duration::ZERO;
         let delay_until = fetched.next_due.map_or(0, ms);
@@ -68,7 +68,8 @@ impl OxmqSide {
                     ops::FailKind::Unrecoverable => Halt::unrecoverable(message.clone()),
                 };
                 let again = *kind == ops::FailKind::Error && job.attempts_made() + 1 < job.attempts();
-                // Node fetches nothing together with a retry at once, and tells nothing but the job with a later one.
+                // Node fetches no other job together with an immediate retry, and returns only the job with a later
+                // retry.
                 let at_once = again && !job.opts_json().contains("\"backoff\"");
                 if !fetch_next || at_once {
                     job.move_to_failed(halt, token).await?;
@@ -142,7 +143,7 @@ pub(super) fn with_options(
     drawn: Arc<AtomicU32>,
 ) -> ManualWorkerBuilder {
     let mut options = worker
-        // As the Node side counts them.
+        // The Node side counts them in the same way.
         .jitter_source(move || f64::from(drawn.fetch_add(1, Ordering::Relaxed) % 10) / 10.0);
     if let Some(name) = &opts.name {
         options = options.name(name);
