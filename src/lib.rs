@@ -2,59 +2,59 @@
 //!
 //! # How these pages are laid out
 //!
-//! At the root stands what every program needs; each module below has all of its subject.
+//! The root has what every program needs; each module below has everything about its subject.
 //!
-//! | to … | begin with | more in |
+//! | to … | start with | more in |
 //! | --- | --- | --- |
 //! | connect | [`Client`], [`ConnectOptions`] | [`client`] |
 //! | add, read and administer jobs | [`Queue`], [`NewJob`], [`JobOptions`] | [`queue`], [`options`] |
-//! | look at or change one job | [`Job`], [`JobRef`] | [`job`] |
+//! | read or change one job | [`Job`], [`JobRef`] | [`job`] |
 //! | bind name, data and result to a type | [`JobKind`] | [`kind`] |
 //! | process jobs | [`Worker`], [`Router`], [`State`], [`Halt`] | [`worker`], [`worker::layer`] |
 //! | fetch jobs one at a time | [`ManualWorker`] | [`worker`] |
 //! | add trees of jobs | [`FlowProducer`], [`FlowNode`] | [`flow`] |
 //! | repeat jobs | [`Queue::upsert_job_scheduler`], [`Repeat`] | [`scheduler`] |
-//! | hear what happens | [`QueueEvents`], [`worker::WorkerEvents`] | [`events`] |
+//! | follow events | [`QueueEvents`], [`worker::WorkerEvents`] | [`events`] |
 //! | spread a queue over a cluster | [`Partitioned`] | [`partitioned`] |
 //! | see all queues at a glance | [`Client::find_queues`] | [`overview`] |
-//! | know why a call failed | [`Error`], [`error::Reason`] | [`error`] |
+//! | learn why a call failed | [`Error`], [`error::Reason`] | [`error`] |
 //!
 //! # Guides
 //!
-//! | to know | read |
+//! | subject | guide |
 //! | --- | --- |
-//! | what stands here for what you know from Node, and how to move a live queue | [coming from Node](guides::coming_from_node) |
-//! | the same of `bullmq-official`, `bullmq-rs` and apalis | [coming from Rust](guides::coming_from_rust) |
-//! | where a job can be, and what moves it | [states](guides::states) |
-//! | what runs twice, and how that does no harm | [retries and idempotency](guides::retries) |
-//! | which time to set to what | [timeouts and locks](guides::timeouts) |
-//! | how pods end without losing work, and what probes ask | [Kubernetes](guides::kubernetes) |
+//! | what replaces each part of BullMQ for Node, and how to move a live queue | [coming from Node](guides::coming_from_node) |
+//! | the same for `bullmq-official`, `bullmq-rs` and apalis | [coming from Rust](guides::coming_from_rust) |
+//! | the states of a job, and what moves it between them | [states](guides::states) |
+//! | what may run twice, and how to make that harmless | [retries and idempotency](guides::retries) |
+//! | which timeout to set to what | [timeouts and locks](guides::timeouts) |
+//! | how pods end without losing work, and how to probe them | [Kubernetes](guides::kubernetes) |
 //! | how to set up the server, and what can be lost | [Redis](guides::redis) |
 //! | how much memory, how many connections, how many jobs a second | [capacity and memory](guides::capacity) |
-//! | what to look at, with alerts to copy | [observability](guides::observability) |
-//! | how one queue lies on many servers | [partitions](guides::partitions) |
-//! | how one job becomes thousands | [large fan-outs](guides::fan_out) |
+//! | what to watch, with alerts to copy | [observability](guides::observability) |
+//! | how to spread one queue over many servers | [partitions](guides::partitions) |
+//! | how one job starts thousands of others | [large fan-outs](guides::fan_out) |
 //! | how to test your own program | [testing](guides::testing) |
-//! | what to set, and what is guarded | [security](guides::security) |
-//! | what is wrong | [troubleshooting by symptom](guides::troubleshooting) |
+//! | what to set for security, and what oxmq protects | [security](guides::security) |
+//! | what to do about a problem | [troubleshooting by symptom](guides::troubleshooting) |
 //!
 //! # Names
 //!
-//! Names are BullMQ's in `snake_case`, and can be searched for as they are called there. An item says how many round trips
-//! it makes where it is not one, and what is atomic.
+//! Names are BullMQ's in `snake_case`; a search for BullMQ's own spelling finds them, too. An item documents how many round
+//! trips it makes if it is not one, and what is atomic.
 //!
 //! # Features
 //!
 //! - `cron` (on by default): without it a worker cannot make the next run of a scheduler with a cron pattern.
 //! - `otel`: trace context in jobs, one trace over Node and Rust.
-//! - `metrics`: figures by way of the `metrics` facade.
-//! - `schema`: JSON Schema and TypeScript types of the kinds of jobs.
+//! - `metrics`: metrics through the `metrics` facade.
+//! - `schema`: writes JSON Schema and TypeScript types of the kinds of jobs.
 //! - [`testing`](https://docs.rs/oxmq/latest/oxmq/testing/): a server, a queue, a clock and faults for the tests of your program.
 //! - `tower`: any layer of `tower` around attempts.
-//! - `doctor`: finds, explains and mends what is wrong with queues.
-//! - `cli`: the binary `oxmq`, for queues and jobs in the terminal; nothing of it is in the library.
-//! - `dashboard`: pages to look at queues and to act on them, for any axum app: the module `dashboard`.
-//! - `tls`: `rediss://` addresses, by rustls with the roots of the operating system.
+//! - `doctor`: finds, explains and repairs broken queues.
+//! - `cli`: the binary `oxmq`, for queues and jobs in the terminal; it adds nothing to the library.
+//! - `dashboard`: web pages that show and change queues, for any axum app; see the module `dashboard`.
+//! - `tls`: `rediss://` addresses, with rustls and the root certificates of the operating system.
 
 // First, so that the docs show the methods of a job before those that other modules add to it.
 pub mod job;

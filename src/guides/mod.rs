@@ -1,4 +1,4 @@
-//! Guides, by what you want to know. Their samples compile with the tests; they cost the library nothing.
+//! Guides by subject. Their samples compile with the tests; the guides add nothing to the library.
 
 // The pages name items as they are called at the root.
 #[allow(unused_imports, reason = "only the links of the pages use them")]
