@@ -1,6 +1,6 @@
 //! The pattern of a scheduler and its zone: by `cron.rs` where the feature is there, refused where it is not.
 
-/// A pattern and its zone, understood.
+/// A parsed pattern with its time zone.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
     #[cfg(feature = "cron")]
@@ -24,12 +24,12 @@ impl Pattern {
         Ok(Self { cron: super::cron::Cron::parse(pattern, seed)?, zone })
     }
 
-    /// The first time after a moment, both in ms.
+    /// Returns the first time after a moment, both in ms.
     pub(super) fn next_after(&self, ms: u64) -> Option<u64> {
         self.cron.next_after(ms, &self.zone)
     }
 
-    /// Whether it has an `H`.
+    /// Returns whether it contains an `H`.
     pub(super) fn is_hashed(&self) -> bool {
         self.cron.is_hashed()
     }
@@ -56,10 +56,10 @@ impl Pattern {
 }
 
 impl Pattern {
-    /// The first of the last `most` times after `from` that have passed at `now`; `None` if none has.
+    /// Returns the first of the last `most` times after `from` that have passed at `now`; `None` if none has.
     pub(super) fn missed(&self, from: u64, now: u64, most: u64) -> Option<u64> {
         let first = self.next_after(from).filter(|first| *first <= now)?;
-        // Whether more than so many lie after a moment and not after now.
+        // Whether more than `most` times are after a moment and not after now.
         let is_more = |after: u64| {
             let mut at = after;
             for _ in 0..=most {
@@ -73,7 +73,7 @@ impl Pattern {
         if !is_more(from) {
             return Some(first);
         }
-        // Times are whole seconds: the earliest second after which there are no more than that.
+        // Times are whole seconds: this finds the earliest second after which there are at most `most`.
         let (mut low, mut high) = (from / 1000, now / 1000 + 1);
         while high - low > 1 {
             let middle = low + (high - low) / 2;

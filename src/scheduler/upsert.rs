@@ -179,7 +179,7 @@ fn first_slot(repeat: &Repeat, seed: Option<&str>, now: u64) -> Result<u64> {
         pattern.next_after(repeat.start.map_or(now, |start| epoch_ms(start).max(now)))
     };
     let slot = slot.filter(|slot| repeat.end.is_none_or(|end| *slot <= epoch_ms(end)));
-    slot.ok_or_else(|| Error::invalid("pattern", "there is no run within the limits"))
+    slot.ok_or_else(|| Error::invalid("pattern", "its limits leave no run"))
 }
 
 /// What is told about a scheduler, in two places.
@@ -201,9 +201,9 @@ impl Told {
         told.number("limit", repeat.limit);
         told.number("startDate", repeat.start.map(epoch_ms));
         told.number("endDate", repeat.end.map(epoch_ms));
-        // Node passes it on from run to run; the field lets a worker of ours make a run without the one before it.
+        // Node passes it on from run to run; with the field our workers can create a run without the one before it.
         told.text("hashSeed", seed);
-        // These are ours: Node passes them on as well, and does not heed them.
+        // These are options of oxmq: Node passes them on too, and ignores them.
         told.text("overlap", (repeat.overlap == Overlap::Skip).then_some(SKIP));
         told.number("catchUp", Some(u64::from(repeat.catch_up)).filter(|slots| *slots != 0));
         told.said.push(("count", "1".to_owned()));

@@ -138,7 +138,7 @@ fn started(worker: &WorkerCore, mut raw: RawJob, attempt: &Arc<Attempt>) -> Arc<
     raw.processed_on = i64::try_from(engine.clock.now_ms()).ok();
     if let Some(option) = raw.options.odd {
         let queue = &engine.keys;
-        tracing::warn!(job_id = raw.id, ?queue, option, "an option of the job cannot be read; it is not heeded");
+        tracing::warn!(job_id = raw.id, ?queue, option, "an option of the job cannot be read; it is ignored");
     }
     let seen = Seen { born: raw.timestamp, at: None };
     Arc::new(JobCore {

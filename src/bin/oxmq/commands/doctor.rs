@@ -45,7 +45,7 @@ pub(crate) async fn run(global: &Global, args: Doctor) -> Outcome {
     if report.findings.is_empty() { Ok(()) } else { Err(Failure::new(FOUND, String::new())) }
 }
 
-/// A name that nobody has ever opened is misspelt, and not healthy.
+/// Refuses a queue that was never opened: its name is probably misspelt.
 async fn all_exist(client: &Client, queues: &[String]) -> Outcome {
     for (name, found) in queues.iter().zip(client.get_queue_overviews(queues).await) {
         if found.is_ok_and(|found| found.version.is_none() && found.counts.total() == 0) {
@@ -80,7 +80,7 @@ async fn mend(
     for finding in mendable {
         let count = match doctor.mend(finding).await {
             Ok(count) => count,
-            // What was mended by then is told.
+            // What was mended before the error is reported.
             Err(error) => return Ok((mended, Err(error.into()))),
         };
         mended.push(json!({ "kind": finding.kind.as_str(), "queue": finding.queue, "mended": count }));
