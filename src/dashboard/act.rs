@@ -55,7 +55,8 @@ const ON_SCHEDULER: &[Action] = &[Action::RunScheduler, Action::ChangeScheduler,
 fn permitted(visit: &Visit, queue: &str, params: &Params, target: &str, these: &[Action]) -> Result<Action, Problem> {
     visit.token.check(visit.headers(), params.get(forms::FIELD).map(String::as_str))?;
     visit.queue(queue)?;
-    let action = given(params, "do").and_then(Action::parse).ok_or_else(|| Problem::no_form("It names no action."))?;
+    let action =
+        given(params, "do").and_then(Action::parse).ok_or_else(|| Problem::no_form("The form names no action."))?;
     // A permission for one kind of form must not allow actions of another.
     if !these.contains(&action) {
         return Err(Problem::no_form(format!("“{action}” is not done by this form.")));
@@ -104,7 +105,7 @@ async fn all_queues(visit: &Visit, params: &Params) -> Result<Response, Problem>
     visit.token.check(visit.headers(), params.get(forms::FIELD).map(String::as_str))?;
     let action = given(params, "do").and_then(Action::parse);
     let action = action.filter(|action| matches!(action, Action::Pause | Action::Resume));
-    let action = action.ok_or_else(|| Problem::no_form("That is not done to all queues."))?;
+    let action = action.ok_or_else(|| Problem::no_form("This action does not exist for all queues."))?;
     if given(params, "confirm") != Some("all") {
         return Err(Problem::no_form("It was not confirmed, so nothing was changed."));
     }
@@ -150,9 +151,10 @@ pub(super) async fn queue(visit: Visit, Path(name): Path<String>, Form(fields): 
 async fn on_queue(queue: &AnyQueue, action: Action, params: &Params) -> Result<String, Problem> {
     let is_on = |field| given(params, field).is_some();
     match action {
-        Action::Pause => {
-            queue.pause().await.map(|()| "The queue is paused: workers end what they run, and take no more.".into())
-        }
+        Action::Pause => queue
+            .pause()
+            .await
+            .map(|()| "The queue is paused: workers finish their running jobs and take no more.".into()),
         Action::Resume => queue.resume().await.map(|()| "The queue goes on.".into()),
         Action::Limit if params.contains_key("window") => return rate_limit(queue, params).await,
         Action::Limit => return limit(queue, given(params, "concurrency")).await,
@@ -167,7 +169,7 @@ async fn on_queue(queue: &AnyQueue, action: Action, params: &Params) -> Result<S
             let done = if is_on("force") { queue.obliterate_by_force().await } else { queue.obliterate().await };
             done.map(|()| format!("The queue {} is gone.", queue.name()))
         }
-        _ => return Err(Problem::no_form("That is not done to a queue as a whole.")),
+        _ => return Err(Problem::no_form("This action does not exist for a whole queue.")),
     }
     .map_err(Problem::from)
 }
@@ -187,7 +189,7 @@ async fn rate_limit(queue: &AnyQueue, params: &Params) -> Result<String, Problem
     let Some(max) = given(params, "max") else {
         queue.remove_global_rate_limit().await?;
         queue.remove_rate_limit_key().await?;
-        return Ok("Any number of jobs may be fetched in any time.".into());
+        return Ok("There is no rate limit.".into());
     };
     let window = given(params, "window").and_then(span);
     let (Ok(max), Some(window)) = (max.parse(), window) else {
@@ -256,7 +258,7 @@ async fn on_job(
             queue.engine().update_data(id, data.get()).await?;
             format!("The data of job {id} is stored.")
         }
-        _ => return Err(Problem::no_form("That is not done to a job.")),
+        _ => return Err(Problem::no_form("This action does not exist for a job.")),
     };
     Ok((text, state))
 }
@@ -264,7 +266,9 @@ async fn on_job(
 async fn cancel(queue: &AnyQueue, id: &str, reason: &str) -> Result<String, Problem> {
     Ok(match queue.job(id).cancel(reason).await? {
         Cancellation::Requested => format!("The worker of job {id} is asked to stop it."),
-        Cancellation::Cancelled => format!("Job {id} is cancelled: it fails unrun as soon as a worker comes to it."),
+        Cancellation::Cancelled => {
+            format!("Job {id} is cancelled: it fails without a run as soon as a worker fetches it.")
+        }
         Cancellation::AlreadyFinished => format!("Job {id} had finished before."),
         _ => return Err(Problem::no_job(id)),
     })
@@ -383,14 +387,14 @@ async fn on_scheduler(queue: &AnyQueue, id: &str, action: Action, params: &Param
                 .ok_or_else(|| Problem::no_form("It does not say which run."))?;
             // The next run is a delayed job; the worker that takes it creates the run after it.
             queue.job(format!("repeat:{id}:{next}")).promote().await?;
-            Ok(format!("The next run of {id} is now."))
+            Ok(format!("The next run of {id} starts now."))
         }
         Action::ChangeScheduler => super::reschedule::change(queue, id, params).await,
         Action::RemoveScheduler if queue.remove_job_scheduler(id).await? => {
             Ok(format!("The scheduler {id} is removed."))
         }
         Action::RemoveScheduler => Ok(format!("There was no scheduler {id} any more.")),
-        _ => Err(Problem::no_form("That is not done to a scheduler.")),
+        _ => Err(Problem::no_form("This action does not exist for a scheduler.")),
     }
 }
 
@@ -418,7 +422,7 @@ async fn many_jobs(visit: &Visit, name: &str, fields: &Fields) -> Result<Respons
 
 async fn chosen(visit: &Visit, queue: &AnyQueue, ids: &[&str], action: Action) -> Result<String, Problem> {
     if !matches!(action, Action::Retry | Action::Promote | Action::Remove) {
-        return Err(Problem::no_form("That is not done to many jobs."));
+        return Err(Problem::no_form("This action does not exist for several jobs."));
     }
     if ids.is_empty() {
         return Err(Problem::no_form("No job was chosen: tick some in front of their names."));

@@ -140,7 +140,7 @@ fn check(action: Action, filter: &Filter) -> Result<(), Problem> {
         Action::Remove => true,
         _ => false,
     };
-    if fits { Ok(()) } else { Err(Problem::no_form(format!("That is not done to {}.", filter.words()))) }
+    if fits { Ok(()) } else { Err(Problem::no_form(format!("This action is not possible for {}.", filter.words()))) }
 }
 
 async fn run(visit: &Visit, queue: &AnyQueue, filter: &Filter, work: &Work) -> Answer<String> {

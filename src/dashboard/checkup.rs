@@ -94,7 +94,7 @@ pub(super) async fn act(visit: Visit, State(app): State<Arc<App>>, Form(fields):
             Some("examine") => examine(&visit, &app, &params).await,
             Some("stop") => stop(&visit, &app),
             Some("mend") => mend(&visit, &app, &params).await,
-            _ => Err(Problem::no_form("It names no action.")),
+            _ => Err(Problem::no_form("The form names no action.")),
         }
     };
     let done = done.await;
@@ -114,13 +114,13 @@ async fn examine(visit: &Visit, app: &Arc<App>, params: &Params) -> Result<Respo
     let queues = names.len();
     if queues == 0 {
         // Without a name the doctor would search for queues itself, and find some that are not shown.
-        return Err(Problem::no_form("There is no queue that could be examined."));
+        return Err(Problem::no_form("There is no queue to examine."));
     }
     let running = Arc::new(Running { names: names.clone(), ..Running::default() });
     {
         let mut known = app.checkups.0.lock();
         if known.running.is_some() {
-            return Ok(see(&visit.links, &to, "An examination is under way already."));
+            return Ok(see(&visit.links, &to, "An examination is running already."));
         }
         known.running = Some(Arc::clone(&running));
     }
@@ -171,12 +171,12 @@ fn stop(visit: &Visit, app: &App) -> Result<Response, Problem> {
 
 /// Mends one finding, as far as it is still true.
 async fn mend(visit: &Visit, app: &App, params: &Params) -> Result<Response, Problem> {
-    let gone = || Problem::no_form("There was another examination meanwhile: look at what that one has found.");
+    let gone = || Problem::no_form("Another examination has ended meanwhile: see its findings.");
     let id = given(params, "checkup").unwrap_or_default();
     let place = given(params, "finding").and_then(|place| place.parse().ok()).ok_or_else(gone)?;
     let last = app.checkups.last().filter(|last| last.id == id).ok_or_else(gone)?;
     let finding = last.finding(place).ok_or_else(gone)?;
-    let queue = finding.queue.as_deref().ok_or_else(|| Problem::no_form("That cannot be mended from here."))?;
+    let queue = finding.queue.as_deref().ok_or_else(|| Problem::no_form("This finding cannot be repaired here."))?;
     visit.queue(queue)?;
     let target = finding.kind.as_str();
     if !visit.may(queue, Action::Mend) {

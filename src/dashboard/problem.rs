@@ -35,7 +35,7 @@ impl Problem {
     }
 
     pub(super) fn no_page() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "There is no such page", "Go to the list of queues and look from there.")
+        Self::new(StatusCode::NOT_FOUND, "There is no such page", "Go to the list of queues and search from there.")
     }
 
     pub(super) fn no_form(what: impl Into<String>) -> Self {
@@ -44,15 +44,19 @@ impl Problem {
 
     pub(super) fn forbidden(what: &str) -> Self {
         let title = format!("You are not permitted to {what}");
-        Self::new(StatusCode::FORBIDDEN, title, "Nothing was changed. Whoever runs this dashboard decides who may act.")
+        Self::new(
+            StatusCode::FORBIDDEN,
+            title,
+            "Nothing was changed. The operator of this dashboard decides who may act.",
+        )
     }
 
     pub(super) fn foreign() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
-            "This form did not come from here",
-            "Nothing was changed. Reload the page and try again; cookies must be allowed for this site. Behind a proxy, it must \
-             hand on the header Host.",
+            "This form did not come from this site",
+            "Nothing was changed. Reload the page and try again; cookies must be allowed for this site. A proxy must pass \
+             on the header Host.",
         )
     }
 
@@ -77,7 +81,7 @@ impl From<Error> for Problem {
         let detail = Some(WithCauses(&error).to_string());
         let problem = match error {
             Error::InvalidOption { .. } => {
-                Self::new(StatusCode::BAD_REQUEST, "That is not possible", "A value is outside what it may be.")
+                Self::new(StatusCode::BAD_REQUEST, "This is not possible", "A value is outside its permitted range.")
             }
             Error::Refused { .. } | Error::QueueState { .. } => Self::new(
                 StatusCode::CONFLICT,
@@ -86,8 +90,8 @@ impl From<Error> for Problem {
             ),
             Error::OutcomeUnknown { .. } => Self::new(
                 StatusCode::BAD_GATEWAY,
-                "It is not known whether that was done",
-                "The connection to Redis broke before the answer came. Look before you try again.",
+                "It is unknown whether this was done",
+                "The connection to Redis broke before the answer came. Check the result before you try again.",
             ),
             Error::NotPermitted { .. } => Self::new(
                 StatusCode::BAD_GATEWAY,

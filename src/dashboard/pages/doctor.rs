@@ -69,7 +69,7 @@ fn under_way(visit: &Visit, running: &Running) -> Markup {
     };
     html! {
         section.box {
-            p role="status" { "Under way, this page may be closed. " (clip(&text)) "." }
+            p role="status" { "Running; you may close this page. " (clip(&text)) "." }
             progress max=(of.max(1)) value=(done.min(of)) {}
             form method="post" action=(visit.links.to("/doctor")) { (visit.token.field()) button name="do" value="stop" { "Stop" } }
         }
@@ -130,7 +130,7 @@ fn one(visit: &Visit, last: &Checkup, place: usize, finding: &Finding) -> Markup
                 }
                 @match last.mended(place) {
                     Some(mended) => span.done { (count(mended)) " mended" },
-                    None if may_mend => div.actions { (asking("Mend…", "Each is looked at once more first. Nothing that holds a job's data is deleted.", form)) },
+                    None if may_mend => div.actions { (asking("Mend…", "Each finding is checked once more first. No job's data is deleted.", form)) },
                     None => {}
                 }
             }
@@ -162,7 +162,7 @@ fn weights(visit: &Visit, report: &Diagnosis) -> Markup {
     html! {
         @if !rows.is_empty() {
             h2 { "What jobs weigh" }
-            p.hint { "By a sample of each state: numbers of jobs are about right where names are mixed." }
+            p.hint { "Estimated from a sample of each state. The numbers of jobs are about right if the names are mixed." }
             div.scroll { table.rows {
                 thead { tr {
                     th scope="col" { "Queue" } th scope="col" { "State" } th scope="col" { "Name" }

@@ -49,7 +49,7 @@ fn build(visit: &Visit, name: &str) -> Result<Page, Problem> {
             button #event-pause type="button" aria-pressed="false" { "Pause" }
             button #event-clear type="button" { "Clear" }
         }
-        noscript { p.warning { "Events are shown by a script, which does not run here." } }
+        noscript { p.warning { "This page needs JavaScript to show events." } }
         p #event-state.faint role="status" { "Connecting …" }
         ol #events.events data-events=(visit.links.part(name, "events/live")) aria-label="Events, the newest first" {}
     };
@@ -60,9 +60,11 @@ fn build(visit: &Visit, name: &str) -> Result<Page, Problem> {
 pub(in super::super) fn line(visit: &Visit, queue: &str, delivery: &Delivery) -> Markup {
     match delivery {
         Delivery::Event { id, event } => happened(visit, queue, *id, event),
-        Delivery::Gap { .. } => html! { li.bad { "Some events were trimmed away before they could be read." } },
+        Delivery::Gap { .. } => html! { li.bad { "Some events were trimmed before they could be read." } },
         Delivery::Lagged { missed } => html! { li.bad { (missed) " events came too quickly to be shown." } },
-        Delivery::Refused { problem } => html! { li.bad { "The server does not let us read: " (problem) } },
+        Delivery::Refused { problem } => {
+            html! { li.bad { "The server does not permit to read the events: " (problem) } }
+        }
         Delivery::Restarted { .. } => html! { li.bad { "The reader of events was started again." } },
     }
 }

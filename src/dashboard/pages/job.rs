@@ -76,7 +76,7 @@ async fn build(visit: &Visit, name: &str, id: &str, params: &Params) -> Result<P
         (crumbs(&visit.links, name, &["job", id]))
         (head(visit, name, &known))
         @if let Err(error) = &known.job {
-            p.warning role="alert" { "This job cannot be read: " (WithCauses(error)) " A worker could not either. What is stored stands below." }
+            p.warning role="alert" { "This job cannot be read: " (WithCauses(error)) " Workers cannot read it either. Its stored fields are below." }
         }
         div.columns {
             div.wide {
@@ -133,14 +133,14 @@ fn actions(visit: &Visit, queue: &str, known: &Known) -> Markup {
             })))
         }
         @if !known.state.is_finished() && known.state != JobState::Active && may(Action::ChangePriority) {
-            (asking("Priority…", "1 comes first, 0 comes before all that have one.", form(Action::ChangePriority, "", html! {
+            (asking("Priority…", "1 goes first; 0 goes before all jobs with a priority.", form(Action::ChangePriority, "", html! {
                 label { span.hidden { "Priority" }
                     input type="number" name="priority" min="0" max="2097151" value=(known.field("priority").unwrap_or("0")) required; }
                 label.check { input type="checkbox" name="lifo" value="1"; "before others of this priority" }
             })))
         }
         @if !known.state.is_finished() && known.state != JobState::Unknown && may(Action::Cancel) {
-            (asking("Cancel…", "A worker that runs it is asked to stop it; one that waits fails unrun. There is no further attempt.",
+            (asking("Cancel…", "If a worker runs the job, it is asked to stop it; otherwise the job fails without a run. There is no further attempt.",
                 form(Action::Cancel, "danger", html! {
                     label { span.hidden { "Reason" } input name="reason" placeholder="reason" autocomplete="off"; }
                 })))
@@ -261,7 +261,7 @@ fn options(visit: &Visit, queue: &str, known: &Known) -> Markup {
     html! {
         section.box aria-label="Options" {
             h2 { "Options" }
-            @if said.is_empty() { p.faint { "None: the defaults apply." } }
+            @if said.is_empty() { p.faint { "None; the defaults apply." } }
             dl.pairs { @for (name, sentence) in &said { dt { (name) } dd { (clip(sentence)) } } }
             details { summary { "As stored" } (tree(&text)) }
         }
@@ -277,7 +277,7 @@ async fn logs(visit: &Visit, queue: &AnyQueue, known: &Known, params: &Params) -
         section #log.box aria-label="Log" data-swap {
             h2 { "Log " span.count { (found.count) } }
             @if found.logs.is_empty() {
-                p.faint { "No line has been logged." }
+                p.faint { "The log is empty." }
             } @else {
                 ol.log reversed start=(total - from) {
                     @for line in &found.logs { li { (clip(&visit.text(queue.name(), known.name(), Field::Log, line))) } }

@@ -74,7 +74,7 @@ fn figures(seen: &[&Row], overview: &Overview) -> Markup {
             (chart::throughput(&completed, &failed))
         }
         @if completed.total() + failed.total() == 0 {
-            p.hint { "Jobs per minute are counted where a worker is told to: " code { "metrics" } " in oxmq and in BullMQ." }
+            p.hint { "Workers count jobs per minute if they have the option " code { "metrics" } " in oxmq and in BullMQ." }
         }
     }
 }
@@ -127,8 +127,8 @@ const COLUMNS: [(&str, &str, &str); 9] = [
     ("children", "Parents", "Jobs that wait for their children"),
     ("failed", "Failed", "Jobs that failed for good"),
     ("completed", "Completed", "Completed jobs that are kept"),
-    ("oldest", "Oldest ready", "When the job was added that is next"),
-    ("rate", "Last minute", "Jobs that completed and failed within a minute, as far as they are kept"),
+    ("oldest", "Oldest ready", "When the next job was added"),
+    ("rate", "Last minute", "Jobs that completed or failed within the last minute, as far as they are kept"),
 ];
 
 fn table(visit: &Visit, params: &Params, seen: &[&Row], overview: &Overview, now: SystemTime) -> Markup {
@@ -150,7 +150,7 @@ fn table(visit: &Visit, params: &Params, seen: &[&Row], overview: &Overview, now
                 h2 #all { "Queues" }
                 form.filter action=(visit.links.home()) {
                     input type="hidden" name="sort" value=(sort);
-                    label { span.hidden { "Only queues whose name holds" } input type="search" name="q" value=(q) placeholder="Filter by name"; }
+                    label { span.hidden { "Only queues whose name contains" } input type="search" name="q" value=(q) placeholder="Filter by name"; }
                     button { "Filter" }
                 }
             }
@@ -231,7 +231,7 @@ fn all_queues(visit: &Visit, seen: &[&Row]) -> Markup {
     };
     html! {
         div.everything {
-            (ask(Action::Pause, "Pause", "Workers of every queue end what they run, and take no more."))
+            (ask(Action::Pause, "Pause", "Workers of every queue finish their running jobs and take no more."))
             (ask(Action::Resume, "Resume", "Queues that somebody paused for a reason go on too."))
         }
     }

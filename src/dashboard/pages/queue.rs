@@ -120,7 +120,7 @@ fn more(visit: &Visit, name: &str, survey: &QueueOverview) -> Markup {
                     @if may_limit {
                         form method="post" action=(to) {
                             (visit.token.field())
-                            label { "At most so many active jobs, over all workers"
+                            label { "Maximum number of active jobs, over all workers"
                                 input type="number" name="concurrency" min="1" max="4294967295" value=[survey.global_concurrency] placeholder="no limit"; }
                             button name="do" value=(Action::Limit) { "Set the limit" }
                         }
@@ -128,15 +128,15 @@ fn more(visit: &Visit, name: &str, survey: &QueueOverview) -> Markup {
                     @if may_limit {
                         form method="post" action=(to) {
                             (visit.token.field())
-                            label { "At most so many jobs fetched" input type="number" name="max" min="1" placeholder="no limit"; }
-                            label { "in this time" input name="window" placeholder="1 min"; }
+                            label { "Maximum number of fetched jobs" input type="number" name="max" min="1" placeholder="no limit"; }
+                            label { "in a time of" input name="window" placeholder="1 min"; }
                             button name="do" value=(Action::Limit) { "Set the rate limit" }
                         }
                     }
                     @if may_drain {
                         form method="post" action=(to) {
                             (visit.token.field())
-                            p { "Removes all jobs that wait." }
+                            p { "Removes all waiting jobs." }
                             label.check { input type="checkbox" name="delayed" value="1"; "delayed ones too" }
                             button.danger name="do" value=(Action::Drain) { "Drain the queue" }
                         }
@@ -456,10 +456,10 @@ fn pager(visit: &Visit, name: &str, filter: &Filter, found: &Found, total: u64) 
 /// Shows actions for all matching jobs, on this page or not.
 fn all_of_them(visit: &Visit, name: &str, filter: &Filter, actions: &[(Action, &str)], total: u64) -> Markup {
     let question = if filter.is_plain() {
-        format!("This goes for all {} {} jobs, not only for those on this page.", count(total), filter.state)
+        format!("This affects all {} {} jobs, not only those on this page.", count(total), filter.state)
     } else {
         format!(
-            "This goes for all {}, not only for those on this page. {} jobs will be looked at.",
+            "This affects all {}, not only those on this page. {} jobs will be checked.",
             filter.words(),
             count(total)
         )

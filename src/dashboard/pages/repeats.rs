@@ -51,7 +51,7 @@ async fn build(visit: &Visit, params: &Params) -> Result<Page, Problem> {
         div.bar {
             h1 { "Schedulers" }
             form.filter action=(visit.links.to("/schedulers")) {
-                label { span.hidden { "Only those whose queue, id or name holds" } input type="search" name="q" value=(q) placeholder="Queue, id or name"; }
+                label { span.hidden { "Only those whose queue, id or name contains" } input type="search" name="q" value=(q) placeholder="Queue, id or name"; }
                 button { "Filter" }
             }
         }

@@ -168,7 +168,7 @@ fn change(visit: &Visit, to: &str, scheduler: &JobScheduler) -> Markup {
                     (field("every", "Interval", every.as_deref().unwrap_or_default(), "15 min"))
                     (field("pattern", "or cron pattern", scheduler.pattern.as_deref().unwrap_or_default(), "0 3 * * *"))
                     (field("tz", "Time zone of the pattern", scheduler.tz.as_deref().unwrap_or_default(), "Europe/Berlin"))
-                    (field("limit", "At most so many runs from now on", limit.as_deref().unwrap_or_default(), "no limit"))
+                    (field("limit", "Maximum number of runs from now on", limit.as_deref().unwrap_or_default(), "no limit"))
                     button name="do" value=(Action::ChangeScheduler) { "Change it" }
                 }
             }

@@ -64,7 +64,7 @@ async fn find(visit: &Visit, wanted: &str) -> Result<Found, Problem> {
                 @if not_asked > 0 {
                     p { "Only " (MOST_ASKED) " queues were asked for this id, and " (not_asked) " were not: " code { "queue:id" } " asks the queue itself." }
                 }
-                @if overview.is_searching || overview.unread > 0 { p { "Queues are still looked for: try again in a moment." } }
+                @if overview.is_searching || overview.unread > 0 { p { "The search for queues is still running: try again in a moment." } }
             }
         }
         @if !jobs.is_empty() {

@@ -86,14 +86,14 @@ fn warnings<'a>(get: &impl Fn(&str) -> &'a str) -> Markup {
     let (used, limit) = (number("used_memory"), number("maxmemory"));
     html! {
         @if !policy.is_empty() && policy != "noeviction" {
-            p.warning role="alert" { "The server may throw jobs away when it is full: " code { "maxmemory-policy" } " is " code { (policy) }
+            p.warning role="alert" { "The server may delete jobs when its memory is full: " code { "maxmemory-policy" } " is " code { (policy) }
                 ", and must be " code { "noeviction" } "." }
         }
         @if limit > 0 && used / 100 * 100 > limit / 100 * 90 {
             p.warning role="alert" { "More than nine tenths of the memory limit are used: adds will be refused soon." }
         }
         @if get("rdb_last_bgsave_status") == "err" || get("aof_last_write_status") == "err" {
-            p.warning role="alert" { "The server could not write to its disk the last time." }
+            p.warning role="alert" { "The server failed to save its data to disk the last time." }
         }
         @if get("role") == "slave" { p.warning role="alert" { "This server is a replica: nothing can be changed here." } }
     }

@@ -28,10 +28,10 @@ fn build(visit: &Visit, id: &str, work: &Work) -> Page {
         div.head { h1 { (verb[..1].to_uppercase()) (verb[1..]) " " (work.target) } }
         section #work.box data-swap {
             @match &end {
-                None => p role="status" { @if work.is_stopping() { "Stopping …" } @else { "Under way: this page may be closed, it goes on." } },
+                None => p role="status" { @if work.is_stopping() { "Stopping …" } @else { "Running. You may close this page; the work goes on." } },
                 Some(Ok(text)) => p.done role="status" { (text) },
                 Some(Err(problem)) => {
-                    p.bad role="alert" { "It broke off. What is done stays done, and doing it again does the rest." }
+                    p.bad role="alert" { "It failed. What is done stays done; run it again for the rest." }
                     pre.raw { (problem) }
                 }
             }

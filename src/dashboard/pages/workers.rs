@@ -51,7 +51,7 @@ async fn build(visit: &Visit, params: &Params) -> Result<Page, Problem> {
 fn not_told(problem: &str) -> Markup {
     html! {
         div.empty {
-            h3 { "Redis does not tell who is connected" }
+            h3 { "Redis does not permit to list the clients" }
             p { "The user that this dashboard connects as needs the permission for " code { "CLIENT LIST" } "." }
             pre.raw { (problem) }
         }
