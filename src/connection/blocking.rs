@@ -170,19 +170,19 @@ impl BlockingLink {
         Waited::Broken(error)
     }
 
-    /// Whether there is a connection, as far as is known.
+    /// Returns whether the connection is open, as far as is known.
     pub(crate) fn is_open(&self) -> bool {
         self.live.is_some() && self.driver.as_ref().is_some_and(|driver| !driver.has_ended())
     }
 
-    /// Gives the connection another name, now and when it is opened again.
+    /// Renames the connection, now and whenever it is opened again.
     pub(crate) async fn rename(&mut self, name: String) {
         if self.name.as_ref() == Some(&name) {
             return;
         }
         let named = Cmd::new().arg("CLIENT").arg("SETNAME").arg(&name).to_owned();
         self.name = Some(name);
-        // An attempt that is under way has the old one.
+        // An attempt that is under way would use the old name.
         self.dialing = None;
         if self.is_open() && !self.dialer.lacks(SET_NAME) {
             self.send(&named, Duration::ZERO).await;

@@ -15,7 +15,7 @@ const SAFE_POLICY: &str = "noeviction";
 /// Smaller differences of clocks are not reported: a delay that is off by a second surprises nobody.
 const TOLERATED: Duration = Duration::from_secs(1);
 
-/// How long a node of a cluster may take to tell: nobody shall wait for a silent one to begin.
+/// How long a node of a cluster may take to answer: a silent node must not delay the connect.
 const NODE: Duration = Duration::from_secs(1);
 
 /// The findings; what the server does not tell is `None`.
@@ -32,9 +32,9 @@ struct Offset {
     is_ahead: bool,
 }
 
-/// Warns of a server that may evict keys, and of a clock that differs from the server's. One round trip; what the server
-/// does not tell, or not to this user, is skipped. Of a cluster all masters are asked that may have keys which begin with
-/// `base`, on connections that are closed afterwards: which of them are needed shows later.
+/// Logs a warning if a server may evict keys, or its clock differs. One round trip; answers that the server does not
+/// give, or not to this user, are skipped. In a cluster it asks all masters that may have keys that begin with `base`,
+/// on connections that are closed afterwards, since most of them may never be needed.
 pub(crate) async fn survey(link: &Link, base: &str, clock: &Clock) {
     let server = &link.options().servers;
     let now = || clock.is_system().then_some(|| clock.now_ms());
@@ -57,7 +57,7 @@ pub(crate) async fn survey(link: &Link, base: &str, clock: &Clock) {
             "the server may evict jobs and locks: set `maxmemory-policy` to `noeviction`"
         );
     }
-    // The clocks of one cluster differ little, as a rule, so one of them says what there is to say.
+    // The clocks of one cluster usually agree, so the one that differs most is enough.
     let clocks = found.iter().filter_map(|(node, found)| Some((node, found.clock?)));
     if let Some((node, Offset { by, is_ahead })) =
         clocks.max_by_key(|(_, offset)| offset.by).filter(|(_, offset)| offset.by > TOLERATED)

@@ -43,11 +43,11 @@ pub(super) fn read(line: &str, queue: &str, is_ours: impl Fn(&str) -> bool) -> O
     Some(ClientInfo { fields })
 }
 
-/// What the name of a connection begins with that stands for workers without one. Behind it stand the names that theirs
-/// would have, with commas between them, each followed by `*` and a number where several have it.
+/// The start of the name of a connection that lists workers without one. After it come the names that their own
+/// connections would have, separated by commas, each with `*` and a number if several workers have it.
 const MANY: &str = "oxmq-workers:";
 
-/// The name of a connection that stands for workers of these names.
+/// Returns the name of a connection that lists workers with these names.
 pub(crate) fn name_of_many(workers: &BTreeMap<String, usize>) -> String {
     let quoted = |name: &str| name.replace('%', "%25").replace(',', "%2C").replace('*', "%2A");
     let each = workers.iter().map(|(name, number)| match number {
@@ -57,7 +57,7 @@ pub(crate) fn name_of_many(workers: &BTreeMap<String, usize>) -> String {
     MANY.to_owned() + &each.collect::<Vec<_>>().join(",")
 }
 
-/// A line of `CLIENT LIST`; of a connection that stands for several workers, a line for each.
+/// Splits a line of `CLIENT LIST`: a connection that lists several workers becomes a line for each.
 pub(super) fn each_worker(line: &str) -> Vec<Cow<'_, str>> {
     let Some(from) = line.find(&format!(" name={MANY}")) else { return vec![Cow::Borrowed(line)] };
     let (before, rest) = line.split_at(from);
@@ -74,7 +74,7 @@ pub(super) fn each_worker(line: &str) -> Vec<Cow<'_, str>> {
     lines
 }
 
-/// So many workers of one name are believed.
+/// The most workers of one name that are believed.
 const MOST: usize = 100_000;
 
 #[cfg(test)]

@@ -54,8 +54,8 @@ impl Engine {
         if self.call(count_keys([events])).await? > 0 {
             return Ok(Kept::All);
         }
-        // A queue that somebody has obliterated looks the same, so the server is asked whether it is the one that we knew. Where
-        // it does not tell, or not to us, it counts as another one.
+        // An obliterated queue looks the same, so the server is asked whether it is the one that had the event. If it
+        // does not answer that, it counts as another one.
         let info = self.call(server_info()).await.unwrap_or_default();
         Ok(if has_served_since(&info, seen) { Kept::All } else { Kept::Nothing })
     }
@@ -84,8 +84,8 @@ impl Engine {
     }
 }
 
-/// Whether a server that says this of itself has run since the time of an event, and was never promoted: what it lacks was
-/// taken from it by a command.
+/// Returns whether a server with this `INFO` has run since the time of an event and was never promoted. Then a command
+/// has removed what is missing.
 fn has_served_since(info: &str, event: EventId) -> bool {
     let number = |field: &str| info.lines().find_map(|line| line.strip_prefix(field)?.trim().parse::<u64>().ok());
     let former = info.lines().find_map(|line| line.strip_prefix("master_replid2:"));
@@ -93,7 +93,7 @@ fn has_served_since(info: &str, event: EventId) -> bool {
     else {
         return false;
     };
-    // Both ends of that time are whole seconds.
+    // The server gives both times in whole seconds.
     let began = (now / 1_000 + 1_000).saturating_sub(uptime.saturating_mul(1_000));
     began <= event.ms() && former.trim().bytes().all(|digit| digit == b'0')
 }

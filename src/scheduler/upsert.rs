@@ -161,7 +161,7 @@ fn made(scheduler: &str, repeat: &Repeat, made_of: MadeOf<'_>, now: u64) -> Resu
     })
 }
 
-/// The seed of a pattern with an `H`. Drawn anew in each process, the runs would be at times that nobody can foretell.
+/// Returns the seed of a pattern with an `H`. If each process drew its own numbers, nobody could predict the runs.
 fn seed(scheduler: &str, repeat: &Repeat) -> Result<Option<String>> {
     let is_open = repeat.hash_seed.is_none() && matches!(repeat.when, When::Pattern(_));
     if is_open && repeat.pattern(Some(""))?.is_hashed() {

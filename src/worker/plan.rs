@@ -184,7 +184,7 @@ impl Plan {
 
     /// Returns the next step; called again after each call that was sent.
     pub(super) fn next(&mut self, seen: &Situation) -> Step {
-        self.heed_due(seen.slots, seen.now_ms);
+        self.fetch_if_due(seen.slots, seen.now_ms);
         if let Some((outcomes, want)) = self.next_call(seen) {
             return Step::Call { outcomes, want };
         }
@@ -198,7 +198,7 @@ impl Plan {
     }
 
     /// Makes the worker fetch if a delayed job that it knows of is due.
-    pub(super) fn heed_due(&mut self, slots: Slots, now_ms: u64) {
+    pub(super) fn fetch_if_due(&mut self, slots: Slots, now_ms: u64) {
         if self.next_due > 0 && self.next_due <= now_ms && self.looks_for_work(slots) {
             self.look_again();
         }

@@ -1,5 +1,5 @@
-//! Who is there without a connection of its own: workers that share one for the time being are named by one more, which all
-//! of a client have in common, so that whoever lists workers sees them too.
+//! Lists the workers that have no connection of their own at the moment: one connection per client and runtime has
+//! their names in its own name, so that `get_workers` finds them, too.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,61 +16,62 @@ use crate::engine::client_info::name_of_many;
 use crate::failpoint;
 use crate::sync::Lock;
 
-/// How often it is looked whether the connection is still open. Nothing is sent for that.
+/// How often the task checks whether the connection is still open. That sends nothing.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Changes within this time are told at once; of many workers, within a millisecond for each.
+/// How long changes are collected before the connection is renamed; with many workers a millisecond for each, up to the
+/// maximum.
 const GATHER: Duration = Duration::from_millis(20);
 const GATHER_MOST: Duration = Duration::from_secs(1);
 
-/// The rosters of a client: one for each runtime, since the task that tells ends with its runtime.
+/// The rosters of a client: one for each runtime, since the task of a roster ends with its runtime.
 #[derive(Default)]
 pub(super) struct Rosters(Lock<Vec<(Id, Arc<Roster>)>>);
 
 #[derive(Default)]
 struct Roster {
-    people: Lock<People>,
-    /// Somebody came or went.
+    listed: Lock<Listed>,
+    /// A worker was added or removed.
     changed: Notify,
 }
 
 #[derive(Default)]
-struct People {
-    /// How many workers have this name for the connection that they do not have.
+struct Listed {
+    /// How many workers have this name, which their own connection would have.
     names: BTreeMap<String, usize>,
-    /// Whether a task tells. It leaves under this lock, when nobody is there.
-    is_told: bool,
+    /// Whether a task keeps the connection. The task leaves under this lock, when there are no workers.
+    has_task: bool,
 }
 
-/// A place in a roster, given up by dropping it.
+/// A worker in a roster; dropping it removes the worker.
 pub(super) struct Entry {
     roster: Arc<Roster>,
     name: String,
 }
 
 impl Rosters {
-    /// Has a worker be seen under this name.
+    /// Lists a worker under this name.
     pub(super) fn enter(&self, engine: &Engine, name: &str) -> Entry {
         let runtime = Handle::current().id();
         let mut rosters = self.0.lock();
-        rosters.retain(|(at, roster)| *at == runtime || roster.people.lock().is_told);
+        rosters.retain(|(at, roster)| *at == runtime || roster.listed.lock().has_task);
         let known = rosters.iter().find(|(at, _)| *at == runtime).map(|(_, roster)| Arc::clone(roster));
         let roster = known.unwrap_or_else(|| {
             let roster = Arc::new(Roster::default());
             rosters.push((runtime, Arc::clone(&roster)));
             roster
         });
-        let mut people = roster.people.lock();
-        *people.names.entry(name.to_owned()).or_default() += 1;
-        if !std::mem::replace(&mut people.is_told, true) {
-            let telling = tell(Arc::clone(&roster), engine.clone());
+        let mut listed = roster.listed.lock();
+        *listed.names.entry(name.to_owned()).or_default() += 1;
+        if !std::mem::replace(&mut listed.has_task, true) {
+            let listing = keep_listed(Arc::clone(&roster), engine.clone());
             tokio::spawn(async move {
-                if let Err(Panic { text, place }) = catch(telling).await {
-                    tracing::error!(text, place, "what tells of the workers without a connection panicked");
+                if let Err(Panic { text, place }) = catch(listing).await {
+                    tracing::error!(text, place, "the task that lists workers without a connection panicked");
                 }
             });
         }
-        drop(people);
+        drop(listed);
         roster.changed.notify_one();
         Entry { roster, name: name.to_owned() }
     }
@@ -78,51 +79,52 @@ impl Rosters {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let mut people = self.roster.people.lock();
-        if let Some(number) = people.names.get_mut(&self.name) {
+        let mut listed = self.roster.listed.lock();
+        if let Some(number) = listed.names.get_mut(&self.name) {
             *number -= 1;
             if *number == 0 {
-                people.names.remove(&self.name);
+                listed.names.remove(&self.name);
             }
         }
         self.roster.changed.notify_one();
     }
 }
 
-/// However the task ends, the next one who comes has another one begin.
+/// Marks the task as ended, however it ends, so that the next worker starts another one.
 struct Leaves(Option<Arc<Roster>>);
 
 impl Drop for Leaves {
     fn drop(&mut self) {
         if let Some(roster) = &self.0 {
-            roster.people.lock().is_told = false;
+            roster.listed.lock().has_task = false;
         }
     }
 }
 
 impl Roster {
-    /// The name of the connection, and of how many workers it tells; nothing, and the task has left, if there is nobody.
+    /// Returns the name for the connection, and the number of workers in it. `None` if there are none; then the task
+    /// has left.
     fn name(&self) -> Option<(String, usize)> {
-        let mut people = self.people.lock();
-        people.is_told = !people.names.is_empty();
-        let number = people.names.values().sum();
-        people.is_told.then(|| (name_of_many(&people.names), number))
+        let mut listed = self.listed.lock();
+        listed.has_task = !listed.names.is_empty();
+        let number = listed.names.values().sum();
+        listed.has_task.then(|| (name_of_many(&listed.names), number))
     }
 }
 
-/// Keeps a connection under the name that says who is there, until nobody is.
-async fn tell(roster: Arc<Roster>, engine: Engine) {
+/// Keeps a connection with the names of the workers, until there are none.
+async fn keep_listed(roster: Arc<Roster>, engine: Engine) {
     let mut leaves = Leaves(Some(Arc::clone(&roster)));
     let mut link = BlockingLink::new(engine.link.dialer(), None);
     loop {
         let Some((name, number)) = roster.name() else {
-            // Whoever comes from now on begins another task.
+            // The next worker starts another task.
             leaves.0 = None;
             break;
         };
         failpoint::hit("roster", &engine.keys);
         link.rename(name).await;
-        let told = Instant::now();
+        let renamed = Instant::now();
         let change = async {
             let _ = link.ready().await;
             tokio::time::sleep(LOOK).await;
@@ -130,7 +132,7 @@ async fn tell(roster: Arc<Roster>, engine: Engine) {
         tokio::select! {
             () = roster.changed.notified() => {
                 let gather = GATHER.max(Duration::from_millis(number as u64)).min(GATHER_MOST);
-                tokio::time::sleep_until(told + gather).await;
+                tokio::time::sleep_until(renamed + gather).await;
             }
             () = change => {}
         }

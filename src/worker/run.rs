@@ -491,7 +491,7 @@ impl Loop {
         let all = share.total();
         let none = Slots { now: 0, all, are_shared: true, is_block: false };
         let are_lent = self.asked.is_some_and(|asked| asked.are_slots_lent());
-        self.plan.heed_due(none, self.worker.queue.engine().clock.now_ms());
+        self.plan.fetch_if_due(none, self.worker.queue.engine().clock.now_ms());
         // While the server does not answer, it would not answer a second call either.
         let wishes = if are_lent { 0 } else { self.plan.wishes(all).max(least) };
         let now = share.claim(self.plan.used(are_lent), wishes);

@@ -50,7 +50,7 @@ pub(crate) struct SharedWaits {
     is_refused: AtomicBool,
     /// The rooms, by runtime, since a task ends with its runtime.
     rooms: Mutex<Vec<(Id, Arc<Room>)>>,
-    /// Those who have no connection of their own at the moment.
+    /// Lists the workers that have no connection of their own at the moment.
     rosters: Rosters,
 }
 

@@ -17,7 +17,7 @@ use crate::failpoint;
 /// How long a waiter may take to close, twice; less than a closing worker has beyond its deadline.
 const CLOSES_WITHIN: Duration = Duration::from_millis(400);
 
-/// How often a connection that waits for nothing is looked at: whether it is still there. Nothing is sent for that.
+/// How often an idle connection is checked for being open. That sends nothing.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// A task that waits on behalf of a worker. When the waiter is dropped the task ends, and its socket is closed at once.
@@ -109,7 +109,7 @@ struct Server {
     interrupt: Arc<Notify>,
     /// Whether the loop waits for an answer.
     is_waiting: bool,
-    /// While there is no connection by which `getWorkers` sees the worker.
+    /// Lists the worker while it has no connection that `getWorkers` finds.
     entry: Option<Entry>,
 }
 
@@ -143,11 +143,11 @@ impl Server {
         }
     }
 
-    /// The next wait. Until then a worker that has a right to a connection has it open, though it waits for nothing: it is
-    /// how others see that the worker is there, also one that has been busy since it was started, or is paused.
+    /// Receives the next wait. Until then a worker that may have a connection keeps it open, although it waits for
+    /// nothing: it lists the worker for `get_workers`, also while the worker is busy from its start, or paused.
     async fn next(&mut self) -> Option<Duration> {
         loop {
-            // Whoever closes is not listed anew.
+            // A closing worker is not listed again.
             if !self.asked.is_closed() {
                 self.be_listed();
             }

@@ -344,9 +344,9 @@ fn who_shares_its_slots_waits_for_work_without_any_and_wants_them_when_there_is_
     assert_eq!((plan.wishes(8), plan.next(&situation(0))), (8, Step::Rest));
     // The worker wants slots when a delayed job is due.
     plan.learn(Learned { want: 1, next_due: NOW_MS + 5, is_answered: true, ..Default::default() }, Instant::now());
-    plan.heed_due(shared(0), NOW_MS);
+    plan.fetch_if_due(shared(0), NOW_MS);
     assert_eq!(plan.wishes(8), 0);
-    plan.heed_due(shared(0), NOW_MS + 5);
+    plan.fetch_if_due(shared(0), NOW_MS + 5);
     assert_eq!(plan.wishes(8), 8);
     plan.pause();
     assert_eq!(plan.wishes(8), 0);

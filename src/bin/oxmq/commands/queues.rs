@@ -59,7 +59,7 @@ struct Found {
     unknown: usize,
 }
 
-/// Looks at all of them, and tells at once what is wrong with a name. One queue that cannot be read hides no other.
+/// Reads all of them, and reports a wrong name at once. A queue that cannot be read does not hide the others.
 async fn look_at(client: &Client, names: &[String], is_named: bool) -> Found {
     let mut found = Found { queues: Vec::with_capacity(names.len()), unread: 0, unknown: 0 };
     for (name, overview) in names.iter().zip(client.get_queue_overviews(names).await) {

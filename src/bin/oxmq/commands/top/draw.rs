@@ -131,7 +131,7 @@ fn row(queue: &QueueOverview, app: &App, is_wide: bool) -> Row<'static> {
     let counts = &queue.counts;
     let workers = app.workers.as_ref().map(|all| all.get(&queue.name).copied().unwrap_or(0));
     let name = if queue.is_paused { format!("{} (paused)", queue.name) } else { queue.name.clone() };
-    let is_forsaken = workers == Some(0) && queue.waiting() > 0;
+    let lacks_workers = workers == Some(0) && queue.waiting() > 0;
     let mut cells = vec![
         Cell::new(say::short(&name, 60)),
         number(queue.waiting()),
@@ -140,7 +140,7 @@ fn row(queue: &QueueOverview, app: &App, is_wide: bool) -> Row<'static> {
         number(counts.failed).style(if counts.failed > 0 { colour(Color::Red) } else { Style::new() }),
         right(queue.completed.per_minute(5).map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"))),
         right(age(queue)),
-        right(workers.map_or_else(|| "?".to_owned(), |n| n.to_string())).style(if is_forsaken {
+        right(workers.map_or_else(|| "?".to_owned(), |n| n.to_string())).style(if lacks_workers {
             colour(Color::Yellow)
         } else {
             Style::new()
