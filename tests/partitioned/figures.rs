@@ -234,9 +234,9 @@ async fn what_a_thousand_partitions_cost() {
         let heard = tokio::time::timeout(PATIENCE * 3, heard).await.expect("all completions are heard").unwrap();
         assert_eq!(heard, JOBS);
         timed("all heard of after", at);
-        // Those who were busy give their connections up first.
+        // The busy workers give their connections up first.
         let idle = Duration::from_secs(10);
-        tokio::time::sleep(idle).await;
+        tokio::time::sleep(idle).await; // time itself: this measures an idle worker
         let (sent, cpu, client_cpu) = (commands(&urls).await, done(&urls).await.cpu, own_cpu());
         tokio::time::sleep(idle).await; // time itself: what it costs to wait
         let per_second = |spent: f64| spent / 1e3 / idle.as_secs_f64();
