@@ -11,7 +11,7 @@ use super::Engine;
 use crate::error::{Error, Result};
 use crate::options::JobFilter;
 use crate::script::remove_jobs::Gone;
-use crate::script::scan_jobs::{Scanned, Search};
+use crate::script::scan_jobs::{Scanned, Search, Seen};
 use crate::script::{self, Call};
 use crate::state::{JobState, Order};
 use crate::wire::job::{RawJob, Undecodable, UndecodableKind};
@@ -57,21 +57,22 @@ impl JobsCursor {
         self.left = None;
     }
 
-    /// Takes over where a step has ended; `is_ascending` is the order of that step.
-    fn advance<T>(&mut self, seen: &mut Scanned<T>, is_ascending: bool) {
+    /// Takes over where a step has ended; `is_ascending` is the order of that step, and `again` how many of its jobs had been
+    /// dealt with before.
+    fn advance(&mut self, seen: Seen, is_ascending: bool, again: u64) {
         let is_list = seen.top.is_empty();
-        let left = self.left.unwrap_or(seen.length).saturating_sub(seen.looked_at);
+        let left = self.left.unwrap_or(seen.length).saturating_sub(seen.looked_at.saturating_sub(again));
         self.looked_at += seen.looked_at;
         // A list is searched towards an end where no new jobs are added; some of it may be looked at twice.
         if seen.done || seen.looked_at == 0 || (left == 0 && !is_list) {
             return self.next_state();
         }
-        if self.left.is_none() && is_ascending {
-            self.last = std::mem::take(&mut seen.top);
+        if self.last.is_empty() && is_ascending {
+            self.last = seen.top;
         }
         self.left = Some(left);
-        self.after = std::mem::take(&mut seen.after);
-        self.after_id = std::mem::take(&mut seen.after_id);
+        self.after = seen.after;
+        self.after_id = seen.after_id;
     }
 }
 
@@ -119,6 +120,8 @@ pub(crate) struct Scan {
     cursor: JobsCursor,
     /// What the last step found in a list; the next step may look at some of it again.
     met: HashSet<Vec<u8>>,
+    /// Jobs that were dealt with and then put at another place, where the search may come to them once more.
+    replaced: HashSet<String>,
 }
 
 /// What one step has found.
@@ -146,7 +149,7 @@ impl Engine {
             until,
             looked_at: 0,
         });
-        Ok(Scan { filter, order, cursor, met: HashSet::new() })
+        Ok(Scan { filter, order, cursor, met: HashSet::new(), replaced: HashSet::new() })
     }
 
     /// Returns how many jobs the states of a filter have now, whatever else it says. One round trip.
@@ -160,25 +163,39 @@ impl Scan {
         &self.cursor
     }
 
+    /// Notes that a job was dealt with and stands at another place now: the search passes it over if it comes to it.
+    pub(crate) fn was_replaced(&mut self, id: &str) {
+        self.replaced.insert(id.to_owned());
+    }
+
+    /// Looks at the rest of a state whatever its length was: what an earlier search has put at other places is met again.
+    pub(crate) fn look_at_all(&mut self) {
+        self.cursor.left = None;
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         self.cursor.state >= self.filter.states.len()
     }
 
     /// Counts the matches among the next jobs. One round trip; none once the search is done.
     pub(crate) async fn count_step(&mut self, engine: &Engine, most: u64) -> Result<u64> {
-        let found = self.step(engine, most, script::count_matches).await?;
-        Ok(found.map_or(0, |found| found.items.len() as u64))
+        let Some((found, seen)) = self.ask(engine, most, script::count_matches).await? else { return Ok(0) };
+        self.advance(seen, 0);
+        Ok(found.items.len() as u64)
     }
 
     /// Returns the ids of the matches among the next jobs. Ids that are not UTF-8 are skipped.
     pub(crate) async fn ids_step(&mut self, engine: &Engine, most: u64) -> Result<Option<Found<String>>> {
         let most = most.min(JOBS_PER_CALL.into());
-        let found = self.step(engine, most, script::find_ids).await?;
-        Ok(found.map(|Found { state, items }| {
-            let fresh = self.not_met(state, items, |id| id);
-            let items = fresh.into_iter().filter_map(|id| String::from_utf8(id).ok()).collect();
-            Found { state, items }
-        }))
+        let Some((Found { state, items }, seen)) = self.ask(engine, most, script::find_ids).await? else {
+            return Ok(None);
+        };
+        let fresh = self.not_met(state, items, |id| id);
+        let mut items: Vec<_> = fresh.into_iter().filter_map(|id| String::from_utf8(id).ok()).collect();
+        let found = items.len();
+        items.retain(|id| !self.replaced.remove(id));
+        self.advance(seen, (found - items.len()) as u64);
+        Ok(Some(Found { state, items }))
     }
 
     /// Returns the matches among the next jobs.
@@ -188,14 +205,15 @@ impl Scan {
         most: u64,
     ) -> Result<Option<Found<Result<RawJob, Undecodable>>>> {
         let most = most.min(JOBS_PER_CALL.into());
-        let found = self.step(engine, most, script::find_jobs).await?;
-        Ok(found.map(|Found { state, items }| {
-            let fresh = self.not_met(state, items, |(id, _)| id);
-            let decoded = fresh.into_iter().map(|(id, pairs)| RawJob::from_pairs(id, pairs));
-            let is_job =
-                |job: &Result<RawJob, Undecodable>| !matches!(job, Err(ghost) if ghost.kind == UndecodableKind::Ghost);
-            Found { state, items: decoded.filter(is_job).collect() }
-        }))
+        let Some((Found { state, items }, seen)) = self.ask(engine, most, script::find_jobs).await? else {
+            return Ok(None);
+        };
+        self.advance(seen, 0);
+        let fresh = self.not_met(state, items, |(id, _)| id);
+        let decoded = fresh.into_iter().map(|(id, pairs)| RawJob::from_pairs(id, pairs));
+        let is_job =
+            |job: &Result<RawJob, Undecodable>| !matches!(job, Err(ghost) if ghost.kind == UndecodableKind::Ghost);
+        Ok(Some(Found { state, items: decoded.filter(is_job).collect() }))
     }
 
     /// Removes the matches among the next jobs, or moves them to the queue with this base key.
@@ -210,7 +228,9 @@ impl Scan {
             Some(target) => script::move_jobs(target, search),
             None => script::remove_jobs(search),
         };
-        self.step(engine, most, ask).await
+        let Some((found, seen)) = self.ask(engine, most, ask).await? else { return Ok(None) };
+        self.advance(seen, 0);
+        Ok(Some(found))
     }
 
     /// Returns the items that the last step has not found already.
@@ -223,12 +243,24 @@ impl Scan {
         items
     }
 
-    async fn step<T>(
-        &mut self,
+    fn is_ascending(&self, state: JobState) -> bool {
+        self.order.map_or(!state.is_list(), Order::is_ascending)
+    }
+
+    /// Goes on behind what a step has seen.
+    fn advance(&mut self, seen: Seen, again: u64) {
+        let state = self.filter.states.get(self.cursor.state);
+        let is_ascending = state.is_some_and(|&state| self.is_ascending(state));
+        self.cursor.advance(seen, is_ascending, again);
+    }
+
+    /// What the next places hold, and what was seen of them. One round trip; the search stays where it is.
+    async fn ask<T>(
+        &self,
         engine: &Engine,
         most: u64,
         ask: impl Fn(&Search<'_>) -> Call<Scanned<T>>,
-    ) -> Result<Option<Found<T>>> {
+    ) -> Result<Option<(Found<T>, Seen)>> {
         let Some(&state) = self.filter.states.get(self.cursor.state) else { return Ok(None) };
         let Some(suffix) = state.suffix() else {
             return Err(Error::invalid("filter", "there is no such set of jobs"));
@@ -237,10 +269,9 @@ impl Scan {
         let cursor = &self.cursor;
         let left = cursor.left.filter(|_| !state.is_list());
         let budget = left.map_or(PLACES_PER_CALL, |left| u32::try_from(left).unwrap_or(u32::MAX).min(PLACES_PER_CALL));
-        let is_ascending = self.order.map_or(!state.is_list(), Order::is_ascending);
         let search = Search {
             state: suffix,
-            ascending: is_ascending,
+            ascending: self.is_ascending(state),
             after: &cursor.after,
             after_id: &cursor.after_id,
             budget,
@@ -253,9 +284,7 @@ impl Scan {
             data,
             reason,
         };
-        let mut seen = engine.call(ask(&search)).await?;
-        let items = std::mem::take(&mut seen.items);
-        self.cursor.advance(&mut seen, is_ascending);
-        Ok(Some(Found { state, items }))
+        let Scanned { items, seen } = engine.call(ask(&search)).await?;
+        Ok(Some((Found { state, items }, seen)))
     }
 }

@@ -50,6 +50,13 @@ impl Search<'_> {
 /// The outcome of one step.
 #[derive(Debug)]
 pub(crate) struct Scanned<T> {
+    pub(crate) items: Vec<T>,
+    pub(crate) seen: Seen,
+}
+
+/// What one step has looked at.
+#[derive(Debug)]
+pub(crate) struct Seen {
     pub(crate) done: bool,
     pub(crate) after: String,
     pub(crate) after_id: Vec<u8>,
@@ -58,7 +65,6 @@ pub(crate) struct Scanned<T> {
     pub(crate) looked_at: u64,
     /// The highest score of a sorted set; empty for a list.
     pub(crate) top: String,
-    pub(crate) items: Vec<T>,
 }
 
 /// Counts the jobs found at the next places.
@@ -94,13 +100,13 @@ pub(super) fn pairwise(items: Vec<Value>) -> impl Iterator<Item = Option<(Value,
 
 pub(super) fn scanned<T>(value: Value, read: fn(Vec<Value>) -> Option<Vec<T>>) -> Option<Scanned<T>> {
     let [done, after, after_id, length, looked_at, top, items] = reply::tuple(value)?;
-    Some(Scanned {
+    let seen = Seen {
         done: done == Value::Int(1),
         after: reply::text(after)?,
         after_id: reply::bytes(after_id)?,
         length: reply::unsigned(&length)?,
         looked_at: reply::unsigned(&looked_at)?,
         top: reply::text(top)?,
-        items: read(reply::array(items)?)?,
-    })
+    };
+    Some(Scanned { items: read(reply::array(items)?)?, seen })
 }

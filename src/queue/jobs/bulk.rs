@@ -1,15 +1,14 @@
 //! Applies an action to all jobs that match a filter, in steps.
 
-use std::collections::HashSet;
 use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use futures::stream::{self, StreamExt};
 
+pub use self::run::BulkRun;
 use super::Jobs;
-use crate::engine::{Engine, JobsCursor, Scan};
+use crate::engine::{Engine, JobsCursor};
 use crate::error::{Error, Reason, Result};
 use crate::job::RetryOptions;
 use crate::keys::QueueKeys;
@@ -17,8 +16,7 @@ use crate::options::{JobFilter, check_delay, check_priority};
 use crate::queue::QueueCore;
 use crate::state::JobState;
 
-/// How many calls for single jobs are under way at once.
-const AT_ONCE: usize = 32;
+mod run;
 
 /// How many refusals a report keeps.
 const REFUSALS_KEPT: usize = 100;
@@ -35,6 +33,11 @@ enum What {
 }
 
 impl What {
+    /// Whether a job that it is done to may stand further on among those that are still to be looked at.
+    fn replaces(&self) -> bool {
+        matches!(self, Self::ChangePriority(_) | Self::ChangeDelay(_))
+    }
+
     fn op(&self) -> &'static str {
         match self {
             Self::Retry(_) => "retry_job",
@@ -64,6 +67,21 @@ impl What {
             Self::Remove => return Ok(()),
         };
         if filter.states.iter().copied().all(fits) { Ok(()) } else { Err(Error::invalid("filter", rule)) }
+    }
+
+    /// Does it to one job, which was found in this state.
+    async fn apply(&self, engine: &Engine, id: &str, state: JobState) -> Result<()> {
+        match self {
+            Self::Retry(options) => {
+                let RetryOptions { reset_attempts_made, reset_attempts_started } = *options;
+                engine.retry_job(id, state, reset_attempts_made, reset_attempts_started).await
+            }
+            Self::Promote => engine.promote(id).await,
+            Self::ChangePriority(priority) => engine.change_priority(id, *priority, false).await,
+            Self::ChangeDelay(delay) => engine.change_delay(id, *delay).await,
+            // These find and act in one call.
+            Self::Remove | Self::Move { .. } => Err(Error::refused(self.op(), id, Reason::NotInState)),
+        }
     }
 }
 
@@ -195,17 +213,12 @@ impl BulkAction {
             self.core.engine().check_slot("queue", keys.base())?;
             target = Some(keys.base().to_owned());
         }
-        let scan = engine.scan(self.filter, None, self.cursor)?;
-        Ok(BulkRun {
-            core: self.core,
-            scan,
-            left: self.limit.unwrap_or(u64::MAX),
-            what: self.what,
-            target,
-            is_dry: self.is_dry,
-            report: BulkReport::default(),
-            done: HashSet::new(),
-        })
+        let mut scan = engine.scan(self.filter, None, self.cursor)?;
+        if self.what.replaces() && !self.is_dry {
+            scan.look_at_all();
+        }
+        let limit = self.limit.unwrap_or(u64::MAX);
+        Ok(BulkRun::new(self.core, scan, limit, self.what, target, self.is_dry))
     }
 }
 
@@ -217,7 +230,7 @@ impl IntoFuture for BulkAction {
         Box::pin(async move {
             let mut run = self.start()?;
             while run.next().await?.is_some() {}
-            Ok(run.report)
+            Ok(run.report().clone())
         })
     }
 }
@@ -250,6 +263,15 @@ pub struct BulkStep {
     pub looked_at: u64,
 }
 
+impl From<Reason> for BulkOutcome {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::NotInState | Reason::MissingJob => Self::MovedOn,
+            other => Self::Refused(other),
+        }
+    }
+}
+
 /// The outcome so far; in a dry run, what would be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -280,143 +302,5 @@ impl BulkReport {
                 }
             }
         }
-    }
-}
-
-/// A bulk action under way. Created by [`BulkAction::start`]; drop it to stop.
-#[derive(Debug)]
-pub struct BulkRun {
-    core: Arc<QueueCore>,
-    scan: Scan,
-    left: u64,
-    what: What,
-    /// The base key of the queue that jobs are moved to.
-    target: Option<String>,
-    is_dry: bool,
-    report: BulkReport,
-    /// Jobs that were done in a step that failed later; the next step finds them again.
-    done: HashSet<String>,
-}
-
-impl BulkRun {
-    /// Makes the next step: it looks at up to 500 jobs, or works on up to a hundred. `None` when all is done.
-    ///
-    /// # Errors
-    ///
-    /// Errors of the connection; what was done before is in the [`report`](Self::report), and the next call continues.
-    pub async fn next(&mut self) -> Result<Option<BulkStep>> {
-        if self.scan.is_done() || self.left == 0 {
-            return Ok(None);
-        }
-        let core = Arc::clone(&self.core);
-        let engine = core.engine();
-        let mut step = BulkStep::default();
-        if self.is_dry {
-            let found = self.scan.count_step(engine, self.left).await?;
-            self.report.done += found;
-            self.left = self.left.saturating_sub(found);
-        } else {
-            let outcomes = match self.what {
-                What::Remove | What::Move { .. } => self.sweep(engine).await?,
-                _ => self.each(engine).await?,
-            };
-            self.left = self.left.saturating_sub(outcomes.len() as u64);
-            step.outcomes = outcomes;
-        }
-        step.looked_at = self.scan.cursor().looked_at();
-        Ok(Some(step))
-    }
-
-    /// Returns the outcome so far.
-    #[must_use]
-    pub fn report(&self) -> &BulkReport {
-        &self.report
-    }
-
-    /// Returns the position: [`Jobs::resume`] continues from here.
-    #[must_use]
-    pub fn cursor(&self) -> &JobsCursor {
-        self.scan.cursor()
-    }
-
-    /// Finds and removes or moves jobs in one call.
-    async fn sweep(&mut self, engine: &Engine) -> Result<Vec<(String, BulkOutcome)>> {
-        let Some(found) = self.scan.remove_step(engine, self.target.as_deref(), self.left).await? else {
-            return Ok(Vec::new());
-        };
-        let mut outcomes = Vec::with_capacity(found.items.len());
-        for (id, answer) in found.items {
-            let outcome = match answer {
-                Ok(Some(id)) => BulkOutcome::MovedAs(id),
-                Ok(None) => BulkOutcome::Done,
-                Err(reason) => refused(reason),
-            };
-            let id = String::from_utf8_lossy(&id).into_owned();
-            self.report.note(&id, &outcome);
-            outcomes.push((id, outcome));
-        }
-        Ok(outcomes)
-    }
-
-    /// Finds jobs, and makes a call for each.
-    async fn each(&mut self, engine: &Engine) -> Result<Vec<(String, BulkOutcome)>> {
-        let before = self.scan.clone();
-        let Some(found) = self.scan.ids_step(engine, self.left).await? else { return Ok(Vec::new()) };
-        let state = found.state;
-        let fresh = found.items.into_iter().filter(|id| !self.done.contains(id));
-        let calls = fresh.map(|id| {
-            let what = &self.what;
-            async move {
-                let answer = what.apply(engine, &id, state).await;
-                (id, answer)
-            }
-        });
-        let answers: Vec<_> = stream::iter(calls).buffered(AT_ONCE).collect().await;
-        let mut broken = None;
-        let mut outcomes = Vec::with_capacity(answers.len());
-        for (id, answer) in answers {
-            let outcome = match answer {
-                Ok(()) => BulkOutcome::Done,
-                Err(Error::Refused { reason, .. }) => refused(reason),
-                Err(Error::OutcomeUnknown { .. }) => BulkOutcome::Unknown,
-                Err(error) => {
-                    broken.get_or_insert(error);
-                    continue;
-                }
-            };
-            self.report.note(&id, &outcome);
-            outcomes.push((id, outcome));
-        }
-        if let Some(error) = broken {
-            self.scan = before;
-            self.left = self.left.saturating_sub(outcomes.len() as u64);
-            self.done.extend(outcomes.into_iter().map(|(id, _)| id));
-            return Err(error);
-        }
-        self.done.clear();
-        Ok(outcomes)
-    }
-}
-
-impl What {
-    async fn apply(&self, engine: &Engine, id: &str, state: JobState) -> Result<()> {
-        match self {
-            Self::Retry(options) => {
-                let RetryOptions { reset_attempts_made, reset_attempts_started } = *options;
-                engine.retry_job(id, state, reset_attempts_made, reset_attempts_started).await
-            }
-            Self::Promote => engine.promote(id).await,
-            Self::ChangePriority(priority) => engine.change_priority(id, *priority, false).await,
-            Self::ChangeDelay(delay) => engine.change_delay(id, *delay).await,
-            // These find and act in one call.
-            Self::Remove | Self::Move { .. } => Err(Error::refused(self.op(), id, Reason::NotInState)),
-        }
-    }
-}
-
-fn refused(reason: Reason) -> BulkOutcome {
-    match reason {
-        Reason::NotInState | Reason::MissingJob => BulkOutcome::MovedOn,
-        other => BulkOutcome::Refused(other),
     }
 }
