@@ -232,7 +232,10 @@ impl Client {
     }
 
     /// Returns the builder of a worker without a processor, which fetches jobs one at a time on demand.
-    pub fn manual_worker<D: DeserializeOwned, R>(&self, queue: impl AsRef<str>) -> ManualWorkerBuilder<D, R> {
+    pub fn manual_worker<D: DeserializeOwned + Send + 'static, R: 'static>(
+        &self,
+        queue: impl AsRef<str>,
+    ) -> ManualWorkerBuilder<D, R> {
         ManualWorkerBuilder::new(self.core(queue.as_ref()))
     }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{CancelReason, Job, JobCore, cancel_watch};
+use super::{CancelReason, Fetching, Job, JobCore, cancel_watch};
 use crate::clock::{LATEST, epoch_ms, from_epoch_ms, millis};
 use crate::engine::Settlement;
 use crate::error::{Error, Halt, Reason, Result, WithCauses};
@@ -41,6 +41,8 @@ impl<D, R> Job<D, R> {
 
     /// Completes the job and fetches the next one, locked with the same token. One round trip for both.
     ///
+    /// If the future is dropped before it is ready, both go on, and the next job goes back to the front of the queue.
+    ///
     /// # Errors
     ///
     /// As [`move_to_completed`](Self::move_to_completed).
@@ -48,11 +50,10 @@ impl<D, R> Job<D, R> {
     /// BullMQ: `Job.moveToCompleted` with `fetchNext`.
     pub async fn move_to_completed_and_fetch(&self, result: &R, token: &str) -> Result<Fetched<D, R>>
     where
-        R: Serialize,
-        D: DeserializeOwned,
+        R: Serialize + 'static,
+        D: DeserializeOwned + Send + 'static,
     {
-        let decided = self.end("move_to_completed", self.completed(result, token)?, token, 1).await?;
-        next("move_to_completed", &self.core.queue, &self.options(), decided).await
+        self.end_and_fetch("move_to_completed", self.completed(result, token)?.into(), token).await
     }
 
     /// Fails or moves the job: the error decides, with the job's attempts and backoff. One round trip.
@@ -71,6 +72,8 @@ impl<D, R> Job<D, R> {
     /// Does the same as [`move_to_failed`](Self::move_to_failed), and fetches the next job, locked with the same token.
     /// One round trip for both.
     ///
+    /// If the future is dropped before it is ready, both go on, and the next job goes back to the front of the queue.
+    ///
     /// # Errors
     ///
     /// As [`move_to_failed`](Self::move_to_failed).
@@ -78,10 +81,10 @@ impl<D, R> Job<D, R> {
     /// BullMQ: `Job.moveToFailed` with `fetchNext`.
     pub async fn move_to_failed_and_fetch(&self, error: impl Into<Halt>, token: &str) -> Result<Fetched<D, R>>
     where
-        D: DeserializeOwned,
+        R: 'static,
+        D: DeserializeOwned + Send + 'static,
     {
-        let decided = self.end("move_to_failed", self.failed(error.into(), token), token, 1).await?;
-        next("move_to_failed", &self.core.queue, &self.options(), decided).await
+        self.end_and_fetch("move_to_failed", self.failed(error.into(), token), token).await
     }
 
     /// Delays the active job until `at`, without using up an attempt. A moment that has passed means now. One round
@@ -194,8 +197,21 @@ impl<D, R> Job<D, R> {
         self.end("drain", verdict, token, 0).await.map(drop)
     }
 
-    fn options(&self) -> Arc<WorkerOptions> {
-        self.core.options.clone().unwrap_or_default()
+    async fn end_and_fetch(&self, op: &'static str, verdict: Verdict, token: &str) -> Result<Fetched<D, R>>
+    where
+        R: 'static,
+        D: DeserializeOwned + Send + 'static,
+    {
+        let (core, token) = (Arc::clone(&self.core), token.to_owned());
+        let call = async move {
+            let decided = core.end(op, verdict, &token, 1).await?;
+            next(op, &core.queue, &core.options(), decided).await
+        };
+        Fetching::new(call).await
+    }
+
+    async fn end(&self, op: &'static str, end: impl Into<Verdict>, token: &str, want: usize) -> Result<Settlement> {
+        self.core.end(op, end.into(), token, want).await
     }
 
     fn completed(&self, result: &R, token: &str) -> Result<End>
@@ -203,7 +219,7 @@ impl<D, R> Job<D, R> {
         R: Serialize,
     {
         let value = serde_json::to_string(result).map_err(Error::json("returnvalue"))?;
-        let mut end = verdict::decide(&self.core.raw, Ok(value), &self.options()).end;
+        let mut end = verdict::decide(&self.core.raw, Ok(value), &self.core.options()).end;
         if let End::Completed { made, .. } = &mut end
             && self.core.attempt.as_ref().is_none_or(|attempt| **attempt.token() != *token)
         {
@@ -213,11 +229,25 @@ impl<D, R> Job<D, R> {
         Ok(end)
     }
 
-    async fn end(&self, op: &'static str, end: impl Into<Verdict>, token: &str, want: usize) -> Result<Settlement> {
-        let (queue, raw, options) = (&self.core.queue, &self.core.raw, self.options());
-        let verdict = end.into();
+    fn failed(&self, halt: Halt, token: &str) -> Verdict {
+        let attempt = self.core.attempt.as_ref().filter(|attempt| **attempt.token() == *token);
+        match attempt.and_then(|attempt| attempt.cancel_reason()) {
+            Some(CancelReason::Cancelled(reason)) => verdict::cancelled(&self.core.raw, reason, &self.core.options()),
+            _ => verdict::decide(&self.core.raw, Err(halt), &self.core.options()),
+        }
+    }
+}
+
+impl JobCore {
+    fn options(&self) -> Arc<WorkerOptions> {
+        self.options.clone().unwrap_or_default()
+    }
+
+    /// Ends the attempt as was decided.
+    pub(super) async fn end(&self, op: &'static str, verdict: Verdict, token: &str, want: usize) -> Result<Settlement> {
+        let (queue, raw, options) = (&self.queue, &self.raw, self.options());
         // A worker whose processor settles the job itself has to know: then it has nothing to send.
-        let attempt = self.core.attempt.as_deref().filter(|attempt| **attempt.token() == *token);
+        let attempt = self.attempt.as_deref().filter(|attempt| **attempt.token() == *token);
         let ending = attempt.and_then(super::Attempt::ending).map(|ending| {
             let own = super::OwnEnd { end: verdict.end.clone(), failure: verdict.failure.clone() };
             (ending, Box::new(own))
@@ -232,14 +262,6 @@ impl<D, R> Job<D, R> {
             }
         }
         Ok(decided)
-    }
-
-    fn failed(&self, halt: Halt, token: &str) -> Verdict {
-        let attempt = self.core.attempt.as_ref().filter(|attempt| **attempt.token() == *token);
-        match attempt.and_then(|attempt| attempt.cancel_reason()) {
-            Some(CancelReason::Cancelled(reason)) => verdict::cancelled(&self.core.raw, reason, &self.options()),
-            _ => verdict::decide(&self.core.raw, Err(halt), &self.options()),
-        }
     }
 }
 

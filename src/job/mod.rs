@@ -4,6 +4,7 @@ mod attempt;
 pub(crate) mod cancel_watch;
 
 // The docs show the methods of a job in the order of these modules.
+mod fetching;
 mod fields;
 
 mod opts;
@@ -29,6 +30,7 @@ pub use attempt::CancelReason;
 pub(crate) use attempt::{Attempt, OwnEnd};
 pub use change::RetryOptions;
 pub use children::Dependencies;
+pub(crate) use fetching::Fetching;
 pub use job_ref::{JobLogs, JobOutcome, JobRef};
 pub use manual::Fetched;
 pub use opts::JobOpts;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::event::{EventSink, WorkerEvents};
@@ -366,7 +366,6 @@ impl WorkerBuilder {
         });
         let listener: Weak<dyn Listener> = Arc::<WorkerCore>::downgrade(&inner);
         inner.queue.engine().link.outages().tell(listener);
-        let stalled = tokio::spawn(look_after(Arc::clone(&inner), self.client.clone()));
         tracing::info!(
             target: "oxmq::worker",
             queue = inner.queue.engine().keys.queue(),
@@ -374,14 +373,16 @@ impl WorkerBuilder {
             concurrency = inner.options.concurrency,
             "worker started"
         );
-        let (work, ended) = work(&inner, waiter, asked, share);
-        Ok(Worker { inner, commands, work: Some(work), ended, stalled: stalled.abort_handle() })
+        let (work, ended) = work(&inner, self.client, waiter, asked, share);
+        Ok(Worker { inner, commands, work: Some(work), ended })
     }
 }
 
-/// Starts the loop of a worker. Returns its task, and a token that is cancelled when its task ends.
+/// Starts the loop of a worker and its periodic checks. Returns the task of the loop, and a token that is cancelled when
+/// that task ends.
 fn work(
     inner: &Arc<WorkerCore>,
+    client: crate::Client,
     waiter: wait::Waiter,
     asked: mpsc::Receiver<Command>,
     share: Option<slots::SlotShare>,
@@ -390,8 +391,13 @@ fn work(
     // Dropped with the task, however that ends: by a panic or with its runtime too.
     let guard = ended.clone().drop_guard();
     let inner = Arc::clone(inner);
+    // The checks end with the loop, which outlives a dropped handle for as long as jobs run.
+    let mut checks = JoinSet::new();
+    checks.spawn(look_after(Arc::clone(&inner), client.clone()));
     let work = tokio::spawn(async move {
         let _guard = guard;
+        // Running jobs need the client, which the program may have dropped.
+        let _held = (checks, client);
         Loop::new(Arc::clone(&inner), waiter, asked, share).run().await;
         inner.final_report().log(&inner);
     });
@@ -418,7 +424,7 @@ async fn look_after(inner: Arc<WorkerCore>, client: crate::Client) {
     tokio::join!(stalled, schedulers, rollbacks);
 }
 
-impl<D: DeserializeOwned, R> ManualWorkerBuilder<D, R> {
+impl<D: DeserializeOwned + Send + 'static, R: 'static> ManualWorkerBuilder<D, R> {
     pub(crate) fn new(queue: Result<Arc<QueueCore>>) -> Self {
         Self { queue, options: WorkerOptions::default(), types: PhantomData }
     }

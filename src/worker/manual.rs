@@ -14,7 +14,7 @@ use crate::connection::BlockingLink;
 use crate::engine::Engine;
 use crate::engine::marker::nudge;
 use crate::error::{Error, Halt, Result};
-use crate::job::{Fetched, Job, manual};
+use crate::job::{Fetched, Fetching, Job, manual};
 use crate::options::{SHORTEST, WorkerOptions, YEAR, check_span};
 use crate::queue::QueueCore;
 
@@ -56,15 +56,15 @@ const FIRST_NUDGE: Duration = Duration::from_millis(1);
 pub struct ManualWorker<D = Value, R = Value> {
     queue: Arc<QueueCore>,
     options: Arc<WorkerOptions>,
-    blocking: Mutex<BlockingLink>,
+    blocking: Arc<Mutex<BlockingLink>>,
     types: PhantomData<fn(D) -> R>,
 }
 
-impl<D: DeserializeOwned, R> ManualWorker<D, R> {
+impl<D: DeserializeOwned + Send + 'static, R: 'static> ManualWorker<D, R> {
     pub(super) fn new(queue: Arc<QueueCore>, options: WorkerOptions) -> Self {
         let engine = queue.engine();
         let name = engine.keys.worker_client_name(options.name.as_deref());
-        let blocking = Mutex::new(BlockingLink::new(engine.link.dialer(), Some(name)));
+        let blocking = Arc::new(Mutex::new(BlockingLink::new(engine.link.dialer(), Some(name))));
         Self { queue, options: Arc::new(options), blocking, types: PhantomData }
     }
 
@@ -74,6 +74,9 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     /// run: it is failed, as by a worker, and the next one is fetched in the same step. Such are jobs with a
     /// [`deferred_failure`](Job::deferred_failure), those that were started too often, and those that cannot be read. A
     /// job whose data is only of another type is retried within its attempts.
+    ///
+    /// Cancel safe: if the future is dropped before it is ready, a job that comes all the same goes back to the front of the
+    /// queue, without an attempt spent. So do the other calls that fetch.
     ///
     /// # Errors
     ///
@@ -96,8 +99,13 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
         if token.is_empty() {
             return Err(Error::invalid("token", "it must not be empty"));
         }
-        let called = manual::settle("get_next_job", &self.queue, &self.options, &[], 1, token, |_| false).await?;
-        manual::next("get_next_job", &self.queue, &self.options, called.decided).await
+        const OP: &str = "get_next_job";
+        let (queue, options, token) = (Arc::clone(&self.queue), Arc::clone(&self.options), token.to_owned());
+        let call = async move {
+            let called = manual::settle(OP, &queue, &options, &[], 1, &token, |_| false).await?;
+            manual::next(OP, &queue, &options, called.decided).await
+        };
+        Fetching::new(call).await
     }
 
     /// Reads a job by its id, to be settled with this worker's options: for programs that keep the id and the token of
@@ -191,15 +199,16 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
     pub async fn get_next_job_within(&self, token: &str, limit: Duration) -> Result<Option<Job<D, R>>> {
         let until = tokio::time::Instant::now() + limit.min(YEAR);
         let engine = self.queue.engine();
-        let mut took_marker = false;
+        let mut marker = Marker { engine, blocking: &self.blocking, may_be_ours: false };
         loop {
             let fetched = self.fetch(token).await?;
             if fetched.job.is_some() {
+                marker.may_be_ours = false;
                 return Ok(fetched.job);
             }
             let mut block = until.saturating_duration_since(tokio::time::Instant::now());
             if block.is_zero() {
-                if took_marker {
+                if std::mem::take(&mut marker.may_be_ours) {
                     // The marker may be that of a delayed job, for which other workers have to wait now.
                     engine.wake_workers(engine.link.options().command_timeout).await;
                 }
@@ -214,10 +223,11 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
                 block = block.min(Duration::from_millis(epoch_ms(due).saturating_sub(engine.clock.now_ms())));
             }
             let mut blocking = self.blocking.lock().await;
+            let has_taken = std::mem::replace(&mut marker.may_be_ours, true);
             let woken = wait_on_time(&mut blocking, engine, block.min(self.options.drain_delay)).await;
             tracing::trace!(?woken, queue = ?engine.keys, "woken");
             debug_assert_ne!(woken, Woken::Interrupted, "nobody interrupts a manual worker");
-            took_marker |= matches!(woken, Woken::Marker(_));
+            marker.may_be_ours = has_taken || matches!(woken, Woken::Marker(_));
         }
     }
 
@@ -238,6 +248,32 @@ impl<D: DeserializeOwned, R> ManualWorker<D, R> {
 impl<D, R> std::fmt::Debug for ManualWorker<D, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ManualWorker").field("queue", &self.queue.engine().keys).finish_non_exhaustive()
+    }
+}
+
+/// The marker, which a wait by hand may have taken. If that wait is given up, the marker is written again: it is what other
+/// workers are woken by.
+struct Marker<'a> {
+    engine: &'a Engine,
+    blocking: &'a Arc<Mutex<BlockingLink>>,
+    may_be_ours: bool,
+}
+
+impl Drop for Marker<'_> {
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if !self.may_be_ours {
+            return;
+        }
+        let (engine, blocking) = (self.engine.clone(), Arc::clone(self.blocking));
+        runtime.spawn(async move {
+            // The server may still hold the wait, and would hand the marker to a socket that nobody reads. Whoever has the
+            // connection by now has closed that socket already.
+            if let Ok(mut blocking) = blocking.try_lock() {
+                blocking.close().await;
+            }
+            engine.wake_workers(engine.link.options().command_timeout).await;
+        });
     }
 }
 

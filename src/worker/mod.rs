@@ -273,7 +273,6 @@ pub struct Worker {
     work: Option<JoinHandle<()>>,
     /// Cancelled when the loop has ended.
     ended: CancellationToken,
-    stalled: AbortHandle,
 }
 
 impl Worker {
@@ -468,12 +467,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 fn until(within: Duration) -> tokio::time::Instant {
     tokio::time::Instant::now() + within.min(LONGEST_WAIT)
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.stalled.abort();
-    }
 }
 
 impl std::fmt::Debug for Worker {

@@ -78,6 +78,7 @@ pub(crate) struct Loop {
     /// Ended attempts with a large outcome, which are sent one at a time.
     large: VecDeque<EndedAttempt>,
     is_large_underway: bool,
+    has_panicked: bool,
     /// Whether jobs were started since the loop last yielded to the runtime.
     has_started: bool,
     /// How many jobs were taken so far.
@@ -118,6 +119,7 @@ impl Loop {
             pending: VecDeque::new(),
             large: VecDeque::new(),
             is_large_underway: false,
+            has_panicked: false,
             has_started: false,
             taken: 0,
             pausing: Vec::new(),
@@ -131,7 +133,7 @@ impl Loop {
         let mut backoff = Pauses::default();
         while let Err(panic) = catch(self.work()).await {
             supervise::report(&self.worker.events, "worker loop", panic);
-            self.start_again();
+            self.has_panicked = true;
             backoff.pause().await;
         }
         self.finish().await;
@@ -141,18 +143,23 @@ impl Loop {
     /// run out. Running jobs go on.
     fn start_again(&mut self) {
         self.calls = FuturesUnordered::new();
+        self.is_large_underway = false;
         self.spare = Spare::default();
         while let Ok(ended) = self.ended_rx.try_recv() {
-            self.pending.push_back(ended);
+            self.on_ended(ended);
         }
-        let pending = self.pending.iter().map(|ended| ended.slot).collect();
-        let (lost, running) = self.worker.locks.release_all_but(&pending);
+        let unsettled = self.pending.iter().chain(&self.large).map(|ended| ended.slot).collect();
+        let (lost, running) = self.worker.locks.release_all_but(&unsettled);
         lost.into_iter().for_each(|id| self.tally.lost(id));
         self.plan.start_again(running);
         self.asked = None;
     }
 
     async fn work(&mut self) {
+        if self.has_panicked {
+            self.start_again();
+            self.has_panicked = false;
+        }
         let mut came = Vec::new();
         loop {
             failpoint::hit("worker loop", &self.worker.queue.engine().keys);
