@@ -30,6 +30,29 @@ async fn added(cursor: &mut EventCursor) -> (String, EventId) {
     }
 }
 
+/// From where nothing has happened yet, too, what was cut away before it was read is told.
+#[tokio::test]
+async fn a_cursor_that_began_on_an_empty_stream_tells_what_it_has_missed() {
+    let fixture = Fixture::new().await;
+    let queue = fixture.client.queue::<serde_json::Value, ()>("new").max_len_events(100).open().unwrap();
+    let open = || fixture.client.event_cursor("new", "mine").from(EventsFrom::Now).open();
+    drop(open().await.unwrap());
+    queue.add("job", json!(1)).await.unwrap();
+    // All is there, so nothing was missed.
+    let mut cursor = open().await.unwrap();
+    assert!(matches!(next(&mut cursor).await, Delivery::Event { .. }));
+    drop(cursor);
+    for _ in 0..10 {
+        queue.add_bulk((0..100).map(|n| oxmq::NewJob::new("job", json!(n)))).await.unwrap();
+    }
+    let mut cursor = open().await.unwrap();
+    let first = next(&mut cursor).await;
+    assert!(matches!(first, Delivery::Gap { after: EventId::ZERO, .. }), "{first:?}");
+    // From the beginning, wherever that is by now, there is no gap.
+    let mut all = fixture.client.event_cursor("new", "all").open().await.unwrap();
+    assert!(matches!(next(&mut all).await, Delivery::Event { .. }));
+}
+
 #[tokio::test]
 async fn a_cursor_goes_on_after_what_was_acknowledged() {
     let fixture = Fixture::new().await;

@@ -7,7 +7,9 @@ use crate::connection::{BlockingLink, CallFailure, Pauses, without_secrets};
 use crate::error::{BoxError, Error, Result};
 use crate::script::Call;
 pub(crate) use crate::script::event_stream::Entry;
-use crate::script::event_stream::{event_before, event_up_to, find_event, newest_event, oldest_event, read_events};
+use crate::script::event_stream::{
+    event_before, event_up_to, find_event, has_lost_entries, newest_event, oldest_event, read_events,
+};
 use crate::script::find_finish::find_finish;
 pub(crate) use crate::script::find_finish::{Page, Step, Trace};
 use crate::script::marker::count_keys;
@@ -161,6 +163,11 @@ pub(crate) struct EventReader {
     backoff: Pauses,
     /// Where to begin; `None` for after the newest entry.
     start: Option<EventId>,
+    /// Whether `start` is the beginning of the stream, wherever that is by now; else [`EventId::ZERO`] says that the stream was
+    /// seen empty, and all that has come since is wanted.
+    is_from_beginning: bool,
+    /// Whether entries may have come and gone since the stream was seen empty.
+    may_have_lost: bool,
     /// The next read takes what comes after this entry. Written by `settle` at first, later by every read.
     last: EventId,
     /// How many entries the next read takes at most.
@@ -207,6 +214,8 @@ impl EventReader {
             deadline: engine.link.options().command_timeout,
             backoff: Pauses::default(),
             start,
+            is_from_beginning: start == Some(EventId::ZERO),
+            may_have_lost: false,
             last: start.unwrap_or(EventId::ZERO),
             count: BATCH,
             doubt: Doubt::Away,
@@ -216,6 +225,11 @@ impl EventReader {
             emptied: false,
             was_refused: false,
         }
+    }
+
+    /// Goes on where an earlier reader has found an empty stream.
+    pub(crate) fn after_empty(engine: &Engine, block: Duration) -> Self {
+        Self { is_from_beginning: false, ..Self::new(engine, block, Some(EventId::ZERO)) }
     }
 
     /// Finds out where to begin, if that is not known yet; the answer stays the same.
@@ -302,7 +316,14 @@ impl EventReader {
             return Ok(None);
         };
         debug_assert!(first.id > self.last);
-        if entries.len() == asked {
+        let is_full = entries.len() == asked;
+        if self.last == EventId::ZERO && !self.is_from_beginning && (self.may_have_lost || is_full) {
+            if self.has_lost_entries().await? {
+                self.lost = Some(EventId::ZERO);
+            }
+            self.may_have_lost = false;
+        }
+        if is_full {
             self.count = (asked + (asked / 16).max(1)).min(BATCH);
         }
         match reach {
@@ -356,10 +377,21 @@ impl EventReader {
                     false => _ = self.lost.get_or_insert(self.last),
                 }
             }
+            // What came since it was seen empty may be gone in part.
+            Some(_) if away && self.last == EventId::ZERO => self.may_have_lost = true,
             _ => {}
         }
         self.doubt = Doubt::None;
         Ok(())
+    }
+
+    async fn has_lost_entries(&mut self) -> Result<bool, Broken> {
+        let call = has_lost_entries(&self.events);
+        match self.ask(&call, self.deadline).await {
+            // Whoever may read the stream may not be permitted to ask about it.
+            Err(Broken(Some(_))) => Ok(true),
+            asked => asked,
+        }
     }
 
     async fn newest(&mut self) -> Result<Option<EventId>, Broken> {

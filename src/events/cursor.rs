@@ -9,8 +9,9 @@ use futures::future::BoxFuture;
 
 use super::{Delivery, EventsFrom};
 use crate::engine::Engine;
-use crate::engine::events::{EventReader, Refused};
+use crate::engine::events::{Batch, EventReader, Refused};
 use crate::error::{BoxError, Error, Result};
+use crate::sync::Lock;
 use crate::wire::{EventId, QueueEvent};
 
 /// The longest name of a cursor, in bytes.
@@ -93,14 +94,22 @@ impl EventCursorBuilder {
             EventsFrom::Beginning => Some(EventId::ZERO),
             EventsFrom::After(id) => Some(id),
         });
-        let mut reader = EventReader::new(&engine, BLOCK, start);
+        let mut reader = match stored {
+            Some(EventId::ZERO) => EventReader::after_empty(&engine, BLOCK),
+            _ => EventReader::new(&engine, BLOCK, start),
+        };
         if start.is_none() {
             // Events from here on are read even if this process ends before it has read any.
             let started = reader.start().await;
             let now = started.map_err(|Refused(source)| Error::Redis { op: "read_events", source })?;
             store.save(now).await.map_err(|error| store_error("save_cursor", error))?;
         }
-        Ok(EventCursor { reader, store, read: VecDeque::new() })
+        Ok(EventCursor {
+            position: reader.position(),
+            reading: Lock::new(read_on(reader)),
+            store,
+            read: VecDeque::new(),
+        })
     }
 }
 
@@ -143,23 +152,41 @@ impl fmt::Debug for EventCursorBuilder {
 /// ```
 #[must_use]
 pub struct EventCursor {
-    reader: EventReader,
+    /// The read under way, or the next one. It is kept here, so that a call that is dropped leaves it to the next one, with
+    /// its connection.
+    reading: Lock<Reading>,
+    /// The event that was read last.
+    position: EventId,
     store: Arc<dyn CursorStore>,
     /// Events that were read and not taken yet.
     read: VecDeque<Delivery>,
+}
+
+/// A read, and the reader that it is made by.
+type Reading = BoxFuture<'static, (EventReader, Result<Batch, Refused>)>;
+
+fn read_on(mut reader: EventReader) -> Reading {
+    Box::pin(async move {
+        let batch = reader.next().await;
+        (reader, batch)
+    })
 }
 
 impl EventCursor {
     /// Returns the next event, or the report of a gap. Waits without a limit, also while the server is away. If the
     /// server does not let us read, each call returns [`Delivery::Refused`].
     ///
-    /// The future can be dropped at any time without losing an event.
+    /// Cancel safe: the future can be dropped at any time without losing an event, and the next call goes on with the read that
+    /// is under way.
     pub async fn recv(&mut self) -> Delivery {
         loop {
             if let Some(next) = self.read.pop_front() {
                 return next;
             }
-            let batch = match self.reader.next().await {
+            let (reader, batch) = self.reading.get_mut().await;
+            self.position = reader.position();
+            *self.reading.get_mut() = read_on(reader);
+            let batch = match batch {
                 Ok(batch) => batch,
                 Err(Refused(problem)) => return Delivery::Refused { problem: problem.to_string() },
             };
@@ -199,6 +226,6 @@ fn store_error(op: &'static str, error: BoxError) -> Error {
 
 impl fmt::Debug for EventCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventCursor").field("position", &self.reader.position()).finish_non_exhaustive()
+        f.debug_struct("EventCursor").field("position", &self.position).finish_non_exhaustive()
     }
 }

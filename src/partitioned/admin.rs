@@ -218,8 +218,9 @@ impl<D, R> Partitioned<D, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::Partitions`] if it failed for some, for example because jobs are active; the others are deleted, and
-    /// the number is still stored.
+    /// [`Error::Partitions`] names the partitions that have active jobs; then nothing was deleted, and all are paused, or not,
+    /// as before. It also names those for which the connection failed; then the others may be deleted, and another call
+    /// goes on.
     pub async fn obliterate(&self) -> Result<()> {
         self.obliterate_all("obliterate", false).await
     }
@@ -240,9 +241,31 @@ impl<D, R> Partitioned<D, R> {
 
     async fn obliterate_all(&self, op: &'static str, by_force: bool) -> Result<()> {
         self.core.refresh().await?;
+        if !by_force {
+            self.refuse_if_active(op).await?;
+        }
         let obliterate = |_, queue: Arc<QueueCore>| async move { queue.engine().obliterate(by_force).await };
         self.core.each(op, 0..self.core.count(), obliterate).await?;
         self.core.first().engine().forget_partitions().await
+    }
+}
+
+impl<D, R> Partitioned<D, R> {
+    /// Pauses all partitions and checks that none has active jobs; if one has, undoes the pause.
+    async fn refuse_if_active(&self, op: &'static str) -> Result<()> {
+        let pause_and_look = |_, queue: Arc<QueueCore>| async move {
+            queue.engine().pause().await?;
+            match queue.engine().get_job_counts(&[JobState::Active]).await?.total() {
+                0 => Ok(()),
+                _ => Err(Error::QueueState { op, problem: "the queue has active jobs" }),
+            }
+        };
+        let looked = self.core.each(op, 0..self.core.count(), pause_and_look).await;
+        if looked.is_err() && !self.settings().await?.is_paused {
+            let resume = |_, queue: Arc<QueueCore>| async move { queue.engine().resume().await };
+            self.core.each(op, 0..self.core.count(), resume).await?;
+        }
+        looked.map(drop)
     }
 }
 

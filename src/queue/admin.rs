@@ -62,6 +62,9 @@ impl<D, R> Queue<D, R> {
 
     /// Limits how many jobs may be fetched in each `window`, over all workers. One round trip.
     ///
+    /// A worker that has a limiter of its own keeps to this `max` in windows of its own length, as in BullMQ; so let no worker of
+    /// such a queue have one.
+    ///
     /// # Errors
     ///
     /// [`Error::InvalidOption`](crate::Error::InvalidOption) for a `max` of 0, and for a window under a millisecond or

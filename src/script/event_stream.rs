@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use redis::Value;
 
+use super::scan_jobs::pairwise;
 use super::{Call, Resend, reply};
 use crate::clock::{MOST_MS, millis};
 use crate::wire::EventId;
@@ -62,6 +63,28 @@ pub(crate) fn event_before(events: &str, id: EventId) -> Call<Option<EventId>> {
 /// Reads the id of this event, or of the newest one before it.
 pub(crate) fn event_up_to(events: &str, id: EventId) -> Call<Option<EventId>> {
     first("XREVRANGE", events, &id.to_string(), "-")
+}
+
+/// Whether entries of the stream were trimmed away or deleted, ever. True also where the server does not tell: before Redis 7.
+pub(crate) fn has_lost_entries(events: &str) -> Call<bool> {
+    let call = Call::command("read_events", "XINFO").text("STREAM").text(events);
+    call.resend(Resend::Reads).read(|value| {
+        let number = |name: &str, fields: &[(Value, Value)]| {
+            let is_it = |field: &Value| {
+                matches!(field, Value::BulkString(bytes) if bytes == name.as_bytes())
+                    || matches!(field, Value::SimpleString(text) if text == name)
+            };
+            fields.iter().find(|(field, _)| is_it(field)).and_then(|(_, value)| reply::unsigned(value))
+        };
+        let fields = match value {
+            Value::Map(fields) => fields,
+            other => pairwise(reply::array(other)?).collect::<Option<Vec<_>>>()?,
+        };
+        Some(match (number("entries-added", &fields), number("length", &fields)) {
+            (Some(added), Some(length)) => added > length,
+            _ => true,
+        })
+    })
 }
 
 fn first(verb: &'static str, events: &str, from: &str, to: &str) -> Call<Option<EventId>> {

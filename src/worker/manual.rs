@@ -191,6 +191,9 @@ impl<D: DeserializeOwned + Send + 'static, R: 'static> ManualWorker<D, R> {
 
     /// Fetches the next job, waiting for one for at most `limit`.
     ///
+    /// Calls at the same time share one connection, on which one of them waits; the others look again when their time is over.
+    /// A call that is dropped while it waits closes that connection, so rather give it a short `limit` than drop it often.
+    ///
     /// # Errors
     ///
     /// As [`get_next_job`](Self::get_next_job).
@@ -222,7 +225,8 @@ impl<D: DeserializeOwned + Send + 'static, R: 'static> ManualWorker<D, R> {
             if let Some(due) = fetched.next_due {
                 block = block.min(Duration::from_millis(epoch_ms(due).saturating_sub(engine.clock.now_ms())));
             }
-            let mut blocking = self.blocking.lock().await;
+            // Another call may wait on it, for longer than this one is to.
+            let Ok(mut blocking) = tokio::time::timeout(block, self.blocking.lock()).await else { continue };
             let has_taken = std::mem::replace(&mut marker.may_be_ours, true);
             let woken = wait_on_time(&mut blocking, engine, block.min(self.options.drain_delay)).await;
             tracing::trace!(?woken, queue = ?engine.keys, "woken");

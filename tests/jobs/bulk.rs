@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures::StreamExt;
 use oxmq::error::Reason;
 use oxmq::queue::BulkOutcome;
 use oxmq::{Error, JobState};
@@ -67,6 +68,56 @@ async fn a_run_can_be_stopped_and_gone_on_with() {
     assert_eq!((report.done, on.count(JobState::Waiting).await), (350, 450));
     let limited = on.queue.jobs(JobState::Waiting).limit(120).remove().await.unwrap();
     assert_eq!((limited.done, on.count(JobState::Waiting).await), (120, 330));
+}
+
+/// What is changed stands further on among those that are still to be looked at, before others.
+#[tokio::test]
+async fn a_change_of_place_reaches_each_job_once() {
+    let on = Fixture::new().await;
+    let jobs = |n: usize| (0..n).map(|_| NewJob::new("mail", json!(1)));
+    on.queue.add_bulk(jobs(300).map(|job| job.priority(1))).await.unwrap();
+    on.queue.add_bulk(jobs(150).map(|job| job.priority(10))).await.unwrap();
+    let report = on.queue.jobs(JobState::Prioritized).change_priority(5).await.unwrap();
+    assert_eq!(report.done, 450);
+    let counts = on.queue.get_counts_per_priority(&[1, 5, 10]).await.unwrap();
+    assert_eq!(counts, [(1, 0), (5, 450), (10, 0)]);
+    // Interrupted, it meets what it has changed once more; it still reaches all.
+    let mut run = on.queue.jobs(JobState::Prioritized).change_priority(7).start().unwrap();
+    run.next().await.unwrap();
+    let cursor = run.cursor().clone();
+    on.queue.jobs(JobState::Prioritized).resume(cursor).change_priority(7).await.unwrap();
+    assert_eq!(on.queue.get_counts_per_priority(&[5, 7]).await.unwrap(), [(5, 0), (7, 450)]);
+
+    let filter = || JobFilter::new([JobState::Prioritized, JobState::Delayed]).name("mail");
+    on.queue.add_bulk(jobs(300).map(|job| job.delay(minutes(60)))).await.unwrap();
+    on.queue.add_bulk(jobs(150).map(|job| job.delay(minutes(24 * 60)))).await.unwrap();
+    let report = on.queue.jobs(JobState::Delayed).change_delay(minutes(120)).await.unwrap();
+    assert_eq!(report.done, 450);
+    let due = on.queue.jobs(JobState::Delayed).stream();
+    let delays: Vec<_> = due.map(|job| job.unwrap().delay()).collect().await;
+    assert!(delays.len() == 450 && delays.iter().all(|delay| *delay == minutes(120)));
+    // From one state into the next: those that come there are not dealt with again.
+    on.queue.pause().await.unwrap();
+    assert_eq!(on.queue.jobs(filter()).change_priority(3).await.unwrap().done, 900);
+}
+
+#[tokio::test]
+async fn a_step_that_is_dropped_goes_on_with_the_next_call() {
+    let on = Fixture::new().await;
+    let jobs = (0..400).map(|_| NewJob::new("mail", json!(1)).delay(minutes(60)));
+    on.queue.add_bulk(jobs).await.unwrap();
+    let mut run = on.queue.jobs(JobState::Delayed).promote().start().unwrap();
+    let mut dropped = 0;
+    for n in 0_u64.. {
+        match tokio::time::timeout(std::time::Duration::from_micros(200 + n * 20), run.next()).await {
+            Err(_) => dropped += 1,
+            Ok(Ok(None)) => break,
+            Ok(step) => _ = step.unwrap(),
+        }
+    }
+    assert!(dropped > 0);
+    assert_eq!((run.report().done, run.report().moved_on), (400, 0));
+    assert_eq!((on.count(JobState::Delayed).await, on.count(JobState::Waiting).await), (0, 400));
 }
 
 #[tokio::test]

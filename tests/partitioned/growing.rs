@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use oxmq::events::QueueEvent;
-use oxmq::{Error, Halt, Job, JobState, Partitioned};
+use oxmq::{Error, Halt, Job, JobState, NewJob, Partitioned};
 use serde_json::{Value, json};
 
 use super::Ground;
@@ -142,9 +142,17 @@ async fn all_are_steered_and_heard_as_one() {
     mails.partition(1).unwrap().resume().await.unwrap();
     let held = ground.client.manual_worker::<Value, Value>("mail-{1}").open().unwrap();
     held.get_next_job("t").await.unwrap().unwrap();
+    mails.add_bulk((0..9).map(|n| NewJob::new("job", json!(n)))).await.unwrap();
+    let jobs = mails.get_job_counts(&[]).await.unwrap().total();
     let error = mails.obliterate().await.unwrap_err();
     let Error::Partitions { of: 3, failed, .. } = &error else { panic!("{error}") };
     assert_eq!(failed.iter().map(|(partition, _)| partition).collect::<Vec<_>>(), [1]);
+    // Nothing was deleted, and all are paused as they are meant to be.
+    assert_eq!(mails.get_job_counts(&[]).await.unwrap().total(), jobs);
+    assert!(limits(&mails).await.into_iter().all(|(_, _, is_paused)| is_paused));
+    mails.resume().await.unwrap();
+    mails.obliterate().await.unwrap_err();
+    assert!(limits(&mails).await.into_iter().all(|(_, _, is_paused)| !is_paused));
     mails.obliterate_by_force().await.unwrap();
     assert_eq!(mails.get_job_counts(&[]).await.unwrap().total(), 0);
 }

@@ -4,6 +4,7 @@ mod by_hand;
 mod cancelling;
 mod closing;
 mod deduplication;
+mod dropped;
 mod kinds;
 mod layers;
 mod limits;
