@@ -65,6 +65,7 @@ local function put_back_lost_runs()
       local held = call("HMGET", base .. run.id, "priority", "opts")
       local readable, opts = pcall(cjson.decode, held[2] or "")
       family.put_ready(run.id, family.number_of(held[1]), readable and type(opts) == "table" and opts.lifo == true)
+      family.note_ready(run.id, held[2], ARGV[1])
       family.announce("waiting", run.id)
       found[#found + 1], found[#found + 2], found[#found + 3] = run.scheduler, run.slot, {}
     end

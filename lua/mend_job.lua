@@ -28,6 +28,7 @@ local function is_somewhere() return is_in_a_set(id) or is_in_a_list(id) end
 local function make_ready(prev)
   local held = call("HMGET", job, "priority", "opts")
   put_ready(id, number_of(held[1]), true)
+  note_ready(id, held[2], now)
   if prev then announce("waiting", id, "prev", prev) else announce("waiting", id) end
   return 1
 end

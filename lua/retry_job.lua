@@ -5,6 +5,7 @@ ARGV    1 id        the job
         2 state     where it is: "failed" or "completed"
         3 made      "1" resets the attempts made
         4 started   "1" resets the attempts started
+        5 now       ms, the caller's clock
 RETURN  OK, MISSING_JOB or NOT_IN_STATE
 EVENTS  waiting {jobId, prev}
 USES    codes, queue, settings, wake, number, announce, prioritize, ready, restore, is_job
@@ -23,6 +24,7 @@ call("HDEL", job, unpack(stale))
 local readable, opts = pcall(cjson.decode, held[2] or "")
 local lifo = readable and type(opts) == "table" and opts.lifo == true
 put_ready(id, number_of(held[1]), lifo)
+note_ready(id, held[2], ARGV[5])
 restore_child(job, held[3], state)
 announce("waiting", id, "prev", state)
 return OK

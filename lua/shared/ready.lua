@@ -8,6 +8,12 @@ local function enqueue(id, priority, lifo)
   end
 end
 
+-- Notes when a job became ready that is to be begun within a span of that (`expiresIn` among its options), where that is not
+-- when it was added and its first delay over.
+local function note_ready(id, opts, at)
+  if type(opts) == "string" and string.find(opts, '"expiresIn"', 1, true) then call("HSET", base .. id, "oxmq:ready", at) end
+end
+
 local function put_ready(id, priority, lifo)
   enqueue(id, priority, lifo)
   wake()

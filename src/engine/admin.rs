@@ -118,7 +118,7 @@ impl Engine {
     ///
     /// [`Error::Refused`] with [`Reason::NotInState`] if it is not delayed.
     pub(crate) async fn promote(&self, id: &str) -> Result<()> {
-        self.call_job(id, promote_job(id)).await
+        self.call_job(id, promote_job(id, self.clock.now_ms())).await
     }
 
     /// Makes all delayed jobs ready now, the earliest due first; returns how many. One round trip per 200 jobs.
@@ -166,7 +166,8 @@ impl Engine {
         reset_attempts_started: bool,
     ) -> Result<()> {
         require_finished(state)?;
-        self.call_job(id, retry_job(id, state, reset_attempts_made, reset_attempts_started)).await
+        let now = self.clock.now_ms();
+        self.call_job(id, retry_job(id, state, reset_attempts_made, reset_attempts_started, now)).await
     }
 
     /// Makes all jobs ready again that failed, or completed, up to `timestamp` (ms; now by default), the first finished
@@ -350,7 +351,8 @@ impl Engine {
     async fn requeue(&self, state: JobState, until: &str, by_priority: bool) -> Result<u64> {
         let mut total = 0;
         loop {
-            let (seen, moved) = self.call(script::requeue_jobs(state, until, MOST_PER_CALL, by_priority)).await?;
+            let now = self.clock.now_ms();
+            let (seen, moved) = self.call(script::requeue_jobs(state, until, MOST_PER_CALL, by_priority, now)).await?;
             total += moved;
             if seen < u64::from(MOST_PER_CALL) {
                 return Ok(total);

@@ -407,7 +407,7 @@ async fn admit<D: DeserializeOwned, R>(
         }
     }
     if !options.hands_out_deferred_failures
-        && let Some(verdict) = verdict::unrun(&raw, options)
+        && let Some(verdict) = crate::worker::unrun::unrun(queue.engine(), &raw, options).await
     {
         return Err(unrun(raw.id.as_bytes(), &raw, verdict));
     }

@@ -226,12 +226,13 @@ impl JobOptions {
         self
     }
 
-    /// Sets a latest start like [`start_by`](Self::start_by), counted from when the job was added, or from the end of
-    /// the delay that it was added with. A delay that is changed later does not extend it, nor does the time in which a
-    /// parent waits for its children. At least 1 ms. It may be used with a job scheduler. If both are set, the earlier
-    /// moment applies. Default: none.
+    /// Sets an end as [`start_by`](Self::start_by) does, counted from when the job last became ready: when it was added or its
+    /// delay was over, also a changed one, when it was promoted, when its last child let it go, or when it was retried with its
+    /// starts forgotten. At least 1 ms. It also goes with the template of a job scheduler, and if both are given, the earlier
+    /// moment counts. Default: none.
     ///
-    /// It is stored as `expiresIn`, in ms.
+    /// It is stored as `expiresIn`, in ms. What makes a job ready later than it was added notes when, in its hash; BullMQ does
+    /// not, so a parent that a worker in Node has let go is not held to it.
     #[doc(alias = "expiresIn")]
     pub fn expires_in(mut self, span: Duration) -> Self {
         self.expires_in = Some(span);

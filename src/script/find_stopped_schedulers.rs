@@ -7,7 +7,7 @@ pub(crate) static SCRIPT: Script = script!(
     "find_stopped_schedulers", Consumes,
     uses: ["queue", "is_job"],
     on_demand: ["settings", "wake", "number", "prioritize", "announce", "ready", "states", "whereabouts"],
-    giving: [elements_of_lists, is_in_a_set, is_in_a_list, put_ready, number_of, announce],
+    giving: [elements_of_lists, is_in_a_set, is_in_a_list, put_ready, note_ready, number_of, announce],
 );
 
 /// Returns the schedulers whose current run is over without a next one, and, with an empty hash, those whose run was in

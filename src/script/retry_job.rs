@@ -11,7 +11,8 @@ pub(crate) fn retry_job(
     state: JobState,
     reset_attempts_made: bool,
     reset_attempts_started: bool,
+    now: u64,
 ) -> Call<Result<(), Reason>> {
     let call = Call::to(&SCRIPT).text(id).text(state.as_str()).flag(reset_attempts_made).flag(reset_attempts_started);
-    call.resend(Resend::Never).read(reply::done)
+    call.number(now).resend(Resend::Never).read(reply::done)
 }

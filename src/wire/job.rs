@@ -58,6 +58,7 @@ struct Rest {
     deferred_failure: Option<String>,
     processed_by: Option<String>,
     tm: Option<String>,
+    ready_on: Option<i64>,
     unknown: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -76,6 +77,7 @@ static NOTHING: Rest = Rest {
     deferred_failure: None,
     processed_by: None,
     tm: None,
+    ready_on: None,
     unknown: Vec::new(),
 };
 
@@ -356,6 +358,18 @@ impl RawJob {
         self.more().processed_by.as_deref()
     }
 
+    /// Returns when the job last became ready, in ms, if it was noted: that is done for jobs that may expire, and only where it is
+    /// not when the job was added and its first delay over.
+    pub(crate) fn ready_on(&self) -> Option<i64> {
+        self.more().ready_on
+    }
+
+    /// Returns when the job became ready, in ms, as far as its hash tells.
+    pub(crate) fn ready_at(&self) -> Option<i64> {
+        let delay = self.options.delay.map_or(0, json::integer).max(0);
+        self.ready_on().or_else(|| self.timestamp.map(|added| added.saturating_add(delay)))
+    }
+
     /// Returns the trace context of the attempt that failed.
     #[cfg(test)]
     pub(crate) fn failure_telemetry(&self) -> Option<&str> {
@@ -461,6 +475,7 @@ impl Reader {
                 b"failedReason" => self.job.more_mut().failed_reason = Some(lossy(value)),
                 b"stacktrace" => self.job.more_mut().stacktrace = Some(lossy(value)),
                 b"pb" => self.job.more_mut().processed_by = Some(lossy(value)),
+                b"oxmq:ready" => self.job.more_mut().ready_on = number(&value),
                 b"tm" => self.job.more_mut().tm = Some(lossy(value)),
                 _ => self.job.more_mut().unknown.push((field, value)),
             }

@@ -27,6 +27,7 @@ mod stalled;
 mod state;
 mod supervise;
 mod tally;
+pub(crate) mod unrun;
 pub(crate) mod verdict;
 mod wait;
 mod watchdog;

@@ -11,6 +11,7 @@ use tracing::{Instrument, Span};
 use super::event::WorkerEvent;
 use super::failure::{AttemptFailure, Fault};
 use super::panics::{Panic, catch};
+use super::unrun::unrun;
 use super::verdict::{self, Verdict};
 use super::{WorkerCore, verdict::failed};
 use crate::error::Halt;
@@ -19,7 +20,6 @@ use crate::scheduler::{self, Turn};
 use crate::script::settle::{End, Handed, Outcome};
 use crate::telemetry::{self, Stopwatch};
 use crate::wire::job::{RawJob, UndecodableKind};
-use crate::wire::json;
 
 /// An attempt that has ended, on its way to Redis.
 #[derive(Debug)]
@@ -154,8 +154,7 @@ fn started(worker: &WorkerCore, mut raw: RawJob, attempt: &Arc<Attempt>) -> Arc<
 async fn measured(worker: &Arc<WorkerCore>, core: Arc<JobCore>, attempt: &Arc<Attempt>) -> Verdict {
     let raw = &core.raw;
     if raw.attempts_started == 1 {
-        let ready = raw.timestamp.map(|at| at.saturating_add(delay_ms(raw)));
-        worker.figures.waited_from(ready, raw.processed_on);
+        worker.figures.waited_from(raw.ready_at(), raw.processed_on);
     }
     let queue = worker.queue.engine().keys.queue();
     let span = telemetry::job(queue, worker.options.name.as_deref(), worker.tokens.worker(), raw);
@@ -167,11 +166,6 @@ async fn measured(worker: &Arc<WorkerCore>, core: Arc<JobCore>, attempt: &Arc<At
         conclude(&span, &mut verdict.end, wants_trace);
     }
     verdict
-}
-
-/// Returns the delay that a job was added with, in ms; its field `delay` becomes 0 when the delay has passed.
-fn delay_ms(raw: &RawJob) -> i64 {
-    raw.options.delay.map_or(0, json::integer).max(0)
 }
 
 /// Writes the outcome into the attempt's span, and the span's context into the outcome if it failed.
@@ -215,7 +209,7 @@ async fn schedule_next(worker: &WorkerCore, key: &str, raw: &RawJob, attempt: &A
 
 async fn attempt_job(worker: &Arc<WorkerCore>, core: Arc<JobCore>, attempt: &Arc<Attempt>) -> Verdict {
     let raw = &core.raw;
-    if let Some(verdict) = verdict::unrun(raw, &worker.options) {
+    if let Some(verdict) = unrun(worker.queue.engine(), raw, &worker.options).await {
         return verdict;
     }
     worker.events.emit(|| WorkerEvent::Active { job_id: raw.id.clone(), name: raw.name.clone() });

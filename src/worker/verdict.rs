@@ -10,7 +10,6 @@ use crate::options::backoff::next_delay;
 use crate::options::{Backoff, FailedAttempt, Retry, SHORTEST, WorkerOptions, YEAR};
 use crate::script::settle::{End, Why};
 use crate::wire::job::{RawJob, Undecodable};
-use crate::wire::json;
 
 /// The longest reason and the longest stack trace that are stored, in bytes.
 const MOST_TEXT: usize = 64 * 1024;
@@ -74,29 +73,6 @@ pub(crate) fn decide(raw: &RawJob, result: Result<String, Halt>, worker: &Worker
 /// Returns the outcome of a cancelled attempt without a value: however it ended, the job does not run again.
 pub(crate) fn cancelled(raw: &RawJob, reason: &str, worker: &WorkerOptions) -> Verdict {
     failed(raw, Fault::new(FailureKind::Cancelled, reason), worker)
-}
-
-/// Returns the outcome of a job that is failed without being run, if there is a reason to; for workers and for fetching
-/// by hand.
-pub(crate) fn unrun(raw: &RawJob, worker: &WorkerOptions) -> Option<Verdict> {
-    let started_too_often = worker.max_started_attempts.is_some_and(|most| most > 0 && most < raw.attempts_started);
-    let fault = match raw.deferred_failure() {
-        Some(reason) => Fault::unrecoverable(reason),
-        None if started_too_often => Fault::unrecoverable("job started more than allowable limit"),
-        None if has_expired(raw) => Fault::new(FailureKind::Expired, "the job expired: no worker had begun it in time"),
-        None => return None,
-    };
-    Some(failed(raw, fault, worker))
-}
-
-/// Returns whether this is the first start of a job that should have started earlier.
-fn has_expired(raw: &RawJob) -> bool {
-    let Some(begun) = raw.processed_on.filter(|_| raw.attempts_started <= 1) else { return false };
-    let options = &raw.options;
-    let ready = || raw.timestamp.unwrap_or(begun).saturating_add(options.delay.map_or(0, json::integer).max(0));
-    let by_span = options.expires_in.map(|span| ready().saturating_add(json::integer(span)));
-    let by_moment = options.start_by.map(json::integer);
-    by_span.into_iter().chain(by_moment).min().is_some_and(|latest| begun > latest)
 }
 
 /// Returns the outcome of a job whose hash cannot be read: no worker could do more with it.

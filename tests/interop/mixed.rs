@@ -441,7 +441,50 @@ async fn jobs_of_node_expire() {
     }
 }
 
-/// A worker without a name is listed by its host and process, here and in Node, and writes no name into its jobs.
+/// What Node makes ready without saying when does not expire for it; and Node heeds nothing of what is noted here.
+#[tokio::test]
+async fn jobs_that_node_makes_ready_do_not_expire_too_early() {
+    for version in [BullMq::V6, BullMq::V5] {
+        let mixed = Mixed::start(version).await;
+        let mut redis = mixed.server.connection().await;
+        let mut age = async |id: &str| {
+            let key = format!("{}:q:{id}", mixed.prefix);
+            let age = redis::cmd("HINCRBY").arg(key).arg("timestamp").arg(-86_400_000).to_owned();
+            let () = age.query_async(&mut redis).await.unwrap();
+        };
+        let add = async |delay| {
+            let opts = json!({ "expiresIn": 60_000, "delay": delay });
+            let added = mixed.call("add", json!({ "name": "n", "data": {}, "opts": opts })).await;
+            added["id"].as_str().unwrap().to_owned()
+        };
+        let state = async |id: &str| mixed.queue.job(id).get_state().await.unwrap();
+        let retried = add(0).await;
+        mixed.call("startWorker", json!({ "behaviour": "fail", "worker": "w" })).await;
+        eventually("Node has failed it", || async { state(&retried).await == JobState::Failed }).await;
+        mixed.call("stopWorker", json!({ "worker": "w" })).await;
+        let changed = add(3_600_000).await;
+        let child = json!({ "name": "child", "queueName": "children" });
+        let flow = json!({ "name": "n", "queueName": "q", "opts": { "expiresIn": 60_000 }, "children": [child] });
+        let parent = mixed.call("flowAdd", json!({ "flow": flow })).await;
+        let parent = parent["id"].as_str().unwrap().to_owned();
+        for id in [&parent, &changed, &retried] {
+            age(id).await;
+        }
+        mixed.call("changeDelay", json!({ "job": changed, "delay": 1 })).await;
+        let opts = json!({ "resetAttemptsMade": true, "resetAttemptsStarted": true });
+        mixed.call("retryJob", json!({ "job": retried, "state": "failed", "opts": opts })).await;
+        let children = json!({ "queue": "children", "behaviour": "complete", "worker": "c" });
+        mixed.node.call("startWorker", children.clone()).await.unwrap();
+        eventually("Node has let the parent go", || async { state(&parent).await == JobState::Waiting }).await;
+        mixed.node.call("stopWorker", children).await.unwrap();
+        let worker = mixed.client.worker("q", |_: Job| async { Ok::<_, Halt>(json!(1)) }).start().unwrap();
+        eventually("all are done", || async { worker.counts().completed + worker.counts().failed == 3 }).await;
+        assert_eq!((worker.counts().completed, worker.counts().failed), (3, 0));
+        worker.close().await;
+    }
+}
+
+/// A worker without a name is found by where it runs, here and by Node, and leaves no name in its jobs.
 #[tokio::test]
 async fn a_worker_without_a_name_shows_its_host_and_process() {
     let mixed = Mixed::start(BullMq::V6).await;

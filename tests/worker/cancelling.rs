@@ -1,10 +1,9 @@
-//! Jobs that are cancelled from another process, and jobs that expire because nobody has started them in time.
+//! Jobs that are cancelled from elsewhere.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use oxmq::client::Clock;
 use oxmq::error::FailureKind;
 use oxmq::job::{CancelReason, Cancellation};
 use oxmq::worker::WorkerEvent;
@@ -14,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::common::eventually::eventually;
 use crate::common::fixture::{Fixture, PATIENCE};
-use crate::common::server::{fresh_prefix, shared_server};
+use crate::common::server::shared_server;
 
 /// Opens the queue as another program does: with connections of its own.
 async fn elsewhere(fixture: &Fixture) -> Queue<Value, Value> {
@@ -322,56 +321,4 @@ async fn a_job_that_waits_is_cancelled_unrun() {
     }
     worker.close().await;
     assert_eq!(runs.load(Ordering::SeqCst), 0);
-}
-
-#[tokio::test]
-async fn a_job_that_nobody_begins_in_time_fails_unrun() {
-    let fixture = Fixture::new().await;
-    let runs = Arc::new(AtomicUsize::new(0));
-    let short = Duration::from_millis(1);
-    let span = fixture.queue.add("job", json!(1)).attempts(3).expires_in(short).await.unwrap();
-    let moment = fixture.queue.add("job", json!(1)).start_by(UNIX_EPOCH + Duration::from_secs(1)).await.unwrap();
-    let in_time = fixture.queue.add("job", json!(1)).expires_in(Duration::from_secs(3_600)).await.unwrap();
-    // The time counts from the end of the delay.
-    let hour = Duration::from_secs(3_600);
-    let delayed = fixture.queue.add("job", json!(1)).delay(Duration::from_millis(50)).expires_in(hour).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(5)).await; // time itself: it is past by the clock that counts
-    let worker = counting_worker(&fixture, &runs);
-    let mut events = worker.events();
-    fixture.until(JobState::Completed, 2).await;
-    fixture.until(JobState::Failed, 2).await;
-    for id in [span.id(), moment.id()] {
-        assert_eq!(failed(&fixture, id).await, "the job expired: no worker had begun it in time");
-    }
-    for id in [in_time.id(), delayed.id()] {
-        assert_eq!(fixture.number(id, "atm").await, 1);
-    }
-    worker.close().await;
-    let mut expired = 0;
-    while let Some(event) = events.recv().await {
-        expired +=
-            usize::from(matches!(event, WorkerEvent::Failed { kind: FailureKind::Expired, will_retry: false, .. }));
-    }
-    assert_eq!((expired, runs.load(Ordering::SeqCst)), (2, 2));
-}
-
-/// A job that has started in time may be retried later.
-#[tokio::test]
-async fn a_job_that_was_begun_in_time_does_not_expire() {
-    let (prefix, clock) = (fresh_prefix(), Clock::manual(std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000)));
-    let client = Client::builder(ConnectOptions::from_url(&shared_server().url()).unwrap());
-    let client = client.prefix(prefix).clock(clock.clone()).connect().await.unwrap();
-    let span = Duration::from_secs(60);
-    let fails = move |job: Job<Value, Value>| {
-        let is_first = job.attempts_made() == 0;
-        if is_first {
-            clock.advance(span * 2);
-        }
-        async move { if is_first { Err(Halt::failed("once")) } else { Ok(json!(1)) } }
-    };
-    let worker = client.worker("q", fails).start().unwrap();
-    let queue: Queue<Value, Value> = client.queue("q").open().unwrap();
-    let job = queue.add("job", json!(1)).attempts(2).expires_in(span).await.unwrap();
-    assert_eq!(job.wait_until_finished(PATIENCE).await.unwrap(), json!(1));
-    worker.close().await;
 }

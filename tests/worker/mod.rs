@@ -5,6 +5,7 @@ mod cancelling;
 mod closing;
 mod deduplication;
 mod dropped;
+mod expiring;
 mod kinds;
 mod layers;
 mod limits;
