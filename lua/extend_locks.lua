@@ -6,7 +6,7 @@ ARGV    1 lock_ms   the new life of the locks
 RETURN  the ids whose lock is gone or has another token; these are not changed
 EVENTS  none
 USES    codes, queue
-COST    one MGET, and per job a SET and its share of one SREM; at most 1,000 jobs
+COST    one MGET, and per job a PEXPIRE and its share of one SREM; at most 1,000 jobs
 ]]
 local keys, lost, kept = {}, {}, {}
 call("SCARD", base .. "stalled")
@@ -16,7 +16,8 @@ local held = call("MGET", unpack(keys))
 for n, key in ipairs(keys) do
   local id, token = ARGV[2 * n], ARGV[2 * n + 1]
   if held[n] == token then
-    call("SET", key, token, "PX", ARGV[1])
+    -- SET takes memory, which a full server before version 7 refuses to a script that has not written yet.
+    call("PEXPIRE", key, ARGV[1])
     kept[#kept + 1] = id
   else
     lost[#lost + 1] = id

@@ -18,6 +18,8 @@ if from == "" then
   if left >= 0 then return { "" } end
   -- A key without an expiry would block all later checks. A key of another type is not ours to overwrite.
   if left == -1 then call("STRLEN", check) end
+  -- A full server before version 7 refuses a script whose first write takes memory, and none that begins by freeing some.
+  call("DEL", check)
   call("SET", check, ARGV[1], "PX", ARGV[2])
 end
 keep_cap()

@@ -160,7 +160,7 @@ impl Link {
     }
 
     /// Returns what the connections of one client know of the server, or of the node that has the keys.
-    pub(crate) fn outages(&self) -> &Outages {
+    pub(crate) fn outages(&self) -> &Arc<Outages> {
         match &self.target {
             Target::Server(node) => node.dialer().outages(),
             Target::Cluster(route) => route.outages(),

@@ -27,5 +27,5 @@ pub(crate) use blocking::{BlockingLink, Waited};
 pub(crate) use failure::{CallFailure, without_secrets};
 pub(crate) use link::{Link, Pauses};
 pub use options::{Address, ConnectOptions};
-pub(crate) use outage::Listener;
+pub(crate) use outage::{Listener, Refused};
 pub(crate) use survey::survey;

@@ -23,6 +23,10 @@ const TELL_AFTER: Duration = Duration::from_secs(3);
 /// fail, and a replica still answers reads.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// Why a server is away that answers all the same.
+const FULL: &str =
+    "the server is full (`maxmemory`) and refuses what a worker needs to go on; from version 7 on it would not";
+
 /// Is told of outages. Called by whoever notices, so it must not block.
 pub(crate) trait Listener: Send + Sync {
     /// Called when the server has been away for some seconds.
@@ -47,6 +51,8 @@ pub(crate) struct Outages {
 #[derive(Default)]
 struct State {
     outage: Option<Outage>,
+    /// How many calls a full server refuses at present that go on until they are answered.
+    refused: usize,
     listeners: Vec<Weak<dyn Listener>>,
 }
 
@@ -65,6 +71,22 @@ struct Outage {
 impl Outage {
     fn new(now: Instant) -> Self {
         Self { began: now, failed: now, refused: None, answered: None, why: String::new(), is_told: false }
+    }
+}
+
+/// Stands for a call that a full server refuses and that is repeated until it is answered. While there is one the server
+/// counts as away, whatever else it answers.
+pub(crate) struct Refused(Arc<Outages>);
+
+impl Drop for Refused {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.refused -= 1;
+        let is_last = state.refused == 0;
+        drop(state);
+        if is_last {
+            self.0.over(Instant::now(), |outage| Some(outage.failed));
+        }
     }
 }
 
@@ -104,6 +126,20 @@ impl Outages {
     pub(super) fn refused(&self, error: &RedisError) {
         let now = Instant::now();
         self.note(now, now, error, true);
+    }
+
+    /// Records that the server is full and refuses a call that a worker needs to go on. The call keeps `refused` until it is
+    /// answered.
+    pub(crate) fn full(self: &Arc<Self>, refused: &mut Option<Refused>) {
+        let now = Instant::now();
+        if refused.is_none() {
+            self.state().refused += 1;
+            *refused = Some(Refused(Arc::clone(self)));
+            let mut state = self.state();
+            state.outage.get_or_insert_with(|| Outage::new(now)).why = FULL.to_owned();
+            self.is_away.store(true, Ordering::Relaxed);
+        }
+        self.tell_if_due(now);
     }
 
     fn note(&self, now: Instant, began: Instant, error: &RedisError, is_refusal: bool) {
@@ -169,6 +205,9 @@ impl Outages {
     /// Ends the outage, unless the time that `after` returns was only a moment ago.
     fn over(&self, now: Instant, after: impl FnOnce(&Outage) -> Option<Instant>) {
         let mut state = self.state();
+        if state.refused > 0 {
+            return;
+        }
         let Some(outage) = &mut state.outage else { return };
         let answered = *outage.answered.get_or_insert(now);
         if after(outage).is_some_and(|failed| now < failed + QUIET) {
@@ -260,6 +299,36 @@ mod tests {
         outages.dialed();
         outages.answered();
         assert!(heard.take().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_server_is_away_until_the_last_call_that_it_refuses_is_answered() {
+        let (outages, heard) = watched();
+        let (mut one, mut other) = (None, None);
+        for n in 0..8 {
+            outages.full(&mut one);
+            if n > 3 {
+                outages.full(&mut other);
+            }
+            pass(1_000).await;
+            // Whoever only reads is answered all the time.
+            outages.answered();
+            assert!(outages.is_away());
+        }
+        assert_eq!(heard.take(), [format!("away: {FULL}")]);
+        drop(one);
+        assert!(outages.is_away() && heard.take().is_empty());
+        drop(other);
+        assert!(!outages.is_away());
+        assert_eq!(heard.take(), ["back: 8s"]);
+        // A short one is nobody's concern, and what fails besides is not over with it.
+        let mut short = None;
+        outages.full(&mut short);
+        outages.failed(Instant::now(), &unreachable());
+        drop(short);
+        assert!(outages.is_away());
+        outages.dialed();
+        assert!(!outages.is_away() && heard.take().is_empty());
     }
 
     /// An attempt to connect may take longer than an outage needs to be reported.

@@ -142,7 +142,7 @@ impl Route {
         self.pool.dialer.options()
     }
 
-    pub(super) fn outages(&self) -> &Outages {
+    pub(super) fn outages(&self) -> &Arc<Outages> {
         &self.outages
     }
 

@@ -99,7 +99,7 @@ impl Engine {
     ) -> Result<Option<Settlement>> {
         let wanted = ask.want;
         // The rare path is boxed, so that the future of every other call is smaller.
-        let (mut patient, mut losses) = (None, 0);
+        let (mut patient, mut losses, mut refused) = (None, 0, None);
         let mut backoff = Pauses::default();
         let mut suspects = Vec::new();
         // When the first request was sent that may have been carried out.
@@ -127,7 +127,8 @@ impl Engine {
                     let error = failure.to_read_error("settle");
                     return Box::pin(self.salvage(ask, outcomes, was_held, suspects, error)).await.map(Some);
                 }
-                Err(CallFailure::NotApplied(_) | CallFailure::OutOfMemory) => {}
+                Err(CallFailure::NotApplied(_)) => {}
+                Err(CallFailure::OutOfMemory) => self.link.outages().full(&mut refused),
                 Err(CallFailure::Unknown(error)) => {
                     let error = without_secrets(&error);
                     tracing::debug!(queue = ?self.keys, %error, "the reply was lost; finding out what was done");
@@ -281,6 +282,7 @@ impl Engine {
         // Connections break for other reasons too, so the first loss proves nothing.
         let mut lost_before = false;
         let mut suspect: Option<(Vec<u8>, u32)> = None;
+        let mut refused = None;
         let mut backoff = Pauses::default();
         loop {
             let have = || known.iter().map(AsRef::<[u8]>::as_ref).chain(jobs.iter().map(|job| job.id.as_slice()));
@@ -299,7 +301,8 @@ impl Engine {
                 Err(failure @ (CallFailure::Server(_) | CallFailure::Unreadable)) => {
                     return Err(failure.to_read_error(OP));
                 }
-                Err(CallFailure::NotApplied(_) | CallFailure::OutOfMemory) => {}
+                Err(CallFailure::NotApplied(_)) => {}
+                Err(CallFailure::OutOfMemory) => self.link.outages().full(&mut refused),
                 Err(CallFailure::Unknown(_)) if most == ALL && !lost_before => lost_before = true,
                 Err(CallFailure::Unknown(_)) if most == ALL => {
                     most = 1;

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use crate::connection::{CallFailure, Link, Pauses};
+use crate::connection::{CallFailure, Link, Pauses, Refused};
 use crate::error::{Error, Result};
 use crate::script::Resend;
 
@@ -31,13 +31,15 @@ pub(super) struct Tries<'a> {
     /// cut off every time.
     patient: Option<Link>,
     deadline: Option<Instant>,
+    /// Set while a full server refuses a call that goes on until the server decides.
+    refused: Option<Refused>,
     backoff: Pauses,
 }
 
 impl<'a> Tries<'a> {
     pub(super) fn new(link: &'a Link, until: Until) -> Self {
         let deadline = (until == Until::Usual).then(|| Instant::now() + link.options().command_timeout);
-        Self { link, patient: None, deadline, backoff: Pauses::default() }
+        Self { link, patient: None, deadline, refused: None, backoff: Pauses::default() }
     }
 
     /// Returns whether a request was sent that was not answered: a later failure does not undo what it may have done.
@@ -72,7 +74,11 @@ impl<'a> Tries<'a> {
         let again = match &failure {
             CallFailure::NotApplied(_) => in_time,
             CallFailure::Unknown(_) => in_time && resend != Resend::Never,
-            CallFailure::OutOfMemory => self.deadline.is_none(),
+            CallFailure::OutOfMemory if self.deadline.is_none() => {
+                self.link.outages().full(&mut self.refused);
+                true
+            }
+            CallFailure::OutOfMemory => false,
             CallFailure::Unreadable | CallFailure::Server(_) => false,
         };
         if again {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use oxmq::{Error, Halt, Job, JobState};
+use oxmq::worker::WorkerEvent;
+use oxmq::{Error, Halt, Job, JobState, Repeat};
 use serde_json::{Value, json};
 
 use super::warm_up;
@@ -12,7 +13,7 @@ use crate::common::check::check;
 use crate::common::eventually::eventually;
 use crate::common::fixture::{Fixture, Ledger, PATIENCE, listen};
 use crate::common::proxy::Proxy;
-use crate::common::server::{AOF, RedisServer};
+use crate::common::server::{AOF, RedisServer, server_version};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_of_killed_connections_loses_and_repeats_nothing() {
@@ -197,6 +198,57 @@ async fn a_full_server_refuses_adds_and_is_drained() {
     let () = redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(0).query_async(&mut redis).await.unwrap();
     fixture.add(json!(1)).await;
     drop(ids);
+}
+
+/// What a full server refuses to workers before version 7 is told once, as an outage, until it is over. Meanwhile jobs are
+/// taken and ended, and locks are renewed.
+#[tokio::test]
+async fn a_full_server_that_refuses_what_workers_need_is_told() {
+    if server_version() >= 7 {
+        return;
+    }
+    let server = RedisServer::start();
+    let fixture = Fixture::on(&server).await;
+    warm_up(&fixture).await;
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let waits = {
+        let gate = Arc::clone(&gate);
+        move |job: Job<Value, ()>| {
+            let gate = (job.name() == "long").then(|| Arc::clone(&gate));
+            async move {
+                if let Some(gate) = gate {
+                    let _pass = gate.acquire().await;
+                }
+                Ok::<_, Halt>(())
+            }
+        }
+    };
+    let long = fixture.queue.add("long", json!(1)).await.unwrap();
+    let worker = fixture.worker(waits).concurrency(1).lock_duration(Duration::from_millis(1_500)).start().unwrap();
+    let heard = listen(&worker);
+    fixture.until(JobState::Active, 1).await;
+    let hourly = Repeat::every(Duration::from_secs(3_600));
+    fixture.queue.upsert_job_scheduler("s", hourly).data(json!(1)).await.unwrap();
+    let ids = fixture.add_many(20).await;
+    let mut redis = fixture.redis.clone();
+    let () = redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(1).query_async(&mut redis).await.unwrap();
+    worker.set_concurrency(3).await.unwrap();
+    // The worker cannot make the next run of the scheduler, and waits with this one.
+    heard
+        .until(
+            "the worker says that the server is full",
+            |event| matches!(event, WorkerEvent::Disconnected { reason } if reason.contains("is full")),
+        )
+        .await;
+    assert!(!worker.health().connected);
+    fixture.until(JobState::Completed, 20).await;
+    let () = redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(0).query_async(&mut redis).await.unwrap();
+    heard.until("it is over", |event| matches!(event, WorkerEvent::Reconnected { .. })).await;
+    gate.add_permits(1);
+    fixture.until(JobState::Completed, 22).await;
+    let report = worker.close().await;
+    assert_eq!((report.counts.completed, report.lost, heard.errors()), (22, vec![], vec![]));
+    assert_eq!((fixture.number(long.id(), "ats").await, ids.len()), (1, 20));
 }
 
 #[tokio::test]
