@@ -1,11 +1,14 @@
-//! How long pages and commands take with a million jobs in one queue and a thousand queues beside it: `make times`.
+//! How long pages and commands take with a million jobs in one queue and a thousand queues beside it, and for how long a
+//! flow holds the server: `make times`.
 //!
-//! It prints the table of `docs/cli.md` and `docs/dashboard.md`. No time is asserted, since it depends on the machine.
+//! It prints the tables of `docs/cli.md`, `docs/dashboard.md` and `docs/performance.md`. No time is asserted: it says how this machine is today.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use oxmq::{Client, FlowNode};
 use redis::aio::MultiplexedConnection;
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
@@ -230,4 +233,57 @@ async fn top_over_ten_thousand_queues() {
         (info(&mut redis, "used_cpu_user_main_thread").await - server_time) / looks * 1_000.0,
         f64::from(u32::try_from(used_by(&process) - ours).unwrap()) / looks,
     );
+}
+
+/// How often a flow of each size is added.
+const FLOWS: usize = 20;
+
+/// A parent with all other jobs as its children; or a tree of parents with nine children each, as deep as it takes.
+fn flow(jobs: usize, is_wide: bool) -> FlowNode {
+    let node = || FlowNode::new("flows", "node", json!({ "to": "user@example.org", "items": ["OX-1", "OX-2"] }));
+    if is_wide {
+        return node().children((1..jobs).map(|_| node()));
+    }
+    let (mut root, mut left) = (node(), jobs - 1);
+    for nth in (1..=9).rev() {
+        let share = left / nth;
+        left -= share;
+        if share > 0 {
+            root = root.child(flow(share, false));
+        }
+    }
+    root
+}
+
+#[tokio::test]
+#[ignore = "half a minute: `make times`"]
+async fn a_flow_holds_the_server() {
+    let server = RedisServer::start_with(&["--slowlog-log-slower-than", "0", "--slowlog-max-len", "10000"]);
+    let mut redis = server.connection().await;
+    let client = Client::connect(&server.url()).await.unwrap();
+    let flows = client.flow_producer().max_jobs(10_000);
+    println!("| jobs | shape | held, median ms | longest ms | µs a job |\n| ---: | --- | ---: | ---: | ---: |");
+    for jobs in [100, 1_000, 10_000] {
+        for (shape, is_wide) in [("one parent", true), ("nine children each", false)] {
+            let mut held = Vec::new();
+            for _ in 0..FLOWS {
+                let () = redis::cmd("FLUSHALL").query_async(&mut redis).await.unwrap();
+                flows.add(flow(jobs, is_wide)).await.unwrap();
+                held.push(longest(&mut redis).await);
+            }
+            held.sort_unstable();
+            let (median, most) = (held[FLOWS / 2], held[FLOWS - 1]);
+            let each = median.as_secs_f64() * 1e6 / f64::from(u32::try_from(jobs).unwrap());
+            println!("| {jobs} | {shape} | {:.1} | {:.1} | {each:.1} |", ms(median), ms(most));
+        }
+    }
+}
+
+/// The longest script that the server has run since the last question.
+async fn longest(redis: &mut MultiplexedConnection) -> Duration {
+    type Entry = (u64, u64, u64, Vec<String>, String, String);
+    let entries: Vec<Entry> = redis::cmd("SLOWLOG").arg("GET").arg(-1).query_async(redis).await.unwrap();
+    let () = redis::cmd("SLOWLOG").arg("RESET").query_async(redis).await.unwrap();
+    let scripts = entries.iter().filter(|entry| entry.3.first().is_some_and(|name| name.starts_with("EVAL")));
+    Duration::from_micros(scripts.map(|entry| entry.2).max().unwrap())
 }

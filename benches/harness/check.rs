@@ -26,7 +26,7 @@ pub(super) fn check(server: &Server, work: &Work, jobs: usize, before: &Figures,
     let parents = if work.kind == Kind::Flow { jobs / (i64::try_from(CHILDREN)? + 1) } else { 0 };
     let (waiting, completed, more_keys) = match work.kind {
         Kind::Add => (before_it + jobs, 0, jobs),
-        Kind::Process | Kind::ProcessRetry | Kind::Memory | Kind::Shared(_) => (0, jobs, 0),
+        Kind::Process | Kind::Layers | Kind::ProcessRetry | Kind::Memory | Kind::Shared(_) => (0, jobs, 0),
         Kind::Lateness | Kind::Waits => (0, jobs, jobs),
         Kind::ProcessRemove | Kind::Erase => (0, 0, -jobs),
         Kind::Part(_) => (before_it - jobs, jobs, 0),
@@ -62,7 +62,7 @@ pub(super) fn check(server: &Server, work: &Work, jobs: usize, before: &Figures,
             let data = queue.job(&last, "data")?.unwrap_or_default();
             ensure!(data.len() == work.bytes, "job {last} has {} bytes", data.len());
         }
-        Kind::Process | Kind::ProcessRetry | Kind::Memory | Kind::Shared(_) => {
+        Kind::Process | Kind::Layers | Kind::ProcessRetry | Kind::Memory | Kind::Shared(_) => {
             let attempts = if work.kind == Kind::ProcessRetry { "2" } else { "1" };
             for id in ["1", &last] {
                 let made = queue.job(id, "atm")?;

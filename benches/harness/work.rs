@@ -13,6 +13,8 @@ pub(super) enum Kind {
     Add,
     /// Empties a filled queue; the jobs stay as completed.
     Process,
+    /// As `Process`, by way of a router, without a layer or with one that does nothing.
+    Layers,
     /// Empties a filled queue; the jobs are removed.
     ProcessRemove,
     /// As `Process`, after a first attempt that fails.
@@ -127,9 +129,12 @@ impl Work {
             }
             // Each would need its own way of being told which authority to trust.
             PeerName::Node => {
-                matches!(self.way, Way::Near | Way::Far) && !matches!(self.kind, Kind::Erase | Kind::Leave)
+                matches!(self.way, Way::Near | Way::Far)
+                    && !matches!(self.kind, Kind::Erase | Kind::Leave | Kind::Layers)
             }
-            PeerName::Official => self.way != Way::Tls && !matches!(self.kind, Kind::Erase | Kind::Leave | Kind::Waits),
+            PeerName::Official => {
+                self.way != Way::Tls && !matches!(self.kind, Kind::Erase | Kind::Leave | Kind::Waits | Kind::Layers)
+            }
         }
     }
 
@@ -149,6 +154,7 @@ impl Work {
         match self.kind {
             Kind::Add
             | Kind::Process
+            | Kind::Layers
             | Kind::ProcessRemove
             | Kind::ProcessRetry
             | Kind::Part(_)
@@ -251,6 +257,8 @@ fn all(long: bool) -> Vec<Work> {
         process(10, 40_000),
         process(100, 60_000),
         process(1_000, 60_000),
+        work("layers_off", Kind::Layers, 60_000, Some("prefill")),
+        work("layers_one", Kind::Layers, 60_000, Some("prefill")),
         work("process_remove", Kind::ProcessRemove, 40_000, Some("prefill_remove")),
         work("process_priority", Kind::Process, 40_000, Some("prefill_priority")),
         work("process_delayed", Kind::Process, 40_000, Some("prefill_delayed")),

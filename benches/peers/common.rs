@@ -106,6 +106,16 @@ pub(crate) trait Peer: Sized {
         bail!("this library does not wait for jobs")
     }
 
+    /// Makes a worker as [`worker`](Self::worker) does, which finds its processor by the job's name, through a layer that does
+    /// nothing or through none. Not every library has either.
+    async fn routed<P, F>(&self, _concurrency: usize, _processor: P, _through_a_layer: bool) -> Result<Self::Worker>
+    where
+        P: Fn(u32, &str) -> F + Send + Sync + 'static,
+        F: Future<Output = bool> + Send + 'static,
+    {
+        bail!("this library has no layers")
+    }
+
     /// Makes a worker that is connected but takes no jobs yet.
     ///
     /// The library's processor decodes the job's data, calls `processor` with `attempts_made` (0 in the first
@@ -262,6 +272,7 @@ pub(crate) async fn run<P: Peer>(words: impl Iterator<Item = String>) -> Result<
     match args.work.as_str() {
         "add_sequential" | "add_concurrent" | "add_bulk" => works::adds::<P>(&args).await,
         "memory" => works::process::<P>(&args, Shape::Plain, true).await,
+        "layers_off" | "layers_one" => works::process::<P>(&args, Shape::Plain, false).await,
         "latency" => works::latency::<P>(&args).await,
         "flow_add" => works::flows::<P>(&args).await,
         "lateness" => works::lateness::<P>(&args, None).await,

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use oxmq::events::{Delivery, EventsFrom};
+use oxmq::job::AnyJob;
 use oxmq::queue::Order;
-use oxmq::worker::{WorkerBuilder, WorkerEvents};
-use oxmq::{Client, ConnectOptions, FlowNode, Halt, Job, JobState, NewJob, Queue, Repeat, Worker};
+use oxmq::worker::layer::Next;
+use oxmq::worker::{Processor, WorkerBuilder, WorkerEvents};
+use oxmq::{Client, ConnectOptions, FlowNode, Halt, Job, JobState, NewJob, Queue, Repeat, Router, Worker};
 
 use super::common::{JOB_NAME, Payload, Peer, Place, Spec};
 
@@ -21,6 +23,24 @@ pub(crate) struct Running {
     builder: Option<WorkerBuilder>,
     worker: Option<Worker>,
     events: Option<WorkerEvents>,
+}
+
+/// A worker's processor, which does what this one says.
+macro_rules! process {
+    ($processor:expr) => {{
+        let processor = Arc::new($processor);
+        move |job: Job<Payload, ()>| {
+            let succeeds = processor(job.attempts_made(), job.id());
+            async move { if succeeds.await { Ok(()) } else { Err(Halt::failed("first attempt")) } }
+        }
+    }};
+}
+
+impl Oxmq {
+    fn running<M>(&self, processor: impl Processor<M>, concurrency: usize) -> Running {
+        let builder = self.client.worker(self.queue.name(), processor).concurrency(concurrency);
+        Running { builder: Some(builder), worker: None, events: None }
+    }
 }
 
 impl Peer for Oxmq {
@@ -101,13 +121,19 @@ impl Peer for Oxmq {
         P: Fn(u32, &str) -> F + Send + Sync + 'static,
         F: Future<Output = bool> + Send + 'static,
     {
-        let processor = Arc::new(processor);
-        let process = move |job: Job<Payload, ()>| {
-            let succeeds = processor(job.attempts_made(), job.id());
-            async move { if succeeds.await { Ok(()) } else { Err(Halt::failed("first attempt")) } }
-        };
-        let builder = self.client.worker(self.queue.name(), process).concurrency(concurrency);
-        Ok(Running { builder: Some(builder), worker: None, events: None })
+        Ok(self.running(process!(processor), concurrency))
+    }
+
+    async fn routed<P, F>(&self, concurrency: usize, processor: P, through_a_layer: bool) -> Result<Running>
+    where
+        P: Fn(u32, &str) -> F + Send + Sync + 'static,
+        F: Future<Output = bool> + Send + 'static,
+    {
+        let mut router: Router = Router::new().on(JOB_NAME, process!(processor));
+        if through_a_layer {
+            router = router.layer(|_: AnyJob, next: Next| next.run());
+        }
+        Ok(self.running(router, concurrency))
     }
 
     async fn start(&self, running: &mut Running) -> Result<()> {

@@ -61,7 +61,10 @@ pub(super) async fn warm_up<P: Peer>(args: &Args, shape: Shape) -> Result<()> {
 pub(super) async fn process<P: Peer>(args: &Args, shape: Shape, watch_memory: bool) -> Result<()> {
     warm_up::<P>(args, shape).await?;
     let peer = P::connect(&args.place(QUEUE)).await?;
-    let mut worker = peer.worker(args.concurrency, shape.processor()).await?;
+    let mut worker = match args.work.strip_prefix("layers_") {
+        Some(which) => peer.routed(args.concurrency, shape.processor(), which == "one").await?,
+        None => peer.worker(args.concurrency, shape.processor()).await?,
+    };
     ready_to_go().await?;
 
     let mut extra = Map::new();
