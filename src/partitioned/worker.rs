@@ -173,6 +173,19 @@ impl All {
     fn workers(&self) -> Vec<Arc<Worker>> {
         self.working.lock().workers.clone()
     }
+
+    /// Holds no worker beyond the lock: whoever closes them has to be the only one.
+    fn health(&self) -> Health {
+        let working = self.working.lock();
+        let all = working.workers.iter().map(|worker| worker.health());
+        let both = |sum: Health, one: Health| Health {
+            connected: sum.connected && one.connected,
+            last_fetch: [sum.last_fetch, one.last_fetch].into_iter().flatten().min(),
+            running: sum.running + one.running,
+            blocked: sum.blocked || one.blocked,
+        };
+        all.reduce(both).unwrap_or(Health::GONE)
+    }
 }
 
 /// A running worker on all partitions of a queue.
@@ -286,14 +299,22 @@ impl PartitionedWorker {
     /// It is connected if all servers that it needs are; the last fetch is the latest of any partition.
     #[must_use]
     pub fn health(&self) -> Health {
-        let all = self.all.workers().into_iter().map(|worker| worker.health());
-        let none = Health { connected: true, last_fetch: None, running: 0, blocked: false };
-        all.fold(none, |sum, one| Health {
-            connected: sum.connected && one.connected,
-            last_fetch: [sum.last_fetch, one.last_fetch].into_iter().flatten().min(),
-            running: sum.running + one.running,
-            blocked: sum.blocked || one.blocked,
-        })
+        self.all.health()
+    }
+
+    /// Makes a function that tells how the worker is, for a server of probes beside it, as [`Worker::health_probe`] does. Of a
+    /// worker that is closed, or gone, it says that it is not connected.
+    ///
+    /// ```no_run
+    /// # async fn demo(worker: oxmq::partitioned::PartitionedWorker) {
+    /// let health = worker.health_probe();
+    /// tokio::spawn(async move { println!("{:?}", health()) });
+    /// worker.run_until(async { drop(tokio::signal::ctrl_c().await) }).await;
+    /// # }
+    /// ```
+    pub fn health_probe(&self) -> impl Fn() -> Health + Clone + Send + Sync + use<> {
+        let all = Arc::downgrade(&self.all);
+        move || all.upgrade().map_or(Health::GONE, |all| all.health())
     }
 
     /// Resolves when the workers of all its present partitions have stopped, for whatever reason.

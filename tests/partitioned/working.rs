@@ -164,6 +164,8 @@ async fn it_pauses_changes_its_concurrency_cancels_and_closes_as_one() {
     worker.resume().await.unwrap();
     started.until(2).await;
     assert_eq!((worker.concurrency(), worker.health().running), (2, 2));
+    let health = worker.health_probe();
+    assert!(health().connected && health().running == 2);
     assert!(worker.set_concurrency(0).is_err());
     worker.set_concurrency(3).unwrap();
     started.until(3).await;
@@ -173,7 +175,16 @@ async fn it_pauses_changes_its_concurrency_cancels_and_closes_as_one() {
     assert!(!worker.cancel_job(3, "1", "no such partition"));
     let failed = || async { mails.get_job_counts(&[JobState::Failed]).await.unwrap().failed == 1 };
     eventually_within(PATIENCE, "the cancelled job failed", failed).await;
+    let probed = health.clone();
+    let probing = tokio::spawn(async move {
+        // A probe that asks while the worker closes is in nobody's way.
+        while probed().connected {
+            tokio::task::yield_now().await;
+        }
+    });
     let report = worker.close_within(Duration::ZERO).await;
+    probing.await.unwrap();
+    assert!(!health().connected && health().running == 0);
     assert_eq!((report.counts.failed + report.handed_back.len() as u64, report.lost.len()), (3, 0), "{report:?}");
 }
 
