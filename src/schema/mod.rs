@@ -2,7 +2,7 @@
 
 mod typescript;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -37,6 +37,10 @@ use crate::kind::JobKind;
 /// assert_eq!(kinds.json_schema()["properties"]["build-index"]["properties"]["data"]["$ref"], "#/$defs/BuildIndex");
 /// ```
 ///
+/// Data is described as Rust reads it and results as Rust writes them: what has `#[serde(default)]`, or is an `Option`, may
+/// be left out of data, and stands in each result. A type that is both has two definitions then, and that of results is
+/// named with `Result` behind it.
+///
 /// A Node producer then says, and is checked by its compiler:
 ///
 /// ```ts
@@ -48,14 +52,18 @@ use crate::kind::JobKind;
 #[derive(Debug)]
 #[must_use]
 pub struct JobKinds {
-    generator: SchemaGenerator,
-    /// Name → the schemas of data and result.
-    kinds: BTreeMap<&'static str, (Value, Value)>,
+    /// Data is described as Rust reads it, since others write it.
+    data: SchemaGenerator,
+    /// Results are described as Rust writes them, since others read them.
+    results: SchemaGenerator,
+    kinds: Kinds,
 }
 
 impl Default for JobKinds {
     fn default() -> Self {
-        Self { generator: SchemaSettings::draft2020_12().into_generator(), kinds: BTreeMap::new() }
+        let settings = SchemaSettings::draft2020_12;
+        let (data, results) = (settings().for_deserialize(), settings().for_serialize());
+        Self { data: data.into_generator(), results: results.into_generator(), kinds: BTreeMap::new() }
     }
 }
 
@@ -71,8 +79,8 @@ impl JobKinds {
         K: JobKind + JsonSchema,
         K::Output: JsonSchema,
     {
-        let data = self.generator.subschema_for::<K>().to_value();
-        let result = self.generator.subschema_for::<K::Output>().to_value();
+        let data = self.data.subschema_for::<K>().to_value();
+        let result = self.results.subschema_for::<K::Output>().to_value();
         self.kinds.insert(K::NAME, (data, result));
         self
     }
@@ -87,13 +95,14 @@ impl JobKinds {
             ((*name).to_owned(), schema)
         };
         let names: Vec<&str> = self.kinds.keys().copied().collect();
+        let (kinds, definitions) = self.merged();
         json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "title": "Jobs",
             "type": "object",
-            "properties": self.kinds.iter().map(property).collect::<Map<_, _>>(),
+            "properties": kinds.iter().map(property).collect::<Map<_, _>>(),
             "required": names,
-            "$defs": self.generator.definitions(),
+            "$defs": definitions,
         })
     }
 
@@ -104,8 +113,81 @@ impl JobKinds {
     /// pattern, is left out.
     #[must_use]
     pub fn typescript(&self) -> String {
-        typescript::module(&self.kinds, self.generator.definitions())
+        let (kinds, definitions) = self.merged();
+        typescript::module(&kinds, &definitions)
     }
+
+    /// The kinds and all that they are made of. What is read otherwise than it is written, as an option that may be left out
+    /// and never is, has two definitions; that of results has `Result` behind its name.
+    fn merged(&self) -> (Kinds, Map<String, Value>) {
+        let (read, written) = (self.data.definitions(), self.results.definitions());
+        let differs = |(name, schema): &(&String, &Value)| read.get(*name).is_some_and(|other| other != *schema);
+        let mut twofold: BTreeSet<&str> = written.iter().filter(differs).map(|(name, _)| name.as_str()).collect();
+        // What is made of something twofold is so itself.
+        loop {
+            let is_new = |name: &String, schema: &Value| {
+                read.contains_key(name) && !twofold.contains(name.as_str()) && refers_to(schema, &twofold)
+            };
+            let more: Vec<&str> =
+                written.iter().filter(|(name, schema)| is_new(name, schema)).map(|(name, _)| name.as_str()).collect();
+            if more.is_empty() {
+                break;
+            }
+            twofold.extend(more);
+        }
+        let mut names = BTreeMap::new();
+        for name in twofold {
+            let mut own = format!("{name}Result");
+            while read.contains_key(&own) || written.contains_key(&own) {
+                own.push('_');
+            }
+            names.insert(name, own);
+        }
+        let renamed = |schema: &Value| {
+            let mut schema = schema.clone();
+            each_reference(&mut schema, &mut |name| names.get(name).cloned());
+            schema
+        };
+        let mut definitions = read.clone();
+        for (name, schema) in written {
+            definitions.insert(names.get(name.as_str()).unwrap_or(name).clone(), renamed(schema));
+        }
+        let kinds = self.kinds.iter().map(|(name, (data, result))| (*name, (data.clone(), renamed(result))));
+        (kinds.collect(), definitions)
+    }
+}
+
+/// Name → the schemas of data and result.
+type Kinds = BTreeMap<&'static str, (Value, Value)>;
+
+/// What stands in front of the name of a definition in a reference to it.
+const DEFINITION: &str = "#/$defs/";
+
+/// Gives references of a schema other names, where there is one.
+fn each_reference(schema: &mut Value, rename: &mut impl FnMut(&str) -> Option<String>) {
+    match schema {
+        Value::Object(fields) => {
+            for (field, value) in fields {
+                let name = value.as_str().filter(|_| field == "$ref").and_then(|text| text.strip_prefix(DEFINITION));
+                match name.map(&mut *rename) {
+                    Some(Some(other)) => *value = Value::String(format!("{DEFINITION}{other}")),
+                    Some(None) => {}
+                    None => each_reference(value, rename),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| each_reference(item, rename)),
+        _ => {}
+    }
+}
+
+fn refers_to(schema: &Value, names: &BTreeSet<&str>) -> bool {
+    let mut is_one = false;
+    each_reference(&mut schema.clone(), &mut |name| {
+        is_one |= names.contains(name);
+        None
+    });
+    is_one
 }
 
 #[cfg(test)]
@@ -193,6 +275,43 @@ export type Shard = { kind: "local"; path: string } | { kind: "remote"; url: str
             lines
         };
         assert_eq!(lines(&written), lines(expected), "{written}");
+    }
+
+    /// Read by some kinds, written by others.
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    struct Page {
+        #[serde(default)]
+        words: u64,
+        next: Option<Box<Page>>,
+    }
+
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    struct Both {
+        page: Page,
+        level: Level,
+    }
+
+    impl JobKind for Both {
+        const NAME: &'static str = "both";
+        type Output = Both;
+    }
+
+    /// Who adds a job may leave out what Rust has a default for; who reads a result finds all that Rust writes.
+    #[test]
+    fn data_is_described_as_it_is_read_and_results_as_they_are_written() {
+        let kinds = JobKinds::new().with::<Both>();
+        let written = kinds.typescript();
+        for line in [
+            r#"  "both": { data: Both; result: BothResult };"#,
+            "export interface Page {\n  next?: Page | null;\n  words?: number;\n}",
+            "export interface PageResult {\n  next: PageResult | null;\n  words: number;\n}",
+            "export interface BothResult {\n  level: Level;\n  page: PageResult;\n}",
+        ] {
+            assert!(written.contains(line), "{line} in {written}");
+        }
+        assert!(!written.contains("LevelResult"), "{written}");
+        let schema = kinds.json_schema();
+        assert_eq!(schema["properties"]["both"]["properties"]["result"]["$ref"], "#/$defs/BothResult");
     }
 
     #[test]
