@@ -348,3 +348,43 @@ impl Diagnosis {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// `oxmq doctor --json` prints it, and others read it.
+    #[test]
+    fn a_report_is_written_as_it_always_was() {
+        let mut report = Diagnosis::default();
+        let empty = json!({ "findings": [], "memory": [], "names": [], "leftOut": [], "versions": {}, "peers": [] });
+        assert_eq!(serde_json::to_value(&report).unwrap(), empty);
+
+        let mut finding = Finding::new(FindingKind::LostJobs, Some("mails"), 2, "2 jobs are in no list");
+        finding.examples = vec!["7".into()];
+        finding.suspects = vec![Suspect::new(FindingKind::LostJobs, "7")];
+        report.findings = vec![finding, Finding::new(FindingKind::Eviction, None, 1, "it evicts")];
+        let (queue, state) = (|| "mails".to_owned(), || "completed".to_owned());
+        report.memory = vec![QueueMemory { queue: queue(), state: state(), count: 3, bytes_each: 400 }];
+        let name = "welcome".to_owned();
+        report.names = vec![NameMemory { queue: queue(), state: state(), name, about: 2, bytes_each: 300 }];
+        report.leave_out(Some("mails"), "its logs");
+        report.leave_out(None, "its latency");
+        report.versions.insert(queue(), "bullmq:6.7.0".into());
+        report.peers.insert((queue(), "ioredis 5.8.2".into()), 4);
+        let expected = json!({
+            "findings": [
+                { "kind": "lost-jobs", "queue": "mails", "count": 2, "detail": "2 jobs are in no list", "examples": ["7"] },
+                { "kind": "eviction", "queue": null, "count": 1, "detail": "it evicts", "examples": [] },
+            ],
+            "memory": [{ "queue": "mails", "state": "completed", "count": 3, "bytesEach": 400 }],
+            "names": [{ "queue": "mails", "state": "completed", "name": "welcome", "about": 2, "bytesEach": 300 }],
+            "leftOut": [{ "queue": "mails", "what": "its logs" }, { "queue": null, "what": "its latency" }],
+            "versions": { "mails": "bullmq:6.7.0" },
+            "peers": [{ "queue": "mails", "library": "ioredis 5.8.2", "count": 4 }],
+        });
+        assert_eq!(serde_json::to_value(&report).unwrap(), expected);
+    }
+}

@@ -342,7 +342,76 @@ impl EventSink {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
     use super::*;
+
+    /// What a line of a log or a message to another program looks like; others read it.
+    #[test]
+    fn events_are_written_as_they_always_were() {
+        let job_id = || "7".to_owned();
+        let second = Duration::from_secs(1);
+        let error: crate::error::BoxError = "broken".into();
+        let failed = WorkerEvent::Failed {
+            job_id: job_id(),
+            name: "mail".into(),
+            attempt: 2,
+            kind: FailureKind::Timeout,
+            error: error.into(),
+            failed_reason: "broken".into(),
+            will_retry: true,
+        };
+        let cases = [
+            (
+                WorkerEvent::Active { job_id: job_id(), name: "mail".into() },
+                json!({ "event": "active", "jobId": "7", "name": "mail" }),
+            ),
+            (
+                WorkerEvent::Completed { job_id: job_id(), return_value: JsonText::new(r#"{"n":1}"#) },
+                json!({ "event": "completed", "jobId": "7", "returnvalue": { "n": 1 } }),
+            ),
+            (
+                failed,
+                json!({ "event": "failed", "jobId": "7", "name": "mail", "attempt": 2, "kind": "Timeout", "error": "broken", "failedReason": "broken", "willRetry": true }),
+            ),
+            (WorkerEvent::Stalled { job_id: job_id() }, json!({ "event": "stalled", "jobId": "7" })),
+            (
+                WorkerEvent::SchedulerRevived { scheduler: "s".into(), job_id: job_id() },
+                json!({ "event": "schedulerRevived", "scheduler": "s", "jobId": "7" }),
+            ),
+            (
+                WorkerEvent::RunSkipped { scheduler: "s".into(), job_id: job_id() },
+                json!({ "event": "runSkipped", "scheduler": "s", "jobId": "7" }),
+            ),
+            (WorkerEvent::LockLost { job_id: job_id() }, json!({ "event": "lockLost", "jobId": "7" })),
+            (WorkerEvent::Drained, json!({ "event": "drained" })),
+            (
+                WorkerEvent::Error(Arc::new(Error::Closed)),
+                json!({ "event": "error", "error": Error::Closed.to_string() }),
+            ),
+            (WorkerEvent::Ghost { job_id: job_id() }, json!({ "event": "ghost", "jobId": "7" })),
+            (WorkerEvent::RuntimeBlocked { at_least: second }, json!({ "event": "runtimeBlocked", "atLeast": 1_000 })),
+            (WorkerEvent::Disconnected { reason: "away".into() }, json!({ "event": "disconnected", "reason": "away" })),
+            (WorkerEvent::Reconnected { after: second }, json!({ "event": "reconnected", "after": 1_000 })),
+            (
+                WorkerEvent::RolledBack { seen: EventId::new(7, 1), kept: None },
+                json!({ "event": "rolledBack", "seen": "7-1", "kept": null }),
+            ),
+            (WorkerEvent::Paused, json!({ "event": "paused" })),
+            (WorkerEvent::Resumed, json!({ "event": "resumed" })),
+            (WorkerEvent::Closing, json!({ "event": "closing" })),
+            (WorkerEvent::Closed, json!({ "event": "closed" })),
+            (WorkerEvent::Lagged { missed: 3 }, json!({ "event": "lagged", "missed": 3 })),
+        ];
+        let mut kinds = std::collections::HashSet::new();
+        for (event, expected) in cases {
+            assert_eq!(serde_json::to_value(&event).unwrap(), expected);
+            kinds.insert(std::mem::discriminant(&event));
+        }
+        assert_eq!(kinds.len(), 19, "each kind of event is here");
+    }
 
     #[tokio::test]
     async fn a_buffer_without_bounds_costs_nothing_and_a_slow_listener_is_told_what_it_missed() {
