@@ -15,6 +15,8 @@
 //!   written under this number, and only `result_watcher` publishes it. So a build that was given up and ends late
 //!   replaces nothing.
 
+#[path = "support/changes.rs"]
+mod changes;
 #[path = "support/index.rs"]
 mod index;
 mod support;
@@ -25,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use changes::changed_indexes;
 use index::{BuildIndex, Built, Index, QUEUE, revision, write_whole};
 use notify::{RecursiveMode, Watcher};
 use oxmq::kind::JobOf;
@@ -136,15 +139,8 @@ async fn watch(queue: &Queue, documents: &Path) -> anyhow::Result<()> {
     let (changed, mut changes) = mpsc::unbounded_channel();
     let root = documents.to_owned();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let paths = match event {
-            // Reading is no change, and this program reads as well.
-            Ok(event) if event.kind.is_access() => return,
-            Ok(event) if !event.need_rescan() => event.paths,
-            // The system has dropped events, so anything may have changed.
-            _ => files(&root).unwrap_or_default().into_values().collect(),
-        };
-        for index in paths.iter().filter_map(|path| path.strip_prefix(&root).ok()?.components().next()) {
-            let _ = changed.send(index.as_os_str().to_string_lossy().into_owned());
+        for index in changed_indexes(&root, event) {
+            let _ = changed.send(index);
         }
     })?;
     watcher.watch(documents, RecursiveMode::Recursive)?;

@@ -1,5 +1,6 @@
 //! Every example runs to its end and prints what its head promises.
 
+mod changes;
 mod watchers;
 
 use std::path::PathBuf;
