@@ -89,7 +89,11 @@ fn libraries() -> Vec<(&'static str, PathBuf)> {
 /// Returns what names the mistake: the headlines, and the notes except those about its consequences.
 fn words(answer: &str) -> Vec<&str> {
     let lines = answer.lines().map(str::trim).filter(|line| !line.starts_with("= note: required for "));
-    lines.filter(|line| ["error[", "error: future", "= note: "].iter().any(|begin| line.starts_with(begin))).collect()
+    lines
+        .filter(|line| {
+            ["error[", "error: future", "error: unused", "= note: "].iter().any(|begin| line.starts_with(begin))
+        })
+        .collect()
 }
 
 #[test]

@@ -251,7 +251,7 @@ impl From<&Placed> for Added {
 /// println!("{}", job.id());
 /// # Ok(()) }
 /// ```
-#[must_use = "an add does nothing until it is awaited"]
+#[must_use = "an add does nothing until it is awaited: write `.await?` behind it"]
 pub struct Add<D, R> {
     queue: Queue<D, R>,
     job: NewJob<D>,
@@ -386,7 +386,7 @@ where
 }
 
 /// A bulk add to be sent; await it.
-#[must_use = "an add does nothing until it is awaited"]
+#[must_use = "an add does nothing until it is awaited: write `.await?` behind it"]
 pub struct AddBulk<D, R> {
     queue: Queue<D, R>,
     jobs: Vec<NewJob<D>>,
