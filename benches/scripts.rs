@@ -83,7 +83,7 @@ impl Bench {
         let mut held = Vec::new();
         if !matches!(op, Op::Add | Op::AddPrioritized | Op::AddDelayed) {
             for _ in 0..(rounds + 1) * batch / 1000 + 1 {
-                self.add("w", "0", "0", 1000).await?;
+                self.add("w", &[], 1000).await?;
             }
             if op != Op::Take {
                 held = self.take(batch, &[]).await?;
@@ -102,9 +102,9 @@ impl Bench {
     async fn round(&self, op: Op, batch: usize, held: &mut Vec<String>) -> Result<()> {
         let pairs = |value: &str| held.iter().flat_map(|id| [id.clone(), value.to_owned()]).collect::<Vec<_>>();
         match op {
-            Op::Add => self.add("w", "0", "0", batch).await?,
-            Op::AddPrioritized => self.add("p", "0", "5", batch).await?,
-            Op::AddDelayed => self.add("d", "60000", "0", batch).await?,
+            Op::Add => self.add("w", &[], batch).await?,
+            Op::AddPrioritized => self.add("p", &["0", "5"], batch).await?,
+            Op::AddDelayed => self.add("d", &["60000", "0"], batch).await?,
             Op::Take => drop(self.take(batch, &[]).await?),
             Op::CompleteAndTake => {
                 let ended = held.iter().flat_map(|id| [id, "null"]).map(str::to_owned);
@@ -130,9 +130,10 @@ impl Bench {
         Ok(())
     }
 
-    async fn add(&self, place: &str, delay: &str, priority: &str, count: usize) -> Result<()> {
-        let one = [place, "", "n", &self.data, "{}", NOW, delay, priority];
-        self.scripts.run("add_jobs", &std::iter::repeat_n(one, count).flatten().collect::<Vec<_>>()).await?;
+    /// Adds so many jobs with this delay and priority, which jobs that just wait are without.
+    async fn add(&self, place: &str, delay_and_priority: &[&str], count: usize) -> Result<()> {
+        let one = [&[place, "", "n", &self.data, "{}", NOW], delay_and_priority].concat();
+        self.scripts.run("add_jobs", &std::iter::repeat_n(&one, count).flatten().collect::<Vec<_>>()).await?;
         Ok(())
     }
 
@@ -142,7 +143,7 @@ impl Bench {
         let reply = self.scripts.run("settle", &[&head[..], ended].concat()).await?;
         let Value::Array(parts) = reply else { anyhow::bail!("settle: {reply:?}") };
         let ids: Vec<String> =
-            parts.iter().take(count * 6).step_by(6).map(redis::from_redis_value_ref).collect::<Result<_, _>>()?;
+            parts.iter().take(count * 5).step_by(5).map(redis::from_redis_value_ref).collect::<Result<_, _>>()?;
         anyhow::ensure!(ids.len() == count, "{} jobs instead of {count}", ids.len());
         Ok(ids)
     }

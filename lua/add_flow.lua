@@ -5,7 +5,7 @@ ARGV    1 now       ms, the caller's clock
         2 homes     how many base keys follow, one of each queue
         3…          the base keys, then the jobs level by level, in runs of one queue and one parent. In front of a run
                     stand the number of its queue (from 1), the number of its jobs, the parent's job key and the
-                    `parent` JSON, both empty where there is none; then the values that `add_jobs` takes for each job,
+                    `parent` JSON, both empty where there is none; then eight values for each job as in `add_jobs`,
                     without a parent; every job has an id
 RETURN  array, four values for each job that was not simply created: its position (from 1), and outcome, id and other as
         `add_jobs` answers

@@ -1,16 +1,16 @@
 --[[ add_jobs: add any number of jobs, in order, as if each were added alone.
 
 KEYS    1 base      "<prefix>:<queue>:", which every key of the queue begins with
-ARGV    1…          the jobs, one after the other, eight values each:
-                    traits id name data opts timestamp delay priority
+ARGV    1…          the jobs, one after the other, eight values each, but six where the traits are just w or l:
+                    traits id name data opts timestamp [delay priority]
                     where an empty id asks for the queue's next number, and traits is made of letters:
                     one of  w wait  l wait, last in first out  p prioritized  d delayed  c waiting for children
                     and     P with a parent: two more values follow, its job key and the `parent` JSON
                             S with a scheduler: one more value, the field `rjk`
                             D deduplicated: three more values, its id, ttl in ms or empty, and letters:
                               e extend  r replace  k keepLastIfActive  s reschedule
-RETURN  array, three values per job in order: outcome, id, other
-                    outcome 0 created  1 an existing job has this id  2 deduplicated  3 deduplicated, but set aside to
+RETURN  array, for each job in order: its id if it was created as asked, else three values: outcome, id, other
+                    outcome 1 an existing job has this id  2 deduplicated  3 deduplicated, but set aside to
                     run after the active owner  4 created in place of the delayed job `other`
                     or a code below 0, with nothing changed
 EVENTS  added, waiting, delayed, waiting-children, duplicated, deduplicated, removed
@@ -19,13 +19,13 @@ USES    codes, outcomes, queue, add_jobs/one, settings, wake, number, is_job, is
 COST    per job: HSET, two XADD and its share of LPUSH or ZADD; at most 1,000 jobs
 ]]
 -- Count the jobs, and find out whether any has a parent, a scheduler, a deduplication or children.
-local total, has_parents, is_linked = 0, false, false
+local args, total, has_parents, is_linked = ARGV, 0, false, false
 do
   local arg = 1
-  while ARGV[arg] do
-    local traits = ARGV[arg]
+  while args[arg] do
+    local traits = args[arg]
     total = total + 1
-    arg = arg + 8
+    arg = arg + ((traits == "w" or traits == "l") and 6 or 8)
     if #traits > 1 or traits == "c" then
       is_linked = true
       if string.find(traits, "P", 1, true) then
@@ -78,7 +78,7 @@ end
 
 local reply, n, arg, announced = {}, 0, 1, false
 for _ = 1, total do
-  local traits, id, name = ARGV[arg], ARGV[arg + 1], ARGV[arg + 2]
+  local traits, id, name = args[arg], args[arg + 1], args[arg + 2]
   local outcome, other, width = CREATED, "", 8
   if #traits > 1 then
     outcome, id, other, width = on_demand().add_linked(arg, flush, next_number, free_number, place)
@@ -97,19 +97,26 @@ for _ = 1, total do
         outcome = WRONG_TYPE
       end
     end
+    local timestamp, delay, priority = args[arg + 5], args[arg + 6], args[arg + 7]
+    if traits == "w" or traits == "l" then delay, priority, width = "0", "0", 6 end
     if outcome == CREATED then
-      call("HSET", key, "name", name, "data", ARGV[arg + 3], "opts", ARGV[arg + 4], "timestamp", ARGV[arg + 5],
-        "delay", ARGV[arg + 6], "priority", ARGV[arg + 7])
+      call("HSET", key, "name", name, "data", args[arg + 3], "opts", args[arg + 4], "timestamp", timestamp,
+        "delay", delay, "priority", priority)
       call("XADD", EVENTS, "*", "event", "added", "jobId", id, "name", name)
-      place(traits, id, ARGV[arg + 5], ARGV[arg + 6], ARGV[arg + 7])
+      place(traits, id, timestamp, delay, priority)
     elseif outcome == EXISTING then
       call("XADD", EVENTS, "*", "event", "duplicated", "jobId", id)
     end
   end
   announced = announced or outcome >= 0
   arg = arg + width
-  reply[n + 1], reply[n + 2], reply[n + 3] = outcome, id, other
-  n = n + 3
+  if outcome == CREATED then
+    n = n + 1
+    reply[n] = id
+  else
+    reply[n + 1], reply[n + 2], reply[n + 3] = outcome, id, other
+    n = n + 3
+  end
 end
 flush()
 if announced then trim_events(3 * total) end

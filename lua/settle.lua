@@ -21,9 +21,9 @@ ARGV    1 now       ms, the caller's clock
         rule of `retain`, lifo and counts are "1" or "0", delay is in ms, an empty reason writes nothing, and child is
         a job key, or empty for any child
 RETURN  one flat array, since a nested array costs as much as a command: the jobs as `take` returns them; one code per
-        outcome in order (OK, 1 for "children" with nothing pending, or why nothing was changed); the ghosts; the id of
-        the newest event "completed" of a "done" or "active" that this call has written, or ""; for how many ms the
-        limiter still runs; `limited` and `due` of `take`; the number of ghosts, and the number of codes
+        outcome in order (OK, 1 for "children" with nothing pending, or why nothing was changed), but none if all are OK;
+        the ghosts; the id of the newest event "completed" of a "done" or "active" that this call has written, or ""; for
+        how many ms the limiter still runs; `limited` and `due` of `take`; the number of ghosts, and the number of codes
 EVENTS  completed, failed, retries-exhausted, waiting, delayed, waiting-children, active, drained, duplicated
 USES    codes, queue, settle/one, settings, wake, settle/due, number, is_job, is_taken, past_taken, announce, delay,
         prioritize, ready, store, settle/promote, homes, release, detach, delete, settle/retain, settle/family,
@@ -61,10 +61,11 @@ if tally.ended > 0 and not has_jobs and taken.limited == 0 and taken.due == 0 an
 end
 local ttl = batch.any_waiting and math.max(0, call("PTTL", base .. "limiter")) or 0
 local ghosts = taken.ghosts
-for i = 1, #codes do reply[n + i] = codes[i] end
-n = n + #codes
+local told = tally.settled < batch.total and batch.total or 0
+for i = 1, told do reply[n + i] = codes[i] end
+n = n + told
 for i = 1, #ghosts do reply[n + i] = ghosts[i] end
 n = n + #ghosts
 reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4], reply[n + 5], reply[n + 6]
-  = newest_event, ttl, taken.limited, taken.due == 0 and 0 or digits(math.floor(taken.due)), #ghosts, #codes
+  = newest_event, ttl, taken.limited, taken.due == 0 and 0 or digits(math.floor(taken.due)), #ghosts, told
 return reply

@@ -22,9 +22,9 @@ local function add_one()
     if pushed and type(marked) == "number"
       and type(redis.pcall("XADD", EVENTS, "*", "event", "added", "jobId", id, "name", ARGV[3])) == "string" then
       call("XADD", EVENTS, "MAXLEN", "~", cap, "*", "event", "waiting", "jobId", id)
-      call("HSET", job, "name", ARGV[3], "data", ARGV[4], "opts", ARGV[5], "timestamp", ARGV[6], "delay", ARGV[7],
-        "priority", ARGV[8])
-      return { CREATED, id, "" }
+      call("HSET", job, "name", ARGV[3], "data", ARGV[4], "opts", ARGV[5], "timestamp", ARGV[6], "delay", "0",
+        "priority", "0")
+      return { id }
     end
   end
   if marked == 1 then call("ZREM", MARKER, "0") end
@@ -32,7 +32,7 @@ local function add_one()
   call("DECR", base .. "id")
 end
 
-if #ARGV == 8 and (ARGV[1] == "w" or ARGV[1] == "l") and not KEYS[2] then
+if #ARGV == 6 and (ARGV[1] == "w" or ARGV[1] == "l") and not KEYS[2] then
   local added = add_one()
   if added then return added end
 end

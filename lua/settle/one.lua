@@ -72,14 +72,12 @@ if not KEYS[2] and ARGV[6] == "" and ARGV[8] == "" and (#ARGV == 8 or #ARGV == 1
         call("HSET", next_job, "processedOn", ARGV[1], "ats", "1")
       end
       pcall("ZADD", MARKER, "0", "0")
-      if id then return { next_id, held[1], held[2], held[3], held[4], 0, OK, started, 0, 0, 0, 0, 1 } end
-      return { next_id, held[1], held[2], held[3], held[4], 0, started, 0, 0, 0, 0, 0 }
+      return { next_id, held[1], held[2], held[3], held[4], started, 0, 0, 0, 0, 0 }
     end
     if is_done and not is_fresh then
       if is_empty and not wants_none then call("DEL", PC) end
       if is_empty and id and running == 1 then call("XADD", EVENTS, "*", "event", "drained") end
-      if id then return { OK, event, 0, 0, 0, 0, 1 } end
-      return { "", 0, 0, 0, 0, 0 }
+      return { event, 0, 0, 0, 0, 0 }
     end
     if type(next_id) == "string" then call("LMOVE", ACTIVE, WAIT, "LEFT", "RIGHT") end
   end

@@ -3,15 +3,16 @@
 local FRESH = 6
 local REPLY_BYTES = 512 * 1024
 
+-- Returns the four values that `take` returns of a job after its id, and all fields of one that is not fresh; nil if there
+-- is no job.
 local function read_job(job)
-  local fields = redis.pcall("HLEN", job)
+  local fields = ask("HLEN", job)
   if fields == FRESH then
     -- Six fields prove nothing: another library's job may have six others.
     local held = call("HMGET", job, "name", "data", "opts", "timestamp", "delay", "priority")
-    local delay, priority = held[5], held[6]
-    if held[1] and held[2] and held[3] and held[4] and delay and priority then
-      if delay ~= "0" then return held, { "delay", delay, "priority", priority } end
-      return held, priority == "0" and 0 or priority
+    local name, data, opts, timestamp, delay, priority = held[1], held[2], held[3], held[4], held[5], held[6]
+    if name and data and opts and timestamp and delay == "0" and priority then
+      return name, data, opts, priority == "0" and timestamp or timestamp .. " " .. priority
     end
   end
   if type(fields) ~= "number" or fields == 0 then return nil end
@@ -19,7 +20,7 @@ local function read_job(job)
   for i = 1, #all, 2 do named[all[i]] = all[i + 1] end
   -- A hash without name and data is no job: a late write created it after the job had been removed.
   if not named.name and not named.data then return nil end
-  return { "", "", "", "" }, all, named
+  return "", "", "", all, named
 end
 
 -- Returns how many jobs the rate limit still allows, and for how many ms it is exhausted.
@@ -66,8 +67,9 @@ local function room_for(want, max, limiter, window)
 end
 
 -- Hands out up to `want` jobs. Returns
---   jobs     flat, six values per job: id, name, data, opts, timestamp, and 0, its priority, or an array of fields and
---            values. Of a job that is not fresh that array has all fields, and name to timestamp are empty
+--   jobs     flat, five values per job: id, name, data, opts, and its timestamp, with a space and the priority behind it
+--            if it has one. Of a job that is not fresh an array with all fields and values stands for the timestamp, and
+--            name to opts are empty
 --   limited  for how many ms the rate limit is exhausted
 --   due      when the next delayed job is due, or now if there are more jobs than fit into one reply
 --   ghosts   ids that had no readable job
@@ -86,15 +88,15 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
   -- Starts the job of an id. Returns false if the id has no readable job: it is a ghost.
   local function start(id)
     local job = base .. id
-    local held, more, named = read_job(job)
-    if not held then
-      ghosts[#ghosts + 1] = id
+    local name, data, opts, rest, named = read_job(job)
+    if not name then
+      -- Before version 5, BullMQ put markers among the ids of `wait`; they begin with "0:" and are no jobs.
+      if string.sub(id, 1, 2) ~= "0:" then ghosts[#ghosts + 1] = id end
       return false
     end
-    jobs[n + 1], jobs[n + 2], jobs[n + 3], jobs[n + 4], jobs[n + 5], jobs[n + 6]
-      = id, held[1], held[2], held[3], held[4], more
-    n = n + 6
-    bytes = bytes + #held[2] + #held[3]
+    jobs[n + 1], jobs[n + 2], jobs[n + 3], jobs[n + 4], jobs[n + 5] = id, name, data, opts, rest
+    n = n + 5
+    bytes = bytes + #data + #opts
     local starts = "1"
     if named then
       bytes = bytes + #(named.data or "") + #(named.opts or "")
@@ -115,20 +117,19 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
 
   -- Starts popped jobs until the reply is large enough; the others are put back.
   local function start_all(ids, scores)
-    local started, count, last = {}, 0, #ids
-    for i = 1, last do
+    local count = 0
+    for i = 1, #ids do
       if bytes >= REPLY_BYTES then
         put_back(ids, i, scores)
         break
       end
       local id = ids[i]
-      -- Before version 5, BullMQ put markers among the ids of `wait`; they begin with "0:" and are no jobs.
-      if (scores or string.byte(id, 1) ~= 48 or string.byte(id, 2) ~= 58) and start(id) then
+      if start(id) then
         count = count + 1
-        started[count] = id
+        ids[count] = id
       end
     end
-    if count > 0 then call("LPUSH", ACTIVE, unpack(started)) end
+    if count > 0 then call("LPUSH", ACTIVE, unpack(ids, 1, count)) end
     left = left - count
   end
 

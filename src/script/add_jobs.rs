@@ -90,7 +90,22 @@ impl Addition {
     }
 
     fn write(&self, args: &mut Args) {
-        self.write_below(self.parent.as_deref(), args);
+        let is_plain = self.parent.is_none() && self.deduplication.is_none();
+        match self.place {
+            // Those have neither a delay nor a priority.
+            Destination::Wait if is_plain => self.write_start(b"w", args),
+            Destination::WaitFirst if is_plain => self.write_start(b"l", args),
+            _ => self.write_below(self.parent.as_deref(), args),
+        }
+    }
+
+    fn write_start(&self, traits: &[u8], args: &mut Args) {
+        args.text(traits)
+            .text(&self.id)
+            .text(&self.name)
+            .text(&self.data)
+            .text(self.opts.as_ref())
+            .millis(self.timestamp);
     }
 
     /// Writes the job with the link to this parent, or without one: the jobs of a flow have their link written once for
@@ -115,8 +130,8 @@ impl Addition {
         if self.deduplication.is_some() {
             letter(b'D');
         }
-        args.text(&traits[..n]).text(&self.id).text(&self.name).text(&self.data).text(self.opts.as_ref());
-        args.millis(self.timestamp).millis(self.delay).number(self.priority);
+        self.write_start(&traits[..n], args);
+        args.millis(self.delay).number(self.priority);
         if let Some(parent) = parent {
             args.text(&parent.key).text(&parent.json);
         }
@@ -149,8 +164,11 @@ pub(crate) fn add_jobs<'a>(
 pub(super) fn placed(value: Value, count: usize) -> Option<Vec<Result<Placed, Reason>>> {
     let mut items = reply::array(value)?.into_iter();
     let mut placed = Vec::with_capacity(count);
-    while let Some(code) = items.next() {
-        placed.push(answer(code, &mut items)?);
+    while let Some(first) = items.next() {
+        placed.push(match first {
+            code @ Value::Int(_) => answer(code, &mut items)?,
+            id => Ok(Placed::Created { id: reply::text(id)? }),
+        });
     }
     Some(placed).filter(|placed| placed.len() == count)
 }

@@ -115,8 +115,9 @@ pub(crate) struct Handed {
 
 #[derive(Debug)]
 enum Fields {
-    /// The fields of a job that was never started and has no others; an empty priority means none.
-    Fresh { name: Vec<u8>, data: Vec<u8>, opts: Vec<u8>, timestamp: Vec<u8>, priority: Vec<u8> },
+    /// The fields of a job that was never started and has no others. `ranked` is its timestamp, with a space and the priority
+    /// behind it if it has one.
+    Fresh { name: Vec<u8>, data: Vec<u8>, opts: Vec<u8>, ranked: Vec<u8> },
     /// Every field of its hash.
     All(Vec<Pair>),
     /// Nothing: the reply with its fields never came.
@@ -132,8 +133,10 @@ impl Handed {
     /// Reads the job, without copying its bytes.
     pub(crate) fn decode(self) -> Result<RawJob, Undecodable> {
         match self.fields {
-            Fields::Fresh { name, data, opts, timestamp, priority } => {
-                RawJob::fresh(self.id, name, data, opts, &timestamp, &priority)
+            Fields::Fresh { name, data, opts, ranked } => {
+                let mut parts = ranked.splitn(2, |byte| *byte == b' ');
+                let mut next = || parts.next().unwrap_or_default();
+                RawJob::fresh(self.id, name, data, opts, next(), next())
             }
             Fields::All(pairs) => RawJob::from_pairs(self.id, pairs),
             Fields::Lost => Err(Undecodable::lost(self.id)),
@@ -267,11 +270,14 @@ pub(crate) fn args(now: u64, ask: &Ask, outcomes: &[impl Borrow<Outcome>]) -> Ar
 /// Applies outcomes and takes jobs. If the reply is lost, the engine finds out what was applied.
 pub(crate) fn settle(now: u64, ask: &Ask, outcomes: &[impl Borrow<Outcome>]) -> Call<Settled> {
     let call = Call::with(&SCRIPT, args(now, ask, outcomes)).resend(Resend::Never);
-    call.read_each(outcomes.len(), |value, outcomes| settled(value).filter(|settled| settled.codes.len() == outcomes))
+    call.read_each(outcomes.len(), |value, outcomes| {
+        settled(value, outcomes).filter(|settled| settled.codes.len() == outcomes)
+    })
 }
 
-/// Reads the reply. Only the codes and the jobs must be readable: everything else is read again by later calls.
-pub(super) fn settled(value: Value) -> Option<Settled> {
+/// Reads the reply. Only the codes and the jobs must be readable: everything else is read again by later calls. Without
+/// codes all of so many outcomes were accepted.
+pub(super) fn settled(value: Value, outcomes: usize) -> Option<Settled> {
     let mut rest = array(value)?;
     let [codes, ghosts, next, limited, ttl, event] = [(); 6].map(|()| rest.pop());
     let count = |value: Option<Value>| usize::try_from(unsigned(&value?)?).ok();
@@ -279,7 +285,7 @@ pub(super) fn settled(value: Value) -> Option<Settled> {
     let from = rest.len().checked_sub(ghosts)?;
     let ghosts = rest.drain(from..).filter_map(reply::text).collect();
     let from = rest.len().checked_sub(codes)?;
-    let mut read = Vec::with_capacity(codes);
+    let mut read = if codes == 0 { vec![Ok(0); outcomes] } else { Vec::with_capacity(codes) };
     for code in rest.drain(from..) {
         let code = reply::int(code)?;
         read.push(Reason::from_code(code).map(|()| code));
@@ -301,29 +307,17 @@ pub(super) fn handed(value: Value) -> Option<Vec<Handed>> {
     each_handed(array(value)?)
 }
 
-/// Reads six values for each job, as `lua/settle/take.lua` describes them.
+/// Reads five values for each job, as `lua/settle/take.lua` describes them.
 fn each_handed(values: Vec<Value>) -> Option<Vec<Handed>> {
-    let mut jobs = Vec::with_capacity(values.len() / 6);
+    let mut jobs = Vec::with_capacity(values.len() / 5);
     let mut items = values.into_iter();
     while let Some(id) = items.next() {
         let id = bytes(id)?;
         let mut next = || bytes(items.next()?);
-        let (name, data, opts, timestamp) = (next()?, next()?, next()?, next()?);
+        let (name, data, opts) = (next()?, next()?, next()?);
         let fields = match items.next()? {
-            Value::Array(more) => {
-                let mut pairs = Vec::with_capacity(more.len() / 2 + 4);
-                if !opts.is_empty() {
-                    let four = [("name", name), ("data", data), ("opts", opts), ("timestamp", timestamp)];
-                    pairs.extend(four.map(|(field, value)| (field.into(), value)));
-                }
-                let mut more = more.into_iter();
-                while let Some(field) = more.next() {
-                    pairs.push((bytes(field)?, bytes(more.next()?)?));
-                }
-                Fields::All(pairs)
-            }
-            Value::Int(0) => Fields::Fresh { name, data, opts, timestamp, priority: Vec::new() },
-            priority => Fields::Fresh { name, data, opts, timestamp, priority: bytes(priority)? },
+            all @ Value::Array(_) => Fields::All(reply::pairs(all)?),
+            ranked => Fields::Fresh { name, data, opts, ranked: bytes(ranked)? },
         };
         jobs.push(Handed { id, fields });
     }
@@ -335,6 +329,21 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_reply_says_what_does_not_go_without_saying() {
+        let text = |text: &str| Value::BulkString(text.into());
+        let job = |rest| vec![text("7"), text("n"), text("{}"), text("{}"), rest];
+        let end = |codes| [text("1-1")].into_iter().chain([0, 0, 0, 0, codes].map(Value::Int));
+        let plain = job(text("1700")).into_iter().chain(job(text("1700 5"))).chain(end(0)).collect();
+        let read = settled(Value::Array(plain), 3).unwrap();
+        assert_eq!(read.codes, [Ok(0); 3]);
+        let jobs: Vec<RawJob> = read.jobs.into_iter().map(|job| job.decode().unwrap()).collect();
+        assert!(jobs.iter().all(|job| job.timestamp == Some(1700)));
+        assert_eq!(jobs.iter().map(|job| job.priority).collect::<Vec<_>>(), [0, 5]);
+        let refused = [0, -1].map(Value::Int).into_iter().chain(end(2)).collect();
+        assert_eq!(settled(Value::Array(refused), 2).unwrap().codes, [Ok(0), Err(Reason::MissingJob)]);
+    }
 
     #[test]
     fn retention_is_written_in_the_words_of_the_script() {

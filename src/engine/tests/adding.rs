@@ -8,7 +8,7 @@ async fn a_counter_that_lags_is_overtaken_in_a_few_steps() {
     let queue = queue().await;
     let fill = "for i = 1, 50000 do redis.call('HSET', KEYS[1] .. i, 'name', 'n', 'data', '{}') end";
     queue.redis_words(&["EVAL", fill, "1", queue.keys.base()]).await;
-    let job = ["w", "", "n", "{}", "{}", "1", "0", "0"];
+    let job = ["w", "", "n", "{}", "{}", "1"];
     let call = Call::to(&crate::script::add_jobs::SCRIPT).texts([job, job, job].concat());
     queue.redis("CONFIG RESETSTAT").await;
     queue.call(call).await.unwrap();

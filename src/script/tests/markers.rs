@@ -13,14 +13,14 @@ use crate::engine::testing::{NOW, in_database};
 type Row = (&'static str, &'static str, &'static str, &'static str);
 
 const ADDS: &[Row] = &[
-    ("a job is added", "", "add_jobs w '' n {} {} now 0 0", "0 0"),
-    ("the same in a batch", "", "add_jobs w '' n {} {} now 0 0 w '' n {} {} now 0 0", "0 0"),
-    ("last in, first out", "", "add_jobs l '' n {} {} now 0 0", "0 0"),
+    ("a job is added", "", "add_jobs w '' n {} {} now", "0 0"),
+    ("the same in a batch", "", "add_jobs w '' n {} {} now w '' n {} {} now", "0 0"),
+    ("last in, first out", "", "add_jobs l '' n {} {} now", "0 0"),
     ("with a priority", "", "add_jobs p '' n {} {} now 0 3", "0 0"),
     ("with a delay", "", "add_jobs d '' n {} {} now 500 0", "1 soon"),
     ("a parent that waits for its children", "", "add_jobs c '' n {} {} now 0 0", ""),
-    ("in a paused queue", "HSET @meta paused 1", "add_jobs w '' n {} {} now 0 0", ""),
-    ("where all places are taken", "HSET @meta concurrency 1;LPUSH @active a", "add_jobs w '' n {} {} now 0 0", ""),
+    ("in a paused queue", "HSET @meta paused 1", "add_jobs w '' n {} {} now", ""),
+    ("where all places are taken", "HSET @meta concurrency 1;LPUSH @active a", "add_jobs w '' n {} {} now", ""),
     ("a duplicate", "job @a;SET @de:x a", "add_jobs wD '' n {} {} now 0 0 x '' ''", ""),
     (
         "a delayed job is replaced",

@@ -92,9 +92,9 @@ const JOB_KEYS: [&str; 7] = ["", ":lock", ":logs", ":dependencies", ":processed"
 /// One call of every script for each way through it: its name and arguments, separated by spaces; `''` is empty. `~` in
 /// front: nothing is delayed or prioritized, so that the short ways are taken.
 const CALLS: &str = r#"
-add_jobs w '' n {} {} now 0 0 p '' n {} {} now 0 3 d '' n {} {} now 50 0 c new n {} {} now 0 0
-add_jobs w '' n {} {} now 0 0
-add_jobs l new n {} {} now 0 0
+add_jobs w '' n {} {} now p '' n {} {} now 0 3 d '' n {} {} now 50 0 c new n {} {} now 0 0
+add_jobs w '' n {} {} now
+add_jobs l new n {} {} now
 add_jobs wP '' n {} {} now 0 0 @par {}
 add_jobs wP w1 n {} {} now 0 0 @par {}
 add_jobs wP c1 n {} {} now 0 0 %mum {}
@@ -331,7 +331,7 @@ async fn text_in_place_of_a_number_is_met_before_anything_is_written() {
                 spoil().await;
                 let error = match script.run(&engine.link, &engine.keys, &arguments).await {
                     Ok(reply) => {
-                        if script.name == "settle" && settle::settled(reply).is_none() {
+                        if script.name == "settle" && settle::settled(reply, 0).is_none() {
                             violations.push(format!("{call}\n    {place} = {value}: the reply cannot be read"));
                         }
                         continue;
