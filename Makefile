@@ -161,11 +161,16 @@ bench-setup: tools $(RIVAL)/node_modules/.package-lock.json ## the peers that we
 
 .PHONY: bench
 bench: bench-setup ## throughput beside the peers; BENCH="…" passes options on
-	$(CARGO) bench --bench throughput -- $(BENCH)
+	$(CARGO) bench --features tls --bench throughput -- $(BENCH)
+
+.PHONY: bench-page
+bench-page: bench ## the same and a million jobs for their memory, written into docs/performance.md and its chart
+	$(CARGO) bench --features tls --bench throughput -- --long
+	python3 benches/peers/chart.py $(CARGO_TARGET)/bench/throughput.json $(CARGO_TARGET)/bench/memory.json
 
 .PHONY: bench-growth
 bench-growth: tools ## the same work with up to a million jobs around; BENCH="…" passes options on
-	$(CARGO) bench --bench throughput -- --growth $(BENCH)
+	$(CARGO) bench --features tls --bench throughput -- --growth $(BENCH)
 
 .PHONY: bench-micro
 bench-micro: tools ## allocations per job, the codec, and Redis time per script and batch size

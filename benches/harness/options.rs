@@ -20,7 +20,7 @@ cargo bench --bench throughput -- [options]
   --no-pin         leave the choice of cores to the kernel
   --timeout S      seconds after which a run counts as stuck; default 300
   --out FILE       where the JSON goes; default <target>/bench/throughput.json,
-                   or growth.json
+                   memory.json or growth.json
 ";
 
 /// A library under test.
@@ -125,8 +125,12 @@ impl Options {
         } else {
             vec![PeerName::Oxmq, PeerName::Floor, PeerName::Node, PeerName::Official]
         });
-        let file = if options.growth { "bench/growth.json" } else { "bench/throughput.json" };
-        options.out = out.unwrap_or_else(|| options.target.join(file));
+        let file = match (options.growth, options.long) {
+            (true, _) => "growth",
+            (_, true) => "memory",
+            _ => "throughput",
+        };
+        options.out = out.unwrap_or_else(|| options.target.join(format!("bench/{file}.json")));
         ensure!(!(options.growth && options.long), "--growth and --long are two runs");
         let others = [PeerName::Node, PeerName::Floor];
         let suits = !options.peers.iter().any(|peer| others.contains(peer));

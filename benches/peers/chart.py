@@ -4,8 +4,9 @@
     python3 benches/peers/chart.py target/bench/throughput.json [target/bench/memory.json ...]
     python3 benches/peers/chart.py target/bench/growth.json
 
-A --growth run has a place of its own there, and is given alone. Of other runs the first file gives the machine and the versions; works of further files (a --long run) are added to its own. Trial
-runs are refused unless --allow-trial is given. Needs nothing but Python's standard library.
+A --growth run has a place of its own there, and is given alone. Of other runs the first file gives the machine and the
+versions; works of further files (a --long run) are added to its own. Trial runs are refused unless --allow-trial is given.
+Needs nothing but Python's standard library.
 """
 
 import argparse
@@ -26,6 +27,36 @@ AXES = {
     "payload": ("Size of a job's data", "bytes"),
     "whole queue": ("Operations on a whole queue", "jobs in it"),
 }
+# What we want, from the figures of one run: the figure of a work, beside that of a rival, or of another work (`beside`), is to
+# be at least or at most so much. Without either it is the figure itself.
+GOALS = [
+    {"work": "process@1", "key": "redis_us_per_job", "rival": "floor", "most": 1.6},
+    {"work": "process@10", "key": "redis_us_per_job", "rival": "floor", "most": 1.8},
+    {"work": "process@100", "key": "redis_us_per_job", "rival": "floor", "most": 1.2},
+    {"work": "add_concurrent", "key": "redis_us_per_job", "rival": "floor", "most": 1.5},
+    {"work": "add_bulk", "key": "redis_us_per_job", "rival": "floor", "most": 1.4},
+    {"work": "process@1", "key": "jobs_per_s", "rival": "official", "least": 1.2},
+    {"work": "process@10", "key": "jobs_per_s", "rival": "official", "least": 2.7},
+    {"work": "process@100", "key": "jobs_per_s", "rival": "official", "least": 3},
+    {"work": "process@100", "key": "jobs_per_s", "rival": "node", "least": 3},
+    {"work": "process@1000", "key": "jobs_per_s", "rival": "official", "least": 3.2},
+    {"work": "add_sequential", "key": "jobs_per_s", "rival": "official", "least": 1.15},
+    {"work": "add_concurrent", "key": "jobs_per_s", "rival": "official", "least": 2.3},
+    {"work": "add_bulk", "key": "jobs_per_s", "rival": "official", "least": 3},
+    {"work": "flow_add", "key": "jobs_per_s", "rival": "official", "least": 3},
+    {"work": "process@100", "key": "client_us_per_job", "rival": "official", "most": 0.25},
+    {"work": "share@8x20", "key": "jobs_per_s", "beside": "share@1x20", "least": 0.95},
+    {"work": "share@8x20", "key": "redis_us_per_job", "beside": "share@1x20", "most": 1.1},
+    {"work": "far/add_sequential", "key": "jobs_per_s", "rival": "official", "least": 1.2},
+    {"work": "far/process@1", "key": "jobs_per_s", "rival": "official", "least": 1.2},
+    {"work": "far/process@10", "key": "jobs_per_s", "rival": "official", "least": 2},
+    {"work": "lateness", "key": "p50_ms", "most": 3},
+    {"work": "lateness", "key": "p99_ms", "most": 15},
+    {"work": "lateness_retry", "key": "p50_ms", "most": 3},
+    {"work": "lateness_retry", "key": "p99_ms", "most": 15},
+    {"work": "latency", "key": "p50_us", "rival": "official", "most": 1},
+    {"work": "idle", "key": "close_ms", "most": 50},
+]
 # The figures drawn, each a panel of its own scale.
 PANELS = [
     ("jobs_per_s", "jobs per second", "longer is better", 0),
@@ -67,10 +98,12 @@ def row(cells):
     return "| " + " | ".join(cells) + " |"
 
 
-def figure_table(works, peers, key, decimals):
-    """One figure of several works: a row per work, a column per peer, then the first peer's ratio to each rival."""
+def figure_table(works, peers, key, decimals, plain=None):
+    """One figure of several works: a row per work, a column per peer, then the first peer's ratio to each rival, and to itself
+    in the plain work of that name where there are such."""
     first, rivals = peers[0], peers[1:]
     heads = ["work"] + [TITLES[peer] for peer in peers] + [f"{TITLES[first]} ÷ {TITLES[rival]}" for rival in rivals]
+    heads += [f"{TITLES[first]} ÷ plain"] if plain else []
     lines = header_cells(heads)
     for work in works:
         cells = [f"`{work['label']}`"]
@@ -80,6 +113,9 @@ def figure_table(works, peers, key, decimals):
         for rival in rivals:
             figure = work["ratios"].get(rival, {}).get(key)
             cells.append(f"**{spread(figure, 2)}**" if figure else "–")
+        if plain:
+            there = plain.get(work["label"].partition("/")[2])
+            cells.append(number(summary(work, first, key)["median"] / summary(there, first, key)["median"], 2) if there else "–")
         lines.append(row(cells))
     return lines
 
@@ -98,7 +134,7 @@ def work_table(work, peers):
 
 def machine_of(document, peers):
     versions, machine = document["versions"], document["machine"]
-    names = ", ".join(f"{TITLES[peer]} {versions.get(VERSIONS[peer]) or '?'}" for peer in peers)
+    names = ", ".join(f"{TITLES[peer]} {versions.get(VERSIONS[peer]) or '?'}" for peer in peers if peer != "floor")
     return (
         f"Measured {document['date'][:10]}: {names}; Redis {versions['redis']}, Node {versions['node']}, "
         f"{(versions.get('rustc') or '').split(' (')[0]}; {machine['cpu']}, {machine['cores']} cores, "
@@ -149,29 +185,117 @@ def growth(document):
     return "\n\n".join("\n".join(block) for block in blocks)
 
 
+def way_of(work):
+    """How the peer runs and reaches the server: what stands before the slash of the label."""
+    way, slash, _ = work["label"].partition("/")
+    return way if slash else ""
+
+
+def is_shared(work):
+    return work["label"].startswith("share@")
+
+
+def goal_row(goal, works, first):
+    """What a goal says, what was measured of it, and whether that will do; nothing where it was not measured."""
+    work, rival, beside = works.get(goal["work"]), goal.get("rival"), works.get(goal.get("beside"))
+    if not work or ("beside" in goal and not beside):
+        return None
+    own = summary(work, first, goal["key"])
+    metric = next(metric for metric in work["metrics"] if metric["key"] == goal["key"])
+    share, decimals, told = own, metric["decimals"], f"`{goal['work']}`, {metric['title']}"
+    if rival:
+        share, decimals, told = work["ratios"].get(rival, {}).get(goal["key"]), 2, f"{told}, beside {TITLES[rival]}"
+    elif beside:
+        share = {"median": own["median"] / summary(beside, first, goal["key"])["median"]}
+        decimals, told = 2, f"{told}, beside `{goal['beside']}`"
+    if not share:
+        return None
+    is_met = share["median"] >= goal["least"] if "least" in goal else share["median"] <= goal["most"]
+    unit = " ×" if rival or beside else ""
+    wanted = f"≥ {goal['least']}" if "least" in goal else f"≤ {goal['most']}"
+    measured = spread(share, decimals) if "min" in share else number(share["median"], decimals)
+    return row([told, wanted + unit, measured + unit, "met" if is_met else "**missed**"])
+
+
+def goal_table(works, first):
+    named = {work["label"]: work for work in works}
+    rows = [goal_row(goal, named, first) for goal in GOALS]
+    return header_cells(["", "wanted", "measured", ""]) + [line for line in rows if line]
+
+
+def share_table(works, peers):
+    """A row per figure and number of processes, a column per peer."""
+    lines = header_cells(["processes × concurrency"] + [TITLES[peer] for peer in peers])
+    for key, title, decimals in [("jobs_per_s", "jobs/s", 0), ("redis_us_per_job", "Redis µs/job", 1)]:
+        for work in works:
+            cells = [f"{work['label'].removeprefix('share@').replace('x', ' × ')}, {title}"]
+            for peer in peers:
+                figure = summary(work, peer, key)
+                cells.append(spread(figure, decimals) if figure else "–")
+            lines.append(row(cells))
+    return lines
+
+
+def late_table(works, peers):
+    """A row per work and figure, a column per peer."""
+    lines = header_cells(["late by, ms"] + [TITLES[peer] for peer in peers])
+    for work in works:
+        for key, title in [("p50_ms", "p50"), ("p99_ms", "p99")]:
+            figures = [summary(work, peer, key) for peer in peers]
+            lines.append(row([f"`{work['label']}`, {title}"] + [spread(one, 1) if one else "–" for one in figures]))
+    return lines
+
+
 def figures(document):
-    peers = peers_of(document)
-    works = document["works"]
+    peers, works = peers_of(document), document["works"]
+    rivals = [peer for peer in peers if peer != "floor"]
     throughput = [work for work in works if is_throughput(work)]
     blocks = [["## Figures"], setting(document, peers)]
     if document["trial"]:
         blocks.append(["**A trial run: these figures say nothing.**"])
     blocks.append(["![jobs per second, Redis CPU and client CPU per job](performance.svg)"])
-    for key, title, hint, decimals in PANELS if throughput else []:
+    goals = goal_table(works, peers[0])
+    if len(goals) > 2:
+        blocks += [["### What we want, and what is missing"], goals]
+    near = near_works(throughput)
+    for key, title, hint, decimals in PANELS if near else []:
         blocks.append([f"### {title[0].upper()}{title[1:]}"])
         blocks.append([f"{hint.capitalize()}." if key == "jobs_per_s" else "Less is better."])
-        blocks.append(figure_table(throughput, peers, key, decimals))
-    rest = [work for work in works if not is_throughput(work)]
+        # The floor is no library whose own time would say anything.
+        blocks.append(figure_table(near, rivals if key == "client_us_per_job" else peers, key, decimals))
+    shared = [work for work in throughput if is_shared(work)]
+    if shared:
+        blocks += [["### Several processes on one queue"], share_table(shared, rivals)]
+    for way, title in [
+        ("far", "A server one millisecond away, jobs per second"),
+        ("threads", "On two threads, jobs per second"),
+        ("tls", "Over TLS, jobs per second"),
+    ]:
+        there = [work for work in throughput if way_of(work) == way]
+        able = [peer for peer in peers if any(peer_has_figures(work, peer) for work in there)]
+        if there:
+            # Far away another number of jobs is measured, and the way is what is asked about.
+            plain = {work["label"]: work for work in near} if way != "far" else {}
+            blocks += [[f"### {title}"], figure_table(there, able, "jobs_per_s", 0, plain)]
+    late = [work for work in works if any(metric["key"] == "p50_ms" for metric in work["metrics"])]
+    if late:
+        blocks += [["### Jobs whose time has come"], late_table(late, peers)]
+    rest = [work for work in works if work not in throughput and work not in late]
     if rest:
         blocks.append(["### Latency, idling, memory"])
     for work in rest:
-        blocks.append(work_table(work, peers))
+        blocks.append(work_table(work, [peer for peer in rivals if peer_has_figures(work, peer)]))
     return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def near_works(works):
+    """Those of one process beside the server, which the chart shows, too."""
+    return [work for work in works if not way_of(work) and not is_shared(work)]
 
 
 def chart(document):
     peers = peers_of(document)
-    works = [work for work in document["works"] if is_throughput(work)]
+    works = near_works([work for work in document["works"] if is_throughput(work)])
     bar, gap, label_width, panel_width, value_width, top = 11, 12, 130, 150, 66, 78
     group = bar * len(peers) + gap
     panel_pitch = panel_width + value_width + 14
