@@ -1,15 +1,15 @@
 //! Joins adds that are called at the same time into one call to Redis.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+mod first;
 
-use futures::StreamExt;
-use futures::future::BoxFuture;
+use std::sync::Arc;
+
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use tokio::runtime::{self, Handle};
 use tokio::sync::{Notify, oneshot};
 
+use self::first::{Back, Carried, First, Parked};
 use super::add::call_length;
 use super::{Engine, LONGEST_CALL, sent};
 use crate::error::{Error, Result};
@@ -27,7 +27,8 @@ const WORTH_A_CALL: usize = 16;
 /// Joins adds that are called at the same time into one call.
 ///
 /// The first add is sent at once, by its caller; those that come while a call is under way form the next one. So an
-/// idle producer waits for nothing, and a busy one shares the cost of a call among many jobs.
+/// idle producer waits for nothing, and a busy one shares the cost of a call among many jobs. Nobody waits for a caller:
+/// it may keep its future and not poll it. So as soon as a second one has come, a task does all the sending.
 pub(crate) struct Coalescer {
     engine: Engine,
     figures: AddFigures,
@@ -41,12 +42,49 @@ struct Gathering {
     jobs: Vec<Addition>,
     callers: Vec<Caller>,
     sender: Sender,
-    /// The runtime of the sender. A caller in the same runtime cannot outlive a sender that stands still.
+    /// The call of the first caller, while it is not being polled.
+    parked: Option<Parked>,
+    /// What tasks will say of calls that they took from their callers, by the ticket of the caller.
+    carried: Vec<(u64, oneshot::Receiver<Back>)>,
+    /// The runtime of the sender. A task of the same runtime cannot stand still while the caller does not.
     home: Option<runtime::Id>,
     /// How many jobs are under way.
     sent: usize,
     /// The next caller's number.
     tickets: u64,
+}
+
+impl Sender {
+    /// Reports whether the caller with this ticket sends.
+    fn is_first(self, ticket: u64) -> bool {
+        matches!(self, Self::First(owner) | Self::Called(owner) if owner == ticket)
+    }
+}
+
+impl Gathering {
+    /// Returns the task that has to be started for what has gathered. A call stays in the runtime in which it began, where
+    /// its timers are.
+    fn start(&mut self, is_stranger: bool) -> Option<Start> {
+        let is_enough = self.jobs.len() >= WORTH_A_CALL;
+        let carried = match self.sender {
+            Sender::First(ticket) if !is_stranger => match self.parked.take() {
+                Some(parked) => {
+                    let (carried, told) = parked.carry();
+                    self.carried.push(told);
+                    Some(carried)
+                }
+                None => {
+                    self.sender = Sender::Called(ticket);
+                    return None;
+                }
+            },
+            Sender::First(_) | Sender::Called(_) if is_enough => None,
+            Sender::Nobody => None,
+            Sender::First(_) | Sender::Called(_) | Sender::Task => return None,
+        };
+        self.sender = Sender::Task;
+        Some(Start(carried))
+    }
 }
 
 /// A caller that waits for a job that was gathered.
@@ -62,27 +100,35 @@ enum Reply {
     Orphaned(Addition),
 }
 
-/// Who sends what has gathered. *Nobody*: the next caller sends. *First*: a caller sends one job; when that is done, or
-/// enough has gathered meanwhile, a task takes over. *Task*: a task sends until nothing has gathered and nothing is
-/// under way.
+/// Who sends what has gathered.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum Sender {
+    /// The next caller sends.
     #[default]
     Nobody,
-    First,
+    /// The caller with this ticket sends one job. When another caller comes, a task takes over.
+    First(u64),
+    /// Another caller has come while the one with this ticket was polling its call. When the poll ends, a task takes
+    /// over; also when enough has gathered.
+    Called(u64),
+    /// A task sends until nothing has gathered and nothing is under way.
     Task,
 }
 
 /// How an add is handled.
 enum Entered {
-    First(Addition),
-    Gathered { reply: oneshot::Receiver<Reply>, ticket: u64, needs_task: bool, is_stranger: bool },
+    First { job: Addition, ticket: u64 },
+    Gathered { reply: oneshot::Receiver<Reply>, ticket: u64, start: Option<Start>, is_stranger: bool },
 }
+
+/// A task that has to be started, with the call that is under way.
+struct Start(Option<Carried>);
 
 /// The job, returned to its caller, and its outcome.
 type Answer = Result<(Addition, Placed)>;
 
 /// Jobs that are sent together, and the callers that wait for them; none once they are answered.
+#[derive(Default)]
 struct Batch {
     jobs: Vec<Addition>,
     callers: Vec<Caller>,
@@ -118,10 +164,13 @@ impl Coalescer {
         let mut job = job;
         loop {
             match self.enter(job) {
-                Entered::First(job) => return First { call: Some(Box::pin(Arc::clone(self).send_first(job))) }.await,
-                Entered::Gathered { reply, ticket, needs_task, is_stranger } => {
-                    if needs_task {
-                        self.start_task();
+                Entered::First { job, ticket } => {
+                    let call = Box::pin(Arc::clone(self).send_first(job, ticket));
+                    return First::new(Arc::clone(self), ticket, call).await;
+                }
+                Entered::Gathered { reply, ticket, start, is_stranger } => {
+                    if let Some(Start(carried)) = start {
+                        self.start_task(carried);
                     }
                     let reply = if is_stranger { self.outlive(reply, ticket).await } else { reply.await };
                     match reply {
@@ -137,25 +186,24 @@ impl Coalescer {
     fn enter(&self, job: Addition) -> Entered {
         let here = Handle::try_current().ok().map(|runtime| runtime.id());
         let mut state = self.lock();
-        if state.sender == Sender::Nobody {
-            state.sender = Sender::First;
-            state.home = here;
-            state.sent += 1;
-            return Entered::First(job);
-        }
-        let (caller, reply) = oneshot::channel();
         state.tickets += 1;
         let ticket = state.tickets;
+        // A call that is still parked belongs to a runtime that stands still, and keeps its place.
+        if state.sender == Sender::Nobody && state.parked.is_none() {
+            state.sender = Sender::First(ticket);
+            state.home = here;
+            state.sent += 1;
+            return Entered::First { job, ticket };
+        }
+        let (caller, reply) = oneshot::channel();
         state.jobs.push(job);
         state.callers.push(Caller { ticket, reply: caller });
-        let is_enough = state.jobs.len() >= WORTH_A_CALL;
-        let needs_task = is_enough && state.sender == Sender::First;
-        if needs_task {
-            state.sender = Sender::Task;
-        } else if is_enough {
+        let is_stranger = state.home != here;
+        let start = state.start(is_stranger);
+        if start.is_none() && state.sender == Sender::Task && state.jobs.len() >= WORTH_A_CALL {
             self.enough.notify_one();
         }
-        Entered::Gathered { reply, ticket, needs_task, is_stranger: !needs_task && state.home != here }
+        Entered::Gathered { reply, ticket, is_stranger: start.is_none() && is_stranger, start }
     }
 
     /// Waits for a sender in another runtime, which may stand still for ever, for example a single-threaded one that
@@ -180,7 +228,7 @@ impl Coalescer {
             is_unsent
         };
         if takes_over {
-            self.start_task();
+            self.start_task(None);
         }
         match tokio::time::timeout(timeout.saturating_mul(LONGEST_CALL), reply).await {
             Ok(reply) => reply,
@@ -189,22 +237,22 @@ impl Coalescer {
     }
 
     /// Starts the task that sends what has gathered. If its runtime ends before it starts, the guard notices.
-    fn start_task(self: &Arc<Self>) {
+    fn start_task(self: &Arc<Self>, carried: Option<Carried>) {
         let sending = Sending { coalescer: Arc::clone(self), who: Sender::Task };
         self.lock().home = Handle::try_current().ok().map(|runtime| runtime.id());
-        tokio::spawn(Arc::clone(self).send(sending));
+        tokio::spawn(Arc::clone(self).send(sending, carried));
     }
 
     /// Sends one job alone, and leaves what has gathered meanwhile to a task.
-    async fn send_first(self: Arc<Self>, job: Addition) -> Answer {
-        let mut sending = Sending { coalescer: Arc::clone(&self), who: Sender::First };
+    async fn send_first(self: Arc<Self>, job: Addition, ticket: u64) -> Answer {
+        let mut sending = Sending { coalescer: Arc::clone(&self), who: Sender::First(ticket) };
         self.figures.sent(1);
         let placed = self.engine.add_call(std::slice::from_ref(&job)).await.pop();
         let needs_task = {
             let mut state = self.lock();
             sending.who = Sender::Nobody;
             state.sent = state.sent.saturating_sub(1);
-            let is_last = state.sender == Sender::First;
+            let is_last = state.sender.is_first(ticket);
             let needs_task = is_last && !state.jobs.is_empty();
             if is_last {
                 state.sender = if needs_task { Sender::Task } else { Sender::Nobody };
@@ -212,14 +260,15 @@ impl Coalescer {
             needs_task
         };
         if needs_task {
-            self.start_task();
+            self.start_task(None);
         }
         placed.unwrap_or(Err(Error::Closed)).map(|placed| (job, placed))
     }
 
-    /// Sends what has gathered, until nothing has.
-    async fn send(self: Arc<Self>, mut sending: Sending) {
+    /// Sends what has gathered, until nothing has, beside a call that is under way.
+    async fn send(self: Arc<Self>, mut sending: Sending, carried: Option<Carried>) {
         let mut calls = FuturesUnordered::new();
+        calls.extend(carried.map(|call| sent(call.map(|()| (Batch::default(), Vec::new())))));
         loop {
             failpoint::hit("adds' sender", &self.engine.keys);
             while calls.len() < CALLS_AT_ONCE
@@ -286,34 +335,6 @@ impl Coalescer {
     }
 }
 
-/// The add of the first caller. It goes on as a task if the caller gives up.
-struct First {
-    /// `None` once the call has ended.
-    call: Option<BoxFuture<'static, Answer>>,
-}
-
-impl Future for First {
-    type Output = Answer;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
-        let answer = self.call.as_mut().map_or(Poll::Ready(Err(Error::Closed)), |call| call.as_mut().poll(cx));
-        if answer.is_ready() {
-            self.call = None;
-        }
-        answer
-    }
-}
-
-impl Drop for First {
-    fn drop(&mut self) {
-        if let Some(call) = self.call.take()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            runtime.spawn(call);
-        }
-    }
-}
-
 /// A sender at work. If its runtime ends, what has gathered is returned to the callers, and the first of them to call
 /// again becomes the sender.
 struct Sending {
@@ -336,8 +357,17 @@ impl Drop for Sending {
         }
         let orphans = {
             let mut state = self.coalescer.lock();
-            state.sent = if self.who == Sender::Task { 0 } else { state.sent.saturating_sub(1) };
-            if state.sender != self.who {
+            let is_sender = match self.who {
+                Sender::First(ticket) => {
+                    state.sent = state.sent.saturating_sub(1);
+                    state.sender.is_first(ticket)
+                }
+                who => {
+                    state.sent = 0;
+                    state.sender == who
+                }
+            };
+            if !is_sender {
                 return;
             }
             state.sender = Sender::Nobody;
@@ -364,6 +394,10 @@ mod tests {
         engine.new_job(name.to_owned(), "{}".to_owned(), options.clone(), &options).unwrap()
     }
 
+    async fn soon<T>(wait: impl Future<Output = T>) -> T {
+        tokio::time::timeout(std::time::Duration::from_secs(30), wait).await.expect("it ends")
+    }
+
     #[tokio::test]
     async fn an_add_goes_on_when_its_caller_gives_up() {
         let engine = queue().await;
@@ -381,6 +415,55 @@ mod tests {
         // A further add works too: nothing is left that blocks it.
         coalescer.add(job(&engine, "fourth")).await.unwrap();
         assert_eq!(engine.int("LLEN @wait").await, 4);
+    }
+
+    #[tokio::test]
+    async fn an_add_that_nobody_polls_keeps_nobody() {
+        let engine = queue().await;
+        let coalescer = Coalescer::new(engine.clone());
+        // In the first rounds the reply comes while nobody polls the add, in the later ones perhaps before.
+        for round in 0..20 {
+            let mut first = Box::pin(coalescer.add(job(&engine, "first")));
+            assert!(first.as_mut().now_or_never().is_none());
+            if round >= 10 {
+                tokio::task::yield_now().await;
+            }
+            let other = tokio::spawn({
+                let (coalescer, job) = (Arc::clone(&coalescer), job(&engine, "other"));
+                async move { coalescer.add(job).await }
+            });
+            soon(coalescer.add(job(&engine, "own"))).await.unwrap();
+            soon(other).await.unwrap().unwrap();
+            // The one that was kept has its answer too, and may be dropped instead.
+            if round % 2 == 0 {
+                first.await.unwrap();
+            }
+        }
+        assert_eq!(engine.int("LLEN @wait").await, 60);
+        assert!(coalescer.lock().parked.is_none());
+        assert!(coalescer.lock().carried.is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn adds_of_a_loop_that_also_keeps_one_are_answered() {
+        let engine = queue().await;
+        let coalescer = Coalescer::new(engine.clone());
+        let loops = (0..4).map(|_| {
+            let (coalescer, engine) = (Arc::clone(&coalescer), engine.clone());
+            tokio::spawn(async move {
+                let mut kept = Box::pin(coalescer.add(job(&engine, "kept")));
+                for _ in 0..100 {
+                    if let Some(answer) = kept.as_mut().now_or_never() {
+                        answer.unwrap();
+                        kept = Box::pin(coalescer.add(job(&engine, "kept")));
+                    }
+                    soon(coalescer.add(job(&engine, "own"))).await.unwrap();
+                }
+            })
+        });
+        for ended in join_all(loops).await {
+            ended.unwrap();
+        }
     }
 
     #[tokio::test]

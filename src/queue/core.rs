@@ -1,12 +1,10 @@
 //! The state that all handles of one queue on one client share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use tokio::sync::OnceCell;
-
 use super::Directory;
-use crate::engine::{Coalescer, Engine, LONGEST_CALL};
+use super::settings::Settings;
+use crate::engine::{Coalescer, Engine};
 use crate::error::{Error, Result, WithCauses};
 use crate::events::FinishHub;
 use crate::job::Attempt;
@@ -20,10 +18,7 @@ pub(crate) struct QueueCore {
     finished: FinishHub,
     /// Watches cancellations of jobs that were fetched by hand.
     cancels: Arc<CancelWatch>,
-    /// Set once the queue's settings were written, as Node does when it opens a queue.
-    opened: OnceCell<()>,
-    /// The cap of the event stream that the user has set; 0 for none.
-    max_events: AtomicU64,
+    settings: Arc<Settings>,
 }
 
 impl std::fmt::Debug for QueueCore {
@@ -39,8 +34,7 @@ impl QueueCore {
             finished: FinishHub::new(engine.clone()),
             cancels: Arc::default(),
             adder: Coalescer::new(engine),
-            opened: OnceCell::new(),
-            max_events: AtomicU64::new(0),
+            settings: Arc::default(),
         })
     }
 
@@ -71,27 +65,20 @@ impl QueueCore {
     }
 
     pub(crate) fn limit_events(&self, cap: u64) {
-        self.max_events.store(cap, Ordering::Relaxed);
+        self.settings.limit_events(cap);
     }
 
     /// Writes the settings that dashboards look for, once.
     pub(crate) async fn open(&self) -> Result<()> {
-        if self.opened.initialized() {
+        if self.settings.are_written() {
             return Ok(());
         }
-        let cap = Some(self.max_events.load(Ordering::Relaxed)).filter(|cap| *cap > 0);
-        let opening = self.opened.get_or_try_init(|| self.engine().open_queue(cap));
-        // The caller that is writing them may be in a runtime that stands still.
-        let limit = self.engine().link.options().command_timeout.saturating_mul(LONGEST_CALL);
-        match tokio::time::timeout(limit, opening).await {
-            Ok(opened) => opened.copied(),
-            Err(_) => Err(Error::Timeout { op: "open_queue", after: limit }),
-        }
+        self.settings.write(self.engine()).await
     }
 
     /// Does the same before an add. An add does not fail if the settings cannot be written: the next one tries again.
     pub(crate) async fn open_for_add(&self) {
-        if self.opened.initialized() {
+        if self.settings.are_written() {
             return;
         }
         let opened = tokio::time::timeout(self.engine().link.options().command_timeout, self.open()).await;

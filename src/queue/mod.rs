@@ -11,6 +11,7 @@ mod read;
 
 mod jobs;
 mod schedulers;
+mod settings;
 
 mod admin;
 

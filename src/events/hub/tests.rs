@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::join_all;
 
 use super::super::testing::{TestQueue, TestServer, eventually, soon};
@@ -231,6 +232,23 @@ async fn jobs_that_removed_themselves_before_the_wait_are_found() {
     queue.emit(&["removed", "jobId", "j7", "prev", "completed"]).await;
     assert!(is_missing(&hub.wait_until_finished("j7", None).await));
     assert!(queue.listeners().await.is_empty());
+}
+
+/// The one who looks back for all may be a caller that keeps its future and does not poll it.
+#[tokio::test]
+async fn a_wait_that_nobody_polls_keeps_no_other() {
+    let server = TestServer::start();
+    let queue = server.queue().await;
+    let hub = hub(&queue, BY_EVENTS);
+    queue.complete("a", "1", false, true).await;
+    let mut kept = Box::pin(hub.wait_until_finished("a", None));
+    // Polled until it searches, or a little less or more.
+    while !hub.0.searches.is_searching() {
+        assert!(kept.as_mut().now_or_never().is_none(), "it was never seen to search");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(soon(wait(&hub, "a")).await.unwrap().unwrap(), "1");
+    assert_eq!(kept.await.unwrap(), "1");
 }
 
 /// Adds a job with an id that is used again after the server was emptied.
