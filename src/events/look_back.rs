@@ -6,7 +6,6 @@
 use std::time::Instant;
 
 use super::hub::Ending;
-use crate::clock::millis;
 use crate::engine::Engine;
 use crate::engine::events::{Page, Step, Trace};
 use crate::error::Result;
@@ -16,6 +15,13 @@ const DEPTH: usize = 10_000;
 
 /// How many events one call searches.
 const STEP: usize = 500;
+
+/// How much later than the reckoned time the job's `added` event may be at most, in ms: one for the time that was cut to
+/// whole ms, and one to spare.
+const SLACK_MS: u64 = 2;
+
+/// Two clocks drift apart by less than one part in so many.
+const DRIFT: u128 = 10_000;
 
 /// When the job that is meant existed. A job added later under its id is another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,9 +37,16 @@ impl Existed {
     fn limit(self, now: Option<u64>, asked: Instant) -> u64 {
         match (self, now) {
             (Self::At(ms), _) => ms,
-            // The answer was under way for a while, so the result is late rather than early; our wall clock does not
-            // matter.
-            (Self::Since(seen), Some(now)) => now.saturating_sub(millis(asked.saturating_duration_since(seen))),
+            // The server's clock was read after `asked`, so the job existed at this time or before; our wall clock does
+            // not matter. Too late a time is better than one before the job's own `added` event, with which its outcome
+            // would be taken for that of another job.
+            (Self::Since(seen), Some(now)) => {
+                let span = asked.saturating_duration_since(seen);
+                // The server's clock was cut to whole ms, and clocks run a little differently.
+                let (whole_ms, drift) = (span.as_millis(), span.as_millis() / DRIFT);
+                let ago = u64::try_from(whole_ms.saturating_sub(drift)).unwrap_or(u64::MAX);
+                now.saturating_add(SLACK_MS).saturating_sub(ago)
+            }
             // A user who may not ask for the time gets the last job with that id.
             (Self::Since(_), None) => u64::MAX,
         }
@@ -108,6 +121,8 @@ pub(super) async fn look_back(engine: &Engine, jobs: &[(String, Existed)]) -> Re
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::wire::EventId;
 
@@ -119,6 +134,19 @@ mod tests {
             search.see(&trace, existed.limit(None, Instant::now()));
         }
         search.outcome()
+    }
+
+    #[test]
+    fn the_added_event_of_a_job_that_was_seen_is_never_that_of_a_later_one() {
+        let seen = Instant::now();
+        for (since_us, added) in [(0, 1_000), (900, 1_000), (300_100, 700), (300_900, 700), (999_999, 1)] {
+            let limit = Existed::Since(seen).limit(Some(1_000), seen + Duration::from_micros(since_us));
+            assert!(limit >= added, "{since_us} us: {limit}");
+            // Yet not much later: the id may have been used again.
+            assert!(limit <= added + 2, "{since_us} us: {limit}");
+        }
+        let an_hour = Existed::Since(seen).limit(Some(10_000_000), seen + Duration::from_secs(3600));
+        assert_eq!(an_hour, 10_000_000 - 3_600_000 + 360 + 2);
     }
 
     #[test]

@@ -234,6 +234,24 @@ async fn jobs_that_removed_themselves_before_the_wait_are_found() {
     assert!(queue.listeners().await.is_empty());
 }
 
+/// A job that is known from its add, and completes and removes itself, whatever part of a millisecond has gone by.
+#[tokio::test]
+async fn jobs_that_were_added_and_removed_themselves_are_found() {
+    let server = TestServer::start();
+    let queue = server.queue().await;
+    let hub = hub(&queue, BY_EVENTS);
+    for round in 0..200 {
+        let id = format!("j{round}");
+        queue.emit(&["added", "jobId", &id, "name", "n"]).await;
+        let seen = Some(std::time::Instant::now());
+        queue.complete(&id, &round.to_string(), false, true).await;
+        // The fault depended on the time between the add and the wait.
+        tokio::time::sleep(Duration::from_micros(round * 50)).await;
+        let job = Awaited { id: &id, born: None, seen };
+        assert_eq!(hub.wait_until_finished(job, None).await.unwrap(), round.to_string());
+    }
+}
+
 /// The one who looks back for all may be a caller that keeps its future and does not poll it.
 #[tokio::test]
 async fn a_wait_that_nobody_polls_keeps_no_other() {
