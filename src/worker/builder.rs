@@ -208,7 +208,8 @@ impl<Q> WorkerBuilder<Q> {
         self
     }
 
-    /// Sets the longest sleep of a worker whose queue is rate limited. Default: 30 s; at least 1 ms.
+    /// Sets the longest sleep of a worker whose queue is rate limited. Default: 30 s; at least 1 ms. It sleeps no longer
+    /// than the [`drain_delay`](Self::drain_delay) where the server says that there is a limit, which may be taken back.
     #[doc(alias = "maximumRateLimitDelay")]
     pub fn maximum_rate_limit_delay(mut self, delay: Duration) -> Self {
         self.options.maximum_rate_limit_delay = delay;

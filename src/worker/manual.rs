@@ -218,8 +218,8 @@ impl<D: DeserializeOwned + Send + 'static, R: 'static> ManualWorker<D, R> {
                 return Ok(None);
             }
             if !fetched.limited_for.is_zero() {
-                // A rate-limited caller cannot use a marker; others may.
-                tokio::time::sleep(block.min(fetched.limited_for)).await;
+                // A rate-limited caller cannot use a marker; others may. The limit may be taken back meanwhile.
+                tokio::time::sleep(block.min(fetched.limited_for).min(self.options.drain_delay)).await;
                 continue;
             }
             if let Some(due) = fetched.next_due {

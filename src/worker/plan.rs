@@ -518,8 +518,18 @@ pub(super) fn fitting(sizes: impl Iterator<Item = usize>, most: usize) -> usize 
 
 /// Returns for how many ms the rate limit keeps this worker from fetching. The limiter may be running for other
 /// reasons; the worker waits for it only if a job asked for a pause.
-pub(super) fn limited_ms(said: u64, limiter_ttl_ms: u64, asked: Option<Duration>, is_answered: bool) -> u64 {
-    said.max(asked.map_or(0, |pause| if is_answered { limiter_ttl_ms } else { millis(pause) }))
+///
+/// A limit may be taken back or raised, and nobody tells those whom it has stopped. So where the server keeps to it, the
+/// worker asks again after `look`. A pause that a job asked for is kept by the worker alone, unless there is a limit too.
+pub(super) fn limited_ms(
+    said: u64,
+    limiter_ttl_ms: u64,
+    asked: Option<Duration>,
+    is_answered: bool,
+    look: Duration,
+) -> u64 {
+    let asked = asked.map_or(0, |pause| if is_answered { limiter_ttl_ms } else { millis(pause) });
+    if said > 0 { said.max(asked).min(millis(look)) } else { asked }
 }
 
 /// Returns how much one call carries for a worker with `slots` slots: with very many running jobs it is costly to find

@@ -273,6 +273,44 @@ async fn the_rate_limit_of_the_queue_comes_before_the_workers_own() {
     check(&fixture, &ids).await;
 }
 
+/// The workers that a limit has put to sleep do not wait for the marker, so they look again.
+#[tokio::test]
+async fn a_limit_that_is_taken_back_or_raised_lets_limited_workers_go_on() {
+    let (long, short) = (Duration::from_secs(600), Duration::from_millis(100));
+    for way in ["removed", "raised", "a new window", "by hand"] {
+        let fixture = Fixture::new().await;
+        let queue = &fixture.queue;
+        queue.set_global_rate_limit(1, long).await.unwrap();
+        let ids = fixture.add_many(2).await;
+        let by_hand = fixture.client.manual_worker::<Value, ()>(queue.name()).drain_delay(short).open().unwrap();
+        let worker = fixture.worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) });
+        let worker = worker.drain_delay(short).maximum_rate_limit_delay(long);
+        let worker = if way == "by hand" { None } else { Some(worker.start().unwrap()) };
+        if worker.is_some() {
+            fixture.until(JobState::Completed, 1).await;
+        } else {
+            by_hand.get_next_job("t").await.unwrap().unwrap().move_to_completed(&(), "t").await.unwrap();
+        }
+        let end = async {
+            match way {
+                "raised" => queue.set_global_rate_limit(100, long).await.unwrap(),
+                "a new window" => assert!(queue.remove_rate_limit_key().await.unwrap()),
+                _ => assert!(queue.remove_global_rate_limit().await.unwrap()),
+            }
+        };
+        if let Some(worker) = worker {
+            end.await;
+            fixture.until(JobState::Completed, 2).await;
+            worker.close().await;
+        } else {
+            let next = by_hand.get_next_job_within("t", long);
+            let (next, ()) = tokio::time::timeout(PATIENCE, async { tokio::join!(next, end) }).await.expect(way);
+            next.unwrap().expect(way).move_to_completed(&(), "t").await.unwrap();
+        }
+        check(&fixture, &ids).await;
+    }
+}
+
 #[tokio::test]
 async fn a_job_that_asks_for_patience_holds_the_queue_and_runs_again() {
     let fixture = Fixture::new().await;

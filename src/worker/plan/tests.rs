@@ -218,11 +218,22 @@ fn a_rate_limit_stops_fetching_and_not_settling() {
 
 #[test]
 fn only_a_job_that_asked_for_a_pause_makes_its_worker_wait_for_the_limiter() {
-    assert_eq!(limited_ms(0, 900, None, true), 0);
-    assert_eq!(limited_ms(70, 900, None, true), 70);
+    let look = Duration::from_secs(5);
+    assert_eq!(limited_ms(0, 900, None, true, look), 0);
+    assert_eq!(limited_ms(70, 900, None, true, look), 70);
     let asked = Some(Duration::from_millis(500));
-    assert_eq!(limited_ms(70, 900, asked, true), 900);
-    assert_eq!(limited_ms(0, 0, asked, false), 500);
+    assert_eq!(limited_ms(70, 900, asked, true, look), 900);
+    assert_eq!(limited_ms(0, 0, asked, false, look), 500);
+}
+
+#[test]
+fn a_limit_that_the_server_keeps_to_is_looked_at_again_soon() {
+    let look = Duration::from_secs(5);
+    assert_eq!(limited_ms(60_000, 60_000, None, true, look), 5_000);
+    let asked = Some(Duration::from_secs(60));
+    assert_eq!(limited_ms(60_000, 60_000, asked, true, look), 5_000);
+    // The worker alone keeps to a pause, where there is no limit.
+    assert_eq!(limited_ms(0, 60_000, asked, true, look), 60_000);
 }
 
 #[test]
