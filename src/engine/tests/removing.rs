@@ -1,8 +1,14 @@
 //! Removed jobs and their relatives.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::{family, refusal};
+use crate::engine::Engine;
 use crate::engine::testing::{named, queue};
 use crate::error::Reason;
+use crate::options::KeepJobs;
+use crate::script::settle::{Ask, End, Outcome, Why};
 use crate::state::JobState;
 
 #[tokio::test]
@@ -162,4 +168,65 @@ async fn a_child_is_taken_away_from_its_parent() {
     assert!(!queue.remove_child_dependency("c", &parent).await.unwrap());
     assert_eq!(queue.int("HEXISTS @c parentKey").await, 0);
     assert_eq!(queue.says("LRANGE @wait 0 -1").await, "c p");
+}
+
+/// The id of a parent has colons if it is the run of a scheduler, and the prefix of its queue may have some too.
+#[tokio::test]
+async fn a_parent_whose_id_has_colons_is_let_go_with_its_last_child() {
+    let first = queue().await;
+    for id in ["abc", "repeat:tick:1795000000000", "a:b:c", "a:b:"] {
+        for prefix in ["", ":longer"] {
+            let prefix = format!("{}{prefix}", first.keys.prefix());
+            let parents = named(&prefix, "parents").await;
+            let children = named(&prefix, "children").await;
+            for way in ["remove", "drain", "clean", "obliterate", "separate", "drop", "forget"] {
+                parents.redis("DEL @wait").await;
+                family(&parents, id, &children, &["c"]).await;
+                match way {
+                    "remove" => assert!(children.remove("c", false).await.unwrap()),
+                    "drain" => assert_eq!(children.drain(false).await.unwrap(), 1),
+                    "clean" => {
+                        let cleaned = children.clean(JobState::Waiting, Duration::ZERO, 0).await.unwrap();
+                        assert_eq!(cleaned, ["c"]);
+                    }
+                    "obliterate" => children.obliterate(true).await.unwrap(),
+                    "separate" => assert!(children.remove_child_dependency("c", &parents.keys.job(id)).await.unwrap()),
+                    _ => fail_and_drop(&children, "c", way == "forget").await,
+                }
+                assert_eq!(parents.says("LRANGE @wait 0 -1").await, id, "{way}, {prefix}");
+                assert_eq!(parents.int("ZCARD @waiting-children").await, 0, "{way}, {prefix}");
+                children.redis("DEL @wait @active @failed @c @later").await;
+            }
+        }
+    }
+}
+
+/// A queue whose prefix begins with the prefix and the name of another one.
+#[tokio::test]
+async fn a_parent_under_a_longer_prefix_is_let_go_too() {
+    let children = queue().await;
+    let parents = named(&format!("{}:longer", children.keys.prefix()), "parents").await;
+    parents.open_queue(None).await.unwrap();
+    family(&parents, "abc", &children, &["c"]).await;
+    assert!(children.remove("c", false).await.unwrap());
+    assert_eq!(parents.says("LRANGE @wait 0 -1").await, "abc");
+}
+
+/// Lets a job fail for good: it is dropped at once, or by the rule of the next one.
+async fn fail_and_drop(queue: &Engine, id: &str, by_rule: bool) {
+    queue.redis("DEL @wait").await;
+    let keep = if by_rule { KeepJobs::new().count(1) } else { true.into() };
+    let ids: &[&str] = if by_rule { &[id, "later"] } else { &[id] };
+    for (start, id) in (1..).zip(ids) {
+        if start > 1 {
+            queue.store(id, &[]).await;
+        }
+        queue.redis(&format!("SET @{id}:lock t")).await;
+        queue.redis(&format!("LPUSH @active {id}")).await;
+        let why = Why { reason: "x".to_owned(), stacktrace: "[]".to_owned(), trace: String::new() };
+        let end = End::Failed { why, keep: Some(keep), attempts: 1 };
+        let outcome = Outcome { id: (*id).into(), token: "t".into(), start, end };
+        let settled = queue.settle(&mut Ask::default(), &[outcome], || Arc::from("u"), &|_, _| true).await.unwrap();
+        assert_eq!(settled.settled.codes, [Ok(0)]);
+    }
 }
