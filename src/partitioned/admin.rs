@@ -244,7 +244,7 @@ impl<D, R> Partitioned<D, R> {
         if !by_force {
             self.refuse_if_active(op).await?;
         }
-        let obliterate = |_, queue: Arc<QueueCore>| async move { queue.engine().obliterate(by_force).await };
+        let obliterate = |_, queue: Arc<QueueCore>| async move { queue.obliterate(by_force).await };
         self.core.each(op, 0..self.core.count(), obliterate).await?;
         self.core.first().engine().forget_partitions().await
     }

@@ -215,7 +215,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// BullMQ: `Queue.obliterate`.
     pub async fn obliterate(&self) -> Result<()> {
-        self.core.engine().obliterate(false).await
+        self.core.obliterate(false).await
     }
 
     /// Does the same as [`obliterate`](Self::obliterate), even if jobs are active: their workers lose them.
@@ -226,7 +226,7 @@ impl<D, R> Queue<D, R> {
     ///
     /// BullMQ: `Queue.obliterate` with `force: true`.
     pub async fn obliterate_by_force(&self) -> Result<()> {
-        self.core.engine().obliterate(true).await
+        self.core.obliterate(true).await
     }
 
     /// Trims the event stream to about `keep` entries, and returns how many were removed. One round trip.

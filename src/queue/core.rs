@@ -59,6 +59,14 @@ impl QueueCore {
         &self.finished
     }
 
+    /// Deletes the queue with everything in it.
+    pub(crate) async fn obliterate(&self, force: bool) -> Result<()> {
+        let obliterated = self.engine().obliterate(force).await;
+        // A call that has failed may have deleted them too.
+        self.forget_settings();
+        obliterated
+    }
+
     /// Adds an attempt by hand to those that are told of their cancellation. Must be called in a runtime.
     pub(crate) fn watch_cancels(&self, attempt: &Arc<Attempt>) {
         self.cancels.add(self.engine(), attempt);
@@ -68,20 +76,24 @@ impl QueueCore {
         self.settings.limit_events(cap);
     }
 
-    /// Writes the settings that dashboards look for, once.
+    /// Writes the settings that dashboards look for.
     pub(crate) async fn open(&self) -> Result<()> {
-        if self.settings.are_written() {
-            return Ok(());
-        }
+        self.settings.forget();
         self.settings.write(self.engine()).await
     }
 
-    /// Does the same before an add. An add does not fail if the settings cannot be written: the next one tries again.
+    /// Records that the settings may be gone: the queue was obliterated, or the server has lost data.
+    pub(crate) fn forget_settings(&self) {
+        self.settings.forget();
+    }
+
+    /// Writes the settings before an add, once. An add does not fail if the settings cannot be written: the next one tries again.
     pub(crate) async fn open_for_add(&self) {
         if self.settings.are_written() {
             return;
         }
-        let opened = tokio::time::timeout(self.engine().link.options().command_timeout, self.open()).await;
+        let writing = self.settings.write(self.engine());
+        let opened = tokio::time::timeout(self.engine().link.options().command_timeout, writing).await;
         if let Ok(Err(error)) = opened {
             tracing::debug!(error = %WithCauses(&error), queue = ?self.engine().keys, "the settings of the queue could not be written");
         }

@@ -109,8 +109,10 @@ impl<D, R> Queue<D, R> {
         self.core.engine().keys.prefix()
     }
 
-    /// Writes the queue's settings to Redis if they are missing; dashboards find the queue by them. One round trip the
-    /// first time, none after that. The first add of a client does the same.
+    /// Writes the queue's settings to Redis; dashboards find the queue by them. One round trip. The first add of a client
+    /// does the same, and so does the first one after [`obliterate`](Self::obliterate), or after a worker of the client
+    /// has told of [`RolledBack`](crate::worker::WorkerEvent::RolledBack). If the server was emptied in another way, as by
+    /// `FLUSHALL`, call this.
     ///
     /// # Errors
     ///

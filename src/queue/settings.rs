@@ -27,6 +27,11 @@ impl Settings {
         self.are_written.load(Ordering::Acquire)
     }
 
+    /// Records that they may be gone, so that the next add writes them again.
+    pub(super) fn forget(&self) {
+        self.are_written.store(false, Ordering::Release);
+    }
+
     /// Writes them, unless another caller has done so meanwhile.
     ///
     /// A task writes, so that nobody waits for a caller that keeps its future and does not poll it.
@@ -65,10 +70,13 @@ impl Drop for AbortOnDrop {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Weak;
+
     use futures::FutureExt;
 
     use super::*;
     use crate::engine::testing::queue;
+    use crate::queue::QueueCore;
 
     #[tokio::test]
     async fn a_caller_that_nobody_polls_keeps_nobody() {
@@ -91,5 +99,29 @@ mod tests {
         }
         settings.write(&engine).await.unwrap();
         assert!(settings.are_written());
+    }
+
+    #[tokio::test]
+    async fn settings_that_are_gone_are_written_again() {
+        let core = QueueCore::new(queue().await, Weak::new());
+        core.limit_events(500);
+        let cap = async || core.engine().says("HMGET @meta opts.maxLenEvents").await;
+        core.open_for_add().await;
+        assert_eq!(cap().await, "500");
+        core.obliterate(true).await.unwrap();
+        assert_eq!(cap().await, "nil");
+        core.open_for_add().await;
+        assert_eq!(cap().await, "500");
+        // Whoever asks for it gets it, also where this client knows of no loss.
+        for _ in 0..2 {
+            core.engine().redis("DEL @meta").await;
+            core.open().await.unwrap();
+            assert_eq!(cap().await, "500");
+        }
+        // A worker of the client has noticed the loss.
+        core.engine().redis("DEL @meta").await;
+        core.forget_settings();
+        core.open_for_add().await;
+        assert_eq!(cap().await, "500");
     }
 }

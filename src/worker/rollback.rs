@@ -87,6 +87,7 @@ pub(crate) async fn look_for_ever(worker: &WorkerCore) {
             Kept::Nothing => None,
         };
         worker.rollbacks.is_gone(seen);
+        worker.queue.forget_settings();
         tracing::warn!(queue = ?engine.keys, %seen, ?kept, "the server has lost its latest data, as after a failover");
         worker.figures.rolled_back();
         worker.events.emit(|| WorkerEvent::RolledBack { seen, kept });
