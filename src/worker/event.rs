@@ -140,9 +140,23 @@ fn as_text<S: serde::Serializer>(error: &Arc<Error>, serializer: S) -> Result<S:
     serde::Serialize::serialize(&std::collections::BTreeMap::from([("error", error.to_string())]), serializer)
 }
 
+/// How many bytes of results and reasons one listener may be behind.
+const MAX_BYTES: usize = 64 << 20;
+
+impl WorkerEvent {
+    /// Returns how many bytes of memory the texts of the event need that may be large.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Completed { return_value, .. } => return_value.as_str().len(),
+            Self::Failed { failed_reason, .. } => failed_reason.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// Receives a worker's events as they happen; also a [`Stream`].
 ///
-/// The buffer is limited by the worker's `event_buffer`, and grows only as it fills. A listener that is too slow misses
+/// The buffer is limited by the worker's `event_buffer` and to 64 MiB of results and reasons, and grows only as it fills. A listener that is too slow misses
 /// the oldest events; a [`WorkerEvent::Lagged`] in their place says how many, as
 /// [`Delivery::Lagged`](crate::events::Delivery::Lagged) does for the events of a queue.
 ///
@@ -210,12 +224,22 @@ struct Buffer(Lock<Held>);
 #[derive(Default)]
 struct Held {
     events: VecDeque<WorkerEvent>,
+    /// How many bytes their results and reasons have.
+    bytes: usize,
     /// How many were dropped since the listener was last told.
     lagged: u64,
     /// How many were dropped in all.
     missed: u64,
     waker: Option<Waker>,
     closed: bool,
+}
+
+impl Held {
+    fn take(&mut self) -> Option<WorkerEvent> {
+        let event = self.events.pop_front()?;
+        self.bytes -= event.bytes();
+        Some(event)
+    }
 }
 
 impl Buffer {
@@ -225,12 +249,14 @@ impl Buffer {
 
     fn push(&self, event: WorkerEvent, limit: usize) {
         let mut held = self.lock();
-        if held.events.len() >= limit {
-            held.events.pop_front();
+        held.bytes += event.bytes();
+        held.events.push_back(event);
+        // The newest one is kept, however large.
+        while held.events.len() > 1 && (held.events.len() > limit || held.bytes > MAX_BYTES) {
+            held.take();
             held.lagged += 1;
             held.missed += 1;
         }
-        held.events.push_back(event);
         wake(held);
     }
 
@@ -245,7 +271,7 @@ impl Buffer {
         if held.lagged > 0 {
             return Poll::Ready(Some(WorkerEvent::Lagged { missed: std::mem::take(&mut held.lagged) }));
         }
-        if let Some(event) = held.events.pop_front() {
+        if let Some(event) = held.take() {
             return Poll::Ready(Some(event));
         }
         if held.closed {
@@ -431,5 +457,26 @@ mod tests {
         assert!(matches!(slow.recv().await, Some(WorkerEvent::Drained)));
         assert!(slow.recv().await.is_none());
         assert_eq!(slow.missed(), 1);
+    }
+
+    #[tokio::test]
+    async fn large_results_are_bounded_by_their_bytes() {
+        let sink = EventSink::new(1_000);
+        let mut slow = sink.subscribe();
+        let large = JsonText::new(format!("\"{}\"", "x".repeat(MAX_BYTES / 4)));
+        for n in 0..9 {
+            sink.emit(|| WorkerEvent::Completed { job_id: n.to_string(), return_value: large.clone() });
+        }
+        // Three of them fit.
+        assert!(matches!(slow.recv().await, Some(WorkerEvent::Lagged { missed: 6 })));
+        for n in 6..9 {
+            let event = slow.recv().await;
+            assert!(matches!(&event, Some(WorkerEvent::Completed { job_id, .. }) if *job_id == n.to_string()));
+        }
+        assert_eq!(slow.buffer.lock().bytes, 0);
+        // One that is too large alone is told nevertheless.
+        let huge = JsonText::new(format!("\"{}\"", "x".repeat(MAX_BYTES)));
+        sink.emit(|| WorkerEvent::Completed { job_id: "huge".to_owned(), return_value: huge });
+        assert!(matches!(slow.recv().await, Some(WorkerEvent::Completed { .. })));
     }
 }
