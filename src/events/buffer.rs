@@ -39,6 +39,8 @@ struct Slot {
     /// Set if entries between this one and the slot's may have been trimmed away; delivered first.
     gap_after: Option<EventId>,
     is_rollback: bool,
+    /// Why the server did not let us read before this one; delivered before the gap.
+    refusal: Option<String>,
     entry: Entry,
 }
 
@@ -56,7 +58,9 @@ impl Buffer {
         let mut gap_after = batch.gap_after;
         for entry in batch.entries {
             state.bytes += entry.size();
-            state.slots.push_back(Slot { gap_after: gap_after.take(), is_rollback: batch.is_rollback, entry });
+            let refusal = state.refusal.take();
+            let is_rollback = batch.is_rollback;
+            state.slots.push_back(Slot { gap_after: gap_after.take(), is_rollback, refusal, entry });
             while state.slots.len() > self.limit || (state.bytes > self.max_bytes && state.slots.len() > 1) {
                 let Some(slot) = state.slots.pop_front() else { break };
                 state.bytes -= slot.entry.size();
@@ -83,6 +87,9 @@ impl Buffer {
         if state.slots.is_empty()
             && let Some(problem) = state.refusal.take()
         {
+            return Poll::Ready(Some(Delivery::Refused { problem }));
+        }
+        if let Some(problem) = state.slots.front_mut().and_then(|slot| slot.refusal.take()) {
             return Poll::Ready(Some(Delivery::Refused { problem }));
         }
         if let Some(slot) = state.slots.front_mut()
@@ -184,6 +191,15 @@ mod tests {
         buffer.push(batch(1..3, 0, None));
         buffer.refused("no".to_owned());
         assert_eq!(drain(&buffer), ["1", "2", "refused no"]);
+    }
+
+    #[test]
+    fn a_refusal_that_was_mended_comes_before_what_was_read_then() {
+        let buffer = Buffer::new(9);
+        buffer.push(batch(1..3, 0, None));
+        buffer.refused("no".to_owned());
+        buffer.push(batch(3..5, 0, None));
+        assert_eq!(drain(&buffer), ["1", "2", "refused no", "3", "4"]);
     }
 
     #[test]

@@ -151,6 +151,17 @@ enum Readiness {
     Refused(Arc<str>),
 }
 
+impl Readiness {
+    /// Records that the server lets us read; returns whether it did not before.
+    fn is_mended(&mut self, start: EventId) -> bool {
+        let was_refused = matches!(self, Self::Refused(_));
+        if was_refused {
+            *self = Self::From(start);
+        }
+        was_refused
+    }
+}
+
 /// Why no event will ever come.
 #[derive(Debug, Clone)]
 pub(crate) enum NotReady {
@@ -200,17 +211,22 @@ impl QueueEvents {
             loop {
                 let mut reader = EventReader::new(&engine, options.block, after);
                 let reading = async {
+                    let mut was_start_refused = false;
                     loop {
                         failpoint::hit("queue events", &engine.keys);
                         let start = match reader.start().await {
                             Ok(start) => start,
                             Err(refused) => {
                                 tell_refusal(&closing.0, told, &refused, is_refused);
+                                was_start_refused = true;
                                 continue;
                             }
                         };
                         if after.is_none() {
                             after = Some(start);
+                        }
+                        if std::mem::take(&mut was_start_refused) {
+                            told.send_if_modified(|ready| ready.is_mended(start));
                         }
                         told.send_if_modified(|ready| {
                             let is_news = matches!(ready, Readiness::Unknown);
@@ -221,6 +237,7 @@ impl QueueEvents {
                         });
                         match reader.next().await {
                             Ok(batch) => {
+                                told.send_if_modified(|ready| ready.is_mended(start));
                                 closing.0.push(batch);
                                 after = Some(reader.position());
                                 *is_refused = false;

@@ -376,4 +376,8 @@ async fn who_may_not_read_is_told_and_hears_what_comes_once_it_may() {
     queue.send(&["DEL", "@events"]).await;
     queue.emit(&["0"]).await;
     expect(&mut all, 0..1).await;
+    // Whoever asks now, and listens from now on, hears nothing of what is mended.
+    soon(all.ready()).await.unwrap();
+    soon(all.subscribe().ready()).await.unwrap();
+    eventually("the other one reads too", async || now.ready().await.is_ok()).await;
 }
