@@ -28,6 +28,9 @@ impl<D, R> Queue<D, R> {
     /// If the id exists already, or by a deduplication, no new job is created: the returned job has the id that stands
     /// for it. [`Add::outcome`] tells what happened.
     ///
+    /// JSON has no number for `f64::NAN` and the infinities: they are stored as `null`, as Node stores them, and a
+    /// processor that expects a number cannot read its job then. Check for them where they may occur.
+    ///
     /// # Errors
     ///
     /// Awaiting it may return [`Error::InvalidOption`] (nothing was sent), [`Error::Refused`] with
