@@ -4,7 +4,7 @@
 //!
 //! prints (the signal comes by itself after half a second; Ctrl-C works too)
 //!
-//!     patient: told to stop (Shutdown), hands itself back
+//!     patient: told to stop (Shutdown)
 //!     completed: 2
 //!     handed back: 1
 //!     still waiting in the queue: 2
@@ -22,9 +22,9 @@ async fn work(job: Job<u64, ()>) -> Result<(), Halt> {
         () = work => Ok(()),
         () = stop.cancelled() => {
             let why = job.cancel_reason().map(|reason| format!("{reason:?}")).unwrap_or_default();
-            println!("{}: told to stop ({why}), hands itself back", job.name());
-            // Back to the front of the queue, without spending an attempt.
-            Err(Halt::Waiting)
+            println!("{}: told to stop ({why})", job.name());
+            // Right for every reason: here the job is handed back, and no attempt is spent; a timeout is a failed one.
+            Err(Halt::failed("stopped"))
         }
     }
 }
@@ -49,7 +49,7 @@ async fn main() -> anyhow::Result<()> {
     let report = worker.run_until(signal()).await;
 
     println!("completed: {}", report.counts.completed);
-    println!("handed back: {}", report.handed_back.len() as u64 + report.moved);
+    println!("handed back: {}", report.handed_back.len());
     println!("still waiting in the queue: {}", queue.get_job_counts(&[JobState::Waiting]).await?.waiting);
     Ok(())
 }

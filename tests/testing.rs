@@ -186,6 +186,18 @@ async fn faults_are_layers_of_one_line() {
     };
     let (cut, made) = run(Router::new().on("job", stuck).layer(shut_down())).await;
     assert_eq!((cut.completed, cut.moved, made), (1, 1, 1), "{cut:?}");
+    // The job whose processor gives up at the signal is handed back, and spends no attempt.
+    let gives_up = |job: Job<Value, ()>| async move {
+        if job.attempts_started() > 1 {
+            return Ok(());
+        }
+        job.cancellation().cancelled().await;
+        Err(Halt::failed("stopped"))
+    };
+    let (back, made) = run(Router::new().on("job", gives_up).layer(shut_down())).await;
+    assert_eq!((back.completed, back.moved, back.retried, made), (1, 1, 0, 1), "{back:?}");
+    let back = perform(Router::new().on("job", gives_up).layer(shut_down()), TestJob::new("job", 1)).await;
+    assert!(matches!(back.halt(), Halt::Waiting), "{back:?}");
     let (failed, made) = run(Router::new().on("job", done).layer(fail_attempt(1, "on purpose"))).await;
     assert_eq!((failed.completed, failed.retried, made), (1, 1, 2), "{failed:?}");
     // The same without a server.
@@ -193,6 +205,20 @@ async fn faults_are_layers_of_one_line() {
     assert_eq!(told.value::<String>(), format!("{:?}", Some(CancelReason::LockLost)));
     let failed = perform(router().layer(fail_attempt(3, "on purpose")), TestJob::new("job", 1).attempts_made(2)).await;
     assert!(matches!(failed.halt(), Halt::Failed(error) if error.to_string() == "on purpose"));
+}
+
+#[tokio::test]
+async fn a_timeout_in_a_drain_is_told_and_has_failed_whatever_it_answers() {
+    let queue = TestQueue::new("q").await;
+    let steps_back = |job: Job<Value, ()>| async move {
+        job.cancellation().cancelled().await;
+        assert_eq!(job.cancel_reason(), Some(&CancelReason::Timeout));
+        Err::<(), _>(Halt::Waiting)
+    };
+    queue.add("job", json!(1)).attempts(2).timeout(Duration::from_millis(5)).await.unwrap();
+    let drained = queue.drain(steps_back).await;
+    assert_eq!((drained.retried, drained.moved), (1, 0), "{drained:?}");
+    assert_eq!(drained.failed, [("job".to_owned(), "timed out after 5 ms".to_owned())]);
 }
 
 #[tokio::test]

@@ -10,19 +10,26 @@ use crate::script::settle::End;
 use crate::wire::job::JobId;
 use crate::worker::failure::AttemptFailure;
 
-/// Why an attempt was cancelled.
+/// Why an attempt was cancelled. The reason decides what follows if the attempt returns an error, so a plain one is right
+/// for all of them.
 ///
 /// ```no_run
 /// use oxmq::job::CancelReason;
 /// use oxmq::{Halt, Job};
 ///
 /// async fn build(job: Job<String, ()>) -> Result<(), Halt> {
-///     job.cancellation().cancelled().await;
-///     match job.cancel_reason() {
-///         Some(CancelReason::LockLost) => Err(Halt::failed("somebody else may run it: touch nothing any more")),
-///         reason => Err(Halt::failed(format!("stopped: {reason:?}"))),
+///     let stop = job.cancellation();
+///     tokio::select! {
+///         () = stop.cancelled() => {}
+///         () = compile(job.data()) => return Ok(()),
 ///     }
+///     if job.cancel_reason() != Some(&CancelReason::LockLost) {
+///         remove_half_done(job.data()); // with a lost lock it may be somebody else's by now
+///     }
+///     Err(Halt::failed("stopped"))
 /// }
+/// # async fn compile(_: &str) {}
+/// # fn remove_half_done(_: &str) {}
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -30,9 +37,12 @@ pub enum CancelReason {
     /// The lock ran out or was taken over: another worker may run the job now, and the outcome of this attempt is
     /// dropped.
     LockLost,
-    /// The time limit of the job or worker has passed.
+    /// The time limit of the job or worker has passed. The attempt has failed, whatever it returns; an error becomes the
+    /// cause of the failure.
     Timeout,
-    /// The worker is closing, and the time for running jobs to end has passed.
+    /// The worker is closing, and the time for running jobs to end has passed. The job of an attempt that returns an error
+    /// is put back, and no attempt is used up; a result counts, and so does what was said on purpose:
+    /// [`Halt::Unrecoverable`](crate::Halt::Unrecoverable), [`Halt::Delayed`](crate::Halt::Delayed) and their like.
     Shutdown,
     /// [`Worker::cancel_job`](crate::Worker::cancel_job) was called, with this text. The attempt counts like any other:
     /// after an error it is retried.
@@ -74,6 +84,8 @@ pub(crate) struct Attempt {
 pub(crate) struct OwnEnd {
     pub(crate) end: End,
     pub(crate) failure: Option<Box<AttemptFailure>>,
+    /// Whether its job is put back because the worker closes.
+    pub(crate) handed_back: bool,
 }
 
 /// An outcome that a processor is about to send. While it is under way, the lock may be gone because of it.
@@ -200,7 +212,7 @@ mod tests {
         assert!(attempt.has_ended());
         drop(ending);
         assert!(!attempt.has_ended() && attempt.settled().is_none());
-        attempt.ending().unwrap().settle(Box::new(OwnEnd { end: End::Waiting, failure: None }));
+        attempt.ending().unwrap().settle(Box::new(OwnEnd { end: End::Waiting, failure: None, handed_back: false }));
         assert!(attempt.has_ended() && attempt.settled().is_some());
         assert!(Attempt::by_hand("1".into(), "t".into()).ending().is_none());
     }

@@ -19,6 +19,7 @@ use crate::script::settle::{Ask, End, Handed, Outcome, Settled};
 use crate::wire::job::{RawJob, Undecodable};
 use crate::wire::json;
 use crate::worker::failure::Fault;
+use crate::worker::stopping::timed_out;
 use crate::worker::verdict::{self, Verdict};
 
 impl<D, R> Job<D, R> {
@@ -231,10 +232,14 @@ impl<D, R> Job<D, R> {
 
     fn failed(&self, halt: Halt, token: &str) -> Verdict {
         let attempt = self.core.attempt.as_ref().filter(|attempt| **attempt.token() == *token);
-        match attempt.and_then(|attempt| attempt.cancel_reason()) {
-            Some(CancelReason::Cancelled(reason)) => verdict::cancelled(&self.core.raw, reason, &self.core.options()),
-            _ => verdict::decide(&self.core.raw, Err(halt), &self.core.options()),
-        }
+        let told = attempt.and_then(|attempt| attempt.cancel_reason());
+        let (raw, options) = (&self.core.raw, self.core.options());
+        let limit = raw.options.timeout.or(options.timeout).filter(|_| told == Some(&CancelReason::Timeout));
+        let halt = match limit {
+            Some(limit) => timed_out(limit, Some(halt)),
+            None => halt,
+        };
+        verdict::conclude(raw, Ok(Err(halt)), told, &options)
     }
 }
 
@@ -249,8 +254,8 @@ impl JobCore {
         // A worker whose processor settles the job itself has to know: then it has nothing to send.
         let attempt = self.attempt.as_deref().filter(|attempt| **attempt.token() == *token);
         let ending = attempt.and_then(super::Attempt::ending).map(|ending| {
-            let own = super::OwnEnd { end: verdict.end.clone(), failure: verdict.failure.clone() };
-            (ending, Box::new(own))
+            let (end, failure) = (verdict.end.clone(), verdict.failure.clone());
+            (ending, Box::new(super::OwnEnd { end, failure, handed_back: verdict.handed_back }))
         });
         let hand = Hand { op, queue, options: &options, token, attempt };
         let decided = conclude(hand, raw, verdict, want).await?;

@@ -160,6 +160,11 @@ impl<D, R> Job<D, R> {
         }
     }
 
+    /// Returns the attempt that this job was handed out for.
+    pub(crate) fn attempt(&self) -> Option<&Attempt> {
+        self.core.attempt.as_deref()
+    }
+
     /// Returns how long the attempt may take to end by itself once it is cancelled.
     pub(crate) fn cancel_grace(&self) -> Duration {
         self.core.options.as_ref().map_or(Duration::ZERO, |options| options.cancel_grace)

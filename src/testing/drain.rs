@@ -11,8 +11,8 @@ use crate::error::{Error, whole_text};
 use crate::job::{Job, JobOutcome};
 use crate::script::settle::End;
 use crate::state::JobState;
-use crate::worker::failure::Fault;
 use crate::worker::panics::{self, catch};
+use crate::worker::stopping::within;
 use crate::worker::verdict;
 use crate::worker::{Erased, ManualWorker, ManualWorkerBuilder, Processor};
 
@@ -32,7 +32,8 @@ pub struct Drained {
     pub failed: Vec<(String, String)>,
     /// Failed attempts that were tried again.
     pub retried: u64,
-    /// Attempts that moved their job: delayed, put back to wait, or waiting for children.
+    /// Attempts that moved their job: delayed, put back to wait, or waiting for children; and those that were handed back,
+    /// as by [`shut_down`](super::shut_down).
     pub moved: u64,
     /// Attempts whose outcome was dropped because their lock was lost.
     pub lost: u64,
@@ -43,7 +44,8 @@ pub struct Drained {
 impl TestQueue {
     /// Runs jobs, one at a time and in order, until none is left that may run, and moves the clock to when delayed jobs
     /// and retries are due. Attempts, backoffs, schedulers and children are handled as by a worker, and so are panics
-    /// and the `timeout` of a job, which is real time.
+    /// and the `timeout` of a job, which is real time and
+    /// cancels the attempt.
     ///
     /// A scheduler always has another run, so this would not end: use [`drain_for`](Self::drain_for).
     ///
@@ -147,14 +149,11 @@ impl Drain {
         };
         let options = core.options.clone().unwrap_or_default();
         let ran = match core.raw.options.timeout {
-            None => Ok(running.await),
-            Some(limit) => tokio::time::timeout(limit, running).await.map_err(|_| limit),
+            None => running.await,
+            Some(limit) => within(running, limit, options.cancel_grace, core.attempt.as_deref()).await,
         };
-        let verdict = match ran {
-            Ok(Ok(result)) => verdict::decide(&core.raw, result, &options),
-            Ok(Err(panic)) => verdict::failed(&core.raw, panic.into(), &options),
-            Err(limit) => verdict::failed(&core.raw, Fault::timeout(limit), &options),
-        };
+        let told = core.attempt.as_ref().and_then(|attempt| attempt.cancel_reason());
+        let verdict = verdict::conclude(&core.raw, ran, told, &options);
         let end = verdict.end.clone();
         let job = Job::<IgnoredAny, ()>::new(core, IgnoredAny);
         match job.end_as(verdict, token).await {

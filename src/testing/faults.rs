@@ -62,7 +62,8 @@ pub fn lose_lock() -> impl Layer + Clone {
 
 /// Creates a layer in which the worker of the first start of each job shuts down: when the processor awaits something,
 /// the attempt is cancelled with [`CancelReason::Shutdown`], has the worker's `cancel_grace` to end by itself, and is
-/// then aborted. The job is put back at the front, and no attempt is used up.
+/// then aborted. The job is put back at the front, and no attempt is used up, also if the processor
+/// returns an error.
 pub fn shut_down() -> impl Layer + Clone {
     |job: AnyJob, next: Next| -> BoxFuture<'static, Ended> {
         if job.attempts_started() > 1 {

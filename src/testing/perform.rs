@@ -20,6 +20,7 @@ use crate::wire::JsonText;
 use crate::wire::job::RawJob;
 use crate::wire::options::StoredOptions;
 use crate::worker::Processor;
+use crate::worker::stopping::is_handed_back;
 
 /// A job for [`perform`].
 #[derive(Debug, Clone)]
@@ -145,6 +146,7 @@ impl Performed {
 ///
 /// Progress, log lines and data that it writes to its job are returned; every other round trip fails as if the server
 /// were away. A panic fails the test. Layers of the processor run too, the timeout of a worker does not apply.
+/// An error after [`shut_down`](super::shut_down) becomes `Halt::Waiting`, as a worker takes it: the job is put back.
 ///
 /// ```
 /// use oxmq::testing::{TestJob, perform};
@@ -168,7 +170,10 @@ pub async fn perform<M>(processor: impl Processor<M>, job: TestJob) -> Performed
     let notes = Arc::new(Notes::default());
     let core = Arc::new(job.core(Arc::clone(&notes)));
     let processor = processor.erase(()).checked().unwrap_or_else(|error| panic!("{error}"));
-    let ended = processor.0.call(core).await.map(JsonText::new);
+    let attempt = core.attempt.clone();
+    let answer = processor.0.call(core).await;
+    let told = attempt.as_ref().and_then(|attempt| attempt.cancel_reason());
+    let ended = if is_handed_back(told, &answer) { Err(Halt::Waiting) } else { answer.map(JsonText::new) };
     let Written { progress, logs, data } = notes.take();
     Performed { ended, progress, logs, updated_data: data }
 }

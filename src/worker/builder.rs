@@ -217,7 +217,8 @@ impl<Q> WorkerBuilder<Q> {
     }
 
     /// Limits how long an attempt may take, where the job itself does not say. When the time is over, the attempt is
-    /// told to stop, and fails. Default: no limit; at least 1 ms.
+    /// told to stop, and has failed, whatever it answers: its kind is [`FailureKind::Timeout`](crate::error::FailureKind::Timeout), and
+    /// an error of its own is the cause. Default: no limit; at least 1 ms.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.options.timeout = Some(limit);
         self

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::event::WorkerEvent;
 use super::panics::{Panic, drop_guarded};
-use crate::clock::millis;
+use super::stopping::TimedOut;
 use crate::error::{BoxError, FailureKind, WithCauses, causes_beyond, whole_text};
 use crate::options::Retry;
 use crate::script::settle::End;
@@ -83,17 +83,22 @@ impl Fault {
         Self::new(FailureKind::Error, error)
     }
 
-    pub(crate) fn retried_after(after: Duration, error: BoxError) -> Self {
-        let wish = Some(if after.is_zero() { Retry::Now } else { Retry::After(after) });
-        Self { wish, ..Self::error(error) }
+    /// Asks for the next attempt after this time.
+    pub(crate) fn retried(self, after: Duration) -> Self {
+        self.wishing(if after.is_zero() { Retry::Now } else { Retry::After(after) })
+    }
+
+    /// Asks for what follows, whatever the job's backoff and the worker's policy say.
+    pub(crate) fn wishing(self, wish: Retry) -> Self {
+        Self { wish: Some(wish), ..self }
     }
 
     pub(crate) fn unrecoverable(error: impl Into<BoxError>) -> Self {
         Self::new(FailureKind::Unrecoverable, error)
     }
 
-    pub(crate) fn timeout(limit: Duration) -> Self {
-        Self::new(FailureKind::Timeout, format!("timed out after {} ms", millis(limit)))
+    pub(crate) fn timeout(error: Box<TimedOut>) -> Self {
+        Self::new(FailureKind::Timeout, error as BoxError)
     }
 
     pub(crate) fn is_final(&self) -> bool {
@@ -125,7 +130,7 @@ impl Fault {
     }
 
     /// Returns the error with its causes, in one line of bounded length.
-    fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let mut line = WithCauses(&*self.error).to_string();
         if let Some(place) = &self.place {
             line.push_str(" at ");
@@ -200,8 +205,9 @@ impl AttemptFailure {
 
 #[cfg(test)]
 mod tests {
+    use super::super::stopping::timed_out;
     use super::*;
-    use crate::error::Error;
+    use crate::error::{Error, Halt};
 
     #[derive(Debug, thiserror::Error)]
     #[error("sending: {0}")]
@@ -218,8 +224,16 @@ mod tests {
         assert_eq!(fault.trace(&fault.reason()), expected);
         assert_eq!(fault.line(), "rendering: reading the template: refused");
         assert_eq!(Fault::unrecoverable("no").trace("no"), "UnrecoverableError: no");
-        let late = Fault::timeout(Duration::from_millis(500));
-        assert_eq!(late.trace(&late.reason()), "Timeout: timed out after 500 ms");
+        let late = |halt| match timed_out(Duration::from_millis(500), halt) {
+            Halt::Failed(error) => Fault::timeout(error.downcast().unwrap()),
+            other => panic!("{other:?}"),
+        };
+        let deaf = late(None);
+        assert_eq!(deaf.trace(&deaf.reason()), "Timeout: timed out after 500 ms");
+        let told = late(Some(Halt::failed("cleaned up")));
+        assert_eq!(told.reason(), "timed out after 500 ms");
+        assert_eq!(told.trace(&told.reason()), "Timeout: timed out after 500 ms\n    caused by: cleaned up");
+        assert_eq!(told.line(), "timed out after 500 ms: cleaned up");
         let panic = Fault::from(Panic { text: "zero".into(), place: Some("src/a.rs:7:9".into()) });
         assert_eq!(panic.trace(&panic.reason()), "Panic: zero\n    at src/a.rs:7:9");
         assert_eq!(

@@ -25,6 +25,7 @@ mod shared_wait;
 pub(crate) mod slots;
 mod stalled;
 mod state;
+pub(crate) mod stopping;
 mod supervise;
 mod tally;
 pub(crate) mod unrun;

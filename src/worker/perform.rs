@@ -5,17 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
+use super::WorkerCore;
 use super::event::WorkerEvent;
-use super::failure::{AttemptFailure, Fault};
-use super::panics::{Panic, catch};
+use super::failure::AttemptFailure;
+use super::panics::catch;
+use super::stopping::within;
 use super::unrun::unrun;
 use super::verdict::{self, Verdict};
-use super::{WorkerCore, verdict::failed};
-use crate::error::Halt;
-use crate::job::{Attempt, CancelReason, JobCore, Seen};
+use crate::job::{Attempt, JobCore, Seen};
 use crate::scheduler::{self, Turn};
 use crate::script::settle::{End, Handed, Outcome};
 use crate::telemetry::{self, Stopwatch};
@@ -62,7 +61,8 @@ impl EndedAttempt {
         attempt.end();
         let settled = attempt.settled().cloned();
         let is_settled = settled.is_some();
-        let (end, failure) = settled.map_or((end, failure), |own| (own.end, own.failure));
+        let (end, failure, handed_back) =
+            settled.map_or((end, failure, false), |own| (own.end, own.failure, own.handed_back));
         let outcome = Outcome { id: attempt.id().clone(), token: Arc::clone(attempt.token()), start, end };
         Self {
             slot,
@@ -70,7 +70,7 @@ impl EndedAttempt {
             outcome,
             is_settled,
             is_gone: false,
-            handed_back: false,
+            handed_back,
             pause: None,
             refusals: 0,
             attempt,
@@ -81,7 +81,7 @@ impl EndedAttempt {
     /// Creates the outcome of an attempt whose job is put back because the worker closes.
     pub(crate) fn handed_back(attempt: Arc<Attempt>, slot: usize, order: u64, start: u32) -> Self {
         let ended = Self::new(attempt, slot, order, start, End::Waiting, None);
-        Self { handed_back: !ended.is_settled, ..ended }
+        Self { handed_back: !ended.is_settled || ended.handed_back, ..ended }
     }
 }
 
@@ -97,7 +97,7 @@ pub(crate) fn perform(
 ) -> impl Future<Output = ()> + Send {
     let mut unfinished = Unfinished { slot, order, start: 0, attempt: Some(Arc::clone(&attempt)), ended };
     async move {
-        let verdict = match handed.decode() {
+        let mut verdict = match handed.decode() {
             Ok(raw) => {
                 let core = started(&worker, raw, &attempt);
                 let raw = &core.raw;
@@ -124,10 +124,10 @@ pub(crate) fn perform(
         if let Some(failure) = &verdict.failure {
             failure.log(worker.queue.engine().keys.queue(), &attempt.id().to_string(), &verdict.end);
         }
-        if let Some(complaint) = verdict.complaint {
+        if let Some(complaint) = verdict.complaint.take() {
             worker.events.error(complaint);
         }
-        unfinished.finish(verdict.end, verdict.rate_limit, verdict.failure);
+        unfinished.finish(verdict);
     }
 }
 
@@ -222,26 +222,16 @@ async fn attempt_job(worker: &Arc<WorkerCore>, core: Arc<JobCore>, attempt: &Arc
             catch(async move { processor.call(core).await })
         };
         let ran = match limit {
-            None => Ok(running.await),
-            Some(limit) => Box::pin(within(running, limit, worker.options.cancel_grace, attempt)).await,
+            None => running.await,
+            Some(limit) => Box::pin(within(running, limit, worker.options.cancel_grace, Some(attempt))).await,
         };
         // The error is the user's, and its `Display` is called in here.
-        match ran {
-            Ok(Ok(result)) => verdict::decide(&core.raw, result, &worker.options),
-            Ok(Err(panic)) => failed(&core.raw, panic.into(), &worker.options),
-            Err(Late(limit)) => failed(&core.raw, Fault::timeout(limit), &worker.options),
-        }
+        verdict::conclude(&core.raw, ran, attempt.cancel_reason(), &worker.options)
     };
     // Dropping the rest of a late processor may panic, and so may the `Display` of an error.
-    let mut verdict = catch(deciding).await.unwrap_or_else(|panic| failed(&core.raw, panic.into(), &worker.options));
-    if let Some(CancelReason::Cancelled(reason)) = attempt.cancel_reason() {
-        if let End::Completed { made, .. } = &mut verdict.end {
-            // The job has a deferred failure by now, which the short way would not clear.
-            *made = None;
-        } else {
-            verdict = verdict::cancelled(&core.raw, reason, &worker.options);
-        }
-    }
+    let mut verdict = catch(deciding)
+        .await
+        .unwrap_or_else(|panic| verdict::conclude(&core.raw, Err(panic), attempt.cancel_reason(), &worker.options));
     if let Some(settled) = attempt.settled() {
         if verdict.failure.take().is_some() {
             tracing::warn!(id = %core.raw.id, "the processor had settled the job itself; its later failure is ignored");
@@ -256,32 +246,6 @@ async fn attempt_job(worker: &Arc<WorkerCore>, core: Arc<JobCore>, attempt: &Arc
     verdict
 }
 
-/// The attempt took longer than its limit.
-struct Late(Duration);
-
-/// Runs an attempt within a limit. When it is over, the attempt is cancelled, and has `grace` to end by itself.
-async fn within<T>(
-    running: impl Future<Output = Result<Result<T, Halt>, Panic>>,
-    limit: Duration,
-    grace: Duration,
-    attempt: &Attempt,
-) -> Result<Result<Result<T, Halt>, Panic>, Late> {
-    tokio::pin!(running);
-    let begun = Instant::now();
-    let ended = match tokio::time::timeout(limit, &mut running).await {
-        Ok(result) if begun.elapsed() < limit => return Ok(result),
-        // An attempt that computes without an await is only found to be late when it returns.
-        ended => ended,
-    };
-    attempt.cancel(CancelReason::Timeout);
-    let ended = if ended.is_ok() { ended } else { tokio::time::timeout(grace, running).await };
-    match ended {
-        Ok(ended @ (Ok(Err(_)) | Err(_))) => Ok(ended),
-        // What an attempt returns after its limit is not used.
-        Ok(Ok(Ok(_))) | Err(_) => Err(Late(limit)),
-    }
-}
-
 /// An attempt whose outcome was not sent yet.
 struct Unfinished {
     slot: usize,
@@ -293,10 +257,12 @@ struct Unfinished {
 }
 
 impl Unfinished {
-    fn finish(mut self, end: End, pause: Option<Duration>, failure: Option<Box<AttemptFailure>>) {
+    fn finish(mut self, verdict: Verdict) {
+        let Verdict { end, rate_limit, failure, handed_back, .. } = verdict;
         if let Some(attempt) = self.attempt.take() {
             let ended = EndedAttempt::new(attempt, self.slot, self.order, self.start, end, failure);
-            self.send(EndedAttempt { pause, ..ended });
+            let handed_back = if ended.is_settled { ended.handed_back } else { handed_back };
+            self.send(EndedAttempt { pause: rate_limit, handed_back, ..ended });
         }
     }
 

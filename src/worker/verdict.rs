@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::failure::{AttemptFailure, Fault};
-use super::layer::TimedOut;
+use super::panics::Panic;
+use super::stopping::{TimedOut, is_handed_back};
 use crate::clock::{LATEST, millis};
 use crate::error::{BoxError, Error, FailureKind, Halt, Reason};
+use crate::job::CancelReason;
 use crate::options::backoff::next_delay;
 use crate::options::{Backoff, FailedAttempt, Retry, SHORTEST, WorkerOptions, YEAR};
 use crate::script::settle::{End, Why};
@@ -27,15 +29,47 @@ pub(crate) struct Verdict {
     pub(crate) complaint: Option<Error>,
     /// Set if the attempt failed.
     pub(crate) failure: Option<Box<AttemptFailure>>,
+    /// Whether the job is put back because the worker closes.
+    pub(crate) handed_back: bool,
 }
 
 impl From<End> for Verdict {
     fn from(end: End) -> Self {
-        Self { end, rate_limit: None, complaint: None, failure: None }
+        Self { end, rate_limit: None, complaint: None, failure: None, handed_back: false }
     }
 }
 
-/// Decides how an attempt ends.
+/// Decides how an attempt ends that may have been told to stop.
+pub(crate) fn conclude(
+    raw: &RawJob,
+    ran: Result<Result<String, Halt>, Panic>,
+    told: Option<&CancelReason>,
+    worker: &WorkerOptions,
+) -> Verdict {
+    let result = match (ran, told) {
+        (Ok(Ok(value)), Some(CancelReason::Cancelled(_))) => {
+            let mut verdict = decide(raw, Ok(value), worker);
+            if let End::Completed { made, .. } = &mut verdict.end {
+                // The job has a deferred failure by now, which the short way would not clear.
+                *made = None;
+            }
+            return verdict;
+        }
+        (_, Some(CancelReason::Cancelled(reason))) => return cancelled(raw, reason, worker),
+        (Err(panic), _) => return failed(raw, panic.into(), worker),
+        (Ok(result), _) => result,
+    };
+    if !is_handed_back(told, &result) {
+        return decide(raw, result, worker);
+    }
+    if let Err(Halt::Failed(error) | Halt::RetryAfter(_, error)) = result {
+        let error = Fault::error(error).line();
+        tracing::info!(target: "oxmq::job", id = raw.id, name = raw.name, error, "stopped for the shutdown, handed back");
+    }
+    Verdict { handed_back: true, ..End::Waiting.into() }
+}
+
+/// Decides how an attempt ends by what it answered.
 pub(crate) fn decide(raw: &RawJob, result: Result<String, Halt>, worker: &WorkerOptions) -> Verdict {
     let fault = match result {
         Ok(value) => {
@@ -53,25 +87,36 @@ pub(crate) fn decide(raw: &RawJob, result: Result<String, Halt>, worker: &Worker
             let pause = pause.clamp(SHORTEST, YEAR);
             return Verdict { rate_limit: Some(pause), ..End::Waiting.into() };
         }
-        Err(Halt::Failed(error)) => match children_in_the_way(raw, &error) {
-            Some(fault) => fault,
-            None => match error.downcast::<Unread>() {
-                Ok(unread) if unread.is_final(worker) => Fault::unrecoverable(unread.0),
-                Ok(unread) => Fault::error(unread.0),
-                Err(error) => match error.downcast::<TimedOut>() {
-                    Ok(late) => Fault::timeout(late.0),
-                    Err(error) => Fault::error(error),
-                },
-            },
+        Err(Halt::Failed(error)) => match error.downcast::<TimedOut>() {
+            Ok(late) => Fault::timeout(late),
+            Err(error) => by_error(raw, error, worker),
         },
-        Err(Halt::RetryAfter(after, error)) => Fault::retried_after(after, error),
-        Err(Halt::Unrecoverable(error)) => Fault::unrecoverable(error),
+        Err(Halt::RetryAfter(after, error)) => match error.downcast::<TimedOut>() {
+            Ok(late) => Fault::timeout(late).retried(after),
+            Err(error) => Fault::error(error).retried(after),
+        },
+        Err(Halt::Unrecoverable(error)) => match error.downcast::<TimedOut>() {
+            Ok(late) => Fault::timeout(late).wishing(Retry::Never),
+            Err(error) => Fault::unrecoverable(error),
+        },
     };
     failed(raw, fault, worker)
 }
 
+/// Returns the failure of an attempt that answered with an error.
+fn by_error(raw: &RawJob, error: BoxError, worker: &WorkerOptions) -> Fault {
+    if let Some(fault) = children_in_the_way(raw, &error) {
+        return fault;
+    }
+    match error.downcast::<Unread>() {
+        Ok(unread) if unread.is_final(worker) => Fault::unrecoverable(unread.0),
+        Ok(unread) => Fault::error(unread.0),
+        Err(error) => Fault::error(error),
+    }
+}
+
 /// Returns the outcome of a cancelled attempt without a value: however it ended, the job does not run again.
-pub(crate) fn cancelled(raw: &RawJob, reason: &str, worker: &WorkerOptions) -> Verdict {
+fn cancelled(raw: &RawJob, reason: &str, worker: &WorkerOptions) -> Verdict {
     failed(raw, Fault::new(FailureKind::Cancelled, reason), worker)
 }
 
@@ -149,7 +194,7 @@ pub(crate) fn failed(raw: &RawJob, fault: Fault, worker: &WorkerOptions) -> Verd
         Retry::After(delay) => End::Delayed { why: Some(why), delay: within(delay), counts: true },
     };
     let failure = AttemptFailure::new(&raw.name, failures, raw.options.attempts, fault);
-    Verdict { end, rate_limit: None, complaint, failure: Some(Box::new(failure)) }
+    Verdict { complaint, failure: Some(Box::new(failure)), ..end.into() }
 }
 
 /// Decides what follows: the wish of the processor or its error comes first, then the worker's policy, then the job's

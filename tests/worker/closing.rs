@@ -133,6 +133,53 @@ async fn at_its_deadline_jobs_are_told_and_handed_back_unspent() {
     check(&fixture, &ids).await;
 }
 
+#[tokio::test]
+async fn whoever_listens_to_a_shutdown_is_handed_back_unspent() {
+    let fixture = Fixture::new().await;
+    let begun = Ledger::default();
+    let ledger = begun.clone();
+    let worker = fixture
+        .worker(move |job: Job<Value, u32>| {
+            ledger.note("begun");
+            async move {
+                job.cancellation().cancelled().await;
+                match job.name() {
+                    "stopped" => Err(Halt::failed("stopped")),
+                    "front" => Err(Halt::Waiting),
+                    "soon" => Err(Halt::retry_after(Duration::from_secs(60), "stopped")),
+                    "own" => {
+                        job.move_to_failed("stopped", job.token().unwrap()).await?;
+                        Ok(1)
+                    }
+                    "never" => Err(Halt::unrecoverable("poison")),
+                    "later" => Err(Halt::Delayed(Duration::from_secs(3600))),
+                    _ => Ok(1),
+                }
+            }
+        })
+        .concurrency(7)
+        .cancel_grace(Duration::from_secs(20))
+        .start()
+        .unwrap();
+    let back = ["front", "own", "soon", "stopped"];
+    for name in back.into_iter().chain(["never", "later", "done"]) {
+        fixture.queue.add(name, json!(1)).job_id(name).await.unwrap();
+    }
+    begun.until(7).await;
+    let mut report = worker.close_within(Duration::ZERO).await;
+    report.handed_back.sort();
+    assert_eq!(report.handed_back, back);
+    assert_eq!((report.counts.completed, report.counts.failed, report.moved), (1, 1, 1));
+    for name in back {
+        assert_eq!((fixture.number(name, "atm").await, fixture.number(name, "stc").await), (0, 0), "{name}");
+        assert_eq!(fixture.field(name, "failedReason").await, None, "{name}");
+    }
+    let states = [JobState::Waiting, JobState::Failed, JobState::Delayed, JobState::Completed];
+    for (state, jobs) in states.into_iter().zip([4, 1, 1, 1]) {
+        assert_eq!(fixture.count(state).await, jobs, "{state:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_blocking_processor_is_abandoned_and_reported() {
     let fixture = Fixture::new().await;

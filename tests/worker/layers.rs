@@ -109,11 +109,12 @@ async fn time_is_limited_by_name() {
         fixture.queue.add(name, json!(1)).job_id(name).await.unwrap();
     }
     fixture.until(JobState::Completed, 1).await;
-    fixture.until(JobState::Failed, 1).await;
-    fixture.until(JobState::Delayed, 1).await;
+    fixture.until(JobState::Failed, 2).await;
     heard.until("a timeout", |event| matches!(event, WorkerEvent::Failed { kind: FailureKind::Timeout, .. })).await;
-    let stuck = fixture.queue.get_job("stuck").await.unwrap().unwrap();
-    assert_eq!(stuck.failed_reason(), Some("timed out after 30 ms"));
+    for name in ["stuck", "polite"] {
+        let late = fixture.queue.get_job(name).await.unwrap().unwrap();
+        assert_eq!(late.failed_reason(), Some("timed out after 30 ms"));
+    }
     worker.close().await;
 }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use oxmq::error::FailureKind;
 use oxmq::job::CancelReason;
+use oxmq::options::Retry;
 use oxmq::worker::WorkerEvent;
 use oxmq::{Halt, Job, JobState};
 use serde_json::{Value, json};
@@ -187,12 +189,63 @@ async fn a_job_that_takes_too_long_is_told_and_failed() {
         ids.push(job.await.unwrap().id().to_owned());
     }
     fixture.until(JobState::Failed, 3).await;
-    for (id, text) in ids.iter().zip(["cleaned up", "timed out after 60 ms", "timed out after 50 ms"]) {
+    for (id, text) in ids.iter().zip(["timed out after 50 ms", "timed out after 60 ms", "timed out after 50 ms"]) {
         assert_eq!(fixture.field(id, "failedReason").await.as_deref(), Some(text));
     }
     assert_eq!(reasons.tally()["Some(Timeout)"], 3);
     worker.close().await;
     check(&fixture, &ids).await;
+}
+
+/// An error of the processor's own.
+#[derive(Debug, thiserror::Error)]
+#[error("cleaned up")]
+struct CleanedUp;
+
+#[tokio::test]
+async fn whoever_listens_to_a_timeout_has_timed_out_whatever_it_answers() {
+    let fixture = Fixture::new().await;
+    let worker = fixture
+        .worker(|job: Job<Value, ()>| async move {
+            job.cancellation().cancelled().await;
+            Err::<(), _>(match job.name() {
+                "error" => Halt::failed(CleanedUp),
+                "later" => Halt::retry_after(Duration::from_millis(1), CleanedUp),
+                "never" => Halt::unrecoverable(CleanedUp),
+                "front" => Halt::Waiting,
+                "children" => Halt::WaitingChildren,
+                _ => Halt::Delayed(Duration::ZERO),
+            })
+        })
+        .concurrency(6)
+        .timeout(Duration::from_millis(40))
+        .cancel_grace(Duration::from_secs(20))
+        .on_error(|failed| {
+            let is_late = failed.kind == FailureKind::Timeout;
+            assert_eq!(failed.downcast_ref::<CleanedUp>().is_some(), failed.job_name == "error");
+            if is_late { Retry::Now } else { Retry::Never }
+        })
+        .start()
+        .unwrap();
+    let heard = listen(&worker);
+    let names = ["error", "later", "never", "front", "children", "postponed"];
+    for name in names {
+        fixture.queue.add(name, json!(1)).job_id(name).attempts(2).await.unwrap();
+    }
+    fixture.until(JobState::Failed, names.len()).await;
+    for name in names {
+        let job = fixture.queue.get_job(name).await.unwrap().unwrap();
+        assert_eq!(job.failed_reason(), Some("timed out after 40 ms"), "{name}");
+        let made = if name == "never" { 1 } else { 2 };
+        assert_eq!((job.attempts_made(), job.attempts_started()), (made, made), "{name}");
+        let own = if ["error", "later", "never"].contains(&name) { "\n    caused by: cleaned up" } else { "" };
+        assert_eq!(job.stacktrace().last().unwrap(), &format!("Timeout: timed out after 40 ms{own}"));
+    }
+    let is_late = |event: &WorkerEvent| matches!(event, WorkerEvent::Failed { kind: FailureKind::Timeout, .. });
+    heard.until("a timeout", is_late).await;
+    assert_eq!(heard.errors(), Vec::<String>::new(), "the policy does not panic");
+    let report = worker.close().await;
+    assert_eq!((report.moved, report.handed_back), (0, vec![]));
 }
 
 #[tokio::test]

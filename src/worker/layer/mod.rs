@@ -13,8 +13,6 @@ pub use ready::{Concurrency, Retries, Timeouts};
 #[cfg(feature = "tower")]
 pub use tower::{Attempted, LayerError, RunNext, Tower};
 
-pub(crate) use ready::TimedOut;
-
 use super::processor::{Erased, RawProcessor};
 use crate::error::Halt;
 use crate::job::{AnyJob, JobCore};

@@ -1,22 +1,23 @@
 //! Layers that many programs need.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
+use super::super::stopping;
 use super::{Ended, Layer, Next};
 use crate::error::{Halt, causes};
-use crate::job::{AnyJob, CancelReason};
+use crate::job::AnyJob;
 use crate::options::Retry;
 
 /// Limits the time of attempts by the name of the job.
 ///
-/// When the time is over, the attempt is told to stop, has the worker's `cancel_grace` to end by itself, and fails as
-/// with the `timeout` of a job or worker. Time spent in layers further out does not count.
+/// When the time is over, the attempt is told to stop, has the worker's `cancel_grace` to end by itself, and has failed
+/// whatever it answers, as with the `timeout` of a job or worker. Time spent in layers further out does not count.
 ///
 /// ```
 /// use std::time::Duration;
@@ -50,11 +51,6 @@ impl Timeouts {
     }
 }
 
-/// The sign that a [`Timeouts`] layer has ended the attempt; becomes a failure of the kind `Timeout`.
-#[derive(Debug, thiserror::Error)]
-#[error("timed out after {0:?}")]
-pub(crate) struct TimedOut(pub(crate) Duration);
-
 impl Layer for Timeouts {
     fn around(&self, job: AnyJob, next: Next) -> BoxFuture<'static, Ended> {
         let limit = self.limits.get(job.name()).copied().or(self.otherwise);
@@ -66,19 +62,9 @@ impl Layer for Timeouts {
 }
 
 async fn within(limit: Duration, job: AnyJob, next: Next) -> Ended {
-    let mut running = next.run();
-    let begun = Instant::now();
-    let ended = match tokio::time::timeout(limit, &mut running).await {
-        Ok(ended) if begun.elapsed() < limit => return ended,
-        // An attempt that computes without an await is only found to be late when it returns.
-        ended => ended,
-    };
-    job.cancel(CancelReason::Timeout);
-    let ended = if ended.is_ok() { ended } else { tokio::time::timeout(job.cancel_grace(), running).await };
-    match ended {
-        Ok(Err(halt)) => Err(halt),
-        Ok(Ok(_)) | Err(_) => Err(Halt::failed(TimedOut(limit))),
-    }
+    let running = async { Ok::<_, Infallible>(next.run().await) };
+    let Ok(ended) = stopping::within(running, limit, job.cancel_grace(), job.attempt()).await;
+    ended
 }
 
 /// Limits how many jobs of a name run at once in this process.
