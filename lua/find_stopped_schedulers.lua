@@ -4,10 +4,11 @@ KEYS    1 base      "<prefix>:<queue>:"
 ARGV    1 now       ms, the caller's clock
         2 interval  ms in which only one call searches
         3 random    a whole number, 0 or more, that chooses where to begin if there are very many
-RETURN  {id, slot, hash, id, slot, hash, ...}; a hash is an array of fields and values, empty if the run was put back
+RETURN  {id, slot, hash, id, slot, hash, ...}; a hash is an array of fields and values, empty if the run was put back;
+        without an `offset` it has the options of the last run, where that is kept, as one more field `run`
 EVENTS  waiting {jobId} for a run that was put back
 USES    queue, is_job, settings, wake, number, prioritize, announce, ready, states, whereabouts
-COST    up to five commands for each of at most 1,000 schedulers, of which at most 100 are returned; and for overdue runs
+COST    up to six commands for each of at most 1,000 schedulers, of which at most 100 are returned; and for overdue runs
         without a lock a search of the sets and lists, of 100,000 elements at most
 ]]
 local MOST_SEEN, MOST_FOUND, MOST_SEARCHED = 1000, 100, 100000
@@ -29,6 +30,16 @@ local function record_limit(scheduler, id)
   if from ~= (held[3] or "0") then call("HSET", entry, "limitFrom", from) end
 end
 
+-- Adds the options of the last run, as a field `run`, to the hash of a scheduler that no upsert has made: a repeatable job
+-- of BullMQ 5 has its limit in its runs alone. An upsert writes `offset`.
+local function add_run(hash, id)
+  for i = 1, #hash, 2 do
+    if hash[i] == "offset" then return end
+  end
+  local opts = redis.pcall("HGET", base .. id, "opts")
+  if type(opts) == "string" then hash[#hash + 1], hash[#hash + 2] = "run", opts end
+end
+
 local past = call("ZCOUNT", zset, "-inf", ARGV[1])
 local from = past > MOST_SEEN and tonumber(ARGV[3]) % past or 0
 local seen = call("ZRANGEBYSCORE", zset, "-inf", ARGV[1], "WITHSCORES", "LIMIT", digits(from), digits(MOST_SEEN))
@@ -43,6 +54,7 @@ for i = 1, #seen, 2 do
   if is_over then
     local hash = redis.pcall("HGETALL", base .. "repeat:" .. scheduler)
     if not hash.err and #hash > 0 then
+      add_run(hash, id)
       found[#found + 1], found[#found + 2], found[#found + 3] = scheduler, slot, hash
     end
   elseif not call("ZSCORE", DELAYED, id) and call("EXISTS", base .. id .. ":lock") == 0 then

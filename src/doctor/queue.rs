@@ -205,8 +205,10 @@ async fn stopped_schedulers(engine: &Engine) -> Result<Vec<(String, String)>> {
             continue;
         }
         let run = format!("repeat:{}:{}", stored.id, stored.slot);
-        let is_lost =
-            engine.get_stored_job(&run).await?.is_none() || engine.get_state(&run).await? == JobState::Unknown;
+        let is_lost = match engine.get_stored_job(&run).await? {
+            None => scheduler::has_next(&stored, now),
+            Some(_) => engine.get_state(&run).await? == JobState::Unknown,
+        };
         if is_lost {
             stopped.push((stored.id, stored.slot));
         }

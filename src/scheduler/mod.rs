@@ -11,6 +11,8 @@ mod search;
 mod upsert;
 
 pub use repeat::{Overlap, Repeat, Runs};
+#[cfg(feature = "doctor")]
+pub(crate) use revive::has_next;
 pub(crate) use revive::revive;
 pub(crate) use upsert::{Template, plan};
 #[cfg(feature = "dashboard")]

@@ -59,8 +59,15 @@ fn next_of(stored: &StoredScheduler, now: u64) -> std::result::Result<Option<Adv
     // An upsert keeps the count, and restarts the limit.
     let before = text("limitFrom").and_then(|before| before.parse::<u64>().ok()).unwrap_or(0);
     let mut repeat = vec![("count", count.saturating_sub(before).to_string())];
+    if text("offset").is_none() {
+        // No upsert has made it, so only its last run says how often it repeats.
+        let Some(counted) = text("run").and_then(counted) else { return Ok(None) };
+        repeat = counted;
+    }
     for name in ["every", "limit", "startDate", "endDate", "catchUp"] {
-        let number = text(name).filter(|text| text.parse::<f64>().is_ok_and(f64::is_finite));
+        let number = text(name)
+            .filter(|_| repeat.iter().all(|(known, _)| *known != name))
+            .filter(|text| text.parse::<f64>().is_ok_and(f64::is_finite));
         repeat.extend(number.map(|text| (name, text.to_owned())));
     }
     for name in ["pattern", "tz", "hashSeed", "overlap"] {
@@ -77,6 +84,21 @@ fn next_of(stored: &StoredScheduler, now: u64) -> std::result::Result<Option<Adv
         NextRun::Run(advance) => Some(Advance { revives: true, skips: false, ..*advance }),
         NextRun::Ended => None,
     })
+}
+
+/// Returns the count and the limit that the options of a run have; `None` if they have no count.
+fn counted(run: &str) -> Option<Vec<(&'static str, String)>> {
+    let run: serde_json::Value = serde_json::from_str(run).ok()?;
+    let number = |name| run.get("repeat")?.get(name)?.as_u64().map(|number| number.to_string());
+    let mut counted = vec![("count", number("count")?)];
+    counted.extend(number("limit").map(|limit| ("limit", limit)));
+    Some(counted)
+}
+
+/// Returns whether a scheduler whose run is gone has another one, by the rule by which workers go on with it.
+#[cfg(any(test, feature = "doctor"))]
+pub(crate) fn has_next(stored: &StoredScheduler, now: u64) -> bool {
+    !matches!(next_of(stored, now), Ok(None))
 }
 
 #[cfg(test)]
@@ -102,10 +124,29 @@ mod tests {
             (vec![("ic", "3"), ("every", "1000"), ("endDate", end.as_str())], false),
             (vec![("every", "1000")], false),
         ] {
+            let fields: Vec<_> = fields.into_iter().chain([("offset", "0")]).collect();
             let next = next_of(&stored(&fields), NOW).unwrap();
             assert_eq!(next.is_some(), goes_on, "{fields:?}");
             assert!(next.is_none_or(|next| next.revives && next.producer == format!("repeat:s:{}", NOW - 5_000)));
         }
-        assert!(next_of(&stored(&[("ic", "1")]), NOW).is_err());
+        assert!(next_of(&stored(&[("ic", "1"), ("offset", "0")]), NOW).is_err());
+    }
+
+    #[test]
+    fn a_repeatable_job_goes_on_only_if_its_last_run_says_so() {
+        let run = |repeat: &str| format!(r#"{{"repeat":{repeat}}}"#);
+        for (run, goes_on) in [
+            (None, false),
+            (Some("{}".to_owned()), false),
+            (Some("no JSON".to_owned()), false),
+            (Some(run(r#"{"every":1000,"count":2,"limit":2}"#)), false),
+            (Some(run(r#"{"every":1000,"count":2,"limit":3}"#)), true),
+            (Some(run(r#"{"every":1000,"count":2}"#)), true),
+        ] {
+            // The count of the hash is one less than that of the runs.
+            let mut fields = vec![("ic", "1"), ("every", "1000")];
+            fields.extend(run.as_deref().map(|run| ("run", run)));
+            assert_eq!(has_next(&stored(&fields), NOW), goes_on, "{run:?}");
+        }
     }
 }

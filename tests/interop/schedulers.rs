@@ -231,6 +231,72 @@ async fn a_repeatable_job_of_version_5_becomes_a_scheduler() {
     remove_all(&mut redis, &prefix).await;
 }
 
+/// A repeatable job of version 5 has its limit in its runs alone. One that has reached it, in Node or here, stays ended.
+#[tokio::test]
+async fn a_limited_repeatable_job_of_version_5_stays_ended() {
+    let server = shared_server();
+    let prefix = fresh_prefix();
+    let mut redis = server.connection().await;
+    let node = NodeDriver::start(BullMq::V5, &server.url(), &prefix).await;
+    let call = async |op: &str, at: u64, args: Value| {
+        let mut all = json!({ "queue": "q", "now": at, "token": "t", "value": 1 });
+        all.as_object_mut().unwrap().extend(args.as_object().cloned().unwrap());
+        node.call(op, all).await.unwrap()
+    };
+    let add = async |key: &str, at: u64, mut repeat: Value, keeps: bool| {
+        repeat.as_object_mut().unwrap().extend([("limit".to_owned(), json!(2)), ("key".to_owned(), json!(key))]);
+        let opts = json!({ "repeat": repeat, "removeOnComplete": !keeps });
+        call("add", at, json!({ "name": key, "data": {}, "opts": opts })).await;
+    };
+    let (every, pattern) = (json!({ "every": 200 }), json!({ "pattern": "* * * * * *" }));
+    // Long ago, by Node.
+    let (mut at, mut ended) = (now_ms() - 60_000, 0);
+    add("every", at, every.clone(), true).await;
+    add("pattern", at, pattern.clone(), true).await;
+    add("forgotten", at, every.clone(), false).await;
+    for _ in 0..20 {
+        while let Some(id) = call("getNextJob", at, json!({})).await.pointer("/job/id").cloned() {
+            call("moveToCompleted", at, json!({ "job": id })).await;
+            ended += 1;
+        }
+        at += 200;
+    }
+    assert_eq!(ended, 6);
+    // Now, by us.
+    add("our-every", now_ms(), every.clone(), true).await;
+    add("our-pattern", now_ms(), pattern, true).await;
+    add("our-forgotten", now_ms(), every, false).await;
+    let client = Client::builder(ConnectOptions::from_url(&server.url()).unwrap()).prefix(&prefix);
+    let (ran, mut runs) = tokio::sync::mpsc::unbounded_channel();
+    let processor = move |job: Job<Value, ()>| {
+        ran.send(job.name().to_owned()).unwrap();
+        async { Ok::<_, oxmq::Halt>(()) }
+    };
+    let worker = client.connect().await.unwrap().worker("q", processor);
+    let worker = worker.scheduler_check_interval(Duration::from_millis(50)).start().unwrap();
+    for _ in 0..6 {
+        let name = tokio::time::timeout(DEADLINE, runs.recv()).await.unwrap().unwrap();
+        assert!(name.starts_with("our-"), "{name} had ended");
+    }
+    for _ in 0..3 {
+        let check = format!("{prefix}:q:oxmq:schedulers-check");
+        let _: () = redis.del(&check).await.unwrap();
+        eventually("another look", || {
+            let (mut redis, check) = (redis.clone(), check.clone());
+            async move { redis.exists::<_, bool>(check).await.unwrap() }
+        })
+        .await;
+    }
+    worker.close().await;
+    assert!(runs.try_recv().is_err(), "a run beyond the limit");
+    let (delayed, entries): (u32, u32) = (
+        redis.zcard(format!("{prefix}:q:delayed")).await.unwrap(),
+        redis.zcard(format!("{prefix}:q:repeat")).await.unwrap(),
+    );
+    assert_eq!((delayed, entries), (0, 6));
+    remove_all(&mut redis, &prefix).await;
+}
+
 #[tokio::test]
 async fn a_live_worker_keeps_schedulers_of_node_going() {
     let server = shared_server();
