@@ -13,7 +13,7 @@ use crate::wire::json;
 pub(crate) async fn unrun(engine: &Engine, raw: &RawJob, worker: &WorkerOptions) -> Option<Verdict> {
     let started_too_often = worker.max_started_attempts.is_some_and(|most| most > 0 && most < raw.attempts_started);
     let fault = match raw.deferred_failure() {
-        Some(reason) => Fault::unrecoverable(reason),
+        Some(reason) => deferred(reason),
         None if started_too_often => Fault::unrecoverable("job started more than allowable limit"),
         None => match lateness(raw) {
             Lateness::InTime => return None,
@@ -24,6 +24,17 @@ pub(crate) async fn unrun(engine: &Engine, raw: &RawJob, worker: &WorkerOptions)
         },
     };
     Some(failed(raw, fault, worker))
+}
+
+/// Returns the failure of a job whose failure was deferred. The queue itself defers it for a child that failed or a job that
+/// stalled too often, and BullMQ stores both as these texts alone; everything else is the reason of a cancellation.
+fn deferred(reason: &str) -> Fault {
+    let is_stalled = reason == "job stalled more than allowable limit";
+    if is_stalled || (reason.starts_with("child ") && reason.ends_with(" failed")) {
+        Fault::unrecoverable(reason)
+    } else {
+        Fault::new(FailureKind::Cancelled, reason)
+    }
 }
 
 fn expired() -> Fault {
@@ -106,5 +117,12 @@ mod tests {
         for trace in [("atm", "1"), ("stacktrace", "[]"), ("pb", "w")] {
             assert_eq!(late(SPAN, 9_000, &[trace]), Lateness::InTime, "{trace:?}");
         }
+    }
+
+    #[test]
+    fn a_job_that_was_cancelled_before_it_ran_is_cancelled() {
+        assert_eq!(deferred("not wanted").kind, FailureKind::Cancelled);
+        assert_eq!(deferred("child bull:q:7 failed").kind, FailureKind::Unrecoverable);
+        assert_eq!(deferred("job stalled more than allowable limit").kind, FailureKind::Unrecoverable);
     }
 }
