@@ -203,6 +203,9 @@ impl RawProcessor for Bound {
     }
 
     fn problem(&self) -> Option<String> {
+        if self.routes.is_empty() && self.otherwise.is_none() {
+            return Some("the router has no routes, so every job would fail: give it some by `Router::on`".to_owned());
+        }
         let twice: Vec<String> = self.twice.iter().map(|name| format!("'{name}'")).collect();
         (!twice.is_empty()).then(|| {
             let twice = twice.join(", ");

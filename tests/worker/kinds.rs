@@ -190,6 +190,15 @@ async fn routes_are_merged_with_their_state_and_other_names_fail() {
 }
 
 #[tokio::test]
+async fn a_router_without_routes_is_refused() {
+    let fixture = Fixture::new().await;
+    let refused = fixture.worker(Router::new()).start().unwrap_err().to_string();
+    assert!(refused.contains("the router has no routes"), "{refused}");
+    let rest = |_: Job<Value, ()>| async { Ok::<_, Halt>(()) };
+    fixture.worker(Router::new().otherwise(rest)).start().unwrap().close().await;
+}
+
+#[tokio::test]
 async fn two_processors_for_a_name_are_refused_unless_that_is_meant() {
     let fixture = Fixture::new().await;
     let echo = |job: Job| async move { Ok::<_, Halt>(job.data().clone()) };
