@@ -486,6 +486,7 @@ impl Loop {
     }
 
     async fn finish(mut self) {
+        self.worker.watchdog.closed();
         self.calls.clear();
         // The marker of a delayed job that this worker has popped would be lost too.
         let has_marker = self.waiter.close().await || self.plan.awaits_due_job();

@@ -2,6 +2,7 @@
 //! and nothing inside the runtime could notice.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::WeakSender;
@@ -22,6 +23,8 @@ pub(crate) struct Watchdog {
     figures: Arc<WorkerFigures>,
     /// The question that was not answered yet.
     open: Lock<Option<Question>>,
+    /// Whether it is settled why the loop no longer runs: it has closed, or it was told that its runtime has ended.
+    is_over: AtomicBool,
 }
 
 #[derive(Clone, Copy)]
@@ -38,7 +41,19 @@ impl Watchdog {
         events: EventSink,
         figures: Arc<WorkerFigures>,
     ) -> Arc<Self> {
-        Arc::new(Self { queue: queue.to_owned(), commands, events, figures, open: Lock::default() })
+        Arc::new(Self {
+            queue: queue.to_owned(),
+            commands,
+            events,
+            figures,
+            open: Lock::default(),
+            is_over: AtomicBool::new(false),
+        })
+    }
+
+    /// Records that the loop ends since the worker was closed.
+    pub(crate) fn closed(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
     }
 
     /// Asks the loop, or reports that it has not answered. A worker whose handle is gone is not asked.
@@ -48,6 +63,16 @@ impl Watchdog {
             *open = None;
             return;
         };
+        if commands.is_closed() {
+            // A loop that nobody has closed ends only with its runtime.
+            if !self.is_over.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    queue = self.queue,
+                    "the runtime that the worker was started on has ended, and the worker with it"
+                );
+            }
+            return;
+        }
         match &mut *open {
             None => {
                 let question = Question { asked: Instant::now(), told: false };
@@ -87,5 +112,26 @@ impl Watchdog {
              computes or waits without `.await`"
         );
         self.events.emit(|| WorkerEvent::RuntimeBlocked { at_least });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_that_is_gone_is_not_told_as_one_that_is_blocked() {
+        let (commands, asked) = tokio::sync::mpsc::channel(1);
+        let watchdog = Watchdog::new("q", commands.downgrade(), EventSink::new(0), Arc::new(WorkerFigures::new("q")));
+        watchdog.ask();
+        assert!(watchdog.open.lock().is_some() && !watchdog.is_over.load(Ordering::Relaxed));
+        // Its runtime ends with the question open; nobody has closed the worker.
+        drop(asked);
+        if let Some(question) = &mut *watchdog.open.lock() {
+            question.asked -= LATE * 2;
+        }
+        watchdog.ask();
+        assert!(watchdog.is_over.load(Ordering::Relaxed), "the end was told");
+        assert!(watchdog.open.lock().is_some_and(|question| !question.told), "and no blocked runtime");
     }
 }
