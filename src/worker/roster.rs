@@ -63,15 +63,18 @@ impl Rosters {
         });
         let mut listed = roster.listed.lock();
         *listed.names.entry(name.to_owned()).or_default() += 1;
-        if !std::mem::replace(&mut listed.has_task, true) {
-            let listing = keep_listed(Arc::clone(&roster), engine.clone());
+        let has_task = std::mem::replace(&mut listed.has_task, true);
+        drop(listed);
+        if !has_task {
+            // Created here, so that it also counts where the runtime ends before it polls the task.
+            let leaves = Leaves(Some(Arc::clone(&roster)));
+            let listing = keep_listed(Arc::clone(&roster), leaves, engine.clone());
             tokio::spawn(async move {
                 if let Err(Panic { text, place }) = catch(listing).await {
                     tracing::error!(text, place, "the task that lists workers without a connection panicked");
                 }
             });
         }
-        drop(listed);
         roster.changed.notify_one();
         Entry { roster, name: name.to_owned() }
     }
@@ -113,8 +116,7 @@ impl Roster {
 }
 
 /// Keeps a connection with the names of the workers, until there are none.
-async fn keep_listed(roster: Arc<Roster>, engine: Engine) {
-    let mut leaves = Leaves(Some(Arc::clone(&roster)));
+async fn keep_listed(roster: Arc<Roster>, mut leaves: Leaves, engine: Engine) {
     let mut link = BlockingLink::new(engine.link.dialer(), None);
     loop {
         let Some((name, number)) = roster.name() else {
