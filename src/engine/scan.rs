@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::options::JobFilter;
 use crate::script::remove_jobs::Gone;
 use crate::script::scan_jobs::{Scanned, Search, Seen};
-use crate::script::{self, Call};
+use crate::script::{self, Call, Resend};
 use crate::state::{JobState, Order};
 use crate::wire::job::{RawJob, Undecodable, UndecodableKind};
 
@@ -216,17 +216,22 @@ impl Scan {
         Ok(Some(Found { state, items: decoded.filter(is_job).collect() }))
     }
 
-    /// Removes the matches among the next jobs, or moves them to the queue with this base key.
+    /// Removes the matches among the next jobs, or moves them to the queue with this base key. With `once` the call is not
+    /// sent again when its reply is lost: it might find other jobs.
     pub(crate) async fn remove_step(
         &mut self,
         engine: &Engine,
         target: Option<&str>,
         most: u64,
+        once: bool,
     ) -> Result<Option<Found<Gone>>> {
         let most = most.min(JOBS_PER_CALL.into());
-        let ask = |search: &Search<'_>| match target {
-            Some(target) => script::move_jobs(target, search),
-            None => script::remove_jobs(search),
+        let ask = |search: &Search<'_>| {
+            let call = match target {
+                Some(target) => script::move_jobs(target, search),
+                None => script::remove_jobs(search),
+            };
+            if once { call.resend(Resend::Never) } else { call }
         };
         let Some((found, seen)) = self.ask(engine, most, ask).await? else { return Ok(None) };
         self.advance(seen, 0);

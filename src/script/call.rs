@@ -96,10 +96,6 @@ impl Call<()> {
         self.text(if on { "1" } else { "0" })
     }
 
-    pub(crate) fn resend(self, resend: Resend) -> Self {
-        Self { resend, ..self }
-    }
-
     /// Sets how the reply is read.
     pub(crate) fn read<T>(self, read: fn(Value) -> Option<T>) -> Call<T> {
         self.reading(Read::Whole(read))
@@ -116,6 +112,11 @@ impl Call<()> {
 }
 
 impl<T> Call<T> {
+    /// Sets whether the call may be sent again when its reply is lost.
+    pub(crate) fn resend(self, resend: Resend) -> Self {
+        Self { resend, ..self }
+    }
+
     /// Sends the call once.
     pub(crate) async fn send(&self, link: &Link, keys: &QueueKeys) -> Result<T, CallFailure> {
         let reply = match &self.request {

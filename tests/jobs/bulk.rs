@@ -3,11 +3,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt;
 use oxmq::error::Reason;
-use oxmq::queue::BulkOutcome;
-use oxmq::{Error, JobState};
+use oxmq::queue::{BulkOutcome, BulkRun};
+use oxmq::{Client, ConnectOptions, Error, JobState};
 
 use super::*;
 use crate::common::dump;
+use crate::common::proxy::{Matcher, Proxy};
+use crate::common::server::{server_version, shared_server};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const MS: Duration = Duration::from_millis(1);
 
 #[tokio::test]
 async fn what_failed_by_one_name_runs_again_and_nothing_else() {
@@ -109,7 +114,7 @@ async fn a_step_that_is_dropped_goes_on_with_the_next_call() {
     let mut run = on.queue.jobs(JobState::Delayed).promote().start().unwrap();
     let mut dropped = 0;
     for n in 0_u64.. {
-        match tokio::time::timeout(std::time::Duration::from_micros(200 + n * 20), run.next()).await {
+        match tokio::time::timeout(Duration::from_micros(200 + n * 20), run.next()).await {
             Err(_) => dropped += 1,
             Ok(Ok(None)) => break,
             Ok(step) => _ = step.unwrap(),
@@ -219,4 +224,78 @@ async fn an_action_that_does_not_fit_the_state_is_refused_before_anything_is_don
         assert!(matches!(refusal, Err(Error::InvalidOption { .. })), "{refusal:?}");
     }
     assert_eq!(dump::Dump::take(&mut on.redis.clone(), &on.prefix).await, before);
+}
+
+/// Goes on after each error. Returns how many there were.
+async fn to_the_end(run: &mut BulkRun) -> usize {
+    let mut breaks = 0;
+    loop {
+        match run.next().await {
+            Ok(Some(_)) => {}
+            Ok(None) => return breaks,
+            Err(_) => breaks += 1,
+        }
+        assert!(breaks < 1_000, "it ends: {:?}", run.report());
+    }
+}
+
+/// A run that breaks goes on where it was: its count is right, nothing is done twice, and the limit holds.
+#[tokio::test]
+async fn a_run_that_broke_goes_on_and_counts_each_job_once() {
+    // Rights to read and write apart came with version 7.
+    if server_version() < 7 {
+        return;
+    }
+    let on = Fixture::new().await;
+    let jobs = (0..30_u32).map(|n| NewJob::new("mail", json!(n)).job_id(format!("job-{n}")).delay(HOUR + MS * n));
+    for job in on.queue.add_bulk(jobs).await.unwrap() {
+        job.unwrap();
+    }
+    // The hashes of five of the first twenty jobs cannot be written.
+    let mut redis = on.redis.clone();
+    let rules = ["reset", "on", ">pass", "&*", "+@all", "%R~*", "~*:q:[^j]*", "~*:job-?", "~*:job-1[0-4]", "~*:job-2?"];
+    let mut user = async |rules: &[&str]| {
+        let set = redis::cmd("ACL").arg("SETUSER").arg(&on.prefix).arg(rules).to_owned();
+        let () = set.query_async(&mut redis).await.unwrap();
+    };
+    user(&[&rules[..], &["~*:q:"]].concat()).await;
+    let url = format!("redis://{}:pass@{}", on.prefix, shared_server().addr());
+    let client = Client::builder(ConnectOptions::from_url(&url).unwrap()).prefix(&on.prefix).connect().await.unwrap();
+    let queue: Queue = client.queue("q").open().unwrap();
+    let mut run = queue.jobs(JobState::Delayed).limit(20).change_delay(Duration::from_secs(10)).start().unwrap();
+    run.next().await.unwrap_err();
+    // The others are done, and those that cannot be written are tried again.
+    for _ in 0..8 {
+        assert_eq!((run.report().done, run.report().unknown), (15, 0));
+        let _ = run.next().await;
+    }
+    user(&["allkeys"]).await;
+    assert_eq!(to_the_end(&mut run).await, 0);
+    assert_eq!((run.report().done, run.report().refused, run.report().moved_on), (20, 0, 0));
+    let mut changed = 0;
+    for n in 0..30 {
+        changed += usize::from(on.number(&format!("job-{n}"), "delay").await == 10_000);
+    }
+    assert_eq!(changed, 20);
+    let () = redis::cmd("ACL").arg("DELUSER").arg(&on.prefix).query_async(&mut on.redis.clone()).await.unwrap();
+}
+
+/// A call that takes jobs away and whose reply is lost may have taken all that it was asked for.
+#[tokio::test]
+async fn a_limit_holds_where_a_reply_is_lost() {
+    let server = shared_server();
+    let proxy = Proxy::start(server.addr()).await;
+    let on = Fixture::through(&proxy, server).await;
+    add_named(&on.queue, "mail", 0..30).await;
+    // The server knows the script from then on.
+    on.queue.jobs(JobFilter::waiting().name("sms")).remove().await.unwrap();
+    let mut run = on.queue.jobs(JobFilter::waiting().name("mail")).limit(10).remove().start().unwrap();
+    proxy.cut_after_request(Matcher::mentions("mail"));
+    assert_eq!(to_the_end(&mut run).await, 0);
+    assert_eq!((run.report().done, run.report().unknown, on.count(JobState::Waiting).await), (0, 10, 20));
+    // Without a limit it goes on until nothing is found.
+    let mut run = on.queue.jobs(JobFilter::waiting().name("mail")).remove().start().unwrap();
+    proxy.cut_after_request(Matcher::mentions("mail"));
+    assert_eq!(to_the_end(&mut run).await, 0);
+    assert_eq!(on.count(JobState::Waiting).await, 0);
 }

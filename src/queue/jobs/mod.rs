@@ -95,6 +95,9 @@ impl<D, R> Jobs<D, R> {
     }
 
     /// Limits how many jobs are taken. Default: all.
+    ///
+    /// It holds also where a reply is lost: what such a call was to take away counts as
+    /// [`unknown`](super::BulkReport::unknown), and against the limit.
     pub fn limit(mut self, jobs: u64) -> Self {
         self.limit = Some(jobs);
         self

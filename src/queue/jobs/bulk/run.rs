@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
 
 use super::{BulkOutcome, BulkReport, BulkStep, What};
-use crate::engine::{JobsCursor, Scan};
+use crate::engine::{JOBS_PER_CALL, JobsCursor, Scan};
 use crate::error::{Error, Result};
 use crate::queue::QueueCore;
 use crate::state::JobState;
@@ -30,7 +30,7 @@ pub struct BulkRun {
 struct Work {
     core: Arc<QueueCore>,
     scan: Scan,
-    /// How many more jobs it may be done to.
+    /// How many more jobs it may be done to; `u64::MAX` without a limit.
     left: u64,
     what: What,
     /// The base key of the queue that jobs are moved to.
@@ -46,6 +46,8 @@ struct Stepped {
     outcomes: Vec<(String, BulkOutcome)>,
     /// In a dry run, how many jobs were found.
     counted: u64,
+    /// How many jobs may have been taken away by a call whose reply was lost.
+    unknown: u64,
     error: Option<Error>,
 }
 
@@ -80,8 +82,9 @@ impl BulkRun {
         };
         let (work, stepped) = step.await;
         self.step = None;
-        let Stepped { outcomes, counted, error } = stepped;
+        let Stepped { outcomes, counted, unknown, error } = stepped;
         self.report.done += counted;
+        self.report.unknown += unknown;
         for (id, outcome) in &outcomes {
             self.report.note(id, outcome);
         }
@@ -127,7 +130,7 @@ impl Work {
             _ => self.each().await,
         };
         let stepped = stepped.unwrap_or_else(|error| Stepped { error: Some(error), ..Stepped::default() });
-        self.left = self.left.saturating_sub(stepped.counted + stepped.outcomes.len() as u64);
+        self.left = self.left.saturating_sub(stepped.counted + stepped.unknown + stepped.outcomes.len() as u64);
         (self, stepped)
     }
 
@@ -139,7 +142,16 @@ impl Work {
     /// Finds and removes or moves jobs in one call.
     async fn sweep(&mut self) -> Result<Stepped> {
         let mut stepped = Stepped::default();
-        let found = self.scan.remove_step(self.core.engine(), self.target.as_deref(), self.left).await?;
+        let is_limited = self.left < u64::MAX;
+        let swept = self.scan.remove_step(self.core.engine(), self.target.as_deref(), self.left, is_limited).await;
+        let found = match swept {
+            // So many may be gone, and no more than the limit may go.
+            Err(Error::OutcomeUnknown { .. }) if is_limited => {
+                stepped.unknown = self.left.min(JOBS_PER_CALL.into());
+                return Ok(stepped);
+            }
+            swept => swept?,
+        };
         for (id, answer) in found.into_iter().flat_map(|found| found.items) {
             let outcome = match answer {
                 Ok(Some(id)) => BulkOutcome::MovedAs(id),
