@@ -6,8 +6,9 @@ ARGV    1 id        the job
                     "tree"   the job and all its descendants, finished or not
                     "unprocessed"  its pending descendants, except those that run or have failed; the job stays
         3 step      1 in the first call, then 2, 3 …
+        4…          the base keys of the queues in which jobs may be removed; none for all
 RETURN  1 done; 0 a worker runs the job or one of its pending children, so no more is removed; 2 call again;
-        or BELONGS_TO_SCHEDULER
+        {base key} of a queue in which a job would be removed and may not be, so no more is removed; or BELONGS_TO_SCHEDULER
 EVENTS  removed {jobId, prev} in the queue of each job; waiting {jobId, prev} in the queue of a parent that is released
 USES    codes, queue, settings, wake, announce, number, prioritize, delay, ready, homes, states, check_queue, release,
         detach, delete, erase, cut
@@ -17,6 +18,8 @@ COST    about fifteen commands per job, at most 150 jobs per call, and a search 
 local LIMIT, FEW = 150, 4
 local root = { id = ARGV[1], home = base, key = base .. ARGV[1] }
 local what, first_step = ARGV[2], ARGV[3] == "1"
+local permitted = #ARGV > 3 and {}
+for i = 4, #ARGV do permitted[ARGV[i]] = true end
 
 -- Returns how many keys exist among these, each with each of the suffixes.
 local function count_existing(keys, suffixes)
@@ -82,13 +85,17 @@ end
 -- Plans the removal, in order; everything is read before the first write. A family that fits into one call is removed
 -- in Node's order: a job is separated from its parent before its own children are removed. In a larger one children are
 -- removed first, over many calls, so that no child left to remove is lost sight of.
-local steps, planned, size, held_later, more
+local steps, planned, size, held_later, more, forbidden
 local function plan(node, whole, childless)
   if planned[node.key] then return end
   planned[node.key] = true
   local keep = what == "unprocessed" and node == root
   if what == "unprocessed" and not keep
     and (call("EXISTS", node.key .. ":lock") == 1 or call("ZSCORE", node.home .. "failed", node.id)) then
+    return
+  end
+  if permitted and not permitted[node.home] then
+    forbidden = node.home
     return
   end
   check_queue(node.home)
@@ -236,6 +243,7 @@ if whole and more then
   whole = false
   start_plan(whole)
 end
+if forbidden then return { forbidden } end
 if held_later then return 0 end
 if #steps >= FEW then take_from_lists() end
 for _, step in ipairs(steps) do

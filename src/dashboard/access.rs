@@ -66,7 +66,7 @@ actions! {
     Retry = "retry",
     /// To make delayed jobs run now.
     Promote = "promote",
-    /// To remove jobs.
+    /// To remove a job with its children, or some that were chosen.
     Remove = "remove",
     /// To cancel a job that is waiting or running.
     Cancel = "cancel",
@@ -78,7 +78,7 @@ actions! {
     ChangeData = "change-data",
     /// To add a job.
     Add = "add",
-    /// To remove many jobs of a state.
+    /// To remove all jobs of a state, or all of them that match a filter.
     Clean = "clean",
     /// To remove all waiting jobs.
     Drain = "drain",

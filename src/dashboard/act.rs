@@ -14,10 +14,9 @@ use super::filter::{Filter, span};
 use super::forms::{self, see};
 use super::links::unsegment;
 use super::moment::many;
-use super::pages::flow::may_remove_family;
 use super::problem::Problem;
 use super::visit::{Params, Visit, given};
-use crate::error::{Error, Reason, Result as Answer, WithCauses};
+use crate::error::{Error, Reason};
 use crate::job::{Cancellation, RetryOptions};
 use crate::options::JobOptions;
 use crate::queue::Queue;
@@ -47,7 +46,8 @@ const ON_JOB: &[Action] = &[
     Action::ChangePriority,
     Action::ChangeData,
 ];
-const ON_JOBS: &[Action] = &[Action::Retry, Action::Promote, Action::Remove];
+const ON_CHOSEN: &[Action] = &[Action::Retry, Action::Promote, Action::Remove];
+const ON_ALL_OF_A_FILTER: &[Action] = &[Action::Retry, Action::Promote, Action::Clean];
 const ON_SCHEDULER: &[Action] = &[Action::RunScheduler, Action::ChangeScheduler, Action::RemoveScheduler];
 
 /// Returns the action that a form names, if the form is from our pages, its action is one of `these`, and the visitor
@@ -59,6 +59,7 @@ fn permitted(visit: &Visit, queue: &str, params: &Params, target: &str, these: &
         given(params, "do").and_then(Action::parse).ok_or_else(|| Problem::no_form("The form names no action."))?;
     // A permission for one kind of form must not allow actions of another.
     if !these.contains(&action) {
+        visit.audit(queue, action, target, "not done by this form", false);
         return Err(Problem::no_form(format!("“{action}” is not done by this form.")));
     }
     if visit.may(queue, action) {
@@ -84,8 +85,7 @@ pub(super) async fn told(
             Ok(see(&visit.links, to, &outcome))
         }
         Err(problem) => {
-            let outcome = problem.detail.clone().unwrap_or_else(|| problem.title.clone());
-            visit.audit(queue, action, target, &outcome, false);
+            visit.audit(queue, action, target, problem.outcome(), false);
             Err(problem)
         }
     }
@@ -275,15 +275,12 @@ async fn cancel(queue: &AnyQueue, id: &str, reason: &str) -> Result<String, Prob
 }
 
 /// Carries out actions that need only the job.
-async fn simply(visit: &Visit, queue: &AnyQueue, id: &str, state: JobState, action: Action) -> Answer<String> {
+async fn simply(visit: &Visit, queue: &AnyQueue, id: &str, state: JobState, action: Action) -> Result<String, Problem> {
     let job = queue.job(id);
-    // Removing a job also removes its children, in whichever queues they are.
-    if action == Action::Remove && !may_remove_family(visit, queue, id).await? {
-        let problem = "it has children in a queue in which you may not remove jobs";
-        return Err(Error::QueueState { op: "remove_job", problem });
-    }
     Ok(match action {
-        Action::Retry if !state.is_finished() => return Err(Error::refused("retry_job", id, Reason::NotInState)),
+        Action::Retry if !state.is_finished() => {
+            return Err(Error::refused("retry_job", id, Reason::NotInState).into());
+        }
         Action::Retry => {
             job.retry(state, RetryOptions::default()).await?;
             format!("Job {id} runs again.")
@@ -292,14 +289,32 @@ async fn simply(visit: &Visit, queue: &AnyQueue, id: &str, state: JobState, acti
             job.promote().await?;
             format!("Job {id} runs now.")
         }
-        _ if job.remove().await? => format!("Job {id} is removed."),
-        _ => {
-            return Err(Error::QueueState {
-                op: "remove_job",
-                problem: "a worker holds the job, or one of its children",
-            });
-        }
+        // Of many jobs at once the children stay, as where the server removes them by its own filter.
+        Action::Clean if queue.engine().remove(id, false).await? => format!("Job {id} is removed."),
+        Action::Clean => return Err(held()),
+        _ => return remove(visit, queue, id).await,
     })
+}
+
+fn held() -> Problem {
+    Error::QueueState { op: "remove_job", problem: "a worker holds the job, or one of its children" }.into()
+}
+
+/// A job takes its children along, in whichever queues they are: its sender must be permitted to remove jobs there too.
+async fn remove(visit: &Visit, queue: &AnyQueue, id: &str) -> Result<String, Problem> {
+    let may = |base: &str| visit.queue_of(base).is_some_and(|queue| visit.may(queue, Action::Remove));
+    match queue.engine().remove_permitted(id, may).await? {
+        Ok((true, queues)) => {
+            let done = format!("Job {id} is removed.");
+            for other in queues.iter().filter_map(|base| visit.queue_of(base)).filter(|name| *name != queue.name()) {
+                let children = format!("children of {id} in {}", queue.name());
+                visit.audit(other, Action::Remove, &children, &done, true);
+            }
+            Ok(done)
+        }
+        Ok((false, _)) => Err(held()),
+        Err(_) => Err(Problem::forbidden("remove jobs in a queue in which it has children")),
+    }
 }
 
 fn json(text: Option<&String>) -> Result<Box<RawValue>, Problem> {
@@ -411,7 +426,8 @@ async fn many_jobs(visit: &Visit, name: &str, fields: &Fields) -> Result<Respons
     let ids: Vec<&str> = fields.iter().filter(|(field, _)| field == "id").map(|(_, id)| id.as_str()).collect();
     let is_all = given(&params, "all").is_some();
     let target = if is_all { filter.words() } else { ids.join(", ") };
-    let action = permitted(visit, name, &params, &target, ON_JOBS)?;
+    let these = if is_all { ON_ALL_OF_A_FILTER } else { ON_CHOSEN };
+    let action = permitted(visit, name, &params, &target, these)?;
     let queue = visit.queue(name)?;
     if is_all {
         return bulk::begin(visit.clone(), &queue, action, filter).await;
@@ -421,39 +437,43 @@ async fn many_jobs(visit: &Visit, name: &str, fields: &Fields) -> Result<Respons
 }
 
 async fn chosen(visit: &Visit, queue: &AnyQueue, ids: &[&str], action: Action) -> Result<String, Problem> {
-    if !matches!(action, Action::Retry | Action::Promote | Action::Remove) {
-        return Err(Problem::no_form("This action does not exist for several jobs."));
-    }
     if ids.is_empty() {
         return Err(Problem::no_form("No job was chosen: tick some in front of their names."));
     }
     if ids.len() > MOST_CHOSEN {
         return Err(Problem::no_form("Too many jobs were chosen: take all that match a filter."));
     }
-    let answers = each(visit, queue, ids, action).await;
+    let mut answers = each(visit, queue, ids, action).await;
     let done = answers.iter().filter(|answer| answer.is_ok()).count();
+    if done == 0
+        && let Some(Err(problem)) = answers.pop()
+    {
+        return Err(problem);
+    }
     let verb = match action {
         Action::Retry => "run again",
         Action::Promote => "run now",
         _ => "removed",
     };
     let mut text = format!("{}: {verb}.", many(done as u64, "job"));
-    if let Some(error) = answers.iter().find_map(|answer| answer.as_ref().err()) {
-        text += &format!(" {} not: {}", answers.len() - done, WithCauses(error));
-        if done == 0 {
-            return Err(Problem::no_form(text));
-        }
+    if let Some(problem) = answers.iter().find_map(|answer| answer.as_ref().err()) {
+        text += &format!(" {} not: {}", answers.len() - done, visit.problem(queue.name(), problem.outcome()));
     }
     Ok(text)
 }
 
 /// Does the same with each of several jobs.
-pub(super) async fn each(visit: &Visit, queue: &AnyQueue, ids: &[&str], action: Action) -> Vec<Answer<String>> {
+pub(super) async fn each(
+    visit: &Visit,
+    queue: &AnyQueue,
+    ids: &[&str],
+    action: Action,
+) -> Vec<Result<String, Problem>> {
     let calls: Vec<_> = ids.iter().map(|id| on_chosen(visit, queue, id, action)).collect();
     futures::stream::iter(calls).buffered(AT_ONCE).collect().await
 }
 
-async fn on_chosen(visit: &Visit, queue: &AnyQueue, id: &str, action: Action) -> Answer<String> {
+async fn on_chosen(visit: &Visit, queue: &AnyQueue, id: &str, action: Action) -> Result<String, Problem> {
     let state = queue.engine().look_up_state(id).await?;
     simply(visit, queue, id, state, action).await
 }
@@ -469,11 +489,15 @@ pub(super) async fn stop_work(
     let done = async {
         visit.token.check(visit.headers(), params.get(forms::FIELD).map(String::as_str))?;
         let work = app.works.find(&id).ok_or_else(Problem::no_page)?;
-        if !visit.may(&work.queue, work.action) {
+        // Where it may not be seen, nobody is told that there is such a work.
+        visit.queue(&work.queue).map_err(|_| Problem::no_page())?;
+        let is_permitted = visit.may(&work.queue, work.action);
+        let outcome = if is_permitted { "stopped" } else { "not permitted to stop it" };
+        visit.audit(&work.queue, work.action, &work.target, outcome, is_permitted);
+        if !is_permitted {
             return Err(Problem::forbidden("stop this"));
         }
         work.stop();
-        visit.audit(&work.queue, work.action, &work.target, "stopped", true);
         Ok(see(&visit.links, &visit.links.to(&format!("/work/{id}")), "It stops after the step that it is at."))
     };
     let done = done.await;

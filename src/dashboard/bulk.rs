@@ -137,15 +137,14 @@ fn check(action: Action, filter: &Filter) -> Result<(), Problem> {
     let fits = match action {
         Action::Retry => filter.state.is_finished(),
         Action::Promote => filter.state == crate::state::JobState::Delayed,
-        Action::Remove => true,
+        Action::Clean => true,
         _ => false,
     };
     if fits { Ok(()) } else { Err(Problem::no_form(format!("This action is not possible for {}.", filter.words()))) }
 }
 
 async fn run(visit: &Visit, queue: &AnyQueue, filter: &Filter, work: &Work) -> Answer<String> {
-    // Each job is checked separately if some may not be changed or found.
-    if filter.has_text() || (work.action == Action::Remove && !visit.may_everywhere(Action::Remove).await) {
+    if filter.has_text() {
         one_by_one(visit, queue, filter, work).await?
     } else {
         in_steps(queue, filter, work).await?

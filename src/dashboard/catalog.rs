@@ -68,11 +68,6 @@ impl Catalog {
         !self.search && !self.known().names.contains(queue)
     }
 
-    /// Returns whether all existing queues were found.
-    pub(super) fn knows_all(&self) -> bool {
-        self.search && self.known().is_complete
-    }
-
     fn refresh(self: &Arc<Self>, client: &Client) {
         let mut known = self.known();
         let is_fresh = known.searched.is_some_and(|at| at.elapsed() < FRESH);

@@ -23,8 +23,8 @@ use crate::sync::Lock;
 /// A running examination.
 #[derive(Default)]
 pub(super) struct Running {
-    /// The queues that are examined.
-    names: Vec<String>,
+    /// The queues that are examined, in their order.
+    pub(super) names: Vec<String>,
     stage: Lock<Option<Stage>>,
     task: Lock<Option<AbortHandle>>,
 }
@@ -39,7 +39,8 @@ impl Running {
 pub(super) struct Checkup {
     /// Its id: a form names it, so that it never mends the findings of another one.
     pub(super) id: String,
-    pub(super) queues: usize,
+    /// The queues that were examined.
+    pub(super) names: Vec<String>,
     pub(super) ended: SystemTime,
     pub(super) outcome: Result<Diagnosis, String>,
     doctor: Doctor,
@@ -52,8 +53,10 @@ impl Checkup {
         self.mended.lock().get(&finding).copied()
     }
 
-    fn finding(&self, place: usize) -> Option<&Finding> {
-        self.outcome.as_ref().ok()?.findings.get(place)
+    /// The findings of a queue, or those about the server, with their places among all.
+    pub(super) fn of<'a>(&'a self, queue: Option<&'a str>) -> impl Iterator<Item = (usize, &'a Finding)> {
+        let all = self.outcome.as_ref().ok().map(|report| &*report.findings).unwrap_or_default();
+        all.iter().enumerate().filter(move |(_, finding)| finding.queue.as_deref() == queue)
     }
 }
 
@@ -77,10 +80,14 @@ impl Checkups {
     }
 
     /// Returns a text that changes with what the page shows.
-    pub(super) fn print(&self) -> String {
+    pub(super) fn print(&self, visit: &Visit) -> String {
         let known = self.0.lock();
         let stage = known.running.as_ref().map(|running| running.stage());
-        let last = known.last.as_ref().map(|last| (&last.id, format!("{:?}", last.mended.lock())));
+        let last = known
+            .last
+            .as_ref()
+            .filter(|last| visit.sees_some_of(&last.names))
+            .map(|last| (&last.id, format!("{:?}", last.mended.lock())));
         format!("{stage:?} {last:?}")
     }
 }
@@ -111,8 +118,11 @@ async fn examine(visit: &Visit, app: &Arc<App>, params: &Params) -> Result<Respo
         }
         None => app.catalog.list(&app.client).await.names.into_iter().filter(|name| visit.may_see(name)).collect(),
     };
-    let queues = names.len();
-    if queues == 0 {
+    if !visit.may_see_any().await {
+        visit.audit("*", Action::Examine, "", "not permitted", false);
+        return Err(Problem::forbidden("examine a queue"));
+    }
+    if names.is_empty() {
         // Without a name the doctor would search for queues itself, and find some that are not shown.
         return Err(Problem::no_form("There is no queue to examine."));
     }
@@ -127,17 +137,16 @@ async fn examine(visit: &Visit, app: &Arc<App>, params: &Params) -> Result<Respo
     let hearing = Arc::clone(&running);
     let hear = move |stage: &Stage| *hearing.stage.lock() = Some(stage.clone());
     let mut doctor = app.client.doctor().memory(given(params, "memory").is_some()).on_stage(hear);
-    let target = names.join(", ");
-    for name in names {
+    for name in &names {
         doctor = doctor.queue(name);
     }
-    visit.audit(given(params, "queue").unwrap_or("*"), Action::Examine, &target, "begun", true);
+    visit.audit(given(params, "queue").unwrap_or("*"), Action::Examine, &names.join(", "), "begun", true);
     let ending = Ending(Arc::clone(app));
     let task = tokio::spawn(async move {
         let outcome = doctor.examine().await.map_err(|error| WithCauses(&error).to_string());
         let id = uuid::Uuid::new_v4().simple().to_string();
         let ended = ending.0.now();
-        let last = Checkup { id, queues, ended, outcome, doctor, mended: Lock::default() };
+        let last = Checkup { id, names, ended, outcome, doctor, mended: Lock::default() };
         ending.0.checkups.0.lock().last = Some(Arc::new(last));
     });
     *running.task.lock() = Some(task.abort_handle());
@@ -154,7 +163,7 @@ impl Drop for Ending {
 }
 
 fn stop(visit: &Visit, app: &App) -> Result<Response, Problem> {
-    if let Some(running) = app.checkups.running() {
+    if let Some(running) = app.checkups.running().filter(|running| visit.sees_some_of(&running.names)) {
         // A visitor who does not see all of its queues may not stop it.
         let may_stop = running.names.iter().all(|name| visit.may_see(name));
         let told = if may_stop { "stopped" } else { "not permitted" };
@@ -173,11 +182,11 @@ fn stop(visit: &Visit, app: &App) -> Result<Response, Problem> {
 async fn mend(visit: &Visit, app: &App, params: &Params) -> Result<Response, Problem> {
     let gone = || Problem::no_form("Another examination has ended meanwhile: see its findings.");
     let id = given(params, "checkup").unwrap_or_default();
-    let place = given(params, "finding").and_then(|place| place.parse().ok()).ok_or_else(gone)?;
-    let last = app.checkups.last().filter(|last| last.id == id).ok_or_else(gone)?;
-    let finding = last.finding(place).ok_or_else(gone)?;
-    let queue = finding.queue.as_deref().ok_or_else(|| Problem::no_form("This finding cannot be repaired here."))?;
+    let queue = given(params, "queue").ok_or_else(|| Problem::no_form("The form names no queue."))?;
     visit.queue(queue)?;
+    let number: usize = given(params, "finding").and_then(|number| number.parse().ok()).ok_or_else(gone)?;
+    let last = app.checkups.last().filter(|last| last.id == id).ok_or_else(gone)?;
+    let (place, finding) = last.of(Some(queue)).nth(number).ok_or_else(gone)?;
     let target = finding.kind.as_str();
     if !visit.may(queue, Action::Mend) {
         visit.audit(queue, Action::Mend, target, "not permitted", false);

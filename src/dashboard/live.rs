@@ -14,20 +14,26 @@ use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use futures::stream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-use super::app::App;
 use super::links::unsegment;
 use super::pages;
 use super::problem::Problem;
 use super::visit::{Params, Visit, given};
-use crate::error::Result;
-use crate::events::QueueEvents;
+use crate::error::Result as Answer;
+use crate::events::{Delivery, EventsFrom, QueueEvents};
 
-/// How often the data of a page is checked.
+/// How often what a page shows is looked at, and whether it may still be seen.
 const TICK: Duration = Duration::from_secs(2);
 
-/// After how many checks a page with relative times is refreshed even if nothing has happened.
+/// A stream ends after this time, and the browser opens it anew: what the app's own middleware knows of who comes is asked for
+/// only when a request begins.
+const LIFE: Duration = Duration::from_secs(600);
+
+/// How long a browser waits before it opens a stream anew.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A page of relative times is old after so many looks even if nothing has happened.
 const OLD: u32 = 15;
 
 /// What a page shows.
@@ -40,27 +46,42 @@ enum Watched {
 }
 
 impl Watched {
-    fn of(visit: &Visit, params: &Params) -> Result<Self, Problem> {
-        let queue = || {
-            let name = given(params, "queue").unwrap_or_default();
-            visit.queue(name).map(|_| name.to_owned())
-        };
-        match given(params, "of") {
-            Some("queues") => Ok(Self::Queues),
-            Some("queue") => Ok(Self::Queue(queue()?)),
-            Some("job") => Ok(Self::Job { queue: queue()?, id: given(params, "job").unwrap_or_default().to_owned() }),
-            Some("doctor") => Ok(Self::Doctor),
-            Some("work") => Ok(Self::Work(given(params, "work").unwrap_or_default().to_owned())),
-            _ => Err(Problem::no_page()),
+    fn of(params: &Params) -> Option<Self> {
+        let field = |name| given(params, name).unwrap_or_default().to_owned();
+        Some(match given(params, "of")? {
+            "queues" => Self::Queues,
+            "queue" => Self::Queue(field("queue")),
+            "job" => Self::Job { queue: field("queue"), id: field("job") },
+            "doctor" => Self::Doctor,
+            "work" => Self::Work(field("work")),
+            _ => return None,
+        })
+    }
+
+    /// Whether its visitor may see it, which may change while he watches.
+    async fn check(&self, visit: &Visit) -> Result<(), Problem> {
+        match self {
+            // What it tells of is what may be seen at the time.
+            Self::Queues => Ok(()),
+            Self::Queue(queue) | Self::Job { queue, .. } => visit.queue(queue).map(drop),
+            Self::Work(id) => match visit.app.works.find(id) {
+                Some(work) if visit.may_see(&work.queue) => Ok(()),
+                _ => Err(Problem::no_page()),
+            },
+            Self::Doctor if visit.may_see_any().await => Ok(()),
+            Self::Doctor => Err(Problem::nothing_seen()),
         }
     }
 
-    /// Returns a number that changes with what the page shows.
-    async fn print(&self, app: &App) -> Result<u64> {
-        let mut print = DefaultHasher::new();
+    /// A number that changes with what the page shows.
+    async fn print(&self, visit: &Visit) -> Answer<u64> {
+        let (app, mut print) = (&visit.app, DefaultHasher::new());
         match self {
             Self::Queues => {
-                app.overview().await.print.hash(&mut print);
+                let overview = app.overview().await;
+                let seen = || overview.queues.iter().filter(|row| visit.may_see(&row.name));
+                seen().for_each(|row| (row.print, overview.workers_of(&row.name)).hash(&mut print));
+                overview.is_searching.hash(&mut print);
             }
             Self::Queue(name) => {
                 format!("{:?}", app.client.get_queue_overview(name).await?).hash(&mut print);
@@ -72,7 +93,7 @@ impl Watched {
                 let fields = queue.engine().get_fields(id).await?;
                 (fields, logs.count, queue.engine().look_up_state(id).await?, format!("{children:?}")).hash(&mut print);
             }
-            Self::Doctor => app.checkups.print().hash(&mut print),
+            Self::Doctor => app.checkups.print(visit).hash(&mut print),
             Self::Work(id) => {
                 if let Some(work) = app.works.find(id) {
                     (work.looked_at.load(Ordering::Relaxed), work.end().is_some()).hash(&mut print);
@@ -84,47 +105,59 @@ impl Watched {
 }
 
 struct Watch {
-    app: Arc<App>,
+    visit: Visit,
     watched: Watched,
     ticks: Interval,
+    until: Instant,
     last: Option<u64>,
     quiet: u32,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Watch {
-    /// Waits until the page has to be refreshed, and returns why.
-    async fn next(&mut self) -> &'static str {
+    /// Waits until the page is to be read anew; `None` once the stream is to end.
+    async fn next(&mut self) -> Option<()> {
         loop {
             self.ticks.tick().await;
-            // If something cannot be read, the page shows the error when it is refreshed.
-            let print = self.watched.print(&self.app).await.ok();
+            if Instant::now() >= self.until || self.watched.check(&self.visit).await.is_err() {
+                return None;
+            }
+            // What cannot be read is told by the page, once it is read anew.
+            let print = self.watched.print(&self.visit).await.ok();
             self.quiet += 1;
             // The first check counts too: something may have happened since the page was rendered.
             let is_changed = print != self.last;
             self.last = print;
             if is_changed || self.quiet >= OLD {
                 self.quiet = 0;
-                return "changed";
+                return Some(());
             }
         }
     }
 }
 
+fn ticks() -> Interval {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
 pub(super) async fn changes(visit: Visit, Query(params): Query<Params>) -> Response {
-    let watched = match Watched::of(&visit, &params) {
-        Ok(watched) => watched,
-        Err(problem) => return visit.answer(Err(problem)),
+    let watched = match Watched::of(&params) {
+        Some(watched) => watched,
+        None => return visit.answer(Err(Problem::no_page())),
     };
+    if let Err(problem) = watched.check(&visit).await {
+        return visit.answer(Err(problem));
+    }
     let Ok(permit) = Arc::clone(&visit.app.streams).try_acquire_owned() else {
         return visit.answer(Err(Problem::busy()));
     };
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let watch = Watch { app: Arc::clone(&visit.app), watched, ticks, last: None, quiet: 0, _permit: permit };
+    let until = Instant::now() + LIFE;
+    let watch = Watch { visit, watched, ticks: ticks(), until, last: None, quiet: 0, _permit: permit };
     told(stream::unfold(watch, |mut watch| async move {
-        let why = watch.next().await;
-        Some((Ok(Event::default().event("changed").data(why)), watch))
+        watch.next().await?;
+        Some((Ok(Event::default().event("changed").retry(RETRY).data("changed")), watch))
     }))
 }
 
@@ -139,34 +172,66 @@ struct Listening {
     visit: Visit,
     queue: String,
     events: QueueEvents,
+    ticks: Interval,
+    until: Instant,
+    is_open: bool,
     _permit: OwnedSemaphorePermit,
 }
 
-/// Sends the events of a queue, each as a line of its page.
+impl Listening {
+    /// What the browser is told next; `None` once the stream is to end.
+    async fn next(&mut self) -> Option<Event> {
+        if !self.is_open {
+            self.events.ready().await.ok()?;
+            self.is_open = true;
+            return Some(Event::default().event("open").retry(RETRY).data("listening"));
+        }
+        let delivery = loop {
+            // The right may end while nothing happens, and right before something does.
+            tokio::select! {
+                delivery = self.events.recv() => break delivery?,
+                _ = self.ticks.tick() => {}
+            }
+            if Instant::now() >= self.until || !self.visit.may_see(&self.queue) {
+                return None;
+            }
+        };
+        if !self.visit.may_see(&self.queue) {
+            return None;
+        }
+        let line = pages::events::line(&self.visit, &self.queue, &delivery).into_string();
+        let event = Event::default().event("line").data(line);
+        // By its id a browser that opens the stream anew says where it was.
+        Some(match delivery {
+            Delivery::Event { id, .. } => event.id(id.to_string()),
+            _ => event,
+        })
+    }
+}
+
+/// Where a browser was that opens the stream anew.
+fn place(visit: &Visit) -> EventsFrom {
+    let last = visit.headers().get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    last.map_or(EventsFrom::Now, EventsFrom::After)
+}
+
+/// The events of a queue, each as a line of its page.
 pub(super) async fn events(visit: Visit, Path(name): Path<String>) -> Response {
-    let name = unsegment(&name).to_owned();
-    if let Err(problem) = visit.queue(&name) {
+    let queue = unsegment(&name).to_owned();
+    if let Err(problem) = visit.queue(&queue) {
         return visit.answer(Err(problem));
     }
     let Ok(permit) = Arc::clone(&visit.app.listeners).try_acquire_owned() else {
         return visit.answer(Err(Problem::busy()));
     };
-    let events = match visit.app.client.queue_events(&name).buffer(1_000).start() {
+    let events = match visit.app.client.queue_events(&queue).from(place(&visit)).buffer(1_000).start() {
         Ok(events) => events,
         Err(error) => return visit.answer(Err(error.into())),
     };
-    let listening = Listening { visit, queue: name, events, _permit: permit };
-    told(stream::unfold((listening, false), |(mut listening, is_open)| async move {
-        if !is_open {
-            listening.events.ready().await.ok()?;
-            return Some((Ok(Event::default().event("open").data("listening")), (listening, true)));
-        }
-        let delivery = listening.events.recv().await?;
-        // A permission may have ended since the page was opened.
-        if !listening.visit.may_see(&listening.queue) {
-            return None;
-        }
-        let line = pages::events::line(&listening.visit, &listening.queue, &delivery).into_string();
-        Some((Ok(Event::default().event("line").data(line)), (listening, true)))
+    let until = Instant::now() + LIFE;
+    let listening = Listening { visit, queue, events, ticks: ticks(), until, is_open: false, _permit: permit };
+    told(stream::unfold(listening, |mut listening| async move {
+        let event = listening.next().await?;
+        Some((Ok(event), listening))
     }))
 }

@@ -74,6 +74,7 @@ mod redact;
 mod reschedule;
 mod router;
 mod survey;
+mod unseen;
 mod visit;
 mod words;
 

@@ -38,6 +38,15 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "There is no such page", "Go to the list of queues and search from there.")
     }
 
+    /// What concerns no queue is shown to those who may see one.
+    pub(super) fn nothing_seen() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "You are not permitted to see this",
+            "It is for those who may see a queue. Whoever runs this dashboard decides who they are.",
+        )
+    }
+
     pub(super) fn no_form(what: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "The form cannot be understood", what)
     }
@@ -62,6 +71,11 @@ impl Problem {
 
     pub(super) fn busy() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Too many pages are open", "Close some, and reload this one.")
+    }
+
+    /// What has come of it, in a line.
+    pub(super) fn outcome(&self) -> &str {
+        self.detail.as_ref().unwrap_or(&self.title)
     }
 
     pub(super) fn body(&self, home: &str) -> Markup {

@@ -41,15 +41,15 @@ pub(super) struct Overview {
     pub(super) is_searching: bool,
     /// How many known queues have not been read yet.
     pub(super) unread: usize,
-    /// A number that changes with what is known.
-    pub(super) print: u64,
 }
 
 /// One queue, or why it could not be read.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Row {
     pub(super) name: String,
     pub(super) found: Result<QueueOverview, String>,
+    /// A number that changes with what was found.
+    pub(super) print: u64,
 }
 
 impl Overview {
@@ -76,6 +76,7 @@ struct Known {
     seen: HashMap<String, Instant>,
     is_looking: bool,
     looked: Option<Instant>,
+    /// The last number that was given to a row.
     print: u64,
 }
 
@@ -109,7 +110,6 @@ impl Surveyor {
             workers: Arc::clone(&known.workers),
             is_searching: known.is_searching,
             unread: known.unread,
-            print: known.print,
         }
     }
 
@@ -154,7 +154,7 @@ impl Surveyor {
         let mut known = self.known.lock();
         for (name, found) in names.iter().zip(found) {
             let found = found.map_err(|error| WithCauses(&error).to_string());
-            known.put(began, Row { name: name.clone(), found });
+            known.put(began, name, found);
         }
     }
 }
@@ -163,12 +163,7 @@ impl Known {
     /// Takes the list of queues; returns the names of those to read now, in order.
     fn take(&mut self, listing: Listing, workers: Workers) -> Vec<String> {
         let Listing { mut names, is_searching } = listing;
-        let count = |workers: &Workers| workers.iter().flatten().map(|(_, all)| all.len()).sum::<usize>();
-        let known = self.rows.len();
         self.rows.retain(|name, _| names.binary_search(name).is_ok());
-        if known != self.rows.len() || is_searching != self.is_searching || count(&workers) != count(&self.workers) {
-            self.print += 1;
-        }
         self.workers = Arc::new(workers);
         self.is_searching = is_searching;
         self.unread = names.len() - self.rows.len();
@@ -181,17 +176,18 @@ impl Known {
     }
 
     /// Takes what was read of a queue, unless it is older than what is known.
-    fn put(&mut self, began: Instant, row: Row) {
-        match self.rows.get(&row.name) {
+    fn put(&mut self, began: Instant, name: &str, found: Result<QueueOverview, String>) {
+        let row = match self.rows.get(name) {
             Some((at, _)) if *at > began => return,
-            Some((_, old)) if **old == row => {}
-            Some(_) => self.print += 1,
-            None => {
+            Some((_, old)) if old.found == found => Arc::clone(old),
+            _ => {
                 self.print += 1;
-                self.unread = self.unread.saturating_sub(1);
+                Arc::new(Row { name: name.to_owned(), found, print: self.print })
             }
+        };
+        if self.rows.insert(name.to_owned(), (began, row)).is_none() {
+            self.unread = self.unread.saturating_sub(1);
         }
-        self.rows.insert(row.name.clone(), (began, Arc::new(row)));
     }
 }
 
@@ -260,7 +256,7 @@ mod tests {
     }
 
     fn put(known: &mut Known, at: Instant, name: &str, found: &str) {
-        known.put(at, Row { name: name.to_owned(), found: Err(found.to_owned()) });
+        known.put(at, name, Err(found.to_owned()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -288,9 +284,9 @@ mod tests {
     async fn what_was_read_before_a_change_does_not_hide_it() {
         let (mut known, early) = (Known::default(), Instant::now());
         put(&mut known, early + FRESH, "q", "changed");
-        let print = known.print;
+        let print = known.rows["q"].1.print;
         put(&mut known, early, "q", "before");
         put(&mut known, early + FRESH, "q", "changed");
-        assert_eq!((&known.rows["q"].1.found, known.print), (&Err("changed".to_owned()), print));
+        assert_eq!((&known.rows["q"].1.found, known.rows["q"].1.print), (&Err("changed".to_owned()), print));
     }
 }

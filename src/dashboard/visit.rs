@@ -17,6 +17,7 @@ use super::layout;
 use super::links::Links;
 use super::problem::Problem;
 use super::redact::{Field, Shown};
+use super::unseen::without_unseen;
 
 /// A request for a page.
 #[derive(Clone)]
@@ -88,10 +89,8 @@ impl Visit {
         self.may_see(queue) && (self.app.hooks.may)(&self.parts, &Permission::Act { queue, action })
     }
 
-    /// Returns whether this is permitted in all queues, as far as they are known.
-    pub(super) async fn may_everywhere(&self, action: Action) -> bool {
-        let listing = self.app.catalog.list(&self.app.client).await;
-        self.app.catalog.knows_all() && listing.names.iter().all(|name| self.may(name, action))
+    pub(super) fn sees_some_of(&self, queues: &[String]) -> bool {
+        queues.iter().any(|queue| self.may_see(queue))
     }
 
     /// Returns whether any queue may be seen; if there are none, whether a queue named `oxmq` would be.
@@ -113,12 +112,28 @@ impl Visit {
 
     /// Returns JSON as it may be shown.
     pub(super) fn json(&self, queue: &str, name: &str, field: Field, text: &str) -> String {
-        self.app.hooks.json(&Shown { queue, name, field }, text)
+        self.without_unseen(self.app.hooks.json(&Shown { queue, name, field }, text))
     }
 
     /// Returns a text as it may be shown.
     pub(super) fn text(&self, queue: &str, name: &str, field: Field, text: &str) -> String {
-        self.app.hooks.text(&Shown { queue, name, field }, text)
+        self.without_unseen(self.app.hooks.text(&Shown { queue, name, field }, text))
+    }
+
+    /// What Redis or a reader says of a queue, which may quote what is stored there.
+    pub(super) fn problem(&self, queue: &str, problem: &str) -> String {
+        self.text(queue, "", Field::Other, problem)
+    }
+
+    /// A text that names no queue that may not be seen.
+    fn without_unseen(&self, text: String) -> String {
+        without_unseen(text, self.app.client.prefix(), |queue| self.may_see(queue))
+    }
+
+    /// The name of the queue whose base key this is, if it is one of those that the dashboard is about.
+    pub(super) fn queue_of<'a>(&self, base: &'a str) -> Option<&'a str> {
+        let name = base.strip_prefix(self.app.client.prefix())?.strip_prefix(':')?.strip_suffix(':')?;
+        (!name.contains(':')).then_some(name)
     }
 
     /// Audits an action.
@@ -133,6 +148,8 @@ impl Visit {
         let (status, page) = match page {
             Ok(page) => (StatusCode::OK, page),
             Err(problem) => {
+                let detail = problem.detail.as_ref().map(|detail| self.problem("", detail));
+                let problem = Problem { detail, ..problem };
                 let body = problem.body(&self.links.home());
                 (problem.status, Page { title: problem.title, tab: Tab::Search, live: None, body })
             }

@@ -198,6 +198,32 @@ impl Engine {
         self.remove_family(id, if remove_children { Family::Tree } else { Family::Alone }).await
     }
 
+    /// Removes a job with its children and theirs as [`remove`](Self::remove) does, if each is in a queue in which that is
+    /// permitted; `may` is asked by the base key of each queue that has one. Answers whether it did, and the base keys of the
+    /// queues in which jobs went; or of one in which it is not permitted: then nothing was removed, or of a family of more
+    /// than 150 only some.
+    ///
+    /// One round trip, and one more for each other queue.
+    #[cfg(feature = "dashboard")]
+    pub(crate) async fn remove_permitted(
+        &self,
+        id: &str,
+        may: impl Fn(&str) -> bool,
+    ) -> Result<std::result::Result<(bool, Vec<String>), String>> {
+        let (mut permitted, mut step) = (vec![self.keys.base().to_owned()], 1);
+        if is_no_job(id) {
+            return Ok(Ok((true, permitted)));
+        }
+        loop {
+            match self.call_job(id, script::remove_job(id, Family::Tree, step, &permitted)).await? {
+                Removal::InPart => step += 1,
+                Removal::Forbidden(base) if may(&base) && !permitted.contains(&base) => permitted.push(base),
+                Removal::Forbidden(base) => return Ok(Err(base)),
+                done => return Ok(Ok((done == Removal::Removed, permitted))),
+            }
+        }
+    }
+
     /// Removes the pending descendants of a job, except those that run or have failed. The job stays, and is released
     /// if nothing is left to wait for. Round trips as [`remove`](Self::remove).
     pub(crate) async fn remove_unprocessed_children(&self, id: &str) -> Result<()> {
@@ -209,7 +235,7 @@ impl Engine {
             return Ok(true);
         }
         for step in 1_u64.. {
-            match self.call_job(id, script::remove_job(id, family, step)).await? {
+            match self.call_job(id, script::remove_job(id, family, step, &[])).await? {
                 Removal::InPart => {}
                 done => return Ok(done == Removal::Removed),
             }

@@ -19,26 +19,33 @@ pub(crate) enum Family {
 }
 
 /// The outcome of one call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Removal {
     /// Nothing was removed: one of the jobs runs.
     Locked,
     Removed,
     /// Some jobs of a large family were removed: call again.
     InPart,
+    /// Nothing was removed: one of the jobs is in the queue of this base key, in which none may be removed.
+    Forbidden(String),
 }
 
-/// Removes jobs; `step` counts the calls of one removal, from 1 on.
-pub(crate) fn remove_job(id: &str, family: Family, step: u64) -> Call<Result<Removal, Reason>> {
+/// Removes jobs; `step` counts the calls of one removal, from 1 on. Only jobs in the queues of the `permitted` base keys are
+/// removed, or all if there are none.
+pub(crate) fn remove_job(id: &str, family: Family, step: u64, permitted: &[String]) -> Call<Result<Removal, Reason>> {
     let family = match family {
         Family::Tree => "tree",
         Family::Alone => "alone",
         Family::Unprocessed => "unprocessed",
     };
-    Call::to(&SCRIPT).text(id).text(family).number(step).resend(Resend::Safe).read(removal)
+    Call::to(&SCRIPT).text(id).text(family).number(step).texts(permitted).resend(Resend::Safe).read(removal)
 }
 
 fn removal(value: Value) -> Option<Result<Removal, Reason>> {
+    if let Value::Array(_) = value {
+        let [base] = reply::tuple(value)?;
+        return Some(Ok(Removal::Forbidden(reply::string(base)?)));
+    }
     Some(match reply::code(value)? {
         Ok(0) => Ok(Removal::Locked),
         Ok(1) => Ok(Removal::Removed),

@@ -79,7 +79,7 @@ async fn a_right_to_one_action_is_none_to_another() {
     }
     assert_eq!(fixture.count(oxmq::JobState::Waiting).await, 1);
     let nobody = Site::with(Dashboard::new(fixture.client.clone()).authorize(|_, _| false)).await;
-    assert_eq!(nobody.get("/server").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(nobody.get("/server").await.status, StatusCode::FORBIDDEN);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,14 +104,18 @@ async fn relatives_in_a_queue_that_may_not_be_seen_are_neither_named_nor_removed
     }
     site.post("/queue/q/job/top", &[("do", "remove")]).await;
     site.post("/queue/q/jobs", &[("do", "remove"), ("state", "waiting-children"), ("id", "top")]).await;
-    let (path, _) = site.done("/queue/q/jobs", &[("do", "remove"), ("state", "waiting-children"), ("all", "1")]).await;
-    site.page_with(&path, &["Done to 0 jobs, and not to 1"]).await;
     let payroll: oxmq::Queue = fixture.client.queue("payroll").open().unwrap();
     assert!(payroll.get_job("ann").await.unwrap().is_some() && fixture.queue.get_job("top").await.unwrap().is_some());
     // If the user may remove jobs in that queue, too, the children are removed.
     let all = Site::with(Dashboard::new(fixture.client.clone()).authorize(|_, _| true)).await;
     all.done("/queue/q/job/top", &[("do", "remove")]).await;
     assert!(payroll.get_job("ann").await.unwrap().is_none());
+    // Many at once leave their children where they are.
+    let hidden = node("payroll", "joe");
+    fixture.client.flow_producer().add(node("q", "other").children([hidden])).await.unwrap();
+    let (path, _) = site.done("/queue/q/jobs", &[("do", "clean"), ("state", "waiting-children"), ("all", "1")]).await;
+    site.page_with(&path, &["Done to 1 job"]).await;
+    assert!(payroll.get_job("joe").await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ fn mending<'a>(page: &'a str, finding: &str) -> Vec<(&'a str, &'a str)> {
         page.split(&format!("aria-label=\"{finding}\"")).nth(1).unwrap_or_else(|| panic!("{finding}: {page}"));
     let field =
         |name: &str| section.split(&format!("name=\"{name}\" value=\"")).nth(1).unwrap().split('"').next().unwrap();
-    vec![("do", "mend"), ("checkup", field("checkup")), ("finding", field("finding"))]
+    vec![("do", "mend"), ("checkup", field("checkup")), ("queue", field("queue")), ("finding", field("finding"))]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,7 +50,7 @@ async fn what_is_found_is_seen_and_mended_by_those_who_may() {
     let mend = mending(&page, "missing-jobs of q");
     assert_eq!(site.post("/doctor", &mend).await.status, StatusCode::FORBIDDEN);
     assert_eq!(site.post("/doctor", &mending(&page, "missing-jobs of payroll")).await.status, StatusCode::NOT_FOUND);
-    let old = [mend[0], ("checkup", "0"), mend[2]];
+    let old = [mend[0], ("checkup", "0"), mend[2], mend[3]];
     assert_eq!(site.post("/doctor?boss", &old).await.status, StatusCode::BAD_REQUEST);
     assert_eq!(fixture.count(JobState::Waiting).await, 1);
     assert_eq!(site.done("/doctor?boss", &mend).await.1, "missing-jobs of q: 1 of 1 mended.");

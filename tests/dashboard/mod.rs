@@ -8,5 +8,6 @@ mod chrome;
 mod doctor;
 mod hostile;
 mod pages;
+mod rights;
 mod shop;
 mod site;

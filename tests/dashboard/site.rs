@@ -1,14 +1,15 @@
 //! A dashboard that tests call directly, without a socket.
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, BodyDataStream, to_bytes};
 use axum::http::{Request, StatusCode, header};
+use futures::StreamExt;
 use oxmq::dashboard::Dashboard;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tower::ServiceExt;
 
 use crate::common::eventually::eventually;
-use crate::common::fixture::Fixture;
+use crate::common::fixture::{Fixture, PATIENCE};
 
 /// A browser for one site; it keeps its cookies.
 pub(super) struct Site {
@@ -45,7 +46,20 @@ impl Site {
         self.send(request.body(Body::empty()).unwrap()).await
     }
 
-    /// Returns a page that must exist.
+    /// A stream of what happens.
+    pub(super) async fn stream(&self, path: &str) -> Stream {
+        self.stream_from(path, "").await
+    }
+
+    /// A stream that is opened anew, after the event that came last.
+    pub(super) async fn stream_from(&self, path: &str, last: &str) -> Stream {
+        let request = Request::get(full(path)).header(header::COOKIE, self.cookie()).header("last-event-id", last);
+        let answer = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        Stream { path: path.to_owned(), parts: answer.into_body().into_data_stream(), told: String::new() }
+    }
+
+    /// A page that is there.
     pub(super) async fn page(&self, path: &str) -> String {
         let answer = self.get(path).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
@@ -111,7 +125,39 @@ impl Site {
     }
 }
 
-/// Returns the full path for a path of the app; the list of queues has no slash at its end.
+/// What a page is told while it is open.
+pub(super) struct Stream {
+    path: String,
+    parts: BodyDataStream,
+    told: String,
+}
+
+impl Stream {
+    /// All that was told, once this was.
+    pub(super) async fn until(&mut self, last: &str) -> String {
+        while !self.told.contains(last) {
+            assert!(self.next().await, "{} ended: {}", self.path, self.told);
+        }
+        self.told.clone()
+    }
+
+    /// All that was told, once the stream has ended.
+    pub(super) async fn ended(&mut self) -> String {
+        while self.next().await {}
+        self.told.clone()
+    }
+
+    async fn next(&mut self) -> bool {
+        let part = tokio::time::timeout(PATIENCE, self.parts.next()).await;
+        let Some(part) = part.unwrap_or_else(|_| panic!("{} is silent: {}", self.path, self.told)) else {
+            return false;
+        };
+        self.told += std::str::from_utf8(&part.unwrap()).unwrap();
+        true
+    }
+}
+
+/// A path of the app; the list of queues has no slash at its end.
 fn full(path: &str) -> String {
     match path.strip_prefix('/') {
         Some("") => "/admin/queues".to_owned(),

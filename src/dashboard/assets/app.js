@@ -242,7 +242,11 @@ function listen() {
   };
   const source = new EventSource(list.dataset.events);
   source.addEventListener('open', () => { state.textContent = 'Listening: events show here as they happen.'; });
-  source.addEventListener('error', () => { state.textContent = 'The connection is lost; it is tried again.'; });
+  source.addEventListener('error', () => {
+    state.textContent = source.readyState === EventSource.CLOSED
+      ? 'The stream has ended, and cannot be opened again: reload the page to see why.'
+      : 'The connection is lost; it is tried again.';
+  });
   source.addEventListener('line', (event) => {
     // Made by the server, which escapes all that it did not write itself.
     const line = new DOMParser().parseFromString(event.data, 'text/html').body.firstElementChild;

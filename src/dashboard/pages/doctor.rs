@@ -20,7 +20,7 @@ const WEIGHTS: usize = 30;
 const LEFT_OUT: usize = 100;
 
 pub(in super::super) async fn page(visit: Visit, Query(params): Query<Params>) -> Response {
-    let page = Ok::<_, Problem>(build(&visit, &params));
+    let page = if visit.may_see_any().await { Ok(build(&visit, &params)) } else { Err(Problem::nothing_seen()) };
     visit.answer(page)
 }
 
@@ -38,7 +38,7 @@ fn build(visit: &Visit, params: &Params) -> Page {
                 Some(running) => (under_way(visit, &running)),
                 None => (form(visit, params)),
             }
-            @if let Some(last) = checkups.last() { (ended(visit, &last)) }
+            @if let Some(last) = checkups.last().filter(|last| visit.sees_some_of(&last.names)) { (ended(visit, &last)) }
         }
     };
     Page { title: "Doctor".into(), tab: Tab::Doctor, live: Some("of=doctor".into()), body }
@@ -55,18 +55,29 @@ fn form(visit: &Visit, params: &Params) -> Markup {
     }
 }
 
-fn under_way(visit: &Visit, running: &Running) -> Markup {
-    let (text, done, of) = match running.stage() {
+/// How far it is in words, and in numbers: of the queues that the visitor sees.
+fn progress(visit: &Visit, running: &Running) -> (String, u64, u64) {
+    let seen: Vec<&String> = running.names.iter().filter(|name| visit.may_see(name)).collect();
+    let of = seen.len() as u64;
+    match running.stage() {
         None => ("The server".to_owned(), 0, 1),
-        Some(Stage::Queue { name, number, of }) if visit.may_see(&name) => {
-            (format!("Queue {} of {}: {name}", count(number), count(of)), number - 1, of)
+        Some(Stage::Queue { name, .. }) => {
+            let before = seen.iter().filter(|other| ***other < name).count() as u64;
+            match seen.contains(&&name) {
+                true => (format!("Queue {} of {}: {name}", count(before + 1), count(of)), before, of),
+                false => ("Queues".to_owned(), before, of),
+            }
         }
-        Some(Stage::Queue { number, of, .. }) => (format!("Queue {} of {}", count(number), count(of)), number - 1, of),
         Some(Stage::Keys { looked_at, of }) => {
             (format!("{} keys of the server, {} at most", count(looked_at), count(of)), looked_at, of)
         }
+        Some(_) if seen.len() < running.names.len() => ("It takes a second look".to_owned(), 1, 1),
         Some(stage) => (format!("It takes {stage}"), 1, 1),
-    };
+    }
+}
+
+fn under_way(visit: &Visit, running: &Running) -> Markup {
+    let (text, done, of) = progress(visit, running);
     html! {
         section.box {
             p role="status" { "Running; you may close this page. " (clip(&text)) "." }
@@ -78,12 +89,13 @@ fn under_way(visit: &Visit, running: &Running) -> Markup {
 
 fn ended(visit: &Visit, last: &Checkup) -> Markup {
     let now = visit.app.now();
+    let queues = last.names.iter().filter(|name| visit.may_see(name)).count();
     html! {
         section aria-labelledby="found" {
             h2 #found { "The last examination" }
-            p.faint { (many(last.queues as u64, "queue")) " and the server, " (when(Some(last.ended), now)) }
+            p.faint { (many(queues as u64, "queue")) " and the server, " (when(Some(last.ended), now)) }
             @match &last.outcome {
-                Err(problem) => { p.bad role="alert" { "It broke off: try again." } pre.raw { (problem) } }
+                Err(problem) => { p.bad role="alert" { "It broke off: try again." } pre.raw { (visit.problem("", problem)) } }
                 Ok(report) => (report_of(visit, last, report)),
             }
         }
@@ -92,13 +104,12 @@ fn ended(visit: &Visit, last: &Checkup) -> Markup {
 
 fn report_of(visit: &Visit, last: &Checkup, report: &Diagnosis) -> Markup {
     let is_seen = |queue: &Option<String>| queue.as_deref().is_none_or(|queue| visit.may_see(queue));
-    let findings: Vec<(usize, &Finding)> =
-        report.findings.iter().enumerate().filter(|(_, finding)| is_seen(&finding.queue)).collect();
-    let left_out: Vec<String> =
-        report.left_out.iter().filter(|left| is_seen(&left.queue)).map(ToString::to_string).collect();
+    let findings: Vec<&Finding> = report.findings.iter().filter(|finding| is_seen(&finding.queue)).collect();
+    let left_out = report.left_out.iter().filter(|left| is_seen(&left.queue));
+    let left_out: Vec<String> = left_out.map(|left| visit.problem("", &left.to_string())).collect();
     html! {
         @if findings.is_empty() { p.done { "Nothing is wrong." } }
-        @for (place, finding) in findings { (one(visit, last, place, finding)) }
+        @for finding in findings { (one(visit, last, finding)) }
         @if !left_out.is_empty() {
             details.box {
                 summary { "Not looked at (" (count(left_out.len() as u64)) ")" }
@@ -110,14 +121,18 @@ fn report_of(visit: &Visit, last: &Checkup, report: &Diagnosis) -> Markup {
     }
 }
 
-fn one(visit: &Visit, last: &Checkup, place: usize, finding: &Finding) -> Markup {
+fn one(visit: &Visit, last: &Checkup, finding: &Finding) -> Markup {
     let queue = finding.queue.as_deref();
+    // Its number among those of its queue: what others have is nothing of a form's.
+    let mut its = (0_usize..).zip(last.of(queue)).filter(|(_, (_, found))| std::ptr::eq(*found, finding));
+    let (number, place) = its.next().map_or((0, None), |(number, (place, _))| (number, Some(place)));
     let may_mend = finding.kind.can_be_mended() && queue.is_some_and(|queue| visit.may(queue, Action::Mend));
     let form = html! {
         form method="post" action=(visit.links.to("/doctor")) {
             (visit.token.field())
             input type="hidden" name="checkup" value=(last.id);
-            input type="hidden" name="finding" value=(place);
+            input type="hidden" name="queue" value=[queue];
+            input type="hidden" name="finding" value=(number);
             button name="do" value="mend" { "Mend it" }
         }
     };
@@ -128,13 +143,13 @@ fn one(visit: &Visit, last: &Checkup, place: usize, finding: &Finding) -> Markup
                     @match queue { Some(queue) => a href=(visit.links.queue(queue)) { (queue) }, None => "The server" }
                     " " span.faint { (finding.kind) }
                 }
-                @match last.mended(place) {
+                @match place.and_then(|place| last.mended(place)) {
                     Some(mended) => span.done { (count(mended)) " mended" },
                     None if may_mend => div.actions { (asking("Mend…", "Each finding is checked once more first. No job's data is deleted.", form)) },
                     None => {}
                 }
             }
-            p { (clip(&finding.detail)) }
+            p { (clip(&visit.problem(queue.unwrap_or_default(), &finding.detail))) }
             @if let Some(queue) = queue && !finding.examples.is_empty() { (examples(visit, queue, finding)) }
             p.hint { (finding.kind.advice()) }
         }

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use maud::{Markup, html};
 
-use super::super::access::Action;
 use super::super::app::AnyQueue;
 use super::super::json::clip;
 use super::super::problem::Problem;
+use super::super::unseen::UNSEEN;
 use super::super::visit::Visit;
 use super::badge;
 use super::job::Known;
-use crate::error::Result as Answer;
+use crate::error::WithCauses;
 use crate::flow::FlowTree;
 use crate::state::JobState;
 
@@ -36,7 +36,10 @@ pub(super) async fn family(visit: &Visit, queue: &AnyQueue, known: &Known) -> Re
     let tree =
         match visit.app.client.flow_producer().get_flow(root_queue, root).depth(LEVELS).max_children(CHILDREN).await {
             Ok(tree) => tree,
-            Err(error) => return Ok(html! { p.warning { "The tree cannot be read: " (error) } }),
+            Err(error) => {
+                let why = visit.problem(queue.name(), &WithCauses(&error).to_string());
+                return Ok(html! { p.warning { "The tree cannot be read: " (why) } });
+            }
         };
     let why = if has_children { queue.job(&known.id).waits_for().await? } else { None };
     let states = match &tree {
@@ -84,49 +87,15 @@ fn own(visit: &Visit, key: &str) -> Option<(String, String)> {
     (!name.contains(':')).then(|| (name.to_owned(), id.to_owned()))
 }
 
-/// Shows a job by its key, as a link if there is a page for it.
+/// Shows a job by its key, as a link if there is a page for it. A job in a queue that may not be seen is not named.
 pub(super) fn link(visit: &Visit, key: &str) -> Markup {
-    match own(visit, key).filter(|(queue, _)| visit.may_see(queue)) {
+    match own(visit, key) {
+        Some((queue, _)) if !visit.may_see(&queue) => html! { span.faint { (UNSEEN) } },
         Some((queue, id)) => {
             html! { a href=(visit.links.job(&queue, &id)) { (clip(&queue)) " " span.id { (clip(&id)) } } }
         }
-        None if is_hidden(visit, key) => html! { span.faint { (HIDDEN) } },
         None => html! { code { (clip(key)) } },
     }
-}
-
-/// The text for a job in a queue that may not be seen.
-pub(super) const HIDDEN: &str = "a job that you may not see";
-
-/// Returns whether a job's key is of a queue that may not be seen; keys with another prefix are not queues of these
-/// pages.
-pub(super) fn is_hidden(visit: &Visit, key: &str) -> bool {
-    own(visit, key).is_some_and(|(queue, _)| !visit.may_see(&queue))
-}
-
-/// How many descendants are checked before a job is removed with them.
-const REMOVED: u32 = 1_000;
-
-/// Returns whether each job that would be removed with this one is in a queue in which the visitor may remove jobs.
-pub(in super::super) async fn may_remove_family(visit: &Visit, queue: &AnyQueue, id: &str) -> Answer<bool> {
-    let children = queue.job(id).get_dependencies_count().await?;
-    let count = children.processed + children.unprocessed + children.ignored + children.failed;
-    if count == 0 || visit.may_everywhere(Action::Remove).await {
-        return Ok(true);
-    }
-    if count > u64::from(REMOVED) {
-        return Ok(false);
-    }
-    let flow = visit.app.client.flow_producer().get_flow(queue.name(), id).depth(LEVELS).max_children(REMOVED);
-    let Some(tree) = flow.await? else { return Ok(true) };
-    let mut nodes = vec![&tree];
-    while let Some(node) = nodes.pop() {
-        if !own(visit, &key(node)).is_some_and(|(queue, _)| visit.may(&queue, Action::Remove)) {
-            return Ok(false);
-        }
-        nodes.extend(&node.children);
-    }
-    Ok(true)
 }
 
 fn key(tree: &FlowTree) -> String {
@@ -142,8 +111,9 @@ async fn states(visit: &Visit, tree: &FlowTree) -> HashMap<String, JobState> {
         nodes.extend(&nodes[at].children);
         at += 1;
     }
+    let seen = |node: &FlowTree| own(visit, &key(node)).filter(|(queue, _)| visit.may_see(queue));
     let wanted: Vec<(String, String, String)> =
-        nodes.into_iter().filter_map(|node| own(visit, &key(node)).map(|(queue, id)| (key(node), queue, id))).collect();
+        nodes.into_iter().filter_map(|node| seen(node).map(|(queue, id)| (key(node), queue, id))).collect();
     futures::stream::iter(wanted)
         .map(|(key, queue, id)| async move {
             let state = visit.app.queue(&queue).ok()?.engine().look_up_state(&id).await.ok()?;
@@ -156,13 +126,17 @@ async fn states(visit: &Visit, tree: &FlowTree) -> HashMap<String, JobState> {
 }
 
 fn branch(visit: &Visit, tree: &FlowTree, states: &HashMap<String, JobState>, queue: &str, id: &str) -> Markup {
-    let is_seen = own(visit, &key(tree)).is_some_and(|(queue, _)| visit.may_see(&queue));
-    let is_this = own(visit, &key(tree)).is_some_and(|(found, found_id)| found == queue && found_id == id);
+    let own = own(visit, &key(tree));
+    let is_this = own.as_ref().is_some_and(|(found, found_id)| found == queue && found_id == id);
+    // What a job of another prefix is called is in its hash, too, which is nothing of these pages.
+    let is_seen = own.as_ref().is_some_and(|(queue, _)| visit.may_see(queue));
+    if own.is_some() && !is_seen {
+        // How large its family is would tell of it.
+        return html! { li { span.node { (link(visit, &key(tree))) } } };
+    }
     html! {
         li.this[is_this] aria-current=[is_this.then_some("true")] {
-            @if is_hidden(visit, &key(tree)) {
-                span.node { (link(visit, &key(tree))) }
-            } @else { span.node {
+            span.node {
                 @match states.get(&key(tree)) {
                     Some(JobState::Unknown) | None => span.badge.unknown { "removed" },
                     Some(state) => (badge(*state)),
@@ -170,7 +144,7 @@ fn branch(visit: &Visit, tree: &FlowTree, states: &HashMap<String, JobState>, qu
                 " "
                 @if let Ok(Some(job)) = &tree.job && is_seen { b { (clip(job.name())) } " " }
                 (link(visit, &key(tree)))
-            } }
+            }
             @if !tree.children.is_empty() {
                 ul { @for child in &tree.children { (branch(visit, child, states, queue, id)) } }
             }

@@ -76,7 +76,7 @@ async fn build(visit: &Visit, name: &str, id: &str, params: &Params) -> Result<P
         (crumbs(&visit.links, name, &["job", id]))
         (head(visit, name, &known))
         @if let Err(error) = &known.job {
-            p.warning role="alert" { "This job cannot be read: " (WithCauses(error)) " Workers cannot read it either. Its stored fields are below." }
+            p.warning role="alert" { "This job cannot be read: " (visit.problem(name, &WithCauses(error).to_string())) " Workers cannot read it either. Its stored fields are below." }
         }
         div.columns {
             div.wide {
@@ -149,7 +149,7 @@ fn actions(visit: &Visit, queue: &str, known: &Known) -> Markup {
             a.button href={ (visit.links.part(queue, "add")) "?like=" (query(&known.id)) } { "Add one like it" }
         }
         @if may(Action::Remove) {
-            (asking("Remove…", "The job, its log and its children that have not run are deleted.", form(Action::Remove, "danger", html! {})))
+            (asking("Remove…", "The job, its log and its children, also those in other queues, are deleted.", form(Action::Remove, "danger", html! {})))
         }
     }
 }
@@ -233,6 +233,7 @@ fn edit_data(visit: &Visit, queue: &str, known: &Known) -> Markup {
 
 fn facts(visit: &Visit, queue: &str, known: &Known, now: SystemTime) -> Markup {
     let Ok(job) = &known.job else { return html! {} };
+    let other = |text: &str| visit.text(queue, job.name(), Field::Other, text);
     html! {
         section #facts.box aria-label="Facts" data-swap {
             dl.pairs {
@@ -242,10 +243,10 @@ fn facts(visit: &Visit, queue: &str, known: &Known, now: SystemTime) -> Markup {
                 dt { "Progress" } dd { (queue::progress(visit, job)) }
                 @if job.priority() > 0 { dt { "Priority" } dd { (job.priority()) } }
                 @if known.state == JobState::Delayed { dt { "Due" } dd { (exactly(known.due, now)) } }
-                @if let Some(worker) = job.processed_by() { dt { "Worker" } dd { (clip(worker)) } }
-                @if let Some(id) = job.deduplication_id() { dt { "Deduplication" } dd { code { (clip(id)) } } }
+                @if let Some(worker) = queue::worker(visit, queue, job) { dt { "Worker" } dd { (clip(&worker)) } }
+                @if let Some(id) = job.deduplication_id() { dt { "Deduplication" } dd { code { (clip(&other(id))) } } }
                 @if let Some(scheduler) = job.repeat_job_key() {
-                    dt { "Scheduler" } dd { a href=(visit.links.part(queue, "schedulers")) { (clip(scheduler)) } }
+                    dt { "Scheduler" } dd { a href=(visit.links.part(queue, "schedulers")) { (clip(&other(scheduler))) } }
                 }
                 @if let Some(parent) = job.parent_key() { dt { "Parent" } dd { (flow::link(visit, parent)) } }
                 dt { "Added" } dd { (when(job.timestamp(), now)) }
@@ -256,7 +257,6 @@ fn facts(visit: &Visit, queue: &str, known: &Known, now: SystemTime) -> Markup {
 
 fn options(visit: &Visit, queue: &str, known: &Known) -> Markup {
     let text = visit.json(queue, known.name(), Field::Options, known.field("opts").unwrap_or("{}"));
-    let text = without_hidden_parent(visit, known, text);
     let said = words::options(&text);
     html! {
         section.box aria-label="Options" {
@@ -304,28 +304,9 @@ fn part(field: &str) -> Field {
     }
 }
 
-/// Returns the options without their parent, if that is in a queue that may not be seen.
-fn without_hidden_parent(visit: &Visit, known: &Known, options: String) -> String {
-    if !known.field("parentKey").is_some_and(|key| flow::is_hidden(visit, key)) {
-        return options;
-    }
-    match serde_json::from_str::<serde_json::Value>(&options) {
-        Ok(serde_json::Value::Object(mut members)) => {
-            if let Some(parent) = members.get_mut("parent") {
-                *parent = flow::HIDDEN.into();
-            }
-            serde_json::Value::Object(members).to_string()
-        }
-        _ => flow::HIDDEN.to_owned(),
-    }
-}
-
 /// Returns a field of the hash as it may be shown.
 fn shown(visit: &Visit, queue: &str, known: &Known, name: &str, value: &str) -> String {
-    let hides_parent = || known.field("parentKey").is_some_and(|key| flow::is_hidden(visit, key));
     match part(name) {
-        Field::Other if matches!(name, "parentKey" | "parent") && hides_parent() => flow::HIDDEN.to_owned(),
-        Field::Options => without_hidden_parent(visit, known, visit.json(queue, known.name(), Field::Options, value)),
         Field::Stacktrace => {
             // An array of texts, each of which is redacted separately.
             let Ok(traces) = serde_json::from_str::<Vec<String>>(value) else {

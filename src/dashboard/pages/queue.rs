@@ -232,7 +232,7 @@ fn filter_form(visit: &Visit, name: &str, filter: &Filter, params: &Params) -> M
 }
 
 /// Returns what can be done to jobs of a state, all of them or chosen ones.
-fn offered(visit: &Visit, queue: &str, state: JobState) -> Vec<(Action, &'static str)> {
+fn offered(visit: &Visit, queue: &str, state: JobState, removal: Action) -> Vec<(Action, &'static str)> {
     let mut offered = Vec::new();
     if state.is_finished() {
         offered.push((Action::Retry, "Retry"));
@@ -241,7 +241,7 @@ fn offered(visit: &Visit, queue: &str, state: JobState) -> Vec<(Action, &'static
         offered.push((Action::Promote, "Promote"));
     }
     if state != JobState::Active {
-        offered.push((Action::Remove, "Remove"));
+        offered.push((removal, "Remove"));
     }
     offered.retain(|(action, _)| visit.may(queue, *action));
     offered
@@ -257,7 +257,7 @@ fn jobs(
     now: SystemTime,
 ) -> Markup {
     let state = filter.state;
-    let actions = offered(visit, name, state);
+    let actions = offered(visit, name, state, Action::Remove);
     let total = survey.counts.get(state);
     html! {
         form #choice method="post" action=(visit.links.part(name, "jobs")) {
@@ -286,7 +286,7 @@ fn jobs(
             }
         }
         // Without matching jobs there is nothing to do.
-        @if !actions.is_empty() && total > 0 && !(found.jobs.is_empty() && found.next.is_none() && found.previous.is_none()) { (all_of_them(visit, name, filter, &actions, total)) }
+        @if total > 0 && !(found.jobs.is_empty() && found.next.is_none() && found.previous.is_none()) { (all_of_them(visit, name, filter, total)) }
     }
 }
 
@@ -335,7 +335,10 @@ fn job_row(
 ) -> Markup {
     let job = match job {
         Ok(job) => job,
-        Err(error) => return html! { tr { td.bad colspan="6" { "A job cannot be read: " (WithCauses(error)) } } },
+        Err(error) => {
+            let why = visit.problem(queue, &WithCauses(error).to_string());
+            return html! { tr { td.bad colspan="6" { "A job cannot be read: " (why) } } };
+        }
     };
     let link = visit.links.job(queue, job.id());
     html! {
@@ -375,7 +378,7 @@ fn what(visit: &Visit, queue: &str, state: JobState, job: &AnyJob) -> Markup {
         }
         JobState::Active => html! {
             (progress(visit, job))
-            @if let Some(worker) = job.processed_by() { span.faint { " by " (clip(worker)) } }
+            @if let Some(worker) = worker(visit, queue, job) { span.faint { " by " (clip(&worker)) } }
         },
         JobState::Prioritized => html! { b { (job.priority()) } " " code.faint { (data()) } },
         _ => html! { code { (data()) } },
@@ -391,6 +394,11 @@ pub(super) fn progress(visit: &Visit, job: &AnyJob) -> Markup {
         Ok(percent) => html! { progress max="100" value=(percent) {} " " (percent) " %" },
         Err(_) => html! { code { (short(&shown)) } },
     }
+}
+
+/// Returns the worker that has taken a job.
+pub(super) fn worker(visit: &Visit, queue: &str, job: &AnyJob) -> Option<String> {
+    job.processed_by().map(|worker| visit.text(queue, job.name(), Field::Other, worker))
 }
 
 /// Returns the first line of a text, cut to fit into a table.
@@ -454,7 +462,8 @@ fn pager(visit: &Visit, name: &str, filter: &Filter, found: &Found, total: u64) 
 }
 
 /// Shows actions for all matching jobs, on this page or not.
-fn all_of_them(visit: &Visit, name: &str, filter: &Filter, actions: &[(Action, &str)], total: u64) -> Markup {
+fn all_of_them(visit: &Visit, name: &str, filter: &Filter, total: u64) -> Markup {
+    let actions = offered(visit, name, filter.state, Action::Clean);
     let question = if filter.is_plain() {
         format!("This affects all {} {} jobs, not only those on this page.", count(total), filter.state)
     } else {
@@ -467,7 +476,7 @@ fn all_of_them(visit: &Visit, name: &str, filter: &Filter, actions: &[(Action, &
     let which = if filter.is_plain() { "all".to_owned() } else { "all that match".to_owned() };
     html! {
         div.everything {
-            @for (action, label) in actions {
+            @for (action, label) in &actions {
                 (asking(&format!("{label} {which}…"), &question, html! {
                     form method="post" action=(visit.links.part(name, "jobs")) {
                         (visit.token.field())
@@ -477,7 +486,7 @@ fn all_of_them(visit: &Visit, name: &str, filter: &Filter, actions: &[(Action, &
                         @if let Some(reason) = &filter.reason { input type="hidden" name="reason" value=(reason); }
                         @if let Some(older) = filter.older { input type="hidden" name="older" value=(format!("{}ms", older.as_millis())); }
                         input type="hidden" name="all" value="1";
-                        button.danger[*action == Action::Remove] name="do" value=(action) { (label) " " (which) }
+                        button.danger[*action == Action::Clean] name="do" value=(action) { (label) " " (which) }
                     }
                 }))
             }

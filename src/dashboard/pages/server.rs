@@ -16,7 +16,7 @@ pub(in super::super) async fn page(visit: Visit) -> Response {
 
 async fn build(visit: &Visit) -> Result<Page, Problem> {
     if !visit.may_see_any().await {
-        return Err(Problem::no_page());
+        return Err(Problem::nothing_seen());
     }
     let servers = visit.app.client.server_engine()?.everywhere();
     let infos = futures::future::join_all(servers.iter().map(|server| server.server_info())).await;

@@ -12,7 +12,7 @@ use super::super::moment::{many, rough};
 use super::super::problem::Problem;
 use super::super::survey::Overview;
 use super::super::visit::{Page, Params, Tab, Visit, given};
-use super::queue::progress;
+use super::queue::{progress, worker};
 use crate::engine::ClientInfo;
 use crate::state::{JobState, Order};
 
@@ -123,7 +123,7 @@ async fn running(visit: &Visit, name: &str, now: SystemTime) -> Result<Markup, P
                         thead { tr { th scope="col" { "Job" } th scope="col" { "Worker" } th scope="col" { "Progress" } th.num scope="col" { "Started" } } }
                         tbody { @for job in jobs.iter().flatten() { tr {
                             th scope="row" { a href=(visit.links.job(name, job.id())) { (clip(job.name())) } " " span.id { (clip(job.id())) } }
-                            td { (clip(job.processed_by().unwrap_or("–"))) }
+                            td { (clip(worker(visit, name, job).as_deref().unwrap_or("–"))) }
                             td { (progress(visit, job)) }
                             td.num { (when(job.processed_on(), now)) }
                         } } }
