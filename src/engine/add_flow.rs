@@ -11,7 +11,7 @@ use crate::keys::QueueKeys;
 use crate::script::add_flow::{Exceptions, Flow, add_flow};
 use crate::script::add_jobs::{Addition, Placed};
 use crate::script::read_origin::{Origin, read_origin};
-use crate::script::trace_flow::{Trace, trace_flow};
+use crate::script::trace_flow::{FlowTrace, trace_flow};
 use crate::script::waits_for::{Held, waits_for};
 
 const OP: &str = "add_flow";
@@ -46,9 +46,9 @@ impl Engine {
                     let since = *first_lost.get_or_insert(sent);
                     if let Some(own) = own {
                         match self.trace_flow(flow, own, since).await? {
-                            Trace::Stored => return self.read_placed(flow).await,
-                            Trace::NotStored => {}
-                            Trace::Unknown => return Err(Error::OutcomeUnknown { op: OP }),
+                            FlowTrace::Stored => return self.read_placed(flow).await,
+                            FlowTrace::NotStored => {}
+                            FlowTrace::Unknown => return Err(Error::OutcomeUnknown { op: OP }),
                         }
                     }
                 }
@@ -64,7 +64,7 @@ impl Engine {
         self.call(waits_for(id, most)).await
     }
 
-    async fn trace_flow(&self, flow: &Flow, own: usize, since: Instant) -> Result<Trace> {
+    async fn trace_flow(&self, flow: &Flow, own: usize, since: Instant) -> Result<FlowTrace> {
         let (home, job) = &flow.jobs[own];
         let engine = self.of(&flow.homes[*home]);
         let trace = engine.call(trace_flow(&job.id, millis(since.elapsed()))).await;
@@ -112,23 +112,23 @@ mod tests {
     async fn what_became_of_a_flow_is_read_from_its_job_then_from_the_events_and_else_not_guessed() {
         let engine = queue().await;
         let trace = async |elapsed| engine.call(trace_flow("own", elapsed)).await.unwrap();
-        assert_eq!(trace(1_000).await, Trace::NotStored, "nothing has happened at all");
+        assert_eq!(trace(1_000).await, FlowTrace::NotStored, "nothing has happened at all");
         engine.store("own", &[]).await;
-        assert_eq!(trace(1_000).await, Trace::Stored, "the job is there");
+        assert_eq!(trace(1_000).await, FlowTrace::Stored, "the job is there");
         engine.redis("DEL @own").await;
         engine.redis("XADD @events * event added jobId other name n").await;
         // Servers before version 7 do not tell whether entries were removed from a stream.
         let info = format!("{:?}", engine.redis("XINFO STREAM @events").await);
-        let read = if info.contains("entries-added") { Trace::NotStored } else { Trace::Unknown };
+        let read = if info.contains("entries-added") { FlowTrace::NotStored } else { FlowTrace::Unknown };
         assert_eq!(trace(60_000).await, read, "all that has happened since was read");
         engine.redis("XADD @events * event added jobId own name n").await;
-        assert_eq!(trace(60_000).await, Trace::Stored, "it has run and gone");
+        assert_eq!(trace(60_000).await, FlowTrace::Stored, "it has run and gone");
         // More events have been written since than a trace searches.
         let fill = "for i = 1, 2500 do redis.call('XADD', KEYS[1], '*', 'event', 'waiting', 'jobId', 'x') end";
         engine.redis_words(&["EVAL", fill, "1", &engine.keys.events()]).await;
-        assert_eq!(trace(60_000).await, Trace::Unknown, "the events of that time are out of sight");
+        assert_eq!(trace(60_000).await, FlowTrace::Unknown, "the events of that time are out of sight");
         engine.redis("XTRIM @events MAXLEN 5").await;
-        assert_eq!(trace(60_000).await, Trace::Unknown, "the events of that time were taken away");
-        assert_eq!(trace(0).await, Trace::Unknown, "a second is allowed for");
+        assert_eq!(trace(60_000).await, FlowTrace::Unknown, "the events of that time were taken away");
+        assert_eq!(trace(0).await, FlowTrace::Unknown, "a second is allowed for");
     }
 }

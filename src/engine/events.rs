@@ -11,7 +11,7 @@ use crate::script::event_stream::{
     event_before, event_up_to, find_event, has_lost_entries, newest_event, oldest_event, read_events,
 };
 use crate::script::find_finish::find_finish;
-pub(crate) use crate::script::find_finish::{Page, Step, Trace};
+pub(crate) use crate::script::find_finish::{EventPage, FinishTrace, Step};
 use crate::script::marker::count_keys;
 use crate::script::publish::publish_event;
 use crate::script::read_finished::read_finished;
@@ -38,7 +38,7 @@ impl Engine {
 
     /// Searches `count` events before `from`, or the newest ones, for the state changes of these jobs. At most 500
     /// events and 1,000 ids. Repeated until the server answers.
-    pub(crate) async fn find_finish(&self, from: Option<EventId>, count: usize, ids: &[&str]) -> Result<Page> {
+    pub(crate) async fn find_finish(&self, from: Option<EventId>, count: usize, ids: &[&str]) -> Result<EventPage> {
         self.call_until(Until::Decided, find_finish(from, count, ids)).await
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::hub::Ending;
 use crate::engine::Engine;
-use crate::engine::events::{Page, Step, Trace};
+use crate::engine::events::{EventPage, FinishTrace, Step};
 use crate::error::Result;
 
 /// How many events are searched at most: what a stream holds by default.
@@ -63,7 +63,7 @@ struct Search {
 }
 
 impl Search {
-    fn see(&mut self, trace: &Trace, limit: u64) {
+    fn see(&mut self, trace: &FinishTrace, limit: u64) {
         if self.over {
             return;
         }
@@ -102,7 +102,7 @@ pub(super) async fn look_back(engine: &Engine, jobs: &[(String, Existed)]) -> Re
     let (mut from, mut looked_at) = (None, 0);
     while looked_at < DEPTH && searches.iter().any(|search| !search.over) {
         let asked = Instant::now();
-        let Page { now, oldest, traces } = engine.find_finish(from, STEP, &ids).await?;
+        let EventPage { now, oldest, traces } = engine.find_finish(from, STEP, &ids).await?;
         for trace in &traces {
             for search in &of_id[trace.job] {
                 let search = &mut searches[*search];
@@ -130,7 +130,7 @@ mod tests {
     fn search(existed: Existed, steps: &[(u64, Step)]) -> Option<Ending> {
         let mut search = Search { existed, newest: None, over: false };
         for (ms, step) in steps {
-            let trace = Trace { id: EventId::new(*ms, 0), job: 0, step: step.clone() };
+            let trace = FinishTrace { id: EventId::new(*ms, 0), job: 0, step: step.clone() };
             search.see(&trace, existed.limit(None, Instant::now()));
         }
         search.outcome()

@@ -10,18 +10,18 @@ pub(crate) static SCRIPT: Script = script!("find_finish", Produces, uses: ["queu
 
 /// What was found in one part of the event stream.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Page {
+pub(crate) struct EventPage {
     /// The server's time in ms, if the user may read it.
     pub(crate) now: Option<u64>,
     /// The oldest event that was looked at; `None` if the stream has no older one.
     pub(crate) oldest: Option<EventId>,
     /// The events found, newest first.
-    pub(crate) traces: Vec<Trace>,
+    pub(crate) traces: Vec<FinishTrace>,
 }
 
 /// An event that changed the state of a job.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Trace {
+pub(crate) struct FinishTrace {
     pub(crate) id: EventId,
     /// The position of the job among those asked for.
     pub(crate) job: usize,
@@ -39,7 +39,7 @@ pub(crate) enum Step {
 }
 
 /// Looks at `count` events before `from`, or at the newest ones.
-pub(crate) fn find_finish(from: Option<EventId>, count: usize, ids: &[&str]) -> Call<Page> {
+pub(crate) fn find_finish(from: Option<EventId>, count: usize, ids: &[&str]) -> Call<EventPage> {
     let mut args = Args::with_capacity(2 + ids.len(), 64 + ids.iter().map(|id| id.len()).sum::<usize>());
     match from {
         Some(from) => args.text(from.to_string()),
@@ -52,7 +52,7 @@ pub(crate) fn find_finish(from: Option<EventId>, count: usize, ids: &[&str]) -> 
     Call::with(&SCRIPT, args).resend(Resend::Reads).read_each(ids.len(), page)
 }
 
-fn page(value: Value, jobs: usize) -> Option<Page> {
+fn page(value: Value, jobs: usize) -> Option<EventPage> {
     let mut items = array(value)?.into_iter();
     let now = string(items.next()?)?.parse().ok();
     let oldest = EventId::decode(string(items.next()?)?.as_bytes());
@@ -68,7 +68,7 @@ fn page(value: Value, jobs: usize) -> Option<Page> {
             "failed" => Step::Failed(value),
             _ => Step::Elsewhere,
         };
-        traces.push(Trace { id, job, step });
+        traces.push(FinishTrace { id, job, step });
     }
-    Some(Page { now, oldest, traces })
+    Some(EventPage { now, oldest, traces })
 }

@@ -58,7 +58,7 @@ pub(crate) use supervise::supervise_quietly;
 use event::EventSink;
 use health::LastFetch;
 use locks::LockTable;
-use notes::Notes;
+use notes::ReportNotes;
 use rollback::Rollbacks;
 use run::Command;
 use watchdog::Watchdog;
@@ -85,7 +85,7 @@ pub(crate) struct WorkerCore {
     pub(crate) concurrency: AtomicUsize,
     pub(crate) counters: Counters,
     /// What the loop has recorded for the report, without the counts; kept here so that it outlives the loop.
-    notes: Lock<Notes>,
+    notes: Lock<ReportNotes>,
     /// Set by a handle that has stopped waiting for the loop, which then starts nothing more.
     is_given_up: AtomicBool,
     /// Set by the loop while it is paused.
@@ -115,7 +115,7 @@ impl Listener for WorkerCore {
 }
 
 impl WorkerCore {
-    pub(crate) fn notes(&self) -> MutexGuard<'_, Notes> {
+    pub(crate) fn notes(&self) -> MutexGuard<'_, ReportNotes> {
         self.notes.lock()
     }
 

@@ -8,7 +8,7 @@ use super::{Report, WorkerCounts};
 const KEPT: usize = 1_000;
 
 #[derive(Default)]
-pub(crate) struct Notes {
+pub(crate) struct ReportNotes {
     pub(crate) moved: u64,
     pub(crate) handed_back: LastIds,
     pub(crate) abandoned: Vec<String>,
@@ -38,7 +38,7 @@ impl LastIds {
     }
 }
 
-impl Notes {
+impl ReportNotes {
     /// Returns the report of a worker with `slots` slots.
     pub(super) fn report(&self, counts: WorkerCounts, slots: usize) -> Report {
         // A job may be handed out again under the token of a lost reply, and is then put back twice.
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn what_happens_for_ever_is_counted_and_the_last_of_it_kept() {
-        let mut notes = Notes::default();
+        let mut notes = ReportNotes::default();
         for n in 0..10_000 {
             notes.lost.push(n.to_string(), 10);
             assert!(notes.lost.ids.len() <= 2 * KEPT);

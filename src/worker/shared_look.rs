@@ -56,7 +56,7 @@ impl Watched {
 }
 
 /// What a worker does next.
-enum Turn {
+enum NextLook {
     /// Waits until then.
     Wait(Instant),
     /// Waits for another worker that is asking.
@@ -88,15 +88,15 @@ impl SharedLooks {
     }
 
     /// Returns what the worker of this queue does now; a busy one asks about no other queue.
-    fn turn(&self, base: &str, is_busy: bool) -> Turn {
+    fn turn(&self, base: &str, is_busy: bool) -> NextLook {
         let now = Instant::now();
         let mut queues = self.queues.lock();
-        let Some(own) = queues.get_mut(base) else { return Turn::Wait(now + PATIENCE) };
+        let Some(own) = queues.get_mut(base) else { return NextLook::Wait(now + PATIENCE) };
         if own.is_taken(now) {
-            return Turn::Taken;
+            return NextLook::Taken;
         }
         if now < own.due {
-            return Turn::Wait(own.due);
+            return NextLook::Wait(own.due);
         }
         own.taken = Some(now);
         let mut engines = vec![own.engine.clone()];
@@ -109,7 +109,7 @@ impl SharedLooks {
                 }
             }
         }
-        Turn::Ask(engines)
+        NextLook::Ask(engines)
     }
 
     /// Asks about these queues; returns whether the first one may have something. If so it stays taken.
@@ -155,10 +155,10 @@ impl Lookout {
             rounds.mark_unchanged();
             let is_busy = is_busy();
             match self.looks.turn(&self.base, is_busy) {
-                Turn::Wait(until) => tokio::time::sleep_until(until).await,
-                Turn::Taken => drop(tokio::time::timeout(PATIENCE, rounds.changed()).await),
-                Turn::Ask(_) if is_busy => break,
-                Turn::Ask(engines) => {
+                NextLook::Wait(until) => tokio::time::sleep_until(until).await,
+                NextLook::Taken => drop(tokio::time::timeout(PATIENCE, rounds.changed()).await),
+                NextLook::Ask(_) if is_busy => break,
+                NextLook::Ask(engines) => {
                     if self.looks.ask(&engines).await {
                         break;
                     }
@@ -199,9 +199,9 @@ mod tests {
     /// Returns the queues that this one would ask about.
     fn asked(looks: &SharedLooks, own: &Engine, is_busy: bool) -> Vec<String> {
         match looks.turn(own.keys.base(), is_busy) {
-            Turn::Ask(engines) => engines.iter().map(|engine| engine.keys.base().to_owned()).collect(),
-            Turn::Wait(_) => vec!["wait".to_owned()],
-            Turn::Taken => vec!["taken".to_owned()],
+            NextLook::Ask(engines) => engines.iter().map(|engine| engine.keys.base().to_owned()).collect(),
+            NextLook::Wait(_) => vec!["wait".to_owned()],
+            NextLook::Taken => vec!["taken".to_owned()],
         }
     }
 
@@ -232,9 +232,11 @@ mod tests {
         let looks = SharedLooks::new(look::ACTIVE);
         let of = |engine| looks.join(engine, INTERVAL, Duration::ZERO);
         let (_first, second) = (of(&a), of(&b));
-        let engines = |turn| if let Turn::Ask(engines) = turn { engines } else { panic!("nothing to ask") };
+        let engines = |turn| if let NextLook::Ask(engines) = turn { engines } else { panic!("nothing to ask") };
         assert!(!looks.ask(&engines(looks.turn(a.keys.base(), false))).await);
-        assert!(matches!(looks.turn(a.keys.base(), false), Turn::Wait(until) if until > Instant::now() + INTERVAL / 2));
+        assert!(
+            matches!(looks.turn(a.keys.base(), false), NextLook::Wait(until) if until > Instant::now() + INTERVAL / 2)
+        );
         tokio::time::timeout(Duration::from_secs(20), second.is_due(|| false)).await.unwrap();
         assert_eq!(asked(&looks, &b, false), ["taken"]);
         second.looked(Duration::ZERO);

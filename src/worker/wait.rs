@@ -38,7 +38,7 @@ impl Waiter {
         let (requests, asked) = mpsc::channel(1);
         let (answers, woken) = mpsc::channel(1);
         let interrupt = Arc::new(Notify::new());
-        let server = Server {
+        let server = WaitTask {
             link,
             seat: Arc::new(seat),
             waits: Arc::clone(waits),
@@ -96,7 +96,7 @@ impl Drop for Waiter {
 }
 
 /// The state of the task.
-struct Server {
+struct WaitTask {
     link: BlockingLink,
     seat: Arc<Seat>,
     waits: Arc<SharedWaits>,
@@ -113,7 +113,7 @@ struct Server {
     entry: Option<Entry>,
 }
 
-impl Server {
+impl WaitTask {
     async fn serve(mut self, events: EventSink) {
         let mut backoff = Pauses::default();
         while let Err(panic) = catch(self.answer_waits()).await {
