@@ -2,7 +2,7 @@
 //!
 //!     cargo run --example graceful_shutdown
 //!
-//! prints (the signal comes by itself after half a second; Ctrl-C works too)
+//! prints (the signal comes by itself after half a second; Ctrl-C and SIGTERM work too)
 //!
 //!     patient: told to stop (Shutdown)
 //!     completed: 2
@@ -14,13 +14,13 @@ mod support;
 use std::time::Duration;
 
 use oxmq::{Client, Halt, Job, JobState, NewJob, Queue};
+use tokio::signal::unix::SignalKind;
 
 async fn work(job: Job<u64, ()>) -> Result<(), Halt> {
     let work = tokio::time::sleep(Duration::from_millis(*job.data()));
-    let stop = job.cancellation();
     tokio::select! {
         () = work => Ok(()),
-        () = stop.cancelled() => {
+        () = job.cancelled() => {
             let why = job.cancel_reason().map(|reason| format!("{reason:?}")).unwrap_or_default();
             println!("{}: told to stop ({why})", job.name());
             // Right for every reason: here the job is handed back, and no attempt is spent; a timeout is a failed one.
@@ -29,8 +29,11 @@ async fn work(job: Job<u64, ()>) -> Result<(), Halt> {
     }
 }
 
+/// Containers and systemd stop a process by SIGTERM, a terminal by SIGINT.
 async fn signal() {
+    let mut term = tokio::signal::unix::signal(SignalKind::terminate()).expect("a handler can be set");
     tokio::select! {
+        _ = term.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
         () = tokio::time::sleep(Duration::from_millis(500)) => {}
     }

@@ -30,12 +30,12 @@ use std::time::{Duration, SystemTime};
 use changes::changed_indexes;
 use index::{BuildIndex, Built, Index, QUEUE, revision, write_whole};
 use notify::{RecursiveMode, Watcher};
+use oxmq::job::CancellationToken;
 use oxmq::kind::JobOf;
 use oxmq::{Client, Halt, Queue, Router, State};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 /// A change counts once nothing more changes for `QUIET`, and after `LONGEST` at the latest.
 const QUIET: Duration = Duration::from_millis(50);

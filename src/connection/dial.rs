@@ -343,7 +343,7 @@ fn at_address(error: RedisError, address: &Address) -> RedisError {
         Address::Tls(..) if is_silence(&error) => {
             "; a port without TLS is silent like this, which is reached by redis://"
         }
-        Address::Tcp(..) if error.is_connection_dropped() && !is_silence(&error) => {
+        Address::Tcp(..) if error.is_connection_dropped() && !error.is_connection_refusal() && !is_silence(&error) => {
             "; a port with TLS hangs up like this: try rediss://"
         }
         _ => "",

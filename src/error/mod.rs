@@ -31,8 +31,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// match queue.add("mail", "ada".into()).await {
 ///     Ok(job) => println!("added {}", job.id()),
 ///     Err(Error::OutcomeUnknown { .. }) => println!("the reply was lost: it may have been added"),
-///     Err(error) if error.is_retryable() => println!("nothing was changed, try again later: {error}"),
-///     Err(error) => println!("it was refused: {error}"),
+///     Err(error) if error.is_retryable() => println!("nothing was changed, try again later: {}", error.with_causes()),
+///     Err(error) => println!("it was refused: {}", error.with_causes()),
 /// }
 /// # }
 /// ```

@@ -209,6 +209,21 @@ impl<D, R> Job<D, R> {
         self.core.attempt.as_ref().map_or_else(CancellationToken::new, |attempt| attempt.cancellation().clone())
     }
 
+    /// Resolves when the attempt should stop, as [`cancellation`](Self::cancellation) says. It does not borrow the job.
+    ///
+    /// ```no_run
+    /// # async fn work() {}
+    /// # async fn demo(job: oxmq::Job<String, ()>) -> Result<(), oxmq::Halt> {
+    /// tokio::select! {
+    ///     () = work() => Ok(()),
+    ///     () = job.cancelled() => Err(oxmq::Halt::failed("stopped")),
+    /// }
+    /// # }
+    /// ```
+    pub fn cancelled(&self) -> impl Future<Output = ()> + Send + use<D, R> {
+        self.cancellation().cancelled_owned()
+    }
+
     /// Returns why [`cancellation`](Self::cancellation) fired.
     #[must_use]
     pub fn cancel_reason(&self) -> Option<&CancelReason> {

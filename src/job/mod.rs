@@ -35,6 +35,8 @@ pub use job_ref::{JobLogs, JobOutcome, JobRef};
 pub use manual::Fetched;
 pub use opts::JobOpts;
 pub use status::JobStatus;
+#[doc(no_inline)]
+pub use tokio_util::sync::CancellationToken;
 
 use crate::clock::from_epoch_ms;
 pub use crate::engine::{ChildCounts, ChildKind, ChildPage};
@@ -154,6 +156,7 @@ impl<D, R> Job<D, R> {
     }
 
     /// Cancels the attempt, if this is one.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn cancel(&self, reason: CancelReason) {
         if let Some(attempt) = &self.core.attempt {
             attempt.cancel(reason);

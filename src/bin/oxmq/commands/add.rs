@@ -4,8 +4,8 @@ use std::io::Read;
 
 use oxmq::queue::Added;
 use oxmq::{JobOptions, Queue};
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
 
 use super::jobs::parse;
 use crate::args::{Add, Global};
@@ -56,7 +56,13 @@ pub(crate) async fn run(global: &Global, args: Add) -> Outcome {
 fn job_options(args: &Add) -> Outcome<JobOptions> {
     let mut options = match &args.opts {
         None => JobOptions::default(),
-        Some(text) => JobOptions::from_json(text).map_err(|error| Failure::about("--opts", error))?,
+        Some(text) => {
+            // It is no option of a stored job: BullMQ 5 creates a job scheduler from it, and BullMQ 6 ignores it.
+            if serde_json::from_str::<Map<String, Value>>(text).is_ok_and(|opts| opts.contains_key("repeat")) {
+                return Err(Failure::about("--opts", "repeat: jobs are repeated by a job scheduler, not by an option"));
+            }
+            JobOptions::from_json(text).map_err(|error| Failure::about("--opts", error))?
+        }
     };
     if let Some(id) = &args.id {
         options = options.job_id(id);
