@@ -26,9 +26,9 @@ use crate::events::{Delivery, EventsFrom, QueueEvents};
 /// How often what a page shows is looked at, and whether it may still be seen.
 const TICK: Duration = Duration::from_secs(2);
 
-/// A stream ends after this time, and the browser opens it anew: what the app's own middleware knows of who comes is asked for
-/// only when a request begins.
-const LIFE: Duration = Duration::from_secs(600);
+/// A stream ends after this time, and the browser opens it anew: the app's own middleware is asked only when a request begins,
+/// and an app that shuts down waits for its open responses.
+const LIFE: Duration = Duration::from_secs(20);
 
 /// How long a browser waits before it opens a stream anew.
 const RETRY: Duration = Duration::from_millis(500);

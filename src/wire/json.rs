@@ -84,8 +84,13 @@ impl fmt::Display for JsonText {
 }
 
 /// Reads a value; if it does not fit its type, the error names the field.
+///
+/// BullMQ stores `{}` for a job without data, so that is also read as `()` and as a unit struct.
 pub(crate) fn read<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, Error> {
-    serde_json::from_str(text).map_err(|source| Error::Json { what, path: path_of_fault::<T>(text), source })
+    serde_json::from_str(text).or_else(|source| match serde_json::from_str("null") {
+        Ok(nothing) if size_of::<T>() == 0 && text == "{}" => Ok(nothing),
+        _ => Err(Error::Json { what, path: path_of_fault::<T>(text), source }),
+    })
 }
 
 /// Returns the path at which the text does not fit the type. The text is parsed a second time for this, since tracking
@@ -243,6 +248,19 @@ pub(crate) fn count(number: f64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_without_data_is_read_as_nothing() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        struct Nightly;
+
+        assert_eq!(read::<()>("data", "{}").unwrap(), ());
+        assert_eq!(read::<Nightly>("data", "{}").unwrap(), Nightly);
+        assert_eq!(read::<Nightly>("data", "null").unwrap(), Nightly);
+        assert!(read::<()>("data", r#"{"a":1}"#).is_err());
+        // Where there may be data, none is not made of something else.
+        assert!(read::<Option<u32>>("data", "{}").is_err());
+    }
 
     fn raw(json: &str) -> &RawValue {
         serde_json::from_str(json).unwrap()

@@ -48,12 +48,18 @@ function follow() {
   const url = document.body.dataset.live;
   if (!url || stream || document.hidden || !wantsLive()) return;
   stream = new EventSource(url);
-  stream.addEventListener('open', () => showLive(true));
+  // A stream ends now and then and is opened anew at once: only what lasts is shown.
+  let lost = 0;
+  stream.addEventListener('open', () => {
+    clearTimeout(lost);
+    showLive(true);
+  });
   stream.addEventListener('changed', refresh);
   stream.addEventListener('error', () => {
-    showLive(true, true);
+    clearTimeout(lost);
     // Refused for good: the page may be looked at without.
-    if (stream && stream.readyState === EventSource.CLOSED) stopFollowing();
+    if (stream?.readyState === EventSource.CLOSED) stopFollowing();
+    else lost = setTimeout(() => { if (stream) showLive(true, true); }, 2000);
   });
 }
 
