@@ -54,7 +54,7 @@ test-servers-core: setup ## the core of the tests on the oldest and the newest s
 .PHONY: test-cluster
 test-cluster: setup ## all tests that can run there, on a Redis Cluster of three nodes; docs/servers.md says which cannot
 	$(CARGO) build --quiet --all-features --examples
-	OXMQ_TEST_CLUSTER=1 $(CARGO) test --all-features --test main -- --skip node_twins:: --skip interop::schedulers --skip rim:: \
+	OXMQ_TEST_CLUSTER=1 $(CARGO) test --all-features --test main -- --skip node_twins:: --skip interop::schedulers --skip interop::revival --skip rim:: \
 		--skip sentinel:: --skip layers:: --skip package:: --skip mistakes:: --skip guides::
 
 .PHONY: interop

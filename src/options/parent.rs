@@ -74,8 +74,9 @@ pub enum OnChildFailure {
     /// The parent fails too. BullMQ: `failParentOnFailure`.
     #[serde(rename = "failParentOnFailure")]
     FailParent,
-    /// The parent runs at once, whatever its other children do, and can ask which one failed. BullMQ:
-    /// `continueParentOnFailure`.
+    /// The parent runs at once, whatever its other children do, and can ask which one failed. While others are pending it
+    /// cannot complete: it removes them first (`remove_unprocessed_children`), or waits for them
+    /// (`Halt::WaitingChildren`). BullMQ: `continueParentOnFailure`.
     #[serde(rename = "continueParentOnFailure")]
     ContinueParent,
     /// The parent no longer waits for this child, and can ask why it failed. BullMQ: `ignoreDependencyOnFailure`.

@@ -27,5 +27,6 @@ mod mixed;
 mod node_twins;
 mod overlap;
 mod oxmq_twins;
+mod revival;
 mod schedulers;
 mod telemetry;
