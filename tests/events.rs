@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::common::fixture::{Fixture, PATIENCE};
 use crate::common::node::{BullMq, NodeDriver};
-use crate::common::server::shared_server;
+use crate::common::server::{server_version, shared_server};
 
 async fn open(fixture: &Fixture, name: &str) -> EventCursor {
     fixture.client.event_cursor("q", name).open().await.unwrap()
@@ -38,9 +38,10 @@ async fn a_cursor_that_began_on_an_empty_stream_tells_what_it_has_missed() {
     let open = || fixture.client.event_cursor("new", "mine").from(EventsFrom::Now).open();
     drop(open().await.unwrap());
     queue.add("job", json!(1)).await.unwrap();
-    // All is there, so nothing was missed.
+    // All is there, so nothing was missed. Before version 7 the server does not tell, and a gap is told to be safe.
     let mut cursor = open().await.unwrap();
-    assert!(matches!(next(&mut cursor).await, Delivery::Event { .. }));
+    let first = next(&mut cursor).await;
+    assert!(server_version() < 7 || matches!(first, Delivery::Event { .. }), "{first:?}");
     drop(cursor);
     for _ in 0..10 {
         queue.add_bulk((0..100).map(|n| oxmq::NewJob::new("job", json!(n)))).await.unwrap();
