@@ -5,6 +5,7 @@ use std::time::Duration;
 use oxmq::worker::WorkerEvent;
 use oxmq::{Client, ConnectOptions, Job};
 use redis::AsyncCommands;
+use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 
 use crate::common::dump::remove_all;
@@ -12,6 +13,16 @@ use crate::common::eventually::{DEADLINE, eventually};
 use crate::common::node::{BullMq, NodeDriver};
 use crate::common::server::{connect, fresh_prefix, shared_server};
 use crate::common::time::now_ms;
+
+/// Waits until a worker has looked for stopped schedulers once more.
+async fn another_look(redis: &MultiplexedConnection, check: &str) {
+    let _: () = redis.clone().del(check).await.unwrap();
+    eventually("another look", || {
+        let mut redis = redis.clone();
+        async move { redis.exists::<_, bool>(check).await.unwrap() }
+    })
+    .await;
+}
 
 /// A repeatable job of version 5 has its limit in its runs alone. One that has reached it, in Node or here, stays ended.
 #[tokio::test]
@@ -61,13 +72,7 @@ async fn a_limited_repeatable_job_of_version_5_stays_ended() {
         assert!(name.starts_with("our-"), "{name} had ended");
     }
     for _ in 0..3 {
-        let check = format!("{prefix}:q:oxmq:schedulers-check");
-        let _: () = redis.del(&check).await.unwrap();
-        eventually("another look", || {
-            let (mut redis, check) = (redis.clone(), check.clone());
-            async move { redis.exists::<_, bool>(check).await.unwrap() }
-        })
-        .await;
+        another_look(&redis, &format!("{prefix}:q:oxmq:schedulers-check")).await;
     }
     worker.close().await;
     assert!(runs.try_recv().is_err(), "a run beyond the limit");
@@ -202,13 +207,7 @@ async fn a_limited_scheduler_that_was_upserted_often_goes_on() {
     // Of three runs Node did one and one is gone; so the scheduler is at its limit, and no check changes that.
     tokio::time::timeout(DEADLINE, runs.recv()).await.expect("it goes on").unwrap();
     for _ in 0..2 {
-        let check = key("oxmq:schedulers-check");
-        let _: () = redis.del(&check).await.unwrap();
-        eventually("another look", || {
-            let (mut redis, check) = (redis.clone(), check.clone());
-            async move { redis.exists::<_, bool>(check).await.unwrap() }
-        })
-        .await;
+        another_look(&redis, &key("oxmq:schedulers-check")).await;
     }
     worker.close().await;
     assert!(runs.try_recv().is_err(), "a run beyond the limit");
