@@ -17,8 +17,12 @@ fn by_hand(fixture: &Fixture) -> ManualWorker<Value, Value> {
     fixture.client.manual_worker("q").open().unwrap()
 }
 
-/// Polls a future once, which sends its request, and drops it after a moment if it is not ready by then.
+/// Polls a future once, which sends its request, and drops it after a moment if it is not ready by then. Without a moment no
+/// reply can be there: the runtime has not had its turn.
 async fn begin_and_drop<T>(call: impl Future<Output = T>, after: Duration) -> Option<T> {
+    if after.is_zero() {
+        return call.now_or_never();
+    }
     tokio::time::timeout(after, call).await.ok()
 }
 
@@ -31,7 +35,7 @@ async fn a_job_whose_fetch_is_dropped_goes_back() {
     for n in 0..100_u64 {
         let token = n.to_string();
         let call = worker.get_next_job(&token);
-        // Half of them at once: no reply is there yet.
+        // Half of them at once.
         let after = Duration::from_micros(n % 2 * n * 10);
         if let Some(fetched) = begin_and_drop(call, after).await {
             fetched.unwrap().unwrap().move_to_completed(&json!(1), &token).await.unwrap();
@@ -45,7 +49,7 @@ async fn a_job_whose_fetch_is_dropped_goes_back() {
     let waiting = fixture.queue.get_jobs(&[JobState::Waiting], 0, -1, Order::Ascending).await.unwrap();
     assert!(waiting.into_iter().all(|job| job.unwrap().attempts_made() == 0));
     assert_eq!(fixture.locks().await, 0);
-    assert!(got < 100, "no fetch was dropped");
+    assert!(got <= 50, "{got} of the fetches were not dropped");
 }
 
 #[tokio::test]
