@@ -29,7 +29,7 @@ for from = 1, #active, 1000 do
           -- As in the reply of the fetch: the job as it was before this start.
           if all[i] == "ats" then all[i + 1] = digits((tonumber(all[i + 1]) or 1) - 1) end
         end
-        for _, value in ipairs({ id, "", "", "", all }) do jobs[#jobs + 1] = value end
+        jobs[#jobs + 1], jobs[#jobs + 2] = id, all
       end
     end
   end

@@ -25,7 +25,7 @@ pub fn decode_options(json: &str) -> bool {
 /// Reads a whole job hash; returns the length of its data.
 #[must_use]
 pub fn decode_job(id: &[u8], fields: Vec<(Vec<u8>, Vec<u8>)>) -> Option<usize> {
-    RawJob::from_pairs(id.to_vec(), fields).ok().map(|job| job.data.len())
+    RawJob::from_pairs(id.to_vec(), fields).ok().map(|job| job.data().len())
 }
 
 /// Writes texts as the arguments of a script; returns how many bytes they take.

@@ -37,6 +37,7 @@ if not KEYS[2] and ARGV[6] == "" and ARGV[8] == "" and (#ARGV == 8 or #ARGV == 1
     end
     -- The short way can answer with a fresh job, with no job where none waits, or with none where none is wanted.
     local is_fresh = held and held[1] and held[2] and held[3] and held[4] and held[5] == "0" and held[6] == "0"
+      and #next_id < 256 and #held[1] < 256 and #held[4] < 256 and #held[3] < 65536
     local is_empty = waiting == 0 and pcall("ZCARD", PRIORITIZED) == 0
     -- If a job was moved to `active`, its type is known to be a list.
     local running = not next_id and pcall("LLEN", ACTIVE)
@@ -72,7 +73,11 @@ if not KEYS[2] and ARGV[6] == "" and ARGV[8] == "" and (#ARGV == 8 or #ARGV == 1
         call("HSET", next_job, "processedOn", ARGV[1], "ats", "1")
       end
       pcall("ZADD", MARKER, "0", "0")
-      return { next_id, held[1], held[2], held[3], held[4], started, 0, 0, 0, 0, 0 }
+      -- As `take` returns a job, with data of at most 2,048 bytes in one text with the rest.
+      local data, text = held[2], next_id .. held[1] .. held[4] .. held[3]
+      local lengths = #next_id + 256 * #held[1] + 65536 * #held[4] + 16777216 * #held[3]
+      if #data > 2048 then return { text, -lengths, data, started, 0, 0, 0, 0, 0 } end
+      return { text .. data, lengths, started, 0, 0, 0, 0, 0 }
     end
     if is_done and not is_fresh then
       if is_empty and not wants_none then call("DEL", PC) end

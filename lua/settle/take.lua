@@ -3,16 +3,24 @@
 local FRESH = 6
 local REPLY_BYTES = 512 * 1024
 
--- Returns the four values that `take` returns of a job after its id, and all fields of one that is not fresh; nil if there
--- is no job.
-local function read_job(job)
+-- Data of more bytes are returned apart, since joining would copy them.
+local LARGE = 2048
+
+-- Returns the two or three values that `take` returns of a job, and all fields of one that is not fresh; nil if there is no
+-- job.
+local function read_job(id, job)
   local fields = ask("HLEN", job)
   if fields == FRESH then
     -- Six fields prove nothing: another library's job may have six others.
     local held = call("HMGET", job, "name", "data", "opts", "timestamp", "delay", "priority")
-    local name, data, opts, timestamp, delay, priority = held[1], held[2], held[3], held[4], held[5], held[6]
-    if name and data and opts and timestamp and delay == "0" and priority then
-      return name, data, opts, priority == "0" and timestamp or timestamp .. " " .. priority
+    local name, data, opts, moment, priority = held[1], held[2], held[3], held[4], held[6]
+    if name and data and opts and moment and held[5] == "0" and priority then
+      if priority ~= "0" then moment = moment .. " " .. priority end
+      if #id < 256 and #name < 256 and #moment < 256 and #opts < 65536 then
+        local lengths = #id + 256 * #name + 65536 * #moment + 16777216 * #opts
+        if #data > LARGE then return id .. name .. moment .. opts, -lengths, data end
+        return id .. name .. moment .. opts .. data, lengths
+      end
     end
   end
   if type(fields) ~= "number" or fields == 0 then return nil end
@@ -20,7 +28,7 @@ local function read_job(job)
   for i = 1, #all, 2 do named[all[i]] = all[i + 1] end
   -- A hash without name and data is no job: a late write created it after the job had been removed.
   if not named.name and not named.data then return nil end
-  return "", "", "", all, named
+  return id, all, nil, named
 end
 
 -- Returns how many jobs the rate limit still allows, and for how many ms it is exhausted.
@@ -67,9 +75,10 @@ local function room_for(want, max, limiter, window)
 end
 
 -- Hands out up to `want` jobs. Returns
---   jobs     flat, five values per job: id, name, data, opts, and its timestamp, with a space and the priority behind it
---            if it has one. Of a job that is not fresh an array with all fields and values stands for the timestamp, and
---            name to opts are empty
+--   jobs     flat. A fresh job is a text and a number: in the text follow each other id, name, timestamp (with a space and
+--            the priority behind it if it has one), opts and data; the number has the lengths of the first four as digits
+--            to the base of 256. If the data are large, the number is below 0 and the data are a third value. Any other
+--            job is its id and an array with all its fields and values
 --   limited  for how many ms the rate limit is exhausted
 --   due      when the next delayed job is due, or now if there are more jobs than fit into one reply
 --   ghosts   ids that had no readable job
@@ -88,15 +97,18 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
   -- Starts the job of an id. Returns false if the id has no readable job: it is a ghost.
   local function start(id)
     local job = base .. id
-    local name, data, opts, rest, named = read_job(job)
-    if not name then
+    local text, more, data, named = read_job(id, job)
+    if not text then
       -- Before version 5, BullMQ put markers among the ids of `wait`; they begin with "0:" and are no jobs.
       if string.sub(id, 1, 2) ~= "0:" then ghosts[#ghosts + 1] = id end
       return false
     end
-    jobs[n + 1], jobs[n + 2], jobs[n + 3], jobs[n + 4], jobs[n + 5] = id, name, data, opts, rest
-    n = n + 5
-    bytes = bytes + #data + #opts
+    jobs[n + 1], jobs[n + 2] = text, more
+    n, bytes = n + 2, bytes + #text
+    if data then
+      jobs[n + 1] = data
+      n, bytes = n + 1, bytes + #data
+    end
     local starts = "1"
     if named then
       bytes = bytes + #(named.data or "") + #(named.opts or "")

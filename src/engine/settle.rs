@@ -201,7 +201,7 @@ impl Engine {
         // was not handed out by this call.
         adopted.jobs.retain(|job| {
             let is_ended = |(outcome, traced): (&Outcome, &Traced)| {
-                *traced == Traced::NotApplied && outcome.token == ask.token && *outcome.id.as_ref() == *job.id
+                *traced == Traced::NotApplied && outcome.token == ask.token && *outcome.id.as_ref() == *job.id()
             };
             !outcomes.iter().map(Borrow::borrow).zip(&traces).any(is_ended)
         });
@@ -285,7 +285,7 @@ impl Engine {
         let mut refused = None;
         let mut backoff = Pauses::default();
         loop {
-            let have = || known.iter().map(AsRef::<[u8]>::as_ref).chain(jobs.iter().map(|job| job.id.as_slice()));
+            let have = || known.iter().map(AsRef::<[u8]>::as_ref).chain(jobs.iter().map(Handed::id));
             let sent = Instant::now();
             match script::adopt_jobs(token, lock_ms, most, have()).send(&self.link, &self.keys).await {
                 Ok(came) => {
@@ -317,7 +317,7 @@ impl Engine {
                     let before = suspect.take().filter(|(id, _)| Some(id) == first.as_ref());
                     suspect = first.map(|id| (id, before.map_or(1, |(_, times)| times + 1)));
                     if let Some((id, _)) = suspect.take_if(|(_, times)| *times >= MOST_LOST_FETCHES) {
-                        jobs.push(Handed::lost(id));
+                        jobs.push(Handed::Lost(id));
                     }
                 }
             }

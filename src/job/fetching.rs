@@ -47,7 +47,7 @@ impl<D: Send + 'static, R: 'static> Drop for Fetching<D, R> {
             let Some(token) = core.attempt.as_ref().map(|attempt| attempt.token()) else { return };
             if let Err(error) = core.end("move_to_wait", End::Waiting.into(), token, 0).await {
                 let error = WithCauses(&error);
-                tracing::warn!(job_id = %core.raw.id, %error, "a job whose fetch was given up could not be put back");
+                tracing::warn!(job_id = core.raw.id(), %error, "a job whose fetch was given up could not be put back");
             }
         });
     }

@@ -15,7 +15,7 @@ impl<D, R> Job<D, R> {
     /// Returns the name, by which processors tell kinds of jobs apart.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.core.raw.name
+        self.core.raw.name()
     }
 
     /// Returns the job's data.
@@ -33,13 +33,13 @@ impl<D, R> Job<D, R> {
     /// Returns the data as stored: JSON, byte for byte.
     #[must_use]
     pub fn data_json(&self) -> &str {
-        &self.core.raw.data
+        self.core.raw.data()
     }
 
     /// Returns the options as stored: JSON, byte for byte, with BullMQ's short names; `{}` if none are stored.
     #[must_use]
     pub fn opts_json(&self) -> &str {
-        Some(&*self.core.raw.opts_text).filter(|text| !text.is_empty()).unwrap_or("{}")
+        Some(self.core.raw.opts_text()).filter(|text| !text.is_empty()).unwrap_or("{}")
     }
 
     /// Returns when the job was added.

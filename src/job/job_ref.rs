@@ -119,7 +119,7 @@ impl<D, R> JobRef<D, R> {
     /// Returns the id, unique in its queue.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.core.raw.id
+        self.core.raw.id()
     }
 
     /// Returns the name of the queue.

@@ -17,7 +17,7 @@ use crate::queue::QueueCore;
 use crate::scheduler::Turn;
 use crate::script::settle::{Ask, End, Handed, Outcome, Settled};
 use crate::wire::job::{RawJob, Undecodable};
-use crate::wire::json;
+use crate::wire::{JsonText, json};
 use crate::worker::failure::Fault;
 use crate::worker::stopping::timed_out;
 use crate::worker::verdict::{self, Verdict};
@@ -219,7 +219,7 @@ impl<D, R> Job<D, R> {
     where
         R: Serialize,
     {
-        let value = serde_json::to_string(result).map_err(Error::json("returnvalue"))?;
+        let value = JsonText::written("returnvalue", result)?;
         let mut end = verdict::decide(&self.core.raw, Ok(value), &self.core.options()).end;
         if let End::Completed { made, .. } = &mut end
             && self.core.attempt.as_ref().is_none_or(|attempt| **attempt.token() != *token)
@@ -389,7 +389,7 @@ async fn admit<D: DeserializeOwned, R>(
     let unrun = |id: &[u8], raw: &RawJob, verdict: Verdict| {
         log(queue, raw, &verdict);
         let (id, token) = (id.into(), Arc::clone(token));
-        Some((raw.name.clone(), Outcome { id, token, start: raw.attempts_started, end: verdict.end }))
+        Some((raw.name().to_owned(), Outcome { id, token, start: raw.attempts_started, end: verdict.end }))
     };
     let raw = match decode(handed, queue, options) {
         Ok(raw) => raw,
@@ -414,11 +414,11 @@ async fn admit<D: DeserializeOwned, R>(
     if !options.hands_out_deferred_failures
         && let Some(verdict) = crate::worker::unrun::unrun(queue.engine(), &raw, options).await
     {
-        return Err(unrun(raw.id.as_bytes(), &raw, verdict));
+        return Err(unrun(raw.id().as_bytes(), &raw, verdict));
     }
-    match json::read("data", &raw.data) {
+    match json::read("data", raw.data()) {
         Ok(data) => {
-            let attempt = Arc::new(super::Attempt::by_hand(raw.id.as_str().into(), Arc::clone(token)));
+            let attempt = Arc::new(super::Attempt::by_hand(raw.id().into(), Arc::clone(token)));
             attempt.locked(sent, options.lock_duration);
             queue.watch_cancels(&attempt);
             let (queue, options) = (Arc::clone(queue), Some(Arc::clone(options)));
@@ -427,7 +427,7 @@ async fn admit<D: DeserializeOwned, R>(
         }
         Err(error) => {
             let error = Halt::failed(verdict::Unread(error));
-            Err(unrun(raw.id.as_bytes(), &raw, verdict::decide(&raw, Err(error), options)))
+            Err(unrun(raw.id().as_bytes(), &raw, verdict::decide(&raw, Err(error), options)))
         }
     }
 }
@@ -493,7 +493,7 @@ async fn conclude(hand: Hand<'_>, raw: &RawJob, verdict: Verdict, want: usize) -
     }
     // A call that asks for a pause does not fetch a job as well.
     let want = if rate_limit.is_some() { 0 } else { want };
-    let mut outcome = Outcome { id: raw.id.as_str().into(), token: token.into(), start: raw.attempts_started, end };
+    let mut outcome = Outcome { id: raw.id().into(), token: token.into(), start: raw.attempts_started, end };
     let waits = matches!(outcome.end, End::Children { .. });
     let is_held = |at| attempt.is_some_and(|attempt| attempt.was_held(at));
     let mut called = settle(op, queue, options, std::slice::from_ref(&outcome), want, token, is_held).await?;
@@ -505,7 +505,7 @@ async fn conclude(hand: Hand<'_>, raw: &RawJob, verdict: Verdict, want: usize) -
     let Called { decided, is_in_doubt } = called;
     match decided.settled.codes.first() {
         Some(Err(_)) if is_in_doubt => Err(Error::OutcomeUnknown { op }),
-        Some(Err(reason)) => Err(Error::refused(op, &*raw.id, *reason)),
+        Some(Err(reason)) => Err(Error::refused(op, raw.id(), *reason)),
         _ => Ok(decided),
     }
 }
@@ -514,10 +514,10 @@ async fn conclude(hand: Hand<'_>, raw: &RawJob, verdict: Verdict, want: usize) -
 fn log(queue: &QueueCore, raw: &RawJob, verdict: &Verdict) {
     let keys = &queue.engine().keys;
     if let Some(failure) = &verdict.failure {
-        failure.log(keys.queue(), &raw.id, &verdict.end);
+        failure.log(keys.queue(), raw.id(), &verdict.end);
     }
     if let Some(complaint) = &verdict.complaint {
-        tracing::warn!(job_id = %raw.id, queue = ?keys, "{complaint}");
+        tracing::warn!(job_id = raw.id(), queue = ?keys, "{complaint}");
     }
 }
 

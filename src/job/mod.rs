@@ -138,7 +138,7 @@ impl<D, R> Job<D, R> {
     where
         D: DeserializeOwned,
     {
-        let data = json::read("data", &core.raw.data)?;
+        let data = json::read("data", core.raw.data())?;
         Ok(Self::new(core, data))
     }
 

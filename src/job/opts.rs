@@ -150,7 +150,7 @@ impl<'a> JobOpts<'a> {
     ///
     /// [`Error::Json`] if it is not a `T`, or the options are no JSON object.
     pub fn get<T: DeserializeOwned>(self, name: &str) -> Result<Option<T>> {
-        let text = if self.0.opts_text.is_empty() { "{}" } else { &self.0.opts_text };
+        let text = if self.0.opts_text().is_empty() { "{}" } else { self.0.opts_text() };
         let options: serde_json::Map<String, serde_json::Value> = json::read("opts", text)?;
         let value = options.get(name).filter(|value| !value.is_null());
         value.map(|value| T::deserialize(value).map_err(Error::json("opts"))).transpose()
@@ -159,7 +159,7 @@ impl<'a> JobOpts<'a> {
 
 impl std::fmt::Debug for JobOpts<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("JobOpts").field(&self.0.opts_text).finish()
+        f.debug_tuple("JobOpts").field(&self.0.opts_text()).finish()
     }
 }
 

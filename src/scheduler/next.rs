@@ -33,7 +33,7 @@ pub(super) type Members<'a> = BTreeMap<String, &'a RawValue>;
 ///
 /// Why the options cannot be read, for people.
 pub(crate) fn after(key: &str, job: &RawJob, now: u64) -> Result<NextRun, String> {
-    let mut opts = members(&job.opts_text)?;
+    let mut opts = members(job.opts_text())?;
     let repeat_text = opts.remove("repeat").map_or("", |repeat| repeat.get());
     let repeat = members(repeat_text).map_err(|_| "the job has no options `repeat`".to_owned())?;
     let said = Said::read(&repeat)?;
@@ -183,7 +183,7 @@ impl Advance {
     fn of(key: &str, job: &RawJob) -> Self {
         Self {
             scheduler: key.to_owned(),
-            producer: job.id.clone(),
+            producer: job.id().to_owned(),
             slot: None,
             every: None,
             offset: None,

@@ -11,7 +11,8 @@ use crate::clock::{MOST_MS, millis};
 use crate::error::Reason;
 use crate::options::{KeepJobs, WorkerOptions};
 use crate::wire::EventId;
-use crate::wire::job::{JobId, Pair, RawJob, Undecodable};
+use crate::wire::JsonText;
+use crate::wire::job::{Fresh, Garbled, JobId, Pair, RawJob, Undecodable};
 
 pub(crate) static SCRIPT: Script = script!(
     "settle", Consumes,
@@ -51,7 +52,7 @@ pub(crate) struct Outcome {
 #[derive(Debug, Clone)]
 pub(crate) enum End {
     Completed {
-        value: String,
+        value: JsonText,
         keep: Keep,
         /// The attempts made, including this one, if the job is certain to own no deduplication; such jobs are settled
         /// at less cost. With `None` the script looks.
@@ -108,38 +109,29 @@ pub(crate) struct Why {
 
 /// A job in the form in which the script hands it out.
 #[derive(Debug)]
-pub(crate) struct Handed {
-    pub(crate) id: Vec<u8>,
-    fields: Fields,
-}
-
-#[derive(Debug)]
-enum Fields {
-    /// The fields of a job that was never started and has no others. `ranked` is its timestamp, with a space and the priority
-    /// behind it if it has one.
-    Fresh { name: Vec<u8>, data: Vec<u8>, opts: Vec<u8>, ranked: Vec<u8> },
-    /// Every field of its hash.
-    All(Vec<Pair>),
-    /// Nothing: the reply with its fields never came.
-    Lost,
+pub(crate) enum Handed {
+    /// It was never started, and has the fields of a plain new job.
+    Fresh(Fresh),
+    /// Its id, and the fields of its hash.
+    All(Vec<u8>, Vec<Pair>),
+    /// Its id alone: the reply with its fields never came. It is to be failed for that.
+    Lost(Vec<u8>),
 }
 
 impl Handed {
-    /// Returns a job whose fields could not be fetched; it is to be failed for that.
-    pub(crate) fn lost(id: Vec<u8>) -> Self {
-        Self { id, fields: Fields::Lost }
+    pub(crate) fn id(&self) -> &[u8] {
+        match self {
+            Self::Fresh(fresh) => fresh.id().as_bytes(),
+            Self::All(id, _) | Self::Lost(id) => id,
+        }
     }
 
     /// Reads the job, without copying its bytes.
     pub(crate) fn decode(self) -> Result<RawJob, Undecodable> {
-        match self.fields {
-            Fields::Fresh { name, data, opts, ranked } => {
-                let mut parts = ranked.splitn(2, |byte| *byte == b' ');
-                let mut next = || parts.next().unwrap_or_default();
-                RawJob::fresh(self.id, name, data, opts, next(), next())
-            }
-            Fields::All(pairs) => RawJob::from_pairs(self.id, pairs),
-            Fields::Lost => Err(Undecodable::lost(self.id)),
+        match self {
+            Self::Fresh(fresh) => RawJob::fresh(fresh),
+            Self::All(id, pairs) => RawJob::from_pairs(id, pairs),
+            Self::Lost(id) => Err(Undecodable::lost(id)),
         }
     }
 }
@@ -182,7 +174,7 @@ impl Outcome {
     /// Returns how many bytes this outcome adds to a call.
     pub(crate) fn size(&self) -> usize {
         let text = match &self.end {
-            End::Completed { value, .. } => value.len(),
+            End::Completed { value, .. } => value.as_str().len(),
             End::Failed { why, .. } | End::Retry { why, .. } | End::Delayed { why: Some(why), .. } => {
                 why.reason.len() + why.stacktrace.len() + why.trace.len()
             }
@@ -195,7 +187,7 @@ impl Outcome {
     fn done(&self) -> Option<(&str, u32)> {
         match &self.end {
             End::Completed { value, keep, made: Some(made) } if keep.is_none_or(KeepJobs::keeps_all) => {
-                Some((value, *made))
+                Some((value.as_str(), *made))
             }
             _ => None,
         }
@@ -213,7 +205,7 @@ impl Outcome {
         args.text(kind).text(&self.id).text(self.token.as_ref());
         match &self.end {
             End::Completed { value, keep, .. } => {
-                args.text(value).text(keep_rule(*keep).as_ref());
+                args.text(value.as_str()).text(keep_rule(*keep).as_ref());
             }
             End::Failed { why, keep, attempts } => {
                 args.text(&why.reason)
@@ -307,19 +299,22 @@ pub(super) fn handed(value: Value) -> Option<Vec<Handed>> {
     each_handed(array(value)?)
 }
 
-/// Reads five values for each job, as `lua/settle/take.lua` describes them.
+/// Reads the values of each job, as `lua/settle/take.lua` describes them.
 fn each_handed(values: Vec<Value>) -> Option<Vec<Handed>> {
-    let mut jobs = Vec::with_capacity(values.len() / 5);
+    let mut jobs = Vec::with_capacity(values.len() / 2);
     let mut items = values.into_iter();
-    while let Some(id) = items.next() {
-        let id = bytes(id)?;
-        let mut next = || bytes(items.next()?);
-        let (name, data, opts) = (next()?, next()?, next()?);
-        let fields = match items.next()? {
-            all @ Value::Array(_) => Fields::All(reply::pairs(all)?),
-            ranked => Fields::Fresh { name, data, opts, ranked: bytes(ranked)? },
-        };
-        jobs.push(Handed { id, fields });
+    while let Some(first) = items.next() {
+        let first = bytes(first)?;
+        jobs.push(match items.next()? {
+            Value::Int(lengths) => {
+                let data = if lengths < 0 { Some(bytes(items.next()?)?) } else { None };
+                match Fresh::read(first, lengths.unsigned_abs(), data)? {
+                    Ok(fresh) => Handed::Fresh(fresh),
+                    Err(Garbled { id, fields }) => Handed::All(id, fields),
+                }
+            }
+            all => Handed::All(first, reply::pairs(all)?),
+        });
     }
     Some(jobs)
 }
@@ -333,14 +328,18 @@ mod tests {
     #[test]
     fn a_reply_says_what_does_not_go_without_saying() {
         let text = |text: &str| Value::BulkString(text.into());
-        let job = |rest| vec![text("7"), text("n"), text("{}"), text("{}"), rest];
         let end = |codes| [text("1-1")].into_iter().chain([0, 0, 0, 0, codes].map(Value::Int));
-        let plain = job(text("1700")).into_iter().chain(job(text("1700 5"))).chain(end(0)).collect();
-        let read = settled(Value::Array(plain), 3).unwrap();
+        let lengths = |moment: i64| 1 + (1 << 8) + (moment << 16) + (2 << 24);
+        let apart = [text("7n1700{}"), Value::Int(-lengths(4)), text("[1]")];
+        let plain = [text("7n1700 5{}[1]"), Value::Int(lengths(6))];
+        let all = [text("7"), Value::Array(["name", "n", "data", "[1]", "timestamp", "1700"].map(text).into())];
+        let jobs = apart.into_iter().chain(plain).chain(all).chain(end(0)).collect();
+        let read = settled(Value::Array(jobs), 3).unwrap();
         assert_eq!(read.codes, [Ok(0); 3]);
         let jobs: Vec<RawJob> = read.jobs.into_iter().map(|job| job.decode().unwrap()).collect();
-        assert!(jobs.iter().all(|job| job.timestamp == Some(1700)));
-        assert_eq!(jobs.iter().map(|job| job.priority).collect::<Vec<_>>(), [0, 5]);
+        let seen = |job: &RawJob| (job.id() == "7", job.name() == "n", job.data() == "[1]", job.timestamp);
+        assert!(jobs.iter().all(|job| seen(job) == (true, true, true, Some(1700))), "{jobs:?}");
+        assert_eq!(jobs.iter().map(|job| job.priority).collect::<Vec<_>>(), [0, 5, 0]);
         let refused = [0, -1].map(Value::Int).into_iter().chain(end(2)).collect();
         assert_eq!(settled(Value::Array(refused), 2).unwrap().codes, [Ok(0), Err(Reason::MissingJob)]);
     }

@@ -100,11 +100,11 @@ pub(super) fn job(span: &Span, queue: &str, worker: Option<&str>, worker_id: &st
     set(
         span,
         [
-            ("messaging.message.id", text(&job.id)),
+            ("messaging.message.id", text(job.id())),
             ("messaging.client.id", text(worker_id)),
             ("bullmq.worker.id", text(worker_id)),
-            ("bullmq.job.id", text(&job.id)),
-            ("bullmq.job.name", text(&job.name)),
+            ("bullmq.job.id", text(job.id())),
+            ("bullmq.job.name", text(job.name())),
             ("bullmq.job.attempts.made", i64::from(job.attempts_made).into()),
         ],
     );

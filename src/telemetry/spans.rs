@@ -64,7 +64,7 @@ pub(crate) fn add_bulk_flows(flows: usize) -> Span {
 pub(crate) fn job(queue: &str, worker: Option<&str>, worker_id: &str, job: &RawJob) -> Span {
     // OpenTelemetry has no unsigned numbers, and would get a text.
     let attempt = i64::from(job.attempts_made) + 1;
-    let span = span!("job", "consumer", queue, id = job.id, name = job.name, attempt);
+    let span = span!("job", "consumer", queue, id = job.id(), name = job.name(), attempt);
     #[cfg(feature = "otel")]
     super::attributes::job(&span, queue, worker, worker_id, job);
     span

@@ -173,7 +173,7 @@ pub async fn perform<M>(processor: impl Processor<M>, job: TestJob) -> Performed
     let attempt = core.attempt.clone();
     let answer = processor.0.call(core).await;
     let told = attempt.as_ref().and_then(|attempt| attempt.cancel_reason());
-    let ended = if is_handed_back(told, &answer) { Err(Halt::Waiting) } else { answer.map(JsonText::new) };
+    let ended = if is_handed_back(told, &answer) { Err(Halt::Waiting) } else { answer };
     let Written { progress, logs, data } = notes.take();
     Performed { ended, progress, logs, updated_data: data }
 }

@@ -1,5 +1,7 @@
 //! A job as it is stored in its hash.
 
+mod texts;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -11,18 +13,15 @@ use super::options::{Parent, StoredOptions};
 use crate::error::Error;
 #[cfg(test)]
 use crate::options::OnChildFailure;
+use texts::Texts;
+pub(crate) use texts::{Fresh, Garbled};
 
 /// A job without its types: JSON stays text, and nothing of the hash is lost.
 ///
 /// Fields that a new job never has are in `rest`, on the heap, which most jobs do not need.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RawJob {
-    pub(crate) id: String,
-    pub(crate) name: String,
-    /// JSON, as stored byte for byte; never empty.
-    pub(crate) data: String,
-    /// `opts` as stored byte for byte; `options` has what we read in it.
-    pub(crate) opts_text: Cow<'static, str>,
+    texts: Texts,
     pub(crate) options: StoredOptions,
     /// When the job was added, in ms; `None` if missing or no number.
     pub(crate) timestamp: Option<i64>,
@@ -169,14 +168,14 @@ impl Undecodable {
     /// Returns the id, for messages only.
     #[cfg(test)]
     pub(crate) fn id(&self) -> &str {
-        &self.partial.id
+        self.partial.id()
     }
 }
 
 impl Undecodable {
     /// Returns a job whose fields could not be fetched.
     pub(crate) fn lost(id: Vec<u8>) -> Self {
-        let partial = RawJob { id: String::from_utf8_lossy(&id).into_owned(), ..RawJob::default() };
+        let partial = RawJob::of_id(String::from_utf8_lossy(&id).into_owned());
         let problem = "no reply that holds it comes through; it may be larger than the server's \
                        client-output-buffer-limit or than the network lets pass"
             .to_owned();
@@ -187,7 +186,7 @@ impl Undecodable {
 impl From<Undecodable> for Error {
     fn from(undecodable: Undecodable) -> Self {
         let Undecodable { field, problem, partial, .. } = undecodable;
-        Self::Undecodable { id: partial.id, field, problem }
+        Self::Undecodable { id: partial.id().to_owned(), field, problem }
     }
 }
 
@@ -195,28 +194,18 @@ impl From<Undecodable> for Error {
 pub(crate) type Pair = (Vec<u8>, Vec<u8>);
 
 impl RawJob {
-    /// Reads a job that was never started, from the fields that every job has. Takes the bytes over without copying
-    /// them.
-    pub(crate) fn fresh(
-        id: Vec<u8>,
-        name: Vec<u8>,
-        data: Vec<u8>,
-        opts: Vec<u8>,
-        timestamp: &[u8],
-        priority: &[u8],
-    ) -> Result<Self, Undecodable> {
-        let mut reader = Reader::new(id);
-        reader.job.name = reader.text("name", name);
-        reader.data(data);
-        reader.options(opts);
-        reader.job.timestamp = number(timestamp);
-        reader.job.priority = number(priority).unwrap_or(0);
+    /// Reads a job that was never started, from the fields that every job has. Its texts are not copied.
+    pub(crate) fn fresh(fresh: Fresh) -> Result<Self, Undecodable> {
+        let Fresh { texts, timestamp, priority } = fresh;
+        let job = Self { texts: Texts::Joined(texts), timestamp, priority, ..Self::default() };
+        let mut reader = Reader { job, id_bytes: None, problem: None };
+        reader.options();
         reader.finish()
     }
 
     /// Reads a job from its whole hash.
     pub(crate) fn from_pairs(id: Vec<u8>, pairs: Vec<Pair>) -> Result<Self, Undecodable> {
-        let mut reader = Reader::new(id);
+        let mut reader = Reader { job: Self::default(), id_bytes: None, problem: None };
         let (mut name, mut data, mut opts) = (None, None, None);
         let mut rest = Vec::new();
         for (field, value) in pairs {
@@ -233,16 +222,22 @@ impl RawJob {
         if name.is_none() && data.is_none() {
             reader.ghost();
         }
-        reader.job.name = reader.text("name", name.unwrap_or_default());
-        reader.data(data.unwrap_or_default());
-        reader.options(opts.unwrap_or_default());
+        let id = reader.id(id);
+        let name = reader.text("name", name.unwrap_or_default());
+        let data = reader.data(data.unwrap_or_default());
+        let opts = reader.text("opts", opts.unwrap_or_default()).into();
+        reader.job.texts = Texts::Apart { id, name, data, opts };
+        reader.options();
         reader.rest(rest);
         reader.finish()
     }
 
     /// Returns a job of which only the id is known.
     pub(crate) fn of_id(id: String) -> Self {
-        Self { id, ..Self::default() }
+        Self {
+            texts: Texts::Apart { id, name: String::new(), data: String::new(), opts: "".into() },
+            ..Self::default()
+        }
     }
 
     /// Returns a job that was just added.
@@ -251,23 +246,38 @@ impl RawJob {
         id: String,
         name: String,
         data: String,
-        opts_text: Cow<'static, str>,
+        opts: Cow<'static, str>,
         options: StoredOptions,
         timestamp: u64,
         delay: u64,
         priority: u32,
     ) -> Self {
         Self {
-            id,
-            name,
-            data,
-            opts_text,
+            texts: Texts::Apart { id, name, data, opts },
             options,
             timestamp: i64::try_from(timestamp).ok(),
             delay: i64::try_from(delay).unwrap_or(i64::MAX),
             priority: i64::from(priority),
             ..Self::default()
         }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        self.texts.id()
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.texts.name()
+    }
+
+    /// Returns the data: JSON, as stored byte for byte; never empty.
+    pub(crate) fn data(&self) -> &str {
+        self.texts.data()
+    }
+
+    /// Returns `opts` as stored byte for byte; `options` has what we read in it.
+    pub(crate) fn opts_text(&self) -> &str {
+        self.texts.opts()
     }
 
     fn more(&self) -> &Rest {
@@ -406,18 +416,13 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(id: Vec<u8>) -> Self {
-        let mut reader = Self { job: RawJob::default(), id_bytes: None, problem: None };
-        reader.job.id = match String::from_utf8(id) {
-            Ok(id) => id,
-            Err(error) => {
-                reader.note("id", "it is not UTF-8");
-                let lossy = String::from_utf8_lossy(error.as_bytes()).into_owned();
-                reader.id_bytes = Some(error.into_bytes());
-                lossy
-            }
-        };
-        reader
+    fn id(&mut self, id: Vec<u8>) -> String {
+        String::from_utf8(id).unwrap_or_else(|error| {
+            self.note("id", "it is not UTF-8");
+            let lossy = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            self.id_bytes = Some(error.into_bytes());
+            lossy
+        })
     }
 
     fn note(&mut self, field: &'static str, problem: impl Into<String>) {
@@ -435,20 +440,15 @@ impl Reader {
         })
     }
 
-    fn data(&mut self, bytes: Vec<u8>) {
-        self.job.data = match String::from_utf8(bytes) {
-            Ok(data) if !data.is_empty() => data,
-            Ok(_) => "{}".to_owned(),
-            Err(_) => {
-                self.note("data", "it is not UTF-8");
-                "{}".to_owned()
-            }
-        };
+    fn data(&mut self, bytes: Vec<u8>) -> String {
+        String::from_utf8(bytes).unwrap_or_else(|_| {
+            self.note("data", "it is not UTF-8");
+            String::new()
+        })
     }
 
-    fn options(&mut self, bytes: Vec<u8>) {
-        self.job.opts_text = self.text("opts", bytes).into();
-        self.job.options = StoredOptions::parse(&self.job.opts_text).unwrap_or_else(|problem| {
+    fn options(&mut self) {
+        self.job.options = StoredOptions::parse(self.job.opts_text()).unwrap_or_else(|problem| {
             self.note("opts", problem);
             StoredOptions::default()
         });
@@ -505,7 +505,7 @@ impl Reader {
 
     fn finish(self) -> Result<RawJob, Undecodable> {
         let Some((kind, field, problem)) = self.problem else { return Ok(self.job) };
-        let id_bytes = self.id_bytes.unwrap_or_else(|| self.job.id.clone().into_bytes());
+        let id_bytes = self.id_bytes.unwrap_or_else(|| self.job.id().into());
         Err(Undecodable { id_bytes, kind, field, problem, partial: Box::new(self.job) })
     }
 }

@@ -1,6 +1,7 @@
 //! JSON as text, and single values as JavaScript, Lua and ports in other languages write them.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 
 use serde::Serialize;
@@ -14,7 +15,15 @@ use crate::error::Error;
 /// It is parsed only on demand, so that nothing is lost: no digit of a long number, no half of a surrogate pair. A text
 /// written by another program may not be JSON at all; then [`parse`](Self::parse) fails.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct JsonText(String);
+pub struct JsonText(Cow<'static, str>);
+
+thread_local! {
+    /// Where values are written before it is known how long they are.
+    static WRITTEN: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The most bytes for which that buffer is kept.
+const LARGEST: usize = 64 * 1024;
 
 /// Writes fields by name, in their order.
 pub(crate) fn as_map<T: Serialize, S: serde::Serializer>(
@@ -45,7 +54,7 @@ impl Serialize for JsonText {
 
 impl JsonText {
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(Cow::Owned(text.into()))
     }
 
     /// Writes a value as JSON.
@@ -54,11 +63,22 @@ impl JsonText {
     ///
     /// [`Error::Json`] if it cannot be written as JSON.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, Error> {
-        serde_json::to_string(value).map(Self).map_err(Error::json("value"))
+        Self::written("value", value)
     }
 
-    pub(crate) fn into_string(self) -> String {
-        self.0
+    /// Writes a value as JSON; an error names what the value is. The text has no room to grow, and `null` takes none.
+    pub(crate) fn written<T: Serialize + ?Sized>(what: &'static str, value: &T) -> Result<Self, Error> {
+        // Taken and put back, since a value that is written may write others.
+        let mut buffer = WRITTEN.try_with(Cell::take).unwrap_or_default();
+        buffer.clear();
+        serde_json::to_writer(&mut buffer, value).map_err(Error::json(what))?;
+        let read = |bytes| String::from_utf8(bytes).map_err(serde::ser::Error::custom).map_err(Error::json(what));
+        if buffer.len() > LARGEST {
+            return read(buffer).map(|text| Self(text.into()));
+        }
+        let text = if buffer == b"null" { Ok("null".into()) } else { read(buffer.as_slice().into()).map(Cow::Owned) };
+        let _ = WRITTEN.try_with(|kept| kept.set(buffer));
+        text.map(Self)
     }
 
     /// Returns the text as it is stored.

@@ -116,7 +116,7 @@ pub(crate) fn perform(
                 let raw = &undecodable.partial;
                 unfinished.start = raw.attempts_started.saturating_add(1);
                 if undecodable.kind == UndecodableKind::Ghost {
-                    worker.events.emit(|| WorkerEvent::Ghost { job_id: raw.id.clone() });
+                    worker.events.emit(|| WorkerEvent::Ghost { job_id: raw.id().to_owned() });
                 }
                 verdict::undecodable(&undecodable, &worker.options)
             }
@@ -138,7 +138,7 @@ fn started(worker: &WorkerCore, mut raw: RawJob, attempt: &Arc<Attempt>) -> Arc<
     raw.processed_on = i64::try_from(engine.clock.now_ms()).ok();
     if let Some(option) = raw.options.odd {
         let queue = &engine.keys;
-        tracing::warn!(job_id = raw.id, ?queue, option, "an option of the job cannot be read; it is ignored");
+        tracing::warn!(job_id = raw.id(), ?queue, option, "an option of the job cannot be read; it is ignored");
     }
     let seen = Seen { born: raw.timestamp, at: None };
     Arc::new(JobCore {
@@ -202,7 +202,7 @@ async fn schedule_next(worker: &WorkerCore, key: &str, raw: &RawJob, attempt: &A
     });
     if turn == Turn::Skipped {
         worker.figures.run_skipped();
-        worker.events.emit(|| WorkerEvent::RunSkipped { scheduler: key.to_owned(), job_id: raw.id.clone() });
+        worker.events.emit(|| WorkerEvent::RunSkipped { scheduler: key.to_owned(), job_id: raw.id().to_owned() });
     }
     Some(turn)
 }
@@ -212,7 +212,7 @@ async fn attempt_job(worker: &Arc<WorkerCore>, core: Arc<JobCore>, attempt: &Arc
     if let Some(verdict) = unrun(worker.queue.engine(), raw, &worker.options).await {
         return verdict;
     }
-    worker.events.emit(|| WorkerEvent::Active { job_id: raw.id.clone(), name: raw.name.clone() });
+    worker.events.emit(|| WorkerEvent::Active { job_id: raw.id().to_owned(), name: raw.name().to_owned() });
     let limit = raw.options.timeout.or(worker.options.timeout);
     let processor = Arc::clone(&worker.processor.0);
     let deciding = async {
@@ -234,7 +234,10 @@ async fn attempt_job(worker: &Arc<WorkerCore>, core: Arc<JobCore>, attempt: &Arc
         .unwrap_or_else(|panic| verdict::conclude(&core.raw, Err(panic), attempt.cancel_reason(), &worker.options));
     if let Some(settled) = attempt.settled() {
         if verdict.failure.take().is_some() {
-            tracing::warn!(id = %core.raw.id, "the processor had settled the job itself; its later failure is ignored");
+            tracing::warn!(
+                id = core.raw.id(),
+                "the processor had settled the job itself; its later failure is ignored"
+            );
         }
         verdict.end = settled.end.clone();
     }

@@ -8,10 +8,12 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::layer::Ended;
 use super::state::FromJob;
 use super::verdict::Unread;
 use crate::error::{Error, Halt};
 use crate::job::{AnyJob, Job, JobCore};
+use crate::wire::JsonText;
 
 /// Something that processes jobs: an async function or closure from a [`Job`] to a result, or a
 /// [`Router`](crate::Router).
@@ -79,7 +81,7 @@ pub struct Erased(pub(crate) Arc<dyn RawProcessor>);
 
 /// The interface of a processor for the loop: a raw job in, JSON out.
 pub(crate) trait RawProcessor: Send + Sync + 'static {
-    fn call(&self, job: Arc<JobCore>) -> BoxFuture<'static, Result<String, Halt>>;
+    fn call(&self, job: Arc<JobCore>) -> BoxFuture<'static, Ended>;
 
     /// Returns why it cannot work, if so; called before the first job.
     fn problem(&self) -> Option<String> {
@@ -133,13 +135,13 @@ pub trait Arguments<S>: Sized {
     note = "the second parameter of `Job` is the type of the job's result; `E` is any error, or `Halt`"
 )]
 pub trait Answer<R> {
-    fn into_json(self) -> Result<String, Halt>;
+    fn into_json(self) -> Ended;
 }
 
 impl<R: Serialize, E: Into<Halt>> Answer<R> for Result<R, E> {
-    fn into_json(self) -> Result<String, Halt> {
+    fn into_json(self) -> Ended {
         let value = self.map_err(Into::into)?;
-        serde_json::to_string(&value).map_err(|error| Halt::failed(Error::json("returnvalue")(error)))
+        JsonText::written("returnvalue", &value).map_err(Halt::failed)
     }
 }
 
@@ -205,7 +207,7 @@ where
     A: Arguments<S> + 'static,
     S: Send + Sync + 'static,
 {
-    fn call(&self, core: Arc<JobCore>) -> BoxFuture<'static, Result<String, Halt>> {
+    fn call(&self, core: Arc<JobCore>) -> BoxFuture<'static, Ended> {
         match A::read(AnyJob::new(core, ()), &self.state) {
             // Mapped, since an async block would reserve room for the user's future twice.
             Ok(arguments) => Box::pin(self.processor.call(arguments).map(Answer::into_json)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use super::layer::{Layer, Layers};
+use super::layer::{Ended, Layer, Layers};
 use super::processor::{Erased, Processor, RawProcessor};
 use crate::error::Halt;
 use crate::job::JobCore;
@@ -192,11 +192,11 @@ impl Processor<Router> for Router {
 }
 
 impl RawProcessor for Bound {
-    fn call(&self, job: Arc<JobCore>) -> BoxFuture<'static, Result<String, Halt>> {
-        match self.routes.get(&job.raw.name).or(self.otherwise.as_ref()) {
+    fn call(&self, job: Arc<JobCore>) -> BoxFuture<'static, Ended> {
+        match self.routes.get(job.raw.name()).or(self.otherwise.as_ref()) {
             Some(processor) => processor.0.call(job),
             None => {
-                let problem = self.unknown(&job.raw.name);
+                let problem = self.unknown(job.raw.name());
                 Box::pin(async move { Err(Halt::failed(problem)) })
             }
         }

@@ -406,7 +406,7 @@ impl Loop {
         token: &Arc<str>,
         sent: Instant,
     ) -> impl Iterator<Item = (Arc<Attempt>, usize, u64)> + use<> {
-        let attempts = jobs.iter().map(|job| Arc::new(Attempt::new(job.id.as_slice().into(), Arc::clone(token))));
+        let attempts = jobs.iter().map(|job| Arc::new(Attempt::new(job.id().into(), Arc::clone(token))));
         let held = self.worker.locks.hold(attempts, sent);
         let orders = self.taken..;
         self.taken += jobs.len() as u64;

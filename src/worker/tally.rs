@@ -10,7 +10,6 @@ use crate::error::{Error, FailureKind, Reason};
 use crate::job::CancelReason;
 use crate::script::settle::{End, Why};
 use crate::telemetry::Counted;
-use crate::wire::JsonText;
 
 pub(super) struct Tally {
     worker: Arc<WorkerCore>,
@@ -39,7 +38,7 @@ impl Tally {
             End::Completed { value, .. } => {
                 counters.completed.fetch_add(1, Ordering::Relaxed);
                 figures.count(Counted::Completed);
-                events.emit(|| WorkerEvent::Completed { job_id: job_id(), return_value: JsonText::new(value) });
+                events.emit(|| WorkerEvent::Completed { job_id: job_id(), return_value: value });
             }
             End::Failed { why, .. } => {
                 counters.failed.fetch_add(1, Ordering::Relaxed);

@@ -44,7 +44,7 @@ fn expired() -> Fault {
 /// Returns whether a job may have waited for children, nobody knows until when: BullMQ does not note when it releases a
 /// parent. A job of which that cannot be found out may have.
 async fn may_be_parent(engine: &Engine, raw: &RawJob) -> bool {
-    match engine.get_dependencies_count(&raw.id).await {
+    match engine.get_dependencies_count(raw.id()).await {
         Ok(counts) => counts.unprocessed + counts.failed + counts.ignored + counts.processed > 0,
         Err(_) => true,
     }

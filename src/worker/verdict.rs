@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::failure::{AttemptFailure, Fault};
+use super::layer::Ended;
 use super::panics::Panic;
 use super::stopping::{TimedOut, is_handed_back};
 use crate::clock::{LATEST, millis};
@@ -42,7 +43,7 @@ impl From<End> for Verdict {
 /// Decides how an attempt ends that may have been told to stop.
 pub(crate) fn conclude(
     raw: &RawJob,
-    ran: Result<Result<String, Halt>, Panic>,
+    ran: Result<Ended, Panic>,
     told: Option<&CancelReason>,
     worker: &WorkerOptions,
 ) -> Verdict {
@@ -64,13 +65,13 @@ pub(crate) fn conclude(
     }
     if let Err(Halt::Failed(error) | Halt::RetryAfter(_, error)) = result {
         let error = Fault::error(error).line();
-        tracing::info!(target: "oxmq::job", id = raw.id, name = raw.name, error, "stopped for the shutdown, handed back");
+        tracing::info!(target: "oxmq::job", id = raw.id(), name = raw.name(), error, "stopped for the shutdown, handed back");
     }
     Verdict { handed_back: true, ..End::Waiting.into() }
 }
 
 /// Decides how an attempt ends by what it answered.
-pub(crate) fn decide(raw: &RawJob, result: Result<String, Halt>, worker: &WorkerOptions) -> Verdict {
+pub(crate) fn decide(raw: &RawJob, result: Ended, worker: &WorkerOptions) -> Verdict {
     let fault = match result {
         Ok(value) => {
             let keep = raw.options.remove_on_complete.or(worker.remove_on_complete);
@@ -148,7 +149,7 @@ fn children_in_the_way(raw: &RawJob, error: &BoxError) -> Option<Fault> {
     let own: &(dyn std::error::Error + 'static) = &**error;
     let refused = std::iter::successors(Some(own), |error| error.source()).find_map(|error| error.downcast_ref())?;
     match refused {
-        Error::Refused { op, id, reason } if *id == raw.id => {
+        Error::Refused { op, id, reason } if id == raw.id() => {
             let command = if *op == "move_to_completed" { "moveToFinished" } else { "moveToWaitingChildren" };
             relatives(id, *reason, command)
         }
@@ -193,7 +194,7 @@ pub(crate) fn failed(raw: &RawJob, fault: Fault, worker: &WorkerOptions) -> Verd
         Retry::Now | Retry::ByBackoff => End::Retry { why, lifo: raw.options.lifo },
         Retry::After(delay) => End::Delayed { why: Some(why), delay: within(delay), counts: true },
     };
-    let failure = AttemptFailure::new(&raw.name, failures, raw.options.attempts, fault);
+    let failure = AttemptFailure::new(raw.name(), failures, raw.options.attempts, fault);
     Verdict { complaint, failure: Some(Box::new(failure)), ..end.into() }
 }
 
@@ -211,8 +212,8 @@ fn next_attempt(
     }
     let backoff = raw.options.backoff.as_ref();
     let failed = FailedAttempt {
-        job_id: &raw.id,
-        job_name: &raw.name,
+        job_id: raw.id(),
+        job_name: raw.name(),
         attempts_made: failures,
         attempts: raw.options.attempts,
         strategy: backoff.map_or("", Backoff::name),
@@ -224,7 +225,7 @@ fn next_attempt(
             Some(Retry::ByBackoff) => {}
             Some(decided) => return decided,
             None => {
-                let problem = format!("job {}: the retry policy panicked", raw.id);
+                let problem = format!("job {}: the retry policy panicked", raw.id());
                 *complaint = Some(Error::invalid("on_error", problem));
             }
         }
@@ -311,7 +312,7 @@ mod tests {
         raw
     }
 
-    fn end(opts: &str, made: u32, result: Result<String, Halt>) -> End {
+    fn end(opts: &str, made: u32, result: Ended) -> End {
         decide(&job(opts, made, made + 1), result, &WorkerOptions::default()).end
     }
 

@@ -14,7 +14,7 @@ use crate::wire::job::RawJob;
 const REAL: [JobState; 8] = JobState::ALL;
 
 fn ids(jobs: Vec<Result<RawJob, crate::wire::job::Undecodable>>) -> Vec<String> {
-    jobs.into_iter().map(|job| job.unwrap().id).collect()
+    jobs.into_iter().map(|job| job.unwrap().id().to_owned()).collect()
 }
 
 #[tokio::test]
@@ -22,7 +22,7 @@ async fn one_job_is_read_or_missing_or_undecodable() {
     let queue = queue().await;
     queue.store("1", &[("atm", "2"), ("own", "kept")]).await;
     let job = queue.get_job("1").await.unwrap().unwrap();
-    assert_eq!((job.name.as_str(), job.attempts_made, job.unknown().len()), ("n", 2, 1));
+    assert_eq!((job.name(), job.attempts_made, job.unknown().len()), ("n", 2, 1));
     assert_eq!(queue.get_job("2").await.unwrap(), None);
     assert_eq!(queue.get_job("").await.unwrap(), None);
     queue.redis("HSET @ghost progress 5").await;

@@ -7,12 +7,13 @@ use crate::engine::Engine;
 use crate::engine::testing::{NOW, queue};
 use crate::error::{Error, Reason};
 use crate::script::settle::{Ask, End, Outcome};
+use crate::wire::JsonText;
 
 /// A call without outcomes.
 const NONE: &[Outcome] = &[];
 
 fn done(id: &str, token: &str) -> Outcome {
-    let end = End::Completed { value: format!("\"{id}\""), keep: None, made: Some(3) };
+    let end = End::Completed { value: JsonText::new(format!("\"{id}\"")), keep: None, made: Some(3) };
     Outcome { id: id.into(), token: token.into(), start: 1, end }
 }
 
@@ -151,7 +152,7 @@ async fn large_jobs_are_handed_out_a_few_at_a_time_and_in_order() {
         let mut ask = Ask { want: 20, lock_ms: 30_000, ..Ask::default() };
         let settled = engine.settle(&mut ask, NONE, || Arc::from("u"), &|_, _| true).await.unwrap().settled;
         assert_eq!(settled.next_due, if more { NOW } else { 0 });
-        ids.extend(settled.jobs.into_iter().map(|job| job.decode().unwrap().id));
+        ids.extend(settled.jobs.into_iter().map(|job| job.decode().unwrap().id().to_owned()));
     }
     assert_eq!(ids, (0..8).map(|n| format!("j{n}")).collect::<Vec<_>>());
 }
@@ -164,7 +165,7 @@ async fn a_new_rule_drops_a_long_history_with_the_calls_to_come() {
         engine.redis(&format!("ZADD @completed {n} old{n}")).await;
     }
     for (id, left) in [("j0", 701), ("j1", 402), ("j2", 103)] {
-        let end = End::Completed { value: "1".to_owned(), keep: Some(5_u32.into()), made: None };
+        let end = End::Completed { value: JsonText::new("1"), keep: Some(5_u32.into()), made: None };
         let outcome = Outcome { id: id.into(), token: "t".into(), start: 1, end };
         assert_eq!(settle(&engine, &[outcome]).await, [Ok(0)]);
         assert_eq!(engine.int("ZCARD @completed").await, left);
@@ -227,7 +228,7 @@ async fn six_fields_that_are_not_those_of_a_fresh_job_are_all_read() {
             let mut ask = Ask { want: 1, lock_ms: 30_000, ..Ask::default() };
             let mut settled = engine.settle(&mut ask, NONE, || Arc::from("u"), &|_, _| true).await.unwrap().settled;
             let job = settled.jobs.remove(0).decode().unwrap();
-            assert_eq!(job.id, id);
+            assert_eq!(job.id(), id);
             let made = if matches!(id, "made" | "spent") { 2 } else { 0 };
             assert_eq!((job.attempts_made, job.priority), (made, if id == "urgent" { 3 } else { 0 }), "{id} {place}");
             assert_eq!(job.deferred_failure(), (id == "deferred").then_some("why"));
@@ -276,7 +277,7 @@ async fn what_a_call_has_done_is_found_though_its_answer_tells_nothing() {
     crate::script::settle::SCRIPT.run(&engine.link, &engine.keys, &args).await.unwrap();
     let decided = salvage().await.unwrap();
     assert_eq!(decided.settled.codes, [Ok(0), Ok(0)]);
-    assert_eq!(decided.settled.jobs[0].id, b"next");
+    assert_eq!(decided.settled.jobs[0].id(), b"next");
     assert!(!decided.is_answered && decided.error.is_some());
 }
 

@@ -152,8 +152,8 @@ impl<D, R> Jobs<D, R> {
             states.extend(std::iter::repeat_n(found.state, found.items.len()));
             for raw in found.items {
                 ids.push(match &raw {
-                    Ok(raw) => raw.id.clone(),
-                    Err(undecodable) => undecodable.partial.id.clone(),
+                    Ok(raw) => raw.id().to_owned(),
+                    Err(undecodable) => undecodable.partial.id().to_owned(),
                 });
                 jobs.push(raw.map_err(Error::from).and_then(|raw| self.queue.read_job(raw)));
             }

@@ -78,7 +78,7 @@ impl Next {
     #[must_use]
     pub fn run(mut self) -> BoxFuture<'static, Ended> {
         let Some(inner) = self.left.checked_sub(1) else {
-            return Box::pin(async move { self.processor.0.call(self.job).await.map(JsonText::new) });
+            return Box::pin(async move { self.processor.0.call(self.job).await });
         };
         self.left = inner;
         let layer = Arc::clone(&self.layers[inner]);
@@ -117,10 +117,9 @@ struct Layered {
 }
 
 impl RawProcessor for Layered {
-    fn call(&self, job: Arc<JobCore>) -> BoxFuture<'static, Result<String, Halt>> {
+    fn call(&self, job: Arc<JobCore>) -> BoxFuture<'static, Ended> {
         let layers = Arc::clone(&self.layers);
-        let next = Next { left: layers.len(), layers, processor: self.processor.clone(), job };
-        Box::pin(async move { next.run().await.map(JsonText::into_string) })
+        Next { left: layers.len(), layers, processor: self.processor.clone(), job }.run()
     }
 
     fn problem(&self) -> Option<String> {
