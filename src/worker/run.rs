@@ -44,6 +44,9 @@ const MOST_REFUSALS: u32 = 5;
 /// behind it.
 const LARGE: usize = 256 * 1024;
 
+/// How many ended attempts are kept, to be begun again.
+const MOST_SPARE: usize = 1024;
+
 /// What the handle tells the loop.
 pub(crate) enum Command {
     Pause(oneshot::Sender<()>),
@@ -93,6 +96,29 @@ struct Spare {
     ended: Vec<EndedAttempt>,
     freed: Vec<usize>,
     tasks: Vec<(usize, AbortHandle)>,
+    /// Attempts that have ended. Those that nobody else holds any more are begun again, with other jobs.
+    attempts: Vec<Arc<Attempt>>,
+}
+
+impl Spare {
+    /// Returns the attempt at a job that was handed out.
+    fn attempt(&mut self, job: &Handed, token: &Arc<str>) -> Arc<Attempt> {
+        let new = Attempt::new(job.id().into(), Arc::clone(token));
+        while let Some(mut old) = self.attempts.pop() {
+            if let Some(free) = Arc::get_mut(&mut old) {
+                *free = new;
+                return old;
+            }
+        }
+        Arc::new(new)
+    }
+
+    /// Keeps an attempt that has ended, unless the program may still hold its job.
+    fn keep(&mut self, attempt: Arc<Attempt>) {
+        if self.attempts.len() < MOST_SPARE {
+            self.attempts.push(attempt);
+        }
+    }
 }
 
 impl Loop {
@@ -334,6 +360,7 @@ impl Loop {
             match FollowUp::of(&mut ended, *code) {
                 FollowUp::Taken => {
                     freed.push(ended.slot);
+                    self.spare.keep(Arc::clone(&ended.attempt));
                     self.tally.record(ended);
                 }
                 FollowUp::Settle => self.pending.push_back(ended),
@@ -406,7 +433,7 @@ impl Loop {
         token: &Arc<str>,
         sent: Instant,
     ) -> impl Iterator<Item = (Arc<Attempt>, usize, u64)> + use<> {
-        let attempts = jobs.iter().map(|job| Arc::new(Attempt::new(job.id().into(), Arc::clone(token))));
+        let attempts = jobs.iter().map(|job| self.spare.attempt(job, token));
         let held = self.worker.locks.hold(attempts, sent);
         let orders = self.taken..;
         self.taken += jobs.len() as u64;
