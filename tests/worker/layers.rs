@@ -13,6 +13,7 @@ use oxmq::worker::layer::{Concurrency, Layer, Next, Retries, Timeouts};
 use oxmq::{Backoff, Halt, Job, JobState, Router};
 use serde_json::{Value, json};
 
+use crate::common::eventually::eventually;
 use crate::common::fixture::{Fixture, Ledger, PATIENCE, listen};
 
 /// Returns a layer that notes when an attempt goes in and out.
@@ -145,6 +146,58 @@ async fn concurrency_is_limited_by_name() {
     fixture.until(JobState::Completed, 13).await;
     assert_eq!(most.load(Ordering::SeqCst), 2);
     worker.close().await;
+}
+
+/// A worker with this layer and two slots runs one job, which goes on until `release` is told; the second waits for it
+/// in the layer. It is cancelled, and must fail unrun while the first still runs.
+async fn assert_cancelled_while_it_waits(layer: impl Layer) {
+    let fixture = Fixture::new().await;
+    let release = Arc::new(tokio::sync::Notify::new());
+    let (released, runs) = (Arc::clone(&release), Arc::new(Mutex::new(Vec::new())));
+    let ran = Arc::clone(&runs);
+    let worker = fixture
+        .worker(move |job: Job<Value, ()>| {
+            let released = Arc::clone(&released);
+            ran.lock().unwrap().push(job.id().to_owned());
+            async move {
+                released.notified().await;
+                Ok::<_, Halt>(())
+            }
+        })
+        .layer(layer)
+        // Whoever does not hear of it stays for a minute.
+        .cancel_grace(Duration::from_secs(60))
+        .concurrency(2)
+        .start()
+        .unwrap();
+    let first = fixture.queue.add("job", json!(1)).await.unwrap();
+    eventually("the first runs", || async { runs.lock().unwrap().len() == 1 }).await;
+    let second = fixture.queue.add("job", json!(2)).await.unwrap();
+    eventually("the second waits", || async { fixture.is_active(second.id()).await }).await;
+    second.cancel("not needed").await.unwrap();
+    let error = second.wait_until_finished(PATIENCE).await.unwrap_err().to_string();
+    assert!(error.ends_with("not needed"), "{error}");
+    assert_eq!(first.get_state().await.unwrap(), JobState::Active);
+    release.notify_one();
+    fixture.until(JobState::Completed, 1).await;
+    assert_eq!(*runs.lock().unwrap(), [first.id()]);
+    // The place is free for others.
+    let third = fixture.queue.add("job", json!(3)).await.unwrap();
+    release.notify_one();
+    third.wait_until_finished(PATIENCE).await.unwrap();
+    worker.close().await;
+}
+
+#[tokio::test]
+async fn a_job_that_waits_for_its_turn_is_cancelled_unrun() {
+    assert_cancelled_while_it_waits(Concurrency::new().on("job", 1)).await;
+}
+
+#[cfg(feature = "tower")]
+#[tokio::test]
+async fn a_job_that_waits_for_a_service_of_tower_is_cancelled_unrun() {
+    use oxmq::worker::layer::Tower;
+    assert_cancelled_while_it_waits(Tower::new(tower::limit::ConcurrencyLimitLayer::new(1))).await;
 }
 
 #[tokio::test]

@@ -93,6 +93,20 @@ impl std::fmt::Debug for Next {
     }
 }
 
+/// Waits for what an attempt needs before it may go on, as long as it is not told to stop.
+///
+/// # Errors
+///
+/// The failure of an attempt that is told to stop: what it waited for may come late or never, and its processor must not
+/// begin. Why it was told decides what follows.
+async fn unless_told<T>(job: &AnyJob, waiting: impl Future<Output = T>) -> Result<T, Halt> {
+    tokio::select! {
+        biased;
+        () = job.cancelled() => Err(Halt::failed("told to stop before its processor began")),
+        got = waiting => Ok(got),
+    }
+}
+
 /// Layers in the order in which they were added.
 #[derive(Clone, Default)]
 pub(crate) struct Layers(Vec<Arc<dyn Layer>>);

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use super::super::stopping;
-use super::{Ended, Layer, Next};
+use super::{Ended, Layer, Next, unless_told};
 use crate::error::{Halt, causes};
 use crate::job::AnyJob;
 use crate::options::Retry;
@@ -70,8 +70,8 @@ async fn within(limit: Duration, job: AnyJob, next: Next) -> Ended {
 /// Limits how many jobs of a name run at once in this process.
 ///
 /// A job above the limit waits inside its attempt: it uses one of the worker's `concurrency`, holds its lock, and its
-/// time counts. So set the worker's concurrency above the sum of the limits. For a limit over all processes use the
-/// queue's global concurrency.
+/// time counts. So set the worker's concurrency above the sum of the limits. An attempt that is told to stop while it
+/// waits fails at once, without its processor. For a limit over all processes use the queue's global concurrency.
 ///
 /// ```
 /// use oxmq::worker::layer::Concurrency;
@@ -103,7 +103,7 @@ impl Layer for Concurrency {
     fn around(&self, job: AnyJob, next: Next) -> BoxFuture<'static, Ended> {
         let Some(semaphore) = self.limits.get(job.name()).map(Arc::clone) else { return next.run() };
         Box::pin(async move {
-            let _permit = semaphore.acquire_owned().await.map_err(Halt::failed)?;
+            let _permit = unless_told(&job, semaphore.acquire_owned()).await?.map_err(Halt::failed)?;
             next.run().await
         })
     }

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use tower_layer::Layer as TowerLayer;
 use tower_service::Service;
 
-use super::{Ended, Layer, Next};
+use super::{Ended, Layer, Next, unless_told};
 use crate::error::{BoxError, Halt};
 use crate::job::AnyJob;
 use crate::sync::Lock;
@@ -17,7 +17,8 @@ use crate::wire::JsonText;
 /// The layer is applied once. For each attempt its service is cloned, awaited until it is ready, and called with an
 /// [`Attempted`]; the response is the job's result as JSON. So what the clones share, such as the permits of
 /// `tower::limit`, is shared by all attempts. An error of the layer itself, such as that of `tower::timeout`, fails the
-/// attempt; a [`Halt`] of the processor passes through unchanged.
+/// attempt; a [`Halt`] of the processor passes through unchanged. An attempt that is told to stop before the service is
+/// ready fails at once.
 ///
 /// ```
 /// use std::time::Duration;
@@ -82,7 +83,8 @@ where
                 Ok(error) => error.0,
                 Err(error) => Halt::Failed(error),
             };
-            std::future::poll_fn(|context| service.poll_ready(context)).await.map_err(told)?;
+            let ready = std::future::poll_fn(|context| service.poll_ready(context));
+            unless_told(&job, ready).await?.map_err(told)?;
             service.call(Attempted { job, next }).await.map_err(told)
         })
     }
