@@ -1,7 +1,5 @@
 //! Reads what only pages about a job and its server ask for.
 
-use std::time::SystemTime;
-
 use super::Engine;
 use crate::error::Result;
 use crate::keys::is_no_job;
@@ -26,14 +24,6 @@ impl Engine {
             return Ok(false);
         }
         self.call(script::has_job(&self.keys, id)).await
-    }
-
-    /// Returns when these jobs are due; `None` for a job that is not delayed.
-    pub(crate) async fn get_due(&self, ids: &[&str]) -> Result<Vec<Option<SystemTime>>> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.call(script::get_due(&self.keys, ids)).await
     }
 
     /// Returns the oldest `count` events from this moment on.

@@ -1,6 +1,7 @@
 //! Reads jobs, counts, states, settings, logs and metrics. Nothing here changes a job.
 
 use std::collections::HashSet;
+use std::time::SystemTime;
 
 use super::client_info::{self, ClientInfo};
 use super::{Engine, prometheus};
@@ -156,6 +157,14 @@ impl Engine {
             counts.set(state, number);
         }
         Ok(counts)
+    }
+
+    /// Returns when these jobs are due; `None` for a job that is not delayed.
+    pub(crate) async fn get_due(&self, ids: &[&str]) -> Result<Vec<Option<SystemTime>>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.call(script::get_due(&self.keys, ids)).await
     }
 
     /// Returns how many jobs are due before `timestamp`, in ms. One round trip.

@@ -208,6 +208,22 @@ impl<D> NewJob<D> {
         self.options = options;
         self
     }
+
+    /// Checks the job as an add does before it sends anything: to refuse one of many jobs before the first is added. The
+    /// queue's default options are not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] if an option is out of range or the data exceeds its limit, [`Error::Json`] if the data
+    /// cannot be written.
+    pub fn check(&self) -> Result<()>
+    where
+        D: Serialize,
+    {
+        self.options.check()?;
+        let data = serde_json::to_string(&self.data).map_err(Error::json("data"))?;
+        self.options.check_data(&data)
+    }
 }
 
 /// The outcome of an add.

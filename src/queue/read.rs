@@ -199,6 +199,20 @@ impl<D, R> Queue<D, R> {
         self.core.engine().get_delayed_count(epoch_ms(before)).await
     }
 
+    /// Reads when these jobs are due, one answer for each id; `None` for a job that is not delayed. One round trip.
+    ///
+    /// The fields of a job do not tell this: [`Job::delay`](crate::Job::delay) counts from the add, but after a retry, a
+    /// move or a change of the delay from that moment.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the connection.
+    ///
+    /// Not in BullMQ.
+    pub async fn get_due(&self, ids: &[&str]) -> Result<Vec<Option<SystemTime>>> {
+        self.core.engine().get_due(ids).await
+    }
+
     /// Counts the ready jobs of each priority; 0 is for jobs without one. One round trip.
     ///
     /// # Errors

@@ -36,7 +36,6 @@ mod free_deduplication;
 pub(crate) mod get_children;
 mod get_deduplication_job_id;
 mod get_delayed_count;
-#[cfg(feature = "dashboard")]
 mod get_due;
 mod get_job;
 mod get_job_logs;
@@ -113,7 +112,6 @@ pub(crate) use get_children::{
 };
 pub(crate) use get_deduplication_job_id::get_deduplication_job_id;
 pub(crate) use get_delayed_count::get_delayed_count;
-#[cfg(feature = "dashboard")]
 pub(crate) use get_due::get_due;
 pub(crate) use get_job::get_job;
 #[cfg(feature = "dashboard")]

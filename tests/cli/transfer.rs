@@ -1,3 +1,6 @@
+use oxmq::client::Clock;
+use oxmq::{Backoff, JobOptions};
+
 use super::*;
 
 #[tokio::test]
@@ -67,6 +70,44 @@ async fn data_stay_as_they_are_written() {
     assert_eq!(stored, data);
     let shown = oxmq(&on, "show copy x").await.ok();
     assert!(shown.contains("\"z\": 12345678901234567890123") && shown.contains("1e999"), "{shown}");
+}
+
+/// The delay of a retry counts from the failure, which no field of the job tells.
+#[tokio::test]
+async fn a_job_that_waits_for_its_next_attempt_is_due_when_it_was() {
+    let on = Fixture::new().await;
+    let hour = std::time::Duration::from_secs(3600);
+    let long_ago = Clock::system().now() - 12 * hour;
+    let options = JobOptions::default().attempts(3).backoff(Backoff::fixed(hour)).timestamp(long_ago).job_id("x");
+    let from: Queue = on.client.queue("from").open().unwrap();
+    from.add("job", json!(1)).options(options).await.unwrap();
+    let worker: oxmq::ManualWorker = on.client.manual_worker("from").open().unwrap();
+    worker.get_next_job("token").await.unwrap().unwrap().move_to_failed("no", "token").await.unwrap();
+    let due = from.get_due(&["x", "none"]).await.unwrap();
+    assert!(due[0].is_some_and(|due| due > Clock::system().now()) && due[1].is_none(), "{due:?}");
+
+    let shown = oxmq(&on, "show from x").await.ok();
+    assert!(shown.lines().any(|line| line.contains("due") && line.contains("in 59m")), "{shown}");
+    let exported = oxmq(&on, "export from").await.ok();
+    call(&on, &["import", "to", "--yes"], &exported).await.ok();
+    let to: Queue = on.client.queue("to").open().unwrap();
+    let again = to.get_due(&["x"]).await.unwrap()[0].expect("it is delayed");
+    let seconds = |at: std::time::SystemTime| at.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert!(seconds(again).abs_diff(seconds(due[0].unwrap())) <= 30, "{again:?} {due:?}");
+}
+
+#[tokio::test]
+async fn a_line_that_no_add_would_take_is_named_before_anything_is_added() {
+    let on = Fixture::new().await;
+    let lines = "{\"name\":\"good\"}\n{\"name\":\"odd\",\"id\":\"a\\nb\"}\n";
+    let ran = call(&on, &["import", "copy", "--yes"], lines).await;
+    assert!(ran.code == 1 && ran.err.contains("line 2") && ran.err.contains("--new-ids"), "{ran:?}");
+    assert_eq!(oxmq(&on, "jobs copy").await.code, 3);
+    let ran = call(&on, &["import", "copy", "--yes", "--new-ids"], lines).await;
+    assert_eq!(ran.ok(), "2 jobs added, 0 were there already, 0 refused\n");
+    let out_of_range = "{\"name\":\"good\"}\n\n{\"name\":\"odd\",\"priority\":99999999}\n";
+    let ran = call(&on, &["import", "none", "--yes"], out_of_range).await;
+    assert!(ran.code == 1 && ran.err.contains("line 3") && !ran.err.contains("--new-ids"), "{ran:?}");
 }
 
 #[tokio::test]

@@ -382,6 +382,9 @@ fn read() -> Vec<Row> {
         asked("Queue::get_delayed_count_before(before)", &moments(), "oooo", |queue, before| async move {
             queue.get_delayed_count_before(before).await.map(drop)
         }),
+        asked("Queue::get_due(ids)", &TEXTS, "ooooo", |queue, id| async move {
+            queue.get_due(&[id, id]).await.map(|due| assert_eq!(due.len(), 2))
+        }),
         asked("Queue::get_counts_per_priority(priorities)", &U32, "ooo", |queue, n| async move {
             queue.get_counts_per_priority(&[n, n]).await.map(drop)
         }),

@@ -1,5 +1,7 @@
 //! `oxmq show`
 
+use std::time::SystemTime;
+
 use oxmq::JobState;
 use oxmq::queue::Order;
 use serde_json::json;
@@ -27,18 +29,23 @@ pub(crate) async fn run(global: &Global, args: Job) -> Outcome {
     // This also returns the job's state, without searching a whole list.
     let waits = handle.waits_for().await?;
     let state = waits.as_ref().map_or(JobState::Unknown, |why| why.state);
+    let due = match state {
+        JobState::Delayed => queue.get_due(&[&args.id]).await?.into_iter().next().flatten(),
+        _ => None,
+    };
     // Only for a parent there is something to say.
     let waits = waits
         .filter(|why| state == JobState::WaitingChildren || why.pending + why.failed + why.ignored + why.processed > 0);
     if global.json {
         let mut value = jobs::to_json(&job, Some(state));
+        value.set("due", due.map(say::millis));
         value.set("logs", json!({ "count": logs.count, "last": logs.logs }));
         value.set("waitsFor", waits.map(|why| why.to_string()));
         say::json(&value);
         return Ok(());
     }
     say::line(format!("{} '{}' of {}: {state}", say::clean(job.id()), say::clean(job.name()), queue.name()));
-    times(&job);
+    times(&job, due);
     attempts(&job);
     line("progress", job.progress::<Box<RawValue>>().ok().flatten().as_deref().map(RawValue::get));
     line("result", job.return_value().ok().flatten().as_deref().map(RawValue::get));
@@ -81,13 +88,11 @@ async fn as_stored(global: &Global, queue: &AnyQueue, id: &str, problem: &str) -
     Err(Failure::new(IN_PART, format!("the job cannot be read, and no worker can read it either: {problem}")))
 }
 
-fn times(job: &AnyJob) {
+fn times(job: &AnyJob, due: Option<SystemTime>) {
     if let Some(at) = job.timestamp() {
         line("added", Some(&say::ago(at)));
-        if job.delay().as_millis() > 0 {
-            line("due", Some(&say::ago(at + job.delay())));
-        }
     }
+    line("due", due.map(say::ago).as_deref());
     if let Some(at) = job.processed_on() {
         let by = job.processed_by().map(|by| format!(" by {by}")).unwrap_or_default();
         line("started", Some(&format!("{}{by}", say::ago(at))));

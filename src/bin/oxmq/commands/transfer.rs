@@ -1,6 +1,7 @@
 //! `oxmq export` and `import`
 
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 use indicatif::ProgressBar;
@@ -12,12 +13,15 @@ use serde_json::{Map, Value, json};
 
 use super::{bulk, jobs};
 use crate::args::{Export, Global, Import};
-use crate::connect;
+use crate::connect::{self, AnyJob, AnyQueue};
 use crate::failure::{ERROR, Failure, IN_PART, Outcome};
 use crate::say;
 
 /// How many jobs one call adds.
 const CHUNK: usize = 500;
+
+/// How many jobs are written together.
+const TOGETHER: usize = 100;
 
 pub(crate) async fn export(global: &Global, args: Export) -> Outcome {
     let (_client, queue) = connect::queue(global, &args.queue).await?;
@@ -35,17 +39,24 @@ pub(crate) async fn export(global: &Global, args: Export) -> Outcome {
         if let Some(limit) = args.limit {
             found = found.limit(limit.saturating_sub(written));
         }
-        let mut found = std::pin::pin!(found.stream());
-        while let Some(job) = found.next().await {
-            match job {
-                Ok(job) => {
-                    serde_json::to_writer(&mut out, &jobs::to_json(&job, Some(state))).map_err(std::io::Error::from)?;
-                    out.write_all(b"\n")?;
-                    written += 1;
-                    bar.inc(1);
+        let mut found = std::pin::pin!(found.stream().chunks(TOGETHER));
+        while let Some(found) = found.next().await {
+            let due = due(&queue, state, &found).await?;
+            for (job, due) in found.into_iter().zip(due) {
+                match job {
+                    Ok(job) => {
+                        let mut line = jobs::to_json(&job, Some(state));
+                        if let Some(due) = due {
+                            line.set("due", say::millis(due));
+                        }
+                        serde_json::to_writer(&mut out, &line).map_err(std::io::Error::from)?;
+                        out.write_all(b"\n")?;
+                        written += 1;
+                        bar.inc(1);
+                    }
+                    Err(oxmq::Error::Undecodable { .. } | oxmq::Error::Json { .. }) => unreadable += 1,
+                    Err(error) => return Err(error.into()),
                 }
-                Err(oxmq::Error::Undecodable { .. } | oxmq::Error::Json { .. }) => unreadable += 1,
-                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -56,6 +67,20 @@ pub(crate) async fn export(global: &Global, args: Export) -> Outcome {
         return Err(Failure::new(IN_PART, format!("{} cannot be read, and were left out", say::jobs(unreadable))));
     }
     Ok(())
+}
+
+/// Returns when jobs of this state are due, one answer for each; nothing unless they are delayed. Their fields do not
+/// tell: the delay of a retry counts from the failure.
+async fn due(
+    queue: &AnyQueue,
+    state: JobState,
+    found: &[oxmq::Result<AnyJob>],
+) -> oxmq::Result<Vec<Option<SystemTime>>> {
+    if state != JobState::Delayed {
+        return Ok(vec![None; found.len()]);
+    }
+    let ids: Vec<&str> = found.iter().map(|job| job.as_ref().map_or("", |job| job.id())).collect();
+    queue.get_due(&ids).await
 }
 
 pub(crate) async fn import(global: &Global, args: Import) -> Outcome {
@@ -148,6 +173,7 @@ struct Line {
     state: Option<String>,
     timestamp: Option<u64>,
     delay: Option<u64>,
+    due: Option<u64>,
     priority: Option<u64>,
 }
 
@@ -197,17 +223,24 @@ fn read_job(line: Line, new_ids: bool) -> Outcome<NewJob<Box<RawValue>>> {
     if let Some(id) = line.id.filter(|id| !new_ids && !id.bytes().all(|byte| byte.is_ascii_digit())) {
         options = options.job_id(id);
     }
+    let by_its_fields = || Some(line.timestamp?.saturating_add(line.delay?));
     if line.state.as_deref() == Some("delayed")
-        && let (Some(timestamp), Some(delay)) = (line.timestamp, line.delay)
+        && let Some(due) = line.due.or_else(by_its_fields)
     {
-        let left = timestamp.saturating_add(delay).saturating_sub(say::millis(say::now()));
-        options = options.delay(std::time::Duration::from_millis(left));
+        options = options.delay(Duration::from_millis(due.saturating_sub(say::millis(say::now()))));
     }
     if let Some(priority) = line.priority.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0) {
         options = options.priority(priority);
     }
     let data = line.data.unwrap_or_else(|| RawValue::NULL.to_owned());
-    Ok(NewJob::new(line.name, data).options(options))
+    let job = NewJob::new(line.name, data).options(options);
+    match job.check() {
+        Err(error @ oxmq::Error::InvalidOption { option: "job_id", .. }) => {
+            let text = format!("{}; --new-ids gives each job another", Failure::from(error).text);
+            Err(Failure::new(ERROR, text))
+        }
+        checked => Ok(checked.map(|()| job)?),
+    }
 }
 
 #[cfg(test)]
