@@ -29,7 +29,7 @@ pub(crate) async fn tell(engine: &Engine, attempts: &[Arc<Attempt>]) -> Vec<Arc<
             for (place, reason) in found {
                 let attempt = &attempts[place];
                 if attempt.cancel(CancelReason::Cancelled(reason)) {
-                    tracing::debug!(job_id = %attempt.id(), "cancelled");
+                    tracing::debug!(job_id = attempt.id().to_string(), "cancelled");
                     told.push(Arc::clone(attempt));
                 }
             }

@@ -349,7 +349,7 @@ pub(crate) async fn next<D: DeserializeOwned, R>(
     loop {
         let Settlement { settled: Settled { jobs, limited_ms, next_due, ghosts, .. }, token, sent, .. } = decided;
         for job_id in ghosts {
-            tracing::warn!(%job_id, queue = ?queue.engine().keys, "an id without a readable job was removed from the queue");
+            tracing::warn!(job_id, queue = ?queue.engine().keys, "an id without a readable job was removed from the queue");
         }
         let next_due = Some(next_due).filter(|due| *due > 0).map(from_epoch_ms);
         let fetched = |job, unrun| Fetched { job, limited_for: Duration::from_millis(limited_ms), next_due, unrun };
@@ -368,7 +368,7 @@ pub(crate) async fn next<D: DeserializeOwned, R>(
         decided = settle(op, queue, options, outcomes, 1, &token, |at| probe.was_held(at)).await?.decided;
         if let Some(Err(reason)) = decided.settled.codes.first() {
             // Another worker has it by now; the next job is fetched without an outcome to store.
-            tracing::warn!(job_id = %unrun.id, %reason, "a job that cannot be run could not be failed");
+            tracing::warn!(job_id = unrun.id.to_string(), %reason, "a job that cannot be run could not be failed");
             decided = settle(op, queue, options, &[], 1, &token, |_| false).await?.decided;
         } else if let End::Failed { why, .. } = unrun.end {
             failed.push((name, why.reason));

@@ -51,7 +51,7 @@ pub(crate) async fn advance(engine: &Engine, key: &str, job: &RawJob, token: &st
         Advanced::Created { .. } | Advanced::NotCurrent => Ok(Turn::Run),
         Advanced::Skipped => Ok(Turn::Skipped),
         Advanced::Taken { id } => {
-            tracing::warn!(scheduler = key, %id, "a job has the id of the next run, so the scheduler stops");
+            tracing::warn!(scheduler = key, id, "a job has the id of the next run, so the scheduler stops");
             Ok(Turn::Run)
         }
         Advanced::Legacy => Err(fail(format!(

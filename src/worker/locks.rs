@@ -341,7 +341,7 @@ impl LockTable {
     fn lose(&self, held: &Held) {
         if !held.attempt.has_ended() && held.attempt.cancel(CancelReason::LockLost) {
             let job_id = held.attempt.id().to_string();
-            tracing::warn!(%job_id, queue = ?self.engine.keys, "the lock is lost");
+            tracing::warn!(job_id, queue = ?self.engine.keys, "the lock is lost");
             self.events.emit(|| WorkerEvent::LockLost { job_id });
         }
     }

@@ -30,7 +30,6 @@ use crate::kind::OfKind;
 /// # }
 /// ```
 /// `S` is the state that its processors take by [`State`](crate::State) and that was not provided yet. Only a
-/// `Router<()>` processes jobs: one without its state does not compile as a processor.
 /// `Router<()>` processes jobs: one whose state is missing does not compile as a processor.
 #[must_use]
 pub struct Router<S = ()> {

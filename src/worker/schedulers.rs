@@ -21,7 +21,7 @@ pub(crate) async fn look_for_ever(worker: &WorkerCore, looks: &Arc<SharedLooks>)
                 for revived in revived {
                     match revived {
                         Ok((scheduler, job_id)) => {
-                            tracing::warn!(%scheduler, %job_id, queue = ?engine.keys, "a job scheduler had stopped and was revived");
+                            tracing::warn!(scheduler, job_id, queue = ?engine.keys, "a job scheduler had stopped and was revived");
                             worker.figures.scheduler_revived();
                             worker.events.emit(|| WorkerEvent::SchedulerRevived { scheduler, job_id });
                         }

@@ -22,7 +22,7 @@ pub(crate) async fn check_for_ever(worker: &WorkerCore, looks: &Arc<SharedLooks>
         let pause = match worker.queue.engine().recover_stalled(interval, worker.options.max_stalled_count).await {
             Ok(recovered) => {
                 for job_id in recovered {
-                    tracing::warn!(%job_id, queue = ?worker.queue.engine().keys, "a stalled job was put back");
+                    tracing::warn!(job_id, queue = ?worker.queue.engine().keys, "a stalled job was put back");
                     worker.events.emit(|| WorkerEvent::Stalled { job_id });
                 }
                 interval

@@ -94,7 +94,7 @@ impl Tally {
     /// Reports ids without a readable job, which were removed from the queue.
     pub(super) fn ghosts(&self, ids: Vec<String>) {
         for job_id in ids {
-            tracing::warn!(%job_id, queue = ?self.worker.queue.engine().keys, "an id without a readable job was removed from the queue");
+            tracing::warn!(job_id, queue = ?self.worker.queue.engine().keys, "an id without a readable job was removed from the queue");
             self.worker.events.emit(|| WorkerEvent::Ghost { job_id });
         }
     }

@@ -46,6 +46,28 @@ async fn a_failed_attempt_is_a_warning_and_the_last_one_an_error() {
     check(&fixture, &[id]).await;
 }
 
+/// Node takes ids with line breaks and escape sequences.
+#[tokio::test]
+async fn an_id_of_somebody_else_makes_no_lines_of_its_own() {
+    let log = Log::begin();
+    let mut fixture = Fixture::new().await;
+    let id = "1\nERROR all is lost\u{1b}[31m";
+    for suffix in ["stalled", "active"] {
+        let add = if suffix == "active" { "LPUSH" } else { "SADD" };
+        let key = fixture.key(suffix);
+        redis::cmd(add).arg(key).arg(id).query_async::<()>(&mut fixture.redis).await.unwrap();
+    }
+    let (key, opts) = (fixture.key(id), "{}");
+    let fields = ["name", "job", "data", "1", "opts", opts, "timestamp", "1", "delay", "0", "priority", "0"];
+    redis::cmd("HSET").arg(key).arg(&fields).query_async::<()>(&mut fixture.redis).await.unwrap();
+    let worker = fixture.worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) }).start().unwrap();
+    fixture.until(JobState::Completed, 1).await;
+    eventually("the log tells", || async { !log.with("a stalled job was put back").is_empty() }).await;
+    assert!(log.with("all is lost")[0].contains(r#"job_id="1\nERROR all is lost\u{1b}[31m""#), "{:?}", log.lines());
+    assert!(!log.lines().iter().any(|line| line.starts_with("ERROR all is lost")), "{:?}", log.lines());
+    worker.close().await;
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("try again in {0} s")]
 struct Busy(u32);

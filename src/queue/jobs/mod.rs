@@ -36,7 +36,7 @@ impl<D, R> Queue<D, R> {
     /// queue.jobs(old).remove().await?;
     /// # Ok(()) }
     /// ```
-    /// BullMQ has this only without a filter: `Queue.retryJobs`, `Queue.promoteJobs`, `Queue.clean`.
+    ///
     /// BullMQ has this without a filter only: `Queue.retryJobs`, `Queue.promoteJobs`, `Queue.clean`.
     #[doc(alias = "retryJobs")]
     #[doc(alias = "search")]
