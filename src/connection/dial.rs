@@ -29,13 +29,16 @@ pub(crate) struct Server {
     /// Whether it is a replica, if it tells.
     pub(crate) is_replica: Option<bool>,
     pub(crate) is_sentinel: bool,
+    /// Whether it is a node of a cluster, if it tells.
+    pub(crate) is_clustered: Option<bool>,
     /// The id of this connection, by which another one can end its wait.
     pub(crate) id: Option<i64>,
 }
 
 impl Server {
     /// A server that tells nothing about itself.
-    const UNKNOWN: Self = Self { version: None, is_redis: false, is_replica: None, is_sentinel: false, id: None };
+    const UNKNOWN: Self =
+        Self { version: None, is_redis: false, is_replica: None, is_sentinel: false, is_clustered: None, id: None };
 
     /// The oldest Redis that has all commands of the scripts.
     const OLDEST: (u32, u32, u32) = (6, 2, 0);
@@ -111,6 +114,11 @@ impl Dialer {
                 }
                 Target::Server(address.clone())
             }
+            Servers::ClusterOf(node) => {
+                let (opener, timeout) = (opener.clone(), options.connect_timeout);
+                let naming = naming(&matches!(node, Address::Tls(..)));
+                Target::Cluster(Topology::new(&options.servers, vec![node.clone()], naming, opener, timeout))
+            }
             Servers::Sentinels { hosts, master, tls } => {
                 #[cfg_attr(
                     not(feature = "tls"),
@@ -121,7 +129,8 @@ impl Dialer {
             }
             Servers::Cluster { hosts, tls } => {
                 let (opener, timeout) = (opener.clone(), options.connect_timeout);
-                Target::Cluster(Topology::new(&options.servers, hosts, naming(tls), opener, timeout))
+                let seeds = hosts.iter().map(|host| host.address(*tls)).collect();
+                Target::Cluster(Topology::new(&options.servers, seeds, naming(tls), opener, timeout))
             }
         };
         let outages = Outages::new(options.servers.clone());
@@ -423,8 +432,14 @@ fn describe(reply: &Value) -> Option<Server> {
     let mut next = || parts.next().and_then(std::result::Result::ok);
     let version = next().map(|major| (major, next().unwrap_or(0), next().unwrap_or(0)));
     let is = |name: &str, value: &str| of(name).as_deref() == Some(value);
-    let (is_replica, is_sentinel) = (of("role").map(|role| role == "replica"), is("mode", "sentinel"));
-    Some(Server { version, is_redis: is("server", "redis"), is_replica, is_sentinel, id })
+    Some(Server {
+        version,
+        is_redis: is("server", "redis"),
+        is_replica: of("role").map(|role| role == "replica"),
+        is_sentinel: is("mode", "sentinel"),
+        is_clustered: of("mode").map(|mode| mode == "cluster"),
+        id,
+    })
 }
 
 /// Returns the id of the connection, if this is its field.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redis::{Cmd, ErrorKind, RedisError, Value};
 
+use super::cluster_of::is_in_cluster;
 use super::dial::{Dialer, TOO_OLD};
 use super::failure::{CallFailure, without_secrets};
 use super::node::Node;
@@ -35,14 +36,15 @@ enum Target {
 impl Link {
     /// Connects. Waits for a server that is away only if the options say so.
     pub(crate) async fn connect(options: Arc<ConnectOptions>) -> Result<Self> {
-        let link = Self::lazy(options)?;
+        let mut link = Self::lazy(options)?;
         loop {
             let connected = match &link.target {
-                Target::Server(node) => node.connection().await.map(drop),
-                Target::Cluster(route) => route.connect().await,
+                Target::Server(node) => is_in_cluster(node).await,
+                Target::Cluster(route) => route.connect().await.map(|()| false),
             };
             match connected {
-                Ok(()) => return Ok(link),
+                Ok(false) => return Ok(link),
+                Ok(true) => link = Self::lazy(Arc::new(link.options().of_its_cluster()?))?,
                 Err(error) if link.options().wait_for_server && !is_permanent(&error) && !is_distrust(&error) => {
                     link.outages().tell_now();
                 }

@@ -3,6 +3,7 @@
 //! Nothing in here knows what a queue or a job is.
 
 mod blocking;
+mod cluster_of;
 mod dial;
 mod failure;
 mod first;

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::dial::{Dialed, Dialer};
+use super::dial::{Dialed, Dialer, Server};
 use super::failure::{CallFailure, without_secrets};
 use super::link::{Pauses, is_permanent};
 use super::outage::Outages;
@@ -39,6 +39,7 @@ pub(super) struct Node {
 pub(super) struct Live {
     pub(super) number: u64,
     connection: MultiplexedConnection,
+    pub(super) server: Server,
     driver: Driver,
     progress: Arc<Progress>,
 }
@@ -285,7 +286,7 @@ impl Node {
             dialing.failed = None;
             dialing.pause = Pauses::default();
             self.knows_flags.store(server.knows_script_flags(), Ordering::Relaxed);
-            let live = Arc::new(Live { number, connection, driver, progress });
+            let live = Arc::new(Live { number, connection, server, driver, progress });
             *self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(live);
         });
         drop(dialing);

@@ -110,7 +110,8 @@ impl TlsOptions {
 }
 
 impl ConnectOptions {
-    /// Sets the address of one server; all other options have their defaults.
+    /// Sets the address of one server; all other options have their defaults. If it turns out to be a node of a cluster,
+    /// the client connects to the whole [cluster](Self::cluster).
     pub fn new(address: Address) -> Self {
         Self::to(Servers::One(address))
     }
@@ -195,8 +196,11 @@ impl ConnectOptions {
     /// - `redis+cluster://[user][:password@]host[:port],host[:port]…` for a [cluster](Self::cluster), or
     ///   `rediss+cluster://…`.
     ///
-    /// Behind it may stand `?name=value&…`, in any of these spellings:
+    /// If the one server of the first two forms is a node of a cluster, the client connects to the whole cluster, as if
+    /// it had been named by `redis+cluster://`.
+    ///
     /// It may be followed by `?name=value&…`, in any of these spellings:
+    ///
     /// | parameter | means |
     /// | --- | --- |
     /// | `db`, `database`; `username`, `user`; `password`, `pass` | as within the URL |
@@ -415,7 +419,7 @@ impl ConnectOptions {
     #[cfg(feature = "tls")]
     pub(super) fn uses_tls(&self) -> bool {
         match &self.servers {
-            Servers::One(address) => matches!(address, Address::Tls(..)),
+            Servers::One(address) | Servers::ClusterOf(address) => matches!(address, Address::Tls(..)),
             Servers::Sentinels { tls, .. } => *tls || self.sentinel.tls == Some(true),
             Servers::Cluster { tls, .. } => *tls,
         }
@@ -437,7 +441,7 @@ impl ConnectOptions {
         if self.db < 0 {
             return Err(Error::invalid("db", "it must not be negative"));
         }
-        if self.db != 0 && matches!(self.servers, Servers::Cluster { .. }) {
+        if self.db != 0 && matches!(self.servers, Servers::Cluster { .. } | Servers::ClusterOf(_)) {
             return Err(Error::invalid("db", "a cluster has only the database 0"));
         }
         Ok(())

@@ -23,13 +23,15 @@ pub(crate) enum Servers {
         hosts: Vec<Host>,
         tls: bool,
     },
+    /// The cluster of a server that was named as if it were alone.
+    ClusterOf(Address),
 }
 
 impl Servers {
     /// Sets whether servers that others name are reached by TLS; an address says this itself.
     pub(super) fn set_tls(&mut self, on: bool) {
         match self {
-            Self::One(_) => {}
+            Self::One(_) | Self::ClusterOf(_) => {}
             Self::Sentinels { tls, .. } | Self::Cluster { tls, .. } => *tls = on,
         }
     }
@@ -133,6 +135,7 @@ impl fmt::Debug for Servers {
                 write!(f, "redis{}+cluster://", if *tls { "s" } else { "" })?;
                 list(f, hosts)
             }
+            Self::ClusterOf(node) => write!(f, "the cluster of {node:?}"),
         }
     }
 }

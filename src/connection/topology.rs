@@ -18,7 +18,7 @@ use super::first::first_of;
 use super::options::Address;
 use super::outage::Outages;
 use super::progress::Progress;
-use super::servers::{Host, Naming, Servers};
+use super::servers::{Naming, Servers};
 use super::slot::SLOTS;
 use super::socket::{Opener, Terms};
 
@@ -145,6 +145,8 @@ fn node(described: &Value, asked: &Address, naming: &Naming) -> Option<Address> 
 fn named(host: &str, port: u16, asked: &Address, naming: &Naming) -> Address {
     match asked {
         Address::Tcp(own, _) | Address::Tls(own, _) if host.is_empty() || host == "?" => naming.address(own, port),
+        // What is reached by a unix socket runs on this machine.
+        Address::Unix(_) if host.is_empty() || host == "?" => naming.address("127.0.0.1", port),
         _ => naming.address(host, port),
     }
 }
@@ -152,13 +154,13 @@ fn named(host: &str, port: u16, asked: &Address, naming: &Naming) -> Address {
 impl Topology {
     pub(super) fn new(
         servers: &Servers,
-        hosts: &[Host],
+        seeds: Vec<Address>,
         naming: Naming,
         opener: Opener,
         timeout: Duration,
     ) -> Arc<Self> {
         Arc::new(Self {
-            seeds: hosts.iter().map(|host| host.address(naming.tls)).collect(),
+            seeds,
             naming,
             servers: servers.clone(),
             opener,
@@ -379,6 +381,9 @@ mod tests {
         assert_eq!((map.owner(100), map.owner(16_383)), (Some(&tcp("seed", 9)), Some(&tcp("seed", 9))));
         assert_eq!(map.replicas, [tcp("b", 8), tcp("seed", 10)]);
         assert_eq!(map.masters(), [tcp("a", 7), tcp("seed", 9)]);
+        let socket = Address::Unix("/run/redis.sock".into());
+        let single = Map::read(&Value::Array(vec![range(0, 9, &[(Some(""), 7)])]), &socket, &Naming::default());
+        assert_eq!(single.unwrap().masters(), [tcp("127.0.0.1", 7)]);
         for bad in [range(5, 4, &[(Some("a"), 7)]), range(0, 16_384, &[(Some("a"), 7)]), range(0, 5, &[]), Value::Nil] {
             assert!(Map::read(&Value::Array(vec![bad]), &asked, &Naming::default()).is_none());
         }

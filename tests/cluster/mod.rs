@@ -6,6 +6,7 @@ mod doctor;
 mod moves;
 mod named;
 mod node;
+mod one_node;
 mod partitioned;
 mod refusals;
 mod silent;

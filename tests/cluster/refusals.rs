@@ -73,13 +73,4 @@ async fn what_is_wrong_with_an_address_is_said() {
     assert!(text.contains("refused") && text.contains("127.0.0.1:1"), "{text}");
     let text = no_connection(options(cluster).password("wrong")).await;
     assert!(text.contains("AUTH") || text.contains("Authentication"), "{text}");
-
-    // A connection to one node as if it were a single server: it serves its own slots only.
-    let [_, elsewhere, _] = name_on_each("hint");
-    let url = format!("redis://{}", cluster.hosts()[0]);
-    let client =
-        Client::builder(ConnectOptions::from_url(&url).unwrap()).prefix(untagged_prefix()).connect().await.unwrap();
-    let error = client.queue::<Value, ()>(&elsewhere).open().unwrap().add("job", json!(1)).await.unwrap_err();
-    let text = format!("{error}: {}", std::error::Error::source(&error).unwrap());
-    assert!(text.contains("redis+cluster://"), "{text}");
 }

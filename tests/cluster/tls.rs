@@ -39,8 +39,10 @@ async fn a_cluster_over_tls_is_reached_by_the_names_on_its_certificates() {
 
     let url = format!("rediss+cluster://{seed}?ca={}&sni=redis.internal", certificates.path("ca.crt"));
     let one_name_for_all = ConnectOptions::from_url(&url).unwrap();
+    // The one address of a managed cluster, written as that of a server.
+    let endpoint = ConnectOptions::from_url(&url.replacen("+cluster", "", 1)).unwrap();
     let by_host = trusting().node_addresses(|_, port| Some(("localhost".to_owned(), port)));
-    for (number, options) in [(1, one_name_for_all), (2, by_host)] {
+    for (number, options) in [(1, one_name_for_all), (2, by_host), (1, endpoint)] {
         let client = connect(options).await.unwrap();
         let name = name_on("tls", 0);
         let queue: Queue<Value, Value> = client.queue(&name).open().unwrap();
