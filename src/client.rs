@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 pub use crate::clock::Clock;
 pub use crate::connection::{Address, ConnectOptions};
-use crate::connection::{Link, survey};
+use crate::connection::{Link, Surveyor};
 use crate::engine::{Engine, look};
 use crate::error::Result;
 use crate::events::{EventCursorBuilder, QueueEventsBuilder};
@@ -49,6 +49,8 @@ pub struct Client(Arc<ClientCore>);
 
 struct ClientCore {
     queues: Arc<Directory>,
+    /// Asks again how the server is set up, as long as the client exists.
+    _surveyor: Arc<Surveyor>,
     locks: LockKeeper,
     waits: Arc<SharedWaits>,
     stalled_looks: Arc<SharedLooks>,
@@ -113,7 +115,8 @@ impl ClientBuilder {
     ///
     /// It then asks once how the server is set up, in one round trip, and logs a warning if its `maxmemory-policy`
     /// evicts keys, or if the system's clock differs from the server's by more than a second. A server that does not
-    /// tell is accepted. In a cluster it asks every master that may have this client's keys.
+    /// tell is accepted. In a cluster it asks every master that may have this client's keys. After a break it asks again,
+    /// since another server may have taken over, and warns of what is new.
     ///
     /// # Errors
     ///
@@ -127,7 +130,8 @@ impl ClientBuilder {
         if self.long_way {
             link.take_long_way();
         }
-        survey(&link, &format!("{}:", self.prefix), &self.clock).await;
+        let surveyor = Surveyor::new(&link, format!("{}:", self.prefix), &self.clock);
+        surveyor.begin().await;
         // One read can wait only for keys of one slot, and the queues of a cluster are in many, unless the prefix has a
         // hash tag.
         let can_share = !link.is_cluster() || link.for_keys(&format!("{}:", self.prefix)).is_ok();
@@ -135,6 +139,7 @@ impl ClientBuilder {
         let queues = Directory::new(link, self.prefix, self.clock);
         Ok(Client(Arc::new(ClientCore {
             queues,
+            _surveyor: surveyor,
             locks: LockKeeper::default(),
             waits: SharedWaits::new(own_waits),
             stalled_looks: SharedLooks::new(look::ACTIVE),

@@ -296,7 +296,7 @@ impl Dialer {
     ) -> std::result::Result<Dialed, RedisError> {
         let progress = Progress::new();
         let (mut connection, driver) = self.opener.open(address, Terms { until, ..Terms::new(&progress) }).await?;
-        let server = self.greet(&mut connection).await?;
+        let server = self.greet(&mut connection, address).await?;
         if let Some(name) = name {
             // If the server refuses the name, the client is only missing in `getWorkers`.
             let named = Cmd::new().arg("CLIENT").arg("SETNAME").arg(name).to_owned();
@@ -308,7 +308,11 @@ impl Dialer {
     }
 
     /// Asks for the version by `HELLO`, which even restricted users are usually allowed to send.
-    async fn greet(&self, connection: &mut MultiplexedConnection) -> std::result::Result<Server, RedisError> {
+    async fn greet(
+        &self,
+        connection: &mut MultiplexedConnection,
+        address: &Address,
+    ) -> std::result::Result<Server, RedisError> {
         let reply = match connection.send_packed_command(Cmd::new().arg("HELLO")).await {
             Ok(Value::ServerError(error)) => Err(RedisError::from(error)),
             other => other,
@@ -319,11 +323,13 @@ impl Dialer {
             }
             // The server answers, but does not let this user send the command.
             Err(error) if matches!(error.code(), Some("NOPERM" | "ERR")) => {
+                self.rights.met(address, None, self.topology().is_none());
                 self.is_refused("HELLO", "what the server can do is found out by trying");
                 return try_flags(connection).await;
             }
             Err(error) => return Err(error),
         };
+        self.rights.met(address, server.version, self.topology().is_none());
         if server.is_too_old() {
             let (major, minor, patch) = server.version.unwrap_or_default();
             let found = format!("{major}.{minor}.{patch}");

@@ -169,6 +169,14 @@ impl Link {
         }
     }
 
+    /// Returns whether the server has refused a command.
+    pub(crate) fn lacks(&self, command: &'static str) -> bool {
+        match &self.target {
+            Target::Server(node) => node.dialer().lacks(command),
+            Target::Cluster(route) => route.lacks(command),
+        }
+    }
+
     /// Sends a `PING`: one round trip.
     pub(crate) async fn ping(&self) -> Result<()> {
         let pong = self.send(Cmd::new().arg("PING")).await;

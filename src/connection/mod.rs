@@ -29,4 +29,4 @@ pub(crate) use failure::{CallFailure, without_secrets};
 pub(crate) use link::{Link, Pauses};
 pub use options::{Address, ConnectOptions};
 pub(crate) use outage::{Listener, Refused};
-pub(crate) use survey::survey;
+pub(crate) use survey::Surveyor;

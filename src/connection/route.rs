@@ -142,6 +142,10 @@ impl Route {
         self.pool.dialer.options()
     }
 
+    pub(super) fn lacks(&self, command: &'static str) -> bool {
+        self.pool.dialer.lacks(command)
+    }
+
     pub(super) fn outages(&self) -> &Arc<Outages> {
         &self.outages
     }

@@ -1,13 +1,19 @@
-//! Checks the server when a client has connected: whether it may evict keys, and whether its clock agrees with ours.
+//! Checks the server when a client has connected, and after each break: whether it may evict keys, and whether its clock agrees with ours.
 //! Both lose or delay jobs without any error, so both are logged once as a warning.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use redis::{Cmd, Value};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 
 use super::link::Link;
+use super::outage::Listener;
 use crate::clock::Clock;
+use crate::sync::Lock;
 
 /// The policy under which the server refuses writes when its memory is full, instead of evicting keys.
 const SAFE_POLICY: &str = "noeviction";
@@ -32,44 +38,131 @@ struct Offset {
     is_ahead: bool,
 }
 
-/// Logs a warning if a server may evict keys, or its clock differs. One round trip; answers that the server does not
-/// give, or not to this user, are skipped. In a cluster it asks all masters that may have keys that begin with `base`,
-/// on connections that are closed afterwards, since most of them may never be needed.
-pub(crate) async fn survey(link: &Link, base: &str, clock: &Clock) {
-    let server = &link.options().servers;
-    let now = || clock.is_system().then_some(|| clock.now_ms());
-    let found = if link.is_cluster() {
-        let nodes = link.another().everywhere_for(base);
-        let asked = nodes.iter().map(|node| async { (node.node_name(), timeout(NODE, look(node, now())).await) });
-        let answers = futures::future::join_all(asked).await.into_iter();
-        answers.filter_map(|(node, found)| Some((node, found.ok()?))).collect()
-    } else {
-        vec![(None, look(link, now()).await)]
-    };
-    let evicts =
-        |found: &&(Option<String>, Findings)| found.1.policy.as_deref().is_some_and(|policy| policy != SAFE_POLICY);
-    for (node, Findings { policy, .. }) in found.iter().filter(evicts) {
-        tracing::warn!(
-            target: "oxmq::connection",
-            ?server,
-            node,
-            policy,
-            "the server may evict jobs and locks: set `maxmemory-policy` to `noeviction`"
-        );
+/// How long to wait after a break, in which there may be others, before the server is asked again.
+const SETTLES: Duration = Duration::from_millis(200);
+
+/// Asks how the servers of a client are set up when it connects, and again after a break: another server may have taken
+/// over.
+pub(crate) struct Surveyor {
+    me: Weak<Self>,
+    link: Link,
+    /// What the client's keys begin with.
+    base: String,
+    clock: Clock,
+    told: Lock<Told>,
+    /// Whether a task is about to ask.
+    is_due: AtomicBool,
+}
+
+/// What was logged, so that it is not repeated.
+#[derive(Default)]
+struct Told {
+    /// The policies of nodes, or of the only server, that evict.
+    policies: HashMap<Option<String>, String>,
+    is_clock_off: bool,
+}
+
+impl Listener for Surveyor {
+    fn away(&self, _why: &str) {}
+
+    fn back(&self, _after: Duration) {}
+
+    fn mended(&self) {
+        let Some(me) = self.me.upgrade() else { return };
+        let Ok(runtime) = Handle::try_current() else { return };
+        if !self.is_due.swap(true, Ordering::Relaxed) {
+            let due = Due(me);
+            runtime.spawn(async move {
+                tokio::time::sleep(SETTLES).await;
+                let surveyor = Arc::clone(&due.0);
+                drop(due);
+                surveyor.survey().await;
+            });
+        }
     }
-    // The clocks of one cluster usually agree, so the one that differs most is enough.
-    let clocks = found.iter().filter_map(|(node, found)| Some((node, found.clock?)));
-    if let Some((node, Offset { by, is_ahead })) =
-        clocks.max_by_key(|(_, offset)| offset.by).filter(|(_, offset)| offset.by > TOLERATED)
-    {
-        let direction = if is_ahead { "ahead of" } else { "behind" };
-        tracing::warn!(
-            target: "oxmq::connection",
-            ?server,
-            node,
-            ?by,
-            "our clock is {direction} the server's: delayed jobs start at the wrong time"
-        );
+}
+
+/// Stands for a task that is about to ask; it may end with its runtime before it does.
+struct Due(Arc<Surveyor>);
+
+impl Drop for Due {
+    fn drop(&mut self) {
+        self.0.is_due.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Surveyor {
+    /// Creates the surveyor of a client whose keys begin with `base`.
+    pub(crate) fn new(link: &Link, base: String, clock: &Clock) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            link: link.clone(),
+            base,
+            clock: clock.clone(),
+            told: Lock::default(),
+            is_due: AtomicBool::new(false),
+        })
+    }
+
+    /// Asks now, and after each break from now on, as long as somebody holds this.
+    pub(crate) async fn begin(&self) {
+        self.survey().await;
+        let me: Weak<dyn Listener> = self.me.clone();
+        self.link.outages().tell(me);
+    }
+
+    /// Logs a warning if a server may evict keys, or its clock differs, unless that was logged before. One round trip;
+    /// answers that the server does not give, or not to this user, are skipped. In a cluster it asks all masters that may
+    /// have keys of the client, on connections that are closed afterwards, since most of them may never be needed.
+    async fn survey(&self) {
+        let link = &self.link;
+        let server = &link.options().servers;
+        let now = || self.clock.is_system().then_some(|| self.clock.now_ms());
+        let found: Vec<(Option<String>, Findings)> = if link.is_cluster() {
+            let nodes = link.another().everywhere_for(&self.base);
+            let asked = nodes.iter().map(|node| async { (node.node_name(), timeout(NODE, look(node, now())).await) });
+            let answers = futures::future::join_all(asked).await.into_iter();
+            answers.filter_map(|(node, found)| Some((node, found.ok()?))).collect()
+        } else {
+            vec![(None, look(link, now()).await)]
+        };
+        for (node, Findings { policy, .. }) in &found {
+            if let Some(policy) = policy
+                && self.is_news(node, policy)
+            {
+                tracing::warn!(
+                    target: "oxmq::connection",
+                    ?server,
+                    node,
+                    policy,
+                    "the server may evict jobs and locks: set `maxmemory-policy` to `noeviction`"
+                );
+            }
+        }
+        // The clocks of one cluster usually agree, so the one that differs most is enough.
+        let clocks = found.iter().filter_map(|(node, found)| Some((node, found.clock?)));
+        let Some((node, Offset { by, is_ahead })) = clocks.max_by_key(|(_, offset)| offset.by) else { return };
+        let is_off = by > TOLERATED;
+        if !std::mem::replace(&mut self.told.lock().is_clock_off, is_off) && is_off {
+            let direction = if is_ahead { "ahead of" } else { "behind" };
+            tracing::warn!(
+                target: "oxmq::connection",
+                ?server,
+                node,
+                ?by,
+                "our clock is {direction} the server's: delayed jobs start at the wrong time"
+            );
+        }
+    }
+
+    /// Returns whether this policy evicts, and that was not logged yet.
+    fn is_news(&self, node: &Option<String>, policy: &str) -> bool {
+        let mut told = self.told.lock();
+        if policy == SAFE_POLICY {
+            told.policies.remove(node);
+            return false;
+        }
+        told.policies.insert(node.clone(), policy.to_owned()).as_deref() != Some(policy)
     }
 }
 

@@ -271,6 +271,8 @@ impl Script {
         spare::keep_command(cmd, bytes);
         match reply {
             Err(CallFailure::Server(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                // Another server may have answered than the one that was known before, and an older one reads no flags.
+                let loaded = self.loaded(self.consumes && link.allows_oom());
                 link.send_large(&command("EVAL", &loaded.text, keys, args, long_way), bytes).await
             }
             other => other,

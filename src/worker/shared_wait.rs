@@ -6,7 +6,7 @@
 //! again. The queues take turns in being first, since a read pops the marker of the first queue that has one.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +38,9 @@ pub(super) const SOON: Duration = Duration::from_secs(1);
 /// How long ending a read may take, before its connection is closed.
 const PATIENCE: Duration = Duration::from_millis(300);
 
+/// What ends a read.
+const UNBLOCK: &str = "CLIENT UNBLOCK";
+
 /// How many workers of a client wait on a connection of their own, by default.
 pub(crate) const OWN_CONNECTIONS: usize = 32;
 
@@ -46,8 +49,6 @@ pub(crate) struct SharedWaits {
     /// How many workers wait on a connection of their own at most.
     most: usize,
     own: AtomicUsize,
-    /// Whether the server does not let us end a read; then each worker has a connection of its own.
-    is_refused: AtomicBool,
     /// The rooms, by runtime, since a task ends with its runtime.
     rooms: Mutex<Vec<(Id, Arc<Room>)>>,
     /// Lists the workers that have no connection of their own at the moment.
@@ -107,19 +108,13 @@ pub(super) struct Place {
 
 impl SharedWaits {
     pub(crate) fn new(most: usize) -> Arc<Self> {
-        let (own, is_refused) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Arc::new(Self { most, own, is_refused, rooms: Mutex::default(), rosters: Rosters::default() })
+        Arc::new(Self { most, own: AtomicUsize::new(0), rooms: Mutex::default(), rosters: Rosters::default() })
     }
 
     /// Takes the right to a connection of one's own, if one is left.
     pub(super) fn own(self: &Arc<Self>) -> Option<Own> {
         let take = |own: usize| (own < self.most).then_some(own + 1);
         self.own.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok().then(|| Own(Arc::clone(self)))
-    }
-
-    /// Returns whether shared waiting is possible, as far as is known.
-    pub(super) fn is_possible(&self) -> bool {
-        !self.is_refused.load(Ordering::Relaxed)
     }
 
     /// Has a worker be listed that has no connection of its own, under the name that such a one would have.
@@ -145,7 +140,7 @@ impl SharedWaits {
         people.next += 1;
         people.waiting.push(Waiting { number, seat: Arc::clone(seat), until, answer });
         if !std::mem::replace(&mut people.is_served, true) {
-            let serving = serve(Arc::clone(self), Arc::clone(&room), Arc::clone(seat));
+            let serving = serve(Arc::clone(&room), Arc::clone(seat));
             tokio::spawn(async move {
                 if let Err(Panic { text, place }) = catch(serving).await {
                     tracing::error!(
@@ -160,11 +155,16 @@ impl SharedWaits {
         room.changed.notify_one();
         Place { room, number, woken }
     }
+}
 
-    fn refuse(&self, link: &Link) {
-        self.is_refused.store(true, Ordering::Relaxed);
-        link.dialer().is_refused("CLIENT UNBLOCK", "each worker waits on a connection of its own");
-    }
+/// Returns whether waiting can be shared, as far as is known: otherwise each worker has a connection of its own.
+pub(super) fn is_possible(link: &Link) -> bool {
+    !link.lacks(UNBLOCK)
+}
+
+/// Records that the server does not let us end a read.
+fn refuse(link: &Link) {
+    link.dialer().is_refused(UNBLOCK, "each worker waits on a connection of its own");
 }
 
 impl Place {
@@ -269,7 +269,7 @@ fn pause_before_look(seats: &[Arc<Seat>]) -> Duration {
 }
 
 /// Waits on behalf of all workers in a room, until none is present.
-async fn serve(waits: Arc<SharedWaits>, room: Arc<Room>, first: Arc<Seat>) {
+async fn serve(room: Arc<Room>, first: Arc<Seat>) {
     let shared = first.engine.link.clone();
     let mut leaves = Leaves(Some(Arc::clone(&room)));
     let mut link = BlockingLink::new(shared.dialer(), Some("oxmq-shared-waits".to_owned()));
@@ -289,7 +289,7 @@ async fn serve(waits: Arc<SharedWaits>, room: Arc<Room>, first: Arc<Seat>) {
             continue;
         }
         failpoint::hit("shared wait", &first.engine.keys);
-        let Some(woken) = read_once(&waits, &room, &shared, &mut link, &read).await else { break };
+        let Some(woken) = read_once(&room, &shared, &mut link, &read).await else { break };
         room.reads.send_modify(|reads| *reads += 1);
         match woken {
             WokenByAny::Marker(marker, score) => {
@@ -319,13 +319,7 @@ async fn serve(waits: Arc<SharedWaits>, room: Arc<Room>, first: Arc<Seat>) {
 }
 
 /// Makes one read; `None` if the server does not let us end one.
-async fn read_once(
-    waits: &SharedWaits,
-    room: &Room,
-    shared: &Link,
-    link: &mut BlockingLink,
-    read: &Read,
-) -> Option<WokenByAny> {
+async fn read_once(room: &Room, shared: &Link, link: &mut BlockingLink, read: &Read) -> Option<WokenByAny> {
     let limit = pause_before_look(&read.seats);
     let Ok(server) = tokio::time::timeout(limit, link.ready()).await else {
         // The server may take no more connections: then all workers fetch, unless that would fail too.
@@ -335,7 +329,7 @@ async fn read_once(
         return Some(WokenByAny::TimeOver);
     };
     let Some(id) = server.id else {
-        waits.refuse(shared);
+        refuse(shared);
         return None;
     };
     let block = read.until.saturating_duration_since(Instant::now());
@@ -354,7 +348,7 @@ async fn read_once(
                 // The read has ended already, or the server has not received it yet.
                 Ok(Unblocked::No) => room.changed.notify_one(),
                 Ok(Unblocked::Refused) => {
-                    waits.refuse(shared);
+                    refuse(shared);
                     return None;
                 }
                 Ok(Unblocked::Unknown) | Err(_) => break None,

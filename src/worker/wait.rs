@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc};
 use super::event::EventSink;
 use super::panics::catch;
 use super::roster::Entry;
-use super::shared_wait::{Own, SOON, Seat, SharedWaits};
+use super::shared_wait::{Own, SOON, Seat, SharedWaits, is_possible};
 use super::supervise;
 use crate::connection::{BlockingLink, Link, Pauses};
 pub(crate) use crate::engine::marker::{Woken, wait};
@@ -175,7 +175,7 @@ impl WaitTask {
     }
 
     async fn wait(&mut self, block: Duration) -> Woken {
-        if self.own.is_some() || !self.waits.is_possible() {
+        if self.own.is_some() || !is_possible(&self.seat.engine.link) {
             return self.wait_alone(block).await;
         }
         let mut left = block;
@@ -195,7 +195,7 @@ impl WaitTask {
             () = self.interrupt.notified() => Woken::Interrupted,
         };
         self.is_busy &= matches!(woken, Woken::Marker(_));
-        let has_to_go = self.own.is_none() && !self.is_busy && self.waits.is_possible();
+        let has_to_go = self.own.is_none() && !self.is_busy && is_possible(&self.seat.engine.link);
         if woken == Woken::Interrupted || has_to_go {
             if self.own.is_none() && self.entry.is_none() {
                 self.entry = Some(self.waits.enter(&self.seat));

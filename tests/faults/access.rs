@@ -170,6 +170,21 @@ async fn a_wait_that_is_not_permitted_is_no_storm() {
 }
 
 #[tokio::test]
+async fn a_server_that_comes_back_with_other_settings_is_asked_again() {
+    let mut server = RedisServer::start();
+    let log = Log::begin();
+    let client = Client::connect(&server.url()).await.unwrap();
+    server.set_args(&["--maxmemory-policy", "allkeys-lru"]);
+    server.restart();
+    eventually("it is told", || async {
+        // Only a client that calls its server learns that there was a break.
+        let _ = client.ping().await;
+        log.with("noeviction").len() == 1
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_server_that_may_evict_jobs_is_told_once() {
     let server = RedisServer::start();
     let mut admin = server.connection().await;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use oxmq::worker::WorkerEvent;
-use oxmq::{Error, Halt, Job, JobState, Repeat};
+use oxmq::{Client, Error, Halt, Job, JobState, Queue, Repeat};
 use serde_json::{Value, json};
 
 use super::warm_up;
@@ -400,5 +400,58 @@ async fn a_worker_that_gets_no_connection_to_wait_on_looks_by_itself() {
     }
     admin("CONFIG SET maxclients 1000").await;
     eventually("the worker waits again", waiting).await;
+    worker.close().await;
+}
+
+/// A server of the `PATH`, which may have another version than those of the other tests; it ends by itself if it is not
+/// killed.
+struct OtherServer {
+    process: std::process::Child,
+    addr: std::net::SocketAddr,
+}
+
+impl OtherServer {
+    async fn start() -> Self {
+        let port = oxmq::testing::free_port();
+        let options = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--loglevel", "warning"];
+        let mut command = std::process::Command::new("timeout");
+        let process =
+            command.args(["120", "redis-server"]).args(options).stdout(std::process::Stdio::null()).spawn().unwrap();
+        let other = Self { process, addr: ([127, 0, 0, 1], port).into() };
+        eventually("it answers", || async { tokio::net::TcpStream::connect(other.addr).await.is_ok() }).await;
+        other
+    }
+}
+
+impl Drop for OtherServer {
+    fn drop(&mut self) {
+        // `timeout` passes this signal on.
+        let _ = std::process::Command::new("kill").arg(self.process.id().to_string()).status();
+        let _ = self.process.wait();
+    }
+}
+
+/// From 7 on, scripts carry a line that an older server cannot read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_of_another_version_may_take_over() {
+    if server_version() >= 7 {
+        println!("not checked: only where OXMQ_TEST_SERVER names a server older than 7");
+        return;
+    }
+    let (old, new) = (RedisServer::start(), OtherServer::start().await);
+    let proxy = Proxy::start(new.addr).await;
+    let client = Client::connect(&proxy.url()).await.unwrap();
+    let queue: Queue<Value, Value> = client.queue("q").open().unwrap();
+    let worker = client.worker("q", async |_: Job<Value, Value>| Ok::<_, Halt>(json!(1))).start().unwrap();
+    let heard = listen(&worker);
+    for (round, to) in [new.addr, old.addr(), new.addr, old.addr()].into_iter().enumerate() {
+        proxy.retarget(to);
+        proxy.cut_now();
+        for n in 0..5 {
+            queue.add("job", json!(n)).job_id(format!("{round}-{n}")).await.unwrap();
+        }
+        eventually("the jobs have run", || async { worker.counts().completed >= 5 * (round as u64 + 1) }).await;
+    }
+    assert_eq!(heard.errors(), Vec::<String>::new());
     worker.close().await;
 }
