@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::client;
 use crate::common::cluster::{Cluster, name_on, slot_of};
 use crate::common::eventually::eventually_within;
-use crate::common::failovers::{HEAD, Row, failovers};
+use crate::common::failovers::{HEAD, Row, failovers, is_wanted};
 use crate::common::fixture::{Heard, Ledger, PATIENCE, listen};
 use crate::common::node::BullMq;
 use crate::faults::kill::{spawn_node, start_oxmq};
@@ -339,6 +339,27 @@ fn row(what: &str, elected: Vec<Duration>, resumed: Vec<Duration>, outcomes: &[O
 #[ignore = "ten minutes: prints how long work stands still when slots move and masters are replaced, as `make failovers` does"]
 async fn figures_of_many_moves_and_failovers() {
     println!("{HEAD}");
+    if is_wanted("a slot moves") {
+        moves().await;
+    }
+    let kinds = [
+        ("a replica takes over by agreement", Fault::Planned),
+        ("a master is killed", Fault::Killed),
+        ("a master is silent", Fault::Paused),
+    ];
+    for (what, fault) in kinds.into_iter().filter(|(what, _)| is_wanted(what)) {
+        let (mut elected, mut resumed, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..failovers() {
+            let figures = fail_over(fault).await;
+            elected.push(figures.election);
+            resumed.push(figures.resumed);
+            outcomes.push(figures.outcome);
+        }
+        row(what, elected, resumed, &outcomes).print();
+    }
+}
+
+async fn moves() {
     let cluster = Arc::new(Cluster::start());
     let name = name_on("moves", 0);
     let slot = slot_of(&name);
@@ -353,21 +374,6 @@ async fn figures_of_many_moves_and_failovers() {
         traffic.more(20).await;
     }
     row("a slot moves", Vec::new(), pauses, &[traffic.end(&cluster).await]).print();
-    let kinds = [
-        ("a replica takes over by agreement", Fault::Planned),
-        ("a master is killed", Fault::Killed),
-        ("a master is silent", Fault::Paused),
-    ];
-    for (what, fault) in kinds {
-        let (mut elected, mut resumed, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..failovers() {
-            let figures = fail_over(fault).await;
-            elected.push(figures.election);
-            resumed.push(figures.resumed);
-            outcomes.push(figures.outcome);
-        }
-        row(what, elected, resumed, &outcomes).print();
-    }
 }
 
 /// For minutes slots move, masters die or hand over, and worker processes of oxmq and of Node are killed, one after the

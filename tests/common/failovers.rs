@@ -55,3 +55,8 @@ impl Row {
 pub fn failovers() -> usize {
     std::env::var("OXMQ_FAILOVERS").map_or(17, |number| number.parse().expect("OXMQ_FAILOVERS is a number"))
 }
+
+/// Whether events of this kind are asked for: `OXMQ_FAILOVERS_OF` is a part of its name; without it, all are.
+pub fn is_wanted(kind: &str) -> bool {
+    std::env::var("OXMQ_FAILOVERS_OF").map_or(true, |part| kind.contains(&part))
+}

@@ -15,3 +15,4 @@ pub mod proxy;
 pub mod sentinel;
 pub mod server;
 pub mod time;
+pub mod witness;
