@@ -188,3 +188,23 @@ async fn events_workers_and_schedulers_are_told() {
     assert!(on.queue.get_job_scheduler("often").await.unwrap().is_none());
     assert_eq!(oxmq(&on, "schedulers q --remove often --yes").await.code, 3);
 }
+
+/// Other libraries take ids, names and events with line breaks and escape sequences.
+#[tokio::test]
+async fn what_others_write_makes_no_lines_and_no_colours() {
+    let mut on = Fixture::new().await;
+    let id = "1\n  result        all is well\u{1b}[2J";
+    let fields = ["name", "n\n  forged", "data", "1", "opts", "{}", "timestamp", "1", "failedReason", "a\n  forged"];
+    redis::cmd("HSET").arg(on.key(id)).arg(&fields).query_async::<()>(&mut on.redis).await.unwrap();
+    redis::cmd("LPUSH").arg(on.key("wait")).arg(id).query_async::<()>(&mut on.redis).await.unwrap();
+    let event = ["*", "event", "odd\u{1b}[31m\nforged", "jobId", id];
+    redis::cmd("XADD").arg(on.key("events")).arg(&event).query_async::<()>(&mut on.redis).await.unwrap();
+
+    let shown = call(&on, &["show", "q", id], "").await.ok();
+    assert!(!shown.lines().any(|line| line.starts_with("  result") || line.starts_with("  forged")), "{shown}");
+    let told = oxmq(&on, "tail q --from 0 --limit 1").await.ok();
+    assert!(told.contains("odd\\x1b[31m forged"), "{told}");
+    for text in [shown, told] {
+        assert!(!text.contains('\u{1b}'), "{text}");
+    }
+}

@@ -21,9 +21,14 @@ pub(crate) fn clean(text: &str) -> String {
     out
 }
 
+/// Puts a text on one line.
+pub(crate) fn one_line(text: &str) -> String {
+    clean(text).replace(['\n', '\t'], " ")
+}
+
 /// Puts a text on one line, cut after `most` characters.
 pub(crate) fn short(text: &str, most: usize) -> String {
-    let line = clean(text).replace(['\n', '\t'], " ");
+    let line = one_line(text);
     if line.chars().count() <= most {
         return line;
     }

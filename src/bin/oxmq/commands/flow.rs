@@ -44,7 +44,7 @@ fn show(tree: &FlowTree, first: &str, rest: &str) {
         Some(ChildKind::Ignored) => "  failed, ignored",
         Some(_) => "  ?",
     };
-    say::line(format!("{first}{}:{}{name}{kind}", say::clean(&tree.queue), say::clean(&tree.id)));
+    say::line(format!("{first}{}:{}{name}{kind}", say::clean(&tree.queue), say::one_line(&tree.id)));
     for (n, child) in tree.children.iter().enumerate() {
         let is_last = n + 1 == tree.children.len();
         let (first, next) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };

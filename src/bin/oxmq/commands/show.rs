@@ -44,7 +44,7 @@ pub(crate) async fn run(global: &Global, args: Job) -> Outcome {
         say::json(&value);
         return Ok(());
     }
-    say::line(format!("{} '{}' of {}: {state}", say::clean(job.id()), say::clean(job.name()), queue.name()));
+    say::line(format!("{} '{}' of {}: {state}", say::one_line(job.id()), say::one_line(job.name()), queue.name()));
     times(&job, due);
     attempts(&job);
     line("progress", job.progress::<Box<RawValue>>().ok().flatten().as_deref().map(RawValue::get));
@@ -80,9 +80,9 @@ async fn as_stored(global: &Global, queue: &AnyQueue, id: &str, problem: &str) -
             &json!({ "id": id, "queue": queue.name(), "state": state.as_str(), "problem": problem, "hash": hash }),
         );
     } else {
-        say::line(format!("{} of {}: {state}", say::clean(id), queue.name()));
+        say::line(format!("{} of {}: {state}", say::one_line(id), queue.name()));
         for (name, value) in &fields {
-            block(&say::clean(name), value);
+            block(&say::one_line(name), value);
         }
     }
     Err(Failure::new(IN_PART, format!("the job cannot be read, and no worker can read it either: {problem}")))
@@ -119,7 +119,9 @@ fn attempts(job: &AnyJob) {
 
 fn line(what: &str, text: Option<&str>) {
     if let Some(text) = text {
-        say::line(format!("  {what:<14}{}", say::clean(text)));
+        // The lines of a text are indented, so that none of them looks like another part.
+        let text = say::clean(text).replace('\n', &format!("\n{:16}", ""));
+        say::line(format!("  {what:<14}{text}"));
     }
 }
 

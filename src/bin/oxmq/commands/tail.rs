@@ -71,7 +71,8 @@ fn show(global: &Global, id: EventId, event: &QueueEvent) {
     let more: Vec<String> =
         more.iter().map(|(name, detail)| format!("{name}={}", say::short(&text(detail), 100))).collect();
     let job = say::short(event.job_id().unwrap_or("-"), 40);
-    say::line(format!("{id}  {:<18} {job}  {}", event.name(), more.join(" ")).trim_end());
+    let name = say::short(event.name(), 40);
+    say::line(format!("{id}  {name:<18} {job}  {}", more.join(" ")).trim_end());
 }
 
 /// Returns the fields of an event besides its name and its job, with BullMQ's names.
