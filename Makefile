@@ -86,8 +86,8 @@ soak: setup ## minutes of Node and oxmq workers under kill -9; OXMQ_KILL_JOBS an
 FAILOVERS ?= 17
 
 .PHONY: failovers
-failovers: setup ## a table of what failovers and moved slots cost, of each kind FAILOVERS=17; half an hour
-	OXMQ_FAILOVERS=$(FAILOVERS) $(CARGO) test --all-features --test main figures_of_many -- --ignored --nocapture --test-threads=1
+failovers: setup ## a table of what failovers and moved slots cost, of each kind FAILOVERS=17; half an hour; OF=planned is one kind
+	OXMQ_FAILOVERS=$(FAILOVERS) $(if $(OF),OXMQ_FAILOVERS_OF='$(OF)') $(CARGO) test --all-features --test main figures_of_many -- --ignored --nocapture --test-threads=1
 
 .PHONY: bench-cluster
 bench-cluster: setup ## what a job costs in partitions, on one server and on a cluster, by a release build; and 1,024 of them
