@@ -27,8 +27,8 @@ AXES = {
     "payload": ("Size of a job's data", "bytes"),
     "whole queue": ("Operations on a whole queue", "jobs in it"),
 }
-# What we want, from the figures of one run: the figure of a work, beside that of a rival, or of another work (`beside`), is to
-# be at least or at most so much. Without either it is the figure itself.
+# Goals, which are printed with what was measured, and are not part of the page: the figure of a work, beside that of a rival, or
+# of another work (`beside`), is to be at least or at most so much. Without either it is the figure itself.
 GOALS = [
     {"work": "process@1", "key": "redis_us_per_job", "rival": "floor", "most": 1.6},
     {"work": "process@10", "key": "redis_us_per_job", "rival": "floor", "most": 1.8},
@@ -254,9 +254,6 @@ def figures(document):
     if document["trial"]:
         blocks.append(["**A trial run: these figures say nothing.**"])
     blocks.append(["![jobs per second, Redis CPU and client CPU per job](performance.svg)"])
-    goals = goal_table(works, peers[0])
-    if len(goals) > 2:
-        blocks += [["### What we want, and what is missing"], goals]
     near = near_works(throughput)
     for key, title, hint, decimals in PANELS if near else []:
         blocks.append([f"### {title[0].upper()}{title[1:]}"])
@@ -392,6 +389,7 @@ def main():
     if document.get("growth", False):
         return
     (options.docs / "performance.svg").write_text(chart(document), encoding="utf-8")
+    print("\n".join(goal_table(document["works"], peers_of(document)[0])))
 
 
 if __name__ == "__main__":
