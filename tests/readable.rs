@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// The most lines of a function of the library. One that is longer does several things, which have names.
+/// The most lines of a function of the library, in Rust and in Lua. One that is longer does several things, which have names.
 const FUNCTION: usize = 70;
 
 /// The most lines of a file. One that is longer has several subjects.
@@ -79,6 +79,27 @@ fn functions(source: &str) -> Vec<(&str, usize)> {
         .collect()
 }
 
+/// The functions of a Lua file, each with how many lines it has: it ends with the `end` that stands as deep as it begins.
+fn lua_functions(source: &str) -> Vec<(&str, usize)> {
+    let lines: Vec<(usize, &str)> = source.lines().map(indented).collect();
+    let begins = lines.iter().enumerate().filter_map(|(at, (depth, text))| {
+        let (before, after) = text.split_once("function")?;
+        let name = after.split('(').next().unwrap_or_default().trim();
+        let begins = !before.contains("--") && after.starts_with([' ', '(']);
+        begins.then_some((at, *depth, if name.is_empty() { "without a name" } else { name }))
+    });
+    begins
+        .filter_map(|(at, depth, name)| {
+            let ends = |text: &str| text.split(|c: char| !c.is_alphanumeric()).next() == Some("end");
+            if lines[at].1.ends_with(" end") {
+                return Some((name, 1));
+            }
+            let end = lines[at..].iter().position(|(other, text)| *other == depth && ends(text))?;
+            Some((name, end + 1))
+        })
+        .collect()
+}
+
 /// The public functions whose documentation does not begin with a verb, with the word in its place.
 fn without_a_verb(source: &str) -> Vec<(&str, &str)> {
     let lines: Vec<&str> = source.lines().map(str::trim_start).collect();
@@ -95,17 +116,21 @@ fn without_a_verb(source: &str) -> Vec<(&str, &str)> {
 #[test]
 fn functions_and_files_are_short() {
     let mut long = Vec::new();
-    for file in ["src", "tests", "benches", "examples"].into_iter().flat_map(|folder| files_below(folder, "rs")) {
+    let rust = ["src", "tests", "benches", "examples"].into_iter().flat_map(|folder| files_below(folder, "rs"));
+    for file in rust.chain(files_below("lua", "lua")) {
         let source = std::fs::read_to_string(&file).unwrap();
         let (path, lines) = (file.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display(), source.lines().count());
         if lines > FILE {
             long.push(format!("{path}: {lines} lines"));
         }
-        // Long functions of tests are tables.
-        if file.starts_with(concat!(env!("CARGO_MANIFEST_DIR"), "/src")) {
-            let longer = functions(&source).into_iter().filter(|(_, lines)| *lines > FUNCTION);
-            long.extend(longer.map(|(name, lines)| format!("{path}: fn {name} has {lines} lines")));
-        }
+        let found = match path.to_string().split('/').next() {
+            Some("src") => functions(&source),
+            Some("lua") => lua_functions(&source),
+            // Long functions of tests are tables.
+            _ => Vec::new(),
+        };
+        let longer = found.into_iter().filter(|(_, lines)| *lines > FUNCTION);
+        long.extend(longer.map(|(name, lines)| format!("{path}: function {name} has {lines} lines")));
     }
     assert!(long.is_empty(), "{}", long.join("\n"));
 }
@@ -172,6 +197,19 @@ impl Thing {
 ";
     assert_eq!(functions(source), [("one", 3), ("two", 7), ("three", 1), ("four", 1)]);
     assert_eq!(without_a_verb(source), [("three", "All")]);
+    let lua = "
+-- No function here.
+local function one(a, b)
+  local function two() return a end
+  if b then
+    three(function(c)
+      c()
+    end)
+  end
+end
+on.four = function() end
+";
+    assert_eq!(lua_functions(lua), [("one", 8), ("two", 1), ("without a name", 3), ("without a name", 1)]);
     let sleeps = "thread::sleep(a); // its pace\n// Time itself.\ntime::sleep(b);\ntime::sleep(c);";
     assert_eq!(unexplained_sleeps(sleeps), [4]);
 }

@@ -6,8 +6,8 @@ local REPLY_BYTES = 512 * 1024
 -- Data of more bytes are returned apart, since joining would copy them.
 local LARGE = 2048
 
--- Returns the two or three values that `take` returns of a job, and all fields of one that is not fresh; nil if there is no
--- job.
+-- Returns the two or three values that `take` returns of a job, the third may be nil; the size of the largest of its fields,
+-- how many attempts have started with this one, and whether it starts only to fail. Returns nil if there is no job.
 local function read_job(id, job)
   local fields = ask("HLEN", job)
   if fields == FRESH then
@@ -18,8 +18,12 @@ local function read_job(id, job)
       if priority ~= "0" then moment = moment .. " " .. priority end
       if #id < 256 and #name < 256 and #moment < 256 and #opts < 65536 then
         local lengths = #id + 256 * #name + 65536 * #moment + 16777216 * #opts
-        if #data > LARGE then return id .. name .. moment .. opts, -lengths, data end
-        return id .. name .. moment .. opts .. data, lengths
+        if #data > LARGE then
+          local text = id .. name .. moment .. opts
+          return text, -lengths, data, #text + #data, "1"
+        end
+        local text = id .. name .. moment .. opts .. data
+        return text, lengths, nil, #text, "1"
       end
     end
   end
@@ -28,7 +32,10 @@ local function read_job(id, job)
   for i = 1, #all, 2 do named[all[i]] = all[i + 1] end
   -- A hash without name and data is no job: a late write created it after the job had been removed.
   if not named.name and not named.data then return nil end
-  return id, all, nil, named
+  -- Counts as it is read: whole, from 0 on, and with an upper bound.
+  local before, starts = tonumber(named.ats or "") or -1, "1"
+  if before >= 0 then starts = digits(math.min(math.floor(before), 4294967294) + 1) end
+  return id, all, nil, #id + #(named.data or "") + #(named.opts or ""), starts, named.defa
 end
 
 -- Returns how many jobs the rate limit still allows, and for how many ms it is exhausted.
@@ -48,18 +55,6 @@ local function allowance(max, limiter, window)
   return 0, window
 end
 
--- Puts back ids that were popped and no longer fit into the reply; the first of them is the next to run again.
-local function put_back(ids, from, scores)
-  local back = {}
-  if scores then
-    for i = from, #ids do back[#back + 1], back[#back + 2] = scores[i], ids[i] end
-    call("ZADD", PRIORITIZED, unpack(back))
-  else
-    for i = #ids, from, -1 do back[#back + 1] = ids[i] end
-    call("RPUSH", WAIT, unpack(back))
-  end
-end
-
 -- Returns how many of `want` jobs may be handed out; if none, also what `take` returns.
 local function room_for(want, max, limiter, window)
   local left = want
@@ -72,6 +67,72 @@ local function room_for(want, max, limiter, window)
   if open == 0 then return 0, { jobs = {}, limited = 0, due = 0, ghosts = {}, closed = true } end
   -- A fraction counts as a whole job, as in Node.
   return math.ceil(math.min(left, open))
+end
+
+-- Hands out up to `left` jobs that wait. Returns them and the ghosts as `take` does, how many count for the rate limit,
+-- and whether it stopped because the reply is large enough.
+local function hand_out(left, now, token, lock_ms, worker)
+  local jobs, ghosts, n, bytes, spent = {}, {}, 0, 0, 0
+
+  -- Starts the job of an id. Returns false if the id has no readable job: it is a ghost.
+  local function start(id)
+    local job = base .. id
+    local text, more, data, size, starts, only_fails = read_job(id, job)
+    if not text then
+      -- Before version 5, BullMQ put markers among the ids of `wait`; they begin with "0:" and are no jobs.
+      if string.sub(id, 1, 2) ~= "0:" then ghosts[#ghosts + 1] = id end
+      return false
+    end
+    jobs[n + 1], jobs[n + 2] = text, more
+    n, bytes = n + 2, bytes + size
+    if data then
+      n = n + 1
+      jobs[n] = data
+    end
+    if token ~= "0" then call("SET", job .. ":lock", token, "PX", lock_ms) end
+    newest_event = call("XADD", EVENTS, "*", "event", "active", "jobId", id, "prev", "waiting")
+    if worker ~= "" then
+      call("HSET", job, "processedOn", now, "ats", starts, "pb", worker)
+    else
+      call("HSET", job, "processedOn", now, "ats", starts)
+    end
+    if not only_fails then spent = spent + 1 end
+    return true
+  end
+
+  -- Starts popped jobs until the reply is large enough; the others are put back.
+  local function start_all(ids, scores)
+    local count = 0
+    for i = 1, #ids do
+      if bytes >= REPLY_BYTES then
+        on_demand().put_back(ids, i, scores)
+        break
+      end
+      local id = ids[i]
+      if start(id) then
+        count = count + 1
+        ids[count] = id
+      end
+    end
+    if count > 0 then call("LPUSH", ACTIVE, unpack(ids, 1, count)) end
+    left = left - count
+  end
+
+  while left > 0 and bytes < REPLY_BYTES do
+    local ids = call("RPOP", WAIT, left == 1 and "1" or digits(math.min(left, 100)))
+    if not ids or #ids == 0 then break end
+    start_all(ids)
+  end
+  while left > 0 and bytes < REPLY_BYTES do
+    local popped, ids, scores = call("ZPOPMIN", PRIORITIZED, digits(math.min(left, 100))), {}, {}
+    if #popped == 0 then
+      call("DEL", PC)
+      break
+    end
+    for i = 1, #popped, 2 do ids[#ids + 1], scores[#scores + 1] = popped[i], popped[i + 1] end
+    start_all(ids, scores)
+  end
+  return jobs, ghosts, spent, left > 0 and bytes >= REPLY_BYTES
 end
 
 -- Hands out up to `want` jobs. Returns
@@ -92,82 +153,14 @@ local function take(now, want, token, lock_ms, worker, own_max, own_window)
   local limiter = max and window and base .. "limiter"
   local left, nothing = room_for(want, max, limiter, window)
   if nothing then return nothing end
-  local jobs, ghosts, n, bytes, spent = {}, {}, 0, 0, 0
-
-  -- Starts the job of an id. Returns false if the id has no readable job: it is a ghost.
-  local function start(id)
-    local job = base .. id
-    local text, more, data, named = read_job(id, job)
-    if not text then
-      -- Before version 5, BullMQ put markers among the ids of `wait`; they begin with "0:" and are no jobs.
-      if string.sub(id, 1, 2) ~= "0:" then ghosts[#ghosts + 1] = id end
-      return false
-    end
-    jobs[n + 1], jobs[n + 2] = text, more
-    n, bytes = n + 2, bytes + #text
-    if data then
-      jobs[n + 1] = data
-      n, bytes = n + 1, bytes + #data
-    end
-    local starts = "1"
-    if named then
-      bytes = bytes + #(named.data or "") + #(named.opts or "")
-      -- Counts as it is read: whole, from 0 on, and with an upper bound.
-      local before = tonumber(named.ats or "") or -1
-      if before >= 0 then starts = digits(math.min(math.floor(before), 4294967294) + 1) end
-    end
-    if token ~= "0" then call("SET", job .. ":lock", token, "PX", lock_ms) end
-    newest_event = call("XADD", EVENTS, "*", "event", "active", "jobId", id, "prev", "waiting")
-    if worker ~= "" then
-      call("HSET", job, "processedOn", now, "ats", starts, "pb", worker)
-    else
-      call("HSET", job, "processedOn", now, "ats", starts)
-    end
-    if not (named and named.defa) then spent = spent + 1 end
-    return true
-  end
-
-  -- Starts popped jobs until the reply is large enough; the others are put back.
-  local function start_all(ids, scores)
-    local count = 0
-    for i = 1, #ids do
-      if bytes >= REPLY_BYTES then
-        put_back(ids, i, scores)
-        break
-      end
-      local id = ids[i]
-      if start(id) then
-        count = count + 1
-        ids[count] = id
-      end
-    end
-    if count > 0 then call("LPUSH", ACTIVE, unpack(ids, 1, count)) end
-    left = left - count
-  end
-
-  while left > 0 and bytes < REPLY_BYTES do
-    local ids = call("RPOP", WAIT, left == 1 and "1" or digits(math.min(left, 100)))
-    if not ids or #ids == 0 then break end
-    start_all(ids)
-  end
-  while left > 0 and bytes < REPLY_BYTES do
-    local popped = call("ZPOPMIN", PRIORITIZED, digits(math.min(left, 100)))
-    if #popped == 0 then
-      call("DEL", PC)
-      break
-    end
-    local ids, scores = {}, {}
-    for i = 1, #popped, 2 do ids[#ids + 1], scores[#scores + 1] = popped[i], popped[i + 1] end
-    start_all(ids, scores)
-  end
-
+  local jobs, ghosts, spent, is_full = hand_out(left, now, token, lock_ms, worker)
   if limiter and spent > 0 and call("INCRBY", limiter, digits(spent)) == spent then
     call("PEXPIRE", limiter, digits(window))
   end
   local due = 0
-  if n > 0 then
+  if #jobs > 0 then
     wake(true)
-    if left > 0 and bytes >= REPLY_BYTES then due = tonumber(now) end
+    if is_full then due = tonumber(now) end
   elseif settings.any_delayed then
     local next_one = next_due()
     due = next_one and math.max(1, math.min(next_one, 9007199254740991)) or 0

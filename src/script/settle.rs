@@ -18,10 +18,10 @@ pub(crate) static SCRIPT: Script = script!(
     "settle", Consumes,
     uses: ["codes", "queue", own "one", "settings", "wake", own "due"],
     on_demand: [
-        "number", "is_job", "is_taken", "past_taken", "announce", "delay", "prioritize", "ready", "store", own "promote", "homes", "release",
-        "detach", "delete", own "retain", own "family", own "metrics", own "dedup_finish", own "ends", own "each",
+        "number", "is_job", "is_taken", "past_taken", "announce", "delay", "prioritize", "ready", "store", own "promote", own "put_back", "homes",
+        "release", "detach", "delete", own "retain", own "family", own "metrics", own "dedup_finish", own "ends", own "each",
     ],
-    giving: [promote, read_metrics, count_ends, finish_each],
+    giving: [promote, put_back, read_metrics, count_ends, finish_each],
     then: ["leave_active", own "batch", own "alike", own "take"],
 );
 
