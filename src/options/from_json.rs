@@ -1,10 +1,10 @@
 //! Reads options from JSON, with the names of Node's interface or the stored ones.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
-use super::{Backoff, Deduplication, JobOptions, KeepJobs, OptionName};
+use super::{Backoff, Deduplication, JobOptions, KeepJobs, OptionName, named_options};
 use crate::error::{Error, Result};
 
 impl JobOptions {
@@ -46,38 +46,47 @@ impl JobOptions {
             let is_iteration = matches!(name, "repeat" | "prevMillis");
             return Some(if is_iteration { self } else { self.extra(name, value.clone()) });
         };
-        Some(match option {
-            OptionName::Attempts => self.attempts(small(value)?),
-            OptionName::Backoff => self.backoff(backoff(value)?),
-            OptionName::Delay => self.delay(span(value)?),
-            OptionName::Priority => self.priority(small(value)?),
-            OptionName::Lifo => self.lifo(value.as_bool()?),
-            OptionName::JobId => self.job_id(value.as_str()?),
-            OptionName::RemoveOnComplete => self.remove_on_complete(keep(value)?),
-            OptionName::RemoveOnFail => self.remove_on_fail(keep(value)?),
-            OptionName::KeepLogs => self.keep_logs(small(value)?),
-            OptionName::SizeLimit => self.size_limit(usize::try_from(whole(value)?).unwrap_or(usize::MAX)),
-            OptionName::StackTraceLimit => self.stack_trace_limit(small(value)?),
-            OptionName::Deduplication => self.deduplication(deduplication(value)?),
-            OptionName::Timeout => self.timeout(span(value)?),
-            OptionName::StartBy => self.start_by(UNIX_EPOCH.checked_add(span(value)?)?),
-            OptionName::ExpiresIn => self.expires_in(span(value)?),
-            OptionName::TelemetryMetadata => self.telemetry_metadata(value.as_str()?),
-            OptionName::OmitContext => self.omit_context(value.as_bool()?),
-            OptionName::Telemetry => {
-                let options = match value.get("metadata").filter(|metadata| !metadata.is_null()) {
-                    Some(metadata) => self.telemetry_metadata(metadata.as_str()?),
-                    None => self,
-                };
-                match value.get("omitContext").filter(|omit| !omit.is_null()) {
-                    Some(omit) => options.omit_context(omit.as_bool()?),
-                    None => options,
-                }
-            }
-            OptionName::Timestamp | OptionName::Parent | OptionName::OnChildFailure | OptionName::RepeatJobKey => self,
-        })
+        self.with_named(option, value)
+    }
+
+    /// Adds both options of telemetry, which Node's interface has in one object.
+    fn with_telemetry(mut self, value: &Value) -> Option<Self> {
+        if let Some(metadata) = value.get("metadata").filter(|metadata| !metadata.is_null()) {
+            self = self.telemetry_metadata(text(metadata)?);
+        }
+        if let Some(omit) = value.get("omitContext").filter(|omit| !omit.is_null()) {
+            self = self.omit_context(flag(omit)?);
+        }
+        Some(self)
     }
 }
+
+macro_rules! read_named {
+    ($($field:ident => $option:ident: $($name:literal)|+ $(= $read:ident)?;)*) => {
+        impl JobOptions {
+            /// Adds an option of the list; `None` if its value is not understood.
+            fn with_named(self, option: OptionName, value: &Value) -> Option<Self> {
+                Some(match option {
+                    $(OptionName::$option => set!(self, $field, value $(, $read)?),)*
+                    OptionName::Telemetry => self.with_telemetry(value)?,
+                    OptionName::RepeatJobKey => self,
+                })
+            }
+        }
+    };
+}
+
+macro_rules! set {
+    ($options:expr, $field:ident, $value:expr, $read:ident) => {
+        $options.$field($read($value)?)
+    };
+    // It does not apply to another job.
+    ($options:expr, $field:ident, $value:expr) => {
+        $options
+    };
+}
+
+named_options!(read_named!);
 
 /// Reads a whole number; other writers may store it as a fraction.
 fn whole(value: &Value) -> Option<u64> {
@@ -95,8 +104,25 @@ fn small(value: &Value) -> Option<u32> {
     u32::try_from(whole(value)?).ok()
 }
 
+fn size(value: &Value) -> Option<usize> {
+    whole(value).map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
+fn flag(value: &Value) -> Option<bool> {
+    value.as_bool()
+}
+
+fn text(value: &Value) -> Option<&str> {
+    value.as_str()
+}
+
 fn span(value: &Value) -> Option<Duration> {
     whole(value).map(Duration::from_millis)
+}
+
+/// Reads a moment in ms since 1970.
+fn moment(value: &Value) -> Option<SystemTime> {
+    UNIX_EPOCH.checked_add(span(value)?)
 }
 
 fn backoff(value: &Value) -> Option<Backoff> {

@@ -20,7 +20,7 @@ pub use filter::JobFilter;
 pub use job::JobOptions;
 pub(crate) use job::{MAX_PRIORITY, check_delay, check_priority};
 pub use keep::KeepJobs;
-pub(crate) use names::OptionName;
+pub(crate) use names::{OptionName, named_options};
 pub use parent::{OnChildFailure, ParentRef};
 pub use retry::{Decided, Decides, FailedAttempt, Retry};
 pub(crate) use worker::{WorkerOptions, check_rate_limit, only_if};

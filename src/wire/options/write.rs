@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::PLAIN;
 use crate::clock::{epoch_ms, millis};
 use crate::options::keep::Form;
-use crate::options::{Backoff, Deduplication, JobOptions, KeepJobs, ParentRef};
+use crate::options::{Backoff, Deduplication, JobOptions, KeepJobs, OnChildFailure, ParentRef, named_options};
 use crate::wire::json;
 
 /// Writes options as Node stores them: compact, with short names, only those that were given, and always `attempts`.
@@ -14,63 +14,27 @@ pub(crate) fn to_json(options: &JobOptions) -> Cow<'static, str> {
     if is_plain(options) {
         return PLAIN.into();
     }
-    // Destructured, so that an option that is forgotten here does not compile.
-    let JobOptions {
-        // Which job it is, and whom it belongs to.
-        job_id,
-        deduplication,
-        parent,
-        on_child_failure,
-        // When it runs; a moment has become a delay.
-        timestamp,
-        delay,
-        run_at: _,
-        start_by,
-        expires_in,
-        priority,
-        lifo,
-        // How often, and how long.
-        attempts,
-        backoff,
-        timeout,
-        // What is kept.
-        remove_on_complete,
-        stack_trace_limit,
-        remove_on_fail,
-        keep_logs,
-        size_limit,
-        telemetry_metadata,
-        omit_context,
-        extra,
-    } = options;
     let mut out = Writer::new();
-    out.name("attempts").integer(u64::from(attempts.unwrap_or(0)));
-    out.given("backoff", backoff.as_ref());
-    out.given("delay", *delay);
-    out.given("priority", *priority);
-    out.given("lifo", *lifo);
-    out.given("jobId", job_id.as_deref());
-    out.given("timestamp", *timestamp);
-    out.given("removeOnComplete", *remove_on_complete);
-    out.given("removeOnFail", *remove_on_fail);
-    out.given("kl", *keep_logs);
-    out.given("sizeLimit", *size_limit);
-    out.given("stackTraceLimit", *stack_trace_limit);
-    out.given("de", deduplication.as_ref());
-    out.given("parent", parent.as_ref());
-    if let Some(policy) = *on_child_failure {
-        out.flag(policy.short(), true);
+    if options.attempts.is_none() {
+        out.name("attempts").integer(0);
     }
-    out.given("tm", telemetry_metadata.as_deref());
-    out.given("omc", *omit_context);
-    out.given("startBy", *start_by);
-    out.given("expiresIn", *expires_in);
-    out.given("timeout", *timeout);
-    for (name, value) in extra {
+    write_named(options, &mut out);
+    for (name, value) in &options.extra {
         out.name(name).raw(&value.to_string());
     }
     out.finish().into()
 }
+
+macro_rules! write_named {
+    ($($field:ident => $option:ident: $stored:literal $(| $name:literal)* $(= $read:ident)?;)*) => {
+        /// Writes the options of the list that are set.
+        fn write_named(options: &JobOptions, out: &mut Writer) {
+            $(out.given($stored, options.$field.as_ref());)*
+        }
+    };
+}
+
+named_options!(write_named!);
 
 /// Returns whether only the default number of attempts would be written.
 fn is_plain(options: &JobOptions) -> bool {
@@ -142,9 +106,9 @@ impl Writer {
     }
 
     /// Writes a member where there is a value for it.
-    fn given(&mut self, name: &str, value: Option<impl Member>) {
+    fn given(&mut self, name: &'static str, value: Option<&impl Member>) {
         if let Some(value) = value {
-            self.name(name);
+            self.name(value.named(name));
             value.write(self);
         }
     }
@@ -157,92 +121,97 @@ impl Writer {
 
 /// What can stand behind the name of an option.
 trait Member {
-    fn write(self, out: &mut Writer);
+    /// Returns the name under which it is written, given that of the option.
+    fn named(&self, option: &'static str) -> &'static str {
+        option
+    }
+
+    fn write(&self, out: &mut Writer);
 }
 
 impl Member for bool {
-    fn write(self, out: &mut Writer) {
-        out.boolean(self);
+    fn write(&self, out: &mut Writer) {
+        out.boolean(*self);
     }
 }
 
 impl Member for u32 {
-    fn write(self, out: &mut Writer) {
-        out.integer(u64::from(self));
+    fn write(&self, out: &mut Writer) {
+        out.integer(u64::from(*self));
     }
 }
 
 impl Member for u64 {
-    fn write(self, out: &mut Writer) {
-        out.integer(self);
+    fn write(&self, out: &mut Writer) {
+        out.integer(*self);
     }
 }
 
 impl Member for usize {
-    fn write(self, out: &mut Writer) {
-        out.integer(u64::try_from(self).unwrap_or(u64::MAX));
+    fn write(&self, out: &mut Writer) {
+        out.integer(u64::try_from(*self).unwrap_or(u64::MAX));
     }
 }
 
 impl Member for f64 {
-    fn write(self, out: &mut Writer) {
-        out.float(self);
+    fn write(&self, out: &mut Writer) {
+        out.float(*self);
     }
 }
 
-impl Member for &str {
-    fn write(self, out: &mut Writer) {
+impl Member for String {
+    fn write(&self, out: &mut Writer) {
         out.string(self);
     }
 }
 
 /// In milliseconds.
 impl Member for Duration {
-    fn write(self, out: &mut Writer) {
-        out.integer(millis(self));
+    fn write(&self, out: &mut Writer) {
+        out.integer(millis(*self));
     }
 }
 
 /// In milliseconds since 1970.
 impl Member for SystemTime {
-    fn write(self, out: &mut Writer) {
-        out.integer(epoch_ms(self));
+    fn write(&self, out: &mut Writer) {
+        out.integer(epoch_ms(*self));
     }
 }
 
-impl Member for &Backoff {
-    fn write(self, out: &mut Writer) {
+impl Member for Backoff {
+    fn write(&self, out: &mut Writer) {
         out.open().name("type").string(self.name());
-        out.given("delay", self.delay);
-        out.given("jitter", self.jitter);
-        out.given("maxDelay", self.max_delay);
+        out.given("delay", self.delay.as_ref());
+        out.given("jitter", self.jitter.as_ref());
+        out.given("maxDelay", self.max_delay.as_ref());
         out.close();
     }
 }
 
 /// In the form in which it was given.
 impl Member for KeepJobs {
-    fn write(self, out: &mut Writer) {
+    fn write(&self, out: &mut Writer) {
         match (self.form, self.count) {
             (Form::Flag, count) => _ = out.boolean(count.is_some()),
             (Form::Number, Some(count)) => _ = out.integer(count),
             (Form::Number, None) => _ = out.raw("-1"),
             (Form::Object, count) => {
                 out.open();
-                out.given("count", count);
+                out.given("count", count.as_ref());
                 // Node trims by seconds and accepts fractions.
-                out.given("age", self.age.map(|age| age.as_secs_f64()));
-                out.given("limit", self.limit);
+                out.given("age", self.age.map(|age| age.as_secs_f64()).as_ref());
+                out.given("limit", self.limit.as_ref());
                 out.close();
             }
         }
     }
 }
 
-impl Member for &Deduplication {
-    fn write(self, out: &mut Writer) {
+impl Member for Deduplication {
+    fn write(&self, out: &mut Writer) {
         out.open().name("id").string(&self.id);
-        out.given("ttl", self.ttl);
+        out.given("ttl", self.ttl.as_ref());
         out.flag("extend", self.extend);
         out.flag("replace", self.replace);
         out.flag("keepLastIfActive", self.keep_last_if_active);
@@ -251,8 +220,19 @@ impl Member for &Deduplication {
     }
 }
 
-impl Member for &ParentRef {
-    fn write(self, out: &mut Writer) {
+/// A flag under the name of the policy.
+impl Member for OnChildFailure {
+    fn named(&self, _: &'static str) -> &'static str {
+        self.short()
+    }
+
+    fn write(&self, out: &mut Writer) {
+        out.boolean(true);
+    }
+}
+
+impl Member for ParentRef {
+    fn write(&self, out: &mut Writer) {
         out.open().name("id").string(&self.id).name("queue").string(&self.queue).close();
     }
 }
@@ -264,7 +244,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::options::OnChildFailure;
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
