@@ -154,6 +154,60 @@ pub enum QueueEvent {
     },
 }
 
+macro_rules! names {
+    ($($variant:ident: $name:literal;)*) => {
+        /// The events by name, so that one that is not read does not compile.
+        enum Kind {
+            $($variant,)*
+            Other,
+        }
+
+        impl Kind {
+            fn of(name: &str) -> Self {
+                match name {
+                    $($name => Self::$variant,)*
+                    _ => Self::Other,
+                }
+            }
+        }
+
+        impl QueueEvent {
+            /// Returns BullMQ's name of the event.
+            #[must_use]
+            pub fn name(&self) -> &str {
+                match self {
+                    $(Self::$variant { .. } => $name,)*
+                    Self::Other { name, .. } => name,
+                }
+            }
+        }
+
+        #[cfg(test)]
+        const NAMES: &[&str] = &[$($name),*];
+    };
+}
+
+names! {
+    Added: "added";
+    Waiting: "waiting";
+    Active: "active";
+    Completed: "completed";
+    Failed: "failed";
+    RetriesExhausted: "retries-exhausted";
+    Delayed: "delayed";
+    WaitingChildren: "waiting-children";
+    Progress: "progress";
+    Stalled: "stalled";
+    Removed: "removed";
+    Duplicated: "duplicated";
+    Deduplicated: "deduplicated";
+    Debounced: "debounced";
+    Cleaned: "cleaned";
+    Paused: "paused";
+    Resumed: "resumed";
+    Drained: "drained";
+}
+
 impl QueueEvent {
     /// Reads the fields of an entry; every entry is an event, whatever its fields hold.
     pub(crate) fn decode(fields: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
@@ -164,62 +218,36 @@ impl QueueEvent {
     fn read(fields: &mut Fields) -> Self {
         let name = fields.take("event").unwrap_or_default();
         let mut job_id = || fields.take("jobId").unwrap_or_default();
-        match &*name {
-            "added" => Self::Added { job_id: job_id(), name: fields.take("name") },
-            "waiting" => Self::Waiting { job_id: job_id(), prev: fields.prev() },
-            "active" => Self::Active { job_id: job_id(), prev: fields.prev() },
-            "completed" => {
+        match Kind::of(&name) {
+            Kind::Added => Self::Added { job_id: job_id(), name: fields.take("name") },
+            Kind::Waiting => Self::Waiting { job_id: job_id(), prev: fields.prev() },
+            Kind::Active => Self::Active { job_id: job_id(), prev: fields.prev() },
+            Kind::Completed => {
                 Self::Completed { job_id: job_id(), return_value: fields.json("returnvalue"), prev: fields.prev() }
             }
-            "failed" => {
+            Kind::Failed => {
                 Self::Failed { job_id: job_id(), failed_reason: fields.take("failedReason"), prev: fields.prev() }
             }
-            "retries-exhausted" => {
+            Kind::RetriesExhausted => {
                 Self::RetriesExhausted { job_id: job_id(), attempts_made: fields.number("attemptsMade") }
             }
-            "delayed" => Self::Delayed { job_id: job_id(), due: fields.time("delay") },
-            "waiting-children" => Self::WaitingChildren { job_id: job_id(), prev: fields.prev() },
-            "progress" => Self::Progress { job_id: job_id(), data: fields.json("data") },
-            "stalled" => Self::Stalled { job_id: job_id() },
-            "removed" => Self::Removed { job_id: job_id(), prev: fields.prev() },
-            "duplicated" => Self::Duplicated { job_id: job_id() },
-            "deduplicated" => Self::Deduplicated {
+            Kind::Delayed => Self::Delayed { job_id: job_id(), due: fields.time("delay") },
+            Kind::WaitingChildren => Self::WaitingChildren { job_id: job_id(), prev: fields.prev() },
+            Kind::Progress => Self::Progress { job_id: job_id(), data: fields.json("data") },
+            Kind::Stalled => Self::Stalled { job_id: job_id() },
+            Kind::Removed => Self::Removed { job_id: job_id(), prev: fields.prev() },
+            Kind::Duplicated => Self::Duplicated { job_id: job_id() },
+            Kind::Deduplicated => Self::Deduplicated {
                 job_id: job_id(),
                 deduplication_id: fields.take("deduplicationId"),
                 deduplicated_job_id: fields.take("deduplicatedJobId"),
             },
-            "debounced" => Self::Debounced { job_id: job_id(), debounce_id: fields.take("debounceId") },
-            "cleaned" => Self::Cleaned { count: fields.number("count") },
-            "paused" => Self::Paused,
-            "resumed" => Self::Resumed,
-            "drained" => Self::Drained,
-            _ => Self::Other { name, fields: std::mem::take(&mut fields.0) },
-        }
-    }
-
-    /// Returns BullMQ's name of the event.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Added { .. } => "added",
-            Self::Waiting { .. } => "waiting",
-            Self::Active { .. } => "active",
-            Self::Completed { .. } => "completed",
-            Self::Failed { .. } => "failed",
-            Self::RetriesExhausted { .. } => "retries-exhausted",
-            Self::Delayed { .. } => "delayed",
-            Self::WaitingChildren { .. } => "waiting-children",
-            Self::Progress { .. } => "progress",
-            Self::Stalled { .. } => "stalled",
-            Self::Removed { .. } => "removed",
-            Self::Duplicated { .. } => "duplicated",
-            Self::Deduplicated { .. } => "deduplicated",
-            Self::Debounced { .. } => "debounced",
-            Self::Cleaned { .. } => "cleaned",
-            Self::Paused => "paused",
-            Self::Resumed => "resumed",
-            Self::Drained => "drained",
-            Self::Other { name, .. } => name,
+            Kind::Debounced => Self::Debounced { job_id: job_id(), debounce_id: fields.take("debounceId") },
+            Kind::Cleaned => Self::Cleaned { count: fields.number("count") },
+            Kind::Paused => Self::Paused,
+            Kind::Resumed => Self::Resumed,
+            Kind::Drained => Self::Drained,
+            Kind::Other => Self::Other { name, fields: std::mem::take(&mut fields.0) },
         }
     }
 
@@ -390,6 +418,17 @@ mod tests {
                 },
             ),
         ]);
+    }
+
+    #[test]
+    fn each_event_is_shown_under_the_name_it_is_read_by() {
+        for name in NAMES {
+            let event = decode(&["event", name, "jobId", "7"]);
+            assert_eq!(event.name(), *name);
+            assert_eq!(serde_json::to_value(&event).unwrap()["event"], *name);
+            let about_a_job = !["cleaned", "paused", "resumed", "drained"].contains(name);
+            assert_eq!(event.job_id(), about_a_job.then_some("7"), "{name}");
+        }
     }
 
     #[test]
