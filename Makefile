@@ -122,13 +122,14 @@ msrv: ## the library builds with the oldest Rust that we support, which is insta
 matrix: features msrv ## `features` and `msrv`
 
 .PHONY: audit
-audit: ## licences, bans, sources and, where the net allows, advisories of the dependencies
+audit: ## licences, bans, sources and, where the net allows, advisories of the dependencies; STRICT=1 fails where it does not
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
 	$(CARGO) deny --all-features check --hide-inclusion-graph bans licenses sources
-	@if $(CARGO) deny fetch db 2>/dev/null; then \
+	@if why="$$($(CARGO) deny fetch db 2>&1)"; then \
 		$(CARGO) deny --all-features check --disable-fetch advisories; \
 	else \
-		echo "NOT CHECKED: known advisories, since their database cannot be fetched"; \
+		echo "NOT CHECKED: known advisories, since their database cannot be fetched: $$(grep -v '^ *$$' <<< "$$why" | tail -n 1)"; \
+		[ -z "$(STRICT)" ]; \
 	fi
 
 # The newest tag of a release: what the next one is compared with.
