@@ -12,6 +12,7 @@ pub(crate) struct Notes {
     written: Lock<Written>,
 }
 
+/// What the calls of a job have written, each kind in order; of the data the last value.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
     pub(crate) progress: Vec<Value>,

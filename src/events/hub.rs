@@ -24,9 +24,10 @@ use self::searches::Searches;
 use self::waiting::{Gone, Look, Running, Sign, Ticket, Waiting};
 use super::look_back::{Existed, look_back};
 use super::restart::Restarts;
+use super::wait_end::{MISSING, WaitEnd};
 use crate::engine::Engine;
 use crate::engine::events::EventReader;
-use crate::error::{Error, Reason, Result, WithCauses};
+use crate::error::{Error, Result, WithCauses};
 use crate::failpoint;
 use crate::wire::EventId;
 
@@ -79,22 +80,6 @@ struct Hub {
     searches: Searches,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Ending {
-    Completed(String),
-    Failed(String),
-    Refused(Reason),
-}
-
-const MISSING: Ending = Ending::Refused(Reason::MissingJob);
-
-impl Ending {
-    /// Old peers leave the text of a missing value empty; as JSON that is null.
-    pub(super) fn completed(json: String) -> Self {
-        Self::Completed(if json.is_empty() { "null".to_owned() } else { json })
-    }
-}
-
 impl FinishHub {
     pub(crate) fn new(engine: Engine) -> Self {
         Self::with_pace(engine, Pace::default())
@@ -123,9 +108,9 @@ impl FinishHub {
             },
         };
         match outcome {
-            Ending::Completed(json) => Ok(json),
-            Ending::Failed(reason) => Err(Error::JobFailed { id: job.id.to_owned(), reason }),
-            Ending::Refused(reason) => Err(Error::refused(OP, job.id, reason)),
+            WaitEnd::Completed(json) => Ok(json),
+            WaitEnd::Failed(reason) => Err(Error::JobFailed { id: job.id.to_owned(), reason }),
+            WaitEnd::Refused(reason) => Err(Error::refused(OP, job.id, reason)),
         }
     }
 
@@ -135,7 +120,7 @@ impl FinishHub {
         self.0.waiting.stop(None);
     }
 
-    async fn outcome(&self, job: Awaited<'_>) -> Result<Ending> {
+    async fn outcome(&self, job: Awaited<'_>) -> Result<WaitEnd> {
         let Hub { engine, pace, waiting, searches } = &*self.0;
         let mut ticket = Ticket::new(waiting, job.id);
         let ids = [job.id];

@@ -6,6 +6,7 @@ use super::buffer::Buffer;
 use crate::engine::events::Batch;
 use crate::sync::Lock;
 
+/// The listeners of one reader. Each has a buffer, so that a slow one delays neither the reader nor the others.
 pub(super) struct Listeners {
     state: Lock<State>,
     /// How many events each may be behind.

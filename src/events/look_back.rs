@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use super::hub::Ending;
+use super::wait_end::WaitEnd;
 use crate::engine::Engine;
 use crate::engine::events::{EventPage, FinishTrace, Step};
 use crate::error::Result;
@@ -76,17 +76,17 @@ impl Search {
         self.over = trace.id.ms() <= limit;
     }
 
-    fn outcome(self) -> Option<Ending> {
+    fn outcome(self) -> Option<WaitEnd> {
         match self.newest? {
-            Step::Completed(json) => Some(Ending::completed(json)),
-            Step::Failed(reason) => Some(Ending::Failed(reason)),
+            Step::Completed(json) => Some(WaitEnd::completed(json)),
+            Step::Failed(reason) => Some(WaitEnd::Failed(reason)),
             Step::Added | Step::Elsewhere => None,
         }
     }
 }
 
 /// Returns how these jobs ended, as far as their events still exist; `None` for a job that was removed before its end.
-pub(super) async fn look_back(engine: &Engine, jobs: &[(String, Existed)]) -> Result<Vec<Option<Ending>>> {
+pub(super) async fn look_back(engine: &Engine, jobs: &[(String, Existed)]) -> Result<Vec<Option<WaitEnd>>> {
     let mut ids: Vec<&str> = jobs.iter().map(|(id, _)| id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -127,7 +127,7 @@ mod tests {
     use crate::wire::EventId;
 
     /// Searches steps with their times, given newest first.
-    fn search(existed: Existed, steps: &[(u64, Step)]) -> Option<Ending> {
+    fn search(existed: Existed, steps: &[(u64, Step)]) -> Option<WaitEnd> {
         let mut search = Search { existed, newest: None, over: false };
         for (ms, step) in steps {
             let trace = FinishTrace { id: EventId::new(*ms, 0), job: 0, step: step.clone() };
@@ -154,9 +154,9 @@ mod tests {
         use Existed::At;
         use Step::{Added, Elsewhere, Failed};
         let done = |text: &str| Step::Completed(text.to_owned());
-        let result = |text: &str| Some(Ending::Completed(text.to_owned()));
+        let result = |text: &str| Some(WaitEnd::Completed(text.to_owned()));
         assert_eq!(search(At(u64::MAX), &[(9, done("1")), (8, Elsewhere), (7, Added)]), result("1"));
-        assert_eq!(search(At(u64::MAX), &[(9, Failed("x".into())), (7, Added)]), Some(Ending::Failed("x".into())));
+        assert_eq!(search(At(u64::MAX), &[(9, Failed("x".into())), (7, Added)]), Some(WaitEnd::Failed("x".into())));
         // It was retried, and then removed without an event.
         assert_eq!(search(At(u64::MAX), &[(9, Elsewhere), (8, Failed("x".into())), (7, Added)]), None);
         // The later job with that id is another one, finished or not.

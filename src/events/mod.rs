@@ -9,6 +9,7 @@ mod look_back;
 mod restart;
 #[cfg(test)]
 mod testing;
+mod wait_end;
 
 use std::fmt;
 use std::pin::Pin;

@@ -10,8 +10,10 @@ use crate::error::{Error, Result};
 /// A source of numbers in [0, 1).
 pub(crate) type JitterSource = Arc<dyn Fn() -> f64 + Send + Sync>;
 
+/// Decides on the wait before the next attempt of a job whose backoff names no strategy of oxmq.
 pub(crate) type BackoffStrategy = Arc<dyn Fn(&FailedAttempt<'_>) -> Retry + Send + Sync>;
 
+/// Decides after each failed attempt whether and when the next one starts.
 pub(crate) type RetryPolicy = Arc<dyn Fn(&FailedAttempt<'_>) -> Retry + Send + Sync>;
 
 /// Returns the policy that retries by the job's `backoff` if `is_worth_it` returns true, and not at all otherwise.

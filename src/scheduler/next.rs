@@ -23,6 +23,7 @@ pub(crate) enum NextRun {
 /// The value of the member `overlap` if runs must not overlap.
 pub(super) const SKIP: &str = "skip";
 
+/// The members of a JSON object, whose values are kept as they were written.
 pub(super) type Members<'a> = BTreeMap<String, &'a RawValue>;
 
 /// Returns what follows the run `job` of the scheduler `key` at the time `now`, in ms.

@@ -59,6 +59,7 @@ pub struct Repeat {
     pub(super) catch_up: u32,
 }
 
+/// When the runs are due: at an interval, or as a cron pattern says.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum When {
     Every(Duration),

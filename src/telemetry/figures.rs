@@ -125,6 +125,7 @@ mod real {
         }
     }
 
+    /// Measures how long an attempt runs.
     pub(crate) struct Stopwatch(Instant);
 
     impl Stopwatch {
@@ -140,6 +141,7 @@ mod nothing {
 
     use super::Counted;
 
+    /// Counts nothing, without the feature `metrics`.
     pub(crate) struct WorkerFigures;
 
     #[expect(clippy::unused_self, reason = "as if there were something to count")]
@@ -171,6 +173,7 @@ mod nothing {
 
     pub(crate) fn job_counts<'a>(_: &str, _: impl Iterator<Item = (&'a str, u64)>) {}
 
+    /// Counts nothing, without the feature `metrics`.
     pub(crate) struct AddFigures;
 
     #[expect(clippy::unused_self, reason = "as if there were something to count")]
@@ -182,6 +185,7 @@ mod nothing {
         pub(crate) fn sent(&self, _: usize) {}
     }
 
+    /// Measures nothing, without the feature `metrics`.
     pub(crate) struct Stopwatch;
 
     impl Stopwatch {

@@ -156,6 +156,7 @@ pub(crate) struct Undecodable {
     pub(crate) partial: Box<RawJob>,
 }
 
+/// Why a job cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UndecodableKind {
     /// It has neither `name` nor `data`: it is what a late write left of a removed job.

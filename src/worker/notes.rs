@@ -7,6 +7,7 @@ use super::{Report, WorkerCounts};
 /// How many ids of each kind are kept at least.
 const KEPT: usize = 1_000;
 
+/// The parts of a worker's report that are no counts.
 #[derive(Default)]
 pub(crate) struct ReportNotes {
     pub(crate) moved: u64,

@@ -129,6 +129,7 @@ pub(super) enum Force {
     Abort,
 }
 
+/// Decides when a worker calls Redis, for how many jobs it asks, and when it looks again.
 pub(super) struct Plan {
     drain_delay: Duration,
     longest_limit: Duration,

@@ -60,6 +60,7 @@ pub(crate) enum Command {
     Answer,
 }
 
+/// The state of a worker's loop, which alone starts attempts and calls Redis for outcomes and new jobs.
 pub(crate) struct Loop {
     worker: Arc<WorkerCore>,
     commands: mpsc::Receiver<Command>,

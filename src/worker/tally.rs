@@ -11,6 +11,7 @@ use crate::job::CancelReason;
 use crate::script::settle::{End, Why};
 use crate::telemetry::Counted;
 
+/// Counts and announces what becomes of the jobs of one worker.
 pub(super) struct Tally {
     worker: Arc<WorkerCore>,
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{CHUNK, Ending};
+use super::CHUNK;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::events::look_back::{Existed, look_back};
+use crate::events::wait_end::WaitEnd;
 use crate::sync::Lock;
 
 /// Collects searches for removed jobs. One task searches for all, so that many searches at once cost no more than one,
@@ -28,12 +29,12 @@ struct Open {
 /// One search: for which job, and whom to tell.
 struct Asked {
     job: (String, Existed),
-    tell: oneshot::Sender<Result<Option<Ending>>>,
+    tell: oneshot::Sender<Result<Option<WaitEnd>>>,
 }
 
 impl Searches {
     /// Returns how a removed job ended, as far as its events still exist.
-    pub(super) async fn look_back(&self, engine: &Engine, id: &str, existed: Existed) -> Result<Option<Ending>> {
+    pub(super) async fn look_back(&self, engine: &Engine, id: &str, existed: Existed) -> Result<Option<WaitEnd>> {
         for _ in 0..MOST_TASKS {
             let (tell, told) = oneshot::channel();
             let needs_task = {

@@ -6,6 +6,7 @@ use futures::future::join_all;
 use super::super::testing::{TestQueue, TestServer, eventually, soon};
 use super::waiting::Heard;
 use super::*;
+use crate::error::Reason;
 
 /// Reads jobs so rarely that only events can have answered.
 const BY_EVENTS: Pace = Pace { poll: Duration::from_secs(1000), linger: Duration::from_secs(1000) };

@@ -8,9 +8,9 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::Ending;
 use crate::engine::events::{Batch, Finished, FoundJob};
 use crate::error::Reason;
+use crate::events::wait_end::WaitEnd;
 use crate::sync::Lock;
 use crate::wire::EventId;
 
@@ -25,6 +25,7 @@ pub(super) struct Waiting {
     pub(super) urgent: Notify,
 }
 
+/// Who waits for which job, and what the reader has to do for them.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) by_id: HashMap<String, Vec<Waiter>>,
@@ -41,9 +42,10 @@ pub(super) struct State {
     idle_since: Option<Instant>,
 }
 
+/// One caller that waits for a job.
 pub(super) struct Waiter {
     serial: u64,
-    answer: oneshot::Sender<Ending>,
+    answer: oneshot::Sender<WaitEnd>,
     /// The timestamp of the job that is meant, once it is known.
     born: Option<i64>,
     pub(super) heard: Heard,
@@ -62,11 +64,12 @@ pub(super) enum Heard {
 /// What an event means to those who wait for its job.
 #[derive(Debug, Clone)]
 pub(super) enum Sign {
-    Finished(Ending),
+    Finished(WaitEnd),
     /// A new job has this id.
     Added,
 }
 
+/// A reader of events that is running.
 #[derive(Clone)]
 pub(super) struct Running {
     pub(super) number: u64,
@@ -86,7 +89,7 @@ impl Running {
 
 /// What a read of a job means to one who waits for it.
 pub(super) enum Look {
-    Over(Ending),
+    Over(WaitEnd),
     NotYet,
     /// The job was removed, or another one has its id.
     Gone,
@@ -97,11 +100,11 @@ impl Look {
         let FoundJob { finished, born: found } = found;
         match finished {
             Finished::Refused(Reason::MissingJob) => Self::Gone,
-            Finished::Refused(reason) => Self::Over(Ending::Refused(reason)),
+            Finished::Refused(reason) => Self::Over(WaitEnd::Refused(reason)),
             _ if born.is_some() && found.is_some() && born != found => Self::Gone,
             Finished::NotYet => Self::NotYet,
-            Finished::Completed(json) => Self::Over(Ending::completed(json)),
-            Finished::Failed(reason) => Self::Over(Ending::Failed(reason)),
+            Finished::Completed(json) => Self::Over(WaitEnd::completed(json)),
+            Finished::Failed(reason) => Self::Over(WaitEnd::Failed(reason)),
         }
     }
 }
@@ -137,8 +140,8 @@ impl Waiting {
                 continue;
             }
             let sign = match entry.field("event") {
-                Some(b"completed") => Sign::Finished(Ending::completed(text("returnvalue").into_owned())),
-                Some(b"failed") => Sign::Finished(Ending::Failed(text("failedReason").into_owned())),
+                Some(b"completed") => Sign::Finished(WaitEnd::completed(text("returnvalue").into_owned())),
+                Some(b"failed") => Sign::Finished(WaitEnd::Failed(text("failedReason").into_owned())),
                 Some(b"added") => Sign::Added,
                 Some(b"removed") => {
                     state.suspects.insert(id.into_owned());
@@ -173,7 +176,7 @@ impl Waiting {
     }
 
     /// Answers one who waits.
-    pub(super) fn answer(&self, id: &str, serial: u64, outcome: Ending) {
+    pub(super) fn answer(&self, id: &str, serial: u64, outcome: WaitEnd) {
         let waiter = self.lock().take(id, serial);
         if let Some(waiter) = waiter {
             waiter.tell(outcome);
@@ -279,7 +282,7 @@ impl State {
 }
 
 impl Waiter {
-    fn tell(self, outcome: Ending) {
+    fn tell(self, outcome: WaitEnd) {
         // Nobody receives it if the caller has gone.
         let _ = self.answer.send(outcome);
     }
@@ -314,7 +317,7 @@ pub(super) struct Ticket<'a> {
     waiting: &'a Waiting,
     id: &'a str,
     serial: u64,
-    pub(super) answer: oneshot::Receiver<Ending>,
+    pub(super) answer: oneshot::Receiver<WaitEnd>,
 }
 
 impl<'a> Ticket<'a> {
@@ -343,7 +346,7 @@ impl<'a> Ticket<'a> {
     }
 
     /// Returns how a job ended that is removed by now, if its outcome was heard of up to this event.
-    pub(super) fn last_heard(&self, newest: EventId) -> Option<Ending> {
+    pub(super) fn last_heard(&self, newest: EventId) -> Option<WaitEnd> {
         let state = self.waiting.lock();
         let waiter = state.by_id.get(self.id)?.iter().find(|waiter| waiter.serial == self.serial)?;
         let Heard::Early(early) = &waiter.heard else { return None };
