@@ -29,7 +29,7 @@ async fn client(server: &RedisServer, user: &str) -> Client {
 const LIMIT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
-async fn each_user_does_its_work() {
+async fn each_documented_acl_user_can_do_its_work() {
     let server = server().await;
     let queue: Queue<u32, u32> = client(&server, "bull-producer").await.queue("acl").open().unwrap();
     let process = |job: Job<u32, u32>| async move {
@@ -60,7 +60,7 @@ async fn each_user_does_its_work() {
 }
 
 #[tokio::test]
-async fn no_user_does_more() {
+async fn documented_acl_users_are_permitted_nothing_else() {
     let server = server().await;
     let observer: Queue<u32, u32> = client(&server, "bull-observer").await.queue("acl").open().unwrap();
     assert!(observer.add("n", 1).await.is_err());
@@ -78,7 +78,7 @@ async fn no_user_does_more() {
 }
 
 #[tokio::test]
-async fn who_may_send_each_command_by_name_is_refused_nothing() {
+async fn a_user_with_every_listed_command_is_refused_nothing() {
     let server = server().await;
     // Servers before 7.2 do not know this command.
     let more = ["SETUSER", "bull-exact", "+client|setinfo"];
@@ -132,7 +132,7 @@ fn words_behind(folder: &str, before: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_command_is_on_the_page() {
+fn every_command_sent_is_listed_on_the_acl_page() {
     let page = include_str!("../docs/acl.md").to_lowercase();
     let is_named = |word: &str| page.contains(&format!("+{}", word.to_lowercase())) || word == "ROLE";
     let in_scripts = words_behind("lua", "call(\"");

@@ -32,7 +32,7 @@ async fn added(cursor: &mut EventCursor) -> (String, EventId) {
 
 /// From where nothing has happened yet, too, what was cut away before it was read is told.
 #[tokio::test]
-async fn a_cursor_that_began_on_an_empty_stream_tells_what_it_has_missed() {
+async fn a_cursor_that_began_on_an_empty_stream_reports_a_gap() {
     let fixture = Fixture::new().await;
     let queue = fixture.client.queue::<serde_json::Value, ()>("new").max_len_events(100).open().unwrap();
     let open = || fixture.client.event_cursor("new", "mine").from(EventsFrom::Now).open();
@@ -85,7 +85,7 @@ async fn a_cursor_goes_on_after_what_was_acknowledged() {
 }
 
 #[tokio::test]
-async fn from_now_on_counts_from_the_first_opening() {
+async fn a_cursor_from_now_begins_where_it_was_first_opened() {
     let fixture = Fixture::new().await;
     fixture.add_many(2).await;
     let from_now = || fixture.client.event_cursor("q", "mine").from(EventsFrom::Now);
@@ -95,7 +95,7 @@ async fn from_now_on_counts_from_the_first_opening() {
 }
 
 #[tokio::test]
-async fn what_was_trimmed_away_unread_is_told_as_a_gap_until_a_later_event_is_acknowledged() {
+async fn events_trimmed_unread_are_a_gap_until_a_later_event_is_acknowledged() {
     let fixture = Fixture::new().await;
     fixture.add_many(3).await;
     let mut cursor = open(&fixture, "mine").await;
@@ -156,7 +156,7 @@ async fn a_stream_that_others_cut_short_under_an_idle_reader_is_told_as_a_gap() 
 }
 
 #[tokio::test]
-async fn a_store_of_the_users_keeps_the_place() {
+async fn a_cursor_continues_from_a_store_of_the_user() {
     #[derive(Clone, Default)]
     struct InMemory(Arc<Mutex<Option<EventId>>>);
 
@@ -197,7 +197,7 @@ async fn a_slow_reader_loses_nothing() {
 }
 
 #[tokio::test]
-async fn bullmqs_tools_leave_the_place_of_a_cursor_alone() {
+async fn bullmqs_tools_do_not_delete_the_position_of_a_cursor() {
     let fixture = Fixture::new().await;
     let ids = fixture.add_many(2).await;
     // Names of fields of a job's hash, in case somebody takes the cursors for a job.

@@ -90,7 +90,7 @@ fn dashboard() {
 }
 
 #[test]
-fn the_demo_finds_all_numbers_as_they_should_be() {
+fn the_demo_checks_all_its_numbers() {
     let printed = run(example("demo").env_remove("REDIS_URL"));
     assert!(printed.last().unwrap().starts_with("all numbers are as they should be"), "{printed:?}");
 }

@@ -95,7 +95,7 @@ fn the_dashboard_has_the_panels_of_the_page() {
 }
 
 #[test]
-fn alerts_and_panels_ask_for_figures_that_there_are() {
+fn alerts_and_panels_use_existing_metrics() {
     let (figures, page) = (figures(), read("src/guides/observability.md"));
     let source = read("src/telemetry/figures.rs") + &read("src/state.rs");
     let queries = queries(&page);

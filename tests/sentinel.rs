@@ -225,7 +225,7 @@ async fn fail_over(fault: Fault, ids: Ids) -> Figures {
 const FEW: usize = 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_planned_failover_is_followed_before_the_old_master_knows_of_it() {
+async fn a_client_follows_a_planned_failover_before_the_old_master_is_demoted() {
     let figures = fail_over(Fault::Planned, Ids::Own).await;
     println!("{figures:?}");
     assert!(figures.ended.lost.len() < FEW, "{figures:?}");
@@ -296,7 +296,7 @@ async fn sentinels_have_a_login_of_their_own_and_one_of_them_is_enough() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_sentinels_is_said() {
+async fn errors_say_what_is_wrong_with_sentinels() {
     let mut sentinels = Sentinels::start_with(Some("s3cret")).await;
     let connect_to = async |options: ConnectOptions| {
         let options = options.connect_timeout(Duration::from_secs(20)).wait_for_server(false);
@@ -325,7 +325,7 @@ async fn what_is_wrong_with_sentinels_is_said() {
 
 /// The sentinels are down while the master changes; when they are back, the new master is found.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sentinels_that_were_away_are_asked_when_they_are_back() {
+async fn sentinels_that_return_are_asked_again() {
     let mut sentinels = Sentinels::start().await;
     let traffic = Traffic::start(options(&sentinels)).await;
     traffic.more(20).await;

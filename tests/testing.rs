@@ -26,7 +26,7 @@ async fn said(assertion: impl Future<Output = ()>) -> String {
 }
 
 #[tokio::test]
-async fn what_was_enqueued_is_asserted_with_the_difference() {
+async fn assertions_on_enqueued_jobs_show_the_difference() {
     let queue = TestQueue::new("mails").await;
     queue.add("welcome", json!({ "to": "ada", "lines": [1, 2] })).delay(HOUR).await.unwrap();
     queue.add("invoice", json!(7)).priority(3).job_id("of-7").await.unwrap();
@@ -141,7 +141,7 @@ async fn a_flow_is_drained_children_first() {
 }
 
 #[tokio::test]
-async fn options_of_a_worker_count_in_a_drain() {
+async fn a_drain_obeys_the_options_of_a_worker() {
     let queue = TestQueue::new("q").await;
     queue.add("job", json!(1)).attempts(5).backoff(Backoff::fixed(HOUR)).await.unwrap();
     let fails = |_: Job<Value, ()>| async { Err::<(), _>(Halt::failed("no")) };
@@ -167,7 +167,7 @@ async fn waits(job: Job<Value, String>) -> Result<String, Halt> {
 }
 
 #[tokio::test]
-async fn faults_are_layers_of_one_line() {
+async fn faults_are_simulated_by_layers() {
     let run = async |router: Router| -> (Drained, u32) {
         let queue = TestQueue::new("q").await;
         let id = queue.add("job", json!(1)).attempts(2).await.unwrap().id().to_owned();
@@ -242,7 +242,7 @@ async fn a_processor_runs_without_a_server() {
 }
 
 #[tokio::test]
-async fn a_test_queue_takes_its_keys_along() {
+async fn a_test_queue_deletes_its_keys_when_dropped() {
     let server = RedisServer::start();
     let queue = TestQueue::at(&server.url(), "q").await;
     let other = TestQueue::at(&server.url(), "q").await;

@@ -6,7 +6,7 @@ use crate::common::dump::Dump;
 /// An operator at night: finds which queue is late and why, retries what failed, by name, looks at what waits, cleans
 /// up.
 #[tokio::test]
-async fn a_call_at_night() {
+async fn failed_jobs_are_found_retried_and_cleaned_in_the_terminal() {
     let on = Fixture::new().await;
     let _node = filled_by_node(&on).await;
     let worst = oxmq(&on, "queues --json --sort failed").await.json().remove(0);
@@ -24,7 +24,7 @@ async fn a_call_at_night() {
 }
 
 #[tokio::test]
-async fn nothing_is_changed_unless_somebody_says_yes() {
+async fn a_command_changes_nothing_without_a_yes() {
     let on = Fixture::new().await;
     let _node = filled_by_node(&on).await;
     let dump = async || {
@@ -95,7 +95,7 @@ async fn an_id_with_a_star_is_refused_before_anything_is_done() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_done_to_all_says_so_by_its_code() {
+async fn a_job_that_is_refused_has_an_exit_code_of_its_own() {
     let on = Fixture::new().await;
     let every = oxmq::Repeat::every(std::time::Duration::from_secs(90));
     on.queue.upsert_job_scheduler("s", every).data(json!({})).await.unwrap();
@@ -112,7 +112,7 @@ async fn what_cannot_be_done_to_all_says_so_by_its_code() {
 }
 
 #[tokio::test]
-async fn whole_queues_are_steered() {
+async fn whole_queues_are_paused_resumed_drained_and_deleted() {
     let on = Fixture::new().await;
     let _node = filled_by_node(&on).await;
     let mails: Queue = on.client.queue("mails").open().unwrap();

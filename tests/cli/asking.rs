@@ -18,7 +18,7 @@ async fn asked(on: &Fixture, words: &str) -> Terminal {
 }
 
 #[tokio::test]
-async fn only_a_yes_goes_on() {
+async fn any_answer_but_yes_stops_the_command() {
     let on = Fixture::new().await;
     on.add_many(5).await;
     for (answer, words) in [("n", "drain q"), ("", "remove q --all"), ("yess", "pause q"), ("C-d", "obliterate q")] {

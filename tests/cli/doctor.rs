@@ -49,7 +49,7 @@ async fn spoil(on: &Fixture, commands: &[&str]) {
 const JOB: &str = "name n data {} opts {} timestamp TS delay 0 priority 0";
 
 #[tokio::test]
-async fn ids_without_jobs_leave_their_places() {
+async fn ids_without_jobs_are_removed_from_their_lists() {
     let on = found_and_mended(
         FindingKind::MissingJobs,
         &["LPUSH @wait gone", "ZADD @failed 5 lost", "ZADD @delayed 9e15 late"],
@@ -59,7 +59,7 @@ async fn ids_without_jobs_leave_their_places() {
 }
 
 #[tokio::test]
-async fn jobs_that_are_nowhere_go_where_they_belong() {
+async fn jobs_in_no_list_are_put_into_the_right_one() {
     let job = |id: &str, more: &str| format!("HSET @{id} {JOB}{more}");
     let commands = [
         job("a", ""),
@@ -87,7 +87,7 @@ async fn jobs_that_are_nowhere_go_where_they_belong() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_nowhere_does_not_run_before_its_time() {
+async fn a_delayed_job_in_no_list_is_put_back_with_its_due_time() {
     let on = Fixture::new().await;
     let day = Duration::from_secs(86_400);
     let later = on.queue.add("mail", json!({})).delay(2 * day).await.unwrap();
@@ -123,7 +123,7 @@ async fn a_job_that_is_nowhere_does_not_run_before_its_time() {
 }
 
 #[tokio::test]
-async fn what_a_dead_worker_left_active_runs_again() {
+async fn jobs_that_a_dead_worker_left_active_run_again() {
     let job = format!("HSET @a {JOB} ats 1");
     let on = found_and_mended(FindingKind::ActiveWithoutLock, &[&job, "LPUSH @active a"]).await;
     complete_next(&on).await;
@@ -136,7 +136,7 @@ async fn complete_next(on: &Fixture) {
 }
 
 #[tokio::test]
-async fn left_overs_go() {
+async fn stray_locks_parts_and_deduplications_are_removed() {
     found_and_mended(FindingKind::LockWithoutJob, &["SET @a:lock t"]).await;
     found_and_mended(FindingKind::OrphanedParts, &["RPUSH @a:logs line", "SADD @b:dependencies x"]).await;
     found_and_mended(FindingKind::DeadDeduplication, &["SET @de:x:y nobody"]).await;
@@ -157,7 +157,7 @@ async fn a_stopped_scheduler_goes_on() {
 }
 
 #[tokio::test]
-async fn a_scheduler_whose_run_stands_nowhere_goes_on() {
+async fn a_scheduler_whose_run_is_in_no_list_goes_on() {
     let job = format!("HSET @repeat:s:1700000000000 {JOB} rjk s");
     let on = found_and_mended(
         FindingKind::StoppedSchedulers,
@@ -179,7 +179,7 @@ async fn a_parent_whose_children_are_gone_runs() {
 }
 
 #[tokio::test]
-async fn what_version_5_put_aside_comes_back() {
+async fn jobs_in_the_paused_list_of_version_5_run_again() {
     let job = format!("HSET @a {JOB}");
     let on = found_and_mended(FindingKind::PausedList, &[&job, "LPUSH @paused a"]).await;
     complete_next(&on).await;
@@ -227,7 +227,7 @@ async fn a_stream_that_is_too_long_is_trimmed() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_mended_is_told() {
+async fn findings_that_cannot_be_mended_are_reported() {
     let on = Fixture::new().await;
     let now = now_ms();
     let long_ago = format!("HSET @a {} ", JOB.replace("TS", &(now - 600_000).to_string()));
@@ -336,7 +336,7 @@ async fn a_healthy_server_under_load_is_not_accused() {
 }
 
 #[tokio::test]
-async fn the_command_tells_asks_and_mends() {
+async fn the_command_reports_asks_and_mends() {
     // This server records no slow scripts, because a busy machine makes any script slow.
     let server = RedisServer::start_with(&["--slowlog-log-slower-than", "-1"]);
     let on = Fixture::on(&server).await;
@@ -371,7 +371,7 @@ async fn of_server(url: &str) -> Vec<(FindingKind, String)> {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_server_is_told() {
+async fn faults_of_the_server_are_reported() {
     let healthy = RedisServer::start_with(&["--slowlog-log-slower-than", "-1"]);
     assert_eq!(of_server(&healthy.url()).await, []);
     let server = RedisServer::start_with(&[
@@ -417,7 +417,7 @@ int gettimeofday(struct timeval *at, void *zone) {
 ";
 
 #[tokio::test]
-async fn a_clock_that_goes_wrong_is_told() {
+async fn a_wrong_clock_is_reported() {
     let dir = oxmq::testing::fresh_dir();
     let (source, library) = (dir.join("clock.c"), dir.join("clock.so"));
     std::fs::write(&source, AN_HOUR_AGO).unwrap();
@@ -437,7 +437,7 @@ async fn a_clock_that_goes_wrong_is_told() {
 }
 
 #[tokio::test]
-async fn jobs_are_weighed_by_name_where_that_is_asked() {
+async fn memory_is_measured_by_job_name_on_request() {
     let on = Fixture::new().await;
     for (name, count, text) in [("small", 30, 10), ("large", 10, 20_000)] {
         let jobs = (0..count).map(|_| NewJob::new(name, json!({ "text": "x".repeat(text) })));
@@ -455,7 +455,7 @@ async fn jobs_are_weighed_by_name_where_that_is_asked() {
 }
 
 #[tokio::test]
-async fn who_works_by_which_library_is_told() {
+async fn the_libraries_of_workers_are_reported() {
     let on = Fixture::new().await;
     let worker = on.worker(async |_: Job<Value, ()>| Ok::<_, oxmq::Halt>(())).start().unwrap();
     eventually("the worker is told", || async {
@@ -467,7 +467,7 @@ async fn who_works_by_which_library_is_told() {
 }
 
 #[tokio::test]
-async fn what_is_not_looked_at_is_told() {
+async fn what_was_left_out_is_reported() {
     let on = Fixture::new().await;
     let left_out = async |doctor: oxmq::doctor::Doctor| {
         let report = doctor.queue("q").pause(Duration::ZERO).examine().await.unwrap();
@@ -488,7 +488,7 @@ async fn what_is_not_looked_at_is_told() {
 }
 
 #[tokio::test]
-async fn how_far_it_is_is_told() {
+async fn progress_is_reported() {
     let on = Fixture::new().await;
     spoil(&on, &["LPUSH @wait gone"]).await;
     let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));

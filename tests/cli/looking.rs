@@ -2,7 +2,7 @@ use super::*;
 use crate::common::server::RedisServer;
 
 #[tokio::test]
-async fn queues_of_node_are_told_at_a_glance() {
+async fn queues_of_node_are_listed_with_their_counts() {
     let on = Fixture::new().await;
     let _node = filled_by_node(&on).await;
     let out = oxmq(&on, "queues").await.ok();
@@ -20,7 +20,7 @@ async fn queues_of_node_are_told_at_a_glance() {
 }
 
 #[tokio::test]
-async fn jobs_are_found_by_what_is_known_of_them() {
+async fn jobs_are_found_by_state_name_id_age_data_and_reason() {
     let on = Fixture::new().await;
     let _node = filled_by_node(&on).await;
     let count = async |words: &str| oxmq(&on, &format!("jobs mails --count {words}")).await.ok().trim().to_owned();
@@ -102,7 +102,7 @@ async fn what_cannot_be_read_is_shown_as_it_is_stored_and_hides_nothing() {
 }
 
 #[tokio::test]
-async fn whoever_may_not_read_events_is_told_and_that_is_an_error() {
+async fn tail_without_permission_to_read_ends_with_an_error() {
     let server = RedisServer::start();
     let on = Fixture::on(&server).await;
     on.add_many(3).await;
@@ -121,7 +121,7 @@ async fn whoever_may_not_read_events_is_told_and_that_is_an_error() {
 }
 
 #[tokio::test]
-async fn nobody_reads_on_and_that_is_no_error() {
+async fn a_reader_that_ends_early_is_no_error() {
     let on = Fixture::new().await;
     on.add_many(5_000).await;
     for words in [
@@ -163,7 +163,7 @@ async fn a_flow_is_a_tree_and_says_why_it_waits() {
 }
 
 #[tokio::test]
-async fn events_workers_and_schedulers_are_told() {
+async fn events_workers_and_schedulers_are_listed() {
     let on = Fixture::new().await;
     let _node = filled_by_node(&on).await;
     let failed = oxmq(&on, "tail mails --from 0 --no-follow -e failed --json").await.json();

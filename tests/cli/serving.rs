@@ -70,7 +70,7 @@ impl Serving {
 }
 
 #[tokio::test]
-async fn by_default_it_shows_and_lets_nobody_act() {
+async fn without_a_flag_nobody_may_act() {
     let on = Fixture::new().await;
     let id = on.queue.add("greet", json!({ "to": "ada", "password": "hunter2" })).await.unwrap().id().to_owned();
     let serving = Serving::start(&on, &[]).await;
@@ -92,7 +92,7 @@ async fn by_default_it_shows_and_lets_nobody_act() {
 }
 
 #[tokio::test]
-async fn who_may_act_is_said_by_a_flag() {
+async fn a_flag_permits_actions() {
     let on = Fixture::new().await;
     let other: Queue = on.client.queue("other").open().unwrap();
     other.add("job", json!(1)).await.unwrap();
@@ -123,7 +123,7 @@ async fn a_signal_ends_it_while_pages_are_open() {
 }
 
 #[tokio::test]
-async fn what_is_set_wrongly_is_told_before_it_serves() {
+async fn wrong_settings_are_refused_before_it_serves() {
     let on = Fixture::new().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let listener = std::net::TcpListener::bind(taken).unwrap();

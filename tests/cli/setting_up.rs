@@ -2,7 +2,7 @@ use super::*;
 use crate::common::server::fresh_prefix;
 
 #[tokio::test]
-async fn the_server_is_said_by_option_environment_or_file() {
+async fn the_server_is_taken_from_option_environment_or_file() {
     let on = Fixture::new().await;
     on.add_many(1).await;
     let url = shared_server().url();

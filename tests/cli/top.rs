@@ -142,7 +142,7 @@ async fn hundreds_of_queues_are_paged_through() {
 }
 
 #[tokio::test]
-async fn a_screen_of_a_few_letters_shows_what_it_can() {
+async fn a_tiny_screen_shows_what_fits() {
     let on = Fixture::new().await;
     let _node = filled_by_node(&on).await;
     let terminal = Terminal::open(&on, 20, 5, "TERM=screen-256color");

@@ -14,7 +14,7 @@ use crate::common::eventually::{eventually, eventually_within};
 use crate::common::fixture::{Ledger, PATIENCE, listen};
 
 #[tokio::test]
-async fn queues_on_every_node_add_run_and_tell() {
+async fn queues_on_every_node_add_process_and_emit_events() {
     let cluster = shared_cluster();
     let prefix = untagged_prefix();
     let client = client(cluster, &prefix).await;

@@ -10,7 +10,7 @@ use super::{client, untagged_prefix};
 use crate::common::cluster::{name_on_each, shared_cluster};
 
 #[tokio::test]
-async fn what_is_wrong_on_any_master_is_found() {
+async fn faults_on_every_master_are_reported() {
     let cluster = shared_cluster();
     let (prefix, names) = (untagged_prefix(), name_on_each("ill"));
     let client = client(cluster, &prefix).await;

@@ -61,7 +61,7 @@ async fn partitions_lie_on_all_masters_and_are_worked_on_as_one() {
 
 /// A master that does not answer takes no slots away from the partitions on the others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_others_go_on_while_one_master_is_silent() {
+async fn partitions_on_other_masters_go_on_while_one_is_silent() {
     let cluster = Cluster::start();
     for node in 0..3 {
         // The cluster must not replace it meanwhile.

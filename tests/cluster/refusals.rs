@@ -30,7 +30,7 @@ async fn a_queue_needs_a_hash_tag() {
 }
 
 #[tokio::test]
-async fn relatives_are_in_one_slot() {
+async fn a_flow_over_several_slots_is_refused() {
     let cluster = shared_cluster();
     let prefix = untagged_prefix();
     let client = client(cluster, &prefix).await;
@@ -62,7 +62,7 @@ async fn no_connection(options: ConnectOptions) -> String {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_an_address_is_said() {
+async fn errors_say_what_is_wrong_with_a_cluster_address() {
     let cluster = shared_cluster();
     let error = Client::builder(options(cluster).db(1)).connect().await.unwrap_err();
     invalid(&error, "db", "0");

@@ -11,7 +11,7 @@ use crate::common::cluster::{Cluster, name_on_each};
 use crate::common::log::Log;
 
 #[tokio::test]
-async fn clients_connect_and_see_what_the_others_have() {
+async fn clients_connect_and_read_the_other_masters_while_one_is_silent() {
     let cluster = Cluster::start();
     for node in 0..3 {
         // The cluster must not replace it meanwhile.

@@ -10,7 +10,7 @@ use super::site::{Site, text};
 use crate::common::fixture::Fixture;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_default_nobody_acts() {
+async fn without_a_permission_nobody_may_act() {
     let fixture = Fixture::new().await;
     let id = fixture.add(json!({})).await;
     let site = Site::with(Dashboard::new(fixture.client.clone())).await;
@@ -30,7 +30,7 @@ async fn by_default_nobody_acts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_may_not_be_seen_is_not_even_named() {
+async fn a_hidden_queue_is_not_named_on_any_page() {
     let fixture = Fixture::new().await;
     let hidden: oxmq::Queue = fixture.client.queue("payroll").open().unwrap();
     let id = hidden.add("raise", json!({})).job_id("ann").await.unwrap().id().to_owned();
@@ -65,7 +65,7 @@ async fn a_queue_that_may_not_be_seen_is_not_even_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_right_to_one_action_is_none_to_another() {
+async fn a_permission_for_one_action_permits_no_other() {
     let fixture = Fixture::new().await;
     let id = fixture.add(json!({})).await;
     let may = |_: &axum::http::request::Parts, wanted: &Permission<'_>| {
@@ -143,7 +143,7 @@ async fn forms_of_others_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_action_is_told_with_who_did_it() {
+async fn each_action_is_reported_with_its_user() {
     let fixture = Fixture::new().await;
     let heard: Arc<Mutex<Vec<Audit>>> = Arc::default();
     let into = Arc::clone(&heard);
@@ -162,7 +162,7 @@ async fn each_action_is_told_with_who_did_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_covered_is_neither_shown_nor_found() {
+async fn covered_fields_are_neither_shown_nor_found() {
     let fixture = Fixture::new().await;
     let data = json!({ "password": "hunter2", "name": "Ann Onymous", "deep": [{ "apiKey": "k-4711" }] });
     let id = fixture.queue.add("login", data).await.unwrap().id().to_owned();

@@ -71,7 +71,7 @@ async fn one_job_is_retried_promoted_changed_and_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn chosen_jobs_are_worked_on_together() {
+async fn an_action_applies_to_all_chosen_jobs() {
     let fixture = Fixture::new().await;
     let ids = fixture.add_many(5).await;
     let worker = fixture.worker(refuses).start().unwrap();
@@ -166,7 +166,7 @@ async fn a_job_that_runs_is_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_that_a_filter_names_are_worked_on_in_the_background() {
+async fn an_action_on_a_filter_runs_in_the_background() {
     let fixture = Fixture::new().await;
     fixture.add_many(250).await;
     for n in 0..3 {

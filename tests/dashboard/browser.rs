@@ -15,7 +15,7 @@ fn counts<'a>(queue: &'a Queue, state: JobState, wanted: u64) -> impl Future<Out
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs chromium and chromedriver: make test-dashboard"]
-async fn a_call_at_night() {
+async fn failed_jobs_are_found_and_retried_in_the_browser() {
     let shop = Shop::open(|dashboard| dashboard).await;
     let chrome = Chrome::open(1280, 900, false).await;
     chrome.go(&shop.url).await;

@@ -19,7 +19,7 @@ fn mending<'a>(page: &'a str, finding: &str) -> Vec<(&'a str, &'a str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_found_is_seen_and_mended_by_those_who_may() {
+async fn findings_are_shown_and_mended_with_permission() {
     let fixture = Fixture::new().await;
     let payroll: oxmq::Queue = fixture.client.queue("payroll").open().unwrap();
     payroll.write_meta().await.unwrap();

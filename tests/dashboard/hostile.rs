@@ -13,7 +13,7 @@ async fn refuses(_: Job) -> Result<Value, Halt> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_others_write_stays_text() {
+async fn foreign_data_is_escaped_on_every_page() {
     let fixture = Fixture::new().await;
     let evil: oxmq::Queue = fixture.client.queue(EVIL).open().unwrap();
     evil.write_meta().await.unwrap();
@@ -53,7 +53,7 @@ async fn whatever_others_write_stays_text() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_that_browsers_take_for_steps_have_pages() {
+async fn queues_and_jobs_named_like_path_steps_have_pages() {
     let fixture = Fixture::new().await;
     for name in ["..", ".", "=x"] {
         let queue: oxmq::Queue = fixture.client.queue(name).open().unwrap();

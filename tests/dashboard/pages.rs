@@ -21,7 +21,7 @@ async fn fails(job: Job) -> Result<Value, Halt> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_page_tells_of_all_queues_whoever_filled_them() {
+async fn the_first_page_lists_queues_of_node_and_of_rust() {
     let fixture = Fixture::new().await;
     let node = NodeDriver::start(BullMq::V6, &shared_server().url(), &fixture.prefix).await;
     for n in 0..3 {
@@ -74,7 +74,7 @@ async fn a_queue_shows_its_jobs_by_state_page_and_filter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_is_told_with_all_that_is_known_of_it() {
+async fn the_page_of_a_job_shows_everything_known_of_it() {
     let fixture = Fixture::new().await;
     let worker = fixture.worker(fails).start().unwrap();
     let options = JobOptions::default().attempts(2).backoff(Duration::from_millis(1)).remove_on_complete(1_000);
@@ -129,7 +129,7 @@ async fn a_job_that_no_worker_can_read_is_shown_nevertheless() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_family_is_a_tree_that_says_why_it_waits() {
+async fn the_tree_of_a_flow_says_why_its_parents_wait() {
     let fixture = Fixture::new().await;
     let kids = (0..3).map(|n| FlowNode::new("q", format!("kid {n}"), json!({})));
     let tree = FlowNode::new("parents", "report", json!({})).children(kids);
@@ -174,7 +174,7 @@ async fn schedulers_workers_events_and_the_server_have_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_cluster_times_are_true_and_each_server_is_told() {
+async fn on_a_cluster_times_are_right_and_each_server_is_shown() {
     let cluster = crate::common::cluster::Cluster::start();
     let options = oxmq::ConnectOptions::cluster(&cluster.hosts()[..1]).unwrap();
     // Only the names of the queues have a hash tag.

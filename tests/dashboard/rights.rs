@@ -281,7 +281,7 @@ fn first_difference(left: &str, right: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_learns_of_a_queue_that_he_may_not_see() {
+async fn hidden_queues_look_like_queues_that_do_not_exist() {
     let house = House::new().await;
     let (place, _) = house.site.done("/doctor", &[("do", "examine")]).await;
     house.site.page_with(&place, &[&format!("missing-jobs of {HIDDEN}"), "missing-jobs of q"]).await;
@@ -322,7 +322,7 @@ async fn nobody_learns_of_a_queue_that_he_may_not_see() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_happens_in_a_hidden_queue_changes_no_page() {
+async fn events_of_a_hidden_queue_change_no_page() {
     let house = House::new().await;
     let before = [house.pages(Sees::None).await, house.pages(Sees::One).await];
     let hidden: oxmq::Queue = house.fixture.client.queue(HIDDEN).open().unwrap();
@@ -380,7 +380,7 @@ const DEEDS: &[Form<'_>] = &[
 const ELSEWHERE: [&str; 2] = ["run-scheduler", "examine"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_does_what_he_may_not_do() {
+async fn actions_without_permission_change_nothing() {
     let house = House::new().await;
     house.site.done("/doctor", &[("do", "examine")]).await;
     let found = house.site.page_with("/doctor", &["missing-jobs of q", &format!("missing-jobs of {HIDDEN}")]).await;
@@ -437,7 +437,7 @@ async fn nobody_does_what_he_may_not_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_form_does_what_it_is_for_and_nothing_else() {
+async fn a_form_does_only_its_own_actions() {
     let house = House::new().await;
     let now = house.dump().await;
     // All fields that any form knows.
@@ -472,7 +472,7 @@ async fn a_form_does_what_it_is_for_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scheduler_runs_for_who_may_and_an_examination_is_of_what_one_sees() {
+async fn running_a_scheduler_needs_a_permission_and_an_examination_covers_visible_queues() {
     let house = House::new().await;
     let next = {
         let page = house.site.page("/queue/q/schedulers").await;

@@ -15,7 +15,7 @@ fn indexes(names: &[&str]) -> BTreeSet<String> {
 }
 
 #[test]
-fn an_event_is_about_the_indexes_of_its_paths() {
+fn a_file_event_concerns_the_indexes_of_its_paths() {
     let root = Path::new("/documents");
     let event = |kind| Event::new(kind).add_path(root.join("a/one.txt")).add_path(root.join("b"));
     assert_eq!(changed_indexes(root, Ok(event(EventKind::Create(CreateKind::File)))), indexes(&["a", "b"]));
@@ -27,7 +27,7 @@ fn an_event_is_about_the_indexes_of_its_paths() {
 
 /// Where the system had no room for all changes, and where watching fails, any index may have changed.
 #[test]
-fn an_overflow_is_about_all_indexes() {
+fn an_overflow_concerns_all_indexes() {
     let root = std::env::temp_dir().join(format!("oxmq-overflow-{}", std::process::id()));
     for index in ["a", "b"] {
         std::fs::create_dir_all(root.join(index)).unwrap();

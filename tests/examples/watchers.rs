@@ -138,7 +138,7 @@ fn overlaps(log: &str) -> Vec<String> {
 }
 
 #[test]
-fn two_of_each_survive_being_killed() {
+fn two_builders_and_two_publishers_survive_being_killed() {
     const INDEXES: [&str; 2] = ["products", "people"];
     const DOCUMENTS: usize = 12;
     let (server, dirs) = (RedisServer::start(), Dirs::new("killed"));

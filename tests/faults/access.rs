@@ -28,7 +28,7 @@ fn everything(error: &Error) -> String {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_said_without_the_password() {
+async fn the_error_of_a_wrong_password_does_not_show_it() {
     let server = RedisServer::start_with(&["--requirepass", "right"]);
     let with = |url: &str| ConnectOptions::from_url(url).unwrap();
     let host = server.addr();
@@ -130,12 +130,12 @@ async fn a_user_with_few_rights_can_do_everything_that_matters() {
 }
 
 #[tokio::test]
-async fn a_user_who_may_not_even_say_hello_can_too() {
+async fn a_user_without_permission_for_hello_can_connect_and_work() {
     works_with_rights("-hello -client").await;
 }
 
 #[tokio::test]
-async fn a_wait_that_is_not_permitted_is_no_storm() {
+async fn a_forbidden_blocking_wait_is_not_repeated_without_a_pause() {
     let server = RedisServer::start();
     let mut admin = server.connection().await;
     let set = redis::cmd("ACL").arg(&["SETUSER", "bull", "on", ">pass", "~*", "&*", "+@all", "-bzpopmin"]).to_owned();
@@ -185,7 +185,7 @@ async fn a_server_that_comes_back_with_other_settings_is_asked_again() {
 }
 
 #[tokio::test]
-async fn a_server_that_may_evict_jobs_is_told_once() {
+async fn a_server_that_may_evict_jobs_is_warned_of_once() {
     let server = RedisServer::start();
     let mut admin = server.connection().await;
     let log = Log::begin();

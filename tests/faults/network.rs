@@ -57,7 +57,7 @@ async fn sockets_that_fall_silent_are_replaced() {
 }
 
 #[tokio::test]
-async fn a_network_that_swallows_everything_is_outlived() {
+async fn a_worker_recovers_from_a_network_that_drops_everything() {
     let server = shared_server();
     let proxy = Proxy::start(server.addr()).await;
     let fixture = Fixture::through(&proxy, server).await;
@@ -129,7 +129,7 @@ async fn babbler(words: Vec<u8>) -> String {
 }
 
 #[tokio::test]
-async fn a_peer_that_speaks_nonsense_is_an_error() {
+async fn a_peer_that_does_not_speak_the_protocol_is_an_error() {
     let endless = vec![b'x'; 4 * 1024 * 1024];
     let cases: [&[u8]; 8] = [
         b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
@@ -152,7 +152,7 @@ async fn a_peer_that_speaks_nonsense_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_worker_survives_a_peer_that_begins_to_speak_nonsense() {
+async fn a_worker_survives_replies_that_break_the_protocol() {
     let server = shared_server();
     let proxy = Proxy::start(server.addr()).await;
     let fixture = Fixture::through(&proxy, server).await;

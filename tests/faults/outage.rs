@@ -53,7 +53,7 @@ fn check_log(log: &Log, server: &RedisServer, outages: usize, why: &str) {
 }
 
 #[tokio::test]
-async fn a_silent_server_is_told_once_and_so_is_its_return() {
+async fn an_outage_and_its_end_are_each_reported_once() {
     let log = Log::of_connections();
     let server = RedisServer::start_with(&["--requirepass", PASSWORD]);
     let (client, worker) = idle_worker(&server).await;
@@ -77,7 +77,7 @@ async fn a_silent_server_is_told_once_and_so_is_its_return() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_gone_and_one_that_became_a_replica_are_told() {
+async fn a_server_that_is_gone_or_became_a_replica_is_an_outage() {
     let log = Log::of_connections();
     let mut server = RedisServer::start_with(&["--requirepass", PASSWORD]);
     let (_client, worker) = idle_worker(&server).await;

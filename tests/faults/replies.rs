@@ -40,7 +40,7 @@ async fn an_add_with_an_id_whose_reply_is_lost_is_one_job_and_ok() {
 }
 
 #[tokio::test]
-async fn an_add_without_an_id_whose_reply_is_lost_is_honest() {
+async fn an_add_without_an_id_whose_reply_is_lost_has_an_unknown_outcome() {
     let (proxy, fixture) = proxied().await;
     let (mut ids, mut unknown) = (Vec::new(), 0);
     for n in 0..20 {
@@ -60,7 +60,7 @@ async fn an_add_without_an_id_whose_reply_is_lost_is_honest() {
 }
 
 #[tokio::test]
-async fn an_add_whose_request_is_lost_never_claims_that_nothing_happened_wrongly() {
+async fn an_add_whose_request_is_lost_is_stored_or_its_outcome_unknown() {
     let (proxy, fixture) = proxied().await;
     let (mut ids, mut unknown) = (Vec::new(), 0);
     for n in 0..10 {

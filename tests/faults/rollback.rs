@@ -30,7 +30,7 @@ async fn add(fixture: &Fixture, id: &str) {
 }
 
 #[tokio::test]
-async fn a_worker_tells_of_a_server_that_has_lost_what_it_had_said() {
+async fn a_worker_reports_a_server_that_has_lost_acknowledged_writes() {
     let mut server = RedisServer::start();
     let fixture = Fixture::on(&server).await;
     let worker = fixture.worker(async |_: Job<Value, ()>| Ok::<_, Halt>(())).start().unwrap();
@@ -79,7 +79,7 @@ async fn a_worker_tells_of_a_server_that_has_lost_what_it_had_said() {
 }
 
 #[tokio::test]
-async fn what_was_removed_on_purpose_is_no_rollback() {
+async fn keys_removed_on_purpose_are_no_rollback() {
     let server = RedisServer::start();
     let fixture = Fixture::on(&server).await;
     let worker = fixture.worker(async |_: Job<Value, ()>| Ok::<_, Halt>(())).start().unwrap();

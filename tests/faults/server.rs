@@ -71,7 +71,7 @@ async fn a_storm_of_killed_connections_loses_and_repeats_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_restarts_finds_everybody_again() {
+async fn clients_and_workers_reconnect_to_a_restarted_server() {
     let mut server = RedisServer::start_with(AOF);
     let fixture = Fixture::on(&server).await;
     warm_up(&fixture).await;
@@ -203,7 +203,7 @@ async fn a_full_server_refuses_adds_and_is_drained() {
 /// What a full server refuses to workers before version 7 is told once, as an outage, until it is over. Meanwhile jobs are
 /// taken and ended, and locks are renewed.
 #[tokio::test]
-async fn a_full_server_that_refuses_what_workers_need_is_told() {
+async fn a_full_server_that_refuses_what_workers_need_is_an_outage() {
     if server_version() >= 7 {
         return;
     }
@@ -298,7 +298,7 @@ async fn a_primary_that_becomes_a_replica_is_left_for_the_new_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_forgets_its_scripts_all_the_time_is_taught_again() {
+async fn scripts_are_sent_again_to_a_server_that_keeps_forgetting_them() {
     let server = RedisServer::start();
     let fixture = Arc::new(Fixture::on(&server).await);
     let worker = fixture
@@ -367,7 +367,7 @@ async fn a_server_that_pauses_its_clients_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_worker_that_gets_no_connection_to_wait_on_looks_by_itself() {
+async fn a_worker_without_a_blocking_connection_polls_for_jobs() {
     let server = RedisServer::start();
     let fixture = Fixture::on(&server).await;
     let worker = fixture

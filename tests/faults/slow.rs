@@ -107,7 +107,7 @@ async fn a_server_that_pauses_longer_than_the_deadline_costs_nothing_that_may_be
 }
 
 #[tokio::test]
-async fn a_read_is_never_unknown() {
+async fn a_read_never_has_an_unknown_outcome() {
     let server = RedisServer::start();
     let options = ConnectOptions::from_url(&server.url()).unwrap();
     let options = options.command_timeout(Duration::from_secs(1)).connect_timeout(Duration::from_secs(1));

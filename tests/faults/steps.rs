@@ -78,7 +78,7 @@ async fn recover(redis: &mut MultiplexedConnection, server: &RedisServer) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_in_steps_goes_on_wherever_it_is_killed() {
+async fn a_job_in_steps_continues_after_being_killed_anywhere() {
     let server = RedisServer::start();
     let mut redis = server.connection().await;
     let mut kills = 0;

@@ -81,7 +81,7 @@ async fn jobs_run_over_tls_and_an_idle_connection_that_was_cut_costs_nothing() {
 }
 
 #[tokio::test]
-async fn whom_we_do_not_trust_is_told_at_once() {
+async fn an_untrusted_certificate_is_an_error_at_once() {
     let certificates = Certificates::new();
     let (plain, port) = server(&certificates, "no");
     let ca = || certificates.pem("ca.crt");
@@ -110,7 +110,7 @@ async fn whom_we_do_not_trust_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn a_server_that_asks_for_it_is_shown_our_certificate() {
+async fn a_client_certificate_is_presented_on_request() {
     let certificates = Certificates::new();
     let (_server, port) = server(&certificates, "yes");
     let trusted = || to("localhost", port).tls_root(certificates.pem("ca.crt"));
@@ -131,7 +131,7 @@ fn url(certificates: &Certificates, host: &str, port: u16, more: &str) -> Connec
 }
 
 #[tokio::test]
-async fn a_url_says_whom_to_trust_and_what_to_show() {
+async fn certificates_can_be_named_in_the_url() {
     let certificates = Certificates::new();
     let (server, port) = server(&certificates, "yes");
     let shown = format!("&cert={}&key={}", certificates.path("client.crt"), certificates.path("client.key"));
@@ -145,7 +145,7 @@ async fn a_url_says_whom_to_trust_and_what_to_show() {
 }
 
 #[tokio::test]
-async fn certificates_that_prove_nothing_are_told_and_taken_only_by_who_says_so() {
+async fn invalid_certificates_are_refused_unless_they_are_explicitly_accepted() {
     let certificates = Certificates::new();
     certificates.sign("expired", &["-days", "-1"]);
     for (name, says) in [("other", "certificate"), ("expired", "expired")] {
@@ -160,7 +160,7 @@ async fn certificates_that_prove_nothing_are_told_and_taken_only_by_who_says_so(
 }
 
 #[tokio::test]
-async fn a_configuration_of_rustls_is_taken_as_it_is() {
+async fn a_rustls_configuration_of_the_user_is_used_unchanged() {
     use oxmq::rustls::pki_types::{CertificateDer, pem::PemObject};
     use oxmq::rustls::{ClientConfig, RootCertStore, crypto::ring, version::TLS12};
     let certificates = Certificates::new();

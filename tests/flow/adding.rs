@@ -34,7 +34,7 @@ async fn a_tree_over_several_queues_and_prefixes_is_stored_and_answered() {
 }
 
 #[tokio::test]
-async fn defaults_are_of_a_queue_and_a_nodes_own_options_win() {
+async fn options_of_a_node_win_over_the_defaults_of_its_queue() {
     let fixture = Fixture::new().await;
     let producer = fixture.client.flow_producer().queue_options("q", JobOptions::default().attempts(7).priority(2));
     let flow = node("p").child(node("c").options(JobOptions::default().job_id("c").attempts(1)));
@@ -46,7 +46,7 @@ async fn defaults_are_of_a_queue_and_a_nodes_own_options_win() {
 }
 
 #[tokio::test]
-async fn what_breaks_a_rule_is_told_with_the_way_to_it_and_nothing_is_sent() {
+async fn an_invalid_node_is_named_by_its_path_and_nothing_is_sent() {
     let fixture = Fixture::new().await;
     let with = |options: JobOptions| FlowNode::new("q", "bad", 0).options(options);
     let simple = || Deduplication::new("d");
@@ -86,7 +86,7 @@ async fn what_breaks_a_rule_is_told_with_the_way_to_it_and_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn refusals_stand_with_the_node_that_they_are_about() {
+async fn a_refusal_is_reported_at_its_node() {
     let fixture = Fixture::new().await;
     let producer = fixture.client.flow_producer();
     let lost = JobOptions::default().parent(ParentRef::new("nobody", format!("{}:q", fixture.prefix)).unwrap());
@@ -110,7 +110,7 @@ async fn refusals_stand_with_the_node_that_they_are_about() {
 }
 
 #[tokio::test]
-async fn a_deduplication_by_a_queues_defaults_is_none_for_a_node_with_children() {
+async fn a_deduplication_from_queue_defaults_is_refused_for_a_parent() {
     let fixture = Fixture::new().await;
     let once = JobOptions::default().deduplication(Deduplication::new("once"));
     let producer = fixture.client.flow_producer().queue_options("q", once);

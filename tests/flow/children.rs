@@ -50,7 +50,7 @@ async fn a_processor_adds_children_waits_for_them_and_goes_on_with_their_results
 }
 
 #[tokio::test]
-async fn a_child_has_no_other_parent_than_its_job() {
+async fn a_child_added_by_a_job_cannot_name_another_parent() {
     let fixture = Fixture::new().await;
     let job = fixture.queue.add("parent", Value::Null).await.unwrap();
     let other =
@@ -209,7 +209,7 @@ async fn a_child_that_has_failed_is_not_waited_for_when_its_step_runs_again() {
 }
 
 #[tokio::test]
-async fn a_child_that_ended_and_was_removed_does_not_run_again_nor_what_stood_below_it() {
+async fn a_child_that_ended_and_was_removed_and_its_own_children_do_not_run_again() {
     let fixture = Fixture::new().await;
     let parent = fixture.queue.add("parent", Value::Null).job_id("parent").await.unwrap();
     let options = JobOptions::default().job_id("child").remove_on_complete(true);

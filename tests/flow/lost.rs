@@ -61,7 +61,7 @@ async fn a_lost_request_is_sent_again() {
 }
 
 #[tokio::test]
-async fn a_flow_that_ran_and_went_before_its_reply_was_missed_is_known_from_the_events() {
+async fn a_flow_that_ended_before_its_lost_reply_was_noticed_is_found_in_the_events() {
     let (proxy, fixture) = proxied().await;
     let gone = JobOptions::default().remove_on_complete(true);
     let worker = fixture
@@ -88,7 +88,7 @@ async fn a_flow_that_ran_and_went_before_its_reply_was_missed_is_known_from_the_
 }
 
 #[tokio::test]
-async fn a_job_that_may_have_been_refused_is_not_said_to_be_stored() {
+async fn after_a_lost_reply_a_job_that_may_have_been_refused_is_not_reported_as_stored() {
     let (proxy, fixture) = proxied().await;
     let producer = fixture.client.flow_producer();
     let lost = JobOptions::default().parent(ParentRef::new("nobody", format!("{}:q", fixture.prefix)).unwrap());

@@ -38,7 +38,7 @@ async fn a_flow_is_read_as_a_tree() {
 }
 
 #[tokio::test]
-async fn why_a_parent_waits_is_told_in_one_call() {
+async fn waits_for_answers_in_one_call() {
     let fixture = Fixture::new().await;
     let producer = fixture.client.flow_producer();
     let late = JobOptions::default().job_id("late").delay(std::time::Duration::from_secs(3600));

@@ -133,7 +133,7 @@ fn every_method_field_and_event_of_bullmq_has_its_place_on_the_page() {
 }
 
 #[test]
-fn the_page_names_nothing_that_oxmq_has_not() {
+fn every_oxmq_name_on_the_page_exists() {
     let ours = ours();
     assert!(ours.contains("Queue::add") && ours.contains("Halt::Waiting") && !ours.contains("Queue::fly"));
     let named = quoted(PAGE).filter(|name| name.contains("::"));

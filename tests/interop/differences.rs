@@ -85,7 +85,7 @@ async fn a_bulk_add_trims_the_event_stream_once() {
 }
 
 #[tokio::test]
-async fn a_job_retried_at_once_leaves_its_place_to_the_next_one() {
+async fn a_job_retried_at_once_waits_behind_the_next_one() {
     let pair = Pair::start().await;
     for n in 0..4 {
         pair.queue.add("n", json!(n)).attempts(2).await.unwrap();
@@ -216,7 +216,7 @@ async fn node_cannot_end_a_job_whose_id_is_not_text() {
 }
 
 /// Shows what Node's worker does with unreadable options for finished jobs: it runs the job. oxmq keeps the job and
-/// warns in the log; see `options_for_afterwards_that_cannot_be_read_stop_no_job`.
+/// warns in the log; see `unreadable_retention_or_backoff_options_do_not_stop_a_job`.
 #[tokio::test]
 async fn node_runs_a_job_whose_options_for_afterwards_cannot_be_read() {
     let pair = Pair::start().await;

@@ -374,7 +374,7 @@ async fn node_5_and_oxmq_wait_for_each_other() {
 
 /// A worker of oxmq obeys the longest wait of any job; a worker of Node keeps the option and ignores it.
 #[tokio::test]
-async fn a_longest_wait_is_heeded_here_and_kept_there() {
+async fn max_delay_is_obeyed_by_oxmq_and_kept_by_node() {
     for version in [BullMq::V6, BullMq::V5] {
         let mixed = Mixed::start(version).await;
         let hour = Duration::from_secs(3_600);
@@ -427,7 +427,7 @@ async fn node_workers_are_told_of_cancellations() {
 
 /// oxmq obeys the expiry that a producer in Node sets.
 #[tokio::test]
-async fn jobs_of_node_expire() {
+async fn jobs_added_by_node_with_expires_in_expire() {
     for version in [BullMq::V6, BullMq::V5] {
         let mixed = Mixed::start(version).await;
         for opts in [json!({ "expiresIn": 1 }), json!({ "startBy": 1_000 }), json!({ "expiresIn": 3_600_000 })] {
@@ -443,7 +443,7 @@ async fn jobs_of_node_expire() {
 
 /// What Node makes ready without saying when does not expire for it; and Node heeds nothing of what is noted here.
 #[tokio::test]
-async fn jobs_that_node_makes_ready_do_not_expire_too_early() {
+async fn jobs_that_node_promotes_do_not_expire_too_early() {
     for version in [BullMq::V6, BullMq::V5] {
         let mixed = Mixed::start(version).await;
         let mut redis = mixed.server.connection().await;
@@ -508,7 +508,7 @@ async fn a_worker_without_a_name_shows_its_host_and_process() {
 
 /// Jobs of a stream are added in few calls, as their answers are asked for; a job that is refused affects no other.
 #[tokio::test]
-async fn a_stream_of_jobs_is_added_as_its_answers_are_taken() {
+async fn add_stream_adds_only_as_its_results_are_taken() {
     use futures::StreamExt;
     let mixed = Mixed::start(BullMq::V6).await;
     let asked = Arc::new(Mutex::new(0_u64));
@@ -539,7 +539,7 @@ async fn a_stream_of_jobs_is_added_as_its_answers_are_taken() {
 
 /// Many listeners share one connection. Each gets all events, and the last one to end closes the connection.
 #[tokio::test]
-async fn listeners_share_a_reader() {
+async fn listeners_of_a_queue_share_one_connection() {
     let mixed = Mixed::start(BullMq::V6).await;
     let mut first = mixed.client.queue_events("q").start().unwrap();
     let mut second = first.subscribe();

@@ -32,7 +32,7 @@ fn scenarios_have_names_of_their_own() {
 }
 
 #[test]
-fn every_operation_occurs() {
+fn every_operation_occurs_in_a_scenario() {
     let mut seen = std::collections::BTreeSet::new();
     for scenario in all() {
         for step in scenario.steps {

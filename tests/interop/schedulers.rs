@@ -314,7 +314,7 @@ async fn a_live_worker_of_version_5_keeps_ours_going() {
 }
 
 #[tokio::test]
-async fn what_cannot_repeat_is_told_and_processed() {
+async fn a_run_without_a_next_time_is_reported_and_processed() {
     let server = shared_server();
     let prefix = fresh_prefix();
     let node = NodeDriver::start(BullMq::V6, &server.url(), &prefix).await;

@@ -27,7 +27,7 @@ async fn run(job: Job<Value, ()>) -> Result<(), Halt> {
 }
 
 #[tokio::test]
-async fn a_processor_that_blocks_the_runtime_is_told() {
+async fn a_processor_that_blocks_the_runtime_is_reported() {
     let prefix = fresh_prefix();
     let client = client(&prefix).await;
     let block = |_: Job<Value, ()>| async {
@@ -264,7 +264,7 @@ mod traces {
 
     /// What both sides store for each way in which a caller can set telemetry options.
     #[tokio::test]
-    async fn what_callers_say_about_traces_is_stored_as_by_node() {
+    async fn trace_options_are_stored_as_by_node() {
         let prefix = fresh_prefix();
         let (_traced, node) = (trace(), node(&prefix).await);
         let queue = client(&prefix).await.queue::<Value, Value>("ours").open().unwrap();
@@ -315,7 +315,7 @@ mod traces {
 
 #[cfg(feature = "metrics")]
 #[tokio::test]
-async fn figures_tell_what_a_worker_does() {
+async fn metrics_count_what_a_worker_does() {
     use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
     let recorder = DebuggingRecorder::new();

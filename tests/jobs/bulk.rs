@@ -77,7 +77,7 @@ async fn a_run_can_be_stopped_and_gone_on_with() {
 
 /// What is changed stands further on among those that are still to be looked at, before others.
 #[tokio::test]
-async fn a_change_of_place_reaches_each_job_once() {
+async fn a_bulk_change_of_priority_or_delay_reaches_each_job_once() {
     let on = Fixture::new().await;
     let jobs = |n: usize| (0..n).map(|_| NewJob::new("mail", json!(1)));
     on.queue.add_bulk(jobs(300).map(|job| job.priority(1))).await.unwrap();
@@ -126,7 +126,7 @@ async fn a_step_that_is_dropped_goes_on_with_the_next_call() {
 }
 
 #[tokio::test]
-async fn removing_takes_what_is_named_and_leaves_the_order_of_the_rest() {
+async fn removing_selected_jobs_keeps_the_order_of_the_others() {
     let on = Fixture::new().await;
     for n in 0..900 {
         let name = if n % 3 == 0 { "drop" } else { "keep" };

@@ -4,7 +4,7 @@ use super::*;
 use crate::common::eventually::eventually;
 
 #[tokio::test]
-async fn queues_are_found_and_told_at_a_glance() {
+async fn an_overview_lists_queues_with_counts() {
     let on = Fixture::new().await;
     let quiet: Queue = on.client.queue("quiet").open().unwrap();
     quiet.write_meta().await.unwrap();
@@ -30,7 +30,7 @@ async fn queues_are_found_and_told_at_a_glance() {
 }
 
 #[tokio::test]
-async fn times_and_rates_are_those_of_the_last_jobs() {
+async fn an_overview_takes_times_and_rates_from_the_last_jobs() {
     let on = Fixture::new().await;
     on.add_many(3).await;
     complete_next(&on, 2).await;

@@ -99,7 +99,7 @@ async fn pages_leave_nothing_out_where_many_finish_at_once() {
 
 /// Jobs come and go at both ends of the list while it is searched; all that stay are found.
 #[tokio::test]
-async fn a_list_in_motion_hides_nothing_that_stays() {
+async fn jobs_that_stay_are_found_while_the_list_changes() {
     let on = Fixture::new().await;
     add_named(&on.queue, "taken", 0..700).await;
     add_named(&on.queue, "stays", 0..2_000).await;
@@ -126,7 +126,7 @@ async fn a_list_in_motion_hides_nothing_that_stays() {
 }
 
 #[tokio::test]
-async fn what_is_no_cursor_is_refused() {
+async fn an_invalid_cursor_is_refused() {
     for text in ["", "x", "W10", "bnVsbA"] {
         assert!(text.parse::<JobsCursor>().is_err(), "{text}");
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::common::fixture::Fixture;
 
 #[tokio::test]
-async fn a_status_is_the_job_and_where_it_is() {
+async fn a_status_has_the_job_and_its_state() {
     let fixture = Fixture::new().await;
     let queue: Queue<u32, u64> = fixture.client.queue("q").open().unwrap();
     assert!(queue.get_job_status("1").await.unwrap().is_none());

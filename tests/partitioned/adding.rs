@@ -75,7 +75,7 @@ async fn the_stored_number_counts_and_only_grows() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_partitioned_is_refused() {
+async fn invalid_names_and_numbers_of_partitions_are_refused() {
     let ground = Ground::new().await;
     for (name, partitions) in [("mail", 0), ("mail", 1_025), ("{mail}", 4), ("ma:il", 4), ("", 4)] {
         let opened = ground.client.partitioned::<Value, Value>(name, partitions).open().await;

@@ -83,7 +83,7 @@ async fn nothing_is_lost_and_keys_keep_their_order_while_partitions_come() {
 }
 
 #[tokio::test]
-async fn what_is_set_for_all_holds_for_those_to_come() {
+async fn settings_apply_to_partitions_added_later() {
     let ground = Ground::new().await;
     let mails = ground.open(2).await;
     mails.set_global_concurrency(5).await.unwrap();
@@ -108,7 +108,7 @@ async fn what_is_set_for_all_holds_for_those_to_come() {
 }
 
 #[tokio::test]
-async fn all_are_steered_and_heard_as_one() {
+async fn partitions_are_paused_retried_and_listened_to_as_one() {
     let ground = Ground::new().await;
     let mails = ground.open(2).await;
     let mut events = mails.events().unwrap();
@@ -178,7 +178,7 @@ async fn pausing_and_resuming_at_once_leaves_no_partition_behind() {
 
 /// A partition that did not get its share of a limit gets it with the next call, or once a worker starts.
 #[tokio::test]
-async fn growing_that_has_failed_half_way_is_brought_to_its_end() {
+async fn growing_that_failed_halfway_is_completed_later() {
     for by_worker in [false, true] {
         let ground = Ground::new().await;
         let mails = ground.open(2).await;

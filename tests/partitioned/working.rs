@@ -137,7 +137,7 @@ async fn slots_for_long_jobs_are_shared_from_the_first_on() {
 }
 
 #[tokio::test]
-async fn it_pauses_changes_its_concurrency_cancels_and_closes_as_one() {
+async fn a_partitioned_worker_pauses_cancels_and_closes_as_one() {
     let ground = Ground::new().await;
     let mails = ground.open(3).await;
     let started = Ledger::default();

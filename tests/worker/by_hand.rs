@@ -356,7 +356,7 @@ async fn a_worker_and_a_hand_keep_the_same_rules() {
 }
 
 #[tokio::test]
-async fn one_fetch_passes_by_whatever_nobody_can_run() {
+async fn one_fetch_fails_jobs_that_cannot_run_and_returns_the_next() {
     let fixture = Fixture::new().await;
     let mut redis = fixture.redis.clone();
     for _ in 0..2 {
@@ -436,7 +436,7 @@ async fn every_end_drops_a_deferred_failure() {
 }
 
 #[tokio::test]
-async fn who_asks_for_patience_by_hand_fetches_nothing() {
+async fn a_rate_limited_end_by_hand_fetches_nothing() {
     let fixture = Fixture::new().await;
     fixture.add_many(2).await;
     let worker: ManualWorker<Numbers, Value> = fixture.client.manual_worker("q").open().unwrap();
@@ -460,7 +460,7 @@ async fn a_wait_by_hand_that_ends_gives_the_marker_back() {
 /// The server checks once a second whether a blocking call has timed out, unless a command arrives. So the waiting
 /// worker sends one itself.
 #[tokio::test]
-async fn a_wait_by_hand_does_not_wait_for_the_server_to_look() {
+async fn a_wait_by_hand_sends_a_command_of_its_own_to_end_on_time() {
     let server = RedisServer::start_with(&["--hz", "1"]);
     let fixture = Fixture::on(&server).await;
     let worker: ManualWorker<Value, Value> = fixture.client.manual_worker("q").open().unwrap();

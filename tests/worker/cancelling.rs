@@ -117,7 +117,7 @@ async fn thousands_of_requests_are_all_honoured() {
 /// The jobs end as they are told, so they may end before they hear of the cancellation. Only a value counts then; any
 /// other end makes the job fail.
 #[tokio::test]
-async fn an_attempt_that_ends_before_it_hears_is_the_last() {
+async fn a_cancelled_attempt_that_ends_before_it_is_told_is_the_last() {
     const JOBS: usize = 40;
     let fixture = Fixture::new().await;
     let (go, runs) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
@@ -159,7 +159,7 @@ async fn an_attempt_that_ends_before_it_hears_is_the_last() {
 /// Requests for attempts that have ended on another program's worker are removed. Those for running attempts stay,
 /// however many there are.
 #[tokio::test]
-async fn only_requests_for_attempts_that_ended_make_room() {
+async fn only_cancellations_of_ended_attempts_are_dropped() {
     const CROWDED: usize = 1_024;
     let fixture = Fixture::new().await;
     let long = Duration::from_secs(600);

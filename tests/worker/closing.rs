@@ -92,7 +92,7 @@ async fn a_busy_worker_waits_for_its_jobs_and_takes_no_more() {
 }
 
 #[tokio::test]
-async fn at_its_deadline_jobs_are_told_and_handed_back_unspent() {
+async fn jobs_at_the_shutdown_deadline_are_cancelled_and_handed_back() {
     let fixture = Fixture::new().await;
     let told = Ledger::default();
     let ledger = told.clone();
@@ -134,7 +134,7 @@ async fn at_its_deadline_jobs_are_told_and_handed_back_unspent() {
 }
 
 #[tokio::test]
-async fn whoever_listens_to_a_shutdown_is_handed_back_unspent() {
+async fn a_processor_that_obeys_a_shutdown_has_its_job_handed_back() {
     let fixture = Fixture::new().await;
     let begun = Ledger::default();
     let ledger = begun.clone();
@@ -251,7 +251,7 @@ async fn a_dropped_worker_ends_its_jobs_and_takes_no_more() {
 }
 
 #[test]
-fn a_runtime_that_goes_away_takes_its_worker_along() {
+fn a_worker_ends_with_its_runtime() {
     let outer = tokio::runtime::Runtime::new().unwrap();
     let fixture = outer.block_on(Fixture::new());
     let ids = outer.block_on(fixture.add_many(2));
@@ -279,7 +279,7 @@ fn a_runtime_that_goes_away_takes_its_worker_along() {
 }
 
 #[test]
-fn a_worker_whose_runtime_went_away_lets_its_jobs_go_and_says_so() {
+fn a_worker_whose_runtime_has_ended_releases_and_reports_its_jobs() {
     let outer = tokio::runtime::Runtime::new().unwrap();
     let fixture = outer.block_on(Fixture::new());
     let ids = outer.block_on(fixture.add_many(1));

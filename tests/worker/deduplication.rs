@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::common::fixture::Fixture;
 
 #[tokio::test]
-async fn a_job_that_was_set_aside_takes_no_other_jobs_place() {
+async fn a_job_that_was_set_aside_overwrites_no_other_job() {
     let fixture = Fixture::new().await;
     let manual = fixture.client.manual_worker::<Value, Value>("q").open().unwrap();
     let last = || Deduplication::new("d").keep_last_if_active();

@@ -44,7 +44,7 @@ async fn assert_expired(fixture: &Fixture, ids: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_job_that_nobody_begins_in_time_fails_unrun() {
+async fn a_job_not_started_in_time_fails_without_running() {
     let fixture = Fixture::new().await;
     let short = Duration::from_millis(1);
     let span = fixture.queue.add("job", json!(1)).attempts(3).expires_in(short).await.unwrap();
@@ -71,7 +71,7 @@ async fn a_job_that_nobody_begins_in_time_fails_unrun() {
 
 /// Later attempts are not bound by it.
 #[tokio::test]
-async fn a_job_that_was_begun_in_time_does_not_expire() {
+async fn a_job_started_in_time_does_not_expire() {
     let (prefix, clock) = (fresh_prefix(), Clock::manual(UNIX_EPOCH + Duration::from_secs(1_700_000_000)));
     let client = Client::builder(ConnectOptions::from_url(&shared_server().url()).unwrap());
     let client = client.prefix(prefix).clock(clock.clone()).connect().await.unwrap();
@@ -92,7 +92,7 @@ async fn a_job_that_was_begun_in_time_does_not_expire() {
 
 /// Whatever makes a delayed job ready says when: the span counts from then, not from its first delay.
 #[tokio::test]
-async fn a_span_counts_from_when_a_delay_was_over() {
+async fn expires_in_counts_from_the_end_of_the_delay() {
     let fixture = Fixture::new().await;
     let queue = &fixture.queue;
     let add = |span| queue.add("job", json!(1)).delay(HOUR).expires_in(span);
@@ -139,7 +139,7 @@ async fn a_job_that_is_promoted_may_expire_before_its_delay_would_be_over() {
 }
 
 #[tokio::test]
-async fn a_span_of_a_parent_counts_from_when_its_children_let_it_go() {
+async fn expires_in_of_a_parent_counts_from_its_last_child() {
     let fixture = Fixture::new().await;
     let flows = fixture.client.flow_producer();
     let parent = || FlowNode::new("q", "parent", 1).options(JobOptions::default().expires_in(MINUTE));
@@ -162,7 +162,7 @@ async fn a_span_of_a_parent_counts_from_when_its_children_let_it_go() {
 
 /// A job that is retried as if it had never been started is bound by its span again, from then on.
 #[tokio::test]
-async fn a_span_counts_from_when_a_job_was_retried() {
+async fn expires_in_counts_from_a_retry() {
     let fixture = Fixture::new().await;
     let fails = async |_: Job<Value, Value>| Err::<Value, _>(Halt::failed("no"));
     let worker = fixture.worker(fails).start().unwrap();

@@ -166,7 +166,7 @@ async fn the_root_of_a_flow_has_the_types_and_the_options_of_its_kind() {
 }
 
 #[tokio::test]
-async fn an_argument_may_end_the_attempt() {
+async fn an_extractor_may_end_the_attempt() {
     let fixture = Fixture::new().await;
     let worker = fixture.worker(router()).start().unwrap();
     let refused = BuildIndex { index: "refused".into(), shards: Vec::new() };
@@ -176,7 +176,7 @@ async fn an_argument_may_end_the_attempt() {
 }
 
 #[tokio::test]
-async fn routes_are_merged_with_their_state_and_other_names_fail() {
+async fn merged_routers_keep_their_state_and_unknown_names_fail() {
     let fixture = Fixture::new().await;
     let echo = |job: Job| async move { Ok::<_, Halt>(job.data().clone()) };
     let other: Router = Router::new().on("echo", echo);

@@ -80,7 +80,7 @@ async fn a_layer_answers_in_place_of_the_processor_or_changes_what_it_answered()
 }
 
 #[tokio::test]
-async fn time_is_limited_by_name() {
+async fn timeouts_are_limited_by_job_name() {
     let fixture = Fixture::new().await;
     let told = Ledger::default();
     let ledger = told.clone();

@@ -122,7 +122,7 @@ async fn a_paused_worker_takes_nothing_and_a_resumed_one_goes_on() {
 }
 
 #[tokio::test]
-async fn a_pause_that_is_taken_back_returns() {
+async fn a_pause_returns_when_the_worker_is_resumed() {
     let fixture = Fixture::new().await;
     let (gauge, gate) = (Arc::new(Gauge::default()), Arc::new(Semaphore::new(0)));
     let worker = Arc::new(fixture.worker(gated(&gauge, &gate)).concurrency(2).start().unwrap());
@@ -203,7 +203,7 @@ async fn a_job_that_takes_too_long_is_told_and_failed() {
 struct CleanedUp;
 
 #[tokio::test]
-async fn whoever_listens_to_a_timeout_has_timed_out_whatever_it_answers() {
+async fn a_processor_told_of_its_timeout_has_timed_out_whatever_it_returns() {
     let fixture = Fixture::new().await;
     let worker = fixture
         .worker(|job: Job<Value, ()>| async move {
@@ -365,7 +365,7 @@ async fn a_limit_that_is_taken_back_or_raised_lets_limited_workers_go_on() {
 }
 
 #[tokio::test]
-async fn a_job_that_asks_for_patience_holds_the_queue_and_runs_again() {
+async fn a_rate_limited_job_pauses_the_queue_and_runs_again() {
     let fixture = Fixture::new().await;
     let runs = Ledger::default();
     let ledger = runs.clone();
@@ -393,7 +393,7 @@ async fn a_job_that_asks_for_patience_holds_the_queue_and_runs_again() {
 }
 
 #[tokio::test]
-async fn a_pause_that_a_job_asks_for_starts_it_once() {
+async fn a_rate_limited_job_starts_once_in_each_pause() {
     let fixture = Fixture::new().await;
     let pause = Duration::from_millis(300);
     let ledger = Ledger::default();
@@ -418,7 +418,7 @@ async fn a_pause_that_a_job_asks_for_starts_it_once() {
 }
 
 #[tokio::test]
-async fn a_job_that_computes_past_its_time_has_timed_out() {
+async fn a_processor_that_never_yields_past_its_timeout_has_timed_out() {
     let fixture = Fixture::new().await;
     let worker = fixture
         .worker(|_: Job<Value, ()>| async {

@@ -180,7 +180,7 @@ async fn stack_traces_name_their_class_and_the_place_of_a_panic() {
 }
 
 #[tokio::test]
-async fn a_worker_says_when_it_works_no_more() {
+async fn the_log_says_when_a_worker_has_closed() {
     let fixture = Fixture::new().await;
     let worker = fixture.worker(async |_: Job<Value, ()>| Ok::<_, Halt>(())).start().unwrap();
     let finished = worker.finished();

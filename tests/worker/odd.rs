@@ -21,7 +21,7 @@ async fn delay_until(fixture: &Fixture, id: &str, score: &str) {
 }
 
 #[tokio::test]
-async fn jobs_due_before_time_began_or_after_its_end_void_no_reply() {
+async fn jobs_due_before_1970_or_never_do_not_spoil_a_reply() {
     let fixture = Fixture::new().await;
     for (id, score) in [
         ("past", "-4095979520"),
@@ -50,7 +50,7 @@ async fn jobs_due_before_time_began_or_after_its_end_void_no_reply() {
 }
 
 #[tokio::test]
-async fn an_endless_delay_or_pause_concerns_only_who_asked_for_it() {
+async fn an_endless_delay_or_pause_affects_only_its_job() {
     let fixture = Fixture::new().await;
     let endless = fixture.queue.add("endless", json!(1)).await.unwrap().id().to_owned();
     let ran = Ledger::default();
@@ -232,7 +232,7 @@ async fn a_stalled_job_whose_id_is_not_text_keeps_none_of_the_others_active() {
 }
 
 #[tokio::test]
-async fn what_a_late_write_left_of_a_job_is_no_job_for_anybody() {
+async fn a_hash_left_by_a_late_write_is_no_job() {
     let fixture = Fixture::new().await;
     let mut redis = fixture.redis.clone();
     let leave = async |id: &str| {
@@ -267,7 +267,7 @@ async fn what_a_late_write_left_of_a_job_is_no_job_for_anybody() {
 }
 
 #[tokio::test]
-async fn options_for_afterwards_that_cannot_be_read_stop_no_job() {
+async fn unreadable_retention_or_backoff_options_do_not_stop_a_job() {
     let fixture = Fixture::new().await;
     let ids = fixture.add_many(2).await;
     let mut redis = fixture.redis.clone();

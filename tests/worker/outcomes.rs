@@ -19,7 +19,7 @@ use crate::common::server::shared_server;
 const FAST: Duration = Duration::from_millis(5);
 
 #[tokio::test]
-async fn a_result_is_stored_and_told() {
+async fn a_result_is_stored_and_announced() {
     let fixture = Fixture::new().await;
     let worker = fixture
         .client
@@ -73,7 +73,7 @@ async fn a_worker_without_a_name_leaves_that_of_an_earlier_one() {
 }
 
 #[tokio::test]
-async fn a_job_runs_at_its_moment() {
+async fn a_job_runs_at_its_run_at() {
     let fixture = Fixture::new().await;
     let at = |ms| UNIX_EPOCH + Duration::from_millis(ms);
     let options = JobOptions::default().delay(Duration::from_secs(1));
@@ -224,7 +224,7 @@ async fn delays(backoff: Backoff, attempts: u32) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn backoffs_wait_as_they_are_told() {
+async fn retries_wait_for_their_backoff() {
     // A due time counts from the worker's clock, the event's id from the server's. Both are the same machine, so they
     // differ by a few ms.
     let fits = |seen: Vec<u64>, meant: &[u64]| {
@@ -241,7 +241,7 @@ async fn backoffs_wait_as_they_are_told() {
 }
 
 #[tokio::test]
-async fn every_halt_moves_the_job_where_it_says() {
+async fn every_halt_moves_its_job_to_the_right_state() {
     let fixture = Fixture::new().await;
     let starts = Ledger::default();
     let ledger = starts.clone();
@@ -283,7 +283,7 @@ async fn every_halt_moves_the_job_where_it_says() {
 }
 
 #[tokio::test]
-async fn a_processor_may_end_its_attempt_itself_and_say_so_besides() {
+async fn a_processor_may_end_its_attempt_by_a_call_and_return_the_same_halt() {
     let fixture = Fixture::new().await;
     let queue = fixture.queue.clone();
     let qualified = format!("{}:q", fixture.prefix);
@@ -396,7 +396,7 @@ async fn a_failed_child_fails_a_parent_that_wants_to_wait() {
 }
 
 #[tokio::test]
-async fn a_job_that_waits_does_not_hold_the_worker_to_a_limit_that_has_room() {
+async fn a_job_put_back_to_wait_does_not_pause_a_worker_below_its_rate_limit() {
     let fixture = Fixture::new().await;
     let worker = fixture
         .worker(
@@ -578,7 +578,7 @@ async fn results_of_jobs_that_remove_themselves_are_never_lost() {
 }
 
 #[tokio::test]
-async fn a_worker_is_heard_from_its_first_moment() {
+async fn a_builder_subscribes_to_events_from_the_start() {
     let fixture = Fixture::new().await;
     let id = fixture.add(json!(1)).await;
     let builder = fixture.worker(|_: Job<Value, ()>| async { Ok::<_, Halt>(()) });

@@ -49,7 +49,7 @@ async fn until_shared(server: &RedisServer, connections: usize) {
 }
 
 #[tokio::test]
-async fn hundreds_of_idle_workers_share_two_connections_and_hear_of_every_job() {
+async fn hundreds_of_idle_workers_share_two_connections_and_run_every_job() {
     const WORKERS: usize = 300;
     let server = RedisServer::start();
     let client = client(&server, &fresh_prefix()).await;
@@ -70,7 +70,7 @@ async fn hundreds_of_idle_workers_share_two_connections_and_hear_of_every_job() 
 }
 
 #[tokio::test]
-async fn whoever_closes_or_pauses_leaves_its_jobs_to_others() {
+async fn a_worker_that_closes_or_pauses_leaves_jobs_to_the_others() {
     let server = RedisServer::start();
     let prefix = fresh_prefix();
     let (one, other) = (client(&server, &prefix).await, client(&server, &prefix).await);
@@ -97,7 +97,7 @@ async fn whoever_closes_or_pauses_leaves_its_jobs_to_others() {
 }
 
 #[tokio::test]
-async fn a_lost_marker_is_made_up_for_by_a_look() {
+async fn jobs_are_found_without_a_marker_by_a_periodic_check() {
     let server = RedisServer::start();
     let prefix = fresh_prefix();
     let client = client(&server, &prefix).await;

@@ -177,7 +177,7 @@ async fn a_job_that_cannot_be_read_fails_with_the_field_named() {
 }
 
 #[tokio::test]
-async fn ids_without_a_job_are_dropped_and_told() {
+async fn ids_without_a_job_are_dropped_and_reported() {
     let fixture = Fixture::new().await;
     let ids = fixture.add_many(4).await;
     let mut redis = fixture.redis.clone();
@@ -230,7 +230,7 @@ async fn a_job_whose_key_is_lost_while_it_runs_harms_nobody() {
 }
 
 #[tokio::test]
-async fn a_queue_that_refuses_every_call_is_not_stormed_and_recovers() {
+async fn a_queue_that_refuses_every_call_is_retried_with_pauses_and_recovers() {
     let fixture = Fixture::new().await;
     let mut redis = fixture.redis.clone();
     let (started, gate) = (Ledger::default(), Arc::new(Semaphore::new(0)));

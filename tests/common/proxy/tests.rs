@@ -53,7 +53,7 @@ async fn a_cut_ends_all_connections() {
 }
 
 #[tokio::test]
-async fn black_holes_swallow_without_an_end() {
+async fn a_black_hole_keeps_connections_open_and_sends_nothing_on() {
     let (proxy, key) = (proxy().await, fresh_prefix());
     let mut old = server::connect(&proxy.url()).await;
     proxy.blackhole_existing();
@@ -72,7 +72,7 @@ async fn black_holes_swallow_without_an_end() {
 }
 
 #[tokio::test]
-async fn a_narrow_line_takes_its_time_both_ways() {
+async fn a_narrow_line_delays_both_directions() {
     let (proxy, key) = (proxy().await, fresh_prefix());
     let mut connection = server::connect(&proxy.url()).await;
     proxy.throttle(1_000_000);
