@@ -1,7 +1,7 @@
 //! The state that all pages share.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::de::IgnoredAny;
 use tokio::sync::Semaphore;
@@ -28,7 +28,11 @@ const STREAMS: usize = 512;
 /// How many of them may hold a connection to read a queue's events.
 const LISTENERS: usize = 64;
 
+/// How long a call may take if no connection says so.
+const USUAL_TIMEOUT: Duration = Duration::from_secs(5);
+
 pub(super) struct App {
+    pub(super) stream_life: Duration,
     pub(super) client: Client,
     pub(super) hooks: Hooks,
     pub(super) base: Option<String>,
@@ -43,8 +47,9 @@ pub(super) struct App {
 
 impl App {
     pub(super) fn new(dashboard: Dashboard) -> Self {
-        let Dashboard { client, queues, only_named, base, title, hooks } = dashboard;
+        let Dashboard { client, queues, only_named, base, title, stream_life, hooks } = dashboard;
         Self {
+            stream_life,
             client,
             hooks,
             base,
@@ -74,6 +79,12 @@ impl App {
 
     pub(super) fn queue(&self, name: &str) -> Result<AnyQueue> {
         self.client.queue(name).open()
+    }
+
+    /// Returns how long a page may take: twice as long as one call may, so that a slow server is still heard out.
+    pub(super) fn patience(&self) -> Duration {
+        let timeout = self.client.server_engine().map_or(USUAL_TIMEOUT, |engine| engine.link.options().command_timeout);
+        timeout.saturating_mul(2)
     }
 
     /// Returns the time by the client's clock.

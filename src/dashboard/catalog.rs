@@ -54,10 +54,15 @@ impl Catalog {
 
     /// Returns all known queues; starts a search if the last one is too old.
     pub(super) async fn list(self: &Arc<Self>, client: &Client) -> Listing {
+        self.list_within(client, FIRST_WAIT).await
+    }
+
+    /// Does the same, and waits longer for the first search.
+    pub(super) async fn list_within(self: &Arc<Self>, client: &Client, wait: Duration) -> Listing {
         let ended = self.ended.notified();
         self.refresh(client);
         if !self.known().is_complete {
-            let _ = tokio::time::timeout(FIRST_WAIT, ended).await;
+            let _ = tokio::time::timeout(wait, ended).await;
         }
         let known = self.known();
         Listing { names: known.names.iter().cloned().collect(), is_searching: !known.is_complete }

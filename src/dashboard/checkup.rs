@@ -1,7 +1,7 @@
-//! The doctor's examinations: one at a time, in the background, of the queues that the visitor may see; and the result
-//! of the last one.
+//! The doctor's examinations: one at a time, in the background, of the queues that the visitor may see; and the results
+//! of the last ones. One that a visitor of fewer queues has begun does not take away the results of those who see more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -41,6 +41,8 @@ pub(super) struct Checkup {
     pub(super) id: String,
     /// The queues that were examined.
     pub(super) names: Vec<String>,
+    /// The queues that the visitor who began it could see.
+    seen: BTreeSet<String>,
     pub(super) ended: SystemTime,
     pub(super) outcome: Result<Diagnosis, String>,
     doctor: Doctor,
@@ -60,14 +62,38 @@ impl Checkup {
     }
 }
 
-/// The running examination, and the last finished one.
+/// How many results are kept: as many groups of visitors who see different queues have one each.
+const KEPT: usize = 16;
+
+/// The running examination, and the results of the last ones.
 #[derive(Default)]
 pub(super) struct Checkups(Lock<Known>);
 
 #[derive(Default)]
 struct Known {
     running: Option<Arc<Running>>,
-    last: Option<Arc<Checkup>>,
+    /// The newest is the last.
+    results: Vec<Arc<Checkup>>,
+}
+
+impl Known {
+    /// Keeps a result in place of those of visitors who see no more than the one who began this.
+    fn keep(&mut self, result: Checkup) {
+        self.results.retain(|old| !old.seen.is_subset(&result.seen));
+        self.results.push(Arc::new(result));
+        if self.results.len() > KEPT {
+            let fewest = self.results.iter().enumerate().min_by_key(|(_, result)| result.seen.len());
+            if let Some(place) = fewest.map(|(place, _)| place) {
+                self.results.remove(place);
+            }
+        }
+    }
+
+    /// Returns the result that tells a visitor the most, the newest of several.
+    fn last(&self, visit: &Visit) -> Option<&Arc<Checkup>> {
+        let told = self.results.iter().filter(|result| visit.sees_some_of(&result.names));
+        told.max_by_key(|result| result.seen.iter().filter(|name| visit.may_see(name)).count())
+    }
 }
 
 impl Checkups {
@@ -75,19 +101,19 @@ impl Checkups {
         self.0.lock().running.clone()
     }
 
-    pub(super) fn last(&self) -> Option<Arc<Checkup>> {
-        self.0.lock().last.clone()
+    pub(super) fn last(&self, visit: &Visit) -> Option<Arc<Checkup>> {
+        self.0.lock().last(visit).cloned()
+    }
+
+    fn find(&self, id: &str) -> Option<Arc<Checkup>> {
+        self.0.lock().results.iter().find(|result| result.id == id).cloned()
     }
 
     /// Returns a text that changes with what the page shows.
     pub(super) fn print(&self, visit: &Visit) -> String {
         let known = self.0.lock();
         let stage = known.running.as_ref().map(|running| running.stage());
-        let last = known
-            .last
-            .as_ref()
-            .filter(|last| visit.sees_some_of(&last.names))
-            .map(|last| (&last.id, format!("{:?}", last.mended.lock())));
+        let last = known.last(visit).map(|last| (&last.id, format!("{:?}", last.mended.lock())));
         format!("{stage:?} {last:?}")
     }
 }
@@ -111,12 +137,15 @@ pub(super) async fn act(visit: Visit, State(app): State<Arc<App>>, Form(fields):
 /// Starts an examination; if one is running, shows that one.
 async fn examine(visit: &Visit, app: &Arc<App>, params: &Params) -> Result<Response, Problem> {
     let to = visit.links.to("/doctor");
-    let names = match given(params, "queue") {
+    let known = app.catalog.list(&app.client).await.names;
+    let mut seen: BTreeSet<String> = known.into_iter().filter(|name| visit.may_see(name)).collect();
+    let names: Vec<String> = match given(params, "queue") {
         Some(name) => {
             visit.queue(name)?;
+            seen.insert(name.to_owned());
             vec![name.to_owned()]
         }
-        None => app.catalog.list(&app.client).await.names.into_iter().filter(|name| visit.may_see(name)).collect(),
+        None => seen.iter().cloned().collect(),
     };
     if !visit.may_see_any().await {
         visit.audit("*", Action::Examine, "", "not permitted", false);
@@ -146,8 +175,8 @@ async fn examine(visit: &Visit, app: &Arc<App>, params: &Params) -> Result<Respo
         let outcome = doctor.examine().await.map_err(|error| WithCauses(&error).to_string());
         let id = uuid::Uuid::new_v4().simple().to_string();
         let ended = ending.0.now();
-        let last = Checkup { id, names, ended, outcome, doctor, mended: Lock::default() };
-        ending.0.checkups.0.lock().last = Some(Arc::new(last));
+        let last = Checkup { id, names, seen, ended, outcome, doctor, mended: Lock::default() };
+        ending.0.checkups.0.lock().keep(last);
     });
     *running.task.lock() = Some(task.abort_handle());
     Ok(see(&visit.links, &to, "The examination has begun."))
@@ -185,7 +214,7 @@ async fn mend(visit: &Visit, app: &App, params: &Params) -> Result<Response, Pro
     let queue = given(params, "queue").ok_or_else(|| Problem::no_form("The form names no queue."))?;
     visit.queue(queue)?;
     let number: usize = given(params, "finding").and_then(|number| number.parse().ok()).ok_or_else(gone)?;
-    let last = app.checkups.last().filter(|last| last.id == id).ok_or_else(gone)?;
+    let last = app.checkups.find(id).ok_or_else(gone)?;
     let (place, finding) = last.of(Some(queue)).nth(number).ok_or_else(gone)?;
     let target = finding.kind.as_str();
     if !visit.may(queue, Action::Mend) {

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use futures::stream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use super::links::unsegment;
 use super::pages;
@@ -28,7 +28,7 @@ const TICK: Duration = Duration::from_secs(2);
 
 /// A stream ends after this time, and the browser opens it anew: the app's own middleware is asked only when a request begins,
 /// and an app that shuts down waits for its open responses.
-const LIFE: Duration = Duration::from_secs(20);
+pub(super) const LIFE: Duration = Duration::from_secs(20);
 
 /// How long a browser waits before it opens a stream anew.
 const RETRY: Duration = Duration::from_millis(500);
@@ -118,7 +118,10 @@ impl Watch {
     /// Waits until the page is to be read anew; `None` once the stream is to end.
     async fn next(&mut self) -> Option<()> {
         loop {
-            self.ticks.tick().await;
+            tokio::select! {
+                _ = self.ticks.tick() => {}
+                () = sleep_until(self.until) => return None,
+            }
             if Instant::now() >= self.until || self.watched.check(&self.visit).await.is_err() {
                 return None;
             }
@@ -134,6 +137,12 @@ impl Watch {
             }
         }
     }
+}
+
+/// The moment at which a stream that begins now ends.
+fn end_of(visit: &Visit) -> Instant {
+    let now = Instant::now();
+    now.checked_add(visit.app.stream_life).unwrap_or(now + LIFE)
 }
 
 fn ticks() -> Interval {
@@ -153,7 +162,7 @@ pub(super) async fn changes(visit: Visit, Query(params): Query<Params>) -> Respo
     let Ok(permit) = Arc::clone(&visit.app.streams).try_acquire_owned() else {
         return visit.answer(Err(Problem::busy()));
     };
-    let until = Instant::now() + LIFE;
+    let until = end_of(&visit);
     let watch = Watch { visit, watched, ticks: ticks(), until, last: None, quiet: 0, _permit: permit };
     told(stream::unfold(watch, |mut watch| async move {
         watch.next().await?;
@@ -182,7 +191,7 @@ impl Listening {
     /// What the browser is told next; `None` once the stream is to end.
     async fn next(&mut self) -> Option<Event> {
         if !self.is_open {
-            self.events.ready().await.ok()?;
+            tokio::time::timeout_at(self.until, self.events.ready()).await.ok()?.ok()?;
             self.is_open = true;
             return Some(Event::default().event("open").retry(RETRY).data("listening"));
         }
@@ -191,6 +200,7 @@ impl Listening {
             tokio::select! {
                 delivery = self.events.recv() => break delivery?,
                 _ = self.ticks.tick() => {}
+                () = sleep_until(self.until) => return None,
             }
             if Instant::now() >= self.until || !self.visit.may_see(&self.queue) {
                 return None;
@@ -228,7 +238,7 @@ pub(super) async fn events(visit: Visit, Path(name): Path<String>) -> Response {
         Ok(events) => events,
         Err(error) => return visit.answer(Err(error.into())),
     };
-    let until = Instant::now() + LIFE;
+    let until = end_of(&visit);
     let listening = Listening { visit, queue, events, ticks: ticks(), until, is_open: false, _permit: permit };
     told(stream::unfold(listening, |mut listening| async move {
         let event = listening.next().await?;

@@ -73,6 +73,7 @@ mod problem;
 mod redact;
 mod reschedule;
 mod router;
+mod secrets;
 mod survey;
 mod unseen;
 mod visit;
@@ -80,6 +81,7 @@ mod words;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::request::Parts;
@@ -110,6 +112,7 @@ pub struct Dashboard {
     only_named: bool,
     base: Option<String>,
     title: String,
+    stream_life: Duration,
     hooks: Hooks,
 }
 
@@ -122,6 +125,7 @@ impl Dashboard {
             only_named: false,
             base: None,
             title: "oxmq".to_owned(),
+            stream_life: live::LIFE,
             hooks: Hooks::default(),
         }
     }
@@ -145,6 +149,14 @@ impl Dashboard {
     /// Sets the title of the pages, to tell installations apart. Default: `oxmq`.
     pub fn title(mut self, title: impl Into<String>) -> Self {
         self.title = title.into();
+        self
+    }
+
+    /// Sets how long the stream that keeps an open page up to date may last; the browser then opens it anew, from where it
+    /// was. An app that shuts down waits for its open responses that long, and its own middleware checks a visitor's
+    /// session only when a request begins. Default: 20 s; 1 ms at least.
+    pub fn stream_life(mut self, life: Duration) -> Self {
+        self.stream_life = life.max(Duration::from_millis(1));
         self
     }
 

@@ -69,6 +69,15 @@ impl Problem {
         )
     }
 
+    pub(super) fn slow() -> Self {
+        Self::new(
+            StatusCode::BAD_GATEWAY,
+            "Redis does not answer",
+            "What this page shows could not be read in time. The dashboard keeps trying to connect: reload in a moment. If that \
+             lasts, look whether the server is up and reachable from here.",
+        )
+    }
+
     pub(super) fn busy() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Too many pages are open", "Close some, and reload this one.")
     }

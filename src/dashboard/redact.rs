@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::access::Hooks;
+use super::secrets::{COVER, cover, is_secret, read, sounds_secret};
 
 /// The part of a job that is about to be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,47 +53,25 @@ pub struct Shown<'a> {
 
 pub(super) type Redact = dyn Fn(&Shown<'_>, &mut Value) + Send + Sync;
 
-/// What is shown in place of a redacted value.
-pub(super) const COVER: &str = "●●●●●●";
-
-/// Parts of names, in lower case and without separators, whose values are secrets.
-const SECRET: [&str; 17] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "token",
-    "authorization",
-    "apikey",
-    "accesskey",
-    "privatekey",
-    "credential",
-    "cookie",
-    "creditcard",
-    "cardnumber",
-    "sessionid",
-    "jwt",
-    "signature",
-    "connectionstring",
-];
-
-/// Whole names whose values are secrets: as parts they are in many other names.
-const SECRET_ALONE: [&str; 8] = ["pass", "pwd", "auth", "cvv", "cvc", "ssn", "pin", "otp"];
-
 impl Hooks {
     /// Returns JSON as it may be shown, unchanged if nothing is redacted.
     pub(super) fn json(&self, shown: &Shown<'_>, text: &str) -> String {
-        let Ok(mut value) = serde_json::from_str::<Value>(text) else { return self.unreadable(shown, text) };
+        let Some(mut value) = read(text) else { return self.unreadable(shown, text) };
         let before = value.clone();
         self.cover(shown, &mut value);
         if value == before { text.to_owned() } else { value.to_string() }
     }
 
-    /// Redacts text that is not JSON, or cannot be read here, such as half a character or very deep levels. It cannot
-    /// be redacted in part, so it is redacted as a whole if there is anything to redact.
+    /// Redacts text that is not JSON, or cannot be read here, such as half a character, very deep levels or two
+    /// members of one name. It cannot be redacted in part, so it is redacted as a whole if there is anything to redact.
     fn unreadable(&self, shown: &Shown<'_>, text: &str) -> String {
         let is_open = self.show_secrets || !sounds_secret(text);
         if is_open && self.redact.is_none() { self.text(shown, text) } else { COVER.to_owned() }
+    }
+
+    /// Returns whether the values of this name are redacted, whatever they are.
+    pub(super) fn covers(&self, name: &str) -> bool {
+        !self.show_secrets && is_secret(name)
     }
 
     /// Returns a text as it may be shown.
@@ -107,68 +86,12 @@ impl Hooks {
 
     fn cover(&self, shown: &Shown<'_>, value: &mut Value) {
         if !self.show_secrets {
-            cover_secrets(value);
+            cover(value);
         }
         if let Some(redact) = &self.redact {
             redact(shown, value);
         }
     }
-}
-
-/// Redacts the values of names that sound like secrets, at any depth.
-fn cover_secrets(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            for (name, value) in members {
-                if is_secret(name) && !matches!(value, Value::Null | Value::Bool(_)) {
-                    *value = Value::String(COVER.to_owned());
-                } else {
-                    cover_secrets(value);
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(cover_secrets),
-        Value::String(text) => {
-            if let Some(covered) = without_passwords(text) {
-                *text = covered;
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Returns the text with passwords in addresses redacted, such as in `redis://user:password@host`; `None` if there are
-/// none.
-fn without_passwords(text: &str) -> Option<String> {
-    let (mut covered, mut rest) = (None::<String>, text);
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        let end = after.find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '<' | '>'));
-        let (authority, tail) = after.split_at(end.unwrap_or(after.len()));
-        let secret =
-            authority.rsplit_once('@').and_then(|(user, host)| user.split_once(':').map(|(user, _)| (user, host)));
-        match (secret, &mut covered) {
-            (Some((user, host)), covered) => {
-                let covered = covered.get_or_insert_with(|| text[..text.len() - rest.len()].to_owned());
-                *covered += &format!("{before}{user}:{COVER}@{host}");
-            }
-            (None, Some(covered)) => *covered += &format!("{before}{authority}"),
-            (None, None) => {}
-        }
-        rest = tail;
-    }
-    covered.map(|covered| covered + rest)
-}
-
-/// Returns whether a name that sounds like a secret is anywhere in a text.
-fn sounds_secret(text: &str) -> bool {
-    let words = || text.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-'));
-    is_secret(text) || words().any(is_secret)
-}
-
-fn is_secret(name: &str) -> bool {
-    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    SECRET_ALONE.contains(&&*plain) || SECRET.iter().any(|secret| plain.contains(secret))
 }
 
 #[cfg(test)]

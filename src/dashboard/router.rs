@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, header};
-use axum::middleware::{Next, from_fn};
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 
@@ -39,12 +39,37 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>(app: Arc<App>) -> Router<
         .route("/queue/{queue}/events", get(events::page))
         .route("/queue/{queue}/events/live", get(live::events))
         .fallback(nothing)
+        .layer(from_fn_with_state(Arc::clone(&app), in_time))
         .layer(from_fn(guarded))
         .with_state(app)
 }
 
 async fn nothing(visit: Visit) -> Response {
     visit.answer(Err(Problem::no_page()))
+}
+
+/// Carries out a form even if its browser leaves: a dropped request would end the action half-way, and unaudited.
+async fn to_its_end(action: impl Future<Output = Response> + Send + 'static) -> Response {
+    match tokio::spawn(action).await {
+        Ok(response) => response,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Its runtime shuts down.
+            Err(_) => axum::response::IntoResponse::into_response(axum::http::StatusCode::SERVICE_UNAVAILABLE),
+        },
+    }
+}
+
+/// Bounds how long a page may take. It asks Redis several times, one after the other, and a silent server must not keep
+/// its visitor waiting for the timeout of each call. A form is not bounded: its action goes on to its end.
+async fn in_time(visit: Visit, request: Request, next: Next) -> Response {
+    if request.method() == Method::POST {
+        return to_its_end(next.run(request)).await;
+    }
+    match tokio::time::timeout(visit.app.patience(), next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => visit.answer(Err(Problem::slow())),
+    }
 }
 
 async fn guarded(request: Request, next: Next) -> Response {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, OriginalUri};
 use axum::http::request::Parts;
@@ -53,6 +54,9 @@ pub(super) enum Tab {
 /// The parameters of a query or a form; the last one of a name applies.
 pub(super) type Params = HashMap<String, String>;
 
+/// How long a page that tells of all queues waits until they are known.
+const FIRST_SEARCH: Duration = Duration::from_secs(1);
+
 /// Returns a parameter that contains more than spaces.
 pub(super) fn given<'a>(params: &'a Params, name: &str) -> Option<&'a str> {
     params.get(name).map(|text| text.trim()).filter(|text| !text.is_empty())
@@ -97,6 +101,13 @@ impl Visit {
     pub(super) async fn may_see_any(&self) -> bool {
         let names = self.app.catalog.list(&self.app.client).await.names;
         names.iter().any(|name| self.may_see(name)) || (names.is_empty() && self.may_see("oxmq"))
+    }
+
+    /// Returns whether all queues may be seen. All of them must be known for that: until the first search for queues has
+    /// ended, nobody does.
+    pub(super) async fn may_see_all(&self) -> bool {
+        let known = self.app.catalog.list_within(&self.app.client, FIRST_SEARCH).await;
+        !known.is_searching && known.names.iter().all(|name| self.may_see(name)) && self.may_see_any().await
     }
 
     /// Returns a queue that may be seen.

@@ -9,6 +9,7 @@ use oxmq::{Halt, Job, JobOptions, JobState, Repeat};
 use serde_json::{Value, json};
 
 use super::site::{Site, text};
+use crate::common::eventually::eventually;
 use crate::common::fixture::Fixture;
 use crate::common::node::{BullMq, NodeDriver};
 use crate::common::server::shared_server;
@@ -181,7 +182,7 @@ async fn an_action_on_a_filter_runs_in_the_background() {
         let (to, _) = site.done("/queue/q/jobs", &form).await;
         assert!(to.starts_with("/work/"), "{to}");
         let ended = async || text(&site.page(&to).await).contains(told);
-        crate::common::eventually::eventually(told, ended).await;
+        eventually(told, ended).await;
         assert_eq!(fixture.count(JobState::Waiting).await, waiting);
     };
     all(&[("do", "retry"), ("data", "needle")], 3, "Done to 3 jobs.").await;
@@ -298,4 +299,29 @@ async fn a_scheduler_is_changed_and_what_its_jobs_are_made_of_stays() {
     assert!(page.contains("href=\"/admin/queues/queue/q/schedulers\""), "{page}");
     assert!(text(&site.page("/schedulers?q=TICK").await).contains("s tick"));
     assert!(text(&site.page("/schedulers?q=nothing").await).contains("No scheduler has “nothing”"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_begun_goes_on_when_the_browser_leaves() {
+    const JOBS: usize = 40;
+    let fixture = Fixture::new().await;
+    let worker = fixture.worker(refuses).concurrency(JOBS).start().unwrap();
+    let ids = fixture.add_many(JOBS).await;
+    let failed = async || fixture.count(JobState::Failed).await;
+    eventually("all have failed", async || failed().await == JOBS).await;
+    worker.close().await;
+    let heard: Arc<Mutex<Vec<Audit>>> = Arc::default();
+    let into = Arc::clone(&heard);
+    let dashboard = Dashboard::new(fixture.client.clone()).authorize(|_, _| true);
+    let site = Site::with(dashboard.audit(move |audit| into.lock().unwrap().push(audit.clone()))).await;
+    let some: Vec<(&str, &str)> = ids.iter().take(JOBS / 2).map(|id| ("id", id.as_str())).collect();
+    let chosen = [&[("do", "retry"), ("state", "failed")][..], &some].concat();
+    let all = vec![("do", "retry"), ("state", "failed"), ("all", "1")];
+    for (fields, left) in [(chosen, JOBS / 2), (all, 0)] {
+        heard.lock().unwrap().clear();
+        // The request has begun, and is dropped as that of a browser that leaves.
+        assert!(futures::poll!(Box::pin(site.post("/queue/q/jobs", &fields))).is_pending());
+        eventually(&format!("{left} are left"), async || failed().await == left).await;
+        eventually("it is told", async || heard.lock().unwrap().iter().any(|audit| audit.done)).await;
+    }
 }

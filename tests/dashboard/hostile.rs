@@ -3,7 +3,9 @@
 use oxmq::{Halt, Job, JobState};
 use serde_json::{Value, json};
 
+use super::rights::PAGES;
 use super::site::Site;
+use super::stuffed::Stuffing;
 use crate::common::fixture::Fixture;
 
 const EVIL: &str = r#""><script>alert(1)</script><img src=x onerror='alert(2)'>"#;
@@ -64,4 +66,43 @@ async fn queues_and_jobs_named_like_path_steps_have_pages() {
         site.page_with("/", &[&format!("/queue/{name}")]).await;
         assert!(site.page(&format!("/queue/{name}/job/{name}")).await.contains("Timeline"), "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_stays_text_on_every_page() {
+    let fixture = Fixture::new().await;
+    let json = json!({ EVIL: [EVIL] }).to_string();
+    for (tag, json) in [("json", json.as_str()), ("none", EVIL)] {
+        Stuffing { tag, json, text: EVIL, name: EVIL }.fill(&fixture).await;
+    }
+    let site = Site::open(&fixture).await;
+    site.page_with("/", &["/queue/q"]).await;
+    site.done("/doctor", &[("do", "examine"), ("memory", "1")]).await;
+    site.page_with("/doctor", &["The last examination"]).await;
+    let mut stream = site.stream("/queue/q/events/live").await;
+    stream.until("event: open").await;
+    for event in ["completed", "failed", "progress", "deduplicated", EVIL, "last"] {
+        let mut add = redis::cmd("XADD");
+        add.arg(fixture.key("events")).arg("*").arg(&["event", event, "jobId", EVIL, "prev", EVIL]);
+        for field in ["returnvalue", "failedReason", "data", "deduplicationId", EVIL] {
+            add.arg(field).arg(EVIL);
+        }
+        add.exec_async(&mut fixture.redis.clone()).await.unwrap();
+    }
+    let mut pages = vec![("the events".to_owned(), stream.until("badge last").await)];
+    let routes = PAGES.iter().filter(|(route, _)| !route.ends_with("live") && !route.ends_with("raw"));
+    for path in routes.flat_map(|(_, paths)| *paths) {
+        for tag in ["json", "none"] {
+            let path = path.replace("QUEUE", "q").replace("TAG", tag).replace("WORK", "1");
+            let page = site.get(&path).await.body;
+            pages.push((path, page));
+        }
+    }
+    for (path, page) in pages {
+        assert!(!page.contains("<script>") && !page.contains("<img"), "{path}: {page}");
+    }
+    // What is sent as it is stored is no page.
+    let raw = site.get("/queue/q/job/failed-json/raw?field=data").await;
+    assert_eq!(raw.headers["content-type"], "text/plain; charset=utf-8");
+    assert!(raw.body.contains("<script>"));
 }

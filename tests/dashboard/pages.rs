@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use oxmq::dashboard::Dashboard;
-use oxmq::{FlowNode, Halt, Job, JobOptions, JobState, Repeat};
+use oxmq::{ConnectOptions, FlowNode, Halt, Job, JobOptions, JobState, Repeat};
 use serde_json::{Value, json};
 
 use super::site::{Site, text};
 use crate::common::fixture::Fixture;
 use crate::common::node::{BullMq, NodeDriver};
+use crate::common::proxy::Proxy;
 use crate::common::server::shared_server;
 
 async fn fails(job: Job) -> Result<Value, Halt> {
@@ -168,8 +169,7 @@ async fn schedulers_workers_events_and_the_server_have_pages() {
     .await;
     assert!(text(&site.page("/workers?queue=q").await).contains("What they run"));
     assert!(text(&site.page("/queue/q/events").await).contains("Events of q"));
-    let server = text(&site.page("/server").await);
-    assert!(server.contains("memory used") && server.contains("redis_version"), "{server}");
+    site.page_with("/server", &["memory used", "redis_version"]).await;
     worker.close().await;
 }
 
@@ -213,4 +213,24 @@ async fn the_search_finds_queues_and_jobs() {
     assert_eq!(to("meta").await, None);
     assert!(text(&site.page("/search?q=nothing").await).contains("Nothing is found"));
     assert_eq!(site.get("/nowhere").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_server_keeps_nobody_waiting_for_each_of_its_answers() {
+    let server = shared_server();
+    let proxy = Proxy::start(server.addr()).await;
+    let options = ConnectOptions::from_url(&proxy.url()).unwrap().command_timeout(Duration::from_millis(300));
+    let fixture = Fixture::with(options, server).await;
+    let id = fixture.add(json!({})).await;
+    let site = Site::open(&fixture).await;
+    site.page("/queue/q").await;
+    proxy.blackhole_all();
+    let (job, raw) = (format!("/queue/q/job/{id}"), format!("/queue/q/job/{id}/raw"));
+    let paths = ["/queue/q", &job, &raw, "/queue/q/schedulers", "/server", "/workers?queue=q"];
+    for answer in futures::future::join_all(paths.map(|path| site.get(path))).await {
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{}", answer.body);
+        assert!(text(&answer.body).contains("Redis does not answer"), "{}", answer.body);
+    }
+    // The list of queues shows what was known.
+    assert_eq!(site.get("/").await.status, StatusCode::OK);
 }

@@ -24,7 +24,7 @@ const HIDDEN: &str = "pay4711roll";
 const MARK: &str = "4711";
 
 /// What is looked at below each route; `QUEUE` is one of the queues, and `TAG` what its ids end with.
-const PAGES: &[(&str, &[&str])] = &[
+pub(super) const PAGES: &[(&str, &[&str])] = &[
     ("/", &["/", "/?sort=concern", "/?sort=oldest", "/?q=o"]),
     ("/workers", &["/workers", "/workers?queue=QUEUE"]),
     ("/schedulers", &["/schedulers", "/schedulers?q=s-"]),
@@ -165,7 +165,11 @@ impl House {
         };
         let dashboard = Dashboard::new(client).authorize(may).actor(|_| Some("somebody".to_owned()));
         let site = Site::with(dashboard.audit(move |audit| into.lock().unwrap().push(audit.clone()))).await;
-        site.page_with("/", &["q", HIDDEN]).await;
+        crate::common::eventually::eventually("all queues are found", || async {
+            let page = site.page("/").await;
+            page.contains(HIDDEN) && !page.contains("there may be more")
+        })
+        .await;
         Self { fixture, site, who, heard }
     }
 
@@ -178,14 +182,14 @@ impl House {
         Dump::take(&mut self.fixture.redis.clone(), &self.fixture.prefix).await
     }
 
-    /// All pages that name no queue but the visible one; those of the server tell of the server.
+    /// All pages that name no queue but the visible one.
     async fn pages(&self, sees: Sees) -> BTreeMap<String, (StatusCode, String)> {
         let site = self.comes(sees, May::AllBut(""));
         let mut pages = BTreeMap::new();
         for (route, paths) in PAGES {
             for path in *paths {
                 let path = path.replace("QUEUE", "q").replace("TAG", "0815").replace("WORK", "1");
-                if !matches!(*route, "/live" | "/server" | "/queue/{queue}/events/live") {
+                if !matches!(*route, "/live" | "/queue/{queue}/events/live") {
                     let answer = site.get(&path).await;
                     pages.insert(path, (answer.status, answer.body));
                 }
@@ -531,6 +535,50 @@ async fn streams_end_when_their_right_does() {
     house.comes(Sees::None, May::Nothing);
     house.fixture.queue.add("secret-name", json!({})).await.unwrap();
     assert!(!stream.ended().await.contains("secret-name"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_by_itself_and_the_browser_opens_it_anew() {
+    let fixture = Fixture::new().await;
+    let short = Dashboard::new(fixture.client.clone()).stream_life(Duration::from_millis(30));
+    let site = Site::with(short).await;
+    for path in ["/queue/q/events/live", "/live?of=queue&queue=q", "/live?of=queues", "/live?of=doctor"] {
+        let _first = site.stream(path).await.ended().await;
+        let told = site.stream(path).await.ended().await;
+        assert!(told.is_empty() || told.contains("retry:"), "{path}: {told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_of_all_are_for_those_who_see_all() {
+    let house = House::new().await;
+    let figures = ["used_memory", "commands per second", "connected_clients", "clients"];
+    let page = house.site.page_with("/server", &figures).await;
+    assert!(page.contains("version"));
+    let page = house.comes(Sees::One, May::Nothing).page("/server").await;
+    assert!(page.contains("version") && figures.iter().all(|figure| !page.contains(figure)), "{page}");
+    // Who sees less takes away nothing from those who see more.
+    house.comes(Sees::All, May::AllBut("")).done("/doctor", &[("do", "examine")]).await;
+    house.site.page_with("/doctor", &["2 queues and the server"]).await;
+    let whole = checkup(&house.site.page("/doctor").await);
+    house.comes(Sees::One, May::Only("mend")).done("/doctor", &[("do", "examine")]).await;
+    let own = crate::common::eventually::eventually("his own has ended", || async {
+        Some(checkup(&house.site.page("/doctor").await)).filter(|found| *found != whole)
+    })
+    .await;
+    let all = house.comes(Sees::All, May::AllBut("")).page("/doctor").await;
+    assert_eq!(checkup(&all), whole);
+    assert!(all.contains(HIDDEN));
+    // What was found can be mended by each of them, by the form of the own page.
+    for (sees, of) in [(Sees::One, &own), (Sees::All, &whole)] {
+        let found = house.comes(sees, May::AllBut("")).page("/doctor").await;
+        assert_eq!(checkup(&found), *of);
+    }
+}
+
+/// The id of the examination that a page of the doctor shows.
+fn checkup(page: &str) -> String {
+    page.split("name=\"checkup\" value=\"").nth(1).map_or("", |rest| rest.split('"').next().unwrap()).to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,6 +53,14 @@ fn dashboards() -> Vec<Row> {
     vec![
         shown("Dashboard::base_path(path)", |dashboard, path| dashboard.base_path(path)),
         shown("Dashboard::queues(names)", |dashboard, name| dashboard.queues([name])),
+        row("Dashboard::stream_life(life)", &SPANS, "oooo", |on, life| {
+            let router: axum::Router = Dashboard::new(on.client).stream_life(life).router();
+            async move {
+                let request = Request::get("/live?of=queues").body(Body::empty()).unwrap();
+                assert_eq!(router.oneshot(request).await.unwrap().status(), StatusCode::OK);
+                Ok(())
+            }
+        }),
         shown("Dashboard::title(title)", |dashboard, title| dashboard.title(title)),
     ]
 }

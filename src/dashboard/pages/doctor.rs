@@ -38,7 +38,7 @@ fn build(visit: &Visit, params: &Params) -> Page {
                 Some(running) => (under_way(visit, &running)),
                 None => (form(visit, params)),
             }
-            @if let Some(last) = checkups.last().filter(|last| visit.sees_some_of(&last.names)) { (ended(visit, &last)) }
+            @if let Some(last) = checkups.last(visit) { (ended(visit, &last)) }
         }
     };
     Page { title: "Doctor".into(), tab: Tab::Doctor, live: Some("of=doctor".into()), body }
@@ -208,7 +208,7 @@ fn peers(visit: &Visit, report: &Diagnosis) -> Markup {
     html! {
         @if !libraries.is_empty() {
             h2 { "Who works on these queues" }
-            dl.pairs { @for (what, number) in &libraries { dt { (clip(what)) } dd { (count(*number)) } } }
+            dl.pairs { @for (what, number) in &libraries { dt { (clip(&visit.problem("", what))) } dd { (count(*number)) } } }
         }
     }
 }

@@ -3,11 +3,13 @@
 use axum::extract::Path;
 use axum::response::Response;
 use maud::{Markup, html};
+use serde_json::Value;
 
 use super::super::links::unsegment;
 use super::super::moment::iso;
 use super::super::problem::Problem;
 use super::super::redact::Field;
+use super::super::secrets::read;
 use super::super::visit::{Page, Tab, Visit};
 use super::crumbs;
 use crate::clock::from_epoch_ms;
@@ -63,10 +65,18 @@ pub(in super::super) fn line(visit: &Visit, queue: &str, delivery: &Delivery) ->
         Delivery::Gap { .. } => html! { li.bad { "Some events were trimmed before they could be read." } },
         Delivery::Lagged { missed } => html! { li.bad { (missed) " events came too quickly to be shown." } },
         Delivery::Refused { problem } => {
-            html! { li.bad { "The server does not permit to read the events: " (problem) } }
+            html! { li.bad { "The server does not permit to read the events: " (visit.problem(queue, &problem.to_string())) } }
         }
         Delivery::Restarted { .. } => html! { li.bad { "The reader of events was started again." } },
     }
+}
+
+/// Returns the fields of an event that BullMQ does not know as JSON, so that what sounds like a secret is redacted by
+/// its name, also in JSON that one of them holds.
+fn members(fields: &[(String, String)]) -> String {
+    let value = |text: &String| read(text).unwrap_or_else(|| text.as_str().into());
+    let members = fields.iter().map(|(name, text)| (name.clone(), value(text)));
+    Value::Object(members.collect()).to_string()
 }
 
 fn happened(visit: &Visit, queue: &str, id: EventId, event: &QueueEvent) -> Markup {
@@ -80,9 +90,9 @@ fn happened(visit: &Visit, queue: &str, id: EventId, event: &QueueEvent) -> Mark
         QueueEvent::Waiting { prev: Some(prev), .. } => format!("was {prev}"),
         QueueEvent::Removed { prev: Some(prev), .. } => format!("was {prev}"),
         QueueEvent::Delayed { due: Some(_), .. } => "until ".to_owned(),
-        QueueEvent::Deduplicated { deduplication_id: Some(id), .. } => format!("by {id}"),
+        QueueEvent::Deduplicated { deduplication_id: Some(id), .. } => format!("by {}", text(Field::Other, id)),
         QueueEvent::Cleaned { count: Some(count) } => format!("{count} jobs"),
-        QueueEvent::Other { fields, .. } => text(Field::Other, &format!("{fields:?}")),
+        QueueEvent::Other { fields, .. } => visit.json(queue, "", Field::Other, &members(fields)),
         _ => String::new(),
     };
     let more: String = more.chars().take(300).collect();

@@ -14,6 +14,7 @@ use super::super::links::{query, unsegment};
 use super::super::moment::{exactly, many, when};
 use super::super::problem::Problem;
 use super::super::redact::Field;
+use super::super::secrets::COVER;
 use super::super::visit::{Page, Params, Tab, Visit, given};
 use super::super::words;
 use super::{asking, badge, crumbs, flow, queue, timeline};
@@ -307,6 +308,7 @@ fn part(field: &str) -> Field {
 /// Returns a field of the hash as it may be shown.
 fn shown(visit: &Visit, queue: &str, known: &Known, name: &str, value: &str) -> String {
     match part(name) {
+        Field::Other if visit.app.hooks.covers(name) => COVER.to_owned(),
         Field::Stacktrace => {
             // An array of texts, each of which is redacted separately.
             let Ok(traces) = serde_json::from_str::<Vec<String>>(value) else {

@@ -209,7 +209,7 @@ fn parts(visit: &Visit, name: &str, survey: &QueueOverview) -> Markup {
             a href=(visit.links.part(name, "events")) { "Live events" }
             a href=(visit.links.part(name, "schedulers")) { "Schedulers " span.count { (count(survey.schedulers)) } }
             a href=(visit.links.to(&format!("/workers?queue={}", query(name)))) { "Workers" }
-            @if let Some(version) = &survey.version { span.faint { "opened last by " (version) } }
+            @if let Some(version) = &survey.version { span.faint { "opened last by " (visit.problem(name, version)) } }
         }
     }
 }

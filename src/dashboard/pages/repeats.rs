@@ -76,7 +76,7 @@ async fn build(visit: &Visit, params: &Params) -> Result<Page, Problem> {
                     tbody { @for (queue, scheduler) in found.iter().take(MOST) { tr {
                         th scope="row" { a href=(visit.links.part(queue, "schedulers")) { (clip(&scheduler.id)) } " " span.faint { (clip(&scheduler.name)) } }
                         td { a href=(visit.links.queue(queue)) { (queue) } }
-                        td { (schedule(scheduler)) }
+                        td { (schedule(visit, queue, scheduler)) }
                         td {
                             (exactly(Some(scheduler.next_run), now))
                             @if now.duration_since(scheduler.next_run).is_ok_and(|late| late.as_secs() > 60) { " " span.bad { "overdue" } }

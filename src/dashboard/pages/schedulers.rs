@@ -76,14 +76,14 @@ fn one(visit: &Visit, queue: &str, scheduler: &JobScheduler, now: SystemTime) ->
                 (actions(visit, queue, scheduler))
             }
             dl.pairs {
-                dt { "Schedule" } dd { (schedule(scheduler)) }
+                dt { "Schedule" } dd { (schedule(visit, queue, scheduler)) }
                 dt { "Next run" }
                 dd {
                     (exactly(Some(scheduler.next_run), now)) " " a href=(visit.links.job(queue, &next)) { "its job" }
                     @if is_late { " " span.bad { "overdue: it waits for a worker" } }
                 }
                 @if let Some(runs) = scheduler.iteration_count { dt { "Runs so far" } dd { (count(runs)) } }
-                dt { "After that" } dd { (coming(scheduler, now)) }
+                dt { "After that" } dd { (coming(visit, queue, scheduler, now)) }
                 @for (name, sentence) in options.as_deref().map(words::options).unwrap_or_default() { dt { (name) } dd { (clip(&sentence)) } }
             }
             @if let Some(data) = data { details { summary { "Data of its jobs" } (tree(&data)) } }
@@ -91,9 +91,10 @@ fn one(visit: &Visit, queue: &str, scheduler: &JobScheduler, now: SystemTime) ->
     }
 }
 
-pub(super) fn schedule(scheduler: &JobScheduler) -> Markup {
+pub(super) fn schedule(visit: &Visit, queue: &str, scheduler: &JobScheduler) -> Markup {
+    let text = |text: &str| visit.text(queue, &scheduler.name, Field::Other, text);
     html! {
-        @if let Some(pattern) = &scheduler.pattern { code { (pattern) } @if let Some(zone) = &scheduler.tz { " in " (zone) } }
+        @if let Some(pattern) = &scheduler.pattern { code { (text(pattern)) } @if let Some(zone) = &scheduler.tz { " in " (text(zone)) } }
         @else if let Some(every) = scheduler.every { "every " (span(every)) }
         @else { span.bad { "none that can be read" } }
         @if let Some(limit) = scheduler.limit { ", " (count(limit)) " times at most" }
@@ -101,7 +102,7 @@ pub(super) fn schedule(scheduler: &JobScheduler) -> Markup {
 }
 
 /// Shows the runs that follow the next one.
-fn coming(scheduler: &JobScheduler, now: SystemTime) -> Markup {
+fn coming(visit: &Visit, queue: &str, scheduler: &JobScheduler, now: SystemTime) -> Markup {
     let repeat = match (&scheduler.pattern, scheduler.every) {
         (Some(pattern), _) => Some(Repeat::cron(pattern.clone())),
         (None, Some(every)) => Some(Repeat::every(every).start_date(scheduler.next_run)),
@@ -117,7 +118,7 @@ fn coming(scheduler: &JobScheduler, now: SystemTime) -> Markup {
     // With an interval, the first is the next run itself.
     let runs = match repeat.next_runs(RUNS + 1, scheduler.next_run) {
         Ok(runs) => runs,
-        Err(error) => return html! { span.bad { (error) } },
+        Err(error) => return html! { span.bad { (visit.problem(queue, &error.to_string())) } },
     };
     html! {
         @for (n, run) in runs.into_iter().filter(|run| *run > scheduler.next_run).take(RUNS).enumerate() {
@@ -142,7 +143,7 @@ fn actions(visit: &Visit, queue: &str, scheduler: &JobScheduler) -> Markup {
     html! {
         div.actions {
             @if visit.may(queue, Action::RunScheduler) { (form(Action::RunScheduler, "Run now", "")) }
-            @if visit.may(queue, Action::ChangeScheduler) { (change(visit, &to, scheduler)) }
+            @if visit.may(queue, Action::ChangeScheduler) { (change(visit, queue, &to, scheduler)) }
             @if visit.may(queue, Action::RemoveScheduler) {
                 (asking("Remove…", "There will be no further runs, and the next one is removed.", form(Action::RemoveScheduler, "Remove it", "danger")))
             }
@@ -151,11 +152,12 @@ fn actions(visit: &Visit, queue: &str, scheduler: &JobScheduler) -> Markup {
 }
 
 /// Shows a form with the present values.
-fn change(visit: &Visit, to: &str, scheduler: &JobScheduler) -> Markup {
+fn change(visit: &Visit, queue: &str, to: &str, scheduler: &JobScheduler) -> Markup {
     let every = scheduler.every.filter(|_| scheduler.pattern.is_none()).map(spelled);
     let field = |name: &str, label: &str, value: &str, placeholder: &str| {
         html! { label { (label) " " input name=(name) value=(value) placeholder=(placeholder) autocomplete="off" spellcheck="false"; } }
     };
+    let text = |text: Option<&str>| visit.problem(queue, text.unwrap_or_default());
     let limit = scheduler.limit.map(|limit| limit.to_string());
     html! {
         details.ask {
@@ -166,8 +168,8 @@ fn change(visit: &Visit, to: &str, scheduler: &JobScheduler) -> Markup {
                     (visit.token.field())
                     input type="hidden" name="id" value=(scheduler.id);
                     (field("every", "Interval", every.as_deref().unwrap_or_default(), "15 min"))
-                    (field("pattern", "or cron pattern", scheduler.pattern.as_deref().unwrap_or_default(), "0 3 * * *"))
-                    (field("tz", "Time zone of the pattern", scheduler.tz.as_deref().unwrap_or_default(), "Europe/Berlin"))
+                    (field("pattern", "or cron pattern", &text(scheduler.pattern.as_deref()), "0 3 * * *"))
+                    (field("tz", "Time zone of the pattern", &text(scheduler.tz.as_deref()), "Europe/Berlin"))
                     (field("limit", "Maximum number of runs from now on", limit.as_deref().unwrap_or_default(), "no limit"))
                     button name="do" value=(Action::ChangeScheduler) { "Change it" }
                 }

@@ -1,4 +1,5 @@
-//! The page of the server that has the queues.
+//! The page of the server that has the queues. Its figures are those of all queues together, so only who sees all of them
+//! sees them; the others are told of settings that lose jobs.
 
 use axum::response::Response;
 use maud::{Markup, html};
@@ -18,13 +19,15 @@ async fn build(visit: &Visit) -> Result<Page, Problem> {
     if !visit.may_see_any().await {
         return Err(Problem::nothing_seen());
     }
+    let is_all = visit.may_see_all().await;
     let servers = visit.app.client.server_engine()?.everywhere();
     let infos = futures::future::join_all(servers.iter().map(|server| server.server_info())).await;
     let is_alone = infos.len() == 1;
     let mut shown = Vec::with_capacity(infos.len());
     for (number, info) in (1..).zip(infos) {
         match info {
-            Ok(info) => shown.push(one(&info, (!is_alone).then_some(number))),
+            Ok(info) if is_all => shown.push(one(&info, (!is_alone).then_some(number))),
+            Ok(info) => shown.push(settings(&info, (!is_alone).then_some(number))),
             // The other servers of a cluster are shown all the same.
             Err(error) if is_alone => return Err(error.into()),
             Err(error) => shown.push(
@@ -34,21 +37,49 @@ async fn build(visit: &Visit) -> Result<Page, Problem> {
     }
     let body = html! {
         div.head { h1 { @if is_alone { "Server" } @else { (shown.len()) " servers" } } }
+        @if !is_all {
+            p.hint { "Figures of the server tell of all queues. They are shown to those who may see all of them, once these were searched for: if you \
+                may, reload in a moment." }
+        }
         @for server in &shown { (server) }
     };
     Ok(Page { title: "Server".into(), tab: Tab::Server, live: None, body })
 }
 
+/// Returns a field of `INFO`, empty if the server does not say it.
+fn field<'a>(info: &'a [(String, String)], name: &str) -> &'a str {
+    info.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value.as_str())
+}
+
+fn version(info: &[(String, String)]) -> String {
+    first(&["valkey_version", "dragonfly_version", "redis_version"].map(|name| field(info, name)))
+}
+
+fn limit(info: &[(String, String)]) -> String {
+    first(&[Some(field(info, "maxmemory_human")).filter(|limit| *limit != "0B").unwrap_or("none")])
+}
+
+/// Shows what does not depend on what others do with a server.
+fn settings(info: &[(String, String)], number: Option<u32>) -> Markup {
+    html! {
+        @if let Some(number) = number { h2 { "Server " (number) } }
+        div {
+            (warnings(&|name| field(info, name)))
+            div.tiles { (tile("version", version(info), "")) (tile("memory limit", limit(info), "")) }
+        }
+    }
+}
+
 /// Shows one server; if there are several, with its number.
 fn one(info: &[(String, String)], number: Option<u32>) -> Markup {
-    let get = |name: &str| info.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value.as_str());
+    let get = |name: &str| field(info, name);
     let count_of = |name: &str| get(name).parse::<u64>().unwrap_or(0);
     let figures: Vec<(&str, String)> = vec![
-        ("version", first(&[get("valkey_version"), get("dragonfly_version"), get("redis_version")])),
+        ("version", version(info)),
         ("up for", span(std::time::Duration::from_secs(count_of("uptime_in_seconds")))),
         ("memory used", first(&[get("used_memory_human")])),
         ("memory peak", first(&[get("used_memory_peak_human")])),
-        ("memory limit", first(&[Some(get("maxmemory_human")).filter(|limit| *limit != "0B").unwrap_or("none")])),
+        ("memory limit", limit(info)),
         ("clients", count(count_of("connected_clients"))),
         ("blocked clients", count(count_of("blocked_clients"))),
         ("commands per second", count(count_of("instantaneous_ops_per_sec"))),
