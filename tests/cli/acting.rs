@@ -130,3 +130,27 @@ async fn whole_queues_are_paused_resumed_drained_and_deleted() {
     oxmq(&on, "obliterate mails --yes").await.ok();
     assert_eq!(oxmq(&on, "jobs mails").await.code, 3);
 }
+
+#[tokio::test]
+async fn a_job_that_runs_is_asked_to_stop_and_one_that_waits_fails_without_a_run() {
+    let on = Fixture::new().await;
+    let stops = async |job: Job<Value, Value>| {
+        job.cancelled().await;
+        Err::<Value, _>(oxmq::Halt::from("stopped"))
+    };
+    let worker = on.worker(stops).start().unwrap();
+    let running = on.add(json!({})).await;
+    on.until(JobState::Active, 1).await;
+    let waiting = on.queue.add("job", json!({})).job_id("later").await.unwrap().id().to_owned();
+    let would = oxmq(&on, &format!("cancel q {running} {waiting} --dry-run")).await.ok();
+    assert_eq!(would, "2 jobs of q, of which 1 run, would be cancelled; nothing was changed\n");
+    assert_eq!(oxmq(&on, "cancel q none --yes").await.code, 3);
+    assert_eq!(oxmq(&on, &format!("cancel q {running}")).await.code, 4);
+    let told = call(&on, &["cancel", "q", &running, &waiting, "--yes", "--reason", "not at night"], "").await.ok();
+    assert!(told.contains(&format!("{running}: its worker is asked to stop it\n")), "{told}");
+    assert!(told.contains("later: it fails without a run"), "{told}");
+    on.until(JobState::Failed, 2).await;
+    let again = oxmq(&on, &format!("cancel q {running} --yes --json")).await;
+    assert!(again.code == 5 && again.out.contains("it had finished before"), "{again:?}");
+    worker.close().await;
+}

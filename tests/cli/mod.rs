@@ -2,7 +2,9 @@
 
 mod acting;
 mod asking;
+mod breaking_off;
 mod doctor;
+mod hostile;
 mod looking;
 mod serving;
 mod setting_up;

@@ -58,3 +58,14 @@ fn help_completions_and_manual_are_there() {
     assert!(dir.join("oxmq-retry.1").exists());
     std::fs::remove_dir_all(dir).unwrap();
 }
+
+#[tokio::test]
+async fn an_option_that_makes_no_job_is_refused() {
+    let on = Fixture::new().await;
+    let opts = r#"{"repeat":{"every":1000}}"#;
+    for more in [&["--dry-run"][..], &[]] {
+        let refused = call(&on, &[&["add", "q", "job", "{}", "--opts", opts], more].concat(), "").await;
+        assert!(refused.code == 1 && refused.err.contains("job scheduler"), "{refused:?}");
+    }
+    assert_eq!(on.count(oxmq::JobState::Waiting).await, 0);
+}

@@ -99,6 +99,11 @@ async fn an_untrusted_certificate_is_an_error_at_once() {
     let plainly = ConnectOptions::new(Address::Tcp("localhost".to_owned(), port));
     let said = refused("TLS without our saying so", plainly.connect_timeout(Duration::from_secs(2))).await;
     assert!(said.contains("try rediss://"), "{said}");
+    // Nobody listens: that says nothing about TLS.
+    for nobody in ["redis://127.0.0.1:1", "rediss://127.0.0.1:1"] {
+        let said = refused("nobody", ConnectOptions::from_url(nobody).unwrap()).await;
+        assert!(said.contains("refused") && !said.contains("TLS") && !said.contains("reached by"), "{said}");
+    }
     for (pem, name) in [("no pem", "localhost"), ("", "localhost")] {
         let said = refused("no certificate", to(name, port).tls_root(pem)).await;
         assert!(said.contains("tls_root"), "{said}");

@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Promote(Bulk),
     /// Removes jobs
     Remove(Bulk),
+    /// Cancels jobs: one that runs is asked to stop, another fails without a run
+    Cancel(Cancel),
     /// Removes old finished jobs
     Clean(Clean),
     /// Moves jobs to another queue
@@ -257,6 +259,24 @@ pub(crate) struct Retry {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "There is no further attempt: `retry` starts a cancelled job anew. `jobs -s active` lists what runs.
+Example:\n  oxmq cancel photos 4711 --reason 'not at night'"
+)]
+pub(crate) struct Cancel {
+    /// The queue
+    pub(crate) queue: String,
+    /// The ids of the jobs
+    #[arg(required = true)]
+    pub(crate) ids: Vec<String>,
+    /// Why, for the job and its log
+    #[arg(long, value_name = "TEXT", default_value = "cancelled by hand")]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+#[derive(Debug, ClapArgs)]
 #[command(after_help = "Example:\n  oxmq clean mails -s completed,failed --older 7d")]
 pub(crate) struct Clean {
     /// The queue
@@ -266,6 +286,9 @@ pub(crate) struct Clean {
     /// At most this many jobs
     #[arg(short, long, value_name = "N")]
     pub(crate) limit: Option<u64>,
+    /// Continues where an earlier call was stopped
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) after: Option<String>,
     #[command(flatten)]
     pub(crate) consent: Consent,
 }
@@ -423,6 +446,9 @@ pub(crate) struct Import {
     /// Gives each job a new id, including jobs that were given one
     #[arg(long)]
     pub(crate) new_ids: bool,
+    /// Begins with this line, as a stopped import says
+    #[arg(long, value_name = "LINE", default_value_t = 1)]
+    pub(crate) from_line: u64,
     /// Also adds finished jobs, and parents that wait for children, so that they run
     #[arg(long)]
     pub(crate) rerun: bool,

@@ -50,6 +50,7 @@ async fn run(args: Args) -> Outcome {
         Command::Retry(args) => c::bulk::retry(&global, args).await,
         Command::Promote(args) => c::bulk::promote(&global, args).await,
         Command::Remove(args) => c::bulk::remove(&global, args).await,
+        Command::Cancel(args) => c::cancel::run(&global, args).await,
         Command::Clean(args) => c::bulk::clean(&global, args).await,
         Command::Move(args) => c::bulk::move_to(&global, args).await,
         Command::Priority(args) => c::bulk::priority(&global, args).await,

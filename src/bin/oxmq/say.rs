@@ -1,5 +1,6 @@
 //! Output: tables, JSON, ages, and questions.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -35,16 +36,31 @@ pub(crate) fn short(text: &str, most: usize) -> String {
     line.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// Prints a line. If nobody reads any more, as with `head`, the process ends normally.
+/// Prints a line, without anything that a terminal obeys, whoever has written it. If nobody reads any more, as with `head`, the process ends normally.
 pub(crate) fn line(text: impl AsRef<str>) {
     let mut out = std::io::stdout().lock();
-    if writeln!(out, "{}", text.as_ref()).is_err() {
+    if writeln!(out, "{}", clean(text.as_ref())).is_err() {
         std::process::exit(0);
     }
 }
 
 pub(crate) fn json(value: &impl Serialize) {
-    line(serde_json::to_string(value).unwrap_or_default());
+    line(escaped(&serde_json::to_string(value).unwrap_or_default()));
+}
+
+/// Writes as escapes what JSON may contain as it is, and a terminal obeys: `DEL` and the control characters behind it.
+pub(crate) fn escaped(json: &str) -> Cow<'_, str> {
+    if !json.contains(char::is_control) {
+        return json.into();
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for letter in json.chars() {
+        match letter {
+            letter if letter.is_control() && letter != '\n' => _ = write!(out, "\\u{:04x}", u32::from(letter)),
+            letter => out.push(letter),
+        }
+    }
+    out.into()
 }
 
 /// Formats JSON with one member per line; each value is written unchanged, to the last digit.

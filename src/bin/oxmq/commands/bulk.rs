@@ -70,7 +70,7 @@ pub(crate) async fn clean(global: &Global, args: Clean) -> Outcome {
         pick: args.pick,
         all: true,
         limit: args.limit,
-        after: None,
+        after: args.after,
         consent: args.consent,
     };
     let verb = Verb { would: "be removed", done: "removed" };
@@ -228,7 +228,7 @@ fn finish(global: &Global, ended: &Ended, verb: Verb) -> Outcome {
 }
 
 /// Returns the state of a job, without searching a whole list.
-async fn state_of(queue: &AnyQueue, id: &str) -> Outcome<JobState> {
+pub(crate) async fn state_of(queue: &AnyQueue, id: &str) -> Outcome<JobState> {
     Ok(queue.job(id).waits_for().await?.map_or(JobState::Unknown, |why| why.state))
 }
 

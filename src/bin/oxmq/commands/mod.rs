@@ -2,6 +2,7 @@
 
 pub(crate) mod add;
 pub(crate) mod bulk;
+pub(crate) mod cancel;
 pub(crate) mod doctor;
 pub(crate) mod flow;
 pub(crate) mod jobs;

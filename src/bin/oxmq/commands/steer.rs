@@ -82,7 +82,8 @@ async fn watched<T>(
             }
             Ok(()) = &mut stop => {
                 bar.finish_and_clear();
-                return Err(Failure::new(STOPPED, "stopped; the same call continues"));
+                let left = queue.get_job_counts(states).await.map(|counts| format!("{} are left; ", say::jobs(counts.total())));
+                return Err(Failure::new(STOPPED, format!("stopped; {}the same call continues", left.unwrap_or_default())));
             }
             _ = ticks.tick() => {
                 // If the progress cannot be read, the removal goes on.

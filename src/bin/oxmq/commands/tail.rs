@@ -68,8 +68,10 @@ fn show(global: &Global, id: EventId, event: &QueueEvent) {
         return say::json(&value);
     }
     let text = |detail: &Value| detail.as_str().map_or_else(|| detail.to_string(), ToOwned::to_owned);
-    let more: Vec<String> =
-        more.iter().map(|(name, detail)| format!("{name}={}", say::short(&text(detail), 100))).collect();
+    let more: Vec<String> = more
+        .iter()
+        .map(|(name, detail)| format!("{}={}", say::short(name, 40), say::short(&text(detail), 100)))
+        .collect();
     let job = say::short(event.job_id().unwrap_or("-"), 40);
     let name = say::short(event.name(), 40);
     say::line(format!("{id}  {name:<18} {job}  {}", more.join(" ")).trim_end());

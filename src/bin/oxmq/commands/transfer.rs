@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::{bulk, jobs};
 use crate::args::{Export, Global, Import};
 use crate::connect::{self, AnyJob, AnyQueue};
-use crate::failure::{ERROR, Failure, IN_PART, Outcome};
+use crate::failure::{ERROR, Failure, IN_PART, Outcome, STOPPED};
 use crate::say;
 
 /// How many jobs one call adds.
@@ -33,6 +33,7 @@ pub(crate) async fn export(global: &Global, args: Export) -> Outcome {
     let filter = args.pick.filter(&JobState::ALL)?;
     let bar = if args.output.is_some() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     let (mut written, mut unreadable) = (0_u64, 0_u64);
+    let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
     // One state after the other, so that each line can name its state.
     for state in filter.states().to_vec() {
         let mut found = queue.jobs(args.pick.filter(&JobState::ALL)?.only(state));
@@ -40,7 +41,17 @@ pub(crate) async fn export(global: &Global, args: Export) -> Outcome {
             found = found.limit(limit.saturating_sub(written));
         }
         let mut found = std::pin::pin!(found.stream().chunks(TOGETHER));
-        while let Some(found) = found.next().await {
+        loop {
+            let found = tokio::select! {
+                found = found.next() => found,
+                _ = &mut stop => {
+                    out.flush()?;
+                    bar.finish_and_clear();
+                    let text = format!("stopped: only the first {} are written", say::jobs(written));
+                    return Err(Failure::new(STOPPED, text));
+                }
+            };
+            let Some(found) = found else { break };
             let due = due(&queue, state, &found).await?;
             for (job, due) in found.into_iter().zip(due) {
                 match job {
@@ -93,37 +104,47 @@ pub(crate) async fn import(global: &Global, args: Import) -> Outcome {
     let client = connect::client(global).await?;
     let queue: Queue<Box<RawValue>> = client.queue(&args.queue).open()?;
     let bar = if global.json { ProgressBar::hidden() } else { ProgressBar::new(new.len() as u64) };
-    let Imported { added, existing, refused, problem } = add_all(&queue, new, &bar).await;
+    let Imported { added, existing, refused, problem, stopped } = add_all(&queue, new, &bar).await;
     bar.finish_and_clear();
     if global.json {
-        say::json(&json!({ "added": added, "existing": existing, "refused": refused, "problem": problem }));
+        say::json(
+            &json!({ "added": added, "existing": existing, "refused": refused, "problem": problem, "stoppedBefore": stopped }),
+        );
     } else {
         say::line(format!("{} added, {existing} were there already, {refused} refused", say::jobs(added)));
     }
     if let Some(problem) = problem {
         let code = if added > 0 { IN_PART } else { ERROR };
-        let text = format!("it broke off: {problem}; of the next {CHUNK} jobs some may have been added");
+        let from = stopped.unwrap_or(1);
+        let text =
+            format!("it failed half-way: {problem}; of the {CHUNK} jobs from line {from} on some may have been added");
         return Err(Failure::new(code, text));
+    }
+    if let Some(line) = stopped {
+        return Err(Failure::new(STOPPED, format!("stopped; continue with --from-line {line}")));
     }
     if refused > 0 { Err(Failure::new(IN_PART, String::new())) } else { Ok(()) }
 }
 
-fn read_all(args: &Import) -> Outcome<Vec<NewJob<Box<RawValue>>>> {
+/// A job of the input, with the number of its line.
+type Numbered = (u64, NewJob<Box<RawValue>>);
+
+fn read_all(args: &Import) -> Outcome<Vec<Numbered>> {
     let input: Box<dyn Read> = match &args.input {
         None => Box::new(std::io::stdin()),
         Some(path) => Box::new(std::fs::File::open(path).map_err(|error| Failure::about(path.display(), error))?),
     };
     // All lines are checked before the first job is added.
     let (mut new, mut left_out) = (Vec::new(), LeftOut::default());
-    for (n, line) in BufReader::new(input).lines().enumerate() {
+    for (number, line) in (1_u64..).zip(BufReader::new(input).lines()) {
         let line = line?;
-        if line.trim().is_empty() {
+        if line.trim().is_empty() || number < args.from_line {
             continue;
         }
-        let at = |failure: Failure| Failure::about(format!("line {}", n + 1), failure.text);
+        let at = |failure: Failure| Failure::about(format!("line {number}"), failure.text);
         let line: Line = jobs::parse("it", &line).map_err(at)?;
         if !left_out.takes(&line, args.rerun) {
-            new.push(read_job(line, args.new_ids).map_err(at)?);
+            new.push((number, read_job(line, args.new_ids).map_err(at)?));
         }
     }
     left_out.tell();
@@ -137,17 +158,27 @@ struct Imported {
     existing: u64,
     refused: u64,
     problem: Option<String>,
+    /// The line that was to be added next when it ended early.
+    stopped: Option<u64>,
 }
 
-async fn add_all(queue: &Queue<Box<RawValue>>, new: Vec<NewJob<Box<RawValue>>>, bar: &ProgressBar) -> Imported {
+/// Adds the jobs in chunks; Ctrl-C ends it between two of them.
+async fn add_all(queue: &Queue<Box<RawValue>>, new: Vec<Numbered>, bar: &ProgressBar) -> Imported {
     let mut imported = Imported::default();
     let mut new = new.into_iter().peekable();
-    while new.peek().is_some() {
-        let chunk: Vec<NewJob<Box<RawValue>>> = new.by_ref().take(CHUNK).collect();
+    let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
+    while let Some((line, _)) = new.peek() {
+        let line = *line;
+        if futures::poll!(stop.as_mut()).is_ready() {
+            return Imported { stopped: Some(line), ..imported };
+        }
+        let chunk: Vec<NewJob<Box<RawValue>>> = new.by_ref().take(CHUNK).map(|(_, job)| job).collect();
         bar.inc(chunk.len() as u64);
         let outcomes = match queue.add_bulk(chunk).outcomes().await {
             Ok(outcomes) => outcomes,
-            Err(error) => return Imported { problem: Some(Failure::from(error).text), ..imported },
+            Err(error) => {
+                return Imported { problem: Some(Failure::from(error).text), stopped: Some(line), ..imported };
+            }
         };
         for outcome in outcomes {
             match outcome {

@@ -56,7 +56,7 @@ pub(crate) async fn run(global: &Global, args: Types) -> Outcome {
         say::json(&schema(&args.queue, &observed));
     } else if args.schema {
         let text = serde_json::to_string_pretty(&schema(&args.queue, &observed)).unwrap_or_default();
-        say::line(text);
+        say::line(say::escaped(&text));
     } else {
         say::line(typescript(&args.queue, &observed));
     }

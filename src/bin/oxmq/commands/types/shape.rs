@@ -190,7 +190,7 @@ impl Shape {
 pub(crate) fn property(name: &str) -> String {
     let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$')
         && name.chars().next().is_some_and(|first| !first.is_ascii_digit());
-    if is_plain { name.to_owned() } else { Value::from(name).to_string() }
+    if is_plain { name.to_owned() } else { crate::say::escaped(&Value::from(name).to_string()).into_owned() }
 }
 
 #[cfg(test)]

@@ -1,0 +1,57 @@
+//! `oxmq cancel`
+
+use oxmq::JobState;
+use oxmq::job::Cancellation;
+use serde_json::{Value, json};
+
+use super::bulk::{consent, state_of};
+use crate::args::{Cancel, Global};
+use crate::connect::{self, AnyQueue};
+use crate::failure::{Failure, IN_PART, Outcome};
+use crate::say;
+
+pub(crate) async fn run(global: &Global, args: Cancel) -> Outcome {
+    let (_client, queue) = connect::queue(global, &args.queue).await?;
+    let mut running = 0;
+    for id in &args.ids {
+        match state_of(&queue, id).await? {
+            JobState::Unknown => return Err(Failure::no_such("job", id)),
+            JobState::Active => running += 1,
+            _ => {}
+        }
+    }
+    let jobs = say::jobs(args.ids.len() as u64);
+    let what = format!("{jobs} of {}, of which {running} run, would be cancelled", args.queue);
+    if !consent(global, &args.consent, &what).await? {
+        return Ok(());
+    }
+    let mut told = Vec::with_capacity(args.ids.len());
+    for id in &args.ids {
+        let outcome = one(&queue, id, &args.reason).await;
+        let problem = outcome.as_ref().err().map(|failure| failure.text.clone());
+        let word = outcome.unwrap_or("unknown");
+        if !global.json {
+            let more = problem.as_ref().map_or_else(String::new, |problem| format!(" ({})", say::clean(problem)));
+            say::line(format!("{}: {word}{more}", say::short(id, 60)));
+        }
+        told.push((id, word, problem));
+    }
+    if global.json {
+        let one = |(id, word, problem): &(&String, &str, Option<String>)| json!({ "id": id, "outcome": word, "problem": problem });
+        say::json(&told.iter().map(one).collect::<Vec<Value>>());
+    }
+    let is_done = |(_, word, _): &(&String, &str, Option<String>)| matches!(*word, ASKED | CANCELLED);
+    if told.iter().all(is_done) { Ok(()) } else { Err(Failure::new(IN_PART, String::new())) }
+}
+
+const ASKED: &str = "its worker is asked to stop it";
+const CANCELLED: &str = "it fails without a run as soon as a worker fetches it";
+
+async fn one(queue: &AnyQueue, id: &str, reason: &str) -> Outcome<&'static str> {
+    Ok(match queue.job(id).cancel(reason).await? {
+        Cancellation::Requested => ASKED,
+        Cancellation::Cancelled => CANCELLED,
+        Cancellation::AlreadyFinished => "it had finished before",
+        _ => "it is gone",
+    })
+}
