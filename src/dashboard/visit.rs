@@ -99,8 +99,12 @@ impl Visit {
 
     /// Returns whether any queue may be seen; if there are none, whether a queue named `oxmq` would be.
     pub(super) async fn may_see_any(&self) -> bool {
-        let names = self.app.catalog.list(&self.app.client).await.names;
-        names.iter().any(|name| self.may_see(name)) || (names.is_empty() && self.may_see("oxmq"))
+        let sees_any = |names: &[String]| self.sees_some_of(names) || (names.is_empty() && self.may_see("oxmq"));
+        let (catalog, client) = (&self.app.catalog, &self.app.client);
+        let known = catalog.list(client).await;
+        // The search may have found only queues of others so far.
+        sees_any(&known.names)
+            || (known.is_searching && sees_any(&catalog.list_within(client, FIRST_SEARCH).await.names))
     }
 
     /// Returns whether all queues may be seen. All of them must be known for that: until the first search for queues has

@@ -3,8 +3,8 @@ use oxmq::JobState;
 use super::*;
 use crate::common::dump::Dump;
 
-/// An operator at night: finds which queue is late and why, retries what failed, by name, looks at what waits, cleans
-/// up.
+/// An operator at night: finds which queue is late and why, retries what failed, by name, cancels a job that runs, looks
+/// at a flow that waits, cleans up.
 #[tokio::test]
 async fn failed_jobs_are_found_retried_and_cleaned_in_the_terminal() {
     let on = Fixture::new().await;
@@ -16,6 +16,20 @@ async fn failed_jobs_are_found_retried_and_cleaned_in_the_terminal() {
     let would = oxmq(&on, "retry mails -n receipt --dry-run").await.ok();
     assert_eq!(would, "40 failed jobs with the name 'receipt' of mails would run again; nothing was changed\n");
     assert_eq!(oxmq(&on, "retry mails -n receipt --yes").await.ok(), "40 jobs retried\n");
+    let stops = async |job: Job<Value, Value>| {
+        job.cancelled().await;
+        Err::<Value, _>(oxmq::Halt::from("stopped"))
+    };
+    let worker = on.worker(stops).start().unwrap();
+    on.add(json!({})).await;
+    on.until(JobState::Active, 1).await;
+    let running = oxmq(&on, "jobs q -s active --json").await.json().remove(0)["id"].as_str().unwrap().to_owned();
+    let asked = oxmq(&on, &format!("cancel q {running} --yes")).await.ok();
+    assert_eq!(asked, format!("{running}: its worker is asked to stop it\n"));
+    on.until(JobState::Failed, 1).await;
+    worker.close().await;
+    let waits = oxmq(&on, "flow reports m").await.ok();
+    assert!(waits.contains("waits for") && waits.contains("part-1"), "{waits}");
     let cleaned = oxmq(&on, "clean mails --older 0s --yes").await.ok();
     assert_eq!(cleaned, "80 jobs removed\n");
     let mails: Queue = on.client.queue("mails").open().unwrap();
