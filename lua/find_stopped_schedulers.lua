@@ -15,17 +15,21 @@ local MOST_SEEN, MOST_FOUND, MOST_SEARCHED = 1000, 100, 100000
 local zset, check, found = base .. "repeat", base .. "oxmq:schedulers-check", {}
 if call("EXISTS", check) == 1 then return found end
 
--- Records when the limit of a scheduler began to count. A limit counts from the last upsert, the counter `ic` from the
--- first; only the options of a run tell the difference, so it is recorded while a run exists. An upsert deletes the
--- record.
-local function record_limit(scheduler, id)
+-- Records what only the current run tells, while it exists. For a repeatable job of BullMQ 5, which no upsert has made
+-- (that would have written `offset`), these are all options of the run, its limit among them. Otherwise it is when the
+-- limit began to count: from the last upsert, while the counter `ic` counts from the first. An upsert deletes both.
+local function record_run(scheduler, id)
   local entry = base .. "repeat:" .. scheduler
-  local held = redis.pcall("HMGET", entry, "limit", "ic", "limitFrom")
-  if held.err or not held[1] or not tonumber(held[2] or "") then return end
+  local held = redis.pcall("HMGET", entry, "limit", "ic", "limitFrom", "offset", "lastRun")
+  if held.err or not tonumber(held[2] or "") or held[4] and not held[1] then return end
   local opts = redis.pcall("HGET", base .. id, "opts")
   local is_read, run = pcall(cjson.decode, opts)
   local count = is_read and type(run) == "table" and type(run["repeat"]) == "table" and tonumber(run["repeat"].count)
   if not count then return end
+  if not held[4] then
+    if opts ~= held[5] then call("HSET", entry, "lastRun", opts) end
+    return
+  end
   local from = digits(tonumber(held[2]) - count)
   if from ~= (held[3] or "0") then call("HSET", entry, "limitFrom", from) end
 end
@@ -84,12 +88,12 @@ local function put_back_lost_runs()
   end
 end
 if #overdue > 0 then put_back_lost_runs() end
-for i = 1, #checked, 2 do record_limit(checked[i], checked[i + 1]) end
+for i = 1, #checked, 2 do record_run(checked[i], checked[i + 1]) end
 local rest = MOST_SEEN - #seen / 2
 if rest > 0 then
   local due = call("ZRANGEBYSCORE", zset, "(" .. ARGV[1], "+inf", "WITHSCORES", "LIMIT", "0", digits(rest))
   for i = 1, #due, 2 do
-    record_limit(due[i], "repeat:" .. due[i] .. ":" .. due[i + 1])
+    record_run(due[i], "repeat:" .. due[i] .. ":" .. due[i + 1])
   end
 end
 call("SET", check, "1", "PX", ARGV[2])

@@ -38,6 +38,8 @@ pub enum FindingKind {
     DeadDeduplication,
     /// Job schedulers have stopped: their current run is over, and there is no next one.
     StoppedSchedulers,
+    /// Repeatable jobs of BullMQ 5 have no next run, and nothing tells whether they have reached their limit.
+    UnclearRepeatables,
     /// Parents wait for children that will never end.
     StuckParents,
     /// Jobs are in the list that BullMQ 5 uses while a queue is paused, but the queue is not paused.
@@ -67,6 +69,7 @@ impl FindingKind {
             Self::OrphanedParts => "orphaned-parts",
             Self::DeadDeduplication => "dead-deduplication",
             Self::StoppedSchedulers => "stopped-schedulers",
+            Self::UnclearRepeatables => "unclear-repeatables",
             Self::StuckParents => "stuck-parents",
             Self::PausedList => "paused-list",
             Self::LongEventStream => "long-event-stream",
@@ -106,6 +109,9 @@ impl FindingKind {
             Self::OrphanedParts => "they only take memory; mending deletes them",
             Self::DeadDeduplication => "every add with that id is dropped; mending ends the deduplication",
             Self::StoppedSchedulers => "a run was deleted by hand; mending adds the next one",
+            Self::UnclearRepeatables => {
+                "only their runs told how often they repeat, and these are gone: upsert a job scheduler for each that shall go on, and remove the others"
+            }
             Self::StuckParents => {
                 "retry or remove the children that hold them back; mending releases parents whose children are all missing"
             }
@@ -129,6 +135,7 @@ impl FindingKind {
                 | Self::WrongType
                 | Self::NoWorker
                 | Self::OverdueJobs
+                | Self::UnclearRepeatables
                 | Self::ManyFinishedJobs
         )
     }
@@ -336,6 +343,9 @@ impl Diagnosis {
                 FindingKind::OrphanedParts => ["job", "jobs", " of which only parts are left"],
                 FindingKind::DeadDeduplication => ["deduplication", "deduplications", " for a job that does not exist"],
                 FindingKind::StoppedSchedulers => ["job scheduler", "job schedulers", " without a next run"],
+                FindingKind::UnclearRepeatables => {
+                    ["repeatable job of BullMQ 5", "repeatable jobs of BullMQ 5", " that may have ended or been lost"]
+                }
                 FindingKind::StuckParents => ["parent", "parents", " without an end to its wait"],
                 _ => ["finding", "findings", ""],
             };

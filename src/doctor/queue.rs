@@ -8,8 +8,9 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::flow::WaitsFor;
 use crate::keys::is_no_job;
-use crate::scheduler;
+use crate::scheduler::{self, Fate};
 use crate::script::examine_jobs::{count_events, is_in, owner_of, ttl_of, type_of};
+use crate::script::list_schedulers::StoredScheduler;
 use crate::script::mend_job::mend_job;
 use crate::script::probe_jobs::probe_jobs;
 use crate::state::JobState;
@@ -151,9 +152,7 @@ pub(super) async fn suspects(engine: &Engine, places: u64) -> Result<Vec<Suspect
             from = to + 1;
         }
     }
-    for id in stopped_schedulers(engine).await? {
-        suspects.push(Suspect { mark: id.1, ..Suspect::new(FindingKind::StoppedSchedulers, id.0) });
-    }
+    suspects.extend(stopped_schedulers(engine).await?);
     for id in engine.get_ranges(&[JobState::WaitingChildren], 0, PARENTS - 1, true).await? {
         if is_stuck(engine, &id).await? {
             suspects.push(Suspect::new(FindingKind::StuckParents, id));
@@ -195,25 +194,45 @@ async fn started(engine: &Engine, id: &str) -> Result<Option<String>> {
     }))
 }
 
-/// Returns schedulers whose current run is over, or in no list or set, with the time at which it was due.
-async fn stopped_schedulers(engine: &Engine) -> Result<Vec<(String, String)>> {
+/// Returns schedulers whose current run is over, or in no list or set, with the time at which it was due. Those that have
+/// reached their limit or end are not among them.
+async fn stopped_schedulers(engine: &Engine) -> Result<Vec<Suspect>> {
     let now = engine.clock.now_ms();
     let mut stopped = Vec::new();
-    for stored in engine.list_schedulers(0, SCHEDULERS - 1, true).await? {
+    for mut stored in engine.list_schedulers(0, SCHEDULERS - 1, true).await? {
         let is_past = stored.slot.parse::<u64>().is_ok_and(|slot| slot.saturating_add(LATE_MS) < now);
         if !is_past || stored.hash.is_empty() {
             continue;
         }
         let run = format!("repeat:{}:{}", stored.id, stored.slot);
-        let is_lost = match engine.get_stored_job(&run).await? {
-            None => scheduler::has_next(&stored, now),
-            Some(_) => engine.get_state(&run).await? == JobState::Unknown,
+        let kind = match engine.get_stored_job(&run).await? {
+            Some(job) => {
+                let opts = match &job {
+                    Ok(job) => job.opts_text(),
+                    Err(bad) => bad.partial.opts_text(),
+                };
+                stored.hash.push((b"run".to_vec(), opts.as_bytes().to_vec()));
+                match engine.get_state(&run).await? {
+                    JobState::Unknown => Some(FindingKind::StoppedSchedulers),
+                    JobState::Completed | JobState::Failed => kind_of(&stored, now),
+                    _ => None,
+                }
+            }
+            None => kind_of(&stored, now),
         };
-        if is_lost {
-            stopped.push((stored.id, stored.slot));
-        }
+        stopped.extend(kind.map(|kind| Suspect { mark: stored.slot, ..Suspect::new(kind, stored.id) }));
     }
     Ok(stopped)
+}
+
+/// Returns what is wrong with a scheduler whose current run is over, by the rule by which workers go on with it.
+fn kind_of(stored: &StoredScheduler, now: u64) -> Option<FindingKind> {
+    match scheduler::fate_of(stored, now) {
+        Ok(Fate::Ended) => None,
+        Ok(Fate::Unclear) => Some(FindingKind::UnclearRepeatables),
+        // Workers tell why one cannot go on.
+        Ok(Fate::GoesOn(_)) | Err(_) => Some(FindingKind::StoppedSchedulers),
+    }
 }
 
 async fn is_stuck(engine: &Engine, id: &str) -> Result<bool> {
@@ -243,8 +262,9 @@ pub(super) async fn is_still_so(engine: &Engine, suspect: &Suspect) -> Result<bo
                 None => false,
             }
         }
-        FindingKind::StoppedSchedulers => {
-            stopped_schedulers(engine).await?.iter().any(|(other, slot)| other == id && *slot == suspect.mark)
+        FindingKind::StoppedSchedulers | FindingKind::UnclearRepeatables => {
+            let again = stopped_schedulers(engine).await?;
+            again.iter().any(|other| other.kind == suspect.kind && other.id == *id && other.mark == suspect.mark)
         }
         FindingKind::StuckParents => is_stuck(engine, id).await?,
         FindingKind::LostJobs | FindingKind::LockWithoutJob | FindingKind::OrphanedParts => {

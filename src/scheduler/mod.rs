@@ -11,9 +11,9 @@ mod search;
 mod upsert;
 
 pub use repeat::{Overlap, Repeat, Runs};
-#[cfg(feature = "doctor")]
-pub(crate) use revive::has_next;
 pub(crate) use revive::revive;
+#[cfg(feature = "doctor")]
+pub(crate) use revive::{Fate, fate_of};
 pub(crate) use upsert::{Template, plan};
 #[cfg(feature = "dashboard")]
 pub(crate) use upsert::{replan, seed_of};

@@ -249,7 +249,7 @@ fn moment(value: &RawValue) -> Option<u64> {
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float saturates, and is capped")]
-fn whole(number: f64) -> u64 {
+pub(super) fn whole(number: f64) -> u64 {
     (number as u64).min(MAX_SAFE)
 }
 

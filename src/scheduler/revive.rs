@@ -1,11 +1,12 @@
 //! Revives schedulers that have stopped: their hash tells the next run.
 
-use super::next::{self, NextRun, members, object, quoted};
+use super::next::{self, Members, NextRun, members, object, quoted};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::script::advance_scheduler::{Advance, Advanced};
 use crate::script::list_schedulers::StoredScheduler;
 use crate::wire::job::RawJob;
+use crate::wire::json;
 use crate::wire::options::StoredOptions;
 
 /// Puts back the next run of each scheduler whose current run is over and that has not ended. Returns the ids of the
@@ -28,9 +29,9 @@ pub(crate) async fn revive(engine: &Engine, interval: std::time::Duration) -> Re
             continue;
         }
         let fail = |problem: String| Error::Scheduler { scheduler: stored.id.clone(), problem };
-        let advance = match next_of(&stored, now) {
-            Ok(Some(advance)) => advance,
-            Ok(None) => continue,
+        let advance = match fate_of(&stored, now) {
+            Ok(Fate::GoesOn(advance)) => advance,
+            Ok(Fate::Ended | Fate::Unclear) => continue,
             Err(problem) => {
                 revived.push(Err(fail(problem)));
                 continue;
@@ -48,57 +49,74 @@ fn run_of(stored: &StoredScheduler) -> String {
     format!("repeat:{}:{}", stored.id, stored.slot)
 }
 
-/// Returns what follows the missing run, as its options would have said; `None` if it was the last one.
-fn next_of(stored: &StoredScheduler, now: u64) -> std::result::Result<Option<Advance>, String> {
-    let text = |name: &str| {
-        let (_, value) = stored.hash.iter().find(|(field, _)| field == name.as_bytes())?;
-        std::str::from_utf8(value).ok().filter(|text| !text.is_empty())
+/// What is known of a scheduler whose current run is over.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Fate {
+    GoesOn(Box<Advance>),
+    /// It has reached its limit or its end.
+    Ended,
+    /// It is a repeatable job of BullMQ 5, and the options of its last run, which tell its limit, are not known.
+    Unclear,
+}
+
+/// Returns what follows the run that is over, as its options would have said.
+pub(crate) fn fate_of(stored: &StoredScheduler, now: u64) -> std::result::Result<Fate, String> {
+    let is_upserted = text(stored, "offset").is_some();
+    let Some(opts) = (if is_upserted { opts_of_scheduler(stored)? } else { opts_of_repeatable(stored)? }) else {
+        return Ok(Fate::Unclear);
     };
-    // Without a count it is a repeatable job of BullMQ 5: its data was lost with its run.
-    let Some(count) = text("ic").and_then(|count| count.parse::<u64>().ok()) else { return Ok(None) };
+    let options = StoredOptions::parse(&opts)?;
+    let id = run_of(stored);
+    let job = RawJob::added(id, String::new(), "{}".to_owned(), opts.into(), options, now, 0, 0);
+    Ok(match next::after(&stored.id, &job, now)? {
+        NextRun::Run(advance) if advance.is_last => Fate::Ended,
+        NextRun::Run(advance) => Fate::GoesOn(Box::new(Advance { revives: true, skips: false, ..*advance })),
+        NextRun::Ended => Fate::Ended,
+    })
+}
+
+/// Returns a field of the scheduler's hash, unless it is empty.
+fn text<'a>(stored: &'a StoredScheduler, name: &str) -> Option<&'a str> {
+    let (_, value) = stored.hash.iter().find(|(field, _)| field == name.as_bytes())?;
+    std::str::from_utf8(value).ok().filter(|text| !text.is_empty())
+}
+
+/// Returns how many runs were made after the first one.
+fn counter(stored: &StoredScheduler) -> Option<u64> {
+    text(stored, "ic")?.parse().ok()
+}
+
+/// Returns the options that the current run of a scheduler has had.
+fn opts_of_scheduler(stored: &StoredScheduler) -> std::result::Result<Option<String>, String> {
+    let text = |name| text(stored, name);
+    let Some(count) = counter(stored) else { return Ok(None) };
     // An upsert keeps the count, and restarts the limit.
     let before = text("limitFrom").and_then(|before| before.parse::<u64>().ok()).unwrap_or(0);
     let mut repeat = vec![("count", count.saturating_sub(before).to_string())];
-    if text("offset").is_none() {
-        // No upsert has made it, so only its last run says how often it repeats.
-        let Some(counted) = text("run").and_then(counted) else { return Ok(None) };
-        repeat = counted;
-    }
     for name in ["every", "limit", "startDate", "endDate", "catchUp"] {
-        let number = text(name)
-            .filter(|_| repeat.iter().all(|(known, _)| *known != name))
-            .filter(|text| text.parse::<f64>().is_ok_and(f64::is_finite));
+        let number = text(name).filter(|text| text.parse::<f64>().is_ok_and(f64::is_finite));
         repeat.extend(number.map(|text| (name, text.to_owned())));
     }
     for name in ["pattern", "tz", "hashSeed", "overlap"] {
         repeat.extend(text(name).map(|text| (name, quoted(text))));
     }
+    let repeat = object(&Members::new(), &repeat);
     let own = members(text("opts").unwrap_or("{}"))?;
-    let opts =
-        object(&own, &[("repeat", object(&super::next::Members::new(), &repeat)), ("prevMillis", stored.slot.clone())]);
-    let options = StoredOptions::parse(&opts)?;
-    let id = run_of(stored);
-    let job = RawJob::added(id, String::new(), "{}".to_owned(), opts.into(), options, now, 0, 0);
-    Ok(match next::after(&stored.id, &job, now)? {
-        NextRun::Run(advance) if advance.is_last => None,
-        NextRun::Run(advance) => Some(Advance { revives: true, skips: false, ..*advance }),
-        NextRun::Ended => None,
-    })
+    Ok(Some(object(&own, &[("repeat", repeat), ("prevMillis", stored.slot.clone())])))
 }
 
-/// Returns the count and the limit that the options of a run have; `None` if they have no count.
-fn counted(run: &str) -> Option<Vec<(&'static str, String)>> {
-    let run: serde_json::Value = serde_json::from_str(run).ok()?;
-    let number = |name| run.get("repeat")?.get(name)?.as_u64().map(|number| number.to_string());
-    let mut counted = vec![("count", number("count")?)];
-    counted.extend(number("limit").map(|limit| ("limit", limit)));
-    Some(counted)
-}
-
-/// Returns whether a scheduler whose run is gone has another one, by the rule by which workers go on with it.
-#[cfg(any(test, feature = "doctor"))]
-pub(crate) fn has_next(stored: &StoredScheduler, now: u64) -> bool {
-    !matches!(next_of(stored, now), Ok(None))
+/// Returns the options that the current run of a repeatable job of BullMQ 5 has, if it is kept, or has had: each run
+/// passes them on to the next one, and the check for stopped schedulers records them.
+fn opts_of_repeatable(stored: &StoredScheduler) -> std::result::Result<Option<String>, String> {
+    let (kept, recorded) = (text(stored, "run"), text(stored, "lastRun"));
+    let Some(opts) = kept.or(recorded) else { return Ok(None) };
+    let Ok(own) = members(opts) else { return Ok(None) };
+    let Some(Ok(repeat)) = own.get("repeat").map(|repeat| members(repeat.get())) else { return Ok(None) };
+    // What was recorded may be the options of an earlier run.
+    let count = if kept.is_some() { None } else { counter(stored).map(|made| made + 1) };
+    let Some(count) = count.or_else(|| json::number(repeat.get("count")?).map(next::whole)) else { return Ok(None) };
+    let repeat = object(&repeat, &[("count", count.to_string())]);
+    Ok(Some(object(&own, &[("repeat", repeat), ("prevMillis", stored.slot.clone())])))
 }
 
 #[cfg(test)]
@@ -125,28 +143,46 @@ mod tests {
             (vec![("every", "1000")], false),
         ] {
             let fields: Vec<_> = fields.into_iter().chain([("offset", "0")]).collect();
-            let next = next_of(&stored(&fields), NOW).unwrap();
-            assert_eq!(next.is_some(), goes_on, "{fields:?}");
-            assert!(next.is_none_or(|next| next.revives && next.producer == format!("repeat:s:{}", NOW - 5_000)));
+            let fate = fate_of(&stored(&fields), NOW).unwrap();
+            assert_eq!(matches!(fate, Fate::GoesOn(_)), goes_on, "{fields:?}");
+            if let Fate::GoesOn(next) = fate {
+                assert!(next.revives && next.producer == format!("repeat:s:{}", NOW - 5_000));
+            }
         }
-        assert!(next_of(&stored(&[("ic", "1"), ("offset", "0")]), NOW).is_err());
+        assert!(fate_of(&stored(&[("ic", "1"), ("offset", "0")]), NOW).is_err());
     }
 
     #[test]
-    fn a_repeatable_job_goes_on_only_if_its_last_run_says_so() {
-        let run = |repeat: &str| format!(r#"{{"repeat":{repeat}}}"#);
-        for (run, goes_on) in [
-            (None, false),
-            (Some("{}".to_owned()), false),
-            (Some("no JSON".to_owned()), false),
-            (Some(run(r#"{"every":1000,"count":2,"limit":2}"#)), false),
-            (Some(run(r#"{"every":1000,"count":2,"limit":3}"#)), true),
-            (Some(run(r#"{"every":1000,"count":2}"#)), true),
+    fn a_repeatable_job_goes_on_only_if_a_run_says_so() {
+        let run = |repeat: &str| format!(r#"{{"attempts":2,"jobId":"x","repeat":{repeat}}}"#);
+        let (limited, endless) = (r#"{"every":1000,"count":2,"limit":3}"#, r#"{"every":1000,"count":2}"#);
+        for (kept, recorded, made, expected) in [
+            (None, None, "1", "unclear"),
+            (Some("{}".to_owned()), None, "1", "unclear"),
+            (Some("no JSON".to_owned()), None, "1", "unclear"),
+            (Some(run(r#"{"every":1000,"count":2,"limit":2}"#)), None, "1", "ended"),
+            (Some(run(limited)), None, "1", "goes on"),
+            (Some(run(endless)), None, "1", "goes on"),
+            // The count of the hash is one less than that of the runs. What is recorded may be older than that.
+            (None, Some(run(limited)), "1", "goes on"),
+            (None, Some(run(limited)), "2", "ended"),
+            (None, Some(run(endless)), "9", "goes on"),
+            (Some(run(limited)), Some(run(endless)), "9", "goes on"),
         ] {
-            // The count of the hash is one less than that of the runs.
-            let mut fields = vec![("ic", "1"), ("every", "1000")];
-            fields.extend(run.as_deref().map(|run| ("run", run)));
-            assert_eq!(has_next(&stored(&fields), NOW), goes_on, "{run:?}");
+            let mut fields = vec![("ic", made), ("every", "1000")];
+            fields.extend(kept.as_deref().map(|run| ("run", run)));
+            fields.extend(recorded.as_deref().map(|run| ("lastRun", run)));
+            let fate = fate_of(&stored(&fields), NOW).unwrap();
+            let found = match &fate {
+                Fate::GoesOn(next) => {
+                    let opts: serde_json::Value = serde_json::from_str(&next.opts).unwrap();
+                    assert!(opts["attempts"] == 2 && opts.get("jobId").is_none(), "{opts}");
+                    "goes on"
+                }
+                Fate::Ended => "ended",
+                Fate::Unclear => "unclear",
+            };
+            assert_eq!(found, expected, "{kept:?} {recorded:?} {made}");
         }
     }
 }

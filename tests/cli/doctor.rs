@@ -156,6 +156,37 @@ async fn a_stopped_scheduler_goes_on() {
     assert_eq!(on.count(JobState::Delayed).await, 1);
 }
 
+/// A repeatable job of version 5 has its limit in its runs alone.
+#[tokio::test]
+async fn a_repeatable_job_goes_on_if_it_is_known_that_it_has_not_ended() {
+    let hash = "HSET @repeat:r ic 3 name n every 3600000";
+    let entry = "ZADD @repeat 1700000000000 r";
+    let recorded = |repeat: &str| format!(r#"{hash} lastRun {{"repeat":{{"every":3600000,"count":4{repeat}}}}}"#);
+    let on = found_and_mended(FindingKind::StoppedSchedulers, &[entry, &recorded("")]).await;
+    assert_eq!(on.count(JobState::Delayed).await, 1);
+    let on = Fixture::new().await;
+    spoil(&on, &[entry, &recorded(r#","limit":4"#)]).await;
+    assert_eq!(kinds(&on).await, [], "it has ended");
+    spoil(&on, &["HDEL @repeat:r lastRun"]).await;
+    assert_eq!(kinds(&on).await, [FindingKind::UnclearRepeatables]);
+    let (doctor, finding) = found(&on, FindingKind::UnclearRepeatables).await;
+    assert_eq!((finding.count, finding.examples.as_slice()), (1, ["r".to_owned()].as_slice()));
+    assert!(doctor.mend(&finding).await.is_err() || on.count(JobState::Delayed).await == 0);
+}
+
+/// A run that has ended without a next one, as after an error while it was made.
+#[tokio::test]
+async fn a_scheduler_whose_run_has_ended_without_a_next_one_goes_on() {
+    let job = format!("HSET @repeat:s:1700000000000 {JOB} rjk s");
+    let done = "ZADD @completed 1700000000000 repeat:s:1700000000000";
+    let on = found_and_mended(
+        FindingKind::StoppedSchedulers,
+        &["ZADD @repeat 1700000000000 s", "HSET @repeat:s ic 3 name n every 3600000 offset 0", &job, done],
+    )
+    .await;
+    assert_eq!(on.count(JobState::Delayed).await, 1);
+}
+
 #[tokio::test]
 async fn a_scheduler_whose_run_is_in_no_list_goes_on() {
     let job = format!("HSET @repeat:s:1700000000000 {JOB} rjk s");

@@ -84,6 +84,85 @@ async fn a_limited_repeatable_job_of_version_5_stays_ended() {
     remove_all(&mut redis, &prefix).await;
 }
 
+/// What a repeatable job of version 5 repeats stands in its runs alone. Once a worker has seen a run, the next one is put
+/// back with the same options, and as often as the limit says; before that nobody knows, and it is left alone.
+#[tokio::test]
+async fn a_repeatable_job_of_version_5_whose_run_vanished_goes_on() {
+    const HOUR: u64 = 3_600_000;
+    let url = shared_server().database(0);
+    let (prefix, mut redis) = (fresh_prefix(), connect(&url).await);
+    let key = |name: &str| format!("{prefix}:q:{name}");
+    let node = NodeDriver::start(BullMq::V5, &url, &prefix).await;
+    let call = async |op: &str, at: u64, args: Value| {
+        let mut all = json!({ "queue": "q", "now": at, "token": "t", "value": 1 });
+        all.as_object_mut().unwrap().extend(args.as_object().cloned().unwrap());
+        node.call(op, all).await.unwrap()
+    };
+    let add = async |name: &str, limit: Option<u32>, at: u64| {
+        let mut repeat = json!({ "every": HOUR, "key": name });
+        if let Some(limit) = limit {
+            repeat["limit"] = json!(limit);
+        }
+        let opts = json!({ "repeat": repeat, "removeOnComplete": true, "attempts": 4 });
+        call("add", at, json!({ "name": name, "data": { "of": name }, "opts": opts })).await;
+    };
+    let mut at = now_ms() - 10 * HOUR;
+    for (name, limit) in [("endless", None), ("limited", Some(9)), ("last", Some(3)), ("unseen", None)] {
+        add(name, limit, at).await;
+    }
+    for _ in 0..2 {
+        at += HOUR;
+        while let Some(id) = call("getNextJob", at, json!({})).await.pointer("/job/id").cloned() {
+            call("moveToCompleted", at, json!({ "job": id })).await;
+        }
+    }
+    add("first", None, at).await;
+    let slot = async |name: &str| redis.clone().zscore::<_, _, u64>(key("repeat"), name).await.unwrap();
+    let vanish = async |name: &str| {
+        let run = format!("repeat:{name}:{}", slot(name).await);
+        let () = redis.clone().zrem(key("delayed"), &run).await.unwrap();
+        let gone: u32 = redis.clone().del(key(&run)).await.unwrap();
+        assert_eq!(gone, 1, "{run}");
+    };
+    vanish("unseen").await;
+    vanish("first").await;
+
+    let client = Client::builder(ConnectOptions::from_url(&url).unwrap()).prefix(&prefix).connect().await.unwrap();
+    // While the queue is paused nobody takes a run, but the worker sees that it exists.
+    client.queue::<Value, ()>("q").open().unwrap().pause().await.unwrap();
+    let worker = client.worker("q", |_: Job<Value, ()>| async { Ok::<_, oxmq::Halt>(()) });
+    let worker = worker.scheduler_check_interval(Duration::from_millis(50)).start().unwrap();
+    another_look(&redis, &key("oxmq:schedulers-check")).await;
+    let names = ["endless", "limited", "last", "unseen", "first"];
+    let mut before = Vec::new();
+    for name in names {
+        before.push(slot(name).await);
+        if !["unseen", "first"].contains(&name) {
+            vanish(name).await;
+        }
+    }
+    for _ in 0..2 {
+        another_look(&redis, &key("oxmq:schedulers-check")).await;
+    }
+    worker.close().await;
+    for (name, before) in names.into_iter().zip(before) {
+        let now = slot(name).await;
+        let goes_on = ["endless", "limited"].contains(&name);
+        assert_eq!(now > before, goes_on, "{name}");
+        let (data, opts): (Option<String>, Option<String>) =
+            redis.clone().hmget(key(&format!("repeat:{name}:{now}")), &["data", "opts"]).await.unwrap();
+        assert_eq!(data, goes_on.then(|| json!({ "of": name }).to_string()));
+        if let Some(opts) = opts {
+            let opts: Value = serde_json::from_str(&opts).unwrap();
+            assert_eq!((&opts["attempts"], &opts["repeat"]["count"]), (&json!(4), &json!(4)), "{opts}");
+        }
+    }
+    // Node lists them as before.
+    let listed = call("getJobSchedulers", at, json!({})).await;
+    assert_eq!(listed.as_array().unwrap().len(), names.len(), "{listed}");
+    remove_all(&mut redis, &prefix).await;
+}
+
 /// A run that is removed by hand has no next one. The worker notices that, and the scheduler goes on with each slot
 /// once.
 #[tokio::test]
