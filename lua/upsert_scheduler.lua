@@ -15,7 +15,8 @@ ARGV    1 scheduler  its id
         12 deid      its deduplication id; may be empty
         13 catch up  how many missed slots are made up
         14 ...       fields and values of the scheduler's hash besides `ic` and `offset`
-RETURN  {outcome, slot, delay}
+RETURN  {outcome, slot, delay, new}
+        new is 1 if the queue had no cap of the event stream
         outcome 0 stored; or SCHEDULER_JOB_EXISTS or SCHEDULER_SLOTS_BUSY, with nothing changed
 EVENTS  added, waiting, delayed
 USES    codes, queue, settings, wake, number, announce, delay, prioritize, ready, store, scheduled_run, states, homes,
@@ -92,7 +93,7 @@ local finished, finished_fields
 if every then
   local passed = 0
   while is_busy(slot) do
-    if passed == MOST_TAKEN then return { SCHEDULER_SLOTS_BUSY, "", "" } end
+    if passed == MOST_TAKEN then return { SCHEDULER_SLOTS_BUSY, "", "", 0 } end
     slot, passed = slot + every, passed + 1
   end
 elseif is_busy(slot) then
@@ -100,10 +101,11 @@ elseif is_busy(slot) then
   for _, state in ipairs({ "completed", "failed" }) do
     if place and call("ZSCORE", base .. state, id_at(slot)) then finished = state end
   end
-  if not finished then return { SCHEDULER_JOB_EXISTS, "", "" } end
+  if not finished then return { SCHEDULER_JOB_EXISTS, "", "", 0 } end
   finished_fields = look_up(id_at(slot))
 end
 
+local had_cap = settings.has_cap
 keep_cap()
 if finished then
   call("ZREM", base .. finished, id_at(slot))
@@ -130,4 +132,4 @@ if not every then opts = string.sub(opts, 1, -2) .. ',"prevMillis":' .. digits(s
 local delay = store_run(scheduler, slot, now, {
   name = ARGV[7], data = ARGV[8], opts = opts, priority = ARGV[10], lifo = ARGV[11], deid = ARGV[12],
 })
-return { 0, digits(slot), digits(delay) }
+return { 0, digits(slot), digits(delay), had_cap and 0 or 1 }

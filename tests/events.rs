@@ -54,6 +54,30 @@ async fn a_cursor_that_began_on_an_empty_stream_reports_a_gap() {
     assert!(matches!(next(&mut all).await, Delivery::Event { .. }));
 }
 
+/// A server that was emptied has lost the length, too, and no worker of the client notices.
+#[tokio::test]
+async fn the_length_of_the_stream_is_set_again_by_the_add_that_finds_it_gone() {
+    let fixture = Fixture::new().await;
+    let queue = fixture.client.queue::<serde_json::Value, ()>("new").max_len_events(500).open().unwrap();
+    let length = async || queue.get_meta().await.unwrap().max_len_events;
+    for n in 0..4 {
+        match n {
+            0 => drop(queue.add("job", json!(1)).await.unwrap()),
+            1 => drop(queue.add("job", json!(1)).job_id("mine").await.unwrap()),
+            2 => drop(queue.add_bulk([oxmq::NewJob::new("job", json!(n))]).await.unwrap()),
+            _ => drop(
+                queue
+                    .upsert_job_scheduler("s", oxmq::Repeat::every(std::time::Duration::from_secs(3_600)))
+                    .await
+                    .unwrap(),
+            ),
+        }
+        assert_eq!(length().await, Some(500), "{n}");
+        crate::common::dump::remove_all(&mut fixture.redis.clone(), &fixture.prefix).await;
+        assert_eq!(length().await, None);
+    }
+}
+
 #[tokio::test]
 async fn a_cursor_goes_on_after_what_was_acknowledged() {
     let fixture = Fixture::new().await;

@@ -99,7 +99,12 @@ impl Engine {
         let bytes = jobs.iter().map(Addition::size).sum();
         let placed = add_jobs(jobs.iter(), bytes).send(tries.link(), &self.keys).await;
         match placed {
-            Ok(placed) => placed.into_iter().zip(jobs).map(|(placed, job)| answer(placed, job)).collect(),
+            Ok(placed) => {
+                if placed.had_no_cap {
+                    self.note_settings(false);
+                }
+                placed.each.into_iter().zip(jobs).map(|(placed, job)| answer(placed, job)).collect()
+            }
             // The rare path is boxed, so that the future of every other add is smaller.
             Err(failure) => Box::pin(self.add_again(jobs, &mut tries, failure)).await,
         }
@@ -140,7 +145,10 @@ impl Engine {
             let call = add_jobs(open.iter().map(|&i| &jobs[i]), bytes);
             match call.send(tries.link(), &self.keys).await {
                 Ok(placed) => {
-                    for (&i, placed) in open.iter().zip(placed) {
+                    if placed.had_no_cap {
+                        self.note_settings(false);
+                    }
+                    for (&i, placed) in open.iter().zip(placed.each) {
                         answers[i] = Some(answer(placed, &jobs[i]));
                     }
                     break;

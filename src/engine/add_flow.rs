@@ -84,7 +84,7 @@ impl Engine {
 
     /// Returns an engine on the same connection for another queue.
     fn of(&self, keys: &QueueKeys) -> Self {
-        Self { keys: keys.clone(), ..self.clone() }
+        Self { keys: keys.clone(), has_settings: std::sync::Arc::default(), ..self.clone() }
     }
 }
 

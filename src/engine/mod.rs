@@ -60,6 +60,8 @@ pub(crate) struct Engine {
     pub(crate) link: Link,
     pub(crate) keys: QueueKeys,
     pub(crate) clock: Clock,
+    /// Whether the settings of the queue are there, as far as this client knows: dashboards look for them.
+    pub(crate) has_settings: std::sync::Arc<std::sync::atomic::AtomicBool>,
     /// Collects what would be written, in a test without a server.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) notes: Option<std::sync::Arc<Notes>>,
@@ -88,9 +90,20 @@ impl Engine {
             link,
             keys,
             clock,
+            has_settings: std::sync::Arc::default(),
             #[cfg(any(test, feature = "testing"))]
             notes: None,
         }
+    }
+
+    /// Returns whether the settings of the queue are there, as far as this client knows.
+    pub(crate) fn has_settings(&self) -> bool {
+        self.has_settings.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    /// Records whether the settings of the queue are there.
+    pub(crate) fn note_settings(&self, are_there: bool) {
+        self.has_settings.store(are_there, std::sync::atomic::Ordering::Release);
     }
 
     /// Sends a call, and repeats it after passing failures within the usual limit.

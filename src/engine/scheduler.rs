@@ -29,7 +29,11 @@ impl Engine {
     pub(crate) async fn upsert_scheduler(&self, upsert: &Upsert, is_repeatable: bool) -> Result<Upserted> {
         let call = upsert_scheduler(upsert, is_repeatable);
         let op = call.op;
-        self.call(call).await?.map_err(|reason| Error::refused(op, upsert.scheduler.clone(), reason))
+        let made = self.call(call).await?.map_err(|reason| Error::refused(op, upsert.scheduler.clone(), reason))?;
+        if made.had_no_cap {
+            self.note_settings(false);
+        }
+        Ok(made)
     }
 
     /// Removes a scheduler; returns whether there was one. After a lost reply it may return false although there was

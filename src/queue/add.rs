@@ -383,6 +383,7 @@ where
             let new = new?;
             core.open_for_add().await;
             let (new, placed) = core.adder().add(new).await?;
+            core.open_for_add().await;
             let (job, added) = added(&core, new, placed, data);
             telemetry::added(&own, job.id());
             Ok((job, added))
@@ -488,7 +489,9 @@ impl<D, R> CheckedBulk<D, R> {
         }
         let placed = async {
             queue.core.open_for_add().await;
-            queue.core.engine().add_all(&new).await
+            let placed = queue.core.engine().add_all(&new).await;
+            queue.core.open_for_add().await;
+            placed
         };
         let placed = placed.instrument(span).await;
         let answers = jobs.into_iter().zip(new).zip(placed);

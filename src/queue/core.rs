@@ -78,18 +78,19 @@ impl QueueCore {
 
     /// Writes the settings that dashboards look for.
     pub(crate) async fn open(&self) -> Result<()> {
-        self.settings.forget();
+        self.forget_settings();
         self.settings.write(self.engine()).await
     }
 
     /// Records that the settings may be gone: the queue was obliterated, or the server has lost data.
     pub(crate) fn forget_settings(&self) {
-        self.settings.forget();
+        self.engine().note_settings(false);
     }
 
-    /// Writes the settings before an add, once. An add does not fail if the settings cannot be written: the next one tries again.
+    /// Writes the settings before an add, once; and after one that has found them gone, as after a loss of all data. An add
+    /// does not fail if the settings cannot be written: the next one tries again.
     pub(crate) async fn open_for_add(&self) {
-        if self.settings.are_written() {
+        if self.engine().has_settings() {
             return;
         }
         let writing = self.settings.write(self.engine());

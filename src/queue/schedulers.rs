@@ -213,6 +213,7 @@ where
         let upsert = plan(&id, &repeat, Template { name, data: Some(json), options }, now)?;
         queue.core.open_for_add().await;
         let made = queue.core.engine().upsert_scheduler(&upsert, !repeat.is_immediate()).await?;
+        queue.core.open_for_add().await;
         let options = StoredOptions::parse(&upsert.opts).unwrap_or_default();
         let job_id = format!("repeat:{id}:{}", made.slot);
         let mut raw = RawJob::added(

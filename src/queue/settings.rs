@@ -1,7 +1,7 @@
 //! The settings of a queue that dashboards look for: the library's version, and the cap of the event stream.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::task::AbortHandle;
 
@@ -11,7 +11,6 @@ use crate::error::{Error, Result};
 /// Writes the settings, as Node does when it opens a queue.
 #[derive(Default)]
 pub(super) struct Settings {
-    are_written: AtomicBool,
     /// Held by the task that writes them. Those that come meanwhile find them written.
     turn: tokio::sync::Mutex<()>,
     /// The cap of the event stream that the user has set; 0 for none.
@@ -21,15 +20,6 @@ pub(super) struct Settings {
 impl Settings {
     pub(super) fn limit_events(&self, cap: u64) {
         self.max_events.store(cap, Ordering::Relaxed);
-    }
-
-    pub(super) fn are_written(&self) -> bool {
-        self.are_written.load(Ordering::Acquire)
-    }
-
-    /// Records that they may be gone, so that the next add writes them again.
-    pub(super) fn forget(&self) {
-        self.are_written.store(false, Ordering::Release);
     }
 
     /// Writes them, unless another caller has done so meanwhile.
@@ -49,12 +39,12 @@ impl Settings {
 
     async fn write_in_turn(&self, engine: &Engine) -> Result<()> {
         let _turn = self.turn.lock().await;
-        if self.are_written() {
+        if engine.has_settings() {
             return Ok(());
         }
         let cap = Some(self.max_events.load(Ordering::Relaxed)).filter(|cap| *cap > 0);
         engine.open_queue(cap).await?;
-        self.are_written.store(true, Ordering::Release);
+        engine.note_settings(true);
         Ok(())
     }
 }
@@ -98,7 +88,7 @@ mod tests {
             assert!(settings.write(&engine).now_or_never().is_none());
         }
         settings.write(&engine).await.unwrap();
-        assert!(settings.are_written());
+        assert!(engine.has_settings());
     }
 
     #[tokio::test]

@@ -148,10 +148,7 @@ impl Addition {
 
 /// Adds these jobs; the reply has one outcome for each, in order. [`Addition::is_repeatable`] tells which of them may
 /// be sent again.
-pub(crate) fn add_jobs<'a>(
-    jobs: impl ExactSizeIterator<Item = &'a Addition>,
-    bytes: usize,
-) -> Call<Vec<Result<Placed, Reason>>> {
+pub(crate) fn add_jobs<'a>(jobs: impl ExactSizeIterator<Item = &'a Addition>, bytes: usize) -> Call<Placements> {
     let count = jobs.len();
     let mut args = Args::with_capacity(count * 8, bytes);
     for job in jobs {
@@ -160,17 +157,26 @@ pub(crate) fn add_jobs<'a>(
     Call::with(&SCRIPT, args).resend(Resend::Never).read_each(count, placed)
 }
 
+/// What became of the jobs of a call.
+pub(crate) struct Placements {
+    /// One answer per job, in order.
+    pub(crate) each: Vec<Result<Placed, Reason>>,
+    /// Whether the queue had no cap of the event stream, as after a loss of all data, so that it has got the default.
+    pub(crate) had_no_cap: bool,
+}
+
 /// Reads the outcomes of `count` jobs, in order.
-pub(super) fn placed(value: Value, count: usize) -> Option<Vec<Result<Placed, Reason>>> {
+pub(super) fn placed(value: Value, count: usize) -> Option<Placements> {
     let mut items = reply::array(value)?.into_iter();
-    let mut placed = Vec::with_capacity(count);
-    while let Some(first) = items.next() {
-        placed.push(match first {
+    let mut each = Vec::with_capacity(count);
+    while each.len() < count {
+        each.push(match items.next()? {
             code @ Value::Int(_) => answer(code, &mut items)?,
             id => Ok(Placed::Created { id: reply::text(id)? }),
         });
     }
-    Some(placed).filter(|placed| placed.len() == count)
+    let had_no_cap = items.next().is_some();
+    items.next().is_none().then_some(Placements { each, had_no_cap })
 }
 
 /// Reads the outcome that begins with this code.

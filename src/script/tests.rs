@@ -117,8 +117,11 @@ fn outcomes_are_the_same_in_lua_and_rust() {
     let text = lua("shared").remove("outcomes").unwrap();
     for (name, code) in numbers(&text) {
         let empty = || Value::BulkString(Vec::new());
-        let placed =
-            add_jobs::placed(Value::Array(vec![Value::Int(code), empty(), empty()]), 1).unwrap().remove(0).unwrap();
+        let placed = add_jobs::placed(Value::Array(vec![Value::Int(code), empty(), empty()]), 1)
+            .unwrap()
+            .each
+            .remove(0)
+            .unwrap();
         assert!(format!("{placed:?}").starts_with(&camel(&name)), "{code} is {name} in Lua and {placed:?} in Rust");
     }
 }

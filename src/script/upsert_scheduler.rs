@@ -39,6 +39,8 @@ pub(crate) struct Upsert {
 pub(crate) struct Upserted {
     pub(crate) slot: u64,
     pub(crate) delay: u64,
+    /// Whether the queue had no cap of the event stream, as after a loss of all data, so that it has got the default.
+    pub(crate) had_no_cap: bool,
 }
 
 /// Creates or changes a scheduler. `is_repeatable` says that doing so twice has the same result as doing it once.
@@ -59,9 +61,13 @@ pub(crate) fn upsert_scheduler(upsert: &Upsert, is_repeatable: bool) -> Call<Res
 }
 
 fn upserted(value: Value) -> Option<Result<Upserted, Reason>> {
-    let [Value::Int(outcome), slot, delay] = tuple(value)? else { return None };
+    let [Value::Int(outcome), slot, delay, new] = tuple(value)? else { return None };
     Some(match Reason::from_code(outcome) {
-        Ok(()) => Ok(Upserted { slot: string(slot)?.parse().ok()?, delay: string(delay)?.parse().ok()? }),
+        Ok(()) => Ok(Upserted {
+            slot: string(slot)?.parse().ok()?,
+            delay: string(delay)?.parse().ok()?,
+            had_no_cap: new == Value::Int(1),
+        }),
         Err(reason) => Err(reason),
     })
 }
