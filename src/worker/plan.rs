@@ -102,6 +102,8 @@ pub(super) enum Step {
     Call { outcomes: usize, want: usize },
     /// Wait for a marker, at most this long.
     Wait(Duration),
+    /// Ask whether the pause that a job asked for still lasts.
+    AskLimit,
     /// Do nothing until something happens.
     Rest,
 }
@@ -156,6 +158,11 @@ pub(super) struct Plan {
     look_at: Option<Instant>,
     /// No fetch before this time: a rate limit, or a server that refuses calls.
     not_before: Option<Instant>,
+    /// When to ask whether the pause until `not_before` still lasts, if that is long: it may be taken back, and then
+    /// nobody tells.
+    ask_limit_at: Option<Instant>,
+    /// Whether to ask now.
+    asks_limit: bool,
     /// Whether outcomes are sent one by one, because the server refused them together.
     one_by_one: bool,
     /// Until when a small call waits for more of its block.
@@ -178,6 +185,8 @@ impl Plan {
             next_due: 0,
             look_at: None,
             not_before: None,
+            ask_limit_at: None,
+            asks_limit: false,
             one_by_one: false,
             gathers_until: None,
         }
@@ -186,6 +195,9 @@ impl Plan {
     /// Returns the next step; called again after each call that was sent.
     pub(super) fn next(&mut self, seen: &Situation) -> Step {
         self.fetch_if_due(seen.slots, seen.now_ms);
+        if std::mem::take(&mut self.asks_limit) {
+            return Step::AskLimit;
+        }
         if let Some((outcomes, want)) = self.next_call(seen) {
             return Step::Call { outcomes, want };
         }
@@ -334,7 +346,7 @@ impl Plan {
     pub(super) fn learn(&mut self, learned: Learned, now: Instant) -> bool {
         let Learned { want, got, next_due, limited_ms, is_answered } = learned;
         if limited_ms > 0 {
-            self.not_before = Some(now + Duration::from_millis(limited_ms).min(self.longest_limit));
+            self.rest_for(Duration::from_millis(limited_ms), now);
         }
         if !is_answered {
             self.drained = false;
@@ -358,6 +370,7 @@ impl Plan {
     /// for jobs.
     pub(super) fn refused(&mut self, has_pending: bool, now: Instant) {
         self.not_before = Some(now + PAUSE_AFTER_REFUSAL);
+        self.ask_limit_at = None;
         self.one_by_one = has_pending;
     }
 
@@ -382,8 +395,32 @@ impl Plan {
     /// for it: they have a pause of their own.
     pub(super) fn limited(&mut self, pause: Duration, now: Instant) {
         if !self.one_by_one {
-            self.not_before = Some(now + Duration::from_millis(millis(pause)).min(self.longest_limit));
+            self.rest_for(Duration::from_millis(millis(pause)), now);
         }
+    }
+
+    fn rest_for(&mut self, pause: Duration, now: Instant) {
+        let pause = pause.min(self.longest_limit);
+        self.not_before = Some(now + pause);
+        self.ask_limit_at = (pause > self.drain_delay).then(|| now + self.drain_delay);
+    }
+
+    /// Records how long the pause still lasts that a job asked for; `None` if the server did not say.
+    pub(super) fn limit_lasts(&mut self, left: Option<Duration>, now: Instant) {
+        let Some(until) = self.not_before.filter(|_| !self.one_by_one) else { return };
+        match left {
+            Some(Duration::ZERO) => self.end_rest(),
+            left => {
+                let until = left.map_or(until, |left| until.min(now + left.min(self.longest_limit)));
+                self.not_before = Some(until);
+                self.ask_limit_at = Some(now + self.drain_delay).filter(|at| *at < until);
+            }
+        }
+    }
+
+    fn end_rest(&mut self) {
+        (self.not_before, self.ask_limit_at) = (None, None);
+        self.drained = false;
     }
 
     /// Returns whether jobs that were handed out are started; otherwise they are put back.
@@ -462,14 +499,17 @@ impl Plan {
             Mode::Draining { until } | Mode::Cancelling { until, .. } => Some(until),
             Mode::Running | Mode::Paused => None,
         };
-        [closing, self.not_before, self.look_at, self.gathers_until].into_iter().flatten().min()
+        [closing, self.not_before, self.ask_limit_at, self.look_at, self.gathers_until].into_iter().flatten().min()
     }
 
     /// Ends whatever was to last until now; returns what to do to the running jobs.
     pub(super) fn on_alarm(&mut self, now: Instant) -> Option<Force> {
         if self.not_before.is_some_and(|at| at <= now) {
-            self.not_before = None;
-            self.drained = false;
+            self.end_rest();
+        }
+        if self.ask_limit_at.is_some_and(|at| at <= now) {
+            self.ask_limit_at = None;
+            self.asks_limit = self.mode == Mode::Running;
         }
         if self.look_at.is_some_and(|at| at <= now) {
             self.look_again();

@@ -89,6 +89,8 @@ pub(crate) struct Loop {
     taken: u64,
     pausing: Vec<oneshot::Sender<()>>,
     spare: Spare,
+    /// Asks how long a pause still lasts.
+    limit_asked: Option<BoxFuture<'static, Option<Duration>>>,
 }
 
 /// Memory that each turn uses again; empty in between.
@@ -151,6 +153,7 @@ impl Loop {
             taken: 0,
             pausing: Vec::new(),
             spare: Spare::default(),
+            limit_asked: None,
         }
     }
 
@@ -172,6 +175,7 @@ impl Loop {
         self.calls = FuturesUnordered::new();
         self.is_large_underway = false;
         self.spare = Spare::default();
+        self.limit_asked = None;
         while let Ok(ended) = self.ended_rx.try_recv() {
             self.on_ended(ended);
         }
@@ -218,6 +222,10 @@ impl Loop {
                 },
                 () = sleep_until(alarm), if alarm.is_some() => self.on_alarm(),
                 () = slots_came(self.share.as_ref()), if self.share.is_some() => {}
+                left = answered(&mut self.limit_asked), if self.limit_asked.is_some() => {
+                    self.limit_asked = None;
+                    self.plan.limit_lasts(left, Deadline::now());
+                }
             }
         }
     }
@@ -240,6 +248,7 @@ impl Loop {
             };
             match self.plan.next(&seen) {
                 Step::Call { outcomes, want } => self.settle_and_fetch(outcomes, want),
+                Step::AskLimit => self.ask_limit(),
                 Step::Wait(block) => break self.waiter.wait(block),
                 Step::Rest => break,
             }
@@ -247,6 +256,15 @@ impl Loop {
         if self.plan.is_quiet(self.unsettled()) {
             self.answer_pauses();
         }
+    }
+
+    /// Asks how long the pause still lasts that a job asked for. Only this worker keeps it, unless there is a limit too.
+    fn ask_limit(&mut self) {
+        let worker = Arc::clone(&self.worker);
+        self.limit_asked = Some(Box::pin(async move {
+            let left = worker.queue.engine().get_rate_limit_ttl(None).await.ok()?;
+            Some(Duration::from_millis(u64::try_from(left).unwrap_or(0)))
+        }));
     }
 
     /// Sends one call with up to `most` outcomes, as many as fit, asking for `want` jobs.
@@ -551,6 +569,14 @@ struct Abandons(Arc<WorkerCore>);
 impl Drop for Abandons {
     fn drop(&mut self) {
         self.0.abandon();
+    }
+}
+
+/// Waits for the answer to a call, if one is under way.
+async fn answered<T>(call: &mut Option<BoxFuture<'static, T>>) -> T {
+    match call {
+        Some(call) => call.await,
+        None => std::future::pending().await,
     }
 }
 

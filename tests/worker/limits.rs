@@ -364,6 +364,24 @@ async fn a_limit_that_is_taken_back_or_raised_lets_limited_workers_go_on() {
     }
 }
 
+/// Only the worker keeps a pause that a job asked for, where there is no limit.
+#[tokio::test]
+async fn a_pause_that_is_taken_back_lets_a_worker_without_a_limit_go_on() {
+    let (long, short) = (Duration::from_secs(600), Duration::from_millis(100));
+    let fixture = Fixture::new().await;
+    let worker = fixture.worker(move |job: Job<Value, ()>| async move {
+        if job.attempts_started() == 1 { Err(Halt::RateLimited(long)) } else { Ok(()) }
+    });
+    let worker = worker.drain_delay(short).maximum_rate_limit_delay(long).start().unwrap();
+    let ids = fixture.add_many(1).await;
+    let queue = &fixture.queue;
+    eventually("the queue is held", || async { queue.get_rate_limit_ttl(None).await.unwrap() }).await;
+    assert!(queue.remove_rate_limit_key().await.unwrap());
+    fixture.until(JobState::Completed, 1).await;
+    worker.close().await;
+    check(&fixture, &ids).await;
+}
+
 #[tokio::test]
 async fn a_rate_limited_job_pauses_the_queue_and_runs_again() {
     let fixture = Fixture::new().await;

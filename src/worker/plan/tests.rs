@@ -213,7 +213,32 @@ fn a_rate_limit_stops_fetching_and_not_settling() {
     assert_eq!(plan.next(&seen(4, 0)), call(2, 4));
     // However long the limit, the worker looks again after the longest pause of the options.
     plan.learn(Learned { limited_ms: u64::MAX, is_answered: true, ..Learned::default() }, now);
+    plan.ask_limit_at = None;
     assert_eq!(plan.alarm(), Some(now + plan.longest_limit));
+}
+
+/// Only this worker keeps such a pause, so nobody tells it when that is taken back.
+#[test]
+fn a_worker_asks_whether_a_long_pause_still_lasts() {
+    let seconds = Duration::from_secs;
+    let (mut plan, now) = (plan(), Instant::now());
+    plan.limited(seconds(20), now);
+    for n in 1..4 {
+        let at = now + seconds(5 * n);
+        assert_eq!(plan.alarm(), Some(at));
+        plan.on_alarm(at);
+        assert_eq!(plan.next(&seen(4, 0)), Step::AskLimit);
+        assert_eq!(plan.next(&seen(4, 0)), Step::Rest, "once");
+        // Where the server does not say, the pause is kept. It never gets longer.
+        plan.limit_lasts((n > 1).then_some(seconds(60)), at);
+    }
+    assert_eq!(plan.alarm(), Some(now + seconds(20)));
+    plan.limit_lasts(Some(Duration::ZERO), now);
+    assert!(matches!(plan.next(&seen(4, 0)), Step::Call { .. }));
+    assert_eq!(plan.alarm(), None);
+    // A short one is waited for.
+    plan.limited(seconds(4), now);
+    assert_eq!(plan.alarm(), Some(now + seconds(4)));
 }
 
 #[test]
