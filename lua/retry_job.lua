@@ -24,7 +24,7 @@ call("HDEL", job, unpack(stale))
 local readable, opts = pcall(cjson.decode, held[2] or "")
 local lifo = readable and type(opts) == "table" and opts.lifo == true
 put_ready(id, number_of(held[1]), lifo)
-note_ready(id, held[2], ARGV[5])
+note_ready(id, held[2], ARGV[5], "oxmq:retried")
 restore_child(job, held[3], state)
 announce("waiting", id, "prev", state)
 return OK

@@ -9,9 +9,11 @@ local function enqueue(id, priority, lifo)
 end
 
 -- Notes when a job became ready that is to be begun within a span of that (`expiresIn` among its options), where that is not
--- when it was added and its first delay over.
-local function note_ready(id, opts, at)
-  if type(opts) == "string" and string.find(opts, '"expiresIn"', 1, true) then call("HSET", base .. id, "oxmq:ready", at) end
+-- when it was added and its first delay over. `field` is another one where the job has run before.
+local function note_ready(id, opts, at, field)
+  if type(opts) == "string" and string.find(opts, '"expiresIn"', 1, true) then
+    call("HSET", base .. id, field or "oxmq:ready", at)
+  end
 end
 
 local function put_ready(id, priority, lifo)

@@ -256,6 +256,11 @@ impl Engine {
         self.call(script::get_rate_limit_ttl(max)).await
     }
 
+    /// Returns whether a job has become ready since `since`, in ms, as far as its newest events tell. One round trip.
+    pub(crate) async fn find_ready(&self, id: &str, since: i64) -> Result<Option<bool>> {
+        self.call(script::find_ready(id, since)).await
+    }
+
     /// Returns the job that a deduplication id stands for at present. One round trip.
     pub(crate) async fn get_deduplication_job_id(&self, deduplication_id: &str) -> Result<Option<String>> {
         self.call(script::get_deduplication_job_id(&self.keys, deduplication_id)).await

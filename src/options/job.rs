@@ -231,8 +231,10 @@ impl JobOptions {
     /// starts forgotten. At least 1 ms. It also goes with the template of a job scheduler, and if both are given, the earlier
     /// moment counts. Default: none.
     ///
-    /// It is stored as `expiresIn`, in ms. What makes a job ready later than it was added notes when, in its hash; BullMQ does
-    /// not, so a parent that a worker in Node has let go is not held to it.
+    /// It is stored as `expiresIn`, in ms. What makes a job ready later than it was added notes when, in its hash. BullMQ does
+    /// not; then the newest 1,000 events of the queue tell, and if they reach back too little, a parent that a worker in Node
+    /// has let go, and a job that it has promoted early, are not held to it. One that Node promotes early and that a worker
+    /// takes after its first delay is held to that delay.
     #[doc(alias = "expiresIn")]
     pub fn expires_in(mut self, span: Duration) -> Self {
         self.expires_in = Some(span);

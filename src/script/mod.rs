@@ -31,6 +31,7 @@ pub(crate) mod event_stream;
 pub(crate) mod examine_jobs;
 mod extend_locks;
 pub(crate) mod find_finish;
+mod find_ready;
 mod find_stopped_schedulers;
 mod free_deduplication;
 pub(crate) mod get_children;
@@ -104,6 +105,7 @@ pub(crate) use count_priorities::count_priorities;
 pub(crate) use count_schedulers::count_schedulers;
 pub(crate) use drain::drain;
 pub(crate) use extend_locks::extend_locks;
+pub(crate) use find_ready::find_ready;
 pub(crate) use find_stopped_schedulers::find_stopped_schedulers;
 pub(crate) use free_deduplication::{free_deduplication, remove_deduplication_key};
 pub(crate) use get_children::{
@@ -409,6 +411,7 @@ pub(crate) static ALL: &[&Script] = &[
     &grow_partitions::SCRIPT,
     &read_finished::SCRIPT,
     &find_finish::SCRIPT,
+    &find_ready::SCRIPT,
     #[cfg(any(feature = "doctor", test))]
     &examine_jobs::SCRIPT,
     #[cfg(any(feature = "doctor", test))]

@@ -58,6 +58,7 @@ struct Rest {
     processed_by: Option<String>,
     tm: Option<String>,
     ready_on: Option<i64>,
+    retried_on: Option<i64>,
     unknown: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -77,6 +78,7 @@ static NOTHING: Rest = Rest {
     processed_by: None,
     tm: None,
     ready_on: None,
+    retried_on: None,
     unknown: Vec::new(),
 };
 
@@ -375,10 +377,16 @@ impl RawJob {
         self.more().ready_on
     }
 
+    /// Returns when the job became ready again with its starts forgotten, in ms, where that is noted.
+    pub(crate) fn retried_on(&self) -> Option<i64> {
+        self.more().retried_on
+    }
+
     /// Returns when the job became ready, in ms, as far as its hash tells.
     pub(crate) fn ready_at(&self) -> Option<i64> {
         let delay = self.options.delay.map_or(0, json::integer).max(0);
-        self.ready_on().or_else(|| self.timestamp.map(|added| added.saturating_add(delay)))
+        let noted = self.retried_on().or_else(|| self.ready_on());
+        noted.or_else(|| self.timestamp.map(|added| added.saturating_add(delay)))
     }
 
     /// Returns the trace context of the attempt that failed.
@@ -477,6 +485,7 @@ impl Reader {
                 b"stacktrace" => self.job.more_mut().stacktrace = Some(lossy(value)),
                 b"pb" => self.job.more_mut().processed_by = Some(lossy(value)),
                 b"oxmq:ready" => self.job.more_mut().ready_on = number(&value),
+                b"oxmq:retried" => self.job.more_mut().retried_on = number(&value),
                 b"tm" => self.job.more_mut().tm = Some(lossy(value)),
                 _ => self.job.more_mut().unknown.push((field, value)),
             }

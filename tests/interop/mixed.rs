@@ -61,17 +61,17 @@ async fn perform(job: Job, ledger: Ledger) -> Result<Json, Halt> {
     if ok { Ok(json!({ "n": n, "by": "oxmq" })) } else { Err(Halt::failed(format!("failure {attempt} of {n}"))) }
 }
 
-struct Mixed {
-    node: NodeDriver,
-    server: RedisServer,
-    prefix: String,
-    client: Client,
-    queue: Queue,
+pub(super) struct Mixed {
+    pub(super) node: NodeDriver,
+    pub(super) server: RedisServer,
+    pub(super) prefix: String,
+    pub(super) client: Client,
+    pub(super) queue: Queue,
     ledger: Ledger,
 }
 
 impl Mixed {
-    async fn start(version: BullMq) -> Self {
+    pub(super) async fn start(version: BullMq) -> Self {
         let server = RedisServer::start();
         let prefix = fresh_prefix();
         let node = NodeDriver::start(version, &server.url(), &prefix).await;
@@ -81,7 +81,7 @@ impl Mixed {
         Self { node, server, prefix, client, queue, ledger: Ledger::default() }
     }
 
-    async fn call(&self, op: &str, mut args: Json) -> Json {
+    pub(super) async fn call(&self, op: &str, mut args: Json) -> Json {
         args["queue"] = json!("q");
         self.node.call(op, args).await.unwrap_or_else(|error| panic!("{op}: {error}"))
     }
@@ -422,65 +422,6 @@ async fn node_workers_are_told_of_cancellations() {
             }
         }
         mixed.call("stopWorker", json!({ "worker": "w" })).await;
-    }
-}
-
-/// oxmq obeys the expiry that a producer in Node sets.
-#[tokio::test]
-async fn jobs_added_by_node_with_expires_in_expire() {
-    for version in [BullMq::V6, BullMq::V5] {
-        let mixed = Mixed::start(version).await;
-        for opts in [json!({ "expiresIn": 1 }), json!({ "startBy": 1_000 }), json!({ "expiresIn": 3_600_000 })] {
-            mixed.call("add", json!({ "name": "n", "data": {}, "opts": opts })).await;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await; // time itself: two of them are past
-        let worker = mixed.client.worker("q", |_: Job| async { Ok::<_, Halt>(json!(1)) }).start().unwrap();
-        eventually("all are done", || async { worker.counts().completed + worker.counts().failed == 3 }).await;
-        assert_eq!((worker.counts().completed, worker.counts().failed), (1, 2));
-        worker.close().await;
-    }
-}
-
-/// What Node makes ready without saying when does not expire for it; and Node heeds nothing of what is noted here.
-#[tokio::test]
-async fn jobs_that_node_promotes_do_not_expire_too_early() {
-    for version in [BullMq::V6, BullMq::V5] {
-        let mixed = Mixed::start(version).await;
-        let mut redis = mixed.server.connection().await;
-        let mut age = async |id: &str| {
-            let key = format!("{}:q:{id}", mixed.prefix);
-            let age = redis::cmd("HINCRBY").arg(key).arg("timestamp").arg(-86_400_000).to_owned();
-            let () = age.query_async(&mut redis).await.unwrap();
-        };
-        let add = async |delay| {
-            let opts = json!({ "expiresIn": 60_000, "delay": delay });
-            let added = mixed.call("add", json!({ "name": "n", "data": {}, "opts": opts })).await;
-            added["id"].as_str().unwrap().to_owned()
-        };
-        let state = async |id: &str| mixed.queue.job(id).get_state().await.unwrap();
-        let retried = add(0).await;
-        mixed.call("startWorker", json!({ "behaviour": "fail", "worker": "w" })).await;
-        eventually("Node has failed it", || async { state(&retried).await == JobState::Failed }).await;
-        mixed.call("stopWorker", json!({ "worker": "w" })).await;
-        let changed = add(3_600_000).await;
-        let child = json!({ "name": "child", "queueName": "children" });
-        let flow = json!({ "name": "n", "queueName": "q", "opts": { "expiresIn": 60_000 }, "children": [child] });
-        let parent = mixed.call("flowAdd", json!({ "flow": flow })).await;
-        let parent = parent["id"].as_str().unwrap().to_owned();
-        for id in [&parent, &changed, &retried] {
-            age(id).await;
-        }
-        mixed.call("changeDelay", json!({ "job": changed, "delay": 1 })).await;
-        let opts = json!({ "resetAttemptsMade": true, "resetAttemptsStarted": true });
-        mixed.call("retryJob", json!({ "job": retried, "state": "failed", "opts": opts })).await;
-        let children = json!({ "queue": "children", "behaviour": "complete", "worker": "c" });
-        mixed.node.call("startWorker", children.clone()).await.unwrap();
-        eventually("Node has let the parent go", || async { state(&parent).await == JobState::Waiting }).await;
-        mixed.node.call("stopWorker", children).await.unwrap();
-        let worker = mixed.client.worker("q", |_: Job| async { Ok::<_, Halt>(json!(1)) }).start().unwrap();
-        eventually("all are done", || async { worker.counts().completed + worker.counts().failed == 3 }).await;
-        assert_eq!((worker.counts().completed, worker.counts().failed), (3, 0));
-        worker.close().await;
     }
 }
 

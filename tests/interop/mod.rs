@@ -23,6 +23,7 @@ mod coming_from_node;
 #[cfg(feature = "cron")]
 mod cron;
 mod differences;
+mod expiring;
 mod mixed;
 mod node_twins;
 mod overlap;

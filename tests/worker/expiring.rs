@@ -177,7 +177,7 @@ async fn expires_in_counts_from_a_retry() {
     }
     fixture.queue.retry_jobs(JobState::Failed, None).await.unwrap();
     let mut redis = fixture.redis.clone();
-    let noted = redis::cmd("HINCRBY").arg(fixture.key(late.id())).arg("oxmq:ready").arg(-DAY_MS).to_owned();
+    let noted = redis::cmd("HINCRBY").arg(fixture.key(late.id())).arg("oxmq:retried").arg(-DAY_MS).to_owned();
     let () = noted.query_async(&mut redis).await.unwrap();
     let worker = fixture.worker(runs).start().unwrap();
     fixture.until(JobState::Completed, 2).await;

@@ -387,7 +387,7 @@ const ADMIN: &[Row] = &[
 const NOTHING_TO_FETCH: &str = "waits_for adopt_jobs trace_outcomes trace_flow extend_locks save_progress update_data add_log list_jobs scan_jobs summarize_queue \
     list_schedulers remove_scheduler find_stopped_schedulers \
     count_jobs count_priorities get_state get_status is_maxed get_rate_limit_ttl get_metrics get_job_logs count_children \
-    open_queue free_deduplication remove_orphans examine_jobs probe_jobs find_finish read_finished publish_event save_cursor \
+    open_queue free_deduplication remove_orphans examine_jobs probe_jobs find_finish find_ready read_finished publish_event save_cursor \
     grow_partitions";
 
 #[tokio::test]
