@@ -83,7 +83,8 @@ impl FlowProducer {
         self
     }
 
-    /// Sets how many jobs one call may store. Default: 1,000, for which Redis is busy for about 10 ms; at most 10,000.
+    /// Sets how many jobs one call may store. Default: 1,000; at most 10,000. Redis serves nobody else while it stores them:
+    /// [for how long](https://github.com/oxmq/oxmq/blob/main/docs/performance.md#growth).
     ///
     /// For more children, let the parent's processor add some hundred at a time before it waits for them: see
     /// [`Job::add_children`](crate::Job::add_children).
