@@ -9,7 +9,8 @@ ARGV    1…          the jobs, one after the other, eight values each, but six 
                             S with a scheduler: one more value, the field `rjk`
                             D deduplicated: three more values, its id, ttl in ms or empty, and letters:
                               e extend  r replace  k keepLastIfActive  s reschedule
-RETURN  array, for each job in order: its id if it was created as asked, else three values: outcome, id, other
+RETURN  array, for each job in order: its id if it was created as asked, else three values: outcome, id, other. The
+        short way returns the id by itself, since an array costs as much as a command
                     outcome 1 an existing job has this id  2 deduplicated  3 deduplicated, but set aside to
                     run after the active owner  4 created in place of the delayed job `other`
                     or a code below 0, with nothing changed

@@ -23,7 +23,8 @@ ARGV    1 now       ms, the caller's clock
 RETURN  one flat array, since a nested array costs as much as a command: the jobs as `take` returns them; one code per
         outcome in order (OK, 1 for "children" with nothing pending, or why nothing was changed), but none if all are OK;
         the ghosts; the id of the newest event "completed" of a "done" or "active" that this call has written, or ""; for
-        how many ms the limiter still runs; `limited` and `due` of `take`; the number of ghosts, and the number of codes
+        how many ms the limiter still runs; `limited` and `due` of `take`; the number of ghosts, and the number of codes.
+        Without codes the reply ends with the id of that event if all that follows it is 0
 EVENTS  completed, failed, retries-exhausted, waiting, delayed, waiting-children, active, drained, duplicated
 USES    codes, queue, settle/one, settings, wake, settle/due, number, is_job, is_taken, past_taken, announce, delay,
         prioritize, ready, store, settle/promote, settle/put_back, homes, release, detach, delete, settle/retain,
@@ -61,6 +62,10 @@ if tally.ended > 0 and not has_jobs and taken.limited == 0 and taken.due == 0 an
 end
 local ttl = batch.any_waiting and math.max(0, call("PTTL", base .. "limiter")) or 0
 local ghosts = taken.ghosts
+if tally.settled == batch.total and ttl == 0 and taken.limited == 0 and taken.due == 0 and #ghosts == 0 then
+  reply[n + 1] = newest_event
+  return reply
+end
 local told = tally.settled < batch.total and batch.total or 0
 for i = 1, told do reply[n + i] = codes[i] end
 n = n + told

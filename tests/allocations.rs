@@ -11,12 +11,12 @@ use oxmq::testing::RedisServer;
 
 /// How often one job of each kind may allocate: about an eighth more than it does.
 const BOUNDS: [(&str, f64); 6] = [
-    ("add, one by one", 15.8),
+    ("add, one by one", 12.4),
     ("add, 100 at once", 10.4),
     ("add_bulk", 6.9),
-    ("process@1", 27.2),
-    ("process@10", 16.3),
-    ("process@100", 14.0),
+    ("process@1", 18.8),
+    ("process@10", 9.8),
+    ("process@100", 8.1),
 ];
 
 /// How many jobs share a call depends on the load of the machine. So the best round counts; usually the first is good

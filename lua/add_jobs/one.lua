@@ -16,7 +16,7 @@ local function add_one()
   if id == "" then id = digits(number) end
   local job, pushed, marked = base .. id, false, 0
   -- Only a changed counter gives a number that is taken; the long way finds a free one.
-  if call("EXISTS", job) == 0 then
+  if ARGV[2] ~= "" or call("EXISTS", job) == 0 then
     pushed = type(redis.pcall(push, WAIT, id)) == "number"
     if pushed and is_open then marked = redis.pcall("ZADD", MARKER, "0", "0") end
     if pushed and type(marked) == "number"
@@ -24,7 +24,7 @@ local function add_one()
       call("XADD", EVENTS, "MAXLEN", "~", cap, "*", "event", "waiting", "jobId", id)
       call("HSET", job, "name", ARGV[3], "data", ARGV[4], "opts", ARGV[5], "timestamp", ARGV[6], "delay", "0",
         "priority", "0")
-      return { id }
+      return id
     end
   end
   if marked == 1 then call("ZREM", MARKER, "0") end

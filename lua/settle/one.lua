@@ -74,15 +74,15 @@ if not KEYS[2] and ARGV[6] == "" and ARGV[8] == "" and (#ARGV == 8 or #ARGV == 1
       end
       pcall("ZADD", MARKER, "0", "0")
       -- As `take` returns a job, with data of at most 2,048 bytes in one text with the rest.
-      local data, text = held[2], next_id .. held[1] .. held[4] .. held[3]
-      local lengths = #next_id + 256 * #held[1] + 65536 * #held[4] + 16777216 * #held[3]
-      if #data > 2048 then return { text, -lengths, data, started, 0, 0, 0, 0, 0 } end
-      return { text .. data, lengths, started, 0, 0, 0, 0, 0 }
+      local name, data, opts, moment = held[1], held[2], held[3], held[4]
+      local lengths = #next_id + 256 * #name + 65536 * #moment + 16777216 * #opts
+      if #data > 2048 then return { next_id .. name .. moment .. opts, -lengths, data, started } end
+      return { next_id .. name .. moment .. opts .. data, lengths, started }
     end
     if is_done and not is_fresh then
       if is_empty and not wants_none then call("DEL", PC) end
       if is_empty and id and running == 1 then call("XADD", EVENTS, "*", "event", "drained") end
-      return { event, 0, 0, 0, 0, 0 }
+      return { event }
     end
     if type(next_id) == "string" then call("LMOVE", ACTIVE, WAIT, "LEFT", "RIGHT") end
   end

@@ -10,7 +10,7 @@ use crate::clock::{epoch_ms, millis};
 use crate::connection::CallFailure;
 use crate::error::{Error, Reason, Result};
 use crate::options::JobOptions;
-use crate::script::add_jobs::{Addition, Dedup, Destination, ParentLink, Placed, add_jobs};
+use crate::script::add_jobs::{Addition, Dedup, Destination, ParentLink, Placed, add_job, add_jobs};
 use crate::wire::options::{parent_json, to_json};
 
 /// The most jobs that one call carries: Redis is busy for about 12 µs per job, and while it copies the bytes.
@@ -91,6 +91,23 @@ impl Engine {
         let calls: Vec<_> = calls.into_iter().map(|call| self.add_call(call)).collect();
         let answers = futures::stream::iter(calls).buffered(CALLS_AT_ONCE);
         answers.collect::<Vec<_>>().await.into_iter().flatten().collect()
+    }
+
+    /// Adds one job. After a lost reply it is sent again if that cannot add it twice.
+    pub(super) async fn add_one(&self, job: &Addition) -> Result<Placed> {
+        let mut tries = Tries::new(&self.link, Until::Usual);
+        match add_job(job).send(tries.link(), &self.keys).await {
+            Ok((placed, had_no_cap)) => {
+                if had_no_cap {
+                    self.note_settings(false);
+                }
+                answer(placed, job)
+            }
+            Err(failure) => {
+                let again = Box::pin(self.add_again(std::slice::from_ref(job), &mut tries, failure));
+                again.await.pop().unwrap_or(Err(Error::OutcomeUnknown { op: OP }))
+            }
+        }
     }
 
     /// Adds the jobs of one call. After a lost reply those jobs are sent again that cannot become second jobs.

@@ -247,7 +247,7 @@ impl Coalescer {
     async fn send_first(self: Arc<Self>, job: Addition, ticket: u64) -> Answer {
         let mut sending = Sending { coalescer: Arc::clone(&self), who: Sender::First(ticket) };
         self.figures.sent(1);
-        let placed = self.engine.add_call(std::slice::from_ref(&job)).await.pop();
+        let placed = self.engine.add_one(&job).await;
         let needs_task = {
             let mut state = self.lock();
             sending.who = Sender::Nobody;
@@ -262,7 +262,7 @@ impl Coalescer {
         if needs_task {
             self.start_task(None);
         }
-        placed.unwrap_or(Err(Error::Closed)).map(|placed| (job, placed))
+        placed.map(|placed| (job, placed))
     }
 
     /// Sends what has gathered, until nothing has, beside a call that is under way.

@@ -165,15 +165,41 @@ pub(crate) struct Placements {
     pub(crate) had_no_cap: bool,
 }
 
+/// Adds one job, as [`add_jobs`] does; returns its answer, and whether the queue had no cap of the event stream.
+pub(crate) fn add_job(job: &Addition) -> Call<(Result<Placed, Reason>, bool)> {
+    let mut args = Args::with_capacity(8, job.size());
+    job.write(&mut args);
+    Call::with(&SCRIPT, args).resend(Resend::Never).read(placed_one)
+}
+
+/// Reads the outcome of the only job of a call.
+fn placed_one(value: Value) -> Option<(Result<Placed, Reason>, bool)> {
+    let mut items = match value {
+        // The short way of the script, which queues without a cap do not take.
+        id @ Value::BulkString(_) => return Some((Ok(Placed::Created { id: reply::text(id)? }), false)),
+        items => reply::array(items)?.into_iter(),
+    };
+    let placed = next_placed(&mut items)?;
+    let had_no_cap = items.next().is_some();
+    items.next().is_none().then_some((placed, had_no_cap))
+}
+
+fn next_placed(items: &mut impl Iterator<Item = Value>) -> Option<Result<Placed, Reason>> {
+    match items.next()? {
+        code @ Value::Int(_) => answer(code, items),
+        id => Some(Ok(Placed::Created { id: reply::text(id)? })),
+    }
+}
+
 /// Reads the outcomes of `count` jobs, in order.
 pub(super) fn placed(value: Value, count: usize) -> Option<Placements> {
+    if count == 1 {
+        return placed_one(value).map(|(placed, had_no_cap)| Placements { each: vec![placed], had_no_cap });
+    }
     let mut items = reply::array(value)?.into_iter();
     let mut each = Vec::with_capacity(count);
     while each.len() < count {
-        each.push(match items.next()? {
-            code @ Value::Int(_) => answer(code, &mut items)?,
-            id => Ok(Placed::Created { id: reply::text(id)? }),
-        });
+        each.push(next_placed(&mut items)?);
     }
     let had_no_cap = items.next().is_some();
     items.next().is_none().then_some(Placements { each, had_no_cap })

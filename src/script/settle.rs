@@ -271,7 +271,12 @@ pub(crate) fn settle(now: u64, ask: &Ask, outcomes: &[impl Borrow<Outcome>]) -> 
 /// codes all of so many outcomes were accepted.
 pub(super) fn settled(value: Value, outcomes: usize) -> Option<Settled> {
     let mut rest = array(value)?;
-    let [codes, ghosts, next, limited, ttl, event] = [(); 6].map(|()| rest.pop());
+    // The event is the last item if nothing else is to be said.
+    let [codes, ghosts, next, limited, ttl] = match rest.last() {
+        Some(Value::Int(_)) => [(); 5].map(|()| rest.pop()),
+        _ => [(); 5].map(|()| Some(Value::Int(0))),
+    };
+    let event = rest.pop();
     let count = |value: Option<Value>| usize::try_from(unsigned(&value?)?).ok();
     let (codes, ghosts) = (count(codes)?, count(ghosts)?);
     let from = rest.len().checked_sub(ghosts)?;
@@ -333,13 +338,16 @@ mod tests {
         let apart = [text("7n1700{}"), Value::Int(-lengths(4)), text("[1]")];
         let plain = [text("7n1700 5{}[1]"), Value::Int(lengths(6))];
         let all = [text("7"), Value::Array(["name", "n", "data", "[1]", "timestamp", "1700"].map(text).into())];
-        let jobs = apart.into_iter().chain(plain).chain(all).chain(end(0)).collect();
+        let jobs = apart.into_iter().chain(plain.clone()).chain(all).chain(end(0)).collect();
         let read = settled(Value::Array(jobs), 3).unwrap();
         assert_eq!(read.codes, [Ok(0); 3]);
         let jobs: Vec<RawJob> = read.jobs.into_iter().map(|job| job.decode().unwrap()).collect();
         let seen = |job: &RawJob| (job.id() == "7", job.name() == "n", job.data() == "[1]", job.timestamp);
         assert!(jobs.iter().all(|job| seen(job) == (true, true, true, Some(1700))), "{jobs:?}");
         assert_eq!(jobs.iter().map(|job| job.priority).collect::<Vec<_>>(), [0, 5, 0]);
+        let jobs = plain.into_iter().chain([text("1-1")]).collect();
+        let read = settled(Value::Array(jobs), 1).unwrap();
+        assert_eq!((read.codes, read.jobs.len(), read.next_due), (vec![Ok(0)], 1, 0), "no numbers are all 0");
         let refused = [0, -1].map(Value::Int).into_iter().chain(end(2)).collect();
         assert_eq!(settled(Value::Array(refused), 2).unwrap().codes, [Ok(0), Err(Reason::MissingJob)]);
     }

@@ -81,26 +81,25 @@ impl LockTable {
         self.slots.lock()
     }
 
-    /// Adds the attempts at the jobs that one call handed out; each with its slot, in order.
+    /// Adds the attempts at the jobs that one call handed out, and to `all` each with its slot, in order.
     pub(crate) fn hold(
         &self,
         attempts: impl Iterator<Item = Arc<Attempt>>,
         locked: Instant,
-    ) -> Vec<(Arc<Attempt>, usize)> {
+        all: &mut Vec<(Arc<Attempt>, usize)>,
+    ) {
         let mut slots = self.slots();
-        attempts
-            .map(|attempt| {
-                attempt.locked(locked, self.lock_duration);
-                let held = Some(Held { attempt: Arc::clone(&attempt), locked, task: None });
-                if let Some(slot) = slots.free.pop() {
-                    slots.jobs[slot] = held;
-                    (attempt, slot)
-                } else {
-                    slots.jobs.push(held);
-                    (attempt, slots.jobs.len() - 1)
-                }
-            })
-            .collect()
+        all.extend(attempts.map(|attempt| {
+            attempt.locked(locked, self.lock_duration);
+            let held = Some(Held { attempt: Arc::clone(&attempt), locked, task: None });
+            if let Some(slot) = slots.free.pop() {
+                slots.jobs[slot] = held;
+                (attempt, slot)
+            } else {
+                slots.jobs.push(held);
+                (attempt, slots.jobs.len() - 1)
+            }
+        }));
     }
 
     /// Stores the tasks of jobs, so that they can be ended.

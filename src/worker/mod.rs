@@ -143,12 +143,19 @@ impl WorkerCore {
 /// The tokens of locks: each call has its own, which tells which call handed a job out.
 pub(crate) struct Tokens {
     worker: String,
-    next: AtomicU64,
+    last: Lock<LastToken>,
+}
+
+/// The token that was made last; its text is kept, so that the next one takes one allocation.
+#[derive(Default)]
+struct LastToken {
+    number: u64,
+    text: String,
 }
 
 impl Tokens {
     fn new() -> Self {
-        Self { worker: uuid::Uuid::new_v4().to_string(), next: AtomicU64::new(0) }
+        Self { worker: uuid::Uuid::new_v4().to_string(), last: Lock::default() }
     }
 
     pub(crate) fn worker(&self) -> &str {
@@ -156,11 +163,14 @@ impl Tokens {
     }
 
     pub(crate) fn next(&self) -> Arc<str> {
-        let mut text = String::with_capacity(self.worker.len() + 21);
+        let mut last = self.last.lock();
+        let LastToken { number, text } = &mut *last;
+        text.clear();
         text.push_str(&self.worker);
         text.push(':');
-        text.push_str(itoa::Buffer::new().format(self.next.fetch_add(1, Ordering::Relaxed)));
-        text.into()
+        text.push_str(itoa::Buffer::new().format(*number));
+        *number += 1;
+        text.as_str().into()
     }
 }
 

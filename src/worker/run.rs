@@ -99,6 +99,7 @@ struct Spare {
     ended: Vec<EndedAttempt>,
     freed: Vec<usize>,
     tasks: Vec<(usize, AbortHandle)>,
+    held: Vec<(Arc<Attempt>, usize)>,
     /// Attempts that have ended. Those that nobody else holds any more are begun again, with other jobs.
     attempts: Vec<Arc<Attempt>>,
 }
@@ -422,13 +423,15 @@ impl Loop {
         if !self.plan.starts_jobs() || self.worker.is_given_up.load(Ordering::Relaxed) {
             return self.hand_back(&jobs, token, sent);
         }
-        let held = self.hold(&jobs, token, sent);
+        let mut held = self.hold(&jobs, token, sent);
         self.plan.started(jobs.len());
         self.has_started = true;
-        for (job, (attempt, slot, order)) in jobs.into_iter().zip(held) {
+        let orders = self.orders(jobs.len());
+        for ((job, (attempt, slot)), order) in jobs.into_iter().zip(held.drain(..)).zip(orders) {
             let task = perform(Arc::clone(&self.worker), job, attempt, slot, order, self.ended_tx.clone());
             self.spare.tasks.push((slot, tokio::spawn(task).abort_handle()));
         }
+        self.spare.held = held;
         self.worker.locks.attach(self.spare.tasks.drain(..));
     }
 
@@ -439,24 +442,25 @@ impl Loop {
             return;
         }
         let held = self.hold(jobs, token, sent);
+        let back = held.into_iter().zip(self.orders(jobs.len()));
         let back: Vec<_> =
-            held.map(|(attempt, slot, order)| EndedAttempt::handed_back(attempt, slot, order, 0)).collect();
+            back.map(|((attempt, slot), order)| EndedAttempt::handed_back(attempt, slot, order, 0)).collect();
         self.pending.extend(back.into_iter().rev());
     }
 
-    /// Holds the locks of jobs that were handed out, and numbers them; returns the attempt, the slot and the number of
-    /// each.
-    fn hold(
-        &mut self,
-        jobs: &[Handed],
-        token: &Arc<str>,
-        sent: Instant,
-    ) -> impl Iterator<Item = (Arc<Attempt>, usize, u64)> + use<> {
+    /// Holds the locks of jobs that were handed out; returns the attempt and the slot of each.
+    fn hold(&mut self, jobs: &[Handed], token: &Arc<str>, sent: Instant) -> Vec<(Arc<Attempt>, usize)> {
+        let mut held = std::mem::take(&mut self.spare.held);
         let attempts = jobs.iter().map(|job| self.spare.attempt(job, token));
-        let held = self.worker.locks.hold(attempts, sent);
-        let orders = self.taken..;
-        self.taken += jobs.len() as u64;
-        held.into_iter().zip(orders).map(|((attempt, slot), order)| (attempt, slot, order))
+        self.worker.locks.hold(attempts, sent, &mut held);
+        held
+    }
+
+    /// Numbers the next jobs.
+    fn orders(&mut self, jobs: usize) -> std::ops::Range<u64> {
+        let first = self.taken;
+        self.taken += jobs as u64;
+        first..self.taken
     }
 
     fn on_woken(&mut self, woken: Woken) {
