@@ -63,6 +63,9 @@ pub trait JobKind: Serialize + DeserializeOwned + Send + 'static {
 
     /// Returns the options of this job. Options of the add itself take precedence over them, and they over the queue's
     /// defaults. Default: none.
+    ///
+    /// What has no meaning for a job is left out: a `delay` where a scheduler sets when each run is due, and a
+    /// `deduplication` of a job with a parent or children. Where the call itself sets these they are refused.
     fn options(&self) -> JobOptions {
         JobOptions::default()
     }

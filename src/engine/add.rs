@@ -31,6 +31,7 @@ impl Engine {
         options: JobOptions,
         defaults: &JobOptions,
     ) -> Result<Addition> {
+        let options = if options.parent.is_some() { options.in_flow() } else { options };
         let mut options = options.or_defaults(defaults);
         let timestamp = options.timestamp.map_or_else(|| self.clock.now_ms(), epoch_ms);
         if let Some(at) = options.run_at.take() {

@@ -66,7 +66,8 @@ impl FlowNode {
         }
     }
 
-    /// Creates a job of a kind for this queue, with the options of the kind and without children.
+    /// Creates a job of a kind for this queue, with the options of the kind and without children. A `deduplication`
+    /// among them is left out if the node has a parent or children, where there is none.
     ///
     /// ```
     /// use oxmq::{FlowNode, JobKind};
@@ -83,7 +84,7 @@ impl FlowNode {
     /// let report = FlowNode::new("reports", "assemble", 2026).children(parts);
     /// ```
     pub fn of<K: JobKind>(queue: impl Into<String>, job: K) -> Self {
-        let options = job.options();
+        let options = job.options().of_kind();
         Self::new(queue, K::NAME, job).options(options)
     }
 

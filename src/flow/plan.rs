@@ -166,8 +166,15 @@ impl Planner<'_> {
         }
         let none = JobOptions::default();
         let defaults = self.defaults.get(&queue).unwrap_or(&none);
-        if has_children && (options.deduplication.is_some() || defaults.deduplication.is_some()) {
-            return Err(Error::invalid("deduplication", "a node with children cannot have it"));
+        if has_children {
+            options = options.in_flow();
+            if options.deduplication.is_some() {
+                return Err(Error::invalid("deduplication", "a node with children cannot have it"));
+            }
+            if defaults.deduplication.is_some() {
+                let problem = "the defaults of the queue set it, and a node with children cannot have it";
+                return Err(Error::invalid("deduplication", problem));
+            }
         }
         if options.job_id.as_ref().is_some_and(|id| id.contains(':')) {
             return Err(Error::invalid("job_id", "in a flow it must not contain a colon"));

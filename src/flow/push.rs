@@ -45,7 +45,7 @@ impl FlowProducer {
     /// # Ok(()) }
     /// ```
     pub fn push<K: JobKind>(&self, queue: impl Into<String>, root: K) -> PushFlow<K> {
-        let options = root.options();
+        let options = root.options().of_kind();
         let node = FlowNode::new(queue, K::NAME, &root).options(options);
         PushFlow { producer: self.clone(), root, node }
     }

@@ -28,6 +28,14 @@ pub(crate) fn check_priority(priority: u32) -> Result<()> {
     Ok(())
 }
 
+/// The options that a [`JobKind`](crate::JobKind) has set and that mean nothing for some of its jobs, where they are left
+/// out. A setter that is called later makes an option one of the call.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct OfKind {
+    delay: bool,
+    deduplication: bool,
+}
+
 /// How a job is run, and which finished jobs are kept.
 ///
 /// Options that are not set are not stored, and the reader's defaults apply. Options of a job take precedence over the
@@ -73,6 +81,8 @@ pub struct JobOptions {
     pub(crate) expires_in: Option<Duration>,
     /// Options without a setter, each name once.
     pub(crate) extra: Vec<(String, Value)>,
+    /// Which of them are only the defaults of a kind.
+    pub(crate) of_kind: OfKind,
 }
 
 impl JobOptions {
@@ -91,6 +101,7 @@ impl JobOptions {
     /// Sets the time from the timestamp until the job may run, rounded up to milliseconds. Default: 0; at most 2^52 ms.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = Some(delay);
+        self.of_kind.delay = false;
         self
     }
 
@@ -103,6 +114,7 @@ impl JobOptions {
     /// [`Repeat::start_date`](crate::Repeat::start_date).
     pub fn run_at(mut self, at: SystemTime) -> Self {
         self.run_at = Some(at);
+        self.of_kind.delay = false;
         self
     }
 
@@ -173,6 +185,7 @@ impl JobOptions {
     /// Drops this add while a job with the same deduplication id exists. Default: none; not together with a parent.
     pub fn deduplication(mut self, deduplication: Deduplication) -> Self {
         self.deduplication = Some(deduplication);
+        self.of_kind.deduplication = false;
         self
     }
 
@@ -276,6 +289,7 @@ impl JobOptions {
             start_by,
             expires_in,
             extra,
+            of_kind: _,
         } = self;
         backoff.as_ref().map_or(Ok(()), Backoff::check)?;
         delay.map_or(Ok(()), check_delay)?;
@@ -321,6 +335,29 @@ impl JobOptions {
         self
     }
 
+    /// Marks these options as the defaults of a kind.
+    pub(crate) fn of_kind(mut self) -> Self {
+        let (delay, deduplication) = (self.delay.is_some() || self.run_at.is_some(), self.deduplication.is_some());
+        self.of_kind = OfKind { delay, deduplication };
+        self
+    }
+
+    /// Leaves out what a kind, or a default, has set and a job scheduler sets itself for each of its runs.
+    pub(crate) fn for_runs(mut self) -> Self {
+        if std::mem::take(&mut self.of_kind).delay {
+            (self.delay, self.run_at) = (None, None);
+        }
+        self
+    }
+
+    /// Leaves out what a kind has set and no job of a flow can have that has a parent or children.
+    pub(crate) fn in_flow(mut self) -> Self {
+        if std::mem::take(&mut self.of_kind).deduplication {
+            self.deduplication = None;
+        }
+        self
+    }
+
     /// Returns these options, with the queue's defaults for those that are not set. An id is never a default.
     pub(crate) fn or_defaults(mut self, defaults: &Self) -> Self {
         // Destructured, so that an option that is forgotten here does not compile.
@@ -347,6 +384,7 @@ impl JobOptions {
             omit_context,
             telemetry_metadata,
             extra,
+            of_kind: _,
         } = defaults;
         // Node stores these two in one nested object, which is replaced as a whole.
         if self.telemetry_metadata.is_none() && self.omit_context.is_none() {

@@ -18,6 +18,8 @@ pub use backoff::Backoff;
 pub use dedup::Deduplication;
 pub use filter::JobFilter;
 pub use job::JobOptions;
+#[cfg(test)]
+pub(crate) use job::OfKind;
 pub(crate) use job::{MAX_PRIORITY, check_delay, check_priority};
 pub use keep::KeepJobs;
 pub(crate) use names::{OptionName, named_options};
@@ -48,6 +50,9 @@ pub(crate) fn check_span(option: &'static str, span: Duration, range: RangeInclu
         HOUR => "an hour".to_owned(),
         other => format!("{other:?}"),
     };
+    if most == Duration::MAX {
+        return Err(Error::invalid(option, format!("it must be at least {}", named(least))));
+    }
     Err(Error::invalid(option, format!("it must lie between {} and {}", named(least), named(most))))
 }
 

@@ -63,10 +63,10 @@ macro_rules! names {
             }
         }
 
-        // Destructured, so that an option without a line in the list does not compile. `run_at` becomes a delay, and `extra`
-        // holds options without a setter.
+        // Destructured, so that an option without a line in the list does not compile. `run_at` becomes a delay, `extra` holds
+        // options without a setter, and `of_kind` says which of them a kind gave.
         const _: fn(&JobOptions) = |options| {
-            let JobOptions { run_at: _, extra: _, $($field: _,)* } = options;
+            let JobOptions { run_at: _, extra: _, of_kind: _, $($field: _,)* } = options;
         };
     };
 }

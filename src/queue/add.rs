@@ -193,7 +193,7 @@ impl<D, R> Queue<D, R> {
 impl<K: JobKind> NewJob<K> {
     /// Creates a job of a kind, with the options of the kind.
     pub fn of(job: K) -> Self {
-        Self { name: K::NAME.to_owned(), options: job.options(), data: job }
+        Self { name: K::NAME.to_owned(), options: job.options().of_kind(), data: job }
     }
 }
 
@@ -270,6 +270,17 @@ impl From<&Placed> for Added {
 /// println!("{}", job.id());
 /// # Ok(()) }
 /// ```
+///
+/// It is a builder and no `Future` yet: where one is asked for, as by `tokio::spawn`, `join!` or `join_all`, write
+/// `.into_future()` behind it. Adds that are awaited at the same time travel together.
+///
+/// ```no_run
+/// # async fn demo(queue: oxmq::Queue<u32, u32>) -> oxmq::Result<()> {
+/// let adds = (0..10).map(|n| queue.add("double", n).into_future());
+/// let jobs = futures::future::try_join_all(adds).await?;
+/// # drop(jobs);
+/// # Ok(()) }
+/// ```
 #[must_use = "an add does nothing until it is awaited: write `.await?` behind it"]
 pub struct Add<D, R> {
     queue: Queue<D, R>,
@@ -296,7 +307,7 @@ macro_rules! forward {
 
         // Destructured, so that an option without a line in the list does not compile.
         const _: fn(&JobOptions) = |options| {
-            let JobOptions { $($name: _),* } = options;
+            let JobOptions { $($name: _,)* of_kind: _ } = options;
         };
     };
 }

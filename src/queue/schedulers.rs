@@ -157,7 +157,8 @@ impl<D, R> UpsertJobScheduler<D, R> {
         self
     }
 
-    /// Makes its jobs jobs of a kind: with the kind's name and options, and this data.
+    /// Makes its jobs jobs of a kind: with the kind's name and options, and this data. A `delay` or a moment among the
+    /// options of the kind is left out, since the scheduler sets when each run is due.
     ///
     /// ```no_run
     /// # #[derive(serde::Serialize, serde::Deserialize)]
@@ -180,18 +181,26 @@ impl<D, R> UpsertJobScheduler<D, R> {
             id: self.id,
             repeat: self.repeat,
             name: Some(K::NAME.to_owned()),
-            options: self.options.or_defaults(&job.options()),
+            options: self.options.or_defaults(&job.options().of_kind().for_runs()),
             data: Some(job),
         }
     }
 
-    /// Sets the options of its jobs; options left out are taken from the queue's defaults. `delay`, `job_id`,
+    /// Sets the options of its jobs; options left out are taken from the queue's defaults, except a delay. `delay`, `job_id`,
     /// `timestamp` and `parent` cannot be set: the scheduler sets these. A deduplication is stored with each run, but
     /// prevents none.
     pub fn options(mut self, options: JobOptions) -> Self {
         self.options = options;
         self
     }
+}
+
+/// Returns the error for a scheduler without data whose jobs need some.
+fn no_data(error: &Error) -> Error {
+    Error::invalid(
+        "data",
+        format!("none was given, and `{{}}`, which stands for none, is not enough: {error}; call `.data(…)`"),
+    )
 }
 
 impl<D, R> UpsertJobScheduler<D, R>
@@ -203,10 +212,12 @@ where
         if let Some(trace) = trace {
             options = options.in_trace(&trace, true, &queue.defaults);
         }
-        let options = options.or_defaults(&queue.defaults);
+        // A default delay is for jobs that are added; a scheduler sets when each run is due.
+        let defaults = JobOptions::clone(&queue.defaults).of_kind().for_runs();
+        let options = options.or_defaults(&defaults);
         let (json, data) = match data {
             Some(data) => (serde_json::to_string(&data).map_err(Error::json("data"))?, data),
-            None => ("{}".to_owned(), json::read("data", "{}")?),
+            None => ("{}".to_owned(), json::read("data", "{}").map_err(|error| no_data(&error))?),
         };
         options.check_data(&json)?;
         let now = queue.core.engine().clock.now_ms();

@@ -229,10 +229,13 @@ async fn data_of_another_shape_fails_with_the_path_of_the_field() {
     for (data, reason) in [
         (
             json!({ "index": "a", "shards": [{ "path": "p", "size": 1 }, { "path": "p", "size": "big" }] }),
-            "data at `shards[1].size`: json: invalid type: string \"big\", expected u32",
+            "does not fit its type at `shards[1].size`: expected u32, found a string",
         ),
-        (json!({ "index": "a", "shards": [{ "path": "p" }] }), "data at `shards[0]`: json: missing field `size`"),
-        (json!({ "shards": [] }), "data: json: missing field `index`"),
+        (
+            json!({ "index": "a", "shards": [{ "path": "p" }] }),
+            "does not fit its type at `shards[0]`: missing field `size`",
+        ),
+        (json!({ "shards": [] }), "does not fit its type: missing field `index`"),
     ] {
         let job = fixture.queue.add("build-index", data).await.unwrap();
         let failed = job.wait_until_finished(PATIENCE).await.unwrap_err().to_string();
@@ -260,4 +263,54 @@ async fn a_deduplicated_kind_is_in_the_queue_once() {
         fixture.queue.push(Once { index: "a".into() }).await.unwrap();
     }
     assert_eq!(fixture.count(JobState::Waiting).await, 1);
+}
+
+/// A kind whose options mean nothing for some of its jobs.
+#[derive(Serialize, Deserialize)]
+struct Debounced {}
+
+impl JobKind for Debounced {
+    const NAME: &'static str = "debounced";
+    type Output = ();
+
+    fn options(&self) -> JobOptions {
+        JobOptions::default().delay(Duration::from_secs(3600)).deduplication(Deduplication::new("d")).attempts(2)
+    }
+}
+
+#[tokio::test]
+async fn what_a_kind_sets_is_left_out_where_it_means_nothing() {
+    let fixture = Fixture::new().await;
+    let queue: Queue = fixture.client.queue("q").open().unwrap();
+    let run = queue.upsert_job_scheduler("s", Repeat::every(PATIENCE)).kind(Debounced {}).await.unwrap();
+    assert_eq!((run.attempts(), run.delay() < PATIENCE), (2, true));
+    let defaults = JobOptions::default().delay(Duration::from_secs(3600));
+    let delaying: Queue = fixture.client.queue("q").default_job_options(defaults).open().unwrap();
+    delaying.upsert_job_scheduler("t", Repeat::every(PATIENCE)).await.unwrap();
+
+    let flows = fixture.client.flow_producer();
+    let flow = FlowNode::of("q", Debounced {}).child(FlowNode::of("q", Debounced {}));
+    let added = flows.add(flow).await.unwrap();
+    let root: Job<Value, ()> = added.job().unwrap();
+    let child = added.children()[0].id().to_owned();
+    let child = fixture.queue.get_job(&child).await.unwrap().unwrap();
+    assert_eq!((root.deduplication_id(), child.deduplication_id()), (None, None));
+    assert_eq!(child.delay(), Duration::from_secs(3600), "a child may wait for its time");
+    let parent = ParentRef::of(&root);
+    let other = queue.push(Debounced {}).parent(parent.clone()).await.unwrap();
+    assert_eq!(other.deduplication_id(), None);
+    let alone = queue.push(Debounced {}).await.unwrap();
+    assert_eq!(alone.deduplication_id(), Some("d"));
+
+    // What the call sets itself is refused.
+    let own = || Deduplication::new("own");
+    let refused = queue.push(Debounced {}).deduplication(own()).parent(parent).await.unwrap_err().to_string();
+    assert!(refused.contains("together with a parent"), "{refused}");
+    let options = JobOptions::default().deduplication(own());
+    let node = FlowNode::of("q", Debounced {}).options(options).child(FlowNode::of("q", Debounced {}));
+    let refused = flows.add(node).await.unwrap_err().to_string();
+    assert!(refused.contains("a node with children cannot have it"), "{refused}");
+    let options = JobOptions::default().delay(PATIENCE);
+    let refused = queue.upsert_job_scheduler("s", Repeat::every(PATIENCE)).options(options).kind(Debounced {}).await;
+    assert!(refused.unwrap_err().to_string().contains("a job scheduler sets it"));
 }

@@ -25,7 +25,7 @@ mod tests {
     use super::*;
     use crate::clock::{epoch_ms, millis};
     use crate::options::keep::Form;
-    use crate::options::{Backoff, Deduplication, JobOptions, KeepJobs, MAX_SAFE, OnChildFailure, ParentRef};
+    use crate::options::{Backoff, Deduplication, JobOptions, KeepJobs, MAX_SAFE, OfKind, OnChildFailure, ParentRef};
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -143,7 +143,7 @@ mod tests {
                 deduplication: dedup.filter(|id| !id.is_empty()).map(Deduplication::new),
                 parent: parent.map(|(id, queue)| ParentRef::stored(id, queue)),
                 on_child_failure: policy, telemetry_metadata, omit_context, timeout: timeout.map(ms), start_by: start_by.map(|at| UNIX_EPOCH + ms(at)), expires_in: expires_in.map(ms),
-                extra: Vec::new(),
+                extra: Vec::new(), of_kind: OfKind::default(),
             };
             extra.into_iter().fold(options, |options, (name, value)| options.extra(name, value))
         }
