@@ -67,7 +67,7 @@ impl IntoResponse for Failed {
             error if error.is_retryable() => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        (status, self.0.with_causes().to_string()).into_response()
+        (status, self.0.to_string()).into_response()
     }
 }
 

@@ -236,9 +236,14 @@ async fn a_processor_runs_without_a_server() {
     assert_eq!(performed.updated_data, Some(json!("other")));
     // Data of another type, and a method that needs a server.
     let wrong = perform(router(), TestJob::new("greet", json!([1]))).await;
-    assert!(matches!(wrong.halt(), Halt::Failed(error) if error.to_string().starts_with("data: json")), "{wrong:?}");
+    assert!(
+        matches!(wrong.halt(), Halt::Failed(error) if error.to_string().starts_with("the data of job")),
+        "{wrong:?}"
+    );
     let asks = |job: Job<Value, ()>| async move { job.get_state().await.map(drop) };
-    assert!(matches!(perform(asks, TestJob::new("asks", 1)).await.halt(), Halt::Failed(_)));
+    let asked = perform(asks, TestJob::new("asks", 1)).await;
+    let sentence = "get_state: there is no server in `perform`: take a `TestQueue`";
+    assert!(matches!(asked.halt(), Halt::Failed(error) if error.to_string() == sentence), "{asked:?}");
 }
 
 #[tokio::test]
@@ -268,4 +273,41 @@ async fn delayed_jobs_of_a_worker_become_due_by_the_clock_of_the_test() {
     job.wait_until_finished(Duration::from_secs(60)).await.unwrap();
     assert_eq!(queue.job(job.id()).get_state().await.unwrap(), JobState::Completed);
     worker.close().await;
+}
+
+#[tokio::test]
+async fn a_flow_over_several_queues_is_drained_from_its_leaves() {
+    let books = TestQueue::new("books").await;
+    let pages = books.beside("pages");
+    let book = FlowNode::new("books", "bind", 1).child(FlowNode::new("pages", "render", "intro"));
+    books.client().flow_producer().add(book).await.unwrap();
+    let bind = |job: Job<u32, usize>| async move {
+        let letters = job.get_children_values::<usize>().await?;
+        Ok::<_, Halt>(letters.into_iter().map(|(_, letters)| letters).sum())
+    };
+    let left = books.drain(bind).await;
+    assert_eq!((left.completed, left.waiting_for_children), (0, 1));
+    let render = |job: Job<String, usize>| async move { Ok::<_, Halt>(job.data().len()) };
+    assert_eq!(pages.drain(render).await.completed, 1);
+    let drained = books.drain(bind).await;
+    assert_eq!((drained.completed, drained.waiting_for_children), (1, 0));
+}
+
+#[tokio::test]
+async fn a_parent_is_performed_with_the_results_of_its_children() {
+    async fn bind(job: Job<Vec<String>, usize>) -> Result<usize, Halt> {
+        if job.get_dependencies_count().await?.processed == 0 {
+            job.add_children(job.data().iter().map(|page| FlowNode::new("pages", "render", page).job_id(page))).await?;
+            assert_eq!(job.get_dependencies_count().await?.unprocessed, 2);
+            return Err(Halt::WaitingChildren);
+        }
+        Ok(job.get_children_values::<usize>().await?.into_iter().map(|(_, letters)| letters).sum())
+    }
+    let job = || TestJob::new("bind", ["a", "b"]);
+    let first = perform(bind, job()).await;
+    assert!(matches!(first.halt(), Halt::WaitingChildren), "{first:?}");
+    let [a, b] = &first.added_children[..] else { panic!("{first:?}") };
+    assert_eq!((&*a.queue, &*a.name, &a.data, &*a.id, &*b.id), ("pages", "render", &json!("a"), "a", "b"));
+    let values = job().child_value("bull:pages:a", 3).child_value("bull:pages:b", 4);
+    assert_eq!(perform(bind, values).await.value::<usize>(), 7);
 }

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, RedisError, Value};
 
+use super::failure::without_secrets;
 use super::options::{Address, ConnectOptions};
 use super::outage::Outages;
 use super::progress::Progress;
@@ -234,6 +235,11 @@ impl Dialer {
     /// Opens a connection; writes its address to `at` as soon as that is known.
     async fn open(&self, name: Option<&str>, at: &mut Option<Address>) -> std::result::Result<Dialed, RedisError> {
         match &self.target {
+            #[cfg(any(test, feature = "testing"))]
+            Target::Server(Address::Unix(path)) if path.as_os_str() == NOWHERE => {
+                let problem = "there is no server in `perform`: take a `TestQueue`";
+                Err(RedisError::from((ErrorKind::InvalidClientConfig, problem)))
+            }
             Target::Server(address) => {
                 let address = at.insert(address.clone());
                 let dialed = self.open_at(address, None, name).await?;
@@ -339,6 +345,10 @@ impl Dialer {
     }
 }
 
+/// The path of the socket of a test that has no server.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) const NOWHERE: &str = "/no/server/in/this/test";
+
 /// The command by which a connection gets a name.
 pub(super) const SET_NAME: &str = "CLIENT SETNAME";
 
@@ -363,7 +373,21 @@ fn at_address(error: RedisError, address: &Address) -> RedisError {
         }
         _ => "",
     };
-    RedisError::from((ErrorKind::Io, "no connection", format!("{address:?}: {error}{hint}")))
+    RedisError::from((ErrorKind::Io, NO_CONNECTION, format!("{address:?}: {}{hint}", in_words(&error))))
+}
+
+/// How an error of connecting begins; the address and the reason follow.
+pub(super) const NO_CONNECTION: &str = "no connection to";
+
+/// Returns why connecting failed, without the number that the operating system has for it.
+pub(super) fn in_words(error: &RedisError) -> String {
+    reason(&without_secrets(error).to_string())
+}
+
+/// Returns the text of an error of the operating system without its number.
+pub(super) fn reason(text: &str) -> String {
+    let text = text.split(" (os error ").next().unwrap_or_default();
+    text.replacen("Connection ", "connection ", 1)
 }
 
 /// The hint for those who have named a sentinel as the server.

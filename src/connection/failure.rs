@@ -2,6 +2,7 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use super::dial::NO_CONNECTION;
 use crate::error::{BoxError, Error};
 
 /// Why a call failed, sorted by what it may have changed: nothing, everything, or unknown.
@@ -78,14 +79,14 @@ impl CallFailure {
         match self {
             Self::OutOfMemory => Error::OutOfMemory { op },
             Self::Unknown(_) | Self::Unreadable => Error::OutcomeUnknown { op },
-            Self::NotApplied(error) | Self::Server(error) => Error::Redis { op, source: without_secrets(error) },
+            Self::NotApplied(error) | Self::Server(error) => Error::Redis { op, cause: without_secrets(error) },
         }
     }
 
     /// Returns the public error for an operation that only reads, whose outcome is never unknown.
     pub(crate) fn to_read_error(&self, op: &'static str) -> Error {
         match self {
-            Self::Unknown(error) => Error::Redis { op, source: without_secrets(error) },
+            Self::Unknown(error) => Error::Redis { op, cause: without_secrets(error) },
             Self::Unreadable => Error::Reply { op },
             other => other.to_error(op),
         }
@@ -103,7 +104,19 @@ fn inner_code(error: &RedisError) -> Option<&str> {
 ///
 /// A server that does not know a command repeats the command's arguments, which may be a job's data; they are left out.
 pub(crate) fn without_secrets(error: &RedisError) -> BoxError {
+    if error.code() == Some("NOAUTH") {
+        return "the server wants a password (NOAUTH): redis://:password@host, or redis://user:password@host; for sentinels \
+                there is `sentinel_password`"
+            .into();
+    }
     let mut text = error.to_string();
+    if matches!(error.kind(), ErrorKind::Io | ErrorKind::InvalidClientConfig) {
+        // The driver writes `what - Io: details`.
+        let kind = format!(" - {:?}", error.kind());
+        let between = if text.starts_with(NO_CONNECTION) { " " } else { ": " };
+        text = text.replacen(&format!("{kind}: "), between, 1);
+        text.truncate(text.strip_suffix(&kind).unwrap_or(&text).len());
+    }
     if matches!(error.kind(), ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask)) {
         text.push_str(" (the server is a node of a cluster: connect to redis+cluster://)");
     }
@@ -140,7 +153,7 @@ mod tests {
     #[test]
     fn what_a_server_repeats_of_a_command_is_left_out() {
         let text = "unknown command 'EVALSHA', with args beginning with: '5f' '1' 'bull:q:' 'secret' ";
-        let error = sorted(ServerErrorKind::ResponseError, text).to_error("add_jobs");
+        let error = sorted(ServerErrorKind::ResponseError, text).to_error("add");
         let shown = format!("{error} {error:?}");
         assert!(shown.contains("unknown command") && !shown.contains("secret"), "{shown}");
         let too_large = sorted(ServerErrorKind::ResponseError, "Protocol error: invalid bulk length");

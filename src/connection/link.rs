@@ -257,7 +257,7 @@ fn connect_error(error: &RedisError) -> Error {
     if error.to_string().contains(TOO_OLD) {
         return Error::ServerVersion { found: error.detail().unwrap_or_default().to_owned() };
     }
-    Error::Redis { op: "connect", source: without_secrets(error) }
+    Error::Redis { op: "connect", cause: without_secrets(error) }
 }
 
 /// The pauses between attempts: 10 ms, doubling up to half a second, each varied by half so that many clients spread

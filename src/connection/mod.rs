@@ -23,8 +23,11 @@ mod survey;
 #[cfg(feature = "tls")]
 mod tls;
 mod topology;
+mod unreadable;
 
 pub(crate) use blocking::{BlockingLink, Waited};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use dial::NOWHERE;
 pub(crate) use failure::{CallFailure, without_secrets};
 pub(crate) use link::{Link, Pauses};
 pub use options::{Address, ConnectOptions};

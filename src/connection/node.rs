@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::dial::{Dialed, Dialer, Server};
+use super::dial::{Dialed, Dialer, NO_CONNECTION, Server, reason};
 use super::failure::{CallFailure, without_secrets};
 use super::link::{Pauses, is_permanent};
 use super::outage::Outages;
@@ -98,9 +98,17 @@ impl Limits {
         Self { start, silence, deadline: start + silence }
     }
 
-    /// Returns the failure of a call that found no connection in time.
-    pub(super) fn no_connection() -> CallFailure {
-        CallFailure::NotApplied(RedisError::from((ErrorKind::Io, "no connection in time")))
+    /// Returns the failure of a call that found no connection in time, with the reason if it is known.
+    pub(super) fn no_connection(outages: &Outages) -> CallFailure {
+        let server = format!("{:?}", outages.server());
+        let why = match outages.why() {
+            Some(why) => match why.strip_prefix(NO_CONNECTION) {
+                Some(why) => why.trim_start().to_owned(),
+                None => format!("{server}: {}", reason(&why)),
+            },
+            None => format!("{server} in time"),
+        };
+        CallFailure::NotApplied(RedisError::from((ErrorKind::Io, NO_CONNECTION, why)))
     }
 }
 
@@ -155,7 +163,7 @@ impl Node {
             None => match tokio::time::timeout_at(limits.deadline, Box::pin(self.wait_for_connection())).await {
                 Ok(Ok(live)) => live,
                 Ok(Err(error)) => return Err(CallFailure::NotApplied(error)),
-                Err(_) => return Err(Limits::no_connection()),
+                Err(_) => return Err(Limits::no_connection(self.dialer.outages())),
             },
         };
         self.send_on(&live, cmd, bytes, limits, self.dialer.outages()).await

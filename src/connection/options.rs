@@ -11,6 +11,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 use super::query;
 use super::servers::{CLUSTER_PORT, NodeAddresses, SENTINEL_PORT, Servers, hosts, read_url};
+use super::unreadable::{several, unreadable};
 use crate::error::{Error, Result};
 use crate::options::{HOUR, SHORTEST, check_span};
 
@@ -237,9 +238,10 @@ impl ConnectOptions {
             }
         }
         let (plain, query) = query::cut(url)?;
-        let info = plain
-            .into_connection_info()
-            .map_err(|error| Error::invalid("url", error.detail().unwrap_or("it cannot be read").to_owned()))?;
+        if let Some(error) = several(plain) {
+            return Err(error);
+        }
+        let info = plain.into_connection_info().map_err(|_| unreadable(plain))?;
         let address = match info.addr() {
             ConnectionAddr::Tcp(host, port) => Address::Tcp(host.clone(), *port),
             ConnectionAddr::TcpTls { host, port, .. } => Address::Tls(host.clone(), *port),

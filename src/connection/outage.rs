@@ -99,6 +99,17 @@ impl Outages {
         self.state.lock()
     }
 
+    /// Returns the server that this is about.
+    pub(super) fn server(&self) -> &Servers {
+        &self.server
+    }
+
+    /// Returns why calls fail at present, if they do.
+    pub(super) fn why(&self) -> Option<String> {
+        let state = self.state();
+        state.outage.as_ref().map(|outage| outage.why.clone()).filter(|why| !why.is_empty())
+    }
+
     /// Returns whether the server is known to be away.
     pub(crate) fn is_away(&self) -> bool {
         self.is_away.load(Ordering::Relaxed)
@@ -182,7 +193,11 @@ impl Outages {
         let (why, since) = (outage.why.clone(), rounded(outage.began.elapsed()));
         let listeners = state.listeners.clone();
         drop(state);
-        tracing::warn!(target: "oxmq::connection", server = ?self.server, ?since, why, "the server is away");
+        let server = &self.server;
+        match since {
+            Duration::ZERO => tracing::warn!(target: "oxmq::connection", ?server, why, "the server is away"),
+            _ => tracing::warn!(target: "oxmq::connection", ?server, ?since, why, "the server is away"),
+        }
         for listener in listeners.iter().filter_map(Weak::upgrade) {
             listener.away(&why);
         }
@@ -292,7 +307,7 @@ mod tests {
             pass(1_000).await;
             outages.failed(Instant::now(), &unreachable());
         }
-        assert_eq!(heard.take(), ["away: refused - Io"]);
+        assert_eq!(heard.take(), ["away: refused"]);
         pass(50).await;
         outages.dialed();
         assert_eq!(heard.take(), ["back: 5s"]);
@@ -346,7 +361,7 @@ mod tests {
         let late = Arc::new(Heard::default());
         let listener: Weak<dyn Listener> = Arc::<Heard>::downgrade(&late);
         outages.tell(listener);
-        assert_eq!(late.take(), ["away: refused - Io"]);
+        assert_eq!(late.take(), ["away: refused"]);
     }
 
     #[tokio::test(start_paused = true)]

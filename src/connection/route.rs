@@ -254,7 +254,7 @@ impl Route {
         loop {
             let (address, node, live) = match tokio::time::timeout_at(limits.deadline, self.connection()).await {
                 Ok(found) => found.map_err(CallFailure::NotApplied)?,
-                Err(_) => return Err(Limits::no_connection()),
+                Err(_) => return Err(Limits::no_connection(&self.outages)),
             };
             let call = node.send_on(&live, cmd, bytes, limits, &self.outages);
             let failure = match self.until_left(&address, &live, &node, call).await {

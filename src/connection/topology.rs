@@ -12,7 +12,7 @@ use redis::{Cmd, ErrorKind, RedisError, Value};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::dial::within;
+use super::dial::{NO_CONNECTION, in_words, within};
 use super::failure::without_secrets;
 use super::first::first_of;
 use super::options::Address;
@@ -333,7 +333,7 @@ impl Topology {
                 Err(RedisError::from((ErrorKind::InvalidClientConfig, "there is no cluster", text)))
             }
             Err(error) if error.kind() == ErrorKind::Io => {
-                Err(RedisError::from((ErrorKind::Io, "no connection", format!("{node:?}: {error}"))))
+                Err(RedisError::from((ErrorKind::Io, NO_CONNECTION, format!("{node:?}: {}", in_words(&error)))))
             }
             Err(error) => Err(error),
         }

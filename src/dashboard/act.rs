@@ -279,7 +279,7 @@ async fn simply(visit: &Visit, queue: &AnyQueue, id: &str, state: JobState, acti
     let job = queue.job(id);
     Ok(match action {
         Action::Retry if !state.is_finished() => {
-            return Err(Error::refused("retry_job", id, Reason::NotInState).into());
+            return Err(Error::refused("retry", id, Reason::NotInState).into());
         }
         Action::Retry => {
             job.retry(state, RetryOptions::default()).await?;
@@ -297,7 +297,7 @@ async fn simply(visit: &Visit, queue: &AnyQueue, id: &str, state: JobState, acti
 }
 
 fn held() -> Problem {
-    Error::QueueState { op: "remove_job", problem: "a worker holds the job, or one of its children" }.into()
+    Error::QueueState { op: "remove", problem: "a worker holds the job, or one of its children" }.into()
 }
 
 /// A job takes its children along, in whichever queues they are: its sender must be permitted to remove jobs there too.

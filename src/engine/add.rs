@@ -17,7 +17,7 @@ use crate::wire::options::{parent_json, to_json};
 const CALL_JOBS: usize = 150;
 const CALL_BYTES: usize = 1024 * 1024;
 
-const OP: &str = "add_jobs";
+const OP: &str = "add";
 
 /// How many calls of one bulk add are under way at once: one is prepared while Redis runs the other.
 const CALLS_AT_ONCE: usize = 2;
@@ -180,7 +180,10 @@ impl Engine {
 
 /// Turns the outcome of one job into a result; a refusal names the job.
 fn answer(placed: std::result::Result<Placed, Reason>, job: &Addition) -> Result<Placed> {
-    placed.map_err(|reason| Error::refused(OP, job.id.clone(), reason))
+    placed.map_err(|reason| {
+        let parent = job.parent.as_ref().map(|parent| &*parent.key);
+        Error::refused(OP, job.id.clone(), reason).with_parent(parent)
+    })
 }
 
 /// Returns how many of these jobs fit into one call; at least one.

@@ -145,7 +145,7 @@ impl Drop for Batch {
 }
 
 fn unknown() -> Error {
-    Error::OutcomeUnknown { op: "add_jobs" }
+    Error::OutcomeUnknown { op: "add" }
 }
 
 impl Coalescer {

@@ -44,6 +44,8 @@ pub use crate::script::get_metrics::Metrics;
 pub use client_info::ClientInfo;
 pub(crate) use coalesce::Coalescer;
 #[cfg(any(test, feature = "testing"))]
+pub use notes::AddedChild;
+#[cfg(any(test, feature = "testing"))]
 pub(crate) use notes::{Notes, Written};
 pub(crate) use overview::workers_by_queue;
 pub(crate) use partitions::{GlobalConcurrency, PartitionSetting, PartitionSettings};

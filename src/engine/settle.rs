@@ -68,7 +68,7 @@ impl Engine {
         is_held: &(impl Fn(usize, Instant) -> bool + Sync),
     ) -> Result<Settlement> {
         let decided = self.settle_on(&self.link, u32::MAX, ask, outcomes, token, is_held).await?;
-        decided.ok_or(Error::Reply { op: "settle" })
+        decided.ok_or(Error::Reply { op: "fetch_and_finish" })
     }
 
     /// Applies one large outcome on a connection of its own, so that nothing waits behind it. Returns `None` if it does
@@ -124,7 +124,7 @@ impl Engine {
                 }
                 Err(failure @ (CallFailure::Server(_) | CallFailure::Unreadable)) => {
                     let was_held = |i| is_held(i, first.unwrap_or(sent));
-                    let error = failure.to_read_error("settle");
+                    let error = failure.to_read_error("fetch_and_finish");
                     return Box::pin(self.salvage(ask, outcomes, was_held, suspects, error)).await.map(Some);
                 }
                 Err(CallFailure::NotApplied(_)) => {}
@@ -308,7 +308,7 @@ impl Engine {
                     most = 1;
                     let source = "replies with jobs are lost, so they are asked for one by one: they may be larger than \
                                   the server's client-output-buffer-limit";
-                    complaint = Some(Error::Redis { op: OP, source: source.into() });
+                    complaint = Some(Error::Redis { op: OP, cause: source.into() });
                 }
                 Err(CallFailure::Unknown(_)) => {
                     // If a small reply arrives, the connection is not the cause. The next job is the first of them.

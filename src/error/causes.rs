@@ -22,24 +22,6 @@ impl fmt::Display for WithCauses<'_> {
     }
 }
 
-/// Returns the text of an error for those who see nothing else of it, such as BullMQ's `failedReason`.
-///
-/// It is the error's own text. Only our own errors leave details to their causes, so for these the causes follow; this
-/// also holds if the error of a user, or `anyhow`, ends with the text of our error.
-pub(crate) fn whole_text(error: &(dyn StdError + 'static)) -> String {
-    let own = error.to_string();
-    if KINDS.iter().any(|kind| own.ends_with(kind)) {
-        let mut whole = String::new();
-        // Writing into a `String` cannot fail.
-        let _ = join(&mut whole, texts(error, ToString::to_string));
-        return whole;
-    }
-    own
-}
-
-/// How the texts of our own errors with a cause end.
-const KINDS: [&str; 3] = [": redis", ": json", " partitions failed"];
-
 fn join(to: &mut impl fmt::Write, texts: impl Iterator<Item = String>) -> fmt::Result {
     for (i, text) in texts.enumerate() {
         if i > 0 {
@@ -76,27 +58,46 @@ pub(crate) fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<I
 }
 
 /// Returns what serde says of an unexpected value, without the value.
-fn without_values(error: &serde_json::Error) -> String {
+pub(super) fn without_values(error: &serde_json::Error) -> String {
     let text = error.to_string();
     if !error.is_data() {
         return text;
     }
-    let expected = text.rsplit_once(", expected ").map(|(_, expected)| format!(", expected {expected}"));
-    for start in ["invalid type: ", "invalid value: "] {
-        if let Some(found) = text.strip_prefix(start) {
-            let kind = found.split(['`', '"', ',']).next().unwrap_or_default().trim_end();
-            return format!("{start}{kind}{}", expected.unwrap_or_default());
-        }
+    // The path says where; the data is one line.
+    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+    let expected = text.rsplit_once(", expected ").map(|(_, expected)| expected);
+    let found = |found: &str| found.split(['`', '"', ',']).next().unwrap_or_default().trim_end().to_owned();
+    if let (Some(met), Some(expected)) = (text.strip_prefix("invalid type: "), expected) {
+        let met = found(met);
+        return format!("expected {expected}, found {}", json_word(&met));
+    }
+    let expected = expected.map(|expected| format!(", expected {expected}")).unwrap_or_default();
+    if let Some(met) = text.strip_prefix("invalid value: ") {
+        return format!("invalid value: {}{expected}", json_word(&found(met)));
     }
     for whole in ["missing field `", "duplicate field `", "invalid length "] {
         if text.starts_with(whole) {
-            return text;
+            return text.to_owned();
         }
     }
     for start in ["unknown variant", "unknown field"] {
         if text.starts_with(start) {
-            return format!("{start}{}", expected.unwrap_or_default());
+            return format!("{start}{expected}");
         }
     }
     format!("the value breaks a rule of its type at line {} column {}", error.line(), error.column())
+}
+
+/// Returns the word of JSON for what serde calls otherwise.
+fn json_word(serde: &str) -> &str {
+    match serde {
+        "map" => "an object",
+        "sequence" => "an array",
+        "string" | "character" => "a string",
+        "boolean" => "a boolean",
+        "integer" => "an integer",
+        "floating point" => "a number with a fraction",
+        "unit value" => "null",
+        other => other,
+    }
 }

@@ -4,11 +4,12 @@
 mod causes;
 mod halt;
 mod partitions;
+mod text;
 
 use std::fmt;
 use std::time::Duration;
 
-pub(crate) use causes::{WithCauses, causes, causes_beyond, whole_text};
+pub(crate) use causes::{WithCauses, causes, causes_beyond};
 pub use halt::{FailureKind, Halt};
 pub use partitions::PartitionErrors;
 
@@ -20,9 +21,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a call failed.
 ///
-/// The cause, if there is one, is in [`source`](std::error::Error::source) and not in the text, so a program that shows
-/// an error should show its causes too: `anyhow` does, and so does [`with_causes`](Self::with_causes). Neither ever
-/// contains a credential.
+/// Its text stands alone: it names the operation as the API does, the job or server if there is one, and the first
+/// cause. So `{error}` is enough wherever an error is shown. [`source`](std::error::Error::source) goes on *below* that
+/// cause, so that reporters that print all causes, such as `anyhow` with `{:#}` or [`with_causes`](Self::with_causes),
+/// print nothing twice. The causes themselves are in the fields `cause`. No text ever contains a credential or a value
+/// of a job's data.
 ///
 /// ```no_run
 /// # async fn demo(queue: oxmq::Queue<String, ()>) {
@@ -31,68 +34,64 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// match queue.add("mail", "ada".into()).await {
 ///     Ok(job) => println!("added {}", job.id()),
 ///     Err(Error::OutcomeUnknown { .. }) => println!("the reply was lost: it may have been added"),
-///     Err(error) if error.is_retryable() => println!("nothing was changed, try again later: {}", error.with_causes()),
-///     Err(error) => println!("it was refused: {}", error.with_causes()),
+///     // add: no connection to redis://127.0.0.1:6379: connection refused
+///     Err(error) if error.is_retryable() => println!("nothing was changed, try again later: {error}"),
+///     Err(error) => println!("it was refused: {error}"),
 /// }
 /// # }
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The server could not be reached, or answered with an error. Nothing was changed.
-    #[error("{op}: redis")]
     Redis {
-        /// The operation.
+        /// The operation, as the API calls it.
         op: &'static str,
-        /// The driver's error.
-        #[source]
-        source: BoxError,
+        /// The error of the driver or the server; for a store of cursors that is yours, its error.
+        cause: BoxError,
     },
     /// The request was sent and no reply came: it may have been carried out or not.
     ///
     /// Returned only if repeating the call blindly could do harm, for example for an add whose id the server assigns.
-    #[error("{op}: the reply was lost, so it is unknown whether this was done")]
     OutcomeUnknown {
-        /// The operation.
+        /// The operation, as the API calls it.
         op: &'static str,
     },
     /// The server's memory is full (`maxmemory` with the policy `noeviction`). Nothing was changed; workers go on.
-    #[error("{op}: the server is out of memory")]
     OutOfMemory {
-        /// The operation.
+        /// The operation, as the API calls it.
         op: &'static str,
     },
     /// The server understood the request and refused it; nothing was changed.
-    #[error("{op}: job {id}: {reason}")]
     Refused {
-        /// The operation.
+        /// The operation, as the API calls it.
         op: &'static str,
-        /// The job.
+        /// The job; empty for an add whose id the server would have assigned.
         id: String,
         /// Why.
         reason: Reason,
+        /// The key of the parent that an add names, `<prefix>:<queue>:<id>`, for [`Reason::MissingParent`].
+        parent: Option<Box<str>>,
     },
     /// The reply to a read has an unexpected shape: it comes from a newer peer, or there is a bug. For a write this is
     /// [`OutcomeUnknown`](Self::OutcomeUnknown).
-    #[error("{op}: unexpected reply")]
     Reply {
-        /// The operation.
+        /// The operation, as the API calls it.
         op: &'static str,
     },
     /// A value could not be written as JSON, or a stored value could not be read as the requested type.
-    #[error("{what}{}: json", place(path.as_deref()))]
     Json {
         /// Which value.
         what: &'static str,
+        /// The job whose value it is, and its queue, if there is one already.
+        job: Option<Box<JobPlace>>,
         /// Where in the value: `items[3].price`. `None` if that is not known, or the value as a whole is meant. A part
         /// that may be the key of a map, and so data, is left out unless it looks like the name of a field.
         path: Option<String>,
-        /// The error of the JSON library.
-        #[source]
-        source: serde_json::Error,
+        /// The error of the JSON library, whose text may contain values.
+        cause: serde_json::Error,
     },
     /// The hash of a job cannot be read: a field has an invalid value.
-    #[error("job {id}: field {field}: {problem}")]
     Undecodable {
         /// The job.
         id: String,
@@ -102,7 +101,6 @@ pub enum Error {
         problem: String,
     },
     /// An option, a name or an id breaks a rule; found before anything was sent.
-    #[error("option {option}: {problem}")]
     InvalidOption {
         /// The option, as BullMQ names it, in snake_case.
         option: &'static str,
@@ -110,7 +108,6 @@ pub enum Error {
         problem: String,
     },
     /// A task of this crate panicked, by a fault of the crate or of a log subscriber, and was started again.
-    #[error("the {task} panicked and was started again: {problem}")]
     Panicked {
         /// The task, as ARCHITECTURE.md lists them.
         task: &'static str,
@@ -118,13 +115,11 @@ pub enum Error {
         problem: String,
     },
     /// The server is older than 6.2.
-    #[error("the server has version {found}; 6.2 or newer is needed")]
     ServerVersion {
         /// What the server reported.
         found: String,
     },
     /// The job failed. Returned by a wait for its result; the text is its `failedReason`.
-    #[error("job {id} failed: {reason}")]
     JobFailed {
         /// The job.
         id: String,
@@ -132,32 +127,30 @@ pub enum Error {
         reason: String,
     },
     /// The time allowed for a wait is over.
-    #[error("{op}: no answer within {after:?}")]
     Timeout {
-        /// The operation.
+        /// The operation, as the API calls it.
         op: &'static str,
         /// The time that was allowed.
         after: Duration,
+        /// The job that was waited for, and its queue, if it was one.
+        job: Option<Box<JobPlace>>,
     },
     /// The queue is not in the state that the operation needs.
-    #[error("{op}: {problem}")]
     QueueState {
-        /// The operation.
+        /// The operation, as the API calls it.
         op: &'static str,
         /// The reason.
         problem: &'static str,
     },
     /// The server does not have a command that the operation needs, or does not permit it to this user.
-    #[error("{op}: the server does not permit {command}")]
     NotPermitted {
-        /// The operation.
+        /// The operation, as the API calls it.
         op: &'static str,
         /// The command.
         command: &'static str,
     },
     /// The next run of a job scheduler could not be created. The current run is processed all the same; the scheduler
     /// has stopped until it is upserted again.
-    #[error("job scheduler {scheduler}: no next run: {problem}")]
     Scheduler {
         /// The scheduler's id.
         scheduler: String,
@@ -165,18 +158,15 @@ pub enum Error {
         problem: String,
     },
     /// A call for all [partitions](crate::Partitioned) of a queue failed for some of them; for the others it succeeded.
-    #[error("{op}: {} of {of} partitions failed", failed.iter().count())]
     Partitions {
-        /// The operation.
+        /// The operation, as the API calls it.
         op: &'static str,
         /// How many partitions were called.
         of: usize,
         /// The partitions for which it failed.
-        #[source]
         failed: PartitionErrors,
     },
     /// The queue, worker or event stream was closed.
-    #[error("closed")]
     Closed,
 }
 
@@ -203,8 +193,8 @@ impl Error {
         }
     }
 
-    /// Returns the error with its causes in one line, for printing: `connect: redis: no connection - Io:
-    /// redis://127.0.0.1:6379: Connection refused (os error 111)`. Values of a job's data are left out.
+    /// Returns the error with the causes below its text in one line, for printing. Only errors of your own, such as
+    /// those of a store of cursors, have any: `save_cursor: the store is closed: out of disk space`.
     ///
     /// ```no_run
     /// # async fn demo() {
@@ -218,7 +208,7 @@ impl Error {
     }
 
     pub(crate) fn refused(op: &'static str, id: impl Into<String>, reason: Reason) -> Self {
-        Self::Refused { op, id: id.into(), reason }
+        Self::Refused { op, id: id.into(), reason, parent: None }
     }
 
     pub(crate) fn invalid(option: &'static str, problem: impl Into<String>) -> Self {
@@ -226,12 +216,46 @@ impl Error {
     }
 
     pub(crate) fn json(what: &'static str) -> impl FnOnce(serde_json::Error) -> Self {
-        move |source| Self::Json { what, path: None, source }
+        move |cause| Self::Json { what, job: None, path: None, cause }
+    }
+
+    /// Names the job that an error about JSON, or a timeout, is about.
+    pub(crate) fn of_job(mut self, place: JobPlace) -> Self {
+        if let Self::Json { job, .. } | Self::Timeout { job, .. } = &mut self {
+            *job = Some(Box::new(place));
+        }
+        self
+    }
+
+    /// Names the parent that does not exist.
+    pub(crate) fn with_parent(mut self, key: Option<&str>) -> Self {
+        if let Self::Refused { reason: Reason::MissingParent, parent, .. } = &mut self {
+            *parent = key.map(Into::into);
+        }
+        self
     }
 }
 
-fn place(path: Option<&str>) -> String {
-    path.map_or_else(String::new, |path| format!(" at `{path}`"))
+/// The job that an error is about. Written as `job 7 of mails`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct JobPlace {
+    /// The id of the job.
+    pub id: String,
+    /// The name of its queue.
+    pub queue: String,
+}
+
+impl JobPlace {
+    pub(crate) fn new(id: impl Into<String>, queue: impl Into<String>) -> Self {
+        Self { id: id.into(), queue: queue.into() }
+    }
+}
+
+impl fmt::Display for JobPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "job {} of {}", self.id, self.queue)
+    }
 }
 
 /// Why the server refused a call: BullMQ's numeric codes, by name.
@@ -344,62 +368,5 @@ mod tests {
         }
         assert_eq!(Reason::from_code(0), Ok(()));
         assert_eq!(Reason::from_code(-99), Err(Reason::Unknown(-99)));
-    }
-
-    #[test]
-    fn no_text_repeats_its_cause() {
-        let op = "add";
-        let json = || serde_json::from_str::<u32>("true").unwrap_err();
-        let all = [
-            Error::Redis { op, source: "Connection refused".into() },
-            Error::OutcomeUnknown { op },
-            Error::OutOfMemory { op },
-            Error::refused(op, "7", Reason::MissingJob),
-            Error::Reply { op },
-            Error::Json { what: "data", path: Some("items[3].price".into()), source: json() },
-            Error::Undecodable { id: "7".into(), field: "opts", problem: "no JSON".into() },
-            Error::invalid("attempts", "at least 1"),
-            Error::Panicked { task: "loop", problem: "no".into() },
-            Error::ServerVersion { found: "5.0".into() },
-            Error::JobFailed { id: "7".into(), reason: "no".into() },
-            Error::Timeout { op, after: Duration::from_secs(1) },
-            Error::QueueState { op, problem: "it is paused" },
-            Error::NotPermitted { op, command: "CLIENT LIST" },
-            Error::Scheduler { scheduler: "nightly".into(), problem: "no".into() },
-            Error::Partitions { op, of: 4, failed: PartitionErrors::new(vec![(3, Error::OutOfMemory { op })]) },
-            Error::Closed,
-        ];
-        for error in all {
-            // A new variant must be added to the list above.
-            let has_cause = match &error {
-                Error::Redis { .. } | Error::Json { .. } | Error::Partitions { .. } => true,
-                Error::OutcomeUnknown { .. }
-                | Error::OutOfMemory { .. }
-                | Error::Refused { .. }
-                | Error::Reply { .. }
-                | Error::Undecodable { .. }
-                | Error::InvalidOption { .. }
-                | Error::Panicked { .. }
-                | Error::ServerVersion { .. }
-                | Error::JobFailed { .. }
-                | Error::Timeout { .. }
-                | Error::QueueState { .. }
-                | Error::NotPermitted { .. }
-                | Error::Scheduler { .. }
-                | Error::Closed => false,
-            };
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            assert_eq!(cause.is_some(), has_cause, "{error:?}");
-            let text = error.to_string();
-            // A text that is shown alone contains the cause all the same, and once.
-            let Some(cause) = cause else {
-                assert_eq!((whole_text(&error), WithCauses(&error).to_string()), (text.clone(), text));
-                continue;
-            };
-            assert!(!text.contains(&cause), "{text}");
-            assert_eq!(whole_text(&error), format!("{text}: {cause}"));
-            assert!(WithCauses(&error).to_string().starts_with(&format!("{text}: ")));
-            assert_eq!(whole_text(&*BoxError::from(anyhow::Error::from(error))), format!("{text}: {cause}"));
-        }
     }
 }

@@ -101,7 +101,7 @@ impl EventCursorBuilder {
         if start.is_none() {
             // Events from here on are read even if this process ends before it has read any.
             let started = reader.start().await;
-            let now = started.map_err(|Refused(source)| Error::Redis { op: "read_events", source })?;
+            let now = started.map_err(|Refused(cause)| Error::Redis { op: "read_events", cause })?;
             store.save(now).await.map_err(|error| store_error("save_cursor", error))?;
         }
         Ok(EventCursor {
@@ -126,6 +126,9 @@ impl fmt::Debug for EventCursorBuilder {
 /// longer holds are lost; it holds 10,000 unless [`max_len_events`](crate::queue::QueueBuilder::max_len_events) says
 /// otherwise. Then a [`Delivery::Gap`] takes their place, and again after each restart until a later event is
 /// acknowledged. Read from the queue what the lost events may have told.
+///
+/// Before Redis 7 a server does not tell whether it has trimmed anything. There a cursor that began on an empty stream, and is
+/// opened again before it has acknowledged an event, may report a `Gap` although nothing is missing.
 ///
 /// Several processes may use one name; each reads all events. The furthest acknowledged event is where the next reader
 /// begins.
@@ -212,7 +215,7 @@ impl EventCursor {
     /// Errors of the connection, or of the store; then the event may be read again after a restart.
     pub fn ack(&self, id: EventId) -> impl Future<Output = Result<()>> + Send + use<> {
         let store = Arc::clone(&self.store);
-        async move { store.save(id).await.map_err(|error| store_error("save_cursor", error)) }
+        async move { store.save(id).await.map_err(|error| store_error("ack", error)) }
     }
 }
 
@@ -220,7 +223,7 @@ impl EventCursor {
 fn store_error(op: &'static str, error: BoxError) -> Error {
     match error.downcast::<Error>() {
         Ok(own) => *own,
-        Err(source) => Error::Redis { op, source },
+        Err(cause) => Error::Redis { op, cause },
     }
 }
 

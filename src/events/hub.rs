@@ -27,7 +27,7 @@ use super::restart::Restarts;
 use super::wait_end::{MISSING, WaitEnd};
 use crate::engine::Engine;
 use crate::engine::events::EventReader;
-use crate::error::{Error, Result, WithCauses};
+use crate::error::{Error, JobPlace, Result, WithCauses};
 use crate::failpoint;
 use crate::wire::EventId;
 
@@ -104,7 +104,10 @@ impl FinishHub {
             None => self.outcome(job).await?,
             Some(after) => match tokio::time::timeout(after, self.outcome(job)).await {
                 Ok(outcome) => outcome?,
-                Err(_) => return Err(Error::Timeout { op: OP, after }),
+                Err(_) => {
+                    let place = JobPlace::new(job.id, self.0.engine.keys.queue());
+                    return Err(Error::Timeout { op: OP, after, job: None }.of_job(place));
+                }
             },
         };
         match outcome {

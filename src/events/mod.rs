@@ -174,7 +174,7 @@ impl From<NotReady> for Error {
     fn from(why: NotReady) -> Self {
         match why {
             NotReady::Closed => Self::Closed,
-            NotReady::Refused(problem) => Self::Redis { op: "read_events", source: (*problem).into() },
+            NotReady::Refused(problem) => Self::Redis { op: "read_events", cause: (*problem).into() },
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, JobPlace, Reason, Result};
 use crate::job::Job;
 use crate::queue::{Added, QueueCore, added};
 use crate::script::add_jobs::{Addition, Placed};
@@ -115,13 +115,34 @@ impl AddedNode {
     /// [`Error::Refused`] if it was refused; [`Error::Json`] if its data cannot be read as `D`.
     pub fn job<D: DeserializeOwned, R>(&self) -> Result<Job<D, R>> {
         let placed = self.placed()?;
-        Ok(self.handle(placed, json::read("data", &self.job.data)?))
+        Ok(self.handle(
+            placed,
+            json::read("data", &self.job.data)
+                .map_err(|error| error.of_job(JobPlace::new(self.id(), self.core.engine().keys.queue())))?,
+        ))
+    }
+
+    /// Returns what a test without a server shows of it.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn noted(&self) -> crate::engine::AddedChild {
+        crate::engine::AddedChild {
+            queue: self.core.engine().keys.queue().to_owned(),
+            name: self.job.name.clone(),
+            data: serde_json::from_str(&self.job.data).unwrap_or_default(),
+            id: self.id().to_owned(),
+            children: self.children.iter().map(Self::noted).collect(),
+        }
     }
 
     pub(super) fn placed(&self) -> Result<Placed> {
         let created = || Ok(Placed::Created { id: self.job.id.clone() });
         let placed = self.exception.clone().unwrap_or_else(created);
-        placed.map_err(|reason| Error::refused("add_flow", self.job.id.clone(), reason))
+        placed.map_err(|reason| self.refused(reason))
+    }
+
+    pub(super) fn refused(&self, reason: Reason) -> Error {
+        let parent = self.job.parent.as_ref().map(|parent| &*parent.key);
+        Error::refused("add_flow", self.id(), reason).with_parent(parent)
     }
 
     pub(super) fn handle<D, R>(&self, placed: Placed, data: D) -> Job<D, R> {

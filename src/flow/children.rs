@@ -22,7 +22,7 @@ impl<D, R> Job<D, R> {
         let node = self.add_children([child]).await?.pop().ok_or(Error::Reply { op: "add_flow" })?;
         match node.outcome() {
             Ok(_) => Ok(node),
-            Err(reason) => Err(Error::refused("add_flow", node.id().to_owned(), reason)),
+            Err(reason) => Err(node.refused(reason)),
         }
     }
 
@@ -85,6 +85,12 @@ impl<D, R> Job<D, R> {
         let span = telemetry::add_bulk_flows(nodes.len());
         let trace = telemetry::inject(&span);
         let plan = Plan::of(nodes, &queues, self.prefix(), &HashMap::new(), DEFAULT_JOBS, trace.as_deref())?;
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(notes) = &self.queue_core().engine().notes {
+            let nodes = plan.into_trees(Vec::new());
+            notes.added(nodes.iter().map(AddedNode::noted));
+            return Ok(nodes);
+        }
         store(plan).instrument(span).await
     }
 }

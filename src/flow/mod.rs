@@ -123,7 +123,7 @@ impl FlowProducer {
                 telemetry::added(&span, root.id());
                 Ok(root)
             }
-            Err(reason) => Err(Error::refused("add_flow", root.id().to_owned(), reason)),
+            Err(reason) => Err(root.refused(reason)),
         }
     }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::JobRef;
 use crate::engine::{ChildCounts, ChildKind, ChildPage};
-use crate::error::Result;
+use crate::error::{Error, JobPlace, Result};
 use crate::wire::json;
 
 /// The children of a job by their outcome, each with its full key.
@@ -26,8 +26,18 @@ pub struct Dependencies<T = Value> {
 
 /// Reads the JSON of results.
 fn typed_records<T: DeserializeOwned>(records: Vec<(String, String)>) -> Result<Vec<(String, T)>> {
-    let read = |(child, json): (String, String)| Ok((child, json::read("returnvalue", &json)?));
+    let read = |(child, json): (String, String)| match json::read("returnvalue", &json) {
+        Ok(value) => Ok((child, value)),
+        Err(error) => Err(Error::of_job(error, place(&child))),
+    };
     records.into_iter().map(read).collect()
+}
+
+/// Returns which job a key `<prefix>:<queue>:<id>` stands for; neither prefix nor queue has a colon.
+fn place(key: &str) -> JobPlace {
+    let mut parts = key.splitn(3, ':').skip(1);
+    let queue = parts.next().unwrap_or_default();
+    JobPlace::new(parts.next().unwrap_or(key), queue)
 }
 
 impl<D, R> JobRef<D, R> {

@@ -96,7 +96,12 @@ impl<D, R> Job<D, R> {
     ///
     /// [`Error::Json`](crate::Error::Json) if it is not a `T`.
     pub fn progress<T: DeserializeOwned>(&self) -> Result<Option<T>> {
-        self.core.raw.progress().map(|text| json::read("progress", text)).transpose()
+        self.core
+            .raw
+            .progress()
+            .map(|text| json::read("progress", text))
+            .transpose()
+            .map_err(|error| error.of_job(self.core.place()))
     }
 
     /// Returns the result of a completed job.
@@ -110,7 +115,7 @@ impl<D, R> Job<D, R> {
         R: DeserializeOwned,
     {
         let json = self.core.raw.return_value();
-        json.map(|json| json::read("returnvalue", json)).transpose()
+        json.map(|json| json::read("returnvalue", json)).transpose().map_err(|error| error.of_job(self.core.place()))
     }
 
     /// Returns why the last failed attempt failed. It stays when a later attempt completes the job.

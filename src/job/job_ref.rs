@@ -184,7 +184,7 @@ impl<D, R> JobRef<D, R> {
             Finished::NotYet => JobOutcome::Pending,
             Finished::Completed(json) => {
                 let json = if json.is_empty() { "null" } else { &json };
-                JobOutcome::Completed(json::read("returnvalue", json)?)
+                JobOutcome::Completed(json::read("returnvalue", json).map_err(|error| error.of_job(self.core.place()))?)
             }
             Finished::Failed(reason) => JobOutcome::Failed(reason),
         })
@@ -219,7 +219,7 @@ impl<D, R> JobRef<D, R> {
         let Seen { born, at: seen } = self.core.seen;
         let job = Awaited { id: self.id(), born, seen };
         let json = self.core.queue.finished().wait_until_finished(job, Some(limit)).await?;
-        json::read("returnvalue", &json)
+        json::read("returnvalue", &json).map_err(|error| error.of_job(self.core.place()))
     }
 
     /// Reads lines of the job's log. Position 0 is the oldest line, or in descending order the newest; both ends are

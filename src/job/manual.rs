@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{CancelReason, Fetching, Job, JobCore, cancel_watch};
 use crate::clock::{LATEST, epoch_ms, from_epoch_ms, millis};
 use crate::engine::Settlement;
-use crate::error::{Error, Halt, Reason, Result, WithCauses};
+use crate::error::{Error, Halt, JobPlace, Reason, Result, WithCauses};
 use crate::options::{SHORTEST, WorkerOptions, YEAR, check_span};
 use crate::queue::QueueCore;
 use crate::scheduler::Turn;
@@ -416,7 +416,9 @@ async fn admit<D: DeserializeOwned, R>(
     {
         return Err(unrun(raw.id().as_bytes(), &raw, verdict));
     }
-    match json::read("data", raw.data()) {
+    match json::read("data", raw.data())
+        .map_err(|error: Error| error.of_job(JobPlace::new(raw.id(), queue.engine().keys.queue())))
+    {
         Ok(data) => {
             let attempt = Arc::new(super::Attempt::by_hand(raw.id().into(), Arc::clone(token)));
             attempt.locked(sent, options.lock_duration);

@@ -40,7 +40,7 @@ pub use tokio_util::sync::CancellationToken;
 
 use crate::clock::from_epoch_ms;
 pub use crate::engine::{ChildCounts, ChildKind, ChildPage};
-use crate::error::Result;
+use crate::error::{JobPlace, Result};
 use crate::options::ParentRef;
 use crate::queue::QueueCore;
 pub use crate::state::{JobState, UnknownState};
@@ -113,6 +113,13 @@ pub(crate) struct JobCore {
     pub(crate) seen: Seen,
 }
 
+impl JobCore {
+    /// Returns what an error says of which job it is about.
+    pub(crate) fn place(&self) -> JobPlace {
+        JobPlace::new(self.raw.id(), self.queue.engine().keys.queue())
+    }
+}
+
 /// Identifies this job among those with its id, for callers that wait for it: the id may be given to another job later.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Seen {
@@ -138,7 +145,7 @@ impl<D, R> Job<D, R> {
     where
         D: DeserializeOwned,
     {
-        let data = json::read("data", core.raw.data())?;
+        let data = json::read("data", core.raw.data()).map_err(|error| error.of_job(core.place()))?;
         Ok(Self::new(core, data))
     }
 

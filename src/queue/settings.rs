@@ -33,7 +33,7 @@ impl Settings {
         let _given_up = AbortOnDrop(writing.abort_handle());
         match tokio::time::timeout(limit, writing).await {
             Ok(written) => written.unwrap_or(Err(Error::Closed)),
-            Err(_) => Err(Error::Timeout { op: "open_queue", after: limit }),
+            Err(_) => Err(Error::Timeout { op: "open_queue", after: limit, job: None }),
         }
     }
 

@@ -40,6 +40,32 @@ enum Read<T> {
     Each(usize, fn(Value, usize) -> Option<T>),
 }
 
+/// Returns what the API calls the operation of a script. Where the API has no such call, as for what workers do by
+/// themselves, the script's name says what it does.
+fn api_name(script: &'static str) -> &'static str {
+    match script {
+        "add_jobs" => "add",
+        "cancel_job" => "cancel",
+        "count_jobs" => "get_job_counts",
+        "count_priorities" => "get_counts_per_priority",
+        "get_status" => "get_job_status",
+        "list_jobs" => "get_jobs",
+        "list_schedulers" => "get_job_schedulers",
+        "promote_job" => "promote",
+        "read_finished" => "wait_until_finished",
+        "remove_child" => "remove_child_dependency",
+        "remove_job" => "remove",
+        "remove_scheduler" => "remove_job_scheduler",
+        "retry_job" => "retry",
+        "save_cursor" => "ack",
+        "save_progress" => "update_progress",
+        "scan_jobs" => "jobs",
+        "settle" => "fetch_and_finish",
+        "upsert_scheduler" => "upsert_job_scheduler",
+        other => other,
+    }
+}
+
 impl Call<()> {
     /// Starts a call of a script, whose reply is not read.
     pub(crate) fn to(script: &'static Script) -> Self {
@@ -48,7 +74,7 @@ impl Call<()> {
 
     /// Starts a call of a script with these arguments.
     pub(crate) fn with(script: &'static Script, args: Args) -> Self {
-        Self::new(script.name, Request::Script(script, args))
+        Self::new(api_name(script.name), Request::Script(script, args))
     }
 
     /// Starts a plain command.

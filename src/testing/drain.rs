@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 
 use super::TestQueue;
 use crate::clock::{epoch_ms, millis};
-use crate::error::{Error, whole_text};
+use crate::error::Error;
 use crate::job::{Job, JobOutcome};
 use crate::script::settle::End;
 use crate::state::JobState;
@@ -37,13 +37,16 @@ pub struct Drained {
     pub moved: u64,
     /// Attempts whose outcome was dropped because their lock was lost.
     pub lost: u64,
+    /// Jobs that wait for their children in the end. If children are in another queue, that is drained first, see
+    /// [`TestQueue::beside`]; then this one again.
+    pub waiting_for_children: u64,
     /// How far the clock was moved.
     pub moved_clock: Duration,
 }
 
 impl TestQueue {
-    /// Runs jobs, one at a time and in order, until none is left that may run, and moves the clock to when delayed jobs
-    /// and retries are due. Attempts, backoffs, schedulers and children are handled as by a worker, and so are panics
+    /// Runs the jobs of this queue, one at a time and in order, until none is left that may run, and moves the clock to
+    /// when delayed jobs and retries are due. Jobs of other queues do not run: see [`beside`](Self::beside) for flows. Attempts, backoffs, schedulers and children are handled as by a worker, and so are panics
     /// and the `timeout` of a job, which is real time and
     /// cancels the attempt.
     ///
@@ -119,6 +122,8 @@ impl TestQueue {
         if span < Duration::MAX {
             self.clock().set_ms(until);
         }
+        let waiting = self.get_job_counts(&[JobState::WaitingChildren]).await;
+        drain.drained.waiting_for_children = waiting.expect("the tests' server").total();
         drain.drained.moved_clock = Duration::from_millis(self.clock().now_ms().saturating_sub(begun));
         drain.drained
     }
@@ -159,7 +164,7 @@ impl Drain {
         match job.end_as(verdict, token).await {
             Ok(()) => self.count(name, end),
             Err(Error::Refused { .. }) => self.count_refused(name, &job).await,
-            Err(error) => panic!("the tests' server: {}", whole_text(&error)),
+            Err(error) => panic!("the tests' server: {error}"),
         }
     }
 

@@ -18,6 +18,7 @@ mod perform;
 mod queue;
 mod server;
 
+pub use crate::engine::AddedChild;
 pub use drain::Drained;
 pub use enqueued::Expected;
 pub use faults::{fail_attempt, lose_lock, shut_down};

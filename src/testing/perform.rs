@@ -1,6 +1,6 @@
 //! Runs a processor once, without a server.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -8,14 +8,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::clock::Clock;
-use crate::connection::{Address, ConnectOptions, Link};
-use crate::engine::{Engine, Notes, Written};
+use crate::connection::{Address, ConnectOptions, Link, NOWHERE};
+use crate::engine::{AddedChild, Engine, Notes, Written};
 use crate::error::Halt;
 use crate::job::{Attempt, JobCore, Seen};
 use crate::keys::QueueKeys;
 use crate::kind::JobKind;
 use crate::options::{JobOptions, WorkerOptions};
-use crate::queue::QueueCore;
+use crate::queue::{Directory, QueueCore};
 use crate::wire::JsonText;
 use crate::wire::job::RawJob;
 use crate::wire::options::StoredOptions;
@@ -32,6 +32,7 @@ pub struct TestJob {
     options: JobOptions,
     attempts_made: u32,
     clock: Clock,
+    child_values: Vec<(String, String)>,
 }
 
 impl TestJob {
@@ -39,7 +40,8 @@ impl TestJob {
     pub fn new(name: impl Into<String>, data: impl Serialize) -> Self {
         let data = serde_json::to_value(data).expect("data that can be written as JSON");
         let options = JobOptions::default();
-        Self { id: "1".to_owned(), name: name.into(), data, options, attempts_made: 0, clock: Clock::system() }
+        let (id, name) = ("1".to_owned(), name.into());
+        Self { id, name, data, options, attempts_made: 0, clock: Clock::system(), child_values: Vec::new() }
     }
 
     /// Creates a job of a kind, with its options.
@@ -65,19 +67,57 @@ impl TestJob {
         self
     }
 
+    /// Gives it a child that has completed with this result. Its key is what
+    /// [`get_children_values`](crate::JobRef::get_children_values) returns it under, `<prefix>:<queue>:<id>`.
+    ///
+    /// ```
+    /// use oxmq::testing::{TestJob, perform};
+    /// use oxmq::{FlowNode, Halt, Job};
+    /// use serde_json::json;
+    ///
+    /// async fn assemble(job: Job<Vec<String>, usize>) -> Result<usize, Halt> {
+    ///     let letters = job.get_children_values::<usize>().await?;
+    ///     if letters.is_empty() {
+    ///         job.add_children(job.data().iter().map(|part| FlowNode::new("parts", "render", part))).await?;
+    ///         return Err(Halt::WaitingChildren);
+    ///     }
+    ///     Ok(letters.into_iter().map(|(_, letters)| letters).sum())
+    /// }
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let job = || TestJob::new("assemble", ["intro", "body"]);
+    /// let first = perform(assemble, job()).await;
+    /// assert!(matches!(first.halt(), Halt::WaitingChildren));
+    /// let added: Vec<_> = first.added_children.into_iter().map(|child| (child.queue, child.data)).collect();
+    /// assert_eq!(added, ["intro", "body"].map(|part| ("parts".to_owned(), json!(part))));
+    ///
+    /// let second = perform(assemble, job().child_value("bull:parts:1", 5).child_value("bull:parts:2", 4)).await;
+    /// assert_eq!(second.value::<usize>(), 9);
+    /// # });
+    /// ```
+    pub fn child_value(mut self, key: impl Into<String>, value: impl Serialize) -> Self {
+        let json = serde_json::to_string(&value).expect("a value that can be written as JSON");
+        self.child_values.push((key.into(), json));
+        self
+    }
+
     /// Sets the clock of its timestamp. Default: the system's clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    fn core(self, notes: Arc<Notes>) -> JobCore {
-        // Nobody listens at this address: a call that is not collected fails at once.
-        let nowhere = ConnectOptions::new(Address::Unix("/no/server/in/this/test".into()));
+    /// Returns the job, and the queues of its client, which it can use as long as these exist.
+    fn core(mut self) -> (JobCore, Arc<Directory>, Arc<Notes>) {
+        let values = std::mem::take(&mut self.child_values);
+        let notes = Arc::new(Notes::of(values));
+        // A call that is not collected fails at once, and says why.
+        let nowhere = ConnectOptions::new(Address::Unix(NOWHERE.into()));
         let nowhere = nowhere.command_timeout(Duration::from_millis(100)).connect_timeout(Duration::from_millis(100));
         let link = Link::lazy(Arc::new(nowhere)).expect("options that are good");
         let keys = QueueKeys::new("test", "test").expect("a name that is good");
-        let engine = Engine { notes: Some(notes), ..Engine::new(link, keys, self.clock) };
+        let queues = Directory::new(link.clone(), "test".to_owned(), self.clock.clone());
+        let engine = Engine { notes: Some(Arc::clone(&notes)), ..Engine::new(link, keys, self.clock) };
         let new = engine
             .new_job(self.name, self.data.to_string(), self.options, &JobOptions::default())
             .unwrap_or_else(|error| panic!("the job breaks a rule: {error}"));
@@ -88,13 +128,14 @@ impl TestJob {
         raw.attempts_made = self.attempts_made;
         raw.attempts_started = self.attempts_made.saturating_add(1);
         raw.processed_on = i64::try_from(engine.clock.now_ms()).ok();
-        JobCore {
-            queue: QueueCore::new(engine, Weak::new()),
+        let core = JobCore {
+            queue: QueueCore::new(engine, Arc::downgrade(&queues)),
             raw,
             attempt: Some(Arc::new(attempt)),
             options: Some(Arc::new(WorkerOptions::default())),
             seen: Seen::default(),
-        }
+        };
+        (core, queues, notes)
     }
 }
 
@@ -110,6 +151,8 @@ pub struct Performed {
     pub logs: Vec<String>,
     /// The data that it has written to its job, if any.
     pub updated_data: Option<Value>,
+    /// The children that it has added to its job, in order.
+    pub added_children: Vec<AddedChild>,
 }
 
 impl Performed {
@@ -122,7 +165,11 @@ impl Performed {
     #[track_caller]
     pub fn value<T: DeserializeOwned>(&self) -> T {
         match &self.ended {
-            Ok(json) => json.parse().unwrap_or_else(|error| panic!("the result is {json}: {error:?}")),
+            // No closure, in which the panic would name this line in place of the test's.
+            Ok(json) => match json.parse() {
+                Ok(value) => value,
+                Err(error) => panic!("the result is {json}: {error}"),
+            },
             Err(halt) => panic!("a result is expected, but the attempt ended by {halt:?}"),
         }
     }
@@ -144,8 +191,9 @@ impl Performed {
 
 /// Runs a processor once, without a server.
 ///
-/// Progress, log lines and data that it writes to its job are returned; every other round trip fails as if the server
-/// were away. A panic fails the test. Layers of the processor run too, the timeout of a worker does not apply.
+/// Progress, log lines, data and children that it writes to its job are returned, and the results of children are read
+/// that [`TestJob::child_value`] has given. Every other call that needs a server fails and says so: take a
+/// [`TestQueue`](super::TestQueue) there. A panic fails the test. Layers of the processor run too, the timeout of a worker does not apply.
 /// An error after [`shut_down`](super::shut_down) becomes `Halt::Waiting`, as a worker takes it: the job is put back.
 ///
 /// ```
@@ -167,13 +215,13 @@ impl Performed {
 /// # });
 /// ```
 pub async fn perform<M>(processor: impl Processor<M>, job: TestJob) -> Performed {
-    let notes = Arc::new(Notes::default());
-    let core = Arc::new(job.core(Arc::clone(&notes)));
+    let (core, _queues, notes) = job.core();
+    let core = Arc::new(core);
     let processor = processor.erase(()).checked().unwrap_or_else(|error| panic!("{error}"));
     let attempt = core.attempt.clone();
     let answer = processor.0.call(core).await;
     let told = attempt.as_ref().and_then(|attempt| attempt.cancel_reason());
     let ended = if is_handed_back(told, &answer) { Err(Halt::Waiting) } else { answer };
-    let Written { progress, logs, data } = notes.take();
-    Performed { ended, progress, logs, updated_data: data }
+    let Written { progress, logs, data, children } = notes.take();
+    Performed { ended, progress, logs, updated_data: data, added_children: children }
 }

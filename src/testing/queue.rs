@@ -47,6 +47,8 @@ pub struct TestQueue {
     clock: Clock,
     prefix: String,
     options: ConnectOptions,
+    /// Whether the keys of the prefix are deleted with it.
+    cleans: bool,
 }
 
 impl TestQueue {
@@ -65,7 +67,41 @@ impl TestQueue {
         let builder = Client::builder(options.clone()).prefix(&prefix).clock(clock.clone());
         let client = builder.connect().await.unwrap_or_else(|error| panic!("the tests' server: {error}"));
         let queue = client.queue(name).open().unwrap_or_else(|error| panic!("queue '{name}': {error}"));
-        Self { queue, client, clock, prefix, options }
+        Self { queue, client, clock, prefix, options, cleans: true }
+    }
+
+    /// Returns another queue beside this one, with the same client, prefix and clock, to drain it and to assert what
+    /// was added to it. Its keys are deleted with this queue.
+    ///
+    /// A flow over several queues is drained from its leaves to its root:
+    ///
+    /// ```no_run
+    /// use oxmq::testing::TestQueue;
+    /// use oxmq::{FlowNode, Halt, Job};
+    ///
+    /// async fn render(job: Job<String, usize>) -> Result<usize, Halt> {
+    ///     Ok(job.data().len())
+    /// }
+    /// async fn assemble(job: Job<u32, usize>) -> oxmq::Result<usize> {
+    ///     Ok(job.get_children_values::<usize>().await?.into_iter().map(|(_, letters)| letters).sum())
+    /// }
+    ///
+    /// # async fn test() {
+    /// let reports = TestQueue::new("reports").await;
+    /// let parts = reports.beside("parts");
+    /// let report = FlowNode::new("reports", "assemble", 2026).child(FlowNode::new("parts", "render", "intro"));
+    /// reports.client().flow_producer().add(report).await.unwrap();
+    /// assert_eq!(parts.drain(render).await.completed, 1);
+    /// let drained = reports.drain(assemble).await;
+    /// assert_eq!((drained.completed, drained.waiting_for_children), (1, 0));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn beside(&self, name: &str) -> Self {
+        let queue = self.client.queue(name).open().unwrap_or_else(|error| panic!("queue '{name}': {error}"));
+        let Self { client, clock, prefix, options, .. } = self;
+        let (client, clock, prefix, options) = (client.clone(), clock.clone(), prefix.clone(), options.clone());
+        Self { queue, client, clock, prefix, options, cleans: false }
     }
 
     /// Returns the client that has created the queue; its other queues have the same prefix and clock.
@@ -102,6 +138,9 @@ impl Deref for TestQueue {
 
 impl Drop for TestQueue {
     fn drop(&mut self) {
+        if !self.cleans {
+            return;
+        }
         let (options, prefix) = (self.options.clone(), self.prefix.clone());
         // The test's runtime may have a single thread, which is this one.
         let removing = std::thread::spawn(move || {

@@ -107,9 +107,9 @@ impl fmt::Display for JsonText {
 ///
 /// BullMQ stores `{}` for a job without data, so that is also read as `()` and as a unit struct.
 pub(crate) fn read<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, Error> {
-    serde_json::from_str(text).or_else(|source| match serde_json::from_str("null") {
+    serde_json::from_str(text).or_else(|cause| match serde_json::from_str("null") {
         Ok(nothing) if size_of::<T>() == 0 && text == "{}" => Ok(nothing),
-        _ => Err(Error::Json { what, path: path_of_fault::<T>(text), source }),
+        _ => Err(Error::Json { what, job: None, path: path_of_fault::<T>(text), cause }),
     })
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::event::WorkerEvent;
 use super::panics::{Panic, drop_guarded};
 use super::stopping::TimedOut;
-use crate::error::{BoxError, FailureKind, WithCauses, causes_beyond, whole_text};
+use crate::error::{BoxError, FailureKind, WithCauses, causes_beyond};
 use crate::options::Retry;
 use crate::script::settle::End;
 
@@ -107,7 +107,7 @@ impl Fault {
 
     /// Returns the reason to store. It is never empty: clients of Node that wait for the result could not handle that.
     pub(crate) fn reason(&self) -> String {
-        let reason = whole_text(&*self.error);
+        let reason = self.error.to_string();
         if reason.is_empty() { "an error without a message".to_owned() } else { reason }
     }
 
@@ -241,12 +241,11 @@ mod tests {
             ("panicked: zero", "panicked: zero at src/a.rs:7:9")
         );
         assert_eq!(Fault::error("").reason(), "an error without a message");
-        // Our errors leave details to their causes; the reason includes these, for peers such as Node that read only
-        // the reason.
-        let fault = Fault::error(Error::Redis { op: "add", source: "refused".into() });
-        assert_eq!(fault.reason(), "add: redis: refused");
-        assert_eq!(fault.trace(&fault.reason()), "Error: add: redis: refused");
-        assert_eq!(fault.line(), "add: redis: refused");
+        // Peers such as Node read only the reason, which contains the cause.
+        let fault = Fault::error(Error::Redis { op: "add", cause: "refused".into() });
+        assert_eq!(fault.reason(), "add: refused");
+        assert_eq!(fault.trace(&fault.reason()), "Error: add: refused");
+        assert_eq!(fault.line(), "add: refused");
     }
 
     #[test]
@@ -263,11 +262,11 @@ mod tests {
             at: std::net::IpAddr,
         }
         let said = |json: &str| {
-            let source = serde_json::from_str::<Mail>(json).unwrap_err();
-            Fault::error(Error::Json { what: "data", path: None, source }).line()
+            let error = serde_json::from_str::<Mail>(json).unwrap_err();
+            Fault::error(Error::json("data")(error)).line()
         };
         let wrong = said(r#"{"to":"s3cret, expected u32","level":"Low"}"#);
-        assert_eq!(wrong, "data: json: invalid type: string, expected u32 at line 1 column 28");
+        assert_eq!(wrong, "the data does not fit its type: expected u32, found a string");
         for json in
             [r#"{"to":1,"level":"s3cret"}"#, r#"{"to":1.5}"#, r#"{"level":"Low","at":"s3cret"}"#, r#"{"to":-77}"#]
         {
@@ -282,12 +281,11 @@ mod tests {
             #[error(transparent)]
             Transparent(Error),
         }
-        let wrong =
-            || Error::Json { what: "data", path: None, source: serde_json::from_str::<u32>("\"s3cret\"").unwrap_err() };
-        let safe = "data: json: invalid type: string, expected u32 at line 1 column 8";
+        let wrong = || Error::json("data")(serde_json::from_str::<u32>("\"s3cret\"").unwrap_err());
+        let safe = "the data does not fit its type: expected u32, found a string";
         assert_eq!(Fault::error(Wrapped::Repeated(wrong())).line(), format!("reading: {safe}"));
         assert_eq!(Fault::error(Wrapped::Transparent(wrong())).line(), safe);
-        assert_eq!(said("{}"), "data: json: missing field `to` at line 1 column 2");
+        assert_eq!(said("{}"), "the data does not fit its type: missing field `to`");
         let long = Fault::error(format!("a\nb{}", "x".repeat(5_000))).line();
         assert!(long.starts_with("a bx") && long.chars().count() == LOGGED + 1, "{}", long.len());
     }

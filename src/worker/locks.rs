@@ -399,7 +399,7 @@ impl LockKeeper {
         if !std::mem::replace(&mut state.is_running, true)
             && let Err(error) = self.start(table.engine.link.another())
         {
-            table.events.error(crate::error::Error::Redis { op: "extend_locks", source: error.into() });
+            table.events.error(crate::error::Error::Redis { op: "extend_locks", cause: error.into() });
             tokio::spawn(keep_all(Arc::clone(&self.shared), table.engine.link.another()));
         }
         drop(state);

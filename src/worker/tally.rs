@@ -89,7 +89,7 @@ impl Tally {
 
     /// Reports that Redis refused an outcome.
     pub(super) fn complain(&self, ended: &EndedAttempt, reason: Reason) {
-        self.worker.events.error(Error::refused("settle", ended.outcome.id.to_string(), reason));
+        self.worker.events.error(Error::refused("fetch_and_finish", ended.outcome.id.to_string(), reason));
     }
 
     /// Reports ids without a readable job, which were removed from the queue.

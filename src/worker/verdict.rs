@@ -137,7 +137,7 @@ impl Unread {
     fn is_final(&self, worker: &WorkerOptions) -> bool {
         use serde_json::error::Category;
         match &self.0 {
-            Error::Json { source, .. } => source.classify() != Category::Data || !worker.retry_mistyped_data,
+            Error::Json { cause, .. } => cause.classify() != Category::Data || !worker.retry_mistyped_data,
             _ => false,
         }
     }
@@ -149,7 +149,7 @@ fn children_in_the_way(raw: &RawJob, error: &BoxError) -> Option<Fault> {
     let own: &(dyn std::error::Error + 'static) = &**error;
     let refused = std::iter::successors(Some(own), |error| error.source()).find_map(|error| error.downcast_ref())?;
     match refused {
-        Error::Refused { op, id, reason } if id == raw.id() => {
+        Error::Refused { op, id, reason, .. } if id == raw.id() => {
             let command = if *op == "move_to_completed" { "moveToFinished" } else { "moveToWaitingChildren" };
             relatives(id, *reason, command)
         }

@@ -76,7 +76,12 @@ async fn what_cannot_be_read_is_shown_as_it_is_stored_and_hides_nothing() {
     let mut redis = on.redis.clone();
     let () = redis::cmd("HSET").arg(on.key("bad")).arg("data").arg("{broken").query_async(&mut redis).await.unwrap();
     let ran = oxmq(&on, "jobs q").await;
-    assert!(ran.code == 5 && ran.out.contains("good") && ran.out.contains("cannot be read: data"), "{ran:?}");
+    assert!(
+        ran.code == 5
+            && ran.out.contains("good")
+            && ran.out.contains("cannot be read: the data of job bad of q is not JSON"),
+        "{ran:?}"
+    );
     let ran = oxmq(&on, "jobs q --json").await;
     let lines: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines.len() == 2 && lines.iter().any(|job| job["id"] == "bad" && job["problem"].is_string()), "{ran:?}");

@@ -14,6 +14,7 @@ mod schedulers;
 mod server;
 mod slow;
 mod steps;
+mod texts;
 #[cfg(feature = "tls")]
 mod tls;
 

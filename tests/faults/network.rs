@@ -196,7 +196,7 @@ async fn a_wait_for_a_result_outlasts_the_silence_of_the_server() {
     proxy.blackhole_all();
     let limit = Duration::from_secs(3);
     let error = job.wait_until_finished(limit).await.unwrap_err();
-    assert!(matches!(error, Error::Timeout { op: "wait_until_finished", after } if after == limit), "{error}");
+    assert!(matches!(error, Error::Timeout { op: "wait_until_finished", after, .. } if after == limit), "{error}");
     proxy.heal();
     worker.close().await;
 }

@@ -133,7 +133,7 @@ async fn an_unwritable_result_is_a_failed_attempt() {
     let id = fixture.add(json!(1)).await;
     fixture.until(JobState::Failed, 1).await;
     let reason = fixture.field(&id, "failedReason").await.unwrap();
-    assert!(reason.contains("returnvalue") && reason.contains("unwritable"), "{reason}");
+    assert!(reason.contains("the result cannot be written") && reason.contains("unwritable"), "{reason}");
     worker.close().await;
 }
 
@@ -165,9 +165,12 @@ async fn a_job_that_cannot_be_read_fails_with_the_field_named() {
         .unwrap();
     fixture.until(JobState::Failed, 4).await;
     fixture.until(JobState::Completed, 1).await;
-    for (id, field) in
-        ids.iter().zip(["data at `n`: json: EOF", "field opts", "field data", "data at `n`: json: invalid type"])
-    {
+    for (id, field) in ids.iter().zip([
+        "is not JSON at `n`: EOF",
+        "field opts",
+        "field data",
+        "does not fit its type at `n`: expected",
+    ]) {
         let reason = fixture.field(id, "failedReason").await.unwrap();
         assert!(reason.contains(field), "{reason}");
     }

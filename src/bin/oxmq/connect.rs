@@ -65,10 +65,15 @@ pub(crate) async fn client(global: &Global) -> Outcome<Client> {
     // A requested profile takes precedence over the environment.
     let asked = global.profile.as_ref().and(file.url.clone());
     let url = global.url.clone().or(asked).or_else(from_environment).or(file.url);
+    let is_default = url.is_none();
     let url = url.unwrap_or_else(|| "redis://127.0.0.1:6379".to_owned());
     let prefix = global.prefix.clone().or(file.prefix).unwrap_or_else(|| "bull".to_owned());
     let options = ConnectOptions::from_url(&url)?.connect_timeout(Duration::from_secs(5));
-    Ok(Client::builder(options).prefix(prefix).connect().await?)
+    let mut connected = Client::builder(options).prefix(prefix).connect().await.map_err(Failure::from);
+    if let (true, Err(failure)) = (is_default, &mut connected) {
+        failure.text.push_str(" (this is the default: name another server by --url or in OXMQ_URL)");
+    }
+    connected
 }
 
 /// Connects, and opens a queue. A queue that was never opened is a typing error.

@@ -1,6 +1,5 @@
 //! How a command ends: its exit codes and errors.
 
-use std::error::Error as _;
 use std::fmt::Display;
 
 /// It failed: no connection, a refusal, a file that cannot be read.
@@ -42,15 +41,9 @@ impl Failure {
 }
 
 impl From<oxmq::Error> for Failure {
-    /// Shows the error with its causes, in one line.
+    /// Shows the error in one line.
     fn from(error: oxmq::Error) -> Self {
         let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
         // The server's error alone does not tell what to do.
         for (sign, advice) in [
             ("WRONGTYPE", "a key of the queue holds something else than queues store there; `oxmq doctor` says which"),

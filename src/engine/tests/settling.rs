@@ -268,7 +268,7 @@ async fn what_a_call_has_done_is_found_though_its_answer_tells_nothing() {
     let outcomes = [done("j0", "t"), done("j1", "t")];
     let ask = Ask { want: 1, token: Arc::from("u"), lock_ms: 30_000, ..Ask::default() };
     let salvage = async || {
-        let error = Error::Reply { op: "settle" };
+        let error = Error::Reply { op: "fetch_and_finish" };
         engine.salvage(&ask, &outcomes, |_| true, Vec::new(), error).await
     };
     // Nothing was applied.
@@ -287,7 +287,7 @@ async fn a_script_that_fails_half_way_has_done_what_it_has_done() {
     let outcomes = [done("j0", "t"), done("j1", "t")];
     // As if the script had failed after the first outcome.
     settle(&engine, &outcomes[..1]).await;
-    let error = Error::Reply { op: "settle" };
+    let error = Error::Reply { op: "fetch_and_finish" };
     let decided = engine.salvage(&Ask::default(), &outcomes, |_| true, Vec::new(), error).await.unwrap();
     assert_eq!(decided.settled.codes, [Ok(0), Err(Reason::Unknown(0))]);
 }
@@ -298,7 +298,7 @@ async fn a_job_that_is_gone_was_finished_only_by_who_still_had_its_lock() {
         let engine = active(2).await;
         let outcomes = [done("gone", "t"), done("j0", "t")];
         settle(&engine, &outcomes[1..]).await;
-        let error = Error::Reply { op: "settle" };
+        let error = Error::Reply { op: "fetch_and_finish" };
         let decided = engine.salvage(&Ask::default(), &outcomes, |_| was_held, Vec::new(), error).await.unwrap();
         assert_eq!(decided.settled.codes, [expected, Ok(0)]);
     }

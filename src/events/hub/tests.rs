@@ -143,7 +143,7 @@ async fn the_time_allowed_ends_the_wait_and_leaves_nothing_behind() {
     queue.add_job("a").await;
     let ttl = Duration::from_millis(20);
     let error = hub.wait_until_finished("a", Some(ttl)).await.unwrap_err();
-    assert!(matches!(error, Error::Timeout { op: "wait_until_finished", after } if after == ttl));
+    assert!(matches!(error, Error::Timeout { op: "wait_until_finished", after, .. } if after == ttl));
     assert!(hub.0.waiting.lock().by_id.is_empty());
 }
 

@@ -40,8 +40,8 @@ impl What {
 
     fn op(&self) -> &'static str {
         match self {
-            Self::Retry(_) => "retry_job",
-            Self::Promote => "promote_job",
+            Self::Retry(_) => "retry",
+            Self::Promote => "promote",
             Self::Remove => "remove_jobs",
             Self::Move { .. } => "move_jobs",
             Self::ChangePriority(_) => "change_priority",

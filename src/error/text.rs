@@ -1,0 +1,187 @@
+//! The texts of errors. Each stands alone, since many programs show nothing else of an error.
+
+use std::fmt;
+
+use super::causes::without_values;
+use super::{Error, Reason};
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Redis { op, cause } => write!(f, "{op}: {cause}"),
+            Self::OutcomeUnknown { op } => {
+                write!(f, "{op}: the reply was lost, so it is unknown whether this was done")
+            }
+            Self::OutOfMemory { op } => write!(f, "{op}: the server is out of memory"),
+            Self::Refused { op, id, reason, parent } => {
+                write!(f, "{op}: ")?;
+                if !id.is_empty() {
+                    write!(f, "job {id}: ")?;
+                }
+                match (reason, parent) {
+                    (Reason::MissingParent, Some(parent)) => write!(f, "the parent {parent} does not exist"),
+                    _ => write!(f, "{reason}"),
+                }
+            }
+            Self::Reply { op } => write!(f, "{op}: unexpected reply"),
+            Self::Json { what, job, path, cause } => {
+                f.write_str(in_words(what))?;
+                if let Some(job) = job {
+                    write!(f, " of {job}")?;
+                }
+                // What was read has a place in its text; what could not be written has none.
+                let problem = match cause.line() {
+                    0 => "cannot be written as JSON",
+                    _ if cause.is_data() => "does not fit its type",
+                    _ => "is not JSON",
+                };
+                write!(f, " {problem}")?;
+                if let Some(path) = path {
+                    write!(f, " at `{path}`")?;
+                }
+                match cause.line() {
+                    // What a type says of itself when it is written is no value.
+                    0 => write!(f, ": {cause}"),
+                    _ => write!(f, ": {}", without_values(cause)),
+                }
+            }
+            Self::Undecodable { id, field, problem } => write!(f, "job {id}: field {field}: {problem}"),
+            Self::InvalidOption { option, problem } => write!(f, "option {option}: {problem}"),
+            Self::Panicked { task, problem } => write!(f, "the {task} panicked and was started again: {problem}"),
+            Self::ServerVersion { found } => {
+                write!(f, "the server has version {found}; 6.2 or newer is needed")
+            }
+            Self::JobFailed { id, reason } => write!(f, "job {id} failed: {reason}"),
+            Self::Timeout { op, after, job: None } => write!(f, "{op}: no answer within {after:?}"),
+            Self::Timeout { op, after, job: Some(job) } => {
+                write!(f, "{op}: {job} has not finished within {after:?}")
+            }
+            Self::QueueState { op, problem } => write!(f, "{op}: {problem}"),
+            Self::NotPermitted { op, command } => write!(f, "{op}: the server does not permit {command}"),
+            Self::Scheduler { scheduler, problem } => {
+                write!(f, "job scheduler {scheduler}: no next run: {problem}")
+            }
+            Self::Partitions { op, of, failed } => {
+                write!(f, "{op}: {} of {of} partitions failed: {failed}", failed.iter().count())
+            }
+            Self::Closed => f.write_str("closed"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    /// Returns what is below the cause that the text contains.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Redis { cause, .. } => cause.source(),
+            _ => None,
+        }
+    }
+}
+
+/// Returns a sentence's words for a value that BullMQ's field names.
+fn in_words(what: &'static str) -> &'static str {
+    match what {
+        "data" => "the data",
+        "returnvalue" => "the result",
+        "progress" => "the progress",
+        "opts" => "the options",
+        "value" => "the value",
+        "stored value" => "the stored value",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::{BoxError, JobPlace, PartitionErrors, WithCauses};
+    use super::*;
+
+    /// An error of a user's store, with a cause of its own.
+    #[derive(Debug, thiserror::Error)]
+    #[error("the store is closed")]
+    struct Store(#[source] std::io::Error);
+
+    fn each() -> Vec<(Error, &'static str)> {
+        let op = "add";
+        let read = || serde_json::from_str::<u32>("\"s3cret\"").unwrap_err();
+        let job = || Some(Box::new(JobPlace::new("7", "mails")));
+        let unknown = || Error::OutOfMemory { op };
+        let refused = |id, parent| Error::refused(op, id, Reason::MissingParent).with_parent(parent);
+        vec![
+            (Error::Redis { op, cause: "connection refused".into() }, "add: connection refused"),
+            (
+                Error::Redis { op: "save_cursor", cause: Store(std::io::Error::other("no space")).into() },
+                "save_cursor: the store is closed",
+            ),
+            (Error::OutcomeUnknown { op }, "add: the reply was lost, so it is unknown whether this was done"),
+            (unknown(), "add: the server is out of memory"),
+            (Error::refused(op, "7", Reason::MissingJob), "add: job 7: the job does not exist"),
+            (refused("", Some("bull:o:nope")), "add: the parent bull:o:nope does not exist"),
+            (refused("7", None), "add: job 7: its parent does not exist"),
+            (Error::Reply { op }, "add: unexpected reply"),
+            (
+                Error::Json { what: "data", job: job(), path: Some("items[3].price".into()), cause: read() },
+                "the data of job 7 of mails does not fit its type at `items[3].price`: expected u32, found a string",
+            ),
+            (
+                Error::Json { what: "returnvalue", job: None, path: None, cause: read() },
+                "the result does not fit its type: expected u32, found a string",
+            ),
+            (
+                Error::Undecodable { id: "7".into(), field: "opts", problem: "no JSON".into() },
+                "job 7: field opts: no JSON",
+            ),
+            (Error::invalid("attempts", "at least 1"), "option attempts: at least 1"),
+            (Error::Panicked { task: "loop", problem: "no".into() }, "the loop panicked and was started again: no"),
+            (Error::ServerVersion { found: "5.0".into() }, "the server has version 5.0; 6.2 or newer is needed"),
+            (Error::JobFailed { id: "7".into(), reason: "no".into() }, "job 7 failed: no"),
+            (Error::Timeout { op, after: Duration::from_secs(1), job: None }, "add: no answer within 1s"),
+            (
+                Error::Timeout { op: "wait_until_finished", after: Duration::from_secs(2), job: job() },
+                "wait_until_finished: job 7 of mails has not finished within 2s",
+            ),
+            (Error::QueueState { op, problem: "it is paused" }, "add: it is paused"),
+            (Error::NotPermitted { op, command: "CLIENT LIST" }, "add: the server does not permit CLIENT LIST"),
+            (
+                Error::Scheduler { scheduler: "nightly".into(), problem: "no".into() },
+                "job scheduler nightly: no next run: no",
+            ),
+            (
+                Error::Partitions { op, of: 4, failed: PartitionErrors::new(vec![(3, unknown())]) },
+                "add: 1 of 4 partitions failed: partition 3: add: the server is out of memory",
+            ),
+            (Error::Closed, "closed"),
+        ]
+    }
+
+    #[test]
+    fn each_text_stands_alone() {
+        for (error, text) in each() {
+            assert_eq!(error.to_string(), text);
+        }
+        let number = serde_json::to_string(&std::collections::HashMap::from([((1, 2), 3)])).unwrap_err();
+        let unwritable = Error::json("data")(number).to_string();
+        assert_eq!(unwritable, "the data cannot be written as JSON: key must be a string");
+        let broken = Error::json("data")(serde_json::from_str::<Vec<u32>>("[").unwrap_err()).to_string();
+        assert!(broken.starts_with("the data is not JSON: EOF while parsing"), "{broken}");
+    }
+
+    #[test]
+    fn no_reporter_prints_a_text_twice() {
+        for (error, text) in each() {
+            let below = std::error::Error::source(&error).map(ToString::to_string);
+            assert_eq!(below.is_some(), text.starts_with("save_cursor"), "{error:?}");
+            let whole = below.as_ref().map_or(text.to_owned(), |below| format!("{text}: {below}"));
+            assert_eq!(WithCauses(&error).to_string(), whole);
+            assert!(below.as_ref().is_none_or(|below| !text.contains(below)), "{text}");
+            let reported = anyhow::Error::from(error);
+            assert_eq!(format!("{reported:#}"), whole);
+            // A stack trace has the causes that the reason does not contain.
+            let boxed = BoxError::from(reported);
+            assert_eq!(super::super::causes_beyond(&*boxed, &boxed.to_string()).len(), usize::from(below.is_some()));
+        }
+    }
+}
