@@ -70,7 +70,9 @@ async fn build_index(
             // At a shutdown the job is handed back, and no attempt is spent.
             return Err(Halt::failed("told to stop"));
         }
-        if let Some(words) = words(path, &out.join("documents").join(name))? {
+        // Files are read by threads that may wait.
+        let (path, known) = (path.clone(), out.join("documents").join(name));
+        if let Some(words) = tokio::task::spawn_blocking(move || words(&path, &known)).await?? {
             built.insert(name.clone(), words);
         }
         if done.is_multiple_of(10) {

@@ -43,7 +43,7 @@ async fn main() -> anyhow::Result<()> {
     let redis = support::redis();
     let client = Client::connect(&redis.url).await?;
     let queue: Queue<Email, Receipt> = client.queue("quickstart").open()?;
-    let worker = client.worker("quickstart", send).concurrency(10).start()?;
+    let worker = client.worker("quickstart", send).concurrency(10).timeout(Duration::from_secs(30)).start()?;
 
     let mut jobs = Vec::new();
     for to in ["ada@example.org", "bob@example.org", "nobody"] {

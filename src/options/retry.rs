@@ -47,7 +47,23 @@ impl FailedAttempt<'_> {
     /// Returns the first error of this type among the error and its causes.
     ///
     /// An `anyhow::Error` is searched from its second level on, since it hides the type of the outermost error when it
-    /// is boxed: an error that has to be found needs a `.context(…)`, or must be returned without `anyhow`.
+    /// is boxed. An error that has to be found gets a `.context(…)`, or the processor returns `Result<_, Halt>`, where
+    /// `?` keeps the type:
+    ///
+    /// ```
+    /// # use oxmq::{Halt, Job};
+    /// # fn read() -> std::io::Result<()> { Ok(()) }
+    /// async fn found(_: Job<(), ()>) -> Result<(), Halt> {
+    ///     Ok(read()?)
+    /// }
+    /// async fn hidden(_: Job<(), ()>) -> anyhow::Result<()> {
+    ///     Ok(read()?)
+    /// }
+    /// async fn found_too(_: Job<(), ()>) -> anyhow::Result<()> {
+    ///     use anyhow::Context;
+    ///     read().context("reading the list")
+    /// }
+    /// ```
     #[must_use]
     pub fn downcast_ref<E: std::error::Error + 'static>(&self) -> Option<&E> {
         causes(&**self.error).find_map(|error| error.downcast_ref())

@@ -96,6 +96,15 @@ impl WorkerBuilder<Partitions> {
             working: Lock::default(),
         });
         all.start_missing()?;
+        let (queue, options) = (&all.builder.works_on().core, all.builder.options());
+        tracing::info!(
+            target: "oxmq::worker",
+            queue = queue.name,
+            name = options.name.as_deref(),
+            partitions = queue.count(),
+            concurrency = options.concurrency,
+            "worker started"
+        );
         let weak = Arc::downgrade(&all);
         let unfinished = Partitioned::<(), ()>::of(&all.builder.works_on().core);
         let growing = tokio::spawn(async move {
@@ -347,7 +356,9 @@ impl PartitionedWorker {
             // There is no other reference: all calls on this handle have ended.
             Some(Arc::into_inner(worker)?.close_within(within).await)
         });
-        PartitionedReport::of(join_all(closing).await)
+        let report = PartitionedReport::of(join_all(closing).await);
+        report.log(&self.all.builder.works_on().core.name, self.all.builder.options().name.as_deref());
+        report
     }
 }
 
@@ -402,6 +413,23 @@ pub struct PartitionedReport {
 }
 
 impl PartitionedReport {
+    fn log(&self, queue: &str, name: Option<&str>) {
+        let WorkerCounts { completed, failed, retried } = self.counts;
+        tracing::info!(
+            target: "oxmq::worker",
+            queue,
+            name,
+            completed,
+            failed,
+            retried,
+            moved = self.moved,
+            handed_back = self.times_handed_back,
+            abandoned = self.abandoned.len(),
+            lost = self.times_lost,
+            "worker closed"
+        );
+    }
+
     /// Merges the reports of all partitions, each at the index of its number.
     fn of(reports: Vec<Option<Report>>) -> Self {
         let mut all = Self::default();

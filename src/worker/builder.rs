@@ -49,7 +49,7 @@ use crate::telemetry::WorkerFigures;
 ///
 /// `Q` is what the worker takes jobs from: one queue, or all [`Partitions`](crate::partitioned::Partitions) of one, for
 /// which [`Partitioned::worker`](crate::Partitioned::worker) creates the builder.
-#[must_use]
+#[must_use = "no job is taken until the worker is started: write `.start()?` behind it, and keep what it returns"]
 #[doc(alias = "Worker")]
 pub struct WorkerBuilder<Q = OneQueue> {
     client: crate::Client,
@@ -143,7 +143,8 @@ shared_setters! {
     /// [`Halt::Unrecoverable`](crate::Halt::Unrecoverable), and not where the processor decided itself by
     /// [`Halt::RetryAfter`](crate::Halt::RetryAfter) or by an error that [`Decides`](crate::options::Decides). Then it comes before the
     /// job's `backoff` and [`backoff_strategy`](Self::backoff_strategy), which [`Retry::ByBackoff`] leaves the decision
-    /// to. Timeouts and panics are told by the failure's [`kind`](FailedAttempt::kind). A policy that panics counts as
+    /// to. Timeouts and panics are told by the failure's [`kind`](FailedAttempt::kind). With `anyhow`, an error that a bare
+    /// `?` has passed on cannot be found by its type: see [`FailedAttempt::downcast_ref`]. A policy that panics counts as
     /// `ByBackoff`, and listeners hear of it. Default: none. Not in BullMQ.
     ///
     /// ```no_run
@@ -163,7 +164,8 @@ shared_setters! {
     /// ```
     on_error(policy: impl Fn(&FailedAttempt<'_>) -> Retry + Send + Sync + 'static) => on_error = Some(Arc::new(policy));
     /// Retries only failures for which `is_worth_it` returns true, as the jobs' `attempts` and `backoff` say; all
-    /// others are final.
+    /// others are final. A processor that returns `anyhow::Result` hides the types of errors that a bare `?` has passed
+    /// on, and these are then final too: see [`FailedAttempt::downcast_ref`].
     ///
     /// A short form of [`on_error`](Self::on_error): the later of the two calls replaces the other. Default: all are
     /// retried.
@@ -368,13 +370,16 @@ impl WorkerBuilder {
         });
         let listener: Weak<dyn Listener> = Arc::<WorkerCore>::downgrade(&inner);
         inner.queue.engine().link.outages().tell(listener);
-        tracing::info!(
-            target: "oxmq::worker",
-            queue = inner.queue.engine().keys.queue(),
-            name = inner.options.name.as_deref(),
-            concurrency = inner.options.concurrency,
-            "worker started"
-        );
+        // A worker over partitions tells of itself once: the slots are those of all partitions.
+        if share.is_none() {
+            tracing::info!(
+                target: "oxmq::worker",
+                queue = inner.queue.engine().keys.queue(),
+                name = inner.options.name.as_deref(),
+                concurrency = inner.options.concurrency,
+                "worker started"
+            );
+        }
         let (work, ended) = work(&inner, self.client, waiter, asked, share);
         Ok(Worker { inner, commands, work: Some(work), ended })
     }
@@ -400,8 +405,12 @@ fn work(
         let _guard = guard;
         // Running jobs need the client, which the program may have dropped.
         let _held = (checks, client);
+        let is_whole = share.is_none();
         Loop::new(Arc::clone(&inner), waiter, asked, share).run().await;
-        inner.final_report().log(&inner);
+        let report = inner.final_report();
+        if is_whole {
+            report.log(&inner);
+        }
     });
     (work, ended)
 }

@@ -278,7 +278,7 @@ impl Report {
 /// ```
 ///
 /// BullMQ: `Worker`.
-#[must_use = "a worker that is dropped closes: keep it, and end it by `close` or `run_until`"]
+#[must_use = "a worker that is dropped closes at once, and `let _ =` drops it: keep it, and end it by `close` or `run_until`"]
 pub struct Worker {
     inner: Arc<WorkerCore>,
     commands: mpsc::Sender<Command>,

@@ -241,6 +241,13 @@ async fn attempt_job(worker: &Arc<WorkerCore>, core: Arc<JobCore>, attempt: &Arc
         }
         verdict.end = settled.end.clone();
     }
+    if verdict.rate_limit.is_some() && worker.options.limiter.is_none() {
+        static TOLD: std::sync::Once = std::sync::Once::new();
+        TOLD.call_once(|| {
+            let queue = worker.queue.engine().keys.queue();
+            tracing::warn!(queue, "`Halt::RateLimited` holds back workers with a limiter, and this one has none");
+        });
+    }
     if let Some(pause) = verdict.rate_limit
         && let Err(error) = Box::pin(worker.queue.engine().rate_limit(pause)).await
     {

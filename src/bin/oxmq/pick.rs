@@ -11,7 +11,8 @@ use crate::failure::{Failure, Outcome};
 /// Selects jobs.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Pick {
-    /// Jobs in this state: waiting, prioritized, active, delayed, completed, failed, waiting-children, or all
+    /// Jobs in this state: waiting, prioritized, active, delayed, completed, failed, waiting-children, or all; a command takes only
+    /// those that it is for [default: those; for `jobs` what waits, runs and has failed]
     #[arg(short, long, value_name = "STATE", value_delimiter = ',')]
     pub(crate) state: Vec<String>,
     /// Jobs with this name; `*` stands for any text
@@ -53,7 +54,10 @@ impl Pick {
                 "all" => states.extend(JobState::ALL),
                 "waiting" | "wait" => states.extend([JobState::Waiting, JobState::Paused]),
                 name => {
-                    let state: JobState = name.parse().map_err(|error| Failure::about("--state", error))?;
+                    let state: JobState = name.parse().map_err(|error| {
+                        let problem = format!("{error}; one of waiting, prioritized, active, delayed, completed, failed, waiting-children, all");
+                        Failure::about("--state", problem)
+                    })?;
                     states.push(state);
                 }
             }

@@ -138,7 +138,8 @@ impl Retries {
         Self::default()
     }
 
-    /// Adds a rule for errors of this type.
+    /// Adds a rule for errors of this type, or with one among their causes. With `anyhow` an error that a bare `?` has
+    /// passed on is not found: see [`FailedAttempt::downcast_ref`](crate::options::FailedAttempt::downcast_ref).
     pub fn on_error<E>(mut self, decide: impl Fn(&E) -> Retry + Send + Sync + 'static) -> Self
     where
         E: std::error::Error + 'static,

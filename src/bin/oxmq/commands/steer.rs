@@ -37,7 +37,8 @@ pub(crate) async fn drain(global: &Global, args: Drain) -> Outcome {
         states.push(JobState::Delayed);
     }
     let count = queue.get_job_counts(&states).await?.total();
-    let what = format!("{} that wait in {} would be removed", say::jobs(count), args.queue);
+    let wait = if count == 1 { "waits" } else { "wait" };
+    let what = format!("{} that {wait} in {} would be removed", say::jobs(count), args.queue);
     if consent(global, &args.consent, &what).await? {
         let gone = match args.delayed {
             true => watched(global, &queue, &states, count, queue.drain_with_delayed()).await?,
