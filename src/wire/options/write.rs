@@ -88,9 +88,9 @@ impl Writer {
         self.raw(if value { "true" } else { "false" })
     }
 
-    /// Writes integral numbers without a point, as JavaScript does.
+    /// Writes integral numbers without a point, as JavaScript does, as far as an `f64` holds every integer.
     fn float(&mut self, number: f64) -> &mut Self {
-        if number.fract() == 0.0 && number.abs() < 1e15 {
+        if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0 {
             self.raw(itoa::Buffer::new().format(json::integer(number)))
         } else {
             let text = serde_json::to_string(&number).expect("a number always is JSON");
@@ -261,6 +261,10 @@ mod tests {
                 r#"{"attempts":0,"backoff":{"type":"exponential","delay":1,"jitter":0.25}}"#,
             ),
             (new().backoff(Backoff::custom("é\"")), r#"{"attempts":0,"backoff":{"type":"é\""}}"#),
+            (
+                new().backoff(ms(1_912_817_880_011_461)),
+                r#"{"attempts":0,"backoff":{"type":"fixed","delay":1912817880011461}}"#,
+            ),
             (new().delay(ms(0)).priority(0), r#"{"attempts":0,"delay":0,"priority":0}"#),
             (new().lifo(false).keep_logs(0), r#"{"attempts":0,"lifo":false,"kl":0}"#),
             (new().job_id("a").timestamp(UNIX_EPOCH + ms(5)), r#"{"attempts":0,"jobId":"a","timestamp":5}"#),
