@@ -9,12 +9,12 @@ ARGV    1…          the jobs, one after the other, eight values each, but six 
                             S with a scheduler: one more value, the field `rjk`
                             D deduplicated: three more values, its id, ttl in ms or empty, and letters:
                               e extend  r replace  k keepLastIfActive  s reschedule
-RETURN  array, for each job in order: its id if it was created as asked, else three values: outcome, id, other. The
-        short way returns the id by itself, since an array costs as much as a command
+RETURN  array, for each job in order: its id if it was created as asked, else three values: outcome, id, other
                     outcome 1 an existing job has this id  2 deduplicated  3 deduplicated, but set aside to
                     run after the active owner  4 created in place of the delayed job `other`
                     or a code below 0, with nothing changed
-        and one value more, 1, if the queue had no cap of the event stream
+        and one value more, 1, if the queue had no cap of the event stream and has the default one now
+        The short way returns the id by itself, since an array costs as much as a command
 EVENTS  added, waiting, delayed, waiting-children, duplicated, deduplicated, removed
 USES    codes, outcomes, queue, add_jobs/one, settings, wake, number, is_job, is_taken, past_taken, announce, delay,
         prioritize, ready, homes, release, delete, attach, dedup, read_linked, store, add_jobs/linked, placing
@@ -122,5 +122,5 @@ for _ = 1, total do
 end
 flush()
 if announced then trim_events(3 * total) end
-if not had_cap then reply[n + 1] = 1 end
+if settings.has_cap ~= had_cap then reply[n + 1] = 1 end
 return reply
