@@ -192,11 +192,6 @@ fn on_purpose(steps: &[Step], mismatch: &Mismatch) -> Amend {
     if removes && before.iter().any(adds_child_to_a) && before.iter().any(has_grandchild) {
         return Amend::Remove;
     }
-    // A job belongs to the worker that has fetched it, and ends by the options of that one; the next is fetched by them too.
-    let sets_worker = |step: &Step| matches!(step.what, What::Op(Op::SetWorker { .. }));
-    if before.iter().any(sets_worker) && all(|text| text.contains(":metrics:") || text.contains(":limiter: ")) {
-        return Amend::Remove;
-    }
     // If a child that has ended for its parent is added to it again, Node waits for it for ever or runs it again.
     let adds = matches!(
         &step.what,

@@ -13,10 +13,15 @@ use crate::interop::twin::What;
 /// A sequence of about `most` steps; shrinks towards fewer and simpler ones.
 ///
 /// Half of it is phrases, steps that make sense one after the other, so that enough of them succeed; the rest is
-/// anything, for the refusals.
+/// anything, for the refusals. Workers get their options first: a job belongs to the worker that has fetched it and ends by the options
+/// of that one, while the side of Node ends it by those of the latest.
 pub fn random_scenario(most: usize) -> impl Strategy<Value = Vec<Step>> {
-    proptest::collection::vec(phrase(), 1..=most)
-        .prop_map(move |phrases| phrases.into_iter().flatten().take(most).collect())
+    proptest::collection::vec(phrase(), 1..=most).prop_map(move |phrases| {
+        let sets_worker = |step: &Step| matches!(step.what, What::Op(Op::SetWorker { .. }));
+        let (mut steps, others): (Vec<_>, Vec<_>) = phrases.into_iter().flatten().take(most).partition(sets_worker);
+        steps.extend(others);
+        steps
+    })
 }
 
 fn phrase() -> impl Strategy<Value = Vec<Step>> {
