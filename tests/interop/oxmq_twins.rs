@@ -184,6 +184,11 @@ fn on_purpose(steps: &[Step], mismatch: &Mismatch) -> Amend {
     if matches!(&step.what, What::Op(Op::Obliterate { .. })) && all(|text| text.contains("only left")) {
         return Amend::Remove;
     }
+    // After an obliteration the settings are written again before the next add, which may be refused.
+    let obliterates = |step: &Step| matches!(step.what, What::Op(Op::Obliterate { .. }));
+    if before.iter().any(obliterates) && all(|text| text.contains(":meta: only right: hash")) {
+        return Amend::Remove;
+    }
     // What is removed with its children is removed once. Node's script does not notice that it goes in circles.
     let removes = matches!(
         &step.what,
