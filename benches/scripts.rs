@@ -142,8 +142,13 @@ impl Bench {
         let head = [NOW, &count.to_string(), "t", "600000", "bench", "", "", ""].map(str::to_owned);
         let reply = self.scripts.run("settle", &[&head[..], ended].concat()).await?;
         let Value::Array(parts) = reply else { anyhow::bail!("settle: {reply:?}") };
-        let ids: Vec<String> =
-            parts.iter().take(count * 5).step_by(5).map(redis::from_redis_value_ref).collect::<Result<_, _>>()?;
+        // A job is its texts, joined, of which the first is the id, and a number whose lowest byte is the length of the id.
+        let mut ids = Vec::with_capacity(count);
+        for job in parts.chunks_exact(2).take(count) {
+            let (texts, lengths): (String, u64) =
+                (redis::from_redis_value_ref(&job[0])?, redis::from_redis_value_ref(&job[1])?);
+            ids.push(texts[..usize::from(lengths.to_le_bytes()[0])].to_owned());
+        }
         anyhow::ensure!(ids.len() == count, "{} jobs instead of {count}", ids.len());
         Ok(ids)
     }
