@@ -18,7 +18,7 @@ use crate::error::{Error, Result, WithCauses};
 use crate::sync::Lock;
 use crate::worker::slots::SlotPool;
 use crate::worker::{
-    Health, Processor, Report, Worker, WorkerBuilder, WorkerCounts, WorkerEvent, WorkerEvents, panics,
+    ClosingFigures, Health, Processor, Report, Worker, WorkerBuilder, WorkerCounts, WorkerEvent, WorkerEvents, panics,
 };
 
 /// All partitions of a queue, as the target of a [`WorkerBuilder`].
@@ -414,20 +414,16 @@ pub struct PartitionedReport {
 
 impl PartitionedReport {
     fn log(&self, queue: &str, name: Option<&str>) {
-        let WorkerCounts { completed, failed, retried } = self.counts;
-        tracing::info!(
-            target: "oxmq::worker",
+        ClosingFigures {
             queue,
             name,
-            completed,
-            failed,
-            retried,
-            moved = self.moved,
-            handed_back = self.times_handed_back,
-            abandoned = self.abandoned.len(),
-            lost = self.times_lost,
-            "worker closed"
-        );
+            counts: self.counts,
+            moved: self.moved,
+            handed_back: self.times_handed_back,
+            abandoned: self.abandoned.len(),
+            lost: self.times_lost,
+        }
+        .log();
     }
 
     /// Merges the reports of all partitions, each at the index of its number.

@@ -238,19 +238,35 @@ pub struct Report {
 
 impl Report {
     fn log(&self, worker: &WorkerCore) {
-        let WorkerCounts { completed, failed, retried } = self.counts;
-        tracing::info!(
-            queue = worker.queue.engine().keys.queue(),
-            name = worker.options.name.as_deref(),
-            completed,
-            failed,
-            retried,
-            moved = self.moved,
-            handed_back = self.times_handed_back,
-            abandoned = self.abandoned.len(),
-            lost = self.times_lost,
-            "worker closed"
-        );
+        ClosingFigures {
+            queue: worker.queue.engine().keys.queue(),
+            name: worker.options.name.as_deref(),
+            counts: self.counts,
+            moved: self.moved,
+            handed_back: self.times_handed_back,
+            abandoned: self.abandoned.len(),
+            lost: self.times_lost,
+        }
+        .log();
+    }
+}
+
+/// What the log tells of a closed worker, whether it worked on one queue or on partitions.
+pub(crate) struct ClosingFigures<'a> {
+    pub(crate) queue: &'a str,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) counts: WorkerCounts,
+    pub(crate) moved: u64,
+    pub(crate) handed_back: u64,
+    pub(crate) abandoned: usize,
+    pub(crate) lost: u64,
+}
+
+impl ClosingFigures<'_> {
+    pub(crate) fn log(self) {
+        let Self { queue, name, counts, moved, handed_back, abandoned, lost } = self;
+        let WorkerCounts { completed, failed, retried } = counts;
+        tracing::info!(queue, name, completed, failed, retried, moved, handed_back, abandoned, lost, "worker closed");
     }
 }
 
