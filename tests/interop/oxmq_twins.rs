@@ -189,6 +189,17 @@ fn on_purpose(steps: &[Step], mismatch: &Mismatch) -> Amend {
     if before.iter().any(obliterates) && all(|text| text.contains(":meta: only right: hash")) {
         return Amend::Remove;
     }
+    // The limit of Node counts the jobs that it looks at, ours those that are removed.
+    let is_limited = matches!(&step.what, What::Op(Op::Clean { limit, .. }) if *limit > 0);
+    if is_limited && !mismatch.differences.iter().any(|text| text.contains("only right: hash")) {
+        return Amend::Remove;
+    }
+    // Version 6 does not find the pending run of a scheduler in a paused queue.
+    let last_pause = before.iter().rev().find(|step| matches!(step.what, What::Op(Op::Pause | Op::Resume)));
+    let is_paused = last_pause.is_some_and(|step| matches!(step.what, What::Op(Op::Pause)));
+    if is_paused && matches!(&step.what, What::Op(Op::UpsertJobScheduler { .. })) {
+        return Amend::Remove;
+    }
     // What is removed with its children is removed once. Node's script does not notice that it goes in circles.
     let removes = matches!(
         &step.what,

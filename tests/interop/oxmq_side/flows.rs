@@ -24,11 +24,11 @@ pub(super) fn flow_node(node: &ops::FlowNode) -> Result<FlowNode, Refusal> {
     Ok(root.children(children))
 }
 
-/// Returns a tree as the driver shows it.
+/// Returns a tree as the driver shows it: children by id, those that are missing last.
 pub(super) fn tree_of(tree: &FlowTree) -> Json {
     let Ok(Some(job)) = &tree.job else { return Json::Null };
     let mut children: Vec<&FlowTree> = tree.children.iter().collect();
-    children.sort_by(|a, b| a.id.cmp(&b.id));
+    children.sort_by_key(|child| (!matches!(child.job, Ok(Some(_))), &child.id));
     json!({ "job": view(job), "children": children.into_iter().map(tree_of).collect::<Vec<_>>() })
 }
 

@@ -67,7 +67,10 @@ impl OxmqSide {
                     ops::FailKind::Error => Halt::failed(message.clone()),
                     ops::FailKind::Unrecoverable => Halt::unrecoverable(message.clone()),
                 };
-                let again = *kind == ops::FailKind::Error && job.attempts_made() + 1 < job.attempts();
+                let most_starts = self.options.get(queue).and_then(|options| options.max_started_attempts);
+                let again = *kind == ops::FailKind::Error
+                    && job.attempts_made() + 1 < job.attempts()
+                    && most_starts.is_none_or(|most| most == 0 || u64::from(job.attempts_started()) < most);
                 // Node fetches no other job together with an immediate retry, and returns only the job with a later
                 // retry.
                 let at_once = again && !job.opts_json().contains("\"backoff\"");
