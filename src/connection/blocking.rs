@@ -7,11 +7,11 @@ use futures::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 
+use super::attempt::Pauses;
 use super::dial::{Dialed, Dialer, SET_NAME, Server};
 use super::failure::{CallFailure, without_secrets};
-use super::link::Pauses;
-use super::options::Address;
 use super::progress::Progress;
+use super::servers::Address;
 use super::socket::Driver;
 
 /// How much longer than the requested wait a reply may take, before the connection counts as dead.

@@ -1,19 +1,19 @@
 //! Opens one connection: the handshake, the server's version, the client's name.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, RedisError, Value};
 
-use super::failure::without_secrets;
-use super::options::{Address, ConnectOptions};
+use super::attempt::{in_words, is_silence, within};
+use super::failure::NO_CONNECTION;
+use super::options::ConnectOptions;
 use super::outage::Outages;
 use super::progress::Progress;
 use super::rights::Rights;
 use super::sentinel::Sentinels;
-use super::servers::{Naming, Servers};
+use super::servers::{Address, Naming, Servers};
 use super::socket::{Driver, Opener, Terms};
 #[cfg(feature = "tls")]
 use super::tls::Tls;
@@ -376,41 +376,9 @@ fn at_address(error: RedisError, address: &Address) -> RedisError {
     RedisError::from((ErrorKind::Io, NO_CONNECTION, format!("{address:?}: {}{hint}", in_words(&error))))
 }
 
-/// How an error of connecting begins; the address and the reason follow.
-pub(super) const NO_CONNECTION: &str = "no connection to";
-
-/// Returns why connecting failed, without the number that the operating system has for it.
-pub(super) fn in_words(error: &RedisError) -> String {
-    reason(&without_secrets(error).to_string())
-}
-
-/// Returns the text of an error of the operating system without its number.
-pub(super) fn reason(text: &str) -> String {
-    let text = text.split(" (os error ").next().unwrap_or_default();
-    text.replacen("Connection ", "connection ", 1)
-}
-
 /// The hint for those who have named a sentinel as the server.
 const SENTINEL: &str =
     "this is a sentinel, which holds no jobs: connect to redis+sentinel://host:port/name-of-the-master";
-
-const SILENT: &str = "no answer in time";
-
-/// Returns whether the error is a timeout of ours.
-fn is_silence(error: &RedisError) -> bool {
-    error.detail().is_none() && error.to_string().contains(SILENT)
-}
-
-/// Gives up on a future after a time, with an I/O error.
-pub(crate) async fn within<T>(
-    timeout: Duration,
-    future: impl Future<Output = std::result::Result<T, RedisError>>,
-) -> std::result::Result<T, RedisError> {
-    match tokio::time::timeout(timeout, future).await {
-        Ok(result) => result,
-        Err(_) => Err(RedisError::from((ErrorKind::Io, SILENT))),
-    }
-}
 
 /// Asks for the server's role where `HELLO` is forbidden; if the user may not ask that either, it is not known.
 async fn says_replica(connection: &mut MultiplexedConnection) -> std::result::Result<bool, RedisError> {

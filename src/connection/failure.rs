@@ -2,7 +2,6 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use super::dial::NO_CONNECTION;
 use crate::error::{BoxError, Error};
 
 /// Why a call failed, sorted by what it may have changed: nothing, everything, or unknown.
@@ -92,6 +91,9 @@ impl CallFailure {
         }
     }
 }
+
+/// How an error of connecting begins; the address and the reason follow.
+pub(super) const NO_CONNECTION: &str = "no connection to";
 
 /// Returns the code of the command that failed within a script: `… @user_script: 12: -OOM command not allowed …`.
 fn inner_code(error: &RedisError) -> Option<&str> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redis::{Cmd, ErrorKind, RedisError, Value};
 
+use super::attempt::is_permanent;
 use super::cluster_of::is_in_cluster;
 use super::dial::{Dialer, TOO_OLD};
 use super::failure::{CallFailure, without_secrets};
@@ -241,12 +242,6 @@ impl Link {
     }
 }
 
-/// Returns whether the error is one that no further attempt will mend.
-pub(super) fn is_permanent(error: &RedisError) -> bool {
-    matches!(error.kind(), ErrorKind::InvalidClientConfig | ErrorKind::AuthenticationFailed)
-        || matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM"))
-}
-
 /// Returns whether the server could not be trusted. At the start of a program waiting does not mend that; a client that
 /// was connected before tries again, since certificates are renewed.
 fn is_distrust(error: &RedisError) -> bool {
@@ -258,36 +253,4 @@ fn connect_error(error: &RedisError) -> Error {
         return Error::ServerVersion { found: error.detail().unwrap_or_default().to_owned() };
     }
     Error::Redis { op: "connect", cause: without_secrets(error) }
-}
-
-/// The pauses between attempts: 10 ms, doubling up to half a second, each varied by half so that many clients spread
-/// out.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Pauses {
-    next: Duration,
-}
-
-impl Pauses {
-    const FIRST: Duration = Duration::from_millis(10);
-    pub(super) const LONGEST: Duration = Duration::from_millis(500);
-
-    pub(crate) fn current(self) -> Duration {
-        self.next.mul_f64(0.75 + fastrand::f64() * 0.5)
-    }
-
-    pub(crate) fn grow(&mut self) {
-        self.next = (self.next * 2).min(Self::LONGEST);
-    }
-
-    /// Waits for the current pause, and makes the next one longer.
-    pub(crate) async fn pause(&mut self) {
-        tokio::time::sleep(self.current()).await;
-        self.grow();
-    }
-}
-
-impl Default for Pauses {
-    fn default() -> Self {
-        Self { next: Self::FIRST }
-    }
 }

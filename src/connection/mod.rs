@@ -2,6 +2,7 @@
 //!
 //! Nothing in here knows what a queue or a job is.
 
+mod attempt;
 mod blocking;
 mod cluster_of;
 mod dial;
@@ -24,12 +25,15 @@ mod survey;
 mod tls;
 mod topology;
 mod unreadable;
+mod url;
 
+pub(crate) use attempt::Pauses;
 pub(crate) use blocking::{BlockingLink, Waited};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use dial::NOWHERE;
 pub(crate) use failure::{CallFailure, without_secrets};
-pub(crate) use link::{Link, Pauses};
-pub use options::{Address, ConnectOptions};
+pub(crate) use link::Link;
+pub use options::ConnectOptions;
 pub(crate) use outage::{Listener, Refused};
+pub use servers::Address;
 pub(crate) use survey::Surveyor;

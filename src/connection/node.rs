@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::dial::{Dialed, Dialer, NO_CONNECTION, Server, reason};
-use super::failure::{CallFailure, without_secrets};
-use super::link::{Pauses, is_permanent};
+use super::attempt::{Pauses, is_permanent, reason};
+use super::dial::{Dialed, Dialer, Server};
+use super::failure::{CallFailure, NO_CONNECTION, without_secrets};
 use super::outage::Outages;
 use super::progress::Progress;
 use super::socket::Driver;

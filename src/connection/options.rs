@@ -1,7 +1,6 @@
 //! Where the servers are, and how to log in.
 
 use std::fmt;
-use std::path::PathBuf;
 #[cfg(feature = "tls")]
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,44 +8,10 @@ use std::time::Duration;
 #[cfg(feature = "tls")]
 use tokio_rustls::rustls::ClientConfig;
 
-use super::query;
-use super::servers::{CLUSTER_PORT, NodeAddresses, SENTINEL_PORT, Servers, hosts, read_url};
-use super::unreadable::{several, unreadable};
+use super::servers::{Address, CLUSTER_PORT, NodeAddresses, SENTINEL_PORT, Servers, hosts};
+use super::unreadable::no_tls;
 use crate::error::{Error, Result};
 use crate::options::{HOUR, SHORTEST, check_span};
-
-/// Where a server listens.
-///
-/// If you have a URL, use [`ConnectOptions::from_url`] instead.
-///
-/// ```
-/// use oxmq::ConnectOptions;
-/// use oxmq::client::Address;
-///
-/// let local = ConnectOptions::new(Address::Unix("/run/redis.sock".into()));
-/// let other = ConnectOptions::new(Address::Tcp("10.0.0.1".into(), 6379)).db(2);
-/// # let _ = (local, other);
-/// ```
-#[derive(Clone, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Address {
-    /// Host and port.
-    Tcp(String, u16),
-    /// Host and port, encrypted. Needs the feature `tls`.
-    Tls(String, u16),
-    /// The path of a unix socket.
-    Unix(PathBuf),
-}
-
-impl fmt::Debug for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(host, port) => write!(f, "redis://{host}:{port}"),
-            Self::Tls(host, port) => write!(f, "rediss://{host}:{port}"),
-            Self::Unix(path) => write!(f, "redis+unix://{}", path.display()),
-        }
-    }
-}
 
 /// How to connect: the servers, credentials and deadlines.
 ///
@@ -105,7 +70,7 @@ pub(crate) struct TlsOptions {
 
 #[cfg(feature = "tls")]
 impl TlsOptions {
-    fn is_set(&self) -> bool {
+    pub(super) fn is_set(&self) -> bool {
         !self.roots.is_empty() || self.identity.is_some() || self.server_name.is_some() || self.accepts_any
     }
 }
@@ -186,82 +151,6 @@ impl ConnectOptions {
             #[cfg(feature = "tls")]
             tls: TlsOptions::default(),
         }
-    }
-
-    /// Reads a URL:
-    ///
-    /// - `redis://[user][:password@]host[:port][/db]`, `rediss://…` for TLS,
-    /// - `redis+unix:///path/to/socket` for a unix socket,
-    /// - `redis+sentinel://[user][:password@]host[:port],host[:port]…/master[/db]` for the master that these
-    ///   [sentinels](Self::sentinel) know, or `rediss+sentinel://…`,
-    /// - `redis+cluster://[user][:password@]host[:port],host[:port]…` for a [cluster](Self::cluster), or
-    ///   `rediss+cluster://…`.
-    ///
-    /// If the one server of the first two forms is a node of a cluster, the client connects to the whole cluster, as if
-    /// it had been named by `redis+cluster://`.
-    ///
-    /// It may be followed by `?name=value&…`, in any of these spellings:
-    ///
-    /// | parameter | means |
-    /// | --- | --- |
-    /// | `db`, `database`; `username`, `user`; `password`, `pass` | as within the URL |
-    /// | `protocol` | 2 or 3; oxmq does the same with both |
-    /// | `connect_timeout`, `dial_timeout`, `socket_connect_timeout`; `command_timeout`, `socket_timeout` | seconds, or a number with `ms` or `s` behind it |
-    /// | `connectTimeout`, `commandTimeout` | milliseconds |
-    /// | `ca`, `cacert`, `tls_root`, `ssl_ca_certs` | the PEM file of a [root](Self::tls_root) |
-    /// | `cert`, `tls_cert`, `ssl_certfile`; `key`, `tls_key`, `ssl_keyfile` | the PEM files of our [certificate](Self::tls_identity) and its key |
-    /// | `sni`, `servername`, `server_name`, `tls_server_name` | the [name](Self::tls_server_name) on the server's certificate |
-    /// | `tls_danger_accept_any_certificate` | [`true`](Self::tls_danger_accept_any_certificate) |
-    /// | `sentinel_username`, `sentinel_password`, `sentinel_tls` | what is different at the sentinels |
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidOption`] if the URL or a file cannot be read, or a parameter is unknown, which is then named.
-    /// Parameters that other clients call `insecure` or similar are refused. The text never repeats the URL, which may
-    /// hold a password.
-    pub fn from_url(url: &str) -> Result<Self> {
-        use redis::{ConnectionAddr, IntoConnectionInfo};
-        if let Some(options) = read_url(url) {
-            return options;
-        }
-        let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
-        match scheme {
-            "redis" | "redis+unix" | "unix" | "valkey" | "valkey+unix" => {}
-            "rediss" | "valkeys" if cfg!(feature = "tls") => {}
-            "rediss" | "valkeys" => return Err(no_tls()),
-            _ => {
-                return Err(Error::invalid(
-                    "url",
-                    "it must begin with redis:// (as in redis://127.0.0.1:6379), rediss:// for TLS, redis+unix://, \
-                     redis+sentinel:// or redis+cluster://",
-                ));
-            }
-        }
-        let (plain, query) = query::cut(url)?;
-        if let Some(error) = several(plain) {
-            return Err(error);
-        }
-        let info = plain.into_connection_info().map_err(|_| unreadable(plain))?;
-        let address = match info.addr() {
-            ConnectionAddr::Tcp(host, port) => Address::Tcp(host.clone(), *port),
-            ConnectionAddr::TcpTls { host, port, .. } => Address::Tls(host.clone(), *port),
-            ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
-            _ => return Err(Error::invalid("url", "this kind of address is not supported")),
-        };
-        if matches!(address, Address::Tls(..)) && !cfg!(feature = "tls") {
-            return Err(Error::invalid("url", "TLS needs the feature `tls` of this crate"));
-        }
-        let redis = info.redis_settings();
-        let mut options = Self::new(address).db(redis.db());
-        options.username = redis.username().map(ToOwned::to_owned);
-        options.password = redis.password().map(ToOwned::to_owned);
-        let options =
-            query.into_iter().try_fold(options, |options, (name, value)| query::apply(options, name, value))?;
-        #[cfg(feature = "tls")]
-        if options.tls.is_set() && !options.uses_tls() {
-            return Err(Error::invalid("url", "certificates need a rediss:// address"));
-        }
-        Ok(options)
     }
 
     /// Sets the user of the server's access control list. Default: the server's default user.
@@ -450,10 +339,6 @@ impl ConnectOptions {
     }
 }
 
-pub(super) fn no_tls() -> Error {
-    Error::invalid("url", "for TLS build with the feature `tls` of this crate: features = [\"tls\"]")
-}
-
 impl fmt::Debug for ConnectOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectOptions")
@@ -465,35 +350,5 @@ impl fmt::Debug for ConnectOptions {
             .field("command_timeout", &self.command_timeout)
             .field("wait_for_server", &self.wait_for_server)
             .finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_read_and_secrets_stay_inside() {
-        let options = ConnectOptions::from_url("redis://joe:s3cret@example.org:7000/3").unwrap();
-        assert_eq!(options.servers, Servers::One(Address::Tcp("example.org".into(), 7000)));
-        assert_eq!((options.db, options.password.as_deref()), (3, Some("s3cret")));
-        let shown = format!("{options:?}");
-        assert!(!shown.contains("s3cret") && !shown.contains("joe"), "{shown}");
-        let unix = ConnectOptions::from_url("redis+unix:///run/redis.sock?db=2").unwrap();
-        assert_eq!((unix.servers, unix.db), (Servers::One(Address::Unix("/run/redis.sock".into())), 2));
-    }
-
-    #[test]
-    fn a_bad_url_is_an_error_that_does_not_repeat_it() {
-        let error = ConnectOptions::from_url("http://joe:s3cret@host/").unwrap_err().to_string();
-        assert!(!error.contains("s3cret"), "{error}");
-        for url in ["127.0.0.1:6379", "localhost", ""] {
-            let error = ConnectOptions::from_url(url).unwrap_err().to_string();
-            assert!(error.contains("it must begin with redis://"), "{error}");
-        }
-        match ConnectOptions::from_url("rediss://host") {
-            Ok(options) => assert!(cfg!(feature = "tls") && matches!(options.servers, Servers::One(Address::Tls(..)))),
-            Err(error) => assert!(error.to_string().contains("features = [\"tls\"]"), "{error}"),
-        }
     }
 }

@@ -254,7 +254,7 @@ fn rounded(span: Duration) -> Duration {
 mod tests {
     use redis::{ErrorKind, ServerErrorKind};
 
-    use super::super::options::Address;
+    use super::super::servers::Address;
     use super::*;
 
     #[derive(Default)]

@@ -3,8 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::options::Address;
-use super::servers::Servers;
+use super::servers::{Address, Servers};
 
 use crate::sync::Lock;
 

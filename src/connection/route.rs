@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
+use super::attempt::is_permanent;
 use super::dial::Dialer;
 use super::failure::CallFailure;
 use super::first::first_of;
-use super::link::is_permanent;
 use super::node::{Limits, Live, Node};
-use super::options::{Address, ConnectOptions};
+use super::options::ConnectOptions;
 use super::outage::Outages;
+use super::servers::Address;
 use super::topology::{Topology, no_owner};
 
 use crate::sync::Lock;

@@ -19,12 +19,11 @@ use redis::{Cmd, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisConnection
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::dial::within;
+use super::attempt::{Pauses, within};
 use super::failure::without_secrets;
-use super::link::Pauses;
-use super::options::{Address, ConnectOptions};
+use super::options::ConnectOptions;
 use super::progress::Progress;
-use super::servers::{Host, Naming};
+use super::servers::{Address, Host, Naming};
 use super::socket::{Opener, Terms};
 
 use crate::sync::Lock;

@@ -1,11 +1,43 @@
 //! The servers of a client: one, the master that sentinels name, or the masters of a cluster.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::options::{Address, ConnectOptions, no_tls};
-use super::query::{self, boolean, decode, number};
 use crate::error::{Error, Result};
+
+/// Where a server listens.
+///
+/// If you have a URL, use [`ConnectOptions::from_url`] instead.
+///
+/// ```
+/// use oxmq::ConnectOptions;
+/// use oxmq::client::Address;
+///
+/// let local = ConnectOptions::new(Address::Unix("/run/redis.sock".into()));
+/// let other = ConnectOptions::new(Address::Tcp("10.0.0.1".into(), 6379)).db(2);
+/// # let _ = (local, other);
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Address {
+    /// Host and port.
+    Tcp(String, u16),
+    /// Host and port, encrypted. Needs the feature `tls`.
+    Tls(String, u16),
+    /// The path of a unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) => write!(f, "redis://{host}:{port}"),
+            Self::Tls(host, port) => write!(f, "rediss://{host}:{port}"),
+            Self::Unix(path) => write!(f, "redis+unix://{}", path.display()),
+        }
+    }
+}
 
 /// How a client finds its server.
 #[derive(Clone, PartialEq, Eq)]
@@ -158,98 +190,6 @@ pub(super) const SENTINEL_PORT: u16 = 26379;
 /// The default port of cluster nodes.
 pub(super) const CLUSTER_PORT: u16 = 6379;
 
-/// The parts of a URL that names several hosts.
-struct Parts<'a> {
-    tls: bool,
-    username: Option<String>,
-    password: Option<String>,
-    hosts: Vec<&'a str>,
-    path: Vec<String>,
-    query: Vec<(&'a str, String)>,
-}
-
-/// Reads the URL of sentinels or of a cluster; `None` if it is another one.
-pub(super) fn read_url(url: &str) -> Option<Result<ConnectOptions>> {
-    let (scheme, rest) = url.split_once("://")?;
-    let (scheme, kind) = scheme.split_once(['+', '-'])?;
-    let tls = match scheme {
-        "redis" | "valkey" => false,
-        "rediss" | "valkeys" => true,
-        _ => return None,
-    };
-    match kind {
-        "sentinel" => Some(split(rest, tls).and_then(sentinel)),
-        "cluster" => Some(split(rest, tls).and_then(cluster)),
-        _ => None,
-    }
-}
-
-/// Splits `[user][:password@]host[:port],…[/path…][?query]`.
-fn split(rest: &str, tls: bool) -> Result<Parts<'_>> {
-    let (rest, query) = query::cut(rest)?;
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-    let (username, password) = login.split_once(':').unwrap_or((login, ""));
-    let given = |text: &str| (!text.is_empty()).then(|| decode(text)).transpose();
-    Ok(Parts {
-        tls,
-        username: given(username)?,
-        password: given(password)?,
-        hosts: hosts.split(',').collect(),
-        path: path.split('/').filter(|part| !part.is_empty()).map(decode).collect::<Result<_>>()?,
-        query,
-    })
-}
-
-fn sentinel(parts: Parts<'_>) -> Result<ConnectOptions> {
-    let Parts { tls, username, password, hosts, path, query } = parts;
-    let (master, db) = match &path[..] {
-        [master] => (master, 0),
-        [master, db] => (master, number(db)?),
-        _ => {
-            return Err(Error::invalid(
-                "url",
-                "the name of the master must follow the hosts: …/mymaster or …/mymaster/0",
-            ));
-        }
-    };
-    let mut options = ConnectOptions::sentinel(hosts, master)?.db(db);
-    options.set_tls(tls)?;
-    (options.username, options.password) = (username, password);
-    for (name, value) in query {
-        match name {
-            "sentinel_username" => options.sentinel.username = Some(value),
-            "sentinel_password" => options.sentinel.password = Some(value),
-            "sentinel_tls" => {
-                let on = boolean(&value)?;
-                if on && !cfg!(feature = "tls") {
-                    return Err(no_tls());
-                }
-                options.sentinel.tls = Some(on);
-            }
-            _ => options = query::apply(options, name, value)?,
-        }
-    }
-    Ok(options)
-}
-
-fn cluster(parts: Parts<'_>) -> Result<ConnectOptions> {
-    let Parts { tls, username, password, hosts, path, query } = parts;
-    let db = match &path[..] {
-        [] => 0,
-        [db] => number(db)?,
-        _ => return Err(Error::invalid("url", "only /0 may follow the hosts of a cluster")),
-    };
-    let mut options = ConnectOptions::cluster(hosts)?.db(db);
-    options.set_tls(tls)?;
-    (options.username, options.password) = (username, password);
-    for (name, value) in query {
-        options = query::apply(options, name, value)?;
-    }
-    options.check()?;
-    Ok(options)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,55 +220,5 @@ mod tests {
         assert_eq!(naming.address("10.0.0.2", 7000), tls("10.0.0.2", 7000));
         assert_eq!(naming.address("bad", 7000), tls("bad", 7000));
         assert_eq!(Naming::default().address("10.0.0.1", 1), Address::Tcp("10.0.0.1".to_owned(), 1));
-    }
-
-    #[test]
-    fn the_url_of_sentinels_is_read_and_its_secrets_stay_inside() {
-        let url = "redis+sentinel://joe:s%2Fcr@h1,h2:7/my%20master/3?sentinel_username=eve&sentinel_password=p%3Dw";
-        let options = ConnectOptions::from_url(url).unwrap();
-        assert_eq!((options.username.as_deref(), options.password.as_deref()), (Some("joe"), Some("s/cr")));
-        let sentinel = &options.sentinel;
-        assert_eq!((sentinel.username.as_deref(), sentinel.password.as_deref()), (Some("eve"), Some("p=w")));
-        assert_eq!((options.db, sentinel.tls), (3, None));
-        let shown = format!("{options:?}");
-        assert!(shown.contains("redis+sentinel://h1:26379,h2:7/my master"), "{shown}");
-        assert!(!["joe", "s/cr", "eve", "p=w"].iter().any(|secret| shown.contains(secret)), "{shown}");
-        assert_eq!(ConnectOptions::from_url("redis-sentinel://h1/m").unwrap().db, 0);
-    }
-
-    #[test]
-    fn the_url_of_a_cluster_is_read() {
-        let options = ConnectOptions::from_url("redis+cluster://joe:s3cr@h1,[::1]:7/0").unwrap();
-        assert_eq!((options.username.as_deref(), options.password.as_deref()), (Some("joe"), Some("s3cr")));
-        let shown = format!("{options:?}");
-        assert!(shown.contains("redis+cluster://h1:6379,[::1]:7") && !shown.contains("s3cr"), "{shown}");
-        assert!(ConnectOptions::from_url("redis-cluster://h1").is_ok());
-        for bad in ["redis+cluster://", "redis+cluster://h1/1", "redis+cluster://h1/0/0", "redis+cluster://h1?a=b"] {
-            assert!(ConnectOptions::from_url(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_bad_url_of_sentinels_is_refused_without_its_secrets() {
-        for bad in [
-            "redis+sentinel://:s3cret@h1",
-            "redis+sentinel://:s3cret@/m",
-            "redis+sentinel://:s3cret@h1,,h2/m",
-            "redis+sentinel://:s3cret@h1/m/x",
-            "redis+sentinel://:s3cret@h1/m/0/1",
-            "redis+sentinel://:s3cret@h1/m?s3cret=1",
-            "redis+sentinel://:s3cret%@h1/m",
-            "redis+sentinel://:s3cret@h1/m?sentinel_tls=s3cret",
-        ] {
-            let error = ConnectOptions::from_url(bad).unwrap_err();
-            let shown = format!("{error} {error:?}");
-            assert!(matches!(error, Error::InvalidOption { .. }) && !shown.contains("s3cret"), "{bad}: {shown}");
-        }
-        match ConnectOptions::from_url("rediss+sentinel://h1/m") {
-            Ok(options) => {
-                assert!(cfg!(feature = "tls") && matches!(options.servers, Servers::Sentinels { tls: true, .. }))
-            }
-            Err(error) => assert!(error.to_string().contains("features = [\"tls\"]"), "{error}"),
-        }
     }
 }

@@ -12,8 +12,8 @@ use redis::{AsyncConnectionConfig, ErrorKind, RedisConnectionInfo, RedisError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::options::Address;
 use super::progress::{Progress, Watched};
+use super::servers::Address;
 #[cfg(feature = "tls")]
 use super::tls::Tls;
 

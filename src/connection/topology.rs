@@ -12,13 +12,12 @@ use redis::{Cmd, ErrorKind, RedisError, Value};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::dial::{NO_CONNECTION, in_words, within};
-use super::failure::without_secrets;
+use super::attempt::{in_words, within};
+use super::failure::{NO_CONNECTION, without_secrets};
 use super::first::first_of;
-use super::options::Address;
 use super::outage::Outages;
 use super::progress::Progress;
-use super::servers::{Naming, Servers};
+use super::servers::{Address, Naming, Servers};
 use super::slot::SLOTS;
 use super::socket::{Opener, Terms};
 

@@ -12,6 +12,11 @@ pub(super) fn several(url: &str) -> Option<Error> {
     authority(url).0.rsplit('@').next()?.contains(',').then(|| Error::invalid("url", SEVERAL))
 }
 
+/// Returns the error for TLS without the feature that it needs.
+pub(super) fn no_tls() -> Error {
+    Error::invalid("url", "for TLS build with the feature `tls` of this crate: features = [\"tls\"]")
+}
+
 const SEVERAL: &str = "one server is expected; several are written redis+sentinel://host:port,host:port/master or \
                        redis+cluster://host:port,host:port";
 
