@@ -25,7 +25,8 @@ const CALL_JOBS: usize = 100;
 const CALL_BYTES: usize = 1024 * 1024;
 
 /// How many calls are under way at once: Redis works on one while the jobs of the other run. For that they must not be
-/// sent together, see [`sent`](crate::engine::sent).
+/// sent together, see [`sent`](crate::engine::sent). A worker whose slots come as a block sends one at a time: Redis works
+/// on those of the other blocks meanwhile, and a call for a whole block costs less than two for its halves.
 const CALLS_AT_ONCE: usize = 2;
 
 /// How long a small call waits for more jobs of its block to end.
@@ -70,8 +71,8 @@ pub(super) struct Slots {
     /// Whether they are [shared](super::slots) with other queues' workers. Then a worker that has none waits for the
     /// marker all the same, and asks for slots when it knows of a job.
     pub(super) are_shared: bool,
-    /// Whether slots are passed on in blocks, and others wait for them. Then a small call waits a moment for more, as
-    /// Redis has calls of others to work on.
+    /// Whether slots are passed on in blocks, and others wait for them. Then there is one call at a time, and a small one
+    /// waits a moment for more, as Redis has calls of others to work on.
     pub(super) is_block: bool,
 }
 
@@ -254,7 +255,8 @@ impl Plan {
             return None;
         }
         let want = if self.drained { 0 } else { self.wanted(seen.slots) };
-        if self.calls >= CALLS_AT_ONCE || (seen.pending == 0 && want == 0) {
+        let at_once = if seen.slots.is_block { 1 } else { CALLS_AT_ONCE };
+        if self.calls >= at_once || (seen.pending == 0 && want == 0) {
             return None;
         }
         if self.one_by_one {
@@ -262,7 +264,7 @@ impl Plan {
             return (self.calls == 0 && self.not_before.is_none()).then_some((1, 0));
         }
         // Starts a second call only if it carries at least half a share: small batches cost Redis more than they gain.
-        let share = seen.slots.all.div_ceil(CALLS_AT_ONCE).min(call_jobs(seen.slots.all));
+        let share = seen.slots.all.div_ceil(at_once).min(call_jobs(seen.slots.all));
         let is_small = |share: usize| seen.pending.max(want) < share.div_ceil(2);
         if self.calls > 0 && is_small(share) {
             return None;

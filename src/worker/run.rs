@@ -195,12 +195,8 @@ impl Loop {
         let mut came = Vec::new();
         loop {
             failpoint::hit("worker loop", &self.worker.queue.engine().keys);
-            // Jobs that end at once run now, so that their outcomes are sent before the next reply is handled.
             if std::mem::take(&mut self.has_started) {
-                tokio::task::yield_now().await;
-                while let Ok(ended) = self.ended_rx.try_recv() {
-                    self.on_ended(ended);
-                }
+                self.let_short_jobs_end().await;
             }
             self.turn();
             if self.plan.is_closed(self.unsettled(), Deadline::now()) {
@@ -227,6 +223,22 @@ impl Loop {
                     self.limit_asked = None;
                     self.plan.limit_lasts(left, Deadline::now());
                 }
+            }
+        }
+    }
+
+    /// Lets jobs that end at once run, so that their outcomes are sent before the next reply is handled. For a block of
+    /// slots it goes on as long as more of them end: other threads run some, and one call for all of them costs less.
+    async fn let_short_jobs_end(&mut self) {
+        loop {
+            tokio::task::yield_now().await;
+            let before = self.pending.len();
+            while let Ok(ended) = self.ended_rx.try_recv() {
+                self.on_ended(ended);
+            }
+            let is_block = self.share.as_ref().is_some_and(SlotShare::is_block);
+            if !is_block || self.pending.len() == before {
+                break;
             }
         }
     }

@@ -399,7 +399,7 @@ fn a_call_for_a_block_waits_a_moment_for_the_rest_of_it() {
         now,
     };
     let now = Instant::now();
-    assert_eq!(plan.next(&seen(0, now)), Step::Call { outcomes: 8, want: 8 });
+    assert_eq!(plan.next(&seen(0, now)), Step::Call { outcomes: 16, want: 8 });
     plan.called(8);
     plan.returned(8);
     plan.learn(Learned { want: 8, got: 8, is_answered: true, ..Learned::default() }, now);
@@ -408,10 +408,13 @@ fn a_call_for_a_block_waits_a_moment_for_the_rest_of_it() {
     assert_eq!(plan.next(&seen(3, now)), Step::Rest);
     assert_eq!(plan.alarm(), Some(now + GATHER_CALL));
     // It sends when half of the jobs have ended, or the time is over, or nothing is left to wait for.
-    assert_eq!(plan.next(&seen(3, now + GATHER_CALL)), Step::Call { outcomes: 8, want: 3 });
+    assert_eq!(plan.next(&seen(3, now + GATHER_CALL)), Step::Call { outcomes: 16, want: 3 });
     assert_eq!(plan.alarm(), None);
     plan.ended();
-    assert_eq!(plan.next(&seen(4, now)), Step::Call { outcomes: 8, want: 4 });
+    assert_eq!(plan.next(&seen(4, now)), Step::Call { outcomes: 16, want: 4 });
+    plan.called(4);
     (0..4).for_each(|_| plan.ended());
-    assert_eq!(plan.next(&seen(1, now)), Step::Call { outcomes: 8, want: 8 });
+    assert_eq!(plan.next(&seen(4, now)), Step::Rest, "one call at a time");
+    plan.returned(4);
+    assert_eq!(plan.next(&seen(1, now)), Step::Call { outcomes: 16, want: 8 });
 }
