@@ -8,7 +8,7 @@ ARGV    1 now       ms, the caller's clock
                     `parent` JSON, both empty where there is none; then eight values for each job as in `add_jobs`,
                     without a parent; every job has an id
 RETURN  array, four values for each job that was not simply created: its position (from 1), and outcome, id and other as
-        `add_jobs` answers
+        `add_jobs` answers; then, below 0, the number of each home that had no cap of the event stream and has one now
 EVENTS  added, waiting, delayed, waiting-children, duplicated, deduplicated, removed
 USES    codes, outcomes, queue, add_flow/fresh, settings, wake, homes, number, is_job, is_taken, announce, delay, prioritize,
         ready, release, delete, attach, dedup, read_linked, store, placing
@@ -20,8 +20,10 @@ local now, homes = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 -- Reads every key that is written to before the first write, so that a key of a wrong type fails the call with nothing
 -- changed.
+local had_cap = {}
 for i = 1, homes do
   enter(ARGV[2 + i])
+  had_cap[i] = settings.has_cap
   local counter = call("GET", base .. "id")
   if counter and (#counter > 18 or not string.find(counter, "^%-?%d+$")) then
     error("the number of the last job cannot be read")
@@ -178,5 +180,9 @@ end
 for i = 1, homes do
   enter(ARGV[2 + i])
   if settings.has_cap then trim_events(3 * #jobs) end
+  if settings.has_cap ~= had_cap[i] then
+    reply[n + 1] = -i
+    n = n + 1
+  end
 end
 return reply

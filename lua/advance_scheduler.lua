@@ -17,7 +17,7 @@ ARGV    1 scheduler  its id
         14 token     of the producer, if runs must not overlap: it is removed without being run while an earlier
                      run has not finished; empty otherwise, may be left out
         15 last      "1" if there is no next run; may be left out
-RETURN  {outcome, id}
+RETURN  {outcome, id}, and one value more, 1, if the queue had no cap of the event stream and has the default one now
         outcome 0 created  1 a job has the id of the next run, so the scheduler stops  2 nothing to do: the scheduler was
         removed, or this producer is not its current run  3 a repeatable job of an old version  4 neither interval nor
         slot is known  5 the producer was removed because an earlier run has not finished; the next run was created,
@@ -109,10 +109,14 @@ if not data and not held[5] then
   adopted = call("HGET", base .. producer, "data")
   if adopted == "{}" then adopted = nil end
 end
+local had_cap = settings.has_cap
 keep_cap()
+local function answer(outcome)
+  return { outcome, id, not had_cap and 1 or nil }
+end
 if found ~= "none" then
   announce("duplicated", id)
-  return { 1, id }
+  return answer(1)
 end
 if token ~= "" and not skips then call("HSET", entry, "running", producer) end
 
@@ -123,6 +127,6 @@ store_run(scheduler, slot, now, {
 })
 if skips then
   remove_producer()
-  return { 5, id }
+  return answer(5)
 end
-return { 0, id }
+return answer(0)

@@ -7,6 +7,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use oxmq::error::BoxError;
 use oxmq::events::{CursorStore, Delivery, EventCursor, EventId, EventsFrom, QueueEvent};
+use oxmq::{FlowNode, Queue, Repeat};
 use serde_json::json;
 
 use crate::common::fixture::{Fixture, PATIENCE};
@@ -59,23 +60,52 @@ async fn a_cursor_that_began_on_an_empty_stream_reports_a_gap() {
 async fn the_length_of_the_stream_is_set_again_by_the_add_that_finds_it_gone() {
     let fixture = Fixture::new().await;
     let queue = fixture.client.queue::<serde_json::Value, ()>("new").max_len_events(500).open().unwrap();
-    let length = async || queue.get_meta().await.unwrap().max_len_events;
-    for n in 0..4 {
+    let other = fixture.client.queue::<serde_json::Value, ()>("other").max_len_events(700).open().unwrap();
+    let length = async |queue: &Queue<serde_json::Value, ()>| queue.get_meta().await.unwrap().max_len_events;
+    let flows = fixture.client.flow_producer();
+    let flow = || {
+        FlowNode::new("new", "job", 1).child(FlowNode::new("other", "job", 2)).child(FlowNode::new("third", "job", 3))
+    };
+    for n in 0..7 {
         match n {
             0 => drop(queue.add("job", json!(1)).await.unwrap()),
             1 => drop(queue.add("job", json!(1)).job_id("mine").await.unwrap()),
             2 => drop(queue.add_bulk([oxmq::NewJob::new("job", json!(n))]).await.unwrap()),
-            _ => drop(
-                queue
-                    .upsert_job_scheduler("s", oxmq::Repeat::every(std::time::Duration::from_secs(3_600)))
-                    .await
-                    .unwrap(),
-            ),
+            3 => drop(queue.upsert_job_scheduler("s", Repeat::every(Duration::from_secs(3_600))).await.unwrap()),
+            4 => drop(queue.publish_event("custom", &[]).await.unwrap()),
+            5 => drop(flows.add(flow()).await.unwrap()),
+            _ => drop(flows.add_bulk([flow(), flow()]).await.unwrap()),
         }
-        assert_eq!(length().await, Some(500), "{n}");
+        assert_eq!(length(&queue).await, Some(500), "{n}");
+        if n >= 5 {
+            assert_eq!(length(&other).await, Some(700), "{n}");
+            // Nobody has opened this queue, so it has the default, as in Node.
+            let third = fixture.client.queue::<serde_json::Value, ()>("third").open().unwrap();
+            assert_eq!(length(&third).await, Some(10_000), "{n}");
+        }
         crate::common::dump::remove_all(&mut fixture.redis.clone(), &fixture.prefix).await;
-        assert_eq!(length().await, None);
+        assert_eq!(length(&queue).await, None);
     }
+}
+
+/// The settings alone may be lost, by hand or by a restore of some keys, while jobs are there that make others.
+#[tokio::test]
+async fn the_length_of_the_stream_is_set_again_by_children_and_by_the_next_run_of_a_scheduler() {
+    let fixture = Fixture::new().await;
+    let queue = &fixture.queue;
+    let length = async || queue.get_meta().await.unwrap().max_len_events;
+    let lose = async || {
+        let lost: i64 = redis::AsyncCommands::del(&mut fixture.redis.clone(), fixture.key("meta")).await.unwrap();
+        assert_eq!(lost, 1);
+    };
+    queue.upsert_job_scheduler("s", Repeat::every(Duration::from_secs(3_600))).await.unwrap();
+    let by_hand = fixture.client.manual_worker::<serde_json::Value, ()>("q").open().unwrap();
+    lose().await;
+    let run = by_hand.get_next_job("token").await.unwrap().expect("the first run is due at once");
+    assert_eq!(length().await, Some(1_000_000), "the next run was created");
+    lose().await;
+    run.add_child(FlowNode::new("q", "child", 1)).await.unwrap();
+    assert_eq!(length().await, Some(1_000_000), "a child was created");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use crate::clock::millis;
 use crate::connection::{CallFailure, Pauses};
 use crate::error::{Error, Reason, Result};
 use crate::keys::QueueKeys;
-use crate::script::add_flow::{Exceptions, Flow, add_flow};
+use crate::script::add_flow::{Exceptions, Flow, Stored, add_flow};
 use crate::script::add_jobs::{Addition, Placed};
 use crate::script::read_origin::{Origin, read_origin};
 use crate::script::trace_flow::{FlowTrace, trace_flow};
@@ -26,7 +26,7 @@ impl Engine {
     /// # Errors
     ///
     /// [`Error::OutcomeUnknown`], or the server refuses the call as a whole, and nothing was stored.
-    pub(crate) async fn add_flow(&self, flow: &Flow, own: Option<usize>) -> Result<Exceptions> {
+    pub(crate) async fn add_flow(&self, flow: &Flow, own: Option<usize>) -> Result<Stored> {
         flow.homes.iter().try_for_each(|home| self.check_slot("flow", home.base()))?;
         let deadline = tokio::time::Instant::now() + self.link.options().command_timeout * 2;
         let mut backoff = Pauses::default();
@@ -35,7 +35,7 @@ impl Engine {
         loop {
             let sent = Instant::now();
             let failure = match call.send(&self.link, &self.keys).await {
-                Ok(exceptions) => return Ok(exceptions),
+                Ok(stored) => return Ok(stored),
                 Err(failure) => failure,
             };
             let is_over = tokio::time::Instant::now() >= deadline;
@@ -46,7 +46,11 @@ impl Engine {
                     let since = *first_lost.get_or_insert(sent);
                     if let Some(own) = own {
                         match self.trace_flow(flow, own, since).await? {
-                            FlowTrace::Stored => return self.read_placed(flow).await,
+                            FlowTrace::Stored => {
+                                let exceptions = self.read_placed(flow).await?;
+                                // The lost reply may have said that any of them had no cap.
+                                return Ok(Stored { exceptions, had_no_cap: (0..flow.homes.len()).collect() });
+                            }
                             FlowTrace::NotStored => {}
                             FlowTrace::Unknown => return Err(Error::OutcomeUnknown { op: OP }),
                         }

@@ -82,7 +82,11 @@ impl Engine {
     /// The stream is trimmed to the queue's own cap. A lost reply is [`Error::OutcomeUnknown`]: the event may be there.
     pub(crate) async fn publish_event(&self, name: &str, fields: &[(&str, &str)]) -> Result<EventId> {
         check_event(name, fields)?;
-        self.call(publish_event(name, fields)).await
+        let (id, had_no_cap) = self.call(publish_event(name, fields)).await?;
+        if had_no_cap {
+            self.note_settings(false);
+        }
+        Ok(id)
     }
 }
 

@@ -18,7 +18,11 @@ impl Engine {
     ///
     /// The server refuses the call as such; nothing was changed.
     pub(crate) async fn advance_scheduler(&self, now: u64, advance: &Advance, token: &str) -> Result<Advanced> {
-        self.call_until(Until::Decided, advance_scheduler(now, advance, token)).await
+        let (advanced, had_no_cap) = self.call_until(Until::Decided, advance_scheduler(now, advance, token)).await?;
+        if had_no_cap {
+            self.note_settings(false);
+        }
+        Ok(advanced)
     }
 
     /// Creates or changes a scheduler. `is_repeatable` says that doing so twice has the same result as doing it once.

@@ -165,6 +165,7 @@ impl std::fmt::Debug for FlowProducer {
 }
 
 async fn store(plan: Plan) -> Result<Vec<AddedNode>> {
-    let exceptions = plan.engine().add_flow(&plan.flow, plan.own).await?;
-    Ok(plan.into_trees(exceptions))
+    let stored = plan.engine().add_flow(&plan.flow, plan.own).await?;
+    plan.mend_settings(&stored.had_no_cap).await;
+    Ok(plan.into_trees(stored.exceptions))
 }

@@ -78,6 +78,14 @@ impl Plan {
         self.cores[0].engine()
     }
 
+    /// Writes the settings of queues that had none again, if this client has written them before.
+    pub(super) async fn mend_settings(&self, homes: &[usize]) {
+        for core in homes.iter().filter_map(|home| self.cores.get(*home)) {
+            core.engine().note_settings(false);
+            core.mend_settings().await;
+        }
+    }
+
     /// Returns the trees, with the outcome of each job.
     pub(super) fn into_trees(self, exceptions: Exceptions) -> Vec<AddedNode> {
         let Self { flow, cores, parents, .. } = self;

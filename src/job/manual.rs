@@ -403,7 +403,9 @@ async fn admit<D: DeserializeOwned, R>(
         }
     };
     if let Some(key) = raw.repeat_job_key() {
-        match crate::scheduler::advance(queue.engine(), key, &raw, token).await {
+        let advanced = crate::scheduler::advance(queue.engine(), key, &raw, token).await;
+        queue.mend_settings().await;
+        match advanced {
             Ok(Turn::Run) => {}
             Ok(Turn::Skipped) => return Err(None),
             Err(error) => {

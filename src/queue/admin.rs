@@ -277,6 +277,8 @@ impl<D, R> Queue<D, R> {
     #[doc(alias = "publishEvent")]
     #[doc(alias = "QueueEventsProducer")]
     pub async fn publish_event(&self, name: &str, fields: &[(&str, &str)]) -> Result<EventId> {
-        self.core.engine().publish_event(name, fields).await
+        let id = self.core.engine().publish_event(name, fields).await?;
+        self.core.mend_settings().await;
+        Ok(id)
     }
 }

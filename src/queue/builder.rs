@@ -45,7 +45,8 @@ impl<D, R> QueueBuilder<D, R> {
     /// queue, which is 10,000 for a new one. At most 2^53 − 1; more counts as that.
     ///
     /// It is written with the queue's settings, once per client; see [`Queue::write_meta`]. If several handles have set
-    /// it by then, the last one applies. BullMQ: `streams.events.maxLen`.
+    /// it by then, the last one applies. A call that creates jobs or events and finds the settings gone, as after a loss
+    /// of all data, writes them again; so does a worker that creates the next run of a scheduler. BullMQ: `streams.events.maxLen`.
     #[doc(alias = "maxLen")]
     pub fn max_len_events(mut self, events: u64) -> Self {
         self.max_events = Some(events.min(MAX_SAFE));

@@ -99,4 +99,13 @@ impl QueueCore {
             tracing::debug!(error = %WithCauses(&error), queue = ?self.engine().keys, "the settings of the queue could not be written");
         }
     }
+
+    /// Writes the settings again, if this client has written them before and knows that they are gone. For calls that
+    /// write none before their first, as in Node: flows, events, and the runs that a worker creates.
+    pub(crate) async fn mend_settings(&self) {
+        if !self.engine().has_settings() && self.settings.are_ours() {
+            // Boxed, since this is rare and the futures of callers should stay small.
+            Box::pin(self.open_for_add()).await;
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The settings of a queue that dashboards look for: the library's version, and the cap of the event stream.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::task::AbortHandle;
 
@@ -15,11 +15,18 @@ pub(super) struct Settings {
     turn: tokio::sync::Mutex<()>,
     /// The cap of the event stream that the user has set; 0 for none.
     max_events: AtomicU64,
+    /// Whether this client has written them before.
+    were_written: AtomicBool,
 }
 
 impl Settings {
     pub(super) fn limit_events(&self, cap: u64) {
         self.max_events.store(cap, Ordering::Relaxed);
+    }
+
+    /// Returns whether it is for this client to write them: it has done so before, or the user has set a cap.
+    pub(super) fn are_ours(&self) -> bool {
+        self.were_written.load(Ordering::Relaxed) || self.max_events.load(Ordering::Relaxed) > 0
     }
 
     /// Writes them, unless another caller has done so meanwhile.
@@ -45,6 +52,7 @@ impl Settings {
         let cap = Some(self.max_events.load(Ordering::Relaxed)).filter(|cap| *cap > 0);
         engine.open_queue(cap).await?;
         engine.note_settings(true);
+        self.were_written.store(true, Ordering::Relaxed);
         Ok(())
     }
 }

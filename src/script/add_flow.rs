@@ -60,17 +60,31 @@ fn are_siblings((home, job): &(usize, Addition), (other_home, other): &(usize, A
 /// The outcomes of jobs that were not simply created, with their positions.
 pub(crate) type Exceptions = Vec<(usize, Result<Placed, Reason>)>;
 
-/// Stores a flow as a whole, or not at all.
-pub(crate) fn add_flow(flow: &Flow) -> Call<Exceptions> {
-    Call::with(&SCRIPT, flow.args()).resend(Resend::Never).read_each(flow.jobs.len(), exceptions)
+/// What became of a flow that was stored.
+#[derive(Default)]
+pub(crate) struct Stored {
+    pub(crate) exceptions: Exceptions,
+    /// The positions of the `homes` that had no cap of the event stream, as after a loss of all data, so that they have
+    /// got the default.
+    pub(crate) had_no_cap: Vec<usize>,
 }
 
-fn exceptions(value: Value, count: usize) -> Option<Exceptions> {
+/// Stores a flow as a whole, or not at all.
+pub(crate) fn add_flow(flow: &Flow) -> Call<Stored> {
+    Call::with(&SCRIPT, flow.args()).resend(Resend::Never).read_each(flow.jobs.len(), stored)
+}
+
+fn stored(value: Value, count: usize) -> Option<Stored> {
     let mut items = reply::array(value)?.into_iter();
-    let mut exceptions = Exceptions::new();
+    let mut stored = Stored::default();
     while let Some(position) = items.next() {
-        let at = usize::try_from(reply::int(position)?).ok()?.checked_sub(1).filter(|at| *at < count)?;
-        exceptions.push((at, answer(items.next()?, &mut items)?));
+        let position = reply::int(position)?;
+        let at = usize::try_from(position.unsigned_abs()).ok()?.checked_sub(1)?;
+        if position < 0 {
+            stored.had_no_cap.push(at);
+        } else {
+            stored.exceptions.push((Some(at).filter(|at| *at < count)?, answer(items.next()?, &mut items)?));
+        }
     }
-    Some(exceptions)
+    Some(stored)
 }

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::reply::{string, tuple};
+use super::reply::{self, string};
 use super::{Args, Call, Resend, Script, script};
 
 pub(crate) static SCRIPT: Script = script!("advance_scheduler", Consumes, uses: ["codes", "queue", "settings", "wake", "number", "announce", "is_job", "delete", "delay", "prioritize", "ready", "store", "scheduled_run"]);
@@ -55,9 +55,10 @@ pub(crate) enum Advanced {
     Skipped,
 }
 
-/// Creates the next run. `token` is the value of the current run's lock. Safe to repeat: a scheduler advances only from
+/// Creates the next run. Returns also whether the queue had no cap of the event stream, so that it has got the default.
+/// `token` is the value of the current run's lock. Safe to repeat: a scheduler advances only from
 /// its current run.
-pub(crate) fn advance_scheduler(now: u64, advance: &Advance, token: &str) -> Call<Advanced> {
+pub(crate) fn advance_scheduler(now: u64, advance: &Advance, token: &str) -> Call<(Advanced, bool)> {
     let mut args = Args::with_capacity(15, advance.opts.len() + 256);
     let maybe = |number: Option<f64>| number.map(|number| number.to_string()).unwrap_or_default();
     args.text(&advance.scheduler).text(&advance.producer).number(now).maybe(advance.slot);
@@ -68,9 +69,11 @@ pub(crate) fn advance_scheduler(now: u64, advance: &Advance, token: &str) -> Cal
     Call::with(&SCRIPT, args).resend(Resend::Safe).read(advanced)
 }
 
-fn advanced(value: Value) -> Option<Advanced> {
-    let [Value::Int(outcome), id] = tuple(value)? else { return None };
-    Some(match outcome {
+fn advanced(value: Value) -> Option<(Advanced, bool)> {
+    let mut items = reply::array(value)?.into_iter();
+    let (outcome, id) = (reply::int(items.next()?)?, items.next()?);
+    let had_no_cap = items.next().is_some();
+    let advanced = match outcome {
         0 => Advanced::Created { id: string(id)? },
         1 => Advanced::Taken { id: string(id)? },
         2 => Advanced::NotCurrent,
@@ -78,5 +81,6 @@ fn advanced(value: Value) -> Option<Advanced> {
         4 => Advanced::NoInterval,
         5 => Advanced::Skipped,
         _ => return None,
-    })
+    };
+    Some((advanced, had_no_cap))
 }

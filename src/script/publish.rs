@@ -1,12 +1,18 @@
 //! Writes a custom event: `lua/publish_event.lua`.
 
-use super::{Call, Resend, Script, reply, script};
+use redis::Value;
+
+use super::reply::{string, tuple};
+use super::{Call, Resend, Script, script};
 use crate::wire::EventId;
 
 pub(crate) static SCRIPT: Script = script!("publish_event", Produces, uses: ["codes", "queue", "settings"]);
 
-/// Writes the event, and returns its id.
-pub(crate) fn publish_event(name: &str, fields: &[(&str, &str)]) -> Call<EventId> {
+/// Writes the event. Returns its id, and whether the queue had no cap of the event stream, so that it has got the default.
+pub(crate) fn publish_event(name: &str, fields: &[(&str, &str)]) -> Call<(EventId, bool)> {
     let call = fields.iter().fold(Call::to(&SCRIPT).text(name), |call, (field, value)| call.text(field).text(value));
-    call.resend(Resend::Never).read(|value| EventId::decode(reply::string(value)?.as_bytes()))
+    call.resend(Resend::Never).read(|value| {
+        let [id, new] = tuple(value)?;
+        Some((EventId::decode(string(id)?.as_bytes())?, new == Value::Int(1)))
+    })
 }

@@ -196,6 +196,7 @@ async fn schedule_next(worker: &WorkerCore, key: &str, raw: &RawJob, attempt: &A
         advanced = scheduler::advance(worker.queue.engine(), key, raw, attempt.token()) => advanced,
         () = attempt.cancellation().cancelled() => return None,
     };
+    worker.queue.mend_settings().await;
     let turn = advanced.unwrap_or_else(|error| {
         worker.events.error(error);
         Turn::Run

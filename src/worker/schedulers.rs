@@ -16,7 +16,9 @@ pub(crate) async fn look_for_ever(worker: &WorkerCore, looks: &Arc<SharedLooks>)
     let lookout = looks.join(engine, interval, interval.min(Duration::from_secs(1)));
     loop {
         lookout.is_due(|| false).await;
-        match scheduler::revive(engine, interval).await {
+        let revived = scheduler::revive(engine, interval).await;
+        worker.queue.mend_settings().await;
+        match revived {
             Ok(revived) => {
                 for revived in revived {
                     match revived {
