@@ -245,9 +245,10 @@ impl JobOptions {
     /// moment counts. Default: none.
     ///
     /// It is stored as `expiresIn`, in ms. What makes a job ready later than it was added notes when, in its hash. BullMQ does
-    /// not; then the newest 1,000 events of the queue tell, and if they reach back too little, a parent that a worker in Node
-    /// has let go, and a job that it has promoted early, are not held to it. One that Node promotes early and that a worker
-    /// takes after its first delay is held to that delay.
+    /// not; then the newest 1,000 events of the queue tell. If they do not reach back so far, or are gone, the job counts from
+    /// the end of its first delay; but a parent, a job that has run before, and one that is taken before its first delay is
+    /// over may have become ready later, and are not held to it. One that Node promotes early and that a worker takes after
+    /// its first delay is held to that delay.
     #[doc(alias = "expiresIn")]
     pub fn expires_in(mut self, span: Duration) -> Self {
         self.expires_in = Some(span);

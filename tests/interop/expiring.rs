@@ -100,3 +100,55 @@ async fn jobs_that_node_promotes_expire_by_their_events() {
         assert_eq!(failed, [late], "{version:?}");
     }
 }
+
+/// The events may be trimmed, or the whole stream may be gone. Then a job counts from its first delay, and one that may have
+/// been ready later than that is not held to its span.
+#[tokio::test]
+async fn where_no_event_tells_a_job_counts_from_its_first_delay_or_is_not_held_to_it() {
+    let mixed = Mixed::start(BullMq::V6).await;
+    let redis = mixed.server.connection().await;
+    let key = |suffix: &str| format!("{}:q:{suffix}", mixed.prefix);
+    let state = async |id: &str| mixed.queue.job(id).get_state().await.unwrap();
+    let id_of = |added: serde_json::Value| added["id"].as_str().unwrap().to_owned();
+    let add = async |delay: u64| {
+        let opts = json!({ "expiresIn": 60_000, "delay": delay });
+        id_of(mixed.call("add", json!({ "name": "n", "data": {}, "opts": opts })).await)
+    };
+    let minute = Duration::from_secs(60);
+    let commands = [("DEL", &[] as &[&str]), ("XTRIM", &["MAXLEN", "0"])];
+    for (round, (command, arguments)) in commands.into_iter().enumerate() {
+        let fails = json!({ "behaviour": "fail", "worker": "w" });
+        let retried = add(0).await;
+        mixed.call("startWorker", fails.clone()).await;
+        eventually("Node has failed it", || async { state(&retried).await == JobState::Failed }).await;
+        mixed.call("stopWorker", fails).await;
+        let (late, early) = (add(1_000).await, add(172_800_000).await);
+        let parent = json!({ "name": "n", "queueName": "q", "opts": { "expiresIn": 60_000 },
+            "children": [{ "name": "child", "queueName": "children" }] });
+        let parent = id_of(mixed.call("flowAdd", json!({ "flow": parent })).await);
+        for id in [&retried, &late, &early, &parent] {
+            let age = redis::cmd("HINCRBY").arg(key(id)).arg("timestamp").arg(-86_400_000).to_owned();
+            let () = age.query_async(&mut redis.clone()).await.unwrap();
+        }
+        let afresh = json!({ "resetAttemptsMade": true, "resetAttemptsStarted": true });
+        mixed.call("retryJob", json!({ "job": retried, "state": "failed", "opts": afresh })).await;
+        let children = json!({ "queue": "children", "behaviour": "complete", "worker": "c" });
+        mixed.node.call("startWorker", children.clone()).await.unwrap();
+        eventually("Node has let the parent go", || async { state(&parent).await == JobState::Waiting }).await;
+        mixed.node.call("stopWorker", children).await.unwrap();
+        // Its first delay was over a day ago, so it may have waited since then.
+        mixed.call("promote", json!({ "job": late })).await;
+        mixed.call("promote", json!({ "job": early })).await;
+        let lost = redis::cmd(command).arg(key("events")).arg(arguments).to_owned();
+        let lost: i64 = lost.query_async(&mut redis.clone()).await.unwrap();
+        assert!(lost > 0, "{command}");
+        let worker = mixed.client.worker("q", |_: Job| async { Ok::<_, Halt>(json!(1)) }).start().unwrap();
+        for (id, failed) in [(&retried, false), (&late, true), (&early, false), (&parent, false)] {
+            let ended = mixed.queue.job(id).wait_until_finished(minute).await;
+            assert_eq!(ended.is_err(), failed, "{command}: {id}: {ended:?}");
+        }
+        worker.close().await;
+        let failed: Vec<String> = redis.clone().zrange(key("failed"), 0, -1).await.unwrap();
+        assert!(failed.len() == round + 1 && failed.contains(&late), "{command}: {failed:?}");
+    }
+}
