@@ -392,5 +392,62 @@ pub fn scenarios() -> Vec<Scenario> {
                 counts(),
             ],
         ),
+        scenario(
+            "the next iteration has name and data of the scheduler and the options of the one before",
+            [
+                upsert(every(60_000), template(Some(2))),
+                redis("HSET {q}:repeat:s name tock data 7 every 30000 opts {}"),
+                fetch(),
+                show(),
+                complete("$last"),
+                wait(30_000),
+                fetch(),
+                get("$last"),
+            ],
+        )
+        .not_v5(v5),
+        scenario("an upsert in each state of the current iteration", upserts_in_each_state()).not_v5(v5),
     ]
+}
+
+/// Upserts that leave a scheduler as it is, change its interval or give it a pattern, in each state of its current run.
+fn upserts_in_each_state() -> Vec<Step> {
+    let every = |ms| Repeat { every: Some(ms), ..Repeat::default() };
+    let cron = || Repeat { pattern: Some("*/7 * * * *".into()), ..Repeat::default() };
+    let mut steps = Vec::new();
+    for state in ["wait", "prioritized", "delayed", "active", "completed", "failed"] {
+        for (n, change) in [every(60_000), every(45_000), cron()].into_iter().enumerate() {
+            let scheduler = format!("{state}{n}");
+            let upsert = |repeat| {
+                op(Op::UpsertJobScheduler {
+                    scheduler: scheduler.clone(),
+                    repeat,
+                    template: Template {
+                        opts: Some(JobOpts { priority: (state == "prioritized").then_some(3), ..JobOpts::default() }),
+                        ..Template::default()
+                    },
+                })
+            };
+            steps.push(upsert(Repeat {
+                start_date: (state == "delayed").then_some(BEGIN + 86_400_000),
+                limit: matches!(state, "completed" | "failed").then_some(1),
+                ..every(60_000)
+            }));
+            steps.extend(match state {
+                "active" => vec![fetch()],
+                "completed" => vec![fetch(), complete("$last")],
+                "failed" => vec![fetch(), fail("$last").unrecoverable()],
+                _ => vec![],
+            });
+            steps.push(upsert(change));
+            steps.push(op(Op::GetJobScheduler { scheduler: scheduler.clone() }));
+            steps.push(counts());
+            if state == "active" {
+                steps.push(complete("$last"));
+            }
+            steps.push(op(Op::RemoveJobScheduler { scheduler: scheduler.clone() }));
+            steps.push(op(Op::Drain { delayed: true }));
+        }
+    }
+    steps
 }
