@@ -132,6 +132,60 @@ fn every_method_field_and_event_of_bullmq_has_its_place_on_the_page() {
     }
 }
 
+/// Prints the own and inherited members of each class as BullMQ's package has them, one line per class.
+const MEMBERS: &str = r#"
+const bullmq = require('bullmq6');
+for (const name of process.argv.slice(1)) {
+  const members = Object.getOwnPropertyNames(bullmq[name]);
+  for (let p = bullmq[name].prototype; 'constructor' in p && !['EventEmitter', 'Object'].includes(p.constructor.name);) {
+    members.push(...Object.getOwnPropertyNames(p));
+    p = Object.getPrototypeOf(p);
+  }
+  console.log(members.join(' '));
+}"#;
+
+/// Returns the members of a class that its declaration says are not for users.
+fn hidden(files: &[&str]) -> BTreeSet<String> {
+    let directory =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/node/node_modules/bullmq6/dist/esm/classes");
+    let read = |file: &&str| std::fs::read_to_string(directory.join(file).with_extension("d.ts")).unwrap();
+    let texts: Vec<String> = files.iter().map(read).collect();
+    let lines = texts.iter().flat_map(|text| text.lines()).map(str::trim_start);
+    let members = lines.filter_map(|line| line.strip_prefix("private ").or_else(|| line.strip_prefix("protected ")));
+    let names = members.map(|member| {
+        let words = ["static ", "readonly ", "get ", "set "];
+        let member = words.iter().fold(member, |member, word| member.strip_prefix(word).unwrap_or(member));
+        name_of(member).to_owned()
+    });
+    names.collect()
+}
+
+/// The declarations may leave something out that a class has.
+#[test]
+fn every_public_member_that_bullmqs_classes_have_is_on_the_page() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/node");
+    let classes = CLASSES.map(|(class, _)| class);
+    let output =
+        std::process::Command::new("node").args(["-e", MEMBERS]).args(classes).current_dir(directory).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), CLASSES.len());
+    for ((class, files), line) in CLASSES.into_iter().zip(lines) {
+        let rows = rows();
+        let named: BTreeSet<&str> = rows[class].iter().flat_map(|(theirs, _)| quoted(theirs)).collect();
+        let hidden = hidden(files);
+        let members: BTreeSet<&str> = line.split(' ').collect();
+        assert!(members.len() > 10, "{class}: {line}");
+        let of_every_class = ["length", "name", "prototype", "constructor"];
+        let missing: Vec<_> = members
+            .into_iter()
+            .filter(|member| !of_every_class.contains(member) && !named.contains(member) && !hidden.contains(*member))
+            .collect();
+        assert!(missing.is_empty(), "{class}: {missing:?}");
+    }
+}
+
 #[test]
 fn every_oxmq_name_on_the_page_exists() {
     let ours = ours();

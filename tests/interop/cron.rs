@@ -1,6 +1,7 @@
 //! When cron patterns are due: oxmq beside the parser that BullMQ uses.
 
 use std::io::Write;
+use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
 use chrono::{DateTime, Offset, TimeZone};
@@ -238,4 +239,51 @@ fn changes_of_clock(zone: &str, from: i32, to: i32) -> Vec<u64> {
     let quarters: Vec<i64> = (year(from)..year(to)).step_by(900).collect();
     let moved = quarters.windows(2).filter(|two| offset(two[0]) != offset(two[1]));
     moved.map(|two| u64::try_from(two[1] * 1_000).unwrap()).collect()
+}
+
+/// A pattern about noon that is due when the clock is moved and around.
+const WITHOUT_ZONE: &str = "30 1,2,12 * * *";
+
+/// Shortly before the clock changes in New York.
+const BEFORE_CHANGE: u64 = 1_772_928_000_000;
+
+#[test]
+#[ignore = "not a test: the process in another zone that `a_pattern_without_a_zone_is_about_that_of_the_process` starts"]
+fn the_process_in_another_zone() {
+    let runs = Repeat::cron(WITHOUT_ZONE).next_runs(5, UNIX_EPOCH + Duration::from_millis(BEFORE_CHANGE)).unwrap();
+    let runs = runs.iter().map(|at| at.duration_since(UNIX_EPOCH).unwrap().as_millis().to_string());
+    println!("runs={}", runs.collect::<Vec<_>>().join(","));
+}
+
+/// What the parser of BullMQ says in a process of that zone.
+const THEIRS: &str = "
+const path = require.resolve('cron-parser', { paths: [require.resolve('bullmq6')] });
+const { CronExpressionParser } = require(path);
+const runs = [];
+for (let at = Number(process.argv[2]); runs.length < 5; runs.push(at)) {
+  at = CronExpressionParser.parse(process.argv[1], { currentDate: at }).next().getTime();
+}
+console.log('runs=' + runs.join(','));";
+
+#[test]
+fn a_pattern_without_a_zone_is_about_that_of_the_process() {
+    let here = std::env::current_exe().unwrap();
+    let runs = |command: &mut Command, zone: &str| {
+        let output = command.env("TZ", zone).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let line = text.lines().find_map(|line| Some(line.split_once("runs=")?.1.to_owned()));
+        line.unwrap_or_else(|| panic!("{text}\n{}", String::from_utf8_lossy(&output.stderr)))
+    };
+    let mut seen = Vec::new();
+    for zone in ["America/New_York", "Asia/Kolkata", "UTC"] {
+        let process = ["--exact", "interop::cron::the_process_in_another_zone", "--ignored", "--nocapture"];
+        let ours = runs(Command::new(&here).args(process), zone);
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/node");
+        let mut node = Command::new("node");
+        node.current_dir(directory).args(["-e", THEIRS, WITHOUT_ZONE, &BEFORE_CHANGE.to_string()]);
+        assert_eq!(ours, runs(&mut node, zone), "{zone}");
+        seen.push(ours);
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 3, "each zone has its own times");
 }
