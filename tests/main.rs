@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "clippy knows functions with #[test] only, not what they share")]
 
 mod acl;
+mod circles;
 #[cfg(feature = "cli")]
 mod cli;
 mod cluster;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::http::request::Parts;
 
-use super::redact::Redact;
+use super::redact::Redaction;
 
 /// What a visitor wants to do.
 ///
@@ -152,8 +152,7 @@ pub(super) struct Hooks {
     pub(super) may: Arc<May>,
     pub(super) actor: Arc<Actor>,
     pub(super) audit: Arc<Hear>,
-    pub(super) redact: Option<Arc<Redact>>,
-    pub(super) show_secrets: bool,
+    pub(super) redaction: Redaction,
 }
 
 impl Default for Hooks {
@@ -162,8 +161,7 @@ impl Default for Hooks {
             may: Arc::new(|_, wanted| matches!(wanted, Permission::See { .. })),
             actor: Arc::new(|_| None),
             audit: Arc::new(|_| {}),
-            redact: None,
-            show_secrets: false,
+            redaction: Redaction::default(),
         }
     }
 }

@@ -10,30 +10,21 @@ use serde_json::value::RawValue;
 use super::access::Action;
 use super::app::{AnyQueue, App};
 use super::bulk;
+use super::each::{AT_ONCE, each, simply};
 use super::filter::{Filter, span};
 use super::forms::{self, see};
 use super::links::unsegment;
 use super::moment::many;
 use super::problem::Problem;
+use super::submitted::{Fields, answer, params, permitted, told};
 use super::visit::{Params, Visit, given};
-use crate::error::{Error, Reason};
-use crate::job::{Cancellation, RetryOptions};
+use crate::job::Cancellation;
 use crate::options::JobOptions;
 use crate::queue::Queue;
 use crate::state::JobState;
 
-/// How many jobs are changed at the same time.
-const AT_ONCE: usize = 16;
-
 /// How many chosen jobs are changed while the browser waits.
 const MOST_CHOSEN: usize = 1_000;
-
-pub(super) type Fields = Vec<(String, String)>;
-
-/// Returns the single fields of a form; the last one of a name applies.
-pub(super) fn params(fields: &Fields) -> Params {
-    fields.iter().cloned().collect()
-}
 
 /// The actions of each form; a form can do nothing else.
 const ON_QUEUE: &[Action] = &[Action::Pause, Action::Resume, Action::Limit, Action::Drain, Action::Obliterate];
@@ -49,51 +40,6 @@ const ON_JOB: &[Action] = &[
 const ON_CHOSEN: &[Action] = &[Action::Retry, Action::Promote, Action::Remove];
 const ON_ALL_OF_A_FILTER: &[Action] = &[Action::Retry, Action::Promote, Action::Clean];
 const ON_SCHEDULER: &[Action] = &[Action::RunScheduler, Action::ChangeScheduler, Action::RemoveScheduler];
-
-/// Returns the action that a form names, if the form is from our pages, its action is one of `these`, and the visitor
-/// may do that.
-fn permitted(visit: &Visit, queue: &str, params: &Params, target: &str, these: &[Action]) -> Result<Action, Problem> {
-    visit.token.check(visit.headers(), params.get(forms::FIELD).map(String::as_str))?;
-    visit.queue(queue)?;
-    let action =
-        given(params, "do").and_then(Action::parse).ok_or_else(|| Problem::no_form("The form names no action."))?;
-    // A permission for one kind of form must not allow actions of another.
-    if !these.contains(&action) {
-        visit.audit(queue, action, target, "not done by this form", false);
-        return Err(Problem::no_form(format!("“{action}” is not done by this form.")));
-    }
-    if visit.may(queue, action) {
-        return Ok(action);
-    }
-    visit.audit(queue, action, target, "not permitted", false);
-    Err(Problem::forbidden(&format!("{} in this queue", action.as_str().replace('-', " "))))
-}
-
-/// Audits the outcome of an action, and redirects to a page.
-pub(super) async fn told(
-    visit: &Visit,
-    queue: &str,
-    action: Action,
-    target: &str,
-    done: Result<String, Problem>,
-    to: &str,
-) -> Result<Response, Problem> {
-    visit.app.changed(queue).await;
-    match done {
-        Ok(outcome) => {
-            visit.audit(queue, action, target, &outcome, true);
-            Ok(see(&visit.links, to, &outcome))
-        }
-        Err(problem) => {
-            visit.audit(queue, action, target, problem.outcome(), false);
-            Err(problem)
-        }
-    }
-}
-
-pub(super) fn answer(visit: &Visit, done: Result<Response, Problem>) -> Response {
-    done.unwrap_or_else(|problem| visit.answer(Err(problem)))
-}
 
 /// Acts on all queues on which the visitor may do so.
 pub(super) async fn all(visit: Visit, Form(fields): Form<Fields>) -> Response {
@@ -274,49 +220,6 @@ async fn cancel(queue: &AnyQueue, id: &str, reason: &str) -> Result<String, Prob
     })
 }
 
-/// Carries out actions that need only the job.
-async fn simply(visit: &Visit, queue: &AnyQueue, id: &str, state: JobState, action: Action) -> Result<String, Problem> {
-    let job = queue.job(id);
-    Ok(match action {
-        Action::Retry if !state.is_finished() => {
-            return Err(Error::refused("retry", id, Reason::NotInState).into());
-        }
-        Action::Retry => {
-            job.retry(state, RetryOptions::default()).await?;
-            format!("Job {id} runs again.")
-        }
-        Action::Promote => {
-            job.promote().await?;
-            format!("Job {id} runs now.")
-        }
-        // Of many jobs at once the children stay, as where the server removes them by its own filter.
-        Action::Clean if queue.engine().remove(id, false).await? => format!("Job {id} is removed."),
-        Action::Clean => return Err(held()),
-        _ => return remove(visit, queue, id).await,
-    })
-}
-
-fn held() -> Problem {
-    Error::QueueState { op: "remove", problem: "a worker holds the job, or one of its children" }.into()
-}
-
-/// A job takes its children along, in whichever queues they are: its sender must be permitted to remove jobs there too.
-async fn remove(visit: &Visit, queue: &AnyQueue, id: &str) -> Result<String, Problem> {
-    let may = |base: &str| visit.queue_of(base).is_some_and(|queue| visit.may(queue, Action::Remove));
-    match queue.engine().remove_permitted(id, may).await? {
-        Ok((true, queues)) => {
-            let done = format!("Job {id} is removed.");
-            for other in queues.iter().filter_map(|base| visit.queue_of(base)).filter(|name| *name != queue.name()) {
-                let children = format!("children of {id} in {}", queue.name());
-                visit.audit(other, Action::Remove, &children, &done, true);
-            }
-            Ok(done)
-        }
-        Ok((false, _)) => Err(held()),
-        Err(_) => Err(Problem::forbidden("remove jobs in a queue in which it has children")),
-    }
-}
-
 fn json(text: Option<&String>) -> Result<Box<RawValue>, Problem> {
     let text = text.map(|text| text.trim()).unwrap_or_default();
     RawValue::from_string(text.to_owned()).map_err(|error| Problem::no_form(format!("The data is no JSON: {error}.")))
@@ -460,22 +363,6 @@ async fn chosen(visit: &Visit, queue: &AnyQueue, ids: &[&str], action: Action) -
         text += &format!(" {} not: {}", answers.len() - done, visit.problem(queue.name(), problem.outcome()));
     }
     Ok(text)
-}
-
-/// Does the same with each of several jobs.
-pub(super) async fn each(
-    visit: &Visit,
-    queue: &AnyQueue,
-    ids: &[&str],
-    action: Action,
-) -> Vec<Result<String, Problem>> {
-    let calls: Vec<_> = ids.iter().map(|id| on_chosen(visit, queue, id, action)).collect();
-    futures::stream::iter(calls).buffered(AT_ONCE).collect().await
-}
-
-async fn on_chosen(visit: &Visit, queue: &AnyQueue, id: &str, action: Action) -> Result<String, Problem> {
-    let state = queue.engine().look_up_state(id).await?;
-    simply(visit, queue, id, state, action).await
 }
 
 /// Stops work in the background.

@@ -1,27 +1,20 @@
 //! Acts on many jobs in the background, while a page shows the progress.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use axum::response::Response;
 
 use super::access::Action;
-use super::act;
 use super::app::AnyQueue;
+use super::each::each;
 use super::filter::Filter;
 use super::forms::see;
 use super::moment::count;
 use super::problem::Problem;
 use super::visit::Visit;
+use super::works::Work;
 use crate::error::{Error, Result as Answer, WithCauses};
-use crate::sync::Lock;
-
-/// How many finished works are kept.
-const KEPT: usize = 100;
-
-/// How many may run at once.
-const AT_ONCE: usize = 8;
 
 /// How many jobs one step reads if their data has to be looked at here.
 const STEP: u32 = 100;
@@ -29,84 +22,12 @@ const STEP: u32 = 100;
 /// After how many failed steps in a row it ends.
 const PATIENCE: u32 = 5;
 
-/// An action that runs in the background.
-pub(super) struct Work {
-    pub(super) queue: String,
-    pub(super) action: Action,
-    /// The jobs, in words.
-    pub(super) target: String,
-    /// The page to go back to.
-    pub(super) back: String,
-    /// How many jobs are looked at in all.
-    pub(super) total: u64,
-    pub(super) looked_at: AtomicU64,
-    pub(super) done: AtomicU64,
-    pub(super) left_out: AtomicU64,
-    is_stopping: AtomicBool,
-    /// How it ended, once it has.
-    end: Lock<Option<Result<String, String>>>,
-}
-
-impl Work {
-    pub(super) fn stop(&self) {
-        self.is_stopping.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_stopping(&self) -> bool {
-        self.is_stopping.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn end(&self) -> Option<Result<String, String>> {
-        self.end.lock().clone()
-    }
-
-    fn ended(&self, end: Result<String, String>) {
-        self.end.lock().get_or_insert(end);
-    }
-}
-
-/// All running works, and the last finished ones.
-#[derive(Default)]
-pub(super) struct Works(Lock<BTreeMap<u64, Arc<Work>>>);
-
-impl Works {
-    pub(super) fn find(&self, id: &str) -> Option<Arc<Work>> {
-        let id: u64 = id.parse().ok()?;
-        self.0.lock().get(&id).cloned()
-    }
-
-    /// Adds a work and returns its id; `None` if too many are running.
-    fn keep(&self, work: &Arc<Work>) -> Option<u64> {
-        let mut works = self.0.lock();
-        if works.values().filter(|work| work.end().is_none()).count() >= AT_ONCE {
-            return None;
-        }
-        while works.len() >= KEPT {
-            let oldest = works.iter().find(|(_, work)| work.end().is_some()).map(|(id, _)| *id);
-            works.remove(&oldest?);
-        }
-        // Random, since a link of an earlier process must not lead to another work.
-        let id = fastrand::u64(..);
-        works.insert(id, Arc::clone(work));
-        Some(id)
-    }
-}
-
 /// Starts a work, and redirects to the page with its progress.
 pub(super) async fn begin(visit: Visit, queue: &AnyQueue, action: Action, filter: Filter) -> Result<Response, Problem> {
     check(action, &filter)?;
-    let work = Arc::new(Work {
-        queue: queue.name().to_owned(),
-        action,
-        target: filter.words(),
-        back: format!("{}?{}", visit.links.queue(queue.name()), filter.query()),
-        total: queue.jobs(filter.search()).count_candidates().await?,
-        looked_at: AtomicU64::new(0),
-        done: AtomicU64::new(0),
-        left_out: AtomicU64::new(0),
-        is_stopping: AtomicBool::new(false),
-        end: Lock::new(None),
-    });
+    let total = queue.jobs(filter.search()).count_candidates().await?;
+    let back = format!("{}?{}", visit.links.queue(queue.name()), filter.query());
+    let work = Arc::new(Work::new(queue.name(), action, filter.words(), back, total));
     let Some(id) = visit.app.works.keep(&work) else { return Err(Problem::busy()) };
     let to = visit.links.to(&format!("/work/{id}"));
     let answer = see(&visit.links, &to, "It has begun.");
@@ -203,7 +124,7 @@ async fn one_by_one(visit: &Visit, queue: &AnyQueue, filter: &Filter, work: &Wor
         broken = 0;
         let shown = page.jobs.iter().flatten().filter(|job| filter.shows(visit, job));
         let ids: Vec<&str> = shown.map(|job| job.id()).collect();
-        for answer in act::each(visit, queue, &ids, work.action).await {
+        for answer in each(visit, queue, &ids, work.action).await {
             let figure = if answer.is_ok() { &work.done } else { &work.left_out };
             figure.fetch_add(1, Ordering::Relaxed);
         }

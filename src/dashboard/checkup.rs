@@ -1,23 +1,13 @@
-//! The doctor's examinations: one at a time, in the background, of the queues that the visitor may see; and the results
-//! of the last ones. One that a visitor of fewer queues has begun does not take away the results of those who see more.
+//! The doctor's examinations: the one that is running, and the results of the last ones. An examination that a visitor
+//! of fewer queues has begun does not take away the results of those who see more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use axum::extract::{Form, State};
-use axum::response::Response;
 use tokio::task::AbortHandle;
 
-use super::access::Action;
-use super::act::{Fields, answer, params, told};
-use super::app::App;
-use super::forms::{self, see};
-use super::moment::count;
-use super::problem::Problem;
-use super::visit::{Params, Visit, given};
 use crate::doctor::{Diagnosis, Doctor, Finding, Stage};
-use crate::error::WithCauses;
 use crate::sync::Lock;
 
 /// A running examination.
@@ -25,8 +15,8 @@ use crate::sync::Lock;
 pub(super) struct Running {
     /// The queues that are examined, in their order.
     pub(super) names: Vec<String>,
-    stage: Lock<Option<Stage>>,
-    task: Lock<Option<AbortHandle>>,
+    pub(super) stage: Lock<Option<Stage>>,
+    pub(super) task: Lock<Option<AbortHandle>>,
 }
 
 impl Running {
@@ -42,12 +32,12 @@ pub(super) struct Checkup {
     /// The queues that were examined.
     pub(super) names: Vec<String>,
     /// The queues that the visitor who began it could see.
-    seen: BTreeSet<String>,
+    pub(super) seen: BTreeSet<String>,
     pub(super) ended: SystemTime,
     pub(super) outcome: Result<Diagnosis, String>,
-    doctor: Doctor,
+    pub(super) doctor: Doctor,
     /// How much of each finding was mended.
-    mended: Lock<BTreeMap<usize, u64>>,
+    pub(super) mended: Lock<BTreeMap<usize, u64>>,
 }
 
 impl Checkup {
@@ -90,9 +80,9 @@ impl Known {
     }
 
     /// Returns the result that tells a visitor the most, the newest of several.
-    fn last(&self, visit: &Visit) -> Option<&Arc<Checkup>> {
-        let told = self.results.iter().filter(|result| visit.sees_some_of(&result.names));
-        told.max_by_key(|result| result.seen.iter().filter(|name| visit.may_see(name)).count())
+    fn last(&self, may_see: impl Fn(&str) -> bool) -> Option<&Arc<Checkup>> {
+        let told = self.results.iter().filter(|result| result.names.iter().any(|name| may_see(name)));
+        told.max_by_key(|result| result.seen.iter().filter(|name| may_see(name)).count())
     }
 }
 
@@ -101,132 +91,38 @@ impl Checkups {
         self.0.lock().running.clone()
     }
 
-    pub(super) fn last(&self, visit: &Visit) -> Option<Arc<Checkup>> {
-        self.0.lock().last(visit).cloned()
+    pub(super) fn last(&self, may_see: impl Fn(&str) -> bool) -> Option<Arc<Checkup>> {
+        self.0.lock().last(may_see).cloned()
     }
 
-    fn find(&self, id: &str) -> Option<Arc<Checkup>> {
+    /// Records that an examination begins; false if one is running already.
+    pub(super) fn begin(&self, running: &Arc<Running>) -> bool {
+        let mut known = self.0.lock();
+        if known.running.is_some() {
+            return false;
+        }
+        known.running = Some(Arc::clone(running));
+        true
+    }
+
+    /// Records that no examination is running any more.
+    pub(super) fn end(&self) {
+        self.0.lock().running = None;
+    }
+
+    pub(super) fn keep(&self, result: Checkup) {
+        self.0.lock().keep(result);
+    }
+
+    pub(super) fn find(&self, id: &str) -> Option<Arc<Checkup>> {
         self.0.lock().results.iter().find(|result| result.id == id).cloned()
     }
 
     /// Returns a text that changes with what the page shows.
-    pub(super) fn print(&self, visit: &Visit) -> String {
+    pub(super) fn print(&self, may_see: impl Fn(&str) -> bool) -> String {
         let known = self.0.lock();
         let stage = known.running.as_ref().map(|running| running.stage());
-        let last = known.last(visit).map(|last| (&last.id, format!("{:?}", last.mended.lock())));
+        let last = known.last(may_see).map(|last| (&last.id, format!("{:?}", last.mended.lock())));
         format!("{stage:?} {last:?}")
     }
-}
-
-/// Handles the forms of the doctor's page.
-pub(super) async fn act(visit: Visit, State(app): State<Arc<App>>, Form(fields): Form<Fields>) -> Response {
-    let params = params(&fields);
-    let done = async {
-        visit.token.check(visit.headers(), params.get(forms::FIELD).map(String::as_str))?;
-        match given(&params, "do") {
-            Some("examine") => examine(&visit, &app, &params).await,
-            Some("stop") => stop(&visit, &app),
-            Some("mend") => mend(&visit, &app, &params).await,
-            _ => Err(Problem::no_form("The form names no action.")),
-        }
-    };
-    let done = done.await;
-    answer(&visit, done)
-}
-
-/// Starts an examination; if one is running, shows that one.
-async fn examine(visit: &Visit, app: &Arc<App>, params: &Params) -> Result<Response, Problem> {
-    let to = visit.links.to("/doctor");
-    let known = app.catalog.list(&app.client).await.names;
-    let mut seen: BTreeSet<String> = known.into_iter().filter(|name| visit.may_see(name)).collect();
-    let names: Vec<String> = match given(params, "queue") {
-        Some(name) => {
-            visit.queue(name)?;
-            seen.insert(name.to_owned());
-            vec![name.to_owned()]
-        }
-        None => seen.iter().cloned().collect(),
-    };
-    if !visit.may_see_any().await {
-        visit.audit("*", Action::Examine, "", "not permitted", false);
-        return Err(Problem::forbidden("examine a queue"));
-    }
-    if names.is_empty() {
-        // Without a name the doctor would search for queues itself, and find some that are not shown.
-        return Err(Problem::no_form("There is no queue to examine."));
-    }
-    let running = Arc::new(Running { names: names.clone(), ..Running::default() });
-    {
-        let mut known = app.checkups.0.lock();
-        if known.running.is_some() {
-            return Ok(see(&visit.links, &to, "An examination is running already."));
-        }
-        known.running = Some(Arc::clone(&running));
-    }
-    let hearing = Arc::clone(&running);
-    let hear = move |stage: &Stage| *hearing.stage.lock() = Some(stage.clone());
-    let mut doctor = app.client.doctor().memory(given(params, "memory").is_some()).on_stage(hear);
-    for name in &names {
-        doctor = doctor.queue(name);
-    }
-    visit.audit(given(params, "queue").unwrap_or("*"), Action::Examine, &names.join(", "), "begun", true);
-    let ending = Ending(Arc::clone(app));
-    let task = tokio::spawn(async move {
-        let outcome = doctor.examine().await.map_err(|error| WithCauses(&error).to_string());
-        let id = uuid::Uuid::new_v4().simple().to_string();
-        let ended = ending.0.now();
-        let last = Checkup { id, names, seen, ended, outcome, doctor, mended: Lock::default() };
-        ending.0.checkups.0.lock().keep(last);
-    });
-    *running.task.lock() = Some(task.abort_handle());
-    Ok(see(&visit.links, &to, "The examination has begun."))
-}
-
-/// Allows the next examination when one ends, for whatever reason.
-struct Ending(Arc<App>);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.checkups.0.lock().running = None;
-    }
-}
-
-fn stop(visit: &Visit, app: &App) -> Result<Response, Problem> {
-    if let Some(running) = app.checkups.running().filter(|running| visit.sees_some_of(&running.names)) {
-        // A visitor who does not see all of its queues may not stop it.
-        let may_stop = running.names.iter().all(|name| visit.may_see(name));
-        let told = if may_stop { "stopped" } else { "not permitted" };
-        visit.audit("*", Action::Examine, &running.names.join(", "), told, may_stop);
-        if !may_stop {
-            return Err(Problem::forbidden("stop this examination"));
-        }
-        if let Some(task) = running.task.lock().take() {
-            task.abort();
-        }
-    }
-    Ok(see(&visit.links, &visit.links.to("/doctor"), "The examination is stopped."))
-}
-
-/// Mends one finding, as far as it is still true.
-async fn mend(visit: &Visit, app: &App, params: &Params) -> Result<Response, Problem> {
-    let gone = || Problem::no_form("Another examination has ended meanwhile: see its findings.");
-    let id = given(params, "checkup").unwrap_or_default();
-    let queue = given(params, "queue").ok_or_else(|| Problem::no_form("The form names no queue."))?;
-    visit.queue(queue)?;
-    let number: usize = given(params, "finding").and_then(|number| number.parse().ok()).ok_or_else(gone)?;
-    let last = app.checkups.find(id).ok_or_else(gone)?;
-    let (place, finding) = last.of(Some(queue)).nth(number).ok_or_else(gone)?;
-    let target = finding.kind.as_str();
-    if !visit.may(queue, Action::Mend) {
-        visit.audit(queue, Action::Mend, target, "not permitted", false);
-        return Err(Problem::forbidden("mend this queue"));
-    }
-    let done = match last.doctor.mend(finding).await {
-        Ok(mended) => {
-            *last.mended.lock().entry(place).or_default() += mended;
-            Ok(format!("{target} of {queue}: {} of {} mended.", count(mended), count(finding.count)))
-        }
-        Err(error) => Err(error.into()),
-    };
-    told(visit, queue, Action::Mend, target, done, &visit.links.to("/doctor")).await
 }

@@ -1,11 +1,59 @@
-//! The frame of all pages.
+//! The frame of all pages, and the response with it.
 
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets;
-use super::visit::{Page, Tab, Visit};
+use super::forms;
+use super::problem::Problem;
+use super::visit::Visit;
 
-pub(super) fn frame(visit: &Visit, page: &Page) -> Markup {
+/// The contents of a page; the frame is the same for all.
+pub(super) struct Page {
+    pub(super) title: String,
+    pub(super) tab: Tab,
+    /// What the page watches: the query of the stream that tells when to refresh.
+    pub(super) live: Option<String>,
+    pub(super) body: Markup,
+}
+
+/// The place of a page in the navigation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tab {
+    Queues,
+    Workers,
+    Schedulers,
+    Doctor,
+    Server,
+    Search,
+}
+
+impl Visit {
+    /// Renders a page or a problem, in the frame of all pages.
+    pub(super) fn answer(&self, page: Result<Page, Problem>) -> Response {
+        let (status, page) = match page {
+            Ok(page) => (StatusCode::OK, page),
+            Err(problem) => {
+                let detail = problem.detail.as_ref().map(|detail| self.problem("", detail));
+                let problem = Problem { detail, ..problem };
+                let body = problem.body(&self.links.home());
+                (problem.status, Page { title: problem.title, tab: Tab::Search, live: None, body })
+            }
+        };
+        let mut response = (status, frame(self, &page).into_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        self.token.keep(headers, &self.links);
+        if self.flash.is_some() {
+            forms::clear_flash(headers, &self.links);
+        }
+        response
+    }
+}
+
+fn frame(visit: &Visit, page: &Page) -> Markup {
     let links = &visit.links;
     let live = page.live.as_ref().map(|query| links.to(&format!("/live?{query}")));
     html! {

@@ -93,7 +93,7 @@ impl Watched {
                 let fields = queue.engine().get_fields(id).await?;
                 (fields, logs.count, queue.engine().look_up_state(id).await?, format!("{children:?}")).hash(&mut print);
             }
-            Self::Doctor => app.checkups.print(visit).hash(&mut print),
+            Self::Doctor => app.checkups.print(|queue| visit.may_see(queue)).hash(&mut print),
             Self::Work(id) => {
                 if let Some(work) = app.works.find(id) {
                     (work.looked_at.load(Ordering::Relaxed), work.end().is_some()).hash(&mut print);

@@ -61,6 +61,8 @@ mod bulk;
 mod catalog;
 mod chart;
 mod checkup;
+mod each;
+mod examine;
 mod filter;
 mod forms;
 mod json;
@@ -74,10 +76,12 @@ mod redact;
 mod reschedule;
 mod router;
 mod secrets;
+mod submitted;
 mod survey;
 mod unseen;
 mod visit;
 mod words;
+mod works;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -184,13 +188,13 @@ impl Dashboard {
     /// Sets a hook that changes a value before it is shown, to redact what must not be seen. Values whose names sound
     /// like secrets are redacted before, unless [`show_secrets`](Self::show_secrets) is set. Default: none.
     pub fn redact(mut self, redact: impl Fn(&Shown<'_>, &mut Value) + Send + Sync + 'static) -> Self {
-        self.hooks.redact = Some(Arc::new(redact));
+        self.hooks.redaction.hook = Some(Arc::new(redact));
         self
     }
 
     /// Shows values whose names sound like secrets too. Default: false.
     pub fn show_secrets(mut self, on: bool) -> Self {
-        self.hooks.show_secrets = on;
+        self.hooks.redaction.show_secrets = on;
         self
     }
 

@@ -1,8 +1,9 @@
 //! Redacts what must not be seen.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
-use super::access::Hooks;
 use super::secrets::{COVER, cover, is_secret, read, sounds_secret};
 
 /// The part of a job that is about to be shown.
@@ -51,9 +52,18 @@ pub struct Shown<'a> {
     pub field: Field,
 }
 
-pub(super) type Redact = dyn Fn(&Shown<'_>, &mut Value) + Send + Sync;
+type Redact = dyn Fn(&Shown<'_>, &mut Value) + Send + Sync;
 
-impl Hooks {
+/// What is redacted before it is shown.
+#[derive(Clone, Default)]
+pub(super) struct Redaction {
+    /// The hook of the user's app.
+    pub(super) hook: Option<Arc<Redact>>,
+    /// Whether values whose names sound like secrets are shown.
+    pub(super) show_secrets: bool,
+}
+
+impl Redaction {
     /// Returns JSON as it may be shown, unchanged if nothing is redacted.
     pub(super) fn json(&self, shown: &Shown<'_>, text: &str) -> String {
         let Some(mut value) = read(text) else { return self.unreadable(shown, text) };
@@ -66,7 +76,7 @@ impl Hooks {
     /// members of one name. It cannot be redacted in part, so it is redacted as a whole if there is anything to redact.
     fn unreadable(&self, shown: &Shown<'_>, text: &str) -> String {
         let is_open = self.show_secrets || !sounds_secret(text);
-        if is_open && self.redact.is_none() { self.text(shown, text) } else { COVER.to_owned() }
+        if is_open && self.hook.is_none() { self.text(shown, text) } else { COVER.to_owned() }
     }
 
     /// Returns whether the values of this name are redacted, whatever they are.
@@ -88,7 +98,7 @@ impl Hooks {
         if !self.show_secrets {
             cover(value);
         }
-        if let Some(redact) = &self.redact {
+        if let Some(redact) = &self.hook {
             redact(shown, value);
         }
     }
@@ -96,48 +106,48 @@ impl Hooks {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     const DATA: Shown<'_> = Shown { queue: "q", name: "n", field: Field::Data };
 
     #[test]
     fn secrets_are_covered_wherever_they_stand() {
-        let hooks = Hooks::default();
-        let shown = hooks.json(&DATA, r#"{"to":"me","smtp":[{"Pass-Word":"hunter2","api_key":5,"hasToken":true}]}"#);
+        let redaction = Redaction::default();
+        let shown =
+            redaction.json(&DATA, r#"{"to":"me","smtp":[{"Pass-Word":"hunter2","api_key":5,"hasToken":true}]}"#);
         assert!(!shown.contains("hunter2") && !shown.contains(":5") && shown.contains("true"), "{shown}");
-        assert!(hooks.json(&DATA, r#"{"tokens":{"deep":"hunter2"}}"#).contains(COVER));
+        assert!(redaction.json(&DATA, r#"{"tokens":{"deep":"hunter2"}}"#).contains(COVER));
         // JSON without secrets keeps its digits and its order.
         let plain = r#"{"z":1.0000000000000000000001, "a":1}"#;
-        assert_eq!(hooks.json(&DATA, plain), plain);
-        let open = Hooks { show_secrets: true, ..Hooks::default() };
+        assert_eq!(redaction.json(&DATA, plain), plain);
+        let open = Redaction { show_secrets: true, ..Redaction::default() };
         assert!(open.json(&DATA, r#"{"token":"t"}"#).contains("\"t\""));
     }
 
     #[test]
     fn what_cannot_be_read_is_covered_as_a_whole_where_it_may_hold_a_secret() {
-        let hooks = Hooks::default();
+        let redaction = Redaction::default();
         let deep = format!("{}{{\"password\":\"hunter2\"}}{}", "[".repeat(200), "]".repeat(200));
         for text in
             ["{\"half\":\"\\ud83d\",\"pass\":\"hunter2\"}", &deep, "{\"api-key\":\"hunter2", "broken auth hunter2"]
         {
-            assert_eq!(hooks.json(&DATA, text), COVER, "{text}");
+            assert_eq!(redaction.json(&DATA, text), COVER, "{text}");
         }
-        assert_eq!(hooks.json(&DATA, "{broken"), "{broken");
-        let hooks = Hooks { redact: Some(Arc::new(|_, _| {})), ..Hooks::default() };
-        assert_eq!(hooks.json(&DATA, "{broken"), COVER, "a hook sees nothing of it");
+        assert_eq!(redaction.json(&DATA, "{broken"), "{broken");
+        let redaction = Redaction { hook: Some(Arc::new(|_, _| {})), ..Redaction::default() };
+        assert_eq!(redaction.json(&DATA, "{broken"), COVER, "a hook sees nothing of it");
     }
 
     #[test]
     fn short_names_and_passwords_in_addresses_are_covered_too() {
-        let hooks = Hooks::default();
-        let shown = hooks.json(&DATA, r#"{"auth":{"user":"u","pass":"hunter2"},"jwt":"hunter2","compass":"north"}"#);
+        let redaction = Redaction::default();
+        let shown =
+            redaction.json(&DATA, r#"{"auth":{"user":"u","pass":"hunter2"},"jwt":"hunter2","compass":"north"}"#);
         assert!(!shown.contains("hunter2") && shown.contains("north"), "{shown}");
         let text = "see https://a.example/x: redis://me:hunter2@host:6379/0, pg://:hunter2@b and http://c:80/d@e";
-        let shown = hooks.text(&Shown { field: Field::FailedReason, ..DATA }, text);
+        let shown = redaction.text(&Shown { field: Field::FailedReason, ..DATA }, text);
         assert_eq!(shown, text.replace("hunter2", COVER));
-        assert_eq!(hooks.text(&DATA, "no such user ann@example.org"), "no such user ann@example.org");
+        assert_eq!(redaction.text(&DATA, "no such user ann@example.org"), "no such user ann@example.org");
     }
 
     #[test]
@@ -149,9 +159,9 @@ mod tests {
                 *name = shown.queue.into();
             }
         };
-        let hooks = Hooks { redact: Some(Arc::new(redact)), ..Hooks::default() };
-        assert_eq!(hooks.json(&DATA, r#"{"name":"Ann"}"#), r#"{"name":"q"}"#);
-        assert_eq!(hooks.text(&Shown { field: Field::Log, ..DATA }, "Ann came"), "gone");
-        assert_eq!(hooks.text(&DATA, "plain"), "plain");
+        let redaction = Redaction { hook: Some(Arc::new(redact)), ..Redaction::default() };
+        assert_eq!(redaction.json(&DATA, r#"{"name":"Ann"}"#), r#"{"name":"q"}"#);
+        assert_eq!(redaction.text(&Shown { field: Field::Log, ..DATA }, "Ann came"), "gone");
+        assert_eq!(redaction.text(&DATA, "plain"), "plain");
     }
 }

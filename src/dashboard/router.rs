@@ -13,7 +13,7 @@ use super::app::App;
 use super::pages::{add, doctor, events, job, overview, queue, repeats, schedulers, search, server, work, workers};
 use super::problem::Problem;
 use super::visit::Visit;
-use super::{act, assets, checkup, live};
+use super::{act, assets, examine, live};
 
 /// Only our own style and script, nothing from elsewhere, and no framing.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -24,7 +24,7 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>(app: Arc<App>) -> Router<
         .route("/", get(overview::page).post(act::all))
         .route("/workers", get(workers::page))
         .route("/schedulers", get(repeats::page))
-        .route("/doctor", get(doctor::page).post(checkup::act))
+        .route("/doctor", get(doctor::page).post(examine::act))
         .route("/server", get(server::page))
         .route("/search", get(search::page))
         .route("/work/{id}", get(work::page).post(act::stop_work))

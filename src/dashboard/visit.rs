@@ -1,4 +1,4 @@
-//! One request: who asks, where the pages are mounted, and the response as a page.
+//! One request: who asks, where the pages are mounted, and what the visitor may see.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -6,15 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, OriginalUri};
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use maud::Markup;
 
 use super::access::{Action, Audit, Permission};
 use super::app::{AnyQueue, App};
 use super::forms::{self, Token};
-use super::layout;
 use super::links::Links;
 use super::problem::Problem;
 use super::redact::{Field, Shown};
@@ -29,26 +26,6 @@ pub(super) struct Visit {
     /// The outcome of the last form, to be shown once.
     pub(super) flash: Option<String>,
     parts: Parts,
-}
-
-/// The contents of a page; the frame is the same for all.
-pub(super) struct Page {
-    pub(super) title: String,
-    pub(super) tab: Tab,
-    /// What the page watches: the query of the stream that tells when to refresh.
-    pub(super) live: Option<String>,
-    pub(super) body: Markup,
-}
-
-/// The place of a page in the navigation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tab {
-    Queues,
-    Workers,
-    Schedulers,
-    Doctor,
-    Server,
-    Search,
 }
 
 /// The parameters of a query or a form; the last one of a name applies.
@@ -127,12 +104,12 @@ impl Visit {
 
     /// Returns JSON as it may be shown.
     pub(super) fn json(&self, queue: &str, name: &str, field: Field, text: &str) -> String {
-        self.without_unseen(self.app.hooks.json(&Shown { queue, name, field }, text))
+        self.without_unseen(self.app.hooks.redaction.json(&Shown { queue, name, field }, text))
     }
 
     /// Returns a text as it may be shown.
     pub(super) fn text(&self, queue: &str, name: &str, field: Field, text: &str) -> String {
-        self.without_unseen(self.app.hooks.text(&Shown { queue, name, field }, text))
+        self.without_unseen(self.app.hooks.redaction.text(&Shown { queue, name, field }, text))
     }
 
     /// What Redis or a reader says of a queue, which may quote what is stored there.
@@ -156,27 +133,5 @@ impl Visit {
         let actor = (self.app.hooks.actor)(&self.parts);
         let (queue, target, outcome) = (queue.to_owned(), target.to_owned(), outcome.to_owned());
         self.app.hooks.told(&Audit { actor, queue, action, target, outcome, done });
-    }
-
-    /// Renders a page or a problem, in the frame of all pages.
-    pub(super) fn answer(&self, page: Result<Page, Problem>) -> Response {
-        let (status, page) = match page {
-            Ok(page) => (StatusCode::OK, page),
-            Err(problem) => {
-                let detail = problem.detail.as_ref().map(|detail| self.problem("", detail));
-                let problem = Problem { detail, ..problem };
-                let body = problem.body(&self.links.home());
-                (problem.status, Page { title: problem.title, tab: Tab::Search, live: None, body })
-            }
-        };
-        let mut response = (status, layout::frame(self, &page).into_string()).into_response();
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        self.token.keep(headers, &self.links);
-        if self.flash.is_some() {
-            forms::clear_flash(headers, &self.links);
-        }
-        response
     }
 }

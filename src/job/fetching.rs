@@ -1,14 +1,44 @@
-//! A fetch by hand that loses no job when its caller stops waiting.
+//! A fetch by hand, which loses no job when its caller stops waiting, and its result.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
+use serde_json::Value;
 use tokio::runtime::Handle;
 
-use super::Fetched;
+use super::Job;
 use crate::error::{Result, WithCauses};
 use crate::script::settle::End;
+
+/// The result of a fetch by hand, and when to try again if there was no job.
+///
+/// ```no_run
+/// # async fn demo(worker: oxmq::ManualWorker<String, ()>) -> oxmq::Result<()> {
+/// let mut next = worker.get_next_job("token").await?;
+/// while let Some(job) = next {
+///     println!("{}", job.data());
+///     // One round trip ends this job and fetches the next.
+///     let fetched = job.move_to_completed_and_fetch(&(), "token").await?;
+///     println!("limited for {:?}, the next delayed job is due at {:?}", fetched.limited_for, fetched.next_due);
+///     next = fetched.job;
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Fetched<D = Value, R = Value> {
+    /// The job; `None` if there is none, or the queue is paused or rate limited.
+    pub job: Option<Job<D, R>>,
+    /// For how long the rate limit allows no fetch; zero if it is not exhausted.
+    pub limited_for: Duration,
+    /// When the next delayed job is due; `None` if a job was fetched, the queue is paused or limited, or none is delayed.
+    pub next_due: Option<SystemTime>,
+    /// Jobs that could not be run and were failed for good on the way: name and reason.
+    #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code, reason = "a drain tells them"))]
+    pub(crate) unrun: Vec<(String, String)>,
+}
 
 /// A fetch under way. If it is dropped once its request may have been sent, it goes on in a task, which puts the job that
 /// comes back to the front of the queue: nobody else knows that job, so it would stay active until its lock runs out.

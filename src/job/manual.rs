@@ -6,9 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
-use super::{CancelReason, Fetching, Job, JobCore, cancel_watch};
+use super::{CancelReason, Fetched, Fetching, Job, JobCore, cancel_watch};
 use crate::clock::{LATEST, epoch_ms, from_epoch_ms, millis};
 use crate::engine::Settlement;
 use crate::error::{Error, Halt, JobPlace, Reason, Result, WithCauses};
@@ -18,7 +17,7 @@ use crate::scheduler::Turn;
 use crate::script::settle::{Ask, End, Handed, Outcome, Settled};
 use crate::wire::job::{RawJob, Undecodable};
 use crate::wire::{JsonText, json};
-use crate::worker::failure::Fault;
+use crate::worker::failure::{Fault, Unread};
 use crate::worker::stopping::timed_out;
 use crate::worker::verdict::{self, Verdict};
 
@@ -270,34 +269,6 @@ impl JobCore {
     }
 }
 
-/// The result of a fetch by hand, and when to try again if there was no job.
-///
-/// ```no_run
-/// # async fn demo(worker: oxmq::ManualWorker<String, ()>) -> oxmq::Result<()> {
-/// let mut next = worker.get_next_job("token").await?;
-/// while let Some(job) = next {
-///     println!("{}", job.data());
-///     // One round trip ends this job and fetches the next.
-///     let fetched = job.move_to_completed_and_fetch(&(), "token").await?;
-///     println!("limited for {:?}, the next delayed job is due at {:?}", fetched.limited_for, fetched.next_due);
-///     next = fetched.job;
-/// }
-/// # Ok(()) }
-/// ```
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Fetched<D = Value, R = Value> {
-    /// The job; `None` if there is none, or the queue is paused or rate limited.
-    pub job: Option<Job<D, R>>,
-    /// For how long the rate limit allows no fetch; zero if it is not exhausted.
-    pub limited_for: Duration,
-    /// When the next delayed job is due; `None` if a job was fetched, the queue is paused or limited, or none is delayed.
-    pub next_due: Option<SystemTime>,
-    /// Jobs that could not be run and were failed for good on the way: name and reason.
-    #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code, reason = "a drain tells them"))]
-    pub(crate) unrun: Vec<(String, String)>,
-}
-
 /// The result of a call by hand.
 pub(crate) struct Called {
     pub(crate) decided: Settlement,
@@ -430,7 +401,7 @@ async fn admit<D: DeserializeOwned, R>(
             Ok(Job::new(Arc::new(JobCore { queue, raw, attempt: Some(attempt), options, seen }), data))
         }
         Err(error) => {
-            let error = Halt::failed(verdict::Unread(error));
+            let error = Halt::failed(Unread(error));
             Err(unrun(raw.id().as_bytes(), &raw, verdict::decide(&raw, Err(error), options)))
         }
     }

@@ -30,9 +30,9 @@ pub use attempt::CancelReason;
 pub(crate) use attempt::{Attempt, OwnEnd};
 pub use change::RetryOptions;
 pub use children::Dependencies;
+pub use fetching::Fetched;
 pub(crate) use fetching::Fetching;
 pub use job_ref::{JobLogs, JobOutcome, JobRef};
-pub use manual::Fetched;
 pub use opts::JobOpts;
 pub use status::JobStatus;
 #[doc(no_inline)]

@@ -73,6 +73,12 @@ macro_rules! read_named {
                 })
             }
         }
+
+        // Destructured, so that an option without a line in the list does not compile. `run_at` becomes a delay, `extra` holds
+        // options without a setter, and `of_kind` says which of them a kind gave.
+        const _: fn(&JobOptions) = |options| {
+            let JobOptions { run_at: _, extra: _, of_kind: _, $($field: _,)* } = options;
+        };
     };
 }
 

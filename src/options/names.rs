@@ -1,7 +1,5 @@
 //! The list of a job's options as JSON names them. Writing, reading and checking extra options all use it.
 
-use super::JobOptions;
-
 /// Passes the list of options to a macro. A line has the field, the option, its names, of which the first is the stored one,
 /// and how a value is read that Node's interface gives; without the latter it is not taken over to another job.
 ///
@@ -62,12 +60,6 @@ macro_rules! names {
                 }
             }
         }
-
-        // Destructured, so that an option without a line in the list does not compile. `run_at` becomes a delay, `extra` holds
-        // options without a setter, and `of_kind` says which of them a kind gave.
-        const _: fn(&JobOptions) = |options| {
-            let JobOptions { run_at: _, extra: _, of_kind: _, $($field: _,)* } = options;
-        };
     };
 }
 

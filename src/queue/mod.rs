@@ -1,7 +1,6 @@
 //! The queue: the handle of producers and tools.
 
 mod builder;
-mod core;
 mod directory;
 
 // The docs show the methods of a queue in the order of these modules.
@@ -23,8 +22,7 @@ use serde_json::Value;
 pub(crate) use add::added;
 pub use add::{Add, AddBulk, Added, NewJob};
 pub use builder::QueueBuilder;
-pub(crate) use core::QueueCore;
-pub(crate) use directory::Directory;
+pub(crate) use directory::{Directory, QueueCore};
 pub use jobs::{BulkAction, BulkOutcome, BulkReport, BulkRun, BulkStep, Jobs, JobsPage};
 pub use schedulers::{JobScheduler, UpsertJobScheduler};
 

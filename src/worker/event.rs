@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures::Stream;
 
-use super::failure::AttemptError;
+use super::attempt_error::AttemptError;
 use crate::error::{Error, FailureKind, WithCauses};
 use crate::sync::Lock;
 use crate::wire::{EventId, JsonText};

@@ -1,67 +1,17 @@
 //! A failed attempt: what is stored of it, the event for listeners, and its line in the log.
 
-use std::error::Error as StdError;
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::attempt_error::AttemptError;
 use super::event::WorkerEvent;
-use super::panics::{Panic, drop_guarded};
+use super::panics::Panic;
 use super::stopping::TimedOut;
-use crate::error::{BoxError, FailureKind, WithCauses, causes_beyond};
-use crate::options::Retry;
+use crate::error::{BoxError, Error, FailureKind, WithCauses, causes_beyond};
+use crate::options::{Retry, WorkerOptions};
 use crate::script::settle::End;
 
 /// The longest text of causes in a log line, in characters.
 const LOGGED: usize = 1_000;
-
-/// The error of a failed attempt, shared by all listeners.
-///
-/// It derefs to the error itself, so `error.downcast_ref::<MyError>()` and `error.source()` work. `Debug` shows only
-/// the text, since the error's fields may hold the job's data.
-#[derive(Clone)]
-pub struct AttemptError(Arc<Guarded>);
-
-struct Guarded(Option<BoxError>);
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        // The last holder may be the worker's loop, which must not be ended by a panic in the user's `Drop`.
-        drop_guarded(self.0.take());
-    }
-}
-
-impl From<BoxError> for AttemptError {
-    fn from(error: BoxError) -> Self {
-        Self(Arc::new(Guarded(Some(error))))
-    }
-}
-
-impl std::ops::Deref for AttemptError {
-    type Target = dyn StdError + Send + Sync + 'static;
-
-    fn deref(&self) -> &Self::Target {
-        self.0.0.as_deref().expect("taken out in `drop` only")
-    }
-}
-
-impl serde::Serialize for AttemptError {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl fmt::Display for AttemptError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&**self, f)
-    }
-}
-
-impl fmt::Debug for AttemptError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AttemptError({:?})", self.to_string())
-    }
-}
 
 /// Why an attempt failed.
 #[derive(Debug)]
@@ -152,6 +102,22 @@ impl From<Panic> for Fault {
     }
 }
 
+/// The error for data that the processor's type cannot be read from.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct Unread(#[from] pub(crate) Error);
+
+impl Unread {
+    /// Data that is not JSON can never be read. Data of another shape may be, by the next worker of a rollout.
+    pub(super) fn is_final(&self, worker: &WorkerOptions) -> bool {
+        use serde_json::error::Category;
+        match &self.0 {
+            Error::Json { cause, .. } => cause.classify() != Category::Data || !worker.retry_mistyped_data,
+            _ => false,
+        }
+    }
+}
+
 /// A failed attempt, once it is decided what comes next.
 #[derive(Debug, Clone)]
 pub(crate) struct AttemptFailure {
@@ -207,7 +173,7 @@ impl AttemptFailure {
 mod tests {
     use super::super::stopping::timed_out;
     use super::*;
-    use crate::error::{Error, Halt};
+    use crate::error::Halt;
 
     #[derive(Debug, thiserror::Error)]
     #[error("sending: {0}")]
@@ -288,12 +254,5 @@ mod tests {
         assert_eq!(said("{}"), "the data does not fit its type: missing field `to`");
         let long = Fault::error(format!("a\nb{}", "x".repeat(5_000))).line();
         assert!(long.starts_with("a bx") && long.chars().count() == LOGGED + 1, "{}", long.len());
-    }
-
-    #[test]
-    fn an_error_can_be_asked_what_it_is_and_shows_its_text_only() {
-        let error = AttemptError::from(BoxError::from(Sending(std::io::Error::other("no"))));
-        assert!(error.clone().downcast_ref::<Sending>().is_some() && error.source().is_some());
-        assert_eq!(format!("{error:?} {error}"), r#"AttemptError("sending: no") sending: no"#);
     }
 }

@@ -1,23 +1,19 @@
-//! Renews the locks of running jobs from a thread of its own, so that a busy runtime cannot lose them.
+//! The locks of running jobs: which are held, and how they are renewed.
 
 use std::collections::HashSet;
-use std::sync::{Arc, MutexGuard, Weak};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use tokio::sync::Notify;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 
-use super::cancels;
 use super::event::{EventSink, WorkerEvent};
-use super::supervise::supervise;
 use super::watchdog::Watchdog;
 use crate::clock::millis;
 use crate::connection::{Link, Pauses};
 use crate::engine::Engine;
 use crate::error::WithCauses;
-use crate::failpoint;
 use crate::job::{Attempt, CancelReason};
 use crate::keys::QueueKeys;
 use crate::sync::Lock;
@@ -34,12 +30,12 @@ const CALLS_AT_ONCE: usize = 4;
 ///
 /// Written by the worker's loop, a batch at a time; read by the thread that renews.
 pub(crate) struct LockTable {
-    engine: Engine,
-    events: EventSink,
-    lock_duration: Duration,
+    pub(super) engine: Engine,
+    pub(super) events: EventSink,
+    pub(super) lock_duration: Duration,
     /// Whether locks are renewed.
-    renews: bool,
-    watch: Watch,
+    pub(super) renews: bool,
+    pub(super) watch: Watch,
     slots: Lock<Slots>,
 }
 
@@ -246,12 +242,12 @@ impl LockTable {
     }
 
     /// Returns how often to check which locks are due.
-    fn tick(&self) -> Duration {
+    pub(super) fn tick(&self) -> Duration {
         (self.lock_duration / 8).clamp(Duration::from_millis(5), Duration::from_secs(2))
     }
 
     /// Renews the locks that are due, within the time that is left for it.
-    async fn renew(&self, link: &Link) {
+    pub(super) async fn renew(&self, link: &Link) {
         let due = self.due(Instant::now());
         let mut calls = FuturesUnordered::new();
         for batch in due.chunks(CALL_LOCKS) {
@@ -329,7 +325,7 @@ impl LockTable {
     }
 
     /// Tells jobs whose lock must have run out, before another worker can have taken them.
-    fn distrust(&self, now: Instant) {
+    pub(super) fn distrust(&self, now: Instant) {
         for held in self.slots().jobs.iter().flatten() {
             if self.renews && now.duration_since(held.locked) >= self.trusted() {
                 self.lose(held);
@@ -348,126 +344,4 @@ impl LockTable {
 
 fn ids_and_tokens(batch: &[(usize, Arc<Attempt>)]) -> Vec<(&[u8], &str)> {
     batch.iter().map(|(_, attempt)| (attempt.id().as_ref(), attempt.token().as_ref())).collect()
-}
-
-/// The thread that renews the locks of all workers of a client. It ends with the last of them.
-///
-/// Each worker's table has a task of its own in that thread. A task that panics is started again, and so is the one
-/// that runs them. If no thread can be created, the tasks run on the runtime of the first worker, which is better than
-/// no renewal.
-#[derive(Default)]
-pub(crate) struct LockKeeper {
-    shared: Arc<Keeping>,
-}
-
-#[derive(Default)]
-struct Keeping {
-    state: Lock<Tables>,
-    /// Notified when a worker is added.
-    changed: Notify,
-}
-
-#[derive(Default)]
-struct Tables {
-    /// The tables of workers that were added since the thread last looked.
-    new: Vec<Weak<LockTable>>,
-    is_running: bool,
-}
-
-impl Keeping {
-    fn state(&self) -> MutexGuard<'_, Tables> {
-        self.state.lock()
-    }
-
-    /// Returns the added tables, or `None` if there are none and the thread may end because no task is left.
-    fn take_new(&self, is_idle: bool) -> Option<Vec<Weak<LockTable>>> {
-        let mut state = self.state();
-        if is_idle && state.new.is_empty() {
-            state.is_running = false;
-            return None;
-        }
-        Some(std::mem::take(&mut state.new))
-    }
-}
-
-impl LockKeeper {
-    /// Renews the locks in `table`, and looks for cancellations, for as long as it lives. Connects at once, so that the
-    /// first renewal need not.
-    pub(crate) fn keep(&self, table: &Arc<LockTable>) {
-        let mut state = self.shared.state();
-        state.new.push(Arc::downgrade(table));
-        if !std::mem::replace(&mut state.is_running, true)
-            && let Err(error) = self.start(table.engine.link.another())
-        {
-            table.events.error(crate::error::Error::Redis { op: "extend_locks", cause: error.into() });
-            tokio::spawn(keep_all(Arc::clone(&self.shared), table.engine.link.another()));
-        }
-        drop(state);
-        self.shared.changed.notify_one();
-    }
-
-    fn start(&self, link: Link) -> std::io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let shared = Arc::clone(&self.shared);
-        let thread = std::thread::Builder::new().name("oxmq-locks".to_owned());
-        thread.spawn(move || runtime.block_on(keep_all(shared, link))).map(drop)
-    }
-}
-
-/// Runs tasks for each table, until the last one is gone.
-async fn keep_all(shared: Arc<Keeping>, link: Link) {
-    let mut tasks = JoinSet::new();
-    while let Some(new) = shared.take_new(tasks.is_empty()) {
-        for table in new {
-            if table.upgrade().is_some_and(|table| table.renews) {
-                tasks.spawn(keep_renewed(Weak::clone(&table), link.clone()));
-            }
-            tasks.spawn(keep_cancelled(table, link.clone()));
-        }
-        tokio::select! {
-            () = shared.changed.notified() => {}
-            _ = tasks.join_next(), if !tasks.is_empty() => {}
-        }
-    }
-}
-
-/// Renews the locks of one table until its worker is gone; restarts after a panic.
-async fn keep_renewed(table: Weak<LockTable>, link: Link) {
-    let Some((events, link)) = table.upgrade().map(|table| (table.events.clone(), link.to_where(&table.engine.link)))
-    else {
-        return;
-    };
-    supervise(events, "lock thread", || renew_for_ever(&table, &link)).await;
-}
-
-/// Cancels attempts on request until the worker is gone; restarts after a panic.
-async fn keep_cancelled(table: Weak<LockTable>, link: Link) {
-    let Some(events) = table.upgrade().map(|table| table.events.clone()) else { return };
-    supervise(events, "cancellations", || cancels::look_for_ever(&table, &link)).await;
-}
-
-async fn renew_for_ever(table: &Weak<LockTable>, link: &Link) {
-    while let Some(table) = table.upgrade() {
-        link.at_least(table.lock_duration);
-        link.dial_beside();
-        let tick = table.tick();
-        {
-            let mut renewing = std::pin::pin!(async {
-                failpoint::hit("lock thread", &table.engine.keys);
-                table.renew(link).await;
-            });
-            loop {
-                failpoint::hit("watchdog", &table.engine.keys);
-                table.watch.watchdog.ask();
-                table.distrust(Instant::now());
-                tokio::select! {
-                    () = &mut renewing => break,
-                    () = tokio::time::sleep(tick) => {}
-                }
-            }
-        }
-        table.distrust(Instant::now());
-        drop(table);
-        tokio::time::sleep(tick).await;
-    }
 }

@@ -1,11 +1,13 @@
 //! Processing jobs.
 
+mod attempt_error;
 mod builder;
 mod cancels;
 mod event;
 pub(crate) mod failure;
 mod health;
 pub mod layer;
+mod lock_thread;
 mod locks;
 mod losses;
 mod manual;
@@ -41,11 +43,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use attempt_error::AttemptError;
 pub use builder::{ManualWorkerBuilder, WorkerBuilder};
 pub use event::{WorkerEvent, WorkerEvents};
-pub use failure::AttemptError;
 pub use health::Health;
-pub(crate) use locks::LockKeeper;
+pub(crate) use lock_thread::LockKeeper;
 pub use manual::ManualWorker;
 pub(crate) use processor::Erased;
 pub use processor::Processor;

@@ -8,12 +8,14 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::layer::Ended;
+use super::failure::Unread;
 use super::state::FromJob;
-use super::verdict::Unread;
 use crate::error::{Error, Halt};
 use crate::job::{AnyJob, Job, JobCore};
 use crate::wire::JsonText;
+
+/// How an attempt ended: its result as JSON, or a [`Halt`].
+pub type Ended = Result<JsonText, Halt>;
 
 /// Something that processes jobs: an async function or closure from a [`Job`] to a result, or a
 /// [`Router`](crate::Router).

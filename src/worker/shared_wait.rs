@@ -18,11 +18,10 @@ use tokio::time::Instant;
 use super::health::LastFetch;
 use super::panics::{Panic, catch};
 use super::roster::{Entry, Rosters};
-use super::wait::Woken;
 use crate::connection::{BlockingLink, Link};
 use crate::engine::Engine;
 use crate::engine::look::{WORK, which_have};
-use crate::engine::marker::{Unblocked, WokenByAny, unblock, wait_any};
+use crate::engine::marker::{Unblocked, Woken, WokenByAny, unblock, wait_any};
 use crate::failpoint;
 
 /// How many queues one connection waits for at most: whenever one joins or leaves, all their keys are sent again.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::failure::{AttemptFailure, Fault};
-use super::layer::Ended;
+use super::failure::{AttemptFailure, Fault, Unread};
 use super::panics::Panic;
+use super::processor::Ended;
 use super::stopping::{TimedOut, is_handed_back};
 use crate::clock::{LATEST, millis};
 use crate::error::{BoxError, Error, FailureKind, Halt, Reason};
@@ -125,22 +125,6 @@ fn cancelled(raw: &RawJob, reason: &str, worker: &WorkerOptions) -> Verdict {
 pub(crate) fn undecodable(job: &Undecodable, worker: &WorkerOptions) -> Verdict {
     let problem = format!("the job cannot be read: field {}: {}", job.field, job.problem);
     failed(&job.partial, Fault::unrecoverable(problem), worker)
-}
-
-/// The error for data that the processor's type cannot be read from.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub(crate) struct Unread(#[from] pub(crate) Error);
-
-impl Unread {
-    /// Data that is not JSON can never be read. Data of another shape may be, by the next worker of a rollout.
-    fn is_final(&self, worker: &WorkerOptions) -> bool {
-        use serde_json::error::Category;
-        match &self.0 {
-            Error::Json { cause, .. } => cause.classify() != Category::Data || !worker.retry_mistyped_data,
-            _ => false,
-        }
-    }
 }
 
 /// Returns the failure, in Node's words, if a processor passes on the refusal to end its own job because of its

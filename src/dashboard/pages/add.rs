@@ -5,10 +5,11 @@ use axum::response::Response;
 use maud::html;
 
 use super::super::access::Action;
+use super::super::layout::{Page, Tab};
 use super::super::links::unsegment;
 use super::super::problem::Problem;
 use super::super::redact::Field;
-use super::super::visit::{Page, Params, Tab, Visit, given};
+use super::super::visit::{Params, Visit, given};
 use super::crumbs;
 
 pub(in super::super) async fn page(visit: Visit, Path(name): Path<String>, Query(params): Query<Params>) -> Response {

@@ -7,9 +7,10 @@ use maud::{Markup, html};
 use super::super::access::Action;
 use super::super::checkup::{Checkup, Running};
 use super::super::json::clip;
+use super::super::layout::{Page, Tab};
 use super::super::moment::{count, many, when};
 use super::super::problem::Problem;
-use super::super::visit::{Page, Params, Tab, Visit, given};
+use super::super::visit::{Params, Visit, given};
 use super::asking;
 use crate::doctor::{Diagnosis, Finding, FindingKind, Stage};
 
@@ -38,7 +39,7 @@ fn build(visit: &Visit, params: &Params) -> Page {
                 Some(running) => (under_way(visit, &running)),
                 None => (form(visit, params)),
             }
-            @if let Some(last) = checkups.last(visit) { (ended(visit, &last)) }
+            @if let Some(last) = checkups.last(|queue| visit.may_see(queue)) { (ended(visit, &last)) }
         }
     };
     Page { title: "Doctor".into(), tab: Tab::Doctor, live: Some("of=doctor".into()), body }

@@ -5,12 +5,13 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::super::layout::{Page, Tab};
 use super::super::links::unsegment;
 use super::super::moment::iso;
 use super::super::problem::Problem;
 use super::super::redact::Field;
 use super::super::secrets::read;
-use super::super::visit::{Page, Tab, Visit};
+use super::super::visit::Visit;
 use super::crumbs;
 use crate::clock::from_epoch_ms;
 use crate::events::Delivery;

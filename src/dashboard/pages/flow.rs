@@ -10,7 +10,7 @@ use super::super::problem::Problem;
 use super::super::unseen::UNSEEN;
 use super::super::visit::Visit;
 use super::badge;
-use super::job::Known;
+use super::stored::StoredJob;
 use crate::error::WithCauses;
 use crate::flow::FlowTree;
 use crate::state::JobState;
@@ -24,7 +24,7 @@ const CHILDREN: u32 = 25;
 /// How many states of relatives are read at the same time.
 const AT_ONCE: usize = 32;
 
-pub(super) async fn family(visit: &Visit, queue: &AnyQueue, known: &Known) -> Result<Markup, Problem> {
+pub(super) async fn family(visit: &Visit, queue: &AnyQueue, known: &StoredJob) -> Result<Markup, Problem> {
     let Ok(job) = &known.job else { return Ok(html! {}) };
     let children = queue.job(&known.id).get_dependencies_count().await?;
     let has_children =
@@ -66,7 +66,7 @@ pub(super) async fn family(visit: &Visit, queue: &AnyQueue, known: &Known) -> Re
 }
 
 /// Returns the root of the tree, as far up as the visitor may see.
-async fn root(visit: &Visit, queue: &str, known: &Known) -> (String, String) {
+async fn root(visit: &Visit, queue: &str, known: &StoredJob) -> (String, String) {
     let (mut queue, mut id) = (queue.to_owned(), known.id.clone());
     for _ in 0..LEVELS {
         let Ok(handle) = visit.queue(&queue) else { break };

@@ -8,54 +8,23 @@ use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 
 use super::super::access::Action;
-use super::super::app::{AnyJob, AnyQueue};
+use super::super::app::AnyQueue;
 use super::super::json::{clip, tree};
+use super::super::layout::{Page, Tab};
 use super::super::links::{query, unsegment};
 use super::super::moment::{exactly, many, when};
 use super::super::problem::Problem;
 use super::super::redact::Field;
 use super::super::secrets::COVER;
-use super::super::visit::{Page, Params, Tab, Visit, given};
+use super::super::visit::{Params, Visit, given};
 use super::super::words;
+use super::stored::{StoredJob, read};
 use super::{asking, badge, crumbs, flow, queue, timeline};
-use crate::error::{Result as Answer, WithCauses};
+use crate::error::WithCauses;
 use crate::state::{JobState, Order};
 
 /// How many lines of the log are on one page.
 const LINES: i64 = 100;
-
-/// A job, as stored and as read.
-pub(super) struct Known {
-    pub(super) id: String,
-    pub(super) fields: Vec<(String, String)>,
-    pub(super) state: JobState,
-    /// The job, or why it cannot be read.
-    pub(super) job: Answer<AnyJob>,
-    /// When it is due, if it is delayed.
-    pub(super) due: Option<SystemTime>,
-}
-
-impl Known {
-    fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
-    }
-
-    fn name(&self) -> &str {
-        self.field("name").unwrap_or_default()
-    }
-}
-
-async fn read(queue: &AnyQueue, id: &str) -> Result<Known, Problem> {
-    let engine = queue.engine();
-    let ids = [id];
-    let (fields, state, due) =
-        futures::try_join!(engine.get_fields(id), engine.look_up_state(id), engine.get_due(&ids))?;
-    if fields.is_empty() {
-        return Err(Problem::no_job(id));
-    }
-    let job = queue.get_job(id).await.transpose().ok_or_else(|| Problem::no_job(id))?;
-    Ok(Known { id: id.to_owned(), fields, state, job, due: due.into_iter().next().flatten() })
-}
 
 pub(in super::super) async fn page(
     visit: Visit,
@@ -100,7 +69,7 @@ async fn build(visit: &Visit, name: &str, id: &str, params: &Params) -> Result<P
     Ok(Page { title: format!("{} {id}", known.name()), tab: Tab::Queues, live: Some(live), body })
 }
 
-fn head(visit: &Visit, queue: &str, known: &Known) -> Markup {
+fn head(visit: &Visit, queue: &str, known: &StoredJob) -> Markup {
     html! {
         div.head {
             h1 { (clip(known.name())) " " span.id { (clip(&known.id)) } " " span #state data-swap { (badge(known.state)) } }
@@ -109,7 +78,7 @@ fn head(visit: &Visit, queue: &str, known: &Known) -> Markup {
     }
 }
 
-fn actions(visit: &Visit, queue: &str, known: &Known) -> Markup {
+fn actions(visit: &Visit, queue: &str, known: &StoredJob) -> Markup {
     let to = visit.links.job(queue, &known.id);
     let may = |action| visit.may(queue, action);
     let form = |action: Action, class: &str, inner: Markup| {
@@ -167,7 +136,7 @@ fn label(action: Action) -> &'static str {
 }
 
 /// Shows why it failed: each error in full, the latest first.
-fn failure(visit: &Visit, queue: &str, known: &Known) -> Markup {
+fn failure(visit: &Visit, queue: &str, known: &StoredJob) -> Markup {
     let Ok(job) = &known.job else { return html! {} };
     let reason = job.failed_reason().map(|reason| visit.text(queue, job.name(), Field::FailedReason, reason));
     let traces: Vec<String> =
@@ -192,7 +161,7 @@ fn failure(visit: &Visit, queue: &str, known: &Known) -> Markup {
     }
 }
 
-fn json_box(visit: &Visit, queue: &str, known: &Known, name: &str, title: &str, field: Field) -> Markup {
+fn json_box(visit: &Visit, queue: &str, known: &StoredJob, name: &str, title: &str, field: Field) -> Markup {
     let text = known.field(name).map(|text| visit.json(queue, known.name(), field, text));
     let raw = format!("{}/raw?field={name}", visit.links.job(queue, &known.id));
     html! {
@@ -213,7 +182,7 @@ fn json_box(visit: &Visit, queue: &str, known: &Known, name: &str, title: &str, 
     }
 }
 
-fn edit_data(visit: &Visit, queue: &str, known: &Known) -> Markup {
+fn edit_data(visit: &Visit, queue: &str, known: &StoredJob) -> Markup {
     let stored = known.field("data").unwrap_or("null");
     // A visitor who does not see all of the data would overwrite what is redacted.
     let is_whole = visit.json(queue, known.name(), Field::Data, stored) == stored;
@@ -232,7 +201,7 @@ fn edit_data(visit: &Visit, queue: &str, known: &Known) -> Markup {
     }
 }
 
-fn facts(visit: &Visit, queue: &str, known: &Known, now: SystemTime) -> Markup {
+fn facts(visit: &Visit, queue: &str, known: &StoredJob, now: SystemTime) -> Markup {
     let Ok(job) = &known.job else { return html! {} };
     let other = |text: &str| visit.text(queue, job.name(), Field::Other, text);
     html! {
@@ -256,7 +225,7 @@ fn facts(visit: &Visit, queue: &str, known: &Known, now: SystemTime) -> Markup {
     }
 }
 
-fn options(visit: &Visit, queue: &str, known: &Known) -> Markup {
+fn options(visit: &Visit, queue: &str, known: &StoredJob) -> Markup {
     let text = visit.json(queue, known.name(), Field::Options, known.field("opts").unwrap_or("{}"));
     let said = words::options(&text);
     html! {
@@ -269,7 +238,7 @@ fn options(visit: &Visit, queue: &str, known: &Known) -> Markup {
     }
 }
 
-async fn logs(visit: &Visit, queue: &AnyQueue, known: &Known, params: &Params) -> Result<Markup, Problem> {
+async fn logs(visit: &Visit, queue: &AnyQueue, known: &StoredJob, params: &Params) -> Result<Markup, Problem> {
     let from = given(params, "line").and_then(|line| line.parse().ok()).unwrap_or(0_i64).clamp(0, 1 << 40);
     let found = queue.job(&known.id).get_logs(from, from + LINES - 1, Order::Descending).await?;
     let link = |line: i64| format!("{}?line={line}#log", visit.links.job(queue.name(), &known.id));
@@ -306,9 +275,9 @@ fn part(field: &str) -> Field {
 }
 
 /// Returns a field of the hash as it may be shown.
-fn shown(visit: &Visit, queue: &str, known: &Known, name: &str, value: &str) -> String {
+fn shown(visit: &Visit, queue: &str, known: &StoredJob, name: &str, value: &str) -> String {
     match part(name) {
-        Field::Other if visit.app.hooks.covers(name) => COVER.to_owned(),
+        Field::Other if visit.app.hooks.redaction.covers(name) => COVER.to_owned(),
         Field::Stacktrace => {
             // An array of texts, each of which is redacted separately.
             let Ok(traces) = serde_json::from_str::<Vec<String>>(value) else {
@@ -323,7 +292,7 @@ fn shown(visit: &Visit, queue: &str, known: &Known, name: &str, value: &str) -> 
     }
 }
 
-fn raw_hash(visit: &Visit, queue: &str, known: &Known) -> Markup {
+fn raw_hash(visit: &Visit, queue: &str, known: &StoredJob) -> Markup {
     html! {
         details #hash.box {
             summary { "As stored in Redis" }

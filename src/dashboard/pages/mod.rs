@@ -11,6 +11,7 @@ pub(super) mod repeats;
 pub(super) mod schedulers;
 pub(super) mod search;
 pub(super) mod server;
+mod stored;
 mod timeline;
 pub(super) mod work;
 pub(super) mod workers;

@@ -9,11 +9,12 @@ use maud::{Markup, html};
 
 use super::super::access::Action;
 use super::super::chart::{self, Series};
+use super::super::layout::{Page, Tab};
 use super::super::links::query;
 use super::super::moment::{count, many, when};
 use super::super::problem::Problem;
 use super::super::survey::{Concern, Overview, Row, concerns, oldest};
-use super::super::visit::{Page, Params, Tab, Visit, given};
+use super::super::visit::{Params, Visit, given};
 use super::{asking, tile};
 use crate::overview::QueueOverview;
 

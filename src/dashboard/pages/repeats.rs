@@ -6,10 +6,11 @@ use futures::StreamExt;
 use maud::html;
 
 use super::super::json::clip;
+use super::super::layout::{Page, Tab};
 use super::super::moment::{count, exactly, many};
 use super::super::problem::Problem;
 use super::super::survey::Row;
-use super::super::visit::{Page, Params, Tab, Visit, given};
+use super::super::visit::{Params, Visit, given};
 use super::schedulers::schedule;
 use crate::error::Result as Answer;
 use crate::queue::JobScheduler;

@@ -8,12 +8,13 @@ use maud::{Markup, html};
 
 use super::super::access::Action;
 use super::super::json::{clip, tree};
+use super::super::layout::{Page, Tab};
 use super::super::links::{query, unsegment};
 use super::super::moment::{count, exactly, span, when};
 use super::super::problem::Problem;
 use super::super::redact::Field;
 use super::super::reschedule::spelled;
-use super::super::visit::{Page, Params, Tab, Visit, given};
+use super::super::visit::{Params, Visit, given};
 use super::super::words;
 use super::{asking, crumbs};
 use crate::clock::epoch_ms;

@@ -5,8 +5,9 @@ use axum::response::{IntoResponse, Redirect, Response};
 use futures::StreamExt;
 use maud::html;
 
+use super::super::layout::{Page, Tab};
 use super::super::problem::Problem;
-use super::super::visit::{Page, Params, Tab, Visit, given};
+use super::super::visit::{Params, Visit, given};
 use super::badge;
 use crate::state::JobState;
 

@@ -4,9 +4,10 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::super::layout::{Page, Tab};
 use super::super::moment::{count, span};
 use super::super::problem::Problem;
-use super::super::visit::{Page, Tab, Visit};
+use super::super::visit::Visit;
 use super::tile;
 use crate::error::WithCauses;
 

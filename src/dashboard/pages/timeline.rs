@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::super::app::AnyQueue;
 use super::super::moment::{exactly, span};
-use super::job::Known;
+use super::stored::StoredJob;
 use crate::clock::{epoch_ms, from_epoch_ms};
 use crate::wire::QueueEvent;
 
@@ -26,7 +26,7 @@ pub(super) struct Step {
 }
 
 /// Returns all known steps, in order.
-pub(super) async fn read(queue: &AnyQueue, known: &Known) -> Vec<Step> {
+pub(super) async fn read(queue: &AnyQueue, known: &StoredJob) -> Vec<Step> {
     let Ok(job) = &known.job else { return Vec::new() };
     let mut steps = Vec::new();
     let mut seen = std::collections::BTreeSet::new();
@@ -89,7 +89,7 @@ fn words(event: &QueueEvent) -> Option<(String, &'static str)> {
     })
 }
 
-pub(super) fn show(steps: &[Step], known: &Known, now: SystemTime) -> Markup {
+pub(super) fn show(steps: &[Step], known: &StoredJob, now: SystemTime) -> Markup {
     let since = |n: usize| n.checked_sub(1).and_then(|before| steps[n].at.duration_since(steps[before].at).ok());
     html! {
         section #timeline.box aria-label="Timeline" data-swap {

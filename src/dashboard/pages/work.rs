@@ -6,10 +6,11 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::html;
 
-use super::super::bulk::Work;
+use super::super::layout::{Page, Tab};
 use super::super::moment::count;
 use super::super::problem::Problem;
-use super::super::visit::{Page, Tab, Visit};
+use super::super::visit::Visit;
+use super::super::works::Work;
 
 pub(in super::super) async fn page(visit: Visit, Path(id): Path<String>) -> Response {
     let page = match visit.app.works.find(&id) {

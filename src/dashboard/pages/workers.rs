@@ -7,11 +7,12 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::super::json::clip;
+use super::super::layout::{Page, Tab};
 use super::super::moment::when;
 use super::super::moment::{many, rough};
 use super::super::problem::Problem;
 use super::super::survey::Overview;
-use super::super::visit::{Page, Params, Tab, Visit, given};
+use super::super::visit::{Params, Visit, given};
 use super::queue::{progress, worker};
 use crate::engine::ClientInfo;
 use crate::state::{JobState, Order};

@@ -13,13 +13,10 @@ pub use ready::{Concurrency, Retries, Timeouts};
 #[cfg(feature = "tower")]
 pub use tower::{Attempted, LayerError, RunNext, Tower};
 
+pub use super::processor::Ended;
 use super::processor::{Erased, RawProcessor};
 use crate::error::Halt;
 use crate::job::{AnyJob, JobCore};
-use crate::wire::JsonText;
-
-/// How an attempt ended: its result as JSON, or a [`Halt`].
-pub type Ended = Result<JsonText, Halt>;
 
 /// Code that runs around each attempt at a job: before it, after it, or instead of it.
 ///

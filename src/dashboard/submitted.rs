@@ -1,0 +1,68 @@
+//! A submitted form: its fields, whether its action is permitted, and how it is audited and answered.
+
+use axum::response::Response;
+
+use super::access::Action;
+use super::forms::{self, see};
+use super::problem::Problem;
+use super::visit::{Params, Visit, given};
+
+/// The fields of a form, in its order.
+pub(super) type Fields = Vec<(String, String)>;
+
+/// Returns the single fields of a form; the last one of a name applies.
+pub(super) fn params(fields: &Fields) -> Params {
+    fields.iter().cloned().collect()
+}
+
+/// Returns the action that a form names, if the form is from our pages, its action is one of `these`, and the visitor
+/// may do that.
+pub(super) fn permitted(
+    visit: &Visit,
+    queue: &str,
+    params: &Params,
+    target: &str,
+    these: &[Action],
+) -> Result<Action, Problem> {
+    visit.token.check(visit.headers(), params.get(forms::FIELD).map(String::as_str))?;
+    visit.queue(queue)?;
+    let action =
+        given(params, "do").and_then(Action::parse).ok_or_else(|| Problem::no_form("The form names no action."))?;
+    // A permission for one kind of form must not allow actions of another.
+    if !these.contains(&action) {
+        visit.audit(queue, action, target, "not done by this form", false);
+        return Err(Problem::no_form(format!("“{action}” is not done by this form.")));
+    }
+    if visit.may(queue, action) {
+        return Ok(action);
+    }
+    visit.audit(queue, action, target, "not permitted", false);
+    Err(Problem::forbidden(&format!("{} in this queue", action.as_str().replace('-', " "))))
+}
+
+/// Audits the outcome of an action, and redirects to a page.
+pub(super) async fn told(
+    visit: &Visit,
+    queue: &str,
+    action: Action,
+    target: &str,
+    done: Result<String, Problem>,
+    to: &str,
+) -> Result<Response, Problem> {
+    visit.app.changed(queue).await;
+    match done {
+        Ok(outcome) => {
+            visit.audit(queue, action, target, &outcome, true);
+            Ok(see(&visit.links, to, &outcome))
+        }
+        Err(problem) => {
+            visit.audit(queue, action, target, problem.outcome(), false);
+            Err(problem)
+        }
+    }
+}
+
+/// Answers with the response, or with the page of the problem.
+pub(super) fn answer(visit: &Visit, done: Result<Response, Problem>) -> Response {
+    done.unwrap_or_else(|problem| visit.answer(Err(problem)))
+}
