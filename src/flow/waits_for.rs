@@ -116,15 +116,22 @@ impl fmt::Display for WaitsFor {
         if let Some(reason) = &self.deferred_failure {
             write!(f, "\n  it fails when a worker takes it: {reason}")?;
         }
+        // A parent that fails with one child ends before its others do; and a child may be added to one that has ended.
+        let has_ended = matches!(state, JobState::Completed | JobState::Failed);
+        let (pending_is, failed_is) = if has_ended {
+            ("has ended without waiting for", "has ended with a failed child:")
+        } else {
+            ("waits for", "cannot complete because of")
+        };
         for child in &self.pending_children {
-            write!(f, "\n  waits for {child}")?;
+            write!(f, "\n  {pending_is} {child}")?;
         }
         let unseen = pending.saturating_sub(self.pending_children.len() as u64);
         if unseen > 0 {
             write!(f, "\n  and for {unseen} more")?;
         }
         for child in &self.failed_children {
-            write!(f, "\n  cannot complete because of {child}")?;
+            write!(f, "\n  {failed_is} {child}")?;
         }
         if self.is_stuck() {
             write!(f, "\n  nothing will release it: retry or remove these children, or remove their dependency")?;
@@ -182,6 +189,16 @@ mod tests {
             processed: 0,
             deferred_failure: None,
         }
+    }
+
+    #[test]
+    fn a_parent_that_has_ended_waits_for_nothing() {
+        let mut why = waits(2, &[Some(JobState::Active)]);
+        assert!(why.to_string().contains("\n  waits for bull:q:1, which is active\n  and for 1 more"), "{why}");
+        why.state = JobState::Completed;
+        let expected = "completed: 0 children completed, 2 pending, 0 failed, 0 ignored\n  \
+                        has ended without waiting for bull:q:1, which is active\n  and for 1 more";
+        assert_eq!(why.to_string(), expected);
     }
 
     #[test]

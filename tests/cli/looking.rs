@@ -1,3 +1,5 @@
+use oxmq::options::ParentRef;
+
 use super::*;
 use crate::common::server::RedisServer;
 
@@ -167,6 +169,21 @@ async fn a_flow_is_a_tree_and_says_why_it_waits() {
     assert_eq!(oxmq(&on, "flow reports gone").await.code, 3);
 }
 
+/// A child can be added to a parent that has completed, which is never told of its end.
+#[tokio::test]
+async fn a_parent_that_has_ended_does_not_wait() {
+    let on = Fixture::new().await;
+    let report = on.queue.add("report", json!(0)).job_id("r").await.unwrap();
+    let worker = on.worker(|_: Job<Value, ()>| async { Ok::<_, oxmq::Halt>(()) }).start().unwrap();
+    on.until(oxmq::JobState::Completed, 1).await;
+    worker.close().await;
+    let parts: Queue = on.client.queue("parts").open().unwrap();
+    parts.add("part", json!(1)).job_id("p").parent(ParentRef::of(&report)).await.unwrap();
+    let shown = oxmq(&on, "flow q r").await.ok();
+    assert!(shown.contains("q:r 'report'  completed\n") && shown.contains("parts:p 'part'  pending\n"), "{shown}");
+    assert!(!shown.contains("  waits for") && shown.contains("has ended without waiting for"), "{shown}");
+}
+
 #[tokio::test]
 async fn events_workers_and_schedulers_are_listed() {
     let on = Fixture::new().await;
@@ -189,6 +206,11 @@ async fn events_workers_and_schedulers_are_listed() {
     let shown = oxmq(&on, "schedulers q").await.ok();
     assert!(shown.contains("often") && shown.contains("every 1m 30s"), "{shown}");
     assert_eq!(oxmq(&on, "schedulers q --remove often").await.code, 4);
+    let shown = oxmq(&on, "schedulers").await.ok();
+    assert!(shown.starts_with("QUEUE") && shown.contains("often"), "{shown}");
+    let listed = oxmq(&on, "schedulers --json").await.json();
+    assert!(listed.iter().all(|scheduler| scheduler["queue"] == "q"), "{listed:?}");
+    assert_eq!(oxmq(&on, "schedulers --remove often --yes").await.code, 2, "of which queue?");
     oxmq(&on, "schedulers q --remove often --yes").await.ok();
     assert!(on.queue.get_job_scheduler("often").await.unwrap().is_none());
     assert_eq!(oxmq(&on, "schedulers q --remove often --yes").await.code, 3);

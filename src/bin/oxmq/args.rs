@@ -87,7 +87,7 @@ pub(crate) enum Command {
     Drain(Drain),
     /// Deletes a queue and everything in it
     Obliterate(Obliterate),
-    /// Lists job schedulers and their next runs, or removes one
+    /// Lists the job schedulers of all queues and their next runs, or removes one
     Schedulers(Schedulers),
     /// Shows a flow as a tree, and why its parent waits
     Flow(Flow),
@@ -353,10 +353,10 @@ pub(crate) struct Obliterate {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Schedulers {
-    /// The queue
-    pub(crate) queue: String,
-    /// Removes this scheduler
-    #[arg(long, value_name = "ID")]
+    /// Only schedulers of this queue
+    pub(crate) queue: Option<String>,
+    /// Removes this scheduler of the queue
+    #[arg(long, value_name = "ID", requires = "queue")]
     pub(crate) remove: Option<String>,
     /// How many schedulers to show
     #[arg(short, long, default_value_t = 50, value_name = "N")]

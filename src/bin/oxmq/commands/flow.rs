@@ -1,5 +1,6 @@
 //! `oxmq flow`
 
+use oxmq::Job;
 use oxmq::flow::FlowTree;
 use oxmq::job::ChildKind;
 use serde_json::{Value, json};
@@ -36,19 +37,31 @@ fn show(tree: &FlowTree, first: &str, rest: &str) {
         Ok(None) => ", which is gone".to_owned(),
         Err(_) => ", which cannot be read".to_owned(),
     };
-    let kind = match tree.kind {
-        None => "",
-        Some(ChildKind::Processed) => "  completed",
-        Some(ChildKind::Unprocessed) => "  pending",
-        Some(ChildKind::Failed) => "  failed",
-        Some(ChildKind::Ignored) => "  failed, ignored",
-        Some(_) => "  ?",
-    };
-    say::line(format!("{first}{}:{}{name}{kind}", say::clean(&tree.queue), say::one_line(&tree.id)));
+    let outcome = outcome(tree);
+    let gap = if outcome.is_empty() { "" } else { "  " };
+    say::line(format!("{first}{}:{}{name}{gap}{outcome}", say::clean(&tree.queue), say::one_line(&tree.id)));
     for (n, child) in tree.children.iter().enumerate() {
         let is_last = n + 1 == tree.children.len();
         let (first, next) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
         show(child, &format!("{rest}{first}"), &format!("{rest}{next}"));
+    }
+}
+
+/// Tells how a job has ended: as its parent has recorded it, and if that has recorded nothing, as its own fields tell. A
+/// child that failed without a policy for its parent, and one whose end came between two reads, are still pending there.
+fn outcome(tree: &FlowTree) -> &'static str {
+    let job = tree.job.as_ref().ok().and_then(Option::as_ref);
+    // A job that completed keeps the reason of an earlier attempt that failed.
+    let has_failed = |job: &Job| matches!(job.return_value(), Ok(None));
+    let own = job.filter(|job| job.finished_on().is_some()).map(has_failed);
+    match (tree.kind, own) {
+        (Some(ChildKind::Processed), _) | (None | Some(ChildKind::Unprocessed), Some(false)) => "completed",
+        (Some(ChildKind::Failed), _) | (None, Some(true)) => "failed",
+        (Some(ChildKind::Unprocessed), Some(true)) => "failed, its parent waits all the same",
+        (Some(ChildKind::Unprocessed), None) => "pending",
+        (Some(ChildKind::Ignored), _) => "failed, ignored",
+        (None, None) => "",
+        (Some(_), _) => "?",
     }
 }
 

@@ -100,7 +100,7 @@ fn all_were_read(found: &Found, all: usize) -> Outcome {
 }
 
 /// Returns all queues that exist, as far as the servers answer.
-async fn find(client: &Client) -> Result<Vec<String>, Failure> {
+pub(super) async fn find(client: &Client) -> Result<Vec<String>, Failure> {
     let (mut search, mut names) = (client.find_queues(), Vec::new());
     while let Some(found) = search.next().await? {
         names.extend(found);

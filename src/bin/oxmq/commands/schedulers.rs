@@ -1,49 +1,111 @@
 //! `oxmq schedulers`
 
+use futures::StreamExt;
 use oxmq::queue::{JobScheduler, Order};
+use oxmq::{Client, Queue};
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::bulk::consent;
+use super::queues;
 use crate::args::{Global, Schedulers};
 use crate::connect;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, IN_PART, Outcome};
 use crate::say::{self, Column};
 
+/// How many queues are asked at the same time.
+const AT_ONCE: usize = 16;
+
 pub(crate) async fn run(global: &Global, args: Schedulers) -> Outcome {
-    let (_client, queue) = connect::queue(global, &args.queue).await?;
+    let Some(name) = &args.queue else { return of_all_queues(global, args.limit).await };
+    let (_client, queue) = connect::queue(global, name).await?;
     if let Some(id) = &args.remove {
         if queue.get_job_scheduler(id).await?.is_none() {
             return Err(Failure::no_such("scheduler", id));
         }
-        if consent(global, &args.consent, &format!("the scheduler '{id}' of {} would end", args.queue)).await? {
+        if consent(global, &args.consent, &format!("the scheduler '{id}' of {name} would end")).await? {
             queue.remove_job_scheduler(id).await?;
             if global.json { say::json(&json!({ "removed": id })) } else { say::line("removed") }
         }
         return Ok(());
     }
-    let end = i64::from(args.limit) - 1;
-    let found = queue.get_job_schedulers(0, end, Order::Ascending).await?;
+    let (found, all) = first(&queue, args.limit).await?;
     if global.json {
-        for scheduler in &found {
-            say::json(scheduler);
-        }
+        found.iter().for_each(|scheduler| show_json(name, scheduler));
         return Ok(());
     }
-    let head = [
-        ("ID", Column::Left),
-        ("NAME", Column::Left),
-        ("NEXT", Column::Right),
-        ("RUNS", Column::Right),
-        ("WHEN", Column::Left),
-    ];
     let rows: Vec<Vec<String>> = found.iter().map(row).collect();
-    say::table(&head, &rows);
-    let all = queue.get_job_schedulers_count().await?;
-    if all > rows.len() as u64 {
-        eprintln!("{} of {}", rows.len(), say::number(all));
+    say::table(&HEAD, &rows);
+    say_rest(rows.len(), all);
+    Ok(())
+}
+
+/// Lists those of all queues that run next. A queue that cannot be read does not hide the others.
+async fn of_all_queues(global: &Global, limit: u32) -> Outcome {
+    let client = connect::client(global).await?;
+    let names = queues::find(&client).await?;
+    let reads = names.iter().map(|name| of_one(&client, name, limit)).collect::<Vec<_>>();
+    let answers: Vec<_> = futures::stream::iter(reads).buffered(AT_ONCE).collect().await;
+    let (mut found, mut all, mut unread) = (Vec::new(), 0, 0);
+    for (name, answer) in names.iter().zip(answers) {
+        match answer {
+            Ok((schedulers, count)) => {
+                all += count;
+                found.extend(schedulers.into_iter().map(|scheduler| (name.as_str(), scheduler)));
+            }
+            Err(error) => {
+                eprintln!("{}: {}", say::clean(name), say::clean(&Failure::from(error).text));
+                unread += 1;
+            }
+        }
+    }
+    found.sort_by_key(|(_, scheduler)| scheduler.next_run);
+    found.truncate(limit as usize);
+    if global.json {
+        found.iter().for_each(|(name, scheduler)| show_json(name, scheduler));
+    } else if !found.is_empty() {
+        let head = [&[("QUEUE", Column::Left)], &HEAD[..]].concat();
+        let of = |(name, scheduler): &(&str, JobScheduler)| [vec![say::short(name, 40)], row(scheduler)].concat();
+        say::table(&head, &found.iter().map(of).collect::<Vec<_>>());
+        say_rest(found.len(), all);
+    } else if unread == 0 {
+        eprintln!("no queue has a job scheduler");
+    }
+    if unread > 0 {
+        return Err(Failure::new(IN_PART, format!("{unread} of {} queues could not be read", names.len())));
     }
     Ok(())
 }
+
+async fn of_one(client: &Client, name: &str, limit: u32) -> oxmq::Result<(Vec<JobScheduler>, u64)> {
+    first(&client.queue::<IgnoredAny, IgnoredAny>(name).open()?, limit).await
+}
+
+/// Returns the schedulers of a queue that run next, and how many there are.
+async fn first<D, R>(queue: &Queue<D, R>, limit: u32) -> oxmq::Result<(Vec<JobScheduler>, u64)> {
+    let end = i64::from(limit) - 1;
+    futures::try_join!(queue.get_job_schedulers(0, end, Order::Ascending), queue.get_job_schedulers_count())
+}
+
+fn show_json(queue: &str, scheduler: &JobScheduler) {
+    let mut value = json!(scheduler);
+    value["queue"] = json!(queue);
+    say::json(&value);
+}
+
+fn say_rest(shown: usize, all: u64) {
+    if all > shown as u64 {
+        eprintln!("{shown} of {}", say::number(all));
+    }
+}
+
+const HEAD: [(&str, Column); 5] = [
+    ("ID", Column::Left),
+    ("NAME", Column::Left),
+    ("NEXT", Column::Right),
+    ("RUNS", Column::Right),
+    ("WHEN", Column::Left),
+];
 
 fn row(scheduler: &JobScheduler) -> Vec<String> {
     let when = match (&scheduler.pattern, scheduler.every) {
