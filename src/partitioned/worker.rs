@@ -245,7 +245,7 @@ impl PartitionedWorker {
     /// [`Error::InvalidOption`] for 0.
     pub fn set_concurrency(&self, jobs: usize) -> Result<()> {
         if jobs == 0 {
-            return Err(Error::invalid("concurrency", "it must be at least 1"));
+            return Err(Error::invalid("set_concurrency", "it must be at least 1"));
         }
         self.all.pool.set_total(jobs);
         Ok(())
@@ -357,14 +357,26 @@ impl PartitionedWorker {
             Some(Arc::into_inner(worker)?.close_within(within).await)
         });
         let report = PartitionedReport::of(join_all(closing).await);
-        report.log(&self.all.builder.works_on().core.name, self.all.builder.options().name.as_deref());
+        self.log(&report, false);
         report
+    }
+}
+
+impl PartitionedWorker {
+    fn log(&self, report: &PartitionedReport, is_dropped: bool) {
+        let builder = &self.all.builder;
+        report.log(&builder.works_on().core.name, builder.options().name.as_deref(), is_dropped);
     }
 }
 
 impl Drop for PartitionedWorker {
     fn drop(&mut self) {
         self.growing.abort();
+        // A worker that was closed has none left. Jobs that still run may end, but nobody waits to tell of them.
+        let workers = self.all.workers();
+        if !workers.is_empty() {
+            self.log(&PartitionedReport::of(workers.iter().map(|worker| Some(worker.report_so_far())).collect()), true);
+        }
     }
 }
 
@@ -413,7 +425,7 @@ pub struct PartitionedReport {
 }
 
 impl PartitionedReport {
-    fn log(&self, queue: &str, name: Option<&str>) {
+    fn log(&self, queue: &str, name: Option<&str>, is_dropped: bool) {
         ClosingFigures {
             queue,
             name,
@@ -422,6 +434,7 @@ impl PartitionedReport {
             handed_back: self.times_handed_back,
             abandoned: self.abandoned.len(),
             lost: self.times_lost,
+            is_dropped,
         }
         .log();
     }

@@ -17,7 +17,10 @@ pub(crate) enum Counted {
 mod real {
     use std::time::{Duration, Instant};
 
-    use metrics::{Counter, Histogram, SharedString, counter, gauge, histogram};
+    use metrics::{
+        Counter, Histogram, SharedString, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+        histogram,
+    };
 
     use super::Counted;
 
@@ -36,8 +39,38 @@ mod real {
         outcomes: [Counter; 6],
     }
 
+    /// The histograms of workers with their units and descriptions, which exporters write as `# HELP` and `# UNIT`.
+    const HISTOGRAMS: [(&str, Unit, &str); 6] = [
+        ("oxmq_job_wait_seconds", Unit::Seconds, "From when a job could run, its delay included, to its first start"),
+        ("oxmq_job_run_seconds", Unit::Seconds, "Duration of an attempt"),
+        ("oxmq_settle_batch_jobs", Unit::Count, "Outcomes in one call"),
+        ("oxmq_take_batch_jobs", Unit::Count, "Jobs fetched by one call"),
+        ("oxmq_lock_renewal_lag_seconds", Unit::Seconds, "How much later than planned the oldest lock was renewed"),
+        ("oxmq_worker_loop_lag_seconds", Unit::Seconds, "How long the loop of a worker waited to be polled"),
+    ];
+
+    const COUNTERS: [(&str, &str); 5] = [
+        ("oxmq_jobs_total", "Ended attempts, by their outcome"),
+        ("oxmq_schedulers_revived_total", "Job schedulers that had stopped and were revived"),
+        ("oxmq_rollbacks_total", "How often a server came back without data that it had acknowledged"),
+        ("oxmq_jobs_expired_total", "Jobs that no worker had started in time"),
+        ("oxmq_scheduler_runs_skipped_total", "Runs of job schedulers skipped because an earlier one had not ended"),
+    ];
+
+    /// Tells the recorder what the figures of a worker mean. Exporters keep one text for each name, so it does no harm
+    /// that each worker does it.
+    fn describe() {
+        for (name, unit, text) in HISTOGRAMS {
+            describe_histogram!(name, unit, text);
+        }
+        for (name, text) in COUNTERS {
+            describe_counter!(name, Unit::Count, text);
+        }
+    }
+
     impl WorkerFigures {
         pub(crate) fn new(queue: &str) -> Self {
+            describe();
             let queue: SharedString = queue.to_owned().into();
             let outcomes = ["completed", "failed", "retried", "moved", "handed_back", "lost"];
             let of = |outcome| counter!("oxmq_jobs_total", "queue" => queue.clone(), "outcome" => outcome);
@@ -108,6 +141,7 @@ mod real {
 
     impl AddFigures {
         pub(crate) fn new(queue: &str) -> Self {
+            describe_histogram!("oxmq_add_batch_jobs", Unit::Count, "Adds sent together in one call");
             Self(histogram!("oxmq_add_batch_jobs", "queue" => queue.to_owned()))
         }
 
@@ -120,6 +154,7 @@ mod real {
     /// Reports how many jobs there are in each state.
     #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 jobs")]
     pub(crate) fn job_counts<'a>(queue: &str, counts: impl Iterator<Item = (&'a str, u64)>) {
+        describe_gauge!("oxmq_queue_jobs", Unit::Count, "Jobs in each state");
         for (state, jobs) in counts {
             gauge!("oxmq_queue_jobs", "queue" => queue.to_owned(), "state" => state.to_owned()).set(jobs as f64);
         }

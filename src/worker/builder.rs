@@ -362,6 +362,7 @@ impl WorkerBuilder {
             counters: Counters::default(),
             notes: Lock::default(),
             is_given_up: AtomicBool::new(false),
+            is_dropped: AtomicBool::new(false),
             is_paused: AtomicBool::new(false),
             figures,
             watchdog,

@@ -90,6 +90,8 @@ pub(crate) struct WorkerCore {
     notes: Lock<ReportNotes>,
     /// Set by a handle that has stopped waiting for the loop, which then starts nothing more.
     is_given_up: AtomicBool,
+    /// Set by the loop when the handle was dropped in place of closed, for the log.
+    is_dropped: AtomicBool,
     /// Set by the loop while it is paused.
     is_paused: AtomicBool,
     pub(crate) figures: Arc<WorkerFigures>,
@@ -248,6 +250,7 @@ impl Report {
             handed_back: self.times_handed_back,
             abandoned: self.abandoned.len(),
             lost: self.times_lost,
+            is_dropped: worker.is_dropped.load(Ordering::Relaxed),
         }
         .log();
     }
@@ -262,13 +265,28 @@ pub(crate) struct ClosingFigures<'a> {
     pub(crate) handed_back: u64,
     pub(crate) abandoned: usize,
     pub(crate) lost: u64,
+    pub(crate) is_dropped: bool,
 }
 
 impl ClosingFigures<'_> {
     pub(crate) fn log(self) {
-        let Self { queue, name, counts, moved, handed_back, abandoned, lost } = self;
+        let Self { queue, name, counts, moved, handed_back, abandoned, lost, is_dropped } = self;
         let WorkerCounts { completed, failed, retried } = counts;
-        tracing::info!(queue, name, completed, failed, retried, moved, handed_back, abandoned, lost, "worker closed");
+        // Only written if true: then nobody waited for the worker, which may be why it seems to do nothing.
+        let dropped = is_dropped.then_some(true);
+        tracing::info!(
+            queue,
+            name,
+            completed,
+            failed,
+            retried,
+            moved,
+            handed_back,
+            abandoned,
+            lost,
+            dropped,
+            "worker closed"
+        );
     }
 }
 
@@ -326,6 +344,11 @@ impl Worker {
         self.inner.counters.read()
     }
 
+    /// Returns the report as of now; jobs that still run are not in it.
+    pub(crate) fn report_so_far(&self) -> Report {
+        self.inner.final_report()
+    }
+
     /// Returns how many jobs may run at once.
     #[must_use]
     pub fn concurrency(&self) -> usize {
@@ -339,7 +362,7 @@ impl Worker {
     /// [`Error::InvalidOption`] for 0.
     pub async fn set_concurrency(&self, jobs: usize) -> Result<()> {
         if jobs == 0 {
-            return Err(Error::invalid("concurrency", "it must be at least 1"));
+            return Err(Error::invalid("set_concurrency", "it must be at least 1"));
         }
         self.inner.concurrency.store(jobs, Ordering::Relaxed);
         self.send(Command::Changed).await

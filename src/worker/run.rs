@@ -214,6 +214,7 @@ impl Loop {
                     None => {
                         // The handle was dropped: no new jobs are taken, and running ones may end.
                         self.handle_lives = false;
+                        self.worker.is_dropped.store(self.plan.starts_jobs(), Ordering::Relaxed);
                         self.close(super::until(self.worker.options.shutdown_timeout));
                     }
                 },

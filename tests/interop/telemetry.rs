@@ -348,6 +348,14 @@ async fn metrics_count_what_a_worker_does() {
     counters.sort();
     let total = "oxmq_jobs_total".to_owned();
     assert_eq!(counters, [(total.clone(), "completed".to_owned(), 18), (total, "failed".to_owned(), 2)]);
+    // Exporters write these as `# HELP` and `# UNIT`, which BullMQ's text for Prometheus has too.
+    for (key, unit, description, _) in snapshotter.snapshot().into_vec() {
+        let name = key.key().name();
+        assert!(!name.starts_with("oxmq_") || description.is_some(), "{name} has no description");
+        let expected =
+            if name.ends_with("_seconds") { Some(metrics::Unit::Seconds) } else { Some(metrics::Unit::Count) };
+        assert!(!name.starts_with("oxmq_") || unit == expected, "{name}: {unit:?}");
+    }
     let of =
         |name: &str| histograms.iter().find(|(of, ..)| of == name).unwrap_or_else(|| panic!("{name}: {histograms:?}"));
     let counts = queue.record_job_counts_metric(&[]).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use oxmq::error::FailureKind;
 use oxmq::worker::WorkerEvent;
-use oxmq::{Backoff, Halt, Job, JobState, Router, Worker};
+use oxmq::{Backoff, Halt, Job, JobState, Partitioned, Router, Worker};
 use serde_json::{Value, json};
 
 use crate::common::check::check;
@@ -44,6 +44,28 @@ async fn a_failed_attempt_is_a_warning_and_the_last_one_an_error() {
     assert_eq!(log.with("closed"), [closed]);
     assert!(log.with("s3cret").is_empty(), "{:?}", log.lines());
     check(&fixture, &[id]).await;
+}
+
+/// In the log a worker that was dropped by mistake looks different from one that was closed.
+#[tokio::test]
+async fn a_dropped_worker_says_so() {
+    let log = Log::begin();
+    let fixture = Fixture::new().await;
+    let process = async |_: Job<Value, ()>| Ok::<_, Halt>(());
+    let worker = fixture.worker(process).start().unwrap();
+    let ended = worker.finished();
+    drop(worker);
+    ended.await;
+    let mails: Partitioned<Value, ()> = fixture.client.partitioned("mails", 2).open().await.unwrap();
+    drop(mails.worker(process).start().unwrap());
+    mails.worker(process).start().unwrap().close().await;
+    let closed = log.with("worker closed");
+    assert_eq!(closed.len(), 3, "{closed:?}");
+    let expected = [("q", true), ("mails", true), ("mails", false)];
+    for (line, (queue, is_dropped)) in closed.iter().zip(expected) {
+        assert!(line.contains(&format!("queue=\"{queue}\" ")), "{line}");
+        assert_eq!(line.ends_with("lost=0 dropped=true"), is_dropped, "{line}");
+    }
 }
 
 /// Node takes ids with line breaks and escape sequences.
