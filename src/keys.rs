@@ -79,7 +79,7 @@ impl QueueKeys {
         check_name("prefix", prefix)?;
         check_name("queue name", queue)?;
         if queue.contains(':') {
-            return Err(Error::invalid("queue name", "it must not contain a colon"));
+            return Err(Error::invalid("queue name", format!("it must not contain a colon: {queue:?}")));
         }
         Ok(Self(Arc::new(Names { base: format!("{prefix}:{queue}:"), prefix_len: prefix.len() })))
     }
@@ -232,16 +232,16 @@ pub(crate) fn check_deduplication_id(id: &str) -> Result<()> {
 
 /// Checks the id of a job scheduler: followed by a time, it becomes the id of a job.
 pub(crate) fn check_scheduler_id(id: &str) -> Result<()> {
-    const OPTION: &str = "scheduler";
+    const OPTION: &str = "scheduler id";
     const MAX_ID: usize = 480;
     if id.is_empty() {
-        return Err(Error::invalid(OPTION, "its id must not be empty"));
+        return Err(Error::invalid(OPTION, "it must not be empty"));
     }
     if id.len() > MAX_ID {
-        return Err(Error::invalid(OPTION, format!("its id must not be longer than {MAX_ID} bytes")));
+        return Err(Error::invalid(OPTION, format!("it must not be longer than {MAX_ID} bytes")));
     }
     if id.chars().any(char::is_control) {
-        return Err(Error::invalid(OPTION, "its id must not contain control characters"));
+        return Err(Error::invalid(OPTION, "it must not contain control characters"));
     }
     Ok(())
 }

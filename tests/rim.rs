@@ -165,6 +165,18 @@ fn letter(answer: &oxmq::Result<()>) -> char {
     }
 }
 
+/// Returns whether an error about an option names the setter or the argument of the row, so that who reads it finds the
+/// line of the program that it is about.
+fn is_named(row: &str, answer: &oxmq::Result<()>) -> bool {
+    let Err(Error::InvalidOption { option, problem }) = answer else { return true };
+    let Some((of, called)) = row.split_once("::") else { return true };
+    let Some((function, argument)) = called.trim_end_matches(')').split_once('(') else { return true };
+    // `queue name` and `backoff.delay` are about the name and the delay; a list may be named in place of its only item.
+    let is_word = |word: &str| [function, argument, of].contains(&word) || word.strip_suffix('s') == Some(argument);
+    // Options inside of an option: `option remove_on_complete: its count must …`.
+    option.split([' ', '.']).any(is_word) || problem.strip_prefix("its ").is_some_and(|rest| rest.starts_with(function))
+}
+
 /// Runs one case; returns what is wrong with it.
 async fn play(client: Client, row: &'static str, value: String, expected: char, case: Case) -> Option<String> {
     let ground = Ground::new(&client).await;
@@ -172,9 +184,10 @@ async fn play(client: Client, row: &'static str, value: String, expected: char, 
     let problem = match called.await {
         Err(_) => "panics".to_owned(),
         Ok(Err(_)) => "does not return".to_owned(),
-        Ok(Ok(answer)) if letter(&answer) == expected => match ground.works().await {
-            Ok(()) => return None,
-            Err(problem) => format!("harms the queue: {problem}"),
+        Ok(Ok(answer)) if letter(&answer) == expected => match (is_named(row, &answer), ground.works().await) {
+            (true, Ok(())) => return None,
+            (false, _) => format!("does not name what was called: {answer:?}"),
+            (_, Err(problem)) => format!("harms the queue: {problem}"),
         },
         Ok(Ok(answer)) => format!("gives {answer:?}, not '{expected}'"),
     };

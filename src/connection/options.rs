@@ -104,7 +104,7 @@ impl ConnectOptions {
     ///
     /// [`Error::InvalidOption`] if there is no host, one cannot be read, or the name is empty.
     pub fn sentinel(sentinels: impl IntoIterator<Item = impl AsRef<str>>, master: impl Into<String>) -> Result<Self> {
-        let (hosts, master) = (hosts(sentinels, SENTINEL_PORT)?, master.into());
+        let (hosts, master) = (hosts("sentinels", sentinels, SENTINEL_PORT)?, master.into());
         if master.is_empty() || master.chars().any(char::is_control) {
             return Err(Error::invalid("master", "it must be the name under which the sentinels know the master"));
         }
@@ -134,7 +134,7 @@ impl ConnectOptions {
     ///
     /// [`Error::InvalidOption`] if there is no host, or one cannot be read.
     pub fn cluster(nodes: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self> {
-        Ok(Self::to(Servers::Cluster { hosts: hosts(nodes, CLUSTER_PORT)?, tls: false }))
+        Ok(Self::to(Servers::Cluster { hosts: hosts("nodes", nodes, CLUSTER_PORT)?, tls: false }))
     }
 
     fn to(servers: Servers) -> Self {

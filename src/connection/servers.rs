@@ -78,8 +78,8 @@ pub(crate) struct Host {
 
 impl Host {
     /// Reads `host`, `host:port` or `[v6]:port`.
-    pub(super) fn parse(text: &str, default_port: u16) -> Result<Self> {
-        let invalid = || Error::invalid("hosts", "each must be written as host or host:port");
+    pub(super) fn parse(option: &'static str, text: &str, default_port: u16) -> Result<Self> {
+        let invalid = || Error::invalid(option, "each must be written as host or host:port");
         let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((name, "")) => (name, None),
             Some((name, port)) => (name, Some(port.strip_prefix(':').ok_or_else(invalid)?)),
@@ -145,11 +145,16 @@ pub(super) fn address(host: &str, port: u16, tls: bool) -> Address {
     if tls { Address::Tls(host.to_owned(), port) } else { Address::Tcp(host.to_owned(), port) }
 }
 
-/// Reads a list of hosts, which must not be empty.
-pub(super) fn hosts(list: impl IntoIterator<Item = impl AsRef<str>>, default_port: u16) -> Result<Vec<Host>> {
-    let hosts = list.into_iter().map(|host| Host::parse(host.as_ref(), default_port)).collect::<Result<Vec<_>>>()?;
+/// Reads a list of hosts, which must not be empty; `option` names it in errors.
+pub(super) fn hosts(
+    option: &'static str,
+    list: impl IntoIterator<Item = impl AsRef<str>>,
+    default_port: u16,
+) -> Result<Vec<Host>> {
+    let read = |host: &str| Host::parse(option, host, default_port);
+    let hosts = list.into_iter().map(|host| read(host.as_ref())).collect::<Result<Vec<_>>>()?;
     if hosts.is_empty() {
-        return Err(Error::invalid("hosts", "there must be one at least"));
+        return Err(Error::invalid(option, "there must be one at least"));
     }
     Ok(hosts)
 }
@@ -196,15 +201,15 @@ mod tests {
 
     #[test]
     fn hosts_are_read_with_and_without_a_port() {
-        let read = |text: &str| Host::parse(text, 26379).map(|host| (host.name, host.port));
+        let read = |text: &str| Host::parse("hosts", text, 26379).map(|host| (host.name, host.port));
         assert_eq!(read("a.example").unwrap(), ("a.example".to_owned(), 26379));
         assert_eq!(read("10.0.0.1:7").unwrap(), ("10.0.0.1".to_owned(), 7));
         assert_eq!(read("[::1]:7").unwrap(), ("::1".to_owned(), 7));
         assert_eq!((read("[::1]").unwrap(), read("::1").unwrap().1), (("::1".to_owned(), 26379), 26379));
         for bad in ["", ":7", "a:", "a:x", "a:0", "a:70000", "[::1", "[::1]7", "a b", "redis://a", "a/b"] {
-            assert!(Host::parse(bad, 1).is_err(), "{bad}");
+            assert!(Host::parse("hosts", bad, 1).is_err(), "{bad}");
         }
-        assert!(hosts([] as [&str; 0], 1).is_err());
+        assert!(hosts("hosts", [] as [&str; 0], 1).is_err());
     }
 
     #[test]

@@ -127,6 +127,16 @@ fn split(rest: &str, tls: bool) -> Result<Parts<'_>> {
     })
 }
 
+/// Names the URL in an error about hosts that it contains.
+fn in_url(error: Error) -> Error {
+    match error {
+        Error::InvalidOption { option: "sentinels" | "nodes", problem } => {
+            Error::invalid("url", format!("its hosts: {problem}"))
+        }
+        other => other,
+    }
+}
+
 fn sentinel(parts: Parts<'_>) -> Result<ConnectOptions> {
     let Parts { tls, username, password, hosts, path, query } = parts;
     let (master, db) = match &path[..] {
@@ -139,7 +149,7 @@ fn sentinel(parts: Parts<'_>) -> Result<ConnectOptions> {
             ));
         }
     };
-    let mut options = ConnectOptions::sentinel(hosts, master)?.db(db);
+    let mut options = ConnectOptions::sentinel(hosts, master).map_err(in_url)?.db(db);
     options.set_tls(tls)?;
     (options.username, options.password) = (username, password);
     for (name, value) in query {
@@ -166,7 +176,7 @@ fn cluster(parts: Parts<'_>) -> Result<ConnectOptions> {
         [db] => number(db)?,
         _ => return Err(Error::invalid("url", "only /0 may follow the hosts of a cluster")),
     };
-    let mut options = ConnectOptions::cluster(hosts)?.db(db);
+    let mut options = ConnectOptions::cluster(hosts).map_err(in_url)?.db(db);
     options.set_tls(tls)?;
     (options.username, options.password) = (username, password);
     for (name, value) in query {

@@ -9,7 +9,7 @@ use super::{Engine, Until};
 use crate::clock::{epoch_ms, millis};
 use crate::connection::CallFailure;
 use crate::error::{Error, Reason, Result};
-use crate::options::JobOptions;
+use crate::options::{JobOptions, check_delay};
 use crate::script::add_jobs::{Addition, Dedup, Destination, ParentLink, Placed, add_job, add_jobs};
 use crate::wire::options::{parent_json, to_json};
 
@@ -35,7 +35,9 @@ impl Engine {
         let mut options = options.or_defaults(defaults);
         let timestamp = options.timestamp.map_or_else(|| self.clock.now_ms(), epoch_ms);
         if let Some(at) = options.run_at.take() {
-            options.delay = Some(Duration::from_millis(epoch_ms(at).saturating_sub(timestamp)));
+            let delay = Duration::from_millis(epoch_ms(at).saturating_sub(timestamp));
+            check_delay(delay).map_err(|_| Error::invalid("run_at", "it lies too far in the future"))?;
+            options.delay = Some(delay);
         }
         options.check()?;
         options.check_data(&data)?;

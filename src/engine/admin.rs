@@ -47,7 +47,7 @@ impl Engine {
     /// [`Error::InvalidOption`] for 0: pause the queue instead.
     pub(crate) async fn set_global_concurrency(&self, limit: u32) -> Result<()> {
         if limit == 0 {
-            return Err(Error::invalid("concurrency", "it must be at least 1"));
+            return Err(Error::invalid("set_global_concurrency", "it must be at least 1"));
         }
         self.call(script::set_concurrency(Some(limit))).await.map(drop)
     }
@@ -63,7 +63,7 @@ impl Engine {
     ///
     /// [`Error::InvalidOption`] for a `max` of 0, and for a window under a millisecond or over a year.
     pub(crate) async fn set_global_rate_limit(&self, max: u64, window: Duration) -> Result<()> {
-        check_rate_limit("rate_limit", max, window)?;
+        check_rate_limit("set_global_rate_limit", max, window)?;
         self.call(script::set_rate_limit(Some((max, millis(window))))).await.map(drop)
     }
 

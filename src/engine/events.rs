@@ -105,8 +105,8 @@ fn has_served_since(info: &str, event: EventId) -> bool {
 }
 
 fn check_event(name: &str, fields: &[(&str, &str)]) -> Result<()> {
-    const NAME: &str = "event_name";
-    const FIELDS: &str = "event_fields";
+    const NAME: &str = "event name";
+    const FIELDS: &str = "event fields";
     if name.is_empty() {
         return Err(Error::invalid(NAME, "it must not be empty"));
     }

@@ -225,7 +225,7 @@ impl Engine {
     /// [`Error::InvalidOption`] for a state that is neither `Completed` nor `Failed`.
     pub(crate) async fn get_metrics(&self, kind: JobState, start: i64, end: i64) -> Result<Metrics> {
         if !kind.is_finished() {
-            return Err(Error::invalid("kind", "metrics are kept of completed and failed jobs"));
+            return Err(Error::invalid("state", "metrics are kept of completed and failed jobs"));
         }
         self.call(script::get_metrics(kind, start, end)).await
     }

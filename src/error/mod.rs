@@ -102,7 +102,7 @@ pub enum Error {
     },
     /// An option, a name or an id breaks a rule; found before anything was sent.
     InvalidOption {
-        /// The option, as BullMQ names it, in snake_case.
+        /// The setter, function or argument that the value was given to, as this API names it.
         option: &'static str,
         /// The rule that was broken.
         problem: String,

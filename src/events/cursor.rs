@@ -85,7 +85,7 @@ impl EventCursorBuilder {
         let Self { engine, name, store, from } = self;
         let engine = engine?;
         if store.is_none() && !(1..=LONGEST_NAME).contains(&name.len()) {
-            return Err(Error::invalid("cursor", format!("its name must have 1 to {LONGEST_NAME} bytes")));
+            return Err(Error::invalid("cursor name", format!("it must have 1 to {LONGEST_NAME} bytes")));
         }
         let store = store.unwrap_or_else(|| Arc::new(InRedis { engine: engine.clone(), name }));
         let stored = store.load().await.map_err(|error| store_error("load_cursor", error))?;

@@ -144,7 +144,7 @@ impl<D, R> Job<D, R> {
     #[doc(alias = "moveToWaitingChildren")]
     pub async fn move_to_waiting_child(&self, child_key: &str, token: &str) -> Result<bool> {
         if child_key.is_empty() {
-            return Err(Error::invalid("child", "the key of a child is never empty"));
+            return Err(Error::invalid("child_key", "it must not be empty"));
         }
         self.wait_for(child_key.to_owned(), token).await
     }

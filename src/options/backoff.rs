@@ -116,7 +116,7 @@ impl Backoff {
 
     pub(crate) fn check(&self) -> Result<()> {
         if self.name().is_empty() {
-            return Err(Error::invalid("backoff.type", "it must not be empty"));
+            return Err(Error::invalid("backoff.custom", "its name must not be empty"));
         }
         if self.delay.is_some_and(|ms| ms > number(MAX_SAFE)) {
             return Err(Error::invalid("backoff.delay", "it must be less than 2^53 milliseconds"));

@@ -159,7 +159,7 @@ impl JobFilter {
     /// Refuses conditions that no job can meet.
     pub(crate) fn check(&self) -> Result<()> {
         if self.states.is_empty() || self.states.contains(&JobState::Unknown) {
-            return Err(Error::invalid("filter", "it needs states that jobs can be found in"));
+            return Err(Error::invalid("states", "it needs states that jobs can be found in"));
         }
         for (option, text) in
             [("name", &self.name), ("id", &self.id), ("data_contains", &self.data), ("reason_contains", &self.reason)]

@@ -30,11 +30,11 @@ impl JobOptions {
     /// than in Node. The ranges of the options are checked when a job is added with them.
     pub fn from_json(json: &str) -> Result<Self> {
         let object: Map<String, Value> =
-            serde_json::from_str(json).map_err(|error| Error::invalid("options", error.to_string()))?;
+            serde_json::from_str(json).map_err(|error| Error::invalid("json", error.to_string()))?;
         object.iter().filter(|(_, value)| !value.is_null()).try_fold(Self::default(), |options, (name, value)| {
             options.with(name, value).ok_or_else(|| {
                 let shown: String = value.to_string().chars().take(100).collect();
-                Error::invalid("options", format!("{name}: {shown} is not understood"))
+                Error::invalid("json", format!("{name}: {shown} is not understood"))
             })
         })
     }
@@ -257,7 +257,7 @@ mod tests {
             r#"{"jobId":5}"#,
         ] {
             let error = JobOptions::from_json(bad).unwrap_err();
-            assert!(matches!(error, Error::InvalidOption { option: "options", .. }), "{bad}: {error}");
+            assert!(matches!(error, Error::InvalidOption { option: "json", .. }), "{bad}: {error}");
         }
     }
 }

@@ -107,7 +107,6 @@ impl JobOptions {
 
     /// Sets the moment from which the job may run, instead of a [`delay`](Self::delay); a moment that has passed means
     /// now. Default: none.
-    /// Default: none.
     ///
     /// It is stored as the delay from the timestamp to that moment, which is what users of BullMQ calculate by hand; so
     /// both treat it the same way. Not for schedulers, which have a start of their own:
@@ -490,7 +489,7 @@ mod tests {
             ("timestamp", new().timestamp(UNIX_EPOCH)),
             ("timestamp", new().timestamp(UNIX_EPOCH + ms(LATEST + 1))),
             ("backoff.jitter", new().backoff(Backoff::fixed(ms(1)).jitter(2.0))),
-            ("backoff.type", new().backoff(Backoff::custom(""))),
+            ("backoff.custom", new().backoff(Backoff::custom(""))),
             ("remove_on_complete", new().remove_on_complete(u64::MAX)),
             ("remove_on_fail", new().remove_on_fail(KeepJobs::new().age(Duration::MAX))),
             ("deduplication.id", new().deduplication(Deduplication::new(""))),

@@ -88,9 +88,11 @@ impl KeepJobs {
     }
 
     pub(crate) fn check(self, option: &'static str) -> Result<()> {
-        let numbers = [self.count, self.limit, self.age.map(|age| age.as_secs())];
-        if numbers.into_iter().flatten().any(|number| number > MAX_SAFE) {
-            return Err(Error::invalid(option, "its numbers must be less than 2^53"));
+        let numbers = [("count", self.count), ("limit", self.limit), ("age", self.age.map(|age| age.as_secs()))];
+        for (name, number) in numbers {
+            if number.is_some_and(|number| number > MAX_SAFE) {
+                return Err(Error::invalid(option, format!("its {name} must be less than 2^53")));
+            }
         }
         if self.limit == Some(0) {
             return Err(Error::invalid(option, "its limit must not be 0"));

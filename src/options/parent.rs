@@ -30,6 +30,9 @@ impl ParentRef {
                 "it must be the prefix and the name, with a colon between them",
             ));
         };
+        if prefix.is_empty() {
+            return Err(Error::invalid("parent.queue", "its prefix must not be empty"));
+        }
         keys::QueueKeys::new(prefix, name)?;
         Ok(Self { id, queue })
     }

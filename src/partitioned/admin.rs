@@ -100,7 +100,7 @@ impl<D, R> Partitioned<D, R> {
     /// [`Error::InvalidOption`] for 0; [`Error::Partitions`] if it could not be written to some.
     pub async fn set_partition_concurrency(&self, jobs: u32) -> Result<()> {
         if jobs == 0 {
-            return Err(Error::invalid("concurrency", "it must be at least 1"));
+            return Err(Error::invalid("set_partition_concurrency", "it must be at least 1"));
         }
         self.limit_concurrency("set_partition_concurrency", GlobalConcurrency::Each(jobs)).await
     }
@@ -133,7 +133,7 @@ impl<D, R> Partitioned<D, R> {
     /// BullMQ: `Queue.setGlobalRateLimit`, of each partition.
     #[doc(alias = "setGlobalRateLimit")]
     pub async fn set_global_rate_limit(&self, max: u64, window: Duration) -> Result<()> {
-        check_rate_limit("limiter", max, window)?;
+        check_rate_limit("set_global_rate_limit", max, window)?;
         let limit = Some((max, millis(window)));
         let settings = PartitionSettings { rate_limit: limit, ..self.settings().await? };
         shares::check(&settings, settings.count.unwrap_or_default().max(self.core.count()))?;

@@ -106,7 +106,11 @@ impl<D, R> Partitioned<D, R> {
         D: DeserializeOwned,
     {
         let last = start.checked_add(count).and_then(|end| i64::try_from(end).ok()).filter(|end| *end <= FARTHEST);
-        let last = last.ok_or_else(|| Error::invalid("count", "start and count together must be at most 100,000"))? - 1;
+        let farthest = || {
+            let option = if count > usize::try_from(FARTHEST).unwrap_or(usize::MAX) { "count" } else { "start" };
+            Error::invalid(option, "start and count together must be at most 100,000")
+        };
+        let last = last.ok_or_else(farthest)? - 1;
         if count == 0 {
             return Ok(Vec::new());
         }

@@ -25,10 +25,16 @@ pub(super) fn limits(settings: &PartitionSettings, partition: usize, of: usize) 
 pub(super) fn check(settings: &PartitionSettings, of: usize) -> Result<()> {
     let has_share = |total: u64| total >= of as u64;
     if matches!(settings.concurrency, Some(GlobalConcurrency::Total(jobs)) if !has_share(jobs.into())) {
-        return Err(Error::invalid("concurrency", format!("it must be at least 1 for each of {of} partitions")));
+        return Err(Error::invalid(
+            "set_global_concurrency",
+            format!("it must be at least 1 for each of {of} partitions"),
+        ));
     }
     if matches!(settings.rate_limit, Some((max, _)) if !has_share(max)) {
-        return Err(Error::invalid("max", format!("it must be at least 1 for each of {of} partitions")));
+        return Err(Error::invalid(
+            "set_global_rate_limit",
+            format!("it must be at least 1 for each of {of} partitions"),
+        ));
     }
     Ok(())
 }

@@ -90,7 +90,7 @@ async fn settings_apply_to_partitions_added_later() {
     mails.set_global_rate_limit(7, Duration::from_secs(3)).await.unwrap();
     assert_eq!(limits(&mails).await, [(Some(3), Some(4), false), (Some(2), Some(3), false)]);
     let error = mails.grow(6).await.unwrap_err();
-    assert!(matches!(error, Error::InvalidOption { option: "concurrency", .. }), "{error}");
+    assert!(matches!(error, Error::InvalidOption { option: "set_global_concurrency", .. }), "{error}");
     assert_eq!((mails.partitions(), ground.open(1).await.partitions()), (2, 2), "nothing was changed");
     mails.pause().await.unwrap();
     assert!(mails.is_paused().await.unwrap());

@@ -36,9 +36,12 @@ where
 fn first(answer: oxmq::Result<()>) -> oxmq::Result<()> {
     match answer {
         Err(Error::Partitions { failed, .. }) => {
-            let broken = |(_, error): (usize, &Error)| matches!(error, Error::InvalidOption { .. });
-            assert!(failed.iter().all(broken), "{failed}");
-            Err(Error::InvalidOption { option: "of a partition", problem: failed.to_string() })
+            let broken = |(_, error): (usize, &Error)| match error {
+                Error::InvalidOption { option, problem } => (*option, problem.clone()),
+                other => panic!("{other}"),
+            };
+            let (option, problem) = failed.iter().map(broken).next().expect("one has failed");
+            Err(Error::InvalidOption { option, problem })
         }
         other => other,
     }
