@@ -12,7 +12,7 @@ mod support;
 
 use std::time::Duration;
 
-use oxmq::{Client, Halt, Job, Queue};
+use oxmq::{Client, Halt, Job, JobOptions, Queue};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -42,7 +42,9 @@ async fn send(job: Job<Email, Receipt>) -> Result<Receipt, Halt> {
 async fn main() -> anyhow::Result<()> {
     let redis = support::redis();
     let client = Client::connect(&redis.url).await?;
-    let queue: Queue<Email, Receipt> = client.queue("quickstart").open()?;
+    // Finished jobs stay in Redis for ever unless somebody says how many to keep.
+    let keep = JobOptions::default().remove_on_complete(1_000).remove_on_fail(10_000);
+    let queue: Queue<Email, Receipt> = client.queue("quickstart").default_job_options(keep).open()?;
     let worker = client.worker("quickstart", send).concurrency(10).timeout(Duration::from_secs(30)).start()?;
 
     let mut jobs = Vec::new();

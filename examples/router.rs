@@ -47,7 +47,8 @@ async fn main() -> anyhow::Result<()> {
     let redis = support::redis();
     let client = Client::connect(&redis.url).await?;
     let routes = Router::new().on("welcome", welcome).on("invoice", invoice);
-    let worker = client.worker("router", routes).start()?;
+    // Finished jobs stay in Redis for ever unless somebody says how many to keep. Here the worker does, for all producers.
+    let worker = client.worker("router", routes).remove_on_complete(1_000).remove_on_fail(10_000).start()?;
 
     // A queue without types takes and returns any JSON.
     let queue: Queue = client.queue("router").open()?;
