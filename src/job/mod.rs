@@ -175,6 +175,14 @@ impl<D, R> Job<D, R> {
         self.core.attempt.as_deref()
     }
 
+    /// Waits until the worker that runs the attempt begins to close.
+    pub(crate) async fn worker_closes(&self) {
+        match &self.core.options {
+            Some(options) => options.closing.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Returns how long the attempt may take to end by itself once it is cancelled.
     pub(crate) fn cancel_grace(&self) -> Duration {
         self.core.options.as_ref().map_or(Duration::ZERO, |options| options.cancel_grace)

@@ -352,7 +352,8 @@ impl WorkerBuilder {
         let large = queue.engine().link.another();
         let inner = Arc::new(WorkerCore {
             queue,
-            options: Arc::new(options),
+            // Workers over partitions are started with the same options, and each closes by itself.
+            options: Arc::new(WorkerOptions { closing: CancellationToken::new(), ..options }),
             processor: self.layers.around(processor),
             events,
             locks,

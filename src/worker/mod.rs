@@ -462,7 +462,8 @@ impl Worker {
     }
 
     /// Closes the worker: it takes no new jobs, and waits for the running ones for at most its `shutdown_timeout`. Then
-    /// it cancels them, and hands back those that do not end. A wait for work is interrupted at once.
+    /// it cancels them, and hands back those that do not end. Jobs that still wait in a layer for their turn, as of
+    /// [`Concurrency`](layer::Concurrency), are handed back at once. A wait for work is interrupted at once.
     #[doc(alias = "disconnect")]
     pub async fn close(self) -> Report {
         let within = self.inner.options.shutdown_timeout;

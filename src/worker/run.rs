@@ -513,6 +513,7 @@ impl Loop {
     fn close(&mut self, until: Deadline) {
         if self.plan.close(until) {
             self.worker.events.emit(|| WorkerEvent::Closing);
+            self.worker.options.closing.cancel();
             self.waiter.interrupt();
             for token in self.losses.take_all() {
                 self.look_for(token);

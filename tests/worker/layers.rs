@@ -8,6 +8,7 @@ use oxmq::error::FailureKind;
 use oxmq::events::JsonText;
 use oxmq::job::AnyJob;
 use oxmq::options::Retry;
+use oxmq::queue::Order;
 use oxmq::worker::WorkerEvent;
 use oxmq::worker::layer::{Concurrency, Layer, Next, Retries, Timeouts};
 use oxmq::{Backoff, Halt, Job, JobState, Router};
@@ -198,6 +199,67 @@ async fn a_job_that_waits_for_its_turn_is_cancelled_unrun() {
 async fn a_job_that_waits_for_a_service_of_tower_is_cancelled_unrun() {
     use oxmq::worker::layer::Tower;
     assert_cancelled_while_it_waits(Tower::new(tower::limit::ConcurrencyLimitLayer::new(1))).await;
+}
+
+/// A worker with this layer and room for all runs one of five jobs; the others wait for it in the layer. When the worker
+/// closes, they must be put back at once, while the first still runs, and must never run here.
+async fn assert_handed_back_while_they_wait(layer: impl Layer) {
+    let fixture = Fixture::new().await;
+    let release = Arc::new(tokio::sync::Notify::new());
+    let (released, runs) = (Arc::clone(&release), Arc::new(Mutex::new(Vec::new())));
+    let ran = Arc::clone(&runs);
+    let worker = fixture
+        .worker(move |job: Job<Value, ()>| {
+            let released = Arc::clone(&released);
+            ran.lock().unwrap().push(job.id().to_owned());
+            async move {
+                released.notified().await;
+                Ok::<_, Halt>(())
+            }
+        })
+        .layer(layer)
+        .concurrency(5)
+        .start()
+        .unwrap();
+    let mut jobs = Vec::new();
+    for n in 1..=5 {
+        jobs.push(fixture.queue.add("job", json!(n)).await.unwrap());
+    }
+    fixture.until(JobState::Active, 5).await;
+    eventually("one runs", || async { runs.lock().unwrap().len() == 1 }).await;
+    let closing = tokio::spawn(worker.close_within(PATIENCE));
+    fixture.until(JobState::Waiting, 4).await;
+    fixture.until(JobState::Active, 1).await;
+    let ran = runs.lock().unwrap().clone();
+    release.notify_one();
+    let report = closing.await.unwrap();
+    assert_eq!((report.counts.completed, report.counts.failed, report.counts.retried), (1, 0, 0));
+    assert_eq!(*runs.lock().unwrap(), ran);
+    jobs.retain(|job| job.id() != ran[0]);
+    let ids: Vec<_> = jobs.iter().map(|job| job.id().to_owned()).collect();
+    let mut handed_back = report.handed_back;
+    handed_back.sort_unstable();
+    assert_eq!(handed_back, ids);
+    // They keep their order. No attempt is used up; starts stay counted, since they fence off earlier ones.
+    let waiting = fixture.queue.get_jobs(&[JobState::Waiting], 0, -1, Order::Ascending).await.unwrap();
+    let counted = |job: oxmq::Result<Job>| {
+        let job = job.unwrap();
+        (job.id().to_owned(), job.attempts_made(), job.attempts_started())
+    };
+    let waiting: Vec<_> = waiting.into_iter().map(counted).collect();
+    assert_eq!(waiting, ids.into_iter().map(|id| (id, 0, 1)).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn jobs_that_wait_for_their_turn_are_handed_back_when_the_worker_begins_to_close() {
+    assert_handed_back_while_they_wait(Concurrency::new().on("job", 1)).await;
+}
+
+#[cfg(feature = "tower")]
+#[tokio::test]
+async fn jobs_that_wait_for_a_service_of_tower_are_handed_back_when_the_worker_begins_to_close() {
+    use oxmq::worker::layer::Tower;
+    assert_handed_back_while_they_wait(Tower::new(tower::limit::ConcurrencyLimitLayer::new(1))).await;
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ pub use tower::{Attempted, LayerError, RunNext, Tower};
 pub use super::processor::Ended;
 use super::processor::{Erased, RawProcessor};
 use crate::error::Halt;
-use crate::job::{AnyJob, JobCore};
+use crate::job::{AnyJob, CancelReason, JobCore};
 
 /// Code that runs around each attempt at a job: before it, after it, or instead of it.
 ///
@@ -90,7 +90,9 @@ impl std::fmt::Debug for Next {
     }
 }
 
-/// Waits for what an attempt needs before it may go on, as long as it is not told to stop.
+/// Waits for what an attempt needs before its processor may begin, until it is told to stop. When its worker begins to
+/// close, the attempt is told at once and not after the `shutdown_timeout`, since it has done nothing yet: its job is
+/// handed back.
 ///
 /// # Errors
 ///
@@ -99,9 +101,16 @@ impl std::fmt::Debug for Next {
 async fn unless_told<T>(job: &AnyJob, waiting: impl Future<Output = T>) -> Result<T, Halt> {
     tokio::select! {
         biased;
-        () = job.cancelled() => Err(Halt::failed("told to stop before its processor began")),
-        got = waiting => Ok(got),
+        () = job.cancelled() => {}
+        // Before what it waits for: a place that becomes free while the worker closes is for another worker's job.
+        () = job.worker_closes() => {
+            if let Some(attempt) = job.attempt() {
+                attempt.cancel(CancelReason::Shutdown);
+            }
+        }
+        got = waiting => return Ok(got),
     }
+    Err(Halt::failed("told to stop before its processor began"))
 }
 
 /// Layers in the order in which they were added.

@@ -71,7 +71,8 @@ async fn within(limit: Duration, job: AnyJob, next: Next) -> Ended {
 ///
 /// A job above the limit waits inside its attempt: it uses one of the worker's `concurrency`, holds its lock, and its
 /// time counts. So set the worker's concurrency above the sum of the limits. An attempt that is told to stop while it
-/// waits fails at once, without its processor. For a limit over all processes use the queue's global concurrency.
+/// waits fails at once, without its processor, and when the worker begins to close, the jobs that wait are handed back at
+/// once. For a limit over all processes use the queue's global concurrency.
 ///
 /// ```
 /// use oxmq::worker::layer::Concurrency;
