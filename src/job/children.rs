@@ -99,6 +99,36 @@ impl<D, R> JobRef<D, R> {
         typed_records(self.engine().get_children_values(self.id()).await?)
     }
 
+    /// Reads the results of the completed children in one queue, by their ids. For a job whose children in different queues
+    /// have results of different types. One round trip, which carries the results of the other queues, too.
+    ///
+    /// `queue` is the name of a queue, with the job's own prefix, or `<prefix>:<queue>`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Json`](crate::Error::Json) if a result is not a `T`.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use oxmq::{Halt, Job};
+    /// async fn publish(job: Job<String, usize>) -> Result<usize, Halt> {
+    ///     let texts = job.get_children_values_of::<String>("texts").await?;
+    ///     let sizes = job.get_children_values_of::<(u32, u32)>("images").await?;
+    ///     Ok(texts.len() + sizes.len())
+    /// }
+    /// ```
+    pub async fn get_children_values_of<T: DeserializeOwned>(&self, queue: &str) -> Result<Vec<(String, T)>> {
+        let own = if queue.contains(':') { format!("{queue}:") } else { format!("{}:{queue}:", self.prefix()) };
+        let mut records = self.engine().get_children_values(self.id()).await?;
+        records.retain(|(child, _)| child.starts_with(&own));
+        let mut values = typed_records(records)?;
+        for (child, _) in &mut values {
+            child.drain(..own.len());
+        }
+        Ok(values)
+    }
+
     /// Returns why children failed whose failures the job ignores, by their full keys. One round trip.
     ///
     /// # Errors

@@ -37,6 +37,44 @@ async fn a_flow_is_read_as_a_tree() {
     assert!(matches!(x.job, Ok(None)) && y.job.is_err());
 }
 
+/// Children in different queues have results of different types.
+#[tokio::test]
+async fn results_of_children_are_read_by_their_queue() {
+    let fixture = Fixture::new().await;
+    let letters = fixture
+        .client
+        .worker("letters", |_: Job<Value, String>| async { Ok::<_, Halt>("x".to_owned()) })
+        .start()
+        .unwrap();
+    let numbers = fixture.client.worker("numbers", |_: Job<Value, u32>| async { Ok::<_, Halt>(7) }).start().unwrap();
+    let worker = fixture
+        .worker(|job: Job<String, (usize, u32)>| async move {
+            let letters = job.get_children_values_of::<String>("letters").await?;
+            assert_eq!(letters, [("a".to_owned(), "x".to_owned())]);
+            let numbers = job.get_children_values_of::<u32>(&format!("{}:numbers", job.prefix())).await?;
+            let mut ids: Vec<&str> = numbers.iter().map(|(id, _)| &**id).collect();
+            ids.sort_unstable();
+            assert_eq!(ids, ["b", "c"]);
+            assert!(job.get_children_values_of::<u32>("number").await?.is_empty());
+            let mistyped = job.get_children_values_of::<u32>("letters").await;
+            assert!(matches!(mistyped, Err(Error::Json { .. })), "{mistyped:?}");
+            Ok::<_, Halt>((letters.len(), numbers.iter().map(|(_, number)| number).sum()))
+        })
+        .start()
+        .unwrap();
+    let flow = node("p")
+        .child(FlowNode::new("letters", "letter", 0).job_id("a"))
+        .child(FlowNode::new("numbers", "number", 0).job_id("b"))
+        .child(FlowNode::new("numbers", "number", 0).job_id("c"));
+    fixture.client.flow_producer().add(flow).await.unwrap();
+    let queue = fixture.client.queue::<String, (usize, u32)>("q").open().unwrap();
+    let result = queue.job("p").wait_until_finished(crate::common::fixture::PATIENCE).await.unwrap();
+    assert_eq!(result, (1, 14));
+    for worker in [letters, numbers, worker] {
+        worker.close().await;
+    }
+}
+
 #[tokio::test]
 async fn waits_for_answers_in_one_call() {
     let fixture = Fixture::new().await;

@@ -292,6 +292,10 @@ fn by_id() -> Vec<Row> {
         asked("JobRef::get_children_values of any id", &TEXTS, "ooooo", |queue, id| async move {
             queue.job(id).get_children_values::<Value>().await.map(drop)
         }),
+        asked("JobRef::get_children_values_of(queue)", &TEXTS, "ooooo", |queue, name| async move {
+            assert!(queue.job("1").get_children_values_of::<Value>(name).await?.is_empty());
+            Ok(())
+        }),
         asked("JobRef::get_ignored_children_failures of any id", &TEXTS, "ooooo", |queue, id| async move {
             queue.job(id).get_ignored_children_failures().await.map(drop)
         }),
