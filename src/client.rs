@@ -13,9 +13,7 @@ use crate::events::{EventCursorBuilder, QueueEventsBuilder};
 use crate::flow::FlowProducer;
 use crate::keys::{DEFAULT_PREFIX, QueueKeys};
 use crate::queue::{Directory, QueueBuilder, QueueCore};
-use crate::worker::{
-    LockKeeper, ManualWorkerBuilder, OWN_CONNECTIONS, Processor, SharedLooks, SharedWaits, WorkerBuilder,
-};
+use crate::worker::{LockKeeper, ManualWorkerBuilder, Processor, SharedLooks, SharedWaits, WorkerBuilder};
 
 /// A connection to a server, shared by everything that is created from it. Cheap to clone.
 ///
@@ -76,7 +74,8 @@ pub struct ClientBuilder {
     prefix: String,
     clock: Clock,
     long_way: bool,
-    own_waits: usize,
+    /// `None` for the default, which depends on the server.
+    own_waits: Option<usize>,
 }
 
 impl ClientBuilder {
@@ -97,10 +96,14 @@ impl ClientBuilder {
     /// their names: [`Queue::get_workers`](crate::Queue::get_workers) reads it, Node does not. So a thousand idle workers
     /// use a handful of connections. A busy worker opens one of its own. Default: 32.
     ///
-    /// Sharing needs the permission for `CLIENT UNBLOCK`; without it each worker has a connection of its own. The same
-    /// on a cluster, unless the prefix has a hash tag such as `{bull}`: one read can wait only for keys of one slot.
+    /// Sharing needs the permission for `CLIENT UNBLOCK`; without it each worker has a connection of its own.
+    ///
+    /// On a cluster, unless the prefix has a hash tag such as `{bull}`, one read can wait only for the keys of one slot. So
+    /// there the default is 128, and further workers look for jobs twice a second over the shared connections, and more
+    /// often while they are busy: **a job in an idle queue of such a worker starts up to half a second later**. Raise the
+    /// number to the number of queues or partitions if that is too late.
     pub fn own_connections(mut self, workers: usize) -> Self {
-        self.own_waits = workers;
+        self.own_waits = Some(workers);
         self
     }
 
@@ -132,16 +135,14 @@ impl ClientBuilder {
         }
         let surveyor = Surveyor::new(&link, format!("{}:", self.prefix), &self.clock);
         surveyor.begin().await;
-        // One read can wait only for keys of one slot, and the queues of a cluster are in many, unless the prefix has a
-        // hash tag.
-        let can_share = !link.is_cluster() || link.for_keys(&format!("{}:", self.prefix)).is_ok();
-        let own_waits = if can_share { self.own_waits } else { usize::MAX };
+        // The queues of a cluster are in many slots, unless the prefix has a hash tag.
+        let over_slots = link.is_cluster() && link.for_keys(&format!("{}:", self.prefix)).is_err();
         let queues = Directory::new(link, self.prefix, self.clock);
         Ok(Client(Arc::new(ClientCore {
             queues,
             _surveyor: surveyor,
             locks: LockKeeper::default(),
-            waits: SharedWaits::new(own_waits),
+            waits: SharedWaits::new(self.own_waits, over_slots),
             stalled_looks: SharedLooks::new(look::ACTIVE),
             scheduler_looks: SharedLooks::new(look::SCHEDULERS),
         })))
@@ -166,7 +167,7 @@ impl Client {
             prefix: DEFAULT_PREFIX.to_owned(),
             clock: Clock::system(),
             long_way: false,
-            own_waits: OWN_CONNECTIONS,
+            own_waits: None,
         }
     }
 

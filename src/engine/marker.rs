@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::connection::{BlockingLink, CallFailure, Link, without_secrets};
-use crate::script::marker::{count_keys, take_any_marker, take_marker, unblock_client};
+use crate::script::marker::{count_keys, pop_marker, take_any_marker, take_marker, unblock_client};
 
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,6 +35,16 @@ pub(crate) async fn wait(link: &mut BlockingLink, marker: &str, block: Duration)
             }
             Woken::Broken
         }
+    }
+}
+
+/// Pops the marker if there is one, over the shared connection. `None` if there is none, or the server cannot be asked
+/// now. One round trip.
+pub(crate) async fn look_for_marker(engine: &Engine) -> Option<Woken> {
+    match pop_marker(&engine.keys.marker()).send(&engine.link, &engine.keys).await {
+        Ok(score) => score.map(Woken::Marker),
+        Err(CallFailure::NotApplied(_) | CallFailure::OutOfMemory | CallFailure::Server(_)) => None,
+        Err(CallFailure::Unknown(_) | CallFailure::Unreadable) => Some(Woken::Broken),
     }
 }
 

@@ -27,6 +27,15 @@ pub(crate) fn take_any_marker(markers: &[String], block: Duration) -> Call<Optio
     })
 }
 
+/// Pops the marker if there is one, without waiting; returns its score.
+pub(crate) fn pop_marker(marker: &str) -> Call<Option<f64>> {
+    let call = Call::command("take_marker", "ZPOPMIN").text(marker);
+    call.resend(Resend::Never).read(|value| match value {
+        Value::Array(reply) if reply.len() == 2 => Some(Some(score(reply.get(1)).unwrap_or(0.0))),
+        _ => Some(None),
+    })
+}
+
 /// Ends the blocking command of a connection; returns whether one was running.
 pub(crate) fn unblock_client(id: i64) -> Call<bool> {
     Call::command("unblock", "CLIENT").text("UNBLOCK").number(id).resend(Resend::Never).read(|value| match value {

@@ -9,6 +9,7 @@ mod health;
 pub mod layer;
 mod lock_thread;
 mod locks;
+mod look_wait;
 mod losses;
 mod manual;
 mod notes;
@@ -53,7 +54,7 @@ pub(crate) use processor::Erased;
 pub use processor::Processor;
 pub use router::Router;
 pub(crate) use shared_look::SharedLooks;
-pub(crate) use shared_wait::{OWN_CONNECTIONS, SharedWaits};
+pub(crate) use shared_wait::SharedWaits;
 pub use state::{FromJob, FromRef, State};
 pub(crate) use supervise::supervise_quietly;
 

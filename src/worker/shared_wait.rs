@@ -40,14 +40,21 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// What ends a read.
 const UNBLOCK: &str = "CLIENT UNBLOCK";
 
-/// How many workers of a client wait on a connection of their own, by default.
-pub(crate) const OWN_CONNECTIONS: usize = 32;
+/// How many workers of a client wait on a connection of their own, by default; more of them where the others cannot share
+/// one, and have to look.
+const OWN_CONNECTIONS: usize = 32;
+const OWN_CONNECTIONS_OVER_SLOTS: usize = 128;
 
 /// What the workers of one client share for waiting.
 pub(crate) struct SharedWaits {
     /// How many workers wait on a connection of their own at most.
     most: usize,
     own: AtomicUsize,
+    /// Whether the queues of the client may have a slot of a cluster each. No read can wait for several slots, so workers
+    /// without a connection of their own [look](super::look_wait) for the marker.
+    over_slots: bool,
+    /// When all of them look is counted from here.
+    epoch: Instant,
     /// The rooms, by runtime, since a task ends with its runtime.
     rooms: Mutex<Vec<(Id, Arc<Room>)>>,
     /// Lists the workers that have no connection of their own at the moment.
@@ -106,8 +113,23 @@ pub(super) struct Place {
 }
 
 impl SharedWaits {
-    pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, own: AtomicUsize::new(0), rooms: Mutex::default(), rosters: Rosters::default() })
+    /// Creates what the workers of a client share; `most` is how many connections of their own they may have, unless the
+    /// default applies.
+    pub(crate) fn new(most: Option<usize>, over_slots: bool) -> Arc<Self> {
+        let default = if over_slots { OWN_CONNECTIONS_OVER_SLOTS } else { OWN_CONNECTIONS };
+        Arc::new(Self {
+            most: most.unwrap_or(default),
+            own: AtomicUsize::new(0),
+            over_slots,
+            epoch: Instant::now(),
+            rooms: Mutex::default(),
+            rosters: Rosters::default(),
+        })
+    }
+
+    /// Returns from when looks are counted, if workers look instead of sharing a connection.
+    pub(super) fn looks_from(&self) -> Option<Instant> {
+        self.over_slots.then_some(self.epoch)
     }
 
     /// Takes the right to a connection of one's own, if one is left.
@@ -382,7 +404,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_wakes_everybody_and_they_wait_again() {
         let engine = testing::queue().await;
-        let waits = SharedWaits::new(0);
+        let waits = SharedWaits::new(Some(0), false);
         let (marker, drain_delay) = (engine.keys.marker(), Duration::from_secs(60));
         let seat = Arc::new(Seat {
             name: String::new(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 use super::event::EventSink;
+use super::look_wait::wait_looking;
 use super::panics::catch;
 use super::roster::Entry;
 use super::shared_wait::{Own, SOON, Seat, SharedWaits, is_possible};
@@ -175,6 +176,11 @@ impl WaitTask {
     }
 
     async fn wait(&mut self, block: Duration) -> Woken {
+        if self.own.is_none()
+            && let Some(epoch) = self.waits.looks_from()
+        {
+            return self.wait_looking(epoch, block).await;
+        }
         if self.own.is_some() || !is_possible(&self.seat.engine.link) {
             return self.wait_alone(block).await;
         }
@@ -202,6 +208,17 @@ impl WaitTask {
             }
             self.link.close().await;
         }
+        woken
+    }
+
+    async fn wait_looking(&mut self, epoch: tokio::time::Instant, block: Duration) -> Woken {
+        let began = tokio::time::Instant::now();
+        let woken = tokio::select! {
+            woken = wait_looking(&self.seat, epoch, block, self.is_busy) => woken,
+            // A marker that was popped just now may be lost.
+            () = self.interrupt.notified() => Woken::Interrupted,
+        };
+        self.is_busy = matches!(woken, Woken::Marker(_)) && began.elapsed() < SOON;
         woken
     }
 

@@ -181,19 +181,38 @@ async fn idle_workers_of_one_slot_wait_together_and_move_with_it() {
     join_all(workers.into_iter().map(|worker| async move { worker.close().await })).await;
 }
 
-/// One blocking read cannot wait for keys of several slots, so these workers do not wait together.
+/// One blocking read cannot wait for keys of several slots, so workers beyond the bound look for the marker. They would
+/// fetch by themselves only after ten minutes.
 #[tokio::test]
-async fn workers_without_a_connection_of_their_own_run_jobs_of_every_slot() {
-    let prefix = untagged_prefix();
-    let client = Client::builder(options(shared_cluster())).prefix(&prefix).own_connections(0).connect().await.unwrap();
-    let names = name_on_each("alone");
-    let workers = names.each_ref().map(|name| {
+async fn workers_without_a_connection_of_their_own_look_for_jobs_of_every_slot() {
+    const OWN: usize = 2;
+    let cluster = Cluster::start();
+    let client = Client::builder(options(&cluster)).prefix("p").own_connections(OWN).connect().await.unwrap();
+    let names = [name_on_each("look"), name_on_each("too")].concat();
+    let start = |name: &String| {
         let done = |_: Job<Value, Value>| async { Ok::<_, Halt>(Value::Null) };
-        client.worker(name, done).start().unwrap()
-    });
-    for name in names.iter().cycle().take(12) {
-        let queue: Queue<Value, Value> = client.queue(name).open().unwrap();
-        queue.add("job", json!(1)).await.unwrap().wait_until_finished(PATIENCE).await.unwrap();
+        client.worker(name, done).drain_delay(Duration::from_secs(600)).start().unwrap()
+    };
+    let workers: Vec<_> = names.iter().map(start).collect();
+    let waiting = || {
+        let list = |node| redis::cmd("CLIENT").arg("LIST").query::<String>(&mut cluster.admin(node)).unwrap();
+        (0..3).map(list).collect::<String>().matches("cmd=bzpopmin").count()
+    };
+    let queue = |name: &String| client.queue::<Value, Value>(name).open().unwrap();
+    for round in 0..3 {
+        let bounded = || async { waiting() == OWN };
+        eventually_within(PATIENCE, "no more than these have a connection", bounded).await;
+        if round == 2 {
+            let slot = slot_of(&names[3]);
+            cluster.move_slot(slot, (cluster.owner(slot) + 1) % 3, Duration::ZERO);
+        }
+        let run = async |name: &String| {
+            queue(name).add("job", json!(1)).await.unwrap().wait_until_finished(PATIENCE).await.unwrap();
+        };
+        join_all(names.iter().map(run)).await;
     }
-    join_all(workers.map(|worker| async move { worker.close().await })).await;
+    for name in &names {
+        assert_eq!(queue(name).get_workers().await.unwrap().len(), 1, "{name}");
+    }
+    join_all(workers.into_iter().map(|worker| async move { worker.close().await })).await;
 }
