@@ -1,6 +1,6 @@
 //! The way to the servers: many calls at once, each to the server that has its keys.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use redis::{Cmd, ErrorKind, RedisError, Value};
@@ -11,7 +11,7 @@ use super::dial::{Dialer, TOO_OLD};
 use super::failure::{CallFailure, without_secrets};
 use super::node::Node;
 use super::options::ConnectOptions;
-use super::outage::Outages;
+use super::outage::{Listener, Outages};
 use super::route::{Place, Pool, Route};
 use super::slot::{hash_tag, slot_of};
 use crate::error::{Error, Result};
@@ -171,6 +171,14 @@ impl Link {
     }
 
     /// Returns whether the server has refused a command.
+    /// Adds a listener to the outages of all servers of this client.
+    pub(super) fn tell_of_all(&self, listener: Weak<dyn Listener>) {
+        match &self.target {
+            Target::Server(node) => node.dialer().outages().tell(listener),
+            Target::Cluster(route) => route.tell_of_all(listener),
+        }
+    }
+
     pub(crate) fn lacks(&self, command: &'static str) -> bool {
         match &self.target {
             Target::Server(node) => node.dialer().lacks(command),

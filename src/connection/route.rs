@@ -6,7 +6,7 @@
 //! caller waits and asks the same node again, until that answers `MOVED`.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
@@ -17,7 +17,7 @@ use super::failure::CallFailure;
 use super::first::first_of;
 use super::node::{Limits, Live, Node};
 use super::options::ConnectOptions;
-use super::outage::Outages;
+use super::outage::{Listener, Outages};
 use super::servers::Address;
 use super::topology::{Topology, no_owner};
 
@@ -149,6 +149,12 @@ impl Route {
 
     pub(super) fn outages(&self) -> &Arc<Outages> {
         &self.outages
+    }
+
+    /// Adds a listener to the outages of all nodes, whichever this leads to.
+    pub(super) fn tell_of_all(&self, listener: Weak<dyn Listener>) {
+        self.topology().tell(&listener);
+        self.pool.dialer.outages().tell(listener);
     }
 
     /// Returns a dialer for separate connections to where this leads.

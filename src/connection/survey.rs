@@ -108,7 +108,7 @@ impl Surveyor {
     pub(crate) async fn begin(&self) {
         self.survey().await;
         let me: Weak<dyn Listener> = self.me.clone();
-        self.link.outages().tell(me);
+        self.link.tell_of_all(me);
     }
 
     /// Logs a warning if a server may evict keys, or its clock differs, unless that was logged before. One round trip;

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, MutexGuard, Weak};
 use std::time::Duration;
 
 use redis::{Cmd, ErrorKind, RedisError, Value};
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::attempt::{in_words, within};
 use super::failure::{NO_CONNECTION, without_secrets};
 use super::first::first_of;
-use super::outage::Outages;
+use super::outage::{Listener, Outages};
 use super::progress::Progress;
 use super::servers::{Address, Naming, Servers};
 use super::slot::SLOTS;
@@ -55,7 +55,15 @@ pub(super) struct Topology {
     made: Instant,
     /// The second after `made` from which the knowledge counts as old.
     stale: AtomicU64,
-    outages: Lock<HashMap<u16, Arc<Outages>>>,
+    outages: Lock<SlotOutages>,
+}
+
+/// What is known of outages of the owners of slots.
+#[derive(Default)]
+struct SlotOutages {
+    by_slot: HashMap<u16, Arc<Outages>>,
+    /// Those that are told of each of them.
+    listeners: Vec<Weak<dyn Listener>>,
 }
 
 #[derive(Default)]
@@ -189,7 +197,20 @@ impl Topology {
     /// Returns what is known of outages of the owners of a slot.
     pub(super) fn outages(&self, slot: u16) -> Arc<Outages> {
         let mut outages = self.outages.lock();
-        Arc::clone(outages.entry(slot).or_insert_with(|| Outages::new(self.servers.clone())))
+        let SlotOutages { by_slot, listeners } = &mut *outages;
+        let known = by_slot.entry(slot).or_insert_with(|| {
+            let outages = Outages::new(self.servers.clone());
+            listeners.iter().for_each(|listener| outages.tell(Weak::clone(listener)));
+            outages
+        });
+        Arc::clone(known)
+    }
+
+    /// Adds a listener to the outages of all slots, also of those that are not used yet.
+    pub(super) fn tell(&self, listener: &Weak<dyn Listener>) {
+        let mut outages = self.outages.lock();
+        outages.by_slot.values().for_each(|outages| outages.tell(Weak::clone(listener)));
+        outages.listeners.push(Weak::clone(listener));
     }
 
     /// Ends when a slot belongs to another node than this one.

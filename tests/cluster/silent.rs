@@ -7,7 +7,7 @@ use oxmq::{Client, Halt, Job, Queue};
 use serde_json::{Value, json};
 
 use super::options;
-use crate::common::cluster::{Cluster, name_on_each};
+use crate::common::cluster::{Cluster, name_on, name_on_each};
 use crate::common::log::Log;
 
 #[tokio::test]
@@ -69,4 +69,23 @@ async fn clients_connect_and_read_the_other_masters_while_one_is_silent() {
     for worker in workers {
         worker.close().await;
     }
+}
+
+/// Only the connections to one master break, and only a queue there notices.
+#[tokio::test]
+async fn masters_are_asked_for_their_settings_again_after_a_break_of_one() {
+    let cluster = Cluster::start();
+    let log = Log::begin();
+    let client = Client::builder(options(&cluster)).prefix("p").connect().await.unwrap();
+    let queue: Queue<Value, Value> = client.queue(name_on("q", 1)).open().unwrap();
+    queue.add("job", json!(1)).await.unwrap();
+    let node = |words: &[&str]| redis::cmd(words[0]).arg(&words[1..]).query::<()>(&mut cluster.admin(1)).unwrap();
+    node(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]);
+    node(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    crate::common::eventually::eventually("it is told", || async {
+        // Only a client that calls its server learns that there was a break.
+        let _ = queue.is_paused().await;
+        log.with("noeviction").iter().any(|line| line.contains(&format!(":{}", cluster.port(1))))
+    })
+    .await;
 }
