@@ -340,7 +340,11 @@ fn row(what: &str, elected: Vec<Duration>, resumed: Vec<Duration>, outcomes: &[O
 async fn figures_of_many_moves_and_failovers() {
     println!("{HEAD}");
     if is_wanted("a slot moves") {
-        moves().await;
+        moves("a slot moves", |cluster, slot, to| cluster.move_slot(slot, to, Duration::from_micros(200))).await;
+    }
+    let in_one_step = "a slot moves in one step";
+    if is_wanted(in_one_step) && Cluster::start().moves_in_one_step() {
+        moves(in_one_step, Cluster::move_slot_in_one_step).await;
     }
     let kinds = [
         ("a replica takes over by agreement", Fault::Planned),
@@ -359,7 +363,7 @@ async fn figures_of_many_moves_and_failovers() {
     }
 }
 
-async fn moves() {
+async fn moves(what: &str, move_slot: fn(&Cluster, u16, usize)) {
     let cluster = Arc::new(Cluster::start());
     let name = name_on("moves", 0);
     let slot = slot_of(&name);
@@ -367,13 +371,15 @@ async fn moves() {
     let mut pauses = Vec::new();
     for to in [1, 2, 0].into_iter().cycle().take(3 * failovers()) {
         let moving = Arc::clone(&cluster);
-        let moving = tokio::task::spawn_blocking(move || moving.move_slot(slot, to, Duration::from_micros(200)));
-        moving.await.unwrap();
-        let moved = Instant::now();
+        let moving = tokio::task::spawn_blocking(move || {
+            move_slot(&moving, slot, to);
+            Instant::now()
+        });
+        let moved = moving.await.unwrap();
         pauses.push(traffic.resumed(moved).await - moved);
         traffic.more(20).await;
     }
-    row("a slot moves", Vec::new(), pauses, &[traffic.end(&cluster).await]).print();
+    row(what, Vec::new(), pauses, &[traffic.end(&cluster).await]).print();
 }
 
 /// For minutes slots move, masters die or hand over, and worker processes of oxmq and of Node are killed, one after the
