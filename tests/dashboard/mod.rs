@@ -8,6 +8,7 @@ mod chrome;
 mod doctor;
 mod hostile;
 mod marked;
+mod on_cluster;
 mod pages;
 mod rights;
 mod shop;
