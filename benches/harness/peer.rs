@@ -39,6 +39,9 @@ impl Running {
         if shape.way == Way::Threads {
             command.args(["--threads", "2"]);
         }
+        if name == PeerName::Oxmq && shape.prefetch > 0 {
+            command.args(["--prefetch", &shape.prefetch.to_string()]);
+        }
         if name == PeerName::Floor {
             command.arg("--recording").arg(server.recording(&shape.label()));
         }

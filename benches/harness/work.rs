@@ -53,6 +53,8 @@ pub(super) struct Work {
     pub(super) concurrency: usize,
     /// The concurrency belongs to the label, because several are measured.
     labelled: bool,
+    /// How many jobs oxmq fetches ahead; no other peer can.
+    pub(super) prefetch: usize,
     /// Seconds for `Idle`, samples for `Latency`.
     pub(super) jobs: usize,
     /// The work of the peer that writes the jobs.
@@ -89,6 +91,9 @@ impl Way {
     }
 }
 
+/// How many jobs are fetched ahead where some are.
+const AHEAD: usize = 20;
+
 pub(super) const ROUND_TRIP: Duration = Duration::from_millis(1);
 
 /// The place of a work among works that differ only in one number.
@@ -107,7 +112,9 @@ impl Work {
         if let Kind::Shared(processes) = self.kind {
             return format!("{}@{processes}x{}", self.name, self.concurrency);
         }
-        let name = if self.labelled { format!("{}@{}", self.name, self.concurrency) } else { self.name.to_owned() };
+        let ahead = if self.prefetch > 0 { "_prefetch" } else { "" };
+        let name =
+            if self.labelled { format!("{}{ahead}@{}", self.name, self.concurrency) } else { self.name.to_owned() };
         format!("{}{name}", self.way.prefix())
     }
 
@@ -225,6 +232,7 @@ fn work(name: &'static str, kind: Kind, jobs: usize, prefill: Option<&'static st
         kind,
         concurrency: 100,
         labelled: false,
+        prefetch: 0,
         jobs,
         prefill,
         backlog: jobs,
@@ -269,6 +277,8 @@ fn all(long: bool) -> Vec<Work> {
         far(work("add_sequential", Kind::Add, 2_000, None)),
         far(process(1, 2_000)),
         far(process(10, 10_000)),
+        far(Work { prefetch: AHEAD, ..process(1, 10_000) }),
+        far(Work { prefetch: AHEAD, ..process(10, 20_000) }),
         latency(),
         Work { concurrency: 10, ..work("lateness", Kind::Lateness, 150, None) },
         Work { concurrency: 10, ..work("lateness_retry", Kind::Lateness, 150, None) },

@@ -50,6 +50,8 @@ GOALS = [
     {"work": "far/add_sequential", "key": "jobs_per_s", "rival": "official", "least": 1.2},
     {"work": "far/process@1", "key": "jobs_per_s", "rival": "official", "least": 1.2},
     {"work": "far/process@10", "key": "jobs_per_s", "rival": "official", "least": 2},
+    {"work": "far/process_prefetch@1", "key": "jobs_per_s", "rival": "official", "least": 1.2},
+    {"work": "far/process_prefetch@10", "key": "jobs_per_s", "rival": "official", "least": 2},
     {"work": "lateness", "key": "p50_ms", "most": 3},
     {"work": "lateness", "key": "p99_ms", "most": 15},
     {"work": "lateness_retry", "key": "p50_ms", "most": 3},

@@ -139,6 +139,11 @@ pub(crate) trait Peer: Sized {
         self.close(worker).await
     }
 
+    /// Lets a worker that has not started fetch so many jobs ahead of its free slots; by oxmq only.
+    fn fetch_ahead(&self, _worker: &mut Self::Worker, _jobs: usize) -> Result<()> {
+        bail!("it fetches no jobs ahead")
+    }
+
     /// Lets a worker that has not started renew its locks and look for stalled jobs so often that a run of a few
     /// seconds sees it, if it can. For a work of `--growth`.
     fn hasten(&self, _worker: &mut Self::Worker) -> Result<()> {
@@ -160,6 +165,8 @@ struct Args {
     work: String,
     jobs: usize,
     concurrency: usize,
+    /// How many jobs the worker fetches ahead.
+    prefetch: usize,
     /// How many jobs are there before the timed part; `jobs` unless it is said.
     backlog: usize,
     /// The size of a job's data.
@@ -174,6 +181,7 @@ impl Args {
             work: String::new(),
             jobs: 1_000,
             concurrency: 100,
+            prefetch: 0,
             backlog: 0,
             bytes: 120,
         };
@@ -187,6 +195,7 @@ impl Args {
                 "--work" => args.work = value,
                 "--jobs" => args.jobs = value.parse()?,
                 "--concurrency" => args.concurrency = value.parse()?,
+                "--prefetch" => args.prefetch = value.parse()?,
                 "--backlog" => backlog = Some(value.parse()?),
                 "--bytes" => args.bytes = value.parse()?,
                 // `runtime` has read this option.

@@ -161,6 +161,12 @@ impl Peer for Oxmq {
         Ok(())
     }
 
+    fn fetch_ahead(&self, running: &mut Running, jobs: usize) -> Result<()> {
+        let builder = running.builder.take().context("the worker runs already")?;
+        running.builder = Some(builder.prefetch(jobs));
+        Ok(())
+    }
+
     fn hasten(&self, running: &mut Running) -> Result<()> {
         let builder = running.builder.take().context("the worker runs already")?;
         let (lock, check) = (Duration::from_secs(4), Duration::from_millis(500));

@@ -53,6 +53,9 @@ pub(super) async fn warm_up<P: Peer>(args: &Args, shape: Shape) -> Result<()> {
     let jobs = WARM_JOBS.min(args.jobs);
     bulk(args, &peer, shape, jobs).await?;
     let mut worker = peer.worker(args.concurrency, shape.processor()).await?;
+    if args.prefetch > 0 {
+        peer.fetch_ahead(&mut worker, args.prefetch)?;
+    }
     peer.start(&mut worker).await?;
     peer.completed(&mut worker, jobs).await?;
     peer.abandon(worker).await
@@ -65,6 +68,9 @@ pub(super) async fn process<P: Peer>(args: &Args, shape: Shape, watch_memory: bo
         Some(which) => peer.routed(args.concurrency, shape.processor(), which == "one").await?,
         None => peer.worker(args.concurrency, shape.processor()).await?,
     };
+    if args.prefetch > 0 {
+        peer.fetch_ahead(&mut worker, args.prefetch)?;
+    }
     ready_to_go().await?;
 
     let mut extra = Map::new();

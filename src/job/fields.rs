@@ -131,7 +131,8 @@ impl<D, R> Job<D, R> {
         self.core.raw.stacktrace()
     }
 
-    /// Returns when the current or last attempt began.
+    /// Returns when the current or last attempt began; if it was [prefetched](crate::worker::WorkerBuilder::prefetch), when it
+    /// was fetched.
     #[must_use]
     #[doc(alias = "processedOn")]
     pub fn processed_on(&self) -> Option<SystemTime> {

@@ -385,7 +385,7 @@ async fn admit<D: DeserializeOwned, R>(
         }
     }
     if !options.hands_out_deferred_failures
-        && let Some(verdict) = crate::worker::unrun::unrun(queue.engine(), &raw, options).await
+        && let Some(verdict) = crate::worker::unrun::unrun(queue.engine(), &raw, raw.processed_on, options).await
     {
         return Err(unrun(raw.id().as_bytes(), &raw, verdict));
     }

@@ -9,6 +9,9 @@ use tokio_util::sync::CancellationToken;
 use super::{FailedAttempt, HOUR, KeepJobs, MAX_SAFE, Retry, SHORTEST, YEAR, check_span};
 use crate::error::{Error, Result};
 
+/// How many jobs a worker may fetch ahead at most: they wait in its memory, and other workers cannot run them.
+const MOST_PREFETCHED: usize = 1_000;
+
 /// A source of numbers in [0, 1).
 pub(crate) type JitterSource = Arc<dyn Fn() -> f64 + Send + Sync>;
 
@@ -28,6 +31,8 @@ pub(crate) fn only_if(is_worth_it: impl Fn(&FailedAttempt<'_>) -> bool + Send + 
 pub(crate) struct WorkerOptions {
     pub(crate) name: Option<String>,
     pub(crate) concurrency: usize,
+    /// An option of workers of one queue only.
+    pub(crate) prefetch: usize,
     pub(crate) lock_duration: Duration,
     pub(crate) skip_lock_renewal: bool,
     pub(crate) max_stalled_count: u32,
@@ -61,6 +66,7 @@ impl Default for WorkerOptions {
         Self {
             name: None,
             concurrency: 1,
+            prefetch: 0,
             lock_duration: Duration::from_secs(30),
             skip_lock_renewal: false,
             max_stalled_count: 1,
@@ -109,6 +115,9 @@ impl WorkerOptions {
         if self.concurrency == 0 {
             return Err(Error::invalid("concurrency", "it must be at least 1"));
         }
+        if self.prefetch > MOST_PREFETCHED {
+            return Err(Error::invalid("prefetch", "it must be at most 1,000"));
+        }
         // A slow listener may hold this many events in memory.
         if !(1..=1 << 20).contains(&self.event_buffer) {
             return Err(Error::invalid("event_buffer", "it must lie between 1 and 1,048,576"));
@@ -142,6 +151,7 @@ impl fmt::Debug for WorkerOptions {
         f.debug_struct("WorkerOptions")
             .field("name", &self.name)
             .field("concurrency", &self.concurrency)
+            .field("prefetch", &self.prefetch)
             .field("lock_duration", &self.lock_duration)
             .field("limiter", &self.limiter)
             .finish_non_exhaustive()

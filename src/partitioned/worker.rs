@@ -191,6 +191,7 @@ impl All {
             connected: sum.connected && one.connected,
             last_fetch: [sum.last_fetch, one.last_fetch].into_iter().flatten().min(),
             running: sum.running + one.running,
+            prefetched: sum.prefetched + one.prefetched,
             blocked: sum.blocked || one.blocked,
         };
         all.reduce(both).unwrap_or(Health::GONE)

@@ -289,6 +289,37 @@ impl WorkerBuilder {
         Self::on(client, OneQueue(queue), processor)
     }
 
+    /// Fetches up to this many jobs ahead of the free slots. They wait in this process, with their locks renewed, and one
+    /// begins as soon as a slot is free, while the outcome of the last job is still on its way. Worth it where jobs are
+    /// short and the server is far away: without it a slot waits for a round trip between two jobs.
+    ///
+    /// For the server, and for `get_workers`, events and counts, a job is active from the moment it is fetched: then its
+    /// `processed_on` is set and a [`limiter`](Self::limiter) counts it. Here it begins when its slot is free: only then
+    /// are `expires_in` and `start_by` checked, and a timeout begins. A job that is cancelled before that fails without
+    /// being run.
+    ///
+    /// What waits here, no other worker can run: a job behind a long one waits although others are idle, and one of a
+    /// higher priority that comes later does not overtake it. Idle workers come first nevertheless: one whose slots are all
+    /// in use fetches only when it stores an outcome. `pause`, `close` and a processor's
+    /// [`Halt::RateLimited`](crate::Halt::RateLimited) put what waits back at the front of the queue at once; no attempt is
+    /// used up, but [`attempts_started`](crate::Job::attempts_started) has grown. If the process is killed, they come back
+    /// as stalled, like the running ones.
+    ///
+    /// Default: 0; at most 1,000. A worker over partitions has none: it has calls to many queues under way anyway. Not in
+    /// BullMQ.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
+    /// # async fn send(job: oxmq::Job<String, ()>) -> Result<(), oxmq::Halt> { Ok(()) }
+    /// let worker = client.worker("emails", send).concurrency(10).prefetch(20).start()?;
+    /// # drop(worker);
+    /// # Ok(()) }
+    /// ```
+    pub fn prefetch(mut self, jobs: usize) -> Self {
+        self.options.prefetch = jobs;
+        self
+    }
+
     /// Subscribes to the events of the worker from its first moment on; [`Worker::events`] begins only after the start.
     ///
     /// ```no_run
@@ -360,6 +391,7 @@ impl WorkerBuilder {
             tokens: Tokens::new(),
             large,
             concurrency,
+            prefetched: AtomicUsize::new(0),
             counters: Counters::default(),
             notes: Lock::default(),
             is_given_up: AtomicBool::new(false),

@@ -21,7 +21,11 @@ pub(super) async fn look_for_ever(table: &Weak<LockTable>, link: &Link) {
         let running = table.uncancelled();
         if !running.is_empty() {
             let until = |attempt| (attempt, Instant::now() + table.grace());
-            told.extend(tell(&table.engine_on(link), &running).await.into_iter().map(until));
+            let cancelled = tell(&table.engine_on(link), &running).await;
+            if !cancelled.is_empty() {
+                table.tell();
+            }
+            told.extend(cancelled.into_iter().map(until));
         }
         let now = Instant::now();
         told.retain(|(attempt, until)| {

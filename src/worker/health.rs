@@ -30,8 +30,10 @@ pub struct Health {
     /// paused worker does not ask, nor does one without a free slot.
     #[serde(serialize_with = "crate::clock::as_millis")]
     pub last_fetch: Option<Duration>,
-    /// How many jobs it holds: their processor runs, or their outcome is not stored yet.
+    /// How many jobs run: their processor runs, or their outcome is not stored yet.
     pub running: usize,
+    /// How many jobs it has [prefetched](super::WorkerBuilder::prefetch): they wait in here for a slot.
+    pub prefetched: usize,
     /// Whether its loop has not been polled for a second or longer, as in
     /// [`WorkerEvent::RuntimeBlocked`](super::WorkerEvent::RuntimeBlocked). Checked eight times in the shortest
     /// `lock_duration` of the client's workers.
@@ -40,7 +42,8 @@ pub struct Health {
 
 impl Health {
     /// The health of a worker that was closed or dropped.
-    pub(crate) const GONE: Self = Self { connected: false, last_fetch: None, running: 0, blocked: false };
+    pub(crate) const GONE: Self =
+        Self { connected: false, last_fetch: None, running: 0, prefetched: 0, blocked: false };
 }
 
 /// When jobs were last fetched. Written by the loop, read by the handle.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::event::{EventSink, WorkerEvent};
@@ -37,6 +38,8 @@ pub(crate) struct LockTable {
     pub(super) renews: bool,
     pub(super) watch: Watch,
     slots: Lock<Slots>,
+    /// Notified when attempts were told to stop.
+    told: Notify,
 }
 
 /// What else the lock thread looks after.
@@ -70,7 +73,7 @@ impl LockTable {
         renews: bool,
         watch: Watch,
     ) -> Arc<Self> {
-        Arc::new(Self { engine, events, lock_duration, renews, watch, slots: Lock::default() })
+        Arc::new(Self { engine, events, lock_duration, renews, watch, slots: Lock::default(), told: Notify::new() })
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
@@ -152,12 +155,26 @@ impl LockTable {
     pub(crate) fn cancel(&self, id: &str, reason: CancelReason) -> bool {
         let slots = self.slots();
         let mut running = slots.jobs.iter().flatten();
-        running.find(|held| held.attempt.id().as_ref() == id.as_bytes()).is_some_and(|held| held.attempt.cancel(reason))
+        let found = running.find(|held| held.attempt.id().as_ref() == id.as_bytes());
+        found.is_some_and(|held| held.attempt.cancel(reason)) && self.tell()
     }
 
     /// Cancels all jobs; returns how many were not yet cancelled.
     pub(crate) fn cancel_all(&self, reason: &CancelReason) -> usize {
-        self.slots().jobs.iter().flatten().filter(|held| held.attempt.cancel(reason.clone())).count()
+        let cancelled = self.slots().jobs.iter().flatten().filter(|held| held.attempt.cancel(reason.clone())).count();
+        self.tell();
+        cancelled
+    }
+
+    /// Records that attempts were told to stop, which may not have begun. Returns true.
+    pub(super) fn tell(&self) -> bool {
+        self.told.notify_one();
+        true
+    }
+
+    /// Resolves when attempts were told to stop, or have been since the last time.
+    pub(super) async fn told(&self) {
+        self.told.notified().await;
     }
 
     /// Ends the tasks of all jobs at their next await.
@@ -336,6 +353,7 @@ impl LockTable {
     fn lose(&self, held: &Held) {
         if !held.attempt.has_ended() && held.attempt.cancel(CancelReason::LockLost) {
             let job_id = held.attempt.id().to_string();
+            self.tell();
             tracing::warn!(job_id, queue = ?self.engine.keys, "the lock is lost");
             self.events.emit(|| WorkerEvent::LockLost { job_id });
         }

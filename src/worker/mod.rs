@@ -86,6 +86,8 @@ pub(crate) struct WorkerCore {
     pub(crate) large: Link,
     /// How many jobs run at once; changed by the handle, read by the loop.
     pub(crate) concurrency: AtomicUsize,
+    /// How many prefetched jobs wait for a slot; written by the loop.
+    prefetched: AtomicUsize,
     pub(crate) counters: Counters,
     /// What the loop has recorded for the report, without the counts; kept here so that it outlives the loop.
     notes: Lock<ReportNotes>,
@@ -125,10 +127,12 @@ impl WorkerCore {
     }
 
     fn health(&self) -> Health {
+        let prefetched = self.prefetched.load(Ordering::Relaxed);
         Health {
             connected: !self.queue.engine().link.outages().is_away(),
             last_fetch: self.last_fetch.ago(),
-            running: self.locks.count(),
+            running: self.locks.count().saturating_sub(prefetched),
+            prefetched,
             blocked: self.watchdog.is_late(),
         }
     }

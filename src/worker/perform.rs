@@ -85,32 +85,52 @@ impl EndedAttempt {
     }
 }
 
+/// A job that was handed out to a worker and has not begun.
+pub(crate) struct Taken {
+    pub(crate) job: Handed,
+    pub(crate) attempt: Arc<Attempt>,
+    pub(crate) slot: usize,
+    pub(crate) order: u64,
+    /// When it was fetched, in ms of the worker's clock, if it waited for a slot since.
+    pub(crate) prefetched_at: Option<u64>,
+}
+
+impl Taken {
+    /// Puts it back at the front of the queue.
+    pub(crate) fn put_back(self) -> EndedAttempt {
+        EndedAttempt::handed_back(self.attempt, self.slot, self.order, 0)
+    }
+}
+
 /// Runs one attempt and sends its outcome. If the task is dropped or aborted, even before it was first polled, the job
 /// is put back.
 pub(crate) fn perform(
     worker: Arc<WorkerCore>,
-    handed: Handed,
-    attempt: Arc<Attempt>,
-    slot: usize,
-    order: u64,
+    taken: Taken,
     ended: mpsc::UnboundedSender<EndedAttempt>,
 ) -> impl Future<Output = ()> + Send {
+    let Taken { job: handed, attempt, slot, order, prefetched_at } = taken;
     let mut unfinished = Unfinished { slot, order, start: 0, attempt: Some(Arc::clone(&attempt)), ended };
     async move {
         let mut verdict = match handed.decode() {
             Ok(raw) => {
-                let core = started(&worker, raw, &attempt);
+                let (core, begun) = started(&worker, raw, &attempt, prefetched_at);
                 let raw = &core.raw;
                 unfinished.start = raw.attempts_started;
                 if let Some(key) = raw.repeat_job_key() {
                     // The rare path is boxed, so that the task of every other attempt is smaller.
-                    match Box::pin(schedule_next(&worker, key, raw, &attempt)).await {
+                    let is_cancelled = prefetched_at.is_some() && attempt.cancel_reason().is_some();
+                    match Box::pin(schedule_next(&worker, key, raw, &attempt, is_cancelled)).await {
                         Some(Turn::Run) => {}
                         Some(Turn::Skipped) => return unfinished.vanish(),
                         None => return,
                     }
                 }
-                measured(&worker, core, &attempt).await
+                if let Some(told) = attempt.cancel_reason().filter(|_| prefetched_at.is_some()) {
+                    verdict::cancelled_before(&core.raw, told, &worker.options)
+                } else {
+                    measured(&worker, core, begun, &attempt).await
+                }
             }
             Err(undecodable) => {
                 let raw = &undecodable.partial;
@@ -131,36 +151,45 @@ pub(crate) fn perform(
     }
 }
 
-/// Makes of a fetched job, which is as it was before this start, what the processor sees.
-fn started(worker: &WorkerCore, mut raw: RawJob, attempt: &Arc<Attempt>) -> Arc<JobCore> {
+/// Makes of a fetched job, which is as it was before this start, what the processor sees. Also returns when it begins, in
+/// ms: for the server that was when it was fetched.
+fn started(
+    worker: &WorkerCore,
+    mut raw: RawJob,
+    attempt: &Arc<Attempt>,
+    prefetched_at: Option<u64>,
+) -> (Arc<JobCore>, Option<i64>) {
     let engine = worker.queue.engine();
     raw.attempts_started = raw.attempts_started.saturating_add(1);
-    raw.processed_on = i64::try_from(engine.clock.now_ms()).ok();
+    let now = engine.clock.now_ms();
+    let begun = i64::try_from(now).ok();
+    raw.processed_on = i64::try_from(prefetched_at.unwrap_or(now)).ok();
     if let Some(option) = raw.options.odd {
         let queue = &engine.keys;
         tracing::warn!(job_id = raw.id(), ?queue, option, "an option of the job cannot be read; it is ignored");
     }
     let seen = Seen { born: raw.timestamp, at: None };
-    Arc::new(JobCore {
+    let core = JobCore {
         queue: Arc::clone(&worker.queue),
         raw,
         attempt: Some(Arc::clone(attempt)),
         options: Some(Arc::clone(&worker.options)),
         seen,
-    })
+    };
+    (Arc::new(core), begun)
 }
 
 /// Runs an attempt within its span, and counts how long the job has waited and how long it ran.
-async fn measured(worker: &Arc<WorkerCore>, core: Arc<JobCore>, attempt: &Arc<Attempt>) -> Verdict {
+async fn measured(worker: &Arc<WorkerCore>, core: Arc<JobCore>, begun: Option<i64>, attempt: &Arc<Attempt>) -> Verdict {
     let raw = &core.raw;
     if raw.attempts_started == 1 {
-        worker.figures.waited_from(raw.ready_at(), raw.processed_on);
+        worker.figures.waited_from(raw.ready_at(), begun);
     }
     let queue = worker.queue.engine().keys.queue();
     let span = telemetry::job(queue, worker.options.name.as_deref(), worker.tokens.worker(), raw);
     let wants_trace = !raw.options.omit_context;
     let watch = Stopwatch::start();
-    let mut verdict = attempt_job(worker, core, attempt).instrument(span.clone()).await;
+    let mut verdict = attempt_job(worker, core, begun, attempt).instrument(span.clone()).await;
     worker.figures.ran(&watch);
     if !span.is_disabled() {
         conclude(&span, &mut verdict.end, wants_trace);
@@ -190,11 +219,18 @@ fn conclude(span: &Span, end: &mut End, wants_trace: bool) {
 /// Creates the next run of the scheduler that this job is a run of. If that is impossible, the job is processed all the
 /// same, and the error is reported; Node leaves such a job active for ever.
 ///
-/// Returns `None` if the attempt was cancelled meanwhile; then the job is put back.
-async fn schedule_next(worker: &WorkerCore, key: &str, raw: &RawJob, attempt: &Attempt) -> Option<Turn> {
+/// Returns `None` if the attempt was cancelled meanwhile; then the job is put back. A run that was cancelled before it began
+/// is not, and there is a next one all the same.
+async fn schedule_next(
+    worker: &WorkerCore,
+    key: &str,
+    raw: &RawJob,
+    attempt: &Attempt,
+    is_cancelled: bool,
+) -> Option<Turn> {
     let advanced = tokio::select! {
         advanced = scheduler::advance(worker.queue.engine(), key, raw, attempt.token()) => advanced,
-        () = attempt.cancellation().cancelled() => return None,
+        () = attempt.cancellation().cancelled(), if !is_cancelled => return None,
     };
     worker.queue.mend_settings().await;
     let turn = advanced.unwrap_or_else(|error| {
@@ -208,9 +244,14 @@ async fn schedule_next(worker: &WorkerCore, key: &str, raw: &RawJob, attempt: &A
     Some(turn)
 }
 
-async fn attempt_job(worker: &Arc<WorkerCore>, core: Arc<JobCore>, attempt: &Arc<Attempt>) -> Verdict {
+async fn attempt_job(
+    worker: &Arc<WorkerCore>,
+    core: Arc<JobCore>,
+    begun: Option<i64>,
+    attempt: &Arc<Attempt>,
+) -> Verdict {
     let raw = &core.raw;
-    if let Some(verdict) = unrun(worker.queue.engine(), raw, &worker.options).await {
+    if let Some(verdict) = unrun(worker.queue.engine(), raw, begun, &worker.options).await {
         return verdict;
     }
     worker.events.emit(|| WorkerEvent::Active { job_id: raw.id().to_owned(), name: raw.name().to_owned() });

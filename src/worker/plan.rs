@@ -7,14 +7,18 @@
 //! The modes, and what ends each of them:
 //!
 //! - *running*: takes jobs. `pause` → paused, `close` → draining.
-//! - *paused*: takes none, settles what ends. `resume` → running, `close` → draining.
-//! - *draining*: takes none, waits for the running jobs. All settled → closed; the deadline → cancelling.
+//! - *paused*: takes none, puts prefetched ones back, settles what ends. `resume` → running, `close` → draining.
+//! - *draining*: takes none, puts prefetched ones back, waits for the running jobs. All settled → closed; the deadline → cancelling.
 //! - *cancelling*: told all jobs to stop; after the grace their tasks are ended and the jobs handed back.
 //!   All settled → closed; a second deadline → closed, with what is left given up.
+
+mod closing;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+pub(super) use closing::{Ahead, Force};
 
 use super::wait::Woken;
 use crate::clock::millis;
@@ -37,10 +41,6 @@ const LONGEST_DELAY_WAIT: Duration = Duration::from_secs(10);
 
 /// The pause after the server refused a call as a whole.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(1);
-
-/// How long aborted tasks have to put their jobs back, and how long the calls that store this have.
-const GATHER: Duration = Duration::from_millis(100);
-const AFTER_ABORT: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -123,15 +123,6 @@ pub(super) struct Learned {
     pub(super) is_answered: bool,
 }
 
-/// What to do to the running jobs of a worker that closes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Force {
-    /// Cancel all of them.
-    Cancel,
-    /// Abort their tasks.
-    Abort,
-}
-
 /// Decides when a worker calls Redis, for how many jobs it asks, and when it looks again.
 pub(super) struct Plan {
     drain_delay: Duration,
@@ -140,6 +131,12 @@ pub(super) struct Plan {
     mode: Mode,
     /// How many attempts run.
     running: usize,
+    /// How many jobs may be fetched beyond the free slots.
+    prefetch: usize,
+    /// How many fetched jobs wait for a slot.
+    prefetched: usize,
+    /// Whether a processor asked for the pause that lasts until `not_before`, so that no prefetched job begins.
+    holds_back: bool,
     /// How many calls are under way, of any kind.
     calls: usize,
     /// How many jobs the calls under way may bring.
@@ -178,6 +175,9 @@ impl Plan {
             cancel_grace: options.cancel_grace,
             mode: Mode::Running,
             running: 0,
+            prefetch: options.prefetch,
+            prefetched: 0,
+            holds_back: false,
             calls: 0,
             asked: 0,
             most: usize::MAX,
@@ -220,7 +220,7 @@ impl Plan {
 
     /// Returns whether jobs are wanted, and none is known that could be fetched.
     fn looks_for_work(&self, slots: Slots) -> bool {
-        self.drained && if slots.are_shared { self.may_take() } else { self.wanted(slots) > 0 }
+        self.drained && if slots.are_shared { self.may_take() } else { self.may_take() && self.free(slots) > 0 }
     }
 
     /// Returns whether jobs may be taken now.
@@ -264,7 +264,8 @@ impl Plan {
             return (self.calls == 0 && self.not_before.is_none()).then_some((1, 0));
         }
         // Starts a second call only if it carries at least half a share: small batches cost Redis more than they gain.
-        let share = seen.slots.all.div_ceil(at_once).min(call_jobs(seen.slots.all));
+        let all = seen.slots.all.saturating_add(self.prefetch);
+        let share = all.div_ceil(at_once).min(call_jobs(all));
         let is_small = |share: usize| seen.pending.max(want) < share.div_ceil(2);
         if self.calls > 0 && is_small(share) {
             return None;
@@ -283,12 +284,24 @@ impl Plan {
         Some((share, if seen.pending > share { want.min(share) } else { want }))
     }
 
-    /// Returns how many jobs to ask for: the free slots, or 0 if no jobs may be taken now.
+    /// Returns how many jobs to ask for: the free slots and what is prefetched beyond them, or 0 if no jobs may be taken
+    /// now.
     fn wanted(&self, slots: Slots) -> usize {
         if !self.may_take() {
             return 0;
         }
-        slots.now.saturating_sub(self.running + self.asked).min(call_jobs(slots.all)).min(self.most)
+        let room = self.prefetch.saturating_add(slots.now).saturating_sub(self.claimed());
+        room.min(call_jobs(slots.all.saturating_add(self.prefetch))).min(self.most)
+    }
+
+    /// Returns how many slots no job will use that this worker knows of.
+    fn free(&self, slots: Slots) -> usize {
+        slots.now.saturating_sub(self.claimed())
+    }
+
+    /// Returns how many jobs run, wait for a slot, or may come.
+    fn claimed(&self) -> usize {
+        self.running + self.prefetched + self.asked
     }
 
     /// Returns how long it is until the next delayed job is due, or until the check that allows for clocks that differ.
@@ -376,13 +389,23 @@ impl Plan {
         self.one_by_one = has_pending;
     }
 
-    pub(super) fn started(&mut self, jobs: usize) {
-        self.running += jobs;
+    pub(super) fn started(&mut self) {
+        self.running += 1;
     }
 
     pub(super) fn ended(&mut self) {
         // An attempt that ended while the loop was started again may have been counted already.
         self.running = self.running.saturating_sub(1);
+    }
+
+    /// Returns how many attempts run.
+    pub(super) fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Records how many prefetched jobs wait for a slot.
+    pub(super) fn holds(&mut self, prefetched: usize) {
+        self.prefetched = prefetched;
     }
 
     /// Starts again with `running` running jobs: calls that were under way are lost. Whether the worker is paused or
@@ -398,6 +421,7 @@ impl Plan {
     pub(super) fn limited(&mut self, pause: Duration, now: Instant) {
         if !self.one_by_one {
             self.rest_for(Duration::from_millis(millis(pause)), now);
+            self.holds_back = true;
         }
     }
 
@@ -422,6 +446,7 @@ impl Plan {
 
     fn end_rest(&mut self) {
         (self.not_before, self.ask_limit_at) = (None, None);
+        self.holds_back = false;
         self.drained = false;
     }
 
@@ -444,6 +469,10 @@ impl Plan {
                     self.next_due = if self.next_due == 0 { due } else { due.min(self.next_due) };
                     return false;
                 }
+                // Another worker may be able to begin the job now, which this one would only keep.
+                if self.prefetch > 0 && self.free(slots) == 0 {
+                    return true;
+                }
                 self.look_again();
                 self.wanted(slots) == 0
             }
@@ -460,92 +489,6 @@ impl Plan {
     /// due.
     pub(super) fn awaits_due_job(&self) -> bool {
         self.next_due > 0
-    }
-
-    /// Pauses the worker; returns false if it was paused or closing already.
-    pub(super) fn pause(&mut self) -> bool {
-        let runs = self.mode == Mode::Running;
-        if runs {
-            self.mode = Mode::Paused;
-        }
-        runs
-    }
-
-    /// Resumes the worker; returns false if it was not paused.
-    pub(super) fn resume(&mut self) -> bool {
-        let is_paused = self.mode == Mode::Paused;
-        if is_paused {
-            self.mode = Mode::Running;
-            self.drained = false;
-        }
-        is_paused
-    }
-
-    /// Begins to close: takes no more jobs, and waits for running ones until `until`. Returns false if it was closing
-    /// already; a second call may shorten the wait.
-    pub(super) fn close(&mut self, until: Instant) -> bool {
-        match &mut self.mode {
-            Mode::Running | Mode::Paused => {
-                self.mode = Mode::Draining { until };
-                return true;
-            }
-            Mode::Draining { until: sooner } => *sooner = until.min(*sooner),
-            Mode::Cancelling { .. } => {}
-        }
-        false
-    }
-
-    /// Returns when [`on_alarm`](Self::on_alarm) has to be called.
-    pub(super) fn alarm(&self) -> Option<Instant> {
-        let closing = match self.mode {
-            Mode::Draining { until } | Mode::Cancelling { until, .. } => Some(until),
-            Mode::Running | Mode::Paused => None,
-        };
-        [closing, self.not_before, self.ask_limit_at, self.look_at, self.gathers_until].into_iter().flatten().min()
-    }
-
-    /// Ends whatever was to last until now; returns what to do to the running jobs.
-    pub(super) fn on_alarm(&mut self, now: Instant) -> Option<Force> {
-        if self.not_before.is_some_and(|at| at <= now) {
-            self.end_rest();
-        }
-        if self.ask_limit_at.is_some_and(|at| at <= now) {
-            self.ask_limit_at = None;
-            self.asks_limit = self.mode == Mode::Running;
-        }
-        if self.look_at.is_some_and(|at| at <= now) {
-            self.look_again();
-        }
-        match self.mode {
-            Mode::Draining { until } if until <= now => {
-                self.mode = Mode::Cancelling { until: now + self.cancel_grace, stage: Stage::Told };
-                Some(Force::Cancel)
-            }
-            Mode::Cancelling { until, stage: Stage::Told } if until <= now => {
-                // Tasks that await something end here, and put their jobs back; those that compute go on.
-                self.mode = Mode::Cancelling { until: now + GATHER, stage: Stage::Gathering };
-                Some(Force::Abort)
-            }
-            Mode::Cancelling { until, stage: Stage::Gathering } if until <= now => {
-                self.mode = Mode::Cancelling { until: now + AFTER_ABORT, stage: Stage::Settling };
-                None
-            }
-            _ => None,
-        }
-    }
-
-    /// Returns whether no job runs and no call is under way.
-    pub(super) fn is_quiet(&self, pending: usize) -> bool {
-        self.running == 0 && pending == 0 && self.calls == 0
-    }
-
-    /// Returns whether the worker is closed.
-    pub(super) fn is_closed(&self, pending: usize, now: Instant) -> bool {
-        match self.mode {
-            Mode::Draining { .. } => self.is_quiet(pending),
-            Mode::Cancelling { until, stage } => self.is_quiet(pending) || (stage == Stage::Settling && until <= now),
-            Mode::Running | Mode::Paused => false,
-        }
     }
 }
 

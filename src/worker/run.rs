@@ -7,6 +7,9 @@
 //! [`plan`](super::plan) decides what to call, when and for how many jobs, and lists the modes of a worker; the loop
 //! carries it out.
 
+mod prefetched;
+mod spare;
+
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,13 +20,13 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
 use tokio::time::Instant as Deadline;
 
+use self::spare::Spare;
 use super::event::WorkerEvent;
 use super::losses::Losses;
 use super::panics::catch;
-use super::perform::{EndedAttempt, perform};
+use super::perform::{EndedAttempt, Taken, perform};
 use super::plan::{Force, Learned, Plan, Situation, Slots, Step, fitting, limited_ms};
 use super::settle::{Answered, FollowUp, fail_instead, look_for, settle, settle_apart};
 use super::slots::{Asked, SlotShare};
@@ -43,9 +46,6 @@ const MOST_REFUSALS: u32 = 5;
 /// From this size on, in bytes, an outcome is sent in a call and on a connection of its own, so that no fetch waits
 /// behind it.
 const LARGE: usize = 256 * 1024;
-
-/// How many ended attempts are kept, to be begun again.
-const MOST_SPARE: usize = 1024;
 
 /// What the handle tells the loop.
 pub(crate) enum Command {
@@ -89,40 +89,10 @@ pub(crate) struct Loop {
     taken: u64,
     pausing: Vec<oneshot::Sender<()>>,
     spare: Spare,
+    /// Fetched jobs that wait for a slot; in the order in which they were taken.
+    prefetched: VecDeque<Taken>,
     /// Asks how long a pause still lasts.
     limit_asked: Option<BoxFuture<'static, Option<Duration>>>,
-}
-
-/// Memory that each turn uses again; empty in between.
-#[derive(Default)]
-struct Spare {
-    ended: Vec<EndedAttempt>,
-    freed: Vec<usize>,
-    tasks: Vec<(usize, AbortHandle)>,
-    held: Vec<(Arc<Attempt>, usize)>,
-    /// Attempts that have ended. Those that nobody else holds any more are begun again, with other jobs.
-    attempts: Vec<Arc<Attempt>>,
-}
-
-impl Spare {
-    /// Returns the attempt at a job that was handed out.
-    fn attempt(&mut self, job: &Handed, token: &Arc<str>) -> Arc<Attempt> {
-        let new = Attempt::new(job.id().into(), Arc::clone(token));
-        while let Some(mut old) = self.attempts.pop() {
-            if let Some(free) = Arc::get_mut(&mut old) {
-                *free = new;
-                return old;
-            }
-        }
-        Arc::new(new)
-    }
-
-    /// Keeps an attempt that has ended, unless the program may still hold its job.
-    fn keep(&mut self, attempt: Arc<Attempt>) {
-        if self.attempts.len() < MOST_SPARE {
-            self.attempts.push(attempt);
-        }
-    }
 }
 
 impl Loop {
@@ -154,6 +124,7 @@ impl Loop {
             taken: 0,
             pausing: Vec::new(),
             spare: Spare::default(),
+            prefetched: VecDeque::new(),
             limit_asked: None,
         }
     }
@@ -183,7 +154,8 @@ impl Loop {
         let unsettled = self.pending.iter().chain(&self.large).map(|ended| ended.slot).collect();
         let (lost, running) = self.worker.locks.release_all_but(&unsettled);
         lost.into_iter().for_each(|id| self.tally.lost(id));
-        self.plan.start_again(running);
+        self.note_prefetched();
+        self.plan.start_again(running.saturating_sub(self.prefetched.len()));
         self.asked = None;
     }
 
@@ -219,6 +191,7 @@ impl Loop {
                     }
                 },
                 () = sleep_until(alarm), if alarm.is_some() => self.on_alarm(),
+                () = self.worker.locks.told(), if !self.prefetched.is_empty() => self.end_cancelled(),
                 () = slots_came(self.share.as_ref()), if self.share.is_some() => {}
                 left = answered(&mut self.limit_asked), if self.limit_asked.is_some() => {
                     self.limit_asked = None;
@@ -252,6 +225,7 @@ impl Loop {
             self.is_large_underway = true;
             self.calls.push(Box::pin(settle_apart(Arc::clone(&self.worker), ended)));
         }
+        self.begin_prefetched();
         loop {
             let seen = Situation {
                 slots: self.slots(0),
@@ -428,24 +402,34 @@ impl Loop {
         self.worker.events.error(error);
     }
 
-    /// Starts jobs that were handed out; a worker that takes no more jobs puts them back.
+    /// Starts jobs that were handed out, or keeps them until there is a slot; a worker that takes no more jobs puts them
+    /// back.
     fn start(&mut self, jobs: Vec<Handed>, token: &Arc<str>, sent: Instant) {
         if jobs.is_empty() {
             return;
+        }
+        if self.worker.options.prefetch > 0 {
+            return self.prefetch(jobs, token, sent);
         }
         if !self.plan.starts_jobs() || self.worker.is_given_up.load(Ordering::Relaxed) {
             return self.hand_back(&jobs, token, sent);
         }
         let mut held = self.hold(&jobs, token, sent);
-        self.plan.started(jobs.len());
-        self.has_started = true;
         let orders = self.orders(jobs.len());
         for ((job, (attempt, slot)), order) in jobs.into_iter().zip(held.drain(..)).zip(orders) {
-            let task = perform(Arc::clone(&self.worker), job, attempt, slot, order, self.ended_tx.clone());
-            self.spare.tasks.push((slot, tokio::spawn(task).abort_handle()));
+            self.begin(Taken { job, attempt, slot, order, prefetched_at: None });
         }
         self.spare.held = held;
         self.worker.locks.attach(self.spare.tasks.drain(..));
+    }
+
+    /// Runs a job in a task of its own; the caller attaches the task to the job's lock.
+    fn begin(&mut self, taken: Taken) {
+        self.plan.started();
+        self.has_started = true;
+        let slot = taken.slot;
+        let task = perform(Arc::clone(&self.worker), taken, self.ended_tx.clone());
+        self.spare.tasks.push((slot, tokio::spawn(task).abort_handle()));
     }
 
     /// Puts jobs that were handed out back at the front of the queue: the last one first, so that they keep their

@@ -9,13 +9,19 @@ use crate::wire::job::RawJob;
 use crate::wire::json;
 
 /// Returns the outcome of a job that is failed without being run, if there is a reason to; for workers and for fetching
-/// by hand. Makes a round trip or two only for a job that should have started within a span and seems to be late.
-pub(crate) async fn unrun(engine: &Engine, raw: &RawJob, worker: &WorkerOptions) -> Option<Verdict> {
+/// by hand. `begun` is when it begins, in ms. Makes a round trip or two only for a job that should have started within a
+/// span and seems to be late.
+pub(crate) async fn unrun(
+    engine: &Engine,
+    raw: &RawJob,
+    begun: Option<i64>,
+    worker: &WorkerOptions,
+) -> Option<Verdict> {
     let started_too_often = worker.max_started_attempts.is_some_and(|most| most > 0 && most < raw.attempts_started);
     let fault = match raw.deferred_failure() {
         Some(reason) => deferred(reason),
         None if started_too_often => Fault::unrecoverable("job started more than allowable limit"),
-        None => match lateness(raw) {
+        None => match lateness(raw, begun) {
             Lateness::InTime => return None,
             Lateness::Expired => expired(),
             // Few jobs come to this: boxed, so that the task of every other one is smaller.
@@ -75,8 +81,8 @@ struct Doubt {
 }
 
 /// Returns whether this is the first start of a job that should have started earlier.
-fn lateness(raw: &RawJob) -> Lateness {
-    let Some(begun) = raw.processed_on.filter(|_| raw.attempts_started <= 1) else { return Lateness::InTime };
+fn lateness(raw: &RawJob, begun: Option<i64>) -> Lateness {
+    let Some(begun) = begun.filter(|_| raw.attempts_started <= 1) else { return Lateness::InTime };
     if raw.options.start_by.is_some_and(|latest| begun > json::integer(latest)) {
         return Lateness::Expired;
     }
@@ -112,8 +118,7 @@ mod tests {
         let pairs = own.iter().chain(more).map(|(field, value)| (bytes(field), bytes(value))).collect();
         let mut raw = RawJob::from_pairs(bytes("7"), pairs).unwrap();
         raw.attempts_started += 1;
-        raw.processed_on = Some(begun);
-        lateness(&raw)
+        lateness(&raw, Some(begun))
     }
 
     /// It depends on whether it became ready within the last 100 ms; where nothing tells, on its first delay.

@@ -116,6 +116,15 @@ fn by_error(raw: &RawJob, error: BoxError, worker: &WorkerOptions) -> Fault {
     }
 }
 
+/// Returns the outcome of a job that was told to stop before it had begun.
+pub(crate) fn cancelled_before(raw: &RawJob, told: &CancelReason, worker: &WorkerOptions) -> Verdict {
+    let error = match told {
+        CancelReason::Requested(reason) => format!("cancelled before it began: {reason}"),
+        _ => "cancelled before it began".to_owned(),
+    };
+    conclude(raw, Ok(Err(Halt::failed(error))), Some(told), worker)
+}
+
 /// Returns the outcome of a cancelled attempt without a value: however it ended, the job does not run again.
 fn cancelled(raw: &RawJob, reason: &str, worker: &WorkerOptions) -> Verdict {
     failed(raw, Fault::new(FailureKind::Cancelled, reason), worker)

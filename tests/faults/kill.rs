@@ -60,7 +60,9 @@ fn the_worker_process() {
                 // Some attempts fail, so that kills hit retries as well.
                 if n.is_multiple_of(10) && job.attempts_made() == 0 { Err(Halt::failed("once")) } else { Ok(n) }
             })
-            .concurrency(20)
+            .concurrency(10)
+            // A kill takes these with it too.
+            .prefetch(10)
             .lock_duration(Duration::from_secs(1))
             .stalled_interval(Duration::from_secs(1))
             .max_stalled_count(1_000)

@@ -21,7 +21,7 @@ async fn a_storm_of_killed_connections_loses_and_repeats_nothing() {
     let fixture = Arc::new(Fixture::on(&server).await);
     warm_up(&fixture).await;
     let ran = Ledger::default();
-    let worker = fixture.slow_worker(&ran, 2).concurrency(20).start().unwrap();
+    let worker = fixture.slow_worker(&ran, 2).concurrency(10).prefetch(10).start().unwrap();
     let heard = listen(&worker);
     let stop = Arc::new(AtomicBool::new(false));
     let storm = tokio::spawn({

@@ -94,7 +94,7 @@ impl Mixed {
     fn oxmq_works(&self) -> Worker {
         let ledger = Arc::clone(&self.ledger);
         let process = move |job: Job| perform(job, Arc::clone(&ledger));
-        self.client.worker("q", process).name("oxmq").concurrency(8).start().expect("started")
+        self.client.worker("q", process).name("oxmq").concurrency(8).prefetch(4).start().expect("started")
     }
 
     async fn node_adds(&self, numbers: impl Iterator<Item = u64>) {

@@ -65,6 +65,7 @@ fn options() -> Vec<Row> {
     vec![
         option("WorkerBuilder::name(name)", &TEXTS, "ooooo", |worker, name| worker.name(name)),
         option("WorkerBuilder::concurrency(jobs)", &USIZE, "xoo", |worker, n| worker.concurrency(n)),
+        option("WorkerBuilder::prefetch(jobs)", &[0, 1_000, 1_001, usize::MAX], "ooxx", |worker, n| worker.prefetch(n)),
         option(
             "WorkerBuilder::lock_duration(life)",
             &[Duration::ZERO, Duration::from_secs(1), year, Duration::MAX],

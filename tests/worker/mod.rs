@@ -13,6 +13,7 @@ mod load;
 mod log;
 mod odd;
 mod outcomes;
+mod prefetch;
 mod recovery;
 mod sharing;
 mod trouble;

@@ -1,5 +1,6 @@
 //! Tests of the plan, without a worker.
 
+use super::closing::{AFTER_ABORT, GATHER};
 use super::*;
 
 const NOW_MS: u64 = 1_000_000;
@@ -17,6 +18,22 @@ fn call(outcomes: usize, want: usize) -> Step {
     Step::Call { outcomes, want }
 }
 
+fn start(plan: &mut Plan, jobs: usize) {
+    (0..jobs).for_each(|_| plan.started());
+}
+
+/// A plan that fetches ahead, with a first call that brought `got` of all the jobs that it may have.
+fn ahead(slots: usize, prefetch: usize, got: usize) -> Plan {
+    let mut plan = Plan::new(&WorkerOptions { prefetch, ..WorkerOptions::default() });
+    let want = send(&mut plan, &seen(slots, 0));
+    assert_eq!(want, slots + prefetch);
+    plan.returned(want);
+    start(&mut plan, got.min(slots));
+    plan.holds(got.saturating_sub(slots));
+    plan.learn(Learned { want, got, is_answered: true, ..Learned::default() }, Instant::now());
+    plan
+}
+
 /// Sends what the plan says, which must be a call; returns how many jobs it asks for.
 fn send(plan: &mut Plan, seen: &Situation) -> usize {
     match plan.next(seen) {
@@ -32,7 +49,7 @@ fn send(plan: &mut Plan, seen: &Situation) -> usize {
 fn fetch(plan: &mut Plan, slots: usize, got: usize, next_due: u64) -> bool {
     let want = send(plan, &seen(slots, 0));
     plan.returned(want);
-    plan.started(got);
+    start(plan, got);
     plan.learn(Learned { want, got, next_due, limited_ms: 0, is_answered: true }, Instant::now())
 }
 
@@ -77,12 +94,12 @@ fn one_outcome_is_settled_at_once_and_those_that_follow_gather() {
     (0..29).for_each(|_| plan.ended());
     assert_eq!(plan.next(&seen(40, 29)), Step::Rest);
     plan.returned(1);
-    plan.started(1);
+    start(&mut plan, 1);
     // Outcomes above a share are left for the other call, and so are slots.
     assert_eq!(plan.next(&seen(40, 29)), call(20, 20));
     plan.called(20);
     plan.returned(10);
-    plan.started(10);
+    start(&mut plan, 10);
     assert_eq!(plan.next(&seen(40, 9)), Step::Rest);
 }
 
@@ -94,7 +111,7 @@ fn jobs_that_are_asked_for_are_not_asked_for_again() {
     // The number of slots was raised while the call was under way.
     assert_eq!(send(&mut plan, &seen(20, 0)), 14);
     plan.returned(6);
-    plan.started(6);
+    start(&mut plan, 6);
     plan.returned(14);
     assert_eq!(plan.next(&seen(20, 0)), call(10, 14));
     // Then it was lowered below the number of running jobs.
@@ -201,7 +218,7 @@ fn a_rate_limit_stops_fetching_and_not_settling() {
     let now = Instant::now();
     let want = send(&mut plan, &seen(4, 0));
     plan.returned(want);
-    plan.started(1);
+    start(&mut plan, 1);
     plan.learn(Learned { want, got: 1, limited_ms: 500, is_answered: true, ..Learned::default() }, now);
     assert_eq!(plan.next(&seen(4, 0)), Step::Rest);
     assert_eq!(plan.alarm(), Some(now + Duration::from_millis(500)));
@@ -403,7 +420,7 @@ fn a_call_for_a_block_waits_a_moment_for_the_rest_of_it() {
     plan.called(8);
     plan.returned(8);
     plan.learn(Learned { want: 8, got: 8, is_answered: true, ..Learned::default() }, now);
-    plan.started(8);
+    start(&mut plan, 8);
     (0..3).for_each(|_| plan.ended());
     assert_eq!(plan.next(&seen(3, now)), Step::Rest);
     assert_eq!(plan.alarm(), Some(now + GATHER_CALL));
@@ -417,4 +434,102 @@ fn a_call_for_a_block_waits_a_moment_for_the_rest_of_it() {
     assert_eq!(plan.next(&seen(4, now)), Step::Rest, "one call at a time");
     plan.returned(4);
     assert_eq!(plan.next(&seen(1, now)), Step::Call { outcomes: 16, want: 8 });
+}
+
+#[test]
+fn a_worker_that_fetches_ahead_asks_for_what_it_has_begun() {
+    let mut plan = ahead(2, 6, 8);
+    assert_eq!(plan.next(&seen(2, 0)), Step::Rest);
+    // A job ends, and the next one begins before the call is sent.
+    plan.ended();
+    plan.started();
+    plan.holds(5);
+    assert_eq!(plan.next(&seen(2, 1)), call(4, 1));
+    plan.called(1);
+    // A second call carries half of a share, which follows from all jobs that it has.
+    plan.ended();
+    plan.started();
+    plan.holds(4);
+    assert_eq!(plan.next(&seen(2, 1)), Step::Rest);
+    plan.ended();
+    plan.started();
+    plan.holds(3);
+    assert_eq!(plan.next(&seen(2, 2)), call(4, 2));
+}
+
+#[test]
+fn what_is_fetched_ahead_never_exceeds_the_bound() {
+    let mut plan = ahead(1, 3, 4);
+    // Jobs that cannot be sent yet are no room, but those that have ended are.
+    plan.ended();
+    assert_eq!(plan.wanted(Slots::own(1)), 1);
+    plan.started();
+    plan.holds(2);
+    assert_eq!(plan.wanted(Slots::own(1)), 1);
+    plan.called(1);
+    assert_eq!(plan.wanted(Slots::own(1)), 0);
+    plan.returned(1);
+    plan.holds(9);
+    assert_eq!(plan.wanted(Slots::own(1)), 0, "a lost reply may bring jobs late");
+}
+
+#[test]
+fn without_a_free_slot_nobody_waits_for_jobs_that_others_could_begin() {
+    let mut plan = ahead(2, 4, 2);
+    assert_eq!(plan.next(&seen(2, 0)), Step::Rest, "the queue is empty, and no slot is free");
+    assert!(plan.woken(Woken::Marker(0.0), Slots::own(2), NOW_MS), "the marker is for another worker");
+    assert_eq!(plan.next(&seen(2, 0)), Step::Rest);
+    // It asks for all that it may have when it stores an outcome.
+    plan.ended();
+    assert_eq!(plan.next(&seen(2, 1)), call(3, 5));
+    plan.called(5);
+    plan.returned(5);
+    plan.learn(Learned { want: 5, is_answered: true, ..Learned::default() }, Instant::now());
+    assert!(matches!(plan.next(&seen(2, 0)), Step::Wait(_)), "a slot is free");
+    assert!(!plan.woken(Woken::Marker(0.0), Slots::own(2), NOW_MS));
+    assert_eq!(plan.next(&seen(2, 0)), call(3, 5));
+}
+
+#[test]
+fn what_was_fetched_ahead_is_put_back_by_whoever_stops_and_all_of_it_together() {
+    let now = Instant::now();
+    let second = Duration::from_secs(1);
+    type Stop = fn(&mut Plan, Instant) -> bool;
+    let stops: [Stop; 3] = [
+        |plan, _| plan.pause(),
+        |plan, now| plan.close(now + Duration::from_secs(30)),
+        |plan, now| {
+            plan.limited(Duration::from_secs(1), now);
+            true
+        },
+    ];
+    for stop in stops {
+        let mut plan = ahead(2, 4, 6);
+        assert_eq!(plan.ahead(), Ahead::Begin);
+        plan.ended();
+        assert_eq!(send(&mut plan, &seen(2, 1)), 1);
+        assert!(stop(&mut plan, now));
+        assert_eq!(plan.ahead(), Ahead::Gather, "a call may bring more");
+        plan.returned(1);
+        assert_eq!(plan.ahead(), Ahead::PutBack);
+    }
+    // The pause is over, or the worker goes on.
+    let mut plan = ahead(2, 4, 6);
+    plan.limited(second, now);
+    plan.on_alarm(now + second);
+    assert_eq!(plan.ahead(), Ahead::Begin);
+    plan.pause();
+    plan.resume();
+    assert_eq!(plan.ahead(), Ahead::Begin);
+    // A limit of the server, and its refusal of a call, do not concern jobs that it has handed out.
+    plan.learn(Learned { limited_ms: 500, is_answered: true, ..Learned::default() }, now);
+    plan.refused(false, now);
+    assert_eq!(plan.ahead(), Ahead::Begin);
+    // Nobody waits for a call any more when the time to close is over.
+    plan.called(1);
+    plan.close(now);
+    assert_eq!(plan.ahead(), Ahead::Gather);
+    plan.on_alarm(now);
+    assert_eq!(plan.ahead(), Ahead::PutBack);
+    assert!(!plan.is_quiet(0));
 }
