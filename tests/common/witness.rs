@@ -6,6 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use oxmq::{Client, Queue};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::eventually::eventually;
 use super::server::RedisServer;
 
 /// How often the servers are asked.
@@ -118,7 +126,10 @@ impl Account {
         };
         let promoted = self.heir.iter().find(|look| look.is_master);
         let then = self.old.iter().find(|look| look.at >= acknowledged);
-        let (offset, confirmed, clients) = then.map_or((0, 0, 0), |look| (look.offset, look.follower, look.clients));
+        let (offset, clients) = then.map_or((0, 0), |look| (look.offset, look.clients));
+        // Once promoted, the replica has left its old master, which then tells nothing of it.
+        let until_then = self.old.iter().take_while(|look| then.is_none_or(|then| look.at <= then.at));
+        let confirmed = until_then.map(|look| look.follower).filter(|confirmed| *confirmed > 0).last().unwrap_or(0);
         format!(
             "{id}: acknowledged {} the sentinels announced the replica, {} it was seen to be the master; the old master \
              was then at offset {offset}, its replica had confirmed {confirmed} and was promoted at {}; the old master \
@@ -133,5 +144,94 @@ impl Account {
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Account").finish_non_exhaustive()
+    }
+}
+
+/// Passes on what comes in while `passes` is true. The replication is no protocol that our proxy can read.
+async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut passes: watch::Receiver<bool>) {
+    let mut bytes = [0; 4096];
+    while let Ok(n @ 1..) = from.read(&mut bytes).await {
+        if passes.wait_for(|passes| *passes).await.is_err() || to.write_all(&bytes[..n]).await.is_err() {
+            break;
+        }
+    }
+}
+
+/// A master and its replica, with a switch for what passes between them.
+async fn master_and_replica() -> (RedisServer, RedisServer, watch::Sender<bool>) {
+    let (old, heir) = (RedisServer::start_with(&["--repl-diskless-sync-delay", "0"]), RedisServer::start());
+    let between = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (passes, port, master) = (watch::Sender::new(true), between.local_addr().unwrap().port(), old.addr());
+    let switch = passes.clone();
+    tokio::spawn(async move {
+        while let Ok((replica, _)) = between.accept().await {
+            let ((from, to), (back, out)) =
+                (replica.into_split(), TcpStream::connect(master).await.unwrap().into_split());
+            tokio::spawn(pass_on(from, out, switch.subscribe()));
+            tokio::spawn(pass_on(back, to, switch.subscribe()));
+        }
+    });
+    let mut admin = heir.connection().await;
+    redis::cmd("REPLICAOF").arg("127.0.0.1").arg(port).exec_async(&mut admin).await.unwrap();
+    (old, heir, passes)
+}
+
+/// Adds a job that the master acknowledges; returns when.
+async fn add(queue: &Queue<Value, Value>, id: &str) -> Instant {
+    queue.add("job", json!(1)).job_id(id).await.unwrap();
+    Instant::now()
+}
+
+async fn promote(heir: &RedisServer) {
+    let mut admin = heir.connection().await;
+    redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec_async(&mut admin).await.unwrap();
+}
+
+async fn has(server: &RedisServer, id: &str) -> bool {
+    let mut admin = server.connection().await;
+    redis::cmd("EXISTS").arg(format!("bull:q:{id}")).query_async(&mut admin).await.unwrap()
+}
+
+/// Loses acknowledged jobs in both ways there are, and reads what the witness says of each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_witness_tells_why_an_acknowledged_job_was_lost() {
+    let (old, heir, passes) = master_and_replica().await;
+    let client = Client::connect(&old.url()).await.unwrap();
+    let queue: Queue<Value, Value> = client.queue("q").open().unwrap();
+    add(&queue, "kept").await;
+    eventually("the replica has it", || async { has(&heir, "kept").await }).await;
+    let witness = Witness::start(&old, &heir, &[]);
+    let seen = |looks: &Arc<Mutex<Vec<Look>>>, what: fn(&Look) -> bool| looks.lock().unwrap().iter().any(what);
+    eventually("both are watched", || async {
+        seen(&witness.old, |look| look.is_master && look.follower > 0) && seen(&witness.heir, |look| !look.is_master)
+    })
+    .await;
+    // The replica hears no more of the master, which goes on to acknowledge, until it is a master itself.
+    passes.send_replace(false);
+    let behind = add(&queue, "behind").await;
+    let looks = witness.old.lock().unwrap().len();
+    eventually("the master is seen with it", || async { witness.old.lock().unwrap().len() > looks + 1 }).await;
+    promote(&heir).await;
+    eventually("the new master is seen", || async { seen(&witness.heir, |look| look.is_master) }).await;
+    // A client that still uses the old master.
+    let late = add(&queue, "late").await;
+    let looks = witness.old.lock().unwrap().len();
+    eventually("the old master is seen with it", || async { witness.old.lock().unwrap().len() > looks + 1 }).await;
+    assert_eq!((has(&heir, "kept").await, has(&heir, "behind").await, has(&heir, "late").await), (true, false, false));
+    let account = tokio::task::spawn_blocking(|| witness.end()).await.unwrap();
+    let (behind, late) = (account.explain("behind", behind), account.explain("late", late));
+    assert!(behind.starts_with("behind: acknowledged never seen: the sentinels announced the replica"), "{behind}");
+    assert!(behind.contains("before it was seen to be the master"), "{behind}");
+    assert!(late.contains("after it was seen to be the master"), "{late}");
+    for told in [behind, late] {
+        let number = |name: &str| -> u64 {
+            let (_, rest) = told.split_once(name).unwrap();
+            rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+        };
+        let (offset, confirmed) = (number("offset "), number("had confirmed "));
+        let promoted = number("was promoted at ");
+        // A replica begins its own count one byte after what it had.
+        assert!(confirmed > 0 && confirmed < offset && promoted <= offset, "{told}");
+        assert!(number("the old master had ") > 0, "{told}");
     }
 }
