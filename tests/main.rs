@@ -18,6 +18,7 @@ mod interop;
 mod jobs;
 mod layers;
 mod mistakes;
+mod options;
 mod package;
 mod partitioned;
 mod readable;
