@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
 use super::event::{EventSink, WorkerEvent};
@@ -54,6 +54,10 @@ pub(crate) struct Watch {
 struct Slots {
     jobs: Vec<Option<Held>>,
     free: Vec<usize>,
+    /// Whether a job was added since the lock thread last asked.
+    has_new: bool,
+    /// Dropped when a job is added, which wakes the task that waits for one.
+    waits_for_job: Option<oneshot::Sender<()>>,
 }
 
 struct Held {
@@ -88,6 +92,8 @@ impl LockTable {
         all: &mut Vec<(Arc<Attempt>, usize)>,
     ) {
         let mut slots = self.slots();
+        slots.has_new = true;
+        slots.waits_for_job = None;
         all.extend(attempts.map(|attempt| {
             attempt.locked(locked, self.lock_duration);
             let held = Some(Held { attempt: Arc::clone(&attempt), locked, task: None });
@@ -140,6 +146,19 @@ impl LockTable {
         let slots = self.slots();
         let attempts = slots.jobs.iter().flatten().map(|held| &held.attempt);
         attempts.filter(|attempt| !attempt.has_ended() && attempt.cancel_reason().is_none()).cloned().collect()
+    }
+
+    /// Returns what resolves when a job is added, or the worker is gone. `None` if a job is held or was since the last
+    /// call: a worker that has one job after the other is not to wake the lock thread for each.
+    pub(super) fn next_job(&self) -> Option<oneshot::Receiver<()>> {
+        let mut slots = self.slots();
+        let had_new = std::mem::take(&mut slots.has_new);
+        if had_new || slots.jobs.len() > slots.free.len() {
+            return None;
+        }
+        let (added, is_added) = oneshot::channel();
+        slots.waits_for_job = Some(added);
+        Some(is_added)
     }
 
     /// Ends the task of an attempt at its next await.
@@ -205,7 +224,7 @@ impl LockTable {
     pub(crate) fn release_all_but(&self, pending: &HashSet<usize>) -> (Vec<String>, usize) {
         let mut slots = self.slots();
         let (mut lost, mut running) = (Vec::new(), 0);
-        let Slots { jobs, free } = &mut *slots;
+        let Slots { jobs, free, .. } = &mut *slots;
         for (slot, held) in jobs.iter_mut().enumerate() {
             match held {
                 Some(some) if !some.attempt.has_ended() => running += 1,
