@@ -76,6 +76,8 @@ actions! {
     ChangeDelay = "change-delay",
     /// To change the data of a job.
     ChangeData = "change-data",
+    /// To remove the children that a job waits for, where this is permitted in their queues too.
+    RemoveChildren = "remove-children",
     /// To add a job.
     Add = "add",
     /// To remove all jobs of a state, or all of them that match a filter.

@@ -36,6 +36,7 @@ const ON_JOB: &[Action] = &[
     Action::ChangeDelay,
     Action::ChangePriority,
     Action::ChangeData,
+    Action::RemoveChildren,
 ];
 const ON_CHOSEN: &[Action] = &[Action::Retry, Action::Promote, Action::Remove];
 const ON_ALL_OF_A_FILTER: &[Action] = &[Action::Retry, Action::Promote, Action::Clean];
@@ -102,6 +103,9 @@ async fn on_queue(queue: &AnyQueue, action: Action, params: &Params) -> Result<S
             .await
             .map(|()| "The queue is paused: workers finish their running jobs and take no more.".into()),
         Action::Resume => queue.resume().await.map(|()| "The queue goes on.".into()),
+        Action::Limit if params.contains_key("release") => {
+            queue.remove_rate_limit_key().await.map(|_| "Workers fetch jobs again, up to the limit.".into())
+        }
         Action::Limit if params.contains_key("window") => return rate_limit(queue, params).await,
         Action::Limit => return limit(queue, given(params, "concurrency")).await,
         Action::Drain => {
@@ -204,9 +208,46 @@ async fn on_job(
             queue.engine().update_data(id, data.get()).await?;
             format!("The data of job {id} is stored.")
         }
+        Action::RemoveChildren => remove_children(visit, queue, id).await?,
         _ => return Err(Problem::no_form("This action does not exist for a job.")),
     };
     Ok((text, state))
+}
+
+/// Removes the children that a parent waits for, each with its own children; those that run, or have failed, stay. The
+/// sender must be permitted to remove jobs wherever they are.
+async fn remove_children(visit: &Visit, queue: &AnyQueue, id: &str) -> Result<String, Problem> {
+    let children = queue.engine().get_unprocessed_children(id).await?;
+    let calls: Vec<_> = children.iter().take(MOST_CHOSEN).map(|key| remove_child(visit, queue, key)).collect();
+    let done: Vec<_> = futures::stream::iter(calls).buffered(AT_ONCE).collect().await;
+    let removed = done.iter().filter(|done| matches!(done, Ok(true))).count();
+    let children_of = if removed == 1 { "child" } else { "children" };
+    let mut text = format!("{removed} {children_of} of {id} removed.");
+    if removed < children.len() {
+        text +=
+            &format!(" {} are left: they run, have failed, or may not be removed by you.", children.len() - removed);
+    }
+    Ok(text)
+}
+
+/// Returns whether the child was removed.
+async fn remove_child(visit: &Visit, of: &AnyQueue, key: &str) -> Result<bool, Problem> {
+    let Some((base, id)) = key.rsplit_once(':') else { return Ok(false) };
+    let base = format!("{base}:");
+    let Some(name) = visit.queue_of(&base) else { return Ok(false) };
+    let Ok(queue) = visit.queue(name) else { return Ok(false) };
+    if !visit.may(name, Action::RemoveChildren) {
+        return Ok(false);
+    }
+    let state = queue.engine().look_up_state(id).await?;
+    if matches!(state, JobState::Active | JobState::Failed) {
+        return Ok(false);
+    }
+    let removed = simply(visit, &queue, id, state, Action::Remove).await?;
+    if name != of.name() {
+        visit.audit(name, Action::RemoveChildren, &format!("children of a job in {}", of.name()), &removed, true);
+    }
+    Ok(true)
 }
 
 async fn cancel(queue: &AnyQueue, id: &str, reason: &str) -> Result<String, Problem> {

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::client::Client;
-use crate::error::WithCauses;
+use crate::error::{Error, WithCauses};
 use crate::sync::Lock;
 
 /// After this time a search is repeated when somebody looks.
@@ -32,6 +32,8 @@ struct Known {
     searched: Option<Instant>,
     is_searching: bool,
     is_complete: bool,
+    /// Whether the server does not permit the search.
+    is_forbidden: bool,
 }
 
 /// The known queues.
@@ -40,12 +42,19 @@ pub(super) struct Listing {
     pub(super) names: Vec<String>,
     /// Whether the first search is still running, so that there may be more.
     pub(super) is_searching: bool,
+    /// Whether the server does not permit to search for queues, so that they must be named.
+    pub(super) is_forbidden: bool,
 }
 
 impl Catalog {
     pub(super) fn new(named: BTreeSet<String>, only_named: bool) -> Arc<Self> {
         let known = Known { names: named, is_complete: only_named, ..Known::default() };
         Arc::new(Self { search: !only_named, known: Lock::new(known), ended: Notify::new() })
+    }
+
+    fn is_awaited(&self) -> bool {
+        let known = self.known();
+        !known.is_complete && !known.is_forbidden
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -61,11 +70,12 @@ impl Catalog {
     pub(super) async fn list_within(self: &Arc<Self>, client: &Client, wait: Duration) -> Listing {
         let ended = self.ended.notified();
         self.refresh(client);
-        if !self.known().is_complete {
+        if self.is_awaited() {
             let _ = tokio::time::timeout(wait, ended).await;
         }
         let known = self.known();
-        Listing { names: known.names.iter().cloned().collect(), is_searching: !known.is_complete }
+        let (names, is_forbidden) = (known.names.iter().cloned().collect(), known.is_forbidden);
+        Listing { names, is_searching: !known.is_complete && !is_forbidden, is_forbidden }
     }
 
     /// Returns whether only named queues are shown, and this is not one of them.
@@ -99,13 +109,19 @@ impl Catalog {
                     found.extend(names);
                 }
                 Err(error) => {
-                    tracing::warn!(target: "oxmq::dashboard", error = %WithCauses(&error), "queues cannot be searched for");
+                    // For any other command it is an error of the server, with its own word for it.
+                    let told = WithCauses(&error).to_string();
+                    let is_forbidden = matches!(error, Error::NotPermitted { .. }) || told.contains("NoPerm");
+                    let advice = if is_forbidden { "name them: Dashboard::queues, oxmq serve QUEUE…" } else { "" };
+                    tracing::warn!(target: "oxmq::dashboard", error = %told, advice, "queues cannot be searched for");
+                    self.known().is_forbidden = is_forbidden;
                     return;
                 }
             }
         }
         let mut known = self.known();
         known.names = found;
+        known.is_forbidden = false;
         known.is_complete = true;
     }
 }

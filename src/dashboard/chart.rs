@@ -38,8 +38,9 @@ impl Series {
         self.0.iter().sum()
     }
 
-    fn most(&self) -> u64 {
-        self.0.iter().copied().max().unwrap_or(0)
+    /// Returns the most jobs of both kinds in one minute.
+    fn most_with(&self, other: &Self) -> u64 {
+        self.0.iter().zip(&other.0).map(|(one, other)| one.saturating_add(*other)).max().unwrap_or(0)
     }
 }
 
@@ -53,26 +54,27 @@ pub(super) fn sparkline(completed: &Series, failed: &Series) -> Markup {
     html! {
         svg.spark role="img" aria-label=(label) width=(width) height=(height) viewBox=(format!("0 0 {width} {height}")) {
             title { (label) }
-            (bars(completed, failed, 2, height, completed.most().max(failed.most())))
+            (bars(completed, failed, 2, height, completed.most_with(failed)))
         }
     }
 }
 
 /// Draws a picture with a scale.
 pub(super) fn throughput(completed: &Series, failed: &Series) -> Markup {
-    let most = round_up(completed.most().max(failed.most()).max(1));
+    let most = round_up(completed.most_with(failed).max(1));
     let (step, height) = (10, 120);
     let width = step * u64::from(MINUTES);
     let label = format!(
         "Jobs per minute over the last hour: {} completed, {} failed, at most {} in a minute",
         count(completed.total()),
         count(failed.total()),
-        count(completed.most().max(failed.most()))
+        count(completed.most_with(failed))
     );
     html! {
         figure.chart {
             svg role="img" aria-label=(label) viewBox=(format!("-44 -8 {} {}", width + 52, height + 32)) {
-                @for (y, value) in [(0, most), (height / 2, most / 2), (height, 0)] {
+                // Of one job there is no half.
+                @for (y, value) in [(0, most), (height / 2, most / 2), (height, 0)].into_iter().filter(|(y, _)| *y != height / 2 || most > 1) {
                     line.grid x1="0" x2=(width) y1=(y) y2=(y) {}
                     text.axis x="-8" y=(y + 4) text-anchor="end" { (count(value)) }
                 }
@@ -91,7 +93,7 @@ pub(super) fn throughput(completed: &Series, failed: &Series) -> Markup {
     }
 }
 
-/// Draws a bar per minute; failures are in front, so that a few of them are visible beside thousands.
+/// Draws a bar per minute: failures, and on them what was completed. A single failure is visible beside thousands.
 fn bars(completed: &Series, failed: &Series, step: u64, height: u64, most: u64) -> Markup {
     let tall = |jobs: u64| if jobs == 0 { 0 } else { (jobs.saturating_mul(height) / most.max(1)).clamp(2, height) };
     let gap = step / 4;
@@ -100,7 +102,7 @@ fn bars(completed: &Series, failed: &Series, step: u64, height: u64, most: u64) 
             @if *done + *bad > 0 {
                 g {
                     title { (minute(u64::from(MINUTES) - 1 - at)) ": " (count(*done)) " completed, " (count(*bad)) " failed" }
-                    rect.done x=(at * step) y=(height - tall(*done)) width=(step - gap) height=(tall(*done)) {}
+                    rect.done x=(at * step) y=(height.saturating_sub(tall(*done) + tall(*bad))) width=(step - gap) height=(tall(*done)) {}
                     rect.bad x=(at * step) y=(height - tall(*bad)) width=(step - gap) height=(tall(*bad)) {}
                 }
             }
@@ -146,5 +148,10 @@ mod tests {
         let counts = |minutes| Series::of(&MinuteCounts { minutes, ..MinuteCounts::default() });
         let picture = throughput(&counts(vec![9_000]), &counts(vec![1])).into_string();
         assert!(picture.contains("<rect class=\"bad\"") && picture.contains("height=\"2\""), "{picture}");
+        // As many failures do not hide what was completed, and of one job there is no half.
+        let picture = throughput(&counts(vec![200]), &counts(vec![200])).into_string();
+        assert!(picture.contains("y=\"0\" width=\"8\" height=\"60\"") && picture.contains("at most 400"), "{picture}");
+        let picture = throughput(&counts(vec![1]), &counts(vec![])).into_string();
+        assert_eq!(picture.matches("class=\"axis\" x=\"-8\"").count(), 2, "{picture}");
     }
 }

@@ -20,19 +20,33 @@ pub(super) struct Filter {
     pub(super) data: Option<String>,
     /// A text in the reason of the last failure.
     pub(super) reason: Option<String>,
+    /// The job's id; `*` stands for any text.
+    pub(super) id: Option<String>,
     /// Added, or finished, longer ago than this.
     pub(super) older: Option<Duration>,
+    /// Added, or finished, at most this long ago.
+    pub(super) newer: Option<Duration>,
 }
 
 impl Filter {
     pub(super) fn of(params: &Params, state: JobState) -> Self {
         let owned = |name| given(params, name).map(str::to_owned);
-        let older = given(params, "older").and_then(span);
-        Self { state, name: owned("name"), data: owned("data"), reason: owned("reason"), older }
+        let age = |name| given(params, name).and_then(span);
+        Self {
+            state,
+            name: owned("name"),
+            data: owned("data"),
+            reason: owned("reason"),
+            // The boxes of chosen jobs are called `id` too.
+            id: owned("ids"),
+            older: age("older"),
+            newer: age("newer"),
+        }
     }
 
     pub(super) fn is_plain(&self) -> bool {
-        *self == Self { name: None, data: None, reason: None, older: None, ..*self }
+        let Self { state: _, name, data, reason, id, older, newer } = self;
+        [name, data, reason, id].iter().all(|text| text.is_none()) && older.is_none() && newer.is_none()
     }
 
     /// Returns whether it searches in what may be redacted.
@@ -44,25 +58,33 @@ impl Filter {
     pub(super) fn search(&self) -> JobFilter {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let search = JobFilter::new([self.state]).name(text(&self.name));
-        let search = search.data_contains(text(&self.data)).reason_contains(text(&self.reason));
-        match self.older {
-            Some(older) => search.older_than(older),
-            None => search,
+        let mut search = search.data_contains(text(&self.data)).reason_contains(text(&self.reason)).id(text(&self.id));
+        if let Some(older) = self.older {
+            search = search.older_than(older);
         }
+        if let Some(newer) = self.newer {
+            search = search.newer_than(newer);
+        }
+        search
     }
 
     /// Returns the query of a page with this filter.
     pub(super) fn query(&self) -> String {
         let mut text = format!("state={}", self.state);
-        for (name, value) in [("name", &self.name), ("data", &self.data), ("reason", &self.reason)] {
-            if let Some(value) = value {
-                text += &format!("&{name}={}", query(value));
-            }
-        }
-        if let Some(older) = self.older {
-            text += &format!("&older={}", query(&short(older)));
+        for (name, value) in self.fields() {
+            text += &format!("&{name}={}", query(&value));
         }
         text
+    }
+
+    /// Returns the fields of a form with this filter, without the state.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let age = |age: Option<Duration>| age.map(short);
+        let (name, data, reason, id) = (self.name.clone(), self.data.clone(), self.reason.clone(), self.id.clone());
+        let (older, newer) = (age(self.older), age(self.newer));
+        let fields =
+            [("name", name), ("data", data), ("reason", reason), ("ids", id), ("older", older), ("newer", newer)];
+        fields.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)))
     }
 
     /// Describes the filter in words.
@@ -77,8 +99,14 @@ impl Filter {
         if let Some(reason) = &self.reason {
             words += &format!(" that failed for “{reason}”");
         }
+        if let Some(id) = &self.id {
+            words += &format!(" with the id “{id}”");
+        }
         if let Some(older) = self.older {
             words += &format!(" older than {}", super::moment::span(older));
+        }
+        if let Some(newer) = self.newer {
+            words += &format!(" at most {} old", super::moment::span(newer));
         }
         words
     }
@@ -198,7 +226,9 @@ mod tests {
             name: Some("a&b*".into()),
             data: Some("é <x>".into()),
             reason: Some("no \"".into()),
+            id: Some("repeat:x:*".into()),
             older: Some(Duration::from_millis(1_500)),
+            newer: Some(Duration::from_secs(7_200)),
         };
         let params: Params = filter
             .query()

@@ -39,6 +39,8 @@ pub(super) struct Overview {
     pub(super) workers: Arc<Workers>,
     /// Whether the search for queues is still running.
     pub(super) is_searching: bool,
+    /// Whether the server does not permit to search for queues.
+    pub(super) is_forbidden: bool,
     /// How many known queues have not been read yet.
     pub(super) unread: usize,
 }
@@ -71,6 +73,7 @@ struct Known {
     rows: BTreeMap<String, (Instant, Arc<Row>)>,
     workers: Arc<Workers>,
     is_searching: bool,
+    is_forbidden: bool,
     unread: usize,
     /// When somebody last saw a queue.
     seen: HashMap<String, Instant>,
@@ -86,6 +89,7 @@ impl Default for Known {
             rows: BTreeMap::new(),
             workers: Arc::new(Ok(HashMap::new())),
             is_searching: true,
+            is_forbidden: false,
             unread: 0,
             seen: HashMap::new(),
             is_looking: false,
@@ -109,6 +113,7 @@ impl Surveyor {
             queues: known.rows.values().map(|(_, row)| Arc::clone(row)).collect(),
             workers: Arc::clone(&known.workers),
             is_searching: known.is_searching,
+            is_forbidden: known.is_forbidden,
             unread: known.unread,
         }
     }
@@ -162,10 +167,11 @@ impl Surveyor {
 impl Known {
     /// Takes the list of queues; returns the names of those to read now, in order.
     fn take(&mut self, listing: Listing, workers: Workers) -> Vec<String> {
-        let Listing { mut names, is_searching } = listing;
+        let Listing { mut names, is_searching, is_forbidden } = listing;
         self.rows.retain(|name, _| names.binary_search(name).is_ok());
         self.workers = Arc::new(workers);
         self.is_searching = is_searching;
+        self.is_forbidden = is_forbidden;
         self.unread = names.len() - self.rows.len();
         self.seen.retain(|_, at| at.elapsed() < SEEN_FOR);
         let is_seen = |name: &String| self.seen.contains_key(name);
@@ -252,7 +258,7 @@ mod tests {
     use super::*;
 
     fn listing(names: impl Iterator<Item = usize>) -> Listing {
-        Listing { names: names.map(|n| format!("{n:05}")).collect(), is_searching: false }
+        Listing { names: names.map(|n| format!("{n:05}")).collect(), is_searching: false, is_forbidden: false }
     }
 
     fn put(known: &mut Known, at: Instant, name: &str, found: &str) {

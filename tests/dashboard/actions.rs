@@ -325,3 +325,65 @@ async fn what_was_begun_goes_on_when_the_browser_leaves() {
         eventually("it is told", async || heard.lock().unwrap().iter().any(|audit| audit.done)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn children_that_a_parent_waits_for_are_removed_but_for_those_that_run() {
+    let fixture = Fixture::new().await;
+    let site = Site::open(&fixture).await;
+    let child = |id: &str| oxmq::FlowNode::new("q", "part", json!({})).job_id(id);
+    let tree = oxmq::FlowNode::new("q", "whole", json!({})).job_id("mum").children([child("one"), child("two")]);
+    fixture.client.flow_producer().add(tree).await.unwrap();
+    let held = fixture.queue.job("one").get_state().await.unwrap();
+    assert_eq!(held, JobState::Waiting);
+    let page = site.page("/queue/q/job/mum").await;
+    assert!(page.contains("Remove the children"), "{page}");
+    let told = site.done("/queue/q/job/mum", &[("do", "remove-children")]).await.1;
+    assert_eq!(told, "2 children of mum removed.");
+    assert_eq!(fixture.queue.job("mum").get_state().await.unwrap(), JobState::Waiting);
+    assert!(fixture.queue.get_job("one").await.unwrap().is_none());
+    assert!(!site.page("/queue/q/job/mum").await.contains("Remove the children"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_are_found_by_their_ids_and_data_of_a_failed_job_is_mended() {
+    let fixture = Fixture::new().await;
+    let site = Site::open(&fixture).await;
+    for id in ["order-1", "order-2", "mail-1"] {
+        fixture.queue.add("job", json!({ "n": 1 })).options(oxmq::JobOptions::default().job_id(id)).await.unwrap();
+    }
+    let page = text(&site.page("/queue/q?state=waiting&ids=order-*&newer=1h").await);
+    assert!(page.contains("order-1") && page.contains("order-2") && !page.contains("mail-1"), "{page}");
+    let page = text(&site.page("/queue/q?state=waiting&ids=order-*&older=1h").await);
+    assert!(page.contains("No job matches"), "{page}");
+    let fail = async |_: oxmq::Job<serde_json::Value, ()>| Err::<(), _>(oxmq::Halt::from("no such order"));
+    let worker = fixture.client.worker("q", fail).start().unwrap();
+    eventually("all have failed", || async {
+        fixture.queue.get_job_counts(&[JobState::Failed]).await.unwrap().failed == 3
+    })
+    .await;
+    worker.close().await;
+    assert!(site.page("/queue/q/job/mail-1").await.contains("Change the data"));
+    site.done("/queue/q/job/mail-1", &[("do", "change-data"), ("data", "{\"n\":2}")]).await;
+    assert_eq!(fixture.queue.get_job("mail-1").await.unwrap().unwrap().data()["n"], 2);
+    // What a filter by ids has found is retried as a whole.
+    let form = [("do", "retry"), ("state", "failed"), ("ids", "order-*"), ("all", "1")];
+    site.done("/queue/q/jobs", &form).await;
+    eventually("the orders wait", || async {
+        let counts = fixture.queue.get_job_counts(&[JobState::Failed, JobState::Waiting]).await.unwrap();
+        (counts.failed, counts.waiting) == (1, 2)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_limit_that_is_reached_is_shown_and_ended() {
+    let fixture = Fixture::new().await;
+    let site = Site::open(&fixture).await;
+    fixture.queue.add("job", json!({})).await.unwrap();
+    assert!(!site.page("/queue/q").await.contains("The rate limit is reached"));
+    fixture.queue.rate_limit(Duration::from_secs(3_600)).await.unwrap();
+    assert!(site.page("/queue/q").await.contains("The rate limit is reached"));
+    let told = site.done("/queue/q", &[("do", "limit"), ("release", "1")]).await.1;
+    assert_eq!(told, "Workers fetch jobs again, up to the limit.");
+    assert!(!site.page("/queue/q").await.contains("The rate limit is reached"));
+}

@@ -115,3 +115,38 @@ async fn what_is_covered_is_covered_whichever_way_it_comes_to_a_page() {
         assert!(page.contains(MARK), "{kind}: {}", text(&page));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_huge_or_broken_is_covered_too_and_its_pages_stay_small() {
+    let fixture = Fixture::new().await;
+    let members: String = (0..100_000).map(|n| format!("\"m{n}\":{n},")).collect();
+    let members = format!("{{{members}\"apiKey\":\"{MARK}\"}}");
+    let long = format!("{{\"text\":\"{}\",\"password\":\"{MARK}\"}}", "x".repeat(1_000_000));
+    let deep = format!("{}{MARKED}{}", "[".repeat(1_000), "]".repeat(1_000));
+    let binary = [b"{\"password\":\"hunter2\",\"is\":\"".as_slice(), &[0xff, 0xfe, 0x80], b"\"}"].concat();
+    let jobs =
+        [("members", members.as_bytes()), ("long", long.as_bytes()), ("deep", deep.as_bytes()), ("binary", &binary)];
+    let mut pipe = redis::pipe();
+    for (id, data) in jobs {
+        pipe.hset_multiple(fixture.key(id), &[("name", "n"), ("opts", "{}"), ("timestamp", "1700000000000")]);
+        pipe.hset(fixture.key(id), "data", data).lpush(fixture.key("wait"), id);
+    }
+    pipe.exec_async(&mut fixture.redis.clone()).await.unwrap();
+    let site = Site::with(Dashboard::new(fixture.client.clone())).await;
+    let mut paths = vec!["/queue/q?state=waiting".to_owned(), "/queue/q?state=waiting&name=n".to_owned()];
+    for (id, _) in jobs {
+        paths.extend([format!("/queue/q/job/{id}"), format!("/queue/q/add?like={id}")]);
+    }
+    for path in paths {
+        let page = site.get(&path).await.body;
+        assert!(!page.contains(MARK), "{path}");
+        assert!(page.len() < 400_000, "{path}: {} bytes", page.len());
+    }
+    assert!(site.page("/queue/q?state=waiting").await.contains("bytes of JSON"));
+    for (id, _) in jobs {
+        assert!(!site.get(&format!("/queue/q/job/{id}/raw?field=data")).await.body.contains(MARK), "{id}");
+    }
+    // What is covered is not found either.
+    let found = site.page("/queue/q?state=waiting&data=hunter2").await;
+    assert!(text(&found).contains("No job matches"), "{}", text(&found));
+}

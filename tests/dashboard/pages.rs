@@ -234,3 +234,47 @@ async fn a_silent_server_keeps_nobody_waiting_for_each_of_its_answers() {
     // The list of queues shows what was known.
     assert_eq!(site.get("/").await.status, StatusCode::OK);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_search_for_queues_is_told_to_name_them() {
+    let server = crate::common::server::RedisServer::start();
+    let fixture = Fixture::on(&server).await;
+    fixture.add_many(1).await;
+    let user = ["SETUSER", "narrow", "on", ">pass", "~*", "&*", "+@all", "-scan"];
+    redis::cmd("ACL").arg(&user).exec_async(&mut server.connection().await).await.unwrap();
+    let options = ConnectOptions::from_url(&server.url().replace("://", "://narrow:pass@")).unwrap();
+    let client = oxmq::Client::builder(options).prefix(&fixture.prefix).connect().await.unwrap();
+    let site = Site::with(Dashboard::new(client.clone())).await;
+    let page = site.page_with("/", &["Name them where this dashboard is made"]).await;
+    assert!(!page.contains("Still looking for queues") && !page.contains("There is no queue yet"), "{page}");
+    let site = Site::with(Dashboard::new(client).queues(["q"])).await;
+    site.page_with("/", &["/queue/q"]).await;
+    assert!(!site.page("/").await.contains("Name them where"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_runs_of_a_scheduler_are_shown() {
+    let fixture = Fixture::new().await;
+    let every = Repeat::every(Duration::from_secs(3_600));
+    fixture.queue.upsert_job_scheduler("hourly", every).name("tick").data(json!({})).await.unwrap();
+    let site = Site::open(&fixture).await;
+    assert!(text(&site.page("/queue/q/schedulers").await).contains("None is kept"));
+    let worker = fixture.client.worker("q", fails).start().unwrap();
+    crate::common::eventually::eventually("a run has ended", || async {
+        fixture.queue.get_job_counts(&[JobState::Completed]).await.unwrap().completed == 1
+    })
+    .await;
+    worker.close().await;
+    let run =
+        fixture.queue.get_ranges(&[JobState::Completed], 0, 0, oxmq::queue::Order::Ascending).await.unwrap().remove(0);
+    let page = site.page("/queue/q/schedulers").await;
+    let encoded = percent_encoding::utf8_percent_encode(&run, percent_encoding::NON_ALPHANUMERIC).to_string();
+    assert!(page.contains(&run) || page.contains(&encoded), "{run}: {page}");
+    let all = page
+        .split("href=\"")
+        .filter_map(|link| link.split('"').next())
+        .find(|link| link.contains("&amp;ids="))
+        .unwrap();
+    let all = all.replace("&amp;", "&").replace("/admin/queues", "");
+    assert!(site.page(&all).await.contains(&run), "{all}");
+}

@@ -88,7 +88,7 @@ const FORMS: &[(&str, &str)] = &[
     ("/queue/{queue}", "pause resume limit drain obliterate"),
     ("/queue/{queue}/jobs", "retry promote remove clean"),
     ("/queue/{queue}/add", "add"),
-    ("/queue/{queue}/job/{id}", "retry promote remove cancel change-priority change-delay change-data"),
+    ("/queue/{queue}/job/{id}", "retry promote remove cancel change-priority change-delay change-data remove-children"),
     ("/queue/{queue}/schedulers", "run-scheduler change-scheduler remove-scheduler"),
 ];
 
@@ -365,6 +365,7 @@ const DEEDS: &[Form<'_>] = &[
     ("/queue/QUEUE/jobs", &[("do", "retry"), ("state", "completed"), ("id", "completed-TAG")]),
     ("/queue/QUEUE/jobs", &[("do", "remove"), ("state", "waiting"), ("id", "completed-TAG")]),
     ("/queue/QUEUE/job/prioritized-TAG", &[("do", "remove")]),
+    ("/queue/QUEUE/job/waiting-children-TAG", &[("do", "remove-children")]),
     ("/queue/QUEUE/add", &[("do", "add"), ("name", "new"), ("data", "1"), ("delay", "1h"), ("id", "new-TAG")]),
     ("/queue/QUEUE/jobs", &[("do", "promote"), ("state", "delayed"), ("id", "new-TAG")]),
     ("/queue/QUEUE/schedulers", &[("do", "change-scheduler"), ("id", "s-TAG"), ("every", "1h")]),

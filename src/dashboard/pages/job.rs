@@ -12,7 +12,7 @@ use super::super::app::AnyQueue;
 use super::super::json::{clip, tree};
 use super::super::layout::{Page, Tab};
 use super::super::links::{query, unsegment};
-use super::super::moment::{exactly, many, when};
+use super::super::moment::{count, exactly, many, when};
 use super::super::problem::Problem;
 use super::super::redact::Field;
 use super::super::secrets::COVER;
@@ -22,6 +22,9 @@ use super::stored::{StoredJob, read};
 use super::{asking, badge, crumbs, flow, queue, timeline};
 use crate::error::WithCauses;
 use crate::state::{JobState, Order};
+
+/// Longer fields of the hash are linked only.
+const LONGEST: usize = 64 * 1024;
 
 /// How many lines of the log are on one page.
 const LINES: i64 = 100;
@@ -115,6 +118,10 @@ fn actions(visit: &Visit, queue: &str, known: &StoredJob) -> Markup {
                     label { span.hidden { "Reason" } input name="reason" placeholder="reason" autocomplete="off"; }
                 })))
         }
+        @if known.state == JobState::WaitingChildren && may(Action::RemoveChildren) {
+            (asking("Remove children…", "The children that it waits for are deleted, also those in other queues, but for those that run or have failed. If none is left, it runs.",
+                form(Action::RemoveChildren, "danger", html! {})))
+        }
         @if may(Action::Add) {
             a.button href={ (visit.links.part(queue, "add")) "?like=" (query(&known.id)) } { "Add one like it" }
         }
@@ -131,6 +138,7 @@ fn label(action: Action) -> &'static str {
         Action::ChangeDelay => "Change the delay",
         Action::ChangePriority => "Change the priority",
         Action::Cancel => "Cancel it",
+        Action::RemoveChildren => "Remove the children",
         _ => "Remove it",
     }
 }
@@ -185,10 +193,11 @@ fn json_box(visit: &Visit, queue: &str, known: &StoredJob, name: &str, title: &s
 fn edit_data(visit: &Visit, queue: &str, known: &StoredJob) -> Markup {
     let stored = known.field("data").unwrap_or("null");
     // A visitor who does not see all of the data would overwrite what is redacted.
-    let is_whole = visit.json(queue, known.name(), Field::Data, stored) == stored;
-    let may = is_whole && stored.len() < 100_000 && visit.may(queue, Action::ChangeData);
+    let is_whole = || visit.json(queue, known.name(), Field::Data, stored) == stored;
+    let may = stored.len() < 100_000 && visit.may(queue, Action::ChangeData) && is_whole();
     html! {
-        @if may && !known.state.is_finished() {
+        // Also of a failed job: it is retried with the mended data.
+        @if may && known.state != JobState::Completed {
             details.edit {
                 summary { "Change the data" }
                 form method="post" action=(visit.links.job(queue, &known.id)) {
@@ -302,7 +311,11 @@ fn raw_hash(visit: &Visit, queue: &str, known: &StoredJob) -> Markup {
                     thead { tr { th scope="col" { "Field" } th scope="col" { "Value" } } }
                     tbody {
                         @for (name, value) in &known.fields {
-                            tr { th scope="row" { code { (name) } } td { pre { (clip(&shown(visit, queue, known, name, value))) } } }
+                            tr { th scope="row" { code { (name) } } td { pre {
+                                // It is above, or in the raw text, and takes long to be redacted.
+                                @if value.len() > LONGEST { a href={ (visit.links.job(queue, &known.id)) "/raw?field=" (query(name)) } { (count(value.len() as u64)) " bytes" } }
+                                @else { (clip(&shown(visit, queue, known, name, value))) }
+                            } } }
                         }
                     }
                 }

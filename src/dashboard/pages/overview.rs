@@ -101,7 +101,7 @@ fn attention(visit: &Visit, seen: &[&Row], overview: &Overview, now: SystemTime)
                     }
                 }
                 @if total > CONCERNS {
-                    p { a href={ (visit.links.home()) "?sort=concern" } { "and " (many((total - CONCERNS) as u64, "queue")) " more" } }
+                    p { a href={ (visit.links.home()) "?sort=concern" } { (many((total - CONCERNS) as u64, "more queue")) } }
                 }
             }
         }
@@ -160,9 +160,13 @@ fn table(visit: &Visit, params: &Params, seen: &[&Row], overview: &Overview, now
                 @if there_may_be_more {
                     p.hint role="status" { "Still looking for queues: there may be more." }
                 }
-                @if rows.is_empty() {
+                @if overview.is_forbidden {
+                    p.warning role="alert" { "The user of Redis may not " code { "SCAN" } " for queues. Name them where this dashboard is made: "
+                        code { "Dashboard::queues([\"mails\"])" } ", or " code { "oxmq serve mails" } "." }
+                }
+                @if rows.is_empty() && !overview.is_forbidden {
                     @if !there_may_be_more || !q.is_empty() { (none(visit, q)) }
-                } @else {
+                } @else if !rows.is_empty() {
                     div.scroll {
                         table.rows {
                             thead { tr {

@@ -20,11 +20,15 @@ use super::super::survey::{concerns, oldest};
 use super::super::visit::{Params, Visit, given};
 use super::{STATES, asking, crumbs, tile};
 use crate::error::{Result as Answer, WithCauses};
+use crate::options::MAX_SAFE;
 use crate::overview::{JobTimes, QueueOverview};
 use crate::state::JobState;
 
 /// How many jobs are on one page.
 const PER_PAGE: u32 = 50;
+
+/// Of longer data a list shows only how long it is.
+const LONGEST_DATA: usize = 64 * 1024;
 
 pub(in super::super) async fn page(visit: Visit, Path(name): Path<String>, Query(params): Query<Params>) -> Response {
     let page = build(&visit, unsegment(&name), &params).await;
@@ -36,6 +40,8 @@ async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Probl
     let (survey, workers, limit) =
         futures::join!(visit.app.client.get_queue_overview(name), queue.get_workers(), queue.get_global_rate_limit());
     let (survey, limit) = (survey?, limit?);
+    // Without a global limit, only a window that a worker has closed by hand counts as reached: it allows no job at all.
+    let held = queue.get_rate_limit_ttl(if limit.is_some() { None } else { Some(MAX_SAFE) }).await?;
     let workers = workers.ok().map(|workers| workers.len());
     let state = state_of(params, &survey);
     let filter = Filter::of(params, state);
@@ -45,7 +51,10 @@ async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Probl
     let body = html! {
         (crumbs(&visit.links, name, &[]))
         (head(visit, name, &survey))
-        div #figures data-swap { (figures(&survey, workers, limit, now)) }
+        div #figures data-swap {
+            @if let Some(held) = held { (rate_limited(visit, name, held)) }
+            (figures(&survey, workers, limit, now))
+        }
         (parts(visit, name, &survey))
         section.jobs aria-labelledby="jobs-title" {
             h2.hidden #jobs-title { "Jobs" }
@@ -103,6 +112,22 @@ fn head(visit: &Visit, name: &str, survey: &QueueOverview) -> Markup {
                 @if !survey.is_paused && may(Action::Pause) { (form(Action::Pause, "Pause", "")) }
                 @if may(Action::Add) { a.button href=(visit.links.part(name, "add")) { "Add a job" } }
                 (more(visit, name, survey))
+            }
+        }
+    }
+}
+
+/// Says that a rate limit holds back all jobs, and offers to end that.
+fn rate_limited(visit: &Visit, name: &str, held: Duration) -> Markup {
+    html! {
+        div.warning.bar {
+            span { "The rate limit is reached: workers fetch no job for another " (span(held)) "." }
+            @if visit.may(name, Action::Limit) {
+                form method="post" action=(visit.links.queue(name)) {
+                    (visit.token.field())
+                    input type="hidden" name="release" value="1";
+                    button name="do" value=(Action::Limit) { "Fetch now" }
+                }
             }
         }
     }
@@ -225,7 +250,9 @@ fn filter_form(visit: &Visit, name: &str, filter: &Filter, params: &Params) -> M
             @if !matches!(filter.state, JobState::Completed | JobState::Active) {
                 label { "Reason contains" input name="reason" value=(value("reason")) autocomplete="off"; }
             }
+            label { "Id" input.short name="ids" value=(value("ids")) placeholder="any, * for any text" autocomplete="off"; }
             label { "Older than" input.short name="older" value=(value("older")) placeholder="15 min" autocomplete="off"; }
+            label { "At most" input.short name="newer" value=(value("newer")) placeholder="1h old" autocomplete="off"; }
             button { "Filter" }
             @if !filter.is_plain() { a href=(visit.links.state(name, filter.state)) { "Clear" } }
         }
@@ -371,7 +398,11 @@ fn job_row(
 
 /// Shows what matters about a job in this state.
 fn what(visit: &Visit, queue: &str, state: JobState, job: &AnyJob) -> Markup {
-    let data = || short(&visit.json(queue, job.name(), Field::Data, job.data_json()));
+    let data = || match job.data_json().len() {
+        // To redact all of it for its first line would take long, for each of fifty jobs.
+        long if long > LONGEST_DATA => format!("{} bytes of JSON", count(long as u64)),
+        _ => short(&visit.json(queue, job.name(), Field::Data, job.data_json())),
+    };
     match state {
         JobState::Failed => {
             let reason = visit.text(queue, job.name(), Field::FailedReason, job.failed_reason().unwrap_or_default());
@@ -482,10 +513,7 @@ fn all_of_them(visit: &Visit, name: &str, filter: &Filter, total: u64) -> Markup
                     form method="post" action=(visit.links.part(name, "jobs")) {
                         (visit.token.field())
                         input type="hidden" name="state" value=(filter.state);
-                        @if let Some(name) = &filter.name { input type="hidden" name="name" value=(name); }
-                        @if let Some(data) = &filter.data { input type="hidden" name="data" value=(data); }
-                        @if let Some(reason) = &filter.reason { input type="hidden" name="reason" value=(reason); }
-                        @if let Some(older) = filter.older { input type="hidden" name="older" value=(format!("{}ms", older.as_millis())); }
+                        @for (name, value) in filter.fields() { input type="hidden" name=(name) value=(value); }
                         input type="hidden" name="all" value="1";
                         button.danger[*action == Action::Clean] name="do" value=(action) { (label) " " (which) }
                     }

@@ -1,12 +1,15 @@
 //! The page of a queue's job schedulers.
 
-use std::time::SystemTime;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
 
 use axum::extract::{Path, Query};
 use axum::response::Response;
 use maud::{Markup, html};
 
 use super::super::access::Action;
+use super::super::app::AnyQueue;
 use super::super::json::{clip, tree};
 use super::super::layout::{Page, Tab};
 use super::super::links::{query, unsegment};
@@ -18,13 +21,17 @@ use super::super::visit::{Params, Visit, given};
 use super::super::words;
 use super::{asking, crumbs};
 use crate::clock::epoch_ms;
+use crate::error::Result as Answer;
 use crate::queue::JobScheduler;
 use crate::scheduler::Repeat;
-use crate::state::Order;
+use crate::state::{JobState, Order};
 
 const PER_PAGE: i64 = 50;
 
-/// How many future runs are shown.
+/// Among how many jobs that ended last, of each state, runs of schedulers are looked for.
+const LOOKED_AT: i64 = 500;
+
+/// How many future runs are shown, and how many past ones.
 const RUNS: usize = 5;
 
 pub(in super::super) async fn page(visit: Visit, Path(name): Path<String>, Query(params): Query<Params>) -> Response {
@@ -39,6 +46,7 @@ async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Probl
         queue.get_job_schedulers(from, from + PER_PAGE - 1, Order::Ascending),
         queue.get_job_schedulers_count()
     )?;
+    let last = last_runs(&queue).await?;
     let now = visit.app.now();
     let link = |from: i64| format!("{}?from={from}", visit.links.part(name, "schedulers"));
     let more = i64::try_from(total).unwrap_or(i64::MAX) > from + PER_PAGE;
@@ -52,7 +60,7 @@ async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Probl
                     p { "One is made by " code { "queue.upsert_job_scheduler" } " or Node's " code { "queue.upsertJobScheduler" } "." }
                 }
             }
-            @for scheduler in &schedulers { (one(visit, name, scheduler, now)) }
+            @for scheduler in &schedulers { (one(visit, name, scheduler, last.get(&scheduler.id).map_or(&[], Vec::as_slice), now)) }
         }
         nav.pages aria-label="Pages" {
             @if from > 0 { a.button href=(link((from - PER_PAGE).max(0))) { "Previous" } }
@@ -64,7 +72,53 @@ async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Probl
     Ok(Page { title: format!("Schedulers of {name}"), tab: Tab::Queues, live: Some(live), body })
 }
 
-fn one(visit: &Visit, queue: &str, scheduler: &JobScheduler, now: SystemTime) -> Markup {
+/// A run that has ended: its job, what it was, and the time for which it was planned.
+struct LastRun {
+    job: String,
+    state: JobState,
+    at: SystemTime,
+}
+
+/// Returns the last runs of each scheduler, newest first, as far as they are among the jobs that ended last.
+async fn last_runs(queue: &AnyQueue) -> Answer<HashMap<String, Vec<LastRun>>> {
+    let ended = async |state| queue.get_ranges(&[state], 0, LOOKED_AT - 1, Order::Descending).await;
+    let (completed, failed) = futures::try_join!(ended(JobState::Completed), ended(JobState::Failed))?;
+    let with = |state| move |job: String| (job, state);
+    let jobs =
+        completed.into_iter().map(with(JobState::Completed)).chain(failed.into_iter().map(with(JobState::Failed)));
+    let mut runs: HashMap<String, Vec<LastRun>> = HashMap::new();
+    for (job, state) in jobs {
+        let Some((id, slot)) = job.strip_prefix("repeat:").and_then(|rest| rest.rsplit_once(':')) else { continue };
+        let Some(at) = slot.parse().ok().and_then(|ms| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(ms)))
+        else {
+            continue;
+        };
+        runs.entry(id.to_owned()).or_default().push(LastRun { job, state, at });
+    }
+    for runs in runs.values_mut() {
+        runs.sort_by_key(|run| Reverse(run.at));
+        runs.truncate(RUNS);
+    }
+    Ok(runs)
+}
+
+/// Shows the last runs, and links to all that are kept.
+fn history(visit: &Visit, queue: &str, scheduler: &JobScheduler, last: &[LastRun], now: SystemTime) -> Markup {
+    let all = |state: JobState| {
+        let ids = format!("repeat:{}:*", scheduler.id);
+        format!("{}&ids={}", visit.links.state(queue, state), query(&ids))
+    };
+    html! {
+        @for run in last {
+            a href=(visit.links.job(queue, &run.job)) { span class={ "badge " (run.state) } { (run.state) } " " (when(Some(run.at), now)) }
+            " "
+        }
+        @if last.is_empty() { span.faint { "None is kept, or others have ended since. " } }
+        span.faint { "All that are kept: " a href=(all(JobState::Completed)) { "completed" } ", " a href=(all(JobState::Failed)) { "failed" } }
+    }
+}
+
+fn one(visit: &Visit, queue: &str, scheduler: &JobScheduler, last: &[LastRun], now: SystemTime) -> Markup {
     let next = format!("repeat:{}:{}", scheduler.id, epoch_ms(scheduler.next_run));
     let is_late = now.duration_since(scheduler.next_run).is_ok_and(|late| late.as_secs() > 60);
     let data = scheduler.data.as_ref().map(|data| visit.json(queue, &scheduler.name, Field::Data, data.as_str()));
@@ -84,6 +138,7 @@ fn one(visit: &Visit, queue: &str, scheduler: &JobScheduler, now: SystemTime) ->
                     @if is_late { " " span.bad { "overdue: it waits for a worker" } }
                 }
                 @if let Some(runs) = scheduler.iteration_count { dt { "Runs so far" } dd { (count(runs)) } }
+                dt { "Last runs" } dd { (history(visit, queue, scheduler, last, now)) }
                 dt { "After that" } dd { (coming(visit, queue, scheduler, now)) }
                 @for (name, sentence) in options.as_deref().map(words::options).unwrap_or_default() { dt { (name) } dd { (clip(&sentence)) } }
             }

@@ -5,7 +5,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::super::layout::{Page, Tab};
-use super::super::moment::{count, span};
+use super::super::moment::{count, rough};
 use super::super::problem::Problem;
 use super::super::visit::Visit;
 use super::tile;
@@ -77,10 +77,12 @@ fn one(info: &[(String, String)], number: Option<u32>) -> Markup {
     let count_of = |name: &str| get(name).parse::<u64>().unwrap_or(0);
     let figures: Vec<(&str, String)> = vec![
         ("version", version(info)),
-        ("up for", span(std::time::Duration::from_secs(count_of("uptime_in_seconds")))),
+        ("up for", rough(std::time::Duration::from_secs(count_of("uptime_in_seconds")))),
         ("memory used", first(&[get("used_memory_human")])),
         ("memory peak", first(&[get("used_memory_peak_human")])),
         ("memory limit", limit(info)),
+        ("fragmentation", first(&[get("mem_fragmentation_ratio")])),
+        ("mode", first(&[get("redis_mode"), get("server_mode")])),
         ("clients", count(count_of("connected_clients"))),
         ("blocked clients", count(count_of("blocked_clients"))),
         ("commands per second", count(count_of("instantaneous_ops_per_sec"))),
