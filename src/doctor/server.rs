@@ -86,8 +86,9 @@ fn slow(calls: &[SlowCall], now_s: u64, report: &mut Diagnosis) {
     let scripts: Vec<u64> = calls.iter().filter(is_told).map(|call| call.us).collect();
     if let Some(longest) = scripts.iter().max() {
         let detail = format!(
-            "{} scripts took more than {} ms within the last hour, one {} ms",
+            "{} script{} took more than {} ms within the last hour, one {} ms",
             scripts.len(),
+            if scripts.len() == 1 { "" } else { "s" },
             SLOW_US / 1_000,
             longest / 1_000
         );

@@ -161,3 +161,38 @@ async fn import_and_export() {
     assert_eq!(lines.len(), number(&ran.err), "{}", ran.err);
     assert!(lines.iter().all(|line| serde_json::from_str::<Value>(line).is_ok()), "no line is cut");
 }
+
+#[tokio::test]
+async fn doctor() {
+    let long = Long::new(JobState::Failed).await;
+    // The jobs are gone, and their ids are left.
+    let delete = "for n = 1, tonumber(ARGV[1]) do redis.call('DEL', KEYS[1] .. 'j' .. n) end";
+    let mut eval = redis::cmd("EVAL");
+    eval.arg(delete).arg(1).arg(long.on.key("")).arg(JOBS);
+    eval.exec_async(&mut long.on.redis.clone()).await.unwrap();
+    let left = async || long.count(JobState::Failed).await;
+    let words = "doctor q --fix --yes --pause 1ms --keys 0";
+    let ran = long.stopped(words, "", async || left().await < JOBS).await;
+    assert!(ran.err.contains("stopped at missing-jobs of q") && ran.err.contains("the same call continues"), "{ran:?}");
+    assert!(left().await > 0, "{ran:?}");
+    let ran = oxmq(&long.on, words).await;
+    assert!(ran.out.contains("mended: q: missing-jobs"), "{ran:?}");
+    assert_eq!(left().await, 0);
+    // While it only looks, nothing is changed.
+    let long = Long::new(JobState::Failed).await;
+    let passed = long.proxy.counters().down;
+    let ran = long.stopped("doctor q --keys 0", "", async || long.proxy.counters().down > passed + 20_000).await;
+    assert!(ran.err.contains("nothing was changed"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn types() {
+    let long = Long::new(JobState::Failed).await;
+    let passed = long.proxy.counters().down;
+    let has_begun = async || long.proxy.counters().down > passed + 60_000;
+    let ran = long.stopped("types q --sample 6000", "", has_begun).await;
+    let seen = number(ran.err.split("stopped: this is of the").nth(1).unwrap());
+    assert!(seen > 0 && seen < JOBS, "{ran:?}");
+    assert_eq!(number(&ran.out), seen, "{ran:?}");
+    assert!(ran.out.trim_end().ends_with('}'), "it is whole TypeScript: {ran:?}");
+}

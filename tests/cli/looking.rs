@@ -235,3 +235,46 @@ async fn what_others_write_makes_no_lines_and_no_colours() {
         assert!(!text.contains('\u{1b}'), "{text}");
     }
 }
+
+#[tokio::test]
+async fn who_may_not_search_for_queues_is_told_to_name_them() {
+    let server = RedisServer::start();
+    let on = Fixture::on(&server).await;
+    on.add_many(3).await;
+    let user = ["SETUSER", "narrow", "on", ">pass", "~*", "&*", "+@all", "-scan"];
+    redis::cmd("ACL").arg(&user).exec_async(&mut server.connection().await).await.unwrap();
+    let url = server.url().replace("://", "://narrow:pass@");
+    let ran = oxmq_at(&url, &on, "queues").await;
+    assert!(ran.code == 1 && ran.err.contains("name the queues, as in `oxmq queues mails photos`"), "{ran:?}");
+    assert!(oxmq_at(&url, &on, "queues q").await.ok().contains('3'));
+}
+
+/// Long and wide things stay within a narrow terminal and keep their columns, and what is huge does not flood it.
+#[tokio::test]
+async fn strange_jobs_are_shown_in_order() {
+    let on = Fixture::new().await;
+    let members: serde_json::Map<String, Value> = (0..5_000).map(|n| (format!("m{n}"), json!(n))).collect();
+    on.queue.add("漢字の名前", json!(members)).job_id("wide").await.unwrap();
+    on.queue.add("turned\u{202e}name", json!({})).job_id("turned").await.unwrap();
+    let table = oxmq(&on, "jobs q").await.ok();
+    let columns: Vec<usize> = table
+        .lines()
+        .map(|line| {
+            let before = &line[..line.find("STATE").or_else(|| line.find("waiting")).unwrap()];
+            before.chars().map(|letter| if letter.is_ascii() || letter == '\\' { 1 } else { 2 }).sum()
+        })
+        .collect();
+    assert!(columns.iter().all(|column| *column == columns[0]), "{columns:?}\n{table}");
+    assert!(table.contains("turned\\u{202e}name"), "{table}");
+    let shown = oxmq(&on, "show q wide").await.ok();
+    assert!(shown.contains("lines, which --json shows"), "{shown}");
+    assert!(shown.lines().count() < 400, "{}", shown.lines().count());
+    let whole = oxmq(&on, "show q wide --json").await.json().remove(0);
+    assert_eq!(whole["data"].as_object().unwrap().len(), 5_000);
+    // What is so already is said, and nothing is asked.
+    oxmq(&on, "pause q --yes").await.ok();
+    assert!(oxmq(&on, "pause q").await.ok().contains("q is paused already"));
+    oxmq(&on, "resume q --yes").await.ok();
+    assert!(oxmq(&on, "resume q").await.ok().contains("q is not paused"));
+    assert_eq!(oxmq(&on, "clean q").await.code, 2);
+}

@@ -20,12 +20,16 @@ impl Terminal {
 
     /// Opens a terminal that runs the binary with these words.
     pub(crate) fn with(width: u32, height: u32, environment: &str, words: &str) -> Self {
+        Self::of(width, height, &format!("env {environment} {} {words}", env!("CARGO_BIN_EXE_oxmq")))
+    }
+
+    /// Opens a terminal that runs a command.
+    pub(crate) fn of(width: u32, height: u32, command: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let it = Self { socket: format!("oxmq-{}-{number}", std::process::id()) };
-        let command = format!("env {environment} {} {words}", env!("CARGO_BIN_EXE_oxmq"));
         let (width, height) = (width.to_string(), height.to_string());
-        it.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", &width, "-y", &height, &command]);
+        it.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", &width, "-y", &height, command]);
         it
     }
 
@@ -86,7 +90,7 @@ async fn a_small_screen_shows_queues_then_jobs_then_one_job() {
     assert_eq!(mails.split_whitespace().collect::<Vec<_>>()[1..5], ["3", "0", "1", "40"], "{screen}");
     // The queue with the most waiting jobs is selected.
     terminal.press("Enter");
-    terminal.shows("1* waiting 2").await;
+    terminal.shows("1* wait 2").await;
     terminal.press("5");
     let screen = terminal.shows("ECONNRESET by peer").await;
     assert!(screen.contains("40 failed") && screen.contains("receipt"), "{screen}");
@@ -148,7 +152,7 @@ async fn a_tiny_screen_shows_what_fits() {
     let terminal = Terminal::open(&on, 20, 5, "TERM=screen-256color");
     terminal.shows("mails").await;
     terminal.press("Enter");
-    terminal.shows("1* waiting").await;
+    terminal.shows("1* wait").await;
     terminal.press("5");
     terminal.shows("40 failed").await;
     terminal.tmux(&["resize-window", "-x", "100", "-y", "30"]);
@@ -178,7 +182,7 @@ async fn ten_thousand_queues_are_shown_before_all_of_them_are_read() {
         terminal.press("PageDown");
     }
     terminal.press("Enter");
-    terminal.shows("1* waiting 1").await;
+    terminal.shows("1* wait 1").await;
     terminal.press("Escape");
     terminal.shows("s sort").await;
     // During a search for a name all letters are text, `q` too.
@@ -192,6 +196,8 @@ async fn ten_thousand_queues_are_shown_before_all_of_them_are_read() {
     assert!(screen.lines().filter(|line| line.starts_with("many-")).all(|line| line.contains("099")), "{screen}");
     terminal.press("Enter");
     terminal.shows("? help").await;
+    // Whichever was read first is chosen.
+    terminal.press("Home");
     terminal.press("Enter");
     terminal.shows("many-00099  1 waiting").await;
     terminal.press("Escape");

@@ -4,8 +4,9 @@ use std::fmt::Display;
 
 /// It failed: no connection, a refusal, a file that cannot be read.
 pub(crate) const ERROR: u8 = 1;
-// 2 is said by clap: the command line is not understood.
-/// There is no such queue, job or scheduler.
+/// The command line is not understood: clap says so too.
+pub(crate) const USAGE: u8 = 2;
+/// There is no such queue, job, scheduler or profile.
 pub(crate) const NOT_FOUND: u8 = 3;
 /// Nothing was changed, since it was not confirmed.
 pub(crate) const NOT_CONFIRMED: u8 = 4;
@@ -45,12 +46,19 @@ impl From<oxmq::Error> for Failure {
     fn from(error: oxmq::Error) -> Self {
         let mut text = error.to_string();
         // The server's error alone does not tell what to do.
+        let has = |sign: &str| text.contains(sign);
+        if has("find_queues") && (has("NoPerm") || has("does not permit")) {
+            text.push_str(". Without this right name the queues, as in `oxmq queues mails photos`");
+            return Self::new(ERROR, text);
+        }
         for (sign, advice) in [
             ("WRONGTYPE", "a key of the queue holds something else than queues store there; `oxmq doctor` says which"),
+            ("does not permit", "docs/acl.md says which rights this needs"),
             ("NoPerm", "docs/acl.md says which rights this needs"),
         ] {
             if text.contains(sign) {
                 text.push_str(&format!(". {advice}"));
+                break;
             }
         }
         Self::new(ERROR, text)

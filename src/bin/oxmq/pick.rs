@@ -87,14 +87,18 @@ impl Pick {
         Ok(filter)
     }
 
-    /// Describes the filter: `failed jobs with the name 'mail', older than 2h 0m`.
+    /// Describes the filter: `failed jobs with the name 'mail', older than 2h`.
     pub(crate) fn words(&self, filter: &JobFilter) -> String {
         let mut states: Vec<&str> = filter.states().iter().map(|state| state.as_str()).collect();
         if states.contains(&"waiting") {
             states.retain(|state| *state != "paused");
         }
         let all = states.len() + 1 == JobState::ALL.len();
-        let mut words = if all { "jobs".to_owned() } else { format!("{} jobs", states.join(", ")) };
+        let mut words = match states.as_slice() {
+            _ if all => "jobs".to_owned(),
+            [others @ .., last] if !others.is_empty() => format!("{} and {last} jobs", others.join(", ")),
+            states => format!("{} jobs", states.join("")),
+        };
         let mut add = |what: &str, text: &Option<String>| {
             if let Some(text) = text {
                 words.push_str(&format!("{what} '{text}'"));
@@ -152,7 +156,7 @@ mod tests {
     fn a_filter_is_said_in_words() {
         let pick = Pick { name: Some("mail".into()), older: Some(Duration::from_secs(7_200)), ..Pick::default() };
         let filter = pick.filter(&[JobState::Failed]).unwrap();
-        assert_eq!(pick.words(&filter), "failed jobs with the name 'mail' older than 2h 0m");
+        assert_eq!(pick.words(&filter), "failed jobs with the name 'mail' older than 2h");
         let all = Pick { state: vec!["all".into()], ..Pick::default() };
         assert_eq!(all.words(&all.filter(&[]).unwrap()), "jobs");
         assert!(Pick { state: vec!["odd".into()], ..Pick::default() }.filter(&[]).is_err());

@@ -6,6 +6,7 @@ use std::io::{IsTerminal, Write as _};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::failure::{Failure, NOT_CONFIRMED, Outcome, STOPPED};
 
@@ -16,10 +17,17 @@ pub(crate) fn clean(text: &str) -> String {
         match letter {
             '\n' | '\t' => out.push(letter),
             letter if letter.is_control() => _ = write!(out, "\\x{:02x}", u32::from(letter)),
+            letter if misleads(letter) => _ = write!(out, "\\u{{{:x}}}", u32::from(letter)),
             letter => out.push(letter),
         }
     }
     out
+}
+
+/// Returns whether a character is invisible and makes two different texts look alike, or turns the direction of what
+/// follows it. Those that join emoji, and those that letters of some languages need, are not among them.
+fn misleads(letter: char) -> bool {
+    matches!(letter, '\u{200b}' | '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
 }
 
 /// Puts a text on one line.
@@ -27,13 +35,23 @@ pub(crate) fn one_line(text: &str) -> String {
     clean(text).replace(['\n', '\t'], " ")
 }
 
-/// Puts a text on one line, cut after `most` characters.
+/// Puts a text on one line, cut so that it takes at most `most` columns of a terminal: wide characters take two.
 pub(crate) fn short(text: &str, most: usize) -> String {
     let line = one_line(text);
-    if line.chars().count() <= most {
+    if line.width() <= most {
         return line;
     }
-    line.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+    let (mut out, mut left) = (String::new(), most.saturating_sub(1));
+    for letter in line.chars() {
+        let width = letter.width().unwrap_or(0);
+        if width > left {
+            break;
+        }
+        left -= width;
+        out.push(letter);
+    }
+    out.push('…');
+    out
 }
 
 /// Prints a line, without anything that a terminal obeys, whoever has written it. If nobody reads any more, as with `head`, the process ends normally.
@@ -119,33 +137,63 @@ pub(crate) enum Column {
     Right,
 }
 
-/// Prints a table with its head; the last column has any width.
+/// Prints a table with its head. On a terminal that is too narrow, the last column is cut.
 pub(crate) fn table(head: &[(&str, Column)], rows: &[Vec<String>]) {
-    let widths: Vec<usize> = head
-        .iter()
-        .enumerate()
-        .map(|(i, (name, _))| rows.iter().map(|row| row[i].chars().count()).chain([name.len()]).max().unwrap_or(0))
-        .collect();
-    let shown = |cells: Vec<&str>| {
-        let mut text = String::new();
-        for (i, cell) in cells.iter().enumerate() {
-            let width = widths[i];
-            let last = i + 1 == cells.len();
-            match head[i].1 {
-                Column::Right => _ = write!(text, "{cell:>width$}"),
-                Column::Left if last => text.push_str(cell),
-                Column::Left => _ = write!(text, "{cell:<width$}"),
+    table_without(head, rows, &[]);
+}
+
+/// Prints a table; on a terminal that is too narrow it leaves out the columns that are `least` needed, the first of them
+/// first, and then cuts the last one.
+pub(crate) fn table_without(head: &[(&str, Column)], rows: &[Vec<String>], least: &[&str]) {
+    for text in lines_of(head, rows, least, terminal_width()) {
+        line(text);
+    }
+}
+
+/// Returns how many columns the terminal has; `None` if the output goes elsewhere.
+fn terminal_width() -> Option<usize> {
+    if !std::io::stdout().is_terminal() {
+        return None;
+    }
+    ratatui::crossterm::terminal::size().ok().map(|(width, _)| usize::from(width)).filter(|width| *width > 0)
+}
+
+/// The least that a column is cut to.
+const NARROWEST: usize = 10;
+
+fn lines_of(head: &[(&str, Column)], rows: &[Vec<String>], least: &[&str], most: Option<usize>) -> Vec<String> {
+    let width_of = |i: usize| rows.iter().map(|row| row[i].width()).chain([head[i].0.width()]).max().unwrap_or(0);
+    let mut columns: Vec<(usize, usize)> = (0..head.len()).map(|i| (i, width_of(i))).collect();
+    let whole =
+        |columns: &[(usize, usize)]| columns.iter().map(|(_, width)| width + 2).sum::<usize>().saturating_sub(2);
+    if let Some(most) = most {
+        for name in least {
+            if whole(&columns) > most {
+                columns.retain(|(i, _)| head[*i].0 != *name);
             }
-            if !last {
-                text.push_str("  ");
+        }
+        let over = whole(&columns).saturating_sub(most);
+        if let Some((_, width)) = columns.last_mut()
+            && over > 0
+        {
+            *width = width.saturating_sub(over).max(NARROWEST.min(*width));
+        }
+    }
+    let shown = |cell: &dyn Fn(usize) -> String| {
+        let mut text = String::new();
+        for (place, (i, width)) in columns.iter().enumerate() {
+            let cell = short(&cell(*i), *width);
+            let fill = " ".repeat(width.saturating_sub(cell.width()));
+            text += if place == 0 { "" } else { "  " };
+            match head[*i].1 {
+                Column::Right => text.extend([fill, cell]),
+                Column::Left => text.extend([cell, fill]),
             }
         }
         text.trim_end().to_owned()
     };
-    line(shown(head.iter().map(|(name, _)| *name).collect()));
-    for row in rows {
-        line(shown(row.iter().map(String::as_str).collect()));
-    }
+    let first = shown(&|i| head[i].0.to_owned());
+    std::iter::once(first).chain(rows.iter().map(|row| shown(&|i| row[i].clone()))).collect()
 }
 
 /// Writes a number with a comma at each thousand.
@@ -163,10 +211,15 @@ pub(crate) fn number(n: u64) -> String {
 
 /// Writes `1 job`, `2 jobs`.
 pub(crate) fn jobs(n: u64) -> String {
-    format!("{} {}", number(n), if n == 1 { "job" } else { "jobs" })
+    many(n, "job")
 }
 
-/// Writes a duration in its two largest units: `3d 4h`, `12s`, `40ms`.
+/// Writes a number and what it counts, with an `s` for several.
+pub(crate) fn many(n: u64, thing: &str) -> String {
+    format!("{} {thing}{}", number(n), if n == 1 { "" } else { "s" })
+}
+
+/// Writes a duration in its two largest units, without one that is zero: `3d 4h`, `2h`, `12s`, `40ms`.
 pub(crate) fn span(span: Duration) -> String {
     let ms = span.as_millis();
     if ms < 1_000 {
@@ -174,13 +227,15 @@ pub(crate) fn span(span: Duration) -> String {
     }
     let s = span.as_secs();
     if s < 60 {
-        return if s < 10 { format!("{:.1}s", span.as_secs_f64()) } else { format!("{s}s") };
+        let is_short = s < 10 && span.subsec_millis() >= 50;
+        return if is_short { format!("{:.1}s", span.as_secs_f64()) } else { format!("{s}s") };
     }
-    match s {
-        ..3_600 => format!("{}m {}s", s / 60, s % 60),
-        3_600..86_400 => format!("{}h {}m", s / 3_600, s % 3_600 / 60),
-        _ => format!("{}d {}h", s / 86_400, s % 86_400 / 3_600),
-    }
+    let (large, large_unit, small, small_unit) = match s {
+        ..3_600 => (s / 60, "m", s % 60, "s"),
+        3_600..86_400 => (s / 3_600, "h", s % 3_600 / 60, "m"),
+        _ => (s / 86_400, "d", s % 86_400 / 3_600, "h"),
+    };
+    if small == 0 { format!("{large}{large_unit}") } else { format!("{large}{large_unit} {small}{small_unit}") }
 }
 
 pub(crate) fn now() -> SystemTime {
@@ -203,6 +258,14 @@ pub(crate) fn age(moment: Option<SystemTime>) -> String {
 /// Returns milliseconds since 1970, as BullMQ's JSON writes a moment.
 pub(crate) fn millis(moment: SystemTime) -> u64 {
     moment.duration_since(UNIX_EPOCH).map_or(0, |span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Does work until Ctrl-C comes; `None` if it came before the work was done.
+pub(crate) async fn unless_stopped<T>(work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        done = work => Some(done),
+        Ok(()) = tokio::signal::ctrl_c() => None,
+    }
 }
 
 /// Asks for confirmation; without a terminal the answer is no.
@@ -245,6 +308,20 @@ mod tests {
     fn what_is_foreign_cannot_steer_the_terminal() {
         assert_eq!(clean("a\u{1b}[31mb\u{7}"), "a\\x1b[31mb\\x07");
         assert_eq!(short("one\ntwo three", 8), "one two…");
+        assert_eq!(clean("a\u{202e}b\u{200b}"), "a\\u{202e}b\\u{200b}");
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns_of_a_table() {
+        assert_eq!((short("漢字漢字", 8), short("漢字漢字", 6)), ("漢字漢字".into(), "漢字…".into()));
+        let head = [("ID", Column::Left), ("N", Column::Right), ("TEXT", Column::Left)];
+        let rows =
+            [["漢字", "1", "x"], ["abcde", "20", "a longer text than fits"]].map(|row| row.map(str::to_owned).to_vec());
+        let lines = lines_of(&head, &rows, &["N"], None);
+        assert_eq!(lines, ["ID      N  TEXT", "漢字    1  x", "abcde  20  a longer text than fits"]);
+        let lines = lines_of(&head, &rows, &["N"], Some(20));
+        assert_eq!(lines, ["ID     TEXT", "漢字   x", "abcde  a longer tex…"]);
+        assert!(lines.iter().all(|line| line.width() <= 20));
     }
 
     #[test]
@@ -269,6 +346,7 @@ mod tests {
         let seconds = |s| span(Duration::from_secs(s));
         assert_eq!((seconds(59), seconds(61), seconds(3_700), seconds(90_000)).0, "59s");
         assert_eq!((seconds(61), seconds(3_700), seconds(90_000)), ("1m 1s".into(), "1h 1m".into(), "1d 1h".into()));
+        assert_eq!((seconds(1), seconds(60), seconds(7_200)), ("1s".into(), "1m".into(), "2h".into()));
         assert_eq!(span(Duration::from_millis(40)), "40ms");
     }
 }

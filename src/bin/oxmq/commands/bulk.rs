@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::jobs::cursor;
 use crate::args::{Bulk, Clean, Consent, Delay, Global, Move, Priority, Retry};
 use crate::connect::{self, AnyQueue};
-use crate::failure::{ERROR, Failure, IN_PART, Outcome, STOPPED};
+use crate::failure::{ERROR, Failure, IN_PART, Outcome, STOPPED, USAGE};
 use crate::pick::Pick;
 use crate::say;
 
@@ -60,7 +60,7 @@ pub(crate) async fn delay(global: &Global, args: Delay) -> Outcome {
 pub(crate) async fn clean(global: &Global, args: Clean) -> Outcome {
     if args.pick.older.is_none() {
         return Err(Failure::new(
-            ERROR,
+            USAGE,
             "say how old the jobs must be, for instance --older 7d; `remove` asks for no age",
         ));
     }
@@ -95,12 +95,12 @@ async fn act(
     let (_client, queue) = connect::queue(global, &args.queue).await?;
     if !args.ids.is_empty() {
         if args.pick.is_narrow() {
-            return Err(Failure::new(ERROR, "give ids or a filter, not both"));
+            return Err(Failure::new(USAGE, "give ids or a filter, not both"));
         }
         return by_ids(global, &queue, &args, verb, fits, make).await;
     }
     if !args.all && !args.pick.is_narrow() {
-        return Err(Failure::new(ERROR, "which jobs? Give ids, a filter, or --all"));
+        return Err(Failure::new(USAGE, "which jobs? Give ids, a filter, or --all"));
     }
     let filter = args.pick.filter(default)?;
     let from = cursor(args.after.as_deref())?;

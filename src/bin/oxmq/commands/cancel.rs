@@ -21,7 +21,8 @@ pub(crate) async fn run(global: &Global, args: Cancel) -> Outcome {
         }
     }
     let jobs = say::jobs(args.ids.len() as u64);
-    let what = format!("{jobs} of {}, of which {running} run, would be cancelled", args.queue);
+    let run = if running == 1 { "runs" } else { "run" };
+    let what = format!("{jobs} of {}, of which {running} {run}, would be cancelled", args.queue);
     if !consent(global, &args.consent, &what).await? {
         return Ok(());
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Doctor, Global};
 use crate::connect;
-use crate::failure::{FOUND, Failure, Outcome};
+use crate::failure::{FOUND, Failure, Outcome, STOPPED};
 use crate::say::{self, Column};
 
 pub(crate) async fn run(global: &Global, args: Doctor) -> Outcome {
@@ -20,7 +20,11 @@ pub(crate) async fn run(global: &Global, args: Doctor) -> Outcome {
     let doctor = asked(&client, &args, &spinner);
     spinner.set_message("the server");
     spinner.enable_steady_tick(Duration::from_millis(100));
-    let report = doctor.examine().await?;
+    let Some(report) = say::unless_stopped(doctor.examine()).await else {
+        spinner.finish_and_clear();
+        return Err(Failure::new(STOPPED, "stopped; nothing was changed"));
+    };
+    let report = report?;
     spinner.finish_and_clear();
     for text in &report.left_out {
         eprintln!("not looked at: {}", say::clean(&text.to_string()));
@@ -75,13 +79,15 @@ async fn mend(
     if mendable.is_empty() {
         return Ok((mended, Ok(())));
     }
-    let question = format!("{} of {} findings would be mended", mendable.len(), findings.len());
+    let of = say::many(findings.len() as u64, "finding");
+    let question = format!("{} of {of} would be mended", mendable.len());
     say::confirm(&question, args.consent.yes).await?;
     for finding in mendable {
-        let count = match doctor.mend(finding).await {
-            Ok(count) => count,
-            // What was mended before the error is reported.
-            Err(error) => return Ok((mended, Err(error.into()))),
+        // What was mended before an error is reported.
+        let count = match say::unless_stopped(doctor.mend(finding)).await {
+            Some(Ok(count)) => count,
+            Some(Err(error)) => return Ok((mended, Err(error.into()))),
+            None => return Ok((mended, Err(stopped_at(finding)))),
         };
         mended.push(json!({ "kind": finding.kind.as_str(), "queue": finding.queue, "mended": count }));
         if !global.json {
@@ -90,6 +96,13 @@ async fn mend(
         }
     }
     Ok((mended, Ok(())))
+}
+
+/// Ctrl-C came while a finding was mended, item by item: each is mended in one call, so none is mended by half.
+fn stopped_at(finding: &Finding) -> Failure {
+    let (kind, queue) = (finding.kind, finding.queue.as_deref().unwrap_or("the server"));
+    let text = format!("stopped at {kind} of {queue}: some may be mended, none by half; the same call continues");
+    Failure::new(STOPPED, text)
 }
 
 fn to_json(report: &Diagnosis, mended: &[Value]) -> Value {

@@ -12,6 +12,9 @@ use crate::connect::{self, AnyJob, AnyJobs, AnyQueue};
 use crate::failure::{ERROR, Failure, IN_PART, Outcome};
 use crate::say::{self, Column};
 
+/// The most columns that an id takes: the runs of schedulers have long ones, and who reads an id wants to use it.
+const ID: usize = 64;
+
 /// The states to show if none is given.
 const LIVELY: [JobState; 7] = [
     JobState::Active,
@@ -133,7 +136,7 @@ fn row(job: &AnyJob, state: JobState) -> Vec<String> {
         None => say::short(job.data_json(), 60),
     };
     vec![
-        say::short(job.id(), 40),
+        say::short(job.id(), ID),
         say::short(job.name(), 30),
         state.to_string(),
         job.timestamp().map_or_else(|| "-".to_owned(), say::ago),
@@ -145,7 +148,7 @@ fn row(job: &AnyJob, state: JobState) -> Vec<String> {
 fn unreadable_row(id: &str, state: JobState, problem: &str) -> Vec<String> {
     let unknown = || "?".to_owned();
     let text = format!("cannot be read: {}", say::short(problem, 200));
-    vec![say::short(id, 40), unknown(), state.to_string(), unknown(), unknown(), text]
+    vec![say::short(id, ID), unknown(), state.to_string(), unknown(), unknown(), text]
 }
 
 /// A job as Node's `toJSON` writes it, with the options as they are stored. JSON values are written unchanged.

@@ -31,7 +31,7 @@ pub(crate) async fn run(global: &Global, args: Queues) -> Outcome {
         return Err(Failure::new(NOT_FOUND, text));
     } else if !found.queues.is_empty() {
         let rows: Vec<Vec<String>> = found.queues.iter().map(|queue| row(queue, workers_of(&queue.name))).collect();
-        say::table(&HEAD, &rows);
+        say::table_without(&HEAD, &rows, &["RUN", "WAIT", "COMPLETED", "CHILDREN", "DELAYED"]);
     }
     all_were_read(&found, names.len())
 }

@@ -16,6 +16,10 @@ use crate::say;
 /// How many of the last lines of its log are shown.
 const LINES: i64 = 10;
 
+/// How much of one part of a job is shown: more would fill the terminal, and is in what `--json` writes.
+const MOST_LINES: usize = 300;
+const MOST_COLUMNS: usize = 2_000;
+
 pub(crate) async fn run(global: &Global, args: Job) -> Outcome {
     let (_client, queue) = connect::queue(global, &args.queue).await?;
     let job = match queue.get_job(&args.id).await {
@@ -64,7 +68,7 @@ pub(crate) async fn run(global: &Global, args: Job) -> Outcome {
     if logs.count > 0 {
         let mut lines = logs.logs;
         lines.reverse();
-        block(&format!("log, {} lines", logs.count), &lines.join("\n"));
+        block(&format!("log, {}", say::many(logs.count, "line")), &lines.join("\n"));
     }
     Ok(())
 }
@@ -108,10 +112,10 @@ fn times(job: &AnyJob, due: Option<SystemTime>) {
 fn attempts(job: &AnyJob) {
     let mut text = format!("{} of {}", job.attempts_made(), job.attempts().max(1));
     if job.attempts_started() > job.attempts_made() {
-        text.push_str(&format!(", started {} times", job.attempts_started()));
+        text.push_str(&format!(", started {}", say::many(job.attempts_started().into(), "time")));
     }
     if job.stalled_counter() > 0 {
-        text.push_str(&format!(", stalled {} times", job.stalled_counter()));
+        text.push_str(&format!(", stalled {}", say::many(job.stalled_counter().into(), "time")));
     }
     line("attempts", Some(&text));
     line("priority", Some(&*job.priority().to_string()).filter(|priority| *priority != "0"));
@@ -127,7 +131,12 @@ fn line(what: &str, text: Option<&str>) {
 
 fn block(what: &str, text: &str) {
     say::line(format!("  {what}"));
-    for line in say::clean(text).lines() {
-        say::line(format!("    {line}"));
+    let text = say::clean(text);
+    for line in text.lines().take(MOST_LINES) {
+        say::line(format!("    {}", say::short(line, MOST_COLUMNS)));
+    }
+    let left = text.lines().count().saturating_sub(MOST_LINES) as u64;
+    if left > 0 {
+        say::line(format!("    … and {}, which --json shows", say::many(left, "line")));
     }
 }

@@ -14,6 +14,10 @@ use crate::say;
 
 pub(crate) async fn pause(global: &Global, args: Steer) -> Outcome {
     let (_client, queue) = connect::queue(global, &args.queue).await?;
+    if queue.is_paused().await? {
+        told(global, &format!("{} is paused already", args.queue), json!({ "paused": true }));
+        return Ok(());
+    }
     if consent(global, &args.consent, &format!("no worker would take jobs of {}", args.queue)).await? {
         queue.pause().await?;
         told(global, "paused", json!({ "paused": true }));
@@ -23,6 +27,10 @@ pub(crate) async fn pause(global: &Global, args: Steer) -> Outcome {
 
 pub(crate) async fn resume(global: &Global, args: Steer) -> Outcome {
     let (_client, queue) = connect::queue(global, &args.queue).await?;
+    if !queue.is_paused().await? {
+        told(global, &format!("{} is not paused", args.queue), json!({ "paused": false }));
+        return Ok(());
+    }
     if consent(global, &args.consent, &format!("workers would take jobs of {} again", args.queue)).await? {
         queue.resume().await?;
         told(global, "resumed", json!({ "paused": false }));

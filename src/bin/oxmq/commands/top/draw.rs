@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use oxmq::JobState;
 use oxmq::overview::{MinuteCounts, QueueOverview};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -14,6 +15,9 @@ use crate::say;
 
 /// From this width on, the times are shown too.
 const WIDE: u16 = 110;
+
+/// The columns that hold no numbers.
+const LEFT: [&str; 2] = ["QUEUE", "VERSION"];
 
 /// Uses colours if they are wanted; the screen can be read without them.
 fn colour(colour: Color) -> Style {
@@ -62,7 +66,8 @@ fn title(frame: &mut Frame, app: &App, area: Rect) {
             let sum = |of: fn(&QueueOverview) -> u64| say::number(app.queues.iter().map(of).sum());
             let (read, known) = (say::number(app.queues.len() as u64), say::number(app.names.len() as u64));
             let is_read = app.queues.len() >= app.names.len();
-            let read = if is_read { format!("{read} queues") } else { format!("{read} of {known} queues") };
+            let read =
+                if is_read { say::many(app.queues.len() as u64, "queue") } else { format!("{read}/{known} queues") };
             let find = match (&*app.find.text, app.find.is_typed) {
                 ("", false) => String::new(),
                 (text, is_typed) => format!("  /{}{}", say::short(text, 30), if is_typed { "_" } else { "" }),
@@ -111,12 +116,22 @@ fn queues(frame: &mut Frame, app: &mut App, area: Rect) {
         names.extend(["COMPLETED", "WAIT", "RUN", "VERSION"]);
         widths.extend([Constraint::Length(11), Constraint::Length(8), Constraint::Length(8), Constraint::Length(18)]);
     }
+    let others: u16 =
+        widths[1..].iter().map(|width| if let Constraint::Length(width) = width { width + 1 } else { 0 }).sum();
+    let longest = usize::from(area.width.saturating_sub(others).max(16));
     let place = app.place();
     // Of ten thousand queues only the visible ones are drawn.
     let from = place.saturating_sub(place % app.rows);
-    let rows = app.shown().skip(from).take(app.rows).map(|queue| row(queue, app, is_wide));
+    let rows = app.shown().skip(from).take(app.rows).map(|queue| row(queue, app, longest, is_wide));
     let table = Table::new(rows.collect::<Vec<_>>(), widths)
-        .header(Row::new(names).style(head()))
+        .header(
+            Row::new(
+                names
+                    .into_iter()
+                    .map(|name| if LEFT.contains(&name) { Cell::new(name) } else { right(name.to_owned()) }),
+            )
+            .style(head()),
+        )
         .row_highlight_style(chosen());
     let mut state = TableState::new().with_selected(Some(place - from));
     frame.render_stateful_widget(table, list, &mut state);
@@ -127,13 +142,14 @@ fn queues(frame: &mut Frame, app: &mut App, area: Rect) {
     }
 }
 
-fn row(queue: &QueueOverview, app: &App, is_wide: bool) -> Row<'static> {
+fn row(queue: &QueueOverview, app: &App, longest: usize, is_wide: bool) -> Row<'static> {
     let counts = &queue.counts;
     let workers = app.workers.as_ref().map(|all| all.get(&queue.name).copied().unwrap_or(0));
-    let name = if queue.is_paused { format!("{} (paused)", queue.name) } else { queue.name.clone() };
+    let mark = if queue.is_paused { " (paused)" } else { "" };
+    let name = say::short(&queue.name, longest.saturating_sub(mark.len())) + mark;
     let lacks_workers = workers == Some(0) && queue.waiting() > 0;
     let mut cells = vec![
-        Cell::new(say::short(&name, 60)),
+        Cell::new(name),
         number(queue.waiting()),
         number(counts.active),
         number(counts.delayed),
@@ -187,16 +203,17 @@ fn jobs(frame: &mut Frame, app: &mut App, area: Rect) {
     app.rows = usize::from(area.height.saturating_sub(2)).max(1);
     let Screen::Jobs { overview, state, jobs, chosen: place } = &app.screen else { return };
     let [bar, list] = Layout::vertical([Constraint::Length(1), Constraint::Min(2)]).areas(area);
-    let tabs: Vec<String> = STATES
-        .iter()
-        .enumerate()
-        .map(|(n, tab)| {
+    let tabs = |name: fn(&JobState) -> &'static str| {
+        let tab = |(n, tab): (usize, &JobState)| {
             let count = overview.as_ref().map_or_else(|| "…".to_owned(), |o| say::number(o.counts.get(*tab)));
             let mark = if tab == state { "*" } else { "" };
-            format!("{}{mark} {tab} {count}", n + 1)
-        })
-        .collect();
-    frame.render_widget(Line::raw(tabs.join("  ")), bar);
+            format!("{}{mark} {} {count}", n + 1, name(tab))
+        };
+        Line::raw(STATES.iter().enumerate().map(tab).collect::<Vec<_>>().join("  "))
+    };
+    let whole = tabs(|state| state.as_str());
+    let fits = whole.width() <= usize::from(bar.width);
+    frame.render_widget(if fits { whole } else { tabs(brief) }, bar);
     let from = place.saturating_sub(place % app.rows);
     let rows = jobs.iter().skip(from).take(app.rows).map(|job| {
         let cells = [&job.name, &job.added, &job.tries, &job.text];
@@ -214,6 +231,18 @@ fn jobs(frame: &mut Frame, app: &mut App, area: Rect) {
         .row_highlight_style(chosen());
     let mut state = TableState::new().with_selected(Some(place - from));
     frame.render_stateful_widget(table, list, &mut state);
+}
+
+/// Names a state in a few letters, for a narrow screen.
+fn brief(state: &JobState) -> &'static str {
+    match state {
+        JobState::Waiting => "wait",
+        JobState::Delayed => "delay",
+        JobState::Prioritized => "prio",
+        JobState::Completed => "done",
+        JobState::WaitingChildren => "kids",
+        state => state.as_str(),
+    }
 }
 
 fn help(frame: &mut Frame, app: &mut App, area: Rect) {

@@ -46,7 +46,7 @@ impl JobRow {
             Ok(job) => Self {
                 id,
                 name: say::short(job.name(), 24),
-                added: job.timestamp().map_or_else(|| "-".to_owned(), say::ago),
+                added: job.timestamp().map_or_else(|| "-".to_owned(), |at| roughly(&say::ago(at))),
                 tries: format!("{}/{}", job.attempts_made(), job.attempts().max(1)),
                 text: say::short(job.failed_reason().unwrap_or_else(|| job.data_json()), 200),
             },
@@ -56,6 +56,15 @@ impl JobRow {
                 Self { id, name, added, tries, text }
             }
         }
+    }
+}
+
+/// Leaves out the second unit of a time, for which a column has no room: `31m ago`, `in 2h`.
+fn roughly(ago: &str) -> String {
+    match ago.split(' ').collect::<Vec<_>>().as_slice() {
+        ["in", large, _] => format!("in {large}"),
+        [large, _, "ago"] => format!("{large} ago"),
+        _ => ago.to_owned(),
     }
 }
 

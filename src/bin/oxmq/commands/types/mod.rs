@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::{Global, Types};
 use crate::connect::{self, AnyJob, AnyQueue};
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome, STOPPED};
 use crate::say;
 use shape::{Shape, property};
 
@@ -42,15 +42,9 @@ struct Observed {
 pub(crate) async fn run(global: &Global, args: Types) -> Outcome {
     let (_client, queue) = connect::queue(global, &args.queue).await?;
     let mut observed = Observed::default();
-    for state in JobState::ALL {
-        // The jobs added last may differ from those added first.
-        let half = args.sample.div_ceil(2);
-        for order in [Order::Descending, Order::Ascending] {
-            sample(&queue, state, order, half, &mut observed).await?;
-        }
-    }
+    let is_whole = say::unless_stopped(sample_all(&queue, args.sample, &mut observed)).await.transpose()?.is_some();
     if observed.left_out > 0 {
-        eprintln!("left out: {} jobs with names beyond the first {MOST_NAMES}", observed.left_out);
+        eprintln!("left out: {} with names beyond the first {MOST_NAMES}", say::jobs(observed.left_out));
     }
     if global.json {
         say::json(&schema(&args.queue, &observed));
@@ -59,6 +53,20 @@ pub(crate) async fn run(global: &Global, args: Types) -> Outcome {
         say::line(say::escaped(&text));
     } else {
         say::line(typescript(&args.queue, &observed));
+    }
+    if is_whole {
+        return Ok(());
+    }
+    let seen = say::many(observed.jobs, "job");
+    Err(Failure::new(STOPPED, format!("stopped: this is of the {seen} seen so far; --sample looks at fewer")))
+}
+
+async fn sample_all(queue: &AnyQueue, most: u64, observed: &mut Observed) -> Outcome {
+    for state in JobState::ALL {
+        // The jobs added last may differ from those added first.
+        for order in [Order::Descending, Order::Ascending] {
+            sample(queue, state, order, most.div_ceil(2), observed).await?;
+        }
     }
     Ok(())
 }
@@ -108,16 +116,15 @@ impl Observed {
 fn typescript(queue: &str, observed: &Observed) -> String {
     let line = |text: &str| say::clean(text).replace("*/", "* /");
     let mut text = format!(
-        "// Observed in {} stored jobs of the queue {}, and not declared: other jobs may look otherwise.\n\
+        "// Observed in {} of the queue {}, and not declared: other jobs may look otherwise.\n\
          // What a Rust program declares is written by the feature `schema` of oxmq, from its kinds of jobs.\n\n\
          /** From the names of jobs to their data and results, as they were seen. */\n\
          export interface ObservedJobs {{\n",
-        say::number(observed.jobs),
+        say::many(observed.jobs, "stored job"),
         line(queue),
     );
     for (name, seen) in &observed.names {
-        text +=
-            &format!("  /** Seen in {} jobs, {} results. */\n", say::number(seen.jobs), say::number(seen.result.seen));
+        text += &format!("  /** Seen in {}, {}. */\n", say::jobs(seen.jobs), say::many(seen.result.seen, "result"));
         let (data, result) = (seen.data.typescript(1), seen.result.typescript(1));
         text += &format!("  {}: {{ data: {data}; result: {result} }};\n", property(name));
     }
@@ -128,7 +135,7 @@ fn schema(queue: &str, observed: &Observed) -> Value {
     let names = observed.names.iter().map(|(name, seen)| {
         let schemas = json!({
             "type": "object",
-            "description": format!("Seen in {} jobs, {} results.", seen.jobs, seen.result.seen),
+            "description": format!("Seen in {}, {}.", say::jobs(seen.jobs), say::many(seen.result.seen, "result")),
             "properties": { "data": seen.data.schema(), "result": seen.result.schema() },
         });
         (name.clone(), schemas)
@@ -136,7 +143,7 @@ fn schema(queue: &str, observed: &Observed) -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": format!("Jobs of the queue {queue}"),
-        "description": format!("Observed in {} stored jobs, and not declared: other jobs may look otherwise.", observed.jobs),
+        "description": format!("Observed in {}, and not declared: other jobs may look otherwise.", say::many(observed.jobs, "stored job")),
         "type": "object",
         "properties": names.collect::<Map<_, _>>(),
     })
