@@ -71,6 +71,10 @@ browser:
 test-dashboard: setup browser $(BOARD)/node_modules/.package-lock.json ## the dashboard in a browser, and bull-board on our queues
 	$(CARGO) test --all-features --test main dashboard:: -- --ignored --skip pictures
 
+.PHONY: night
+night: setup ## the call at night of docs/night.md, step by step in a terminal of 80 × 24
+	$(CARGO) test --all-features --test main cli::night
+
 .PHONY: pictures
 pictures: setup browser ## pictures of the dashboard's pages, in target/tmp/dashboard
 	$(CARGO) test --all-features --test main dashboard::browser::pictures -- --ignored

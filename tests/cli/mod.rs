@@ -6,6 +6,7 @@ mod breaking_off;
 mod doctor;
 mod hostile;
 mod looking;
+mod night;
 mod on_cluster;
 mod serving;
 mod setting_up;
