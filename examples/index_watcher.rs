@@ -8,7 +8,8 @@
 //! - **One build at a time.** There is one `build-index` job per index, by its deduplication. A change that comes while it
 //!   runs is set aside, and makes one more job when it has ended.
 //! - **Nothing is missed.** Each process asks for every index once when it starts. An index that is up to date costs a
-//!   look at its directory.
+//!   look at its directory. The system reports changes of its own machine only: where others write to a network file
+//!   system, run a watcher there too, or ask for all indexes now and then.
 //! - **Crashes do no harm.** The words of each document are kept in OUT, so the next start goes on from there. If a
 //!   process dies, another one gets its job once the lock has expired.
 //! - **Late builds change nothing.** Each start of a job gets a greater number than all starts before it. The index is
@@ -22,13 +23,13 @@ mod index;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use changes::changed_indexes;
-use index::{BuildIndex, Built, Index, QUEUE, revision, write_whole};
+use index::{BuildIndex, Built, Index, QUEUE, is_plain, revision, write_whole};
 use notify::{RecursiveMode, Watcher};
 use oxmq::job::CancellationToken;
 use oxmq::kind::JobOf;
@@ -41,6 +42,9 @@ use tokio::sync::mpsc;
 const QUIET: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_millis(500);
 
+/// Two changes of a file within this time may leave it with one time of change, by the clocks of file systems.
+const TICK: Duration = Duration::from_secs(2);
+
 struct Places {
     documents: PathBuf,
     out: PathBuf,
@@ -49,6 +53,8 @@ struct Places {
 /// What was read of a document.
 #[derive(Serialize, Deserialize)]
 struct Document {
+    /// Whether the last change was old when it was read: soon after it, one more change may leave no trace.
+    is_settled: bool,
     changed: SystemTime,
     bytes: u64,
     words: BTreeMap<String, u64>,
@@ -60,6 +66,9 @@ async fn build_index(
     cancelled: CancellationToken,
 ) -> Result<Built, Halt> {
     let index = job.data().index.clone();
+    if !is_plain(&index) {
+        return Err(Halt::unrecoverable("an index is named as its directory is"));
+    }
     let revision = revision(job.id(), job.attempts_started()).ok_or_else(|| Halt::unrecoverable("an id of its own"))?;
     let out = places.out.join(&index);
     let _noted = Noted::begin(&places.out, &format!("{index} {revision}"))?;
@@ -87,34 +96,55 @@ async fn build_index(
     Ok(Built { index, revision, documents: built.len() })
 }
 
-/// Returns the words of a document, without reading it if it has not changed; `None` if it does not exist.
+/// Returns the words of a document, without reading it if it has not changed; `None` if it does not exist or is no text.
+/// Any other error fails the attempt: an index without a document that is only unreadable now would be wrong.
 fn words(path: &Path, known: &Path) -> std::io::Result<Option<BTreeMap<String, u64>>> {
-    let Ok(meta) = std::fs::metadata(path) else { return Ok(None) };
+    let none_if_gone = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::IsADirectory | ErrorKind::InvalidData => Ok(None),
+        _ => Err(error),
+    };
+    let meta = match std::fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(error) => return none_if_gone(error),
+    };
     let (changed, bytes) = (meta.modified()?, meta.len());
     if let Ok(text) = std::fs::read(known)
         && let Ok(document) = serde_json::from_slice::<Document>(&text)
         && (document.changed, document.bytes) == (changed, bytes)
+        && document.is_settled
     {
         return Ok(Some(document.words));
     }
-    let Ok(text) = std::fs::read_to_string(path) else { return Ok(None) };
+    let is_settled = changed.elapsed().is_ok_and(|age| age > TICK);
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => return none_if_gone(error),
+    };
     let mut words = BTreeMap::new();
     for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
         *words.entry(word.to_lowercase()).or_default() += 1;
     }
-    let document = Document { changed, bytes, words };
+    let document = Document { is_settled, changed, bytes, words };
     write_whole(known, &document)?;
     Ok(Some(document.words))
 }
 
 fn files(dir: &Path) -> std::io::Result<BTreeMap<String, PathBuf>> {
-    let Ok(entries) = std::fs::read_dir(dir) else { return Ok(BTreeMap::new()) };
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        // An index whose directory was removed is empty; so is a file that is no index.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(BTreeMap::new());
+        }
+        Err(error) => return Err(error),
+    };
     let named =
         entries.map(|entry| entry.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path())));
     named.collect()
 }
 
-/// Logs when a build begins and ends, so that one can see that no two builds of an index overlap.
+/// Logs when a build begins and ends, so that one can see that no two builds of an index overlap. Production needs no
+/// such log.
 struct Noted(PathBuf, String);
 
 impl Noted {
@@ -194,7 +224,7 @@ async fn main() -> anyhow::Result<()> {
     println!("watching {}", documents.display());
     let ended = tokio::select! {
         watched = watch(&queue, &documents) => watched,
-        signal = tokio::signal::ctrl_c() => signal.map_err(Into::into),
+        () = support::told_to_stop() => Ok(()),
     };
     worker.close().await;
     ended

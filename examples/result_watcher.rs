@@ -15,9 +15,12 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use index::{BuildIndex, Built, QUEUE, greatest};
+use index::{BuildIndex, Built, QUEUE, greatest, is_plain, prune};
 use oxmq::events::{Delivery, QueueEvent};
 use oxmq::{Client, JobKind};
+
+/// How many revisions of an index are kept.
+const KEPT: usize = 3;
 
 /// Publishes a revision of an index; returns whether readers take it from now on.
 fn publish(out: &Path, index: &str, revision: &str) -> std::io::Result<bool> {
@@ -26,8 +29,14 @@ fn publish(out: &Path, index: &str, revision: &str) -> std::io::Result<bool> {
         return Ok(false);
     }
     std::fs::create_dir_all(&published)?;
-    match std::fs::hard_link(out.join(index).join("built").join(revision), published.join(revision)) {
-        Ok(()) => Ok(greatest(&published).is_some_and(|newest| newest == revision)),
+    let built = out.join(index).join("built");
+    match std::fs::hard_link(built.join(revision), published.join(revision)) {
+        Ok(()) => {
+            let is_newest = greatest(&published).is_some_and(|newest| newest == revision);
+            prune(&built, KEPT)?;
+            prune(&published, KEPT)?;
+            Ok(is_newest)
+        }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
         // Somebody has removed the file. A later build has an event of its own, and this one must not be delivered
         // again for ever.
@@ -36,9 +45,16 @@ fn publish(out: &Path, index: &str, revision: &str) -> std::io::Result<bool> {
     }
 }
 
-/// Publishes what is built, if events were trimmed before they were read.
+/// Publishes the newest build of each index: at the start, since the first listener under a name begins with the events
+/// from then on, and if events were trimmed before they were read.
 fn publish_all(out: &Path) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(out)?.filter_map(Result::ok) {
+    let entries = match std::fs::read_dir(out) {
+        Ok(entries) => entries,
+        // Nothing was built yet.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries.filter_map(Result::ok) {
         let index = entry.file_name().to_string_lossy().into_owned();
         if let Some(revision) = greatest(&entry.path().join("built")) {
             publish(out, &index, &revision)?;
@@ -51,7 +67,7 @@ fn take(out: &Path, event: QueueEvent) -> anyhow::Result<()> {
     match event {
         QueueEvent::Completed { job_id, return_value, .. } => {
             let Ok(Built { index, revision, documents }) = return_value.parse() else { return Ok(()) };
-            if publish(out, &index, &revision)? {
+            if is_plain(&index) && is_plain(&revision) && publish(out, &index, &revision)? {
                 println!("published {index} {revision}: {documents} documents, by job {job_id}");
             }
         }
@@ -74,16 +90,24 @@ async fn main() -> anyhow::Result<()> {
     let client = Client::connect(&redis.url).await?;
     let mut cursor = client.event_cursor(QUEUE, &name).open().await?;
     println!("reading results as {name}");
+    publish_all(&out)?;
+    // One for all rounds: a signal that comes between two of them is not lost.
+    let mut stop = std::pin::pin!(support::told_to_stop());
     loop {
         let delivery = tokio::select! {
             delivery = cursor.recv() => delivery,
-            signal = tokio::signal::ctrl_c() => return Ok(signal?),
+            () = &mut stop => return Ok(()),
         };
         match delivery {
             Delivery::Event { id, event } => {
                 take(&out, event)?;
-                cursor.ack(id).await?;
+                // Acknowledging a later event acknowledges this one too, so an outage is no reason to end.
+                if let Err(error) = cursor.ack(id).await {
+                    eprintln!("not acknowledged: {error}");
+                }
             }
+            // It goes on by itself when the cause is mended.
+            Delivery::Refused { problem } => println!("ALERT: the events cannot be read: {problem}"),
             gap => {
                 println!("{gap:?}: publishing the newest build of each index");
                 publish_all(&out)?;

@@ -1,6 +1,7 @@
 //! Every example runs to its end and prints what its head promises.
 
 mod changes;
+mod files;
 mod watchers;
 
 use std::path::PathBuf;

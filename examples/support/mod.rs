@@ -29,3 +29,14 @@ pub(crate) fn own() -> Redis {
     eprintln!("a redis-server of our own runs on port {} meanwhile", own.port());
     Redis { url: own.url(), _own: Some(own) }
 }
+
+/// Containers and systemd stop a process by SIGTERM, a terminal by SIGINT.
+#[allow(dead_code, reason = "only services are stopped")]
+pub(crate) async fn told_to_stop() {
+    let mut term =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).expect("a handler can be set");
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
