@@ -111,6 +111,11 @@ pub(crate) fn without_secrets(error: &RedisError) -> BoxError {
                 there is `sentinel_password`"
             .into();
     }
+    // The driver leaves out what the server says, in some cases only because it has no password.
+    if error.kind() == ErrorKind::AuthenticationFailed {
+        return "Authentication failed (WRONGPASS): the server knows no such user or another password, or it has none"
+            .into();
+    }
     let mut text = error.to_string();
     if matches!(error.kind(), ErrorKind::Io | ErrorKind::InvalidClientConfig) {
         // The driver writes `what - Io: details`.
