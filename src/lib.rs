@@ -126,7 +126,7 @@ pub use job::{Job, JobRef, JobState};
 #[doc(inline)]
 pub use kind::JobKind;
 #[doc(inline)]
-pub use options::{Backoff, Deduplication, JobOptions, KeepJobs};
+pub use options::{Backoff, Deduplication, JobFilter, JobOptions, KeepJobs};
 #[doc(inline)]
 pub use partitioned::Partitioned;
 #[doc(inline)]
