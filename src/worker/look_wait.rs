@@ -9,9 +9,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::shared_wait::{SOON, Seat};
-use super::wait::Woken;
 use crate::engine::look::{WORK, which_have};
-use crate::engine::marker::look_for_marker;
+use crate::engine::marker::{Woken, look_for_marker};
 
 /// How often a worker looks: a job in an idle queue waits at most this long for it.
 const LOOK: Duration = Duration::from_millis(500);
