@@ -5,6 +5,8 @@ use std::fmt;
 
 /// Writes an error and its causes as a log line has them, `error: cause: cause`, each once.
 ///
+/// It is one line without control characters: an error may repeat the id of a job, which its producer has chosen.
+///
 /// Errors about JSON are written without the JSON's values, which may be a job's data, even if another error repeats
 /// the text of its cause.
 pub(crate) struct WithCauses<'a>(pub(crate) &'a (dyn StdError + 'static));
@@ -18,7 +20,9 @@ impl fmt::Display for WithCauses<'_> {
         let text = |error: &(dyn StdError + 'static)| {
             with_values.iter().fold(error.to_string(), |text, (with, without)| text.replace(with, without))
         };
-        join(f, texts(self.0, text))
+        let mut line = String::new();
+        join(&mut line, texts(self.0, text))?;
+        f.write_str(&line.replace(char::is_control, " "))
     }
 }
 

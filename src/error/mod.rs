@@ -252,12 +252,6 @@ impl JobPlace {
     }
 }
 
-impl fmt::Display for JobPlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "job {} of {}", self.id, self.queue)
-    }
-}
-
 /// Why the server refused a call: BullMQ's numeric codes, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -3,7 +3,31 @@
 use std::fmt;
 
 use super::causes::without_values;
-use super::{Error, Reason};
+use super::{Error, JobPlace, Reason};
+
+/// A text that others have chosen, such as the id of a job, without its control characters: in a log or on a terminal a
+/// line break would forge a line, and an escape sequence could do anything.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in self.0.split_inclusive(char::is_control) {
+            match part.chars().next_back() {
+                Some(last) if last.is_control() => {
+                    write!(f, "{}{}", &part[..part.len() - last.len_utf8()], last.escape_default())?;
+                }
+                _ => f.write_str(part)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for JobPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "job {} of {}", Escaped(&self.id), Escaped(&self.queue))
+    }
+}
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -16,10 +40,12 @@ impl fmt::Display for Error {
             Self::Refused { op, id, reason, parent } => {
                 write!(f, "{op}: ")?;
                 if !id.is_empty() {
-                    write!(f, "job {id}: ")?;
+                    write!(f, "job {}: ", Escaped(id))?;
                 }
                 match (reason, parent) {
-                    (Reason::MissingParent, Some(parent)) => write!(f, "the parent {parent} does not exist"),
+                    (Reason::MissingParent, Some(parent)) => {
+                        write!(f, "the parent {} does not exist", Escaped(parent))
+                    }
                     _ => write!(f, "{reason}"),
                 }
             }
@@ -37,7 +63,7 @@ impl fmt::Display for Error {
                 };
                 write!(f, " {problem}")?;
                 if let Some(path) = path {
-                    write!(f, " at `{path}`")?;
+                    write!(f, " at `{}`", Escaped(path))?;
                 }
                 match cause.line() {
                     // What a type says of itself when it is written is no value.
@@ -45,13 +71,15 @@ impl fmt::Display for Error {
                     _ => write!(f, ": {}", without_values(cause)),
                 }
             }
-            Self::Undecodable { id, field, problem } => write!(f, "job {id}: field {field}: {problem}"),
+            Self::Undecodable { id, field, problem } => {
+                write!(f, "job {}: field {field}: {}", Escaped(id), Escaped(problem))
+            }
             Self::InvalidOption { option, problem } => write!(f, "option {option}: {problem}"),
             Self::Panicked { task, problem } => write!(f, "the {task} panicked and was started again: {problem}"),
             Self::ServerVersion { found } => {
                 write!(f, "the server has version {found}; 6.2 or newer is needed")
             }
-            Self::JobFailed { id, reason } => write!(f, "job {id} failed: {reason}"),
+            Self::JobFailed { id, reason } => write!(f, "job {} failed: {reason}", Escaped(id)),
             Self::Timeout { op, after, job: None } => write!(f, "{op}: no answer within {after:?}"),
             Self::Timeout { op, after, job: Some(job) } => {
                 write!(f, "{op}: {job} has not finished within {after:?}")
@@ -59,7 +87,7 @@ impl fmt::Display for Error {
             Self::QueueState { op, problem } => write!(f, "{op}: {problem}"),
             Self::NotPermitted { op, command } => write!(f, "{op}: the server does not permit {command}"),
             Self::Scheduler { scheduler, problem } => {
-                write!(f, "job scheduler {scheduler}: no next run: {problem}")
+                write!(f, "job scheduler {}: no next run: {problem}", Escaped(scheduler))
             }
             Self::Partitions { op, of, failed } => {
                 write!(f, "{op}: {} of {of} partitions failed: {failed}", failed.iter().count())
@@ -183,5 +211,30 @@ mod tests {
             let boxed = BoxError::from(reported);
             assert_eq!(super::super::causes_beyond(&*boxed, &boxed.to_string()).len(), usize::from(below.is_some()));
         }
+    }
+
+    #[test]
+    fn what_others_have_chosen_cannot_forge_a_line_or_reach_a_terminal() {
+        let odd = "7\nERROR all is lost\x1b[2J\u{9b}é";
+        let place = || Some(Box::new(JobPlace::new(odd, odd)));
+        let wrong = || serde_json::from_str::<u32>("[]").unwrap_err();
+        let errors = [
+            Error::refused("add", odd, Reason::MissingJob),
+            Error::refused("add", odd, Reason::MissingParent).with_parent(Some(odd)),
+            Error::Json { what: "data", job: place(), path: Some(odd.into()), cause: wrong() },
+            Error::Undecodable { id: odd.into(), field: "opts", problem: odd.into() },
+            Error::JobFailed { id: odd.into(), reason: "no".into() },
+            Error::Timeout { op: "wait", after: Duration::from_secs(1), job: place() },
+            Error::Scheduler { scheduler: odd.into(), problem: "no".into() },
+        ];
+        for error in errors {
+            let text = error.to_string();
+            assert!(!text.contains(char::is_control), "{text:?}");
+            assert!(text.contains(r"7\nERROR all is lost\u{1b}[2J\u{9b}é"), "{text}");
+        }
+        // The reason of a failure is the processor's own, and may have several lines; in a log it has one.
+        let failed = Error::JobFailed { id: "7".into(), reason: "a\nb\x1b[2J".into() };
+        assert_eq!(failed.to_string(), "job 7 failed: a\nb\x1b[2J");
+        assert_eq!(WithCauses(&failed).to_string(), "job 7 failed: a b [2J");
     }
 }
