@@ -9,6 +9,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+// By its path, since the examples include this file by its own.
+#[cfg(unix)]
+#[path = "leftovers.rs"]
+mod leftovers;
+
 /// Starts redis-server, prints its process id, and ends it when its own stdin is closed: however this process dies, no
 /// server is left behind. A line `keep` keeps the directory for a restart.
 const WATCHDOG: &str = r#"dir=$1; shift
@@ -227,7 +232,7 @@ impl Drop for RedisServer {
     }
 }
 
-/// Creates a new directory for a server.
+/// Creates a new directory for a server. The first one of a process removes those that killed processes have left behind.
 #[doc(hidden)]
 #[must_use]
 pub fn fresh_dir() -> PathBuf {
@@ -236,6 +241,11 @@ pub fn fresh_dir() -> PathBuf {
     let dir = std::env::temp_dir().join(name);
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir).expect("directory for redis-server");
+    #[cfg(unix)]
+    {
+        static CLEARED: std::sync::Once = std::sync::Once::new();
+        CLEARED.call_once(|| leftovers::remove_beside(&dir));
+    }
     dir
 }
 
