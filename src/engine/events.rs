@@ -6,12 +6,12 @@ use super::{Engine, Until};
 use crate::connection::{BlockingLink, CallFailure, Pauses, without_secrets};
 use crate::error::{BoxError, Error, Result};
 use crate::script::Call;
-pub(crate) use crate::script::event_stream::Entry;
+pub(crate) use crate::script::event_stream::StreamEntry;
 use crate::script::event_stream::{
     event_before, event_up_to, find_event, has_lost_entries, newest_event, oldest_event, read_events,
 };
 use crate::script::find_finish::find_finish;
-pub(crate) use crate::script::find_finish::{EventPage, FinishTrace, Step};
+pub(crate) use crate::script::find_finish::{EventEffect, EventPage, FinishTrace};
 use crate::script::marker::count_keys;
 use crate::script::publish::publish_event;
 use crate::script::read_finished::read_finished;
@@ -152,7 +152,7 @@ pub(crate) struct Batch {
     /// Whether entries are certain to be missing, since the server has lost its latest data.
     pub(crate) is_rollback: bool,
     /// The entries, in order; never empty.
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) entries: Vec<StreamEntry>,
 }
 
 /// Reads a queue's event stream on a connection of its own, and reconnects after failures.

@@ -12,7 +12,7 @@ use crate::script::count_children::ChildCounts;
 use crate::script::get_children::{ChildKind, ChildPage};
 use crate::script::get_meta::QueueMeta;
 use crate::script::get_metrics::Metrics;
-use crate::script::list_jobs::{Page, Span};
+use crate::script::list_jobs::{ReadSpan, Span};
 use crate::script::read_finished::{Finished, read_finished};
 use crate::script::{self, Call, list_ids, list_jobs};
 use crate::state::{JobCounts, JobState};
@@ -110,14 +110,14 @@ impl Engine {
     }
 
     /// Reads spans to their ends, one after the other in the answer.
-    async fn list<T>(&self, mut spans: Vec<Span>, ask: impl Fn(&[Span]) -> Call<Vec<Page<T>>>) -> Result<Vec<T>> {
+    async fn list<T>(&self, mut spans: Vec<Span>, ask: impl Fn(&[Span]) -> Call<Vec<ReadSpan<T>>>) -> Result<Vec<T>> {
         let mut groups: Vec<Vec<T>> = spans.iter().map(|_| Vec::new()).collect();
         let mut open: Vec<usize> = (0..spans.len()).collect();
         while !open.is_empty() {
             let asked: Vec<Span> = open.iter().map(|&span| spans[span].clone()).collect();
             let pages = self.call(ask(&asked)).await?;
             let mut still_open = Vec::new();
-            for (i, Page { rest, items }) in open.into_iter().zip(pages) {
+            for (i, ReadSpan { rest, items }) in open.into_iter().zip(pages) {
                 let span = &mut spans[i];
                 let found = u64::try_from(items.len()).unwrap_or(u64::MAX);
                 span.want = span.want.map(|want| want.saturating_sub(found));

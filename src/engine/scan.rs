@@ -11,7 +11,7 @@ use super::Engine;
 use crate::error::{Error, Result};
 use crate::options::JobFilter;
 use crate::script::remove_jobs::Gone;
-use crate::script::scan_jobs::{Scanned, Search, Seen};
+use crate::script::scan_jobs::{LookedAt, Scanned, Search};
 use crate::script::{self, Call, Resend};
 use crate::state::{JobState, Order};
 use crate::wire::job::{RawJob, Undecodable, UndecodableKind};
@@ -59,7 +59,7 @@ impl JobsCursor {
 
     /// Takes over where a step has ended; `is_ascending` is the order of that step, and `again` how many of its jobs had been
     /// dealt with before.
-    fn advance(&mut self, seen: Seen, is_ascending: bool, again: u64) {
+    fn advance(&mut self, seen: LookedAt, is_ascending: bool, again: u64) {
         let is_list = seen.top.is_empty();
         let left = self.left.unwrap_or(seen.length).saturating_sub(seen.looked_at.saturating_sub(again));
         self.looked_at += seen.looked_at;
@@ -253,7 +253,7 @@ impl Scan {
     }
 
     /// Goes on behind what a step has seen.
-    fn advance(&mut self, seen: Seen, again: u64) {
+    fn advance(&mut self, seen: LookedAt, again: u64) {
         let state = self.filter.states.get(self.cursor.state);
         let is_ascending = state.is_some_and(|&state| self.is_ascending(state));
         self.cursor.advance(seen, is_ascending, again);
@@ -265,7 +265,7 @@ impl Scan {
         engine: &Engine,
         most: u64,
         ask: impl Fn(&Search<'_>) -> Call<Scanned<T>>,
-    ) -> Result<Option<(Found<T>, Seen)>> {
+    ) -> Result<Option<(Found<T>, LookedAt)>> {
         let Some(&state) = self.filter.states.get(self.cursor.state) else { return Ok(None) };
         let Some(suffix) = state.suffix() else {
             return Err(Error::invalid("filter", "there is no such set of jobs"));

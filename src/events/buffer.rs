@@ -5,7 +5,7 @@ use std::sync::MutexGuard;
 use std::task::{Context, Poll, Waker};
 
 use super::Delivery;
-use crate::engine::events::{Batch, Entry};
+use crate::engine::events::{Batch, StreamEntry};
 use crate::sync::Lock;
 use crate::wire::{EventId, QueueEvent};
 
@@ -41,7 +41,7 @@ struct Slot {
     is_rollback: bool,
     /// Why the server did not let us read before this one; delivered before the gap.
     refusal: Option<String>,
-    entry: Entry,
+    entry: StreamEntry,
 }
 
 impl Buffer {
@@ -145,7 +145,7 @@ mod tests {
 
     fn batch(ids: std::ops::Range<u64>, bytes: usize, gap_after: Option<EventId>) -> Batch {
         let fields = |id: u64| vec![(b"event".to_vec(), format!("{id}").into_bytes()), (vec![], vec![b'x'; bytes])];
-        let entries = ids.map(|id| Entry { id: EventId::new(id, 0), fields: fields(id) }).collect();
+        let entries = ids.map(|id| StreamEntry { id: EventId::new(id, 0), fields: fields(id) }).collect();
         Batch { gap_after, is_rollback: false, entries }
     }
 

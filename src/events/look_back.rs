@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::wait_end::WaitEnd;
 use crate::engine::Engine;
-use crate::engine::events::{EventPage, FinishTrace, Step};
+use crate::engine::events::{EventEffect, EventPage, FinishTrace};
 use crate::error::Result;
 
 /// How many events are searched at most: what a stream holds by default.
@@ -57,8 +57,8 @@ impl Existed {
 #[derive(Debug)]
 struct Search {
     existed: Existed,
-    /// The newest step that may be of the job. It is the job's if no later `added` event comes before it in the search.
-    newest: Option<Step>,
+    /// The newest event that may be of the job. It is the job's if no later `added` event comes before it in the search.
+    newest: Option<EventEffect>,
     over: bool,
 }
 
@@ -67,20 +67,20 @@ impl Search {
         if self.over {
             return;
         }
-        let is_later_job = trace.id.ms() > limit && trace.step == Step::Added;
+        let is_later_job = trace.id.ms() > limit && trace.effect == EventEffect::Added;
         if is_later_job {
             self.newest = None;
         } else {
-            self.newest.get_or_insert_with(|| trace.step.clone());
+            self.newest.get_or_insert_with(|| trace.effect.clone());
         }
         self.over = trace.id.ms() <= limit;
     }
 
     fn outcome(self) -> Option<WaitEnd> {
         match self.newest? {
-            Step::Completed(json) => Some(WaitEnd::completed(json)),
-            Step::Failed(reason) => Some(WaitEnd::Failed(reason)),
-            Step::Added | Step::Elsewhere => None,
+            EventEffect::Completed(json) => Some(WaitEnd::completed(json)),
+            EventEffect::Failed(reason) => Some(WaitEnd::Failed(reason)),
+            EventEffect::Added | EventEffect::Elsewhere => None,
         }
     }
 }
@@ -126,11 +126,11 @@ mod tests {
     use super::*;
     use crate::wire::EventId;
 
-    /// Searches steps with their times, given newest first.
-    fn search(existed: Existed, steps: &[(u64, Step)]) -> Option<WaitEnd> {
+    /// Searches effects with their times, given newest first.
+    fn search(existed: Existed, effects: &[(u64, EventEffect)]) -> Option<WaitEnd> {
         let mut search = Search { existed, newest: None, over: false };
-        for (ms, step) in steps {
-            let trace = FinishTrace { id: EventId::new(*ms, 0), job: 0, step: step.clone() };
+        for (ms, effect) in effects {
+            let trace = FinishTrace { id: EventId::new(*ms, 0), job: 0, effect: effect.clone() };
             search.see(&trace, existed.limit(None, Instant::now()));
         }
         search.outcome()
@@ -151,9 +151,9 @@ mod tests {
 
     #[test]
     fn the_last_step_of_the_job_that_is_meant_counts() {
+        use EventEffect::{Added, Elsewhere, Failed};
         use Existed::At;
-        use Step::{Added, Elsewhere, Failed};
-        let done = |text: &str| Step::Completed(text.to_owned());
+        let done = |text: &str| EventEffect::Completed(text.to_owned());
         let result = |text: &str| Some(WaitEnd::Completed(text.to_owned()));
         assert_eq!(search(At(u64::MAX), &[(9, done("1")), (8, Elsewhere), (7, Added)]), result("1"));
         assert_eq!(search(At(u64::MAX), &[(9, Failed("x".into())), (7, Added)]), Some(WaitEnd::Failed("x".into())));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{JobCore, Seen};
+use super::{JobCore, JobIdentity};
 use crate::engine::Engine;
 use crate::engine::events::Finished;
 use crate::error::Result;
@@ -101,7 +101,7 @@ pub struct JobLogs {
 impl<D, R> JobRef<D, R> {
     pub(crate) fn to(queue: Arc<QueueCore>, id: String) -> Self {
         let raw = RawJob::of_id(id);
-        Self::of(Arc::new(JobCore { queue, raw, attempt: None, options: None, seen: Seen::default() }))
+        Self::of(Arc::new(JobCore { queue, raw, attempt: None, options: None, seen: JobIdentity::default() }))
     }
 
     pub(super) fn of(core: Arc<JobCore>) -> Self {
@@ -216,7 +216,7 @@ impl<D, R> JobRef<D, R> {
         R: DeserializeOwned,
     {
         Engine::check_id("wait_until_finished", self.id())?;
-        let Seen { born, at: seen } = self.core.seen;
+        let JobIdentity { born, at: seen } = self.core.seen;
         let job = Awaited { id: self.id(), born, seen };
         let json = self.core.queue.finished().wait_until_finished(job, Some(limit)).await?;
         json::read("returnvalue", &json).map_err(|error| error.of_job(self.core.place()))

@@ -397,7 +397,7 @@ async fn admit<D: DeserializeOwned, R>(
             attempt.locked(sent, options.lock_duration);
             queue.watch_cancels(&attempt);
             let (queue, options) = (Arc::clone(queue), Some(Arc::clone(options)));
-            let seen = super::Seen { born: raw.timestamp, at: None };
+            let seen = super::JobIdentity { born: raw.timestamp, at: None };
             Ok(Job::new(Arc::new(JobCore { queue, raw, attempt: Some(attempt), options, seen }), data))
         }
         Err(error) => {
@@ -413,7 +413,7 @@ pub(crate) fn held<D: DeserializeOwned, R>(
     options: &Arc<WorkerOptions>,
     raw: RawJob,
 ) -> Result<Job<D, R>> {
-    let seen = super::Seen { born: raw.timestamp, at: None };
+    let seen = super::JobIdentity { born: raw.timestamp, at: None };
     let core = JobCore { queue: Arc::clone(queue), raw, attempt: None, options: Some(Arc::clone(options)), seen };
     Job::read(Arc::new(core))
 }
@@ -492,7 +492,8 @@ fn log(queue: &QueueCore, raw: &RawJob, verdict: &Verdict) {
         failure.log(keys.queue(), raw.id(), &verdict.end);
     }
     if let Some(complaint) = &verdict.complaint {
-        tracing::warn!(job_id = raw.id(), queue = ?keys, "{complaint}");
+        let error = WithCauses(complaint);
+        tracing::warn!(job_id = raw.id(), queue = ?keys, %error, "a rule for the next attempt could not be followed");
     }
 }
 

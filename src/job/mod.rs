@@ -110,7 +110,7 @@ pub(crate) struct JobCore {
     pub(crate) attempt: Option<Arc<Attempt>>,
     /// The options of the worker that fetched it.
     pub(crate) options: Option<Arc<crate::options::WorkerOptions>>,
-    pub(crate) seen: Seen,
+    pub(crate) seen: JobIdentity,
 }
 
 impl JobCore {
@@ -122,14 +122,14 @@ impl JobCore {
 
 /// Identifies this job among those with its id, for callers that wait for it: the id may be given to another job later.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Seen {
+pub(crate) struct JobIdentity {
     /// The timestamp that it has in Redis, if that is known.
     pub(crate) born: Option<i64>,
     /// When it was known to exist; `None` if nobody will wait for it.
     pub(crate) at: Option<Instant>,
 }
 
-impl Seen {
+impl JobIdentity {
     /// Identifies a job that existed a moment ago, with its timestamp if it is known.
     pub(crate) fn now(born: Option<i64>) -> Self {
         Self { born, at: Some(Instant::now()) }
@@ -154,7 +154,7 @@ impl<D, R> Job<D, R> {
     where
         D: DeserializeOwned,
     {
-        let (queue, seen) = (Arc::clone(queue), Seen::now(raw.timestamp));
+        let (queue, seen) = (Arc::clone(queue), JobIdentity::now(raw.timestamp));
         Self::read(Arc::new(JobCore { queue, raw, attempt: None, options: None, seen }))
     }
 

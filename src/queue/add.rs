@@ -11,7 +11,7 @@ use tracing::{Instrument, Span};
 
 use super::{Queue, QueueCore};
 use crate::error::{Error, Result};
-use crate::job::{Job, JobCore, Seen};
+use crate::job::{Job, JobCore, JobIdentity};
 use crate::kind::JobKind;
 use crate::options::{Backoff, Deduplication, JobOptions, KeepJobs, OnChildFailure, ParentRef};
 use crate::script::add_jobs::{self, Placed};
@@ -540,7 +540,7 @@ pub(crate) fn added<D, R>(
     };
     // The timestamp of another job that stands for this one is not known.
     let born = matches!(added, Added::Created | Added::Replaced { .. }).then(|| i64::try_from(new.timestamp).ok());
-    let seen = Seen::now(born.flatten());
+    let seen = JobIdentity::now(born.flatten());
     let options = StoredOptions::parse(&new.opts).unwrap_or_default();
     let mut raw = RawJob::added(id, new.name, new.data, new.opts, options, new.timestamp, new.delay, new.priority);
     raw.set_deduplication_id(new.deduplication.map(|deduplication| deduplication.id));

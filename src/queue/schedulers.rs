@@ -12,7 +12,7 @@ use tracing::Instrument;
 use super::Queue;
 use crate::clock::{epoch_ms, from_epoch_ms, millis};
 use crate::error::{Error, Result};
-use crate::job::{Job, JobCore, Seen};
+use crate::job::{Job, JobCore, JobIdentity};
 use crate::kind::JobKind;
 use crate::options::JobOptions;
 use crate::scheduler::{Overlap, Repeat, Template, plan};
@@ -238,7 +238,7 @@ where
             upsert.priority,
         );
         raw.set_deduplication_id(upsert.deduplication_id);
-        let seen = Seen::now(i64::try_from(now).ok());
+        let seen = JobIdentity::now(i64::try_from(now).ok());
         let job = JobCore { queue: Arc::clone(&queue.core), raw, attempt: None, options: None, seen };
         Ok(Job::new(Arc::new(job), data))
     }

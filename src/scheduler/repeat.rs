@@ -221,19 +221,19 @@ impl Repeat {
         let from = epoch_ms(from);
         let start = self.start.map_or(0, epoch_ms);
         let end = self.end.map_or(u64::MAX, epoch_ms);
-        let step = match &self.when {
-            When::Every(span) => Step::Every(millis(*span)),
+        let rhythm = match &self.when {
+            When::Every(span) => Rhythm::Every(millis(*span)),
             When::Pattern(_) => {
                 let pattern = self.pattern(self.hash_seed.as_deref())?;
                 if pattern.is_hashed() && self.hash_seed.is_none() {
                     return Err(Error::invalid("hash_seed", "a pattern with `H` needs it"));
                 }
-                Step::Pattern { pattern: Box::new(pattern), start }
+                Rhythm::Pattern { pattern: Box::new(pattern), start }
             }
         };
-        let mut runs = Runs { step, end, left: self.limit.unwrap_or(u64::MAX), next: None };
-        runs.next = match &runs.step {
-            Step::Every(every) => {
+        let mut runs = Runs { rhythm, end, left: self.limit.unwrap_or(u64::MAX), next: None };
+        runs.next = match &runs.rhythm {
+            Rhythm::Every(every) => {
                 let offset = self.offset.map_or(0, millis);
                 Some(match self.start {
                     Some(_) => start.max(from),
@@ -245,8 +245,8 @@ impl Repeat {
                 })
                 .filter(|_| from <= end)
             }
-            Step::Pattern { .. } if self.immediately => Some(from).filter(|_| from <= end),
-            Step::Pattern { .. } => runs.after(from),
+            Rhythm::Pattern { .. } if self.immediately => Some(from).filter(|_| from <= end),
+            Rhythm::Pattern { .. } => runs.after(from),
         };
         Ok(runs)
     }
@@ -326,14 +326,14 @@ impl Repeat {
 /// The future runs of a schedule, in order. Created by [`Repeat::runs`].
 #[derive(Debug, Clone)]
 pub struct Runs {
-    step: Step,
+    rhythm: Rhythm,
     end: u64,
     left: u64,
     next: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
-enum Step {
+enum Rhythm {
     /// ms.
     Every(u64),
     Pattern {
@@ -345,10 +345,10 @@ enum Step {
 impl Runs {
     /// Returns the run after the one at `slot`, in ms.
     fn after(&self, slot: u64) -> Option<u64> {
-        match &self.step {
+        match &self.rhythm {
             // Node compares the end with the time at which it creates the next run, not with the time of that run.
-            Step::Every(every) => slot.checked_add(*every).filter(|_| slot <= self.end),
-            Step::Pattern { pattern, start } => pattern.next_after(slot.max(*start)).filter(|next| *next <= self.end),
+            Rhythm::Every(every) => slot.checked_add(*every).filter(|_| slot <= self.end),
+            Rhythm::Pattern { pattern, start } => pattern.next_after(slot.max(*start)).filter(|next| *next <= self.end),
         }
     }
 }

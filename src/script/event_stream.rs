@@ -11,12 +11,12 @@ use crate::wire::EventId;
 
 /// One entry of the stream, as the server sent it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Entry {
+pub(crate) struct StreamEntry {
     pub(crate) id: EventId,
     pub(crate) fields: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-impl Entry {
+impl StreamEntry {
     /// Returns the last field of this name; Node's reader too lets a later field win.
     pub(crate) fn field(&self, name: &str) -> Option<&[u8]> {
         self.fields.iter().rfind(|(field, _)| field == name.as_bytes()).map(|(_, value)| &**value)
@@ -28,7 +28,12 @@ impl Entry {
 }
 
 /// Reads at most `count` entries after `after`, as soon as there are some; `None` when `block` has passed.
-pub(crate) fn read_events(events: &str, after: EventId, count: usize, block: Duration) -> Call<Option<Vec<Entry>>> {
+pub(crate) fn read_events(
+    events: &str,
+    after: EventId,
+    count: usize,
+    block: Duration,
+) -> Call<Option<Vec<StreamEntry>>> {
     let call = Call::command("read_events", "XREAD").text("BLOCK").number(millis(block).clamp(1, MOST_MS));
     let call = call.text("COUNT").number(count).text("STREAMS").text(events).text(after.to_string());
     call.resend(Resend::Reads).read(entries)
@@ -36,7 +41,7 @@ pub(crate) fn read_events(events: &str, after: EventId, count: usize, block: Dur
 
 /// Reads the oldest `count` entries from the moment `ms` on.
 #[cfg(feature = "dashboard")]
-pub(crate) fn events_from(events: &str, ms: u64, count: u32) -> Call<Vec<Entry>> {
+pub(crate) fn events_from(events: &str, ms: u64, count: u32) -> Call<Vec<StreamEntry>> {
     let call = Call::command("read_events", "XRANGE").text(events).number(ms).text("+").text("COUNT").number(count);
     call.resend(Resend::Reads).read(listed)
 }
@@ -96,7 +101,7 @@ fn first(verb: &'static str, events: &str, from: &str, to: &str) -> Call<Option<
 }
 
 /// Reads the reply of `XREAD` for one stream.
-fn entries(value: Value) -> Option<Option<Vec<Entry>>> {
+fn entries(value: Value) -> Option<Option<Vec<StreamEntry>>> {
     let stream = match value {
         Value::Nil => return Some(None),
         Value::Array(mut streams) => match streams.pop() {
@@ -110,11 +115,11 @@ fn entries(value: Value) -> Option<Option<Vec<Entry>>> {
 }
 
 #[cfg(feature = "dashboard")]
-fn listed(value: Value) -> Option<Vec<Entry>> {
+fn listed(value: Value) -> Option<Vec<StreamEntry>> {
     reply::array(value)?.into_iter().map(entry).collect()
 }
 
-fn entry(item: Value) -> Option<Entry> {
+fn entry(item: Value) -> Option<StreamEntry> {
     let mut pair = reply::array(item)?.into_iter();
     let (Value::BulkString(id), fields) = (pair.next()?, pair.next()) else { return None };
     let mut flat = match fields {
@@ -127,7 +132,7 @@ fn entry(item: Value) -> Option<Entry> {
     while let (Some(Value::BulkString(name)), Some(Value::BulkString(value))) = (flat.next(), flat.next()) {
         fields.push((name, value));
     }
-    Some(Entry { id: EventId::decode(&id)?, fields })
+    Some(StreamEntry { id: EventId::decode(&id)?, fields })
 }
 
 #[cfg(test)]

@@ -25,12 +25,12 @@ pub(crate) struct FinishTrace {
     pub(crate) id: EventId,
     /// The position of the job among those asked for.
     pub(crate) job: usize,
-    pub(crate) step: Step,
+    pub(crate) effect: EventEffect,
 }
 
 /// What the event did to the job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum EventEffect {
     Added,
     Completed(String),
     Failed(String),
@@ -62,13 +62,13 @@ fn page(value: Value, jobs: usize) -> Option<EventPage> {
         let (name, job, value) = (string(items.next()?)?, items.next()?, text(items.next()?)?);
         let Value::Int(job) = job else { return None };
         let job = usize::try_from(job).ok()?.checked_sub(1).filter(|job| *job < jobs)?;
-        let step = match name.as_str() {
-            "added" => Step::Added,
-            "completed" => Step::Completed(value),
-            "failed" => Step::Failed(value),
-            _ => Step::Elsewhere,
+        let effect = match name.as_str() {
+            "added" => EventEffect::Added,
+            "completed" => EventEffect::Completed(value),
+            "failed" => EventEffect::Failed(value),
+            _ => EventEffect::Elsewhere,
         };
-        traces.push(FinishTrace { id, job, step });
+        traces.push(FinishTrace { id, job, effect });
     }
     Some(EventPage { now, oldest, traces })
 }

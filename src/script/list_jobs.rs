@@ -19,7 +19,7 @@ pub(crate) struct Span {
 }
 
 /// What one call has read of a span.
-pub(crate) struct Page<T> {
+pub(crate) struct ReadSpan<T> {
     /// The positions to go on with; `None` if that was all.
     pub(crate) rest: Option<(i64, i64)>,
     pub(crate) items: Vec<T>,
@@ -29,7 +29,7 @@ pub(crate) struct Page<T> {
 pub(crate) type Listed = (Vec<u8>, Vec<Pair>);
 
 /// Reads one page of jobs for each span, in order; the call looks at `budget` positions in all.
-pub(crate) fn list_jobs(ascending: bool, budget: u32, spans: &[Span]) -> Call<Vec<Page<Listed>>> {
+pub(crate) fn list_jobs(ascending: bool, budget: u32, spans: &[Span]) -> Call<Vec<ReadSpan<Listed>>> {
     ask("jobs", ascending, budget, spans).read_each(spans.len(), |value, spans| {
         pages(value, spans, |items| {
             let mut items = items.into_iter();
@@ -43,7 +43,7 @@ pub(crate) fn list_jobs(ascending: bool, budget: u32, spans: &[Span]) -> Call<Ve
 }
 
 /// Reads pages of ids, as [`list_jobs`] does of jobs.
-pub(crate) fn list_ids(ascending: bool, budget: u32, spans: &[Span]) -> Call<Vec<Page<String>>> {
+pub(crate) fn list_ids(ascending: bool, budget: u32, spans: &[Span]) -> Call<Vec<ReadSpan<String>>> {
     ask("ids", ascending, budget, spans).read_each(spans.len(), |value, spans| {
         pages(value, spans, |items| items.into_iter().map(reply::text).collect())
     })
@@ -57,13 +57,13 @@ fn ask(what: &str, ascending: bool, budget: u32, spans: &[Span]) -> Call<()> {
     call.resend(Resend::Reads)
 }
 
-fn pages<T>(value: Value, spans: usize, read: fn(Vec<Value>) -> Option<Vec<T>>) -> Option<Vec<Page<T>>> {
+fn pages<T>(value: Value, spans: usize, read: fn(Vec<Value>) -> Option<Vec<T>>) -> Option<Vec<ReadSpan<T>>> {
     let mut parts = reply::array(value)?.into_iter();
     let mut pages = Vec::with_capacity(spans);
     while let Some(first) = parts.next() {
         let (first, last) = (reply::string(first)?, reply::string(parts.next()?)?);
         let rest = if first == "done" { None } else { Some((first.parse().ok()?, last.parse().ok()?)) };
-        pages.push(Page { rest, items: read(reply::array(parts.next()?)?)? });
+        pages.push(ReadSpan { rest, items: read(reply::array(parts.next()?)?)? });
     }
     Some(pages).filter(|pages| pages.len() == spans)
 }

@@ -51,12 +51,12 @@ impl Search<'_> {
 #[derive(Debug)]
 pub(crate) struct Scanned<T> {
     pub(crate) items: Vec<T>,
-    pub(crate) seen: Seen,
+    pub(crate) seen: LookedAt,
 }
 
 /// What one step has looked at.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct LookedAt {
     pub(crate) done: bool,
     pub(crate) after: String,
     pub(crate) after_id: Vec<u8>,
@@ -100,7 +100,7 @@ pub(super) fn pairwise(items: Vec<Value>) -> impl Iterator<Item = Option<(Value,
 
 pub(super) fn scanned<T>(value: Value, read: fn(Vec<Value>) -> Option<Vec<T>>) -> Option<Scanned<T>> {
     let [done, after, after_id, length, looked_at, top, items] = reply::tuple(value)?;
-    let seen = Seen {
+    let seen = LookedAt {
         done: done == Value::Int(1),
         after: reply::text(after)?,
         after_id: reply::bytes(after_id)?,

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::connection::{Address, ConnectOptions, Link, NOWHERE};
 use crate::engine::{AddedChild, Engine, Notes, Written};
 use crate::error::Halt;
-use crate::job::{Attempt, JobCore, Seen};
+use crate::job::{Attempt, JobCore, JobIdentity};
 use crate::keys::QueueKeys;
 use crate::kind::JobKind;
 use crate::options::{JobOptions, WorkerOptions};
@@ -133,7 +133,7 @@ impl TestJob {
             raw,
             attempt: Some(Arc::new(attempt)),
             options: Some(Arc::new(WorkerOptions::default())),
-            seen: Seen::default(),
+            seen: JobIdentity::default(),
         };
         (core, queues, notes)
     }

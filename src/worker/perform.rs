@@ -14,7 +14,7 @@ use super::panics::catch;
 use super::stopping::within;
 use super::unrun::unrun;
 use super::verdict::{self, Verdict};
-use crate::job::{Attempt, JobCore, Seen};
+use crate::job::{Attempt, JobCore, JobIdentity};
 use crate::scheduler::{self, Turn};
 use crate::script::settle::{End, Handed, Outcome};
 use crate::telemetry::{self, Stopwatch};
@@ -168,7 +168,7 @@ fn started(
         let queue = &engine.keys;
         tracing::warn!(job_id = raw.id(), ?queue, option, "an option of the job cannot be read; it is ignored");
     }
-    let seen = Seen { born: raw.timestamp, at: None };
+    let seen = JobIdentity { born: raw.timestamp, at: None };
     let core = JobCore {
         queue: Arc::clone(&worker.queue),
         raw,

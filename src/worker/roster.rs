@@ -44,14 +44,14 @@ struct Listed {
 }
 
 /// A worker in a roster; dropping it removes the worker.
-pub(super) struct Entry {
+pub(super) struct Membership {
     roster: Arc<Roster>,
     name: String,
 }
 
 impl Rosters {
     /// Lists a worker under this name.
-    pub(super) fn enter(&self, engine: &Engine, name: &str) -> Entry {
+    pub(super) fn enter(&self, engine: &Engine, name: &str) -> Membership {
         let runtime = Handle::current().id();
         let mut rosters = self.0.lock();
         rosters.retain(|(at, roster)| *at == runtime || roster.listed.lock().has_task);
@@ -76,11 +76,11 @@ impl Rosters {
             });
         }
         roster.changed.notify_one();
-        Entry { roster, name: name.to_owned() }
+        Membership { roster, name: name.to_owned() }
     }
 }
 
-impl Drop for Entry {
+impl Drop for Membership {
     fn drop(&mut self) {
         let mut listed = self.roster.listed.lock();
         if let Some(number) = listed.names.get_mut(&self.name) {

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::health::LastFetch;
 use super::panics::{Panic, catch};
-use super::roster::{Entry, Rosters};
+use super::roster::{Membership, Rosters};
 use crate::connection::{BlockingLink, Link};
 use crate::engine::Engine;
 use crate::engine::look::{WORK, which_have};
@@ -139,7 +139,7 @@ impl SharedWaits {
     }
 
     /// Has a worker be listed that has no connection of its own, under the name that such a one would have.
-    pub(super) fn enter(&self, seat: &Seat) -> Entry {
+    pub(super) fn enter(&self, seat: &Seat) -> Membership {
         self.rosters.enter(&seat.engine, &seat.name)
     }
 

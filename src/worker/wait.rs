@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc};
 use super::event::EventSink;
 use super::look_wait::wait_looking;
 use super::panics::catch;
-use super::roster::Entry;
+use super::roster::Membership;
 use super::shared_wait::{Own, SOON, Seat, SharedWaits, is_possible};
 use super::supervise;
 use crate::connection::{BlockingLink, Link, Pauses};
@@ -111,7 +111,7 @@ struct WaitTask {
     /// Whether the loop waits for an answer.
     is_waiting: bool,
     /// Lists the worker while it has no connection that `getWorkers` finds.
-    entry: Option<Entry>,
+    entry: Option<Membership>,
 }
 
 impl WaitTask {

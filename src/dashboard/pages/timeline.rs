@@ -17,7 +17,7 @@ const EVENTS: u32 = 500;
 /// The server's clock stamps events, the clients' clocks stamp jobs; this much may lie between them, in ms.
 const SLACK: u64 = 2_000;
 
-pub(super) struct Step {
+pub(super) struct HistoryEntry {
     at: SystemTime,
     what: String,
     /// The end of the step, if it lasts for a time.
@@ -26,7 +26,7 @@ pub(super) struct Step {
 }
 
 /// Returns all known steps, in order.
-pub(super) async fn read(queue: &AnyQueue, known: &StoredJob) -> Vec<Step> {
+pub(super) async fn read(queue: &AnyQueue, known: &StoredJob) -> Vec<HistoryEntry> {
     let Ok(job) = &known.job else { return Vec::new() };
     let mut steps = Vec::new();
     let mut seen = std::collections::BTreeSet::new();
@@ -44,13 +44,13 @@ pub(super) async fn read(queue: &AnyQueue, known: &StoredJob) -> Vec<Step> {
                     QueueEvent::Delayed { due, .. } => due,
                     _ => None,
                 };
-                steps.push(Step { at: from_epoch_ms(id.ms()), what, until, class });
+                steps.push(HistoryEntry { at: from_epoch_ms(id.ms()), what, until, class });
             }
         }
     }
     if steps.is_empty() {
         let mut tell = |at: Option<SystemTime>, what: &str, class| {
-            steps.extend(at.map(|at| Step { at, what: what.to_owned(), until: None, class }));
+            steps.extend(at.map(|at| HistoryEntry { at, what: what.to_owned(), until: None, class }));
         };
         tell(job.timestamp(), "added", "");
         tell(job.processed_on(), "taken by a worker, the last time", "active");
@@ -89,7 +89,7 @@ fn words(event: &QueueEvent) -> Option<(String, &'static str)> {
     })
 }
 
-pub(super) fn show(steps: &[Step], known: &StoredJob, now: SystemTime) -> Markup {
+pub(super) fn show(steps: &[HistoryEntry], known: &StoredJob, now: SystemTime) -> Markup {
     let since = |n: usize| n.checked_sub(1).and_then(|before| steps[n].at.duration_since(steps[before].at).ok());
     html! {
         section #timeline.box aria-label="Timeline" data-swap {
