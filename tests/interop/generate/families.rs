@@ -9,7 +9,7 @@ use crate::interop::scenarios::{Step, add, add_numbered, complete, fail, fetch, 
 
 /// What the failure of a child does to its parent.
 #[derive(Clone, Copy, Debug)]
-enum Policy {
+pub(super) enum Policy {
     None,
     Fail,
     Ignore,
@@ -18,11 +18,11 @@ enum Policy {
 }
 
 impl Policy {
-    fn any() -> impl Strategy<Value = Self> {
+    pub(super) fn any() -> impl Strategy<Value = Self> {
         select(vec![Self::None, Self::Fail, Self::Ignore, Self::Remove, Self::Continue])
     }
 
-    fn set(self, o: &mut JobOpts) {
+    pub(super) fn set(self, o: &mut JobOpts) {
         match self {
             Self::None => {}
             Self::Fail => o.fail_parent_on_failure = Some(true),

@@ -3,6 +3,7 @@
 //! - `phrases`: steps that make sense one after the other, and the scenarios made of them.
 //! - `jobs`: what is done to one job.
 //! - `families`: parents, children and schedulers.
+//! - `trees`: scenarios about trees of jobs over several queues.
 //! - `queues`: what is done to all of a queue, by its worker and by the clock, and what is read.
 
 use std::cell::RefCell;
@@ -12,6 +13,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
 pub use self::phrases::random_scenario;
+pub use self::trees::random_trees;
 
 use super::ops::*;
 use super::scenarios::Step;
@@ -21,6 +23,7 @@ mod families;
 mod jobs;
 mod phrases;
 mod queues;
+mod trees;
 
 /// As [`random_scenario`], without most of what BullMQ 5 does otherwise than 6: pausing, deduplication, bulk retries, and
 /// the failure of parents.
