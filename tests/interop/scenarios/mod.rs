@@ -18,6 +18,7 @@ pub mod flow;
 pub mod limits;
 pub mod process;
 pub mod read;
+pub mod relatives;
 pub mod retention;
 pub mod retry;
 pub mod scheduler;
@@ -33,6 +34,7 @@ pub const TABLES: &[Table] = &[
     ("dedup", dedup::scenarios),
     ("delay", delay::scenarios),
     ("flow", flow::scenarios),
+    ("relatives", relatives::scenarios),
     ("limits", limits::scenarios),
     ("process", process::scenarios),
     ("read", read::scenarios),
