@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// Where a server listens.
 ///
-/// If you have a URL, use [`ConnectOptions::from_url`] instead.
+/// If you have a URL, use [`ConnectOptions::from_url`](crate::client::ConnectOptions::from_url) instead.
 ///
 /// ```
 /// use oxmq::ConnectOptions;
