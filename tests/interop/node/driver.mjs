@@ -470,7 +470,7 @@ const ops = {
     live.set(name, { worker, ledger, errors });
     if (a.cancels) {
       // As docs/cancellation.md says.
-      const events = new bull.QueueEvents(a.queue, { connection, prefix: a.prefix });
+      const events = new bull.QueueEvents(a.queue, { connection, prefix: a.prefix, lastEventId: '0-0' });
       events.on('error', complain('events'));
       events.on('cancelling', ({ jobId, reason }) => worker.cancelJob(jobId, reason));
       listeners.set(`${name} cancels`, { events });
