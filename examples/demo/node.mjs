@@ -14,7 +14,7 @@ const say = (text) => console.log(`  node   ${text}`);
 
 async function produce() {
   const queue = new Queue('to-rust', { connection });
-  const events = new QueueEvents('to-rust', { connection });
+  const events = new QueueEvents('to-rust', { connection, lastEventId: '0-0' });
   await events.waitUntilReady();
   const seen = { completed: 0, failed: 0, delayed: 0, progress: 0, words: 0, reasons: [] };
   let finish;

@@ -29,7 +29,7 @@ async fn node_and_oxmq_run_each_others_jobs_on_every_node() {
                 node.call(op, all).await.unwrap()
             };
             // Node adds, a worker of oxmq runs the jobs, and Node hears the events.
-            call("startQueueEvents", json!({})).await;
+            call("startQueueEvents", json!({ "opts": { "lastEventId": "0-0" } })).await;
             let processor = async |job: Job<Value, Value>| Ok::<_, Halt>(json!({ "ours": job.data() }));
             let worker = ours.worker(&name, processor).concurrency(3).start().unwrap();
             let mut ids = Vec::new();

@@ -320,7 +320,7 @@ async fn read_each_other(mixed: &Mixed) {
 /// Each waits for jobs that the other adds to and works on.
 async fn wait_for_each_other(version: BullMq) {
     let mixed = Mixed::start(version).await;
-    mixed.call("startQueueEvents", json!({})).await;
+    mixed.call("startQueueEvents", json!({ "opts": { "lastEventId": "0-0" } })).await;
     let wait = async |id: &str| {
         let args = json!({ "queue": "q", "job": id, "ttl": 10_000 });
         mixed.node.call("waitUntilFinished", args).await.map_err(|error| error.message)
