@@ -9,6 +9,7 @@ pub mod dump;
 pub mod eventually;
 pub mod failovers;
 pub mod fixture;
+pub mod gate;
 pub mod log;
 pub mod node;
 pub mod proxy;

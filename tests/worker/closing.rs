@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use futures::future::BoxFuture;
 use oxmq::job::CancelReason;
 use oxmq::worker::WorkerEvent;
 use oxmq::{Client, ConnectOptions, Halt, Job, JobState};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
 use crate::common::check::check;
 use crate::common::eventually::{eventually, eventually_within};
 use crate::common::fixture::{Fixture, Ledger, PATIENCE, listen};
+use crate::common::gate::Gate;
 use crate::common::server::RedisServer;
 
 /// Counts clients that wait in a blocking command.
@@ -25,36 +24,6 @@ async fn blocked(redis: &redis::aio::MultiplexedConnection) -> usize {
 async fn clients(redis: &redis::aio::MultiplexedConnection, name: &str) -> usize {
     let list: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut redis.clone()).await.unwrap();
     list.lines().filter(|line| line.contains(&format!("name={name}"))).count()
-}
-
-/// Holds jobs until they are released. A job that is active in Redis may not have started yet.
-#[derive(Clone)]
-struct Gate {
-    begun: Ledger,
-    open: Arc<Semaphore>,
-}
-
-impl Gate {
-    fn new() -> Self {
-        Self { begun: Ledger::default(), open: Arc::new(Semaphore::new(0)) }
-    }
-
-    /// Returns a processor whose jobs end when they are released.
-    fn processor(&self) -> impl Fn(Job<Value, ()>) -> BoxFuture<'static, Result<(), Halt>> + use<> {
-        let gate = self.clone();
-        move |job| {
-            let gate = gate.clone();
-            Box::pin(async move {
-                gate.begun.note(job.id());
-                gate.open.acquire().await?.forget();
-                Ok(())
-            })
-        }
-    }
-
-    fn let_go(&self) {
-        self.open.add_permits(100);
-    }
 }
 
 #[tokio::test]
@@ -84,7 +53,7 @@ async fn a_busy_worker_waits_for_its_jobs_and_takes_no_more() {
     gate.begun.until(3).await;
     let (report, ()) = tokio::join!(worker.close(), async {
         heard.until("closing", |event| matches!(event, WorkerEvent::Closing)).await;
-        gate.let_go();
+        gate.let_through(100);
     });
     assert_eq!((report.counts.completed, report.handed_back.len(), report.abandoned.len()), (3, 0, 0));
     assert_eq!(fixture.count(JobState::Waiting).await, 7);
@@ -227,7 +196,7 @@ async fn closing_returns_while_the_server_is_down() {
     gate.begun.until(1).await;
     server.kill();
     // The job ends in time, but the server cannot be told.
-    gate.let_go();
+    gate.let_through(100);
     let deadline = Duration::from_millis(500);
     let closing = futures::future::join(busy.close_within(deadline), idle.close_within(deadline));
     let (busy, idle) = tokio::time::timeout(PATIENCE, closing).await.expect("they close");
@@ -244,7 +213,7 @@ async fn a_dropped_worker_ends_its_jobs_and_takes_no_more() {
     gate.begun.until(1).await;
     drop(worker);
     heard.until("closing", |event| matches!(event, WorkerEvent::Closing)).await;
-    gate.let_go();
+    gate.let_through(100);
     heard.until("closed", |event| matches!(event, WorkerEvent::Closed)).await;
     assert_eq!((fixture.count(JobState::Completed).await, fixture.count(JobState::Waiting).await), (1, 2));
     check(&fixture, &ids).await;

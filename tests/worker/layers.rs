@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::common::eventually::eventually;
 use crate::common::fixture::{Fixture, Ledger, PATIENCE, listen};
+use crate::common::gate::Gate;
 
 /// Returns a layer that notes when an attempt goes in and out.
 fn noting(ledger: &Arc<Mutex<Vec<String>>>, name: &'static str) -> impl Layer {
@@ -149,22 +150,13 @@ async fn concurrency_is_limited_by_name() {
     worker.close().await;
 }
 
-/// A worker with this layer and two slots runs one job, which goes on until `release` is told; the second waits for it
+/// A worker with this layer and two slots runs one job, which goes on until it is let through; the second waits for it
 /// in the layer. It is cancelled, and must fail unrun while the first still runs.
 async fn assert_cancelled_while_it_waits(layer: impl Layer) {
     let fixture = Fixture::new().await;
-    let release = Arc::new(tokio::sync::Notify::new());
-    let (released, runs) = (Arc::clone(&release), Arc::new(Mutex::new(Vec::new())));
-    let ran = Arc::clone(&runs);
+    let gate = Gate::new();
     let worker = fixture
-        .worker(move |job: Job<Value, ()>| {
-            let released = Arc::clone(&released);
-            ran.lock().unwrap().push(job.id().to_owned());
-            async move {
-                released.notified().await;
-                Ok::<_, Halt>(())
-            }
-        })
+        .worker(gate.processor())
         .layer(layer)
         // Whoever does not hear of it stays for a minute.
         .cancel_grace(Duration::from_secs(60))
@@ -172,19 +164,19 @@ async fn assert_cancelled_while_it_waits(layer: impl Layer) {
         .start()
         .unwrap();
     let first = fixture.queue.add("job", json!(1)).await.unwrap();
-    eventually("the first runs", || async { runs.lock().unwrap().len() == 1 }).await;
+    gate.begun.until(1).await;
     let second = fixture.queue.add("job", json!(2)).await.unwrap();
     eventually("the second waits", || async { fixture.is_active(second.id()).await }).await;
     second.cancel("not needed").await.unwrap();
     let error = second.wait_until_finished(PATIENCE).await.unwrap_err().to_string();
     assert!(error.ends_with("not needed"), "{error}");
     assert_eq!(first.get_state().await.unwrap(), JobState::Active);
-    release.notify_one();
+    gate.let_through(1);
     fixture.until(JobState::Completed, 1).await;
-    assert_eq!(*runs.lock().unwrap(), [first.id()]);
+    assert_eq!(gate.begun.lines(), [first.id()]);
     // The place is free for others.
     let third = fixture.queue.add("job", json!(3)).await.unwrap();
-    release.notify_one();
+    gate.let_through(1);
     third.wait_until_finished(PATIENCE).await.unwrap();
     worker.close().await;
 }
@@ -205,36 +197,22 @@ async fn a_job_that_waits_for_a_service_of_tower_is_cancelled_unrun() {
 /// closes, they must be put back at once, while the first still runs, and must never run here.
 async fn assert_handed_back_while_they_wait(layer: impl Layer) {
     let fixture = Fixture::new().await;
-    let release = Arc::new(tokio::sync::Notify::new());
-    let (released, runs) = (Arc::clone(&release), Arc::new(Mutex::new(Vec::new())));
-    let ran = Arc::clone(&runs);
-    let worker = fixture
-        .worker(move |job: Job<Value, ()>| {
-            let released = Arc::clone(&released);
-            ran.lock().unwrap().push(job.id().to_owned());
-            async move {
-                released.notified().await;
-                Ok::<_, Halt>(())
-            }
-        })
-        .layer(layer)
-        .concurrency(5)
-        .start()
-        .unwrap();
+    let gate = Gate::new();
+    let worker = fixture.worker(gate.processor()).layer(layer).concurrency(5).start().unwrap();
     let mut jobs = Vec::new();
     for n in 1..=5 {
         jobs.push(fixture.queue.add("job", json!(n)).await.unwrap());
     }
     fixture.until(JobState::Active, 5).await;
-    eventually("one runs", || async { runs.lock().unwrap().len() == 1 }).await;
+    gate.begun.until(1).await;
     let closing = tokio::spawn(worker.close_within(PATIENCE));
     fixture.until(JobState::Waiting, 4).await;
     fixture.until(JobState::Active, 1).await;
-    let ran = runs.lock().unwrap().clone();
-    release.notify_one();
+    let ran = gate.begun.lines();
+    gate.let_through(1);
     let report = closing.await.unwrap();
     assert_eq!((report.counts.completed, report.counts.failed, report.counts.retried), (1, 0, 0));
-    assert_eq!(*runs.lock().unwrap(), ran);
+    assert_eq!(gate.begun.lines(), ran);
     jobs.retain(|job| job.id() != ran[0]);
     let ids: Vec<_> = jobs.iter().map(|job| job.id().to_owned()).collect();
     let mut handed_back = report.handed_back;

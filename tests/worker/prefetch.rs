@@ -4,47 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use futures::future::BoxFuture;
 use oxmq::worker::{WorkerBuilder, WorkerEvent};
 use oxmq::{Halt, Job, JobState, Worker};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
 use crate::common::check::check;
 use crate::common::eventually::eventually;
 use crate::common::fixture::{Fixture, Ledger, PATIENCE, listen};
-
-/// A processor that notes each job, and ends it when it is let through.
-#[derive(Clone)]
-struct Gate {
-    begun: Ledger,
-    open: Arc<Semaphore>,
-}
+use crate::common::gate::Gate;
 
 impl Gate {
-    fn new() -> Self {
-        Self { begun: Ledger::default(), open: Arc::new(Semaphore::new(0)) }
-    }
-
-    fn processor(&self) -> impl Fn(Job<Value, ()>) -> BoxFuture<'static, Result<(), Halt>> + use<> {
-        let gate = self.clone();
-        move |job| {
-            let gate = gate.clone();
-            Box::pin(async move {
-                gate.begun.note(job.id());
-                gate.open.acquire().await?.forget();
-                Ok(())
-            })
-        }
-    }
-
     /// A worker that runs one job at a time, and fetches so many ahead.
     fn worker(&self, fixture: &Fixture, prefetch: usize) -> WorkerBuilder {
         fixture.worker(self.processor()).prefetch(prefetch)
-    }
-
-    fn let_through(&self, jobs: usize) {
-        self.open.add_permits(jobs);
     }
 }
 
