@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::http::request::Parts;
 
-use super::redact::Redaction;
+use super::redaction::Redaction;
 
 /// What a visitor wants to do.
 ///

@@ -8,10 +8,10 @@ use tokio::sync::Semaphore;
 
 use super::Dashboard;
 use super::access::Hooks;
-use super::catalog::Catalog;
-use super::checkup::Checkups;
-use super::survey::{Overview, Surveyor};
-use super::works::Works;
+use super::background::catalog::Catalog;
+use super::background::checkup::Checkups;
+use super::background::survey::{Overview, Surveyor};
+use super::background::works::Works;
 use crate::client::Client;
 use crate::clock::{Clock, from_epoch_ms};
 use crate::error::Result;

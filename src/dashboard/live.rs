@@ -16,10 +16,10 @@ use futures::stream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
-use super::links::unsegment;
 use super::pages;
-use super::problem::Problem;
-use super::visit::{Params, Visit, given};
+use super::request::links::unsegment;
+use super::request::problem::Problem;
+use super::request::visit::{Params, Visit, given};
 use crate::error::Result as Answer;
 use crate::events::{Delivery, EventsFrom, QueueEvents};
 

@@ -54,34 +54,16 @@
 //! either. Credentials in the server's address are never shown.
 
 mod access;
-mod act;
+mod actions;
 mod app;
 mod assets;
-mod bulk;
-mod catalog;
-mod chart;
-mod checkup;
-mod each;
-mod examine;
-mod filter;
-mod forms;
-mod json;
-mod layout;
-mod links;
+mod background;
+mod format;
 mod live;
-mod moment;
 mod pages;
-mod problem;
-mod redact;
-mod reschedule;
+mod redaction;
+mod request;
 mod router;
-mod secrets;
-mod submitted;
-mod survey;
-mod unseen;
-mod visit;
-mod words;
-mod works;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -92,7 +74,7 @@ use axum::http::request::Parts;
 use serde_json::Value;
 
 pub use access::{Action, Audit, Permission};
-pub use redact::{Field, Shown};
+pub use redaction::{Field, Shown};
 
 use self::access::Hooks;
 use self::app::App;

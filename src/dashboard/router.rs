@@ -11,9 +11,9 @@ use axum::routing::{get, post};
 
 use super::app::App;
 use super::pages::{add, doctor, events, job, overview, queue, repeats, schedulers, search, server, work, workers};
-use super::problem::Problem;
-use super::visit::Visit;
-use super::{act, assets, examine, live};
+use super::request::problem::Problem;
+use super::request::visit::Visit;
+use super::{actions, assets, live};
 
 /// Only our own style and script, nothing from elsewhere, and no framing.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -21,21 +21,21 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 pub(super) fn router<S: Clone + Send + Sync + 'static>(app: Arc<App>) -> Router<S> {
     Router::new()
-        .route("/", get(overview::page).post(act::all))
+        .route("/", get(overview::page).post(actions::all_queues::submit))
         .route("/workers", get(workers::page))
         .route("/schedulers", get(repeats::page))
-        .route("/doctor", get(doctor::page).post(examine::act))
+        .route("/doctor", get(doctor::page).post(actions::examine::submit))
         .route("/server", get(server::page))
         .route("/search", get(search::page))
-        .route("/work/{id}", get(work::page).post(act::stop_work))
+        .route("/work/{id}", get(work::page).post(actions::work::submit))
         .route("/live", get(live::changes))
         .route("/assets/{version}/{name}", get(assets::serve))
-        .route("/queue/{queue}", get(queue::page).post(act::queue))
-        .route("/queue/{queue}/jobs", post(act::jobs))
-        .route("/queue/{queue}/add", get(add::page).post(act::add))
-        .route("/queue/{queue}/job/{id}", get(job::page).post(act::job))
+        .route("/queue/{queue}", get(queue::page).post(actions::queue::submit))
+        .route("/queue/{queue}/jobs", post(actions::jobs::submit))
+        .route("/queue/{queue}/add", get(add::page).post(actions::add::submit))
+        .route("/queue/{queue}/job/{id}", get(job::page).post(actions::job::submit))
         .route("/queue/{queue}/job/{id}/raw", get(job::raw))
-        .route("/queue/{queue}/schedulers", get(schedulers::page).post(act::scheduler))
+        .route("/queue/{queue}/schedulers", get(schedulers::page).post(actions::scheduler::submit))
         .route("/queue/{queue}/events", get(events::page))
         .route("/queue/{queue}/events/live", get(live::events))
         .fallback(nothing)

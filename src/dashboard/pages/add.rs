@@ -4,15 +4,19 @@ use axum::extract::{Path, Query};
 use axum::response::Response;
 use maud::html;
 
-use super::super::access::Action;
-use super::super::layout::{Page, Tab};
-use super::super::links::unsegment;
-use super::super::problem::Problem;
-use super::super::redact::Field;
-use super::super::visit::{Params, Visit, given};
 use super::crumbs;
+use super::layout::{Page, Tab};
+use crate::dashboard::access::Action;
+use crate::dashboard::redaction::Field;
+use crate::dashboard::request::links::unsegment;
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::{Params, Visit, given};
 
-pub(in super::super) async fn page(visit: Visit, Path(name): Path<String>, Query(params): Query<Params>) -> Response {
+pub(in crate::dashboard) async fn page(
+    visit: Visit,
+    Path(name): Path<String>,
+    Query(params): Query<Params>,
+) -> Response {
     let page = build(&visit, unsegment(&name), &params).await;
     visit.answer(page)
 }

@@ -4,14 +4,14 @@ use axum::extract::Query;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::super::access::Action;
-use super::super::checkup::{Checkup, Running};
-use super::super::json::clip;
-use super::super::layout::{Page, Tab};
-use super::super::moment::{count, many, when};
-use super::super::problem::Problem;
-use super::super::visit::{Params, Visit, given};
 use super::asking;
+use super::layout::{Page, Tab};
+use crate::dashboard::access::Action;
+use crate::dashboard::background::checkup::{Checkup, Running};
+use crate::dashboard::format::json::clip;
+use crate::dashboard::format::moment::{count, many, when};
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::{Params, Visit, given};
 use crate::doctor::{Diagnosis, Finding, FindingKind, Stage};
 
 /// How many rows the table of memory has.
@@ -20,7 +20,7 @@ const WEIGHTS: usize = 30;
 /// How many things that were left out are listed.
 const LEFT_OUT: usize = 100;
 
-pub(in super::super) async fn page(visit: Visit, Query(params): Query<Params>) -> Response {
+pub(in crate::dashboard) async fn page(visit: Visit, Query(params): Query<Params>) -> Response {
     let page = if visit.may_see_any().await { Ok(build(&visit, &params)) } else { Err(Problem::nothing_seen()) };
     visit.answer(page)
 }

@@ -5,15 +5,15 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::super::layout::{Page, Tab};
-use super::super::links::unsegment;
-use super::super::moment::iso;
-use super::super::problem::Problem;
-use super::super::redact::Field;
-use super::super::secrets::read;
-use super::super::visit::Visit;
 use super::crumbs;
+use super::layout::{Page, Tab};
 use crate::clock::from_epoch_ms;
+use crate::dashboard::format::moment::iso;
+use crate::dashboard::redaction::Field;
+use crate::dashboard::redaction::secrets::read;
+use crate::dashboard::request::links::unsegment;
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::Visit;
 use crate::events::Delivery;
 use crate::wire::{EventId, QueueEvent};
 
@@ -33,7 +33,7 @@ const KINDS: [&str; 12] = [
     "drained",
 ];
 
-pub(in super::super) async fn page(visit: Visit, Path(name): Path<String>) -> Response {
+pub(in crate::dashboard) async fn page(visit: Visit, Path(name): Path<String>) -> Response {
     let page = build(&visit, unsegment(&name));
     visit.answer(page)
 }
@@ -60,7 +60,7 @@ fn build(visit: &Visit, name: &str) -> Result<Page, Problem> {
 }
 
 /// Renders a line of the list, which a script adds; with its kind and job, for filtering.
-pub(in super::super) fn line(visit: &Visit, queue: &str, delivery: &Delivery) -> Markup {
+pub(in crate::dashboard) fn line(visit: &Visit, queue: &str, delivery: &Delivery) -> Markup {
     match delivery {
         Delivery::Event { id, event } => happened(visit, queue, *id, event),
         Delivery::Gap { .. } => html! { li.bad { "Some events were trimmed before they could be read." } },

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use maud::{Markup, html};
 
-use super::super::app::AnyQueue;
-use super::super::json::clip;
-use super::super::problem::Problem;
-use super::super::unseen::UNSEEN;
-use super::super::visit::Visit;
 use super::badge;
 use super::stored::StoredJob;
+use crate::dashboard::app::AnyQueue;
+use crate::dashboard::format::json::clip;
+use crate::dashboard::redaction::unseen::UNSEEN;
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::Visit;
 use crate::error::WithCauses;
 use crate::flow::FlowTree;
 use crate::state::JobState;

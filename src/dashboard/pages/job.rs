@@ -7,19 +7,19 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 
-use super::super::access::Action;
-use super::super::app::AnyQueue;
-use super::super::json::{clip, tree};
-use super::super::layout::{Page, Tab};
-use super::super::links::{query, unsegment};
-use super::super::moment::{count, exactly, many, when};
-use super::super::problem::Problem;
-use super::super::redact::Field;
-use super::super::secrets::COVER;
-use super::super::visit::{Params, Visit, given};
-use super::super::words;
+use super::layout::{Page, Tab};
 use super::stored::{StoredJob, read};
 use super::{asking, badge, crumbs, flow, queue, timeline};
+use crate::dashboard::access::Action;
+use crate::dashboard::app::AnyQueue;
+use crate::dashboard::format::json::{clip, tree};
+use crate::dashboard::format::moment::{count, exactly, many, when};
+use crate::dashboard::format::words;
+use crate::dashboard::redaction::Field;
+use crate::dashboard::redaction::secrets::COVER;
+use crate::dashboard::request::links::{query, unsegment};
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::{Params, Visit, given};
 use crate::error::WithCauses;
 use crate::state::{JobState, Order};
 
@@ -29,7 +29,7 @@ const LONGEST: usize = 64 * 1024;
 /// How many lines of the log are on one page.
 const LINES: i64 = 100;
 
-pub(in super::super) async fn page(
+pub(in crate::dashboard) async fn page(
     visit: Visit,
     Path((name, id)): Path<(String, String)>,
     Query(params): Query<Params>,
@@ -325,7 +325,7 @@ fn raw_hash(visit: &Visit, queue: &str, known: &StoredJob) -> Markup {
 }
 
 /// Returns a field as plain text, for copying and for texts that are too long for the page.
-pub(in super::super) async fn raw(
+pub(in crate::dashboard) async fn raw(
     visit: Visit,
     Path((name, id)): Path<(String, String)>,
     Query(params): Query<Params>,

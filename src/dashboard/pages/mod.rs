@@ -5,6 +5,7 @@ pub(super) mod doctor;
 pub(super) mod events;
 pub(super) mod flow;
 pub(super) mod job;
+mod layout;
 pub(super) mod overview;
 pub(super) mod queue;
 pub(super) mod repeats;
@@ -18,7 +19,7 @@ pub(super) mod workers;
 
 use maud::{Markup, html};
 
-use super::links::Links;
+use crate::dashboard::request::links::Links;
 use crate::state::JobState;
 
 /// The states in the order in which a job goes through them.

@@ -7,15 +7,15 @@ use axum::extract::Query;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::super::access::Action;
-use super::super::chart::{self, Series};
-use super::super::layout::{Page, Tab};
-use super::super::links::query;
-use super::super::moment::{count, many, when};
-use super::super::problem::Problem;
-use super::super::survey::{Concern, Overview, Row, concerns, oldest};
-use super::super::visit::{Params, Visit, given};
+use super::layout::{Page, Tab};
 use super::{asking, tile};
+use crate::dashboard::access::Action;
+use crate::dashboard::background::survey::{Concern, Overview, Row, concerns, oldest};
+use crate::dashboard::format::chart::{self, Series};
+use crate::dashboard::format::moment::{count, many, when};
+use crate::dashboard::request::links::query;
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::{Params, Visit, given};
 use crate::overview::QueueOverview;
 
 /// How many queues are on one page.
@@ -24,7 +24,7 @@ const PER_PAGE: usize = 100;
 /// How many queues that need attention are named.
 const CONCERNS: usize = 6;
 
-pub(in super::super) async fn page(visit: Visit, Query(params): Query<Params>) -> Response {
+pub(in crate::dashboard) async fn page(visit: Visit, Query(params): Query<Params>) -> Response {
     let page = build(&visit, &params).await;
     visit.answer(page)
 }

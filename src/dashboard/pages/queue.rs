@@ -6,19 +6,19 @@ use axum::extract::{Path, Query};
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::super::access::Action;
-use super::super::app::{AnyJob, AnyQueue};
-use super::super::chart::{self, Series};
-use super::super::filter::{Filter, Found, look};
-use super::super::json::clip;
-use super::super::layout::{Page, Tab};
-use super::super::links::{query, unsegment};
-use super::super::moment::{count, many, relative, span, when};
-use super::super::problem::Problem;
-use super::super::redact::Field;
-use super::super::survey::{concerns, oldest};
-use super::super::visit::{Params, Visit, given};
+use super::layout::{Page, Tab};
 use super::{STATES, asking, crumbs, tile};
+use crate::dashboard::access::Action;
+use crate::dashboard::app::{AnyJob, AnyQueue};
+use crate::dashboard::background::survey::{concerns, oldest};
+use crate::dashboard::format::chart::{self, Series};
+use crate::dashboard::format::json::clip;
+use crate::dashboard::format::moment::{count, many, relative, span, when};
+use crate::dashboard::redaction::Field;
+use crate::dashboard::request::filter::{Filter, Found, look};
+use crate::dashboard::request::links::{query, unsegment};
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::{Params, Visit, given};
 use crate::error::{Result as Answer, WithCauses};
 use crate::options::MAX_SAFE;
 use crate::overview::{JobTimes, QueueOverview};
@@ -30,7 +30,11 @@ const PER_PAGE: u32 = 50;
 /// Of longer data a list shows only how long it is.
 const LONGEST_DATA: usize = 64 * 1024;
 
-pub(in super::super) async fn page(visit: Visit, Path(name): Path<String>, Query(params): Query<Params>) -> Response {
+pub(in crate::dashboard) async fn page(
+    visit: Visit,
+    Path(name): Path<String>,
+    Query(params): Query<Params>,
+) -> Response {
     let page = build(&visit, unsegment(&name), &params).await;
     visit.answer(page)
 }

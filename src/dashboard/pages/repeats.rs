@@ -5,13 +5,13 @@ use axum::response::Response;
 use futures::StreamExt;
 use maud::html;
 
-use super::super::json::clip;
-use super::super::layout::{Page, Tab};
-use super::super::moment::{count, exactly, many};
-use super::super::problem::Problem;
-use super::super::survey::Row;
-use super::super::visit::{Params, Visit, given};
+use super::layout::{Page, Tab};
 use super::schedulers::schedule;
+use crate::dashboard::background::survey::Row;
+use crate::dashboard::format::json::clip;
+use crate::dashboard::format::moment::{count, exactly, many};
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::{Params, Visit, given};
 use crate::error::Result as Answer;
 use crate::queue::JobScheduler;
 use crate::state::Order;
@@ -26,7 +26,7 @@ const MOST: usize = 500;
 /// How many queues are asked at the same time.
 const AT_ONCE: usize = 16;
 
-pub(in super::super) async fn page(visit: Visit, Query(params): Query<Params>) -> Response {
+pub(in crate::dashboard) async fn page(visit: Visit, Query(params): Query<Params>) -> Response {
     let page = build(&visit, &params).await;
     visit.answer(page)
 }

@@ -8,19 +8,19 @@ use axum::extract::{Path, Query};
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::super::access::Action;
-use super::super::app::AnyQueue;
-use super::super::json::{clip, tree};
-use super::super::layout::{Page, Tab};
-use super::super::links::{query, unsegment};
-use super::super::moment::{count, exactly, span, when};
-use super::super::problem::Problem;
-use super::super::redact::Field;
-use super::super::reschedule::spelled;
-use super::super::visit::{Params, Visit, given};
-use super::super::words;
+use super::layout::{Page, Tab};
 use super::{asking, crumbs};
 use crate::clock::epoch_ms;
+use crate::dashboard::access::Action;
+use crate::dashboard::actions::reschedule::spelled;
+use crate::dashboard::app::AnyQueue;
+use crate::dashboard::format::json::{clip, tree};
+use crate::dashboard::format::moment::{count, exactly, span, when};
+use crate::dashboard::format::words;
+use crate::dashboard::redaction::Field;
+use crate::dashboard::request::links::{query, unsegment};
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::{Params, Visit, given};
 use crate::error::Result as Answer;
 use crate::queue::JobScheduler;
 use crate::scheduler::Repeat;
@@ -34,7 +34,11 @@ const LOOKED_AT: i64 = 500;
 /// How many future runs are shown, and how many past ones.
 const RUNS: usize = 5;
 
-pub(in super::super) async fn page(visit: Visit, Path(name): Path<String>, Query(params): Query<Params>) -> Response {
+pub(in crate::dashboard) async fn page(
+    visit: Visit,
+    Path(name): Path<String>,
+    Query(params): Query<Params>,
+) -> Response {
     let page = build(&visit, unsegment(&name), &params).await;
     visit.answer(page)
 }

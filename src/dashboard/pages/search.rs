@@ -5,10 +5,10 @@ use axum::response::{IntoResponse, Redirect, Response};
 use futures::StreamExt;
 use maud::html;
 
-use super::super::layout::{Page, Tab};
-use super::super::problem::Problem;
-use super::super::visit::{Params, Visit, given};
 use super::badge;
+use super::layout::{Page, Tab};
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::{Params, Visit, given};
 use crate::state::JobState;
 
 /// How many queues and jobs are listed.
@@ -20,7 +20,7 @@ const AT_ONCE: usize = 256;
 /// How many queues are asked at all: one command each, which is fast however many jobs there are.
 const MOST_ASKED: usize = 5_000;
 
-pub(in super::super) async fn page(visit: Visit, Query(params): Query<Params>) -> Response {
+pub(in crate::dashboard) async fn page(visit: Visit, Query(params): Query<Params>) -> Response {
     match find(&visit, given(&params, "q").unwrap_or_default()).await {
         Ok(Found::Only(link)) => Redirect::to(&link).into_response(),
         Ok(Found::Several(page)) => visit.answer(Ok(page)),

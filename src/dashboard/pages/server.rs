@@ -4,14 +4,14 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::super::layout::{Page, Tab};
-use super::super::moment::{count, rough};
-use super::super::problem::Problem;
-use super::super::visit::Visit;
+use super::layout::{Page, Tab};
 use super::tile;
+use crate::dashboard::format::moment::{count, rough};
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::Visit;
 use crate::error::WithCauses;
 
-pub(in super::super) async fn page(visit: Visit) -> Response {
+pub(in crate::dashboard) async fn page(visit: Visit) -> Response {
     let page = build(&visit).await;
     visit.answer(page)
 }

@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
-use super::super::app::{AnyJob, AnyQueue};
-use super::super::problem::Problem;
+use crate::dashboard::app::{AnyJob, AnyQueue};
+use crate::dashboard::request::problem::Problem;
 use crate::error::Result as Answer;
 use crate::state::JobState;
 

@@ -4,10 +4,10 @@ use std::time::SystemTime;
 
 use maud::{Markup, html};
 
-use super::super::app::AnyQueue;
-use super::super::moment::{exactly, span};
 use super::stored::StoredJob;
 use crate::clock::{epoch_ms, from_epoch_ms};
+use crate::dashboard::app::AnyQueue;
+use crate::dashboard::format::moment::{exactly, span};
 use crate::wire::QueueEvent;
 
 /// How many events are looked at around each moment in the job's fields. In a busy queue the history may be incomplete,

@@ -6,13 +6,13 @@ use axum::extract::Path;
 use axum::response::Response;
 use maud::html;
 
-use super::super::layout::{Page, Tab};
-use super::super::moment::count;
-use super::super::problem::Problem;
-use super::super::visit::Visit;
-use super::super::works::Work;
+use super::layout::{Page, Tab};
+use crate::dashboard::background::works::Work;
+use crate::dashboard::format::moment::count;
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::Visit;
 
-pub(in super::super) async fn page(visit: Visit, Path(id): Path<String>) -> Response {
+pub(in crate::dashboard) async fn page(visit: Visit, Path(id): Path<String>) -> Response {
     let page = match visit.app.works.find(&id) {
         Some(work) if visit.may_see(&work.queue) => Ok(build(&visit, &id, &work)),
         _ => Err(Problem::no_page()),

@@ -6,14 +6,14 @@ use axum::extract::Query;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::super::json::clip;
-use super::super::layout::{Page, Tab};
-use super::super::moment::when;
-use super::super::moment::{many, rough};
-use super::super::problem::Problem;
-use super::super::survey::Overview;
-use super::super::visit::{Params, Visit, given};
+use super::layout::{Page, Tab};
 use super::queue::{progress, worker};
+use crate::dashboard::background::survey::Overview;
+use crate::dashboard::format::json::clip;
+use crate::dashboard::format::moment::when;
+use crate::dashboard::format::moment::{many, rough};
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::{Params, Visit, given};
 use crate::engine::ClientInfo;
 use crate::state::{JobState, Order};
 
@@ -23,7 +23,7 @@ const MOST: usize = 500;
 /// How many running jobs are listed per queue.
 const RUNNING: i64 = 100;
 
-pub(in super::super) async fn page(visit: Visit, Query(params): Query<Params>) -> Response {
+pub(in crate::dashboard) async fn page(visit: Visit, Query(params): Query<Params>) -> Response {
     let page = build(&visit, &params).await;
     visit.answer(page)
 }

@@ -2,10 +2,10 @@
 
 use futures::StreamExt;
 
-use super::access::Action;
-use super::app::AnyQueue;
-use super::problem::Problem;
-use super::visit::Visit;
+use crate::dashboard::access::Action;
+use crate::dashboard::app::AnyQueue;
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::Visit;
 use crate::error::{Error, Reason};
 use crate::job::RetryOptions;
 use crate::state::JobState;

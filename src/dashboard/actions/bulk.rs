@@ -5,15 +5,15 @@ use std::sync::atomic::Ordering;
 
 use axum::response::Response;
 
-use super::access::Action;
-use super::app::AnyQueue;
 use super::each::each;
-use super::filter::Filter;
-use super::forms::see;
-use super::moment::count;
-use super::problem::Problem;
-use super::visit::Visit;
-use super::works::Work;
+use crate::dashboard::access::Action;
+use crate::dashboard::app::AnyQueue;
+use crate::dashboard::background::works::Work;
+use crate::dashboard::format::moment::count;
+use crate::dashboard::request::filter::Filter;
+use crate::dashboard::request::forms::see;
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::Visit;
 use crate::error::{Error, Result as Answer, WithCauses};
 
 /// How many jobs one step reads if their data has to be looked at here.

@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::catalog::{Catalog, Listing};
-use super::moment::{count, many, rough};
 use crate::client::Client;
+use crate::dashboard::format::moment::{count, many, rough};
 use crate::engine::ClientInfo;
 use crate::error::WithCauses;
 use crate::overview::QueueOverview;
@@ -33,36 +33,36 @@ const SEEN_FOR: Duration = Duration::from_secs(40);
 type Workers = Result<HashMap<String, Vec<ClientInfo>>, String>;
 
 /// What is known of all queues, each as last read.
-pub(super) struct Overview {
-    pub(super) queues: Vec<Arc<Row>>,
+pub(in crate::dashboard) struct Overview {
+    pub(in crate::dashboard) queues: Vec<Arc<Row>>,
     /// The connected workers, by queue; or the text of the error if they may not be listed.
-    pub(super) workers: Arc<Workers>,
+    pub(in crate::dashboard) workers: Arc<Workers>,
     /// Whether the search for queues is still running.
-    pub(super) is_searching: bool,
+    pub(in crate::dashboard) is_searching: bool,
     /// Whether the server does not permit to search for queues.
-    pub(super) is_forbidden: bool,
+    pub(in crate::dashboard) is_forbidden: bool,
     /// How many known queues have not been read yet.
-    pub(super) unread: usize,
+    pub(in crate::dashboard) unread: usize,
 }
 
 /// One queue, or why it could not be read.
 #[derive(Debug)]
-pub(super) struct Row {
-    pub(super) name: String,
-    pub(super) found: Result<QueueOverview, String>,
+pub(in crate::dashboard) struct Row {
+    pub(in crate::dashboard) name: String,
+    pub(in crate::dashboard) found: Result<QueueOverview, String>,
     /// A number that changes with what was found.
-    pub(super) print: u64,
+    pub(in crate::dashboard) print: u64,
 }
 
 impl Overview {
-    pub(super) fn workers_of(&self, queue: &str) -> Option<usize> {
+    pub(in crate::dashboard) fn workers_of(&self, queue: &str) -> Option<usize> {
         self.workers.as_ref().as_ref().ok().map(|workers| workers.get(queue).map_or(0, Vec::len))
     }
 }
 
 /// Holds what is known of all queues.
 #[derive(Default)]
-pub(super) struct Surveyor {
+pub(in crate::dashboard) struct Surveyor {
     known: Lock<Known>,
     /// Notified when a round has ended.
     ended: Notify,
@@ -102,7 +102,7 @@ impl Default for Known {
 impl Surveyor {
     /// Returns what is known of all queues. If that is too old, a round begins that all visitors share; this waits for
     /// its end, but not long.
-    pub(super) async fn overview(self: &Arc<Self>, client: &Client, catalog: &Arc<Catalog>) -> Overview {
+    pub(in crate::dashboard) async fn overview(self: &Arc<Self>, client: &Client, catalog: &Arc<Catalog>) -> Overview {
         let ended = self.ended.notified();
         if self.is_old() {
             self.begin(client, catalog);
@@ -119,13 +119,13 @@ impl Surveyor {
     }
 
     /// Records that a page shows these queues: the next rounds read them first.
-    pub(super) fn sees<'a>(&self, names: impl Iterator<Item = &'a str>) {
+    pub(in crate::dashboard) fn sees<'a>(&self, names: impl Iterator<Item = &'a str>) {
         let now = Instant::now();
         self.known.lock().seen.extend(names.map(|name| (name.to_owned(), now)));
     }
 
     /// Reads a queue that was changed, if it is known.
-    pub(super) async fn renew(&self, client: &Client, queue: &str) {
+    pub(in crate::dashboard) async fn renew(&self, client: &Client, queue: &str) {
         if self.known.lock().rows.contains_key(queue) {
             self.read(client, &[queue.to_owned()]).await;
         }
@@ -211,22 +211,22 @@ impl Drop for Ending {
 }
 
 /// Returns when the job was added that has waited longest.
-pub(super) fn oldest(queue: &QueueOverview) -> Option<SystemTime> {
+pub(in crate::dashboard) fn oldest(queue: &QueueOverview) -> Option<SystemTime> {
     queue.oldest_waiting.as_ref().map(|job| job.added_at)
 }
 
 /// A reason to look at a queue; the worst comes first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Concern {
-    pub(super) weight: u8,
-    pub(super) text: String,
+pub(in crate::dashboard) struct Concern {
+    pub(in crate::dashboard) weight: u8,
+    pub(in crate::dashboard) text: String,
 }
 
 /// After this time a ready job counts as late.
 const LATE: Duration = Duration::from_secs(60);
 
 /// Returns what is wrong with a queue, as far as its overview shows.
-pub(super) fn concerns(queue: &QueueOverview, workers: Option<usize>, now: SystemTime) -> Vec<Concern> {
+pub(in crate::dashboard) fn concerns(queue: &QueueOverview, workers: Option<usize>, now: SystemTime) -> Vec<Concern> {
     let mut found = Vec::new();
     let mut tell = |weight, text| found.push(Concern { weight, text });
     let ready = queue.waiting();

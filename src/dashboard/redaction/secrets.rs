@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use serde_json::{Map, Number, Value};
 
 /// What stands in place of a value that is covered.
-pub(super) const COVER: &str = "●●●●●●";
+pub(in crate::dashboard) const COVER: &str = "●●●●●●";
 
 /// Parts of names, in lower case and without separators, whose values are secrets.
 const PARTS: [&str; 17] = [
@@ -46,7 +46,7 @@ fn has_secret_part(name: &str) -> bool {
 }
 
 /// Returns whether the value of this name is a secret.
-pub(super) fn is_secret(name: &str) -> bool {
+pub(in crate::dashboard) fn is_secret(name: &str) -> bool {
     NAMES.iter().any(|secret| name.eq_ignore_ascii_case(secret)) || has_secret_part(name) || has_secret_word(name)
 }
 
@@ -71,7 +71,7 @@ fn has_secret_word(name: &str) -> bool {
 }
 
 /// Whether a name that sounds like a secret stands anywhere in a text.
-pub(super) fn sounds_secret(text: &str) -> bool {
+pub(in crate::dashboard) fn sounds_secret(text: &str) -> bool {
     let text = &*unescaped(text);
     has_secret_part(text) || text.split(|letter| !is_of_a_name(letter)).any(is_secret)
 }
@@ -97,7 +97,7 @@ fn is_of_a_name(letter: char) -> bool {
 }
 
 /// Covers the values of names that sound like secrets, at any depth, and what texts tell of such.
-pub(super) fn cover(value: &mut Value) {
+pub(in crate::dashboard) fn cover(value: &mut Value) {
     match value {
         Value::Object(members) => {
             for (name, value) in members {
@@ -187,7 +187,7 @@ fn value_of(name: &str, after: &str) -> Option<(usize, usize)> {
 }
 
 /// All that a text of JSON says; `None` if it cannot be read, or if a part of it would be left out.
-pub(super) fn read(text: &str) -> Option<Value> {
+pub(in crate::dashboard) fn read(text: &str) -> Option<Value> {
     serde_json::from_str::<Whole>(text).ok().map(|whole| whole.0)
 }
 

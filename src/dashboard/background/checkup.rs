@@ -12,41 +12,41 @@ use crate::sync::Lock;
 
 /// A running examination.
 #[derive(Default)]
-pub(super) struct Running {
+pub(in crate::dashboard) struct Running {
     /// The queues that are examined, in their order.
-    pub(super) names: Vec<String>,
-    pub(super) stage: Lock<Option<Stage>>,
-    pub(super) task: Lock<Option<AbortHandle>>,
+    pub(in crate::dashboard) names: Vec<String>,
+    pub(in crate::dashboard) stage: Lock<Option<Stage>>,
+    pub(in crate::dashboard) task: Lock<Option<AbortHandle>>,
 }
 
 impl Running {
-    pub(super) fn stage(&self) -> Option<Stage> {
+    pub(in crate::dashboard) fn stage(&self) -> Option<Stage> {
         self.stage.lock().clone()
     }
 }
 
 /// A finished examination.
-pub(super) struct Checkup {
+pub(in crate::dashboard) struct Checkup {
     /// Its id: a form names it, so that it never mends the findings of another one.
-    pub(super) id: String,
+    pub(in crate::dashboard) id: String,
     /// The queues that were examined.
-    pub(super) names: Vec<String>,
+    pub(in crate::dashboard) names: Vec<String>,
     /// The queues that the visitor who began it could see.
-    pub(super) seen: BTreeSet<String>,
-    pub(super) ended: SystemTime,
-    pub(super) outcome: Result<Diagnosis, String>,
-    pub(super) doctor: Doctor,
+    pub(in crate::dashboard) seen: BTreeSet<String>,
+    pub(in crate::dashboard) ended: SystemTime,
+    pub(in crate::dashboard) outcome: Result<Diagnosis, String>,
+    pub(in crate::dashboard) doctor: Doctor,
     /// How much of each finding was mended.
-    pub(super) mended: Lock<BTreeMap<usize, u64>>,
+    pub(in crate::dashboard) mended: Lock<BTreeMap<usize, u64>>,
 }
 
 impl Checkup {
-    pub(super) fn mended(&self, finding: usize) -> Option<u64> {
+    pub(in crate::dashboard) fn mended(&self, finding: usize) -> Option<u64> {
         self.mended.lock().get(&finding).copied()
     }
 
     /// The findings of a queue, or those about the server, with their places among all.
-    pub(super) fn of<'a>(&'a self, queue: Option<&'a str>) -> impl Iterator<Item = (usize, &'a Finding)> {
+    pub(in crate::dashboard) fn of<'a>(&'a self, queue: Option<&'a str>) -> impl Iterator<Item = (usize, &'a Finding)> {
         let all = self.outcome.as_ref().ok().map(|report| &*report.findings).unwrap_or_default();
         all.iter().enumerate().filter(move |(_, finding)| finding.queue.as_deref() == queue)
     }
@@ -57,7 +57,7 @@ const KEPT: usize = 16;
 
 /// The running examination, and the results of the last ones.
 #[derive(Default)]
-pub(super) struct Checkups(Lock<Known>);
+pub(in crate::dashboard) struct Checkups(Lock<Known>);
 
 #[derive(Default)]
 struct Known {
@@ -87,16 +87,16 @@ impl Known {
 }
 
 impl Checkups {
-    pub(super) fn running(&self) -> Option<Arc<Running>> {
+    pub(in crate::dashboard) fn running(&self) -> Option<Arc<Running>> {
         self.0.lock().running.clone()
     }
 
-    pub(super) fn last(&self, may_see: impl Fn(&str) -> bool) -> Option<Arc<Checkup>> {
+    pub(in crate::dashboard) fn last(&self, may_see: impl Fn(&str) -> bool) -> Option<Arc<Checkup>> {
         self.0.lock().last(may_see).cloned()
     }
 
     /// Records that an examination begins; false if one is running already.
-    pub(super) fn begin(&self, running: &Arc<Running>) -> bool {
+    pub(in crate::dashboard) fn begin(&self, running: &Arc<Running>) -> bool {
         let mut known = self.0.lock();
         if known.running.is_some() {
             return false;
@@ -106,20 +106,20 @@ impl Checkups {
     }
 
     /// Records that no examination is running any more.
-    pub(super) fn end(&self) {
+    pub(in crate::dashboard) fn end(&self) {
         self.0.lock().running = None;
     }
 
-    pub(super) fn keep(&self, result: Checkup) {
+    pub(in crate::dashboard) fn keep(&self, result: Checkup) {
         self.0.lock().keep(result);
     }
 
-    pub(super) fn find(&self, id: &str) -> Option<Arc<Checkup>> {
+    pub(in crate::dashboard) fn find(&self, id: &str) -> Option<Arc<Checkup>> {
         self.0.lock().results.iter().find(|result| result.id == id).cloned()
     }
 
     /// Returns a text that changes with what the page shows.
-    pub(super) fn print(&self, may_see: impl Fn(&str) -> bool) -> String {
+    pub(in crate::dashboard) fn print(&self, may_see: impl Fn(&str) -> bool) -> String {
         let known = self.0.lock();
         let stage = known.running.as_ref().map(|running| running.stage());
         let last = known.last(may_see).map(|last| (&last.id, format!("{:?}", last.mended.lock())));

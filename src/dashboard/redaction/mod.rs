@@ -1,10 +1,13 @@
 //! Redacts what must not be seen.
 
+pub(super) mod secrets;
+pub(super) mod unseen;
+
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::secrets::{COVER, cover, is_secret, read, sounds_secret};
+use self::secrets::{COVER, cover, is_secret, read, sounds_secret};
 
 /// The part of a job that is about to be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,16 +59,16 @@ type Redact = dyn Fn(&Shown<'_>, &mut Value) + Send + Sync;
 
 /// What is redacted before it is shown.
 #[derive(Clone, Default)]
-pub(super) struct Redaction {
+pub(in crate::dashboard) struct Redaction {
     /// The hook of the user's app.
-    pub(super) hook: Option<Arc<Redact>>,
+    pub(in crate::dashboard) hook: Option<Arc<Redact>>,
     /// Whether values whose names sound like secrets are shown.
-    pub(super) show_secrets: bool,
+    pub(in crate::dashboard) show_secrets: bool,
 }
 
 impl Redaction {
     /// Returns JSON as it may be shown, unchanged if nothing is redacted.
-    pub(super) fn json(&self, shown: &Shown<'_>, text: &str) -> String {
+    pub(in crate::dashboard) fn json(&self, shown: &Shown<'_>, text: &str) -> String {
         let Some(mut value) = read(text) else { return self.unreadable(shown, text) };
         let before = value.clone();
         self.cover(shown, &mut value);
@@ -80,12 +83,12 @@ impl Redaction {
     }
 
     /// Returns whether the values of this name are redacted, whatever they are.
-    pub(super) fn covers(&self, name: &str) -> bool {
+    pub(in crate::dashboard) fn covers(&self, name: &str) -> bool {
         !self.show_secrets && is_secret(name)
     }
 
     /// Returns a text as it may be shown.
-    pub(super) fn text(&self, shown: &Shown<'_>, text: &str) -> String {
+    pub(in crate::dashboard) fn text(&self, shown: &Shown<'_>, text: &str) -> String {
         let mut value = Value::String(text.to_owned());
         self.cover(shown, &mut value);
         match value {

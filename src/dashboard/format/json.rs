@@ -16,7 +16,7 @@ const OPEN: usize = 3;
 const LONGEST: usize = 10_000;
 
 /// Shows a text as a tree of JSON; a text that is not JSON is shown as it is.
-pub(super) fn tree(text: &str) -> Markup {
+pub(in crate::dashboard) fn tree(text: &str) -> Markup {
     match serde_json::from_str::<&RawValue>(text) {
         Ok(value) => {
             let mut left = MOST;
@@ -111,7 +111,7 @@ fn leaf(text: &str) -> Markup {
 }
 
 /// Returns the beginning of a text that is too long.
-pub(super) fn clip(text: &str) -> std::borrow::Cow<'_, str> {
+pub(in crate::dashboard) fn clip(text: &str) -> std::borrow::Cow<'_, str> {
     match text.char_indices().nth(LONGEST) {
         None => text.into(),
         Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()).into(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::access::Action;
+use crate::dashboard::access::Action;
 use crate::sync::Lock;
 
 /// How many finished works are kept.
@@ -14,25 +14,25 @@ const KEPT: usize = 100;
 const AT_ONCE: usize = 8;
 
 /// An action that runs in the background.
-pub(super) struct Work {
-    pub(super) queue: String,
-    pub(super) action: Action,
+pub(in crate::dashboard) struct Work {
+    pub(in crate::dashboard) queue: String,
+    pub(in crate::dashboard) action: Action,
     /// The jobs, in words.
-    pub(super) target: String,
+    pub(in crate::dashboard) target: String,
     /// The page to go back to.
-    pub(super) back: String,
+    pub(in crate::dashboard) back: String,
     /// How many jobs are looked at in all.
-    pub(super) total: u64,
-    pub(super) looked_at: AtomicU64,
-    pub(super) done: AtomicU64,
-    pub(super) left_out: AtomicU64,
+    pub(in crate::dashboard) total: u64,
+    pub(in crate::dashboard) looked_at: AtomicU64,
+    pub(in crate::dashboard) done: AtomicU64,
+    pub(in crate::dashboard) left_out: AtomicU64,
     is_stopping: AtomicBool,
     /// How it ended, once it has.
     end: Lock<Option<Result<String, String>>>,
 }
 
 impl Work {
-    pub(super) fn new(queue: &str, action: Action, target: String, back: String, total: u64) -> Self {
+    pub(in crate::dashboard) fn new(queue: &str, action: Action, target: String, back: String, total: u64) -> Self {
         Self {
             queue: queue.to_owned(),
             action,
@@ -47,35 +47,35 @@ impl Work {
         }
     }
 
-    pub(super) fn stop(&self) {
+    pub(in crate::dashboard) fn stop(&self) {
         self.is_stopping.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_stopping(&self) -> bool {
+    pub(in crate::dashboard) fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Relaxed)
     }
 
-    pub(super) fn end(&self) -> Option<Result<String, String>> {
+    pub(in crate::dashboard) fn end(&self) -> Option<Result<String, String>> {
         self.end.lock().clone()
     }
 
-    pub(super) fn ended(&self, end: Result<String, String>) {
+    pub(in crate::dashboard) fn ended(&self, end: Result<String, String>) {
         self.end.lock().get_or_insert(end);
     }
 }
 
 /// All running works, and the last finished ones.
 #[derive(Default)]
-pub(super) struct Works(Lock<BTreeMap<u64, Arc<Work>>>);
+pub(in crate::dashboard) struct Works(Lock<BTreeMap<u64, Arc<Work>>>);
 
 impl Works {
-    pub(super) fn find(&self, id: &str) -> Option<Arc<Work>> {
+    pub(in crate::dashboard) fn find(&self, id: &str) -> Option<Arc<Work>> {
         let id: u64 = id.parse().ok()?;
         self.0.lock().get(&id).cloned()
     }
 
     /// Adds a work and returns its id; `None` if too many are running.
-    pub(super) fn keep(&self, work: &Arc<Work>) -> Option<u64> {
+    pub(in crate::dashboard) fn keep(&self, work: &Arc<Work>) -> Option<u64> {
         let mut works = self.0.lock();
         if works.values().filter(|work| work.end().is_none()).count() >= AT_ONCE {
             return None;

@@ -13,18 +13,18 @@ const TOKEN: &str = "oxmq_token";
 const FLASH: &str = "oxmq_told";
 
 /// The name of the field that holds the token.
-pub(super) const FIELD: &str = "token";
+pub(in crate::dashboard) const FIELD: &str = "token";
 
 /// The token that a form must contain, with the same value as the cookie.
 #[derive(Debug, Clone)]
-pub(super) struct Token {
+pub(in crate::dashboard) struct Token {
     value: String,
     is_new: bool,
 }
 
 impl Token {
     /// Returns the browser's token, or a new one.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(in crate::dashboard) fn of(headers: &HeaderMap) -> Self {
         match cookie(headers, TOKEN).filter(|value| uuid::Uuid::try_parse(value).is_ok()) {
             Some(value) => Self { value: value.to_owned(), is_new: false },
             None => Self { value: uuid::Uuid::new_v4().simple().to_string(), is_new: true },
@@ -32,19 +32,19 @@ impl Token {
     }
 
     /// The hidden field of a form.
-    pub(super) fn field(&self) -> Markup {
+    pub(in crate::dashboard) fn field(&self) -> Markup {
         html! { input type="hidden" name=(FIELD) value=(self.value); }
     }
 
     /// Sets the cookie, if the browser has none.
-    pub(super) fn keep(&self, headers: &mut HeaderMap, links: &Links) {
+    pub(in crate::dashboard) fn keep(&self, headers: &mut HeaderMap, links: &Links) {
         if self.is_new {
             set_cookie(headers, links, TOKEN, &self.value, None);
         }
     }
 
     /// Checks that a form is from one of our pages.
-    pub(super) fn check(&self, headers: &HeaderMap, sent: Option<&str>) -> Result<(), Problem> {
+    pub(in crate::dashboard) fn check(&self, headers: &HeaderMap, sent: Option<&str>) -> Result<(), Problem> {
         let is_known = !self.is_new && sent.is_some_and(|sent| same(sent.as_bytes(), self.value.as_bytes()));
         if is_known && is_from_here(headers) { Ok(()) } else { Err(Problem::foreign()) }
     }
@@ -68,7 +68,7 @@ fn is_from_here(headers: &HeaderMap) -> bool {
 }
 
 /// Redirects to a page that tells what was done.
-pub(super) fn see(links: &Links, path: &str, told: &str) -> Response {
+pub(in crate::dashboard) fn see(links: &Links, path: &str, told: &str) -> Response {
     let mut response = StatusCode::SEE_OTHER.into_response();
     let headers = response.headers_mut();
     // `links` has escaped everything in the path.
@@ -78,12 +78,12 @@ pub(super) fn see(links: &Links, path: &str, told: &str) -> Response {
     response
 }
 
-pub(super) fn flash_of(headers: &HeaderMap) -> Option<String> {
+pub(in crate::dashboard) fn flash_of(headers: &HeaderMap) -> Option<String> {
     let text = percent_encoding::percent_decode_str(cookie(headers, FLASH)?).decode_utf8().ok()?;
     Some(text.into_owned()).filter(|text| !text.is_empty())
 }
 
-pub(super) fn clear_flash(headers: &mut HeaderMap, links: &Links) {
+pub(in crate::dashboard) fn clear_flash(headers: &mut HeaderMap, links: &Links) {
     set_cookie(headers, links, FLASH, "", Some(0));
 }
 

@@ -9,33 +9,33 @@ use axum::extract::{FromRequestParts, OriginalUri};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 
-use super::access::{Action, Audit, Permission};
-use super::app::{AnyQueue, App};
 use super::forms::{self, Token};
 use super::links::Links;
 use super::problem::Problem;
-use super::redact::{Field, Shown};
-use super::unseen::without_unseen;
+use crate::dashboard::access::{Action, Audit, Permission};
+use crate::dashboard::app::{AnyQueue, App};
+use crate::dashboard::redaction::unseen::without_unseen;
+use crate::dashboard::redaction::{Field, Shown};
 
 /// A request for a page.
 #[derive(Clone)]
-pub(super) struct Visit {
-    pub(super) app: Arc<App>,
-    pub(super) links: Links,
-    pub(super) token: Token,
+pub(in crate::dashboard) struct Visit {
+    pub(in crate::dashboard) app: Arc<App>,
+    pub(in crate::dashboard) links: Links,
+    pub(in crate::dashboard) token: Token,
     /// The outcome of the last form, to be shown once.
-    pub(super) flash: Option<String>,
+    pub(in crate::dashboard) flash: Option<String>,
     parts: Parts,
 }
 
 /// The parameters of a query or a form; the last one of a name applies.
-pub(super) type Params = HashMap<String, String>;
+pub(in crate::dashboard) type Params = HashMap<String, String>;
 
 /// How long a page that tells of all queues waits until they are known.
 const FIRST_SEARCH: Duration = Duration::from_secs(1);
 
 /// Returns a parameter that contains more than spaces.
-pub(super) fn given<'a>(params: &'a Params, name: &str) -> Option<&'a str> {
+pub(in crate::dashboard) fn given<'a>(params: &'a Params, name: &str) -> Option<&'a str> {
     params.get(name).map(|text| text.trim()).filter(|text| !text.is_empty())
 }
 
@@ -62,20 +62,20 @@ fn mounted_at(parts: &Parts) -> String {
 }
 
 impl Visit {
-    pub(super) fn may_see(&self, queue: &str) -> bool {
+    pub(in crate::dashboard) fn may_see(&self, queue: &str) -> bool {
         !self.app.catalog.is_hidden(queue) && (self.app.hooks.may)(&self.parts, &Permission::See { queue })
     }
 
-    pub(super) fn may(&self, queue: &str, action: Action) -> bool {
+    pub(in crate::dashboard) fn may(&self, queue: &str, action: Action) -> bool {
         self.may_see(queue) && (self.app.hooks.may)(&self.parts, &Permission::Act { queue, action })
     }
 
-    pub(super) fn sees_some_of(&self, queues: &[String]) -> bool {
+    pub(in crate::dashboard) fn sees_some_of(&self, queues: &[String]) -> bool {
         queues.iter().any(|queue| self.may_see(queue))
     }
 
     /// Returns whether any queue may be seen; if there are none, whether a queue named `oxmq` would be.
-    pub(super) async fn may_see_any(&self) -> bool {
+    pub(in crate::dashboard) async fn may_see_any(&self) -> bool {
         let sees_any = |names: &[String]| self.sees_some_of(names) || (names.is_empty() && self.may_see("oxmq"));
         let (catalog, client) = (&self.app.catalog, &self.app.client);
         let known = catalog.list(client).await;
@@ -86,34 +86,34 @@ impl Visit {
 
     /// Returns whether all queues may be seen. All of them must be known for that: until the first search for queues has
     /// ended, nobody does.
-    pub(super) async fn may_see_all(&self) -> bool {
+    pub(in crate::dashboard) async fn may_see_all(&self) -> bool {
         let known = self.app.catalog.list_within(&self.app.client, FIRST_SEARCH).await;
         !known.is_searching && known.names.iter().all(|name| self.may_see(name)) && self.may_see_any().await
     }
 
     /// Returns a queue that may be seen.
-    pub(super) fn queue(&self, name: &str) -> Result<AnyQueue, Problem> {
+    pub(in crate::dashboard) fn queue(&self, name: &str) -> Result<AnyQueue, Problem> {
         let queue = self.app.queue(name).map_err(|_| Problem::no_queue(name))?;
         if self.may_see(name) { Ok(queue) } else { Err(Problem::no_queue(name)) }
     }
 
     /// Returns the request's headers.
-    pub(super) fn headers(&self) -> &HeaderMap {
+    pub(in crate::dashboard) fn headers(&self) -> &HeaderMap {
         &self.parts.headers
     }
 
     /// Returns JSON as it may be shown.
-    pub(super) fn json(&self, queue: &str, name: &str, field: Field, text: &str) -> String {
+    pub(in crate::dashboard) fn json(&self, queue: &str, name: &str, field: Field, text: &str) -> String {
         self.without_unseen(self.app.hooks.redaction.json(&Shown { queue, name, field }, text))
     }
 
     /// Returns a text as it may be shown.
-    pub(super) fn text(&self, queue: &str, name: &str, field: Field, text: &str) -> String {
+    pub(in crate::dashboard) fn text(&self, queue: &str, name: &str, field: Field, text: &str) -> String {
         self.without_unseen(self.app.hooks.redaction.text(&Shown { queue, name, field }, text))
     }
 
     /// What Redis or a reader says of a queue, which may quote what is stored there.
-    pub(super) fn problem(&self, queue: &str, problem: &str) -> String {
+    pub(in crate::dashboard) fn problem(&self, queue: &str, problem: &str) -> String {
         self.text(queue, "", Field::Other, problem)
     }
 
@@ -123,13 +123,13 @@ impl Visit {
     }
 
     /// The name of the queue whose base key this is, if it is one of those that the dashboard is about.
-    pub(super) fn queue_of<'a>(&self, base: &'a str) -> Option<&'a str> {
+    pub(in crate::dashboard) fn queue_of<'a>(&self, base: &'a str) -> Option<&'a str> {
         let name = base.strip_prefix(self.app.client.prefix())?.strip_prefix(':')?.strip_suffix(':')?;
         (!name.contains(':')).then_some(name)
     }
 
     /// Audits an action.
-    pub(super) fn audit(&self, queue: &str, action: Action, target: &str, outcome: &str, done: bool) {
+    pub(in crate::dashboard) fn audit(&self, queue: &str, action: Action, target: &str, outcome: &str, done: bool) {
         let actor = (self.app.hooks.actor)(&self.parts);
         let (queue, target, outcome) = (queue.to_owned(), target.to_owned(), outcome.to_owned());
         self.app.hooks.told(&Audit { actor, queue, action, target, outcome, done });

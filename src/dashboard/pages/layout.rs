@@ -4,23 +4,23 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
-use super::assets;
-use super::forms;
-use super::problem::Problem;
-use super::visit::Visit;
+use crate::dashboard::assets;
+use crate::dashboard::request::forms;
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::Visit;
 
 /// The contents of a page; the frame is the same for all.
-pub(super) struct Page {
-    pub(super) title: String,
-    pub(super) tab: Tab,
+pub(in crate::dashboard) struct Page {
+    pub(in crate::dashboard) title: String,
+    pub(in crate::dashboard) tab: Tab,
     /// What the page watches: the query of the stream that tells when to refresh.
-    pub(super) live: Option<String>,
-    pub(super) body: Markup,
+    pub(in crate::dashboard) live: Option<String>,
+    pub(in crate::dashboard) body: Markup,
 }
 
 /// The place of a page in the navigation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tab {
+pub(in crate::dashboard) enum Tab {
     Queues,
     Workers,
     Schedulers,
@@ -31,7 +31,7 @@ pub(super) enum Tab {
 
 impl Visit {
     /// Renders a page or a problem, in the frame of all pages.
-    pub(super) fn answer(&self, page: Result<Page, Problem>) -> Response {
+    pub(in crate::dashboard) fn answer(&self, page: Result<Page, Problem>) -> Response {
         let (status, page) = match page {
             Ok(page) => (StatusCode::OK, page),
             Err(problem) => {

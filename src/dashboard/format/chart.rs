@@ -11,7 +11,7 @@ const MINUTES: u32 = 60;
 
 /// Jobs per minute, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Series(Vec<u64>);
+pub(in crate::dashboard) struct Series(Vec<u64>);
 
 impl Default for Series {
     fn default() -> Self {
@@ -20,7 +20,7 @@ impl Default for Series {
 }
 
 impl Series {
-    pub(super) fn of(counts: &MinuteCounts) -> Self {
+    pub(in crate::dashboard) fn of(counts: &MinuteCounts) -> Self {
         let mut series = Self::default();
         for (slot, jobs) in series.0.iter_mut().rev().zip(&counts.minutes) {
             *slot = *jobs;
@@ -28,13 +28,13 @@ impl Series {
         series
     }
 
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(in crate::dashboard) fn add(&mut self, other: &Self) {
         for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
             *mine = mine.saturating_add(*theirs);
         }
     }
 
-    pub(super) fn total(&self) -> u64 {
+    pub(in crate::dashboard) fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
@@ -45,7 +45,7 @@ impl Series {
 }
 
 /// Draws a small picture for a table.
-pub(super) fn sparkline(completed: &Series, failed: &Series) -> Markup {
+pub(in crate::dashboard) fn sparkline(completed: &Series, failed: &Series) -> Markup {
     if completed.total() + failed.total() == 0 {
         return html! { span.none { "–" } };
     }
@@ -60,7 +60,7 @@ pub(super) fn sparkline(completed: &Series, failed: &Series) -> Markup {
 }
 
 /// Draws a picture with a scale.
-pub(super) fn throughput(completed: &Series, failed: &Series) -> Markup {
+pub(in crate::dashboard) fn throughput(completed: &Series, failed: &Series) -> Markup {
     let most = round_up(completed.most_with(failed).max(1));
     let (step, height) = (10, 120);
     let width = step * u64::from(MINUTES);

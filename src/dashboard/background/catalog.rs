@@ -19,7 +19,7 @@ const FRESH: Duration = Duration::from_secs(30);
 const FIRST_WAIT: Duration = Duration::from_millis(40);
 
 /// The names of the queues, as far as known.
-pub(super) struct Catalog {
+pub(in crate::dashboard) struct Catalog {
     search: bool,
     known: Lock<Known>,
     /// Notified when a search has ended.
@@ -38,16 +38,16 @@ struct Known {
 
 /// The known queues.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Listing {
-    pub(super) names: Vec<String>,
+pub(in crate::dashboard) struct Listing {
+    pub(in crate::dashboard) names: Vec<String>,
     /// Whether the first search is still running, so that there may be more.
-    pub(super) is_searching: bool,
+    pub(in crate::dashboard) is_searching: bool,
     /// Whether the server does not permit to search for queues, so that they must be named.
-    pub(super) is_forbidden: bool,
+    pub(in crate::dashboard) is_forbidden: bool,
 }
 
 impl Catalog {
-    pub(super) fn new(named: BTreeSet<String>, only_named: bool) -> Arc<Self> {
+    pub(in crate::dashboard) fn new(named: BTreeSet<String>, only_named: bool) -> Arc<Self> {
         let known = Known { names: named, is_complete: only_named, ..Known::default() };
         Arc::new(Self { search: !only_named, known: Lock::new(known), ended: Notify::new() })
     }
@@ -62,12 +62,12 @@ impl Catalog {
     }
 
     /// Returns all known queues; starts a search if the last one is too old.
-    pub(super) async fn list(self: &Arc<Self>, client: &Client) -> Listing {
+    pub(in crate::dashboard) async fn list(self: &Arc<Self>, client: &Client) -> Listing {
         self.list_within(client, FIRST_WAIT).await
     }
 
     /// Does the same, and waits longer for the first search.
-    pub(super) async fn list_within(self: &Arc<Self>, client: &Client, wait: Duration) -> Listing {
+    pub(in crate::dashboard) async fn list_within(self: &Arc<Self>, client: &Client, wait: Duration) -> Listing {
         let ended = self.ended.notified();
         self.refresh(client);
         if self.is_awaited() {
@@ -79,7 +79,7 @@ impl Catalog {
     }
 
     /// Returns whether only named queues are shown, and this is not one of them.
-    pub(super) fn is_hidden(&self, queue: &str) -> bool {
+    pub(in crate::dashboard) fn is_hidden(&self, queue: &str) -> bool {
         !self.search && !self.known().names.contains(queue)
     }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::moment::{count, many, span};
 
 /// Returns what a job's options say, each with a name and a sentence; short stored names are spelt out.
-pub(super) fn options(json: &str) -> Vec<(String, String)> {
+pub(in crate::dashboard) fn options(json: &str) -> Vec<(String, String)> {
     let Ok(Value::Object(options)) = serde_json::from_str(json) else { return Vec::new() };
     options.iter().filter_map(|(name, value)| say(name, value)).collect()
 }

@@ -4,10 +4,10 @@
 use serde_json::Value;
 
 /// What stands in place of a job, or a queue, that may not be seen.
-pub(super) const UNSEEN: &str = "a job that you may not see";
+pub(in crate::dashboard) const UNSEEN: &str = "a job that you may not see";
 
 /// A text without the keys of queues that may not be seen; each begins with `<prefix>:`, as far as they are ours.
-pub(super) fn without_unseen(text: String, prefix: &str, may_see: impl Fn(&str) -> bool) -> String {
+pub(in crate::dashboard) fn without_unseen(text: String, prefix: &str, may_see: impl Fn(&str) -> bool) -> String {
     let start = format!("{prefix}:");
     let (mut shown, mut rest) = (String::new(), text.as_str());
     while let Some(at) = rest.find(&start) {

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use super::app::AnyQueue;
-use super::filter::span;
-use super::problem::Problem;
-use super::visit::{Params, given};
 use crate::clock::epoch_ms;
+use crate::dashboard::app::AnyQueue;
+use crate::dashboard::request::filter::span;
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::{Params, given};
 use crate::queue::JobScheduler;
 use crate::scheduler::{Repeat, replan, seed_of};
 
 /// Reads the form, and stores the scheduler again.
-pub(super) async fn change(queue: &AnyQueue, id: &str, params: &Params) -> Result<String, Problem> {
+pub(in crate::dashboard) async fn change(queue: &AnyQueue, id: &str, params: &Params) -> Result<String, Problem> {
     let Some(stored) = queue.get_job_scheduler(id).await? else {
         return Err(Problem::no_form("There is no such scheduler any more."));
     };
@@ -66,7 +66,7 @@ fn repeat(stored: &JobScheduler, seed: Option<String>, params: &Params) -> Resul
 }
 
 /// Writes an interval in the form that the form accepts.
-pub(super) fn spelled(every: Duration) -> String {
+pub(in crate::dashboard) fn spelled(every: Duration) -> String {
     let ms = every.as_millis();
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, " min"), (1_000, "s")];
     let unit = units.into_iter().find(|(unit, _)| ms > 0 && ms.is_multiple_of(*unit));

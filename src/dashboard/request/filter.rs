@@ -2,34 +2,35 @@
 
 use std::time::Duration;
 
-use super::app::{AnyJob, AnyQueue};
 use super::links::query;
-use super::redact::Field;
 use super::visit::{Params, Visit, given};
+use crate::dashboard::app::{AnyJob, AnyQueue};
+use crate::dashboard::format::moment;
+use crate::dashboard::redaction::Field;
 use crate::error::Result;
 use crate::options::{JobFilter, MAX_SAFE};
 use crate::state::{JobState, Order};
 
 /// A state, and conditions on its jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Filter {
-    pub(super) state: JobState,
+pub(in crate::dashboard) struct Filter {
+    pub(in crate::dashboard) state: JobState,
     /// The job's name; `*` stands for any text.
-    pub(super) name: Option<String>,
+    pub(in crate::dashboard) name: Option<String>,
     /// A text in the data, as its JSON is stored.
-    pub(super) data: Option<String>,
+    pub(in crate::dashboard) data: Option<String>,
     /// A text in the reason of the last failure.
-    pub(super) reason: Option<String>,
+    pub(in crate::dashboard) reason: Option<String>,
     /// The job's id; `*` stands for any text.
-    pub(super) id: Option<String>,
+    pub(in crate::dashboard) id: Option<String>,
     /// Added, or finished, longer ago than this.
-    pub(super) older: Option<Duration>,
+    pub(in crate::dashboard) older: Option<Duration>,
     /// Added, or finished, at most this long ago.
-    pub(super) newer: Option<Duration>,
+    pub(in crate::dashboard) newer: Option<Duration>,
 }
 
 impl Filter {
-    pub(super) fn of(params: &Params, state: JobState) -> Self {
+    pub(in crate::dashboard) fn of(params: &Params, state: JobState) -> Self {
         let owned = |name| given(params, name).map(str::to_owned);
         let age = |name| given(params, name).and_then(span);
         Self {
@@ -44,18 +45,18 @@ impl Filter {
         }
     }
 
-    pub(super) fn is_plain(&self) -> bool {
+    pub(in crate::dashboard) fn is_plain(&self) -> bool {
         let Self { state: _, name, data, reason, id, older, newer } = self;
         [name, data, reason, id].iter().all(|text| text.is_none()) && older.is_none() && newer.is_none()
     }
 
     /// Returns whether it searches in what may be redacted.
-    pub(super) fn has_text(&self) -> bool {
+    pub(in crate::dashboard) fn has_text(&self) -> bool {
         self.data.is_some() || self.reason.is_some()
     }
 
     /// Returns the filter for the queue.
-    pub(super) fn search(&self) -> JobFilter {
+    pub(in crate::dashboard) fn search(&self) -> JobFilter {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let search = JobFilter::new([self.state]).name(text(&self.name));
         let mut search = search.data_contains(text(&self.data)).reason_contains(text(&self.reason)).id(text(&self.id));
@@ -69,7 +70,7 @@ impl Filter {
     }
 
     /// Returns the query of a page with this filter.
-    pub(super) fn query(&self) -> String {
+    pub(in crate::dashboard) fn query(&self) -> String {
         let mut text = format!("state={}", self.state);
         for (name, value) in self.fields() {
             text += &format!("&{name}={}", query(&value));
@@ -78,7 +79,7 @@ impl Filter {
     }
 
     /// Returns the fields of a form with this filter, without the state.
-    pub(super) fn fields(&self) -> impl Iterator<Item = (&'static str, String)> {
+    pub(in crate::dashboard) fn fields(&self) -> impl Iterator<Item = (&'static str, String)> {
         let age = |age: Option<Duration>| age.map(short);
         let (name, data, reason, id) = (self.name.clone(), self.data.clone(), self.reason.clone(), self.id.clone());
         let (older, newer) = (age(self.older), age(self.newer));
@@ -88,7 +89,7 @@ impl Filter {
     }
 
     /// Describes the filter in words.
-    pub(super) fn words(&self) -> String {
+    pub(in crate::dashboard) fn words(&self) -> String {
         let mut words = format!("{} jobs", self.state);
         if let Some(name) = &self.name {
             words += &format!(" named “{name}”");
@@ -103,21 +104,21 @@ impl Filter {
             words += &format!(" with the id “{id}”");
         }
         if let Some(older) = self.older {
-            words += &format!(" older than {}", super::moment::span(older));
+            words += &format!(" older than {}", moment::span(older));
         }
         if let Some(newer) = self.newer {
-            words += &format!(" at most {} old", super::moment::span(newer));
+            words += &format!(" at most {} old", moment::span(newer));
         }
         words
     }
 
     /// Returns the order that people expect: what runs next first, or what has just happened.
-    pub(super) fn order(&self) -> Order {
+    pub(in crate::dashboard) fn order(&self) -> Order {
         if self.state.is_finished() { Order::Descending } else { Order::Ascending }
     }
 
     /// Returns whether a job may be found: what is redacted cannot be searched for.
-    pub(super) fn shows(&self, visit: &Visit, job: &AnyJob) -> bool {
+    pub(in crate::dashboard) fn shows(&self, visit: &Visit, job: &AnyJob) -> bool {
         let (queue, name) = (job.queue_name(), job.name());
         let has = |wanted: &Option<String>, field, text: &str| {
             wanted.as_ref().is_none_or(|wanted| {
@@ -134,7 +135,7 @@ impl Filter {
 }
 
 /// Reads a duration from a form: `90s`, `15 min`, `2h`, `3d`; a bare number counts minutes.
-pub(super) fn span(text: &str) -> Option<Duration> {
+pub(in crate::dashboard) fn span(text: &str) -> Option<Duration> {
     let text = text.trim();
     let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..at].parse().ok()?;
@@ -154,21 +155,21 @@ fn short(span: Duration) -> String {
 }
 
 /// One page of the matching jobs.
-pub(super) struct Found {
+pub(in crate::dashboard) struct Found {
     /// The jobs, or why one cannot be read.
-    pub(super) jobs: Vec<Result<AnyJob>>,
+    pub(in crate::dashboard) jobs: Vec<Result<AnyJob>>,
     /// How many come before them, if all jobs match.
-    pub(super) first: u64,
+    pub(in crate::dashboard) first: u64,
     /// How many were looked at for this page and those before it.
-    pub(super) looked_at: u64,
+    pub(in crate::dashboard) looked_at: u64,
     /// Where the previous page begins; empty if that is not known.
-    pub(super) previous: Option<String>,
+    pub(in crate::dashboard) previous: Option<String>,
     /// Where the next page begins, if there is one.
-    pub(super) next: Option<String>,
+    pub(in crate::dashboard) next: Option<String>,
 }
 
 /// Reads one page of the matching jobs.
-pub(super) async fn look(
+pub(in crate::dashboard) async fn look(
     visit: &Visit,
     queue: &AnyQueue,
     filter: &Filter,

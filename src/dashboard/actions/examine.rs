@@ -7,20 +7,24 @@ use std::sync::Arc;
 use axum::extract::{Form, State};
 use axum::response::Response;
 
-use super::access::Action;
-use super::app::App;
-use super::checkup::{Checkup, Running};
-use super::forms::{self, see};
-use super::moment::count;
-use super::problem::Problem;
 use super::submitted::{Fields, answer, params, told};
-use super::visit::{Params, Visit, given};
+use crate::dashboard::access::Action;
+use crate::dashboard::app::App;
+use crate::dashboard::background::checkup::{Checkup, Running};
+use crate::dashboard::format::moment::count;
+use crate::dashboard::request::forms::{self, see};
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::{Params, Visit, given};
 use crate::doctor::Stage;
 use crate::error::WithCauses;
 use crate::sync::Lock;
 
 /// Handles the forms of the doctor's page.
-pub(super) async fn act(visit: Visit, State(app): State<Arc<App>>, Form(fields): Form<Fields>) -> Response {
+pub(in crate::dashboard) async fn submit(
+    visit: Visit,
+    State(app): State<Arc<App>>,
+    Form(fields): Form<Fields>,
+) -> Response {
     let params = params(&fields);
     let done = async {
         visit.token.check(visit.headers(), params.get(forms::FIELD).map(String::as_str))?;

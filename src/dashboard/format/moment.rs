@@ -7,14 +7,14 @@ use maud::{Markup, html};
 
 /// Shows a moment relative to now; its title has the full time. A script makes that local, and keeps the text up to
 /// date.
-pub(super) fn when(at: Option<SystemTime>, now: SystemTime) -> Markup {
+pub(in crate::dashboard) fn when(at: Option<SystemTime>, now: SystemTime) -> Markup {
     let Some(at) = at else { return html! { span.none { "–" } } };
     let (machine, person) = (iso(at), utc(at));
     html! { time datetime=(machine) title=(person) { (relative(at, now)) } }
 }
 
 /// Shows a moment in full, and relative to now.
-pub(super) fn exactly(at: Option<SystemTime>, now: SystemTime) -> Markup {
+pub(in crate::dashboard) fn exactly(at: Option<SystemTime>, now: SystemTime) -> Markup {
     let Some(at) = at else { return html! { span.none { "–" } } };
     html! {
         time data-exact datetime=(iso(at)) { (utc(at)) }
@@ -23,7 +23,7 @@ pub(super) fn exactly(at: Option<SystemTime>, now: SystemTime) -> Markup {
     }
 }
 
-pub(super) fn iso(at: SystemTime) -> String {
+pub(in crate::dashboard) fn iso(at: SystemTime) -> String {
     DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
@@ -32,7 +32,7 @@ fn utc(at: SystemTime) -> String {
 }
 
 /// Writes how far a moment is from now.
-pub(super) fn relative(at: SystemTime, now: SystemTime) -> String {
+pub(in crate::dashboard) fn relative(at: SystemTime, now: SystemTime) -> String {
     match now.duration_since(at) {
         Ok(past) if past < Duration::from_secs(1) => "now".to_owned(),
         Ok(past) => format!("{} ago", rough(past)),
@@ -41,7 +41,7 @@ pub(super) fn relative(at: SystemTime, now: SystemTime) -> String {
 }
 
 /// Writes a duration in its largest unit.
-pub(super) fn rough(span: Duration) -> String {
+pub(in crate::dashboard) fn rough(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
         0..60 => format!("{seconds} s"),
@@ -52,7 +52,7 @@ pub(super) fn rough(span: Duration) -> String {
 }
 
 /// Writes a duration as precisely as it matters.
-pub(super) fn span(span: Duration) -> String {
+pub(in crate::dashboard) fn span(span: Duration) -> String {
     let ms = span.as_millis();
     match ms {
         0..1_000 => format!("{ms} ms"),
@@ -72,7 +72,7 @@ fn pair(large: u128, large_unit: &str, small: u128, small_unit: &str) -> String 
 }
 
 /// Writes a number with separated thousands.
-pub(super) fn count(number: u64) -> String {
+pub(in crate::dashboard) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.char_indices() {
@@ -85,7 +85,7 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// Writes a count with what it counts, in the plural if needed.
-pub(super) fn many(number: u64, thing: &str) -> String {
+pub(in crate::dashboard) fn many(number: u64, thing: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{} {thing}{s}", count(number))
 }

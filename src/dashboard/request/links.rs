@@ -9,49 +9,49 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.'
 
 /// Builds the paths of all pages; holds the base, which comes first.
 #[derive(Debug, Clone)]
-pub(super) struct Links(pub(super) String);
+pub(in crate::dashboard) struct Links(pub(in crate::dashboard) String);
 
 impl Links {
     /// Returns the list of queues. A nested axum router at `/queues` does not answer at `/queues/`.
-    pub(super) fn home(&self) -> String {
+    pub(in crate::dashboard) fn home(&self) -> String {
         if self.0.is_empty() { "/".to_owned() } else { self.0.clone() }
     }
 
-    pub(super) fn to(&self, path: &str) -> String {
+    pub(in crate::dashboard) fn to(&self, path: &str) -> String {
         format!("{}{path}", self.0)
     }
 
-    pub(super) fn queue(&self, queue: &str) -> String {
+    pub(in crate::dashboard) fn queue(&self, queue: &str) -> String {
         format!("{}/queue/{}", self.0, segment(queue))
     }
 
-    pub(super) fn part(&self, queue: &str, part: &str) -> String {
+    pub(in crate::dashboard) fn part(&self, queue: &str, part: &str) -> String {
         format!("{}/{part}", self.queue(queue))
     }
 
-    pub(super) fn state(&self, queue: &str, state: JobState) -> String {
+    pub(in crate::dashboard) fn state(&self, queue: &str, state: JobState) -> String {
         format!("{}?state={state}", self.queue(queue))
     }
 
-    pub(super) fn job(&self, queue: &str, id: &str) -> String {
+    pub(in crate::dashboard) fn job(&self, queue: &str, id: &str) -> String {
         format!("{}/job/{}", self.queue(queue), segment(id))
     }
 }
 
 /// Writes a name as a segment of a path. Browsers resolve `.` and `..`, even if escaped, so these get a mark, and so
 /// does a name that begins with the mark.
-pub(super) fn segment(name: &str) -> String {
+pub(in crate::dashboard) fn segment(name: &str) -> String {
     let mark = if matches!(name, "." | "..") || name.starts_with('=') { "=" } else { "" };
     format!("{mark}{}", query(name))
 }
 
 /// Returns the name of a segment, whose percent signs are decoded already.
-pub(super) fn unsegment(segment: &str) -> &str {
+pub(in crate::dashboard) fn unsegment(segment: &str) -> &str {
     segment.strip_prefix('=').unwrap_or(segment)
 }
 
 /// Writes a text as a value in a query.
-pub(super) fn query(text: &str) -> String {
+pub(in crate::dashboard) fn query(text: &str) -> String {
     utf8_percent_encode(text, PLAIN).to_string()
 }
 

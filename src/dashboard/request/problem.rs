@@ -7,12 +7,12 @@ use crate::error::{Error, WithCauses};
 
 /// What an error page says.
 #[derive(Debug)]
-pub(super) struct Problem {
-    pub(super) status: StatusCode,
-    pub(super) title: String,
-    pub(super) advice: String,
+pub(in crate::dashboard) struct Problem {
+    pub(in crate::dashboard) status: StatusCode,
+    pub(in crate::dashboard) title: String,
+    pub(in crate::dashboard) advice: String,
     /// The error of the server or the library.
-    pub(super) detail: Option<String>,
+    pub(in crate::dashboard) detail: Option<String>,
 }
 
 impl Problem {
@@ -20,12 +20,12 @@ impl Problem {
         Self { status, title: title.into(), advice: advice.into(), detail: None }
     }
 
-    pub(super) fn no_queue(name: &str) -> Self {
+    pub(in crate::dashboard) fn no_queue(name: &str) -> Self {
         let title = format!("There is no queue “{name}” here");
         Self::new(StatusCode::NOT_FOUND, title, "Its name may be misspelt, or you may not be permitted to see it.")
     }
 
-    pub(super) fn no_job(id: &str) -> Self {
+    pub(in crate::dashboard) fn no_job(id: &str) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
             format!("There is no job “{id}” in this queue"),
@@ -34,12 +34,12 @@ impl Problem {
         )
     }
 
-    pub(super) fn no_page() -> Self {
+    pub(in crate::dashboard) fn no_page() -> Self {
         Self::new(StatusCode::NOT_FOUND, "There is no such page", "Go to the list of queues and search from there.")
     }
 
     /// What concerns no queue is shown to those who may see one.
-    pub(super) fn nothing_seen() -> Self {
+    pub(in crate::dashboard) fn nothing_seen() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
             "You are not permitted to see this",
@@ -47,11 +47,11 @@ impl Problem {
         )
     }
 
-    pub(super) fn no_form(what: impl Into<String>) -> Self {
+    pub(in crate::dashboard) fn no_form(what: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "The form cannot be understood", what)
     }
 
-    pub(super) fn forbidden(what: &str) -> Self {
+    pub(in crate::dashboard) fn forbidden(what: &str) -> Self {
         let title = format!("You are not permitted to {what}");
         Self::new(
             StatusCode::FORBIDDEN,
@@ -60,7 +60,7 @@ impl Problem {
         )
     }
 
-    pub(super) fn foreign() -> Self {
+    pub(in crate::dashboard) fn foreign() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
             "This form did not come from this site",
@@ -69,7 +69,7 @@ impl Problem {
         )
     }
 
-    pub(super) fn slow() -> Self {
+    pub(in crate::dashboard) fn slow() -> Self {
         Self::new(
             StatusCode::BAD_GATEWAY,
             "Redis does not answer",
@@ -78,16 +78,16 @@ impl Problem {
         )
     }
 
-    pub(super) fn busy() -> Self {
+    pub(in crate::dashboard) fn busy() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Too many pages are open", "Close some, and reload this one.")
     }
 
     /// What has come of it, in a line.
-    pub(super) fn outcome(&self) -> &str {
+    pub(in crate::dashboard) fn outcome(&self) -> &str {
         self.detail.as_ref().unwrap_or(&self.title)
     }
 
-    pub(super) fn body(&self, home: &str) -> Markup {
+    pub(in crate::dashboard) fn body(&self, home: &str) -> Markup {
         html! {
             section.empty {
                 h1 { (self.title) }

@@ -1,11 +1,12 @@
 //! A submitted form: its fields, whether its action is permitted, and how it is audited and answered.
 
 use axum::response::Response;
+use serde_json::value::RawValue;
 
-use super::access::Action;
-use super::forms::{self, see};
-use super::problem::Problem;
-use super::visit::{Params, Visit, given};
+use crate::dashboard::access::Action;
+use crate::dashboard::request::forms::{self, see};
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::{Params, Visit, given};
 
 /// The fields of a form, in its order.
 pub(super) type Fields = Vec<(String, String)>;
@@ -65,4 +66,10 @@ pub(super) async fn told(
 /// Answers with the response, or with the page of the problem.
 pub(super) fn answer(visit: &Visit, done: Result<Response, Problem>) -> Response {
     done.unwrap_or_else(|problem| visit.answer(Err(problem)))
+}
+
+/// Returns the JSON of a field.
+pub(super) fn json(text: Option<&String>) -> Result<Box<RawValue>, Problem> {
+    let text = text.map(|text| text.trim()).unwrap_or_default();
+    RawValue::from_string(text.to_owned()).map_err(|error| Problem::no_form(format!("The data is no JSON: {error}.")))
 }

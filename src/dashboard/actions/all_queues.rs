@@ -1,0 +1,52 @@
+//! Pauses or resumes all queues on which the visitor may do so.
+
+use axum::extract::Form;
+use axum::response::Response;
+use futures::StreamExt;
+
+use super::each::AT_ONCE;
+use super::queue::on_queue;
+use super::submitted::{Fields, answer, params, told};
+use crate::dashboard::access::Action;
+use crate::dashboard::format::moment::many;
+use crate::dashboard::request::forms::{self, see};
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::{Params, Visit, given};
+
+/// Acts on all queues on which the visitor may do so.
+pub(in crate::dashboard) async fn submit(visit: Visit, Form(fields): Form<Fields>) -> Response {
+    let done = all_queues(&visit, &params(&fields)).await;
+    answer(&visit, done)
+}
+
+async fn all_queues(visit: &Visit, params: &Params) -> Result<Response, Problem> {
+    visit.token.check(visit.headers(), params.get(forms::FIELD).map(String::as_str))?;
+    let action = given(params, "do").and_then(Action::parse);
+    let action = action.filter(|action| matches!(action, Action::Pause | Action::Resume));
+    let action = action.ok_or_else(|| Problem::no_form("This action does not exist for all queues."))?;
+    if given(params, "confirm") != Some("all") {
+        return Err(Problem::no_form("It was not confirmed, so nothing was changed."));
+    }
+    let names = visit.app.catalog.list(&visit.app.client).await.names;
+    let names: Vec<String> = names.into_iter().filter(|name| visit.may(name, action)).collect();
+    if names.is_empty() {
+        return Err(Problem::forbidden(&format!("{action} any queue")));
+    }
+    let calls: Vec<_> = names.iter().map(|name| one_of_all(visit, name, action)).collect();
+    let done: Vec<_> = futures::stream::iter(calls).buffered(AT_ONCE).collect().await;
+    let failed = done.iter().filter(|done| !**done).count();
+    let mut text = format!("{}: {action}d.", many((done.len() - failed) as u64, "queue"));
+    if failed > 0 {
+        text += &format!(" {failed} could not be: their pages say more.");
+    }
+    Ok(see(&visit.links, &visit.links.home(), &text))
+}
+
+/// Acts on one of all queues; returns whether it was done. It is audited as if only this queue had been meant.
+async fn one_of_all(visit: &Visit, name: &str, action: Action) -> bool {
+    let done = match visit.queue(name) {
+        Ok(queue) => on_queue(&queue, action, &Params::new()).await,
+        Err(problem) => Err(problem),
+    };
+    told(visit, name, action, name, done, "/").await.is_ok()
+}

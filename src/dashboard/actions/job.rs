@@ -1,0 +1,105 @@
+//! Acts on one job.
+
+use axum::extract::{Form, Path};
+use axum::response::Response;
+
+use super::children::remove_children;
+use super::each::simply;
+use super::submitted::{Fields, answer, json, params, permitted, told};
+use crate::dashboard::access::Action;
+use crate::dashboard::app::AnyQueue;
+use crate::dashboard::format::moment;
+use crate::dashboard::request::filter::span;
+use crate::dashboard::request::links::unsegment;
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::{Params, Visit, given};
+use crate::job::Cancellation;
+use crate::state::JobState;
+
+/// The actions of this form; it can do nothing else.
+const ON_JOB: &[Action] = &[
+    Action::Retry,
+    Action::Promote,
+    Action::Remove,
+    Action::Cancel,
+    Action::ChangeDelay,
+    Action::ChangePriority,
+    Action::ChangeData,
+    Action::RemoveChildren,
+];
+
+/// Handles forms about one job.
+pub(in crate::dashboard) async fn submit(
+    visit: Visit,
+    Path((name, id)): Path<(String, String)>,
+    Form(fields): Form<Fields>,
+) -> Response {
+    let (name, id) = (unsegment(&name), unsegment(&id));
+    let params = params(&fields);
+    let done = async {
+        let action = permitted(&visit, name, &params, id, ON_JOB)?;
+        let queue = visit.queue(name)?;
+        let (done, to) = match on_job(&visit, &queue, id, action, &params).await {
+            Ok((text, state)) if action == Action::Remove => (Ok(text), visit.links.state(name, state)),
+            Ok((text, _)) => (Ok(text), visit.links.job(name, id)),
+            Err(problem) => (Err(problem), String::new()),
+        };
+        told(&visit, name, action, id, done, &to).await
+    };
+    let done = done.await;
+    answer(&visit, done)
+}
+
+/// Returns what was done, and the state of the job before.
+async fn on_job(
+    visit: &Visit,
+    queue: &AnyQueue,
+    id: &str,
+    action: Action,
+    params: &Params,
+) -> Result<(String, JobState), Problem> {
+    let job = queue.job(id);
+    let state = queue.engine().look_up_state(id).await?;
+    if state == JobState::Unknown && action != Action::Remove {
+        return Err(Problem::no_job(id));
+    }
+    let text = match action {
+        Action::Retry | Action::Promote | Action::Remove => simply(visit, queue, id, state, action).await?,
+        Action::Cancel => cancel(queue, id, given(params, "reason").unwrap_or_default()).await?,
+        Action::ChangeDelay => {
+            let delay = given(params, "delay").and_then(span);
+            let delay = delay.ok_or_else(|| Problem::no_form("Write the delay as 90s, 15 min, 2h or 3d."))?;
+            job.change_delay(delay).await?;
+            format!("Job {id} is due in {}.", moment::span(delay))
+        }
+        Action::ChangePriority => {
+            let priority = given(params, "priority").and_then(|text| text.parse().ok());
+            let priority: u32 = priority.ok_or_else(|| Problem::no_form("The priority must be a number."))?;
+            if given(params, "lifo").is_some() {
+                job.change_priority_lifo(priority).await?;
+            } else {
+                job.change_priority(priority).await?;
+            }
+            format!("Job {id} has the priority {priority}.")
+        }
+        Action::ChangeData => {
+            let data = json(params.get("data"))?;
+            queue.engine().update_data(id, data.get()).await?;
+            format!("The data of job {id} is stored.")
+        }
+        Action::RemoveChildren => remove_children(visit, queue, id).await?,
+        _ => return Err(Problem::no_form("This action does not exist for a job.")),
+    };
+    Ok((text, state))
+}
+
+async fn cancel(queue: &AnyQueue, id: &str, reason: &str) -> Result<String, Problem> {
+    Ok(match queue.job(id).cancel(reason).await? {
+        Cancellation::Requested => format!("The worker of job {id} is asked to stop it."),
+        Cancellation::Cancelled => {
+            format!("Job {id} is cancelled: it fails without a run as soon as a worker fetches it.")
+        }
+        Cancellation::AlreadyFinished => format!("Job {id} had finished before."),
+        _ => return Err(Problem::no_job(id)),
+    })
+}

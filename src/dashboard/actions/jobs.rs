@@ -1,0 +1,76 @@
+//! Acts on chosen jobs, or on all that match a filter.
+
+use axum::extract::{Form, Path};
+use axum::response::Response;
+
+use super::bulk;
+use super::each::each;
+use super::submitted::{Fields, answer, params, permitted, told};
+use crate::dashboard::access::Action;
+use crate::dashboard::app::AnyQueue;
+use crate::dashboard::format::moment::many;
+use crate::dashboard::request::filter::Filter;
+use crate::dashboard::request::links::unsegment;
+use crate::dashboard::request::problem::Problem;
+use crate::dashboard::request::visit::{Visit, given};
+use crate::state::JobState;
+
+/// How many chosen jobs are changed while the browser waits.
+pub(super) const MOST_CHOSEN: usize = 1_000;
+
+/// The actions of these forms; they can do nothing else.
+const ON_CHOSEN: &[Action] = &[Action::Retry, Action::Promote, Action::Remove];
+const ON_ALL_OF_A_FILTER: &[Action] = &[Action::Retry, Action::Promote, Action::Clean];
+
+/// Acts on chosen jobs, or on all that match a filter.
+pub(in crate::dashboard) async fn submit(
+    visit: Visit,
+    Path(name): Path<String>,
+    Form(fields): Form<Fields>,
+) -> Response {
+    let done = many_jobs(&visit, unsegment(&name), &fields).await;
+    answer(&visit, done)
+}
+
+async fn many_jobs(visit: &Visit, name: &str, fields: &Fields) -> Result<Response, Problem> {
+    let params = params(fields);
+    let state = given(&params, "state").and_then(|state| state.parse().ok()).unwrap_or(JobState::Unknown);
+    let filter = Filter::of(&params, state);
+    let ids: Vec<&str> = fields.iter().filter(|(field, _)| field == "id").map(|(_, id)| id.as_str()).collect();
+    let is_all = given(&params, "all").is_some();
+    let target = if is_all { filter.words() } else { ids.join(", ") };
+    let these = if is_all { ON_ALL_OF_A_FILTER } else { ON_CHOSEN };
+    let action = permitted(visit, name, &params, &target, these)?;
+    let queue = visit.queue(name)?;
+    if is_all {
+        return bulk::begin(visit.clone(), &queue, action, filter).await;
+    }
+    let done = chosen(visit, &queue, &ids, action).await;
+    told(visit, name, action, &target, done, &visit.links.state(name, state)).await
+}
+
+async fn chosen(visit: &Visit, queue: &AnyQueue, ids: &[&str], action: Action) -> Result<String, Problem> {
+    if ids.is_empty() {
+        return Err(Problem::no_form("No job was chosen: tick some in front of their names."));
+    }
+    if ids.len() > MOST_CHOSEN {
+        return Err(Problem::no_form("Too many jobs were chosen: take all that match a filter."));
+    }
+    let mut answers = each(visit, queue, ids, action).await;
+    let done = answers.iter().filter(|answer| answer.is_ok()).count();
+    if done == 0
+        && let Some(Err(problem)) = answers.pop()
+    {
+        return Err(problem);
+    }
+    let verb = match action {
+        Action::Retry => "run again",
+        Action::Promote => "run now",
+        _ => "removed",
+    };
+    let mut text = format!("{}: {verb}.", many(done as u64, "job"));
+    if let Some(problem) = answers.iter().find_map(|answer| answer.as_ref().err()) {
+        text += &format!(" {} not: {}", answers.len() - done, visit.problem(queue.name(), problem.outcome()));
+    }
+    Ok(text)
+}
