@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use redis::{Cmd, ErrorKind, RedisError, Value};
 
-use super::failure::CallFailure;
+use super::failure::{CallFailure, no_connection_to};
 use super::node::Node;
 use super::options::ConnectOptions;
 use super::servers::Servers;
@@ -24,7 +24,8 @@ pub(super) async fn is_in_cluster(node: &Arc<Node>) -> std::result::Result<bool,
         Ok(Value::Array(_)) => Ok(true),
         Err(CallFailure::NotApplied(error) | CallFailure::Unknown(error)) => Err(error),
         Err(CallFailure::Server(error)) if said == Some(true) && error.code() == Some("NOPERM") => {
-            Err(RedisError::from((ErrorKind::InvalidClientConfig, NO_RIGHT, error.to_string())))
+            let error = RedisError::from((ErrorKind::InvalidClientConfig, NO_RIGHT, error.to_string()));
+            Err(no_connection_to(&node.dialer().options().servers, &error, ""))
         }
         // A proxy in front of a cluster may pass on what a node says of itself, and be all that there is to talk to.
         _ => Ok(false),

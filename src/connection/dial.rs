@@ -6,8 +6,8 @@ use futures::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, RedisError, Value};
 
-use super::attempt::{in_words, is_silence, within};
-use super::failure::NO_CONNECTION;
+use super::attempt::{is_silence, within};
+use super::failure::no_connection_to;
 use super::options::ConnectOptions;
 use super::outage::Outages;
 use super::progress::Progress;
@@ -216,6 +216,8 @@ impl Dialer {
         }
         dialed.map_err(|error| match at {
             Some(at) => at_address(error, &at),
+            // Nobody has said in time where the server is.
+            None if is_silence(&error) => no_connection_to(&self.options.servers, &error, ""),
             None => error,
         })
     }
@@ -338,7 +340,7 @@ impl Dialer {
         self.rights.met(address, server.version, self.topology().is_none());
         if server.is_too_old() {
             let (major, minor, patch) = server.version.unwrap_or_default();
-            let found = format!("{major}.{minor}.{patch}");
+            let found = format!("{address:?} {major}.{minor}.{patch}");
             return Err(RedisError::from((ErrorKind::InvalidClientConfig, TOO_OLD, found)));
         }
         Ok(server)
@@ -359,7 +361,8 @@ fn login() -> redis::RedisConnectionInfo {
 
 /// Adds the address to an error of connecting.
 fn at_address(error: RedisError, address: &Address) -> RedisError {
-    if error.kind() != ErrorKind::Io {
+    // This one becomes an error of its own.
+    if error.to_string().contains(TOO_OLD) {
         return error;
     }
     // If TLS is expected on one side only: a server without it waits for the end of a line, and one with it closes the
@@ -373,7 +376,7 @@ fn at_address(error: RedisError, address: &Address) -> RedisError {
         }
         _ => "",
     };
-    RedisError::from((ErrorKind::Io, NO_CONNECTION, format!("{address:?}: {}{hint}", in_words(&error))))
+    no_connection_to(address, &error, hint)
 }
 
 /// The hint for those who have named a sentinel as the server.
@@ -401,7 +404,7 @@ async fn try_flags(connection: &mut MultiplexedConnection) -> std::result::Resul
     }
 }
 
-/// The mark by which [`Dialer::greet`] tells a server that is too old.
+/// The mark by which [`Dialer::greet`] tells a server that is too old; its address and its version follow.
 pub(super) const TOO_OLD: &str = "the server is older than 6.2";
 
 fn describe(reply: &Value) -> Option<Server> {

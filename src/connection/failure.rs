@@ -1,7 +1,10 @@
 //! What a failed call may have done on the server.
 
+use std::fmt;
+
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use super::attempt::in_words;
 use crate::error::{BoxError, Error};
 
 /// Why a call failed, sorted by what it may have changed: nothing, everything, or unknown.
@@ -102,27 +105,44 @@ fn inner_code(error: &RedisError) -> Option<&str> {
     Some(code)
 }
 
+/// Adds to an error of connecting which server or servers could not be reached, and after the reason a `hint`. It stays
+/// as [permanent](super::attempt::is_permanent) as it was, and keeps the code by which others tell it.
+pub(super) fn no_connection_to(place: &impl fmt::Debug, error: &RedisError, hint: &str) -> RedisError {
+    let kind = match (error.kind(), error.code()) {
+        // The driver keeps these codes only in errors of its own.
+        (_, Some("NOAUTH" | "WRONGPASS")) => ErrorKind::AuthenticationFailed,
+        // No further attempt finds a database more.
+        (ErrorKind::Server(_), _) if error.to_string().contains(NO_DATABASE) => ErrorKind::InvalidClientConfig,
+        (kind, _) => kind,
+    };
+    RedisError::from((kind, NO_CONNECTION, format!("{place:?}: {}{hint}", in_words(error))))
+}
+
+/// What a server says of a database that it does not have.
+const NO_DATABASE: &str = "DB index is out of range";
+
 /// Returns the text of a driver's error. Its own types are not exposed, since its next major version is not ours.
 ///
 /// A server that does not know a command repeats the command's arguments, which may be a job's data; they are left out.
 pub(crate) fn without_secrets(error: &RedisError) -> BoxError {
+    let mut text = error.to_string();
+    let is_told = text.starts_with(NO_CONNECTION);
     if error.code() == Some("NOAUTH") {
         return "the server wants a password (NOAUTH): redis://:password@host, or redis://user:password@host; for sentinels \
                 there is `sentinel_password`"
             .into();
     }
     // The driver leaves out what the server says, in some cases only because it has no password.
-    if error.kind() == ErrorKind::AuthenticationFailed {
-        return "Authentication failed (WRONGPASS): the server knows no such user or another password, or it has none"
+    if error.kind() == ErrorKind::AuthenticationFailed && !is_told {
+        return "authentication failed (WRONGPASS): the server knows no such user or another password, or it has none"
             .into();
     }
-    let mut text = error.to_string();
-    if matches!(error.kind(), ErrorKind::Io | ErrorKind::InvalidClientConfig) {
-        // The driver writes `what - Io: details`.
-        let kind = format!(" - {:?}", error.kind());
-        let between = if text.starts_with(NO_CONNECTION) { " " } else { ": " };
-        text = text.replacen(&format!("{kind}: "), between, 1);
-        text.truncate(text.strip_suffix(&kind).unwrap_or(&text).len());
+    // The driver writes `what - Io: details`, and the code of the server's own errors in quotation marks.
+    let kind = format!(" - {:?}", error.kind());
+    text = text.replacen(&format!("{kind}: "), if is_told { " " } else { ": " }, 1);
+    text.truncate(text.strip_suffix(&kind).unwrap_or(&text).len());
+    if let Some(code) = error.code() {
+        text = text.replacen(&format!("{code:?}"), code, 1);
     }
     if matches!(error.kind(), ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask)) {
         text.push_str(" (the server is a node of a cluster: connect to redis+cluster://)");

@@ -170,7 +170,6 @@ impl Link {
         }
     }
 
-    /// Returns whether the server has refused a command.
     /// Adds a listener to the outages of all servers of this client.
     pub(super) fn tell_of_all(&self, listener: Weak<dyn Listener>) {
         match &self.target {
@@ -179,6 +178,7 @@ impl Link {
         }
     }
 
+    /// Returns whether the server has refused a command.
     pub(crate) fn lacks(&self, command: &'static str) -> bool {
         match &self.target {
             Target::Server(node) => node.dialer().lacks(command),
@@ -258,7 +258,8 @@ fn is_distrust(error: &RedisError) -> bool {
 
 fn connect_error(error: &RedisError) -> Error {
     if error.to_string().contains(TOO_OLD) {
-        return Error::ServerVersion { found: error.detail().unwrap_or_default().to_owned() };
+        let (server, found) = error.detail().and_then(|detail| detail.rsplit_once(' ')).unwrap_or_default();
+        return Error::ServerVersion { server: server.to_owned(), found: found.to_owned() };
     }
     Error::Redis { op: "connect", cause: without_secrets(error) }
 }

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::attempt::{Pauses, within};
-use super::failure::without_secrets;
+use super::failure::{no_connection_to, without_secrets};
 use super::options::ConnectOptions;
 use super::progress::Progress;
 use super::servers::{Address, Host, Naming};
@@ -255,12 +255,11 @@ impl Shared {
     }
 
     async fn ask_once(&self, host: &Address) -> Result<Named, RedisError> {
-        let told = |error: RedisError| match error.kind() {
-            ErrorKind::Io => RedisError::from((ErrorKind::Io, "no sentinel", format!("{host:?}: {error}"))),
-            _ => error,
+        let asking = async {
+            let (mut connection, _driver) = self.opener.open(host, Terms::new(&Progress::new())).await?;
+            self.ask(&mut connection).await
         };
-        let (mut connection, _driver) = self.opener.open(host, Terms::new(&Progress::new())).await.map_err(told)?;
-        self.ask(&mut connection).await.map_err(told)
+        asking.await.map_err(|error| no_connection_to(&format_args!("the sentinel {host:?}"), &error, ""))
     }
 
     /// Asks one sentinel for the address of the master, and for the epoch of its configuration.
@@ -273,14 +272,17 @@ impl Shared {
         let (address, details) =
             futures::join!(connection.send_packed_command(&address), beside.send_packed_command(&details));
         let address = match address? {
+            Value::ServerError(error) if error.details().is_some_and(|text| text.contains("unknown command")) => {
+                return Err(RedisError::from((ErrorKind::Parse, NO_SENTINEL)));
+            }
             Value::ServerError(error) => return Err(error.into()),
             Value::Nil => {
-                let text = format!("no sentinel knows a master named '{}'", self.master);
-                return Err(RedisError::from((ErrorKind::InvalidClientConfig, "sentinel", text)));
+                let no_master = "it knows no master of this name";
+                return Err(RedisError::from((ErrorKind::InvalidClientConfig, no_master, self.master.clone())));
             }
             reply => self.read_address(&reply),
         };
-        let address = address.ok_or_else(|| RedisError::from((ErrorKind::Parse, "this is no sentinel")))?;
+        let address = address.ok_or_else(|| RedisError::from((ErrorKind::Parse, NO_SENTINEL)))?;
         Ok(Named { address, epoch: read_epoch(&details?).unwrap_or(0) })
     }
 
@@ -363,6 +365,8 @@ impl Shared {
 fn names(message: &str, master: &str) -> bool {
     message.split(' ').nth(1) == Some(master)
 }
+
+const NO_SENTINEL: &str = "this is no sentinel";
 
 fn lost() -> RedisError {
     RedisError::from((ErrorKind::Io, "the sentinel has closed the connection"))

@@ -12,8 +12,8 @@ use redis::{Cmd, ErrorKind, RedisError, Value};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::attempt::{in_words, within};
-use super::failure::{NO_CONNECTION, without_secrets};
+use super::attempt::{is_silence, within};
+use super::failure::{no_connection_to, without_secrets};
 use super::first::first_of;
 use super::outage::{Listener, Outages};
 use super::progress::Progress;
@@ -296,7 +296,10 @@ impl Topology {
     pub(super) async fn refresh(&self) -> Result<(), RedisError> {
         self.asking().began = Some(Instant::now());
         self.is_asked();
-        let map = within(self.timeout, self.ask_all()).await?;
+        let map = within(self.timeout, self.ask_all()).await.map_err(|error| match is_silence(&error) {
+            true => no_connection_to(&self.servers, &error, ""),
+            false => error,
+        })?;
         self.map.send_if_modified(|known| {
             // Callers are woken only if an owner has changed; new replicas are stored silently.
             let is_news = (0..SLOTS).any(|slot| map.owner(slot) != known.owner(slot));
@@ -352,10 +355,7 @@ impl Topology {
                 let text = format!("{node:?} is no node of one: connect to it by redis://");
                 Err(RedisError::from((ErrorKind::InvalidClientConfig, "there is no cluster", text)))
             }
-            Err(error) if error.kind() == ErrorKind::Io => {
-                Err(RedisError::from((ErrorKind::Io, NO_CONNECTION, format!("{node:?}: {}", in_words(&error)))))
-            }
-            Err(error) => Err(error),
+            Err(error) => Err(no_connection_to(&node, &error, "")),
         }
     }
 }

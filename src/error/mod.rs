@@ -116,6 +116,8 @@ pub enum Error {
     },
     /// The server is older than 6.2.
     ServerVersion {
+        /// The address of the server.
+        server: String,
         /// What the server reported.
         found: String,
     },

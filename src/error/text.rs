@@ -76,8 +76,8 @@ impl fmt::Display for Error {
             }
             Self::InvalidOption { option, problem } => write!(f, "option {option}: {problem}"),
             Self::Panicked { task, problem } => write!(f, "the {task} panicked and was started again: {problem}"),
-            Self::ServerVersion { found } => {
-                write!(f, "the server has version {found}; 6.2 or newer is needed")
+            Self::ServerVersion { server, found } => {
+                write!(f, "the server {server} has version {found}; 6.2 or newer is needed")
             }
             Self::JobFailed { id, reason } => write!(f, "job {} failed: {reason}", Escaped(id)),
             Self::Timeout { op, after, job: None } => write!(f, "{op}: no answer within {after:?}"),
@@ -164,7 +164,10 @@ mod tests {
             ),
             (Error::invalid("attempts", "at least 1"), "option attempts: at least 1"),
             (Error::Panicked { task: "loop", problem: "no".into() }, "the loop panicked and was started again: no"),
-            (Error::ServerVersion { found: "5.0".into() }, "the server has version 5.0; 6.2 or newer is needed"),
+            (
+                Error::ServerVersion { server: "redis://h:1".into(), found: "5.0".into() },
+                "the server redis://h:1 has version 5.0; 6.2 or newer is needed",
+            ),
             (Error::JobFailed { id: "7".into(), reason: "no".into() }, "job 7 failed: no"),
             (Error::Timeout { op, after: Duration::from_secs(1), job: None }, "add: no answer within 1s"),
             (

@@ -243,6 +243,9 @@ async fn a_server_that_is_too_old_is_named() {
         let options = ConnectOptions::from_url(&url).unwrap().wait_for_server(wait);
         let error = tokio::time::timeout(PATIENCE, Client::builder(options).connect()).await;
         let error = error.expect("an answer").unwrap_err();
-        assert!(matches!(&error, Error::ServerVersion { found } if found == "6.0.20"), "{error:?}");
+        assert!(
+            matches!(&error, Error::ServerVersion { server, found } if *server == url && found == "6.0.20"),
+            "{error:?}"
+        );
     }
 }

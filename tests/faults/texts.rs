@@ -21,15 +21,29 @@ async fn a_server_that_cannot_be_used_is_named_with_the_reason() {
     let said = connect("redis://joe:s3cret@127.0.0.1:1").await;
     assert_eq!(said, "connect: no connection to redis://127.0.0.1:1: connection refused");
     let server = RedisServer::start_with(&["--requirepass", "right"]);
-    let said = connect(&server.url()).await;
-    assert!(said.starts_with("connect: the server wants a password (NOAUTH): redis://:password@host"), "{said}");
-    let said = connect(&format!("redis://:s3cret@{}", server.addr())).await;
-    assert!(said.starts_with("connect: ") && !said.contains("s3cret"), "{said}");
-    assert!(said.starts_with("connect: Authentication failed (WRONGPASS)"), "{said}");
+    let there = format!("connect: no connection to redis://{}: ", server.addr());
+    let why = async |login: &str, path: &str| {
+        let said = connect(&format!("redis://{login}{}{path}", server.addr())).await;
+        assert!(!said.contains("s3cret"), "{said}");
+        said.strip_prefix(&there).unwrap_or_else(|| panic!("{said}")).to_owned()
+    };
+    assert!(why("", "").await.starts_with("the server wants a password (NOAUTH): redis://:password@host"));
+    assert!(why(":s3cret@", "").await.starts_with("authentication failed (WRONGPASS)"));
+    assert!(why("joe:s3cret@", "").await.starts_with("authentication failed (WRONGPASS)"));
+    assert_eq!(why(":right@", "/99").await, "Redis server refused to switch database: DB index is out of range");
+    let mut admin = crate::common::server::connect(&format!("redis://:right@{}", server.addr())).await;
+    let user = ["SETUSER", "joe", "on", ">s3cret", "~*", "-@all"];
+    let () = redis::cmd("ACL").arg(&user).query_async(&mut admin).await.unwrap();
+    let said = why("joe:s3cret@", "/1").await;
+    assert!(said.contains("NOPERM") || said.contains("permissions"), "{said}");
     let open = RedisServer::start();
     let said = connect(&format!("redis://:s3cret@{}", open.addr())).await;
-    assert!(said.starts_with("connect: Authentication failed") && said.ends_with("or it has none"), "{said}");
-    let said = connect(&format!("redis://:right@{}/99", server.addr())).await;
+    let there = format!("connect: no connection to redis://{}: authentication failed", open.addr());
+    assert!(said.starts_with(&there) && said.ends_with("or it has none"), "{said}");
+    // It does not help to wait for what will not change.
+    let no_database = ConnectOptions::from_url(&format!("{}/99", open.url().trim_end_matches('/'))).unwrap();
+    let waiting = Client::builder(no_database.wait_for_server(true)).connect();
+    let said = tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap().unwrap_err().to_string();
     assert!(said.contains("DB index is out of range"), "{said}");
 }
 
