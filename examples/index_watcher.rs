@@ -1,9 +1,12 @@
 //! Builds search indexes of a directory that changes, with a queue instead of a loop around a distributed lock.
 //!
+//!     export REDIS_URL=redis://127.0.0.1:6379
 //!     cargo run --example index_watcher -- DOCUMENTS OUT
+//!     cargo run --example result_watcher -- OUT
 //!
-//! Each directory below DOCUMENTS is an index. Start the program as often as you like, on any machine that sees the
-//! files: every process watches and builds, and no lock is needed.
+//! Each directory below DOCUMENTS is an index, and each file in it a document. Start both programs as often as you like,
+//! on any machine that sees the files: every process watches and builds, and no lock is needed. Kill some, and write
+//! files meanwhile: what is to be searched is the greatest name in `OUT/<index>/published`.
 //!
 //! - **One build at a time.** There is one `build-index` job per index, by its deduplication. A change that comes while it
 //!   runs is set aside, and makes one more job when it has ended.
@@ -29,7 +32,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use changes::changed_indexes;
-use index::{BuildIndex, Built, Index, QUEUE, is_plain, revision, write_whole};
+use index::{BuildIndex, Built, Index, QUEUE, is_plain, redis_url, revision, write_whole};
 use notify::{RecursiveMode, Watcher};
 use oxmq::job::CancellationToken;
 use oxmq::kind::JobOf;
@@ -209,8 +212,7 @@ async fn main() -> anyhow::Result<()> {
         anyhow::bail!("two directories are needed: DOCUMENTS and OUT");
     };
     let documents = documents.canonicalize()?;
-    let redis = support::redis();
-    let client = Client::connect(&redis.url).await?;
+    let client = Client::connect(&redis_url()?).await?;
     let queue: Queue = client.queue(QUEUE).open()?;
     let places = Arc::new(Places { documents: documents.clone(), out });
     let worker = client

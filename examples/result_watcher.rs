@@ -1,6 +1,8 @@
 //! Publishes the indexes that `index_watcher` has built, and reports builds that have failed for good.
 //!
-//!     cargo run --example result_watcher -- OUT [NAME]
+//!     REDIS_URL=redis://127.0.0.1:6379 cargo run --example result_watcher -- OUT [NAME]
+//!
+//! `index_watcher` says how to run both.
 //!
 //! It reads the events of the queue with a durable cursor: Redis keeps its position under NAME. After a restart it goes
 //! on from there, misses nothing, and gets no event again that it has acknowledged. An event that is delivered twice
@@ -15,7 +17,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use index::{BuildIndex, Built, QUEUE, greatest, is_plain, prune};
+use index::{BuildIndex, Built, QUEUE, greatest, is_plain, prune, redis_url};
 use oxmq::events::{Delivery, QueueEvent};
 use oxmq::{Client, JobKind};
 
@@ -86,8 +88,7 @@ async fn main() -> anyhow::Result<()> {
     let mut args = std::env::args_os().skip(1);
     let Some(out) = args.next().map(PathBuf::from) else { anyhow::bail!("a directory is needed: OUT") };
     let name = args.next().map_or_else(|| "publisher".to_owned(), |name| name.to_string_lossy().into_owned());
-    let redis = support::redis();
-    let client = Client::connect(&redis.url).await?;
+    let client = Client::connect(&redis_url()?).await?;
     let mut cursor = client.event_cursor(QUEUE, &name).open().await?;
     println!("reading results as {name}");
     publish_all(&out)?;

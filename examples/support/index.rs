@@ -12,10 +12,17 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use oxmq::{Backoff, Deduplication, JobKind, JobOptions};
 use serde::{Deserialize, Serialize};
 
 pub(crate) const QUEUE: &str = "indexes";
+
+/// Returns the URL of the server that all processes share.
+pub(crate) fn redis_url() -> anyhow::Result<String> {
+    std::env::var("REDIS_URL")
+        .context("set REDIS_URL, such as redis://127.0.0.1:6379: all watchers have to share one server")
+}
 
 /// Brings an index up to date with its documents.
 #[derive(Debug, Serialize, Deserialize)]

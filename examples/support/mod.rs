@@ -8,6 +8,7 @@ mod server;
 use server::RedisServer;
 
 /// The server at `REDIS_URL`, or a private one that ends with this value or this process.
+#[allow(dead_code, reason = "the watchers want a server that they share")]
 pub(crate) struct Redis {
     pub(crate) url: String,
     _own: Option<RedisServer>,
