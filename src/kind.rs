@@ -54,6 +54,12 @@ use crate::options::JobOptions;
 /// # worker.close().await;
 /// # Ok(()) }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no kind of job: it does not implement `JobKind`",
+    label = "no kind of job",
+    note = "a kind implements `JobKind`, which gives it its name and the type of its result; without a kind there are \
+            `queue.add(name, data)` and `Router::on(name, processor)`"
+)]
 pub trait JobKind: Serialize + DeserializeOwned + Send + 'static {
     /// The name of its jobs.
     const NAME: &'static str;

@@ -73,6 +73,11 @@ pub(super) fn without_values(error: &serde_json::Error) -> String {
     let found = |found: &str| found.split(['`', '"', ',']).next().unwrap_or_default().trim_end().to_owned();
     if let (Some(met), Some(expected)) = (text.strip_prefix("invalid type: "), expected) {
         let met = found(met);
+        let expected = match expected {
+            "a sequence" => "an array",
+            "a map" => "an object",
+            other => other,
+        };
         return format!("expected {expected}, found {}", json_word(&met));
     }
     let expected = expected.map(|expected| format!(", expected {expected}")).unwrap_or_default();
