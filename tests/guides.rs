@@ -53,6 +53,31 @@ fn links_of_guides_lead_somewhere() {
     }
 }
 
+/// Returns the text of all source files.
+fn source() -> String {
+    let mut files = Vec::new();
+    crate::layers::sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect()
+}
+
+#[test]
+fn each_type_of_the_root_has_an_example() {
+    let (source, front) = (source(), read("src/lib.rs"));
+    let exported = front.split("pub use ").skip(1).map(|rest| &rest[..rest.find(';').unwrap()]);
+    let types = exported.flat_map(|path| path.trim_end_matches('}').split(['{', ',', ' ', ':']));
+    let types: Vec<_> = types.filter(|name| name.starts_with(char::is_uppercase) && *name != "Result").collect();
+    assert!(types.len() > 20, "{types:?}");
+    for name in types {
+        let declared = ["struct", "enum", "trait"].iter().find_map(|kind| {
+            let after = [" ", "<", ":", "(", ";"].map(|after| format!("\npub {kind} {name}{after}"));
+            after.iter().find_map(|declaration| source.find(declaration.as_str()))
+        });
+        let before = source[..declared.unwrap_or_else(|| panic!("{name} was not found"))].lines().rev();
+        let doc = before.take_while(|line| !line.is_empty() && *line != "}").any(|line| line.starts_with("/// ```"));
+        assert!(doc, "{name} has no example");
+    }
+}
+
 /// Returns the metrics that the source records: name and kind.
 fn figures() -> BTreeMap<String, &'static str> {
     let source = read("src/telemetry/figures.rs");

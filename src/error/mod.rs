@@ -255,6 +255,18 @@ impl JobPlace {
 }
 
 /// Why the server refused a call: BullMQ's numeric codes, by name.
+///
+/// ```no_run
+/// # async fn demo(queue: oxmq::Queue) -> oxmq::Result<()> {
+/// use oxmq::Error;
+/// use oxmq::error::Reason;
+///
+/// match queue.job("7").promote().await {
+///     Err(Error::Refused { reason: Reason::NotInState, .. }) => println!("it is not delayed any more"),
+///     other => other?,
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]

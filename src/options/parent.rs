@@ -4,6 +4,20 @@ use crate::error::{Error, Result};
 use crate::keys;
 
 /// The job that waits for this one.
+///
+/// ```no_run
+/// # async fn demo(books: oxmq::Queue<String, u32>, pages: oxmq::Queue<u32, ()>) -> oxmq::Result<()> {
+/// use std::time::Duration;
+/// use oxmq::options::ParentRef;
+///
+/// // The parent must not run before it has its children.
+/// let book = books.add("bind", "Emma".into()).delay(Duration::from_secs(60)).await?;
+/// let parent = ParentRef::of(&book);
+/// pages.add("render", 7).parent(parent).await?;
+/// # Ok(()) }
+/// ```
+///
+/// A [flow](crate::flow) adds parent and children together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParentRef {
     pub(crate) id: String,

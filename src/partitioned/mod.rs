@@ -107,6 +107,15 @@ impl<T> InPartition<T> {
 }
 
 /// A queue in many partitions, with jobs of data `D` and results `R`. Cheap to clone. See the [module](self).
+///
+/// ```no_run
+/// # async fn demo(client: oxmq::Client) -> oxmq::Result<()> {
+/// let mails: oxmq::Partitioned<String, ()> = client.partitioned("mail", 16).open().await?;
+/// // All mails of a customer, in order.
+/// let job = mails.add_by_key("customer-7", "welcome", "ada@example.org".into()).await?;
+/// println!("job {} of {}", job.id(), job.queue_name());
+/// # Ok(()) }
+/// ```
 pub struct Partitioned<D = Value, R = Value> {
     core: Arc<Core>,
     defaults: Arc<JobOptions>,

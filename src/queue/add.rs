@@ -416,7 +416,21 @@ where
     }
 }
 
-/// A bulk add to be sent; await it.
+/// A bulk add to be sent; await it. Created by [`Queue::add_bulk`].
+///
+/// ```no_run
+/// # async fn demo(queue: oxmq::Queue<String, ()>) -> oxmq::Result<()> {
+/// use oxmq::NewJob;
+///
+/// let mails = ["ada", "bob"].map(|to| NewJob::new("mail", to.to_owned()).attempts(3));
+/// for added in queue.add_bulk(mails).await? {
+///     match added {
+///         Ok(job) => println!("{}", job.id()),
+///         Err(error) => println!("this one was not added: {error}"),
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[must_use = "an add does nothing until it is awaited: write `.await?` behind it"]
 pub struct AddBulk<D, R> {
     queue: Queue<D, R>,

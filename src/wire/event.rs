@@ -9,6 +9,19 @@ use crate::state::JobState;
 ///
 /// Older releases leave some fields out, so nearly all are optional; a missing id is an empty text. Names and meanings
 /// are BullMQ's.
+///
+/// ```
+/// use oxmq::events::QueueEvent;
+///
+/// fn describe(event: &QueueEvent) -> String {
+///     match event {
+///         QueueEvent::Completed { job_id, return_value, .. } => format!("{job_id} returned {}", return_value.as_str()),
+///         QueueEvent::Failed { job_id, failed_reason, .. } => format!("{job_id} failed: {failed_reason:?}"),
+///         other => format!("{} {}", other.name(), other.job_id().unwrap_or_default()),
+///     }
+/// }
+/// assert_eq!(describe(&QueueEvent::Drained), "drained ");
+/// ```
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 #[non_exhaustive]

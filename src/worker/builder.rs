@@ -302,8 +302,9 @@ impl WorkerBuilder {
     /// higher priority that comes later does not overtake it. Idle workers come first nevertheless: one whose slots are all
     /// in use fetches only when it stores an outcome. `pause`, `close` and a processor's
     /// [`Halt::RateLimited`](crate::Halt::RateLimited) put what waits back at the front of the queue at once; no attempt is
-    /// used up, but [`attempts_started`](crate::Job::attempts_started) has grown. If the process is killed, they come back
-    /// as stalled, like the running ones.
+    /// used up, but [`attempts_started`](crate::Job::attempts_started) has grown. So such a job counts as started, and runs
+    /// even when its `expires_in` or `start_by` has passed meanwhile. The job that asked for the rate limit may come behind
+    /// those that were put back with it. If the process is killed, they come back as stalled, like the running ones.
     ///
     /// Default: 0; at most 1,000. A worker over partitions has none: it has calls to many queues under way anyway. Not in
     /// BullMQ.

@@ -74,6 +74,7 @@ pub enum WorkerEvent {
     },
     /// Another worker may have taken over a running job: its lock ran out or was taken. The outcome of this attempt is
     /// dropped.
+    #[doc(alias = "lockRenewalFailed")]
     LockLost {
         /// The job.
         job_id: String,
