@@ -8,7 +8,8 @@ ARGV    1 now       ms, the caller's clock
                     `parent` JSON, both empty where there is none; then eight values for each job as in `add_jobs`,
                     without a parent; every job has an id
 RETURN  array, four values for each job that was not simply created: its position (from 1), and outcome, id and other as
-        `add_jobs` answers; then, below 0, the number of each home that had no cap of the event stream and has one now
+        `add_jobs` answers; then, below 0, the number of each home where something was written and the
+        settings were not complete: it had no version, or no cap of the event stream and has the default one now
 EVENTS  added, waiting, delayed, waiting-children, duplicated, deduplicated, removed
 USES    codes, outcomes, queue, add_flow/fresh, settings, wake, homes, number, is_job, is_taken, announce, delay, prioritize,
         ready, release, delete, attach, dedup, read_linked, store, placing
@@ -20,10 +21,8 @@ local now, homes = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 -- Reads every key that is written to before the first write, so that a key of a wrong type fails the call with nothing
 -- changed.
-local had_cap = {}
 for i = 1, homes do
   enter(ARGV[2 + i])
-  had_cap[i] = settings.has_cap
   local counter = call("GET", base .. "id")
   if counter and (#counter > 18 or not string.find(counter, "^%-?%d+$")) then
     error("the number of the last job cannot be read")
@@ -129,6 +128,7 @@ local function add(job)
     enter(job.home)
   end
   keep_cap()
+  settings.is_written = true
   spent, most = spent + 1, most + 1
   if stored[job.key] or has_ended then
     if parent and not has_ended then
@@ -180,7 +180,7 @@ end
 for i = 1, homes do
   enter(ARGV[2 + i])
   if settings.has_cap then trim_events(3 * #jobs) end
-  if settings.has_cap ~= had_cap[i] then
+  if settings.is_written and not settings.is_complete then
     reply[n + 1] = -i
     n = n + 1
   end

@@ -13,8 +13,9 @@ RETURN  array, for each job in order: its id if it was created as asked, else th
                     outcome 1 an existing job has this id  2 deduplicated  3 deduplicated, but set aside to
                     run after the active owner  4 created in place of the delayed job `other`
                     or a code below 0, with nothing changed
-        and one value more, 1, if the queue had no cap of the event stream and has the default one now
-        The short way returns the id by itself, since an array costs as much as a command
+        and one value more, 1, if a job was added or exists, and the settings of the queue were not complete: it
+        had no version, or no cap of the event stream and has the default one now. If they were, the short way returns
+        the id by itself, since an array costs as much as a command
 EVENTS  added, waiting, delayed, waiting-children, duplicated, deduplicated, removed
 USES    codes, outcomes, queue, add_jobs/one, settings, wake, number, is_job, is_taken, past_taken, announce, delay,
         prioritize, ready, homes, release, delete, attach, dedup, read_linked, store, add_jobs/linked, placing
@@ -78,7 +79,7 @@ local function free_number()
   return id, key
 end
 
-local reply, n, arg, announced, had_cap = {}, 0, 1, false, settings.has_cap
+local reply, n, arg, announced = {}, 0, 1, false
 for _ = 1, total do
   local traits, id, name = args[arg], args[arg + 1], args[arg + 2]
   local outcome, other, width = CREATED, "", 8
@@ -122,5 +123,5 @@ for _ = 1, total do
 end
 flush()
 if announced then trim_events(3 * total) end
-if settings.has_cap ~= had_cap then reply[n + 1] = 1 end
+if announced and not settings.is_complete then reply[n + 1] = 1 end
 return reply

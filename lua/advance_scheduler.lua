@@ -17,7 +17,8 @@ ARGV    1 scheduler  its id
         14 token     of the producer, if runs must not overlap: it is removed without being run while an earlier
                      run has not finished; empty otherwise, may be left out
         15 last      "1" if there is no next run; may be left out
-RETURN  {outcome, id}, and one value more, 1, if the queue had no cap of the event stream and has the default one now
+RETURN  {outcome, id}, and one value more, 1, if the scheduler exists and the settings of the queue were not complete: it
+        had no version, or no cap of the event stream and has the default one now
         outcome 0 created  1 a job has the id of the next run, so the scheduler stops  2 nothing to do: the scheduler was
         removed, or this producer is not its current run  3 a repeatable job of an old version  4 neither interval nor
         slot is known  5 the producer was removed because an earlier run has not finished; the next run was created,
@@ -40,10 +41,14 @@ if not is_counter(held[5]) or not is_counter(call("GET", base .. "id")) then
 end
 if ARGV[11] == "1" and not held[5] then return { 3, "" } end
 local token = ARGV[14] or ""
+-- An earlier call whose reply was lost may have done the work, so this is said with every outcome.
+local function answer(outcome, id)
+  return { outcome, id, prev and not settings.is_complete and 1 or nil }
+end
 if not prev or producer ~= "repeat:" .. scheduler .. ":" .. prev then
   -- An earlier call whose reply was lost has removed it.
-  if token ~= "" and call("EXISTS", base .. producer) == 0 then return { 5, "" } end
-  return { 2, "" }
+  if token ~= "" and call("EXISTS", base .. producer) == 0 then return answer(5, "") end
+  return answer(2, "")
 end
 
 if ARGV[12] == "1" and is_job(base .. producer) ~= false
@@ -91,9 +96,9 @@ end
 if ARGV[15] == "1" then
   if skips then
     remove_producer()
-    return { 5, "" }
+    return answer(5, "")
   end
-  return { 2, "" }
+  return answer(2, "")
 end
 
 local every, slot = tonumber(held[3] or ARGV[5]), tonumber(ARGV[4])
@@ -109,14 +114,10 @@ if not data and not held[5] then
   adopted = call("HGET", base .. producer, "data")
   if adopted == "{}" then adopted = nil end
 end
-local had_cap = settings.has_cap
 keep_cap()
-local function answer(outcome)
-  return { outcome, id, not had_cap and 1 or nil }
-end
 if found ~= "none" then
   announce("duplicated", id)
-  return answer(1)
+  return answer(1, id)
 end
 if token ~= "" and not skips then call("HSET", entry, "running", producer) end
 
@@ -127,6 +128,6 @@ store_run(scheduler, slot, now, {
 })
 if skips then
   remove_producer()
-  return answer(5)
+  return answer(5, id)
 end
-return answer(0)
+return answer(0, id)

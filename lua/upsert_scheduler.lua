@@ -16,7 +16,7 @@ ARGV    1 scheduler  its id
         13 catch up  how many missed slots are made up
         14 ...       fields and values of the scheduler's hash besides `ic` and `offset`
 RETURN  {outcome, slot, delay, new}
-        new is 1 if the queue had no cap of the event stream
+        new is 1 if the settings of the queue were not complete: it had no version, or no cap of the event stream
         outcome 0 stored; or SCHEDULER_JOB_EXISTS or SCHEDULER_SLOTS_BUSY, with nothing changed
 EVENTS  added, waiting, delayed
 USES    codes, queue, settings, wake, number, announce, delay, prioritize, ready, store, scheduled_run, states, homes,
@@ -105,7 +105,6 @@ elseif is_busy(slot) then
   finished_fields = look_up(id_at(slot))
 end
 
-local had_cap = settings.has_cap
 keep_cap()
 if finished then
   call("ZREM", base .. finished, id_at(slot))
@@ -132,4 +131,4 @@ if not every then opts = string.sub(opts, 1, -2) .. ',"prevMillis":' .. digits(s
 local delay = store_run(scheduler, slot, now, {
   name = ARGV[7], data = ARGV[8], opts = opts, priority = ARGV[10], lifo = ARGV[11], deid = ARGV[12],
 })
-return { 0, digits(slot), digits(delay), had_cap and 0 or 1 }
+return { 0, digits(slot), digits(delay), settings.is_complete and 0 or 1 }

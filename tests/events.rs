@@ -7,11 +7,14 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use oxmq::error::BoxError;
 use oxmq::events::{CursorStore, Delivery, EventCursor, EventId, EventsFrom, QueueEvent};
-use oxmq::{FlowNode, Queue, Repeat};
+use oxmq::{FlowNode, JobState, Queue, Repeat};
+use redis::AsyncCommands;
 use serde_json::json;
 
+use crate::common::eventually::eventually_within;
 use crate::common::fixture::{Fixture, PATIENCE};
 use crate::common::node::{BullMq, NodeDriver};
+use crate::common::proxy::{Matcher, Proxy};
 use crate::common::server::{server_version, shared_server};
 
 async fn open(fixture: &Fixture, name: &str) -> EventCursor {
@@ -95,7 +98,7 @@ async fn the_length_of_the_stream_is_set_again_by_children_and_by_the_next_run_o
     let queue = &fixture.queue;
     let length = async || queue.get_meta().await.unwrap().max_len_events;
     let lose = async || {
-        let lost: i64 = redis::AsyncCommands::del(&mut fixture.redis.clone(), fixture.key("meta")).await.unwrap();
+        let lost: i64 = fixture.redis.clone().del(fixture.key("meta")).await.unwrap();
         assert_eq!(lost, 1);
     };
     queue.upsert_job_scheduler("s", Repeat::every(Duration::from_secs(3_600))).await.unwrap();
@@ -106,6 +109,71 @@ async fn the_length_of_the_stream_is_set_again_by_children_and_by_the_next_run_o
     lose().await;
     run.add_child(FlowNode::new("q", "child", 1)).await.unwrap();
     assert_eq!(length().await, Some(1_000_000), "a child was created");
+    lose().await;
+    run.move_to_completed(&(), "token").await.unwrap_err();
+    let child = by_hand.get_next_job("token").await.unwrap().expect("the child waits");
+    child.move_to_completed(&(), "token").await.unwrap();
+    assert_eq!(length().await, Some(10_000), "an end writes the default, as in Node");
+    queue.add("job", json!(1)).await.unwrap();
+    assert_eq!(length().await, Some(1_000_000), "a later add has noticed");
+}
+
+/// The check for stopped schedulers creates runs, too.
+#[tokio::test]
+async fn the_length_of_the_stream_is_set_again_by_a_worker_that_revives_a_scheduler() {
+    let fixture = Fixture::new().await;
+    let mut redis = fixture.redis.clone();
+    let run = fixture.queue.upsert_job_scheduler("s", Repeat::every(Duration::from_secs(3_600))).await.unwrap();
+    let gone: i64 = redis.del(&[fixture.key(run.id()), fixture.key("wait"), fixture.key("meta")]).await.unwrap();
+    assert_eq!(gone, 3);
+    let worker = fixture.worker(|_: oxmq::Job<serde_json::Value, ()>| async { Ok::<_, oxmq::Halt>(()) });
+    let worker = worker.scheduler_check_interval(Duration::from_secs(1)).start().unwrap();
+    eventually_within(PATIENCE, "the length is there again", async || {
+        fixture.queue.get_meta().await.unwrap().max_len_events == Some(1_000_000)
+    })
+    .await;
+    assert_eq!(fixture.count(JobState::Delayed).await, 1, "the scheduler goes on");
+    worker.close().await;
+}
+
+/// The call that found the settings gone may have lost its reply; the repeated one finds the default there.
+#[tokio::test]
+async fn the_length_of_the_stream_is_set_again_where_the_reply_was_lost() {
+    let server = shared_server();
+    let proxy = Proxy::start(server.addr()).await;
+    let fixture = Fixture::through(&proxy, server).await;
+    let queue = &fixture.queue;
+    let length = async || queue.get_meta().await.unwrap().max_len_events;
+    let lose = async || {
+        let lost: i64 = fixture.redis.clone().del(fixture.key("meta")).await.unwrap();
+        assert_eq!(lost, 1);
+    };
+    let calls_with = |word: &'static [u8]| {
+        Matcher::new(move |args| {
+            args.first().is_some_and(|verb| verb == b"EVALSHA") && args.iter().any(|arg| arg == word)
+        })
+    };
+    let by_hand = fixture.client.manual_worker::<serde_json::Value, ()>("q").open().unwrap();
+    // The server loads the scripts, so that later calls need no second request.
+    queue.upsert_job_scheduler("warm", Repeat::every(Duration::from_secs(3_600))).await.unwrap();
+    by_hand.get_next_job("token").await.unwrap().expect("the first run is due at once");
+    queue.upsert_job_scheduler("lossy", Repeat::every(Duration::from_secs(3_600))).await.unwrap();
+
+    lose().await;
+    proxy.cut_after_request(calls_with(b"lossy"));
+    by_hand.get_next_job("token").await.unwrap().expect("the first run is due at once");
+    assert_eq!(length().await, Some(1_000_000), "the next run was created");
+    lose().await;
+    proxy.cut_after_request(calls_with(b"mine"));
+    queue.add("job", json!(1)).job_id("mine").await.unwrap();
+    assert_eq!(length().await, Some(1_000_000), "a job was added");
+    lose().await;
+    proxy.cut_after_request(calls_with(b"unknown"));
+    queue.add("unknown", json!(1)).await.unwrap_err();
+    assert_eq!(length().await, Some(10_000));
+    queue.add("job", json!(1)).await.unwrap();
+    assert_eq!(length().await, Some(1_000_000), "a later add has noticed");
+    assert_eq!(proxy.counters().lost_replies, 3);
 }
 
 #[tokio::test]

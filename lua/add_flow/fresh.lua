@@ -42,12 +42,13 @@ end
 -- before the first write, so that a key of a wrong type fails the call with nothing changed.
 local function can_take(queue)
   local home = queue.base
-  local meta = call("HMGET", home .. "meta", "paused", "concurrency", "opts.maxLenEvents")
+  local meta = call("HMGET", home .. "meta", "paused", "concurrency", "opts.maxLenEvents", "version")
   local cap = meta[3]
   if meta[2] or not cap or #cap > 15 or not string.find(cap, "^%d+$") then return false end
   local counter = call("GET", home .. "id")
   if counter and (#counter > 18 or not string.find(counter, "^%-?%d+$")) then return false end
   queue.is_open, queue.cap, queue.events = not meta[1], cap, home .. "events"
+  queue.is_complete = meta[4]
   queue.is_full = call("XLEN", queue.events) + 3 * queue.jobs > tonumber(cap)
   call("LLEN", home .. "wait")
   call("ZCARD", home .. "waiting-children")
@@ -62,7 +63,7 @@ local function add_fresh()
   for i = 1, homes do
     if not can_take(queues[i]) then return nil end
   end
-  local at, n = 3 + homes, 0
+  local at, n, reply = 3 + homes, 0, {}
   while args[at] do
     local queue, count, parent, json = queues[tonumber(args[at])], tonumber(args[at + 1]), args[at + 2], args[at + 3]
     local events = queue.events
@@ -92,8 +93,9 @@ local function add_fresh()
     if #parked > 0 then call("ZADD", home .. "waiting-children", unpack(parked)) end
     if queue.is_open and #pushed + #first > 0 then call("ZADD", home .. "marker", "0", "0") end
     if queue.is_full then call("XTRIM", queue.events, "MAXLEN", "~", queue.cap) end
+    if not queue.is_complete then reply[#reply + 1] = -i end
   end
-  return {}
+  return reply
 end
 
 if not KEYS[2] then

@@ -5,7 +5,7 @@
 -- Every command counts here, so keys are not checked first: a key of a wrong type shows in a write that fails, the
 -- writes before it are undone, and the long way then fails before its first write.
 local function add_one()
-  local meta = call("HMGET", META, "paused", "concurrency", "opts.maxLenEvents")
+  local meta = call("HMGET", META, "paused", "concurrency", "opts.maxLenEvents", "version")
   local id, cap = ARGV[2], meta[3]
   if not cap or #cap > 15 or not string.find(cap, "^%d+$") then return nil end
   if id ~= "" and call("EXISTS", base .. id) == 1 then return nil end
@@ -24,6 +24,8 @@ local function add_one()
       call("XADD", EVENTS, "MAXLEN", "~", cap, "*", "event", "waiting", "jobId", id)
       call("HSET", job, "name", ARGV[3], "data", ARGV[4], "opts", ARGV[5], "timestamp", ARGV[6], "delay", "0",
         "priority", "0")
+      -- As the long way answers for a queue whose settings are not complete.
+      if not meta[4] then return { id, 1 } end
       return id
     end
   end

@@ -1,7 +1,8 @@
 -- Reads the queue's settings once. It also reads every other key that a call may write, so that a key of a wrong type
 -- fails the whole call before the first write.
 local function read_settings()
-  local held = call("HMGET", META, "paused", "concurrency", "max", "duration", "opts.maxLenEvents")
+  local held = call("HMGET", META, "paused", "concurrency", "max", "duration", "opts.maxLenEvents",
+    "version")
   call("LLEN", WAIT)
   call("LLEN", ACTIVE)
   call("ZCARD", PRIORITIZED)
@@ -9,7 +10,8 @@ local function read_settings()
   call("STRLEN", PC)
   local read = {
     paused = held[1], concurrency = held[2] and tonumber(held[2]), max = held[3] and tonumber(held[3]),
-    duration = held[4] and tonumber(held[4]), has_cap = held[5], cap = held[5] or DEFAULT_CAP,
+    duration = held[4] and tonumber(held[4]), has_cap = held[5],
+    is_complete = held[5] and held[6] and true, cap = held[5] or DEFAULT_CAP,
     events = call("XLEN", EVENTS), any_delayed = call("ZCARD", DELAYED) > 0,
   }
   -- A concurrency or maximum that is no number is ignored; tonumber accepts "nan".

@@ -100,8 +100,8 @@ impl Engine {
     pub(super) async fn add_one(&self, job: &Addition) -> Result<Placed> {
         let mut tries = Tries::new(&self.link, Until::Usual);
         match add_job(job).send(tries.link(), &self.keys).await {
-            Ok((placed, had_no_cap)) => {
-                if had_no_cap {
+            Ok((placed, lacked_settings)) => {
+                if lacked_settings {
                     self.note_settings(false);
                 }
                 answer(placed, job)
@@ -120,7 +120,7 @@ impl Engine {
         let placed = add_jobs(jobs.iter(), bytes).send(tries.link(), &self.keys).await;
         match placed {
             Ok(placed) => {
-                if placed.had_no_cap {
+                if placed.lacked_settings {
                     self.note_settings(false);
                 }
                 placed.each.into_iter().zip(jobs).map(|(placed, job)| answer(placed, job)).collect()
@@ -165,7 +165,7 @@ impl Engine {
             let call = add_jobs(open.iter().map(|&i| &jobs[i]), bytes);
             match call.send(tries.link(), &self.keys).await {
                 Ok(placed) => {
-                    if placed.had_no_cap {
+                    if placed.lacked_settings {
                         self.note_settings(false);
                     }
                     for (&i, placed) in open.iter().zip(placed.each) {

@@ -48,8 +48,8 @@ impl Engine {
                         match self.trace_flow(flow, own, since).await? {
                             FlowTrace::Stored => {
                                 let exceptions = self.read_placed(flow).await?;
-                                // The lost reply may have said that any of them had no cap.
-                                return Ok(Stored { exceptions, had_no_cap: (0..flow.homes.len()).collect() });
+                                // The lost reply may have said that any of them lacked its settings.
+                                return Ok(Stored { exceptions, lacked_settings: (0..flow.homes.len()).collect() });
                             }
                             FlowTrace::NotStored => {}
                             FlowTrace::Unknown => return Err(Error::OutcomeUnknown { op: OP }),

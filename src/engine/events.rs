@@ -82,8 +82,8 @@ impl Engine {
     /// The stream is trimmed to the queue's own cap. A lost reply is [`Error::OutcomeUnknown`]: the event may be there.
     pub(crate) async fn publish_event(&self, name: &str, fields: &[(&str, &str)]) -> Result<EventId> {
         check_event(name, fields)?;
-        let (id, had_no_cap) = self.call(publish_event(name, fields)).await?;
-        if had_no_cap {
+        let (id, lacked_settings) = self.call(publish_event(name, fields)).await?;
+        if lacked_settings {
             self.note_settings(false);
         }
         Ok(id)

@@ -18,8 +18,9 @@ impl Engine {
     ///
     /// The server refuses the call as such; nothing was changed.
     pub(crate) async fn advance_scheduler(&self, now: u64, advance: &Advance, token: &str) -> Result<Advanced> {
-        let (advanced, had_no_cap) = self.call_until(Until::Decided, advance_scheduler(now, advance, token)).await?;
-        if had_no_cap {
+        let (advanced, lacked_settings) =
+            self.call_until(Until::Decided, advance_scheduler(now, advance, token)).await?;
+        if lacked_settings {
             self.note_settings(false);
         }
         Ok(advanced)
@@ -34,7 +35,7 @@ impl Engine {
         let call = upsert_scheduler(upsert, is_repeatable);
         let op = call.op;
         let made = self.call(call).await?.map_err(|reason| Error::refused(op, upsert.scheduler.clone(), reason))?;
-        if made.had_no_cap {
+        if made.lacked_settings {
             self.note_settings(false);
         }
         Ok(made)

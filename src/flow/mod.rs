@@ -166,6 +166,6 @@ impl std::fmt::Debug for FlowProducer {
 
 async fn store(plan: Plan) -> Result<Vec<AddedNode>> {
     let stored = plan.engine().add_flow(&plan.flow, plan.own).await?;
-    plan.mend_settings(&stored.had_no_cap).await;
+    plan.mend_settings(&stored.lacked_settings).await;
     Ok(plan.into_trees(stored.exceptions))
 }

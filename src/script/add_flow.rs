@@ -64,9 +64,9 @@ pub(crate) type Exceptions = Vec<(usize, Result<Placed, Reason>)>;
 #[derive(Default)]
 pub(crate) struct Stored {
     pub(crate) exceptions: Exceptions,
-    /// The positions of the `homes` that had no cap of the event stream, as after a loss of all data, so that they have
-    /// got the default.
-    pub(crate) had_no_cap: Vec<usize>,
+    /// The positions of the `homes` that had no version or no cap of the event stream, as after a loss of
+    /// all data.
+    pub(crate) lacked_settings: Vec<usize>,
 }
 
 /// Stores a flow as a whole, or not at all.
@@ -81,7 +81,7 @@ fn stored(value: Value, count: usize) -> Option<Stored> {
         let position = reply::int(position)?;
         let at = usize::try_from(position.unsigned_abs()).ok()?.checked_sub(1)?;
         if position < 0 {
-            stored.had_no_cap.push(at);
+            stored.lacked_settings.push(at);
         } else {
             stored.exceptions.push((Some(at).filter(|at| *at < count)?, answer(items.next()?, &mut items)?));
         }

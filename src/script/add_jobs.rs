@@ -161,11 +161,11 @@ pub(crate) fn add_jobs<'a>(jobs: impl ExactSizeIterator<Item = &'a Addition>, by
 pub(crate) struct Placements {
     /// One answer per job, in order.
     pub(crate) each: Vec<Result<Placed, Reason>>,
-    /// Whether the queue had no cap of the event stream, as after a loss of all data, so that it has got the default.
-    pub(crate) had_no_cap: bool,
+    /// Whether the queue had no version or no cap of the event stream, as after a loss of all data.
+    pub(crate) lacked_settings: bool,
 }
 
-/// Adds one job, as [`add_jobs`] does; returns its answer, and whether the queue had no cap of the event stream.
+/// Adds one job, as [`add_jobs`] does; returns its answer, and whether the queue's settings were not complete.
 pub(crate) fn add_job(job: &Addition) -> Call<(Result<Placed, Reason>, bool)> {
     let mut args = Args::with_capacity(8, job.size());
     job.write(&mut args);
@@ -175,13 +175,13 @@ pub(crate) fn add_job(job: &Addition) -> Call<(Result<Placed, Reason>, bool)> {
 /// Reads the outcome of the only job of a call.
 fn placed_one(value: Value) -> Option<(Result<Placed, Reason>, bool)> {
     let mut items = match value {
-        // The short way of the script, which queues without a cap do not take.
+        // The short way of the script.
         id @ Value::BulkString(_) => return Some((Ok(Placed::Created { id: reply::text(id)? }), false)),
         items => reply::array(items)?.into_iter(),
     };
     let placed = next_placed(&mut items)?;
-    let had_no_cap = items.next().is_some();
-    items.next().is_none().then_some((placed, had_no_cap))
+    let lacked_settings = items.next().is_some();
+    items.next().is_none().then_some((placed, lacked_settings))
 }
 
 fn next_placed(items: &mut impl Iterator<Item = Value>) -> Option<Result<Placed, Reason>> {
@@ -194,15 +194,15 @@ fn next_placed(items: &mut impl Iterator<Item = Value>) -> Option<Result<Placed,
 /// Reads the outcomes of `count` jobs, in order.
 pub(super) fn placed(value: Value, count: usize) -> Option<Placements> {
     if count == 1 {
-        return placed_one(value).map(|(placed, had_no_cap)| Placements { each: vec![placed], had_no_cap });
+        return placed_one(value).map(|(placed, lacked_settings)| Placements { each: vec![placed], lacked_settings });
     }
     let mut items = reply::array(value)?.into_iter();
     let mut each = Vec::with_capacity(count);
     while each.len() < count {
         each.push(next_placed(&mut items)?);
     }
-    let had_no_cap = items.next().is_some();
-    items.next().is_none().then_some(Placements { each, had_no_cap })
+    let lacked_settings = items.next().is_some();
+    items.next().is_none().then_some(Placements { each, lacked_settings })
 }
 
 /// Reads the outcome that begins with this code.

@@ -55,7 +55,7 @@ pub(crate) enum Advanced {
     Skipped,
 }
 
-/// Creates the next run. Returns also whether the queue had no cap of the event stream, so that it has got the default.
+/// Creates the next run. Returns also whether the settings of a queue whose scheduler exists were not complete.
 /// `token` is the value of the current run's lock. Safe to repeat: a scheduler advances only from
 /// its current run.
 pub(crate) fn advance_scheduler(now: u64, advance: &Advance, token: &str) -> Call<(Advanced, bool)> {
@@ -72,7 +72,7 @@ pub(crate) fn advance_scheduler(now: u64, advance: &Advance, token: &str) -> Cal
 fn advanced(value: Value) -> Option<(Advanced, bool)> {
     let mut items = reply::array(value)?.into_iter();
     let (outcome, id) = (reply::int(items.next()?)?, items.next()?);
-    let had_no_cap = items.next().is_some();
+    let lacked_settings = items.next().is_some();
     let advanced = match outcome {
         0 => Advanced::Created { id: string(id)? },
         1 => Advanced::Taken { id: string(id)? },
@@ -82,5 +82,5 @@ fn advanced(value: Value) -> Option<(Advanced, bool)> {
         5 => Advanced::Skipped,
         _ => return None,
     };
-    Some((advanced, had_no_cap))
+    Some((advanced, lacked_settings))
 }

@@ -8,7 +8,7 @@ use crate::wire::EventId;
 
 pub(crate) static SCRIPT: Script = script!("publish_event", Produces, uses: ["codes", "queue", "settings"]);
 
-/// Writes the event. Returns its id, and whether the queue had no cap of the event stream, so that it has got the default.
+/// Writes the event. Returns its id, and whether the queue's settings were not complete.
 pub(crate) fn publish_event(name: &str, fields: &[(&str, &str)]) -> Call<(EventId, bool)> {
     let call = fields.iter().fold(Call::to(&SCRIPT).text(name), |call, (field, value)| call.text(field).text(value));
     call.resend(Resend::Never).read(|value| {

@@ -39,8 +39,8 @@ pub(crate) struct Upsert {
 pub(crate) struct Upserted {
     pub(crate) slot: u64,
     pub(crate) delay: u64,
-    /// Whether the queue had no cap of the event stream, as after a loss of all data, so that it has got the default.
-    pub(crate) had_no_cap: bool,
+    /// Whether the queue had no version or no cap of the event stream, as after a loss of all data.
+    pub(crate) lacked_settings: bool,
 }
 
 /// Creates or changes a scheduler. `is_repeatable` says that doing so twice has the same result as doing it once.
@@ -66,7 +66,7 @@ fn upserted(value: Value) -> Option<Result<Upserted, Reason>> {
         Ok(()) => Ok(Upserted {
             slot: string(slot)?.parse().ok()?,
             delay: string(delay)?.parse().ok()?,
-            had_no_cap: new == Value::Int(1),
+            lacked_settings: new == Value::Int(1),
         }),
         Err(reason) => Err(reason),
     })
