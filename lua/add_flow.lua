@@ -11,8 +11,8 @@ RETURN  array, four values for each job that was not simply created: its positio
         `add_jobs` answers; then, below 0, the number of each home where something was written and the
         settings were not complete: it had no version, or no cap of the event stream and has the default one now
 EVENTS  added, waiting, delayed, waiting-children, duplicated, deduplicated, removed
-USES    codes, outcomes, queue, add_flow/fresh, settings, wake, homes, number, is_job, is_taken, announce, delay, prioritize,
-        ready, release, delete, attach, dedup, read_linked, store, placing
+USES    codes, outcomes, queue, add_flow/fresh, settings, wake, homes, number, is_job, is_taken, announce, delay,
+        prioritize, ready, job_key, release, delete, attach, dedup, read_linked, store, placing
 COST    per job: HSET, two XADD, and its share of EXISTS, LPUSH or ZADD, SADD and INCRBY; six reads per queue. On the long
         way a TYPE per job, and twelve reads per queue
 ]]

@@ -18,7 +18,7 @@ RETURN  array, for each job in order: its id if it was created as asked, else th
         the id by itself, since an array costs as much as a command
 EVENTS  added, waiting, delayed, waiting-children, duplicated, deduplicated, removed
 USES    codes, outcomes, queue, add_jobs/one, settings, wake, number, is_job, is_taken, past_taken, announce, delay,
-        prioritize, ready, homes, release, delete, attach, dedup, read_linked, store, add_jobs/linked, placing
+        prioritize, ready, homes, job_key, release, delete, attach, dedup, read_linked, store, add_jobs/linked, placing
 COST    per job: HSET, two XADD and its share of LPUSH or ZADD; at most 1,000 jobs
 ]]
 -- Count the jobs, and find out whether any has a parent, a scheduler, a deduplication or children.

@@ -8,8 +8,8 @@ ARGV    1 state     suffix of the key: "wait", "paused", "active", or any of the
         5 removed   how many jobs earlier calls have removed
 RETURN  {done, kept, ids}: whether that was all, `kept` for the next call, and the removed jobs
 EVENTS  cleaned {count} in the last call
-USES    queue, settings, wake, number, prioritize, delay, ready, homes, states, check_queue, release, delete, erase,
-        cut
+USES    queue, settings, wake, number, prioritize, delay, ready, homes, states, check_queue, job_key, release, delete,
+        erase, cut
 COST    looks at no more than 200 jobs; ten commands for each job removed
 ]]
 local SPAN = 200

@@ -5,8 +5,8 @@ ARGV    1 kept      how many jobs at the beginning of the first list or set earl
         2…          the lists and sorted sets to empty: "wait", "paused", "delayed", "prioritized"
 RETURN  {done, kept, removed}: how many lists and sets are done, and `kept` for the next one; call again for the rest
 EVENTS  none; a parent in another queue is released without an event
-USES    queue, settings, wake, number, prioritize, delay, ready, homes, states, check_queue, release, delete, erase,
-        cut
+USES    queue, settings, wake, number, prioritize, delay, ready, homes, states, check_queue, job_key, release, delete,
+        erase, cut
 COST    looks at no more than 200 jobs; ten commands for each
 ]]
 local kept, left, removed, work, done = tonumber(ARGV[1]), 200, 0, {}, 0

@@ -5,7 +5,8 @@ ARGV    1 count     how many jobs and schedulers to delete in this call, up to 2
         2 force     "1" to delete active jobs too
 RETURN  0 done, 1 call again, -1 refused: the queue is not paused, -2 refused: it has active jobs
 EVENTS  none; a parent in another queue is released without an event
-USES    queue, settings, wake, number, prioritize, delay, ready, homes, states, check_queue, release, delete, erase
+USES    queue, settings, wake, number, prioritize, delay, ready, homes, states, check_queue, job_key, release, delete,
+        erase
 COST    up to 15 commands per job
 ]]
 local left, force = tonumber(ARGV[1]), ARGV[2] == "1"

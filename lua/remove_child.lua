@@ -5,7 +5,8 @@ ARGV    1 id        the child
         2 parent    the parent's job key
 RETURN  1 done, 0 the parent does not wait for this child; or MISSING_JOB, MISSING_PARENT
 EVENTS  waiting {jobId, prev} in the parent's queue, if this was its last pending child
-USES    codes, queue, settings, wake, number, prioritize, delay, ready, homes, states, check_queue, release, detach
+USES    codes, queue, settings, wake, number, prioritize, delay, ready, homes, states, check_queue, job_key, release,
+        detach
 COST    ten commands
 ]]
 local job, parent = base .. ARGV[1], ARGV[2]

@@ -10,8 +10,8 @@ ARGV    1 id        the job
 RETURN  1 done; 0 a worker runs the job or one of its pending children, so no more is removed; 2 call again;
         {base key} of a queue in which a job would be removed and may not be, so no more is removed; or BELONGS_TO_SCHEDULER
 EVENTS  removed {jobId, prev} in the queue of each job; waiting {jobId, prev} in the queue of a parent that is released
-USES    codes, queue, settings, wake, announce, number, prioritize, delay, ready, homes, states, check_queue, release,
-        detach, delete, erase, cut
+USES    codes, queue, settings, wake, announce, number, prioritize, delay, ready, homes, states, check_queue, job_key,
+        release, detach, delete, erase, cut
 COST    about fifteen commands per job, at most 150 jobs per call, and a search of the lists: one for each job if
         they are few, else one for all. The first call also reads the locks of all pending children
 ]]

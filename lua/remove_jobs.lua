@@ -7,8 +7,8 @@ RETURN  as `scan_jobs`; the items are id and result in turn: OK for a removed jo
         NOT_IN_STATE for one that a worker runs, BELONGS_TO_SCHEDULER, PART_OF_FLOW, ID_TAKEN
 EVENTS  cleaned {count} where jobs were removed; for a moved one removed {jobId, prev}, and in the other queue
         added {jobId, name} and waiting {jobId} or delayed {jobId, delay}
-USES    codes, queue, settings, wake, announce, number, prioritize, delay, ready, homes, states, check_queue, release,
-        delete, erase, cut, is_job, is_taken, past_taken, search
+USES    codes, queue, settings, wake, announce, number, prioritize, delay, ready, homes, states, check_queue, job_key,
+        release, delete, erase, cut, is_job, is_taken, past_taken, search
 COST    as `scan_jobs`, and some ten commands for each job removed; of a list, one pass up to their positions
 ]]
 local target, asked = ARGV[1], {}

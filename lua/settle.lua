@@ -27,9 +27,9 @@ RETURN  one flat array, since a nested array costs as much as a command: the job
         Without codes the reply ends with the id of that event if all that follows it is 0
 EVENTS  completed, failed, retries-exhausted, waiting, delayed, waiting-children, active, drained, duplicated
 USES    codes, queue, settle/one, settings, wake, settle/due, number, is_job, is_taken, past_taken, announce, delay,
-        prioritize, ready, store, settle/promote, settle/put_back, homes, release, detach, delete, settle/retain,
-        settle/family, settle/metrics, settle/dedup_finish, settle/ends, settle/each, leave_active, settle/batch,
-        settle/alike, settle/take
+        prioritize, ready, store, settle/promote, settle/put_back, homes, job_key, release, detach, delete,
+        settle/retain, settle/family, settle/metrics, settle/dedup_finish, settle/ends, settle/each, leave_active,
+        settle/batch, settle/alike, settle/take
 COST    per job done: HEXISTS, HSET, XADD and its share of MGET, EXISTS, LRANGE, LTRIM, DEL, SREM, ZADD;
         per other completed job: HMGET, LREM and the like; per job handed out: HLEN, HMGET, SET, XADD, HSET and its
         share of RPOP, LPUSH; at most 1,000 of either

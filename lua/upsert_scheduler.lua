@@ -20,7 +20,7 @@ RETURN  {outcome, slot, delay, new}
         outcome 0 stored; or SCHEDULER_JOB_EXISTS or SCHEDULER_SLOTS_BUSY, with nothing changed
 EVENTS  added, waiting, delayed
 USES    codes, queue, settings, wake, number, announce, delay, prioritize, ready, store, scheduled_run, states, homes,
-        check_queue, release, delete, erase
+        check_queue, job_key, release, delete, erase
 COST    about twenty commands, up to 32 more where slots are taken, and a search of the lists if the pending run waits there
 ]]
 local MOST_TAKEN = 32

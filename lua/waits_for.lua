@@ -2,14 +2,16 @@
 
 KEYS    1 base      "<prefix>:<queue>:", which every key of the queue begins with
 ARGV    1 id        the parent
-        2 most      how many children of each kind to look up
+        2 most      how many children of each kind to look up, and how many jobs below them
         3 depth     how many ids of a list of waiting jobs to search for one of them
 RETURN  {state, defa, pending, processed, ignored, failed, children}, or nothing if there is no such job. Of each
-        child that was looked up, `children` has five values: "pending" or "failed", its job key, its state or
-        "missing", the reason of its failure, and its field `parent`; a value that does not exist is empty
+        child that was looked up, `children` has eight values: "pending" or "failed", the base key of its queue, its
+        id, its state or "missing", the reason of its failure, its field `parent`, how many children it waits for
+        itself, and the number in `children` of the job that waits for it, 0 for the parent. A text that does not exist is
+        empty
 EVENTS  none
-USES    queue, states
-COST    ten commands, and up to ten for each child that is looked up
+USES    queue, states, job_key
+COST    ten commands, and up to a dozen for each job that is looked up
 ]]
 local id, most, depth = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 
@@ -35,9 +37,11 @@ end
 local parent = base .. id
 if call("EXISTS", parent) == 0 then return {} end
 local pending, failed = parent .. ":dependencies", parent .. ":unsuccessful"
-local children, n = {}, 0
-local function look_up(kind, key)
-  local home, child_id = string.match(key, "^(.*:)([^:]*)$")
+local children, n, looked_up = {}, 0, 0
+-- The jobs that wait for children themselves, each with its number in `children`.
+local waiting, is_known = {}, { [parent] = true }
+local function look_up(kind, key, above)
+  local home, child_id = split_key(key)
   local held = redis.pcall("HMGET", key, "failedReason", "parent", "name")
   local state = "missing"
   if held.err then
@@ -45,15 +49,33 @@ local function look_up(kind, key)
   elseif home and call("EXISTS", key) == 1 then
     state = state_of(home, child_id)
   end
-  children[n + 1], children[n + 2], children[n + 3] = kind, key, state
-  children[n + 4], children[n + 5] = held[1] or "", held[2] or ""
-  n = n + 5
+  children[n + 1], children[n + 2], children[n + 3] = kind, home or "", child_id or key
+  children[n + 4], children[n + 5], children[n + 6] = state, held[1] or "", held[2] or ""
+  children[n + 7], children[n + 8] = 0, above
+  n, looked_up = n + 8, looked_up + 1
+  if state == "waiting-children" and kind == "pending" then
+    children[n - 1] = ask("SCARD", key .. ":dependencies") or 0
+    if not is_known[key] then waiting[#waiting + 1] = { key = key, number = looked_up } end
+    is_known[key] = true
+  end
+end
+
+-- Returns at most that many members; random ones of a set that is too large.
+local function members(set, at_most)
+  if (ask("SCARD", set) or 0) > at_most then return call("SRANDMEMBER", set, digits(at_most)) end
+  local found = redis.pcall("SMEMBERS", set)
+  return found.err and {} or found
 end
 if most > 0 then
-  -- Of a set that is too large, random members are looked up.
-  local keys = call("SCARD", pending) > most and call("SRANDMEMBER", pending, ARGV[2]) or call("SMEMBERS", pending)
-  for _, key in ipairs(keys) do look_up("pending", key) end
-  for _, key in ipairs(call("ZRANGE", failed, "0", digits(most - 1))) do look_up("failed", key) end
+  for _, key in ipairs(members(pending, most)) do look_up("pending", key, 0) end
+  for _, key in ipairs(call("ZRANGE", failed, "0", digits(most - 1))) do look_up("failed", key, 0) end
+  -- Level by level, as far as it goes.
+  local left, at = most, 1
+  while waiting[at] and left > 0 do
+    local keys = members(waiting[at].key .. ":dependencies", left)
+    for _, key in ipairs(keys) do look_up("pending", key, waiting[at].number) end
+    left, at = left - #keys, at + 1
+  end
 end
 return {
   state_of(base, id), call("HGET", parent, "defa") or "", call("SCARD", pending), call("HLEN", parent .. ":processed"),

@@ -255,6 +255,35 @@ pub(crate) fn is_no_job(id: &str) -> bool {
     id.is_empty() || RESERVED.contains(&id) || is_part(id) || is_family(id)
 }
 
+/// The parts of a job's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct JobKey<'a> {
+    pub(crate) prefix: &'a str,
+    pub(crate) queue: &'a str,
+    pub(crate) id: &'a str,
+}
+
+impl<'a> JobKey<'a> {
+    /// Splits a key at its last colon, in front of which the queue's name stands.
+    pub(crate) fn at_last_colon(key: &'a str) -> Option<Self> {
+        let (home, id) = key.rsplit_once(':')?;
+        let (prefix, queue) = home.rsplit_once(':')?;
+        Some(Self { prefix, queue, id })
+    }
+
+    /// Splits a key that belongs to this prefix and has an id with two colons, as callers may choose one. The prefix of
+    /// another queue may begin like this one, so the key may also be one to split at its last colon.
+    pub(crate) fn with_colons(key: &'a str, prefix: &'a str) -> Option<Self> {
+        let (queue, id) = key.strip_prefix(prefix)?.strip_prefix(':')?.split_once(':')?;
+        (id.matches(':').count() == 2).then_some(Self { prefix, queue, id })
+    }
+
+    /// Splits a key that a job with this prefix has named: by that prefix if its id has two colons, else at its last one.
+    pub(crate) fn near(key: &'a str, prefix: &'a str) -> Option<Self> {
+        Self::with_colons(key, prefix).or_else(|| Self::at_last_colon(key))
+    }
+}
+
 /// Returns whether a key with this first segment belongs to the queue itself and not to a job.
 pub(crate) fn is_reserved(segment: &str) -> bool {
     RESERVED.contains(&segment) || RESERVED_FAMILIES.contains(&segment)
@@ -269,6 +298,18 @@ fn is_integer(id: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_key_of_a_job_is_split_by_the_prefix_that_is_near() {
+        let split = |key, prefix| JobKey::near(key, prefix).map(|JobKey { prefix, queue, id }| (prefix, queue, id));
+        assert_eq!(split("bull:q:1", "bull"), Some(("bull", "q", "1")));
+        assert_eq!(split("bull:q:a:b:c", "bull"), Some(("bull", "q", "a:b:c")));
+        assert_eq!(split("bull:eu:q:1", "bull"), Some(("bull:eu", "q", "1")));
+        assert_eq!(split("bull:eu:q:a:b:c", "bull:eu"), Some(("bull:eu", "q", "a:b:c")));
+        assert_eq!(split("other:q:1", "bull"), Some(("other", "q", "1")));
+        assert_eq!(split("bullish:q:1", "bull"), Some(("bullish", "q", "1")));
+        assert_eq!((split("q:1", "bull"), split("x", "bull"), split("", "bull")), (None, None, None));
+    }
 
     #[test]
     fn a_queue_knows_its_parts() {

@@ -10,6 +10,7 @@ use super::{FlowProducer, MOST_LEVELS};
 use crate::engine::ChildKind;
 use crate::error::{Error, Result};
 use crate::job::Job;
+use crate::keys::JobKey;
 use crate::queue::{Queue, QueueCore};
 use std::sync::Arc;
 
@@ -172,7 +173,7 @@ impl GetFlow {
             (ChildKind::Ignored, ignored),
         ] {
             for (key, _) in page.children {
-                children.extend(self.child(&key, kind, at));
+                children.extend(self.child(&key, kind, at, engine.keys.prefix()).await?);
             }
         }
         let queue = engine.keys.qualified().to_owned();
@@ -180,12 +181,18 @@ impl GetFlow {
         Ok((FlowTree { queue, id: found.id, job, kind, children: Vec::new() }, children))
     }
 
-    /// Reads the job key of a child: the id after the last colon, the queue before it, the rest is the prefix.
-    fn child(&self, key: &str, kind: ChildKind, parent: usize) -> Option<Found> {
-        let (queue, id) = key.rsplit_once(':')?;
-        let (prefix, name) = queue.rsplit_once(':')?;
-        let core = self.producer.queues.queue(prefix, name).ok()?;
-        Some(Found { parent, kind: Some(kind), core, id: id.to_owned() })
+    /// Reads the job key of a child of a job with this prefix; `None` if it is no such key. One round trip if it may be
+    /// read in two ways: then it is split at its last colon if there is such a queue.
+    async fn child(&self, key: &str, kind: ChildKind, parent: usize, prefix: &str) -> Result<Option<Found>> {
+        let found = |key: JobKey<'_>| {
+            let core = self.producer.queues.queue(key.prefix, key.queue).ok()?;
+            Some(Found { parent, kind: Some(kind), core, id: key.id.to_owned() })
+        };
+        let plain = JobKey::at_last_colon(key).and_then(found);
+        let Some(other) = JobKey::with_colons(key, prefix).and_then(found) else { return Ok(plain) };
+        let Some(plain) = plain else { return Ok(Some(other)) };
+        let meta = plain.core.engine().get_meta().await?;
+        Ok(Some(if meta.max_len_events.is_some() { plain } else { other }))
     }
 }
 

@@ -61,17 +61,35 @@ pub struct WaitedChild {
     pub failed_reason: Option<String>,
     /// What its failure does to the parent; with `None` the parent goes on waiting.
     pub policy: Option<OnChildFailure>,
+    /// How many children it waits for itself.
+    pub pending: u64,
+    /// Some of them: up to 200 in the whole tree, level by level.
+    pub pending_children: Vec<WaitedChild>,
 }
 
 impl WaitsFor {
     fn new(held: Held) -> Self {
-        let (pending, failed) = held.children.into_iter().partition::<Vec<_>, _>(|child| child.is_pending);
+        let mut children: Vec<Option<(bool, WaitedChild)>> = Vec::with_capacity(held.children.len());
+        let mut above = Vec::with_capacity(held.children.len());
+        for child in held.children {
+            above.push(child.above);
+            children.push(Some((child.is_pending, WaitedChild::new(child))));
+        }
+        // In reverse order, so that a child has all of its own before it is put below the one above.
+        for at in (0..children.len()).rev() {
+            let Some(above) = above[at] else { continue };
+            if let (Some((_, child)), Some((_, above))) = (children[at].take(), children[above].as_mut()) {
+                above.pending_children.push(child);
+            }
+        }
+        let (pending, failed) = children.into_iter().flatten().partition::<Vec<_>, _>(|(is_pending, _)| *is_pending);
+        let plain = |children: Vec<(bool, WaitedChild)>| children.into_iter().map(|(_, child)| child).collect();
         Self {
             state: held.state.parse().unwrap_or(JobState::Unknown),
             pending: held.pending,
-            pending_children: pending.into_iter().map(WaitedChild::new).collect(),
+            pending_children: plain(pending),
             failed: held.failed,
-            failed_children: failed.into_iter().map(WaitedChild::new).collect(),
+            failed_children: plain(failed),
             ignored: held.ignored,
             processed: held.processed,
             deferred_failure: Some(held.deferred_failure).filter(|reason| !reason.is_empty()),
@@ -85,27 +103,51 @@ impl WaitsFor {
         Ok(engine.waits_for(id, MOST).await?.map(Self::new))
     }
 
-    /// Returns whether nothing will ever release the parent: each pending child is missing, has failed, or is in no
-    /// list or set. False if there are more children than were looked up.
+    /// Returns whether nothing will ever release the parent: each pending child is missing, has failed, is in no list or
+    /// set, or waits only for such jobs. False if there are more than were looked up.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
-        use JobState::{Completed, Failed, Unknown, WaitingChildren};
-        let holds = |child: &WaitedChild| matches!(child.state, None | Some(Failed | Completed | Unknown));
-        let all_seen = self.pending == self.pending_children.len() as u64;
-        self.state == WaitingChildren && all_seen && self.pending_children.iter().all(holds)
+        self.state == JobState::WaitingChildren && are_stuck(self.pending, &self.pending_children)
     }
+}
+
+/// Returns whether all of these children are known, and none will ever end.
+fn are_stuck(pending: u64, children: &[WaitedChild]) -> bool {
+    pending == children.len() as u64 && children.iter().all(WaitedChild::is_stuck)
 }
 
 impl WaitedChild {
     fn new(child: Child) -> Self {
-        let (queue, id) = child.key.rsplit_once(':').unwrap_or(("", &child.key));
         Self {
-            queue: queue.to_owned(),
-            id: id.to_owned(),
+            queue: child.home.strip_suffix(':').unwrap_or(&child.home).to_owned(),
+            id: child.id,
             state: if child.state == "missing" { None } else { Some(child.state.parse().unwrap_or(JobState::Unknown)) },
             failed_reason: Some(child.failed_reason).filter(|reason| !reason.is_empty()),
             policy: Parent::parse(&child.link).ok().and_then(|link| link.policy),
+            pending: child.pending,
+            pending_children: Vec::new(),
         }
+    }
+
+    fn is_stuck(&self) -> bool {
+        match self.state {
+            None | Some(JobState::Failed | JobState::Completed | JobState::Unknown) => true,
+            Some(JobState::WaitingChildren) => are_stuck(self.pending, &self.pending_children),
+            Some(_) => false,
+        }
+    }
+
+    /// Writes what it waits for itself, each level further to the right.
+    fn write_below(&self, f: &mut fmt::Formatter<'_>, indent: usize) -> fmt::Result {
+        for child in &self.pending_children {
+            write!(f, "\n{:indent$}which waits for {child}", "")?;
+            child.write_below(f, indent + 2)?;
+        }
+        let unseen = self.pending.saturating_sub(self.pending_children.len() as u64);
+        if unseen > 0 {
+            write!(f, "\n{:indent$}which waits for {unseen} more", "")?;
+        }
+        Ok(())
     }
 }
 
@@ -125,6 +167,7 @@ impl fmt::Display for WaitsFor {
         };
         for child in &self.pending_children {
             write!(f, "\n  {pending_is} {child}")?;
+            child.write_below(f, 4)?;
         }
         let unseen = pending.saturating_sub(self.pending_children.len() as u64);
         if unseen > 0 {
@@ -156,7 +199,7 @@ impl fmt::Display for WaitedChild {
 
 impl<D, R> JobRef<D, R> {
     /// Tells why a parent waits or cannot finish: which children it waits for, and their states; which have failed; and
-    /// which are missing. `None` if there is no such job. One round trip, read at one moment, and bounded even for a
+    /// which are missing; and the same of the children below that wait for others. `None` if there is no such job. One round trip, read at one moment, and bounded even for a
     /// parent of a million children.
     ///
     /// # Errors
@@ -178,6 +221,8 @@ mod tests {
             state: *state,
             failed_reason: None,
             policy: None,
+            pending: 0,
+            pending_children: Vec::new(),
         };
         WaitsFor {
             state: JobState::WaitingChildren,
@@ -207,5 +252,16 @@ mod tests {
         assert!(waits(3, &[Some(Failed), None, Some(Unknown)]).is_stuck());
         assert!(!waits(4, &[Some(Failed), None, Some(Unknown)]).is_stuck(), "one was not looked up");
         assert!(!waits(2, &[Some(Failed), Some(Delayed)]).is_stuck());
+        let mut deep = waits(1, &[Some(JobState::WaitingChildren)]);
+        deep.pending_children[0].pending = 2;
+        assert!(!deep.is_stuck(), "what is below was not looked up");
+        deep.pending_children[0].pending_children = waits(2, &[Some(Failed), None]).pending_children;
+        assert!(deep.is_stuck());
+        let expected = "waiting-children: 0 children completed, 1 pending, 0 failed, 0 ignored\n  \
+                        waits for bull:q:1, which is waiting-children\n    \
+                        which waits for bull:q:1, which is failed\n    \
+                        which waits for bull:q:1, which does not exist any more\n  \
+                        nothing will release it: retry or remove these children, or remove their dependency";
+        assert_eq!(deep.to_string(), expected);
     }
 }

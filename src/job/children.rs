@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::JobRef;
 use crate::engine::{ChildCounts, ChildKind, ChildPage};
 use crate::error::{Error, JobPlace, Result};
+use crate::keys::JobKey;
 use crate::wire::json;
 
 /// The children of a job by their outcome, each with its full key.
@@ -24,20 +25,18 @@ pub struct Dependencies<T = Value> {
     pub failed: Vec<String>,
 }
 
-/// Reads the JSON of results.
-fn typed_records<T: DeserializeOwned>(records: Vec<(String, String)>) -> Result<Vec<(String, T)>> {
+/// Reads the JSON of results of the children of a job with this prefix.
+fn typed_records<T: DeserializeOwned>(records: Vec<(String, String)>, prefix: &str) -> Result<Vec<(String, T)>> {
     let read = |(child, json): (String, String)| match json::read("returnvalue", &json) {
         Ok(value) => Ok((child, value)),
-        Err(error) => Err(Error::of_job(error, place(&child))),
+        Err(error) => Err(Error::of_job(error, place(&child, prefix))),
     };
     records.into_iter().map(read).collect()
 }
 
-/// Returns which job a key `<prefix>:<queue>:<id>` stands for; neither prefix nor queue has a colon.
-fn place(key: &str) -> JobPlace {
-    let mut parts = key.splitn(3, ':').skip(1);
-    let queue = parts.next().unwrap_or_default();
-    JobPlace::new(parts.next().unwrap_or(key), queue)
+/// Returns which job a key stands for.
+fn place(key: &str, prefix: &str) -> JobPlace {
+    JobKey::near(key, prefix).map_or_else(|| JobPlace::new(key, ""), |key| JobPlace::new(key.id, key.queue))
 }
 
 impl<D, R> JobRef<D, R> {
@@ -58,7 +57,7 @@ impl<D, R> JobRef<D, R> {
             engine.get_ignored_children_failures(id),
             engine.get_failed_children(id),
         )?;
-        Ok(Dependencies { processed: typed_records(processed)?, unprocessed, ignored, failed })
+        Ok(Dependencies { processed: typed_records(processed, self.prefix())?, unprocessed, ignored, failed })
     }
 
     /// Counts the children of the job, by their outcome. One round trip.
@@ -96,7 +95,7 @@ impl<D, R> JobRef<D, R> {
     /// BullMQ: `Job.getChildrenValues`.
     #[doc(alias = "getChildrenValues")]
     pub async fn get_children_values<T: DeserializeOwned>(&self) -> Result<Vec<(String, T)>> {
-        typed_records(self.engine().get_children_values(self.id()).await?)
+        typed_records(self.engine().get_children_values(self.id()).await?, self.prefix())
     }
 
     /// Reads the results of the completed children in one queue, by their ids. For a job whose children in different queues
@@ -122,7 +121,7 @@ impl<D, R> JobRef<D, R> {
         let own = if queue.contains(':') { format!("{queue}:") } else { format!("{}:{queue}:", self.prefix()) };
         let mut records = self.engine().get_children_values(self.id()).await?;
         records.retain(|(child, _)| child.starts_with(&own));
-        let mut values = typed_records(records)?;
+        let mut values = typed_records(records, self.prefix())?;
         for (child, _) in &mut values {
             child.drain(..own.len());
         }

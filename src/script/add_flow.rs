@@ -11,7 +11,7 @@ pub(crate) static SCRIPT: Script = script!(
     "add_flow", Produces,
     uses: ["codes", "outcomes", "queue", own "fresh", "settings", "wake", "homes"],
     on_demand: [
-        "number", "is_job", "is_taken", "announce", "delay", "prioritize", "ready", "release", "delete", "attach", "dedup",
+        "number", "is_job", "is_taken", "announce", "delay", "prioritize", "ready", "job_key", "release", "delete", "attach", "dedup",
         "read_linked", "store",
     ],
     giving: [

@@ -12,7 +12,7 @@ pub(crate) static SCRIPT: Script = script!(
     "add_jobs", Produces,
     uses: ["codes", "outcomes", "queue", own "one", "settings", "wake"],
     on_demand: [
-        "number", "is_job", "is_taken", "past_taken", "announce", "delay", "prioritize", "ready", "homes", "release", "delete", "attach",
+        "number", "is_job", "is_taken", "past_taken", "announce", "delay", "prioritize", "ready", "homes", "job_key", "release", "delete", "attach",
         "dedup", "read_linked", "store", own "linked",
     ],
     giving: [add_linked, is_taken, past_taken, priority_score, delayed_score, due_time],

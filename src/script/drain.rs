@@ -4,7 +4,7 @@ use redis::Value;
 
 use super::{Call, Resend, Script, reply, script};
 
-pub(crate) static SCRIPT: Script = script!("drain", Consumes, uses: ["queue", "settings", "wake", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "delete", "erase", "cut"]);
+pub(crate) static SCRIPT: Script = script!("drain", Consumes, uses: ["queue", "settings", "wake", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "job_key", "release", "delete", "erase", "cut"]);
 
 /// The outcome of one step of a drain.
 pub(crate) struct Drained {

@@ -4,7 +4,7 @@ use redis::Value;
 
 use super::{Call, Resend, Script, reply, script};
 
-pub(crate) static SCRIPT: Script = script!("obliterate", Consumes, uses: ["queue", "settings", "wake", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "delete", "erase"]);
+pub(crate) static SCRIPT: Script = script!("obliterate", Consumes, uses: ["queue", "settings", "wake", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "job_key", "release", "delete", "erase"]);
 
 /// The outcome of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use redis::Value;
 use super::{Call, Resend, Script, reply, script};
 use crate::error::Reason;
 
-pub(crate) static SCRIPT: Script = script!("remove_job", Consumes, uses: ["codes", "queue", "settings", "wake", "announce", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "detach", "delete", "erase", "cut"]);
+pub(crate) static SCRIPT: Script = script!("remove_job", Consumes, uses: ["codes", "queue", "settings", "wake", "announce", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "job_key", "release", "detach", "delete", "erase", "cut"]);
 
 /// Which jobs are removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use super::scan_jobs::{Scanned, Search, pairwise, scanned};
 use super::{Call, Resend, Script, reply, script};
 use crate::error::Reason;
 
-pub(crate) static SCRIPT: Script = script!("remove_jobs", Consumes, uses: ["codes", "queue", "settings", "wake", "announce", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "release", "delete", "erase", "cut", "is_job", "is_taken", "past_taken", "search"]);
+pub(crate) static SCRIPT: Script = script!("remove_jobs", Consumes, uses: ["codes", "queue", "settings", "wake", "announce", "number", "prioritize", "delay", "ready", "homes", "states", "check_queue", "job_key", "release", "delete", "erase", "cut", "is_job", "is_taken", "past_taken", "search"]);
 
 /// A job that was found: removed (`None`), moved (its id in the other queue), or why it stays.
 pub(crate) type Gone = (Vec<u8>, Result<Option<String>, Reason>);

@@ -19,7 +19,7 @@ pub(crate) static SCRIPT: Script = script!(
     uses: ["codes", "queue", own "one", "settings", "wake", own "due"],
     on_demand: [
         "number", "is_job", "is_taken", "past_taken", "announce", "delay", "prioritize", "ready", "store", own "promote", own "put_back", "homes",
-        "release", "detach", "delete", own "retain", own "family", own "metrics", own "dedup_finish", own "ends", own "each",
+        "job_key", "release", "detach", "delete", own "retain", own "family", own "metrics", own "dedup_finish", own "ends", own "each",
     ],
     giving: [promote, put_back, read_metrics, count_ends, finish_each],
     then: ["leave_active", own "batch", own "alike", own "take"],

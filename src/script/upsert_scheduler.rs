@@ -6,7 +6,7 @@ use super::reply::{string, tuple};
 use super::{Args, Call, Resend, Script, script};
 use crate::error::Reason;
 
-pub(crate) static SCRIPT: Script = script!("upsert_scheduler", Produces, uses: ["codes", "queue", "settings", "wake", "number", "announce", "delay", "prioritize", "ready", "store", "scheduled_run", "states", "homes", "check_queue", "release", "delete", "erase"]);
+pub(crate) static SCRIPT: Script = script!("upsert_scheduler", Produces, uses: ["codes", "queue", "settings", "wake", "number", "announce", "delay", "prioritize", "ready", "store", "scheduled_run", "states", "homes", "check_queue", "job_key", "release", "delete", "erase"]);
 
 /// The new definition of a scheduler, and its next run.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,7 +5,7 @@ use redis::Value;
 use super::reply::{array, string, text, unsigned};
 use super::{Call, Resend, Script, script};
 
-pub(crate) static SCRIPT: Script = script!("waits_for", Produces, uses: ["queue", "states"]);
+pub(crate) static SCRIPT: Script = script!("waits_for", Produces, uses: ["queue", "states", "job_key"]);
 
 /// How many ids of a list of waiting jobs are searched for one child.
 const LIST_DEPTH: u32 = 2_000;
@@ -26,12 +26,18 @@ pub(crate) struct Held {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Child {
     pub(crate) is_pending: bool,
-    pub(crate) key: String,
+    /// The base key of its queue, `<prefix>:<queue>:`.
+    pub(crate) home: String,
+    pub(crate) id: String,
     /// The name of its state, or `missing`.
     pub(crate) state: String,
     pub(crate) failed_reason: String,
     /// The field `parent` of its hash.
     pub(crate) link: String,
+    /// How many children it waits for itself.
+    pub(crate) pending: u64,
+    /// The position of the child that waits for it; `None` for a child of the parent that was asked about.
+    pub(crate) above: Option<usize>,
 }
 
 /// Reads why a parent waits, and looks up at most `most` children of each kind; `None` if there is no such job.
@@ -45,14 +51,25 @@ fn held(value: Value) -> Option<Option<Held>> {
         return Some(None);
     }
     let [state, defa, pending, processed, ignored, failed, children] = items.try_into().ok()?;
-    let texts = array(children)?.into_iter().map(text).collect::<Option<Vec<_>>>()?;
-    let children = texts.chunks_exact(5).map(|child| Child {
-        is_pending: child[0] == "pending",
-        key: child[1].clone(),
-        state: child[2].clone(),
-        failed_reason: child[3].clone(),
-        link: child[4].clone(),
-    });
+    let mut values = array(children)?.into_iter();
+    let mut children = Vec::new();
+    while let Some(kind) = values.next() {
+        let mut next = || values.next();
+        let child = Child {
+            is_pending: text(kind)? == "pending",
+            home: text(next()?)?,
+            id: text(next()?)?,
+            state: text(next()?)?,
+            failed_reason: text(next()?)?,
+            link: text(next()?)?,
+            pending: unsigned(&next()?)?,
+            above: usize::try_from(unsigned(&next()?)?).ok()?.checked_sub(1),
+        };
+        if child.above.is_some_and(|above| above >= children.len()) {
+            return None;
+        }
+        children.push(child);
+    }
     Some(Some(Held {
         state: string(state)?,
         deferred_failure: text(defa)?,
@@ -60,6 +77,6 @@ fn held(value: Value) -> Option<Option<Held>> {
         processed: unsigned(&processed)?,
         ignored: unsigned(&ignored)?,
         failed: unsigned(&failed)?,
-        children: children.collect(),
+        children,
     }))
 }

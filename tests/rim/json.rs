@@ -90,7 +90,7 @@ async fn queues_and_flows_at_a_glance_are_written_in_milliseconds_and_bullmqs_wo
     let holds = json!(queue.job(flow.id()).waits_for().await.unwrap());
     let children = json!([{
         "queue": format!("{prefix}:q"), "id": flow.children()[0].id(), "state": "waiting",
-        "failedReason": null, "policy": "failParentOnFailure",
+        "failedReason": null, "policy": "failParentOnFailure", "pending": 0, "pendingChildren": [],
     }]);
     assert_eq!((&holds["pendingChildren"], &holds["state"]), (&children, &json!("waiting-children")));
     let tree = json!(client.flow_producer().get_flow("q", flow.id()).await.unwrap().unwrap());

@@ -8,6 +8,7 @@ use crate::dashboard::access::Action;
 use crate::dashboard::app::AnyQueue;
 use crate::dashboard::request::problem::Problem;
 use crate::dashboard::request::visit::Visit;
+use crate::keys::JobKey;
 use crate::state::JobState;
 
 /// Removes the children that a parent waits for, each with its own children; those that run, or have failed, stay. The
@@ -28,8 +29,8 @@ pub(super) async fn remove_children(visit: &Visit, queue: &AnyQueue, id: &str) -
 
 /// Returns whether the child was removed.
 async fn remove_child(visit: &Visit, of: &AnyQueue, key: &str) -> Result<bool, Problem> {
-    let Some((base, id)) = key.rsplit_once(':') else { return Ok(false) };
-    let base = format!("{base}:");
+    let Some(JobKey { prefix, queue, id }) = JobKey::near(key, of.engine().keys.prefix()) else { return Ok(false) };
+    let base = format!("{prefix}:{queue}:");
     let Some(name) = visit.queue_of(&base) else { return Ok(false) };
     let Ok(queue) = visit.queue(name) else { return Ok(false) };
     if !visit.may(name, Action::RemoveChildren) {

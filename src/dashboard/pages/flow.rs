@@ -13,6 +13,7 @@ use crate::dashboard::request::problem::Problem;
 use crate::dashboard::request::visit::Visit;
 use crate::error::WithCauses;
 use crate::flow::FlowTree;
+use crate::keys::JobKey;
 use crate::state::JobState;
 
 /// How many levels are shown up to the root, and down from it.
@@ -82,9 +83,9 @@ async fn root(visit: &Visit, queue: &str, known: &StoredJob) -> (String, String)
 
 /// Returns the queue's name and the id of a job's key, if it has our prefix.
 fn own(visit: &Visit, key: &str) -> Option<(String, String)> {
-    let (queue, id) = key.rsplit_once(':')?;
-    let name = queue.strip_prefix(visit.app.client.prefix())?.strip_prefix(':')?;
-    (!name.contains(':')).then(|| (name.to_owned(), id.to_owned()))
+    let prefix = visit.app.client.prefix();
+    let key = JobKey::near(key, prefix).filter(|key| key.prefix == prefix)?;
+    Some((key.queue.to_owned(), key.id.to_owned()))
 }
 
 /// Shows a job by its key, as a link if there is a page for it. A job in a queue that may not be seen is not named.
