@@ -44,6 +44,12 @@ impl Engine {
         if let Some(parent) = options.parent.as_ref().filter(|_| self.link.is_cluster()) {
             self.check_slot("parent", &parent.key())?;
         }
+        if let (Some(parent), Some(id)) = (&options.parent, &options.job_id)
+            && parent.id == *id
+            && parent.queue == self.keys.qualified()
+        {
+            return Err(Error::invalid("parent", "a job cannot wait for itself"));
+        }
         let delay = options.delay.map_or(0, millis);
         let priority = options.priority.unwrap_or(0);
         let place = match (delay, priority, options.lifo) {

@@ -207,14 +207,28 @@ impl Planner<'_> {
             if self.plan.own.is_none() || job.is_sure && !known {
                 self.plan.own = Some(at);
             }
-        } else if !self.taken.insert(self.plan.flow.homes[home].job(&job.id)) {
-            return Err(Error::invalid("job_id", "another node of the flow has this id"));
+        } else {
+            let key = self.plan.flow.homes[home].job(&job.id);
+            if parent.is_some_and(|at| self.waits_for(at, &key)) {
+                return Err(Error::invalid("job_id", "the parent of the flow has this id, and would wait for itself"));
+            }
+            if !self.taken.insert(key) {
+                return Err(Error::invalid("job_id", "another node of the flow has this id"));
+            }
         }
         self.count(&job)?;
         self.plan.flow.jobs.push((home, job));
         self.plan.parents.push(parent);
         self.plan.depths.push(depth);
         Ok(at)
+    }
+
+    /// Returns whether the root above this node has been given the job at `key` as its parent.
+    fn waits_for(&self, mut at: usize, key: &str) -> bool {
+        while let Some(above) = self.plan.parents[at] {
+            at = above;
+        }
+        self.plan.flow.jobs[at].1.parent.as_ref().is_some_and(|outer| *outer.key == *key)
     }
 
     fn count(&mut self, job: &Addition) -> Result<()> {

@@ -4,6 +4,7 @@
 mod adding;
 mod children;
 mod lost;
+mod odd;
 mod reading;
 
 use oxmq::FlowNode;
