@@ -24,6 +24,14 @@ async fn proxied() -> (Proxy, Fixture) {
     (proxy, fixture)
 }
 
+/// A server before version 7 does not tell whether its stream was trimmed. A stream that is old enough proves it by its
+/// first event.
+async fn let_old_servers_know() {
+    if server_version() < 7 {
+        tokio::time::sleep(Duration::from_secs(2)).await; // time itself
+    }
+}
+
 #[tokio::test]
 async fn a_lost_reply_makes_no_second_flow() {
     let (proxy, fixture) = proxied().await;
@@ -44,11 +52,7 @@ async fn a_lost_reply_makes_no_second_flow() {
 async fn a_lost_request_is_sent_again() {
     let (proxy, fixture) = proxied().await;
     let producer = fixture.client.flow_producer();
-    if server_version() < 7 {
-        // This server does not tell whether its stream was trimmed. A stream that is old enough proves it by its first
-        // event.
-        tokio::time::sleep(Duration::from_secs(2)).await; // time itself
-    }
+    let_old_servers_know().await;
     for n in 0..5 {
         proxy.drop_request(flows());
         match producer.add(FlowNode::new("q", "lossy", n).child(FlowNode::new("q", "lossy", n))).await {
@@ -131,4 +135,72 @@ async fn a_flow_whose_jobs_and_events_vanish_is_never_stored_twice() {
     }
     let jobs = fixture.queue.get_job_counts(&[]).await.unwrap();
     assert_eq!(jobs.get(JobState::WaitingChildren), 2);
+}
+
+/// Every queue has each job once, whichever of them has the root, and however often the reply is lost.
+#[tokio::test]
+async fn a_lost_reply_makes_no_second_flow_in_any_of_its_queues() {
+    let (proxy, fixture) = proxied().await;
+    let far = format!("{}-far", fixture.prefix);
+    let producer = fixture.client.flow_producer();
+    let flow = |n: u32| {
+        let below = (0..3).map(|m| FlowNode::new("parts", "lossy", m).prefix(&far));
+        FlowNode::new("q", "lossy", n)
+            .child(FlowNode::new("steps", "lossy", 1).children(below))
+            .child(FlowNode::new("steps", "lossy", 2).options(JobOptions::default().job_id(format!("own-{n}"))))
+    };
+    for n in 0..8 {
+        proxy.cut_after_request(flows().times(1 + u64::from(n % 2)));
+        let added = producer.add_bulk([flow(2 * n), flow(2 * n + 1)]).await.unwrap();
+        for root in &added {
+            root.check().unwrap();
+            assert_eq!(root.children()[0].children().len(), 3);
+            assert!(root.children().iter().all(|child| child.outcome() == Ok(Added::Created)));
+        }
+    }
+    assert!(proxy.counters().lost_replies >= 8);
+    let mut redis = fixture.redis.clone();
+    let mut count =
+        async |verb: &str, key: String| -> usize { redis::cmd(verb).arg(key).query_async(&mut redis).await.unwrap() };
+    assert_eq!(count("ZCARD", fixture.key("waiting-children")).await, 16 + 1);
+    assert_eq!(count("ZCARD", format!("{}:steps:waiting-children", fixture.prefix)).await, 16);
+    assert_eq!(count("LLEN", format!("{}:steps:wait", fixture.prefix)).await, 16);
+    assert_eq!(count("LLEN", format!("{far}:parts:wait")).await, 48);
+}
+
+#[tokio::test]
+async fn a_lost_reply_makes_no_second_child_of_a_running_job() {
+    let (proxy, fixture) = proxied().await;
+    let job = fixture.queue.add("parent", serde_json::json!(1)).await.unwrap();
+    for n in 0..6 {
+        proxy.cut_after_request(flows().times(1 + n % 2));
+        let child = FlowNode::new("parts", "lossy", n).child(FlowNode::new("parts", "lossy", n));
+        let added = job.add_children([child, FlowNode::new("parts", "lossy", n)]).await.unwrap();
+        added.iter().try_for_each(oxmq::flow::AddedNode::check).unwrap();
+    }
+    assert!(proxy.counters().lost_replies >= 6);
+    assert_eq!(job.get_dependencies_count().await.unwrap().unprocessed, 12);
+    let parts: oxmq::Queue = fixture.client.queue("parts").open().unwrap();
+    let counts = parts.get_job_counts(&[]).await.unwrap();
+    assert_eq!((counts.get(JobState::WaitingChildren), counts.get(JobState::Waiting)), (6, 12));
+}
+
+/// The first call may have found an owner, which has ended when the call is repeated.
+#[tokio::test]
+async fn a_lost_reply_of_a_root_that_is_deduplicated_creates_at_most_one() {
+    let (proxy, fixture) = proxied().await;
+    let producer = fixture.client.flow_producer();
+    let once = || JobOptions::default().deduplication(oxmq::Deduplication::new("once"));
+    let leaf = || FlowNode::new("q", "lossy", 1).options(once());
+    proxy.cut_after_request(flows());
+    let owner = producer.add(leaf()).await.unwrap();
+    assert_eq!(owner.outcome(), Ok(Added::Created));
+    let_old_servers_know().await;
+    for n in 0..4 {
+        proxy.cut_after_request(flows().times(1 + n % 2));
+        let added = producer.add(leaf()).await.unwrap();
+        assert_eq!((added.outcome(), added.id()), (Ok(Added::Deduplicated), owner.id()));
+    }
+    assert_eq!(proxy.counters().lost_replies, 7);
+    assert_eq!(fixture.queue.get_job_counts(&[]).await.unwrap().get(JobState::Waiting), 2);
 }
