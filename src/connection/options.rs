@@ -196,6 +196,7 @@ impl ConnectOptions {
     /// at once.
     ///
     /// Once connected, a client waits for a lost server without a limit either way.
+    #[doc(alias = "skipWaitingForReady")]
     pub fn wait_for_server(mut self, wait: bool) -> Self {
         self.wait_for_server = wait;
         self

@@ -94,6 +94,7 @@ impl QueueEventsBuilder {
     /// # Panics
     ///
     /// Outside a tokio runtime.
+    #[doc(alias = "autorun")]
     pub fn start(self) -> Result<QueueEvents> {
         let Self { engine, options } = self;
         check_span("block", options.block, SHORTEST..=HOUR)?;

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
+#[doc(alias = "type")]
 pub struct Backoff {
     pub(crate) kind: BackoffKind,
     /// Milliseconds, as a JavaScript number; peers store fractions and negative numbers too.

@@ -48,6 +48,7 @@ impl<D, R> QueueBuilder<D, R> {
     /// it by then, the last one applies. A call that creates jobs or events and finds the settings gone, as after a loss
     /// of all data, writes them again; so does a worker that creates the next run of a scheduler. BullMQ: `streams.events.maxLen`.
     #[doc(alias = "maxLen")]
+    #[doc(alias = "streams")]
     pub fn max_len_events(mut self, events: u64) -> Self {
         self.max_events = Some(events.min(MAX_SAFE));
         self

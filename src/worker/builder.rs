@@ -129,9 +129,12 @@ shared_setters! {
     remove_on_fail(keep: impl Into<KeepJobs>) => remove_on_fail = Some(keep.into());
     /// Counts finished jobs per minute, for this many minutes, as Node's `getMetrics` reads them. Default: off; 1 to
     /// 527,040, which is a leap year.
+    #[doc(alias = "maxDataPoints")]
     metrics(minutes: u64) => metrics = Some(minutes);
     /// Limits how many jobs are fetched per `window` in the whole queue; only workers with this option obey and count.
     /// Default: no limit; at least one job, and 1 ms to a year.
+    #[doc(alias = "max")]
+    #[doc(alias = "duration")]
     limiter(max: u64, window: Duration) => limiter = Some((max, window));
     /// Sets the strategy for jobs whose `backoff` names one of your own. Default: none; then the delay of the job's
     /// `backoff` is used.
@@ -348,6 +351,7 @@ impl WorkerBuilder {
     /// # Panics
     ///
     /// Outside a tokio runtime.
+    #[doc(alias = "autorun")]
     pub fn start(self) -> Result<Worker> {
         self.start_with(None)
     }

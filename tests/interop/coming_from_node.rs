@@ -22,12 +22,56 @@ const LISTENERS: [(&str, &str, &str); 3] = [
     ("Events of all processes", "queue-events", "QueueEventsListener"),
 ];
 
-/// Returns the public members in a declaration file, of a class or an interface: they are indented by four spaces.
+/// Folders and files of BullMQ's declarations, each with the names of types.
+type Types = &'static [(&'static str, &'static [&'static str])];
+
+/// The sections of the page about options, and where BullMQ declares them.
+const OPTIONS: [(&str, Types); 6] = [
+    (
+        "Options of a queue",
+        &[
+            ("interfaces/queue-options", &["QueueBaseOptions", "KeyPrefixOptions", "QueueOptions"]),
+            ("interfaces/advanced-options", &["AdvancedRepeatOptions"]),
+        ],
+    ),
+    (
+        "Options of a job",
+        &[
+            ("interfaces/base-job-options", &["DefaultJobOptions", "BaseJobOptions"]),
+            ("interfaces/backoff-options", &["BackoffOptions"]),
+            ("interfaces/parent-options", &["ParentOptions"]),
+            ("interfaces/retry-options", &["RetryOptions"]),
+            ("types/job-options", &["CompressableJobOptions", "JobSchedulerJobOptions"]),
+            ("types/keep-jobs", &["KeepJobs"]),
+            ("types/deduplication-options", &["DeduplicationOptions"]),
+        ],
+    ),
+    ("Options of a job scheduler", &[("interfaces/repeat-options", &["RepeatOptions"])]),
+    (
+        "Options of a flow",
+        &[
+            ("interfaces/flow-job", &["FlowJobBase", "FlowParentJob", "FlowOpts"]),
+            ("classes/flow-producer", &["NodeOpts"]),
+        ],
+    ),
+    (
+        "Options of a worker",
+        &[
+            ("interfaces/worker-options", &["WorkerOptions", "GetNextJobOptions"]),
+            ("interfaces/sandboxed-options", &["SandboxedOptions"]),
+            ("interfaces/advanced-options", &["AdvancedOptions"]),
+            ("interfaces/rate-limiter-options", &["RateLimiterOptions"]),
+            ("interfaces/metrics-options", &["MetricsOptions"]),
+        ],
+    ),
+    ("Options of a listener", &[("interfaces/queue-options", &["QueueEventsOptions"])]),
+];
+
+/// Returns the public members in a declaration file, of a class, an interface or a type: they are indented by four spaces.
 fn declared(file: &str, is_it: impl Fn(&str) -> bool) -> BTreeSet<String> {
-    let directory =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/node/node_modules/bullmq6/dist/esm/classes");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/node/node_modules/bullmq6/dist/esm");
     let text = std::fs::read_to_string(directory.join(file).with_extension("d.ts")).expect("run `make setup`");
-    let inside = text.lines().skip_while(|line| !is_it(line)).skip(1).take_while(|line| *line != "}");
+    let inside = text.lines().skip_while(|line| !is_it(line)).skip(1).take_while(|line| !matches!(*line, "}" | "};"));
     let members = inside.filter_map(|line| line.strip_prefix("    ").filter(|rest| !rest.starts_with(' ')));
     let names = members.filter_map(|member| {
         let words = ["static ", "get ", "set ", "readonly "];
@@ -125,10 +169,30 @@ fn rows() -> BTreeMap<&'static str, Vec<(&'static str, &'static str)>> {
 fn every_method_field_and_event_of_bullmq_has_its_place_on_the_page() {
     for (class, files) in CLASSES {
         let is_class = |line: &str| line.starts_with("export declare class ");
-        compare(class, &files.iter().flat_map(|file| declared(file, is_class)).collect());
+        compare(class, &files.iter().flat_map(|file| declared(&format!("classes/{file}"), is_class)).collect());
     }
     for (section, file, interface) in LISTENERS {
-        compare(section, &declared(file, |line| line.starts_with(&format!("export interface {interface}"))));
+        let file = format!("classes/{file}");
+        compare(section, &declared(&file, |line| line.starts_with(&format!("export interface {interface}"))));
+    }
+}
+
+#[test]
+fn every_option_of_bullmq_has_its_place_on_the_page() {
+    for (section, files) in OPTIONS {
+        let mut options = BTreeSet::new();
+        for (file, types) in files {
+            for name in *types {
+                let is_type = |line: &str| {
+                    let words = ["export interface ", "export type "];
+                    words.iter().find_map(|word| line.strip_prefix(word)).is_some_and(|rest| name_of(rest) == *name)
+                };
+                let found = declared(file, is_type);
+                assert!(!found.is_empty(), "{file} has no {name}");
+                options.extend(found);
+            }
+        }
+        compare(section, &options);
     }
 }
 
@@ -219,7 +283,9 @@ fn every_name_of_bullmq_can_be_searched_for() {
     let sources = sources();
     let aliases: BTreeSet<&str> =
         sources.split("doc(alias = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-    let functions: BTreeSet<&str> = sources.split("fn ").skip(1).map(name_of).collect();
+    // The setters that two builders share are defined by a macro.
+    let shared = sources.lines().filter(|line| line.contains(") => ")).map(|line| name_of(line.trim_start()));
+    let functions: BTreeSet<&str> = sources.split("fn ").skip(1).map(name_of).chain(shared).collect();
     let is_found = |name: &str| aliases.contains(name) || functions.contains(in_snake_case(name).as_str());
     assert!(is_found("getJobCounts") && is_found("add") && !is_found("getBackend"));
     // An event may keep its own name, as that of a variant.
