@@ -11,15 +11,16 @@ ARGV    1 now       ms, the caller's clock
         8 points    metrics: minutes to keep; empty for none
         9…          the outcomes, one after the other, each beginning with its kind:
             "done"      token made count, and count times: id value
+            "ruled"     token made count keep, and count times: id value
             "completed" id token value keep
             "failed"    id token reason stacktrace keep attempts tm
             "retry"     id token reason stacktrace lifo tm
             "delayed"   id token reason stacktrace delay counts tm
             "waiting"   id token
             "children"  id token child
-        "done" is for `count` completed jobs that are kept and own no deduplication; made is their new `atm`. keep is a
-        rule of `retain`, lifo and counts are "1" or "0", delay is in ms, an empty reason writes nothing, and child is
-        a job key, or empty for any child
+        "done" is for `count` completed jobs that are kept and own no deduplication; made is their new `atm`. "ruled" is
+        the same for jobs under a rule that deletes some. keep is a rule of `retain`, lifo and counts are "1" or "0",
+        delay is in ms, an empty reason writes nothing, and child is a job key, or empty for any child
 RETURN  one flat array, since a nested array costs as much as a command: the jobs as `take` returns them; one code per
         outcome in order (OK, 1 for "children" with nothing pending, or why nothing was changed), but none if all are OK;
         the ghosts; the id of the newest event "completed" of a "done" or "active" that this call has written, or ""; for
@@ -41,7 +42,8 @@ if ARGV[8] ~= "" then on_demand().read_metrics() end
 
 -- `settled` counts the outcomes that were accepted, `ended` those of them that finished the job.
 local codes, tally = {}, { settled = 0, ended = 0, completed = 0, failed = 0 }
-if batch.any_done and not batch.families then
+-- A single job under a rule is left to `finish_each`, which announces what the rule releases in the order of Node.
+if batch.any_done and not batch.families and (batch.total > 1 or not batch.any_ruled) then
   local finished = finish_alike(batch, codes)
   tally.settled, tally.ended, tally.completed = finished, finished, finished
 end

@@ -1,4 +1,5 @@
--- Applies the usual outcome in bulk: "done", with the lock still held, for jobs that are no children and no parents.
+-- Applies the usual outcomes in bulk: "done" and "ruled", with the lock still held, for jobs that are no children and no
+-- parents.
 -- All others are left to `finish_each`.
 
 -- As `call`, but an error of the server is returned, too.
@@ -18,12 +19,13 @@ end
 
 -- Returns the positions in the batch of the jobs to finish in bulk, their ids, and their number.
 local function find_alike(batch)
-  local jobs, made, held, tokens, total = batch.jobs, batch.made, batch.held, batch.tokens, batch.total
+  local jobs, runs, held, total = batch.jobs, batch.runs, batch.held, batch.total
   local args, places = ARGV, batch.places
   if call("EXISTS", unpack(jobs, 1, total)) < total then return nil, nil, 0 end
   local alike, ids, n = with_room(total), with_room(total), 0
   for i = 1, total do
-    if made[i] and held[i] == tokens[i] and ask("HEXISTS", jobs[i], "parentKey") == 0 then
+    local run = runs[i]
+    if run and held[i] == run.token and ask("HEXISTS", jobs[i], "parentKey") == 0 then
       n = n + 1
       alike[n], ids[n] = i, args[places[i]]
     end
@@ -53,18 +55,24 @@ local function finish_alike(batch, codes)
   if n == 0 then return 0 end
   keep_cap()
   trim_events(0)
-  local jobs, locks, made, places, args = batch.jobs, batch.locks, batch.made, batch.places, ARGV
+  local jobs, locks, runs, places, args = batch.jobs, batch.locks, batch.runs, batch.places, ARGV
   local finished_on = args[1]
   local unlocked, kept = with_room(n), with_room(2 * n)
   for k = 1, n do
     local id, i = ids[k], alike[k]
-    local value = args[places[i] + 1]
+    local run, value = runs[i], args[places[i] + 1]
     codes[i], unlocked[k], kept[2 * k - 1], kept[2 * k] = OK, locks[i], finished_on, id
-    call("HSET", jobs[i], "returnvalue", value, "finishedOn", finished_on, "atm", made[i])
+    if run.rule ~= "0" then
+      call("HSET", jobs[i], "returnvalue", value, "finishedOn", finished_on, "atm", run.made)
+    end
     newest_event = call("XADD", EVENTS, "*", "event", "completed", "jobId", id, "returnvalue", value, "prev", "active")
   end
   call("DEL", unpack(unlocked, 1, n))
   call("SREM", base .. "stalled", unpack(ids, 1, n))
-  call("ZADD", base .. "completed", unpack(kept, 1, 2 * n))
+  if batch.any_ruled then
+    on_demand().apply_rules(batch, alike, ids, n)
+  else
+    call("ZADD", base .. "completed", unpack(kept, 1, 2 * n))
+  end
   return n
 end

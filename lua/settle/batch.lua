@@ -2,10 +2,10 @@
 --   places       where in ARGV the id of each is
 --   jobs         their job keys
 --   locks        their lock keys, and `held` the present values of these
---   tokens       the values that their locks should have
---   made         the new `atm` of a "done", false for any other
+--   runs         what the jobs of a "done" or "ruled" share: { token, made, rule }, false for any other outcome
+--   tokens       for any other outcome, the value that its lock should have
 --   families     whether a completed job may have children, or any job may be cancelled
---   any_waiting  whether any outcome is "waiting"
+--   any_waiting  whether any outcome is "waiting", and `any_done` and `any_ruled` likewise
 local WIDTH = { completed = 5, failed = 8, retry = 7, delayed = 8, waiting = 3, children = 4 }
 
 -- Returns a table with room for `n` values, at most #ARGV: growing a table costs more than filling it.
@@ -14,35 +14,40 @@ local function with_room(n)
 end
 
 local function read_batch(first)
-  local args, total, n, any_done, any_waiting = ARGV, 0, 0, false, false
+  local args, total, n, any_done, any_ruled, any_waiting = ARGV, 0, 0, false, false, false
   local most = math.floor((#args - first + 1) / 2)
-  local places, jobs, locks, tokens, made = with_room(most), with_room(most), with_room(most), with_room(most), {}
+  local places, jobs, locks, runs, tokens = with_room(most), with_room(most), with_room(most), with_room(most), {}
   local relatives = with_room(2 * most)
   local arg = first
   while args[arg] do
-    local kind, token, count = args[arg], args[arg + 2], false
-    local from, to, step = arg + 1, arg + 1, 2
-    if kind == "done" then
-      token, count, any_done = args[arg + 1], args[arg + 2], true
-      from, to = arg + 4, arg + 2 + 2 * tonumber(args[arg + 3])
+    local kind, run, from, to = args[arg], false, arg + 1, arg + 1
+    if kind == "done" or kind == "ruled" then
+      run, any_done = { token = args[arg + 1], made = args[arg + 2] }, true
+      from = arg + 4
+      if kind == "ruled" then
+        run.rule, any_ruled = args[from], true
+        from = from + 1
+      end
+      to = from + 2 * tonumber(args[arg + 3]) - 2
       arg = to + 2
     else
+      tokens[total + 1] = args[arg + 2]
       any_waiting = any_waiting or kind == "waiting"
       arg = arg + WIDTH[kind]
     end
-    for place = from, to, step do
+    for place = from, to, 2 do
       local job = base .. args[place]
       total = total + 1
-      places[total], jobs[total], locks[total], tokens[total], made[total] = place, job, job .. ":lock", token, count
-      if count or kind == "completed" then
+      places[total], jobs[total], locks[total], runs[total] = place, job, job .. ":lock", run
+      if run or kind == "completed" then
         relatives[n + 1], relatives[n + 2] = job .. ":dependencies", job .. ":unsuccessful"
         n = n + 2
       end
     end
   end
   local batch = {
-    places = places, jobs = jobs, locks = locks, tokens = tokens, made = made, total = total, any_done = any_done,
-    any_waiting = any_waiting, families = false, held = false,
+    places = places, jobs = jobs, locks = locks, runs = runs, tokens = tokens, total = total, any_done = any_done,
+    any_ruled = any_ruled, any_waiting = any_waiting, families = false, held = false,
   }
   if total > 0 then
     batch.held = call("MGET", unpack(locks, 1, total))

@@ -27,8 +27,9 @@ local function finish_each(batch, codes, tally)
   end
   for i = 1, batch.total do
     if not codes[i] then
-      local place, job, token, made = batch.places[i], batch.jobs[i], batch.tokens[i], batch.made[i]
-      local kind, id = made and "completed" or ARGV[place - 1], ARGV[place]
+      local place, job, run = batch.places[i], batch.jobs[i], batch.runs[i]
+      local kind, id, token = ARGV[place - 1], ARGV[place], batch.tokens[i]
+      if run then kind, token = "completed", run.token end
       local code, held = refusal(kind, job, token, batch.held[i], ARGV[place + 2], batch.families)
       if not code and call("LREM", ACTIVE, "-1", id) == 0 then code = NOT_IN_STATE end
       codes[i] = code or OK
@@ -41,8 +42,8 @@ local function finish_each(batch, codes, tally)
         if kind == "completed" then
           count_ended()
           tally.completed = tally.completed + 1
-          local value, keep = ARGV[place + 1], "-1"
-          if not made then value, keep = ARGV[place + 2], ARGV[place + 3] end
+          local value, keep = ARGV[place + 2], ARGV[place + 3]
+          if run then value, keep = ARGV[place + 1], run.rule or "-1" end
           finish(kind, id, job, held, value, keep, "returnvalue", record)
         elseif kind == "failed" then
           count_ended()

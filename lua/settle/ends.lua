@@ -48,6 +48,31 @@ local function flush(record, now)
   record.rule, record.kind = nil, nil
 end
 
+-- Adds a finished job to those that `flush` will store. Jobs under another rule are stored before it.
+local function collect(kind, id, keep, record)
+  local rule = keep ~= "-1" and retention(keep) or nil
+  if record.rule ~= rule or (rule and record.kind ~= kind) then flush(record, ARGV[1]) end
+  record.rule, record.kind = rule, kind
+  local kept = record[kind]
+  kept[#kept + 1], kept[#kept + 2] = ARGV[1], id
+end
+
+-- Stores or deletes, as their rules say, the jobs at these positions of the batch, which completed in bulk.
+local function apply_rules(batch, alike, ids, n)
+  local record, gone = { completed = {}, failed = {} }, {}
+  for k = 1, n do
+    local i = alike[k]
+    local keep = batch.runs[i].rule or "-1"
+    if keep == "0" then
+      gone[#gone + 1] = batch.jobs[i]
+    else
+      collect("completed", ids[k], keep, record)
+    end
+  end
+  delete_jobs(gone, true)
+  flush(record, ARGV[1])
+end
+
 local function finish(kind, id, job, held, value, keep, field, record)
   local now = tonumber(ARGV[1])
   if held[4] then end_deduplication(id, held[4], now) end
@@ -63,11 +88,7 @@ local function finish(kind, id, job, held, value, keep, field, record)
     delete_jobs({ job })
     if held[3] then detach(job, held[3]) end
   else
-    local rule = keep ~= "-1" and retention(keep) or nil
-    if record.rule ~= rule or (rule and record.kind ~= kind) then flush(record, ARGV[1]) end
-    record.rule, record.kind = rule, kind
-    local kept = record[kind]
-    kept[#kept + 1], kept[#kept + 2] = ARGV[1], id
+    collect(kind, id, keep, record)
     call("HSET", job, field, value, "finishedOn", ARGV[1], "atm", digits(attempts))
     if held[5] then call("HDEL", job, "defa") end
     -- As in Node, a parent that retention releases is announced before the job that pushed it out. In a batch it is

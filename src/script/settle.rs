@@ -21,7 +21,7 @@ pub(crate) static SCRIPT: Script = script!(
         "number", "is_job", "is_taken", "past_taken", "announce", "delay", "prioritize", "ready", "store", own "promote", own "put_back", "homes",
         "job_key", "release", "detach", "delete", own "retain", own "family", own "metrics", own "dedup_finish", own "ends", own "each",
     ],
-    giving: [promote, put_back, read_metrics, count_ends, finish_each],
+    giving: [promote, put_back, read_metrics, count_ends, finish_each, apply_rules],
     then: ["leave_active", own "batch", own "alike", own "take"],
 );
 
@@ -183,11 +183,12 @@ impl Outcome {
         text + self.id.as_ref().len() + self.token.len() + 64
     }
 
-    /// Returns the value and the attempts made, if the script's kind `done` is for this outcome.
-    fn done(&self) -> Option<(&str, u32)> {
+    /// Returns the value, the attempts made and the rule, if one of the script's kinds `done` and `ruled` is for this
+    /// outcome. A rule that keeps all is none.
+    fn done(&self) -> Option<(&str, u32, Keep)> {
         match &self.end {
-            End::Completed { value, keep, made: Some(made) } if keep.is_none_or(KeepJobs::keeps_all) => {
-                Some((value.as_str(), *made))
+            End::Completed { value, keep, made: Some(made) } => {
+                Some((value.as_str(), *made, keep.filter(|keep| !keep.keeps_all())))
             }
             _ => None,
         }
@@ -238,20 +239,26 @@ pub(crate) fn args(now: u64, ask: &Ask, outcomes: &[impl Borrow<Outcome>]) -> Ar
     args.number(now).number(want).text(ask.token.as_ref()).millis(ask.lock_ms).text(&ask.worker);
     args.maybe(ask.limit.map(|(max, _)| max.min(MOST_MS))).maybe(ask.limit.map(|(_, window)| window.min(MOST_MS)));
     args.maybe(ask.metrics.map(|points| points.min(MOST_MS)));
-    // Neighbours with the same token and as many attempts made are written as one `done`.
+    // Neighbours with the same token, as many attempts made and the same rule are written as one `done` or `ruled`.
     let alike = |a: &Outcome, b: &Outcome| match (a.done(), b.done()) {
-        (Some((_, a_made)), Some((_, b_made))) => a_made == b_made && a.token == b.token,
+        (Some((_, a_made, a_keep)), Some((_, b_made, b_keep))) => {
+            a_made == b_made && a_keep == b_keep && a.token == b.token
+        }
         (None, None) => true,
         _ => false,
     };
     for run in outcomes.chunk_by(|a, b| alike(a.borrow(), b.borrow())) {
         let first = run[0].borrow();
-        if let Some((_, made)) = first.done() {
-            args.text("done").text(first.token.as_ref()).number(made).number(run.len());
+        if let Some((_, made, keep)) = first.done() {
+            let kind = if keep.is_some() { "ruled" } else { "done" };
+            args.text(kind).text(first.token.as_ref()).number(made).number(run.len());
+            if keep.is_some() {
+                args.text(keep_rule(keep).as_ref());
+            }
         }
         for outcome in run.iter().map(Borrow::borrow) {
             match outcome.done() {
-                Some((value, _)) => _ = args.text(&outcome.id).text(value),
+                Some((value, ..)) => _ = args.text(&outcome.id).text(value),
                 None => outcome.write(&mut args),
             }
         }
@@ -361,7 +368,7 @@ mod tests {
         let aged = KeepJobs::new().age(Duration::from_secs(60)).limit(7);
         assert_eq!(keep_rule(Some(aged)), "-1,60000,7");
         assert_eq!(keep_rule(Some(KeepJobs::new().age(Duration::from_millis(400)))), "-1,400,");
-        // The short way of the script is for those alone whose rule says nothing else.
+        // The script's kind `done` is for those alone whose rule says nothing else.
         for (keep, keeps_all) in
             [(false.into(), true), (KeepJobs::new().limit(7), true), (aged, false), (5_u32.into(), false)]
         {

@@ -6,14 +6,19 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::engine::testing::{NOW, queue};
 use crate::error::{Error, Reason};
-use crate::script::settle::{Ask, End, Outcome};
+use crate::options::KeepJobs;
+use crate::script::settle::{Ask, End, Keep, Outcome};
 use crate::wire::JsonText;
 
 /// A call without outcomes.
 const NONE: &[Outcome] = &[];
 
 fn done(id: &str, token: &str) -> Outcome {
-    let end = End::Completed { value: JsonText::new(format!("\"{id}\"")), keep: None, made: Some(3) };
+    done_under(None, id, token)
+}
+
+fn done_under(keep: Keep, id: &str, token: &str) -> Outcome {
+    let end = End::Completed { value: JsonText::new(format!("\"{id}\"")), keep, made: Some(3) };
     Outcome { id: id.into(), token: token.into(), start: 1, end }
 }
 
@@ -76,6 +81,31 @@ async fn jobs_end_together_as_they_end_one_by_one() {
             assert_eq!(together.0, vec![Ok(0); count]);
             assert_eq!(together.1[0].split(' ').count(), 90 - count);
         }
+    }
+}
+
+#[tokio::test]
+async fn jobs_are_kept_or_deleted_together_as_they_are_one_by_one() {
+    let aged = KeepJobs::new().age(Duration::from_secs(60)).limit(7);
+    let rules = [None, Some(true.into()), Some(4_u32.into()), Some(aged), Some(true.into())];
+    // Neighbours under the same rule, and rules that change with each job.
+    for neighbours in [1, 6, 30] {
+        let outcomes: Vec<Outcome> =
+            (0..60).map(|n| done_under(rules[n / neighbours % 5], &format!("j{n}"), "t")).collect();
+        let prepare = async |engine: &Engine| {
+            for n in 0..8 {
+                engine.store(&format!("old{n}"), &[]).await;
+                engine.redis(&format!("ZADD @completed {n} old{n}")).await;
+            }
+            engine.redis("RPUSH @j1:logs line").await;
+            engine.redis("RPUSH @old1:logs line").await;
+            engine.redis("SADD @stalled j2 j80").await;
+        };
+        let [together, alone] = both_ways(90, &outcomes, prepare).await;
+        assert_eq!(together, alone);
+        assert_eq!(together.0, vec![Ok(0); 60]);
+        // Only the last one comes to no rule that deletes it.
+        assert_eq!(together.1[2].contains("j1:logs"), neighbours == 30);
     }
 }
 

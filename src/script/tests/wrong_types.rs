@@ -120,6 +120,8 @@ settle now 1 u 30000 me '' '' '' completed a5 t 1 -1
 ~settle now 3 u 30000 me '' '' '' done t 1 1 a5 1
 settle now 10 u 30000 me '' '' '' done t 1 1 a5 1
 settle now 10 u 30000 me '' '' '' done t 1 4 a1 1 a3 1 a4 1 a5 1 waiting a1 t
+settle now 10 u 30000 me '' '' '' ruled t 1 2 0 a1 1 a5 1 ruled t 1 1 1,0,100 a3 1
+~settle now 0 u 30000 me '' '' '' ruled t 1 1 0 a5 1
 settle now 1 u 30000 '' 5 1000 15 completed a5 t 1 0
 settle now 10 u 30000 '' '' '' '' completed a1 t 1 -1
 settle now 0 u 30000 '' '' '' 15 completed a1 t 1 0 completed a3 t 1 1,0,100
