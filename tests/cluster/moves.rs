@@ -1,7 +1,7 @@
 //! Slots that move to another node under load, and nodes that are replaced.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -382,6 +382,15 @@ async fn moves(what: &str, move_slot: fn(&Cluster, u16, usize)) {
     row(what, Vec::new(), pauses, &[traffic.end(&cluster).await]).print();
 }
 
+/// What disturbs the work in each round of the soak, in turn.
+const TROUBLES: [&str; 5] = [
+    "the slot moves",
+    "a master is killed",
+    "a replica takes over by agreement",
+    "a process of oxmq is killed",
+    "a process of Node is killed",
+];
+
 /// For minutes slots move, masters die or hand over, and worker processes of oxmq and of Node are killed, one after the
 /// other, while jobs with ids of their own are added and run. `OXMQ_SOAK_ROUNDS` says how often.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -392,6 +401,7 @@ async fn a_cluster_that_never_rests_loses_no_more_than_its_replication() {
     let prefix = name_on("soak", 0);
     let slot = slot_of(&prefix);
     let traffic = Traffic::on(&cluster, &prefix, "q".to_owned(), Duration::from_millis(4)).await;
+    let finished = Finished::listen(&traffic).await;
     traffic.more(100).await;
     let url = cluster.url();
     let mut ours = start_oxmq(&url, &prefix).await;
@@ -400,8 +410,7 @@ async fn a_cluster_that_never_rests_loses_no_more_than_its_replication() {
     for version in versions {
         nodes.push(spawn_node(version, &url, &prefix).await);
     }
-    let mut counts = [0; 5];
-    let mut pauses = Vec::new();
+    let mut pauses = TROUBLES.map(|_| Vec::new());
     let begun = Instant::now();
     for round in 0..rounds {
         let owner = cluster.owner(slot);
@@ -409,7 +418,8 @@ async fn a_cluster_that_never_rests_loses_no_more_than_its_replication() {
         let to = others.collect::<Vec<_>>()[round % 2];
         // The replica has this distance from its master in the list, whichever of the two is the master at the moment.
         let heir = (owner + cluster.nodes.len() / 2) % cluster.nodes.len();
-        match round % 5 {
+        let trouble = round % TROUBLES.len();
+        match trouble {
             0 => cluster.move_slot(slot, to, Duration::from_micros(500)),
             1 => {
                 cluster.nodes[owner].kill();
@@ -423,14 +433,13 @@ async fn a_cluster_that_never_rests_loses_no_more_than_its_replication() {
                 ours = start_oxmq(&url, &prefix).await;
             }
             _ => {
-                let which = counts[4] % versions.len();
+                let which = pauses[trouble].len() % versions.len();
                 // Killed as it is dropped.
                 nodes[which] = spawn_node(versions[which], &url, &prefix).await;
             }
         }
-        counts[round % 5] += 1;
         let at = Instant::now();
-        pauses.push(traffic.resumed(at).await - at);
+        pauses[trouble].push(traffic.resumed(at).await - at);
         traffic.more(20).await;
         if !cluster.nodes[owner].is_running() {
             cluster.nodes[owner].restart();
@@ -442,23 +451,57 @@ async fn a_cluster_that_never_rests_loses_no_more_than_its_replication() {
     ours.wait().unwrap();
     drop(nodes);
     let took = begun.elapsed();
+    let deaths = pauses[1].len();
     let outcome = traffic.end(&cluster).await;
-    pauses.sort_unstable();
-    let [moves, deaths, handed_over, kills, kills_of_node] = counts;
+    for (trouble, pauses) in TROUBLES.iter().zip(&mut pauses) {
+        pauses.sort_unstable();
+        let (median, longest) = (pauses.get(pauses.len() / 2), pauses.last());
+        println!("{trouble}, {} times: work resumes after {median:?} (median), {longest:?} (longest)", pauses.len());
+    }
     println!(
-        "{moves} moves, {handed_over} handed over, {deaths} deaths, {kills} kills of oxmq and {kills_of_node} of Node in {took:?}: \
-         {} acknowledged, {by_node} of them run by Node, {} lost, {} failed, {} failed adds; resumed after {:?} (median), {:?} (longest); \
-         worker errors {:?}",
+        "in {took:?} {} acknowledged, {by_node} of them run by Node, {} lost, {} failed, {} heard completed twice, {} gaps, {} run twice by \
+         the worker of this process, {} failed adds; worker errors {:?}",
         outcome.acked,
         outcome.lost,
         outcome.failed_jobs,
+        finished.twice(),
+        finished.gaps.load(Ordering::SeqCst),
+        outcome.twice,
         outcome.failed.len(),
-        pauses[pauses.len() / 2],
-        pauses[pauses.len() - 1],
         outcome.errors.len(),
     );
     assert!(outcome.lost < FEW * deaths.max(1), "{outcome:?}");
     assert!(by_node > 0, "Node has worked along");
+}
+
+/// How often each job was heard to be completed, whoever ran it.
+#[derive(Clone, Default)]
+struct Finished {
+    ids: Ledger,
+    gaps: Arc<AtomicUsize>,
+}
+
+impl Finished {
+    async fn listen(traffic: &Traffic) -> Self {
+        let finished = Self::default();
+        let mut events = traffic._client.queue_events(&traffic.name).start().unwrap();
+        events.ready().await.unwrap();
+        let told = finished.clone();
+        tokio::spawn(async move {
+            while let Some(next) = events.recv().await {
+                match next {
+                    Delivery::Event { event: QueueEvent::Completed { job_id, .. }, .. } => told.ids.note(&job_id),
+                    Delivery::Gap { .. } => _ = told.gaps.fetch_add(1, Ordering::SeqCst),
+                    _ => {}
+                }
+            }
+        });
+        finished
+    }
+
+    fn twice(&self) -> usize {
+        self.ids.tally().values().filter(|times| **times > 1).count()
+    }
 }
 
 /// How many of the jobs that are completed workers of Node have run: those are named.
