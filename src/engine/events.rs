@@ -1,9 +1,14 @@
 //! Reads the event stream of a queue without gaps, writes custom events, and tells whether jobs have finished.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::stream_waits::{Own, Told};
 use super::{Engine, Until};
-use crate::connection::{BlockingLink, CallFailure, Pauses, without_secrets};
+use crate::connection::{BlockingLink, CallFailure, Listener, Pauses, without_secrets};
 use crate::error::{BoxError, Error, Result};
 use crate::script::Call;
 pub(crate) use crate::script::event_stream::StreamEntry;
@@ -155,12 +160,18 @@ pub(crate) struct Batch {
     pub(crate) entries: Vec<StreamEntry>,
 }
 
-/// Reads a queue's event stream on a connection of its own, and reconnects after failures.
+/// Reads a queue's event stream on a connection of its own, or, where the client has many readers, over the shared
+/// connection; goes on after failures.
 ///
 /// It always asks for what comes after a known id: with Redis' `$`, an event between two reads would be lost. Dropping
-/// it, or the future of a call, closes the connection at once.
+/// it, or the future of a call, closes its own connection at once.
 pub(crate) struct EventReader {
-    link: BlockingLink,
+    engine: Engine,
+    way: Way,
+    /// Is told whenever a connection to the server breaks, the shared one too.
+    breaks: Arc<Breaks>,
+    /// How many breaks there were when the stream was last checked.
+    seen_breaks: u64,
     events: String,
     block: Duration,
     deadline: Duration,
@@ -189,6 +200,31 @@ pub(crate) struct EventReader {
     was_refused: bool,
 }
 
+/// How a reader learns that there is something to read.
+enum Way {
+    /// A blocking read on a connection of its own.
+    Own(Box<BlockingLink>, #[expect(dead_code, reason = "held until the connection is closed")] Own),
+    /// It waits with others, or looks now and then.
+    Shared {
+        /// When the last entry was read.
+        heard: Option<Instant>,
+        /// Whether the wait has ended because of an entry that was not read yet.
+        is_news: bool,
+    },
+}
+
+/// Counts the breaks of the connections to a server.
+#[derive(Default)]
+struct Breaks(AtomicU64);
+
+impl Listener for Breaks {
+    fn away(&self, _: &str) {}
+    fn back(&self, _: Duration) {}
+    fn broke(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// What may have happened to the stream since it was last checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doubt {
@@ -211,8 +247,14 @@ pub(crate) struct Refused(pub(crate) BoxError);
 impl EventReader {
     /// Creates a reader of what comes after `start`, or after the newest entry at the time of the first call.
     pub(crate) fn new(engine: &Engine, block: Duration, start: Option<EventId>) -> Self {
+        let breaks: Arc<Breaks> = Arc::default();
+        let listener: Weak<Breaks> = Arc::downgrade(&breaks);
+        engine.link.outages().tell(listener);
         Self {
-            link: BlockingLink::new(engine.link.dialer(), Some(engine.keys.reader_client_name())),
+            engine: engine.clone(),
+            way: own(engine).unwrap_or(Way::Shared { heard: None, is_news: false }),
+            breaks,
+            seen_breaks: 0,
             events: engine.keys.events(),
             block,
             deadline: engine.link.options().command_timeout,
@@ -299,21 +341,26 @@ impl EventReader {
     }
 
     async fn read(&mut self) -> Result<Option<Batch>, Broken> {
+        self.change_way();
+        let is_checked = self.doubt == Doubt::Away;
         self.survey().await?;
         let asked = self.count;
-        let call = read_events(&self.events, self.last, asked, self.block);
-        let reach = event_up_to(&self.events, self.last);
-        let (read, reach) = match call.block_with(&reach, &mut self.link, self.block).await {
+        let (read, reach) = match self.fetch(asked).await {
             Ok(both) => both,
             Err(failure) => {
                 self.count = asked.div_ceil(2);
                 return Err(self.broken(&failure));
             }
         };
-        let Some(entries) = read else {
-            self.doubt = Doubt::Quiet;
-            return Ok(None);
-        };
+        let Some(entries) = read else { return self.found_nothing().await };
+        if let Way::Shared { heard, is_news } = &mut self.way {
+            (*heard, *is_news) = (Some(Instant::now()), false);
+            // The shared connection may have been replaced unseen, so both ends are checked before these are taken.
+            if !is_checked && !self.emptied && self.was_read && reach != Some(self.last) {
+                self.doubt = Doubt::Away;
+                return Ok(None);
+            }
+        }
         let (Some(first), Some(newest)) = (entries.first(), entries.last()) else {
             // The entry that woke the reader was trimmed away as it was written.
             self.lost.get_or_insert(self.last);
@@ -345,6 +392,60 @@ impl EventReader {
         Ok(Some(Batch { gap_after: self.lost.take(), is_rollback: std::mem::take(&mut self.is_rollback), entries }))
     }
 
+    /// Takes a connection of its own as soon as there may be one, and sees whether a shared one broke.
+    fn change_way(&mut self) {
+        if matches!(self.way, Way::Own(..)) {
+            return;
+        }
+        let breaks = self.breaks.0.load(Ordering::Relaxed);
+        if std::mem::replace(&mut self.seen_breaks, breaks) != breaks {
+            self.doubt = Doubt::Away;
+        }
+        if let Some(way) = own(&self.engine) {
+            self.way = way;
+            self.doubt = Doubt::Away;
+        }
+    }
+
+    /// Reads the next entries, and then whether the stream still reaches back to the last one.
+    async fn fetch(&mut self, count: usize) -> Result<(Option<Vec<StreamEntry>>, Option<EventId>), CallFailure> {
+        let reach = event_up_to(&self.events, self.last);
+        match &mut self.way {
+            Way::Own(link, _) => {
+                let read = read_events(&self.events, self.last, count, Some(self.block));
+                read.block_with(&reach, link, self.block).await
+            }
+            Way::Shared { .. } => {
+                let Engine { link, keys, .. } = &self.engine;
+                let read = read_events(&self.events, self.last, count, None).send(link, keys).await?;
+                let reach = match &read {
+                    Some(_) => reach.send(link, keys).await?,
+                    None => None,
+                };
+                Ok((read, reach))
+            }
+        }
+    }
+
+    async fn found_nothing(&mut self) -> Result<Option<Batch>, Broken> {
+        if let Way::Shared { heard, is_news } = &mut self.way {
+            if std::mem::take(is_news) {
+                // The entry was trimmed away before it was read.
+                self.lost.get_or_insert(self.last);
+            }
+            match self.engine.streams.wait(&self.engine, self.last, self.block, *heard).await {
+                Told::News => {
+                    *is_news = true;
+                    return Ok(None);
+                }
+                Told::TimeOver => {}
+                Told::Broken => return Err(Broken(None)),
+            }
+        }
+        self.doubt = Doubt::Quiet;
+        Ok(None)
+    }
+
     fn fell_back(&mut self) {
         self.lost.get_or_insert(self.last);
         self.is_rollback = true;
@@ -359,7 +460,9 @@ impl EventReader {
         match self.newest().await? {
             // The stream was deleted or emptied. New entries have later ids, unless an earlier state of it comes back.
             None if self.last != EventId::ZERO => {
-                if away {
+                // Nothing tells a reader that looks whether its server was another one in between.
+                let looks = matches!(self.way, Way::Shared { .. }) && self.engine.streams.are_looks();
+                if away || looks && !self.emptied {
                     self.lost.get_or_insert(self.last);
                 }
                 self.emptied = true;
@@ -418,7 +521,10 @@ impl EventReader {
     }
 
     async fn ask<T>(&mut self, call: &Call<T>, block: Duration) -> Result<T, Broken> {
-        let asked = call.block(&mut self.link, block).await;
+        let asked = match &mut self.way {
+            Way::Own(link, _) => call.block(link, block).await,
+            Way::Shared { .. } => call.send(&self.engine.link, &self.engine.keys).await,
+        };
         asked.map_err(|failure| self.broken(&failure))
     }
 
@@ -430,6 +536,13 @@ impl EventReader {
         tracing::debug!(%error, stream = %self.events, "reading events was interrupted");
         Broken((failure.is_not_permitted() || failure.is_wrong_type()).then_some(error))
     }
+}
+
+/// Returns a connection of a reader's own, if the client may have one more.
+fn own(engine: &Engine) -> Option<Way> {
+    let own = engine.streams.own()?;
+    let link = BlockingLink::new(engine.link.dialer(), Some(engine.keys.reader_client_name()));
+    Some(Way::Own(Box::new(link), own))
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! Asks for many queues at once whether there may be something to do.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::time::Instant;
 
 use super::Engine;
 use crate::script::marker::count_keys;
@@ -15,6 +17,19 @@ pub(crate) const ACTIVE: &[&str] = &["active", "stalled"];
 
 /// The key that exists while there are job schedulers.
 pub(crate) const SCHEDULERS: &[&str] = &["repeat"];
+
+/// How often somebody looks who has no connection to wait on: a job or an event of an idle queue waits at most this long.
+pub(crate) const LOOK: Duration = Duration::from_millis(500);
+
+/// The same for one who has found something a moment ago.
+pub(crate) const BUSY_LOOK: Duration = Duration::from_millis(50);
+
+/// Returns the next moment after `now` that is a multiple of `pace` after `epoch`.
+pub(crate) fn next_look(epoch: Instant, now: Instant, pace: Duration) -> Instant {
+    let passed = now.saturating_duration_since(epoch).as_nanos();
+    let left = pace.as_nanos() - passed % pace.as_nanos();
+    now + Duration::from_nanos(u64::try_from(left).unwrap_or(0))
+}
 
 /// How many queues one call asks about at most, which keeps it below a tenth of a millisecond.
 const MOST: usize = 256;
@@ -73,6 +88,16 @@ mod tests {
     use super::*;
     use crate::engine::testing;
     use crate::keys::QueueKeys;
+
+    #[tokio::test(start_paused = true)]
+    async fn all_look_at_the_same_moments() {
+        let epoch = Instant::now();
+        let after = |ms| epoch + Duration::from_millis(ms);
+        for (now, next) in [(0, 500), (1, 500), (499, 500), (500, 1_000), (1_234, 1_500)] {
+            assert_eq!(next_look(epoch, after(now), LOOK), after(next));
+        }
+        assert_eq!(next_look(epoch, after(1_234), BUSY_LOOK), after(1_250));
+    }
 
     #[tokio::test]
     async fn each_queue_that_has_something_is_found() {

@@ -20,6 +20,7 @@ mod read;
 mod scan;
 mod scheduler;
 mod settle;
+pub(crate) mod stream_waits;
 mod tries;
 mod update;
 
@@ -53,6 +54,7 @@ pub(crate) use prometheus::REPORTED;
 pub use scan::{BadCursor, JobsCursor};
 pub(crate) use scan::{JOBS_PER_CALL, Scan};
 pub(crate) use settle::{Adopted, Settlement};
+use stream_waits::StreamWaits;
 use tries::Tries;
 pub(crate) use tries::{LONGEST_CALL, Until};
 
@@ -64,6 +66,8 @@ pub(crate) struct Engine {
     pub(crate) clock: Clock,
     /// Whether the settings of the queue are there, as far as this client knows: dashboards look for them.
     pub(crate) has_settings: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    /// What the readers of events share, with those of the client's other queues.
+    pub(crate) streams: std::sync::Arc<StreamWaits>,
     /// Collects what would be written, in a test without a server.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) notes: Option<std::sync::Arc<Notes>>,
@@ -93,6 +97,7 @@ impl Engine {
             keys,
             clock,
             has_settings: std::sync::Arc::default(),
+            streams: StreamWaits::new(None, false),
             #[cfg(any(test, feature = "testing"))]
             notes: None,
         }

@@ -105,13 +105,14 @@ impl Delivery {
 
 /// Receives the events of one queue, whoever causes them: this process, another one, or Node.
 ///
-/// A task reads them on a connection of its own, under the name by which dashboards count the listeners of a queue.
+/// A task reads them on a connection of its own, under the name by which dashboards count the listeners of a queue. Where
+/// a client listens to many queues, further listeners [share connections](crate::client::ClientBuilder::own_connections).
 /// Connection failures are not reported, since no event is lost by them: the reader reconnects when the server is back,
 /// and continues after the last event it read. If events were lost nevertheless, a [`Delivery::Gap`] or
 /// [`Delivery::Lagged`] takes their place. Events that are not in BullMQ's form are delivered as far as they can be
 /// read.
 ///
-/// Dropping it ends the task and closes the connection at once.
+/// Dropping it ends the task and closes its connection at once.
 ///
 /// # Example
 ///
@@ -379,5 +380,7 @@ impl Drop for Closing {
     }
 }
 
+#[cfg(test)]
+mod sharing_tests;
 #[cfg(test)]
 mod tests;

@@ -41,7 +41,8 @@ impl<S: Stream + Unpin> Stream for Numbered<S> {
 
 impl<D, R> Partitioned<D, R> {
     /// Starts to listen to the events of all partitions, from now on; [`ready`](PartitionedEvents::ready) tells when
-    /// this has begun. Each partition has a connection of its own, like [`QueueEvents`].
+    /// this has begun. The first partitions have a connection each, like [`QueueEvents`]; further ones
+    /// [share some, or look twice a second](crate::client::ClientBuilder::own_connections).
     ///
     /// # Errors
     ///

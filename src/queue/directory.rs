@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::connection::Link;
+use crate::engine::stream_waits::StreamWaits;
 use crate::engine::{Coalescer, Engine};
 use crate::error::{Error, Result, WithCauses};
 use crate::events::FinishHub;
@@ -19,6 +20,8 @@ pub(crate) struct Directory {
     pub(crate) link: Link,
     pub(crate) prefix: String,
     clock: Clock,
+    /// What the readers of events of all queues share.
+    streams: Arc<StreamWaits>,
     queues: Lock<Queues>,
 }
 
@@ -34,8 +37,8 @@ struct Queues {
 const KEPT_QUEUES: usize = 1_000;
 
 impl Directory {
-    pub(crate) fn new(link: Link, prefix: String, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { link, prefix, clock, queues: Lock::default() })
+    pub(crate) fn new(link: Link, prefix: String, clock: Clock, streams: Arc<StreamWaits>) -> Arc<Self> {
+        Arc::new(Self { link, prefix, clock, streams, queues: Lock::default() })
     }
 
     /// Returns the shared state of a queue.
@@ -47,7 +50,7 @@ impl Directory {
         }
         let base = keys.base().to_owned();
         let link = self.link.for_keys(keys.base())?;
-        let engine = Engine::new(link, keys, self.clock.clone());
+        let engine = Engine { streams: Arc::clone(&self.streams), ..Engine::new(link, keys, self.clock.clone()) };
         let core = QueueCore::new(engine, Arc::downgrade(self));
         queues.make_room();
         queues.cores.insert(base, Arc::clone(&core));

@@ -27,16 +27,49 @@ impl StreamEntry {
     }
 }
 
-/// Reads at most `count` entries after `after`, as soon as there are some; `None` when `block` has passed.
+/// Reads at most `count` entries after `after`, as soon as there are some; `None` when `block` has passed, or at once
+/// without it.
 pub(crate) fn read_events(
     events: &str,
     after: EventId,
     count: usize,
-    block: Duration,
+    block: Option<Duration>,
 ) -> Call<Option<Vec<StreamEntry>>> {
-    let call = Call::command("read_events", "XREAD").text("BLOCK").number(millis(block).clamp(1, MOST_MS));
-    let call = call.text("COUNT").number(count).text("STREAMS").text(events).text(after.to_string());
+    let call = xread(block).text("COUNT").number(count).text("STREAMS").text(events).text(after.to_string());
     call.resend(Resend::Reads).read(entries)
+}
+
+/// Finds out which of these streams have an entry after the one that is named with each, as soon as one has; none when
+/// `block` has passed, or at once without it. Returns the first of those entries, if it is still there.
+pub(crate) fn streams_with_news(
+    streams: &[(String, EventId)],
+    block: Option<Duration>,
+) -> Call<Vec<(String, Option<EventId>)>> {
+    let call = xread(block).text("COUNT").text("1").text("STREAMS").texts(streams.iter().map(|(events, _)| events));
+    let call = call.texts(streams.iter().map(|(_, after)| after.to_string()));
+    call.resend(Resend::Reads).read(|value| {
+        let streams: Vec<(Value, Value)> = match value {
+            Value::Nil => return Some(Vec::new()),
+            Value::Map(streams) => streams,
+            other => {
+                let pair = |value| reply::tuple(value).map(|[events, entries]| (events, entries));
+                reply::array(other)?.into_iter().map(pair).collect::<Option<_>>()?
+            }
+        };
+        let news = |(name, entries)| {
+            let first = reply::array(entries)?.into_iter().next();
+            Some((reply::string(name)?, first.and_then(entry).map(|entry| entry.id)))
+        };
+        streams.into_iter().map(news).collect()
+    })
+}
+
+fn xread(block: Option<Duration>) -> Call<()> {
+    let call = Call::command("read_events", "XREAD");
+    match block {
+        Some(block) => call.text("BLOCK").number(millis(block).clamp(1, MOST_MS)),
+        None => call,
+    }
 }
 
 /// Reads the oldest `count` entries from the moment `ms` on.

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::clock::Clock;
 use crate::connection::{Address, ConnectOptions, Link, NOWHERE};
+use crate::engine::stream_waits::StreamWaits;
 use crate::engine::{AddedChild, Engine, Notes, Written};
 use crate::error::Halt;
 use crate::job::{Attempt, JobCore, JobIdentity};
@@ -116,7 +117,7 @@ impl TestJob {
         let nowhere = nowhere.command_timeout(Duration::from_millis(100)).connect_timeout(Duration::from_millis(100));
         let link = Link::lazy(Arc::new(nowhere)).expect("options that are good");
         let keys = QueueKeys::new("test", "test").expect("a name that is good");
-        let queues = Directory::new(link.clone(), "test".to_owned(), self.clock.clone());
+        let queues = Directory::new(link.clone(), "test".to_owned(), self.clock.clone(), StreamWaits::new(None, false));
         let engine = Engine { notes: Some(Arc::clone(&notes)), ..Engine::new(link, keys, self.clock) };
         let new = engine
             .new_job(self.name, self.data.to_string(), self.options, &JobOptions::default())

@@ -9,14 +9,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::shared_wait::{SOON, Seat};
-use crate::engine::look::{WORK, which_have};
+use crate::engine::look::{BUSY_LOOK, LOOK, WORK, next_look, which_have};
 use crate::engine::marker::{Woken, look_for_marker};
-
-/// How often a worker looks: a job in an idle queue waits at most this long for it.
-const LOOK: Duration = Duration::from_millis(500);
-
-/// The same for a worker that has found a marker soon after its last wait, in the first second of the next one.
-const BUSY_LOOK: Duration = Duration::from_millis(50);
 
 /// Waits at most `block` for a marker. Where only the drain delay would end the wait, it goes on as long as the queue has
 /// no jobs, since a fetch would find nothing. `epoch` is the same for all workers of a client.
@@ -48,29 +42,12 @@ pub(super) async fn wait_looking(seat: &Seat, epoch: Instant, block: Duration, i
     }
 }
 
-/// Returns the next moment after `now` that is a multiple of `pace` after `epoch`.
-fn next_look(epoch: Instant, now: Instant, pace: Duration) -> Instant {
-    let passed = now.saturating_duration_since(epoch).as_nanos();
-    let left = pace.as_nanos() - passed % pace.as_nanos();
-    now + Duration::from_nanos(u64::try_from(left).unwrap_or(0))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::*;
     use crate::engine::testing;
-
-    #[tokio::test(start_paused = true)]
-    async fn all_look_at_the_same_moments() {
-        let epoch = Instant::now();
-        let after = |ms| epoch + Duration::from_millis(ms);
-        for (now, next) in [(0, 500), (1, 500), (499, 500), (500, 1_000), (1_234, 1_500)] {
-            assert_eq!(next_look(epoch, after(now), LOOK), after(next));
-        }
-        assert_eq!(next_look(epoch, after(1_234), BUSY_LOOK), after(1_250));
-    }
 
     #[tokio::test]
     async fn it_ends_with_a_marker_or_a_job_without_one_or_when_the_time_is_over() {
