@@ -38,11 +38,23 @@ pub(crate) async fn wait(link: &mut BlockingLink, marker: &str, block: Duration)
     }
 }
 
+/// What looks for the marker.
+const POP: &str = "ZPOPMIN";
+
+/// Returns whether the server lets us look for the marker, as far as is known.
+pub(crate) fn can_look(link: &Link) -> bool {
+    !link.lacks(POP)
+}
+
 /// Pops the marker if there is one, over the shared connection. `None` if there is none, or the server cannot be asked
 /// now. One round trip.
 pub(crate) async fn look_for_marker(engine: &Engine) -> Option<Woken> {
     match pop_marker(&engine.keys.marker()).send(&engine.link, &engine.keys).await {
         Ok(score) => score.map(Woken::Marker),
+        Err(failure) if failure.is_not_permitted() => {
+            engine.link.dialer().is_refused(POP, "each worker waits on a connection of its own");
+            Some(Woken::TimeOver)
+        }
         Err(CallFailure::NotApplied(_) | CallFailure::OutOfMemory | CallFailure::Server(_)) => None,
         Err(CallFailure::Unknown(_) | CallFailure::Unreadable) => Some(Woken::Broken),
     }

@@ -12,6 +12,7 @@ use super::roster::Membership;
 use super::shared_wait::{Own, SOON, Seat, SharedWaits, is_possible};
 use super::supervise;
 use crate::connection::{BlockingLink, Link, Pauses};
+use crate::engine::marker::can_look;
 pub(crate) use crate::engine::marker::{Woken, wait};
 use crate::failpoint;
 
@@ -176,12 +177,10 @@ impl WaitTask {
     }
 
     async fn wait(&mut self, block: Duration) -> Woken {
-        if self.own.is_none()
-            && let Some(epoch) = self.waits.looks_from()
-        {
+        if let Some(epoch) = self.waits.looks_from().filter(|_| self.can_do_without()) {
             return self.wait_looking(epoch, block).await;
         }
-        if self.own.is_some() || !is_possible(&self.seat.engine.link) {
+        if !self.can_do_without() {
             return self.wait_alone(block).await;
         }
         let mut left = block;
@@ -194,6 +193,13 @@ impl WaitTask {
         self.wait_with_others(left).await
     }
 
+    /// Returns whether the worker waits without a connection: with others, or by looking.
+    fn can_do_without(&self) -> bool {
+        let link = &self.seat.engine.link;
+        let is_permitted = if self.waits.looks_from().is_some() { can_look(link) } else { is_possible(link) };
+        self.own.is_none() && is_permitted
+    }
+
     async fn wait_alone(&mut self, block: Duration) -> Woken {
         let Seat { engine, marker, drain_delay, .. } = &*self.seat;
         let woken = tokio::select! {
@@ -201,7 +207,7 @@ impl WaitTask {
             () = self.interrupt.notified() => Woken::Interrupted,
         };
         self.is_busy &= matches!(woken, Woken::Marker(_));
-        let has_to_go = self.own.is_none() && !self.is_busy && is_possible(&self.seat.engine.link);
+        let has_to_go = !self.is_busy && self.can_do_without();
         if woken == Woken::Interrupted || has_to_go {
             if self.own.is_none() && self.entry.is_none() {
                 self.entry = Some(self.waits.enter(&self.seat));

@@ -9,6 +9,7 @@ mod node;
 mod one_node;
 mod partitioned;
 mod refusals;
+mod sharing;
 mod silent;
 #[cfg(feature = "tls")]
 mod tls;
