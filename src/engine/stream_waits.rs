@@ -198,8 +198,13 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // A read that is under way goes on: what it finds is told to nobody, and nothing is lost by that.
-        self.room.people.lock().waiting.retain(|waiting| waiting.number != self.number);
+        let mut people = self.room.people.lock();
+        let Some(at) = people.waiting.iter().position(|waiting| waiting.number == self.number) else { return };
+        people.waiting.remove(at);
+        // A read for others goes on: what it finds of this stream is told to nobody, and nothing is lost by that.
+        if people.waiting.is_empty() {
+            self.room.changed.notify_one();
+        }
     }
 }
 
