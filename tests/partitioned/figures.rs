@@ -23,8 +23,14 @@ struct Done {
     cpu: f64,
     /// That of this process, which is the client.
     client: f64,
-    /// Calls of scripts.
+    /// Calls of scripts, and the time within them, in µs.
     scripts: u64,
+    in_scripts: u64,
+    /// All commands, those inside scripts too.
+    commands: u64,
+    /// How often they read from a socket that had something, and wrote to one.
+    reads: f64,
+    writes: f64,
     /// Other commands that clients sent, by name.
     others: BTreeMap<String, u64>,
 }
@@ -38,16 +44,24 @@ async fn done(urls: &[String]) -> Done {
     for url in urls {
         let mut connection = crate::common::server::connect(url).await;
         let info: String = redis::cmd("INFO").arg("all").query_async(&mut connection).await.unwrap();
-        let seconds = |name: &str| -> f64 {
+        let number = |name: &str| -> f64 {
             let line = info.lines().find_map(|line| line.strip_prefix(name)).unwrap();
             line.trim().parse().unwrap()
         };
-        done.cpu += (seconds("used_cpu_user:") + seconds("used_cpu_sys:")) * 1e6;
+        done.cpu += (number("used_cpu_user:") + number("used_cpu_sys:")) * 1e6;
         let calls = |name: &str| -> u64 {
             let line = info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{name}:calls=")));
             line.and_then(|line| line.split(',').next()).map_or(0, |calls| calls.parse().unwrap())
         };
         done.scripts += calls("evalsha");
+        let script = info.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:")).unwrap_or_default();
+        let spent = script.split(',').find_map(|field| field.strip_prefix("usec="));
+        done.in_scripts += spent.map_or(0, |spent| spent.parse::<u64>().unwrap());
+        let all =
+            info.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(":calls=")?.1.split_once(','));
+        done.commands += all.map(|(calls, _)| calls.parse::<u64>().unwrap()).sum::<u64>();
+        done.reads += number("total_reads_processed:");
+        done.writes += number("total_writes_processed:");
         for name in OTHERS {
             *done.others.entry(name.to_owned()).or_default() += calls(name);
         }
@@ -81,6 +95,10 @@ fn show(what: &str, [began, filled, end]: [&Done; 3]) {
     let (add, process) = (per_job(began, filled), per_job(filled, end));
     print!("{what:24}{add:7.1}{process:9.1}{:13.0}", 1e6 / (add + process));
     print!("{:10.1}{:9.1}{jobs_per_call:11.1}", client(began, filled), client(filled, end));
+    print!("{:14.2}", (end.commands - filled.commands) as f64 / JOBS as f64);
+    let per_call = |count: f64| count / scripts as f64;
+    print!("{:9.1}", (end.in_scripts - filled.in_scripts) as f64 / JOBS as f64);
+    print!("{:11.2}{:13.2}", per_call(end.reads - filled.reads), per_call(end.writes - filled.writes));
     for name in OTHERS {
         print!("{:>15}", format!("{name} {}", end.others[name] - filled.others[name]));
     }
@@ -143,7 +161,7 @@ async fn what_a_job_costs_in_partitions() {
     println!("Idle, Redis ms per second: one server {:.1}, three masters {:.1}", per_second(0), per_second(1));
     println!(
         "                     Redis µs per job    jobs per s  client µs per job\n\
-         {:24}    add  process    of Redis       add  process  jobs/call   other commands and, of a partition, done at half-time",
+         {:24}    add  process    of Redis       add  process  jobs/call  scripts  commands/job reads/call  writes/call   other commands and, of a partition, done at half-time",
         ""
     );
     for round in 0..ROUNDS {

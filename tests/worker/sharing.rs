@@ -1,6 +1,7 @@
 //! Many idle workers of one client wait on a few connections, and each learns of its jobs as if it had its own.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -334,6 +335,65 @@ async fn how_long_a_job_waits_for_one_of_many_workers() {
             idle as f64 / 60.0,
             waits[100],
             waits[198]
+        );
+        join_all(workers.into_iter().map(Worker::close)).await;
+    }
+}
+
+/// Prints how evenly queues are served that all have more jobs than their workers can run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints figures; nothing depends on them"]
+async fn how_evenly_many_queues_are_served() {
+    const JOBS: usize = 40_000;
+    for count in [1_usize, 100, 1_000] {
+        let server = RedisServer::start();
+        let options = ConnectOptions::from_url(&server.url()).unwrap();
+        let client = Client::builder(options).prefix(fresh_prefix()).connect().await.unwrap();
+        let each = JOBS / count;
+        for n in 0..count {
+            let jobs = (0..each).map(|n| oxmq::NewJob::new("job", n as u64));
+            queue(&client, &format!("q{n}")).add_bulk(jobs).await.unwrap();
+        }
+        // Done jobs of each queue, of all, and those of each when half of all were done.
+        let done: Arc<Vec<AtomicUsize>> = Arc::new((0..count).map(|_| AtomicUsize::new(0)).collect());
+        let (all, half) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+        // Nobody begins before all workers have jobs.
+        let gate = tokio::sync::watch::Sender::new(false);
+        let concurrency = 10.min(each / 4);
+        let workers: Vec<Worker> = (0..count)
+            .map(|n| {
+                let (done, all, half, gate) =
+                    (Arc::clone(&done), Arc::clone(&all), Arc::clone(&half), gate.subscribe());
+                let count = move |_: Job<u64, u64>| {
+                    let (done, all, half) = (Arc::clone(&done), Arc::clone(&all), Arc::clone(&half));
+                    let mut gate = gate.clone();
+                    async move {
+                        gate.wait_for(|open| *open).await.expect("the test holds it");
+                        done[n].fetch_add(1, Ordering::Relaxed);
+                        if all.fetch_add(1, Ordering::Relaxed) + 1 == JOBS / 2 {
+                            *half.lock().unwrap() = done.iter().map(|done| done.load(Ordering::Relaxed)).collect();
+                        }
+                        Ok::<_, Halt>(1)
+                    }
+                };
+                client.worker(format!("q{n}"), count).concurrency(concurrency).start().unwrap()
+            })
+            .collect();
+        eventually("all have jobs", || async { workers.iter().all(|worker| worker.health().running > 0) }).await;
+        let began = Instant::now();
+        gate.send_replace(true);
+        eventually("all are done", || async { all.load(Ordering::Relaxed) == JOBS }).await;
+        let took = began.elapsed();
+        let mut half: Vec<usize> = std::mem::take(&mut *half.lock().unwrap());
+        half.sort_unstable();
+        let at = |part: usize| half[(count * part / 100).min(count - 1)];
+        println!(
+            "{count} queues with {each} jobs each, concurrency {concurrency}, all done in {took:?}; done of a queue at half-time: least {}, p10 {}, p50 {}, p90 {}, most {}",
+            at(0),
+            at(10),
+            at(50),
+            at(90),
+            at(100)
         );
         join_all(workers.into_iter().map(Worker::close)).await;
     }
