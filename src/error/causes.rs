@@ -56,9 +56,12 @@ pub(crate) fn causes_beyond(error: &(dyn StdError + 'static), said: &str) -> Vec
     texts(error, ToString::to_string).skip(1).filter(|cause| !said.ends_with(cause)).collect()
 }
 
-/// Returns an error and its causes, outermost first.
+/// How many errors of a chain are read. An error may name itself as its cause, and such a chain has no end.
+const MOST_CAUSES: usize = 64;
+
+/// Returns an error and its causes, outermost first, at most 64.
 pub(crate) fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
+    std::iter::successors(Some(error), |&error| error.source()).take(MOST_CAUSES)
 }
 
 /// Returns what serde says of an unexpected value, without the value.

@@ -215,6 +215,31 @@ mod tests {
     }
 
     #[test]
+    fn an_error_that_is_its_own_cause_ends() {
+        #[derive(Debug)]
+        struct Own(usize);
+        impl std::fmt::Display for Own {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "turn {}", self.0)
+            }
+        }
+        impl std::error::Error for Own {
+            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+                static TURNS: [Own; 2] = [Own(0), Own(1)];
+                Some(&TURNS[1 - self.0])
+            }
+        }
+        let fault = Fault::error(Own(0));
+        assert_eq!(fault.reason(), "turn 0");
+        assert!(
+            fault.trace("turn 0").starts_with("Error: turn 0\n    caused by: turn 1\n"),
+            "{}",
+            fault.trace("turn 0")
+        );
+        assert!(fault.line().starts_with("turn 0: turn 1: "), "{}", fault.line());
+    }
+
+    #[test]
     fn a_line_holds_no_values_of_the_data_and_stays_short() {
         #[derive(Debug, serde::Deserialize)]
         enum Level {

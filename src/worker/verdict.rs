@@ -7,7 +7,7 @@ use super::panics::Panic;
 use super::processor::Ended;
 use super::stopping::{TimedOut, is_handed_back};
 use crate::clock::{LATEST, millis};
-use crate::error::{BoxError, Error, FailureKind, Halt, Reason};
+use crate::error::{BoxError, Error, FailureKind, Halt, Reason, causes};
 use crate::job::CancelReason;
 use crate::options::backoff::next_delay;
 use crate::options::{Backoff, FailedAttempt, Retry, SHORTEST, WorkerOptions, YEAR};
@@ -140,7 +140,7 @@ pub(crate) fn undecodable(job: &Undecodable, worker: &WorkerOptions) -> Verdict 
 /// children. It is final if one of them has failed.
 fn children_in_the_way(raw: &RawJob, error: &BoxError) -> Option<Fault> {
     let own: &(dyn std::error::Error + 'static) = &**error;
-    let refused = std::iter::successors(Some(own), |error| error.source()).find_map(|error| error.downcast_ref())?;
+    let refused = causes(own).find_map(|error| error.downcast_ref())?;
     match refused {
         Error::Refused { op, id, reason, .. } if id == raw.id() => {
             let command = if *op == "move_to_completed" { "moveToFinished" } else { "moveToWaitingChildren" };
