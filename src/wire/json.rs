@@ -105,12 +105,47 @@ impl fmt::Display for JsonText {
 
 /// Reads a value; if it does not fit its type, the error names the field.
 ///
-/// BullMQ stores `{}` for a job without data, so that is also read as `()` and as a unit struct.
+/// BullMQ stores `{}` for a job without data, so that is also read as `()` and as a unit struct. Half of a surrogate pair
+/// is read as `�`.
 pub(crate) fn read<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, Error> {
-    serde_json::from_str(text).or_else(|cause| match serde_json::from_str("null") {
-        Ok(nothing) if size_of::<T>() == 0 && text == "{}" => Ok(nothing),
-        _ => Err(Error::Json { what, job: None, path: path_of_fault::<T>(text), cause }),
+    serde_json::from_str(text).or_else(|cause| {
+        if let Some(whole) = without_halves(text) {
+            return read(what, &whole);
+        }
+        match serde_json::from_str("null") {
+            Ok(nothing) if size_of::<T>() == 0 && text == "{}" => Ok(nothing),
+            _ => Err(Error::Json { what, job: None, path: path_of_fault::<T>(text), cause }),
+        }
     })
+}
+
+/// Returns JSON with `�` in place of each half of a surrogate pair; `None` if there is none.
+///
+/// JavaScript writes a half where a text was cut in the middle of an emoji, and reads it back. A `String` cannot hold it.
+fn without_halves(json: &str) -> Option<String> {
+    let bytes = json.as_bytes();
+    let mut whole = String::new();
+    let (mut copied, mut at) = (0, 0);
+    while let Some(found) = bytes.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == b'\\')) {
+        at += found;
+        at += match (escaped(bytes, at), escaped(bytes, at + 6)) {
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => 12,
+            (Some(0xD800..=0xDFFF), _) => {
+                whole.push_str(&json[copied..at]);
+                whole.push_str("\\ufffd");
+                copied = at + 6;
+                6
+            }
+            _ => 2,
+        };
+    }
+    (copied > 0).then(|| whole + &json[copied..])
+}
+
+/// Returns the number of an escape `\uXXXX` that begins here.
+fn escaped(json: &[u8], at: usize) -> Option<u16> {
+    let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 /// Returns the path at which the text does not fit the type. The text is parsed a second time for this, since tracking
@@ -340,6 +375,25 @@ mod tests {
         .unwrap();
         assert_eq!(seen[0].1.chars().last(), Some('x'));
         assert_eq!(seen[1], ("y".to_owned(), "😀".to_owned()));
+    }
+
+    #[test]
+    fn halves_of_surrogates_are_read_as_replacements() {
+        for (json, text) in [
+            (r#""cut \ud83d""#, "cut �"),
+            (r#""\uDE00\uD83D\uD83D\uDE00\ud83d\n""#, "��😀�\n"),
+            (r#""\\ud83d \ud83d\"é""#, "\\ud83d �\"é"),
+            (r#""\ud83d\u0041\ud83d\ud83d""#, "�A��"),
+        ] {
+            assert_eq!(read::<String>("data", json).unwrap(), text, "{json}");
+            let inside: serde_json::Value = read("data", &format!("{{{json}:[{json}]}}")).unwrap();
+            assert_eq!(inside[text][0], text);
+        }
+        // What is broken otherwise stays so, and is no reason to panic.
+        for broken in [r#""\ud83d"#, r#""\ud83d \"#, r#""\ud83d \é""#, r#""\u+d83""#, r#""\ud8é""#, r#"[1,"\ud83d"]"#]
+        {
+            assert!(read::<String>("data", broken).is_err(), "{broken}");
+        }
     }
 
     #[test]

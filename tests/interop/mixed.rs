@@ -425,6 +425,40 @@ async fn node_workers_are_told_of_cancellations() {
     }
 }
 
+/// Node cuts texts in the middle of an emoji, as `slice` does, and stores the half: jobs with it run, and results with it
+/// are read.
+#[tokio::test]
+async fn texts_that_node_cut_in_the_middle_of_an_emoji_are_read() {
+    let mixed = Mixed::start(BullMq::V6).await;
+    let mut redis = mixed.server.connection().await;
+    let stored = r#"{"text":"cut \ud83d"}"#;
+    let add = async |redis: &mut redis::aio::MultiplexedConnection, id: &str| {
+        // Held back until its hash is what Node would have written.
+        let job = mixed.queue.add("cut", json!({})).job_id(id).delay(DEADLINE).await.unwrap();
+        let key = format!("{}:q:{id}", mixed.prefix);
+        redis::cmd("HSET").arg(key).arg("data").arg(stored).exec_async(redis).await.unwrap();
+        job.promote().await.unwrap();
+        job
+    };
+    let echo = |job: Job| async move {
+        assert_eq!(job.data_json(), r#"{"text":"cut \ud83d"}"#);
+        Ok::<_, Halt>(job.data().clone())
+    };
+    let worker = mixed.client.worker("q", echo).start().unwrap();
+    let job = add(&mut redis, "here").await;
+    assert_eq!(job.wait_until_finished(DEADLINE).await.unwrap(), json!({ "text": "cut �" }));
+    worker.close().await;
+
+    mixed.call("startWorker", json!({ "behaviour": "echo", "worker": "w" })).await;
+    let job = add(&mut redis, "there").await;
+    assert_eq!(job.wait_until_finished(DEADLINE).await.unwrap(), json!({ "text": "cut �" }));
+    let there = mixed.queue.get_job("there").await.unwrap().expect("a job");
+    assert_eq!(there.return_value().unwrap(), Some(json!({ "text": "cut �" })));
+    let fields = there.get_fields().await.unwrap();
+    assert!(fields.contains(&("returnvalue".to_owned(), stored.to_owned())), "{fields:?}");
+    mixed.call("stopWorker", json!({ "worker": "w" })).await;
+}
+
 /// A worker without a name is found by where it runs, here and by Node, and leaves no name in its jobs.
 #[tokio::test]
 async fn a_worker_without_a_name_shows_its_host_and_process() {
