@@ -101,7 +101,7 @@ pub struct JobLogs {
 impl<D, R> JobRef<D, R> {
     pub(crate) fn to(queue: Arc<QueueCore>, id: String) -> Self {
         let raw = RawJob::of_id(id);
-        Self::of(Arc::new(JobCore { queue, raw, attempt: None, options: None, seen: JobIdentity::default() }))
+        Self::of(Arc::new(JobCore { queue, raw, attempt: None, host: None, seen: JobIdentity::default() }))
     }
 
     pub(super) fn of(core: Arc<JobCore>) -> Self {

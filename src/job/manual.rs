@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{CancelReason, Fetched, Fetching, Job, JobCore, cancel_watch};
+use super::{CancelReason, Fetched, Fetching, Host, Job, JobCore, cancel_watch};
 use crate::clock::{LATEST, epoch_ms, from_epoch_ms, millis};
 use crate::engine::Settlement;
 use crate::error::{Error, Halt, JobPlace, Reason, Result, WithCauses};
@@ -205,7 +205,7 @@ impl<D, R> Job<D, R> {
         let (core, token) = (Arc::clone(&self.core), token.to_owned());
         let call = async move {
             let decided = core.end(op, verdict, &token, 1).await?;
-            next(op, &core.queue, &core.options(), decided).await
+            next(op, &core.queue, &core.host(), decided).await
         };
         Fetching::new(call).await
     }
@@ -219,7 +219,7 @@ impl<D, R> Job<D, R> {
         R: Serialize,
     {
         let value = JsonText::written("returnvalue", result)?;
-        let mut end = verdict::decide(&self.core.raw, Ok(value), &self.core.options()).end;
+        let mut end = verdict::decide(&self.core.raw, Ok(value), &self.core.host().options).end;
         if let End::Completed { made, .. } = &mut end
             && self.core.attempt.as_ref().is_none_or(|attempt| **attempt.token() != *token)
         {
@@ -232,31 +232,31 @@ impl<D, R> Job<D, R> {
     fn failed(&self, halt: Halt, token: &str) -> Verdict {
         let attempt = self.core.attempt.as_ref().filter(|attempt| **attempt.token() == *token);
         let told = attempt.and_then(|attempt| attempt.cancel_reason());
-        let (raw, options) = (&self.core.raw, self.core.options());
-        let limit = raw.options.timeout.or(options.timeout).filter(|_| told == Some(&CancelReason::Timeout));
+        let (raw, host) = (&self.core.raw, self.core.host());
+        let limit = raw.options.timeout.or(host.options.timeout).filter(|_| told == Some(&CancelReason::Timeout));
         let halt = match limit {
             Some(limit) => timed_out(limit, Some(halt)),
             None => halt,
         };
-        verdict::conclude(raw, Ok(Err(halt)), told, &options)
+        verdict::conclude(raw, Ok(Err(halt)), told, &host.options)
     }
 }
 
 impl JobCore {
-    fn options(&self) -> Arc<WorkerOptions> {
-        self.options.clone().unwrap_or_default()
+    fn host(&self) -> Arc<Host> {
+        self.host.clone().unwrap_or_default()
     }
 
     /// Ends the attempt as was decided.
     pub(super) async fn end(&self, op: &'static str, verdict: Verdict, token: &str, want: usize) -> Result<Settlement> {
-        let (queue, raw, options) = (&self.queue, &self.raw, self.options());
+        let (queue, raw, host) = (&self.queue, &self.raw, self.host());
         // A worker whose processor settles the job itself has to know: then it has nothing to send.
         let attempt = self.attempt.as_deref().filter(|attempt| **attempt.token() == *token);
         let ending = attempt.and_then(super::Attempt::ending).map(|ending| {
             let (end, failure) = (verdict.end.clone(), verdict.failure.clone());
             (ending, Box::new(super::OwnEnd { end, failure, handed_back: verdict.handed_back }))
         });
-        let hand = Hand { op, queue, options: &options, token, attempt };
+        let hand = Hand { op, queue, options: &host.options, token, attempt };
         let decided = conclude(hand, raw, verdict, want).await?;
         if decided.settled.codes.first() == Some(&Ok(0)) {
             match (ending, attempt) {
@@ -313,7 +313,7 @@ pub(crate) async fn settle(
 pub(crate) async fn next<D: DeserializeOwned, R>(
     op: &'static str,
     queue: &Arc<QueueCore>,
-    options: &Arc<WorkerOptions>,
+    host: &Arc<Host>,
     mut decided: Settlement,
 ) -> Result<Fetched<D, R>> {
     let mut failed = Vec::new();
@@ -325,22 +325,22 @@ pub(crate) async fn next<D: DeserializeOwned, R>(
         let next_due = Some(next_due).filter(|due| *due > 0).map(from_epoch_ms);
         let fetched = |job, unrun| Fetched { job, limited_for: Duration::from_millis(limited_ms), next_due, unrun };
         let Some(handed) = jobs.into_iter().next() else { return Ok(fetched(None, failed)) };
-        let unrun = match admit(handed, queue, options, &token, sent).await {
+        let unrun = match admit(handed, queue, host, &token, sent).await {
             Ok(job) => return Ok(fetched(Some(job), failed)),
             Err(unrun) => unrun,
         };
         let Some((name, unrun)) = unrun else {
-            decided = settle(op, queue, options, &[], 1, &token, |_| false).await?.decided;
+            decided = settle(op, queue, &host.options, &[], 1, &token, |_| false).await?.decided;
             continue;
         };
         let probe = super::Attempt::by_hand(unrun.id.clone(), Arc::clone(&token));
-        probe.locked(sent, options.lock_duration);
+        probe.locked(sent, host.options.lock_duration);
         let outcomes = std::slice::from_ref(&unrun);
-        decided = settle(op, queue, options, outcomes, 1, &token, |at| probe.was_held(at)).await?.decided;
+        decided = settle(op, queue, &host.options, outcomes, 1, &token, |at| probe.was_held(at)).await?.decided;
         if let Some(Err(reason)) = decided.settled.codes.first() {
             // Another worker has it by now; the next job is fetched without an outcome to store.
             tracing::warn!(job_id = unrun.id.to_string(), %reason, "a job that cannot be run could not be failed");
-            decided = settle(op, queue, options, &[], 1, &token, |_| false).await?.decided;
+            decided = settle(op, queue, &host.options, &[], 1, &token, |_| false).await?.decided;
         } else if let End::Failed { why, .. } = unrun.end {
             failed.push((name, why.reason));
         }
@@ -353,7 +353,7 @@ pub(crate) async fn next<D: DeserializeOwned, R>(
 async fn admit<D: DeserializeOwned, R>(
     handed: Handed,
     queue: &Arc<QueueCore>,
-    options: &Arc<WorkerOptions>,
+    host: &Arc<Host>,
     token: &Arc<str>,
     sent: Instant,
 ) -> Result<Job<D, R>, Option<(String, Outcome)>> {
@@ -362,14 +362,14 @@ async fn admit<D: DeserializeOwned, R>(
         let (id, token) = (id.into(), Arc::clone(token));
         Some((raw.name().to_owned(), Outcome { id, token, start: raw.attempts_started, end: verdict.end }))
     };
-    let raw = match decode(handed, queue, options) {
+    let raw = match decode(handed, queue, &host.options) {
         Ok(raw) => raw,
         Err(mut undecodable) => {
             undecodable.partial.attempts_started = undecodable.partial.attempts_started.saturating_add(1);
             return Err(unrun(
                 &undecodable.id_bytes,
                 &undecodable.partial,
-                verdict::undecodable(&undecodable, options),
+                verdict::undecodable(&undecodable, &host.options),
             ));
         }
     };
@@ -384,8 +384,8 @@ async fn admit<D: DeserializeOwned, R>(
             }
         }
     }
-    if !options.hands_out_deferred_failures
-        && let Some(verdict) = crate::worker::unrun::unrun(queue.engine(), &raw, raw.processed_on, options).await
+    if !host.options.hands_out_deferred_failures
+        && let Some(verdict) = crate::worker::unrun::unrun(queue.engine(), &raw, raw.processed_on, &host.options).await
     {
         return Err(unrun(raw.id().as_bytes(), &raw, verdict));
     }
@@ -394,27 +394,23 @@ async fn admit<D: DeserializeOwned, R>(
     {
         Ok(data) => {
             let attempt = Arc::new(super::Attempt::by_hand(raw.id().into(), Arc::clone(token)));
-            attempt.locked(sent, options.lock_duration);
+            attempt.locked(sent, host.options.lock_duration);
             queue.watch_cancels(&attempt);
-            let (queue, options) = (Arc::clone(queue), Some(Arc::clone(options)));
+            let (queue, host) = (Arc::clone(queue), Some(Arc::clone(host)));
             let seen = super::JobIdentity { born: raw.timestamp, at: None };
-            Ok(Job::new(Arc::new(JobCore { queue, raw, attempt: Some(attempt), options, seen }), data))
+            Ok(Job::new(Arc::new(JobCore { queue, raw, attempt: Some(attempt), host, seen }), data))
         }
         Err(error) => {
             let error = Halt::failed(Unread(error));
-            Err(unrun(raw.id().as_bytes(), &raw, verdict::decide(&raw, Err(error), options)))
+            Err(unrun(raw.id().as_bytes(), &raw, verdict::decide(&raw, Err(error), &host.options)))
         }
     }
 }
 
 /// Returns a job that is settled with the options of the worker that fetched it.
-pub(crate) fn held<D: DeserializeOwned, R>(
-    queue: &Arc<QueueCore>,
-    options: &Arc<WorkerOptions>,
-    raw: RawJob,
-) -> Result<Job<D, R>> {
+pub(crate) fn held<D: DeserializeOwned, R>(queue: &Arc<QueueCore>, host: &Arc<Host>, raw: RawJob) -> Result<Job<D, R>> {
     let seen = super::JobIdentity { born: raw.timestamp, at: None };
-    let core = JobCore { queue: Arc::clone(queue), raw, attempt: None, options: Some(Arc::clone(options)), seen };
+    let core = JobCore { queue: Arc::clone(queue), raw, attempt: None, host: Some(Arc::clone(host)), seen };
     Job::read(Arc::new(core))
 }
 

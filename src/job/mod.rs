@@ -2,6 +2,7 @@
 
 mod attempt;
 pub(crate) mod cancel_watch;
+mod host;
 
 // The docs show the methods of a job in the order of these modules.
 mod fetching;
@@ -32,6 +33,7 @@ pub use change::RetryOptions;
 pub use children::Dependencies;
 pub use fetching::Fetched;
 pub(crate) use fetching::Fetching;
+pub(crate) use host::Host;
 pub use job_ref::{JobLogs, JobOutcome, JobRef};
 pub use opts::JobOpts;
 pub use status::JobStatus;
@@ -108,8 +110,8 @@ pub(crate) struct JobCore {
     pub(crate) raw: RawJob,
     /// The attempt that this job was handed out for, in a processor or by hand.
     pub(crate) attempt: Option<Arc<Attempt>>,
-    /// The options of the worker that fetched it.
-    pub(crate) options: Option<Arc<crate::options::WorkerOptions>>,
+    /// The worker that fetched it, if one did.
+    pub(crate) host: Option<Arc<Host>>,
     pub(crate) seen: JobIdentity,
 }
 
@@ -155,7 +157,7 @@ impl<D, R> Job<D, R> {
         D: DeserializeOwned,
     {
         let (queue, seen) = (Arc::clone(queue), JobIdentity::now(raw.timestamp));
-        Self::read(Arc::new(JobCore { queue, raw, attempt: None, options: None, seen }))
+        Self::read(Arc::new(JobCore { queue, raw, attempt: None, host: None, seen }))
     }
 
     pub(crate) fn into_core(self) -> Arc<JobCore> {
@@ -177,15 +179,15 @@ impl<D, R> Job<D, R> {
 
     /// Waits until the worker that runs the attempt begins to close.
     pub(crate) async fn worker_closes(&self) {
-        match &self.core.options {
-            Some(options) => options.closing.cancelled().await,
+        match &self.core.host {
+            Some(host) => host.closing.cancelled().await,
             None => std::future::pending().await,
         }
     }
 
     /// Returns how long the attempt may take to end by itself once it is cancelled.
     pub(crate) fn cancel_grace(&self) -> Duration {
-        self.core.options.as_ref().map_or(Duration::ZERO, |options| options.cancel_grace)
+        self.core.host.as_ref().map_or(Duration::ZERO, |host| host.options.cancel_grace)
     }
 }
 

@@ -4,8 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
 use super::{FailedAttempt, HOUR, KeepJobs, MAX_SAFE, Retry, SHORTEST, YEAR, check_span};
 use crate::error::{Error, Result};
 
@@ -57,8 +55,6 @@ pub(crate) struct WorkerOptions {
     pub(crate) cancel_grace: Duration,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) event_buffer: usize,
-    /// Cancelled when the worker begins to close. It is no option, but it reaches each attempt with them.
-    pub(crate) closing: CancellationToken,
 }
 
 impl Default for WorkerOptions {
@@ -90,7 +86,6 @@ impl Default for WorkerOptions {
             cancel_grace: Duration::from_secs(1),
             shutdown_timeout: Duration::from_secs(25),
             event_buffer: 1024,
-            closing: CancellationToken::new(),
         }
     }
 }

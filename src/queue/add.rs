@@ -558,6 +558,6 @@ pub(crate) fn added<D, R>(
     let options = StoredOptions::parse(&new.opts).unwrap_or_default();
     let mut raw = RawJob::added(id, new.name, new.data, new.opts, options, new.timestamp, new.delay, new.priority);
     raw.set_deduplication_id(new.deduplication.map(|deduplication| deduplication.id));
-    let job = JobCore { queue: Arc::clone(core), raw, attempt: None, options: None, seen };
+    let job = JobCore { queue: Arc::clone(core), raw, attempt: None, host: None, seen };
     (Job::new(Arc::new(job), data), added)
 }

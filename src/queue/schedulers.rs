@@ -239,7 +239,7 @@ where
         );
         raw.set_deduplication_id(upsert.deduplication_id);
         let seen = JobIdentity::now(i64::try_from(now).ok());
-        let job = JobCore { queue: Arc::clone(&queue.core), raw, attempt: None, options: None, seen };
+        let job = JobCore { queue: Arc::clone(&queue.core), raw, attempt: None, host: None, seen };
         Ok(Job::new(Arc::new(job), data))
     }
 }

@@ -152,13 +152,13 @@ impl Drain {
             let (processor, core) = (Arc::clone(&self.processor.0), Arc::clone(&core));
             catch(async move { processor.call(core).await })
         };
-        let options = core.options.clone().unwrap_or_default();
+        let host = core.host.clone().unwrap_or_default();
         let ran = match core.raw.options.timeout {
             None => running.await,
-            Some(limit) => within(running, limit, options.cancel_grace, core.attempt.as_deref()).await,
+            Some(limit) => within(running, limit, host.options.cancel_grace, core.attempt.as_deref()).await,
         };
         let told = core.attempt.as_ref().and_then(|attempt| attempt.cancel_reason());
-        let verdict = verdict::conclude(&core.raw, ran, told, &options);
+        let verdict = verdict::conclude(&core.raw, ran, told, &host.options);
         let end = verdict.end.clone();
         let job = Job::<IgnoredAny, ()>::new(core, IgnoredAny);
         match job.end_as(verdict, token).await {

@@ -15,7 +15,7 @@ use crate::error::Halt;
 use crate::job::{Attempt, JobCore, JobIdentity};
 use crate::keys::QueueKeys;
 use crate::kind::JobKind;
-use crate::options::{JobOptions, WorkerOptions};
+use crate::options::JobOptions;
 use crate::queue::{Directory, QueueCore};
 use crate::wire::JsonText;
 use crate::wire::job::RawJob;
@@ -133,7 +133,7 @@ impl TestJob {
             queue: QueueCore::new(engine, Arc::downgrade(&queues)),
             raw,
             attempt: Some(Arc::new(attempt)),
-            options: Some(Arc::new(WorkerOptions::default())),
+            host: Some(Arc::default()),
             seen: JobIdentity::default(),
         };
         (core, queues, notes)

@@ -24,6 +24,7 @@ use super::watchdog::Watchdog;
 use super::{Counters, Tokens, Worker, WorkerCore, panics, rollback, schedulers, slots, stalled, supervise, wait};
 use crate::connection::{BlockingLink, Listener};
 use crate::error::Result;
+use crate::job::Host;
 use crate::options::{FailedAttempt, KeepJobs, Retry, WorkerOptions, only_if};
 use crate::queue::QueueCore;
 use crate::sync::Lock;
@@ -389,7 +390,7 @@ impl WorkerBuilder {
         let inner = Arc::new(WorkerCore {
             queue,
             // Workers over partitions are started with the same options, and each closes by itself.
-            options: Arc::new(WorkerOptions { closing: CancellationToken::new(), ..options }),
+            host: Arc::new(Host::new(options)),
             processor: self.layers.around(processor),
             events,
             locks,
@@ -414,8 +415,8 @@ impl WorkerBuilder {
             tracing::info!(
                 target: "oxmq::worker",
                 queue = inner.queue.engine().keys.queue(),
-                name = inner.options.name.as_deref(),
-                concurrency = inner.options.concurrency,
+                name = inner.host.options.name.as_deref(),
+                concurrency = inner.host.options.concurrency,
                 "worker started"
             );
         }
@@ -458,13 +459,13 @@ fn work(
 /// it had acknowledged.
 async fn look_after(inner: Arc<WorkerCore>, client: crate::Client) {
     let stalled = async {
-        if !inner.options.skip_stalled_check {
+        if !inner.host.options.skip_stalled_check {
             let check = || stalled::check_for_ever(&inner, client.stalled_looks());
             supervise::supervise(inner.events.clone(), "stalled check", check).await;
         }
     };
     let schedulers = async {
-        if !inner.options.skip_scheduler_check {
+        if !inner.host.options.skip_scheduler_check {
             let look = || schedulers::look_for_ever(&inner, client.scheduler_looks());
             supervise::supervise(inner.events.clone(), "scheduler check", look).await;
         }

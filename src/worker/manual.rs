@@ -14,7 +14,7 @@ use crate::connection::BlockingLink;
 use crate::engine::Engine;
 use crate::engine::marker::nudge;
 use crate::error::{Error, Halt, Result};
-use crate::job::{Fetched, Fetching, Job, manual};
+use crate::job::{Fetched, Fetching, Host, Job, manual};
 use crate::options::{SHORTEST, WorkerOptions, YEAR, check_span};
 use crate::queue::QueueCore;
 
@@ -55,7 +55,7 @@ const FIRST_NUDGE: Duration = Duration::from_millis(1);
 /// BullMQ: a `Worker` without a processor.
 pub struct ManualWorker<D = Value, R = Value> {
     queue: Arc<QueueCore>,
-    options: Arc<WorkerOptions>,
+    host: Arc<Host>,
     blocking: Arc<Mutex<BlockingLink>>,
     types: PhantomData<fn(D) -> R>,
 }
@@ -65,7 +65,7 @@ impl<D: DeserializeOwned + Send + 'static, R: 'static> ManualWorker<D, R> {
         let engine = queue.engine();
         let name = engine.keys.worker_client_name(options.name.as_deref());
         let blocking = Arc::new(Mutex::new(BlockingLink::new(engine.link.dialer(), Some(name))));
-        Self { queue, options: Arc::new(options), blocking, types: PhantomData }
+        Self { queue, host: Arc::new(Host::new(options)), blocking, types: PhantomData }
     }
 
     /// Fetches the next job, locked with this token; `None` if there is none, or the queue is paused or rate limited.
@@ -100,10 +100,10 @@ impl<D: DeserializeOwned + Send + 'static, R: 'static> ManualWorker<D, R> {
             return Err(Error::invalid("token", "it must not be empty"));
         }
         const OP: &str = "get_next_job";
-        let (queue, options, token) = (Arc::clone(&self.queue), Arc::clone(&self.options), token.to_owned());
+        let (queue, host, token) = (Arc::clone(&self.queue), Arc::clone(&self.host), token.to_owned());
         let call = async move {
-            let called = manual::settle(OP, &queue, &options, &[], 1, &token, |_| false).await?;
-            manual::next(OP, &queue, &options, called.decided).await
+            let called = manual::settle(OP, &queue, &host.options, &[], 1, &token, |_| false).await?;
+            manual::next(OP, &queue, &host, called.decided).await
         };
         Fetching::new(call).await
     }
@@ -120,7 +120,7 @@ impl<D: DeserializeOwned + Send + 'static, R: 'static> ManualWorker<D, R> {
     #[doc(alias = "fromId")]
     pub async fn get_job(&self, id: &str) -> Result<Option<Job<D, R>>> {
         let raw = self.queue.engine().get_job(id).await?;
-        raw.map(|raw| manual::held(&self.queue, &self.options, raw)).transpose()
+        raw.map(|raw| manual::held(&self.queue, &self.host, raw)).transpose()
     }
 
     /// Fails an attempt at a job by its id and token, as [`Job::move_to_failed`] does. A job that cannot be read can be
@@ -134,7 +134,7 @@ impl<D: DeserializeOwned + Send + 'static, R: 'static> ManualWorker<D, R> {
     /// BullMQ: `Job.fromId` and `Job.moveToFailed`.
     #[doc(alias = "moveToFailed")]
     pub async fn move_to_failed(&self, id: &str, token: &str, error: impl Into<Halt>) -> Result<()> {
-        manual::fail_stored(&self.queue, &self.options, id, token, error.into()).await
+        manual::fail_stored(&self.queue, &self.host.options, id, token, error.into()).await
     }
 
     /// Renews the locks of jobs, given by id and token, for `life` from now, and returns the ids whose lock is not held
@@ -219,7 +219,7 @@ impl<D: DeserializeOwned + Send + 'static, R: 'static> ManualWorker<D, R> {
             }
             if !fetched.limited_for.is_zero() {
                 // A rate-limited caller cannot use a marker; others may. The limit may be taken back meanwhile.
-                tokio::time::sleep(block.min(fetched.limited_for).min(self.options.drain_delay)).await;
+                tokio::time::sleep(block.min(fetched.limited_for).min(self.host.options.drain_delay)).await;
                 continue;
             }
             if let Some(due) = fetched.next_due {
@@ -228,7 +228,7 @@ impl<D: DeserializeOwned + Send + 'static, R: 'static> ManualWorker<D, R> {
             // Another call may wait on it, for longer than this one is to.
             let Ok(mut blocking) = tokio::time::timeout(block, self.blocking.lock()).await else { continue };
             let has_taken = std::mem::replace(&mut marker.may_be_ours, true);
-            let woken = wait_on_time(&mut blocking, engine, block.min(self.options.drain_delay)).await;
+            let woken = wait_on_time(&mut blocking, engine, block.min(self.host.options.drain_delay)).await;
             tracing::trace!(?woken, queue = ?engine.keys, "woken");
             debug_assert_ne!(woken, Woken::Interrupted, "nobody interrupts a manual worker");
             marker.may_be_ours = has_taken || matches!(woken, Woken::Marker(_));
@@ -244,7 +244,7 @@ impl<D: DeserializeOwned + Send + 'static, R: 'static> ManualWorker<D, R> {
     ///
     /// BullMQ: the check that a `Worker` runs by itself.
     pub async fn move_stalled_jobs_to_wait(&self) -> Result<Vec<String>> {
-        let options = &self.options;
+        let options = &self.host.options;
         self.queue.engine().recover_stalled(options.stalled_interval, options.max_stalled_count).await
     }
 }

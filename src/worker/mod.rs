@@ -68,8 +68,7 @@ use watchdog::Watchdog;
 
 use crate::connection::{Link, Listener};
 use crate::error::{Error, Result};
-use crate::job::CancelReason;
-use crate::options::WorkerOptions;
+use crate::job::{CancelReason, Host};
 use crate::queue::QueueCore;
 use crate::sync::Lock;
 use crate::telemetry::WorkerFigures;
@@ -77,7 +76,7 @@ use crate::telemetry::WorkerFigures;
 /// What the loop, the attempts and the handle of one worker share.
 pub(crate) struct WorkerCore {
     pub(crate) queue: Arc<QueueCore>,
-    pub(crate) options: Arc<WorkerOptions>,
+    pub(crate) host: Arc<Host>,
     pub(crate) processor: Erased,
     pub(crate) events: EventSink,
     pub(crate) locks: Arc<LockTable>,
@@ -249,7 +248,7 @@ impl Report {
     fn log(&self, worker: &WorkerCore) {
         ClosingFigures {
             queue: worker.queue.engine().keys.queue(),
-            name: worker.options.name.as_deref(),
+            name: worker.host.options.name.as_deref(),
             counts: self.counts,
             moved: self.moved,
             handed_back: self.times_handed_back,
@@ -471,7 +470,7 @@ impl Worker {
     /// [`Concurrency`](layer::Concurrency), are handed back at once. A wait for work is interrupted at once.
     #[doc(alias = "disconnect")]
     pub async fn close(self) -> Report {
-        let within = self.inner.options.shutdown_timeout;
+        let within = self.inner.host.options.shutdown_timeout;
         self.close_within(within).await
     }
 
@@ -494,7 +493,7 @@ impl Worker {
         };
         // The loop keeps its deadline, unless processors block it. Outside a runtime there is no timer to wait with.
         if tokio::runtime::Handle::try_current().is_ok() {
-            let last = until + self.inner.options.cancel_grace.saturating_add(SLACK).min(LONGEST_WAIT);
+            let last = until + self.inner.host.options.cancel_grace.saturating_add(SLACK).min(LONGEST_WAIT);
             if tokio::time::timeout_at(last, closing).await.is_err() {
                 self.give_up();
             }
@@ -532,7 +531,7 @@ impl std::fmt::Debug for Worker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Worker")
             .field("queue", &self.queue_name())
-            .field("options", &self.inner.options)
+            .field("options", &self.inner.host.options)
             .finish_non_exhaustive()
     }
 }

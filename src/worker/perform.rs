@@ -127,7 +127,7 @@ pub(crate) fn perform(
                     }
                 }
                 if let Some(told) = attempt.cancel_reason().filter(|_| prefetched_at.is_some()) {
-                    verdict::cancelled_before(&core.raw, told, &worker.options)
+                    verdict::cancelled_before(&core.raw, told, &worker.host.options)
                 } else {
                     measured(&worker, core, begun, &attempt).await
                 }
@@ -138,7 +138,7 @@ pub(crate) fn perform(
                 if undecodable.kind == UndecodableKind::Ghost {
                     worker.events.emit(|| WorkerEvent::Ghost { job_id: raw.id().to_owned() });
                 }
-                verdict::undecodable(&undecodable, &worker.options)
+                verdict::undecodable(&undecodable, &worker.host.options)
             }
         };
         if let Some(failure) = &verdict.failure {
@@ -173,7 +173,7 @@ fn started(
         queue: Arc::clone(&worker.queue),
         raw,
         attempt: Some(Arc::clone(attempt)),
-        options: Some(Arc::clone(&worker.options)),
+        host: Some(Arc::clone(&worker.host)),
         seen,
     };
     (Arc::new(core), begun)
@@ -186,7 +186,7 @@ async fn measured(worker: &Arc<WorkerCore>, core: Arc<JobCore>, begun: Option<i6
         worker.figures.waited_from(raw.ready_at(), begun);
     }
     let queue = worker.queue.engine().keys.queue();
-    let span = telemetry::job(queue, worker.options.name.as_deref(), worker.tokens.worker(), raw);
+    let span = telemetry::job(queue, worker.host.options.name.as_deref(), worker.tokens.worker(), raw);
     let wants_trace = !raw.options.omit_context;
     let watch = Stopwatch::start();
     let mut verdict = attempt_job(worker, core, begun, attempt).instrument(span.clone()).await;
@@ -251,11 +251,11 @@ async fn attempt_job(
     attempt: &Arc<Attempt>,
 ) -> Verdict {
     let raw = &core.raw;
-    if let Some(verdict) = unrun(worker.queue.engine(), raw, begun, &worker.options).await {
+    if let Some(verdict) = unrun(worker.queue.engine(), raw, begun, &worker.host.options).await {
         return verdict;
     }
     worker.events.emit(|| WorkerEvent::Active { job_id: raw.id().to_owned(), name: raw.name().to_owned() });
-    let limit = raw.options.timeout.or(worker.options.timeout);
+    let limit = raw.options.timeout.or(worker.host.options.timeout);
     let processor = Arc::clone(&worker.processor.0);
     let deciding = async {
         let running = {
@@ -265,15 +265,15 @@ async fn attempt_job(
         };
         let ran = match limit {
             None => running.await,
-            Some(limit) => Box::pin(within(running, limit, worker.options.cancel_grace, Some(attempt))).await,
+            Some(limit) => Box::pin(within(running, limit, worker.host.options.cancel_grace, Some(attempt))).await,
         };
         // The error is the user's, and its `Display` is called in here.
-        verdict::conclude(&core.raw, ran, attempt.cancel_reason(), &worker.options)
+        verdict::conclude(&core.raw, ran, attempt.cancel_reason(), &worker.host.options)
     };
     // Dropping the rest of a late processor may panic, and so may the `Display` of an error.
-    let mut verdict = catch(deciding)
-        .await
-        .unwrap_or_else(|panic| verdict::conclude(&core.raw, Err(panic), attempt.cancel_reason(), &worker.options));
+    let mut verdict = catch(deciding).await.unwrap_or_else(|panic| {
+        verdict::conclude(&core.raw, Err(panic), attempt.cancel_reason(), &worker.host.options)
+    });
     if let Some(settled) = attempt.settled() {
         if verdict.failure.take().is_some() {
             tracing::warn!(
@@ -283,7 +283,7 @@ async fn attempt_job(
         }
         verdict.end = settled.end.clone();
     }
-    if verdict.rate_limit.is_some() && worker.options.limiter.is_none() {
+    if verdict.rate_limit.is_some() && worker.host.options.limiter.is_none() {
         static TOLD: std::sync::Once = std::sync::Once::new();
         TOLD.call_once(|| {
             let queue = worker.queue.engine().keys.queue();

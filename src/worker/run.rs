@@ -104,7 +104,7 @@ impl Loop {
     ) -> Self {
         let (ended_tx, ended_rx) = mpsc::unbounded_channel();
         Self {
-            plan: Plan::new(&worker.options),
+            plan: Plan::new(&worker.host.options),
             share,
             asked: None,
             losses: Losses::default(),
@@ -187,7 +187,7 @@ impl Loop {
                         // The handle was dropped: no new jobs are taken, and running ones may end.
                         self.handle_lives = false;
                         self.worker.is_dropped.store(self.plan.starts_jobs(), Ordering::Relaxed);
-                        self.close(super::until(self.worker.options.shutdown_timeout));
+                        self.close(super::until(self.worker.host.options.shutdown_timeout));
                     }
                 },
                 () = sleep_until(alarm), if alarm.is_some() => self.on_alarm(),
@@ -345,7 +345,7 @@ impl Loop {
                     settled.limiter_ttl_ms,
                     asked,
                     is_answered,
-                    self.worker.options.drain_delay,
+                    self.worker.host.options.drain_delay,
                 ),
                 is_answered,
             },
@@ -408,7 +408,7 @@ impl Loop {
         if jobs.is_empty() {
             return;
         }
-        if self.worker.options.prefetch > 0 {
+        if self.worker.host.options.prefetch > 0 {
             return self.prefetch(jobs, token, sent);
         }
         if !self.plan.starts_jobs() || self.worker.is_given_up.load(Ordering::Relaxed) {
@@ -497,7 +497,7 @@ impl Loop {
     fn close(&mut self, until: Deadline) {
         if self.plan.close(until) {
             self.worker.events.emit(|| WorkerEvent::Closing);
-            self.worker.options.closing.cancel();
+            self.worker.host.closing.cancel();
             self.waiter.interrupt();
             for token in self.losses.take_all() {
                 self.look_for(token);

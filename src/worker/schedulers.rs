@@ -11,7 +11,7 @@ use crate::scheduler;
 /// Checks soon after the start, since workers that were down may have left something, and then at each interval. The
 /// check is shared: per interval only one worker calls the server, and none if there are no schedulers.
 pub(crate) async fn look_for_ever(worker: &WorkerCore, looks: &Arc<SharedLooks>) {
-    let interval = worker.options.scheduler_check_interval;
+    let interval = worker.host.options.scheduler_check_interval;
     let engine = worker.queue.engine();
     let lookout = looks.join(engine, interval, interval.min(Duration::from_secs(1)));
     loop {

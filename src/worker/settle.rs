@@ -60,7 +60,7 @@ impl FollowUp {
 
 /// Sends outcomes and fetches jobs, until the result is known.
 pub(super) async fn settle(worker: &WorkerCore, ended: Vec<EndedAttempt>, want: usize) -> Answered {
-    let mut ask = Ask::of(&worker.options, want);
+    let mut ask = Ask::of(&worker.host.options, want);
     let is_held = |i: usize, at| ended.get(i).is_some_and(|ended| worker.locks.was_held(ended.slot, at));
     let answer = worker.queue.engine().settle(&mut ask, &ended, || worker.tokens.next(), &is_held).await;
     if let Ok(decided) = &answer {
@@ -72,7 +72,7 @@ pub(super) async fn settle(worker: &WorkerCore, ended: Vec<EndedAttempt>, want: 
 /// Sends one large outcome on a connection for large outcomes, so that nothing waits behind it. If it does not get
 /// through, the attempt fails for that.
 pub(super) async fn settle_apart(worker: Arc<WorkerCore>, mut ended: EndedAttempt) -> Answered {
-    let mut ask = Ask::of(&worker.options, 0);
+    let mut ask = Ask::of(&worker.host.options, 0);
     let engine = worker.queue.engine();
     let slot = ended.slot;
     let is_held = |_: usize, at| worker.locks.was_held(slot, at);
@@ -120,9 +120,9 @@ async fn fail(worker: &WorkerCore, ended: &mut EndedAttempt, fault: Fault) -> Re
     let id = ended.outcome.id.to_string();
     // The job is read again: this is rare, and the outcome does not hold its options.
     let verdict = match worker.queue.engine().get_stored_job(&id).await? {
-        Some(Ok(raw)) => verdict::failed(&raw, fault, &worker.options),
-        Some(Err(undecodable)) => verdict::undecodable(&undecodable, &worker.options),
-        None => verdict::failed(&RawJob::default(), fault, &worker.options),
+        Some(Ok(raw)) => verdict::failed(&raw, fault, &worker.host.options),
+        Some(Err(undecodable)) => verdict::undecodable(&undecodable, &worker.host.options),
+        None => verdict::failed(&RawJob::default(), fault, &worker.host.options),
     };
     if let Some(failure) = &verdict.failure {
         failure.log(worker.queue.engine().keys.queue(), &id, &verdict.end);
@@ -133,7 +133,7 @@ async fn fail(worker: &WorkerCore, ended: &mut EndedAttempt, fault: Fault) -> Re
 
 /// Looks once more for jobs that were handed out under the token of a lost reply.
 pub(super) async fn look_for(worker: Arc<WorkerCore>, token: Arc<str>, known: Vec<JobId>) -> Answered {
-    let lock_ms = millis(worker.options.lock_duration);
+    let lock_ms = millis(worker.host.options.lock_duration);
     let found = worker.queue.engine().adopt(&token, lock_ms, &known).await;
     let answer = found.map(|Adopted { jobs, sent, complaint }| {
         let settled = Settled { jobs, ..Default::default() };

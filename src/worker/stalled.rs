@@ -15,11 +15,11 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(5);
 /// Checks at once, and then at each interval, unless nothing is active. The check is shared: per interval only one
 /// worker makes it.
 pub(crate) async fn check_for_ever(worker: &WorkerCore, looks: &Arc<SharedLooks>) {
-    let interval = worker.options.stalled_interval;
+    let interval = worker.host.options.stalled_interval;
     let lookout = looks.join(worker.queue.engine(), interval, interval);
     loop {
         failpoint::hit("stalled check", &worker.queue.engine().keys);
-        let pause = match worker.queue.engine().recover_stalled(interval, worker.options.max_stalled_count).await {
+        let pause = match worker.queue.engine().recover_stalled(interval, worker.host.options.max_stalled_count).await {
             Ok(recovered) => {
                 for job_id in recovered {
                     tracing::warn!(job_id, queue = ?worker.queue.engine().keys, "a stalled job was put back");

@@ -84,7 +84,7 @@ impl Tally {
     }
 
     fn slots(&self) -> usize {
-        self.worker.concurrency.load(Ordering::Relaxed) + self.worker.options.prefetch
+        self.worker.concurrency.load(Ordering::Relaxed) + self.worker.host.options.prefetch
     }
 
     /// Reports that Redis refused an outcome.
