@@ -7,14 +7,15 @@
 //! [`plan`](super::plan) decides what to call, when and for how many jobs, and lists the modes of a worker; the loop
 //! carries it out.
 
+mod calls;
 mod prefetched;
 mod spare;
+mod taking;
 
-use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -26,22 +27,16 @@ use self::spare::Spare;
 use super::event::WorkerEvent;
 use super::losses::Losses;
 use super::panics::catch;
-use super::perform::{EndedAttempt, Taken, perform};
-use super::plan::{Force, Learned, Plan, Situation, Slots, Step, fitting, limited_ms};
-use super::settle::{Answered, FollowUp, fail_instead, look_for, settle, settle_apart};
+use super::perform::{EndedAttempt, Taken};
+use super::plan::{Force, Plan, Situation, Slots, Step};
+use super::settle::{Answered, settle_apart};
 use super::slots::{Asked, SlotShare};
 use super::tally::Tally;
 use super::wait::{Waiter, Woken};
 use super::{WorkerCore, supervise};
 use crate::connection::Pauses;
-use crate::engine::{Settlement, sent};
-use crate::error::{Error, Reason};
 use crate::failpoint;
-use crate::job::{Attempt, CancelReason};
-use crate::script::settle::Handed;
-
-/// How often an outcome is sent alone before it is given up: the cause of the refusal may be mended meanwhile.
-const MOST_REFUSALS: u32 = 5;
+use crate::job::CancelReason;
 
 /// From this size on, in bytes, an outcome is sent in a call and on a connection of its own, so that no fetch waits
 /// behind it.
@@ -246,36 +241,6 @@ impl Loop {
         }
     }
 
-    /// Asks how long the pause still lasts that a job asked for. Only this worker keeps it, unless there is a limit too.
-    fn ask_limit(&mut self) {
-        let worker = Arc::clone(&self.worker);
-        self.limit_asked = Some(Box::pin(async move {
-            let left = worker.queue.engine().get_rate_limit_ttl(None).await.ok()?;
-            Some(Duration::from_millis(u64::try_from(left).unwrap_or(0)))
-        }));
-    }
-
-    /// Sends one call with up to `most` outcomes, as many as fit, asking for `want` jobs.
-    fn settle_and_fetch(&mut self, most: usize, want: usize) {
-        if !self.plan.starts_jobs() {
-            // Each of them is put at the front, so the job that was started last is put back first.
-            self.pending.make_contiguous().sort_by_key(|ended| (ended.handed_back, Reverse(ended.order)));
-        }
-        let n = fitting(self.pending.iter().map(|ended| ended.outcome.size()), most);
-        let mut ended = std::mem::take(&mut self.spare.ended);
-        ended.extend(self.pending.drain(..n));
-        let worker = Arc::clone(&self.worker);
-        self.call(sent(async move { settle(&worker, ended, want).await }), want);
-    }
-
-    fn call(&mut self, call: BoxFuture<'static, Answered>, want: usize) {
-        self.plan.called(want);
-        if want > 0 && self.share.is_some() && self.asked.is_none() {
-            self.asked = Some(Asked::at(Deadline::now()));
-        }
-        self.calls.push(call);
-    }
-
     fn on_ended(&mut self, ended: EndedAttempt) {
         self.plan.ended();
         if let Some(pause) = ended.pause {
@@ -299,165 +264,6 @@ impl Loop {
     /// Returns how many ended attempts are not settled and not part of a counted call.
     fn unsettled(&self) -> usize {
         self.pending.len() + self.large.len() + usize::from(self.is_large_underway)
-    }
-
-    fn on_answer(&mut self, answered: Answered) {
-        let Answered { ended, want, is_apart, answer } = answered;
-        let mut room = usize::MAX;
-        if is_apart {
-            self.is_large_underway = false;
-        } else {
-            // Lent slots may be in use by others; jobs without a slot are put back at the front.
-            if self.asked.is_some_and(|asked| asked.are_slots_lent()) {
-                let (used, wants) = (self.plan.used(true), want);
-                room = self.share.as_mut().map_or(want, |share| share.claim(used, wants) - used);
-            }
-            self.plan.returned(want);
-            if want > 0 && self.share.is_some() {
-                self.asked = self.plan.asks().then(|| Asked::at(Deadline::now()));
-            }
-        }
-        let Settlement { settled, suspects, token, sent, is_answered, error } = match answer {
-            Ok(decided) => decided,
-            Err(error) => return self.on_refusal(ended, want, error),
-        };
-        if let Some(error) = error {
-            self.worker.events.error(error);
-        }
-        self.plan.accepted(!self.pending.is_empty());
-        self.worker.rollbacks.note(settled.event);
-        let now = Deadline::now();
-        self.plan.came(want, settled.jobs.len(), suspects.is_empty());
-        self.losses.add(suspects, now);
-        if want > 0 && is_answered {
-            self.worker.last_fetch.note(now);
-        }
-        let asked = ended.iter().filter_map(|ended| ended.pause).max();
-        self.record_replies(ended, &settled.codes);
-        self.tally.ghosts(settled.ghosts);
-        let is_first_empty = self.plan.learn(
-            Learned {
-                want,
-                got: settled.jobs.len(),
-                next_due: settled.next_due,
-                limited_ms: limited_ms(
-                    settled.limited_ms,
-                    settled.limiter_ttl_ms,
-                    asked,
-                    is_answered,
-                    self.worker.host.options.drain_delay,
-                ),
-                is_answered,
-            },
-            now,
-        );
-        if is_first_empty {
-            self.worker.events.emit(|| WorkerEvent::Drained);
-        }
-        let mut jobs = settled.jobs;
-        let late = jobs.split_off(jobs.len().min(room));
-        self.start(jobs, &token, sent);
-        self.hand_back(&late, &token, sent);
-    }
-
-    /// Records what Redis answered to each outcome.
-    fn record_replies(&mut self, mut answered: Vec<EndedAttempt>, codes: &[Result<i64, Reason>]) {
-        let mut freed = std::mem::take(&mut self.spare.freed);
-        for (mut ended, code) in answered.drain(..).zip(codes) {
-            match FollowUp::of(&mut ended, *code) {
-                FollowUp::Taken => {
-                    freed.push(ended.slot);
-                    self.spare.keep(Arc::clone(&ended.attempt));
-                    self.tally.record(ended);
-                }
-                FollowUp::Settle => self.pending.push_back(ended),
-                FollowUp::Fail(reason) => {
-                    self.tally.complain(&ended, reason);
-                    self.call(Box::pin(fail_instead(Arc::clone(&self.worker), ended, reason)), 0);
-                }
-                FollowUp::Drop(reason) => {
-                    self.tally.record_refused(&ended, reason);
-                    freed.push(ended.slot);
-                }
-            }
-        }
-        self.worker.locks.release(freed.drain(..));
-        self.spare.freed = freed;
-        self.spare.ended = answered;
-    }
-
-    /// Handles that the server refused the whole call. An outcome that is refused again and again is given up; its job
-    /// comes back when its lock has run out.
-    fn on_refusal(&mut self, mut ended: Vec<EndedAttempt>, want: usize, error: Error) {
-        if let ([alone], 0) = (&mut ended[..], want) {
-            alone.refusals += 1;
-            if alone.refusals >= MOST_REFUSALS {
-                self.tally.record_lost(alone);
-                self.worker.locks.release([alone.slot].into_iter());
-                ended.clear();
-            }
-        }
-        self.pending.extend(ended);
-        self.plan.refused(!self.pending.is_empty(), Deadline::now());
-        self.worker.events.error(error);
-    }
-
-    /// Starts jobs that were handed out, or keeps them until there is a slot; a worker that takes no more jobs puts them
-    /// back.
-    fn start(&mut self, jobs: Vec<Handed>, token: &Arc<str>, sent: Instant) {
-        if jobs.is_empty() {
-            return;
-        }
-        if self.worker.host.options.prefetch > 0 {
-            return self.prefetch(jobs, token, sent);
-        }
-        if !self.plan.starts_jobs() || self.worker.is_given_up.load(Ordering::Relaxed) {
-            return self.hand_back(&jobs, token, sent);
-        }
-        let mut held = self.hold(&jobs, token, sent);
-        let orders = self.orders(jobs.len());
-        for ((job, (attempt, slot)), order) in jobs.into_iter().zip(held.drain(..)).zip(orders) {
-            self.begin(Taken { job, attempt, slot, order, prefetched_at: None });
-        }
-        self.spare.held = held;
-        self.worker.locks.attach(self.spare.tasks.drain(..));
-    }
-
-    /// Runs a job in a task of its own; the caller attaches the task to the job's lock.
-    fn begin(&mut self, taken: Taken) {
-        self.plan.started();
-        self.has_started = true;
-        let slot = taken.slot;
-        let task = perform(Arc::clone(&self.worker), taken, self.ended_tx.clone());
-        self.spare.tasks.push((slot, tokio::spawn(task).abort_handle()));
-    }
-
-    /// Puts jobs that were handed out back at the front of the queue: the last one first, so that they keep their
-    /// order.
-    fn hand_back(&mut self, jobs: &[Handed], token: &Arc<str>, sent: Instant) {
-        if jobs.is_empty() {
-            return;
-        }
-        let held = self.hold(jobs, token, sent);
-        let back = held.into_iter().zip(self.orders(jobs.len()));
-        let back: Vec<_> =
-            back.map(|((attempt, slot), order)| EndedAttempt::handed_back(attempt, slot, order, 0)).collect();
-        self.pending.extend(back.into_iter().rev());
-    }
-
-    /// Holds the locks of jobs that were handed out; returns the attempt and the slot of each.
-    fn hold(&mut self, jobs: &[Handed], token: &Arc<str>, sent: Instant) -> Vec<(Arc<Attempt>, usize)> {
-        let mut held = std::mem::take(&mut self.spare.held);
-        let attempts = jobs.iter().map(|job| self.spare.attempt(job, token));
-        self.worker.locks.hold(attempts, sent, &mut held);
-        held
-    }
-
-    /// Numbers the next jobs.
-    fn orders(&mut self, jobs: usize) -> std::ops::Range<u64> {
-        let first = self.taken;
-        self.taken += jobs as u64;
-        first..self.taken
     }
 
     fn on_woken(&mut self, woken: Woken) {
@@ -520,11 +326,6 @@ impl Loop {
             Some(Force::Abort) => self.worker.locks.abort_all(),
             None => {}
         }
-    }
-
-    fn look_for(&mut self, token: Arc<str>) {
-        let known = self.worker.locks.ids();
-        self.call(Box::pin(look_for(Arc::clone(&self.worker), token, known)), 0);
     }
 
     fn answer_pauses(&mut self) {
