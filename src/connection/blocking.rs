@@ -8,8 +8,9 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 
 use super::attempt::Pauses;
-use super::dial::{Dialed, Dialer, SET_NAME, Server};
+use super::dial::{Dialed, Dialer, SET_NAME};
 use super::failure::{CallFailure, without_secrets};
+use super::handshake::Server;
 use super::progress::Progress;
 use super::servers::Address;
 use super::socket::Driver;

@@ -1,4 +1,4 @@
-//! Opens one connection: the handshake, the server's version, the client's name.
+//! Opens one connection, to whichever server has to be reached.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use redis::{Cmd, ErrorKind, RedisError, Value};
 
 use super::attempt::{is_silence, within};
 use super::failure::no_connection_to;
+use super::handshake::{Server, hello, says_replica, try_flags};
 use super::options::ConnectOptions;
 use super::outage::Outages;
 use super::progress::Progress;
@@ -19,45 +20,6 @@ use super::socket::{Driver, Opener, Terms};
 use super::tls::Tls;
 use super::topology::{Topology, no_owner};
 use crate::error::Result;
-
-/// What a server tells about itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Server {
-    /// Major, minor and patch version; `None` if the server does not tell.
-    pub(crate) version: Option<(u32, u32, u32)>,
-    /// Whether it is Redis itself; others count their versions differently.
-    pub(crate) is_redis: bool,
-    /// Whether it is a replica, if it tells.
-    pub(crate) is_replica: Option<bool>,
-    pub(crate) is_sentinel: bool,
-    /// Whether it is a node of a cluster, if it tells.
-    pub(crate) is_clustered: Option<bool>,
-    /// The id of this connection, by which another one can end its wait.
-    pub(crate) id: Option<i64>,
-}
-
-impl Server {
-    /// A server that tells nothing about itself.
-    const UNKNOWN: Self =
-        Self { version: None, is_redis: false, is_replica: None, is_sentinel: false, is_clustered: None, id: None };
-
-    /// The oldest Redis that has all commands of the scripts.
-    const OLDEST: (u32, u32, u32) = (6, 2, 0);
-
-    /// Returns whether scripts may carry flags: in Redis 7, and in its later forks.
-    pub(crate) fn knows_script_flags(self) -> bool {
-        self.version.is_some_and(|version| version >= (7, 0, 0))
-    }
-
-    /// Returns whether a blocking command may wait for a single millisecond.
-    pub(crate) fn blocks_for_1_ms(self) -> bool {
-        !self.is_redis || self.version.is_none_or(|version| version >= (7, 0, 8))
-    }
-
-    fn is_too_old(self) -> bool {
-        self.is_redis && self.version.is_some_and(|version| version < Self::OLDEST)
-    }
-}
 
 /// A connection, the server behind it, and the task that moves its bytes.
 pub(crate) struct Dialed {
@@ -194,7 +156,7 @@ impl Dialer {
         self.rights.refused(&self.options.servers, command, without);
     }
 
-    /// Whether the server has said that it does not permit a command.
+    /// Returns whether the server has said that it does not permit a command.
     pub(super) fn lacks(&self, command: &'static str) -> bool {
         self.rights.lacks(command)
     }
@@ -315,27 +277,16 @@ impl Dialer {
         Ok(Dialed { address: address.clone(), connection, server, driver, progress })
     }
 
-    /// Asks for the version by `HELLO`, which even restricted users are usually allowed to send.
+    /// Asks the server what it is, and refuses one that is too old.
     async fn greet(
         &self,
         connection: &mut MultiplexedConnection,
         address: &Address,
     ) -> std::result::Result<Server, RedisError> {
-        let reply = match connection.send_packed_command(Cmd::new().arg("HELLO")).await {
-            Ok(Value::ServerError(error)) => Err(RedisError::from(error)),
-            other => other,
-        };
-        let server = match reply {
-            Ok(reply) => {
-                describe(&reply).ok_or_else(|| RedisError::from((ErrorKind::Parse, "this is no Redis server")))?
-            }
-            // The server answers, but does not let this user send the command.
-            Err(error) if matches!(error.code(), Some("NOPERM" | "ERR")) => {
-                self.rights.met(address, None, self.topology().is_none());
-                self.is_refused("HELLO", "what the server can do is found out by trying");
-                return try_flags(connection).await;
-            }
-            Err(error) => return Err(error),
+        let Some(server) = hello(connection).await? else {
+            self.rights.met(address, None, self.topology().is_none());
+            self.is_refused("HELLO", "what the server can do is found out by trying");
+            return try_flags(connection).await;
         };
         self.rights.met(address, server.version, self.topology().is_none());
         if server.is_too_old() {
@@ -383,90 +334,5 @@ fn at_address(error: RedisError, address: &Address) -> RedisError {
 const SENTINEL: &str =
     "this is a sentinel, which holds no jobs: connect to redis+sentinel://host:port/name-of-the-master";
 
-/// Asks for the server's role where `HELLO` is forbidden; if the user may not ask that either, it is not known.
-async fn says_replica(connection: &mut MultiplexedConnection) -> std::result::Result<bool, RedisError> {
-    match connection.send_packed_command(Cmd::new().arg("ROLE")).await {
-        Ok(Value::Array(role)) => Ok(matches!(role.first(), Some(Value::BulkString(role)) if role == b"slave")),
-        Ok(_) => Ok(false),
-        Err(error) if error.code().is_some() => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Finds out by trying whether scripts may carry flags; without them a full server cannot be drained.
-async fn try_flags(connection: &mut MultiplexedConnection) -> std::result::Result<Server, RedisError> {
-    let trial = Cmd::new().arg("EVAL").arg("#!lua flags=allow-oom\nreturn 1").arg(0).to_owned();
-    match connection.send_packed_command(&trial).await {
-        Ok(Value::Int(1)) => Ok(Server { version: Some((7, 0, 0)), is_redis: true, ..Server::UNKNOWN }),
-        Ok(_) => Ok(Server::UNKNOWN),
-        Err(error) if error.code().is_some() => Ok(Server::UNKNOWN),
-        Err(error) => Err(error),
-    }
-}
-
 /// The mark by which [`Dialer::greet`] tells a server that is too old; its address and its version follow.
 pub(super) const TOO_OLD: &str = "the server is older than 6.2";
-
-fn describe(reply: &Value) -> Option<Server> {
-    let text = |value: &Value| match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
-        Value::SimpleString(text) => Some(text.clone()),
-        _ => None,
-    };
-    let pairs: Vec<(String, Option<String>)> = match reply {
-        Value::Array(items) => {
-            items.chunks_exact(2).filter_map(|pair| Some((text(&pair[0])?, text(&pair[1])))).collect()
-        }
-        Value::Map(items) => items.iter().filter_map(|(name, value)| Some((text(name)?, text(value)))).collect(),
-        _ => return None,
-    };
-    let id = match reply {
-        Value::Array(items) => items.chunks_exact(2).find_map(|pair| id_in(&pair[0], &pair[1])),
-        Value::Map(items) => items.iter().find_map(|(name, value)| id_in(name, value)),
-        _ => None,
-    };
-    if pairs.iter().all(|(name, _)| name != "version") {
-        return None;
-    }
-    let of = |name: &str| pairs.iter().find(|(found, _)| found == name).and_then(|(_, value)| value.clone());
-    let mut parts = of("version").unwrap_or_default().split('.').map(str::parse).collect::<Vec<_>>().into_iter();
-    let mut next = || parts.next().and_then(std::result::Result::ok);
-    let version = next().map(|major| (major, next().unwrap_or(0), next().unwrap_or(0)));
-    let is = |name: &str, value: &str| of(name).as_deref() == Some(value);
-    Some(Server {
-        version,
-        is_redis: is("server", "redis"),
-        is_replica: of("role").map(|role| role == "replica"),
-        is_sentinel: is("mode", "sentinel"),
-        is_clustered: of("mode").map(|mode| mode == "cluster"),
-        id,
-    })
-}
-
-/// Returns the id of the connection, if this is its field.
-fn id_in(name: &Value, value: &Value) -> Option<i64> {
-    match (name, value) {
-        (Value::BulkString(name), Value::Int(id)) if name == b"id" => Some(*id),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hello(server: &str, version: &str) -> Value {
-        let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
-        Value::Array(vec![bulk("server"), bulk(server), bulk("version"), bulk(version), bulk("proto"), Value::Int(2)])
-    }
-
-    #[test]
-    fn versions_decide_what_a_server_can_do() {
-        let seen = |server, version| describe(&hello(server, version)).unwrap();
-        assert!(seen("redis", "7.0.15").knows_script_flags() && seen("redis", "7.0.15").blocks_for_1_ms());
-        assert!(!seen("redis", "6.2.14").knows_script_flags() && !seen("redis", "7.0.5").blocks_for_1_ms());
-        assert!(seen("redis", "6.0.20").is_too_old() && !seen("redis", "6.2.0").is_too_old());
-        assert!(!seen("valkey", "1.0").is_too_old() && seen("valkey", "8.0.1").knows_script_flags());
-        assert_eq!(describe(&Value::Nil), None);
-    }
-}

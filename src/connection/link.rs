@@ -128,7 +128,8 @@ impl Link {
         }
     }
 
-    /// A link to each server that may have keys that begin with `base`: all that have keys, unless a hash tag says which.
+    /// Returns a link to each server that may have keys that begin with `base`: all that have keys, unless a hash tag
+    /// says which.
     pub(crate) fn everywhere_for(&self, base: &str) -> Vec<Self> {
         self.for_keys(base).map_or_else(|_| self.everywhere(), |link| vec![link])
     }

@@ -8,6 +8,7 @@ mod cluster_of;
 mod dial;
 mod failure;
 mod first;
+mod handshake;
 mod link;
 mod node;
 mod options;

@@ -12,8 +12,9 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::attempt::{Pauses, is_permanent, reason};
-use super::dial::{Dialed, Dialer, Server};
+use super::dial::{Dialed, Dialer};
 use super::failure::{CallFailure, NO_CONNECTION, without_secrets};
+use super::handshake::Server;
 use super::outage::Outages;
 use super::progress::Progress;
 use super::socket::Driver;

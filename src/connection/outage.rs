@@ -29,14 +29,14 @@ const FULL: &str =
 
 /// Is told of outages. Called by whoever notices, so it must not block.
 pub(crate) trait Listener: Send + Sync {
-    /// Called when the server has been away for some seconds.
+    /// Tells that the server has been away for some seconds.
     fn away(&self, why: &str);
-    /// Called when it is back, with the length of the outage.
+    /// Tells that it is back, after an outage of this length.
     fn back(&self, after: Duration);
-    /// Called when something has failed: the next reply may come from another server, or from one that has lost its
+    /// Tells that something has failed: the next reply may come from another server, or from one that has lost its
     /// latest data.
     fn broke(&self) {}
-    /// Called when the server works again, however short the break was.
+    /// Tells that the server works again, however short the break was.
     fn mended(&self) {}
 }
 

@@ -36,7 +36,7 @@ impl Rights {
         true
     }
 
-    /// Whether `command` was refused.
+    /// Returns whether `command` was refused.
     pub(crate) fn lacks(&self, command: &'static str) -> bool {
         self.state.lock().missing.contains(&command)
     }
