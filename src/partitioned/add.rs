@@ -1,13 +1,13 @@
 //! Adds jobs to a partitioned queue.
 
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 use serde::Serialize;
 
 use super::Partitioned;
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::kind::JobKind;
-use crate::queue::{Add, NewJob, Queue};
+use crate::queue::{Add, NewJob, Queue, sent_when_awaited};
 
 impl<D, R> Partitioned<D, R> {
     /// Adds a job to the next partition in turn: jobs are spread over the partitions, without an order.
@@ -130,28 +130,17 @@ pub struct PartitionedAddBulk<D, R> {
     jobs: usize,
 }
 
-impl<D, R> IntoFuture for PartitionedAddBulk<D, R>
-where
-    D: Serialize + Send + 'static,
-    R: 'static,
-{
-    type Output = Result<Vec<Result<Job<D, R>>>>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let check = |Part { queue, places, jobs }: Part<D, R>| {
-                let checked = queue.add_bulk(jobs).checked(|at| places[at])?;
-                Ok(async move { (places, checked.send().await) })
-            };
-            let calls = self.parts.into_iter().map(check).collect::<Result<Vec<_>>>()?;
-            let mut answers: Vec<Option<Result<Job<D, R>>>> = (0..self.jobs).map(|_| None).collect();
-            for (places, added) in join_all(calls).await {
-                for (place, added) in places.into_iter().zip(added) {
-                    answers[place] = Some(added.map(|(job, _)| job));
-                }
-            }
-            Ok(answers.into_iter().map(|answer| answer.unwrap_or(Err(Error::Reply { op: "add_bulk" }))).collect())
-        })
+sent_when_awaited!(PartitionedAddBulk => Vec<Result<Job<D, R>>>, |adds| async move {
+    let check = |Part { queue, places, jobs }: Part<D, R>| {
+        let checked = queue.add_bulk(jobs).checked(|at| places[at])?;
+        Ok(async move { (places, checked.send().await) })
+    };
+    let calls = adds.parts.into_iter().map(check).collect::<Result<Vec<_>>>()?;
+    let mut answers: Vec<Option<Result<Job<D, R>>>> = (0..adds.jobs).map(|_| None).collect();
+    for (places, added) in join_all(calls).await {
+        for (place, added) in places.into_iter().zip(added) {
+            answers[place] = Some(added.map(|(job, _)| job));
+        }
     }
-}
+    Ok(answers.into_iter().map(|answer| answer.unwrap_or(Err(Error::Reply { op: "add_bulk" }))).collect())
+});

@@ -1,10 +1,8 @@
 //! Adds jobs to a queue.
 
-use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, TryFutureExt};
 use serde::Serialize;
 use tracing::{Instrument, Span};
@@ -18,6 +16,26 @@ use crate::script::add_jobs::{self, Placed};
 use crate::telemetry;
 use crate::wire::job::RawJob;
 use crate::wire::options::StoredOptions;
+
+/// Implements [`IntoFuture`] for a builder of adds: it is sent when it is awaited.
+macro_rules! sent_when_awaited {
+    ($builder:ident => $output:ty, |$adds:ident| $sending:expr) => {
+        impl<D, R> ::std::future::IntoFuture for $builder<D, R>
+        where
+            D: ::serde::Serialize + Send + 'static,
+            R: 'static,
+        {
+            type Output = $crate::Result<$output>;
+            type IntoFuture = ::futures::future::BoxFuture<'static, Self::Output>;
+
+            fn into_future(self) -> Self::IntoFuture {
+                let $adds = self;
+                Box::pin($sending)
+            }
+        }
+    };
+}
+pub(crate) use sent_when_awaited;
 
 impl<D, R> Queue<D, R> {
     /// Adds a job. Awaiting the builder sends it.
@@ -403,18 +421,7 @@ where
     }
 }
 
-impl<D, R> IntoFuture for Add<D, R>
-where
-    D: Serialize + Send + 'static,
-    R: 'static,
-{
-    type Output = Result<Job<D, R>>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.outcome().map_ok(|(job, _)| job))
-    }
-}
+sent_when_awaited!(Add => Job<D, R>, |add| add.outcome().map_ok(|(job, _)| job));
 
 /// A bulk add to be sent; await it. Created by [`Queue::add_bulk`].
 ///
@@ -524,21 +531,10 @@ impl<D, R> CheckedBulk<D, R> {
     }
 }
 
-impl<D, R> IntoFuture for AddBulk<D, R>
-where
-    D: Serialize + Send + 'static,
-    R: 'static,
-{
-    type Output = Result<Vec<Result<Job<D, R>>>>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let outcomes = self.outcomes().await?;
-            Ok(outcomes.into_iter().map(|outcome| outcome.map(|(job, _)| job)).collect())
-        })
-    }
-}
+sent_when_awaited!(AddBulk => Vec<Result<Job<D, R>>>, |adds| async move {
+    let outcomes = adds.outcomes().await?;
+    Ok(outcomes.into_iter().map(|outcome| outcome.map(|(job, _)| job)).collect())
+});
 
 /// Returns the job that an add has led to.
 pub(crate) fn added<D, R>(

@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub(crate) use add::added;
 pub use add::{Add, AddBulk, Added, NewJob};
+pub(crate) use add::{added, sent_when_awaited};
 pub use builder::QueueBuilder;
 pub(crate) use directory::{Directory, QueueCore};
 pub use jobs::{BulkAction, BulkOutcome, BulkReport, BulkRun, BulkStep, Jobs, JobsPage};
