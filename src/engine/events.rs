@@ -18,7 +18,7 @@ use crate::script::event_stream::{
 use crate::script::find_finish::find_finish;
 pub(crate) use crate::script::find_finish::{EventEffect, EventPage, FinishTrace};
 use crate::script::marker::count_keys;
-use crate::script::publish::publish_event;
+use crate::script::publish_event::publish_event;
 use crate::script::read_finished::read_finished;
 pub(crate) use crate::script::read_finished::{Finished, FoundJob};
 use crate::script::{load_cursor, remove_cursor, save_cursor, server_info};

@@ -61,7 +61,7 @@ mod pause;
 #[cfg_attr(not(feature = "doctor"), expect(dead_code, reason = "the tests walk its scripts"))]
 pub(crate) mod probe_jobs;
 mod promote_job;
-pub(crate) mod publish;
+pub(crate) mod publish_event;
 mod rate_limit;
 pub(crate) mod read_finished;
 pub(crate) mod read_origin;
@@ -418,7 +418,7 @@ pub(crate) static ALL: &[&Script] = &[
     &mend_job::SCRIPT,
     #[cfg(any(feature = "doctor", test))]
     &probe_jobs::SCRIPT,
-    &publish::SCRIPT,
+    &publish_event::SCRIPT,
     &advance_scheduler::SCRIPT,
     &waits_for::SCRIPT,
     &remove_scheduler::SCRIPT,
