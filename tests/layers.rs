@@ -127,6 +127,29 @@ fn the_table_has_no_circle_but_for_the_arrows_that_it_names() {
 }
 
 #[test]
+fn every_file_that_architecture_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    let mut folders = ["src", "lua", "tests"].map(|folder| root.join(folder)).to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("node_modules") {
+                folders.push(path);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+    let text = include_str!("../ARCHITECTURE.md");
+    let code = text.split('`').skip(1).step_by(2);
+    let named: Vec<&str> = code.filter(|name| name.ends_with(".rs") || name.ends_with(".lua")).collect();
+    assert!(named.len() > 50, "files are named in backquotes: {named:?}");
+    let gone: Vec<_> = named.into_iter().filter(|name| !files.iter().any(|file| file.ends_with(name))).collect();
+    assert!(gone.is_empty(), "named and not there: {gone:?}");
+}
+
+#[test]
 fn the_checker_finds_what_is_wrong() {
     let rules = rules("| module | what | not | may use |\n| `a` | x | y | b, redis |\n| `b` | x | y | – |\n");
     let exports = exports("pub use b::{Thing, Other};\npub use a::Lone;");
