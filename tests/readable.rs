@@ -59,7 +59,8 @@ fn indented(line: &str) -> (usize, &str) {
 /// The name of the function that begins in this line of Rust.
 fn function(text: &str) -> Option<&str> {
     let mut words = text.split(' ').skip_while(|word| {
-        word.starts_with("pub") || matches!(*word, "const" | "async" | "unsafe" | "crate)" | "super)" | "super::super)")
+        // A visibility may be of two words, as `pub(in crate::worker)`.
+        word.starts_with("pub") || word.ends_with(')') || matches!(*word, "const" | "async" | "unsafe")
     });
     let name = (words.next() == Some("fn")).then(|| words.next()).flatten()?;
     // In a macro it has no name yet.
@@ -193,9 +194,11 @@ impl Thing {
     pub const fn three(&self) {}
 
     fn four(&self);
+
+    pub(in crate::this) fn five(&self) {}
 }
 ";
-    assert_eq!(functions(source), [("one", 3), ("two", 7), ("three", 1), ("four", 1)]);
+    assert_eq!(functions(source), [("one", 3), ("two", 7), ("three", 1), ("four", 1), ("five", 1)]);
     assert_eq!(without_a_verb(source), [("three", "All")]);
     let lua = "
 -- No function here.
