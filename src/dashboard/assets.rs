@@ -22,7 +22,7 @@ pub(super) fn path(name: &str) -> String {
     format!("/assets/{}/{name}", *VERSION)
 }
 
-/// The logo: two horns over a queue.
+/// Draws the logo: two horns over a queue.
 pub(super) fn mark() -> Markup {
     html! {
         rect width="32" height="32" rx="7" fill="#b5450f" {}

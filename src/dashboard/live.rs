@@ -58,7 +58,7 @@ impl Watched {
         })
     }
 
-    /// Whether its visitor may see it, which may change while he watches.
+    /// Checks that its visitor may see it, which may change while they watch.
     async fn check(&self, visit: &Visit) -> Result<(), Problem> {
         match self {
             // What it tells of is what may be seen at the time.
@@ -73,7 +73,7 @@ impl Watched {
         }
     }
 
-    /// A number that changes with what the page shows.
+    /// Returns a number that changes with what the page shows.
     async fn print(&self, visit: &Visit) -> Answer<u64> {
         let (app, mut print) = (&visit.app, DefaultHasher::new());
         match self {
@@ -139,7 +139,7 @@ impl Watch {
     }
 }
 
-/// The moment at which a stream that begins now ends.
+/// Returns the moment at which a stream that begins now ends.
 fn end_of(visit: &Visit) -> Instant {
     let now = Instant::now();
     now.checked_add(visit.app.stream_life).unwrap_or(now + LIFE)
@@ -188,7 +188,7 @@ struct Listening {
 }
 
 impl Listening {
-    /// What the browser is told next; `None` once the stream is to end.
+    /// Returns what the browser is told next; `None` once the stream is to end.
     async fn next(&mut self) -> Option<Event> {
         if !self.is_open {
             tokio::time::timeout_at(self.until, self.events.ready()).await.ok()?.ok()?;
@@ -219,13 +219,13 @@ impl Listening {
     }
 }
 
-/// Where a browser was that opens the stream anew.
+/// Returns where a browser was that opens the stream anew.
 fn place(visit: &Visit) -> EventsFrom {
     let last = visit.headers().get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     last.map_or(EventsFrom::Now, EventsFrom::After)
 }
 
-/// The events of a queue, each as a line of its page.
+/// Streams the events of a queue, each as a line of its page.
 pub(super) async fn events(visit: Visit, Path(name): Path<String>) -> Response {
     let queue = unsegment(&name).to_owned();
     if let Err(problem) = visit.queue(&queue) {

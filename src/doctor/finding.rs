@@ -311,7 +311,7 @@ pub struct Diagnosis {
     pub peers: BTreeMap<(String, String), u64>,
 }
 
-/// JSON objects cannot have pairs as keys.
+/// Writes a map as a list, since JSON objects cannot have pairs as keys.
 fn as_list<S: serde::Serializer>(peers: &BTreeMap<(String, String), u64>, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(serde::Serialize)]
     struct Peer<'a> {

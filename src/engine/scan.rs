@@ -259,7 +259,7 @@ impl Scan {
         self.cursor.advance(seen, is_ascending, again);
     }
 
-    /// What the next places hold, and what was seen of them. One round trip; the search stays where it is.
+    /// Asks what the next places hold. One round trip; the search stays where it is.
     async fn ask<T>(
         &self,
         engine: &Engine,

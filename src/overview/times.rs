@@ -16,7 +16,8 @@ pub struct MinuteCounts {
 }
 
 impl MinuteCounts {
-    /// A minute is closed by the first job after it: jobs since then are counted, and belong to the minute of that job.
+    /// Counts up to `now`. A minute is closed by the first job after it: jobs since then are counted, and belong to the
+    /// minute of that job.
     pub(super) fn new(now: u64, most: usize, stored: Minutes) -> Self {
         if stored.previous_at == 0 {
             return Self { total: stored.count, minutes: Vec::new() };

@@ -352,7 +352,7 @@ impl Serialize for JobScheduler {
 }
 
 impl JobScheduler {
-    /// `None` for an entry without a scheduler.
+    /// Reads a stored one; `None` for an entry without a scheduler.
     fn new(stored: StoredScheduler) -> Option<Self> {
         let mut fields: std::collections::BTreeMap<Vec<u8>, String> = stored
             .hash

@@ -127,7 +127,7 @@ impl<'a> Said<'a> {
         }
     }
 
-    /// When the run after one that was due at `prev` is due, seen from `now`; both in ms.
+    /// Returns when the run after one that was due at `prev` is due, seen from `now`; both in ms.
     fn due(&self, prev: Option<u64>, now: u64) -> Result<Due, String> {
         if self.limit.is_some_and(|limit| self.count > limit) || self.end.is_some_and(|end| now > end) {
             return Ok(Due::Never);
@@ -148,7 +148,7 @@ impl<'a> Said<'a> {
         self.start.map_or(ms, |start| start.max(ms))
     }
 
-    /// The options `repeat` of the next run, those of this one being `repeat`.
+    /// Returns the options `repeat` of the next run, those of this one being `repeat`.
     fn next_repeat(&self, mut repeat: Members<'_>) -> String {
         repeat.remove("immediately");
         if self.offset.is_none() {
@@ -162,7 +162,7 @@ impl<'a> Said<'a> {
     }
 }
 
-/// The options of the next run, those of this one being `opts`.
+/// Returns the options of the next run, those of this one being `opts`.
 fn next_opts(key: &str, mut opts: Members<'_>, repeat: String, slot: Option<u64>, now: u64) -> String {
     for name in ["delay", "jobId", "prevMillis"] {
         opts.remove(name);

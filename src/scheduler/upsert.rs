@@ -170,7 +170,7 @@ fn seed(scheduler: &str, repeat: &Repeat) -> Result<Option<String>> {
     Ok(repeat.hash_seed.clone())
 }
 
-/// When the first run by a pattern is due, in ms.
+/// Returns when the first run by a pattern is due, in ms.
 fn first_slot(repeat: &Repeat, seed: Option<&str>, now: u64) -> Result<u64> {
     let pattern = repeat.pattern(seed)?;
     let slot = if repeat.immediately {

@@ -117,8 +117,8 @@ impl JobKinds {
         typescript::module(&kinds, &definitions)
     }
 
-    /// The kinds and all that they are made of. What is read otherwise than it is written, as an option that may be left out
-    /// and never is, has two definitions; that of results has `Result` behind its name.
+    /// Collects the kinds and all that they are made of. What is read otherwise than it is written, as an option that
+    /// may be left out and never is, has two definitions; that of results has `Result` behind its name.
     fn merged(&self) -> (Kinds, Map<String, Value>) {
         let (read, written) = (self.data.definitions(), self.results.definitions());
         let differs = |(name, schema): &(&String, &Value)| read.get(*name).is_some_and(|other| other != *schema);

@@ -103,7 +103,8 @@ pub(crate) fn event_up_to(events: &str, id: EventId) -> Call<Option<EventId>> {
     first("XREVRANGE", events, &id.to_string(), "-")
 }
 
-/// Whether entries of the stream were trimmed away or deleted, ever. True also where the server does not tell: before Redis 7.
+/// Returns whether entries of the stream were ever trimmed away or deleted: also true where the server does not tell,
+/// before Redis 7.
 pub(crate) fn has_lost_entries(events: &str) -> Call<bool> {
     let call = Call::command("read_events", "XINFO").text("STREAM").text(events);
     call.resend(Resend::Reads).read(|value| {

@@ -108,7 +108,8 @@ impl From<Panic> for Fault {
 pub(crate) struct Unread(#[from] pub(crate) Error);
 
 impl Unread {
-    /// Data that is not JSON can never be read. Data of another shape may be, by the next worker of a rollout.
+    /// Returns whether it is useless to try again: data that is not JSON can never be read. Data of another shape may
+    /// be, by the next worker of a rollout.
     pub(super) fn is_final(&self, worker: &WorkerOptions) -> bool {
         use serde_json::error::Category;
         match &self.0 {

@@ -61,7 +61,8 @@ fn held() -> Problem {
     Error::QueueState { op: "remove", problem: "a worker holds the job, or one of its children" }.into()
 }
 
-/// A job takes its children along, in whichever queues they are: its sender must be permitted to remove jobs there too.
+/// Removes a job with its children, in whichever queues they are: the sender must be permitted to remove jobs there
+/// too.
 async fn remove(visit: &Visit, queue: &AnyQueue, id: &str) -> Result<String, Problem> {
     let may = |base: &str| visit.queue_of(base).is_some_and(|queue| visit.may(queue, Action::Remove));
     match queue.engine().remove_permitted(id, may).await? {

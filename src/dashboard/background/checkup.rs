@@ -45,7 +45,7 @@ impl Checkup {
         self.mended.lock().get(&finding).copied()
     }
 
-    /// The findings of a queue, or those about the server, with their places among all.
+    /// Returns the findings of a queue, or those about the server, with their places among all.
     pub(in crate::dashboard) fn of<'a>(&'a self, queue: Option<&'a str>) -> impl Iterator<Item = (usize, &'a Finding)> {
         let all = self.outcome.as_ref().ok().map(|report| &*report.findings).unwrap_or_default();
         all.iter().enumerate().filter(move |(_, finding)| finding.queue.as_deref() == queue)

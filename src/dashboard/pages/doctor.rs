@@ -56,7 +56,7 @@ fn form(visit: &Visit, params: &Params) -> Markup {
     }
 }
 
-/// How far it is in words, and in numbers: of the queues that the visitor sees.
+/// Returns how far it is in words, and in numbers: of the queues that the visitor sees.
 fn progress(visit: &Visit, running: &Running) -> (String, u64, u64) {
     let seen: Vec<&String> = running.names.iter().filter(|name| visit.may_see(name)).collect();
     let of = seen.len() as u64;

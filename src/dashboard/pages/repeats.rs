@@ -91,7 +91,7 @@ async fn build(visit: &Visit, params: &Params) -> Result<Page, Problem> {
     Ok(Page { title: "Schedulers".into(), tab: Tab::Schedulers, live: Some("of=queues".into()), body })
 }
 
-/// The schedulers of these queues, each with its queue; and what went wrong, if anything did.
+/// Returns the schedulers of these queues, each with its queue; and what went wrong, if anything did.
 async fn all_of<'a>(visit: &Visit, rows: &[&'a Row]) -> (Vec<(&'a str, JobScheduler)>, Option<String>) {
     let calls: Vec<_> = rows.iter().take(QUEUES).map(|row| of_queue(visit, &row.name)).collect();
     let answers: Vec<_> = futures::stream::iter(calls).buffered(AT_ONCE).collect().await;

@@ -70,7 +70,7 @@ fn has_secret_word(name: &str) -> bool {
     false
 }
 
-/// Whether a name that sounds like a secret stands anywhere in a text.
+/// Returns whether a name that sounds like a secret stands anywhere in a text.
 pub(in crate::dashboard) fn sounds_secret(text: &str) -> bool {
     let text = &*unescaped(text);
     has_secret_part(text) || text.split(|letter| !is_of_a_name(letter)).any(is_secret)
@@ -120,7 +120,8 @@ pub(in crate::dashboard) fn cover(value: &mut Value) {
     }
 }
 
-/// The text with the passwords of its addresses covered, such as `redis://user:password@host`; none if it has no such.
+/// Returns the text with the passwords of its addresses covered, such as `redis://user:password@host`; none if it has
+/// no such.
 fn without_passwords(text: &str) -> Option<String> {
     let (mut covered, mut rest) = (String::new(), text);
     while let Some(at) = rest.find("://") {
@@ -143,8 +144,8 @@ fn without_passwords(text: &str) -> Option<String> {
     (covered != text).then_some(covered)
 }
 
-/// The text with what stands behind names that sound like secrets covered, as in `?token=abc` and `Authorization: Bearer abc`;
-/// none if it has no such.
+/// Returns the text with what stands behind names that sound like secrets covered, as in `?token=abc` and
+/// `Authorization: Bearer abc`; none if it has no such.
 fn without_assigned(text: &str) -> Option<String> {
     let (mut covered, mut rest) = (String::new(), text);
     while let Some(start) = rest.find(is_of_a_name) {
@@ -162,7 +163,7 @@ fn without_assigned(text: &str) -> Option<String> {
     (covered != text).then_some(covered)
 }
 
-/// From where to where behind a name its value stands, if it is a secret.
+/// Returns from where to where the value behind a name stands, if it is a secret.
 fn value_of(name: &str, after: &str) -> Option<(usize, usize)> {
     let is_quote = |letter: char| matches!(letter, '"' | '\'');
     let sign = after.trim_start_matches(is_quote).trim_start_matches(' ');
@@ -186,7 +187,7 @@ fn value_of(name: &str, after: &str) -> Option<(usize, usize)> {
     Some((from, to))
 }
 
-/// All that a text of JSON says; `None` if it cannot be read, or if a part of it would be left out.
+/// Returns all that a text of JSON says; `None` if it cannot be read, or if a part of it would be left out.
 pub(in crate::dashboard) fn read(text: &str) -> Option<Value> {
     serde_json::from_str::<Whole>(text).ok().map(|whole| whole.0)
 }

@@ -6,7 +6,8 @@ use serde_json::Value;
 /// What stands in place of a job, or a queue, that may not be seen.
 pub(in crate::dashboard) const UNSEEN: &str = "a job that you may not see";
 
-/// A text without the keys of queues that may not be seen; each begins with `<prefix>:`, as far as they are ours.
+/// Returns a text without the keys of queues that may not be seen; each begins with `<prefix>:`, as far as they are
+/// ours.
 pub(in crate::dashboard) fn without_unseen(text: String, prefix: &str, may_see: impl Fn(&str) -> bool) -> String {
     let start = format!("{prefix}:");
     let (mut shown, mut rest) = (String::new(), text.as_str());
@@ -33,7 +34,8 @@ pub(in crate::dashboard) fn without_unseen(text: String, prefix: &str, may_see: 
     if shown == text { shown } else { without_ids(shown) }
 }
 
-/// JSON in which no id stands beside a queue that may not be seen, as it does in what a child stores of its parent.
+/// Returns JSON in which no id stands beside a queue that may not be seen, as it does in what a child stores of its
+/// parent.
 fn without_ids(text: String) -> String {
     match serde_json::from_str(&text) {
         Ok(mut value @ (Value::Object(_) | Value::Array(_))) => {
@@ -47,7 +49,7 @@ fn without_ids(text: String) -> String {
     }
 }
 
-/// Whether there was one.
+/// Covers the ids; returns whether there was one.
 fn cover_ids(value: &mut Value) -> bool {
     let unseen = Value::from(UNSEEN);
     match value {
@@ -62,7 +64,7 @@ fn cover_ids(value: &mut Value) -> bool {
     }
 }
 
-/// How long the rest of a key is that begins here, if its queue may not be seen.
+/// Returns how long the rest of a key is that begins here, if its queue may not be seen.
 fn hidden_key(after: &str, may_see: &impl Fn(&str) -> bool) -> Option<usize> {
     let end = |text: &str, ends: fn(char) -> bool| text.find(ends).unwrap_or(text.len());
     // A name may hold spaces, and in a sentence it ends at one: it has to be seen either way.
@@ -79,7 +81,7 @@ fn hidden_key(after: &str, may_see: &impl Fn(&str) -> bool) -> Option<usize> {
     Some(name + rest_of_key(&after[name..]))
 }
 
-/// Where the rest of a key ends; what follows a backslash belongs to it.
+/// Returns where the rest of a key ends; what follows a backslash belongs to it.
 fn rest_of_key(rest: &str) -> usize {
     let mut letters = rest.char_indices();
     while let Some((at, letter)) = letters.next() {
@@ -92,7 +94,7 @@ fn rest_of_key(rest: &str) -> usize {
     rest.len()
 }
 
-/// What ends a key in JSON and in a sentence.
+/// Returns whether a letter ends a key in JSON or in a sentence.
 fn is_edge(letter: char) -> bool {
     matches!(letter, '"' | '\'' | '\\' | ',' | ')' | ']' | '}' | '\n' | '\r')
 }

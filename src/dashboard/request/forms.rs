@@ -31,7 +31,7 @@ impl Token {
         }
     }
 
-    /// The hidden field of a form.
+    /// Returns the hidden field of a form.
     pub(in crate::dashboard) fn field(&self) -> Markup {
         html! { input type="hidden" name=(FIELD) value=(self.value); }
     }

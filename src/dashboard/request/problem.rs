@@ -38,7 +38,7 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "There is no such page", "Go to the list of queues and search from there.")
     }
 
-    /// What concerns no queue is shown to those who may see one.
+    /// Refuses what concerns no queue to those who may see none.
     pub(in crate::dashboard) fn nothing_seen() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
@@ -82,7 +82,7 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Too many pages are open", "Close some, and reload this one.")
     }
 
-    /// What has come of it, in a line.
+    /// Returns what has come of it, in a line.
     pub(in crate::dashboard) fn outcome(&self) -> &str {
         self.detail.as_ref().unwrap_or(&self.title)
     }

@@ -112,17 +112,17 @@ impl Visit {
         self.without_unseen(self.app.hooks.redaction.text(&Shown { queue, name, field }, text))
     }
 
-    /// What Redis or a reader says of a queue, which may quote what is stored there.
+    /// Shows what Redis or a reader says of a queue, which may quote what is stored there.
     pub(in crate::dashboard) fn problem(&self, queue: &str, problem: &str) -> String {
         self.text(queue, "", Field::Other, problem)
     }
 
-    /// A text that names no queue that may not be seen.
+    /// Takes the names of queues that may not be seen out of a text.
     fn without_unseen(&self, text: String) -> String {
         without_unseen(text, self.app.client.prefix(), |queue| self.may_see(queue))
     }
 
-    /// The name of the queue whose base key this is, if it is one of those that the dashboard is about.
+    /// Returns the name of the queue whose base key this is, if it is one of those that the dashboard is about.
     pub(in crate::dashboard) fn queue_of<'a>(&self, base: &'a str) -> Option<&'a str> {
         let name = base.strip_prefix(self.app.client.prefix())?.strip_prefix(':')?.strip_suffix(':')?;
         (!name.contains(':')).then_some(name)

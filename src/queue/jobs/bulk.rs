@@ -33,7 +33,7 @@ enum What {
 }
 
 impl What {
-    /// Whether a job that it is done to may stand further on among those that are still to be looked at.
+    /// Returns whether a job that it is done to may stand further on among those that are still to be looked at.
     fn replaces(&self) -> bool {
         matches!(self, Self::ChangePriority(_) | Self::ChangeDelay(_))
     }

@@ -59,7 +59,7 @@ async fn all_exist(client: &Client, queues: &[String]) -> Outcome {
     Ok(())
 }
 
-/// The doctor as the arguments want it, which tells `spinner` how far it is.
+/// Returns the doctor as the arguments want it, which tells `spinner` how far it is.
 fn asked(client: &Client, args: &Doctor, spinner: &ProgressBar) -> oxmq::doctor::Doctor {
     let told = spinner.clone();
     let hear = move |stage: &Stage| told.set_message(say::short(&stage.to_string(), 70));
