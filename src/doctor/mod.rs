@@ -136,17 +136,7 @@ impl Doctor {
         for server in &servers {
             server::examine(server, &mut report).await?;
         }
-        // A queue that cannot be examined does not hide the others.
-        let mut usable = BTreeMap::new();
-        for (name, engine) in engines {
-            match queue::has_wrong_types(&engine, &mut report).await {
-                Ok(true) => continue,
-                Ok(false) => {}
-                Err(error) => report.leave_out(Some(&name), format!("the types of its keys: {error}")),
-            }
-            usable.insert(name, engine);
-        }
-        let engines = usable;
+        let engines = usable(engines, &mut report).await;
         let mut suspects: BTreeMap<&str, Vec<Suspect>> = BTreeMap::new();
         for (number, (name, engine)) in (1..).zip(&engines) {
             self.told.hear(&Stage::Queue { name: name.clone(), number, of: engines.len() as u64 });
@@ -232,6 +222,20 @@ fn peers(
         }
     }
     peers
+}
+
+/// Returns the queues that can be examined. One whose keys have wrong types is reported, and does not hide the others.
+async fn usable(engines: BTreeMap<String, Engine>, report: &mut Diagnosis) -> BTreeMap<String, Engine> {
+    let mut usable = BTreeMap::new();
+    for (name, engine) in engines {
+        match queue::has_wrong_types(&engine, report).await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => report.leave_out(Some(&name), format!("the types of its keys: {error}")),
+        }
+        usable.insert(name, engine);
+    }
+    usable
 }
 
 /// Returns the suspects of a queue that look the same a second time.

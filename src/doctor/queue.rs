@@ -13,7 +13,7 @@ use crate::script::examine_jobs::{count_events, is_in, owner_of, ttl_of, type_of
 use crate::script::list_schedulers::StoredScheduler;
 use crate::script::mend_job::mend_job;
 use crate::script::probe_jobs::probe_jobs;
-use crate::state::JobState;
+use crate::state::{JobCounts, JobState};
 
 /// From how many finished jobs on this is reported.
 const MANY_FINISHED: u64 = 100_000;
@@ -114,19 +114,24 @@ pub(super) async fn examine(
     if let Some(version) = summary.version {
         report.versions.insert(name.clone(), version);
     }
+    leave_out(&name, &counts, summary.schedulers, places, report);
+    Ok(())
+}
+
+/// Reports of what only a part is looked at.
+fn leave_out(name: &str, counts: &JobCounts, schedulers: u64, places: u64, report: &mut Diagnosis) {
     for state in JobState::ALL {
         if counts.get(state) > places {
-            report.leave_out(Some(&name), format!("{places} of {} {state} jobs were looked at", counts.get(state)));
+            report.leave_out(Some(name), format!("{places} of {} {state} jobs were looked at", counts.get(state)));
         }
     }
     let parents = counts.get(JobState::WaitingChildren);
     if parents > PARENTS.unsigned_abs() {
-        report.leave_out(Some(&name), format!("{PARENTS} of {parents} parents were asked why they wait"));
+        report.leave_out(Some(name), format!("{PARENTS} of {parents} parents were asked why they wait"));
     }
-    if summary.schedulers > SCHEDULERS.unsigned_abs() {
-        report.leave_out(Some(&name), format!("{SCHEDULERS} of {} job schedulers were looked at", summary.schedulers));
+    if schedulers > SCHEDULERS.unsigned_abs() {
+        report.leave_out(Some(name), format!("{SCHEDULERS} of {schedulers} job schedulers were looked at"));
     }
-    Ok(())
 }
 
 /// Returns what looks wrong, but may only be in the middle of a move.
