@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn rules() {
+    fn a_jitter_or_delay_out_of_range_is_refused() {
         assert!(Backoff::fixed(ms(5)).jitter(1.0).check().is_ok());
         for bad in [
             Backoff::fixed(ms(5)).jitter(1.01),

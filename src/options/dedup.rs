@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rules() {
+    fn no_id_and_a_ttl_out_of_range_are_refused() {
         let with_ttl = |ttl| Deduplication::new("a:b é").ttl(ttl).check();
         assert!(Deduplication::new("a:b é").extend().replace().keep_last_if_active().reschedule().check().is_ok());
         assert!(with_ttl(Duration::from_millis(1)).is_ok());

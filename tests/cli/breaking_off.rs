@@ -81,34 +81,34 @@ fn number(text: &str) -> usize {
 }
 
 #[tokio::test]
-async fn retry() {
+async fn retry_can_be_broken_off() {
     let long = Long::new(JobState::Failed).await;
     long.in_steps("retry q --all --yes", async || long.count(JobState::Failed).await).await;
     assert_eq!(long.count(JobState::Waiting).await, JOBS);
 }
 
 #[tokio::test]
-async fn promote() {
+async fn promote_can_be_broken_off() {
     let long = Long::new(JobState::Delayed).await;
     long.in_steps("promote q --all --yes", async || long.count(JobState::Delayed).await).await;
     assert_eq!(long.count(JobState::Waiting).await, JOBS);
 }
 
 #[tokio::test]
-async fn clean() {
+async fn clean_can_be_broken_off() {
     let long = Long::new(JobState::Completed).await;
     long.in_steps("clean q --older 1h --yes", async || long.count(JobState::Completed).await).await;
 }
 
 #[tokio::test]
-async fn priority() {
+async fn priority_can_be_broken_off() {
     let long = Long::new(JobState::Waiting).await;
     long.in_steps("priority q -s waiting --all --to 7 --yes", async || long.count(JobState::Waiting).await).await;
     assert_eq!(long.count(JobState::Prioritized).await, JOBS);
 }
 
 #[tokio::test]
-async fn delay() {
+async fn delay_can_be_broken_off() {
     let long = Long::new(JobState::Delayed).await;
     let left = async || {
         let mut count = redis::cmd("ZCOUNT");
@@ -120,7 +120,7 @@ async fn delay() {
 }
 
 #[tokio::test]
-async fn move_to_another_queue() {
+async fn move_to_another_queue_can_be_broken_off() {
     let long = Long::new(JobState::Waiting).await;
     let other: Queue = long.on.client.queue("other").open().unwrap();
     long.in_steps("move q --to other --all --yes", async || long.count(JobState::Waiting).await).await;
@@ -128,7 +128,7 @@ async fn move_to_another_queue() {
 }
 
 #[tokio::test]
-async fn drain_and_obliterate() {
+async fn drain_and_obliterate_can_be_broken_off() {
     for words in ["drain q --yes", "obliterate q --yes"] {
         let long = Long::new(JobState::Waiting).await;
         let left = async || usize::try_from(long.on.queue.get_job_counts(&[]).await.unwrap().total()).unwrap();
@@ -141,7 +141,7 @@ async fn drain_and_obliterate() {
 }
 
 #[tokio::test]
-async fn import_and_export() {
+async fn import_and_export_can_be_broken_off() {
     let long = Long::new(JobState::Failed).await;
     let many: String = (1..=JOBS).map(|n| format!("{{\"name\":\"new\",\"data\":{n}}}\n")).collect();
     let added = async || long.count(JobState::Waiting).await;
@@ -163,7 +163,7 @@ async fn import_and_export() {
 }
 
 #[tokio::test]
-async fn doctor() {
+async fn doctor_can_be_broken_off() {
     let long = Long::new(JobState::Failed).await;
     // The jobs are gone, and their ids are left.
     let delete = "for n = 1, tonumber(ARGV[1]) do redis.call('DEL', KEYS[1] .. 'j' .. n) end";
@@ -186,7 +186,7 @@ async fn doctor() {
 }
 
 #[tokio::test]
-async fn types() {
+async fn types_can_be_broken_off() {
     let long = Long::new(JobState::Failed).await;
     let passed = long.proxy.counters().down;
     let has_begun = async || long.proxy.counters().down > passed + 60_000;

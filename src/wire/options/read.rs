@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest() {
+    fn each_other_option_is_read_as_it_is_stored() {
         let options = parse(
             r#"{"tm":false,"omc":true,"de":{"id":42},"parent":{"id":7,"queue":"p:q","x":1},"priority":-1,"delay":0.5,
                 "timestamp":1700000000000.2,"jobId":"j","repeat":{"every":500, "count":1},"repeatJobKey":"k",
