@@ -212,48 +212,64 @@ impl Dialer {
                     false => Ok(dialed),
                 }
             }
-            Target::Sentinels(sentinels) => {
-                let address = at.insert(sentinels.find().await?);
-                let until = {
-                    let (sentinels, address) = (Arc::clone(sentinels), address.clone());
-                    Box::pin(async move { sentinels.left(&address).await })
-                };
-                tokio::select! {
-                    dialed = self.open_at(address, Some(until), name) => {
-                        let mut dialed = dialed?;
-                        let is_replica = match dialed.server.is_replica {
-                            Some(is_replica) => is_replica,
-                            None => says_replica(&mut dialed.connection).await?,
-                        };
-                        match is_replica {
-                            true => Err(RedisError::from((ErrorKind::Io, "the server is a replica"))),
-                            false => Ok(dialed),
-                        }
-                    }
-                    // An address that leads nowhere may use up all the time that there is.
-                    () = sentinels.left(address) => {
-                        Err(RedisError::from((ErrorKind::Io, "another server is the master")))
-                    }
-                }
-            }
+            Target::Sentinels(sentinels) => self.open_master(sentinels, name, at).await,
             Target::Node(address, _) => self.open_at(at.insert(address.clone()), None, name).await,
-            Target::Slot(slot, topology) => {
-                let slot = *slot;
-                let address = at.insert(topology.owner(slot).ok_or_else(no_owner)?);
-                let until = {
-                    let (topology, address) = (Arc::clone(topology), address.clone());
-                    Box::pin(async move { topology.left(slot, &address).await })
-                };
-                tokio::select! {
-                    dialed = self.open_at(address, Some(until), name) => dialed,
-                    () = topology.left_asking(slot, address) => {
-                        Err(RedisError::from((ErrorKind::Io, "another node has the slot")))
-                    }
-                }
-            }
+            Target::Slot(slot, topology) => self.open_owner(*slot, topology, name, at).await,
             Target::Cluster(topology) => {
                 let address = at.insert(fastrand::choice(topology.masters()).ok_or_else(no_owner)?);
                 self.open_at(address, None, name).await
+            }
+        }
+    }
+
+    /// Opens a connection to the master that the sentinels name, and gives up once they name another.
+    async fn open_master(
+        &self,
+        sentinels: &Arc<Sentinels>,
+        name: Option<&str>,
+        at: &mut Option<Address>,
+    ) -> std::result::Result<Dialed, RedisError> {
+        let address = at.insert(sentinels.find().await?);
+        let until = {
+            let (sentinels, address) = (Arc::clone(sentinels), address.clone());
+            Box::pin(async move { sentinels.left(&address).await })
+        };
+        tokio::select! {
+            dialed = self.open_at(address, Some(until), name) => {
+                let mut dialed = dialed?;
+                let is_replica = match dialed.server.is_replica {
+                    Some(is_replica) => is_replica,
+                    None => says_replica(&mut dialed.connection).await?,
+                };
+                match is_replica {
+                    true => Err(RedisError::from((ErrorKind::Io, "the server is a replica"))),
+                    false => Ok(dialed),
+                }
+            }
+            // An address that leads nowhere may use up all the time that there is.
+            () = sentinels.left(address) => {
+                Err(RedisError::from((ErrorKind::Io, "another server is the master")))
+            }
+        }
+    }
+
+    /// Opens a connection to the node that owns a slot, and gives up once another one owns it.
+    async fn open_owner(
+        &self,
+        slot: u16,
+        topology: &Arc<Topology>,
+        name: Option<&str>,
+        at: &mut Option<Address>,
+    ) -> std::result::Result<Dialed, RedisError> {
+        let address = at.insert(topology.owner(slot).ok_or_else(no_owner)?);
+        let until = {
+            let (topology, address) = (Arc::clone(topology), address.clone());
+            Box::pin(async move { topology.left(slot, &address).await })
+        };
+        tokio::select! {
+            dialed = self.open_at(address, Some(until), name) => dialed,
+            () = topology.left_asking(slot, address) => {
+                Err(RedisError::from((ErrorKind::Io, "another node has the slot")))
             }
         }
     }
