@@ -57,18 +57,20 @@ local function finish_alike(batch, codes)
   trim_events(0)
   local jobs, locks, runs, places, args = batch.jobs, batch.locks, batch.runs, batch.places, ARGV
   local finished_on = args[1]
-  local unlocked, kept = with_room(n), with_room(2 * n)
+  local all = n == batch.total
+  local unlocked, kept = all and locks or with_room(n), with_room(2 * n)
   for k = 1, n do
     local id, i = ids[k], alike[k]
     local run, value = runs[i], args[places[i] + 1]
-    codes[i], unlocked[k], kept[2 * k - 1], kept[2 * k] = OK, locks[i], finished_on, id
+    kept[2 * k - 1], kept[2 * k] = finished_on, id
+    if not all then codes[i], unlocked[k] = OK, locks[i] end
     if run.rule ~= "0" then
       call("HSET", jobs[i], "returnvalue", value, "finishedOn", finished_on, "atm", run.made)
     end
     newest_event = call("XADD", EVENTS, "*", "event", "completed", "jobId", id, "returnvalue", value, "prev", "active")
   end
   call("DEL", unpack(unlocked, 1, n))
-  call("SREM", base .. "stalled", unpack(ids, 1, n))
+  if batch.any_stalled then call("SREM", base .. "stalled", unpack(ids, 1, n)) end
   if batch.any_ruled then
     on_demand().apply_rules(batch, alike, ids, n)
   else

@@ -47,14 +47,14 @@ local function read_batch(first)
   end
   local batch = {
     places = places, jobs = jobs, locks = locks, runs = runs, tokens = tokens, total = total, any_done = any_done,
-    any_ruled = any_ruled, any_waiting = any_waiting, families = false, held = false,
+    any_ruled = any_ruled, any_waiting = any_waiting, any_stalled = false, families = false, held = false,
   }
   if total > 0 then
     batch.held = call("MGET", unpack(locks, 1, total))
     relatives[n + 1] = base .. "oxmq:cancels"
     batch.families = n > 0 and call("EXISTS", unpack(relatives, 1, n + 1)) > 0
     -- As in `read_settings`: a key of a wrong type fails the call before the first write.
-    call("SCARD", base .. "stalled")
+    batch.any_stalled = call("SCARD", base .. "stalled") > 0
     call("ZCARD", base .. "completed")
     call("ZCARD", base .. "failed")
     call("ZCARD", base .. "waiting-children")

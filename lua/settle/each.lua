@@ -14,17 +14,9 @@ end
 
 -- Applies each outcome that has no code yet, and sets its code. `tally` counts them.
 local function finish_each(batch, codes, tally)
-  local unlocked, freed = {}, {}
+  local unlocked, freed, is_trimmed = {}, {}, tally.settled > 0
   -- Finished jobs with their scores that are not yet in their sets, and the retention rule of these jobs.
   local record = { completed = {}, failed = {}, alone = batch.total == 1 }
-  -- Counts an attempt that finished its job. The first one trims the event stream, for all.
-  local function count_ended()
-    tally.ended = tally.ended + 1
-    if tally.ended == 1 then
-      keep_cap()
-      trim_events(0)
-    end
-  end
   for i = 1, batch.total do
     if not codes[i] then
       local place, job, run = batch.places[i], batch.jobs[i], batch.runs[i]
@@ -34,19 +26,25 @@ local function finish_each(batch, codes, tally)
       if not code and call("LREM", ACTIVE, "-1", id) == 0 then code = NOT_IN_STATE end
       codes[i] = code or OK
       if not code then
+        -- The first of these events trims the stream, for all; `put_delayed` trims it, and Node does not for "children".
+        if not is_trimmed and kind ~= "delayed" and kind ~= "children" then
+          keep_cap()
+          trim_events(0)
+          is_trimmed = true
+        end
         tally.settled = tally.settled + 1
         local is_cancelled = held[5] and take_request(id, token)
         if token ~= "0" then
           unlocked[#unlocked + 1], freed[#freed + 1] = batch.locks[i], id
         end
         if kind == "completed" then
-          count_ended()
+          tally.ended = tally.ended + 1
           tally.completed = tally.completed + 1
           local value, keep = ARGV[place + 2], ARGV[place + 3]
           if run then value, keep = ARGV[place + 1], run.rule or "-1" end
           finish(kind, id, job, held, value, keep, "returnvalue", record)
         elseif kind == "failed" then
-          count_ended()
+          tally.ended = tally.ended + 1
           tally.failed = tally.failed + 1
           end_failed(id, job, held, place - 1, record)
         elseif is_cancelled then

@@ -1,17 +1,26 @@
 -- Applies outcomes other than a simple completion.
-local function write_reason(job, reason, stacktrace, tm)
-  if reason == "" then return end
-  call("HSET", job, "failedReason", reason, "stacktrace", stacktrace)
+
+-- Writes why an attempt failed, and with `made` how many were made, with one command.
+local function write_reason(job, reason, stacktrace, tm, made)
+  if reason == "" then
+    if made then call("HSET", job, "atm", made) end
+    return
+  end
+  if made then
+    call("HSET", job, "failedReason", reason, "stacktrace", stacktrace, "atm", made)
+  else
+    call("HSET", job, "failedReason", reason, "stacktrace", stacktrace)
+  end
   if tm ~= "" then call("HSET", job, "tm", tm) end
+end
+
+-- Returns how many attempts were made with this one. A counter that is no number counts as 0.
+local function attempts_with_this(held)
+  return digits(number_of(held[2]) + 1)
 end
 
 local function priority_of(job)
   return number_of(call("HGET", job, "priority"))
-end
-
-local function spend_attempt(job)
-  -- A counter that is no number counts as 0.
-  if type(redis.pcall("HINCRBY", job, "atm", "1")) ~= "number" then call("HSET", job, "atm", "1") end
 end
 
 -- Returns why the outcome of a job with relatives or a deduplication cannot be applied, or nothing. It reads every key
@@ -122,17 +131,16 @@ end
 local function end_retry(id, job, arg, held)
   local ready = ids_due(tonumber(ARGV[1]))
   if ready then promote(ready) end
-  write_reason(job, ARGV[arg + 3], ARGV[arg + 4], ARGV[arg + 6])
+  write_reason(job, ARGV[arg + 3], ARGV[arg + 4], ARGV[arg + 6], attempts_with_this(held))
   drop_deferred_failure(job, held)
   put_ready(id, priority_of(job), ARGV[arg + 5] == "1")
-  spend_attempt(job)
-  announce("waiting", id, "prev", "active")
+  call("XADD", EVENTS, "*", "event", "waiting", "jobId", id, "prev", "active")
 end
 
 local function end_delayed(id, job, arg, held)
-  write_reason(job, ARGV[arg + 3], ARGV[arg + 4], ARGV[arg + 7])
+  local made = ARGV[arg + 6] == "1" and attempts_with_this(held)
+  write_reason(job, ARGV[arg + 3], ARGV[arg + 4], ARGV[arg + 7], made)
   drop_deferred_failure(job, held)
-  if ARGV[arg + 6] == "1" then spend_attempt(job) end
   call("HSET", job, "delay", ARGV[arg + 5])
   keep_cap()
   put_delayed(id, due_time(tonumber(ARGV[1]), tonumber(ARGV[arg + 5])))
@@ -140,7 +148,7 @@ end
 
 local function end_waiting(id, job)
   put_first(id, priority_of(job))
-  announce("waiting", id, "prev", "active")
+  call("XADD", EVENTS, "*", "event", "waiting", "jobId", id, "prev", "active")
 end
 
 local function end_children(id, job, _, held)

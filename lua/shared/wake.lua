@@ -4,7 +4,11 @@ local PLACES = 4096
 -- Writes the marker. Its member "0" tells workers that there may be a job to fetch, its member "1" when the next
 -- delayed job is due. `anyway` skips the check whether the queue may start another job.
 local function wake(anyway)
-  if anyway or headroom() > 0 then call("ZADD", MARKER, "0", "0") end
+  if settings.is_awake then return end
+  if anyway or headroom() > 0 then
+    call("ZADD", MARKER, "0", "0")
+    settings.is_awake = true
+  end
 end
 
 -- Wakes a worker after a job has left `active`, which frees a place under the global concurrency. Without a global
