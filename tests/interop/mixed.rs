@@ -331,8 +331,7 @@ async fn wait_for_each_other(version: BullMq) {
     assert_eq!(wait("j4").await, Ok(json!({ "n": 4, "by": "oxmq" })));
     assert_eq!(wait("j3").await, Err("failure 3 of 3".to_owned()));
     // Also if the job is removed when it finishes.
-    let gone =
-        json!({ "name": "node", "data": data(8), "opts": { "jobId": "gone", "removeOnComplete": true, "delay": 100 } });
+    let gone = json!({ "name": "node", "data": data(8), "opts": { "jobId": "gone", "removeOnComplete": true, "delay": 1_000 } });
     mixed.call("add", gone).await;
     assert_eq!(wait("gone").await, Ok(json!({ "n": 8, "by": "oxmq" })));
     worker.close().await;
