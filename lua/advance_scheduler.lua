@@ -12,7 +12,8 @@ ARGV    1 scheduler  its id
         9 lifo       "1" or "0"
         10 deid      its deduplication id; may be empty
         11 legacy    "1" if the id may be the key of a repeatable job of an old BullMQ version
-        12 revives   "1" to revive a stopped scheduler: the producer must be gone or finished; may be left out
+        12 revives   "1" to revive a stopped scheduler: the producer must be gone or finished; "2" to put back the
+                     producer itself, which must be gone; may be left out
         13 catch up  how many missed slots are made up; may be left out
         14 token     of the producer, if runs must not overlap: it is removed without being run while an earlier
                      run has not finished; empty otherwise, may be left out
@@ -51,6 +52,8 @@ if not prev or producer ~= "repeat:" .. scheduler .. ":" .. prev then
   return answer(2, "")
 end
 
+local puts_back = ARGV[12] == "2"
+if puts_back and is_job(base .. producer) ~= false then return { 2, "" } end
 if ARGV[12] == "1" and is_job(base .. producer) ~= false
   and not (call("ZSCORE", base .. "completed", producer) or call("ZSCORE", base .. "failed", producer)) then
   return { 2, "" }
@@ -102,7 +105,9 @@ if ARGV[15] == "1" then
 end
 
 local every, slot = tonumber(held[3] or ARGV[5]), tonumber(ARGV[4])
-if every and every > 0 then
+if puts_back then
+  slot = tonumber(prev)
+elseif every and every > 0 then
   slot = slot_after(tonumber(prev), every, now, number_of(held[4] or ARGV[6]), tonumber(ARGV[13] or "0"))
 end
 if not slot or slot ~= slot or math.abs(slot) > MOST then return { 4, "" } end
@@ -122,7 +127,8 @@ end
 if token ~= "" and not skips then call("HSET", entry, "running", producer) end
 
 if adopted then call("HSET", entry, "data", adopted) end
-call("HINCRBY", entry, "ic", "1")
+-- A run that is put back was counted when it was made.
+if not puts_back then call("HINCRBY", entry, "ic", "1") end
 store_run(scheduler, slot, now, {
   name = name, data = data or adopted or "{}", opts = ARGV[7], priority = ARGV[8], lifo = ARGV[9], deid = ARGV[10],
 })

@@ -36,7 +36,8 @@ pub enum FindingKind {
     OrphanedParts,
     /// Deduplications without a time to live stand for jobs that do not exist, so that adds are dropped.
     DeadDeduplication,
-    /// Job schedulers have stopped: their current run is over, and there is no next one.
+    /// Job schedulers have stopped: their current run is over, and there is no next one, or somebody has deleted the next
+    /// one before it was due.
     StoppedSchedulers,
     /// Repeatable jobs of BullMQ 5 have no next run, and nothing tells whether they have reached their limit.
     UnclearRepeatables,
@@ -108,7 +109,7 @@ impl FindingKind {
             Self::LockWithoutJob => "a worker was killed while it finished a job; mending deletes the locks",
             Self::OrphanedParts => "they only take memory; mending deletes them",
             Self::DeadDeduplication => "every add with that id is dropped; mending ends the deduplication",
-            Self::StoppedSchedulers => "a run was deleted by hand; mending adds the next one",
+            Self::StoppedSchedulers => "a run was deleted by hand; mending adds the next one, or the deleted one if it is not due yet",
             Self::UnclearRepeatables => {
                 "only their runs told how often they repeat, and these are gone: upsert a job scheduler for each that shall go on, and remove the others"
             }

@@ -4,6 +4,7 @@ mod finding;
 mod keys;
 mod memory;
 mod queue;
+mod schedulers;
 mod server;
 mod stage;
 

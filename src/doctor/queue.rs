@@ -1,16 +1,13 @@
 //! Finds what is wrong with one queue, from its own lists and settings.
 
-use std::time::Duration;
-
 use super::finding::{Diagnosis, Finding, FindingKind, Suspect};
-use super::keys;
+use super::schedulers::{LATE_MS, MOST};
+use super::{keys, schedulers};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::flow::WaitsFor;
 use crate::keys::is_no_job;
-use crate::scheduler::{self, Fate};
 use crate::script::examine_jobs::{count_events, is_in, owner_of, ttl_of, type_of};
-use crate::script::list_schedulers::StoredScheduler;
 use crate::script::mend_job::mend_job;
 use crate::script::probe_jobs::probe_jobs;
 use crate::state::{JobCounts, JobState};
@@ -18,14 +15,8 @@ use crate::state::{JobCounts, JobState};
 /// From how many finished jobs on this is reported.
 const MANY_FINISHED: u64 = 100_000;
 
-/// How long a job may wait, or be overdue, before this is reported, in ms.
-const LATE_MS: u64 = 60_000;
-
 /// How many parents are asked why they wait.
 const PARENTS: i64 = 500;
-
-/// How many schedulers are looked at.
-const SCHEDULERS: i64 = 1_000;
 
 /// How many places one read looks at.
 const PAGE: i64 = 2_000;
@@ -129,8 +120,8 @@ fn leave_out(name: &str, counts: &JobCounts, schedulers: u64, places: u64, repor
     if parents > PARENTS.unsigned_abs() {
         report.leave_out(Some(name), format!("{PARENTS} of {parents} parents were asked why they wait"));
     }
-    if schedulers > SCHEDULERS.unsigned_abs() {
-        report.leave_out(Some(name), format!("{SCHEDULERS} of {schedulers} job schedulers were looked at"));
+    if schedulers > MOST.unsigned_abs() {
+        report.leave_out(Some(name), format!("{MOST} of {schedulers} job schedulers were looked at"));
     }
 }
 
@@ -157,7 +148,7 @@ pub(super) async fn suspects(engine: &Engine, places: u64) -> Result<Vec<Suspect
             from = to + 1;
         }
     }
-    suspects.extend(stopped_schedulers(engine).await?);
+    suspects.extend(schedulers::stopped(engine).await?);
     for id in engine.get_ranges(&[JobState::WaitingChildren], 0, PARENTS - 1, true).await? {
         if is_stuck(engine, &id).await? {
             suspects.push(Suspect::new(FindingKind::StuckParents, id));
@@ -199,47 +190,6 @@ async fn started(engine: &Engine, id: &str) -> Result<Option<String>> {
     }))
 }
 
-/// Returns schedulers whose current run is over, or in no list or set, with the time at which it was due. Those that have
-/// reached their limit or end are not among them.
-async fn stopped_schedulers(engine: &Engine) -> Result<Vec<Suspect>> {
-    let now = engine.clock.now_ms();
-    let mut stopped = Vec::new();
-    for mut stored in engine.list_schedulers(0, SCHEDULERS - 1, true).await? {
-        let is_past = stored.slot.parse::<u64>().is_ok_and(|slot| slot.saturating_add(LATE_MS) < now);
-        if !is_past || stored.hash.is_empty() {
-            continue;
-        }
-        let run = format!("repeat:{}:{}", stored.id, stored.slot);
-        let kind = match engine.get_stored_job(&run).await? {
-            Some(job) => {
-                let opts = match &job {
-                    Ok(job) => job.opts_text(),
-                    Err(bad) => bad.partial.opts_text(),
-                };
-                stored.hash.push((b"run".to_vec(), opts.as_bytes().to_vec()));
-                match engine.get_state(&run).await? {
-                    JobState::Unknown => Some(FindingKind::StoppedSchedulers),
-                    JobState::Completed | JobState::Failed => kind_of(&stored, now),
-                    _ => None,
-                }
-            }
-            None => kind_of(&stored, now),
-        };
-        stopped.extend(kind.map(|kind| Suspect { mark: stored.slot, ..Suspect::new(kind, stored.id) }));
-    }
-    Ok(stopped)
-}
-
-/// Returns what is wrong with a scheduler whose current run is over, by the rule by which workers go on with it.
-fn kind_of(stored: &StoredScheduler, now: u64) -> Option<FindingKind> {
-    match scheduler::fate_of(stored, now) {
-        Ok(Fate::Ended) => None,
-        Ok(Fate::Unclear) => Some(FindingKind::UnclearRepeatables),
-        // Workers tell why one cannot go on.
-        Ok(Fate::GoesOn(_)) | Err(_) => Some(FindingKind::StoppedSchedulers),
-    }
-}
-
 async fn is_stuck(engine: &Engine, id: &str) -> Result<bool> {
     Ok(WaitsFor::read(engine, id).await?.is_some_and(|why| why.is_stuck()))
 }
@@ -268,7 +218,7 @@ pub(super) async fn is_still_so(engine: &Engine, suspect: &Suspect) -> Result<bo
             }
         }
         FindingKind::StoppedSchedulers | FindingKind::UnclearRepeatables => {
-            let again = stopped_schedulers(engine).await?;
+            let again = schedulers::stopped(engine).await?;
             again.iter().any(|other| other.kind == suspect.kind && other.id == *id && other.mark == suspect.mark)
         }
         FindingKind::StuckParents => is_stuck(engine, id).await?,
@@ -296,10 +246,7 @@ pub(super) async fn mend(engine: &Engine, finding: &Finding) -> Result<u64> {
             let cap = engine.get_meta().await?.max_len_events.unwrap_or(10_000);
             engine.trim_events(cap).await
         }
-        FindingKind::StoppedSchedulers => {
-            let revived = scheduler::revive(engine, Duration::from_millis(1)).await?;
-            Ok(revived.iter().filter(|run| run.is_ok()).count() as u64)
-        }
+        FindingKind::StoppedSchedulers => schedulers::mend(engine, &finding.suspects).await,
         _ => {
             let mut mended = 0;
             for suspect in &finding.suspects {

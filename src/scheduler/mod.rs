@@ -13,7 +13,7 @@ mod upsert;
 pub use repeat::{Overlap, Repeat, Runs};
 pub(crate) use revive::revive;
 #[cfg(feature = "doctor")]
-pub(crate) use revive::{Fate, fate_of};
+pub(crate) use revive::{Fate, fate_of, same_run};
 pub(crate) use upsert::{Template, plan};
 #[cfg(feature = "dashboard")]
 pub(crate) use upsert::{replan, seed_of};

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::pattern::Pattern;
 use super::repeat::MOST_CAUGHT_UP;
 use crate::options::{MAX_PRIORITY, MAX_SAFE};
-use crate::script::advance_scheduler::Advance;
+use crate::script::advance_scheduler::{Advance, Revives};
 use crate::wire::job::RawJob;
 use crate::wire::json;
 
@@ -48,18 +48,27 @@ pub(crate) fn after(key: &str, job: &RawJob, now: u64) -> Result<NextRun, String
         Due::Never => return Ok(NextRun::Ended),
     };
     Ok(NextRun::Run(Box::new(Advance {
-        slot,
-        every: said.every,
-        offset: said.offset,
         opts: next_opts(key, opts, said.next_repeat(repeat), slot, now),
-        priority: job.options.priority.map_or(0, json::count).min(MAX_PRIORITY),
-        lifo: job.options.lifo,
-        deduplication_id: job.options.deduplication_id.clone(),
-        may_be_legacy: may_be_legacy(key),
-        catch_up: u32::try_from(said.catch_up).unwrap_or(0),
-        skips: said.skips,
-        ..Advance::of(key, job)
+        ..said.advance(key, job, slot)
     })))
+}
+
+/// Returns what creates the run `job` of the scheduler `key` again, which is due at `slot`, in ms.
+///
+/// # Errors
+///
+/// Why its options cannot be read, for people.
+#[cfg(feature = "doctor")]
+pub(super) fn again(key: &str, job: &RawJob, slot: u64, now: u64) -> Result<Advance, String> {
+    let mut opts = members(job.opts_text())?;
+    let repeat_text = opts.remove("repeat").map_or("", |repeat| repeat.get());
+    let repeat = members(repeat_text).map_err(|_| "the job has no options `repeat`".to_owned())?;
+    let mut said = Said::read(&repeat)?;
+    // It has the number of the run after this one.
+    said.count = said.count.saturating_sub(1).max(1);
+    let by_pattern = said.pattern.as_ref().map(|_| slot);
+    let opts = next_opts(key, opts, said.next_repeat(repeat), by_pattern, now);
+    Ok(Advance { opts, revives: Revives::WithSameRun, skips: false, ..said.advance(key, job, by_pattern) })
 }
 
 /// What the options of a run say about repetition.
@@ -144,6 +153,22 @@ impl<'a> Said<'a> {
         Ok(slot.map_or(Due::Never, Due::At))
     }
 
+    /// Returns what creates a run that is due at `slot`, without its options.
+    fn advance(&self, key: &str, job: &RawJob, slot: Option<u64>) -> Advance {
+        Advance {
+            slot,
+            every: self.every,
+            offset: self.offset,
+            priority: job.options.priority.map_or(0, json::count).min(MAX_PRIORITY),
+            lifo: job.options.lifo,
+            deduplication_id: job.options.deduplication_id.clone(),
+            may_be_legacy: may_be_legacy(key),
+            catch_up: u32::try_from(self.catch_up).unwrap_or(0),
+            skips: self.skips,
+            ..Advance::of(key, job)
+        }
+    }
+
     fn not_before_start(&self, ms: u64) -> u64 {
         self.start.map_or(ms, |start| start.max(ms))
     }
@@ -193,7 +218,7 @@ impl Advance {
             lifo: false,
             deduplication_id: None,
             may_be_legacy: false,
-            revives: false,
+            revives: Revives::No,
             catch_up: 0,
             skips: false,
             is_last: false,

@@ -3,7 +3,7 @@
 use super::next::{self, Members, NextRun, members, object, quoted};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::script::advance_scheduler::{Advance, Advanced};
+use crate::script::advance_scheduler::{Advance, Advanced, Revives};
 use crate::script::list_schedulers::StoredScheduler;
 use crate::wire::job::RawJob;
 use crate::wire::json;
@@ -61,18 +61,30 @@ pub(crate) enum Fate {
 
 /// Returns what follows the run that is over, as its options would have said.
 pub(crate) fn fate_of(stored: &StoredScheduler, now: u64) -> std::result::Result<Fate, String> {
-    let is_upserted = text(stored, "offset").is_some();
-    let Some(opts) = (if is_upserted { opts_of_scheduler(stored)? } else { opts_of_repeatable(stored)? }) else {
-        return Ok(Fate::Unclear);
-    };
-    let options = StoredOptions::parse(&opts)?;
-    let id = run_of(stored);
-    let job = RawJob::added(id, String::new(), "{}".to_owned(), opts.into(), options, now, 0, 0);
+    let Some(job) = current_run(stored, now)? else { return Ok(Fate::Unclear) };
     Ok(match next::after(&stored.id, &job, now)? {
         NextRun::Run(advance) if advance.is_last => Fate::Ended,
-        NextRun::Run(advance) => Fate::GoesOn(Box::new(Advance { revives: true, skips: false, ..*advance })),
+        NextRun::Run(advance) => Fate::GoesOn(Box::new(Advance { revives: Revives::WithNextRun, skips: false, ..*advance })),
         NextRun::Ended => Fate::Ended,
     })
+}
+
+/// Returns the current run as it was, without its data; `None` if its options are not known.
+fn current_run(stored: &StoredScheduler, now: u64) -> std::result::Result<Option<RawJob>, String> {
+    let is_upserted = text(stored, "offset").is_some();
+    let opts = if is_upserted { opts_of_scheduler(stored)? } else { opts_of_repeatable(stored)? };
+    let Some(opts) = opts else { return Ok(None) };
+    let options = StoredOptions::parse(&opts)?;
+    Ok(Some(RawJob::added(run_of(stored), String::new(), "{}".to_owned(), opts.into(), options, now, 0, 0)))
+}
+
+/// Returns what creates the current run again, which somebody has deleted before it was due; `None` if its options are
+/// not known.
+#[cfg(feature = "doctor")]
+pub(crate) fn same_run(stored: &StoredScheduler, now: u64) -> std::result::Result<Option<Advance>, String> {
+    let slot = stored.slot.parse().map_err(|_| format!("its next run is at '{}'", stored.slot))?;
+    let Some(job) = current_run(stored, now)? else { return Ok(None) };
+    next::again(&stored.id, &job, slot, now).map(Some)
 }
 
 /// Returns a field of the scheduler's hash, unless it is empty.
@@ -146,7 +158,7 @@ mod tests {
             let fate = fate_of(&stored(&fields), NOW).unwrap();
             assert_eq!(matches!(fate, Fate::GoesOn(_)), goes_on, "{fields:?}");
             if let Fate::GoesOn(next) = fate {
-                assert!(next.revives && next.producer == format!("repeat:s:{}", NOW - 5_000));
+                assert!(next.revives == Revives::WithNextRun && next.producer == format!("repeat:s:{}", NOW - 5_000));
             }
         }
         assert!(fate_of(&stored(&[("ic", "1"), ("offset", "0")]), NOW).is_err());

@@ -25,14 +25,25 @@ pub(crate) struct Advance {
     pub(crate) deduplication_id: Option<String>,
     /// Whether the id may be the key of a repeatable job of an old BullMQ version.
     pub(crate) may_be_legacy: bool,
-    /// Whether this revives a scheduler whose current run is gone or has finished without a next one.
-    pub(crate) revives: bool,
+    pub(crate) revives: Revives,
     /// How many missed slots are made up.
     pub(crate) catch_up: u32,
     /// Whether the current run is skipped while an earlier one has not finished.
     pub(crate) skips: bool,
     /// Whether there is no next run, so that the call is about the current run alone.
     pub(crate) is_last: bool,
+}
+
+/// Which scheduler that has stopped goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Revives {
+    /// None: this one has not stopped.
+    No,
+    /// One whose current run is gone or has finished without a next one: the next one is created.
+    WithNextRun,
+    /// One whose current run is gone: it is created again, for the same time.
+    #[cfg(feature = "doctor")]
+    WithSameRun,
 }
 
 /// The outcome of [`advance_scheduler`].
@@ -64,7 +75,13 @@ pub(crate) fn advance_scheduler(now: u64, advance: &Advance, token: &str) -> Cal
     args.text(&advance.scheduler).text(&advance.producer).number(now).maybe(advance.slot);
     args.text(maybe(advance.every)).text(maybe(advance.offset)).text(&advance.opts).number(advance.priority);
     args.flag(advance.lifo).text(advance.deduplication_id.as_deref().unwrap_or_default()).flag(advance.may_be_legacy);
-    args.flag(advance.revives).number(advance.catch_up).text(if advance.skips { token } else { "" });
+    args.text(match advance.revives {
+        Revives::No => "0",
+        Revives::WithNextRun => "1",
+        #[cfg(feature = "doctor")]
+        Revives::WithSameRun => "2",
+    });
+    args.number(advance.catch_up).text(if advance.skips { token } else { "" });
     args.flag(advance.is_last);
     Call::with(&SCRIPT, args).resend(Resend::Safe).read(advanced)
 }

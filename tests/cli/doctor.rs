@@ -1,7 +1,9 @@
+use std::collections::HashMap;
 use std::time::Duration;
 
 use oxmq::doctor::FindingKind;
-use oxmq::{JobState, NewJob};
+use oxmq::queue::Order;
+use oxmq::{JobOptions, JobState, NewJob};
 
 use super::*;
 use crate::common::server::RedisServer;
@@ -196,6 +198,60 @@ async fn a_scheduler_whose_run_is_in_no_list_goes_on() {
     )
     .await;
     assert_eq!(on.count(JobState::Waiting).await, 1);
+}
+
+/// Somebody has deleted the run that is due next: it comes back as it was, and the scheduler makes the one after it.
+#[tokio::test]
+async fn a_scheduler_whose_next_run_was_deleted_gets_it_back() {
+    let on = Fixture::new().await;
+    let every = oxmq::Repeat::every(Duration::from_secs(3_600)).limit(9);
+    let daily = oxmq::Repeat::cron("0 5 * * *").limit(1);
+    on.queue.upsert_job_scheduler("hourly", every).name("tick").data(json!({ "n": 1 })).options(JobOptions::default().priority(4)).await.unwrap();
+    on.queue.promote_jobs().await.unwrap();
+    let worker = on.worker(async |_: Job<Value, ()>| Ok::<_, &str>(())).start().unwrap();
+    on.until(JobState::Completed, 1).await;
+    worker.close().await;
+    on.queue.upsert_job_scheduler("daily", daily).name("night").data(json!({ "n": 2 })).await.unwrap();
+    let runs = on.queue.get_jobs(&[JobState::Delayed], 0, -1, Order::Ascending).await.unwrap();
+    let runs: Vec<String> = runs.into_iter().map(|job| job.unwrap().id().to_owned()).collect();
+    let kept = async |id: &str| {
+        let mut fields: HashMap<String, String> =
+            redis::cmd("HGETALL").arg(on.key(id)).query_async(&mut on.redis.clone()).await.unwrap();
+        let mut opts: Value = serde_json::from_str(&fields.remove("opts").unwrap()).unwrap();
+        // Every run after the first one is given no attempts, which means one.
+        for text in ["timestamp", "delay", "attempts"] {
+            opts.as_object_mut().unwrap().remove(text);
+            fields.remove(text);
+        }
+        fields.remove("ats");
+        let due: String =
+            redis::cmd("ZSCORE").arg(on.key("delayed")).arg(id).query_async(&mut on.redis.clone()).await.unwrap();
+        (fields, opts, due)
+    };
+    let scheduled = async |id: &str| {
+        let entry = on.key(&format!("repeat:{id}"));
+        let fields: HashMap<String, String> =
+            redis::cmd("HGETALL").arg(entry).query_async(&mut on.redis.clone()).await.unwrap();
+        fields
+    };
+    for run in &runs {
+        let scheduler = run.split(':').nth(1).unwrap().to_owned();
+        let (before, entry) = (kept(run).await, scheduled(&scheduler).await);
+        assert_eq!(kinds(&on).await, [], "it is well");
+        let (del, zrem) = (format!("DEL @{run}"), format!("ZREM @delayed {run}"));
+        spoil(&on, &[&del, &zrem]).await;
+        let (doctor, finding) = found(&on, FindingKind::StoppedSchedulers).await;
+        assert_eq!((finding.count, finding.examples.as_slice()), (1, [scheduler.clone()].as_slice()));
+        assert_eq!(doctor.mend(&finding).await.unwrap(), 1);
+        assert_eq!((kept(run).await, scheduled(&scheduler).await), (before, entry), "{run}");
+        assert_eq!((kinds(&on).await, doctor.mend(&finding).await.unwrap()), (vec![], 0));
+        // Its hash is there, and only the place in the set is missing.
+        spoil(&on, &[&zrem]).await;
+        let (doctor, finding) = found(&on, FindingKind::StoppedSchedulers).await;
+        assert_eq!(doctor.mend(&finding).await.unwrap(), 1);
+        assert_eq!(on.count(JobState::Delayed).await, 2);
+        assert_eq!(kinds(&on).await, []);
+    }
 }
 
 #[tokio::test]

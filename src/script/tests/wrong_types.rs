@@ -151,6 +151,7 @@ list_schedulers one s1
 find_stopped_schedulers 1900000000000 1000 0
 find_ready a 5
 advance_scheduler s1 repeat:s1:1800000000000 now '' 60000 '' {"a":1} 3 0 new 0 1
+advance_scheduler s1 repeat:s1:1800000000000 now '' 60000 '' {"a":1} 3 0 new 0 2
 advance_scheduler s3 repeat:s3:1800000000000 now '' 60000 '' {"a":1} 0 0 '' 0 0 3 t 0
 advance_scheduler s3 repeat:s3:1800000000000 now '' '' '' {} 0 0 '' 0 0 0 t 1
 save_progress a1 50 w1 60
