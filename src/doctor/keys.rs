@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use super::finding::{Diagnosis, FindingKind, Suspect};
 use super::stage::{Listener, Stage};
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::script;
 use crate::script::examine_jobs::{LOCKED, LOST, PARTS, examine_jobs};
 use crate::state::JobState;
@@ -77,7 +77,13 @@ impl<'a> Look<'a> {
                 report.leave_out(None, format!("keys of the server beyond {most}: of what they hold {UNSEEN}"));
                 return Ok(());
             }
-            let (next, found) = self.step(server, &cursor, &lists).await?;
+            let (next, found) = match self.step(server, &cursor, &lists).await {
+                Err(error @ Error::NotPermitted { .. }) => {
+                    report.leave_out(None, format!("the keys of the server ({error}): {UNSEEN}"));
+                    return Ok(());
+                }
+                step => step?,
+            };
             looked_at += u64::from(KEYS_PER_STEP);
             for (name, found) in found {
                 suspects.entry(name).or_default().extend(found);
@@ -99,7 +105,7 @@ impl<'a> Look<'a> {
     ) -> Result<(String, BTreeMap<&'a str, Vec<Suspect>>)> {
         let engines = self.engines;
         let prefix = server.keys.prefix();
-        let (next, keys) = server.call(script::scan_prefix("doctor", prefix, cursor, KEYS_PER_STEP)).await?;
+        let (next, keys) = server.call_command("SCAN", script::scan_prefix("doctor", prefix, cursor, KEYS_PER_STEP)).await?;
         let mut suspects: BTreeMap<&'a str, Vec<Suspect>> = BTreeMap::new();
         let mut ids: BTreeMap<&'a str, BTreeSet<String>> = BTreeMap::new();
         for key in &keys {

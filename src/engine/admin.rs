@@ -345,7 +345,7 @@ impl Engine {
         let (mut cursor, mut removed) = ("0".to_owned(), 0);
         loop {
             let (next, keys) =
-                self.call(script::scan_keys("remove_orphaned_jobs", &self.keys, &cursor, KEYS_PER_STEP)).await?;
+                self.call_command("SCAN", script::scan_keys("remove_orphaned_jobs", &self.keys, &cursor, KEYS_PER_STEP)).await?;
             let mut ids: Vec<String> = keys.iter().filter_map(|key| self.job_of(key)).collect();
             ids.retain(|id| !listed.contains(id));
             ids.sort_unstable();

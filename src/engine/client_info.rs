@@ -24,6 +24,11 @@ impl ClientInfo {
     pub fn get(&self, field: &str) -> Option<&str> {
         self.fields.iter().find(|(name, _)| name == field).map(|(_, value)| value.as_str())
     }
+
+    /// Returns whether the client has chosen this database, as far as the server tells.
+    pub(crate) fn is_in(&self, db: i64) -> bool {
+        self.get("db").is_none_or(|chosen| chosen.parse() == Ok(db))
+    }
 }
 
 /// Reads one line of `CLIENT LIST`; `None` if its name is not one of ours.
@@ -92,6 +97,8 @@ mod tests {
         assert_eq!((lines.len(), found(plain).len(), found(odd).len()), (4, 3, 1));
         let one = &found(odd)[0];
         assert_eq!((one.get("name"), one.get("rawname"), one.get("age")), (Some("q"), Some(odd), Some("1")));
+        let in_db = |db: &str| read(&format!("id=5 name={plain}{db}"), "q", |_| true).unwrap().is_in(3);
+        assert_eq!(["", " db=3", " db=0", " db=33"].map(in_db), [true, true, false, false]);
         for other in ["id=5 name=bull:cQ==:w:x age=1", "id=5 name= age=1", ""] {
             assert_eq!(each_worker(other), [other]);
         }

@@ -120,11 +120,27 @@ impl Engine {
 
     /// Sends a call, and repeats it after passing failures within the given limit.
     pub(crate) async fn call_until<T>(&self, until: Until, call: Call<T>) -> Result<T> {
+        self.call_or(until, call, None).await
+    }
+
+    /// Sends a call of a command that a user may lack, and repeats it as [`call`](Self::call) does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotPermitted`] with the command where the server has no such command, or the user may not call it.
+    pub(crate) async fn call_command<T>(&self, command: &'static str, call: Call<T>) -> Result<T> {
+        self.call_or(Until::Usual, call, Some(command)).await
+    }
+
+    async fn call_or<T>(&self, until: Until, call: Call<T>, command: Option<&'static str>) -> Result<T> {
         let mut tries = Tries::new(&self.link, until);
         loop {
-            match call.send(tries.link(), &self.keys).await {
-                Ok(answer) => return Ok(answer),
-                Err(failure) => tries.after(failure, call.op, call.resend).await?,
+            match (call.send(tries.link(), &self.keys).await, command) {
+                (Ok(answer), _) => return Ok(answer),
+                (Err(failure), Some(command)) if failure.is_not_permitted() => {
+                    return Err(Error::NotPermitted { op: call.op, command });
+                }
+                (Err(failure), _) => tries.after(failure, call.op, call.resend).await?,
             }
         }
     }

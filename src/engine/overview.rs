@@ -22,9 +22,13 @@ impl Engine {
 
     /// Returns the names of the queues among the next keys of the server, and where to go on. Only queues with this
     /// engine's prefix. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotPermitted`] if the user may not `SCAN`.
     pub(crate) async fn find_queues(&self, cursor: &str) -> Result<(Option<String>, Vec<String>)> {
         let prefix = self.keys.prefix();
-        let (next, keys) = self.call(script::scan_metas(prefix, cursor, KEYS_PER_STEP)).await?;
+        let (next, keys) = self.call_command("SCAN", script::scan_metas(prefix, cursor, KEYS_PER_STEP)).await?;
         let names = keys.iter().filter_map(|key| {
             let name = key.strip_prefix(prefix)?.strip_prefix(':')?.strip_suffix(":meta")?;
             (!name.is_empty() && !name.contains(':')).then(|| name.to_owned())
@@ -41,7 +45,7 @@ impl Engine {
     /// cluster do not answer, returns what the others have answered.
     pub(super) async fn list_clients(&self, op: &'static str) -> Result<String> {
         let servers = self.everywhere();
-        let asked = servers.iter().map(|server| server.list_clients_here(op));
+        let asked = servers.iter().map(|server| server.call_command("CLIENT LIST", script::list_clients(op)));
         let (mut clients, mut failed) = (String::new(), None);
         let mut has_answer = false;
         for (server, answer) in servers.iter().zip(futures::future::join_all(asked).await) {
@@ -68,21 +72,13 @@ impl Engine {
             tracing::warn!(target: "oxmq::connection", node, op, error = %WithCauses(error), "a node of the cluster is missing");
         }
     }
-
-    async fn list_clients_here(&self, op: &'static str) -> Result<String> {
-        let list = script::list_clients(op);
-        match list.send(&self.link, &self.keys).await {
-            Ok(clients) => Ok(clients),
-            Err(failure) if failure.is_not_permitted() => Err(Error::NotPermitted { op, command: "CLIENT LIST" }),
-            Err(_) => self.call(list).await,
-        }
-    }
 }
 
-/// Returns the workers of all queues under the engine's prefix, by the queue's name.
+/// Returns the workers of all queues under the engine's prefix, by the queue's name, as far as they are connected to the
+/// engine's database: `CLIENT LIST` names the clients of all databases.
 pub(crate) async fn workers_by_queue(engine: &Engine) -> Result<HashMap<String, Vec<ClientInfo>>> {
     let clients = engine.list_clients("get_all_workers").await?;
-    let prefix = engine.keys.client_prefix();
+    let (prefix, db) = (engine.keys.client_prefix(), engine.link.options().db);
     let mut workers: HashMap<String, Vec<ClientInfo>> = HashMap::new();
     for line in clients.lines().flat_map(client_info::each_worker) {
         let Some(name) = line.split_ascii_whitespace().find_map(|field| field.strip_prefix("name=")) else { continue };
@@ -92,7 +88,7 @@ pub(crate) async fn workers_by_queue(engine: &Engine) -> Result<HashMap<String, 
             continue;
         }
         let Some(queue) = STANDARD.decode(queue).ok().and_then(|name| String::from_utf8(name).ok()) else { continue };
-        if let Some(worker) = client_info::read(&line, &queue, |_| true) {
+        if let Some(worker) = client_info::read(&line, &queue, |_| true).filter(|worker| worker.is_in(db)) {
             workers.entry(queue).or_default().push(worker);
         }
     }

@@ -174,7 +174,7 @@ impl Client {
         stream::iter(calls).buffered(AT_ONCE).collect().await
     }
 
-    /// Lists the connected workers of all queues, by queue. One round trip, to all masters of a cluster at once; those
+    /// Lists the connected workers of all queues, by queue, of this client's database only. One round trip, to all masters of a cluster at once; those
     /// that do not answer are left out, which is logged.
     ///
     /// # Errors

@@ -365,6 +365,9 @@ impl<D, R> Queue<D, R> {
 
     /// Lists the connected workers of this queue, of Node and oxmq. One round trip.
     ///
+    /// As in BullMQ, those of a queue of this name in another database of the server are among them, with their `db`;
+    /// [`Client::get_all_workers`](crate::Client::get_all_workers) leaves them out.
+    ///
     /// They are recognized by the names of their connections, which may hold printable ASCII only: Node's workers under
     /// a prefix with a space or another character have no name, and are not found. Those of oxmq are. A worker of oxmq that
     /// shares connections with others ([`own_connections`](crate::client::ClientBuilder::own_connections)) is listed by one of those:

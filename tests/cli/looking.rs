@@ -247,6 +247,10 @@ async fn who_may_not_search_for_queues_is_told_to_name_them() {
     let ran = oxmq_at(&url, &on, "queues").await;
     assert!(ran.code == 1 && ran.err.contains("name the queues, as in `oxmq queues mails photos`"), "{ran:?}");
     assert!(oxmq_at(&url, &on, "queues q").await.ok().contains('3'));
+    let ran = oxmq_at(&url, &on, "doctor").await;
+    assert!(ran.code == 1 && ran.err.contains("name the queues"), "{ran:?}");
+    let ran = oxmq_at(&url, &on, "doctor q").await;
+    assert!(ran.code == 0 && ran.err.contains("does not permit SCAN): jobs in no list"), "{ran:?}");
 }
 
 /// Long and wide things stay within a narrow terminal and keep their columns, and what is huge does not flood it.

@@ -1,7 +1,8 @@
-use oxmq::JobState;
+use oxmq::{Client, ConnectOptions, JobState};
 
 use super::*;
 use crate::common::eventually::eventually;
+use crate::common::server::RedisServer;
 
 #[tokio::test]
 async fn an_overview_lists_queues_with_counts() {
@@ -71,6 +72,29 @@ async fn workers_of_all_queues_are_found_in_one_call() {
     })
     .await;
     for worker in workers {
+        worker.close().await;
+    }
+}
+
+/// Queues of the same name in several databases of a server have nothing to do with each other. Redis lists the clients
+/// of all databases, with the database that each has chosen.
+#[tokio::test]
+async fn workers_of_another_database_are_not_counted() {
+    let server = RedisServer::start();
+    let on = Fixture::on(&server).await;
+    let there = ConnectOptions::from_url(&server.url()).unwrap().db(1);
+    let there = Client::builder(there).prefix(&on.prefix).connect().await.unwrap();
+    let process = async |_: Job<Value, ()>| Ok::<(), oxmq::Error>(());
+    let shared = there.worker("q", process).start().unwrap();
+    let own = there.worker("q", process).name("busy").prefetch(1).start().unwrap();
+    eventually("both are connected", || async {
+        there.get_all_workers().await.unwrap().get("q").is_some_and(|all| all.len() == 2)
+    })
+    .await;
+    assert!(on.client.get_all_workers().await.unwrap().is_empty(), "none works on this queue");
+    let all = on.queue.get_workers().await.unwrap();
+    assert_eq!((all.len(), all[0].get("db")), (2, Some("1")), "BullMQ names those of all databases");
+    for worker in [shared, own] {
         worker.close().await;
     }
 }

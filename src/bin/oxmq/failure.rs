@@ -44,24 +44,21 @@ impl Failure {
 impl From<oxmq::Error> for Failure {
     /// Shows the error in one line.
     fn from(error: oxmq::Error) -> Self {
-        let mut text = error.to_string();
+        let text = error.to_string();
         // The server's error alone does not tell what to do.
-        let has = |sign: &str| text.contains(sign);
-        if has("find_queues") && (has("NoPerm") || has("does not permit")) {
-            text.push_str(". Without this right name the queues, as in `oxmq queues mails photos`");
-            return Self::new(ERROR, text);
-        }
-        for (sign, advice) in [
-            ("WRONGTYPE", "a key of the queue holds something else than queues store there; `oxmq doctor` says which"),
-            ("does not permit", "docs/acl.md says which rights this needs"),
-            ("NoPerm", "docs/acl.md says which rights this needs"),
-        ] {
-            if text.contains(sign) {
-                text.push_str(&format!(". {advice}"));
-                break;
+        let advice = match &error {
+            oxmq::Error::NotPermitted { command: "SCAN", .. } => {
+                "Without this right name the queues, as in `oxmq queues mails photos`"
             }
-        }
-        Self::new(ERROR, text)
+            oxmq::Error::NotPermitted { .. } => "docs/acl.md says which rights this needs",
+            // Refusals within a script come as the server words them.
+            _ if text.contains("NoPerm") => "docs/acl.md says which rights this needs",
+            _ if text.contains("WRONGTYPE") => {
+                "a key of the queue holds something else than queues store there; `oxmq doctor` says which"
+            }
+            _ => return Self::new(ERROR, text),
+        };
+        Self::new(ERROR, format!("{text}. {advice}"))
     }
 }
 

@@ -109,9 +109,8 @@ impl Catalog {
                     found.extend(names);
                 }
                 Err(error) => {
-                    // For any other command it is an error of the server, with its own word for it.
                     let told = WithCauses(&error).to_string();
-                    let is_forbidden = matches!(error, Error::NotPermitted { .. }) || told.contains("NoPerm");
+                    let is_forbidden = matches!(error, Error::NotPermitted { .. });
                     let advice = if is_forbidden { "name them: Dashboard::queues, oxmq serve QUEUE…" } else { "" };
                     tracing::warn!(target: "oxmq::dashboard", error = %told, advice, "queues cannot be searched for");
                     self.known().is_forbidden = is_forbidden;
