@@ -114,6 +114,8 @@ async fn pages(url: &str, redis: &mut MultiplexedConnection) {
         "/?sort=concern",
         "/?q=many-05",
         "/queue/big",
+        "/queue/big?history=2w",
+        "/queue/big/latest",
         "/queue/big?state=waiting",
         "/queue/big?state=failed",
         "/queue/big?state=completed&from=499000",

@@ -65,7 +65,7 @@ impl Watched {
             Self::Queues => Ok(()),
             Self::Queue(queue) | Self::Job { queue, .. } => visit.queue(queue).map(drop),
             Self::Work(id) => match visit.app.works.find(id) {
-                Some(work) if visit.may_see(&work.queue) => Ok(()),
+                Some(work) if visit.may_see_work(&work) => Ok(()),
                 _ => Err(Problem::no_page()),
             },
             Self::Doctor if visit.may_see_any().await => Ok(()),

@@ -10,7 +10,9 @@ use axum::response::Response;
 use axum::routing::{get, post};
 
 use super::app::App;
-use super::pages::{add, doctor, events, job, overview, queue, repeats, schedulers, search, server, work, workers};
+use super::pages::{
+    add, doctor, events, job, latest, overview, queue, repeats, schedulers, search, server, work, workers,
+};
 use super::request::problem::Problem;
 use super::request::visit::Visit;
 use super::{actions, assets, live};
@@ -31,6 +33,7 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>(app: Arc<App>) -> Router<
         .route("/live", get(live::changes))
         .route("/assets/{version}/{name}", get(assets::serve))
         .route("/queue/{queue}", get(queue::page).post(actions::queue::submit))
+        .route("/queue/{queue}/latest", get(latest::page))
         .route("/queue/{queue}/jobs", post(actions::jobs::submit))
         .route("/queue/{queue}/add", get(add::page).post(actions::add::submit))
         .route("/queue/{queue}/job/{id}", get(job::page).post(actions::job::submit))

@@ -109,7 +109,9 @@ impl FindingKind {
             Self::LockWithoutJob => "a worker was killed while it finished a job; mending deletes the locks",
             Self::OrphanedParts => "they only take memory; mending deletes them",
             Self::DeadDeduplication => "every add with that id is dropped; mending ends the deduplication",
-            Self::StoppedSchedulers => "a run was deleted by hand; mending adds the next one, or the deleted one if it is not due yet",
+            Self::StoppedSchedulers => {
+                "a run was deleted by hand; mending adds the next one, or the deleted one if it is not due yet"
+            }
             Self::UnclearRepeatables => {
                 "only their runs told how often they repeat, and these are gone: upsert a job scheduler for each that shall go on, and remove the others"
             }

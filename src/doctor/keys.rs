@@ -105,7 +105,8 @@ impl<'a> Look<'a> {
     ) -> Result<(String, BTreeMap<&'a str, Vec<Suspect>>)> {
         let engines = self.engines;
         let prefix = server.keys.prefix();
-        let (next, keys) = server.call_command("SCAN", script::scan_prefix("doctor", prefix, cursor, KEYS_PER_STEP)).await?;
+        let (next, keys) =
+            server.call_command("SCAN", script::scan_prefix("doctor", prefix, cursor, KEYS_PER_STEP)).await?;
         let mut suspects: BTreeMap<&'a str, Vec<Suspect>> = BTreeMap::new();
         let mut ids: BTreeMap<&'a str, BTreeSet<String>> = BTreeMap::new();
         for key in &keys {

@@ -344,8 +344,9 @@ impl Engine {
         let listed: HashSet<String> = self.get_ranges(&lists, 0, -1, true).await?.into_iter().collect();
         let (mut cursor, mut removed) = ("0".to_owned(), 0);
         loop {
-            let (next, keys) =
-                self.call_command("SCAN", script::scan_keys("remove_orphaned_jobs", &self.keys, &cursor, KEYS_PER_STEP)).await?;
+            let (next, keys) = self
+                .call_command("SCAN", script::scan_keys("remove_orphaned_jobs", &self.keys, &cursor, KEYS_PER_STEP))
+                .await?;
             let mut ids: Vec<String> = keys.iter().filter_map(|key| self.job_of(key)).collect();
             ids.retain(|id| !listed.contains(id));
             ids.sort_unstable();

@@ -341,6 +341,19 @@ impl Engine {
         self.clients("get_workers", |client| client == name || client.starts_with(&named)).await
     }
 
+    /// Returns the workers of this queue that are connected to its database, and not to another one with a queue of this
+    /// name. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// As [`get_workers`](Self::get_workers).
+    #[cfg(feature = "dashboard")]
+    pub(crate) async fn get_own_workers(&self) -> Result<Vec<ClientInfo>> {
+        let mut workers = self.get_workers().await?;
+        workers.retain(|worker| worker.is_in(self.link.options().db));
+        Ok(workers)
+    }
+
     /// Returns the connected event readers of this queue. One round trip.
     ///
     /// # Errors

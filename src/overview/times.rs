@@ -18,7 +18,7 @@ pub struct MinuteCounts {
 impl MinuteCounts {
     /// Counts up to `now`. A minute is closed by the first job after it: jobs since then are counted, and belong to the
     /// minute of that job.
-    pub(super) fn new(now: u64, most: usize, stored: Minutes) -> Self {
+    pub(crate) fn new(now: u64, most: usize, stored: Minutes) -> Self {
         if stored.previous_at == 0 {
             return Self { total: stored.count, minutes: Vec::new() };
         }

@@ -64,7 +64,9 @@ pub(crate) fn fate_of(stored: &StoredScheduler, now: u64) -> std::result::Result
     let Some(job) = current_run(stored, now)? else { return Ok(Fate::Unclear) };
     Ok(match next::after(&stored.id, &job, now)? {
         NextRun::Run(advance) if advance.is_last => Fate::Ended,
-        NextRun::Run(advance) => Fate::GoesOn(Box::new(Advance { revives: Revives::WithNextRun, skips: false, ..*advance })),
+        NextRun::Run(advance) => {
+            Fate::GoesOn(Box::new(Advance { revives: Revives::WithNextRun, skips: false, ..*advance }))
+        }
         NextRun::Ended => Fate::Ended,
     })
 }

@@ -103,7 +103,7 @@ async fn an_id_with_a_star_is_refused_before_anything_is_done() {
     on.queue.add("job", json!(1)).job_id("a").await.unwrap();
     on.queue.add("job", json!(1)).job_id("x*y").await.unwrap();
     let ran = oxmq(&on, "remove q a x*y --yes").await;
-    assert!(ran.code == 1 && ran.err.contains("--id"), "{ran:?}");
+    assert!(ran.code == 2 && ran.err.contains("--id"), "{ran:?}");
     assert_eq!(on.count(oxmq::JobState::Waiting).await, 2);
 }
 

@@ -206,7 +206,13 @@ async fn a_scheduler_whose_next_run_was_deleted_gets_it_back() {
     let on = Fixture::new().await;
     let every = oxmq::Repeat::every(Duration::from_secs(3_600)).limit(9);
     let daily = oxmq::Repeat::cron("0 5 * * *").limit(1);
-    on.queue.upsert_job_scheduler("hourly", every).name("tick").data(json!({ "n": 1 })).options(JobOptions::default().priority(4)).await.unwrap();
+    on.queue
+        .upsert_job_scheduler("hourly", every)
+        .name("tick")
+        .data(json!({ "n": 1 }))
+        .options(JobOptions::default().priority(4))
+        .await
+        .unwrap();
     on.queue.promote_jobs().await.unwrap();
     let worker = on.worker(async |_: Job<Value, ()>| Ok::<_, &str>(())).start().unwrap();
     on.until(JobState::Completed, 1).await;

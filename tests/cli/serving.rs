@@ -134,9 +134,9 @@ async fn wrong_settings_are_refused_before_it_serves() {
     for (words, code, told) in [
         (&["--url", &*url, "serve", "--listen", "8377"][..], 2, "--listen"),
         (&["--url", &url, "serve", "--listen", &taken], 1, &*taken),
-        (&["--url", "http://127.0.0.1", "serve"], 1, "it must begin with redis://"),
+        (&["--url", "http://127.0.0.1", "serve"], 2, "it must begin with redis://"),
         (&["--url", "redis://127.0.0.1:1", "serve", "--listen", "127.0.0.1:0"], 1, "127.0.0.1:1"),
-        (&["--url", &url, "--prefix", "a:b", "serve", "--listen", "127.0.0.1:0", "q:q"], 1, "q:q"),
+        (&["--url", &url, "--prefix", "a:b", "serve", "--listen", "127.0.0.1:0", "q:q"], 2, "q:q"),
         (&["--config", &config, "serve"], 1, "urrl"),
     ] {
         let mut command = command();

@@ -29,7 +29,7 @@ async fn the_server_is_taken_from_option_environment_or_file() {
     let refused = ran(in_dir().arg("queues"), "");
     assert!(refused.code == 1 && !refused.err.contains("geheim"), "{refused:?}");
     let refused = ran(command().args(["--url", "rediss://:geheim@127.0.0.1:1", "queues"]), "");
-    assert!(refused.code == 1 && !refused.err.contains("geheim"), "{refused:?}");
+    assert!([1, 2].contains(&refused.code) && !refused.err.contains("geheim"), "{refused:?}");
     std::fs::remove_dir_all(dir).unwrap();
 }
 
@@ -65,7 +65,41 @@ async fn an_option_that_makes_no_job_is_refused() {
     let opts = r#"{"repeat":{"every":1000}}"#;
     for more in [&["--dry-run"][..], &[]] {
         let refused = call(&on, &[&["add", "q", "job", "{}", "--opts", opts], more].concat(), "").await;
-        assert!(refused.code == 1 && refused.err.contains("job scheduler"), "{refused:?}");
+        assert!(refused.code == 2 && refused.err.contains("job scheduler"), "{refused:?}");
     }
     assert_eq!(on.count(oxmq::JobState::Waiting).await, 0);
+}
+
+/// What is not understood has the code 2, whoever finds it: the reader of the arguments, or the library.
+#[tokio::test]
+async fn values_that_nothing_can_have_are_refused_as_such() {
+    let on = Fixture::new().await;
+    on.add_many(1).await;
+    for words in [
+        &["jobs", "q", "-s", "nonsense"][..],
+        &["jobs", "q", "--limit", "0"],
+        &["jobs", "q", "--limit", "-1"],
+        &["jobs", "q", "--limit", "99999999999999999999"],
+        &["jobs", "q", "--older", "-1h"],
+        &["jobs", "q", "--after", "nonsense"],
+        &["jobs", "a:b"],
+        &["jobs", ""],
+        &["add", "q", "job", "{no json"],
+        &["add", "q", "job", "{}", "--opts", "{no json"],
+        &["priority", "q", "1", "--to", "-5", "--yes"],
+        &["priority", "q", "1", "--to", "99999999", "--yes"],
+        &["delay", "q", "1", "--to", "-5s", "--yes"],
+        &["retry", "q", "--all", "--limit", "0", "--yes"],
+        &["schedulers", "q", "--limit", "0"],
+        &["tail", "q", "--from", "nonsense"],
+    ] {
+        let ran = call(&on, words, "").await;
+        assert!(ran.code == 2 && ran.out.is_empty() && !ran.err.contains("tip:"), "{words:?}: {ran:?}");
+    }
+    assert_eq!(ran(command().args(["--url", "nonsense", "queues"]), "").code, 2);
+    // A name that is spelt well and means nothing has another code, also where nothing would be listed anyway.
+    for words in ["jobs none", "workers none", "schedulers none", "doctor none", "workers none --json"] {
+        assert_eq!(oxmq(&on, words).await.code, 3, "{words}");
+    }
+    assert_eq!(oxmq(&on, "workers q").await.code, 0);
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod actions;
+mod board;
 mod browser;
 mod bull_board;
 mod chrome;

@@ -75,6 +75,7 @@ pub(super) const PAGES: &[(&str, &[&str])] = &[
             "/queue/QUEUE/job/failed-TAG/raw?field=deid",
         ],
     ),
+    ("/queue/{queue}/latest", &["/queue/QUEUE/latest"]),
     ("/queue/{queue}/schedulers", &["/queue/QUEUE/schedulers"]),
     ("/queue/{queue}/events", &["/queue/QUEUE/events"]),
     ("/queue/{queue}/events/live", &["/queue/QUEUE/events/live"]),

@@ -155,7 +155,7 @@ pub(crate) struct Jobs {
     #[command(flatten)]
     pub(crate) pick: Pick,
     /// How many jobs to show
-    #[arg(short, long, default_value_t = 20, value_name = "N")]
+    #[arg(short, long, default_value_t = 20, value_name = "N", value_parser = at_least_one(), allow_negative_numbers = true)]
     pub(crate) limit: u64,
     /// Prints only how many jobs there are
     #[arg(long)]
@@ -236,7 +236,7 @@ pub(crate) struct Bulk {
     #[arg(long)]
     pub(crate) all: bool,
     /// At most this many jobs
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one(), allow_negative_numbers = true)]
     pub(crate) limit: Option<u64>,
     /// Continues where an earlier call was stopped
     #[arg(long, value_name = "CURSOR")]
@@ -284,7 +284,7 @@ pub(crate) struct Clean {
     #[command(flatten)]
     pub(crate) pick: Pick,
     /// At most this many jobs
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one(), allow_negative_numbers = true)]
     pub(crate) limit: Option<u64>,
     /// Continues where an earlier call was stopped
     #[arg(long, value_name = "CURSOR")]
@@ -308,7 +308,7 @@ pub(crate) struct Priority {
     #[command(flatten)]
     pub(crate) bulk: Bulk,
     /// The new priority: 0 is none, 1 the most urgent
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=2_097_151), allow_negative_numbers = true)]
     pub(crate) to: u32,
 }
 
@@ -317,7 +317,7 @@ pub(crate) struct Delay {
     #[command(flatten)]
     pub(crate) bulk: Bulk,
     /// How long from now
-    #[arg(long, value_parser = span, value_name = "TIME")]
+    #[arg(long, value_parser = span, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) to: Duration,
 }
 
@@ -359,7 +359,7 @@ pub(crate) struct Schedulers {
     #[arg(long, value_name = "ID", requires = "queue")]
     pub(crate) remove: Option<String>,
     /// How many schedulers to show
-    #[arg(short, long, default_value_t = 50, value_name = "N")]
+    #[arg(short, long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub(crate) limit: u32,
     #[command(flatten)]
     pub(crate) consent: Consent,
@@ -402,7 +402,7 @@ pub(crate) struct Tail {
     #[arg(long, value_name = "EVENT-ID")]
     pub(crate) from: Option<String>,
     /// Ends after this many events
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one(), allow_negative_numbers = true)]
     pub(crate) limit: Option<u64>,
     /// Ends when nothing has happened for a second
     #[arg(long)]
@@ -430,7 +430,7 @@ pub(crate) struct Export {
     #[command(flatten)]
     pub(crate) pick: Pick,
     /// At most this many jobs
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one(), allow_negative_numbers = true)]
     pub(crate) limit: Option<u64>,
     /// The file to write [default: the standard output]
     #[arg(short, long, value_name = "FILE")]
@@ -514,6 +514,11 @@ pub(crate) struct Top {
     /// How often to refresh
     #[arg(long, default_value = "2s", value_parser = span, value_name = "TIME")]
     pub(crate) every: Duration,
+}
+
+/// Reads a number of things to show or to act on: none at all is a mistake.
+fn at_least_one() -> clap::builder::RangedU64ValueParser {
+    clap::builder::RangedU64ValueParser::new().range(1..)
 }
 
 #[cfg(test)]

@@ -36,6 +36,11 @@ impl Failure {
         Self::new(ERROR, format!("{what}: {error}"))
     }
 
+    /// Creates an error about an argument whose value is not understood.
+    pub(crate) fn argument(which: &str, error: impl Display) -> Self {
+        Self::new(USAGE, format!("{which}: {error}"))
+    }
+
     pub(crate) fn no_such(what: &str, name: &str) -> Self {
         Self::new(NOT_FOUND, format!("there is no {what} '{name}'"))
     }
@@ -47,6 +52,8 @@ impl From<oxmq::Error> for Failure {
         let text = error.to_string();
         // The server's error alone does not tell what to do.
         let advice = match &error {
+            // A value of the command line that no queue, job or server can have.
+            oxmq::Error::InvalidOption { .. } => return Self::new(USAGE, text),
             oxmq::Error::NotPermitted { command: "SCAN", .. } => {
                 "Without this right name the queues, as in `oxmq queues mails photos`"
             }

@@ -28,10 +28,10 @@ pub(crate) struct Pick {
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
     /// Jobs older than this: 90s, 15m, 2h, 7d; counted from the job's end, else from its start, else from its add
-    #[arg(long, value_name = "AGE", value_parser = span)]
+    #[arg(long, value_name = "AGE", value_parser = span, allow_hyphen_values = true)]
     pub(crate) older: Option<Duration>,
     /// Jobs that are at most this old
-    #[arg(long, value_name = "AGE", value_parser = span)]
+    #[arg(long, value_name = "AGE", value_parser = span, allow_hyphen_values = true)]
     pub(crate) newer: Option<Duration>,
 }
 
@@ -56,7 +56,7 @@ impl Pick {
                 name => {
                     let state: JobState = name.parse().map_err(|error| {
                         let problem = format!("{error}; one of waiting, prioritized, active, delayed, completed, failed, waiting-children, all");
-                        Failure::about("--state", problem)
+                        Failure::argument("--state", problem)
                     })?;
                     states.push(state);
                 }

@@ -1,9 +1,10 @@
-//! Pauses or resumes all queues on which the visitor may do so.
+//! Pauses or resumes all queues on which the visitor may do so, or retries all their failed jobs.
 
 use axum::extract::Form;
 use axum::response::Response;
 use futures::StreamExt;
 
+use super::bulk;
 use super::each::AT_ONCE;
 use super::queue::on_queue;
 use super::submitted::{Fields, answer, params, told};
@@ -22,7 +23,7 @@ pub(in crate::dashboard) async fn submit(visit: Visit, Form(fields): Form<Fields
 async fn all_queues(visit: &Visit, params: &Params) -> Result<Response, Problem> {
     visit.token.check(visit.headers(), params.get(forms::FIELD).map(String::as_str))?;
     let action = given(params, "do").and_then(Action::parse);
-    let action = action.filter(|action| matches!(action, Action::Pause | Action::Resume));
+    let action = action.filter(|action| matches!(action, Action::Pause | Action::Resume | Action::Retry));
     let action = action.ok_or_else(|| Problem::no_form("This action does not exist for all queues."))?;
     if given(params, "confirm") != Some("all") {
         return Err(Problem::no_form("It was not confirmed, so nothing was changed."));
@@ -32,6 +33,9 @@ async fn all_queues(visit: &Visit, params: &Params) -> Result<Response, Problem>
     if names.is_empty() {
         return Err(Problem::forbidden(&format!("{action} any queue")));
     }
+    if action == Action::Retry {
+        return retry(visit, params, names).await;
+    }
     let calls: Vec<_> = names.iter().map(|name| one_of_all(visit, name, action)).collect();
     let done: Vec<_> = futures::stream::iter(calls).buffered(AT_ONCE).collect().await;
     let failed = done.iter().filter(|done| !**done).count();
@@ -40,6 +44,19 @@ async fn all_queues(visit: &Visit, params: &Params) -> Result<Response, Problem>
         text += &format!(" {failed} could not be: their pages say more.");
     }
     Ok(see(&visit.links, &visit.links.home(), &text))
+}
+
+/// Begins to retry the failed jobs of these queues, or of those whose names contain what the form says.
+async fn retry(visit: &Visit, params: &Params, mut names: Vec<String>) -> Result<Response, Problem> {
+    let q = given(params, "q").unwrap_or_default().to_lowercase();
+    names.retain(|name| name.to_lowercase().contains(&q));
+    if names.is_empty() {
+        return Err(Problem::no_form("No queue in which you may retry jobs has this in its name."));
+    }
+    let known = visit.app.overview().await;
+    let failed = known.queues.iter().filter(|row| names.binary_search(&row.name).is_ok());
+    let expected = failed.filter_map(|row| row.found.as_ref().ok()).map(|survey| survey.counts.failed).sum();
+    bulk::begin_in_all(visit.clone(), names, expected)
 }
 
 /// Acts on one of all queues; returns whether it was done. It is audited as if only this queue had been meant.

@@ -9,12 +9,13 @@ use super::each::each;
 use crate::dashboard::access::Action;
 use crate::dashboard::app::AnyQueue;
 use crate::dashboard::background::works::Work;
-use crate::dashboard::format::moment::count;
+use crate::dashboard::format::moment::{count, many};
 use crate::dashboard::request::filter::Filter;
 use crate::dashboard::request::forms::see;
 use crate::dashboard::request::problem::Problem;
-use crate::dashboard::request::visit::Visit;
+use crate::dashboard::request::visit::{Params, Visit};
 use crate::error::{Error, Result as Answer, WithCauses};
+use crate::state::JobState;
 
 /// How many jobs one step reads if their data has to be looked at here.
 const STEP: u32 = 100;
@@ -27,7 +28,7 @@ pub(super) async fn begin(visit: Visit, queue: &AnyQueue, action: Action, filter
     check(action, &filter)?;
     let total = queue.jobs(filter.search()).count_candidates().await?;
     let back = format!("{}?{}", visit.links.queue(queue.name()), filter.query());
-    let work = Arc::new(Work::new(queue.name(), action, filter.words(), back, total));
+    let work = Arc::new(Work::new(vec![queue.name().to_owned()], action, filter.words(), back, total));
     let Some(id) = visit.app.works.keep(&work) else { return Err(Problem::busy()) };
     let to = visit.links.to(&format!("/work/{id}"));
     let answer = see(&visit.links, &to, "It has begun.");
@@ -38,11 +39,61 @@ pub(super) async fn begin(visit: Visit, queue: &AnyQueue, action: Action, filter
             Ok(text) => text.clone(),
             Err(error) => WithCauses(error).to_string(),
         };
-        visit.audit(&work.queue, action, &work.target, &outcome, end.is_ok());
+        visit.audit(queue.name(), action, &work.target, &outcome, end.is_ok());
         work.ended(end.map_err(|_| outcome));
-        visit.app.changed(&work.queue).await;
+        visit.app.changed(queue.name()).await;
     });
     Ok(answer)
+}
+
+/// Starts to retry all failed jobs of several queues, in which the visitor may do so, one queue after the other.
+/// `expected` is how many there are about. Redirects to the page with the progress.
+pub(super) fn begin_in_all(visit: Visit, names: Vec<String>, expected: u64) -> Result<Response, Problem> {
+    let target = format!("all failed jobs of {}", many(names.len() as u64, "queue"));
+    let work = Arc::new(Work::new(names, Action::Retry, target, visit.links.home(), expected));
+    let Some(id) = visit.app.works.keep(&work) else { return Err(Problem::busy()) };
+    let answer = see(&visit.links, &visit.links.to(&format!("/work/{id}")), "It has begun.");
+    let ending = Ending(Arc::clone(&work));
+    tokio::spawn(async move {
+        let mut failed = Vec::new();
+        for name in &ending.0.queues {
+            if work.is_stopping() {
+                break;
+            }
+            if let Err(problem) = one_of_all(&visit, name, &work).await {
+                failed.push(format!("{name}: {problem}"));
+            }
+        }
+        work.ended(if failed.is_empty() { Ok(outcome(&work)) } else { Err(failed.join("\n")) });
+    });
+    Ok(answer)
+}
+
+/// Retries the failed jobs of one of several queues; audited as if only this queue had been meant, if it has any. A
+/// queue that cannot be read does not keep the others from being retried.
+async fn one_of_all(visit: &Visit, name: &str, work: &Work) -> Result<(), String> {
+    let figures = || [&work.done, &work.left_out].map(|figure| figure.load(Ordering::Relaxed));
+    let [done, left_out] = figures();
+    // The permission may have ended since the work began.
+    if !visit.may(name, Action::Retry) {
+        return Ok(());
+    }
+    let filter = Filter::of(&Params::new(), JobState::Failed);
+    let end = match visit.app.queue(name) {
+        Ok(queue) => in_steps(&queue, &filter, work).await,
+        Err(error) => Err(error),
+    };
+    let [now_done, now_left_out] = figures();
+    let (mine, others) = (now_done - done, now_left_out - left_out);
+    let outcome = match &end {
+        Ok(()) => format!("{} retried, {} left out", count(mine), count(others)),
+        Err(error) => WithCauses(error).to_string(),
+    };
+    if mine + others > 0 || end.is_err() {
+        visit.audit(name, Action::Retry, &filter.words(), &outcome, end.is_ok());
+        visit.app.changed(name).await;
+    }
+    end.map_err(|_| visit.problem(name, &outcome))
 }
 
 /// Marks the work as ended when its task ends, for whatever reason.
@@ -57,7 +108,7 @@ impl Drop for Ending {
 fn check(action: Action, filter: &Filter) -> Result<(), Problem> {
     let fits = match action {
         Action::Retry => filter.state.is_finished(),
-        Action::Promote => filter.state == crate::state::JobState::Delayed,
+        Action::Promote => filter.state == JobState::Delayed,
         Action::Clean => true,
         _ => false,
     };
@@ -70,15 +121,20 @@ async fn run(visit: &Visit, queue: &AnyQueue, filter: &Filter, work: &Work) -> A
     } else {
         in_steps(queue, filter, work).await?
     }
-    let done = count(work.done.load(Ordering::Relaxed));
+    Ok(outcome(work))
+}
+
+/// Says in words what a work has done.
+fn outcome(work: &Work) -> String {
+    let done = many(work.done.load(Ordering::Relaxed), "job");
     let left_out = work.left_out.load(Ordering::Relaxed);
     let stopped = if work.is_stopping() { "Stopped. " } else { "" };
-    Ok(match left_out {
-        0 => format!("{stopped}Done to {done} jobs."),
+    match left_out {
+        0 => format!("{stopped}Done to {done}."),
         left_out => {
-            format!("{stopped}Done to {done} jobs, and not to {}, which had moved on or were held.", count(left_out))
+            format!("{stopped}Done to {done}, and not to {}, which had moved on or were held.", count(left_out))
         }
-    })
+    }
 }
 
 /// Acts through the queue, with many jobs per call.
@@ -90,18 +146,21 @@ async fn in_steps(queue: &AnyQueue, filter: &Filter, work: &Work) -> Answer<()> 
         _ => jobs.remove(),
     };
     let (mut run, mut broken) = (action.start()?, 0);
+    // A work may have acted on another queue before.
+    let [looked_at, done, left_out] =
+        [&work.looked_at, &work.done, &work.left_out].map(|figure| figure.load(Ordering::Relaxed));
     while !work.is_stopping() {
         match run.next().await {
             Ok(None) => break,
             Ok(Some(step)) => {
-                work.looked_at.store(step.looked_at, Ordering::Relaxed);
+                work.looked_at.store(looked_at + step.looked_at, Ordering::Relaxed);
                 broken = 0;
             }
             Err(error) => patience(&mut broken, error)?,
         }
         let report = run.report();
-        work.done.store(report.done, Ordering::Relaxed);
-        work.left_out.store(report.moved_on + report.refused + report.unknown, Ordering::Relaxed);
+        work.done.store(done + report.done, Ordering::Relaxed);
+        work.left_out.store(left_out + report.moved_on + report.refused + report.unknown, Ordering::Relaxed);
     }
     Ok(())
 }

@@ -23,10 +23,14 @@ pub(in crate::dashboard) async fn submit(
         visit.token.check(visit.headers(), params.get(forms::FIELD).map(String::as_str))?;
         let work = app.works.find(&id).ok_or_else(Problem::no_page)?;
         // Where it may not be seen, nobody is told that there is such a work.
-        visit.queue(&work.queue).map_err(|_| Problem::no_page())?;
-        let is_permitted = visit.may(&work.queue, work.action);
+        if !visit.may_see_work(&work) {
+            return Err(Problem::no_page());
+        }
+        let is_permitted = work.queues.iter().all(|queue| visit.may(queue, work.action));
         let outcome = if is_permitted { "stopped" } else { "not permitted to stop it" };
-        visit.audit(&work.queue, work.action, &work.target, outcome, is_permitted);
+        for queue in &work.queues {
+            visit.audit(queue, work.action, &work.target, outcome, is_permitted);
+        }
         if !is_permitted {
             return Err(Problem::forbidden("stop this"));
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::dashboard::access::Action;
+use crate::dashboard::format::moment::many;
 use crate::sync::Lock;
 
 /// How many finished works are kept.
@@ -15,7 +16,8 @@ const AT_ONCE: usize = 8;
 
 /// An action that runs in the background.
 pub(in crate::dashboard) struct Work {
-    pub(in crate::dashboard) queue: String,
+    /// The queues whose jobs it acts on.
+    pub(in crate::dashboard) queues: Vec<String>,
     pub(in crate::dashboard) action: Action,
     /// The jobs, in words.
     pub(in crate::dashboard) target: String,
@@ -32,9 +34,15 @@ pub(in crate::dashboard) struct Work {
 }
 
 impl Work {
-    pub(in crate::dashboard) fn new(queue: &str, action: Action, target: String, back: String, total: u64) -> Self {
+    pub(in crate::dashboard) fn new(
+        queues: Vec<String>,
+        action: Action,
+        target: String,
+        back: String,
+        total: u64,
+    ) -> Self {
         Self {
-            queue: queue.to_owned(),
+            queues,
             action,
             target,
             back,
@@ -44,6 +52,14 @@ impl Work {
             left_out: AtomicU64::new(0),
             is_stopping: AtomicBool::new(false),
             end: Lock::new(None),
+        }
+    }
+
+    /// Returns the queue, or how many there are.
+    pub(in crate::dashboard) fn place(&self) -> String {
+        match self.queues.as_slice() {
+            [queue] => queue.clone(),
+            queues => many(queues.len() as u64, "queue"),
         }
     }
 

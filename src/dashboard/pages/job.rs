@@ -9,9 +9,8 @@ use maud::{Markup, html};
 
 use super::layout::{Page, Tab};
 use super::stored::{StoredJob, read};
-use super::{asking, badge, crumbs, flow, queue, timeline};
+use super::{asking, badge, crumbs, flow, log, queue, timeline};
 use crate::dashboard::access::Action;
-use crate::dashboard::app::AnyQueue;
 use crate::dashboard::format::json::{clip, tree};
 use crate::dashboard::format::moment::{count, exactly, many, when};
 use crate::dashboard::format::words;
@@ -21,13 +20,10 @@ use crate::dashboard::request::links::{query, unsegment};
 use crate::dashboard::request::problem::Problem;
 use crate::dashboard::request::visit::{Params, Visit, given};
 use crate::error::WithCauses;
-use crate::state::{JobState, Order};
+use crate::state::JobState;
 
 /// Longer fields of the hash are linked only.
 const LONGEST: usize = 64 * 1024;
-
-/// How many lines of the log are on one page.
-const LINES: i64 = 100;
 
 pub(in crate::dashboard) async fn page(
     visit: Visit,
@@ -43,7 +39,7 @@ async fn build(visit: &Visit, name: &str, id: &str, params: &Params) -> Result<P
     let known = read(&queue, id).await?;
     let family = flow::family(visit, &queue, &known).await?;
     let steps = timeline::read(&queue, &known).await;
-    let logs = logs(visit, &queue, &known, params).await?;
+    let logs = log::show(visit, &queue, &known, params).await?;
     let now = visit.app.now();
     let body = html! {
         (crumbs(&visit.links, name, &["job", id]))
@@ -245,29 +241,6 @@ fn options(visit: &Visit, queue: &str, known: &StoredJob) -> Markup {
             details { summary { "As stored" } (tree(&text)) }
         }
     }
-}
-
-async fn logs(visit: &Visit, queue: &AnyQueue, known: &StoredJob, params: &Params) -> Result<Markup, Problem> {
-    let from = given(params, "line").and_then(|line| line.parse().ok()).unwrap_or(0_i64).clamp(0, 1 << 40);
-    let found = queue.job(&known.id).get_logs(from, from + LINES - 1, Order::Descending).await?;
-    let link = |line: i64| format!("{}?line={line}#log", visit.links.job(queue.name(), &known.id));
-    let total = i64::try_from(found.count).unwrap_or(i64::MAX);
-    Ok(html! {
-        section #log.box aria-label="Log" data-swap {
-            h2 { "Log " span.count { (found.count) } }
-            @if found.logs.is_empty() {
-                p.faint { "The log is empty." }
-            } @else {
-                ol.log reversed start=(total - from) {
-                    @for line in &found.logs { li { (clip(&visit.text(queue.name(), known.name(), Field::Log, line))) } }
-                }
-                nav.pages aria-label="Lines" {
-                    @if from > 0 { a.button href=(link((from - LINES).max(0))) { "Newer" } }
-                    @if from + LINES < total { a.button href=(link(from + LINES)) { "Older" } }
-                }
-            }
-        }
-    })
 }
 
 /// Returns which part of a job a field of its hash is.

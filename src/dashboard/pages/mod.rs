@@ -3,9 +3,13 @@
 pub(super) mod add;
 pub(super) mod doctor;
 pub(super) mod events;
+mod figures;
 pub(super) mod flow;
+mod grouping;
 pub(super) mod job;
+pub(super) mod latest;
 mod layout;
+mod log;
 pub(super) mod overview;
 pub(super) mod queue;
 pub(super) mod repeats;

@@ -1,18 +1,19 @@
 //! The page of all queues.
 
 use std::cmp::Reverse;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::extract::Query;
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::grouping::{self, Group};
 use super::layout::{Page, Tab};
 use super::{asking, tile};
 use crate::dashboard::access::Action;
 use crate::dashboard::background::survey::{Concern, Overview, Row, concerns, oldest};
-use crate::dashboard::format::chart::{self, Series};
-use crate::dashboard::format::moment::{count, many, when};
+use crate::dashboard::format::chart::{self, Series, WINDOWS};
+use crate::dashboard::format::moment::{count, many, span, when};
 use crate::dashboard::request::links::query;
 use crate::dashboard::request::problem::Problem;
 use crate::dashboard::request::visit::{Params, Visit, given};
@@ -23,6 +24,9 @@ const PER_PAGE: usize = 100;
 
 /// How many queues that need attention are named.
 const CONCERNS: usize = 6;
+
+/// Of how many queues the wait and run time is shown.
+const SLOWEST: usize = 5;
 
 pub(in crate::dashboard) async fn page(visit: Visit, Query(params): Query<Params>) -> Response {
     let page = build(&visit, &params).await;
@@ -40,8 +44,9 @@ async fn build(visit: &Visit, params: &Params) -> Result<Page, Problem> {
             @if !seen.is_empty() || !(overview.is_searching || overview.unread > 0) { (figures(&seen, &overview)) }
         }
         div #concerns data-swap { (attention(visit, &seen, &overview, now)) }
+        div #slowest data-swap { (slowest(visit, &seen)) }
         (table(visit, params, &seen, &overview, now))
-        (all_queues(visit, &seen))
+        (all_queues(visit, params, &seen))
     };
     Ok(Page { title: "Queues".into(), tab: Tab::Queues, live: Some("of=queues".into()), body })
 }
@@ -72,10 +77,53 @@ fn figures(seen: &[&Row], overview: &Overview) -> Markup {
                     (tile("workers", count(seen as u64), ""))
                 }
             }
-            (chart::throughput(&completed, &failed))
+            (chart::throughput(&completed, &failed, WINDOWS[0], &html! {}))
         }
         @if completed.total() + failed.total() == 0 {
             p.hint { "Workers count jobs per minute if they have the option " code { "metrics" } " in oxmq and in BullMQ." }
+        }
+    }
+}
+
+/// Shows the queues whose last jobs waited and ran longest.
+fn slowest(visit: &Visit, seen: &[&Row]) -> Markup {
+    let ms = |time: Option<Duration>| time.map_or(0, crate::clock::millis);
+    let mut times: Vec<(&str, u64, u64)> = seen
+        .iter()
+        .filter_map(|row| Some((row.name.as_str(), &read(row)?.times)))
+        .map(|(name, times)| (name, ms(times.wait_median), ms(times.run_median)))
+        .collect();
+    times.sort_by_key(|(_, waited, ran)| Reverse(waited.saturating_add(*ran)));
+    times.truncate(SLOWEST);
+    times.retain(|(_, waited, ran)| waited + ran > 0);
+    let most = times.first().map_or(0, |(_, waited, ran)| waited.saturating_add(*ran));
+    let text = |ms: u64| span(Duration::from_millis(ms));
+    html! {
+        @if !times.is_empty() {
+            details.slowest open {
+                summary { "Wait and run time" }
+                div.scroll {
+                    table.times {
+                        caption { "Medians of the jobs that finished last, of the slowest queues" }
+                        thead { tr {
+                            th scope="col" { "Queue" }
+                            th { span.hidden { "Both" } }
+                            th.num.key-waited scope="col" { "waited" }
+                            th.num.key-ran scope="col" { "ran" }
+                        } }
+                        tbody {
+                            @for (name, waited, ran) in &times {
+                                tr {
+                                    th scope="row" { a href=(visit.links.queue(name)) { (name) } }
+                                    td { (chart::both_times(*waited, *ran, most)) }
+                                    td.num { (text(*waited)) }
+                                    td.num { (text(*ran)) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
         }
     }
 }
@@ -138,13 +186,22 @@ fn table(visit: &Visit, params: &Params, seen: &[&Row], overview: &Overview, now
     let mut rows: Vec<&Row> = seen.to_vec();
     rows.retain(|row| wanted.as_ref().is_none_or(|wanted| row.name.to_lowercase().contains(wanted)));
     sort_rows(&mut rows, sort, overview, now);
+    let by = grouping::delimiter(given(params, "by"));
+    grouping::gather(&mut rows, by, |row| &row.name);
     let pages = rows.len().div_ceil(PER_PAGE).max(1);
     let page = given(params, "page").and_then(|page| page.parse().ok()).unwrap_or(1_usize).clamp(1, pages);
     let shown = rows.iter().skip((page - 1) * PER_PAGE).take(PER_PAGE);
     visit.app.sees(shown.clone().map(|row| row.name.as_str()));
     let q = given(params, "q").unwrap_or_default();
-    let link =
-        |sort: &str, page: usize| format!("{}?sort={}&q={}&page={page}", visit.links.home(), query(sort), query(q));
+    let link = |sort: &str, page: usize| {
+        format!(
+            "{}?sort={}&q={}&by={}&page={page}",
+            visit.links.home(),
+            query(sort),
+            query(q),
+            query(by.map_or("", |by| by.text))
+        )
+    };
     html! {
         section aria-labelledby="all" {
             div.bar {
@@ -152,6 +209,14 @@ fn table(visit: &Visit, params: &Params, seen: &[&Row], overview: &Overview, now
                 form.filter action=(visit.links.home()) {
                     input type="hidden" name="sort" value=(sort);
                     label { span.hidden { "Only queues whose name contains" } input type="search" name="q" value=(q) placeholder="Filter by name"; }
+                    label { span.hidden { "Group by the part of the name before" }
+                        select name="by" {
+                            option value="" { "not grouped" }
+                            @for other in grouping::DELIMITERS {
+                                option value=(other.text) selected[by == Some(other)] { "grouped by “" (other.text) "”" }
+                            }
+                        }
+                    }
                     button { "Filter" }
                 }
             }
@@ -180,7 +245,10 @@ fn table(visit: &Visit, params: &Params, seen: &[&Row], overview: &Overview, now
                                 th scope="col" { "Last hour" }
                             } }
                             tbody {
-                                @for row in shown {
+                                @for (n, row) in shown.enumerate() {
+                                    @if let Some(group) = grouping::begins(&rows, (page - 1) * PER_PAGE + n, n == 0, by, |row| &row.name) {
+                                        (group_row(visit, &group))
+                                    }
                                     (queue_row(visit, row, overview, now))
                                 }
                             }
@@ -221,25 +289,47 @@ fn sort_rows(rows: &mut [&Row], sort: &str, overview: &Overview, now: SystemTime
 }
 
 /// Shows what can be done to all queues at once.
-fn all_queues(visit: &Visit, seen: &[&Row]) -> Markup {
-    let permitted = |action| seen.iter().filter(|row| visit.may(&row.name, action)).count() as u64;
-    let ask = |action: Action, label: &str, question: &str| {
-        let queues = permitted(action);
+fn all_queues(visit: &Visit, params: &Params, seen: &[&Row]) -> Markup {
+    let permitted = |action| seen.iter().copied().filter(|row| visit.may(&row.name, action)).collect::<Vec<_>>();
+    let ask = |action: Action, label: &str, question: &str, what: &str, more: Markup| {
         let form = html! {
             form method="post" action=(visit.links.home()) {
                 (visit.token.field())
                 input type="hidden" name="confirm" value="all";
-                button.danger name="do" value=(action) { (label) " " (many(queues, "queue")) }
+                (more)
+                button.danger name="do" value=(action) { (label) " " (what) }
             }
         };
-        html! { @if queues > 0 { (asking(&format!("{label} all…"), question, form)) } }
+        asking(&format!("{label} all…"), question, form)
+    };
+    let of = |action, label: &str, question: &str| {
+        let queues = permitted(action).len() as u64;
+        html! { @if queues > 0 { (ask(action, label, question, &many(queues, "queue"), html! {})) } }
     };
     html! {
         div.everything {
-            (ask(Action::Pause, "Pause", "Workers of every queue finish their running jobs and take no more."))
-            (ask(Action::Resume, "Resume", "Queues that somebody paused for a reason go on too."))
+            (of(Action::Pause, "Pause", "Workers of every queue finish their running jobs and take no more."))
+            (of(Action::Resume, "Resume", "Queues that somebody paused for a reason go on too."))
+            div #retry-all data-swap {
+                @let q = given(params, "q").unwrap_or_default();
+                @let (jobs, queues) = failed_of(&permitted(Action::Retry), q);
+                @if jobs > 0 {
+                    @let what = format!("{} of {}", many(jobs, "failed job"), many(queues, "queue"));
+                    (ask(Action::Retry, "Retry", "All failed jobs run again, in the background; you can watch and stop it.", &what, html! {
+                        input type="hidden" name="q" value=(q);
+                    }))
+                }
+            }
         }
     }
+}
+
+/// Returns how many failed jobs those of these queues have whose names contain `q`, and how many queues those are.
+fn failed_of(rows: &[&Row], q: &str) -> (u64, u64) {
+    let q = q.to_lowercase();
+    let meant = rows.iter().filter(|row| row.name.to_lowercase().contains(&q)).filter_map(|row| read(row));
+    let failed = meant.map(|survey| survey.counts.failed).filter(|failed| *failed > 0);
+    failed.fold((0, 0), |(jobs, queues), failed| (jobs + failed, queues + 1))
 }
 
 fn none(visit: &Visit, q: &str) -> Markup {
@@ -253,6 +343,32 @@ fn none(visit: &Visit, q: &str) -> Markup {
                 h3 { "No queue has “" (q) "” in its name" }
                 p { a.button href=(visit.links.home()) { "All queues" } }
             }
+        }
+    }
+}
+
+/// Shows the sums of a group of queues above them.
+fn group_row(visit: &Visit, group: &Group<'_, &Row>) -> Markup {
+    let sum = |figure: fn(&QueueOverview) -> u64| {
+        let sum = group.members.iter().filter_map(|row| read(row)).map(figure).sum();
+        html! { td.num { (count(sum)) } }
+    };
+    html! {
+        tr.group {
+            th scope="rowgroup" {
+                a href={ (visit.links.home()) "?q=" (query(group.name)) } { (group.name) "…" }
+                " " span.count { (many(group.members.len() as u64, "queue")) }
+            }
+            (sum(|survey| survey.waiting()))
+            (sum(|survey| survey.counts.active))
+            (sum(|survey| survey.counts.delayed))
+            (sum(|survey| survey.counts.waiting_children))
+            (sum(|survey| survey.counts.failed))
+            (sum(|survey| survey.counts.completed))
+            td {}
+            (sum(|survey| survey.last_minute.completed + survey.last_minute.failed))
+            td {}
+            td {}
         }
     }
 }

@@ -6,14 +6,13 @@ use axum::extract::{Path, Query};
 use axum::response::Response;
 use maud::{Markup, html};
 
+use super::figures::{self, History};
 use super::layout::{Page, Tab};
-use super::{STATES, asking, crumbs, tile};
+use super::{STATES, asking, crumbs};
 use crate::dashboard::access::Action;
 use crate::dashboard::app::{AnyJob, AnyQueue};
-use crate::dashboard::background::survey::{concerns, oldest};
-use crate::dashboard::format::chart::{self, Series};
 use crate::dashboard::format::json::clip;
-use crate::dashboard::format::moment::{count, many, relative, span, when};
+use crate::dashboard::format::moment::{count, many, span, when};
 use crate::dashboard::redaction::Field;
 use crate::dashboard::request::filter::{Filter, Found, look};
 use crate::dashboard::request::links::{query, unsegment};
@@ -21,7 +20,7 @@ use crate::dashboard::request::problem::Problem;
 use crate::dashboard::request::visit::{Params, Visit, given};
 use crate::error::{Result as Answer, WithCauses};
 use crate::options::MAX_SAFE;
-use crate::overview::{JobTimes, QueueOverview};
+use crate::overview::QueueOverview;
 use crate::state::JobState;
 
 /// How many jobs are on one page.
@@ -41,12 +40,16 @@ pub(in crate::dashboard) async fn page(
 
 async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Problem> {
     let queue = visit.queue(name)?;
-    let (survey, workers, limit) =
-        futures::join!(visit.app.client.get_queue_overview(name), queue.get_workers(), queue.get_global_rate_limit());
+    let (survey, workers, limit) = futures::join!(
+        visit.app.client.get_queue_overview(name),
+        queue.engine().get_own_workers(),
+        queue.get_global_rate_limit()
+    );
     let (survey, limit) = (survey?, limit?);
     // Without a global limit, only a window that a worker has closed by hand counts as reached: it allows no job at all.
     let held = queue.get_rate_limit_ttl(if limit.is_some() { None } else { Some(MAX_SAFE) }).await?;
     let workers = workers.ok().map(|workers| workers.len());
+    let history = History::read(visit, &queue, params).await?;
     let state = state_of(params, &survey);
     let filter = Filter::of(params, state);
     let found = look(visit, &queue, &filter, given(params, "from"), PER_PAGE).await?;
@@ -57,12 +60,13 @@ async fn build(visit: &Visit, name: &str, params: &Params) -> Result<Page, Probl
         (head(visit, name, &survey))
         div #figures data-swap {
             @if let Some(held) = held { (rate_limited(visit, name, held)) }
-            (figures(&survey, workers, limit, now))
+            (figures::show(visit, &survey, workers, limit, &history, now))
         }
         (parts(visit, name, &survey))
         section.jobs aria-labelledby="jobs-title" {
             h2.hidden #jobs-title { "Jobs" }
             nav #states.tabs aria-label="States" data-swap {
+                a href=(visit.links.part(name, "latest")) { "latest" }
                 @for other in STATES {
                     @let number = survey.counts.get(other);
                     @if number > 0 || other == state || !matches!(other, JobState::Paused | JobState::Prioritized | JobState::WaitingChildren) {
@@ -179,52 +183,6 @@ fn more(visit: &Visit, name: &str, survey: &QueueOverview) -> Markup {
                             label.check { input type="checkbox" name="force" value="1"; "also while jobs are active" }
                             button.danger name="do" value=(Action::Obliterate) { "Obliterate the queue" }
                         }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn figures(survey: &QueueOverview, workers: Option<usize>, limit: Option<(u64, Duration)>, now: SystemTime) -> Markup {
-    let (completed, failed) = (Series::of(&survey.completed), Series::of(&survey.failed));
-    let ready = survey.waiting();
-    let (minute, hour) = (survey.last_minute, survey.last_hour);
-    html! {
-        @let found = concerns(survey, workers, now);
-        @if !found.is_empty() {
-            ul.concerns { @for concern in &found { li.bad[concern.weight >= 80] { (concern.text) } } }
-        }
-        div.figures {
-            div.tiles {
-                (tile("ready", count(ready), ""))
-                (tile("oldest ready", oldest(survey).filter(|_| ready > 0).map_or_else(|| "–".to_owned(), |at| relative(at, now)), ""))
-                (tile("workers", workers.map_or_else(|| "?".to_owned(), |workers| count(workers as u64)), ""))
-                (tile("completed, last minute", count(minute.completed), "completed"))
-                (tile("failed, last hour", count(hour.failed), if hour.failed > 0 { "failed" } else { "" }))
-                (tile("last completed", survey.last_completed.map_or_else(|| "–".to_owned(), |at| relative(at, now)), ""))
-                @if let Some(limit) = survey.global_concurrency { (tile("active at most", count(limit), "")) }
-                @if let Some((max, window)) = limit { (tile("rate limit", format!("{} in {}", count(max), span(window)), "")) }
-            }
-            (chart::throughput(&completed, &failed))
-            (times(&survey.times))
-        }
-    }
-}
-
-/// Shows how long the last jobs waited and ran.
-fn times(times: &JobTimes) -> Markup {
-    let text = |time: Option<Duration>| time.map_or_else(|| "–".to_owned(), span);
-    html! {
-        @if times.jobs > 0 {
-            table.times {
-                caption { "Times of the last " (many(times.jobs, "finished job")) }
-                thead { tr { th { span.hidden { "Phase" } } th.num scope="col" { "median" } th.num scope="col" { "longest" } } }
-                tbody {
-                    @for (name, median, longest) in [
-                        ("waited", times.wait_median, times.wait_longest), ("ran", times.run_median, times.run_longest)
-                    ] {
-                        tr { th scope="row" { (name) } td.num { (text(median)) } td.num { (text(longest)) } }
                     }
                 }
             }
@@ -401,7 +359,7 @@ fn job_row(
 }
 
 /// Shows what matters about a job in this state.
-fn what(visit: &Visit, queue: &str, state: JobState, job: &AnyJob) -> Markup {
+pub(super) fn what(visit: &Visit, queue: &str, state: JobState, job: &AnyJob) -> Markup {
     let data = || match job.data_json().len() {
         // To redact all of it for its first line would take long, for each of fifty jobs.
         long if long > LONGEST_DATA => format!("{} bytes of JSON", count(long as u64)),
@@ -446,7 +404,7 @@ fn short(text: &str) -> String {
     }
 }
 
-fn moment_of(state: JobState, job: &AnyJob, due: Option<SystemTime>, now: SystemTime) -> Markup {
+pub(super) fn moment_of(state: JobState, job: &AnyJob, due: Option<SystemTime>, now: SystemTime) -> Markup {
     match state {
         JobState::Failed | JobState::Completed => {
             let ran = job.finished_on().zip(job.processed_on()).and_then(|(end, start)| end.duration_since(start).ok());

@@ -14,7 +14,7 @@ use crate::dashboard::request::visit::Visit;
 
 pub(in crate::dashboard) async fn page(visit: Visit, Path(id): Path<String>) -> Response {
     let page = match visit.app.works.find(&id) {
-        Some(work) if visit.may_see(&work.queue) => Ok(build(&visit, &id, &work)),
+        Some(work) if visit.may_see_work(&work) => Ok(build(&visit, &id, &work)),
         _ => Err(Problem::no_page()),
     };
     visit.answer(page)
@@ -45,10 +45,10 @@ fn build(visit: &Visit, id: &str, work: &Work) -> Page {
             @if end.is_none() {
                 form method="post" action=(visit.links.to(&format!("/work/{id}"))) { (visit.token.field()) button { "Stop" } }
             } @else {
-                a.button href=(work.back) { "Back to the queue" }
+                a.button href=(work.back) { @if work.queues.len() == 1 { "Back to the queue" } @else { "Back to all queues" } }
             }
         }
     };
     let live = end.is_none().then(|| format!("of=work&work={id}"));
-    Page { title: format!("{verb} in {}", work.queue), tab: Tab::Queues, live, body }
+    Page { title: format!("{verb} in {}", work.place()), tab: Tab::Queues, live, body }
 }

@@ -14,6 +14,7 @@ use super::links::Links;
 use super::problem::Problem;
 use crate::dashboard::access::{Action, Audit, Permission};
 use crate::dashboard::app::{AnyQueue, App};
+use crate::dashboard::background::works::Work;
 use crate::dashboard::redaction::unseen::without_unseen;
 use crate::dashboard::redaction::{Field, Shown};
 
@@ -68,6 +69,11 @@ impl Visit {
 
     pub(in crate::dashboard) fn may(&self, queue: &str, action: Action) -> bool {
         self.may_see(queue) && (self.app.hooks.may)(&self.parts, &Permission::Act { queue, action })
+    }
+
+    /// Returns whether a work may be seen: each queue that it acts on may.
+    pub(in crate::dashboard) fn may_see_work(&self, work: &Work) -> bool {
+        work.queues.iter().all(|queue| self.may_see(queue))
     }
 
     pub(in crate::dashboard) fn sees_some_of(&self, queues: &[String]) -> bool {

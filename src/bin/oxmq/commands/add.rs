@@ -59,9 +59,12 @@ fn job_options(args: &Add) -> Outcome<JobOptions> {
         Some(text) => {
             // It is no option of a stored job: BullMQ 5 creates a job scheduler from it, and BullMQ 6 ignores it.
             if serde_json::from_str::<Map<String, Value>>(text).is_ok_and(|opts| opts.contains_key("repeat")) {
-                return Err(Failure::about("--opts", "repeat: jobs are repeated by a job scheduler, not by an option"));
+                return Err(Failure::argument(
+                    "--opts",
+                    "repeat: jobs are repeated by a job scheduler, not by an option",
+                ));
             }
-            JobOptions::from_json(text).map_err(|error| Failure::about("--opts", error))?
+            JobOptions::from_json(text).map_err(|error| Failure::argument("--opts", error))?
         }
     };
     if let Some(id) = &args.id {

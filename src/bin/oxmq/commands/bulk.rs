@@ -243,7 +243,7 @@ async fn by_ids(
 ) -> Outcome {
     if let Some(id) = args.ids.iter().find(|id| id.contains('*')) {
         let text = format!("{id}: a star in an id stands for anything, so such an id can only be acted on by --id");
-        return Err(Failure::new(ERROR, text));
+        return Err(Failure::new(USAGE, text));
     }
     let mut found = Vec::new();
     for id in &args.ids {

@@ -50,7 +50,7 @@ pub(crate) async fn run(global: &Global, args: Doctor) -> Outcome {
 }
 
 /// Refuses a queue that was never opened: its name is probably misspelt.
-async fn all_exist(client: &Client, queues: &[String]) -> Outcome {
+pub(super) async fn all_exist(client: &Client, queues: &[String]) -> Outcome {
     for (name, found) in queues.iter().zip(client.get_queue_overviews(queues).await) {
         if found.is_ok_and(|found| found.version.is_none() && found.counts.total() == 0) {
             return Err(Failure::no_such("queue", name));

@@ -9,7 +9,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::args::{Global, Jobs};
 use crate::connect::{self, AnyJob, AnyJobs, AnyQueue};
-use crate::failure::{ERROR, Failure, IN_PART, Outcome};
+use crate::failure::{Failure, IN_PART, Outcome};
 use crate::say::{self, Column};
 
 /// The most columns that an id takes: the runs of schedulers have long ones, and who reads an id wants to use it.
@@ -27,7 +27,7 @@ const LIVELY: [JobState; 7] = [
 ];
 
 pub(crate) fn cursor(text: Option<&str>) -> Outcome<Option<JobsCursor>> {
-    text.map(|text| text.parse().map_err(|error| Failure::about("--after", error))).transpose()
+    text.map(|text| text.parse().map_err(|error| Failure::argument("--after", error))).transpose()
 }
 
 pub(crate) async fn run(global: &Global, args: Jobs) -> Outcome {
@@ -206,5 +206,5 @@ pub(crate) fn to_json(job: &AnyJob, state: Option<JobState>) -> JobJson {
 
 /// Refuses a text that is not JSON.
 pub(crate) fn parse<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Outcome<T> {
-    serde_json::from_str(text).map_err(|error| Failure::new(ERROR, format!("{what} is not JSON: {error}")))
+    serde_json::from_str(text).map_err(|error| Failure::argument(what, format!("it is not JSON: {error}")))
 }

@@ -18,7 +18,7 @@ pub(crate) async fn run(global: &Global, args: Serve) -> Outcome {
     let Serve { listen, act, queues } = args;
     let client = connect::client(global).await?;
     for name in &queues {
-        client.queue::<(), ()>(name).open().map_err(|error| Failure::about(name, Failure::from(error).text))?;
+        client.queue::<(), ()>(name).open().map_err(|error| Failure::argument(name, Failure::from(error).text))?;
     }
     let mut dashboard =
         Dashboard::new(client).authorize(move |_, wanted| act || matches!(wanted, Permission::See { .. }));

@@ -18,7 +18,7 @@ pub(crate) async fn run(global: &Global, args: Tail) -> Outcome {
     let from = match args.from.as_deref() {
         None => EventsFrom::Now,
         Some("0" | "beginning") => EventsFrom::Beginning,
-        Some(id) => EventsFrom::After(id.parse::<EventId>().map_err(|error| Failure::about("--from", error))?),
+        Some(id) => EventsFrom::After(id.parse::<EventId>().map_err(|error| Failure::argument("--from", error))?),
     };
     let mut events = client.queue_events(&args.queue).from(from).start()?;
     events.ready().await?;

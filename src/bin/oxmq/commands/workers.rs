@@ -6,6 +6,7 @@ use std::time::Duration;
 use oxmq::queue::ClientInfo;
 use serde_json::{Map, Value, json};
 
+use super::doctor::all_exist;
 use crate::args::{Global, Workers};
 use crate::connect;
 use crate::failure::Outcome;
@@ -14,6 +15,9 @@ use crate::say::{self, Column};
 pub(crate) async fn run(global: &Global, args: Workers) -> Outcome {
     let client = connect::client(global).await?;
     let all: BTreeMap<_, _> = client.get_all_workers().await?.into_iter().collect();
+    if let Some(name) = args.queue.as_ref().filter(|name| !all.contains_key(*name)) {
+        all_exist(&client, std::slice::from_ref(name)).await?;
+    }
     let mut rows = Vec::new();
     for (queue, workers) in all {
         if args.queue.as_ref().is_some_and(|wanted| *wanted != queue) {
