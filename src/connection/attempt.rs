@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use redis::{ErrorKind, RedisError};
 
-use super::failure::without_secrets;
-
 /// Gives up on a future after a time, with an I/O error.
 pub(super) async fn within<T>(
     timeout: Duration,
@@ -22,11 +20,6 @@ const SILENT: &str = "no answer in time";
 /// Returns whether the error is a timeout of ours.
 pub(super) fn is_silence(error: &RedisError) -> bool {
     error.detail().is_none() && error.to_string().contains(SILENT)
-}
-
-/// Returns why connecting failed, without the number that the operating system has for it.
-pub(super) fn in_words(error: &RedisError) -> String {
-    reason(&without_secrets(error).to_string())
 }
 
 /// Returns the text of an error of the operating system without its number.
