@@ -36,7 +36,8 @@ fn settles() -> Matcher {
 
 /// Matches calls that tell the server of a completed job.
 fn finishes() -> Matcher {
-    Matcher::new(|args| is_settle(args) && args.get(12).is_some_and(|kind| kind == b"completed" || kind == b"done"))
+    const KINDS: [&[u8]; 3] = [b"completed", b"done", b"ruled"];
+    Matcher::new(|args| is_settle(args) && args.get(12).is_some_and(|kind| KINDS.contains(&&kind[..])))
 }
 
 fn is_settle(args: &[Vec<u8>]) -> bool {
