@@ -104,6 +104,7 @@ pub fn scenarios() -> Vec<Scenario> {
             ],
         )
         .not_v5(v5),
+        scenario("limits of every kind together", limits_of_every_kind()).not_v5(v5),
         scenario(
             "an end in the past",
             [upsert(Repeat { end_date: Some(BEGIN - 1), ..every(60_000) }, Template::default()), counts()],
@@ -449,5 +450,45 @@ fn upserts_in_each_state() -> Vec<Step> {
             steps.push(op(Op::Drain { delayed: true }));
         }
     }
+    steps
+}
+
+/// Upserts a scheduler for each third combination of limits, works for a while, upserts all again, and works on. All
+/// combinations pass as well, and take three times as long.
+fn limits_of_every_kind() -> Vec<Step> {
+    let starts = [None, Some(BEGIN - 5_000), Some(BEGIN + 40_000)];
+    let ends = [None, Some(BEGIN + 70_000)];
+    let mut all = Vec::new();
+    for (start_date, end_date, limit) in starts
+        .into_iter()
+        .flat_map(|start| ends.map(|end| (start, end)))
+        .flat_map(|(start, end)| [None, Some(2)].map(|limit| (start, end, limit)))
+    {
+        let limits = Repeat { start_date, end_date, limit, ..Repeat::default() };
+        for offset in [None, Some(250)] {
+            all.push(Repeat { every: Some(30_000), offset, ..limits.clone() });
+        }
+        let cron = Repeat { pattern: Some("*/20 * * * * *".into()), tz: Some("UTC".into()), ..limits };
+        if start_date.is_none() {
+            all.push(Repeat { immediately: Some(true), ..cron.clone() });
+        }
+        all.push(cron);
+    }
+    let all: Vec<Repeat> = all.into_iter().step_by(3).collect();
+    let upserts = || {
+        all.iter().enumerate().map(|(n, repeat)| {
+            let (scheduler, repeat) = (format!("s{n}"), repeat.clone());
+            op(Op::UpsertJobScheduler { scheduler, repeat, template: Template::default() })
+        })
+    };
+    let work = || (0..all.len()).flat_map(|_| [fetch(), complete("$last")]);
+    let mut steps: Vec<Step> = upserts().collect();
+    for _ in 0..2 {
+        steps.extend(work());
+        steps.push(wait(35_000));
+    }
+    steps.extend(upserts());
+    steps.extend(work());
+    steps.push(op(Op::GetJobSchedulers));
     steps
 }
