@@ -10,6 +10,7 @@ use oxmq::queue::Order;
 use oxmq::{
     Backoff, Client, ConnectOptions, Error, Halt, Job, JobOptions, JobState, NewJob, Queue, QueueEvents, Worker,
 };
+use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 
 use crate::common::eventually::eventually;
@@ -456,6 +457,34 @@ async fn texts_that_node_cut_in_the_middle_of_an_emoji_are_read() {
     let fields = there.get_fields().await.unwrap();
     assert!(fields.contains(&("returnvalue".to_owned(), stored.to_owned())), "{fields:?}");
     mixed.call("stopWorker", json!({ "worker": "w" })).await;
+}
+
+/// Data that is nested too deep for the stack fails its job with that reason, and is read by whoever asks for its text.
+#[tokio::test]
+async fn data_nested_too_deep_fails_its_job_unless_it_is_read_as_text() {
+    let mixed = Mixed::start(BullMq::V6).await;
+    let mut redis = mixed.server.connection().await;
+    let deep = format!("{}1{}", "[".repeat(1_000), "]".repeat(1_000));
+    let add = async |redis: &mut redis::aio::MultiplexedConnection, id: &str| {
+        let job = mixed.queue.add("deep", json!([])).job_id(id).delay(DEADLINE).attempts(3).await.unwrap();
+        let key = format!("{}:q:{id}", mixed.prefix);
+        redis::cmd("HSET").arg(key).arg("data").arg(&deep).exec_async(redis).await.unwrap();
+        job.promote().await.unwrap();
+        job
+    };
+    let worker = mixed.client.worker("q", |_: Job| async { Ok::<_, Halt>(json!(1)) }).start().unwrap();
+    let job = add(&mut redis, "parsed").await;
+    match job.wait_until_finished(DEADLINE).await {
+        Err(Error::JobFailed { reason, .. }) => assert!(reason.contains("recursion limit"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    worker.close().await;
+
+    let length = |job: Job<Box<RawValue>>| async move { Ok::<_, Halt>(json!(job.data().get().len())) };
+    let worker = mixed.client.worker("q", length).start().unwrap();
+    let job = add(&mut redis, "text").await;
+    assert_eq!(job.wait_until_finished(DEADLINE).await.unwrap(), json!(deep.len()));
+    worker.close().await;
 }
 
 /// A worker without a name is found by where it runs, here and by Node, and leaves no name in its jobs.
