@@ -1,10 +1,10 @@
 //! One client in several runtimes, of which some end or stop while others wait for calls that these carry.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use oxmq::{Client, ConnectOptions, Error, Queue};
+use oxmq::{Client, ConnectOptions, Error, NewJob, Queue};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
@@ -106,4 +106,66 @@ fn adds_end_although_the_runtime_that_carries_them_stands_still() {
     let waiting = waiting(&server, "bull:q:wait");
     assert!(waiting >= 41, "{waiting}");
     drop(still);
+}
+
+/// Reads the jobs of a queue over and over, and gives some reads up at a random moment. A read may fail when its
+/// connection is closed, but the answer of another one is never taken for its own.
+async fn read_often(queue: Queue<Value, Value>, ids: Arc<Vec<String>>, rounds: usize) {
+    for _ in 0..rounds {
+        let n = fastrand::usize(0..ids.len());
+        let (queue, ids) = (queue.clone(), Arc::clone(&ids));
+        let mut read = Box::pin(async move {
+            match queue.get_job(&ids[n]).await {
+                Ok(job) => assert_eq!(*job.unwrap().data(), json!(n)),
+                Err(error) => assert!(matches!(error, Error::Redis { .. }), "{error:?}"),
+            }
+        });
+        match fastrand::u8(..8) {
+            0 => drop(futures::poll!(read.as_mut())),
+            1 => drop(tokio::time::timeout(Duration::from_micros(fastrand::u64(..300)), read).await),
+            2 => {
+                let read = tokio::spawn(read);
+                tokio::task::yield_now().await;
+                read.abort();
+            }
+            _ => tokio::time::timeout(LONG, read).await.expect("every read ends"),
+        }
+    }
+}
+
+#[test]
+fn calls_that_are_given_up_disturb_no_other_in_any_runtime() {
+    let server = RedisServer::start();
+    let main = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let client = main.block_on(Client::builder(options(&server).command_timeout(LONG)).connect()).unwrap();
+    let queue: Queue<Value, Value> = client.queue("q").open().unwrap();
+    let ids = main.block_on(async {
+        let jobs = queue.add_bulk((0..20).map(|n| NewJob::new("job", json!(n)))).await.unwrap();
+        Arc::new(jobs.into_iter().map(|job| job.unwrap().id().to_owned()).collect::<Vec<_>>())
+    });
+    let readers: Vec<_> = (0..3).map(|_| main.spawn(read_often(queue.clone(), Arc::clone(&ids), 300))).collect();
+    let elsewhere = thread::spawn({
+        let (queue, ids) = (queue.clone(), Arc::clone(&ids));
+        move || single().block_on(read_often(queue, ids, 300))
+    });
+    let mut redis = main.block_on(server.connection());
+    for round in 0..40 {
+        // A runtime that ends while calls of it are under way.
+        let short = single();
+        for _ in 0..round % 3 {
+            short.spawn(read_often(queue.clone(), Arc::clone(&ids), 5));
+        }
+        short.block_on(read_often(queue.clone(), Arc::clone(&ids), 1));
+        drop(short);
+        if round % 10 == 9 {
+            let kill = redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).to_owned();
+            let _: usize = main.block_on(kill.query_async(&mut redis)).unwrap();
+        }
+    }
+    main.block_on(async {
+        for reader in readers {
+            reader.await.unwrap();
+        }
+    });
+    elsewhere.join().unwrap();
 }
